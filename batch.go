@@ -1,0 +1,140 @@
+package picket
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket/internal/zst"
+)
+
+// batchVersion is the first byte of an encoded batch.
+const batchVersion = 1
+
+// maxBatchBytes bounds what decoding will believe of a length; intake's own
+// limits are far below.
+const maxBatchBytes = 1 << 30
+
+// Encode appends the batch as it travels through a queue to dst:
+//
+//	version   1 byte, 1
+//	zstd frame of
+//	  id        string
+//	  received  varint, microseconds since 1970
+//	  n         uvarint, events
+//	  n times   id, agent, host, type, os  strings
+//	            time                       varint, microseconds since 1970
+//	            raw                        uvarint, its length
+//	  raws      the n events as received, end to end
+//
+// where a string is its length as uvarint, then its bytes. Fields do not
+// travel: the worker makes them anew from Raw, by the mapping in force there.
+func (b *Batch) Encode(dst []byte) []byte {
+	size := 64
+	for i := range b.Events {
+		size += len(b.Events[i].Raw) + 128
+	}
+	p := make([]byte, 0, size)
+	p = appendString(p, b.ID)
+	p = binary.AppendVarint(p, b.Received.UnixMicro())
+	p = binary.AppendUvarint(p, uint64(len(b.Events)))
+	for i := range b.Events {
+		e := &b.Events[i]
+		p = appendString(p, e.ID)
+		p = appendString(p, e.AgentID)
+		p = appendString(p, e.Host)
+		p = appendString(p, e.Type)
+		p = appendString(p, e.OS)
+		p = binary.AppendVarint(p, e.Time.UnixMicro())
+		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
+	}
+	for i := range b.Events {
+		p = append(p, b.Events[i].Raw...)
+	}
+	return zst.Fast(append(dst, batchVersion), p)
+}
+
+func appendString(p []byte, s string) []byte {
+	p = binary.AppendUvarint(p, uint64(len(s)))
+	return append(p, s...)
+}
+
+// DecodeBatch reads what Encode wrote. The events' Raw share one buffer,
+// which nothing else refers to. Its errors are ErrInvalid.
+func DecodeBatch(p []byte) (Batch, error) {
+	if len(p) == 0 || p[0] != batchVersion {
+		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
+	}
+	plain, err := zst.Decode(nil, p[1:])
+	if err != nil {
+		return Batch{}, fmt.Errorf("decode batch: %w: %w", err, ErrInvalid)
+	}
+	r := reader{p: plain, s: string(plain)}
+	b := Batch{ID: r.string(), Received: r.time()}
+	n := r.uvarint()
+	if n > uint64(len(plain)) { // an event takes more than a byte
+		return Batch{}, fmt.Errorf("decode batch: %d events in %d bytes: %w", n, len(plain), ErrInvalid)
+	}
+	b.Events = make([]Event, n)
+	lens := make([]int, n)
+	total := 0
+	for i := range b.Events {
+		b.Events[i] = Event{ID: r.string(), AgentID: r.string(), Host: r.string(), Type: r.string(), OS: r.string(),
+			Time: r.time(), Received: b.Received}
+		size := r.uvarint()
+		if size > maxBatchBytes {
+			r.bad = true
+			break
+		}
+		lens[i] = int(size)
+		total += lens[i]
+	}
+	if r.bad || total != len(plain)-r.at {
+		return Batch{}, fmt.Errorf("decode batch: cut short or damaged: %w", ErrInvalid)
+	}
+	for i, size := range lens {
+		b.Events[i].Raw = plain[r.at : r.at+size : r.at+size]
+		r.at += size
+	}
+	return b, nil
+}
+
+// A reader takes values off the front of p; past its end it turns bad and
+// returns zeros. Its strings are cut from s, one copy of p.
+type reader struct {
+	p   []byte
+	s   string
+	at  int
+	bad bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.p[r.at:])
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+func (r *reader) time() time.Time {
+	v, n := binary.Varint(r.p[r.at:])
+	if n <= 0 {
+		r.bad = true
+		return time.Time{}
+	}
+	r.at += n
+	return time.UnixMicro(v).UTC()
+}
+
+func (r *reader) string() string {
+	n := r.uvarint()
+	if n > uint64(len(r.p)-r.at) {
+		r.bad = true
+		return ""
+	}
+	s := r.s[r.at : r.at+int(n)]
+	r.at += int(n)
+	return s
+}

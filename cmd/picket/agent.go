@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// agentFlags are the settings of picket agent.
+type agentFlags struct {
+	server, token, spool, caFile, id string
+	sources                          []string
+	spoolBytes                       int64
+	insecure                         bool
+	speed                            float64
+	loops                            int
+}
+
+func newAgent() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent --server URL --token T [--source NAME]...",
+		Short: "Watch this host, and send what happens to a server",
+		Long: `Reads events from sources, keeps them in a spool on disk until the server has
+answered that it has them, and sends them in order.
+
+Sources:
+  process        programs that start and end on this host (Linux)
+  replay=FILE    the events of a file, as a test or to send them later`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runAgent(cmd, f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
+	fl.StringVar(&f.token, "token", "", "the `TOKEN` that picket token create --agent gave")
+	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "what to read: process, or replay=`FILE` (repeatable)")
+	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, made if need be")
+	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "most `BYTES` in the spool; beyond, the newest events are dropped and counted")
+	fl.StringVar(&f.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
+	fl.BoolVar(&f.insecure, "insecure", false, "send the token over plain http to another machine")
+	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, as its token has it; default the host's name")
+	fl.Float64Var(&f.speed, "replay-speed", 0, "pace of a replay: 1 as it happened, 0 as fast as it goes")
+	fl.IntVar(&f.loops, "replay-loops", 1, "how often to replay; below 0 for ever")
+	return cmd
+}
+
+func runAgent(cmd *cobra.Command, f agentFlags) error {
+	if f.token == "" {
+		return hinted(usagef("run agent: --token is needed"), "picket token create --agent NAME, on the server")
+	}
+	log, err := newLog(cmd)
+	if err != nil {
+		return err
+	}
+	return startAgent(cmd.Context(), f, log)
+}
+
+// startAgent runs an agent until ctx ends, or until its sources have.
+func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error) {
+	inputs, err := agentInputs(f, log)
+	if err != nil {
+		return err
+	}
+	client, err := agent.NewClient(agent.ClientOptions{Server: f.server, Token: f.token, CAFile: f.caFile, Insecure: f.insecure, Version: version})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.spool, 0o700); err != nil {
+		return fmt.Errorf("make spool: %w", err)
+	}
+	spool, err := sqlitequeue.Open(filepath.Join(f.spool, "spool.db"), sqlitequeue.Options{MaxBytes: f.spoolBytes, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, spool.Close()) }()
+	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log}).Run(ctx)
+}
+
+// agentInputs makes the sources that --source names.
+func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
+	var inputs []agent.Input
+	for _, name := range f.sources {
+		kind, arg, _ := strings.Cut(name, "=")
+		switch {
+		case kind == "process" && arg == "":
+			inputs = append(inputs, agent.Input{Name: name, Source: &agent.Process{AgentID: f.id, Report: func(message, hint string) {
+				log.Warn(message, "source", "process", "hint", hint)
+			}}})
+		case kind == "replay" && arg != "":
+			if _, err := os.Stat(arg); err != nil {
+				return nil, fmt.Errorf("replay: %w", err)
+			}
+			inputs = append(inputs, agent.Input{Name: name, Wait: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
+		default:
+			return nil, usagef("--source %q is neither process nor replay=FILE", name)
+		}
+	}
+	return inputs, nil
+}
+
+// watch runs an agent in the server's process, which posts to the server like
+// any other, with a token made for it. It returns what stops it.
+func (s *server) watch(cmd *cobra.Command, base string) (stop func(), err error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("watch this host: %w", err)
+	}
+	if runtime.GOOS != "linux" {
+		return nil, hinted(fmt.Errorf("watch this host: the process source is there for Linux only"), "leave out --watch-host")
+	}
+	ctx := cmd.Context()
+	t, secret, err := auth.NewToken(auth.KindAgent, host, "", time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.replaceWatchToken(ctx, t); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f := agentFlags{server: localURL(base), token: secret, sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
+			spoolBytes: 256 << 20, id: host, insecure: s.f.insecure, caFile: s.f.tlsCert}
+		if err := startAgent(ctx, f, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
+			s.log.Error("the agent on this host has stopped", "error", err)
+		}
+	}()
+	fmt.Fprintf(cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
+	return func() { cancel(); <-done }, nil
+}
+
+// replaceWatchToken stores the token of this host's agent, and ends that of
+// the run before, which the file beside the store names.
+func (s *server) replaceWatchToken(ctx context.Context, t store.Token) error {
+	path := filepath.Join(s.f.data, "watch-token")
+	if id, err := os.ReadFile(path); err == nil {
+		if err := s.store.RevokeToken(ctx, string(id), time.Now()); err != nil && !errors.Is(err, picket.ErrNotFound) {
+			return err
+		}
+	}
+	if err := s.store.AddToken(ctx, t); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(t.ID), 0o600)
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/sigma"
+)
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{Use: "bench", Short: "Measure detection, or a server's whole pipeline"}
+	cmd.AddCommand(newBenchDetect(), newBenchPipeline())
+	return cmd
+}
+
+// detectResult is what bench detect measures, on one core.
+type detectResult struct {
+	Events  int     `json:"events"`
+	Bytes   int64   `json:"bytes"`
+	Rules   int     `json:"rules"`
+	Matches int     `json:"matches"` // of one pass over the events
+	Parse   float64 `json:"parse_per_s"`
+	Match   float64 `json:"match_per_s"`
+	Both    float64 `json:"both_per_s"`
+}
+
+func newBenchDetect() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "detect --rules PATH FILE...",
+		Short: "Measure parsing alone, matching alone, and both, on one core",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run (repeatable)")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	each := cmd.Flags().Duration("for", 2*time.Second, "how long to measure each of the three")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		set, err := loadRules(*names)
+		if err != nil {
+			return err
+		}
+		events, err := readEvents(args)
+		if err != nil {
+			return err
+		}
+		res, err := benchDetect(set.Rules, events, *each)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), res)
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events (%d bytes), %d rules, %d matches, one core:\n  parsing alone   %9.0f events/s\n  matching alone  %9.0f events/s\n  both            %9.0f events/s\n",
+			res.Events, res.Bytes, res.Rules, res.Matches, res.Parse, res.Match, res.Both)
+		return err
+	}
+	return cmd
+}
+
+// readEvents reads the events of files into memory.
+func readEvents(files []string) ([][]byte, error) {
+	var events [][]byte
+	for _, f := range files {
+		err := scan.Read(f, func(raw []byte) error {
+			events = append(events, raw)
+			return nil
+		}, func(error) {})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f, err)
+		}
+	}
+	if len(events) == 0 {
+		return nil, fmt.Errorf("read events: there are none in the files")
+	}
+	return events, nil
+}
+
+// parsed is an event ready for matching.
+type parsed struct {
+	group  *sigma.Group
+	fields []sigma.Field
+}
+
+func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
+	res := detectResult{Events: len(events), Rules: rules.Len()}
+	reader, matcher := shape.NewReader(), sigma.NewMatcher()
+	groups := make(map[*shape.Route]*sigma.Group)
+	group := func(rt *shape.Route) *sigma.Group {
+		g, ok := groups[rt]
+		if !ok {
+			g = rules.Group(rt.Sources...)
+			groups[rt] = g
+		}
+		return g
+	}
+	ready := make([]parsed, len(events))
+	for i, raw := range events {
+		res.Bytes += int64(len(raw))
+		d, err := reader.Read(raw)
+		if err != nil {
+			return res, fmt.Errorf("parse event %d: %w", i+1, err)
+		}
+		ready[i] = parsed{group(d.Route), d.Fields(nil)}
+	}
+	var fields []sigma.Field
+	var fired []*sigma.Rule
+	for i := range ready {
+		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
+		res.Matches += len(fired)
+	}
+	res.Parse = rate(each, len(events), func(i int) {
+		d, _ := reader.Read(events[i])
+		fields = d.Fields(fields[:0])
+	})
+	res.Match = rate(each, len(events), func(i int) {
+		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
+	})
+	res.Both = rate(each, len(events), func(i int) {
+		d, _ := reader.Read(events[i])
+		fields = d.Fields(fields[:0])
+		fired = matcher.Match(group(d.Route), fields, fired[:0])
+	})
+	return res, nil
+}
+
+// rate runs f over n events again and again for a while, whole passes only,
+// and returns events a second.
+func rate(least time.Duration, n int, f func(i int)) float64 {
+	start, done := time.Now(), 0
+	for time.Since(start) < least {
+		for i := range n {
+			f(i)
+		}
+		done += n
+	}
+	return float64(done) / time.Since(start).Seconds()
+}

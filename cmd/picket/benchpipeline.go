@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/spf13/cobra"
+)
+
+// pipelineFlags are the settings of bench pipeline.
+type pipelineFlags struct {
+	server, token, apiToken    string
+	batch, connections, events int
+	compress                   bool
+}
+
+// pipelineResult is what bench pipeline measures.
+type pipelineResult struct {
+	Events   int     `json:"events"`
+	Bytes    int64   `json:"bytes"`
+	Accepted float64 `json:"accepted_per_s"`
+	P50      float64 `json:"ack_p50_ms"`
+	P99      float64 `json:"ack_p99_ms"`
+	EndToEnd float64 `json:"end_to_end_per_s"`
+	Rejected int64   `json:"rejected"`
+}
+
+func newBenchPipeline() *cobra.Command {
+	var f pipelineFlags
+	cmd := &cobra.Command{
+		Use:   "pipeline --server URL --token T [FILE...]",
+		Short: "Load a server with events and time them until its queue is empty",
+		Long: `Posts events, real ones from files or made ones, and measures how fast they are
+accepted, how long each answer takes, and how fast they are through: until the
+server's queue is empty again. Every event is posted with an id of its own, so
+that none is a duplicate.`,
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
+	fl.StringVar(&f.token, "token", "", "a collector's `TOKEN`")
+	fl.IntVar(&f.batch, "batch", 500, "events in a request; 1 posts single events")
+	fl.IntVar(&f.connections, "connections", 4, "connections at a time")
+	fl.IntVar(&f.events, "events", 100_000, "events in all")
+	fl.BoolVar(&f.compress, "compress", true, "post zstd, as agents do")
+	asJSON := fl.Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f.token == "" || f.batch < 1 || f.connections < 1 || f.events < 1 {
+			return usagef("bench pipeline: --token is needed, and --batch, --connections and --events above 0")
+		}
+		events := madeEvents()
+		if len(args) > 0 {
+			var err error
+			if events, err = readEvents(args); err != nil {
+				return err
+			}
+		}
+		res, err := benchPipeline(cmd.Context(), f, events)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), res)
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events (%d bytes) accepted at %.0f/s, answered in %.1f ms (median) and %.1f ms (99%%),\nstored and detected on at %.0f/s end to end; %d rejected\n",
+			res.Events, res.Bytes, res.Accepted, res.P50, res.P99, res.EndToEnd, res.Rejected)
+		return err
+	}
+	return cmd
+}
+
+// madeEvents makes process events of some 700 bytes, as a fleet has them: the
+// same few programs over and over, with arguments of their own.
+func madeEvents() [][]byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	programs := []string{"svchost.exe", "chrome.exe", "conhost.exe", "RuntimeBroker.exe", "backgroundTaskHost.exe", "cmd.exe", "git.exe", "Teams.exe"}
+	events := make([][]byte, 2000)
+	for i := range events {
+		p := programs[r.IntN(len(programs))]
+		ev, _ := json.Marshal(map[string]any{
+			"agent_id": fmt.Sprintf("WS-%03d", r.IntN(200)), "event_id": "", "event_type": "process", "timestamp": 1_700_000_000 + i,
+			"severity": "info", "version": "1.0",
+			"host": map[string]any{"hostname": fmt.Sprintf("WS-%03d", r.IntN(200)), "os": "Windows", "os_version": "11"},
+			"process": map[string]any{
+				"name": `C:\Windows\System32\` + p, "pid": r.IntN(60000), "user": `CORP\user` + strconv.Itoa(r.IntN(300)),
+				"command_line":      fmt.Sprintf(`"C:\Windows\System32\%s" --type=renderer --id=%016x --field-trial-handle=%d,i,%d --lang=en-US --log-file="C:\Users\user%d\AppData\Local\Temp\%08x.log"`, p, r.Uint64(), r.IntN(9999), r.Uint64(), r.IntN(300), r.Uint32()),
+				"parent_image":      `C:\Windows\explorer.exe`,
+				"working_directory": `C:\Users\user\Documents\`, "action": "created",
+			},
+		})
+		events[i] = ev
+	}
+	return events
+}
+
+// benchPipeline posts the events from several connections.
+func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipelineResult, error) {
+	res := pipelineResult{Events: f.events}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.connections, DisableCompression: true}}
+	run := strconv.FormatInt(time.Now().UnixNano(), 36)
+	var next, rejected, size atomic.Int64
+	var mu sync.Mutex
+	var took []time.Duration
+	var failure error
+
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range f.connections {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			p := poster{ctx: ctx, f: f, client: client, run: run, events: events}
+			if f.compress {
+				p.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+			}
+			for {
+				from := int(next.Add(int64(f.batch))) - f.batch
+				if from >= f.events {
+					break
+				}
+				bad, err := p.post(from, min(from+f.batch, f.events))
+				rejected.Add(bad)
+				if err != nil {
+					mu.Lock()
+					failure = err
+					mu.Unlock()
+					break
+				}
+			}
+			mu.Lock()
+			took = append(took, p.took...)
+			mu.Unlock()
+			size.Add(p.size)
+		}()
+	}
+	wg.Wait()
+	if failure != nil {
+		return res, failure
+	}
+	accepted := time.Since(start)
+	if err := untilEmpty(ctx, client, f.server); err != nil {
+		return res, err
+	}
+	all := time.Since(start)
+	slices.Sort(took)
+	ms := func(q float64) float64 {
+		return float64(took[min(int(q*float64(len(took))), len(took)-1)].Microseconds()) / 1000
+	}
+	res.Bytes, res.Rejected = size.Load(), rejected.Load()
+	res.Accepted, res.EndToEnd = float64(f.events)/accepted.Seconds(), float64(f.events)/all.Seconds()
+	res.P50, res.P99 = ms(0.5), ms(0.99)
+	return res, nil
+}
+
+// A poster is one connection's worth of load.
+type poster struct {
+	ctx       context.Context
+	f         pipelineFlags
+	client    *http.Client
+	zstd      *zstd.Encoder
+	run       string
+	events    [][]byte
+	body, out []byte
+	took      []time.Duration
+	size      int64
+}
+
+// post posts the events from..to, each with its number as id, and returns how
+// many were rejected. A server that is full is waited for.
+func (p *poster) post(from, to int) (rejected int64, err error) {
+	p.body = p.body[:0]
+	if to-from > 1 {
+		p.body = append(p.body, '[')
+	}
+	for i := from; i < to; i++ {
+		if i > from {
+			p.body = append(p.body, ',')
+		}
+		// A key that is there twice: the last counts.
+		raw := bytes.TrimSpace(p.events[i%len(p.events)])
+		p.body = append(append(p.body, raw[:len(raw)-1]...), `,"event_id":"`...)
+		p.body = append(append(p.body, p.run...), '-')
+		p.body = append(strconv.AppendInt(p.body, int64(i), 10), `"}`...)
+	}
+	if to-from > 1 {
+		p.body = append(p.body, ']')
+	}
+	p.size += int64(len(p.body))
+	payload, encoding := p.body, ""
+	if p.zstd != nil && to-from > 1 {
+		p.out = p.zstd.EncodeAll(p.body, p.out[:0])
+		payload, encoding = p.out, "zstd"
+	}
+	for {
+		start := time.Now()
+		status, answer, err := p.send(payload, encoding)
+		if err != nil {
+			return 0, err
+		}
+		p.took = append(p.took, time.Since(start))
+		switch status {
+		case http.StatusCreated:
+			if bytes.Contains(answer, []byte(`"failed":0`)) {
+				return 0, nil
+			}
+			var a struct{ Failed int64 }
+			return a.Failed, json.Unmarshal(answer, &a)
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-p.ctx.Done():
+				return 0, p.ctx.Err()
+			}
+		default:
+			return 0, fmt.Errorf("post events: the server answered %d: %.200s", status, answer)
+		}
+	}
+}
+
+func (p *poster) send(payload []byte, encoding string) (int, []byte, error) {
+	req, err := http.NewRequestWithContext(p.ctx, http.MethodPost, p.f.server+"/api/v1/telemetry/", bytes.NewReader(payload))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Authorization", "Token "+p.f.token)
+	req.Header.Set("Content-Type", "application/json")
+	if encoding != "" {
+		req.Header.Set("Content-Encoding", encoding)
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
+// untilEmpty waits until the server has no event waiting, by its metrics.
+func untilEmpty(ctx context.Context, client *http.Client, server string) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/metrics", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(text, []byte("\npicket_events_waiting 0\n")) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// applyConfig gives the flags that are not on the command line their values
+// from the environment, then from the config file.
+func applyConfig(cmd *cobra.Command, _ []string) error {
+	flags := cmd.Flags()
+	file := make(map[string]any)
+	path, _ := flags.GetString("config")
+	if path == "" {
+		path = os.Getenv("PICKET_CONFIG")
+	}
+	if path != "" {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read config: %w", err)
+		}
+		if err := yaml.Unmarshal(data, &file); err != nil {
+			return fmt.Errorf("read config %s: %w", path, err)
+		}
+		if err := checkConfig(cmd.Root(), path, file); err != nil {
+			return err
+		}
+	}
+	var firstErr error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || firstErr != nil {
+			return
+		}
+		env := "PICKET_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(env); ok {
+			if err := setFlag(f, v); err != nil {
+				firstErr = usagef("%s: %w", env, err)
+			}
+		} else if v, ok := file[f.Name]; ok {
+			if err := setFlag(f, v); err != nil {
+				firstErr = usagef("%s: %s: %w", path, f.Name, err)
+			}
+		}
+	})
+	return firstErr
+}
+
+// checkConfig refuses keys that are no flag of any command: a misspelt
+// setting must not be passed over in silence.
+func checkConfig(root *cobra.Command, path string, file map[string]any) error {
+	known := make(map[string]bool)
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+		c.PersistentFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	for key := range file {
+		if !known[key] {
+			return usagef("read config %s: %q is no setting", path, key)
+		}
+	}
+	return nil
+}
+
+// setFlag sets a flag from text or YAML; lists set flags that repeat.
+func setFlag(f *pflag.Flag, v any) error {
+	list, many := f.Value.(pflag.SliceValue)
+	switch v := v.(type) {
+	case []any:
+		if !many {
+			return fmt.Errorf("a list, where one value is wanted")
+		}
+		values := make([]string, len(v))
+		for i := range v {
+			values[i] = fmt.Sprint(v[i])
+		}
+		return list.Replace(values)
+	case string:
+		if many {
+			return list.Replace(strings.Split(v, ","))
+		}
+	}
+	return f.Value.Set(fmt.Sprint(v))
+}
+
+// newLog returns the logger that the flags ask for, on stderr.
+func newLog(cmd *cobra.Command) (*slog.Logger, error) {
+	name, _ := cmd.Flags().GetString("log-level")
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return nil, usagef("--log-level %q is none of debug, info, warn, error", name)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch format, _ := cmd.Flags().GetString("log-format"); format {
+	case "text":
+		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), o)), nil
+	default:
+		return nil, usagef("--log-format %q is neither text nor json", format)
+	}
+}
+
+// printJSON writes v as one line.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// A dataDir is a server's data directory.
+type dataDir string
+
+func (d dataDir) queue() string    { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) events() string   { return filepath.Join(string(d), "events.db") }
+func (d dataDir) rulesOff() string { return filepath.Join(string(d), "rules-off") }
+
+// addDataFlag adds --data.
+func addDataFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("data", "picket-data", "the server's data `DIR`")
+}
+
+// existing returns the directory, if a server has made it.
+func existing(dir string) (dataDir, error) {
+	if _, err := os.Stat(dataDir(dir).events()); err != nil {
+		return "", hinted(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
+	}
+	return dataDir(dir), nil
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+func newHunt() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hunt [QUERY]",
+		Short: "Search the stored events, newest first, beside a running server",
+		Example: `  picket hunt 'Image=*\powershell.exe and CommandLine~"(?i)-enc"'
+  picket hunt --since 1h 'mimikatz or host=WS-042'`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	data := addDataFlag(cmd)
+	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
+	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
+	asJSON := cmd.Flags().Bool("json", false, "print the events as received, a line each")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir, err := existing(*data)
+		if err != nil {
+			return err
+		}
+		q := store.EventQuery{Limit: 500}
+		if *since > 0 {
+			q.Since = time.Now().Add(-*since)
+		}
+		if len(args) == 1 && args[0] != "" {
+			if q.Where, err = store.ParseQuery(args[0]); err != nil {
+				return &usageError{err}
+			}
+		}
+		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{NoBackground: true})
+		if err != nil {
+			return err
+		}
+		return errors.Join(hunt(cmd, s, q, *limit, *asJSON), s.Close())
+	}
+	return cmd
+}
+
+func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJSON bool) error {
+	printed := 0
+	for {
+		if limit > 0 {
+			q.Limit = min(500, limit-printed)
+		}
+		page, err := s.Find(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		for i := range page.Events {
+			ev := &page.Events[i]
+			if asJSON {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", ev.Raw)
+			} else {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), printable(ev.Host), printable(ev.Type), cut(printable(string(ev.Raw)), 400))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		printed += len(page.Events)
+		if page.Next == "" || limit > 0 && printed >= limit {
+			return nil
+		}
+		q.Cursor = page.Next
+	}
+}

@@ -1,0 +1,118 @@
+// Command picket is an endpoint detection and response backend and its agent
+// in one binary. Each subcommand has a file of its own; what they do is in the
+// packages under internal, and is wired together here and nowhere else.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+// run runs the command line and returns the exit code: 1 for a failure, 2 for
+// wrong usage.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd, err := newRoot().ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, errSilent) {
+		return 1
+	}
+	printError(os.Stderr, cmd, err)
+	if u := (*usageError)(nil); errors.As(err, &u) {
+		return 2
+	}
+	return 1
+}
+
+// errSilent ends the program with 1 after a command has said all there is.
+var errSilent = errors.New("failed")
+
+// A usageError is a command line that can't be run.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// A hintedError is an error that the user can do something about.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
+func hinted(err error, hint string) error { return &hintedError{err, hint} }
+
+// printError writes one line saying what failed and why, and one with a hint
+// where there is one.
+func printError(w io.Writer, cmd *cobra.Command, err error) {
+	fmt.Fprintf(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	if h := (*hintedError)(nil); errors.As(err, &h) {
+		fmt.Fprintf(w, "hint: %s\n", h.hint)
+	} else if u := (*usageError)(nil); errors.As(err, &u) {
+		fmt.Fprintf(w, "hint: %s --help\n", cmd.CommandPath())
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "picket",
+		Short: "Endpoint detection and response: one binary, server and agent",
+		Long: `picket receives what happens on endpoints, queues it durably, runs Sigma rules
+over every event, stores it, and shows alerts on a web console.
+
+  picket serve        the server, with everything in one process
+  picket agent        watches a host and sends what happens there
+  picket scan FILE    runs rules over files of events
+
+Every flag can also be given as PICKET_<FLAG> in the environment or in a YAML
+file (--config); the command line wins over the environment, that over the file.`,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: applyConfig,
+		Args:              cobra.NoArgs,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	pf := root.PersistentFlags()
+	pf.String("config", "", "YAML `FILE` with values for flags, as in \"listen: 0.0.0.0:8000\"")
+	pf.String("log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
+	pf.String("log-format", "text", "how to log: text or json")
+	root.AddCommand(newServe(), newWorker(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
+		newUser(), newDoctor(), newBench(), newVersion())
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes usage errors of complaints about arguments.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+)
+
+func newQueue() *cobra.Command {
+	cmd := &cobra.Command{Use: "queue", Short: "Look into the queue and tend its dead letters, beside a running server"}
+	cmd.AddCommand(
+		queueCommand("stats", "Show how much waits, and the counters", cobra.NoArgs, queueStats),
+		queueCommand("peek", "List the messages that wait, oldest first", cobra.NoArgs, queuePeek),
+		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
+		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, tendLetters("requeued", queue.Inspector.Requeue)),
+		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, tendLetters("deleted", queue.Inspector.Purge)),
+	)
+	return cmd
+}
+
+// queueRun is what a subcommand does with an open queue.
+type queueRun func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error
+
+func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: check}
+	data := addDataFlag(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	switch cmd.Name() {
+	case "peek", "dead":
+		cmd.Flags().Int("limit", 20, "list at most `N`")
+	case "requeue", "purge":
+		cmd.Flags().Bool("all", false, "all dead letters")
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir, err := existing(*data)
+		if err != nil {
+			return err
+		}
+		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{})
+		if err != nil {
+			return err
+		}
+		return errors.Join(run(cmd, q, args, *asJSON), q.Close())
+	}
+	return cmd
+}
+
+func queueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+	st, err := q.Stats(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), st)
+	}
+	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
+	fmt.Fprintf(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
+	fmt.Fprintf(tw, "dead\t%d letters\n", st.Dead)
+	fmt.Fprintf(tw, "oldest\t%.1f s\n", st.OldestAge)
+	fmt.Fprintf(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
+	fmt.Fprintf(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
+	fmt.Fprintf(tw, "so far\t%d accepted, %d rejected, %d failed, %d purged, %d dropped\n", st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped)
+	return tw.Flush()
+}
+
+func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+	limit, _ := cmd.Flags().GetInt("limit")
+	ds, err := q.Peek(cmd.Context(), limit)
+	if err != nil {
+		return err
+	}
+	for _, d := range ds {
+		row := struct {
+			ID       string    `json:"id"`
+			Events   int       `json:"events"`
+			Bytes    int       `json:"bytes"`
+			Attempt  int       `json:"attempt"`
+			Enqueued time.Time `json:"enqueued"`
+		}{d.ID, d.Events, len(d.Payload), d.Attempt, d.Enqueued}
+		if asJSON {
+			err = printJSON(cmd.OutOrStdout(), row)
+		} else {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", shortTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+	limit, _ := cmd.Flags().GetInt("limit")
+	letters, err := q.Letters(cmd.Context(), 0, limit)
+	if err != nil {
+		return err
+	}
+	for _, l := range letters {
+		if asJSON {
+			err = printJSON(cmd.OutOrStdout(), struct {
+				queue.Letter
+				Event any `json:"event"`
+			}{l, letterEvent(l)})
+		} else {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
+				l.ID, shortTime(l.Time), l.Kind, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// letterEvent is the event in a letter: as JSON where it is, else as text.
+func letterEvent(l queue.Letter) any {
+	b, err := picket.DecodeBatch(l.Payload)
+	if err != nil || len(b.Events) != 1 {
+		return nil
+	}
+	if raw := b.Events[0].Raw; json.Valid(raw) {
+		return json.RawMessage(raw)
+	}
+	return string(b.Events[0].Raw)
+}
+
+func tendLetters(did string, do func(queue.Inspector, context.Context, ...int64) (int, error)) queueRun {
+	return func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error {
+		all, _ := cmd.Flags().GetBool("all")
+		if all == (len(args) > 0) {
+			return usagef("name dead letters by id, or give --all")
+		}
+		ids := make([]int64, len(args))
+		for i, a := range args {
+			id, err := strconv.ParseInt(a, 10, 64)
+			if err != nil {
+				return usagef("%q is no dead letter's id", a)
+			}
+			ids[i] = id
+		}
+		n, err := do(q, cmd.Context(), ids...)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), map[string]int{"count": n})
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n, did)
+		return err
+	}
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+// openAccounts opens the accounts in a data directory, made if need be, beside
+// a server that may be running on it.
+func openAccounts(dir string) (store.Store, error) {
+	if err := makeDataDir(dir); err != nil {
+		return nil, err
+	}
+	return sqlitestore.Open(dataDir(dir).events(), sqlitestore.Options{})
+}
+
+func newToken() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke the tokens of agents, collectors and programs"}
+	cmd.AddCommand(newTokenCreate(), newTokenList(), newTokenRevoke())
+	return cmd
+}
+
+func newTokenCreate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create --agent ID | --collector NAME | --api NAME --role ROLE",
+		Short: "Make a token; its secret is shown this once",
+		Args:  cobra.NoArgs,
+	}
+	data := addDataFlag(cmd)
+	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID`, and as no other")
+	collector := cmd.Flags().String("collector", "", "a token that posts telemetry for any agent, for a forwarder `NAME`")
+	api := cmd.Flags().String("api", "", "a token that reads and acts, for a program `NAME`")
+	role := cmd.Flags().String("role", "", "what an --api token may do: viewer, analyst or admin")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		kind, subject, given := "", "", 0
+		for k, v := range map[string]string{auth.KindAgent: *agent, auth.KindCollector: *collector, auth.KindAPI: *api} {
+			if v != "" {
+				kind, subject = k, v
+				given++
+			}
+		}
+		if given != 1 {
+			return usagef("create token: give one of --agent, --collector and --api")
+		}
+		if (kind == auth.KindAPI) != (*role != "") {
+			return usagef("create token: --role goes with --api, and --api with --role")
+		}
+		t, secret, err := auth.NewToken(kind, subject, *role, time.Now())
+		if err != nil {
+			return err
+		}
+		s, err := openAccounts(*data)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := s.AddToken(cmd.Context(), t); err != nil {
+			return err
+		}
+		if err := auditCLI(cmd, s, "token.create", t.ID, kind+":"+subject); err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
+		return err
+	}
+	return cmd
+}
+
+func newTokenList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs}
+	data := addDataFlag(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a token")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := openAccounts(*data)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		tokens, err := s.Tokens(cmd.Context())
+		if err != nil {
+			return err
+		}
+		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		if !*asJSON {
+			fmt.Fprintln(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED")
+		}
+		for _, t := range tokens {
+			if *asJSON {
+				if err := printJSON(cmd.OutOrStdout(), t); err != nil {
+					return err
+				}
+				continue
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, shortTime(t.Created), shortTime(t.Revoked))
+		}
+		return tw.Flush()
+	}
+	return cmd
+}
+
+func shortTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+func newTokenRevoke() *cobra.Command {
+	cmd := &cobra.Command{Use: "revoke ID", Short: "End a token, by its id from the list", Args: cobra.ExactArgs(1)}
+	data := addDataFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := openAccounts(*data)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := s.RevokeToken(cmd.Context(), args[0], time.Now()); err != nil {
+			return hinted(err, "picket token list shows the ids")
+		}
+		return auditCLI(cmd, s, "token.revoke", args[0], "")
+	}
+	return cmd
+}
+
+// auditCLI records what was done from the command line.
+func auditCLI(cmd *cobra.Command, s store.Accounts, action, object, detail string) error {
+	return s.Audit(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
+}

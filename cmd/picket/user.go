@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// userName is who runs the program.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return "unknown"
+	}
+	return u.Username
+}
+
+func newUser() *cobra.Command {
+	cmd := &cobra.Command{Use: "user", Short: "Add, list and disable the people who sign in to the console"}
+	cmd.AddCommand(newUserAdd(), newUserList(), newUserPasswd(), newUserDisable())
+	return cmd
+}
+
+func newUserAdd() *cobra.Command {
+	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
+	data := addDataFlag(cmd)
+	role := cmd.Flags().String("role", auth.RoleAnalyst, "what the user may do: viewer, analyst or admin")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !auth.ValidRole(*role) {
+			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
+		}
+		return withStore(*data, func(s store.Store) error {
+			if _, err := s.User(cmd.Context(), args[0]); err == nil {
+				return hinted(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
+			} else if !errors.Is(err, picket.ErrNotFound) {
+				return err
+			}
+			return setPassword(cmd, s, store.User{Name: args[0], Role: *role, Created: time.Now().UTC()}, "user.add")
+		})
+	}
+	return cmd
+}
+
+func newUserPasswd() *cobra.Command {
+	cmd := &cobra.Command{Use: "passwd NAME", Short: "Change a user's password and end the user's sessions", Args: cobra.ExactArgs(1)}
+	data := addDataFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return withStore(*data, func(s store.Store) error {
+			u, err := s.User(cmd.Context(), args[0])
+			if err != nil {
+				return hinted(err, "picket user list shows the names")
+			}
+			return setPassword(cmd, s, u, "user.passwd")
+		})
+	}
+	return cmd
+}
+
+// withStore runs f on the accounts in a data directory.
+func withStore(dir string, f func(store.Store) error) error {
+	s, err := openAccounts(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(s), s.Close())
+}
+
+func setPassword(cmd *cobra.Command, s store.Store, u store.User, action string) error {
+	password, err := readPassword(cmd)
+	if err != nil {
+		return err
+	}
+	if u.PasswordHash, err = auth.HashPassword(password); err != nil {
+		return err
+	}
+	if err := s.PutUser(cmd.Context(), u); err != nil {
+		return err
+	}
+	if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
+		return err
+	}
+	return auditCLI(cmd, s, action, u.Name, "role="+u.Role)
+}
+
+// readPassword asks on a terminal, and otherwise reads a line.
+func readPassword(cmd *cobra.Command) (string, error) {
+	if fd := int(os.Stdin.Fd()); cmd.InOrStdin() == os.Stdin && term.IsTerminal(fd) {
+		fmt.Fprint(cmd.ErrOrStderr(), "password: ")
+		p, err := term.ReadPassword(fd)
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return string(p), err
+	}
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && line == "" {
+		return "", fmt.Errorf("read the password from stdin: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+func newUserList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs}
+	data := addDataFlag(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a user")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return withStore(*data, func(s store.Store) error {
+			users, err := s.Users(cmd.Context())
+			if err != nil {
+				return err
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			if !*asJSON {
+				fmt.Fprintln(tw, "NAME\tROLE\tSTATE\tCREATED")
+			}
+			for _, u := range users {
+				if *asJSON {
+					if err := printJSON(cmd.OutOrStdout(), u); err != nil {
+						return err
+					}
+					continue
+				}
+				state := "active"
+				if u.Disabled {
+					state = "disabled"
+				}
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", u.Name, u.Role, state, shortTime(u.Created))
+			}
+			return tw.Flush()
+		})
+	}
+	return cmd
+}
+
+func newUserDisable() *cobra.Command {
+	cmd := &cobra.Command{Use: "disable NAME", Short: "Keep a user out, from now on", Args: cobra.ExactArgs(1)}
+	data := addDataFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return withStore(*data, func(s store.Store) error {
+			u, err := s.User(cmd.Context(), args[0])
+			if err != nil {
+				return hinted(err, "picket user list shows the names")
+			}
+			u.Disabled = true
+			if err := s.PutUser(cmd.Context(), u); err != nil {
+				return err
+			}
+			if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
+				return err
+			}
+			return auditCLI(cmd, s, "user.disable", u.Name, "")
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/worker"
+	"github.com/picket-edr/picket/rules"
+)
+
+func newWorker() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "worker --data DIR",
+		Short: "Run workers in a process of their own, beside a server on the same machine (picket serve --workers 0)",
+		Args:  cobra.NoArgs,
+	}
+	data := addDataFlag(cmd)
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
+	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
+	queueName := cmd.Flags().String("queue", "sqlite", "where batches wait: sqlite")
+	storeName := cmd.Flags().String("store", "sqlite", "where events are kept: sqlite")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if *queueName != "sqlite" || *storeName != "sqlite" {
+			return usagef("--queue %q, --store %q: this build has sqlite only", *queueName, *storeName)
+		}
+		if *concurrency < 1 {
+			return usagef("--concurrency %d is below 1", *concurrency)
+		}
+		log, err := newLog(cmd)
+		if err != nil {
+			return err
+		}
+		dir, err := existing(*data)
+		if err != nil {
+			return err
+		}
+		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{Logger: log})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, q.Close()) }()
+		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: log})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		sources, err := detect.ParseSources(*names, rules.FS)
+		if err != nil {
+			return err
+		}
+		loader, err := detect.NewLoader(sources, dir.rulesOff(), log)
+		if err != nil {
+			return err
+		}
+		go loader.Watch(cmd.Context(), 2*time.Second)
+		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s, worker.Options{Concurrency: *concurrency, Logger: log})
+		return w.Run(cmd.Context())
+	}
+	return cmd
+}

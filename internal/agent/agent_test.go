@@ -1,0 +1,236 @@
+package agent_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+)
+
+// A server takes telemetry and remembers it, unless answer says otherwise.
+type server struct {
+	*httptest.Server
+	answer func(w http.ResponseWriter, r *http.Request, events []string) bool // true: it answered
+
+	mu     sync.Mutex // guards the rest
+	events []string   // in the order taken
+	posts  int
+	last   http.Header
+}
+
+func newServer(t *testing.T) *server {
+	s := new(server)
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.posts++
+	s.last = r.Header.Clone()
+	z, err := zstd.NewReader(r.Body)
+	if err != nil {
+		panic(err)
+	}
+	defer z.Close()
+	body, err := io.ReadAll(z)
+	if err != nil {
+		panic(err)
+	}
+	var raws []json.RawMessage
+	if err := json.Unmarshal(body, &raws); err != nil {
+		panic(err)
+	}
+	var events []string
+	for _, raw := range raws {
+		events = append(events, string(raw))
+	}
+	if r.URL.Path != "/api/v1/telemetry/" || r.Method != http.MethodPost {
+		http.NotFound(w, r)
+		return
+	}
+	if s.answer != nil && s.answer(w, r, events) {
+		return
+	}
+	s.events = append(s.events, events...)
+	w.WriteHeader(http.StatusCreated)
+	fmt.Fprintf(w, `{"status":"accepted","batch_size":%d,"failed":0}`, len(events))
+}
+
+func (s *server) got() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.events
+}
+
+// list is a source of given events; then it ends, or waits for ctx.
+type list struct {
+	events []string
+	hang   bool
+}
+
+func (l list) Events(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for _, e := range l.events {
+			if !yield([]byte(e), nil) {
+				return
+			}
+		}
+		if l.hang {
+			<-ctx.Done()
+		}
+	}
+}
+
+func numbered(n int) list {
+	var l list
+	for i := range n {
+		l.events = append(l.events, fmt.Sprintf(`{"event_id":"e%d"}`, i))
+	}
+	return l
+}
+
+func newSpool(t *testing.T, o sqlitequeue.Options) *sqlitequeue.Queue {
+	t.Helper()
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	q, err := sqlitequeue.Open(filepath.Join(t.TempDir(), "spool.db"), o)
+	check(t, err)
+	t.Cleanup(func() { check(t, q.Close()) })
+	return q
+}
+
+func newClient(t *testing.T, url string) *agent.Client {
+	t.Helper()
+	c, err := agent.NewClient(agent.ClientOptions{Server: url, Token: "secret", Version: "1.2"})
+	check(t, err)
+	return c
+}
+
+// quick are options of an agent that does not wait where it need not.
+func quick(t *testing.T, s *server, spool agent.Spool, src agent.Source) agent.Options {
+	return agent.Options{
+		Spool: spool, Client: newClient(t, s.URL),
+		Inputs:     []agent.Input{{Name: "test", Source: src}},
+		BatchAge:   10 * time.Millisecond,
+		RetryDelay: time.Millisecond, MaxRetryDelay: 5 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// run runs an agent until its sources have ended and all is posted.
+func run(t *testing.T, o agent.Options) agent.Snapshot {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	a := agent.New(o)
+	check(t, a.Run(ctx))
+	check(t, ctx.Err())
+	return a.Metrics()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantEvents(t *testing.T, s *server, want list) {
+	t.Helper()
+	got := s.got()
+	if len(got) != len(want.events) {
+		t.Fatalf("server has %d events, want %d", len(got), len(want.events))
+	}
+	for i := range got {
+		if got[i] != want.events[i] {
+			t.Fatalf("event %d is %s, want %s", i, got[i], want.events[i])
+		}
+	}
+}
+
+func TestPostsInOrder(t *testing.T) {
+	s, src := newServer(t), numbered(1234)
+	o := quick(t, s, newSpool(t, sqlitequeue.Options{}), src)
+	o.BatchEvents = 100
+	m := run(t, o)
+	wantEvents(t, s, src)
+	if s.posts != 13 {
+		t.Errorf("%d posts, want 13", s.posts)
+	}
+	for name, want := range map[string]string{
+		"Authorization": "Token secret", "Content-Type": "application/json", "Content-Encoding": "zstd",
+		"User-Agent": "picket-agent/1.2", "X-Picket-Dropped": "",
+	} {
+		if got := s.last.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if want := (agent.Snapshot{Read: 1234, Spooled: 1234, Posted: 1234}); m != want {
+		t.Errorf("metrics %+v, want %+v", m, want)
+	}
+}
+
+func TestBatchBytes(t *testing.T) {
+	s, src := newServer(t), numbered(100)
+	o := quick(t, s, newSpool(t, sqlitequeue.Options{}), src)
+	o.BatchBytes = 10 * (len(src.events[99]) + 1)
+	s.answer = func(_ http.ResponseWriter, _ *http.Request, events []string) bool {
+		if len(events) > 11 {
+			t.Errorf("%d events in a batch", len(events))
+		}
+		return false
+	}
+	run(t, o)
+	wantEvents(t, s, src)
+}
+
+// A first event does not wait for more than the batch's age.
+func TestBatchAge(t *testing.T) {
+	s, src := newServer(t), numbered(1)
+	src.hang = true
+	ctx, cancel := context.WithCancel(t.Context())
+	s.answer = func(http.ResponseWriter, *http.Request, []string) bool { cancel(); return false }
+	check(t, agent.New(quick(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
+	wantEvents(t, s, src)
+}
+
+// What is not posted when the agent stops is posted by the next one.
+func TestStopKeepsTheRest(t *testing.T) {
+	s, src := newServer(t), numbered(50)
+	path := filepath.Join(t.TempDir(), "spool.db")
+	spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
+	check(t, err)
+	src.hang = true
+	ctx, cancel := context.WithCancel(t.Context())
+	s.answer = func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
+		cancel()
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	}
+	check(t, agent.New(quick(t, s, spool, src)).Run(ctx))
+	s.mu.Lock()
+	s.answer = nil
+	s.mu.Unlock()
+	check(t, spool.Close())
+	spool, err = sqlitequeue.Open(path, sqlitequeue.Options{})
+	check(t, err)
+	run(t, quick(t, s, spool, list{}))
+	check(t, spool.Close())
+	wantEvents(t, s, src)
+}

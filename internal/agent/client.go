@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+)
+
+// ClientOptions say how to reach a server.
+type ClientOptions struct {
+	Server string // such as https://picket.example.org
+	Token  string
+	// CAFile holds the certificates (PEM) that sign the server's; "" means
+	// those of the system.
+	CAFile string
+	// Insecure lets the token go over plain http to another machine.
+	Insecure bool
+	Version  string        // of the agent, for User-Agent
+	Timeout  time.Duration // of one request; 0 means 1 min
+}
+
+// A Client posts telemetry.
+type Client struct {
+	url, token, agent string
+	http              *http.Client
+}
+
+// NewClient makes a client. It refuses a server that the token cannot be
+// shown to.
+func NewClient(o ClientOptions) (*Client, error) {
+	u, err := url.Parse(o.Server)
+	if err != nil {
+		return nil, fmt.Errorf("read server address %q: %w: %w", o.Server, err, picket.ErrInvalid)
+	}
+	switch {
+	case u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("read server address %q: it must begin with https:// or http://: %w", o.Server, picket.ErrInvalid)
+	case u.Scheme == "http" && !o.Insecure && !loopback(u.Hostname()):
+		return nil, fmt.Errorf("send token to %s: plain http would show it to the network; use https: %w", u.Host, picket.ErrInvalid)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read CA file: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read CA file %s: no certificate in it: %w", o.CAFile, picket.ErrInvalid)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	return &Client{
+		url:   u.JoinPath("api/v1/telemetry/").String(),
+		token: o.Token,
+		agent: "picket-agent/" + cmp.Or(o.Version, "dev"),
+		http: &http.Client{
+			Transport: transport,
+			Timeout:   cmp.Or(o.Timeout, time.Minute),
+			// A redirect would carry the token to who knows where.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// A Refusal is an event that the server did not take.
+type Refusal struct {
+	Index   int    `json:"index"`
+	EventID string `json:"event_id"`
+	Reason  string `json:"reason"`
+}
+
+// A Result is the server's answer to a batch that it is done with.
+type Result struct {
+	Refused []Refusal
+}
+
+// A StatusError is an answer other than success.
+type StatusError struct {
+	Status     int
+	Message    string
+	RetryAfter time.Duration // 0: not said
+	Refused    []Refusal     // of a 400 that names the events
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("server answered %d %s: %s", e.Status, http.StatusText(e.Status), e.Message)
+}
+
+// maxAnswer is how much of an answer is read.
+const maxAnswer = 4 << 20
+
+// Post sends body, a JSON array compressed with zstd, and returns when the
+// server has it on disk. dropped is how many events were lost before it.
+func (c *Client) Post(ctx context.Context, body []byte, dropped int64) (Result, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return Result{}, fmt.Errorf("post batch: %w", err)
+	}
+	req.Header.Set("Authorization", "Token "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Encoding", "zstd")
+	req.Header.Set("User-Agent", c.agent)
+	if dropped > 0 {
+		req.Header.Set("X-Picket-Dropped", strconv.FormatInt(dropped, 10))
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return Result{}, fmt.Errorf("post batch: %w", err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	switch {
+	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
+		return Result{}, statusError(res, answer)
+	case err != nil:
+		return Result{}, fmt.Errorf("post batch: read answer: %w", err)
+	}
+	return Result{Refused: refusals(answer)}, nil
+}
+
+func statusError(res *http.Response, answer []byte) error {
+	e := &StatusError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+	if res.StatusCode == http.StatusBadRequest {
+		e.Refused = refusals(answer)
+	}
+	e.Message = strings.TrimSpace(string(answer[:min(len(answer), 300)]))
+	return e
+}
+
+// refusals reads which events an answer names as bad. Errors are a list of
+// {index, event_id, reason}, or one object or null for each event of the
+// batch, that of a good one empty.
+func refusals(answer []byte) []Refusal {
+	var a struct{ Errors json.RawMessage }
+	if json.Unmarshal(answer, &a) != nil || len(a.Errors) == 0 {
+		return nil
+	}
+	var list []map[string]any
+	if json.Unmarshal(a.Errors, &list) != nil {
+		var one map[string]any
+		if json.Unmarshal(a.Errors, &one) != nil {
+			return nil
+		}
+		list = []map[string]any{one}
+	}
+	var all []Refusal
+	for i, e := range list {
+		if len(e) == 0 {
+			continue
+		}
+		r := Refusal{Index: i}
+		if at, ok := e["index"].(float64); ok {
+			r.Index = int(at)
+		}
+		r.EventID, _ = e["event_id"].(string)
+		if r.Reason, _ = e["reason"].(string); r.Reason == "" {
+			text, _ := json.Marshal(e)
+			r.Reason = string(text)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// retryAfter reads the header of that name: seconds, or a date.
+func retryAfter(s string, now time.Time) time.Duration {
+	const most = 10 * time.Minute
+	if n, err := strconv.Atoi(s); err == nil && n > 0 {
+		return min(time.Duration(min(n, 3600))*time.Second, most)
+	}
+	if t, err := http.ParseTime(s); err == nil && t.After(now) {
+		return min(t.Sub(now), most)
+	}
+	return 0
+}

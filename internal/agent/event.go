@@ -1,0 +1,67 @@
+package agent
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// An event is what picket's own sources send: the replaced system's shape,
+// with more of the process in it.
+type event struct {
+	AgentID   string       `json:"agent_id"`
+	EventID   string       `json:"event_id"`
+	EventType string       `json:"event_type"`
+	Timestamp seconds      `json:"timestamp"`
+	Severity  string       `json:"severity"`
+	Version   string       `json:"version"`
+	Host      hostInfo     `json:"host"`
+	Process   *processInfo `json:"process,omitempty"`
+}
+
+type hostInfo struct {
+	Hostname  string `json:"hostname"`
+	OS        string `json:"os"`
+	OSVersion string `json:"os_version,omitempty"`
+}
+
+type processInfo struct {
+	Name              string `json:"name"` // the executable's full path
+	PID               int    `json:"pid"`
+	CommandLine       string `json:"command_line,omitempty"`
+	User              string `json:"user,omitempty"`
+	ParentImage       string `json:"parent_image,omitempty"`
+	ParentCommandLine string `json:"parent_command_line,omitempty"`
+	ParentPID         int    `json:"parent_pid,omitempty"`
+	WorkingDirectory  string `json:"working_directory,omitempty"`
+	ContainerID       string `json:"container_id,omitempty"`
+	Started           string `json:"started,omitempty"` // RFC 3339
+	Action            string `json:"action"`            // created, terminated
+	ExitCode          *int   `json:"exit_code,omitempty"`
+}
+
+// seconds is a time as Unix seconds with microseconds.
+type seconds time.Time
+
+func (s seconds) MarshalJSON() ([]byte, error) {
+	us := time.Time(s).UnixMicro()
+	return fmt.Appendf(nil, "%d.%06d", us/1e6, us%1e6), nil
+}
+
+// encode writes an event of the process p. The id is made of what names the
+// process and of what was seen of it, so that seeing it again, after a
+// restart of the agent, makes no second event.
+func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, instance string) ([]byte, error) {
+	h := sha256.New()
+	for _, part := range []string{instance, strconv.Itoa(p.PID), p.Action, p.Name, p.CommandLine} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	return json.Marshal(&event{
+		AgentID: agentID, EventID: hex.EncodeToString(h.Sum(nil)[:16]), EventType: "process",
+		Timestamp: seconds(at), Severity: "info", Version: "1.0", Host: host, Process: p,
+	})
+}

@@ -1,0 +1,148 @@
+package agent_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/agent"
+)
+
+func replay(t *testing.T, r *agent.Replay) (events []string, err error) {
+	t.Helper()
+	for e, e2 := range r.Events(t.Context()) {
+		if e2 != nil {
+			return events, e2
+		}
+		events = append(events, string(e))
+	}
+	return events, nil
+}
+
+func file(t *testing.T, name, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	switch filepath.Ext(name) {
+	case ".gz":
+		z := gzip.NewWriter(&b)
+		z.Write([]byte(content))
+		check(t, z.Close())
+	case ".zst":
+		z, err := zstd.NewWriter(&b)
+		check(t, err)
+		z.Write([]byte(content))
+		check(t, z.Close())
+	default:
+		b.WriteString(content)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	check(t, os.WriteFile(path, b.Bytes(), 0o600))
+	return path
+}
+
+func TestReplayFormats(t *testing.T) {
+	want := []string{`{"a": 1}`, `{"b":[2]}`}
+	for name, content := range map[string]string{
+		"array.json":      "\ufeff [ {\"a\": 1},\n{\"b\":[2]} ]\n",
+		"lines.ndjson":    "{\"a\": 1}\n{\"b\":[2]}\n",
+		"lines.ndjson.gz": "{\"a\": 1}\n{\"b\":[2]}\n",
+		"array.json.zst":  "[{\"a\": 1},{\"b\":[2]}]",
+		"values.json":     "{\"a\": 1}{\"b\":[2]}",
+	} {
+		got, err := replay(t, &agent.Replay{Path: file(t, name, content)})
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: error %v, events (-want +got):\n%s", name, err, diff)
+		}
+	}
+	if got, err := replay(t, &agent.Replay{Path: file(t, "empty.json", " \n"), Loops: 3}); len(got) != 0 || err != nil {
+		t.Errorf("empty file: %q, %v", got, err)
+	}
+	for name, content := range map[string]string{"cut.json": `[{"a":1},`, "bad.ndjson": "{\"a\":1}\nno"} {
+		got, err := replay(t, &agent.Replay{Path: file(t, name, content), Loops: -1})
+		if len(got) != 1 || !errors.Is(err, picket.ErrInvalid) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := replay(t, &agent.Replay{Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("error %v of a file that is not there", err)
+	}
+}
+
+// Each loop has ids of its own.
+func TestReplayLoops(t *testing.T) {
+	path := file(t, "x.ndjson", `{"event_id":"a","n":1}
+{"n":2}
+{ }
+{"event_id":4688,"n":3}
+`)
+	got, err := replay(t, &agent.Replay{Path: path, Loops: 3})
+	check(t, err)
+	if len(got) != 12 {
+		t.Fatalf("%d events", len(got))
+	}
+	seen := map[string]bool{}
+	for i, raw := range got {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(raw), &e); err != nil {
+			t.Fatalf("event %d: %v: %s", i, err, raw)
+		}
+		if seen[raw] {
+			t.Errorf("event %d comes twice: %s", i, raw)
+		}
+		seen[raw] = true
+		if i == 4 && e["event_id"] != "a-1" || i == 8 && e["event_id"] != "a-2" {
+			t.Errorf("event %d is %s", i, raw)
+		}
+		if i%4 == 3 && e["event_id"] != 4688.0 {
+			t.Errorf("event %d is %s", i, raw)
+		}
+	}
+}
+
+func TestReplayPace(t *testing.T) {
+	path := file(t, "x.ndjson", `{"@timestamp":"2024-01-01T00:00:00Z"}
+{"timestamp":1704067201.5}
+{"UtcTime":"2024-01-01 00:00:03.000"}
+{"no":"time"}
+{"time":1704067202000}
+`)
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var at []time.Duration
+		r := &agent.Replay{Path: path, Speed: 2}
+		for _, err := range r.Events(t.Context()) {
+			check(t, err)
+			at = append(at, time.Since(start))
+		}
+		want := []time.Duration{0, 750 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond}
+		if diff := cmp.Diff(want, at); diff != "" {
+			t.Errorf("times (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestReplayStops(t *testing.T) {
+	path := file(t, "x.ndjson", `{"a":1}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := 0
+	for range (&agent.Replay{Path: path, Loops: -1}).Events(ctx) {
+		if n++; n == 100 {
+			cancel()
+		}
+	}
+	if n != 100 {
+		t.Errorf("%d events, want 100", n)
+	}
+}

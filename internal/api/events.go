@@ -1,0 +1,110 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q := query{Values: r.URL.Query()}
+	eq := store.EventQuery{Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor")}
+	if q.err != nil {
+		return q.err
+	}
+	if text := q.Get("q"); text != "" {
+		where, err := store.ParseQuery(text)
+		if err != nil {
+			return err
+		}
+		eq.Where = where
+	}
+	page, err := s.Store.Find(r.Context(), eq)
+	if err != nil {
+		return err
+	}
+	b := append(make([]byte, 0, 256<<10), `{"events":[`...)
+	for i := range page.Events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendEvent(b, &page.Events[i])
+	}
+	b = append(b, `],"next":`...)
+	if page.Next == "" {
+		b = append(b, "null"...)
+	} else {
+		b = strconv.AppendQuote(b, page.Next) // cursors are plain ASCII
+	}
+	return writeRaw(w, append(b, "}\n"...))
+}
+
+func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeRaw(w, append(appendEvent(nil, &ev), '\n'))
+}
+
+// rawEvent answers the very bytes that were received.
+func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return writeRaw(w, ev.Raw)
+}
+
+func writeRaw(w http.ResponseWriter, b []byte) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Write(b)
+	return nil
+}
+
+// appendEvent appends an event as JSON. It is by hand so that what was
+// received stands in it byte for byte.
+func appendEvent(b []byte, ev *picket.Event) []byte {
+	b = append(b, `{"id":`...)
+	b = appendJSON(b, ev.ID)
+	b = append(b, `,"event_id":`...)
+	b = appendJSON(b, ev.ID)
+	b = append(b, `,"agent_id":`...)
+	b = appendJSON(b, ev.AgentID)
+	b = append(b, `,"host":`...)
+	b = appendJSON(b, ev.Host)
+	b = append(b, `,"event_type":`...)
+	b = appendJSON(b, ev.Type)
+	b = append(b, `,"time":"`...)
+	b = ev.Time.AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","received":"`...)
+	b = ev.Received.AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","event":`...)
+	b = append(b, ev.Raw...)
+	return append(b, '}')
+}
+
+func appendJSON(b []byte, s string) []byte {
+	q, _ := json.Marshal(s) // a string always marshals
+	return append(b, q...)
+}
+
+func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q := query{Values: r.URL.Query()}
+	limit := q.limit()
+	if q.err != nil {
+		return q.err
+	}
+	page, err := s.Store.Hosts(r.Context(), q.Get("text"), limit, q.Get("cursor"))
+	if err != nil {
+		return err
+	}
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"hosts": orEmpty(page.Hosts), "next": next(page.Next)})
+}

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// Flow is where every event that was received is: the counters add up, as
+// Received = Stored + Duplicate + Rejected + Dead + Waiting.
+type Flow struct {
+	Received  int64 `json:"received"`
+	Stored    int64 `json:"stored"`
+	Duplicate int64 `json:"duplicate"`
+	Rejected  int64 `json:"rejected"` // refused by intake; the sender was told
+	Dead      int64 `json:"dead"`     // accepted, and could not be processed
+	Waiting   int64 `json:"waiting"`  // in the queue, not yet stored
+}
+
+// FlowOf makes the account of what the queue and the store have counted.
+func FlowOf(q queue.Stats, t store.Totals) Flow {
+	return Flow{
+		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Rejected: q.Rejected, Dead: q.Failed,
+		Waiting: q.PendingEvents + q.LeasedEvents,
+	}
+}
+
+func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q, err := s.Queue.Stats(r.Context())
+	if err != nil {
+		return err
+	}
+	t, err := s.Store.Totals(r.Context())
+	if err != nil {
+		return err
+	}
+	counts, err := s.Store.AlertCounts(r.Context())
+	if err != nil {
+		return err
+	}
+	on, off := s.Rules.List()
+	return httpapi.JSON(w, http.StatusOK, map[string]any{
+		"flow":    FlowOf(q, t),
+		"events":  map[string]int64{"kept": t.Events, "raw_bytes": t.RawBytes, "disk_bytes": t.DiskBytes},
+		"matches": t.Matches,
+		"alerts":  map[string]any{"total": counts.Total, "by_status": counts.ByStatus, "open_by_level": counts.Open},
+		"rules":   map[string]int{"on": len(on), "off": len(off)},
+	})
+}
+
+func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	st, err := s.Queue.Stats(r.Context())
+	if err != nil {
+		return err
+	}
+	return httpapi.JSON(w, http.StatusOK, st)
+}
+
+func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q := query{Values: r.URL.Query()}
+	limit, before := q.limit(), int64(0)
+	if v := q.Get("cursor"); v != "" {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil || n < 1 {
+			q.fail("cursor", v, "one that a page gave")
+		}
+		before = n
+	}
+	if q.err != nil {
+		return q.err
+	}
+	letters, err := s.Queue.Letters(r.Context(), before, limit)
+	if err != nil {
+		return err
+	}
+	cursor := ""
+	if len(letters) == limit {
+		cursor = strconv.FormatInt(letters[limit-1].ID, 10)
+	}
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(letters), "next": next(cursor)})
+}
+
+func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	return s.tend(w, r, who, "requeue", s.Queue.Requeue)
+}
+
+func (s *Server) purge(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	return s.tend(w, r, who, "purge", s.Queue.Purge)
+}
+
+// tend does something to dead letters: to those named, or to all.
+func (s *Server) tend(w http.ResponseWriter, r *http.Request, who auth.Identity, verb string, do func(context.Context, ...int64) (int, error)) error {
+	var body struct {
+		IDs []int64 `json:"ids"`
+		All bool    `json:"all"`
+	}
+	if err := httpapi.ReadJSON(w, r, &body); err != nil {
+		return err
+	}
+	if body.All == (len(body.IDs) > 0) {
+		return fmt.Errorf("name dead letters by ids, or say all: %w", picket.ErrInvalid)
+	}
+	n, err := do(r.Context(), body.IDs...)
+	if err != nil {
+		return err
+	}
+	object := "all"
+	if !body.All {
+		object = fmt.Sprint(body.IDs)
+	}
+	s.audit(r.Context(), who, "queue."+verb, object, strconv.Itoa(n)+" letters")
+	return httpapi.JSON(w, http.StatusOK, map[string]int{"count": n})
+}

@@ -1,0 +1,42 @@
+package auth
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+)
+
+// CookieName is the session's cookie.
+const CookieName = "picket_session"
+
+// Secret returns the token that a request shows in its Authorization header:
+// "Token T" as the replaced system has it, "Bearer T", "ApiKey" and "Basic"
+// as clients of Elasticsearch have it (the token is the key's second part, or
+// the password). It returns "" where there is none.
+func Secret(r *http.Request) string {
+	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	rest = strings.TrimSpace(rest)
+	switch strings.ToLower(scheme) {
+	case "token", "bearer":
+		return rest
+	case "basic", "apikey":
+		plain, err := base64.StdEncoding.DecodeString(rest)
+		if err != nil {
+			return rest // an API key given as it is
+		}
+		if _, secret, ok := strings.Cut(string(plain), ":"); ok {
+			return secret
+		}
+		return string(plain)
+	}
+	return ""
+}
+
+// Cookie returns the session secret of a request, or "".
+func Cookie(r *http.Request) string {
+	c, err := r.Cookie(CookieName)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}

@@ -1,0 +1,146 @@
+// Package auth knows who is asking: agents, collectors and programs by token,
+// people by name and password, browsers by session. It sits under every HTTP
+// handler, and keeps of a secret only what cannot be turned back into it.
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// The kinds of token.
+const (
+	KindAgent     = "agent"     // posts telemetry as one agent
+	KindCollector = "collector" // posts telemetry for any agent
+	KindAPI       = "api"       // reads and acts within its role
+)
+
+// The roles of people and of API tokens; each may do what those before it may.
+const (
+	RoleViewer  = "viewer"  // reads
+	RoleAnalyst = "analyst" // triages alerts
+	RoleAdmin   = "admin"   // tends dead letters, rules, users and tokens
+)
+
+var rank = map[string]int{RoleViewer: 1, RoleAnalyst: 2, RoleAdmin: 3}
+
+// ValidRole reports whether there is such a role.
+func ValidRole(role string) bool { return rank[role] > 0 }
+
+// ErrUnauthenticated is no credentials, or none that are valid. ErrForbidden
+// is valid ones that don't reach.
+var (
+	ErrUnauthenticated = errors.New("not authenticated")
+	ErrForbidden       = errors.New("not allowed")
+)
+
+// An Identity is who is asking.
+type Identity struct {
+	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
+	Subject string // agent id, collector's or program's name, user name
+	Role    string // of a person or an API token
+}
+
+// Can reports whether the identity has at least the role.
+func (id Identity) Can(role string) bool { return rank[id.Role] >= rank[role] }
+
+// String names the identity in logs and audit entries.
+func (id Identity) String() string { return id.Kind + ":" + id.Subject }
+
+// NewToken makes a token for the store, and the secret that its holder shows:
+// 40 hex digits, as the replaced system's tokens have.
+func NewToken(kind, subject, role string, now time.Time) (store.Token, string, error) {
+	switch {
+	case subject == "" || len(subject) > 256:
+		return store.Token{}, "", fmt.Errorf("create token: a name of 1 to 256 bytes is needed: %w", picket.ErrInvalid)
+	case kind == KindAPI && !ValidRole(role):
+		return store.Token{}, "", fmt.Errorf("create token: role %q is none of viewer, analyst, admin: %w", role, picket.ErrInvalid)
+	case kind != KindAPI && kind != KindAgent && kind != KindCollector:
+		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
+	}
+	secret, id := random(20), random(4)
+	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
+}
+
+// random returns n random bytes in hex.
+func random(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails: it ends the program instead
+	return hex.EncodeToString(b)
+}
+
+// hash is what the store keeps of a secret that is random itself, so that no
+// salt or slow hash is needed. Looking one up by its hash leaks nothing of the
+// secret through timing: who doesn't know it cannot steer the hash.
+func hash(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// tokenTTL is how long a token that was looked up is trusted without looking
+// again: how late a revocation can be.
+const tokenTTL = time.Second
+
+// maxCachedTokens bounds the cache; a fleet above it costs look-ups.
+const maxCachedTokens = 1 << 16
+
+// Tokens checks tokens against a store. It is safe for concurrent use.
+type Tokens struct {
+	store store.Tokens
+	now   func() time.Time
+
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]cached // valid ones only
+}
+
+type cached struct {
+	id    Identity
+	until time.Time
+}
+
+// NewTokens returns a checker of the store's tokens.
+func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
+	return &Tokens{store: s, now: now, known: make(map[[sha256.Size]byte]cached)}
+}
+
+// Check returns whose token the secret is, or an error that is
+// ErrUnauthenticated.
+func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
+	if secret == "" || len(secret) > 256 {
+		return Identity{}, ErrUnauthenticated
+	}
+	sum, now := sha256.Sum256([]byte(secret)), t.now()
+	t.mu.Lock()
+	c, ok := t.known[sum]
+	t.mu.Unlock()
+	if ok && now.Before(c.until) {
+		return c.id, nil
+	}
+	tok, err := t.store.TokenByHash(ctx, hex.EncodeToString(sum[:]))
+	if errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero() {
+		t.mu.Lock()
+		delete(t.known, sum)
+		t.mu.Unlock()
+		return Identity{}, ErrUnauthenticated
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("check token: %w", err)
+	}
+	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
+	t.mu.Lock()
+	if len(t.known) >= maxCachedTokens {
+		clear(t.known)
+	}
+	t.known[sum] = cached{id, now.Add(tokenTTL)}
+	t.mu.Unlock()
+	return id, nil
+}

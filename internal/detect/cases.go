@@ -1,0 +1,111 @@
+package detect
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// caseSuffix is the end of the name of a file of cases: the cases of NAME.yml
+// are in NAME.test.yml beside it.
+const caseSuffix = ".test.yml"
+
+// caseFile is a file of cases: events that fire the rule, and events that are
+// like them and do not. An event is written in any shape that picket reads.
+type caseFile struct {
+	Fires  map[string]map[string]any `yaml:"fires"`
+	Silent map[string]map[string]any `yaml:"silent"`
+}
+
+// A Result is the outcome of one case.
+type Result struct {
+	File string `json:"file"`
+	Case string `json:"case"`
+	Err  string `json:"error,omitempty"` // "": as expected
+}
+
+// Test runs the cases that stand beside the rules of the sources. A rule
+// without cases, or without one of each kind, is a failure too.
+func Test(sources []Source) ([]Result, error) {
+	all, err := files(sources)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string][]byte)
+	for _, f := range all {
+		byName[f.name] = f.data
+	}
+	var results []Result
+	for _, f := range all {
+		if strings.HasSuffix(f.name, caseSuffix) {
+			if _, ok := byName[strings.TrimSuffix(f.name, caseSuffix)+".yml"]; !ok {
+				results = append(results, Result{f.name, "", "there is no rule beside these cases"})
+			}
+			continue
+		}
+		name := strings.TrimSuffix(f.name, ".yml") + caseSuffix
+		results = append(results, testRule(f, name, byName[name])...)
+	}
+	return results, nil
+}
+
+func testRule(f file, name string, data []byte) []Result {
+	fail := func(err error) []Result { return []Result{{name, "", err.Error()}} }
+	if data == nil {
+		return fail(fs.ErrNotExist)
+	}
+	rules, err := sigma.Parse(f.name, f.data)
+	if err != nil {
+		return fail(err)
+	}
+	set, errs := sigma.Compile(rules, sigma.Options{})
+	if len(errs) > 0 {
+		return fail(errs[0])
+	}
+	var cases caseFile
+	if err := yaml.Unmarshal(data, &cases); err != nil {
+		return fail(err)
+	}
+	if len(cases.Fires) == 0 || len(cases.Silent) == 0 {
+		return fail(errors.New("a case that fires and one that is silent are needed"))
+	}
+	d := NewEngine(set).Detector()
+	var results []Result
+	run := func(kind string, events map[string]map[string]any, want bool) {
+		names := make([]string, 0, len(events))
+		for n := range events {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		for _, n := range names {
+			r := Result{File: name, Case: kind + " " + n}
+			if fired, err := fires(d, events[n]); err != nil {
+				r.Err = err.Error()
+			} else if fired != want {
+				r.Err = fmt.Sprintf("fired is %t", fired)
+			}
+			results = append(results, r)
+		}
+	}
+	run("fires", cases.Fires, true)
+	run("silent", cases.Silent, false)
+	return results
+}
+
+// fires reports whether any rule fires on an event.
+func fires(d *Detector, event map[string]any) (bool, error) {
+	raw, err := json.Marshal(event)
+	if err != nil {
+		return false, err
+	}
+	matches, err := d.Detect([]picket.Event{{ID: "case", Raw: raw}})
+	return len(matches) > 0, err
+}

@@ -1,0 +1,222 @@
+package detect
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// maxRuleFile bounds one rule file; SigmaHQ's largest is a tenth of it.
+const maxRuleFile = 4 << 20
+
+// A Problem is a rule that does not run, and why.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	RuleID string `json:"rule_id,omitempty"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// String is the problem in one line, as compilers write it.
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s = fmt.Sprintf("%s:%d", p.File, p.Line)
+	}
+	if p.Hint != "" {
+		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
+	}
+	return s + ": " + p.Reason
+}
+
+// A Source is a place that rules come from.
+type Source struct {
+	Name string
+	FS   fs.FS // for rules that are part of the program; nil: Name is a path
+}
+
+// A file is one rule file as read.
+type file struct {
+	name string
+	data []byte
+}
+
+// Files returns the rule files of the sources in order of their names: each
+// source is a directory (searched for .yml and .yaml), a file, or a .zip.
+func files(sources []Source) ([]file, error) {
+	var all []file
+	for _, s := range sources {
+		fsys, root, prefix := s.FS, ".", s.Name+"/"
+		if fsys == nil {
+			info, err := os.Stat(s.Name)
+			if err != nil {
+				return nil, fmt.Errorf("read rules: %w", err)
+			}
+			switch {
+			case info.IsDir():
+				fsys = os.DirFS(s.Name)
+			case strings.EqualFold(filepath.Ext(s.Name), ".zip"):
+				z, err := zip.OpenReader(s.Name)
+				if err != nil {
+					return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
+				}
+				defer z.Close()
+				fsys = z
+			default:
+				fsys, root, prefix = os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name), filepath.Dir(s.Name)+"/"
+			}
+		}
+		err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			if ext := strings.ToLower(path.Ext(name)); name != root && ext != ".yml" && ext != ".yaml" {
+				return nil
+			}
+			data, err := readFile(fsys, name)
+			if err != nil {
+				return err
+			}
+			all = append(all, file{prefix + name, data})
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
+		}
+	}
+	sort.SliceStable(all, func(i, j int) bool { return all[i].name < all[j].name })
+	return all, nil
+}
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
+	if err == nil && len(data) > maxRuleFile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFile)
+	}
+	return data, err
+}
+
+// A Set is what loading rules gives.
+type Set struct {
+	Rules    *sigma.RuleSet // those that run
+	Off      []*sigma.Rule  // those switched off
+	Problems []Problem
+	Revision string // names the rules by their content, 12 hex digits
+}
+
+// Load reads and compiles the rules of the sources, leaving out those whose id
+// is switched off. Rules that do not load are among the Problems and the rest
+// run; only a source that can't be read at all is an error.
+func Load(sources []Source, off map[string]bool) (Set, error) {
+	all, err := files(sources)
+	if err != nil {
+		return Set{}, err
+	}
+	var set Set
+	var on []*sigma.Rule
+	sum, seen := sha256.New(), make(map[string]string)
+	for _, f := range all {
+		fmt.Fprintf(sum, "%s\x00%d\x00", f.name, len(f.data))
+		sum.Write(f.data)
+		if strings.HasSuffix(f.name, caseSuffix) || isNotARule(f.data) {
+			continue
+		}
+		rules, err := sigma.Parse(f.name, f.data)
+		if err != nil {
+			set.Problems = append(set.Problems, problems(f.name, err)...)
+		}
+		for _, r := range rules {
+			if r.ID == "" {
+				named := *r
+				named.ID = nameless(r)
+				r = &named
+			}
+			if first, ok := seen[r.ID]; ok {
+				set.Problems = append(set.Problems, Problem{File: f.name, Line: r.Line, RuleID: r.ID, Reason: "id " + r.ID + " is taken by " + first, Hint: "give one of the two a new id"})
+				continue
+			}
+			seen[r.ID] = f.name
+			if off[r.ID] {
+				set.Off = append(set.Off, r)
+			} else {
+				on = append(on, r)
+			}
+		}
+	}
+	rs, errs := sigma.Compile(on, sigma.Options{})
+	for _, e := range errs {
+		set.Problems = append(set.Problems, problems("", e)...)
+	}
+	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
+	return set, nil
+}
+
+// isNotARule tells other YAML that lies among rules, as tables of logsources
+// do, from rules that are broken.
+func isNotARule(data []byte) bool {
+	has := func(key string) bool {
+		return bytes.HasPrefix(data, []byte(key)) || bytes.Contains(data, []byte("\n"+key))
+	}
+	return has("logsources:") || !has("title:") && !has("detection:") && !has("correlation:") && !has("filter:")
+}
+
+// nameless makes an id for a rule without one, that stays while its title and
+// logsource do.
+func nameless(r *sigma.Rule) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", r.Title, r.LogSource))
+	return "title-" + hex.EncodeToString(h[:8])
+}
+
+// problems turns an error, which may be several joined, into problems.
+func problems(file string, err error) []Problem {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var ps []Problem
+		for _, e := range many.Unwrap() {
+			ps = append(ps, problems(file, e)...)
+		}
+		return ps
+	}
+	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
+		return []Problem{{File: ce.File, Line: ce.Line, RuleID: ce.Rule.ID, Reason: ce.Reason}}
+	}
+	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
+		return []Problem{{File: pe.File, Line: pe.Line, Reason: pe.Reason, Hint: pe.Hint}}
+	}
+	return []Problem{{File: file, Reason: err.Error()}}
+}
+
+// ParseSources turns the values of --rules into sources; "builtin" names the
+// program's own pack.
+func ParseSources(names []string, builtin fs.FS) ([]Source, error) {
+	var sources []Source
+	for _, n := range names {
+		if n == "builtin" {
+			sources = append(sources, Source{Name: n, FS: builtin})
+			continue
+		}
+		if _, err := os.Stat(n); err != nil {
+			return nil, fmt.Errorf("read rules: %w: %w", err, picket.ErrNotFound)
+		}
+		sources = append(sources, Source{Name: filepath.Clean(n)})
+	}
+	return sources, nil
+}

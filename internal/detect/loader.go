@@ -1,0 +1,191 @@
+package detect
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A Loader keeps an engine's rules the same as what is in the files: it loads
+// them, follows their changes, and switches single rules off and on. It is
+// safe for concurrent use.
+type Loader struct {
+	engine  *Engine
+	sources []Source
+	offFile string // ids that are switched off, one a line
+	log     *slog.Logger
+
+	loading sync.Mutex // one load at a time
+	mu      sync.Mutex
+	set     Set
+	loaded  time.Time
+	stamp   string
+}
+
+// NewLoader loads the rules of the sources into a new engine. offFile, in the
+// data directory, remembers the rules that are switched off.
+func NewLoader(sources []Source, offFile string, log *slog.Logger) (*Loader, error) {
+	l := &Loader{sources: sources, offFile: offFile, log: log}
+	if err := l.Load(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Engine returns the engine that runs the rules.
+func (l *Loader) Engine() *Engine { return l.engine }
+
+// Load reads all rules again and puts them in force. When a source can't be
+// read, the rules that run go on.
+func (l *Loader) Load() error {
+	l.loading.Lock()
+	defer l.loading.Unlock()
+	start, stamp := time.Now(), l.stampOf()
+	off, err := l.readOff()
+	if err != nil {
+		return err
+	}
+	set, err := Load(l.sources, off)
+	if err != nil {
+		return err
+	}
+	for _, p := range set.Problems {
+		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "reason", p.Reason, "hint", p.Hint)
+	}
+	if l.engine == nil {
+		l.engine = NewEngine(set.Rules)
+	} else {
+		l.engine.Replace(set.Rules)
+	}
+	l.mu.Lock()
+	l.set, l.loaded, l.stamp = set, start, stamp
+	l.mu.Unlock()
+	l.log.Info("rules loaded", "rules", set.Rules.Len(), "off", len(set.Off), "problems", len(set.Problems),
+		"revision", set.Revision, "took", time.Since(start).Round(time.Millisecond))
+	return nil
+}
+
+// Status returns what is in force and since when.
+func (l *Loader) Status() (Set, time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.set, l.loaded
+}
+
+// List returns the rules that run and those that are switched off.
+func (l *Loader) List() (on, off []*sigma.Rule) {
+	set, _ := l.Status()
+	return set.Rules.Rules(), set.Off
+}
+
+// Switch turns a rule on or off, now and after a restart.
+func (l *Loader) Switch(_ context.Context, id string, on bool) error {
+	all, switched := l.List()
+	if !slices.ContainsFunc(slices.Concat(all, switched), func(r *sigma.Rule) bool { return r.ID == id }) {
+		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
+	}
+	off, err := l.readOff()
+	if err != nil {
+		return err
+	}
+	if off[id] = true; on {
+		delete(off, id)
+	}
+	ids := make([]string, 0, len(off))
+	for id := range off {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	tmp := l.offFile + ".tmp"
+	if err := os.WriteFile(tmp, []byte(strings.Join(ids, "\n")+"\n"), 0o600); err != nil {
+		return fmt.Errorf("switch rule %s: %w", id, err)
+	}
+	if err := os.Rename(tmp, l.offFile); err != nil {
+		return fmt.Errorf("switch rule %s: %w", id, err)
+	}
+	return l.Load()
+}
+
+func (l *Loader) readOff() (map[string]bool, error) {
+	off := make(map[string]bool)
+	if l.offFile == "" {
+		return off, nil
+	}
+	data, err := os.ReadFile(l.offFile)
+	if err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("read the rules that are switched off: %w", err)
+	}
+	for _, id := range strings.Fields(string(data)) {
+		off[id] = true
+	}
+	return off, nil
+}
+
+// Watch loads the rules again when their files change, until ctx ends. It
+// looks at names, sizes and times, which works on every file system; a change
+// is loaded when two looks in a row see the same, so not half-way through a
+// copy.
+func (l *Loader) Watch(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := l.stampOf()
+		l.mu.Lock()
+		changed := now != l.stamp
+		l.mu.Unlock()
+		if changed && now == last {
+			if err := l.Load(); err != nil {
+				l.log.Error("rules not reloaded; the ones before go on", "error", err)
+				l.mu.Lock()
+				l.stamp = now // said once
+				l.mu.Unlock()
+			}
+		}
+		last = now
+	}
+}
+
+// stampOf describes the state of the rule files.
+func (l *Loader) stampOf() string {
+	var b strings.Builder
+	add := func(name string, d fs.DirEntry) {
+		if info, err := d.Info(); err == nil {
+			fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	for _, s := range l.sources {
+		if s.FS != nil {
+			continue
+		}
+		filepath.WalkDir(s.Name, func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				fmt.Fprintf(&b, "%s %v\n", name, err)
+				return nil
+			}
+			if !d.IsDir() {
+				add(name, d)
+			}
+			return nil
+		})
+	}
+	if info, err := os.Stat(l.offFile); err == nil {
+		fmt.Fprintf(&b, "off %d %d\n", info.Size(), info.ModTime().UnixNano())
+	}
+	return b.String()
+}

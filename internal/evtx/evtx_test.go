@@ -1,0 +1,130 @@
+package evtx_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/evtx"
+	"github.com/picket-edr/picket/internal/testdata"
+)
+
+// The regression cases have each event twice: as a log, and as the JSON that
+// another reader made of it.
+func TestAgainstOtherReader(t *testing.T) {
+	dir := filepath.Join(testdata.Dir(t), "regression")
+	logs := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".evtx" {
+			return err
+		}
+		other, err := os.Open(strings.TrimSuffix(path, ".evtx") + ".json")
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer other.Close()
+		logs++
+		name, _ := filepath.Rel(dir, path)
+		if diff := cmp.Diff(decodeAll(t, other), readAll(t, path)); diff != "" {
+			t.Errorf("%s: (-other +got)\n%s", name, diff)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d logs", logs)
+}
+
+func decodeAll(t *testing.T, r io.Reader) (events []any) {
+	t.Helper()
+	for d := json.NewDecoder(r); ; {
+		var v any
+		if err := d.Decode(&v); err == io.EOF {
+			return events
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, trimmed(v))
+	}
+}
+
+// trimmed drops the space around strings, which the other reader does.
+func trimmed(v any) any {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v)
+	case map[string]any:
+		for k, m := range v {
+			v[k] = trimmed(m)
+		}
+	}
+	return v
+}
+
+func readAll(t *testing.T, path string) (events []any) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := evtx.NewReader(f)
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
+			return events
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		events = append(events, decodeAll(t, bytes.NewReader(rec.JSON))...)
+	}
+}
+
+// Whatever the bytes, reading ends, without a panic.
+func FuzzReader(f *testing.F) {
+	head := make([]byte, 4096)
+	copy(head, "ElfFile\x00")
+	chunk := make([]byte, 64<<10)
+	copy(chunk, "ElfChnk\x00")
+	f.Add(append(head, chunk...))
+	if dir, ok := testdata.Find(); ok {
+		logs, _ := filepath.Glob(filepath.Join(dir, "regression/rules/windows/*/*/*/*.evtx"))
+		for _, log := range logs[:min(len(logs), 5)] {
+			data, err := os.ReadFile(log)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := evtx.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		for {
+			rec, err := r.Next()
+			if err == io.EOF {
+				return
+			}
+			if err == nil && !json.Valid(rec.JSON) {
+				t.Fatalf("not JSON: %q", rec.JSON)
+			}
+		}
+	})
+}

@@ -1,0 +1,338 @@
+package evtx
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The types of values; 0x80 flags an array of them.
+const (
+	kindNull       = 0x00
+	kindWide       = 0x01
+	kindANSI       = 0x02
+	kindInt8       = 0x03
+	kindUint8      = 0x04
+	kindInt16      = 0x05
+	kindUint16     = 0x06
+	kindInt32      = 0x07
+	kindUint32     = 0x08
+	kindInt64      = 0x09
+	kindUint64     = 0x0a
+	kindFloat      = 0x0b
+	kindDouble     = 0x0c
+	kindBool       = 0x0d
+	kindBinary     = 0x0e
+	kindGUID       = 0x0f
+	kindSize       = 0x10
+	kindFiletime   = 0x11
+	kindSystemtime = 0x12
+	kindSID        = 0x13
+	kindHex32      = 0x14
+	kindHex64      = 0x15
+	kindXML        = 0x21
+	arrayFlag      = 0x80
+)
+
+// A writer turns elements into JSON: an element is its text, or an object of
+// its children, with its attributes under "#attributes" and text beside them
+// under "#text". <Data Name="X"> is the member X.
+type writer struct {
+	out []byte
+}
+
+// fragment writes a record's top: an instance of a template, or an element.
+func (w *writer) fragment(p *parser) {
+	w.out = append(w.out, '{')
+	w.members(p, w.top(p), true)
+	w.out = append(w.out, '}')
+}
+
+// A bound is content with the values for its substitutions.
+type bound struct {
+	parts  []part
+	values []value
+}
+
+// top reads a fragment.
+func (w *writer) top(p *parser) bound {
+	if p.depth++; p.depth > maxDepth {
+		p.fail("nested deeper than %d", maxDepth)
+	}
+	if p.peek() == tokenFragment {
+		p.take(4)
+	}
+	if p.peek()&^moreFlag == tokenTemplate {
+		t, values := p.template()
+		return bound{t.content, values}
+	}
+	return bound{parts: p.content()}
+}
+
+// members writes the elements of b as members of an object; first is whether
+// none stands before them. It reports whether that is still so.
+func (w *writer) members(p *parser, b bound, first bool) bool {
+	for i := range b.parts {
+		pt := &b.parts[i]
+		if pt.element != nil {
+			if !first {
+				w.out = append(w.out, ',')
+			}
+			first = false
+			w.member(p, pt.element, b.values)
+			continue
+		}
+		if v := b.value(pt); v.kind == kindXML && len(v.data) > 0 {
+			in := w.inner(p, v)
+			first = w.members(&in, w.top(&in), first)
+		}
+	}
+	return first
+}
+
+// inner is a parser of the binary XML that is a value.
+func (w *writer) inner(p *parser, v value) parser {
+	// The value is a slice of the chunk: names refer to the chunk's offsets.
+	start := cap(p.r.chunk) - cap(v.data)
+	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, bare: true}
+}
+
+func (b bound) value(pt *part) value {
+	if pt.sub < 0 || pt.sub >= len(b.values) {
+		return value{}
+	}
+	return b.values[pt.sub]
+}
+
+func (w *writer) member(p *parser, e *element, values []value) {
+	name, named := e.name, false
+	if e.name == "Data" {
+		for _, a := range e.attributes {
+			if a.name == "Name" {
+				if s := text(bound{a.parts, values}); s != "" {
+					name, named = s, true
+				}
+			}
+		}
+	}
+	w.string(name)
+	w.out = append(w.out, ':')
+	content := bound{e.content, values}
+	attributes := 0
+	start := len(w.out)
+	for _, a := range e.attributes {
+		if named && a.name == "Name" {
+			continue
+		}
+		v := bound{a.parts, values}
+		if text(v) == "" {
+			continue
+		}
+		if attributes++; attributes == 1 {
+			w.out = append(w.out, `{"#attributes":{`...)
+		} else {
+			w.out = append(w.out, ',')
+		}
+		w.string(a.name)
+		w.out = append(w.out, ':')
+		w.scalar(v)
+	}
+	if attributes > 0 {
+		w.out = append(w.out, '}')
+	}
+	switch {
+	case content.nested():
+		if attributes == 0 {
+			w.out = append(w.out[:start], '{')
+		}
+		w.members(p, content, attributes == 0)
+		w.out = append(w.out, '}')
+	case attributes > 0:
+		if text(content) != "" {
+			w.out = append(w.out, `,"#text":`...)
+			w.scalar(content)
+		}
+		w.out = append(w.out, '}')
+	default:
+		w.scalar(content)
+	}
+}
+
+// nested reports whether there are elements in b.
+func (b bound) nested() bool {
+	for i := range b.parts {
+		if b.parts[i].element != nil {
+			return true
+		}
+		if v := b.value(&b.parts[i]); v.kind == kindXML && len(v.data) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// scalar writes text content: one value as its type, several joined.
+func (w *writer) scalar(b bound) {
+	if len(b.parts) == 1 && b.parts[0].sub >= 0 {
+		w.value(b.value(&b.parts[0]))
+		return
+	}
+	if len(b.parts) == 0 {
+		w.out = append(w.out, "null"...)
+		return
+	}
+	w.string(text(b))
+}
+
+func text(b bound) string {
+	var s strings.Builder
+	for i := range b.parts {
+		if b.parts[i].sub < 0 {
+			s.WriteString(b.parts[i].text)
+			continue
+		}
+		for k, item := range b.value(&b.parts[i]).items() {
+			if k > 0 {
+				s.WriteString(", ")
+			}
+			t, _ := item.render()
+			s.WriteString(t)
+		}
+	}
+	return s.String()
+}
+
+func (w *writer) string(s string) {
+	q, _ := json.Marshal(s) // a string always marshals
+	w.out = append(w.out, q...)
+}
+
+func (w *writer) value(v value) {
+	items := v.items()
+	if v.kind&arrayFlag != 0 {
+		w.out = append(w.out, '[')
+	}
+	for i, item := range items {
+		if i > 0 {
+			w.out = append(w.out, ',')
+		}
+		switch s, quoted := item.render(); {
+		case item.kind == kindNull:
+			w.out = append(w.out, "null"...)
+		case quoted:
+			w.string(s)
+		default:
+			w.out = append(w.out, s...)
+		}
+	}
+	if v.kind&arrayFlag != 0 {
+		w.out = append(w.out, ']')
+	}
+}
+
+// items splits an array into its values; any other value is its one item.
+func (v value) items() []value {
+	if v.kind&arrayFlag == 0 {
+		return []value{v}
+	}
+	kind := v.kind &^ arrayFlag
+	var items []value
+	if kind == kindWide {
+		for _, s := range strings.Split(strings.TrimSuffix(wide(v.data), "\x00"), "\x00") {
+			items = append(items, value{kindANSI, []byte(s)})
+		}
+		return items
+	}
+	size := sizes[kind]
+	for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
+		items = append(items, value{kind, rest[:size]})
+	}
+	return items
+}
+
+var sizes = map[byte]int{
+	kindInt8: 1, kindUint8: 1, kindInt16: 2, kindUint16: 2, kindInt32: 4, kindUint32: 4, kindInt64: 8, kindUint64: 8,
+	kindFloat: 4, kindDouble: 8, kindBool: 4, kindGUID: 16, kindFiletime: 8, kindSystemtime: 16, kindHex32: 4, kindHex64: 8,
+}
+
+// render returns a value's text, and whether JSON has it in quotes.
+func (v value) render() (s string, quoted bool) {
+	d := v.data
+	if size, fixed := sizes[v.kind]; fixed && len(d) < size {
+		return "", true
+	}
+	le := binary.LittleEndian
+	switch v.kind {
+	case kindWide:
+		return strings.TrimRight(wide(d), "\x00"), true
+	case kindANSI:
+		return strings.ToValidUTF8(strings.TrimRight(string(d), "\x00"), "\ufffd"), true
+	case kindInt8:
+		return strconv.Itoa(int(int8(d[0]))), false
+	case kindUint8:
+		return strconv.Itoa(int(d[0])), false
+	case kindInt16:
+		return strconv.Itoa(int(int16(le.Uint16(d)))), false
+	case kindUint16:
+		return strconv.Itoa(int(le.Uint16(d))), false
+	case kindInt32:
+		return strconv.Itoa(int(int32(le.Uint32(d)))), false
+	case kindUint32:
+		return strconv.FormatUint(uint64(le.Uint32(d)), 10), false
+	case kindInt64:
+		return strconv.FormatInt(int64(le.Uint64(d)), 10), false
+	case kindUint64:
+		return strconv.FormatUint(le.Uint64(d), 10), false
+	case kindFloat:
+		return float(float64(math.Float32frombits(le.Uint32(d))))
+	case kindDouble:
+		return float(math.Float64frombits(le.Uint64(d)))
+	case kindBool:
+		return strconv.FormatBool(le.Uint32(d) != 0), false
+	case kindBinary:
+		return fmt.Sprintf("%X", d), true
+	case kindGUID:
+		return fmt.Sprintf("%08X-%04X-%04X-%X-%X", le.Uint32(d), le.Uint16(d[4:]), le.Uint16(d[6:]), d[8:10], d[10:16]), true
+	case kindSize, kindHex32, kindHex64:
+		if len(d) >= 8 {
+			return fmt.Sprintf("0x%x", le.Uint64(d)), true
+		} else if len(d) >= 4 {
+			return fmt.Sprintf("0x%x", le.Uint32(d)), true
+		}
+	case kindFiletime:
+		return filetime(le.Uint64(d)).Format("2006-01-02T15:04:05.000000Z"), true
+	case kindSystemtime:
+		u := func(i int) int { return int(le.Uint16(d[2*i:])) }
+		t := time.Date(u(0), time.Month(u(1)), u(3), u(4), u(5), u(6), u(7)*1e6, time.UTC)
+		return t.Format("2006-01-02T15:04:05.000000Z"), true
+	case kindSID:
+		return sid(d), true
+	}
+	return "", true
+}
+
+func float(f float64) (string, bool) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return strconv.FormatFloat(f, 'g', -1, 64), true // JSON has no such number
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64), false
+}
+
+func sid(d []byte) string {
+	if len(d) < 8 || len(d) < 8+4*int(d[1]) {
+		return ""
+	}
+	authority := uint64(0)
+	for _, b := range d[2:8] {
+		authority = authority<<8 | uint64(b)
+	}
+	s := fmt.Sprintf("S-%d-%d", d[0], authority)
+	for i := range int(d[1]) {
+		s += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(d[8+4*i:]))
+	}
+	return s
+}

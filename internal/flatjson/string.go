@@ -1,0 +1,172 @@
+package flatjson
+
+import (
+	"encoding/binary"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+)
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// special has the high bit of each byte of w set that ends a plain run: a
+// quote, a backslash, a control character, or one outside ASCII. A borrow can
+// set a bit above a true one, never below, and only the lowest is used.
+func special(w uint64) uint64 {
+	quote := w ^ (ones * '"')
+	slash := w ^ (ones * '\\')
+	return ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w | w) & highs
+}
+
+// string reads the string that starts at d.at and returns its value, which
+// aliases the event, or the arena where it had escapes.
+func (d *Decoder) string() (string, error) {
+	start := d.at + 1
+	i, ascii := start, true
+	b := unsafe.Slice(unsafe.StringData(d.s), len(d.s))
+	for {
+		for i+8 <= len(b) && special(binary.LittleEndian.Uint64(b[i:])) == 0 {
+			i += 8
+		}
+		for i < len(b) && b[i] >= 0x20 && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
+			i++
+		}
+		switch {
+		case i == len(b):
+			d.at = i
+			return "", d.fail("the event ends inside a string")
+		case b[i] == '"':
+			s := d.s[start:i]
+			if !ascii && !utf8.ValidString(s) {
+				d.at = start
+				return "", d.fail("invalid UTF-8 in a string")
+			}
+			d.at = i + 1
+			return s, nil
+		case b[i] == '\\':
+			if !ascii && !utf8.ValidString(d.s[start:i]) {
+				d.at = start
+				return "", d.fail("invalid UTF-8 in a string")
+			}
+			return d.escaped(start, i)
+		case b[i] < 0x20:
+			d.at = i
+			return "", d.fail("control character in a string")
+		default:
+			ascii = false
+			i++
+		}
+	}
+}
+
+// arenaChunk is how much the arena grows by. Chunks are never used again: the
+// garbage collector frees one when the last event with a value in it is gone.
+const arenaChunk = 32 << 10
+
+// escaped reads on from the first backslash, at i, of the string that starts
+// at start.
+func (d *Decoder) escaped(start, i int) (string, error) {
+	if need := i - start + 256; cap(d.arena)-len(d.arena) < need {
+		d.arena = make([]byte, 0, max(arenaChunk, 2*need))
+	}
+	base := len(d.arena)
+	out := append(d.arena, d.s[start:i]...)
+	ascii := true
+	for i < len(d.s) {
+		c := d.s[i]
+		switch {
+		case c == '"':
+			d.at = i + 1
+			s := unsafe.String(unsafe.SliceData(out[base:]), len(out)-base)
+			if !ascii && !utf8.ValidString(s) {
+				d.at = start
+				return "", d.fail("invalid UTF-8 in a string")
+			}
+			d.arena = out // grown past the chunk, out is its own array, and s lives there
+			return s, nil
+		case c < 0x20:
+			d.at = i
+			return "", d.fail("control character in a string")
+		case c != '\\':
+			run := i
+			for i < len(d.s) && d.s[i] != '"' && d.s[i] != '\\' && d.s[i] >= 0x20 {
+				ascii = ascii && d.s[i] < 0x80
+				i++
+			}
+			out = append(out, d.s[run:i]...)
+		default:
+			r, n := unescape(d.s[i:])
+			if n == 0 {
+				d.at = i
+				return "", d.fail("malformed escape")
+			}
+			out = utf8.AppendRune(out, r)
+			i += n
+		}
+	}
+	d.at = i
+	return "", d.fail("the event ends inside a string")
+}
+
+// unescape reads the escape that s starts with and returns its character and
+// its length, 0 if it is malformed. Half of a surrogate pair is U+FFFD, as in
+// encoding/json.
+func unescape(s string) (rune, int) {
+	if len(s) < 2 {
+		return 0, 0
+	}
+	switch s[1] {
+	case '"', '\\', '/':
+		return rune(s[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+		r, ok := hex4(s[2:])
+		if !ok {
+			return 0, 0
+		}
+		if !utf16.IsSurrogate(r) {
+			return r, 6
+		}
+		if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+			if low, ok := hex4(s[8:]); ok {
+				if full := utf16.DecodeRune(r, low); full != utf8.RuneError {
+					return full, 12
+				}
+			}
+		}
+		return utf8.RuneError, 6
+	}
+	return 0, 0
+}
+
+func hex4(s string) (rune, bool) {
+	if len(s) < 4 {
+		return 0, false
+	}
+	var r rune
+	for i := range 4 {
+		c := s[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}

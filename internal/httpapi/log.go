@@ -1,0 +1,102 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// A Mux routes to Handlers, writes their errors, logs what matters, and
+// recovers from panics.
+type Mux struct {
+	mux *http.ServeMux
+	log *slog.Logger
+}
+
+// NewMux returns an empty Mux.
+func NewMux(log *slog.Logger) *Mux { return &Mux{http.NewServeMux(), log} }
+
+// Handle adds a route, in http.ServeMux's patterns. Errors go to onError.
+func (m *Mux) Handle(pattern string, h Handler, onError Writer) {
+	m.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		sw := &statusWriter{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				m.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				if sw.status == 0 {
+					onError(sw, r, errors.New("panic"))
+				}
+			}
+		}()
+		err := h(sw, r)
+		if err != nil && sw.status == 0 {
+			onError(sw, r, err)
+		}
+		m.record(r, sw.status, time.Since(start), err)
+	})
+}
+
+// record logs a request: failures of ours as errors, refusals at info, the
+// rest at debug, since telemetry is a thousand requests a second.
+func (m *Mux) record(r *http.Request, status int, took time.Duration, err error) {
+	level := slog.LevelDebug
+	switch {
+	case err != nil && errors.Is(err, context.Canceled):
+	case status >= 500 && status != http.StatusServiceUnavailable:
+		level = slog.LevelError
+	case status >= 400:
+		level = slog.LevelInfo
+	}
+	if !m.log.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
+		slog.Duration("took", took.Round(time.Microsecond)), slog.String("from", ClientIP(r)),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	m.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.mux.ServeHTTP(w, r) }
+
+// ClientIP is the address of the other end of the connection.
+func ClientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,157 @@
+package ingest
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/picket-edr/picket/internal/httpapi"
+)
+
+// chunk is how much of a body is read, and looked at, at once.
+const chunk = 64 << 10
+
+// zstdWindow is the most history a sender's zstd frame may need: 8 MiB is
+// what every encoder's default levels stay within (RFC 8878, 3.1.1.1.2).
+const zstdWindow = 8 << 20
+
+// A bodyReader reads bodies into memory, decompressed and within limits.
+type bodyReader struct {
+	maxBody, maxDecoded int64
+	tiers               []tier
+	buffers             sync.Pool // of *[]byte, one chunk or a little more
+	zstds               sync.Pool // of *zstd.Decoder
+}
+
+// A tier is how many bodies may grow past a size at the same time. A request
+// climbs the tiers in order and waits at each with what it holds, so that no
+// two can wait for each other.
+type tier struct {
+	size  int64
+	slots chan struct{}
+}
+
+func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
+	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []tier{
+		{chunk, make(chan struct{}, 64)}, {1 << 20, make(chan struct{}, 6)}, {8 << 20, make(chan struct{}, 1)},
+	}}
+}
+
+// read reads the body of r. feed sees it as it grows, and can refuse it. The
+// caller calls release when it no longer needs the body.
+func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body []byte) error) (body []byte, release func(), err error) {
+	climbed := 0
+	buf, ok := b.buffers.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+		*buf = make([]byte, 0, chunk)
+	}
+	release = func() {
+		for ; climbed > 0; climbed-- {
+			<-b.tiers[climbed-1].slots
+		}
+		if cap(*buf) <= 4*chunk {
+			b.buffers.Put(buf)
+		}
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	src, done, err := b.decompress(r, http.MaxBytesReader(w, r.Body, b.maxBody))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+
+	body = (*buf)[:0]
+	for {
+		if int64(len(body)) > b.maxDecoded {
+			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecoded)
+		}
+		if len(body) == cap(body) {
+			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
+				if err := take(r.Context(), b.tiers[climbed].slots); err != nil {
+					return nil, nil, err
+				}
+				climbed++
+			}
+			body = append(make([]byte, 0, min(2*int64(cap(body)), b.maxDecoded+1)), body...)
+			*buf = body
+		}
+		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunk)])
+		body = body[:len(body)+n]
+		if n > 0 {
+			if err := feed(body); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err == io.EOF {
+			return body, release, nil
+		}
+		if err != nil {
+			return nil, nil, b.readError(err)
+		}
+	}
+}
+
+func take(ctx context.Context, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &httpapi.Error{Status: http.StatusServiceUnavailable, RetryAfter: 1, Err: fmt.Errorf("wait for memory: %w", ctx.Err())}
+	}
+}
+
+func (b *bodyReader) readError(err error) error {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBody)
+	}
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "zstd frame needs a window larger than %d bytes", zstdWindow)
+	}
+	return httpapi.Errorf(http.StatusBadRequest, "read body: %v", err)
+}
+
+// decompress wraps a body by its Content-Encoding.
+func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, func(), error) {
+	switch enc := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); enc {
+	case "", "identity":
+		return body, func() {}, nil
+	case "gzip", "x-gzip":
+		z, err := gzip.NewReader(bufio.NewReaderSize(body, 4096))
+		if err != nil {
+			return nil, nil, b.readError(fmt.Errorf("gzip: %w", err))
+		}
+		return z, func() { z.Close() }, nil
+	case "zstd":
+		z, ok := b.zstds.Get().(*zstd.Decoder)
+		if !ok {
+			var err error
+			z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+			if err != nil {
+				return nil, nil, fmt.Errorf("make a zstd decoder: %w", err)
+			}
+		}
+		if err := z.Reset(body); err != nil {
+			return nil, nil, b.readError(fmt.Errorf("zstd: %w", err))
+		}
+		return z, func() {
+			if z.Reset(nil) == nil {
+				b.zstds.Put(z)
+			}
+		}, nil
+	default:
+		return nil, nil, httpapi.Errorf(http.StatusUnsupportedMediaType, "Content-Encoding %q is not supported; use gzip or zstd", enc)
+	}
+}

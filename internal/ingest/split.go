@@ -1,0 +1,198 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+
+	"github.com/picket-edr/picket/internal/httpapi"
+)
+
+// A span is where one event stands in the body.
+type span struct{ start, end int }
+
+// A splitter finds the events in a body while it is being read, so that what
+// is too much is refused as soon as that can be seen. It balances brackets
+// and no more: whether each span is JSON is for the reader of events to say.
+type splitter struct {
+	maxEvent, maxEvents int
+	lines               bool // each line is an event (NDJSON); else objects, or one array of values
+
+	spans []span
+	at    int // how far the body has been looked at
+	start int // of the event being scanned, -1 between events
+
+	array, closed, comma bool // the body is an array; it has ended; a comma is due
+	depth                int
+	inString, escaped    bool
+}
+
+var errNotJSON = fmt.Errorf("expected an object or an array")
+
+// feed looks at what body has grown by.
+func (s *splitter) feed(body []byte) error {
+	if s.lines {
+		return s.feedLines(body)
+	}
+	for ; s.at < len(body); s.at++ {
+		c := body[s.at]
+		if s.start >= 0 {
+			if s.at-s.start >= s.maxEvent {
+				return s.tooLarge()
+			}
+			if s.inString {
+				switch {
+				case s.escaped:
+					s.escaped = false
+				case c == '\\':
+					s.escaped = true
+				case c == '"':
+					s.inString = false
+				default:
+					// Strings are most of a body: skip to what can end one, a
+					// little at a time, so that the work stays linear.
+					rest := body[s.at:min(len(body), s.at+64)]
+					n := bytes.IndexByte(rest, '"')
+					if n < 0 {
+						n = len(rest)
+					}
+					if i := bytes.IndexByte(rest[:n], '\\'); i >= 0 {
+						n = i
+					}
+					s.at += n - 1
+				}
+				continue
+			}
+			switch c {
+			case '"':
+				s.inString = true
+			case '{', '[':
+				s.depth++
+			case '}', ']':
+				if s.depth == 0 { // of a scalar in the array: the array's own end
+					s.end(s.at)
+					s.closed = true
+					continue
+				}
+				if s.depth--; s.depth == 0 {
+					s.end(s.at + 1)
+				}
+			case ',':
+				if s.depth == 0 {
+					s.end(s.at)
+					s.comma = false
+				}
+			}
+			continue
+		}
+		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
+			continue
+		}
+		if err := s.between(c); err != nil {
+			return err
+		}
+	}
+	if s.start < 0 && len(s.spans) == 0 && s.at > s.maxEvent {
+		return s.tooLarge() // nothing but space
+	}
+	return nil
+}
+
+// between handles c, which stands outside any event.
+func (s *splitter) between(c byte) error {
+	switch {
+	case s.closed:
+		return fmt.Errorf("something after the end of the array at byte %d", s.at)
+	case c == '[' && !s.array && len(s.spans) == 0:
+		s.array = true
+	case c == ']' && s.array && (s.comma || len(s.spans) == 0):
+		s.closed = true
+	case c == ',' && s.array && s.comma:
+		s.comma = false
+	case s.array && s.comma:
+		return fmt.Errorf("expected a comma or the end of the array at byte %d", s.at)
+	case s.array && (c == ',' || c == ']'):
+		return fmt.Errorf("expected a value at byte %d", s.at)
+	case s.array || c == '{':
+		if len(s.spans) == s.maxEvents {
+			return tooMany(s.maxEvents)
+		}
+		s.start, s.depth = s.at, 0
+		switch c {
+		case '{', '[':
+			s.depth = 1
+		case '"':
+			s.inString = true
+		}
+	default:
+		return fmt.Errorf("%w at byte %d", errNotJSON, s.at)
+	}
+	return nil
+}
+
+func (s *splitter) end(at int) {
+	s.spans = append(s.spans, span{s.start, at})
+	s.start, s.comma = -1, true
+}
+
+func (s *splitter) feedLines(body []byte) error {
+	if s.start < 0 {
+		s.start = 0
+	}
+	for {
+		i := bytes.IndexByte(body[s.at:], '\n')
+		if i < 0 {
+			s.at = len(body)
+			if s.at-s.start > s.maxEvent {
+				return s.tooLarge()
+			}
+			return nil
+		}
+		if err := s.line(body, s.at+i); err != nil {
+			return err
+		}
+		s.at += i + 1
+		s.start = s.at
+	}
+}
+
+func (s *splitter) line(body []byte, end int) error {
+	text := bytes.TrimSpace(body[s.start:end])
+	switch {
+	case len(text) == 0:
+		return nil
+	case len(text) > s.maxEvent:
+		return s.tooLarge()
+	case len(s.spans) == s.maxEvents:
+		return tooMany(s.maxEvents)
+	}
+	from := s.start + bytes.Index(body[s.start:end], text)
+	s.spans = append(s.spans, span{from, from + len(text)})
+	return nil
+}
+
+// finish is called at the end of the body.
+func (s *splitter) finish(body []byte) error {
+	if s.lines {
+		if s.start < 0 {
+			s.start = 0
+		}
+		if err := s.line(body, len(body)); err != nil {
+			return err
+		}
+	} else if s.start >= 0 || s.array && !s.closed {
+		return fmt.Errorf("the body ends early, at byte %d", len(body))
+	}
+	if len(s.spans) == 0 && !s.array {
+		return fmt.Errorf("the body is empty")
+	}
+	return nil
+}
+
+func (s *splitter) tooLarge() error {
+	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", len(s.spans), s.maxEvent)
+}
+
+func tooMany(n int) error {
+	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d events in a request", n)
+}

@@ -1,0 +1,123 @@
+package queuetest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// Benchmark measures a queue under many callers: small messages, as single
+// events make them, and large ones, as full batches do.
+func Benchmark(b *testing.B, open func(b *testing.B) Queue) {
+	for _, c := range []struct {
+		name string
+		size int
+	}{{"200B", 200}, {"64KiB", 64 << 10}} {
+		b.Run("Enqueue/"+c.name, func(b *testing.B) { benchEnqueue(b, open(b), c.size) })
+		b.Run("ReceiveAck/"+c.name, func(b *testing.B) { benchReceive(b, open(b), c.size) })
+		b.Run("Both/"+c.name, func(b *testing.B) { benchBoth(b, open(b), c.size) })
+	}
+}
+
+const callers = 64
+
+func payload(size int) []byte {
+	p := make([]byte, size)
+	for i := range p {
+		p[i] = byte(i * 2654435761 >> 7)
+	}
+	return p
+}
+
+// fill enqueues b.N messages from many goroutines, and returns how long each took.
+func fill(b *testing.B, q Queue, size int) []time.Duration {
+	p := payload(size)
+	took := make([]time.Duration, b.N)
+	next := make(chan int)
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := range next {
+				start := time.Now()
+				if err := q.Enqueue(b.Context(), queue.Message{ID: "batch", Events: 1, Payload: p}); err != nil {
+					b.Error(err)
+				}
+				took[i] = time.Since(start)
+			}
+		})
+	}
+	for i := range b.N {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return took
+}
+
+func benchEnqueue(b *testing.B, q Queue, size int) {
+	b.SetBytes(int64(size))
+	b.ResetTimer()
+	took := fill(b, q, size)
+	b.StopTimer()
+	report(b, took)
+}
+
+func report(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// drain receives and acks n messages from two goroutines.
+func drain(b *testing.B, q Queue, n int) {
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for {
+				ds, err := q.Receive(ctx, 64)
+				if err != nil {
+					if ctx.Err() == nil {
+						b.Error(err)
+						cancel()
+					}
+					return
+				}
+				if err := q.Ack(context.WithoutCancel(ctx), ds...); err != nil {
+					b.Error(err)
+				}
+				mu.Lock()
+				if n -= len(ds); n <= 0 {
+					cancel()
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func benchReceive(b *testing.B, q Queue, size int) {
+	b.SetBytes(int64(size))
+	fill(b, q, size)
+	b.ResetTimer()
+	drain(b, q, b.N)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+func benchBoth(b *testing.B, q Queue, size int) {
+	b.SetBytes(int64(size))
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	wg.Go(func() { drain(b, q, b.N) })
+	took := fill(b, q, size)
+	wg.Wait()
+	b.StopTimer()
+	report(b, took)
+}

@@ -1,0 +1,269 @@
+package queuetest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+func testRetry(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 2), message("b", 1))
+	d := receive(t, q, 1)[0]
+	check(t, q.Retry(t.Context(), d, 0, errors.New("store away")))
+	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 3, Accepted: 3})
+	seen := map[string]int{}
+	for _, d := range receive(t, q, 2) {
+		seen[d.ID] = d.Attempt
+	}
+	if diff := cmp.Diff(map[string]int{"a": 2, "b": 1}, seen); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
+}
+
+func testRetryDelay(t *testing.T, q Queue) {
+	const delay = 300 * time.Millisecond
+	enqueue(t, q, message("a", 1), message("b", 1))
+	d := receive(t, q, 1)[0]
+	start := time.Now()
+	check(t, q.Retry(t.Context(), d, delay, nil))
+	wantIDs(t, receive(t, q, 1), "b")
+	d = receive(t, q, 1)[0]
+	if took := time.Since(start); d.ID != "a" || took < delay {
+		t.Errorf("message %s came after %v, want a after %v", d.ID, took, delay)
+	}
+	if d.Attempt != 2 {
+		t.Errorf("attempt %d, want 2", d.Attempt)
+	}
+}
+
+// A delivery that was given back is no longer the caller's.
+func testStaleDelivery(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 1))
+	stale := receive(t, q, 1)[0]
+	check(t, q.Retry(t.Context(), stale, 0, nil))
+	held := receive(t, q, 1)[0]
+	check(t, q.Retry(t.Context(), stale, 0, nil))
+	check(t, q.Bury(t.Context(), stale, letter("e")))
+	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Accepted: 1})
+	check(t, q.Ack(t.Context(), held))
+	check(t, q.Retry(t.Context(), held, 0, nil))
+	check(t, q.Bury(t.Context(), held, letter("e")))
+	wantCounts(t, q, queue.Stats{Accepted: 1})
+}
+
+func testBury(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 10))
+	d := receive(t, q, 1)[0]
+	check(t, q.Bury(t.Context(), d, letter("e1"), letter("e2")))
+	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: 10, Failed: 2})
+	ls, err := q.Letters(t.Context(), 0, 10)
+	check(t, err)
+	want := []queue.Letter{letter("e2"), letter("e1")}
+	for i := range want {
+		want[i].Kind = queue.Failed
+	}
+	if diff := cmp.Diff(want, ls, cmpopts.IgnoreFields(queue.Letter{}, "ID")); diff != "" {
+		t.Errorf("letters (-want +got):\n%s", diff)
+	}
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Bytes == 0 {
+		t.Error("letters take no bytes")
+	}
+}
+
+func testRejected(t *testing.T, q Queue) {
+	check(t, q.Enqueue(t.Context(), message("a", 2), letter("bad")))
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 2, Dead: 1, Accepted: 2, Rejected: 1})
+	ls, err := q.Letters(t.Context(), 0, 10)
+	check(t, err)
+	if len(ls) != 1 || ls[0].Kind != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
+		t.Errorf("letters %+v", ls)
+	}
+}
+
+func testRejectedAlone(t *testing.T, q Queue) {
+	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, letter("bad"), letter("worse")))
+	wantCounts(t, q, queue.Stats{Dead: 2, Rejected: 2})
+}
+
+func testRequeueFailed(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 3))
+	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], letter("e")))
+	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: 3, Failed: 1})
+	requeue(t, q, 1)
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: 3})
+	d := receive(t, q, 1)[0]
+	if string(d.Payload) != "payload of e" || d.Attempt != 1 || d.Events != 1 || d.ID == "" || d.ID == "a" {
+		t.Errorf("requeued as %+v", d)
+	}
+	// Dead again, the event failed once: it is one event.
+	check(t, q.Bury(t.Context(), d, letter("e")))
+	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: 3, Failed: 1})
+}
+
+func testRequeueRejected(t *testing.T, q Queue) {
+	check(t, q.Enqueue(t.Context(), message("a", 1), letter("e")))
+	requeue(t, q, 1)
+	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Accepted: 2})
+}
+
+func testRequeueSome(t *testing.T, q Queue) {
+	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, letter("0"), letter("1"), letter("2")))
+	ls, err := q.Letters(t.Context(), 0, 10)
+	check(t, err)
+	requeue(t, q, 1, ls[1].ID)
+	requeue(t, q, 0, ls[1].ID, 1<<40) // gone, and never there
+	if d := receive(t, q, 1)[0]; string(d.Payload) != "payload of 1" {
+		t.Errorf("requeued %s", d.Payload)
+	}
+	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Dead: 2, Accepted: 1, Rejected: 2})
+	// One without a payload has nothing to put back.
+	empty := letter("3")
+	empty.Payload = nil
+	check(t, q.Enqueue(t.Context(), queue.Message{ID: "b"}, empty))
+	requeue(t, q, 2)
+	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Pending: 2, PendingEvents: 2, Dead: 1, Accepted: 3, Rejected: 1})
+}
+
+func requeue(t *testing.T, q Queue, want int, ids ...int64) {
+	t.Helper()
+	n, err := q.Requeue(t.Context(), ids...)
+	check(t, err)
+	if n != want {
+		t.Errorf("requeued %d letters, want %d", n, want)
+	}
+}
+
+func testPurge(t *testing.T, q Queue) {
+	var ls []queue.Letter
+	for i := range 1000 {
+		ls = append(ls, letter(fmt.Sprint(i)))
+	}
+	enqueue(t, q, message("a", 1000))
+	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
+	newest, err := q.Letters(t.Context(), 0, 2)
+	check(t, err)
+	n, err := q.Purge(t.Context(), newest[0].ID, newest[1].ID, newest[1].ID)
+	check(t, err)
+	if n != 2 {
+		t.Errorf("purged %d letters, want 2", n)
+	}
+	wantCounts(t, q, queue.Stats{Dead: 998, Accepted: 1000, Failed: 1000, Purged: 2})
+	if n, err = q.Purge(t.Context()); n != 998 || err != nil {
+		t.Errorf("purged %d letters, want 998: %v", n, err)
+	}
+	wantCounts(t, q, queue.Stats{Accepted: 1000, Failed: 1000, Purged: 1000})
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Bytes != 0 {
+		t.Errorf("%d bytes held by nothing", s.Bytes)
+	}
+}
+
+func testLetters(t *testing.T, q Queue) {
+	for i := range 5 {
+		check(t, q.Enqueue(t.Context(), queue.Message{ID: "x"}, letter(fmt.Sprint(i))))
+	}
+	var got []string
+	before := int64(0)
+	for {
+		ls, err := q.Letters(t.Context(), before, 2)
+		check(t, err)
+		if len(ls) == 0 {
+			break
+		}
+		for _, l := range ls {
+			got = append(got, l.EventID)
+			before = l.ID
+		}
+	}
+	if diff := cmp.Diff([]string{"4", "3", "2", "1", "0"}, got); diff != "" {
+		t.Errorf("letters (-want +got):\n%s", diff)
+	}
+}
+
+// testCounters does many things by chance and holds the books beside it.
+func testCounters(t *testing.T, q Queue) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var want queue.Stats
+	var held []queue.Delivery
+	dead := map[int64]queue.Kind{}
+	for i := range 300 {
+		switch op := rng.IntN(7); {
+		case op <= 1:
+			n := 1 + rng.IntN(5)
+			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), n), letter(fmt.Sprint(i))))
+			want.Accepted += int64(n)
+			want.Pending++
+			want.PendingEvents += int64(n)
+			want.Rejected++
+			want.Dead++
+			dead[newestLetter(t, q)] = queue.Rejected
+		case op == 2 && want.Pending > 0:
+			d := receive(t, q, 1)[0]
+			held = append(held, d)
+			want.Pending--
+			want.PendingEvents -= int64(d.Events)
+			want.Leased++
+			want.LeasedEvents += int64(d.Events)
+		case op <= 5 && len(held) > 0:
+			d := held[len(held)-1]
+			held = held[:len(held)-1]
+			want.Leased--
+			want.LeasedEvents -= int64(d.Events)
+			switch op {
+			case 3:
+				check(t, q.Ack(t.Context(), d))
+			case 4:
+				check(t, q.Retry(t.Context(), d, 0, nil))
+				want.Pending++
+				want.PendingEvents += int64(d.Events)
+			case 5:
+				check(t, q.Bury(t.Context(), d, letter("x")))
+				want.Failed++
+				want.Dead++
+				dead[newestLetter(t, q)] = queue.Failed
+			}
+		case op == 6 && len(dead) > 0:
+			for id, kind := range dead {
+				if rng.IntN(2) == 0 {
+					_, err := q.Purge(t.Context(), id)
+					check(t, err)
+					want.Purged++
+				} else {
+					requeue(t, q, 1, id)
+					want.Pending++
+					want.PendingEvents++
+					if kind == queue.Rejected {
+						want.Rejected--
+						want.Accepted++
+					} else {
+						want.Failed--
+					}
+				}
+				want.Dead--
+				delete(dead, id)
+				break
+			}
+		}
+		wantCounts(t, q, want)
+		if t.Failed() {
+			t.Fatalf("after step %d", i)
+		}
+	}
+}
+
+func newestLetter(t *testing.T, q Queue) int64 {
+	t.Helper()
+	ls, err := q.Letters(t.Context(), 0, 1)
+	check(t, err)
+	return ls[0].ID
+}

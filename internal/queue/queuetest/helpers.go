@@ -1,0 +1,95 @@
+package queuetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// patience bounds what should happen soon.
+const patience = 20 * time.Second
+
+func context10(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func message(id string, events int) queue.Message {
+	return queue.Message{ID: id, Events: events, Payload: []byte("payload of " + id)}
+}
+
+func letter(event string) queue.Letter {
+	return queue.Letter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
+		Time: time.UnixMicro(1_700_000_000_000_000).UTC(), Payload: []byte("payload of " + event)}
+}
+
+func enqueue(t *testing.T, q Queue, ms ...queue.Message) {
+	t.Helper()
+	for _, m := range ms {
+		if err := q.Enqueue(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// receive takes exactly n messages, in as many calls as it needs.
+func receive(t *testing.T, q Queue, n int) []queue.Delivery {
+	t.Helper()
+	var all []queue.Delivery
+	for len(all) < n {
+		ds, err := q.Receive(context10(t), n-len(all))
+		if err != nil {
+			t.Fatalf("after %d of %d messages: %v", len(all), n, err)
+		}
+		if len(ds) == 0 || len(ds) > n-len(all) {
+			t.Fatalf("Receive(%d) gave %d messages", n-len(all), len(ds))
+		}
+		all = append(all, ds...)
+	}
+	return all
+}
+
+func ids(ds []queue.Delivery) []string {
+	var s []string
+	for _, d := range ds {
+		s = append(s, d.ID)
+	}
+	return s
+}
+
+// counts are the parts of Stats that a test can know.
+func counts(t *testing.T, q Queue) queue.Stats {
+	t.Helper()
+	s, err := q.Stats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Bytes, s.MaxBytes, s.OldestAge, s.InRate, s.OutRate = 0, 0, 0, 0, 0
+	return s
+}
+
+func wantCounts(t *testing.T, q Queue, want queue.Stats) {
+	t.Helper()
+	if diff := cmp.Diff(want, counts(t, q)); diff != "" {
+		t.Errorf("stats (-want +got):\n%s", diff)
+	}
+}
+
+func wantIDs(t *testing.T, ds []queue.Delivery, want ...string) {
+	t.Helper()
+	if diff := cmp.Diff(want, ids(ds)); diff != "" {
+		t.Fatalf("messages (-want +got):\n%s", diff)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

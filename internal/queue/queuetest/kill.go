@@ -1,0 +1,166 @@
+package queuetest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// dirEnv tells a process that it is the child of Crash, and where to write.
+const dirEnv = "PICKET_QUEUETEST_DIR"
+
+// An Open opens the queue that is kept in dir, and makes it if there is none.
+type Open func(dir string) (Queue, error)
+
+// Kill tests that what was enqueued outlives kill -9, and that what was
+// leased is delivered again. It starts the test's own binary anew with the
+// calling test alone, which must call Kill and nothing before.
+func Kill(t *testing.T, open Open) {
+	if Child(t, open) {
+		return
+	}
+	dir := t.TempDir()
+	log := NewLog()
+	for range 4 {
+		log.Crash(t, dir)
+	}
+	q, err := open(dir)
+	check(t, err)
+	defer q.Close()
+	if missing := log.Missing(t, q); len(missing) > 0 {
+		t.Errorf("%d acknowledged messages are gone, as %s", len(missing), missing[0])
+	}
+}
+
+// Child does the child's part, and reports true, in a process that Crash
+// started; elsewhere it reports false.
+func Child(t *testing.T, open Open) bool {
+	dir := os.Getenv(dirEnv)
+	if dir == "" {
+		return false
+	}
+	q, err := open(dir)
+	check(t, err)
+	var mu sync.Mutex // guards stdout, one line a write
+	say := func(what, id string) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(os.Stdout, "\n%s %s\n", what, id)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), i, n)
+				if err := q.Enqueue(context.Background(), queueMessage(id)); err != nil {
+					say("error", err.Error())
+					return
+				}
+				say("enqueued", id)
+			}
+		})
+	}
+	for range 2 {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				ds, err := q.Receive(context.Background(), 5)
+				if err != nil {
+					say("error", err.Error())
+					return
+				}
+				if n%2 == 0 {
+					continue // leased until the end
+				}
+				for _, d := range ds {
+					say("acking", d.ID)
+				}
+				if err := q.Ack(context.Background(), ds...); err != nil {
+					say("error", err.Error())
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Error("the writers gave up")
+	return true
+}
+
+func queueMessage(id string) queue.Message {
+	m := message(id, 1)
+	m.Payload = bytes.Repeat([]byte(id+" "), 1+len(id)*7%50*10)
+	return m
+}
+
+// A Log is what children said that they did: the oracle.
+type Log struct {
+	enqueued, acking map[string]bool
+}
+
+// NewLog makes an empty log.
+func NewLog() *Log { return &Log{map[string]bool{}, map[string]bool{}} }
+
+// Crash starts a child on dir, kills it while it writes, and notes what it
+// had done.
+func (l *Log) Crash(t *testing.T, dir string) {
+	t.Helper()
+	exe, err := os.Executable()
+	check(t, err)
+	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v=false")
+	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	lines := bufio.NewScanner(out)
+	for n := 0; lines.Scan(); n++ {
+		if n == 1500 {
+			check(t, cmd.Process.Kill())
+		}
+		what, id, _ := strings.Cut(lines.Text(), " ")
+		switch what {
+		case "enqueued":
+			l.enqueued[id] = true
+		case "acking":
+			l.acking[id] = true
+		case "error":
+			t.Fatalf("child: %s", id)
+		}
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("the child ended by itself")
+	}
+}
+
+// Missing drains q and returns which messages are not there though their
+// enqueuing was acknowledged. It fails t if one is damaged.
+func (l *Log) Missing(t *testing.T, q Queue) []string {
+	t.Helper()
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	found := map[string]bool{}
+	for _, d := range receive(t, q, int(s.Pending+s.Leased)) {
+		if !bytes.Equal(d.Payload, queueMessage(d.ID).Payload) {
+			t.Errorf("message %s is damaged", d.ID)
+		}
+		if found[d.ID] {
+			t.Errorf("message %s is there twice", d.ID)
+		}
+		found[d.ID] = true
+	}
+	var missing []string
+	for id := range l.enqueued {
+		if !found[id] && !l.acking[id] {
+			missing = append(missing, id)
+		}
+	}
+	return missing
+}

@@ -1,0 +1,237 @@
+// Package queuetest is what every queue must pass: the promises of package
+// queue, and nothing that only one implementation keeps.
+package queuetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// A Queue is both sides of a queue.
+type Queue interface {
+	queue.Queue
+	queue.Inspector
+}
+
+// Run runs the suite. Each call of open makes a new and empty queue, which
+// takes at least 1 MiB, and which the test's cleanup closes.
+func Run(t *testing.T, open func(t *testing.T) Queue) {
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, Queue)
+	}{
+		{"RoundTrip", testRoundTrip},
+		{"Order", testOrder},
+		{"ReceiveBlocks", testReceiveBlocks},
+		{"ReceiveEndsWithContext", testReceiveEnds},
+		{"OneReceiverAtATime", testOneReceiver},
+		{"Retry", testRetry},
+		{"RetryDelay", testRetryDelay},
+		{"LeaseTakenAway", testStaleDelivery},
+		{"Bury", testBury},
+		{"Rejected", testRejected},
+		{"RejectedAlone", testRejectedAlone},
+		{"RequeueFailed", testRequeueFailed},
+		{"RequeueRejected", testRequeueRejected},
+		{"RequeueSome", testRequeueSome},
+		{"Purge", testPurge},
+		{"Peek", testPeek},
+		{"Letters", testLetters},
+		{"LargePayload", testLargePayload},
+		{"CountersAddUp", testCounters},
+		{"Rates", testRates},
+		{"Closed", testClosed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.test(t, open(t))
+		})
+	}
+}
+
+func testRoundTrip(t *testing.T, q Queue) {
+	before := time.Now().Add(-time.Second)
+	m := queue.Message{ID: "a", Events: 3, Payload: []byte{0, 1, 255, 0}}
+	enqueue(t, q, m)
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 3, Accepted: 3})
+	d := receive(t, q, 1)[0]
+	if diff := cmp.Diff(m, d.Message); diff != "" {
+		t.Errorf("message (-want +got):\n%s", diff)
+	}
+	if d.Attempt != 1 {
+		t.Errorf("attempt %d, want 1", d.Attempt)
+	}
+	if d.Enqueued.Before(before) || d.Enqueued.After(time.Now().Add(time.Second)) {
+		t.Errorf("enqueued at %v", d.Enqueued)
+	}
+	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 3, Accepted: 3})
+	check(t, q.Ack(t.Context(), d))
+	wantCounts(t, q, queue.Stats{Accepted: 3})
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Bytes != 0 || s.MaxBytes <= 0 || s.OldestAge != 0 {
+		t.Errorf("empty queue holds %d of %d bytes, the oldest %v s old", s.Bytes, s.MaxBytes, s.OldestAge)
+	}
+	check(t, q.Ack(t.Context())) // of nothing
+	check(t, q.Ack(t.Context(), d))
+	wantCounts(t, q, queue.Stats{Accepted: 3})
+}
+
+func testOrder(t *testing.T, q Queue) {
+	var want []string
+	for i := range 100 {
+		id := fmt.Sprintf("m%03d", i)
+		want = append(want, id)
+		enqueue(t, q, message(id, 1))
+	}
+	ds := receive(t, q, 60)
+	ds = append(ds, receive(t, q, 40)...)
+	wantIDs(t, ds, want...)
+	check(t, q.Ack(t.Context(), ds...))
+	wantCounts(t, q, queue.Stats{Accepted: 100})
+}
+
+func testReceiveBlocks(t *testing.T, q Queue) {
+	got := make(chan []queue.Delivery, 1)
+	errs := make(chan error, 1)
+	ctx := context10(t)
+	go func() {
+		ds, err := q.Receive(ctx, 10)
+		errs <- err
+		got <- ds
+	}()
+	enqueue(t, q, message("a", 1))
+	check(t, <-errs)
+	wantIDs(t, <-got, "a")
+}
+
+func testReceiveEnds(t *testing.T, q Queue) {
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := q.Receive(ctx, 1)
+		errs <- err
+	}()
+	cancel()
+	if err := <-errs; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+	// What comes after must not go to the receiver that left.
+	enqueue(t, q, message("a", 1))
+	wantIDs(t, receive(t, q, 1), "a")
+}
+
+func testOneReceiver(t *testing.T, q Queue) {
+	const messages, receivers = 200, 8
+	ctx, cancel := context.WithCancel(context10(t))
+	defer cancel()
+	got := make(chan string, messages*2)
+	errs := make(chan error, receivers)
+	for range receivers {
+		go func() {
+			for {
+				ds, err := q.Receive(ctx, 3)
+				if err != nil {
+					if ctx.Err() != nil {
+						err = nil
+					}
+					errs <- err
+					return
+				}
+				for _, d := range ds {
+					got <- d.ID
+				}
+				if err := q.Ack(context.WithoutCancel(ctx), ds...); err != nil {
+					errs <- err
+					return
+				}
+			}
+		}()
+	}
+	for i := range messages {
+		enqueue(t, q, message(fmt.Sprint(i), 1))
+	}
+	seen := map[string]int{}
+	for len(seen) < messages {
+		select {
+		case id := <-got:
+			if seen[id]++; seen[id] > 1 {
+				t.Fatalf("message %s was delivered twice", id)
+			}
+		case err := <-errs:
+			t.Fatalf("receiver ended early: %v", err)
+		case <-ctx.Done():
+			t.Fatalf("%d of %d messages were delivered", len(seen), messages)
+		}
+	}
+	cancel()
+	for range receivers {
+		check(t, <-errs)
+	}
+	wantCounts(t, q, queue.Stats{Accepted: messages})
+}
+
+func testPeek(t *testing.T, q Queue) {
+	for i := range 5 {
+		enqueue(t, q, message(fmt.Sprint(i), 1))
+	}
+	first := receive(t, q, 1)
+	ds, err := q.Peek(t.Context(), 3)
+	check(t, err)
+	wantIDs(t, ds, "1", "2", "3")
+	if string(ds[0].Payload) != "payload of 1" || ds[0].Events != 1 {
+		t.Errorf("peeked at %+v", ds[0])
+	}
+	check(t, q.Retry(t.Context(), first[0], time.Hour, errors.New("no")))
+	ds, err = q.Peek(t.Context(), 100)
+	check(t, err)
+	wantIDs(t, ds, "0", "1", "2", "3", "4")
+	wantCounts(t, q, queue.Stats{Pending: 5, PendingEvents: 5, Accepted: 5})
+}
+
+func testLargePayload(t *testing.T, q Queue) {
+	m := queue.Message{ID: "large", Events: 1, Payload: make([]byte, 700<<10)}
+	for i := range m.Payload {
+		m.Payload[i] = byte(i * 7 >> 3)
+	}
+	enqueue(t, q, m)
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Bytes < int64(len(m.Payload)) {
+		t.Errorf("%d bytes held, want %d or more", s.Bytes, len(m.Payload))
+	}
+	if diff := cmp.Diff(m, receive(t, q, 1)[0].Message); diff != "" {
+		t.Error("payload changed")
+	}
+}
+
+func testRates(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 1000))
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.InRate < 1000/70.0 || s.OutRate != 0 {
+		t.Errorf("rates %v in, %v out", s.InRate, s.OutRate)
+	}
+	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
+	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < 1000/70.0 {
+		t.Errorf("rates %v in, %v out: %v", s.InRate, s.OutRate, err)
+	}
+}
+
+func testClosed(t *testing.T, q Queue) {
+	check(t, q.Close())
+	if err := q.Enqueue(t.Context(), message("a", 1)); err == nil {
+		t.Error("enqueued to a closed queue")
+	}
+	if _, err := q.Receive(t.Context(), 1); err == nil {
+		t.Error("received from a closed queue")
+	}
+	check(t, q.Close())
+}

@@ -1,0 +1,244 @@
+package sqlitequeue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// letterSize is what a letter takes of the bound; letterBytes computes the same.
+const letterSize = "length(payload) + length(CAST(cause AS BLOB)) + length(CAST(agent AS BLOB)) + length(CAST(event AS BLOB))"
+
+func letterBytes(l *queue.Letter) int64 {
+	return int64(len(l.Payload) + len(l.Cause) + len(l.AgentID) + len(l.EventID))
+}
+
+// Bury implements queue.Queue.
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
+	size := 0
+	for i := range letters {
+		size += int(letterBytes(&letters[i]))
+	}
+	err := q.do(ctx, size, func(t *tx) error {
+		held, err := t.holds(d)
+		if err != nil || !held {
+			return err
+		}
+		if _, _, err := t.remove(d.Token); err != nil {
+			return err
+		}
+		for i := range letters {
+			t.st.Failed += int64(letters[i].Events)
+			if err := t.keepLetter(&letters[i], queue.Failed); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("bury batch %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+// holds reports whether d is still this queue's: its lease may have ended.
+func (t *tx) holds(d queue.Delivery) (bool, error) {
+	var n int
+	err := t.s.held.QueryRow(d.Token, t.w.owner.id, d.Attempt).Scan(&n)
+	return n == 1, onDisk("look up lease", err)
+}
+
+// reject counts the events that intake rejected, and keeps their letters
+// while there is room: the sender has been told, so a letter is a help and no
+// promise.
+func (t *tx) reject(letters []queue.Letter) error {
+	most := t.w.q.opt.MaxBytes
+	for i := range letters {
+		l := &letters[i]
+		t.st.Rejected += int64(l.Events)
+		size := letterBytes(l)
+		if t.st.RejectedBytes+size > most/rejectedShare || t.st.Bytes+size > most {
+			t.st.Dropped += int64(l.Events)
+			continue
+		}
+		if err := t.keepLetter(l, queue.Rejected); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) keepLetter(l *queue.Letter, kind queue.Kind) error {
+	t.st.Last++
+	id, at := t.st.Last, t.now
+	if !l.Time.IsZero() {
+		at = l.Time.UnixMicro()
+	}
+	payload := l.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	if _, err := t.s.insertLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
+		return onDisk("insert letter", err)
+	}
+	t.letter(kind, letterBytes(l), 1)
+	t.written += len(l.Payload)
+	return nil
+}
+
+// letter counts a letter that comes (sign 1) or goes (-1).
+func (t *tx) letter(kind queue.Kind, size, sign int64) {
+	t.st.Letters += sign
+	t.st.Bytes += sign * size
+	if kind == queue.Rejected {
+		t.st.RejectedBytes += sign * size
+	}
+}
+
+// Letters implements queue.Inspector.
+func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error) {
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	rows, err := q.readers.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, payload FROM letter
+		WHERE id < ? ORDER BY id DESC LIMIT ?`, before, n)
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	defer rows.Close()
+	var all []queue.Letter
+	for rows.Next() {
+		var l queue.Letter
+		var at int64
+		if err := rows.Scan(&l.ID, &l.Kind, &l.Cause, &l.AgentID, &l.EventID, &l.Events, &at, &l.Payload); err != nil {
+			return nil, fmt.Errorf("list dead letters: %w", err)
+		}
+		l.Time = time.UnixMicro(at).UTC()
+		all = append(all, l)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	return all, nil
+}
+
+// Requeue implements queue.Inspector.
+func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
+	return q.eachLetter(ctx, "requeue dead letters", ids, func(t *tx, id int64, l *deadLetter) (bool, error) {
+		if l.payload == 0 {
+			return false, nil // nothing to put back
+		}
+		t.st.Last++
+		if _, err := t.s.requeueMessage.Exec(t.st.Last, t.now, id); err != nil {
+			return false, onDisk("requeue letter", err)
+		}
+		t.st.Messages++
+		t.st.Events += l.events
+		t.st.Bytes += l.payload
+		t.in += l.events
+		t.written += int(l.payload)
+		if l.kind == queue.Rejected {
+			t.st.Rejected -= l.events
+			t.st.Accepted += l.events
+		} else {
+			t.st.Failed -= l.events
+		}
+		return true, nil
+	})
+}
+
+// Purge implements queue.Inspector.
+func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
+	return q.eachLetter(ctx, "purge dead letters", ids, func(t *tx, _ int64, l *deadLetter) (bool, error) {
+		t.st.Purged += l.events
+		return true, nil
+	})
+}
+
+// A deadLetter is what the counters need of a letter.
+type deadLetter struct {
+	kind                  queue.Kind
+	events, payload, size int64
+}
+
+// eachLetter runs f on the letters named, or all there are now, and deletes
+// those that f is done with; it returns how many. Each transaction takes a
+// few, so that others get their turn.
+func (q *Queue) eachLetter(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetter) (bool, error)) (int, error) {
+	const chunk = 200
+	all := len(ids) == 0
+	next, n := int64(math.MaxInt64), 0
+	for {
+		if all {
+			var err error
+			if ids, err = q.letterIDs(ctx, next, chunk); err != nil {
+				return n, fmt.Errorf("%s: %w", doing, err)
+			}
+		}
+		if len(ids) == 0 {
+			return n, nil
+		}
+		part := ids[:min(chunk, len(ids))]
+		ids, next = ids[len(part):], part[len(part)-1]
+		did := 0
+		err := q.do(ctx, 0, func(t *tx) error {
+			for _, id := range part {
+				ok, err := t.endLetter(id, f)
+				if err != nil {
+					return err
+				}
+				if ok {
+					did++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return n, fmt.Errorf("%s: %w", doing, err)
+		}
+		n += did
+	}
+}
+
+// letterIDs lists the ids of letters below before, newest first. Letters that
+// die while this goes on have higher ids, so going through all ends.
+func (q *Queue) letterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
+	rows, err := q.readers.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var ids []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+func (t *tx) endLetter(id int64, f func(*tx, int64, *deadLetter) (bool, error)) (bool, error) {
+	var l deadLetter
+	err := t.s.dead.QueryRow(id).Scan(&l.kind, &l.events, &l.payload, &l.size)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, onDisk("read letter", err)
+	}
+	if ok, err := f(t, id, &l); !ok || err != nil {
+		return false, err
+	}
+	if _, err := t.s.removeLetter.Exec(id); err != nil {
+		return false, onDisk("delete letter", err)
+	}
+	t.letter(l.kind, l.size, -1)
+	return true, nil
+}

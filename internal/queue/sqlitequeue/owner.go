@@ -1,0 +1,168 @@
+package sqlitequeue
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"time"
+)
+
+// An owner is an open queue that receives. Leases name it, and it is alone
+// renewed, so that a thousand leases cost one small write each third of
+// Options.Lease.
+//
+// An owner is gone when its process is: that is looked up where pids mean the
+// same as here (host). Elsewhere (in another container, on another machine,
+// before a reboot) it is gone when it was not renewed for Options.Lease. A
+// process that is there keeps its leases even while it is stopped or starved,
+// for what it holds it may yet finish.
+type owner struct {
+	id      int64 // 0 until the first lease
+	host    string
+	pid     int
+	started string
+	expires int64
+}
+
+func newOwner() owner {
+	pid := os.Getpid()
+	started, _ := processStart(pid)
+	return owner{host: processSpace(), pid: pid, started: started}
+}
+
+// gone reports whether o's leases can be given to others.
+func (o *owner) gone(self *owner, now time.Time) bool {
+	if o.host == self.host && o.started != "" && o.host != "" {
+		started, ok := processStart(o.pid)
+		return ok && started != o.started
+	}
+	return o.expires < now.UnixMicro()
+}
+
+// register makes this queue's owner known before its first lease, and again
+// if another process took it for gone.
+func (t *tx) register() error {
+	if t.ours {
+		return nil
+	}
+	t.ours = true
+	o := &t.w.owner
+	for o.id == 0 {
+		var b [8]byte
+		rand.Read(b[:])
+		o.id = int64(binary.LittleEndian.Uint64(b[:]) >> 1)
+	}
+	_, err := t.s.register.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
+	return onDisk("register owner", err)
+}
+
+// release gives back all that an owner leased, and forgets it.
+func (t *tx) release(id int64) error {
+	if _, err := t.s.disown.Exec(id); err != nil {
+		return onDisk("release leases", err)
+	}
+	_, err := t.s.forget.Exec(id)
+	t.w.ready = true
+	return onDisk("forget owner", err)
+}
+
+// owners lists those that the file knows, but for this queue's own.
+func (w *writer) owners() ([]owner, error) {
+	rows, err := w.conn.QueryContext(context.Background(), "SELECT id, host, pid, started, expires FROM owner WHERE id <> ?", w.owner.id)
+	if err != nil {
+		return nil, fmt.Errorf("list owners: %w", err)
+	}
+	defer rows.Close()
+	var all []owner
+	for rows.Next() {
+		var o owner
+		if err := rows.Scan(&o.id, &o.host, &o.pid, &o.started, &o.expires); err != nil {
+			return nil, fmt.Errorf("list owners: %w", err)
+		}
+		all = append(all, o)
+	}
+	return all, rows.Err()
+}
+
+// keep renews this queue's leases, takes back those of owners that are gone,
+// and gives free pages back to the disk.
+func (w *writer) keep() {
+	now := time.Now()
+	w.kept = now
+	if w.q.Err() != nil {
+		return
+	}
+	w.disk.look(now)
+	w.shrink()
+	owners, err := w.owners()
+	if err != nil {
+		w.q.log.Warn("cannot look for lost workers", "error", err)
+		return
+	}
+	var lost []owner
+	for _, o := range owners {
+		if o.gone(&w.owner, now) {
+			lost = append(lost, o)
+		}
+	}
+	renew := w.owner.id != 0 && now.UnixMicro() > w.owner.expires-2*w.q.opt.Lease.Microseconds()/3
+	if len(lost) > 0 || renew {
+		err = w.exec(func(t *tx) error {
+			for _, o := range lost {
+				if err := t.release(o.id); err != nil {
+					return err
+				}
+			}
+			if err := t.trimRates(); err != nil || !renew {
+				return err
+			}
+			_, err := t.s.renew.Exec(t.now+w.q.opt.Lease.Microseconds(), w.owner.id)
+			return onDisk("renew leases", err)
+		})
+	}
+	switch {
+	case err != nil:
+		w.q.log.Warn("cannot renew leases", "error", err)
+		return
+	case renew:
+		w.owner.expires = now.Add(w.q.opt.Lease).UnixMicro()
+	}
+	for _, o := range lost {
+		w.q.log.Warn("a process that held messages is gone; they are delivered again", "pid", o.pid)
+	}
+}
+
+// shrink gives a few of the pages that a backlog left free back to the disk,
+// when most of the file is free.
+func (w *writer) shrink() {
+	const keep, step = 1024, 1024
+	var free, all int
+	ctx := context.Background()
+	if w.conn.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free) != nil ||
+		w.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&all) != nil || free < keep || free < all/2 {
+		return
+	}
+	if _, err := w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", step)); err != nil {
+		w.q.log.Warn("cannot shrink the queue's file", "error", err)
+		return
+	}
+	w.check.wrote(step * 16384)
+}
+
+// poll looks whether another process changed the file while receivers wait.
+func (w *writer) poll() {
+	if len(w.waiting) == 0 || w.q.Err() != nil {
+		return
+	}
+	var v int64
+	if err := w.conn.QueryRowContext(context.Background(), "PRAGMA data_version").Scan(&v); err != nil {
+		w.q.log.Warn("cannot look for messages of other processes", "error", err)
+		return
+	}
+	if v != w.seen {
+		w.seen = v
+		w.ready = true
+	}
+}

@@ -1,0 +1,46 @@
+package sqlitequeue
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Rates are taken over rateSpan, in slots that keep the table small.
+const (
+	rateSlot = 5 * time.Second
+	rateSpan = time.Minute
+)
+
+// rate adds what went in and out to the slot of now.
+func (t *tx) rate() error {
+	if t.in == 0 && t.out == 0 {
+		return nil
+	}
+	slot := t.now / rateSlot.Microseconds()
+	if _, err := t.s.addRate.Exec(slot, t.in, t.out); err != nil {
+		return onDisk("count rate", err)
+	}
+	return nil
+}
+
+// trimRates deletes the slots that no rate looks at any more.
+func (t *tx) trimRates() error {
+	_, err := t.s.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
+	return onDisk("trim rates", err)
+}
+
+// rates are the events a second in and out over the last minute, or since the
+// first of them when that is less.
+func rates(ctx context.Context, tx *sql.Tx, now int64) (in, out float64, err error) {
+	var received, done int64
+	first := now / rateSlot.Microseconds()
+	from := (now-rateSpan.Microseconds())/rateSlot.Microseconds() + 1
+	if err := tx.QueryRowContext(ctx, "SELECT ifnull(sum(received), 0), ifnull(sum(done), 0), ifnull(min(slot), ?) FROM rate WHERE slot >= ?",
+		first, from).Scan(&received, &done, &first); err != nil {
+		return 0, 0, fmt.Errorf("read rates: %w", err)
+	}
+	span := max(float64(now-first*rateSlot.Microseconds())/1e6, 1)
+	return float64(received) / span, float64(done) / span, nil
+}

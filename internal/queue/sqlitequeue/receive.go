@@ -1,0 +1,199 @@
+package sqlitequeue
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// maxReceive bounds the payload bytes of one Receive, whatever its max says,
+// so that a backlog of large batches cannot take all memory.
+const maxReceive = 8 << 20
+
+// A receive is what a Receive asks for and what it got.
+type receive struct {
+	max  int
+	lent []lent
+}
+
+type lent struct {
+	id      int64
+	attempt int
+}
+
+// Receive implements queue.Queue.
+func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
+	o := &op{done: make(chan error, 1), receive: &receive{max: max}}
+	if err := q.submit(ctx, o); err != nil {
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	// From here the messages are leased: ctx no longer matters.
+	ds := make([]queue.Delivery, 0, len(o.receive.lent))
+	for _, l := range o.receive.lent {
+		d := queue.Delivery{Token: l.id, Attempt: l.attempt}
+		var at int64
+		err := q.read.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
+		if err != nil {
+			q.giveBack(o.receive.lent)
+			return nil, fmt.Errorf("receive: read message %d: %w", l.id, err)
+		}
+		d.Enqueued = time.UnixMicro(at).UTC()
+		ds = append(ds, d)
+	}
+	return ds, nil
+}
+
+// giveBack ends leases that no receiver heard of.
+func (q *Queue) giveBack(ls []lent) {
+	err := q.do(context.Background(), 0, func(t *tx) error {
+		for _, l := range ls {
+			if _, err := t.s.giveBack.Exec(t.now, "", l.id, t.w.owner.id, l.attempt); err != nil {
+				return onDisk("give back message", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		q.log.Error("messages stay leased until the queue is closed", "messages", len(ls), "error", err)
+	}
+}
+
+// serve gives waiting receives what there is. Those it returns were served.
+func (w *writer) serve(t *tx) (served []*op, err error) {
+	w.ready = false
+	for len(w.waiting) > 0 {
+		o := w.waiting[0]
+		again, fresh, err := t.find(o.receive.max)
+		if err != nil {
+			return served, err
+		}
+		if len(again)+len(fresh) == 0 {
+			return served, w.sleep(t)
+		}
+		// Not before: a caller that goes must find its op withdrawn or served.
+		w.waiting = w.waiting[1:]
+		if !o.take() {
+			continue
+		}
+		served = append(served, o)
+		if o.receive.lent, err = t.lend(again, fresh); err != nil {
+			return served, err
+		}
+	}
+	w.ready = true // for the next receive
+	return served, nil
+}
+
+// sleep sets when a message that waits for its time is due.
+func (w *writer) sleep(t *tx) error {
+	var next sql.NullInt64
+	if err := t.s.nextDue.QueryRow().Scan(&next); err != nil {
+		return onDisk("find the next message due", err)
+	}
+	w.due = time.Time{}
+	if next.Valid {
+		w.due = time.UnixMicro(next.Int64)
+	}
+	return nil
+}
+
+// find lists up to n messages to deliver: those that come again, for they are
+// older, and those never leased.
+func (t *tx) find(n int) (again, fresh []lent, err error) {
+	n = max(n, 1)
+	size := int64(0)
+	if again, err = t.list(t.s.retried, t.now, n, &size); err != nil {
+		return nil, nil, err
+	}
+	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
+		fresh, err = t.list(t.s.fresh, t.st.Head, n, &size)
+	}
+	return again, fresh, err
+}
+
+// list runs a statement that finds messages and stops at maxReceive bytes.
+func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) {
+	rows, err := by.Query(from, n)
+	if err != nil {
+		return nil, onDisk("find messages", err)
+	}
+	defer rows.Close()
+	var found []lent
+	for rows.Next() {
+		var l lent
+		var bytes int64
+		if err := rows.Scan(&l.id, &l.attempt, &bytes); err != nil {
+			return nil, onDisk("find messages", err)
+		}
+		if *size > 0 && *size+bytes > maxReceive {
+			*size = maxReceive
+			break
+		}
+		*size += bytes
+		l.attempt++
+		found = append(found, l)
+	}
+	return found, onDisk("find messages", rows.Err())
+}
+
+// lend leases what find found.
+func (t *tx) lend(again, fresh []lent) ([]lent, error) {
+	if err := t.register(); err != nil {
+		return nil, err
+	}
+	for _, l := range again {
+		if _, err := t.s.lend.Exec(t.w.owner.id, l.id); err != nil {
+			return nil, onDisk("lease message", err)
+		}
+	}
+	for _, l := range fresh {
+		if _, err := t.s.lease.Exec(l.id, t.w.owner.id); err != nil {
+			return nil, onDisk("lease message", err)
+		}
+		t.st.Head = l.id
+	}
+	return append(again, fresh...), nil
+}
+
+// Ack implements queue.Queue.
+func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	err := q.do(ctx, 0, func(t *tx) error {
+		for i := range ds {
+			if _, _, err := t.remove(ds[i].Token); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("ack %d messages: %w", len(ds), err)
+	}
+	return nil
+}
+
+// Retry implements queue.Queue.
+func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration, cause error) error {
+	text := ""
+	if cause != nil {
+		text = cause.Error()
+	}
+	err := q.do(ctx, 0, func(t *tx) error {
+		at := t.now + delay.Microseconds()
+		if _, err := t.s.giveBack.Exec(at, text, d.Token, t.w.owner.id, d.Attempt); err != nil {
+			return onDisk("give back message", err)
+		}
+		t.st.Seq++ // so that the transaction counts as a change
+		t.w.ready = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("retry batch %s: %w", d.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package sqlitequeue
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// A state is the row of table state.
+type state struct {
+	File, Seq, Last, Head, Messages, Events, Letters, Bytes, RejectedBytes int64
+	Accepted, Rejected, Failed, Purged, Dropped                            int64
+}
+
+const stateColumns = `file, seq, last, head, messages, events, letters, bytes, rejected_bytes,
+	accepted, rejected, failed, purged, dropped`
+
+func (st *state) scan(row *sql.Row) error {
+	return onDisk("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
+		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
+}
+
+func (st *state) read(s *statements) error { return st.scan(s.readState.QueryRow()) }
+
+// statements are prepared on the write connection.
+type statements struct {
+	readState, writeState, addRate, trimRate             *sql.Stmt
+	insert, remove, free                                 *sql.Stmt
+	retried, fresh, lease, lend, giveBack, nextDue, held *sql.Stmt
+	insertLetter, removeLetter, dead, requeueMessage     *sql.Stmt
+	register, renew, disown, forget                      *sql.Stmt
+	all                                                  []*sql.Stmt
+}
+
+func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
+	for _, p := range []struct {
+		to  **sql.Stmt
+		sql string
+	}{
+		{&s.readState, "SELECT " + stateColumns + " FROM state"},
+		{&s.writeState, `UPDATE state SET seq = ?, last = ?, head = ?, messages = ?, events = ?, letters = ?, bytes = ?,
+			rejected_bytes = ?, accepted = ?, rejected = ?, failed = ?, purged = ?, dropped = ?`},
+		{&s.addRate, `INSERT INTO rate VALUES (?, ?, ?)
+			ON CONFLICT DO UPDATE SET received = received + excluded.received, done = done + excluded.done`},
+		{&s.trimRate, "DELETE FROM rate WHERE slot < ?"},
+		{&s.insert, "INSERT INTO message VALUES (?, ?, ?, ?, ?)"},
+		{&s.remove, "DELETE FROM message WHERE id = ? RETURNING events, length(payload)"},
+		{&s.free, "DELETE FROM lease WHERE id = ?"},
+		{&s.retried, `SELECT l.id, l.attempt, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+			WHERE l.owner = 0 AND l.not_before <= ? ORDER BY l.not_before, l.id LIMIT ?`},
+		{&s.fresh, "SELECT id, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
+		{&s.lease, "INSERT INTO lease VALUES (?, ?, 0, 1, '')"},
+		{&s.lend, "UPDATE lease SET owner = ?, attempt = attempt + 1 WHERE id = ?"},
+		{&s.giveBack, "UPDATE lease SET owner = 0, not_before = ?, cause = ? WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.held, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.nextDue, "SELECT min(not_before) FROM lease WHERE owner = 0"},
+		{&s.insertLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&s.removeLetter, "DELETE FROM letter WHERE id = ?"},
+		{&s.dead, "SELECT kind, events, length(payload), " + letterSize + " FROM letter WHERE id = ?"},
+		{&s.requeueMessage, "INSERT INTO message SELECT ?, 'letter-' || id, events, ?, payload FROM letter WHERE id = ?"},
+		{&s.register, "INSERT OR IGNORE INTO owner VALUES (?, ?, ?, ?, ?)"},
+		{&s.renew, "UPDATE owner SET expires = ? WHERE id = ?"},
+		{&s.disown, "UPDATE lease SET owner = 0, not_before = 0 WHERE owner = ?"},
+		{&s.forget, "DELETE FROM owner WHERE id = ?"},
+	} {
+		stmt, err := c.PrepareContext(ctx, p.sql)
+		if err != nil {
+			return fmt.Errorf("prepare %q: %w", p.sql, err)
+		}
+		*p.to = stmt
+		s.all = append(s.all, stmt)
+	}
+	return nil
+}
+
+func (s *statements) close() {
+	for _, stmt := range s.all {
+		stmt.Close()
+	}
+}
+
+// A tx is one group's transaction. Its counters live in st until it ends.
+type tx struct {
+	w       *writer
+	s       *statements
+	now     int64
+	st      state
+	in, out int64 // events, for the rates
+	ours    bool  // this queue's owner row is there
+	written int   // payload bytes, for the checkpointer
+}
+
+// finish writes the counters, if they changed.
+func (t *tx) finish(was state) error {
+	if t.st == was {
+		return nil
+	}
+	t.st.Seq++
+	st := &t.st
+	if _, err := t.s.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.Letters, st.Bytes,
+		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
+		return onDisk("write state", err)
+	}
+	return t.rate()
+}
+
+func (t *tx) insert(m queue.Message) error {
+	t.st.Last++
+	payload := m.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	if _, err := t.s.insert.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
+		return onDisk("insert message", err)
+	}
+	t.st.Messages++
+	t.st.Events += int64(m.Events)
+	t.st.Bytes += int64(len(payload))
+	t.st.Accepted += int64(m.Events)
+	t.in += int64(m.Events)
+	t.written += len(payload)
+	return nil
+}
+
+// remove takes a message out. It reports how many events it had, and false
+// when it was gone already.
+func (t *tx) remove(id int64) (events int64, ok bool, err error) {
+	var size int64
+	switch err := t.s.remove.QueryRow(id).Scan(&events, &size); {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, onDisk("delete message", err)
+	}
+	if _, err := t.s.free.Exec(id); err != nil {
+		return 0, false, onDisk("delete lease", err)
+	}
+	t.st.Messages--
+	t.st.Events -= events
+	t.st.Bytes -= size
+	t.out += events
+	return events, true, nil
+}

@@ -1,0 +1,68 @@
+package shape
+
+// evtx is an event of the Windows event log, its XML turned to JSON as
+// evtx_dump, SigmaHQ's regression cases and whids do it: System and EventData
+// under Event, attributes under "#attributes".
+var evtx = windowsMapping("evtx", "Event.", [][]string{{"Event.System"}})
+
+// intermediate is the same as the replaced system's agent held it before it
+// cut it down: System and EventData under "info".
+var intermediate = windowsMapping("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
+
+func windowsMapping(name, base string, signs [][]string) mapping {
+	sys := base + "System."
+	return mapping{
+		name:  name,
+		signs: signs,
+		strip: []string{base + "EventData."},
+		last:  []string{base + "UserData."},
+		fields: with(renames, map[string][]string{
+			sys + "Provider.#attributes.Name":          {"Provider_Name"},
+			sys + "Provider.#attributes.Guid":          {"Provider_Guid"},
+			sys + "EventID":                            {"EventID"},
+			sys + "EventID.#text":                      {"EventID"},
+			sys + "EventID.#attributes.Qualifiers":     {"EventID_Qualifiers"},
+			sys + "Version":                            {"Version"},
+			sys + "Level":                              {"Level"},
+			sys + "Task":                               {"Task"},
+			sys + "Opcode":                             {"Opcode"},
+			sys + "Keywords":                           {"Keywords"},
+			sys + "TimeCreated.#attributes.SystemTime": {"TimeCreated_SystemTime"},
+			sys + "EventRecordID":                      {"EventRecordID"},
+			sys + "Correlation.#attributes.ActivityID": {"Correlation_ActivityID"},
+			sys + "Execution.#attributes.ProcessID":    {"Execution_ProcessID"},
+			sys + "Execution.#attributes.ThreadID":     {"Execution_ThreadID"},
+			sys + "Channel":                            {"Channel"},
+			sys + "Computer":                           {"Computer"},
+			sys + "Security.#attributes.UserID":        {"Security_UserID"},
+		}),
+		host: []string{sys + "Computer"},
+		time: []string{sys + "TimeCreated.#attributes.SystemTime", sys + "TimeCreated", sys + "TimeCreated.SystemTime"},
+		os:   []string{sys + "Channel"},
+		key:  []string{sys + "EventID", sys + "EventID.#text"},
+		route: func(r *Reader, d *Doc, channel, eventID string) *Route {
+			return windowsRoute(r, channel, eventID, sysmon12Type(d, eventID, base+"EventData.EventType"))
+		},
+	}
+}
+
+// sysmon12Type is the EventType of Sysmon's event 12, which tells keys made
+// from keys deleted; it is looked up for that event only.
+func sysmon12Type(d *Doc, eventID, path string) string {
+	if eventID != "12" {
+		return ""
+	}
+	return d.get(path)
+}
+
+// with returns a and b as one map.
+func with(a, b map[string][]string) map[string][]string {
+	m := make(map[string][]string, len(a)+len(b))
+	for k, v := range a {
+		m[k] = v
+	}
+	for k, v := range b {
+		m[k] = v
+	}
+	return m
+}

@@ -1,0 +1,167 @@
+package shape
+
+import (
+	"strings"
+
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A mapping is one shape as data.
+type mapping struct {
+	name  string
+	index int // in mappings
+
+	// signs are the ways to know the shape: it is this one if all the paths of
+	// any one sign occur. Shapes are tried in the order of mappings.
+	signs [][]string
+	masks []uint64 // made from signs
+
+	// strip are prefixes of paths whose rest is the Sigma name.
+	strip []string
+	// fields gives the Sigma names of other paths. A path that neither has
+	// keeps its dotted path as its name.
+	fields map[string][]string
+	// last: under these prefixes the last part of the path is the name, as in
+	// the UserData of Windows events.
+	last []string
+
+	// Paths that identify the event, best first.
+	id, agent, host, time, typ, os, key []string
+	numericID                           bool
+
+	// route says where an event belongs, given the values at os and key.
+	route func(r *Reader, d *Doc, os, key string) *Route
+	// derive adds the fields that are made of several paths.
+	derive func(d *Doc, dst []sigma.Field) []sigma.Field
+	// verdict is the sender's own alert.
+	verdict func(d *Doc) *Verdict
+}
+
+// names returns the Sigma names of a path under the mapping.
+func (m *mapping) names(p *flatjson.Path) []string {
+	if names, ok := m.fields[p.Name]; ok {
+		return names
+	}
+	for _, prefix := range m.strip {
+		if rest, ok := strings.CutPrefix(p.Name, prefix); ok {
+			return m.named(strings.ReplaceAll(rest, " ", ""))
+		}
+	}
+	for _, prefix := range m.last {
+		if strings.HasPrefix(p.Name, prefix) {
+			return m.named(strings.ReplaceAll(p.Key, " ", ""))
+		}
+	}
+	return []string{p.Name}
+}
+
+// named returns a stripped name, and what it is called besides.
+func (m *mapping) named(name string) []string {
+	if more, ok := m.fields["*."+name]; ok {
+		return append([]string{name}, more...)
+	}
+	return []string{name}
+}
+
+func (m *mapping) roleOf(path string) role {
+	for kind, paths := range map[roleKind][]string{
+		idRole: m.id, agentRole: m.agent, hostRole: m.host, timeRole: m.time, typeRole: m.typ, osRole: m.os, keyRole: m.key,
+	} {
+		for i, p := range paths {
+			if p == path {
+				return role{kind, uint8(i + 1)}
+			}
+		}
+	}
+	return role{}
+}
+
+// shapes is how many there are.
+const shapes = 13
+
+// mappings are the shapes in the order in which they are tried: the more
+// particular first. generic takes what is left.
+var mappings, markBits = numbered([shapes]mapping{
+	evtx, intermediate, winlogbeat, kunai, tetragon, falco, osquery, ocsf, tracee, native, flatWindows, ecs, generic,
+})
+
+// numbered gives each sign's paths, and those that native is checked for, a
+// bit among the marks, and makes the masks.
+func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
+	bits := make(map[string]uint64)
+	bit := func(path string) uint64 {
+		if bits[path] == 0 {
+			bits[path] = 1 << len(bits)
+		}
+		return bits[path]
+	}
+	for _, path := range []string{"agent_id", "event_id", "event_type", "timestamp", "severity", "version", "host", "process", "file", "network"} {
+		bit(path)
+	}
+	for i := range ms {
+		m := &ms[i]
+		m.index = i
+		for _, sign := range m.signs {
+			var mask uint64
+			for _, path := range sign {
+				mask |= bit(path)
+			}
+			m.masks = append(m.masks, mask)
+		}
+		// Honoured in every shape.
+		m.id = append([]string{"event_id"}, m.id...)
+		m.agent = append([]string{"agent_id"}, m.agent...)
+		m.typ = append([]string{"event_type"}, m.typ...)
+	}
+	return ms, bits
+}
+
+func recognise(marks uint64) int {
+	for i := range mappings {
+		for _, mask := range mappings[i].masks {
+			if marks&mask == mask {
+				return i
+			}
+		}
+	}
+	return shapes - 1
+}
+
+// A routeKey is what a route was made of, so that it is made once.
+type routeKey struct {
+	shape         uint8
+	os, typ, more string
+}
+
+// routed returns the route of a key, made on first use. The parts of a key
+// come from fixed tables, never from the event, so that routes stay few.
+func (r *Reader) routed(k routeKey, make func() Route) *Route {
+	if rt, ok := r.routes[k]; ok {
+		return rt
+	}
+	rt := make()
+	r.routes[k] = &rt
+	return &rt
+}
+
+// categoryRoute is the route of shapes that have an operating system and one
+// category of Sigma: typ names the event, category may be "".
+func (r *Reader) categoryRoute(m *mapping, os, typ, category string) *Route {
+	return r.routed(routeKey{uint8(m.index), os, typ, category}, func() Route {
+		rt := Route{Type: typ, OS: os}
+		if category != "" || os != "" {
+			rt.Sources = []sigma.LogSource{{Product: os, Category: category}}
+		}
+		return rt
+	})
+}
+
+// Names returns the names of all shapes.
+func Names() []string {
+	names := make([]string, shapes)
+	for i := range mappings {
+		names[i] = mappings[i].name
+	}
+	return names
+}

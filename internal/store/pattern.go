@@ -1,0 +1,115 @@
+package store
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Pattern is a value with wildcards, compared without case and in full: *
+// is any text, ? any one character. Nothing escapes them; a regular
+// expression says what a pattern can't.
+type Pattern struct {
+	text   string
+	pieces [][]byte // folded, between the stars
+}
+
+// NewPattern returns the pattern that text writes.
+func NewPattern(text string) Pattern {
+	return Pattern{text: text, pieces: bytes.Split(AppendFold(nil, text), []byte("*"))}
+}
+
+// String returns the pattern as written.
+func (p Pattern) String() string { return p.text }
+
+// Match reports whether all of s is what p says.
+func (p Pattern) Match(s string) bool {
+	var stack [256]byte
+	f := AppendFold(stack[:0], s)
+	if len(p.pieces) == 1 {
+		n, ok := hasPrefix(f, p.pieces[0])
+		return ok && n == len(f)
+	}
+	n, ok := hasPrefix(f, p.pieces[0])
+	if !ok {
+		return false
+	}
+	f = f[n:]
+	last := len(p.pieces) - 1
+	for _, piece := range p.pieces[1:last] {
+		if n = index(f, piece); n < 0 {
+			return false
+		}
+		f = f[n:]
+	}
+	return hasSuffix(f, p.pieces[last])
+}
+
+// hasPrefix reports whether s starts with the piece, and how long that is.
+func hasPrefix(s []byte, piece []byte) (int, bool) {
+	at := 0
+	for i := 0; i < len(piece); i++ {
+		switch {
+		case at == len(s):
+			return 0, false
+		case piece[i] == '?':
+			_, n := utf8.DecodeRune(s[at:])
+			at += n
+		case piece[i] != s[at]:
+			return 0, false
+		default:
+			at++
+		}
+	}
+	return at, true
+}
+
+// index returns where the first occurrence of the piece ends, or -1.
+func index(s []byte, piece []byte) int {
+	if bytes.IndexByte(piece, '?') < 0 {
+		if i := bytes.Index(s, piece); i >= 0 {
+			return i + len(piece)
+		}
+		return -1
+	}
+	for at := 0; at <= len(s); at++ {
+		if at < len(s) && !utf8.RuneStart(s[at]) {
+			continue
+		}
+		if n, ok := hasPrefix(s[at:], piece); ok {
+			return at + n
+		}
+	}
+	return -1
+}
+
+func hasSuffix(s []byte, piece []byte) bool {
+	at := len(s)
+	for i := len(piece); i > 0; i-- {
+		switch {
+		case at == 0:
+			return false
+		case piece[i-1] == '?':
+			_, n := utf8.DecodeLastRune(s[:at])
+			at -= n
+		case piece[i-1] != s[at-1]:
+			return false
+		default:
+			at--
+		}
+	}
+	return true
+}
+
+// Literals returns what any value that matches contains, folded.
+func (p Pattern) Literals() []string {
+	var out []string
+	for _, piece := range p.pieces {
+		for _, lit := range strings.Split(string(piece), "?") {
+			if lit != "" {
+				out = append(out, lit)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A Doc is an event as a query sees it. It reads what a query asks for, once.
+// Its zero value is ready for Reset; it is for one goroutine.
+type Doc struct {
+	ev     *picket.Event
+	dec    flatjson.Decoder
+	leaves []flatjson.Leaf
+	text   []byte
+	raw    []byte
+
+	hasLeaves, hasText bool
+}
+
+// Reset makes d the view of ev, which must not change while d is in use.
+func (d *Doc) Reset(ev *picket.Event) {
+	d.ev, d.hasLeaves, d.hasText = ev, false, false
+}
+
+// Leaves returns the leaves of the event as received; none if it is not JSON.
+func (d *Doc) Leaves() []flatjson.Leaf {
+	if !d.hasLeaves {
+		var err error
+		if d.leaves, _, err = d.dec.Leaves(d.ev.Raw, d.leaves[:0]); err != nil {
+			d.leaves = d.leaves[:0]
+		}
+		d.hasLeaves = true
+	}
+	return d.leaves
+}
+
+// Text returns the event's text (AppendText), folded.
+func (d *Doc) Text() []byte {
+	if !d.hasText {
+		d.raw = AppendText(d.raw[:0], d.ev.Raw)
+		d.text = AppendFold(d.text[:0], d.raw)
+		d.hasText = true
+	}
+	return d.text
+}
+
+// Any reports whether ok holds for any of the field's values: those under
+// Sigma's name and those at the path in the event as received. Where there is
+// neither, the names of an event's own attributes (Pseudo) stand for those.
+func (d *Doc) Any(field string, ok func(string) bool) bool {
+	found := false
+	for i := range d.ev.Fields {
+		if f := &d.ev.Fields[i]; f.Name == field {
+			if found = true; ok(ValueText(f.Value)) {
+				return true
+			}
+		}
+	}
+	for _, l := range d.Leaves() {
+		if l.Path.Name == field {
+			if found = true; ok(ValueText(l.Value)) {
+				return true
+			}
+		}
+	}
+	if found {
+		return false
+	}
+	v, has := Pseudo(d.ev, field)
+	return has && ok(v)
+}
+
+// Pseudo returns an event's own attribute under the name that it has in
+// queries, unless the event has a field of that name.
+func Pseudo(ev *picket.Event, field string) (string, bool) {
+	switch field {
+	case "event_id":
+		return ev.ID, true
+	case "agent_id":
+		return ev.AgentID, true
+	case "host":
+		return ev.Host, true
+	case "event_type":
+		return ev.Type, true
+	}
+	return "", false
+}
+
+// ValueText is a value as queries compare it: as written, and null as "null".
+func ValueText(v sigma.Value) string {
+	if v.Kind == sigma.Null {
+		return "null"
+	}
+	return v.Text
+}

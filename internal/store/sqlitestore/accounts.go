@@ -1,0 +1,209 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// change runs one statement, and returns how many rows it changed.
+func (s *Store) change(ctx context.Context, q string, args ...any) (int64, error) {
+	var n int64
+	err := s.w.do(ctx, func(t *tx) error {
+		var err error
+		n, err = t.exec(q, args...)
+		return err
+	})
+	return n, err
+}
+
+// AddToken implements store.Tokens.
+func (s *Store) AddToken(ctx context.Context, t store.Token) error {
+	var revoked any
+	if !t.Revoked.IsZero() {
+		revoked = micros(t.Revoked)
+	}
+	n, err := s.change(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, micros(t.Created), revoked)
+	if err == nil && n == 0 {
+		err = picket.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("add token %s: %w", t.ID, err)
+	}
+	return nil
+}
+
+const tokenColumns = "id, hash, kind, subject, role, created, revoked"
+
+func scanToken(r rowScanner) (store.Token, error) {
+	var t store.Token
+	var created int64
+	var revoked sql.NullInt64
+	err := r.Scan(&t.ID, &t.Hash, &t.Kind, &t.Subject, &t.Role, &created, &revoked)
+	t.Created = fromMicros(created)
+	if revoked.Valid {
+		t.Revoked = fromMicros(revoked.Int64)
+	}
+	return t, err
+}
+
+// TokenByHash implements store.Tokens.
+func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
+	t, err := scanToken(s.read.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
+	if err != nil {
+		return store.Token{}, fmt.Errorf("look up token: %w", notFound(err))
+	}
+	return t, nil
+}
+
+// Tokens implements store.Tokens.
+func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
+	var out []store.Token
+	err := s.list(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
+		t, err := scanToken(r)
+		out = append(out, t)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	return out, nil
+}
+
+// RevokeToken implements store.Tokens. A token that has ended stays as it is.
+func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error {
+	n, err := s.change(ctx, "UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?", micros(at), id)
+	if err == nil && n == 0 {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	return nil
+}
+
+// PutUser implements store.Users.
+func (s *Store) PutUser(ctx context.Context, u store.User) error {
+	_, err := s.change(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, role = excluded.role,
+		disabled = excluded.disabled, created = excluded.created`, u.Name, u.PasswordHash, u.Role, u.Disabled, micros(u.Created))
+	if err != nil {
+		return fmt.Errorf("put user %s: %w", u.Name, err)
+	}
+	return nil
+}
+
+const userColumns = "name, password_hash, role, disabled, created"
+
+func scanUser(r rowScanner) (store.User, error) {
+	var u store.User
+	var created int64
+	err := r.Scan(&u.Name, &u.PasswordHash, &u.Role, &u.Disabled, &created)
+	u.Created = fromMicros(created)
+	return u, err
+}
+
+// User implements store.Users.
+func (s *Store) User(ctx context.Context, name string) (store.User, error) {
+	u, err := scanUser(s.read.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
+	if err != nil {
+		return store.User{}, fmt.Errorf("read user %s: %w", name, notFound(err))
+	}
+	return u, nil
+}
+
+// Users implements store.Users.
+func (s *Store) Users(ctx context.Context) ([]store.User, error) {
+	var out []store.User
+	err := s.list(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
+		u, err := scanUser(r)
+		out = append(out, u)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return out, nil
+}
+
+// AddSession implements store.Sessions. It also forgets sessions that had
+// expired when the new one was made.
+func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
+	err := s.w.do(ctx, func(t *tx) error {
+		_, err := t.exec("DELETE FROM sessions WHERE expires <= ?", micros(ss.Created))
+		if err != nil {
+			return err
+		}
+		_, err = t.exec("INSERT OR REPLACE INTO sessions (hash, user, created, expires) VALUES (?, ?, ?, ?)",
+			ss.Hash, ss.User, micros(ss.Created), micros(ss.Expires))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("add session of %s: %w", ss.User, err)
+	}
+	return nil
+}
+
+// Session implements store.Sessions.
+func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
+	ss := store.Session{Hash: hash}
+	var created, expires int64
+	err := s.read.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, micros(now)).
+		Scan(&ss.User, &created, &expires)
+	if err != nil {
+		return store.Session{}, fmt.Errorf("look up session: %w", notFound(err))
+	}
+	ss.Created, ss.Expires = fromMicros(created), fromMicros(expires)
+	return ss, nil
+}
+
+// EndSession implements store.Sessions.
+func (s *Store) EndSession(ctx context.Context, hash string) error {
+	if _, err := s.change(ctx, "DELETE FROM sessions WHERE hash = ?", hash); err != nil {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}
+
+// EndSessions implements store.Sessions.
+func (s *Store) EndSessions(ctx context.Context, user string) error {
+	if _, err := s.change(ctx, "DELETE FROM sessions WHERE user = ?", user); err != nil {
+		return fmt.Errorf("end sessions of %s: %w", user, err)
+	}
+	return nil
+}
+
+// Audit implements store.Accounts.
+func (s *Store) Audit(ctx context.Context, e store.AuditEntry) error {
+	_, err := s.change(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
+		micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
+	if err != nil {
+		return fmt.Errorf("write audit entry: %w", err)
+	}
+	return nil
+}
+
+// AuditLog implements store.Accounts.
+func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, error) {
+	if limit <= 0 {
+		limit = defaultLimit
+	}
+	var out []store.AuditEntry
+	err := s.list(ctx, "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?", []any{limit}, func(r *sql.Rows) error {
+		var e store.AuditEntry
+		var at int64
+		err := r.Scan(&at, &e.Actor, &e.Action, &e.Object, &e.Detail)
+		e.Time = fromMicros(at)
+		out = append(out, e)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,206 @@
+package sqlitestore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+const alertColumns = "n, kept, id, rule_id, title, level, tags, agent_id, host, status, assignee, count, first_seen, last_seen, opened, updated, notes"
+
+// An alertRow is an alert as a row of alerts.
+type alertRow struct {
+	picket.Alert
+	n, kept int64
+}
+
+func scanAlert(r rowScanner) (alertRow, error) {
+	var a alertRow
+	var tags, notes []byte
+	var first, last, opened, updated int64
+	err := r.Scan(&a.n, &a.kept, &a.ID, &a.RuleID, &a.Title, &a.Level, &tags, &a.AgentID, &a.Host, &a.Status, &a.Assignee,
+		&a.Count, &first, &last, &opened, &updated, &notes)
+	if err != nil {
+		return a, err
+	}
+	a.FirstSeen, a.LastSeen, a.Opened, a.Updated = fromMicros(first), fromMicros(last), fromMicros(opened), fromMicros(updated)
+	return a, errors.Join(json.Unmarshal(tags, &a.Tags), json.Unmarshal(notes, &a.Notes))
+}
+
+// A filter builds the WHERE of a list.
+type filter struct {
+	terms []string
+	args  []any
+}
+
+func (f *filter) add(term string, args ...any) {
+	f.terms = append(f.terms, term)
+	f.args = append(f.args, args...)
+}
+
+// equal adds a term unless the value is "".
+func (f *filter) equal(column, value string) {
+	if value != "" {
+		f.add(column+" = ?", value)
+	}
+}
+
+func (f *filter) String() string {
+	if len(f.terms) == 0 {
+		return "1"
+	}
+	return strings.Join(f.terms, " AND ")
+}
+
+// in adds a term that one of the values is in the column.
+func in[T any](f *filter, column string, values []T) {
+	marks := strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	f.add(column+" IN ("+marks+")", args...)
+}
+
+// between adds a term for each bound that is not open.
+func (f *filter) between(column string, lo, hi int64) {
+	if lo > math.MinInt64 {
+		f.add(column+" >= ?", lo)
+	}
+	if hi < math.MaxInt64 {
+		f.add(column+" < ?", hi)
+	}
+}
+
+// Alerts implements store.Alerts.
+func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error) {
+	var f filter
+	if len(q.Status) > 0 {
+		in(&f, "status", q.Status)
+	}
+	if len(q.Level) > 0 {
+		in(&f, "level", levelsNamed(q.Level))
+	}
+	f.equal("rule_id", q.RuleID)
+	f.equal("agent_id", q.AgentID)
+	f.equal("host", q.Host)
+	if q.Text != "" {
+		f.add("instr(folded, ?) > 0", foldText(q.Text))
+	}
+	lo, hi := bounds(q.Since, q.Until)
+	f.between("last_seen", lo, hi)
+	if q.Cursor != "" {
+		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
+		if err != nil {
+			return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+		}
+		f.add("(last_seen, n) < (?, ?)", at[0], at[1])
+	}
+	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
+	var page store.AlertPage
+	var last alertRow
+	err := s.list(ctx, "SELECT "+alertColumns+" FROM alerts WHERE "+f.String()+" ORDER BY last_seen DESC, n DESC LIMIT ?", append(f.args, limit+1),
+		func(r *sql.Rows) error {
+			a, err := scanAlert(r)
+			if len(page.Alerts) == limit {
+				page.Next = formatCursor(cursorAlerts, micros(last.LastSeen), last.n)
+				return err
+			}
+			last = a
+			page.Alerts = append(page.Alerts, a.Alert)
+			return err
+		})
+	if err != nil {
+		return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+	}
+	return page, nil
+}
+
+func levelsNamed(names []string) []sigma.Level {
+	out := []sigma.Level{}
+	for l := sigma.Informational; l <= sigma.Critical; l++ {
+		for _, name := range names {
+			if l.String() == name {
+				out = append(out, l)
+			}
+		}
+	}
+	return out
+}
+
+// list calls f with each row of a query.
+func (s *Store) list(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+	if s.quit.Err() != nil {
+		return errClosed
+	}
+	rows, err := s.read.QueryContext(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Alert implements store.Alerts.
+func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
+	a, err := scanAlert(s.read.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+	if err != nil {
+		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, notFound(err))
+	}
+	return a.Alert, nil
+}
+
+// notFound makes picket's error of the driver's.
+func notFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return picket.ErrNotFound
+	}
+	return err
+}
+
+// AlertCounts implements store.Alerts.
+func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
+	c := store.AlertCounts{ByStatus: make(map[picket.AlertStatus]int64), Open: make(map[string]int64)}
+	err := s.list(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
+		var status picket.AlertStatus
+		var level sigma.Level
+		var n int64
+		err := r.Scan(&status, &level, &n)
+		c.Total += n
+		c.ByStatus[status] += n
+		if !status.Closed() {
+			c.Open[level.String()] += n
+		}
+		return err
+	})
+	if err == nil {
+		err = s.list(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
+			WHERE status NOT IN (?, ?) GROUP BY rule_id HAVING sum(alerts) > 0 ORDER BY sum(matches) DESC, rule_id LIMIT 10`,
+			[]any{picket.StatusResolved, picket.StatusFalsePositive}, func(r *sql.Rows) error {
+				var rc store.RuleCount
+				var level sigma.Level
+				err := r.Scan(&rc.RuleID, &rc.Title, &level, &rc.Alerts, &rc.Matches)
+				rc.Level = level.String()
+				c.TopRules = append(c.TopRules, rc)
+				return err
+			})
+	}
+	if err != nil {
+		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
+	}
+	return c, nil
+}

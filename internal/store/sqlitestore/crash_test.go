@@ -1,0 +1,178 @@
+package sqlitestore_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+const crashEnv = "PICKET_TEST_CRASH_STORE"
+
+// crashBatch is batch n of the child's: the events of the batch before once
+// more, and its own, with a match on each of those.
+func crashBatch(n int) store.Batch {
+	b := store.Batch{ID: fmt.Sprint("batch-", n)}
+	for i := max(0, (n-1)*crashSize); i < (n+1)*crashSize; i++ {
+		ev := simple(i)
+		b.Events = append(b.Events, ev)
+		b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID("r", ev.ID), RuleID: "r", EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Level: 3})
+	}
+	return b
+}
+
+const crashSize = 20
+
+// crashChild saves batches and writes the number of each that is acknowledged
+// to standard output, until it is killed.
+func crashChild(path string) error {
+	s, err := sqlitestore.Open(path, sqlitestore.Options{BlockEvents: 128})
+	if err != nil {
+		return err
+	}
+	acked := make(chan int)
+	failed := make(chan error, 4)
+	for w := range 4 {
+		go func() {
+			for n := w; ; n += 4 {
+				if _, err := s.Save(context.Background(), crashBatch(n)); err != nil {
+					failed <- err
+					return
+				}
+				acked <- n
+			}
+		}()
+	}
+	for {
+		select {
+		case n := <-acked:
+			if _, err := fmt.Println("acked", n); err != nil {
+				return err
+			}
+		case err := <-failed:
+			return err
+		}
+	}
+}
+
+// TestKill kills a process that saves, again and again on one file, and
+// expects all that it was told is saved: once each, with its matches.
+func TestKill(t *testing.T) {
+	if path := os.Getenv(crashEnv); path != "" {
+		fmt.Fprintln(os.Stderr, crashChild(path))
+		os.Exit(1)
+	}
+	rng := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
+	for round := range 4 {
+		path := filepath.Join(t.TempDir(), "events.db")
+		acked := runAndKill(t, path, 20+rng.IntN(150))
+		if round%2 == 1 {
+			cutTail(t, path+"-wal", rng.Int64N(3000)) // bytes of a write that was under way
+		}
+		checkSaved(t, path, acked, round%2 == 0)
+	}
+}
+
+func runAndKill(t *testing.T, path string, after int) []int {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
+	cmd.Env = append(os.Environ(), crashEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var acked []int
+	sc := bufio.NewScanner(out)
+	for sc.Scan() {
+		var n int
+		if _, err := fmt.Sscanf(sc.Text(), "acked %d", &n); err != nil {
+			continue
+		}
+		if acked = append(acked, n); len(acked) == after {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil || len(acked) < after {
+		t.Fatalf("the child ended with %v after %d batches", err, len(acked))
+	}
+	return acked
+}
+
+// cutTail adds half a frame of garbage to the WAL, as a torn write leaves it.
+func cutTail(t *testing.T, wal string, size int64) {
+	t.Helper()
+	f, err := os.OpenFile(wal, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(strings.Repeat("x", int(size))); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkSaved(t *testing.T, path string, acked []int, again bool) {
+	t.Helper()
+	s := open(t, path, sqlitestore.Options{BlockEvents: 128})
+	if again { // redelivery of all, acknowledged or not, changes nothing
+		for _, n := range acked {
+			if saved, err := s.Save(t.Context(), crashBatch(n)); err != nil || !saved[0].Repeated {
+				t.Fatalf("batch %d is not known again: %+v, %v", n, saved, err)
+			}
+		}
+	}
+	seen := make(map[string]int)
+	q := store.EventQuery{Limit: 1000}
+	for {
+		page, err := s.Find(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range page.Events {
+			seen[ev.ID]++
+		}
+		if q.Cursor = page.Next; page.Next == "" {
+			break
+		}
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("event %s is there %d times", id, n)
+		}
+	}
+	for _, n := range acked {
+		for _, ev := range crashBatch(n).Events {
+			if seen[ev.ID] == 0 {
+				t.Fatalf("batch %d was acknowledged and lacks event %s", n, ev.ID)
+			}
+		}
+	}
+	totals, err := s.Totals(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts, err := s.Alerts(t.Context(), store.AlertQuery{})
+	if err != nil || len(alerts.Alerts) != 1 {
+		t.Fatalf("alerts: %+v, %v; want one", alerts, err)
+	}
+	if n := int64(len(seen)); totals.Events != n || totals.Stored != n || totals.Matches != n || alerts.Alerts[0].Count != min(n, n) {
+		t.Errorf("%d events, totals %+v, alert of %d matches: all are to be the same", n, totals, alerts.Alerts[0].Count)
+	}
+}

@@ -1,0 +1,65 @@
+package sqlitestore
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/picket-edr/picket"
+)
+
+// The lists that have cursors. A cursor of one is no cursor of another.
+const (
+	cursorEvents  = 'e'
+	cursorAlerts  = 'a'
+	cursorMatches = 'm'
+	cursorHosts   = 'h'
+)
+
+// formatCursor writes where a page ended, so that the next begins after it.
+func formatCursor(list byte, at ...int64) string {
+	b := []byte{list}
+	for _, v := range at {
+		b = binary.AppendVarint(b, v)
+	}
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// parseCursor reads what formatCursor wrote of n numbers.
+func parseCursor(list byte, s string, n int) ([]int64, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) == 0 || b[0] != list {
+		return nil, errCursor
+	}
+	c := cursor{b: b[1:]}
+	out := make([]int64, n)
+	for i := range out {
+		out[i] = c.varint()
+	}
+	if c.err != nil || len(c.b) > 0 {
+		return nil, errCursor
+	}
+	return out, nil
+}
+
+var errCursor = fmt.Errorf("the cursor is of another list or damaged: %w", picket.ErrInvalid)
+
+// formatNamedCursor is formatCursor for a list that is ordered by a number and
+// a name.
+func formatNamedCursor(list byte, at int64, name string) string {
+	b := binary.AppendVarint([]byte{list}, at)
+	return base64.RawURLEncoding.EncodeToString(append(b, name...))
+}
+
+func parseNamedCursor(list byte, s string) (int64, string, error) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) == 0 || b[0] != list {
+		return 0, "", errCursor
+	}
+	c := cursor{b: b[1:]}
+	at := c.varint()
+	if c.err != nil {
+		return 0, "", errCursor
+	}
+	return at, string(c.b), nil
+}

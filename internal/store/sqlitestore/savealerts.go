@@ -1,0 +1,193 @@
+package sqlitestore
+
+import (
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// An alertKey is what matches of one alert have in common.
+type alertKey struct{ rule, agent, host string }
+
+// An openAlert is one that matches are being added to.
+type openAlert struct {
+	alertRow
+	isNew bool
+	added int64
+}
+
+// alertID names an alert by the match that opened it.
+func alertID(matchID string) string {
+	h := sha256.Sum256([]byte("alert\x00" + matchID))
+	return hex.EncodeToString(h[:16])
+}
+
+// saveMatches adds a batch's matches to the alerts that they join or open.
+func (t *tx) saveMatches(b *savingBatch) error {
+	open := make(map[alertKey]*openAlert)
+	var order []*openAlert
+	for i := range b.matches {
+		m := &b.matches[i]
+		key := alertKey{m.RuleID, m.AgentID, m.Host}
+		a := open[key]
+		if a == nil {
+			var err error
+			if a, err = t.openAlert(m); err != nil {
+				return fmt.Errorf("look up alert of rule %s: %w", m.RuleID, err)
+			}
+			open[key] = a
+		}
+		fresh, err := t.saveMatch(a, m)
+		if err != nil {
+			return fmt.Errorf("write match %s: %w", m.ID, err)
+		}
+		if !fresh {
+			continue
+		}
+		if a.added == 0 {
+			order = append(order, a)
+		}
+		a.join(m, micros(t.now))
+		b.newMatches++
+	}
+	for _, a := range order {
+		if err := t.putAlert(a); err != nil {
+			return fmt.Errorf("write alert %s: %w", a.ID, err)
+		}
+		if a.isNew {
+			b.opened = append(b.opened, a.Alert)
+		}
+	}
+	return nil
+}
+
+// openAlert returns the alert that a match joins, or a new one.
+func (t *tx) openAlert(m *picket.Match) (*openAlert, error) {
+	row, err := scanAlert(t.w.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
+		m.RuleID, m.AgentID, m.Host))
+	if err == nil {
+		return &openAlert{alertRow: row}, nil
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
+	}
+	a := &openAlert{isNew: true}
+	a.Alert = picket.Alert{
+		RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: m.AgentID, Host: m.Host,
+		Status: picket.StatusOpen, Opened: fromMicros(micros(t.now)),
+	}
+	if a.Tags == nil {
+		a.Tags = []string{}
+	}
+	return a, nil // it gets its row with its first match
+}
+
+// saveMatch keeps a match, unless its alert has enough of them, and reports
+// whether it is new.
+func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
+	if a.kept >= picket.AlertMatchLimit {
+		return true, nil // of a new event, so it was not counted before
+	}
+	if a.n == 0 {
+		if err := t.w.row("SELECT coalesce(max(n), 0) + 1 FROM alerts").Scan(&a.n); err != nil {
+			return false, err
+		}
+	}
+	why, err := json.Marshal(m.Why)
+	if err != nil {
+		return false, err
+	}
+	n, err := t.exec(`INSERT INTO matches (id, alert, rule_id, event_id, agent_id, time, why) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO NOTHING`, m.ID, a.n, m.RuleID, m.EventID, m.AgentID, micros(m.Time), why)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	a.kept++
+	if a.isNew && a.added == 0 {
+		a.ID = alertID(m.ID)
+		return true, t.insertAlert(a)
+	}
+	return true, nil
+}
+
+func (a *openAlert) join(m *picket.Match, now int64) {
+	at := fromMicros(micros(m.Time))
+	if a.added == 0 && a.isNew {
+		a.FirstSeen, a.LastSeen = at, at
+	}
+	if at.Before(a.FirstSeen) {
+		a.FirstSeen = at
+	}
+	if at.After(a.LastSeen) {
+		a.LastSeen = at
+	}
+	a.Updated = fromMicros(now)
+	a.Count++
+	a.added++
+}
+
+// insertAlert gives a new alert its row, at a.n.
+func (t *tx) insertAlert(a *openAlert) error {
+	tags, err := json.Marshal(a.Tags)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(`INSERT INTO alerts (n, id, rule_id, title, level, tags, agent_id, host, status, closed, assignee,
+		count, kept, first_seen, last_seen, opened, updated, notes, folded)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', 0, 0, 0, 0, ?, 0, '[]', ?)`,
+		a.n, a.ID, a.RuleID, a.Title, a.Level, string(tags), a.AgentID, a.Host, a.Status, micros(a.Opened),
+		foldText(a.Title, a.RuleID, a.Host, a.AgentID))
+	return err
+}
+
+// putAlert writes what matches changed of an alert, and counts.
+func (t *tx) putAlert(a *openAlert) error {
+	_, err := t.exec("UPDATE alerts SET count = ?, kept = ?, first_seen = ?, last_seen = ?, updated = ? WHERE n = ?",
+		a.Count, a.kept, micros(a.FirstSeen), micros(a.LastSeen), micros(a.Updated), a.n)
+	if err != nil {
+		return err
+	}
+	opened := int64(0)
+	if a.isNew {
+		opened = 1
+		if err := t.count(minuteOf(micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
+			return err
+		}
+		if err := t.countHostAlerts(a.Host, 1); err != nil {
+			return err
+		}
+	}
+	return t.countAlerts(&a.Alert, a.Status, opened, a.added)
+}
+
+// countAlerts adds to the counters of an alert's rule in a status.
+func (t *tx) countAlerts(a *picket.Alert, status picket.AlertStatus, alerts, matches int64) error {
+	_, err := t.exec(`INSERT INTO alert_stats (rule_id, level, status, title, alerts, matches) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts, matches = matches + excluded.matches, title = excluded.title`,
+		a.RuleID, a.Level, status, a.Title, alerts, matches)
+	return err
+}
+
+func (t *tx) countHostAlerts(host string, n int) error {
+	_, err := t.exec("UPDATE hosts SET alerts = alerts + ? WHERE name = ?", n, host)
+	return err
+}
+
+// foldText folds texts for a search without case. A line end keeps a search
+// from matching across two of them.
+func foldText(texts ...string) string {
+	var out []byte
+	for i, s := range texts {
+		if i > 0 {
+			out = append(out, '\n')
+		}
+		out = store.AppendFold(out, s)
+	}
+	return string(out)
+}

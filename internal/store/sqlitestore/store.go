@@ -1,0 +1,142 @@
+package sqlitestore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// Options tune a Store. The zero value is what a server wants.
+type Options struct {
+	// Logger gets what background work has to say; nil discards it.
+	Logger *slog.Logger
+	// DedupeWindow is how many of the last event ids are known again; older
+	// ones are stored twice if they are sent twice. 0: 1,000,000, which takes
+	// 17 MB of memory.
+	DedupeWindow int
+	// BlockEvents is how many events a full block has. 0: 2,048.
+	BlockEvents int
+	// NoBackground leaves the merging of blocks to other processes that have
+	// the file open, for a command that reads, or to Compact.
+	NoBackground bool
+	// Now is the clock that alerts are opened by. nil: time.Now.
+	Now func() time.Time
+}
+
+const (
+	defaultWindow      = 1_000_000
+	defaultBlockEvents = 2048
+	blockBytes         = 4 << 20 // a block is full at that many bytes of events, too
+
+	batchMemory = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
+	busyTimeout = 30 * time.Second   // how long to wait for another process that writes
+)
+
+// A Store is a store.Store in one SQLite file.
+type Store struct {
+	opt  Options
+	log  *slog.Logger
+	read *sql.DB // a pool of read-only connections
+	db   *sql.DB // the writer's
+	w    *writer
+
+	claims   *claims
+	builders sync.Pool // of *builder
+	scanners sync.Pool // of *scanner
+
+	quit    context.Context // done when Close begins
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // goroutines of the store
+	compact *compactor
+	closed  sync.Once
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in the file at path, and makes it if there is none. The
+// same file may be open in several processes.
+func Open(path string, opt Options) (*Store, error) {
+	s, err := open(path, opt)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(path string, opt Options) (*Store, error) {
+	ctx := context.Background()
+	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultWindow)
+	opt.BlockEvents = min(cmp.Or(opt.BlockEvents, defaultBlockEvents), 1<<14)
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
+	s.builders.New = func() any { return newBuilder() }
+	s.scanners.New = func() any { return newScanner() }
+	s.compact = newCompactor(!opt.NoBackground)
+	s.quit, s.cancel = context.WithCancel(ctx)
+
+	var err error
+	if s.db, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
+		return nil, err
+	}
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	if err := migrate(ctx, conn); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	if s.read, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)", "mmap_size(268435456)")); err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	s.read.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
+	s.read.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
+	if s.w, err = newWriter(s, conn); err != nil {
+		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	}
+	if s.claims, err = s.loadClaims(ctx); err != nil {
+		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	}
+	s.work.Go(s.w.run)
+	if !opt.NoBackground {
+		s.work.Go(s.background)
+	}
+	return s, nil
+}
+
+func dsn(path string, pragmas ...string) string {
+	q := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}, pragmas...)}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
+}
+
+// errClosed is what calls get once Close began.
+var errClosed = fmt.Errorf("the store is closed: %w", picket.ErrUnavailable)
+
+// Close waits for what is being saved and closes the file. Calls after it fail.
+func (s *Store) Close() error {
+	var err error
+	s.closed.Do(func() {
+		s.cancel()
+		s.w.stop()
+		s.work.Wait()
+		err = errors.Join(s.read.Close(), s.w.close(), s.db.Close())
+	})
+	if err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package sqlitestore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// UpdateAlert implements store.Alerts.
+func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
+	if u.Status != nil && !u.Status.Valid() {
+		return picket.Alert{}, fmt.Errorf("update alert %s: no status is called %q: %w", id, *u.Status, picket.ErrInvalid)
+	}
+	var out picket.Alert
+	err := s.w.do(ctx, func(t *tx) error {
+		a, err := scanAlert(t.w.row("SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+		if err != nil {
+			return notFound(err)
+		}
+		before := a.Alert
+		triage(&a.Alert, u)
+		out = a.Alert
+		return t.putTriage(&a, &before)
+	})
+	if err != nil {
+		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
+	}
+	return out, nil
+}
+
+// triage applies an update to an alert and notes each change.
+func triage(a *picket.Alert, u store.AlertUpdate) {
+	at := fromMicros(micros(u.At))
+	note := func(text string) {
+		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
+		a.Updated = at
+	}
+	if u.Status != nil && *u.Status != a.Status {
+		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
+		a.Status = *u.Status
+	}
+	if u.Assignee != nil && *u.Assignee != a.Assignee {
+		note(fmt.Sprintf("assignee: %s → %s", orNobody(a.Assignee), orNobody(*u.Assignee)))
+		a.Assignee = *u.Assignee
+	}
+	if u.Note != "" {
+		note(u.Note)
+	}
+}
+
+func orNobody(name string) string {
+	if name == "" {
+		return "nobody"
+	}
+	return name
+}
+
+func (t *tx) putTriage(a *alertRow, before *picket.Alert) error {
+	reopened := before.Status.Closed() && !a.Status.Closed()
+	if reopened {
+		var newer bool
+		err := t.w.row("SELECT EXISTS (SELECT 1 FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0)",
+			a.RuleID, a.AgentID, a.Host).Scan(&newer)
+		if err != nil {
+			return err
+		}
+		if newer {
+			return fmt.Errorf("a newer alert of its rule and host is open: %w", picket.ErrConflict)
+		}
+	}
+	notes, err := json.Marshal(a.Notes)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE alerts SET status = ?, closed = ?, assignee = ?, updated = ?, notes = ? WHERE n = ?",
+		a.Status, a.Status.Closed(), a.Assignee, micros(a.Updated), string(notes), a.n)
+	if err != nil || a.Status == before.Status {
+		return err
+	}
+	if err := t.countAlerts(before, before.Status, -1, -before.Count); err != nil {
+		return err
+	}
+	if err := t.countAlerts(&a.Alert, a.Status, 1, a.Count); err != nil {
+		return err
+	}
+	switch {
+	case reopened:
+		return t.countHostAlerts(a.Host, 1)
+	case !before.Status.Closed() && a.Status.Closed():
+		return t.countHostAlerts(a.Host, -1)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package sqlitestore
+
+// A window remembers the last ids, at least as many as it was made for, by
+// their 64-bit hashes. It is four hash tables, filled one after another; when
+// one is full the oldest is emptied. Ids that another hash collides with are
+// taken for duplicates: with a million ids, one event in 10^13.
+type window struct {
+	tables [4]hashTable
+	cur    int
+	each   int // hashes a table takes
+}
+
+func newWindow(size int) *window {
+	w := &window{each: max(1, (size+2)/3)}
+	slots := 16
+	for slots*2 < w.each*3 {
+		slots *= 2
+	}
+	for i := range w.tables {
+		w.tables[i].slots = make([]uint64, slots)
+	}
+	return w
+}
+
+func (w *window) has(h uint64) bool {
+	for i := range w.tables {
+		if w.tables[i].has(h) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *window) add(h uint64) {
+	if w.has(h) {
+		return
+	}
+	if w.tables[w.cur].n >= w.each {
+		w.cur = (w.cur + 1) % len(w.tables)
+		clear(w.tables[w.cur].slots)
+		w.tables[w.cur].n = 0
+	}
+	w.tables[w.cur].add(h)
+}
+
+// A hashTable is a set of hashes with open addressing, at most two thirds full.
+// Zero marks a free slot, so the hash zero is kept as one.
+type hashTable struct {
+	slots []uint64
+	n     int
+}
+
+func (t *hashTable) has(h uint64) bool {
+	h = max(h, 1)
+	mask := uint64(len(t.slots) - 1)
+	for i := h & mask; t.slots[i] != 0; i = (i + 1) & mask {
+		if t.slots[i] == h {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *hashTable) add(h uint64) {
+	h = max(h, 1)
+	mask := uint64(len(t.slots) - 1)
+	i := h & mask
+	for t.slots[i] != 0 {
+		i = (i + 1) & mask
+	}
+	t.slots[i] = h
+	t.n++
+}

@@ -1,0 +1,190 @@
+// Package store is the seam behind the workers and the console: events,
+// matches, alerts, hosts, and the accounts of people and agents.
+//
+// Promise: what Save returned nil for is durable and is there exactly once,
+// however often its batch is delivered or its sender retries. Implementations
+// live in packages of their own and pass storetest.
+package store
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/picket-edr/picket"
+)
+
+// A Store keeps everything that picket knows. It is safe for concurrent use.
+type Store interface {
+	Events
+	Alerts
+	Hosts
+	Accounts
+	io.Closer
+}
+
+// Events keeps events and what rules found in them.
+type Events interface {
+	// Save stores a batch's new events, their matches, and the alerts those
+	// open or join, in one durable step. Events whose ID was stored before
+	// are left out, and so are their matches. Saving a batch ID again stores
+	// and counts nothing.
+	Save(ctx context.Context, batches ...Batch) ([]Saved, error)
+	// Find returns the events that q selects, newest received first.
+	Find(ctx context.Context, q EventQuery) (EventPage, error)
+	// Event returns one event by id; an error that is picket.ErrNotFound
+	// where there is none.
+	Event(ctx context.Context, id string) (picket.Event, error)
+	// Totals returns the counters since the store was made.
+	Totals(ctx context.Context) (Totals, error)
+	// Activity returns rollups by minute, from since until until.
+	Activity(ctx context.Context, since, until time.Time) ([]Minute, error)
+	// Prune deletes the oldest received events until what is left is within
+	// r, and returns how many went.
+	Prune(ctx context.Context, r Retention) (int64, error)
+}
+
+// A Batch is a batch as detection leaves it.
+type Batch struct {
+	ID      string
+	Events  []picket.Event // with Fields
+	Matches []picket.Match // without AlertID, in the order of Events
+}
+
+// Saved says what became of a batch.
+type Saved struct {
+	Stored    int            // new events
+	Duplicate int            // events known before
+	Matches   int            // new matches
+	Opened    []picket.Alert // alerts that this batch opened
+	Repeated  bool           // the batch itself was saved before; the rest is zero
+}
+
+// An EventQuery selects events. The zero value selects all.
+type EventQuery struct {
+	Where        Expr      // nil: all
+	Since, Until time.Time // by event time, from Since (inclusive) until Until (exclusive); zero: open
+	Limit        int       // at most; 0: 100
+	Cursor       string    // EventPage.Next of the page before
+}
+
+// An EventPage is one page of events.
+type EventPage struct {
+	Events []picket.Event
+	Next   string // "" at the end
+}
+
+// Totals are counters of events since the store was made; retention does not
+// lower Stored.
+type Totals struct {
+	Stored, Duplicate, Matches int64
+	Events                     int64 // kept now
+	RawBytes, DiskBytes        int64 // of the events kept: as received, and what the store takes on disk in all
+}
+
+// A Minute counts what was received in one minute.
+type Minute struct {
+	Start  time.Time
+	Events map[string]int64 // by event type
+	Alerts map[string]int64 // opened, by level
+}
+
+// Retention bounds what is kept. Zero fields do not bound.
+type Retention struct {
+	MaxAge   time.Duration // since receipt
+	MaxBytes int64         // of events on disk
+	Now      time.Time
+}
+
+// Alerts keeps matches and the alerts that gather them.
+type Alerts interface {
+	Alerts(ctx context.Context, q AlertQuery) (AlertPage, error)
+	Alert(ctx context.Context, id string) (picket.Alert, error)
+	// UpdateAlert triages; each change is added to the alert's notes.
+	UpdateAlert(ctx context.Context, id string, u AlertUpdate) (picket.Alert, error)
+	// AlertCounts counts by status, then level, then rule, without a scan of matches.
+	AlertCounts(ctx context.Context) (AlertCounts, error)
+	Matches(ctx context.Context, q MatchQuery) (MatchPage, error)
+}
+
+// An AlertQuery selects alerts, newest LastSeen first. Empty fields select all.
+type AlertQuery struct {
+	Status       []picket.AlertStatus
+	Level        []string
+	RuleID       string
+	AgentID      string
+	Host         string
+	Text         string    // in title, rule id, host or agent id, without case
+	Since, Until time.Time // by LastSeen
+	Limit        int       // 0: 100
+	Cursor       string
+}
+
+// An AlertPage is one page of alerts.
+type AlertPage struct {
+	Alerts []picket.Alert
+	Next   string
+}
+
+// An AlertUpdate changes what is not nil. Author and At go into the notes.
+type AlertUpdate struct {
+	Status   *picket.AlertStatus
+	Assignee *string
+	Note     string
+	Author   string
+	At       time.Time
+}
+
+// AlertCounts counts alerts.
+type AlertCounts struct {
+	Total    int64
+	ByStatus map[picket.AlertStatus]int64
+	Open     map[string]int64 // not closed, by level
+	TopRules []RuleCount      // ten rules with most matches among alerts not closed
+}
+
+// A RuleCount is a rule and how many matches its alerts have.
+type RuleCount struct {
+	RuleID, Title, Level string
+	Alerts, Matches      int64
+}
+
+// A MatchQuery selects matches, newest stored first. Empty fields select all.
+type MatchQuery struct {
+	AlertID, RuleID, AgentID, EventID string
+	Since, Until                      time.Time // by event time
+	Limit                             int       // 0: 100
+	Cursor                            string
+}
+
+// A MatchPage is one page of matches.
+type MatchPage struct {
+	Matches []picket.Match
+	Next    string
+}
+
+// Hosts knows the machines that events came from.
+type Hosts interface {
+	// Hosts lists hosts by LastSeen, newest first; text selects by name, "" all.
+	Hosts(ctx context.Context, text string, limit int, cursor string) (HostPage, error)
+	Host(ctx context.Context, name string) (Host, error)
+	// CountHosts counts all hosts, and those seen since a time.
+	CountHosts(ctx context.Context, since time.Time) (total, online int64, err error)
+}
+
+// A Host is a machine that events came from.
+type Host struct {
+	Name      string    `json:"name"`
+	AgentID   string    `json:"agent_id"` // the last that reported it
+	OS        string    `json:"os"`       // "windows", "linux", "macos" or ""
+	FirstSeen time.Time `json:"first_seen"`
+	LastSeen  time.Time `json:"last_seen"` // by receipt
+	Events    int64     `json:"events"`
+	Alerts    int64     `json:"alerts"` // not closed
+}
+
+// A HostPage is one page of hosts.
+type HostPage struct {
+	Hosts []Host
+	Next  string
+}

@@ -1,0 +1,68 @@
+package web
+
+import (
+	"time"
+
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// A chart is stacked bars, a minute each, in a drawing of chartWidth by
+// chartHeight.
+type chart struct {
+	Bars         []bar
+	Max, Total   int64
+	Start, End   time.Time
+	Width        int
+	Height, Base int
+}
+
+type bar struct {
+	X, Y, W, H float64
+	Class      string
+	Label      string
+}
+
+const (
+	chartWidth  = 600
+	chartHeight = 120
+)
+
+// stack makes a chart of what pick takes from each minute; keys are stacked
+// from the bottom in reverse order, so that the first is on top.
+func stack(start time.Time, n int, minutes []store.Minute, pick func(store.Minute) map[string]int64, keys []string) chart {
+	c := chart{Start: start, End: start.Add(time.Duration(n) * time.Minute), Width: chartWidth, Height: chartHeight, Base: chartHeight}
+	sums := make([]int64, n)
+	for _, m := range minutes {
+		i := int(m.Start.Sub(start) / time.Minute)
+		if i < 0 || i >= n {
+			continue
+		}
+		for _, v := range pick(m) {
+			sums[i] += v
+			c.Total += v
+		}
+		c.Max = max(c.Max, sums[i])
+	}
+	if c.Max == 0 {
+		return c
+	}
+	step := float64(chartWidth) / float64(n)
+	for _, m := range minutes {
+		i := int(m.Start.Sub(start) / time.Minute)
+		if i < 0 || i >= n {
+			continue
+		}
+		y, values := float64(chartHeight), pick(m)
+		for k := len(keys) - 1; k >= 0; k-- {
+			v := values[keys[k]]
+			if v == 0 {
+				continue
+			}
+			h := max(float64(v)/float64(c.Max)*(chartHeight-4), 1.5)
+			y -= h
+			c.Bars = append(c.Bars, bar{X: float64(i)*step + 1, Y: max(y, 0), W: step - 2, H: h, Class: keys[k],
+				Label: m.Start.UTC().Format("15:04") + "  " + number(v) + " " + keys[k]})
+		}
+	}
+	return c
+}

@@ -1,0 +1,86 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+type eventsView struct {
+	Query  string
+	Events []eventRow
+	Next   string
+	Error  string
+	Took   time.Duration
+}
+
+// eventRow is an event in a list, with the one line that says most of it.
+type eventRow struct {
+	picket.Event
+	Line string
+}
+
+func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	q := r.URL.Query()
+	v := eventsView{Query: q.Get("q")}
+	eq := store.EventQuery{Limit: pageSize, Cursor: q.Get("cursor")}
+	var err error
+	if text := strings.TrimSpace(v.Query); text != "" {
+		eq.Where, err = store.ParseQuery(text)
+	}
+	if err == nil {
+		var page store.EventPage
+		start := time.Now()
+		page, err = c.Store.Find(r.Context(), eq)
+		v.Took, v.Next = time.Since(start).Round(100*time.Microsecond), nextLink(r.URL, page.Next)
+		for _, ev := range page.Events {
+			v.Events = append(v.Events, eventRow{ev, summary(ev.Fields)})
+		}
+	}
+	status := http.StatusOK
+	if errors.Is(err, picket.ErrInvalid) { // a query with a mistake is for the reader to mend
+		v.Error, status = err.Error(), http.StatusBadRequest
+	} else if err != nil {
+		return err
+	}
+	return c.render(w, status, "events.html", view{Title: "Events", Section: "events", Who: who, Page: v})
+}
+
+// told are the fields that say most of an event, best first.
+var told = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
+
+func summary(fields []sigma.Field) string {
+	for _, name := range told {
+		for _, f := range fields {
+			if f.Name == name && f.Value.Text != "" {
+				return f.Value.Text
+			}
+		}
+	}
+	return ""
+}
+
+type eventView struct {
+	Event   picket.Event
+	Raw     string
+	Matches []picket.Match
+}
+
+func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	ev, err := c.Store.Event(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	page, err := c.Store.Matches(r.Context(), store.MatchQuery{EventID: ev.ID})
+	if err != nil {
+		return err
+	}
+	v := eventView{Event: ev, Raw: indent(ev.Raw), Matches: page.Matches}
+	return c.render(w, http.StatusOK, "event.html", view{Title: "Event " + ev.ID, Section: "events", Who: who, Page: v})
+}

@@ -1,0 +1,69 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// maxRulesShown bounds the page: with thousands of rules, one searches.
+const maxRulesShown = 200
+
+type rulesView struct {
+	Text     string
+	Rules    []ruleRow
+	On, Off  int
+	Hidden   int // that the search found and the page does not show
+	Problems []detect.Problem
+	Revision string
+	Loaded   time.Time
+	CanAct   bool
+}
+
+type ruleRow struct {
+	*sigma.Rule
+	On bool
+}
+
+func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	set, loaded := c.Rules.Status()
+	on, off := c.Rules.List()
+	v := rulesView{Text: r.URL.Query().Get("q"), On: len(on), Off: len(off), Problems: set.Problems, Revision: set.Revision,
+		Loaded: loaded, CanAct: who.Can(auth.RoleAnalyst)}
+	add := func(rules []*sigma.Rule, on bool) {
+		for _, rule := range rules {
+			text := strings.ToLower(rule.Title + "\n" + rule.ID + "\n" + strings.Join(rule.Tags, "\n") + "\n" + rule.Level.String())
+			if !strings.Contains(text, strings.ToLower(v.Text)) {
+				continue
+			}
+			if len(v.Rules) == maxRulesShown {
+				v.Hidden++
+				continue
+			}
+			v.Rules = append(v.Rules, ruleRow{rule, on})
+		}
+	}
+	add(off, false)
+	add(on, true)
+	return c.render(w, http.StatusOK, "rules.html", view{Title: "Rules", Section: "rules", Who: who, Page: v})
+}
+
+func (c *Console) switchRule(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	if err := r.ParseForm(); err != nil {
+		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
+	}
+	id, on := r.PathValue("id"), r.PostForm.Get("on") == "true"
+	if err := c.Rules.Switch(r.Context(), id, on); err != nil {
+		return err
+	}
+	c.audit(r.Context(), who, "rule.switch", id, fmt.Sprintf("enabled=%t", on))
+	http.Redirect(w, r, "/console/rules", http.StatusSeeOther)
+	return nil
+}

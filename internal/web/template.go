@@ -1,0 +1,80 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+)
+
+// parsePages parses each page with the layout around it.
+func parsePages(now func() time.Time) map[string]*template.Template {
+	funcs := template.FuncMap{
+		"ago":    func(t time.Time) string { return ago(now().Sub(t)) },
+		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"num":    number,
+		"bytes":  byteSize,
+		"age":    func(seconds float64) string { return span(time.Duration(seconds * float64(time.Second))) },
+		"query":  url.QueryEscape,
+		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
+		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
+	}
+	layout := template.Must(template.New("").Funcs(funcs).ParseFS(ui, "ui/layout.html"))
+	names, _ := fs.Glob(ui, "ui/*.html")
+	pages := make(map[string]*template.Template)
+	for _, name := range names {
+		if base := path.Base(name); base != "layout.html" {
+			pages[base] = template.Must(template.Must(layout.Clone()).ParseFS(ui, name))
+		}
+	}
+	return pages
+}
+
+// ago says how long something has been.
+func ago(d time.Duration) string {
+	if d < 5*time.Second {
+		return "now"
+	}
+	return span(d) + " ago"
+}
+
+// span is a duration in its largest unit.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+// number groups digits by threes.
+func number(n int64) string {
+	if n < 0 {
+		return "-" + number(-n)
+	}
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", number(n/1000), n%1000)
+}
+
+func byteSize(n int64) string {
+	f, unit := float64(n), 0
+	for f >= 1024 && unit < 4 {
+		f, unit = f/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, [...]string{"", "KiB", "MiB", "GiB", "TiB"}[unit])
+}

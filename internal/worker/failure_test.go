@@ -1,0 +1,141 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/worker"
+)
+
+// Only the events that detection fails on die; put back and met by a better
+// detector, they are stored like the others.
+func TestPoison(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 1, "good"))
+	b := batch("b", 50, "good", "evil")
+	b.Events[17].Raw = []byte(`"panic"`)
+	b.Events[80].Raw = []byte(`"bad"`)
+	r.enqueue(t, b)
+	m := r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 99, 49, 2)
+	if m.Failed != 2 || m.Retries != 0 {
+		t.Errorf("metrics %+v", m)
+	}
+	ls, err := r.Letters(t.Context(), 0, 10)
+	check(t, err)
+	causes := map[string]string{}
+	for _, l := range ls {
+		causes[l.EventID] = l.Cause
+		if l.Kind != queue.Failed || l.AgentID != "agent" || l.Events != 1 {
+			t.Errorf("letter %+v", l)
+		}
+	}
+	if c := causes[b.Events[17].ID]; !strings.Contains(c, "panic: cannot look at "+b.Events[17].ID) {
+		t.Errorf("cause %q", c)
+	}
+	if c := causes[b.Events[80].ID]; !strings.Contains(c, "is bad") {
+		t.Errorf("cause %q", c)
+	}
+
+	n, err := r.Requeue(t.Context())
+	check(t, err)
+	r.work(t, n, new(detector), worker.Options{}) // the same once more: dead again
+	r.want(t, 99, 49, 2)
+	_, err = r.Requeue(t.Context())
+	check(t, err)
+	r.work(t, n, blind{}, worker.Options{})
+	r.want(t, 101, 49, 0)
+}
+
+type blind struct{}
+
+func (blind) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
+
+func TestUndecodable(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 1, "good"))
+	check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
+	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 1, 0, 1)
+	ls, err := r.Letters(t.Context(), 0, 10)
+	check(t, err)
+	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
+		t.Errorf("letter %+v", l)
+	}
+}
+
+// A store that is away is waited for, and spoken of once.
+func TestStoreAway(t *testing.T) {
+	r := newRig(t)
+	for i := range 20 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "evil"))
+	}
+	r.save = func(context.Context, []store.Batch) error {
+		if r.saves.Load() <= 10 {
+			return errors.New("store is away")
+		}
+		return nil
+	}
+	m := r.work(t, 20, new(detector), worker.Options{Concurrency: 2, MaxMessages: 3})
+	r.want(t, 100, 100, 0)
+	if m.Retries == 0 || m.Failed != 0 {
+		t.Errorf("metrics %+v", m)
+	}
+	if n := strings.Count(r.log.String(), "store is away"); n != 1 {
+		t.Errorf("the log speaks %d times of the store", n)
+	}
+	if !strings.Contains(r.log.String(), "store available again") {
+		t.Error("the log does not say that the store is back")
+	}
+}
+
+// A detector that cannot work now, for lack of something else, is waited for too.
+func TestDetectorUnavailable(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 5, "good"))
+	r.work(t, 1, &flaky{left: 3}, worker.Options{Concurrency: 1})
+	r.want(t, 5, 0, 0)
+}
+
+type flaky struct{ left int }
+
+func (f *flaky) Detect([]picket.Event) ([]picket.Match, error) {
+	if f.left--; f.left >= 0 {
+		return nil, fmt.Errorf("correlation state: %w", picket.ErrUnavailable)
+	}
+	return nil, nil
+}
+
+// An event that the store can never take dies alone, whether the store says
+// so or panics.
+func TestStoreRefuses(t *testing.T) {
+	for name, fail := range map[string]func() error{
+		"error": func() error { return fmt.Errorf("too odd: %w", picket.ErrInvalid) },
+		"panic": func() error { panic("too odd") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			for i := range 3 {
+				r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good", "evil"))
+			}
+			r.save = func(_ context.Context, bs []store.Batch) error {
+				for _, b := range bs {
+					for _, e := range b.Events {
+						if e.ID == "b1-evil-3" {
+							return fail()
+						}
+					}
+				}
+				return nil
+			}
+			r.work(t, 3, new(detector), worker.Options{Concurrency: 1})
+			r.want(t, 59, 29, 1)
+		})
+	}
+}

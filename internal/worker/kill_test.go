@@ -1,0 +1,68 @@
+package worker_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/worker"
+)
+
+// TestKill kills workers in the middle of their work: in the end every event
+// is stored, and once.
+func TestKill(t *testing.T) {
+	const dirEnv, batches = "PICKET_WORKER_DIR", 200
+	if dir := os.Getenv(dirEnv); dir != "" {
+		r := openRig(t, dir)
+		r.save = func(context.Context, []store.Batch) error {
+			_, err := fmt.Println("\nsaving")
+			return err
+		}
+		w := worker.New(r, func() worker.Detector { return new(detector) }, r,
+			worker.Options{MaxMessages: 3, Logger: slog.New(slog.DiscardHandler), Linger: -1})
+		check(t, w.Run(t.Context()))
+		return
+	}
+	dir := t.TempDir()
+	r := openRig(t, dir)
+	for i := range batches {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 20, "good", "evil"))
+	}
+	r.close(t)
+	for kills := range 4 {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
+		cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+		out, err := cmd.StdoutPipe()
+		check(t, err)
+		check(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for saves := 0; saves < 3+kills && lines.Scan(); {
+			if lines.Text() == "saving" {
+				saves++
+			}
+		}
+		check(t, cmd.Process.Kill())
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the worker ended by itself")
+		}
+	}
+	r = openRig(t, dir)
+	s, err := r.Stats(t.Context())
+	check(t, err)
+	if left := s.Pending + s.Leased; left == 0 || left == batches {
+		t.Errorf("%d of %d batches are left: the test tests nothing", left, batches)
+	} else {
+		r.work(t, int(left), new(detector), worker.Options{})
+	}
+	r.want(t, batches*40, batches*20, 0)
+	r.close(t)
+	if leftover, _ := filepath.Glob(filepath.Join(dir, "*damaged*")); len(leftover) > 0 {
+		t.Errorf("damage was reported: %q", leftover)
+	}
+}

@@ -1,0 +1,298 @@
+package worker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/worker"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A rig is a worker between a real queue and a real store. It stands between
+// them, to count and to fail.
+type rig struct {
+	*sqlitequeue.Queue
+	store *sqlitestore.Store
+	log   *logBuffer
+
+	settled chan int // messages acked or buried
+	saves   atomic.Int64
+	save    func(ctx context.Context, bs []store.Batch) error // before each Save; nil: nothing
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := openRig(t, t.TempDir())
+	t.Cleanup(func() { r.close(t) })
+	return r
+}
+
+func openRig(t testing.TB, dir string) *rig {
+	t.Helper()
+	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{})
+	check(t, err)
+	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{})
+	check(t, err)
+	return &rig{Queue: q, store: s, log: new(logBuffer), settled: make(chan int, 10_000)}
+}
+
+func (r *rig) close(t testing.TB) {
+	t.Helper()
+	check(t, r.Close())
+	check(t, r.store.Close())
+}
+
+func (r *rig) Ack(ctx context.Context, ds ...queue.Delivery) error {
+	err := r.Queue.Ack(ctx, ds...)
+	if err == nil {
+		r.settled <- len(ds)
+	}
+	return err
+}
+
+func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.Letter) error {
+	err := r.Queue.Bury(ctx, d, ls...)
+	if err == nil {
+		r.settled <- 1
+	}
+	return err
+}
+
+func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.Saved, error) {
+	r.saves.Add(1)
+	if r.save != nil {
+		if err := r.save(ctx, bs); err != nil {
+			return nil, err
+		}
+	}
+	return r.store.Save(ctx, bs...)
+}
+
+// work runs a worker until n messages are settled.
+func (r *rig) work(t *testing.T, n int, d worker.Detector, o worker.Options) worker.Snapshot {
+	t.Helper()
+	o.Logger, o.Linger, o.RetryDelay = slog.New(slog.NewTextHandler(r.log, nil)), -1, time.Millisecond
+	w := worker.New(r, func() worker.Detector { return d }, r, o)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	for n > 0 {
+		select {
+		case k := <-r.settled:
+			n -= k
+		case <-ctx.Done():
+			t.Fatalf("%d messages are left; log:\n%s", n, r.log)
+		}
+	}
+	cancel()
+	check(t, <-ended)
+	return w.Metrics()
+}
+
+func (r *rig) enqueue(t *testing.T, b picket.Batch) {
+	t.Helper()
+	check(t, r.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(b.Events), Payload: b.Encode(nil)}))
+}
+
+// want checks that the store holds exactly n events and the queue d letters.
+func (r *rig) want(t *testing.T, events, matches, letters int64) {
+	t.Helper()
+	totals, err := r.store.Totals(t.Context())
+	check(t, err)
+	if totals.Stored != events || totals.Matches != matches {
+		t.Errorf("stored %d events and %d matches, want %d and %d", totals.Stored, totals.Matches, events, matches)
+	}
+	s, err := r.Stats(t.Context())
+	check(t, err)
+	if s.Dead != letters || s.Pending+s.Leased != 0 {
+		t.Errorf("%d letters, %d pending, %d leased; want %d letters alone", s.Dead, s.Pending, s.Leased, letters)
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+type logBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// detector finds what events say of themselves: a match in "evil", a panic in
+// "panic", an error in "bad".
+type detector struct{ calls atomic.Int64 }
+
+func (d *detector) Detect(events []picket.Event) ([]picket.Match, error) {
+	d.calls.Add(1)
+	var ms []picket.Match
+	for i := range events {
+		e := &events[i]
+		e.Fields = []sigma.Field{{Name: "what", Value: sigma.Value{Kind: sigma.String, Text: string(e.Raw)}}}
+		switch {
+		case bytes.Contains(e.Raw, []byte("evil")):
+			ms = append(ms, picket.Match{ID: picket.MatchID("rule", e.ID), RuleID: "rule", EventID: e.ID, AgentID: e.AgentID,
+				Time: e.Time, Title: "Evil", Level: sigma.High, Host: e.Host})
+		case bytes.Contains(e.Raw, []byte("panic")):
+			panic("cannot look at " + e.ID)
+		case bytes.Contains(e.Raw, []byte("bad")):
+			return nil, fmt.Errorf("event %s is bad", e.ID)
+		}
+	}
+	return ms, nil
+}
+
+// batch makes a batch of events with the given content, n of each.
+func batch(id string, n int, whats ...string) picket.Batch {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	b := picket.Batch{ID: id, Received: now}
+	for _, what := range whats {
+		for i := range n {
+			b.Events = append(b.Events, picket.Event{ID: fmt.Sprintf("%s-%s-%d", id, what, i), AgentID: "agent", Host: "host",
+				Type: "process", OS: "linux", Time: now, Received: now, Raw: fmt.Appendf(nil, `{"what":%q}`, what)})
+		}
+	}
+	return b
+}
+
+func TestWork(t *testing.T) {
+	r := newRig(t)
+	for i := range 50 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good", "evil"))
+	}
+	m := r.work(t, 50, new(detector), worker.Options{Concurrency: 2})
+	r.want(t, 1000, 500, 0)
+	if m.Events != 1000 || m.Matches != 500 || m.Batches != 50 || m.Alerts != 1 || m.Failed != 0 {
+		t.Errorf("metrics %+v", m)
+	}
+	for _, line := range []string{"msg=received", "msg=stored", "msg=alert", "title=Evil level=high host=host"} {
+		if !strings.Contains(r.log.String(), line) {
+			t.Errorf("log has no %q:\n%s", line, r.log)
+		}
+	}
+}
+
+// Single events gather into few saves.
+func TestCoalesce(t *testing.T) {
+	r := newRig(t)
+	for i := range 1000 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 1, "good"))
+	}
+	d := new(detector)
+	r.work(t, 1000, d, worker.Options{Concurrency: 1, MaxMessages: 200})
+	r.want(t, 1000, 0, 0)
+	if n := r.saves.Load(); n != 5 {
+		t.Errorf("%d saves, want 5", n)
+	}
+	if n := d.calls.Load(); n != 5 {
+		t.Errorf("%d detections, want 5", n)
+	}
+}
+
+func TestSaveIsBounded(t *testing.T) {
+	r := newRig(t)
+	for i := range 10 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 30, "good"))
+	}
+	r.save = func(_ context.Context, bs []store.Batch) error {
+		if len(bs) > 3 {
+			t.Errorf("%d batches of 30 events in one save of 100", len(bs))
+		}
+		return nil
+	}
+	r.work(t, 10, new(detector), worker.Options{Concurrency: 1, MaxEvents: 100})
+	r.want(t, 300, 0, 0)
+}
+
+// The same events in many batches at once: each match stays with its batch,
+// and is stored once.
+func TestDuplicates(t *testing.T) {
+	r := newRig(t)
+	for i := range 5 {
+		b := batch("b", 3, "evil", "good")
+		b.ID = fmt.Sprintf("again%d", i)
+		b.Events = append(b.Events, b.Events[0])
+		r.enqueue(t, b)
+	}
+	r.work(t, 5, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 6, 3, 0)
+}
+
+func TestDrain(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 1, "good"))
+	ctx, cancel := context.WithCancel(t.Context())
+	r.save = func(work context.Context, _ []store.Batch) error {
+		cancel() // the order to stop comes in the middle of a save
+		return work.Err()
+	}
+	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
+	check(t, w.Run(ctx))
+	r.want(t, 1, 0, 0)
+}
+
+func TestDrainTimeout(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 1, "good"))
+	ctx, cancel := context.WithCancel(t.Context())
+	r.save = func(work context.Context, _ []store.Batch) error {
+		cancel()
+		<-work.Done() // a store that hangs
+		return work.Err()
+	}
+	w := worker.New(r, func() worker.Detector { return new(detector) }, r,
+		worker.Options{Logger: slog.New(slog.DiscardHandler), DrainTimeout: time.Millisecond})
+	check(t, w.Run(ctx))
+	s, err := r.Stats(t.Context())
+	check(t, err)
+	if s.Pending != 1 {
+		t.Errorf("stats %+v, want the message pending", s)
+	}
+}
+
+func TestHandle(t *testing.T) {
+	r := newRig(t)
+	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
+	b := batch("a", 2, "evil")
+	m := queue.Message{ID: b.ID, Events: 2, Payload: b.Encode(nil)}
+	check(t, w.Handle(t.Context(), m))
+	check(t, w.Handle(t.Context(), m))
+	r.want(t, 2, 2, 0)
+	b = batch("b", 2, "good", "panic")
+	if err := w.Handle(t.Context(), queue.Message{ID: b.ID, Events: 4, Payload: b.Encode(nil)}); err == nil {
+		t.Error("no error of a batch with events that panic")
+	}
+	r.want(t, 2, 2, 0)
+	if err := w.Handle(t.Context(), queue.Message{Payload: []byte("x")}); !errors.Is(err, picket.ErrInvalid) {
+		t.Errorf("error %v, want ErrInvalid", err)
+	}
+}

@@ -1,0 +1,41 @@
+package rules_test
+
+import (
+	"testing"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/rules"
+)
+
+// Every rule of the pack loads without a warning, and has cases that come out
+// as they say.
+func TestCases(t *testing.T) {
+	sources := []detect.Source{{Name: "builtin", FS: rules.FS}}
+	set, err := detect.Load(sources, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range set.Problems {
+		t.Error(p)
+	}
+	if n := set.Rules.Len(); n < 60 {
+		t.Errorf("%d rules", n)
+	}
+	for _, r := range set.Rules.Rules() {
+		for _, w := range r.Warnings {
+			t.Errorf("%s: %s", r.File, w)
+		}
+		if r.Description == "" || r.Author == "" || len(r.FalsePositives) == 0 {
+			t.Errorf("%s: a description, an author and false positives are needed", r.File)
+		}
+	}
+	results, err := detect.Test(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Err != "" {
+			t.Errorf("%s: %s: %s", r.File, r.Case, r.Err)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package sigma_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/picket-edr/picket/sigma"
+)
+
+// testData returns the folder of the test data that is not part of the
+// repository, and skips the test where there is none.
+func testData(t testing.TB) string {
+	dir := os.Getenv("PICKET_TEST_DATA")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "shared", "data")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("SKIPPED, NOT TESTED: no test data (set PICKET_TEST_DATA): %v", err)
+	}
+	return dir
+}
+
+var sigmaHQ struct {
+	once  sync.Once
+	rules []*sigma.Rule
+	errs  []error
+}
+
+// sigmaHQRules parses all rules of SigmaHQ once.
+func sigmaHQRules(t testing.TB) []*sigma.Rule {
+	dir := filepath.Join(testData(t), "sigmahq")
+	sigmaHQ.once.Do(func() {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			rel, _ := filepath.Rel(dir, path)
+			if err != nil || d.IsDir() || filepath.Ext(path) != ".yml" || !strings.HasPrefix(rel, "rules") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			rules, err := sigma.Parse(rel, data)
+			if err != nil {
+				sigmaHQ.errs = append(sigmaHQ.errs, err)
+			}
+			sigmaHQ.rules = append(sigmaHQ.rules, rules...)
+			return nil
+		})
+		if err != nil {
+			sigmaHQ.errs = append(sigmaHQ.errs, err)
+		}
+	})
+	for _, err := range sigmaHQ.errs {
+		t.Error(err)
+	}
+	return sigmaHQ.rules
+}
+
+// An event is a decoded event and where it comes from.
+type event struct {
+	file    string
+	number  int
+	channel string
+	id      int
+	sources []sigma.LogSource
+	fields  []sigma.Field
+}
+
+// otrfEvents reads recorded Windows events.
+func otrfEvents(t testing.TB) []event {
+	files, err := filepath.Glob(filepath.Join(testData(t), "otrf", "*.json.gz"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no events in the test data: %v", err)
+	}
+	var out []event
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(z)
+		lines.Buffer(nil, 1<<24)
+		for n := 1; lines.Scan(); n++ {
+			ev := event{file: filepath.Base(name), number: n}
+			if ev.fields, err = flatten(lines.Bytes()); err != nil {
+				t.Fatalf("%s:%d: %v", name, n, err)
+			}
+			for i := range ev.fields {
+				switch f := &ev.fields[i]; f.Name {
+				case "Channel":
+					ev.channel = f.Value.Text
+				case "EventID":
+					ev.id, _ = strconv.Atoi(f.Value.Text)
+				}
+			}
+			ev.route()
+			out = append(out, ev)
+		}
+		if err := lines.Err(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	return out
+}
+
+// flatten decodes one flat JSON object.
+func flatten(data []byte) ([]sigma.Field, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var object map[string]any
+	if err := dec.Decode(&object); err != nil {
+		return nil, err
+	}
+	var fields []sigma.Field
+	var add func(name string, v any)
+	add = func(name string, v any) {
+		name = strings.ReplaceAll(name, " ", "")
+		switch v := v.(type) {
+		case nil:
+			fields = append(fields, sigma.Field{Name: name})
+		case string:
+			fields = append(fields, sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}})
+		case bool:
+			fields = append(fields, sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.Bool, Text: fmt.Sprint(v)}})
+		case json.Number:
+			fields = append(fields, sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.Number, Text: v.String()}})
+		case []any:
+			for _, e := range v {
+				add(name, e)
+			}
+		}
+	}
+	for _, name := range sortedKeys(object) {
+		add(name, object[name])
+	}
+	return fields, nil
+}
+
+var sysmonCategories = map[int][]string{
+	1: {"process_creation"}, 2: {"file_change"}, 3: {"network_connection"}, 4: {"sysmon_status"}, 5: {"process_termination"},
+	6: {"driver_load"}, 7: {"image_load"}, 8: {"create_remote_thread"}, 9: {"raw_access_thread"}, 10: {"process_access"},
+	11: {"file_event"}, 12: {"registry_event"}, 13: {"registry_event", "registry_set"},
+	14: {"registry_event", "registry_rename"}, 15: {"create_stream_hash"}, 16: {"sysmon_status"}, 17: {"pipe_created"},
+	18: {"pipe_created"}, 19: {"wmi_event"}, 20: {"wmi_event"}, 21: {"wmi_event"}, 22: {"dns_query"}, 23: {"file_delete"},
+	25: {"process_tampering"}, 26: {"file_delete_detected"},
+}
+
+// route gives the event its logsources, and renames what Security 4688 names
+// otherwise.
+func (ev *event) route() {
+	add := func(category, service string) {
+		ev.sources = append(ev.sources, sigma.LogSource{Product: "windows", Category: category, Service: service})
+	}
+	switch channel := strings.ToLower(ev.channel); channel {
+	case "microsoft-windows-sysmon/operational":
+		cats := sysmonCategories[ev.id]
+		if ev.id == 12 {
+			cats = ev.registryCategories(cats)
+		}
+		for _, c := range cats {
+			add(c, "sysmon")
+		}
+		if cats == nil {
+			add("", "sysmon")
+		}
+	case "security":
+		if ev.id == 4688 {
+			add("process_creation", "security")
+			for i := range ev.fields {
+				switch f := &ev.fields[i]; f.Name {
+				case "NewProcessName":
+					f.Name = "Image"
+				case "ParentProcessName":
+					f.Name = "ParentImage"
+				}
+			}
+			return
+		}
+		add("", "security")
+	case "microsoft-windows-powershell/operational", "powershellcore/operational":
+		add(map[int]string{4103: "ps_module", 4104: "ps_script"}[ev.id], "powershell")
+	case "windows powershell":
+		add(map[int]string{400: "ps_classic_start", 600: "ps_classic_provider_start", 800: "ps_classic_script"}[ev.id], "powershell-classic")
+	case "system", "application":
+		add("", channel)
+	case "microsoft-windows-windows defender/operational":
+		add("", "windefend")
+	case "microsoft-windows-wmi-activity/operational":
+		add("", "wmi")
+	}
+}
+
+func (ev *event) registryCategories(cats []string) []string {
+	for _, f := range ev.fields {
+		if f.Name == "EventType" {
+			switch f.Value.Text {
+			case "CreateKey":
+				return append([]string{"registry_add"}, cats...)
+			case "DeleteKey", "DeleteValue":
+				return append([]string{"registry_delete"}, cats...)
+			}
+		}
+	}
+	return cats
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

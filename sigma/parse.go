@@ -1,0 +1,232 @@
+package sigma
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Parse reads every YAML document of data as a rule; name is the file name
+// that errors and rules carry. The rules that are good are returned even when
+// others are not. The error is a *ParseError, or several joined by errors.Join
+// when several documents are bad; YAML that can't be read ends the file.
+//
+// Parse checks the structure, the names of the modifiers and the conditions.
+// Whether values fit their modifiers is for Compile to find.
+func Parse(name string, data []byte) ([]*Rule, error) {
+	var rules []*Rule
+	var errs []error
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for n := 0; ; n++ {
+		var doc yaml.Node
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			if n == 0 {
+				errs = append(errs, &ParseError{File: name, Reason: "the file holds no rule"})
+			}
+			break
+		}
+		if err != nil {
+			errs = append(errs, yamlError(name, err))
+			break
+		}
+		if len(doc.Content) != 1 || isNull(doc.Content[0]) {
+			continue
+		}
+		r, err := parseDocument(name, doc.Content[0])
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rules = append(rules, r)
+	}
+	if len(errs) == 1 {
+		return rules, errs[0]
+	}
+	return rules, errors.Join(errs...)
+}
+
+// yamlError takes the line out of the message of the YAML package.
+func yamlError(name string, err error) *ParseError {
+	reason := strings.TrimPrefix(err.Error(), "yaml: ")
+	pe := &ParseError{File: name, Reason: "invalid YAML: " + reason}
+	if rest, ok := strings.CutPrefix(reason, "line "); ok {
+		if number, why, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(number); err == nil {
+				pe.Line, pe.Reason = line, "invalid YAML: "+why
+			}
+		}
+	}
+	return pe
+}
+
+func parseDocument(name string, node *yaml.Node) (*Rule, error) {
+	p := &parser{rule: &Rule{File: name, Line: node.Line}}
+	kind, err := p.document(node)
+	if err == nil {
+		return p.rule, nil
+	}
+	pe := &ParseError{File: name, Line: err.line, Column: err.column, Document: kind, Reason: err.reason, Hint: err.hint}
+	if kind != RuleDocument {
+		pe.Err = ErrUnsupported
+	}
+	return nil, pe
+}
+
+// maxNodes bounds the YAML nodes of a document, aliases counted as often as
+// they are used.
+const maxNodes = 1 << 19
+
+type parser struct {
+	rule  *Rule
+	nodes int
+}
+
+func (p *parser) warn(line int, format string, args ...any) {
+	p.rule.Warnings = append(p.rule.Warnings, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
+}
+
+func (p *parser) document(node *yaml.Node) (Document, *lineError) {
+	pairs, err := p.mapping(node, "a rule")
+	if err != nil {
+		return RuleDocument, err
+	}
+	byName := make(map[string]pair, len(pairs))
+	for _, kv := range pairs {
+		byName[kv.name] = kv
+	}
+	if _, ok := byName["correlation"]; ok {
+		return CorrelationDocument, at(node, "correlation rules are not supported yet")
+	}
+	if _, ok := byName["filter"]; ok {
+		return FilterDocument, at(node, "filters are not supported yet")
+	}
+	if kv, ok := byName["action"]; ok {
+		return RuleDocument, at(kv.key, "action documents are not part of Sigma 2").withHint("write every rule out in full")
+	}
+	if err := p.head(node, byName); err != nil {
+		return RuleDocument, err
+	}
+	source, ok := byName["logsource"]
+	if !ok {
+		return RuleDocument, at(node, "the rule has no logsource")
+	}
+	if err := p.logSource(source.value); err != nil {
+		return RuleDocument, err
+	}
+	det, ok := byName["detection"]
+	if !ok {
+		return RuleDocument, at(node, "the rule has no detection")
+	}
+	return RuleDocument, p.detection(det.value)
+}
+
+// head reads the fields that say what the rule is.
+func (p *parser) head(node *yaml.Node, byName map[string]pair) *lineError {
+	r := p.rule
+	for name, dst := range map[string]*string{
+		"id": &r.ID, "name": &r.Name, "title": &r.Title, "description": &r.Description, "status": &r.Status,
+		"author": &r.Author, "date": &r.Date, "modified": &r.Modified, "license": &r.License,
+	} {
+		kv, ok := byName[name]
+		if !ok {
+			continue
+		}
+		if kv.value.Kind != yaml.ScalarNode {
+			return at(kv.value, "%s must be a text", name)
+		}
+		*dst = text(kv.value)
+	}
+	for name, dst := range map[string]*[]string{
+		"references": &r.References, "tags": &r.Tags, "falsepositives": &r.FalsePositives, "fields": &r.Fields,
+	} {
+		kv, ok := byName[name]
+		if !ok {
+			continue
+		}
+		var err *lineError
+		if *dst, err = p.texts(kv.value, name); err != nil {
+			return err
+		}
+	}
+	if strings.TrimSpace(r.Title) == "" {
+		return at(node, "the rule has no title")
+	}
+	kv, ok := byName["level"]
+	if !ok || isNull(kv.value) {
+		r.Level = Medium
+		p.warn(node.Line, "the rule has no level; medium is taken")
+	} else {
+		level, err := ParseLevel(kv.value.Value)
+		if err != nil {
+			return at(kv.value, "%v", err)
+		}
+		r.Level = level
+	}
+	if kv, ok := byName["status"]; ok && !slices.Contains([]string{"stable", "test", "experimental", "deprecated", "unsupported"}, r.Status) {
+		p.warn(kv.key.Line, "unknown status %q", r.Status)
+	}
+	return nil
+}
+
+func (p *parser) texts(node *yaml.Node, name string) ([]string, *lineError) {
+	node, err := p.resolve(node)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case isNull(node):
+		return nil, nil
+	case node.Kind == yaml.ScalarNode:
+		return []string{node.Value}, nil
+	case node.Kind != yaml.SequenceNode:
+		return nil, at(node, "%s must be a list of texts", name)
+	}
+	var out []string
+	for _, n := range node.Content {
+		n, err := p.resolve(n)
+		if err != nil {
+			return nil, err
+		}
+		if n.Kind != yaml.ScalarNode {
+			return nil, at(n, "%s must be a list of texts", name)
+		}
+		out = append(out, text(n))
+	}
+	return out, nil
+}
+
+func (p *parser) logSource(node *yaml.Node) *lineError {
+	pairs, err := p.mapping(node, "logsource")
+	if err != nil {
+		return err
+	}
+	l := &p.rule.LogSource
+	for _, kv := range pairs {
+		var dst *string
+		switch kv.name {
+		case "product":
+			dst = &l.Product
+		case "category":
+			dst = &l.Category
+		case "service":
+			dst = &l.Service
+		default:
+			continue // such as "definition", which is for people
+		}
+		if kv.value.Kind != yaml.ScalarNode {
+			return at(kv.value, "the %s of a logsource must be a text", kv.name)
+		}
+		*dst = strings.TrimSpace(text(kv.value))
+	}
+	if *l == (LogSource{}) {
+		return at(node, "the logsource is empty").withHint("give a product, a category or a service")
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package sigma
+
+import (
+	"strconv"
+	"time"
+)
+
+// A timePart is what the modifiers minute to year take from a time.
+type timePart uint8
+
+const (
+	noTimePart timePart = iota
+	minutePart
+	hourPart
+	dayPart
+	weekPart
+	monthPart
+	yearPart
+)
+
+func (p timePart) of(t time.Time) int {
+	switch p {
+	case minutePart:
+		return t.Minute()
+	case hourPart:
+		return t.Hour()
+	case dayPart:
+		return t.Day()
+	case weekPart:
+		_, w := t.ISOWeek()
+		return w
+	case monthPart:
+		return int(t.Month())
+	}
+	return t.Year()
+}
+
+// parseTime reads an ISO 8601 date or date and time, or a Unix time in
+// seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude.
+// A time without a zone is UTC, and the result is in UTC.
+func parseTime(s string) (time.Time, bool) {
+	if t, ok := parseEpoch(s); ok {
+		return t, true
+	}
+	c := cursor{s: s}
+	year, month, day := c.number(4), 0, 0
+	if c.skip("-"); !c.bad {
+		month = c.number(2)
+		c.skip("-")
+		day = c.number(2)
+	}
+	if c.bad || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
+		return time.Time{}, false
+	}
+	if c.s == "" {
+		return time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC), true
+	}
+	c.skip("Tt ")
+	hour := c.number(2)
+	c.skip(":")
+	minute, second := c.number(2), 0
+	if c.has(":") {
+		second = c.number(2)
+		if c.has(".,") {
+			for c.s != "" && isDigit(c.s[0]) {
+				c.s = c.s[1:]
+			}
+		}
+	}
+	c.has(" ")
+	offset := c.zone()
+	if c.bad || c.s != "" || hour > 23 || minute > 59 || second > 60 {
+		return time.Time{}, false
+	}
+	return time.Date(year, time.Month(month), day, hour, minute-offset, second, 0, time.UTC), true
+}
+
+func daysIn(year, month int) int {
+	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+}
+
+func parseEpoch(s string) (time.Time, bool) {
+	whole := 0
+	for whole < len(s) && isDigit(s[whole]) {
+		whole++
+	}
+	if whole < 9 || whole > 19 || whole < len(s) && s[whole] != '.' {
+		return time.Time{}, false
+	}
+	for i := whole + 1; i < len(s); i++ {
+		if !isDigit(s[i]) {
+			return time.Time{}, false
+		}
+	}
+	n, err := strconv.ParseInt(s[:whole], 10, 64)
+	if err != nil {
+		return time.Time{}, false
+	}
+	for range (whole - 9) / 3 {
+		n /= 1000
+	}
+	return time.Unix(n, 0).UTC(), true
+}
+
+// A cursor reads a time from the left; bad is set once something is missing.
+type cursor struct {
+	s   string
+	bad bool
+}
+
+func (c *cursor) number(digits int) int {
+	if c.bad || len(c.s) < digits {
+		c.bad = true
+		return 0
+	}
+	n := 0
+	for i := range digits {
+		if !isDigit(c.s[i]) {
+			c.bad = true
+			return 0
+		}
+		n = n*10 + int(c.s[i]-'0')
+	}
+	c.s = c.s[digits:]
+	return n
+}
+
+func (c *cursor) has(any string) bool {
+	if c.bad || c.s == "" {
+		return false
+	}
+	for i := range len(any) {
+		if c.s[0] == any[i] {
+			c.s = c.s[1:]
+			return true
+		}
+	}
+	return false
+}
+
+func (c *cursor) skip(any string) {
+	if !c.has(any) {
+		c.bad = true
+	}
+}
+
+// zone reads nothing, Z, or ±hh:mm, ±hhmm or ±hh, and returns it in minutes.
+func (c *cursor) zone() int {
+	if c.bad || c.s == "" || c.has("Zz") {
+		return 0
+	}
+	neg := c.has("-")
+	if !neg {
+		c.skip("+")
+	}
+	n := c.number(2) * 60
+	if c.has(":") || c.s != "" {
+		n += c.number(2)
+	}
+	if neg {
+		return -n
+	}
+	return n
+}
