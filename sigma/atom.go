@@ -70,8 +70,17 @@ func (h how) holds(b, literal []byte) bool {
 }
 
 type literalTest struct {
-	how  how
-	text []byte // folded, unless the atom is cased
+	how    how
+	text   []byte // folded, unless the atom is cased
+	needle needle // of contains, once compiled
+}
+
+// holds reports whether the literal stands in b where it must.
+func (l *literalTest) holds(b []byte) bool {
+	if l.how == contains {
+		return l.needle.in(b)
+	}
+	return l.how.holds(b, l.text)
 }
 
 type compareOp uint8
@@ -173,7 +182,7 @@ func (a *atom) matches(v *view, i int32) bool {
 			return a.set.holds(b, val.ascii)
 		}
 		for k := range a.literals {
-			if l := &a.literals[k]; l.how.holds(b, l.text) {
+			if a.literals[k].holds(b) {
 				return true
 			}
 		}

@@ -74,13 +74,37 @@ func (ib *indexBuilder) build() *fieldIndex {
 	for nonASCII := range grams {
 		for anchored := range grams[nonASCII] {
 			for width, es := range grams[nonASCII][anchored] {
-				if len(es) > 0 {
+				if anchored == 0 && len(es) <= fewLiterals && width < 4 {
+					for _, e := range es {
+						fi.direct = append(fi.direct, direct{newNeedle([]byte(e.text)), e})
+					}
+				} else if len(es) > 0 {
 					fi.grams = append(fi.grams, newGramTable(ib.freq, es, width, nonASCII == 1, anchored == 1))
 				}
 			}
 		}
 	}
+	fi.addScreen()
 	return fi
+}
+
+// addScreen finds out whether one table is all that ASCII values need.
+func (fi *fieldIndex) addScreen() {
+	if fi.tails != nil || fi.empty != nil || fi.direct != nil {
+		return
+	}
+	fi.least = math.MaxInt
+	for _, t := range fi.grams {
+		fi.least = min(fi.least, t.least)
+		switch {
+		case t.nonASCII: // values with such bytes pass the screen
+		case fi.screen != nil || t.width != 4 || t.limit < math.MaxInt:
+			fi.screen = nil
+			return
+		default:
+			fi.screen = t
+		}
+	}
 }
 
 func (fi *fieldIndex) addNumber(n builtNumber) {
@@ -93,6 +117,9 @@ func (fi *fieldIndex) addNumber(n builtNumber) {
 	}
 	fi.number[h] = append(fi.number[h], numberEntry{n.number, []hit{n.hit}})
 }
+
+// fewLiterals of a width are cheaper to search for than to keep a table of.
+const fewLiterals = 8
 
 type keyed[K uint32 | uint64] struct {
 	key   K
@@ -136,9 +163,10 @@ func newTailTable(es []keyed[uint64]) *tailTable {
 const maxStride = 4
 
 func newGramTable(freq *frequencies, literals []entry, width int, nonASCII, anchored bool) *gramTable {
-	stride := maxStride
+	stride, least := maxStride, math.MaxInt
 	for _, e := range literals {
 		stride = min(stride, len(e.text)-width+1)
+		least = min(least, len(e.text))
 	}
 	var es []keyed[uint32]
 	for _, e := range literals {
@@ -150,9 +178,9 @@ func newGramTable(freq *frequencies, literals []entry, width int, nonASCII, anch
 	}
 	sortKeyed(es)
 	size, shift := tableSize(2*len(es), 32)
-	bitSize, bitShift := tableSize(min(16*len(es)+64, 1<<17), 32)
+	bitSize, bitShift := tableSize(min(64*len(es)+64, 1<<17), 32)
 	t := &gramTable{
-		width: width, stride: stride, mask: uint32(1<<(8*width) - 1), nonASCII: nonASCII, limit: math.MaxInt,
+		width: width, stride: stride, least: least, mask: uint32(1<<(8*width) - 1), nonASCII: nonASCII, limit: math.MaxInt,
 		bitmap: make([]uint64, bitSize/64), bitShift: bitShift,
 		slots: make([]gramSlot, size), shift: shift, entries: make([]entry, 0, len(es)),
 	}
@@ -218,10 +246,11 @@ func (f *frequencies) count(text string, i int) uint32 {
 	return f.counts[gramAt(text, i, 4)*gramPrime>>16]
 }
 
+// gramAt returns the gram of text at i, as gramTable looks for it.
 func gramAt(text string, i, width int) uint32 {
 	var g uint32
 	for k := range width {
-		g |= uint32(text[i+k]) << (8 * k)
+		g |= uint32(text[i+k]|0x20) << (8 * k)
 	}
 	return g
 }

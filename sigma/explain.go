@@ -6,9 +6,9 @@ type Evidence struct {
 	Value string `json:"value"`
 }
 
-// Explain returns the values that made the rule fire on the event, in the
-// order in which the rule asks for them, each once. What a rule demands to be
-// absent leaves no evidence. It is nil if the rule does not fire, and for
+// Explain returns the values that made the rule fire on the event, each once,
+// those of the simplest conditions first. Values are not shortened. What a rule demands to be
+// absent leaves no evidence. There is none if the rule does not fire, and for
 // rules that don't come from a RuleSet.
 //
 // Explain evaluates the rule anew and is meant for matches only.

@@ -205,7 +205,7 @@ func (ib *indexBuilder) file(w weigher, a *atom, i int32) {
 	case opGlob, opRegex:
 		if set := w.gate(a); set != nil {
 			for _, l := range set {
-				ib.add(literalTest{contains, l}, hit{atom: i})
+				ib.add(literalTest{how: contains, text: l}, hit{atom: i})
 			}
 			return
 		}

@@ -174,8 +174,8 @@ func (c *compiler) atomOf(m *modified, o operand) (atom, error) {
 		}
 		return atom{op: opRegex, regex: re}, nil
 	case m.cidr:
-		if o.kind != textOperand {
-			return atom{}, errors.New("modifier cidr needs a network")
+		if o.kind != textOperand || o.pattern.hasWildcard() {
+			return atom{}, errors.New("modifier cidr needs a network, as in 10.0.0.0/8")
 		}
 		p, err := parsePrefix(o.pattern.plain())
 		if err != nil {
@@ -223,7 +223,7 @@ func patternAtom(p pattern, cased bool) atom {
 		text = p.mapLiterals(fold)
 	}
 	one := func(h how, s string) atom {
-		return atom{op: opLiterals, cased: cased, literals: []literalTest{{h, []byte(s)}}}
+		return atom{op: opLiterals, cased: cased, literals: []literalTest{{how: h, text: []byte(s), needle: newNeedle([]byte(s))}}}
 	}
 	switch {
 	case len(p) == 0:

@@ -98,7 +98,10 @@ func (m *Matcher) look(fi *fieldIndex, n int32) {
 	if fi.number != nil {
 		m.lookNumber(fi, val.Text)
 	}
-	if fi.tails != nil || fi.grams != nil || fi.empty != nil {
+	if fi.tails != nil || fi.grams != nil || fi.empty != nil || fi.direct != nil {
+		if !val.isFolded && !fi.mayFind(val.Text) {
+			return
+		}
 		b := m.folded(n)
 		fi.find(b, m.values[n].ascii, finder{m, m.group, fi})
 	}

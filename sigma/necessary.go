@@ -98,6 +98,9 @@ func repeatNecessity(t *syntax.Regexp) necessity {
 		return necessity{}
 	}
 	sub := necessaryOf(t.Sub[0])
+	if t.Min == 1 && t.Max == 1 {
+		return sub
+	}
 	if len(sub.exact) != 1 || t.Min > 8 {
 		return necessity{sets: sub.all()}
 	}

@@ -109,15 +109,6 @@ func (p pattern) hasWildcard() bool {
 	return false
 }
 
-func (p pattern) hasPlaceholder() bool {
-	for _, q := range p {
-		if q.kind == placeholder {
-			return true
-		}
-	}
-	return false
-}
-
 // plain returns the text of a pattern without wildcards.
 func (p pattern) plain() string {
 	var b strings.Builder
@@ -169,17 +160,6 @@ func (p pattern) regexpSource() string {
 		default:
 			b.WriteString(regexp.QuoteMeta(q.text))
 		}
-	}
-	return b.String()
-}
-
-// key returns a text that differs between different patterns.
-func (p pattern) key() string {
-	var b strings.Builder
-	for _, q := range p {
-		b.WriteByte(byte('0' + q.kind))
-		b.WriteString(q.text)
-		b.WriteByte(0xFF)
 	}
 	return b.String()
 }

@@ -17,6 +17,10 @@ type regex struct {
 	// gates are literal sets; of each, at least one literal stands in every
 	// folded value that the expression matches.
 	gates [][][]byte
+	// size is how many bytes a match has at least, and runs are bytes of a class
+	// that it holds next to each other.
+	size int
+	runs []byteRun
 	// least is not 0 for .{least,}: that many runes in one line, or in the
 	// whole value if newlines count too.
 	least    int
@@ -54,6 +58,8 @@ func compileRegex(source, flags string) (*regex, error) {
 	if r.literalsInOrder(tree) {
 		return r, nil
 	}
+	r.size = minSize(tree)
+	r.runs = runsOf(nil, tree)
 	for _, set := range necessaryOf(tree).all() {
 		var gate [][]byte
 		for _, s := range set {
@@ -109,8 +115,16 @@ func (r *regex) match(text string, folded []byte) bool {
 	case r.ordered != nil:
 		return inOrder(text, r.ordered)
 	}
+	if len(text) < r.size {
+		return false
+	}
 	for _, gate := range r.gates {
 		if !containsAny(folded, gate) {
+			return false
+		}
+	}
+	for i := range r.runs {
+		if !r.runs[i].in(text) {
 			return false
 		}
 	}

@@ -6,8 +6,8 @@ import (
 )
 
 // A Rule is one Sigma rule. Parse makes rules and Compile copies them into a
-// RuleSet; neither they nor anyone else may change a Rule afterwards, so rules
-// are safe for concurrent use.
+// RuleSet. In between, a caller may fill in what the file lacks, such as an ID;
+// afterwards nobody changes a Rule, so rules are safe for concurrent use.
 type Rule struct {
 	ID, Name, Title, Description, Status, Author, Date, Modified, License string
 

@@ -128,7 +128,7 @@ func (w weigher) gate(a *atom) [][]byte {
 func (w weigher) contained(set [][]byte) float64 {
 	sum := 0.0
 	for _, l := range set {
-		sum += w.literal(literalTest{contains, l})
+		sum += w.literal(literalTest{how: contains, text: l})
 	}
 	return sum
 }

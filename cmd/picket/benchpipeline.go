@@ -20,7 +20,7 @@ import (
 
 // pipelineFlags are the settings of bench pipeline.
 type pipelineFlags struct {
-	server, token, apiToken    string
+	server, token              string
 	batch, connections, events int
 	compress                   bool
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -40,7 +41,7 @@ type serveFlags struct {
 	rules                             []string
 	workers                           int
 	eager, insecure, watchHost        bool
-	tlsCert, tlsKey                   string
+	tlsCert, tlsKey, pprof            string
 	maxBody, maxDecoded               int64
 	maxEvents, maxEvent, maxConns     int
 	queueBytes, storeBytes, minFree   int64
@@ -67,6 +68,7 @@ func newServe() *cobra.Command {
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` to serve TLS with")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "key `FILE` of the certificate")
 	fl.BoolVar(&f.insecure, "insecure", false, "serve without TLS beyond this machine: tokens and passwords cross the network in the clear")
+	fl.StringVar(&f.pprof, "pprof", "", "serve profiles of this process on a loopback `ADDR`, as in 127.0.0.1:6060")
 	fl.BoolVar(&f.watchHost, "watch-host", false, "also run an agent that watches this host")
 	fl.Int64Var(&f.maxBody, "max-body", 16<<20, "most `BYTES` of a request as sent")
 	fl.Int64Var(&f.maxDecoded, "max-decoded", 64<<20, "most `BYTES` of a request decompressed")
@@ -106,6 +108,9 @@ func checkServe(f serveFlags) error {
 	if f.tlsCert == "" && !f.insecure && !isLoopback(host) {
 		return hinted(usagef("--listen %s reaches beyond this machine without TLS", f.listen),
 			"give --tls-cert and --tls-key, or --insecure where something in front of picket serves TLS")
+	}
+	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
+		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
 	}
 	if f.workers < 0 {
 		return usagef("--workers %d is below 0", f.workers)
@@ -301,6 +306,13 @@ func (s *server) run(cmd *cobra.Command, listener net.Listener, base string) err
 			serving <- s.http.Serve(listener)
 		}
 	}()
+	if s.f.pprof != "" {
+		go func() {
+			if err := profiles(ctx, s.f.pprof); err != nil {
+				s.log.Error("profiles not served", "error", err)
+			}
+		}()
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "\n  console: %s\n", base)
 	if s.f.watchHost {
 		stop, err := s.watch(cmd, base)
@@ -386,6 +398,20 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 		return httpapi.JSON(w, status, checks)
 	}, httpapi.WriteError)
 	mux.Handle("GET /metrics", s.metrics, httpapi.WriteError)
+}
+
+// profiles serves net/http/pprof until ctx ends.
+func profiles(ctx context.Context, addr string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	srv := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	if err := srv.ListenAndServe(); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // localURL is the base URL to reach a server on this machine by.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,8 @@ type server struct {
 	events []string   // in the order taken
 	posts  int
 	last   http.Header
+	// dropped is the sum of what was reported as lost.
+	dropped int64
 }
 
 func newServer(t *testing.T) *server {
@@ -69,6 +72,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.events = append(s.events, events...)
+	n, _ := strconv.ParseInt(r.Header.Get("X-Picket-Dropped"), 10, 64)
+	s.dropped += n
 	w.WriteHeader(http.StatusCreated)
 	fmt.Fprintf(w, `{"status":"accepted","batch_size":%d,"failed":0}`, len(events))
 }

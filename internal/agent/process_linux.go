@@ -54,7 +54,7 @@ func hurry() (stop func()) {
 	thread := unix.Gettid()
 	old, err := unix.Getpriority(unix.PRIO_PROCESS, thread)
 	if err == nil {
-		err = unix.Setpriority(unix.PRIO_PROCESS, thread, -20)
+		err = unix.Setpriority(unix.PRIO_PROCESS, thread, -15)
 	}
 	return func() {
 		if err == nil {

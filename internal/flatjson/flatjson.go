@@ -39,8 +39,9 @@ type Path struct {
 
 // A Leaf is one scalar: a member of an object or an element of an array.
 type Leaf struct {
-	Path  *Path
-	Value sigma.Value
+	Path    *Path
+	Value   sigma.Value
+	Element bool // of an array, so that other leaves of this path are no repetition of its key
 }
 
 // A Decoder decodes events, one after another. Its zero value is ready; it is
@@ -142,7 +143,7 @@ func (d *Decoder) object(p *Path, depth int) error {
 			return d.fail("expected a colon")
 		}
 		d.at++
-		if err := d.value(d.child(p, key), depth); err != nil {
+		if err := d.value(d.child(p, key), depth, false); err != nil {
 			return err
 		}
 		switch d.next() {
@@ -164,7 +165,7 @@ func (d *Decoder) array(p *Path, depth int) error {
 		return nil
 	}
 	for {
-		if err := d.value(p, depth); err != nil {
+		if err := d.value(p, depth, true); err != nil {
 			return err
 		}
 		switch d.next() {
@@ -179,7 +180,7 @@ func (d *Decoder) array(p *Path, depth int) error {
 	}
 }
 
-func (d *Decoder) value(p *Path, depth int) error {
+func (d *Decoder) value(p *Path, depth int, element bool) error {
 	d.marks |= p.Mark
 	switch c := d.next(); {
 	case c == '"':
@@ -187,7 +188,7 @@ func (d *Decoder) value(p *Path, depth int) error {
 		if err != nil {
 			return err
 		}
-		d.leaf(p, sigma.String, s)
+		d.leaf(p, sigma.String, s, element)
 	case c == '{' || c == '[':
 		if depth == MaxDepth {
 			return d.fail(fmt.Sprintf("nested deeper than %d", MaxDepth))
@@ -197,13 +198,13 @@ func (d *Decoder) value(p *Path, depth int) error {
 		}
 		return d.array(p, depth+1)
 	case c == '-' || '0' <= c && c <= '9':
-		return d.number(p)
+		return d.number(p, element)
 	case c == 't':
-		return d.word(p, "true", sigma.Bool)
+		return d.word(p, "true", sigma.Bool, element)
 	case c == 'f':
-		return d.word(p, "false", sigma.Bool)
+		return d.word(p, "false", sigma.Bool, element)
 	case c == 'n':
-		return d.word(p, "null", sigma.Null)
+		return d.word(p, "null", sigma.Null, element)
 	case c == 0 && d.at == len(d.s):
 		return d.fail("the event ends early")
 	default:
@@ -212,11 +213,11 @@ func (d *Decoder) value(p *Path, depth int) error {
 	return nil
 }
 
-func (d *Decoder) leaf(p *Path, k sigma.Kind, text string) {
-	d.dst = append(d.dst, Leaf{Path: p, Value: sigma.Value{Kind: k, Text: text}})
+func (d *Decoder) leaf(p *Path, k sigma.Kind, text string, element bool) {
+	d.dst = append(d.dst, Leaf{p, sigma.Value{Kind: k, Text: text}, element})
 }
 
-func (d *Decoder) word(p *Path, w string, k sigma.Kind) error {
+func (d *Decoder) word(p *Path, w string, k sigma.Kind, element bool) error {
 	if len(d.s)-d.at < len(w) || d.s[d.at:d.at+len(w)] != w {
 		return d.fail("expected a value")
 	}
@@ -224,11 +225,11 @@ func (d *Decoder) word(p *Path, w string, k sigma.Kind) error {
 	if k == sigma.Null {
 		w = ""
 	}
-	d.leaf(p, k, w)
+	d.leaf(p, k, w, element)
 	return nil
 }
 
-func (d *Decoder) number(p *Path) error {
+func (d *Decoder) number(p *Path, element bool) error {
 	start := d.at
 	if d.s[d.at] == '-' {
 		d.at++
@@ -254,7 +255,7 @@ func (d *Decoder) number(p *Path) error {
 			return d.fail("malformed number")
 		}
 	}
-	d.leaf(p, sigma.Number, d.s[start:d.at])
+	d.leaf(p, sigma.Number, d.s[start:d.at], element)
 	return nil
 }
 

@@ -183,7 +183,7 @@ func (b *builder) describe(ev *picket.Event, d *shape.Doc, hint hint) FieldError
 		ev.Type = hint.typ
 	}
 	var errs FieldErrors
-	if d.Shape == "native" && claimsNative(d) || ev.Type == "" && !hint.anyType {
+	if claimsNative(d) || ev.Type == "" && !hint.anyType {
 		errs = checkNative(d)
 	}
 	if b.from.Kind == auth.KindAgent {
@@ -210,14 +210,19 @@ func (b *builder) describe(ev *picket.Event, d *shape.Doc, hint hint) FieldError
 	return errs
 }
 
-// claimsNative: of what looks like the native shape, an event with a type of
-// its own and without process, file or network is some other JSON.
+// claimsNative reports whether an event is to be held to the native shape: it
+// has that shape or, under one of its types, nothing that the shape has not.
+// An event with a type of its own and without process, file or network is some
+// other JSON, whatever it looks like.
 func claimsNative(d *shape.Doc) bool {
-	switch d.Type {
-	case "process", "file", "network", "":
-		return true
+	native := d.Type == "process" || d.Type == "file" || d.Type == "network"
+	switch d.Shape {
+	case "native":
+		return native || d.Type == "" || d.Has("process") || d.Has("file") || d.Has("network")
+	case "generic":
+		return native && onlyNativeFields(d)
 	}
-	return d.Has("process") || d.Has("file") || d.Has("network")
+	return false
 }
 
 // contentID is the id of an event that has none: the same bytes at the same

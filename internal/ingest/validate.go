@@ -3,8 +3,10 @@ package ingest
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/shape"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -47,11 +49,13 @@ func (e FieldErrors) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// A top is what stands at the top level of an event under one name.
+// A top is what stands at the top level of an event under one name; of a name
+// that is there twice, the last counts.
 type top struct {
 	seen   bool
-	object bool
-	count  int // scalars directly under the name
+	object bool // or an array of objects
+	array  bool // of scalars
+	scalar bool
 	value  sigma.Value
 }
 
@@ -62,17 +66,11 @@ var nativeFields = [...]string{"agent_id", "event_id", "event_type", "timestamp"
 // timestamp, which may also be a fraction or ISO 8601.
 func checkNative(d *shape.Doc) FieldErrors {
 	var tops [len(nativeFields)]top
-	d.Each(func(path string, v sigma.Value) {
-		name, _, nested := strings.Cut(path, ".")
+	d.Each(func(l flatjson.Leaf) {
+		name, _, nested := strings.Cut(l.Path.Name, ".")
 		for i, f := range nativeFields {
 			if f == name {
-				t := &tops[i]
-				t.seen = true
-				if nested {
-					t.object = true
-				} else {
-					t.value, t.count = v, t.count+1
-				}
+				tops[i] = top{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
 			}
 		}
 	})
@@ -102,25 +100,36 @@ func checkNative(d *shape.Doc) FieldErrors {
 	return errs
 }
 
+// onlyNativeFields reports whether all names at the top of an event are the
+// native shape's.
+func onlyNativeFields(d *shape.Doc) bool {
+	only := true
+	d.Each(func(l flatjson.Leaf) {
+		name, _, _ := strings.Cut(l.Path.Name, ".")
+		only = only && slices.Contains(nativeFields[:], name)
+	})
+	return only
+}
+
 func checkField(name string, t top) string {
-	if t.count == 1 && t.value.Kind == sigma.Null && !t.object {
+	if t.scalar && t.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}
 	switch name {
 	case "host", "process", "file", "network":
-		if t.count > 0 {
+		if !t.object {
 			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonType(t))
 		}
 	case "event_type":
-		if t.object || t.count != 1 || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
+		if !t.scalar || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
 			return fmt.Sprintf("%q is not a valid choice.", t.value.Text)
 		}
 	case "timestamp":
-		if t.object || t.count != 1 || t.value.Kind == sigma.Bool || t.value.Text == "" {
+		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Text == "" {
 			return "A valid integer is required."
 		}
 	default:
-		if t.object || t.count != 1 || t.value.Kind == sigma.Bool {
+		if !t.scalar || t.value.Kind == sigma.Bool {
 			return "Not a valid string."
 		}
 		if strings.TrimSpace(t.value.Text) == "" {
@@ -133,7 +142,7 @@ func checkField(name string, t top) string {
 // pythonType is what Python calls the type of a value.
 func pythonType(t top) string {
 	switch {
-	case t.count > 1:
+	case t.array:
 		return "list"
 	case t.value.Kind == sigma.Bool:
 		return "bool"

@@ -3,6 +3,7 @@ package shape
 import (
 	"strings"
 
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -200,9 +201,9 @@ func falcoVerdict(d *Doc) *Verdict {
 	default:
 		v.Level = sigma.Informational
 	}
-	d.Each(func(path string, value sigma.Value) {
-		if path == "tags" {
-			v.Tags = append(v.Tags, "falco."+strings.Clone(value.Text))
+	d.Each(func(l flatjson.Leaf) {
+		if l.Path.Name == "tags" {
+			v.Tags = append(v.Tags, "falco."+strings.Clone(l.Value.Text))
 		}
 	})
 	return v

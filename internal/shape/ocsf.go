@@ -3,6 +3,7 @@ package shape
 import (
 	"strings"
 
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -106,8 +107,8 @@ var tracee = mapping{
 // flat leaves have them in that order.
 func traceeDerive(d *Doc, dst []sigma.Field) []sigma.Field {
 	name, argv := "", []string(nil)
-	d.Each(func(path string, v sigma.Value) {
-		switch path {
+	d.Each(func(l flatjson.Leaf) {
+		switch v := l.Value; l.Path.Name {
 		case "args.name", "data.name":
 			name = v.Text
 		case "args.value", "data.str", "data.str_array.value":

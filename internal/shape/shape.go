@@ -166,10 +166,10 @@ func (d *Doc) get(path string) string {
 // be it only with null or an empty object under it.
 func (d *Doc) Has(name string) bool { return d.marks&markBits[name] != 0 && markBits[name] != 0 }
 
-// Each calls f with each leaf's path as received and its value, in order.
-func (d *Doc) Each(f func(path string, v sigma.Value)) {
-	for k := range d.leaves {
-		f(d.leaves[k].Path.Name, d.leaves[k].Value)
+// Each calls f with each scalar of the event, in order.
+func (d *Doc) Each(f func(l flatjson.Leaf)) {
+	for _, l := range d.leaves {
+		f(l)
 	}
 }
 

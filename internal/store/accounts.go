@@ -19,12 +19,14 @@ type Accounts interface {
 
 // Tokens keeps the tokens of agents, collectors and programs.
 type Tokens interface {
+	// AddToken is picket.ErrConflict where there is one of the same ID or hash.
 	AddToken(ctx context.Context, t Token) error
 	// TokenByHash returns picket.ErrNotFound where there is none, and revoked
 	// tokens with Revoked set.
 	TokenByHash(ctx context.Context, hash string) (Token, error)
 	Tokens(ctx context.Context) ([]Token, error)
-	// RevokeToken ends a token by its ID.
+	// RevokeToken ends a token by its ID; picket.ErrNotFound where there is
+	// none. The first time that it is revoked counts.
 	RevokeToken(ctx context.Context, id string, at time.Time) error
 }
 

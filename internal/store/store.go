@@ -30,14 +30,19 @@ type Events interface {
 	// are left out, and so are their matches. Saving a batch ID again stores
 	// and counts nothing.
 	Save(ctx context.Context, batches ...Batch) ([]Saved, error)
-	// Find returns the events that q selects, newest received first.
+	// Find returns the events that q selects, newest received first: in the
+	// reverse order of their being stored. The pages of a query are stable
+	// while events come in. A cursor that is not of this list is
+	// picket.ErrInvalid, here and in all other lists.
 	Find(ctx context.Context, q EventQuery) (EventPage, error)
 	// Event returns one event by id; an error that is picket.ErrNotFound
 	// where there is none.
 	Event(ctx context.Context, id string) (picket.Event, error)
 	// Totals returns the counters since the store was made.
 	Totals(ctx context.Context) (Totals, error)
-	// Activity returns rollups by minute, from since until until.
+	// Activity returns rollups by minute, from since (inclusive) until until
+	// (exclusive), oldest first, without minutes in which there was nothing.
+	// A zero time does not bound.
 	Activity(ctx context.Context, since, until time.Time) ([]Minute, error)
 	// Prune deletes the oldest received events until what is left is within
 	// r, and returns how many went.
@@ -100,7 +105,9 @@ type Retention struct {
 type Alerts interface {
 	Alerts(ctx context.Context, q AlertQuery) (AlertPage, error)
 	Alert(ctx context.Context, id string) (picket.Alert, error)
-	// UpdateAlert triages; each change is added to the alert's notes.
+	// UpdateAlert triages; each change is added to the alert's notes. To
+	// reopen an alert while a newer one of its rule, agent and host is open is
+	// picket.ErrConflict.
 	UpdateAlert(ctx context.Context, id string, u AlertUpdate) (picket.Alert, error)
 	// AlertCounts counts by status, then level, then rule, without a scan of matches.
 	AlertCounts(ctx context.Context) (AlertCounts, error)

@@ -28,7 +28,7 @@ const callers = 64
 func payload(size int) []byte {
 	p := make([]byte, size)
 	for i := range p {
-		p[i] = byte(i * 2654435761 >> 7)
+		p[i] = byte(uint32(i) * 2654435761 >> 7)
 	}
 	return p
 }

@@ -18,7 +18,10 @@ func (s *Store) change(ctx context.Context, q string, args ...any) (int64, error
 		n, err = t.exec(q, args...)
 		return err
 	})
-	return n, err
+	if err != nil {
+		return 0, err // the statement may still be running, if ctx ended
+	}
+	return n, nil
 }
 
 // AddToken implements store.Tokens.

@@ -130,16 +130,23 @@ func (b *block) at(n *snapshot) *block {
 func (b *block) fail(err error) error { return fmt.Errorf("block %d: %w", b.seq, err) }
 
 // read returns a part, nil if there is none.
-func (b *block) read(no int) ([]byte, error) {
-	var data []byte
-	err := b.snap.part.QueryRowContext(context.Background(), partKey(b.seq, no)).Scan(&data)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
+func (b *block) read(no int) ([]byte, error) { return b.readInto(nil, no) }
+
+// readInto returns a part in buf, grown if need be.
+func (b *block) readInto(buf []byte, no int) (data []byte, err error) {
+	rows, err := b.snap.part.QueryContext(context.Background(), partKey(b.seq, no))
 	if err != nil {
 		return nil, fmt.Errorf("read part %d: %w", no, err)
 	}
-	return data, nil
+	defer rows.Close()
+	if !rows.Next() {
+		return nil, rows.Err()
+	}
+	var raw sql.RawBytes
+	if err := rows.Scan(&raw); err != nil {
+		return nil, fmt.Errorf("read part %d: %w", no, err)
+	}
+	return append(buf[:0], raw...), nil
 }
 
 func (b *block) dir() (*dir, error) {

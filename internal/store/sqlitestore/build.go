@@ -87,7 +87,9 @@ func (b *builder) fresh(evs []picket.Event, offset []int64) built {
 	var rb recipeBuilder
 	ids := make([]string, len(evs))
 	for i := range evs {
-		b.read(evs[i].Raw)
+		if !b.read(evs[i].Raw) {
+			d.flags |= dirExotic
+		}
 		rb.add(b.leaves, evs[i].Fields)
 		ids[i] = evs[i].ID
 		if d.flags&dirExotic == 0 && exotic(evs[i].Raw) {
@@ -110,9 +112,12 @@ func (b *builder) fresh(evs []picket.Event, offset []int64) built {
 	return out
 }
 
-func (b *builder) read(raw []byte) {
+// read reads the leaves of an event, and reports whether it is JSON. One that
+// is not has no fields but those it came with.
+func (b *builder) read(raw []byte) bool {
 	var err error
 	if b.leaves, _, err = b.dec.Leaves(raw, b.leaves[:0]); err != nil {
-		b.leaves = b.leaves[:0] // such an event has no fields but those it came with
+		b.leaves = b.leaves[:0]
 	}
+	return err == nil
 }

@@ -161,8 +161,8 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 	}
 	snap.close() // the build takes a while, and would keep the WAL from being reused
 	snap = nil
-	b := s.builders.Get().(*builder)
-	defer s.builders.Put(b)
+	b := s.builders.get()
+	defer s.builders.put(b)
 	var merged built
 	if index {
 		d.cut()

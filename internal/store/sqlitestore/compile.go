@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"bytes"
 	"cmp"
 	"regexp/syntax"
 	"slices"
@@ -63,8 +64,11 @@ func (n *node) setLiterals(lits [][]byte) {
 	n.literals = lits
 	for _, l := range lits {
 		n.needed = append(n.needed, needed(l)...)
-		if f := asJSON(l); len(f) > len(n.fast) {
-			n.fast = f
+		for _, run := range bytes.FieldsFunc(l, manyWays) {
+			if f := asJSON(run); len(f) > len(n.fast) {
+				n.fast = f
+				n.whole = len(run) == len(l)
+			}
 		}
 	}
 }
@@ -88,20 +92,10 @@ func requiredLiterals(re *syntax.Regexp, out [][]byte) [][]byte {
 	return out
 }
 
-// asJSON returns folded text as it stands, folded, in JSON that is not exotic;
-// nil where there are other ways to write it, or it may stand outside of
-// strings, as quotes and line ends do.
-func asJSON(text []byte) []byte {
-	var out []byte
-	for _, c := range text {
-		switch {
-		case c < 0x20 || c >= 0x80 || c == '"':
-			return nil
-		case c == '\\':
-			out = append(out, '\\', c)
-		default:
-			out = append(out, c)
-		}
-	}
-	return out
-}
+// manyWays reports whether a character of folded text has more than one way to
+// stand in JSON that is not exotic: quotes and line ends also stand between
+// strings, and what is beyond ASCII is not folded there.
+func manyWays(r rune) bool { return r < 0x20 || r >= 0x80 || r == '"' }
+
+// asJSON returns folded text without such characters as JSON writes it.
+func asJSON(text []byte) []byte { return bytes.ReplaceAll(text, []byte(`\`), []byte(`\\`)) }

@@ -17,7 +17,10 @@ type node struct {
 	// literals are texts that a match has, folded; needed are their trigrams.
 	literals [][]byte
 	needed   []uint32
-	fast     []byte // the longest literal as JSON writes it, nil if that is not sure
+	// fast is the longest run of a literal that JSON can write in one way only,
+	// as it does; whole says that it is all of a text.
+	fast  []byte
+	whole bool
 
 	must, may bitset
 	filtered  bool // may of a field without column is by its literals
@@ -130,10 +133,11 @@ func (sc *scanner) byColumn(n *node) error {
 		n.must, n.may = newBitset(size), fullBitset(size)
 		return nil
 	default:
-		data, err := sc.b.read(p.part)
+		data, err := sc.b.readInto(sc.packed, p.part)
 		if err != nil {
 			return err
 		}
+		sc.packed = data
 		plain, err := unpack(sc.buf, data)
 		if err != nil {
 			return err
@@ -205,10 +209,15 @@ func (sc *scanner) resolve(n *node, row int) bool {
 	case opNot:
 		return !sc.resolve(n.kids[0], row)
 	case opText:
-		return sc.mayContain(n, row) && n.expr.Match(sc.doc(row))
+		if has, sure := sc.contains(n, row); sure && (n.whole || !has) {
+			return has
+		}
+		return n.expr.Match(sc.doc(row))
 	}
-	if n.filtered && !sc.mayContain(n, row) {
-		return false
+	if n.filtered {
+		if has, sure := sc.contains(n, row); sure && !has {
+			return false
+		}
 	}
 	return n.expr.Match(sc.doc(row))
 }

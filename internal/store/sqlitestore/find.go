@@ -160,8 +160,8 @@ func (f *finder) scan(snaps []*snapshot, blocks []*block) error {
 	defer stop.Store(true)
 	for _, snap := range snaps[:min(len(snaps), len(blocks))] {
 		work.Go(func() {
-			sc := f.s.scanners.Get().(*scanner)
-			defer f.s.scanners.Put(sc)
+			sc := f.s.scanners.get()
+			defer f.s.scanners.put(sc)
 			q := &search{root: compile(f.where), since: f.since, until: f.until, below: f.below}
 			for {
 				i := int(next.Add(1)) - 1

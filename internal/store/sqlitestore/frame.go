@@ -43,6 +43,8 @@ func (f *frame) decode(b []byte, rows int) error {
 	}
 	if b[0] == packedZstd {
 		f.buf = plain
+	} else {
+		plain = bytes.Clone(plain) // b is used again
 	}
 	c := cursor{b: plain}
 	f.start = append(f.start[:0], 0)

@@ -100,7 +100,7 @@ func (l *idList) at(row int) string {
 	if l.packed == nil {
 		return l.any[row]
 	}
-	return string(l.appendTo(nil, row))
+	return string(l.appendTo(make([]byte, 0, 64), row))
 }
 
 func appendUUID(dst, b []byte) []byte {

@@ -91,24 +91,24 @@ func (b *builder) column(name string) *columnBuilder {
 // reports whether its text is exotic.
 func (b *builder) event(d *draft, row int, frame uint16, rb *recipeBuilder) bool {
 	raw := d.evs[row].Raw
-	b.read(raw)
+	odd := !b.read(raw) || d.exotic && exotic(raw)
 	for i := range b.leaves {
 		b.leaf(row, frame, &b.leaves[i])
 	}
-	if len(b.leaves) == 0 || emptyContainer(raw) {
+	if len(b.leaves) == 0 || emptyContainer(raw) { // some names are of no leaf
 		b.trigrams.add(string(store.AppendText(nil, raw)))
 	}
 	r := d.recipes[row]
 	if r.of[d.row[row]] == 0 {
 		rb.of = append(rb.of, 0)
-		return d.exotic && exotic(raw)
+		return odd
 	}
 	fields := r.fields(nil, d.row[row], b.leaves)
 	rb.add(b.leaves, fields)
 	for i := range fields {
 		b.field(row, &fields[i])
 	}
-	return d.exotic && exotic(raw)
+	return odd
 }
 
 func (b *builder) leaf(row int, frame uint16, l *flatjson.Leaf) {

@@ -106,8 +106,8 @@ func (s *Store) event(ctx context.Context, id string) (picket.Event, error) {
 }
 
 func (s *Store) eventAt(b *block, row int) (*picket.Event, error) {
-	sc := s.scanners.Get().(*scanner)
-	defer s.scanners.Put(sc)
+	sc := s.scanners.get()
+	defer s.scanners.put(sc)
 	if err := sc.open(b); err != nil {
 		return nil, b.fail(err)
 	}

@@ -162,8 +162,8 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 			offset = append(offset, seq-first)
 		}
 	}
-	b := s.builders.Get().(*builder)
-	defer s.builders.Put(b)
+	b := s.builders.get()
+	defer s.builders.put(b)
 	fresh := b.fresh(kept, offset)
 	err = s.w.do(ctx, func(t *tx) error {
 		if there, err := t.dropBlock(old); err != nil {

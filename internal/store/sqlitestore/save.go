@@ -165,8 +165,8 @@ func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) e
 		h.see(&evs[i])
 		p.minutes[minuteType{minuteOf(micros(evs[i].Received)), evs[i].Type}]++
 	}
-	b := s.builders.Get().(*builder)
-	defer s.builders.Put(b)
+	b := s.builders.get()
+	defer s.builders.put(b)
 	for len(evs) > 0 {
 		n := s.blockful(evs)
 		p.blocks = append(p.blocks, b.fresh(evs[:n], nil))

@@ -16,7 +16,10 @@ type scanner struct {
 	ev   picket.Event // that view shows
 	row  int          // of ev, -1 none
 	buf  []byte       // to unpack columns into
-	out  flatjson.Decoder
+	text []byte       // that filters are in
+	// packed is what was read last, of a column or a frame.
+	packed []byte
+	out    flatjson.Decoder
 
 	// of the block
 	b       *block
@@ -120,10 +123,11 @@ func (sc *scanner) load(i, first int) error {
 	if sc.no == i {
 		return nil
 	}
-	data, err := sc.b.read(partFrame + i)
+	data, err := sc.b.readInto(sc.packed, partFrame+i)
 	if err != nil {
 		return err
 	}
+	sc.packed = data
 	sc.no, sc.first, sc.row, sc.folds = -1, first, -1, false
 	if err := sc.frame.decode(data, sc.dir.frames[i].rows); err != nil {
 		return err
@@ -155,10 +159,11 @@ func (sc *scanner) loadFilters() error {
 	if sc.loaded || sc.dir.flags&dirIndexed == 0 {
 		return nil
 	}
-	data, err := sc.b.read(partText)
+	data, err := sc.b.readInto(sc.text, partText)
 	if err != nil {
 		return err
 	}
+	sc.text = data
 	sc.filters = make([]textFilter, len(sc.dir.frames))
 	for i := range sc.filters {
 		if sc.filters[i], data, err = nextTextFilter(data); err != nil {
@@ -202,18 +207,18 @@ func (sc *scanner) event(row int) (picket.Event, error) {
 	return ev, nil
 }
 
-// mayContain rules out events of the current frame that lack n's longest
-// literal, by a search through the frame's bytes at once.
-func (sc *scanner) mayContain(n *node, row int) bool {
+// contains tells whether an event of the current frame has n's longest literal,
+// by one search through the frame's bytes; sure is false where that can't tell.
+func (sc *scanner) contains(n *node, row int) (has, sure bool) {
 	if !sc.fast(n) {
-		return true
+		return false, false
 	}
 	if n.frame != sc.no {
 		n.frame = sc.no
 		n.hits = newBitset(len(sc.frame.start))
 		sc.findRows(n.fast, n.hits)
 	}
-	return n.hits.has(row - sc.first)
+	return n.hits.has(row - sc.first), true
 }
 
 func (sc *scanner) fast(n *node) bool {
@@ -241,10 +246,23 @@ func (sc *scanner) findRows(s []byte, hits bitset) {
 		for sc.frame.start[row+1] <= at {
 			row++
 		}
-		hits.set(row)
-		at = sc.frame.start[row+1]
-		// An event that s merely reaches into is looked at from its start.
+		start, end := sc.frame.start[row], sc.frame.start[row+1]
+		if at+len(s) <= end && !escaped(sc.folded[start:at]) {
+			hits.set(row)
+			at = end
+		} else {
+			at++
+		}
 	}
+}
+
+// escaped reports whether what follows b is the second half of an escape.
+func escaped(b []byte) bool {
+	n := 0
+	for n < len(b) && b[len(b)-1-n] == '\\' {
+		n++
+	}
+	return n%2 != 0
 }
 
 // appendLowerASCII appends s with the capital letters of ASCII made small,
@@ -252,19 +270,20 @@ func (sc *scanner) findRows(s []byte, hits bitset) {
 func appendLowerASCII(dst, s []byte) []byte {
 	const ones = 0x0101010101010101
 	at := len(dst)
-	dst = append(dst, s...)
+	dst = slices.Grow(dst, len(s))[:at+len(s)]
 	b := dst[at:]
-	for ; len(b) >= 8; b = b[8:] {
-		w := binary.LittleEndian.Uint64(b)
+	for ; len(s) >= 8 && len(b) >= 8; s, b = s[8:], b[8:] {
+		w := binary.LittleEndian.Uint64(s)
 		low := w &^ (ones * 0x80)
 		// The high bit of each byte of: at least 'A', and past 'Z'.
 		upper := (low + ones*(0x80-'A')) &^ (low + ones*(0x80-'Z'-1)) &^ w & (ones * 0x80)
 		binary.LittleEndian.PutUint64(b, w|upper>>2)
 	}
-	for i, c := range b {
+	for i, c := range s {
 		if c-'A' < 26 {
-			b[i] = c | 0x20
+			c |= 0x20
 		}
+		b[i] = c
 	}
 	return dst
 }

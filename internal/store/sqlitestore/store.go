@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -54,8 +52,8 @@ type Store struct {
 	w    *writer
 
 	claims   *claims
-	builders sync.Pool // of *builder
-	scanners sync.Pool // of *scanner
+	builders spare[*builder]
+	scanners spare[*scanner]
 
 	quit    context.Context // done when Close begins
 	cancel  context.CancelFunc
@@ -84,8 +82,8 @@ func open(path string, opt Options) (*Store, error) {
 		opt.Now = time.Now
 	}
 	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders.New = func() any { return newBuilder() }
-	s.scanners.New = func() any { return newScanner() }
+	s.builders = newSpare(newBuilder)
+	s.scanners = newSpare(newScanner)
 	s.compact = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
@@ -100,7 +98,7 @@ func open(path string, opt Options) (*Store, error) {
 	if err := migrate(ctx, conn); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)", "mmap_size(268435456)")); err != nil {
+	if s.read, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.read.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))

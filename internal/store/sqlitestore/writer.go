@@ -6,6 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/picket-edr/picket"
 )
 
 // A writer is the one goroutine that writes. Saves that arrive while it
@@ -127,6 +132,7 @@ func (j *job) size() int64 {
 // of its own, so that none suffers for another.
 func (w *writer) commit(group []*job) {
 	stale, err := w.attempt(group)
+	err = unavailable(err)
 	if err != nil && len(group) > 1 {
 		for _, j := range group {
 			w.commit([]*job{j})
@@ -144,6 +150,20 @@ func (w *writer) commit(group []*job) {
 			j.done <- e
 		}
 	}
+}
+
+// unavailable marks errors that may pass: another process holds the lock for
+// too long, the disk is full or failing.
+func unavailable(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", picket.ErrUnavailable, err)
+	}
+	return err
 }
 
 // attempt runs one transaction. Saves that turn out stale are left out of it.

@@ -177,7 +177,7 @@ func findRandom(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	odd := oddEvents(t)
 	var evs []picket.Event
-	for n := range 1500 {
+	for n := range 800 {
 		raw := string(odd[rng.IntN(len(odd))].Raw)
 		if rng.IntN(3) > 0 {
 			raw = fmt.Sprintf(`{"pid":%d,"name":"Worker %d","CommandLine":"C:\\bin\\worker.exe --id %x","tags":["t%d","t%d"]}`, n, rng.IntN(50), rng.Uint32(), rng.IntN(5), rng.IntN(5))
@@ -187,7 +187,7 @@ func findRandom(t *testing.T, s store.Store) {
 	for i := 0; i < len(evs); i += 100 {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+100]})
 	}
-	for range 150 {
+	for range 100 {
 		where := randomExpr(t, rng, 3)
 		got, want := ids(find(t, s, store.EventQuery{Where: where, Limit: 1 + rng.IntN(400)})), reference(evs, where)
 		if !slices.Equal(got, want) {
@@ -210,7 +210,7 @@ func randomExpr(t testing.TB, rng *rand.Rand, depth int) store.Expr {
 	text := queries[1+rng.IntN(len(queries)-1)]
 	switch rng.IntN(4) {
 	case 0:
-		text = fmt.Sprintf(`pid=%d`, rng.IntN(1500))
+		text = fmt.Sprintf(`pid=%d`, rng.IntN(800))
 	case 1:
 		text = fmt.Sprintf(`"worker %d"`, rng.IntN(60))
 	case 2:

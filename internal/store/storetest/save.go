@@ -106,11 +106,11 @@ func concurrentSaves(t *testing.T, s store.Store) {
 				lo := (w*each + i) * size
 				b := store.Batch{ID: fmt.Sprint("batch-", lo), Events: plain(t, lo, lo+size)}
 				b.Matches = []picket.Match{match("r", b.Events[0])}
-				saved, err := s.Save(background(), b)
+				saved, err := s.Save(t.Context(), b)
 				if err != nil || saved[0].Stored != size || saved[0].Matches != 1 {
 					t.Errorf("Save: %+v, %v", saved, err)
 				}
-				if _, err := s.Find(background(), store.EventQuery{Where: store.NewText("process")}); err != nil {
+				if _, err := s.Find(t.Context(), store.EventQuery{Where: store.NewText("process")}); err != nil {
 					t.Errorf("Find: %v", err)
 				}
 			}
@@ -150,7 +150,7 @@ func concurrentSame(t *testing.T, s store.Store) {
 			b.Matches = append(b.Matches, match("r", ev))
 		}
 		work.Go(func() {
-			saved, err := s.Save(background(), b)
+			saved, err := s.Save(t.Context(), b)
 			if err != nil {
 				t.Errorf("Save: %v", err)
 				return
@@ -164,7 +164,7 @@ func concurrentSame(t *testing.T, s store.Store) {
 				repeated++
 			}
 			// What this call answered for is durable, whoever stored it.
-			if page, err := s.Find(background(), store.EventQuery{Limit: len(evs)}); err != nil || len(page.Events) != len(evs) {
+			if page, err := s.Find(t.Context(), store.EventQuery{Limit: len(evs)}); err != nil || len(page.Events) != len(evs) {
 				t.Errorf("after Save: %d events, %v", len(page.Events), err)
 			}
 		})

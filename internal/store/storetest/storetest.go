@@ -3,7 +3,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -172,5 +171,3 @@ func must[T any](t testing.TB) func(T, error) T {
 		return v
 	}
 }
-
-func background() context.Context { return context.Background() }

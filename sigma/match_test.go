@@ -1,0 +1,51 @@
+package sigma
+
+import "testing"
+
+// The marks of an event are worth nothing to any later one, not even after
+// the counter of events starts again.
+func TestEpochsRunOut(t *testing.T) {
+	rules, err := Parse("x.yml", []byte("title: t\nlevel: low\nlogsource: {product: p}\ndetection: {s: {F|contains: [abcd, bcde]}, f: {G: x}, condition: s and not f}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, _ := Compile(rules, Options{})
+	g := rs.Group(LogSource{Product: "p"})
+	str := func(name, text string) Field { return Field{name, Value{String, text}} }
+	m := NewMatcher()
+	for i := range 3 * 4 {
+		if i == 4 {
+			m.epoch = maxEpoch - 3
+		}
+		fields, want := []Field{str("F", "xabcdx")}, 1
+		switch i % 3 {
+		case 1:
+			fields, want = append(fields, str("G", "X")), 0
+		case 2:
+			fields, want = []Field{str("F", "abc")}, 0
+		}
+		if got := len(m.Match(g, fields, nil)); got != want {
+			t.Errorf("event %d: %d rules fire, want %d", i, got, want)
+		}
+	}
+	if m.epoch > 100 {
+		t.Errorf("epoch %d: it did not start again", m.epoch)
+	}
+}
+
+// What a matcher keeps after a huge event is bounded.
+func TestMatcherShrinks(t *testing.T) {
+	rules, _ := Parse("x.yml", []byte("title: t\nlevel: low\nlogsource: {product: p}\ndetection: {s: {F|contains: abcdefgh}, k: [needle], condition: 1 of them}\n"))
+	rs, _ := Compile(rules, Options{})
+	g := rs.Group(LogSource{Product: "p"})
+	m := NewMatcher()
+	huge := make([]Field, 3*maxValues)
+	for i := range huge {
+		huge[i] = Field{"F", Value{String, string(make([]byte, 1000)) + "éabcdefg needl"}}
+	}
+	m.Match(g, huge, nil)
+	m.Match(g, huge[:1], nil)
+	if cap(m.arena) > maxArena || cap(m.values) > maxValues {
+		t.Errorf("keeps %d bytes and %d values", cap(m.arena), cap(m.values))
+	}
+}

