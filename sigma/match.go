@@ -52,9 +52,7 @@ func (m *Matcher) Match(g *Group, fields []Field, dst []*Rule) []*Rule {
 			m.look(g.keyword, n)
 		}
 	}
-	for _, r := range g.open {
-		m.rules = append(m.rules, r)
-	}
+	m.rules = append(m.rules, g.open...)
 	fired := m.rules[:0]
 	for _, r := range m.rules {
 		if m.eval(&g.rs.rules[r].prog.expr) {

@@ -325,21 +325,40 @@ func oracleCompare(text, have string, mod func(...string) bool) bool {
 	}
 }
 
+var (
+	oracleEpoch = regexp.MustCompile(`^([0-9]{9,19})(\.[0-9]*)?$`)
+	oracleISO   = regexp.MustCompile(`^(\d{4})-(\d\d)-(\d\d)([Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d*)?)? ?(?:[Zz]|([+-]\d\d):?(\d\d)?)?)?$`)
+)
+
 func oracleTime(s string) (time.Time, bool) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 {
-		switch l := len(s); {
-		case l >= 9 && l <= 11:
-			return time.Unix(n, 0).UTC(), true
-		case l >= 12 && l <= 14:
-			return time.UnixMilli(n).UTC(), true
+	if m := oracleEpoch.FindStringSubmatch(s); m != nil {
+		n, err := strconv.ParseInt(m[1], 10, 64)
+		switch l := len(m[1]); {
+		case l >= 18:
+			n /= 1e9
+		case l >= 15:
+			n /= 1e6
+		case l >= 12:
+			n /= 1e3
 		}
+		return time.Unix(n, 0).UTC(), err == nil
 	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), true
-		}
+	m := oracleISO.FindStringSubmatch(s)
+	if m == nil {
+		return time.Time{}, false
 	}
-	return time.Time{}, false
+	var n [10]int
+	for i := range m {
+		n[i], _ = strconv.Atoi(m[i])
+	}
+	if strings.HasPrefix(m[8], "-") {
+		n[9] = -n[9]
+	}
+	date := time.Date(n[1], time.Month(n[2]), n[3], 0, 0, 0, 0, time.UTC)
+	if date.Month() != time.Month(n[2]) || date.Day() != n[3] || n[5] > 23 || n[6] > 59 || n[7] > 60 {
+		return time.Time{}, false
+	}
+	return time.Date(n[1], time.Month(n[2]), n[3], n[5]-n[8], n[6]-n[9], n[7], 0, time.UTC), true
 }
 
 // expand replaces the placeholders one at a time.
@@ -356,7 +375,7 @@ func (q oracle) expand(s string, raw bool) []string {
 		var out []string
 		for _, v := range q.options.Placeholders[s[i+1:i+1+end]] {
 			if raw {
-				v = regexp.QuoteMeta(v)
+				v = strings.NewReplacer(`\*`, `(?s:.*)`, `\?`, `(?s:.)`).Replace(regexp.QuoteMeta(v))
 			}
 			for _, rest := range q.expand(s[i+end+2:], raw) {
 				out = append(out, strings.ReplaceAll(s[:i], `\%`, `%`)+v+rest)

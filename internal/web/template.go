@@ -23,6 +23,7 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"age":    func(seconds float64) string { return span(time.Duration(seconds * float64(time.Second))) },
 		"query":  url.QueryEscape,
 		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
+		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
 		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	}
 	layout := template.Must(template.New("").Funcs(funcs).ParseFS(ui, "ui/layout.html"))
