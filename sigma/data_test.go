@@ -15,21 +15,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/picket-edr/picket/internal/testdata"
 	"github.com/picket-edr/picket/sigma"
 )
-
-// testData returns the folder of the test data that is not part of the
-// repository, and skips the test where there is none.
-func testData(t testing.TB) string {
-	dir := os.Getenv("PICKET_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "data")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("SKIPPED, NOT TESTED: no test data (set PICKET_TEST_DATA): %v", err)
-	}
-	return dir
-}
 
 var sigmaHQ struct {
 	once  sync.Once
@@ -39,7 +27,7 @@ var sigmaHQ struct {
 
 // sigmaHQRules parses all rules of SigmaHQ once.
 func sigmaHQRules(t testing.TB) []*sigma.Rule {
-	dir := filepath.Join(testData(t), "sigmahq")
+	dir := filepath.Join(testdata.Dir(t), "sigmahq")
 	sigmaHQ.once.Do(func() {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			rel, _ := filepath.Rel(dir, path)
@@ -79,7 +67,7 @@ type event struct {
 
 // otrfEvents reads recorded Windows events.
 func otrfEvents(t testing.TB) []event {
-	files, err := filepath.Glob(filepath.Join(testData(t), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testdata.Dir(t), "otrf", "*.json.gz"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no events in the test data: %v", err)
 	}

@@ -162,6 +162,9 @@ func attack() []map[string]any {
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
+	if err != nil && os.Getenv("PICKET_TEST_REQUIRE") != "" {
+		t.Fatal("chromium is not installed")
+	}
 	if err != nil {
 		t.Skip("SKIPPED for want of a browser: chromium is not installed")
 	}
@@ -196,8 +199,12 @@ func TestConsole(t *testing.T) {
 	}
 	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
-		if err := chromedp.Do(ctx, actions...); err != nil {
-			t.Fatalf("%s: %v", what, err)
+		step, cancel := context.WithTimeout(ctx, 15*time.Second)
+		defer cancel()
+		if err := chromedp.Do(step, actions...); err != nil {
+			body, _ := chromedp.Run(ctx, chromedp.Text("body"))
+			at, _ := chromedp.Run(ctx, chromedp.Location())
+			t.Fatalf("%s: %v; %s says\n%s", what, err, at, body)
 		}
 	}
 	shot := func(name string) {
@@ -255,7 +262,8 @@ func TestConsole(t *testing.T) {
 	wants("triaged alert", "resolved", "Cleaned.")
 
 	// Text of events is shown, never run: certutil's line has a script in it.
-	run("search", chromedp.Navigate(s.url+"/console/events"), chromedp.KeyEvent("/"), chromedp.SendKeys("input[name=q]", `Image=*\certutil.exe`+kb.Enter), chromedp.WaitVisible("td.line"))
+	run("search by key", chromedp.Navigate(s.url+"/console/events"), chromedp.WaitVisible("input[name=q]"), chromedp.KeyEvent("/"), chromedp.WaitVisible("input[name=q]:focus"))
+	run("search", chromedp.SendKeys("input[name=q]", kb.Backspace+`Image=*\certutil.exe`+kb.Enter), chromedp.WaitVisible("td.line"))
 	wants("events", "<script>alert(1)</script>")
 	run("event", chromedp.Click("a.row"), chromedp.WaitVisible("pre"))
 	wants("event", "CommandLine", "Certutil")

@@ -47,14 +47,14 @@ Sources:
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	fl.StringVar(&f.token, "token", "", "the `TOKEN` that picket token create --agent gave")
-	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "what to read: process, or replay=`FILE` (repeatable)")
+	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of what to read: process, or replay=FILE (repeatable)")
 	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, made if need be")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "most `BYTES` in the spool; beyond, the newest events are dropped and counted")
 	fl.StringVar(&f.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
 	fl.BoolVar(&f.insecure, "insecure", false, "send the token over plain http to another machine")
 	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, as its token has it; default the host's name")
-	fl.Float64Var(&f.speed, "replay-speed", 0, "pace of a replay: 1 as it happened, 0 as fast as it goes")
-	fl.IntVar(&f.loops, "replay-loops", 1, "how often to replay; below 0 for ever")
+	fl.Float64Var(&f.speed, "replay-speed", 0, "`PACE` of a replay: 1 as it happened, 0 as fast as it goes")
+	fl.IntVar(&f.loops, "replay-loops", 1, "replay `N` times; below 0 for ever")
 	return cmd
 }
 
@@ -114,7 +114,7 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 
 // watch runs an agent in the server's process, which posts to the server like
 // any other, with a token made for it. It returns what stops it.
-func (s *server) watch(cmd *cobra.Command, base string) (stop func(), err error) {
+func (s *server) watch(ctx context.Context, base string) (stop func(), err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("watch this host: %w", err)
@@ -122,7 +122,6 @@ func (s *server) watch(cmd *cobra.Command, base string) (stop func(), err error)
 	if runtime.GOOS != "linux" {
 		return nil, hinted(fmt.Errorf("watch this host: the process source is there for Linux only"), "leave out --watch-host")
 	}
-	ctx := cmd.Context()
 	t, secret, err := auth.NewToken(auth.KindAgent, host, "", time.Now())
 	if err != nil {
 		return nil, err
@@ -140,7 +139,7 @@ func (s *server) watch(cmd *cobra.Command, base string) (stop func(), err error)
 			s.log.Error("the agent on this host has stopped", "error", err)
 		}
 	}()
-	fmt.Fprintf(cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
+	fmt.Fprintf(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
 	return func() { cancel(); <-done }, nil
 }
 

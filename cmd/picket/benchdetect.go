@@ -12,9 +12,7 @@ import (
 )
 
 func newBench() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "Measure detection, or a server's whole pipeline"}
-	cmd.AddCommand(newBenchDetect(), newBenchPipeline())
-	return cmd
+	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline())
 }
 
 // detectResult is what bench detect measures, on one core.
@@ -67,7 +65,7 @@ func readEvents(files []string) ([][]byte, error) {
 		err := scan.Read(f, func(raw []byte) error {
 			events = append(events, raw)
 			return nil
-		}, func(error) {})
+		}, func(error) {}) // what is no event is left out
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", f, err)
 		}

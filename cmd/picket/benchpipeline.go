@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,7 @@ type pipelineFlags struct {
 // pipelineResult is what bench pipeline measures.
 type pipelineResult struct {
 	Events   int     `json:"events"`
-	Bytes    int64   `json:"bytes"`
+	Bytes    int64   `json:"-"` // as posted, decompressed
 	Accepted float64 `json:"accepted_per_s"`
 	P50      float64 `json:"ack_p50_ms"`
 	P99      float64 `json:"ack_p99_ms"`
@@ -49,14 +50,17 @@ that none is a duplicate.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	fl.StringVar(&f.token, "token", "", "a collector's `TOKEN`")
-	fl.IntVar(&f.batch, "batch", 500, "events in a request; 1 posts single events")
-	fl.IntVar(&f.connections, "connections", 4, "connections at a time")
-	fl.IntVar(&f.events, "events", 100_000, "events in all")
+	fl.IntVar(&f.batch, "batch", 500, "`N` events in a request; 1 posts single events")
+	fl.IntVar(&f.connections, "connections", 4, "`N` connections at a time")
+	fl.IntVar(&f.events, "events", 100_000, "`N` events in all")
 	fl.BoolVar(&f.compress, "compress", true, "post zstd, as agents do")
 	asJSON := fl.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.token == "" || f.batch < 1 || f.connections < 1 || f.events < 1 {
-			return usagef("bench pipeline: --token is needed, and --batch, --connections and --events above 0")
+		if f.token == "" {
+			return hinted(usagef("bench pipeline: --token is needed"), "picket token create --collector NAME, on the server")
+		}
+		if f.batch < 1 || f.connections < 1 || f.events < 1 {
+			return usagef("bench pipeline: --batch, --connections and --events must be above 0")
 		}
 		events := madeEvents()
 		if len(args) > 0 {
@@ -79,25 +83,36 @@ that none is a duplicate.`,
 	return cmd
 }
 
-// madeEvents makes process events of some 700 bytes, as a fleet has them: the
-// same few programs over and over, with arguments of their own.
+// madeEvents makes process events of some 700 bytes, as a fleet at work has
+// them: the same few programs over and over, with arguments of their own, and
+// next to nothing that a rule would fire on.
 func madeEvents() [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
-	programs := []string{"svchost.exe", "chrome.exe", "conhost.exe", "RuntimeBroker.exe", "backgroundTaskHost.exe", "cmd.exe", "git.exe", "Teams.exe"}
+	programs := []struct{ image, parent, args string }{
+		{`C:\Windows\System32\svchost.exe`, `C:\Windows\System32\services.exe`, `-k netsvcs -p -s Schedule`},
+		{`C:\Program Files\Google\Chrome\Application\chrome.exe`, `C:\Program Files\Google\Chrome\Application\chrome.exe`, `--type=renderer --lang=en-US`},
+		{`C:\Windows\System32\RuntimeBroker.exe`, `C:\Windows\System32\svchost.exe`, `-Embedding`},
+		{`C:\Windows\System32\backgroundTaskHost.exe`, `C:\Windows\System32\svchost.exe`, `-ServerName:App.AppXmtcan0h2tfbfy7k9kn8hbxb6dmzz1zh0.mca`},
+		{`C:\Program Files\Git\cmd\git.exe`, `C:\Program Files\Microsoft VS Code\Code.exe`, `status -z -uall`},
+		{`C:\Program Files\WindowsApps\MSTeams_24004\ms-teams.exe`, `C:\Windows\explorer.exe`, `msteams:system-initiated`},
+		{`C:\Windows\System32\SearchProtocolHost.exe`, `C:\Windows\System32\SearchIndexer.exe`, `Global\UsGthrFltPipeMssGthrPipe`},
+	}
 	events := make([][]byte, 2000)
 	for i := range events {
-		p := programs[r.IntN(len(programs))]
-		ev, _ := json.Marshal(map[string]any{
-			"agent_id": fmt.Sprintf("WS-%03d", r.IntN(200)), "event_id": "", "event_type": "process", "timestamp": 1_700_000_000 + i,
-			"severity": "info", "version": "1.0",
-			"host": map[string]any{"hostname": fmt.Sprintf("WS-%03d", r.IntN(200)), "os": "Windows", "os_version": "11"},
+		p, host := programs[r.IntN(len(programs))], fmt.Sprintf("WS-%03d", r.IntN(200))
+		ev, err := json.Marshal(map[string]any{
+			"agent_id": host, "event_type": "process", "timestamp": 1_700_000_000 + i, "severity": "info", "version": "1.0",
+			"host": map[string]any{"hostname": host, "os": "Windows", "os_version": "11"},
 			"process": map[string]any{
-				"name": `C:\Windows\System32\` + p, "pid": r.IntN(60000), "user": `CORP\user` + strconv.Itoa(r.IntN(300)),
-				"command_line":      fmt.Sprintf(`"C:\Windows\System32\%s" --type=renderer --id=%016x --field-trial-handle=%d,i,%d --lang=en-US --log-file="C:\Users\user%d\AppData\Local\Temp\%08x.log"`, p, r.Uint64(), r.IntN(9999), r.Uint64(), r.IntN(300), r.Uint32()),
-				"parent_image":      `C:\Windows\explorer.exe`,
-				"working_directory": `C:\Users\user\Documents\`, "action": "created",
+				"name": p.image, "pid": r.IntN(60000), "user": fmt.Sprintf(`CORP\user%d`, r.IntN(300)), "parent_image": p.parent,
+				"command_line": fmt.Sprintf(`"%s" %s --id=%016x --field-trial-handle=%d,i,%d --log-file="C:\Users\user%d\AppData\Local\App\%08x.log"`,
+					p.image, p.args, r.Uint64(), r.IntN(9999), r.Uint64(), r.IntN(300), r.Uint32()),
+				"parent_command_line": fmt.Sprintf(`"%s" --session=%d`, p.parent, r.IntN(9)), "working_directory": `C:\Windows\System32\`, "action": "created",
 			},
 		})
+		if err != nil {
+			panic(err) // of strings and numbers only
+		}
 		events[i] = ev
 	}
 	return events
@@ -106,6 +121,7 @@ func madeEvents() [][]byte {
 // benchPipeline posts the events from several connections.
 func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipelineResult, error) {
 	res := pipelineResult{Events: f.events}
+	f.server = strings.TrimRight(f.server, "/")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.connections, DisableCompression: true}}
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
 	var next, rejected, size atomic.Int64
@@ -188,7 +204,10 @@ func (p *poster) post(from, to int) (rejected int64, err error) {
 		}
 		// A key that is there twice: the last counts.
 		raw := bytes.TrimSpace(p.events[i%len(p.events)])
-		p.body = append(append(p.body, raw[:len(raw)-1]...), `,"event_id":"`...)
+		if p.body = append(p.body, raw[:len(raw)-1]...); p.body[len(p.body)-1] != '{' {
+			p.body = append(p.body, ',')
+		}
+		p.body = append(p.body, `"event_id":"`...)
 		p.body = append(append(p.body, p.run...), '-')
 		p.body = append(strconv.AppendInt(p.body, int64(i), 10), `"}`...)
 	}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +19,9 @@ import (
 // applyConfig gives the flags that are not on the command line their values
 // from the environment, then from the config file.
 func applyConfig(cmd *cobra.Command, _ []string) error {
+	if forShell(cmd) {
+		return nil
+	}
 	flags := cmd.Flags()
 	file := make(map[string]any)
 	path, _ := flags.GetString("config")
@@ -26,7 +31,7 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 	if path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return fmt.Errorf("read config: %w", err)
+			return hinted(fmt.Errorf("read config: %w", err), "--config and PICKET_CONFIG name a YAML file")
 		}
 		if err := yaml.Unmarshal(data, &file); err != nil {
 			return fmt.Errorf("read config %s: %w", path, err)
@@ -41,7 +46,7 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 			return
 		}
 		env := "PICKET_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v, ok := os.LookupEnv(env); ok {
+		if v := os.Getenv(env); v != "" {
 			if err := setFlag(f, v); err != nil {
 				firstErr = usagef("%s: %w", env, err)
 			}
@@ -52,6 +57,16 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 		}
 	})
 	return firstErr
+}
+
+// forShell reports whether a command is cobra's own, for shells and for help.
+func forShell(cmd *cobra.Command) bool {
+	for c := cmd; c.HasParent(); c = c.Parent() {
+		if name := c.Name(); !c.Parent().HasParent() && (name == "help" || name == "completion" || strings.HasPrefix(name, "__complete")) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkConfig refuses keys that are no flag of any command: a misspelt
@@ -67,9 +82,12 @@ func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 		}
 	}
 	visit(root)
-	for key := range file {
-		if !known[key] {
-			return usagef("read config %s: %q is no setting", path, key)
+	for _, key := range slices.Sorted(maps.Keys(file)) {
+		switch {
+		case !known[key] || key == "help" || key == "version" || key == "config":
+			return hinted(usagef("read config %s: %q is no setting", path, key), "settings are named as flags are, without the dashes")
+		case file[key] == nil:
+			return usagef("read config %s: %q has no value", path, key)
 		}
 	}
 	return nil
@@ -79,6 +97,8 @@ func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 func setFlag(f *pflag.Flag, v any) error {
 	list, many := f.Value.(pflag.SliceValue)
 	switch v := v.(type) {
+	case map[string]any:
+		return fmt.Errorf("a table, where one value is wanted")
 	case []any:
 		if !many {
 			return fmt.Errorf("a list, where one value is wanted")

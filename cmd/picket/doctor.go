@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -92,7 +93,7 @@ func (d *doctor) disk() {
 		d.bad("disk", "picket serve makes it at its first start; or give --data", "no data directory at %s", d.data)
 		return
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		d.bad("disk", "chmod 700 "+d.data, "%s can be read by others", d.data)
 	}
 	free, err := sqlitequeue.FreeDisk(d.data)
@@ -247,4 +248,3 @@ func (d *doctor) tryToken() {
 		d.bad("token", "", "the server answered %s", resp.Status)
 	}
 }
-

@@ -23,12 +23,15 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	cmd, err := newRoot().ExecuteContextC(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
-	}
-	if errors.Is(err, errSilent) {
+	case errors.Is(err, errSilent):
 		return 1
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
 	}
 	printError(os.Stderr, cmd, err)
 	if u := (*usageError)(nil); errors.As(err, &u) {
@@ -81,8 +84,10 @@ over every event, stores it, and shows alerts on a web console.
   picket agent        watches a host and sends what happens there
   picket scan FILE    runs rules over files of events
 
-Every flag can also be given as PICKET_<FLAG> in the environment or in a YAML
-file (--config); the command line wins over the environment, that over the file.`,
+Every flag can also be given in the environment, --log-level as PICKET_LOG_LEVEL,
+or in a YAML file (--config). The command line wins over the environment, that
+over the file. A command that fails exits with 1, one that is wrongly used with 2.`,
+		Version:           version,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRunE: applyConfig,
@@ -93,13 +98,34 @@ file (--config); the command line wins over the environment, that over the file.
 	pf := root.PersistentFlags()
 	pf.String("config", "", "YAML `FILE` with values for flags, as in \"listen: 0.0.0.0:8000\"")
 	pf.String("log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
-	pf.String("log-format", "text", "how to log: text or json")
+	pf.String("log-format", "text", "`FORMAT` of the log: text or json")
+	complete(root, "log-level", "debug", "info", "warn", "error")
+	complete(root, "log-format", "text", "json")
+	root.SetVersionTemplate(versionLine())
 	root.AddCommand(newServe(), newWorker(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
 		newUser(), newDoctor(), newBench(), newVersion())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		wrapArgs(c)
+		if !c.Runnable() { // without it, cobra answers a wrong word with help and success
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 	}
+	wrapArgs(root)
 	return root
+}
+
+// newGroup returns a command that is there for its subcommands.
+func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// complete offers values for a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only where there is no such flag, which a test would see.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // wrapArgs makes usage errors of complaints about arguments.

@@ -17,15 +17,13 @@ import (
 )
 
 func newQueue() *cobra.Command {
-	cmd := &cobra.Command{Use: "queue", Short: "Look into the queue and tend its dead letters, beside a running server"}
-	cmd.AddCommand(
+	return newGroup("queue", "Look into the queue and tend its dead letters, beside a running server",
 		queueCommand("stats", "Show how much waits, and the counters", cobra.NoArgs, queueStats),
 		queueCommand("peek", "List the messages that wait, oldest first", cobra.NoArgs, queuePeek),
 		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
 		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, tendLetters("requeued", queue.Inspector.Requeue)),
 		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, tendLetters("deleted", queue.Inspector.Purge)),
 	)
-	return cmd
 }
 
 // queueRun is what a subcommand does with an open queue.

@@ -7,14 +7,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	pack "github.com/picket-edr/picket/rules"
 	"github.com/picket-edr/picket/sigma"
 )
 
 func newRules() *cobra.Command {
-	cmd := &cobra.Command{Use: "rules", Short: "List, check and test Sigma rules"}
-	cmd.AddCommand(newRulesList(), newRulesLint(), newRulesTest())
-	return cmd
+	return newGroup("rules", "List, check and test Sigma rules", newRulesList(), newRulesLint(), newRulesTest())
 }
 
 func newRulesList() *cobra.Command {
@@ -117,7 +114,7 @@ func newRulesTest() *cobra.Command {
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a case")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		sources, err := detect.ParseSources(orBuiltin(args), pack.FS)
+		sources, err := ruleSources(orBuiltin(args))
 		if err != nil {
 			return err
 		}

@@ -22,9 +22,8 @@ func openAccounts(dir string) (store.Store, error) {
 }
 
 func newToken() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Make, list and revoke the tokens of agents, collectors and programs"}
-	cmd.AddCommand(newTokenCreate(), newTokenList(), newTokenRevoke())
-	return cmd
+	return newGroup("token", "Make, list and revoke the tokens of agents, collectors and programs",
+		newTokenCreate(), newTokenList(), newTokenRevoke())
 }
 
 func newTokenCreate() *cobra.Command {
@@ -37,7 +36,8 @@ func newTokenCreate() *cobra.Command {
 	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID`, and as no other")
 	collector := cmd.Flags().String("collector", "", "a token that posts telemetry for any agent, for a forwarder `NAME`")
 	api := cmd.Flags().String("api", "", "a token that reads and acts, for a program `NAME`")
-	role := cmd.Flags().String("role", "", "what an --api token may do: viewer, analyst or admin")
+	role := cmd.Flags().String("role", "", "`ROLE` of an --api token: viewer, analyst or admin")
+	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		kind, subject, given := "", "", 0

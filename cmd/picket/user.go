@@ -28,16 +28,19 @@ func userName() string {
 }
 
 func newUser() *cobra.Command {
-	cmd := &cobra.Command{Use: "user", Short: "Add, list and disable the people who sign in to the console"}
-	cmd.AddCommand(newUserAdd(), newUserList(), newUserPasswd(), newUserDisable())
-	return cmd
+	return newGroup("user", "Add, list and disable the people who sign in to the console",
+		newUserAdd(), newUserList(), newUserPasswd(), newUserDisable())
 }
 
 func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
 	data := addDataFlag(cmd)
-	role := cmd.Flags().String("role", auth.RoleAnalyst, "what the user may do: viewer, analyst or admin")
+	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
+	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if name := args[0]; name == "" || len(name) > 128 || printable(name) != name {
+			return usagef("add user: a name of 1 to 128 bytes, all of them to be seen, is needed")
+		}
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
 		}
@@ -162,4 +165,30 @@ func newUserDisable() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// firstUser makes the first administrator and shows the password, this once.
+func (s *server) firstUser() error {
+	ctx := s.cmd.Context()
+	users, err := s.store.Users(ctx)
+	if err != nil || len(users) > 0 {
+		return err
+	}
+	password := os.Getenv("PICKET_ADMIN_PASSWORD")
+	given := password != ""
+	if !given {
+		password = auth.NewPassword()
+	}
+	hash, err := auth.HashPassword(password)
+	if err != nil {
+		return hinted(fmt.Errorf("make the first user: %w", err), "PICKET_ADMIN_PASSWORD holds the password")
+	}
+	if err := s.store.PutUser(ctx, store.User{Name: "admin", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now().UTC()}); err != nil {
+		return err
+	}
+	if given {
+		return nil
+	}
+	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin --data %s changes it)\n", password, s.f.data)
+	return err
 }

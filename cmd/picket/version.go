@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -40,6 +41,15 @@ func revision() string {
 	return rev[:min(12, len(rev))] + dirty
 }
 
+// versionLine is the version for people.
+func versionLine() string {
+	rev := revision()
+	if rev == "" {
+		rev = "unknown commit"
+	}
+	return fmt.Sprintf("picket %s (%s, %s, %s/%s)\n", version, rev, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func newVersion() *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version, the commit and the Go it was built with", Args: cobra.NoArgs}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
@@ -49,11 +59,7 @@ func newVersion() *cobra.Command {
 				"version": version, "commit": revision(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 			})
 		}
-		rev := revision()
-		if rev == "" {
-			rev = "unknown commit"
-		}
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "picket %s (%s, %s, %s/%s)\n", version, rev, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		_, err := io.WriteString(cmd.OutOrStdout(), versionLine())
 		return err
 	}
 	return cmd

@@ -11,20 +11,23 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/worker"
-	"github.com/picket-edr/picket/rules"
 )
 
 func newWorker() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker --data DIR",
-		Short: "Run workers in a process of their own, beside a server on the same machine (picket serve --workers 0)",
-		Args:  cobra.NoArgs,
+		Short: "Run workers in a process of their own, beside a server on the same machine",
+		Long: `Runs workers in a process of their own, on the data directory of a server on the
+same machine: picket serve --workers 0 takes telemetry and shows alerts, and any
+number of picket worker beside it detect. kill -9 of one loses nothing: what it
+had in hand goes to another.`,
+		Args: cobra.NoArgs,
 	}
 	data := addDataFlag(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
-	queueName := cmd.Flags().String("queue", "sqlite", "where batches wait: sqlite")
-	storeName := cmd.Flags().String("store", "sqlite", "where events are kept: sqlite")
+	queueName := cmd.Flags().String("queue", "sqlite", "`ENGINE` of the queue: sqlite")
+	storeName := cmd.Flags().String("store", "sqlite", "`ENGINE` of the store: sqlite")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if *queueName != "sqlite" || *storeName != "sqlite" {
 			return usagef("--queue %q, --store %q: this build has sqlite only", *queueName, *storeName)
@@ -50,7 +53,7 @@ func newWorker() *cobra.Command {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		sources, err := detect.ParseSources(*names, rules.FS)
+		sources, err := ruleSources(*names)
 		if err != nil {
 			return err
 		}
@@ -58,8 +61,10 @@ func newWorker() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		go loader.Watch(cmd.Context(), 2*time.Second)
-		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s, worker.Options{Concurrency: *concurrency, Logger: log})
+		go loader.Watch(cmd.Context(), time.Second)
+		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s,
+			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Logger: log})
+		log.Info("working", "data", dir, "concurrency", *concurrency)
 		return w.Run(cmd.Context())
 	}
 	return cmd

@@ -73,6 +73,12 @@ func (s *Server) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	return httpapi.JSON(w, http.StatusOK, a)
 }
 
+// The longest, in bytes, that what people write of an alert may be.
+const (
+	maxNote     = 10_000
+	maxAssignee = 256
+)
+
 func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	var body struct {
 		Status   *picket.AlertStatus `json:"status"`
@@ -87,7 +93,7 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 		return fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *body.Status, picket.ErrInvalid)
 	case body.Status == nil && body.Assignee == nil && body.Note == "":
 		return fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case len(body.Note) > 10_000 || body.Assignee != nil && len(*body.Assignee) > 256:
+	case len(body.Note) > maxNote || body.Assignee != nil && len(*body.Assignee) > maxAssignee:
 		return fmt.Errorf("note or assignee is too long: %w", picket.ErrInvalid)
 	}
 	a, err := s.triage(r, who, r.PathValue("id"), store.AlertUpdate{Status: body.Status, Assignee: body.Assignee, Note: body.Note})

@@ -43,9 +43,12 @@ type Server struct {
 //go:embed openapi.json
 var openapi []byte
 
+// A handler answers somebody who may ask.
+type handler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
+
 // Routes adds the API's paths to mux.
 func (s *Server) Routes(mux *httpapi.Mux) {
-	handle := func(pattern, role string, h func(w http.ResponseWriter, r *http.Request, who auth.Identity) error) {
+	handle := func(pattern, role string, h handler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := s.identify(r)
 			if err == nil && !who.Can(role) {
@@ -71,9 +74,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(openapi)
-		return nil
+		return httpapi.Write(w, http.StatusOK, openapi)
 	}, httpapi.WriteError)
 	s.legacyRoutes(mux)
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -42,7 +41,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	} else {
 		b = strconv.AppendQuote(b, page.Next) // cursors are plain ASCII
 	}
-	return writeRaw(w, append(b, "}\n"...))
+	return httpapi.Write(w, http.StatusOK, append(b, '}'))
 }
 
 func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -50,7 +49,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return err
 	}
-	return writeRaw(w, append(appendEvent(nil, &ev), '\n'))
+	return httpapi.Write(w, http.StatusOK, appendEvent(nil, &ev))
 }
 
 // rawEvent answers the very bytes that were received.
@@ -59,14 +58,7 @@ func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	if err != nil {
 		return err
 	}
-	return writeRaw(w, ev.Raw)
-}
-
-func writeRaw(w http.ResponseWriter, b []byte) error {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Write(b)
-	return nil
+	return httpapi.Write(w, http.StatusOK, ev.Raw)
 }
 
 // appendEvent appends an event as JSON. It is by hand so that what was
@@ -92,7 +84,7 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 }
 
 func appendJSON(b []byte, s string) []byte {
-	q, _ := json.Marshal(s) // a string always marshals
+	q, _ := httpapi.Marshal(s) // a string always marshals
 	return append(b, q...)
 }
 

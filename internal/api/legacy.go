@@ -1,16 +1,13 @@
 package api
 
 import (
-	"bytes"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -23,7 +20,7 @@ import (
 
 // legacyRoutes adds the replaced system's paths.
 func (s *Server) legacyRoutes(mux *httpapi.Mux) {
-	handle := func(pattern, role string, h func(w http.ResponseWriter, r *http.Request, who auth.Identity) error) {
+	handle := func(pattern, role string, h handler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := s.identify(r)
 			if err != nil {
@@ -37,9 +34,7 @@ func (s *Server) legacyRoutes(mux *httpapi.Mux) {
 		}, writeLegacy)
 	}
 	mux.Handle("GET /api/v1/health/{$}", func(w http.ResponseWriter, r *http.Request) error {
-		w.Header().Set("Content-Type", "application/json")
-		w.Write([]byte(`{"status":"ok"}`))
-		return nil
+		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	}, writeLegacy)
 	handle("GET /api/v1/dashboard/stats/{$}", auth.RoleViewer, s.legacyStats)
 	handle("GET /api/v1/dashboard/alerts/{$}", auth.RoleViewer, s.legacyAlerts)
@@ -59,86 +54,18 @@ func (s *Server) legacyRoutes(mux *httpapi.Mux) {
 // writeLegacy answers an error as the replaced system's framework did on paths
 // that also take a session: 403 for want of credentials.
 func writeLegacy(w http.ResponseWriter, r *http.Request, err error) {
+	detail := func(text string) { httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated):
-		text := "Invalid token."
-		if auth.Secret(r) == "" {
-			text = "Authentication credentials were not provided."
-		}
-		httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text})
+		detail(httpapi.Detail(r, err))
 	case errors.Is(err, auth.ErrForbidden):
-		httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": "You do not have permission to perform this action."})
+		detail("You do not have permission to perform this action.")
 	case isNotFound(err):
 		pythonJSON(w, http.StatusNotFound, object{{"error", "Alert not found"}})
 	default:
 		httpapi.SetErrorHeaders(w, err)
 		pythonJSON(w, httpapi.Status(err), object{{"error", httpapi.Message(err)}})
 	}
-}
-
-// An object is a JSON object whose members keep their order.
-type object []member
-
-type member struct {
-	key   string
-	value any
-}
-
-// MarshalJSON writes the members in order.
-func (o object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, m := range o {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		key, _ := json.Marshal(m.key)
-		value, err := json.Marshal(m.value)
-		if err != nil {
-			return nil, err
-		}
-		b.Write(key)
-		b.WriteByte(':')
-		b.Write(value)
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
-}
-
-// pythonJSON answers v in the bytes of Python's json.dumps: a space after each
-// comma and colon, and nothing but ASCII.
-func pythonJSON(w http.ResponseWriter, status int, v any) error {
-	var plain bytes.Buffer
-	e := json.NewEncoder(&plain)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
-	}
-	out, inString := make([]byte, 0, plain.Len()*5/4), false
-	for p := bytes.TrimSpace(plain.Bytes()); len(p) > 0; {
-		c, size := utf8.DecodeRune(p)
-		switch {
-		case c == '\\' && inString:
-			out = append(out, p[0], p[1])
-			size = 2
-		case c >= 0x10000:
-			hi, lo := utf16.EncodeRune(c)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
-		case c >= utf8.RuneSelf:
-			out = fmt.Appendf(out, `\u%04x`, c)
-		case (c == ',' || c == ':') && !inString:
-			out = append(out, byte(c), ' ')
-		default:
-			inString = inString != (c == '"')
-			out = append(out, byte(c))
-		}
-		p = p[size:]
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	w.Write(out)
-	return nil
 }
 
 var legacyStatuses = map[picket.AlertStatus]string{
@@ -173,7 +100,7 @@ func (s *Server) legacyStats(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if err != nil {
 		return err
 	}
-	page, err := s.Store.Alerts(r.Context(), store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen}, Level: []string{"critical"}, Limit: maxLimit})
+	critical, err := s.countAlerts(r.Context(), store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen}, Level: []string{"critical"}})
 	if err != nil {
 		return err
 	}
@@ -184,9 +111,25 @@ func (s *Server) legacyStats(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	}
 	return pythonJSON(w, http.StatusOK, object{
 		{"total_events", t.Stored}, {"total_rules", len(on) + len(off)}, {"active_rules", len(on)},
-		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", len(page.Alerts)},
+		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", critical},
 		{"detection_rate", fmt.Sprintf("%.2f%%", rate)},
 	})
+}
+
+// countAlerts counts what a query selects.
+func (s *Server) countAlerts(ctx context.Context, q store.AlertQuery) (int, error) {
+	n := 0
+	q.Limit = maxLimit
+	for {
+		page, err := s.Store.Alerts(ctx, q)
+		if err != nil {
+			return 0, err
+		}
+		n += len(page.Alerts)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return n, nil
+		}
+	}
 }
 
 // isoUTC is Python's isoformat of a time without zone, isoLocal that of one

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -64,11 +65,8 @@ func (s *Server) legacyAssign(w http.ResponseWriter, r *http.Request, who auth.I
 		return err
 	}
 	analyst := who.Subject
-	if body.Analyst != nil {
+	if body.Analyst != nil && *body.Analyst != "" {
 		analyst = *body.Analyst
-	}
-	if analyst == "" {
-		return legacyError("No analyst specified")
 	}
 	if err := s.assign(r, who, id, analyst, ""); err != nil {
 		return err
@@ -95,6 +93,9 @@ func (s *Server) legacyNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if body.Note == "" {
 		return legacyError("Note cannot be empty")
 	}
+	if len(body.Note) > maxNote {
+		return legacyError("Note is too long")
+	}
 	if _, err := s.triage(r, who, id, store.AlertUpdate{Note: body.Note}); err != nil {
 		return err
 	}
@@ -111,32 +112,36 @@ func (s *Server) legacyBulk(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if err := legacyBody(w, r, &body); err != nil {
 		return err
 	}
-	if len(body.IDs) == 0 {
-		return legacyError("No alert IDs provided")
+	if len(body.IDs) == 0 || body.Action == "" {
+		return legacyError("Missing alert_ids or action")
 	}
 	do := map[string]func(id string) error{
 		"resolve":        func(id string) error { return s.close(r, who, id, picket.StatusResolved, body.Note) },
 		"false_positive": func(id string) error { return s.close(r, who, id, picket.StatusFalsePositive, body.Note) },
-		"assign": func(id string) error {
-			if body.Assignee == "" {
-				return legacyError("No analyst specified")
-			}
-			return s.assign(r, who, id, body.Assignee, body.Note)
-		},
+		"assign":         func(id string) error { return s.assign(r, who, id, body.Assignee, body.Note) },
 	}[body.Action]
-	if do == nil {
-		return legacyError("Invalid action")
+	switch {
+	case do == nil:
+		return legacyError("Invalid action. Must be one of: resolve, false_positive, assign")
+	case body.Action == "assign" && body.Assignee == "":
+		return legacyError("Missing assignee email")
+	case len(body.IDs) > maxLimit || len(body.Note) > maxNote || len(body.Assignee) > maxAssignee:
+		return legacyError("Too many alert_ids, or note or assignee too long")
 	}
-	done, errs := 0, []string{}
+	done, missing, errs := 0, 0, []string{}
 	for _, id := range body.IDs {
 		switch err := do(id); {
 		case err == nil:
 			done++
 		case isNotFound(err):
+			missing++
 			errs = append(errs, fmt.Sprintf("Alert %s not found", id))
 		default:
 			errs = append(errs, fmt.Sprintf("Error processing %s: %s", id, httpapi.Message(err)))
 		}
+	}
+	if done == 0 && missing == len(body.IDs) {
+		return pythonJSON(w, http.StatusNotFound, object{{"error", "No matching alerts found to update"}})
 	}
 	return pythonJSON(w, http.StatusOK, object{{"success_count", done}, {"total_requested", len(body.IDs)}, {"errors", errs}})
 }
@@ -174,10 +179,7 @@ func (s *Server) legacyTimeline(w http.ResponseWriter, r *http.Request, _ auth.I
 	if err != nil {
 		return err
 	}
-	where, err := store.ParseQuery("agent_id=" + quoted(a.AgentID))
-	if err != nil {
-		return err
-	}
+	where := &store.Equal{Field: "agent_id", Pattern: store.NewPattern(a.AgentID)}
 	since, until := a.FirstSeen.Add(-30*time.Minute), a.FirstSeen.Add(30*time.Minute)
 	page, err := s.Store.Find(r.Context(), store.EventQuery{Where: where, Since: since, Until: until, Limit: maxLimit})
 	if err != nil {
@@ -191,6 +193,8 @@ func (s *Server) legacyTimeline(w http.ResponseWriter, r *http.Request, _ auth.I
 	for _, m := range matches.Matches {
 		matched[m.EventID] = true
 	}
+	// Without case, and with wildcards, a pattern may select others' too.
+	page.Events = slices.DeleteFunc(page.Events, func(ev picket.Event) bool { return ev.AgentID != a.AgentID })
 	slices.SortStableFunc(page.Events, func(x, y picket.Event) int { return x.Time.Compare(y.Time) })
 	rows := []object{}
 	for i := range page.Events {
@@ -207,10 +211,6 @@ func (s *Server) legacyTimeline(w http.ResponseWriter, r *http.Request, _ auth.I
 	})
 }
 
-// quoted makes a value of the hunt language that matches s and nothing else
-// than it, wildcards apart, which a host's name does not have.
-func quoted(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
-
 // severityOf is what the event's sender called its severity, which picket
 // itself makes nothing of.
 func severityOf(ev *picket.Event) string {
@@ -226,26 +226,34 @@ func severityOf(ev *picket.Event) string {
 	return "info"
 }
 
-// legacySearch finds up to five alerts and five hosts by a part of a name.
+// legacySearch finds up to five alerts and five agents by a part of a name.
 func (s *Server) legacySearch(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	alerts, endpoints := []object{}, []object{}
-	if text := strings.TrimSpace(r.URL.Query().Get("q")); text != "" {
+	alerts, endpoints := []object{}, []string{}
+	if text := strings.TrimSpace(r.URL.Query().Get("q")); utf8.RuneCountInString(text) >= 2 {
 		page, err := s.Store.Alerts(r.Context(), store.AlertQuery{Text: text, Limit: 5})
 		if err != nil {
 			return err
-		}
-		for _, a := range page.Alerts {
-			alerts = append(alerts, object{
-				{"alert_id", a.ID}, {"rule_name", a.Title}, {"severity", legacySeverity(a.Level)}, {"endpoint_id", a.AgentID},
-				{"status", legacyStatuses[a.Status]},
-			})
 		}
 		hosts, err := s.Store.Hosts(r.Context(), text, 5, "")
 		if err != nil {
 			return err
 		}
+		known := func(agent string) {
+			if len(endpoints) < 5 && !slices.Contains(endpoints, agent) {
+				endpoints = append(endpoints, agent)
+			}
+		}
+		for _, a := range page.Alerts {
+			alerts = append(alerts, object{
+				{"alert_id", a.ID}, {"severity", legacySeverity(a.Level)}, {"rule_name", a.Title}, {"endpoint_id", a.AgentID},
+				{"status", legacyStatuses[a.Status]},
+			})
+			if strings.Contains(strings.ToLower(a.AgentID), strings.ToLower(text)) {
+				known(a.AgentID)
+			}
+		}
 		for _, h := range hosts.Hosts {
-			endpoints = append(endpoints, object{{"agent_id", h.AgentID}, {"hostname", h.Name}})
+			known(h.AgentID)
 		}
 	}
 	return pythonJSON(w, http.StatusOK, object{{"alerts", alerts}, {"endpoints", endpoints}})

@@ -21,13 +21,12 @@ func Secret(r *http.Request) string {
 		return rest
 	case "basic", "apikey":
 		plain, err := base64.StdEncoding.DecodeString(rest)
-		if err != nil {
-			return rest // an API key given as it is
-		}
-		if _, secret, ok := strings.Cut(string(plain), ":"); ok {
+		if _, secret, ok := strings.Cut(string(plain), ":"); ok && err == nil {
 			return secret
 		}
-		return string(plain)
+		// A token of ours given as the whole key: it is hex, which is base64
+		// too, of something without a colon.
+		return rest
 	}
 	return ""
 }

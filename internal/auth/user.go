@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,7 +76,7 @@ type Sessions struct {
 	busy sync.Mutex
 
 	mu       sync.Mutex
-	attempts map[string][]time.Time // failed, by user and by address
+	attempts map[string][]time.Time // failed or under way, by user and by address
 }
 
 // NewSessions returns the sign-in over a store.
@@ -86,18 +87,30 @@ func NewSessions(s People, now func() time.Time) *Sessions {
 // ErrTooMany is too many failed sign-ins; Retry-After is a minute.
 var ErrTooMany = errors.New("too many failed sign-ins")
 
+// How many sign-ins may fail in attemptWindow: from one address as one user,
+// which is somebody who forgot; from an address; and as a user, from
+// anywhere, which must not let strangers keep the user out too easily.
 const (
-	maxAttempts   = 5
-	attemptWindow = time.Minute
+	maxAttempts     = 5
+	maxAddrAttempts = 4 * maxAttempts
+	maxUserAttempts = 10 * maxAttempts
+	attemptWindow   = time.Minute
 )
 
+// maxUserName is the longest name that is looked at.
+const maxUserName = 256
+
 // SignIn checks a password and returns the secret for the session's cookie.
-// Five failures a minute, for a user or from an address, and it is ErrTooMany;
-// a wrong name and a wrong password are the same ErrUnauthenticated, and take
+// After five failures a minute of a user from an address it is ErrTooMany; a
+// wrong name and a wrong password are the same ErrUnauthenticated, and take
 // the same time.
 func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (string, error) {
+	if len(name) > maxUserName {
+		return "", ErrUnauthenticated
+	}
 	now := s.now()
-	if s.failures("user "+name, now) >= maxAttempts || s.failures("addr "+addr, now) >= 4*maxAttempts {
+	attempt, ok := s.begin(now, name, addr)
+	if !ok {
 		return "", ErrTooMany
 	}
 	u, err := s.store.User(ctx, name)
@@ -109,13 +122,12 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (str
 		phc = decoy
 	}
 	s.busy.Lock()
-	ok := checkPassword(phc, password)
+	ok = checkPassword(phc, password)
 	s.busy.Unlock()
 	if !ok || phc == decoy {
-		s.fail("user "+name, now)
-		s.fail("addr "+addr, now)
 		return "", ErrUnauthenticated
 	}
+	s.forgive(attempt, now)
 	secret := random(20)
 	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionLife)})
 	if err != nil {
@@ -154,28 +166,44 @@ func (s *Sessions) SignOut(ctx context.Context, secret string) error {
 	return s.store.EndSession(ctx, hash(secret))
 }
 
-func (s *Sessions) failures(key string, now time.Time) int {
+// begin counts an attempt as failed until it is forgiven, so that many at the
+// same time are no way around the bounds. It returns false past one of them.
+func (s *Sessions) begin(now time.Time, name, addr string) (keys [3]string, ok bool) {
+	keys = [3]string{"both " + addr + "\x00" + name, "addr " + addr, "user " + name}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	recent := s.attempts[key][:0]
-	for _, at := range s.attempts[key] {
-		if now.Sub(at) < attemptWindow {
-			recent = append(recent, at)
+	for i, most := range [...]int{maxAttempts, maxAddrAttempts, maxUserAttempts} {
+		if s.recent(keys[i], now) >= most {
+			return keys, false
 		}
 	}
-	if len(recent) == 0 {
-		delete(s.attempts, key)
-		return 0
-	}
-	s.attempts[key] = recent
-	return len(recent)
-}
-
-func (s *Sessions) fail(key string, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if len(s.attempts) >= maxCachedTokens {
 		clear(s.attempts) // made-up names must not take memory without end
 	}
-	s.attempts[key] = append(s.attempts[key], now)
+	for _, key := range keys {
+		s.attempts[key] = append(s.attempts[key], now)
+	}
+	return keys, true
+}
+
+// forgive takes back what begin counted at a time.
+func (s *Sessions) forgive(keys [3]string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		if i := slices.Index(s.attempts[key], at); i >= 0 {
+			s.attempts[key] = slices.Delete(s.attempts[key], i, i+1)
+		}
+	}
+}
+
+// recent forgets what is out of the window and counts the rest; s.mu is held.
+func (s *Sessions) recent(key string, now time.Time) int {
+	left := slices.DeleteFunc(s.attempts[key], func(at time.Time) bool { return now.Sub(at) >= attemptWindow })
+	if len(left) == 0 {
+		delete(s.attempts, key)
+		return 0
+	}
+	s.attempts[key] = left
+	return len(left)
 }

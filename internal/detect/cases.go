@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -39,28 +39,33 @@ func Test(sources []Source) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	byName := make(map[string][]byte)
+	byName, rules := make(map[string][]byte), make(map[string]bool)
 	for _, f := range all {
 		byName[f.name] = f.data
+		rules[casesOf(f.name)] = true
 	}
 	var results []Result
 	for _, f := range all {
-		if strings.HasSuffix(f.name, caseSuffix) {
-			if _, ok := byName[strings.TrimSuffix(f.name, caseSuffix)+".yml"]; !ok {
+		switch {
+		case strings.HasSuffix(f.name, caseSuffix):
+			if !rules[f.name] {
 				results = append(results, Result{f.name, "", "there is no rule beside these cases"})
 			}
-			continue
+		case !isNotARule(f.data):
+			name := casesOf(f.name)
+			results = append(results, testRule(f, name, byName[name])...)
 		}
-		name := strings.TrimSuffix(f.name, ".yml") + caseSuffix
-		results = append(results, testRule(f, name, byName[name])...)
 	}
 	return results, nil
 }
 
+// casesOf is the name of the cases of the rule in a file.
+func casesOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + caseSuffix }
+
 func testRule(f file, name string, data []byte) []Result {
 	fail := func(err error) []Result { return []Result{{name, "", err.Error()}} }
 	if data == nil {
-		return fail(fs.ErrNotExist)
+		return fail(errors.New("the rule has no cases: this file is not there"))
 	}
 	rules, err := sigma.Parse(f.name, f.data)
 	if err != nil {

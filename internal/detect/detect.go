@@ -49,25 +49,29 @@ type Detector struct {
 	rules  *sigma.RuleSet // that groups belong to
 	groups map[*shape.Route]*sigma.Group
 	fired  []*sigma.Rule
-	fields []sigma.Field // of the last event detected on, as room for the next
+	each   int // fields to expect of an event, by the last batch
 }
 
-// Detect fills the Fields of the events and returns their matches, in the
-// order of the events. It fails on an event whose Raw is not one JSON object,
-// naming it; intake lets none such through.
+// Detect fills the Fields of the events, and the Time of those that come
+// without, and returns their matches, in the order of the events. It fails on
+// an event whose Raw is not one JSON object, naming it; intake lets none such
+// through.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	if rules := d.engine.Rules(); rules != d.rules {
 		d.rules, d.groups = rules, make(map[*shape.Route]*sigma.Group)
 	}
 	var matches []picket.Match
 	// One array holds the fields of the whole batch; its size is guessed from
-	// the last batch's, so that it seldom grows.
-	fields := make([]sigma.Field, 0, max(cap(d.fields), 32*len(events)))
+	// what the last batch's events had, so that it seldom grows.
+	fields := make([]sigma.Field, 0, min(len(events)*max(d.each, fewFields), maxFields))
 	for i := range events {
 		ev := &events[i]
 		doc, err := d.reader.Read(ev.Raw)
 		if err != nil {
 			return nil, fmt.Errorf("read event %s: %w", ev.ID, err)
+		}
+		if ev.Time.IsZero() {
+			ev.Time = doc.Time
 		}
 		from := len(fields)
 		fields = doc.Fields(fields)
@@ -85,12 +89,19 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			matches = append(matches, match(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 	}
-	d.fields = fields[:0:min(cap(fields), maxKeptFields)]
+	if len(events) > 0 {
+		// Some more than the mean: room that is left costs less than growing.
+		d.each = len(fields)/len(events)*9/8 + 1
+	}
 	return matches, nil
 }
 
-// maxKeptFields bounds how large a batch's fields are guessed to be.
-const maxKeptFields = 1 << 19
+// fewFields is what an event is thought to have at the least, and maxFields
+// the most that a batch is thought to have.
+const (
+	fewFields = 32
+	maxFields = 1 << 19
+)
 
 func match(ev *picket.Event, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
 	return picket.Match{

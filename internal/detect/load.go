@@ -15,7 +15,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -55,7 +54,7 @@ type file struct {
 	data []byte
 }
 
-// Files returns the rule files of the sources in order of their names: each
+// files returns the rule files of the sources in order of their names: each
 // source is a directory (searched for .yml and .yaml), a file, or a .zip.
 func files(sources []Source) ([]file, error) {
 	var all []file
@@ -81,8 +80,13 @@ func files(sources []Source) ([]file, error) {
 			}
 		}
 		err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
+			switch {
+			case err != nil:
 				return err
+			case hidden(name, d):
+				return fs.SkipDir
+			case d.IsDir():
+				return nil
 			}
 			if ext := strings.ToLower(path.Ext(name)); name != root && ext != ".yml" && ext != ".yaml" {
 				return nil
@@ -92,6 +96,12 @@ func files(sources []Source) ([]file, error) {
 				return err
 			}
 			all = append(all, file{prefix + name, data})
+			if cases := casesOf(name); name == root && cases != name {
+				// A rule that is named alone brings its cases.
+				if data, err := readFile(fsys, cases); err == nil {
+					all = append(all, file{prefix + cases, data})
+				}
+			}
 			return nil
 		})
 		if err != nil {
@@ -100,6 +110,12 @@ func files(sources []Source) ([]file, error) {
 	}
 	sort.SliceStable(all, func(i, j int) bool { return all[i].name < all[j].name })
 	return all, nil
+}
+
+// hidden reports whether a folder is none of rules: that of a version control
+// system, or where a mount of Kubernetes keeps what its links lead to.
+func hidden(name string, d fs.DirEntry) bool {
+	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
 }
 
 func readFile(fsys fs.FS, name string) ([]byte, error) {
@@ -214,7 +230,7 @@ func ParseSources(names []string, builtin fs.FS) ([]Source, error) {
 			continue
 		}
 		if _, err := os.Stat(n); err != nil {
-			return nil, fmt.Errorf("read rules: %w: %w", err, picket.ErrNotFound)
+			return nil, fmt.Errorf("read rules: %w", err)
 		}
 		sources = append(sources, Source{Name: filepath.Clean(n)})
 	}

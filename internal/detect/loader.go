@@ -25,11 +25,12 @@ type Loader struct {
 	offFile string // ids that are switched off, one a line
 	log     *slog.Logger
 
-	loading sync.Mutex // one load at a time
-	mu      sync.Mutex
-	set     Set
-	loaded  time.Time
-	stamp   string
+	loading   sync.Mutex // one load at a time
+	switching sync.Mutex // guards offFile, from its reading to its writing
+	mu        sync.Mutex // guards what follows
+	set       Set
+	loaded    time.Time
+	stamp     string
 }
 
 // NewLoader loads the rules of the sources into a new engine. offFile, in the
@@ -90,6 +91,8 @@ func (l *Loader) List() (on, off []*sigma.Rule) {
 
 // Switch turns a rule on or off, now and after a restart.
 func (l *Loader) Switch(_ context.Context, id string, on bool) error {
+	l.switching.Lock()
+	defer l.switching.Unlock()
 	all, switched := l.List()
 	if !slices.ContainsFunc(slices.Concat(all, switched), func(r *sigma.Rule) bool { return r.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
@@ -161,25 +164,34 @@ func (l *Loader) Watch(ctx context.Context, every time.Duration) {
 	}
 }
 
-// stampOf describes the state of the rule files.
+// stampOf describes the state of the rule files. Links are followed, as
+// loading does: a mount of Kubernetes changes by where its links lead.
 func (l *Loader) stampOf() string {
 	var b strings.Builder
-	add := func(name string, d fs.DirEntry) {
-		if info, err := d.Info(); err == nil {
-			fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+	add := func(name string) {
+		info, err := os.Stat(name)
+		if err != nil {
+			fmt.Fprintf(&b, "%s %v\n", name, err)
+			return
 		}
+		fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
 	}
 	for _, s := range l.sources {
 		if s.FS != nil {
 			continue
 		}
-		filepath.WalkDir(s.Name, func(name string, d fs.DirEntry, err error) error {
-			if err != nil {
+		if info, err := os.Stat(s.Name); err != nil || !info.IsDir() {
+			add(s.Name)
+			continue
+		}
+		fs.WalkDir(os.DirFS(s.Name), ".", func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
 				fmt.Fprintf(&b, "%s %v\n", name, err)
-				return nil
-			}
-			if !d.IsDir() {
-				add(name, d)
+			case hidden(name, d):
+				return fs.SkipDir
+			case !d.IsDir():
+				add(filepath.Join(s.Name, filepath.FromSlash(name)))
 			}
 			return nil
 		})

@@ -7,24 +7,29 @@ import (
 	"sync"
 )
 
-// Conns bounds how many connections a server holds: past the bound, the one
-// that has longest been waiting for a request is closed, so that idle and
-// slow clients cannot keep others out. Connections with a request under way
-// are left alone; those are bounded by the server's read deadline.
+// Conns bounds how many connections a server holds. Past the bound the one
+// that has longest been waiting for a request is closed or, where none waits,
+// the one whose request has been under way for longest: so neither idle
+// clients nor those that send a byte now and then keep others out.
 type Conns struct {
 	max int
 
-	mu      sync.Mutex
-	waiting *list.List // of net.Conn, longest waiting first
-	at      map[net.Conn]*list.Element
-	active  map[net.Conn]bool
-	closed  int64
+	mu              sync.Mutex
+	waiting, active *list.List // of net.Conn, the longest so first
+	at              map[net.Conn]place
+	closed          int64
+}
+
+// A place is where a connection stands.
+type place struct {
+	in *list.List
+	e  *list.Element
 }
 
 // NewConns returns a bound of max connections. Its State goes into
 // http.Server.ConnState.
 func NewConns(max int) *Conns {
-	return &Conns{max: max, waiting: list.New(), at: make(map[net.Conn]*list.Element), active: make(map[net.Conn]bool)}
+	return &Conns{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]place)}
 }
 
 // State follows a connection through its life.
@@ -32,22 +37,19 @@ func (c *Conns) State(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	var victim net.Conn
 	switch state {
-	case http.StateNew, http.StateIdle:
-		delete(c.active, conn)
-		if c.at[conn] == nil {
-			c.at[conn] = c.waiting.PushBack(conn)
-		}
-		if len(c.at)+len(c.active) > c.max {
-			victim = c.waiting.Front().Value.(net.Conn)
-			c.drop(victim)
+	case http.StateNew:
+		c.move(conn, c.waiting)
+		if len(c.at) > c.max {
+			victim = c.longest(conn)
+			c.move(victim, nil)
 			c.closed++
 		}
+	case http.StateIdle:
+		c.move(conn, c.waiting)
 	case http.StateActive:
-		c.drop(conn)
-		c.active[conn] = true
+		c.move(conn, c.active)
 	case http.StateClosed, http.StateHijacked:
-		c.drop(conn)
-		delete(c.active, conn)
+		c.move(conn, nil)
 	}
 	c.mu.Unlock()
 	if victim != nil {
@@ -55,10 +57,24 @@ func (c *Conns) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-func (c *Conns) drop(conn net.Conn) {
-	if e := c.at[conn]; e != nil {
-		c.waiting.Remove(e)
+// longest returns the connection to give up for one that is new.
+func (c *Conns) longest(newest net.Conn) net.Conn {
+	for _, l := range [...]*list.List{c.waiting, c.active} {
+		if e := l.Front(); e != nil && e.Value != newest {
+			return e.Value.(net.Conn)
+		}
+	}
+	return newest
+}
+
+// move puts conn at the end of a list, or forgets it.
+func (c *Conns) move(conn net.Conn, to *list.List) {
+	if p, ok := c.at[conn]; ok {
+		p.in.Remove(p.e)
 		delete(c.at, conn)
+	}
+	if to != nil {
+		c.at[conn] = place{to, to.PushBack(conn)}
 	}
 }
 
@@ -67,5 +83,5 @@ func (c *Conns) drop(conn net.Conn) {
 func (c *Conns) Counts() (open int, closed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.at) + len(c.active), c.closed
+	return len(c.at), c.closed
 }

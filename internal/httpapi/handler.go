@@ -4,10 +4,12 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -111,14 +113,35 @@ func SetErrorHeaders(w http.ResponseWriter, err error) {
 
 // JSON answers v. It writes no escapes for HTML: the answer is not one.
 func JSON(w http.ResponseWriter, status int, v any) error {
-	if w.Header().Get("Content-Type") == "" {
-		w.Header().Set("Content-Type", "application/json")
+	body, err := Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
 	}
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	e := json.NewEncoder(w)
+	return Write(w, status, body)
+}
+
+// Marshal returns v as JSON answers have it: without escapes for HTML, and
+// without a newline at the end, which the replaced system's had not.
+func Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.Encode(v) // an error here is the client's going away
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Write answers a body that is JSON already.
+func Write(w http.ResponseWriter, status int, body []byte) error {
+	h := w.Header()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(body) // an error here is the client's going away
 	return nil
 }
 
@@ -130,6 +153,9 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
 			return err
 		}
 		return fmt.Errorf("read the body as JSON: %v: %w", err, picket.ErrInvalid)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("read the body as JSON: something after its end: %w", picket.ErrInvalid)
 	}
 	return nil
 }

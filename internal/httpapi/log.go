@@ -6,43 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"time"
 )
-
-// A Mux routes to Handlers, writes their errors, logs what matters, and
-// recovers from panics.
-type Mux struct {
-	mux *http.ServeMux
-	log *slog.Logger
-}
-
-// NewMux returns an empty Mux.
-func NewMux(log *slog.Logger) *Mux { return &Mux{http.NewServeMux(), log} }
-
-// Handle adds a route, in http.ServeMux's patterns. Errors go to onError.
-func (m *Mux) Handle(pattern string, h Handler, onError Writer) {
-	m.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		sw := &statusWriter{ResponseWriter: w}
-		defer func() {
-			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
-					panic(p)
-				}
-				m.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-				if sw.status == 0 {
-					onError(sw, r, errors.New("panic"))
-				}
-			}
-		}()
-		err := h(sw, r)
-		if err != nil && sw.status == 0 {
-			onError(sw, r, err)
-		}
-		m.record(r, sw.status, time.Since(start), err)
-	})
-}
 
 // record logs a request: failures of ours as errors, refusals at info, the
 // rest at debug, since telemetry is a thousand requests a second.
@@ -67,8 +32,6 @@ func (m *Mux) record(r *http.Request, status int, took time.Duration, err error)
 	}
 	m.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
-
-func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.mux.ServeHTTP(w, r) }
 
 // ClientIP is the address of the other end of the connection.
 func ClientIP(r *http.Request) string {

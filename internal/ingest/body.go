@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -46,7 +47,8 @@ func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
 }
 
 // read reads the body of r. feed sees it as it grows, and can refuse it. The
-// caller calls release when it no longer needs the body.
+// caller calls release, once or more, when it no longer needs the body nor
+// anything that aliases it.
 func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body []byte) error) (body []byte, release func(), err error) {
 	climbed := 0
 	buf, ok := b.buffers.Get().(*[]byte)
@@ -54,17 +56,18 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 		buf = new([]byte)
 		*buf = make([]byte, 0, chunk)
 	}
-	release = func() {
+	free := func() {
 		for ; climbed > 0; climbed-- {
 			<-b.tiers[climbed-1].slots
 		}
-		if cap(*buf) <= 4*chunk {
+		if buf != nil && cap(*buf) <= 4*chunk {
 			b.buffers.Put(buf)
 		}
+		buf = nil
 	}
 	defer func() {
 		if err != nil {
-			release()
+			free()
 		}
 	}()
 	src, done, err := b.decompress(r, http.MaxBytesReader(w, r.Body, b.maxBody))
@@ -96,7 +99,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 			}
 		}
 		if err == io.EOF {
-			return body, release, nil
+			return body, free, nil
 		}
 		if err != nil {
 			return nil, nil, b.readError(err)
@@ -119,6 +122,9 @@ func (b *bodyReader) readError(err error) error {
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "zstd frame needs a window larger than %d bytes", zstdWindow)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return httpapi.Errorf(http.StatusRequestTimeout, "the body took too long to arrive")
 	}
 	return httpapi.Errorf(http.StatusBadRequest, "read body: %v", err)
 }

@@ -28,58 +28,143 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	if err := httpapi.ReadJSON(w, r, &req); err != nil {
 		return err
 	}
-	if _, err := h.authenticate(r.Context(), req.Secret); err != nil {
-		if httpapi.Status(err) >= http.StatusInternalServerError {
-			return err
-		}
+	_, err := h.authenticate(r.Context(), req.Secret)
+	if isRefusal(err) {
 		return nodeInvalid(w)
 	}
+	if err != nil {
+		return err
+	}
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": req.Secret, "node_invalid": false})
+}
+
+// isRefusal reports whether an error is of who asks, not of the asking.
+func isRefusal(err error) bool {
+	return errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden)
 }
 
 // osqueryLog takes what osquery's TLS logger posts: rows of results, or its
 // own status lines, in an envelope. Each row is an event.
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
-	body, release, err := h.bodies.read(w, r, func([]byte) error { return nil })
-	if err != nil {
+	// The key is in the body, where osquery puts it first. It is looked at
+	// when there is a chunk of the body, so that nobody without one can make
+	// the server hold more.
+	var from auth.Identity
+	known := false
+	identify := func(start []byte) (err error) {
+		secret := auth.Secret(r)
+		if secret == "" {
+			secret = nodeKey(start)
+		}
+		from, err = h.authenticate(r.Context(), secret)
+		known = err == nil
 		return err
 	}
-	defer release()
-	var req struct {
-		NodeKey string            `json:"node_key"`
-		LogType string            `json:"log_type"`
-		Data    []json.RawMessage `json:"data"`
+	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+		if !known && len(body) >= chunk {
+			return identify(body)
+		}
+		return nil
+	})
+	if err == nil {
+		defer release()
+		if !known {
+			err = identify(body)
+		}
 	}
-	if err := json.Unmarshal(body, &req); err != nil {
-		return fmt.Errorf("read the log of osquery: %v: %w", err, picket.ErrInvalid)
-	}
-	secret := auth.Secret(r)
-	if secret == "" {
-		secret = req.NodeKey
-	}
-	from, err := h.authenticate(r.Context(), secret)
-	if errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden) {
+	switch {
+	case isRefusal(err) && (body == nil || json.Valid(body)):
 		return nodeInvalid(w)
-	}
-	if err != nil {
+	case isRefusal(err):
+		return fmt.Errorf("read the log of osquery: not JSON: %w", picket.ErrInvalid)
+	case err != nil:
 		return err
 	}
-	if len(req.Data) > h.opt.MaxEvents {
-		return tooMany(h.opt.MaxEvents)
+	logType, rows, err := osqueryRows(body, h.opt.MaxEvents)
+	if err != nil {
+		return err
 	}
 	b := h.newBuilder(from)
 	reader := h.readers.Get().(*shape.Reader)
 	defer h.readers.Put(reader)
-	for i, row := range req.Data {
+	for i, row := range rows {
 		if len(row) > h.opt.MaxEvent {
 			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEvent)
 		}
-		b.add(reader, bytes.TrimSpace(row), hint{typ: "osquery_" + req.LogType, anyType: true})
+		b.add(reader, bytes.TrimSpace(row), hint{typ: "osquery_" + logType, anyType: true})
 	}
-	if b.seen > 0 {
-		if _, err := b.send(r.Context(), false); err != nil {
-			return err
-		}
+	if err := b.send(r.Context(), release); err != nil {
+		return err
 	}
 	return httpapi.JSON(w, http.StatusOK, struct{}{})
+}
+
+// nodeKey finds the node key in the start of a body, or returns "".
+func nodeKey(start []byte) string {
+	d := json.NewDecoder(bytes.NewReader(start))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return ""
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return ""
+		}
+		var key string
+		if name == "node_key" && json.Unmarshal(value, &key) == nil {
+			return key
+		}
+	}
+	return ""
+}
+
+// osqueryRows takes the envelope apart. It counts rows as it goes, since a
+// body of nothing but commas would be very many.
+func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage, err error) {
+	fail := func(err error) (string, []json.RawMessage, error) {
+		return "", nil, fmt.Errorf("read the log of osquery: %w: %w", err, picket.ErrInvalid)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return fail(errNotJSON)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return fail(err)
+		}
+		switch name {
+		case "log_type":
+			err = d.Decode(&logType)
+		case "data":
+			if t, err := d.Token(); err != nil || t != json.Delim('[') {
+				return fail(errors.New("data is no array"))
+			}
+			for d.More() {
+				if len(rows) == most {
+					return "", nil, tooMany(most)
+				}
+				var row json.RawMessage
+				if err := d.Decode(&row); err != nil {
+					return fail(err)
+				}
+				rows = append(rows, row)
+			}
+			_, err = d.Token()
+		default:
+			var skip json.RawMessage
+			err = d.Decode(&skip)
+		}
+		if err != nil {
+			return fail(err)
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return fail(err)
+	}
+	return logType, rows, nil
 }

@@ -76,37 +76,53 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 
 	b := h.newBuilder(from)
 	b.batch.Events = make([]picket.Event, 0, len(s.spans))
-	reader := h.readers.Get().(*shape.Reader)
-	defer h.readers.Put(reader)
-	for _, sp := range s.spans {
-		raw := body[sp.start:sp.end]
-		if errs := b.add(reader, bytes.TrimSpace(raw), hint{}); errs != nil && s.array {
-			// An array is one JSON text: one that is broken anywhere is
-			// refused whole, as any reader of JSON would.
-			if msg, ok := syntaxOnly(reader, raw); ok {
-				return detailf(http.StatusBadRequest, "JSON parse error - %s in event %d", msg, b.seen-1)
-			}
-		}
-	}
 	single := !s.array && !s.lines && len(s.spans) == 1
-	if single && len(b.rejected) == 1 {
-		if msg, ok := syntaxOnly(reader, body); ok {
-			return detailf(http.StatusBadRequest, "JSON parse error - %s", msg)
-		}
+	if err := b.addSpans(body, s.spans, s.array || single); err != nil {
+		return err
 	}
-	legacy := isLegacy(r)
-	if legacy {
-		h.extendDeadline(w)
-	}
-	dropped, err := b.send(r.Context(), legacy)
+	status, answer, err := b.answer(single)
 	if err != nil {
 		return err
 	}
-	return b.answer(w, single, dropped)
+	if isLegacy(r) {
+		h.extendDeadline(w)
+		dropped, err := b.sendPatiently(r.Context(), release)
+		if dropped {
+			return httpapi.JSON(w, http.StatusCreated, accepted{Status: "accepted", Message: queued(0), BatchSize: b.seen, Failed: b.seen})
+		}
+		if err != nil {
+			return err
+		}
+	} else if err := b.send(r.Context(), release); err != nil {
+		return err
+	}
+	return httpapi.Write(w, status, answer)
 }
 
-// answer tells the sender what became of its events.
-func (b *builder) answer(w http.ResponseWriter, single, dropped bool) error {
+// addSpans adds the events of a body. Where the body is one JSON text, one
+// that is broken anywhere is refused whole, as any reader of JSON would.
+func (b *builder) addSpans(body []byte, spans []span, oneText bool) error {
+	reader := b.h.readers.Get().(*shape.Reader)
+	defer b.h.readers.Put(reader)
+	for i, sp := range spans {
+		raw := bytes.TrimSpace(body[sp.start:sp.end])
+		if errs := b.add(reader, raw, hint{}); errs == nil || !oneText || json.Valid(raw) {
+			continue
+		}
+		reason := "malformed"
+		if _, err := reader.Read(raw); err != nil {
+			reason = err.Error()
+		}
+		if len(spans) > 1 {
+			reason += fmt.Sprintf(" of event %d", i)
+		}
+		return detailf(http.StatusBadRequest, "JSON parse error - %s", reason)
+	}
+	return nil
+}
+
+// answer makes what the sender is told of its events.
+func (b *builder) answer(single bool) (status int, body []byte, err error) {
 	n := len(b.batch.Events)
 	if n == 0 && b.seen > 0 {
 		answer := refused{Status: "error", Message: "Validation failed"}
@@ -119,21 +135,21 @@ func (b *builder) answer(w http.ResponseWriter, single, dropped bool) error {
 			}
 			answer.Errors = errs
 		}
-		return httpapi.JSON(w, http.StatusBadRequest, answer)
+		body, err = httpapi.Marshal(answer)
+		return http.StatusBadRequest, body, err
 	}
-	answer := accepted{Status: "accepted", BatchSize: b.seen, Failed: len(b.rejected)}
-	if dropped {
-		n, answer.Failed = 0, b.seen
-	}
-	answer.Message = fmt.Sprintf("Queued %d events for processing", n)
-	if single && n > 0 {
+	answer := accepted{Status: "accepted", Message: queued(n), BatchSize: b.seen, Failed: len(b.rejected)}
+	if single {
 		answer.EventID = b.batch.Events[0].ID
 	}
 	for _, rej := range b.rejected {
 		answer.Errors = append(answer.Errors, indexedError{rej.index, rej.id, rej.errs.String(), rej.errs})
 	}
-	return httpapi.JSON(w, http.StatusCreated, answer)
+	body, err = httpapi.Marshal(answer)
+	return http.StatusCreated, body, err
 }
+
+func queued(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
 // ndjson reports whether the request declares lines, and refuses what is no
 // JSON. Without a Content-Type it is taken for JSON.
@@ -151,7 +167,7 @@ func ndjson(r *http.Request) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, detailf(http.StatusUnsupportedMediaType, "Unsupported media type %q in request.", ct)
+	return false, detailf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
 }
 
 // looksLikeLines decides, from the start of a body declared as plain JSON,
@@ -173,19 +189,7 @@ func looksLikeLines(body []byte) (lines, unsure bool) {
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
 
-// syntaxOnly reports whether an event was refused for not being JSON at all,
-// and where that shows, rather than for being JSON that picket won't take.
-func syntaxOnly(r *shape.Reader, raw []byte) (string, bool) {
-	if json.Valid(raw) {
-		return "", false
-	}
-	if _, err := r.Read(bytes.TrimSpace(raw)); err != nil {
-		return err.Error(), true
-	}
-	return "malformed", true
-}
-
-// A detail is an error in the words of the replaced system's framework.
+// detailf makes an error in the words of the replaced system's framework.
 func detailf(status int, format string, args ...any) error {
 	return httpapi.Errorf(status, format, args...)
 }
@@ -198,7 +202,13 @@ func asParseError(err error) error {
 	return detailf(http.StatusBadRequest, "JSON parse error - %v", err)
 }
 
-func notAllowed(_ http.ResponseWriter, r *http.Request) error {
+// notAllowed refuses methods; as the replaced system did, only to those who
+// have shown a token.
+func (h *Handler) notAllowed(w http.ResponseWriter, r *http.Request) error {
+	if _, err := h.authenticate(r.Context(), auth.Secret(r)); err != nil {
+		return err
+	}
+	w.Header().Set("Allow", "POST, OPTIONS")
 	return detailf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }
 
@@ -206,15 +216,5 @@ func notAllowed(_ http.ResponseWriter, r *http.Request) error {
 // {"detail": …}, with its words for missing and wrong tokens.
 func writeDetail(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
-	text := httpapi.Message(err)
-	if errors.Is(err, auth.ErrUnauthenticated) {
-		text = "Invalid token."
-		if auth.Secret(r) == "" {
-			text = "Authentication credentials were not provided."
-		}
-	}
-	if httpapi.Status(err) == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", "POST, OPTIONS")
-	}
-	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": text})
+	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": httpapi.Detail(r, err)})
 }

@@ -1,12 +1,13 @@
 package ingest
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/shape"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -23,18 +24,27 @@ const nonField = "non_field_errors"
 
 // MarshalJSON writes {"field":["reason"]}.
 func (e FieldErrors) MarshalJSON() ([]byte, error) {
-	var b strings.Builder
-	b.WriteByte('{')
+	b := []byte{'{'}
 	for i, f := range e {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		key, _ := json.Marshal(f.Field)
-		reason, _ := json.Marshal([]string{f.Reason})
-		fmt.Fprintf(&b, "%s:%s", key, reason)
+		key, err := httpapi.Marshal(f.Field)
+		if err != nil {
+			return nil, err
+		}
+		reason, err := httpapi.Marshal([]string{f.Reason})
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, key...), ':'), reason...)
 	}
-	b.WriteByte('}')
-	return []byte(b.String()), nil
+	return append(b, '}'), nil
+}
+
+// has reports whether something is wrong with a field.
+func (e FieldErrors) has(field string) bool {
+	return slices.ContainsFunc(e, func(f FieldError) bool { return f.Field == field })
 }
 
 // String is the errors in one line, for dead letters and for people.
@@ -84,7 +94,7 @@ func checkNative(d *shape.Doc) FieldErrors {
 			t.object = true
 			fallthrough
 		case t.seen:
-			if reason := checkField(name, t); reason != "" {
+			if reason := checkField(name, t, d); reason != "" {
 				add(name, reason)
 			}
 		case required:
@@ -111,7 +121,7 @@ func onlyNativeFields(d *shape.Doc) bool {
 	return only
 }
 
-func checkField(name string, t top) string {
+func checkField(name string, t top, d *shape.Doc) string {
 	if t.scalar && t.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}
@@ -122,10 +132,10 @@ func checkField(name string, t top) string {
 		}
 	case "event_type":
 		if !t.scalar || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
-			return fmt.Sprintf("%q is not a valid choice.", t.value.Text)
+			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonText(t))
 		}
 	case "timestamp":
-		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Text == "" {
+		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && d.Time.IsZero() {
 			return "A valid integer is required."
 		}
 	default:
@@ -135,6 +145,7 @@ func checkField(name string, t top) string {
 		if strings.TrimSpace(t.value.Text) == "" {
 			return "This field may not be blank."
 		}
+		return checkName(t.value.Text)
 	}
 	return ""
 }
@@ -154,16 +165,50 @@ func pythonType(t top) string {
 	return "str"
 }
 
+// pythonTypeOf is what Python calls the type of a value that is no object, as
+// it stands in JSON.
+func pythonTypeOf(raw []byte) string {
+	switch c := raw[0]; {
+	case c == '"':
+		return "str"
+	case c == '[':
+		return "list"
+	case c == 't' || c == 'f':
+		return "bool"
+	case c == 'n':
+		return "NoneType"
+	case bytes.ContainsAny(raw, ".eE"):
+		return "float"
+	}
+	return "int"
+}
+
+// pythonText is how Python writes a value within a text, cut where it is long:
+// the answer must not be as large as what was sent.
+func pythonText(t top) string {
+	const most = 100
+	s := t.value.Text
+	switch {
+	case t.scalar && t.value.Kind == sigma.Bool && s != "":
+		return strings.ToUpper(s[:1]) + s[1:]
+	case t.object:
+		return "{}"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
 // maxName is the longest that an id or a name may be, in bytes.
 const maxName = 512
 
-// checkName refuses ids and names that would be trouble everywhere after.
-func checkName(field, s string) (FieldErrors, bool) {
+// checkName returns what is wrong with an id or a name.
+func checkName(s string) string {
 	switch {
 	case len(s) > maxName:
-		return FieldErrors{{field, fmt.Sprintf("Ensure this field has no more than %d characters.", maxName)}}, false
+		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxName)
 	case strings.ContainsRune(s, 0):
-		return FieldErrors{{field, "Null characters are not allowed."}}, false
+		return "Null characters are not allowed."
 	}
-	return nil, true
+	return ""
 }

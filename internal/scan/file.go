@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,9 +17,6 @@ import (
 
 	"github.com/picket-edr/picket/internal/evtx"
 )
-
-// maxLine bounds one event.
-const maxLine = 16 << 20
 
 // A source is a file of events.
 type source struct {
@@ -46,38 +43,67 @@ func sourceOf(name string) source {
 func list(paths []string, p *Progress, problem func(error)) []source {
 	var all []source
 	for _, path := range paths {
-		err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			if s := sourceOf(name); name == path || kinds[s.kind] {
-				all = append(all, s)
-				if info, err := d.Info(); err == nil {
-					p.Total.Add(info.Size())
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		found, err := under(path, p)
+		switch {
+		case err != nil:
 			problem(fmt.Errorf("read %s: %w", path, err))
+		case len(found) == 0:
+			problem(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
 		}
+		all = append(all, found...)
 	}
 	return all
 }
 
+// under finds the files that one path names.
+func under(path string, p *Progress) ([]source, error) {
+	if path == stdin {
+		return []source{{name: path}}, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err) // the path is said by then
+	}
+	if !info.IsDir() {
+		p.Total.Add(info.Size())
+		return []source{sourceOf(path)}, nil
+	}
+	var all []source
+	err = filepath.WalkDir(filepath.Clean(path)+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if s := sourceOf(filepath.Clean(name)); kinds[s.kind] {
+			all = append(all, s)
+			if info, err := d.Info(); err == nil {
+				p.Total.Add(info.Size())
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// stdin is the name of standard input.
+const stdin = "-"
+
 // Read calls add with each event of a file, in order; add keeps the bytes.
 // skipped hears of events that can't be read.
 func Read(name string, add func(raw []byte) error, skipped func(error)) error {
-	return sourceOf(name).read(new(Progress), add, skipped)
+	return sourceOf(name).read(context.Background(), new(Progress), add, skipped)
 }
 
-func (s source) read(p *Progress, add func([]byte) error, skipped func(error)) error {
-	f, err := os.Open(s.name)
-	if err != nil {
-		return err
+// read calls add until the file or ctx ends.
+func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, skipped func(error)) error {
+	f := os.Stdin
+	if s.name != stdin {
+		var err error
+		if f, err = os.Open(s.name); err != nil {
+			return errors.Unwrap(err)
+		}
+		defer f.Close()
 	}
-	defer f.Close()
-	r := bufio.NewReaderSize(&counter{f, p}, 256<<10)
+	r := bufio.NewReaderSize(&counter{ctx, f, p}, 256<<10)
 	switch s.pack {
 	case ".gz":
 		z, err := gzip.NewReader(r)
@@ -102,18 +128,22 @@ func (s source) read(p *Progress, add func([]byte) error, skipped func(error)) e
 	case s.kind == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, bom), []byte("<")):
 		return readXML(r, add)
 	}
-	return readJSON(r, s.name, add, skipped)
+	return readJSON(r, add, skipped)
 }
 
 var bom = []byte("\xef\xbb\xbf")
 
-// A counter counts what is read of a file.
+// A counter counts what is read of a file, until ctx ends.
 type counter struct {
-	r io.Reader
-	p *Progress
+	ctx context.Context
+	r   io.Reader
+	p   *Progress
 }
 
 func (c *counter) Read(b []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
 	n, err := c.r.Read(b)
 	c.p.Bytes.Add(int64(n))
 	return n, err
@@ -138,102 +168,6 @@ func readEVTX(r io.Reader, add func([]byte) error, skipped func(error)) error {
 		}
 		if err := add(bytes.Clone(rec.JSON)); err != nil {
 			return err
-		}
-	}
-}
-
-// readJSON reads lines, where the first line is an event by itself, or else
-// JSON texts one after another: objects, or arrays of them.
-func readJSON(r *bufio.Reader, name string, add func([]byte) error, skipped func(error)) error {
-	if b, _ := r.Peek(len(bom)); bytes.Equal(b, bom) {
-		r.Discard(len(bom))
-	}
-	if head, _ := r.Peek(r.Size()); !firstLineIsEvent(head) {
-		return readTexts(r, add)
-	}
-	for n := 1; ; n++ {
-		line, err := readLine(r)
-		if text := bytes.TrimSpace(line); len(text) > 0 {
-			if text[0] != '{' || text[len(text)-1] != '}' {
-				skipped(fmt.Errorf("read %s: line %d is not an event", name, n))
-			}
-			if err := add(text); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func firstLineIsEvent(head []byte) bool {
-	head = bytes.TrimLeft(head, " \t\r\n")
-	if len(head) == 0 || head[0] != '{' {
-		return false
-	}
-	line, _, found := bytes.Cut(head, []byte("\n"))
-	// A line that does not end in what was peeked at is a long one.
-	return !found || json.Valid(line)
-}
-
-// readLine returns the next line in bytes of its own.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		if err != bufio.ErrBufferFull {
-			return line, err
-		}
-		if len(line) > maxLine {
-			return nil, fmt.Errorf("a line is longer than %d bytes", maxLine)
-		}
-	}
-}
-
-func readTexts(r io.Reader, add func([]byte) error) error {
-	d := json.NewDecoder(r)
-	for {
-		var text json.RawMessage
-		if err := decodeNext(d, &text); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if text == nil { // into or out of an array
-			continue
-		}
-		if err := add(text); err != nil {
-			return err
-		}
-	}
-}
-
-// decodeNext reads the next value, or the bracket of an array around values.
-func decodeNext(d *json.Decoder, text *json.RawMessage) error {
-	if d.More() {
-		// Only at the top can an array be the list of events.
-		if b, err := peek(d); err == nil && b == '[' && d.InputOffset() == 0 {
-			_, err := d.Token()
-			return err
-		}
-		return d.Decode(text)
-	}
-	_, err := d.Token()
-	return err
-}
-
-// peek returns the first byte of what the decoder has buffered, space apart.
-func peek(d *json.Decoder) (byte, error) {
-	b := bufio.NewReader(d.Buffered())
-	for {
-		c, err := b.ReadByte()
-		if err != nil || c > ' ' {
-			return c, err
 		}
 	}
 }

@@ -32,12 +32,18 @@ type Progress struct {
 	Events, Bad  atomic.Int64 // Bad can't be read as events
 }
 
-// A job is a run of events of one file.
+// A job is a run of events of one file, or something wrong between two.
 type job struct {
 	file   string
 	first  int // the record number of events[0]
 	events []picket.Event
-	done   chan []Hit
+	done   chan outcome
+}
+
+// An outcome is what came of a job.
+type outcome struct {
+	hits     []Hit
+	problems []error
 }
 
 // jobEvents and jobBytes bound a job.
@@ -46,42 +52,42 @@ const (
 	jobBytes  = 1 << 20
 )
 
-// Files scans files and directories, calling hit for each match in order, and
-// problem for what can't be read, which does not end the scan. It returns an
+// Files scans files and directories, and standard input by the name "-". It
+// calls hit for each match and problem for what can't be read, which does not
+// end the scan, in the order of the events and one at a time. It returns an
 // error only when ctx ends or hit fails.
 func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, hit func(Hit) error, problem func(error)) error {
-	ctx, cancel := context.WithCancel(ctx)
+	scanning, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := runtime.GOMAXPROCS(0)
 	jobs, order := make(chan *job, workers), make(chan *job, 4*workers)
 
 	var wg sync.WaitGroup
 	for range workers {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			d := e.Detector()
 			for j := range jobs {
 				j.done <- run(d, j, p)
 			}
-		}()
+		})
 	}
 	go func() {
 		defer close(order)
 		defer close(jobs)
-		for _, f := range list(paths, p, problem) {
-			r := &filler{ctx: ctx, file: f.name, jobs: jobs, order: order, progress: p}
-			if err := f.read(p, r.add, func(err error) { p.Bad.Add(1); problem(err) }); err != nil && ctx.Err() == nil {
-				problem(fmt.Errorf("read %s: %w", f.name, err))
-			}
-			if r.flush() != nil {
+		f := &filler{ctx: scanning, jobs: jobs, order: order, progress: p}
+		for _, s := range list(paths, p, f.say) {
+			if f.file(s) != nil {
 				return
 			}
 		}
 	}()
 	var failed error
 	for j := range order {
-		for _, h := range <-j.done {
+		o := <-j.done
+		for _, err := range o.problems {
+			problem(err)
+		}
+		for _, h := range o.hits {
 			if failed == nil {
 				if failed = hit(h); failed != nil {
 					cancel()
@@ -90,12 +96,16 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 		}
 	}
 	wg.Wait()
-	return errors.Join(failed, context.Cause(ctx))
+	if failed != nil {
+		return failed
+	}
+	return ctx.Err()
 }
 
 // run detects on a job. An event that is no JSON object is bad, and the rest
 // go on without it.
-func run(d *detect.Detector, j *job, p *Progress) []Hit {
+func run(d *detect.Detector, j *job, p *Progress) outcome {
+	var o outcome
 	matches, err := d.Detect(j.events)
 	if err != nil {
 		matches = nil
@@ -103,43 +113,74 @@ func run(d *detect.Detector, j *job, p *Progress) []Hit {
 			one, err := d.Detect(j.events[i : i+1])
 			if err != nil {
 				p.Bad.Add(1)
+				o.problems = append(o.problems, fmt.Errorf("read %s: record %d: %w", j.file, j.first+i, errors.Unwrap(err)))
 			}
 			matches = append(matches, one...)
 		}
 	}
-	p.Events.Add(int64(len(j.events)))
-	hits := make([]Hit, len(matches))
+	p.Events.Add(int64(len(j.events) - len(o.problems)))
+	o.hits = make([]Hit, len(matches))
 	at := 0
 	for i, m := range matches {
 		for j.events[at].ID != m.EventID {
 			at++
 		}
-		hits[i] = Hit{Match: m, File: j.file, Record: j.first + at, Raw: j.events[at].Raw}
+		o.hits[i] = Hit{Match: m, File: j.file, Record: j.first + at, Raw: j.events[at].Raw}
 	}
-	return hits
+	return o
 }
 
 // A filler gathers events into jobs.
 type filler struct {
 	ctx         context.Context
-	file        string
 	jobs, order chan *job
 	progress    *Progress
-	n, bytes    int
-	job         *job
+
+	name     string // of the file at hand
+	n, bytes int    // events of the file so far; bytes of the job
+	job      *job
+}
+
+// file reads one file. It fails only when ctx ends.
+func (f *filler) file(s source) error {
+	f.name, f.n = s.name, 0
+	if err := s.read(f.ctx, f.progress, f.add, f.skip); err != nil && f.ctx.Err() == nil {
+		f.flush()
+		f.say(fmt.Errorf("read %s: %w", s.name, err))
+	}
+	return f.flush()
 }
 
 // add takes one event, whose bytes it keeps.
 func (f *filler) add(raw []byte) error {
 	f.n++
 	if f.job == nil {
-		f.job = &job{file: f.file, first: f.n, events: make([]picket.Event, 0, jobEvents), done: make(chan []Hit, 1)}
+		f.job = &job{file: f.name, first: f.n, events: make([]picket.Event, 0, jobEvents), done: make(chan outcome, 1)}
 	}
-	f.job.events = append(f.job.events, picket.Event{ID: fmt.Sprintf("%s#%d", f.file, f.n), Raw: raw})
+	f.job.events = append(f.job.events, picket.Event{ID: fmt.Sprintf("%s#%d", f.name, f.n), Raw: raw})
 	if f.bytes += len(raw); len(f.job.events) == jobEvents || f.bytes >= jobBytes {
 		return f.flush()
 	}
 	return nil
+}
+
+// skip takes note of an event that can't be read. It has a number all the
+// same, so that the numbers of lines are those that an editor shows.
+func (f *filler) skip(err error) {
+	f.flush()
+	f.n++
+	f.progress.Bad.Add(1)
+	f.say(fmt.Errorf("read %s: record %d: %w", f.name, f.n, err))
+}
+
+// say puts a problem among the jobs, in its turn.
+func (f *filler) say(err error) {
+	j := &job{done: make(chan outcome, 1)}
+	j.done <- outcome{problems: []error{err}}
+	select {
+	case f.order <- j:
+	case <-f.ctx.Done():
+	}
 }
 
 func (f *filler) flush() error {

@@ -26,7 +26,18 @@ func Dir(t testing.TB) string {
 	t.Helper()
 	dir, ok := Find()
 	if !ok {
-		t.Skipf("SKIPPED for want of data: %s is absent; set PICKET_TEST_DATA", dir)
+		Skip(t, "data in "+dir+"; set PICKET_TEST_DATA")
 	}
 	return dir
+}
+
+// Skip skips a test for want of something, loudly. Where PICKET_TEST_REQUIRE
+// is set, as in continuous integration, everything is there to be had, and to
+// skip is to fail.
+func Skip(t testing.TB, missing string) {
+	t.Helper()
+	if os.Getenv("PICKET_TEST_REQUIRE") != "" {
+		t.Fatalf("there is no %s", missing)
+	}
+	t.Skipf("SKIPPED for want of %s", missing)
 }

@@ -113,11 +113,8 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		}
 		v.Matches = append(v.Matches, e)
 	}
-	on, off := c.Rules.List()
-	for _, rule := range slices.Concat(on, off) {
-		if rule.ID == a.RuleID {
-			v.Rule, v.Refs = rule.Description, rule.References
-		}
+	if rule := c.rule(a.RuleID); rule != nil {
+		v.Rule, v.Refs = rule.Description, rule.References
 	}
 	return c.render(w, http.StatusOK, "alert.html", view{Title: a.Title, Section: "alerts", Who: who, Page: v})
 }

@@ -82,5 +82,10 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identit
 		return err
 	}
 	v := eventView{Event: ev, Raw: indent(ev.Raw), Matches: page.Matches}
+	for i := range v.Matches {
+		if rule := c.rule(v.Matches[i].RuleID); rule != nil {
+			v.Matches[i].Title = rule.Title
+		}
+	}
 	return c.render(w, http.StatusOK, "event.html", view{Title: "Event " + ev.ID, Section: "events", Who: who, Page: v})
 }

@@ -54,6 +54,20 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "rules.html", view{Title: "Rules", Section: "rules", Who: who, Page: v})
 }
 
+// rule returns a rule by id, on or off, or nil: the rule of an old alert may be
+// gone.
+func (c *Console) rule(id string) *sigma.Rule {
+	on, off := c.Rules.List()
+	for _, rules := range [][]*sigma.Rule{on, off} {
+		for _, r := range rules {
+			if r.ID == id {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
 func (c *Console) switchRule(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if err := r.ParseForm(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testdata"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -22,16 +23,9 @@ import (
 // their own, as batches of 500.
 func otrf(tb testing.TB, n int) []store.Batch {
 	tb.Helper()
-	root := os.Getenv("PICKET_TEST_DATA")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "..", "shared", "data")
-	}
-	files, err := filepath.Glob(filepath.Join(root, "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testdata.Dir(tb), "otrf", "*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
-	}
-	if len(files) == 0 {
-		tb.Skipf("NO TEST DATA in %s: set PICKET_TEST_DATA", root)
 	}
 	var raws [][]byte
 	for _, name := range files {

@@ -1,0 +1,71 @@
+# Everything that is done with picket's source. `make help` lists it.
+GO      ?= go
+BIN     := bin/picket
+VERSION ?= 0.1.0
+COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+FUZZTIME ?= 20s
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test check race lint fuzz bench deps test-go test-browser golden screenshots clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/picket
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/picket
+
+run: build ## Build, then serve with picket's own rules and watch this host
+	@exec $(BIN) serve --watch-host
+
+test: deps check ## Install what the tests need, then run all of them
+	@echo "all tests passed"
+
+check: lint race test-browser fuzz-seeds bench-once ## What CI runs
+
+deps: ## Install what the tests need: a browser (Debian)
+	@./scripts/install-deps
+
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	GOOS=windows $(GO) build -o /dev/null ./cmd/picket
+	GOOS=darwin $(GO) build -o /dev/null ./cmd/picket
+
+test-go: ## Unit and end-to-end tests without the race detector
+	$(GO) test ./...
+
+race: ## The same with the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+test-browser: ## The console in a headless browser
+	cd test && $(GO) test ./...
+
+.PHONY: fuzz-seeds bench-once
+fuzz-seeds:
+	@true # the seeds run with the tests
+
+bench-once:
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
+
+fuzz: ## Fuzz every parser of foreign bytes for FUZZTIME each
+	@for f in $$(grep -rl --include=*_test.go '^func Fuzz' .); do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$f); do \
+	    echo "$$name in $$(dirname $$f)"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) || exit 1; \
+	  done; done
+
+bench: ## Benchmarks
+	$(GO) test -run '^$$' -bench . ./...
+
+golden: ## Write golden files anew
+	$(GO) test ./internal/shape ./internal/api -update
+
+screenshots: ## Take the README's picture of the console
+	cd test && $(GO) test -count=1 -run TestConsole . -screenshots ../docs/img
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// An agentRig is an agent beside a server that comes and goes.
+type agentRig struct {
+	*load
+	fleet *fleet
+	token string
+	file  string // of the events that it replays
+	spool string
+}
+
+func newAgentRig(t *testing.T, events int) *agentRig {
+	f := newFleet(t)
+	f.up()
+	r := &agentRig{fleet: f, token: f.token("--agent", "h"), file: filepath.Join(t.TempDir(), "events.ndjson"), spool: t.TempDir()}
+	r.load = &load{t: t, url: f.url(), api: f.token("--api", "test", "--role", "viewer"), sent: make(map[string]bool)}
+	var text strings.Builder
+	for i := range events {
+		id, command := fmt.Sprintf("e%d", i), "ls -l"
+		if i%50 == 0 {
+			command = fires
+		}
+		r.sent[id] = command == fires
+		fmt.Fprintln(&text, eventJSON(id, "h", command))
+	}
+	if err := os.WriteFile(r.file, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// agent starts the agent.
+func (r *agentRig) agent() *process {
+	r.t.Helper()
+	p, _, err := start(r.spool, "agent", "--server", r.url, "--token", r.token, "--source", "replay="+r.file, "--spool", ".")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(p.kill)
+	return p
+}
+
+// finish waits for an agent that ends by itself, its spool empty.
+func (r *agentRig) finish(p *process) {
+	r.t.Helper()
+	until(r.t, "the agent is done", func() bool {
+		select {
+		case <-p.end:
+			return true
+		default:
+			return false
+		}
+	})
+	if p.res != nil {
+		r.t.Fatalf("the agent ended with %v: %s", p.res, p.err.String())
+	}
+}
+
+// An agent that is killed while the server comes and goes starts over each
+// time, and every event is there once.
+func TestKillAgent(t *testing.T) {
+	r := newAgentRig(t, 20_000)
+	for n := range rounds(6) {
+		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+		p := r.agent()
+		until(t, "more events received", func() bool {
+			v, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+			return v != before
+		})
+		moment()
+		if n%2 == 0 {
+			r.fleet.current.kill()
+			moment()
+			p.kill()
+			r.fleet.up()
+		} else {
+			p.kill()
+		}
+	}
+	r.finish(r.agent())
+	r.check()
+}
+
+// What an agent has spooled while the server is away outlives kill -9 of the
+// agent, also in the middle of sending, and the file that it came from.
+func TestSpoolOutlivesAgent(t *testing.T) {
+	r := newAgentRig(t, 10_000)
+	r.fleet.current.kill()
+	p := r.agent()
+	until(t, "the source has ended", func() bool { return strings.Contains(p.err.String(), "source ended") })
+	p.kill()
+	if err := os.Truncate(r.file, 0); err != nil {
+		t.Fatal(err)
+	}
+	r.fleet.up()
+	for range rounds(3) {
+		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+		p := r.agent()
+		until(t, "more events received", func() bool {
+			select {
+			case <-p.end: // it was quicker
+				return true
+			default:
+			}
+			v, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+			return v != before
+		})
+		p.kill()
+	}
+	r.finish(r.agent())
+	r.check()
+}
+
+// An agent whose token is refused keeps what it has, says why, and sends it
+// once the token is right.
+func TestAgentRefused(t *testing.T) {
+	r := newAgentRig(t, 100)
+	good := r.token
+	r.token = "wrong"
+	p := r.agent()
+	until(t, "the agent says why", func() bool { return strings.Contains(p.err.String(), "picket token create") })
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(r.file, 0); err != nil {
+		t.Fatal(err)
+	}
+	r.token = good
+	r.finish(r.agent())
+	r.check()
+	if resp, err := http.Get(r.url + "/readyz"); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("the server is not ready: %v %v", resp, err)
+	}
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/picket-edr/picket/internal/scan"
+)
+
+// A bar shows progress on a terminal, and nothing elsewhere.
+type bar struct {
+	mu   sync.Mutex
+	w    io.Writer
+	on   bool
+	p    *scan.Progress
+	quit chan struct{}
+	done sync.WaitGroup
+}
+
+func startBar(w io.Writer, p *scan.Progress) *bar {
+	b := &bar{w: w, p: p, quit: make(chan struct{})}
+	f, ok := w.(*os.File)
+	if b.on = ok && term.IsTerminal(int(f.Fd())); !b.on {
+		return b
+	}
+	b.done.Add(1)
+	go func() {
+		defer b.done.Done()
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-b.quit:
+				return
+			case <-tick.C:
+				b.mu.Lock()
+				b.draw()
+				b.mu.Unlock()
+			}
+		}
+	}()
+	return b
+}
+
+func (b *bar) draw() {
+	const width = 30
+	total := max(b.p.Total.Load(), 1)
+	done := min(int(b.p.Bytes.Load()*width/total), width)
+	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3d%%  %d events", strings.Repeat("#", done), strings.Repeat(" ", width-done),
+		min(b.p.Bytes.Load()*100/total, 100), b.p.Events.Load())
+}
+
+// println prints a line above the bar.
+func (b *bar) println(s string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.on {
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
+	fmt.Fprintln(b.w, printable(s))
+}
+
+func (b *bar) stop() {
+	if b.on {
+		close(b.quit)
+		b.done.Wait()
+		fmt.Fprint(b.w, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/web"
+)
+
+// crossOrigin refuses what another site makes a browser do here: sessions are
+// cookies, which the browser would send along.
+func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
+
+// root is what GET / means: the console to people, Elasticsearch to senders
+// that show a token.
+func (s *server) root(w http.ResponseWriter, r *http.Request) error {
+	if auth.Secret(r) == "" && r.Method == http.MethodGet {
+		http.Redirect(w, r, web.Home, http.StatusFound)
+		return nil
+	}
+	if err := s.in.Root(w, r); err != nil {
+		ingest.WriteElastic(w, r, err)
+	}
+	return nil
+}
+
+// healthRoutes adds what probes and Prometheus ask for.
+func (s *server) healthRoutes(mux *httpapi.Mux) {
+	mux.Handle("GET /healthz", func(w http.ResponseWriter, r *http.Request) error {
+		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok", "version": version})
+	}, httpapi.WriteError)
+	mux.Handle("GET /readyz", func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+		defer cancel()
+		checks := map[string]string{"queue": "ok", "store": "ok", "rules": "ok"}
+		status := http.StatusOK
+		fail := func(part string, err error) {
+			checks[part], status = err.Error(), http.StatusServiceUnavailable
+		}
+		if _, err := s.queue.Stats(ctx); err != nil {
+			fail("queue", err)
+		}
+		if _, err := s.store.Totals(ctx); err != nil {
+			fail("store", err)
+		}
+		if s.rules.Engine().Rules().Len() == 0 {
+			fail("rules", fmt.Errorf("no rule is loaded: %w", picket.ErrUnavailable))
+		}
+		return httpapi.JSON(w, status, checks)
+	}, httpapi.WriteError)
+	mux.Handle("GET /metrics", s.metrics, httpapi.WriteError)
+}
+
+// profiles serves net/http/pprof until ctx ends.
+func profiles(ctx context.Context, addr string) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	srv := &http.Server{Addr: addr, Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	if err := srv.ListenAndServe(); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// localURL is the base URL to reach a server on this machine by.
+func localURL(base string) string {
+	return strings.Replace(strings.Replace(base, "0.0.0.0", "127.0.0.1", 1), "[::]", "127.0.0.1", 1)
+}

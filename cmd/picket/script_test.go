@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScript runs the stories in testdata/script: picket from outside. Beside
+// the commands of testscript they have
+//
+//	serve ARG...             start picket serve on a free port, in data, as
+//	                         $URL and $ADDR, until the script ends or stop
+//	stop                     end it by SIGTERM; it must end well
+//	token NAME ARG...        make a token, into $NAME
+//	http METHOD PATH [FILE]  ask $URL with $TOKEN; status and body to stdout
+//	poll REGEXP PATH         ask until the answer matches
+//	keys FILE KEY,...        each line of a file is a JSON object of these keys
+//	value FILE KEY NAME      put a value of the JSON in a file into $NAME
+//	zstd FROM TO             compress a file
+func TestScript(t *testing.T) {
+	st := &stage{servers: make(map[string]*process)}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": st.serve, "stop": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
+			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,
+		},
+	})
+}
+
+// A stage is what the commands of one run of the scripts share.
+type stage struct {
+	mu      sync.Mutex
+	servers map[string]*process // by the script's folder
+}
+
+func (st *stage) serve(ts *testscript.TestScript, _ bool, args []string) {
+	p, err := startServer(ts.MkAbs("."), "127.0.0.1:0", append([]string{"--data", "data"}, args...)...)
+	ts.Check(err)
+	ts.Defer(func() {
+		p.kill()
+		ts.Logf("the server's log:\n%s", p.err.String())
+	})
+	st.mu.Lock()
+	st.servers[ts.Getenv("WORK")] = p
+	st.mu.Unlock()
+	ts.Setenv("URL", p.url)
+	ts.Setenv("ADDR", strings.TrimPrefix(p.url, "http://"))
+}
+
+func (st *stage) stop(ts *testscript.TestScript, _ bool, _ []string) {
+	st.mu.Lock()
+	p := st.servers[ts.Getenv("WORK")]
+	st.mu.Unlock()
+	ts.Check(p.stop())
+}
+
+func scriptToken(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := exec.Command("picket", append([]string{"token", "create", "--data", "data"}, args[1:]...)...)
+	cmd.Dir = ts.MkAbs(".")
+	out, err := cmd.Output()
+	ts.Check(err)
+	ts.Setenv(args[0], strings.TrimSpace(string(out)))
+}
+
+func scriptHTTP(ts *testscript.TestScript, _ bool, args []string) {
+	var body []byte
+	if len(args) > 2 {
+		body = []byte(ts.ReadFile(args[2]))
+	}
+	answer, err := ask(ts, args[0], args[1], body)
+	ts.Check(err)
+	io.WriteString(ts.Stdout(), answer)
+}
+
+// ask returns status and body of an answer.
+func ask(ts *testscript.TestScript, method, path string, body []byte) (string, error) {
+	req, err := http.NewRequest(method, ts.Getenv("URL")+path, bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token := ts.Getenv("TOKEN"); token != "" {
+		req.Header.Set("Authorization", "Token "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return fmt.Sprintf("%d\n%s\n", resp.StatusCode, answer), err
+}
+
+func scriptPoll(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		answer, err := ask(ts, http.MethodGet, args[1], nil)
+		ts.Check(err)
+		if want.MatchString(answer) {
+			io.WriteString(ts.Stdout(), answer)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no answer matches %s; the last is\n%s", args[0], answer)
+		}
+	}
+}
+
+func scriptKeys(ts *testscript.TestScript, _ bool, args []string) {
+	want := strings.Split(args[1], ",")
+	slices.Sort(want)
+	lines := 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var object map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			ts.Fatalf("%q: %v", line, err)
+		}
+		if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, want) {
+			ts.Fatalf("keys are %v, not %v", got, want)
+		}
+		lines++
+	}
+	if lines == 0 {
+		ts.Fatalf("%s is empty", args[0])
+	}
+}
+
+func scriptValue(ts *testscript.TestScript, _ bool, args []string) {
+	var object map[string]any
+	ts.Check(json.NewDecoder(strings.NewReader(ts.ReadFile(args[0]))).Decode(&object))
+	v, ok := object[args[1]]
+	if !ok {
+		ts.Fatalf("no %s in %v", args[1], object)
+	}
+	ts.Setenv(args[2], fmt.Sprint(v))
+}
+
+func scriptZstd(ts *testscript.TestScript, _ bool, args []string) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), enc.EncodeAll([]byte(ts.ReadFile(args[0])), nil), 0o600))
+}

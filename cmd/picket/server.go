@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/api"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/web"
+	"github.com/picket-edr/picket/internal/worker"
+)
+
+// A server is the parts of a running picket serve, wired together.
+type server struct {
+	cmd   *cobra.Command
+	f     serveFlags
+	log   *slog.Logger
+	queue *sqlitequeue.Queue
+	store *sqlitestore.Store
+	rules *detect.Loader
+	work  *worker.Worker
+	in    *ingest.Handler
+	conns *httpapi.Conns
+	http  *http.Server
+	start time.Time
+}
+
+// open opens the engines and makes the parts.
+func (s *server) open() (err error) {
+	dir, f := dataDir(s.f.data), s.f
+	sources, err := ruleSources(f.rules)
+	if err != nil {
+		return err
+	}
+	if s.queue, err = sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: f.queueBytes, MinFreeDisk: f.minFree, Logger: s.log}); err != nil {
+		return hintedAccess(err)
+	}
+	if s.store, err = sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: s.log}); err != nil {
+		return hintedAccess(err)
+	}
+	if s.rules, err = detect.NewLoader(sources, dir.rulesOff(), s.log); err != nil {
+		return err
+	}
+	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
+
+	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
+	var sink ingest.Enqueuer = s.queue
+	if f.eager {
+		sink = eager{s.queue, s.work, s.log}
+	}
+	s.in = ingest.New(sink, tokens, ingest.Options{
+		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, LegacyWait: f.legacyWait, Log: s.log,
+	})
+	mux := httpapi.NewMux(s.log)
+	s.in.Routes(mux)
+	(&api.Server{Store: s.store, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
+	console := &web.Console{Store: s.store, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
+		Secure: f.tlsCert != "", Version: version}
+	console.Routes(mux)
+	mux.Handle("/{$}", s.root, httpapi.WriteError)
+	s.healthRoutes(mux)
+	s.conns = httpapi.NewConns(f.maxConns)
+	s.http = &http.Server{
+		Handler:           crossOrigin(mux),
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 16 << 10, ConnState: s.conns.State,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// answerTimeout and drainTimeout bound how long a stopping server goes on with
+// the requests and with the batches in hand; together less than the 15 seconds
+// that a stop may take.
+const (
+	answerTimeout = 5 * time.Second
+	drainTimeout  = 8 * time.Second
+)
+
+// run serves until the context ends, then stops in the order in which a batch
+// travels, so that nothing in hand is left behind.
+func (s *server) run(listener net.Listener, base string) (err error) {
+	ctx, cancel := context.WithCancel(s.cmd.Context())
+	var beside sync.WaitGroup // what must not outlive the store
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
+	beside.Go(func() { s.retain(ctx) })
+
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	working := make(chan error, 1)
+	go func() { working <- s.runWorkers(work) }()
+	defer func() {
+		stopWork()
+		err = errors.Join(err, <-working)
+	}()
+	serving := make(chan error, 1)
+	go func() { serving <- s.listen(listener) }()
+	defer s.stopListening(context.WithoutCancel(ctx))
+	if s.f.pprof != "" {
+		beside.Go(func() {
+			if err := profiles(ctx, s.f.pprof); err != nil {
+				s.log.Error("profiles not served", "error", err)
+			}
+		})
+	}
+	fmt.Fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
+	if s.f.watchHost {
+		stop, err := s.watch(ctx, base)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+		return nil
+	case err := <-serving:
+		return fmt.Errorf("serve: %w", err)
+	}
+}
+
+// runWorkers works off the queue until ctx ends, where this process does that.
+func (s *server) runWorkers(ctx context.Context) error {
+	if s.f.workers == 0 && !s.f.eager {
+		return nil
+	}
+	return s.work.Run(ctx)
+}
+
+func (s *server) listen(l net.Listener) error {
+	if s.f.tlsCert != "" {
+		return s.http.ServeTLS(l, s.f.tlsCert, s.f.tlsKey)
+	}
+	return s.http.Serve(l)
+}
+
+// stopListening lets the requests in hand be answered, within bounds.
+func (s *server) stopListening(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+}
+
+// retain deletes what is past its time, a minute at a time.
+func (s *server) retain(ctx context.Context) {
+	if s.f.retention == 0 && s.f.storeBytes == 0 {
+		return
+	}
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		n, err := s.store.Prune(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("old events not deleted", "error", err)
+		} else if n > 0 {
+			s.log.Info("old events deleted", "events", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *server) close() error {
+	var errs []error
+	if s.queue != nil {
+		errs = append(errs, s.queue.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// hintedAccess says what to do where a file may not be made or opened.
+func hintedAccess(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return hinted(err, dataHint)
+	}
+	return err
+}

@@ -1,0 +1,75 @@
+// Package picket holds the words that the rest of picket is about: Event,
+// Batch, Match, Alert, and the kinds of error. This comment is the tour of the
+// code; ten minutes should do.
+//
+// # The flow
+//
+//	  endpoint                                   server
+//	┌─────────┐  POST batch  ┌────────┐  Enqueue ┌───────┐ Receive ┌────────┐  Save  ┌───────┐
+//	│  agent  │─────────────▶│ ingest │─────────▶│ queue │────────▶│ worker │───────▶│ store │
+//	└─────────┘   201 only   └────────┘ durable  └───────┘   Ack    └────────┘ events └───────┘
+//	 own spool    after that                                 after   ▲  │      alerts     │
+//	                                                         Save    │  ▼                 ▼
+//	                                                      detect (sigma)           api, web
+//
+// An agent posts a Batch. Package ingest checks each event, puts the batch on
+// the queue, and only then answers. A worker receives it, asks package detect
+// which rules fire, saves events, matches and alerts in one step, and only then
+// acks. People read the store through the console (web) and the API (api).
+//
+// Four promises hold it together:
+//
+//   - Success is answered after Enqueue returned nil: the batch then survives
+//     kill -9 and a power cut.
+//   - A batch is acked after all of it was saved.
+//   - Saving is idempotent: an event is its ID, a match is MatchID, a batch is
+//     its ID. Delivering twice, or sending twice, changes nothing.
+//   - What was accepted is stored, or is a dead letter with its cause.
+//
+// # The packages, bottom up
+//
+// An import only goes up in this list, and a test says so (importtest).
+//
+//	sigma                       parses, compiles and matches Sigma rules; public, and knows nothing of picket
+//	rules                       picket's own rules, embedded, with a case for each
+//	internal/zst                zstd, with encoders shared by the process
+//	internal/evtx               reads Windows event logs as JSON
+//	.                           Event, Batch and its encoding, Match, Alert, error kinds
+//
+//	internal/flatjson           one JSON object to flat leaves, without garbage
+//	internal/shape              tells shapes of events apart and maps them to Sigma's terms
+//	internal/queue              the seam between intake and workers
+//	internal/store              the seam behind workers and console; the query language
+//	internal/auth               tokens, users, sessions
+//	internal/httpapi            handlers that return errors, the table of statuses, limits, the request log
+//
+//	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
+//	internal/queue/queuetest    what every queue must pass
+//	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
+//	internal/store/storetest    what every store must pass
+//
+//	internal/detect             the rule set in force: load, reload, switch, match
+//	internal/worker             receive, detect, save, ack
+//	internal/ingest             the intake: telemetry, _bulk, osquery
+//	internal/api                the JSON API, and the replaced system's paths
+//	internal/web                the console
+//	internal/agent              sources, spool, post
+//	internal/scan               rules over files
+//
+//	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
+//	test                        the console in a real browser; a module of its own
+//
+// # Where to start
+//
+//  1. event.go, batch.go and alert.go in this folder: the words.
+//  2. internal/queue/queue.go and internal/store/store.go: the two seams, with
+//     their promises.
+//  3. internal/ingest/telemetry.go, then internal/worker/worker.go: the way of a
+//     batch, on both sides of the queue.
+//  4. internal/detect/detect.go and the comment of package sigma: how an event
+//     meets thousands of rules.
+//  5. cmd/picket/server.go: how it is put together.
+//
+// Why it is so, a page for each decision, is in docs/adr. What users read is in
+// docs.
+package picket

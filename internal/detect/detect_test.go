@@ -1,0 +1,168 @@
+package detect_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// engine compiles rules that stand in one text.
+func engine(t testing.TB, rules string) *detect.Engine {
+	t.Helper()
+	parsed, err := sigma.Parse("test.yml", []byte(rules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, errs := sigma.Compile(parsed, sigma.Options{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return detect.NewEngine(set)
+}
+
+// rule is a rule that fires on a word in the command line.
+func rule(id, word string) string {
+	return fmt.Sprintf("title: %s\nid: %s\nlogsource: {product: linux, category: process_creation}\n"+
+		"detection: {a: {CommandLine|contains: %s}, condition: a}\nlevel: high\ntags: [attack.t1059]\n", word, id, word)
+}
+
+const (
+	idOne = "00000000-0000-4000-8000-000000000001"
+	idTwo = "00000000-0000-4000-8000-000000000002"
+)
+
+// process is an event of a program that starts.
+func process(id, command string) picket.Event {
+	return picket.Event{ID: id, AgentID: "agent", Host: "host", Raw: fmt.Appendf(nil,
+		`{"agent_id":"agent","event_id":%q,"event_type":"process","timestamp":1764000000,"severity":"info","version":"1.0",`+
+			`"host":{"hostname":"host","os":"Linux"},"process":{"name":"/bin/sh","pid":1,"command_line":%q,"user":"u"}}`, id, command)}
+}
+
+func TestDetect(t *testing.T) {
+	d := engine(t, rule(idOne, "one")+"---\n"+rule(idTwo, "two")).Detector()
+	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	events := []picket.Event{process("a", "nothing"), process("b", "two and one"), process("c", "one")}
+	events[2].Time = when
+	matches, err := d.Detect(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range matches {
+		if m.ID != picket.MatchID(m.RuleID, m.EventID) || m.AgentID != "agent" || m.Host != "host" || m.Level != sigma.High {
+			t.Errorf("match is %+v", m)
+		}
+		got = append(got, fmt.Sprintln(m.EventID, m.Title, m.Time.Format(time.RFC3339), m.Tags, m.Why))
+	}
+	want := []string{
+		"b one 2025-11-24T16:00:00Z [attack.t1059] [{CommandLine two and one}]\n",
+		"b two 2025-11-24T16:00:00Z [attack.t1059] [{CommandLine two and one}]\n",
+		"c one 2026-01-02T03:04:05Z [attack.t1059] [{CommandLine one}]\n",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	// Each event has fields of its own, that appending to another's leaves alone.
+	for _, ev := range events {
+		if len(ev.Fields) == 0 || cap(ev.Fields) != len(ev.Fields) {
+			t.Errorf("event %s has %d fields and room for %d", ev.ID, len(ev.Fields), cap(ev.Fields))
+		}
+	}
+}
+
+// What is no object is an error that names the event, and the detector is as
+// good as new after it.
+func TestDetectBadEvent(t *testing.T) {
+	d := engine(t, rule(idOne, "one")).Detector()
+	for _, raw := range []string{"", "[]", `{"a":`, `"text"`, "{}{}"} {
+		_, err := d.Detect([]picket.Event{process("good", "one"), {ID: "bad", Raw: []byte(raw)}})
+		if err == nil || !strings.Contains(err.Error(), "event bad") {
+			t.Errorf("%q: error is %v", raw, err)
+		}
+		if matches, err := d.Detect([]picket.Event{process("good", "one")}); err != nil || len(matches) != 1 {
+			t.Errorf("after %q: %v, %v", raw, matches, err)
+		}
+	}
+	if matches, err := d.Detect(nil); err != nil || len(matches) != 0 {
+		t.Errorf("of nothing: %v, %v", matches, err)
+	}
+}
+
+// Rules are replaced between two batches of one detector.
+func TestReplace(t *testing.T) {
+	e := engine(t, rule(idOne, "word"))
+	d := e.Detector()
+	for _, id := range []string{idOne, idTwo, idOne} {
+		e.Replace(engine(t, rule(id, "word")).Rules())
+		matches, err := d.Detect([]picket.Event{process("a", "word")})
+		if err != nil || len(matches) != 1 || matches[0].RuleID != id {
+			t.Errorf("matches are %v, %v; want rule %s", matches, err, id)
+		}
+	}
+}
+
+// An alert of the sender's own becomes a match beside those of the rules.
+func TestVerdict(t *testing.T) {
+	raw := `{"uuid":"u1","output":"text","priority":"Warning","rule":"Terminal shell in container","time":"2026-01-02T03:04:05Z",` +
+		`"hostname":"node","source":"syscall","tags":["container","shell"],"output_fields":{"evt.type":"execve","proc.cmdline":"sh one","proc.exepath":"/bin/sh"}}`
+	d := engine(t, rule(idOne, "one")).Detector()
+	matches, err := d.Detect([]picket.Event{{ID: "u1", Raw: []byte(raw)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range matches {
+		got = append(got, fmt.Sprint(m.RuleID, " ", m.Title, " ", m.Level, " ", m.Tags))
+	}
+	want := []string{idOne + " one high [attack.t1059]",
+		"falco:Terminal shell in container Terminal shell in container medium [falco.container falco.shell]"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// A batch of one event costs what it costs, and not what the largest batch
+// before it did.
+func TestSmallBatchAfterLarge(t *testing.T) {
+	d := engine(t, rule(idOne, "one")).Detector()
+	large := make([]picket.Event, 5000)
+	for i := range large {
+		large[i] = process(fmt.Sprint(i), "ls")
+	}
+	if _, err := d.Detect(large); err != nil {
+		t.Fatal(err)
+	}
+	small := []picket.Event{process("a", "ls")}
+	r := testing.Benchmark(func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			if _, err := d.Detect(small); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	if bytes := r.AllocedBytesPerOp(); bytes > 16<<10 {
+		t.Errorf("one event takes %d bytes", bytes)
+	}
+}
+
+// Events do not share the bytes that detection reads them from.
+func TestDetectLeavesRaw(t *testing.T) {
+	d := engine(t, rule(idOne, "one")).Detector()
+	ev := process("a", `one "quoted" \ é`)
+	before := bytes.Clone(ev.Raw)
+	if _, err := d.Detect([]picket.Event{ev}); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, ev.Raw) {
+		t.Errorf("%s became %s", before, ev.Raw)
+	}
+}

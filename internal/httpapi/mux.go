@@ -1,0 +1,108 @@
+package httpapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// A Mux routes to Handlers, writes their errors, logs what matters, and
+// recovers from panics.
+type Mux struct {
+	mux       *http.ServeMux
+	log       *slog.Logger
+	patterns  []string
+	fallbacks []fallback
+}
+
+// A fallback is for requests that no route is for.
+type fallback struct {
+	match   func(*http.Request) bool
+	h       Handler
+	onError Writer
+}
+
+// NewMux returns an empty Mux.
+func NewMux(log *slog.Logger) *Mux { return &Mux{mux: http.NewServeMux(), log: log} }
+
+// Handle adds a route, in http.ServeMux's patterns. Errors go to onError.
+func (m *Mux) Handle(pattern string, h Handler, onError Writer) {
+	m.patterns = append(m.patterns, pattern)
+	m.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, h, onError) })
+}
+
+// Fallback adds a handler for requests that no route is for and that match.
+// It is for paths of which patterns can't tell that they are meant.
+func (m *Mux) Fallback(match func(*http.Request) bool, h Handler, onError Writer) {
+	m.fallbacks = append(m.fallbacks, fallback{match, h, onError})
+}
+
+// Patterns returns the patterns of all routes, in the order of their adding.
+func (m *Mux) Patterns() []string { return m.patterns }
+
+// ServeHTTP implements http.Handler.
+func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	refuse, pattern := m.mux.Handler(r)
+	if pattern != "" {
+		m.mux.ServeHTTP(w, r)
+		return
+	}
+	for _, f := range m.fallbacks {
+		if f.match(r) {
+			m.serve(w, r, f.h, f.onError)
+			return
+		}
+	}
+	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return refused(w, r, refuse) }, WriteError)
+}
+
+// refused says in JSON what http.ServeMux would in text: that there is no such
+// path, or that the path has no such method.
+func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
+	said := &answer{header: make(http.Header)}
+	refuse.ServeHTTP(said, r)
+	if said.status != http.StatusMethodNotAllowed {
+		return Errorf(http.StatusNotFound, "no such path: %s", r.URL.Path)
+	}
+	w.Header().Set("Allow", said.header.Get("Allow"))
+	err := Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
+	if strings.HasSuffix(r.URL.Path, "/") { // as the replaced system's paths do
+		return JSON(w, Status(err), map[string]string{"detail": err.Error()})
+	}
+	return err
+}
+
+// An answer keeps what a handler says, without its body.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header         { return a.header }
+func (a *answer) WriteHeader(status int)      { a.status = status }
+func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
+
+// serve runs a handler.
+func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError Writer) {
+	start := time.Now()
+	sw := &statusWriter{ResponseWriter: w}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			m.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			if sw.status == 0 {
+				onError(sw, r, errors.New("panic"))
+			}
+		}
+	}()
+	err := h(sw, r)
+	if err != nil && sw.status == 0 {
+		onError(sw, r, err)
+	}
+	m.record(r, sw.status, time.Since(start), err)
+}

@@ -1,0 +1,293 @@
+// Package importtest holds the rules of who may import whom, as a test. It
+// opens the files itself: what `go list` says is hidden from go test's cache,
+// and a broken rule would go unseen.
+package importtest
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// module is the prefix of picket's own packages.
+const module = "github.com/picket-edr/picket"
+
+// A layer is a set of packages, by folder; imports go to layers further up in
+// the table only.
+type layer struct {
+	name     string
+	packages []string
+	// beside lists the imports within the layer, as "from→to".
+	beside []string
+	// outside is what may be imported from other modules; nil: anything but
+	// the drivers.
+	outside []string
+}
+
+// The layers, the lowest first. A package that is in none fails the test:
+// give it its place.
+var layers = []layer{
+	{name: "pure", packages: []string{"sigma", "celery"}, outside: []string{"go.yaml.in/yaml/v3"}},
+	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
+	{name: "root", packages: []string{"."}, outside: []string{}},
+	{
+		name:     "plumbing",
+		packages: []string{"internal/flatjson", "internal/shape", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
+		beside: []string{
+			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
+			"internal/auth→internal/store", "internal/httpapi→internal/auth",
+		},
+	},
+	{
+		name: "stages",
+		packages: []string{
+			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
+			"internal/agent", "internal/web", "internal/scan",
+		},
+		beside: []string{"internal/worker→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect"},
+	},
+	{name: "program", packages: []string{"cmd/picket"}},
+}
+
+// An adapter is the only home of a driver. It imports its seam, and what is
+// below that.
+type adapter struct{ seam, driver string }
+
+var adapters = map[string]adapter{
+	"internal/queue/sqlitequeue": {"internal/queue", "modernc.org/sqlite"},
+	"internal/store/sqlitestore": {"internal/store", "modernc.org/sqlite"},
+	"internal/queue/redisqueue":  {"internal/queue", "github.com/redis/go-redis"},
+	"internal/queue/celeryqueue": {"internal/queue", "github.com/redis/go-redis"},
+	"internal/store/mongostore":  {"internal/store", "go.mongodb.org/mongo-driver"},
+}
+
+// vague are names that say nothing of what is in a package.
+var vague = []string{"utils", "util", "common", "models", "types", "core", "config", "services", "helpers", "misc", "pkg"}
+
+// A file is what one Go file imports.
+type file struct {
+	name    string // from the module's root, with slashes
+	imports []string
+}
+
+func (f file) dir() string { return path.Dir(f.name) }
+
+// test reports whether the file is compiled for tests only.
+func (f file) test() bool { return strings.HasSuffix(f.name, "_test.go") || testSupport(f.dir()) }
+
+// testSupport reports whether a package is for tests only.
+func testSupport(dir string) bool {
+	base := path.Base(dir)
+	return strings.HasSuffix(base, "test") || base == "testdata" || dir == "test" || strings.HasPrefix(dir, "test/")
+}
+
+func TestImports(t *testing.T) {
+	files := goFiles(t, os.DirFS(filepath.Join("..", "..")))
+	if len(files) < 100 {
+		t.Fatalf("only %d files found: this test tests nothing", len(files))
+	}
+	for _, f := range files {
+		for _, complaint := range check(f) {
+			t.Error(complaint)
+		}
+	}
+}
+
+// goFiles reads the imports of all Go files of the module.
+func goFiles(t *testing.T, fsys fs.FS) []file {
+	t.Helper()
+	var files []file
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			base := path.Base(name)
+			if name != "." && strings.HasPrefix(base, ".") || base == "node_modules" || isModule(fsys, name) {
+				return fs.SkipDir
+			}
+			return nil
+		case path.Ext(name) != ".go":
+			return nil
+		}
+		src, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		f := file{name: name}
+		for _, spec := range parsed.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			f.imports = append(f.imports, p)
+		}
+		files = append(files, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// isModule reports whether a folder is a module of its own, with rules of its
+// own.
+func isModule(fsys fs.FS, dir string) bool {
+	_, err := fs.Stat(fsys, path.Join(dir, "go.mod"))
+	return err == nil && dir != "."
+}
+
+// check returns what is wrong with a file's imports.
+func check(f file) []string {
+	var wrong []string
+	complain := func(format string, args ...any) {
+		wrong = append(wrong, f.name+": "+fmt.Sprintf(format, args...))
+	}
+	for part := range strings.SplitSeq(f.dir(), "/") {
+		if slices.Contains(vague, part) {
+			complain("package %s: the name says nothing of what is in it", part)
+		}
+	}
+	for _, imp := range f.imports {
+		if imp == module || strings.HasPrefix(imp, module+"/") {
+			own := path.Clean("." + strings.TrimPrefix(imp, module))
+			if why := own2own(f, own); why != "" {
+				complain("imports %s: %s", imp, why)
+			}
+		} else if why := own2other(f, imp); why != "" {
+			complain("imports %s: %s", imp, why)
+		}
+	}
+	return wrong
+}
+
+// own2own says what is wrong with a file importing a package of the module.
+func own2own(f file, to string) string {
+	from := f.dir()
+	if f.test() {
+		return "" // tests set the stage with what they like
+	}
+	if testSupport(to) {
+		return "it is for tests only"
+	}
+	if a, ok := adapters[from]; ok {
+		switch {
+		case to == a.seam, rank(to) >= 0 && rank(to) < rank("internal/agent") && !isSeam(to):
+			return ""
+		case path.Dir(to) == a.seam: // a part of an adapter of the same seam
+			return ""
+		}
+		return "an adapter imports its seam, and nothing of the stages"
+	}
+	if _, ok := adapters[to]; ok {
+		if from == "cmd/picket" {
+			return ""
+		}
+		return "only cmd/picket imports an adapter"
+	}
+	switch rf, rt := rank(from), rank(to); {
+	case rf < 0:
+		return fmt.Sprintf("%s is in no layer; give it its place in layers", from)
+	case rt < 0:
+		return "it is in no layer; give it its place in layers"
+	case rt > rf:
+		return fmt.Sprintf("%s are above %s", layers[rt].name, layers[rf].name)
+	case rt == rf && !slices.Contains(layers[rf].beside, from+"→"+to):
+		return fmt.Sprintf("they are side by side in %s", layers[rf].name)
+	}
+	return ""
+}
+
+func isSeam(dir string) bool { return dir == "internal/queue" || dir == "internal/store" }
+
+// rank is the number of a package's layer, -1 where it has none.
+func rank(dir string) int {
+	return slices.IndexFunc(layers, func(l layer) bool { return slices.Contains(l.packages, dir) })
+}
+
+// own2other says what is wrong with a file importing a package of the
+// standard library or of another module.
+func own2other(f file, imp string) string {
+	from := f.dir()
+	if !f.test() && (imp == "testing" || strings.HasPrefix(imp, "testing/")) {
+		return "the program must not link it"
+	}
+	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
+		return ""
+	}
+	for _, a := range adapters {
+		if under(imp, a.driver) {
+			if adapters[from].driver == a.driver || f.test() {
+				return ""
+			}
+			return "it is a driver, whose only home is its adapter"
+		}
+	}
+	if r := rank(from); r >= 0 && layers[r].outside != nil && !f.test() && !slices.Contains(layers[r].outside, imp) {
+		return fmt.Sprintf("%s has the standard library and %v only", from, layers[r].outside)
+	}
+	return ""
+}
+
+// under reports whether a package is, or is within, a module.
+func under(imp, mod string) bool { return imp == mod || strings.HasPrefix(imp, mod+"/") }
+
+// The rules themselves are tested: a rule that never says no keeps nothing.
+func TestCheck(t *testing.T) {
+	var got []string
+	for _, f := range []file{
+		{"sigma/a.go", []string{"strings", "go.yaml.in/yaml/v3"}},
+		{"sigma/a.go", []string{"github.com/google/go-cmp/cmp"}},
+		{"sigma/a_test.go", []string{"github.com/google/go-cmp/cmp", module + "/internal/testdata"}},
+		{"sigma/a.go", []string{module}},
+		{"a.go", []string{module + "/sigma", module + "/internal/zst"}},
+		{"a.go", []string{module + "/internal/queue"}},
+		{"internal/worker/a.go", []string{module + "/internal/queue", module + "/internal/detect", module}},
+		{"internal/worker/a.go", []string{module + "/internal/web"}},
+		{"internal/worker/a.go", []string{module + "/internal/queue/sqlitequeue"}},
+		{"internal/worker/a_test.go", []string{module + "/internal/queue/sqlitequeue", "testing"}},
+		{"internal/worker/a.go", []string{"modernc.org/sqlite"}},
+		{"internal/queue/sqlitequeue/a.go", []string{module + "/internal/queue", "modernc.org/sqlite/lib"}},
+		{"internal/queue/sqlitequeue/a.go", []string{module + "/internal/store"}},
+		{"internal/queue/sqlitequeue/a.go", []string{module + "/internal/worker"}},
+		{"internal/queue/a.go", []string{"testing", module + "/internal/queue/queuetest"}},
+		{"internal/queue/queuetest/a.go", []string{"testing"}},
+		{"internal/utils/a.go", nil},
+		{"internal/new/a.go", []string{module}},
+		{"cmd/picket/a.go", []string{module + "/internal/queue/sqlitequeue", module + "/internal/web"}},
+	} {
+		got = append(got, check(f)...)
+	}
+	want := []string{
+		"sigma/a.go: imports github.com/google/go-cmp/cmp: sigma has the standard library and [go.yaml.in/yaml/v3] only",
+		"sigma/a.go: imports " + module + ": root are above pure",
+		"a.go: imports " + module + "/internal/queue: plumbing are above root",
+		"internal/worker/a.go: imports " + module + "/internal/web: they are side by side in stages",
+		"internal/worker/a.go: imports " + module + "/internal/queue/sqlitequeue: only cmd/picket imports an adapter",
+		"internal/worker/a.go: imports modernc.org/sqlite: it is a driver, whose only home is its adapter",
+		"internal/queue/sqlitequeue/a.go: imports " + module + "/internal/store: an adapter imports its seam, and nothing of the stages",
+		"internal/queue/sqlitequeue/a.go: imports " + module + "/internal/worker: an adapter imports its seam, and nothing of the stages",
+		"internal/queue/a.go: imports testing: the program must not link it",
+		"internal/queue/a.go: imports " + module + "/internal/queue/queuetest: it is for tests only",
+		"internal/utils/a.go: package utils: the name says nothing of what is in it",
+		"internal/new/a.go: imports " + module + ": internal/new is in no layer; give it its place in layers",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}

@@ -1,0 +1,211 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/shape"
+)
+
+// bulkFactor is how many times Options.MaxEvents a bulk request may hold. Its
+// senders bound a request by bytes: 10 MB of short lines are within Vector's
+// defaults, and it drops what is answered with 413.
+const bulkFactor = 10
+
+// A bulkItem is the answer to one action of a bulk request.
+type bulkItem struct {
+	Index  string        `json:"_index,omitempty"`
+	ID     string        `json:"_id,omitempty"`
+	Status int           `json:"status,omitempty"`
+	Result string        `json:"result,omitempty"`
+	Error  *elasticError `json:"error,omitempty"`
+}
+
+// A bulkAnswer is the answer to a bulk request; filter_path leaves parts out.
+type bulkAnswer struct {
+	Took   *int64                `json:"took,omitempty"`
+	Errors *bool                 `json:"errors,omitempty"`
+	Items  []map[string]bulkItem `json:"items,omitempty"`
+}
+
+// bulk takes pairs of lines: an action, and the document it is for.
+func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
+	start := h.opt.Now()
+	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
+	body, release, err := h.bodies.read(w, r, s.feed)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := s.finish(body); err != nil {
+		return fmt.Errorf("%w: %w", err, picket.ErrInvalid)
+	}
+	b := h.newBuilder(from)
+	items, err := b.bulk(body, s.spans, index)
+	if err != nil {
+		return err
+	}
+	// Made before it is true, since it needs the body, which sending lets go.
+	answer, err := httpapi.Marshal(filterBulk(items, h.opt.Now().Sub(start).Milliseconds(), r.URL.Query().Get("filter_path")))
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	if err := b.send(r.Context(), release); err != nil {
+		return err
+	}
+	return httpapi.Write(w, http.StatusOK, answer)
+}
+
+// filterBulk makes an answer of what filter_path asks for: a list of paths
+// with wildcards, of which senders use errors, items.*.error and the like.
+func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnswer {
+	failed := false
+	for _, it := range items {
+		for _, v := range it {
+			failed = failed || v.Error != nil
+		}
+	}
+	if filter == "" {
+		return bulkAnswer{&took, &failed, items}
+	}
+	var a bulkAnswer
+	var fields []string // of an item
+	for _, path := range strings.Split(filter, ",") {
+		switch parts := strings.Split(strings.TrimSpace(path), "."); {
+		case parts[0] == "took":
+			a.Took = &took
+		case parts[0] == "errors":
+			a.Errors = &failed
+		case parts[0] == "items" && len(parts) >= 3 && parts[2] != "*" && parts[2] != "**":
+			fields = append(fields, parts[2])
+		case parts[0] == "items" || parts[0] == "*" || parts[0] == "**":
+			fields = append(fields, "_index", "_id", "status", "result", "error")
+		}
+	}
+	for _, it := range items {
+		for verb, v := range it {
+			if v = v.only(fields); v != (bulkItem{}) {
+				a.Items = append(a.Items, map[string]bulkItem{verb: v})
+			}
+		}
+	}
+	return a
+}
+
+// only returns the item with nothing but the fields named.
+func (it bulkItem) only(fields []string) bulkItem {
+	for field, clear := range map[string]func(){
+		"_index": func() { it.Index = "" }, "_id": func() { it.ID = "" }, "status": func() { it.Status = 0 },
+		"result": func() { it.Result = "" }, "error": func() { it.Error = nil },
+	} {
+		if !slices.Contains(fields, field) {
+			clear()
+		}
+	}
+	return it
+}
+
+// bulk adds a bulk request's documents and returns the answer to each action.
+// Only a broken action line makes the whole request fail: what follows it
+// could not be told from documents.
+func (b *builder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
+	reader := b.h.readers.Get().(*shape.Reader)
+	defer b.h.readers.Put(reader)
+	items := make([]map[string]bulkItem, 0, len(spans)/2)
+	refuse := func(verb string, it bulkItem, reason string) {
+		it.Status, it.Error = http.StatusBadRequest, &elasticError{"illegal_argument_exception", reason}
+		items = append(items, map[string]bulkItem{verb: it})
+	}
+	for i := 0; i < len(spans); i++ {
+		verb, it, err := action(body[spans[i].start:spans[i].end])
+		if err != nil {
+			return nil, fmt.Errorf("malformed action/metadata line [%d]: %w: %w", i+1, err, picket.ErrInvalid)
+		}
+		if it.Index == "" {
+			it.Index = index
+		}
+		if verb == "delete" {
+			refuse(verb, it, "picket does not delete events")
+			continue
+		}
+		if i++; i == len(spans) {
+			return nil, fmt.Errorf("the last action has no document: %w", picket.ErrInvalid)
+		}
+		if verb == "update" {
+			refuse(verb, it, "picket does not change events")
+			continue
+		}
+		b.item(reader, body[spans[i].start:spans[i].end], &it)
+		items = append(items, map[string]bulkItem{verb: it})
+	}
+	return items, nil
+}
+
+// item adds one document and fills the answer to it.
+func (b *builder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
+	if errs := b.add(reader, raw, hint{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
+		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
+		return
+	}
+	it.Status, it.Result = http.StatusCreated, "created"
+	if it.ID == "" {
+		it.ID = b.batch.Events[len(b.batch.Events)-1].ID
+	}
+}
+
+// action reads an action line: {"create":{"_index":…,"_id":…}}.
+func action(line []byte) (verb string, it bulkItem, err error) {
+	var a map[string]*struct {
+		Index string `json:"_index"`
+		ID    string `json:"_id"`
+	}
+	if err := json.Unmarshal(line, &a); err != nil {
+		return "", it, err
+	}
+	for _, verb := range [...]string{"create", "index", "update", "delete"} {
+		if meta, ok := a[verb]; ok && len(a) == 1 {
+			if meta != nil {
+				it.Index, it.ID = meta.Index, meta.ID
+			}
+			return verb, it, nil
+		}
+	}
+	return "", it, fmt.Errorf("expected one of create, index, update, delete")
+}
+
+// document takes a single document.
+func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
+	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+		if len(body) > h.opt.MaxEvent {
+			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEvent)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer release()
+	b := h.newBuilder(from)
+	reader := h.readers.Get().(*shape.Reader)
+	defer h.readers.Put(reader)
+	it := bulkItem{Index: index, ID: id}
+	b.item(reader, bytes.TrimSpace(body), &it)
+	it.ID = strings.Clone(it.ID)
+	if err := b.send(r.Context(), release); err != nil {
+		return err
+	}
+	if it.Error != nil {
+		return httpapi.Errorf(it.Status, "%s", it.Error.Reason)
+	}
+	return httpapi.JSON(w, http.StatusCreated, map[string]any{
+		"_index": it.Index, "_id": it.ID, "_version": 1, "result": "created", "_seq_no": 0, "_primary_term": 1,
+		"_shards": oneShard,
+	})
+}

@@ -1,0 +1,126 @@
+package ingest_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+)
+
+// fill fills the queue with events that do not compress.
+func (r *rig) fill(t *testing.T) {
+	t.Helper()
+	for i := range 1000 {
+		var b strings.Builder
+		for j := range 20 {
+			fmt.Fprintf(&b, "%x", contentOf(i, j))
+		}
+		w := r.post(r.agent, with(fmt.Sprintf(`"event_id":"fill-%d","x":%q`, i, b.String())))
+		if w.Code == http.StatusServiceUnavailable {
+			if w.Header().Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			return
+		}
+		if w.Code != http.StatusCreated {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	t.Fatal("the queue is never full")
+}
+
+// contentOf is a number that looks random.
+func contentOf(i, j int) uint64 {
+	x := uint64(i*1000+j+1) * 0x9e3779b97f4a7c15
+	x ^= x >> 29
+	return x * 0xbf58476d1ce4e5b9
+}
+
+// The replaced system's agent never hears that the queue is full: it waits,
+// and its batch is taken when there is room.
+func TestLegacyAgentWaits(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
+	r.fill(t)
+	done := make(chan *httptest.ResponseRecorder)
+	go func() { done <- r.post(r.agent, with(`"event_id":"patient"`), "User-Agent", "EDR-Agent/1.0") }()
+	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
+		select {
+		case w := <-done:
+			t.Fatal("not made to wait", w.Code, w.Body)
+		default:
+		}
+	}
+	r.take(t)
+	if w := <-done; w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":0,"event_id":"patient"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if events := r.take(t); len(events) != 1 || events[0].ID != "patient" {
+		t.Errorf("taken: %v", events)
+	}
+	if n := r.handler.Metrics.LegacyDropped.Load(); n != 0 {
+		t.Errorf("%d dropped", n)
+	}
+}
+
+// Past the wait its batch is given up, which is counted.
+func TestLegacyAgentIsDropped(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: 50 * time.Millisecond})
+	r.fill(t)
+	w := r.post(r.agent, "["+native+","+native+"]", "User-Agent", "EDR-Agent/1.0")
+	want := `{"status":"accepted","message":"Queued 0 events for processing","batch_size":2,"failed":2}`
+	if w.Code != http.StatusCreated || w.Body.String() != want {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if n := r.handler.Metrics.LegacyDropped.Load(); n != 2 {
+		t.Errorf("%d dropped", n)
+	}
+	// Room or not, what is bad of it is bad.
+	if w := r.post(r.agent, "{", "User-Agent", "EDR-Agent/1.0"); w.Code != http.StatusBadRequest {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// An agent that goes away has forgotten its batch: it is taken all the same.
+func TestLegacyAgentGoes(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
+	r.fill(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/v1/telemetry/", strings.NewReader(with(`"event_id":"orphan"`)))
+	req.Header.Set("Authorization", "Token "+r.agent)
+	req.Header.Set("User-Agent", "EDR-Agent/1.0")
+	done := make(chan struct{})
+	go func() {
+		r.mux.ServeHTTP(httptest.NewRecorder(), req)
+		close(done)
+	}()
+	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
+	}
+	cancel()
+	r.take(t)
+	<-done
+	if events := r.take(t); len(events) != 1 || events[0].ID != "orphan" {
+		t.Errorf("taken: %v", events)
+	}
+}
+
+// A full disk is a full queue.
+func TestNearlyFullDisk(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{MinFreeDisk: 1 << 60}, ingest.Options{})
+	if w := r.post(r.agent, native); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "5" {
+		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
+	}
+	w := r.do("POST", "/_bulk", strings.NewReader("{\"index\":{}}\n{}\n"), "Authorization", "ApiKey "+r.agent)
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), `"type":"es_rejected_execution_exception"`) {
+		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
+	}
+	w = r.do("POST", "/api/v1/osquery/log", strings.NewReader(`{"node_key":"`+r.agent+`","log_type":"result","data":[{}]}`))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

@@ -1,0 +1,293 @@
+package ingest_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+)
+
+// required is what the replaced system said of an event without anything.
+const required = `{"agent_id":["This field is required."],"event_id":["This field is required."],"event_type":["This field is required."],` +
+	`"severity":["This field is required."],"version":["This field is required."],"host":["This field is required."]}`
+
+func invalid(errors string) string {
+	return `{"status":"error","message":"Validation failed","errors":` + errors + `}`
+}
+
+// The answers are those of Django REST framework, byte for byte, where the
+// replaced system's contract says something of the case.
+func TestTelemetryAnswers(t *testing.T) {
+	accepted := func(n int, rest string) string {
+		return fmt.Sprintf(`{"status":"accepted","message":"Queued %d events for processing","batch_size":%d,"failed":0%s}`, n, n, rest)
+	}
+	one := accepted(1, `,"event_id":"e1"`)
+	cases := []struct {
+		name, body string
+		status     int
+		want       string
+	}{
+		{"single", native, 201, one},
+		{"single with a newline", native + "\n", 201, one},
+		{"array", "[" + native + "," + with(`"event_id":"e2"`) + "]", 201, accepted(2, "")},
+		{"array of one", "[" + native + "]", 201, accepted(1, "")},
+		{"empty array", "[]", 201, accepted(0, "")},
+		{"lines", native + "\n" + with(`"event_id":"e2"`) + "\n", 201, accepted(2, "")},
+		{"unknown key", with(`"extra":1`), 201, one},
+		{"no timestamp", strings.Replace(native, `"timestamp":1700000000,`, "", 1), 201, one},
+		{"timestamp as text", with(`"timestamp":"1700000000"`), 201, one},
+		{"timestamp in ISO 8601", with(`"timestamp":"2026-01-02T03:04:05Z"`), 201, one},
+		{"huge timestamp", with(`"timestamp":` + strings.Repeat("9", 400)), 201, one},
+		{"number as id", with(`"event_id":5`), 201, accepted(1, `,"event_id":"5"`)},
+
+		{"nothing in it", `{"event_type":"process"}`, 400, invalid(strings.Replace(required, `"event_type":["This field is required."],`, "", 1))},
+		{"empty object", `{}`, 400, invalid(required)},
+		{"blank", with(`"agent_id":""`), 400, invalid(`{"agent_id":["This field may not be blank."]}`)},
+		{"spaces", with(`"severity":"  "`), 400, invalid(`{"severity":["This field may not be blank."]}`)},
+		{"null", with(`"agent_id":null`), 400, invalid(`{"agent_id":["This field may not be null."]}`)},
+		{"bool", with(`"severity":false`), 400, invalid(`{"severity":["Not a valid string."]}`)},
+		{"object for text", with(`"version":{"a":1}`), 400, invalid(`{"version":["Not a valid string."]}`)},
+		{"array for text", with(`"version":["a"]`), 400, invalid(`{"version":["Not a valid string."]}`)},
+		{"zero byte in an id", with(`"event_id":"a\u0000b"`), 400, invalid(`{"event_id":["Null characters are not allowed."]}`)},
+		{"zero byte in a text", with(`"severity":"a\u0000b"`), 400, invalid(`{"severity":["Null characters are not allowed."]}`)},
+		{"unknown type", with(`"event_type":"registry"`), 400, invalid(`{"event_type":["\"registry\" is not a valid choice."]}`)},
+		{"type with quotes", with(`"event_type":"r\"é<b>"`), 400, invalid(`{"event_type":["\"r\"é<b>\" is not a valid choice."]}`)},
+		{"type is a number", with(`"event_type":5`), 400, invalid(`{"event_type":["\"5\" is not a valid choice."]}`)},
+		{"type is a bool", with(`"event_type":true`), 400, invalid(`{"event_type":["\"True\" is not a valid choice."]}`)},
+		{"type is null", with(`"event_type":null`), 400, invalid(`{"event_type":["This field may not be null."]}`)},
+		{"timestamp is a word", with(`"timestamp":"x"`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is empty", with(`"timestamp":""`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is a bool", with(`"timestamp":true`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is null", with(`"timestamp":null`), 400, invalid(`{"timestamp":["This field may not be null."]}`)},
+		{"host is a number", with(`"host":5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"int\"."]}`)},
+		{"host is a fraction", with(`"host":1.5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"float\"."]}`)},
+		{"host is a text", with(`"host":"x"`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"str\"."]}`)},
+		{"host is a list", with(`"host":[1]`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"list\"."]}`)},
+		{"process is null", with(`"process":null`), 400, invalid(`{"process":["This field may not be null."]}`)},
+		{"no file", with(`"event_type":"file"`), 400, invalid(`{"non_field_errors":["file event requires 'file' field"]}`)},
+		{"all bad", `[{},5,"x",[],true,1.5]`, 400, invalid(`[` + required + `,` + dict("int") + `,` + dict("str") + `,` + dict("list") + `,` + dict("bool") + `,` + dict("float") + `]`)},
+
+		{"truncated", native[:40], 400, `{"detail":"JSON parse error - the body ends early, at byte 40"}`},
+		{"truncated array", "[" + native, 400, fmt.Sprintf(`{"detail":"JSON parse error - the body ends early, at byte %d"}`, len(native)+1)},
+		{"broken", `{"a":}`, 400, `{"detail":"JSON parse error - unexpected character at byte 5"}`},
+		{"no JSON", `hello`, 400, `{"detail":"JSON parse error - expected an object or an array at byte 0"}`},
+		{"empty", ``, 400, `{"detail":"JSON parse error - the body is empty"}`},
+		{"zero bytes", "\x00\x00", 400, `{"detail":"JSON parse error - expected an object or an array at byte 0"}`},
+	}
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	for _, c := range cases {
+		w := r.post(r.agent, c.body)
+		if w.Code != c.status || w.Body.String() != c.want {
+			t.Errorf("%s: %d %s\n want %d %s", c.name, w.Code, w.Body, c.status, c.want)
+		}
+		if got := w.Header().Get("Content-Type"); got != "application/json" {
+			t.Errorf("%s: Content-Type %q", c.name, got)
+		}
+		if w.Header().Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: no X-Content-Type-Options", c.name)
+		}
+	}
+}
+
+func dict(got string) string {
+	return `{"non_field_errors":["Invalid data. Expected a dictionary, but got ` + got + `."]}`
+}
+
+func TestTelemetryRefusals(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{MaxBody: 1 << 20, MaxDecoded: 2 << 20, MaxEvents: 10, MaxEvent: 200 << 10})
+	json := []string{"Content-Type", "application/json"}
+	token := append([]string{"Authorization", "Token " + r.agent}, json...)
+	cases := []struct {
+		name, method, body string
+		headers            []string
+		status             int
+		want, header       string // header as Name: value
+	}{
+		{"no token", "POST", native, json, 401, `{"detail":"Authentication credentials were not provided."}`, "Www-Authenticate: Token"},
+		{"wrong token", "POST", native, append([]string{"Authorization", "Token " + strings.Repeat("0", 40)}, json...), 401, `{"detail":"Invalid token."}`, "Www-Authenticate: Token"},
+		{"empty token", "POST", native, append([]string{"Authorization", "Token"}, json...), 401, `{"detail":"Invalid token header. No credentials provided."}`, "Www-Authenticate: Token"},
+		{"two tokens", "POST", native, append([]string{"Authorization", "Token a b"}, json...), 401, `{"detail":"Invalid token header. Token string should not contain spaces."}`, "Www-Authenticate: Token"},
+		{"other scheme", "POST", native, append([]string{"Authorization", "Digest x"}, json...), 401, `{"detail":"Authentication credentials were not provided."}`, "Www-Authenticate: Token"},
+		{"API token", "POST", native, append([]string{"Authorization", "Token " + r.api}, json...), 403, `{"detail":"post telemetry with a token of kind api: not allowed"}`, ""},
+		{"Bearer", "POST", native, append([]string{"Authorization", "Bearer " + r.agent}, json...), 201, "", ""},
+		{"get", "GET", "", token, 405, `{"detail":"Method \"GET\" not allowed."}`, "Allow: POST, OPTIONS"},
+		{"delete", "DELETE", "", token, 405, `{"detail":"Method \"DELETE\" not allowed."}`, "Allow: POST, OPTIONS"},
+		{"get without token", "GET", "", nil, 401, `{"detail":"Authentication credentials were not provided."}`, ""},
+		{"media type", "POST", native, []string{"Authorization", "Token " + r.agent, "Content-Type", "text/plain"}, 415, `{"detail":"Unsupported media type \"text/plain\" in request."}`, ""},
+		{"no media type", "POST", native, []string{"Authorization", "Token " + r.agent}, 201, "", ""},
+		{"charset", "POST", native, []string{"Authorization", "Token " + r.agent, "Content-Type", "application/json; charset=utf-8"}, 201, "", ""},
+		{"encoding", "POST", native, append([]string{"Content-Encoding", "br"}, token...), 415, `{"detail":"Content-Encoding \"br\" is not supported; use gzip or zstd"}`, ""},
+		{"no gzip", "POST", native, append([]string{"Content-Encoding", "gzip"}, token...), 400, `{"detail":"read body: gzip: gzip: invalid header"}`, ""},
+		{"no zstd", "POST", native, append([]string{"Content-Encoding", "zstd"}, token...), 400, `{"detail":"read body: invalid input: magic number mismatch"}`, ""},
+		{"large event", "POST", with(`"x":"` + strings.Repeat("x", 300<<10) + `"`), token, 413, `{"detail":"event 0 is larger than 204800 bytes"}`, ""},
+		{"many events", "POST", "[" + strings.Repeat(native+",", 10) + native + "]", token, 413, `{"detail":"more than 10 events in a request"}`, ""},
+		{"many lines", "POST", strings.Repeat(native+"\n", 11), token, 413, `{"detail":"more than 10 events in a request"}`, ""},
+		{"large body", "POST", "[" + strings.Repeat(with(`"x":"`+strings.Repeat("x", 190<<10)+`"`)+",", 8), token, 413, `{"detail":"body is larger than 1048576 bytes as sent"}`, ""},
+		{"large decompressed", "POST", packed(t, "["+strings.Repeat(with(`"x":"`+strings.Repeat("x", 199<<10)+`"`)+strings.Repeat(" ", 100<<10)+",", 9)), append([]string{"Content-Encoding", "gzip"}, token...), 413, `{"detail":"body is larger than 2097152 bytes decompressed"}`, ""},
+	}
+	for _, c := range cases {
+		w := r.do(c.method, "/api/v1/telemetry/", strings.NewReader(c.body), c.headers...)
+		if w.Code != c.status || c.want != "" && w.Body.String() != c.want {
+			t.Errorf("%s: %d %s\n want %d %s", c.name, w.Code, w.Body, c.status, c.want)
+		}
+		if name, value, ok := strings.Cut(c.header, ": "); ok && w.Header().Get(name) != value {
+			t.Errorf("%s: %s is %q, want %q", c.name, name, w.Header().Get(name), value)
+		}
+	}
+	for _, path := range []string{"/api/v1/telemetry", "/telemetry", "/telemetry/"} {
+		if w := r.do("POST", path, strings.NewReader(native), token...); w.Code != 201 {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// packed is s in gzip.
+func packed(t testing.TB, s string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write([]byte(s)); err != nil {
+		t.Fatal(err)
+	}
+	check(t, z.Close())
+	return b.String()
+}
+
+// What is bad of a batch is named, and kept as a dead letter that can be put
+// back; the rest is accepted.
+func TestPartlyBad(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	bad := `{"event_type":"process","agent_id":"PC1","event_id":"bad"}`
+	w := r.post(r.agent, "["+native+","+bad+","+with(`"event_id":"e2"`)+"]")
+	reason := `severity: This field is required.; version: This field is required.; host: This field is required.`
+	want := `{"status":"accepted","message":"Queued 2 events for processing","batch_size":3,"failed":1,"errors":[{"index":1,"event_id":"bad","reason":"` + reason +
+		`","errors":{"severity":["This field is required."],"version":["This field is required."],"host":["This field is required."]}}]}`
+	if w.Code != http.StatusCreated || w.Body.String() != want {
+		t.Fatalf("%d %s\n want %s", w.Code, w.Body, want)
+	}
+	// A line that is no JSON is one bad event; all bad is still 400.
+	if w := r.post(r.agent, with(`"event_id":"e3"`)+"\n{\"a\":\n"); w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":1,"errors":[{"index":1,`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := r.post(r.agent, "["+bad+"]"); w.Code != http.StatusBadRequest {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+
+	ctx := context.Background()
+	letters, err := r.queue.Letters(ctx, 0, 10)
+	check(t, err)
+	if len(letters) != 3 || letters[2].EventID != "bad" || letters[2].AgentID != "PC1" || letters[2].Cause != reason {
+		t.Fatalf("letters: %+v", letters)
+	}
+	st, err := r.queue.Stats(ctx)
+	check(t, err)
+	if st.Accepted != 3 || st.Rejected != 3 {
+		t.Errorf("accepted %d, rejected %d", st.Accepted, st.Rejected)
+	}
+	r.take(t)
+	if n, err := r.queue.Requeue(ctx, letters[2].ID); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	if events := r.take(t); len(events) != 1 || string(events[0].Raw) != bad {
+		t.Errorf("put back: %+v", events)
+	}
+}
+
+// The same bytes give the same ids, and equal events in one request are told
+// apart by their place.
+func TestContentIDs(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	const event = `{"event_type":"dns_query","host":"h","QueryName":"a.example"}`
+	ids := func(token, body string) (ids []string) {
+		if w := r.post(token, body); w.Code != http.StatusCreated {
+			t.Fatal(w.Code, w.Body)
+		}
+		for _, ev := range r.take(t) {
+			ids = append(ids, ev.ID)
+		}
+		return ids
+	}
+	first := ids(r.agent, "["+event+","+event+"]")
+	if first[0] == first[1] {
+		t.Error("two events have one id")
+	}
+	if diff := cmp.Diff(first, ids(r.agent, "["+event+","+event+"]")); diff != "" {
+		t.Error("a retry changed the ids", diff)
+	}
+	if diff := cmp.Diff(first, ids(r.agent, event+"\n"+event)); diff != "" {
+		t.Error("the form changed the ids", diff)
+	}
+	if other := ids(r.collector, event); other[0] == first[0] {
+		t.Error("two senders' events have one id")
+	}
+}
+
+func TestCompressed(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	z, err := zstd.NewWriter(nil)
+	check(t, err)
+	whole := z.EncodeAll([]byte(native), nil)
+	var streamed bytes.Buffer
+	z.Reset(&streamed)
+	_, err = z.Write([]byte(native))
+	check(t, err)
+	check(t, z.Close())
+	for name, c := range map[string][2]string{
+		"gzip": {"gzip", packed(t, native)}, "zstd": {"zstd", string(whole)}, "zstd stream": {"ZSTD", streamed.String()},
+		"two gzip members": {"x-gzip", packed(t, native[:50]) + packed(t, native[50:])}, "identity": {"identity", native},
+	} {
+		w := r.post(r.agent, c[1], "Content-Encoding", c[0])
+		if events := r.take(t); w.Code != http.StatusCreated || len(events) != 1 || string(events[0].Raw) != native {
+			t.Errorf("%s: %d %s %v", name, w.Code, w.Body, events)
+		}
+		if w := r.post(r.agent, c[1][:len(c[1])-5], "Content-Encoding", c[0]); w.Code != http.StatusBadRequest {
+			t.Errorf("%s cut short: %d %s", name, w.Code, w.Body)
+		}
+	}
+}
+
+// An agent's token speaks for that agent only; a collector's for any.
+func TestWhoMaySay(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	other := with(`"agent_id":"PC2"`)
+	check := func(w *httptest.ResponseRecorder, status int, agent, host string) {
+		t.Helper()
+		if w.Code != status {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		for _, ev := range r.take(t) {
+			if ev.AgentID != agent || ev.Host != host {
+				t.Errorf("agent %q, host %q", ev.AgentID, ev.Host)
+			}
+		}
+	}
+	check(r.post(r.agent, other), 400, "", "")
+	check(r.post(r.collector, other), 201, "PC2", "PC1")
+	check(r.post(r.agent, `{"event_type":"x","a":1}`), 201, "PC1", "PC1")
+	check(r.post(r.collector, `{"event_type":"x","a":1}`), 201, "col", "col")
+	check(r.post(r.collector, `{"event_type":"x","host":"h"}`), 201, "h", "h")
+	// An id that belongs to the shape is data, not a claim.
+	check(r.post(r.agent, `{"@timestamp":"2026-01-02T03:04:05Z","agent":{"id":"beat"},"winlog":{"channel":"Security","event_id":"4624","computer_name":"dc"}}`), 201, "PC1", "dc")
+	check(r.post(r.agent, `{"agent_id":"PC2","winlog":{"channel":"Security","event_id":"4624"}}`), 400, "", "")
+
+	// What was refused for its claim is not the other's when it is put back.
+	n, err := r.queue.Requeue(context.Background())
+	if err != nil || n != 2 {
+		t.Fatal(n, err)
+	}
+	for _, ev := range r.take(t) {
+		if ev.AgentID != "PC1" {
+			t.Errorf("put back as %q", ev.AgentID)
+		}
+	}
+}

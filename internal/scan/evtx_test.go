@@ -1,0 +1,119 @@
+package scan_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/internal/testdata"
+)
+
+const export = `<?xml version="1.0" encoding="UTF-8"?>
+<Events>
+<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event">
+  <System>
+    <Provider Name="Microsoft-Windows-Sysmon" Guid="{5770385F-C22A-43E0-BF4C-06F5698FFBD9}"/>
+    <EventID>1</EventID>
+    <TimeCreated SystemTime="2026-01-02T03:04:05.0000000Z"/>
+    <Channel>Microsoft-Windows-Sysmon/Operational</Channel>
+    <Computer>ws1</Computer>
+  </System>
+  <EventData>
+    <Data Name="Image">C:\Windows\System32\cmd.exe</Data>
+    <Data Name="CommandLine">cmd /c &quot;a &amp; b&quot;</Data>
+    <Data Name="Empty"></Data>
+  </EventData>
+</Event>
+<Event><System><EventID Qualifiers="0">7</EventID></System><EventData><Data>one</Data><Data>two</Data></EventData></Event>
+</Events>`
+
+// Events that a viewer exported as XML become what the log itself would give.
+func TestXML(t *testing.T) {
+	want := []string{
+		`{"Event":{"EventData":{"CommandLine":"cmd /c \"a & b\"","Empty":null,"Image":"C:\\Windows\\System32\\cmd.exe"},` +
+			`"System":{"Channel":"Microsoft-Windows-Sysmon/Operational","Computer":"ws1","EventID":"1",` +
+			`"Provider":{"#attributes":{"Guid":"{5770385F-C22A-43E0-BF4C-06F5698FFBD9}","Name":"Microsoft-Windows-Sysmon"}},` +
+			`"TimeCreated":{"#attributes":{"SystemTime":"2026-01-02T03:04:05.0000000Z"}}}}}`,
+		`{"Event":{"EventData":{"Data":["one","two"]},"System":{"EventID":{"#attributes":{"Qualifiers":"0"},"#text":"7"}}}}`,
+	}
+	for name, text := range map[string]string{
+		"a.xml": export, "named.log": export, "bom.xml": "\xef\xbb\xbf" + export,
+		"bare.xml": strings.NewReplacer("<Events>", "", "</Events>", "", `<?xml version="1.0" encoding="UTF-8"?>`, "").Replace(export),
+	} {
+		var got []string
+		err := scan.Read(file(t, name, []byte(text)), func(raw []byte) error {
+			var v any
+			if err := json.Unmarshal(raw, &v); err != nil {
+				return err
+			}
+			var b bytes.Buffer
+			e := json.NewEncoder(&b)
+			e.SetEscapeHTML(false)
+			err := e.Encode(v)
+			got = append(got, strings.TrimSpace(b.String()))
+			return err
+		}, func(err error) { t.Error(err) })
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", name, err, diff)
+		}
+	}
+}
+
+func TestBrokenXML(t *testing.T) {
+	for name, text := range map[string]string{
+		"cut":   export[:len(export)-60],
+		"deep":  "<Event>" + strings.Repeat("<a>", 100_000),
+		"other": `<?xml version="1.0" encoding="UTF-16"?><Event/>`,
+	} {
+		if err := scan.Read(file(t, "a.xml", []byte(text)), func([]byte) error { return nil }, func(error) {}); err == nil {
+			t.Errorf("%s is no error", name)
+		}
+	}
+}
+
+// A log of Windows and the JSON that was made of it fire the same rules.
+func TestEVTX(t *testing.T) {
+	dir := testdata.Dir(t)
+	set, err := detect.Load([]detect.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := detect.NewEngine(set.Rules)
+	hits := func(path string) (all []string) {
+		err := scan.Files(t.Context(), e, []string{path}, new(scan.Progress), func(h scan.Hit) error {
+			if h.Title == "" || h.Record < 1 || h.Time.IsZero() {
+				t.Errorf("hit is %+v", h)
+			}
+			all = append(all, h.RuleID)
+			return nil
+		}, func(err error) { t.Error(err) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(all)
+		return all
+	}
+	logs := 0
+	err = filepath.WalkDir(filepath.Join(dir, "regression"), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".evtx" {
+			return err
+		}
+		logs++
+		want := hits(strings.TrimSuffix(path, ".evtx") + ".json")
+		if diff := cmp.Diff(want, hits(path)); diff != "" {
+			t.Errorf("%s: (-JSON +log)\n%s", path, diff)
+		}
+		return nil
+	})
+	if err != nil || logs == 0 {
+		t.Fatalf("%d logs, %v", logs, err)
+	}
+}

@@ -1,0 +1,326 @@
+package scan_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// engine runs one rule, that fires on the word evil in a command line.
+func engine(t testing.TB) *detect.Engine {
+	t.Helper()
+	rules, err := sigma.Parse("evil.yml", []byte("title: Evil\nid: evil\nlogsource: {product: linux, category: process_creation}\n"+
+		"detection: {a: {CommandLine|contains: evil}, condition: a}\nlevel: high\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, errs := sigma.Compile(rules, sigma.Options{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return detect.NewEngine(set)
+}
+
+func event(id int, command string) string {
+	return fmt.Sprintf(`{"agent_id":"a","event_id":"e%d","event_type":"process","timestamp":1764000000,"severity":"info","version":"1.0",`+
+		`"host":{"hostname":"h","os":"Linux"},"process":{"name":"/bin/sh","pid":1,"command_line":%q,"user":"u"}}`, id, command)
+}
+
+// pretty breaks an event into lines, as printers of JSON do.
+func pretty(ev string) string {
+	return strings.NewReplacer(`{"`, "{\n  \"", `,"`, ",\n  \"", `}`, "\n}").Replace(ev)
+}
+
+// file makes a file in a folder of its own.
+func file(t testing.TB, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// result is what a scan says: the records that fired, and the problems.
+func result(t testing.TB, paths ...string) (records []int, problems []string, p *scan.Progress) {
+	t.Helper()
+	p = new(scan.Progress)
+	err := scan.Files(t.Context(), engine(t), paths, p, func(h scan.Hit) error {
+		if !bytes.Contains(h.Raw, []byte("evil")) || h.RuleID != "evil" || h.Time.Unix() != 1764000000 {
+			t.Errorf("hit is %+v", h)
+		}
+		records = append(records, h.Record)
+		return nil
+	}, func(err error) { problems = append(problems, strings.TrimPrefix(err.Error(), "read ")) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records, problems, p
+}
+
+// Whatever the form of a file, events have the same numbers.
+func TestForms(t *testing.T) {
+	good, evil := event(1, "ls"), event(2, "evil")
+	long := event(3, "evil "+strings.Repeat("x", 600<<10))
+	for name, text := range map[string]string{
+		"lines":              good + "\n" + evil + "\n" + long + "\n" + good + "\n",
+		"lines without end":  good + "\n" + evil + "\n" + long + "\n" + good,
+		"lines of Windows":   "\xef\xbb\xbf" + good + "\r\n" + evil + "\r\n\r\n" + long + "\r\n" + good,
+		"long line first":    strings.Replace(good, "ls", strings.Repeat("y", 600<<10), 1) + "\n" + evil + "\n" + long + "\n" + good,
+		"array":              "[" + good + "," + evil + "," + long + "," + good + "]",
+		"array of lines":     "\xef\xbb\xbf\n[\n" + good + ",\n" + evil + ",\n" + long + ",\n" + good + "\n]\n",
+		"pretty array":       "[" + pretty(good) + "," + pretty(evil) + "," + pretty(long) + "," + pretty(good) + "]",
+		"arrays":             "[" + good + "]\n[" + evil + "," + long + "][]\n[" + good + "]",
+		"pretty":             pretty(good) + "\n" + pretty(evil) + pretty(long) + "\n\n" + pretty(good),
+		"pretty, long first": pretty(strings.Replace(good, "ls", strings.Repeat("y", 600<<10), 1)) + "\n" + evil + pretty(long) + good,
+		"on one line":        good + evil + long + " " + good,
+		"objects and arrays": good + "\n[" + evil + "," + long + "]\n" + good,
+	} {
+		t.Run(name, func(t *testing.T) {
+			records, problems, p := result(t, file(t, "events.json", []byte(text)))
+			if diff := cmp.Diff([]int{2, 3}, records); diff != "" || len(problems) > 0 {
+				t.Errorf("%s %q", diff, problems)
+			}
+			if p.Events.Load() != 4 || p.Bad.Load() != 0 || p.Bytes.Load() != p.Total.Load() || p.Total.Load() != int64(len(text)) {
+				t.Errorf("%d events, %d bad, %d of %d bytes", p.Events.Load(), p.Bad.Load(), p.Bytes.Load(), p.Total.Load())
+			}
+		})
+	}
+}
+
+func TestPacked(t *testing.T) {
+	text := []byte(event(1, "ls") + "\n" + event(2, "evil") + "\n")
+	var packed bytes.Buffer
+	for range 2 { // a file of two parts, as logs that are appended to are
+		z := gzip.NewWriter(&packed)
+		z.Write(text)
+		z.Close()
+	}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := enc.EncodeAll(text, nil)
+	for name, data := range map[string][]byte{
+		"a.json.gz": packed.Bytes(), "a.ndjson.zst": append(frame, frame...), "A.JSON.ZSTD": append(frame, frame...),
+	} {
+		if records, problems, _ := result(t, file(t, name, data)); !cmp.Equal(records, []int{2, 4}) || problems != nil {
+			t.Errorf("%s: %v, %q", name, records, problems)
+		}
+	}
+	name := file(t, "cut.json.gz", packed.Bytes()[:packed.Len()-20])
+	if records, problems, _ := result(t, name); !cmp.Equal(records, []int{2}) || len(problems) != 1 || !strings.HasPrefix(problems[0], name+": unexpected EOF") {
+		t.Errorf("cut short: %v, %q", records, problems)
+	}
+}
+
+// What is broken is said once, in its turn, and what is behind it is read.
+func TestBroken(t *testing.T) {
+	evil := event(1, "evil")
+	for name, c := range map[string]struct {
+		text    string
+		records []int
+		want    []string
+	}{
+		"first line":    {"nonsense\n" + evil + "\n", []int{2}, []string{"record 1: line 1 is not an event"}},
+		"first object":  {"{\"a\": }\n" + evil + "\n", []int{2}, []string{"record 1: "}},
+		"an open brace": {evil + "\n{\"a\":{}\n" + evil, []int{1, 3}, []string{"record 2: "}},
+		"a scalar":      {evil + "\n\n7\n" + evil, []int{1, 3}, []string{"record 2: line 3 is not an event"}},
+		"in an array":   {"[" + evil + ",7," + evil + "]", []int{1, 3}, []string{"record 2: "}},
+		"array cut":     {"[" + evil + ",{\"a\":", []int{1}, []string{"record 2: unexpected EOF"}},
+		"array open":    {"[" + evil, []int{1}, []string{"after 1 events: "}},
+		"bracket":       {"[" + evil + "]]", []int{1}, []string{"after 1 events: "}},
+		"too long": {evil + "\n{\"a\":\"" + strings.Repeat("x", 17<<20) + "\"}\n" + evil, []int{1, 3},
+			[]string{"record 2: line 2: an event larger than 16777216 bytes"}},
+		"nothing but": {"nonsense\n", nil, []string{"record 1: invalid character"}},
+		"empty":       {"", nil, nil},
+		"space":       {" \n\n", nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := file(t, "events.json", []byte(c.text))
+			records, problems, p := result(t, path)
+			if diff := cmp.Diff(c.records, records); diff != "" {
+				t.Error(diff)
+			}
+			if len(problems) != len(c.want) {
+				t.Fatalf("problems are %q", problems)
+			}
+			for i, want := range c.want {
+				if !strings.HasPrefix(problems[i], path+": "+want) {
+					t.Errorf("problem is %q, not %q", problems[i], want)
+				}
+			}
+			if p.Events.Load() != int64(len(c.records)) {
+				t.Errorf("%d events counted", p.Events.Load())
+			}
+		})
+	}
+}
+
+func TestPaths(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"b.ndjson": "evil", "a/c.json": "evil", "a/note.txt": "evil", "d.jsonl": "ls"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(event(1, text)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{dir, dir + "/", link} {
+		var files []string
+		err := scan.Files(t.Context(), engine(t), []string{root}, new(scan.Progress), func(h scan.Hit) error {
+			files = append(files, h.File)
+			return nil
+		}, func(err error) { t.Error(err) })
+		clean := filepath.Clean(root)
+		if diff := cmp.Diff([]string{filepath.Join(clean, "a/c.json"), filepath.Join(clean, "b.ndjson")}, files); diff != "" || err != nil {
+			t.Errorf("%s: %v %s", root, err, diff)
+		}
+	}
+	if records, problems, _ := result(t, filepath.Join(dir, "a/note.txt")); !cmp.Equal(records, []int{1}) || problems != nil {
+		t.Errorf("a file by its name: %v, %q", records, problems)
+	}
+	empty, missing := t.TempDir(), filepath.Join(dir, "missing.json")
+	records, problems, _ := result(t, missing, empty, filepath.Join(dir, "b.ndjson"))
+	want := []string{missing + ": no such file or directory", empty + ": no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)"}
+	if diff := cmp.Diff(want, problems); diff != "" || !cmp.Equal(records, []int{1}) {
+		t.Errorf("%s %v", diff, records)
+	}
+}
+
+// Results come in the order of the events, however many cores work.
+func TestOrder(t *testing.T) {
+	var text strings.Builder
+	var want []int
+	for i := range 20_000 {
+		command := "ls"
+		if i%3 == 0 {
+			command = "evil"
+			want = append(want, i+1)
+		}
+		text.WriteString(event(i, command) + "\n")
+	}
+	path := file(t, "events.ndjson", []byte(text.String()))
+	for range 3 {
+		if records, _, _ := result(t, path); !cmp.Equal(want, records) {
+			t.Fatal("hits are in another order")
+		}
+	}
+}
+
+// A scan ends when its context does, and when a hit can't be written.
+func TestEnds(t *testing.T) {
+	path := endless(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { cancel(); return nil }, func(err error) { t.Error(err) })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+	full := errors.New("disk full")
+	hits := 0
+	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.Hit) error { hits++; return full }, func(err error) { t.Error(err) })
+	if err != full || hits != 1 {
+		t.Errorf("error is %v, after %d hits", err, hits)
+	}
+}
+
+// Memory stays flat, however much is read.
+func TestMemory(t *testing.T) {
+	var p scan.Progress
+	var most atomic.Uint64
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(h scan.Hit) error {
+		if n++; n%2000 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most.Store(max(most.Load(), m.HeapAlloc))
+		}
+		if h.Record > 60_000 {
+			cancel()
+		}
+		return nil
+	}, func(err error) { t.Error(err) })
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if read := p.Bytes.Load(); read < 20<<20 || most.Load() > 64<<20 {
+		t.Errorf("after %d MiB the heap has been at %d MiB", read>>20, most.Load()>>20)
+	}
+}
+
+// endless makes a pipe that events come from until nobody reads them.
+func endless(t *testing.T) string {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("SKIPPED for want of %s", path)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		line := []byte(event(1, "evil "+strings.Repeat("x", 200)) + "\n")
+		chunk := bytes.Repeat(line, 100)
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		w.SetWriteDeadline(time.Now())
+		r.Close()
+		w.Close()
+		<-done
+	})
+	return path
+}
+
+// Read hands out each event in bytes of its own.
+func TestRead(t *testing.T) {
+	var events []string
+	var kept [][]byte
+	err := scan.Read(file(t, "a.ndjson", []byte(event(1, "a")+"\nx\n"+event(2, "b"))), func(raw []byte) error {
+		kept = append(kept, raw)
+		return nil
+	}, func(err error) { events = append(events, err.Error()) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kept {
+		events = append(events, string(k))
+	}
+	if diff := cmp.Diff([]string{"line 2 is not an event", event(1, "a"), event(2, "b")}, events); diff != "" {
+		t.Error(diff)
+	}
+	if err := scan.Read(file(t, "a.ndjson", []byte("{}\n{}")), func([]byte) error { return io.ErrShortWrite }, nil); err != io.ErrShortWrite {
+		t.Errorf("error of add becomes %v", err)
+	}
+}
