@@ -2,9 +2,9 @@ package ingest_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -13,33 +13,46 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 )
 
-// fill fills the queue with events that do not compress.
+// fill fills the queue until not one event more has room.
 func (r *rig) fill(t *testing.T) {
 	t.Helper()
 	for i := range 1000 {
-		var b strings.Builder
-		for j := range 20 {
-			fmt.Fprintf(&b, "%x", contentOf(i, j))
-		}
-		w := r.post(r.agent, with(fmt.Sprintf(`"event_id":"fill-%d","x":%q`, i, b.String())))
+		w := r.post(r.agent, native)
 		if w.Code == http.StatusServiceUnavailable {
-			if w.Header().Get("Retry-After") == "" {
-				t.Error("no Retry-After")
+			if w.Header().Get("Retry-After") != "5" {
+				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
 			}
 			return
 		}
 		if w.Code != http.StatusCreated {
-			t.Fatal(w.Code, w.Body)
+			t.Fatal(i, w.Code, w.Body)
 		}
 	}
 	t.Fatal("the queue is never full")
 }
 
-// contentOf is a number that looks random.
-func contentOf(i, j int) uint64 {
-	x := uint64(i*1000+j+1) * 0x9e3779b97f4a7c15
-	x ^= x >> 29
-	return x * 0xbf58476d1ce4e5b9
+// postPatiently posts as the replaced system's agent, and returns when that
+// waits for room.
+func (r *rig) postPatiently(t *testing.T, ctx context.Context, body string) <-chan *httptest.ResponseRecorder {
+	t.Helper()
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/v1/telemetry/", strings.NewReader(body))
+	req.Header.Set("Authorization", "Token "+r.agent)
+	req.Header.Set("User-Agent", "EDR-Agent/1.0")
+	done := make(chan *httptest.ResponseRecorder, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		r.mux.ServeHTTP(w, req)
+		done <- w
+	}()
+	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
+		select {
+		case w := <-done:
+			t.Fatal("not made to wait", w.Code, w.Body)
+		default:
+			runtime.Gosched()
+		}
+	}
+	return done
 }
 
 // The replaced system's agent never hears that the queue is full: it waits,
@@ -47,15 +60,7 @@ func contentOf(i, j int) uint64 {
 func TestLegacyAgentWaits(t *testing.T) {
 	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
 	r.fill(t)
-	done := make(chan *httptest.ResponseRecorder)
-	go func() { done <- r.post(r.agent, with(`"event_id":"patient"`), "User-Agent", "EDR-Agent/1.0") }()
-	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
-		select {
-		case w := <-done:
-			t.Fatal("not made to wait", w.Code, w.Body)
-		default:
-		}
-	}
+	done := r.postPatiently(t, t.Context(), with(`"event_id":"patient"`))
 	r.take(t)
 	if w := <-done; w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":0,"event_id":"patient"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -91,16 +96,7 @@ func TestLegacyAgentGoes(t *testing.T) {
 	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
 	r.fill(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/v1/telemetry/", strings.NewReader(with(`"event_id":"orphan"`)))
-	req.Header.Set("Authorization", "Token "+r.agent)
-	req.Header.Set("User-Agent", "EDR-Agent/1.0")
-	done := make(chan struct{})
-	go func() {
-		r.mux.ServeHTTP(httptest.NewRecorder(), req)
-		close(done)
-	}()
-	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
-	}
+	done := r.postPatiently(t, ctx, with(`"event_id":"orphan"`))
 	cancel()
 	r.take(t)
 	<-done

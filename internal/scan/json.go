@@ -57,8 +57,10 @@ func readLines(r *bufio.Reader, add func([]byte) error, skipped func(error)) err
 	for n := 1; ; n++ {
 		line, err := readLine(r)
 		switch text := bytes.TrimSpace(line); {
-		case errors.Is(err, errLong):
+		case err == errLong:
 			skipped(fmt.Errorf("line %d: %w", n, err))
+		case err != nil && err != io.EOF:
+			return err
 		case len(text) == 0:
 		case text[0] != '{' || text[len(text)-1] != '}':
 			skipped(fmt.Errorf("line %d is not an event", n))
@@ -69,9 +71,6 @@ func readLines(r *bufio.Reader, add func([]byte) error, skipped func(error)) err
 		}
 		if err == io.EOF {
 			return nil
-		}
-		if err != nil && !errors.Is(err, errLong) {
-			return err
 		}
 	}
 }

@@ -3,17 +3,12 @@ package scan_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -91,7 +86,6 @@ func TestForms(t *testing.T) {
 		"pretty":             pretty(good) + "\n" + pretty(evil) + pretty(long) + "\n\n" + pretty(good),
 		"pretty, long first": pretty(strings.Replace(good, "ls", strings.Repeat("y", 600<<10), 1)) + "\n" + evil + pretty(long) + good,
 		"on one line":        good + evil + long + " " + good,
-		"objects and arrays": good + "\n[" + evil + "," + long + "]\n" + good,
 	} {
 		t.Run(name, func(t *testing.T) {
 			records, problems, p := result(t, file(t, "events.json", []byte(text)))
@@ -209,98 +203,6 @@ func TestPaths(t *testing.T) {
 	if diff := cmp.Diff(want, problems); diff != "" || !cmp.Equal(records, []int{1}) {
 		t.Errorf("%s %v", diff, records)
 	}
-}
-
-// Results come in the order of the events, however many cores work.
-func TestOrder(t *testing.T) {
-	var text strings.Builder
-	var want []int
-	for i := range 20_000 {
-		command := "ls"
-		if i%3 == 0 {
-			command = "evil"
-			want = append(want, i+1)
-		}
-		text.WriteString(event(i, command) + "\n")
-	}
-	path := file(t, "events.ndjson", []byte(text.String()))
-	for range 3 {
-		if records, _, _ := result(t, path); !cmp.Equal(want, records) {
-			t.Fatal("hits are in another order")
-		}
-	}
-}
-
-// A scan ends when its context does, and when a hit can't be written.
-func TestEnds(t *testing.T) {
-	path := endless(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { cancel(); return nil }, func(err error) { t.Error(err) })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error is %v", err)
-	}
-	full := errors.New("disk full")
-	hits := 0
-	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.Hit) error { hits++; return full }, func(err error) { t.Error(err) })
-	if err != full || hits != 1 {
-		t.Errorf("error is %v, after %d hits", err, hits)
-	}
-}
-
-// Memory stays flat, however much is read.
-func TestMemory(t *testing.T) {
-	var p scan.Progress
-	var most atomic.Uint64
-	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
-	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(h scan.Hit) error {
-		if n++; n%2000 == 0 {
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			most.Store(max(most.Load(), m.HeapAlloc))
-		}
-		if h.Record > 60_000 {
-			cancel()
-		}
-		return nil
-	}, func(err error) { t.Error(err) })
-	if !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	if read := p.Bytes.Load(); read < 20<<20 || most.Load() > 64<<20 {
-		t.Errorf("after %d MiB the heap has been at %d MiB", read>>20, most.Load()>>20)
-	}
-}
-
-// endless makes a pipe that events come from until nobody reads them.
-func endless(t *testing.T) string {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SKIPPED for want of %s", path)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		line := []byte(event(1, "evil "+strings.Repeat("x", 200)) + "\n")
-		chunk := bytes.Repeat(line, 100)
-		for {
-			if _, err := w.Write(chunk); err != nil {
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		w.SetWriteDeadline(time.Now())
-		r.Close()
-		w.Close()
-		<-done
-	})
-	return path
 }
 
 // Read hands out each event in bytes of its own.

@@ -16,6 +16,7 @@ const checkpointAt = 16 << 20
 type checkpointer struct {
 	db      *sql.DB
 	log     int        // about how many bytes the log has
+	busy    bool       // something was written since the last look
 	running chan error // of one; nil when no copy is running
 }
 
@@ -24,6 +25,7 @@ func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 // wrote counts a transaction: its payloads, and the few pages around them.
 func (c *checkpointer) wrote(payload int) {
 	c.log += payload + 5*16384
+	c.busy = true
 	if c.log < checkpointAt || c.running != nil {
 		return
 	}
@@ -66,3 +68,20 @@ func (c *checkpointer) wait() {
 		c.running = nil
 	}
 }
+
+// rest empties the log once nothing has been written for a while, so that an
+// idle queue does not keep the room of its busiest hour.
+func (c *checkpointer) rest(conn *sql.Conn) {
+	if c.busy || c.running != nil || c.log < restAt {
+		c.busy = false
+		return
+	}
+	var busy, log, copied int
+	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &copied)
+	if err == nil && busy == 0 {
+		c.log = 0
+	}
+}
+
+// restAt is the least that is worth it.
+const restAt = 1 << 20

@@ -96,6 +96,7 @@ func (w *writer) keep() {
 	}
 	w.disk.look(now)
 	w.shrink()
+	w.check.rest(w.conn)
 	owners, err := w.owners()
 	if err != nil {
 		w.q.log.Warn("cannot look for lost workers", "error", err)

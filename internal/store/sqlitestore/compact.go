@@ -19,7 +19,8 @@ const (
 	// Save is slowed down to what indexing can do. A search reads them whole.
 	backlogMax = 32 << 20
 
-	housekeeping = time.Hour // between prunings of what has no other
+	housekeeping = time.Hour       // between prunings of what has no other
+	resting      = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
 // A compactor knows how much there is to do.
@@ -88,6 +89,9 @@ func (c *compactor) pace(ctx, quit context.Context) {
 func (s *Store) background() {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
+	rest := time.NewTicker(resting)
+	defer rest.Stop()
+	written := false // since the log was emptied
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
 			s.log.Error("merge blocks of events", "err", err)
@@ -95,6 +99,13 @@ func (s *Store) background() {
 		}
 		select {
 		case <-s.compact.wake:
+			written = true
+			rest.Reset(resting)
+		case <-rest.C:
+			if written {
+				// An error is not worth a word: the next write meets it too.
+				written = s.w.checkpoint(s.quit) != nil
+			}
 		case <-tick.C:
 			if err := s.forget(s.quit, s.opt.Now()); err != nil && s.quit.Err() == nil {
 				s.log.Error("forget batch ids", "err", err)
