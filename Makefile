@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check race lint fuzz bench deps test-go test-browser golden screenshots clean
+.PHONY: help build run test check race lint fuzz bench deps test-go test-browser bench-once golden screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ run: build ## Build, then serve with picket's own rules and watch this host
 test: deps check ## Install what the tests need, then run all of them
 	@echo "all tests passed"
 
-check: lint race test-browser fuzz-seeds bench-once ## What CI runs
+check: lint race test-browser bench-once ## What CI runs
 
 deps: ## Install what the tests need: a browser (Debian)
 	@./scripts/install-deps
@@ -45,11 +45,8 @@ race: ## The same with the race detector
 test-browser: ## The console in a headless browser
 	cd test && $(GO) test ./...
 
-.PHONY: fuzz-seeds bench-once
-fuzz-seeds:
-	@true # the seeds run with the tests
 
-bench-once:
+bench-once: ## Every benchmark once, to see that it works
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
 
 fuzz: ## Fuzz every parser of foreign bytes for FUZZTIME each

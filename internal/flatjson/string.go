@@ -75,10 +75,28 @@ func (d *Decoder) escaped(start, i int) (string, error) {
 	base := len(d.arena)
 	out := append(d.arena, d.s[start:i]...)
 	ascii := true
-	for i < len(d.s) {
-		c := d.s[i]
+	b := unsafe.Slice(unsafe.StringData(d.s), len(d.s))
+	for {
+		run := i
+		for {
+			for i+8 <= len(b) && special(binary.LittleEndian.Uint64(b[i:])) == 0 {
+				i += 8
+			}
+			for i < len(b) && b[i] >= 0x20 && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
+				i++
+			}
+			if i == len(b) || b[i] < 0x80 {
+				break
+			}
+			ascii = false
+			i++
+		}
+		out = append(out, b[run:i]...)
 		switch {
-		case c == '"':
+		case i == len(b):
+			d.at = i
+			return "", d.fail("the event ends inside a string")
+		case b[i] == '"':
 			d.at = i + 1
 			s := unsafe.String(unsafe.SliceData(out[base:]), len(out)-base)
 			if !ascii && !utf8.ValidString(s) {
@@ -87,68 +105,50 @@ func (d *Decoder) escaped(start, i int) (string, error) {
 			}
 			d.arena = out // grown past the chunk, out is its own array, and s lives there
 			return s, nil
-		case c < 0x20:
+		case b[i] != '\\':
 			d.at = i
 			return "", d.fail("control character in a string")
-		case c != '\\':
-			run := i
-			for i < len(d.s) && d.s[i] != '"' && d.s[i] != '\\' && d.s[i] >= 0x20 {
-				ascii = ascii && d.s[i] < 0x80
-				i++
-			}
-			out = append(out, d.s[run:i]...)
-		default:
-			r, n := unescape(d.s[i:])
-			if n == 0 {
-				d.at = i
-				return "", d.fail("malformed escape")
-			}
-			out = utf8.AppendRune(out, r)
-			i += n
 		}
+		if i+1 < len(b) && simple[b[i+1]] != 0 {
+			out = append(out, simple[b[i+1]])
+			i += 2
+			continue
+		}
+		r, n := unescape(d.s[i:])
+		if n == 0 {
+			d.at = i
+			return "", d.fail("malformed escape")
+		}
+		out = utf8.AppendRune(out, r)
+		i += n
 	}
-	d.at = i
-	return "", d.fail("the event ends inside a string")
 }
 
-// unescape reads the escape that s starts with and returns its character and
-// its length, 0 if it is malformed. Half of a surrogate pair is U+FFFD, as in
-// encoding/json.
+// simple is what the escapes of one letter stand for, by the letter.
+var simple = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// unescape reads the \u escape that s starts with and returns its character
+// and its length, 0 if it is malformed. Half of a surrogate pair is U+FFFD, as
+// in encoding/json.
 func unescape(s string) (rune, int) {
-	if len(s) < 2 {
+	if len(s) < 2 || s[1] != 'u' {
 		return 0, 0
 	}
-	switch s[1] {
-	case '"', '\\', '/':
-		return rune(s[1]), 2
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	case 'u':
-		r, ok := hex4(s[2:])
-		if !ok {
-			return 0, 0
-		}
-		if !utf16.IsSurrogate(r) {
-			return r, 6
-		}
-		if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
-			if low, ok := hex4(s[8:]); ok {
-				if full := utf16.DecodeRune(r, low); full != utf8.RuneError {
-					return full, 12
-				}
+	r, ok := hex4(s[2:])
+	if !ok {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+		if low, ok := hex4(s[8:]); ok {
+			if full := utf16.DecodeRune(r, low); full != utf8.RuneError {
+				return full, 12
 			}
 		}
-		return utf8.RuneError, 6
 	}
-	return 0, 0
+	return utf8.RuneError, 6
 }
 
 func hex4(s string) (rune, bool) {

@@ -21,6 +21,7 @@ type splitter struct {
 	spans []span
 	at    int // how far the body has been looked at
 	start int // of the event being scanned, -1 between events
+	space int // how much of it there has been since the last event
 
 	array, closed, comma bool // the body is an array; it has ended; a comma is due
 	depth                int
@@ -86,14 +87,15 @@ func (s *splitter) feed(body []byte) error {
 			continue
 		}
 		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
+			if s.space++; s.space > s.maxEvent {
+				return s.tooLarge()
+			}
 			continue
 		}
+		s.space = 0
 		if err := s.between(c); err != nil {
 			return err
 		}
-	}
-	if s.start < 0 && len(s.spans) == 0 && s.at > s.maxEvent {
-		return s.tooLarge() // nothing but space
 	}
 	return nil
 }

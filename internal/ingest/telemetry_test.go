@@ -79,7 +79,7 @@ func TestTelemetryAnswers(t *testing.T) {
 
 		{"truncated", native[:40], 400, `{"detail":"JSON parse error - the body ends early, at byte 40"}`},
 		{"truncated array", "[" + native, 400, fmt.Sprintf(`{"detail":"JSON parse error - the body ends early, at byte %d"}`, len(native)+1)},
-		{"broken", `{"a":}`, 400, `{"detail":"JSON parse error - unexpected character at byte 5"}`},
+		{"broken", `{"a":}`, 400, `{"detail":"JSON parse error - expected a value at byte 5"}`},
 		{"no JSON", `hello`, 400, `{"detail":"JSON parse error - expected an object or an array at byte 0"}`},
 		{"empty", ``, 400, `{"detail":"JSON parse error - the body is empty"}`},
 		{"zero bytes", "\x00\x00", 400, `{"detail":"JSON parse error - expected an object or an array at byte 0"}`},

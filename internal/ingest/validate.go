@@ -135,7 +135,7 @@ func checkField(name string, t top, d *shape.Doc) string {
 			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonText(t))
 		}
 	case "timestamp":
-		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && d.Time.IsZero() {
+		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && (t.value.Text == "" || d.Time.IsZero()) {
 			return "A valid integer is required."
 		}
 	default:
