@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"github.com/picket-edr/picket/internal/zst"
 )
@@ -30,11 +31,11 @@ const maxBatchBytes = 1 << 30
 // where a string is its length as uvarint, then its bytes. Fields do not
 // travel: the worker makes them anew from Raw, by the mapping in force there.
 func (b *Batch) Encode(dst []byte) []byte {
-	size := 64
+	raws := 0
 	for i := range b.Events {
-		size += len(b.Events[i].Raw) + 128
+		raws += len(b.Events[i].Raw)
 	}
-	p := make([]byte, 0, size)
+	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, maxCopied))
 	p = appendString(p, b.ID)
 	p = binary.AppendVarint(p, b.Received.UnixMicro())
 	p = binary.AppendUvarint(p, uint64(len(b.Events)))
@@ -48,10 +49,32 @@ func (b *Batch) Encode(dst []byte) []byte {
 		p = binary.AppendVarint(p, e.Time.UnixMicro())
 		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
 	}
+	dst = append(dst, batchVersion)
+	if raws > maxCopied {
+		return zst.Join(dst, len(p)+raws, func(write func([]byte)) {
+			write(p)
+			for i := range b.Events {
+				write(b.Events[i].Raw)
+			}
+		})
+	}
 	for i := range b.Events {
 		p = append(p, b.Events[i].Raw...)
 	}
-	return zst.Fast(append(dst, batchVersion), p)
+	return zst.Fast(dst, p)
+}
+
+// maxCopied is how many bytes of events are copied to be compressed at once,
+// which is quicker; beyond, they are compressed where they lie.
+const maxCopied = 4 << 20
+
+// EncodedSize returns how many bytes DecodeBatch will take for p, as p says,
+// or 0 where it does not.
+func EncodedSize(p []byte) int {
+	if len(p) == 0 {
+		return 0
+	}
+	return zst.Size(p[1:])
 }
 
 func appendString(p []byte, s string) []byte {
@@ -59,8 +82,8 @@ func appendString(p []byte, s string) []byte {
 	return append(p, s...)
 }
 
-// DecodeBatch reads what Encode wrote. The events' Raw share one buffer,
-// which nothing else refers to. Its errors are ErrInvalid.
+// DecodeBatch reads what Encode wrote. The events share one buffer with their
+// strings, so that nobody may change their Raw. Its errors are ErrInvalid.
 func DecodeBatch(p []byte) (Batch, error) {
 	if len(p) == 0 || p[0] != batchVersion {
 		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
@@ -69,7 +92,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	if err != nil {
 		return Batch{}, fmt.Errorf("decode batch: %w: %w", err, ErrInvalid)
 	}
-	r := reader{p: plain, s: string(plain)}
+	r := reader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
 	b := Batch{ID: r.string(), Received: r.time()}
 	n := r.uvarint()
 	if n > uint64(len(plain)) { // an event takes more than a byte

@@ -139,7 +139,7 @@ func attack() []map[string]any {
 		at = at.Add(time.Duration(20+n%40) * time.Second)
 		events = append(events, map[string]any{
 			"agent_id": host, "event_id": fmt.Sprintf("story-%d", n), "event_type": "process", "timestamp": at.Unix(), "severity": "info", "version": "1.0",
-			"host": map[string]any{"hostname": host, "os": "Windows", "os_version": "11"},
+			"host":    map[string]any{"hostname": host, "os": "Windows", "os_version": "11"},
 			"process": map[string]any{"name": image, "pid": 4000 + n, "command_line": command, "user": `CORP\ann`, "parent_image": parent, "action": "created"},
 		})
 	}

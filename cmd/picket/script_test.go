@@ -38,6 +38,10 @@ func TestScript(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", os.Getenv("GORACE"))
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": st.serve, "stop": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
 			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,

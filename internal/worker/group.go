@@ -18,6 +18,7 @@ type group struct {
 	hands  []*hand
 	events int
 	bytes  int
+	large  bool // holds Worker.large
 }
 
 // A hand is one delivery in hand.
@@ -26,6 +27,13 @@ type hand struct {
 	batch   picket.Batch
 	saves   []store.Batch  // what is to be stored of it: one, or none
 	letters []queue.Letter // what cannot be
+}
+
+// done is called when g is no longer in hand.
+func (w *Worker) done(g *group) {
+	if g.large {
+		w.large.Unlock()
+	}
 }
 
 func (g *group) deliveries() []queue.Delivery {
@@ -39,8 +47,13 @@ func (g *group) deliveries() []queue.Delivery {
 // fill decodes deliveries into g until it is full, and returns the rest.
 func (w *Worker) fill(g *group, ds []queue.Delivery) []queue.Delivery {
 	for i, d := range ds {
-		if len(g.hands) > 0 && g.events+d.Events > w.opt.MaxEvents {
+		large := picket.EncodedSize(d.Payload) > w.opt.MaxBytes
+		if len(g.hands) > 0 && (large || g.events+d.Events > w.opt.MaxEvents) {
 			return ds[i:]
+		}
+		if large {
+			w.large.Lock()
+			g.large = true
 		}
 		h := &hand{d: d}
 		b, err := picket.DecodeBatch(d.Payload)

@@ -84,6 +84,9 @@ type Worker struct {
 	newDetector func() Detector
 	queueDown   atomic.Bool // the last Receive failed, and that was logged
 	storeDown   atomic.Bool // likewise the last Save
+	// large lets one batch that is larger than MaxBytes be worked on at a
+	// time: each takes several times its size in memory.
+	large sync.Mutex
 }
 
 // New makes a worker. It calls newDetector once for each of its goroutines.
@@ -161,9 +164,11 @@ func (w *Worker) round(ctx context.Context, d Detector, ds []queue.Delivery, del
 				w.log.Warn("store unavailable; trying again until it is back", "error", err)
 			}
 			w.retry(ctx, g.deliveries(), ds, delay, err)
+			w.done(&g)
 			return false
 		}
 		w.settle(ctx, &g)
+		w.done(&g)
 	}
 	return true
 }

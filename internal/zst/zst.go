@@ -4,6 +4,7 @@
 package zst
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"sync"
@@ -35,6 +36,40 @@ func Fast(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
 
 // Small appends src, compressed for size, to dst.
 func Small(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
+
+var streams = sync.Pool{New: func() any {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		panic(err) // the options are constant
+	}
+	return e
+}}
+
+// Join appends what parts writes, size bytes in all, compressed for speed, to
+// dst, without a copy of it in one piece.
+func Join(dst []byte, size int, parts func(write func([]byte))) []byte {
+	out := bytes.NewBuffer(dst)
+	e := streams.Get().(*zstd.Encoder)
+	defer streams.Put(e)
+	e.ResetContentSize(out, int64(size))
+	// Writing to memory fails only where size is wrong, which Close finds.
+	parts(func(p []byte) { e.Write(p) })
+	if err := e.Close(); err != nil {
+		panic(fmt.Sprintf("compress %d bytes: %v", size, err))
+	}
+	return out.Bytes()
+}
+
+// Size returns how many bytes a frame that picket wrote has decompressed, or 0
+// where it does not say.
+func Size(frame []byte) int {
+	var h zstd.Header
+	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecoded {
+		return 0
+	}
+	return int(h.FrameContentSize)
+}
 
 // decoders by limit would each hold their own memory; the limit is checked
 // against the frame header instead, and the decoder bounds what has none.

@@ -1,0 +1,290 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+// A clock is moved by hand.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func open(t *testing.T) (*sqlitestore.Store, *clock) {
+	t.Helper()
+	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{})
+	check(t, err)
+	t.Cleanup(func() { check(t, s.Close()) })
+	return s, &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewToken(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		kind, subject, role string
+		ok                  bool
+	}{
+		{auth.KindAgent, "PC1", "", true}, {auth.KindCollector, "c", "", true}, {auth.KindAPI, "a", auth.RoleViewer, true},
+		{auth.KindAPI, "a", "", false}, {auth.KindAPI, "a", "root", false}, {"other", "a", "", false},
+		{auth.KindAgent, "", "", false}, {auth.KindAgent, strings.Repeat("x", 257), "", false},
+	} {
+		tok, secret, err := auth.NewToken(c.kind, c.subject, c.role, now)
+		if c.ok != (err == nil) || err != nil && !errors.Is(err, picket.ErrInvalid) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if c.ok && (len(secret) != 40 || strings.Contains(tok.Hash, secret) || tok.ID == "") {
+			t.Errorf("%+v: secret %q, token %+v", c, secret, tok)
+		}
+	}
+}
+
+// A token is known by its secret alone, at once, and for no more than a second
+// after it is revoked.
+func TestTokens(t *testing.T) {
+	s, clk := open(t)
+	ctx := t.Context()
+	tokens := auth.NewTokens(s, clk.Now)
+	tok, secret, err := auth.NewToken(auth.KindAPI, "reader", auth.RoleAnalyst, clk.Now())
+	check(t, err)
+	if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("known before it is stored", err)
+	}
+	check(t, s.AddToken(ctx, tok))
+	id, err := tokens.Check(ctx, secret)
+	check(t, err)
+	if id != (auth.Identity{Kind: auth.KindAPI, Subject: "reader", Role: auth.RoleAnalyst}) || id.String() != "api:reader" {
+		t.Errorf("%+v", id)
+	}
+	for _, bad := range []string{"", secret[:39], secret + "0", tok.Hash, tok.ID, strings.Repeat("x", 1000)} {
+		if _, err := tokens.Check(ctx, bad); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	check(t, s.RevokeToken(ctx, tok.ID, clk.Now()))
+	clk.Add(time.Second)
+	for range 2 {
+		if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Error("still known a second after it was revoked", err)
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	order := []string{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin}
+	for i, have := range order {
+		for j, need := range order {
+			if (auth.Identity{Role: have}).Can(need) != (i >= j) {
+				t.Errorf("%s may do what needs %s: %v", have, need, i < j)
+			}
+		}
+	}
+	for _, none := range []string{"", "root"} {
+		if (auth.Identity{Role: none}).Can(auth.RoleViewer) || auth.ValidRole(none) {
+			t.Errorf("role %q may do something", none)
+		}
+	}
+}
+
+func TestSecret(t *testing.T) {
+	const token = "7d0e317d743ffbcaef6684c49a76625aeeeed86a"
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	for header, want := range map[string]string{
+		"": "", "Token " + token: token, "token  " + token + " ": token, "Bearer " + token: token, "BEARER " + token: token,
+		"Basic " + b64("elastic:"+token): token, "Basic " + b64("u:a:b"): "a:b", "ApiKey " + b64("id:"+token): token,
+		"ApiKey " + token: token, "Basic " + token: token, "ApiKey not/base64!": "not/base64!",
+		"Digest x": "", "Token": "", "Token ": "", token: "",
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", header)
+		if got := auth.Secret(r); got != want {
+			t.Errorf("%q: %q, want %q", header, got, want)
+		}
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	if auth.Cookie(r) != "" {
+		t.Error("a cookie out of nothing")
+	}
+	r.Header.Set("Cookie", auth.CookieName+"=abc")
+	if auth.Cookie(r) != "abc" {
+		t.Error("the cookie is not found")
+	}
+}
+
+const password = "correct horse battery"
+
+func addUser(t *testing.T, s *sqlitestore.Store, name string, change func(*store.User)) {
+	t.Helper()
+	hash, err := auth.HashPassword(password)
+	check(t, err)
+	u := store.User{Name: name, PasswordHash: hash, Role: auth.RoleAnalyst, Created: time.Now().UTC()}
+	if change != nil {
+		change(&u)
+	}
+	check(t, s.PutUser(t.Context(), u))
+}
+
+func TestPasswords(t *testing.T) {
+	for _, bad := range []string{"", "short", strings.Repeat("x", 1025)} {
+		if _, err := auth.HashPassword(bad); !errors.Is(err, picket.ErrInvalid) {
+			t.Errorf("%d bytes: %v", len(bad), err)
+		}
+	}
+	one, err := auth.HashPassword(password)
+	check(t, err)
+	two, err := auth.HashPassword(password)
+	check(t, err)
+	if one == two || !strings.HasPrefix(one, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Errorf("%s, %s", one, two)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	s, clk := open(t)
+	ctx := t.Context()
+	addUser(t, s, "ann", nil)
+	addUser(t, s, "odd", func(u *store.User) { u.PasswordHash = "$argon2id$v=19$m=0,t=0,p=0$$" })
+	sessions := auth.NewSessions(s, clk.Now)
+	secret, err := sessions.SignIn(ctx, "ann", password, "1.1.1.1")
+	check(t, err)
+	id, err := sessions.Check(ctx, secret)
+	check(t, err)
+	if id != (auth.Identity{Kind: "user", Subject: "ann", Role: auth.RoleAnalyst}) {
+		t.Errorf("%+v", id)
+	}
+	for _, bad := range []string{"", "x", secret[1:]} {
+		if _, err := sessions.Check(ctx, bad); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	for _, c := range [][2]string{{"ann", "wrong"}, {"nobody", password}, {"odd", ""}, {strings.Repeat("x", 1000), password}, {"ann", strings.Repeat("x", 2000)}} {
+		if _, err := sessions.SignIn(ctx, c[0], c[1], "1.1.1.2"); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("%.20q: %v", c, err)
+		}
+	}
+
+	// The role is the user's of now; who is disabled is out at once.
+	addUser(t, s, "ann", func(u *store.User) { u.Role = auth.RoleViewer })
+	if id, err := sessions.Check(ctx, secret); err != nil || id.Role != auth.RoleViewer {
+		t.Error(id, err)
+	}
+	addUser(t, s, "ann", func(u *store.User) { u.Disabled = true })
+	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("a disabled user is in", err)
+	}
+	if _, err := sessions.SignIn(ctx, "ann", password, "1.1.1.3"); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("a disabled user signs in", err)
+	}
+	addUser(t, s, "ann", nil)
+	if _, err := sessions.Check(ctx, secret); err != nil {
+		t.Error(err)
+	}
+	clk.Add(auth.SessionLife)
+	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("a session outlives its time", err)
+	}
+	secret, err = sessions.SignIn(ctx, "ann", password, "1.1.1.1")
+	check(t, err)
+	check(t, sessions.SignOut(ctx, secret))
+	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("a session outlives the sign-out", err)
+	}
+}
+
+func TestSignInLimits(t *testing.T) {
+	s, clk := open(t)
+	addUser(t, s, "ann", nil)
+	sessions := auth.NewSessions(s, clk.Now)
+	try := func(name, password, addr string) error {
+		_, err := sessions.SignIn(context.Background(), name, password, addr)
+		return err
+	}
+	// What succeeds does not count.
+	for range 10 {
+		check(t, try("ann", password, "1.1.1.1"))
+	}
+	for range 5 {
+		if err := try("ann", "wrong", "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Fatal(err)
+		}
+	}
+	if err := try("ann", password, "1.1.1.1"); !errors.Is(err, auth.ErrTooMany) {
+		t.Error("the sixth is let try", err)
+	}
+	check(t, try("ann", password, "2.2.2.2")) // she herself is elsewhere
+	clk.Add(time.Minute)
+	check(t, try("ann", password, "1.1.1.1"))
+
+	// Many names from one address are one guesser; so are many at once.
+	var guesses sync.WaitGroup
+	counts := make(chan error, 60)
+	for i := range 60 {
+		guesses.Go(func() { counts <- try(fmt.Sprint("user", i), "wrong", "3.3.3.3") })
+	}
+	guesses.Wait()
+	close(counts)
+	n := 0
+	for err := range counts {
+		if errors.Is(err, auth.ErrUnauthenticated) {
+			n++
+		}
+	}
+	if n != 20 {
+		t.Errorf("%d of 60 guesses were looked at", n)
+	}
+}
+
+// A name that nobody has takes as long as a wrong password: both hash one.
+func TestUnknownUserTakesAsLong(t *testing.T) {
+	s, clk := open(t)
+	addUser(t, s, "ann", nil)
+	sessions := auth.NewSessions(s, clk.Now)
+	best := func(name string) time.Duration {
+		least := time.Hour
+		for range 8 {
+			clk.Add(time.Minute)
+			start := time.Now()
+			if _, err := sessions.SignIn(t.Context(), name, "wrong password", "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
+				t.Fatal(err)
+			}
+			least = min(least, time.Since(start))
+		}
+		return least
+	}
+	known, unknown := best("ann"), best("bob")
+	if unknown < known/2 || known < unknown/2 {
+		t.Errorf("a known name takes %v, an unknown %v", known, unknown)
+	}
+}
