@@ -12,13 +12,27 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-// openAccounts opens the accounts in a data directory, made if need be, beside
-// a server that may be running on it.
+// openAccounts opens the accounts in a data directory, beside a server that may
+// be running on it.
 func openAccounts(dir string) (store.Store, error) {
+	d, err := existing(dir)
+	if err != nil {
+		return nil, err
+	}
+	return sqlitestore.Open(d.events(), sqlitestore.Options{})
+}
+
+// makeAccounts is openAccounts where a server may be yet to come. It says so:
+// in a directory that is none's by mistake, nobody would ask for the account.
+func makeAccounts(cmd *cobra.Command, dir string) (store.Store, error) {
+	if _, err := existing(dir); err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", dir)
+	}
 	if err := makeDataDir(dir); err != nil {
 		return nil, err
 	}
-	return sqlitestore.Open(dataDir(dir).events(), sqlitestore.Options{})
+	s, err := sqlitestore.Open(dataDir(dir).events(), sqlitestore.Options{})
+	return s, hintedAccess(err)
 }
 
 func newToken() *cobra.Command {
@@ -57,7 +71,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := openAccounts(*data)
+		s, err := makeAccounts(cmd, *data)
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,11 @@ func newUserAdd() *cobra.Command {
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
 		}
-		return withStore(*data, func(s store.Store) error {
+		s, err := makeAccounts(cmd, *data)
+		if err != nil {
+			return err
+		}
+		return with(s, func(s store.Store) error {
 			if _, err := s.User(cmd.Context(), args[0]); err == nil {
 				return hinted(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
 			} else if !errors.Is(err, picket.ErrNotFound) {
@@ -77,8 +81,11 @@ func withStore(dir string, f func(store.Store) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(s), s.Close())
+	return with(s, f)
 }
+
+// with runs f on a store, and closes it.
+func with(s store.Store, f func(store.Store) error) error { return errors.Join(f(s), s.Close()) }
 
 func setPassword(cmd *cobra.Command, s store.Store, u store.User, action string) error {
 	password, err := readPassword(cmd)

@@ -55,7 +55,10 @@ func (s *Server) legacyRoutes(mux *httpapi.Mux) {
 // that also take a session: 403 for want of credentials.
 func writeLegacy(w http.ResponseWriter, r *http.Request, err error) {
 	detail := func(text string) { httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
+	_, malformed := errors.AsType[parseError](err)
 	switch {
+	case malformed:
+		httpapi.JSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
 	case errors.Is(err, auth.ErrUnauthenticated):
 		detail(httpapi.Detail(r, err))
 	case errors.Is(err, auth.ErrForbidden):

@@ -17,14 +17,17 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// legacyBody reads a small JSON body; what is none is the old error.
+// A parseError is a body that is not the JSON it should be.
+type parseError struct{ error }
+
+// legacyBody reads a small JSON body.
 func legacyBody(w http.ResponseWriter, r *http.Request, v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err != nil {
 		return err
 	}
-	if json.Unmarshal(body, v) != nil {
-		return legacyError("Invalid JSON")
+	if err := json.Unmarshal(body, v); err != nil {
+		return parseError{err}
 	}
 	return nil
 }

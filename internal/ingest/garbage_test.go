@@ -2,7 +2,6 @@ package ingest_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"io"
 	"log/slog"
@@ -19,20 +18,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 )
 
-// bomb is head, then size bytes of what filler repeats, in gzip.
+// bomb is head, then size bytes or a little more of what filler repeats, in
+// gzip: a member for each megabyte, which are all the same.
 func bomb(t *testing.T, head, filler string, size int) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	_, err := z.Write([]byte(head))
-	check(t, err)
-	block := bytes.Repeat([]byte(filler), 1+(64<<10)/len(filler))
-	for n := 0; n < size; n += len(block) {
-		_, err := z.Write(block)
-		check(t, err)
-	}
-	check(t, z.Close())
-	return b.Bytes()
+	block := strings.Repeat(filler, 1+(1<<20)/len(filler))
+	return append([]byte(packed(t, head)), strings.Repeat(packed(t, block), 1+size/len(block))...)
 }
 
 // A hundred megabytes out of a few kilobytes are refused while they unfold.

@@ -53,6 +53,26 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A file that says nothing more does not hold up the end.
+func TestEndsWithoutInput(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close() // the scan still reads from it until here
+	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("SKIPPED for want of %s", path)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err = scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { return nil }, func(error) {})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 // Memory stays flat, however much is read.
 func TestMemory(t *testing.T) {
 	var p scan.Progress

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
@@ -62,14 +61,13 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 	workers := runtime.GOMAXPROCS(0)
 	jobs, order := make(chan *job, workers), make(chan *job, 4*workers)
 
-	var wg sync.WaitGroup
 	for range workers {
-		wg.Go(func() {
+		go func() {
 			d := e.Detector()
 			for j := range jobs {
 				j.done <- run(d, j, p)
 			}
-		})
+		}()
 	}
 	go func() {
 		defer close(order)
@@ -81,25 +79,25 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 			}
 		}
 	}()
-	var failed error
-	for j := range order {
-		o := <-j.done
-		for _, err := range o.problems {
-			problem(err)
-		}
-		for _, h := range o.hits {
-			if failed == nil {
-				if failed = hit(h); failed != nil {
-					cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err() // a file that does not answer is not waited for
+		case j, ok := <-order:
+			if !ok {
+				return ctx.Err()
+			}
+			o := <-j.done
+			for _, err := range o.problems {
+				problem(err)
+			}
+			for _, h := range o.hits {
+				if err := hit(h); err != nil {
+					return err
 				}
 			}
 		}
 	}
-	wg.Wait()
-	if failed != nil {
-		return failed
-	}
-	return ctx.Err()
 }
 
 // run detects on a job. An event that is no JSON object is bad, and the rest
