@@ -67,14 +67,14 @@ func (r *Replay) once(ctx context.Context, loop int) iter.Seq2[[]byte, error] {
 		}
 		defer done()
 		p := pace{speed: r.Speed}
+		n := 0
 		for raw, err := range values(src) {
 			if err != nil {
 				fail(err)
 				return
 			}
-			if loop > 0 {
-				raw = renamed(raw, loop)
-			}
+			n++
+			raw = named(raw, n, loop)
 			if p.wait(ctx, raw); ctx.Err() != nil || !yield(raw, nil) {
 				return
 			}
@@ -147,11 +147,12 @@ func firstByte(r *bufio.Reader) (byte, error) {
 	}
 }
 
-// renamed gives an event another id in each loop: the server would take it
-// for a duplicate. An event without one gets one made of its content. Where
-// event_id is a number it is Windows' kind of event, and the content changes
+// named sees to it that the server knows an event again, however it is batched
+// after a restart, and that it is another in each loop. An event without an id
+// gets one made of its content and its number in the file. Where event_id is a
+// number it is Windows' kind of event, and the content changes with the loop
 // instead, from which the server makes an id.
-func renamed(raw []byte, loop int) []byte {
+func named(raw []byte, n, loop int) []byte {
 	var top struct {
 		EventID json.RawMessage `json:"event_id"`
 	}
@@ -161,12 +162,16 @@ func renamed(raw []byte, loop int) []byte {
 	var id string
 	switch {
 	case len(top.EventID) == 0:
-		sum := sha256.Sum256(raw)
+		sum := sha256.Sum256(append(strconv.AppendInt(nil, int64(n), 10), raw...))
 		id = hex.EncodeToString(sum[:16])
+	case loop == 0:
+		return raw
 	case json.Unmarshal(top.EventID, &id) != nil:
 		return prepend(raw, "replay_loop", loop)
 	}
-	id += "-" + strconv.Itoa(loop)
+	if loop > 0 {
+		id += "-" + strconv.Itoa(loop)
+	}
 	if len(top.EventID) == 0 {
 		return prepend(raw, "event_id", id)
 	}

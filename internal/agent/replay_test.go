@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,13 +53,13 @@ func file(t *testing.T, name, content string) string {
 }
 
 func TestReplayFormats(t *testing.T) {
-	want := []string{`{"a": 1}`, `{"b":[2]}`}
+	want := []string{`{"event_id": "a"}`, `{"event_id":"b","c":[2]}`}
 	for name, content := range map[string]string{
-		"array.json":      "\ufeff [ {\"a\": 1},\n{\"b\":[2]} ]\n",
-		"lines.ndjson":    "{\"a\": 1}\n{\"b\":[2]}\n",
-		"lines.ndjson.gz": "{\"a\": 1}\n{\"b\":[2]}\n",
-		"array.json.zst":  "[{\"a\": 1},{\"b\":[2]}]",
-		"values.json":     "{\"a\": 1}{\"b\":[2]}",
+		"array.json":      "\ufeff [ {\"event_id\": \"a\"},\n{\"event_id\":\"b\",\"c\":[2]} ]\n",
+		"lines.ndjson":    "{\"event_id\": \"a\"}\n{\"event_id\":\"b\",\"c\":[2]}\n",
+		"lines.ndjson.gz": "{\"event_id\": \"a\"}\n{\"event_id\":\"b\",\"c\":[2]}\n",
+		"array.json.zst":  "[{\"event_id\": \"a\"},{\"event_id\":\"b\",\"c\":[2]}]",
+		"values.json":     "{\"event_id\": \"a\"}{\"event_id\":\"b\",\"c\":[2]}",
 	} {
 		got, err := replay(t, &agent.Replay{Path: file(t, name, content)})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
@@ -76,6 +77,22 @@ func TestReplayFormats(t *testing.T) {
 	}
 	if _, err := replay(t, &agent.Replay{Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v of a file that is not there", err)
+	}
+}
+
+// An event without an id gets one of its content and place, the same each time;
+// the event is otherwise as it was.
+func TestReplayNames(t *testing.T) {
+	path := file(t, "x.ndjson", "{\"n\":1}\n{\"n\":1}\n")
+	first, err := replay(t, &agent.Replay{Path: path})
+	check(t, err)
+	again, err := replay(t, &agent.Replay{Path: path})
+	check(t, err)
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Errorf("another time, others (-first +again):\n%s", diff)
+	}
+	if len(first) != 2 || first[0] == first[1] || !strings.HasPrefix(first[0], `{"event_id":"`) || !strings.HasSuffix(first[0], `","n":1}`) {
+		t.Errorf("events %q", first)
 	}
 }
 
