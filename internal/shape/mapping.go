@@ -64,17 +64,20 @@ func (m *mapping) named(name string) []string {
 	return []string{name}
 }
 
-func (m *mapping) roleOf(path string) role {
-	for kind, paths := range map[roleKind][]string{
+// rolesOf returns what a path tells of the event: one may be the agent's name
+// and, for want of a better, the host's.
+func (m *mapping) rolesOf(path string) []role {
+	var roles []role
+	for kind, paths := range [roleKinds][]string{
 		idRole: m.id, agentRole: m.agent, hostRole: m.host, timeRole: m.time, typeRole: m.typ, osRole: m.os, keyRole: m.key,
 	} {
 		for i, p := range paths {
 			if p == path {
-				return role{kind, uint8(i + 1)}
+				roles = append(roles, role{roleKind(kind), uint8(i + 1)})
 			}
 		}
 	}
-	return role{}
+	return roles
 }
 
 // shapes is how many there are.

@@ -64,7 +64,7 @@ func NewReader() *Reader {
 // A tag is what all shapes make of one path.
 type tag struct {
 	fields [shapes][]string // its Sigma names
-	role   [shapes]role     // whether it identifies the event
+	roles  [shapes][]role   // whether it identifies the event
 }
 
 // A role is what a path tells of the event as a whole, and how much it counts
@@ -77,8 +77,7 @@ type role struct {
 type roleKind uint8
 
 const (
-	noRole roleKind = iota
-	idRole
+	idRole roleKind = iota
 	agentRole
 	hostRole
 	timeRole
@@ -94,7 +93,7 @@ func tagPath(p *flatjson.Path) {
 	for i := range mappings {
 		m := &mappings[i]
 		t.fields[i] = m.names(p)
-		t.role[i] = m.roleOf(p.Name)
+		t.roles[i] = m.rolesOf(p.Name)
 	}
 	p.Tag = t
 }
@@ -115,13 +114,11 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 	var best [roleKinds]sigma.Value
 	var rank [roleKinds]uint8
 	for k := range leaves {
-		ro := leaves[k].Path.Tag.(*tag).role[i]
-		if ro.kind == noRole || leaves[k].Value.Text == "" {
-			continue
-		}
-		// The last of equals wins, as with any reader of JSON with a key twice.
-		if rank[ro.kind] == 0 || ro.rank <= rank[ro.kind] {
-			best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
+		for _, ro := range leaves[k].Path.Tag.(*tag).roles[i] {
+			// The last of equals wins, as with any reader of JSON with a key twice.
+			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
+				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
+			}
 		}
 	}
 	// A number under event_id is Windows' kind of event, not a name for this one.
