@@ -76,6 +76,9 @@ func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error)
 		return err
 	}
 	client, err := agent.NewClient(agent.ClientOptions{Server: f.server, Token: f.token, CAFile: f.caFile, Insecure: f.insecure, Version: version})
+	if errors.Is(err, agent.ErrPlainHTTP) {
+		return hinted(err, "give an https:// --server, or --insecure where the network is trusted")
+	}
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
@@ -31,6 +34,8 @@ type doctor struct {
 	ctx           context.Context
 	data, listen  string
 	server, token string
+	caFile        string
+	client        *http.Client
 	rules         []string
 	findings      []finding
 }
@@ -51,13 +56,19 @@ func newDoctor() *cobra.Command {
 	fl.StringVar(&d.listen, "listen", "127.0.0.1:8000", "the server's `ADDR`")
 	fl.StringVar(&d.server, "server", "", "the server's `URL`; default http:// and --listen")
 	fl.StringVar(&d.token, "token", "", "an agent's or collector's `TOKEN` to try")
-	fl.StringArrayVar(&d.rules, "rules", []string{"builtin"}, "rules to check (repeatable)")
+	fl.StringVar(&d.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
+	fl.StringArrayVar(&d.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
 	asJSON := fl.Bool("json", false, "print JSON, a line a check")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		d.ctx = cmd.Context()
 		if d.server == "" {
 			d.server = "http://" + d.listen
 		}
+		transport, err := agent.Transport(d.caFile)
+		if err != nil {
+			return err
+		}
+		d.client = &http.Client{Transport: transport, Timeout: 5 * time.Second}
 		for _, check := range []func(){d.disk, d.queue, d.store, d.checkRules, d.port, d.clock, d.tryToken} {
 			check()
 		}
@@ -174,6 +185,10 @@ func (d *doctor) port() {
 	}
 	conn.Close()
 	body, _, err := d.get("/healthz")
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		d.bad("port", "give --ca-file the certificates that sign the server's", "%v", err)
+		return
+	}
 	if err != nil || !strings.Contains(body, `"status":"ok"`) {
 		d.bad("port", "give picket serve --listen another address", "%s belongs to another program", d.listen)
 		return
@@ -190,7 +205,7 @@ func (d *doctor) get(path string) (string, http.Header, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	resp, err := d.client.Do(req)
 	if err != nil {
 		return "", nil, err
 	}
@@ -232,7 +247,7 @@ func (d *doctor) tryToken() {
 	}
 	req.Header.Set("Authorization", "Token "+d.token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	resp, err := d.client.Do(req)
 	if err != nil {
 		return // port has said so
 	}

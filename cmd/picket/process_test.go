@@ -120,7 +120,6 @@ type fleet struct {
 	args []string
 	addr string
 
-	mu      sync.Mutex
 	current *process
 }
 

@@ -71,7 +71,10 @@ func (s *server) open() (err error) {
 	s.in.Routes(mux)
 	(&api.Server{Store: s.store, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: s.store, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
-		Secure: f.tlsCert != "", Version: version}
+		Secure: f.tlsCert != "", Version: version,
+		Dropped: func() (legacy, agents int64) {
+			return s.in.Metrics.LegacyDropped.Load(), s.in.Metrics.AgentDropped.Load()
+		}}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)

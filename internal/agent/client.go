@@ -33,6 +33,9 @@ type ClientOptions struct {
 	Timeout  time.Duration // of one request; 0 means 1 min
 }
 
+// ErrPlainHTTP is a server on another machine without TLS.
+var ErrPlainHTTP = fmt.Errorf("plain http would show it to the network: %w", picket.ErrInvalid)
+
 // A Client posts telemetry.
 type Client struct {
 	url, token, agent string
@@ -50,19 +53,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 	case u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("read server address %q: it must begin with https:// or http://: %w", o.Server, picket.ErrInvalid)
 	case u.Scheme == "http" && !o.Insecure && !loopback(u.Hostname()):
-		return nil, fmt.Errorf("send token to %s: plain http would show it to the network; use https: %w", u.Host, picket.ErrInvalid)
+		return nil, fmt.Errorf("send token to %s: %w", u.Host, ErrPlainHTTP)
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read CA file: %w", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read CA file %s: no certificate in it: %w", o.CAFile, picket.ErrInvalid)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	transport, err := Transport(o.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	return &Client{
 		url:   u.JoinPath("api/v1/telemetry/").String(),
@@ -75,6 +70,25 @@ func NewClient(o ClientOptions) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// Transport returns an HTTP transport that trusts the certificates in a file
+// (PEM), or those of the system where caFile is "".
+func Transport(caFile string) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if caFile == "" {
+		return transport, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read CA file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read CA file %s: no certificate in it: %w", caFile, picket.ErrInvalid)
+	}
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	return transport, nil
 }
 
 func loopback(host string) bool {

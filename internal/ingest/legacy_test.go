@@ -120,3 +120,22 @@ func TestNearlyFullDisk(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// An agent that has dropped events says how many, and the count is kept. What
+// is no count changes nothing.
+func TestAgentDropped(t *testing.T) {
+	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	for _, said := range []string{"7", "", "-1", "many", "99999999999999999999", "3"} {
+		req := httptest.NewRequest(http.MethodPost, "/api/v1/telemetry/", strings.NewReader(native))
+		req.Header.Set("Authorization", "Token "+r.agent)
+		req.Header.Set("X-Picket-Dropped", said)
+		w := httptest.NewRecorder()
+		r.mux.ServeHTTP(w, req)
+		if w.Code != http.StatusCreated {
+			t.Fatal(w.Code, w.Body)
+		}
+	}
+	if n := r.handler.Metrics.AgentDropped.Load(); n != 10 {
+		t.Errorf("%d dropped, want 10", n)
+	}
+}

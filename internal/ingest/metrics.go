@@ -14,6 +14,7 @@ type Metrics struct {
 	Rejected      atomic.Int64
 	LegacyDropped atomic.Int64 // given up for want of room, of agents that cannot keep them
 	LegacyWaiting atomic.Int64 // requests of such agents that wait now
+	AgentDropped  atomic.Int64 // that agents say they dropped, their spools being full
 }
 
 // newBatchID returns 128 random bits in hex.

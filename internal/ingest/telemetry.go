@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"mime"
 	"net/http"
+	"strconv"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -96,7 +98,21 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	} else if err := b.send(r.Context(), release); err != nil {
 		return err
 	}
+	h.countDropped(r, from)
 	return httpapi.Write(w, status, answer)
+}
+
+// droppedHeader is how an agent says how many events it has dropped since it
+// last could, its spool being full.
+const droppedHeader = "X-Picket-Dropped"
+
+func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
+	n, err := strconv.ParseInt(r.Header.Get(droppedHeader), 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt32 {
+		return
+	}
+	h.Metrics.AgentDropped.Add(n)
+	h.opt.Log.Warn("an agent's spool was full; it has dropped events", "agent", from.Subject, "events", n)
 }
 
 // addSpans adds the events of a body. Where the body is one JSON text, one

@@ -20,8 +20,9 @@ type queueView struct {
 	Letters []letterRow
 	Next    string
 	CanAct  bool
-	Sum     int64 // of the outcomes and what waits
 	Full    int   // per cent of the bound
+	Legacy  int64 // dropped
+	Agents  int64 // dropped
 }
 
 type letterRow struct {
@@ -32,6 +33,7 @@ type letterRow struct {
 func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	ctx := r.Context()
 	v := queueView{CanAct: who.Can(auth.RoleAdmin)}
+	v.Legacy, v.Agents = c.Dropped()
 	var err error
 	if v.Stats, err = c.Queue.Stats(ctx); err != nil {
 		return err

@@ -51,6 +51,10 @@ type Console struct {
 	Now      func() time.Time
 	Secure   bool // behind TLS: the cookie goes nowhere else
 	Version  string
+	// Dropped counts the events since the start that agents of the replaced
+	// system sent and that found no room, and those that picket's own agents
+	// say they dropped.
+	Dropped func() (legacy, agents int64)
 
 	pages map[string]*template.Template
 }

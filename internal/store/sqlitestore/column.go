@@ -147,15 +147,6 @@ func (c *column) match(ok func(string) bool, bits bitset) {
 	}
 }
 
-// missing sets the bit of each event that has no value.
-func (c *column) missing(bits bitset) {
-	for i, r := range c.rows {
-		if r == 0 {
-			bits.set(i)
-		}
-	}
-}
-
 // A bitset has a bit for each event of a block.
 type bitset []uint64
 
