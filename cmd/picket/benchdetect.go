@@ -32,7 +32,7 @@ func newBenchDetect() *cobra.Command {
 		Short: "Measure parsing alone, matching alone, and both, on one core",
 		Args:  cobra.MinimumNArgs(1),
 	}
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run (repeatable)")
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	each := cmd.Flags().Duration("for", 2*time.Second, "how long to measure each of the three")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
