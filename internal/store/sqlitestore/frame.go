@@ -31,6 +31,7 @@ func encodeFrame(evs []picket.Event) []byte {
 // A frame is the bytes of some events of a block: event i of the frame is
 // data[start[i]:start[i+1]].
 type frame struct {
+	plain []byte // lengths and events
 	data  []byte
 	start []int
 	buf   []byte // to unpack the next frame into
@@ -46,6 +47,12 @@ func (f *frame) decode(b []byte, rows int) error {
 	} else {
 		plain = bytes.Clone(plain) // b is used again
 	}
+	return f.open(plain, rows)
+}
+
+// open makes f the frame of unpacked bytes, which it only reads.
+func (f *frame) open(plain []byte, rows int) error {
+	f.plain = plain
 	c := cursor{b: plain}
 	f.start = append(f.start[:0], 0)
 	at := 0

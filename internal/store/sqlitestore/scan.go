@@ -12,11 +12,12 @@ import (
 
 // A scanner searches blocks, one after another. It is for one goroutine.
 type scanner struct {
-	view store.Doc
-	ev   picket.Event // that view shows
-	row  int          // of ev, -1 none
-	buf  []byte       // to unpack columns into
-	text []byte       // that filters are in
+	cache *frameCache
+	view  store.Doc
+	ev    picket.Event // that view shows
+	row   int          // of ev, -1 none
+	buf   []byte       // to unpack columns into
+	text  []byte       // that filters are in
 	// packed is what was read last, of a column or a frame.
 	packed []byte
 	out    flatjson.Decoder
@@ -37,7 +38,7 @@ type scanner struct {
 	folds  bool // folded is of this frame
 }
 
-func newScanner() *scanner { return &scanner{} }
+func newScanner(c *frameCache) *scanner { return &scanner{cache: c} }
 
 // A hit is an event found, and its sequence number.
 type hit struct {
@@ -129,7 +130,7 @@ func (sc *scanner) load(i, first int) error {
 	}
 	sc.packed = data
 	sc.no, sc.first, sc.row, sc.folds = -1, first, -1, false
-	if err := sc.frame.decode(data, sc.dir.frames[i].rows); err != nil {
+	if err := sc.unpack(data, sc.dir.frames[i].rows); err != nil {
 		return err
 	}
 	if sc.rec == nil {
@@ -141,6 +142,19 @@ func (sc *scanner) load(i, first int) error {
 		return err
 	}
 	sc.no = i
+	return nil
+}
+
+// unpack makes a packed frame the current one, by way of the cache.
+func (sc *scanner) unpack(packed []byte, rows int) error {
+	plain, key := sc.cache.get(packed)
+	if plain != nil {
+		return sc.frame.open(plain, rows)
+	}
+	if err := sc.frame.decode(packed, rows); err != nil {
+		return err
+	}
+	sc.cache.put(key, sc.b.seq, sc.frame.plain)
 	return nil
 }
 

@@ -84,7 +84,8 @@ func open(path string, opt Options) (*Store, error) {
 	}
 	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
 	s.builders = newSpare(newBuilder)
-	s.scanners = newSpare(newScanner)
+	frames := newFrameCache()
+	s.scanners = newSpare(func() *scanner { return newScanner(frames) })
 	s.compact = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
