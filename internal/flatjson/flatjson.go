@@ -9,6 +9,8 @@ package flatjson
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/picket-edr/picket/sigma"
@@ -255,9 +257,19 @@ func (d *Decoder) number(p *Path, element bool) error {
 			return d.fail("malformed number")
 		}
 	}
-	d.leaf(p, sigma.Number, d.s[start:d.at], element)
+	text := d.s[start:d.at]
+	if len(text) > plainNumber || strings.ContainsAny(text, "eE") {
+		if _, err := strconv.ParseFloat(text, 64); err != nil {
+			return d.fail("number out of range")
+		}
+	}
+	d.leaf(p, sigma.Number, text, element)
 	return nil
 }
+
+// plainNumber is how long a number without an exponent can be and still be in
+// the range of a float64, beyond which readers of JSON differ.
+const plainNumber = 300
 
 func (d *Decoder) digits() bool {
 	start := d.at

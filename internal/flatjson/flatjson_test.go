@@ -50,7 +50,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for _, in := range []string{
 		``, ` `, `[]`, `1`, `"a"`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{a:1}`, `{"a":01}`, `{"a":1.}`, `{"a":.5}`,
 		`{"a":+1}`, `{"a":1e}`, `{"a":tru}`, `{"a":"x}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, "{\"a\":\"\x00\"}", "{\"a\":\"line\nbreak\"}",
-		"{\"a\":\"\xff\"}", "{\"a\":\"long enough to use words \xc3(\"}", "{\"a\\n\xff\":1}", `{"a":[1,]}`, `{"a":[1}`, `{"a":1}{`, `{"a":1} x`, deep,
+		"{\"a\":\"\xff\"}", "{\"a\":\"long enough to use words \xc3(\"}", "{\"a\\n\xff\":1}", `{"a":[1,]}`, `{"a":1e999}`, `{"a":-` + strings.Repeat("9", 400) + `}`, `{"a":[1}`, `{"a":1}{`, `{"a":1} x`, deep,
 	} {
 		var d flatjson.Decoder
 		if _, err := d.Decode([]byte(in), nil); err == nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -68,9 +69,13 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	defer func() {
 		if err != nil {
 			free()
+			drain(w, r)
 		}
 	}()
-	src, done, err := b.decompress(r, http.MaxBytesReader(w, r.Body, b.maxBody))
+	if r.ContentLength > b.maxBody {
+		return nil, nil, b.readError(errTooLong)
+	}
+	src, done, err := b.decompress(r, &bounded{r.Body, b.maxBody})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,6 +112,39 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	}
 }
 
+// errTooLong is a body of more bytes than are taken.
+var errTooLong = errors.New("body too long")
+
+// A bounded reader gives at most left bytes; where there are more, it fails.
+type bounded struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return n, errTooLong
+	}
+	return n, err
+}
+
+const (
+	drained   = 64 << 20
+	drainTime = 10 * time.Second
+)
+
+// drain reads on in a body that is refused, so that its sender gets to read
+// why: most send all of it first, and to close on them would lose the answer.
+// A sender that waits for leave to send gets none.
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Expect") != "" {
+		return
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
+	io.CopyN(io.Discard, r.Body, drained)
+}
+
 func take(ctx context.Context, slots chan struct{}) error {
 	select {
 	case slots <- struct{}{}:
@@ -117,7 +155,7 @@ func take(ctx context.Context, slots chan struct{}) error {
 }
 
 func (b *bodyReader) readError(err error) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+	if errors.Is(err, errTooLong) {
 		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBody)
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
