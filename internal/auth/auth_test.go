@@ -120,11 +120,12 @@ func TestRoles(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	const token = "7d0e317d743ffbcaef6684c49a76625aeeeed86a"
+	const colon = "0006317d743ffbcaef6684c49a76625aeeeed86a" // which, read as base64, has one
 	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	for header, want := range map[string]string{
 		"": "", "Token " + token: token, "token  " + token + " ": token, "Bearer " + token: token, "BEARER " + token: token,
 		"Basic " + b64("elastic:"+token): token, "Basic " + b64("u:a:b"): "a:b", "ApiKey " + b64("id:"+token): token,
-		"ApiKey " + token: token, "Basic " + token: token, "ApiKey not/base64!": "not/base64!",
+		"ApiKey " + token: token, "ApiKey " + colon: colon, "Basic " + token: token, "ApiKey not/base64!": "not/base64!",
 		"Digest x": "", "Token": "", "Token ": "", token: "",
 	} {
 		r := httptest.NewRequest("GET", "/", nil)

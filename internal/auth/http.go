@@ -2,6 +2,7 @@ package auth
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"strings"
 )
@@ -20,12 +21,15 @@ func Secret(r *http.Request) string {
 	case "token", "bearer":
 		return rest
 	case "basic", "apikey":
+		// A token of ours may be given as the whole key. It is hex, which is
+		// base64 too, but too short to be that of a name and a token.
+		if _, err := hex.DecodeString(rest); err == nil && len(rest) == 2*secretBytes {
+			return rest
+		}
 		plain, err := base64.StdEncoding.DecodeString(rest)
 		if _, secret, ok := strings.Cut(string(plain), ":"); ok && err == nil {
 			return secret
 		}
-		// A token of ours given as the whole key: it is hex, which is base64
-		// too, of something without a colon.
 		return rest
 	}
 	return ""

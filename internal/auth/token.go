@@ -67,9 +67,12 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 	case kind != KindAPI && kind != KindAgent && kind != KindCollector:
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
 	}
-	secret, id := random(20), random(4)
+	secret, id := random(secretBytes), random(4)
 	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
+
+// secretBytes is how many random bytes a token is made of, in hex.
+const secretBytes = 20
 
 // random returns n random bytes in hex.
 func random(n int) string {
