@@ -77,6 +77,8 @@ func (h *Handler) Routes(mux *httpapi.Mux) {
 		mux.Handle("POST "+path, h.telemetry, writeDetail)
 		mux.Handle(path, h.notAllowed, writeDetail)
 	}
+	mux.Handle("GET /api/v1/commands/poll/{$}", h.pollCommands, writeDetail)
+	mux.Handle("POST /api/v1/commands/result/{id}/{$}", h.commandResult, writeDetail)
 	mux.Handle("POST /api/v1/osquery/log", h.osqueryLog, httpapi.WriteError)
 	mux.Handle("POST /api/v1/osquery/enroll", h.osqueryEnroll, httpapi.WriteError)
 	h.elasticRoutes(mux)
