@@ -1,0 +1,23 @@
+package auth
+
+import (
+	"strings"
+	"testing"
+)
+
+// A name that nobody has costs the same work as a wrong password: the decoy is
+// a hash of the same cost, that no password has.
+func TestDecoyCostsTheSame(t *testing.T) {
+	phc, err := HashPassword("correct horse battery")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cost := func(phc string) string { return strings.Join(strings.Split(phc, "$")[:4], "$") }
+	size := func(phc string, part int) int { return len(strings.Split(phc, "$")[part]) }
+	if cost(decoy) != cost(phc) || size(decoy, 5) != size(phc, 5) || size(decoy, 4) != size(phc, 4) {
+		t.Errorf("the decoy is %s, a hash %s", decoy, phc)
+	}
+	if checkPassword(decoy, "") || checkPassword(decoy, "correct horse battery") {
+		t.Error("the decoy has a password")
+	}
+}
