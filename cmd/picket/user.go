@@ -61,7 +61,14 @@ func newUserAdd() *cobra.Command {
 }
 
 func newUserPasswd() *cobra.Command {
-	cmd := &cobra.Command{Use: "passwd NAME", Short: "Change a user's password and end the user's sessions", Args: cobra.ExactArgs(1)}
+	return userCommand("passwd NAME", "Change a user's password and end the user's sessions", func(cmd *cobra.Command, s store.Store, u store.User) error {
+		return setPassword(cmd, s, u, "user.passwd")
+	})
+}
+
+// userCommand is a command that does something to a user who is there.
+func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u store.User) error) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
 	data := addDataFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return withStore(*data, func(s store.Store) error {
@@ -69,7 +76,7 @@ func newUserPasswd() *cobra.Command {
 			if err != nil {
 				return hinted(err, "picket user list shows the names")
 			}
-			return setPassword(cmd, s, u, "user.passwd")
+			return do(cmd, s, u)
 		})
 	}
 	return cmd
@@ -153,25 +160,16 @@ func newUserList() *cobra.Command {
 }
 
 func newUserDisable() *cobra.Command {
-	cmd := &cobra.Command{Use: "disable NAME", Short: "Keep a user out, from now on", Args: cobra.ExactArgs(1)}
-	data := addDataFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withStore(*data, func(s store.Store) error {
-			u, err := s.User(cmd.Context(), args[0])
-			if err != nil {
-				return hinted(err, "picket user list shows the names")
-			}
-			u.Disabled = true
-			if err := s.PutUser(cmd.Context(), u); err != nil {
-				return err
-			}
-			if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
-				return err
-			}
-			return auditCLI(cmd, s, "user.disable", u.Name, "")
-		})
-	}
-	return cmd
+	return userCommand("disable NAME", "Keep a user out, from now on", func(cmd *cobra.Command, s store.Store, u store.User) error {
+		u.Disabled = true
+		if err := s.PutUser(cmd.Context(), u); err != nil {
+			return err
+		}
+		if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
+			return err
+		}
+		return auditCLI(cmd, s, "user.disable", u.Name, "")
+	})
 }
 
 // firstUser makes the first administrator and shows the password, this once.

@@ -92,11 +92,7 @@ func ecsRoute(r *Reader, d *Doc, os, category string) *Route {
 	case "driver":
 		sigmaCategory = "driver_load"
 	}
-	typ := sigmaCategory
-	if typ == "" {
-		return r.categoryRoute(d.m, system, "ecs", "")
-	}
-	return r.categoryRoute(d.m, system, typ, sigmaCategory)
+	return r.sensorRoute(d, system, sigmaCategory)
 }
 
 // ecsDerive joins what ECS keeps in two: Windows writes a user as DOMAIN\name.

@@ -163,11 +163,16 @@ func (r *Reader) categoryRoute(m *mapping, os, typ, category string) *Route {
 // linuxRoute is the route of an event of a Linux sensor; one that no category
 // of Sigma names is called by its shape.
 func linuxRoute(r *Reader, d *Doc, category string) *Route {
+	return r.sensorRoute(d, "linux", category)
+}
+
+// sensorRoute is the route of an event of a sensor on a system.
+func (r *Reader) sensorRoute(d *Doc, system, category string) *Route {
 	typ := category
 	if typ == "" {
 		typ = d.m.name
 	}
-	return r.categoryRoute(d.m, "linux", typ, category)
+	return r.categoryRoute(d.m, system, typ, category)
 }
 
 // Names returns the names of all shapes.

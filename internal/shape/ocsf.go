@@ -47,11 +47,7 @@ var ocsf = mapping{
 		} else if class == "1001" && activity == "4" {
 			category = "file_delete"
 		}
-		typ := category
-		if typ == "" {
-			typ = "ocsf"
-		}
-		return r.categoryRoute(d.m, system, typ, category)
+		return r.sensorRoute(d, system, category)
 	},
 	derive: func(d *Doc, dst []sigma.Field) []sigma.Field {
 		// A process that starts has its parent as actor.

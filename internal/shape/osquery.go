@@ -50,11 +50,7 @@ var osquery = mapping{
 		case strings.Contains(name, "dns_lookup_events"):
 			category = "dns_query"
 		}
-		typ := category
-		if typ == "" {
-			typ = "osquery"
-		}
-		return r.categoryRoute(d.m, system, typ, category)
+		return r.sensorRoute(d, system, category)
 	},
 	derive: func(d *Doc, dst []sigma.Field) []sigma.Field {
 		if d.get("columns.username") == "" && d.get("columns.uid") == "0" {
