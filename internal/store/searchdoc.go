@@ -46,33 +46,26 @@ func (d *Doc) Text() []byte {
 }
 
 // Any reports whether ok holds for any of the field's values: those under
-// Sigma's name and those at the path in the event as received. Where there is
-// neither, the names of an event's own attributes (Pseudo) stand for those.
+// Sigma's name, those at the path in the event as received and, under the names
+// of the event's own attributes (Pseudo), what these are.
 func (d *Doc) Any(field string, ok func(string) bool) bool {
-	found := false
 	for i := range d.ev.Fields {
-		if f := &d.ev.Fields[i]; f.Name == field {
-			if found = true; ok(ValueText(f.Value)) {
-				return true
-			}
+		if f := &d.ev.Fields[i]; f.Name == field && ok(ValueText(f.Value)) {
+			return true
 		}
 	}
 	for _, l := range d.Leaves() {
-		if l.Path.Name == field {
-			if found = true; ok(ValueText(l.Value)) {
-				return true
-			}
+		if l.Path.Name == field && ok(ValueText(l.Value)) {
+			return true
 		}
-	}
-	if found {
-		return false
 	}
 	v, has := Pseudo(d.ev, field)
 	return has && ok(v)
 }
 
 // Pseudo returns an event's own attribute under the name that it has in
-// queries, unless the event has a field of that name.
+// queries. It is a value of that field beside those that the event itself may
+// have there: a host is found by what picket calls it, whatever the event says.
 func Pseudo(ev *picket.Event, field string) (string, bool) {
 	switch field {
 	case "event_id":

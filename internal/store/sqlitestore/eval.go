@@ -152,8 +152,8 @@ func (sc *scanner) byColumn(n *node) error {
 		n.must = newBitset(size)
 		col.match(n.match, n.must)
 		if own != nil {
-			for row, r := range col.rows {
-				if r == 0 && n.match(own(row)) {
+			for row := range size {
+				if n.match(own(row)) {
 					n.must.set(row)
 				}
 			}
