@@ -1,0 +1,216 @@
+package web_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/web"
+	"github.com/picket-edr/picket/rules"
+)
+
+// A rig is a console over real engines, with an alert in the store and a dead
+// letter in the queue.
+type rig struct {
+	t     *testing.T
+	mux   *httpapi.Mux
+	store *sqlitestore.Store
+	queue *sqlitequeue.Queue
+	alert string
+}
+
+const password = "correct horse battery"
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := sqlitestore.Open(filepath.Join(dir, "events.db"), sqlitestore.Options{})
+	check(err)
+	t.Cleanup(func() { s.Close() })
+	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: log})
+	check(err)
+	t.Cleanup(func() { q.Close() })
+	loader, err := detect.NewLoader([]detect.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(dir, "off"), log)
+	check(err)
+	hash, err := auth.HashPassword(password)
+	check(err)
+	for _, role := range []string{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin} {
+		check(s.PutUser(t.Context(), store.User{Name: role, PasswordHash: hash, Role: role, Created: time.Now()}))
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	events := []picket.Event{{ID: "ev/1", AgentID: "a", Host: "<b>h</b>", Type: "process", Time: now, Received: now, Raw: []byte(
+		`{"event_type":"process","host":{"os":"Linux"},"process":{"name":"/bin/sh","command_line":"<script>alert(1)</script> picket-first-alert"}}`)}}
+	matches, err := loader.Engine().Detector().Detect(events)
+	check(err)
+	saved, err := s.Save(t.Context(), store.Batch{ID: "b", Events: events, Matches: matches})
+	check(err)
+	if len(saved[0].Opened) != 1 {
+		t.Fatalf("%d alerts", len(saved[0].Opened))
+	}
+	bad := picket.Batch{ID: "c", Received: now, Events: []picket.Event{{ID: "e", Raw: []byte(`{"x":"<i>"}`)}}}
+	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.Letter{Kind: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
+
+	r := &rig{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
+	console := &web.Console{Store: s, Queue: q, Rules: loader, Sessions: auth.NewSessions(s, time.Now), Log: log, Now: time.Now,
+		Version: "test", Dropped: func() (int64, int64) { return 1, 2 }}
+	console.Routes(r.mux)
+	return r
+}
+
+func (r *rig) do(method, path, session string, form url.Values) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if session != "" {
+		req.AddCookie(&http.Cookie{Name: auth.CookieName, Value: session})
+	}
+	w := httptest.NewRecorder()
+	r.mux.ServeHTTP(w, req)
+	return w
+}
+
+// signIn returns the session of a user named after a role.
+func (r *rig) signIn(name string) string {
+	r.t.Helper()
+	w := r.do("POST", "/console/sign-in", "", url.Values{"name": {name}, "password": {password}})
+	cookies := w.Result().Cookies()
+	if w.Code != http.StatusSeeOther || len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteLaxMode {
+		r.t.Fatalf("sign in as %s: %d %v", name, w.Code, cookies)
+	}
+	return cookies[0].Value
+}
+
+// Every page shows, says what it is to, and runs nothing of what events say.
+func TestPages(t *testing.T) {
+	r := newRig(t)
+	session := r.signIn(auth.RoleAdmin)
+	for path, want := range map[string]string{
+		"/console/":                      "open alerts",
+		"/console/alerts":                "the First Alert",
+		"/console/alerts?status=all&q=x": "No alert matches",
+		"/console/alerts/" + r.alert:     "&lt;script&gt;",
+		"/console/hosts":                 "&lt;b&gt;h&lt;/b&gt;",
+		"/console/events":                "&lt;script&gt;",
+		"/console/events?q=alert":        "&lt;script&gt;",
+		"/console/events/ev%2F1":         "Rules that fired",
+		"/console/rules?q=t1490":         "Shadow Copies",
+		"/console/queue":                 "&lt;u&gt;why&lt;/u&gt;",
+	} {
+		w := r.do("GET", path, session, nil)
+		body := w.Body.String()
+		if w.Code != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, no %q in\n%s", path, w.Code, want, body)
+		}
+		for _, bad := range []string{"<script>alert", "<b>h", "<u>why", "<i>"} {
+			if strings.Contains(body, bad) {
+				t.Errorf("%s: %q is not escaped", path, bad)
+			}
+		}
+		if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%s: policy %q", path, csp)
+		}
+	}
+	for path, status := range map[string]int{
+		"/console/alerts/none": 404, "/console/events/none": 404, "/console/alerts?status=x": 400, "/console/events?q=(": 400, "/console/alerts?cursor=x": 400,
+	} {
+		if w := r.do("GET", path, session, nil); w.Code != status {
+			t.Errorf("%s: %d, want %d", path, w.Code, status)
+		}
+	}
+}
+
+// Who is not signed in is sent to do so and back, but never elsewhere.
+func TestSignIn(t *testing.T) {
+	r := newRig(t)
+	w := r.do("GET", "/console/alerts?status=all", "", nil)
+	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/console/sign-in?next=%2Fconsole%2Falerts%3Fstatus%3Dall" {
+		t.Errorf("%d to %q", w.Code, to)
+	}
+	for next, want := range map[string]string{
+		"/console/queue": "/console/queue", "https://evil.example/": web.Home, "//evil.example": web.Home, "/console/\\evil": web.Home, "": web.Home,
+	} {
+		w := r.do("POST", "/console/sign-in", "", url.Values{"name": {"viewer"}, "password": {password}, "next": {next}})
+		if to := w.Header().Get("Location"); to != want {
+			t.Errorf("next %q goes to %q", next, to)
+		}
+	}
+	if w := r.do("POST", "/console/sign-in", "", url.Values{"name": {"viewer"}, "password": {"wrong"}}); w.Code != http.StatusUnauthorized || len(w.Result().Cookies()) > 0 {
+		t.Errorf("a wrong password: %d", w.Code)
+	}
+	session := r.signIn(auth.RoleViewer)
+	r.do("POST", "/console/sign-out", session, nil)
+	if w := r.do("GET", "/console/", session, nil); w.Code != http.StatusSeeOther {
+		t.Errorf("after signing out: %d", w.Code)
+	}
+}
+
+// What changes something needs the role for it, and is recorded.
+func TestRoles(t *testing.T) {
+	r := newRig(t)
+	letters := func() int {
+		ls, err := r.queue.Letters(t.Context(), 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(ls)
+	}
+	resolve, purge := url.Values{"status": {"resolved"}, "note": {"done"}}, url.Values{"do": {"purge"}, "all": {"true"}}
+	rule := "/console/rules/" + r.alertOf(t).RuleID
+	for _, c := range []struct {
+		who, path string
+		form      url.Values
+		status    int
+	}{
+		{"viewer", "/console/alerts/" + r.alert, resolve, 403}, {"viewer", rule, url.Values{"on": {"false"}}, 403}, {"viewer", "/console/queue", purge, 403},
+		{"analyst", "/console/queue", purge, 403}, {"analyst", "/console/alerts/" + r.alert, resolve, 303}, {"analyst", rule, url.Values{"on": {"false"}}, 303},
+		{"admin", "/console/queue", url.Values{"do": {"purge"}}, 400}, {"admin", "/console/queue", url.Values{"do": {"eat"}, "all": {"true"}}, 400}, {"admin", "/console/queue", purge, 303},
+	} {
+		if w := r.do("POST", c.path, r.signIn(c.who), c.form); w.Code != c.status {
+			t.Errorf("%s at %s: %d, want %d", c.who, c.path, w.Code, c.status)
+		}
+	}
+	if a := r.alertOf(t); a.Status != picket.StatusResolved || len(a.Notes) == 0 || a.Notes[0].Author != "analyst" {
+		t.Errorf("alert %+v", a)
+	}
+	if n := letters(); n != 0 {
+		t.Errorf("%d letters left", n)
+	}
+	entries, err := r.store.AuditLog(t.Context(), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]string)
+	for _, e := range entries {
+		seen[e.Action] = e.Actor
+	}
+	if seen["alert.update"] != "user:analyst" || seen["rule.switch"] != "user:analyst" || seen["queue.purge"] != "user:admin" || seen["sign-in"] == "" {
+		t.Errorf("audit log %v", seen)
+	}
+}
+
+func (r *rig) alertOf(t *testing.T) picket.Alert {
+	t.Helper()
+	a, err := r.store.Alert(t.Context(), r.alert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
