@@ -148,7 +148,7 @@ func (w *watch) listen(ctx context.Context, c *connector, report func(message, h
 		case errors.Is(err, unix.ENOBUFS):
 			report("more processes started and ended than could be read; some were missed", "the host, or the agent's disk, is overloaded")
 			clear(forked)
-			w.scan(true) // those that still run are found this way
+			w.scan() // those that still run are found this way
 		default:
 			w.yield(nil, fmt.Errorf("process source: read connector: %w", err))
 			return
@@ -166,7 +166,7 @@ func (w *watch) heard(ev procEvent, forked map[int]int) {
 	case procExec:
 		parent := forked[ev.pid]
 		delete(forked, ev.pid)
-		if !w.came(ev.pid, true) {
+		if !w.came(ev.pid) {
 			w.missed(ev.pid, parent)
 		}
 	case procExit:
@@ -175,7 +175,7 @@ func (w *watch) heard(ev procEvent, forked map[int]int) {
 		if s := unix.WaitStatus(ev.exitCode); s.Signaled() {
 			code = 128 + int(s.Signal()) // as shells do
 		}
-		w.gone(ev.pid, &code, true)
+		w.gone(ev.pid, &code)
 	}
 }
 

@@ -49,6 +49,7 @@ func newProcfs() (*procfs, error) {
 type process struct {
 	info     processInfo
 	start    uint64 // clock ticks since boot
+	born     time.Time
 	instance string // with the pid, names it among all of this host's, ever
 }
 
@@ -70,7 +71,8 @@ func (f *procfs) read(pid int) (*process, error) {
 	}
 	p.start, p.info.ParentPID = start, ppid
 	p.instance = fmt.Sprintf("%s %d", f.boot, start)
-	p.info.Started = f.since.Add(time.Duration(start) * time.Second / clockTicks).UTC().Format("2006-01-02T15:04:05.00Z07:00")
+	p.born = f.since.Add(time.Duration(start) * time.Second / clockTicks).UTC()
+	p.info.Started = p.born.Format("2006-01-02T15:04:05.00Z07:00")
 	if p.info.Name == "" {
 		p.info.Name = comm // a kernel thread, or one that may not be looked at
 	}

@@ -34,14 +34,14 @@ func (s *Process) Events(ctx context.Context) iter.Seq2[[]byte, error] {
 			if err == nil {
 				defer c.close()
 				defer hurry()()
-				w.scan(false)
+				w.first()
 				w.listen(ctx, c, report)
 				return
 			}
 			report(fmt.Sprintf("looking through /proc every %v, which misses processes that live shorter, and exit codes: %v", pollEvery, err),
 				"run the agent as root, or give it CAP_NET_ADMIN")
 		}
-		w.scan(false)
+		w.first()
 		w.poll(ctx)
 	}
 }
@@ -71,19 +71,32 @@ type watch struct {
 	agentID string
 	seen    map[int]*process
 	yield   func([]byte, error) bool
+	early   bool // what is told was there before
 	ended   bool // yield has had enough
 }
 
 func (w *watch) emit(p *process) {
-	raw, err := p.info.encode(w.agentID, w.host, time.Now(), p.instance)
+	at := time.Now()
+	if w.early {
+		at = p.born
+	}
+	raw, err := p.info.encode(w.agentID, w.host, at, p.instance)
 	if !w.ended && !w.yield(raw, err) {
 		w.ended = true
 	}
 }
 
-// scan looks at all processes. It tells of those that came or went since the
-// last time, if it is to.
-func (w *watch) scan(tell bool) error {
+// first tells of what runs already, as of when it started. It does so at each
+// start: the server knows an event again by its id.
+func (w *watch) first() {
+	w.early = true
+	w.scan()
+	w.early = false
+}
+
+// scan looks at all processes, and tells of those that came or went since the
+// last time; the first time, of all.
+func (w *watch) scan() error {
 	pids, err := w.proc.pids()
 	if err != nil {
 		return err
@@ -94,13 +107,13 @@ func (w *watch) scan(tell bool) error {
 	}
 	for pid, old := range w.seen {
 		if !here[pid] || !w.same(old) {
-			w.gone(pid, nil, tell)
+			w.gone(pid, nil)
 		}
 	}
 	slices.Sort(pids) // parents before their children, but for a wrap of pids
 	for _, pid := range pids {
 		if w.seen[pid] == nil {
-			w.came(pid, tell)
+			w.came(pid)
 		}
 	}
 	return nil
@@ -115,31 +128,27 @@ func (w *watch) same(old *process) bool {
 
 // came tells of a process that started, or became another program. It reports
 // false when that is gone already.
-func (w *watch) came(pid int, tell bool) bool {
+func (w *watch) came(pid int) bool {
 	p, err := w.proc.read(pid)
 	if err != nil {
 		return false
 	}
 	w.proc.parent(&p.info, w.seen)
 	w.seen[pid] = p
-	if tell {
-		w.emit(p)
-	}
+	w.emit(p)
 	return true
 }
 
 // gone tells of a process that ended. One that was never seen was a copy of
 // its parent, made by fork alone, and nobody was told of its start.
-func (w *watch) gone(pid int, exitCode *int, tell bool) {
+func (w *watch) gone(pid int, exitCode *int) {
 	p := w.seen[pid]
 	if p == nil {
 		return
 	}
 	delete(w.seen, pid)
-	if tell {
-		p.info.Action, p.info.ExitCode = "terminated", exitCode
-		w.emit(p)
-	}
+	p.info.Action, p.info.ExitCode = "terminated", exitCode
+	w.emit(p)
 }
 
 func (w *watch) poll(ctx context.Context) {
@@ -150,7 +159,7 @@ func (w *watch) poll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := w.scan(true); err != nil && !w.yield(nil, fmt.Errorf("process source: %w", err)) {
+			if err := w.scan(); err != nil && !w.yield(nil, fmt.Errorf("process source: %w", err)) {
 				return
 			}
 		}
