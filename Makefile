@@ -28,11 +28,12 @@ check: lint race test-browser bench-once ## What CI runs
 deps: ## Install what the tests need: a browser (Debian)
 	@./scripts/install-deps
 
-lint: ## gofmt, vet, staticcheck
+lint: ## gofmt, vet, staticcheck, unparam
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) tool -modfile=tools/go.mod unparam ./...
 	GOOS=windows $(GO) build -o /dev/null ./cmd/picket
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/picket
 

@@ -97,7 +97,7 @@ func errorAt(line int, format string, args ...any) *lineError {
 	return &lineError{line: line, reason: fmt.Sprintf(format, args...)}
 }
 
-func (e *lineError) withHint(format string, args ...any) *lineError {
-	e.hint = fmt.Sprintf(format, args...)
+func (e *lineError) withHint(hint string) *lineError {
+	e.hint = hint
 	return e
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -142,6 +141,3 @@ func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	}
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"matches": orEmpty(page.Matches), "next": next(page.Next)})
 }
-
-// isNotFound reports whether err is that nothing has the id.
-func isNotFound(err error) bool { return errors.Is(err, picket.ErrNotFound) }

@@ -63,7 +63,7 @@ func writeLegacy(w http.ResponseWriter, r *http.Request, err error) {
 		detail(httpapi.Detail(r, err))
 	case errors.Is(err, auth.ErrForbidden):
 		detail("You do not have permission to perform this action.")
-	case isNotFound(err):
+	case errors.Is(err, picket.ErrNotFound):
 		pythonJSON(w, http.StatusNotFound, object{{"error", "Alert not found"}})
 	default:
 		httpapi.SetErrorHeaders(w, err)

@@ -136,7 +136,7 @@ func (s *Server) legacyBulk(w http.ResponseWriter, r *http.Request, who auth.Ide
 		switch err := do(id); {
 		case err == nil:
 			done++
-		case isNotFound(err):
+		case errors.Is(err, picket.ErrNotFound):
 			missing++
 			errs = append(errs, fmt.Sprintf("Alert %s not found", id))
 		default:

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -108,7 +109,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		ev, err := c.Store.Event(ctx, m.EventID)
 		if err == nil {
 			e.Raw = indent(ev.Raw)
-		} else if !isNotFound(err) {
+		} else if !errors.Is(err, picket.ErrNotFound) {
 			return err
 		}
 		v.Matches = append(v.Matches, e)

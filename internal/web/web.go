@@ -19,7 +19,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
@@ -180,6 +179,3 @@ func (c *Console) audit(ctx context.Context, who auth.Identity, action, object, 
 		c.Log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
 	}
 }
-
-// isNotFound reports whether err is that nothing has the id.
-func isNotFound(err error) bool { return errors.Is(err, picket.ErrNotFound) }

@@ -29,7 +29,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 		if err != nil || !held {
 			return err
 		}
-		if _, _, err := t.remove(d.Token); err != nil {
+		if err := t.remove(d.Token); err != nil {
 			return err
 		}
 		for i := range letters {

@@ -165,7 +165,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	}
 	err := q.do(ctx, 0, func(t *tx) error {
 		for i := range ds {
-			if _, _, err := t.remove(ds[i].Token); err != nil {
+			if err := t.remove(ds[i].Token); err != nil {
 				return err
 			}
 		}

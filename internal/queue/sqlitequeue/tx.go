@@ -125,22 +125,21 @@ func (t *tx) insert(m queue.Message) error {
 	return nil
 }
 
-// remove takes a message out. It reports how many events it had, and false
-// when it was gone already.
-func (t *tx) remove(id int64) (events int64, ok bool, err error) {
-	var size int64
+// remove takes a message out, if it is not gone already.
+func (t *tx) remove(id int64) error {
+	var events, size int64
 	switch err := t.s.remove.QueryRow(id).Scan(&events, &size); {
 	case errors.Is(err, sql.ErrNoRows):
-		return 0, false, nil
+		return nil
 	case err != nil:
-		return 0, false, onDisk("delete message", err)
+		return onDisk("delete message", err)
 	}
 	if _, err := t.s.free.Exec(id); err != nil {
-		return 0, false, onDisk("delete lease", err)
+		return onDisk("delete lease", err)
 	}
 	t.st.Messages--
 	t.st.Events -= events
 	t.st.Bytes -= size
 	t.out += events
-	return events, true, nil
+	return nil
 }

@@ -39,12 +39,11 @@ type recipeBuilder struct {
 	used     bool
 }
 
-// add notes the fields of the next event, whose leaves are given, and reports
-// whether they are the leaves themselves.
-func (b *recipeBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) bool {
+// add notes the fields of the next event, whose leaves are given.
+func (b *recipeBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 	if sameAsLeaves(leaves, fields) {
 		b.of = append(b.of, 0)
-		return true
+		return
 	}
 	if !b.used {
 		b.used = true
@@ -79,7 +78,6 @@ func (b *recipeBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) bool {
 		b.bodies = append(b.bodies, append([]byte(nil), body...))
 	}
 	b.of = append(b.of, n+1)
-	return false
 }
 
 func sameAsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
