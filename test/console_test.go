@@ -272,7 +272,7 @@ func TestConsole(t *testing.T) {
 
 	run("hosts", chromedp.Navigate(s.url+"/console/hosts"), chromedp.WaitVisible(".dot.on"))
 	wants("hosts", "WS-006", "SRV-01", "windows")
-	run("rules", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("table.list"), chromedp.Click("table form button"), chromedp.WaitVisible("tr.off, form.filters"))
+	run("rules", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("table.list"), chromedp.Click("table form button"), chromedp.WaitVisible("tr.off"))
 	run("rules again", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("tr.off"))
 	shot("rules")
 
@@ -280,7 +280,7 @@ func TestConsole(t *testing.T) {
 	run("queue", chromedp.Navigate(s.url+"/console/queue"), chromedp.WaitVisible("table.flow"))
 	wants("queue", "rejected", "This field is required.")
 	shot("queue")
-	run("delete a letter", chromedp.Click("td form button.danger"), chromedp.WaitNotPresent("td form button.danger"))
+	run("delete a letter", chromedp.Click("td form button.danger"), chromedp.WaitVisible(".empty"))
 	wants("queue", "None. What can't be processed")
 
 	// Dark, when the reader's system is.
