@@ -82,10 +82,10 @@ func TestCases(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, text := range c.Match {
-				checkCase(t, rs, rules[0], o, text, true)
+				checkCase(t, rs, rules.Rules[0], o, text, true)
 			}
 			for _, text := range c.Miss {
-				checkCase(t, rs, rules[0], o, text, false)
+				checkCase(t, rs, rules.Rules[0], o, text, false)
 			}
 			if len(c.Match) == 0 || len(c.Miss) == 0 {
 				t.Error("a case needs events that match and events that don't")

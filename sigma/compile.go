@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 )
 
@@ -13,6 +14,9 @@ type Options struct {
 	// A value is read as a Sigma string, wildcards included. A rule with a
 	// placeholder that has no value is left out.
 	Placeholders map[string][]string
+	// Off holds the ids of the rules, correlations and filters that don't run.
+	// A rule stays silent for a correlation that is off.
+	Off map[string]bool
 }
 
 // A RuleSet is a list of compiled rules. It is immutable and safe for
@@ -22,6 +26,7 @@ type RuleSet struct {
 	witnesses []witness // by rule
 	shared    *shared
 	freq      *frequencies
+	relations []*relation // the correlations, each behind those it refers to
 
 	mu      sync.RWMutex
 	groups  map[string]*Group // by sources; nil where no rule applies
@@ -40,11 +45,11 @@ type program struct {
 	shared *shared
 }
 
-// Compile makes a RuleSet of the rules, in their order. Rules that can't be
-// compiled are left out, each with an error; the others run. The RuleSet holds
-// copies: the rules given stay as they are, and only the copies, which Rules
-// and Match return, can be explained.
-func Compile(rules []*Rule, o Options) (*RuleSet, []*CompileError) {
+// Compile makes a RuleSet of the pack. Documents that can't be compiled are
+// left out, each with an error; the others run. The RuleSet holds copies: the
+// documents given stay as they are, and only the copies, which Rules and Match
+// return, can be explained.
+func Compile(pack Pack, o Options) (*RuleSet, []*CompileError) {
 	c := &compiler{
 		options: o,
 		shared:  &shared{fields: make(map[string]int32)},
@@ -52,23 +57,70 @@ func Compile(rules []*Rule, o Options) (*RuleSet, []*CompileError) {
 		regexes: make(map[string]*regex),
 	}
 	rs := &RuleSet{shared: c.shared, freq: newFrequencies()}
-	var errs []*CompileError
-	for _, r := range rules {
-		e, err := c.rule(r)
-		if err != nil {
-			ce := &CompileError{Rule: r, File: r.File, Line: r.Line, Reason: err.Error()}
-			if le, ok := errors.AsType[*lineError](err); ok {
-				ce.Line = le.line
-			}
-			errs = append(errs, ce)
+	filters := c.filters(pack)
+	for _, r := range pack.Rules {
+		if o.Off[r.ID] {
 			continue
+		}
+		e, err := c.search(&r.search)
+		if err != nil {
+			c.fail(RuleDocument, &r.Meta, err)
+			continue
+		}
+		for _, f := range filters {
+			if f.Applies(r) {
+				e = join(exprAnd, []expr{e, f.expr})
+			}
 		}
 		compiled := *r
 		compiled.prog = &program{expr: e, shared: c.shared}
 		rs.rules = append(rs.rules, &compiled)
 	}
 	c.finish(rs)
-	return rs, errs
+	rs.relations = c.relate(rs.rules, pack.Correlations)
+	return rs, c.errs
+}
+
+// A loweredFilter is a filter in executable form.
+type loweredFilter struct {
+	*Filter
+	expr expr
+}
+
+// filters lowers the filters of a pack. One that names a rule that is not
+// there is worth an error, and still applies to the others.
+func (c *compiler) filters(pack Pack) []loweredFilter {
+	var out []loweredFilter
+	for _, f := range pack.Filters {
+		if c.options.Off[f.ID] {
+			continue
+		}
+		e, err := c.search(&f.search)
+		if err != nil {
+			c.fail(FilterDocument, &f.Meta, err)
+			continue
+		}
+		out = append(out, loweredFilter{f, e})
+		for _, ref := range f.Rules {
+			if !slices.ContainsFunc(pack.Rules, func(r *Rule) bool { return r.isNamed(ref) }) {
+				c.errs = append(c.errs, missing(FilterDocument, &f.Meta, f.line, ref))
+			}
+		}
+	}
+	return out
+}
+
+func (c *compiler) fail(d Document, m *Meta, err error) {
+	ce := &CompileError{Document: d, Meta: m, Line: m.Line, Reason: err.Error()}
+	if le, ok := errors.AsType[*lineError](err); ok {
+		ce.Line, ce.Hint = le.line, le.hint
+	}
+	c.errs = append(c.errs, ce)
+}
+
+func missing(d Document, m *Meta, line int, ref string) *CompileError {
+	return &CompileError{Document: d, Meta: m, Line: line, Missing: ref,
+		Reason: "names the rule " + strconv.Quote(ref) + ", which is not there", Hint: "rules are named by their id or name"}
 }
 
 // Rules returns the rules in the order of Compile. The caller must not change
@@ -80,6 +132,7 @@ func (rs *RuleSet) Len() int { return len(rs.rules) }
 
 type compiler struct {
 	options Options
+	errs    []*CompileError
 	*shared
 	byKey   map[string]int32 // atoms by key
 	regexes map[string]*regex

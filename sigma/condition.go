@@ -12,7 +12,7 @@ import (
 type condition struct {
 	op        condOp
 	kids      []condition // of and, or, not
-	detection int         // of is: index into Rule.detections
+	detection int         // of is: index into search.detections
 }
 
 type condOp uint8
@@ -45,9 +45,9 @@ func (p *parser) conditions(node *yaml.Node) *lineError {
 		if err != nil {
 			return err
 		}
-		p.rule.conditions = append(p.rule.conditions, cond)
+		p.search.conditions = append(p.search.conditions, cond)
 	}
-	if len(p.rule.conditions) == 0 {
+	if len(p.search.conditions) == 0 {
 		return at(node, "the detection has no condition")
 	}
 	return nil
@@ -170,14 +170,14 @@ func (c *condParser) operand() (condition, *lineError) {
 	name := c.tokens[0]
 	i := c.detectionNamed(name)
 	if i < 0 {
-		return condition{}, at(c.node, "the condition names %q, which the detection does not have", name)
+		return condition{}, at(c.node, "the condition names %q, which is not there", name)
 	}
 	c.tokens = c.tokens[1:]
 	return condition{detection: i}, nil
 }
 
 func (c *condParser) detectionNamed(name string) int {
-	return slices.IndexFunc(c.rule.detections, func(d detection) bool { return d.name == name })
+	return slices.IndexFunc(c.search.detections, func(d detection) bool { return d.name == name })
 }
 
 // selector reads "1 of x*", "any of x*" and "all of x*", where x* may be the
@@ -204,7 +204,7 @@ func (c *condParser) selector() (condition, *lineError) {
 		c.tokens = c.tokens[1:]
 	}
 	var kids []condition
-	for i, d := range c.rule.detections {
+	for i, d := range c.search.detections {
 		if strings.HasPrefix(d.name, "_") && !strings.HasPrefix(pat, "_") {
 			continue
 		}

@@ -21,12 +21,12 @@ import (
 
 var sigmaHQ struct {
 	once  sync.Once
-	rules []*sigma.Rule
+	pack  sigma.Pack
 	errs  []error
 }
 
 // sigmaHQRules parses all rules of SigmaHQ once.
-func sigmaHQRules(t testing.TB) []*sigma.Rule {
+func sigmaHQRules(t testing.TB) sigma.Pack {
 	dir := filepath.Join(testdata.Dir(t), "sigmahq")
 	sigmaHQ.once.Do(func() {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -42,7 +42,7 @@ func sigmaHQRules(t testing.TB) []*sigma.Rule {
 			if err != nil {
 				sigmaHQ.errs = append(sigmaHQ.errs, err)
 			}
-			sigmaHQ.rules = append(sigmaHQ.rules, rules...)
+			sigmaHQ.pack.Add(rules)
 			return nil
 		})
 		if err != nil {
@@ -52,7 +52,7 @@ func sigmaHQRules(t testing.TB) []*sigma.Rule {
 	for _, err := range sigmaHQ.errs {
 		t.Error(err)
 	}
-	return sigmaHQ.rules
+	return sigmaHQ.pack
 }
 
 // An event is a decoded event and where it comes from.

@@ -27,6 +27,12 @@ type item struct {
 	line      int
 }
 
+// A search is the detection block of a rule, or that of a filter.
+type search struct {
+	detections []detection // in the order of the file
+	conditions []condition // it holds if any does
+}
+
 // detection reads the detection block: the named searches, then the conditions.
 //
 // See "Detection" in the Sigma Rules Specification.
@@ -35,6 +41,12 @@ func (p *parser) detection(node *yaml.Node) *lineError {
 	if err != nil {
 		return err
 	}
+	return p.block(node, pairs)
+}
+
+// block reads the entries of a detection block.
+func (p *parser) block(node *yaml.Node, pairs []pair) *lineError {
+	var err *lineError
 	var cond *yaml.Node
 	for _, kv := range pairs {
 		switch kv.name {
@@ -46,12 +58,12 @@ func (p *parser) detection(node *yaml.Node) *lineError {
 			continue
 		}
 		d := detection{name: kv.name, line: kv.key.Line}
-		if d.alternatives, err = p.search(kv); err != nil {
+		if d.alternatives, err = p.named(kv); err != nil {
 			return err
 		}
-		p.rule.detections = append(p.rule.detections, d)
+		p.search.detections = append(p.search.detections, d)
 	}
-	if len(p.rule.detections) == 0 {
+	if len(p.search.detections) == 0 {
 		return at(node, "the detection has no search")
 	}
 	if cond == nil {
@@ -60,8 +72,8 @@ func (p *parser) detection(node *yaml.Node) *lineError {
 	return p.conditions(cond)
 }
 
-// search reads one search: a mapping, a keyword, or a list of both.
-func (p *parser) search(kv pair) ([]allOf, *lineError) {
+// named reads one named search: a mapping, a keyword, or a list of both.
+func (p *parser) named(kv pair) ([]allOf, *lineError) {
 	node := kv.value
 	if node.Kind != yaml.SequenceNode {
 		all, err := p.alternative(node)

@@ -5,8 +5,8 @@
 //
 // There are three steps, each of which can be had without the next:
 //
-//	rules, err := sigma.Parse("rules.yml", data)           // YAML to []*Rule
-//	set, errs := sigma.Compile(rules, sigma.Options{})     // []*Rule to *RuleSet
+//	pack, err := sigma.Parse("rules.yml", data)            // YAML to rules, correlations and filters
+//	set, errs := sigma.Compile(pack, sigma.Options{})      // to a *RuleSet
 //	group := set.Group(sigma.LogSource{Product: "windows", Category: "process_creation"})
 //	fired = matcher.Match(group, fields, fired[:0])        // an event to the rules that fire
 //
@@ -14,6 +14,12 @@
 // [Matcher] belongs to one goroutine. To reload rules, compile a new RuleSet and
 // let matchers use its groups from the next event on. Mapping an event to
 // Sigma's field names and logsources is the caller's part.
+//
+// Correlations are over events on which rules fired. Give these to a
+// [Correlator], with the fields that [Rule.Observed] asks for:
+//
+//	firings = correlator.Observe(sigma.Observation{Rule: rule.ID, Event: id, Time: at, Fields: values}, firings[:0])
+//	firings = correlator.Advance(time.Now(), firings)      // every few seconds
 //
 // # How it is fast
 //
@@ -69,6 +75,26 @@
 //     zone, convert to UTC, and combine with lt, lte, gt and gte; week is the
 //     ISO week.
 //
-// Correlation rules and filters are recognised and answered with a [ParseError]
-// that wraps [ErrUnsupported].
+//
+// And of correlations:
+//
+//   - A window is as long as the timespan, both ends included. What more events
+//     can't undo (gt and gte on counts and sums of numbers that are not
+//     negative, and temporal conditions without not) fires over any window, as
+//     soon as it holds. Other figures are compared once for each of the windows
+//     that begin with the first event that is in none before.
+//   - An event without a field of group-by is in no group; without one that is
+//     counted, or with a text where a number is needed, it does not count.
+//     Values are compared exactly. Several fields are counted as one value.
+//   - In temporal_ordered, events of one time are in any order, and one event
+//     is not two steps. In temporal it may stand for two rules.
+//   - not in a temporal condition means that the event is nowhere where it
+//     would be within the timespan of all the others and, in temporal_ordered,
+//     not between the ones that it is between in the list.
+//   - Percentiles and the median interpolate between the two nearest numbers.
+//   - A correlation over a correlation takes place when that one is complete,
+//     at the time of its last event, whose fields it goes by.
+//   - The rules that correlations are over raise no alerts of their own unless
+//     one of these has generate.
+//   - A filter applies to the rules it names whose logsource is within its own.
 package sigma

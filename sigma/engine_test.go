@@ -11,9 +11,10 @@ import (
 // On events made out of each rule of SigmaHQ, the engine and the oracle agree
 // on that rule and on others of the same group.
 func TestMadeEvents(t *testing.T) {
-	rules := sigmaHQRules(t)
+	pack := sigmaHQRules(t)
+	rules := pack.Rules
 	o := sigma.Options{Placeholders: map[string][]string{"known_cdcs": {"dc1", "dc2.*"}}}
-	rs, _ := sigma.Compile(rules, o)
+	rs, _ := sigma.Compile(pack, o)
 	if rs.Len() != len(rules) {
 		t.Fatal("rules were left out")
 	}
@@ -142,7 +143,7 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rules[0].Explain(nil) != nil {
+	if rules.Rules[0].Explain(nil) != nil {
 		t.Error("a rule that isn't compiled explains itself")
 	}
 	rs, _ := sigma.Compile(rules, sigma.Options{})

@@ -1,20 +1,14 @@
 package sigma
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 )
 
-// ErrUnsupported is wrapped by the errors about documents and modifiers that
-// the Sigma specification defines and this package does not evaluate.
-var ErrUnsupported = errors.New("not supported yet")
-
 // A Document is a kind of document that a rule file can hold.
 type Document uint8
 
-// The documents of Sigma 2. Parse returns rules only; it answers the others
-// with a ParseError that names their kind and wraps ErrUnsupported.
+// The documents of Sigma 2.
 const (
 	RuleDocument Document = iota
 	CorrelationDocument
@@ -39,7 +33,6 @@ type ParseError struct {
 	Document     Document // what kind of document it is about
 	Reason       string
 	Hint         string // what to write instead, or ""
-	Err          error  // the kind of the error, or nil
 }
 
 // Error returns "file:line:column: reason (hint)".
@@ -51,20 +44,24 @@ func (e *ParseError) Error() string {
 	return s
 }
 
-// Unwrap returns e.Err.
-func (e *ParseError) Unwrap() error { return e.Err }
-
-// A CompileError says why a rule was left out of a RuleSet.
+// A CompileError says why a document was left out of a RuleSet or, when it is
+// a filter that names a rule that is not there, what it lacks.
 type CompileError struct {
-	Rule   *Rule // as given to Compile
-	File   string
-	Line   int // of the offending part of the rule
-	Reason string
+	Document Document
+	Meta     *Meta // of the document given to Compile
+	Line     int   // of the offending part
+	Reason   string
+	Hint     string // what to do about it, or ""
+	Missing  string // the rule that is named and not there, or ""
 }
 
-// Error returns "file:line: rule "title": reason".
+// Error returns "file:line: rule "title": reason (hint)".
 func (e *CompileError) Error() string {
-	return fmt.Sprintf("%srule %q: %s", position(e.File, e.Line, 0), e.Rule.Title, e.Reason)
+	s := fmt.Sprintf("%s%s %q: %s", position(e.Meta.File, e.Line, 0), e.Document, e.Meta.Title, e.Reason)
+	if e.Hint != "" {
+		s += " (" + e.Hint + ")"
+	}
+	return s
 }
 
 func position(file string, line, column int) string {

@@ -1,7 +1,6 @@
 package sigma_test
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/picket-edr/picket/sigma"
@@ -27,12 +26,12 @@ detection:
 `
 
 func Example() {
-	rules, err := sigma.Parse("whoami.yml", []byte(whoami))
+	pack, err := sigma.Parse("whoami.yml", []byte(whoami))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	set, errs := sigma.Compile(rules, sigma.Options{})
+	set, errs := sigma.Compile(pack, sigma.Options{})
 	for _, err := range errs {
 		fmt.Println(err)
 	}
@@ -70,18 +69,9 @@ detection:
 	// bad.yml:6:5: unknown modifier "endwith"
 }
 
-func ExampleParse_correlation() {
-	_, err := sigma.Parse("many.yml", []byte("title: Many failed logons\ncorrelation: {type: event_count}\n"))
-	if pe, ok := errors.AsType[*sigma.ParseError](err); ok && errors.Is(err, sigma.ErrUnsupported) {
-		fmt.Println(pe.Document, "skipped:", pe.Reason)
-	}
-	// Output:
-	// correlation skipped: correlation rules are not supported yet
-}
-
 func ExampleRuleSet_Group() {
-	rules, _ := sigma.Parse("whoami.yml", []byte(whoami))
-	set, _ := sigma.Compile(rules, sigma.Options{})
+	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
+	set, _ := sigma.Compile(pack, sigma.Options{})
 	// An event may belong to several logsources.
 	group := set.Group(
 		sigma.LogSource{Product: "windows", Category: "process_creation", Service: "sysmon"},

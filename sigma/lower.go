@@ -59,10 +59,10 @@ func (c condition) lower(detections []expr) expr {
 	return join(exprOr, kids)
 }
 
-// rule lowers the whole rule.
-func (c *compiler) rule(r *Rule) (expr, error) {
-	detections := make([]expr, len(r.detections))
-	for i, d := range r.detections {
+// search lowers a whole detection block.
+func (c *compiler) search(s *search) (expr, error) {
+	detections := make([]expr, len(s.detections))
+	for i, d := range s.detections {
 		var alts []expr
 		for _, all := range d.alternatives {
 			var kids []expr
@@ -78,7 +78,7 @@ func (c *compiler) rule(r *Rule) (expr, error) {
 		detections[i] = join(exprOr, alts)
 	}
 	var conds []expr
-	for _, cond := range r.conditions {
+	for _, cond := range s.conditions {
 		conds = append(conds, cond.lower(detections))
 	}
 	return join(exprOr, conds), nil

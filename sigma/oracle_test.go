@@ -16,13 +16,13 @@ import (
 // OracleFires says whether a parsed rule fires on an event, as slowly and
 // obviously as possible: no index, no folding ahead, no sharing, and none of
 // the engine's code but the parser's. The engine is tested against it.
-func OracleFires(r *Rule, o Options, fields []Field) bool {
-	q := oracle{r, o, fields}
-	return slices.ContainsFunc(r.conditions, q.condition)
+func OracleFires(r *Rule, o Options, fields []Field, filters ...*Filter) bool {
+	holds := func(s search) bool { return slices.ContainsFunc(s.conditions, oracle{s, o, fields}.condition) }
+	return holds(r.search) && !slices.ContainsFunc(filters, func(f *Filter) bool { return f.Applies(r) && !holds(f.search) })
 }
 
 type oracle struct {
-	rule    *Rule
+	search  search
 	options Options
 	fields  []Field
 }
@@ -36,7 +36,7 @@ func (q oracle) condition(c condition) bool {
 	case condOr:
 		return slices.ContainsFunc(c.kids, q.condition)
 	}
-	return slices.ContainsFunc(q.rule.detections[c.detection].alternatives, func(all allOf) bool {
+	return slices.ContainsFunc(q.search.detections[c.detection].alternatives, func(all allOf) bool {
 		return !slices.ContainsFunc(all, func(it item) bool { return !q.item(it) })
 	})
 }

@@ -12,15 +12,30 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Parse reads every YAML document of data as a rule; name is the file name
-// that errors and rules carry. The rules that are good are returned even when
-// others are not. The error is a *ParseError, or several joined by errors.Join
-// when several documents are bad; YAML that can't be read ends the file.
+// A Pack is what rule files hold. The order of rules is that of the files.
+type Pack struct {
+	Rules        []*Rule
+	Correlations []*Correlation
+	Filters      []*Filter
+}
+
+// Add appends what other holds.
+func (p *Pack) Add(other Pack) {
+	p.Rules = append(p.Rules, other.Rules...)
+	p.Correlations = append(p.Correlations, other.Correlations...)
+	p.Filters = append(p.Filters, other.Filters...)
+}
+
+// Parse reads every YAML document of data; name is the file name that errors
+// and documents carry. What is good is returned even when the rest is not. The
+// error is a *ParseError, or several joined by errors.Join when several
+// documents are bad; YAML that can't be read ends the file.
 //
 // Parse checks the structure, the names of the modifiers and the conditions.
-// Whether values fit their modifiers is for Compile to find.
-func Parse(name string, data []byte) ([]*Rule, error) {
-	var rules []*Rule
+// Whether values fit their modifiers, and whether the rules that a correlation
+// or filter names are there, is for Compile to find.
+func Parse(name string, data []byte) (Pack, error) {
+	var pack Pack
 	var errs []error
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for n := 0; ; n++ {
@@ -39,17 +54,14 @@ func Parse(name string, data []byte) ([]*Rule, error) {
 		if len(doc.Content) != 1 || isNull(doc.Content[0]) {
 			continue
 		}
-		r, err := parseDocument(name, doc.Content[0])
-		if err != nil {
+		if err := pack.read(name, doc.Content[0]); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		rules = append(rules, r)
 	}
 	if len(errs) == 1 {
-		return rules, errs[0]
+		return pack, errs[0]
 	}
-	return rules, errors.Join(errs...)
+	return pack, errors.Join(errs...)
 }
 
 // yamlError takes the line out of the message of the YAML package.
@@ -66,70 +78,91 @@ func yamlError(name string, err error) *ParseError {
 	return pe
 }
 
-func parseDocument(name string, node *yaml.Node) (*Rule, error) {
-	p := &parser{rule: &Rule{File: name, Line: node.Line}}
-	kind, err := p.document(node)
+// read adds one document.
+func (pack *Pack) read(name string, node *yaml.Node) error {
+	p := &parser{meta: Meta{File: name, Line: node.Line}}
+	err := p.document(node, pack)
 	if err == nil {
-		return p.rule, nil
+		return nil
 	}
-	pe := &ParseError{File: name, Line: err.line, Column: err.column, Document: kind, Reason: err.reason, Hint: err.hint}
-	if kind != RuleDocument {
-		pe.Err = ErrUnsupported
-	}
-	return nil, pe
+	return &ParseError{File: name, Line: err.line, Column: err.column, Document: p.kind, Reason: err.reason, Hint: err.hint}
 }
 
 // maxNodes bounds the YAML nodes of a document, aliases counted as often as
 // they are used.
 const maxNodes = 1 << 19
 
+// A parser reads one document.
 type parser struct {
-	rule  *Rule
-	nodes int
+	kind   Document
+	meta   Meta
+	source LogSource
+	search search
+	nodes  int
 }
 
 func (p *parser) warn(line int, format string, args ...any) {
-	p.rule.Warnings = append(p.rule.Warnings, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
+	p.meta.Warnings = append(p.meta.Warnings, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
 }
 
-func (p *parser) document(node *yaml.Node) (Document, *lineError) {
+func (p *parser) document(node *yaml.Node, pack *Pack) *lineError {
 	pairs, err := p.mapping(node, "a rule")
 	if err != nil {
-		return RuleDocument, err
+		return err
 	}
 	byName := make(map[string]pair, len(pairs))
 	for _, kv := range pairs {
 		byName[kv.name] = kv
 	}
-	if _, ok := byName["correlation"]; ok {
-		return CorrelationDocument, at(node, "correlation rules are not supported yet")
-	}
-	if _, ok := byName["filter"]; ok {
-		return FilterDocument, at(node, "filters are not supported yet")
-	}
 	if kv, ok := byName["action"]; ok {
-		return RuleDocument, at(kv.key, "action documents are not part of Sigma 2").withHint("write every rule out in full")
+		return at(kv.key, "action documents are not part of Sigma 2").withHint("write every rule out in full")
+	}
+	correlation, isCorrelation := byName["correlation"]
+	filter, isFilter := byName["filter"]
+	switch {
+	case isCorrelation:
+		p.kind = CorrelationDocument
+	case isFilter:
+		p.kind = FilterDocument
 	}
 	if err := p.head(node, byName); err != nil {
-		return RuleDocument, err
+		return err
+	}
+	if isCorrelation {
+		c, err := p.correlation(correlation.value, byName)
+		if err == nil {
+			pack.Correlations = append(pack.Correlations, c)
+		}
+		return err
 	}
 	source, ok := byName["logsource"]
 	if !ok {
-		return RuleDocument, at(node, "the rule has no logsource")
+		return at(node, "the %s has no logsource", p.kind)
 	}
 	if err := p.logSource(source.value); err != nil {
-		return RuleDocument, err
+		return err
+	}
+	if isFilter {
+		f, err := p.filter(filter.value)
+		if err == nil {
+			pack.Filters = append(pack.Filters, f)
+		}
+		return err
 	}
 	det, ok := byName["detection"]
 	if !ok {
-		return RuleDocument, at(node, "the rule has no detection")
+		return at(node, "the rule has no detection")
 	}
-	return RuleDocument, p.detection(det.value)
+	if err := p.detection(det.value); err != nil {
+		return err
+	}
+	pack.Rules = append(pack.Rules, &Rule{Meta: p.meta, LogSource: p.source, search: p.search})
+	return nil
 }
 
 // head reads the fields that say what the rule is.
 func (p *parser) head(node *yaml.Node, byName map[string]pair) *lineError {
-	r := p.rule
+	r := &p.meta
 	for name, dst := range map[string]*string{
 		"id": &r.ID, "name": &r.Name, "title": &r.Title, "description": &r.Description, "status": &r.Status,
 		"author": &r.Author, "date": &r.Date, "modified": &r.Modified, "license": &r.License,
@@ -156,12 +189,14 @@ func (p *parser) head(node *yaml.Node, byName map[string]pair) *lineError {
 		}
 	}
 	if strings.TrimSpace(r.Title) == "" {
-		return at(node, "the rule has no title")
+		return at(node, "the %s has no title", p.kind)
 	}
 	kv, ok := byName["level"]
 	if !ok || isNull(kv.value) {
-		r.Level = Medium
-		p.warn(node.Line, "the rule has no level; medium is taken")
+		if p.kind == RuleDocument {
+			r.Level = Medium
+			p.warn(node.Line, "the rule has no level; medium is taken")
+		}
 	} else {
 		level, err := ParseLevel(kv.value.Value)
 		if err != nil {
@@ -207,7 +242,7 @@ func (p *parser) logSource(node *yaml.Node) *lineError {
 	if err != nil {
 		return err
 	}
-	l := &p.rule.LogSource
+	l := &p.source
 	for _, kv := range pairs {
 		var dst *string
 		switch kv.name {

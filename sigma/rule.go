@@ -5,29 +5,38 @@ import (
 	"strings"
 )
 
-// A Rule is one Sigma rule. Parse makes rules and Compile copies them into a
-// RuleSet. In between, a caller may fill in what the file lacks, such as an ID;
-// afterwards nobody changes a Rule, so rules are safe for concurrent use.
-type Rule struct {
+// Meta is what every document says of itself. Parse fills it in, and Compile
+// copies it. In between, a caller may complete it, with an ID for instance;
+// afterwards nobody changes it.
+type Meta struct {
 	ID, Name, Title, Description, Status, Author, Date, Modified, License string
 
 	References, Tags, FalsePositives, Fields []string
 
-	Level     Level
-	LogSource LogSource
+	Level Level
 
-	// File is the name given to Parse, Line where the rule starts in it.
+	// File is the name given to Parse, Line where the document starts in it.
 	File string
 	Line int
 
 	// Warnings are what the specification frowns upon and Parse let pass,
 	// such as operators in upper case.
 	Warnings []string
+}
 
-	detections []detection // in the order of the file
-	conditions []condition // the rule fires if any holds
+// A Rule is one Sigma rule. Parse makes rules and Compile copies them into a
+// RuleSet; after that nobody changes them, so rules are safe for concurrent
+// use.
+type Rule struct {
+	Meta
+	LogSource LogSource
 
-	prog *program // of a compiled rule
+	search
+
+	// Of a compiled rule.
+	prog     *program
+	observed []string
+	silent   bool
 }
 
 // A LogSource says where an event comes from or, in a rule, which events the
@@ -52,9 +61,9 @@ func covers(want, have string) bool { return want == "" || equalASCIIFold(want, 
 // A Level says how bad it is when a rule fires. Levels are ordered.
 type Level uint8
 
-// The levels of Sigma. NoLevel is the zero value and never the level of a
-// parsed rule: the specification makes the level optional and names no
-// default, so Parse takes Medium and adds a warning.
+// The levels of Sigma. NoLevel is the zero value. The specification makes the
+// level optional and names no default: Parse gives a rule without one Medium
+// and a warning, and Compile a correlation the highest of its rules.
 const (
 	NoLevel Level = iota
 	Informational

@@ -18,13 +18,13 @@ import (
 // for a placeholder.
 func TestSigmaHQ(t *testing.T) {
 	rules := sigmaHQRules(t)
-	if len(rules) != 3754 {
-		t.Errorf("parsed %d rules, want 3754", len(rules))
+	if len(rules.Rules) != 3754 {
+		t.Errorf("parsed %d rules, want 3754", len(rules.Rules))
 	}
 	rs, errs := sigma.Compile(rules, sigma.Options{})
 	var left []string
 	for _, err := range errs {
-		left = append(left, fmt.Sprintf("%s: %s", filepath.Base(err.File), err.Reason))
+		left = append(left, fmt.Sprintf("%s: %s", filepath.Base(err.Meta.File), err.Reason))
 	}
 	want := []string{
 		"win_security_adcs_certighost_cdc_chase_request.yml: field Attributes: modifier expand: placeholder %known_cdcs% has no value",
@@ -41,7 +41,7 @@ func TestSigmaHQ(t *testing.T) {
 		t.Errorf("with placeholders: compiled %d rules, errors %v", rs.Len(), errs)
 	}
 	warnings := 0
-	for _, r := range rules {
+	for _, r := range rules.Rules {
 		warnings += len(r.Warnings)
 	}
 	t.Logf("%d warnings", warnings)
@@ -90,7 +90,7 @@ func TestMemory(t *testing.T) {
 	before := heap()
 	rs, _ := sigma.Compile(rules, sigma.Options{})
 	compiled := heap()
-	for _, r := range rules {
+	for _, r := range rules.Rules {
 		rs.Group(r.LogSource)
 	}
 	after := heap()

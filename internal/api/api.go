@@ -15,16 +15,16 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/sigma"
 )
 
 // Rules is the rule set in force, as the API shows and switches it.
 type Rules interface {
 	// List returns the rules that run and those that are switched off.
-	List() (on, off []*sigma.Rule)
+	List() (on, off []detect.Entry)
 	// Switch turns a rule on or off; picket.ErrNotFound where there is none.
 	Switch(ctx context.Context, id string, on bool) error
 }

@@ -67,11 +67,11 @@ func testRule(f file, name string, data []byte) []Result {
 	if data == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
 	}
-	rules, err := sigma.Parse(f.name, f.data)
+	pack, err := sigma.Parse(f.name, f.data)
 	if err != nil {
 		return fail(err)
 	}
-	set, errs := sigma.Compile(rules, sigma.Options{})
+	set, errs := sigma.Compile(pack, sigma.Options{})
 	if len(errs) > 0 {
 		return fail(errs[0])
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -131,10 +132,17 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return data, err
 }
 
+// An Entry is a rule, correlation or filter as people are shown it.
+type Entry struct {
+	*sigma.Meta
+	Kind      sigma.Document
+	LogSource sigma.LogSource // of a correlation, zero
+}
+
 // A Set is what loading rules gives.
 type Set struct {
 	Rules    *sigma.RuleSet // those that run
-	Off      []*sigma.Rule  // those switched off
+	On, Off  []Entry        // what runs, and what is switched off
 	Problems []Problem
 	Revision string // names the rules by their content, 12 hex digits
 }
@@ -148,7 +156,7 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 		return Set{}, err
 	}
 	var set Set
-	var on []*sigma.Rule
+	var pack sigma.Pack
 	sum, seen := sha256.New(), make(map[string]string)
 	for _, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.name, len(f.data))
@@ -156,34 +164,64 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 		if strings.HasSuffix(f.name, caseSuffix) || isNotARule(f.data) {
 			continue
 		}
-		rules, err := sigma.Parse(f.name, f.data)
+		p, err := sigma.Parse(f.name, f.data)
 		if err != nil {
 			set.Problems = append(set.Problems, problems(f.name, err)...)
 		}
-		for _, r := range rules {
-			if r.ID == "" {
-				named := *r
-				named.ID = nameless(r)
-				r = &named
+		// twice reports whether a document's id is taken, and makes one for a
+		// document without.
+		twice := func(m *sigma.Meta, l sigma.LogSource) bool {
+			if m.ID == "" {
+				m.ID = nameless(m, l)
 			}
-			if first, ok := seen[r.ID]; ok {
-				set.Problems = append(set.Problems, Problem{File: f.name, Line: r.Line, RuleID: r.ID, Reason: "id " + r.ID + " is taken by " + first, Hint: "give one of the two a new id"})
-				continue
-			}
-			seen[r.ID] = f.name
-			if off[r.ID] {
-				set.Off = append(set.Off, r)
+			first, ok := seen[m.ID]
+			if ok {
+				set.Problems = append(set.Problems, Problem{File: f.name, Line: m.Line, RuleID: m.ID, Reason: "id " + m.ID + " is taken by " + first, Hint: "give one of the two a new id"})
 			} else {
-				on = append(on, r)
+				seen[m.ID] = f.name
 			}
+			return ok
 		}
+		p.Rules = slices.DeleteFunc(p.Rules, func(r *sigma.Rule) bool { return twice(&r.Meta, r.LogSource) })
+		p.Correlations = slices.DeleteFunc(p.Correlations, func(c *sigma.Correlation) bool { return twice(&c.Meta, sigma.LogSource{}) })
+		p.Filters = slices.DeleteFunc(p.Filters, func(f *sigma.Filter) bool { return twice(&f.Meta, f.LogSource) })
+		pack.Add(p)
 	}
-	rs, errs := sigma.Compile(on, sigma.Options{})
+	rs, errs := sigma.Compile(pack, sigma.Options{Off: off})
+	failed := make(map[*sigma.Meta]bool)
 	for _, e := range errs {
+		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problems("", e)...)
 	}
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
+	set.list(pack, off, failed)
 	return set, nil
+}
+
+// list sorts what was loaded into On and Off. A filter that lacks a rule runs
+// nevertheless.
+func (set *Set) list(pack sigma.Pack, off map[string]bool, failed map[*sigma.Meta]bool) {
+	add := func(e Entry) {
+		if off[e.ID] {
+			set.Off = append(set.Off, e)
+		} else if !failed[e.Meta] {
+			set.On = append(set.On, e)
+		}
+	}
+	for _, r := range pack.Rules {
+		add(Entry{&r.Meta, sigma.RuleDocument, r.LogSource})
+	}
+	for _, c := range set.Rules.Correlations() { // with the levels that they were given
+		add(Entry{&c.Meta, sigma.CorrelationDocument, sigma.LogSource{}})
+	}
+	for _, c := range pack.Correlations {
+		if off[c.ID] {
+			set.Off = append(set.Off, Entry{&c.Meta, sigma.CorrelationDocument, sigma.LogSource{}})
+		}
+	}
+	for _, f := range pack.Filters {
+		add(Entry{&f.Meta, sigma.FilterDocument, f.LogSource})
+	}
 }
 
 // isNotARule tells other YAML that lies among rules, as tables of logsources
@@ -195,10 +233,10 @@ func isNotARule(data []byte) bool {
 	return has("logsources:") || !has("title:") && !has("detection:") && !has("correlation:") && !has("filter:")
 }
 
-// nameless makes an id for a rule without one, that stays while its title and
-// logsource do.
-func nameless(r *sigma.Rule) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", r.Title, r.LogSource))
+// nameless makes an id for a document without one, that stays while its title
+// and logsource do.
+func nameless(m *sigma.Meta, l sigma.LogSource) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", m.Title, l))
 	return "title-" + hex.EncodeToString(h[:8])
 }
 
@@ -212,7 +250,7 @@ func problems(file string, err error) []Problem {
 		return ps
 	}
 	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
-		return []Problem{{File: ce.File, Line: ce.Line, RuleID: ce.Rule.ID, Reason: ce.Reason}}
+		return []Problem{{File: ce.Meta.File, Line: ce.Line, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint}}
 	}
 	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
 		return []Problem{{File: pe.File, Line: pe.Line, Reason: pe.Reason, Hint: pe.Hint}}

@@ -28,7 +28,7 @@ func loaded(t testing.TB, path string, off map[string]bool) (string, []string) {
 	for _, p := range set.Problems {
 		problems = append(problems, strings.TrimPrefix(p.String(), path))
 	}
-	return titles(set.Rules.Rules()), problems
+	return titles(set.On), problems
 }
 
 func TestLoadKinds(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/sigma"
 )
 
 // A Loader keeps an engine's rules the same as what is in the files: it loads
@@ -83,10 +82,10 @@ func (l *Loader) Status() (Set, time.Time) {
 	return l.set, l.loaded
 }
 
-// List returns the rules that run and those that are switched off.
-func (l *Loader) List() (on, off []*sigma.Rule) {
+// List returns what runs and what is switched off.
+func (l *Loader) List() (on, off []Entry) {
 	set, _ := l.Status()
-	return set.Rules.Rules(), set.Off
+	return set.On, set.Off
 }
 
 // Switch turns a rule on or off, now and after a restart.
@@ -94,7 +93,7 @@ func (l *Loader) Switch(_ context.Context, id string, on bool) error {
 	l.switching.Lock()
 	defer l.switching.Unlock()
 	all, switched := l.List()
-	if !slices.ContainsFunc(slices.Concat(all, switched), func(r *sigma.Rule) bool { return r.ID == id }) {
+	if !slices.ContainsFunc(slices.Concat(all, switched), func(e Entry) bool { return e.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
 	}
 	off, err := l.readOff()

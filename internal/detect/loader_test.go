@@ -15,7 +15,6 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/sigma"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -40,7 +39,7 @@ func write(t testing.TB, name, text string) {
 	}
 }
 
-func titles(rules []*sigma.Rule) string {
+func titles(rules []detect.Entry) string {
 	var all []string
 	for _, r := range rules {
 		all = append(all, r.Title)

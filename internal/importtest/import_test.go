@@ -54,7 +54,7 @@ var layers = []layer{
 			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
 			"internal/agent", "internal/web", "internal/scan",
 		},
-		beside: []string{"internal/worker→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect"},
+		beside: []string{"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect"},
 	},
 	{name: "program", packages: []string{"cmd/picket"}},
 }

@@ -21,12 +21,12 @@ import (
 // engine runs one rule, that fires on the word evil in a command line.
 func engine(t testing.TB) *detect.Engine {
 	t.Helper()
-	rules, err := sigma.Parse("evil.yml", []byte("title: Evil\nid: evil\nlogsource: {product: linux, category: process_creation}\n"+
+	pack, err := sigma.Parse("evil.yml", []byte("title: Evil\nid: evil\nlogsource: {product: linux, category: process_creation}\n"+
 		"detection: {a: {CommandLine|contains: evil}, condition: a}\nlevel: high\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, errs := sigma.Compile(rules, sigma.Options{})
+	set, errs := sigma.Compile(pack, sigma.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/sigma"
 )
 
 // maxRulesShown bounds the page: with thousands of rules, one searches.
@@ -27,7 +26,7 @@ type rulesView struct {
 }
 
 type ruleRow struct {
-	*sigma.Rule
+	detect.Entry
 	On bool
 }
 
@@ -36,7 +35,7 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	on, off := c.Rules.List()
 	v := rulesView{Text: r.URL.Query().Get("q"), On: len(on), Off: len(off), Problems: set.Problems, Revision: set.Revision,
 		Loaded: loaded, CanAct: who.Can(auth.RoleAnalyst)}
-	add := func(rules []*sigma.Rule, on bool) {
+	add := func(rules []detect.Entry, on bool) {
 		for _, rule := range rules {
 			text := strings.ToLower(rule.Title + "\n" + rule.ID + "\n" + strings.Join(rule.Tags, "\n") + "\n" + rule.Level.String())
 			if !strings.Contains(text, strings.ToLower(v.Text)) {
@@ -56,12 +55,12 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 
 // rule returns a rule by id, on or off, or nil: the rule of an old alert may be
 // gone.
-func (c *Console) rule(id string) *sigma.Rule {
+func (c *Console) rule(id string) *detect.Entry {
 	on, off := c.Rules.List()
-	for _, rules := range [][]*sigma.Rule{on, off} {
+	for _, rules := range [][]detect.Entry{on, off} {
 		for _, r := range rules {
 			if r.ID == id {
-				return r
+				return &r
 			}
 		}
 	}

@@ -24,7 +24,6 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/sigma"
 )
 
 // Home is the path of the first page.
@@ -36,7 +35,7 @@ var ui embed.FS
 // Rules is the rule set in force, as the console shows and switches it.
 type Rules interface {
 	Status() (detect.Set, time.Time)
-	List() (on, off []*sigma.Rule)
+	List() (on, off []detect.Entry)
 	Switch(ctx context.Context, id string, on bool) error
 }
 
