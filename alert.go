@@ -23,6 +23,15 @@ type Match struct {
 	Level sigma.Level `json:"-"`
 	Tags  []string    `json:"-"`
 	Host  string      `json:"-"`
+	// AlertAgent is the agent that the alert is filed under, "" for AgentID: an
+	// alert of a correlation gathers events of several hosts under one.
+	AlertAgent string `json:"-"`
+
+	// Observed are the values of the event that correlations want, not nil where
+	// one is over the rule. Silent says that the rule is there for correlations
+	// only: the match is kept as an observation, and opens no alert.
+	Observed map[string]string `json:"-"`
+	Silent   bool              `json:"-"`
 }
 
 // MatchID identifies the match of a rule on an event, so that detecting

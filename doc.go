@@ -48,7 +48,7 @@
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
 //	internal/store/storetest    what every store must pass
 //
-//	internal/detect             the rule set in force: load, reload, switch, match
+//	internal/detect             the rule set in force: load, reload, switch, match, correlate
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
 //	internal/api                the JSON API, and the replaced system's paths

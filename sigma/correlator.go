@@ -235,6 +235,15 @@ func (c *Correlator) Flush(dst []Firing) []Firing {
 	return c.take()
 }
 
+// Horizon is how long after it arrived an observation may still matter.
+func (c *Correlator) Horizon() time.Duration {
+	var d time.Duration
+	for _, n := range c.nodes {
+		d = max(d, n.keep)
+	}
+	return d + c.opt.Late
+}
+
 // Dropped returns how many observations were given up to stay within
 // CorrelatorOptions.MaxObservations.
 func (c *Correlator) Dropped() int64 { return c.dropped }

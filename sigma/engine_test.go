@@ -31,6 +31,9 @@ func TestMadeEvents(t *testing.T) {
 		for range 3 {
 			fields := sigma.MakeEvent(r, rnd)
 			fired = m.Match(g, fields, fired[:0])
+			if !slices.Equal(fired, g.MatchAll(fields, nil)) {
+				t.Fatalf("Match and MatchAll differ on\n%q", fields)
+			}
 			if !slices.IsSortedFunc(fired, func(a, b *sigma.Rule) int { return index[a] - index[b] }) {
 				t.Fatal("rules out of order")
 			}

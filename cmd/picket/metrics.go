@@ -85,6 +85,11 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) error {
 	e.add("picket_rules", "gauge", "Rules that run.", set.Rules.Len())
 	e.add("picket_rule_problems", "gauge", "Rules that did not load.", len(set.Problems))
 	e.add("picket_rules_loaded_time_seconds", "gauge", "When the rules were loaded.", loaded.Unix())
+	checked, wrong := s.rules.Engine().Checks()
+	e.add("picket_match_checks_total", "counter", "Events matched a second time, without an index.", checked)
+	e.add("picket_match_check_failures_total", "counter", "Of these, those that came out otherwise: an error in picket.", wrong)
+	e.add("picket_correlation_observations", "gauge", "Events kept for correlations by this process, while it follows.", s.corr.Kept())
+	e.add("picket_correlation_dropped_total", "counter", "Such events given up for want of room.", s.corr.Dropped())
 	e.add("picket_connections", "gauge", "Connections open.", open)
 	e.add("picket_connections_closed_for_room_total", "counter", "Connections closed to make room for others.", turnedAway)
 	var m runtime.MemStats

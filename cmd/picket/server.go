@@ -34,6 +34,7 @@ type server struct {
 	store *sqlitestore.Store
 	rules *detect.Loader
 	work  *worker.Worker
+	corr  *detect.Follower
 	in    *ingest.Handler
 	conns *httpapi.Conns
 	http  *http.Server
@@ -58,6 +59,8 @@ func (s *server) open() (err error) {
 	}
 	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
+
+	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
 
 	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
 	var sink ingest.Enqueuer = s.queue
@@ -105,6 +108,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	defer cancel()
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.retain(ctx) })
+	beside.Go(func() { s.corr.Run(ctx) })
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	working := make(chan error, 1)

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,8 +68,19 @@ had in hand goes to another.`,
 		go loader.Watch(cmd.Context(), time.Second)
 		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s,
 			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Logger: log})
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		beside.Go(func() {
+			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(cmd.Context())
+		})
 		log.Info("working", "data", dir, "concurrency", *concurrency)
 		return w.Run(cmd.Context())
 	}
 	return cmd
+}
+
+// holder names this process among those that share a store.
+func holder() string {
+	name, _ := os.Hostname()
+	return fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text())
 }

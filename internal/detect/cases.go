@@ -19,10 +19,23 @@ import (
 const caseSuffix = ".test.yml"
 
 // caseFile is a file of cases: events that fire the rule, and events that are
-// like them and do not. An event is written in any shape that picket reads.
+// like them and do not. An event is written in any shape that picket reads; a
+// case of a correlation is a list of events.
 type caseFile struct {
-	Fires  map[string]map[string]any `yaml:"fires"`
-	Silent map[string]map[string]any `yaml:"silent"`
+	Fires  map[string]events `yaml:"fires"`
+	Silent map[string]events `yaml:"silent"`
+}
+
+// events are one event, or a list of them.
+type events []map[string]any
+
+// UnmarshalYAML implements yaml.Unmarshaler.
+func (e *events) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		return node.Decode((*[]map[string]any)(e))
+	}
+	*e = make(events, 1)
+	return node.Decode(&(*e)[0])
 }
 
 // A Result is the outcome of one case.
@@ -84,15 +97,15 @@ func testRule(f file, name string, data []byte) []Result {
 	}
 	d := NewEngine(set).Detector()
 	var results []Result
-	run := func(kind string, events map[string]map[string]any, want bool) {
-		names := make([]string, 0, len(events))
-		for n := range events {
+	run := func(kind string, cases map[string]events, want bool) {
+		names := make([]string, 0, len(cases))
+		for n := range cases {
 			names = append(names, n)
 		}
 		slices.Sort(names)
 		for _, n := range names {
 			r := Result{File: name, Case: kind + " " + n}
-			if fired, err := fires(d, events[n]); err != nil {
+			if fired, err := fires(d, cases[n]); err != nil {
 				r.Err = err.Error()
 			} else if fired != want {
 				r.Err = fmt.Sprintf("fired is %t", fired)
@@ -105,12 +118,29 @@ func testRule(f file, name string, data []byte) []Result {
 	return results
 }
 
-// fires reports whether any rule fires on an event.
-func fires(d *Detector, event map[string]any) (bool, error) {
-	raw, err := json.Marshal(event)
+// fires reports whether any rule or correlation fires on events. Those that
+// are there for correlations only don't count.
+func fires(d *Detector, events events) (bool, error) {
+	batch := make([]picket.Event, len(events))
+	for i, ev := range events {
+		raw, err := json.Marshal(ev)
+		if err != nil {
+			return false, err
+		}
+		batch[i] = picket.Event{ID: fmt.Sprint("case ", i), Raw: raw}
+	}
+	matches, err := d.Detect(batch)
 	if err != nil {
 		return false, err
 	}
-	matches, err := d.Detect([]picket.Event{{ID: "case", Raw: raw}})
-	return len(matches) > 0, err
+	c := sigma.NewCorrelator(d.engine.Rules(), sigma.CorrelatorOptions{})
+	var fired []sigma.Firing
+	for i := range matches {
+		m := &matches[i]
+		if !m.Silent {
+			return true, nil
+		}
+		fired = c.Observe(sigma.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed}, fired)
+	}
+	return len(c.Flush(fired)) > 0, nil
 }

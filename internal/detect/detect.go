@@ -9,6 +9,8 @@ package detect
 
 import (
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
@@ -19,11 +21,40 @@ import (
 // An Engine holds the rule set in force. It is safe for concurrent use.
 type Engine struct {
 	rules atomic.Pointer[sigma.RuleSet]
+	log   *slog.Logger
+
+	checked, wrong atomic.Int64
 }
 
-// NewEngine returns an engine running the rules.
+// checkEvery is how many events one is checked of, by evaluating every rule in
+// full.
+const checkEvery = 10_000
+
+// Checks returns how many events were matched a second time, without the
+// index, and how many of them came out otherwise. The second is 0 unless
+// package sigma has an error.
+func (e *Engine) Checks() (events, wrong int64) { return e.checked.Load(), e.wrong.Load() }
+
+func (e *Engine) check(ev *picket.Event, group *sigma.Group, fired []*sigma.Rule) {
+	e.checked.Add(1)
+	want := group.MatchAll(ev.Fields, nil)
+	if slices.Equal(want, fired) {
+		return
+	}
+	e.wrong.Add(1)
+	ids := func(rules []*sigma.Rule) (ids []string) {
+		for _, r := range rules {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	e.log.Error("rules matched wrongly: please report the event and the rules", "event", ev.ID, "fired", ids(fired), "should", ids(want))
+}
+
+// NewEngine returns an engine running the rules. What it has to say goes to
+// slog.Default.
 func NewEngine(rules *sigma.RuleSet) *Engine {
-	e := new(Engine)
+	e := &Engine{log: slog.Default()}
 	e.Replace(rules)
 	return e
 }
@@ -49,11 +80,12 @@ type Detector struct {
 	rules  *sigma.RuleSet // that groups belong to
 	groups map[*shape.Route]*sigma.Group
 	fired  []*sigma.Rule
+	seen   int // events
 	each   int // fields to expect of an event, by the last batch
 }
 
-// Detect fills the Fields of the events, and the Time of those that come
-// without, and returns their matches, in the order of the events. It fails on
+// Detect fills the Fields of the events, and the Time and Host of those that
+// come without, and returns their matches, in the order of the events. It fails on
 // an event whose Raw is not one JSON object, naming it; intake lets none such
 // through.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
@@ -73,6 +105,9 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		if ev.Time.IsZero() {
 			ev.Time = doc.Time
 		}
+		if ev.Host == "" {
+			ev.Host = doc.Host
+		}
 		from := len(fields)
 		fields = doc.Fields(fields)
 		ev.Fields = fields[from:len(fields):len(fields)]
@@ -82,8 +117,16 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			d.groups[doc.Route] = group
 		}
 		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
+		if d.seen++; d.seen%checkEvery == 0 {
+			d.engine.check(ev, group, d.fired)
+		}
 		for _, rule := range d.fired {
-			matches = append(matches, match(ev, rule.ID, rule.Title, rule.Level, rule.Tags, rule.Explain(ev.Fields)))
+			m := match(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
+			if m.Silent = rule.Silent(); !m.Silent {
+				m.Why = rule.Explain(ev.Fields)
+			}
+			m.Observed = observed(ev, rule.Observed())
+			matches = append(matches, m)
 		}
 		if v := doc.Verdict; v != nil {
 			matches = append(matches, match(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))

@@ -3,7 +3,8 @@
 // queue or a store.
 //
 // Promise: memory stays flat whatever the size of the files, all cores work,
-// and results come in the order of the events.
+// and results come in the order of the events; those of correlations when they
+// are complete.
 package scan
 
 import (
@@ -79,20 +80,21 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 			}
 		}
 	}()
+	c := newCorrelator(e.Rules())
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err() // a file that does not answer is not waited for
 		case j, ok := <-order:
 			if !ok {
-				return ctx.Err()
+				return errors.Join(ctx.Err(), c.flush(hit))
 			}
 			o := <-j.done
 			for _, err := range o.problems {
 				problem(err)
 			}
 			for _, h := range o.hits {
-				if err := hit(h); err != nil {
+				if err := c.hit(h, hit); err != nil {
 					return err
 				}
 			}

@@ -18,6 +18,7 @@ import (
 type Store interface {
 	Events
 	Alerts
+	Correlations
 	Hosts
 	Accounts
 	io.Closer

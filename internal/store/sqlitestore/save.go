@@ -29,6 +29,8 @@ type savingBatch struct {
 	isNew    []bool // by event
 	stored   int
 	matches  []picket.Match // of new events
+	observed []byte         // of them, for correlations
+	again    bool           // matches may have been saved before
 
 	// Filled by the writer.
 	newMatches int
@@ -146,6 +148,9 @@ func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) e
 			continue
 		}
 		sb.matches = newMatches(&batches[i], sb.isNew)
+		if err := sb.observe(); err != nil {
+			return err
+		}
 		if len(batches) == 1 && sb.stored == len(batches[i].Events) {
 			evs = batches[i].Events
 			break

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
@@ -34,14 +35,18 @@ func (t *tx) saveMatches(b *savingBatch) error {
 	var order []*openAlert
 	for i := range b.matches {
 		m := &b.matches[i]
-		key := alertKey{m.RuleID, m.AgentID, m.Host}
+		agent := cmp.Or(m.AlertAgent, m.AgentID)
+		key := alertKey{m.RuleID, agent, m.Host}
 		a := open[key]
 		if a == nil {
 			var err error
-			if a, err = t.openAlert(m); err != nil {
+			if a, err = t.openAlert(m, agent); err != nil {
 				return fmt.Errorf("look up alert of rule %s: %w", m.RuleID, err)
 			}
 			open[key] = a
+		}
+		if b.again && a.kept >= picket.AlertMatchLimit {
+			continue
 		}
 		fresh, err := t.saveMatch(a, m)
 		if err != nil {
@@ -68,9 +73,9 @@ func (t *tx) saveMatches(b *savingBatch) error {
 }
 
 // openAlert returns the alert that a match joins, or a new one.
-func (t *tx) openAlert(m *picket.Match) (*openAlert, error) {
+func (t *tx) openAlert(m *picket.Match, agent string) (*openAlert, error) {
 	row, err := scanAlert(t.w.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
-		m.RuleID, m.AgentID, m.Host))
+		m.RuleID, agent, m.Host))
 	if err == nil {
 		return &openAlert{alertRow: row}, nil
 	}
@@ -79,7 +84,7 @@ func (t *tx) openAlert(m *picket.Match) (*openAlert, error) {
 	}
 	a := &openAlert{isNew: true}
 	a.Alert = picket.Alert{
-		RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: m.AgentID, Host: m.Host,
+		RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
 		Status: picket.StatusOpen, Opened: fromMicros(micros(t.now)),
 	}
 	if a.Tags == nil {

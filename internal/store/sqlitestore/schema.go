@@ -6,9 +6,12 @@ import (
 	"fmt"
 )
 
-// schemaVersion is user_version of the file. A newer file is refused; there is
-// no older one yet.
-const schemaVersion = 1
+// schemas make the tables of one version after the other; how many there are
+// is user_version of the file. A newer file is refused, an older one gets what
+// it lacks.
+var schemas = [...]string{schema, correlationsSchema}
+
+const schemaVersion = len(schemas)
 
 // Times are microseconds since 1970 in UTC. Rows of blocks and parts are
 // described in doc.go.
@@ -101,8 +104,8 @@ CREATE TABLE audit (
 );
 `
 
-// migrate makes the tables of a new file, and refuses one that a newer picket
-// wrote. Two processes may open a new file at once.
+// migrate makes the tables that a file lacks, and refuses one that a newer
+// picket wrote. Two processes may open a new file at once.
 func migrate(ctx context.Context, c *sql.Conn) error {
 	if _, err := c.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("lock: %w", err)
@@ -118,7 +121,12 @@ func migrate(ctx context.Context, c *sql.Conn) error {
 	case version == schemaVersion:
 		return nil
 	}
-	if _, err := c.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion)); err != nil {
+	for _, s := range schemas[version:] {
+		if _, err := c.ExecContext(ctx, s); err != nil {
+			return fmt.Errorf("create tables: %w", err)
+		}
+	}
+	if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
 		return fmt.Errorf("create tables: %w", err)
 	}
 	if _, err := c.ExecContext(ctx, "COMMIT"); err != nil {

@@ -124,6 +124,11 @@ func (t *tx) save(p *saving) error {
 	for i := range p.batches {
 		b := &p.batches[i]
 		b.newMatches, b.opened = 0, nil // of an attempt before
+		if b.observed != nil {
+			if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", micros(t.now), b.observed); err != nil {
+				return fmt.Errorf("write observations of batch %s: %w", b.id, err)
+			}
+		}
 		if len(b.matches) == 0 {
 			continue
 		}

@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Paging", alertPaging},
 		{"Alerts/Counts", alertCounts},
 		{"Matches", matchQueries},
+		{"Correlations/Observations", observations},
+		{"Correlations/Conclusions", conclusions},
 		{"Hosts", hosts},
 		{"Hosts/Paging", hostPaging},
 		{"Tokens", tokens},

@@ -1,0 +1,130 @@
+package sigma_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/picket-edr/picket/sigma"
+)
+
+// Filters narrow down the rules that they name or, with any, those of their
+// logsource.
+func TestFilters(t *testing.T) {
+	rules := ""
+	for _, r := range []string{"a: {product: p}", "b: {product: p, service: s}", "c: {product: q}"} {
+		name, source, _ := strings.Cut(r, ": ")
+		rules += fmt.Sprintf("title: %s\nid: 0000000%s-id\nname: %s\nlevel: low\nlogsource: %s\ndetection: {selection_x: {F: yes}, condition: 1 of selection_*}\n---\n", name, name, name, source)
+	}
+	for name, c := range map[string]struct{ filter, want string }{
+		"none":                      {"", "abc abc"},
+		"by name":                   {"logsource: {product: p}\nfilter: {rules: [a], f: {U: admin}, condition: not f}", "bc abc"},
+		"by id, in any case":        {"logsource: {product: p}\nfilter: {rules: 0000000A-ID, f: {U: admin}, condition: not f}", "bc abc"},
+		"any":                       {"logsource: {product: p}\nfilter: {rules: any, f: {U: admin}, condition: not f}", "c abc"},
+		"an empty list":             {"logsource: {product: p}\nfilter: {rules: [], f: {U: admin}, condition: not f}", "c abc"},
+		"a narrower logsource":      {"logsource: {product: p, service: s}\nfilter: {rules: any, f: {U: admin}, condition: not f}", "ac abc"},
+		"not negated":               {"logsource: {product: p}\nfilter: {rules: any, f: {U: admin}, condition: f}", "abc c"},
+		"its own searches":          {"logsource: {product: p}\nfilter: {rules: any, selection_f: {U: admin}, condition: not 1 of selection_*}", "c abc"},
+		"them":                      {"logsource: {product: p}\nfilter: {rules: any, f: {U: admin}, g: {F: yes}, condition: not all of them}", "c abc"},
+		"named, of other logsource": {"logsource: {product: q}\nfilter: {rules: [a], f: {U: admin}, condition: not f}", "abc abc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pack, err := sigma.Parse("f.yml", []byte(rules+"title: f\n"+c.filter+"\n"))
+			if err != nil && c.filter != "" {
+				t.Fatal(err)
+			}
+			rs, errs := sigma.Compile(pack, sigma.Options{})
+			if len(errs) > 0 {
+				t.Fatal(errs[0])
+			}
+			if got := filtered(t, rs, pack, "admin") + " " + filtered(t, rs, pack, "user"); got != c.want {
+				t.Errorf("fire %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// filtered names the rules that fire on what a user does, by the engine and
+// the oracle.
+func filtered(t *testing.T, rs *sigma.RuleSet, pack sigma.Pack, user string) (names string) {
+	fields, err := flatten([]byte(fmt.Sprintf(`{"F":"yes","U":%q}`, user)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range rs.Rules() {
+		fires := slices.Contains(sigma.NewMatcher().Match(rs.Group(r.LogSource), fields, nil), r)
+		if oracle := sigma.OracleFires(pack.Rules[i], sigma.Options{}, fields, pack.Filters...); oracle != fires {
+			t.Errorf("%s: engine %t, oracle %t", r.Name, fires, oracle)
+		}
+		if fires {
+			names += r.Name
+		}
+	}
+	return names
+}
+
+func TestFilterErrors(t *testing.T) {
+	for text, want := range map[string]string{
+		"title: f\nfilter: {rules: any, f: {U: x}, condition: f}":                                     "f.yml:1:1: the filter has no logsource",
+		"title: f\nlogsource: {product: p}\nfilter: {f: {U: x}, condition: f}":                        "f.yml:3:9: the filter does not say which rules it is for (add rules: a list of ids or names, or any)",
+		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}}":                          "f.yml:3:9: the detection has no condition",
+		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}, condition: [f, f]}":       "f.yml:3:9: a filter has one condition",
+		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3: filter "f": field U: modifier cidr: "x" is no network in CIDR notation`,
+		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5: filter "f": names the rule "nothing", which is not there (rules are named by their id or name)`,
+	} {
+		pack, err := sigma.Parse("f.yml", []byte(text))
+		if err == nil {
+			_, errs := sigma.Compile(pack, sigma.Options{})
+			if len(errs) > 0 {
+				err = errs[0]
+			}
+		}
+		if err == nil || err.Error() != want {
+			t.Errorf("%s:\ngot  %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+func ExampleCorrelator() {
+	pack, err := sigma.Parse("logons.yml", []byte(`
+title: Failed logon
+id: 5638f7c0-ac70-491d-8465-2a65075e0d86
+level: low
+logsource: {product: windows, service: security}
+detection: {selection: {EventID: 4625}, condition: selection}
+---
+title: Many failed logons
+level: high
+correlation:
+  type: event_count
+  rules: [5638f7c0-ac70-491d-8465-2a65075e0d86]
+  group-by: [TargetUserName]
+  timespan: 5m
+  condition: {gte: 3}
+`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	set, _ := sigma.Compile(pack, sigma.Options{})
+	correlator := sigma.NewCorrelator(set, sigma.CorrelatorOptions{})
+	for i := range 4 {
+		// A match of the first rule, with the fields that its Observed names.
+		for _, f := range correlator.Observe(sigma.Observation{
+			Rule: set.Rules()[0].ID, Event: fmt.Sprint("event ", i), Time: epoch, Fields: map[string]string{"TargetUserName": "bob"},
+		}, nil) {
+			fmt.Println(f.Correlation.Title, f.Group)
+			for _, e := range f.Events {
+				fmt.Println(" ", e.Event)
+			}
+		}
+	}
+	// Output:
+	// Many failed logons [{TargetUserName bob}]
+	//   event 0
+	//   event 1
+	//   event 2
+	// Many failed logons [{TargetUserName bob}]
+	//   event 3
+}
