@@ -226,6 +226,32 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
+// A file that an older picket made gets the tables that it lacks, and keeps
+// what is in it.
+func TestOlderSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	s := open(t, path, sqlitestore.Options{})
+	saveAll(t, s, inBatches([]picket.Event{simple(1)}), 1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	s = open(t, path, sqlitestore.Options{})
+	if ok, err := s.Lead(t.Context(), "a", time.Minute); !ok || err != nil {
+		t.Errorf("lead: %t, %v", ok, err)
+	}
+	if n := count(t, s, ""); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}
+
 func TestPruneShrinksFile(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	var evs []picket.Event
