@@ -1,6 +1,6 @@
 // Package scan runs rules over files of events, for `picket scan` and the
-// benchmarks: the same shapes and the same engine as the server, without a
-// queue or a store.
+// benchmarks, and over stored ones: the same shapes and the same engine as the
+// server, without a queue.
 //
 // Promise: memory stays flat whatever the size of the files, all cores work,
 // and results come in the order of the events; those of correlations when they
@@ -57,6 +57,33 @@ const (
 // end the scan, in the order of the events and one at a time. It returns an
 // error only when ctx ends or hit fails.
 func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, hit func(Hit) error, problem func(error)) error {
+	return scan(ctx, e, p, hit, problem, func(f *filler) error {
+		for _, s := range list(paths, p, f.say) {
+			if err := f.file(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Events scans the events that each gives to add, which keeps them. It calls
+// hit as Files does, with no File and the number of the event as its Record,
+// and returns the error of each, too.
+func Events(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) error, each func(add func(picket.Event) error) error) error {
+	failed := error(nil) // set before the last job is seen
+	err := scan(ctx, e, p, hit, func(err error) { failed = errors.Join(failed, err) }, func(f *filler) error {
+		if err := each(f.event); err != nil && f.ctx.Err() == nil {
+			f.flush()
+			f.say(err)
+		}
+		return f.flush()
+	})
+	return errors.Join(err, failed)
+}
+
+// scan detects on what fill gives to a filler.
+func scan(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) error, problem func(error), fill func(*filler) error) error {
 	scanning, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := runtime.GOMAXPROCS(0)
@@ -73,12 +100,8 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 	go func() {
 		defer close(order)
 		defer close(jobs)
-		f := &filler{ctx: scanning, jobs: jobs, order: order, progress: p}
-		for _, s := range list(paths, p, f.say) {
-			if f.file(s) != nil {
-				return
-			}
-		}
+		// It fails only when nobody waits for more.
+		_ = fill(&filler{ctx: scanning, jobs: jobs, order: order, progress: p})
 	}()
 	c := newCorrelator(e.Rules())
 	for {
@@ -151,14 +174,19 @@ func (f *filler) file(s source) error {
 	return f.flush()
 }
 
-// add takes one event, whose bytes it keeps.
+// add takes one event of a file, whose bytes it keeps.
 func (f *filler) add(raw []byte) error {
+	return f.event(picket.Event{ID: fmt.Sprintf("%s#%d", f.name, f.n+1), Raw: raw})
+}
+
+// event takes one event, which it keeps.
+func (f *filler) event(ev picket.Event) error {
 	f.n++
 	if f.job == nil {
 		f.job = &job{file: f.name, first: f.n, events: make([]picket.Event, 0, jobEvents), done: make(chan outcome, 1)}
 	}
-	f.job.events = append(f.job.events, picket.Event{ID: fmt.Sprintf("%s#%d", f.name, f.n), Raw: raw})
-	if f.bytes += len(raw); len(f.job.events) == jobEvents || f.bytes >= jobBytes {
+	f.job.events = append(f.job.events, ev)
+	if f.bytes += len(ev.Raw); len(f.job.events) == jobEvents || f.bytes >= jobBytes {
 		return f.flush()
 	}
 	return nil

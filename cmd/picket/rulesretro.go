@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+func newRulesRetro() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "retro RULE...",
+		Short: "Run rules over the stored events, beside a running server",
+		Long: `Runs rules over the events that are stored, newest first, and prints what they fire
+on: a new rule over what came before it, or a rule that is to be changed. RULE is a
+file or directory of rules, or the id, name or title of one that --rules names. It
+changes nothing and opens no alerts.`,
+		Example: `  picket rules retro new-rule.yml --since 168h
+  picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	data := addDataFlag(cmd)
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
+	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir, err := existing(*data)
+		if err != nil {
+			return err
+		}
+		set, wanted, err := chooseRules(args, *names)
+		if err != nil {
+			return err
+		}
+		for _, p := range set.Problems {
+			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+		}
+		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{NoBackground: true})
+		if err != nil {
+			return err
+		}
+		var q store.EventQuery
+		if *since > 0 {
+			q.Since = time.Now().Add(-*since)
+		}
+		return errors.Join(retro(cmd, s, q, set, wanted, *asJSON), s.Close())
+	}
+	return cmd
+}
+
+// chooseRules loads the rules that are named: files of them, and single ones
+// of the packs. wanted holds the ids of these.
+func chooseRules(names, packs []string) (set detect.Set, wanted map[string]bool, err error) {
+	var paths, single []string
+	for _, n := range names {
+		if _, err := os.Stat(n); err == nil {
+			paths = append(paths, n)
+		} else {
+			single = append(single, n)
+		}
+	}
+	wanted = make(map[string]bool)
+	if len(paths) > 0 {
+		if set, err = loadRules(paths); err != nil {
+			return set, nil, err
+		}
+		for _, e := range set.On {
+			wanted[e.ID] = true
+		}
+	}
+	if len(single) == 0 {
+		return set, wanted, nil
+	}
+	if set, err = loadRules(append(paths, packs...)); err != nil {
+		return set, nil, err
+	}
+	for _, n := range single {
+		found := false
+		for _, e := range set.On {
+			if strings.EqualFold(e.ID, n) || e.Name == n || strings.EqualFold(e.Title, n) {
+				wanted[e.ID], found = true, true
+			}
+		}
+		if !found {
+			return set, nil, hinted(fmt.Errorf("no rule is called %q", n), "a rule is named by its id, name or title, or by the path of its file")
+		}
+	}
+	return set, wanted, nil
+}
+
+// retro runs rules over what q selects.
+func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Set, wanted map[string]bool, asJSON bool) error {
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	totals, err := s.Totals(ctx)
+	if err != nil {
+		return err
+	}
+	var p scan.Progress
+	p.Total.Store(totals.RawBytes)
+	out := newHitPrinter(cmd.OutOrStdout(), false, false)
+	bar := startBar(cmd.ErrOrStderr(), &p)
+	start, n := time.Now(), 0
+	err = scan.Events(ctx, detect.NewEngine(set.Rules), &p, func(h scan.Hit) error {
+		if !wanted[h.RuleID] {
+			return nil
+		}
+		n++
+		if asJSON {
+			return printStored(out, h)
+		}
+		h.File = h.Host + "  " + h.EventID
+		return out.print(h)
+	}, func(add func(picket.Event) error) error {
+		return eachStored(ctx, s, q, func(ev picket.Event) error {
+			p.Bytes.Add(int64(len(ev.Raw)))
+			return add(ev)
+		})
+	})
+	bar.stop()
+	if err := errors.Join(err, out.flush()); err != nil {
+		return fmt.Errorf("run rules over stored events: %w", err)
+	}
+	if !asJSON {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// eachStored calls f with the events that q selects, newest received first.
+func eachStored(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
+	for q.Limit = 2000; ; {
+		page, err := s.Find(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := range page.Events {
+			if err := f(page.Events[i]); err != nil {
+				return err
+			}
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return nil
+		}
+	}
+}
+
+func printStored(p *hitPrinter, h scan.Hit) error {
+	if h.Tags == nil {
+		h.Tags = []string{}
+	}
+	return printJSON(p.w, struct {
+		RuleID  string          `json:"rule_id"`
+		Title   string          `json:"title"`
+		Level   string          `json:"level"`
+		Tags    []string        `json:"tags"`
+		EventID string          `json:"event_id"`
+		AgentID string          `json:"agent_id"`
+		Host    string          `json:"host"`
+		Time    time.Time       `json:"time"`
+		Event   json.RawMessage `json:"event"`
+	}{h.RuleID, h.Title, h.Level.String(), h.Tags, h.EventID, h.AgentID, h.Host, h.Time, h.Raw})
+}
