@@ -49,6 +49,7 @@
 //	internal/store/storetest    what every store must pass
 //
 //	internal/detect             the rule set in force: load, reload, switch, match, correlate
+//	internal/rulepack           packs of rules in the data directory: add, remove
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
 //	internal/api                the JSON API, and the replaced system's paths

@@ -52,9 +52,12 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
-			"internal/agent", "internal/web", "internal/scan",
+			"internal/agent", "internal/web", "internal/scan", "internal/rulepack",
 		},
-		beside: []string{"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect"},
+		beside: []string{
+			"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect",
+			"internal/rulepack→internal/detect",
+		},
 	},
 	{name: "program", packages: []string{"cmd/picket"}},
 }
