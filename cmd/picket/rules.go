@@ -11,7 +11,7 @@ import (
 
 func newRules() *cobra.Command {
 	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesTest(),
-		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesSwitch("enable"), newRulesSwitch("disable"))
+		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesSwitch("enable"), newRulesSwitch("disable"), newRulesConvert())
 }
 
 func orBuiltin(args []string) []string {

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/auth→internal/store", "internal/httpapi→internal/auth",
