@@ -60,7 +60,7 @@ bench: ## Benchmarks
 	$(GO) test -run '^$$' -bench . ./...
 
 golden: ## Write golden files anew
-	$(GO) test ./internal/shape ./internal/api -update
+	$(GO) test ./internal/shape ./internal/api ./internal/convert -update
 
 screenshots: ## Take the README's picture of the console
 	cd test && $(GO) test -count=1 -run TestConsole . -screenshots ../docs/img

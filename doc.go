@@ -38,6 +38,7 @@
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
 //	internal/shape              tells shapes of events apart and maps them to Sigma's terms
+//	internal/convert            rules of the replaced system to Sigma
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
 //	internal/auth               tokens, users, sessions
@@ -49,6 +50,7 @@
 //	internal/store/storetest    what every store must pass
 //
 //	internal/detect             the rule set in force: load, reload, switch, match, correlate
+//	internal/rulepack           packs of rules in the data directory: add, remove
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
 //	internal/api                the JSON API, and the replaced system's paths

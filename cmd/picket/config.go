@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/picket-edr/picket/internal/rulepack"
 )
 
 // applyConfig gives the flags that are not on the command line their values
@@ -147,6 +149,11 @@ type dataDir string
 func (d dataDir) queue() string    { return filepath.Join(string(d), "queue.db") }
 func (d dataDir) events() string   { return filepath.Join(string(d), "events.db") }
 func (d dataDir) rulesOff() string { return filepath.Join(string(d), "rules-off") }
+
+// packs is where rule packs are installed.
+func (d dataDir) packs() rulepack.Folder {
+	return rulepack.Folder{Path: filepath.Join(string(d), "rules"), Limits: rulepack.DefaultLimits}
+}
 
 // addDataFlag adds --data.
 func addDataFlag(cmd *cobra.Command) *string {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
@@ -164,16 +166,27 @@ func (d *doctor) store() {
 }
 
 func (d *doctor) checkRules() {
-	set, err := loadRules(d.rules)
+	dir := dataDir(d.data)
+	sources, err := sourcesInForce(dir, d.rules)
+	var set detect.Set
+	if err == nil {
+		set, err = detect.Load(sources, nil)
+	}
 	if err != nil {
 		d.bad("rules", "--rules takes builtin, a directory, a .yml file or a .zip", "%v", err)
 		return
 	}
-	if n := len(set.Problems); n > 0 {
-		d.bad("rules", "picket rules lint PATH lists all", "%d run, %d do not load, as %s", set.Rules.Len(), n, set.Problems[0])
+	// What others wrote is seldom for their reader to mend.
+	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p detect.Problem) bool { return dir.packs().PackOf(p.File) != "" })
+	others := ""
+	if n := len(set.Problems) - len(own); n > 0 {
+		others = fmt.Sprintf(", %d of packs do not load", n)
+	}
+	if n := len(own); n > 0 {
+		d.bad("rules", "picket rules lint PATH lists all", "%d run%s, %d do not load, as %s", set.Rules.Len(), others, n, own[0])
 		return
 	}
-	d.ok("rules", "%d run", set.Rules.Len())
+	d.ok("rules", "%d run%s", set.Rules.Len(), others)
 }
 
 // port looks who has the port: a picket, somebody else, or nobody.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -11,34 +10,8 @@ import (
 )
 
 func newRules() *cobra.Command {
-	return newGroup("rules", "List, check and test Sigma rules", newRulesList(), newRulesLint(), newRulesTest(), newRulesRetro())
-}
-
-func newRulesList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list [PATH...]", Short: "List the rules of a pack; picket's own without a path", Args: cobra.ArbitraryArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadRules(orBuiltin(args))
-		if err != nil {
-			return err
-		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, r := range set.Rules.Rules() {
-			if *asJSON {
-				err = printJSON(cmd.OutOrStdout(), map[string]any{
-					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
-					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
-				})
-			} else {
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logsource(r.LogSource), printable(r.Title))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return tw.Flush()
-	}
-	return cmd
+	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesTest(),
+		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesSwitch("enable"), newRulesSwitch("disable"), newRulesConvert())
 }
 
 func orBuiltin(args []string) []string {

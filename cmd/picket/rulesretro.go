@@ -39,7 +39,11 @@ changes nothing and opens no alerts.`,
 		if err != nil {
 			return err
 		}
-		set, wanted, err := chooseRules(args, *names)
+		packs := *names
+		if _, err := os.Stat(dir.packs().Path); err == nil {
+			packs = append(packs, dir.packs().Path)
+		}
+		set, wanted, err := chooseRules(args, packs)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -32,6 +33,7 @@ import (
 //	keys FILE KEY,...        each line of a file is a JSON object of these keys
 //	value FILE KEY NAME      put a value of the JSON in a file into $NAME
 //	zstd FROM TO             compress a file
+//	zip DIR TO               make an archive of a folder
 func TestScript(t *testing.T) {
 	st := &stage{servers: make(map[string]*process)}
 	testscript.Run(t, testscript.Params{
@@ -45,6 +47,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": st.serve, "stop": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
 			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,
+			"zip": scriptZip,
 		},
 	})
 }
@@ -163,4 +166,13 @@ func scriptZstd(ts *testscript.TestScript, _ bool, args []string) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), enc.EncodeAll([]byte(ts.ReadFile(args[0])), nil), 0o600))
+}
+
+func scriptZip(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	z := zip.NewWriter(f)
+	ts.Check(z.AddFS(os.DirFS(ts.MkAbs(args[0]))))
+	ts.Check(z.Close())
+	ts.Check(f.Close())
 }

@@ -44,7 +44,7 @@ type server struct {
 // open opens the engines and makes the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
-	sources, err := ruleSources(f.rules)
+	sources, err := sourcesInForce(dir, f.rules)
 	if err != nil {
 		return err
 	}

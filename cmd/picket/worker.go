@@ -57,7 +57,7 @@ had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		sources, err := ruleSources(*names)
+		sources, err := sourcesInForce(dir, *names)
 		if err != nil {
 			return err
 		}

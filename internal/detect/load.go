@@ -13,7 +13,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/picket-edr/picket/sigma"
@@ -47,6 +46,9 @@ func (p Problem) String() string {
 type Source struct {
 	Name string
 	FS   fs.FS // for rules that are part of the program; nil: Name is a path
+	// Optional is a path that may come into being later, and is without rules
+	// until then.
+	Optional bool
 }
 
 // A file is one rule file as read.
@@ -55,7 +57,8 @@ type file struct {
 	data []byte
 }
 
-// files returns the rule files of the sources in order of their names: each
+// files returns the rule files of one source after the other, each in order of
+// their names, so that of two rules with one id the first source's runs. A
 // source is a directory (searched for .yml and .yaml), a file, or a .zip.
 func files(sources []Source) ([]file, error) {
 	var all []file
@@ -63,6 +66,9 @@ func files(sources []Source) ([]file, error) {
 		fsys, root, prefix := s.FS, ".", s.Name+"/"
 		if fsys == nil {
 			info, err := os.Stat(s.Name)
+			if s.Optional && errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("read rules: %w", err)
 			}
@@ -80,6 +86,7 @@ func files(sources []Source) ([]file, error) {
 				fsys, root, prefix = os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name), filepath.Dir(s.Name)+"/"
 			}
 		}
+		from := len(all)
 		err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -108,8 +115,8 @@ func files(sources []Source) ([]file, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
 		}
+		slices.SortStableFunc(all[from:], func(a, b file) int { return strings.Compare(a.name, b.name) })
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].name < all[j].name })
 	return all, nil
 }
 

@@ -51,7 +51,7 @@ func (l *Loader) Load() error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
 	start, stamp := time.Now(), l.stampOf()
-	off, err := l.readOff()
+	off, err := ReadOff(l.offFile)
 	if err != nil {
 		return err
 	}
@@ -96,41 +96,10 @@ func (l *Loader) Switch(_ context.Context, id string, on bool) error {
 	if !slices.ContainsFunc(slices.Concat(all, switched), func(e Entry) bool { return e.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
 	}
-	off, err := l.readOff()
-	if err != nil {
-		return err
-	}
-	if off[id] = true; on {
-		delete(off, id)
-	}
-	ids := make([]string, 0, len(off))
-	for id := range off {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	tmp := l.offFile + ".tmp"
-	if err := os.WriteFile(tmp, []byte(strings.Join(ids, "\n")+"\n"), 0o600); err != nil {
-		return fmt.Errorf("switch rule %s: %w", id, err)
-	}
-	if err := os.Rename(tmp, l.offFile); err != nil {
+	if err := SwitchOff(l.offFile, []string{id}, !on); err != nil {
 		return fmt.Errorf("switch rule %s: %w", id, err)
 	}
 	return l.Load()
-}
-
-func (l *Loader) readOff() (map[string]bool, error) {
-	off := make(map[string]bool)
-	if l.offFile == "" {
-		return off, nil
-	}
-	data, err := os.ReadFile(l.offFile)
-	if err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("read the rules that are switched off: %w", err)
-	}
-	for _, id := range strings.Fields(string(data)) {
-		off[id] = true
-	}
-	return off, nil
 }
 
 // Watch loads the rules again when their files change, until ctx ends. It

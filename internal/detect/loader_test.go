@@ -175,3 +175,50 @@ func TestNewLoaderFails(t *testing.T) {
 		t.Error("a list of switched-off rules that is a folder is no error")
 	}
 }
+
+// An optional folder is without rules until it comes into being.
+func TestOptional(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rules")
+	l, err := detect.NewLoader([]detect.Source{{Name: dir, Optional: true}}, "", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); l.Watch(ctx, time.Millisecond) }()
+	defer func() { stop(); <-watched }()
+	for _, want := range []string{"one", "", "one"} {
+		if want == "" {
+			err = os.RemoveAll(dir)
+		} else {
+			write(t, filepath.Join(dir, "pack", "1.yml"), rule(idOne, "one"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if on, _ := l.List(); titles(on) == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the rules are not %q", want)
+			}
+		}
+	}
+}
+
+// Of two rules with one id, that of the first source runs, whatever the files
+// are called.
+func TestSourceOrder(t *testing.T) {
+	first, second := folder(t, map[string]string{"z.yml": rule(idOne, "first")}), folder(t, map[string]string{"a.yml": rule(idOne, "second")})
+	for _, c := range [][2]string{{first, second}, {second, first}} {
+		set, err := detect.Load([]detect.Source{{Name: c[0]}, {Name: c[1]}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{first: "first", second: "second"}[c[0]]
+		if got := titles(set.On); got != want || len(set.Problems) != 1 {
+			t.Errorf("%q runs, with problems %v", got, set.Problems)
+		}
+	}
+}

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/auth→internal/store", "internal/httpapi→internal/auth",
@@ -52,9 +52,12 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
-			"internal/agent", "internal/web", "internal/scan",
+			"internal/agent", "internal/web", "internal/scan", "internal/rulepack",
 		},
-		beside: []string{"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect"},
+		beside: []string{
+			"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect",
+			"internal/rulepack→internal/detect",
+		},
 	},
 	{name: "program", packages: []string{"cmd/picket"}},
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/rulepack"
+)
+
+func newRulesAdd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "add DIR|FILE|ZIP|URL",
+		Short: "Install a rule pack into the data directory; a running server follows",
+		Long: `Installs the rules of a folder, a .yml file, a .zip archive, or what an https URL
+leads to: such a file, or a repository on GitHub. They go to DATA/rules/NAME with
+their licenses, and run beside what --rules names; a server that runs takes them
+up within seconds. A pack of the same name is replaced in one step.
+
+Archives of SigmaHQ's releases are taken as they are. Folders called deprecated,
+unsupported and regression_data are left out.`,
+		Example: `  picket rules add sigma_all_rules.zip
+  picket rules add https://github.com/SigmaHQ/sigma --data /var/lib/picket`,
+		Args: cobra.ExactArgs(1),
+	}
+	data := addDataFlag(cmd)
+	name := cmd.Flags().String("name", "", "`NAME` of the pack; default made of what it is installed from")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := makeDataDir(*data); err != nil {
+			return err
+		}
+		pack, err := dataDir(*data).packs().Add(cmd.Context(), args[0], *name)
+		if err != nil {
+			return hintedPack(args[0], err)
+		}
+		if *asJSON {
+			return printJSON(cmd.OutOrStdout(), pack)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
+		if pack.Problems > 0 {
+			fmt.Fprintf(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout())
+		return err
+	}
+	return cmd
+}
+
+// hintedPack says what to do about a pack that can't be installed.
+func hintedPack(from string, err error) error {
+	failed := fmt.Errorf("add rules from %s: %w", from, err)
+	switch {
+	case errors.Is(err, rulepack.ErrName):
+		return hinted(&usageError{failed}, "give the pack another --name")
+	case errors.Is(err, rulepack.ErrPlainHTTP):
+		return hinted(failed, "give an https URL, or download it by other means and add the file")
+	case errors.Is(err, os.ErrPermission):
+		return hinted(failed, dataHint)
+	}
+	return hinted(failed, "a pack is a folder, a .yml file, a .zip, or an https URL of these or of a repository on GitHub")
+}
+
+func newRulesRemove() *cobra.Command {
+	cmd := &cobra.Command{Use: "remove NAME", Short: "Remove a rule pack that picket rules add installed", Args: cobra.ExactArgs(1)}
+	data := addDataFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		packs := dataDir(*data).packs()
+		if err := packs.Remove(args[0]); err != nil {
+			failed := fmt.Errorf("remove rules %q: %w", args[0], err)
+			names, listErr := packs.Names()
+			switch {
+			case !errors.Is(err, rulepack.ErrNoPack) || listErr != nil:
+				return hinted(failed, dataHint)
+			case len(names) == 0:
+				return hinted(failed, "there are none in "+*data+"; give the server's --data")
+			}
+			return hinted(failed, "the packs in "+*data+" are "+strings.Join(names, ", "))
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", args[0])
+		return err
+	}
+	return cmd
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/convert"
+)
+
+// maxDump bounds a file of rules to convert.
+const maxDump = 64 << 20
+
+func newRulesConvert() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "convert FILE|DIR|-",
+		Short: "Make Sigma rules of the replaced system's JSON rules",
+		Long: `Makes Sigma rules of the JSON rules of the Django system that picket replaces: one
+object or several, an array, a dump of Django's (dumpdata) or an export of
+MongoDB's (mongoexport). - is standard input; of a directory, the .json, .jsonl and
+.ndjson files are taken.
+
+A rule that can't be converted exactly is named with the reason, the others are
+converted, and it exits with 1.`,
+		Example: `  mongoexport --db edr --collection detection_rules | picket rules convert - --out rules
+  picket rules add rules --name mine`,
+		Args: cobra.ExactArgs(1),
+	}
+	out := cmd.Flags().String("out", "", "write a file a rule into `DIR`, made if need be; default one stream to standard output")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		files, err := dumps(args[0])
+		if err != nil {
+			return hinted(fmt.Errorf("convert rules: %w", err), "give a file of JSON, a directory of them, or -")
+		}
+		w := ruleWriter{cmd: cmd, dir: *out, from: make(map[string]string), taken: make(map[string]bool)}
+		for _, name := range files {
+			data, err := readDump(cmd.InOrStdin(), name)
+			if err != nil {
+				return fmt.Errorf("convert rules: %w", err)
+			}
+			rules, errs := convert.JSON(data)
+			for _, e := range errs {
+				w.fail(name, e)
+			}
+			for _, r := range rules {
+				if first, ok := w.from[r.OldID]; ok {
+					w.fail(name, &convert.Error{Rule: r.OldID, Reason: "there is another of this id in " + first + ", which is converted"})
+					continue
+				}
+				w.from[r.OldID] = name
+				if err := w.write(r); err != nil {
+					return err
+				}
+			}
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
+		if w.failed > 0 {
+			return errSilent
+		}
+		return nil
+	}
+	return cmd
+}
+
+// dumps are the files that an argument names.
+func dumps(arg string) ([]string, error) {
+	if arg == "-" {
+		return []string{arg}, nil
+	}
+	if info, err := os.Stat(arg); err != nil || !info.IsDir() {
+		return []string{arg}, err
+	}
+	var files []string
+	err := filepath.WalkDir(arg, func(name string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && slices.Contains([]string{".json", ".jsonl", ".ndjson"}, strings.ToLower(filepath.Ext(name))) {
+			files = append(files, name)
+		}
+		return err
+	})
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("there are no .json, .jsonl or .ndjson files in %s", arg)
+	}
+	return files, err
+}
+
+func readDump(stdin io.Reader, name string) ([]byte, error) {
+	in := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxDump+1))
+	if err == nil && len(data) > maxDump {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxDump)
+	}
+	return data, err
+}
+
+// A ruleWriter writes converted rules to standard output or into a folder.
+type ruleWriter struct {
+	cmd             *cobra.Command
+	dir             string
+	from            map[string]string // files by the ids of their rules
+	taken           map[string]bool   // names of files in dir
+	written, failed int
+}
+
+func (w *ruleWriter) fail(file string, err *convert.Error) {
+	w.failed++
+	fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, printable(err.Error()))
+}
+
+func (w *ruleWriter) write(r convert.Rule) error {
+	for _, note := range r.Notes {
+		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.OldID), printable(note))
+	}
+	w.written++
+	if w.dir == "" {
+		if w.written > 1 {
+			fmt.Fprintln(w.cmd.OutOrStdout(), "---")
+		}
+		_, err := w.cmd.OutOrStdout().Write(r.YAML)
+		return err
+	}
+	if err := os.MkdirAll(w.dir, 0o755); err != nil {
+		return fmt.Errorf("convert rules: %w", err)
+	}
+	name := r.Name + ".yml"
+	for n := 2; w.taken[name]; n++ { // of another file's rule
+		name = fmt.Sprintf("%s-%d.yml", r.Name, n)
+	}
+	w.taken[name] = true
+	return writeRule(filepath.Join(w.dir, name), r.YAML)
+}
+
+// writeRule writes a file, and leaves one alone that somebody changed.
+func writeRule(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		if there, readErr := os.ReadFile(name); readErr == nil && bytes.Equal(there, data) {
+			return nil
+		}
+		return hinted(fmt.Errorf("convert rules: %s is there already, and is another", name), "give --out a new directory")
+	}
+	if err == nil {
+		_, err = f.Write(data)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("convert rules: %w", err)
+	}
+	return nil
+}

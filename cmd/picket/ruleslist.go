@@ -1,0 +1,140 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/detect"
+)
+
+func newRulesList() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list [PATH...]",
+		Short: "List the rules in force in a data directory, or those of a pack",
+		Long: `Without a path, lists the rules of a server: picket's own (or what --rules names,
+as for picket serve) and those of the packs that picket rules add installed, each
+with the pack it is of and whether it is on. With paths, lists what is there.`,
+		Args: cobra.ArbitraryArgs,
+	}
+	f := addForceFlags(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var in inForce
+		var err error
+		if len(args) > 0 {
+			if cmd.Flags().Changed("data") || cmd.Flags().Changed("rules") {
+				return usagef("a PATH goes with neither --data nor --rules")
+			}
+			in.set, err = loadRules(args)
+		} else if in, err = f.load(); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
+			in, err = loadInForce("", f.rules) // no server has run here: what one would run
+		}
+		if err != nil {
+			return err
+		}
+		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		for _, r := range in.set.On {
+			state, pack := "on", in.pack(r)
+			if in.off[r.ID] {
+				state = "off"
+			}
+			switch {
+			case *asJSON:
+				err = printJSON(cmd.OutOrStdout(), map[string]any{
+					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
+					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
+					"enabled":   !in.off[r.ID], "pack": pack, "kind": r.Kind.String(),
+				})
+			case len(args) > 0:
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logsource(r.LogSource), printable(r.Title))
+			default:
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, logsource(r.LogSource), printable(pack), printable(r.Title))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return tw.Flush()
+	}
+	return cmd
+}
+
+// forceFlags say which server's rules a command is about.
+type forceFlags struct {
+	data  string
+	rules []string
+}
+
+func addForceFlags(cmd *cobra.Command) *forceFlags {
+	f := new(forceFlags)
+	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
+	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "what the server's --rules name: builtin, or a `PATH` (repeatable)")
+	return f
+}
+
+// inForce are the rules of a server, those that are off too.
+type inForce struct {
+	dir dataDir
+	set detect.Set
+	off map[string]bool
+}
+
+// load reads the rules of the data directory, which must be there.
+func (f *forceFlags) load() (inForce, error) {
+	if info, err := os.Stat(f.data); err != nil {
+		return inForce{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
+	} else if !info.IsDir() {
+		return inForce{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
+	}
+	return loadInForce(dataDir(f.data), f.rules)
+}
+
+// loadInForce reads the rules of a server on dir, which need not be there.
+func loadInForce(dir dataDir, names []string) (in inForce, err error) {
+	in.dir = dir
+	sources, err := sourcesInForce(dir, names)
+	if err != nil {
+		return in, err
+	}
+	if in.set, err = detect.Load(sources, nil); err != nil || dir == "" {
+		return in, err
+	}
+	in.off, err = detect.ReadOff(dir.rulesOff())
+	return in, err
+}
+
+// pack is the name of the pack that a rule is of, "" where it is in none.
+func (in inForce) pack(r detect.Entry) string {
+	if strings.HasPrefix(r.File, "builtin/") {
+		return "builtin"
+	}
+	if in.dir == "" {
+		return ""
+	}
+	return in.dir.packs().PackOf(r.File)
+}
+
+// sourcesInForce are the rules of a server: what its --rules name, and then the
+// packs in its data directory, which may come and go.
+func sourcesInForce(dir dataDir, names []string) ([]detect.Source, error) {
+	sources, err := ruleSources(names)
+	packs := dir.packs().Path
+	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s detect.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
+		return sources, err
+	}
+	return append(sources, detect.Source{Name: packs, Optional: true}), nil
+}
+
+func samePath(a, b string) bool {
+	a, err1 := filepath.Abs(a)
+	b, err2 := filepath.Abs(b)
+	return err1 == nil && err2 == nil && a == b
+}
