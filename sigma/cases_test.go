@@ -12,8 +12,9 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
+// A testCase says what a rule means, and where that is from.
 type testCase struct {
-	Name         string
+	Name, Source string
 	Detection    string
 	Placeholders map[string][]string
 	Match, Miss  []string
@@ -49,6 +50,11 @@ func testCases(t testing.TB) []testCase {
 		var cases []testCase
 		if err := dec.Decode(&cases); err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		for _, c := range cases {
+			if c.Source == "" {
+				t.Errorf("%s: %s: the case does not say where it is from", name, c.Name)
+			}
 		}
 		all = append(all, cases...)
 	}
