@@ -21,6 +21,10 @@ type Route struct {
 	Type    string            // picket.Event.Type, unless the event declares one
 	OS      string            // "windows", "linux", "macos" or ""
 	Sources []sigma.LogSource // each is a full description; the event belongs to all
+
+	// derive adds the fields that the kind of event needs made of others: those
+	// that it has itself are dst[from:].
+	derive func(dst []sigma.Field, from int) []sigma.Field
 }
 
 // A Verdict is an alert that the sender itself raised, as Falco does.
@@ -137,6 +141,7 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 // Fields appends the event's values under Sigma's names to dst; a value that
 // has none goes under its dotted path.
 func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
+	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
 		for _, name := range l.Path.Tag.(*tag).fields[d.m.index] {
@@ -145,6 +150,9 @@ func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
 	}
 	if d.m.derive != nil {
 		dst = d.m.derive(d, dst)
+	}
+	if d.Route.derive != nil {
+		dst = d.Route.derive(dst, from)
 	}
 	return dst
 }

@@ -30,6 +30,8 @@ var winlogbeat = mapping{
 	os:    []string{"winlog.channel"},
 	key:   []string{"winlog.event_id", "event.code"},
 	route: func(r *Reader, d *Doc, channel, eventID string) *Route {
-		return windowsRoute(r, channel, eventID, sysmon12Type(d, eventID, "winlog.event_data.EventType"))
+		return windowsRoute(r, channel, eventID, winlogKinds.of(d, eventID), nil)
 	},
 }
+
+var winlogKinds = kindPathsUnder("winlog.event_data.")
