@@ -34,6 +34,9 @@ type mapping struct {
 	route func(r *Reader, d *Doc, os, key string) *Route
 	// derive adds the fields that are made of several paths.
 	derive func(d *Doc, dst []sigma.Field) []sigma.Field
+	// when: derive has something to do only if one of these paths occurs.
+	when     []string
+	whenMask uint64 // made from when
 	// verdict is the sender's own alert.
 	verdict func(d *Doc) *Verdict
 }
@@ -112,6 +115,9 @@ func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 			}
 			m.masks = append(m.masks, mask)
 		}
+		for _, path := range m.when {
+			m.whenMask |= bit(path)
+		}
 		// Honoured in every shape.
 		m.id = append([]string{"event_id"}, m.id...)
 		m.agent = append([]string{"agent_id"}, m.agent...)
@@ -148,13 +154,17 @@ func (r *Reader) routed(k routeKey, make func() Route) *Route {
 	return &rt
 }
 
-// categoryRoute is the route of shapes that have an operating system and one
-// category of Sigma: typ names the event, category may be "".
-func (r *Reader) categoryRoute(m *mapping, os, typ, category string) *Route {
+// categoryRoute is the route of shapes that have an operating system and
+// categories of Sigma, often one: typ names the event, the first category may
+// be "". Events whose first categories are the same have the same others.
+func (r *Reader) categoryRoute(m *mapping, os, typ, category string, more ...string) *Route {
 	return r.routed(routeKey{uint8(m.index), os, typ, category}, func() Route {
 		rt := Route{Type: typ, OS: os}
 		if category != "" || os != "" {
 			rt.Sources = []sigma.LogSource{{Product: os, Category: category}}
+		}
+		for _, c := range more {
+			rt.Sources = append(rt.Sources, sigma.LogSource{Product: os, Category: c})
 		}
 		return rt
 	})
@@ -167,12 +177,12 @@ func linuxRoute(r *Reader, d *Doc, category string) *Route {
 }
 
 // sensorRoute is the route of an event of a sensor on a system.
-func (r *Reader) sensorRoute(d *Doc, system, category string) *Route {
+func (r *Reader) sensorRoute(d *Doc, system, category string, more ...string) *Route {
 	typ := category
 	if typ == "" {
 		typ = d.m.name
 	}
-	return r.categoryRoute(d.m, system, typ, category)
+	return r.categoryRoute(d.m, system, typ, category, more...)
 }
 
 // Names returns the names of all shapes.

@@ -25,6 +25,8 @@ type Route struct {
 	// derive adds the fields that the kind of event needs made of others: those
 	// that it has itself are dst[from:].
 	derive func(dst []sigma.Field, from int) []sigma.Field
+	// also gives paths further names for the kind of event.
+	also map[string][]string
 }
 
 // A Verdict is an alert that the sender itself raised, as Falco does.
@@ -148,7 +150,7 @@ func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}
-	if d.m.derive != nil {
+	if d.m.derive != nil && (d.m.when == nil || d.marks&d.m.whenMask != 0) {
 		dst = d.m.derive(d, dst)
 	}
 	if d.Route.derive != nil {
