@@ -8,7 +8,7 @@ import (
 // ecs is Elastic Common Schema as Elastic Endpoint, Auditbeat and ingest
 // pipelines make it. Field names: ECS 8 and pySigma's pipelines for it.
 var ecs = mapping{
-	name: "ecs",
+	name: ecsName,
 	signs: [][]string{
 		{"event.category", "process.executable"}, {"event.category", "@timestamp"}, {"ecs.version", "event"}, {"process.executable", "@timestamp"},
 	},
@@ -38,9 +38,12 @@ var ecs = mapping{
 	time:   []string{"@timestamp", "event.created"},
 	os:     []string{"host.os.type", "host.os.family", "host.os.platform", "host.os.name"},
 	key:    []string{"event.category"},
+	texts:  true,
 	route:  ecsRoute,
 	derive: ecsDerive,
 }
+
+const ecsName = "ecs"
 
 // ecsFields are the names that ECS has for what Sigma names, whoever made an
 // event ECS: an endpoint, or a pipeline out of an event of Windows.

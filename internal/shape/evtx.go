@@ -3,7 +3,9 @@ package shape
 // evtx is an event of the Windows event log, its XML turned to JSON as
 // evtx_dump, SigmaHQ's regression cases and whids do it: System and EventData
 // under Event, attributes under "#attributes".
-var evtx = windowsMapping("evtx", "Event.", [][]string{{"Event.System"}})
+var evtx = windowsMapping(evtxName, "Event.", [][]string{{"Event.System"}})
+
+const evtxName = "evtx"
 
 // intermediate is the same as the replaced system's agent held it before it
 // cut it down: System and EventData under "info".

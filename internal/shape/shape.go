@@ -8,6 +8,7 @@
 package shape
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ type Doc struct {
 	m      *mapping
 	marks  uint64
 	leaves []flatjson.Leaf
+	in     *content // nil of shapes that have none
 }
 
 // A Reader reads events, one after another. It is for one goroutine.
@@ -58,6 +60,10 @@ type Reader struct {
 	doc    Doc
 	leaves []flatjson.Leaf
 	routes map[routeKey]*Route
+
+	in    content // the Doc's
+	audit audit
+	inner *Reader // of events within events; nil until there is one
 }
 
 // NewReader returns a Reader.
@@ -71,6 +77,9 @@ func NewReader() *Reader {
 type tag struct {
 	fields [shapes][]string // its Sigma names
 	roles  [shapes][]role   // whether it identifies the event
+	// Ranks, from 1, among the paths that may hold another event as text, and
+	// that say which program a text is of.
+	text, program uint8
 }
 
 // A role is what a path tells of the event as a whole, and how much it counts
@@ -101,6 +110,8 @@ func tagPath(p *flatjson.Path) {
 		t.fields[i] = m.names(p)
 		t.roles[i] = m.rolesOf(p.Name)
 	}
+	t.text = uint8(slices.Index(textPaths, p.Name) + 1)
+	t.program = uint8(slices.Index(programPaths, p.Name) + 1)
 	p.Tag = t
 }
 
@@ -112,10 +123,13 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := recognise(marks)
+	r.doc = Doc{marks: marks, leaves: leaves}
+	d, i := &r.doc, recognise(marks)
+	if mappings[i].texts {
+		i = r.byText(d, i)
+	}
 	m := &mappings[i]
-	r.doc = Doc{Shape: m.name, m: m, marks: marks, leaves: leaves}
-	d := &r.doc
+	d.Shape, d.m = m.name, m
 
 	var best [roleKinds]sigma.Value
 	var rank [roleKinds]uint8
@@ -153,7 +167,10 @@ func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
 	if d.m.derive != nil && (d.m.when == nil || d.marks&d.m.whenMask != 0) {
 		dst = d.m.derive(d, dst)
 	}
-	if d.Route.derive != nil {
+	if d.in != nil {
+		dst = append(dst, d.in.fields...)
+	}
+	if d.Route.derive != nil && (d.in == nil || d.in.within == nil) { // which has done so itself
 		dst = d.Route.derive(dst, from)
 	}
 	return dst

@@ -198,7 +198,7 @@ func windowsRoute(r *Reader, channel, eventID, kind string, also func(*Route)) *
 	}
 	key := routeKey{os: product, typ: service, more: eventID}
 	if also != nil {
-		key.shape = uint8(shapes) // apart from the routes without
+		key.shape = ecsRoutes
 	}
 	return r.routed(key, func() Route {
 		rt := windowsSources(product, service, names)
