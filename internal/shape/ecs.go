@@ -146,17 +146,27 @@ func ecsRoute(r *Reader, d *Doc, os, category string) *Route {
 	case "registry":
 		switch {
 		case is("deletion"):
-			return r.sensorRoute(d, system, "registry_delete", "registry_event")
+			return registryRoute(r, system, "registry_delete")
 		case is("creation"):
-			return r.sensorRoute(d, system, "registry_add", "registry_event")
+			return registryRoute(r, system, "registry_add")
 		}
-		return r.sensorRoute(d, system, "registry_set", "registry_event")
+		return registryRoute(r, system, "registry_set")
 	case "library":
 		return r.sensorRoute(d, system, "image_load")
 	case "driver":
 		return r.sensorRoute(d, system, "driver_load")
 	}
 	return r.sensorRoute(d, system, "")
+}
+
+// registryRoute is the route of a category of the registry, which all events of
+// it share another with.
+func registryRoute(r *Reader, system, category string) *Route {
+	return r.routed(routeKey{shape: ecsRoutes, os: system, more: category}, func() Route {
+		return Route{Type: category, OS: system, Sources: []sigma.LogSource{
+			{Product: system, Category: category}, {Product: system, Category: "registry_event"},
+		}}
+	})
 }
 
 // ecsDerive joins what ECS keeps in two: Windows writes a user as DOMAIN\name,

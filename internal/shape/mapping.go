@@ -16,7 +16,6 @@ type mapping struct {
 	// any one sign occur. Shapes are tried in the order of mappings. Paths with a
 	// bar between them are alternatives: any of them will do.
 	signs [][]string
-	masks []uint64 // made from signs
 
 	// strip are prefixes of paths whose rest is the Sigma name.
 	strip []string
@@ -106,7 +105,7 @@ var mappings, markBits = numbered([shapes]mapping{
 })
 
 // numbered gives each sign's paths, and those that native is checked for, a
-// bit among the marks, and makes the masks.
+// bit among the marks, and makes the masks of when.
 func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 	bits, used := make(map[string]uint64), 0
 	bit := func(path string) uint64 {
@@ -129,11 +128,9 @@ func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 		m := &ms[i]
 		m.index = i
 		for _, sign := range m.signs {
-			var mask uint64
 			for _, path := range sign {
-				mask |= bit(path)
+				bit(path)
 			}
-			m.masks = append(m.masks, mask)
 		}
 		for _, path := range m.when {
 			m.whenMask |= bit(path)
@@ -146,12 +143,31 @@ func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 	return ms, bits
 }
 
-func recognise(marks uint64) int {
+// A signMask is the marks of one sign of a shape.
+type signMask struct {
+	marks uint64
+	shape int
+}
+
+// signMasks are all signs in the order in which they are tried, in one piece,
+// as every event goes through them.
+var signMasks = func() (masks []signMask) {
 	for i := range mappings {
-		for _, mask := range mappings[i].masks {
-			if marks&mask == mask {
-				return i
+		for _, sign := range mappings[i].signs {
+			mask := signMask{shape: i}
+			for _, path := range sign {
+				mask.marks |= markBits[path]
 			}
+			masks = append(masks, mask)
+		}
+	}
+	return masks
+}()
+
+func recognise(marks uint64) int {
+	for _, m := range signMasks {
+		if marks&m.marks == m.marks {
+			return m.shape
 		}
 	}
 	return shapes - 1
@@ -182,17 +198,13 @@ func (r *Reader) routed(k routeKey, make func() Route) *Route {
 	return &rt
 }
 
-// categoryRoute is the route of shapes that have an operating system and
-// categories of Sigma, often one: typ names the event, the first category may
-// be "". Events whose first categories are the same have the same others.
-func (r *Reader) categoryRoute(m *mapping, os, typ, category string, more ...string) *Route {
+// categoryRoute is the route of shapes that have an operating system and one
+// category of Sigma: typ names the event, category may be "".
+func (r *Reader) categoryRoute(m *mapping, os, typ, category string) *Route {
 	return r.routed(routeKey{uint8(m.index), os, typ, category}, func() Route {
 		rt := Route{Type: typ, OS: os}
 		if category != "" || os != "" {
 			rt.Sources = []sigma.LogSource{{Product: os, Category: category}}
-		}
-		for _, c := range more {
-			rt.Sources = append(rt.Sources, sigma.LogSource{Product: os, Category: c})
 		}
 		return rt
 	})
@@ -205,12 +217,12 @@ func linuxRoute(r *Reader, d *Doc, category string) *Route {
 }
 
 // sensorRoute is the route of an event of a sensor on a system.
-func (r *Reader) sensorRoute(d *Doc, system, category string, more ...string) *Route {
+func (r *Reader) sensorRoute(d *Doc, system, category string) *Route {
 	typ := category
 	if typ == "" {
 		typ = d.m.name
 	}
-	return r.categoryRoute(d.m, system, typ, category, more...)
+	return r.categoryRoute(d.m, system, typ, category)
 }
 
 // Names returns the names of all shapes.

@@ -75,11 +75,16 @@ func NewReader() *Reader {
 
 // A tag is what all shapes make of one path.
 type tag struct {
-	fields [shapes][]string // its Sigma names
-	roles  [shapes][]role   // whether it identifies the event
+	of [shapes]meaning
 	// Ranks, from 1, among the paths that may hold another event as text, and
 	// that say which program a text is of.
 	text, program uint8
+}
+
+// A meaning is what one shape makes of a path.
+type meaning struct {
+	fields []string // its Sigma names
+	roles  []role   // whether it identifies the event
 }
 
 // A role is what a path tells of the event as a whole, and how much it counts
@@ -107,8 +112,7 @@ func tagPath(p *flatjson.Path) {
 	p.Mark = markBits[p.Name]
 	for i := range mappings {
 		m := &mappings[i]
-		t.fields[i] = m.names(p)
-		t.roles[i] = m.rolesOf(p.Name)
+		t.of[i] = meaning{m.names(p), m.rolesOf(p.Name)}
 	}
 	t.text = uint8(slices.Index(textPaths, p.Name) + 1)
 	t.program = uint8(slices.Index(programPaths, p.Name) + 1)
@@ -123,18 +127,20 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.doc = Doc{marks: marks, leaves: leaves}
-	d, i := &r.doc, recognise(marks)
-	if mappings[i].texts {
-		i = r.byText(d, i)
-	}
+	i := recognise(marks)
 	m := &mappings[i]
-	d.Shape, d.m = m.name, m
+	r.doc = Doc{Shape: m.name, m: m, marks: marks, leaves: leaves}
+	d := &r.doc
+	if m.texts {
+		i = r.byText(d, i)
+		m = &mappings[i]
+		d.Shape, d.m = m.name, m
+	}
 
 	var best [roleKinds]sigma.Value
 	var rank [roleKinds]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Tag.(*tag).roles[i] {
+		for _, ro := range leaves[k].Path.Tag.(*tag).of[i].roles {
 			// The last of equals wins, as with any reader of JSON with a key twice.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -160,7 +166,7 @@ func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
 	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
-		for _, name := range l.Path.Tag.(*tag).fields[d.m.index] {
+		for _, name := range l.Path.Tag.(*tag).of[d.m.index].fields {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}

@@ -1,8 +1,6 @@
 package shape
 
 import (
-	"strings"
-
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -182,9 +180,9 @@ func (p kindPaths) of(d *Doc, eventID string) string {
 func windowsRoute(r *Reader, channel, eventID, kind string, also func(*Route)) *Route {
 	// Channels come in any case; the buffer keeps the look-up free of garbage.
 	var buf [96]byte
-	service := services[string(lower(buf[:0], channel))]
-	product := "windows"
-	if len(channel) >= len(linuxSysmon) && strings.EqualFold(channel[:len(linuxSysmon)], linuxSysmon) {
+	low := lower(buf[:0], channel)
+	service, product := services[string(low)], "windows"
+	if len(low) >= len(linuxSysmon) && string(low[:len(linuxSysmon)]) == linuxSysmon {
 		product = "linux"
 	}
 	of, id := categories[service], eventID
@@ -210,7 +208,8 @@ func windowsRoute(r *Reader, channel, eventID, kind string, also func(*Route)) *
 	})
 }
 
-const linuxSysmon = "Linux-Sysmon"
+// linuxSysmon is how the channel and the provider of Sysmon for Linux begin.
+const linuxSysmon = "linux-sysmon"
 
 // windowsSources names the event after its first category, else its service.
 func windowsSources(product, service string, categories []string) Route {
