@@ -104,7 +104,7 @@ var categories = map[string]map[string][]string{
 		"12": {"registry_event"}, "13": {"registry_set", "registry_event"}, "14": {"registry_rename", "registry_event"},
 		"15": {"create_stream_hash"}, "16": {"sysmon_status"}, "17": {"pipe_created"}, "18": {"pipe_created"},
 		"19": {"wmi_event"}, "20": {"wmi_event"}, "21": {"wmi_event"}, "22": {"dns_query"}, "23": {"file_delete"},
-		"24": {"clipboard_change", "clipboard_capture"}, "25": {"process_tampering"}, "26": {"file_delete_detected", "file_delete"},
+		"24": {"clipboard_change", "clipboard_capture"}, "25": {"process_tampering"}, "26": {"file_delete_detected"},
 		"27": {"file_block_executable"}, "28": {"file_block_shredding"}, "29": {"file_executable_detected"}, "255": {"sysmon_error"},
 		// 12 by its EventType.
 		"12+CreateKey": {"registry_add", "registry_event"}, "12+DeleteKey": {"registry_delete", "registry_event"},

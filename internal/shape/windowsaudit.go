@@ -33,8 +33,7 @@ func auditedProcess(dst []sigma.Field, from int) []sigma.Field {
 	dst = appendField(dst, "LogonId", o.get("SubjectLogonId"))
 	dst = appendField(dst, "ProcessId", decimal(o.get("NewProcessId")))
 	dst = appendField(dst, "ParentProcessId", decimal(o.get("ProcessId")))
-	dst = appendField(dst, "User", windowsUser(o))
-	return appendField(dst, "IntegrityLevel", integrity(o))
+	return appendField(dst, "User", windowsUser(o))
 }
 
 // windowsUser is whom a process runs as: another than the one who started it
@@ -65,25 +64,6 @@ func decimal(s string) string {
 		return ""
 	}
 	return strconv.FormatUint(n, 10)
-}
-
-// integrityLevels are Sysmon's names of mandatory labels.
-var integrityLevels = map[string]string{
-	"S-1-16-0": "Untrusted", "S-1-16-4096": "Low", "S-1-16-8192": "Medium", "S-1-16-8448": "Medium",
-	"S-1-16-12288": "High", "S-1-16-16384": "System", "S-1-16-20480": "System",
-	`Mandatory Label\Low Mandatory Level`: "Low", `Mandatory Label\Medium Mandatory Level`: "Medium",
-	`Mandatory Label\High Mandatory Level`: "High", `Mandatory Label\System Mandatory Level`: "System",
-}
-
-// elevations are the levels that types of token imply, for versions of Windows
-// that write no label: a full token (%%1936) implies none.
-var elevations = map[string]string{"%%1937": "High", "%%1938": "Medium"}
-
-func integrity(o own) string {
-	if label := o.get("MandatoryLabel"); label != "" {
-		return integrityLevels[label]
-	}
-	return elevations[o.get("TokenElevationType")]
 }
 
 // registryTypes are Sysmon's EventType of what 4657 calls OperationType.
