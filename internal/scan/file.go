@@ -126,7 +126,7 @@ func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, s
 	case s.kind == ".evtx":
 		return errors.New("not an event log")
 	case s.kind == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, bom), []byte("<")):
-		return readXML(r, add)
+		return evtx.ReadXML(r, add)
 	}
 	return readJSON(r, add, skipped)
 }

@@ -3,14 +3,16 @@ package shape
 // evtx is an event of the Windows event log, its XML turned to JSON as
 // evtx_dump, SigmaHQ's regression cases and whids do it: System and EventData
 // under Event, attributes under "#attributes".
-var evtx = windowsMapping("evtx", "Event.", [][]string{{"Event.System"}})
+var evtx = windowsMapping(evtxName, "Event.", [][]string{{"Event.System"}})
+
+const evtxName = "evtx"
 
 // intermediate is the same as the replaced system's agent held it before it
 // cut it down: System and EventData under "info".
 var intermediate = windowsMapping("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
 
 func windowsMapping(name, base string, signs [][]string) mapping {
-	sys := base + "System."
+	sys, kinds := base+"System.", kindPathsUnder(base+"EventData.")
 	return mapping{
 		name:  name,
 		signs: signs,
@@ -35,24 +37,16 @@ func windowsMapping(name, base string, signs [][]string) mapping {
 			sys + "Channel":                            {"Channel"},
 			sys + "Computer":                           {"Computer"},
 			sys + "Security.#attributes.UserID":        {"Security_UserID"},
+			sys + "Security.#attributes.UserId":        {"Security_UserID"}, // Sysmon for Linux
 		}),
 		host: []string{sys + "Computer"},
 		time: []string{sys + "TimeCreated.#attributes.SystemTime", sys + "TimeCreated", sys + "TimeCreated.SystemTime"},
-		os:   []string{sys + "Channel"},
+		os:   []string{sys + "Channel", sys + "Provider.#attributes.Name"},
 		key:  []string{sys + "EventID", sys + "EventID.#text"},
 		route: func(r *Reader, d *Doc, channel, eventID string) *Route {
-			return windowsRoute(r, channel, eventID, sysmon12Type(d, eventID, base+"EventData.EventType"))
+			return windowsRoute(r, channel, eventID, kinds.of(d, eventID), nil)
 		},
 	}
-}
-
-// sysmon12Type is the EventType of Sysmon's event 12, which tells keys made
-// from keys deleted; it is looked up for that event only.
-func sysmon12Type(d *Doc, eventID, path string) string {
-	if eventID != "12" {
-		return ""
-	}
-	return d.get(path)
 }
 
 // with returns a and b as one map.

@@ -13,9 +13,11 @@ var flatWindows = mapping{
 	},
 	host: []string{"Hostname", "Computer", "ComputerName", "host.name", "host"},
 	time: []string{"EventTime", "TimeCreated", "UtcTime", "@timestamp"},
-	os:   []string{"Channel", "SourceName"},
+	os:   []string{"Channel", "SourceName", "ProviderName", "Provider_Name"},
 	key:  []string{"EventID"},
 	route: func(r *Reader, d *Doc, channel, eventID string) *Route {
-		return windowsRoute(r, channel, eventID, sysmon12Type(d, eventID, "EventType"))
+		return windowsRoute(r, channel, eventID, flatKinds.of(d, eventID), nil)
 	},
 }
+
+var flatKinds = kindPathsUnder("")

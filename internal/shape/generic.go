@@ -10,5 +10,6 @@ var generic = mapping{
 	time:  []string{"timestamp", "@timestamp", "time", "ts", "_time", "date"},
 	os:    []string{"host.os.type", "host.os.platform", "host.os", "os", "platform"},
 	key:   []string{"service.type", "service"},
+	texts: true,
 	route: func(r *Reader, d *Doc, os, _ string) *Route { return typedRoute(r, d, osOf(os)) },
 }

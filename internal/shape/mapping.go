@@ -13,12 +13,14 @@ type mapping struct {
 	index int // in mappings
 
 	// signs are the ways to know the shape: it is this one if all the paths of
-	// any one sign occur. Shapes are tried in the order of mappings.
+	// any one sign occur. Shapes are tried in the order of mappings. Paths with a
+	// bar between them are alternatives: any of them will do.
 	signs [][]string
-	masks []uint64 // made from signs
 
 	// strip are prefixes of paths whose rest is the Sigma name.
 	strip []string
+	// hide says which paths have no name, since route tells what they say.
+	hide func(path string) bool
 	// fields gives the Sigma names of other paths. A path that neither has
 	// keeps its dotted path as its name.
 	fields map[string][]string
@@ -34,6 +36,15 @@ type mapping struct {
 	route func(r *Reader, d *Doc, os, key string) *Route
 	// derive adds the fields that are made of several paths.
 	derive func(d *Doc, dst []sigma.Field) []sigma.Field
+	// when: derive has something to do only if one of these paths occurs.
+	when     []string
+	whenMask uint64 // made from when
+	// texts: an event of this shape may have another in a text, see byText.
+	texts bool
+	// content tells by the text whether an event is of this shape, and unwrap
+	// makes an event of its own of the text, nil if there is none.
+	content func(d *Doc) bool
+	unwrap  func(text string) []byte
 	// verdict is the sender's own alert.
 	verdict func(d *Doc) *Verdict
 }
@@ -42,6 +53,9 @@ type mapping struct {
 func (m *mapping) names(p *flatjson.Path) []string {
 	if names, ok := m.fields[p.Name]; ok {
 		return names
+	}
+	if m.hide != nil && m.hide(p.Name) {
+		return nil
 	}
 	for _, prefix := range m.strip {
 		if rest, ok := strings.CutPrefix(p.Name, prefix); ok {
@@ -81,21 +95,29 @@ func (m *mapping) rolesOf(path string) []role {
 }
 
 // shapes is how many there are.
-const shapes = 13
+const shapes = 19
 
 // mappings are the shapes in the order in which they are tried: the more
 // particular first. generic takes what is left.
 var mappings, markBits = numbered([shapes]mapping{
-	evtx, intermediate, winlogbeat, kunai, tetragon, falco, osquery, ocsf, tracee, native, flatWindows, ecs, generic,
+	evtx, intermediate, winlogbeat, kunai, tetragon, falco, osquery, ocsf, tracee, native, flatWindows,
+	laurel, goAudit, auditbeat, ecs, eventXML, auditd, syslog, generic,
 })
 
 // numbered gives each sign's paths, and those that native is checked for, a
-// bit among the marks, and makes the masks.
+// bit among the marks, and makes the masks of when.
 func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
-	bits := make(map[string]uint64)
+	bits, used := make(map[string]uint64), 0
 	bit := func(path string) uint64 {
 		if bits[path] == 0 {
-			bits[path] = 1 << len(bits)
+			if used == 64 {
+				panic("shape: more paths in signs than bits")
+			}
+			for alternative := range strings.SplitSeq(path, "|") {
+				bits[alternative] = 1 << used
+			}
+			bits[path] = 1 << used
+			used++
 		}
 		return bits[path]
 	}
@@ -106,11 +128,12 @@ func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 		m := &ms[i]
 		m.index = i
 		for _, sign := range m.signs {
-			var mask uint64
 			for _, path := range sign {
-				mask |= bit(path)
+				bit(path)
 			}
-			m.masks = append(m.masks, mask)
+		}
+		for _, path := range m.when {
+			m.whenMask |= bit(path)
 		}
 		// Honoured in every shape.
 		m.id = append([]string{"event_id"}, m.id...)
@@ -120,16 +143,43 @@ func numbered(ms [shapes]mapping) ([shapes]mapping, map[string]uint64) {
 	return ms, bits
 }
 
-func recognise(marks uint64) int {
+// A signMask is the marks of one sign of a shape.
+type signMask struct {
+	marks uint64
+	shape int
+}
+
+// signMasks are all signs in the order in which they are tried, in one piece,
+// as every event goes through them.
+var signMasks = func() (masks []signMask) {
 	for i := range mappings {
-		for _, mask := range mappings[i].masks {
-			if marks&mask == mask {
-				return i
+		for _, sign := range mappings[i].signs {
+			mask := signMask{shape: i}
+			for _, path := range sign {
+				mask.marks |= markBits[path]
 			}
+			masks = append(masks, mask)
+		}
+	}
+	return masks
+}()
+
+func recognise(marks uint64) int {
+	for _, m := range signMasks {
+		if marks&m.marks == m.marks {
+			return m.shape
 		}
 	}
 	return shapes - 1
 }
+
+// Routes that several shapes share, or that have more to them, are told apart
+// by a number beyond those of shapes.
+const (
+	ecsRoutes = shapes + iota
+	auditRoutes
+	logRoutes
+)
 
 // A routeKey is what a route was made of, so that it is made once.
 type routeKey struct {

@@ -8,6 +8,7 @@
 package shape
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,12 @@ type Route struct {
 	Type    string            // picket.Event.Type, unless the event declares one
 	OS      string            // "windows", "linux", "macos" or ""
 	Sources []sigma.LogSource // each is a full description; the event belongs to all
+
+	// derive adds the fields that the kind of event needs made of others: those
+	// that it has itself are dst[from:].
+	derive func(dst []sigma.Field, from int) []sigma.Field
+	// also gives paths further names for the kind of event.
+	also map[string][]string
 }
 
 // A Verdict is an alert that the sender itself raised, as Falco does.
@@ -44,6 +51,7 @@ type Doc struct {
 	m      *mapping
 	marks  uint64
 	leaves []flatjson.Leaf
+	in     *content // nil of shapes that have none
 }
 
 // A Reader reads events, one after another. It is for one goroutine.
@@ -52,6 +60,10 @@ type Reader struct {
 	doc    Doc
 	leaves []flatjson.Leaf
 	routes map[routeKey]*Route
+
+	in    content // the Doc's
+	audit audit
+	inner *Reader // of events within events; nil until there is one
 }
 
 // NewReader returns a Reader.
@@ -63,8 +75,16 @@ func NewReader() *Reader {
 
 // A tag is what all shapes make of one path.
 type tag struct {
-	fields [shapes][]string // its Sigma names
-	roles  [shapes][]role   // whether it identifies the event
+	of [shapes]meaning
+	// Ranks, from 1, among the paths that may hold another event as text, and
+	// that say which program a text is of.
+	text, program uint8
+}
+
+// A meaning is what one shape makes of a path.
+type meaning struct {
+	fields []string // its Sigma names
+	roles  []role   // whether it identifies the event
 }
 
 // A role is what a path tells of the event as a whole, and how much it counts
@@ -92,9 +112,10 @@ func tagPath(p *flatjson.Path) {
 	p.Mark = markBits[p.Name]
 	for i := range mappings {
 		m := &mappings[i]
-		t.fields[i] = m.names(p)
-		t.roles[i] = m.rolesOf(p.Name)
+		t.of[i] = meaning{m.names(p), m.rolesOf(p.Name)}
 	}
+	t.text = uint8(slices.Index(textPaths, p.Name) + 1)
+	t.program = uint8(slices.Index(programPaths, p.Name) + 1)
 	p.Tag = t
 }
 
@@ -110,11 +131,16 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 	m := &mappings[i]
 	r.doc = Doc{Shape: m.name, m: m, marks: marks, leaves: leaves}
 	d := &r.doc
+	if m.texts {
+		i = r.byText(d, i)
+		m = &mappings[i]
+		d.Shape, d.m = m.name, m
+	}
 
 	var best [roleKinds]sigma.Value
 	var rank [roleKinds]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Tag.(*tag).roles[i] {
+		for _, ro := range leaves[k].Path.Tag.(*tag).of[i].roles {
 			// The last of equals wins, as with any reader of JSON with a key twice.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -137,14 +163,21 @@ func (r *Reader) Read(raw []byte) (*Doc, error) {
 // Fields appends the event's values under Sigma's names to dst; a value that
 // has none goes under its dotted path.
 func (d *Doc) Fields(dst []sigma.Field) []sigma.Field {
+	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
-		for _, name := range l.Path.Tag.(*tag).fields[d.m.index] {
+		for _, name := range l.Path.Tag.(*tag).of[d.m.index].fields {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}
-	if d.m.derive != nil {
+	if d.m.derive != nil && (d.m.when == nil || d.marks&d.m.whenMask != 0) {
 		dst = d.m.derive(d, dst)
+	}
+	if d.in != nil {
+		dst = append(dst, d.in.fields...)
+	}
+	if d.Route.derive != nil && (d.in == nil || d.in.within == nil) { // which has done so itself
+		dst = d.Route.derive(dst, from)
 	}
 	return dst
 }

@@ -1,8 +1,6 @@
 package shape
 
 import (
-	"strings"
-
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -70,8 +68,31 @@ var services = map[string]string{
 	"microsoft-servicebus-client/operational":                                  "servicebus-client",
 	"microsoft-iis-configuration/operational":                                  "iis-configuration",
 	"microsoft-windows-driverframeworks-usermode/operational":                  "driver-framework",
+	"microsoft-windows-wmi-activity/trace":                                     "wmi",
 	// Sysmon for Linux writes the events of the same numbers.
 	"linux-sysmon/operational": "sysmon",
+	// Where a sender leaves the channel out, the provider tells.
+	"microsoft-windows-sysmon":                               "sysmon",
+	"linux-sysmon":                                           "sysmon",
+	"microsoft-windows-security-auditing":                    "security",
+	"microsoft-windows-powershell":                           "powershell",
+	"powershell":                                             "powershell-classic",
+	"microsoft-windows-windows defender":                     "windefend",
+	"microsoft-windows-taskscheduler":                        "taskscheduler",
+	"microsoft-windows-wmi-activity":                         "wmi",
+	"microsoft-windows-codeintegrity":                        "codeintegrity-operational",
+	"microsoft-windows-bits-client":                          "bits-client",
+	"microsoft-windows-dns-client":                           "dns-client",
+	"microsoft-windows-dns-server-service":                   "dns-server",
+	"microsoft-windows-ntlm":                                 "ntlm",
+	"microsoft-windows-printservice":                         "printservice-operational",
+	"microsoft-windows-terminalservices-localsessionmanager": "terminalservices-localsessionmanager",
+}
+
+// aliases are services that rules know by another name besides.
+var aliases = map[string][]string{
+	"servicebus-client": {"microsoft-servicebus-client"},
+	"ldap":              {"ldap_debug"},
 }
 
 // categories are Sigma's categories of the events of a service, by EventID.
@@ -89,7 +110,18 @@ var categories = map[string]map[string][]string{
 		"12+CreateKey": {"registry_add", "registry_event"}, "12+DeleteKey": {"registry_delete", "registry_event"},
 		"12+DeleteValue": {"registry_delete", "registry_event"},
 	},
-	"security":           {"4688": {"process_creation"}},
+	"security": {
+		"4688": {"process_creation"},
+		// 4657 by its OperationType, which senders may have rendered. What Sysmon
+		// calls a value set may be a new one, so one created is that too.
+		"4657":                                  {"registry_event"},
+		"4657+%%1904":                           {"registry_add", "registry_set", "registry_event"},
+		"4657+New registry value created":       {"registry_add", "registry_set", "registry_event"},
+		"4657+%%1905":                           {"registry_set", "registry_event"},
+		"4657+Existing registry value modified": {"registry_set", "registry_event"},
+		"4657+%%1906":                           {"registry_delete", "registry_event"},
+		"4657+Registry value deleted":           {"registry_delete", "registry_event"},
+	},
 	"powershell":         {"4103": {"ps_module"}, "4104": {"ps_script"}},
 	"powershell-classic": {"400": {"ps_classic_start"}, "600": {"ps_classic_provider_start"}, "800": {"ps_classic_script"}},
 	"windefend": {
@@ -107,39 +139,96 @@ var renames = map[string][]string{
 	"*.ParentProcessName": {"ParentImage"},
 }
 
-// windowsRoute is the route of an event of the Windows event log.
-func windowsRoute(r *Reader, channel, eventID, eventType string) *Route {
+// derived make the fields of events of a service that take more than another
+// name, by EventID. The events of all others cost nothing.
+var derived = map[string]map[string]func(dst []sigma.Field, from int) []sigma.Field{
+	"security":  {"4688": auditedProcess, "4657": auditedRegistry},
+	"windefend": each(categories["windefend"], defenderThreat),
+}
+
+// each gives all events of a table one function.
+func each[F any](of map[string][]string, f F) map[string]F {
+	m := make(map[string]F, len(of))
+	for id := range of {
+		m[id] = f
+	}
+	return m
+}
+
+// kindPaths are where the kinds of an event are told that its EventID alone
+// does not tell apart.
+type kindPaths struct{ eventType, operation string }
+
+func kindPathsUnder(base string) kindPaths {
+	return kindPaths{base + "EventType", base + "OperationType"}
+}
+
+// of is the kind of an event; it is looked up for the few events that have
+// kinds only.
+func (p kindPaths) of(d *Doc, eventID string) string {
+	switch eventID {
+	case "12":
+		return d.get(p.eventType)
+	case "4657":
+		return d.get(p.operation)
+	}
+	return ""
+}
+
+// windowsRoute is the route of an event of the Windows event log. Shapes whose
+// routes carry names of their own give them in also.
+func windowsRoute(r *Reader, channel, eventID, kind string, also func(*Route)) *Route {
 	// Channels come in any case; the buffer keeps the look-up free of garbage.
 	var buf [96]byte
-	service := services[string(lower(buf[:0], channel))]
-	product := "windows"
-	if len(channel) == len("Linux-Sysmon/Operational") && strings.EqualFold(channel, "Linux-Sysmon/Operational") {
+	low := lower(buf[:0], channel)
+	service, product := services[string(low)], "windows"
+	if len(low) >= len(linuxSysmon) && string(low[:len(linuxSysmon)]) == linuxSysmon {
 		product = "linux"
 	}
-	of := categories[service]
+	of, id := categories[service], eventID
 	names, ok := of[eventID]
 	if !ok {
-		eventID = "" // not from the event: routes stay few
-	} else if eventID == "12" {
-		if more, ok := of["12+"+eventType]; ok {
-			eventID, names = "12+"+eventType, more
+		eventID, id = "", "" // not from the event: routes stay few
+	} else if kind != "" {
+		if more, ok := of[eventID+"+"+kind]; ok {
+			eventID, names = eventID+"+"+kind, more
 		}
 	}
-	return r.routed(routeKey{os: product, typ: service, more: eventID}, func() Route {
-		rt := Route{Type: service, OS: product}
-		if service == "" {
-			rt.Type = product
-		}
-		if len(names) == 0 {
-			rt.Sources = []sigma.LogSource{{Product: product, Service: service}}
-			return rt
-		}
-		rt.Type = names[0]
-		for _, category := range names {
-			rt.Sources = append(rt.Sources, sigma.LogSource{Product: product, Category: category, Service: service})
+	key := routeKey{os: product, typ: service, more: eventID}
+	if also != nil {
+		key.shape = ecsRoutes
+	}
+	return r.routed(key, func() Route {
+		rt := windowsSources(product, service, names)
+		rt.derive = derived[service][id]
+		if also != nil {
+			also(&rt)
 		}
 		return rt
 	})
+}
+
+// linuxSysmon is how the channel and the provider of Sysmon for Linux begin.
+const linuxSysmon = "linux-sysmon"
+
+// windowsSources names the event after its first category, else its service.
+func windowsSources(product, service string, categories []string) Route {
+	rt := Route{Type: product, OS: product}
+	if service != "" {
+		rt.Type = service
+	}
+	if len(categories) == 0 {
+		rt.Sources = append(rt.Sources, sigma.LogSource{Product: product, Service: service})
+	} else {
+		rt.Type = categories[0]
+	}
+	for _, category := range categories {
+		rt.Sources = append(rt.Sources, sigma.LogSource{Product: product, Category: category, Service: service})
+	}
+	for _, alias := range aliases[service] {
+		rt.Sources = append(rt.Sources, sigma.LogSource{Product: product, Service: alias})
+	}
+	return rt
 }
 
 func lower(dst []byte, s string) []byte {

@@ -1,4 +1,4 @@
-package scan
+package evtx
 
 import (
 	"encoding/json"
@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// readXML reads <Event> elements, as wevtutil and the event viewer export
-// them, and makes the JSON of them that a log itself would give.
-func readXML(r io.Reader, add func([]byte) error) error {
+// ReadXML reads <Event> elements, as wevtutil and the event viewer export them
+// and Sysmon for Linux writes them, and calls add with the JSON of each that a
+// log itself would give. The bytes are add's to keep.
+func ReadXML(r io.Reader, add func([]byte) error) error {
 	d := xml.NewDecoder(r)
 	d.CharsetReader = func(string, io.Reader) (io.Reader, error) {
 		return nil, errors.New("XML that is not in UTF-8; convert it first")
@@ -24,7 +25,7 @@ func readXML(r io.Reader, add func([]byte) error) error {
 			return err
 		}
 		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "Event" {
-			v, err := element(d, start, 1)
+			v, err := xmlElement(d, start, 1)
 			if err != nil {
 				return err
 			}
@@ -42,13 +43,14 @@ func readXML(r io.Reader, add func([]byte) error) error {
 // maxXMLDepth bounds how deep elements nest.
 const maxXMLDepth = 32
 
-// element reads an element to its end: its text, or an object of attributes
+// xmlElement reads an element to its end: its text, or an object of attributes
 // and children.
-func element(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
+func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
 	if depth > maxXMLDepth {
 		return nil, errors.New("XML is nested too deep")
 	}
-	members, text := make(map[string]any), ""
+	members := make(map[string]any)
+	var chars strings.Builder
 	attributes := make(map[string]any)
 	for _, a := range start.Attr {
 		if a.Name.Local != "xmlns" && !(start.Name.Local == "Data" && a.Name.Local == "Name") {
@@ -65,21 +67,21 @@ func element(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
 		}
 		switch t := token.(type) {
 		case xml.CharData:
-			text += string(t)
+			chars.Write(t)
 		case xml.StartElement:
-			v, err := element(d, t, depth+1)
+			v, err := xmlElement(d, t, depth+1)
 			if err != nil {
 				return nil, err
 			}
 			put(members, nameOf(t), v)
 		case xml.EndElement:
-			if text = strings.TrimSpace(text); len(members) == 0 {
-				if text == "" {
-					return nil, nil
-				}
+			text := strings.TrimSpace(chars.String())
+			switch {
+			case len(members) == 0 && text == "":
+				return nil, nil
+			case len(members) == 0:
 				return text, nil
-			}
-			if text != "" {
+			case text != "":
 				members["#text"] = text
 			}
 			return members, nil
