@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,18 +22,20 @@ func orBuiltin(args []string) []string {
 	return args
 }
 
-func logsource(l sigma.LogSource) string {
-	s := ""
-	for _, part := range []string{l.Product, l.Category, l.Service} {
-		if part == "" {
-			continue
+// about says what an entry is for: its logsource, with what it is if that is
+// no rule.
+func about(e detect.Entry) string {
+	var parts []string
+	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
+		if part != "" {
+			parts = append(parts, part)
 		}
-		if s != "" {
-			s += "/"
-		}
-		s += part
 	}
-	return s
+	source := strings.Join(parts, "/")
+	if e.Kind == sigma.RuleDocument {
+		return source
+	}
+	return strings.TrimSpace(e.Kind.String() + " " + source)
 }
 
 func newRulesLint() *cobra.Command {

@@ -54,9 +54,9 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 					"enabled":   !in.off[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logsource(r.LogSource), printable(r.Title))
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, about(r), printable(r.Title))
 			default:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, logsource(r.LogSource), printable(pack), printable(r.Title))
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, about(r), printable(pack), printable(r.Title))
 			}
 			if err != nil {
 				return err

@@ -27,7 +27,9 @@ type Problem struct {
 	Line   int    `json:"line,omitempty"`
 	RuleID string `json:"rule_id,omitempty"`
 	Reason string `json:"reason"`
-	Hint   string `json:"hint,omitempty"`
+	// Missing is a rule that is named and not there, which may be in another pack.
+	Missing string `json:"missing,omitempty"`
+	Hint    string `json:"hint,omitempty"`
 }
 
 // String is the problem in one line, as compilers write it.
@@ -257,7 +259,7 @@ func problems(file string, err error) []Problem {
 		return ps
 	}
 	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
-		return []Problem{{File: ce.Meta.File, Line: ce.Line, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint}}
+		return []Problem{{File: ce.Meta.File, Line: ce.Line, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint, Missing: ce.Missing}}
 	}
 	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
 		return []Problem{{File: pe.File, Line: pe.Line, Reason: pe.Reason, Hint: pe.Hint}}

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket/internal/detect"
@@ -84,11 +85,13 @@ func (f Folder) Add(ctx context.Context, from, name string) (p Pack, err error) 
 	if err != nil {
 		return p, err
 	}
-	switch n := len(set.Problems); {
-	case len(set.On) == 0 && n == 0:
+	// What lacks nothing but rules of another pack may well load beside it.
+	broken := slices.DeleteFunc(slices.Clone(set.Problems), func(p detect.Problem) bool { return p.Missing != "" })
+	switch n := len(broken); {
+	case len(set.On) == 0 && len(set.Problems) == 0:
 		return p, errors.New("there are no rules in it")
-	case len(set.On) == 0:
-		first := set.Problems[0]
+	case len(set.On) == 0 && n == len(set.Problems):
+		first := broken[0]
 		first.File = strings.TrimPrefix(first.File, fresh+"/")
 		return p, fmt.Errorf("none of its %d rules loads; the first: %s", n, first)
 	}

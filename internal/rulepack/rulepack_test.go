@@ -292,3 +292,13 @@ func FuzzAddZip(f *testing.F) {
 		}
 	})
 }
+
+// A pack of correlations over rules of another pack is taken.
+func TestAddCorrelations(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "many.yml")
+	write(t, name, "title: Many\nid: 00000000-0000-4000-8000-00000000000a\ncorrelation: {type: event_count, rules: [elsewhere], timespan: 1m, condition: {gte: 2}}\n")
+	p, err := rulepack.Folder{Path: t.TempDir(), Limits: rulepack.DefaultLimits}.Add(t.Context(), name, "")
+	if err != nil || p.Problems != 1 {
+		t.Errorf("added %+v, %v", p, err)
+	}
+}
