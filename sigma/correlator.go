@@ -173,8 +173,14 @@ func (c *Correlator) add(f feed, o observation, values []fieldValue) {
 		texts[i] = v.text
 	}
 	g := f.group(texts)
+	if o.inner != nil {
+		o.inner.group.outer[g] = true
+	}
 	at, fresh := g.insert(o)
 	if !fresh {
+		if o.inner != nil {
+			g.widen(c, at, o.inner.from)
+		}
 		return
 	}
 	c.count++
@@ -192,7 +198,7 @@ func (n *node) group(values []string) *group {
 	}
 	g := n.groups[key.String()]
 	if g == nil {
-		g = &group{node: n, values: values, tally: n.newTally()}
+		g = &group{node: n, values: values, tally: n.newTally(), outer: make(map[*group]bool)}
 		n.groups[key.String()] = g
 	}
 	return g

@@ -539,3 +539,44 @@ func BenchmarkCorrelator(b *testing.B) {
 		})
 	}
 }
+
+// What does not happen is judged alike in any order of events, and so are
+// correlations over correlations.
+func TestCorrelatorOrder(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for _, text := range []string{
+		"title: T\nid: x\ncorrelation: {type: temporal, rules: [a, b, c], group-by: [User], timespan: 10s, condition: a and b and not c}\n",
+		"title: T\nid: x\ncorrelation: {type: temporal_ordered, rules: [a, c, b], group-by: [User], timespan: 10s, condition: (a or c) and b and not c or a and not b}\n",
+		chained,
+		chained + "---\ntitle: Third\nid: id-third\ncorrelation: {type: event_count, rules: [id-then], group-by: [User], timespan: 60s, condition: {lt: 3}}\n",
+	} {
+		rs := correlate(t, text)
+		fired := 0
+		for range 300 {
+			var stream []seen
+			for i := range rnd.IntN(24) {
+				stream = append(stream, seen{string("abc"[rnd.IntN(3)]), rnd.IntN(60), fmt.Sprint("e", i), string("xy"[rnd.IntN(2)]), string("01"[rnd.IntN(2)])})
+			}
+			run := func() map[string]map[string]bool {
+				c := sigma.NewCorrelator(rs, sigma.CorrelatorOptions{})
+				var firings []sigma.Firing
+				for _, s := range stream {
+					firings = c.Observe(s.observation(100), firings)
+				}
+				return told(c.Flush(firings), nil)
+			}
+			want := run()
+			fired += len(want)
+			for range 3 {
+				rnd.Shuffle(len(stream), func(i, j int) { stream[i], stream[j] = stream[j], stream[i] })
+				stream = append(stream, stream[:min(1, len(stream))]...)
+				if d := cmp.Diff(want, run()); d != "" {
+					t.Fatalf("%s\nin another order (-want +got):\n%s\nof %v", text, d, stream)
+				}
+			}
+		}
+		if fired == 0 {
+			t.Errorf("nothing fired: %s", text)
+		}
+	}
+}

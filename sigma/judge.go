@@ -124,39 +124,39 @@ func (g *group) judgeAbsence(c *Correlator, until int64) {
 // inputs where that matters. It is nil where one is missing.
 func (g *group) tightest(last int, inputs []int) []int {
 	members := make([]int, len(inputs))
-	from := g.obs[last].at - int64(g.Timespan)
-	end := len(g.obs) - 1 // events of the time of the last count as before it
-	for end > last && g.obs[end].at > g.obs[last].at {
-		end--
-	}
-	ordered := g.Type == TemporalOrdered
-	if ordered && g.obs[last].input != inputs[len(inputs)-1] || !slices.Contains(inputs, g.obs[last].input) {
-		return nil
-	}
-	used := make(map[string]bool)
+	end, ordered := last, g.Type == TemporalOrdered
+	var used []string // the events of a sequence are distinct
 	for k := len(inputs) - 1; k >= 0; k-- {
-		found := -1
-		for i := end; i >= 0 && g.obs[i].at >= from && found < 0; i-- {
-			if k == len(inputs)-1 && ordered && i != last || g.obs[last].input == inputs[k] && !ordered && i != last {
-				continue
-			}
-			if g.obs[i].input == inputs[k] && !(ordered && used[g.obs[i].event]) {
-				found = i
-			}
+		switch {
+		case g.obs[last].input == inputs[k] && (!ordered || k == len(inputs)-1):
+			members[k] = last
+		case ordered && k == len(inputs)-1:
+			return nil
+		default:
+			members[k] = g.latest(inputs[k], g.obs[end].at, g.obs[last].at-int64(g.Timespan), used)
 		}
-		if found < 0 {
+		if members[k] < 0 {
 			return nil
 		}
-		members[k] = found
 		if ordered {
-			used[g.obs[found].event] = true
-			end = len(g.obs) - 1
-			for end > 0 && g.obs[end].at > g.obs[found].at {
-				end--
-			}
+			end, used = members[k], append(used, g.obs[members[k]].event)
 		}
 	}
+	if !slices.Contains(members, last) {
+		return nil
+	}
 	return members
+}
+
+// latest returns the index of the latest observation of an input until a time,
+// not before from and not of the events used, or -1.
+func (g *group) latest(input int, until, from int64, used []string) int {
+	for i := g.first(until+1) - 1; i >= 0 && g.obs[i].at >= from; i-- {
+		if o := &g.obs[i]; o.input == input && !slices.Contains(used, o.event) {
+			return i
+		}
+	}
+	return -1
 }
 
 // clean reports whether nothing that must not happen did: anywhere where it

@@ -1,6 +1,8 @@
 package sigma
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"sort"
 	"strconv"
@@ -13,7 +15,7 @@ import (
 type group struct {
 	*node
 	values []string
-	obs    []observation // in the order of their times
+	obs    []observation // in the order of compare
 	tally  tally         // of obs[low:], the window that ends with the last
 	low    int
 
@@ -23,6 +25,7 @@ type group struct {
 	fed       []fed           // of a judged node that others are over
 	restored  []fed           // those of them that fired before a restart
 	emitted   map[string]bool // events told of, where an input is a correlation
+	outer     map[*group]bool // groups of the correlations over it that it has fed
 }
 
 // An observation is an event as a group keeps it. Times are Unix nanoseconds.
@@ -77,17 +80,21 @@ func (n *node) measure(o *observation, values []fieldValue) bool {
 
 // insert puts o in its place, and reports whether it is new.
 func (g *group) insert(o observation) (at int, fresh bool) {
-	at = sort.Search(len(g.obs), func(i int) bool { return g.obs[i].at > o.at })
-	for i := at - 1; i >= 0 && g.obs[i].at == o.at; i-- {
-		if g.obs[i].event == o.event && g.obs[i].input == o.input {
-			return i, false
-		}
+	at = sort.Search(len(g.obs), func(i int) bool { return g.obs[i].compare(&o) >= 0 })
+	if at < len(g.obs) && g.obs[at].compare(&o) == 0 {
+		return at, false
 	}
 	for i := range g.restored {
 		o.fired = o.fired || g.restored[i].From <= o.at && o.at <= g.restored[i].At
 	}
 	g.obs = slices.Insert(g.obs, at, o)
 	return at, true
+}
+
+// compare orders observations by time, and those of one time by what does not
+// depend on when they came.
+func (o *observation) compare(p *observation) int {
+	return cmp.Or(cmp.Compare(o.at, p.at), strings.Compare(o.event, p.event), cmp.Compare(o.input, p.input))
 }
 
 // first returns the index of the first observation at t or later.
@@ -98,6 +105,10 @@ func (g *group) first(t int64) int {
 // forget removes observations.
 func (g *group) forget(old func(*observation) bool) {
 	n := len(g.obs)
+	maps.DeleteFunc(g.outer, func(over *group, _ bool) bool { return len(over.obs) == 0 })
+	if len(g.emitted) > maxEmitted {
+		clear(g.emitted) // some may be told of again
+	}
 	g.fed = slices.DeleteFunc(g.fed, func(f fed) bool { return old(&observation{arrived: f.Arrived}) })
 	g.obs = slices.DeleteFunc(g.obs, func(o observation) bool { return old(&o) })
 	if len(g.obs) == n {
@@ -108,6 +119,9 @@ func (g *group) forget(old func(*observation) bool) {
 	}
 	g.rewind(len(g.obs) - 1)
 }
+
+// maxEmitted bounds the events that a group remembers having told of.
+const maxEmitted = 100_000
 
 // rewind makes the tally that of the window that ends with observation last.
 func (g *group) rewind(last int) {
@@ -186,18 +200,7 @@ func (g *group) check(c *Correlator, last, told int) int {
 // one. The window is from from until observation last.
 func (g *group) fire(c *Correlator, fresh []int, last int, from int64) {
 	end := &g.obs[last]
-	if len(fresh) > 0 && !g.silent {
-		f := Firing{Correlation: &g.relation.Correlation, Time: time.Unix(0, end.at).UTC()}
-		for i, name := range g.GroupBy {
-			f.Group = append(f.Group, Evidence{Field: name, Value: g.values[i]})
-		}
-		for _, i := range fresh {
-			f.Events = g.expand(&g.obs[i], f.Events)
-		}
-		if len(f.Events) > 0 {
-			c.fired = append(c.fired, f)
-		}
-	}
+	g.tell(c, fresh, end.at)
 	for _, i := range fresh {
 		g.obs[i].fired = true
 	}
@@ -217,6 +220,57 @@ func (g *group) fire(c *Correlator, fresh []int, last int, from int64) {
 		g.fed = append(g.fed, f)
 	}
 	g.feedOver(c, f)
+	for _, i := range fresh {
+		g.changed(c, g.obs[i].at)
+	}
+}
+
+// tell is of the events of these observations that were not told of.
+func (g *group) tell(c *Correlator, obs []int, at int64) {
+	if len(obs) == 0 || g.silent {
+		return
+	}
+	f := Firing{Correlation: &g.relation.Correlation, Time: time.Unix(0, at).UTC()}
+	for i, name := range g.GroupBy {
+		f.Group = append(f.Group, Evidence{Field: name, Value: g.values[i]})
+	}
+	for _, i := range obs {
+		f.Events = g.expand(&g.obs[i], f.Events)
+	}
+	if len(f.Events) > 0 {
+		c.fired = append(c.fired, f)
+	}
+}
+
+// widen takes note that what observation i stands for goes back further than
+// was known.
+func (g *group) widen(c *Correlator, i int, from int64) {
+	inner := g.obs[i].inner
+	if inner == nil || inner.from <= from {
+		return
+	}
+	inner.from = from
+	g.retell(c, i)
+}
+
+// changed tells the groups over g that an event at a time has come to be one
+// of those that made g fire.
+func (g *group) changed(c *Correlator, at int64) {
+	for over := range g.outer {
+		for i := range over.obs {
+			if w := over.obs[i].inner; w != nil && w.group == g && w.from <= at && at <= w.to {
+				over.retell(c, i)
+			}
+		}
+	}
+}
+
+// retell tells of what observation i stands for by now, if it has fired.
+func (g *group) retell(c *Correlator, i int) {
+	if g.obs[i].fired {
+		g.tell(c, []int{i}, g.obs[i].at)
+		g.changed(c, g.obs[i].at)
+	}
 }
 
 // A fed is a firing that was fed to the correlations over its own.
