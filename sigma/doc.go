@@ -75,7 +75,6 @@
 //     zone, convert to UTC, and combine with lt, lte, gt and gte; week is the
 //     ISO week.
 //
-//
 // And of correlations:
 //
 //   - A window is as long as the timespan, both ends included. What more events

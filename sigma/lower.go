@@ -69,7 +69,7 @@ func (c *compiler) search(s *search) (expr, error) {
 			for _, it := range all {
 				e, err := c.item(it)
 				if err != nil {
-					return e, errorAt(it.line, "%s: %v", itemName(it), err)
+					return e, errorAt(it.place, "%s: %v", itemName(it), err)
 				}
 				kids = append(kids, e)
 			}

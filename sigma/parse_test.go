@@ -149,7 +149,7 @@ func TestCompileErrors(t *testing.T) {
 	if rs.Len() != 1 || len(errs) != 1 || errs[0].Meta != &rules.Rules[0].Meta {
 		t.Fatalf("%d rules, errors %v", rs.Len(), errs)
 	}
-	if got, want := errs[0].Error(), `x.yml:7: rule "t": field G: modifier cidr: "x" is no network in CIDR notation`; got != want {
+	if got, want := errs[0].Error(), `x.yml:7:5: rule "t": field G: modifier cidr: "x" is no network in CIDR notation`; got != want {
 		t.Errorf("got error\n%s\nwant\n%s", got, want)
 	}
 }

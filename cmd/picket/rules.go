@@ -62,50 +62,6 @@ func logsource(l sigma.LogSource) string {
 	return s
 }
 
-func newRulesLint() *cobra.Command {
-	cmd := &cobra.Command{Use: "lint [PATH...]", Short: "Check that rules load, and warn of what is doubtful in them", Args: cobra.ArbitraryArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadRules(orBuiltin(args))
-		if err != nil {
-			return err
-		}
-		for _, p := range set.Problems {
-			if err := printProblem(cmd, *asJSON, "error", p); err != nil {
-				return err
-			}
-		}
-		warnings := 0
-		for _, r := range set.Rules.Rules() {
-			for _, w := range r.Warnings {
-				warnings++
-				if err := printProblem(cmd, *asJSON, "warning", detect.Problem{File: r.File, Line: r.Line, RuleID: r.ID, Reason: w}); err != nil {
-					return err
-				}
-			}
-		}
-		if !*asJSON {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings\n", set.Rules.Len(), len(set.Problems), warnings)
-		}
-		if len(set.Problems) > 0 {
-			return errSilent
-		}
-		return nil
-	}
-	return cmd
-}
-
-func printProblem(cmd *cobra.Command, asJSON bool, kind string, p detect.Problem) error {
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), struct {
-			Kind string `json:"kind"`
-			detect.Problem
-		}{kind, p})
-	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", kind, printable(p.String()))
-	return err
-}
-
 func newRulesTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [PATH...]",

@@ -26,6 +26,7 @@ const maxRuleFile = 4 << 20
 type Problem struct {
 	File   string `json:"file"`
 	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
 	RuleID string `json:"rule_id,omitempty"`
 	Reason string `json:"reason"`
 	Hint   string `json:"hint,omitempty"`
@@ -36,6 +37,9 @@ func (p Problem) String() string {
 	s := p.File
 	if p.Line > 0 {
 		s = fmt.Sprintf("%s:%d", p.File, p.Line)
+		if p.Column > 0 {
+			s = fmt.Sprintf("%s:%d", s, p.Column)
+		}
 	}
 	if p.Hint != "" {
 		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
@@ -145,6 +149,8 @@ type Set struct {
 	On, Off  []Entry        // what runs, and what is switched off
 	Problems []Problem
 	Revision string // names the rules by their content, 12 hex digits
+	// Pack is what was parsed, whether it runs or not.
+	Pack sigma.Pack
 }
 
 // Load reads and compiles the rules of the sources, leaving out those whose id
@@ -193,6 +199,7 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problems("", e)...)
 	}
+	set.Pack = pack
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
 	set.list(pack, off, failed)
 	return set, nil
@@ -250,10 +257,10 @@ func problems(file string, err error) []Problem {
 		return ps
 	}
 	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
-		return []Problem{{File: ce.Meta.File, Line: ce.Line, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint}}
+		return []Problem{{File: ce.Meta.File, Line: ce.Line, Column: ce.Column, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint}}
 	}
 	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
-		return []Problem{{File: pe.File, Line: pe.Line, Reason: pe.Reason, Hint: pe.Hint}}
+		return []Problem{{File: pe.File, Line: pe.Line, Column: pe.Column, Reason: pe.Reason, Hint: pe.Hint}}
 	}
 	return []Problem{{File: file, Reason: err.Error()}}
 }

@@ -60,7 +60,7 @@ func (l *Loader) Load() error {
 		return err
 	}
 	for _, p := range set.Problems {
-		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "reason", p.Reason, "hint", p.Hint)
+		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "column", p.Column, "reason", p.Reason, "hint", p.Hint)
 	}
 	if l.engine == nil {
 		l.engine = NewEngine(set.Rules)
