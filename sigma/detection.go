@@ -25,6 +25,10 @@ type item struct {
 	modifiers []string
 	values    []scalar
 	place
+	// nested, which only pipelines make, is instead of all else: it holds if
+	// any of these does.
+	nested  []allOf
+	applied []string // ids of transformations, while a pipeline is under way
 }
 
 // A search is the detection block of a rule, or that of a filter.

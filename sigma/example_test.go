@@ -69,6 +69,37 @@ detection:
 	// bad.yml:6:5: unknown modifier "endwith" (did you mean endswith?)
 }
 
+func ExampleParsePipeline() {
+	pipeline, err := sigma.ParsePipeline("ecs.yml", []byte(`
+name: Names of ECS
+priority: 20
+transformations:
+  - id: names
+    type: field_name_mapping
+    mapping:
+      Image: process.executable
+      ParentImage: process.parent.executable
+    rule_conditions:
+      - type: logsource
+        product: windows
+`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
+	pack, errs := pipeline.Apply(pack)
+	set, _ := sigma.Compile(pack, sigma.Options{})
+	event := []sigma.Field{
+		{Name: "process.executable", Value: sigma.Value{Kind: sigma.String, Text: `C:\Windows\System32\whoami.exe`}},
+		{Name: "process.parent.executable", Value: sigma.Value{Kind: sigma.String, Text: `C:\Office\EXCEL.EXE`}},
+	}
+	group := set.Group(sigma.LogSource{Product: "windows", Category: "process_creation"})
+	fmt.Println(len(errs), len(sigma.NewMatcher().Match(group, event, nil)))
+	// Output:
+	// 0 1
+}
+
 func ExampleLint() {
 	pack, _ := sigma.Parse("whoami.yml", []byte(`
 title: Whoami

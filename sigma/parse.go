@@ -99,6 +99,7 @@ type parser struct {
 	source LogSource
 	search search
 	nodes  int
+	depth  int // of transformations within transformations
 }
 
 // warn notes what is doubtful; check is the name that Lint reports it under.

@@ -33,10 +33,11 @@ func newBenchDetect() *cobra.Command {
 		Args:  cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	each := cmd.Flags().Duration("for", 2*time.Second, "how long to measure each of the three")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadRules(*names)
+		set, err := loadRules(*names, *pipelines...)
 		if err != nil {
 			return err
 		}

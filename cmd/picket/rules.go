@@ -16,9 +16,10 @@ func newRules() *cobra.Command {
 
 func newRulesList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list [PATH...]", Short: "List the rules of a pack; picket's own without a path", Args: cobra.ArbitraryArgs}
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadRules(orBuiltin(args))
+		set, err := loadRules(orBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
 		}
@@ -68,9 +69,10 @@ func newRulesTest() *cobra.Command {
 		Short: "Run the cases beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
 		Args:  cobra.ArbitraryArgs,
 	}
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a case")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		sources, err := ruleSources(orBuiltin(args))
+		sources, err := ruleSources(orBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ one id. What is only worth knowing is shown by --min info.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
+	pipelines := addPipelineFlag(cmd)
 	least := cmd.Flags().String("min", "warning", "print findings of this `SEVERITY` and above: error, warning or info")
 	only := cmd.Flags().StringArray("only", nil, "make this `CHECK` only (repeatable)")
 	ignore := cmd.Flags().StringArray("ignore", nil, "leave this `CHECK` out (repeatable)")
@@ -50,9 +51,12 @@ one id. What is only worth knowing is shown by --min info.`,
 				return usagef("there is no check %q: the checks are %s", name, strings.Join(checkNames(), ", "))
 			}
 		}
-		set, err := loadRules(orBuiltin(args))
+		set, err := loadRules(orBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
+		}
+		for _, note := range set.Notes {
+			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		lines, counts := lint(set, sigma.LintOptions{Only: *only, Ignore: *ignore, Known: shape.Known()}, min)
 		for _, line := range lines {

@@ -43,7 +43,7 @@ type server struct {
 // open opens the engines and makes the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
-	sources, err := ruleSources(f.rules)
+	sources, err := ruleSources(f.rules, *f.pipelines...)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ func (p Problem) String() string {
 type Source struct {
 	Name string
 	FS   fs.FS // for rules that are part of the program; nil: Name is a path
+	// Pipeline is a file with a processing pipeline, which is applied to the
+	// rules of all sources.
+	Pipeline bool
 }
 
 // A file is one rule file as read.
@@ -64,6 +67,9 @@ type file struct {
 func files(sources []Source) ([]file, error) {
 	var all []file
 	for _, s := range sources {
+		if s.Pipeline {
+			continue
+		}
 		fsys, root, prefix := s.FS, ".", s.Name+"/"
 		if fsys == nil {
 			info, err := os.Stat(s.Name)
@@ -149,8 +155,9 @@ type Set struct {
 	On, Off  []Entry        // what runs, and what is switched off
 	Problems []Problem
 	Revision string // names the rules by their content, 12 hex digits
-	// Pack is what was parsed, whether it runs or not.
-	Pack sigma.Pack
+	// Pack is what was parsed, before any pipeline and whether it runs or not.
+	Pack  sigma.Pack
+	Notes []string // what the pipelines hold that has no effect
 }
 
 // Load reads and compiles the rules of the sources, leaving out those whose id
@@ -164,6 +171,10 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 	var set Set
 	var pack sigma.Pack
 	sum, seen := sha256.New(), make(map[string]string)
+	pipe, err := readPipelines(sources, sum)
+	if err != nil {
+		return Set{}, err
+	}
 	for _, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.name, len(f.data))
 		sum.Write(f.data)
@@ -193,13 +204,14 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 		p.Filters = slices.DeleteFunc(p.Filters, func(f *sigma.Filter) bool { return twice(&f.Meta, f.LogSource) })
 		pack.Add(p)
 	}
+	set.Pack, set.Notes = pack, pipe.Warnings
+	pack = set.through(pipe, pack)
 	rs, errs := sigma.Compile(pack, sigma.Options{Off: off})
 	failed := make(map[*sigma.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problems("", e)...)
 	}
-	set.Pack = pack
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
 	set.list(pack, off, failed)
 	return set, nil

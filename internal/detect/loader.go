@@ -59,6 +59,9 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
+	for _, note := range set.Notes {
+		l.log.Warn("pipeline", "note", note)
+	}
 	for _, p := range set.Problems {
 		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "column", p.Column, "reason", p.Reason, "hint", p.Hint)
 	}
