@@ -11,7 +11,7 @@ import (
 )
 
 func newRules() *cobra.Command {
-	return newGroup("rules", "List, check and test Sigma rules", newRulesList(), newRulesLint(), newRulesTest())
+	return newGroup("rules", "List, check, measure and test Sigma rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest())
 }
 
 func newRulesList() *cobra.Command {
