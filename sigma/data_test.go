@@ -20,9 +20,9 @@ import (
 )
 
 var sigmaHQ struct {
-	once  sync.Once
-	pack  sigma.Pack
-	errs  []error
+	once sync.Once
+	pack sigma.Pack
+	errs []error
 }
 
 // sigmaHQRules parses all rules of SigmaHQ once.

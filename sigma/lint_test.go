@@ -45,6 +45,7 @@ level: low
 
 // Each check finds what it is for, where it stands, and nothing in a clean rule.
 func TestLint(t *testing.T) {
+	tested := make(map[string]bool)
 	for _, test := range []struct{ check, old, new, want string }{
 		{"missing_level", "level: low\n", "", "1:1: the rule has no level; medium is taken"},
 		{"unknown_status", "status: test", "status: good", `5:1: unknown status "good"`},
@@ -119,6 +120,7 @@ func TestLint(t *testing.T) {
 		{"correlation_key", "level: low\n", "level: low\n---\n" + correlation + "  odd: 1\n", `30:3: "odd" is no part of a correlation and has no effect`},
 		{"group_by", "level: low\n", "level: low\n---\n" + correlation, "25:1: without group-by, the events of all hosts count together"},
 	} {
+		tested[test.check] = true
 		t.Run(test.check, func(t *testing.T) {
 			if !strings.Contains(clean, test.old) {
 				t.Fatalf("%q is not in the clean rule", test.old)
@@ -138,6 +140,11 @@ func TestLint(t *testing.T) {
 				t.Error("found though ignored")
 			}
 		})
+	}
+	for _, c := range sigma.LintChecks() {
+		if !tested[c.Name] && !strings.HasSuffix(c.Name, "filename") {
+			t.Errorf("no case for %s", c.Name)
+		}
 	}
 	pack, _ := sigma.Parse("proc_clean_rule.yml", []byte(clean))
 	for _, f := range sigma.Lint(pack, sigma.LintOptions{Known: known}) {

@@ -2,7 +2,6 @@ package sigma
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -224,43 +223,4 @@ func readValue(s *spec) scalar {
 		s.fail(placeOf(s.node), "%s lacks value", s.what)
 	}
 	return v
-}
-
-// readState compares a value of the pipeline's state.
-func readState(s *spec) ruleCondition {
-	key := s.text("key", true)
-	val, _ := s.value("val")
-	op := s.one("op", "eq", "ne", "gte", "gt", "lte", "lt")
-	return func(r *pipelineRun) bool {
-		have, ok := r.state[key]
-		return ok && have.compare(op, val)
-	}
-}
-
-// compare compares numbers as such and all else as text.
-func (s scalar) compare(op string, other scalar) bool {
-	order := strings.Compare(s.text, other.text)
-	if a, err := strconv.ParseFloat(s.text, 64); err == nil {
-		if b, err := strconv.ParseFloat(other.text, 64); err == nil {
-			order = 0
-			if a < b {
-				order = -1
-			} else if a > b {
-				order = 1
-			}
-		}
-	}
-	switch op {
-	case "eq":
-		return order == 0
-	case "ne":
-		return order != 0
-	case "gte":
-		return order >= 0
-	case "gt":
-		return order > 0
-	case "lte":
-		return order <= 0
-	}
-	return order < 0
 }

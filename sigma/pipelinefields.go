@@ -157,7 +157,7 @@ func (c *Correlation) rename(rename func(string) []string) *lineError {
 }
 
 func readMapping(s *spec, _ string) transformation {
-	m := s.fieldMap("mapping")
+	m := s.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		if f == "" {
 			return m.keyword, m.keyword != nil
@@ -168,7 +168,7 @@ func readMapping(s *spec, _ string) transformation {
 }
 
 func readPrefixMapping(s *spec, _ string) transformation {
-	m := s.fieldMap("mapping")
+	m := s.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		for _, prefix := range m.order {
 			if rest, ok := strings.CutPrefix(f, prefix); ok && f != "" {
@@ -198,7 +198,7 @@ func readSuffix(s *spec, _ string) transformation {
 func readFieldFunction(s *spec, _ string) transformation {
 	functions := map[string]func(string) string{"lower": strings.ToLower, "upper": strings.ToUpper, "snake_case": snakeCase}
 	f := functions[s.one("transform_func", "lower", "upper", "snake_case")]
-	m := s.fieldMap("mapping")
+	m := s.fieldMap()
 	s.flag("apply_keyword") // a keyword has no name to be transformed
 	return onFields(func(field string) ([]string, bool) {
 		if field == "" {

@@ -166,9 +166,10 @@ type fieldMap struct {
 	keyword []string // or nil
 }
 
-func (s *spec) fieldMap(key string) fieldMap {
+// fieldMap reads the parameter mapping.
+func (s *spec) fieldMap() fieldMap {
 	m := fieldMap{fields: make(map[string][]string)}
-	for _, kv := range s.pairs(key) {
+	for _, kv := range s.pairs("mapping") {
 		to := s.textsOf(kv)
 		if to == nil && isNull(kv.value) {
 			continue

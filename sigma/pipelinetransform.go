@@ -25,10 +25,10 @@ func transformations() map[string]func(s *spec, file string) transformation {
 		"extract_fields":                readExtract,
 		"wildcard_placeholders":         readWildcardPlaceholders,
 		"value_placeholders":            readValuePlaceholders,
-		"query_expression_placeholders": unsupported("a query expression is nothing that events can be compared with", "write value_placeholders, with the values in vars"),
-		"file_placeholders":             unsupported("a pipeline reads no other files", "write value_placeholders, with the values in vars"),
-		"http_placeholders":             unsupported("a pipeline asks no other server", "write value_placeholders, with the values in vars"),
-		"command_placeholders":          unsupported("a pipeline runs no commands", "write value_placeholders, with the values in vars"),
+		"query_expression_placeholders": unsupported("a query expression is nothing that events can be compared with"),
+		"file_placeholders":             unsupported("a pipeline reads no other files"),
+		"http_placeholders":             unsupported("a pipeline asks no other server"),
+		"command_placeholders":          unsupported("a pipeline runs no commands"),
 		"add_condition":                 readAddCondition,
 		"change_logsource":              readChangeLogsource,
 		"add_field":                     readAddField,
@@ -49,11 +49,11 @@ func transformations() map[string]func(s *spec, file string) transformation {
 	}
 }
 
-// unsupported is a transformation that can't be had here.
-func unsupported(why, hint string) func(s *spec, file string) transformation {
+// unsupported is a transformation of placeholders that can't be had here.
+func unsupported(why string) func(s *spec, file string) transformation {
 	return func(s *spec, _ string) transformation {
 		if s.err == nil {
-			s.note(at(s.byKey["type"].value, "%s is not supported: %s", s.what, why).withHint(hint))
+			s.note(at(s.byKey["type"].value, "%s is not supported: %s", s.what, why).withHint("write value_placeholders, with the values in vars"))
 		}
 		return transformation{}
 	}
@@ -180,44 +180,3 @@ func readStrict(*spec, string) transformation {
 		return nil
 	}}
 }
-
-// readAttribute is the condition rule_attribute.
-func readAttribute(s *spec) ruleCondition {
-	name, value := s.text("attribute", true), readValue(s)
-	op := s.one("op", "eq", "ne", "gte", "gt", "lte", "lt", "in", "not_in")
-	return func(r *pipelineRun) bool {
-		m := r.meta
-		switch name {
-		case "references", "tags", "fields", "falsepositives":
-			list := map[string][]string{"references": m.References, "tags": m.Tags, "fields": m.Fields, "falsepositives": m.FalsePositives}[name]
-			has := slices.Contains(list, value.text)
-			return op == "in" && has || op == "not_in" && !has || op == "ne"
-		case "level":
-			level, err := ParseLevel(value.text)
-			return err == nil && m.Level != NoLevel && scalar{text: string('0' + rune(m.Level))}.compare(op, scalar{text: string('0' + rune(level))})
-		case "status":
-			have, want := slices.Index(statuses, m.Status), slices.Index(statuses, value.text)
-			return have >= 0 && want >= 0 && scalar{text: string('0' + rune(have))}.compare(op, scalar{text: string('0' + rune(want))})
-		}
-		texts := map[string]string{"id": m.ID, "name": m.Name, "title": m.Title, "description": m.Description, "author": m.Author, "date": m.Date, "modified": m.Modified, "license": m.License}
-		have, ok := scalar{kind: String, text: texts[name]}, texts[name] != ""
-		if _, known := texts[name]; !known {
-			have, ok = r.custom[name]
-		}
-		if !ok {
-			return false
-		}
-		dated := name == "date" || name == "modified"
-		switch {
-		case op == "in" || op == "not_in", have.kind == String && !dated && op != "eq" && op != "ne":
-			return false
-		case have.kind == String:
-			order := strings.Compare(have.text, value.text)
-			return scalar{text: string('1' + rune(order))}.compare(op, scalar{text: "1"})
-		}
-		return have.compare(op, value)
-	}
-}
-
-// statuses from the least to the most reliable, as pySigma orders them.
-var statuses = []string{"unsupported", "deprecated", "experimental", "test", "stable"}
