@@ -68,6 +68,9 @@ func Parse(name string, data []byte) (Pack, error) {
 func yamlError(name string, err error) *ParseError {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	pe := &ParseError{File: name, Reason: "invalid YAML: " + reason}
+	if strings.Contains(reason, "unknown escape") {
+		pe.Hint = "in double quotes, a backslash begins an escape of YAML; write single quotes"
+	}
 	if rest, ok := strings.CutPrefix(reason, "line "); ok {
 		if number, why, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(number); err == nil {

@@ -92,6 +92,7 @@ func TestParseErrors(t *testing.T) {
 		{"merge", head + "detection:\n  s: {<<: {F: a}}\n  condition: s\n", "x.yml:5:7: merge keys are not supported (write the entries out)"},
 		{"global", "action: global\ntitle: t\n", "x.yml:1:1: action documents are not part of Sigma 2 (write every rule out in full)"},
 		{"YAML", "title: t\n  x: [\n", "x.yml:2: invalid YAML: mapping values are not allowed in this context"},
+		{"escape", "title: t\nlogsource: {product: \"a\\w\"}\n", "x.yml:2: invalid YAML: found unknown escape character (in double quotes, a backslash begins an escape of YAML; write single quotes)"},
 		{"condition", head + "detection:\n  s: {F: a}\n  condition: s and (s or\n", "x.yml:6:14: the condition ends too early"},
 		{"two operands", head + "detection:\n  s: {F: a}\n  condition: s s\n", `x.yml:6:14: unexpected "s" in the condition`},
 		{"deep", head + "detection:\n  s: {F: a}\n  condition: " + strings.Repeat("(", 100) + "s\n", "x.yml:6:14: the condition is nested too deeply"},
