@@ -103,7 +103,7 @@ func (c *compiler) filters(pack Pack) []loweredFilter {
 		out = append(out, loweredFilter{f, e})
 		for _, ref := range f.Rules {
 			if !slices.ContainsFunc(pack.Rules, func(r *Rule) bool { return r.isNamed(ref) }) {
-				c.errs = append(c.errs, missing(FilterDocument, &f.Meta, f.line, ref))
+				c.errs = append(c.errs, missing(FilterDocument, &f.Meta, f.place, ref))
 			}
 		}
 	}
@@ -113,13 +113,13 @@ func (c *compiler) filters(pack Pack) []loweredFilter {
 func (c *compiler) fail(d Document, m *Meta, err error) {
 	ce := &CompileError{Document: d, Meta: m, Line: m.Line, Reason: err.Error()}
 	if le, ok := errors.AsType[*lineError](err); ok {
-		ce.Line, ce.Hint = le.line, le.hint
+		ce.Line, ce.Column, ce.Hint = le.line, le.column, le.hint
 	}
 	c.errs = append(c.errs, ce)
 }
 
-func missing(d Document, m *Meta, line int, ref string) *CompileError {
-	return &CompileError{Document: d, Meta: m, Line: line, Missing: ref,
+func missing(d Document, m *Meta, p place, ref string) *CompileError {
+	return &CompileError{Document: d, Meta: m, Line: p.line, Column: p.column, Missing: ref,
 		Reason: "names the rule " + strconv.Quote(ref) + ", which is not there", Hint: "rules are named by their id or name"}
 }
 

@@ -46,6 +46,7 @@ func (p *parser) conditions(node *yaml.Node) *lineError {
 			return err
 		}
 		p.search.conditions = append(p.search.conditions, cond)
+		p.search.texts = append(p.search.texts, named{n.Value, placeOf(n)})
 	}
 	if len(p.search.conditions) == 0 {
 		return at(node, "the detection has no condition")
@@ -109,7 +110,7 @@ func (c *condParser) accept(word string) bool {
 		if c.detectionNamed(c.tokens[0]) >= 0 {
 			return false
 		}
-		c.warn(c.node.Line, "write %q in lower case", c.tokens[0])
+		c.warn("operator_case", placeOf(c.node), "write %q in lower case", c.tokens[0])
 	}
 	c.tokens = c.tokens[1:]
 	return true
@@ -170,7 +171,7 @@ func (c *condParser) operand() (condition, *lineError) {
 	name := c.tokens[0]
 	i := c.detectionNamed(name)
 	if i < 0 {
-		return condition{}, at(c.node, "the condition names %q, which is not there", name)
+		return condition{}, at(c.node, "the condition names %q, which is not there", name).withHint(didYouMean(name, c.search.names(), ""))
 	}
 	c.tokens = c.tokens[1:]
 	return condition{detection: i}, nil
@@ -214,7 +215,7 @@ func (c *condParser) selector() (condition, *lineError) {
 	}
 	switch len(kids) {
 	case 0:
-		return condition{}, at(c.node, "no search is named like %q", pat)
+		return condition{}, at(c.node, "no search is named like %q", pat).withHint(didYouMean(strings.TrimRight(pat, "*_"), c.search.names(), ""))
 	case 1:
 		return kids[0], nil
 	}

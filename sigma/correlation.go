@@ -34,7 +34,7 @@ type Correlation struct {
 	percentile float64  // from 0 to 100
 	bounds     []bound
 	condition  *condition // over Rules, or nil
-	line       int        // of the condition
+	place      place      // of the condition
 }
 
 // A CorrelationType says what a correlation asks of the events of a group.
@@ -92,7 +92,7 @@ func (p *parser) correlation(node *yaml.Node, top map[string]pair) (*Correlation
 	if err != nil {
 		return nil, err
 	}
-	c := &Correlation{line: node.Line}
+	c := &Correlation{place: placeOf(node)}
 	byName := make(map[string]pair, len(pairs))
 	for _, kv := range pairs {
 		byName[kv.name] = kv
@@ -108,7 +108,7 @@ func (p *parser) correlation(node *yaml.Node, top map[string]pair) (*Correlation
 		case "type":
 			i := slices.Index(correlationTypes[1:], text(kv.value))
 			if i < 0 {
-				return nil, at(kv.value, "unknown type of correlation %q", kv.value.Value).withHint("one of " + strings.Join(correlationTypes[1:], ", "))
+				return nil, at(kv.value, "unknown type of correlation %q", kv.value.Value).withHint(didYouMean(kv.value.Value, correlationTypes[1:], "one of "+strings.Join(correlationTypes[1:], ", ")))
 			}
 			c.Type = CorrelationType(i + 1)
 		case "rules":
@@ -127,7 +127,7 @@ func (p *parser) correlation(node *yaml.Node, top map[string]pair) (*Correlation
 			c.Aliases, err = p.aliases(kv.value)
 		case "condition":
 		default:
-			p.warn(kv.key.Line, "%q is no part of a correlation and has no effect", kv.name)
+			p.warn("correlation_key", placeOf(kv.key), "%q is no part of a correlation and has no effect", kv.name)
 		}
 		if err != nil {
 			return nil, err
@@ -224,11 +224,11 @@ func (p *parser) correlationCondition(c *Correlation, node *yaml.Node) *lineErro
 	temporal := c.Type == Temporal || c.Type == TemporalOrdered
 	if node == nil || isNull(node) {
 		if !temporal {
-			return errorAt(c.line, "a correlation of type %s needs a condition", c.Type).withHint("such as gte: 10")
+			return errorAt(c.place, "a correlation of type %s needs a condition", c.Type).withHint("such as gte: 10")
 		}
 		return nil
 	}
-	c.line = node.Line
+	c.place = placeOf(node)
 	if node.Kind == yaml.ScalarNode {
 		if !temporal {
 			return at(node, "the condition of a correlation of type %s must be a mapping", c.Type).withHint("such as gte: 10")

@@ -10,8 +10,8 @@ import (
 // A detection is one named search of a rule's detection block. It holds if any
 // of its alternatives does.
 type detection struct {
-	name         string
-	line         int
+	name string
+	place
 	alternatives []allOf
 }
 
@@ -24,13 +24,18 @@ type item struct {
 	keyword   bool
 	modifiers []string
 	values    []scalar
-	line      int
+	place
+	// nested, which only pipelines make, is instead of all else: it holds if
+	// any of these does.
+	nested  []allOf
+	applied []string // ids of transformations, while a pipeline is under way
 }
 
 // A search is the detection block of a rule, or that of a filter.
 type search struct {
 	detections []detection // in the order of the file
 	conditions []condition // it holds if any does
+	texts      []named     // of the conditions, for Lint
 }
 
 // detection reads the detection block: the named searches, then the conditions.
@@ -54,10 +59,10 @@ func (p *parser) block(node *yaml.Node, pairs []pair) *lineError {
 			cond = kv.value
 			continue
 		case "timeframe":
-			p.warn(kv.key.Line, "timeframe is not part of Sigma 2 and has no effect")
+			p.warn("timeframe", placeOf(kv.key), "timeframe is not part of Sigma 2 and has no effect")
 			continue
 		}
-		d := detection{name: kv.name, line: kv.key.Line}
+		d := detection{name: kv.name, place: placeOf(kv.key)}
 		if d.alternatives, err = p.named(kv); err != nil {
 			return err
 		}
@@ -86,7 +91,7 @@ func (p *parser) named(kv pair) ([]allOf, *lineError) {
 		return nil, at(kv.key, "the search %q is empty", kv.name)
 	}
 	var out []allOf
-	keywords := item{keyword: true, line: node.Line}
+	keywords := item{keyword: true, place: placeOf(node)}
 	for _, n := range node.Content {
 		n, err := p.resolve(n)
 		if err != nil {
@@ -115,7 +120,7 @@ func (p *parser) alternative(node *yaml.Node) (allOf, *lineError) {
 		if s.kind == Null {
 			return nil, at(node, "a keyword can't be null")
 		}
-		return allOf{{keyword: true, values: []scalar{s}, line: node.Line}}, nil
+		return allOf{{keyword: true, values: []scalar{s}, place: placeOf(node)}}, nil
 	case yaml.MappingNode:
 	default:
 		return nil, at(node, "a search must be a mapping, a keyword or a list of these")
@@ -140,10 +145,10 @@ func (p *parser) alternative(node *yaml.Node) (allOf, *lineError) {
 
 func (p *parser) item(kv pair) (item, *lineError) {
 	parts := strings.Split(kv.name, "|")
-	it := item{field: parts[0], keyword: parts[0] == "", modifiers: parts[1:], line: kv.key.Line}
+	it := item{field: parts[0], keyword: parts[0] == "", modifiers: parts[1:], place: placeOf(kv.key)}
 	for _, m := range it.modifiers {
 		if !isModifier(m) {
-			return it, at(kv.key, "unknown modifier %q", m)
+			return it, at(kv.key, "unknown modifier %q", m).withHint(didYouMean(m, modifiers, ""))
 		}
 	}
 	switch kv.value.Kind {
@@ -161,7 +166,7 @@ func (p *parser) item(kv pair) (item, *lineError) {
 			it.values = append(it.values, newScalar(n))
 		}
 		if len(it.values) == 0 { // as pySigma: an empty list is null
-			it.values = []scalar{{kind: Null, line: kv.key.Line}}
+			it.values = []scalar{{kind: Null, place: placeOf(kv.key)}}
 		}
 	default:
 		return it, at(kv.value, "the value of %q must be a scalar or a list", kv.name)
@@ -171,10 +176,10 @@ func (p *parser) item(kv pair) (item, *lineError) {
 		return it, at(kv.key, "a keyword can't be null")
 	}
 	if null && len(it.values) > 1 {
-		p.warn(it.line, "null in a list of values of %q", kv.name)
+		p.warn("null_in_list", it.place, "null in a list of values of %q", kv.name)
 	}
 	if slices.Contains(it.modifiers, "all") && len(it.values) == 1 {
-		p.warn(it.line, "the modifier all needs more than one value")
+		p.warn("single_value_all", it.place, "the modifier all needs more than one value")
 	}
 	return it, nil
 }

@@ -15,6 +15,9 @@
 // let matchers use its groups from the next event on. Mapping an event to
 // Sigma's field names and logsources is the caller's part.
 //
+// In between, [Lint] says what is doubtful in rules, and a [Pipeline] makes them
+// fit the names that one's events have. [Matcher.Profile] says what each costs.
+//
 // Correlations are over events on which rules fired. Give these to a
 // [Correlator], with the fields that [Rule.Observed] asks for:
 //

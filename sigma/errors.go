@@ -3,6 +3,8 @@ package sigma
 import (
 	"fmt"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // A Document is a kind of document that a rule file can hold.
@@ -49,15 +51,19 @@ func (e *ParseError) Error() string {
 type CompileError struct {
 	Document Document
 	Meta     *Meta // of the document given to Compile
-	Line     int   // of the offending part
-	Reason   string
-	Hint     string // what to do about it, or ""
-	Missing  string // the rule that is named and not there, or ""
+
+	// Line and Column are those of the offending part, from 1; Column is 0
+	// where it is the document as a whole.
+	Line, Column int
+
+	Reason  string
+	Hint    string // what to do about it, or ""
+	Missing string // the rule that is named and not there, or ""
 }
 
-// Error returns "file:line: rule "title": reason (hint)".
+// Error returns "file:line:column: rule "title": reason (hint)".
 func (e *CompileError) Error() string {
-	s := fmt.Sprintf("%s%s %q: %s", position(e.Meta.File, e.Line, 0), e.Document, e.Meta.Title, e.Reason)
+	s := fmt.Sprintf("%s%s %q: %s", position(e.Meta.File, e.Line, e.Column), e.Document, e.Meta.Title, e.Reason)
 	if e.Hint != "" {
 		s += " (" + e.Hint + ")"
 	}
@@ -81,17 +87,23 @@ func position(file string, line, column int) string {
 	return b.String()
 }
 
-// A lineError is a defect at a line, before it is known which file, document
+// A place is where something stands in a file; the column is 0 where only the
+// line is known.
+type place struct{ line, column int }
+
+func placeOf(node *yaml.Node) place { return place{node.Line, node.Column} }
+
+// A lineError is a defect at a place, before it is known which file, document
 // or rule it belongs to.
 type lineError struct {
-	line, column int
+	place
 	reason, hint string
 }
 
 func (e *lineError) Error() string { return e.reason }
 
-func errorAt(line int, format string, args ...any) *lineError {
-	return &lineError{line: line, reason: fmt.Sprintf(format, args...)}
+func errorAt(p place, format string, args ...any) *lineError {
+	return &lineError{place: p, reason: fmt.Sprintf(format, args...)}
 }
 
 func (e *lineError) withHint(hint string) *lineError {

@@ -22,7 +22,7 @@ type Filter struct {
 	Rules []string
 
 	search
-	line int // of Rules
+	place place // of Rules
 }
 
 // Applies reports whether the filter narrows r down.
@@ -49,7 +49,7 @@ func (p *parser) filter(node *yaml.Node) (*Filter, *lineError) {
 			rest = append(rest, kv)
 			continue
 		}
-		named, f.line = true, kv.key.Line
+		named, f.place = true, placeOf(kv.key)
 		if f.Rules, err = p.texts(kv.value, "rules"); err != nil {
 			return nil, err
 		}

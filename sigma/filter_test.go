@@ -70,8 +70,8 @@ func TestFilterErrors(t *testing.T) {
 		"title: f\nlogsource: {product: p}\nfilter: {f: {U: x}, condition: f}":                        "f.yml:3:9: the filter does not say which rules it is for (add rules: a list of ids or names, or any)",
 		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}}":                          "f.yml:3:9: the detection has no condition",
 		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}, condition: [f, f]}":       "f.yml:3:9: a filter has one condition",
-		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3: filter "f": field U: modifier cidr: "x" is no network in CIDR notation`,
-		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5: filter "f": names the rule "nothing", which is not there (rules are named by their id or name)`,
+		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3:26: filter "f": field U: modifier cidr: "x" is no network in CIDR notation`,
+		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5:3: filter "f": names the rule "nothing", which is not there (rules are named by their id or name)`,
 	} {
 		pack, err := sigma.Parse("f.yml", []byte(text))
 		if err == nil {

@@ -63,25 +63,40 @@ func (c condition) lower(detections []expr) expr {
 func (c *compiler) search(s *search) (expr, error) {
 	detections := make([]expr, len(s.detections))
 	for i, d := range s.detections {
-		var alts []expr
-		for _, all := range d.alternatives {
-			var kids []expr
-			for _, it := range all {
-				e, err := c.item(it)
-				if err != nil {
-					return e, errorAt(it.line, "%s: %v", itemName(it), err)
-				}
-				kids = append(kids, e)
-			}
-			alts = append(alts, join(exprAnd, kids))
+		var err error
+		if detections[i], err = c.alternatives(d.alternatives); err != nil {
+			return expr{}, err
 		}
-		detections[i] = join(exprOr, alts)
 	}
 	var conds []expr
 	for _, cond := range s.conditions {
 		conds = append(conds, cond.lower(detections))
 	}
 	return join(exprOr, conds), nil
+}
+
+func (c *compiler) alternatives(any []allOf) (expr, error) {
+	var alts []expr
+	for _, all := range any {
+		var kids []expr
+		for _, it := range all {
+			if it.nested != nil {
+				e, err := c.alternatives(it.nested)
+				if err != nil {
+					return e, err
+				}
+				kids = append(kids, e)
+				continue
+			}
+			e, err := c.item(it)
+			if err != nil {
+				return e, errorAt(it.place, "%s: %v", itemName(it), err)
+			}
+			kids = append(kids, e)
+		}
+		alts = append(alts, join(exprAnd, kids))
+	}
+	return join(exprOr, alts), nil
 }
 
 func itemName(it item) string {

@@ -32,6 +32,23 @@ func (m *Matcher) Match(g *Group, fields []Field, dst []*Rule) []*Rule {
 	if g == nil {
 		return dst
 	}
+	m.seek(g, fields)
+	fired := m.rules[:0]
+	for _, r := range m.rules {
+		if m.eval(&g.rs.rules[r].prog.expr) {
+			fired = append(fired, r)
+		}
+	}
+	slices.Sort(fired)
+	for _, r := range fired {
+		dst = append(dst, g.rs.rules[r])
+	}
+	m.forget()
+	return dst
+}
+
+// seek finds the candidates: the rules that may fire on the event.
+func (m *Matcher) seek(g *Group, fields []Field) {
 	m.start(g)
 	for i := range fields {
 		f := &fields[i]
@@ -53,20 +70,13 @@ func (m *Matcher) Match(g *Group, fields []Field, dst []*Rule) []*Rule {
 		}
 	}
 	m.rules = append(m.rules, g.open...)
-	fired := m.rules[:0]
-	for _, r := range m.rules {
-		if m.eval(&g.rs.rules[r].prog.expr) {
-			fired = append(fired, r)
-		}
-	}
-	slices.Sort(fired)
-	for _, r := range fired {
-		dst = append(dst, g.rs.rules[r])
-	}
+}
+
+// forget makes the matcher hold nothing of the event.
+func (m *Matcher) forget() {
 	for i := range m.values {
-		m.values[i] = viewValue{} // hold nothing of the event
+		m.values[i] = viewValue{}
 	}
-	return dst
 }
 
 // start makes the matcher ready for an event of the group.

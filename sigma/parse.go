@@ -68,6 +68,9 @@ func Parse(name string, data []byte) (Pack, error) {
 func yamlError(name string, err error) *ParseError {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	pe := &ParseError{File: name, Reason: "invalid YAML: " + reason}
+	if strings.Contains(reason, "unknown escape") {
+		pe.Hint = "in double quotes, a backslash begins an escape of YAML; write single quotes"
+	}
 	if rest, ok := strings.CutPrefix(reason, "line "); ok {
 		if number, why, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(number); err == nil {
@@ -99,10 +102,14 @@ type parser struct {
 	source LogSource
 	search search
 	nodes  int
+	depth  int // of transformations within transformations
 }
 
-func (p *parser) warn(line int, format string, args ...any) {
-	p.meta.Warnings = append(p.meta.Warnings, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
+// warn notes what is doubtful; check is the name that Lint reports it under.
+func (p *parser) warn(check string, at place, format string, args ...any) {
+	w := warning{check, at, fmt.Sprintf(format, args...)}
+	p.meta.doubts = append(p.meta.doubts, w)
+	p.meta.Warnings = append(p.meta.Warnings, fmt.Sprintf("line %d: %s", at.line, w.reason))
 }
 
 func (p *parser) document(node *yaml.Node, pack *Pack) *lineError {
@@ -114,6 +121,7 @@ func (p *parser) document(node *yaml.Node, pack *Pack) *lineError {
 	for _, kv := range pairs {
 		byName[kv.name] = kv
 	}
+	p.meta.keys = placesOf(pairs)
 	if kv, ok := byName["action"]; ok {
 		return at(kv.key, "action documents are not part of Sigma 2").withHint("write every rule out in full")
 	}
@@ -137,7 +145,7 @@ func (p *parser) document(node *yaml.Node, pack *Pack) *lineError {
 	}
 	source, ok := byName["logsource"]
 	if !ok {
-		return at(node, "the %s has no logsource", p.kind)
+		return at(node, "the %s has no logsource", p.kind).withHint(p.misspelt("logsource"))
 	}
 	if err := p.logSource(source.value); err != nil {
 		return err
@@ -151,7 +159,7 @@ func (p *parser) document(node *yaml.Node, pack *Pack) *lineError {
 	}
 	det, ok := byName["detection"]
 	if !ok {
-		return at(node, "the rule has no detection")
+		return at(node, "the rule has no detection").withHint(p.misspelt("detection"))
 	}
 	if err := p.detection(det.value); err != nil {
 		return err
@@ -188,14 +196,17 @@ func (p *parser) head(node *yaml.Node, byName map[string]pair) *lineError {
 			return err
 		}
 	}
+	if kv, ok := byName["related"]; ok {
+		r.related = p.related(kv.value)
+	}
 	if strings.TrimSpace(r.Title) == "" {
-		return at(node, "the %s has no title", p.kind)
+		return at(node, "the %s has no title", p.kind).withHint(p.misspelt("title"))
 	}
 	kv, ok := byName["level"]
 	if !ok || isNull(kv.value) {
 		if p.kind == RuleDocument {
 			r.Level = Medium
-			p.warn(node.Line, "the rule has no level; medium is taken")
+			p.warn("missing_level", placeOf(node), "the rule has no level; medium is taken")
 		}
 	} else {
 		level, err := ParseLevel(kv.value.Value)
@@ -205,7 +216,7 @@ func (p *parser) head(node *yaml.Node, byName map[string]pair) *lineError {
 		r.Level = level
 	}
 	if kv, ok := byName["status"]; ok && !slices.Contains([]string{"stable", "test", "experimental", "deprecated", "unsupported"}, r.Status) {
-		p.warn(kv.key.Line, "unknown status %q", r.Status)
+		p.warn("unknown_status", placeOf(kv.key), "unknown status %q", r.Status)
 	}
 	return nil
 }
@@ -243,6 +254,7 @@ func (p *parser) logSource(node *yaml.Node) *lineError {
 		return err
 	}
 	l := &p.source
+	p.meta.sourceKeys = placesOf(pairs)
 	for _, kv := range pairs {
 		var dst *string
 		switch kv.name {

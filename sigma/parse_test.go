@@ -92,6 +92,7 @@ func TestParseErrors(t *testing.T) {
 		{"merge", head + "detection:\n  s: {<<: {F: a}}\n  condition: s\n", "x.yml:5:7: merge keys are not supported (write the entries out)"},
 		{"global", "action: global\ntitle: t\n", "x.yml:1:1: action documents are not part of Sigma 2 (write every rule out in full)"},
 		{"YAML", "title: t\n  x: [\n", "x.yml:2: invalid YAML: mapping values are not allowed in this context"},
+		{"escape", "title: t\nlogsource: {product: \"a\\w\"}\n", "x.yml:2: invalid YAML: found unknown escape character (in double quotes, a backslash begins an escape of YAML; write single quotes)"},
 		{"condition", head + "detection:\n  s: {F: a}\n  condition: s and (s or\n", "x.yml:6:14: the condition ends too early"},
 		{"two operands", head + "detection:\n  s: {F: a}\n  condition: s s\n", `x.yml:6:14: unexpected "s" in the condition`},
 		{"deep", head + "detection:\n  s: {F: a}\n  condition: " + strings.Repeat("(", 100) + "s\n", "x.yml:6:14: the condition is nested too deeply"},
@@ -149,7 +150,7 @@ func TestCompileErrors(t *testing.T) {
 	if rs.Len() != 1 || len(errs) != 1 || errs[0].Meta != &rules.Rules[0].Meta {
 		t.Fatalf("%d rules, errors %v", rs.Len(), errs)
 	}
-	if got, want := errs[0].Error(), `x.yml:7: rule "t": field G: modifier cidr: "x" is no network in CIDR notation`; got != want {
+	if got, want := errs[0].Error(), `x.yml:7:5: rule "t": field G: modifier cidr: "x" is no network in CIDR notation`; got != want {
 		t.Errorf("got error\n%s\nwant\n%s", got, want)
 	}
 }

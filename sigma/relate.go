@@ -163,7 +163,7 @@ func (r *relater) compile(corr *Correlation, out *[]*relation) *relation {
 func (r *relater) input(rel *relation, ref string, out *[]*relation) (input, Level, bool) {
 	m := r.find(ref)
 	if m == nil || r.options.Off[m.ID] {
-		err := missing(CorrelationDocument, &rel.Meta, rel.line, ref)
+		err := missing(CorrelationDocument, &rel.Meta, rel.place, ref)
 		r.errs = append(r.errs, err)
 		return input{}, 0, false
 	}
@@ -181,7 +181,7 @@ func (r *relater) input(rel *relation, ref string, out *[]*relation) (input, Lev
 		known := r.errs
 		if in.inner = r.compile(corr, out); in.inner == nil {
 			if len(known) == len(r.errs) { // said already, or under way
-				r.fail(CorrelationDocument, &rel.Meta, errorAt(rel.line, "the correlation %q that it is over does not run, or leads back to it", ref))
+				r.fail(CorrelationDocument, &rel.Meta, errorAt(rel.place, "the correlation %q that it is over does not run, or leads back to it", ref))
 			}
 			return in, 0, false
 		}
@@ -220,7 +220,7 @@ func (rel *relation) castTemporal() error {
 			return nil
 		}
 		if rel.Type == TemporalOrdered {
-			return errorAt(rel.line, "a correlation of type temporal_ordered needs all of its rules").withHint("leave the condition out, or name rules in it")
+			return errorAt(rel.place, "a correlation of type temporal_ordered needs all of its rules").withHint("leave the condition out, or name rules in it")
 		}
 		for _, b := range rel.bounds {
 			rel.judged = rel.judged || b.op != "gt" && b.op != "gte"
@@ -229,7 +229,7 @@ func (rel *relation) castTemporal() error {
 	}
 	cases, ok := rel.condition.cases(false)
 	if !ok {
-		return errorAt(rel.line, "the condition has more than %d alternatives", maxConjuncts)
+		return errorAt(rel.place, "the condition has more than %d alternatives", maxConjuncts)
 	}
 	for _, c := range cases {
 		slices.Sort(c.with)
@@ -239,13 +239,13 @@ func (rel *relation) castTemporal() error {
 			continue
 		}
 		if len(c.with) == 0 {
-			return errorAt(rel.line, "the condition holds when nothing happens").withHint("join what must not happen by and to something that must")
+			return errorAt(rel.place, "the condition holds when nothing happens").withHint("join what must not happen by and to something that must")
 		}
 		rel.judged = rel.judged || len(c.without) > 0
 		rel.cases = append(rel.cases, c)
 	}
 	if len(rel.cases) == 0 {
-		return errorAt(rel.line, "the condition can't hold")
+		return errorAt(rel.place, "the condition can't hold")
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ type Meta struct {
 	// Warnings are what the specification frowns upon and Parse let pass,
 	// such as operators in upper case.
 	Warnings []string
+
+	// For Lint only.
+	keys, sourceKeys []named // of the document and of its logsource, in order
+	related          []relative
+	doubts           []warning // what Warnings are made of
 }
 
 // A Rule is one Sigma rule. Parse makes rules and Compile copies them into a

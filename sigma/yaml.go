@@ -61,9 +61,7 @@ func (p *parser) resolve(node *yaml.Node) (*yaml.Node, *lineError) {
 }
 
 func at(node *yaml.Node, format string, args ...any) *lineError {
-	e := errorAt(node.Line, format, args...)
-	e.column = node.Column
-	return e
+	return errorAt(placeOf(node), format, args...)
 }
 
 // text returns a scalar as a text, null as "".
@@ -78,13 +76,13 @@ func text(node *yaml.Node) string {
 type scalar struct {
 	kind Kind
 	text string
-	line int
+	place
 }
 
 // newScalar reads a YAML scalar by YAML 1.2's core schema cut down to JSON's
 // literals: yes, on, 010, 0x10, 12:30, 1_000, dates, .nan and .inf are strings.
 func newScalar(node *yaml.Node) scalar {
-	s := scalar{kind: String, text: node.Value, line: node.Line}
+	s := scalar{kind: String, text: node.Value, place: placeOf(node)}
 	const quoted = yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 	if node.Style&quoted != 0 || node.Style&yaml.TaggedStyle != 0 && node.ShortTag() == "!!str" {
 		return s

@@ -38,11 +38,12 @@ Go's encoding/json takes to read the same events into maps.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	each := cmd.Flags().Duration("for", 2*time.Second, "how long to measure each")
 	sample := cmd.Flags().Int("sample", 0, "run `N` of the rules only, spread evenly; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadSample(*names, *sample)
+		set, err := loadSample(*names, *pipelines, *sample)
 		if err != nil {
 			return err
 		}
@@ -137,8 +138,8 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 }
 
 // loadSample loads n of the rules, spread evenly over them.
-func loadSample(names []string, n int) (detect.Set, error) {
-	set, err := loadRules(names)
+func loadSample(names, pipelines []string, n int) (detect.Set, error) {
+	set, err := loadRules(names, pipelines...)
 	if err != nil || n <= 0 || n >= len(set.On) {
 		return set, err
 	}
@@ -146,7 +147,7 @@ func loadSample(names []string, n int) (detect.Set, error) {
 	for i, e := range set.On {
 		off[e.ID] = i*n/len(set.On) == (i+1)*n/len(set.On)
 	}
-	sources, err := ruleSources(names)
+	sources, err := ruleSources(names, pipelines...)
 	if err != nil {
 		return set, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func newRules() *cobra.Command {
-	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesTest(),
+	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
 		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesSwitch("enable"), newRulesSwitch("disable"), newRulesConvert())
 }
 
@@ -38,59 +38,16 @@ func about(e detect.Entry) string {
 	return strings.TrimSpace(e.Kind.String() + " " + source)
 }
 
-func newRulesLint() *cobra.Command {
-	cmd := &cobra.Command{Use: "lint [PATH...]", Short: "Check that rules load, and warn of what is doubtful in them", Args: cobra.ArbitraryArgs}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		set, err := loadRules(orBuiltin(args))
-		if err != nil {
-			return err
-		}
-		for _, p := range set.Problems {
-			if err := printProblem(cmd, *asJSON, "error", p); err != nil {
-				return err
-			}
-		}
-		warnings := 0
-		for _, r := range set.Rules.Rules() {
-			for _, w := range r.Warnings {
-				warnings++
-				if err := printProblem(cmd, *asJSON, "warning", detect.Problem{File: r.File, Line: r.Line, RuleID: r.ID, Reason: w}); err != nil {
-					return err
-				}
-			}
-		}
-		if !*asJSON {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings\n", set.Rules.Len(), len(set.Problems), warnings)
-		}
-		if len(set.Problems) > 0 {
-			return errSilent
-		}
-		return nil
-	}
-	return cmd
-}
-
-func printProblem(cmd *cobra.Command, asJSON bool, kind string, p detect.Problem) error {
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), struct {
-			Kind string `json:"kind"`
-			detect.Problem
-		}{kind, p})
-	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", kind, printable(p.String()))
-	return err
-}
-
 func newRulesTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [PATH...]",
 		Short: "Run the cases beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
 		Args:  cobra.ArbitraryArgs,
 	}
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a case")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		sources, err := ruleSources(orBuiltin(args))
+		sources, err := ruleSources(orBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
 		}

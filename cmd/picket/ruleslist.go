@@ -25,6 +25,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	f := addForceFlags(cmd)
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var in inForce
@@ -33,9 +34,9 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 			if cmd.Flags().Changed("data") || cmd.Flags().Changed("rules") {
 				return usagef("a PATH goes with neither --data nor --rules")
 			}
-			in.set, err = loadRules(args)
-		} else if in, err = f.load(); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
-			in, err = loadInForce("", f.rules) // no server has run here: what one would run
+			in.set, err = loadRules(args, *pipelines...)
+		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
+			in, err = loadInForce("", f.rules, *pipelines...) // no server has run here: what one would run
 		}
 		if err != nil {
 			return err
@@ -88,19 +89,19 @@ type inForce struct {
 }
 
 // load reads the rules of the data directory, which must be there.
-func (f *forceFlags) load() (inForce, error) {
+func (f *forceFlags) load(pipelines ...string) (inForce, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return inForce{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
 		return inForce{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
 	}
-	return loadInForce(dataDir(f.data), f.rules)
+	return loadInForce(dataDir(f.data), f.rules, pipelines...)
 }
 
 // loadInForce reads the rules of a server on dir, which need not be there.
-func loadInForce(dir dataDir, names []string) (in inForce, err error) {
+func loadInForce(dir dataDir, names []string, pipelines ...string) (in inForce, err error) {
 	in.dir = dir
-	sources, err := sourcesInForce(dir, names)
+	sources, err := sourcesInForce(dir, names, pipelines...)
 	if err != nil {
 		return in, err
 	}
@@ -124,8 +125,8 @@ func (in inForce) pack(r detect.Entry) string {
 
 // sourcesInForce are the rules of a server: what its --rules name, and then the
 // packs in its data directory, which may come and go.
-func sourcesInForce(dir dataDir, names []string) ([]detect.Source, error) {
-	sources, err := ruleSources(names)
+func sourcesInForce(dir dataDir, names []string, pipelines ...string) ([]detect.Source, error) {
+	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
 	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s detect.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
 		return sources, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
+	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
 	why := cmd.Flags().Bool("why", false, "with --json, also say which values a rule fired on")
 	level := cmd.Flags().String("min-level", "informational", "print matches of this `LEVEL` and above")
@@ -37,9 +39,12 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		if err != nil {
 			return usagef("--min-level: %w", err)
 		}
-		set, err := loadRules(*names)
+		set, err := loadRules(*names, *pipelines...)
 		if err != nil {
 			return err
+		}
+		for _, note := range set.Notes {
+			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		for _, p := range set.Problems {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
@@ -79,9 +84,9 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 	return cmd
 }
 
-// loadRules loads what --rules names, without a server.
-func loadRules(names []string) (detect.Set, error) {
-	sources, err := ruleSources(names)
+// loadRules loads what --rules and --pipeline name, without a server.
+func loadRules(names []string, pipelines ...string) (detect.Set, error) {
+	sources, err := ruleSources(names, pipelines...)
 	if err != nil {
 		return detect.Set{}, err
 	}
@@ -89,7 +94,7 @@ func loadRules(names []string) (detect.Set, error) {
 	if err == nil && set.Rules.Len() == 0 && len(set.Problems) == 0 {
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, detect.ErrPipeline) {
 		err = hinted(err, rulesHint)
 	}
 	return set, err
@@ -97,11 +102,14 @@ func loadRules(names []string) (detect.Set, error) {
 
 const rulesHint = "rules are builtin, a directory, a .yml file or a .zip"
 
-// ruleSources finds what the values of --rules name.
-func ruleSources(names []string) ([]detect.Source, error) {
+// ruleSources finds what the values of --rules and --pipeline name.
+func ruleSources(names []string, pipelines ...string) ([]detect.Source, error) {
 	sources, err := detect.ParseSources(names, rules.FS)
 	if err != nil {
 		return nil, hinted(err, rulesHint)
+	}
+	for _, name := range pipelines {
+		sources = append(sources, detect.Source{Name: name, Pipeline: true})
 	}
 	return sources, nil
 }

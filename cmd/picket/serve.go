@@ -21,6 +21,7 @@ const memoryLimit = 288 << 20
 type serveFlags struct {
 	data, listen, queue, store, cache string
 	rules                             []string
+	pipelines                         *[]string
 	workers                           int
 	eager, insecure, watchHost        bool
 	tlsCert, tlsKey, pprof            string
@@ -54,6 +55,7 @@ one by kill -9.`,
 	fl.StringVar(&f.queue, "queue", "sqlite", "`ENGINE` of the queue: sqlite")
 	fl.StringVar(&f.store, "store", "sqlite", "`ENGINE` of the store: sqlite")
 	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory")
+	f.pipelines = addPipelineFlag(cmd)
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "`N` workers in this process; 0: intake and console only")
 	fl.BoolVar(&f.eager, "eager", false, "detect and store before answering")

@@ -44,7 +44,7 @@ type server struct {
 // open opens the engines and makes the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
-	sources, err := sourcesInForce(dir, f.rules)
+	sources, err := sourcesInForce(dir, f.rules, *f.pipelines...)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ had in hand goes to another.`,
 	}
 	data := addDataFlag(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
+	pipelines := addPipelineFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
 	queueName := cmd.Flags().String("queue", "sqlite", "`ENGINE` of the queue: sqlite")
 	storeName := cmd.Flags().String("store", "sqlite", "`ENGINE` of the store: sqlite")
@@ -57,7 +58,7 @@ had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		sources, err := sourcesInForce(dir, *names)
+		sources, err := sourcesInForce(dir, *names, *pipelines...)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -52,6 +53,10 @@ func Test(sources []Source) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	pipe, err := readPipelines(sources, io.Discard)
+	if err != nil {
+		return nil, err
+	}
 	byName, rules := make(map[string][]byte), make(map[string]bool)
 	for _, f := range all {
 		byName[f.name] = f.data
@@ -66,7 +71,7 @@ func Test(sources []Source) ([]Result, error) {
 			}
 		case !isNotARule(f.data):
 			name := casesOf(f.name)
-			results = append(results, testRule(f, name, byName[name])...)
+			results = append(results, testRule(f, name, byName[name], pipe)...)
 		}
 	}
 	return results, nil
@@ -75,7 +80,7 @@ func Test(sources []Source) ([]Result, error) {
 // casesOf is the name of the cases of the rule in a file.
 func casesOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + caseSuffix }
 
-func testRule(f file, name string, data []byte) []Result {
+func testRule(f file, name string, data []byte, pipe *sigma.Pipeline) []Result {
 	fail := func(err error) []Result { return []Result{{name, "", err.Error()}} }
 	if data == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
@@ -83,6 +88,10 @@ func testRule(f file, name string, data []byte) []Result {
 	pack, err := sigma.Parse(f.name, f.data)
 	if err != nil {
 		return fail(err)
+	}
+	pack, failed := pipe.Apply(pack)
+	if len(failed) > 0 {
+		return fail(failed[0])
 	}
 	set, errs := sigma.Compile(pack, sigma.Options{})
 	if len(errs) > 0 {

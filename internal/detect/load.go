@@ -25,6 +25,7 @@ const maxRuleFile = 4 << 20
 type Problem struct {
 	File   string `json:"file"`
 	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
 	RuleID string `json:"rule_id,omitempty"`
 	Reason string `json:"reason"`
 	// Missing is a rule that is named and not there, which may be in another pack.
@@ -37,6 +38,9 @@ func (p Problem) String() string {
 	s := p.File
 	if p.Line > 0 {
 		s = fmt.Sprintf("%s:%d", p.File, p.Line)
+		if p.Column > 0 {
+			s = fmt.Sprintf("%s:%d", s, p.Column)
+		}
 	}
 	if p.Hint != "" {
 		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
@@ -51,6 +55,9 @@ type Source struct {
 	// Optional is a path that may come into being later, and is without rules
 	// until then.
 	Optional bool
+	// Pipeline is a file with a processing pipeline, which is applied to the
+	// rules of all sources.
+	Pipeline bool
 }
 
 // A file is one rule file as read.
@@ -65,6 +72,9 @@ type file struct {
 func files(sources []Source) ([]file, error) {
 	var all []file
 	for _, s := range sources {
+		if s.Pipeline {
+			continue
+		}
 		fsys, root, prefix := s.FS, ".", s.Name+"/"
 		if fsys == nil {
 			info, err := os.Stat(s.Name)
@@ -154,6 +164,9 @@ type Set struct {
 	On, Off  []Entry        // what runs, and what is switched off
 	Problems []Problem
 	Revision string // names the rules by their content, 12 hex digits
+	// Pack is what was parsed, before any pipeline and whether it runs or not.
+	Pack  sigma.Pack
+	Notes []string // what the pipelines hold that has no effect
 }
 
 // Load reads and compiles the rules of the sources, leaving out those whose id
@@ -167,6 +180,10 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 	var set Set
 	var pack sigma.Pack
 	sum, seen := sha256.New(), make(map[string]string)
+	pipe, err := readPipelines(sources, sum)
+	if err != nil {
+		return Set{}, err
+	}
 	for _, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.name, len(f.data))
 		sum.Write(f.data)
@@ -196,6 +213,8 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 		p.Filters = slices.DeleteFunc(p.Filters, func(f *sigma.Filter) bool { return twice(&f.Meta, f.LogSource) })
 		pack.Add(p)
 	}
+	set.Pack, set.Notes = pack, pipe.Warnings
+	pack = set.through(pipe, pack)
 	rs, errs := sigma.Compile(pack, sigma.Options{Off: off})
 	failed := make(map[*sigma.Meta]bool)
 	for _, e := range errs {
@@ -259,10 +278,10 @@ func problems(file string, err error) []Problem {
 		return ps
 	}
 	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
-		return []Problem{{File: ce.Meta.File, Line: ce.Line, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint, Missing: ce.Missing}}
+		return []Problem{{File: ce.Meta.File, Line: ce.Line, Column: ce.Column, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint, Missing: ce.Missing}}
 	}
 	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
-		return []Problem{{File: pe.File, Line: pe.Line, Reason: pe.Reason, Hint: pe.Hint}}
+		return []Problem{{File: pe.File, Line: pe.Line, Column: pe.Column, Reason: pe.Reason, Hint: pe.Hint}}
 	}
 	return []Problem{{File: file, Reason: err.Error()}}
 }

@@ -59,8 +59,11 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
+	for _, note := range set.Notes {
+		l.log.Warn("pipeline", "note", note)
+	}
 	for _, p := range set.Problems {
-		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "reason", p.Reason, "hint", p.Hint)
+		l.log.Warn("rule not loaded", "file", p.File, "line", p.Line, "column", p.Column, "reason", p.Reason, "hint", p.Hint)
 	}
 	if l.engine == nil {
 		l.engine = NewEngine(set.Rules)

@@ -222,3 +222,39 @@ func TestSourceOrder(t *testing.T) {
 		}
 	}
 }
+
+// A pipeline counts as part of the rules: what changes in it is loaded, and
+// one that is broken leaves the rules that run.
+func TestLoaderPipeline(t *testing.T) {
+	dir := folder(t, map[string]string{"a.yml": rule(idOne, "one")})
+	pipe := filepath.Join(t.TempDir(), "p.yml")
+	write := func(text string) {
+		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("transformations: [{type: change_logsource, product: other}]\npostprocessing: []\n")
+	l, err := detect.NewLoader([]detect.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, "", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	product := func() string {
+		set, _ := l.Status()
+		return set.Rules.Rules()[0].LogSource.Product
+	}
+	set, _ := l.Status()
+	if product() != "other" || len(set.Notes) != 1 || set.Pack.Rules[0].LogSource.Product == "other" {
+		t.Errorf("product %q, notes %v", product(), set.Notes)
+	}
+	write("transformations: [{type: change_logsource, product: another}]\n")
+	if err := l.Load(); err != nil || product() != "another" {
+		t.Errorf("product %q, %v", product(), err)
+	}
+	if now, _ := l.Status(); now.Revision == set.Revision {
+		t.Error("the revision does not change with the pipeline")
+	}
+	write("transformations: [{type: nothing}]\n")
+	if err := l.Load(); !errors.Is(err, detect.ErrPipeline) || product() != "another" {
+		t.Errorf("product %q, %v", product(), err)
+	}
+}

@@ -185,7 +185,7 @@ func TestAddRefuses(t *testing.T) {
 		{name: "a bomb", from: zipOf(t, member{name: "a.yml", text: large[:90_000]}, member{name: "b.yml", text: large[:90_000]}), want: "larger than 100000 bytes", limits: small},
 		{name: "many files", from: zipOf(t, many...), want: "more than 10 files", limits: small},
 		{name: "nothing", from: zipOf(t, member{name: "readme.md", text: "x"}), want: "no rules in it"},
-		{name: "nothing that loads", from: zipOf(t, member{name: "x/a.yml", text: "title: x\ndetection: {condition: y}\n"}, member{name: "y/LICENSE"}), want: "none of its 1 rules loads; the first: x/a.yml:1: "},
+		{name: "nothing that loads", from: zipOf(t, member{name: "x/a.yml", text: "title: x\ndetection: {condition: y}\n"}, member{name: "y/LICENSE"}), want: "none of its 1 rules loads; the first: x/a.yml:1:1: "},
 		{name: "another kind of file", from: text, want: "neither a folder, nor a .yml file, nor a zip"},
 		{name: "no file", from: filepath.Join(linked, "none"), want: "no such file"},
 	} {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A lintLine is one line of picket rules lint.
+type lintLine struct {
+	Kind string `json:"kind"` // error, warning or info
+	detect.Problem
+	Check string `json:"check"` // "load" of rules that do not load
+}
+
+func newRulesLint() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lint [PATH...]",
+		Short: "Check that rules load, and find what is doubtful in them",
+		Long: `Checks that rules load, and finds what is doubtful in them: escapes, wildcards and
+regular expressions that do not do what they seem to, searches that nothing uses,
+metadata that is missing or wrong, rules that are slow. docs/sigma.md lists the
+checks. It exits with 1 if there is an error: a rule does not load, or two have
+one id. What is only worth knowing is shown by --min info.`,
+		Example: `  picket rules lint sigma/rules
+  picket rules lint --min info --ignore unknown_field my-rules`,
+		Args: cobra.ArbitraryArgs,
+	}
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
+	pipelines := addPipelineFlag(cmd)
+	least := cmd.Flags().String("min", "warning", "print findings of this `SEVERITY` and above: error, warning or info")
+	only := cmd.Flags().StringArray("only", nil, "make this `CHECK` only (repeatable)")
+	ignore := cmd.Flags().StringArray("ignore", nil, "leave this `CHECK` out (repeatable)")
+	complete(cmd, "min", "error", "warning", "info")
+	complete(cmd, "only", checkNames()...)
+	complete(cmd, "ignore", checkNames()...)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		min, err := sigma.ParseSeverity(*least)
+		if err != nil {
+			return usagef("--min: %w", err)
+		}
+		for _, name := range slices.Concat(*only, *ignore) {
+			if !slices.Contains(checkNames(), name) {
+				return usagef("there is no check %q: the checks are %s", name, strings.Join(checkNames(), ", "))
+			}
+		}
+		set, err := loadRules(orBuiltin(args), *pipelines...)
+		if err != nil {
+			return err
+		}
+		for _, note := range set.Notes {
+			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
+		}
+		lines, counts := lint(set, sigma.LintOptions{Only: *only, Ignore: *ignore, Known: shape.Known()}, min)
+		for _, line := range lines {
+			if err := printLint(cmd, *asJSON, line); err != nil {
+				return err
+			}
+		}
+		if !*asJSON {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
+				set.Rules.Len(), counts[sigma.LintError], counts[sigma.LintWarning], counts[sigma.LintInfo])
+		}
+		if counts[sigma.LintError] > 0 {
+			return errSilent
+		}
+		return nil
+	}
+	return cmd
+}
+
+func checkNames() []string {
+	var names []string
+	for _, c := range sigma.LintChecks() {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// lint returns what there is against the rules of a set, in order of files and
+// lines, and how many findings of each severity there are, shown or not.
+func lint(set detect.Set, o sigma.LintOptions, min sigma.Severity) ([]lintLine, [sigma.LintError + 1]int) {
+	var lines []lintLine
+	var counts [sigma.LintError + 1]int
+	for _, p := range set.Problems {
+		counts[sigma.LintError]++
+		lines = append(lines, lintLine{sigma.LintError.String(), p, "load"})
+	}
+	for _, f := range sigma.Lint(set.Pack, o) {
+		counts[f.Severity]++
+		if f.Severity >= min {
+			lines = append(lines, lintLine{f.Severity.String(), detect.Problem{
+				File: f.Meta.File, Line: f.Line, Column: f.Column, RuleID: f.Meta.ID, Reason: f.Reason, Hint: f.Hint,
+			}, f.Check})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b lintLine) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return lines, counts
+}
+
+func printLint(cmd *cobra.Command, asJSON bool, l lintLine) error {
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), l)
+	}
+	s := l.Kind + ": " + l.String()
+	if l.Check != "load" {
+		s += " [" + l.Check + "]"
+	}
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), printable(s))
+	return err
+}
