@@ -5,6 +5,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/rules"
+	"github.com/picket-edr/picket/sigma"
 )
 
 // Every rule of the pack loads without a warning, and has cases that come out
@@ -27,6 +28,11 @@ func TestCases(t *testing.T) {
 		}
 		if r.Description == "" || r.Author == "" || len(r.FalsePositives) == 0 {
 			t.Errorf("%s: a description, an author and false positives are needed", r.File)
+		}
+	}
+	for _, f := range sigma.Lint(set.Pack, sigma.LintOptions{}) {
+		if f.Severity > sigma.LintInfo {
+			t.Error(f)
 		}
 	}
 	results, err := detect.Test(sources)
