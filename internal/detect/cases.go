@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -53,24 +52,24 @@ func Test(sources []Source) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	pipe, err := readPipelines(sources, io.Discard)
+	pipe, err := parsePipelines(all)
 	if err != nil {
 		return nil, err
 	}
 	byName, rules := make(map[string][]byte), make(map[string]bool)
 	for _, f := range all {
-		byName[f.name] = f.data
-		rules[casesOf(f.name)] = true
+		byName[f.Name] = f.Data
+		rules[casesOf(f.Name)] = true
 	}
 	var results []Result
 	for _, f := range all {
 		switch {
-		case strings.HasSuffix(f.name, caseSuffix):
-			if !rules[f.name] {
-				results = append(results, Result{f.name, "", "there is no rule beside these cases"})
+		case strings.HasSuffix(f.Name, caseSuffix):
+			if !rules[f.Name] {
+				results = append(results, Result{f.Name, "", "there is no rule beside these cases"})
 			}
-		case !isNotARule(f.data):
-			name := casesOf(f.name)
+		case !f.Pipeline && !isNotARule(f.Data):
+			name := casesOf(f.Name)
 			results = append(results, testRule(f, name, byName[name], pipe)...)
 		}
 	}
@@ -85,7 +84,7 @@ func testRule(f file, name string, data []byte, pipe *sigma.Pipeline) []Result {
 	if data == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
 	}
-	pack, err := sigma.Parse(f.name, f.data)
+	pack, err := sigma.Parse(f.Name, f.Data)
 	if err != nil {
 		return fail(err)
 	}

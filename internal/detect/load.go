@@ -1,25 +1,16 @@
 package detect
 
 import (
-	"archive/zip"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket/sigma"
 )
-
-// maxRuleFile bounds one rule file; SigmaHQ's largest is a tenth of it.
-const maxRuleFile = 4 << 20
 
 // A Problem is a rule that does not run, and why.
 type Problem struct {
@@ -48,109 +39,6 @@ func (p Problem) String() string {
 	return s + ": " + p.Reason
 }
 
-// A Source is a place that rules come from.
-type Source struct {
-	Name string
-	FS   fs.FS // for rules that are part of the program; nil: Name is a path
-	// Optional is a path that may come into being later, and is without rules
-	// until then.
-	Optional bool
-	// Pipeline is a file with a processing pipeline, which is applied to the
-	// rules of all sources.
-	Pipeline bool
-}
-
-// A file is one rule file as read.
-type file struct {
-	name string
-	data []byte
-}
-
-// files returns the rule files of one source after the other, each in order of
-// their names, so that of two rules with one id the first source's runs. A
-// source is a directory (searched for .yml and .yaml), a file, or a .zip.
-func files(sources []Source) ([]file, error) {
-	var all []file
-	for _, s := range sources {
-		if s.Pipeline {
-			continue
-		}
-		fsys, root, prefix := s.FS, ".", s.Name+"/"
-		if fsys == nil {
-			info, err := os.Stat(s.Name)
-			if s.Optional && errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, fmt.Errorf("read rules: %w", err)
-			}
-			switch {
-			case info.IsDir():
-				fsys = os.DirFS(s.Name)
-			case strings.EqualFold(filepath.Ext(s.Name), ".zip"):
-				z, err := zip.OpenReader(s.Name)
-				if err != nil {
-					return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
-				}
-				defer z.Close()
-				fsys = z
-			default:
-				fsys, root, prefix = os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name), filepath.Dir(s.Name)+"/"
-			}
-		}
-		from := len(all)
-		err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return err
-			case hidden(name, d):
-				return fs.SkipDir
-			case d.IsDir():
-				return nil
-			}
-			if ext := strings.ToLower(path.Ext(name)); name != root && ext != ".yml" && ext != ".yaml" {
-				return nil
-			}
-			data, err := readFile(fsys, name)
-			if err != nil {
-				return err
-			}
-			all = append(all, file{prefix + name, data})
-			if cases := casesOf(name); name == root && cases != name {
-				// A rule that is named alone brings its cases.
-				if data, err := readFile(fsys, cases); err == nil {
-					all = append(all, file{prefix + cases, data})
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
-		}
-		slices.SortStableFunc(all[from:], func(a, b file) int { return strings.Compare(a.name, b.name) })
-	}
-	return all, nil
-}
-
-// hidden reports whether a folder is none of rules: that of a version control
-// system, or where a mount of Kubernetes keeps what its links lead to.
-func hidden(name string, d fs.DirEntry) bool {
-	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
-}
-
-func readFile(fsys fs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
-	if err == nil && len(data) > maxRuleFile {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFile)
-	}
-	return data, err
-}
-
 // An Entry is a rule, correlation or filter as people are shown it.
 type Entry struct {
 	*sigma.Meta
@@ -177,22 +65,27 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 	if err != nil {
 		return Set{}, err
 	}
+	return compile(all, off)
+}
+
+// compile makes a set of files.
+func compile(all []file, off map[string]bool) (Set, error) {
 	var set Set
 	var pack sigma.Pack
 	sum, seen := sha256.New(), make(map[string]string)
-	pipe, err := readPipelines(sources, sum)
+	pipe, err := parsePipelines(all)
 	if err != nil {
 		return Set{}, err
 	}
 	for _, f := range all {
-		fmt.Fprintf(sum, "%s\x00%d\x00", f.name, len(f.data))
-		sum.Write(f.data)
-		if strings.HasSuffix(f.name, caseSuffix) || isNotARule(f.data) {
+		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
+		sum.Write(f.Data)
+		if f.Pipeline || strings.HasSuffix(f.Name, caseSuffix) || isNotARule(f.Data) {
 			continue
 		}
-		p, err := sigma.Parse(f.name, f.data)
+		p, err := sigma.Parse(f.Name, f.Data)
 		if err != nil {
-			set.Problems = append(set.Problems, problems(f.name, err)...)
+			set.Problems = append(set.Problems, problems(f.Name, err)...)
 		}
 		// twice reports whether a document's id is taken, and makes one for a
 		// document without.
@@ -202,9 +95,9 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 			}
 			first, ok := seen[m.ID]
 			if ok {
-				set.Problems = append(set.Problems, Problem{File: f.name, Line: m.Line, RuleID: m.ID, Reason: "id " + m.ID + " is taken by " + first, Hint: "give one of the two a new id"})
+				set.Problems = append(set.Problems, Problem{File: f.Name, Line: m.Line, RuleID: m.ID, Reason: "id " + m.ID + " is taken by " + first, Hint: "give one of the two a new id"})
 			} else {
-				seen[m.ID] = f.name
+				seen[m.ID] = f.Name
 			}
 			return ok
 		}
@@ -284,21 +177,4 @@ func problems(file string, err error) []Problem {
 		return []Problem{{File: pe.File, Line: pe.Line, Column: pe.Column, Reason: pe.Reason, Hint: pe.Hint}}
 	}
 	return []Problem{{File: file, Reason: err.Error()}}
-}
-
-// ParseSources turns the values of --rules into sources; "builtin" names the
-// program's own pack.
-func ParseSources(names []string, builtin fs.FS) ([]Source, error) {
-	var sources []Source
-	for _, n := range names {
-		if n == "builtin" {
-			sources = append(sources, Source{Name: n, FS: builtin})
-			continue
-		}
-		if _, err := os.Stat(n); err != nil {
-			return nil, fmt.Errorf("read rules: %w", err)
-		}
-		sources = append(sources, Source{Name: filepath.Clean(n)})
-	}
-	return sources, nil
 }

@@ -3,39 +3,50 @@ package detect
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // A Loader keeps an engine's rules the same as what is in the files: it loads
 // them, follows their changes, and switches single rules off and on. It is
 // safe for concurrent use.
 type Loader struct {
-	engine  *Engine
-	sources []Source
-	offFile string // ids that are switched off, one a line
-	log     *slog.Logger
+	engine *Engine
+	from   library
+	log    *slog.Logger
 
-	loading   sync.Mutex // one load at a time
-	switching sync.Mutex // guards offFile, from its reading to its writing
-	mu        sync.Mutex // guards what follows
-	set       Set
-	loaded    time.Time
-	stamp     string
+	loading sync.Mutex // one load at a time
+	mu      sync.Mutex // guards what follows
+	set     Set
+	loaded  time.Time
+	stamp   string
+	unsent  *store.PublishedRules // that are still to be published
+	fleet   store.Fleet           // where to, or nil
+}
+
+// A library is where a Loader's rules come from.
+type library interface {
+	// read returns the files, and the ids of what is switched off.
+	read() ([]file, map[string]bool, error)
+	// stamp describes the state of the files: another one, other files.
+	stamp() string
+	// switchOff is for rules that can be switched here.
+	switchOff(id string, off bool) error
 }
 
 // NewLoader loads the rules of the sources into a new engine. offFile, in the
 // data directory, remembers the rules that are switched off.
 func NewLoader(sources []Source, offFile string, log *slog.Logger) (*Loader, error) {
-	l := &Loader{sources: sources, offFile: offFile, log: log}
+	return newLoader(&disk{sources: sources, offFile: offFile}, log)
+}
+
+func newLoader(from library, log *slog.Logger) (*Loader, error) {
+	l := &Loader{from: from, log: log}
 	if err := l.Load(); err != nil {
 		return nil, err
 	}
@@ -50,12 +61,12 @@ func (l *Loader) Engine() *Engine { return l.engine }
 func (l *Loader) Load() error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
-	start, stamp := time.Now(), l.stampOf()
-	off, err := ReadOff(l.offFile)
+	start, stamp := time.Now(), l.from.stamp()
+	files, off, err := l.from.read()
 	if err != nil {
 		return err
 	}
-	set, err := Load(l.sources, off)
+	set, err := compile(files, off)
 	if err != nil {
 		return err
 	}
@@ -72,6 +83,9 @@ func (l *Loader) Load() error {
 	}
 	l.mu.Lock()
 	l.set, l.loaded, l.stamp = set, start, stamp
+	if l.fleet != nil {
+		l.unsent = bundle(files, off, start)
+	}
 	l.mu.Unlock()
 	l.log.Info("rules loaded", "rules", set.Rules.Len(), "off", len(set.Off), "problems", len(set.Problems),
 		"revision", set.Revision, "took", time.Since(start).Round(time.Millisecond))
@@ -93,13 +107,11 @@ func (l *Loader) List() (on, off []Entry) {
 
 // Switch turns a rule on or off, now and after a restart.
 func (l *Loader) Switch(_ context.Context, id string, on bool) error {
-	l.switching.Lock()
-	defer l.switching.Unlock()
 	all, switched := l.List()
 	if !slices.ContainsFunc(slices.Concat(all, switched), func(e Entry) bool { return e.ID == id }) {
 		return fmt.Errorf("switch rule %s: %w", id, picket.ErrNotFound)
 	}
-	if err := SwitchOff(l.offFile, []string{id}, !on); err != nil {
+	if err := l.from.switchOff(id, !on); err != nil {
 		return fmt.Errorf("switch rule %s: %w", id, err)
 	}
 	return l.Load()
@@ -119,7 +131,8 @@ func (l *Loader) Watch(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		now := l.stampOf()
+		l.publish(ctx)
+		now := l.from.stamp()
 		l.mu.Lock()
 		changed := now != l.stamp
 		l.mu.Unlock()
@@ -133,42 +146,4 @@ func (l *Loader) Watch(ctx context.Context, every time.Duration) {
 		}
 		last = now
 	}
-}
-
-// stampOf describes the state of the rule files. Links are followed, as
-// loading does: a mount of Kubernetes changes by where its links lead.
-func (l *Loader) stampOf() string {
-	var b strings.Builder
-	add := func(name string) {
-		info, err := os.Stat(name)
-		if err != nil {
-			fmt.Fprintf(&b, "%s %v\n", name, err)
-			return
-		}
-		fmt.Fprintf(&b, "%s %d %d\n", name, info.Size(), info.ModTime().UnixNano())
-	}
-	for _, s := range l.sources {
-		if s.FS != nil {
-			continue
-		}
-		if info, err := os.Stat(s.Name); err != nil || !info.IsDir() {
-			add(s.Name)
-			continue
-		}
-		fs.WalkDir(os.DirFS(s.Name), ".", func(name string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				fmt.Fprintf(&b, "%s %v\n", name, err)
-			case hidden(name, d):
-				return fs.SkipDir
-			case !d.IsDir():
-				add(filepath.Join(s.Name, filepath.FromSlash(name)))
-			}
-			return nil
-		})
-	}
-	if info, err := os.Stat(l.offFile); err == nil {
-		fmt.Fprintf(&b, "off %d %d\n", info.Size(), info.ModTime().UnixNano())
-	}
-	return b.String()
 }

@@ -3,9 +3,6 @@ package detect
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/picket-edr/picket/sigma"
 )
@@ -13,20 +10,14 @@ import (
 // ErrPipeline is the kind of the errors of Load that are about a pipeline.
 var ErrPipeline = errors.New("read pipeline")
 
-// readPipelines reads the pipelines among the sources, as one; w gets what
-// names them by their content.
-func readPipelines(sources []Source, w io.Writer) (*sigma.Pipeline, error) {
+// parsePipelines reads the pipelines among the files, as one.
+func parsePipelines(files []file) (*sigma.Pipeline, error) {
 	var all []*sigma.Pipeline
-	for _, s := range sources {
-		if !s.Pipeline {
+	for _, f := range files {
+		if !f.Pipeline {
 			continue
 		}
-		data, err := readFile(os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name))
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
-		}
-		fmt.Fprintf(w, "%s\x00%d\x00%s", s.Name, len(data), data)
-		p, err := sigma.ParsePipeline(s.Name, data)
+		p, err := sigma.ParsePipeline(f.Name, f.Data)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
 		}

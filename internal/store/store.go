@@ -20,6 +20,7 @@ type Store interface {
 	Alerts
 	Correlations
 	Hosts
+	Fleet
 	Accounts
 	io.Closer
 }

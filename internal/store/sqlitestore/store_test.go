@@ -239,7 +239,7 @@ func TestOlderSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()

@@ -54,6 +54,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Matches", matchQueries},
 		{"Correlations/Observations", observations},
 		{"Correlations/Conclusions", conclusions},
+		{"Fleet/Rules", publishedRules},
+		{"Fleet/Workers", workers},
 		{"Hosts", hosts},
 		{"Hosts/Paging", hostPaging},
 		{"Tokens", tokens},

@@ -1,0 +1,91 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+const fleetSchema = `
+-- At most one row.
+CREATE TABLE published_rules (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL, bundle BLOB NOT NULL, at INTEGER NOT NULL);
+CREATE TABLE workers (
+	id TEXT PRIMARY KEY, host TEXT NOT NULL, version TEXT NOT NULL, rules TEXT NOT NULL, concurrency INTEGER NOT NULL,
+	started INTEGER NOT NULL, seen INTEGER NOT NULL, events INTEGER NOT NULL
+) WITHOUT ROWID;
+`
+
+// PublishRules implements store.Fleet.
+func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
+	err := s.w.do(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT OR REPLACE INTO published_rules (id, version, bundle, at) VALUES (1, ?, ?, ?)", r.Version, r.Bundle, micros(r.Published))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("publish rules: %w", err)
+	}
+	return nil
+}
+
+// PublishedRules implements store.Fleet.
+func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
+	var r store.PublishedRules
+	var at int64
+	err := s.read.QueryRowContext(ctx, "SELECT version, CASE WHEN version = ? THEN NULL ELSE bundle END, at FROM published_rules", known).
+		Scan(&r.Version, &r.Bundle, &at)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return r, fmt.Errorf("read published rules: %w", err)
+	}
+	r.Published = fromMicros(at)
+	return r, nil
+}
+
+// workersKept is how long a worker that no longer reports is remembered.
+const workersKept = 24 * time.Hour
+
+// ReportWorker implements store.Fleet.
+func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
+	err := s.w.do(ctx, func(t *tx) error {
+		if _, err := t.exec("DELETE FROM workers WHERE seen < ?", micros(w.Seen.Add(-workersKept))); err != nil {
+			return err
+		}
+		_, err := t.exec("INSERT OR REPLACE INTO workers (id, host, version, rules, concurrency, started, seen, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			w.ID, w.Host, w.Version, w.Rules, w.Concurrency, micros(w.Started), micros(w.Seen), w.Events)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("report worker %s: %w", w.ID, err)
+	}
+	return nil
+}
+
+// Workers implements store.Fleet.
+func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", micros(since))
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	defer rows.Close()
+	var all []store.Worker
+	for rows.Next() {
+		var w store.Worker
+		var started, seen int64
+		if err := rows.Scan(&w.ID, &w.Host, &w.Version, &w.Rules, &w.Concurrency, &started, &seen, &w.Events); err != nil {
+			return nil, fmt.Errorf("list workers: %w", err)
+		}
+		w.Started, w.Seen = fromMicros(started), fromMicros(seen)
+		all = append(all, w)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	return all, nil
+}

@@ -1,0 +1,42 @@
+package storetest
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+func publishedRules(t *testing.T, s store.Store) {
+	_, err := s.PublishedRules(t.Context(), "")
+	wantErr(t, "before anything is published", err, picket.ErrNotFound)
+	for i, r := range []store.PublishedRules{
+		{Version: "one", Bundle: []byte("first"), Published: start},
+		{Version: "two", Bundle: bytes.Repeat([]byte{0, 1, 2, 255}, 2<<20), Published: start.Add(time.Second)},
+	} {
+		if err := s.PublishRules(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "published", must[store.PublishedRules](t)(s.PublishedRules(t.Context(), []string{"", "one"}[i])), r)
+		r.Bundle = nil
+		same(t, "known", must[store.PublishedRules](t)(s.PublishedRules(t.Context(), r.Version)), r)
+	}
+}
+
+func workers(t *testing.T, s store.Store) {
+	a := store.Worker{ID: "a", Host: "h1", Version: "1", Rules: "r1", Concurrency: 2, Started: start, Seen: start.Add(time.Minute), Events: 5}
+	b := store.Worker{ID: "b", Host: "h2", Version: "1", Rules: "r1", Concurrency: 4, Started: start, Seen: start.Add(2 * time.Minute)}
+	for _, w := range []store.Worker{b, a} {
+		if err := s.ReportWorker(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "workers", must[[]store.Worker](t)(s.Workers(t.Context(), start)), []store.Worker{a, b})
+	b.Rules, b.Seen, b.Events = "r2", start.Add(3*time.Minute), 7
+	if err := s.ReportWorker(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "since", must[[]store.Worker](t)(s.Workers(t.Context(), start.Add(2*time.Minute))), []store.Worker{b})
+}
