@@ -109,6 +109,9 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.retain(ctx) })
 	beside.Go(func() { s.corr.Run(ctx) })
+	if s.f.workers > 0 {
+		beside.Go(func() { s.work.Report(ctx, s.store, thisWorker(), s.rules.Revision) })
+	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	working := make(chan error, 1)

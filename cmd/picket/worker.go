@@ -13,6 +13,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/worker"
 )
@@ -74,6 +75,7 @@ had in hand goes to another.`,
 		beside.Go(func() {
 			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(cmd.Context())
 		})
+		beside.Go(func() { w.Report(cmd.Context(), s, thisWorker(), loader.Revision) })
 		log.Info("working", "data", dir, "concurrency", *concurrency)
 		return w.Run(cmd.Context())
 	}
@@ -81,7 +83,13 @@ had in hand goes to another.`,
 }
 
 // holder names this process among those that share a store.
-func holder() string {
+var holder = sync.OnceValue(func() string {
 	name, _ := os.Hostname()
 	return fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text())
+})
+
+// thisWorker is what this process tells of itself.
+func thisWorker() store.Worker {
+	name, _ := os.Hostname()
+	return store.Worker{ID: holder(), Host: name, Version: version}
 }

@@ -68,6 +68,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	handle("GET /api/v1/events/{id}", auth.RoleViewer, s.event)
 	handle("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.rawEvent)
 	handle("GET /api/v1/hosts", auth.RoleViewer, s.hosts)
+	handle("GET /api/v1/workers", auth.RoleViewer, s.workers)
 	handle("GET /api/v1/stats", auth.RoleViewer, s.stats)
 	handle("GET /api/v1/queue", auth.RoleViewer, s.queue)
 	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.dead)

@@ -55,6 +55,17 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	})
 }
 
+func (s *Server) workers(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	all, err := s.Store.Workers(r.Context(), s.Now().Add(-store.WorkerTimeout))
+	if err != nil {
+		return err
+	}
+	if all == nil {
+		all = []store.Worker{}
+	}
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"workers": all})
+}
+
 func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	st, err := s.Queue.Stats(r.Context())
 	if err != nil {

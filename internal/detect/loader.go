@@ -99,6 +99,12 @@ func (l *Loader) Status() (Set, time.Time) {
 	return l.set, l.loaded
 }
 
+// Revision names the rules in force by their content.
+func (l *Loader) Revision() string {
+	set, _ := l.Status()
+	return set.Revision
+}
+
 // List returns what runs and what is switched off.
 func (l *Loader) List() (on, off []Entry) {
 	set, _ := l.Status()

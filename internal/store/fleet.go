@@ -26,6 +26,10 @@ type PublishedRules struct {
 	Published time.Time
 }
 
+// WorkerTimeout is how long after its last report a worker is taken for gone;
+// they report three times as often.
+const WorkerTimeout = 15 * time.Second
+
 // A Worker is a process that works off the queue.
 type Worker struct {
 	ID          string    `json:"id"`

@@ -17,6 +17,8 @@ import (
 type queueView struct {
 	Stats   queue.Stats
 	Totals  store.Totals
+	Workers []store.Worker
+	Rules   string // the revision of the rules of this server
 	Letters []letterRow
 	Next    string
 	CanAct  bool
@@ -41,6 +43,11 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if v.Totals, err = c.Store.Totals(ctx); err != nil {
 		return err
 	}
+	if v.Workers, err = c.Store.Workers(ctx, c.Now().Add(-store.WorkerTimeout)); err != nil {
+		return err
+	}
+	set, _ := c.Rules.Status()
+	v.Rules = set.Revision
 	if v.Stats.MaxBytes > 0 {
 		v.Full = int(v.Stats.Bytes * 100 / v.Stats.MaxBytes)
 	}
