@@ -42,6 +42,7 @@
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
 //	internal/auth               tokens, users, sessions
+//	internal/cache              statistics for the console, kept for a moment
 //	internal/httpapi            handlers that return errors, the table of statuses, limits, the request log
 //
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool

@@ -15,6 +15,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/api"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/cache"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
@@ -72,8 +73,9 @@ func (s *server) open() (err error) {
 	})
 	mux := httpapi.NewMux(s.log)
 	s.in.Routes(mux)
-	(&api.Server{Store: s.store, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
-	console := &web.Console{Store: s.store, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
+	shown := cache.NewStatistics(s.store, cache.NewMemory(time.Now))
+	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
+	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
 		Secure: f.tlsCert != "", Version: version,
 		Dropped: func() (legacy, agents int64) {
 			return s.in.Metrics.LegacyDropped.Load(), s.in.Metrics.AgentDropped.Load()

@@ -42,10 +42,10 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
-			"internal/auth→internal/store", "internal/httpapi→internal/auth",
+			"internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
 		},
 	},
 	{
@@ -71,6 +71,7 @@ var adapters = map[string]adapter{
 	"internal/store/sqlitestore": {"internal/store", "modernc.org/sqlite"},
 	"internal/queue/redisqueue":  {"internal/queue", "github.com/redis/go-redis"},
 	"internal/queue/celeryqueue": {"internal/queue", "github.com/redis/go-redis"},
+	"internal/cache/rediscache":  {"internal/cache", "github.com/redis/go-redis"},
 	"internal/store/mongostore":  {"internal/store", "go.mongodb.org/mongo-driver"},
 }
 

@@ -1,0 +1,73 @@
+package cache
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// ttl is how old statistics may be that are shown.
+const ttl = 2 * time.Second
+
+const alertCounts = "alert-counts"
+
+// Statistics is a store whose statistics come from a cache.
+type Statistics struct {
+	store.Store
+	cache Cache
+}
+
+// NewStatistics returns s with its statistics behind a cache.
+func NewStatistics(s store.Store, c Cache) *Statistics { return &Statistics{s, c} }
+
+// cached keeps what f makes, as JSON.
+func cached[T any](ctx context.Context, c Cache, key string, f func(context.Context) (T, error)) (v T, err error) {
+	data, err := c.Get(ctx, key, ttl, func(ctx context.Context) ([]byte, error) {
+		v, err := f(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(v)
+	})
+	if err == nil {
+		err = json.Unmarshal(data, &v)
+	}
+	return v, err
+}
+
+// AlertCounts implements store.Alerts.
+func (s *Statistics) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
+	return cached(ctx, s.cache, alertCounts, s.Store.AlertCounts)
+}
+
+// Totals implements store.Events.
+func (s *Statistics) Totals(ctx context.Context) (store.Totals, error) {
+	return cached(ctx, s.cache, "totals", s.Store.Totals)
+}
+
+// Activity implements store.Events.
+func (s *Statistics) Activity(ctx context.Context, since, until time.Time) ([]store.Minute, error) {
+	key := fmt.Sprintf("activity/%d/%d", since.Unix(), until.Unix())
+	return cached(ctx, s.cache, key, func(ctx context.Context) ([]store.Minute, error) { return s.Store.Activity(ctx, since, until) })
+}
+
+// CountHosts implements store.Hosts. Times within some seconds are one.
+func (s *Statistics) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
+	key := fmt.Sprintf("hosts/%d", since.Unix()/10)
+	n, err := cached(ctx, s.cache, key, func(ctx context.Context) (n [2]int64, err error) {
+		n[0], n[1], err = s.Store.CountHosts(ctx, since)
+		return n, err
+	})
+	return n[0], n[1], err
+}
+
+// UpdateAlert implements store.Alerts: who triages sees it at once.
+func (s *Statistics) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
+	a, err := s.Store.UpdateAlert(ctx, id, u)
+	s.cache.Forget(context.WithoutCancel(ctx), alertCounts)
+	return a, err
+}
