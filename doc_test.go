@@ -1,10 +1,12 @@
 package picket_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -154,6 +156,66 @@ func TestDocMetrics(t *testing.T) {
 		if !code[m] {
 			t.Errorf("docs/operations.md has %s, and the program has not", m)
 		}
+	}
+}
+
+// What is in deploy can be read, and names flags and metrics that are there.
+func TestDeploy(t *testing.T) {
+	flags, metrics := read(t, "docs/configuration.md"), read(t, "docs/operations.md")
+	var files []string
+	for _, pattern := range []string{"deploy/*", "deploy/*/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	flag := regexp.MustCompile(`(?:[ \["]--([a-z][a-z-]+)|\bPICKET_([A-Z_]+))`)
+	ours := regexp.MustCompile(`\b(serve|worker|agent)\b|PICKET_`)
+	metric := regexp.MustCompile(`\b(?:picket|go)_[a-z_]+[a-z]\b`)
+	read := 0
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			continue // a folder
+		}
+		read++
+		text := string(data)
+		switch filepath.Ext(name) {
+		case ".json":
+			if !json.Valid(data) {
+				t.Errorf("%s is no JSON", name)
+			}
+			for _, m := range metric.FindAllString(text, -1) {
+				if !strings.Contains(metrics, "`"+m+"`") {
+					t.Errorf("%s: there is no metric %s", name, m)
+				}
+			}
+			continue
+		case ".yml", ".yaml":
+			for dec := yaml.NewDecoder(bytes.NewReader(data)); ; {
+				var doc map[string]any
+				if err := dec.Decode(&doc); err == io.EOF {
+					break
+				} else if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+		}
+		for line := range strings.Lines(text) {
+			if !ours.MatchString(line) {
+				continue // the flags of others
+			}
+			for _, m := range flag.FindAllStringSubmatch(line, -1) {
+				name := m[1] + strings.ToLower(strings.ReplaceAll(m[2], "_", "-"))
+				if !regexp.MustCompile("`--"+name+"[ `]").MatchString(flags) && name != "build" && name != "config" {
+					t.Errorf("%s: there is no flag --%s", line, name)
+				}
+			}
+		}
+	}
+	if read < 6 {
+		t.Errorf("%d files read", read)
 	}
 }
 
