@@ -30,7 +30,7 @@ func (l *lane) fetch() {
 	q := l.q
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	f := fetcher{lane: l, size: 16 << 10}
+	f := fetcher{lane: l, size: 16 << 10, active: len(l.shards)}
 	failures := 0
 	for {
 		select {
@@ -69,6 +69,7 @@ type fetcher struct {
 	next    time.Time // when the next message is due; zero: none that is known
 	claimed time.Time // when what others hold was looked at
 	streams []string  // for XREADGROUP
+	active  int       // how many of them gave something the last time
 }
 
 // round leases messages: those whose time has come again, then those that
@@ -96,10 +97,11 @@ func (f *fetcher) round(ctx context.Context, want int) ([]leased, error) {
 	return f.read(ctx, want, block)
 }
 
-// each is how many messages to ask each of the lane's streams for.
+// each is how many messages to ask each of the lane's streams for, so that
+// those that have some give about what is wanted. What comes beyond that is
+// the next receiver's.
 func (f *fetcher) each(want int) int {
-	n := len(f.lane.shards)
-	return max(min((want+n-1)/n, maxReceive/f.size/n), 1)
+	return max(min((want+f.active-1)/f.active, maxReceive/f.size/f.active), 1)
 }
 
 func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]leased, error) {
@@ -127,6 +129,7 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]le
 		return nil, err
 	}
 	var ms []leased
+	f.active = len(streams)
 	for _, st := range streams {
 		i := slices.IndexFunc(f.lane.shards, func(s *shard) bool { return s.in == st.Stream })
 		for _, m := range st.Messages {

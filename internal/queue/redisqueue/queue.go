@@ -125,6 +125,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	if o.Shards < 0 || o.Shards > maxShards {
 		return nil, fmt.Errorf("open queue: %d shards, where 1 to %d are possible: %w", o.Shards, maxShards, picket.ErrInvalid)
 	}
+	silence()
 	host, _ := os.Hostname()
 	q := &Queue{
 		opt: o.withDefaults(), place: p, client: redis.NewUniversalClient(p.options),
@@ -142,6 +143,14 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	}
 	return q, nil
 }
+
+// silence keeps the driver from writing to standard error by itself: what it
+// has to say comes back as errors.
+var silence = sync.OnceFunc(func() { redis.SetLogger(mute{}) })
+
+type mute struct{}
+
+func (mute) Printf(context.Context, string, ...any) {}
 
 // ready connects, where that has not been done yet.
 func (q *Queue) ready(ctx context.Context) error {
