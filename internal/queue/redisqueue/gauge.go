@@ -32,6 +32,7 @@ type gauge struct {
 	read   time.Time
 	bytes  int64
 	memory float64 // used of maxmemory, of the fullest server; 0 where that has none
+	err    error   // why it could not be read
 }
 
 func (g *gauge) add(n int64) {
@@ -46,6 +47,9 @@ func (q *Queue) room(ctx context.Context, size int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {
+		if g.err != nil {
+			return g.err
+		}
 		if g.bytes+size > q.opt.MaxBytes {
 			return fmt.Errorf("%d of %d bytes held: %w", g.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
@@ -55,17 +59,19 @@ func (q *Queue) room(ctx context.Context, size int64) error {
 		return nil
 	}
 	age := time.Since(g.read)
-	if age > gaugeAge || age > fullAge && full() != nil {
-		if err := q.measure(ctx, g); err != nil {
-			return err
-		}
+	if age > gaugeAge || age > fullAge && g.err == nil && full() != nil {
+		// Those who waited for a server that does not answer need not ask again,
+		// each for as long.
+		g.err = q.measure(ctx, g)
+		g.read = time.Now()
 	}
 	return full()
 }
 
 // measure reads the gauge.
 func (q *Queue) measure(ctx context.Context, g *gauge) error {
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	// Not the caller's end: others wait for the answer too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
 	pipe := q.client.Pipeline()
 	var held []*redis.StringCmd
@@ -85,7 +91,7 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 		}
 		sum += n
 	}
-	g.read, g.bytes, g.memory = time.Now(), sum, 0
+	g.bytes, g.memory = sum, 0
 	if info != nil {
 		g.memory = memoryUsed(info.Val())
 		return nil
