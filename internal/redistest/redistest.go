@@ -38,6 +38,7 @@ type Server struct {
 	t    testing.TB
 	dir  string
 	args []string
+	conf string // a file, of a Sentinel
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -105,7 +106,13 @@ func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 func (s *Server) Start() {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
-	args := append([]string{"--port", port, "--bind", host, "--dir", s.dir, "--save", "", "--daemonize", "no", "--loglevel", "notice"}, s.args...)
+	args := []string{"--port", port, "--bind", host, "--dir", s.dir, "--daemonize", "no", "--loglevel", "notice"}
+	if s.conf != "" {
+		args = append([]string{s.conf}, args...)
+	} else {
+		args = append(args, "--save", "")
+	}
+	args = append(args, s.args...)
 	cmd := exec.Command(binary(s.t), args...)
 	s.mu.Lock()
 	s.out.Reset()

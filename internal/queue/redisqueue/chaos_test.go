@@ -15,18 +15,6 @@ import (
 	"github.com/picket-edr/picket/internal/redistest"
 )
 
-// patience bounds what must happen in the end.
-const patience = 60 * time.Second
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // A traffic is queues of several processes, as it were, in use.
 type traffic struct {
 	mu           sync.Mutex
