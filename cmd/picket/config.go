@@ -147,6 +147,7 @@ func printJSON(w io.Writer, v any) error {
 type dataDir string
 
 func (d dataDir) queue() string    { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) spill() string    { return filepath.Join(string(d), "spill.db") }
 func (d dataDir) events() string   { return filepath.Join(string(d), "events.db") }
 func (d dataDir) rulesOff() string { return filepath.Join(string(d), "rules-off") }
 

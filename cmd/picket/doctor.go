@@ -19,6 +19,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
@@ -36,6 +37,7 @@ type doctor struct {
 	ctx           context.Context
 	data, listen  string
 	server, token string
+	queueName     string
 	caFile        string
 	client        *http.Client
 	rules         []string
@@ -56,6 +58,7 @@ func newDoctor() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&d.data, "data", "picket-data", "the server's data `DIR`")
 	fl.StringVar(&d.listen, "listen", "127.0.0.1:8000", "the server's `ADDR`")
+	fl.StringVar(&d.queueName, "queue", "sqlite", queueUsage)
 	fl.StringVar(&d.server, "server", "", "the server's `URL`; default http:// and --listen")
 	fl.StringVar(&d.token, "token", "", "an agent's or collector's `TOKEN` to try")
 	fl.StringVar(&d.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
@@ -63,6 +66,9 @@ func newDoctor() *cobra.Command {
 	asJSON := fl.Bool("json", false, "print JSON, a line a check")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		d.ctx = cmd.Context()
+		if err := checkQueue(d.queueName, "reply"); err != nil {
+			return err
+		}
 		if d.server == "" {
 			d.server = "http://" + d.listen
 		}
@@ -121,6 +127,10 @@ func (d *doctor) disk() {
 }
 
 func (d *doctor) queue() {
+	if d.queueName != "sqlite" {
+		d.redisQueue()
+		return
+	}
 	path := dataDir(d.data).queue()
 	if _, err := os.Stat(path); err != nil {
 		d.bad("queue", "picket serve makes it at its first start", "%s is not there", path)
@@ -132,6 +142,11 @@ func (d *doctor) queue() {
 		return
 	}
 	defer q.Close()
+	d.waiting(q)
+}
+
+// waiting looks at what is in a queue.
+func (d *doctor) waiting(q queue.Inspector) {
 	st, err := q.Stats(d.ctx)
 	switch {
 	case err != nil:

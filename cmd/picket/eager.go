@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/worker"
 )
@@ -13,7 +14,7 @@ import (
 // and so that what can't be done at once is done by a worker. The worker that
 // gets the message as well finds its batch saved, and changes nothing.
 type eager struct {
-	queue queue.Queue
+	queue ingest.Enqueuer
 	work  *worker.Worker
 	log   *slog.Logger
 }

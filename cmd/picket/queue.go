@@ -13,7 +13,6 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 )
 
 func newQueue() *cobra.Command {
@@ -31,7 +30,7 @@ type queueRun func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON 
 
 func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: check}
-	data := addDataFlag(cmd)
+	data, name := addDataFlag(cmd), addQueueFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	switch cmd.Name() {
 	case "peek", "dead":
@@ -40,11 +39,7 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *
 		cmd.Flags().Bool("all", false, "all dead letters")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := existing(*data)
-		if err != nil {
-			return err
-		}
-		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{})
+		q, err := inspected(cmd.Context(), *name, *data)
 		if err != nil {
 			return err
 		}

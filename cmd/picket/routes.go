@@ -45,9 +45,7 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 		fail := func(part string, err error) {
 			checks[part], status = err.Error(), http.StatusServiceUnavailable
 		}
-		if err := s.queue.Err(); err != nil { // its disk has failed: it takes nothing more
-			fail("queue", err)
-		} else if _, err := s.queue.Stats(ctx); err != nil {
+		if err := s.queue.ready(ctx); err != nil {
 			fail("queue", err)
 		}
 		if _, err := s.store.Totals(ctx); err != nil {

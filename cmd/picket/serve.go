@@ -20,6 +20,7 @@ const memoryLimit = 288 << 20
 // serveFlags are the settings of picket serve.
 type serveFlags struct {
 	data, listen, queue, store, cache string
+	redisDurability                   string
 	rules                             []string
 	pipelines                         *[]string
 	workers                           int
@@ -28,6 +29,7 @@ type serveFlags struct {
 	maxBody, maxDecoded               int64
 	maxEvents, maxEvent, maxConns     int
 	queueBytes, storeBytes, minFree   int64
+	spillBytes                        int64
 	retention, legacyWait             time.Duration
 }
 
@@ -52,7 +54,9 @@ one by kill -9.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.data, "data", "picket-data", "data `DIR`, made if need be")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8000", "`ADDR` to listen on")
-	fl.StringVar(&f.queue, "queue", "sqlite", "`ENGINE` of the queue: sqlite")
+	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
+	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
+	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` kept in the data directory while Redis is away; 0: senders are told to wait")
 	fl.StringVar(&f.store, "store", "sqlite", "`ENGINE` of the store: sqlite")
 	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory")
 	f.pipelines = addPipelineFlag(cmd)
@@ -90,10 +94,13 @@ func makeDataDir(dir string) error {
 
 // checkServe refuses settings that would be unsafe, or that do nothing.
 func checkServe(f serveFlags) error {
-	for name, v := range map[string][2]string{"queue": {f.queue, "sqlite"}, "store": {f.store, "sqlite"}, "cache": {f.cache, "memory"}} {
+	for name, v := range map[string][2]string{"store": {f.store, "sqlite"}, "cache": {f.cache, "memory"}} {
 		if v[0] != v[1] {
 			return usagef("--%s %q: this build has %s only", name, v[0], v[1])
 		}
+	}
+	if err := checkQueue(f.queue, f.redisDurability); err != nil {
+		return err
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {
 		return usagef("--tls-cert and --tls-key go together")

@@ -19,7 +19,6 @@ import (
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
-	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/web"
@@ -31,7 +30,7 @@ type server struct {
 	cmd   *cobra.Command
 	f     serveFlags
 	log   *slog.Logger
-	queue *sqlitequeue.Queue
+	queue *engine
 	store *sqlitestore.Store
 	rules *detect.Loader
 	work  *worker.Worker
@@ -49,8 +48,10 @@ func (s *server) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.queue, err = sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: f.queueBytes, MinFreeDisk: f.minFree, Logger: s.log}); err != nil {
-		return hintedAccess(err)
+	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
+		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, spillBytes: f.spillBytes, log: s.log,
+	}); err != nil {
+		return err
 	}
 	if s.store, err = sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: s.log}); err != nil {
 		return hintedAccess(err)

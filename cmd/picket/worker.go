@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/worker"
@@ -32,11 +31,14 @@ had in hand goes to another.`,
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	pipelines := addPipelineFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
-	queueName := cmd.Flags().String("queue", "sqlite", "`ENGINE` of the queue: sqlite")
+	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", "`ENGINE` of the store: sqlite")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if *queueName != "sqlite" || *storeName != "sqlite" {
-			return usagef("--queue %q, --store %q: this build has sqlite only", *queueName, *storeName)
+		if *storeName != "sqlite" {
+			return usagef("--store %q: this build has sqlite only", *storeName)
+		}
+		if err := checkQueue(*queueURL, "reply"); err != nil {
+			return err
 		}
 		if *concurrency < 1 {
 			return usagef("--concurrency %d is below 1", *concurrency)
@@ -49,7 +51,7 @@ had in hand goes to another.`,
 		if err != nil {
 			return err
 		}
-		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{Logger: log})
+		q, err := openQueue(cmd.Context(), *queueURL, dir, queueOptions{durability: "reply", lazy: true, log: log})
 		if err != nil {
 			return err
 		}

@@ -42,10 +42,10 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/queue/forward", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
-			"internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
+			"internal/queue/forward→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
 		},
 	},
 	{

@@ -176,8 +176,12 @@ func contentID(sender string, index int, raw []byte) string {
 // encode makes the message of the batch, which then needs its events no more.
 func (b *builder) encode() (queue.Message, []queue.Letter) {
 	m := queue.Message{ID: b.batch.ID, Events: len(b.batch.Events)}
-	if m.Events > 0 {
+	switch {
+	case m.Events > 0:
 		m.Payload = b.batch.Encode(nil)
+		m.Agent = strings.Clone(b.batch.Events[0].AgentID) // what the reader gives aliases the body
+	case len(b.rejected) > 0:
+		m.Agent = b.rejected[0].letter.AgentID
 	}
 	b.batch.Events = nil
 	letters := make([]queue.Letter, len(b.rejected))

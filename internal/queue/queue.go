@@ -23,6 +23,10 @@ type Message struct {
 	ID      string // the batch's id
 	Events  int    // how many events Payload holds
 	Payload []byte // picket.Batch.Encode; kept as it is
+	// Agent is whose events they are, or the first of them: a queue that is
+	// spread out keeps what has the same Agent in order. It may be empty, and
+	// a queue that keeps all in order need not keep it.
+	Agent string
 }
 
 // A Delivery is a message lent to one receiver until it acks, retries or

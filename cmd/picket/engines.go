@@ -1,0 +1,134 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/forward"
+	"github.com/picket-edr/picket/internal/queue/redisqueue"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+)
+
+// An engine is the queue that --queue names.
+type engine struct {
+	both
+	// ready returns why intake can put nothing on the queue.
+	ready func(ctx context.Context) error
+}
+
+type both interface {
+	queue.Queue
+	queue.Inspector
+}
+
+// queueOptions are what the engines are told.
+type queueOptions struct {
+	maxBytes, minFree int64
+	durability        string // of Redis: reply or fsync
+	spillBytes        int64  // kept in the data directory while the queue is away; 0: nothing
+	lazy              bool   // open a queue on Redis though that is away
+	log               *slog.Logger
+}
+
+const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6379/0"
+
+// checkQueue refuses names of no engine.
+func checkQueue(name, durability string) error {
+	if name != "sqlite" && !redisqueue.Is(name) {
+		return usagef("--queue %q is neither sqlite nor a URL of Redis", queueName(name))
+	}
+	if durability != "reply" && durability != "fsync" {
+		return usagef("--redis-durability %q is neither reply nor fsync", durability)
+	}
+	return nil
+}
+
+// queueName cuts from a name what may be a password.
+func queueName(name string) string { return name[:min(len(name), 8)] }
+
+// openQueue opens the queue that --queue names.
+func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*engine, error) {
+	if !redisqueue.Is(name) {
+		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
+		if err != nil {
+			return nil, hintedAccess(err)
+		}
+		return &engine{q, func(ctx context.Context) error {
+			_, err := q.Stats(ctx)
+			return cmp.Or(q.Err(), err) // its disk has failed: it takes nothing more
+		}}, nil
+	}
+	r, err := redisqueue.Open(ctx, name, redisqueue.Options{
+		MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: o.lazy || o.spillBytes > 0, Logger: o.log,
+	})
+	if err != nil {
+		if errors.Is(err, picket.ErrUnavailable) {
+			err = hinted(err, "is Redis running, and --queue its URL? picket doctor --queue shows what it says")
+		}
+		return nil, err
+	}
+	if o.spillBytes <= 0 {
+		return &engine{r, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }}, nil
+	}
+	spool, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	if err != nil {
+		return nil, errors.Join(hintedAccess(err), r.Close())
+	}
+	f, err := forward.New(r, spool, o.log)
+	if err != nil {
+		return nil, errors.Join(err, spool.Close(), r.Close())
+	}
+	// Redis may be away: intake goes on.
+	return &engine{f, func(context.Context) error { return spool.Err() }}, nil
+}
+
+// addQueueFlag adds --queue to a command that looks at a queue.
+func addQueueFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("queue", "sqlite", queueUsage)
+}
+
+// inspected opens the queue for a command that looks at it beside the server;
+// one on another machine needs no data directory.
+func inspected(ctx context.Context, name, data string) (*engine, error) {
+	if err := checkQueue(name, "reply"); err != nil {
+		return nil, err
+	}
+	dir := dataDir(data)
+	if !redisqueue.Is(name) {
+		var err error
+		if dir, err = existing(data); err != nil {
+			return nil, err
+		}
+	}
+	return openQueue(ctx, name, dir, queueOptions{durability: "reply", log: slog.New(slog.DiscardHandler)})
+}
+
+// redisQueue looks at a queue on Redis and at the settings of its server.
+func (d *doctor) redisQueue() {
+	q, err := redisqueue.Open(d.ctx, d.queueName, redisqueue.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		d.bad("queue", "is Redis running? the URL is redis://[user:password@]host:port/0, or rediss:// for TLS", "%v", err)
+		return
+	}
+	defer q.Close()
+	s, err := q.Settings(d.ctx)
+	if err != nil {
+		d.bad("queue", "", "%v", err)
+		return
+	}
+	text := fmt.Sprintf("Redis %s, %d shards, appendonly %t, appendfsync %s, maxmemory %s %s, WAITAOF %t; accepted events survive %s",
+		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.Promise(false))
+	if ws := s.Warnings(); len(ws) > 0 {
+		d.bad("redis", ws[0], "%s", text)
+	} else {
+		d.ok("redis", "%s", text)
+	}
+	d.waiting(q)
+}

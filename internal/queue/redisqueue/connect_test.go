@@ -1,0 +1,111 @@
+package redisqueue_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue/redisqueue"
+	"github.com/picket-edr/picket/internal/redistest"
+)
+
+// TestUserAndTLS connects as a user who may do what docs/scale.md says and no
+// more, over TLS.
+func TestUserAndTLS(t *testing.T) {
+	cert, key := certificate(t)
+	s := redistest.Start(t, redistest.Durable...)
+	_, port, _ := net.SplitHostPort(s.Addr)
+	port = "1" + port[1:] // beside the plain one
+	admin := s.Client()
+	for _, set := range [][]any{
+		{"config", "set", "tls-cert-file", cert, "tls-key-file", key, "tls-ca-cert-file", cert, "tls-auth-clients", "no", "tls-port", port},
+		{"acl", "setuser", "picket", "on", ">secret", "resetkeys", "~picket:*", "resetchannels", "-@all",
+			"+@stream", "+@hash", "+@sortedset", "+@scripting", "+@connection", "+expire", "+time", "+info", "+waitaof", "+config|get", "+command"},
+	} {
+		err := admin.Do(t.Context(), set...).Err()
+		if err != nil && strings.Contains(err.Error(), "waitaof") { // before 7.2
+			for i, v := range set {
+				if v == "+waitaof" {
+					set[i] = "+time"
+				}
+			}
+			err = admin.Do(t.Context(), set...).Err()
+		}
+		if err != nil && strings.Contains(err.Error(), "tls") {
+			t.Skipf("SKIPPED: this redis-server has no TLS: %v", err)
+		}
+		check(t, err)
+	}
+	q := open(t, "rediss://picket:secret@127.0.0.1:"+port+"/0?ca_file="+cert, redisqueue.Options{})
+	check(t, q.Enqueue(t.Context(), message("a", 10)))
+	ds, err := q.Receive(t.Context(), 1)
+	check(t, err)
+	check(t, q.Ack(t.Context(), ds...))
+	st, err := q.Stats(t.Context())
+	check(t, err)
+	if st.Accepted != 1 || st.Pending+st.Leased != 0 {
+		t.Errorf("stats %+v", st)
+	}
+	settings, err := q.Settings(t.Context())
+	check(t, err)
+	if len(settings.Warnings()) != 0 {
+		t.Errorf("warnings %q of a server that is durable", settings.Warnings())
+	}
+}
+
+// certificate makes one that signs itself, for 127.0.0.1.
+func certificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &k.PublicKey, k)
+	check(t, err)
+	kder, err := x509.MarshalECPrivateKey(k)
+	check(t, err)
+	dir := t.TempDir()
+	write := func(name, kind string, b []byte) string {
+		path := filepath.Join(dir, name)
+		check(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600))
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", kder)
+}
+
+// TestSentinel: after a failover that the Sentinels decide on, the queue goes
+// on with the new server.
+func TestSentinel(t *testing.T) {
+	first := redistest.Start(t, redistest.Durable...)
+	host, port, _ := net.SplitHostPort(first.Addr)
+	second := redistest.Start(t, append([]string{"--replicaof", host + " " + port}, redistest.Durable...)...)
+	sentinel := redistest.StartSentinel(t, "main", first)
+	q := open(t, "redis://"+sentinel.Addr+"/0?master=main", redisqueue.Options{Lease: 2 * time.Second})
+	check(t, q.Enqueue(t.Context(), message("before", 10)))
+	replica := second.Client()
+	until(t, "the replica has what was accepted", func() bool { n, _ := replica.Exists(t.Context(), "picket:meta").Result(); return n == 1 })
+	until(t, "the replica is in step", func() bool { n, _ := first.Client().Wait(t.Context(), 1, time.Second).Result(); return n == 1 })
+	until(t, "the sentinel knows the replica", func() bool {
+		return strings.Contains(sentinel.Client().Info(t.Context(), "sentinel").Val(), "slaves=1")
+	})
+	first.Kill()
+	until(t, "the queue takes more after the failover", func() bool { return q.Enqueue(t.Context(), message("after", 10)) == nil })
+	got := map[string]bool{}
+	until(t, "both arrive", func() bool {
+		if ds, err := q.Receive(t.Context(), 10); err == nil {
+			for _, d := range ds {
+				got[d.ID] = true
+			}
+		}
+		return got["before"] && got["after"]
+	})
+}

@@ -1,0 +1,135 @@
+package redisqueue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// everyShard runs a script on each shard, in one pipeline.
+func (q *Queue) everyShard(ctx context.Context, sc *script, keys func(*shard) []string, args ...any) ([]*call, error) {
+	if err := q.ready(ctx); err != nil {
+		return nil, err
+	}
+	var calls []*call
+	for _, s := range q.shards {
+		calls = append(calls, &call{script: sc, keys: keys(s), args: args})
+	}
+	return calls, q.run(ctx, calls, false)
+}
+
+// Stats implements queue.Inspector. It sees each shard at one moment, and one
+// shard after another.
+func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
+	calls, err := q.everyShard(ctx, statsScript, func(s *shard) []string { return []string{s.in, s.counts, s.rate, s.dead} })
+	if err != nil {
+		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
+	}
+	sum := queue.Stats{MaxBytes: q.opt.MaxBytes}
+	var r rates
+	for _, c := range calls {
+		out, err := c.cmd.Slice()
+		if err != nil || len(out) != 8 {
+			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), unavailable(err))
+		}
+		n := func(i int) int64 { v, _ := out[i].(int64); return v }
+		held := fields(out[6])
+		messages, leased, leasedEvents := n(0), n(1), n(2)
+		sum.Pending += messages - leased
+		sum.Leased += leased
+		sum.PendingEvents += held["events"] - leasedEvents
+		sum.LeasedEvents += leasedEvents
+		sum.Dead += n(3)
+		if oldest, now := n(4), n(5); oldest > 0 {
+			sum.OldestAge = max(sum.OldestAge, float64(now-oldest)/1000)
+		}
+		sum.Bytes += held["bytes"]
+		sum.Accepted += held["accepted"]
+		sum.Rejected += held["rejected"]
+		sum.Failed += held["failed"]
+		sum.Purged += held["purged"]
+		sum.Dropped += held["dropped"]
+		r.add(n(5), fields(out[7]))
+	}
+	sum.InRate, sum.OutRate = r.perSecond()
+	return sum, nil
+}
+
+// fields reads a hash of numbers.
+func fields(v any) map[string]int64 {
+	all, _ := v.([]any)
+	m := make(map[string]int64, len(all)/2)
+	for i := 0; i+1 < len(all); i += 2 {
+		name, _ := all[i].(string)
+		value, _ := all[i+1].(string)
+		m[name], _ = strconv.ParseInt(value, 10, 64)
+	}
+	return m
+}
+
+// rates are over the last minute, in slots of rateSlot; the ring has one slot
+// more.
+const (
+	rateSlot  = 5 * time.Second
+	rateSlots = 12
+)
+
+type rates struct {
+	in, out int64
+	span    float64 // seconds since the first slot began
+}
+
+func (r *rates) add(nowMillis int64, ring map[string]int64) {
+	now := nowMillis / rateSlot.Milliseconds()
+	for k := range rateSlots + 1 {
+		n := strconv.Itoa(k)
+		slot, ok := ring["s"+n]
+		if !ok || slot <= now-rateSlots || slot > now {
+			continue
+		}
+		r.in += ring["in"+n]
+		r.out += ring["out"+n]
+		r.span = max(r.span, float64(nowMillis-slot*rateSlot.Milliseconds())/1000)
+	}
+}
+
+func (r *rates) perSecond() (in, out float64) {
+	span := max(r.span, 1)
+	return float64(r.in) / span, float64(r.out) / span
+}
+
+// maxPeek bounds the payload bytes that Peek reads of a shard.
+const maxPeek = 4 << 20
+
+// Peek implements queue.Inspector.
+func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
+	calls, err := q.everyShard(ctx, peekScript, func(s *shard) []string { return []string{s.in} }, max(n, 0), maxPeek)
+	if err != nil {
+		return nil, fmt.Errorf("peek: %w", err)
+	}
+	var all []leased
+	for i, c := range calls {
+		out, err := c.cmd.Slice()
+		if err != nil {
+			return nil, fmt.Errorf("peek: %w", unavailable(err))
+		}
+		eachScripted(q.shards[i], out, func(e entry, deliveries int, batch, agent, payload string) {
+			all = append(all, leased{e, delivery(e, deliveries+1, batch, agent, payload)})
+		})
+	}
+	slices.SortFunc(all, func(a, b leased) int {
+		if a.entry.before(b.entry) {
+			return -1
+		}
+		return 1
+	})
+	var ds []queue.Delivery
+	for _, m := range all[:min(n, len(all))] {
+		ds = append(ds, m.delivery)
+	}
+	return ds, nil
+}

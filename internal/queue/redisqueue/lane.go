@@ -1,0 +1,162 @@
+package redisqueue
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+)
+
+// Bounds of one pipeline, and how many may be under way in a lane.
+const (
+	maxGroupOps   = 1024
+	maxGroupBytes = 4 << 20
+	writers       = 2
+)
+
+// A lane is the shards whose commands travel together: all of them on a
+// single server; in a Cluster, where they may be anywhere and move, each has
+// a lane of its own.
+type lane struct {
+	q      *Queue
+	shards []*shard
+	ops    chan *op
+	wake   chan struct{} // of one; tells fetch that somebody waits
+	due    atomic.Bool   // a message was given back: fetch looks at once
+}
+
+func newLane(q *Queue, shards []*shard) *lane {
+	return &lane{q: q, shards: shards, ops: make(chan *op, maxGroupOps), wake: make(chan struct{}, 1)}
+}
+
+// An op is one caller's part of a pipeline: a request to enqueue, which goes
+// out in one call with others of its shard, or a call of its own.
+type op struct {
+	shard   *shard
+	size    int // bytes, which bound a group
+	request []any
+	call    *call
+	done    chan error // of one
+	state   atomic.Int32
+}
+
+const (
+	opWaiting   = iota
+	opTaken     // a writer has it: the caller waits for the outcome
+	opWithdrawn // the caller is gone
+)
+
+// do sends o with whatever else is waiting, and returns when it is answered.
+// When ctx ends before a writer got to it, it is not sent.
+func (q *Queue) do(ctx context.Context, o *op) error {
+	o.done = make(chan error, 1)
+	l := q.laneOf(o.shard)
+	select {
+	case <-q.stop:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	case l.ops <- o:
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-ctx.Done():
+		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
+			return ctx.Err()
+		}
+	case <-q.stop:
+		// The writers send what waits before they go, but for what came after.
+		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
+			return errClosed
+		}
+	}
+	return <-o.done
+}
+
+func (q *Queue) laneOf(s *shard) *lane {
+	if len(q.lanes) == 1 {
+		return q.lanes[0]
+	}
+	return q.lanes[s.n]
+}
+
+// write sends what waits, until the queue is closed.
+func (l *lane) write() {
+	for {
+		select {
+		case o := <-l.ops:
+			l.commit(l.gather(o))
+		case <-l.q.stop:
+			return
+		}
+	}
+}
+
+// gather adds to first what else waits. Callers that the last answer woke
+// need a moment to come back; yielding lets them.
+func (l *lane) gather(first *op) []*op {
+	var group []*op
+	size := 0
+	add := func(o *op) {
+		if o.state.CompareAndSwap(opWaiting, opTaken) {
+			size += o.size
+			group = append(group, o)
+		}
+	}
+	add(first)
+	for range 2 {
+		runtime.Gosched()
+		for size < maxGroupBytes && len(group) < maxGroupOps {
+			select {
+			case o := <-l.ops:
+				add(o)
+				continue
+			default:
+			}
+			break
+		}
+	}
+	return group
+}
+
+// commit sends a group: a call for the requests of each shard, and the other
+// calls as they are.
+func (l *lane) commit(group []*op) {
+	if len(group) == 0 {
+		return
+	}
+	q := l.q
+	ctx := context.Background()
+	requests := make(map[*shard]*call)
+	var calls, others []*call
+	for _, o := range group {
+		if o.request == nil {
+			others = append(others, o.call)
+			continue
+		}
+		c := requests[o.shard]
+		if c == nil {
+			s := o.shard
+			c = &call{script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead},
+				args: []any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}}
+			requests[s] = c
+			calls = append(calls, c)
+		}
+		c.args = append(c.args, o.request...)
+		o.call = c
+	}
+	// Only what was accepted waits for the disk: losing the rest repeats work.
+	var synced error
+	if len(calls) > 0 {
+		synced = q.run(ctx, append(calls, others...), q.waitAOF)
+	} else {
+		q.run(ctx, others, false)
+	}
+	for _, o := range group {
+		err := unavailable(o.call.cmd.Err())
+		if err == nil && o.request != nil && synced != nil && q.waitAOF {
+			err = synced
+		}
+		o.done <- err
+	}
+}

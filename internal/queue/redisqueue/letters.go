@@ -1,0 +1,142 @@
+package redisqueue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// Letters implements queue.Inspector.
+func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error) {
+	if err := q.ready(ctx); err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	pipe := q.client.Pipeline()
+	var cmds []*redis.XMessageSliceCmd
+	for _, s := range q.shards {
+		cmds = append(cmds, pipe.XRevRangeN(ctx, s.dead, fmt.Sprintf("(%d-0", before), "-", int64(n)))
+	}
+	pipe.Exec(ctx)
+	var all []queue.Letter
+	for _, cmd := range cmds {
+		ms, err := cmd.Result()
+		if err != nil {
+			return nil, fmt.Errorf("list dead letters: %w", unavailable(err))
+		}
+		for _, m := range ms {
+			all = append(all, readLetter(m))
+		}
+	}
+	slices.SortFunc(all, func(a, b queue.Letter) int { return cmp.Compare(b.ID, a.ID) })
+	return all[:min(n, len(all))], nil
+}
+
+func readLetter(m redis.XMessage) queue.Letter {
+	text := func(name string) string { v, _ := m.Values[name].(string); return v }
+	number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
+	id, _, _ := strings.Cut(m.ID, "-")
+	return queue.Letter{
+		ID: number(id), Kind: queue.Kind(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
+		Events: int(number(text("n"))), Time: time.UnixMicro(number(text("t"))).UTC(), Payload: []byte(text("d")),
+	}
+}
+
+// Requeue implements queue.Inspector. Each letter goes back to the shard that
+// it died in.
+func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
+	return q.tend(ctx, "requeue", ids)
+}
+
+// Purge implements queue.Inspector.
+func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
+	return q.tend(ctx, "purge", ids)
+}
+
+// tendChunk is how many letters one script looks at, so that others get their
+// turn.
+const tendChunk = 100
+
+// tend does what the script of that name does to letters: those named, or all
+// there are now.
+func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error) {
+	if err := q.ready(ctx); err != nil {
+		return 0, fmt.Errorf("%s dead letters: %w", doing, err)
+	}
+	n, err := 0, error(nil)
+	if len(ids) > 0 {
+		n, err = q.tendNamed(ctx, doing, ids)
+	} else {
+		n, err = q.tendAll(ctx, doing)
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+	}
+	return n, nil
+}
+
+func (q *Queue) tendNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	byShard := make(map[*shard][]any)
+	for _, id := range slices.Compact(ids) {
+		if s := q.shardOfLetter(id); s != nil {
+			byShard[s] = append(byShard[s], id)
+		}
+	}
+	n := 0
+	for s, args := range byShard {
+		for part := range slices.Chunk(args, tendChunk) {
+			did, _, err := q.tendSome(ctx, s, append([]any{doing, 0}, part...))
+			if err != nil {
+				return n, err
+			}
+			n += did
+		}
+	}
+	return n, nil
+}
+
+// tendAll goes down from the newest letter there is now. Those that die
+// meanwhile have higher ids, so it ends.
+func (q *Queue) tendAll(ctx context.Context, doing string) (int, error) {
+	n := 0
+	for _, s := range q.shards {
+		below := int64(math.MaxInt64)
+		for below > 0 {
+			did, lowest, err := q.tendSome(ctx, s, []any{doing, tendChunk, below})
+			if err != nil {
+				return n, err
+			}
+			n += did
+			below = lowest
+		}
+	}
+	return n, nil
+}
+
+func (q *Queue) tendSome(ctx context.Context, s *shard, args []any) (did int, lowest int64, err error) {
+	c := &call{script: tendScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
+	if err := q.run(ctx, []*call{c}, false); err != nil {
+		return 0, 0, err
+	}
+	out, err := c.cmd.Slice()
+	if err != nil || len(out) != 2 {
+		return 0, 0, fmt.Errorf("%d values: %w", len(out), unavailable(err))
+	}
+	n, _ := out[0].(int64)
+	text, _ := out[1].(string)
+	lowest, _ = strconv.ParseInt(text, 10, 64)
+	return int(n), lowest, nil
+}

@@ -1,0 +1,38 @@
+-- Puts dead letters back as messages, or deletes them.
+-- KEYS: stream, counters, rates, dead letters
+-- ARGV: requeue or purge, most of those below the next (0: those named), ids
+-- Returns how many it did, and the lowest id looked at (0: none are left).
+local most, letters = tonumber(ARGV[2]), {}
+if most > 0 then
+  letters = redis.call('XREVRANGE', KEYS[4], '(' .. ARGV[3] .. '-0', '-', 'COUNT', most)
+else
+  for i = 3, #ARGV do
+    letters[#letters + 1] = redis.call('XRANGE', KEYS[4], ARGV[i] .. '-0', ARGV[i] .. '-0')[1]
+  end
+end
+local did, lowest = 0, '0'
+for _, e in ipairs(letters) do
+  local f = e[2] -- k kind c cause a agent e event n events t time d payload
+  local kind, events, payload = f[2], tonumber(f[10]), f[14]
+  lowest = string.match(e[1], '^%d+')
+  if ARGV[1] == 'purge' or #payload > 0 then
+    redis.call('XDEL', KEYS[4], e[1])
+    local size = #f[4] + #f[6] + #f[8] + #payload
+    count(KEYS[2], 'bytes', -size)
+    if kind == 'rejected' then count(KEYS[2], 'rbytes', -size) end
+    did = did + 1
+    if ARGV[1] == 'purge' then
+      count(KEYS[2], 'purged', events)
+    else
+      put(KEYS[1], KEYS[2], 'letter-' .. lowest, f[6], events, payload)
+      rate(KEYS[3], 'in', events)
+      if kind == 'rejected' then
+        count(KEYS[2], 'rejected', -events)
+        count(KEYS[2], 'accepted', events)
+      else
+        count(KEYS[2], 'failed', -events)
+      end
+    end
+  end
+end
+return { did, lowest }

@@ -1,0 +1,219 @@
+// Package redisqueue is the queue of many machines: Redis Streams, one entry a
+// batch, on a single server, behind Sentinel, or in a Cluster.
+//
+// The queue is cut into shards, a stream each. A batch goes to the shard of
+// its agent, so that what one agent sends stays in order; all keys of a shard
+// have one hash tag, so that a script may use them together:
+//
+//	picket:meta        hash    what the queue was made with
+//	picket:{7}:in      stream  messages; group workers, a consumer for each open queue
+//	picket:{7}:due     zset    messages to be delivered again, by when; consumer _ holds them
+//	picket:{7}:dead    stream  dead letters
+//	picket:{7}:counts  hash    counters and bytes held, changed with what they count
+//	picket:{7}:rate    hash    events in and out of the last minute; expires
+//
+// Every change is one script, so that counters and content agree whatever
+// fails. What waits to be written goes out in one pipeline, as many requests
+// as there are. A message is deleted when it is acked; nothing is ever
+// trimmed. What an Enqueue that returned nil survives is what the server's
+// own persistence gives: see Settings.Promise.
+package redisqueue
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// Options tune a queue. The zero value is ready to use.
+type Options struct {
+	// Shards is how many streams a queue that is made now has, 64 at most; 0
+	// means 16. It is fixed from then on: opening with another number fails.
+	Shards int
+	// MaxBytes bounds the payload bytes held; 0 means 4 GiB. Servers that
+	// enqueue at one time may together pass it by what they take in a quarter
+	// of a second.
+	MaxBytes int64
+	// Lease is how long a message stays with a queue that no longer renews
+	// it, for its process or its connection is gone; 0 means 30 s.
+	Lease time.Duration
+	// Fsync makes Enqueue wait until the server has synced to disk, by
+	// WAITAOF where its own settings do not say so already.
+	Fsync bool
+	// Lazy makes Open succeed while Redis is away.
+	Lazy bool
+	// Logger hears of settings that may lose what was accepted, and of
+	// outages; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
+	o.Lease = cmp.Or(o.Lease, 30*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o
+}
+
+const (
+	defaultShards = 16
+	maxShards     = 64
+	// rejectedShare is the part of MaxBytes that letters of rejected events
+	// may take.
+	rejectedShare = 10
+	// maxPayload is below what a server takes as one value.
+	maxPayload = 500 << 20
+	// maxEvents is what fits into an entry's id, less one.
+	maxEvents = 1<<20 - 1
+)
+
+var errClosed = errors.New("queue is closed")
+
+// Queue is a queue.Queue and a queue.Inspector on Redis. It is one consumer.
+type Queue struct {
+	opt      Options
+	log      *slog.Logger
+	place    *place
+	client   redis.UniversalClient
+	consumer string
+
+	making   sync.Mutex // held while the queue connects for the first time
+	made     atomic.Bool
+	shards   []*shard
+	lanes    []*lane
+	waitAOF  bool
+	settings Settings
+	gauge    gauge
+
+	mu      sync.Mutex // guards what follows
+	waiters []*waiter
+	buffer  []queue.Delivery // leased, and no receiver's yet
+	idle    time.Time        // since when nobody has waited
+	held    map[int64]*held
+	byEntry map[entry]int64
+	token   int64
+
+	stop     chan struct{} // closed by Close
+	stopOnce sync.Once
+	beside   sync.WaitGroup
+	closeErr error
+}
+
+var (
+	_ queue.Queue     = (*Queue)(nil)
+	_ queue.Inspector = (*Queue)(nil)
+)
+
+// Open opens the queue at a URL, and makes it if there is none. Its errors
+// are picket.ErrUnavailable where Redis is away.
+func Open(ctx context.Context, url string, o Options) (*Queue, error) {
+	p, err := parse(url)
+	if err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	if o.Shards < 0 || o.Shards > maxShards {
+		return nil, fmt.Errorf("open queue: %d shards, where 1 to %d are possible: %w", o.Shards, maxShards, picket.ErrInvalid)
+	}
+	silence()
+	host, _ := os.Hostname()
+	q := &Queue{
+		opt: o.withDefaults(), place: p, client: redis.NewUniversalClient(p.options),
+		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
+		held:     make(map[int64]*held), byEntry: make(map[entry]int64),
+		stop: make(chan struct{}),
+	}
+	q.log = q.opt.Logger.With("queue", p.String())
+	if err := q.ready(ctx); err != nil {
+		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
+			q.client.Close()
+			return nil, fmt.Errorf("open queue %s: %w", p, err)
+		}
+		q.log.Warn("queue not there yet", "error", err)
+	}
+	return q, nil
+}
+
+// silence keeps the driver from writing to standard error by itself: what it
+// has to say comes back as errors.
+var silence = sync.OnceFunc(func() { redis.SetLogger(mute{}) })
+
+type mute struct{}
+
+func (mute) Printf(context.Context, string, ...any) {}
+
+// ready connects, where that has not been done yet.
+func (q *Queue) ready(ctx context.Context) error {
+	if q.made.Load() {
+		return q.closed()
+	}
+	q.making.Lock()
+	defer q.making.Unlock()
+	if err := q.closed(); err != nil || q.made.Load() {
+		return err
+	}
+	if err := q.setUp(ctx); err != nil {
+		return unavailable(err)
+	}
+	for _, l := range q.lanes {
+		for range writers {
+			q.beside.Go(l.write)
+		}
+		q.beside.Go(l.fetch)
+	}
+	q.beside.Go(q.keep)
+	q.made.Store(true)
+	return nil
+}
+
+func (q *Queue) closed() error {
+	select {
+	case <-q.stop:
+		return errClosed
+	default:
+		return nil
+	}
+}
+
+// Err returns nil: a Redis that is away comes back.
+func (q *Queue) Err() error { return nil }
+
+// Close gives back what this queue holds, where Redis can be reached, and
+// ends its connections. What is being sent is still answered.
+func (q *Queue) Close() error {
+	q.stopOnce.Do(func() {
+		q.making.Lock() // nobody connects any more
+		close(q.stop)
+		q.making.Unlock()
+		q.beside.Wait()
+		q.failWaiters(errClosed)
+		if q.made.Load() {
+			if err := q.leave(); err != nil {
+				q.log.Warn("messages come again when their leases end", "error", err)
+			}
+		}
+		q.closeErr = q.client.Close()
+	})
+	return q.closeErr
+}
+
+// leave gives back what this consumer holds, and removes it.
+func (q *Queue) leave() error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	defer cancel()
+	var calls []*call
+	for _, s := range q.shards {
+		calls = append(calls, &call{script: leaveScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
+	}
+	return q.run(ctx, calls, false)
+}

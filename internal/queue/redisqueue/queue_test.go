@@ -1,0 +1,88 @@
+package redisqueue_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/queuetest"
+	"github.com/picket-edr/picket/internal/queue/redisqueue"
+	"github.com/picket-edr/picket/internal/redistest"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func open(t testing.TB, url string, o redisqueue.Options) *redisqueue.Queue {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = quiet
+	}
+	q, err := redisqueue.Open(t.Context(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patience bounds what must happen in the end.
+const patience = 60 * time.Second
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+func message(id string, size int) queue.Message {
+	return queue.Message{ID: id, Events: 1, Payload: make([]byte, size), Agent: "agent of " + id}
+}
+
+// opener opens queues that share a server and know nothing of each other.
+func opener(base, sep string, o redisqueue.Options) func(t *testing.T) queuetest.Queue {
+	var n atomic.Int64
+	return func(t *testing.T) queuetest.Queue {
+		return open(t, fmt.Sprintf("%s%sprefix=test%d", base, sep, n.Add(1)), o)
+	}
+}
+
+func TestConformance(t *testing.T) {
+	s := redistest.Start(t, redistest.Durable...)
+	queuetest.Run(t, opener(s.URL(), "?", redisqueue.Options{}))
+}
+
+func TestConformanceOneShard(t *testing.T) {
+	s := redistest.Start(t)
+	queuetest.Run(t, opener(s.URL(), "?", redisqueue.Options{Shards: 1}))
+}
+
+func TestConformanceCluster(t *testing.T) {
+	c := redistest.StartCluster(t, 3, redistest.Durable...)
+	queuetest.Run(t, opener(c.URL(), "&", redisqueue.Options{Shards: 4}))
+}
+
+func BenchmarkQueue(b *testing.B) {
+	s := redistest.Start(b, redistest.Durable...)
+	var n atomic.Int64
+	queuetest.Benchmark(b, func(b *testing.B) queuetest.Queue {
+		return open(b, fmt.Sprintf("%s?prefix=bench%d", s.URL(), n.Add(1)), redisqueue.Options{MaxBytes: 1 << 40})
+	})
+}

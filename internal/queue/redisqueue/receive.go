@@ -1,0 +1,139 @@
+package redisqueue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// maxReceive bounds the payload bytes of one Receive, and about those of one
+// fetch, so that a backlog of large batches cannot take all memory.
+const maxReceive = 8 << 20
+
+// A waiter is a Receive that has got nothing yet.
+type waiter struct {
+	max int
+	got chan received // of one
+}
+
+type received struct {
+	ds  []queue.Delivery
+	err error
+}
+
+// Receive implements queue.Queue. While Redis is away it returns an error
+// soon; the queue reconnects by itself as long as somebody asks.
+//
+// A fetcher of each lane reads, so that what arrives just after a receiver
+// left goes to the next one, and not astray.
+func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
+	ds, err := q.receive(ctx, max)
+	if err != nil {
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	return ds, nil
+}
+
+func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := q.ready(ctx); err != nil {
+		return nil, err
+	}
+	w := &waiter{max: max(most, 1), got: make(chan received, 1)}
+	q.mu.Lock()
+	q.waiters = append(q.waiters, w)
+	q.serve()
+	q.mu.Unlock()
+	q.wakeLanes()
+	select {
+	case r := <-w.got:
+		return r.ds, r.err
+	case <-ctx.Done():
+	case <-q.stop:
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiters = slices.DeleteFunc(q.waiters, func(o *waiter) bool { return o == w })
+	select {
+	case r := <-w.got: // it was served after all
+		return r.ds, r.err
+	default:
+	}
+	if err := q.closed(); err != nil {
+		return nil, err
+	}
+	return nil, ctx.Err()
+}
+
+// serve gives those who wait what there is. Its caller holds mu.
+func (q *Queue) serve() {
+	for len(q.waiters) > 0 && len(q.buffer) > 0 {
+		w := q.waiters[0]
+		q.waiters = q.waiters[1:]
+		n, size := 0, 0
+		for n < min(w.max, len(q.buffer)) {
+			if size += len(q.buffer[n].Payload); n > 0 && size > maxReceive {
+				break
+			}
+			n++
+		}
+		w.got <- received{ds: slices.Clone(q.buffer[:n])}
+		q.buffer = slices.Delete(q.buffer, 0, n)
+	}
+	q.idle = time.Now()
+}
+
+// failWaiters tells all who wait now.
+func (q *Queue) failWaiters(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, w := range q.waiters {
+		w.got <- received{err: err}
+	}
+	q.waiters = nil
+}
+
+// wanted is how many messages are asked for and not there.
+func (q *Queue) wanted() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := -len(q.buffer)
+	for _, w := range q.waiters {
+		n += w.max
+	}
+	return n
+}
+
+func (q *Queue) wakeLanes() {
+	for _, l := range q.lanes {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// deliver hands messages over that were leased just now. One that is held
+// already was given to this queue a second time, for its renewal was late: it
+// stays with who has it.
+func (q *Queue) deliver(ms []leased) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range ms {
+		if token, ok := q.byEntry[m.entry]; ok {
+			q.held[token].deliveries = m.delivery.Attempt
+			continue
+		}
+		q.token++
+		m.delivery.Token = q.token
+		q.held[q.token] = &held{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
+		q.byEntry[m.entry] = q.token
+		q.buffer = append(q.buffer, m.delivery)
+	}
+	q.serve()
+}

@@ -1,0 +1,96 @@
+package redisqueue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+)
+
+// format is kept in the hash of what the queue was made with.
+const format = 1
+
+// setUp reads what the queue was made with, or makes it, and looks at the
+// server's settings.
+func (q *Queue) setUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*commandTimeout)
+	defer cancel()
+	n, err := q.readMeta(ctx)
+	if err != nil {
+		return err
+	}
+	q.shards, q.lanes = nil, nil
+	for i := range n {
+		q.shards = append(q.shards, newShard(q.place.prefix, i))
+	}
+	if _, ok := q.client.(*redis.ClusterClient); ok {
+		for i := range q.shards {
+			q.lanes = append(q.lanes, newLane(q, q.shards[i:i+1]))
+		}
+	} else {
+		q.lanes = []*lane{newLane(q, q.shards)}
+	}
+	if err := q.makeGroups(ctx, q.shards); err != nil {
+		return err
+	}
+	if q.settings, err = q.readSettings(ctx); err != nil {
+		return err
+	}
+	q.settings.warn(q.log)
+	if !q.opt.Fsync {
+		return nil
+	}
+	if q.waitAOF, err = q.settings.fsync(); err != nil {
+		return err
+	}
+	return nil
+}
+
+// readMeta returns the number of shards.
+func (q *Queue) readMeta(ctx context.Context) (int, error) {
+	key := q.place.prefix + ":meta"
+	want := q.opt.Shards
+	if want == 0 {
+		want = defaultShards
+	}
+	pipe := q.client.Pipeline()
+	pipe.HSetNX(ctx, key, "format", format)
+	pipe.HSetNX(ctx, key, "shards", want)
+	meta := pipe.HGetAll(ctx, key)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("read %s: %w", key, err)
+	}
+	if v := meta.Val()["format"]; v != strconv.Itoa(format) {
+		return 0, fmt.Errorf("the queue has format %q; this picket knows %d: %w", v, format, picket.ErrInvalid)
+	}
+	n, err := strconv.Atoi(meta.Val()["shards"])
+	if err != nil || n < 1 || n > maxShards {
+		return 0, fmt.Errorf("%s says %q shards: %w", key, meta.Val()["shards"], picket.ErrInvalid)
+	}
+	if q.opt.Shards != 0 && n != q.opt.Shards {
+		return 0, fmt.Errorf("the queue has %d shards, not %d, which cannot be changed: %w", n, q.opt.Shards, picket.ErrInvalid)
+	}
+	return n, nil
+}
+
+// group is the name of the consumer group; the scripts know it too.
+const group = "workers"
+
+// makeGroups makes the groups that are not there, from the first message on:
+// what was acked is deleted, so that nothing is delivered again needlessly.
+func (q *Queue) makeGroups(ctx context.Context, shards []*shard) error {
+	pipe := q.client.Pipeline()
+	for _, s := range shards {
+		pipe.XGroupCreateMkStream(ctx, s.in, group, "0")
+	}
+	cmds, _ := pipe.Exec(ctx)
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
+			return fmt.Errorf("make consumer group: %w", err)
+		}
+	}
+	return nil
+}

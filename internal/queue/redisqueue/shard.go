@@ -1,0 +1,73 @@
+package redisqueue
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A shard is a stream and what belongs to it.
+type shard struct {
+	n                           int
+	in, due, dead, counts, rate string // keys
+}
+
+func newShard(prefix string, n int) *shard {
+	key := func(name string) string { return fmt.Sprintf("%s:{%d}:%s", prefix, n, name) }
+	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate")}
+}
+
+// shardOf is the shard of what an agent sends.
+func (q *Queue) shardOf(agent string) *shard {
+	h := fnv.New32a()
+	h.Write([]byte(agent))
+	return q.shards[h.Sum32()%uint32(len(q.shards))]
+}
+
+// An entry names a message: its shard's number and its id there,
+// <ms>-<n << 20 | its events>.
+type entry struct {
+	shard int
+	id    string
+}
+
+// split reads what an id says.
+func (e entry) split() (enqueued time.Time, events int) {
+	ms, n, _ := strings.Cut(e.id, "-")
+	at, _ := strconv.ParseInt(ms, 10, 64)
+	rest, _ := strconv.ParseUint(n, 10, 64)
+	return time.UnixMilli(at).UTC(), int(rest & maxEvents)
+}
+
+// before reports whether an entry was enqueued before another, by the clocks
+// of their servers.
+func (e entry) before(o entry) bool {
+	a, an, _ := strings.Cut(e.id, "-")
+	b, bn, _ := strings.Cut(o.id, "-")
+	if a != b {
+		return less(a, b)
+	}
+	if an != bn {
+		return less(an, bn)
+	}
+	return e.shard < o.shard
+}
+
+// less compares numbers without leading zeros.
+func less(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) < len(b)
+	}
+	return a < b
+}
+
+// shardOfLetter is where a letter is, as its id says: <n * 64 + its shard>;
+// nil where no letter can have that id.
+func (q *Queue) shardOfLetter(id int64) *shard {
+	if n := id % maxShards; id > 0 && n < int64(len(q.shards)) {
+		return q.shards[n]
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package redisqueue
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+)
+
+// commandTimeout bounds how long one command waits for its answer: a server
+// that is frozen must not hold its callers for long.
+const commandTimeout = 3 * time.Second
+
+// A place is where a queue is: the server or servers, and the prefix of the
+// keys there.
+type place struct {
+	options *redis.UniversalOptions
+	prefix  string
+	name    string // for people: without the password
+}
+
+func (p *place) String() string { return p.name }
+
+// Is reports whether a queue's name is a URL for this package.
+func Is(name string) bool {
+	scheme, _, found := strings.Cut(name, "://")
+	return found && (scheme == "redis" || scheme == "rediss" || scheme == "redis+sentinel" || scheme == "rediss+sentinel")
+}
+
+// parse reads
+//
+//	redis://[user:password@]host[:port][,host[:port]…][/db][?…]
+//
+// rediss:// is the same over TLS. Of the query it knows prefix (of all keys;
+// picket), cluster (true: the hosts are nodes of a Redis Cluster), master (the
+// hosts are Sentinels, and this is the name that they know the server by) with
+// sentinel_user and sentinel_password, and for TLS ca_file, cert_file and
+// key_file, in PEM. redis+sentinel:// is redis:// that must have a master.
+func parse(text string) (*place, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("redis URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
+	}
+	if !Is(text) {
+		return nil, bad("it begins with none of redis://, rediss:// and redis+sentinel://")
+	}
+	// net/url takes one host only; the rest of it goes through as it is.
+	scheme, rest, _ := strings.Cut(text, "://")
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, tail := rest[:end], rest[end:]
+	at := strings.LastIndexByte(authority, '@')
+	hosts := authority[at+1:]
+	u, err := url.Parse("redis://" + authority[:at+1] + "host" + tail)
+	if err != nil {
+		return nil, bad("it cannot be read") // the error would show the password
+	}
+	o := &redis.UniversalOptions{
+		Protocol: 2, ContextTimeoutEnabled: true,
+		MaxRetries: -1, DialerRetries: 1, // what may be tried again, and how often, is decided here
+		DialTimeout: 2 * time.Second, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout,
+	}
+	o.Username = u.User.Username()
+	o.Password, _ = u.User.Password()
+	query := u.Query()
+	take := func(name string) string {
+		v := query.Get(name)
+		query.Del(name)
+		return v
+	}
+	o.MasterName, o.SentinelUsername, o.SentinelPassword = take("master"), take("sentinel_user"), take("sentinel_password")
+	port := "6379"
+	if o.MasterName != "" {
+		port = "26379"
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		if host == "" {
+			return nil, bad("a host is empty")
+		}
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), port)
+		}
+		o.Addrs = append(o.Addrs, host)
+	}
+	if c := take("cluster"); c != "" {
+		if o.IsClusterMode, err = strconv.ParseBool(c); err != nil {
+			return nil, bad("cluster=%s is neither true nor false", c)
+		}
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
+			return nil, bad("database %q is no number", db)
+		}
+	}
+	p := &place{options: o, prefix: take("prefix")}
+	if p.prefix == "" {
+		p.prefix = "picket"
+	}
+	secure := strings.HasPrefix(scheme, "rediss")
+	ca, cert, key := take("ca_file"), take("cert_file"), take("key_file")
+	switch {
+	case strings.ContainsAny(p.prefix, "{}"):
+		return nil, bad("prefix %q has a brace", p.prefix)
+	case strings.HasSuffix(scheme, "+sentinel") && o.MasterName == "":
+		return nil, bad("master is needed: the name that the Sentinels know the server by")
+	case o.MasterName != "" && o.IsClusterMode:
+		return nil, bad("a server is behind Sentinels or in a Cluster, not both")
+	case len(o.Addrs) > 1 && o.MasterName == "" && !o.IsClusterMode:
+		return nil, bad("several hosts need cluster=true or master=NAME")
+	case o.IsClusterMode && o.DB != 0:
+		return nil, bad("a Cluster has database 0 only")
+	case !secure && ca+cert+key != "":
+		return nil, bad("ca_file, cert_file and key_file are for rediss://")
+	}
+	for name := range query {
+		return nil, bad("%q is no setting", name)
+	}
+	if secure {
+		if o.TLSConfig, err = tlsConfig(ca, cert, key); err != nil {
+			return nil, fmt.Errorf("redis URL: %w", err)
+		}
+	}
+	p.name = scheme + "://" + hosts + tailOf(u, o, p)
+	return p, nil
+}
+
+// tailOf is the part of a URL behind the hosts that is fit to be logged.
+func tailOf(u *url.URL, o *redis.UniversalOptions, p *place) string {
+	v := url.Values{}
+	if o.MasterName != "" {
+		v.Set("master", o.MasterName)
+	}
+	if o.IsClusterMode {
+		v.Set("cluster", "true")
+	}
+	if p.prefix != "picket" {
+		v.Set("prefix", p.prefix)
+	}
+	if len(v) == 0 {
+		return u.Path
+	}
+	return u.Path + "?" + v.Encode()
+}
+
+func tlsConfig(ca, cert, key string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("read ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file %s has no certificate: %w", ca, picket.ErrInvalid)
+		}
+	}
+	if cert != "" || key != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("read cert_file and key_file: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
