@@ -80,31 +80,21 @@ func TestAway(t *testing.T) {
 		}
 		return n
 	}
+	// ages waits until a value is made anew.
+	ages := func(when string) {
+		t.Helper()
+		for before, deadline := n, time.Now().Add(20*time.Second); get() == before; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: a value is kept for ever", when)
+			}
+		}
+	}
 	get()
 	s.Freeze()
-	before := n
-	for range 3 {
-		get()
-	}
-	if n == before {
-		t.Error("a frozen Redis answers")
-	}
+	ages("frozen")
 	s.Thaw()
 	s.Kill()
-	before = n
-	if get(); n == before {
-		t.Error("a value of a Redis that is gone")
-	}
+	ages("gone")
 	s.Start()
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		before = n
-		get()
-		get()
-		if n-before <= 1 { // the second is from Redis again
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("Redis is not used again")
-		}
-	}
+	ages("back")
 }
