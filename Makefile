@@ -25,7 +25,7 @@ test: deps check ## Install what the tests need, then run all of them
 
 check: lint race test-browser bench-once ## What CI runs
 
-deps: ## Install what the tests need: a browser (Debian)
+deps: ## Install what the tests need: a browser, Redis (Debian)
 	@./scripts/install-deps
 
 lint: ## gofmt, vet, staticcheck, unparam

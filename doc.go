@@ -46,6 +46,8 @@
 //	internal/httpapi            handlers that return errors, the table of statuses, limits, the request log
 //
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
+//	internal/queue/redisqueue   the queue on Redis Streams, for many machines
+//	internal/queue/forward      a spool on disk in front of a queue that may be away
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
 //	internal/store/storetest    what every store must pass

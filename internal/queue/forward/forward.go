@@ -36,6 +36,7 @@ type Queue struct {
 	spool Spool
 	log   *slog.Logger
 
+	gate    gate
 	spooled atomic.Int64 // messages in the spool, or on their way into it
 	away    atomic.Bool  // that the next queue is away was logged
 
@@ -77,11 +78,14 @@ type envelope struct {
 
 // Enqueue implements queue.Queue.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
-	if q.spooled.Load() == 0 {
+	if through, err := q.pass(ctx); err != nil {
+		return fmt.Errorf("spool batch %s: %w", m.ID, err)
+	} else if through {
 		err := q.Queue.Enqueue(ctx, m, rejected...)
 		if !errors.Is(err, picket.ErrUnavailable) || errors.Is(err, queue.ErrFull) {
 			return err
 		}
+		q.gate.set(false, 0)
 		if !q.away.Swap(true) {
 			q.log.Warn("queue away; batches are kept on this machine's disk until it is back", "error", err)
 		}
@@ -95,6 +99,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	// Without events nothing would be kept.
 	if err := q.spool.Enqueue(ctx, queue.Message{ID: m.ID, Events: max(m.Events, 1), Payload: b.Bytes(), Agent: m.Agent}); err != nil {
 		q.spooled.Add(-1)
+		q.gate.set(false, 0) // who waits for the spool to be empty looks again
 		return fmt.Errorf("spool: %w", err)
 	}
 	return nil
@@ -127,6 +132,7 @@ func (q *Queue) Spooled() int64 { return q.spooled.Load() }
 func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
 		q.stop()
+		q.gate.set(false, 0)
 		q.running.Wait()
 		q.closeErr = errors.Join(q.spool.Close(), q.Queue.Close())
 	})

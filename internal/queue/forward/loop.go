@@ -14,7 +14,7 @@ import (
 )
 
 // round is how many spooled batches are forwarded at a time.
-const round = 64
+const round = 256
 
 // The pause after a failure doubles from the first to the second of these.
 const (
@@ -38,12 +38,14 @@ func (q *Queue) forward(ctx context.Context) {
 		// All of a round are done before the next, so that none is passed by
 		// a later one of its agent.
 		for len(ds) > 0 && ctx.Err() == nil {
-			var left []queue.Delivery
-			if left, err = q.send(ctx, ds); err != nil {
+			left, err := q.send(ctx, ds)
+			if err != nil {
+				q.gate.set(false, 0)
 				failures++
 				pause(ctx, failures)
 			} else {
 				failures = 0
+				q.gate.set(true, len(ds)/2)
 			}
 			ds = left
 		}

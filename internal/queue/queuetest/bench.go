@@ -3,6 +3,7 @@ package queuetest
 import (
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func fill(b *testing.B, q Queue, size int) []time.Duration {
 		wg.Go(func() {
 			for i := range next {
 				start := time.Now()
-				if err := q.Enqueue(b.Context(), queue.Message{ID: "batch", Events: 1, Payload: p}); err != nil {
+				if err := q.Enqueue(b.Context(), queue.Message{ID: strconv.Itoa(i), Events: 1, Payload: p}); err != nil {
 					b.Error(err)
 				}
 				took[i] = time.Since(start)

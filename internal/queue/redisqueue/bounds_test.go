@@ -34,6 +34,21 @@ func TestFull(t *testing.T) {
 	check(t, q.Enqueue(t.Context(), message("e", 6000)))
 }
 
+// What is sent again, for its answer got lost, is there once.
+func TestSentAgain(t *testing.T) {
+	q := open(t, redistest.Start(t).URL(), redisqueue.Options{Shards: 1})
+	for range 2 {
+		for i := range 900 {
+			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1), queue.Letter{Events: 1}))
+		}
+	}
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Accepted != 900 || s.Pending != 900 || s.Rejected != 900 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 // Rejected letters of a shard take their share at most; those beyond are only
 // counted.
 func TestRejectedShare(t *testing.T) {

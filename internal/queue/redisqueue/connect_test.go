@@ -27,7 +27,11 @@ func TestUserAndTLS(t *testing.T) {
 	port = "1" + port[1:] // beside the plain one
 	admin := s.Client()
 	for _, set := range [][]any{
-		{"config", "set", "tls-cert-file", cert, "tls-key-file", key, "tls-ca-cert-file", cert, "tls-auth-clients", "no", "tls-port", port},
+		{"config", "set", "tls-auth-clients", "no"},
+		{"config", "set", "tls-ca-cert-file", cert},
+		{"config", "set", "tls-key-file", key},
+		{"config", "set", "tls-cert-file", cert},
+		{"config", "set", "tls-port", port},
 		{"acl", "setuser", "picket", "on", ">secret", "resetkeys", "~picket:*", "resetchannels", "-@all",
 			"+@stream", "+@hash", "+@sortedset", "+@scripting", "+@connection", "+expire", "+time", "+info", "+waitaof", "+config|get", "+command"},
 	} {
@@ -87,7 +91,7 @@ func certificate(t *testing.T) (cert, key string) {
 func TestSentinel(t *testing.T) {
 	first := redistest.Start(t, redistest.Durable...)
 	host, port, _ := net.SplitHostPort(first.Addr)
-	second := redistest.Start(t, append([]string{"--replicaof", host + " " + port}, redistest.Durable...)...)
+	second := redistest.Start(t, append([]string{"--replicaof", host, port}, redistest.Durable...)...)
 	sentinel := redistest.StartSentinel(t, "main", first)
 	q := open(t, "redis://"+sentinel.Addr+"/0?master=main", redisqueue.Options{Lease: 2 * time.Second})
 	check(t, q.Enqueue(t.Context(), message("before", 10)))

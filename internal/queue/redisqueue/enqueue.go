@@ -9,8 +9,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Enqueue implements queue.Queue. An error after which nobody knows whether
-// the server did it leads to a duplicate at most, which the store knows.
+// Enqueue implements queue.Queue. After an error nobody knows whether the
+// server did it. The same message may be sent again: it is known by its ID
+// among the last thousand of its shard.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
 	if err := q.enqueue(ctx, m, rejected); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)

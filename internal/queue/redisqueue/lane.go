@@ -137,7 +137,7 @@ func (l *lane) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c = &call{script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead},
+			c = &call{script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
 				args: []any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}}
 			requests[s] = c
 			calls = append(calls, c)

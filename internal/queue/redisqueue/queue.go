@@ -11,6 +11,7 @@
 //	picket:{7}:dead    stream  dead letters
 //	picket:{7}:counts  hash    counters and bytes held, changed with what they count
 //	picket:{7}:rate    hash    events in and out of the last minute; expires
+//	picket:{7}:batches zset    ids of the last thousand batches
 //
 // Every change is one script, so that counters and content agree whatever
 // fails. What waits to be written goes out in one pipeline, as many requests
@@ -47,7 +48,8 @@ type Options struct {
 	// of a second.
 	MaxBytes int64
 	// Lease is how long a message stays with a queue that no longer renews
-	// it, for its process or its connection is gone; 0 means 30 s.
+	// it, for its process or its connection is gone; 0 means what the URL
+	// says, or 30 s.
 	Lease time.Duration
 	// Fsync makes Enqueue wait until the server has synced to disk, by
 	// WAITAOF where its own settings do not say so already.
@@ -126,6 +128,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %d shards, where 1 to %d are possible: %w", o.Shards, maxShards, picket.ErrInvalid)
 	}
 	silence()
+	o.Lease = cmp.Or(o.Lease, p.lease)
 	host, _ := os.Hostname()
 	q := &Queue{
 		opt: o.withDefaults(), place: p, client: redis.NewUniversalClient(p.options),

@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	_ "embed" // of the scripts
@@ -74,42 +75,44 @@ const tries = 6
 
 // run runs calls in one pipeline, with fsync until they are on disk. Those
 // that a server did not begin are sent again; one that may have run is not.
+// It returns the first error; each call has its own.
 func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
+	var failed error
 	for n := 1; ; n++ {
 		var again []*call
-		err := q.send(ctx, calls, fsync)
+		synced := q.send(ctx, calls, fsync)
 		for _, c := range calls {
-			if e := c.cmd.Err(); e != nil && !errors.Is(e, redis.Nil) {
-				if notBegun(e) {
-					c.load = c.load || redis.HasErrorPrefix(e, "NOSCRIPT")
-					again = append(again, c)
-				} else if err == nil {
-					err = e
-				}
+			switch err := c.cmd.Err(); {
+			case err == nil || errors.Is(err, redis.Nil):
+				failed = cmp.Or(failed, synced) // it ran, and may not be on disk
+			case notBegun(err):
+				c.load = c.load || redis.HasErrorPrefix(err, "NOSCRIPT")
+				again = append(again, c)
+			default:
+				failed = cmp.Or(failed, err)
 			}
 		}
-		if err == nil && len(again) == 0 {
-			return nil
+		if len(again) == 0 {
+			return unavailable(failed)
 		}
-		if err == nil {
-			err = again[0].cmd.Err()
+		err := again[0].cmd.Err()
+		if n == tries || ctx.Err() != nil {
+			return unavailable(cmp.Or(failed, err))
 		}
-		if len(again) == 0 || n == tries || ctx.Err() != nil {
-			return unavailable(err)
-		}
-		if !again[0].load || n > 1 {
-			if redis.HasErrorPrefix(err, "NOGROUP") {
-				if err := q.makeGroups(ctx, q.shards); err != nil {
-					return unavailable(err)
-				}
+		if isNoGroup(err) {
+			if err := q.makeGroups(ctx, q.shards); err != nil {
+				return unavailable(err)
 			}
+		}
+		if n > 1 || !again[0].load { // a script that is not known there yet goes at once
 			pause(ctx, jitter(10*time.Millisecond<<n))
 		}
 		calls = again
 	}
 }
 
-// send sends calls once. Its error is that of the sync; each call has its own.
+// send sends calls once. It returns the error of the sync; each call has its
+// own.
 func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	var pipe redis.Pipeliner
 	cluster, _ := q.client.(*redis.ClusterClient)

@@ -10,13 +10,13 @@ import (
 
 // A shard is a stream and what belongs to it.
 type shard struct {
-	n                           int
-	in, due, dead, counts, rate string // keys
+	n                                    int
+	in, due, dead, counts, rate, batches string // keys
 }
 
 func newShard(prefix string, n int) *shard {
 	key := func(name string) string { return fmt.Sprintf("%s:{%d}:%s", prefix, n, name) }
-	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate")}
+	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches")}
 }
 
 // shardOf is the shard of what an agent sends.

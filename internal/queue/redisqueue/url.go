@@ -25,7 +25,8 @@ const commandTimeout = 3 * time.Second
 type place struct {
 	options *redis.UniversalOptions
 	prefix  string
-	name    string // for people: without the password
+	lease   time.Duration // 0: not said
+	name    string        // for people: without the password
 }
 
 func (p *place) String() string { return p.name }
@@ -41,7 +42,7 @@ func Is(name string) bool {
 //	redis://[user:password@]host[:port][,host[:port]…][/db][?…]
 //
 // rediss:// is the same over TLS. Of the query it knows prefix (of all keys;
-// picket), cluster (true: the hosts are nodes of a Redis Cluster), master (the
+// picket), lease (Options.Lease, as in 10s), cluster (true: the hosts are nodes of a Redis Cluster), master (the
 // hosts are Sentinels, and this is the name that they know the server by) with
 // sentinel_user and sentinel_password, and for TLS ca_file, cert_file and
 // key_file, in PEM. redis+sentinel:// is redis:// that must have a master.
@@ -105,6 +106,11 @@ func parse(text string) (*place, error) {
 	p := &place{options: o, prefix: take("prefix")}
 	if p.prefix == "" {
 		p.prefix = "picket"
+	}
+	if text := take("lease"); text != "" {
+		if p.lease, err = time.ParseDuration(text); err != nil || p.lease < time.Second {
+			return nil, bad("lease=%s is no duration of a second or more", text)
+		}
 	}
 	secure := strings.HasPrefix(scheme, "rediss")
 	ca, cert, key := take("ca_file"), take("cert_file"), take("key_file")

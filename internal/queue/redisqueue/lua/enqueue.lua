@@ -1,18 +1,23 @@
 -- Adds messages, each with the letters of what intake rejected beside it.
--- KEYS: stream, counters, rates, dead letters
+-- One that is sent again, for its answer got lost, is known by its batch among
+-- the last of the shard, and changes nothing.
+-- KEYS: stream, counters, rates, dead letters, batches
 -- ARGV: shard, most bytes of rejected letters, then for each request:
 --   batch, agent, events, payload, number of letters, and each letter's 6
 local shard, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local at, accepted = 3, 0
 while at <= #ARGV do
-  local events = tonumber(ARGV[at + 2])
-  if events > 0 then
-    put(KEYS[1], KEYS[2], ARGV[at], ARGV[at + 1], events, ARGV[at + 3])
+  local batch, events, letters = ARGV[at], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
+  local known = events > 0 and redis.call('ZSCORE', KEYS[5], batch)
+  if events > 0 and not known then
+    put(KEYS[1], KEYS[2], batch, ARGV[at + 1], events, ARGV[at + 3])
+    redis.call('ZADD', KEYS[5], redis.call('HINCRBY', KEYS[2], 'batches', 1), batch)
     accepted = accepted + events
   end
-  local letters = tonumber(ARGV[at + 4])
   at = at + 5
-  for _ = 1, letters do
+  local last = at + 6 * letters
+  if known then at = last end
+  while at < last do
     local l = { 'rejected', ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] }
     at = at + 6
     count(KEYS[2], 'rejected', tonumber(l[5]))
@@ -23,6 +28,7 @@ while at <= #ARGV do
     end
   end
 end
+redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1001)
 count(KEYS[2], 'accepted', accepted)
 rate(KEYS[3], 'in', accepted)
 return accepted

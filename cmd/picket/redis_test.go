@@ -1,0 +1,116 @@
+//go:build unix
+
+package main
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/redistest"
+)
+
+// A server and two workers share a queue on Redis; each of the three and
+// Redis itself is killed, and Redis frozen, under load. Intake goes on while
+// Redis is away, every event that was answered for is stored once, and every
+// alert is there once.
+func TestKillAroundRedis(t *testing.T) {
+	redis := redistest.Start(t, redistest.Durable...)
+	url := redis.URL() + "?lease=2s"
+	f := newFleet(t, "--workers", "0", "--queue", url)
+	f.up()
+	l := startLoad(f)
+	var workers [2]*process
+	hire := func(i int) {
+		t.Helper()
+		p, _, err := start(f.data, "worker", "--data", ".", "--queue", url, "--concurrency", "2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.kill)
+		workers[i] = p
+	}
+	hire(0)
+	hire(1)
+	l.more(10)
+	for n := range rounds(8) {
+		switch n % 4 {
+		case 0:
+			redis.Kill()
+			l.more(20) // into the spool
+			redis.Start()
+		case 1:
+			i := rand.IntN(2)
+			workers[i].kill()
+			l.more(10)
+			hire(i)
+		case 2:
+			f.current.kill()
+			f.up()
+		case 3:
+			redis.Freeze()
+			moment()
+			l.more(5)
+			redis.Thaw()
+		}
+		l.more(10)
+		moment()
+	}
+	// The server ends with something spooled, and its next run forwards it.
+	redis.Kill()
+	l.more(10)
+	f.current.kill()
+	f.up()
+	l.more(10)
+	redis.Start()
+	l.more(10)
+	l.halt()
+	until(t, "the server has Redis back", func() bool {
+		return strings.Contains(f.current.err.String(), "is forwarded") || f.current.err.String() == ""
+	})
+	l.check()
+	for _, p := range workers {
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The commands that look at a queue do so on Redis, and doctor says what its
+// settings are worth.
+func TestRedisCommands(t *testing.T) {
+	redis := redistest.Start(t)
+	f := newFleet(t, "--workers", "0", "--queue", redis.URL())
+	f.up()
+	l := startLoad(f)
+	l.more(10)
+	l.halt()
+	out := f.run("queue", "stats", "--queue", redis.URL(), "--json")
+	if !strings.Contains(out, `"pending":`) || strings.Contains(out, `"pending":0,`) {
+		t.Errorf("queue stats: %s", out)
+	}
+	if out := f.run("queue", "peek", "--queue", redis.URL(), "--limit", "3"); strings.Count(out, "\n") != 3 {
+		t.Errorf("queue peek: %s", out)
+	}
+	if out := f.run("queue", "requeue", "--queue", redis.URL(), "--all"); !strings.Contains(out, "requeued") {
+		t.Errorf("queue requeue: %s", out)
+	}
+	p, r, err := start(f.data, "doctor", "--data", ".", "--queue", redis.URL(), "--listen", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	buf := make([]byte, 4096)
+	for n, err := r.Read(buf); err == nil; n, err = r.Read(buf) {
+		said.Write(buf[:n])
+	}
+	select {
+	case <-p.end:
+	case <-time.After(patience):
+		t.Fatal("doctor does not end")
+	}
+	if !strings.Contains(said.String(), "appendonly is off") || p.res == nil {
+		t.Errorf("doctor: %v: %s", p.res, said.String())
+	}
+}
