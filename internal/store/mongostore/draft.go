@@ -199,4 +199,3 @@ func marshalStep[K comparable, T any](failed *error, docs map[K]*T, changed func
 	}
 	return p
 }
-

@@ -69,6 +69,9 @@ func (s *Store) write(ctx context.Context, r *redo) error {
 	if err != nil {
 		return fmt.Errorf("encode step %d: %w", r.Step, err)
 	}
+	if err := s.opt.fault("step"); err != nil {
+		return err
+	}
 	err = insert(ctx, s.journal, stepDoc{N: r.Step, At: time.Now().UnixMicro(), Redo: zst.Fast(nil, plain)})
 	if err != nil {
 		return fmt.Errorf("enter step %d: %w", r.Step, err)
@@ -135,6 +138,9 @@ func (s *Store) carryOut(ctx context.Context, r *redo) error {
 	if err := s.apply(ctx, r); err != nil {
 		return fmt.Errorf("carry out step %d: %w", r.Step, err)
 	}
+	if err := s.opt.fault("done"); err != nil {
+		return err
+	}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := s.journal.UpdateOne(ctx, byID(r.Step), bson.D{
 			where("$set", bson.D{where("done", true)}), where("$unset", bson.D{where("redo", "")}),
@@ -156,4 +162,3 @@ func (s *Store) carryOut(ctx context.Context, r *redo) error {
 	}
 	return nil
 }
-

@@ -77,7 +77,11 @@ func findIn[T, K any](ctx context.Context, c *mongo.Collection, field string, ke
 	var out []T
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
-		part, err := find[T](ctx, c, bson.D{{Key: field, Value: bson.D{{Key: "$in", Value: keys[:n]}}}}, o...)
+		filter := bson.D{where(field, bson.D{where("$in", keys[:n])})}
+		if n == 1 { // FerretDB looks up an _id that is equal, and scans for $in
+			filter = bson.D{where(field, keys[0])}
+		}
+		part, err := find[T](ctx, c, filter, o...)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +170,7 @@ func (s *Store) count(ctx context.Context, c *mongo.Collection, filter bson.D) (
 		N int64 `bson:"n"`
 	}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		return s.db.RunCommand(ctx, bson.D{{Key: "count", Value: c.Name()}, {Key: "query", Value: filter}}).Decode(&out)
+		return s.db.RunCommand(ctx, bson.D{where("count", c.Name()), where("query", filter)}).Decode(&out)
 	})
 	return out.N, err
 }
@@ -174,5 +178,5 @@ func (s *Store) count(ctx context.Context, c *mongo.Collection, filter bson.D) (
 // byID selects the document of an id.
 func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
 
-// field is a condition on a field.
+// where is a field with its value, or with a condition on it.
 func where(field string, value any) bson.E { return bson.E{Key: field, Value: value} }

@@ -35,10 +35,18 @@ type putDocs struct {
 func (s *Store) apply(ctx context.Context, r *redo) error {
 	var parts []func() error
 	for _, p := range r.Put {
-		parts = append(parts, func() error { return s.put(ctx, r.Step, p) })
+		parts = append(parts, func() error {
+			if err := s.opt.fault(p.Collection); err != nil {
+				return err
+			}
+			return s.put(ctx, r.Step, p)
+		})
 	}
 	if len(r.Matches) > 0 {
 		parts = append(parts, func() error {
+			if err := s.opt.fault("matches"); err != nil {
+				return err
+			}
 			docs := make([]any, len(r.Matches))
 			for i := range r.Matches {
 				docs[i] = &r.Matches[i]
@@ -61,6 +69,9 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 		parts = append(parts, func() error { return s.deleteEvents(ctx, r.Gone, r.GoneSeq) })
 	}
 	if err := together(parts); err != nil {
+		return err
+	}
+	if err := s.opt.fault("folded"); err != nil {
 		return err
 	}
 	writes := make([]mongo.WriteModel, len(r.Batches))

@@ -147,6 +147,9 @@ func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.S
 			wait = append(wait, i)
 		}
 	}
+	if err := s.opt.fault("batches"); err != nil {
+		return nil, err
+	}
 	there, err := insertNew(ctx, s.batches, docs)
 	if err != nil {
 		return nil, fmt.Errorf("insert batches: %w", err)

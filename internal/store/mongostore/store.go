@@ -31,6 +31,10 @@ type Options struct {
 	// Now is the clock that alerts are opened by, and the lease of
 	// correlations is reckoned by. nil: time.Now.
 	Now func() time.Time
+
+	// fault, in tests, is asked whether to fail before each write that others
+	// can see, as if the process died there.
+	fault func(before string) error
 }
 
 const (
@@ -85,6 +89,9 @@ func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 func open(ctx context.Context, uri, database string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.fault == nil {
+		opt.fault = func(string) error { return nil }
 	}
 	journaled := true
 	o := options.Client().ApplyURI(uri).SetAppName("picket").

@@ -81,7 +81,9 @@ func toDate(t time.Time) (d bson.DateTime, below int32) {
 	return bson.DateTime(ms), int32(us - ms*1000)
 }
 
-func fromDate(d bson.DateTime, below int32) time.Time { return fromMicros(int64(d)*1000 + int64(below)) }
+func fromDate(d bson.DateTime, below int32) time.Time {
+	return fromMicros(int64(d)*1000 + int64(below))
+}
 
 func floorDiv(a, b int64) int64 {
 	q := a / b

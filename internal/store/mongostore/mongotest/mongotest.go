@@ -115,3 +115,8 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return bin, os.Rename(tmp, bin)
 })
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() string {
+	return strings.TrimSuffix(strings.TrimPrefix(s.URI, "mongodb://"), "/")
+}
