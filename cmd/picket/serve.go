@@ -30,6 +30,8 @@ type serveFlags struct {
 	retention, legacyWait             time.Duration
 }
 
+func (f serveFlags) storePlace() *storePlace { return &storePlace{f.data, f.store} }
+
 func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
@@ -52,7 +54,7 @@ one by kill -9.`,
 	fl.StringVar(&f.data, "data", "picket-data", "data `DIR`, made if need be")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8000", "`ADDR` to listen on")
 	fl.StringVar(&f.queue, "queue", "sqlite", "`ENGINE` of the queue: sqlite")
-	fl.StringVar(&f.store, "store", "sqlite", "`ENGINE` of the store: sqlite")
+	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory")
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "`N` workers in this process; 0: intake and console only")
@@ -88,10 +90,13 @@ func makeDataDir(dir string) error {
 
 // checkServe refuses settings that would be unsafe, or that do nothing.
 func checkServe(f serveFlags) error {
-	for name, v := range map[string][2]string{"queue": {f.queue, "sqlite"}, "store": {f.store, "sqlite"}, "cache": {f.cache, "memory"}} {
+	for name, v := range map[string][2]string{"queue": {f.queue, "sqlite"}, "cache": {f.cache, "memory"}} {
 		if v[0] != v[1] {
 			return usagef("--%s %q: this build has %s only", name, v[0], v[1])
 		}
+	}
+	if err := f.storePlace().check(); err != nil {
+		return err
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {
 		return usagef("--tls-cert and --tls-key go together")

@@ -13,7 +13,6 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/worker"
 )
 
@@ -31,10 +30,10 @@ had in hand goes to another.`,
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
 	queueName := cmd.Flags().String("queue", "sqlite", "`ENGINE` of the queue: sqlite")
-	storeName := cmd.Flags().String("store", "sqlite", "`ENGINE` of the store: sqlite")
+	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if *queueName != "sqlite" || *storeName != "sqlite" {
-			return usagef("--queue %q, --store %q: this build has sqlite only", *queueName, *storeName)
+		if *queueName != "sqlite" {
+			return usagef("--queue %q: this build has sqlite only", *queueName)
 		}
 		if *concurrency < 1 {
 			return usagef("--concurrency %d is below 1", *concurrency)
@@ -43,7 +42,8 @@ had in hand goes to another.`,
 		if err != nil {
 			return err
 		}
-		dir, err := existing(*data)
+		at := &storePlace{*data, *storeName}
+		dir, err := at.dir()
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: log})
+		s, err := at.open(cmd.Context(), log, false)
 		if err != nil {
 			return err
 		}
