@@ -81,6 +81,12 @@ func (s *Server) Database(t testing.TB) string {
 	return fmt.Sprintf("%spicket_%s_%d", s.URI, hex.EncodeToString(h[:6]), time.Now().UnixNano()%1e9)
 }
 
+// Build builds the server unless that is done, and says why it can't.
+func Build() error {
+	_, err := build()
+	return err
+}
+
 var build = sync.OnceValues(func() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	src := filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "test", "ferretdb")
