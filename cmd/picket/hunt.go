@@ -1,14 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
 func newHunt() *cobra.Command {
@@ -19,29 +17,22 @@ func newHunt() *cobra.Command {
   picket hunt --since 1h 'mimikatz or host=WS-042'`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
 	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
 	asJSON := cmd.Flags().Bool("json", false, "print the events as received, a line each")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := existing(*data)
-		if err != nil {
-			return err
-		}
 		q := store.EventQuery{Limit: 500}
 		if *since > 0 {
 			q.Since = time.Now().Add(-*since)
 		}
 		if len(args) == 1 && args[0] != "" {
+			var err error
 			if q.Where, err = store.ParseQuery(args[0]); err != nil {
 				return &usageError{err}
 			}
 		}
-		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{NoBackground: true})
-		if err != nil {
-			return err
-		}
-		return errors.Join(hunt(cmd, s, q, *limit, *asJSON), s.Close())
+		return at.with(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
 	}
 	return cmd
 }

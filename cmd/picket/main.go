@@ -102,7 +102,7 @@ over the file. A command that fails exits with 1, one that is wrongly used with 
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
 	root.SetVersionTemplate(versionLine())
-	root.AddCommand(newServe(), newWorker(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
+	root.AddCommand(newServe(), newWorker(), newMigrate(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
 		newUser(), newDoctor(), newBench(), newVersion())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -15,7 +15,6 @@ import (
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
 func newRulesRetro() *cobra.Command {
@@ -30,12 +29,12 @@ changes nothing and opens no alerts.`,
   picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
 	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := existing(*data)
+		dir, err := at.dir()
 		if err != nil {
 			return err
 		}
@@ -50,15 +49,11 @@ changes nothing and opens no alerts.`,
 		for _, p := range set.Problems {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
-		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{NoBackground: true})
-		if err != nil {
-			return err
-		}
 		var q store.EventQuery
 		if *since > 0 {
 			q.Since = time.Now().Add(-*since)
 		}
-		return errors.Join(retro(cmd, s, q, set, wanted, *asJSON), s.Close())
+		return at.with(cmd, func(s store.Store) error { return retro(cmd, s, q, set, wanted, *asJSON) })
 	}
 	return cmd
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
 // TestScript runs the stories in testdata/script: picket from outside. Beside
@@ -34,6 +36,9 @@ import (
 //	value FILE KEY NAME      put a value of the JSON in a file into $NAME
 //	zstd FROM TO             compress a file
 //	zip DIR TO               make an archive of a folder
+//	mongo NAME               start a server of MongoDB's protocol, a database of which is $NAME
+//
+// and the condition [mongo], that there is such a server to start.
 func TestScript(t *testing.T) {
 	st := &stage{servers: make(map[string]*process)}
 	testscript.Run(t, testscript.Params{
@@ -48,6 +53,19 @@ func TestScript(t *testing.T) {
 			"serve": st.serve, "stop": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
 			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,
 			"zip": scriptZip,
+			"mongo": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], mongotest.Start(t).Database(t))
+			},
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "mongo" {
+				return false, fmt.Errorf("no condition is called %s", name)
+			}
+			err := mongotest.Build()
+			if err != nil && os.Getenv("PICKET_TEST_REQUIRE") != "" {
+				return false, err
+			}
+			return err == nil, nil
 		},
 	})
 }

@@ -33,6 +33,8 @@ type serveFlags struct {
 	retention, legacyWait             time.Duration
 }
 
+func (f serveFlags) storePlace() *storePlace { return &storePlace{f.data, f.store} }
+
 func newServe() *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
@@ -57,7 +59,7 @@ one by kill -9.`,
 	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
 	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
 	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` kept in the data directory while Redis is away; 0: senders are told to wait")
-	fl.StringVar(&f.store, "store", "sqlite", "`ENGINE` of the store: sqlite")
+	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory")
 	f.pipelines = addPipelineFlag(cmd)
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
@@ -94,12 +96,15 @@ func makeDataDir(dir string) error {
 
 // checkServe refuses settings that would be unsafe, or that do nothing.
 func checkServe(f serveFlags) error {
-	for name, v := range map[string][2]string{"store": {f.store, "sqlite"}, "cache": {f.cache, "memory"}} {
+	for name, v := range map[string][2]string{"cache": {f.cache, "memory"}} {
 		if v[0] != v[1] {
 			return usagef("--%s %q: this build has %s only", name, v[0], v[1])
 		}
 	}
 	if err := checkQueue(f.queue, f.redisDurability); err != nil {
+		return err
+	}
+	if err := f.storePlace().check(); err != nil {
 		return err
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {

@@ -20,7 +20,6 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/web"
 	"github.com/picket-edr/picket/internal/worker"
 )
@@ -31,7 +30,7 @@ type server struct {
 	f     serveFlags
 	log   *slog.Logger
 	queue *engine
-	store *sqlitestore.Store
+	store store.Store
 	rules *detect.Loader
 	work  *worker.Worker
 	corr  *detect.Follower
@@ -53,8 +52,8 @@ func (s *server) open() (err error) {
 	}); err != nil {
 		return err
 	}
-	if s.store, err = sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: s.log}); err != nil {
-		return hintedAccess(err)
+	if s.store, err = f.storePlace().open(s.cmd.Context(), s.log, false); err != nil {
+		return err
 	}
 	if s.rules, err = detect.NewLoader(sources, dir.rulesOff(), s.log); err != nil {
 		return err

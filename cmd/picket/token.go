@@ -9,31 +9,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
-
-// openAccounts opens the accounts in a data directory, beside a server that may
-// be running on it.
-func openAccounts(dir string) (store.Store, error) {
-	d, err := existing(dir)
-	if err != nil {
-		return nil, err
-	}
-	return sqlitestore.Open(d.events(), sqlitestore.Options{})
-}
-
-// makeAccounts is openAccounts where a server may be yet to come. It says so:
-// in a directory that is none's by mistake, nobody would ask for the account.
-func makeAccounts(cmd *cobra.Command, dir string) (store.Store, error) {
-	if _, err := existing(dir); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", dir)
-	}
-	if err := makeDataDir(dir); err != nil {
-		return nil, err
-	}
-	s, err := sqlitestore.Open(dataDir(dir).events(), sqlitestore.Options{})
-	return s, hintedAccess(err)
-}
 
 func newToken() *cobra.Command {
 	return newGroup("token", "Make, list and revoke the tokens of agents, collectors and programs",
@@ -46,7 +22,7 @@ func newTokenCreate() *cobra.Command {
 		Short: "Make a token; its secret is shown this once",
 		Args:  cobra.NoArgs,
 	}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID`, and as no other")
 	collector := cmd.Flags().String("collector", "", "a token that posts telemetry for any agent, for a forwarder `NAME`")
 	api := cmd.Flags().String("api", "", "a token that reads and acts, for a program `NAME`")
@@ -71,7 +47,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := makeAccounts(cmd, *data)
+		s, err := at.make(cmd)
 		if err != nil {
 			return err
 		}
@@ -93,10 +69,10 @@ func newTokenCreate() *cobra.Command {
 
 func newTokenList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a token")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := openAccounts(*data)
+		s, err := at.openBrief(cmd)
 		if err != nil {
 			return err
 		}
@@ -132,9 +108,9 @@ func shortTime(t time.Time) string {
 
 func newTokenRevoke() *cobra.Command {
 	cmd := &cobra.Command{Use: "revoke ID", Short: "End a token, by its id from the list", Args: cobra.ExactArgs(1)}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := openAccounts(*data)
+		s, err := at.openBrief(cmd)
 		if err != nil {
 			return err
 		}

@@ -34,7 +34,7 @@ func newUser() *cobra.Command {
 
 func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
 	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -44,7 +44,7 @@ func newUserAdd() *cobra.Command {
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
 		}
-		s, err := makeAccounts(cmd, *data)
+		s, err := at.make(cmd)
 		if err != nil {
 			return err
 		}
@@ -69,9 +69,9 @@ func newUserPasswd() *cobra.Command {
 // userCommand is a command that does something to a user who is there.
 func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u store.User) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withStore(*data, func(s store.Store) error {
+		return at.with(cmd, func(s store.Store) error {
 			u, err := s.User(cmd.Context(), args[0])
 			if err != nil {
 				return hinted(err, "picket user list shows the names")
@@ -80,15 +80,6 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 		})
 	}
 	return cmd
-}
-
-// withStore runs f on the accounts in a data directory.
-func withStore(dir string, f func(store.Store) error) error {
-	s, err := openAccounts(dir)
-	if err != nil {
-		return err
-	}
-	return with(s, f)
 }
 
 // with runs f on a store, and closes it.
@@ -128,10 +119,10 @@ func readPassword(cmd *cobra.Command) (string, error) {
 
 func newUserList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a user")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withStore(*data, func(s store.Store) error {
+		return at.with(cmd, func(s store.Store) error {
 			users, err := s.Users(cmd.Context())
 			if err != nil {
 				return err
@@ -194,6 +185,6 @@ func (s *server) firstUser() error {
 	if given {
 		return nil
 	}
-	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin --data %s changes it)\n", password, s.f.data)
+	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storePlace().flag())
 	return err
 }

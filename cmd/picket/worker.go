@@ -13,7 +13,6 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/worker"
 )
 
@@ -32,11 +31,8 @@ had in hand goes to another.`,
 	pipelines := addPipelineFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
 	queueURL := addQueueFlag(cmd)
-	storeName := cmd.Flags().String("store", "sqlite", "`ENGINE` of the store: sqlite")
+	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if *storeName != "sqlite" {
-			return usagef("--store %q: this build has sqlite only", *storeName)
-		}
 		if err := checkQueue(*queueURL, "reply"); err != nil {
 			return err
 		}
@@ -47,7 +43,8 @@ had in hand goes to another.`,
 		if err != nil {
 			return err
 		}
-		dir, err := existing(*data)
+		at := &storePlace{*data, *storeName}
+		dir, err := at.dir()
 		if err != nil {
 			return err
 		}
@@ -56,7 +53,7 @@ had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		s, err := sqlitestore.Open(dir.events(), sqlitestore.Options{Logger: log})
+		s, err := at.open(cmd.Context(), log, false)
 		if err != nil {
 			return err
 		}

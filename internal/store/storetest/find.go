@@ -189,7 +189,7 @@ func findRandom(t *testing.T, s store.Store) {
 	}
 	for range 100 {
 		where := randomExpr(t, rng, 3)
-		got, want := ids(find(t, s, store.EventQuery{Where: where, Limit: 1 + rng.IntN(400)})), reference(evs, where)
+		got, want := ids(find(t, s, store.EventQuery{Where: where, Limit: 30 + rng.IntN(400)})), reference(evs, where)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %d events, want %d", where, len(got), len(want))
 		}

@@ -1,0 +1,217 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+type tokenDoc struct {
+	ID      string `bson:"_id"`
+	Hash    string `bson:"hash"`
+	Kind    string `bson:"kind"`
+	Subject string `bson:"subject"`
+	Role    string `bson:"role"`
+	Created int64  `bson:"created"` // microseconds, as all times of accounts
+	Revoked *int64 `bson:"revoked"`
+}
+
+func (d *tokenDoc) token() store.Token {
+	t := store.Token{ID: d.ID, Hash: d.Hash, Kind: d.Kind, Subject: d.Subject, Role: d.Role, Created: fromMicros(d.Created)}
+	if d.Revoked != nil {
+		t.Revoked = fromMicros(*d.Revoked)
+	}
+	return t
+}
+
+// AddToken implements store.Tokens.
+func (s *Store) AddToken(ctx context.Context, t store.Token) error {
+	d := tokenDoc{ID: t.ID, Hash: t.Hash, Kind: t.Kind, Subject: t.Subject, Role: t.Role, Created: t.Created.UnixMicro()}
+	if !t.Revoked.IsZero() {
+		us := t.Revoked.UnixMicro()
+		d.Revoked = &us
+	}
+	if err := insert(ctx, s.tokens, d); err != nil {
+		return fmt.Errorf("add token %s: %w", t.ID, err)
+	}
+	return nil
+}
+
+// TokenByHash implements store.Tokens.
+func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
+	d, err := one[tokenDoc](ctx, s.tokens, bson.D{where("hash", hash)})
+	if err != nil {
+		return store.Token{}, fmt.Errorf("look up token: %w", err)
+	}
+	return d.token(), nil
+}
+
+// Tokens implements store.Tokens.
+func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
+	docs, err := find[tokenDoc](ctx, s.tokens, bson.D{}, options.Find().SetSort(bson.D{where("created", 1), where("_id", 1)}))
+	if err != nil {
+		return nil, fmt.Errorf("list tokens: %w", err)
+	}
+	var out []store.Token
+	for i := range docs {
+		out = append(out, docs[i].token())
+	}
+	return out, nil
+}
+
+// RevokeToken implements store.Tokens. A token that has ended stays as it is.
+func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error {
+	_, err := one[tokenDoc](ctx, s.tokens, byID(id))
+	if err == nil {
+		err = op(ctx, opTimeout, func(ctx context.Context) error {
+			_, err := s.tokens.UpdateOne(ctx, bson.D{where("_id", id), where("revoked", nil)},
+				bson.D{where("$set", bson.D{where("revoked", at.UnixMicro())})})
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	return nil
+}
+
+type userDoc struct {
+	Name         string `bson:"_id"`
+	PasswordHash string `bson:"password_hash"`
+	Role         string `bson:"role"`
+	Disabled     bool   `bson:"disabled"`
+	Created      int64  `bson:"created"`
+}
+
+func (d *userDoc) user() store.User {
+	return store.User{Name: d.Name, PasswordHash: d.PasswordHash, Role: d.Role, Disabled: d.Disabled, Created: fromMicros(d.Created)}
+}
+
+// PutUser implements store.Users.
+func (s *Store) PutUser(ctx context.Context, u store.User) error {
+	d := userDoc{Name: u.Name, PasswordHash: u.PasswordHash, Role: u.Role, Disabled: u.Disabled, Created: u.Created.UnixMicro()}
+	err := op(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.users.ReplaceOne(ctx, byID(u.Name), d, options.Replace().SetUpsert(true))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("put user %s: %w", u.Name, err)
+	}
+	return nil
+}
+
+// User implements store.Users.
+func (s *Store) User(ctx context.Context, name string) (store.User, error) {
+	d, err := one[userDoc](ctx, s.users, byID(name))
+	if err != nil {
+		return store.User{}, fmt.Errorf("read user %s: %w", name, err)
+	}
+	return d.user(), nil
+}
+
+// Users implements store.Users.
+func (s *Store) Users(ctx context.Context) ([]store.User, error) {
+	docs, err := find[userDoc](ctx, s.users, bson.D{}, options.Find().SetSort(byID(1)))
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	var out []store.User
+	for i := range docs {
+		out = append(out, docs[i].user())
+	}
+	return out, nil
+}
+
+type sessionDoc struct {
+	Hash    string `bson:"_id"`
+	User    string `bson:"user"`
+	Created int64  `bson:"created"`
+	Expires int64  `bson:"expires"`
+}
+
+// AddSession implements store.Sessions. It also forgets sessions that had
+// expired when the new one was made.
+func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
+	_, err := remove(ctx, s.sessions, bson.D{where("expires", bson.D{where("$lte", ss.Created.UnixMicro())})})
+	if err == nil {
+		d := sessionDoc{Hash: ss.Hash, User: ss.User, Created: ss.Created.UnixMicro(), Expires: ss.Expires.UnixMicro()}
+		err = insert(ctx, s.sessions, d)
+	}
+	if err != nil {
+		return fmt.Errorf("add session of %s: %w", ss.User, err)
+	}
+	return nil
+}
+
+// Session implements store.Sessions.
+func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
+	d, err := one[sessionDoc](ctx, s.sessions, byID(hash))
+	if err == nil && d.Expires <= now.UnixMicro() {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return store.Session{}, fmt.Errorf("look up session: %w", err)
+	}
+	return store.Session{Hash: d.Hash, User: d.User, Created: fromMicros(d.Created), Expires: fromMicros(d.Expires)}, nil
+}
+
+// EndSession implements store.Sessions.
+func (s *Store) EndSession(ctx context.Context, hash string) error {
+	if _, err := remove(ctx, s.sessions, byID(hash)); err != nil {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}
+
+// EndSessions implements store.Sessions.
+func (s *Store) EndSessions(ctx context.Context, user string) error {
+	if _, err := remove(ctx, s.sessions, bson.D{where("user", user)}); err != nil {
+		return fmt.Errorf("end sessions of %s: %w", user, err)
+	}
+	return nil
+}
+
+type auditDoc struct {
+	N      int64  `bson:"_id"` // microseconds of its writing, or the next number
+	At     int64  `bson:"at"`
+	Actor  string `bson:"actor"`
+	Action string `bson:"action"`
+	Object string `bson:"object"`
+	Detail string `bson:"detail,omitempty"`
+}
+
+// Audit implements store.Accounts.
+func (s *Store) Audit(ctx context.Context, e store.AuditEntry) error {
+	for {
+		err := insert(ctx, s.audit, auditDoc{s.seq.next(1), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail})
+		if errors.Is(err, picket.ErrConflict) {
+			continue // another process had the same microsecond
+		}
+		if err != nil {
+			return fmt.Errorf("write audit entry: %w", err)
+		}
+		return nil
+	}
+}
+
+// AuditLog implements store.Accounts.
+func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, error) {
+	limit = cmp.Or(max(limit, 0), defaultLimit)
+	docs, err := find[auditDoc](ctx, s.audit, bson.D{}, options.Find().SetSort(byID(-1)).SetLimit(int64(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
+	var out []store.AuditEntry
+	for _, d := range docs {
+		out = append(out, store.AuditEntry{Time: fromMicros(d.At), Actor: d.Actor, Action: d.Action, Object: d.Object, Detail: d.Detail})
+	}
+	return out, nil
+}

@@ -1,0 +1,93 @@
+package mongostore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// A rulesDoc is the one document of published_rules. MongoDB bounds it to 16
+// MiB, which is some ten times what all of SigmaHQ takes.
+type rulesDoc struct {
+	ID      string `bson:"_id"`
+	Version string `bson:"version"`
+	Bundle  []byte `bson:"bundle"`
+	At      int64  `bson:"at"`
+}
+
+const publishedID = "rules"
+
+// PublishRules implements store.Fleet.
+func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
+	doc := rulesDoc{publishedID, r.Version, r.Bundle, r.Published.UnixMicro()}
+	err := op(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.published.ReplaceOne(ctx, byID(publishedID), doc, options.Replace().SetUpsert(true))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("publish rules: %w", err)
+	}
+	return nil
+}
+
+// PublishedRules implements store.Fleet.
+func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
+	d, err := one[rulesDoc](ctx, s.published, byID(publishedID), options.FindOne().SetProjection(bson.D{where("version", 1), where("at", 1)}))
+	if err == nil && d.Version != known {
+		d, err = one[rulesDoc](ctx, s.published, byID(publishedID))
+	}
+	if err != nil {
+		return store.PublishedRules{}, fmt.Errorf("read published rules: %w", err)
+	}
+	return store.PublishedRules{Version: d.Version, Bundle: d.Bundle, Published: fromMicros(d.At)}, nil
+}
+
+type workerDoc struct {
+	ID          string `bson:"_id"`
+	Host        string `bson:"host"`
+	Version     string `bson:"version"`
+	Rules       string `bson:"rules"`
+	Concurrency int    `bson:"concurrency"`
+	Started     int64  `bson:"started"`
+	Seen        int64  `bson:"seen"`
+	Events      int64  `bson:"events"`
+}
+
+// workersKept is how long a worker that no longer reports is remembered.
+const workersKept = 24 * time.Hour
+
+// ReportWorker implements store.Fleet.
+func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
+	doc := workerDoc{w.ID, w.Host, w.Version, w.Rules, w.Concurrency, w.Started.UnixMicro(), w.Seen.UnixMicro(), w.Events}
+	err := op(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.workers.DeleteMany(ctx, bson.D{where("seen", bson.D{where("$lt", w.Seen.Add(-workersKept).UnixMicro())})})
+		if err == nil {
+			_, err = s.workers.ReplaceOne(ctx, byID(w.ID), doc, options.Replace().SetUpsert(true))
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("report worker %s: %w", w.ID, err)
+	}
+	return nil
+}
+
+// Workers implements store.Fleet.
+func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
+	docs, err := find[workerDoc](ctx, s.workers, bson.D{where("seen", bson.D{where("$gte", since.UnixMicro())})},
+		options.Find().SetSort(bson.D{where("_id", 1)}))
+	if err != nil {
+		return nil, fmt.Errorf("list workers: %w", err)
+	}
+	var all []store.Worker
+	for _, d := range docs {
+		all = append(all, store.Worker{ID: d.ID, Host: d.Host, Version: d.Version, Rules: d.Rules, Concurrency: d.Concurrency,
+			Started: fromMicros(d.Started), Seen: fromMicros(d.Seen), Events: d.Events})
+	}
+	return all, nil
+}
