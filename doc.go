@@ -39,6 +39,7 @@
 //	internal/flatjson           one JSON object to flat leaves, without garbage
 //	internal/shape              tells shapes of events apart and maps them to Sigma's terms
 //	internal/convert            rules of the replaced system to Sigma
+//	internal/redisurl           where a Redis is
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
 //	internal/auth               tokens, users, sessions

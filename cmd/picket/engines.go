@@ -14,6 +14,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/forward"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // An engine is the queue that --queue names.
@@ -41,7 +42,7 @@ const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6
 
 // checkQueue refuses names of no engine.
 func checkQueue(name, durability string) error {
-	if name != "sqlite" && !redisqueue.Is(name) {
+	if name != "sqlite" && !redisurl.Is(name) {
 		return usagef("--queue %q is neither sqlite nor a URL of Redis", queueName(name))
 	}
 	if durability != "reply" && durability != "fsync" {
@@ -55,7 +56,7 @@ func queueName(name string) string { return name[:min(len(name), 8)] }
 
 // openQueue opens the queue that --queue names.
 func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*engine, error) {
-	if !redisqueue.Is(name) {
+	if !redisurl.Is(name) {
 		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
 		if err != nil {
 			return nil, hintedAccess(err)
@@ -101,7 +102,7 @@ func inspected(ctx context.Context, name, data string) (*engine, error) {
 		return nil, err
 	}
 	dir := dataDir(data)
-	if !redisqueue.Is(name) {
+	if !redisurl.Is(name) {
 		var err error
 		if dir, err = existing(data); err != nil {
 			return nil, err

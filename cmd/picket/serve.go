@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // memoryLimit is what the server keeps its heap under where GOMEMLIMIT does
@@ -60,9 +62,9 @@ one by kill -9.`,
 	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
 	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` kept in the data directory while Redis is away; 0: senders are told to wait")
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
-	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory")
+	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory, or a URL as in redis://HOST:6379/1")
 	f.pipelines = addPipelineFlag(cmd)
-	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
+	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, a `PATH` of a directory, file or .zip (repeatable), or store: those that another server publishes")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "`N` workers in this process; 0: intake and console only")
 	fl.BoolVar(&f.eager, "eager", false, "detect and store before answering")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` to serve TLS with")
@@ -96,10 +98,8 @@ func makeDataDir(dir string) error {
 
 // checkServe refuses settings that would be unsafe, or that do nothing.
 func checkServe(f serveFlags) error {
-	for name, v := range map[string][2]string{"cache": {f.cache, "memory"}} {
-		if v[0] != v[1] {
-			return usagef("--%s %q: this build has %s only", name, v[0], v[1])
-		}
+	if f.cache != "memory" && !redisurl.Is(f.cache) {
+		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
 	}
 	if err := checkQueue(f.queue, f.redisDurability); err != nil {
 		return err

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -16,9 +18,11 @@ import (
 	"github.com/picket-edr/picket/internal/api"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/cache"
+	"github.com/picket-edr/picket/internal/cache/rediscache"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/web"
 	"github.com/picket-edr/picket/internal/worker"
@@ -34,19 +38,17 @@ type server struct {
 	rules *detect.Loader
 	work  *worker.Worker
 	corr  *detect.Follower
-	in    *ingest.Handler
-	conns *httpapi.Conns
-	http  *http.Server
-	start time.Time
+	// figures is the console's cache where that is on another machine.
+	figures io.Closer
+	in      *ingest.Handler
+	conns   *httpapi.Conns
+	http    *http.Server
+	start   time.Time
 }
 
 // open opens the engines and makes the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
-	sources, err := sourcesInForce(dir, f.rules, *f.pipelines...)
-	if err != nil {
-		return err
-	}
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
 		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, spillBytes: f.spillBytes, log: s.log,
 	}); err != nil {
@@ -55,8 +57,13 @@ func (s *server) open() (err error) {
 	if s.store, err = f.storePlace().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
 	}
-	if s.rules, err = detect.NewLoader(sources, dir.rulesOff(), s.log); err != nil {
+	if s.rules, err = loadInto(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
+	}
+	if f.storePlace().remote() && !published(f.rules) {
+		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
+			return err
+		}
 	}
 	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
@@ -73,7 +80,11 @@ func (s *server) open() (err error) {
 	})
 	mux := httpapi.NewMux(s.log)
 	s.in.Routes(mux)
-	shown := cache.NewStatistics(s.store, cache.NewMemory(time.Now))
+	figures, err := s.openCache()
+	if err != nil {
+		return err
+	}
+	shown := cache.NewStatistics(s.store, figures)
 	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
 		Secure: f.tlsCert != "", Version: version,
@@ -91,6 +102,22 @@ func (s *server) open() (err error) {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return nil
+}
+
+// openCache opens where the console's figures are cached.
+func (s *server) openCache() (cache.Cache, error) {
+	if s.f.cache == "memory" {
+		return cache.NewMemory(time.Now), nil
+	}
+	place, err := redisurl.Parse(s.f.cache)
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	// The figures are of one store: another with the same Redis has others.
+	of := sha256.Sum256([]byte(s.f.store))
+	c := rediscache.New(place.Connect(), fmt.Sprintf("%s:figures:%x:", place.Prefix, of[:8]), s.log)
+	s.figures = c
+	return c, nil
 }
 
 // answerTimeout and drainTimeout bound how long a stopping server goes on with
@@ -197,6 +224,9 @@ func (s *server) retain(ctx context.Context) {
 
 func (s *server) close() error {
 	var errs []error
+	if s.figures != nil {
+		errs = append(errs, s.figures.Close())
+	}
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())
 	}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -27,7 +29,7 @@ had in hand goes to another.`,
 		Args: cobra.NoArgs,
 	}
 	data := addDataFlag(cmd)
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
+	names := cmd.Flags().StringArray("rules", nil, "rules to run: builtin, a `PATH` (repeatable), or store: those that a server publishes; builtin, or with a store on another machine store, unless given")
 	pipelines := addPipelineFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
 	queueURL := addQueueFlag(cmd)
@@ -58,11 +60,13 @@ had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		sources, err := sourcesInForce(dir, *names, *pipelines...)
-		if err != nil {
-			return err
+		if len(*names) == 0 {
+			*names = []string{"builtin"}
+			if at.remote() {
+				*names = []string{"store"}
+			}
 		}
-		loader, err := detect.NewLoader(sources, dir.rulesOff(), log)
+		loader, err := loadInto(cmd.Context(), s, dir, *names, *pipelines, log)
 		if err != nil {
 			return err
 		}
@@ -79,6 +83,25 @@ had in hand goes to another.`,
 		return w.Run(cmd.Context())
 	}
 	return cmd
+}
+
+// published reports whether --rules names those that a server publishes.
+func published(names []string) bool { return len(names) == 1 && names[0] == "store" }
+
+// loadInto loads what --rules and --pipeline name into an engine of this
+// process.
+func loadInto(ctx context.Context, fleet store.Fleet, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+	if published(names) {
+		if len(pipelines) > 0 {
+			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")
+		}
+		return detect.NewSubscriber(ctx, fleet, log)
+	}
+	sources, err := sourcesInForce(dir, names, pipelines...)
+	if err != nil {
+		return nil, err
+	}
+	return detect.NewLoader(sources, dir.rulesOff(), log)
 }
 
 // holder names this process among those that share a store.

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/queue", "internal/queue/forward", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/redisurl", "internal/queue", "internal/queue/forward", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/queue/forward→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
@@ -74,6 +74,9 @@ var adapters = map[string]adapter{
 	"internal/cache/rediscache":  {"internal/cache", "github.com/redis/go-redis"},
 	"internal/store/mongostore":  {"internal/store", "go.mongodb.org/mongo-driver"},
 }
+
+// connectors are below the adapters of a driver, which have them in common.
+var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis"}
 
 // vague are names that say nothing of what is in a package.
 var vague = []string{"utils", "util", "common", "models", "types", "core", "config", "services", "helpers", "misc", "pkg"}
@@ -217,7 +220,9 @@ func own2own(f file, to string) string {
 	return ""
 }
 
-func isSeam(dir string) bool { return dir == "internal/queue" || dir == "internal/store" }
+func isSeam(dir string) bool {
+	return dir == "internal/queue" || dir == "internal/store" || dir == "internal/cache"
+}
 
 // rank is the number of a package's layer, -1 where it has none.
 func rank(dir string) int {
@@ -236,7 +241,7 @@ func own2other(f file, imp string) string {
 	}
 	for _, a := range adapters {
 		if under(imp, a.driver) {
-			if adapters[from].driver == a.driver || f.test() {
+			if adapters[from].driver == a.driver || connectors[from] == a.driver || f.test() {
 				return ""
 			}
 			return "it is a driver, whose only home is its adapter"

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // maxBlock is how long one read waits for a message: as long as it may take
@@ -114,7 +115,7 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]le
 			f.streams = append(f.streams, ">")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, block+commandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, block+redisurl.CommandTimeout)
 	defer cancel()
 	streams, err := q.client.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: group, Consumer: q.consumer, Streams: f.streams, Count: int64(f.each(want)), Block: block,

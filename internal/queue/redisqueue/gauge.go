@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // The gauge is read anew after gaugeAge, and when it says full after fullAge.
@@ -71,7 +72,7 @@ func (q *Queue) room(ctx context.Context, size int64) error {
 // measure reads the gauge.
 func (q *Queue) measure(ctx context.Context, g *gauge) error {
 	// Not the caller's end: others wait for the answer too.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
 	pipe := q.client.Pipeline()
 	var held []*redis.StringCmd

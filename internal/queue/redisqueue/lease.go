@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // held is a message that this queue leased and has not done with.
@@ -67,7 +68,7 @@ func (q *Queue) keep() {
 // renew renews the leases of all that is held. What another has taken over
 // meanwhile is left to its receiver here, whose Ack removes it all the same.
 func (q *Queue) renew() error {
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
 	defer cancel()
 	calls := make(map[int]*call)
 	var all []*call
@@ -99,7 +100,7 @@ func (q *Queue) giveBack() {
 	if len(surplus) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
 	defer cancel()
 	calls := make(map[int]*call)
 	var all []*call

@@ -36,6 +36,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // Options tune a queue. The zero value is ready to use.
@@ -86,7 +87,7 @@ var errClosed = errors.New("queue is closed")
 type Queue struct {
 	opt      Options
 	log      *slog.Logger
-	place    *place
+	place    *redisurl.Place
 	client   redis.UniversalClient
 	consumer string
 
@@ -120,18 +121,17 @@ var (
 // Open opens the queue at a URL, and makes it if there is none. Its errors
 // are picket.ErrUnavailable where Redis is away.
 func Open(ctx context.Context, url string, o Options) (*Queue, error) {
-	p, err := parse(url)
+	p, err := redisurl.Parse(url)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	if o.Shards < 0 || o.Shards > maxShards {
 		return nil, fmt.Errorf("open queue: %d shards, where 1 to %d are possible: %w", o.Shards, maxShards, picket.ErrInvalid)
 	}
-	silence()
-	o.Lease = cmp.Or(o.Lease, p.lease)
+	o.Lease = cmp.Or(o.Lease, p.Lease)
 	host, _ := os.Hostname()
 	q := &Queue{
-		opt: o.withDefaults(), place: p, client: redis.NewUniversalClient(p.options),
+		opt: o.withDefaults(), place: p, client: p.Connect(),
 		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
 		held:     make(map[int64]*held), byEntry: make(map[entry]int64),
 		stop: make(chan struct{}),
@@ -146,14 +146,6 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	}
 	return q, nil
 }
-
-// silence keeps the driver from writing to standard error by itself: what it
-// has to say comes back as errors.
-var silence = sync.OnceFunc(func() { redis.SetLogger(mute{}) })
-
-type mute struct{}
-
-func (mute) Printf(context.Context, string, ...any) {}
 
 // ready connects, where that has not been done yet.
 func (q *Queue) ready(ctx context.Context) error {
@@ -212,7 +204,7 @@ func (q *Queue) Close() error {
 
 // leave gives back what this consumer holds, and removes it.
 func (q *Queue) leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {

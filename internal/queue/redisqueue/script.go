@@ -17,6 +17,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // A script is Lua that a server runs in one step.
@@ -139,7 +140,7 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	}
 	var synced *redis.Cmd
 	if fsync {
-		synced = pipe.Do(ctx, "waitaof", 1, 0, (commandTimeout - commandTimeout/10).Milliseconds())
+		synced = pipe.Do(ctx, "waitaof", 1, 0, (redisurl.CommandTimeout - redisurl.CommandTimeout/10).Milliseconds())
 	}
 	pipe.Exec(ctx) // each command has its error
 	if cluster != nil && fsync {

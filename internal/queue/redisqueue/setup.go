@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // format is kept in the hash of what the queue was made with.
@@ -16,7 +17,7 @@ const format = 1
 // setUp reads what the queue was made with, or makes it, and looks at the
 // server's settings.
 func (q *Queue) setUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*commandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*redisurl.CommandTimeout)
 	defer cancel()
 	n, err := q.readMeta(ctx)
 	if err != nil {
@@ -24,7 +25,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 	}
 	q.shards, q.lanes = nil, nil
 	for i := range n {
-		q.shards = append(q.shards, newShard(q.place.prefix, i))
+		q.shards = append(q.shards, newShard(q.place.Prefix, i))
 	}
 	if _, ok := q.client.(*redis.ClusterClient); ok {
 		for i := range q.shards {
@@ -51,7 +52,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 
 // readMeta returns the number of shards.
 func (q *Queue) readMeta(ctx context.Context) (int, error) {
-	key := q.place.prefix + ":meta"
+	key := q.place.Prefix + ":meta"
 	want := q.opt.Shards
 	if want == 0 {
 		want = defaultShards

@@ -1,4 +1,4 @@
-package redisqueue
+package redisurl_test
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 func TestParse(t *testing.T) {
@@ -27,13 +27,13 @@ func TestParse(t *testing.T) {
 		"redis+sentinel://a,b/1?master=m":        {Addrs: []string{"a:26379", "b:26379"}, Master: "m", DB: 1, Prefix: "picket", Name: "redis+sentinel://a,b/1?master=m"},
 		"redis://a?master=m&sentinel_password=s": {Addrs: []string{"a:26379"}, Master: "m", Sentinel: "s", Prefix: "picket", Name: "redis://a?master=m"},
 	} {
-		p, err := parse(url)
+		p, err := redisurl.Parse(url)
 		if err != nil {
 			t.Errorf("%s: %v", url, err)
 			continue
 		}
-		o := p.options
-		got := result{o.Addrs, o.Username, o.Password, o.MasterName, o.SentinelPassword, o.DB, o.IsClusterMode, o.TLSConfig != nil, p.prefix, p.String()}
+		o := p.Options
+		got := result{o.Addrs, o.Username, o.Password, o.MasterName, o.SentinelPassword, o.DB, o.IsClusterMode, o.TLSConfig != nil, p.Prefix, p.String()}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", url, diff)
 		}
@@ -42,29 +42,8 @@ func TestParse(t *testing.T) {
 		"http://h", "redis://", "redis://a,b", "redis://h/x", "redis://h?nope=1", "redis://h?cluster=perhaps", "redis://h/1?cluster=true",
 		"redis+sentinel://h", "redis://h?master=m&cluster=true", "redis://h?ca_file=x", "redis://h?prefix={a}", "redis://u:secret%zz@h",
 	} {
-		if _, err := parse(url); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+		if _, err := redisurl.Parse(url); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want ErrInvalid without the password", url, err)
-		}
-	}
-}
-
-// WAITAOF answers at its timeout too: only its counts say whether it synced.
-func TestSyncedLocally(t *testing.T) {
-	for _, c := range []struct {
-		value any
-		err   error
-		ok    bool
-	}{
-		{[]any{int64(1), int64(0)}, nil, true},
-		{[]any{int64(0), int64(1)}, nil, false},
-		{[]any{}, nil, false},
-		{nil, errors.New("ERR unknown command"), false},
-	} {
-		cmd := redis.NewCmd(t.Context())
-		cmd.SetVal(c.value)
-		cmd.SetErr(c.err)
-		if err := unavailable(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
-			t.Errorf("%v, %v: error %v", c.value, c.err, err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
-package redisqueue
+// Package redisurl reads the URLs that name a Redis: one server, Sentinels or a
+// Cluster, with or without TLS. The queue, the cache and the broker of Celery
+// have it in common.
+package redisurl
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -9,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,37 +21,52 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// commandTimeout bounds how long one command waits for its answer: a server
+// CommandTimeout bounds how long one command waits for its answer: a server
 // that is frozen must not hold its callers for long.
-const commandTimeout = 3 * time.Second
+const CommandTimeout = 3 * time.Second
 
-// A place is where a queue is: the server or servers, and the prefix of the
-// keys there.
-type place struct {
-	options *redis.UniversalOptions
-	prefix  string
-	lease   time.Duration // 0: not said
-	name    string        // for people: without the password
+// A Place is a server or servers, and what else a URL says.
+type Place struct {
+	Options *redis.UniversalOptions
+	Prefix  string        // of all keys
+	Lease   time.Duration // of the messages of a queue; 0: not said
+
+	name string // for people
 }
 
-func (p *place) String() string { return p.name }
+// String is the URL without what is secret.
+func (p *Place) String() string { return p.name }
 
-// Is reports whether a queue's name is a URL for this package.
+// Connect returns a client, which connects when it is used.
+func (p *Place) Connect() redis.UniversalClient {
+	silence()
+	return redis.NewUniversalClient(p.Options)
+}
+
+// silence keeps the driver from writing to standard error by itself: what it
+// has to say comes back as errors.
+var silence = sync.OnceFunc(func() { redis.SetLogger(mute{}) })
+
+type mute struct{}
+
+func (mute) Printf(context.Context, string, ...any) {}
+
+// Is reports whether a text is a URL for this package, by its scheme.
 func Is(name string) bool {
 	scheme, _, found := strings.Cut(name, "://")
 	return found && (scheme == "redis" || scheme == "rediss" || scheme == "redis+sentinel" || scheme == "rediss+sentinel")
 }
 
-// parse reads
+// Parse reads
 //
 //	redis://[user:password@]host[:port][,host[:port]…][/db][?…]
 //
 // rediss:// is the same over TLS. Of the query it knows prefix (of all keys;
-// picket), lease (Options.Lease, as in 10s), cluster (true: the hosts are nodes of a Redis Cluster), master (the
+// picket), lease (of a queue, as in 10s), cluster (true: the hosts are nodes of a Redis Cluster), master (the
 // hosts are Sentinels, and this is the name that they know the server by) with
 // sentinel_user and sentinel_password, and for TLS ca_file, cert_file and
 // key_file, in PEM. redis+sentinel:// is redis:// that must have a master.
-func parse(text string) (*place, error) {
+func Parse(text string) (*Place, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("redis URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
 	}
@@ -69,7 +89,7 @@ func parse(text string) (*place, error) {
 	o := &redis.UniversalOptions{
 		Protocol: 2, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, // what may be tried again, and how often, is decided here
-		DialTimeout: 2 * time.Second, ReadTimeout: commandTimeout, WriteTimeout: commandTimeout,
+		DialTimeout: 2 * time.Second, ReadTimeout: CommandTimeout, WriteTimeout: CommandTimeout,
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
@@ -103,20 +123,20 @@ func parse(text string) (*place, error) {
 			return nil, bad("database %q is no number", db)
 		}
 	}
-	p := &place{options: o, prefix: take("prefix")}
-	if p.prefix == "" {
-		p.prefix = "picket"
+	p := &Place{Options: o, Prefix: take("prefix")}
+	if p.Prefix == "" {
+		p.Prefix = "picket"
 	}
 	if text := take("lease"); text != "" {
-		if p.lease, err = time.ParseDuration(text); err != nil || p.lease < time.Second {
+		if p.Lease, err = time.ParseDuration(text); err != nil || p.Lease < time.Second {
 			return nil, bad("lease=%s is no duration of a second or more", text)
 		}
 	}
 	secure := strings.HasPrefix(scheme, "rediss")
 	ca, cert, key := take("ca_file"), take("cert_file"), take("key_file")
 	switch {
-	case strings.ContainsAny(p.prefix, "{}"):
-		return nil, bad("prefix %q has a brace", p.prefix)
+	case strings.ContainsAny(p.Prefix, "{}"):
+		return nil, bad("prefix %q has a brace", p.Prefix)
 	case strings.HasSuffix(scheme, "+sentinel") && o.MasterName == "":
 		return nil, bad("master is needed: the name that the Sentinels know the server by")
 	case o.MasterName != "" && o.IsClusterMode:
@@ -141,7 +161,7 @@ func parse(text string) (*place, error) {
 }
 
 // tailOf is the part of a URL behind the hosts that is fit to be logged.
-func tailOf(u *url.URL, o *redis.UniversalOptions, p *place) string {
+func tailOf(u *url.URL, o *redis.UniversalOptions, p *Place) string {
 	v := url.Values{}
 	if o.MasterName != "" {
 		v.Set("master", o.MasterName)
@@ -149,8 +169,8 @@ func tailOf(u *url.URL, o *redis.UniversalOptions, p *place) string {
 	if o.IsClusterMode {
 		v.Set("cluster", "true")
 	}
-	if p.prefix != "picket" {
-		v.Set("prefix", p.prefix)
+	if p.Prefix != "picket" {
+		v.Set("prefix", p.Prefix)
 	}
 	if len(v) == 0 {
 		return u.Path

@@ -1,0 +1,31 @@
+package redisqueue
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+)
+
+// WAITAOF answers at its timeout too: only its counts say whether it synced.
+func TestSyncedLocally(t *testing.T) {
+	for _, c := range []struct {
+		value any
+		err   error
+		ok    bool
+	}{
+		{[]any{int64(1), int64(0)}, nil, true},
+		{[]any{int64(0), int64(1)}, nil, false},
+		{[]any{}, nil, false},
+		{nil, errors.New("ERR unknown command"), false},
+	} {
+		cmd := redis.NewCmd(t.Context())
+		cmd.SetVal(c.value)
+		cmd.SetErr(c.err)
+		if err := unavailable(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
+			t.Errorf("%v, %v: error %v", c.value, c.err, err)
+		}
+	}
+}
