@@ -8,6 +8,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
 )
 
 // An index is described as "name: field -field …", where - is descending. What
@@ -71,12 +73,30 @@ func (s *Store) prepare(ctx context.Context) error {
 	for key := range info {
 		s.ferret = s.ferret || strings.HasPrefix(strings.ToLower(key), "ferretdb")
 	}
+	if err := s.own(ctx); err != nil {
+		return err
+	}
 	for _, ix := range s.indexes() {
 		if s.ferret && ix.kind != unique {
 			continue // it makes them, and does not use them
 		}
 		if err := s.makeIndex(ctx, ix); err != nil {
 			return fmt.Errorf("make index %q of %s: %w", ix.keys, (*ix.of).Name(), err)
+		}
+	}
+	return nil
+}
+
+// own refuses a database whose collections of the same names are not picket's,
+// as that of the replaced system.
+func (s *Store) own(ctx context.Context) error {
+	for c, key := range map[*mongo.Collection]string{s.events: "seq", s.alerts: "slot"} {
+		docs, err := find[bson.Raw](ctx, c, bson.D{}, options.Find().SetLimit(1))
+		if err != nil {
+			return fmt.Errorf("look into %s: %w", c.Name(), err)
+		}
+		if len(docs) > 0 && docs[0].Lookup(key).IsZero() {
+			return fmt.Errorf("%s of database %s are not picket's; name a database of its own: %w", c.Name(), s.db.Name(), picket.ErrConflict)
 		}
 	}
 	return nil
