@@ -16,10 +16,10 @@ func (f *finder) filter() bson.D {
 	out := bson.D{}
 	var span bson.D
 	if f.lo > math.MinInt64 {
-		span = append(span, where("$gte", bson.DateTime(floorDiv(f.lo, 1000))))
+		span = append(span, where("$gte", bson.DateTime(millis(f.lo))))
 	}
 	if f.hi < math.MaxInt64 {
-		span = append(span, where("$lte", bson.DateTime(floorDiv(f.hi, 1000))))
+		span = append(span, where("$lte", bson.DateTime(millis(f.hi))))
 	}
 	if span != nil {
 		out = append(out, where("timestamp", span))

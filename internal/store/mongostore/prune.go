@@ -44,10 +44,10 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 			return gone, err
 		}
 	}
-	if _, err := remove(ctx, s.minutes, bson.D{where("_id", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
+	if err := remove(ctx, s.minutes, bson.D{where("_id", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
 		return gone, err
 	}
-	_, err := remove(ctx, s.batches, bson.D{
+	err := remove(ctx, s.batches, bson.D{
 		where("at", bson.D{where("$lt", r.Now.Add(-batchMemory).UnixMicro())}), where("pending", bson.D{where("$ne", true)}),
 	})
 	return gone, err
@@ -99,7 +99,7 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 		n := 0
 		err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
 			// Up to the millisecond's end, and then to the microsecond.
-			old, err := s.oldest(ctx, bson.D{where("received", bson.D{where("$lte", bson.DateTime(floorDiv(before, 1000)))})}, "received")
+			old, err := s.oldest(ctx, bson.D{where("received", bson.D{where("$lte", bson.DateTime(millis(before)))})}, "received")
 			if err != nil {
 				return false, err
 			}
