@@ -51,6 +51,7 @@
 //	internal/queue/forward      a spool on disk in front of a queue that may be away
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
+//	internal/store/mongostore   the store in MongoDB: documents, and a journal in place of transactions
 //	internal/store/storetest    what every store must pass
 //
 //	internal/detect             the rule set in force: load, reload, switch, match, correlate
@@ -64,6 +65,7 @@
 //
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
 //	test                        the console in a real browser; a module of its own
+//	test/ferretdb               a server of MongoDB's protocol for the tests; likewise
 //
 // # Where to start
 //

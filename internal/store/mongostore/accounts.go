@@ -140,7 +140,7 @@ type sessionDoc struct {
 // AddSession implements store.Sessions. It also forgets sessions that had
 // expired when the new one was made.
 func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
-	_, err := remove(ctx, s.sessions, bson.D{where("expires", bson.D{where("$lte", ss.Created.UnixMicro())})})
+	err := remove(ctx, s.sessions, bson.D{where("expires", bson.D{where("$lte", ss.Created.UnixMicro())})})
 	if err == nil {
 		d := sessionDoc{Hash: ss.Hash, User: ss.User, Created: ss.Created.UnixMicro(), Expires: ss.Expires.UnixMicro()}
 		err = insert(ctx, s.sessions, d)
@@ -165,7 +165,7 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 
 // EndSession implements store.Sessions.
 func (s *Store) EndSession(ctx context.Context, hash string) error {
-	if _, err := remove(ctx, s.sessions, byID(hash)); err != nil {
+	if err := remove(ctx, s.sessions, byID(hash)); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
@@ -173,7 +173,7 @@ func (s *Store) EndSession(ctx context.Context, hash string) error {
 
 // EndSessions implements store.Sessions.
 func (s *Store) EndSessions(ctx context.Context, user string) error {
-	if _, err := remove(ctx, s.sessions, bson.D{where("user", user)}); err != nil {
+	if err := remove(ctx, s.sessions, bson.D{where("user", user)}); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil

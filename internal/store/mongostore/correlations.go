@@ -143,7 +143,7 @@ func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion)
 		saved.Opened, err = s.alertsOf(ctx, opened)
 	}
 	if err == nil && !c.Forget.IsZero() {
-		_, err = remove(ctx, s.observations, bson.D{
+		err = remove(ctx, s.observations, bson.D{
 			where("at", bson.D{where("$lt", c.Forget.UnixMicro())}), where("_id", bson.D{where("$lte", c.Mark)}),
 		})
 	}

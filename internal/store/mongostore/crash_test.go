@@ -3,12 +3,16 @@ package mongostore_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
@@ -229,5 +233,22 @@ func TestOpenRefuses(t *testing.T) {
 		if _, err := mongostore.Open(t.Context(), uri, mongostore.Options{}); !errors.Is(err, picket.ErrInvalid) {
 			t.Errorf("open %q: %v", uri, err)
 		}
+	}
+}
+
+// A database of the replaced system is left alone.
+func TestOpenForeign(t *testing.T) {
+	uri := mongotest.Start(t).Database(t)
+	c, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Disconnect(t.Context())
+	name := uri[strings.LastIndex(uri, "/")+1:]
+	if _, err := c.Database(name).Collection("telemetry_events").InsertOne(t.Context(), bson.D{{Key: "event_id", Value: "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mongostore.Open(t.Context(), uri, mongostore.Options{}); !errors.Is(err, picket.ErrConflict) {
+		t.Errorf("open: %v", err)
 	}
 }

@@ -24,7 +24,6 @@ type eventDoc struct {
 	RecvUS    int32         `bson:"received_us,omitempty"`
 	Seq       int64         `bson:"seq"`
 	Batch     string        `bson:"batch"` // that stored it
-	Bytes     int64         `bson:"bytes"` // as received
 
 	// Raw is the event as received: a string, so that MongoDB can search it,
 	// or binary where it is no UTF-8.
@@ -33,8 +32,9 @@ type eventDoc struct {
 	// that are not in it. See fields.go.
 	Recipe []byte   `bson:"recipe,omitempty"`
 	More   []string `bson:"more,omitempty"`
-	// Fold is what searches for host and agent compare with.
-	Fold folded `bson:"fold"`
+	// Fold is what searches for host and agent compare with, where that is not
+	// what they are called.
+	Fold *folded `bson:"fold,omitempty"`
 	// Own lists the names of the event's own attributes under which the event
 	// itself says something else.
 	Own []string `bson:"own,omitempty"`
@@ -48,8 +48,16 @@ type hostName struct {
 }
 
 type folded struct {
-	Host  string `bson:"host"`
-	Agent string `bson:"agent"`
+	Host  string `bson:"host,omitempty"`
+	Agent string `bson:"agent,omitempty"`
+}
+
+// unlike returns s where it is not as searches compare it.
+func unlike(is, s string) string {
+	if is == s {
+		return ""
+	}
+	return s
 }
 
 // A coder makes documents of events and events of documents. It is for one
@@ -71,8 +79,11 @@ func (c *coder) read(raw []byte) {
 func (c *coder) encode(ev *picket.Event, batch string, seq int64) *eventDoc {
 	d := &eventDoc{
 		ID: ev.ID, EventID: ev.ID, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
-		Seq: seq, Batch: batch, Bytes: int64(len(ev.Raw)),
-		Fold: folded{store.Fold(ev.Host), store.Fold(ev.AgentID)},
+		Seq: seq, Batch: batch,
+	}
+	is := folded{store.Fold(ev.Host), store.Fold(ev.AgentID)}
+	if f := (folded{unlike(ev.Host, is.Host), unlike(ev.AgentID, is.Agent)}); f != (folded{}) {
+		d.Fold = &f
 	}
 	d.Timestamp, d.TimeUS = toDate(ev.Time)
 	d.Received, d.RecvUS = toDate(ev.Received)
@@ -85,12 +96,12 @@ func (c *coder) encode(ev *picket.Event, batch string, seq int64) *eventDoc {
 	for _, m := range d.More {
 		d.Odd = d.Odd || !utf8.ValidString(m)
 	}
-	c.own(d, ev)
+	c.own(d, ev, is)
 	return d
 }
 
 // own notes where the event says of itself other than picket does.
-func (c *coder) own(d *eventDoc, ev *picket.Event) {
+func (c *coder) own(d *eventDoc, ev *picket.Event, attributes folded) {
 	note := func(name, value, is string) {
 		if store.Fold(value) == is {
 			return
@@ -105,9 +116,9 @@ func (c *coder) own(d *eventDoc, ev *picket.Event) {
 	check := func(name, value string) {
 		switch name {
 		case "host":
-			note(name, value, d.Fold.Host)
+			note(name, value, attributes.Host)
 		case "agent_id":
-			note(name, value, d.Fold.Agent)
+			note(name, value, attributes.Agent)
 		}
 	}
 	for i := range c.leaves {

@@ -16,10 +16,10 @@ func (f *finder) filter() bson.D {
 	out := bson.D{}
 	var span bson.D
 	if f.lo > math.MinInt64 {
-		span = append(span, where("$gte", bson.DateTime(floorDiv(f.lo, 1000))))
+		span = append(span, where("$gte", bson.DateTime(millis(f.lo))))
 	}
 	if f.hi < math.MaxInt64 {
-		span = append(span, where("$lte", bson.DateTime(floorDiv(f.hi, 1000))))
+		span = append(span, where("$lte", bson.DateTime(millis(f.hi))))
 	}
 	if span != nil {
 		out = append(out, where("timestamp", span))
@@ -73,12 +73,10 @@ func either(any bson.A) bson.D { return bson.D{where("$or", any)} }
 
 // equalField uses the indexes for a host or an agent that is named in full.
 func equalField(x *store.Equal) bson.D {
-	indexed := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
-	if indexed != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
-		return either(bson.A{
-			bson.D{where(indexed, store.Fold(x.Pattern.String()))},
-			bson.D{where("own", x.Field)},
-		})
+	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
+	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
+		name := store.Fold(x.Pattern.String())
+		return either(bson.A{bson.D{where(pseudo[x.Field], name)}, bson.D{where(fold, name)}, bson.D{where("own", x.Field)}})
 	}
 	best := ""
 	for _, lit := range x.Pattern.Literals() {

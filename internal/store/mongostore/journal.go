@@ -154,7 +154,7 @@ func (s *Store) carryOut(ctx context.Context, r *redo) error {
 	if r.Step%stepsKept != 0 {
 		return nil
 	}
-	_, err = remove(ctx, s.journal, bson.D{
+	err = remove(ctx, s.journal, bson.D{
 		where("_id", bson.D{where("$lte", r.Step-stepsKept)}), where("at", bson.D{where("$lt", time.Now().Add(-stepMemory).UnixMicro())}),
 	})
 	if err != nil {

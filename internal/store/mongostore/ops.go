@@ -151,17 +151,12 @@ func bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) e
 	return nil
 }
 
-// remove deletes what a filter selects, and returns how many documents went.
-func remove(ctx context.Context, c *mongo.Collection, filter any) (int64, error) {
-	var n int64
-	err := op(ctx, scanTimeout, func(ctx context.Context) error {
-		res, err := c.DeleteMany(ctx, filter)
-		if err == nil {
-			n = res.DeletedCount
-		}
+// remove deletes what a filter selects.
+func remove(ctx context.Context, c *mongo.Collection, filter any) error {
+	return op(ctx, scanTimeout, func(ctx context.Context) error {
+		_, err := c.DeleteMany(ctx, filter)
 		return err
 	})
-	return n, err
 }
 
 // count counts what a filter selects.

@@ -44,10 +44,10 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 			return gone, err
 		}
 	}
-	if _, err := remove(ctx, s.minutes, bson.D{where("_id", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
+	if err := remove(ctx, s.minutes, bson.D{where("_id", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
 		return gone, err
 	}
-	_, err := remove(ctx, s.batches, bson.D{
+	err := remove(ctx, s.batches, bson.D{
 		where("at", bson.D{where("$lt", r.Now.Add(-batchMemory).UnixMicro())}), where("pending", bson.D{where("$ne", true)}),
 	})
 	return gone, err
@@ -57,9 +57,11 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 type oldEvent struct {
 	ID       string        `bson:"_id"`
 	Seq      int64         `bson:"seq"`
-	Bytes    int64         `bson:"bytes"`
+	Raw      bson.RawValue `bson:"raw"`
 	Received bson.DateTime `bson:"received"`
 	RecvUS   int32         `bson:"received_us"`
+
+	bytes int64 // as received
 }
 
 // oldest reads events in the order of a field.
@@ -67,11 +69,25 @@ func (s *Store) oldest(ctx context.Context, filter bson.D, by string) ([]oldEven
 	var out []oldEvent
 	err := op(ctx, scanTimeout, func(ctx context.Context) error {
 		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{where(by, 1)}).SetLimit(pruneEvents).
-			SetProjection(bson.D{where("seq", 1), where("bytes", 1), where("received", 1), where("received_us", 1)}))
+			SetProjection(bson.D{where("seq", 1), where("raw", 1), where("received", 1), where("received_us", 1)}))
 		if err != nil {
 			return err
 		}
-		return cur.All(ctx, &out)
+		defer cur.Close(ctx)
+		for cur.Next(ctx) {
+			var ev oldEvent
+			if err := cur.Decode(&ev); err != nil {
+				return err
+			}
+			if text, ok := ev.Raw.StringValueOK(); ok {
+				ev.bytes = int64(len(text))
+			} else if _, b, ok := ev.Raw.BinaryOK(); ok {
+				ev.bytes = int64(len(b))
+			}
+			ev.Raw = bson.RawValue{} // one page of large events would be much
+			out = append(out, ev)
+		}
+		return cur.Err()
 	})
 	return out, err
 }
@@ -83,7 +99,7 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 		n := 0
 		err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
 			// Up to the millisecond's end, and then to the microsecond.
-			old, err := s.oldest(ctx, bson.D{where("received", bson.D{where("$lte", bson.DateTime(floorDiv(before, 1000)))})}, "received")
+			old, err := s.oldest(ctx, bson.D{where("received", bson.D{where("$lte", bson.DateTime(millis(before)))})}, "received")
 			if err != nil {
 				return false, err
 			}
@@ -148,11 +164,11 @@ func (d *draft) drop(ctx context.Context, old []oldEvent, bytes int64) (int, err
 		d.gone = append(d.gone, ev.ID)
 		d.goneSeq = max(d.goneSeq, ev.Seq)
 		d.totals.Gone++
-		d.totals.GoneRaw += ev.Bytes
+		d.totals.GoneRaw += ev.bytes
 		if bytes < 0 {
 			continue
 		}
-		if bytes -= ev.Bytes; bytes <= 0 {
+		if bytes -= ev.bytes; bytes <= 0 {
 			break
 		}
 	}

@@ -141,7 +141,7 @@ func olderThan(doc bson.Raw, step int64) bson.D {
 func (s *Store) deleteEvents(ctx context.Context, ids []string, seq int64) error {
 	for len(ids) > 0 {
 		n := min(chunk, len(ids))
-		_, err := remove(ctx, s.events, bson.D{
+		err := remove(ctx, s.events, bson.D{
 			where("_id", bson.D{where("$in", ids[:n])}), where("seq", bson.D{where("$lte", seq)}),
 		})
 		if err != nil {

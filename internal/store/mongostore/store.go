@@ -63,6 +63,7 @@ type Store struct {
 	turn chan struct{} // held by the goroutine that makes a step
 	last atomic.Int64  // a step that is known to be done
 	kick chan struct{}
+	disk diskUse
 
 	quit   context.Context // done when Close begins
 	cancel context.CancelFunc
@@ -140,6 +141,7 @@ func (s *Store) background() {
 	defer tick.Stop()
 	down := false
 	for {
+		s.disk.refresh(s.quit, s)
 		select {
 		case <-s.quit.Done():
 			return

@@ -77,7 +77,7 @@ func between(field string, lo, hi int64) bson.D {
 // A date of BSON has milliseconds; what is below goes into a field of its own.
 func toDate(t time.Time) (d bson.DateTime, below int32) {
 	us := t.UnixMicro()
-	ms := floorDiv(us, 1000)
+	ms := millis(us)
 	return bson.DateTime(ms), int32(us - ms*1000)
 }
 
@@ -85,10 +85,11 @@ func fromDate(d bson.DateTime, below int32) time.Time {
 	return fromMicros(int64(d)*1000 + int64(below))
 }
 
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
+// millis cuts microseconds to milliseconds, downwards.
+func millis(us int64) int64 {
+	ms := us / 1000
+	if us%1000 < 0 {
+		ms--
 	}
-	return q
+	return ms
 }

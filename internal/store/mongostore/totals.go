@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -29,15 +30,58 @@ func (s *Store) countAll(ctx context.Context) (store.Totals, error) {
 	if err != nil {
 		return store.Totals{}, err
 	}
+	disk, err := s.disk.get(ctx, s)
+	return store.Totals{Stored: t.Stored, Duplicate: t.Duplicate, Matches: t.Matches, Events: t.Stored - t.Gone, RawBytes: t.Raw - t.GoneRaw,
+		DiskBytes: disk}, err
+}
+
+// diskUse is what the database takes on disk. Servers are slow to tell it, so
+// it is asked for in the background.
+type diskUse struct {
+	mu    sync.Mutex
+	asked time.Time
+	bytes int64
+}
+
+// diskEvery is how old the answer may be.
+const diskEvery = 30 * time.Second
+
+func (u *diskUse) refresh(ctx context.Context, s *Store) {
+	u.mu.Lock()
+	old := time.Since(u.asked) > diskEvery
+	u.mu.Unlock()
+	if !old {
+		return
+	}
+	bytes, err := s.diskBytes(ctx)
+	if err != nil {
+		return // the next that asks will say
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.bytes, u.asked = bytes, time.Now()
+}
+
+// get returns the last answer, or asks where there is none to speak of.
+func (u *diskUse) get(ctx context.Context, s *Store) (int64, error) {
+	u.mu.Lock()
+	bytes, fresh := u.bytes, time.Since(u.asked) < 4*diskEvery
+	u.mu.Unlock()
+	if fresh && bytes > 0 {
+		return bytes, nil
+	}
+	return s.diskBytes(ctx)
+}
+
+func (s *Store) diskBytes(ctx context.Context) (int64, error) {
 	var disk struct {
 		Storage float64 `bson:"storageSize"`
 		Indexes float64 `bson:"indexSize"`
 	}
-	err = op(ctx, opTimeout, func(ctx context.Context) error {
+	err := op(ctx, opTimeout, func(ctx context.Context) error {
 		return s.db.RunCommand(ctx, bson.D{where("dbStats", 1)}).Decode(&disk)
 	})
-	return store.Totals{Stored: t.Stored, Duplicate: t.Duplicate, Matches: t.Matches, Events: t.Stored - t.Gone, RawBytes: t.Raw - t.GoneRaw,
-		DiskBytes: int64(disk.Storage + disk.Indexes)}, err
+	return int64(disk.Storage + disk.Indexes), err
 }
 
 // Activity implements store.Events.

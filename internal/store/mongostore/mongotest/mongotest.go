@@ -113,7 +113,7 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	tmp := fmt.Sprintf("%s.%d", bin, os.Getpid())
 	defer os.Remove(tmp)
-	cmd := exec.Command("go", "build", "-o", tmp, ".")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", tmp, ".")
 	cmd.Dir = src
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
