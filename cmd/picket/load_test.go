@@ -170,6 +170,38 @@ func (l *load) check() {
 	l.checkCounters()
 }
 
+// checkMany waits until the correlation manyRule has all that fired, each
+// once, in one alert a host.
+func (l *load) checkMany() {
+	l.t.Helper()
+	fired := 0
+	for _, f := range l.sent {
+		if f {
+			fired++
+		}
+	}
+	until(l.t, "all events in the alerts of the correlation", func() bool {
+		alerts, count := 0, 0
+		l.pages("/api/v1/alerts?rule_id="+many+"&", "alerts", func(row map[string]any) {
+			alerts++
+			count += int(row["count"].(float64))
+		})
+		if alerts > 3 || count > fired {
+			l.t.Fatalf("%d alerts of %d events, of 3 hosts and %d", alerts, count, fired)
+		}
+		return count == fired
+	})
+	l.pages("/api/v1/matches?rule_id="+many+"&", "matches", func(row map[string]any) {
+		if !l.sent[row["event_id"].(string)] {
+			l.t.Errorf("event %s is in an alert", row["event_id"])
+		}
+		fired--
+	})
+	if fired != 0 {
+		l.t.Errorf("%d matches are missing", fired)
+	}
+}
+
 // checkCounters holds that every event received is accounted for.
 func (l *load) checkCounters() {
 	l.t.Helper()

@@ -136,19 +136,22 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (known []in
 	return known, nil
 }
 
-// bulk runs writes in no order.
-func bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
+// bulk runs writes in no order, and returns how many documents they matched.
+func bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) (matched int, err error) {
 	for at := 0; at < len(writes); at += chunk {
 		part := writes[at:min(at+chunk, len(writes))]
 		err := op(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false))
+			res, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false))
+			if err == nil {
+				matched += int(res.MatchedCount)
+			}
 			return err
 		})
 		if err != nil {
-			return err
+			return matched, err
 		}
 	}
-	return nil
+	return matched, nil
 }
 
 // remove deletes what a filter selects.

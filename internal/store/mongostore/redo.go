@@ -8,7 +8,6 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // A redo is all that a step does, in documents as they shall be.
@@ -78,7 +77,7 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 	for i := range r.Batches {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(byID(r.Batches[i].ID)).SetReplacement(&r.Batches[i])
 	}
-	if err := bulk(ctx, s.batches, writes); err != nil {
+	if _, err := bulk(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches folded: %w", err)
 	}
 	return nil
@@ -96,40 +95,42 @@ func together(parts []func() error) error {
 }
 
 // put replaces documents that are of steps before, and adds those that are not
-// there. Where there is one of this or a later step, the filter selects nothing
-// and the upsert finds the _id taken, which is as it should be.
+// there. An upsert would do both, but where one finds the _id taken FerretDB
+// keeps a connection to its database for ever, until none is left.
 func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
-	writes := make([]mongo.WriteModel, len(p.Docs))
-	for i, doc := range p.Docs {
-		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc).SetUpsert(true)
+	replaced, err := s.replace(ctx, c, step, p.Docs)
+	if err == nil && replaced < len(p.Docs) {
+		err = s.add(ctx, c, step, p.Docs, len(p.Docs)-replaced)
 	}
-	err := bulk(ctx, c, writes)
-	if !mongo.IsDuplicateKeyError(err) {
-		if err != nil {
-			return fmt.Errorf("write %s: %w", p.Collection, err)
-		}
-		return nil
-	}
-	// FerretDB stops at the first error, in order or not.
-	for _, doc := range p.Docs {
-		err := op(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := c.ReplaceOne(ctx, olderThan(doc, step), doc, options.Replace().SetUpsert(true))
-			return err
-		})
-		if mongo.IsDuplicateKeyError(err) {
-			there, findErr := one[struct {
-				Step int64 `bson:"step"`
-			}](ctx, c, byID(doc.Lookup("_id")))
-			if findErr == nil && there.Step >= step {
-				continue
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("write %s: %w", p.Collection, err)
-		}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", p.Collection, err)
 	}
 	return nil
+}
+
+// replace replaces documents that are of steps before, and returns how many.
+func (s *Store) replace(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) (int, error) {
+	writes := make([]mongo.WriteModel, len(docs))
+	for i, doc := range docs {
+		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc)
+	}
+	return bulk(ctx, c, writes)
+}
+
+// add inserts those of docs that are not there, fresh at most. Some may have
+// come in meanwhile, by an earlier step that another process carries out.
+func (s *Store) add(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, fresh int) error {
+	all := make([]any, len(docs))
+	for i := range docs {
+		all[i] = docs[i]
+	}
+	known, err := insertNew(ctx, c, all)
+	if err != nil || len(docs)-len(known) == fresh {
+		return err
+	}
+	_, err = s.replace(ctx, c, step, docs)
+	return err
 }
 
 func olderThan(doc bson.Raw, step int64) bson.D {
