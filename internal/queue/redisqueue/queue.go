@@ -80,6 +80,9 @@ const (
 	maxEvents = 1<<20 - 1
 )
 
+// closeTimeout bounds each of the two steps of closing.
+const closeTimeout = time.Second
+
 var errClosed = errors.New("queue is closed")
 
 // Queue is a queue.Queue and a queue.Inspector on Redis. It is one consumer.
@@ -198,7 +201,14 @@ func (q *Queue) Close() error {
 		q.making.Lock() // nobody connects any more
 		close(q.stop)
 		q.making.Unlock()
-		q.beside.Wait()
+		// A Redis that does not answer must not keep a process from ending:
+		// closing the connections ends what waits for it.
+		ended := make(chan struct{})
+		go func() { q.beside.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(closeTimeout):
+		}
 		q.failWaiters(errClosed)
 		if q.made.Load() {
 			if err := q.leave(); err != nil {
@@ -206,13 +216,14 @@ func (q *Queue) Close() error {
 			}
 		}
 		q.closeErr = q.client.Close()
+		<-ended
 	})
 	return q.closeErr
 }
 
 // leave gives back what this consumer holds, and removes it.
 func (q *Queue) leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {
