@@ -11,7 +11,7 @@
 //	picket:{7}:dead    stream  dead letters
 //	picket:{7}:counts  hash    counters and bytes held, changed with what they count
 //	picket:{7}:rate    hash    events in and out of the last minute; expires
-//	picket:{7}:batches zset    ids of the last thousand batches
+//	picket:{7}:batches zset    ids of the last 4,096 batches
 //
 // Every change is one script, so that counters and content agree whatever
 // fails. What waits to be written goes out in one pipeline, as many requests
