@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -43,7 +44,7 @@ const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6
 // checkQueue refuses names of no engine.
 func checkQueue(name, durability string) error {
 	if name != "sqlite" && !redisurl.Is(name) {
-		return usagef("--queue %q is neither sqlite nor a URL of Redis", queueName(name))
+		return usagef("--queue %q: it is neither sqlite nor a URL of Redis", queueName(name))
 	}
 	if durability != "reply" && durability != "fsync" {
 		return usagef("--redis-durability %q is neither reply nor fsync", durability)
@@ -52,7 +53,12 @@ func checkQueue(name, durability string) error {
 }
 
 // queueName cuts from a name what may be a password.
-func queueName(name string) string { return name[:min(len(name), 8)] }
+func queueName(name string) string {
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		return "…" + name[at:]
+	}
+	return name
+}
 
 // openQueue opens the queue that --queue names.
 func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*engine, error) {

@@ -29,6 +29,12 @@ type Message struct {
 	Agent string
 }
 
+// A Request is what one Enqueue is asked to store.
+type Request struct {
+	Message  Message
+	Rejected []Letter
+}
+
 // A Delivery is a message lent to one receiver until it acks, retries or
 // buries it. The queue renews the lease for as long as it is open: it ends
 // when the queue is closed or its process dies, and another receiver gets

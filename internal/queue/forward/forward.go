@@ -33,6 +33,7 @@ type Spool interface {
 type Queue struct {
 	queue.Queue
 	queue.Inspector
+	next  Next
 	spool Spool
 	log   *slog.Logger
 
@@ -46,10 +47,12 @@ type Queue struct {
 	closeErr  error
 }
 
-// Next is the queue behind the spool.
+// Next is the queue behind the spool. EnqueueAll does all that is asked, which
+// is of one Agent, in order and in one step, or nothing.
 type Next interface {
 	queue.Queue
 	queue.Inspector
+	EnqueueAll(ctx context.Context, rs ...queue.Request) error
 }
 
 // New puts spool in front of next, and begins to forward what it holds. Both
@@ -60,7 +63,7 @@ func New(next Next, spool Spool, log *slog.Logger) (*Queue, error) {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	q := &Queue{Queue: next, Inspector: next, spool: spool, log: cmp.Or(log, slog.Default()), stop: stop}
+	q := &Queue{Queue: next, Inspector: next, next: next, spool: spool, log: cmp.Or(log, slog.Default()), stop: stop}
 	q.spooled.Store(s.Pending + s.Leased)
 	if n := s.Pending + s.Leased; n > 0 {
 		q.away.Store(true)
@@ -68,12 +71,6 @@ func New(next Next, spool Spool, log *slog.Logger) (*Queue, error) {
 	}
 	q.running.Go(func() { q.forward(ctx) })
 	return q, nil
-}
-
-// An envelope is what is spooled of one Enqueue.
-type envelope struct {
-	Message  queue.Message
-	Rejected []queue.Letter
 }
 
 // Enqueue implements queue.Queue.
@@ -91,7 +88,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 		}
 	}
 	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(envelope{m, rejected}); err != nil {
+	if err := gob.NewEncoder(&b).Encode(queue.Request{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("spool batch %s: %w", m.ID, err)
 	}
 	// Counted first: who enqueues for the same agent after this must not pass it.

@@ -55,44 +55,47 @@ func (q *Queue) forward(ctx context.Context) {
 	}
 }
 
+// A chain is what is spooled of one agent, in order.
+type chain struct {
+	ds   []queue.Delivery
+	reqs []queue.Request
+}
+
 // send forwards batches, those of one agent one after another, and returns
 // what is left with the reason.
 func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (left []queue.Delivery, failed error) {
-	byAgent := make(map[string][]queue.Delivery)
-	var agents []string
-	envelopes := make(map[int64]envelope)
+	chains := make(map[string]*chain)
 	for _, d := range ds {
-		var e envelope
-		if err := gob.NewDecoder(bytes.NewReader(d.Payload)).Decode(&e); err != nil {
+		var r queue.Request
+		if err := gob.NewDecoder(bytes.NewReader(d.Payload)).Decode(&r); err != nil {
 			q.bury(ctx, d, err)
 			continue
 		}
-		envelopes[d.Token] = e
-		if byAgent[e.Message.Agent] == nil {
-			agents = append(agents, e.Message.Agent)
+		c := chains[r.Message.Agent]
+		if c == nil {
+			c = new(chain)
+			chains[r.Message.Agent] = c
 		}
-		byAgent[e.Message.Agent] = append(byAgent[e.Message.Agent], d)
+		c.ds, c.reqs = append(c.ds, d), append(c.reqs, r)
 	}
 	var mu sync.Mutex
 	var sent []queue.Delivery
 	var wg sync.WaitGroup
-	for _, agent := range agents {
+	for _, c := range chains {
 		wg.Go(func() {
-			for i, d := range byAgent[agent] {
-				e := envelopes[d.Token]
-				err := q.Queue.Enqueue(ctx, e.Message, e.Rejected...)
-				if errors.Is(err, picket.ErrInvalid) {
-					q.bury(ctx, d, err)
-					continue
-				}
+			for len(c.ds) > 0 {
+				n, err := q.sendSome(ctx, c)
 				mu.Lock()
+				sent = append(sent, c.ds[:n]...)
+				c.ds, c.reqs = c.ds[n:], c.reqs[n:]
 				if err != nil {
-					left, failed = append(left, byAgent[agent][i:]...), err
-					mu.Unlock()
-					return
+					left, failed = append(left, c.ds...), err
+					c.ds = nil
 				}
-				sent = append(sent, d)
 				mu.Unlock()
+				if n == 0 && err == nil { // the first will never be taken
+					c.ds, c.reqs = c.ds[1:], c.reqs[1:]
+				}
 			}
 		})
 	}
@@ -100,12 +103,39 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (left []queue.Del
 	if len(sent) == 0 {
 		return left, failed
 	}
-	// What cannot be acked is forwarded again: a duplicate, which the store knows.
+	// What cannot be acked is forwarded again; the next queue or the store
+	// knows it.
 	if err := q.spool.Ack(context.WithoutCancel(ctx), sent...); err != nil {
 		return append(sent, left...), err
 	}
 	q.spooled.Add(-int64(len(sent)))
 	return left, failed
+}
+
+// maxStep is how many bytes are forwarded in one step, about.
+const maxStep = 1 << 20
+
+// sendSome forwards the first of a chain and returns how many. Where the first
+// is one that the next queue will never take, it buries it and returns 0.
+func (q *Queue) sendSome(ctx context.Context, c *chain) (int, error) {
+	n, size := 0, 0
+	for n < len(c.reqs) && (n == 0 || size+len(c.reqs[n].Message.Payload) <= maxStep) {
+		size += len(c.reqs[n].Message.Payload)
+		n++
+	}
+	err := q.next.EnqueueAll(ctx, c.reqs[:n]...)
+	if errors.Is(err, picket.ErrInvalid) && n > 1 {
+		n = 1
+		err = q.next.EnqueueAll(ctx, c.reqs[0])
+	}
+	switch {
+	case errors.Is(err, picket.ErrInvalid):
+		q.bury(ctx, c.ds[0], err)
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return n, nil
 }
 
 // bury keeps what the next queue will never take as a dead letter of the spool.

@@ -187,3 +187,22 @@ func TestKill(t *testing.T) {
 		return redisqueue.Open(context.Background(), os.Getenv(urlEnv), redisqueue.Options{Lease: time.Second, Logger: quiet})
 	})
 }
+
+// A queue on a Redis that is frozen can be closed all the same.
+func TestCloseWhileFrozen(t *testing.T) {
+	s := redistest.Start(t)
+	q := open(t, s.URL(), redisqueue.Options{})
+	check(t, q.Enqueue(t.Context(), message("a", 1)))
+	_, err := q.Receive(t.Context(), 1)
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go q.Receive(ctx, 1)
+	s.Freeze()
+	defer s.Thaw()
+	start := time.Now()
+	check(t, q.Close())
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+}

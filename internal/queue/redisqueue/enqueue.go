@@ -11,43 +11,63 @@ import (
 
 // Enqueue implements queue.Queue. After an error nobody knows whether the
 // server did it. The same message may be sent again: it is known by its ID
-// among the last thousand of its shard.
+// among the last 4,096 of its shard.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
-	if err := q.enqueue(ctx, m, rejected); err != nil {
+	if err := q.EnqueueAll(ctx, queue.Request{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
 	}
 	return nil
 }
 
-func (q *Queue) enqueue(ctx context.Context, m queue.Message, rejected []queue.Letter) error {
-	size := int64(len(m.Payload))
-	if size > q.opt.MaxBytes || size > maxPayload || m.Events > maxEvents {
-		return fmt.Errorf("%d events of %d bytes are more than the queue takes: %w", m.Events, size, picket.ErrInvalid)
+// EnqueueAll does all that is asked, which must be of one Agent, in this order
+// and in one step, or nothing.
+func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
+	held := int64(0) // bytes of payloads that are kept
+	for i := range rs {
+		m := &rs[i].Message
+		size := int64(len(m.Payload))
+		if size > q.opt.MaxBytes || size > maxPayload || m.Events > maxEvents {
+			return fmt.Errorf("%d events of %d bytes are more than the queue takes: %w", m.Events, size, picket.ErrInvalid)
+		}
+		if m.Events > 0 {
+			held += size
+		}
+	}
+	if len(rs) == 0 {
+		return nil
 	}
 	if err := q.ready(ctx); err != nil {
 		return err
 	}
-	if m.Events > 0 {
-		if err := q.room(ctx, size); err != nil {
+	if held > 0 {
+		if err := q.room(ctx, held); err != nil {
 			return err
 		}
 	}
-	o := &op{shard: q.shardOf(m.Agent), size: len(m.Payload)}
-	o.request = append(o.request, m.ID, m.Agent, m.Events, m.Payload, len(rejected))
-	if m.Events == 0 {
-		o.request[3] = "" // it is not kept
-	}
-	for i := range rejected {
-		o.size += len(rejected[i].Payload)
-		o.request = appendLetter(o.request, &rejected[i])
+	o := &op{shard: q.shardOf(rs[0].Message.Agent)}
+	for i := range rs {
+		o.add(&rs[i])
 	}
 	if err := q.do(ctx, o); err != nil {
 		return err
 	}
-	if m.Events > 0 {
-		q.gauge.add(size)
-	}
+	q.gauge.add(held)
 	return nil
+}
+
+// add appends what the script wants of a request.
+func (o *op) add(r *queue.Request) {
+	m := &r.Message
+	payload := m.Payload
+	if m.Events == 0 || payload == nil {
+		payload = []byte{} // without events it is not kept
+	}
+	o.size += len(payload)
+	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))
+	for i := range r.Rejected {
+		o.size += len(r.Rejected[i].Payload)
+		o.request = appendLetter(o.request, &r.Rejected[i])
+	}
 }
 
 // appendLetter appends what the scripts want of a letter.

@@ -11,7 +11,7 @@
 //	picket:{7}:dead    stream  dead letters
 //	picket:{7}:counts  hash    counters and bytes held, changed with what they count
 //	picket:{7}:rate    hash    events in and out of the last minute; expires
-//	picket:{7}:batches zset    ids of the last thousand batches
+//	picket:{7}:batches zset    ids of the last 4,096 batches
 //
 // Every change is one script, so that counters and content agree whatever
 // fails. What waits to be written goes out in one pipeline, as many requests
@@ -80,6 +80,9 @@ const (
 	// maxEvents is what fits into an entry's id, less one.
 	maxEvents = 1<<20 - 1
 )
+
+// closeTimeout bounds each of the two steps of closing.
+const closeTimeout = time.Second
 
 var errClosed = errors.New("queue is closed")
 
@@ -190,7 +193,14 @@ func (q *Queue) Close() error {
 		q.making.Lock() // nobody connects any more
 		close(q.stop)
 		q.making.Unlock()
-		q.beside.Wait()
+		// A Redis that does not answer must not keep a process from ending:
+		// closing the connections ends what waits for it.
+		ended := make(chan struct{})
+		go func() { q.beside.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(closeTimeout):
+		}
 		q.failWaiters(errClosed)
 		if q.made.Load() {
 			if err := q.leave(); err != nil {
@@ -198,13 +208,14 @@ func (q *Queue) Close() error {
 			}
 		}
 		q.closeErr = q.client.Close()
+		<-ended
 	})
 	return q.closeErr
 }
 
 // leave gives back what this consumer holds, and removes it.
 func (q *Queue) leave() error {
-	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {

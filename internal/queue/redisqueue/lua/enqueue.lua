@@ -28,7 +28,7 @@ while at <= #ARGV do
     end
   end
 end
-redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1001)
+redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -4097)
 count(KEYS[2], 'accepted', accepted)
 rate(KEYS[3], 'in', accepted)
 return accepted
