@@ -136,8 +136,17 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (known []in
 	return known, nil
 }
 
+// ferretChunk is how many updates go into one operation on FerretDB. It takes
+// a connection to its database for each of them until the last is done, has
+// 100, and waits for ever where that is not enough for all who write.
+const ferretChunk = 8
+
 // bulk runs writes in no order, and returns how many documents they matched.
-func bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) (matched int, err error) {
+func (s *Store) bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) (matched int, err error) {
+	chunk := chunk
+	if s.ferret {
+		chunk = ferretChunk
+	}
 	for at := 0; at < len(writes); at += chunk {
 		part := writes[at:min(at+chunk, len(writes))]
 		err := op(ctx, opTimeout, func(ctx context.Context) error {

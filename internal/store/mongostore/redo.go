@@ -77,7 +77,7 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 	for i := range r.Batches {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(byID(r.Batches[i].ID)).SetReplacement(&r.Batches[i])
 	}
-	if _, err := bulk(ctx, s.batches, writes); err != nil {
+	if _, err := s.bulk(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches folded: %w", err)
 	}
 	return nil
@@ -95,8 +95,8 @@ func together(parts []func() error) error {
 }
 
 // put replaces documents that are of steps before, and adds those that are not
-// there. An upsert would do both, but where one finds the _id taken FerretDB
-// keeps a connection to its database for ever, until none is left.
+// there. An upsert would do both, but FerretDB ends a bulk at the first that
+// finds the _id taken, as those of two processes at once do.
 func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
 	replaced, err := s.replace(ctx, c, step, p.Docs)
@@ -115,7 +115,7 @@ func (s *Store) replace(ctx context.Context, c *mongo.Collection, step int64, do
 	for i, doc := range docs {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc)
 	}
-	return bulk(ctx, c, writes)
+	return s.bulk(ctx, c, writes)
 }
 
 // add inserts those of docs that are not there, fresh at most. Some may have

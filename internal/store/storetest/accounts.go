@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -135,4 +136,31 @@ func audit(t *testing.T, s store.Store) {
 	}
 	same(t, "log", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 3)), want[:3])
 	same(t, "whole log", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 0)), want)
+}
+
+// A batch may be of as many hosts as it has events, and several such come at
+// once.
+func manyHosts(t *testing.T, s store.Store) {
+	const hosts, batches = 250, 4
+	var work sync.WaitGroup
+	for b := range batches {
+		work.Go(func() {
+			evs := plain(t, b*hosts, (b+1)*hosts)
+			for i := range evs {
+				evs[i].Host = fmt.Sprintf("m%03d", i)
+			}
+			if _, err := s.Save(t.Context(), store.Batch{ID: fmt.Sprint("b", b), Events: evs}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	total, _, err := s.CountHosts(t.Context(), start)
+	if total != hosts || err != nil {
+		t.Errorf("%d hosts, %v; want %d", total, err, hosts)
+	}
+	h := must[store.Host](t)(s.Host(t.Context(), "m007"))
+	if h.Events != batches {
+		t.Errorf("a host has %d events, want %d", h.Events, batches)
+	}
 }

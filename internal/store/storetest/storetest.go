@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Fleet/Workers", workers},
 		{"Hosts", hosts},
 		{"Hosts/Paging", hostPaging},
+		{"Hosts/Many", manyHosts},
 		{"Tokens", tokens},
 		{"Users", users},
 		{"Sessions", sessions},
