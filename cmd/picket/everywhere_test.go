@@ -6,9 +6,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/picket-edr/picket/internal/nettest"
 	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
@@ -76,5 +79,42 @@ func TestKillEverywhere(t *testing.T) {
 		if err := p.stop(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// The network between them parts, slows down and breaks: between the server
+// and Redis, and between a worker and Redis and the store.
+func TestBadNetwork(t *testing.T) {
+	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
+	database := mongo.Database(t)
+	serverRedis, workerRedis := nettest.NewProxy(t, redis.Addr), nettest.NewProxy(t, redis.Addr)
+	workerMongo := nettest.NewProxy(t, mongo.Addr())
+	t.Setenv("PICKET_STORE", database)
+	f := newFleet(t, "--workers", "0", "--queue", "redis://"+serverRedis.Addr+"/0?lease=2s")
+	f.up()
+	l := startLoad(f)
+	p, _, err := start(t.TempDir(), "worker", "--concurrency", "2", "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
+		"--store", strings.Replace(database, mongo.Addr(), workerMongo.Addr, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	l.more(10)
+	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
+		bad.Part()
+		l.more(5) // into the spool, or onto the queue
+		bad.Heal()
+		l.more(2)
+		bad.Slow(5 * time.Millisecond)
+		l.more(5)
+		bad.Cut()
+		l.more(2)
+		bad.Heal()
+		l.more(2)
+	}
+	l.halt()
+	l.check()
+	if err := p.stop(); err != nil {
+		t.Error(err)
 	}
 }

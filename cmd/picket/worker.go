@@ -20,16 +20,18 @@ import (
 
 func newWorker() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "worker --data DIR",
-		Short: "Run workers in a process of their own, beside a server on the same machine",
-		Long: `Runs workers in a process of their own, on the data directory of a server on the
-same machine: picket serve --workers 0 takes telemetry and shows alerts, and any
-number of picket worker beside it detect. kill -9 of one loses nothing: what it
-had in hand goes to another.`,
+		Use:   "worker",
+		Short: "Run workers in a process of their own, beside a server or on another machine",
+		Long: `Runs workers in a process of their own: on the data directory of a server on the
+same machine, or anywhere, with the queue and the store on others. picket serve
+--workers 0 takes telemetry and shows alerts, and any number of picket worker
+detect. kill -9 of one loses nothing: what it had in hand goes to another.`,
+		Example: `  picket worker --data /var/lib/picket
+  picket worker --queue redis://redis:6379/0 --store mongodb://mongo:27017/picket`,
 		Args: cobra.NoArgs,
 	}
 	data := addDataFlag(cmd)
-	names := cmd.Flags().StringArray("rules", nil, "rules to run: builtin, a `PATH` (repeatable), or store: those that a server publishes; builtin, or with a store on another machine store, unless given")
+	names := cmd.Flags().StringArray("rules", nil, "rules to run: builtin, a `PATH` (repeatable), or store: those that a server publishes (default builtin, or store where that is on another machine)")
 	pipelines := addPipelineFlag(cmd)
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
 	queueURL := addQueueFlag(cmd)
