@@ -9,6 +9,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
 )
 
 // A redo is all that a step does, in documents as they shall be.
@@ -19,7 +21,8 @@ type redo struct {
 	Observed []byte     `bson:"observed,omitempty"`
 	At       int64      `bson:"at"` // when, microseconds
 	Batches  []batchDoc `bson:"batches,omitempty"`
-	Gone     []string   `bson:"gone,omitempty"` // events to delete
+	Marks    []string   `bson:"marks,omitempty"` // of pending batches, to take away
+	Gone     []string   `bson:"gone,omitempty"`  // events to delete
 	GoneSeq  int64      `bson:"gone_seq,omitempty"`
 }
 
@@ -81,6 +84,9 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 	if err := bulk(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches folded: %w", err)
 	}
+	if err := s.unmark(ctx, r.Marks); err != nil {
+		return fmt.Errorf("take away marks: %w", err)
+	}
 	return nil
 }
 
@@ -100,33 +106,62 @@ func together(parts []func() error) error {
 // and the upsert finds the _id taken, which is as it should be.
 func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
+	if s.ferret {
+		return s.putEach(ctx, c, step, p.Docs)
+	}
 	writes := make([]mongo.WriteModel, len(p.Docs))
 	for i, doc := range p.Docs {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc).SetUpsert(true)
 	}
 	err := bulk(ctx, c, writes)
-	if !mongo.IsDuplicateKeyError(err) {
-		if err != nil {
-			return fmt.Errorf("write %s: %w", p.Collection, err)
-		}
-		return nil
+	if mongo.IsDuplicateKeyError(err) {
+		return s.check(ctx, c, step, p.Docs, err)
 	}
-	// FerretDB stops at the first error, in order or not.
-	for _, doc := range p.Docs {
-		err := op(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := c.ReplaceOne(ctx, olderThan(doc, step), doc, options.Replace().SetUpsert(true))
-			return err
-		})
-		if mongo.IsDuplicateKeyError(err) {
-			there, findErr := one[struct {
-				Step int64 `bson:"step"`
-			}](ctx, c, byID(doc.Lookup("_id")))
-			if findErr == nil && there.Step >= step {
-				continue
-			}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", p.Collection, err)
+	}
+	return nil
+}
+
+// check reports an error of a key that was taken, unless it was that of the
+// documents themselves, which are there.
+func (s *Store) check(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, taken error) error {
+	for _, doc := range docs {
+		there, err := one[struct {
+			Step int64 `bson:"step"`
+		}](ctx, c, byID(doc.Lookup("_id")))
+		if err != nil && !errors.Is(err, picket.ErrNotFound) {
+			return fmt.Errorf("write %s: %w", c.Name(), err)
+		}
+		if err != nil || there.Step < step {
+			return fmt.Errorf("write %s: %w", c.Name(), taken)
+		}
+	}
+	return nil
+}
+
+// putEach is put for FerretDB, which finds a document by its _id alone, reads
+// all of a collection for any other filter, and stops at the first error.
+func (s *Store) putEach(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) error {
+	for _, doc := range docs {
+		id := byID(doc.Lookup("_id"))
+		there, err := one[struct {
+			Step int64 `bson:"step"`
+		}](ctx, c, id)
+		if err == nil && there.Step >= step {
+			continue
+		}
+		if err == nil || errors.Is(err, picket.ErrNotFound) {
+			err = op(ctx, opTimeout, func(ctx context.Context) error {
+				_, err := c.ReplaceOne(ctx, id, doc, options.Replace().SetUpsert(true))
+				return err
+			})
+		}
+		if mongo.IsDuplicateKeyError(err) { // perhaps another carries it out, too
+			err = s.check(ctx, c, step, []bson.Raw{doc}, err)
 		}
 		if err != nil {
-			return fmt.Errorf("write %s: %w", p.Collection, err)
+			return fmt.Errorf("write %s: %w", c.Name(), err)
 		}
 	}
 	return nil
