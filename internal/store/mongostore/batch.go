@@ -17,8 +17,7 @@ import (
 // after that it says what became of it.
 type batchDoc struct {
 	ID      string   `bson:"_id"`
-	At      int64    `bson:"at"`  // when it was saved, microseconds
-	Seq     int64    `bson:"seq"` // the order in which batches are folded
+	At      int64    `bson:"at"` // when it was saved, microseconds
 	Pending bool     `bson:"pending,omitempty"`
 	Data    []byte   `bson:"data,omitempty"` // zstd of a brought as JSON
 	Matches int      `bson:"matches"`

@@ -127,7 +127,7 @@ func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion)
 			return true, nil
 		}
 		need := newNeeds()
-		need.minutes[minuteOf(d.now)] = true
+		need.minutes[minuteID(minuteOf(d.now))] = true
 		all := make([]matched, len(c.Matches))
 		for i := range c.Matches {
 			all[i] = newMatched(&c.Matches[i])

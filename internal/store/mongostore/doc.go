@@ -10,7 +10,8 @@
 // document in batches with all else that the batch brings: its counts, hosts,
 // minutes, matches and observations. That document's insertion is what makes
 // the batch saved; it happens once, and before it nothing but events is there.
-// A crash in between leaves a state that saving the batch again completes.
+// A crash in between leaves a state that saving the batch again completes. A
+// mark in pending, made before, leads to the batches that are yet to be folded.
 //
 // # The journal
 //

@@ -135,12 +135,16 @@ type hostDoc struct {
 
 // A minuteDoc counts what was received in a minute, in rollups.
 type minuteDoc struct {
-	Start  int64     `bson:"_id"` // microseconds
+	ID     string    `bson:"_id"`
+	Start  int64     `bson:"start"` // microseconds
 	Step   int64     `bson:"step"`
 	At     time.Time `bson:"minute"`
 	Events []tally   `bson:"events"`
 	Alerts []tally   `bson:"alerts"`
 }
+
+// minuteID names the document of a minute.
+func minuteID(start int64) string { return fromMicros(start).Format("2006-01-02T15:04") }
 
 // A tally is a name and how often. Names are data, so they are no keys.
 type tally struct {

@@ -26,7 +26,7 @@ type draft struct {
 	totals   *totalsDoc
 	alerts   map[string]*alertDoc // by slot
 	hosts    map[string]*hostDoc
-	minutes  map[int64]*minuteDoc
+	minutes  map[string]*minuteDoc
 	rules    map[string]*ruleDoc
 	follower *followerDoc
 
@@ -34,6 +34,7 @@ type draft struct {
 	matches  []matchDoc
 	observed []observedBatch
 	batches  []batchDoc
+	marks    []string // of pending batches
 	gone     []string
 	goneSeq  int64
 	opened   int64 // alerts
@@ -42,7 +43,7 @@ type draft struct {
 
 func newDraft(s *Store, step int64) *draft {
 	return &draft{s: s, step: step, now: s.opt.Now().UnixMicro(),
-		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[int64]*minuteDoc),
+		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[string]*minuteDoc),
 		rules: make(map[string]*ruleDoc), known: make(map[string]bool), touched: make(map[string]bool)}
 }
 
@@ -54,12 +55,11 @@ func (d *draft) order(i int) int64 { return d.step<<stepBits | int64(i) }
 
 // needs are the documents that a draft reads before it changes any.
 type needs struct {
-	slots, hosts, rules, matches map[string]bool
-	minutes                      map[int64]bool
+	slots, hosts, rules, minutes, matches map[string]bool
 }
 
 func newNeeds() *needs {
-	return &needs{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[int64]bool)}
+	return &needs{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)}
 }
 
 // alert notes what an alert takes part in.
@@ -79,20 +79,20 @@ func (d *draft) read(ctx context.Context, n *needs) error {
 	return together([]func() error{
 		func() (err error) { d.totals, err = d.s.readTotals(ctx); return err },
 		func() error {
-			return into(ctx, d.s.alerts, "slot", n.slots, d.alerts, func(a *alertDoc) string { return a.Slot })
+			return into(ctx, d.s, d.s.alerts, "slot", n.slots, d.alerts, func(a *alertDoc) string { return a.Slot })
 		},
 		func() error {
-			return into(ctx, d.s.hosts, "_id", n.hosts, d.hosts, func(h *hostDoc) string { return h.Name })
+			return into(ctx, d.s, d.s.hosts, "_id", n.hosts, d.hosts, func(h *hostDoc) string { return h.Name })
 		},
 		func() error {
-			return into(ctx, d.s.rules, "_id", n.rules, d.rules, func(r *ruleDoc) string { return r.ID })
+			return into(ctx, d.s, d.s.rules, "_id", n.rules, d.rules, func(r *ruleDoc) string { return r.ID })
 		},
 		func() error {
-			return into(ctx, d.s.minutes, "_id", n.minutes, d.minutes, func(m *minuteDoc) int64 { return m.Start })
+			return into(ctx, d.s, d.s.minutes, "_id", n.minutes, d.minutes, func(m *minuteDoc) string { return m.ID })
 		},
 		func() error {
 			there := make(map[string]*matchDoc)
-			err := into(ctx, d.s.matches, "_id", n.matches, there, func(m *matchDoc) string { return m.ID })
+			err := into(ctx, d.s, d.s.matches, "_id", n.matches, there, func(m *matchDoc) string { return m.ID })
 			for id := range there {
 				d.known[id] = true
 			}
@@ -102,8 +102,8 @@ func (d *draft) read(ctx context.Context, n *needs) error {
 }
 
 // into reads the documents of keys into a map.
-func into[K comparable, T any](ctx context.Context, c *mongo.Collection, field string, keys map[K]bool, out map[K]*T, key func(*T) K) error {
-	docs, err := findIn[T](ctx, c, field, slices.Collect(maps.Keys(keys)))
+func into[T any](ctx context.Context, s *Store, c *mongo.Collection, field string, keys map[string]bool, out map[string]*T, key func(*T) string) error {
+	docs, err := findIn[T](ctx, s, c, field, slices.Collect(maps.Keys(keys)))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", c.Name(), err)
 	}
@@ -145,10 +145,11 @@ func (d *draft) rule(a *picket.Alert) *ruleDoc {
 }
 
 func (d *draft) minute(start int64) *minuteDoc {
-	m := d.minutes[start]
+	id := minuteID(start)
+	m := d.minutes[id]
 	if m == nil {
-		m = &minuteDoc{Start: start, At: fromMicros(start)}
-		d.minutes[start] = m
+		m = &minuteDoc{ID: id, Start: start, At: fromMicros(start)}
+		d.minutes[id] = m
 	}
 	m.Step = d.step
 	return m
@@ -156,7 +157,7 @@ func (d *draft) minute(start int64) *minuteDoc {
 
 // redo writes down what the draft has come to.
 func (d *draft) redo() (*redo, error) {
-	r := &redo{Step: d.step, At: d.now, Matches: d.matches, Batches: d.batches, Gone: d.gone, GoneSeq: d.goneSeq}
+	r := &redo{Step: d.step, At: d.now, Matches: d.matches, Batches: d.batches, Marks: d.marks, Gone: d.gone, GoneSeq: d.goneSeq}
 	var err error
 	add := func(c *mongo.Collection, p *putDocs) {
 		if p.Collection = c.Name(); len(p.Docs) > 0 {
@@ -190,7 +191,7 @@ func marshal(failed *error, doc any) *putDocs {
 }
 
 // marshalStep writes the documents that the step changed.
-func marshalStep[K comparable, T any](failed *error, docs map[K]*T, changed func(*T) bool) *putDocs {
+func marshalStep[T any](failed *error, docs map[string]*T, changed func(*T) bool) *putDocs {
 	p := new(putDocs)
 	for _, doc := range docs {
 		if changed(doc) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -41,7 +42,7 @@ func (s *Store) settle(ctx context.Context) error {
 // settled is settle for one who reads: where nothing is pending it costs one
 // look.
 func (s *Store) settled(ctx context.Context) error {
-	n, err := find[bson.Raw](ctx, s.batches, bson.D{where("pending", true)}, options.Find().SetLimit(1).SetProjection(byID(1)))
+	n, err := find[bson.Raw](ctx, s.pending, bson.D{}, options.Find().SetLimit(1))
 	if err != nil {
 		return fmt.Errorf("look for pending batches: %w", err)
 	}
@@ -51,13 +52,54 @@ func (s *Store) settled(ctx context.Context) error {
 	return s.settle(ctx)
 }
 
+// markMemory is after how long the mark of a batch that was never saved goes.
+const markMemory = time.Hour
+
+// pendingBatches returns batches that are to be folded, the oldest first, and
+// whether there may be more. On the way it takes away marks that mean nothing.
+func (s *Store) pendingBatches(ctx context.Context) (pending []batchDoc, more bool, err error) {
+	marks, err := find[pendingDoc](ctx, s.pending, bson.D{}, options.Find().SetSort(bson.D{where("seq", 1)}).SetLimit(foldBatches))
+	if err != nil || len(marks) == 0 {
+		return nil, false, err
+	}
+	ids := make([]string, len(marks))
+	for i, m := range marks {
+		ids[i] = m.ID
+	}
+	docs, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids)
+	if err != nil {
+		return nil, false, err
+	}
+	of := make(map[string]batchDoc)
+	for _, d := range docs {
+		of[d.ID] = d
+	}
+	var stale []string
+	for _, m := range marks {
+		switch d, saved := of[m.ID]; {
+		case d.Pending:
+			pending = append(pending, d)
+		case saved, m.Seq < time.Now().Add(-markMemory).UnixMicro():
+			stale = append(stale, m.ID)
+		}
+	}
+	return pending, len(marks) == foldBatches && len(pending)+len(stale) > 0, s.unmark(ctx, stale)
+}
+
+// unmark takes the marks of batches away.
+func (s *Store) unmark(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return remove(ctx, s.pending, bson.D{where("_id", bson.D{where("$in", ids)})})
+}
+
 // fold drafts what pending batches brought, the oldest first, and reports
 // whether there may be more.
 func (d *draft) fold(ctx context.Context) (more bool, err error) {
-	pending, err := find[batchDoc](ctx, d.s.batches, bson.D{where("pending", true)},
-		options.Find().SetSort(bson.D{where("seq", 1)}).SetLimit(foldBatches))
+	pending, more, err := d.s.pendingBatches(ctx)
 	if err != nil || len(pending) == 0 {
-		return false, err
+		return more, err
 	}
 	need := newNeeds()
 	var all []*brought
@@ -75,10 +117,10 @@ func (d *draft) fold(ctx context.Context) (more bool, err error) {
 			need.hosts[h.Name] = true
 		}
 		for _, m := range b.Minutes {
-			need.minutes[m.Minute] = true
+			need.minutes[minuteID(m.Minute)] = true
 		}
 		if len(b.Matches) > 0 {
-			need.minutes[minuteOf(d.now)] = true
+			need.minutes[minuteID(minuteOf(d.now))] = true
 		}
 		for k := range b.Matches {
 			need.match(&b.Matches[k])
@@ -90,14 +132,15 @@ func (d *draft) fold(ctx context.Context) (more bool, err error) {
 	for i, b := range all {
 		d.count(b)
 		p := &pending[i]
-		done := batchDoc{ID: p.ID, At: p.At, Seq: p.Seq}
+		done := batchDoc{ID: p.ID, At: p.At}
 		done.Matches, done.Opened = d.join(b.Matches, false)
 		d.batches = append(d.batches, done)
+		d.marks = append(d.marks, p.ID)
 		if len(b.Observed) > 0 {
 			d.observed = append(d.observed, observedBatch{p.At, b.Observed})
 		}
 	}
-	return len(all) < len(pending) || len(pending) == foldBatches, nil
+	return more || len(all) < len(pending), nil
 }
 
 // count adds up the events of a batch.

@@ -173,7 +173,7 @@ func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 func (s *Store) ImportActivity(ctx context.Context, minutes []store.Minute) error {
 	var docs []any
 	for _, m := range minutes {
-		d := minuteDoc{Start: m.Start.UnixMicro(), At: m.Start}
+		d := minuteDoc{ID: minuteID(m.Start.UnixMicro()), Start: m.Start.UnixMicro(), At: m.Start}
 		for name, n := range m.Events {
 			d.Events = addTally(d.Events, name, n)
 		}

@@ -52,7 +52,7 @@ func (s *Store) indexes() []index {
 		{&s.matches, "event: event_id -order", plain},
 		{&s.hosts, "seen: -seen -_id", plain},
 		{&s.rules, "matches: -matches _id", plain},
-		{&s.batches, "pending: pending seq", plain},
+		{&s.minutes, "start: start", plain},
 		{&s.batches, "at: at", plain},
 		{&s.tokens, "hash: hash", unique},
 		{&s.sessions, "user: user", plain},

@@ -15,7 +15,8 @@ import (
 
 // A stepDoc is a step in the journal.
 type stepDoc struct {
-	N    int64  `bson:"_id"`
+	ID   string `bson:"_id"` // its number, so that texts are in the same order
+	N    int64  `bson:"step"`
 	At   int64  `bson:"at"` // microseconds
 	Done bool   `bson:"done,omitempty"`
 	Redo []byte `bson:"redo,omitempty"` // zstd of a redo as BSON, until it is done
@@ -72,7 +73,7 @@ func (s *Store) write(ctx context.Context, r *redo) error {
 	if err := s.opt.fault("step"); err != nil {
 		return err
 	}
-	err = insert(ctx, s.journal, stepDoc{N: r.Step, At: time.Now().UnixMicro(), Redo: zst.Fast(nil, plain)})
+	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.Fast(nil, plain)})
 	if err != nil {
 		return fmt.Errorf("enter step %d: %w", r.Step, err)
 	}
@@ -81,14 +82,44 @@ func (s *Store) write(ctx context.Context, r *redo) error {
 	return s.carryOut(work, r)
 }
 
+func stepID(n int64) string { return fmt.Sprintf("%019d", n) }
+
+// saw notes a step that is done.
+func (s *Store) saw(n int64) {
+	s.last.Store(max(s.last.Load(), n))
+	s.lastAt.Store(time.Now().UnixMicro())
+}
+
+// lastStep returns the last step in the journal.
+func (s *Store) lastStep(ctx context.Context) (stepDoc, error) {
+	known := s.last.Load()
+	// Steps after one that was seen long ago may have been forgotten.
+	fresh := time.Since(time.UnixMicro(s.lastAt.Load())) < stepMemory/3
+	if !s.ferret || !fresh {
+		return one[stepDoc](ctx, s.journal, bson.D{where("_id", bson.D{where("$gte", stepID(known))})},
+			options.FindOne().SetSort(byID(-1)))
+	}
+	// FerretDB would read the whole journal for that.
+	last := stepDoc{N: known, Done: true}
+	for {
+		next, err := one[stepDoc](ctx, s.journal, byID(stepID(last.N+1)))
+		if errors.Is(err, picket.ErrNotFound) {
+			return last, nil
+		}
+		if err != nil {
+			return last, err
+		}
+		last = next
+	}
+}
+
 // caughtUp waits until the last step is done, helps where that takes long, and
 // returns its number, 0 where there is none.
 func (s *Store) caughtUp(ctx context.Context) (int64, error) {
 	var watched int64
 	var since time.Time
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		last, err := one[stepDoc](ctx, s.journal, bson.D{where("_id", bson.D{where("$gte", s.last.Load())})},
-			options.FindOne().SetSort(bson.D{where("_id", -1)}))
+		last, err := s.lastStep(ctx)
 		if errors.Is(err, picket.ErrNotFound) {
 			return s.last.Load(), nil
 		}
@@ -96,7 +127,7 @@ func (s *Store) caughtUp(ctx context.Context) (int64, error) {
 			return 0, fmt.Errorf("read the last step: %w", err)
 		}
 		if last.Done {
-			s.last.Store(last.N)
+			s.saw(last.N)
 			return last.N, nil
 		}
 		if last.N != watched {
@@ -142,7 +173,7 @@ func (s *Store) carryOut(ctx context.Context, r *redo) error {
 		return err
 	}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.journal.UpdateOne(ctx, byID(r.Step), bson.D{
+		_, err := s.journal.UpdateOne(ctx, byID(stepID(r.Step)), bson.D{
 			where("$set", bson.D{where("done", true)}), where("$unset", bson.D{where("redo", "")}),
 		})
 		return err
@@ -150,12 +181,12 @@ func (s *Store) carryOut(ctx context.Context, r *redo) error {
 	if err != nil {
 		return fmt.Errorf("mark step %d done: %w", r.Step, err)
 	}
-	s.last.Store(r.Step)
+	s.saw(r.Step)
 	if r.Step%stepsKept != 0 {
 		return nil
 	}
 	err = remove(ctx, s.journal, bson.D{
-		where("_id", bson.D{where("$lte", r.Step-stepsKept)}), where("at", bson.D{where("$lt", time.Now().Add(-stepMemory).UnixMicro())}),
+		where("step", bson.D{where("$lte", r.Step-stepsKept)}), where("at", bson.D{where("$lt", time.Now().Add(-stepMemory).UnixMicro())}),
 	})
 	if err != nil {
 		return fmt.Errorf("forget old steps: %w", err)

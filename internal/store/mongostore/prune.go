@@ -44,7 +44,7 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 			return gone, err
 		}
 	}
-	if err := remove(ctx, s.minutes, bson.D{where("_id", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
+	if err := remove(ctx, s.minutes, bson.D{where("start", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
 		return gone, err
 	}
 	err := remove(ctx, s.batches, bson.D{

@@ -8,6 +8,9 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
 )
 
 // A redo is all that a step does, in documents as they shall be.
@@ -18,7 +21,8 @@ type redo struct {
 	Observed []byte     `bson:"observed,omitempty"`
 	At       int64      `bson:"at"` // when, microseconds
 	Batches  []batchDoc `bson:"batches,omitempty"`
-	Gone     []string   `bson:"gone,omitempty"` // events to delete
+	Marks    []string   `bson:"marks,omitempty"` // of pending batches, to take away
+	Gone     []string   `bson:"gone,omitempty"`  // events to delete
 	GoneSeq  int64      `bson:"gone_seq,omitempty"`
 }
 
@@ -77,8 +81,11 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 	for i := range r.Batches {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(byID(r.Batches[i].ID)).SetReplacement(&r.Batches[i])
 	}
-	if _, err := s.bulk(ctx, s.batches, writes); err != nil {
+	if err := s.bulk(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches folded: %w", err)
+	}
+	if err := s.unmark(ctx, r.Marks); err != nil {
+		return fmt.Errorf("take away marks: %w", err)
 	}
 	return nil
 }
@@ -95,13 +102,20 @@ func together(parts []func() error) error {
 }
 
 // put replaces documents that are of steps before, and adds those that are not
-// there. An upsert would do both, but FerretDB ends a bulk at the first that
-// finds the _id taken, as those of two processes at once do.
+// there. Where there is one of this or a later step, the filter selects nothing
+// and the upsert finds the _id taken, which is as it should be.
 func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
-	replaced, err := s.replace(ctx, c, step, p.Docs)
-	if err == nil && replaced < len(p.Docs) {
-		err = s.add(ctx, c, step, p.Docs, len(p.Docs)-replaced)
+	if s.ferret {
+		return s.putEach(ctx, c, step, p.Docs)
+	}
+	writes := make([]mongo.WriteModel, len(p.Docs))
+	for i, doc := range p.Docs {
+		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc).SetUpsert(true)
+	}
+	err := s.bulk(ctx, c, writes)
+	if mongo.IsDuplicateKeyError(err) {
+		return s.check(ctx, c, step, p.Docs, err)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.Collection, err)
@@ -109,28 +123,48 @@ func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	return nil
 }
 
-// replace replaces documents that are of steps before, and returns how many.
-func (s *Store) replace(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) (int, error) {
-	writes := make([]mongo.WriteModel, len(docs))
-	for i, doc := range docs {
-		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc)
+// check reports an error of a key that was taken, unless it was that of the
+// documents themselves, which are there.
+func (s *Store) check(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, taken error) error {
+	for _, doc := range docs {
+		there, err := one[struct {
+			Step int64 `bson:"step"`
+		}](ctx, c, byID(doc.Lookup("_id")))
+		if err != nil && !errors.Is(err, picket.ErrNotFound) {
+			return fmt.Errorf("write %s: %w", c.Name(), err)
+		}
+		if err != nil || there.Step < step {
+			return fmt.Errorf("write %s: %w", c.Name(), taken)
+		}
 	}
-	return s.bulk(ctx, c, writes)
+	return nil
 }
 
-// add inserts those of docs that are not there, fresh at most. Some may have
-// come in meanwhile, by an earlier step that another process carries out.
-func (s *Store) add(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, fresh int) error {
-	all := make([]any, len(docs))
-	for i := range docs {
-		all[i] = docs[i]
+// putEach is put for FerretDB, which finds a document by its _id alone, reads
+// all of a collection for any other filter, and stops at the first error.
+func (s *Store) putEach(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) error {
+	for _, doc := range docs {
+		id := byID(doc.Lookup("_id"))
+		there, err := one[struct {
+			Step int64 `bson:"step"`
+		}](ctx, c, id)
+		if err == nil && there.Step >= step {
+			continue
+		}
+		if err == nil || errors.Is(err, picket.ErrNotFound) {
+			err = op(ctx, opTimeout, func(ctx context.Context) error {
+				_, err := c.ReplaceOne(ctx, id, doc, options.Replace().SetUpsert(true))
+				return err
+			})
+		}
+		if mongo.IsDuplicateKeyError(err) { // perhaps another carries it out, too
+			err = s.check(ctx, c, step, []bson.Raw{doc}, err)
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", c.Name(), err)
+		}
 	}
-	known, err := insertNew(ctx, c, all)
-	if err != nil || len(docs)-len(known) == fresh {
-		return err
-	}
-	_, err = s.replace(ctx, c, step, docs)
-	return err
+	return nil
 }
 
 func olderThan(doc bson.Raw, step int64) bson.D {

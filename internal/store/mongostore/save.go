@@ -28,7 +28,11 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.Saved,
 	if err := s.repeated(ctx, batches, out); err != nil {
 		return nil, err
 	}
-	owner, err := s.saveEvents(ctx, batches, out)
+	var owner map[string]string
+	err := together([]func() error{
+		func() error { return s.mark(ctx, batches, out) },
+		func() (err error) { owner, err = s.saveEvents(ctx, batches, out); return err },
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +58,7 @@ func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store
 			return fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
 	}
-	known, err := findIn[batchDoc](ctx, s.batches, "_id", ids, options.Find().SetProjection(byID(1)))
+	known, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids, options.Find().SetProjection(byID(1)))
 	if err != nil {
 		return fmt.Errorf("look up batches: %w", err)
 	}
@@ -68,6 +72,31 @@ func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store
 	}
 	return nil
 }
+
+// A pendingDoc marks a batch that is being saved, until it is folded.
+type pendingDoc struct {
+	ID  string `bson:"_id"`
+	Seq int64  `bson:"seq"`
+}
+
+// mark enters batches among those to be folded. It comes before they are saved,
+// so that none is missed.
+func (s *Store) mark(ctx context.Context, batches []store.Batch, out []store.Saved) error {
+	var docs []any
+	seq := s.seq.next(len(batches))
+	for i := range batches {
+		if !out[i].Repeated {
+			docs = append(docs, pendingDoc{batches[i].ID, seq + int64(i)})
+		}
+	}
+	if _, err := insertNew(ctx, s.pending, docs); err != nil {
+		return fmt.Errorf("mark batches: %w", err)
+	}
+	return nil
+}
+
+// maxBrought is what a batch may bring, so that it can be folded.
+const maxBrought = 8 << 20
 
 // saveEvents stores the events that are not there, each as of the first of the
 // batches that has it, and returns which batch each event is of.
@@ -106,7 +135,7 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 	owned, err := findIn[struct {
 		ID    string `bson:"_id"`
 		Batch string `bson:"batch"`
-	}](ctx, s.owners, "_id", known, options.Find().SetProjection(bson.D{where("batch", 1)}))
+	}](ctx, s, s.owners, "_id", known, options.Find().SetProjection(bson.D{where("batch", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("look up events that are there: %w", err)
 	}
@@ -122,7 +151,7 @@ func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.S
 	taken := make(map[string]bool)
 	var docs []any
 	var of, wait []int
-	now, seq := s.opt.Now().UnixMicro(), s.seq.next(len(batches))
+	now := s.opt.Now().UnixMicro()
 	for i := range batches {
 		b := &batches[i]
 		if out[i].Repeated {
@@ -140,8 +169,11 @@ func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.S
 		if err != nil {
 			return nil, err
 		}
+		if len(data) > maxBrought {
+			return nil, fmt.Errorf("batch %s brings %d matches, %d bytes: %w", b.ID, len(br.Matches), len(data), picket.ErrInvalid)
+		}
 		out[i].Stored, out[i].Duplicate = int(br.Stored), int(br.Duplicate)
-		docs = append(docs, batchDoc{ID: b.ID, At: now, Seq: seq + int64(i), Pending: true, Data: data})
+		docs = append(docs, batchDoc{ID: b.ID, At: now, Pending: true, Data: data})
 		of = append(of, i)
 		if len(br.Matches)+len(br.Observed) > 0 {
 			wait = append(wait, i)
@@ -182,7 +214,7 @@ func (s *Store) results(ctx context.Context, batches []store.Batch, wait []int, 
 
 // alertsOf returns the alerts of ids, in their order.
 func (s *Store) alertsOf(ctx context.Context, ids []string) ([]picket.Alert, error) {
-	docs, err := findIn[alertDoc](ctx, s.alerts, "_id", ids)
+	docs, err := findIn[alertDoc](ctx, s, s.alerts, "_id", ids)
 	if err != nil {
 		return nil, err
 	}

@@ -53,17 +53,18 @@ type Store struct {
 	db     *mongo.Database
 	ferret bool // the server is FerretDB
 
-	events, alerts, matches, hosts, minutes, rules, totals, batches *mongo.Collection
-	journal, observations, follower                                 *mongo.Collection
-	tokens, users, sessions, audit                                  *mongo.Collection
-	published, workers                                              *mongo.Collection
-	owners                                                          *mongo.Collection // events, read as they are on the primary
+	events, alerts, matches, hosts, minutes, rules, totals, batches, pending *mongo.Collection
+	journal, observations, follower                                          *mongo.Collection
+	tokens, users, sessions, audit                                           *mongo.Collection
+	published, workers                                                       *mongo.Collection
+	owners                                                                   *mongo.Collection // events, read as they are on the primary
 
-	seq  sequence
-	turn chan struct{} // held by the goroutine that makes a step
-	last atomic.Int64  // a step that is known to be done
-	kick chan struct{}
-	disk diskUse
+	seq    sequence
+	turn   chan struct{} // held by the goroutine that makes a step
+	last   atomic.Int64  // a step that is known to be done
+	lastAt atomic.Int64  // when that was seen, microseconds
+	kick   chan struct{}
+	disk   diskUse
 
 	quit   context.Context // done when Close begins
 	cancel context.CancelFunc
@@ -124,7 +125,7 @@ func open(ctx context.Context, uri, database string, opt Options) (*Store, error
 func (s *Store) collections() {
 	for name, c := range map[string]**mongo.Collection{
 		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts, "rollups": &s.minutes,
-		"rule_stats": &s.rules, "totals": &s.totals, "batches": &s.batches, "journal": &s.journal, "observations": &s.observations,
+		"rule_stats": &s.rules, "totals": &s.totals, "batches": &s.batches, "pending": &s.pending, "journal": &s.journal, "observations": &s.observations,
 		"follower": &s.follower, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
 		"published_rules": &s.published, "workers": &s.workers,
 	} {

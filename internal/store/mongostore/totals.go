@@ -90,7 +90,7 @@ func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.M
 		return nil, fmt.Errorf("read activity: %w", err)
 	}
 	lo, hi := bounds(since, until)
-	docs, err := find[minuteDoc](ctx, s.minutes, append(bson.D{}, between("_id", lo, hi)...), options.Find().SetSort(byID(1)))
+	docs, err := find[minuteDoc](ctx, s.minutes, append(bson.D{}, between("start", lo, hi)...), options.Find().SetSort(bson.D{where("start", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)
 	}
