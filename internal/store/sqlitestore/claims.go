@@ -103,20 +103,18 @@ func (c *claims) resolve(p *saving, stored bool) {
 	}
 }
 
-// learn adds ids that another process stored, and reports which of the Saves
+// learn adds ids that another process stored, and makes the Saves stale that
 // have one of them as new.
-func (c *claims) learn(ids *idList) map[*saving]bool {
+func (c *claims) learn(ids *idList) {
 	hashes := c.hashes(ids)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stale := make(map[*saving]bool)
 	for _, h := range hashes {
 		c.window.add(h)
 		if p := c.pending[h]; p != nil {
-			stale[p] = true
+			p.stale = true
 		}
 	}
-	return stale
 }
 
 // loadClaims fills the window from the newest blocks.

@@ -14,6 +14,7 @@ type saving struct {
 	batches []savingBatch
 	hashes  []uint64  // of the event ids that it has claimed
 	after   []*saving // those whose events it counts as known already
+	stale   bool      // must decide anew; the writer's
 
 	blocks  []built
 	hosts   map[string]*hostSeen

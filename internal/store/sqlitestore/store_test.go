@@ -160,6 +160,29 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
+// Two processes each have several Saves under way that hold the same events in
+// batches of other ids, as agents that try again make them.
+func TestTwoProcessesSameEvents(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.db")
+	stores := []*sqlitestore.Store{open(t, path, sqlitestore.Options{}), open(t, path, sqlitestore.Options{})}
+	const rounds, sets, each = 40, 8, 5
+	for i := range rounds {
+		var work sync.WaitGroup
+		for w := range 2 * sets {
+			work.Go(func() {
+				from := (i*sets + w/2) * each
+				if _, err := stores[w%2].Save(context.Background(), store.Batch{ID: fmt.Sprint(i, "-", w), Events: simples(from, from+each)}); err != nil {
+					t.Errorf("Save: %v", err)
+				}
+			})
+		}
+		work.Wait()
+	}
+	if n := count(t, stores[0], ""); n != rounds*sets*each {
+		t.Errorf("%d events, want %d", n, rounds*sets*each)
+	}
+}
+
 // TestSearchWhileMerging pages through events while blocks are merged under it.
 func TestSearchWhileMerging(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{BlockEvents: 64})

@@ -131,8 +131,7 @@ func (j *job) size() int64 {
 // commit writes a group of jobs in one transaction; if that fails, each in one
 // of its own, so that none suffers for another.
 func (w *writer) commit(group []*job) {
-	stale, err := w.attempt(group)
-	err = unavailable(err)
+	err := unavailable(w.attempt(group))
 	if err != nil && len(group) > 1 {
 		for _, j := range group {
 			w.commit([]*job{j})
@@ -141,7 +140,7 @@ func (w *writer) commit(group []*job) {
 	}
 	for _, j := range group {
 		e := err
-		if e == nil && stale[j.p] && j.p != nil {
+		if e == nil && j.p != nil && j.p.stale {
 			e = errStale
 		}
 		if j.p != nil {
@@ -167,10 +166,10 @@ func unavailable(err error) error {
 }
 
 // attempt runs one transaction. Saves that turn out stale are left out of it.
-func (w *writer) attempt(group []*job) (stale map[*saving]bool, err error) {
+func (w *writer) attempt(group []*job) (err error) {
 	ctx := context.Background()
 	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("begin: %w", err)
 	}
 	t := &tx{w: w, now: w.s.opt.Now()}
 	defer func() {
@@ -179,66 +178,64 @@ func (w *writer) attempt(group []*job) (stale map[*saving]bool, err error) {
 		}
 	}()
 	if err := w.row("SELECT next_seq FROM counters").Scan(&t.nextSeq); err != nil {
-		return nil, fmt.Errorf("read counters: %w", err)
+		return fmt.Errorf("read counters: %w", err)
 	}
-	if stale, err = w.catchUp(t.nextSeq); err != nil {
-		return nil, err
+	if err = w.catchUp(t.nextSeq); err != nil {
+		return err
 	}
 	for _, j := range group {
 		switch {
 		case j.p == nil:
 			if err := j.f(t); err != nil {
-				return nil, err
+				return err
 			}
-		case stale[j.p]:
+		case j.p.stale:
 		default:
 			if known, err := t.knownBatch(j.p); err != nil {
-				return nil, err
+				return err
 			} else if known {
-				stale[j.p] = true
+				j.p.stale = true
 				continue
 			}
 			if err := t.save(j.p); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if err := t.flush(); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := w.exec("COMMIT"); err != nil {
-		return nil, fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit: %w", err)
 	}
 	w.nextSeq = t.nextSeq
-	return stale, nil
+	return nil
 }
 
 // catchUp learns the ids that other processes stored since the last
-// transaction, and returns the Saves that have one of them as new.
-func (w *writer) catchUp(next int64) (map[*saving]bool, error) {
-	stale := make(map[*saving]bool)
+// transaction. Saves that have one of them as new are stale from then on, those
+// that are yet to come to the writer too.
+func (w *writer) catchUp(next int64) error {
 	if next == w.nextSeq {
-		return stale, nil
+		return nil
 	}
 	rows, err := w.query(`SELECT data FROM parts JOIN blocks ON key = seq << 9 | 1 WHERE seq + span > ?`, w.nextSeq)
 	if err != nil {
-		return nil, fmt.Errorf("read ids: %w", err)
+		return fmt.Errorf("read ids: %w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var data []byte
 		if err := rows.Scan(&data); err != nil {
-			return nil, fmt.Errorf("read ids: %w", err)
+			return fmt.Errorf("read ids: %w", err)
 		}
 		ids, err := decodeIDs(data)
 		if err != nil {
-			return nil, fmt.Errorf("read ids: %w", err)
+			return fmt.Errorf("read ids: %w", err)
 		}
-		for p := range w.s.claims.learn(&ids) {
-			stale[p] = true
-		}
+		w.s.claims.learn(&ids)
 	}
-	return stale, rows.Err()
+	return rows.Err()
 }
 
 func (w *writer) stmt(q string) (*sql.Stmt, error) {
