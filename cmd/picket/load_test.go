@@ -234,23 +234,31 @@ func (l *load) empty() {
 	})
 }
 
-func (l *load) get(path string) string {
+// get reads a page. An engine that is away for a moment is waited for.
+func (l *load) get(path string) (body string) {
 	l.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, l.url+path, nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Token "+l.api)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		l.t.Fatalf("GET %s: %d %s %v", path, resp.StatusCode, body, err)
-	}
-	return string(body)
+	until(l.t, "an answer to "+path, func() bool {
+		req, err := http.NewRequest(http.MethodGet, l.url+path, nil)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Token "+l.api)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if resp.StatusCode == http.StatusServiceUnavailable && err == nil {
+			return false
+		}
+		if err != nil || resp.StatusCode != http.StatusOK {
+			l.t.Fatalf("GET %s: %d %s %v", path, resp.StatusCode, text, err)
+		}
+		body = string(text)
+		return true
+	})
+	return body
 }
 
 // pages calls row with each row of a list.
