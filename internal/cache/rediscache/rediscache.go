@@ -18,7 +18,7 @@ import (
 const (
 	// askFor bounds what Redis may take to answer: a page is not to wait for a
 	// server that is frozen.
-	askFor = 250 * time.Millisecond
+	askFor = time.Second
 	// makeFor is how long one server may take to make a value before another
 	// makes it too.
 	makeFor = 5 * time.Second
@@ -90,9 +90,18 @@ func (c *Cache) get(ctx context.Context, key string, ttl time.Duration, fill fun
 // ask returns the value, or whether it is the caller's to make.
 func (c *Cache) ask(ctx context.Context, name, token string) (value []byte, mine bool, err error) {
 	err = c.do(ctx, func(ctx context.Context) error {
-		value, err = c.client.Get(ctx, name).Bytes()
-		if errors.Is(err, redis.Nil) {
-			mine, err = c.client.SetNX(ctx, name+":making", token, makeFor).Result()
+		if value, err = c.client.Get(ctx, name).Bytes(); !errors.Is(err, redis.Nil) {
+			return err
+		}
+		if mine, err = c.client.SetNX(ctx, name+":making", token, makeFor).Result(); err != nil || !mine {
+			return err
+		}
+		// It may have been made, and its lock given back, between the two.
+		if value, err = c.client.Get(ctx, name).Bytes(); errors.Is(err, redis.Nil) {
+			return nil
+		}
+		if err == nil {
+			err = unlock.Run(ctx, c.client, []string{name + ":making"}, token).Err()
 		}
 		return err
 	})
