@@ -44,6 +44,13 @@ func MatchID(ruleID, eventID string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// AlertID names an alert by the match that opened it, so that opening it twice
+// is opening it once.
+func AlertID(matchID string) string {
+	h := sha256.Sum256([]byte("alert\x00" + matchID))
+	return hex.EncodeToString(h[:16])
+}
+
 // AlertMatchLimit is how many matches an alert keeps; further ones are only
 // counted.
 const AlertMatchLimit = 10_000

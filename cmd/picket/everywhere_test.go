@@ -32,26 +32,15 @@ func TestKillEverywhere(t *testing.T) {
 	f := newFleet(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
 	f.up()
 	l := startLoad(f)
-	var workers [2]*process
-	hire := func(i int) {
-		t.Helper()
-		p, _, err := start(t.TempDir(), "worker", "--concurrency", "2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.kill)
-		workers[i] = p
-	}
-	hire(0)
-	hire(1)
+	c := newCrew(t, t.TempDir)
 	l.more(10)
 	for n := range rounds(5) {
 		switch n % 5 {
 		case 0:
 			i := rand.IntN(2)
-			workers[i].kill()
+			c.workers[i].kill()
 			l.more(5)
-			hire(i)
+			c.hire(i)
 		case 1:
 			f.current.kill()
 			f.up()
@@ -75,11 +64,7 @@ func TestKillEverywhere(t *testing.T) {
 	l.halt()
 	l.check()
 	l.checkMany()
-	for _, p := range workers {
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	c.stop()
 }
 
 // The network between them parts, slows down and breaks: between the server

@@ -169,6 +169,44 @@ func (f *fleet) run(args ...string) string {
 	return string(out)
 }
 
+// A crew is two workers in processes of their own, each in its turn killed and
+// replaced.
+type crew struct {
+	t       *testing.T
+	args    []string
+	dir     func() string // that the next one works in
+	workers [2]*process
+}
+
+// newCrew starts both.
+func newCrew(t *testing.T, dir func() string, args ...string) *crew {
+	t.Helper()
+	c := &crew{t: t, args: append([]string{"worker", "--concurrency", "2"}, args...), dir: dir}
+	c.hire(0)
+	c.hire(1)
+	return c
+}
+
+func (c *crew) hire(i int) {
+	c.t.Helper()
+	p, _, err := start(c.dir(), c.args...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(p.kill)
+	c.workers[i] = p
+}
+
+// stop asks both to end, which they must do well.
+func (c *crew) stop() {
+	c.t.Helper()
+	for _, p := range c.workers {
+		if err := p.stop(); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
 // until waits for a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()

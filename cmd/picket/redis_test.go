@@ -21,18 +21,7 @@ func TestKillAroundRedis(t *testing.T) {
 	f := newFleet(t, "--workers", "0", "--queue", url)
 	f.up()
 	l := startLoad(f)
-	var workers [2]*process
-	hire := func(i int) {
-		t.Helper()
-		p, _, err := start(f.data, "worker", "--data", ".", "--queue", url, "--concurrency", "2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.kill)
-		workers[i] = p
-	}
-	hire(0)
-	hire(1)
+	c := newCrew(t, func() string { return f.data }, "--data", ".", "--queue", url)
 	l.more(10)
 	for n := range rounds(8) {
 		switch n % 4 {
@@ -42,9 +31,9 @@ func TestKillAroundRedis(t *testing.T) {
 			redis.Start()
 		case 1:
 			i := rand.IntN(2)
-			workers[i].kill()
+			c.workers[i].kill()
 			l.more(10)
-			hire(i)
+			c.hire(i)
 		case 2:
 			f.current.kill()
 			f.up()
@@ -70,11 +59,7 @@ func TestKillAroundRedis(t *testing.T) {
 		return strings.Contains(f.current.err.String(), "is forwarded") || f.current.err.String() == ""
 	})
 	l.check()
-	for _, p := range workers {
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	c.stop()
 }
 
 // The commands that look at a queue do so on Redis, and doctor says what its

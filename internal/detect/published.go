@@ -37,12 +37,15 @@ func bundle(files []file, off map[string]bool, now time.Time) *store.PublishedRu
 // from now on, for workers on other machines. Where that fails it is tried
 // again for as long as Watch runs.
 func (l *Loader) PublishTo(ctx context.Context, fleet store.Fleet) error {
-	l.mu.Lock()
-	l.fleet = fleet
-	l.mu.Unlock()
-	if err := l.Load(); err != nil {
+	l.loading.Lock()
+	defer l.loading.Unlock()
+	files, off, err := l.from.read()
+	if err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.fleet, l.unsent = fleet, bundle(files, off, time.Now())
+	l.mu.Unlock()
 	l.publish(ctx)
 	return nil
 }
@@ -70,7 +73,6 @@ func (l *Loader) publish(ctx context.Context) {
 type published struct {
 	ctx   context.Context
 	fleet store.Fleet
-	log   *slog.Logger
 	last  store.PublishedRules
 }
 
@@ -78,7 +80,7 @@ type published struct {
 // fleet's store, and waits until there are some. ctx bounds that, and all that
 // the loader asks of the store.
 func NewSubscriber(ctx context.Context, fleet store.Fleet, log *slog.Logger) (*Loader, error) {
-	p := &published{ctx: ctx, fleet: fleet, log: log}
+	p := &published{ctx: ctx, fleet: fleet}
 	for said := false; ; said = true {
 		l, err := newLoader(p, log)
 		if err == nil {

@@ -7,7 +7,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -142,6 +144,27 @@ type AlertUpdate struct {
 	Note     string
 	Author   string
 	At       time.Time
+}
+
+// Apply makes the changes to an alert, and notes each. Times are to the
+// microsecond, as stores keep them.
+func (u AlertUpdate) Apply(a *picket.Alert) {
+	at := time.UnixMicro(u.At.UnixMicro()).UTC()
+	note := func(text string) {
+		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
+		a.Updated = at
+	}
+	if u.Status != nil && *u.Status != a.Status {
+		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
+		a.Status = *u.Status
+	}
+	if u.Assignee != nil && *u.Assignee != a.Assignee {
+		note(fmt.Sprintf("assignee: %s → %s", cmp.Or(a.Assignee, "nobody"), cmp.Or(*u.Assignee, "nobody")))
+		a.Assignee = *u.Assignee
+	}
+	if u.Note != "" {
+		note(u.Note)
+	}
 }
 
 // AlertCounts counts alerts.

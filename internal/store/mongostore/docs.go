@@ -59,12 +59,6 @@ func slot(rule, agent, host string) string {
 	return "open " + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// alertID names an alert by the match that opened it.
-func alertID(matchID string) string {
-	h := sha256.Sum256([]byte("alert\x00" + matchID))
-	return hex.EncodeToString(h[:16])
-}
-
 // put takes over what the alert is now.
 func (d *alertDoc) put(a *picket.Alert) {
 	d.RuleID, d.Title, d.Level, d.Tags, d.AgentID, d.Host = a.RuleID, a.Title, a.Level.String(), a.Tags, a.AgentID, a.Host

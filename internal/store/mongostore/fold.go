@@ -202,7 +202,7 @@ func (d *draft) join(matches []matched, again bool) (fresh int, opened []string)
 // open drafts the alert that a match opens.
 func (d *draft) open(m *matched, agent string) *alertDoc {
 	at := fromMicros(m.Time)
-	a := picket.Alert{ID: alertID(m.ID), RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
+	a := picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
 		Status: picket.StatusOpen, FirstSeen: at, LastSeen: at, Opened: fromMicros(d.now), Updated: fromMicros(d.now)}
 	if a.Tags == nil {
 		a.Tags = []string{}

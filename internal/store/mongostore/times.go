@@ -37,9 +37,6 @@ func minuteOf(us int64) int64 {
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
-// micros cuts a time to what is kept of it.
-func micros(t time.Time) time.Time { return fromMicros(t.UnixMicro()) }
-
 // bounds are the times that a query selects, from since up to but not until.
 func bounds(since, until time.Time) (lo, hi int64) {
 	up := func(t time.Time) int64 {

@@ -26,40 +26,13 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 			return false, err
 		}
 		out = doc.alert()
-		triage(&out, u)
+		u.Apply(&out)
 		return true, d.putTriage(&doc, &before, &out)
 	})
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	return out, nil
-}
-
-// triage applies an update to an alert and notes each change.
-func triage(a *picket.Alert, u store.AlertUpdate) {
-	at := micros(u.At)
-	note := func(text string) {
-		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
-		a.Updated = at
-	}
-	if u.Status != nil && *u.Status != a.Status {
-		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
-		a.Status = *u.Status
-	}
-	if u.Assignee != nil && *u.Assignee != a.Assignee {
-		note(fmt.Sprintf("assignee: %s → %s", orNobody(a.Assignee), orNobody(*u.Assignee)))
-		a.Assignee = *u.Assignee
-	}
-	if u.Note != "" {
-		note(u.Note)
-	}
-}
-
-func orNobody(name string) string {
-	if name == "" {
-		return "nobody"
-	}
-	return name
 }
 
 // putTriage drafts the alert as it is after triage, and the counters.

@@ -2,9 +2,7 @@ package sqlitestore
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,12 +19,6 @@ type openAlert struct {
 	alertRow
 	isNew bool
 	added int64
-}
-
-// alertID names an alert by the match that opened it.
-func alertID(matchID string) string {
-	h := sha256.Sum256([]byte("alert\x00" + matchID))
-	return hex.EncodeToString(h[:16])
 }
 
 // saveMatches adds a batch's matches to the alerts that they join or open.
@@ -115,7 +107,7 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 	}
 	a.kept++
 	if a.isNew && a.added == 0 {
-		a.ID = alertID(m.ID)
+		a.ID = picket.AlertID(m.ID)
 		return true, t.insertAlert(a)
 	}
 	return true, nil

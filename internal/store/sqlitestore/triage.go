@@ -21,7 +21,7 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 			return notFound(err)
 		}
 		before := a.Alert
-		triage(&a.Alert, u)
+		u.Apply(&a.Alert)
 		out = a.Alert
 		return t.putTriage(&a, &before)
 	})
@@ -29,33 +29,6 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	return out, nil
-}
-
-// triage applies an update to an alert and notes each change.
-func triage(a *picket.Alert, u store.AlertUpdate) {
-	at := fromMicros(micros(u.At))
-	note := func(text string) {
-		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
-		a.Updated = at
-	}
-	if u.Status != nil && *u.Status != a.Status {
-		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
-		a.Status = *u.Status
-	}
-	if u.Assignee != nil && *u.Assignee != a.Assignee {
-		note(fmt.Sprintf("assignee: %s → %s", orNobody(a.Assignee), orNobody(*u.Assignee)))
-		a.Assignee = *u.Assignee
-	}
-	if u.Note != "" {
-		note(u.Note)
-	}
-}
-
-func orNobody(name string) string {
-	if name == "" {
-		return "nobody"
-	}
-	return name
 }
 
 func (t *tx) putTriage(a *alertRow, before *picket.Alert) error {
