@@ -21,6 +21,9 @@ const embedded = "sqlite"
 // storeUsage describes --store.
 const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, as in mongodb://host:27017/picket"
 
+// uriHint is what to do about a URI that can't be read.
+const uriHint = "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0"
+
 // A storePlace is where a store is: in a data directory, or a database.
 type storePlace struct{ data, engine string }
 
@@ -69,7 +72,7 @@ func (p *storePlace) open(ctx context.Context, log *slog.Logger, brief bool) (st
 	case errors.Is(err, picket.ErrUnavailable):
 		return nil, hinted(err, "is MongoDB running there, and does it let this host and user in?")
 	case errors.Is(err, picket.ErrInvalid):
-		return nil, hinted(err, "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0")
+		return nil, hinted(err, uriHint)
 	case err != nil:
 		return nil, err
 	}
