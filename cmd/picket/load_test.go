@@ -18,6 +18,7 @@ import (
 // batch until it is answered, as agents do.
 type load struct {
 	t     *testing.T
+	http  *http.Client
 	url   string
 	token string // of a collector
 	api   string // of a reader
@@ -49,8 +50,14 @@ func startLoad(f *fleet) *load {
 // startPaced is startLoad with a pause of one's own.
 func startPaced(f *fleet, pause time.Duration) *load {
 	f.t.Helper()
+	return startLoadBy(http.DefaultClient, f, pause)
+}
+
+// startLoadBy is startPaced with a client of one's own.
+func startLoadBy(client *http.Client, f *fleet, pause time.Duration) *load {
+	f.t.Helper()
 	l := &load{
-		t: f.t, pause: pause, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
+		t: f.t, http: client, pause: pause, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
 		quit: make(chan struct{}), sent: make(map[string]bool),
 	}
 	for c := range loadClients {
@@ -112,7 +119,7 @@ func (l *load) post(body []byte) bool {
 	}
 	req.Header.Set("Authorization", "Token "+l.token)
 	req.Header.Set("Content-Type", "application/x-ndjson")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := l.http.Do(req)
 	if err != nil {
 		return false
 	}
@@ -279,7 +286,7 @@ func (l *load) get(path string) (body string) {
 			l.t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "Token "+l.api)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := l.http.Do(req)
 		if err != nil {
 			l.t.Fatal(err)
 		}
