@@ -43,7 +43,9 @@ func NewSwitch(t testing.TB) *Switch {
 	s := &Switch{t: t, ns: newNamespace(t)}
 	var out []byte
 	var err error
-	in(t, s.ns, func() { out, err = exec.Command("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0").CombinedOutput() })
+	in(t, s.ns, func() {
+		out, err = exec.Command("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0").CombinedOutput()
+	})
 	if err != nil {
 		t.Skipf("SKIPPED: this kernel does not let us make a bridge: %v: %s", err, out)
 	}
