@@ -27,7 +27,8 @@ func (d *doctor) mongoStore() {
 	}
 }
 
-// mongoHint says what to do about a store that could not be looked at.
+// mongoHint says what to do about a store that could not be opened; "" where
+// the error says all there is.
 func mongoHint(err error) string {
 	switch {
 	case errors.Is(err, picket.ErrInvalid):

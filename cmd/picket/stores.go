@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/mongostore"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
@@ -68,12 +66,10 @@ func (p *storePlace) open(ctx context.Context, log *slog.Logger, brief bool) (st
 		return s, nil
 	}
 	s, err := mongostore.Open(ctx, p.engine, mongostore.Options{Logger: log, NoBackground: brief})
-	switch {
-	case errors.Is(err, picket.ErrUnavailable):
-		return nil, hinted(err, "is MongoDB running there, and does it let this host and user in?")
-	case errors.Is(err, picket.ErrInvalid):
-		return nil, hinted(err, uriHint)
-	case err != nil:
+	if err != nil {
+		if hint := mongoHint(err); hint != "" {
+			err = hinted(err, hint)
+		}
 		return nil, err
 	}
 	return s, nil

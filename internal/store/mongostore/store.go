@@ -86,7 +86,7 @@ func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 	}
 	s, err := open(ctx, uri, cmp.Or(cs.Database, defaultDatabase), opt)
 	if err != nil {
-		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, err)
+		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, denied(err))
 	}
 	return s, nil
 }
