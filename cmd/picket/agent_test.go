@@ -22,7 +22,7 @@ func newAgentRig(t *testing.T, events int) *agentRig {
 	f := newFleet(t)
 	f.up()
 	r := &agentRig{fleet: f, token: f.token("--agent", "h"), file: filepath.Join(t.TempDir(), "events.ndjson"), spool: t.TempDir()}
-	r.load = &load{t: t, url: f.url(), api: f.token("--api", "test", "--role", "viewer"), sent: make(map[string]bool)}
+	r.load = &load{t: t, http: http.DefaultClient, url: f.url(), api: f.token("--api", "test", "--role", "viewer"), sent: make(map[string]bool)}
 	var text strings.Builder
 	for i := range events {
 		id, command := fmt.Sprintf("e%d", i), "ls -l"
