@@ -49,7 +49,7 @@ type Options struct {
 	// error that is picket.ErrInvalid. It is called by many goroutines; nil
 	// refuses what others send.
 	Event func(raw []byte, id string, received time.Time) (picket.Event, error)
-	// Group bounds the tasks of one delivery; 0 means 1,024.
+	// Group bounds the tasks of one delivery; 0 means 4,096.
 	Group int
 	// MaxBytes bounds what the lists hold, as Redis estimates it; 0 means 4 GiB.
 	MaxBytes int64
@@ -63,7 +63,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Group = cmp.Or(o.Group, 1024)
+	o.Group = cmp.Or(o.Group, 4096)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
 	o.Lease = cmp.Or(o.Lease, 30*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
