@@ -11,7 +11,7 @@ import (
 // Next are the tasks to send when t has succeeded with a result (JSON, as it is
 // stored; nil is null): its callbacks, which are a group if there are several,
 // and the next of its chain, which carries the rest. Send them before the result
-// is written, as Celery does, and name them among the result's children.
+// is written, as Celery does, and name them among the result's [Children].
 //
 // A task whose signature names no queue has no RoutingKey: it goes where the
 // app's routes say. An error is about what this package can't start, a chord in
