@@ -33,6 +33,9 @@ func openEnvelope(b []byte) (e envelope, err error) {
 		}
 		return nil
 	})
+	if err == nil {
+		err = isUTF8(b)
+	}
 	if err != nil {
 		return e, refuse("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
 	}
@@ -69,13 +72,20 @@ func (e *envelope) jsonBody(max int) ([]byte, error) {
 	if err != nil && len(e.properties) > 0 {
 		return nil, refuse("the message's properties are bad: "+err.Error(), "")
 	}
-	return e.rawBody(bodyEncoding, max)
+	body, err := e.rawBody(bodyEncoding, max)
+	if err == nil && isUTF8(body) != nil {
+		err = refuse("the body isn't UTF-8", "")
+	}
+	return body, err
 }
 
 // checkContent refuses all but JSON in UTF-8.
 //
 // Source: kombu/serialization.py register_json and so on.
 func (e *envelope) checkContent() error {
+	if string(e.contentType) == `"application/json"` && string(e.encoding) == `"utf-8"` {
+		return nil
+	}
 	kind := strings.ToLower(text(e.contentType))
 	if kind != "" && kind != "application/json" {
 		name, known := map[string]string{

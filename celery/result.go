@@ -303,6 +303,9 @@ func DecodeResult(b []byte) (*Result, error) {
 		}
 		return err
 	})
+	if err == nil {
+		err = isUTF8(b)
+	}
 	if err == nil && r.Status == "" {
 		err = errors.New("no status")
 	}
