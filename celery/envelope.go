@@ -1,6 +1,7 @@
 package celery
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -114,7 +115,7 @@ func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
 		if len(inner) > max {
 			return nil, tooLarge(max)
 		}
-		return inner, nil
+		return bytes.Clone(inner), nil
 	case "base64":
 	default:
 		return nil, refuse(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")
