@@ -23,7 +23,7 @@ type outcome struct {
 	cause   string
 	letters []queue.Letter
 
-	children []string // ids of the tasks that follow
+	children []celery.Child // the tasks that follow
 }
 
 func succeeded(t *task) outcome { return outcome{task: t, status: celery.Success} }

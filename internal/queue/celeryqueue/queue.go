@@ -40,6 +40,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // Options tune a queue.
@@ -135,6 +136,8 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
 		q.log.Warn("queue not there yet", "error", err)
+	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
+		settings.Warn(q.log)
 	}
 	q.beside.Go(q.keep)
 	return q, nil
