@@ -172,17 +172,41 @@ func TestNext(t *testing.T) {
 		t.Errorf("the chain's end is %+v", c)
 	}
 
+	// A chain with a group inside, which becomes a chord.
+	parent.Chain = nil
+	parent.Callbacks = []celery.Signature{sig(`{"task": "celery.chain", "subtask_type": "chain", "kwargs": {"tasks": [
+		{"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": [{"task": "t.a"}, {"task": "t.b"}, {"task": "t.c"}]}}, {"task": "t.sum"}, {"task": "t.end"}]}}`)}
+	next, err = parent.Next(json.RawMessage("5"))
+	if err != nil || len(next) != 3 {
+		t.Fatalf("got %+v, %v", next, err)
+	}
+	for i, member := range next {
+		if member.ChordSize != 3 || member.GroupID != next[0].GroupID || member.GroupIndex != i || string(member.Args) != "[5]" || len(member.Chain) != 0 || member.Chord.Task != "t.sum" {
+			t.Errorf("member %+v", member)
+		}
+	}
+	callback, err := next[0].ChordCallback([]json.RawMessage{[]byte("1"), nil, []byte("3")})
+	if err != nil || len(callback) != 1 || string(callback[0].Args) != "[[1, null, 3]]" || len(callback[0].Chain) != 1 || callback[0].Chain[0].Task != "t.end" {
+		t.Errorf("callback %+v, %v", callback, err)
+	}
+	empty := sig(`{"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": [], "body": {"task": "t.sum"}}}`)
+	parent.Callbacks = []celery.Signature{empty}
+	if next, err = parent.Next(nil); err != nil || len(next) != 1 || string(next[0].Args) != "[[]]" {
+		t.Errorf("a chord of nothing: %+v, %v", next, err)
+	}
+
 	// What can't be started doesn't keep the rest from it.
-	parent.Callbacks = []celery.Signature{sig(`{"task": "celery.chord", "subtask_type": "chord", "kwargs": {}}`), sig(`{"task": "t.x"}`)}
+	parent.Callbacks = []celery.Signature{sig(`{"task": "celery.chunks", "subtask_type": "chunks", "kwargs": {}}`), sig(`{"task": "t.x"}`)}
 	parent.Chain = nil
 	next, err = parent.Next(nil)
-	if err == nil || !strings.Contains(err.Error(), "a chord can't be started") || len(next) != 1 || next[0].GroupID == "" {
+	if err == nil || !strings.Contains(err.Error(), "a chunks can't be started") || len(next) != 1 || next[0].GroupID == "" {
 		t.Errorf("got %+v, %v", next, err)
 	}
 	for _, bad := range []string{
 		`{"task": "t.x", "options": {"eta": "soon"}}`, `{"task": "t.x", "options": {"link": 5}}`, `{"task": "t.x", "options": {"chord": 5}}`,
 		`{"task": "c", "subtask_type": "chain", "kwargs": {"tasks": []}}`, `{"task": "c", "subtask_type": "group"}`,
-		`{"task": "c", "subtask_type": "chain", "kwargs": {"tasks": [{"task": "g", "subtask_type": "group"}, {"task": "t.x"}]}}`,
+		`{"task": "c", "subtask_type": "chord", "kwargs": {}}`, `{"task": "c", "subtask_type": "chord", "kwargs": {"body": {"task": "t"}, "header": [1]}}`,
+		`{"task": "c", "subtask_type": "chord", "kwargs": {"body": {"task": "t"}, "header": [{"task": "c", "subtask_type": "group"}]}}`,
 	} {
 		parent.Callbacks = []celery.Signature{sig(bad)}
 		if next, err := parent.Next(nil); err == nil {
