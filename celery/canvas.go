@@ -25,7 +25,7 @@ func (t *Task) Next(result json.RawMessage) ([]Task, error) {
 	if last < 0 {
 		return tasks, err
 	}
-	sent, chainErr := t.send(t.Chain[last].with("chain", appendSignatures(nil, t.Chain[:last])).prepended(args))
+	sent, chainErr := t.send(t.Chain[last].with("chain", signatureArray(t.Chain[:last])).prepended(args))
 	return append(tasks, sent...), errors.Join(err, chainErr)
 }
 
@@ -160,7 +160,7 @@ func startChain(s Signature) ([]Task, error) {
 		return nil, err
 	}
 	next := len(rest) - 1
-	return start(rest[next].prepended(s.Args).with("chain", appendSignatures(nil, append(after, rest[:next]...))))
+	return start(rest[next].prepended(s.Args).with("chain", signatureArray(append(after, rest[:next]...))))
 }
 
 func startGroup(s Signature) ([]Task, error) {
