@@ -172,6 +172,9 @@ func startGroup(s Signature) ([]Task, error) {
 	if id == nil {
 		id = appendString(nil, NewID())
 	}
+	if err := checkSpread(len(steps), len(s.Options["chain"])+len(s.Args)); err != nil {
+		return nil, err
+	}
 	var tasks []Task
 	for i, step := range steps {
 		if _, in := step.Options["group_id"]; !in {
@@ -187,4 +190,15 @@ func startGroup(s Signature) ([]Task, error) {
 		tasks = append(tasks, sent...)
 	}
 	return tasks, nil
+}
+
+// maxSpread is how many bytes the tasks of a group may carry together of what
+// each of them has to carry.
+const maxSpread = 256 << 20
+
+func checkSpread(tasks, bytes int) error {
+	if tasks*bytes > maxSpread {
+		return fmt.Errorf("a group of %d tasks that carry %d bytes each is too large", tasks, bytes)
+	}
+	return nil
 }

@@ -10,6 +10,11 @@ import (
 // succeeded, given their results in the order of the group. A chord may end in a
 // chain or a group, therefore there may be several.
 //
+// All have when, after a member was added to keys.ChordResults, that has as many
+// as keys.ChordSize and keys.ChordAdded say together; these three are deleted
+// then. If one of them has failed, the tasks get [ChordError] as their result
+// instead of being sent, and their Failed tasks are.
+//
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
 func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
 	if t.Chord == nil {
@@ -109,6 +114,9 @@ func startChord(s Signature) ([]Task, error) {
 		body = body.with("group_id", group)
 	}
 	callback := body.Append(nil)
+	if err := checkSpread(len(steps), len(callback)+len(s.Args)); err != nil {
+		return nil, err
+	}
 	var tasks []Task
 	for i, step := range steps {
 		if step.SubtaskType == "group" || step.SubtaskType == "chord" {

@@ -115,7 +115,7 @@ func (t *Task) setStamps(options map[string]json.RawMessage) {
 			if len(stamps) > 1 {
 				stamps = append(stamps, ", "...)
 			}
-			stamps = append(append(append(stamps, name...), ": "...), value...)
+			stamps = append(append(appendString(stamps, text(name)), ": "...), value...)
 		}
 		return nil
 	})

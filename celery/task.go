@@ -57,8 +57,8 @@ type Task struct {
 	// all other tasks, members of a chord that has begun included.
 	ChordSize int
 
-	// Compression of the body: "" or "zlib" when it is sent, the wire's
-	// name ("application/x-gzip") when it was received.
+	// Compression of the body: the wire's name ("application/x-gzip") when
+	// it was received. It is sent as zlib, unless this is "".
 	Compression string
 
 	// Headers are those beside Celery's own, as JSON. Stamps are among them
