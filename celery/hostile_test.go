@@ -8,13 +8,13 @@ import (
 	"github.com/picket-edr/picket/celery"
 )
 
-// TestHostile bounds the time that bodies of about a megabyte take which were
+// TestHostile bounds the time that bodies of a quarter of a megabyte take which were
 // made to take long.
 func TestHostile(t *testing.T) {
 	nest := func(open, inner, end string, depth int) string {
 		return strings.Repeat(open, depth) + inner + strings.Repeat(end, depth)
 	}
-	filler := `"` + strings.Repeat("x", 1<<20) + `"`
+	filler := `"` + strings.Repeat("x", 1<<18) + `"`
 	group := `{"task": "g", "subtask_type": "group", "kwargs": {"tasks": [`
 	chain := `{"task": "c", "subtask_type": "chain", "kwargs": {"tasks": [`
 	chord := `{"task": "c", "subtask_type": "chord", "kwargs": {"header": [{"task": "t"}], "body": `
