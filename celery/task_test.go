@@ -219,7 +219,7 @@ func TestDecodeRefuses(t *testing.T) {
 			if !errors.As(err, &refused) {
 				t.Fatalf("got %+v, %v", task, err)
 			}
-			if !strings.Contains(refused.What, test.what) || !strings.Contains(refused.Hint, test.hint) || strings.Contains(refused.What+refused.Hint, "\n") {
+			if !strings.Contains(err.Error(), test.what) || !strings.Contains(refused.Hint, test.hint) || strings.Contains(refused.What+refused.Hint, "\n") {
 				t.Errorf("refused with %q, hint %q", refused.What, refused.Hint)
 			}
 			if got := task != nil && task.ID == "t-1" && task.Name == "t.echo"; got != test.headers {
