@@ -120,6 +120,8 @@ func TestClosingGivesBack(t *testing.T) {
 func TestAnswerLost(t *testing.T) {
 	r := newRig(t)
 	q := open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
+	r.send(call("first")) // the server knows the script from then on
+	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
 	r.send(call("a"), call("b"))
 	r.Freeze()
 	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
