@@ -59,7 +59,7 @@ func (d *doctor) celeryQueueState(s *celeryqueue.Survey, state *celeryqueue.Queu
 		d.bad("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
 			"%s: %d tasks wait, and no worker that answers consumes it", state.Name, state.Waiting)
 	case len(state.Strange) > 0 && state.Shared && !slices.ContainsFunc(consumers, func(w celeryqueue.WorkerState) bool { return !w.Picket }):
-		d.bad("queue", "start the worker that has these tasks; picket makes dead letters of what waits for 30 s and is nobody's",
+		d.bad("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
 			"%s: %d tasks wait, among them %s, which no worker that answers knows", state.Name, state.Waiting, strange)
 	default:
 		d.ok("queue", "%s: %d tasks wait; of other programs: %s", state.Name, state.Waiting, strange)

@@ -213,7 +213,7 @@ func TestEvents(t *testing.T) {
 					t.Errorf("event %+v", e)
 				}
 			case "task-failed":
-				if !strings.HasPrefix(e.Exception, "ValueError('") {
+				if !strings.HasPrefix(e.Exception, "ValueError('") || !strings.HasPrefix(e.Traceback, "Traceback ") {
 					t.Errorf("event %+v", e)
 				}
 			case "task-revoked":
@@ -225,7 +225,7 @@ func TestEvents(t *testing.T) {
 	}
 	want := map[string][]string{
 		"good": {"task-received", "task-started", "task-succeeded"},
-		"bad":  {"task-received", "task-failed"},
+		"bad":  {"task-received", "task-started", "task-failed"},
 		"late": {"task-received", "task-revoked"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -16,8 +16,8 @@ import (
 
 // follow sends the tasks that are to follow those that ended: links, the next
 // of a chain, errbacks, and the callback of a chord whose last member this is.
-// They go to the queue that their signature names, or to that of the task
-// before.
+// They go to the queue that their signature names, or to that which others
+// publish to.
 func (q *Queue) follow(ctx context.Context, over []outcome) error {
 	var next []celery.Task
 	for i := range over {
@@ -43,7 +43,7 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 		o.children = celery.Children(tasks)
 		for _, t := range tasks {
 			if t.RoutingKey == "" {
-				t.RoutingKey = o.at.queue
+				t.RoutingKey = q.set.publish
 			}
 			next = append(next, t)
 		}

@@ -77,15 +77,19 @@ func (q *Queue) sweep(ctx context.Context) error {
 		return unavailable(err)
 	}
 	var back []restoration
+	lost := 0
 	for i := 0; i+2 < len(out); i += 3 {
 		r, ok := q.restoration(ctx, out[i], out[i+1], out[i+2])
 		if !ok {
 			continue
 		}
 		if r.lost {
-			q.log.Warn("a worker died with a task; it is put back", "task", r.id)
+			lost++
 		}
 		back = append(back, r)
+	}
+	if lost > 0 {
+		q.log.Warn("a worker died with tasks; they are put back", "tasks", lost)
 	}
 	return q.restore(ctx, back)
 }

@@ -96,7 +96,15 @@ func (o *outcome) result(now time.Time) *celery.Result {
 	} else {
 		r.Exception = o.exception()
 	}
+	if o.status == celery.Failure {
+		r.Traceback = o.traceback()
+	}
 	return r
+}
+
+// traceback is what Python would print of where a task failed.
+func (o *outcome) traceback() string {
+	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.class, o.cause)
 }
 
 // finish sends what is to follow, writes results, and lets go of the tasks, in

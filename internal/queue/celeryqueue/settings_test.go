@@ -102,6 +102,13 @@ func TestStrangers(t *testing.T) {
 		t.Error("open though a worker was heard")
 	}
 	s.others = s.others.Add(-2 * orphaned)
+	if s.open() {
+		t.Error("open though the worker may come back")
+	}
+	s.since, s.others = s.since.Add(-2*deserted), s.others.Add(-2*deserted)
+	if !s.open() {
+		t.Error("never open for a worker that left")
+	}
 	s.seen(0)
 	s.seen(1)
 	if s.open() {

@@ -14,8 +14,13 @@ type strangers struct {
 	others time.Time // when a worker was heard last that may know them
 }
 
-// orphaned is how long strange tasks wait for a worker to show itself.
-const orphaned = 30 * time.Second
+// How long strange tasks wait for a worker to show itself, which it does every
+// two seconds: where none ever did, and where one did before, for it may be
+// being replaced.
+const (
+	orphaned = 10 * time.Second
+	deserted = 5 * time.Minute
+)
 
 // seen notes how many strange tasks the last look found.
 func (s *strangers) seen(n int64) {
@@ -51,6 +56,9 @@ func (s *strangers) patience() time.Duration {
 func (s *strangers) open() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	return !s.since.IsZero() && now.Sub(s.since) > orphaned && now.Sub(s.others) > orphaned
+	patience := orphaned
+	if !s.others.IsZero() {
+		patience = deserted
+	}
+	return !s.since.IsZero() && time.Since(s.since) > patience && time.Since(s.others) > patience
 }

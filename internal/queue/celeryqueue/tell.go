@@ -64,7 +64,13 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 		}
 		n.tell(e)
 	}
-	for _, t := range run {
+	begun := append([]*task{}, run...)
+	for i := range over {
+		if over[i].status == celery.Failure { // of one that is revoked nothing was begun
+			begun = append(begun, over[i].task)
+		}
+	}
+	for _, t := range begun {
 		e := n.event("task-started")
 		e.UUID = t.ID
 		n.tell(e)
@@ -122,7 +128,7 @@ func (n *node) endedEvent(o *outcome, now time.Time) celery.Event {
 		e.Expired = o.cause == "expired"
 	default:
 		e = n.event("task-failed")
-		e.Exception = o.exception().String()
+		e.Exception, e.Traceback = o.exception().String(), o.traceback()
 	}
 	e.UUID = o.ID
 	return e
