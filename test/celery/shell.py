@@ -5,11 +5,14 @@ Reads an expression a line, as a JSON string, and answers with a line
 their programs can so be written in a test.
 """
 import contextlib
+import datetime
+import decimal
 import io
 import json
 import sys
 import threading
 import time
+import uuid
 
 import redis
 from celery import chain, chord, group
@@ -65,6 +68,12 @@ def ingest_many(n, prefix, **options):
         return [
             telemetry_ingest.apply_async([event(f"{prefix}-{i}")], producer=producer, **options).id for i in range(n)
         ]
+
+
+def done(ids):
+    """When those of the tasks that have succeeded did."""
+    found = [json.loads(raw) for raw in server.mget(f"celery-task-meta-{id}" for id in ids) if raw]
+    return [r["date_done"] for r in found if r["status"] == "SUCCESS"]
 
 
 events = []  # that watch has seen, without heartbeats
