@@ -28,6 +28,7 @@ func TestCeleryTasks(t *testing.T) {
 		is(success("é-ü-日"), `telemetry_ingest.delay(event("é-ü-日")).get(timeout=10)`)
 		is(success("zlib"), `telemetry_ingest.apply_async([event("zlib")], compression="zlib").get(timeout=10)`)
 		is(success("typed"), `telemetry_ingest.delay(event("typed", process={"started": datetime.datetime.now(), "guid": uuid.uuid4(), "load": decimal.Decimal("0.5")})).get(timeout=10)`)
+		is(success("nan"), `telemetry_ingest.delay(event("nan", load=float("nan"))).get(timeout=10)`)
 		is(success("priority"), `telemetry_ingest.apply_async([event("priority")], priority=7).get(timeout=10)`)
 		is(success("retried"), `telemetry_ingest.apply_async([event("retried")], retries=2).get(timeout=10)`)
 		is(success("header"), `telemetry_ingest.apply_async([event("header")], headers={"tenant": "a"}, shadow="ingest").get(timeout=10)`)
@@ -130,13 +131,15 @@ func TestCeleryEvents(t *testing.T) {
 		_, node := r.worker(t, py)
 		py.eval(t, `(watch(), app.control.enable_events(reply=True, timeout=0.5))`)
 		py.eval(t, `(ok := telemetry_ingest.delay(event("e")), bad := telemetry_ingest.delay(3), ok.get(timeout=10), bad.get(timeout=10, propagate=False))`)
-		until(t, "the worker is alive", func() bool { return py.eval(t, `[w.hostname for w in state.alive_workers()]`) == fmt.Sprintf(`["%s"]`, node) })
+		until(t, "the worker is alive", func() bool {
+			return py.eval(t, `[w.hostname for w in state.alive_workers()]`) == fmt.Sprintf(`["%s"]`, node)
+		})
 		until(t, "both tasks have ended", func() bool {
 			return py.eval(t, `[state.tasks[r.id].state if r.id in state.tasks else None for r in (ok, bad)]`) == `["SUCCESS", "FAILURE"]`
 		})
 		var seen []struct {
 			Type, UUID, Name, Hostname, Args, Result, Exception, Traceback string
-			Runtime                                                      float64
+			Runtime                                                        float64
 		}
 		py.into(t, &seen, `[e for e in events if e["type"].startswith("task-")]`)
 		types := map[string][]string{}

@@ -34,14 +34,16 @@ type server struct {
 	bin                 string
 }
 
-// start builds picket and runs it on a free port with the builtin rules.
+// start runs picket on a free port with the builtin rules.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	dir := t.TempDir()
-	s := &server{data: filepath.Join(dir, "data"), bin: filepath.Join(dir, "picket")}
-	if out, err := exec.Command("go", "build", "-C", "..", "-o", s.bin, "./cmd/picket").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	return startOn(t, filepath.Join(t.TempDir(), "data"), args...)
+}
+
+// startOn is start on data that may be there already.
+func startOn(t *testing.T, data string, args ...string) *server {
+	t.Helper()
+	s := &server{data: data, bin: binary(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,7 @@ type rig struct {
 	redis   *redistest.Server
 	python  string // the interpreter
 	data    string // picket's
+	seen    string // a list for what Python's telemetry_ingest is given; "" is none
 }
 
 // eachCelery runs a test with every Celery, each on a Redis of its own.
@@ -71,7 +72,7 @@ func (r *rig) queue() string { return "celery+" + r.redis.URL() }
 func (r *rig) pythonCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command(r.python, args...)
 	cmd.Dir = "celery"
-	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+r.broker(), "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
+	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+r.broker(), "PICKET_TEST_SEEN="+r.seen, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
 	return cmd
 }
 
@@ -191,6 +192,13 @@ func (p *process) kill() {
 	<-p.end
 }
 
+// interrupt is SIGTERM, after which the process must end well.
+func (p *process) interrupt(t testing.TB) {
+	t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.ends(t)
+}
+
 // ends waits until the process has exited, which it must do well.
 func (p *process) ends(t testing.TB) {
 	t.Helper()
@@ -244,19 +252,24 @@ type answer struct {
 	Text  string
 }
 
-// try evaluates a Python expression.
-func (s *shell) try(t testing.TB, format string, args ...any) (a answer) {
-	t.Helper()
-	code := fmt.Sprintf(format, args...)
-	if err := s.in.Encode(code); err != nil {
-		t.Fatalf("%s: %v", code, err)
+// ask evaluates a Python expression.
+func (s *shell) ask(format string, args ...any) (a answer, err error) {
+	if err = s.in.Encode(fmt.Sprintf(format, args...)); err != nil {
+		return a, err
 	}
 	line, err := s.answers.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &a)
 	}
+	return a, err
+}
+
+// try is ask of a Python that must answer.
+func (s *shell) try(t testing.TB, format string, args ...any) answer {
+	t.Helper()
+	a, err := s.ask(format, args...)
 	if err != nil {
-		t.Fatalf("%s: %v", code, err)
+		t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
 	}
 	return a
 }

@@ -2,8 +2,8 @@
 
 PICKET_TEST_REDIS names the broker, which is the result backend too, and
 settings are those of that project. Its telemetry_ingest does what the original
-does but for MongoDB and the rules, and leaves what it was given in the list
-that PICKET_TEST_SEEN names, if it does.
+does but for MongoDB and the rules; where PICKET_TEST_SEEN is set it leaves what
+it was given in a list of that name.
 """
 import json
 import os
@@ -56,3 +56,15 @@ def flaky(self, failures):
     if self.request.retries < failures:
         raise self.retry(countdown=0, exc=RuntimeError("not yet"))
     return self.request.retries
+
+
+@app.task
+def event_id(result):
+    """What a chain does with the result of telemetry_ingest."""
+    return result["event_id"]
+
+
+@app.task
+def event_ids(results):
+    """The same with those of a group."""
+    return [r["event_id"] for r in results]

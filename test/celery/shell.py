@@ -15,10 +15,10 @@ import time
 import uuid
 
 import redis
-from celery import chain, chord, group
+from celery import Celery, chain, chord, group
 from celery.bin.celery import celery as command
 
-from app import add, app, flaky, slow, telemetry_ingest, url
+from app import add, app, event_id, event_ids, flaky, seen, slow, telemetry_ingest, url
 
 answers = sys.stdout
 server = redis.Redis.from_url(url)
@@ -62,12 +62,18 @@ def cli(*args):
     return {"exit": code, "out": out.getvalue()}
 
 
+# What picket's builtin rules take for an attack.
+attack = {"process": {"name": "C:\\Windows\\System32\\vssadmin.exe", "pid": 813, "command_line": "vssadmin delete shadows /all"}}
+
+
 def ingest_many(n, prefix, **options):
-    """Sends n events, and returns the ids of their tasks."""
+    """Sends n events, every hundredth an attack; the ids of their tasks."""
+    ids = []
     with app.producer_pool.acquire(block=True) as producer:
-        return [
-            telemetry_ingest.apply_async([event(f"{prefix}-{i}")], producer=producer, **options).id for i in range(n)
-        ]
+        for i in range(n):
+            e = event(f"{prefix}-{i}", **(attack if i % 100 == 0 else {}))
+            ids.append(telemetry_ingest.apply_async([e], producer=producer, **options).id)
+    return ids
 
 
 def done(ids):

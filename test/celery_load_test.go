@@ -1,0 +1,127 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Tasks of Python producers, with workers killed on the way: none is lost, none
+// counts twice. PICKET_TEST_CELERY_TASKS says how many.
+func TestCeleryKilledWorkers(t *testing.T) {
+	if *consumer == "python" {
+		t.Skip("a stock Celery worker loses what it had in hand")
+	}
+	total := 20_000
+	if s := os.Getenv("PICKET_TEST_CELERY_TASKS"); s != "" {
+		var err error
+		if total, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, r := newRig(t, "5.2"), newRig(t, "new")
+	old.redis = r.redis
+	total = max(total/200, 1) * 200 // two producers, every hundredth an attack
+	producers := map[string]*shell{"old": old.shell(t), "new": r.shell(t)}
+	sent := make(chan error, len(producers))
+	for name, py := range producers {
+		go func() {
+			a, err := py.ask("(ids := ingest_many(%d, %q), len(ids))[1]", total/2, name)
+			if err == nil && a.Error != "" {
+				err = errors.New(a.Text)
+			}
+			sent <- err
+		}()
+	}
+
+	// Two workers, each in its turn killed and replaced.
+	hire := func() *process { return r.picketWorker(t, "--concurrency", "2") }
+	crew := [2]*process{hire(), hire()}
+	client := r.redis.Client()
+	results := func() int {
+		t.Helper()
+		n, err := client.Eval(context.Background(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	kills := 0
+	var last int
+	for began, changed := time.Now(), time.Now(); last < total; time.Sleep(100 * time.Millisecond) {
+		n := results()
+		if n > last {
+			last, changed = n, time.Now()
+		}
+		if time.Since(changed) > time.Minute {
+			t.Fatalf("of %d tasks %d have a result, and no more come; the queue: %s", total, last, client.LLen(context.Background(), "celery"))
+		}
+		if due := int(time.Since(began) / (1500 * time.Millisecond)); due > kills {
+			crew[kills%2].kill()
+			crew[kills%2] = hire()
+			kills++
+		}
+	}
+	for range producers {
+		if err := <-sent; err != nil {
+			t.Fatalf("produce: %v", err)
+		}
+	}
+	t.Logf("%d tasks, %d workers killed", total, kills)
+	for name, py := range producers {
+		if got := py.eval(t, "len(done(ids))"); got != strconv.Itoa(total/2) {
+			t.Errorf("of %d tasks of the %s producer %s succeeded", total/2, name, got)
+		}
+	}
+	for _, p := range crew {
+		p.interrupt(t)
+	}
+	py := producers["new"]
+	if got := py.eval(t, `[server.llen("celery"), server.llen("picket"), server.hlen("unacked")]`); got != "[0, 0, 0]" {
+		t.Errorf("left on the broker: %s", got)
+	}
+
+	// What is stored: each event and each match once.
+	s := startOn(t, r.data, "--workers", "0")
+	var stats struct {
+		TotalEvents int `json:"total_events"`
+	}
+	s.get(t, "/api/v1/dashboard/stats/", &stats)
+	if stats.TotalEvents != total {
+		t.Errorf("%d events are stored, not %d", stats.TotalEvents, total)
+	}
+	var list struct {
+		Alerts []struct {
+			Title string
+			Count int
+		}
+	}
+	s.get(t, "/api/v1/alerts", &list)
+	if len(list.Alerts) != 1 || !strings.Contains(list.Alerts[0].Title, "Shadow") || list.Alerts[0].Count != total/100 {
+		t.Errorf("alerts: %+v, not one of %d matches", list.Alerts, total/100)
+	}
+}
+
+// get reads JSON of the server's API.
+func (s *server) get(t *testing.T, path string, v any) {
+	t.Helper()
+	req, _ := http.NewRequest("GET", s.url+path, nil)
+	req.Header.Set("Authorization", "Token "+s.picket(t, "token", "create", "--api", "test", "--role", "viewer"))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s", path, resp.Status)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
+}
