@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/testdata"
 )
@@ -34,6 +36,7 @@ const ingest = "ingestion.tasks.telemetry_ingest"
 type rig struct {
 	version string
 	redis   *redistest.Server
+	client  *redis.Client // of it
 	python  string // the interpreter
 	data    string // picket's
 	seen    string // a list for what Python's telemetry_ingest is given; "" is none
@@ -59,7 +62,8 @@ func newRig(t testing.TB, version string) *rig {
 	if _, err := os.Stat(python); err != nil {
 		testdata.Skip(t, "Celery in "+python+"; run scripts/install-celery")
 	}
-	return &rig{version: version, python: python, redis: redistest.Start(t), data: t.TempDir()}
+	server := redistest.Start(t)
+	return &rig{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
 }
 
 // broker is the Redis as Celery's settings name it.
@@ -100,6 +104,16 @@ func (r *rig) worker(t testing.TB, py *shell) (*process, string) {
 		p = r.picketWorker(t, "--concurrency", "2")
 	}
 	return p, py.nodes(t, 1)[0]
+}
+
+// results counts the results in the backend.
+func (r *rig) results(t testing.TB) int {
+	t.Helper()
+	n, err := r.client.Eval(t.Context(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // binary builds picket, once for all tests.
