@@ -25,7 +25,7 @@ func TestCeleryKilledWorkers(t *testing.T) {
 		}
 	}
 	old, r := newRig(t, "5.2"), newRig(t, "new")
-	old.redis = r.redis // the two share one
+	old.redis = r.redis             // the two share one
 	total = max(total/200, 1) * 200 // two producers, every hundredth an attack
 	producers := map[string]*shell{"old": old.shell(t), "new": r.shell(t)}
 	sent := make(chan error, len(producers))

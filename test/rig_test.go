@@ -37,9 +37,9 @@ type rig struct {
 	version string
 	redis   *redistest.Server
 	client  *redis.Client // of it
-	python  string // the interpreter
-	data    string // picket's
-	seen    string // a list for what Python's telemetry_ingest is given; "" is none
+	python  string        // the interpreter
+	data    string        // picket's
+	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
 }
 
 // eachCelery runs a test with every Celery, each on a Redis of its own.
