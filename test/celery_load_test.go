@@ -78,11 +78,10 @@ func TestCeleryKilledWorkers(t *testing.T) {
 	}
 
 	// What is stored: each event and each match once.
-	s := startOn(t, r.data, "--workers", "0")
 	var stats struct {
 		TotalEvents int `json:"total_events"`
 	}
-	s.get(t, "/api/v1/dashboard/stats/", &stats)
+	r.server.get(t, "/api/v1/dashboard/stats/", &stats)
 	if stats.TotalEvents != total {
 		t.Errorf("%d events are stored, not %d", stats.TotalEvents, total)
 	}
@@ -92,14 +91,14 @@ func TestCeleryKilledWorkers(t *testing.T) {
 			Count int
 		}
 	}
-	s.get(t, "/api/v1/alerts", &list)
+	r.server.get(t, "/api/v1/alerts", &list)
 	if len(list.Alerts) != 1 || !strings.Contains(list.Alerts[0].Title, "Shadow") || list.Alerts[0].Count != total/100 {
 		t.Errorf("alerts: %+v, not one of %d matches", list.Alerts, total/100)
 	}
 }
 
 // get reads JSON of the server's API.
-func (s *server) get(t *testing.T, path string, v any) {
+func (s *server) get(t testing.TB, path string, v any) {
 	t.Helper()
 	req, _ := http.NewRequest("GET", s.url+path, nil)
 	req.Header.Set("Authorization", "Token "+s.picket(t, "token", "create", "--api", "test", "--role", "viewer"))

@@ -2,7 +2,6 @@ package test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -14,12 +13,7 @@ import (
 func TestCelerySharedBroker(t *testing.T) {
 	eachCelery(t, func(t *testing.T, r *rig) {
 		py := r.shell(t)
-		is := func(want, format string, args ...any) {
-			t.Helper()
-			if got := py.eval(t, format, args...); got != want {
-				t.Errorf("%s\nis   %s\nwant %s", fmt.Sprintf(format, args...), got, want)
-			}
-		}
+		is := func(want, format string, args ...any) { t.Helper(); py.is(t, want, format, args...) }
 		r.worker(t, py)
 
 		// Of a queue that both are to consume, picket leaves what it does not

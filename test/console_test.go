@@ -41,7 +41,7 @@ func start(t *testing.T, args ...string) *server {
 }
 
 // startOn is start on data that may be there already.
-func startOn(t *testing.T, data string, args ...string) *server {
+func startOn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	s := &server{data: data, bin: binary(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,7 +86,7 @@ func startOn(t *testing.T, data string, args ...string) *server {
 }
 
 // picket runs another command on the server's data.
-func (s *server) picket(t *testing.T, args ...string) string {
+func (s *server) picket(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(s.bin, append(args, "--data", s.data)...).Output()
 	if err != nil {

@@ -39,6 +39,7 @@ type rig struct {
 	client  *redis.Client // of it
 	python  string        // the interpreter
 	data    string        // picket's
+	server  *server       // on it; nil before the first picket worker
 	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
 }
 
@@ -83,13 +84,17 @@ func (r *rig) pythonCommand(args ...string) *exec.Cmd {
 // pythonWorker starts a stock Celery worker.
 func (r *rig) pythonWorker(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	cmd := r.pythonCommand(append([]string{"-m", "celery", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
+	cmd := r.pythonCommand(append([]string{"-W", "ignore", "-m", "celery", "--quiet", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
 	return begin(t, cmd)
 }
 
-// picketWorker starts a picket worker.
+// picketWorker starts a picket worker, beside a server that leaves the tasks
+// to it.
 func (r *rig) picketWorker(t testing.TB, args ...string) *process {
 	t.Helper()
+	if r.server == nil {
+		r.server = startOn(t, r.data, "--queue", r.queue(), "--workers", "0")
+	}
 	return begin(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
 }
 
@@ -130,7 +135,7 @@ var (
 	buildDir  string // removed by TestMain
 	buildOnce = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(buildDir, "picket")
-		out, err := exec.Command("go", "build", "-C", "..", "-o", path, "./cmd/picket").CombinedOutput()
+		out, err := exec.Command("go", "build", "-C", os.Getenv("PICKET_SRC"), "-o", path, "./cmd/picket").CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("build: %w\n%s", err, out)
 		}
@@ -296,6 +301,14 @@ func (s *shell) eval(t testing.TB, format string, args ...any) string {
 		t.Fatalf("%s\nraised %s: %s", fmt.Sprintf(format, args...), a.Error, a.Text)
 	}
 	return string(a.Value)
+}
+
+// is is try of what must have a value.
+func (s *shell) is(t testing.TB, want, format string, args ...any) {
+	t.Helper()
+	if a := s.try(t, format, args...); a.Error != "" || string(a.Value) != want {
+		t.Errorf("%s\nis   %s %s %s\nwant %s", fmt.Sprintf(format, args...), a.Value, a.Error, a.Text, want)
+	}
 }
 
 // into is eval of what has a Go type.
