@@ -1,0 +1,254 @@
+package celeryqueue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// maxClaim bounds the bytes of the tasks that are taken at once.
+const maxClaim = 8 << 20
+
+// The pause before a queue that was empty is asked again grows from the first
+// to the second of these: kombu's lists can be waited on one at a time only,
+// and not without taking what comes.
+const (
+	minIdle = 4 * time.Millisecond
+	maxIdle = 50 * time.Millisecond
+)
+
+// A list is one of kombu's lists: a queue at one priority.
+type list struct {
+	key    string
+	queue  string
+	shared bool
+}
+
+// lists are what is consumed, in the order of consumption: all queues at the
+// first priority, then all at the next.
+func (q *Queue) lists() []list {
+	q.mu.Lock()
+	queues := slices.Clone(q.ours)
+	q.mu.Unlock()
+	var all []list
+	for step := range q.set.keys.Lists("") {
+		for _, name := range queues {
+			all = append(all, list{q.set.keys.Lists(name)[step], name, slices.Contains(q.set.shared, name)})
+		}
+	}
+	return all
+}
+
+// A taken task is held, and not decoded yet.
+type taken struct {
+	tag string
+	raw []byte
+	at  list
+}
+
+// Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
+func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
+	for {
+		all, tried, err := q.take(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+		ds, err := q.examine(context.WithoutCancel(ctx), all, tried)
+		if err != nil || len(ds) > 0 {
+			return ds, err
+		}
+	}
+}
+
+// take returns tasks that it took, when there are any.
+func (q *Queue) take(ctx context.Context) (all []taken, tried bool, err error) {
+	select {
+	case q.turn <- struct{}{}:
+		defer func() { <-q.turn }()
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	case <-q.stop:
+		return nil, false, errClosed
+	}
+	for idle := minIdle; ; idle = min(idle*5/4, maxIdle) {
+		if err := ctx.Err(); err != nil {
+			return nil, false, err
+		}
+		most, wait := q.limit.allowed(q.opt.Group)
+		if most > 0 {
+			all, tried, err = q.claim(ctx, most)
+			if err != nil || len(all) > 0 {
+				q.limit.took(len(all))
+				return all, tried, err
+			}
+			wait = idle
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		case <-q.stop:
+			t.Stop()
+			return nil, false, errClosed
+		}
+		t.Stop()
+	}
+}
+
+// claim takes up to so many tasks as there are now.
+func (q *Queue) claim(ctx context.Context, most int) ([]taken, bool, error) {
+	lists := q.lists()
+	k := q.set.keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries")}
+	// Nobody else may give the same tag.
+	args := []any{most, maxClaim, q.opt.Lease.Seconds(), q.name + strconv.FormatInt(q.tags.Add(1), 36) + "-"}
+	open := q.strangers.open()
+	for _, l := range lists {
+		keys = append(keys, l.key)
+		how := ""
+		if l.shared && !open {
+			how = "shared"
+		}
+		name, _ := json.Marshal(l.queue) // a string always can be
+		args = append(args, how, name)
+	}
+	for _, name := range q.set.tasks {
+		text, _ := json.Marshal(name)
+		args = append(args, `"task": `+string(text), `"task":`+string(text))
+	}
+	// Not the caller's end: what was taken must come back.
+	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
+	if err != nil {
+		return nil, false, err
+	}
+	out, err := cmd.Slice()
+	if err != nil || len(out) < 2 {
+		return nil, false, fmt.Errorf("take tasks: %d values: %w", len(out), unavailable(err))
+	}
+	strange, _ := out[0].(int64)
+	tried, _ := out[1].(int64)
+	q.strangers.seen(strange)
+	var all []taken
+	for i := 2; i+2 < len(out); i += 3 {
+		tag, _ := out[i].(string)
+		at, _ := out[i+1].(int64)
+		raw, _ := out[i+2].(string)
+		if at < 1 || int(at) > len(lists) {
+			return nil, false, fmt.Errorf("take tasks: no list %d", at)
+		}
+		all = append(all, taken{tag, []byte(raw), lists[at-1]})
+	}
+	return all, tried > 0, nil
+}
+
+// A task is one that is held.
+type task struct {
+	*celery.Task
+	tag     string
+	raw     []byte
+	at      list
+	started time.Time
+	queued  time.Time
+	event   picket.Event
+	foreign bool // not published by picket
+	tries   int  // how often it came back
+	lost    int  // how often who held it died
+	matches int  // what was found in its event
+}
+
+// examine decodes tasks, ends those that are not to be run, and makes deliveries
+// of the rest.
+func (q *Queue) examine(ctx context.Context, all []taken, tried bool) ([]queue.Delivery, error) {
+	now := time.Now()
+	var run, later []*task
+	var over []outcome
+	for _, t := range all {
+		one := &task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
+		var err error
+		one.Task, err = q.decoder.Decode(t.raw)
+		if one.Task == nil {
+			one.Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
+		}
+		switch {
+		case err != nil:
+			over = append(over, refused(one, "DecodeError", err))
+		case !slices.Contains(q.set.tasks, one.Name):
+			over = append(over, unregistered(one))
+		case q.gone.has(one.ID):
+			over = append(over, revoked(one, "revoked"))
+		case !one.Expires.IsZero() && !one.Expires.After(now):
+			over = append(over, revoked(one, "expired"))
+		case one.ETA.After(now):
+			later = append(later, one)
+		default:
+			if err := q.read(one, now); err != nil {
+				over = append(over, refused(one, "ValueError", err))
+				continue
+			}
+			run = append(run, one)
+		}
+	}
+	return q.dispatch(ctx, run, later, over, tried)
+}
+
+// dispatch ends what is over, parks what is for later, and holds what is to
+// be run.
+func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried bool) ([]queue.Delivery, error) {
+	q.received(run, later, over)
+	if err := errors.Join(q.park(ctx, later, false), q.finish(ctx, over)); err != nil {
+		// They come again when their leases end, with those that could be run.
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	if tried {
+		var err error
+		if run, err = q.recall(ctx, run); err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+	}
+	var ds []queue.Delivery
+	for len(run) > 0 {
+		n := 1
+		// What came back again and again is tried alone: it may be what kills.
+		for n < len(run) && n < q.opt.Group && run[0].lost < alone && run[n].lost < alone {
+			n++
+		}
+		ds = append(ds, q.hold(run[:n:n]))
+		run = run[n:]
+	}
+	return ds, nil
+}
+
+// read makes the event of a task.
+func (q *Queue) read(t *task, now time.Time) error {
+	arg, ok := t.Argument(0, "data")
+	if !ok {
+		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
+	}
+	var n note
+	if h := t.Headers[header]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
+		t.foreign = false
+		raw := append(slices.Clone(arg[:n.Size-1]), '}')
+		t.event = picket.Event{ID: n.ID, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,
+			Time: time.UnixMicro(n.Time).UTC(), Received: time.UnixMicro(n.Received).UTC(), Raw: raw}
+		t.queued = time.UnixMicro(n.Queued)
+		return nil
+	}
+	raw, err := celery.Plain(nil, bytes.TrimSpace(arg))
+	if err != nil {
+		return fmt.Errorf("argument 'data': %w: %w", err, picket.ErrInvalid)
+	}
+	if q.opt.Event == nil {
+		return fmt.Errorf("tasks of others are not taken here: %w", picket.ErrInvalid)
+	}
+	t.event, err = q.opt.Event(raw, t.ID, now.UTC().Truncate(time.Microsecond))
+	return err
+}

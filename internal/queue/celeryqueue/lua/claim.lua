@@ -1,0 +1,72 @@
+-- Takes tasks off the lists and holds them, in one step: what kombu does in
+-- two, and loses when it dies in between.
+-- KEYS: unacked, unacked_index, leases, tries, lists in their order
+-- ARGV: most tasks, most bytes, seconds of the lease, prefix of the tags,
+--       a list's queue as JSON or "" where only what is known is to be taken,
+--       …, marks of what is known
+-- Of a list that is shared the oldest `reach` are looked at. Returns how many
+-- strange ones were seen there, how many tasks were tried before, then tag, number of the list, task, and so on.
+local most, room, tag = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4]
+local lists, reach, chunk = #KEYS - 4, 1000, 64
+local now = seconds()
+local out, n, seen = { 0, 0 }, 0, 0
+local held, index, lease = {}, {}, {}
+
+local function take(raw, list)
+  n, room = n + 1, room - #raw
+  local id = tag .. n
+  local m = n * 2
+  held[m - 1], held[m] = id, '[' .. raw .. ',"",' .. ARGV[4 + list * 2] .. ']'
+  index[m - 1], index[m] = string.format('%.6f', now), id
+  lease[m - 1], lease[m] = string.format('%.6f', now + tonumber(ARGV[3])), id
+  local o = n * 3
+  out[o], out[o + 1], out[o + 2] = id, list, raw
+end
+
+local function known(raw)
+  for i = 5 + lists * 2, #ARGV do
+    if string.find(raw, ARGV[i], 1, true) then return true end
+  end
+  return false
+end
+
+for list = 1, lists do
+  local key, shared = KEYS[4 + list], ARGV[3 + list * 2] == 'shared'
+  while n < most and room > 0 do
+    if not shared then
+      local got = redis.call('RPOP', key, math.min(chunk, most - n))
+      if not got then break end
+      for _, raw in ipairs(got) do take(raw, list) end
+    else
+      local got = redis.call('LRANGE', key, -math.min(chunk, most - n), -1)
+      local mine = 0
+      for i = #got, 1, -1 do
+        if not known(got[i]) then break end
+        mine = mine + 1
+        take(got[i], list)
+      end
+      if mine > 0 then redis.call('LTRIM', key, 0, -mine - 1) end
+      if #got == 0 then break end
+      if mine < #got then -- one is in the way
+        local far = redis.call('LRANGE', key, -reach, -1)
+        for i = #far, 1, -1 do
+          if n < most and room > 0 and known(far[i]) then
+            redis.call('LREM', key, -1, far[i])
+            take(far[i], list)
+          else
+            seen = seen + 1
+          end
+        end
+        break
+      end
+    end
+  end
+  if n >= most or room <= 0 then break end
+end
+if n > 0 then
+  many('HSET', KEYS[1], held)
+  many('ZADD', KEYS[2], index)
+  many('ZADD', KEYS[3], lease)
+end
+out[1], out[2] = seen, redis.call('HLEN', KEYS[4])
+return out

@@ -1,0 +1,45 @@
+package celeryqueue
+
+import (
+	"sync"
+	"time"
+)
+
+// strangers tells when tasks that picket does not know, on a queue that it
+// shares, are for nobody: then they become dead letters, as they would with a
+// Celery worker, instead of waiting for ever.
+type strangers struct {
+	mu     sync.Mutex
+	since  time.Time // when some were seen first that are still there
+	others time.Time // when a worker was heard last that may know them
+}
+
+// orphaned is how long strange tasks wait for a worker to show itself.
+const orphaned = 30 * time.Second
+
+// seen notes how many strange tasks the last look found.
+func (s *strangers) seen(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case n == 0:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = time.Now()
+	}
+}
+
+// heard notes that a worker of another kind shows itself.
+func (s *strangers) heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.others = time.Now()
+}
+
+// open reports whether strange tasks are to be taken too.
+func (s *strangers) open() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	return !s.since.IsZero() && now.Sub(s.since) > orphaned && now.Sub(s.others) > orphaned
+}
