@@ -135,7 +135,7 @@ var (
 	buildDir  string // removed by TestMain
 	buildOnce = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(buildDir, "picket")
-		out, err := exec.Command("go", "build", "-C", os.Getenv("PICKET_SRC"), "-o", path, "./cmd/picket").CombinedOutput()
+		out, err := exec.Command("go", "build", "-C", "..", "-o", path, "./cmd/picket").CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("build: %w\n%s", err, out)
 		}
