@@ -93,7 +93,7 @@ func (r *rig) pythonWorker(t testing.TB, name string, args ...string) *process {
 func (r *rig) picketWorker(t testing.TB, args ...string) *process {
 	t.Helper()
 	if r.server == nil {
-		r.server = startOn(t, r.data, "--queue", r.queue(), "--workers", "0")
+		r.server = startOn(t, r.data, "--queue", r.queue(), "--workers", "0", "--log-level", "error")
 	}
 	return begin(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
 }
