@@ -11,7 +11,7 @@ import (
 // Next are the tasks to send when t has succeeded with a result (JSON, as it is
 // stored; nil is null): its callbacks, which are a group if there are several,
 // and the next of its chain, which carries the rest. Send them before the result
-// is written, as Celery does, and name them among the result's children.
+// is written, as Celery does, and name them among the result's [Children].
 //
 // A task whose signature names no queue has no RoutingKey: it goes where the
 // app's routes say. An error is about what this package can't start, a chord in
@@ -19,15 +19,13 @@ import (
 //
 // Source: celery/app/trace.py build_tracer.
 func (t *Task) Next(result json.RawMessage) ([]Task, error) {
-	if len(result) == 0 {
-		result = json.RawMessage("null")
-	}
-	tasks, err := t.follow(t.Callbacks, result, len(t.Callbacks) > 1)
+	args := append(appendRaw([]byte{'['}, result, "null"), ']')
+	tasks, err := t.follow(t.Callbacks, args, len(t.Callbacks) > 1)
 	last := len(t.Chain) - 1
 	if last < 0 {
 		return tasks, err
 	}
-	sent, chainErr := t.send(t.Chain[last].with("chain", appendSignatures(nil, t.Chain[:last])).prepended(result))
+	sent, chainErr := t.send(t.Chain[last].with("chain", appendSignatures(nil, t.Chain[:last])).prepended(args))
 	return append(tasks, sent...), errors.Join(err, chainErr)
 }
 
@@ -37,7 +35,7 @@ func (t *Task) Next(result json.RawMessage) ([]Task, error) {
 //
 // Source: celery/backends/base.py Backend._call_task_errbacks.
 func (t *Task) Failed() ([]Task, error) {
-	return t.follow(t.Errbacks, appendString(nil, t.ID), true)
+	return t.follow(t.Errbacks, appendStrings(nil, []string{t.ID}), true)
 }
 
 // Orphans are the tasks of t's chain, the next one first, which won't ever run
@@ -67,14 +65,14 @@ func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
 	if t.Chord == nil {
 		return nil, errors.New("the task isn't in a chord")
 	}
-	arg := []byte{'['}
+	args := []byte("[[")
 	for i, result := range results {
 		if i > 0 {
-			arg = append(arg, ", "...)
+			args = append(args, ", "...)
 		}
-		arg = appendRaw(arg, result, "null")
+		args = appendRaw(args, result, "null")
 	}
-	return t.send(t.Chord.prepended(append(arg, ']')))
+	return t.send(t.Chord.prepended(append(args, "]]"...)))
 }
 
 // AppendMember appends what a finished task adds to its chord: the member of
@@ -124,8 +122,8 @@ func ChordError(member *Result) *Exception {
 	return e
 }
 
-// follow sends signatures with an argument, as a group or one by one.
-func (t *Task) follow(signatures []Signature, arg []byte, group bool) ([]Task, error) {
+// follow sends signatures with further arguments, as a group or one by one.
+func (t *Task) follow(signatures []Signature, args []byte, group bool) ([]Task, error) {
 	if len(signatures) == 0 {
 		return nil, nil
 	}
@@ -139,7 +137,7 @@ func (t *Task) follow(signatures []Signature, arg []byte, group bool) ([]Task, e
 		if _, in := s.Options["group_id"]; group && !in && s.SubtaskType == "" {
 			s = s.with("group_id", appendString(nil, id)).with("group_index", fmt.Append(nil, i))
 		}
-		sent, err := t.send(s.prepended(arg))
+		sent, err := t.send(s.prepended(args))
 		tasks, errs = append(tasks, sent...), append(errs, err)
 	}
 	return tasks, errors.Join(errs...)
@@ -191,38 +189,38 @@ func startChain(s Signature) ([]Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	var rest []Signature
 	last := len(steps) - 1
-	for i, step := range steps {
+	for i := last; i >= 0; i-- {
+		step := steps[i]
 		if i < last && step.SubtaskType != "" {
 			return nil, fmt.Errorf("a chain with a %s inside can't be started from here", step.SubtaskType)
+		}
+		if i == last {
+			for _, name := range []string{"task_id", "group_id", "group_index", "chord"} {
+				if value, ok := s.Options[name]; ok {
+					step = step.with(name, value)
+				}
+			}
+			if step, err = step.extended("link", s.Options["link"]); err != nil {
+				return nil, err
+			}
+		}
+		if step, err = step.extended("link_error", s.Options["link_error"]); err != nil {
+			return nil, err
 		}
 		if _, frozen := step.Options["task_id"]; !frozen {
 			step = step.with("task_id", appendString(nil, NewID()))
 		}
-		for _, name := range []string{"link_error"} {
-			if value, ok := s.Options[name]; ok {
-				step = step.with(name, value)
-			}
-		}
-		steps[i] = step
+		rest = append(rest, step)
 	}
-	for _, name := range []string{"task_id", "group_id", "group_index", "chord", "link"} {
-		if value, ok := s.Options[name]; ok {
-			steps[last] = steps[last].with(name, value)
-		}
-	}
-	rest, err := parseOption(s.Options["chain"])
+	// What already follows the chain comes first, as the last to run.
+	after, err := optionSignatures(s.Options["chain"])
 	if err != nil {
 		return nil, err
 	}
-	for i := last; i > 0; i-- {
-		rest = append(rest, steps[i])
-	}
-	first := steps[0]
-	if len(s.Args) > 2 && !s.Immutable {
-		_ = elements(s.Args, func(arg []byte) error { first = first.prepended(arg); return nil })
-	}
-	return start(first.with("chain", appendSignatures(nil, rest)))
+	next := rest[last].prepended(s.Args)
+	return start(next.with("chain", appendSignatures(nil, append(after, rest[:last]...))))
 }
 
 func startGroup(s Signature) ([]Task, error) {
@@ -242,21 +240,13 @@ func startGroup(s Signature) ([]Task, error) {
 		if chain, ok := s.Options["chain"]; ok {
 			step = step.with("chain", chain)
 		}
-		_ = elements(s.Args, func(arg []byte) error { step = step.prepended(arg); return nil })
-		sent, err := start(step)
+		sent, err := start(step.prepended(s.Args))
 		if err != nil {
 			return nil, err
 		}
 		tasks = append(tasks, sent...)
 	}
 	return tasks, nil
-}
-
-func parseOption(value []byte) ([]Signature, error) {
-	if value == nil || isNull(value) {
-		return nil, nil
-	}
-	return parseSignatures(value)
 }
 
 // task is the task of a signature for a single one, with a fresh ID if it has

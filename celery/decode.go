@@ -209,6 +209,9 @@ func (t *Task) readDelivery(info []byte) error {
 
 // readBody reads `[args, kwargs, embed]`.
 func (t *Task) readBody(body []byte) error {
+	if err := isUTF8(body); err != nil {
+		return err
+	}
 	i := 0
 	err := elements(body, func(value []byte) error {
 		i++

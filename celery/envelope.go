@@ -1,6 +1,7 @@
 package celery
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ func openEnvelope(b []byte) (e envelope, err error) {
 		}
 		return nil
 	})
+	if err == nil {
+		err = isUTF8(b)
+	}
 	if err != nil {
 		return e, refuse("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
 	}
@@ -69,13 +73,20 @@ func (e *envelope) jsonBody(max int) ([]byte, error) {
 	if err != nil && len(e.properties) > 0 {
 		return nil, refuse("the message's properties are bad: "+err.Error(), "")
 	}
-	return e.rawBody(bodyEncoding, max)
+	body, err := e.rawBody(bodyEncoding, max)
+	if err == nil && isUTF8(body) != nil {
+		err = refuse("the body isn't UTF-8", "")
+	}
+	return body, err
 }
 
 // checkContent refuses all but JSON in UTF-8.
 //
 // Source: kombu/serialization.py register_json and so on.
 func (e *envelope) checkContent() error {
+	if string(e.contentType) == `"application/json"` && string(e.encoding) == `"utf-8"` {
+		return nil
+	}
 	kind := strings.ToLower(text(e.contentType))
 	if kind != "" && kind != "application/json" {
 		name, known := map[string]string{
@@ -104,7 +115,7 @@ func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
 		if len(inner) > max {
 			return nil, tooLarge(max)
 		}
-		return inner, nil
+		return bytes.Clone(inner), nil
 	case "base64":
 	default:
 		return nil, refuse(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")

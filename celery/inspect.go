@@ -19,20 +19,21 @@ import (
 //	active_queues   []QueueInfo
 //	clock           {"clock": n}
 //	hello           Hello
-//	revoke and so on  Ok
+//	revoke and so on  OK
+//	what went wrong   ErrorReply
 //
 // Source: celery/worker/control.py, celery/worker/request.py Request.info.
 
-// An Ok is the answer to a command that was carried out.
-type Ok struct {
-	Ok string `json:"ok"`
+// An OK is the answer to a command that was carried out.
+type OK struct {
+	OK string `json:"ok"`
 }
 
 // Pong is the answer to ping: {"ok": "pong"}.
-func Pong() Ok { return Ok{Ok: "pong"} }
+func Pong() OK { return OK{OK: "pong"} }
 
-// A Failed is the answer to a command that failed.
-type Failed struct {
+// An ErrorReply is the answer to a command that failed.
+type ErrorReply struct {
 	Error string `json:"error"`
 }
 

@@ -2,8 +2,10 @@ package celery
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -22,11 +24,20 @@ var errNotArray, errNotObject = errors.New("not a JSON array"), errors.New("not 
 
 func errNotJSON(at int) error { return fmt.Errorf("not JSON at byte %d", ^at) }
 
-// isJSON reports whether b is one JSON value, NaN and the like included, with
+// isJSON is an error unless b is one JSON value, NaN and the like included, with
 // nothing but space around it.
 func isJSON(b []byte) error {
-	i := skipValue(b, skipSpace(b, 0), 0)
-	return atEnd(b, i)
+	if err := isUTF8(b); err != nil {
+		return err
+	}
+	return atEnd(b, skipValue(b, skipSpace(b, 0), 0))
+}
+
+func isUTF8(b []byte) error {
+	if !utf8.Valid(b) {
+		return errors.New("not UTF-8")
+	}
+	return nil
 }
 
 // atEnd is the error of a value that ended at i, when nothing may follow.
@@ -36,9 +47,6 @@ func atEnd(b []byte, i int) error {
 	}
 	if i = skipSpace(b, i); i < len(b) {
 		return errNotJSON(^i)
-	}
-	if !utf8.Valid(b) {
-		return errors.New("not UTF-8")
 	}
 	return nil
 }
@@ -54,17 +62,16 @@ func members(b []byte, each func(key, value []byte) error) error {
 		return atEnd(b, i+1)
 	}
 	for {
-		colon := skipKey(b, i)
+		keyEnd, colon := skipKey(b, i)
 		if colon < 0 {
 			return errNotJSON(colon)
 		}
-		key := bytes.TrimRight(b[i:colon], " \t\r\n")
 		start := skipSpace(b, colon+1)
 		end := skipValue(b, start, 1)
 		if end < 0 {
 			return errNotJSON(end)
 		}
-		if err := each(unquoted(key), b[start:end]); err != nil {
+		if err := each(unquoted(b[i:keyEnd]), b[start:end]); err != nil {
 			return err
 		}
 		i = skipSpace(b, end)
@@ -148,7 +155,7 @@ func skipObject(b []byte, i, depth int) int {
 		return i + 1
 	}
 	for {
-		if i = skipKey(b, i); i < 0 {
+		if _, i = skipKey(b, i); i < 0 {
 			return i
 		}
 		if i = skipValue(b, skipSpace(b, i+1), depth+1); i < 0 {
@@ -190,41 +197,64 @@ func skipWord(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// skipKey returns the index of the colon behind the key at i.
-func skipKey(b []byte, i int) int {
+// skipKey returns the index behind the key at i, and that of its colon.
+func skipKey(b []byte, i int) (end, colon int) {
 	if i >= len(b) || b[i] != '"' {
-		return ^i
+		return ^i, ^i
 	}
-	if i = skipString(b, i); i < 0 {
-		return i
+	if end = skipString(b, i); end < 0 {
+		return end, end
 	}
-	if i = skipSpace(b, i); i == len(b) || b[i] != ':' {
-		return ^i
+	if colon = skipSpace(b, end); colon == len(b) || b[colon] != ':' {
+		return end, ^colon
+	}
+	return end, colon
+}
+
+func skipString(b []byte, i int) int {
+	for i = plainText(b, i+1); i < len(b); i = plainText(b, i+1) {
+		switch b[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			if i = skipEscape(b, i+1); i < 0 {
+				return i
+			}
+		default: // a control character
+			return ^i
+		}
+	}
+	return ^i
+}
+
+// plainText returns the index of the next byte that means something in a string:
+// a quote, a backslash or a control character. It looks at eight at a time.
+func plainText(b []byte, i int) int {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		control, quote, backslash := x-ones*' ', (x^ones*'"')-ones, (x^ones*'\\')-ones
+		if found := (control | quote | backslash) &^ x & high; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		i++
 	}
 	return i
 }
 
-func skipString(b []byte, i int) int {
-	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
-			return i + 1
-		case c == '\\':
-			if i++; i == len(b) {
-				return ^i
-			}
-			switch b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if _, ok := hex4(b, i+1); !ok {
-					return ^i
-				}
-				i += 4
-			default:
-				return ^i
-			}
-		case c < ' ':
-			return ^i
+// skipEscape returns the index of the last byte of what follows a backslash.
+func skipEscape(b []byte, i int) int {
+	if i >= len(b) {
+		return ^i
+	}
+	switch b[i] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i
+	case 'u':
+		if _, ok := hex4(b, i+1); ok {
+			return i + 4
 		}
 	}
 	return ^i
@@ -369,42 +399,42 @@ func integer(value []byte, otherwise int) int {
 // appendString appends s as Python's json.dumps writes it: ASCII only.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
+	start := 0 // of what is to be copied as it is
 	for i := 0; i < len(s); {
 		c := s[i]
-		if c < utf8.RuneSelf {
+		if ' ' <= c && c < utf8.RuneSelf && c != '"' && c != '\\' {
 			i++
-			dst = appendASCII(dst, c)
 			continue
 		}
+		dst = append(dst, s[start:i]...)
 		r, size := utf8.DecodeRuneInString(s[i:])
 		i += size
-		if r > 0xffff {
-			high, low := utf16.EncodeRune(r)
-			dst, r = appendEscape(dst, high), low
-		}
-		dst = appendEscape(dst, r)
+		start = i
+		dst = appendSpecial(dst, r)
 	}
-	return append(dst, '"')
+	return append(append(dst, s[start:]...), '"')
 }
 
-func appendASCII(dst []byte, c byte) []byte {
-	switch {
-	case c == '"' || c == '\\':
-		return append(dst, '\\', c)
-	case c >= ' ':
-		return append(dst, c)
-	case c == '\n':
+func appendSpecial(dst []byte, r rune) []byte {
+	switch r {
+	case '"', '\\':
+		return append(dst, '\\', byte(r))
+	case '\n':
 		return append(dst, '\\', 'n')
-	case c == '\r':
+	case '\r':
 		return append(dst, '\\', 'r')
-	case c == '\t':
+	case '\t':
 		return append(dst, '\\', 't')
-	case c == '\b':
+	case '\b':
 		return append(dst, '\\', 'b')
-	case c == '\f':
+	case '\f':
 		return append(dst, '\\', 'f')
 	}
-	return appendEscape(dst, rune(c))
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		dst, r = appendEscape(dst, high), low
+	}
+	return appendEscape(dst, r)
 }
 
 func appendEscape(dst []byte, r rune) []byte {

@@ -73,7 +73,8 @@ func (p *plainer) value(i int) int {
 
 func (p *plainer) members(i int) int {
 	for i = skipSpace(p.b, i+1); p.b[i] != '}'; {
-		i = skipSpace(p.b, skipKey(p.b, i)+1)
+		_, colon := skipKey(p.b, i)
+		i = skipSpace(p.b, colon+1)
 		if i = skipSpace(p.b, p.value(i)); p.b[i] == ',' {
 			i = skipSpace(p.b, i+1)
 		}
@@ -91,8 +92,8 @@ func typed(b []byte, i int) (end int, value []byte) {
 		if b[i] != '"' {
 			return 0, nil
 		}
-		colon := skipKey(b, i)
-		key := bytes.TrimRight(b[i:colon], " \t\r\n")
+		keyEnd, colon := skipKey(b, i)
+		key := b[i:keyEnd]
 		i = skipSpace(b, colon+1)
 		switch string(key) {
 		case `"__type__"`:
@@ -135,7 +136,8 @@ func typedValue(b []byte, i int) (end int, value []byte) {
 	if i = skipSpace(b, i+1); b[i] != '"' {
 		return 0, nil
 	}
-	if i = skipSpace(b, skipKey(b, i)+1); b[i] != '"' {
+	_, colon := skipKey(b, i)
+	if i = skipSpace(b, colon+1); b[i] != '"' {
 		return 0, nil
 	}
 	if i = skipSpace(b, skipString(b, i)); b[i] != '}' {

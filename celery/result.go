@@ -122,12 +122,95 @@ type Result struct {
 	Exception *Exception
 	Traceback string // as text; may be empty
 
-	Children          []string  // the IDs of the tasks that it sent
+	Children          []Child   // the tasks that it sent
 	GroupID, ParentID string    // the task's own
 	Done              time.Time // when it was Ready; zero before
 
 	// Extended are the fields that Celery writes if result_extended is set.
 	Extended *Extended
+}
+
+// A Child is a task that a task has sent, or a group of them.
+type Child struct {
+	ID      string
+	Members []Child // of a group; nil for a task
+}
+
+// Children are the children that a task has when it has sent tasks: those of a
+// group make one child.
+func Children(sent []Task) []Child {
+	var all []Child
+	groups := make(map[string]int) // to places in all
+	for i := range sent {
+		child := Child{ID: sent[i].ID}
+		group := sent[i].GroupID
+		if group == "" {
+			all = append(all, child)
+			continue
+		}
+		at, ok := groups[group]
+		if !ok {
+			at = len(all)
+			groups[group] = at
+			all = append(all, Child{ID: group})
+		}
+		all[at].Members = append(all[at].Members, child)
+	}
+	return all
+}
+
+// append appends `[["id", null], null]`, or the members in place of the last.
+//
+// Source: celery/result.py AsyncResult.as_tuple, GroupResult.as_tuple.
+func (c *Child) append(dst []byte) []byte {
+	dst = append(appendString(append(dst, "[["...), c.ID), ", null], "...)
+	if c.Members == nil {
+		return append(dst, "null]"...)
+	}
+	return append(appendChildren(dst, c.Members), ']')
+}
+
+func appendChildren(dst []byte, all []Child) []byte {
+	dst = append(dst, '[')
+	for i := range all {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = all[i].append(dst)
+	}
+	return append(dst, ']')
+}
+
+// parseChildren reads what appendChildren writes, down to a few levels; the
+// parents that Celery names are left out.
+func parseChildren(b []byte, depth int) []Child {
+	if isNull(b) || depth > 8 {
+		return nil
+	}
+	all := []Child{}
+	_ = elements(b, func(tuple []byte) error {
+		var c Child
+		i := 0
+		err := elements(tuple, func(v []byte) error {
+			switch i++; i {
+			case 1:
+				return elements(v, func(id []byte) error {
+					if c.ID == "" {
+						c.ID = text(id)
+					}
+					return nil
+				})
+			case 2:
+				c.Members = parseChildren(v, depth+1)
+			}
+			return nil
+		})
+		if err == nil {
+			all = append(all, c)
+		}
+		return nil
+	})
+	return all
 }
 
 // Extended are facts about a task to keep with its result.
@@ -149,14 +232,9 @@ func (r *Result) Append(dst []byte) []byte {
 	dst = r.appendValue(dst)
 	dst = append(dst, `, "traceback": `...)
 	dst = appendText(dst, r.Traceback)
-	dst = append(dst, `, "children": [`...)
-	for i, id := range r.Children {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		dst = append(appendString(append(dst, "[["...), id), ", null], null]"...)
-	}
-	dst = append(dst, `], "date_done": `...)
+	dst = append(dst, `, "children": `...)
+	dst = appendChildren(dst, r.Children)
+	dst = append(dst, `, "date_done": `...)
 	dst = appendTime(dst, r.Done)
 	if r.GroupID != "" {
 		dst = appendString(append(dst, `, "group_id": `...), r.GroupID)
@@ -213,7 +291,7 @@ func DecodeResult(b []byte) (*Result, error) {
 		case "traceback":
 			r.Traceback = text(v)
 		case "children":
-			r.Children = childIDs(v)
+			r.Children = parseChildren(v, 0)
 		case "group_id":
 			r.GroupID = text(v)
 		case "parent_id":
@@ -225,6 +303,9 @@ func DecodeResult(b []byte) (*Result, error) {
 		}
 		return err
 	})
+	if err == nil {
+		err = isUTF8(b)
+	}
 	if err == nil && r.Status == "" {
 		err = errors.New("no status")
 	}
@@ -257,26 +338,4 @@ func (x *Extended) set(name string, v []byte) bool {
 		return false
 	}
 	return true
-}
-
-// childIDs reads the IDs of `[[["id", parent], children], …]`.
-func childIDs(b []byte) []string {
-	var ids []string
-	_ = elements(b, func(tuple []byte) error {
-		first := true
-		return elements(tuple, func(v []byte) error {
-			if first {
-				first = false
-				inner := true
-				return elements(v, func(id []byte) error {
-					if inner {
-						inner, ids = false, append(ids, text(id))
-					}
-					return nil
-				})
-			}
-			return nil
-		})
-	})
-	return ids
 }

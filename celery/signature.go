@@ -154,22 +154,50 @@ func (s Signature) with(name string, value []byte) Signature {
 	return s
 }
 
-// prepended is a copy that takes an argument before its own, unless it is
-// immutable. A nil argument is none.
-func (s Signature) prepended(arg []byte) Signature {
-	if arg == nil || s.Immutable {
-		return s
+// extended is a copy that has signatures in an option, behind those that were
+// there.
+func (s Signature) extended(name string, value []byte) (Signature, error) {
+	old, err := optionSignatures(s.Options[name])
+	if err != nil {
+		return s, err
 	}
-	rest := bytes.TrimSpace(s.Args)
-	args := make([]byte, 0, len(arg)+len(rest)+4)
-	args = append(append(args, '['), arg...)
-	if len(rest) > 2 || len(rest) == 2 && rest[1] != ']' {
-		if inner := bytes.TrimSpace(rest[1:]); inner[0] != ']' {
-			args = append(append(args, ", "...), inner...)
-			s.Args = args
-			return s
-		}
+	more, err := optionSignatures(value)
+	if err != nil || len(more) == 0 {
+		return s, err
 	}
-	s.Args = append(args, ']')
+	return s.with(name, appendSignatures(nil, append(old, more...))), nil
+}
+
+func optionSignatures(value []byte) ([]Signature, error) {
+	if value == nil || isNull(value) {
+		return nil, nil
+	}
+	return parseSignatures(value)
+}
+
+// prepended is a copy that takes arguments, a JSON array, before its own, unless
+// it is immutable.
+func (s Signature) prepended(args []byte) Signature {
+	if !s.Immutable {
+		s.Args = joinArrays(args, s.Args)
+	}
 	return s
+}
+
+// joinArrays is one JSON array of the elements of two; nil is an empty one.
+func joinArrays(a, b []byte) []byte {
+	empty := func(array []byte) bool {
+		i := skipSpace(array, 0)
+		return i == len(array) || array[skipSpace(array, i+1)] == ']'
+	}
+	switch {
+	case empty(b):
+		return a
+	case empty(a):
+		return b
+	}
+	joined := make([]byte, 0, len(a)+len(b))
+	joined = append(joined, a[:bytes.LastIndexByte(a, ']')]...)
+	joined = append(joined, ", "...)
+	return append(joined, b[bytes.IndexByte(b, '[')+1:]...)
 }

@@ -84,6 +84,18 @@ func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
 	return found, found != nil
 }
 
+// Again is the task to send when t is to be tried once more, not before eta if
+// that isn't zero: the same ID, and one retry more.
+//
+// Source: celery/app/task.py Task.signature_from_request.
+func (t *Task) Again(eta time.Time) Task {
+	again := *t
+	again.Retries++
+	again.ETA, again.DeliveryTag, again.Redelivered = eta, "", false
+	again.RootID, again.ParentID = cmp.Or(t.RootID, t.ID), t.ID
+	return again
+}
+
 // Append appends the envelope that a Python producer would send. Missing are
 // made: IDs ([NewID]; RootID and CorrelationID are the task's own), the delivery
 // tag, and the representations of the arguments. Args and Kwargs must be JSON.

@@ -106,7 +106,7 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 func openRemote(ctx context.Context, name string, o queueOptions) (forward.Next, error) {
 	lazy := o.lazy || o.spillBytes > 0
 	if celeryqueue.Is(name) {
-		return celeryqueue.Open(ctx, name, celeryqueue.Options{MaxBytes: o.maxBytes, Lazy: lazy, Event: readers().Read, Logger: o.log})
+		return celeryqueue.Open(ctx, name, celeryqueue.Options{MaxBytes: o.maxBytes, Lazy: lazy, Event: newReaderPool().Read, Logger: o.log})
 	}
 	return redisqueue.Open(ctx, name, redisqueue.Options{MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: lazy, Logger: o.log})
 }
@@ -114,7 +114,7 @@ func openRemote(ctx context.Context, name string, o queueOptions) (forward.Next,
 // A readerPool makes events of tasks that others sent, for many goroutines.
 type readerPool struct{ pool sync.Pool }
 
-func readers() *readerPool {
+func newReaderPool() *readerPool {
 	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery") }}}
 }
 

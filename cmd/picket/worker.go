@@ -48,7 +48,7 @@ detect. kill -9 of one loses nothing: what it had in hand goes to another.`,
 			return err
 		}
 		at := &storePlace{*data, *storeName}
-		dir, err := at.dir()
+		dir, err := workerDir(at, *queueURL)
 		if err != nil {
 			return err
 		}
@@ -88,6 +88,15 @@ detect. kill -9 of one loses nothing: what it had in hand goes to another.`,
 		return w.Run(ctx)
 	}
 	return cmd
+}
+
+// workerDir returns the data directory of a worker. One whose queue is
+// elsewhere may be here before any server.
+func workerDir(at *storePlace, queue string) (dataDir, error) {
+	if queue == "sqlite" || at.remote() {
+		return at.dir()
+	}
+	return dataDir(at.data), errors.Join(at.check(), makeDataDir(at.data))
 }
 
 // published reports whether --rules names those that a server publishes.

@@ -16,14 +16,14 @@ import (
 )
 
 // maxClaim bounds the bytes of the tasks that are taken at once.
-const maxClaim = 8 << 20
+const maxClaim = 16 << 20
 
 // The pause before a queue that was empty is asked again grows from the first
 // to the second of these: kombu's lists can be waited on one at a time only,
 // and not without taking what comes.
 const (
 	minIdle = 4 * time.Millisecond
-	maxIdle = 50 * time.Millisecond
+	maxIdle = 40 * time.Millisecond
 )
 
 // A list is one of kombu's lists: a queue at one priority.
@@ -79,7 +79,7 @@ func (q *Queue) take(ctx context.Context) (all []taken, tried bool, err error) {
 	case <-q.stop:
 		return nil, false, errClosed
 	}
-	for idle := minIdle; ; idle = min(idle*5/4, maxIdle) {
+	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
 		if err := ctx.Err(); err != nil {
 			return nil, false, err
 		}
@@ -163,6 +163,7 @@ type task struct {
 	tries   int  // how often it came back
 	lost    int  // how often who held it died
 	matches int  // what was found in its event
+	late    bool // that it takes long was told
 }
 
 // examine decodes tasks, ends those that are not to be run, and makes deliveries

@@ -40,7 +40,7 @@ func (n *node) obey(ctx context.Context, message []byte) {
 		err = fmt.Errorf("KeyError('%s')", c.Method)
 	}
 	if err != nil {
-		answer = celery.Failed{Error: err.Error()}
+		answer = celery.ErrorReply{Error: err.Error()}
 	}
 	if tells[c.Method] {
 		n.q.log.Info("remote control", "command", c.Method, "arguments", string(c.Arguments), "error", err)
@@ -120,7 +120,7 @@ func argument(c *celery.Control, name string, to any) (bool, error) {
 }
 
 func ok(format string, args ...any) (any, error) {
-	return celery.Ok{Ok: fmt.Sprintf(format, args...)}, nil
+	return celery.OK{OK: fmt.Sprintf(format, args...)}, nil
 }
 
 func (n *node) hello(_ context.Context, c *celery.Control) (any, error) {

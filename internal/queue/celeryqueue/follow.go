@@ -39,11 +39,12 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 		if err != nil {
 			return err
 		}
-		for _, t := range append(tasks, last...) {
+		tasks = append(tasks, last...)
+		o.children = celery.Children(tasks)
+		for _, t := range tasks {
 			if t.RoutingKey == "" {
 				t.RoutingKey = o.at.queue
 			}
-			o.children = append(o.children, t.ID)
 			next = append(next, t)
 		}
 	}

@@ -155,15 +155,14 @@ func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration
 		return nil
 	}
 	defer q.forget(d.Token)
-	q.retried(ctx, h.tasks, cause)
-	var err error
+	err := q.retried(ctx, h.tasks, cause)
 	if delay <= 0 {
-		err = q.giveBack(ctx, h.tasks)
+		err = errors.Join(err, q.giveBack(ctx, h.tasks))
 	} else {
 		for _, t := range h.tasks {
 			t.ETA = time.Now().Add(delay)
 		}
-		err = q.park(ctx, h.tasks, true)
+		err = errors.Join(err, q.park(ctx, h.tasks, true))
 	}
 	if err != nil {
 		return fmt.Errorf("retry batch %s: %w", d.ID, err)

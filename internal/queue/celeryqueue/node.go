@@ -101,6 +101,7 @@ func (n *node) run(ctx context.Context) {
 			return
 		case <-beat.C:
 			n.announce(ctx, "worker-heartbeat")
+			n.late()
 			n.q.client.Set(ctx, n.nameKey(n.name), n.q.name, nameExpires)
 		case <-tell.C:
 			n.flush(ctx)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
 )
@@ -21,13 +23,21 @@ type outcome struct {
 	cause   string
 	letters []queue.Letter
 
-	children []string // ids of the tasks that follow
+	children []celery.Child // the tasks that follow
 }
 
 func succeeded(t *task) outcome { return outcome{task: t, status: celery.Success} }
 
 func failedWith(t *task, class, cause string) outcome {
 	return outcome{task: t, status: celery.Failure, class: class, cause: cause}
+}
+
+// letter is a cause with the task that it is about, as far as that is known.
+func (t *task) letter(cause string) string {
+	if t.Name == "" && t.ID == "" {
+		return "a message: " + cause
+	}
+	return t.String() + ": " + cause
 }
 
 func revoked(t *task, cause string) outcome {
@@ -37,11 +47,12 @@ func revoked(t *task, cause string) outcome {
 // refused is the outcome of a task that cannot be run as it is. The message
 // stands in the letter as it came.
 func refused(t *task, class string, err error) outcome {
-	o := failedWith(t, class, err.Error())
+	// That it is invalid goes without saying here.
+	o := failedWith(t, class, strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error()))
 	if r, ok := errors.AsType[*celery.RefusedError](err); ok && r.Hint != "" {
 		o.cause += "; " + r.Hint
 	}
-	o.letters = []queue.Letter{{Kind: queue.Rejected, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	o.letters = []queue.Letter{{Kind: queue.Rejected, Cause: t.letter(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
 	return o
 }
 
@@ -49,7 +60,7 @@ func refused(t *task, class string, err error) outcome {
 // words.
 func unregistered(t *task) outcome {
 	o := refused(t, "NotRegistered", fmt.Errorf("%s", t.Name))
-	o.letters[0].Cause = fmt.Sprintf("received unregistered task of type %q", t.Name)
+	o.letters[0].Cause = t.letter("no task of this name is registered here")
 	return o
 }
 

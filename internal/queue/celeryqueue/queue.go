@@ -40,6 +40,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // Options tune a queue.
@@ -49,7 +50,7 @@ type Options struct {
 	// error that is picket.ErrInvalid. It is called by many goroutines; nil
 	// refuses what others send.
 	Event func(raw []byte, id string, received time.Time) (picket.Event, error)
-	// Group bounds the tasks of one delivery; 0 means 1,024.
+	// Group bounds the tasks of one delivery; 0 means 4,096.
 	Group int
 	// MaxBytes bounds what the lists hold, as Redis estimates it; 0 means 4 GiB.
 	MaxBytes int64
@@ -63,7 +64,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Group = cmp.Or(o.Group, 1024)
+	o.Group = cmp.Or(o.Group, 4096)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
 	o.Lease = cmp.Or(o.Lease, 30*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
@@ -135,6 +136,8 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
 		q.log.Warn("queue not there yet", "error", err)
+	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
+		settings.Warn(q.log)
 	}
 	q.beside.Go(q.keep)
 	return q, nil

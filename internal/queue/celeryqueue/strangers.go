@@ -36,6 +36,17 @@ func (s *strangers) heard() {
 	s.others = time.Now()
 }
 
+// patience is how long to wait at most before looking again: looking past
+// strange tasks is dear.
+func (s *strangers) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.IsZero() {
+		return maxIdle
+	}
+	return 5 * maxIdle
+}
+
 // open reports whether strange tasks are to be taken too.
 func (s *strangers) open() bool {
 	s.mu.Lock()

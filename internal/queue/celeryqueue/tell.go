@@ -1,9 +1,9 @@
 package celeryqueue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/picket-edr/picket/celery"
@@ -129,21 +129,43 @@ func (n *node) endedEvent(o *outcome, now time.Time) celery.Event {
 }
 
 // retried tells of tasks that could not be done yet.
-func (q *Queue) retried(ctx context.Context, tasks []*task, cause error) {
-	why := celery.NewException("RuntimeError", fmt.Sprint(cause))
+func (q *Queue) retried(ctx context.Context, tasks []*task, cause error) error {
 	if cause == nil {
-		return // they were not begun
+		return nil // they were not begun
 	}
-	q.log.Log(ctx, slog.LevelWarn, fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), why))
+	why := celery.NewException("RuntimeError", cause.Error())
+	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), why))
+	var keys []string
+	var values []any
 	n := q.node.Load()
-	if n == nil || !n.telling.Load() {
-		return
-	}
 	for _, t := range tasks {
-		e := n.event("task-retried")
-		e.UUID, e.Exception = t.ID, why.String()
-		n.tell(e)
+		if !t.IgnoreResult && q.results != nil {
+			r := celery.Result{TaskID: t.ID, Status: celery.Retry, Exception: why, GroupID: t.GroupID, ParentID: t.ParentID}
+			keys, values = append(keys, q.set.keys.Result(t.ID)), append(values, r.Append(nil))
+		}
+		if n != nil && n.telling.Load() {
+			e := n.event("task-retried")
+			e.UUID, e.Exception = t.ID, why.String()
+			n.tell(e)
+		}
 	}
+	return q.writeResults(ctx, keys, values)
+}
+
+// late tells of tasks that take longer than they may. They go on: their events
+// were accepted.
+func (n *node) late() {
+	n.mu.Lock()
+	soft, hard := n.soft, n.hard
+	n.mu.Unlock()
+	now := time.Now()
+	n.q.eachHeld(func(t *task) {
+		limit := cmp.Or(t.SoftLimit, soft, t.HardLimit, hard)
+		if took := now.Sub(t.started); limit > 0 && took > limit && !t.late {
+			t.late = true
+			n.q.log.Warn(fmt.Sprintf("Soft time limit (%s) exceeded for %s", limit, t), "took", took)
+		}
+	})
 }
 
 func (t *task) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }

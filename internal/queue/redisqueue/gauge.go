@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -111,21 +110,11 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 
 // memoryUsed reads the share of maxmemory that is in use from INFO.
 func memoryUsed(info string) float64 {
-	fields := infoFields(info)
+	fields := redisurl.InfoFields(info)
 	most, _ := strconv.ParseFloat(fields["maxmemory"], 64)
 	used, _ := strconv.ParseFloat(fields["used_memory"], 64)
 	if most <= 0 {
 		return 0
 	}
 	return used / most
-}
-
-func infoFields(info string) map[string]string {
-	fields := make(map[string]string)
-	for line := range strings.Lines(info) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
-		}
-	}
-	return fields
 }
