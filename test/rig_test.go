@@ -40,6 +40,7 @@ type rig struct {
 	python  string        // the interpreter
 	data    string        // picket's
 	server  *server       // on it; nil before the first picket worker
+	options string        // of the queue's URL
 	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
 }
 
@@ -71,7 +72,7 @@ func newRig(t testing.TB, version string) *rig {
 func (r *rig) broker() string { return r.redis.URL() }
 
 // queue is the same for picket's --queue.
-func (r *rig) queue() string { return "celery+" + r.redis.URL() }
+func (r *rig) queue() string { return "celery+" + r.redis.URL() + r.options }
 
 // pythonCommand is an interpreter in the folder of the Celery app.
 func (r *rig) pythonCommand(args ...string) *exec.Cmd {
@@ -88,13 +89,9 @@ func (r *rig) pythonWorker(t testing.TB, name string, args ...string) *process {
 	return begin(t, cmd)
 }
 
-// picketWorker starts a picket worker, beside a server that leaves the tasks
-// to it.
+// picketWorker starts a picket worker.
 func (r *rig) picketWorker(t testing.TB, args ...string) *process {
 	t.Helper()
-	if r.server == nil {
-		r.server = startOn(t, r.data, "--queue", r.queue(), "--workers", "0", "--log-level", "error")
-	}
 	return begin(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
 }
 
