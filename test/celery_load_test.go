@@ -25,8 +25,9 @@ func TestCeleryKilledWorkers(t *testing.T) {
 		}
 	}
 	old, r := newRig(t, "5.2"), newRig(t, "new")
-	old.redis = r.redis             // the two share one
-	total = max(total/200, 1) * 200 // two producers, every hundredth an attack
+	old.redis, r.options = r.redis, "?lease=5s" // the two share one broker
+	total = max(total/200, 1) * 200             // two producers, every hundredth an attack
+
 	// Two workers, each in its turn killed and replaced.
 	hire := func() *process { return r.picketWorker(t, "--concurrency", "2") }
 	crew := [2]*process{hire(), hire()}
