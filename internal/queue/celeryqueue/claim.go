@@ -58,37 +58,44 @@ type taken struct {
 // Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
 func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 	for {
-		all, tried, err := q.take(ctx)
+		l, err := q.take(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
-		ds, err := q.examine(context.WithoutCancel(ctx), all, tried)
+		ds, err := q.examine(context.WithoutCancel(ctx), l)
 		if err != nil || len(ds) > 0 {
 			return ds, err
 		}
 	}
 }
 
+// A load is what was taken at once.
+type load struct {
+	tasks   []taken
+	tried   bool // some tasks, these or others, came back
+	revoked bool // some are revoked
+}
+
 // take returns tasks that it took, when there are any.
-func (q *Queue) take(ctx context.Context) (all []taken, tried bool, err error) {
+func (q *Queue) take(ctx context.Context) (l load, err error) {
 	select {
 	case q.turn <- struct{}{}:
 		defer func() { <-q.turn }()
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return l, ctx.Err()
 	case <-q.stop:
-		return nil, false, errClosed
+		return l, errClosed
 	}
 	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
 		if err := ctx.Err(); err != nil {
-			return nil, false, err
+			return l, err
 		}
 		most, wait := q.limit.allowed(q.opt.Group)
 		if most > 0 {
-			all, tried, err = q.claim(ctx, most)
-			if err != nil || len(all) > 0 {
-				q.limit.took(len(all))
-				return all, tried, err
+			l, err = q.claim(ctx, most)
+			if err != nil || len(l.tasks) > 0 {
+				q.limit.took(len(l.tasks))
+				return l, err
 			}
 			wait = idle
 		}
@@ -98,27 +105,27 @@ func (q *Queue) take(ctx context.Context) (all []taken, tried bool, err error) {
 		case <-ctx.Done():
 		case <-q.stop:
 			t.Stop()
-			return nil, false, errClosed
+			return l, errClosed
 		}
 		t.Stop()
 	}
 }
 
 // claim takes up to so many tasks as there are now.
-func (q *Queue) claim(ctx context.Context, most int) ([]taken, bool, error) {
+func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	lists := q.lists()
 	k := q.set.keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries")}
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
 	// Nobody else may give the same tag.
 	args := []any{most, maxClaim, q.opt.Lease.Seconds(), q.name + strconv.FormatInt(q.tags.Add(1), 36) + "-"}
 	open := q.strangers.open()
-	for _, l := range lists {
-		keys = append(keys, l.key)
+	for _, at := range lists {
+		keys = append(keys, at.key)
 		how := ""
-		if l.shared && !open {
+		if at.shared && !open {
 			how = "shared"
 		}
-		name, _ := json.Marshal(l.queue) // a string always can be
+		name, _ := json.Marshal(at.queue) // a string always can be
 		args = append(args, how, name)
 	}
 	for _, name := range q.set.tasks {
@@ -128,26 +135,27 @@ func (q *Queue) claim(ctx context.Context, most int) ([]taken, bool, error) {
 	// Not the caller's end: what was taken must come back.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
-		return nil, false, err
+		return l, err
 	}
 	out, err := cmd.Slice()
-	if err != nil || len(out) < 2 {
-		return nil, false, fmt.Errorf("take tasks: %d values: %w", len(out), unavailable(err))
+	if err != nil || len(out) < 3 {
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), unavailable(err))
 	}
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)
+	revoked, _ := out[2].(int64)
 	q.strangers.seen(strange)
-	var all []taken
-	for i := 2; i+2 < len(out); i += 3 {
+	l.tried, l.revoked = tried > 0, revoked > 0
+	for i := 3; i+2 < len(out); i += 3 {
 		tag, _ := out[i].(string)
 		at, _ := out[i+1].(int64)
 		raw, _ := out[i+2].(string)
 		if at < 1 || int(at) > len(lists) {
-			return nil, false, fmt.Errorf("take tasks: no list %d", at)
+			return l, fmt.Errorf("take tasks: no list %d", at)
 		}
-		all = append(all, taken{tag, []byte(raw), lists[at-1]})
+		l.tasks = append(l.tasks, taken{tag, []byte(raw), lists[at-1]})
 	}
-	return all, tried > 0, nil
+	return l, nil
 }
 
 // A task is one that is held.
@@ -168,37 +176,45 @@ type task struct {
 
 // examine decodes tasks, ends those that are not to be run, and makes deliveries
 // of the rest.
-func (q *Queue) examine(ctx context.Context, all []taken, tried bool) ([]queue.Delivery, error) {
+func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
 	now := time.Now()
-	var run, later []*task
-	var over []outcome
-	for _, t := range all {
-		one := &task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
-		var err error
-		one.Task, err = q.decoder.Decode(t.raw)
-		if one.Task == nil {
-			one.Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
-		}
-		switch {
-		case err != nil:
-			over = append(over, refused(one, "DecodeError", err))
-		case !slices.Contains(q.set.tasks, one.Name):
-			over = append(over, unregistered(one))
-		case q.gone.has(one.ID):
-			over = append(over, revoked(one, "revoked"))
-		case !one.Expires.IsZero() && !one.Expires.After(now):
-			over = append(over, revoked(one, "expired"))
-		case one.ETA.After(now):
-			later = append(later, one)
-		default:
-			if err := q.read(one, now); err != nil {
-				over = append(over, refused(one, "ValueError", err))
-				continue
-			}
-			run = append(run, one)
+	all, errs := make([]*task, len(l.tasks)), make([]error, len(l.tasks))
+	for i, t := range l.tasks {
+		all[i] = &task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
+		if all[i].Task, errs[i] = q.decoder.Decode(t.raw); all[i].Task == nil {
+			all[i].Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
 		}
 	}
-	return q.dispatch(ctx, run, later, over, tried)
+	var gone map[string]bool
+	var err error
+	if l.revoked {
+		if gone, err = q.areRevoked(ctx, all); err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+	}
+	var run, later []*task
+	var over []outcome
+	for i, t := range all {
+		switch {
+		case errs[i] != nil:
+			over = append(over, refused(t, "DecodeError", errs[i]))
+		case !slices.Contains(q.set.tasks, t.Name):
+			over = append(over, unregistered(t))
+		case gone[t.ID]:
+			over = append(over, revoked(t, "revoked"))
+		case !t.Expires.IsZero() && !t.Expires.After(now):
+			over = append(over, revoked(t, "expired"))
+		case t.ETA.After(now):
+			later = append(later, t)
+		default:
+			if err := q.read(t, now); err != nil {
+				over = append(over, refused(t, "ValueError", err))
+				continue
+			}
+			run = append(run, t)
+		}
+	}
+	return q.dispatch(ctx, run, later, over, l.tried)
 }
 
 // dispatch ends what is over, parks what is for later, and holds what is to

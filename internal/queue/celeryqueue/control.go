@@ -85,7 +85,7 @@ var commands = map[string]func(*node, context.Context, *celery.Control) (any, er
 	"scheduled":      (*node).scheduled,
 	"registered":     (*node).registered,
 	"active_queues":  (*node).activeQueues,
-	"revoked":        func(n *node, _ context.Context, _ *celery.Control) (any, error) { return n.q.gone.list(), nil },
+	"revoked":        func(n *node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.revoked(ctx) },
 	"query_task":     (*node).queryTask,
 	"heartbeat":      (*node).heartbeat,
 	"enable_events":  (*node).enableEvents,

@@ -34,7 +34,7 @@ func (q *Queue) keep() {
 		var errs []error
 		if time.Since(renewed) > q.opt.Lease/4 {
 			renewed = time.Now()
-			errs = append(errs, q.renew(ctx), q.gone.read(ctx, q))
+			errs = append(errs, q.renew(ctx), q.forgetRevoked(ctx))
 		}
 		errs = append(errs, q.sweep(ctx))
 		cancel()

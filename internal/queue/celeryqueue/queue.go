@@ -92,7 +92,6 @@ type Queue struct {
 	name      string               // begins the tags of this queue
 	node      atomic.Pointer[node] // nil until Attend
 	limit     limiter
-	gone      revocations
 	strangers strangers
 
 	mu    sync.Mutex // guards what follows

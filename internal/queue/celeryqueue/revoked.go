@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,49 +17,50 @@ const (
 	maxRevoked    = 50_000
 )
 
-// revocations are the ids of revoked tasks. They are kept at the broker, so
-// that all workers know them, those that start later too.
-type revocations struct {
-	mu  sync.Mutex
-	ids map[string]bool
+// revoked returns the ids that are revoked. They are kept at the broker, so that
+// all workers know them, those that start later too.
+func (q *Queue) revoked(ctx context.Context) ([]string, error) {
+	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
+	return append([]string{}, ids...), unavailable(err)
 }
 
-func (r *revocations) has(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ids[id]
-}
-
-func (r *revocations) list() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := []string{}
-	for id := range r.ids {
-		all = append(all, id)
+// areRevoked tells which of tasks are revoked.
+func (q *Queue) areRevoked(ctx context.Context, tasks []*task) (map[string]bool, error) {
+	var ids []string
+	for _, t := range tasks {
+		ids = append(ids, t.ID)
 	}
-	slices.Sort(all)
-	return all
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	until, err := q.client.Do(ctx, append([]any{"zmscore", q.set.key("revoked")}, anys(ids)...)...).Slice()
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	is := make(map[string]bool)
+	for i := range until {
+		if until[i] != nil {
+			is[ids[i]] = true
+		}
+	}
+	return is, nil
 }
 
-// read reads the ids anew.
-func (r *revocations) read(ctx context.Context, q *Queue) error {
-	now := time.Now()
-	key := q.set.key("revoked")
+func anys(all []string) []any {
+	out := make([]any, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out
+}
+
+// forgetRevoked forgets what was revoked long ago.
+func (q *Queue) forgetRevoked(ctx context.Context) error {
 	pipe := q.client.Pipeline()
-	pipe.ZRemRangeByScore(ctx, key, "-inf", strconv.FormatInt(now.Unix(), 10))
-	pipe.ZRemRangeByRank(ctx, key, 0, -maxRevoked-1)
-	all := pipe.ZRange(ctx, key, 0, -1)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return unavailable(err)
-	}
-	ids := make(map[string]bool, len(all.Val()))
-	for _, id := range all.Val() {
-		ids[id] = true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ids = ids
-	return nil
+	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
+	pipe.ZRemRangeByRank(ctx, q.set.key("revoked"), 0, -maxRevoked-1)
+	_, err := pipe.Exec(ctx)
+	return unavailable(err)
 }
 
 // revoke remembers ids, and brings forward those of the tasks that are kept
@@ -76,9 +76,6 @@ func (q *Queue) revoke(ctx context.Context, ids []string) error {
 	}
 	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", unavailable(err))
-	}
-	if err := q.gone.read(ctx, q); err != nil {
-		return fmt.Errorf("revoke: %w", err)
 	}
 	var back []restoration
 	if err := q.eachParked(ctx, func(p parked) {

@@ -1,15 +1,16 @@
 -- Takes tasks off the lists and holds them, in one step: what kombu does in
 -- two, and loses when it dies in between.
--- KEYS: unacked, unacked_index, leases, tries, lists in their order
+-- KEYS: unacked, unacked_index, leases, tries, revoked, lists in their order
 -- ARGV: most tasks, most bytes, seconds of the lease, prefix of the tags,
 --       a list's queue as JSON or "" where only what is known is to be taken,
 --       …, marks of what is known
 -- Of a list that is shared the oldest `reach` are looked at. Returns how many
--- strange ones were seen there, how many tasks were tried before, then tag, number of the list, task, and so on.
+-- strange ones were seen there, how many tasks were tried before, how many are
+-- revoked, then tag, number of the list, task, and so on.
 local most, room, tag = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4]
-local lists, reach, chunk = #KEYS - 4, 1000, 64
+local lists, reach, chunk = #KEYS - 5, 1000, 64
 local now = seconds()
-local out, n, seen = { 0, 0 }, 0, 0
+local out, n, seen = { 0, 0, 0 }, 0, 0
 local held, index, lease = {}, {}, {}
 
 local function take(raw, list)
@@ -20,7 +21,7 @@ local function take(raw, list)
   index[m - 1], index[m] = string.format('%.6f', now), id
   lease[m - 1], lease[m] = string.format('%.6f', now + tonumber(ARGV[3])), id
   local o = n * 3
-  out[o], out[o + 1], out[o + 2] = id, list, raw
+  out[o + 1], out[o + 2], out[o + 3] = id, list, raw
 end
 
 local function known(raw)
@@ -31,7 +32,7 @@ local function known(raw)
 end
 
 for list = 1, lists do
-  local key, shared = KEYS[4 + list], ARGV[3 + list * 2] == 'shared'
+  local key, shared = KEYS[5 + list], ARGV[3 + list * 2] == 'shared'
   while n < most and room > 0 do
     if not shared then
       local got = redis.call('RPOP', key, math.min(chunk, most - n))
@@ -68,5 +69,5 @@ if n > 0 then
   many('ZADD', KEYS[2], index)
   many('ZADD', KEYS[3], lease)
 end
-out[1], out[2] = seen, redis.call('HLEN', KEYS[4])
+out[1], out[2], out[3] = seen, redis.call('HLEN', KEYS[4]), redis.call('ZCARD', KEYS[5])
 return out
