@@ -2,6 +2,7 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -42,7 +43,31 @@ func TestCelerySharedBroker(t *testing.T) {
 		is(success("from-python"), `chain(add.si(1, 2), telemetry_ingest.si(event("from-python")).set(queue=%q))().get(timeout=10)`, queue)
 		is(`"linked"`, `(r := telemetry_ingest.apply_async([event("linked")], queue=%q, link=event_id.s().set(task_id="the-link")), r.get(timeout=10), app.AsyncResult("the-link").get(timeout=10))[2]`, queue)
 		is(`["c-0", "c-1", "c-2", "c-3", "c-4"]`, `chord([telemetry_ingest.s(event(f"c-{i}")).set(queue=%q) for i in range(5)])(event_ids.s()).get(timeout=10)`, queue)
+		is("true", `(r := telemetry_ingest.apply_async([3], queue=%q, link_error=failed.s().set(task_id="the-errback")), app.AsyncResult("the-errback").get(timeout=10) == r.id)[1]`, queue)
+		py.raises(t, "ChordError", "ValueError", `app.AsyncResult(chord([telemetry_ingest.s(e).set(queue=%q) for e in (event("well"), 3)])(event_ids.s()).id).get(timeout=10)`, queue)
 		py.raises(t, "ValueError", "dict", `chain(telemetry_ingest.s(3).set(queue=%q), event_id.s())().get(timeout=10)`, queue)
+	})
+}
+
+// The workers in picket serve run what its intake takes, and what Python sends.
+func TestCeleryServe(t *testing.T) {
+	if *consumer == "python" {
+		t.Skip("there is nothing of picket's to replace")
+	}
+	eachCelery(t, func(t *testing.T, r *rig) {
+		py := r.shell(t)
+		s := start(t, "--queue", r.queue(), "--workers", "1")
+		py.nodes(t, 1)
+		py.is(t, success("from-python"), `telemetry_ingest.delay(event("from-python")).get(timeout=10)`)
+		s.post(t, attack()...)
+		var stats struct {
+			TotalEvents int `json:"total_events"`
+		}
+		if s.get(t, "/api/v1/dashboard/stats/", &stats); stats.TotalEvents != len(attack())+1 {
+			t.Errorf("%d events are stored, not %d", stats.TotalEvents, len(attack())+1)
+		}
+		py.is(t, "1", `telemetry_ingest.delay(event("attack", **attack)).get(timeout=10)["alerts_created"]`)
+		py.is(t, fmt.Sprint(len(attack())+2), `sum(list(s["total"].values())[0] for s in app.control.inspect().stats().values())`)
 	})
 }
 

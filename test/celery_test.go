@@ -110,6 +110,9 @@ func TestCeleryRevoke(t *testing.T) {
 		py.eval(t, `r.revoke()`)
 		py.raises(t, "TaskRevokedError", "revoked", `r.get(timeout=10)`)
 
+		py.eval(t, `(r := telemetry_ingest.apply_async([event("nor-that")], countdown=3), r.revoke(terminate=True, wait=True, timeout=1))`)
+		py.raises(t, "TaskRevokedError", "revoked", `r.get(timeout=10)`)
+
 		py.eval(t, `app.control.revoke("before-it-came", reply=True)`)
 		py.raises(t, "TaskRevokedError", "revoked", `telemetry_ingest.apply_async([event("nor-this")], task_id="before-it-came").get(timeout=10)`)
 		if got := py.eval(t, `telemetry_ingest.delay(event("this")).get(timeout=10)`); got != success("this") {

@@ -240,6 +240,7 @@ func until(t testing.TB, what string, ok func() bool) {
 
 // A shell is a Python in which a stock Celery is at hand: celery/shell.py.
 type shell struct {
+	process *process
 	in      *json.Encoder
 	answers *bufio.Reader
 }
@@ -258,7 +259,7 @@ func (r *rig) shell(t testing.TB) *shell {
 		<-p.end
 		w.Close()
 	}()
-	return &shell{in: json.NewEncoder(in), answers: bufio.NewReader(out)}
+	return &shell{process: p, in: json.NewEncoder(in), answers: bufio.NewReader(out)}
 }
 
 // An answer is what came of a Python expression.
@@ -280,9 +281,11 @@ func (s *shell) ask(format string, args ...any) (a answer, err error) {
 	return a, err
 }
 
-// try is ask of a Python that must answer.
+// try is ask of what must be answered soon.
 func (s *shell) try(t testing.TB, format string, args ...any) answer {
 	t.Helper()
+	late := time.AfterFunc(2*patience, s.process.kill)
+	defer late.Stop()
 	a, err := s.ask(format, args...)
 	if err != nil {
 		t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)

@@ -68,3 +68,9 @@ def event_id(result):
 def event_ids(results):
     """The same with those of a group."""
     return [r["event_id"] for r in results]
+
+
+@app.task
+def failed(task_id):
+    """What is called when another task fails."""
+    return task_id

@@ -18,7 +18,7 @@ import redis
 from celery import Celery, chain, chord, group
 from celery.bin.celery import celery as command
 
-from app import add, app, event_id, event_ids, flaky, seen, slow, telemetry_ingest, url
+from app import add, app, event_id, event_ids, failed, flaky, seen, slow, telemetry_ingest, url
 
 answers = sys.stdout
 server = redis.Redis.from_url(url)
