@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // Next are the tasks to send when t has succeeded with a result (JSON, as it is
@@ -14,8 +13,9 @@ import (
 // is written, as Celery does, and name them among the result's [Children].
 //
 // A task whose signature names no queue has no RoutingKey: it goes where the
-// app's routes say. An error is about what this package can't start, a chord in
-// place of a task; the tasks beside it are returned all the same.
+// app's routes say. One with a ChordSize begins a chord, see there. An error is
+// about a signature that can't be read or started; the tasks beside it are
+// returned all the same.
 //
 // Source: celery/app/trace.py build_tracer.
 func (t *Task) Next(result json.RawMessage) ([]Task, error) {
@@ -25,7 +25,7 @@ func (t *Task) Next(result json.RawMessage) ([]Task, error) {
 	if last < 0 {
 		return tasks, err
 	}
-	sent, chainErr := t.send(t.Chain[last].with("chain", appendSignatures(nil, t.Chain[:last])).prepended(args))
+	sent, chainErr := t.send(t.Chain[last].with("chain", signatureArray(t.Chain[:last])).prepended(args))
 	return append(tasks, sent...), errors.Join(err, chainErr)
 }
 
@@ -56,72 +56,6 @@ func (t *Task) Orphans() []Task {
 	return orphans
 }
 
-// ChordCallback is the task to send when all members of t's chord have
-// succeeded, given their results in the order of the group. A chord may end in a
-// chain or a group, therefore there may be several.
-//
-// Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
-func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
-	if t.Chord == nil {
-		return nil, errors.New("the task isn't in a chord")
-	}
-	args := []byte("[[")
-	for i, result := range results {
-		if i > 0 {
-			args = append(args, ", "...)
-		}
-		args = appendRaw(args, result, "null")
-	}
-	return t.send(t.Chord.prepended(append(args, "]]"...)))
-}
-
-// AppendMember appends what a finished task adds to its chord: the member of
-// the sorted set [Keys.ChordResults], scored by GroupIndex (+inf for -1). The
-// result must have a value or an exception, as for [Result.Append].
-func AppendMember(dst []byte, r *Result) []byte {
-	dst = append(dst, "[1, "...)
-	dst = appendString(dst, r.TaskID)
-	dst = append(dst, ", "...)
-	dst = appendString(dst, string(r.Status))
-	dst = append(dst, ", "...)
-	dst = r.appendValue(dst)
-	return append(dst, ']')
-}
-
-// DecodeMember reads what AppendMember wrote: a result with TaskID, Status, and
-// Value or Exception.
-func DecodeMember(b []byte) (*Result, error) {
-	r, i := new(Result), 0
-	var value []byte
-	err := elements(b, func(v []byte) error {
-		switch i++; i {
-		case 2:
-			r.TaskID = text(v)
-		case 3:
-			r.Status = Status(text(v))
-		case 4:
-			value = v
-		}
-		return nil
-	})
-	if err == nil && i != 4 {
-		err = errors.New("not [1, id, status, result]")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("chord member: %w", err)
-	}
-	r.setValue(value)
-	return r, nil
-}
-
-// ChordError is the exception with which a chord's callback fails when a member
-// has: its result is to be this, and its errbacks are to be sent.
-func ChordError(member *Result) *Exception {
-	e := NewException("ChordError", fmt.Sprintf("Dependency %s raised %v", member.TaskID, member.Exception))
-	e.Module = "celery.exceptions"
-	return e
-}
-
 // follow sends signatures with further arguments, as a group or one by one.
 func (t *Task) follow(signatures []Signature, args []byte, group bool) ([]Task, error) {
 	if len(signatures) == 0 {
@@ -145,10 +79,13 @@ func (t *Task) follow(signatures []Signature, args []byte, group bool) ([]Task, 
 
 // send makes the tasks that t sends to start a signature.
 func (t *Task) send(s Signature) ([]Task, error) {
+	root := cmp.Or(t.RootID, t.ID)
+	if s.SubtaskType == "chord" {
+		s = s.with("root_id", appendString(nil, root))
+	}
 	tasks, err := start(s)
 	for i := range tasks {
-		tasks[i].ParentID = t.ID
-		tasks[i].RootID = cmp.Or(t.RootID, t.ID)
+		tasks[i].RootID, tasks[i].ParentID = root, t.ID
 	}
 	return tasks, err
 }
@@ -162,7 +99,9 @@ func start(s Signature) ([]Task, error) {
 		return startChain(s)
 	case "group":
 		return startGroup(s)
-	case "chord", "chunks":
+	case "chord":
+		return startChord(s)
+	case "chunks":
 		return nil, fmt.Errorf("a %s can't be started from here", s.SubtaskType)
 	}
 	t, err := s.task()
@@ -193,9 +132,6 @@ func startChain(s Signature) ([]Task, error) {
 	last := len(steps) - 1
 	for i := last; i >= 0; i-- {
 		step := steps[i]
-		if i < last && step.SubtaskType != "" {
-			return nil, fmt.Errorf("a chain with a %s inside can't be started from here", step.SubtaskType)
-		}
 		if i == last {
 			for _, name := range []string{"task_id", "group_id", "group_index", "chord"} {
 				if value, ok := s.Options[name]; ok {
@@ -212,6 +148,10 @@ func startChain(s Signature) ([]Task, error) {
 		if _, frozen := step.Options["task_id"]; !frozen {
 			step = step.with("task_id", appendString(nil, NewID()))
 		}
+		if step.SubtaskType == "group" && i < last {
+			// What follows a group waits for all of it.
+			step, rest = chordOf(step, rest[len(rest)-1]), rest[:len(rest)-1]
+		}
 		rest = append(rest, step)
 	}
 	// What already follows the chain comes first, as the last to run.
@@ -219,8 +159,8 @@ func startChain(s Signature) ([]Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := rest[last].prepended(s.Args)
-	return start(next.with("chain", appendSignatures(nil, append(after, rest[:last]...))))
+	next := len(rest) - 1
+	return start(rest[next].prepended(s.Args).with("chain", signatureArray(append(after, rest[:next]...))))
 }
 
 func startGroup(s Signature) ([]Task, error) {
@@ -231,6 +171,9 @@ func startGroup(s Signature) ([]Task, error) {
 	id := s.Options["task_id"]
 	if id == nil {
 		id = appendString(nil, NewID())
+	}
+	if err := checkSpread(len(steps), len(s.Options["chain"])+len(s.Args)); err != nil {
+		return nil, err
 	}
 	var tasks []Task
 	for i, step := range steps {
@@ -249,133 +192,13 @@ func startGroup(s Signature) ([]Task, error) {
 	return tasks, nil
 }
 
-// task is the task of a signature for a single one, with a fresh ID if it has
-// none.
-//
-// Source: celery/app/base.py Celery.send_task.
-func (s *Signature) task() (Task, error) {
-	t := Task{Name: s.Task, Args: s.Args, Kwargs: s.Kwargs, GroupIndex: -1}
-	var errs []error
-	queue := ""
-	for name, value := range s.Options {
-		if isNull(value) {
-			continue
-		}
-		var err error
-		switch name {
-		case "task_id":
-			t.ID = text(value)
-		case "queue":
-			queue = text(value)
-		case "exchange":
-			t.Exchange = text(value)
-		case "routing_key":
-			t.RoutingKey = text(value)
-		case "priority":
-			t.Priority = integer(value, 0)
-		case "countdown":
-			t.ETA = time.Now().Add(seconds(value))
-		case "eta":
-			t.ETA, err = parseTime(value)
-		case "expires":
-			if value[0] == '"' {
-				t.Expires, err = parseTime(value)
-			} else {
-				t.Expires = time.Now().Add(seconds(value))
-			}
-		case "link":
-			t.Callbacks, err = parseSignatures(value)
-		case "link_error":
-			t.Errbacks, err = parseSignatures(value)
-		case "chain":
-			t.Chain, err = parseSignatures(value)
-		case "chord":
-			t.Chord = new(Signature)
-			*t.Chord, err = parseSignature(value)
-		default:
-			t.setOption(name, value)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: option %s: %w", s.Task, name, err))
-		}
-	}
-	if queue != "" || t.Exchange == "" || t.RoutingKey == "" {
-		t.Exchange, t.RoutingKey = "", queue
-	}
-	if t.ID == "" {
-		t.ID = NewID()
-	}
-	t.setStamps(s.Options)
-	return t, errors.Join(errs...)
-}
+// maxSpread is how many bytes the tasks of a group may carry together of what
+// each of them has to carry.
+const maxSpread = 256 << 20
 
-func (t *Task) setOption(name string, value []byte) {
-	switch name {
-	case "root_id":
-		t.RootID = text(value)
-	case "parent_id":
-		t.ParentID = text(value)
-	case "group_id":
-		t.GroupID = text(value)
-	case "group_index":
-		t.GroupIndex = integer(value, -1)
-	case "reply_to":
-		t.ReplyTo = text(value)
-	case "shadow":
-		t.Shadow = text(value)
-	case "retries":
-		t.Retries = integer(value, 0)
-	case "time_limit":
-		t.HardLimit = seconds(value)
-	case "soft_time_limit":
-		t.SoftLimit = seconds(value)
-	case "ignore_result":
-		t.IgnoreResult = string(value) == "true"
-	case "replaced_task_nesting":
-		t.setHeader([]byte(name), value)
-	case "headers":
-		_ = members(value, func(key, header []byte) error {
-			t.setHeader(key, header)
-			return nil
-		})
-	case "compression":
-		if c := text(value); c == "zlib" || c == "gzip" || c == "application/x-gzip" {
-			t.Compression = "zlib"
-		}
+func checkSpread(tasks, bytes int) error {
+	if tasks*bytes > maxSpread {
+		return fmt.Errorf("a group of %d tasks that carry %d bytes each is too large", tasks, bytes)
 	}
-}
-
-// setStamps moves the options that "stamped_headers" names to the headers.
-func (t *Task) setStamps(options map[string]json.RawMessage) {
-	names := options["stamped_headers"]
-	if names == nil || isNull(names) {
-		return
-	}
-	stamps := []byte{'{'}
-	_ = elements(names, func(name []byte) error {
-		if value, ok := options[text(name)]; ok {
-			if len(stamps) > 1 {
-				stamps = append(stamps, ", "...)
-			}
-			stamps = append(append(append(stamps, name...), ": "...), value...)
-		}
-		return nil
-	})
-	t.setHeader([]byte("stamped_headers"), names)
-	t.setHeader([]byte("stamps"), append(stamps, '}'))
-}
-
-// timeLimits reads the header [hard, soft].
-func timeLimits(value []byte) (hard, soft time.Duration) {
-	i := 0
-	_ = elements(value, func(limit []byte) error {
-		switch i++; i {
-		case 1:
-			hard = seconds(limit)
-		case 2:
-			soft = seconds(limit)
-		}
-		return nil
-	})
-	return hard, soft
+	return nil
 }

@@ -106,7 +106,10 @@ func globRegexp(glob string) string {
 func (c *Control) WantsReply() bool { return c.ReplyTo.RoutingKey != "" }
 
 // Append appends the message of a command, as `celery inspect` sends it. One
-// that wants a reply needs a Ticket and a ReplyTo; NewID makes both.
+// that wants a reply needs a Ticket and a ReplyTo, for both of which NewID serves,
+// and, before it is published, keys.Bound(oid, "", oid+".reply.celery.pidbox") in
+// the set keys.Binding("reply.celery.pidbox"): without that, kombu drops the
+// reply.
 func (c *Control) Append(dst []byte) []byte {
 	body := append(make([]byte, 0, 256), `{"method": `...)
 	body = appendString(body, c.Method)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // A Decoder reads tasks. The zero Decoder is ready, and may be used by several
@@ -146,6 +147,21 @@ func (t *Task) readHeaders(headers []byte) error {
 		return err
 	}
 	return bad
+}
+
+// timeLimits reads the header [hard, soft].
+func timeLimits(value []byte) (hard, soft time.Duration) {
+	i := 0
+	_ = elements(value, func(limit []byte) error {
+		switch i++; i {
+		case 1:
+			hard = seconds(limit)
+		case 2:
+			soft = seconds(limit)
+		}
+		return nil
+	})
+	return hard, soft
 }
 
 // textOrID is an ID, in the memory of the task's own if it is the same.

@@ -1,7 +1,7 @@
 // Package celery reads and writes what Celery puts on Redis: tasks (protocol
 // version 2), results, events and remote control. It is bytes to values and
-// back, with neither a Redis client nor a clock of its own; the caller moves the
-// bytes, and [Keys] says where to.
+// back, on the standard library alone and without a Redis client: the caller
+// moves the bytes, and [Keys] says where to.
 //
 //	producer: LPUSH keys.List(queue, priority) task.Append(nil)
 //	worker:   task, err := decoder.Decode(message)               // what to run, or why not

@@ -20,6 +20,7 @@ import (
 //	task-retried    UUID, Exception, Traceback
 //	task-revoked    UUID, Terminated, Signal, Expired
 //	task-rejected   UUID, Requeue
+//	task-cancelled  UUID
 //
 // Source: celery/worker/heartbeat.py Heart, celery/worker/request.py Request,
 // celery/worker/strategy.py default, celery/app/amqp.py AMQP.as_task_v2.

@@ -214,6 +214,6 @@ func appendRune(dst []byte, c rune, quote byte) []byte {
 	case c <= 0xffff:
 		return appendEscape(dst, c)
 	}
-	dst = append(dst, '\\', 'U', '0', '0', '0', hex[c>>16&15])
+	dst = append(dst, '\\', 'U', '0', '0', hex[c>>20&15], hex[c>>16&15])
 	return append(dst, hex[c>>12&15], hex[c>>8&15], hex[c>>4&15], hex[c&15])
 }

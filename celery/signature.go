@@ -145,6 +145,15 @@ func appendSignatures(dst []byte, all []Signature) []byte {
 	return append(dst, ']')
 }
 
+// signatureArray is an option's array of signatures, which Celery can't take to
+// be null.
+func signatureArray(all []Signature) []byte {
+	if len(all) == 0 {
+		return []byte("[]")
+	}
+	return appendSignatures(nil, all)
+}
+
 // with is a copy that has an option, in place of one that it may have had.
 func (s Signature) with(name string, value []byte) Signature {
 	options := make(map[string]json.RawMessage, len(s.Options)+1)

@@ -51,8 +51,14 @@ type Task struct {
 	DeliveryTag          string // of this message; fresh each time it is sent
 	Redelivered          bool   // delivered before, and not acknowledged
 
-	// Compression of the body: "" or "zlib" when it is sent, the wire's
-	// name ("application/x-gzip") when it was received.
+	// ChordSize, which isn't on the wire, is how many members a chord has that
+	// the task begins together with others of its group: set
+	// keys.ChordSize(GroupID) to it, before any of them is sent. It is 0 for
+	// all other tasks, members of a chord that has begun included.
+	ChordSize int
+
+	// Compression of the body: the wire's name ("application/x-gzip") when
+	// it was received. It is sent as zlib, unless this is "".
 	Compression string
 
 	// Headers are those beside Celery's own, as JSON. Stamps are among them

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -176,7 +177,7 @@ func open(t *testing.T, envelope []byte) map[string]any {
 // TestVectorsNext runs what Python ran, and sends what Python sent next.
 func TestVectorsNext(t *testing.T) {
 	for _, v := range vectors(t) {
-		if len(v.Next) == 0 || v.Case == "chain to chord" {
+		if len(v.Next) == 0 {
 			continue
 		}
 		t.Run(v.Celery+" "+v.Case, func(t *testing.T) {
@@ -216,6 +217,9 @@ func TestVectorsNext(t *testing.T) {
 				}
 				got = append(got, next...)
 			}
+			if begins := v.Case == "chain to chord"; got[0].ChordSize != map[bool]int{true: 2}[begins] {
+				t.Errorf("chord of %d", got[0].ChordSize)
+			}
 			compareTasks(t, v, got)
 		})
 	}
@@ -241,7 +245,7 @@ func compareTasks(t *testing.T, v vector, got []celery.Task) {
 		s := map[string]any{
 			"id": id(task.ID), "name": task.Name, "args": string(bytes.ReplaceAll(task.Args, []byte(" "), nil)), "kwargs": string(task.Kwargs),
 			"root": id(task.RootID), "parent": id(task.ParentID), "group": id(task.GroupID), "index": task.GroupIndex,
-			"priority": task.Priority, "chord": task.Chord != nil, "headers": len(task.Headers),
+			"priority": task.Priority, "chord": chordOf(task), "headers": len(task.Headers),
 		}
 		var chain []string
 		for _, step := range task.Chain {
@@ -250,6 +254,7 @@ func compareTasks(t *testing.T, v vector, got []celery.Task) {
 		s["chain"] = chain
 		if v.Celery == "5.2.7" {
 			delete(s, "index") // which it leaves out
+			s["group"] = s["group"] != ""
 		}
 		if v.Case == "chord fails" {
 			delete(s, "root")
@@ -270,6 +275,21 @@ func compareTasks(t *testing.T, v vector, got []celery.Task) {
 	if diff := cmp.Diff(want, have); diff != "" {
 		t.Errorf("next tasks (-Python +Go):\n%s", diff)
 	}
+}
+
+// chordOf is the callback of a task's chord, as its JSON without what is nothing.
+func chordOf(task *celery.Task) string {
+	if task.Chord == nil {
+		return ""
+	}
+	callback := *task.Chord
+	callback.Options = maps.Clone(callback.Options)
+	maps.DeleteFunc(callback.Options, func(_ string, value json.RawMessage) bool {
+		return string(value) == "null" || string(value) == "[]"
+	})
+	delete(callback.Options, "group_id")  // which Celery 5.2 leaves out
+	delete(callback.Options, "parent_id") // which Celery 5.7 leaves out
+	return string(callback.Append(nil))
 }
 
 // open2 is an envelope's text together with its body's.

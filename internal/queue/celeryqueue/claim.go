@@ -16,7 +16,7 @@ import (
 )
 
 // maxClaim bounds the bytes of the tasks that are taken at once.
-const maxClaim = 16 << 20
+const maxClaim = 4 << 20
 
 // The pause before a queue that was empty is asked again grows from the first
 // to the second of these: kombu's lists can be waited on one at a time only,
@@ -25,6 +25,9 @@ const (
 	minIdle = 4 * time.Millisecond
 	maxIdle = 40 * time.Millisecond
 )
+
+// maxUnsure is how many claims whose answers were lost are asked for again.
+const maxUnsure = 8
 
 // A list is one of kombu's lists: a queue at one priority.
 type list struct {
@@ -116,8 +119,9 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	lists := q.lists()
 	k := q.set.keys
 	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
-	// Nobody else may give the same tag.
-	args := []any{most, maxClaim, q.opt.Lease.Seconds(), q.name + strconv.FormatInt(q.tags.Add(1), 36) + "-"}
+	q.tags++
+	prefix := q.name + strconv.FormatInt(q.tags, 36) + "-"
+	args := []any{most, maxClaim, q.opt.Lease.Seconds(), prefix}
 	open := q.strangers.open()
 	for _, at := range lists {
 		keys = append(keys, at.key)
@@ -128,15 +132,22 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 		name, _ := json.Marshal(at.queue) // a string always can be
 		args = append(args, how, name)
 	}
+	args = append(args, 2*len(q.set.tasks))
 	for _, name := range q.set.tasks {
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
+	args = append(args, anys(q.unsure)...)
 	// Not the caller's end: what was taken must come back.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
+		q.unsure = append(q.unsure, prefix) // it may have been done
+		if len(q.unsure) > maxUnsure {
+			q.unsure = q.unsure[1:] // its lease has ended
+		}
 		return l, err
 	}
+	q.unsure = nil
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
 		return l, fmt.Errorf("take tasks: %d values: %w", len(out), unavailable(err))

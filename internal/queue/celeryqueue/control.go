@@ -78,34 +78,37 @@ var commands = map[string]func(*node, context.Context, *celery.Control) (any, er
 	"clock": func(n *node, _ context.Context, _ *celery.Control) (any, error) {
 		return map[string]int64{"clock": n.clock.Now()}, nil
 	},
-	"conf":           (*node).conf,
-	"report":         (*node).report,
-	"active":         (*node).active,
-	"reserved":       func(*node, context.Context, *celery.Control) (any, error) { return []celery.TaskInfo{}, nil },
-	"scheduled":      (*node).scheduled,
-	"registered":     (*node).registered,
-	"active_queues":  (*node).activeQueues,
-	"revoked":        func(n *node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.revoked(ctx) },
-	"query_task":     (*node).queryTask,
-	"heartbeat":      (*node).heartbeat,
-	"enable_events":  (*node).enableEvents,
-	"disable_events": (*node).disableEvents,
-	"revoke":         (*node).revoke,
-	"terminate":      (*node).revoke,
-	"rate_limit":     (*node).rateLimit,
-	"time_limit":     (*node).timeLimit,
-	"pool_grow":      (*node).poolGrow,
-	"pool_shrink":    (*node).poolShrink,
-	"pool_restart": func(*node, context.Context, *celery.Control) (any, error) {
-		return nil, errors.New("Pool restarts not enabled")
-	},
-	"autoscale": func(*node, context.Context, *celery.Control) (any, error) {
-		return nil, errors.New("Autoscale not enabled")
-	},
+	"conf":            (*node).conf,
+	"report":          (*node).report,
+	"active":          (*node).active,
+	"reserved":        func(*node, context.Context, *celery.Control) (any, error) { return []celery.TaskInfo{}, nil },
+	"scheduled":       (*node).scheduled,
+	"registered":      (*node).registered,
+	"active_queues":   (*node).activeQueues,
+	"revoked":         func(n *node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.revoked(ctx) },
+	"query_task":      (*node).queryTask,
+	"heartbeat":       (*node).heartbeat,
+	"enable_events":   (*node).enableEvents,
+	"disable_events":  (*node).disableEvents,
+	"revoke":          (*node).revoke,
+	"terminate":       (*node).revoke,
+	"rate_limit":      (*node).rateLimit,
+	"time_limit":      (*node).timeLimit,
+	"pool_grow":       (*node).poolGrow,
+	"pool_shrink":     (*node).poolShrink,
+	"pool_restart":    func(*node, context.Context, *celery.Control) (any, error) { return nil, errNoRestarts },
+	"autoscale":       func(*node, context.Context, *celery.Control) (any, error) { return nil, errNoAutoscale },
 	"add_consumer":    (*node).addConsumer,
 	"cancel_consumer": (*node).cancelConsumer,
 	"shutdown":        (*node).shutdown,
 }
+
+var (
+	//lint:ignore ST1005 Celery's words
+	errNoRestarts = errors.New("Pool restarts not enabled")
+	//lint:ignore ST1005 Celery's words
+	errNoAutoscale = errors.New("Autoscale not enabled")
+)
 
 // argument reads an argument into to, and reports whether it is there.
 func argument(c *celery.Control, name string, to any) (bool, error) {

@@ -15,8 +15,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxTask is the most that one task may take in Redis.
-const maxTask = 256 << 20
+// maxTasks bounds the bytes of the tasks that are published in one step.
+const maxTasks = 256 << 20
 
 // Enqueue implements queue.Queue: it publishes a task for each event of m,
 // which must be a batch. After an error nobody knows whether the server did
@@ -34,38 +34,39 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
 	if err := q.closed(); err != nil {
 		return err
 	}
-	var tasks []any
-	var letters []queue.Letter
+	args := []any{q.set.keys.Bound(q.set.publish, "", q.set.publish)}
 	size := int64(0)
 	for i := range rs {
-		letters = append(letters, rs[i].Rejected...)
-		if rs[i].Message.Events == 0 {
-			continue
+		var wires [][]byte
+		if rs[i].Message.Events > 0 {
+			var err error
+			if wires, err = q.publications(rs[i].Message.Payload); err != nil {
+				return err
+			}
 		}
-		wires, err := q.publications(rs[i].Message.Payload)
+		args = append(args, rs[i].Message.ID, len(wires))
+		part := int64(0)
+		for _, w := range wires {
+			part += int64(len(w))
+			args = append(args, w)
+		}
+		size += part
+		if size > q.opt.MaxBytes || size > maxTasks {
+			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
+		}
+		dropped, err := q.gauge.room(ctx, q, part, rs[i].Rejected)
 		if err != nil {
 			return err
 		}
-		for _, w := range wires {
-			size += int64(len(w))
-			tasks = append(tasks, w)
+		if dropped {
+			args = append(args, len(rs[i].Rejected), 0)
+		} else {
+			args = appendLetters(append(args, 0), rs[i].Rejected)
 		}
 	}
-	if size > q.opt.MaxBytes || size > maxTask {
-		return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
-	}
-	dropped, err := q.gauge.room(ctx, q, size, letters)
-	if err != nil {
-		return err
-	}
-	args := append([]any{q.set.keys.Bound(q.set.publish, "", q.set.publish), len(tasks)}, tasks...)
-	if dropped {
-		args = append(args, len(letters), 0)
-	} else {
-		args = appendLetters(append(args, 0), letters)
-	}
-	_, err = q.run(ctx, enqueueScript, []string{
+	_, err := q.run(ctx, enqueueScript, []string{
 		q.set.keys.List(q.set.publish, 0), q.set.keys.Binding(q.set.publish), q.set.key("counts"), q.set.key("rate"), q.set.key("dead"),
+		q.set.key("batches"),
 	}, args...)
 	return err
 }

@@ -117,5 +117,5 @@ func (q *Queue) failChord(ctx context.Context, o *outcome, member *celery.Result
 		return nil
 	}
 	r := celery.Result{TaskID: id, Status: celery.Failure, Exception: celery.ChordError(member), Done: time.Now()}
-	return q.writeResults(ctx, []string{q.set.keys.Result(id)}, []any{r.Append(nil)})
+	return q.writeResults(ctx, []string{q.set.keys.Result(id)}, [][]byte{r.Append(nil)})
 }

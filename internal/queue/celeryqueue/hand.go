@@ -195,7 +195,7 @@ func (q *Queue) giveBack(ctx context.Context, tasks []*task) error {
 	var back []restoration
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, restoration{tag: t.tag, list: t.at.key, raw: t.raw, id: t.ID})
+		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw, id: t.ID})
 	}
 	return q.restore(ctx, back)
 }

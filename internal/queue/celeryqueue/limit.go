@@ -24,7 +24,8 @@ func (l *limiter) set(text string) error {
 	seconds, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[per]
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || n < 0 || found && !known {
-		return fmt.Errorf("Invalid rate limit string: %q", text) //nolint:staticcheck // Celery's words
+		//lint:ignore ST1005 Celery's words
+		return fmt.Errorf("Invalid rate limit string: %q", text)
 	}
 	if !found {
 		seconds = 1

@@ -1,14 +1,18 @@
 package celeryqueue_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/queuetest"
 	"github.com/picket-edr/picket/internal/redistest"
@@ -108,5 +112,41 @@ func TestClosingGivesBack(t *testing.T) {
 	raw := r.c.LIndex(t.Context(), "celery", -1).Val()
 	if task, err := new(celery.Decoder).Decode([]byte(raw)); err != nil || task.ID != "a" {
 		t.Errorf("%s: %v", raw, err)
+	}
+}
+
+// What was taken when the answer was lost is given again, long before its
+// lease ends.
+func TestAnswerLost(t *testing.T) {
+	r := newRig(t)
+	q := open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
+	r.send(call("a"), call("b"))
+	r.Freeze()
+	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
+		t.Errorf("received %d deliveries: %v", len(ds), err)
+	}
+	r.Thaw()
+	until(t, "the server to carry out what it was told", func() bool { return r.c.HLen(t.Context(), "unacked").Val() == 2 })
+	ds := receive(t, q, 2)
+	if diff := cmp.Diff([]string{"event of a", "event of b"}, events(t, ds)); diff != "" {
+		t.Errorf("received (-want +got):\n%s", diff)
+	}
+	check(t, q.Ack(t.Context(), ds...))
+	r.wantQuiet()
+}
+
+// Sent again because the answer was lost, a batch is published once.
+func TestPublishedTwice(t *testing.T) {
+	r := newRig(t)
+	q := open(t, r.URL(), celeryqueue.Options{})
+	b := picket.Batch{ID: "b", Events: []picket.Event{{ID: "e", AgentID: "a", Raw: []byte(`{}`)}}}
+	for range 2 {
+		check(t, q.Enqueue(t.Context(), queue.Message{ID: "b", Events: 1, Payload: b.Encode(nil)}))
+	}
+	if n := r.c.LLen(t.Context(), "celery").Val(); n != 1 {
+		t.Errorf("%d tasks", n)
+	}
+	if s, err := q.Stats(t.Context()); err != nil || s.Accepted != 1 {
+		t.Errorf("%+v: %v", s, err)
 	}
 }

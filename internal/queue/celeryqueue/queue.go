@@ -16,6 +16,7 @@
 //	picket:celery:dead     stream  dead letters
 //	picket:celery:counts   hash    counters
 //	picket:celery:rate     hash    events in and out of the last minute; expires
+//	picket:celery:batches  zset    ids of the last 4,096 batches published
 //	picket:celery:revoked  zset    ids of revoked tasks, by when that is forgotten
 //	picket:celery:node:N   string  who has the name N; expires
 //
@@ -50,7 +51,7 @@ type Options struct {
 	// error that is picket.ErrInvalid. It is called by many goroutines; nil
 	// refuses what others send.
 	Event func(raw []byte, id string, received time.Time) (picket.Event, error)
-	// Group bounds the tasks of one delivery; 0 means 4,096.
+	// Group bounds the tasks of one delivery; 0 means 2,048.
 	Group int
 	// MaxBytes bounds what the lists hold, as Redis estimates it; 0 means 4 GiB.
 	MaxBytes int64
@@ -64,7 +65,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.Group = cmp.Or(o.Group, 4096)
+	o.Group = cmp.Or(o.Group, 2048)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
 	o.Lease = cmp.Or(o.Lease, 30*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
@@ -88,7 +89,8 @@ type Queue struct {
 	gauge   gauge
 
 	turn      chan struct{}        // held by the one who looks for tasks
-	tags      atomic.Int64         // numbers the claims
+	tags      int64                // numbers the claims; this and the next are of who has the turn
+	unsure    []string             // claims whose answers were lost
 	name      string               // begins the tags of this queue
 	node      atomic.Pointer[node] // nil until Attend
 	limit     limiter

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -35,8 +36,12 @@ func open(t testing.TB, url string, o celeryqueue.Options) *celeryqueue.Queue {
 	return q
 }
 
+var readers = sync.Pool{New: func() any { return ingest.NewReader("celery") }}
+
 func event(raw []byte, id string, received time.Time) (picket.Event, error) {
-	return ingest.NewReader("celery").Read(raw, id, received)
+	r := readers.Get().(*ingest.Reader)
+	defer readers.Put(r)
+	return r.Read(raw, id, received)
 }
 
 // opener opens queues that share a server and know nothing of each other.

@@ -31,14 +31,12 @@ var (
 	renewLua string
 	//go:embed lua/overdue.lua
 	overdueLua string
-	//go:embed lua/result.lua
-	resultLua string
 	//go:embed lua/tend.lua
 	tendLua string
 
 	enqueueScript, claimScript, finishScript = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
 	parkScript, restoreScript, renewScript   = newScript(parkLua), newScript(restoreLua), newScript(renewLua)
-	overdueScript, resultScript, tendScript  = newScript(overdueLua), newScript(resultLua), newScript(tendLua)
+	overdueScript, tendScript                = newScript(overdueLua), newScript(tendLua)
 )
 
 func newScript(body string) *redis.Script { return redis.NewScript(lib + body) }

@@ -136,7 +136,7 @@ func (q *Queue) retried(ctx context.Context, tasks []*task, cause error) error {
 	why := celery.NewException("RuntimeError", cause.Error())
 	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), why))
 	var keys []string
-	var values []any
+	var values [][]byte
 	n := q.node.Load()
 	for _, t := range tasks {
 		if !t.IgnoreResult && q.results != nil {

@@ -3,13 +3,15 @@
 -- KEYS: unacked, unacked_index, leases, tries, revoked, lists in their order
 -- ARGV: most tasks, most bytes, seconds of the lease, prefix of the tags,
 --       a list's queue as JSON or "" where only what is known is to be taken,
---       …, marks of what is known
+--       …, number of marks of what is known, marks, prefixes of claims before
+--       whose answers were lost: what they took is given again
 -- Of a list that is shared the oldest `reach` are looked at. Returns how many
 -- strange ones were seen there, how many tasks were tried before, how many are
 -- revoked, then tag, number of the list, task, and so on.
 local most, room, tag = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4]
 local lists, reach, chunk = #KEYS - 5, 1000, 64
 local now = seconds()
+local taken_at, leased_until = string.format('%.6f', now), string.format('%.6f', now + tonumber(ARGV[3]))
 local out, n, seen = { 0, 0, 0 }, 0, 0
 local held, index, lease = {}, {}, {}
 
@@ -18,17 +20,44 @@ local function take(raw, list)
   local id = tag .. n
   local m = n * 2
   held[m - 1], held[m] = id, '[' .. raw .. ',"",' .. ARGV[4 + list * 2] .. ']'
-  index[m - 1], index[m] = string.format('%.6f', now), id
-  lease[m - 1], lease[m] = string.format('%.6f', now + tonumber(ARGV[3])), id
+  index[m - 1], index[m] = taken_at, id
+  lease[m - 1], lease[m] = leased_until, id
   local o = n * 3
   out[o + 1], out[o + 2], out[o + 3] = id, list, raw
 end
 
 local function known(raw)
-  for i = 5 + lists * 2, #ARGV do
+  for i = 6 + lists * 2, 5 + lists * 2 + tonumber(ARGV[5 + lists * 2]) do
     if string.find(raw, ARGV[i], 1, true) then return true end
   end
   return false
+end
+
+-- again gives what was taken under a prefix, and never arrived.
+local function again(prefix)
+  local tags = {}
+  for i = 1, most do tags[i] = prefix .. i end
+  for i, entry in ipairs(redis.call('HMGET', KEYS[1], unpack(tags))) do
+    if entry then
+      local list, tail = 1, ''
+      for k = 1, lists do
+        tail = ',"",' .. ARGV[4 + k * 2] .. ']'
+        if string.sub(entry, -#tail) == tail then
+          list = k
+          break
+        end
+      end
+      n = n + 1
+      local o = n * 3
+      out[o + 1], out[o + 2], out[o + 3] = tags[i], list, string.match(entry, '^%[(.*),"","[^"]*"%]$') or ''
+    end
+  end
+end
+
+for i = 6 + lists * 2 + tonumber(ARGV[5 + lists * 2]), #ARGV do again(ARGV[i]) end
+if n > 0 then
+  out[2], out[3] = redis.call('HLEN', KEYS[4]), redis.call('ZCARD', KEYS[5])
+  return out
 end
 
 for list = 1, lists do

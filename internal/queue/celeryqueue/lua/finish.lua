@@ -6,7 +6,8 @@ local n = tonumber(ARGV[3])
 local tags = {}
 for i = 1, n do tags[i] = ARGV[3 + i] end
 if n > 0 then
-  many('HDEL', KEYS[1], tags)
+  -- Done before, and the answer was lost: it is not counted again.
+  if many('HDEL', KEYS[1], tags) == 0 then return 0 end
   many('ZREM', KEYS[2], tags)
   many('ZREM', KEYS[3], tags)
 end
