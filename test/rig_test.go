@@ -39,7 +39,6 @@ type rig struct {
 	client  *redis.Client // of it
 	python  string        // the interpreter
 	data    string        // picket's
-	server  *server       // on it; nil before the first picket worker
 	options string        // of the queue's URL
 	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
 }
