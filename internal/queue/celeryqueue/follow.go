@@ -53,6 +53,11 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 	}
 	pipe := q.client.Pipeline()
 	for i := range next {
+		if n := next[i].ChordSize; n > 0 && q.results != nil { // before the first member can be done
+			if err := q.results.Set(ctx, q.set.keys.ChordSize(next[i].GroupID), n, q.set.expires).Err(); err != nil {
+				return fmt.Errorf("send what follows: %w", unavailable(err))
+			}
+		}
 		pipe.LPush(ctx, q.set.keys.List(next[i].RoutingKey, next[i].Priority), next[i].Append(nil))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {

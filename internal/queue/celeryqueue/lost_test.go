@@ -1,6 +1,7 @@
 package celeryqueue_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -120,6 +121,8 @@ func TestClosingGivesBack(t *testing.T) {
 func TestAnswerLost(t *testing.T) {
 	r := newRig(t)
 	q := open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
+	r.send(call("first")) // the server knows the script from then on
+	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
 	r.send(call("a"), call("b"))
 	r.Freeze()
 	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
@@ -148,5 +151,36 @@ func TestPublishedTwice(t *testing.T) {
 	}
 	if s, err := q.Stats(t.Context()); err != nil || s.Accepted != 1 {
 		t.Errorf("%+v: %v", s, err)
+	}
+}
+
+// A broker that goes and comes back finds worker and node as they were: the
+// commonest complaint about Celery is a worker that then does nothing.
+func TestBrokerRestarts(t *testing.T) {
+	r := newRig(t)
+	q := open(t, r.URL(), celeryqueue.Options{})
+	r.attend(q, celeryqueue.Node{Crew: &crew{1}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { // as a worker does, who tries again
+		defer close(done)
+		for ctx.Err() == nil {
+			if ds, err := q.Receive(ctx, 10); err == nil {
+				for q.Ack(context.WithoutCancel(ctx), ds...) != nil {
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		}
+	}()
+	defer func() { cancel(); <-done }()
+	for i := range 3 {
+		r.Kill()
+		r.Start()
+		id := fmt.Sprint(i)
+		r.send(call(id))
+		if got := r.result(id); got.Status != celery.Success {
+			t.Errorf("%s is %s", id, got.Status)
+		}
+		until(t, "the node to hear again", func() bool { return len(r.ask("ping", "{}")) == 1 })
 	}
 }

@@ -145,8 +145,12 @@ func (n *node) hostname() string {
 func (n *node) listen(ctx context.Context) {
 	q := n.q
 	control, beats := q.set.keys.ControlChannel(), q.set.keys.EventChannel("worker-heartbeat")
-	q.client.SAdd(ctx, q.set.keys.Binding("celery.pidbox"), q.set.keys.Bound("", "", n.name+".celery.pidbox"))
-	sub := q.client.Subscribe(ctx, control, beats)
+	channels := []string{beats}
+	if q.set.control {
+		channels = append(channels, control)
+		q.client.SAdd(ctx, q.set.keys.Binding("celery.pidbox"), q.set.keys.Bound("", "", n.name+".celery.pidbox"))
+	}
+	sub := q.client.Subscribe(ctx, channels...)
 	defer sub.Close()
 	messages := sub.Channel() // it connects anew by itself
 	for {

@@ -33,6 +33,7 @@ type settings struct {
 	expires time.Duration
 	visible time.Duration
 	node    string // "": made of the host's name
+	control bool   // remote control is obeyed
 }
 
 // parse reads
@@ -48,6 +49,7 @@ type settings struct {
 //	results       the URL of the result backend, or off (the broker)
 //	expires       how long results are kept (24h; 0 for ever)
 //	node          the worker's name in Flower and celery inspect (picket@host)
+//	control       on or off: whether remote control is obeyed (on)
 //	visibility    the visibility_timeout of the others at the broker (1h)
 //	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
 //	              what kombu's transport options are, where they are not its defaults
@@ -109,7 +111,8 @@ func parse(text string) (*settings, error) {
 			}
 		}
 	}
-	results := one("results", "")
+	results, control := one("results", ""), one("control", "on")
+	s.control = control == "on"
 	if s.broker, err = redisurl.Parse(join(base, query)); err != nil {
 		return nil, err
 	}
@@ -117,6 +120,8 @@ func parse(text string) (*settings, error) {
 	switch {
 	case s.broker.Options.IsClusterMode:
 		return nil, bad("Celery knows no Redis Cluster")
+	case control != "on" && control != "off":
+		return nil, bad("control=%s is neither on nor off", control)
 	case strings.Contains(s.node, "@") != (s.node != ""):
 		return nil, bad("node=%s is not as in picket@host", s.node)
 	case results == "":

@@ -135,7 +135,16 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 	c := celery.Control{Method: method, Ticket: celery.NewID(), Expires: time.Now().Add(surveyTime),
 		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
 	key := q.set.keys.Reply(c.ReplyTo.RoutingKey)
-	defer q.client.Del(context.WithoutCancel(ctx), key)
+	// kombu answers only to where a queue is bound.
+	binding, bound := q.set.keys.Binding(c.ReplyTo.Exchange), q.set.keys.Bound(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
+	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
+		return nil, unavailable(err)
+	}
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		q.client.SRem(ctx, binding, bound)
+		q.client.Del(ctx, key)
+	}()
 	heard, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
 	if err != nil {
 		return nil, unavailable(err)
