@@ -36,9 +36,11 @@ type finding struct {
 // A doctor looks at one thing after another.
 type doctor struct {
 	ctx           context.Context
-	data, listen  string
+	place         *storePlace // the store, and the data directory
+	listen        string
 	server, token string
 	queueName     string
+	cacheName     string
 	caFile        string
 	client        *http.Client
 	rules         []string
@@ -55,11 +57,12 @@ func (d *doctor) bad(check, hint, format string, args ...any) {
 
 func newDoctor() *cobra.Command {
 	d := new(doctor)
-	cmd := &cobra.Command{Use: "doctor", Short: "Check ports, disk, clock, queue, store, rules and token; say what to do", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "doctor", Short: "Check ports, disk, clock, queue, store, cache, rules and token; say what to do", Args: cobra.NoArgs}
+	d.place = addStoreFlags(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&d.data, "data", "picket-data", "the server's data `DIR`")
 	fl.StringVar(&d.listen, "listen", "127.0.0.1:8000", "the server's `ADDR`")
 	fl.StringVar(&d.queueName, "queue", "sqlite", queueUsage)
+	fl.StringVar(&d.cacheName, "cache", "memory", cacheUsage)
 	fl.StringVar(&d.server, "server", "", "the server's `URL`; default http:// and --listen")
 	fl.StringVar(&d.token, "token", "", "an agent's or collector's `TOKEN` to try")
 	fl.StringVar(&d.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
@@ -70,6 +73,9 @@ func newDoctor() *cobra.Command {
 		if err := checkQueue(d.queueName, "reply"); err != nil {
 			return err
 		}
+		if err := errors.Join(d.place.check(), checkCache(d.cacheName)); err != nil {
+			return err
+		}
 		if d.server == "" {
 			d.server = "http://" + d.listen
 		}
@@ -78,7 +84,7 @@ func newDoctor() *cobra.Command {
 			return err
 		}
 		d.client = &http.Client{Transport: transport, Timeout: 5 * time.Second}
-		for _, check := range []func(){d.disk, d.queue, d.store, d.checkRules, d.port, d.clock, d.tryToken} {
+		for _, check := range []func(){d.disk, d.queue, d.store, d.cache, d.checkRules, d.port, d.clock, d.tryToken} {
 			check()
 		}
 		failed := false
@@ -108,22 +114,26 @@ func newDoctor() *cobra.Command {
 }
 
 func (d *doctor) disk() {
-	info, err := os.Stat(d.data)
+	info, err := os.Stat(d.place.data)
+	if err != nil && d.place.remote() && d.queueName != "sqlite" {
+		d.ok("disk", "no data directory at %s; only a server needs one", d.place.data)
+		return
+	}
 	if err != nil {
-		d.bad("disk", "picket serve makes it at its first start; or give --data", "no data directory at %s", d.data)
+		d.bad("disk", "picket serve makes it at its first start; or give --data", "no data directory at %s", d.place.data)
 		return
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		d.bad("disk", "chmod 700 "+d.data, "%s can be read by others", d.data)
+		d.bad("disk", "chmod 700 "+d.place.data, "%s can be read by others", d.place.data)
 	}
-	free, err := sqlitequeue.FreeDisk(d.data)
+	free, err := sqlitequeue.FreeDisk(d.place.data)
 	switch {
 	case err != nil:
-		d.bad("disk", "", "free space of %s: %v", d.data, err)
+		d.bad("disk", "", "free space of %s: %v", d.place.data, err)
 	case free < 1<<30:
 		d.bad("disk", "make room, or set --retention-bytes", "%d MiB free", free>>20)
 	default:
-		d.ok("disk", "%d GiB free under %s", free>>30, d.data)
+		d.ok("disk", "%d GiB free under %s", free>>30, d.place.data)
 	}
 }
 
@@ -136,7 +146,7 @@ func (d *doctor) queue() {
 		d.redisQueue()
 		return
 	}
-	path := dataDir(d.data).queue()
+	path := dataDir(d.place.data).queue()
 	if _, err := os.Stat(path); err != nil {
 		d.bad("queue", "picket serve makes it at its first start", "%s is not there", path)
 		return
@@ -166,7 +176,11 @@ func (d *doctor) waiting(q queue.Inspector) {
 }
 
 func (d *doctor) store() {
-	path := dataDir(d.data).events()
+	if d.place.remote() {
+		d.mongoStore()
+		return
+	}
+	path := dataDir(d.place.data).events()
 	if _, err := os.Stat(path); err != nil {
 		d.bad("store", "picket serve makes it at its first start", "%s is not there", path)
 		return
@@ -186,7 +200,7 @@ func (d *doctor) store() {
 }
 
 func (d *doctor) checkRules() {
-	dir := dataDir(d.data)
+	dir := dataDir(d.place.data)
 	sources, err := sourcesInForce(dir, d.rules)
 	var set detect.Set
 	if err == nil {

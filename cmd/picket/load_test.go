@@ -18,11 +18,13 @@ import (
 // batch until it is answered, as agents do.
 type load struct {
 	t     *testing.T
+	http  *http.Client
 	url   string
 	token string // of a collector
 	api   string // of a reader
 
 	clients sync.WaitGroup
+	pause   time.Duration // of each client after a batch: others need the cores too
 	quit    chan struct{}
 	acked   atomic.Int64 // batches
 
@@ -42,8 +44,20 @@ const (
 // startLoad makes tokens on the server that is up, and starts posting.
 func startLoad(f *fleet) *load {
 	f.t.Helper()
+	return startPaced(f, 2*time.Millisecond)
+}
+
+// startPaced is startLoad with a pause of one's own.
+func startPaced(f *fleet, pause time.Duration) *load {
+	f.t.Helper()
+	return startLoadBy(http.DefaultClient, f, pause)
+}
+
+// startLoadBy is startPaced with a client of one's own.
+func startLoadBy(client *http.Client, f *fleet, pause time.Duration) *load {
+	f.t.Helper()
 	l := &load{
-		t: f.t, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
+		t: f.t, http: client, pause: pause, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
 		quit: make(chan struct{}), sent: make(map[string]bool),
 	}
 	for c := range loadClients {
@@ -83,7 +97,7 @@ func (l *load) client(c int) {
 		select {
 		case <-l.quit:
 			return
-		case <-time.After(2 * time.Millisecond): // others need the cores too
+		case <-time.After(l.pause):
 		}
 	}
 }
@@ -105,7 +119,7 @@ func (l *load) post(body []byte) bool {
 	}
 	req.Header.Set("Authorization", "Token "+l.token)
 	req.Header.Set("Content-Type", "application/x-ndjson")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := l.http.Do(req)
 	if err != nil {
 		return false
 	}
@@ -113,6 +127,9 @@ func (l *load) post(body []byte) bool {
 	answer, err := io.ReadAll(resp.Body)
 	if resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
 		l.t.Errorf("the server answered %d: %s", resp.StatusCode, answer)
+	}
+	if resp.StatusCode >= 429 && resp.Header.Get("Retry-After") == "" {
+		l.t.Errorf("the server answered %d without Retry-After: %s", resp.StatusCode, answer)
 	}
 	return resp.StatusCode == http.StatusCreated && err == nil
 }
@@ -122,6 +139,22 @@ func (l *load) more(batches int64) {
 	l.t.Helper()
 	want := l.acked.Load() + batches
 	until(l.t, "batches acknowledged", func() bool { return l.acked.Load() >= want })
+}
+
+// during holds that batches are acknowledged all along a time, but for the
+// first moments.
+func (l *load) during(d time.Duration) {
+	l.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		l.more(1)
+	}
+}
+
+// tried is how many requests were made.
+func (l *load) tried() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tries
 }
 
 // halt lets each client see its last batch through. The server must be up.
@@ -253,7 +286,7 @@ func (l *load) get(path string) (body string) {
 			l.t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "Token "+l.api)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := l.http.Do(req)
 		if err != nil {
 			l.t.Fatal(err)
 		}

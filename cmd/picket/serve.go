@@ -62,7 +62,7 @@ one by kill -9.`,
 	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
 	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` kept in the data directory while Redis is away; 0: senders are told to wait")
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
-	fl.StringVar(&f.cache, "cache", "memory", "`PLACE` where the console's figures are cached: memory, or a URL as in redis://HOST:6379/1")
+	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	f.pipelines = addPipelineFlag(cmd)
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, a `PATH` of a directory, file or .zip (repeatable), or store: those that another server publishes")
 	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "`N` workers in this process; 0: intake and console only")
@@ -85,6 +85,16 @@ one by kill -9.`,
 	return cmd
 }
 
+const cacheUsage = "`PLACE` where the console's figures are cached: memory, or a URL as in redis://HOST:6379/1"
+
+// checkCache refuses places where no figures can be cached.
+func checkCache(name string) error {
+	if name != "memory" && !redisurl.Is(name) {
+		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
+	}
+	return nil
+}
+
 // dataHint is what to do about a data directory that can't be written to.
 const dataHint = "give --data a directory that this user may write to"
 
@@ -98,8 +108,8 @@ func makeDataDir(dir string) error {
 
 // checkServe refuses settings that would be unsafe, or that do nothing.
 func checkServe(f serveFlags) error {
-	if f.cache != "memory" && !redisurl.Is(f.cache) {
-		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
+	if err := checkCache(f.cache); err != nil {
+		return err
 	}
 	if err := checkQueue(f.queue, f.redisDurability); err != nil {
 		return err

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/mongostore"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
@@ -20,6 +18,9 @@ const embedded = "sqlite"
 
 // storeUsage describes --store.
 const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, as in mongodb://host:27017/picket"
+
+// uriHint is what to do about a URI that can't be read.
+const uriHint = "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0"
 
 // A storePlace is where a store is: in a data directory, or a database.
 type storePlace struct{ data, engine string }
@@ -65,12 +66,10 @@ func (p *storePlace) open(ctx context.Context, log *slog.Logger, brief bool) (st
 		return s, nil
 	}
 	s, err := mongostore.Open(ctx, p.engine, mongostore.Options{Logger: log, NoBackground: brief})
-	switch {
-	case errors.Is(err, picket.ErrUnavailable):
-		return nil, hinted(err, "is MongoDB running there, and does it let this host and user in?")
-	case errors.Is(err, picket.ErrInvalid):
-		return nil, hinted(err, "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0")
-	case err != nil:
+	if err != nil {
+		if hint := mongoHint(err); hint != "" {
+			err = hinted(err, hint)
+		}
 		return nil, err
 	}
 	return s, nil

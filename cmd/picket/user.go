@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -54,7 +55,8 @@ func newUserAdd() *cobra.Command {
 			} else if !errors.Is(err, picket.ErrNotFound) {
 				return err
 			}
-			return setPassword(cmd, s, store.User{Name: args[0], Role: *role, Created: time.Now().UTC()}, "user.add")
+			u := store.User{Name: args[0], Role: *role, Created: time.Now().UTC()}
+			return setPassword(cmd, s, u, s.AddUser, "user.add")
 		})
 	}
 	return cmd
@@ -62,7 +64,7 @@ func newUserAdd() *cobra.Command {
 
 func newUserPasswd() *cobra.Command {
 	return userCommand("passwd NAME", "Change a user's password and end the user's sessions", func(cmd *cobra.Command, s store.Store, u store.User) error {
-		return setPassword(cmd, s, u, "user.passwd")
+		return setPassword(cmd, s, u, s.PutUser, "user.passwd")
 	})
 }
 
@@ -85,7 +87,8 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 // with runs f on a store, and closes it.
 func with(s store.Store, f func(store.Store) error) error { return errors.Join(f(s), s.Close()) }
 
-func setPassword(cmd *cobra.Command, s store.Store, u store.User, action string) error {
+// setPassword reads a password for a user and has put store both.
+func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(context.Context, store.User) error, action string) error {
 	password, err := readPassword(cmd)
 	if err != nil {
 		return err
@@ -93,7 +96,7 @@ func setPassword(cmd *cobra.Command, s store.Store, u store.User, action string)
 	if u.PasswordHash, err = auth.HashPassword(password); err != nil {
 		return err
 	}
-	if err := s.PutUser(cmd.Context(), u); err != nil {
+	if err := put(cmd.Context(), u); err != nil {
 		return err
 	}
 	if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
@@ -164,6 +167,7 @@ func newUserDisable() *cobra.Command {
 }
 
 // firstUser makes the first administrator and shows the password, this once.
+// Of servers that are first started at one time, one does.
 func (s *server) firstUser() error {
 	ctx := s.cmd.Context()
 	users, err := s.store.Users(ctx)
@@ -179,11 +183,13 @@ func (s *server) firstUser() error {
 	if err != nil {
 		return hinted(fmt.Errorf("make the first user: %w", err), "PICKET_ADMIN_PASSWORD holds the password")
 	}
-	if err := s.store.PutUser(ctx, store.User{Name: "admin", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now().UTC()}); err != nil {
-		return err
-	}
-	if given {
+	err = s.store.AddUser(ctx, store.User{Name: "admin", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now().UTC()})
+	if errors.Is(err, picket.ErrConflict) {
+		s.log.Info("another server has made the first user, and shown the password")
 		return nil
+	}
+	if err != nil || given {
+		return err
 	}
 	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storePlace().flag())
 	return err

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -100,6 +102,67 @@ func TestTokens(t *testing.T) {
 			t.Error("still known a second after it was revoked", err)
 		}
 	}
+}
+
+// A frozen is a store that does not answer, while it is so.
+type frozen struct {
+	store.Store
+	is atomic.Bool
+}
+
+func (f *frozen) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
+	if f.is.Load() {
+		<-ctx.Done()
+		return store.Token{}, ctx.Err()
+	}
+	return f.Store.TokenByHash(ctx, hash)
+}
+
+// Who is known is let in while the store is away, for an hour, and hardly
+// waits for it; who is not hears that it is away.
+func TestStoreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{NoBackground: true})
+		check(t, err)
+		defer s.Close()
+		ctx := t.Context()
+		away := &frozen{Store: s}
+		tokens := auth.NewTokens(away, time.Now)
+		tok, secret, err := auth.NewToken(auth.KindCollector, "known", "", time.Now())
+		check(t, err)
+		check(t, s.AddToken(ctx, tok))
+		other, unknown, err := auth.NewToken(auth.KindCollector, "unknown", "", time.Now())
+		check(t, err)
+		check(t, s.AddToken(ctx, other))
+		if _, err := tokens.Check(ctx, secret); err != nil {
+			t.Fatal(err)
+		}
+		away.is.Store(true)
+		begin, waited := time.Now(), time.Duration(0)
+		for time.Since(begin) < 59*time.Minute {
+			asked := time.Now()
+			if id, err := tokens.Check(ctx, secret); err != nil || id.Subject != "known" {
+				t.Fatalf("after %s: %v", time.Since(begin), err)
+			}
+			waited += time.Since(asked)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if waited > 12*time.Minute {
+			t.Errorf("requests one after another waited %s of an hour", waited)
+		}
+		begin = time.Now()
+		if _, err := tokens.Check(ctx, unknown); !errors.Is(err, picket.ErrUnavailable) || time.Since(begin) > 5*time.Second {
+			t.Errorf("who is not known hears %v after %s", err, time.Since(begin))
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := tokens.Check(ctx, secret); !errors.Is(err, picket.ErrUnavailable) {
+			t.Errorf("after an hour: %v", err)
+		}
+		away.is.Store(false)
+		if _, err := tokens.Check(ctx, secret); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestRoles(t *testing.T) {

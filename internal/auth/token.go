@@ -107,7 +107,8 @@ type Tokens struct {
 
 type cached struct {
 	id    Identity
-	until time.Time
+	until time.Time // not asked again before
+	asked time.Time // when the store said so
 }
 
 // NewTokens returns a checker of the store's tokens.
@@ -115,8 +116,18 @@ func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
 	return &Tokens{store: s, now: now, known: make(map[[sha256.Size]byte]cached)}
 }
 
+// What a store that is away may cost. A token that is known goes on to let in
+// for tokenGrace: who posts need not wait for the store, and who reads is
+// told anyway that it is away.
+const (
+	askKnown   = time.Second // how long a known token waits for the store
+	askUnknown = 5 * time.Second
+	awayFor    = 5 * time.Second // and how long then it does not ask
+	tokenGrace = time.Hour
+)
+
 // Check returns whose token the secret is, or an error that is
-// ErrUnauthenticated.
+// ErrUnauthenticated, or picket.ErrUnavailable where the store does not say.
 func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
@@ -124,26 +135,53 @@ func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
 	c, ok := t.known[sum]
+	if ok && !now.Before(c.until) && now.Before(c.asked.Add(tokenGrace)) {
+		// One asks for all: the others go by what is known meanwhile.
+		t.known[sum] = cached{c.id, now.Add(askKnown), c.asked}
+	}
 	t.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.id, nil
 	}
-	tok, err := t.store.TokenByHash(ctx, hex.EncodeToString(sum[:]))
-	if errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero() {
+	known := ok && now.Before(c.asked.Add(tokenGrace))
+	tok, err := t.ask(ctx, hex.EncodeToString(sum[:]), known)
+	switch {
+	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
 		t.mu.Lock()
 		delete(t.known, sum)
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
-	}
-	if err != nil {
+	case errors.Is(err, picket.ErrUnavailable) && known:
+		t.keep(sum, cached{c.id, now.Add(awayFor), c.asked})
+		return c.id, nil
+	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
+	t.keep(sum, cached{id, now.Add(tokenTTL), now})
+	return id, nil
+}
+
+func (t *Tokens) keep(sum [sha256.Size]byte, c cached) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	if len(t.known) >= maxCachedTokens {
 		clear(t.known)
 	}
-	t.known[sum] = cached{id, now.Add(tokenTTL)}
-	t.mu.Unlock()
-	return id, nil
+	t.known[sum] = c
+}
+
+// ask asks the store. One that does not answer in time is unavailable.
+func (t *Tokens) ask(ctx context.Context, hash string, known bool) (store.Token, error) {
+	limit := askUnknown
+	if known { // others go by the answer: it is not this caller's alone
+		ctx, limit = context.WithoutCancel(ctx), askKnown
+	}
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tok, err := t.store.TokenByHash(bounded, hash)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+	}
+	return tok, err
 }

@@ -25,6 +25,9 @@ import (
 // that is frozen must not hold its callers for long.
 const CommandTimeout = 3 * time.Second
 
+// dialTimeout bounds how long it takes to connect.
+const dialTimeout = 2 * time.Second
+
 // A Place is a server or servers, and what else a URL says.
 type Place struct {
 	Options *redis.UniversalOptions
@@ -89,7 +92,7 @@ func Parse(text string) (*Place, error) {
 	o := &redis.UniversalOptions{
 		Protocol: 2, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, // what may be tried again, and how often, is decided here
-		DialTimeout: 2 * time.Second, ReadTimeout: CommandTimeout, WriteTimeout: CommandTimeout,
+		DialTimeout: dialTimeout, ReadTimeout: CommandTimeout, WriteTimeout: CommandTimeout,
 	}
 	o.Username = u.User.Username()
 	o.Password, _ = u.User.Password()
@@ -156,8 +159,40 @@ func Parse(text string) (*Place, error) {
 			return nil, fmt.Errorf("redis URL: %w", err)
 		}
 	}
+	o.Dialer = dialer(o.TLSConfig)
 	p.name = scheme + "://" + hosts + tailOf(u, o, p)
 	return p, nil
+}
+
+// dialer connects so that what was sent and is not on its way yet when the
+// connection is closed is thrown away. The system would go on sending it: after
+// a partition, long after it was sent again over another connection.
+func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: dialTimeout}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := plain.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0) // where it can't be had, the queue knows late copies for a while
+		}
+		if secure == nil {
+			return conn, nil
+		}
+		config := secure.Clone()
+		if config.ServerName == "" {
+			config.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		client := tls.Client(conn, config)
+		if err := client.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return client, nil
+	}
 }
 
 // tailOf is the part of a URL behind the hosts that is fit to be logged.

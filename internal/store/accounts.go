@@ -43,6 +43,9 @@ type Token struct {
 
 // Users keeps the people who sign in.
 type Users interface {
+	// AddUser is picket.ErrConflict where there is one of the same name: of
+	// many who add it at once, one does.
+	AddUser(ctx context.Context, u User) error
 	// PutUser adds or replaces a user by name.
 	PutUser(ctx context.Context, u User) error
 	// User returns picket.ErrNotFound where there is none.

@@ -103,13 +103,24 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (left []queue.Del
 	if len(sent) == 0 {
 		return left, failed
 	}
-	// What cannot be acked is forwarded again; the next queue or the store
-	// knows it.
+	// What cannot be acked is forwarded again; the next queue knows it, or the
+	// store.
 	if err := q.spool.Ack(context.WithoutCancel(ctx), sent...); err != nil {
 		return append(sent, left...), err
 	}
 	q.spooled.Add(-int64(len(sent)))
+	if next, ok := q.next.(settler); ok {
+		for _, d := range sent {
+			next.Settle(d.Agent, d.ID)
+		}
+	}
 	return left, failed
+}
+
+// A settler is a next queue that knows what it was sent before until it is
+// told that it will not be sent again.
+type settler interface {
+	Settle(agent string, ids ...string)
 }
 
 // maxStep is how many bytes are forwarded in one step, about.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,6 +47,54 @@ func TestSentAgain(t *testing.T) {
 	check(t, err)
 	if s.Accepted != 900 || s.Pending != 900 || s.Rejected != 900 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+// What may be sent again is known however much comes between; once it is
+// settled, for a while.
+func TestSentAgainLater(t *testing.T) {
+	redis := redistest.Start(t)
+	q := open(t, redis.URL(), redisqueue.Options{Shards: 1})
+	request := func(id string) queue.Request { return queue.Request{Message: message(id, 1)} }
+	for i := range 100 {
+		check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i))))
+	}
+	const between = 5000
+	var work sync.WaitGroup
+	for w := range 10 {
+		work.Go(func() {
+			for i := range between / 10 {
+				if err := q.Enqueue(t.Context(), message(fmt.Sprint(w, "-", i), 1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	for i := range 100 {
+		id := fmt.Sprint("unsure", i)
+		check(t, q.EnqueueAll(t.Context(), request(id)))
+		q.Settle(message(id, 1).Agent, id)
+	}
+	check(t, q.Enqueue(t.Context(), message("last", 1))) // which tells what is settled
+	for i := range 100 {
+		check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i)))) // copies that were under way
+	}
+	s, err := q.Stats(t.Context())
+	check(t, err)
+	if s.Accepted != between+101 || s.Pending != between+101 {
+		t.Errorf("%d accepted, %d pending, want %d", s.Accepted, s.Pending, between+101)
+	}
+	known, err := redis.Client().ZCard(t.Context(), "picket:{0}:batches").Result()
+	check(t, err)
+	unsure, err := redis.Client().ZCount(t.Context(), "picket:{0}:batches", "4503599627370496", "+inf").Result()
+	check(t, err)
+	if known != 4096 || unsure > 1 {
+		t.Errorf("%d batches are known, %d of them for ever", known, unsure)
+	}
+	check(t, q.Close())
+	if unsure, err = redis.Client().ZCount(t.Context(), "picket:{0}:batches", "4503599627370496", "+inf").Result(); err != nil || unsure != 0 {
+		t.Errorf("%d batches are known for ever after closing, %v", unsure, err)
 	}
 }
 

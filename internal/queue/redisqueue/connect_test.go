@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testdata"
 )
 
 // TestUserAndTLS connects as a user who may do what docs/scale.md says and no
@@ -44,8 +46,10 @@ func TestUserAndTLS(t *testing.T) {
 			}
 			err = admin.Do(t.Context(), set...).Err()
 		}
-		if err != nil && strings.Contains(err.Error(), "tls") {
-			t.Skipf("SKIPPED: this redis-server has no TLS: %v", err)
+		// Built without TLS, Redis refuses its settings, and Valkey 9.1 crashes
+		// over the port.
+		if name := fmt.Sprint(set[2]); err != nil && strings.HasPrefix(name, "tls-") {
+			testdata.Skip(t, fmt.Sprintf("TLS in this redis-server: set %s: %v", name, err))
 		}
 		check(t, err)
 	}

@@ -10,17 +10,28 @@ import (
 )
 
 // Enqueue implements queue.Queue. After an error nobody knows whether the
-// server did it. The same message may be sent again: it is known by its ID
-// among the last 4,096 of its shard.
+// server did it. The same message may be sent again: it is known by its ID,
+// however much later that is.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
 	if err := q.EnqueueAll(ctx, queue.Request{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
 	}
+	q.Settle(m.Agent, m.ID)
 	return nil
 }
 
+// Settle tells that messages of an agent, enqueued before, will not be sent
+// again. Their IDs are known among the last 4,096 of the shard from then on,
+// for copies of them that are under way.
+func (q *Queue) Settle(agent string, ids ...string) {
+	if q.made.Load() {
+		q.shardOf(agent).settle(ids...)
+	}
+}
+
 // EnqueueAll does all that is asked, which must be of one Agent, in this order
-// and in one step, or nothing.
+// and in one step, or nothing. What may be sent again is known by its ID until
+// it is settled.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
 	held := int64(0) // bytes of payloads that are kept
 	for i := range rs {

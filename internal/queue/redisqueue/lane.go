@@ -128,6 +128,7 @@ func (l *lane) commit(group []*op) {
 	q := l.q
 	ctx := context.Background()
 	requests := make(map[*shard]*call)
+	settled := make(map[*shard][]string)
 	var calls, others []*call
 	for _, o := range group {
 		if o.request == nil {
@@ -137,8 +138,7 @@ func (l *lane) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c = &call{script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
-				args: []any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}}
+			c, settled[s] = q.enqueueCall(s)
 			requests[s] = c
 			calls = append(calls, c)
 		}
@@ -152,6 +152,11 @@ func (l *lane) commit(group []*op) {
 	} else {
 		q.run(ctx, others, false)
 	}
+	for s, c := range requests {
+		if c.cmd.Err() != nil {
+			s.settle(settled[s]...)
+		}
+	}
 	for _, o := range group {
 		err := unavailable(o.call.cmd.Err())
 		if err == nil && o.request != nil && synced != nil && q.waitAOF {
@@ -159,4 +164,14 @@ func (l *lane) commit(group []*op) {
 		}
 		o.done <- err
 	}
+}
+
+// enqueueCall begins a call that enqueues in a shard, with what has been
+// settled there, which is to be settled again if the call fails.
+func (q *Queue) enqueueCall(s *shard) (*call, []string) {
+	ids, args := s.takeSettled()
+	return &call{
+		script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
+		args: append([]any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}, args...),
+	}, ids
 }

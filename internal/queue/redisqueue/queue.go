@@ -11,7 +11,7 @@
 //	picket:{7}:dead    stream  dead letters
 //	picket:{7}:counts  hash    counters and bytes held, changed with what they count
 //	picket:{7}:rate    hash    events in and out of the last minute; expires
-//	picket:{7}:batches zset    ids of the last 4,096 batches
+//	picket:{7}:batches zset    ids of the last 4,096 batches, first of those that may be sent again
 //
 // Every change is one script, so that counters and content agree whatever
 // fails. What waits to be written goes out in one pipeline, as many requests
@@ -213,13 +213,17 @@ func (q *Queue) Close() error {
 	return q.closeErr
 }
 
-// leave gives back what this consumer holds, and removes it.
+// leave gives back what this consumer holds, removes it, and tells what is
+// settled.
 func (q *Queue) leave() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {
 		calls = append(calls, &call{script: leaveScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
+		if c, settled := q.enqueueCall(s); len(settled) > 0 {
+			calls = append(calls, c)
+		}
 	}
 	return q.run(ctx, calls, false)
 }

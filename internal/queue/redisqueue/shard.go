@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -12,6 +13,35 @@ import (
 type shard struct {
 	n                                    int
 	in, due, dead, counts, rate, batches string // keys
+
+	mu sync.Mutex
+	// settled are batches that will not come again, which the server is told
+	// with what is enqueued next.
+	settled []string
+}
+
+// maxSettled bounds them; what is told never is only remembered for longer.
+const maxSettled = 4096
+
+// settle adds to settled.
+func (s *shard) settle(ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.settled)+len(ids) <= maxSettled {
+		s.settled = append(s.settled, ids...)
+	}
+}
+
+// takeSettled returns settled as the script wants them, and leaves none.
+func (s *shard) takeSettled() (ids []string, args []any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids, s.settled = s.settled, nil
+	args = append(args, len(ids))
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	return ids, args
 }
 
 func newShard(prefix string, n int) *shard {

@@ -95,11 +95,22 @@ func (d *userDoc) user() store.User {
 	return store.User{Name: d.Name, PasswordHash: d.PasswordHash, Role: d.Role, Disabled: d.Disabled, Created: fromMicros(d.Created)}
 }
 
+func userDocOf(u store.User) userDoc {
+	return userDoc{Name: u.Name, PasswordHash: u.PasswordHash, Role: u.Role, Disabled: u.Disabled, Created: u.Created.UnixMicro()}
+}
+
+// AddUser implements store.Users.
+func (s *Store) AddUser(ctx context.Context, u store.User) error {
+	if err := insert(ctx, s.users, userDocOf(u)); err != nil {
+		return fmt.Errorf("add user %s: %w", u.Name, err)
+	}
+	return nil
+}
+
 // PutUser implements store.Users.
 func (s *Store) PutUser(ctx context.Context, u store.User) error {
-	d := userDoc{Name: u.Name, PasswordHash: u.PasswordHash, Role: u.Role, Disabled: u.Disabled, Created: u.Created.UnixMicro()}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.users.ReplaceOne(ctx, byID(u.Name), d, options.Replace().SetUpsert(true))
+		_, err := s.users.ReplaceOne(ctx, byID(u.Name), userDocOf(u), options.Replace().SetUpsert(true))
 		return err
 	})
 	if err != nil {

@@ -63,22 +63,15 @@ func (s *Store) indexes() []index {
 // prepare asks what the server is and makes the indexes that are not there.
 // Two processes may open a new database at once.
 func (s *Store) prepare(ctx context.Context) error {
-	var info bson.M
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		return s.db.RunCommand(ctx, bson.D{where("buildInfo", 1)}).Decode(&info)
-	})
-	if err != nil {
-		return fmt.Errorf("ask the server its version: %w", err)
-	}
-	for key := range info {
-		s.ferret = s.ferret || strings.HasPrefix(strings.ToLower(key), "ferretdb")
+	if err := s.ask(ctx); err != nil {
+		return err
 	}
 	if err := s.own(ctx); err != nil {
 		return err
 	}
 	for _, ix := range s.indexes() {
-		if s.ferret && ix.kind != unique {
-			continue // it makes them, and does not use them
+		if !s.uses(ix) {
+			continue
 		}
 		if err := s.makeIndex(ctx, ix); err != nil {
 			return fmt.Errorf("make index %q of %s: %w", ix.keys, (*ix.of).Name(), err)
@@ -86,6 +79,38 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ask asks the server what it is.
+func (s *Store) ask(ctx context.Context) error {
+	var info bson.M
+	if err := run(ctx, s.db, bson.D{where("buildInfo", 1)}, &info); err != nil {
+		return fmt.Errorf("ask the server its version: %w", err)
+	}
+	s.version, _ = info["version"].(string)
+	for key, value := range info {
+		if !strings.HasPrefix(strings.ToLower(key), "ferretdb") {
+			continue
+		}
+		s.ferret = true
+		switch v := value.(type) {
+		case string: // FerretDB 1
+			s.ferretVersion = v
+		case bson.D: // FerretDB 2
+			for _, e := range v {
+				if version, ok := e.Value.(string); ok && e.Key == "version" {
+					s.ferretVersion = version
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// uses reports whether an index is of use on the server: FerretDB makes those
+// that are not unique, and does not use them.
+func (s *Store) uses(ix index) bool { return !s.ferret || ix.kind == unique }
+
+func (ix index) name() string { name, _, _ := strings.Cut(ix.keys, ": "); return name }
 
 // own refuses a database whose collections of the same names are not picket's,
 // as that of the replaced system.
@@ -105,26 +130,10 @@ func (s *Store) own(ctx context.Context) error {
 // makeIndex makes an index unless it is there. It looks first, because FerretDB
 // ends the connection where nothing is left to be made.
 func (s *Store) makeIndex(ctx context.Context, ix index) error {
-	name, fields, _ := strings.Cut(ix.keys, ": ")
-	view := (*ix.of).Indexes()
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		there, err := view.ListSpecifications(ctx)
-		if err != nil {
-			return err
-		}
-		for _, spec := range there {
-			if spec.Name == name {
-				return errThere
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		if err == errThere {
-			return nil
-		}
+	if there, err := s.hasIndex(ctx, ix); err != nil || there {
 		return err
 	}
+	_, fields, _ := strings.Cut(ix.keys, ": ")
 	var keys bson.D
 	for _, f := range strings.Fields(fields) {
 		if down, ok := strings.CutPrefix(f, "-"); ok {
@@ -133,7 +142,7 @@ func (s *Store) makeIndex(ctx context.Context, ix index) error {
 			keys = append(keys, where(f, 1))
 		}
 	}
-	o := options.Index().SetName(name)
+	o := options.Index().SetName(ix.name())
 	switch ix.kind {
 	case unique:
 		o.SetUnique(true)
@@ -141,9 +150,18 @@ func (s *Store) makeIndex(ctx context.Context, ix index) error {
 		o.SetPartialFilterExpression(bson.D{where(keys[0].Key, bson.D{where("$exists", true)})})
 	}
 	return op(ctx, scanTimeout, func(ctx context.Context) error {
-		_, err := view.CreateOne(ctx, mongo.IndexModel{Keys: keys, Options: o})
+		_, err := (*ix.of).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys, Options: o})
 		return err
 	})
 }
 
-var errThere = fmt.Errorf("the index is there")
+func (s *Store) hasIndex(ctx context.Context, ix index) (there bool, err error) {
+	err = op(ctx, opTimeout, func(ctx context.Context) error {
+		specs, err := (*ix.of).Indexes().ListSpecifications(ctx)
+		for _, spec := range specs {
+			there = there || spec.Name == ix.name()
+		}
+		return err
+	})
+	return there, err
+}

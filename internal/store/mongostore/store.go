@@ -51,7 +51,9 @@ type Store struct {
 	log    *slog.Logger
 	client *mongo.Client
 	db     *mongo.Database
-	ferret bool // the server is FerretDB
+	// What the server is; ferret: FerretDB.
+	ferret                 bool
+	version, ferretVersion string
 
 	events, alerts, matches, hosts, minutes, rules, totals, batches, pending *mongo.Collection
 	journal, observations, follower                                          *mongo.Collection
@@ -84,12 +86,28 @@ func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 	}
 	s, err := open(ctx, uri, cmp.Or(cs.Database, defaultDatabase), opt)
 	if err != nil {
-		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, err)
+		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, denied(err))
 	}
 	return s, nil
 }
 
 func open(ctx context.Context, uri, database string, opt Options) (*Store, error) {
+	s, err := connect(uri, database, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		s.cancel()
+		return nil, errors.Join(err, s.disconnect())
+	}
+	if !opt.NoBackground {
+		s.work.Go(s.background)
+	}
+	return s, nil
+}
+
+// connect returns a store that asks nothing of the server yet.
+func connect(uri, database string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
@@ -111,12 +129,6 @@ func open(ctx context.Context, uri, database string, opt Options) (*Store, error
 		turn: make(chan struct{}, 1), kick: make(chan struct{}, 1)}
 	s.collections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
-	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(err, s.disconnect())
-	}
-	if !opt.NoBackground {
-		s.work.Go(s.background)
-	}
 	return s, nil
 }
 

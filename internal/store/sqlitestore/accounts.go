@@ -90,6 +90,19 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 	return nil
 }
 
+// AddUser implements store.Users.
+func (s *Store) AddUser(ctx context.Context, u store.User) error {
+	n, err := s.change(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, micros(u.Created))
+	if err == nil && n == 0 {
+		err = picket.ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("add user %s: %w", u.Name, err)
+	}
+	return nil
+}
+
 // PutUser implements store.Users.
 func (s *Store) PutUser(ctx context.Context, u store.User) error {
 	_, err := s.change(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)

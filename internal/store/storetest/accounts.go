@@ -100,6 +100,35 @@ func users(t *testing.T, s store.Store) {
 	}
 	_, err := s.User(ctx, "nobody")
 	wantErr(t, "an unknown user", err, picket.ErrNotFound)
+	wantErr(t, "to add a name again", s.AddUser(ctx, store.User{Name: "ann", PasswordHash: "h3", Created: start}), picket.ErrConflict)
+	same(t, "after that", must[store.User](t)(s.User(ctx, "ann")), u)
+}
+
+// addUser: of many who add the same user at once one does, and the others
+// change nothing.
+func addUser(t *testing.T, s store.Store) {
+	const many = 16
+	errs := make([]error, many)
+	var work sync.WaitGroup
+	for i := range many {
+		work.Go(func() {
+			errs[i] = s.AddUser(t.Context(), store.User{Name: "admin", PasswordHash: fmt.Sprint("h", i), Role: "admin", Created: start})
+		})
+	}
+	work.Wait()
+	added := -1
+	for i, err := range errs {
+		switch {
+		case err != nil:
+			wantErr(t, "to add what is there", err, picket.ErrConflict)
+		case added >= 0:
+			t.Errorf("both %d and %d added the user", added, i)
+		default:
+			added = i
+		}
+	}
+	same(t, "user", must[store.User](t)(s.User(t.Context(), "admin")),
+		store.User{Name: "admin", PasswordHash: fmt.Sprint("h", added), Role: "admin", Created: start})
 }
 
 func sessions(t *testing.T, s store.Store) {

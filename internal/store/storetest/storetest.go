@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Hosts/Many", manyHosts},
 		{"Tokens", tokens},
 		{"Users", users},
+		{"AddUser", addUser},
 		{"Sessions", sessions},
 		{"Audit", audit},
 	} {

@@ -1,17 +1,24 @@
 -- Adds messages, each with the letters of what intake rejected beside it.
--- One that is sent again, for its answer got lost, is known by its batch among
--- the last of the shard, and changes nothing.
+-- One that is sent again, for its answer got lost, is known by its batch and
+-- changes nothing. Of batches 4,096 are kept: first those that may come again,
+-- and then those of which that was ruled out last.
 -- KEYS: stream, counters, rates, dead letters, batches
--- ARGV: shard, most bytes of rejected letters, then for each request:
+-- ARGV: shard, most bytes of rejected letters, number of batches that will not
+--   come again, and these, then for each request:
 --   batch, agent, events, payload, number of letters, and each letter's 6
+local UNSURE = 4503599627370496 -- 2^52, on top of the score of what may come again
 local shard, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local at, accepted = 3, 0
+local at, accepted = 4 + tonumber(ARGV[3]), 0
+if at > 4 then
+  local score = num(KEYS[2], 'batches')
+  for i = 4, at - 1 do redis.call('ZADD', KEYS[5], 'XX', score, ARGV[i]) end
+end
 while at <= #ARGV do
   local batch, events, letters = ARGV[at], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
   local known = events > 0 and redis.call('ZSCORE', KEYS[5], batch)
   if events > 0 and not known then
     put(KEYS[1], KEYS[2], batch, ARGV[at + 1], events, ARGV[at + 3])
-    redis.call('ZADD', KEYS[5], redis.call('HINCRBY', KEYS[2], 'batches', 1), batch)
+    redis.call('ZADD', KEYS[5], whole(UNSURE + redis.call('HINCRBY', KEYS[2], 'batches', 1)), batch)
     accepted = accepted + events
   end
   at = at + 5

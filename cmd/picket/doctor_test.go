@@ -1,0 +1,51 @@
+//go:build unix
+
+package main
+
+import (
+	"os/exec"
+	"regexp"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
+)
+
+// Doctor says what is to be known of a store on MongoDB and of a cache, and
+// what to do where one of them is not there.
+func TestDoctorEngines(t *testing.T) {
+	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
+	database := mongo.Database(t)
+	args := []string{"doctor", "--data", "nothing", "--listen", "127.0.0.1:1", "--queue", redis.URL(), "--cache", "redis://" + redis.Addr + "/1", "--store"}
+	says := func(store string, lines ...string) {
+		t.Helper()
+		cmd := exec.Command("picket", append(args, store)...)
+		cmd.Dir = t.TempDir()
+		out, err := cmd.Output()
+		if _, failed := err.(*exec.ExitError); !failed { // nobody listens, for one thing
+			t.Fatalf("doctor: %v: %s", err, out)
+		}
+		for _, line := range lines {
+			if !regexp.MustCompile("(?m)" + line).Match(out) {
+				t.Errorf("doctor does not say %s:\n%s", line, out)
+			}
+		}
+	}
+	says(database, "^ok    disk   .*only a server needs one", "^ok    queue ", "^ok    cache .* answers",
+		"^FAIL  store  FerretDB .*nothing yet", "hint: picket serve --store makes it")
+	f := newFleet(t, "--workers", "0", "--store", database)
+	f.up()
+	says(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
+	says("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*let in", "hint: the user needs readWrite")
+	f.current.kill()
+	mongo.Process().Signal(syscall.SIGSTOP)
+	redis.Kill()
+	begin := time.Now()
+	says(database+"?serverSelectionTimeoutMS=300&connectTimeoutMS=300", "^FAIL  store ", "hint: is MongoDB running there", "^FAIL  cache ", "hint: is Redis running there", "^FAIL  queue ")
+	if took := time.Since(begin); took > patience/2 {
+		t.Errorf("doctor took %s", took)
+	}
+	mongo.Process().Signal(syscall.SIGCONT)
+}

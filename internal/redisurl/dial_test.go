@@ -1,0 +1,58 @@
+//go:build unix
+
+package redisurl_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/redisurl"
+)
+
+// What was not read when the client gave up does not come later.
+func TestNothingLingers(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	p, err := redisurl.Parse("redis://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := p.Connect()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	gaveUp := make(chan error, 1)
+	go func() {
+		gaveUp <- client.Set(ctx, "key", strings.Repeat("x", 32<<20), 0).Err()
+		client.Close()
+	}()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// The driver says hello first: to be answered, whatever it asks.
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	buf := make([]byte, 4096)
+	n, err := conn.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Write([]byte(strings.Repeat("+OK\r\n", strings.Count(string(buf[:n]), "*")))); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-gaveUp; err == nil {
+		t.Fatal("nobody answered, and it did not give up")
+	}
+	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("what came after: %v, want a connection that was reset", err)
+	}
+}

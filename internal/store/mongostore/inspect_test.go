@@ -1,0 +1,125 @@
+package mongostore_test
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/mongostore"
+	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
+)
+
+// What there is to be known of a database is told without changing it.
+func TestInspect(t *testing.T) {
+	server := mongotest.Start(t)
+	uri := server.Database(t)
+	look := func() mongostore.Report {
+		t.Helper()
+		r, err := mongostore.Inspect(t.Context(), uri)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Warnings()) > 0 || !r.Ferret || r.Version == "" || r.Ahead.Abs() > time.Second {
+			t.Errorf("%+v, %v", r, r.Warnings())
+		}
+		return r
+	}
+	for range 2 { // the first look leaves nothing
+		if r := look(); r.Made || !strings.HasSuffix(r.String(), "nothing yet") {
+			t.Errorf("an empty database: %s", r)
+		}
+	}
+	s := open(t, uri, mongostore.Options{})
+	ev := picket.Event{ID: "e", AgentID: "a", Host: "h", Type: "t", Received: time.Now(), Time: time.Now(), Raw: []byte("{}")}
+	m := picket.Match{ID: "m", RuleID: "r", EventID: "e", AgentID: "a", Host: "h", Title: "r", Time: time.Now()}
+	if _, err := s.Save(t.Context(), store.Batch{ID: "b", Events: []picket.Event{ev}, Matches: []picket.Match{m}}); err != nil {
+		t.Fatal(err)
+	}
+	if r := look(); !r.Made || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
+		t.Errorf("with an alert: %s", r)
+	}
+	client, name := driver(t, uri)
+	if err := client.Database(name).Collection("tokens").Indexes().DropOne(t.Context(), "hash"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := mongostore.Inspect(t.Context(), uri)
+	if err != nil || len(r.Warnings()) != 1 || !strings.Contains(r.Warnings()[0].Text, "tokens.hash") {
+		t.Errorf("an index is missing: %v, %v", r.Warnings(), err)
+	}
+}
+
+// driver returns a client of a database, past the store.
+func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
+	t.Helper()
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Disconnect(t.Context()) })
+	return client, uri[strings.LastIndexByte(uri, '/')+1:]
+}
+
+// Why a database can't be looked at is told by the error's kind.
+func TestInspectErrors(t *testing.T) {
+	server := mongotest.Start(t)
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	foreign := server.Database(t)
+	client, name := driver(t, foreign)
+	if _, err := client.Database(name).Collection("alerts").InsertOne(t.Context(), bson.M{"severity": "high"}); err != nil {
+		t.Fatal(err)
+	}
+	for uri, want := range map[string]error{
+		"mongodb://": picket.ErrInvalid,
+		"mongodb://" + gone.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
+		// FerretDB, as it is started here, lets nobody in by name.
+		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrDenied,
+		foreign: picket.ErrConflict,
+	} {
+		if _, err := mongostore.Inspect(t.Context(), uri); !errors.Is(err, want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: error %v, want %v", uri, err, want)
+		}
+	}
+}
+
+// What is wrong with a server is said, and nothing of one that is as it should
+// be.
+func TestWarnings(t *testing.T) {
+	set := mongostore.Report{Version: "7.0.5", Set: "rs0", Members: 3, Made: true}
+	for _, c := range []struct {
+		change  func(r *mongostore.Report)
+		warning string // none: ""
+		text    string
+	}{
+		{func(*mongostore.Report) {}, "", "replica set rs0 of 3, writes wait for a majority"},
+		{func(r *mongostore.Report) { r.Version = "4.2.24" }, "MongoDB is 4.2.24", "MongoDB 4.2.24"},
+		{func(r *mongostore.Report) { r.Version = "4.4.0" }, "", "MongoDB 4.4.0"},
+		{func(r *mongostore.Report) { r.Members = 2 }, "has 2 members", "both members"},
+		{func(r *mongostore.Report) { r.Set, r.Members = "", 0 }, "", "a single server, writes wait for the server's journal"},
+		{func(r *mongostore.Report) { r.Set, r.Members, r.NoJournal = "", 0, true }, "no journal", "a single server"},
+		{func(r *mongostore.Report) { r.Set, r.Members, r.Sharded = "", 0, true }, "", "sharded, writes wait for a majority"},
+		{func(r *mongostore.Report) { r.Ahead = -3 * time.Second }, "clock is off by 3s", ""},
+		{func(r *mongostore.Report) { r.Missing = []string{"alerts.slot"} }, "alerts.slot", ""},
+	} {
+		r := set
+		c.change(&r)
+		ws := r.Warnings()
+		if c.warning == "" && len(ws) > 0 || c.warning != "" && (len(ws) != 1 || !strings.Contains(ws[0].Text, c.warning) || ws[0].Hint == "") {
+			t.Errorf("%+v: warnings %q, want %q", r, ws, c.warning)
+		}
+		if !strings.Contains(r.String(), c.text) {
+			t.Errorf("%s: want %q", r, c.text)
+		}
+	}
+}
