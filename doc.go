@@ -50,6 +50,7 @@
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
 //	internal/queue/redisqueue   the queue on Redis Streams, for many machines
 //	internal/queue/celeryqueue  the queue as tasks of a Celery broker
+//	internal/queue/redisbooks   counters, rates and dead letters of both
 //	internal/queue/forward      a spool on disk in front of a queue that may be away
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters

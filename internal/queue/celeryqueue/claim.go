@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // maxClaim bounds the bytes of the tasks that are taken at once.
@@ -87,7 +88,7 @@ func (q *Queue) take(ctx context.Context) (l load, err error) {
 	case <-ctx.Done():
 		return l, ctx.Err()
 	case <-q.stop:
-		return l, errClosed
+		return l, redisbooks.ErrClosed
 	}
 	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
 		if err := ctx.Err(); err != nil {
@@ -108,7 +109,7 @@ func (q *Queue) take(ctx context.Context) (l load, err error) {
 		case <-ctx.Done():
 		case <-q.stop:
 			t.Stop()
-			return l, errClosed
+			return l, redisbooks.ErrClosed
 		}
 		t.Stop()
 	}
@@ -150,7 +151,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	q.unsure = nil
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
-		return l, fmt.Errorf("take tasks: %d values: %w", len(out), unavailable(err))
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisbooks.Unavailable(err))
 	}
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)

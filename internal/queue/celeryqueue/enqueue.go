@@ -2,6 +2,7 @@ package celeryqueue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // maxTasks bounds the bytes of the tasks that are published in one step.
@@ -75,16 +77,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
 func appendLetters(args []any, letters []queue.Letter) []any {
 	args = append(args, len(letters))
 	for i := range letters {
-		l := &letters[i]
-		at := l.Time
-		if at.IsZero() {
-			at = time.Now()
-		}
-		kind := l.Kind
-		if kind == "" {
-			kind = queue.Rejected
-		}
-		args = append(args, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at.UnixMicro(), append([]byte{}, l.Payload...))
+		args = redisbooks.AppendLetter(args, cmp.Or(letters[i].Kind, queue.Rejected), &letters[i])
 	}
 	return args
 }

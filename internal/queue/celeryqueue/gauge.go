@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -75,7 +76,7 @@ func (q *Queue) measure(ctx context.Context) (bytes, rejected int64, err error) 
 	unacked := pipe.MemoryUsage(ctx, q.set.keys.Unacked())
 	counts := pipe.HMGet(ctx, q.set.key("counts"), "bytes", "rbytes")
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return 0, 0, unavailable(err)
+		return 0, 0, redisbooks.Unavailable(err)
 	}
 	for _, cmd := range held {
 		bytes += cmd.Val() // 0 where there is no list

@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // A task whose holders died this often is delivered alone, for it may be what
@@ -244,7 +245,7 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, unavailable(err)
+		return nil, redisbooks.Unavailable(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // Stats implements queue.Inspector. A task is an event. Leased are picket's
@@ -34,7 +33,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
 	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisbooks.Unavailable(err))
 	}
 	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
 	var oldest string
@@ -44,40 +43,22 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 	}
 	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	number := func(name string) int64 { n, _ := strconv.ParseInt(counts.Val()[name], 10, 64); return n }
-	s.Accepted, s.Rejected, s.Failed = number("accepted"), number("rejected"), number("failed")
-	s.Purged, s.Dropped = number("purged"), number("dropped")
-	s.InRate, s.OutRate = rates(now.Val(), ring.Val())
+	held := redisbooks.Numbers(counts.Val())
+	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
+	var r redisbooks.Rates
+	r.Add(now.Val(), redisbooks.Numbers(ring.Val()))
+	s.InRate, s.OutRate = r.PerSecond()
 	if oldest == "" {
 		return s, nil
 	}
 	raw, err := q.client.LIndex(ctx, oldest, -1).Bytes()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisbooks.Unavailable(err))
 	}
 	if t := q.peeked(raw); t != nil && !t.queued.IsZero() {
 		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
 	}
 	return s, nil
-}
-
-// rates reads the ring that the scripts keep: 12 slots of 5 seconds, and that
-// which is being filled.
-func rates(now time.Time, ring map[string]string) (in, out float64) {
-	const slotSeconds, slots = 5, 12
-	number := func(name string) float64 { n, _ := strconv.ParseFloat(ring[name], 64); return n }
-	current := float64(now.Unix() / slotSeconds)
-	span := 1.0
-	for k := range slots + 1 {
-		n := strconv.Itoa(k)
-		slot, ok := number("s"+n), ring["s"+n] != ""
-		if !ok || slot <= current-slots || slot > current {
-			continue
-		}
-		in, out = in+number("in"+n), out+number("out"+n)
-		span = max(span, float64(now.UnixMilli())/1000-slot*slotSeconds)
-	}
-	return in / span, out / span
 }
 
 // Peek implements queue.Inspector: what is kept back first, then the lists,
@@ -100,7 +81,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("peek: %w", unavailable(err))
+		return nil, fmt.Errorf("peek: %w", redisbooks.Unavailable(err))
 	}
 	return ds, nil
 }
@@ -138,17 +119,11 @@ func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Lette
 	}
 	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
 	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", unavailable(err))
+		return nil, fmt.Errorf("list dead letters: %w", redisbooks.Unavailable(err))
 	}
 	var all []queue.Letter
 	for _, m := range ms {
-		text := func(name string) string { v, _ := m.Values[name].(string); return v }
-		number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
-		id, _, _ := strings.Cut(m.ID, "-")
-		all = append(all, queue.Letter{
-			ID: number(id), Kind: queue.Kind(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
-			Events: int(number(text("n"))), Time: time.UnixMicro(number(text("t"))).UTC(), Payload: []byte(text("d")),
-		})
+		all = append(all, redisbooks.Letter(m))
 	}
 	return all, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -74,7 +75,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 	}
 	out, err := cmd.StringSlice()
 	if err != nil {
-		return unavailable(err)
+		return redisbooks.Unavailable(err)
 	}
 	var back []restoration
 	lost := 0
@@ -158,7 +159,7 @@ func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
 	for from := int64(0); from < maxParked; from += chunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.key("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
-			return unavailable(err)
+			return redisbooks.Unavailable(err)
 		}
 		var tags []string
 		for _, z := range due {
@@ -166,7 +167,7 @@ func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
 		}
 		held, err := q.client.HMGet(ctx, q.set.keys.Unacked(), tags...).Result()
 		if err != nil {
-			return unavailable(err)
+			return redisbooks.Unavailable(err)
 		}
 		for i := range held {
 			entry, _ := held[i].(string)

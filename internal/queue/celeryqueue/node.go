@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -127,7 +128,7 @@ func (n *node) claimName(ctx context.Context) (string, error) {
 		case err == nil:
 			return name, nil
 		case !errors.Is(err, redis.Nil):
-			return "", unavailable(err)
+			return "", redisbooks.Unavailable(err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // An outcome is how a task ended.
@@ -191,7 +192,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 		n := min(len(keys), resultChunk)
 		old, err := q.results.MGet(ctx, keys[:n]...).Result()
 		if err != nil {
-			return fmt.Errorf("write results: %w", unavailable(err))
+			return fmt.Errorf("write results: %w", redisbooks.Unavailable(err))
 		}
 		pipe := q.results.Pipeline()
 		for i := range n {
@@ -202,7 +203,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 			pipe.Publish(ctx, keys[i], values[i])
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("write results: %w", unavailable(err))
+			return fmt.Errorf("write results: %w", redisbooks.Unavailable(err))
 		}
 		keys, values = keys[n:], values[n:]
 	}

@@ -41,6 +41,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -74,8 +75,6 @@ func (o Options) withDefaults() Options {
 
 // closeTimeout bounds what closing asks of Redis.
 const closeTimeout = time.Second
-
-var errClosed = errors.New("queue is closed")
 
 // Queue is a queue.Queue, a queue.Inspector and a queue.Listener on a Celery
 // broker.
@@ -132,7 +131,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		q.results = set.results.Connect()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
-		err = unavailable(err)
+		err = redisbooks.Unavailable(err)
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
@@ -147,7 +146,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return errClosed
+		return redisbooks.ErrClosed
 	default:
 		return nil
 	}

@@ -3,14 +3,10 @@ package celeryqueue
 import (
 	"context"
 	_ "embed" // of the scripts
-	"errors"
-	"fmt"
-	"strings"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 //go:embed lua/lib.lua
@@ -39,7 +35,7 @@ var (
 	overdueScript, tendScript                = newScript(overdueLua), newScript(tendLua)
 )
 
-func newScript(body string) *redis.Script { return redis.NewScript(lib + body) }
+func newScript(body string) *redis.Script { return redis.NewScript(redisbooks.Lua + lib + body) }
 
 // run runs a script at the broker, in one step.
 func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
@@ -52,19 +48,5 @@ func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ..
 // runClosing is run for a queue that is being closed too.
 func (q *Queue) runClosing(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	cmd := s.Run(ctx, q.client, keys, args...)
-	return cmd, unavailable(cmd.Err())
-}
-
-// unavailable gives an error of Redis its kind. Whatever keeps Redis from
-// doing its part is a lack that may pass; a caller that left is not.
-func unavailable(err error) error {
-	switch {
-	case err == nil, errors.Is(err, redis.Nil):
-		return nil
-	case errors.Is(err, picket.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, errClosed):
-		return err
-	case strings.Contains(err.Error(), "OOM command not allowed"):
-		return fmt.Errorf("redis has no memory left: %w: %w", err, queue.ErrFull)
-	}
-	return fmt.Errorf("redis: %w: %w", err, picket.ErrUnavailable)
+	return cmd, redisbooks.Unavailable(cmd.Err())
 }

@@ -12,10 +12,7 @@ while i <= #ARGV do
   if e then
     local f = e[2] -- k kind c cause a agent e event n events t time d payload
     local kind, events = f[2], tonumber(f[10])
-    redis.call('XDEL', KEYS[1], e[1])
-    local size = #f[4] + #f[6] + #f[8] + #f[14]
-    count(KEYS[2], 'bytes', -size)
-    if kind == 'rejected' then count(KEYS[2], 'rbytes', -size) end
+    release(KEYS[1], KEYS[2], e)
     did = did + 1
     if ARGV[1] == 'purge' then
       count(KEYS[2], 'purged', events)
