@@ -52,6 +52,14 @@ func ReadSettings(ctx context.Context, node Node) (Settings, error) {
 	return s, nil
 }
 
+// Before reports whether the server is a Redis older than a version. What does
+// not tell its version, or is no Redis, is not.
+func (s Settings) Before(major, minor int) bool {
+	var a, b int
+	n, _ := fmt.Sscanf(s.Version, "%d.%d", &a, &b)
+	return n == 2 && (a < major || a == major && b < minor)
+}
+
 // Promise says what a batch that was accepted survives.
 func (s Settings) Promise(fsync bool) string {
 	switch {

@@ -67,6 +67,9 @@ func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
 		ds, err := q.examine(context.WithoutCancel(ctx), l)
+		if err != nil {
+			q.doubt(l.prefix) // what of it is still held is taken again
+		}
 		if err != nil || len(ds) > 0 {
 			return ds, err
 		}
@@ -75,6 +78,7 @@ func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 
 // A load is what was taken at once.
 type load struct {
+	prefix  string // of the tags
 	tasks   []taken
 	tried   bool // some tasks, these or others, came back
 	revoked bool // some are revoked
@@ -122,6 +126,13 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
 	q.tags++
 	prefix := q.name + strconv.FormatInt(q.tags, 36) + "-"
+	q.mu.Lock()
+	unsure := q.unsure
+	q.unsure = nil
+	q.mu.Unlock()
+	if len(unsure) > 0 {
+		most = q.opt.Group // they may have been as many
+	}
 	args := []any{most, maxClaim, q.opt.Lease.Seconds(), prefix}
 	open := q.strangers.open()
 	for _, at := range lists {
@@ -138,17 +149,14 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
-	args = append(args, anys(q.unsure)...)
+	args = append(args, anys(unsure)...)
 	// Not the caller's end: what was taken must come back.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
-		q.unsure = append(q.unsure, prefix) // it may have been done
-		if len(q.unsure) > maxUnsure {
-			q.unsure = q.unsure[1:] // its lease has ended
-		}
+		q.doubt(append(unsure, prefix)...) // it may have been done
 		return l, err
 	}
-	q.unsure = nil
+	l.prefix = prefix
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
 		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisbooks.Unavailable(err))
@@ -168,6 +176,15 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 		l.tasks = append(l.tasks, taken{tag, []byte(raw), lists[at-1]})
 	}
 	return l, nil
+}
+
+// doubt notes claims of which nobody knows what became of them.
+func (q *Queue) doubt(prefixes ...string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsure = append(q.unsure, prefixes...)
+	// Of the oldest the leases have ended by then.
+	q.unsure = q.unsure[max(len(q.unsure)-maxUnsure, 0):]
 }
 
 // A task is one that is held.

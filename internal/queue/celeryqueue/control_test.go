@@ -134,6 +134,13 @@ func TestNodeNames(t *testing.T) {
 	if n := r.c.Exists(t.Context(), "picket:celery:node:w2@h").Val(); n != 0 {
 		t.Error("a name is kept by nobody")
 	}
+	// One that was killed has left its name behind.
+	check(t, r.c.Set(t.Context(), "picket:celery:node:w2@h", "killed", 10*time.Second).Err())
+	r.attend(open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryqueue.Node{Crew: &crew{1}})
+	answers := r.ask("ping", "{}")
+	if len(answers) != 2 || answers["w2@h"] == nil {
+		t.Errorf("nodes %v", answers)
+	}
 }
 
 func TestRevoked(t *testing.T) {

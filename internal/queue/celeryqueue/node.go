@@ -2,7 +2,6 @@ package celeryqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue/redisbooks"
@@ -123,14 +120,41 @@ func (n *node) claimName(ctx context.Context) (string, error) {
 		if i > 1 {
 			name = base + strconv.Itoa(i) + "@" + at
 		}
-		_, err := n.q.client.SetArgs(ctx, n.nameKey(name), n.q.name, redis.SetArgs{Mode: "NX", TTL: nameExpires}).Result()
-		switch {
-		case err == nil:
+		switch mine, err := n.takeName(ctx, name); {
+		case err != nil:
+			return "", err
+		case mine:
 			return name, nil
-		case !errors.Is(err, redis.Nil):
-			return "", redisbooks.Unavailable(err)
 		}
 	}
+}
+
+// takeName takes a name that is free, or whose node shows no sign of life for
+// longer than a heartbeat: one that was killed leaves its name behind.
+func (n *node) takeName(ctx context.Context, name string) (mine bool, err error) {
+	key := n.nameKey(name)
+	free, err := n.q.client.SetNX(ctx, key, n.q.name, nameExpires).Result()
+	if err != nil || free {
+		return free, redisbooks.Unavailable(err)
+	}
+	left, err := n.q.client.PTTL(ctx, key).Result()
+	if err != nil {
+		return false, redisbooks.Unavailable(err)
+	}
+	holder, err := n.q.client.Get(ctx, key).Result()
+	if err != nil {
+		return false, redisbooks.Unavailable(err)
+	}
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-time.After(heartbeatEvery + heartbeatEvery/4):
+	}
+	cmd, err := n.q.run(ctx, nameScript, []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.q.name, nameExpires.Milliseconds())
+	if err != nil {
+		return false, err
+	}
+	return cmd.Bool()
 }
 
 func (n *node) nameKey(name string) string { return n.q.set.key("node:" + name) }

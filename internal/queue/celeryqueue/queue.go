@@ -88,17 +88,17 @@ type Queue struct {
 	gauge   gauge
 
 	turn      chan struct{}        // held by the one who looks for tasks
-	tags      int64                // numbers the claims; this and the next are of who has the turn
-	unsure    []string             // claims whose answers were lost
+	tags      int64                // numbers the claims; of who has the turn
 	name      string               // begins the tags of this queue
 	node      atomic.Pointer[node] // nil until Attend
 	limit     limiter
 	strangers strangers
 
-	mu    sync.Mutex // guards what follows
-	held  map[int64]*hand
-	token int64
-	ours  []string // the queues consumed, own and shared
+	mu     sync.Mutex // guards what follows
+	held   map[int64]*hand
+	token  int64
+	ours   []string // the queues consumed, own and shared
+	unsure []string // claims that may have been done, and were not seen
 
 	stop     chan struct{} // closed by Close
 	stopOnce sync.Once
@@ -137,6 +137,10 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		}
 		q.log.Warn("queue not there yet", "error", err)
 	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
+		if settings.Before(6, 2) {
+			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.broker, settings.Version, picket.ErrInvalid)
+			return nil, errors.Join(err, q.Close())
+		}
 		settings.Warn(q.log)
 	}
 	q.beside.Go(q.keep)
