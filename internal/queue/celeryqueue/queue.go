@@ -123,8 +123,9 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt: o.withDefaults(), set: set, client: set.broker.Connect(),
 		turn: make(chan struct{}, 1), name: tagPrefix + rand.Text() + "-",
-		ours: append(slices.Clone(set.own), set.shared...),
-		held: make(map[int64]*hand), stop: make(chan struct{}),
+		ours:    append(slices.Clone(set.own), set.shared...),
+		decoder: celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
+		held:    make(map[int64]*hand), stop: make(chan struct{}),
 	}
 	q.log = q.opt.Logger.With("queue", scheme+set.broker.String())
 	if set.results != nil {

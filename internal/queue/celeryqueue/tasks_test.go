@@ -1,6 +1,7 @@
 package celeryqueue_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
@@ -281,4 +283,37 @@ func TestRetried(t *testing.T) {
 		t.Errorf("%s", got.Status)
 	}
 	r.wantQuiet()
+}
+
+// Producers may compress; a bomb is refused.
+func TestCompressed(t *testing.T) {
+	r := newRig(t)
+	q := open(t, r.URL(), celeryqueue.Options{})
+	drain(t, q)
+	zlib := call("zlib")
+	zlib.Compression = "zlib"
+	r.send(zlib)
+	packer, err := zstd.NewWriter(nil)
+	check(t, err)
+	send := func(id, body string) {
+		c := call(id)
+		c.Headers = map[string]json.RawMessage{"compression": []byte(`"application/zstd"`)}
+		var envelope map[string]any
+		check(t, json.Unmarshal(c.Append(nil), &envelope))
+		envelope["body"] = base64.StdEncoding.EncodeToString(packer.EncodeAll([]byte(body), nil))
+		envelope["headers"].(map[string]any)["compression"] = "application/zstd"
+		raw, err := json.Marshal(envelope)
+		check(t, err)
+		check(t, r.c.LPush(t.Context(), "picket", raw).Err())
+	}
+	send("zstd", `[[{"event_id":"z","agent_id":"a","event_type":"process"}],{},{}]`)
+	send("bomb", strings.Repeat(" ", 65<<20)+`[[],{},{}]`)
+	for _, id := range []string{"zlib", "zstd"} {
+		if got := r.result(id); got.Status != celery.Success {
+			t.Errorf("%s is %s %s", id, got.Status, got.Exception)
+		}
+	}
+	if got := r.result("bomb"); got.Exception == nil || got.Exception.Type != "DecodeError" {
+		t.Errorf("the bomb is %s", got.Status)
+	}
 }
