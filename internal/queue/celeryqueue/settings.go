@@ -34,6 +34,7 @@ type settings struct {
 	visible time.Duration
 	node    string // "": made of the host's name
 	control bool   // remote control is obeyed
+	silent  bool   // tasks of intake have no results
 }
 
 // parse reads
@@ -47,6 +48,7 @@ type settings struct {
 //	publish       the queue that intake's tasks go to (the one queue that is named, or else celery)
 //	task          the name of the task (repeatable; ingestion.tasks.telemetry_ingest)
 //	results       the URL of the result backend, or off (the broker)
+//	ignore_result true or false: whether tasks of intake have no results (true)
 //	expires       how long results are kept (24h; 0 for ever)
 //	node          the worker's name in Flower and celery inspect (picket@host)
 //	control       on or off: whether remote control is obeyed (on)
@@ -111,8 +113,8 @@ func parse(text string) (*settings, error) {
 			}
 		}
 	}
-	results, control := one("results", ""), one("control", "on")
-	s.control = control == "on"
+	results, control, silent := one("results", ""), one("control", "on"), one("ignore_result", "true")
+	s.control, s.silent = control == "on", silent == "true"
 	if s.broker, err = redisurl.Parse(join(base, query)); err != nil {
 		return nil, err
 	}
@@ -120,6 +122,8 @@ func parse(text string) (*settings, error) {
 	switch {
 	case s.broker.Options.IsClusterMode:
 		return nil, bad("Celery knows no Redis Cluster")
+	case silent != "true" && silent != "false":
+		return nil, bad("ignore_result=%s is neither true nor false", silent)
 	case control != "on" && control != "off":
 		return nil, bad("control=%s is neither on nor off", control)
 	case strings.Contains(s.node, "@") != (s.node != ""):

@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, bad := range []string{
 		"redis://h", "celery+http://h", "celery+redis://h?node=w", "celery+redis://h?expires=soon", "celery+redis://h?priority_steps=a",
-		"celery+redis://h?results=elsewhere", "celery+redis://h?control=maybe", "celery+redis://h/x", "celery+redis://a,b?cluster=true", "celery+redis://secret@h?no=1", "celery+redis://h?%zz",
+		"celery+redis://h?results=elsewhere", "celery+redis://h?control=maybe", "celery+redis://h?ignore_result=perhaps", "celery+redis://h/x", "celery+redis://a,b?cluster=true", "celery+redis://secret@h?no=1", "celery+redis://h?%zz",
 	} {
 		if _, err := parse(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", bad, err)
