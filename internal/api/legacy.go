@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -103,10 +102,6 @@ func (s *Server) legacyStats(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if err != nil {
 		return err
 	}
-	critical, err := s.countAlerts(r.Context(), store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen}, Level: []string{"critical"}})
-	if err != nil {
-		return err
-	}
 	on, off := s.Rules.List()
 	rate := 0.0
 	if t.Stored > 0 {
@@ -114,25 +109,9 @@ func (s *Server) legacyStats(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	}
 	return pythonJSON(w, http.StatusOK, object{
 		{"total_events", t.Stored}, {"total_rules", len(on) + len(off)}, {"active_rules", len(on)},
-		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", critical},
+		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", c.ByLevel[picket.StatusOpen]["critical"]},
 		{"detection_rate", fmt.Sprintf("%.2f%%", rate)},
 	})
-}
-
-// countAlerts counts what a query selects.
-func (s *Server) countAlerts(ctx context.Context, q store.AlertQuery) (int, error) {
-	n := 0
-	q.Limit = maxLimit
-	for {
-		page, err := s.Store.Alerts(ctx, q)
-		if err != nil {
-			return 0, err
-		}
-		n += len(page.Alerts)
-		if q.Cursor = page.Next; q.Cursor == "" {
-			return n, nil
-		}
-	}
 }
 
 // isoUTC is Python's isoformat of a time without zone, isoLocal that of one

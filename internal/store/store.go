@@ -171,8 +171,27 @@ func (u AlertUpdate) Apply(a *picket.Alert) {
 type AlertCounts struct {
 	Total    int64
 	ByStatus map[picket.AlertStatus]int64
-	Open     map[string]int64 // not closed, by level
-	TopRules []RuleCount      // ten rules with most matches among alerts not closed
+	ByLevel  map[picket.AlertStatus]map[string]int64 // the same, each by level
+	Open     map[string]int64                        // not closed, by level
+	TopRules []RuleCount                             // ten rules with most matches among alerts not closed
+}
+
+// NewAlertCounts returns counts of nothing.
+func NewAlertCounts() AlertCounts {
+	return AlertCounts{ByStatus: make(map[picket.AlertStatus]int64), ByLevel: make(map[picket.AlertStatus]map[string]int64), Open: make(map[string]int64)}
+}
+
+// Add counts n alerts of a status and a level.
+func (c *AlertCounts) Add(status picket.AlertStatus, level string, n int64) {
+	c.Total += n
+	c.ByStatus[status] += n
+	if c.ByLevel[status] == nil {
+		c.ByLevel[status] = make(map[string]int64)
+	}
+	c.ByLevel[status][level] += n
+	if !status.Closed() {
+		c.Open[level] += n
+	}
 }
 
 // A RuleCount is a rule and how many matches its alerts have.

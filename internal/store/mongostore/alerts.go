@@ -27,11 +27,22 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 
 func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error) {
 	f := bson.D{}
-	if len(q.Status) > 0 {
-		f = append(f, where("status", bson.D{where("$in", q.Status)}))
+	statuses, levels := q.Status, q.Level
+	if !s.ferret && len(statuses)+len(levels) > 0 {
+		// With both, MongoDB merges a list of each pair of them, which the index
+		// triage has in order.
+		if len(statuses) == 0 {
+			statuses = allStatuses
+		}
+		if len(levels) == 0 {
+			levels = allLevels
+		}
 	}
-	if len(q.Level) > 0 {
-		f = append(f, where("level", bson.D{where("$in", q.Level)}))
+	if len(statuses) > 0 {
+		f = append(f, where("status", bson.D{where("$in", statuses)}))
+	}
+	if len(levels) > 0 {
+		f = append(f, where("level", bson.D{where("$in", levels)}))
 	}
 	f = equal(f, "rule_id", q.RuleID)
 	f = equal(f, "agent_id", q.AgentID)
@@ -64,6 +75,11 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	}
 	return page, nil
 }
+
+var (
+	allStatuses = []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusResolved, picket.StatusFalsePositive}
+	allLevels   = []string{"", "informational", "low", "medium", "high", "critical"}
+)
 
 // equal adds a condition unless the value is "".
 func equal(f bson.D, field, value string) bson.D {
@@ -99,7 +115,7 @@ func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
 
 // AlertCounts implements store.Alerts. It reads counters, not alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
-	c := store.AlertCounts{ByStatus: make(map[picket.AlertStatus]int64), Open: make(map[string]int64)}
+	c := store.NewAlertCounts()
 	t, err := s.readTotals(ctx)
 	if err != nil {
 		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
@@ -108,12 +124,7 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 		if st.N == 0 {
 			continue
 		}
-		status := picket.AlertStatus(st.Status)
-		c.Total += st.N
-		c.ByStatus[status] += st.N
-		if !status.Closed() {
-			c.Open[st.Level] += st.N
-		}
+		c.Add(picket.AlertStatus(st.Status), st.Level, st.N)
 	}
 	top, err := find[ruleDoc](ctx, s.rules, bson.D{where("alerts", bson.D{where("$gt", 0)})},
 		options.Find().SetSort(bson.D{where("matches", -1), where("_id", 1)}).SetLimit(10))

@@ -41,7 +41,7 @@ func (s *Store) indexes() []index {
 		{&s.events, "odd: odd", sparse},
 		{&s.alerts, "slot: slot", unique},
 		{&s.alerts, "seen: -us.last -order", plain},
-		{&s.alerts, "status: status -us.last -order", plain},
+		{&s.alerts, "triage: status level -us.last -order", plain},
 		{&s.alerts, "rule: rule_id -us.last -order", plain},
 		{&s.alerts, "agent: agent_id -us.last -order", plain},
 		{&s.alerts, "host: host -us.last -order", plain},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket"
@@ -83,13 +84,35 @@ func (f *filter) between(column string, lo, hi int64) {
 
 // Alerts implements store.Alerts.
 func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error) {
+	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
+	text, args, err := alertsQuery(q, limit+1)
+	if err != nil {
+		return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+	}
+	var page store.AlertPage
+	var last alertRow
+	err = s.list(ctx, text, args, func(r *sql.Rows) error {
+		a, err := scanAlert(r)
+		if len(page.Alerts) == limit {
+			page.Next = formatCursor(cursorAlerts, micros(last.LastSeen), last.n)
+			return err
+		}
+		last = a
+		page.Alerts = append(page.Alerts, a.Alert)
+		return err
+	})
+	if err != nil {
+		return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+	}
+	return page, nil
+}
+
+// alertsQuery returns the statement for a list of alerts. Where only statuses
+// and levels select, it merges a list of each pair of them, which the index
+// alerts_status has in order: however few alerts of how many these are, it
+// reads no more than it returns. Otherwise that index is kept out (by the +).
+func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err error) {
 	var f filter
-	if len(q.Status) > 0 {
-		in(&f, "status", q.Status)
-	}
-	if len(q.Level) > 0 {
-		in(&f, "level", levelsNamed(q.Level))
-	}
 	f.equal("rule_id", q.RuleID)
 	f.equal("agent_id", q.AgentID)
 	f.equal("host", q.Host)
@@ -101,37 +124,47 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
 		if err != nil {
-			return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+			return "", nil, err
 		}
 		f.add("(last_seen, n) < (?, ?)", at[0], at[1])
 	}
-	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	var page store.AlertPage
-	var last alertRow
-	err := s.list(ctx, "SELECT "+alertColumns+" FROM alerts WHERE "+f.String()+" ORDER BY last_seen DESC, n DESC LIMIT ?", append(f.args, limit+1),
-		func(r *sql.Rows) error {
-			a, err := scanAlert(r)
-			if len(page.Alerts) == limit {
-				page.Next = formatCursor(cursorAlerts, micros(last.LastSeen), last.n)
-				return err
-			}
-			last = a
-			page.Alerts = append(page.Alerts, a.Alert)
-			return err
-		})
-	if err != nil {
-		return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
+	const from, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
+	if len(q.Status)+len(q.Level) == 0 || q.RuleID+q.AgentID+q.Host+q.Text != "" {
+		if len(q.Status) > 0 {
+			in(&f, "+status", q.Status)
+		}
+		if len(q.Level) > 0 {
+			in(&f, "+level", levelsNamed(q.Level))
+		}
+		return from + f.String() + order, append(f.args, limit), nil
 	}
-	return page, nil
+	statuses, levels := allStatuses, levelsNamed(q.Level)
+	if len(q.Status) > 0 {
+		statuses = slices.Compact(slices.Sorted(slices.Values(q.Status)))
+	}
+	if len(q.Level) == 0 {
+		levels = allLevels
+	}
+	lists := []string{"SELECT * FROM (" + from + "0)"}
+	for _, status := range statuses {
+		for _, level := range levels {
+			lists = append(lists, "SELECT * FROM ("+from+"status = ? AND level = ? AND "+f.String()+order+")")
+			args = append(append(append(args, status, level), f.args...), limit)
+		}
+	}
+	return strings.Join(lists, " UNION ALL ") + order, append(args, limit), nil
 }
+
+var (
+	allStatuses = []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusResolved, picket.StatusFalsePositive}
+	allLevels   = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
+)
 
 func levelsNamed(names []string) []sigma.Level {
 	out := []sigma.Level{}
 	for l := sigma.Informational; l <= sigma.Critical; l++ {
-		for _, name := range names {
-			if l.String() == name {
-				out = append(out, l)
-			}
+		if slices.Contains(names, l.String()) {
+			out = append(out, l)
 		}
 	}
 	return out
@@ -174,17 +207,13 @@ func notFound(err error) error {
 
 // AlertCounts implements store.Alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
-	c := store.AlertCounts{ByStatus: make(map[picket.AlertStatus]int64), Open: make(map[string]int64)}
+	c := store.NewAlertCounts()
 	err := s.list(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
 		var status picket.AlertStatus
 		var level sigma.Level
 		var n int64
 		err := r.Scan(&status, &level, &n)
-		c.Total += n
-		c.ByStatus[status] += n
-		if !status.Closed() {
-			c.Open[level.String()] += n
-		}
+		c.Add(status, level.String(), n)
 		return err
 	})
 	if err == nil {

@@ -9,7 +9,7 @@ import (
 // schemas make the tables of one version after the other; how many there are
 // is user_version of the file. A newer file is refused, an older one gets what
 // it lacks.
-var schemas = [...]string{schema, correlationsSchema, fleetSchema}
+var schemas = [...]string{schema, correlationsSchema, fleetSchema, triageSchema}
 
 const schemaVersion = len(schemas)
 
@@ -102,6 +102,12 @@ CREATE TABLE audit (
 	n INTEGER PRIMARY KEY, at INTEGER NOT NULL, actor TEXT NOT NULL,
 	action TEXT NOT NULL, object TEXT NOT NULL, detail TEXT NOT NULL
 );
+`
+
+// triageSchema has the alerts of each status and level in the order of lists.
+const triageSchema = `
+DROP INDEX alerts_status;
+CREATE INDEX alerts_status ON alerts (status, level, last_seen);
 `
 
 // migrate makes the tables that a file lacks, and refuses one that a newer

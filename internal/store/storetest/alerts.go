@@ -203,6 +203,12 @@ func alertQueries(t *testing.T, s store.Store) {
 		{"status", store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen}}, func(a picket.Alert) bool { return a.Status == picket.StatusOpen }},
 		{"closed", store.AlertQuery{Status: []picket.AlertStatus{picket.StatusResolved, picket.StatusFalsePositive}}, func(a picket.Alert) bool { return a.Status.Closed() }},
 		{"level", store.AlertQuery{Level: []string{"high", "low"}}, func(a picket.Alert) bool { return a.Level == sigma.High || a.Level == sigma.Low }},
+		{"status and level", store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusOpen}, Level: []string{"low", "informational", "low"}},
+			func(a picket.Alert) bool { return a.Level <= sigma.Low && !a.Status.Closed() }},
+		{"status of an agent", store.AlertQuery{Status: []picket.AlertStatus{picket.StatusOpen, picket.StatusResolved}, AgentID: "agent-0", Level: []string{"informational", "low"}},
+			func(a picket.Alert) bool {
+				return a.AgentID == "agent-0" && a.Level <= sigma.Low && (a.Status == picket.StatusOpen || a.Status == picket.StatusResolved)
+			}},
 		{"no such level", store.AlertQuery{Level: []string{"severe"}}, func(picket.Alert) bool { return false }},
 		{"rule", store.AlertQuery{RuleID: "rule-1"}, func(a picket.Alert) bool { return a.RuleID == "rule-1" }},
 		{"agent", store.AlertQuery{AgentID: "agent-1"}, func(a picket.Alert) bool { return a.AgentID == "agent-1" }},
@@ -249,6 +255,23 @@ func alertPaging(t *testing.T, s store.Store) {
 		want = append(want, all[i].ID)
 	}
 	same(t, "pages", got, want)
+
+	got, want = nil, nil
+	for q := (store.AlertQuery{Limit: 2, Status: []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating}, Level: []string{"medium", "low", "informational"}}); ; {
+		page := must[store.AlertPage](t)(s.Alerts(t.Context(), q))
+		for _, a := range page.Alerts {
+			got = append(got, a.ID)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Level < sigma.High && !all[i].Status.Closed() {
+			want = append(want, all[i].ID)
+		}
+	}
+	same(t, "pages of statuses and levels", got, want)
 }
 
 func alertCounts(t *testing.T, s store.Store) {
@@ -263,7 +286,11 @@ func alertCounts(t *testing.T, s store.Store) {
 	want := store.AlertCounts{
 		Total:    13,
 		ByStatus: map[picket.AlertStatus]int64{picket.StatusOpen: 10, picket.StatusInvestigating: 1, picket.StatusResolved: 1, picket.StatusFalsePositive: 1},
-		Open:     map[string]int64{"informational": 1, "low": 3, "medium": 3, "high": 4},
+		ByLevel: map[picket.AlertStatus]map[string]int64{
+			picket.StatusOpen: {"low": 3, "medium": 3, "high": 4}, picket.StatusInvestigating: {"informational": 1},
+			picket.StatusResolved: {"informational": 1}, picket.StatusFalsePositive: {"informational": 1},
+		},
+		Open: map[string]int64{"informational": 1, "low": 3, "medium": 3, "high": 4},
 	}
 	if len(got.TopRules) != 5 {
 		t.Fatalf("top rules: %+v", got.TopRules)

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket/internal/api"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/cache"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/storetest"
+	"github.com/picket-edr/picket/internal/web"
+	"github.com/picket-edr/picket/rules"
+)
+
+// BenchmarkConsole asks for pages of the console and the API's statistics with
+// as many alerts as PICKET_BENCH_ALERTS says, by default few, in the store that
+// PICKET_BENCH_STORE names as --store does. Cold: nothing is cached.
+func BenchmarkConsole(b *testing.B) {
+	n, err := strconv.Atoi(os.Getenv("PICKET_BENCH_ALERTS"))
+	if err != nil {
+		n = 5000
+	}
+	place := &storePlace{data: b.TempDir(), engine: embedded}
+	if uri := os.Getenv("PICKET_BENCH_STORE"); uri != "" {
+		place.engine = uri
+	}
+	s, err := place.open(b.Context(), slog.New(slog.DiscardHandler), false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	begin := time.Now()
+	storetest.FillAlerts(b, s, n, begin.UTC())
+	b.Logf("%d alerts filled in %s", n, time.Since(begin).Round(time.Second))
+	for _, caching := range []string{"cold", "cached"} {
+		ask := console(b, s, caching == "cached")
+		for _, page := range []struct{ name, path string }{
+			{"overview", "/console/"},
+			{"alerts", "/console/alerts"},
+			{"alerts-all", "/console/alerts?status=all"},
+			{"alerts-investigating", "/console/alerts?status=investigating"},
+			{"alerts-critical", "/console/alerts?level=critical"},
+			{"alerts-resolved-low", "/console/alerts?status=resolved&level=low"},
+			{"alerts-text", "/console/alerts?q=rule+77+is"},
+			{"alerts-text-none", "/console/alerts?q=nowhere"},
+			{"alerts-rule", "/console/alerts?rule=00000000-0000-4000-8000-000000000077"},
+			{"hosts", "/console/hosts"},
+			{"api-alerts", "/api/v1/alerts"},
+			{"api-stats", "/api/v1/stats"},
+			{"dashboard-stats", "/api/v1/dashboard/stats/"},
+			{"dashboard-alerts", "/api/v1/dashboard/alerts/"},
+		} {
+			b.Run(page.name+"/"+caching, func(b *testing.B) {
+				for b.Loop() {
+					ask(page.path)
+				}
+			})
+		}
+	}
+}
+
+// A forgetful cache keeps nothing.
+type forgetful struct{}
+
+func (forgetful) Get(ctx context.Context, _ string, _ time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+	return fill(ctx)
+}
+func (forgetful) Forget(context.Context, ...string) {}
+
+// console returns how a page of a server is asked for, by one who is signed in.
+func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) {
+	b.Helper()
+	log := slog.New(slog.DiscardHandler)
+	q, err := sqlitequeue.Open(filepath.Join(b.TempDir(), "queue.db"), sqlitequeue.Options{Logger: log})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { q.Close() })
+	loader, err := detect.NewLoader([]detect.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(b.TempDir(), "off"), log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	const password = "correct horse battery"
+	hash, err := auth.HashPassword(password)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.PutUser(b.Context(), store.User{Name: "bench", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now()}); err != nil {
+		b.Fatal(err)
+	}
+	var figures cache.Cache = forgetful{}
+	if caching {
+		// The first who asks in two seconds is the cold one.
+		now := time.Now()
+		figures = cache.NewMemory(func() time.Time { return now })
+	}
+	shown, sessions := cache.NewStatistics(s, figures), auth.NewSessions(s, time.Now)
+	mux := httpapi.NewMux(log)
+	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Log: log, Now: time.Now}).Routes(mux)
+	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Log: log, Now: time.Now, Version: "bench",
+		Dropped: func() (int64, int64) { return 0, 0 }}).Routes(mux)
+	form := url.Values{"name": {"bench"}, "password": {password}}
+	in := httptest.NewRequest(http.MethodPost, "/console/sign-in", strings.NewReader(form.Encode()))
+	in.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, in)
+	cookies := w.Result().Cookies()
+	if len(cookies) != 1 {
+		b.Fatalf("sign in: %d %s", w.Code, w.Body)
+	}
+	return func(path string) {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.AddCookie(cookies[0])
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			b.Fatalf("GET %s: %d %.200s", path, w.Code, w.Body)
+		}
+	}
+}

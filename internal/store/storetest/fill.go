@@ -1,0 +1,73 @@
+package storetest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// fillRules is how many rules the alerts of FillAlerts are of.
+const fillRules = 1000
+
+// FillAlerts saves events of which each opens an alert, until there are n of
+// them, of 1,000 rules; one in a hundred is triaged, into each status. They are
+// of the last hour before now, by level as alerts are: few are critical.
+func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
+	tb.Helper()
+	const batch, workers = 1000, 4
+	levels := []sigma.Level{sigma.Medium, sigma.Low, sigma.High, sigma.Medium, sigma.Informational, sigma.Medium, sigma.High, sigma.Low}
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for at := range work {
+				b := store.Batch{ID: fmt.Sprint("fill-", at)}
+				for i := at; i < min(at+batch, n); i++ {
+					rule, host := i%fillRules, fmt.Sprintf("ws-%05d", i/fillRules)
+					when := now.Add(time.Duration(i-n) * time.Hour / time.Duration(n)).Truncate(time.Microsecond)
+					level := levels[rule%len(levels)]
+					if rule%100 == 0 {
+						level = sigma.Critical
+					}
+					e := picket.Event{ID: fmt.Sprintf("fill-%09d", i), AgentID: host, Host: host, Type: "process", OS: "windows", Time: when, Received: when,
+						Raw: fmt.Appendf(nil, `{"event_type":"process","process":{"pid":%d}}`, i)}
+					r := fmt.Sprintf("00000000-0000-4000-8000-%012d", rule)
+					b.Events = append(b.Events, e)
+					b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID(r, e.ID), RuleID: r, EventID: e.ID, AgentID: host, Host: host,
+						Title: fmt.Sprint("Something That Rule ", rule, " Is About"), Level: level, Time: when})
+				}
+				saved, err := s.Save(tb.Context(), b)
+				if err != nil {
+					tb.Error(err)
+					continue
+				}
+				triage(tb, s, saved[0].Opened)
+			}
+		})
+	}
+	for at := 0; at < n; at += batch {
+		work <- at
+	}
+	close(work)
+	wg.Wait()
+}
+
+// triage gives one alert in a hundred another status, at one time.
+func triage(tb testing.TB, s store.Store, opened []picket.Alert) {
+	statuses := []picket.AlertStatus{picket.StatusResolved, picket.StatusInvestigating, picket.StatusFalsePositive}
+	var wg sync.WaitGroup
+	for i := 0; i < len(opened); i += 100 {
+		wg.Go(func() {
+			status := statuses[i/100%len(statuses)]
+			if _, err := s.UpdateAlert(tb.Context(), opened[i].ID, store.AlertUpdate{Status: &status, Author: "fill", At: opened[i].Opened}); err != nil {
+				tb.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
