@@ -9,7 +9,7 @@ FUZZTIME ?= 20s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check race lint fuzz bench deps test-go test-browser bench-once golden screenshots clean
+.PHONY: help build run test check race lint fuzz bench bench-celery deps test-go test-browser test-celery bench-once golden screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,9 @@ test: deps check ## Install what the tests need, then run all of them
 
 check: lint race test-browser bench-once ## What CI runs
 
-deps: ## Install what the tests need: a browser, Redis (Debian)
+deps: ## Install what the tests need: a browser, Redis, Celery (Debian)
 	@./scripts/install-deps
+	@./scripts/install-celery
 
 lint: ## gofmt, vet, staticcheck, unparam
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
@@ -44,9 +45,11 @@ test-go: ## Unit and end-to-end tests without the race detector
 race: ## The same with the race detector
 	CGO_ENABLED=1 $(GO) test -race ./...
 
-test-browser: ## The console in a headless browser
+test-browser: ## The console in a headless browser, and Celery and Flower as others ship them
 	cd test && $(GO) test ./...
 
+test-celery: ## Of these, Celery and Flower alone
+	cd test && $(GO) test -count=1 -run Celery ./...
 
 bench-once: ## Every benchmark once, to see that it works
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
@@ -59,6 +62,9 @@ fuzz: ## Fuzz every parser of foreign bytes for FUZZTIME each
 
 bench: ## Benchmarks
 	$(GO) test -run '^$$' -bench . ./...
+
+bench-celery: ## A prefork Celery worker and a picket worker on the same 20,000 tasks
+	cd test && $(GO) test -run '^$$' -bench Celery -benchtime 20000x .
 
 golden: ## Write golden files anew
 	$(GO) test ./internal/shape ./internal/api ./internal/convert -update

@@ -31,6 +31,7 @@
 // An import only goes up in this list, and a test says so (importtest).
 //
 //	sigma                       parses, compiles and matches Sigma rules; public, and knows nothing of picket
+//	celery                      reads and writes Celery's protocol; public, and knows nothing of picket
 //	rules                       picket's own rules, embedded, with a case for each
 //	internal/zst                zstd, with encoders shared by the process
 //	internal/evtx               reads Windows event logs as JSON
@@ -39,7 +40,7 @@
 //	internal/flatjson           one JSON object to flat leaves, without garbage
 //	internal/shape              tells shapes of events apart and maps them to Sigma's terms
 //	internal/convert            rules of the replaced system to Sigma
-//	internal/redisurl           where a Redis is
+//	internal/redisurl           where a Redis is, and how it is set
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
 //	internal/auth               tokens, users, sessions
@@ -48,6 +49,8 @@
 //
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
 //	internal/queue/redisqueue   the queue on Redis Streams, for many machines
+//	internal/queue/celeryqueue  the queue as tasks of a Celery broker
+//	internal/queue/redisbooks   counters, rates and dead letters of both
 //	internal/queue/forward      a spool on disk in front of a queue that may be away
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
@@ -64,7 +67,7 @@
 //	internal/scan               rules over files
 //
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
-//	test                        the console in a real browser; a module of its own
+//	test                        the console in a real browser, picket beside real Celery; a module of its own
 //	test/ferretdb               a server of MongoDB's protocol for the tests; likewise
 //
 // # Where to start

@@ -34,14 +34,16 @@ type server struct {
 	bin                 string
 }
 
-// start builds picket and runs it on a free port with the builtin rules.
+// start runs picket on a free port with the builtin rules.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	dir := t.TempDir()
-	s := &server{data: filepath.Join(dir, "data"), bin: filepath.Join(dir, "picket")}
-	if out, err := exec.Command("go", "build", "-C", "..", "-o", s.bin, "./cmd/picket").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	return startOn(t, filepath.Join(t.TempDir(), "data"), args...)
+}
+
+// startOn is start on data that may be there already.
+func startOn(t testing.TB, data string, args ...string) *server {
+	t.Helper()
+	s := &server{data: data, bin: binary(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +86,7 @@ func start(t *testing.T, args ...string) *server {
 }
 
 // picket runs another command on the server's data.
-func (s *server) picket(t *testing.T, args ...string) string {
+func (s *server) picket(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(s.bin, append(args, "--data", s.data)...).Output()
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
@@ -137,7 +138,11 @@ func (d *doctor) disk() {
 }
 
 func (d *doctor) queue() {
-	if d.queueName != "sqlite" {
+	switch {
+	case celeryqueue.Is(d.queueName):
+		d.celeryQueue()
+		return
+	case d.queueName != "sqlite":
 		d.redisQueue()
 		return
 	}

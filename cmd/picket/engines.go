@@ -7,15 +7,20 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/forward"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/worker"
 )
 
 // An engine is the queue that --queue names.
@@ -39,12 +44,15 @@ type queueOptions struct {
 	log               *slog.Logger
 }
 
-const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6379/0"
+const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6379/0 or, of a Celery broker, celery+redis://HOST:6379/0"
 
 // checkQueue refuses names of no engine.
 func checkQueue(name, durability string) error {
-	if name != "sqlite" && !redisurl.Is(name) {
+	if name != "sqlite" && !redisurl.Is(name) && !celeryqueue.Is(name) {
 		return usagef("--queue %q: it is neither sqlite nor a URL of Redis", queueName(name))
+	}
+	if celeryqueue.Is(name) && durability != "reply" {
+		return usagef("--redis-durability is for redis://; a Celery broker gives what its own settings do")
 	}
 	if durability != "reply" && durability != "fsync" {
 		return usagef("--redis-durability %q is neither reply nor fsync", durability)
@@ -62,7 +70,7 @@ func queueName(name string) string {
 
 // openQueue opens the queue that --queue names.
 func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*engine, error) {
-	if !redisurl.Is(name) {
+	if name == "sqlite" {
 		q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
 		if err != nil {
 			return nil, hintedAccess(err)
@@ -72,9 +80,7 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 			return cmp.Or(q.Err(), err) // its disk has failed: it takes nothing more
 		}}, nil
 	}
-	r, err := redisqueue.Open(ctx, name, redisqueue.Options{
-		MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: o.lazy || o.spillBytes > 0, Logger: o.log,
-	})
+	r, err := openRemote(ctx, name, o)
 	if err != nil {
 		if errors.Is(err, picket.ErrUnavailable) {
 			err = hinted(err, "is Redis running, and --queue its URL? picket doctor --queue shows what it says")
@@ -96,6 +102,41 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	return &engine{f, func(context.Context) error { return spool.Err() }}, nil
 }
 
+// openRemote opens a queue on Redis.
+func openRemote(ctx context.Context, name string, o queueOptions) (forward.Next, error) {
+	lazy := o.lazy || o.spillBytes > 0
+	if celeryqueue.Is(name) {
+		return celeryqueue.Open(ctx, name, celeryqueue.Options{MaxBytes: o.maxBytes, Lazy: lazy, Event: newReaderPool().Read, Logger: o.log})
+	}
+	return redisqueue.Open(ctx, name, redisqueue.Options{MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: lazy, Logger: o.log})
+}
+
+// A readerPool makes events of tasks that others sent, for many goroutines.
+type readerPool struct{ pool sync.Pool }
+
+func newReaderPool() *readerPool {
+	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery") }}}
+}
+
+func (p *readerPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
+	r := p.pool.Get().(*ingest.Reader)
+	defer p.pool.Put(r)
+	return r.Read(raw, id, received)
+}
+
+// attend makes this process a node among Celery's, where the queue is a
+// broker's; what it returns runs that until ctx ends.
+func (e *engine) attend(ctx context.Context, w *worker.Worker, shutdown func()) func() {
+	q, ok := e.both.(*celeryqueue.Queue)
+	if f, forwarded := e.both.(*forward.Queue); forwarded {
+		q, ok = f.Next().(*celeryqueue.Queue)
+	}
+	if !ok {
+		return func() {}
+	}
+	return q.Attend(ctx, celeryqueue.Node{Crew: w, Shutdown: shutdown, Version: version})
+}
+
 // addQueueFlag adds --queue to a command that looks at a queue.
 func addQueueFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("queue", "sqlite", queueUsage)
@@ -108,7 +149,7 @@ func inspected(ctx context.Context, name, data string) (*engine, error) {
 		return nil, err
 	}
 	dir := dataDir(data)
-	if !redisurl.Is(name) {
+	if name == "sqlite" {
 		var err error
 		if dir, err = existing(data); err != nil {
 			return nil, err

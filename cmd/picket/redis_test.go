@@ -15,9 +15,14 @@ import (
 // Redis itself is killed, and Redis frozen, under load. Intake goes on while
 // Redis is away, every event that was answered for is stored once, and every
 // alert is there once.
-func TestKillAroundRedis(t *testing.T) {
+func TestKillAroundRedis(t *testing.T) { testKillAround(t, "") }
+
+// The same with tasks of Celery between server and workers.
+func TestKillAroundCelery(t *testing.T) { testKillAround(t, "celery+") }
+
+func testKillAround(t *testing.T, protocol string) {
 	redis := redistest.Start(t, redistest.Durable...)
-	url := redis.URL() + "?lease=2s"
+	url := protocol + redis.URL() + "?lease=2s"
 	f := newFleet(t, "--workers", "0", "--queue", url)
 	f.up()
 	l := startLoad(f)

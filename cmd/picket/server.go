@@ -65,7 +65,7 @@ func (s *server) open() (err error) {
 			return err
 		}
 	}
-	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+	s.work = worker.New(s.queue.both, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
@@ -143,6 +143,12 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	if s.f.workers > 0 {
+		// Told to shut down as a Celery worker, the server's workers stop, and it
+		// goes on with the rest.
+		node, stopNode := context.WithCancel(ctx)
+		beside.Go(s.queue.attend(node, s.work, func() { stopNode(); stopWork() }))
+	}
 	working := make(chan error, 1)
 	go func() { working <- s.runWorkers(work) }()
 	defer func() {

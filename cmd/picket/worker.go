@@ -48,7 +48,7 @@ detect. kill -9 of one loses nothing: what it had in hand goes to another.`,
 			return err
 		}
 		at := &storePlace{*data, *storeName}
-		dir, err := at.dir()
+		dir, err := workerDir(at, *queueURL)
 		if err != nil {
 			return err
 		}
@@ -72,19 +72,31 @@ detect. kill -9 of one loses nothing: what it had in hand goes to another.`,
 		if err != nil {
 			return err
 		}
-		go loader.Watch(cmd.Context(), time.Second)
-		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s,
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		go loader.Watch(ctx, time.Second)
+		w := worker.New(q.both, func() worker.Detector { return loader.Engine().Detector() }, s,
 			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
-			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(cmd.Context())
+			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.Report(cmd.Context(), s, thisWorker(), loader.Revision) })
+		beside.Go(func() { w.Report(ctx, s, thisWorker(), loader.Revision) })
+		beside.Go(q.attend(ctx, w, stop))
 		log.Info("working", "data", dir, "concurrency", *concurrency)
-		return w.Run(cmd.Context())
+		return w.Run(ctx)
 	}
 	return cmd
+}
+
+// workerDir returns the data directory of a worker. One whose queue is
+// elsewhere may be here before any server.
+func workerDir(at *storePlace, queue string) (dataDir, error) {
+	if queue == "sqlite" || at.remote() {
+		return at.dir()
+	}
+	return dataDir(at.data), errors.Join(at.check(), makeDataDir(at.data))
 }
 
 // published reports whether --rules names those that a server publishes.

@@ -50,21 +50,8 @@ type hint struct {
 // the batch is sent. It returns what is wrong, nil if nothing is.
 func (b *builder) add(r *shape.Reader, raw []byte, hint hint) FieldErrors {
 	index := b.seen
+	ev, errs := b.read(r, raw, hint)
 	b.seen++
-	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
-	d, err := r.Read(raw)
-	var errs FieldErrors
-	switch {
-	case err == nil:
-		errs = b.describe(&ev, d, hint)
-	case len(raw) > 0 && raw[0] != '{':
-		errs = FieldErrors{{nonField, fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOf(raw))}}
-	default:
-		errs = FieldErrors{{nonField, fmt.Sprintf("not acceptable JSON: %v", err)}}
-	}
-	if ev.ID == "" {
-		ev.ID = contentID(b.from.Subject, index, raw)
-	}
 	if len(errs) == 0 {
 		b.batch.Events = append(b.batch.Events, ev)
 		return nil
@@ -83,6 +70,25 @@ func (b *builder) add(r *shape.Reader, raw []byte, hint hint) FieldErrors {
 		Time: b.batch.Received, Payload: one.Encode(nil),
 	}})
 	return errs
+}
+
+// read makes an event of raw, and says what is wrong with it.
+func (b *builder) read(r *shape.Reader, raw []byte, hint hint) (picket.Event, FieldErrors) {
+	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
+	d, err := r.Read(raw)
+	var errs FieldErrors
+	switch {
+	case err == nil:
+		errs = b.describe(&ev, d, hint)
+	case len(raw) > 0 && raw[0] != '{':
+		errs = FieldErrors{{nonField, fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOf(raw))}}
+	default:
+		errs = FieldErrors{{nonField, fmt.Sprintf("not acceptable JSON: %v", err)}}
+	}
+	if ev.ID == "" {
+		ev.ID = contentID(b.from.Subject, b.seen, raw)
+	}
+	return ev, errs
 }
 
 // describe fills ev's identity from what the event says of itself, from the

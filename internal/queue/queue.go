@@ -92,6 +92,13 @@ type Queue interface {
 	Close() error
 }
 
+// A Listener is a queue that tells its senders what became of their events.
+type Listener interface {
+	// Stored tells what was found in a delivery whose events are stored. A
+	// worker calls it before it acks d, or buries what of it is left.
+	Stored(d Delivery, matches []picket.Match)
+}
+
 // An Inspector looks into a queue and tends its dead letters, beside the
 // receivers or from another process.
 type Inspector interface {

@@ -93,7 +93,13 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 // ctx lasts: a message that is neither would stay leased.
 func (w *Worker) settle(ctx context.Context, g *group) {
 	var whole []queue.Delivery
+	listener, _ := w.q.(queue.Listener)
 	for _, h := range g.hands {
+		for i := range h.saves {
+			if listener != nil {
+				listener.Stored(h.d, h.saves[i].Matches)
+			}
+		}
 		if len(h.letters) == 0 {
 			whole = append(whole, h.d)
 			continue

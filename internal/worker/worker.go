@@ -82,8 +82,10 @@ type Worker struct {
 	detectors sync.Pool // of Detector, for Handle
 
 	newDetector func() Detector
-	queueDown   atomic.Bool // the last Receive failed, and that was logged
-	storeDown   atomic.Bool // likewise the last Save
+	queueDown   atomic.Bool  // the last Receive failed, and that was logged
+	storeDown   atomic.Bool  // likewise the last Save
+	size        atomic.Int64 // how many goroutines are to work
+	resized     chan struct{}
 	// large lets one batch that is larger than MaxBytes be worked on at a
 	// time: each takes several times its size in memory.
 	large sync.Mutex
@@ -91,8 +93,9 @@ type Worker struct {
 
 // New makes a worker. It calls newDetector once for each of its goroutines.
 func New(q queue.Queue, newDetector func() Detector, s Saver, o Options) *Worker {
-	w := &Worker{q: q, s: s, opt: o.withDefaults(), newDetector: newDetector}
+	w := &Worker{q: q, s: s, opt: o.withDefaults(), newDetector: newDetector, resized: make(chan struct{}, 1)}
 	w.log = w.opt.Logger
+	w.size.Store(int64(w.opt.Concurrency))
 	w.detectors.New = func() any { return newDetector() }
 	return w
 }
@@ -109,11 +112,41 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	defer stop()
 	var wg sync.WaitGroup
-	for range w.opt.Concurrency {
-		wg.Go(func() { w.loop(ctx, work) })
+	defer wg.Wait()
+	var loops []context.CancelFunc
+	for {
+		for n := w.Concurrency(); len(loops) != n; {
+			if len(loops) > n {
+				loops[len(loops)-1]()
+				loops = loops[:len(loops)-1]
+				continue
+			}
+			receive, end := context.WithCancel(ctx)
+			loops = append(loops, end)
+			wg.Go(func() { w.loop(receive, work) })
+		}
+		select {
+		case <-ctx.Done():
+			for _, end := range loops {
+				end()
+			}
+			return nil
+		case <-w.resized:
+		}
 	}
-	wg.Wait()
-	return nil
+}
+
+// Concurrency is how many goroutines work, or are to.
+func (w *Worker) Concurrency() int { return int(w.size.Load()) }
+
+// Resize changes how many goroutines work. One that is no longer wanted
+// finishes what it has in hand.
+func (w *Worker) Resize(n int) {
+	w.size.Store(int64(max(n, 1)))
+	select {
+	case w.resized <- struct{}{}:
+	default:
+	}
 }
 
 // loop receives while ctx lasts, and works while work does.

@@ -26,17 +26,9 @@ func Benchmark(b *testing.B, open func(b *testing.B) Queue) {
 
 const callers = 64
 
-func payload(size int) []byte {
-	p := make([]byte, size)
-	for i := range p {
-		p[i] = byte(uint32(i) * 2654435761 >> 7)
-	}
-	return p
-}
-
 // fill enqueues b.N messages from many goroutines, and returns how long each took.
 func fill(b *testing.B, q Queue, size int) []time.Duration {
-	p := payload(size)
+	p := sized("bench", size).Payload
 	took := make([]time.Duration, b.N)
 	next := make(chan int)
 	var wg sync.WaitGroup

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,11 +14,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-func testRetry(t *testing.T, q Queue) {
-	enqueue(t, q, message("a", 2), message("b", 1))
+func (su suite) testRetry(t *testing.T, q Queue) {
+	n := su.events(2)
+	enqueue(t, q, message("a", n), message("b", 1))
 	d := receive(t, q, 1)[0]
 	check(t, q.Retry(t.Context(), d, 0, errors.New("store away")))
-	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 3, Accepted: 3})
+	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: int64(n + 1), Accepted: int64(n + 1)})
 	seen := map[string]int{}
 	for _, d := range receive(t, q, 2) {
 		seen[d.ID] = d.Attempt
@@ -27,7 +29,7 @@ func testRetry(t *testing.T, q Queue) {
 	}
 }
 
-func testRetryDelay(t *testing.T, q Queue) {
+func (su suite) testRetryDelay(t *testing.T, q Queue) {
 	const delay = 300 * time.Millisecond
 	enqueue(t, q, message("a", 1), message("b", 1))
 	d := receive(t, q, 1)[0]
@@ -44,7 +46,7 @@ func testRetryDelay(t *testing.T, q Queue) {
 }
 
 // A delivery that was given back is no longer the caller's.
-func testStaleDelivery(t *testing.T, q Queue) {
+func (su suite) testStaleDelivery(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1))
 	stale := receive(t, q, 1)[0]
 	check(t, q.Retry(t.Context(), stale, 0, nil))
@@ -58,11 +60,12 @@ func testStaleDelivery(t *testing.T, q Queue) {
 	wantCounts(t, q, queue.Stats{Accepted: 1})
 }
 
-func testBury(t *testing.T, q Queue) {
-	enqueue(t, q, message("a", 10))
+func (su suite) testBury(t *testing.T, q Queue) {
+	n := su.events(10)
+	enqueue(t, q, message("a", n))
 	d := receive(t, q, 1)[0]
 	check(t, q.Bury(t.Context(), d, letter("e1"), letter("e2")))
-	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: 10, Failed: 2})
+	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
 	ls, err := q.Letters(t.Context(), 0, 10)
 	check(t, err)
 	want := []queue.Letter{letter("e2"), letter("e1")}
@@ -79,9 +82,10 @@ func testBury(t *testing.T, q Queue) {
 	}
 }
 
-func testRejected(t *testing.T, q Queue) {
-	check(t, q.Enqueue(t.Context(), message("a", 2), letter("bad")))
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 2, Dead: 1, Accepted: 2, Rejected: 1})
+func (su suite) testRejected(t *testing.T, q Queue) {
+	n := su.events(2)
+	check(t, q.Enqueue(t.Context(), message("a", n), letter("bad")))
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
 	ls, err := q.Letters(t.Context(), 0, 10)
 	check(t, err)
 	if len(ls) != 1 || ls[0].Kind != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
@@ -89,40 +93,41 @@ func testRejected(t *testing.T, q Queue) {
 	}
 }
 
-func testRejectedAlone(t *testing.T, q Queue) {
+func (su suite) testRejectedAlone(t *testing.T, q Queue) {
 	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, letter("bad"), letter("worse")))
 	wantCounts(t, q, queue.Stats{Dead: 2, Rejected: 2})
 }
 
-func testRequeueFailed(t *testing.T, q Queue) {
-	enqueue(t, q, message("a", 3))
+func (su suite) testRequeueFailed(t *testing.T, q Queue) {
+	n := int64(su.events(3))
+	enqueue(t, q, message("a", int(n)))
 	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], letter("e")))
-	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: 3, Failed: 1})
+	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
 	requeue(t, q, 1)
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: 3})
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: n})
 	d := receive(t, q, 1)[0]
-	if string(d.Payload) != "payload of e" || d.Attempt != 1 || d.Events != 1 || d.ID == "" || d.ID == "a" {
+	if !bytes.Equal(d.Payload, payload("e", 1)) || d.Attempt != 1 || d.Events != 1 || d.ID == "" || d.ID == "a" {
 		t.Errorf("requeued as %+v", d)
 	}
 	// Dead again, the event failed once: it is one event.
 	check(t, q.Bury(t.Context(), d, letter("e")))
-	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: 3, Failed: 1})
+	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
 }
 
-func testRequeueRejected(t *testing.T, q Queue) {
+func (su suite) testRequeueRejected(t *testing.T, q Queue) {
 	check(t, q.Enqueue(t.Context(), message("a", 1), letter("e")))
 	requeue(t, q, 1)
 	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Accepted: 2})
 }
 
-func testRequeueSome(t *testing.T, q Queue) {
+func (su suite) testRequeueSome(t *testing.T, q Queue) {
 	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, letter("0"), letter("1"), letter("2")))
 	ls, err := q.Letters(t.Context(), 0, 10)
 	check(t, err)
 	requeue(t, q, 1, ls[1].ID)
 	requeue(t, q, 0, ls[1].ID, 1<<40) // gone, and never there
-	if d := receive(t, q, 1)[0]; string(d.Payload) != "payload of 1" {
-		t.Errorf("requeued %s", d.Payload)
+	if d := receive(t, q, 1)[0]; !bytes.Equal(d.Payload, payload("1", 1)) {
+		t.Errorf("requeued %q", d.Payload)
 	}
 	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Dead: 2, Accepted: 1, Rejected: 2})
 	// One without a payload has nothing to put back.
@@ -142,12 +147,13 @@ func requeue(t *testing.T, q Queue, want int, ids ...int64) {
 	}
 }
 
-func testPurge(t *testing.T, q Queue) {
+func (su suite) testPurge(t *testing.T, q Queue) {
 	var ls []queue.Letter
 	for i := range 1000 {
 		ls = append(ls, letter(fmt.Sprint(i)))
 	}
-	enqueue(t, q, message("a", 1000))
+	accepted := int64(su.events(1000))
+	enqueue(t, q, message("a", int(accepted)))
 	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
 	newest, err := q.Letters(t.Context(), 0, 2)
 	check(t, err)
@@ -156,11 +162,11 @@ func testPurge(t *testing.T, q Queue) {
 	if n != 2 {
 		t.Errorf("purged %d letters, want 2", n)
 	}
-	wantCounts(t, q, queue.Stats{Dead: 998, Accepted: 1000, Failed: 1000, Purged: 2})
+	wantCounts(t, q, queue.Stats{Dead: 998, Accepted: accepted, Failed: 1000, Purged: 2})
 	if n, err = q.Purge(t.Context()); n != 998 || err != nil {
 		t.Errorf("purged %d letters, want 998: %v", n, err)
 	}
-	wantCounts(t, q, queue.Stats{Accepted: 1000, Failed: 1000, Purged: 1000})
+	wantCounts(t, q, queue.Stats{Accepted: accepted, Failed: 1000, Purged: 1000})
 	s, err := q.Stats(t.Context())
 	check(t, err)
 	if s.Bytes != 0 {
@@ -168,7 +174,7 @@ func testPurge(t *testing.T, q Queue) {
 	}
 }
 
-func testLetters(t *testing.T, q Queue) {
+func (su suite) testLetters(t *testing.T, q Queue) {
 	for i := range 5 {
 		check(t, q.Enqueue(t.Context(), queue.Message{ID: "x"}, letter(fmt.Sprint(i))))
 	}
@@ -191,7 +197,7 @@ func testLetters(t *testing.T, q Queue) {
 }
 
 // testCounters does many things by chance and holds the books beside it.
-func testCounters(t *testing.T, q Queue) {
+func (su suite) testCounters(t *testing.T, q Queue) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var want queue.Stats
 	var held []queue.Delivery
@@ -199,7 +205,7 @@ func testCounters(t *testing.T, q Queue) {
 	for i := range 300 {
 		switch op := rng.IntN(7); {
 		case op <= 1:
-			n := 1 + rng.IntN(5)
+			n := su.events(1 + rng.IntN(5))
 			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), n), letter(fmt.Sprint(i))))
 			want.Accepted += int64(n)
 			want.Pending++

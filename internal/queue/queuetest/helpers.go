@@ -2,11 +2,14 @@ package queuetest
 
 import (
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
 )
 
@@ -20,12 +23,44 @@ func context10(t *testing.T) context.Context {
 }
 
 func message(id string, events int) queue.Message {
-	return queue.Message{ID: id, Events: events, Payload: []byte("payload of " + id)}
+	return queue.Message{ID: id, Events: events, Payload: payload(id, events)}
+}
+
+// payload is a batch of n small events.
+func payload(id string, n int) []byte {
+	b := batch(id, n)
+	return b.Encode(nil)
+}
+
+// at is when all that is made here happened.
+var at = time.UnixMicro(1_700_000_000_000_000).UTC()
+
+func batch(id string, n int) picket.Batch {
+	b := picket.Batch{ID: id, Received: at}
+	for i := range n {
+		e := picket.Event{ID: fmt.Sprintf("%s/%d", id, i), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at.Add(-time.Second)}
+		e.Raw = fmt.Appendf(nil, `{"event_id":%q,"a":[]}`, e.ID)
+		b.Events = append(b.Events, e)
+	}
+	return b
+}
+
+// sized is a message of one event of about so many bytes, which do not
+// compress well.
+func sized(id string, bytes int) queue.Message {
+	b := batch(id, 1)
+	rng := rand.New(rand.NewPCG(3, uint64(bytes)))
+	text := make([]byte, bytes)
+	for i := range text {
+		text[i] = 'a' + byte(rng.IntN(26))
+	}
+	b.Events[0].Raw = fmt.Appendf(nil, `{"event_id":%q,"text":"%s"}`, id, text)
+	return queue.Message{ID: id, Events: 1, Payload: b.Encode(nil)}
 }
 
 func letter(event string) queue.Letter {
 	return queue.Letter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
-		Time: time.UnixMicro(1_700_000_000_000_000).UTC(), Payload: []byte("payload of " + event)}
+		Time: at, Payload: payload(event, 1)}
 }
 
 func enqueue(t *testing.T, q Queue, ms ...queue.Message) {

@@ -95,9 +95,7 @@ func Child(t *testing.T, open Open) bool {
 }
 
 func queueMessage(id string) queue.Message {
-	m := message(id, 1)
-	m.Payload = bytes.Repeat([]byte(id+" "), 1+len(id)*7%50*10)
-	return m
+	return sized(id, 1+len(id)*7%50*100)
 }
 
 // A Log is what children said that they did: the oracle.

@@ -3,6 +3,7 @@
 package queuetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,32 +23,52 @@ type Queue interface {
 
 // Run runs the suite. Each call of open makes a new and empty queue, which
 // takes at least 1 MiB, and which the test's cleanup closes.
-func Run(t *testing.T, open func(t *testing.T) Queue) {
+func Run(t *testing.T, open func(t *testing.T) Queue) { run(t, open, false) }
+
+// RunSingle runs the suite on a queue that keeps each event as a message of
+// its own: it is given messages of one event.
+func RunSingle(t *testing.T, open func(t *testing.T) Queue) { run(t, open, true) }
+
+// events is how many events a message has that would have n.
+func (su suite) events(n int) int {
+	if su.single {
+		return 1
+	}
+	return n
+}
+
+// A suite is the tests, and what they ask for.
+type suite struct {
+	single bool // messages have one event
+}
+
+func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
+	su := suite{single}
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, Queue)
 	}{
-		{"RoundTrip", testRoundTrip},
-		{"Order", testOrder},
-		{"ReceiveBlocks", testReceiveBlocks},
-		{"ReceiveEndsWithContext", testReceiveEnds},
-		{"OneReceiverAtATime", testOneReceiver},
-		{"Retry", testRetry},
-		{"RetryDelay", testRetryDelay},
-		{"LeaseTakenAway", testStaleDelivery},
-		{"Bury", testBury},
-		{"Rejected", testRejected},
-		{"RejectedAlone", testRejectedAlone},
-		{"RequeueFailed", testRequeueFailed},
-		{"RequeueRejected", testRequeueRejected},
-		{"RequeueSome", testRequeueSome},
-		{"Purge", testPurge},
-		{"Peek", testPeek},
-		{"Letters", testLetters},
-		{"LargePayload", testLargePayload},
-		{"CountersAddUp", testCounters},
-		{"Rates", testRates},
-		{"Closed", testClosed},
+		{"RoundTrip", su.testRoundTrip},
+		{"Order", su.testOrder},
+		{"ReceiveBlocks", su.testReceiveBlocks},
+		{"ReceiveEndsWithContext", su.testReceiveEnds},
+		{"OneReceiverAtATime", su.testOneReceiver},
+		{"Retry", su.testRetry},
+		{"RetryDelay", su.testRetryDelay},
+		{"LeaseTakenAway", su.testStaleDelivery},
+		{"Bury", su.testBury},
+		{"Rejected", su.testRejected},
+		{"RejectedAlone", su.testRejectedAlone},
+		{"RequeueFailed", su.testRequeueFailed},
+		{"RequeueRejected", su.testRequeueRejected},
+		{"RequeueSome", su.testRequeueSome},
+		{"Purge", su.testPurge},
+		{"Peek", su.testPeek},
+		{"Letters", su.testLetters},
+		{"LargePayload", su.testLargePayload},
+		{"CountersAddUp", su.testCounters},
+		{"Rates", su.testRates},
+		{"Closed", su.testClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -56,11 +77,12 @@ func Run(t *testing.T, open func(t *testing.T) Queue) {
 	}
 }
 
-func testRoundTrip(t *testing.T, q Queue) {
+func (su suite) testRoundTrip(t *testing.T, q Queue) {
 	before := time.Now().Add(-time.Second)
-	m := queue.Message{ID: "a", Events: 3, Payload: []byte{0, 1, 255, 0}}
+	n := su.events(3)
+	m := message("a", n)
 	enqueue(t, q, m)
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 3, Accepted: 3})
+	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Accepted: int64(n)})
 	d := receive(t, q, 1)[0]
 	if diff := cmp.Diff(m, d.Message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
@@ -71,9 +93,9 @@ func testRoundTrip(t *testing.T, q Queue) {
 	if d.Enqueued.Before(before) || d.Enqueued.After(time.Now().Add(time.Second)) {
 		t.Errorf("enqueued at %v", d.Enqueued)
 	}
-	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 3, Accepted: 3})
+	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: int64(n), Accepted: int64(n)})
 	check(t, q.Ack(t.Context(), d))
-	wantCounts(t, q, queue.Stats{Accepted: 3})
+	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
 	s, err := q.Stats(t.Context())
 	check(t, err)
 	if s.Bytes != 0 || s.MaxBytes <= 0 || s.OldestAge != 0 {
@@ -81,10 +103,10 @@ func testRoundTrip(t *testing.T, q Queue) {
 	}
 	check(t, q.Ack(t.Context())) // of nothing
 	check(t, q.Ack(t.Context(), d))
-	wantCounts(t, q, queue.Stats{Accepted: 3})
+	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
 }
 
-func testOrder(t *testing.T, q Queue) {
+func (su suite) testOrder(t *testing.T, q Queue) {
 	var want []string
 	for i := range 100 {
 		id := fmt.Sprintf("m%03d", i)
@@ -98,7 +120,7 @@ func testOrder(t *testing.T, q Queue) {
 	wantCounts(t, q, queue.Stats{Accepted: 100})
 }
 
-func testReceiveBlocks(t *testing.T, q Queue) {
+func (su suite) testReceiveBlocks(t *testing.T, q Queue) {
 	got := make(chan []queue.Delivery, 1)
 	errs := make(chan error, 1)
 	ctx := context10(t)
@@ -112,7 +134,7 @@ func testReceiveBlocks(t *testing.T, q Queue) {
 	wantIDs(t, <-got, "a")
 }
 
-func testReceiveEnds(t *testing.T, q Queue) {
+func (su suite) testReceiveEnds(t *testing.T, q Queue) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error, 1)
 	go func() {
@@ -128,7 +150,7 @@ func testReceiveEnds(t *testing.T, q Queue) {
 	wantIDs(t, receive(t, q, 1), "a")
 }
 
-func testOneReceiver(t *testing.T, q Queue) {
+func (su suite) testOneReceiver(t *testing.T, q Queue) {
 	const messages, receivers = 200, 8
 	ctx, cancel := context.WithCancel(context10(t))
 	defer cancel()
@@ -178,7 +200,7 @@ func testOneReceiver(t *testing.T, q Queue) {
 	wantCounts(t, q, queue.Stats{Accepted: messages})
 }
 
-func testPeek(t *testing.T, q Queue) {
+func (su suite) testPeek(t *testing.T, q Queue) {
 	for i := range 5 {
 		enqueue(t, q, message(fmt.Sprint(i), 1))
 	}
@@ -186,7 +208,7 @@ func testPeek(t *testing.T, q Queue) {
 	ds, err := q.Peek(t.Context(), 3)
 	check(t, err)
 	wantIDs(t, ds, "1", "2", "3")
-	if string(ds[0].Payload) != "payload of 1" || ds[0].Events != 1 {
+	if !bytes.Equal(ds[0].Payload, payload("1", 1)) || ds[0].Events != 1 {
 		t.Errorf("peeked at %+v", ds[0])
 	}
 	check(t, q.Retry(t.Context(), first[0], time.Hour, errors.New("no")))
@@ -196,11 +218,8 @@ func testPeek(t *testing.T, q Queue) {
 	wantCounts(t, q, queue.Stats{Pending: 5, PendingEvents: 5, Accepted: 5})
 }
 
-func testLargePayload(t *testing.T, q Queue) {
-	m := queue.Message{ID: "large", Events: 1, Payload: make([]byte, 700<<10)}
-	for i := range m.Payload {
-		m.Payload[i] = byte(i * 7 >> 3)
-	}
+func (su suite) testLargePayload(t *testing.T, q Queue) {
+	m := sized("large", 700<<10)
 	enqueue(t, q, m)
 	s, err := q.Stats(t.Context())
 	check(t, err)
@@ -212,20 +231,22 @@ func testLargePayload(t *testing.T, q Queue) {
 	}
 }
 
-func testRates(t *testing.T, q Queue) {
-	enqueue(t, q, message("a", 1000))
+func (su suite) testRates(t *testing.T, q Queue) {
+	const most = 70.0 // seconds that the rates may be over
+	n := su.events(1000)
+	enqueue(t, q, message("a", n))
 	s, err := q.Stats(t.Context())
 	check(t, err)
-	if s.InRate < 1000/70.0 || s.OutRate != 0 {
+	if s.InRate < float64(n)/most || s.OutRate != 0 {
 		t.Errorf("rates %v in, %v out", s.InRate, s.OutRate)
 	}
 	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
-	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < 1000/70.0 {
+	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < float64(n)/most {
 		t.Errorf("rates %v in, %v out: %v", s.InRate, s.OutRate, err)
 	}
 }
 
-func testClosed(t *testing.T, q Queue) {
+func (su suite) testClosed(t *testing.T, q Queue) {
 	check(t, q.Close())
 	if err := q.Enqueue(t.Context(), message("a", 1)); err == nil {
 		t.Error("enqueued to a closed queue")

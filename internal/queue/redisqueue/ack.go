@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // Ack implements queue.Queue.
@@ -94,7 +95,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead},
 		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
 	for i := range letters {
-		o.call.args = appendLetter(o.call.args, &letters[i])
+		o.call.args = redisbooks.AppendLetter(o.call.args, queue.Failed, &letters[i])
 		o.size += len(letters[i].Payload)
 	}
 	if err := q.do(ctx, o); err != nil {

@@ -3,10 +3,10 @@ package redisqueue
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // Enqueue implements queue.Queue. After an error nobody knows whether the
@@ -77,19 +77,6 @@ func (o *op) add(r *queue.Request) {
 	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))
 	for i := range r.Rejected {
 		o.size += len(r.Rejected[i].Payload)
-		o.request = appendLetter(o.request, &r.Rejected[i])
+		o.request = redisbooks.AppendLetter(o.request, queue.Rejected, &r.Rejected[i])
 	}
-}
-
-// appendLetter appends what the scripts want of a letter.
-func appendLetter(args []any, l *queue.Letter) []any {
-	at := l.Time
-	if at.IsZero() {
-		at = time.Now()
-	}
-	payload := l.Payload
-	if payload == nil {
-		payload = []byte{}
-	}
-	return append(args, l.Cause, l.AgentID, l.EventID, l.Events, at.UnixMicro(), payload)
 }

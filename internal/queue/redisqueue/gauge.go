@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -88,7 +88,7 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 	for _, cmd := range held {
 		n, err := cmd.Int64()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return unavailable(err)
+			return redisbooks.Unavailable(err)
 		}
 		sum += n
 	}
@@ -111,21 +111,11 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 
 // memoryUsed reads the share of maxmemory that is in use from INFO.
 func memoryUsed(info string) float64 {
-	fields := infoFields(info)
+	fields := redisurl.InfoFields(info)
 	most, _ := strconv.ParseFloat(fields["maxmemory"], 64)
 	used, _ := strconv.ParseFloat(fields["used_memory"], 64)
 	if most <= 0 {
 		return 0
 	}
 	return used / most
-}
-
-func infoFields(info string) map[string]string {
-	fields := make(map[string]string)
-	for line := range strings.Lines(info) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			fields[name] = value
-		}
-	}
-	return fields
 }

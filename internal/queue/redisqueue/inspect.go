@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // everyShard runs a script on each shard, in one pipeline.
@@ -30,11 +31,11 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	sum := queue.Stats{MaxBytes: q.opt.MaxBytes}
-	var r rates
+	var r redisbooks.Rates
 	for _, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil || len(out) != 8 {
-			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), unavailable(err))
+			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisbooks.Unavailable(err))
 		}
 		n := func(i int) int64 { v, _ := out[i].(int64); return v }
 		held := fields(out[6])
@@ -53,9 +54,9 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		sum.Failed += held["failed"]
 		sum.Purged += held["purged"]
 		sum.Dropped += held["dropped"]
-		r.add(n(5), fields(out[7]))
+		r.Add(time.UnixMilli(n(5)), fields(out[7]))
 	}
-	sum.InRate, sum.OutRate = r.perSecond()
+	sum.InRate, sum.OutRate = r.PerSecond()
 	return sum, nil
 }
 
@@ -71,37 +72,6 @@ func fields(v any) map[string]int64 {
 	return m
 }
 
-// rates are over the last minute, in slots of rateSlot; the ring has one slot
-// more.
-const (
-	rateSlot  = 5 * time.Second
-	rateSlots = 12
-)
-
-type rates struct {
-	in, out int64
-	span    float64 // seconds since the first slot began
-}
-
-func (r *rates) add(nowMillis int64, ring map[string]int64) {
-	now := nowMillis / rateSlot.Milliseconds()
-	for k := range rateSlots + 1 {
-		n := strconv.Itoa(k)
-		slot, ok := ring["s"+n]
-		if !ok || slot <= now-rateSlots || slot > now {
-			continue
-		}
-		r.in += ring["in"+n]
-		r.out += ring["out"+n]
-		r.span = max(r.span, float64(nowMillis-slot*rateSlot.Milliseconds())/1000)
-	}
-}
-
-func (r *rates) perSecond() (in, out float64) {
-	span := max(r.span, 1)
-	return float64(r.in) / span, float64(r.out) / span
-}
-
 // maxPeek bounds the payload bytes that Peek reads of a shard.
 const maxPeek = 4 << 20
 
@@ -115,7 +85,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	for i, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil {
-			return nil, fmt.Errorf("peek: %w", unavailable(err))
+			return nil, fmt.Errorf("peek: %w", redisbooks.Unavailable(err))
 		}
 		eachScripted(q.shards[i], out, func(e entry, deliveries int, batch, agent, payload string) {
 			all = append(all, leased{e, delivery(e, deliveries+1, batch, agent, payload)})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime"
 	"sync/atomic"
+
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // Bounds of one pipeline, and how many may be under way in a lane.
@@ -52,7 +54,7 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 	l := q.laneOf(o.shard)
 	select {
 	case <-q.stop:
-		return errClosed
+		return redisbooks.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	case l.ops <- o:
@@ -67,7 +69,7 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 	case <-q.stop:
 		// The writers send what waits before they go, but for what came after.
 		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
-			return errClosed
+			return redisbooks.ErrClosed
 		}
 	}
 	return <-o.done
@@ -158,7 +160,7 @@ func (l *lane) commit(group []*op) {
 		}
 	}
 	for _, o := range group {
-		err := unavailable(o.call.cmd.Err())
+		err := redisbooks.Unavailable(o.call.cmd.Err())
 		if err == nil && o.request != nil && synced != nil && q.waitAOF {
 			err = synced
 		}

@@ -7,12 +7,11 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // Letters implements queue.Inspector.
@@ -33,24 +32,14 @@ func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Lette
 	for _, cmd := range cmds {
 		ms, err := cmd.Result()
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", unavailable(err))
+			return nil, fmt.Errorf("list dead letters: %w", redisbooks.Unavailable(err))
 		}
 		for _, m := range ms {
-			all = append(all, readLetter(m))
+			all = append(all, redisbooks.Letter(m))
 		}
 	}
 	slices.SortFunc(all, func(a, b queue.Letter) int { return cmp.Compare(b.ID, a.ID) })
 	return all[:min(n, len(all))], nil
-}
-
-func readLetter(m redis.XMessage) queue.Letter {
-	text := func(name string) string { v, _ := m.Values[name].(string); return v }
-	number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
-	id, _, _ := strings.Cut(m.ID, "-")
-	return queue.Letter{
-		ID: number(id), Kind: queue.Kind(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
-		Events: int(number(text("n"))), Time: time.UnixMicro(number(text("t"))).UTC(), Payload: []byte(text("d")),
-	}
 }
 
 // Requeue implements queue.Inspector. Each letter goes back to the shard that
@@ -133,7 +122,7 @@ func (q *Queue) tendSome(ctx context.Context, s *shard, args []any) (did int, lo
 	}
 	out, err := c.cmd.Slice()
 	if err != nil || len(out) != 2 {
-		return 0, 0, fmt.Errorf("%d values: %w", len(out), unavailable(err))
+		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisbooks.Unavailable(err))
 	}
 	n, _ := out[0].(int64)
 	text, _ := out[1].(string)

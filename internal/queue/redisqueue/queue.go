@@ -36,6 +36,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -83,8 +84,6 @@ const (
 
 // closeTimeout bounds each of the two steps of closing.
 const closeTimeout = time.Second
-
-var errClosed = errors.New("queue is closed")
 
 // Queue is a queue.Queue and a queue.Inspector on Redis. It is one consumer.
 type Queue struct {
@@ -161,7 +160,7 @@ func (q *Queue) ready(ctx context.Context) error {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
-		return unavailable(err)
+		return redisbooks.Unavailable(err)
 	}
 	for _, l := range q.lanes {
 		for range writers {
@@ -177,7 +176,7 @@ func (q *Queue) ready(ctx context.Context) error {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return errClosed
+		return redisbooks.ErrClosed
 	default:
 		return nil
 	}
@@ -201,7 +200,7 @@ func (q *Queue) Close() error {
 		case <-ended:
 		case <-time.After(closeTimeout):
 		}
-		q.failWaiters(errClosed)
+		q.failWaiters(redisbooks.ErrClosed)
 		if q.made.Load() {
 			if err := q.leave(); err != nil {
 				q.log.Warn("messages come again when their leases end", "error", err)

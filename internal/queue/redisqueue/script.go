@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -56,7 +56,7 @@ var (
 )
 
 func newScript(body string) *script {
-	source := lib + body
+	source := redisbooks.Lua + lib + body
 	sum := sha1.Sum([]byte(source)) // Redis names scripts so
 	return &script{source, hex.EncodeToString(sum[:])}
 }
@@ -94,15 +94,15 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			}
 		}
 		if len(again) == 0 {
-			return unavailable(failed)
+			return redisbooks.Unavailable(failed)
 		}
 		err := again[0].cmd.Err()
 		if n == tries || ctx.Err() != nil {
-			return unavailable(cmp.Or(failed, err))
+			return redisbooks.Unavailable(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
 			if err := q.makeGroups(ctx, q.shards); err != nil {
-				return unavailable(err)
+				return redisbooks.Unavailable(err)
 			}
 		}
 		if n > 1 || !again[0].load { // a script that is not known there yet goes at once
@@ -188,18 +188,6 @@ func isNoGroup(err error) bool { return err != nil && strings.Contains(err.Error
 func isRefused(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial" && !op.Timeout()
-}
-
-// unavailable gives an error of Redis its kind. Whatever keeps Redis from
-// doing its part is a lack that may pass; a caller that left is not.
-func unavailable(err error) error {
-	switch {
-	case err == nil, errors.Is(err, picket.ErrUnavailable), errors.Is(err, picket.ErrInvalid), errors.Is(err, errClosed), errors.Is(err, context.Canceled):
-		return err
-	case strings.Contains(err.Error(), "OOM command not allowed"):
-		return fmt.Errorf("redis has no memory left: %w: %w", err, queue.ErrFull)
-	}
-	return fmt.Errorf("redis: %w: %w", err, picket.ErrUnavailable)
 }
 
 // jitter is d, give or take a half, so that not all come back at once.

@@ -2,24 +2,16 @@ package redisqueue
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// Settings are what of a server's settings decides whether it keeps what it
-// is given. What an ACL or a provider hides is empty.
+// Settings are those of the server, and how many shards the queue has.
 type Settings struct {
-	Version         string
-	AppendOnly      bool
-	AppendFsync     string // always, everysec or no
-	MaxMemoryPolicy string
-	MaxMemory       string // bytes, 0 for none
-	WaitAOF         bool   // the server has WAITAOF: Redis 7.2, Valkey 7.2
-	Shards          int
+	redisurl.Settings
+	Shards int
 }
 
 // Settings returns what was found when the queue connected.
@@ -31,10 +23,7 @@ func (q *Queue) Settings(ctx context.Context) (Settings, error) {
 }
 
 func (q *Queue) readSettings(ctx context.Context) (Settings, error) {
-	var node interface {
-		redis.Cmdable
-		Do(ctx context.Context, args ...any) *redis.Cmd
-	} = q.client
+	var node redisurl.Node = q.client
 	if c, ok := q.client.(*redis.ClusterClient); ok { // its nodes are taken to be alike
 		master, err := c.MasterForKey(ctx, q.shards[0].in)
 		if err != nil {
@@ -42,71 +31,6 @@ func (q *Queue) readSettings(ctx context.Context) (Settings, error) {
 		}
 		node = master
 	}
-	info, err := node.Info(ctx).Result()
-	if err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
-		return Settings{}, fmt.Errorf("read the server's settings: %w", err)
-	}
-	fields := infoFields(info)
-	s := Settings{
-		Version: fields["redis_version"], AppendOnly: fields["aof_enabled"] == "1",
-		MaxMemoryPolicy: fields["maxmemory_policy"], MaxMemory: fields["maxmemory"], Shards: len(q.shards),
-	}
-	if v := fields["valkey_version"]; v != "" {
-		s.Version = "valkey " + v
-	}
-	// Providers often forbid CONFIG.
-	if m, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil {
-		s.AppendFsync = m["appendfsync"]
-	}
-	if known, err := node.Do(ctx, "command", "info", "waitaof").Slice(); err == nil {
-		s.WaitAOF = len(known) == 1 && known[0] != nil
-	}
-	return s, nil
-}
-
-// Promise says what a batch that was accepted survives.
-func (s Settings) Promise(fsync bool) string {
-	switch {
-	case !s.AppendOnly:
-		return "nothing: an accepted batch is lost when the server ends, for appendonly is off"
-	case s.AppendFsync == "always", fsync && s.WaitAOF:
-		return "kill -9 and a power cut of the server; a failover may lose the last moments"
-	case s.AppendFsync == "everysec":
-		return "kill -9 of the server; a power cut may lose two seconds, a failover the last moments"
-	case s.AppendFsync == "no":
-		return "kill -9 of the server; a power cut may lose half a minute, a failover the last moments"
-	}
-	return "what appendfsync says, which the server does not tell"
-}
-
-// Warnings are the settings under which what was accepted may be lost.
-func (s Settings) Warnings() []string {
-	var ws []string
-	if !s.AppendOnly {
-		ws = append(ws, "appendonly is off: what was accepted is lost when the server ends; set appendonly yes")
-	} else if s.AppendFsync != "always" {
-		ws = append(ws, fmt.Sprintf("appendfsync is %q: a power cut loses what was accepted last; set it to always, or give --redis-durability fsync", s.AppendFsync))
-	}
-	if p := s.MaxMemoryPolicy; p != "" && p != "noeviction" {
-		ws = append(ws, fmt.Sprintf("maxmemory-policy is %s: short of memory the server deletes what was accepted; set it to noeviction", p))
-	}
-	return ws
-}
-
-func (s Settings) warn(log *slog.Logger) {
-	for _, w := range s.Warnings() {
-		log.Warn("redis may lose accepted events", "why", w)
-	}
-}
-
-// fsync reports whether waiting for the disk takes WAITAOF, or why it cannot
-// be had.
-func (s Settings) fsync() (waitAOF bool, err error) {
-	switch {
-	case s.AppendOnly && s.AppendFsync == "always":
-		return false, nil // it syncs before it answers
-	case s.AppendOnly && s.WaitAOF:
-		return true, nil
-	}
-	return false, fmt.Errorf("durability fsync needs appendonly yes, and appendfsync always or a server with WAITAOF (7.2): %w", picket.ErrInvalid)
+	s, err := redisurl.ReadSettings(ctx, node)
+	return Settings{s, len(q.shards)}, err
 }

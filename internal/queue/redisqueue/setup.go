@@ -40,11 +40,11 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if q.settings, err = q.readSettings(ctx); err != nil {
 		return err
 	}
-	q.settings.warn(q.log)
+	q.settings.Warn(q.log)
 	if !q.opt.Fsync {
 		return nil
 	}
-	if q.waitAOF, err = q.settings.fsync(); err != nil {
+	if q.waitAOF, err = q.settings.Fsync(); err != nil {
 		return err
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
+
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
 )
 
 // WAITAOF answers at its timeout too: only its counts say whether it synced.
@@ -24,7 +26,7 @@ func TestSyncedLocally(t *testing.T) {
 		cmd := redis.NewCmd(t.Context())
 		cmd.SetVal(c.value)
 		cmd.SetErr(c.err)
-		if err := unavailable(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
+		if err := redisbooks.Unavailable(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
 			t.Errorf("%v, %v: error %v", c.value, c.err, err)
 		}
 	}

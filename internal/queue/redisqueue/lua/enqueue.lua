@@ -5,7 +5,7 @@
 -- KEYS: stream, counters, rates, dead letters, batches
 -- ARGV: shard, most bytes of rejected letters, number of batches that will not
 --   come again, and these, then for each request:
---   batch, agent, events, payload, number of letters, and each letter's 6
+--   batch, agent, events, payload, number of letters, and each letter's 7
 local UNSURE = 4503599627370496 -- 2^52, on top of the score of what may come again
 local shard, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local at, accepted = 4 + tonumber(ARGV[3]), 0
@@ -22,11 +22,11 @@ while at <= #ARGV do
     accepted = accepted + events
   end
   at = at + 5
-  local last = at + 6 * letters
+  local last = at + 7 * letters
   if known then at = last end
   while at < last do
-    local l = { 'rejected', ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5] }
-    at = at + 6
+    local l = { unpack(ARGV, at, at + 6) }
+    at = at + 7
     count(KEYS[2], 'rejected', tonumber(l[5]))
     if num(KEYS[2], 'rbytes') + #l[2] + #l[3] + #l[4] + #l[7] > most then
       count(KEYS[2], 'dropped', tonumber(l[5]))

@@ -1,36 +1,11 @@
--- What the scripts share; it stands in front of each. All keys of a script
--- are of one shard, and so of one slot.
+-- What the scripts share; it stands between those of all queues on Redis and
+-- each. All keys of a script are of one shard, and so of one slot.
 local GROUP, WAITING = 'workers', '_' -- the consumer that holds what waits to be delivered again
 local EVENTS = 1048576                -- an entry's id is <ms>-<n * EVENTS + its events>
 local SHARDS = 64                     -- a letter's id is <n * SHARDS + its shard>
 
-local function millis()
-  local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
-end
-
-local function whole(n) return string.format('%.0f', n) end
-
-local function num(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
-
-local function count(key, field, by)
-  if by ~= 0 then redis.call('HINCRBY', key, field, whole(by)) end
-end
-
 local function events_of(id)
   return tonumber(string.match(id, '%-(%d+)$')) % EVENTS
-end
-
--- rate adds events to the slot of now: a ring of 13 slots of 5 seconds.
-local function rate(key, dir, n)
-  if n == 0 then return end
-  local slot = math.floor(millis() / 5000)
-  local k = slot % 13
-  if num(key, 's' .. k) ~= slot then
-    redis.call('HSET', key, 's' .. k, slot, 'in' .. k, 0, 'out' .. k, 0)
-  end
-  redis.call('HINCRBY', key, dir .. k, whole(n))
-  redis.call('EXPIRE', key, 90)
 end
 
 -- put adds a message. Ids never go back, even where a clock does.
@@ -48,10 +23,7 @@ end
 local function letter(dead, cnt, shard, l)
   local n = math.max(num(cnt, 'letter') + 1, millis() * 16)
   redis.call('HSET', cnt, 'letter', whole(n))
-  redis.call('XADD', dead, whole(n * SHARDS + shard) .. '-0', 'k', l[1], 'c', l[2], 'a', l[3], 'e', l[4], 'n', l[5], 't', l[6], 'd', l[7])
-  local size = #l[2] + #l[3] + #l[4] + #l[7]
-  count(cnt, 'bytes', size)
-  if l[1] == 'rejected' then count(cnt, 'rbytes', size) end
+  keep(dead, cnt, n * SHARDS + shard, l, 1)
 end
 
 -- holder returns who holds an entry, and how often it was delivered.

@@ -1,0 +1,329 @@
+package celery
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"compress/zlib"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// A Decoder reads tasks. The zero Decoder is ready, and may be used by several
+// goroutines.
+type Decoder struct {
+	// MaxBody is how many bytes a body may have when decoded and
+	// decompressed; 0 is 64 MiB.
+	MaxBody int
+	// Decompress are further compressions by the wire's name, for instance
+	// "application/zstd". Each returns an error rather than more than max
+	// bytes. Of zlib ("application/x-gzip") and bzip2 the Decoder knows.
+	Decompress map[string]func(src []byte, max int) ([]byte, error)
+}
+
+const defaultMaxBody = 64 << 20
+
+// Decode reads a task of protocol version 2 from its envelope, as it was on the
+// list. It keeps no part of the envelope's memory, but Args and Kwargs are in
+// one block with what else was in the body.
+//
+// An error is a *RefusedError, and says that the message will never be read. If
+// only the task's headers were, the task is there nevertheless, so that its
+// failure can be told to who waits for its result.
+func (d *Decoder) Decode(envelope []byte) (*Task, error) {
+	e, err := openEnvelope(envelope)
+	if err != nil {
+		return nil, err
+	}
+	t := &Task{GroupIndex: -1}
+	headersErr := t.readHeaders(e.headers)
+	bodyEncoding, propertiesErr := t.readProperties(e.properties)
+	if t.Name == "" || t.ID == "" {
+		return d.notV2(&e, bodyEncoding)
+	}
+	if err := errors.Join(headersErr, propertiesErr); err != nil {
+		return t, refuse("the task's headers are bad: "+oneLine(err), "")
+	}
+	body, err := d.body(&e, bodyEncoding, t.Compression)
+	if err != nil {
+		return t, err
+	}
+	if err := t.readBody(body); err != nil {
+		return t, refuse("the body is bad: "+err.Error(), "")
+	}
+	return t, nil
+}
+
+// oneLine is the text of joined errors.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// notV2 refuses an envelope without a task's headers.
+func (d *Decoder) notV2(e *envelope, bodyEncoding string) (*Task, error) {
+	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
+	if err := e.checkContent(); err != nil {
+		return nil, err
+	}
+	body, err := d.body(e, bodyEncoding, "")
+	if err != nil {
+		return nil, refuse("the message isn't a task of protocol 2: its headers name none", hint)
+	}
+	t := &Task{GroupIndex: -1}
+	err = members(body, func(key, value []byte) error {
+		switch string(key) {
+		case "task":
+			t.Name = text(value)
+		case "id":
+			t.ID = text(value)
+		case "group", "taskset":
+			t.GroupID = text(value)
+		case "retries":
+			t.Retries = integer(value, 0)
+		}
+		return nil
+	})
+	if err != nil || t.ID == "" || t.Name == "" {
+		return nil, refuse("the message isn't a task: neither its headers nor its body name one", hint)
+	}
+	return t, refuse("the task is of Celery's protocol 1: only protocol 2 is read", hint)
+}
+
+func (t *Task) readHeaders(headers []byte) error {
+	var bad error
+	err := members(headers, func(key, value []byte) error {
+		var err error
+		switch string(key) {
+		case "lang":
+		case "task":
+			t.Name = text(value)
+		case "id":
+			t.ID = text(value)
+		case "shadow":
+			t.Shadow = text(value)
+		case "eta":
+			t.ETA, err = parseTime(value)
+		case "expires":
+			t.Expires, err = parseTime(value)
+		case "group":
+			t.GroupID = text(value)
+		case "group_index":
+			t.GroupIndex = integer(value, -1)
+		case "retries":
+			t.Retries = integer(value, 0)
+		case "timelimit":
+			t.HardLimit, t.SoftLimit = timeLimits(value)
+		case "root_id":
+			t.RootID = t.textOrID(value)
+		case "parent_id":
+			t.ParentID = t.textOrID(value)
+		case "argsrepr":
+			t.ArgsRepr = text(value)
+		case "kwargsrepr":
+			t.KwargsRepr = text(value)
+		case "origin":
+			t.Origin = text(value)
+		case "ignore_result":
+			t.IgnoreResult = string(value) == "true"
+		case "compression":
+			t.Compression = text(value)
+		case "redelivered":
+			t.Redelivered = t.Redelivered || string(value) == "true"
+		case "replaced_task_nesting", "stamped_headers", "stamps":
+			if stampHeaders[string(key)] != string(value) {
+				t.setHeader(key, value)
+			}
+		default:
+			t.setHeader(key, value)
+		}
+		if err != nil && bad == nil {
+			bad = fmt.Errorf("%s: %w", key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return bad
+}
+
+// timeLimits reads the header [hard, soft].
+func timeLimits(value []byte) (hard, soft time.Duration) {
+	i := 0
+	_ = elements(value, func(limit []byte) error {
+		switch i++; i {
+		case 1:
+			hard = seconds(limit)
+		case 2:
+			soft = seconds(limit)
+		}
+		return nil
+	})
+	return hard, soft
+}
+
+// textOrID is an ID, in the memory of the task's own if it is the same.
+func (t *Task) textOrID(value []byte) string {
+	if n := len(t.ID); len(value) == n+2 && string(value[1:n+1]) == t.ID {
+		return t.ID
+	}
+	return text(value)
+}
+
+func (t *Task) setHeader(key, value []byte) {
+	if t.Headers == nil {
+		t.Headers = make(map[string]json.RawMessage, 4)
+	}
+	t.Headers[string(key)] = bytes.Clone(value)
+}
+
+func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error) {
+	if len(properties) == 0 {
+		return "", nil
+	}
+	err = members(properties, func(key, value []byte) error {
+		switch string(key) {
+		case "correlation_id":
+			t.CorrelationID = t.textOrID(value)
+		case "reply_to":
+			t.ReplyTo = text(value)
+		case "priority":
+			t.Priority = min(max(integer(value, 0), 0), 9)
+		case "delivery_tag":
+			t.DeliveryTag = text(value)
+		case "body_encoding":
+			bodyEncoding = "base64"
+			if string(value) != `"base64"` {
+				bodyEncoding = text(value)
+			}
+		case "delivery_info":
+			return t.readDelivery(value)
+		}
+		return nil
+	})
+	return bodyEncoding, err
+}
+
+func (t *Task) readDelivery(info []byte) error {
+	if isNull(info) {
+		return nil
+	}
+	return members(info, func(key, value []byte) error {
+		switch string(key) {
+		case "exchange":
+			t.Exchange = text(value)
+		case "routing_key":
+			t.RoutingKey = text(value)
+		case "redelivered":
+			t.Redelivered = t.Redelivered || string(value) == "true"
+		}
+		return nil
+	})
+}
+
+// readBody reads `[args, kwargs, embed]`.
+func (t *Task) readBody(body []byte) error {
+	if err := isUTF8(body); err != nil {
+		return err
+	}
+	i := 0
+	err := elements(body, func(value []byte) error {
+		i++
+		switch {
+		case i == 1 && value[0] == '[':
+			t.Args = value
+		case i == 2 && value[0] == '{':
+			t.Kwargs = value
+		case i == 3 && value[0] == '{':
+			return t.readEmbed(value)
+		default:
+			return errors.New("it isn't [args, kwargs, embed]")
+		}
+		return nil
+	})
+	if err == nil && i < 2 {
+		err = errors.New("it isn't [args, kwargs, embed]")
+	}
+	return err
+}
+
+func (t *Task) readEmbed(embed []byte) error {
+	return members(embed, func(key, value []byte) (err error) {
+		switch {
+		case isNull(value):
+		case string(key) == "callbacks":
+			t.Callbacks, err = parseSignatures(value)
+		case string(key) == "errbacks":
+			t.Errbacks, err = parseSignatures(value)
+		case string(key) == "chain":
+			t.Chain, err = parseSignatures(value)
+		case string(key) == "chord":
+			t.Chord = new(Signature)
+			*t.Chord, err = parseSignature(value)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		return nil
+	})
+}
+
+// body is the body's JSON, or what should be it.
+func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error) {
+	if err := e.checkContent(); err != nil {
+		return nil, err
+	}
+	max := d.MaxBody
+	if max <= 0 {
+		max = defaultMaxBody
+	}
+	body, err := e.rawBody(encoding, max)
+	if err != nil || compression == "" {
+		return body, err
+	}
+	body, err = d.decompress(body, compression, max)
+	var refused *RefusedError
+	switch {
+	case err == nil && len(body) > max || errors.Is(err, errTooLarge):
+		return nil, tooLarge(max)
+	case errors.As(err, &refused):
+		return nil, err
+	case err != nil:
+		return nil, refuse(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
+	}
+	return body, nil
+}
+
+// decompress undoes a compression, by kombu's name or an alias of it.
+//
+// Source: kombu/compression.py.
+func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, error) {
+	if f := d.Decompress[compression]; f != nil {
+		return f(body, max)
+	}
+	var r io.Reader
+	var err error
+	switch compression {
+	case "application/x-gzip", "gzip", "zlib":
+		if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
+			r, err = gzip.NewReader(bytes.NewReader(body))
+		} else {
+			r, err = zlib.NewReader(bytes.NewReader(body))
+		}
+	case "application/x-bz2", "bzip2", "bzip":
+		r = bzip2.NewReader(bytes.NewReader(body))
+	default:
+		return nil, refuse(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
+			"set task_compression = 'zlib' in the producer's Celery settings")
+	}
+	if err != nil {
+		return nil, err
+	}
+	plain, err := io.ReadAll(io.LimitReader(r, int64(max)+1))
+	if err == nil && len(plain) > max {
+		err = errTooLarge
+	}
+	return plain, err
+}

@@ -1,0 +1,238 @@
+package celery
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// An envelope is kombu's message on Redis, the same for tasks, events, commands
+// and replies. Each part is JSON as it was written.
+//
+//	{"body": base64, "content-encoding": "utf-8", "content-type": "application/json",
+//	 "headers": {…}, "properties": {…, "delivery_info": {"exchange", "routing_key"}, "body_encoding": "base64", …}}
+//
+// Source: kombu/transport/virtual/base.py Channel.prepare_message.
+type envelope struct{ body, encoding, contentType, headers, properties []byte }
+
+func openEnvelope(b []byte) (e envelope, err error) {
+	err = members(b, func(key, value []byte) error {
+		switch string(key) {
+		case "body":
+			e.body = value
+		case "content-encoding":
+			e.encoding = value
+		case "content-type":
+			e.contentType = value
+		case "headers":
+			e.headers = value
+		case "properties":
+			e.properties = value
+		}
+		return nil
+	})
+	if err == nil {
+		err = isUTF8(b)
+	}
+	if err != nil {
+		return e, refuse("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
+	}
+	if len(e.body) == 0 || e.body[0] != '"' {
+		return e, refuse("the message has no body", "only Celery and kombu may write to this list")
+	}
+	return e, nil
+}
+
+// A RefusedError is about a message that this package won't read, ever: trying
+// again is of no use.
+type RefusedError struct {
+	What string // what is wrong with the message
+	Hint string // what to do about it; may be empty
+}
+
+// Error is What.
+func (e *RefusedError) Error() string { return e.What }
+
+func refuse(what, hint string) error { return &RefusedError{What: what, Hint: hint} }
+
+// jsonBody is the body of an event, command or reply, which must be plain JSON.
+func (e *envelope) jsonBody(max int) ([]byte, error) {
+	if err := e.checkContent(); err != nil {
+		return nil, err
+	}
+	bodyEncoding := ""
+	err := members(e.properties, func(key, value []byte) error {
+		if string(key) == "body_encoding" {
+			bodyEncoding = text(value)
+		}
+		return nil
+	})
+	if err != nil && len(e.properties) > 0 {
+		return nil, refuse("the message's properties are bad: "+err.Error(), "")
+	}
+	body, err := e.rawBody(bodyEncoding, max)
+	if err == nil && isUTF8(body) != nil {
+		err = refuse("the body isn't UTF-8", "")
+	}
+	return body, err
+}
+
+// checkContent refuses all but JSON in UTF-8.
+//
+// Source: kombu/serialization.py register_json and so on.
+func (e *envelope) checkContent() error {
+	if string(e.contentType) == `"application/json"` && string(e.encoding) == `"utf-8"` {
+		return nil
+	}
+	kind := strings.ToLower(text(e.contentType))
+	if kind != "" && kind != "application/json" {
+		name, known := map[string]string{
+			"application/x-python-serialize": "pickle", "application/x-yaml": "YAML", "application/x-msgpack": "msgpack",
+			"application/data": "raw bytes", "text/plain": "raw text",
+		}[kind]
+		if !known {
+			name = "of the unknown content type " + strconv.Quote(cut(kind, 60))
+		}
+		return refuse("the body is "+name+": only JSON is read", "set task_serializer = 'json' in the producer's Celery settings")
+	}
+	switch encoding := strings.ToLower(text(e.encoding)); encoding {
+	case "", "utf-8", "utf8", "us-ascii", "ascii":
+		return nil
+	default:
+		return refuse(fmt.Sprintf("the content encoding is %.60q: only utf-8 is read", encoding),
+			"set task_serializer = 'json' in the producer's Celery settings")
+	}
+}
+
+// rawBody is the body's bytes, still compressed if they are.
+func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
+	inner := unquoted(e.body)
+	switch strings.ToLower(encoding) {
+	case "", "utf-8":
+		if len(inner) > max {
+			return nil, tooLarge(max)
+		}
+		return bytes.Clone(inner), nil
+	case "base64":
+	default:
+		return nil, refuse(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")
+	}
+	if base64.StdEncoding.DecodedLen(len(inner)) > max+2 {
+		return nil, tooLarge(max)
+	}
+	body, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(inner))), inner)
+	if err != nil {
+		return nil, refuse("the body is bad base64: "+err.Error(), "the message was cut or changed on its way")
+	}
+	if len(body) > max {
+		return nil, tooLarge(max)
+	}
+	return body, nil
+}
+
+var errTooLarge = errors.New("too large")
+
+func tooLarge(max int) error {
+	return refuse(fmt.Sprintf("the body is larger than %d bytes", max), "send less in one task, or allow larger bodies")
+}
+
+// appendEnvelope appends an envelope's beginning, up to its headers' brace.
+func appendEnvelope(dst, body []byte) []byte {
+	dst = append(dst, `{"body": "`...)
+	dst = base64.StdEncoding.AppendEncode(dst, body)
+	return append(dst, `", "content-encoding": "utf-8", "content-type": "application/json", "headers": {`...)
+}
+
+// delivery is the end of an envelope's properties.
+type delivery struct {
+	mode                      byte // '1' in memory, '2' durable; Redis makes no difference
+	exchange, routingKey, tag string
+	priority                  int
+}
+
+// append appends the properties from delivery_mode on, and ends the envelope.
+func (d delivery) append(dst []byte) []byte {
+	dst = append(dst, `"delivery_mode": `...)
+	dst = append(dst, d.mode)
+	dst = append(dst, `, "delivery_info": {"exchange": `...)
+	dst = appendString(dst, d.exchange)
+	dst = append(dst, `, "routing_key": `...)
+	dst = appendString(dst, d.routingKey)
+	dst = append(dst, `}, "priority": `...)
+	dst = strconv.AppendInt(dst, int64(d.priority), 10)
+	dst = append(dst, `, "body_encoding": "base64", "delivery_tag": `...)
+	if d.tag == "" {
+		d.tag = NewID()
+	}
+	dst = appendString(dst, d.tag)
+	return append(dst, "}}"...)
+}
+
+// cut is s, or its beginning.
+func cut(s string, max int) string {
+	if len(s) > max {
+		return s[:max] + "..."
+	}
+	return s
+}
+
+// Redelivered is the envelope as kombu writes it when it puts an unacknowledged
+// message back: "redelivered" is true in its headers and in its delivery_info,
+// where there are any, and all else is byte for byte as before.
+//
+// Source: kombu/transport/redis.py Channel._do_restore_message.
+func Redelivered(envelope []byte) ([]byte, error) {
+	if err := isJSON(envelope); err != nil {
+		return nil, refuse("the message isn't an envelope of kombu: "+err.Error(), "")
+	}
+	mark := func(dst, object []byte) []byte { return setMember(dst, object, "redelivered", "true", nil) }
+	dst := make([]byte, 0, len(envelope)+48)
+	properties := func(dst, object []byte) []byte { return setMember(dst, object, "delivery_info", "", mark) }
+	b := setMember(dst, envelope, "headers", "", mark)
+	return setMember(make([]byte, 0, len(b)+24), b, "properties", "", properties), nil
+}
+
+// setMember appends an object with one member changed: to value, which is added
+// when there is no such member, or else to what edit appends for its old value,
+// if there is one. What isn't an object stays as it is.
+func setMember(dst, object []byte, name, value string, edit func(dst, old []byte) []byte) []byte {
+	var old []byte
+	count := 0
+	err := members(object, func(key, v []byte) error {
+		if count++; string(key) == name {
+			old = v
+		}
+		return nil
+	})
+	if err != nil {
+		return append(dst, object...)
+	}
+	if old != nil {
+		at := cap(object) - cap(old) // old is a part of object
+		dst = append(dst, object[:at]...)
+		if edit != nil {
+			dst = edit(dst, old)
+		} else {
+			dst = append(dst, value...)
+		}
+		return append(dst, object[at+len(old):]...)
+	}
+	if value == "" {
+		return append(dst, object...)
+	}
+	end := len(object) - 1
+	for object[end] != '}' {
+		end--
+	}
+	dst = append(dst, object[:end]...)
+	if count > 0 {
+		dst = append(dst, ", "...)
+	}
+	dst = appendString(dst, name)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, object[end:]...)
+}

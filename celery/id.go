@@ -1,0 +1,53 @@
+package celery
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"sync/atomic"
+)
+
+// NewID makes the ID of a task, a group, a ticket or a delivery: a random UUID,
+// as Python's str(uuid.uuid4()).
+func NewID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	var text [36]byte
+	return string(appendUUID(text[:0], id))
+}
+
+// appendUUID appends an ID with its dashes.
+func appendUUID(dst []byte, id [16]byte) []byte {
+	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			dst = append(dst, '-')
+		}
+		dst = hex.AppendEncode(dst, part)
+	}
+	return dst
+}
+
+// A Clock is a Lamport clock, as each Celery process has one: it counts what the
+// process sends, and is ahead of all it has received. The zero Clock is ready,
+// and may be used by several goroutines.
+//
+// Source: kombu/clocks.py LamportClock.
+type Clock struct{ n atomic.Int64 }
+
+// Tick advances the clock by one and returns it: the clock of what is now sent.
+func (c *Clock) Tick() int64 { return c.n.Add(1) }
+
+// Saw advances the clock past n, the clock of what was received, and returns it.
+func (c *Clock) Saw(n int64) int64 {
+	for {
+		now := c.n.Load()
+		next := max(now, n) + 1
+		if c.n.CompareAndSwap(now, next) {
+			return next
+		}
+	}
+}
+
+// Now is the clock as it is.
+func (c *Clock) Now() int64 { return c.n.Load() }

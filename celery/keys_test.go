@@ -1,0 +1,71 @@
+package celery_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/picket-edr/picket/celery"
+)
+
+func TestKeys(t *testing.T) {
+	var k celery.Keys
+	all := celery.Keys{
+		Prefix: "p:", ResultPrefix: "res", Sep: ":", Steps: []int{0, 5}, FanoutPrefix: "f{db}/", DB: 2,
+		UnackedKey: "u", UnackedIndexKey: "ui", UnackedMutexKey: "um",
+	}
+	for _, test := range []struct{ name, got, want string }{
+		{"list", k.List("celery", 0), "celery"},
+		{"unacked", k.Unacked(), "unacked"},
+		{"list of 3", k.List("celery", 3), "celery\x06\x163"},
+		{"group", k.Group("g"), "celery-taskset-meta-g"},
+		{"binding", k.Binding("reply.celery.pidbox"), "_kombu.binding.reply.celery.pidbox"},
+		{"bound", k.Bound("celery", "", "celery"), "celery\x06\x16\x06\x16celery"},
+		{"bound events", k.Bound("worker.#", "", "celeryev.1"), "worker.#\x06\x16\x06\x16celeryev.1"},
+		{"result", k.Result("t"), "celery-task-meta-t"},
+		{"chord results", k.ChordResults("g"), "celery-taskset-meta-g.j"},
+		{"chord added", k.ChordAdded("g"), "celery-taskset-meta-g.t"},
+		{"chord size", k.ChordSize("g"), "celery-taskset-meta-g.s"},
+		{"index", k.UnackedIndex(), "unacked_index"},
+		{"mutex", k.UnackedMutex(), "unacked_mutex"},
+		{"events", k.EventChannel("worker-heartbeat"), "/0.celeryev/worker.heartbeat"},
+		{"task events", k.EventChannel("task-multi"), "/0.celeryev/task.multi"},
+		{"all events", k.EventChannel("*"), "/0.celeryev/*"},
+		{"control", k.ControlChannel(), "/0.celery.pidbox"},
+		{"reply", k.Reply("o-1"), "o-1.reply.celery.pidbox"},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, test.got, test.want)
+		}
+	}
+	got := []string{
+		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.UnackedMutex(), all.Binding("x"), all.Bound("r", "p", "q"),
+		all.Result("t"), all.ChordSize("g"), all.EventChannel("task-sent"), all.ControlChannel(), all.Reply("o"),
+		celery.Keys{NoFanoutPrefix: true, Prefix: "p:"}.ControlChannel(), celery.Keys{ResultPrefix: "r:"}.Result("t"),
+	}
+	want := []string{
+		"p:q", "p:q:5", "p:u", "p:ui", "p:um", "p:_kombu.binding.x", "r:p:q",
+		"res_celery-task-meta-t", "res_celery-taskset-meta-g.s", "p:f2/celeryev/task.sent", "p:f2/celery.pidbox", "p:o.reply.celery.pidbox",
+		"p:celery.pidbox", "r:celery-task-meta-t",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLists(t *testing.T) {
+	if diff := cmp.Diff([]string{"q", "q\x06\x163", "q\x06\x166", "q\x06\x169"}, (celery.Keys{}).Lists("q")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for priority, want := range map[int]string{-1: "q", 0: "q", 2: "q", 3: "q\x06\x163", 5: "q\x06\x163", 8: "q\x06\x166", 9: "q\x06\x169", 10: "q\x06\x169"} {
+		if got := (celery.Keys{}).List("q", priority); got != want {
+			t.Errorf("priority %d: %q", priority, got)
+		}
+	}
+	odd := celery.Keys{Steps: []int{1, 5}}
+	if got := odd.List("q", 0); got != "q\x06\x165" {
+		t.Errorf("a priority below the first step: %q", got)
+	}
+	if got := (celery.Keys{Steps: []int{}}).List("q", 3); got != "q" {
+		t.Errorf("no steps: %q", got)
+	}
+}

@@ -1,0 +1,243 @@
+package celery
+
+import (
+	"bytes"
+	"cmp"
+	"compress/zlib"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A Task is one call of a function by its name, as protocol version 2 has it.
+// A zero value stands for what a producer leaves at None.
+//
+// Source: celery/app/amqp.py AMQP.as_task_v2.
+type Task struct {
+	ID     string // a UUID, by default
+	Name   string // of the function: "telemetry.telemetry_ingest"
+	Shadow string // what monitors show in place of Name
+
+	// Args is a JSON array and Kwargs an object, as the producer wrote them:
+	// they may hold NaN and typed values, which Plain replaces. Nil is none.
+	Args, Kwargs json.RawMessage
+
+	Callbacks []Signature // "link": run with the result, when it succeeds
+	Errbacks  []Signature // "link_error": run when it fails
+	Chain     []Signature // what follows; the last one is the next
+	Chord     *Signature  // run when all of the group are done
+
+	ETA     time.Time // not to be run before
+	Expires time.Time // not to be run after
+	Retries int       // how often it was tried before
+
+	// SoftLimit and HardLimit are how long the task may run.
+	SoftLimit, HardLimit time.Duration
+
+	RootID, ParentID string // the first task of a workflow, and who sent this one
+	GroupID          string
+	GroupIndex       int  // the place in the group, from 0; -1 for none
+	IgnoreResult     bool // write no result
+
+	ArgsRepr, KwargsRepr string // as text, for monitors and logs
+	Origin               string // who sent it: "gen25881@vm"
+	ReplyTo              string // an ID of the sender's
+	CorrelationID        string // the same as ID
+
+	Priority             int    // 0, the first to be served, to 9
+	Exchange, RoutingKey string // "" and the queue, but for named exchanges
+	DeliveryTag          string // of this message; fresh each time it is sent
+	Redelivered          bool   // delivered before, and not acknowledged
+
+	// ChordSize, which isn't on the wire, is how many members a chord has that
+	// the task begins together with others of its group: set
+	// keys.ChordSize(GroupID) to it, before any of them is sent. It is 0 for
+	// all other tasks, members of a chord that has begun included.
+	ChordSize int
+
+	// Compression of the body: the wire's name ("application/x-gzip") when
+	// it was received. It is sent as zlib, unless this is "".
+	Compression string
+
+	// Headers are those beside Celery's own, as JSON. Stamps are among them
+	// ("stamped_headers", "stamps"), and "replaced_task_nesting".
+	Headers map[string]json.RawMessage
+}
+
+// Argument is the argument at a position from 0, or else the keyword argument
+// of a name, as the producer wrote it.
+func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
+	var found json.RawMessage
+	i := 0
+	_ = elements(t.Args, func(value []byte) error {
+		if i == position {
+			found = value
+		}
+		i++
+		return nil
+	})
+	if found != nil {
+		return found, true
+	}
+	_ = members(t.Kwargs, func(key, value []byte) error {
+		if string(key) == name {
+			found = value
+		}
+		return nil
+	})
+	return found, found != nil
+}
+
+// Again is the task to send when t is to be tried once more, not before eta if
+// that isn't zero: the same ID, and one retry more.
+//
+// Source: celery/app/task.py Task.signature_from_request.
+func (t *Task) Again(eta time.Time) Task {
+	again := *t
+	again.Retries++
+	again.ETA, again.DeliveryTag, again.Redelivered = eta, "", false
+	again.RootID, again.ParentID = cmp.Or(t.RootID, t.ID), t.ID
+	return again
+}
+
+// Append appends the envelope that a Python producer would send. Missing are
+// made: IDs ([NewID]; RootID and CorrelationID are the task's own), the delivery
+// tag, and the representations of the arguments. Args and Kwargs must be JSON.
+//
+// The zero GroupIndex counts only for a task with a GroupID.
+func (t *Task) Append(dst []byte) []byte {
+	id := t.ID
+	if id == "" {
+		id = NewID()
+	}
+	dst = appendEnvelope(dst, t.body())
+	dst = t.appendHeaders(dst, id)
+	dst = append(dst, `}, "properties": {"correlation_id": `...)
+	dst = appendString(dst, cmp.Or(t.CorrelationID, id))
+	dst = append(dst, `, "reply_to": `...)
+	dst = appendString(dst, t.ReplyTo)
+	if !t.Expires.IsZero() {
+		dst = append(dst, `, "expiration": "`...)
+		dst = strconv.AppendInt(dst, max(time.Until(t.Expires).Milliseconds(), 0), 10)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, ", "...)
+	return delivery{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
+}
+
+// body is `[args, kwargs, embed]`, compressed if the task is to be.
+func (t *Task) body() []byte {
+	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+96)
+	b = append(b, '[')
+	b = appendRaw(b, t.Args, "[]")
+	b = append(b, ", "...)
+	b = appendRaw(b, t.Kwargs, "{}")
+	b = append(b, `, {"callbacks": `...)
+	b = appendSignatures(b, t.Callbacks)
+	b = append(b, `, "errbacks": `...)
+	b = appendSignatures(b, t.Errbacks)
+	b = append(b, `, "chain": `...)
+	b = appendSignatures(b, t.Chain)
+	b = append(b, `, "chord": `...)
+	if t.Chord != nil {
+		b = t.Chord.Append(b)
+	} else {
+		b = append(b, "null"...)
+	}
+	b = append(b, "}]"...)
+	if t.Compression == "" {
+		return b
+	}
+	var packed bytes.Buffer
+	w := zlib.NewWriter(&packed)
+	w.Write(b) // a Buffer takes everything
+	w.Close()
+	return packed.Bytes()
+}
+
+// ownHeaders are Celery's headers, which Headers can't replace.
+var ownHeaders = []string{
+	"lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
+	"parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "compression", "redelivered",
+}
+
+func (t *Task) appendHeaders(dst []byte, id string) []byte {
+	text := func(name, value string) {
+		dst = append(dst, name...)
+		dst = appendText(dst, value)
+	}
+	dst = append(dst, `"lang": "py", "task": `...)
+	dst = appendString(dst, t.Name)
+	text(`, "id": `, id)
+	text(`, "shadow": `, t.Shadow)
+	dst = append(dst, `, "eta": `...)
+	dst = appendTime(dst, t.ETA)
+	dst = append(dst, `, "expires": `...)
+	dst = appendTime(dst, t.Expires)
+	text(`, "group": `, t.GroupID)
+	dst = append(dst, `, "group_index": `...)
+	if t.GroupIndex < 0 || t.GroupID == "" {
+		dst = append(dst, "null"...)
+	} else {
+		dst = strconv.AppendInt(dst, int64(t.GroupIndex), 10)
+	}
+	dst = append(dst, `, "retries": `...)
+	dst = strconv.AppendInt(dst, int64(t.Retries), 10)
+	dst = append(dst, `, "timelimit": [`...)
+	dst = appendSeconds(dst, t.HardLimit)
+	dst = append(dst, ", "...)
+	dst = appendSeconds(dst, t.SoftLimit)
+	text(`], "root_id": `, cmp.Or(t.RootID, id))
+	text(`, "parent_id": `, t.ParentID)
+	dst = append(dst, `, "argsrepr": `...)
+	dst = appendString(dst, t.argsRepr())
+	dst = append(dst, `, "kwargsrepr": `...)
+	dst = appendString(dst, t.kwargsRepr())
+	text(`, "origin": `, t.Origin)
+	dst = append(dst, `, "ignore_result": `...)
+	dst = strconv.AppendBool(dst, t.IgnoreResult)
+	dst = append(dst, `, "replaced_task_nesting": `...)
+	dst = appendRaw(dst, t.Headers["replaced_task_nesting"], "0")
+	dst = append(dst, `, "stamped_headers": `...)
+	dst = appendRaw(dst, t.Headers["stamped_headers"], "null")
+	dst = append(dst, `, "stamps": `...)
+	dst = appendRaw(dst, t.Headers["stamps"], "{}")
+	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
+		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(ownHeaders, name) {
+			dst = append(appendString(append(dst, ", "...), name), ": "...)
+			dst = appendRaw(dst, t.Headers[name], "null")
+		}
+	}
+	if t.Compression != "" {
+		dst = append(dst, `, "compression": "application/x-gzip"`...)
+	}
+	return dst
+}
+
+// stampHeaders are headers of Celery's that are kept in Headers, unless they are
+// as here: as they are for a task that has nothing to do with them.
+var stampHeaders = map[string]string{"replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}
+
+// maxRepr is how long the representations of arguments may get.
+//
+// Source: celery/app/amqp.py AMQP.argsrepr_maxsize.
+const maxRepr = 1024
+
+func (t *Task) argsRepr() string {
+	if t.ArgsRepr != "" {
+		return t.ArgsRepr
+	}
+	return string(reprTuple(t.Args, maxRepr))
+}
+
+func (t *Task) kwargsRepr() string {
+	switch {
+	case t.KwargsRepr != "":
+		return t.KwargsRepr
+	case len(t.Kwargs) == 0:
+		return "{}"
+	}
+	return string(Repr(nil, t.Kwargs, maxRepr))
+}

@@ -1,0 +1,300 @@
+package celeryqueue
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+)
+
+// maxClaim bounds the bytes of the tasks that are taken at once.
+const maxClaim = 4 << 20
+
+// The pause before a queue that was empty is asked again grows from the first
+// to the second of these: kombu's lists can be waited on one at a time only,
+// and not without taking what comes.
+const (
+	minIdle = 4 * time.Millisecond
+	maxIdle = 40 * time.Millisecond
+)
+
+// maxUnsure is how many claims whose answers were lost are asked for again.
+const maxUnsure = 8
+
+// A list is one of kombu's lists: a queue at one priority.
+type list struct {
+	key    string
+	queue  string
+	shared bool
+}
+
+// lists are what is consumed, in the order of consumption: all queues at the
+// first priority, then all at the next.
+func (q *Queue) lists() []list {
+	q.mu.Lock()
+	queues := slices.Clone(q.ours)
+	q.mu.Unlock()
+	var all []list
+	for step := range q.set.keys.Lists("") {
+		for _, name := range queues {
+			all = append(all, list{q.set.keys.Lists(name)[step], name, slices.Contains(q.set.shared, name)})
+		}
+	}
+	return all
+}
+
+// A taken task is held, and not decoded yet.
+type taken struct {
+	tag string
+	raw []byte
+	at  list
+}
+
+// Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
+func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
+	for {
+		l, err := q.take(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+		ds, err := q.examine(context.WithoutCancel(ctx), l)
+		if err != nil {
+			q.doubt(l.prefix) // what of it is still held is taken again
+		}
+		if err != nil || len(ds) > 0 {
+			return ds, err
+		}
+	}
+}
+
+// A load is what was taken at once.
+type load struct {
+	prefix  string // of the tags
+	tasks   []taken
+	tried   bool // some tasks, these or others, came back
+	revoked bool // some are revoked
+}
+
+// take returns tasks that it took, when there are any.
+func (q *Queue) take(ctx context.Context) (l load, err error) {
+	select {
+	case q.turn <- struct{}{}:
+		defer func() { <-q.turn }()
+	case <-ctx.Done():
+		return l, ctx.Err()
+	case <-q.stop:
+		return l, redisbooks.ErrClosed
+	}
+	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
+		if err := ctx.Err(); err != nil {
+			return l, err
+		}
+		most, wait := q.limit.allowed(q.opt.Group)
+		if most > 0 {
+			l, err = q.claim(ctx, most)
+			if err != nil || len(l.tasks) > 0 {
+				q.limit.took(len(l.tasks))
+				return l, err
+			}
+			wait = idle
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		case <-q.stop:
+			t.Stop()
+			return l, redisbooks.ErrClosed
+		}
+		t.Stop()
+	}
+}
+
+// claim takes up to so many tasks as there are now.
+func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
+	lists := q.lists()
+	k := q.set.keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
+	q.tags++
+	prefix := q.name + strconv.FormatInt(q.tags, 36) + "-"
+	q.mu.Lock()
+	unsure := q.unsure
+	q.unsure = nil
+	q.mu.Unlock()
+	if len(unsure) > 0 {
+		most = q.opt.Group // they may have been as many
+	}
+	args := []any{most, maxClaim, q.opt.Lease.Seconds(), prefix}
+	open := q.strangers.open()
+	for _, at := range lists {
+		keys = append(keys, at.key)
+		how := ""
+		if at.shared && !open {
+			how = "shared"
+		}
+		name, _ := json.Marshal(at.queue) // a string always can be
+		args = append(args, how, name)
+	}
+	args = append(args, 2*len(q.set.tasks))
+	for _, name := range q.set.tasks {
+		text, _ := json.Marshal(name)
+		args = append(args, `"task": `+string(text), `"task":`+string(text))
+	}
+	args = append(args, anys(unsure)...)
+	// Not the caller's end: what was taken must come back.
+	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
+	if err != nil {
+		q.doubt(append(unsure, prefix)...) // it may have been done
+		return l, err
+	}
+	l.prefix = prefix
+	out, err := cmd.Slice()
+	if err != nil || len(out) < 3 {
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisbooks.Unavailable(err))
+	}
+	strange, _ := out[0].(int64)
+	tried, _ := out[1].(int64)
+	revoked, _ := out[2].(int64)
+	q.strangers.seen(strange)
+	l.tried, l.revoked = tried > 0, revoked > 0
+	for i := 3; i+2 < len(out); i += 3 {
+		tag, _ := out[i].(string)
+		at, _ := out[i+1].(int64)
+		raw, _ := out[i+2].(string)
+		if at < 1 || int(at) > len(lists) {
+			return l, fmt.Errorf("take tasks: no list %d", at)
+		}
+		l.tasks = append(l.tasks, taken{tag, []byte(raw), lists[at-1]})
+	}
+	return l, nil
+}
+
+// doubt notes claims of which nobody knows what became of them.
+func (q *Queue) doubt(prefixes ...string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unsure = append(q.unsure, prefixes...)
+	// Of the oldest the leases have ended by then.
+	q.unsure = q.unsure[max(len(q.unsure)-maxUnsure, 0):]
+}
+
+// A task is one that is held.
+type task struct {
+	*celery.Task
+	tag     string
+	raw     []byte
+	at      list
+	started time.Time
+	queued  time.Time
+	event   picket.Event
+	foreign bool // not published by picket
+	tries   int  // how often it came back
+	lost    int  // how often who held it died
+	matches int  // what was found in its event
+	late    bool // that it takes long was told
+}
+
+// examine decodes tasks, ends those that are not to be run, and makes deliveries
+// of the rest.
+func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
+	now := time.Now()
+	all, errs := make([]*task, len(l.tasks)), make([]error, len(l.tasks))
+	for i, t := range l.tasks {
+		all[i] = &task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
+		if all[i].Task, errs[i] = q.decoder.Decode(t.raw); all[i].Task == nil {
+			all[i].Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
+		}
+	}
+	var gone map[string]bool
+	var err error
+	if l.revoked {
+		if gone, err = q.areRevoked(ctx, all); err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+	}
+	var run, later []*task
+	var over []outcome
+	for i, t := range all {
+		switch {
+		case errs[i] != nil:
+			over = append(over, refused(t, "DecodeError", errs[i]))
+		case !slices.Contains(q.set.tasks, t.Name):
+			over = append(over, unregistered(t))
+		case gone[t.ID]:
+			over = append(over, revoked(t, "revoked"))
+		case !t.Expires.IsZero() && !t.Expires.After(now):
+			over = append(over, revoked(t, "expired"))
+		case t.ETA.After(now):
+			later = append(later, t)
+		default:
+			if err := q.read(t, now); err != nil {
+				over = append(over, refused(t, "ValueError", err))
+				continue
+			}
+			run = append(run, t)
+		}
+	}
+	return q.dispatch(ctx, run, later, over, l.tried)
+}
+
+// dispatch ends what is over, parks what is for later, and holds what is to
+// be run.
+func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried bool) ([]queue.Delivery, error) {
+	q.received(run, later, over)
+	if err := errors.Join(q.park(ctx, later, false), q.finish(ctx, over)); err != nil {
+		// They come again when their leases end, with those that could be run.
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	if tried {
+		var err error
+		if run, err = q.recall(ctx, run); err != nil {
+			return nil, fmt.Errorf("receive: %w", err)
+		}
+	}
+	var ds []queue.Delivery
+	for len(run) > 0 {
+		n := 1
+		// What came back again and again is tried alone: it may be what kills.
+		for n < len(run) && n < q.opt.Group && run[0].lost < alone && run[n].lost < alone {
+			n++
+		}
+		ds = append(ds, q.hold(run[:n:n]))
+		run = run[n:]
+	}
+	return ds, nil
+}
+
+// read makes the event of a task.
+func (q *Queue) read(t *task, now time.Time) error {
+	arg, ok := t.Argument(0, "data")
+	if !ok {
+		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
+	}
+	var n note
+	if h := t.Headers[header]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
+		t.foreign = false
+		raw := append(slices.Clone(arg[:n.Size-1]), '}')
+		t.event = picket.Event{ID: n.ID, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,
+			Time: time.UnixMicro(n.Time).UTC(), Received: time.UnixMicro(n.Received).UTC(), Raw: raw}
+		t.queued = time.UnixMicro(n.Queued)
+		return nil
+	}
+	raw, err := celery.Plain(nil, bytes.TrimSpace(arg))
+	if err != nil {
+		return fmt.Errorf("argument 'data': %w: %w", err, picket.ErrInvalid)
+	}
+	if q.opt.Event == nil {
+		return fmt.Errorf("tasks of others are not taken here: %w", picket.ErrInvalid)
+	}
+	t.event, err = q.opt.Event(raw, t.ID, now.UTC().Truncate(time.Microsecond))
+	return err
+}

@@ -1,0 +1,168 @@
+package celeryqueue
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+)
+
+// maxTasks bounds the bytes of the tasks that are published in one step.
+const maxTasks = 256 << 20
+
+// Enqueue implements queue.Queue: it publishes a task for each event of m,
+// which must be a batch. After an error nobody knows whether the server did
+// it; published twice, an event is stored once.
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
+	if err := q.EnqueueAll(ctx, queue.Request{Message: m, Rejected: rejected}); err != nil {
+		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
+	}
+	return nil
+}
+
+// EnqueueAll does all that is asked, in this order and in one step, or
+// nothing.
+func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
+	if err := q.closed(); err != nil {
+		return err
+	}
+	args := []any{q.set.keys.Bound(q.set.publish, "", q.set.publish)}
+	size := int64(0)
+	for i := range rs {
+		var wires [][]byte
+		if rs[i].Message.Events > 0 {
+			var err error
+			if wires, err = q.publications(rs[i].Message.Payload); err != nil {
+				return err
+			}
+		}
+		args = append(args, rs[i].Message.ID, len(wires))
+		part := int64(0)
+		for _, w := range wires {
+			part += int64(len(w))
+			args = append(args, w)
+		}
+		size += part
+		if size > q.opt.MaxBytes || size > maxTasks {
+			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
+		}
+		dropped, err := q.gauge.room(ctx, q, part, rs[i].Rejected)
+		if err != nil {
+			return err
+		}
+		if dropped {
+			args = append(args, len(rs[i].Rejected), 0)
+		} else {
+			args = appendLetters(append(args, 0), rs[i].Rejected)
+		}
+	}
+	_, err := q.run(ctx, enqueueScript, []string{
+		q.set.keys.List(q.set.publish, 0), q.set.keys.Binding(q.set.publish), q.set.key("counts"), q.set.key("rate"), q.set.key("dead"),
+		q.set.key("batches"),
+	}, args...)
+	return err
+}
+
+// appendLetters appends what the scripts want of letters.
+func appendLetters(args []any, letters []queue.Letter) []any {
+	args = append(args, len(letters))
+	for i := range letters {
+		args = redisbooks.AppendLetter(args, cmp.Or(letters[i].Kind, queue.Rejected), &letters[i])
+	}
+	return args
+}
+
+// header names the header that tells a worker of picket's what a task's
+// argument cannot. Others do not look at it.
+const header = "picket"
+
+// A note is that header.
+type note struct {
+	Batch    string `json:"batch"`
+	Received int64  `json:"received"` // microseconds since 1970, as are all times here
+	Queued   int64  `json:"queued"`
+	ID       string `json:"id"`
+	Agent    string `json:"agent"`
+	Host     string `json:"host"`
+	Type     string `json:"type"`
+	OS       string `json:"os"`
+	Time     int64  `json:"time"`
+	// Size is how much of the argument is the event as received; the rest was
+	// added for the task in Python.
+	Size int `json:"size"`
+}
+
+// publications are the tasks of a batch, as they lie in a list.
+func (q *Queue) publications(payload []byte) ([][]byte, error) {
+	b, err := picket.DecodeBatch(payload)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	decoder := new(flatjson.Decoder)
+	out := make([][]byte, len(b.Events))
+	for i := range b.Events {
+		e := &b.Events[i]
+		id := b.ID
+		if len(b.Events) > 1 {
+			id = fmt.Sprintf("%s.%d", b.ID, i)
+		}
+		args := append([]byte{'['}, e.Raw...)
+		args = append(complete(args, e, decoder), ']')
+		n, err := json.Marshal(note{
+			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Agent: e.AgentID, Host: e.Host,
+			Type: e.Type, OS: e.OS, Time: e.Time.UnixMicro(), Size: len(e.Raw),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("event %s: %w", e.ID, err)
+		}
+		t := celery.Task{
+			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.silent, Origin: q.name, RoutingKey: q.set.publish,
+			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
+			Headers: map[string]json.RawMessage{header: n},
+		}
+		out[i] = t.Append(nil)
+	}
+	return out, nil
+}
+
+// complete adds to an event, the last thing in dst, what the replaced system's
+// task reads of it without asking whether it is there.
+func complete(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
+	leaves, _, err := d.Leaves(e.Raw, nil)
+	if err != nil {
+		return dst
+	}
+	sep := byte(',')
+	if len(bytes.TrimSpace(bytes.Trim(e.Raw, "{} \t\r\n"))) == 0 {
+		sep = ' '
+	}
+	dst = dst[:len(dst)-1]
+	for _, f := range [...]struct{ name, value string }{
+		{"event_id", e.ID}, {"agent_id", e.AgentID}, {"event_type", e.Type}, {"severity", "info"},
+		{"timestamp", strconv.FormatInt(e.Time.Unix(), 10)},
+	} {
+		if slices.ContainsFunc(leaves, func(l flatjson.Leaf) bool { return l.Path.Name == f.name }) {
+			continue
+		}
+		dst = append(append(append(append(dst, sep, '"'), f.name...), '"'), ':')
+		sep = ','
+		if f.name == "timestamp" {
+			dst = append(dst, f.value...)
+			continue
+		}
+		text, _ := json.Marshal(f.value) // a string always can be
+		dst = append(dst, text...)
+	}
+	return append(dst, '}')
+}

@@ -1,0 +1,265 @@
+package celeryqueue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+)
+
+// A task whose holders died this often is delivered alone, for it may be what
+// kills them; and as often as the second, no more.
+const (
+	alone = 3
+	most  = 8
+)
+
+// A hand is the tasks of one delivery.
+type hand struct{ tasks []*task }
+
+// hold makes a delivery of tasks.
+func (q *Queue) hold(tasks []*task) queue.Delivery {
+	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
+	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
+	for i, t := range tasks {
+		b.Events[i] = t.event
+		d.Attempt = max(d.Attempt, t.tries+1)
+		if !t.queued.IsZero() && t.queued.Before(d.Enqueued) {
+			d.Enqueued = t.queued
+		}
+	}
+	b.Received = b.Events[0].Received
+	d.Message = queue.Message{ID: b.ID, Events: len(tasks), Payload: b.Encode(nil)}
+	for _, t := range tasks {
+		t.event.Raw = nil // the payload has it
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.token++
+	d.Token = q.token
+	q.held[d.Token] = &hand{tasks}
+	return d
+}
+
+// groupID names the batch of tasks: the same tasks always make the same, and
+// one task alone is what it was published as.
+func groupID(tasks []*task) string {
+	if len(tasks) == 1 {
+		return tasks[0].ID
+	}
+	h := sha256.New()
+	for _, t := range tasks {
+		fmt.Fprintf(h, "%s\x00%s\x00", t.ID, t.event.ID)
+	}
+	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// find returns what a delivery holds, nil if it is no longer the caller's.
+func (q *Queue) find(token int64) *hand {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.held[token]
+}
+
+func (q *Queue) forget(token int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.held, token)
+}
+
+// Stored implements queue.Listener.
+func (q *Queue) Stored(d queue.Delivery, matches []picket.Match) {
+	h := q.find(d.Token)
+	if h == nil || len(matches) == 0 {
+		return
+	}
+	found := make(map[string]int, len(matches))
+	for i := range matches {
+		found[matches[i].EventID]++
+	}
+	for _, t := range h.tasks {
+		t.matches += found[t.event.ID]
+	}
+}
+
+// Ack implements queue.Queue: the tasks of the deliveries have succeeded.
+func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
+	var over []outcome
+	for i := range ds {
+		if h := q.find(ds[i].Token); h != nil {
+			over = appendSucceeded(over, h.tasks)
+		}
+	}
+	if err := q.finish(ctx, over); err != nil {
+		return fmt.Errorf("ack %d tasks: %w", len(over), err)
+	}
+	for i := range ds {
+		q.forget(ds[i].Token)
+	}
+	return nil
+}
+
+func appendSucceeded(over []outcome, tasks []*task) []outcome {
+	for _, t := range tasks {
+		over = append(over, succeeded(t))
+	}
+	return over
+}
+
+// Bury implements queue.Queue: the tasks of the letters' events have failed,
+// the others have succeeded. A letter that is of no one event is of all.
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
+	h := q.find(d.Token)
+	if h == nil {
+		return nil
+	}
+	cause := make(map[string]string, len(letters))
+	var extra []queue.Letter // that belong to no task
+	for _, l := range letters {
+		cause[l.EventID] = l.Cause
+		l.Kind = queue.Failed
+		extra = append(extra, l)
+	}
+	all, whole := cause[""]
+	var over []outcome
+	for _, t := range h.tasks {
+		why, failed := cause[t.event.ID]
+		if whole && !failed {
+			why, failed = all, true
+		}
+		if !failed {
+			over = append(over, succeeded(t))
+			continue
+		}
+		over = append(over, failedWith(t, "RuntimeError", why))
+	}
+	over[0].letters = append(over[0].letters, extra...)
+	if err := q.finish(ctx, over); err != nil {
+		return fmt.Errorf("bury batch %s: %w", d.ID, err)
+	}
+	q.forget(d.Token)
+	return nil
+}
+
+// Retry implements queue.Queue. When it fails the tasks come again all the
+// same, when their leases have ended.
+func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration, cause error) error {
+	h := q.find(d.Token)
+	if h == nil {
+		return nil
+	}
+	defer q.forget(d.Token)
+	err := q.retried(ctx, h.tasks, cause)
+	if delay <= 0 {
+		err = errors.Join(err, q.giveBack(ctx, h.tasks))
+	} else {
+		for _, t := range h.tasks {
+			t.ETA = time.Now().Add(delay)
+		}
+		err = errors.Join(err, q.park(ctx, h.tasks, true))
+	}
+	if err != nil {
+		return fmt.Errorf("retry batch %s: %w", d.ID, err)
+	}
+	return nil
+}
+
+// park keeps tasks back until their time, and counts a try where they have
+// been tried.
+func (q *Queue) park(ctx context.Context, tasks []*task, tried bool) error {
+	if len(tasks) == 0 {
+		return nil
+	}
+	var args []any
+	for _, t := range tasks {
+		id := ""
+		if tried {
+			id = t.ID
+		}
+		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
+	}
+	k := q.set.keys
+	_, err := q.runClosing(ctx, parkScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
+	return err
+}
+
+// giveBack puts tasks that were tried back where they are taken from first,
+// so that their order stays.
+func (q *Queue) giveBack(ctx context.Context, tasks []*task) error {
+	var back []restoration
+	for i := len(tasks) - 1; i >= 0; i-- {
+		t := tasks[i]
+		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw, id: t.ID})
+	}
+	return q.restore(ctx, back)
+}
+
+// A restoration is a task that goes back to its list.
+type restoration struct {
+	tag, list string
+	raw       []byte
+	id        string // of the try that it was, or ""
+	lost      bool   // who held it died
+}
+
+func (q *Queue) restore(ctx context.Context, all []restoration) error {
+	if len(all) == 0 {
+		return nil
+	}
+	k := q.set.keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries"), q.set.key("lost")}
+	index := make(map[string]int)
+	var args []any
+	for _, r := range all {
+		if index[r.list] == 0 {
+			index[r.list] = len(index) + 1
+			keys = append(keys, r.list)
+		}
+		lost := 0
+		if r.lost {
+			lost = 1
+		}
+		args = append(args, r.tag, index[r.list], r.raw, r.id, lost)
+	}
+	_, err := q.runClosing(ctx, restoreScript, keys, args...)
+	return err
+}
+
+// recall asks how often tasks came back, and ends those whose holders died too
+// often.
+func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
+	if len(run) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(run))
+	for i, t := range run {
+		ids[i] = t.ID
+	}
+	pipe := q.client.Pipeline()
+	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, redisbooks.Unavailable(err)
+	}
+	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
+	var good []*task
+	var over []outcome
+	for i, t := range run {
+		t.tries, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
+		if t.lost < most {
+			good = append(good, t)
+			continue
+		}
+		o := failedWith(t, "WorkerLostError", fmt.Sprintf("its worker died %d times", t.lost))
+		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
+		o.letters = []queue.Letter{{Kind: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
+		over = append(over, o)
+	}
+	return good, errors.Join(q.finish(ctx, over))
+}

@@ -1,0 +1,184 @@
+package celeryqueue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/redisurl"
+)
+
+// sweepEvery is how often what is due, or was lost, is put back.
+const sweepEvery = 200 * time.Millisecond
+
+// sweepChunk is how much of each is put back at once.
+const sweepChunk = 500
+
+// keep renews the leases of what is held, and puts back what is due, what a
+// dead worker held, and what others left unacked. Every queue does it for all.
+func (q *Queue) keep() {
+	tick := time.NewTicker(min(sweepEvery, q.opt.Lease/4))
+	defer tick.Stop()
+	var renewed time.Time
+	down := false
+	for {
+		select {
+		case <-q.stop:
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
+		var errs []error
+		if time.Since(renewed) > q.opt.Lease/4 {
+			renewed = time.Now()
+			errs = append(errs, q.renew(ctx), q.forgetRevoked(ctx))
+		}
+		errs = append(errs, q.sweep(ctx))
+		cancel()
+		err := errors.Join(errs...)
+		if err != nil && !down {
+			q.log.Warn("broker away; trying again", "error", err)
+		}
+		down = err != nil
+	}
+}
+
+// renew renews the leases of all that is held, and its score among Celery's
+// unacked, so that nobody takes it for forgotten however long it takes.
+func (q *Queue) renew(ctx context.Context) error {
+	q.mu.Lock()
+	args := []any{q.opt.Lease.Seconds()}
+	for _, h := range q.held {
+		for _, t := range h.tasks {
+			args = append(args, t.tag)
+		}
+	}
+	q.mu.Unlock()
+	if len(args) == 1 {
+		return nil
+	}
+	_, err := q.run(ctx, renewScript, []string{q.set.keys.UnackedIndex(), q.set.key("leases")}, args...)
+	return err
+}
+
+// sweep puts back what is to be put back.
+func (q *Queue) sweep(ctx context.Context) error {
+	k := q.set.keys
+	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked")},
+		sweepChunk, q.set.visible.Seconds())
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StringSlice()
+	if err != nil {
+		return redisbooks.Unavailable(err)
+	}
+	var back []restoration
+	lost := 0
+	for i := 0; i+2 < len(out); i += 3 {
+		r, ok := q.restoration(ctx, out[i], out[i+1], out[i+2])
+		if !ok {
+			continue
+		}
+		if r.lost {
+			lost++
+		}
+		back = append(back, r)
+	}
+	if lost > 0 {
+		q.log.Warn("a worker died with tasks; they are put back", "tasks", lost)
+	}
+	return q.restore(ctx, back)
+}
+
+// restoration makes what puts back an entry of the unacked hash. One that
+// cannot be understood stays where it is.
+func (q *Queue) restoration(ctx context.Context, tag, why, entry string) (restoration, bool) {
+	if entry == "" { // only the index, or the lease, was left of it
+		return restoration{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
+	}
+	var parts []json.RawMessage
+	var exchange, routing string
+	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
+		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routing) != nil {
+		return restoration{}, false
+	}
+	t, _ := q.decoder.Decode(parts[0])
+	if t == nil {
+		t = new(celery.Task)
+	}
+	name := routing
+	if exchange != "" {
+		if name = q.bound(ctx, exchange, routing); name == "" {
+			return restoration{}, false
+		}
+	}
+	r := restoration{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
+	if why == "due" {
+		return r, true
+	}
+	r.id, r.lost = t.ID, strings.HasPrefix(tag, tagPrefix)
+	if again, err := celery.Redelivered(parts[0]); err == nil {
+		r.raw = again
+	}
+	return r, true
+}
+
+// bound returns a queue that is bound to a direct exchange under a key, "" if
+// there is none.
+func (q *Queue) bound(ctx context.Context, exchange, routing string) string {
+	members, err := q.client.SMembers(ctx, q.set.keys.Binding(exchange)).Result()
+	if err != nil {
+		return ""
+	}
+	for _, m := range members {
+		if name, ok := strings.CutPrefix(m, q.set.keys.Bound(routing, "", "")); ok {
+			return name
+		}
+	}
+	return ""
+}
+
+// A parked task is one that is kept back until it is due.
+type parked struct {
+	*celery.Task
+	restoration
+	due time.Time
+}
+
+// maxParked is how many of the tasks that are kept back are looked at.
+const maxParked = 10_000
+
+// eachParked calls f with the tasks that are kept back, the first due first.
+func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
+	const chunk = 500
+	for from := int64(0); from < maxParked; from += chunk {
+		due, err := q.client.ZRangeWithScores(ctx, q.set.key("parked"), from, from+chunk-1).Result()
+		if err != nil || len(due) == 0 {
+			return redisbooks.Unavailable(err)
+		}
+		var tags []string
+		for _, z := range due {
+			tags = append(tags, z.Member.(string))
+		}
+		held, err := q.client.HMGet(ctx, q.set.keys.Unacked(), tags...).Result()
+		if err != nil {
+			return redisbooks.Unavailable(err)
+		}
+		for i := range held {
+			entry, _ := held[i].(string)
+			r, ok := q.restoration(ctx, tags[i], "due", entry)
+			if t, _ := q.decoder.Decode(r.raw); ok && t != nil {
+				f(parked{t, r, time.UnixMicro(int64(due[i].Score * 1e6))})
+			}
+		}
+	}
+	return nil
+}
+
+// tagPrefix begins the tags of what picket holds.
+const tagPrefix = "picket-"

@@ -1,0 +1,20 @@
+-- Lists what is to be put back: leases that have ended, what is due, and what
+-- others held past the visibility timeout.
+-- KEYS: unacked, unacked_index, leases, parked
+-- ARGV: most of each, visibility timeout in seconds
+-- Returns tag, why (lost, due or unseen) and what is held, and so on.
+local now, out = seconds(), {}
+local function add(why, tags)
+  for _, tag in ipairs(tags) do
+    out[#out + 1] = tag
+    out[#out + 1] = why
+    out[#out + 1] = redis.call('HGET', KEYS[1], tag) or ''
+  end
+end
+local function upto(key, most)
+  return redis.call('ZRANGEBYSCORE', key, '-inf', string.format('%.6f', most), 'LIMIT', 0, ARGV[1])
+end
+add('lost', upto(KEYS[3], now))
+add('due', upto(KEYS[4], now))
+add('unseen', upto(KEYS[2], now - tonumber(ARGV[2])))
+return out

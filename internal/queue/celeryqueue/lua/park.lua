@@ -1,0 +1,14 @@
+-- Keeps tasks back until they are due. They stay unacked, as they would with a
+-- Celery worker, which would find them there should picket not come back.
+-- KEYS: unacked, unacked_index, leases, parked, tries
+-- ARGV: then for each a tag, when it is due, and the id of a try or ""
+for i = 1, #ARGV, 3 do
+  local tag, due, id = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if redis.call('HEXISTS', KEYS[1], tag) == 1 then
+    redis.call('ZREM', KEYS[3], tag)
+    redis.call('ZADD', KEYS[2], due, tag)
+    redis.call('ZADD', KEYS[4], due, tag)
+    if id ~= '' then redis.call('HINCRBY', KEYS[5], id, 1) end
+  end
+end
+return #ARGV / 3

@@ -1,0 +1,28 @@
+-- Takes dead letters out, to be put back or deleted.
+-- KEYS: dead letters, counters, rates, lists
+-- ARGV: requeue or purge, then for each the id, how many events are accepted
+--       by that, the number of a list, and the tasks to be put there: their
+--       number, they themselves
+-- Returns how many it did.
+local did, i = 0, 2
+while i <= #ARGV do
+  local id, accepted = ARGV[i] .. '-0', tonumber(ARGV[i + 1])
+  local list, tasks = KEYS[3 + tonumber(ARGV[i + 2])], tonumber(ARGV[i + 3])
+  local e = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if e then
+    local f = e[2] -- k kind c cause a agent e event n events t time d payload
+    local kind, events = f[2], tonumber(f[10])
+    release(KEYS[1], KEYS[2], e)
+    did = did + 1
+    if ARGV[1] == 'purge' then
+      count(KEYS[2], 'purged', events)
+    else
+      for k = 1, tasks do redis.call('LPUSH', list, ARGV[i + 3 + k]) end
+      rate(KEYS[3], 'in', events)
+      count(KEYS[2], kind, -events)
+      count(KEYS[2], 'accepted', accepted)
+    end
+  end
+  i = i + 4 + tasks
+end
+return did

@@ -1,0 +1,189 @@
+// Package celeryqueue is a queue of Celery tasks on Redis, one task an event:
+// what a Python worker runs, and what Python producers sent.
+//
+// It takes the place of either side. As a producer it publishes what
+// telemetry_ingest.delay(event) would. As a worker it takes such tasks by the
+// hundred, in one atomic step, hands them on as one batch, and writes the
+// result of each. A task that is held stands in kombu's own unacked hash, so
+// that nothing is lost if picket goes away for good; and under a lease of
+// picket's, so that nobody waits an hour for what a dead worker held. Beside
+// kombu's keys it uses
+//
+//	picket:celery:leases   zset    tags of what picket's workers hold, by when that ends
+//	picket:celery:parked   zset    tags of what is to run later, by when
+//	picket:celery:tries    hash    task id → how often it came back
+//	picket:celery:lost     hash    task id → how often who held it died
+//	picket:celery:dead     stream  dead letters
+//	picket:celery:counts   hash    counters
+//	picket:celery:rate     hash    events in and out of the last minute; expires
+//	picket:celery:batches  zset    ids of the last 4,096 batches published
+//	picket:celery:revoked  zset    ids of revoked tasks, by when that is forgotten
+//	picket:celery:node:N   string  who has the name N; expires
+//
+// The wire is package celery's; docs/celery.md tells users what is kept of
+// Celery's ways, and what is not.
+package celeryqueue
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/redisurl"
+)
+
+// Options tune a queue.
+type Options struct {
+	// Event makes an event of what others sent, a JSON object, which must not
+	// change; id is for an event that has none. What is wrong with one is an
+	// error that is picket.ErrInvalid. It is called by many goroutines; nil
+	// refuses what others send.
+	Event func(raw []byte, id string, received time.Time) (picket.Event, error)
+	// Group bounds the tasks of one delivery; 0 means 2,048.
+	Group int
+	// MaxBytes bounds what the lists hold, as Redis estimates it; 0 means 4 GiB.
+	MaxBytes int64
+	// Lease is how long tasks stay with a process that no longer renews them;
+	// 0 means what the URL says, or 30 s.
+	Lease time.Duration
+	// Lazy makes Open succeed while Redis is away.
+	Lazy bool
+	// Logger hears of tasks and of outages; nil means slog.Default.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.Group = cmp.Or(o.Group, 2048)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
+	o.Lease = cmp.Or(o.Lease, 30*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o
+}
+
+// closeTimeout bounds what closing asks of Redis.
+const closeTimeout = time.Second
+
+// Queue is a queue.Queue, a queue.Inspector and a queue.Listener on a Celery
+// broker.
+type Queue struct {
+	opt     Options
+	log     *slog.Logger
+	set     *settings
+	client  redis.UniversalClient
+	results redis.UniversalClient // nil: results are not written
+	decoder celery.Decoder
+	gauge   gauge
+
+	turn      chan struct{}        // held by the one who looks for tasks
+	tags      int64                // numbers the claims; of who has the turn
+	name      string               // begins the tags of this queue
+	node      atomic.Pointer[node] // nil until Attend
+	limit     limiter
+	strangers strangers
+
+	mu     sync.Mutex // guards what follows
+	held   map[int64]*hand
+	token  int64
+	ours   []string // the queues consumed, own and shared
+	unsure []string // claims that may have been done, and were not seen
+
+	stop     chan struct{} // closed by Close
+	stopOnce sync.Once
+	beside   sync.WaitGroup
+	closeErr error
+}
+
+var (
+	_ queue.Queue     = (*Queue)(nil)
+	_ queue.Inspector = (*Queue)(nil)
+	_ queue.Listener  = (*Queue)(nil)
+)
+
+// Open opens the queue at a URL. Its errors are picket.ErrUnavailable where
+// Redis is away.
+func Open(ctx context.Context, url string, o Options) (*Queue, error) {
+	set, err := parse(url)
+	if err != nil {
+		return nil, fmt.Errorf("open queue: %w", err)
+	}
+	o.Lease = cmp.Or(o.Lease, set.broker.Lease)
+	q := &Queue{
+		opt: o.withDefaults(), set: set, client: set.broker.Connect(),
+		turn: make(chan struct{}, 1), name: tagPrefix + rand.Text() + "-",
+		ours:    append(slices.Clone(set.own), set.shared...),
+		decoder: celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
+		held:    make(map[int64]*hand), stop: make(chan struct{}),
+	}
+	q.log = q.opt.Logger.With("queue", scheme+set.broker.String())
+	if set.results != nil {
+		q.results = set.results.Connect()
+	}
+	if err := q.client.Ping(ctx).Err(); err != nil {
+		err = redisbooks.Unavailable(err)
+		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
+			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
+		}
+		q.log.Warn("queue not there yet", "error", err)
+	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
+		if settings.Before(6, 2) {
+			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.broker, settings.Version, picket.ErrInvalid)
+			return nil, errors.Join(err, q.Close())
+		}
+		settings.Warn(q.log)
+	}
+	q.beside.Go(q.keep)
+	return q, nil
+}
+
+func (q *Queue) closed() error {
+	select {
+	case <-q.stop:
+		return redisbooks.ErrClosed
+	default:
+		return nil
+	}
+}
+
+// Close gives back what this queue holds, where Redis can be reached, and
+// ends its connections.
+func (q *Queue) Close() error {
+	q.stopOnce.Do(func() {
+		close(q.stop)
+		q.beside.Wait()
+		if err := q.leave(); err != nil {
+			q.log.Warn("tasks come again when their leases end", "error", err)
+		}
+		q.closeErr = q.client.Close()
+		if q.results != nil {
+			q.closeErr = errors.Join(q.closeErr, q.results.Close())
+		}
+	})
+	return q.closeErr
+}
+
+// leave puts back what is still held.
+func (q *Queue) leave() error {
+	q.mu.Lock()
+	var all []*task
+	for _, h := range q.held {
+		all = append(all, h.tasks...)
+	}
+	clear(q.held)
+	q.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return q.giveBack(ctx, all)
+}

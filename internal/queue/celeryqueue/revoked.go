@@ -1,0 +1,91 @@
+package celeryqueue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+)
+
+// revokeExpires is how long a revoked task is remembered, as Celery does; and
+// maxRevoked how many are.
+const (
+	revokeExpires = 3 * time.Hour
+	maxRevoked    = 50_000
+)
+
+// revoked returns the ids that are revoked. They are kept at the broker, so that
+// all workers know them, those that start later too.
+func (q *Queue) revoked(ctx context.Context) ([]string, error) {
+	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
+	return append([]string{}, ids...), redisbooks.Unavailable(err)
+}
+
+// areRevoked tells which of tasks are revoked.
+func (q *Queue) areRevoked(ctx context.Context, tasks []*task) (map[string]bool, error) {
+	var ids []string
+	for _, t := range tasks {
+		ids = append(ids, t.ID)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	until, err := q.client.Do(ctx, append([]any{"zmscore", q.set.key("revoked")}, anys(ids)...)...).Slice()
+	if err != nil {
+		return nil, redisbooks.Unavailable(err)
+	}
+	is := make(map[string]bool)
+	for i := range until {
+		if until[i] != nil {
+			is[ids[i]] = true
+		}
+	}
+	return is, nil
+}
+
+func anys(all []string) []any {
+	out := make([]any, len(all))
+	for i := range all {
+		out[i] = all[i]
+	}
+	return out
+}
+
+// forgetRevoked forgets what was revoked long ago.
+func (q *Queue) forgetRevoked(ctx context.Context) error {
+	pipe := q.client.Pipeline()
+	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
+	pipe.ZRemRangeByRank(ctx, q.set.key("revoked"), 0, -maxRevoked-1)
+	_, err := pipe.Exec(ctx)
+	return redisbooks.Unavailable(err)
+}
+
+// revoke remembers ids, and brings forward those of the tasks that are kept
+// back, so that who waits for them hears of it.
+func (q *Queue) revoke(ctx context.Context, ids []string) error {
+	forgotten := float64(time.Now().Add(revokeExpires).Unix())
+	var members []redis.Z
+	for _, id := range ids {
+		members = append(members, redis.Z{Score: forgotten, Member: id})
+	}
+	if len(members) == 0 {
+		return nil
+	}
+	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
+		return fmt.Errorf("revoke: %w", redisbooks.Unavailable(err))
+	}
+	var back []restoration
+	if err := q.eachParked(ctx, func(p parked) {
+		if slices.Contains(ids, p.ID) {
+			back = append(back, p.restoration)
+		}
+	}); err != nil {
+		return fmt.Errorf("revoke: %w", err)
+	}
+	return q.restore(ctx, back)
+}

@@ -1,0 +1,54 @@
+package celeryqueue
+
+import (
+	"context"
+	_ "embed" // of the scripts
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/internal/queue/redisbooks"
+)
+
+//go:embed lua/lib.lua
+var lib string
+
+var (
+	//go:embed lua/enqueue.lua
+	enqueueLua string
+	//go:embed lua/claim.lua
+	claimLua string
+	//go:embed lua/finish.lua
+	finishLua string
+	//go:embed lua/park.lua
+	parkLua string
+	//go:embed lua/restore.lua
+	restoreLua string
+	//go:embed lua/renew.lua
+	renewLua string
+	//go:embed lua/overdue.lua
+	overdueLua string
+	//go:embed lua/tend.lua
+	tendLua string
+	//go:embed lua/name.lua
+	nameLua string
+
+	enqueueScript, claimScript, finishScript = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
+	parkScript, restoreScript, renewScript   = newScript(parkLua), newScript(restoreLua), newScript(renewLua)
+	overdueScript, tendScript, nameScript    = newScript(overdueLua), newScript(tendLua), newScript(nameLua)
+)
+
+func newScript(body string) *redis.Script { return redis.NewScript(redisbooks.Lua + lib + body) }
+
+// run runs a script at the broker, in one step.
+func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
+	if err := q.closed(); err != nil {
+		return nil, err
+	}
+	return q.runClosing(ctx, s, keys, args...)
+}
+
+// runClosing is run for a queue that is being closed too.
+func (q *Queue) runClosing(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
+	cmd := s.Run(ctx, q.client, keys, args...)
+	return cmd, redisbooks.Unavailable(cmd.Err())
+}

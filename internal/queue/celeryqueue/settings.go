@@ -1,0 +1,151 @@
+package celeryqueue
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/redisurl"
+)
+
+// scheme is what a URL for this package begins with, before redisurl's.
+const scheme = "celery+"
+
+// Is reports whether a text is a URL for this package, by its scheme.
+func Is(name string) bool {
+	rest, found := strings.CutPrefix(name, scheme)
+	return found && redisurl.Is(rest)
+}
+
+// settings are what a URL says.
+type settings struct {
+	broker  *redisurl.Place
+	results *redisurl.Place // nil: results are not written
+	keys    celery.Keys
+	own     []string // queues of which every task is picket's
+	shared  []string // queues of which picket takes the tasks that it knows
+	publish string   // the queue that intake's tasks go to
+	tasks   []string // the names that picket knows its task by
+	expires time.Duration
+	visible time.Duration
+	node    string // "": made of the host's name
+	control bool   // remote control is obeyed
+	silent  bool   // tasks of intake have no results
+}
+
+// parse reads
+//
+//	celery+redis://[user:password@]host[:port][/db][?…]
+//
+// where the rest is as redisurl.Parse has it, with these in the query:
+//
+//	queue         a queue that is picket's own (repeatable; picket)
+//	shared        a queue that is shared with other workers (repeatable; celery)
+//	publish       the queue that intake's tasks go to (the one queue that is named, or else celery)
+//	task          the name of the task (repeatable; ingestion.tasks.telemetry_ingest)
+//	results       the URL of the result backend, or off (the broker)
+//	ignore_result true or false: whether tasks of intake have no results (true)
+//	expires       how long results are kept (24h; 0 for ever)
+//	node          the worker's name in Flower and celery inspect (picket@host)
+//	control       on or off: whether remote control is obeyed (on)
+//	visibility    the visibility_timeout of the others at the broker (1h)
+//	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
+//	              what kombu's transport options are, where they are not its defaults
+func parse(text string) (*settings, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
+	}
+	if !Is(text) {
+		return nil, bad("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
+	}
+	base, tail, _ := strings.Cut(strings.TrimPrefix(text, scheme), "?")
+	query, err := url.ParseQuery(tail)
+	if err != nil {
+		return nil, bad("its query cannot be read")
+	}
+	take := func(name string) []string {
+		v := query[name]
+		delete(query, name)
+		return v
+	}
+	one := func(name, otherwise string) string {
+		if v := take(name); len(v) > 0 {
+			return v[0]
+		}
+		return otherwise
+	}
+	s := &settings{own: take("queue"), shared: take("shared"), tasks: take("task"), node: one("node", "")}
+	s.publish = "celery"
+	if len(s.own) == 1 && len(s.shared) == 0 {
+		s.publish = s.own[0]
+	}
+	if len(s.own) == 0 && len(s.shared) == 0 {
+		s.own, s.shared = []string{"picket"}, []string{"celery"}
+	}
+	s.publish = one("publish", s.publish)
+	if len(s.tasks) == 0 {
+		s.tasks = []string{"ingestion.tasks.telemetry_ingest"}
+	}
+	s.keys = celery.Keys{Prefix: one("global_keyprefix", ""), ResultPrefix: one("result_keyprefix", ""), Sep: one("sep", ""), FanoutPrefix: one("fanout_prefix", "")}
+	for step := range strings.SplitSeq(one("priority_steps", ""), ",") {
+		if step == "" {
+			continue
+		}
+		n, err := strconv.Atoi(step)
+		if err != nil {
+			return nil, bad("priority_steps has %q, which is no number", step)
+		}
+		s.keys.Steps = append(s.keys.Steps, n)
+	}
+	for _, d := range []struct {
+		name      string
+		to        *time.Duration
+		otherwise time.Duration
+	}{{"expires", &s.expires, 24 * time.Hour}, {"visibility", &s.visible, time.Hour}} {
+		*d.to = d.otherwise
+		if text := one(d.name, ""); text != "" {
+			if *d.to, err = time.ParseDuration(text); err != nil || *d.to < 0 {
+				return nil, bad("%s=%s is no duration", d.name, text)
+			}
+		}
+	}
+	results, control, silent := one("results", ""), one("control", "on"), one("ignore_result", "true")
+	s.control, s.silent = control == "on", silent == "true"
+	if s.broker, err = redisurl.Parse(join(base, query)); err != nil {
+		return nil, err
+	}
+	s.keys.DB = s.broker.Options.DB
+	switch {
+	case s.broker.Options.IsClusterMode:
+		return nil, bad("Celery knows no Redis Cluster")
+	case silent != "true" && silent != "false":
+		return nil, bad("ignore_result=%s is neither true nor false", silent)
+	case control != "on" && control != "off":
+		return nil, bad("control=%s is neither on nor off", control)
+	case strings.Contains(s.node, "@") != (s.node != ""):
+		return nil, bad("node=%s is not as in picket@host", s.node)
+	case results == "":
+		s.results = s.broker
+	case results != "off":
+		if s.results, err = redisurl.Parse(results); err != nil {
+			return nil, fmt.Errorf("results: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func join(base string, query url.Values) string {
+	if len(query) == 0 {
+		return base
+	}
+	return base + "?" + query.Encode()
+}
+
+// key names a key that is picket's alone.
+func (s *settings) key(name string) string {
+	return s.keys.Prefix + s.broker.Prefix + ":celery:" + name
+}

@@ -1,0 +1,117 @@
+package celeryqueue
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket"
+)
+
+func TestParse(t *testing.T) {
+	for _, c := range []struct {
+		url         string
+		own, shared []string
+		publish     string
+	}{
+		{"celery+redis://h", []string{"picket"}, []string{"celery"}, "celery"},
+		{"celery+redis://h/0?queue=edr", []string{"edr"}, nil, "edr"},
+		{"celery+redis://h/0?queue=a&queue=b", []string{"a", "b"}, nil, "celery"},
+		{"celery+redis://h/0?shared=celery", nil, []string{"celery"}, "celery"},
+		{"celery+redis://h/0?queue=a&shared=b&publish=c", []string{"a"}, []string{"b"}, "c"},
+	} {
+		s, err := parse(c.url)
+		if err != nil {
+			t.Errorf("%s: %v", c.url, err)
+			continue
+		}
+		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.own, s.shared, s.publish}); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.url, diff)
+		}
+	}
+	s, err := parse("celery+redis://u:secret@h:1/3?task=a&task=b&results=redis://r/1&expires=0&node=w@h&visibility=10m&lease=5s" +
+		"&global_keyprefix=g_&result_keyprefix=r_&sep=:&priority_steps=0,5&fanout_prefix=%7Bdb%7D-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visible != 10*time.Minute || s.broker.Lease != 5*time.Second {
+		t.Errorf("%+v", s)
+	}
+	got := []string{s.keys.List("q", 7), s.keys.Result("t"), s.keys.ControlChannel(), s.key("leases"), s.broker.String()}
+	want := []string{"g_q:5", "r_celery-task-meta-t", "g_3-celery.pidbox", "g_picket:celery:leases", "redis://h:1/3"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{
+		"redis://h", "celery+http://h", "celery+redis://h?node=w", "celery+redis://h?expires=soon", "celery+redis://h?priority_steps=a",
+		"celery+redis://h?results=elsewhere", "celery+redis://h?control=maybe", "celery+redis://h?ignore_result=perhaps", "celery+redis://h/x", "celery+redis://a,b?cluster=true", "celery+redis://secret@h?no=1", "celery+redis://h?%zz",
+	} {
+		if _, err := parse(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	var l limiter
+	if n, _ := l.allowed(100); n != 100 {
+		t.Errorf("without a limit %d of 100", n)
+	}
+	for text, rate := range map[string]float64{"10/s": 10, "120/m": 2, "7200/h": 2, "5": 5, "0": 0, "0.5/s": 0.5} {
+		if err := l.set(text); err != nil || l.rate != rate {
+			t.Errorf("%s is %v a second: %v", text, l.rate, err)
+		}
+	}
+	for _, text := range []string{"", "x/s", "1/day", "-1"} {
+		if l.set(text) == nil {
+			t.Errorf("%q is a rate", text)
+		}
+	}
+	if err := l.set("10/s"); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := l.allowed(100); n != 1 {
+		t.Errorf("at first %d", n)
+	}
+	l.took(1)
+	if n, wait := l.allowed(100); n != 0 || wait <= 0 || wait > 101*time.Millisecond {
+		t.Errorf("then %d, or wait for %s", n, wait)
+	}
+	l.filled = l.filled.Add(-time.Hour)
+	if n, _ := l.allowed(100); n != 10 {
+		t.Errorf("after an hour %d", n)
+	}
+}
+
+// Strange tasks are nobody's when they have waited, and no worker was heard.
+func TestStrangers(t *testing.T) {
+	var s strangers
+	s.seen(1)
+	if s.open() {
+		t.Error("open at once")
+	}
+	s.since = s.since.Add(-2 * orphaned)
+	if !s.open() {
+		t.Error("never open")
+	}
+	s.heard()
+	if s.open() {
+		t.Error("open though a worker was heard")
+	}
+	s.others = s.others.Add(-2 * orphaned)
+	if s.open() {
+		t.Error("open though the worker may come back")
+	}
+	s.since, s.others = s.since.Add(-2*deserted), s.others.Add(-2*deserted)
+	if !s.open() {
+		t.Error("never open for a worker that left")
+	}
+	s.seen(0)
+	s.seen(1)
+	if s.open() {
+		t.Error("open for one that was just seen")
+	}
+}

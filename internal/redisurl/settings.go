@@ -1,0 +1,120 @@
+package redisurl
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+)
+
+// Settings are what of a server's settings decides whether it keeps what it
+// is given. What an ACL or a provider hides is empty.
+type Settings struct {
+	Version         string
+	AppendOnly      bool
+	AppendFsync     string // always, everysec or no
+	MaxMemoryPolicy string
+	MaxMemory       string // bytes, 0 for none
+	WaitAOF         bool   // the server has WAITAOF: Redis 7.2, Valkey 7.2
+}
+
+// A Node is one server: a client's, or one of a Cluster's.
+type Node interface {
+	redis.Cmdable
+	Do(ctx context.Context, args ...any) *redis.Cmd
+}
+
+// ReadSettings asks a server for its settings.
+func ReadSettings(ctx context.Context, node Node) (Settings, error) {
+	info, err := node.Info(ctx).Result()
+	if err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
+		return Settings{}, fmt.Errorf("read the server's settings: %w", err)
+	}
+	fields := InfoFields(info)
+	s := Settings{
+		Version: fields["redis_version"], AppendOnly: fields["aof_enabled"] == "1",
+		MaxMemoryPolicy: fields["maxmemory_policy"], MaxMemory: fields["maxmemory"],
+	}
+	if v := fields["valkey_version"]; v != "" {
+		s.Version = "valkey " + v
+	}
+	// Providers often forbid CONFIG.
+	if m, err := node.ConfigGet(ctx, "appendfsync").Result(); err == nil {
+		s.AppendFsync = m["appendfsync"]
+	}
+	if known, err := node.Do(ctx, "command", "info", "waitaof").Slice(); err == nil {
+		s.WaitAOF = len(known) == 1 && known[0] != nil
+	}
+	return s, nil
+}
+
+// Before reports whether the server is a Redis older than a version. What does
+// not tell its version, or is no Redis, is not.
+func (s Settings) Before(major, minor int) bool {
+	var a, b int
+	n, _ := fmt.Sscanf(s.Version, "%d.%d", &a, &b)
+	return n == 2 && (a < major || a == major && b < minor)
+}
+
+// Promise says what a batch that was accepted survives.
+func (s Settings) Promise(fsync bool) string {
+	switch {
+	case !s.AppendOnly:
+		return "nothing: an accepted batch is lost when the server ends, for appendonly is off"
+	case s.AppendFsync == "always", fsync && s.WaitAOF:
+		return "kill -9 and a power cut of the server; a failover may lose the last moments"
+	case s.AppendFsync == "everysec":
+		return "kill -9 of the server; a power cut may lose two seconds, a failover the last moments"
+	case s.AppendFsync == "no":
+		return "kill -9 of the server; a power cut may lose half a minute, a failover the last moments"
+	}
+	return "what appendfsync says, which the server does not tell"
+}
+
+// Warnings are the settings under which what was accepted may be lost.
+func (s Settings) Warnings() []string {
+	var ws []string
+	if !s.AppendOnly {
+		ws = append(ws, "appendonly is off: what was accepted is lost when the server ends; set appendonly yes")
+	} else if s.AppendFsync != "always" {
+		ws = append(ws, fmt.Sprintf("appendfsync is %q: a power cut loses what was accepted last; set it to always, or give --redis-durability fsync", s.AppendFsync))
+	}
+	if p := s.MaxMemoryPolicy; p != "" && p != "noeviction" {
+		ws = append(ws, fmt.Sprintf("maxmemory-policy is %s: short of memory the server deletes what was accepted; set it to noeviction", p))
+	}
+	return ws
+}
+
+// Warn logs them.
+func (s Settings) Warn(log *slog.Logger) {
+	for _, w := range s.Warnings() {
+		log.Warn("redis may lose accepted events", "why", w)
+	}
+}
+
+// Fsync reports whether waiting for the disk takes WAITAOF, or why it cannot
+// be had.
+func (s Settings) Fsync() (waitAOF bool, err error) {
+	switch {
+	case s.AppendOnly && s.AppendFsync == "always":
+		return false, nil // it syncs before it answers
+	case s.AppendOnly && s.WaitAOF:
+		return true, nil
+	}
+	return false, fmt.Errorf("durability fsync needs appendonly yes, and appendfsync always or a server with WAITAOF (7.2): %w", picket.ErrInvalid)
+}
+
+// InfoFields reads what INFO answers.
+func InfoFields(info string) map[string]string {
+	fields := make(map[string]string)
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
+}

@@ -1,0 +1,194 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The celery command asks workers and orders them about.
+func TestCeleryControl(t *testing.T) {
+	eachCelery(t, func(t *testing.T, r *rig) {
+		py := r.shell(t)
+		worker, node := r.worker(t, py)
+		at := []string{"--destination", node}
+		// inspect returns what the node answers.
+		inspect := func(v any, args ...string) {
+			t.Helper()
+			out := py.cli(t, slices.Concat([]string{"inspect", "--json"}, at, args)...)
+			var answers map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(out), &answers); err != nil {
+				t.Fatalf("celery inspect %v: %v: %s", args, err, out)
+			}
+			if err := json.Unmarshal(answers[node], v); err != nil {
+				t.Fatalf("celery inspect %v: %v: %s", args, err, out)
+			}
+		}
+		control := func(want string, args ...string) {
+			t.Helper()
+			if out := py.cli(t, slices.Concat([]string{"control"}, at, args)...); !strings.Contains(out, node+": OK") || !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("celery control %v does not say %q but %s", args, want, out)
+			}
+		}
+		id := func(variable string) (id string) {
+			t.Helper()
+			py.into(t, &id, "%s.id", variable)
+			return id
+		}
+		done := func(id string) bool {
+			t.Helper()
+			out := py.cli(t, "result", id) // of what is not ready it says nothing after a while
+			return strings.Contains(out, "'status': 'success'")
+		}
+
+		// Who is there?
+		if out := py.cli(t, "status"); !strings.Contains(out, node+": OK") || !strings.Contains(out, "1 node online") {
+			t.Errorf("celery status says %s", out)
+		}
+		var pong map[string]string
+		if inspect(&pong, "ping"); pong["ok"] != "pong" {
+			t.Errorf("celery inspect ping: %v", pong)
+		}
+		var registered []string
+		if inspect(&registered, "registered"); !slices.Contains(registered, ingest) {
+			t.Errorf("celery inspect registered: %v", registered)
+		}
+		if out := py.cli(t, "inspect", "conf"); !strings.Contains(out, node+": OK") {
+			t.Errorf("celery inspect conf says %s", out)
+		}
+		queues := func() (names []string) {
+			t.Helper()
+			var found []struct {
+				Name       string
+				RoutingKey string `json:"routing_key"`
+				Exchange   struct{ Name, Type string }
+			}
+			inspect(&found, "active_queues")
+			for _, q := range found {
+				names = append(names, q.Name)
+				if q.RoutingKey == "" || q.Exchange.Type != "direct" {
+					t.Errorf("celery inspect active_queues: %+v", q)
+				}
+			}
+			slices.Sort(names)
+			return names
+		}
+		usual := []string{"celery", "picket"}
+		if *consumer == "python" {
+			usual = usual[:1]
+		}
+		if got := queues(); !slices.Equal(got, usual) {
+			t.Errorf("celery inspect active_queues: %v, not %v", got, usual)
+		}
+
+		// What has it done, and with how many hands?
+		type stats struct {
+			Total  map[string]int
+			PID    int
+			Uptime float64
+			Clock  string
+			Pool   struct {
+				Max       int `json:"max-concurrency"`
+				Processes []int
+			}
+			Broker struct {
+				Transport, Hostname string
+				Port                int
+			}
+			Prefetch int `json:"prefetch_count"`
+		}
+		hands := func() int {
+			t.Helper()
+			var s stats
+			inspect(&s, "stats")
+			if *consumer == "python" {
+				return len(s.Pool.Processes)
+			}
+			return s.Pool.Max
+		}
+		py.eval(t, `group(telemetry_ingest.s(event(f"e-{i}")) for i in range(5))().get(timeout=10)`)
+		var s stats
+		inspect(&s, "stats")
+		if s.Total[ingest] != 5 || s.PID != worker.cmd.Process.Pid || s.Pool.Max != 2 || s.Prefetch == 0 || s.Clock == "" {
+			t.Errorf("celery inspect stats: %+v", s)
+		}
+		if got := fmt.Sprintf("%s://%s:%d", s.Broker.Transport, s.Broker.Hostname, s.Broker.Port); got != "redis://"+r.redis.Addr {
+			t.Errorf("celery inspect stats: the broker is %s", got)
+		}
+		control("pool will grow", "pool_grow", "2")
+		until(t, "the pool grows", func() bool { return hands() == 4 })
+		control("pool will shrink", "pool_shrink", "3")
+		until(t, "the pool shrinks", func() bool { return hands() == 1 })
+
+		// A task with a countdown can be seen, and revoked.
+		py.eval(t, `(later := telemetry_ingest.apply_async([event("later")], countdown=600))`)
+		var scheduled []struct {
+			ETA     string
+			Request struct{ ID, Name, Type string }
+		}
+		until(t, "the task is scheduled", func() bool {
+			inspect(&scheduled, "scheduled")
+			return len(scheduled) == 1
+		})
+		if got := scheduled[0]; got.Request.ID != id("later") || got.Request.Name != ingest || got.ETA == "" {
+			t.Errorf("celery inspect scheduled: %+v", got)
+		}
+		// Of what is scheduled Celery's own workers say nothing here.
+		var queried map[string][]any
+		if inspect(&queried, "query_task", id("later")); len(queried) > 1 || len(queried) == 1 && len(queried[id("later")]) != 2 {
+			t.Errorf("celery inspect query_task: %+v", queried)
+		}
+		control("flagged as revoked", "revoke", id("later"))
+		var ids []string
+		if inspect(&ids, "revoked"); !slices.Contains(ids, id("later")) {
+			t.Errorf("celery inspect revoked: %v", ids)
+		}
+		var tasks []struct{ ID, Name string }
+		if inspect(&tasks, "active"); len(tasks) != 0 {
+			t.Errorf("celery inspect active: %v", tasks)
+		}
+		inspect(&tasks, "reserved")
+
+		// It works as fast as it may.
+		control("new rate limit set successfully", "rate_limit", ingest, "4/s")
+		var took float64
+		py.into(t, &took, `(began := time.monotonic(), group(telemetry_ingest.s(event(f"slow-{i}")) for i in range(6))().get(timeout=20), time.monotonic() - began)[2]`)
+		if took < 1 {
+			t.Errorf("6 tasks at 4/s took %.2f s", took)
+		}
+		control("rate limit (disabled|set) successfully", "rate_limit", ingest, "0")
+		control("time limits set successfully", "time_limit", ingest, "50", "60")
+
+		// It takes from the queues that it is told to.
+		control("no longer consuming from celery", "cancel_consumer", "celery")
+		if got := queues(); slices.Contains(got, "celery") {
+			t.Errorf("after cancel_consumer celery it consumes %v", got)
+		}
+		control("add consumer other", "add_consumer", "other")
+		py.eval(t, `(waits := telemetry_ingest.delay(event("waits")), telemetry_ingest.apply_async([event("other")], queue="other").get(timeout=10))`)
+		if got := py.eval(t, `[waits.state, server.llen("celery")]`); got != `["PENDING", 1]` {
+			t.Errorf("a task on a queue that nobody consumes: %s", got)
+		}
+		control("add consumer celery", "add_consumer", "celery")
+		py.eval(t, `waits.get(timeout=10)`)
+		if !done(id("waits")) {
+			t.Error("celery result does not know a result")
+		}
+
+		// Events are sent when somebody wants them.
+		control("task events enabled", "enable_events")
+		control("task events already enabled", "enable_events")
+		control("task events disabled", "disable_events")
+
+		begin := time.Now()
+		py.eval(t, `cli("control", "--destination", %q, "shutdown")`, node) // a worker that goes does not answer
+		worker.ends(t)
+		if took := time.Since(begin); took > 15*time.Second {
+			t.Errorf("it took %s to shut down", took)
+		}
+	})
+}

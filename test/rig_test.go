@@ -1,0 +1,351 @@
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testdata"
+)
+
+// With -consumer python the tests try themselves: a stock Celery worker stands
+// where picket's is meant to.
+var consumer = flag.String("consumer", "picket", "whose worker runs the tasks in the Celery tests: picket or python")
+
+// patience bounds every wait for something that must happen.
+const patience = 30 * time.Second
+
+// ingest is the task of the replaced system.
+const ingest = "ingestion.tasks.telemetry_ingest"
+
+// A rig is a Redis, and a version of Celery to use it with.
+type rig struct {
+	version string
+	redis   *redistest.Server
+	client  *redis.Client // of it
+	python  string        // the interpreter
+	data    string        // picket's
+	options string        // of the queue's URL
+	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
+}
+
+// eachCelery runs a test with every Celery, each on a Redis of its own.
+func eachCelery(t *testing.T, f func(t *testing.T, r *rig)) {
+	for _, version := range []string{"5.2", "new"} {
+		t.Run("celery "+version, func(t *testing.T) {
+			t.Parallel()
+			f(t, newRig(t, version))
+		})
+	}
+}
+
+func newRig(t testing.TB, version string) *rig {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := filepath.Join(cache, "picket-test", "celery-"+version, "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		testdata.Skip(t, "Celery in "+python+"; run scripts/install-celery")
+	}
+	server := redistest.Start(t)
+	return &rig{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
+}
+
+// broker is the Redis as Celery's settings name it.
+func (r *rig) broker() string { return r.redis.URL() }
+
+// queue is the same for picket's --queue.
+func (r *rig) queue() string { return "celery+" + r.redis.URL() + r.options }
+
+// pythonCommand is an interpreter in the folder of the Celery app.
+func (r *rig) pythonCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(r.python, args...)
+	cmd.Dir = "celery"
+	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+r.broker(), "PICKET_TEST_SEEN="+r.seen, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
+	return cmd
+}
+
+// pythonWorker starts a stock Celery worker.
+func (r *rig) pythonWorker(t testing.TB, name string, args ...string) *process {
+	t.Helper()
+	cmd := r.pythonCommand(append([]string{"-W", "ignore", "-m", "celery", "--quiet", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
+	return begin(t, cmd)
+}
+
+// picketWorker starts a picket worker.
+func (r *rig) picketWorker(t testing.TB, args ...string) *process {
+	t.Helper()
+	return begin(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
+}
+
+// worker starts one worker of the kind that is to be tested, with two hands,
+// and returns it and its node name once it answers.
+func (r *rig) worker(t testing.TB, py *shell) (*process, string) {
+	t.Helper()
+	var p *process
+	if *consumer == "python" {
+		p = r.pythonWorker(t, "python", "--concurrency", "2")
+	} else {
+		p = r.picketWorker(t, "--concurrency", "2")
+	}
+	return p, py.nodes(t, 1)[0]
+}
+
+// results counts the results in the backend.
+func (r *rig) results(t testing.TB) int {
+	t.Helper()
+	n, err := r.client.Eval(t.Context(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// binary builds picket, once for all tests.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var (
+	buildDir  string // removed by TestMain
+	buildOnce = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(buildDir, "picket")
+		out, err := exec.Command("go", "build", "-C", "..", "-o", path, "./cmd/picket").CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return path, err
+	})
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	var err error
+	if buildDir, err = os.MkdirTemp("", "picket-test-*"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(code)
+}
+
+// A process runs beside the test, and is killed with its children at its end.
+type process struct {
+	cmd  *exec.Cmd
+	said output        // on stdout and stderr
+	end  chan struct{} // closed when it has exited
+	err  error         // of Wait; after end
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func begin(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, end: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = &p.said
+	}
+	cmd.Stderr = &p.said
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.end)
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.said.String())
+		}
+	})
+	return p
+}
+
+// kill is kill -9, of its children too.
+func (p *process) kill() {
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.end
+}
+
+// interrupt is SIGTERM, after which the process must end well.
+func (p *process) interrupt(t testing.TB) {
+	t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	p.ends(t)
+}
+
+// ends waits until the process has exited, which it must do well.
+func (p *process) ends(t testing.TB) {
+	t.Helper()
+	select {
+	case <-p.end:
+		if p.err != nil {
+			t.Errorf("%s ended with %v: %s", p.cmd.Args[0], p.err, p.said.String())
+		}
+	case <-time.After(patience):
+		t.Fatalf("%s does not end: %s", p.cmd.Args[0], p.said.String())
+	}
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// A shell is a Python in which a stock Celery is at hand: celery/shell.py.
+type shell struct {
+	process *process
+	in      *json.Encoder
+	answers *bufio.Reader
+}
+
+func (r *rig) shell(t testing.TB) *shell {
+	t.Helper()
+	cmd := r.pythonCommand("shell.py")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, w := io.Pipe()
+	cmd.Stdout = w
+	p := begin(t, cmd)
+	go func() {
+		<-p.end
+		w.Close()
+	}()
+	return &shell{process: p, in: json.NewEncoder(in), answers: bufio.NewReader(out)}
+}
+
+// An answer is what came of a Python expression.
+type answer struct {
+	Value json.RawMessage
+	Error string // the class of the exception
+	Text  string
+}
+
+// ask evaluates a Python expression.
+func (s *shell) ask(format string, args ...any) (a answer, err error) {
+	if err = s.in.Encode(fmt.Sprintf(format, args...)); err != nil {
+		return a, err
+	}
+	line, err := s.answers.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &a)
+	}
+	return a, err
+}
+
+// try is ask of what must be answered soon.
+func (s *shell) try(t testing.TB, format string, args ...any) answer {
+	t.Helper()
+	late := time.AfterFunc(2*patience, s.process.kill)
+	defer late.Stop()
+	a, err := s.ask(format, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
+	}
+	return a
+}
+
+// eval is try of what must not raise; the value as JSON.
+func (s *shell) eval(t testing.TB, format string, args ...any) string {
+	t.Helper()
+	a := s.try(t, format, args...)
+	if a.Error != "" {
+		t.Fatalf("%s\nraised %s: %s", fmt.Sprintf(format, args...), a.Error, a.Text)
+	}
+	return string(a.Value)
+}
+
+// is is try of what must have a value.
+func (s *shell) is(t testing.TB, want, format string, args ...any) {
+	t.Helper()
+	if a := s.try(t, format, args...); a.Error != "" || string(a.Value) != want {
+		t.Errorf("%s\nis   %s %s %s\nwant %s", fmt.Sprintf(format, args...), a.Value, a.Error, a.Text, want)
+	}
+}
+
+// into is eval of what has a Go type.
+func (s *shell) into(t testing.TB, v any, format string, args ...any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(s.eval(t, format, args...)), v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// raises is try of what must raise such an exception.
+func (s *shell) raises(t testing.TB, class, text, format string, args ...any) {
+	t.Helper()
+	a := s.try(t, format, args...)
+	if a.Error != class || !strings.Contains(a.Text, text) {
+		t.Errorf("%s\nraised %q: %q, not %s: %q; value %s", fmt.Sprintf(format, args...), a.Error, a.Text, class, text, a.Value)
+	}
+}
+
+// nodes waits until n workers answer, and returns their names.
+func (s *shell) nodes(t testing.TB, n int) (names []string) {
+	t.Helper()
+	s.into(t, &names, "nodes(%d)", n)
+	return names
+}
+
+// cli runs the celery command, which must exit with code 0, and returns what
+// it prints.
+func (s *shell) cli(t testing.TB, args ...string) string {
+	t.Helper()
+	quoted, _ := json.Marshal(args) // is Python too
+	var res struct {
+		Exit int
+		Out  string
+	}
+	s.into(t, &res, "cli(*%s)", quoted)
+	if res.Exit != 0 {
+		t.Errorf("celery %s: exit %d: %s", strings.Join(args, " "), res.Exit, res.Out)
+	}
+	return res.Out
+}
