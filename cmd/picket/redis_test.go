@@ -60,6 +60,7 @@ func testKillAround(t *testing.T, protocol string) {
 	redis.Start()
 	l.more(10)
 	l.halt()
+	l.regroups = protocol != ""
 	until(t, "the server has Redis back", func() bool {
 		return strings.Contains(f.current.err.String(), "is forwarded") || f.current.err.String() == ""
 	})
