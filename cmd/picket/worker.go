@@ -25,7 +25,8 @@ func newWorker() *cobra.Command {
 		Long: `Runs workers in a process of their own: on the data directory of a server on the
 same machine, or anywhere, with the queue and the store on others. picket serve
 --workers 0 takes telemetry and shows alerts, and any number of picket worker
-detect. On a Celery broker it takes the place of celery worker. kill -9 of one loses nothing: what it had in hand goes to another.`,
+detect. On a Celery broker it takes the place of celery worker. kill -9 of one
+loses nothing: what it had in hand goes to another.`,
 		Example: `  picket worker --data /var/lib/picket
   picket worker --queue redis://redis:6379/0 --store mongodb://mongo:27017/picket
   picket worker --queue celery+redis://redis:6379/0 --data picket-data`,
