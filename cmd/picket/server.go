@@ -143,14 +143,18 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	// The node tells of what is drained, too. Told to shut down as a Celery
+	// worker, the server's workers stop, and it goes on with the rest.
+	node, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
 	if s.f.workers > 0 {
-		// Told to shut down as a Celery worker, the server's workers stop, and it
-		// goes on with the rest.
-		node, stopNode := context.WithCancel(ctx)
-		beside.Go(s.queue.attend(node, s.work, func() { stopNode(); stopWork() }))
+		beside.Go(s.queue.attend(node, s.work, stopWork))
 	}
 	working := make(chan error, 1)
-	go func() { working <- s.runWorkers(work) }()
+	go func() {
+		defer leave()
+		working <- s.runWorkers(work)
+	}()
 	defer func() {
 		stopWork()
 		err = errors.Join(err, <-working)

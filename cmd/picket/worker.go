@@ -85,7 +85,9 @@ loses nothing: what it had in hand goes to another.`,
 			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(ctx)
 		})
 		beside.Go(func() { w.Report(ctx, s, thisWorker(), loader.Revision) })
-		beside.Go(q.attend(ctx, w, stop))
+		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // it tells of what is drained, too
+		defer leave()
+		beside.Go(q.attend(node, w, stop))
 		log.Info("working", "data", dir, "concurrency", *concurrency)
 		return w.Run(ctx)
 	}

@@ -134,6 +134,9 @@ func TestNodeNames(t *testing.T) {
 	if n := r.c.Exists(t.Context(), "picket:celery:node:w2@h").Val(); n != 0 {
 		t.Error("a name is kept by nobody")
 	}
+	if n := r.c.SCard(t.Context(), r.keys.Binding("celery.pidbox")).Val(); n != 1 {
+		t.Errorf("%d nodes are bound", n)
+	}
 	// One that was killed has left its name behind.
 	check(t, r.c.Set(t.Context(), "picket:celery:node:w2@h", "killed", 10*time.Second).Err())
 	r.attend(open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryqueue.Node{Crew: &crew{1}})

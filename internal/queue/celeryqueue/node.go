@@ -173,7 +173,13 @@ func (n *node) listen(ctx context.Context) {
 	channels := []string{beats}
 	if q.set.control {
 		channels = append(channels, control)
-		q.client.SAdd(ctx, q.set.keys.Binding("celery.pidbox"), q.set.keys.Bound("", "", n.name+".celery.pidbox"))
+		binding, bound := q.set.keys.Binding("celery.pidbox"), q.set.keys.Bound("", "", n.name+".celery.pidbox")
+		q.client.SAdd(ctx, binding, bound)
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			q.client.SRem(ctx, binding, bound)
+		}()
 	}
 	sub := q.client.Subscribe(ctx, channels...)
 	defer sub.Close()
