@@ -67,6 +67,8 @@
 //	internal/scan               rules over files
 //
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
+//	internal/redistest          real Redis servers for the tests: killed, frozen, in a Cluster
+//	internal/nettest            networks for the tests: slow, cut, with hosts of their own
 //	test                        the console in a real browser, picket beside real Celery; a module of its own
 //	test/ferretdb               a server of MongoDB's protocol for the tests; likewise
 //

@@ -251,7 +251,7 @@ func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
 func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried bool) ([]queue.Delivery, error) {
 	q.received(run, later, over)
 	if err := errors.Join(q.park(ctx, later, false), q.finish(ctx, over)); err != nil {
-		// They come again when their leases end, with those that could be run.
+		// They are taken again, with those that could be run.
 		return nil, fmt.Errorf("receive: %w", err)
 	}
 	if tried {

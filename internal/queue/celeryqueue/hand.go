@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -55,8 +56,11 @@ func groupID(tasks []*task) string {
 		return tasks[0].ID
 	}
 	h := sha256.New()
+	var p []byte
 	for _, t := range tasks {
-		fmt.Fprintf(h, "%s\x00%s\x00", t.ID, t.event.ID)
+		p = append(append(p[:0], t.ID...), 0)
+		p = append(append(p, t.event.ID...), 0)
+		h.Write(p)
 	}
 	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
@@ -94,7 +98,9 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	var over []outcome
 	for i := range ds {
 		if h := q.find(ds[i].Token); h != nil {
-			over = appendSucceeded(over, h.tasks)
+			for _, t := range h.tasks {
+				over = append(over, succeeded(t))
+			}
 		}
 	}
 	if err := q.finish(ctx, over); err != nil {
@@ -106,13 +112,6 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return nil
 }
 
-func appendSucceeded(over []outcome, tasks []*task) []outcome {
-	for _, t := range tasks {
-		over = append(over, succeeded(t))
-	}
-	return over
-}
-
 // Bury implements queue.Queue: the tasks of the letters' events have failed,
 // the others have succeeded. A letter that is of no one event is of all.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
@@ -120,27 +119,24 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	if h == nil {
 		return nil
 	}
+	letters = slices.Clone(letters)
 	cause := make(map[string]string, len(letters))
-	var extra []queue.Letter // that belong to no task
-	for _, l := range letters {
-		cause[l.EventID] = l.Cause
-		l.Kind = queue.Failed
-		extra = append(extra, l)
+	for i := range letters {
+		letters[i].Kind = queue.Failed
+		cause[letters[i].EventID] = letters[i].Cause
 	}
 	all, whole := cause[""]
 	var over []outcome
 	for _, t := range h.tasks {
-		why, failed := cause[t.event.ID]
-		if whole && !failed {
-			why, failed = all, true
-		}
-		if !failed {
+		if why, failed := cause[t.event.ID]; failed {
+			over = append(over, failedWith(t, "RuntimeError", why))
+		} else if whole {
+			over = append(over, failedWith(t, "RuntimeError", all))
+		} else {
 			over = append(over, succeeded(t))
-			continue
 		}
-		over = append(over, failedWith(t, "RuntimeError", why))
 	}
-	over[0].letters = append(over[0].letters, extra...)
+	over[0].letters = letters // they are kept together, whichever task they are of
 	if err := q.finish(ctx, over); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}

@@ -185,8 +185,7 @@ func (q *Queue) report(ctx context.Context, over []outcome, now time.Time) error
 }
 
 // writeResults writes results, each as Celery does: not over one that
-// succeeded, and published to who waits for it. They go in pipelines, which
-// cost the server a third of what a script of the same does.
+// succeeded, and published to who waits for it.
 func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte) error {
 	for len(keys) > 0 {
 		n := min(len(keys), resultChunk)

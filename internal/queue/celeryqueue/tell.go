@@ -42,7 +42,7 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 	}
 	if len(all) <= fewTasks {
 		for _, t := range all {
-			q.log.Info(fmt.Sprintf("Task %s[%s] received", t.Name, t.ID))
+			q.log.Info(fmt.Sprintf("Task %s received", t))
 		}
 	} else {
 		q.log.Info(fmt.Sprintf("Task %s[%d tasks] received", all[0].Name, len(all)))

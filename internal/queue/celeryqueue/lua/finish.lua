@@ -1,7 +1,7 @@
 -- Lets go of tasks that are done with, and keeps letters in their place.
 -- KEYS: unacked, unacked_index, leases, counters, rates, dead letters, tries, lost
--- ARGV: tasks done, those of them that others published, number of tags, tags, number of tries to forget, their ids,
---       number of letters, letters
+-- ARGV: tasks done, those of them that others published, number of tags, tags,
+--       number of tries to forget, their ids, number of letters, letters
 local n = tonumber(ARGV[3])
 local tags = {}
 for i = 1, n do tags[i] = ARGV[3 + i] end
