@@ -66,7 +66,7 @@ func (s *server) open() (err error) {
 		}
 	}
 	s.work = worker.New(s.queue.both, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
-		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
+		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
 

@@ -78,7 +78,7 @@ loses nothing: what it had in hand goes to another.`,
 		defer stop()
 		go loader.Watch(ctx, time.Second)
 		w := worker.New(q.both, func() worker.Detector { return loader.Engine().Detector() }, s,
-			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Logger: log})
+			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.results(), Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {

@@ -86,16 +86,19 @@ type EventPage struct {
 // Totals are counters of events since the store was made; retention does not
 // lower Stored.
 type Totals struct {
-	Stored, Duplicate, Matches int64
-	Events                     int64 // kept now
-	RawBytes, DiskBytes        int64 // of the events kept: as received, and what the store takes on disk in all
+	Stored    int64 `json:"Stored"`
+	Duplicate int64 `json:"Duplicate"`
+	Matches   int64 `json:"Matches"`
+	Events    int64 `json:"Events"`    // kept now
+	RawBytes  int64 `json:"RawBytes"`  // of the events kept, as received
+	DiskBytes int64 `json:"DiskBytes"` // what the store takes on disk in all
 }
 
 // A Minute counts what was received in one minute.
 type Minute struct {
-	Start  time.Time
-	Events map[string]int64 // by event type
-	Alerts map[string]int64 // opened, by level
+	Start  time.Time        `json:"Start"`
+	Events map[string]int64 `json:"Events"` // by event type
+	Alerts map[string]int64 `json:"Alerts"` // opened, by level
 }
 
 // Retention bounds what is kept. Zero fields do not bound.
@@ -169,11 +172,11 @@ func (u AlertUpdate) Apply(a *picket.Alert) {
 
 // AlertCounts counts alerts.
 type AlertCounts struct {
-	Total    int64
-	ByStatus map[picket.AlertStatus]int64
-	ByLevel  map[picket.AlertStatus]map[string]int64 // the same, each by level
-	Open     map[string]int64                        // not closed, by level
-	TopRules []RuleCount                             // ten rules with most matches among alerts not closed
+	Total    int64                                   `json:"Total"`
+	ByStatus map[picket.AlertStatus]int64            `json:"ByStatus"`
+	ByLevel  map[picket.AlertStatus]map[string]int64 `json:"ByLevel"`  // the same, each by level
+	Open     map[string]int64                        `json:"Open"`     // not closed, by level
+	TopRules []RuleCount                             `json:"TopRules"` // ten rules with most matches among alerts not closed
 }
 
 // NewAlertCounts returns counts of nothing.
@@ -196,8 +199,11 @@ func (c *AlertCounts) Add(status picket.AlertStatus, level string, n int64) {
 
 // A RuleCount is a rule and how many matches its alerts have.
 type RuleCount struct {
-	RuleID, Title, Level string
-	Alerts, Matches      int64
+	RuleID  string `json:"RuleID"`
+	Title   string `json:"Title"`
+	Level   string `json:"Level"`
+	Alerts  int64  `json:"Alerts"`
+	Matches int64  `json:"Matches"`
 }
 
 // A MatchQuery selects matches, newest stored first. Empty fields select all.
