@@ -33,29 +33,29 @@ func scanAlert(r rowScanner) (alertRow, error) {
 	if err != nil {
 		return a, err
 	}
-	a.FirstSeen, a.LastSeen, a.Opened, a.Updated = fromMicros(first), fromMicros(last), fromMicros(opened), fromMicros(updated)
+	a.FirstSeen, a.LastSeen, a.Opened, a.Updated = FromMicros(first), FromMicros(last), FromMicros(opened), FromMicros(updated)
 	return a, errors.Join(json.Unmarshal(tags, &a.Tags), json.Unmarshal(notes, &a.Notes))
 }
 
-// A filter builds the WHERE of a list.
-type filter struct {
+// A whereClause builds the WHERE of a list.
+type whereClause struct {
 	terms []string
 	args  []any
 }
 
-func (f *filter) add(term string, args ...any) {
+func (f *whereClause) add(term string, args ...any) {
 	f.terms = append(f.terms, term)
 	f.args = append(f.args, args...)
 }
 
 // equal adds a term unless the value is "".
-func (f *filter) equal(column, value string) {
+func (f *whereClause) equal(column, value string) {
 	if value != "" {
 		f.add(column+" = ?", value)
 	}
 }
 
-func (f *filter) String() string {
+func (f *whereClause) String() string {
 	if len(f.terms) == 0 {
 		return "1"
 	}
@@ -63,7 +63,7 @@ func (f *filter) String() string {
 }
 
 // in adds a term that one of the values is in the column.
-func in[T any](f *filter, column string, values []T) {
+func in[T any](f *whereClause, column string, values []T) {
 	marks := strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")
 	args := make([]any, len(values))
 	for i, v := range values {
@@ -73,7 +73,7 @@ func in[T any](f *filter, column string, values []T) {
 }
 
 // between adds a term for each bound that is not open.
-func (f *filter) between(column string, lo, hi int64) {
+func (f *whereClause) between(column string, lo, hi int64) {
 	if lo > math.MinInt64 {
 		f.add(column+" >= ?", lo)
 	}
@@ -91,10 +91,10 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 	}
 	var page store.AlertPage
 	var last alertRow
-	err = s.list(ctx, text, args, func(r *sql.Rows) error {
+	err = s.query(ctx, text, args, func(r *sql.Rows) error {
 		a, err := scanAlert(r)
 		if len(page.Alerts) == limit {
-			page.Next = formatCursor(cursorAlerts, micros(last.LastSeen), last.n)
+			page.Next = formatCursor(cursorAlerts, Micros(last.LastSeen), last.n)
 			return err
 		}
 		last = a
@@ -112,7 +112,7 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 // alerts_status has in order: however few alerts of how many these are, it
 // reads no more than it returns. Otherwise that index is kept out (by the +).
 func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err error) {
-	var f filter
+	var f whereClause
 	f.equal("rule_id", q.RuleID)
 	f.equal("agent_id", q.AgentID)
 	f.equal("host", q.Host)
@@ -134,11 +134,11 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 			in(&f, "+status", q.Status)
 		}
 		if len(q.Level) > 0 {
-			in(&f, "+level", levelsNamed(q.Level))
+			in(&f, "+level", parseLevels(q.Level))
 		}
 		return from + f.String() + order, append(f.args, limit), nil
 	}
-	statuses, levels := allStatuses, levelsNamed(q.Level)
+	statuses, levels := allStatuses, parseLevels(q.Level)
 	if len(q.Status) > 0 {
 		statuses = slices.Compact(slices.Sorted(slices.Values(q.Status)))
 	}
@@ -160,7 +160,7 @@ var (
 	allLevels   = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
 )
 
-func levelsNamed(names []string) []sigma.Level {
+func parseLevels(names []string) []sigma.Level {
 	out := []sigma.Level{}
 	for l := sigma.Informational; l <= sigma.Critical; l++ {
 		if slices.Contains(names, l.String()) {
@@ -170,12 +170,12 @@ func levelsNamed(names []string) []sigma.Level {
 	return out
 }
 
-// list calls f with each row of a query.
-func (s *Store) list(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+// query calls f with each row of a query.
+func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
 	if s.quit.Err() != nil {
 		return errClosed
 	}
-	rows, err := s.read.QueryContext(ctx, q, args...)
+	rows, err := s.readDB.QueryContext(ctx, q, args...)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (s *Store) list(ctx context.Context, q string, args []any, f func(*sql.Rows
 
 // Alert implements store.Alerts.
 func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
-	a, err := scanAlert(s.read.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+	a, err := scanAlert(s.readDB.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, notFound(err))
 	}
@@ -208,7 +208,7 @@ func notFound(err error) error {
 // AlertCounts implements store.Alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	c := store.NewAlertCounts()
-	err := s.list(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
 		var status picket.AlertStatus
 		var level sigma.Level
 		var n int64
@@ -217,7 +217,7 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 		return err
 	})
 	if err == nil {
-		err = s.list(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
+		err = s.query(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
 			WHERE status NOT IN (?, ?) GROUP BY rule_id HAVING sum(alerts) > 0 ORDER BY sum(matches) DESC, rule_id LIMIT 10`,
 			[]any{picket.StatusResolved, picket.StatusFalsePositive}, func(r *sql.Rows) error {
 				var rc store.RuleCount

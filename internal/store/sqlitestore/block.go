@@ -13,16 +13,16 @@ const maxSeq = math.MaxInt64 >> partBits
 // A snapshot is the store at one moment, on a connection of its own. It is for
 // one goroutine.
 type snapshot struct {
-	conn   *sql.Conn
-	part   *sql.Stmt
-	layout int64 // changes when blocks are merged or deleted
+	conn     *sql.Conn
+	readPart *sql.Stmt
+	layout   int64 // changes when blocks are merged or deleted
 }
 
 func (s *Store) snapshot(ctx context.Context) (*snapshot, error) {
 	if s.quit.Err() != nil {
 		return nil, errClosed
 	}
-	conn, err := s.read.Conn(ctx)
+	conn, err := s.readDB.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)
 	}
@@ -43,13 +43,13 @@ func (n *snapshot) begin() error {
 		return err
 	}
 	var err error
-	n.part, err = n.conn.PrepareContext(ctx, "SELECT data FROM parts WHERE key = ?")
+	n.readPart, err = n.conn.PrepareContext(ctx, "SELECT data FROM parts WHERE key = ?")
 	return err
 }
 
 func (n *snapshot) close() {
-	if n.part != nil {
-		n.part.Close()
+	if n.readPart != nil {
+		n.readPart.Close()
 	}
 	n.conn.ExecContext(context.Background(), "ROLLBACK")
 	n.conn.Close()
@@ -66,8 +66,8 @@ type block struct {
 	indexed          bool
 	dirBytes         []byte
 
-	dirOnce  *dir
-	metaOnce *meta
+	dirOnce  *directory
+	metaOnce *metadata
 }
 
 const blockColumns = "seq, n, span, raw, size, min_time, max_time, min_recv, max_recv, indexed, dir"
@@ -78,8 +78,8 @@ func scanBlock(rows *sql.Rows) (*block, error) {
 	return b, err
 }
 
-// blocks reads rows of blocks: where is what follows WHERE.
-func (n *snapshot) blocks(ctx context.Context, where string, args ...any) ([]*block, error) {
+// listBlocks reads rows of blocks: where is what follows WHERE.
+func (n *snapshot) listBlocks(ctx context.Context, where string, args ...any) ([]*block, error) {
 	rows, err := n.conn.QueryContext(ctx, "SELECT "+blockColumns+" FROM blocks WHERE "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks: %w", err)
@@ -104,7 +104,7 @@ const blockPage = 128
 // but not including hi, newest first, until f returns false.
 func (n *snapshot) eachBlock(ctx context.Context, lo, hi int64, f func(*block) (bool, error)) error {
 	for {
-		page, err := n.blocks(ctx, "seq < ? AND seq + span > ? ORDER BY seq DESC LIMIT ?", hi, lo, blockPage)
+		page, err := n.listBlocks(ctx, "seq < ? AND seq + span > ? ORDER BY seq DESC LIMIT ?", hi, lo, blockPage)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (b *block) read(no int) ([]byte, error) { return b.readInto(nil, no) }
 
 // readInto returns a part in buf, grown if need be.
 func (b *block) readInto(buf []byte, no int) (data []byte, err error) {
-	rows, err := b.snap.part.QueryContext(context.Background(), partKey(b.seq, no))
+	rows, err := b.snap.readPart.QueryContext(context.Background(), partKey(b.seq, no))
 	if err != nil {
 		return nil, fmt.Errorf("read part %d: %w", no, err)
 	}
@@ -149,9 +149,9 @@ func (b *block) readInto(buf []byte, no int) (data []byte, err error) {
 	return append(buf[:0], raw...), nil
 }
 
-func (b *block) dir() (*dir, error) {
+func (b *block) dir() (*directory, error) {
 	if b.dirOnce == nil {
-		d, err := decodeDir(b.dirBytes, b.n)
+		d, err := decodeDirectory(b.dirBytes, b.n)
 		if err != nil {
 			return nil, err
 		}
@@ -160,13 +160,13 @@ func (b *block) dir() (*dir, error) {
 	return b.dirOnce, nil
 }
 
-func (b *block) meta() (*meta, error) {
+func (b *block) meta() (*metadata, error) {
 	if b.metaOnce == nil {
-		data, err := b.read(partMeta)
+		data, err := b.read(partMetadata)
 		if err != nil {
 			return nil, err
 		}
-		if b.metaOnce, err = decodeMeta(data, b.n); err != nil {
+		if b.metaOnce, err = decodeMetadata(data, b.n); err != nil {
 			b.metaOnce = nil
 			return nil, err
 		}
@@ -174,22 +174,22 @@ func (b *block) meta() (*meta, error) {
 	return b.metaOnce, nil
 }
 
-func (b *block) ids() (idList, error) {
+func (b *block) ids() (IDList, error) {
 	data, err := b.read(partIDs)
 	if err != nil {
-		return idList{}, b.fail(err)
+		return IDList{}, b.fail(err)
 	}
-	ids, err := decodeIDs(data)
+	ids, err := DecodeIDs(data)
 	if err != nil || ids.n != b.n {
-		return idList{}, b.fail(errors.Join(err, errCorrupt))
+		return IDList{}, b.fail(errors.Join(err, ErrCorrupt))
 	}
 	return ids, nil
 }
 
-func (b *block) recipes() (*recipes, error) {
-	data, err := b.read(partRecipes)
+func (b *block) recipes() (*fieldLayouts, error) {
+	data, err := b.read(partFieldLayouts)
 	if err != nil {
 		return nil, err
 	}
-	return decodeRecipes(data, b.n)
+	return decodeFieldLayouts(data, b.n)
 }

@@ -13,39 +13,39 @@ import (
 // Save with an id claims it; a later one counts it as a duplicate, and waits
 // until the first is durable, because its answer promises that the event is.
 // If the first fails, its claims are gone and the later one starts over.
-type claims struct {
+type deduper struct {
 	seed maphash.Seed
 
 	mu      sync.Mutex // guards what follows
-	window  *window
-	pending map[uint64]*saving // by hash of event id
-	batches map[string]*saving // by batch id
+	window  *idWindow
+	pending map[uint64]*saveOp // by hash of event id
+	batches map[string]*saveOp // by batch id
 }
 
-func newClaims(size int) *claims {
-	return &claims{
+func newDeduper(size int) *deduper {
+	return &deduper{
 		seed:    maphash.MakeSeed(),
-		window:  newWindow(size),
-		pending: make(map[uint64]*saving),
-		batches: make(map[string]*saving),
+		window:  newIDWindow(size),
+		pending: make(map[uint64]*saveOp),
+		batches: make(map[string]*saveOp),
 	}
 }
 
-func (c *claims) hash(id string) uint64 { return maphash.String(c.seed, id) }
+func (c *deduper) hash(id string) uint64 { return maphash.String(c.seed, id) }
 
-func (c *claims) hashes(ids *idList) []uint64 {
+func (c *deduper) hashes(ids *IDList) []uint64 {
 	out := make([]uint64, ids.n)
 	var id []byte
 	for i := range out {
-		id = ids.appendTo(id[:0], i)
+		id = ids.AppendTo(id[:0], i)
 		out[i] = maphash.Bytes(c.seed, id)
 	}
 	return out
 }
 
-// claim fills what p's batches have that is new, and p.after with the Saves
+// reserve fills what p's batches have that is new, and p.after with the Saves
 // that are not done yet and that p counts on.
-func (c *claims) claim(p *saving, batches []store.Batch, repeated []bool) {
+func (c *deduper) reserve(p *saveOp, batches []store.Batch, repeated []bool) {
 	hashes := make([][]uint64, len(batches))
 	for i, b := range batches {
 		hashes[i] = make([]uint64, len(b.Events))
@@ -55,42 +55,42 @@ func (c *claims) claim(p *saving, batches []store.Batch, repeated []bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.batches = make([]savingBatch, len(batches))
+	p.batches = make([]saveBatch, len(batches))
 	for i, b := range batches {
 		sb := &p.batches[i]
 		sb.id = b.ID
 		if other, ok := c.batches[b.ID]; ok || repeated[i] {
-			sb.repeated = true
-			p.waitFor(other)
+			sb.duplicate = true
+			p.dependOn(other)
 			continue
 		}
 		c.batches[b.ID] = p
-		c.claimEvents(p, sb, b.Events, hashes[i])
+		c.reserveEvents(p, sb, b.Events, hashes[i])
 	}
 }
 
-func (c *claims) claimEvents(p *saving, sb *savingBatch, evs []picket.Event, hashes []uint64) {
+func (c *deduper) reserveEvents(p *saveOp, sb *saveBatch, evs []picket.Event, hashes []uint64) {
 	sb.isNew = make([]bool, len(evs))
 	for k, h := range hashes {
 		if other, ok := c.pending[h]; ok {
-			p.waitFor(other)
+			p.dependOn(other)
 			continue
 		}
 		if c.window.has(h) {
 			continue
 		}
 		c.pending[h] = p
-		p.hashes = append(p.hashes, h)
+		p.reserved = append(p.reserved, h)
 		sb.isNew[k] = true
 		sb.stored++
 	}
 }
 
-// resolve ends p's claims: what is stored enters the window.
-func (c *claims) resolve(p *saving, stored bool) {
+// release ends p's claims: what is stored enters the window.
+func (c *deduper) release(p *saveOp, stored bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, h := range p.hashes {
+	for _, h := range p.reserved {
 		delete(c.pending, h)
 		if stored {
 			c.window.add(h)
@@ -103,9 +103,9 @@ func (c *claims) resolve(p *saving, stored bool) {
 	}
 }
 
-// learn adds ids that another process stored, and makes the Saves stale that
+// observeRemote adds ids that another process stored, and makes the Saves stale that
 // have one of them as new.
-func (c *claims) learn(ids *idList) {
+func (c *deduper) observeRemote(ids *IDList) {
 	hashes := c.hashes(ids)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,9 +117,9 @@ func (c *claims) learn(ids *idList) {
 	}
 }
 
-// loadClaims fills the window from the newest blocks.
-func (s *Store) loadClaims(ctx context.Context) (*claims, error) {
-	c := newClaims(s.opt.DedupeWindow)
+// loadDeduper fills the window from the newest blocks.
+func (s *Store) loadDeduper(ctx context.Context) (*deduper, error) {
+	c := newDeduper(s.options.DedupeWindow)
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (s *Store) loadClaims(ctx context.Context) (*claims, error) {
 		ids, err := b.ids()
 		all = append(all, c.hashes(&ids))
 		total += ids.n
-		return total < s.opt.DedupeWindow, err
+		return total < s.options.DedupeWindow, err
 	})
 	if err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-var errCorrupt = errors.New("corrupt block")
+var ErrCorrupt = errors.New("corrupt block")
 
 // A packed part is one byte that says how, and the bytes.
 const (
@@ -16,12 +16,12 @@ const (
 	packedZstd  = 1
 )
 
-// packMin is the size below which compressing costs more than it saves.
-const packMin = 48
+// minPackSize is the size below which compressing costs more than it saves.
+const minPackSize = 48
 
 // pack appends src to dst, compressed where that makes it smaller.
 func pack(dst, src []byte) []byte {
-	if len(src) >= packMin {
+	if len(src) >= minPackSize {
 		at := len(dst)
 		dst = append(dst, packedZstd)
 		dst = zst.Small(dst, src)
@@ -37,7 +37,7 @@ func pack(dst, src []byte) []byte {
 // unpack returns what was packed. It may alias b, or be scratch grown.
 func unpack(scratch, b []byte) ([]byte, error) {
 	if len(b) == 0 {
-		return nil, errCorrupt
+		return nil, ErrCorrupt
 	}
 	switch b[0] {
 	case packedPlain:
@@ -45,21 +45,21 @@ func unpack(scratch, b []byte) ([]byte, error) {
 	case packedZstd:
 		return zst.Decode(scratch[:0], b[1:])
 	}
-	return nil, fmt.Errorf("packed as %d: %w", b[0], errCorrupt)
+	return nil, fmt.Errorf("packed as %d: %w", b[0], ErrCorrupt)
 }
 
-// A cursor reads what a part holds. After the first fault everything reads as
+// A byteReader reads what a part holds. After the first fault everything reads as
 // zero, and err says so.
-type cursor struct {
+type byteReader struct {
 	b   []byte
 	err error
 }
 
-func (c *cursor) fail() {
-	c.b, c.err = nil, errCorrupt
+func (c *byteReader) fail() {
+	c.b, c.err = nil, ErrCorrupt
 }
 
-func (c *cursor) uvarint() uint64 {
+func (c *byteReader) uvarint() uint64 {
 	v, n := binary.Uvarint(c.b)
 	if n <= 0 {
 		c.fail()
@@ -71,7 +71,7 @@ func (c *cursor) uvarint() uint64 {
 
 // count reads a number of things of which each takes at least a byte, so
 // that a corrupt one can't ask for more memory than the part's own size.
-func (c *cursor) count() int {
+func (c *byteReader) count() int {
 	v := c.uvarint()
 	if v > uint64(len(c.b)) {
 		c.fail()
@@ -80,7 +80,7 @@ func (c *cursor) count() int {
 	return int(v)
 }
 
-func (c *cursor) varint() int64 {
+func (c *byteReader) varint() int64 {
 	v, n := binary.Varint(c.b)
 	if n <= 0 {
 		c.fail()
@@ -90,7 +90,7 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
-func (c *cursor) bytes(n int) []byte {
+func (c *byteReader) bytes(n int) []byte {
 	if n < 0 || n > len(c.b) {
 		c.fail()
 		return nil
@@ -100,7 +100,7 @@ func (c *cursor) bytes(n int) []byte {
 	return out
 }
 
-func (c *cursor) byte() byte {
+func (c *byteReader) byte() byte {
 	if len(c.b) == 0 {
 		c.fail()
 		return 0
@@ -111,7 +111,7 @@ func (c *cursor) byte() byte {
 }
 
 // strings reads n strings: all lengths, then all bytes. They share one copy.
-func (c *cursor) strings(n int) []string {
+func (c *byteReader) strings(n int) []string {
 	if n > len(c.b) {
 		c.fail()
 		return nil

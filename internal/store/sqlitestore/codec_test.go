@@ -23,14 +23,14 @@ func TestIDs(t *testing.T) {
 		{"", "", "x"},
 		{"", ""},
 	} {
-		l, err := decodeIDs(encodeIDs(ids))
+		l, err := DecodeIDs(encodeIDs(ids))
 		if err != nil {
 			t.Errorf("%q: %v", ids, err)
 			continue
 		}
 		var got []string
 		for i := range l.n {
-			got = append(got, l.at(i))
+			got = append(got, l.At(i))
 		}
 		if !slices.Equal(got, ids) {
 			t.Errorf("%q come back as %q", ids, got)
@@ -46,7 +46,7 @@ func TestIDFilter(t *testing.T) {
 	f := encodeIDFilter(ids)
 	wrong := 0
 	for i := range 20000 {
-		has := idFilterHas(f, idHash(fmt.Sprint("id", i)))
+		has := idFilterMayHave(f, idHash(fmt.Sprint("id", i)))
 		if i < 2000 && !has {
 			t.Fatalf("the filter lacks id %d", i)
 		}
@@ -75,7 +75,7 @@ func TestColumn(t *testing.T) {
 				}
 			}
 		}
-		col, err := decodeColumn(b.finish(n).encode(nil), n)
+		col, err := decodeColumn(b.build(n).encode(nil), n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func TestColumn(t *testing.T) {
 }
 
 func TestWindow(t *testing.T) {
-	w := newWindow(1000)
+	w := newIDWindow(1000)
 	rng := rand.New(rand.NewPCG(1, 2))
 	var all []uint64
 	for i := range 10000 {
@@ -134,18 +134,18 @@ func TestLowerASCII(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	at := time.UnixMicro(1).UTC()
 	evs := []picket.Event{{ID: "a", AgentID: "x", Raw: []byte(`{"a":[1,2],"b":"c"}`), Time: at, Received: at}, {ID: "b", Raw: []byte(`{"a":3}`), Time: at}}
-	fresh := newBuilder().fresh(evs, []int64{0, 5})
-	seeds := fresh.parts
-	seeds = append(seeds, part{data: fresh.dir})
+	fresh := NewBuilder().Fresh(evs, []int64{0, 5})
+	seeds := fresh.Parts
+	seeds = append(seeds, Part{Data: fresh.Directory})
 	b := newColumnBuilder("x", 2)
 	b.add(0, "v")
 	b.add(0, "w")
-	seeds = append(seeds, part{data: append([]byte{packedPlain}, b.finish(2).encode(nil)...)})
+	seeds = append(seeds, Part{Data: append([]byte{packedPlain}, b.build(2).encode(nil)...)})
 	for _, p := range seeds {
-		if plain, err := unpack(nil, p.data); err == nil {
+		if plain, err := unpack(nil, p.Data); err == nil {
 			f.Add(plain, uint16(2))
 		}
-		f.Add(p.data, uint16(2))
+		f.Add(p.Data, uint16(2))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, rows uint16) {
 		n := int(rows) % 5000
@@ -153,24 +153,24 @@ func FuzzDecode(f *testing.F) {
 		if c, err := decodeColumn(data, n); err == nil {
 			c.match(func(string) bool { return true }, newBitset(n))
 		}
-		if l, err := decodeIDs(data); err == nil && l.n == n {
+		if l, err := DecodeIDs(data); err == nil && l.n == n {
 			for i := range n {
-				l.at(i)
+				l.At(i)
 			}
 		}
-		if m, err := decodeMeta(packed, n); err == nil {
+		if m, err := decodeMetadata(packed, n); err == nil {
 			for i := range n {
-				m.agent.text(i)
+				m.agent.value(i)
 				m.seq(1, i)
 			}
 		}
-		if r, err := decodeRecipes(packed, n); err == nil {
+		if r, err := decodeFieldLayouts(packed, n); err == nil {
 			for i := range n {
-				r.fields(nil, i, nil)
+				r.appendFields(nil, i, nil)
 			}
 		}
-		if d, err := decodeDir(packed, n); err == nil {
-			d.find("x")
+		if d, err := decodeDirectory(packed, n); err == nil {
+			d.lookUp("x")
 		}
 		var fr frame
 		if err := fr.decode(packed, n); err == nil {
@@ -181,10 +181,10 @@ func FuzzDecode(f *testing.F) {
 		for rest := data; len(rest) > 0; {
 			var tf textFilter
 			var err error
-			if tf, rest, err = nextTextFilter(rest); err != nil {
+			if tf, rest, err = cutTextFilter(rest); err != nil {
 				break
 			}
-			tf.mayHave([]uint32{1, 1 << 23, 1<<24 - 1})
+			tf.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
 		}
 	})
 }
@@ -195,19 +195,19 @@ func FuzzTrigrams(f *testing.F) {
 	f.Add(`{"a b":"C:\\x\u00e9","n":[1.5,true,null,{}]}`, uint8(3), uint8(9))
 	f.Fuzz(func(t *testing.T, raw string, from, size uint8) {
 		ev := picket.Event{ID: "x", Raw: []byte(raw)}
-		b := newBuilder()
-		b.read(ev.Raw)
+		b := NewBuilder()
+		b.readLeaves(ev.Raw)
 		b.reset(1)
-		d := draft{evs: []picket.Event{ev}, recipes: []*recipes{{of: []int{0}}}, row: []int{0}}
-		b.event(&d, 0, 1, &recipeBuilder{})
-		filter, _, err := nextTextFilter(b.trigrams.encode(nil, 0))
+		d := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, rows: []int{0}}
+		b.addEvent(&d, 0, 1, &layoutBuilder{})
+		filter, _, err := cutTextFilter(b.trigrams.appendFilter(nil, 0))
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := store.AppendFold(nil, store.AppendEventText(nil, ev.Raw))
 		lo := min(int(from), len(text))
 		needle := text[lo:min(len(text), lo+int(size))]
-		if !filter.mayHave(needed(needle)) {
+		if !filter.mayContain(requiredTrigrams(needle)) {
 			t.Errorf("%q is in %q and ruled out", needle, raw)
 		}
 	})

@@ -7,16 +7,16 @@ import (
 
 // A columnBuilder collects the values of one field over a block.
 type columnBuilder struct {
-	name   string
-	index  map[string]uint16
-	values []string
-	rows   []uint16 // as in column; as long as the last event that has a value + 1
-	multi  map[int][]uint16
-	last   string // the value of the event before, which often comes again
-	lastAt uint16
-	bytes  int
+	name       string
+	indexOf    map[string]uint16
+	values     []string
+	rows       []uint16 // as in column; as long as the last event that has a value + 1
+	tuples     map[int][]uint16
+	lastValue  string // the value of the event before, which often comes again
+	lastIndex  uint16
+	valueBytes int
 	// seen is, for each value, the frame (+1) whose text filter has it.
-	seen []uint16
+	filteredIn []uint16
 	// derived says that some value is not in the text of its event.
 	derived bool
 	// full says that there were more values than a column can have.
@@ -24,7 +24,7 @@ type columnBuilder struct {
 }
 
 func newColumnBuilder(name string, n int) *columnBuilder {
-	return &columnBuilder{name: name, index: make(map[string]uint16), rows: make([]uint16, 0, n)}
+	return &columnBuilder{name: name, indexOf: make(map[string]uint16), rows: make([]uint16, 0, n)}
 }
 
 // add notes that event row, not before the one of the last call, has value v,
@@ -33,24 +33,24 @@ func (b *columnBuilder) add(row int, v string) int {
 	if b.full {
 		return -1
 	}
-	at := b.lastAt
-	if len(b.values) == 0 || v != b.last {
+	at := b.lastIndex
+	if len(b.values) == 0 || v != b.lastValue {
 		var ok bool
-		if at, ok = b.index[v]; !ok {
-			if len(b.values)+len(b.multi) >= maxEntries {
+		if at, ok = b.indexOf[v]; !ok {
+			if len(b.values)+len(b.tuples) >= maxEntries {
 				b.full = true
 				return -1
 			}
 			at = uint16(len(b.values))
-			b.index[v] = at
+			b.indexOf[v] = at
 			b.values = append(b.values, v)
-			b.seen = append(b.seen, 0)
-			b.bytes += len(v)
+			b.filteredIn = append(b.filteredIn, 0)
+			b.valueBytes += len(v)
 		}
-		b.last, b.lastAt = v, at
+		b.lastValue, b.lastIndex = v, at
 	}
 	if row < len(b.rows) {
-		b.another(row, at)
+		b.addToTuple(row, at)
 		return int(at)
 	}
 	for len(b.rows) < row {
@@ -60,42 +60,42 @@ func (b *columnBuilder) add(row int, v string) int {
 	return int(at)
 }
 
-// another adds a further value to an event that has one.
-func (b *columnBuilder) another(row int, at uint16) {
+// addToTuple adds a further value to an event that has one.
+func (b *columnBuilder) addToTuple(row int, at uint16) {
 	if b.rows[row] == at+1 {
 		return
 	}
-	if b.multi == nil {
-		b.multi = make(map[int][]uint16)
+	if b.tuples == nil {
+		b.tuples = make(map[int][]uint16)
 	}
-	t := b.multi[row]
+	t := b.tuples[row]
 	if t == nil {
 		t = []uint16{b.rows[row] - 1}
 	}
 	if !slices.Contains(t, at) {
-		b.multi[row] = append(t, at)
+		b.tuples[row] = append(t, at)
 	}
 }
 
-// wide reports whether the column would cost more than it saves: a search for
+// tooLarge reports whether the column would cost more than it saves: a search for
 // its values reads the events themselves.
-func (b *columnBuilder) wide(raw int) bool {
-	return b.full || b.bytes > 32<<10 && b.bytes > raw/16
+func (b *columnBuilder) tooLarge(raw int) bool {
+	return b.full || b.valueBytes > 32<<10 && b.valueBytes > raw/16
 }
 
-// finish returns the column of a block of n events.
-func (b *columnBuilder) finish(n int) *column {
+// build returns the column of a block of n events.
+func (b *columnBuilder) build(n int) *column {
 	for len(b.rows) < n {
 		b.rows = append(b.rows, 0)
 	}
 	c := &column{values: b.values, rows: b.rows}
-	if len(b.multi) == 0 {
+	if len(b.tuples) == 0 {
 		return c
 	}
 	known := make(map[string]uint16)
 	var key []byte
 	for row := range n {
-		t := b.multi[row]
+		t := b.tuples[row]
 		if t == nil {
 			continue
 		}

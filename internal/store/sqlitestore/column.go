@@ -70,7 +70,7 @@ func (c *column) eachCode(f func(uint16)) {
 
 // decodeColumn reads the column of a block of n events. Its values are copies.
 func decodeColumn(b []byte, n int) (*column, error) {
-	c := cursor{b: b}
+	c := byteReader{b: b}
 	col := &column{}
 	col.values = c.strings(c.count())
 	col.tuples = make([][]uint16, c.count())
@@ -79,18 +79,18 @@ func decodeColumn(b []byte, n int) (*column, error) {
 		for k := range t {
 			v := c.uvarint()
 			if v >= uint64(len(col.values)) {
-				return nil, errCorrupt
+				return nil, ErrCorrupt
 			}
 			t[k] = uint16(v)
 		}
 		if len(t) == 0 {
-			return nil, errCorrupt
+			return nil, ErrCorrupt
 		}
 		col.tuples[i] = t
 	}
 	width := int(c.byte())
 	if c.err != nil || width != 1 && width != 2 || len(c.b) != n*width {
-		return nil, errCorrupt
+		return nil, ErrCorrupt
 	}
 	col.rows = make([]uint16, n)
 	next, entries := 0, len(col.values)+len(col.tuples)
@@ -110,7 +110,7 @@ func decodeColumn(b []byte, n int) (*column, error) {
 		}
 		e := code - codeEntry
 		if e >= entries {
-			return nil, errCorrupt
+			return nil, ErrCorrupt
 		}
 		if e >= len(col.values) {
 			next = max(next, int(slices.Max(col.tuples[e-len(col.values)]))+1)

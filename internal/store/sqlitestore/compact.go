@@ -9,45 +9,45 @@ import (
 )
 
 const (
-	// smallEvents is the size below which fresh blocks are merged into larger
-	// fresh ones, once there are smallBlocks of them: posts of single events
+	// smallBlockEvents is the size below which fresh blocks are merged into larger
+	// fresh ones, once there are smallBlockGroup of them: posts of single events
 	// must not leave a block each.
-	smallEvents = 64
-	smallBlocks = 32
+	smallBlockEvents = 64
+	smallBlockGroup  = 32
 
-	// backlogMax is how many bytes of events may wait for their index before
+	// maxBacklogBytes is how many bytes of events may wait for their index before
 	// Save is slowed down to what indexing can do. A search reads them whole.
-	backlogMax = 32 << 20
+	maxBacklogBytes = 32 << 20
 
-	housekeeping = time.Hour       // between prunings of what has no other
-	resting      = 2 * time.Second // without a save, before the write-ahead log is emptied
+	housekeepingInterval = time.Hour       // between prunings of what has no other
+	idleCheckpointDelay  = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
 // A compactor knows how much there is to do.
 type compactor struct {
 	wake chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	on     bool
-	bytes  int64         // of events in fresh blocks
-	events int64         // in them
-	blocks int64         // of them
-	moved  chan struct{} // closed when bytes fell
+	mu      sync.Mutex // guards what follows
+	enabled bool
+	bytes   int64         // of events in fresh blocks
+	events  int64         // in them
+	blocks  int64         // of them
+	drained chan struct{} // closed when bytes fell
 }
 
 func newCompactor(on bool) *compactor {
-	return &compactor{wake: make(chan struct{}, 1), moved: make(chan struct{}), on: on}
+	return &compactor{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: on}
 }
 
-// note adds blocks that were saved, and wakes the compactor if they are enough.
-func (c *compactor) note(blocks []built, full int) {
+// recordPending adds blocks that were saved, and wakes the compactor if they are enough.
+func (c *compactor) recordPending(blocks []Encoded, full int) {
 	c.mu.Lock()
 	for i := range blocks {
-		c.bytes += blocks[i].raw
-		c.events += int64(blocks[i].n)
+		c.bytes += blocks[i].RawBytes
+		c.events += int64(blocks[i].EventCount)
 		c.blocks++
 	}
-	enough := c.events >= int64(full) || c.bytes >= blockBytes || c.blocks >= smallBlocks
+	enough := c.events >= int64(full) || c.bytes >= blockBytes || c.blocks >= smallBlockGroup
 	c.mu.Unlock()
 	if enough {
 		select {
@@ -57,20 +57,20 @@ func (c *compactor) note(blocks []built, full int) {
 	}
 }
 
-// set replaces what is known by what was counted.
-func (c *compactor) set(bytes, events, blocks int64) {
+// setPending replaces what is known by what was counted.
+func (c *compactor) setPending(bytes, events, blocks int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bytes, c.events, c.blocks = bytes, events, blocks
-	close(c.moved)
-	c.moved = make(chan struct{})
+	close(c.drained)
+	c.drained = make(chan struct{})
 }
 
-// pace waits while the backlog is too large.
-func (c *compactor) pace(ctx, quit context.Context) {
+// throttle waits while the backlog is too large.
+func (c *compactor) throttle(ctx, quit context.Context) {
 	for {
 		c.mu.Lock()
-		ok, moved := !c.on || c.bytes <= backlogMax, c.moved
+		ok, moved := !c.enabled || c.bytes <= maxBacklogBytes, c.drained
 		c.mu.Unlock()
 		if ok {
 			return
@@ -85,29 +85,29 @@ func (c *compactor) pace(ctx, quit context.Context) {
 	}
 }
 
-// background merges and indexes blocks until the store closes.
-func (s *Store) background() {
-	tick := time.NewTicker(housekeeping)
+// runBackground merges and indexes blocks until the store closes.
+func (s *Store) runBackground() {
+	tick := time.NewTicker(housekeepingInterval)
 	defer tick.Stop()
-	rest := time.NewTicker(resting)
+	rest := time.NewTicker(idleCheckpointDelay)
 	defer rest.Stop()
 	written := false // since the log was emptied
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
 			s.log.Error("merge blocks of events", "err", err)
-			s.compact.set(0, 0, 0) // nobody is to wait for what does not work
+			s.compactor.setPending(0, 0, 0) // nobody is to wait for what does not work
 		}
 		select {
-		case <-s.compact.wake:
+		case <-s.compactor.wake:
 			written = true
-			rest.Reset(resting)
+			rest.Reset(idleCheckpointDelay)
 		case <-rest.C:
 			if written {
 				// An error is not worth a word: the next write meets it too.
-				written = s.w.checkpoint(s.quit) != nil
+				written = s.writer.checkpoint(s.quit) != nil
 			}
 		case <-tick.C:
-			if err := s.forget(s.quit, s.opt.Now()); err != nil && s.quit.Err() == nil {
+			if err := s.deleteOldBatchIDs(s.quit, s.options.Now()); err != nil && s.quit.Err() == nil {
 				s.log.Error("forget batch ids", "err", err)
 			}
 		case <-s.quit.Done():
@@ -125,13 +125,13 @@ func (s *Store) Compact(ctx context.Context) error {
 	return nil
 }
 
-// errMoved says that another process merged or deleted the blocks first.
-var errMoved = errors.New("blocks have changed")
+// errBlocksChanged says that another process merged or deleted the blocks first.
+var errBlocksChanged = errors.New("blocks have changed")
 
 func (s *Store) compactAll(ctx context.Context, all bool) error {
 	for ctx.Err() == nil {
 		more, err := s.compactOnce(ctx, all)
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil || !more {
@@ -152,7 +152,7 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 			snap.close()
 		}
 	}()
-	fresh, err := snap.blocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
+	fresh, err := snap.listBlocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
 	if err != nil {
 		return false, err
 	}
@@ -161,12 +161,12 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 		bytes += b.raw
 		events += int64(b.n)
 	}
-	s.compact.set(bytes, events, int64(len(fresh)))
-	group, index := s.plan(fresh, all)
+	s.compactor.setPending(bytes, events, int64(len(fresh)))
+	group, index := s.planMerge(fresh, all)
 	if len(group) == 0 {
 		return false, nil
 	}
-	d, err := loadDraft(group)
+	d, err := LoadMergeInput(group)
 	if err != nil {
 		return false, err
 	}
@@ -174,36 +174,36 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 	snap = nil
 	b := s.builders.get()
 	defer s.builders.put(b)
-	var merged built
+	var merged Encoded
 	if index {
-		d.cut()
-		merged = b.indexed(d)
+		d.repackFrames()
+		merged = b.Indexed(d)
 	} else {
-		merged = b.fresh(d.withFields(), d.offset)
+		merged = b.Fresh(d.eventsWithFields(), d.offsets)
 	}
-	return true, s.replace(ctx, group, &merged)
+	return true, s.replaceBlocks(ctx, group, &merged)
 }
 
-// replace puts one block, if any, in the place of others.
-func (s *Store) replace(ctx context.Context, old []*block, b *built) error {
-	return s.w.do(ctx, func(t *tx) error {
+// replaceBlocks puts one block, if any, in the place of others.
+func (s *Store) replaceBlocks(ctx context.Context, old []*block, b *Encoded) error {
+	return s.writer.transact(ctx, func(t *tx) error {
 		for _, o := range old {
-			if there, err := t.dropBlock(o); err != nil {
+			if there, err := t.deleteBlock(o); err != nil {
 				return err
 			} else if !there {
-				return errMoved
+				return errBlocksChanged
 			}
 		}
 		if b == nil {
 			return nil
 		}
-		return t.putBlock(old[0].seq, b)
+		return t.insertBlock(old[0].seq, b)
 	})
 }
 
-// plan chooses the fresh blocks to merge next, and whether to index them. A run
+// planMerge chooses the fresh blocks to merge next, and whether to index them. A run
 // of neighbours is indexed when it makes a full block, or can't grow any more.
-func (s *Store) plan(fresh []*block, all bool) (group []*block, index bool) {
+func (s *Store) planMerge(fresh []*block, all bool) (group []*block, index bool) {
 	n, bytes := 0, int64(0)
 	for i, b := range fresh {
 		if i > 0 && fresh[i-1].seq+fresh[i-1].span != b.seq {
@@ -212,7 +212,7 @@ func (s *Store) plan(fresh []*block, all bool) (group []*block, index bool) {
 		group = append(group, b)
 		n += b.n
 		bytes += b.raw
-		if n >= s.opt.BlockEvents || bytes >= blockBytes {
+		if n >= s.options.BlockEvents || bytes >= blockBytes {
 			return group, true
 		}
 	}
@@ -221,19 +221,19 @@ func (s *Store) plan(fresh []*block, all bool) (group []*block, index bool) {
 	}
 	var small []*block
 	for _, b := range fresh {
-		if b.n >= smallEvents {
+		if b.n >= smallBlockEvents {
 			small = nil
 			continue
 		}
-		if small = append(small, b); len(small) == smallBlocks {
+		if small = append(small, b); len(small) == smallBlockGroup {
 			return small, false
 		}
 	}
 	return nil, false
 }
 
-// forget deletes the ids of batches that are too old to come again.
-func (s *Store) forget(ctx context.Context, now time.Time) error {
-	_, err := s.change(ctx, "DELETE FROM batches WHERE at < ?", micros(now.Add(-batchMemory)))
+// deleteOldBatchIDs deletes the ids of batches that are too old to come again.
+func (s *Store) deleteOldBatchIDs(ctx context.Context, now time.Time) error {
+	_, err := s.exec(ctx, "DELETE FROM batches WHERE at < ?", Micros(now.Add(-batchIDRetention)))
 	return err
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-func compile(x store.Expr) *node {
-	n := &node{expr: x, frame: -1}
+func compileNode(x store.Expr) *queryNode {
+	n := &queryNode{expr: x, hitsFrame: -1}
 	switch x := x.(type) {
 	case nil:
 		n.op = opAll
 	case store.And:
-		n.op, n.kids = opAnd, compileAll(x)
-		slices.SortStableFunc(n.kids, func(a, b *node) int { return cmp.Compare(a.cost(), b.cost()) })
+		n.op, n.children = opAnd, compileNodes(x)
+		slices.SortStableFunc(n.children, func(a, b *queryNode) int { return cmp.Compare(a.cost(), b.cost()) })
 	case store.Or:
-		n.op, n.kids = opOr, compileAll(x)
+		n.op, n.children = opOr, compileNodes(x)
 	case store.Not:
-		n.op, n.kids = opNot, []*node{compile(x.X)}
+		n.op, n.children = opNot, []*queryNode{compileNode(x.X)}
 	case *store.TextTerm:
 		n.op = opText
 		n.setLiterals([][]byte{x.Folded()})
@@ -40,17 +40,17 @@ func compile(x store.Expr) *node {
 	return n
 }
 
-func compileAll(xs []store.Expr) []*node {
-	out := make([]*node, len(xs))
+func compileNodes(xs []store.Expr) []*queryNode {
+	out := make([]*queryNode, len(xs))
 	for i, x := range xs {
-		out[i] = compile(x)
+		out[i] = compileNode(x)
 	}
 	return out
 }
 
 // cost orders the members of a conjunction: what can rule a block out cheaply
 // comes first.
-func (n *node) cost() int {
+func (n *queryNode) cost() int {
 	switch n.op {
 	case opField:
 		return 0
@@ -60,14 +60,14 @@ func (n *node) cost() int {
 	return 2
 }
 
-func (n *node) setLiterals(lits [][]byte) {
+func (n *queryNode) setLiterals(lits [][]byte) {
 	n.literals = lits
 	for _, l := range lits {
-		n.needed = append(n.needed, needed(l)...)
-		for _, run := range bytes.FieldsFunc(l, manyWays) {
-			if f := asJSON(run); len(f) > len(n.fast) {
-				n.fast = f
-				n.whole = len(run) == len(l)
+		n.trigrams = append(n.trigrams, requiredTrigrams(l)...)
+		for _, run := range bytes.FieldsFunc(l, hasSeveralEncodings) {
+			if f := escapeBackslashes(run); len(f) > len(n.jsonLiteral) {
+				n.jsonLiteral = f
+				n.literalIsWhole = len(run) == len(l)
 			}
 		}
 	}
@@ -92,10 +92,10 @@ func requiredLiterals(re *syntax.Regexp, out [][]byte) [][]byte {
 	return out
 }
 
-// manyWays reports whether a character of folded text has more than one way to
+// hasSeveralEncodings reports whether a character of folded text has more than one way to
 // stand in JSON that is not exotic: quotes and line ends also stand between
 // strings, and what is beyond ASCII is not folded there.
-func manyWays(r rune) bool { return r < 0x20 || r >= 0x80 || r == '"' }
+func hasSeveralEncodings(r rune) bool { return r < 0x20 || r >= 0x80 || r == '"' }
 
-// asJSON returns folded text without such characters as JSON writes it.
-func asJSON(text []byte) []byte { return bytes.ReplaceAll(text, []byte(`\`), []byte(`\\`)) }
+// escapeBackslashes returns folded text without such characters as JSON writes it.
+func escapeBackslashes(text []byte) []byte { return bytes.ReplaceAll(text, []byte(`\`), []byte(`\\`)) }

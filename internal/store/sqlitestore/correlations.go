@@ -23,9 +23,9 @@ CREATE TABLE follower (
 INSERT INTO follower (id) VALUES (1);
 `
 
-// observe takes from the matches what is for correlations, and leaves what is
+// splitObservations takes from the matches what is for correlations, and leaves what is
 // for alerts.
-func (b *savingBatch) observe() error {
+func (b *saveBatch) splitObservations() error {
 	var seen []store.Observation
 	var rest []picket.Match
 	for i := range b.matches {
@@ -45,13 +45,13 @@ func (b *savingBatch) observe() error {
 	if err != nil {
 		return err
 	}
-	b.observed = zst.Fast(nil, data)
+	b.observations = zst.Fast(nil, data)
 	return nil
 }
 
 // Observations implements store.Correlations.
 func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]store.Observation, int64, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT mark, at, data FROM observations WHERE mark > ? ORDER BY mark", after)
+	rows, err := s.readDB.QueryContext(ctx, "SELECT mark, at, data FROM observations WHERE mark > ? ORDER BY mark", after)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read observations: %w", err)
 	}
@@ -72,7 +72,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 			return nil, 0, fmt.Errorf("read observations %d: %w", after, err)
 		}
 		for i := range seen {
-			seen[i].Arrived = fromMicros(at)
+			seen[i].Arrived = FromMicros(at)
 		}
 		page = append(page, seen...)
 	}
@@ -85,9 +85,9 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 // AcquireCorrelationLease implements store.Correlations.
 func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	lead := false
-	err := s.w.do(ctx, func(t *tx) error {
+	err := s.writer.transact(ctx, func(t *tx) error {
 		n, err := t.exec("UPDATE follower SET holder = ?, until = ? WHERE holder = ? OR until <= ?",
-			holder, micros(t.now.Add(ttl)), holder, micros(t.now))
+			holder, Micros(t.now.Add(ttl)), holder, Micros(t.now))
 		lead = n > 0
 		return err
 	})
@@ -99,7 +99,7 @@ func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl 
 
 // CorrelationCheckpoint implements store.Correlations.
 func (s *Store) CorrelationCheckpoint(ctx context.Context) (mark int64, state []byte, err error) {
-	if err := s.read.QueryRowContext(ctx, "SELECT mark, state FROM follower").Scan(&mark, &state); err != nil {
+	if err := s.readDB.QueryRowContext(ctx, "SELECT mark, state FROM follower").Scan(&mark, &state); err != nil {
 		return 0, nil, fmt.Errorf("read what was concluded: %w", err)
 	}
 	return mark, state, nil
@@ -107,8 +107,8 @@ func (s *Store) CorrelationCheckpoint(ctx context.Context) (mark int64, state []
 
 // CommitCorrelations implements store.Correlations.
 func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.CorrelationCommit) (store.SaveResult, error) {
-	var b savingBatch
-	err := s.w.do(ctx, func(t *tx) error {
+	var b saveBatch
+	err := s.writer.transact(ctx, func(t *tx) error {
 		n, err := t.exec("UPDATE follower SET mark = ?, state = coalesce(?, state) WHERE holder = ?", c.Offset, c.State, holder)
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if n == 0 {
 			return fmt.Errorf("%s does not lead: %w", holder, picket.ErrConflict)
 		}
-		b = savingBatch{matches: c.Matches, again: c.Replay}
+		b = saveBatch{matches: c.Matches, replay: c.Replay}
 		if err := t.saveMatches(&b); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if c.DeleteBefore.IsZero() {
 			return nil
 		}
-		_, err = t.exec("DELETE FROM observations WHERE at < ? AND mark <= ?", micros(c.DeleteBefore), c.Offset)
+		_, err = t.exec("DELETE FROM observations WHERE at < ? AND mark <= ?", Micros(c.DeleteBefore), c.Offset)
 		return err
 	})
 	if err != nil {

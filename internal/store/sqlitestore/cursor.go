@@ -31,7 +31,7 @@ func parseCursor(list byte, s string, n int) ([]int64, error) {
 	if err != nil || len(b) == 0 || b[0] != list {
 		return nil, errCursor
 	}
-	c := cursor{b: b[1:]}
+	c := byteReader{b: b[1:]}
 	out := make([]int64, n)
 	for i := range out {
 		out[i] = c.varint()
@@ -56,7 +56,7 @@ func parseNamedCursor(list byte, s string) (int64, string, error) {
 	if err != nil || len(b) == 0 || b[0] != list {
 		return 0, "", errCursor
 	}
-	c := cursor{b: b[1:]}
+	c := byteReader{b: b[1:]}
 	at := c.varint()
 	if c.err != nil {
 		return 0, "", errCursor

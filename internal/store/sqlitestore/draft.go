@@ -5,26 +5,26 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 )
 
-// A draft is what an indexed block is made of: the events of fresh blocks,
+// A MergeInput is what an indexed block is made of: the events of fresh blocks,
 // without Fields, and what those blocks had made of them.
-type draft struct {
-	evs     []picket.Event
-	offset  []int64
-	recipes []*recipes // of each event's block
-	row     []int      // in that
-	exotic  bool       // some event may be
-	frames  []draftFrame
+type MergeInput struct {
+	events       []picket.Event
+	offsets      []int64
+	layouts      []*fieldLayouts // of each event's block
+	rows         []int           // in that
+	nonCanonical bool            // some event may be
+	frames       []mergeFrame
 }
 
-// A draftFrame is a frame; packed is nil where it has yet to be made.
-type draftFrame struct {
+// A mergeFrame is a frame; packed is nil where it has yet to be made.
+type mergeFrame struct {
 	frameInfo
 	packed []byte
 }
 
-// loadDraft reads fresh blocks whole.
-func loadDraft(blocks []*block) (draft, error) {
-	var d draft
+// LoadMergeInput reads fresh blocks whole.
+func LoadMergeInput(blocks []*block) (MergeInput, error) {
+	var d MergeInput
 	gaps := false
 	for _, b := range blocks {
 		if err := d.load(b); err != nil {
@@ -32,17 +32,17 @@ func loadDraft(blocks []*block) (draft, error) {
 		}
 		gaps = gaps || b.span != int64(b.n)
 	}
-	first := d.offset[0]
-	for i := range d.offset {
-		d.offset[i] -= first
+	first := d.offsets[0]
+	for i := range d.offsets {
+		d.offsets[i] -= first
 	}
 	if !gaps {
-		d.offset = nil
+		d.offsets = nil
 	}
 	return d, nil
 }
 
-func (d *draft) load(b *block) error {
+func (d *MergeInput) load(b *block) error {
 	dr, err := b.dir()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (d *draft) load(b *block) error {
 	if err != nil {
 		return err
 	}
-	d.exotic = d.exotic || dr.flags&dirExotic != 0
+	d.nonCanonical = d.nonCanonical || dr.flags&flagNonCanonical != 0
 	row := 0
 	for i, f := range dr.frames {
 		packed, err := b.read(partFrame + i)
@@ -71,28 +71,28 @@ func (d *draft) load(b *block) error {
 			return err
 		}
 		for k := range f.rows {
-			d.evs = append(d.evs, picket.Event{ID: ids.at(row), AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row), OS: m.os.text(row),
-				Time: fromMicros(m.time[row]), Received: fromMicros(m.received[row]), Raw: fr.raw(k)})
-			d.offset = append(d.offset, m.seq(b.seq, row))
-			d.recipes = append(d.recipes, rec)
-			d.row = append(d.row, row)
+			d.events = append(d.events, picket.Event{ID: ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
+				Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]), Raw: fr.raw(k)})
+			d.offsets = append(d.offsets, m.seq(b.seq, row))
+			d.layouts = append(d.layouts, rec)
+			d.rows = append(d.rows, row)
 			row++
 		}
-		d.frames = append(d.frames, draftFrame{f, packed})
+		d.frames = append(d.frames, mergeFrame{f, packed})
 	}
 	return nil
 }
 
-// cut makes frames of a good size: those that have it stay, the smaller ones
+// repackFrames makes frames of a good size: those that have it stay, the smaller ones
 // become one with their neighbours.
-func (d *draft) cut() {
-	var out []draftFrame
-	var f draftFrame
+func (d *MergeInput) repackFrames() {
+	var out []mergeFrame
+	var f mergeFrame
 	flush := func() {
 		if f.rows > 0 {
 			out = append(out, f)
 		}
-		f = draftFrame{}
+		f = mergeFrame{}
 	}
 	for _, old := range d.frames {
 		if old.raw >= frameSize/2 {
@@ -109,22 +109,22 @@ func (d *draft) cut() {
 	flush()
 	if len(out) > maxFrames {
 		out = out[:0]
-		for _, f := range cutFrames(d.evs) {
-			out = append(out, draftFrame{f, nil})
+		for _, f := range splitFrames(d.events) {
+			out = append(out, mergeFrame{f, nil})
 		}
 	}
 	d.frames = out
 }
 
-// withFields returns the events with their Fields.
-func (d *draft) withFields() []picket.Event {
+// eventsWithFields returns the events with their Fields.
+func (d *MergeInput) eventsWithFields() []picket.Event {
 	var dec flatjson.Decoder
-	for i := range d.evs {
-		leaves, _, err := dec.Leaves(d.evs[i].Raw, nil)
+	for i := range d.events {
+		leaves, _, err := dec.Leaves(d.events[i].Raw, nil)
 		if err != nil {
 			leaves = nil
 		}
-		d.evs[i].Fields = d.recipes[i].fields(nil, d.row[i], leaves)
+		d.events[i].Fields = d.layouts[i].appendFields(nil, d.rows[i], leaves)
 	}
-	return d.evs
+	return d.events
 }

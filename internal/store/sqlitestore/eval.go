@@ -5,27 +5,27 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A node is an expression of a query while one block is searched. What columns
+// A queryNode is an expression of a query while one block is searched. What columns
 // and filters tell is two sets: must, the events that surely match, and may,
 // those that can; between them, resolve reads the events themselves.
-type node struct {
-	op    op
-	kids  []*node
-	expr  store.Expr // a leaf's
-	field string
-	match func(string) bool // of a field's value
+type queryNode struct {
+	op       op
+	children []*queryNode
+	expr     store.Expr // a leaf's
+	field    string
+	match    func(string) bool // of a field's value
 	// literals are texts that a match has, folded; needed are their trigrams.
 	literals [][]byte
-	needed   []uint32
+	trigrams []uint32
 	// fast is the longest run of a literal that JSON can write in one way only,
 	// as it does; whole says that it is all of a text.
-	fast  []byte
-	whole bool
+	jsonLiteral    []byte
+	literalIsWhole bool
 
-	must, may bitset
-	filtered  bool // may of a field without column is by its literals
-	frame     int  // that hits is of, -1 none
-	hits      bitset
+	definite, candidates bitset
+	filteredByText       bool // may of a field without column is by its literals
+	hitsFrame            int  // that hits is of, -1 none
+	hits                 bitset
 }
 
 type op uint8
@@ -39,67 +39,67 @@ const (
 	opField
 )
 
-// decide fills must and may for a block.
-func (sc *scanner) decide(n *node) error {
-	size := sc.b.n
-	n.frame, n.filtered = -1, false
+// evaluate fills must and may for a block.
+func (sc *Searcher) evaluate(n *queryNode) error {
+	size := sc.block.n
+	n.hitsFrame, n.filteredByText = -1, false
 	switch n.op {
 	case opAll:
-		n.must, n.may = fullBitset(size), fullBitset(size)
+		n.definite, n.candidates = fullBitset(size), fullBitset(size)
 	case opAnd:
-		n.must, n.may = fullBitset(size), fullBitset(size)
-		for i, k := range n.kids {
-			if n.may.empty() {
-				for _, k := range n.kids[i:] { // nothing asks them any more
-					k.must, k.may = newBitset(size), newBitset(size)
+		n.definite, n.candidates = fullBitset(size), fullBitset(size)
+		for i, k := range n.children {
+			if n.candidates.empty() {
+				for _, k := range n.children[i:] { // nothing asks them any more
+					k.definite, k.candidates = newBitset(size), newBitset(size)
 				}
 				break
 			}
-			if err := sc.decide(k); err != nil {
+			if err := sc.evaluate(k); err != nil {
 				return err
 			}
-			n.must.and(k.must)
-			n.may.and(k.may)
+			n.definite.and(k.definite)
+			n.candidates.and(k.candidates)
 		}
 	case opOr:
-		n.must, n.may = newBitset(size), newBitset(size)
-		for _, k := range n.kids {
-			if err := sc.decide(k); err != nil {
+		n.definite, n.candidates = newBitset(size), newBitset(size)
+		for _, k := range n.children {
+			if err := sc.evaluate(k); err != nil {
 				return err
 			}
-			n.must.or(k.must)
-			n.may.or(k.may)
+			n.definite.or(k.definite)
+			n.candidates.or(k.candidates)
 		}
 	case opNot:
-		k := n.kids[0]
-		if err := sc.decide(k); err != nil {
+		k := n.children[0]
+		if err := sc.evaluate(k); err != nil {
 			return err
 		}
-		n.must, n.may = k.may.not(size), k.must.not(size)
+		n.definite, n.candidates = k.candidates.not(size), k.definite.not(size)
 	case opText:
-		return sc.byText(n)
+		return sc.evaluateText(n)
 	case opField:
-		return sc.byColumn(n)
+		return sc.evaluateField(n)
 	}
 	return nil
 }
 
-// byText rules out the frames that lack a trigram.
-func (sc *scanner) byText(n *node) error {
-	n.must = newBitset(sc.b.n)
+// evaluateText rules out the frames that lack a trigram.
+func (sc *Searcher) evaluateText(n *queryNode) error {
+	n.definite = newBitset(sc.block.n)
 	if err := sc.loadFilters(); err != nil {
 		return err
 	}
 	if sc.filters == nil {
-		n.may = fullBitset(sc.b.n)
+		n.candidates = fullBitset(sc.block.n)
 		return nil
 	}
-	n.may = newBitset(sc.b.n)
+	n.candidates = newBitset(sc.block.n)
 	row := 0
-	for i, f := range sc.dir.frames {
-		if sc.filters[i].mayHave(n.needed) {
+	for i, f := range sc.directory.frames {
+		if sc.filters[i].mayContain(n.trigrams) {
 			for r := row; r < row+f.rows; r++ {
-				n.may.set(r)
+				n.candidates.set(r)
 			}
 		}
 		row += f.rows
@@ -107,117 +107,117 @@ func (sc *scanner) byText(n *node) error {
 	return nil
 }
 
-func (sc *scanner) byColumn(n *node) error {
-	size := sc.b.n
-	own, err := sc.pseudo(n.field)
+func (sc *Searcher) evaluateField(n *queryNode) error {
+	size := sc.block.n
+	own, err := sc.builtinField(n.field)
 	if err != nil {
 		return err
 	}
-	p, known := sc.dir.find(n.field)
+	p, known := sc.directory.lookUp(n.field)
 	switch {
 	case !known && own == nil:
-		n.must, n.may = newBitset(size), newBitset(size)
+		n.definite, n.candidates = newBitset(size), newBitset(size)
 		return nil
 	case !known:
-		n.must = newBitset(size)
+		n.definite = newBitset(size)
 		for row := range size {
 			if n.match(own(row)) {
-				n.must.set(row)
+				n.definite.set(row)
 			}
 		}
 	case p.part == 0:
 		if !p.derived && own == nil {
-			n.filtered = true
-			return sc.byText(n)
+			n.filteredByText = true
+			return sc.evaluateText(n)
 		}
-		n.must, n.may = newBitset(size), fullBitset(size)
+		n.definite, n.candidates = newBitset(size), fullBitset(size)
 		return nil
 	default:
-		data, err := sc.b.readInto(sc.packed, p.part)
+		data, err := sc.block.readInto(sc.packedBuf, p.part)
 		if err != nil {
 			return err
 		}
-		sc.packed = data
-		plain, err := unpack(sc.buf, data)
+		sc.packedBuf = data
+		plain, err := unpack(sc.columnBuf, data)
 		if err != nil {
 			return err
 		}
 		if data[0] == packedZstd {
-			sc.buf = plain
+			sc.columnBuf = plain
 		}
 		col, err := decodeColumn(plain, size)
 		if err != nil {
 			return err
 		}
-		n.must = newBitset(size)
-		col.match(n.match, n.must)
+		n.definite = newBitset(size)
+		col.match(n.match, n.definite)
 		if own != nil {
 			for row := range size {
 				if n.match(own(row)) {
-					n.must.set(row)
+					n.definite.set(row)
 				}
 			}
 		}
 	}
-	n.may = n.must
+	n.candidates = n.definite
 	return nil
 }
 
-// pseudo returns what says an event's own attribute, nil where the name is none.
-func (sc *scanner) pseudo(field string) (func(row int) string, error) {
+// builtinField returns what says an event's own attribute, nil where the name is none.
+func (sc *Searcher) builtinField(field string) (func(row int) string, error) {
 	if _, ok := store.BuiltinField(&picket.Event{}, field); !ok {
 		return nil, nil
 	}
 	if field == "event_id" {
 		ids, err := sc.loadIDs()
-		return func(row int) string { return ids.at(row) }, err
+		return func(row int) string { return ids.At(row) }, err
 	}
-	m, err := sc.b.meta()
+	m, err := sc.block.meta()
 	if err != nil {
 		return nil, err
 	}
 	return func(row int) string {
-		v, _ := store.BuiltinField(&picket.Event{AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row)}, field)
+		v, _ := store.BuiltinField(&picket.Event{AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row)}, field)
 		return v
 	}, nil
 }
 
-// resolve tells whether an event of the frame that is loaded matches, reading
+// matches tells whether an event of the frame that is loaded matches, reading
 // it where must and may leave it open.
-func (sc *scanner) resolve(n *node, row int) bool {
-	if n.must.has(row) {
+func (sc *Searcher) matches(n *queryNode, row int) bool {
+	if n.definite.has(row) {
 		return true
 	}
-	if !n.may.has(row) {
+	if !n.candidates.has(row) {
 		return false
 	}
 	switch n.op {
 	case opAnd:
-		for _, k := range n.kids {
-			if !sc.resolve(k, row) {
+		for _, k := range n.children {
+			if !sc.matches(k, row) {
 				return false
 			}
 		}
 		return true
 	case opOr:
-		for _, k := range n.kids {
-			if sc.resolve(k, row) {
+		for _, k := range n.children {
+			if sc.matches(k, row) {
 				return true
 			}
 		}
 		return false
 	case opNot:
-		return !sc.resolve(n.kids[0], row)
+		return !sc.matches(n.children[0], row)
 	case opText:
-		if has, sure := sc.contains(n, row); sure && (n.whole || !has) {
+		if has, sure := sc.containsLiteral(n, row); sure && (n.literalIsWhole || !has) {
 			return has
 		}
-		return n.expr.Match(sc.doc(row))
+		return n.expr.Match(sc.eventView(row))
 	}
-	if n.filtered {
-		if has, sure := sc.contains(n, row); sure && !has {
+	if n.filteredByText {
+		if has, sure := sc.containsLiteral(n, row); sure && !has {
 			return false
 		}
 	}
-	return n.expr.Match(sc.doc(row))
+	return n.expr.Match(sc.eventView(row))
 }

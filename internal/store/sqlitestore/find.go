@@ -18,14 +18,14 @@ const defaultLimit = 100
 
 // SearchEvents implements store.Events.
 func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
-	page, err := s.find(ctx, q)
+	page, err := s.searchEvents(ctx, q)
 	if err != nil {
 		return store.EventPage{}, fmt.Errorf("find events: %w", err)
 	}
 	return page, nil
 }
 
-func (s *Store) find(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
+func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	below := int64(maxSeq)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorEvents, q.Cursor, 1)
@@ -36,17 +36,17 @@ func (s *Store) find(ctx context.Context, q store.EventQuery) (store.EventPage, 
 	}
 	since, until := bounds(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	f := &finder{s: s, ctx: ctx, where: q.Where, since: since, until: until, below: below, want: limit + 1}
+	f := &blockSearch{store: s, ctx: ctx, where: q.Where, since: since, until: until, beforeSeq: below, limit: limit + 1}
 	if err := f.run(); err != nil {
 		return store.EventPage{}, err
 	}
 	page := store.EventPage{Events: make([]picket.Event, 0, min(len(f.hits), limit))}
 	for i, h := range f.hits {
 		if i == limit {
-			page.Next = formatCursor(cursorEvents, f.hits[limit-1].seq)
+			page.Next = formatCursor(cursorEvents, f.hits[limit-1].Seq)
 			break
 		}
-		page.Events = append(page.Events, h.ev)
+		page.Events = append(page.Events, h.Event)
 	}
 	return page, nil
 }
@@ -60,28 +60,28 @@ func bounds(since, until time.Time) (int64, int64) {
 			hi++
 		}
 	}
-	lo := micros(since)
+	lo := Micros(since)
 	if !since.IsZero() && since.Nanosecond()%1000 != 0 {
 		lo++
 	}
 	return lo, hi
 }
 
-// A finder is one call of SearchEvents. It walks the blocks from the newest, the first
+// A blockSearch is one call of SearchEvents. It walks the blocks from the newest, the first
 // alone, which is often enough, then as many at once as there are cores.
-type finder struct {
-	s            *Store
+type blockSearch struct {
+	store        *Store
 	ctx          context.Context
 	where        store.Expr
 	since, until int64
-	below        int64
-	want         int
+	beforeSeq    int64
+	limit        int
 
-	hits []hit
+	hits []Hit
 }
 
-func (f *finder) run() error {
-	snap, err := f.s.snapshot(f.ctx)
+func (f *blockSearch) run() error {
+	snap, err := f.store.snapshot(f.ctx)
 	if err != nil {
 		return err
 	}
@@ -93,9 +93,9 @@ func (f *finder) run() error {
 		}
 	}()
 	first := true
-	for hi := f.below; len(f.hits) < f.want; {
+	for hi := f.beforeSeq; len(f.hits) < f.limit; {
 		// A block without events past f.until or before f.since is not read at all.
-		blocks, err := snap.blocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", hi, f.since, f.until, blockPage)
+		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", hi, f.since, f.until, blockPage)
 		if err != nil {
 			return err
 		}
@@ -105,31 +105,31 @@ func (f *finder) run() error {
 		hi = blocks[len(blocks)-1].seq
 		if first {
 			first = false
-			if err := f.scan([]*snapshot{snap}, blocks[:1]); err != nil {
+			if err := f.searchBlocks([]*snapshot{snap}, blocks[:1]); err != nil {
 				return err
 			}
 			blocks = blocks[1:]
-			if len(blocks) > 1 && len(f.hits) < f.want {
-				others = f.more(snap, min(runtime.GOMAXPROCS(0), len(blocks))-1)
+			if len(blocks) > 1 && len(f.hits) < f.limit {
+				others = f.openSnapshots(snap, min(runtime.GOMAXPROCS(0), len(blocks))-1)
 			}
 		}
-		if err := f.scan(append([]*snapshot{snap}, others...), blocks); err != nil {
+		if err := f.searchBlocks(append([]*snapshot{snap}, others...), blocks); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// more opens further snapshots that see the same blocks. Where that can't be
+// openSnapshots opens further snapshots that see the same blocks. Where that can't be
 // had, because blocks are being merged or connections are short, the search
 // does with fewer.
-func (f *finder) more(first *snapshot, n int) []*snapshot {
+func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 	var out []*snapshot
 	for range n {
-		if f.s.read.Stats().InUse >= f.s.read.Stats().MaxOpenConnections/2 {
+		if f.store.readDB.Stats().InUse >= f.store.readDB.Stats().MaxOpenConnections/2 {
 			break
 		}
-		snap, err := f.s.snapshot(f.ctx)
+		snap, err := f.store.snapshot(f.ctx)
 		if err != nil {
 			break
 		}
@@ -142,10 +142,10 @@ func (f *finder) more(first *snapshot, n int) []*snapshot {
 	return out
 }
 
-// scan searches blocks, newest first, with a goroutine for each snapshot.
-func (f *finder) scan(snaps []*snapshot, blocks []*block) error {
+// searchBlocks searches blocks, newest first, with a goroutine for each snapshot.
+func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*block) error {
 	type result struct {
-		hits []hit
+		hits []Hit
 		err  error
 	}
 	results := make([]result, len(blocks))
@@ -160,9 +160,9 @@ func (f *finder) scan(snaps []*snapshot, blocks []*block) error {
 	defer stop.Store(true)
 	for _, snap := range snaps[:min(len(snaps), len(blocks))] {
 		work.Go(func() {
-			sc := f.s.scanners.get()
-			defer f.s.scanners.put(sc)
-			q := &search{root: compile(f.where), since: f.since, until: f.until, below: f.below}
+			sc := f.store.searchers.get()
+			defer f.store.searchers.put(sc)
+			q := &Query{root: compileNode(f.where), since: f.since, until: f.until, beforeSeq: f.beforeSeq}
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(blocks) || stop.Load() {
@@ -170,7 +170,7 @@ func (f *finder) scan(snaps []*snapshot, blocks []*block) error {
 				}
 				r := &results[i]
 				if r.err = f.ctx.Err(); r.err == nil {
-					r.hits, r.err = sc.scan(blocks[i].at(snap), q, f.want)
+					r.hits, r.err = sc.Search(blocks[i].at(snap), q, f.limit)
 				}
 				close(done[i])
 			}
@@ -182,8 +182,8 @@ func (f *finder) scan(snaps []*snapshot, blocks []*block) error {
 			return results[i].err
 		}
 		f.hits = append(f.hits, results[i].hits...)
-		if len(f.hits) >= f.want {
-			f.hits = f.hits[:f.want]
+		if len(f.hits) >= f.limit {
+			f.hits = f.hits[:f.limit]
 			return nil
 		}
 	}

@@ -53,7 +53,7 @@ func (f *frame) decode(b []byte, rows int) error {
 // open makes f the frame of unpacked bytes, which it only reads.
 func (f *frame) open(plain []byte, rows int) error {
 	f.plain = plain
-	c := cursor{b: plain}
+	c := byteReader{b: plain}
 	f.start = append(f.start[:0], 0)
 	at := 0
 	for range rows {
@@ -61,11 +61,11 @@ func (f *frame) open(plain []byte, rows int) error {
 		f.start = append(f.start, at)
 	}
 	if c.err != nil || at != len(c.b) {
-		return fmt.Errorf("read events: %w", errCorrupt)
+		return fmt.Errorf("read events: %w", ErrCorrupt)
 	}
 	for i := range rows {
 		if f.start[i+1] < f.start[i] {
-			return fmt.Errorf("read events: %w", errCorrupt)
+			return fmt.Errorf("read events: %w", ErrCorrupt)
 		}
 	}
 	f.data = c.b
@@ -75,8 +75,8 @@ func (f *frame) open(plain []byte, rows int) error {
 // raw returns the bytes of an event; they are valid until the next decode.
 func (f *frame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
 
-// cutFrames divides events into frames.
-func cutFrames(evs []picket.Event) []frameInfo {
+// splitFrames divides events into frames.
+func splitFrames(evs []picket.Event) []frameInfo {
 	var out []frameInfo
 	var f frameInfo
 	for i := range evs {
@@ -93,10 +93,10 @@ func cutFrames(evs []picket.Event) []frameInfo {
 	return out
 }
 
-// exotic reports whether JSON is written in some way that a search through the
+// nonCanonical reports whether JSON is written in some way that a search through the
 // bytes themselves would miss: escapes other than the short ones, or the two
 // characters outside ASCII that fold to ASCII letters.
-func exotic(raw []byte) bool {
+func nonCanonical(raw []byte) bool {
 	return hasEscape(raw, 'u') || hasEscape(raw, '/') ||
 		bytes.Contains(raw, []byte("\u212a")) || bytes.Contains(raw, []byte("\u017f"))
 }
@@ -120,9 +120,9 @@ func hasEscape(raw []byte, c byte) bool {
 	}
 }
 
-// emptyContainer reports whether there may be an object or array with nothing
+// mayHaveEmptyContainer reports whether there may be an object or array with nothing
 // in it, whose name then belongs to no leaf.
-func emptyContainer(raw []byte) bool {
+func mayHaveEmptyContainer(raw []byte) bool {
 	for _, pair := range []string{"{}", "[]"} {
 		for at := 0; ; {
 			i := bytes.IndexByte(raw[at:], pair[0])

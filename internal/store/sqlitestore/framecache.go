@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// cachedFrames is how many frames are kept unpacked: those of the newest
+// frameCacheSize is how many frames are kept unpacked: those of the newest
 // blocks, which almost every search begins with. They take half a megabyte
 // each.
-const cachedFrames = 32
+const frameCacheSize = 32
 
-// A frameCache keeps unpacked frames by the bytes that they were packed in, so
+// A FrameCache keeps unpacked frames by the bytes that they were packed in, so
 // that it does not matter which block they are in by now. It is safe for
 // concurrent use; what it gives out must not be changed.
-type frameCache struct {
+type FrameCache struct {
 	seed maphash.Seed
 
 	mu     sync.Mutex
@@ -25,13 +25,13 @@ type cachedFrame struct {
 	seq   int64 // of the block that it was in
 }
 
-func newFrameCache() *frameCache {
-	return &frameCache{seed: maphash.MakeSeed(), frames: make(map[uint64]cachedFrame)}
+func NewFrameCache() *FrameCache {
+	return &FrameCache{seed: maphash.MakeSeed(), frames: make(map[uint64]cachedFrame)}
 }
 
 // get returns what packed unpacks to, nil where that is not kept, and the key
 // to keep it by.
-func (c *frameCache) get(packed []byte) (plain []byte, key uint64) {
+func (c *FrameCache) get(packed []byte) (plain []byte, key uint64) {
 	key = maphash.Bytes(c.seed, packed)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,13 +41,13 @@ func (c *frameCache) get(packed []byte) (plain []byte, key uint64) {
 // put keeps a copy of plain, in the place of the oldest block's frame if need
 // be. A frame that is older than all is not kept: a search through everything
 // leaves the newest where they are.
-func (c *frameCache) put(key uint64, seq int64, plain []byte) {
+func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
 	if len(plain) > 4*frameSize {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.frames) >= cachedFrames {
+	if len(c.frames) >= frameCacheSize {
 		oldest, at := seq, uint64(0)
 		for k, f := range c.frames {
 			if f.seq < oldest {

@@ -49,18 +49,18 @@ func encodeIDs(ids []string) []byte {
 	return dst
 }
 
-// An idList is the ids of a block. Those of hex digits are read one at a time.
-type idList struct {
+// An IDList is the ids of a block. Those of hex digits are read one at a time.
+type IDList struct {
 	n      int
-	any    []string // idsAny
-	packed []byte   // else
+	texts  []string // idsAny
+	binary []byte   // else
 	size   int      // bytes of packed for each id
 	uuid   bool
 }
 
-func decodeIDs(b []byte) (idList, error) {
-	c := cursor{b: b}
-	l := idList{n: int(c.uvarint())}
+func DecodeIDs(b []byte) (IDList, error) {
+	c := byteReader{b: b}
+	l := IDList{n: int(c.uvarint())}
 	switch c.byte() {
 	case idsAny:
 		plain, err := unpack(nil, c.b)
@@ -68,39 +68,39 @@ func decodeIDs(b []byte) (idList, error) {
 			return l, fmt.Errorf("read ids: %w", err)
 		}
 		c.b = plain
-		l.any = c.strings(l.n)
+		l.texts = c.strings(l.n)
 	case idsHex:
 		l.size = int(c.uvarint())
-		l.packed = c.b
+		l.binary = c.b
 	case idsUUID:
 		l.size, l.uuid = 16, true
-		l.packed = c.b
+		l.binary = c.b
 	default:
-		return l, errCorrupt
+		return l, ErrCorrupt
 	}
-	if c.err == nil && l.any == nil && (l.size <= 0 || l.n < 0 || len(l.packed)%l.size != 0 || len(l.packed)/l.size != l.n) {
+	if c.err == nil && l.texts == nil && (l.size <= 0 || l.n < 0 || len(l.binary)%l.size != 0 || len(l.binary)/l.size != l.n) {
 		c.fail()
 	}
 	return l, c.err
 }
 
-// appendTo appends the id of an event to dst.
-func (l *idList) appendTo(dst []byte, row int) []byte {
-	if l.packed == nil {
-		return append(dst, l.any[row]...)
+// AppendTo appends the id of an event to dst.
+func (l *IDList) AppendTo(dst []byte, row int) []byte {
+	if l.binary == nil {
+		return append(dst, l.texts[row]...)
 	}
-	b := l.packed[row*l.size : (row+1)*l.size]
+	b := l.binary[row*l.size : (row+1)*l.size]
 	if l.uuid {
 		return appendUUID(dst, b)
 	}
 	return hex.AppendEncode(dst, b)
 }
 
-func (l *idList) at(row int) string {
-	if l.packed == nil {
-		return l.any[row]
+func (l *IDList) At(row int) string {
+	if l.binary == nil {
+		return l.texts[row]
 	}
-	return string(l.appendTo(make([]byte, 0, 64), row))
+	return string(l.AppendTo(make([]byte, 0, 64), row))
 }
 
 func appendUUID(dst, b []byte) []byte {
@@ -170,7 +170,7 @@ func encodeIDFilter(ids []string) []byte {
 	return bits
 }
 
-func idFilterHas(filter []byte, hash uint64) bool {
+func idFilterMayHave(filter []byte, hash uint64) bool {
 	if len(filter) == 0 {
 		return true
 	}

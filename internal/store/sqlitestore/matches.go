@@ -14,7 +14,7 @@ import (
 
 // Matches implements store.Alerts.
 func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error) {
-	var f filter
+	var f whereClause
 	if q.AlertID != "" {
 		f.add("alert = (SELECT n FROM alerts WHERE id = ?)", q.AlertID)
 	}
@@ -33,7 +33,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.MatchPage
 	var last int64
-	err := s.list(ctx, `SELECT m.n, m.id, m.rule_id, a.id, m.event_id, m.agent_id, m.time, m.why
+	err := s.query(ctx, `SELECT m.n, m.id, m.rule_id, a.id, m.event_id, m.agent_id, m.time, m.why
 		FROM matches m JOIN alerts a ON a.n = m.alert WHERE `+f.String()+" ORDER BY m.n DESC LIMIT ?", append(f.args, limit+1),
 		func(r *sql.Rows) error {
 			var m picket.Match
@@ -44,7 +44,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 				page.Next = formatCursor(cursorMatches, last)
 				return err
 			}
-			m.Time = fromMicros(at)
+			m.Time = FromMicros(at)
 			last = n
 			if err == nil {
 				err = json.Unmarshal(why, &m.Why)
@@ -79,7 +79,7 @@ func (s *Store) event(ctx context.Context, id string) (picket.Event, error) {
 	err = snap.eachBlock(ctx, 0, maxSeq, func(b *block) (bool, error) {
 		if b.indexed {
 			f, err := b.read(partIDFilter)
-			if err != nil || !idFilterHas(f, hash) {
+			if err != nil || !idFilterMayHave(f, hash) {
 				return true, errors.Join(err, ctx.Err())
 			}
 		}
@@ -89,7 +89,7 @@ func (s *Store) event(ctx context.Context, id string) (picket.Event, error) {
 		}
 		var have []byte
 		for row := ids.n - 1; row >= 0; row-- {
-			if have = ids.appendTo(have[:0], row); string(have) == id {
+			if have = ids.AppendTo(have[:0], row); string(have) == id {
 				found, err = s.eventAt(b, row)
 				return false, err
 			}
@@ -106,15 +106,15 @@ func (s *Store) event(ctx context.Context, id string) (picket.Event, error) {
 }
 
 func (s *Store) eventAt(b *block, row int) (*picket.Event, error) {
-	sc := s.scanners.get()
-	defer s.scanners.put(sc)
+	sc := s.searchers.get()
+	defer s.searchers.put(sc)
 	if err := sc.open(b); err != nil {
 		return nil, b.fail(err)
 	}
 	first := 0
-	for i, f := range sc.dir.frames {
+	for i, f := range sc.directory.frames {
 		if row < first+f.rows {
-			if err := sc.load(i, first); err != nil {
+			if err := sc.loadFrame(i, first); err != nil {
 				return nil, b.fail(err)
 			}
 			ev, err := sc.event(row)
@@ -122,5 +122,5 @@ func (s *Store) eventAt(b *block, row int) (*picket.Event, error) {
 		}
 		first += f.rows
 	}
-	return nil, b.fail(errCorrupt)
+	return nil, b.fail(ErrCorrupt)
 }

@@ -9,24 +9,24 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// A meta is what a block keeps of its events besides their bytes and ids.
-type meta struct {
-	agent, host, typ, os *column
-	time, received       []int64 // microseconds
+// A metadata is what a block keeps of its events besides their bytes and ids.
+type metadata struct {
+	agent, host, eventType, os *column
+	time, received             []int64 // microseconds
 	// offset is each event's distance from the block's first sequence number;
 	// nil where they follow each other, as they do until events are pruned
 	// from their middle.
 	offset []int64
 }
 
-func (m *meta) seq(first int64, row int) int64 {
+func (m *metadata) seq(first int64, row int) int64 {
 	if m.offset == nil {
 		return first + int64(row)
 	}
 	return first + m.offset[row]
 }
 
-func encodeMeta(evs []picket.Event, offset []int64) []byte {
+func encodeMetadata(evs []picket.Event, offset []int64) []byte {
 	var out []byte
 	texts := []func(*picket.Event) string{
 		func(e *picket.Event) string { return e.AgentID },
@@ -39,11 +39,11 @@ func encodeMeta(evs []picket.Event, offset []int64) []byte {
 		for i := range evs {
 			b.add(i, text(&evs[i]))
 		}
-		out = appendSized(out, b.finish(len(evs)).encode(nil))
+		out = appendSized(out, b.build(len(evs)).encode(nil))
 	}
 	var last, lastReceived int64
 	for i := range evs {
-		t, r := micros(evs[i].Time), micros(evs[i].Received)
+		t, r := Micros(evs[i].Time), Micros(evs[i].Received)
 		out = binary.AppendVarint(out, t-last)
 		out = binary.AppendVarint(out, r-lastReceived)
 		last, lastReceived = t, r
@@ -56,14 +56,14 @@ func encodeMeta(evs []picket.Event, offset []int64) []byte {
 	return pack(nil, out)
 }
 
-func decodeMeta(b []byte, n int) (*meta, error) {
+func decodeMetadata(b []byte, n int) (*metadata, error) {
 	plain, err := unpack(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read meta: %w", err)
 	}
-	c := cursor{b: plain}
-	m := &meta{time: make([]int64, n), received: make([]int64, n)}
-	for _, dst := range []**column{&m.agent, &m.host, &m.typ, &m.os} {
+	c := byteReader{b: plain}
+	m := &metadata{time: make([]int64, n), received: make([]int64, n)}
+	for _, dst := range []**column{&m.agent, &m.host, &m.eventType, &m.os} {
 		if *dst, err = decodeColumn(c.bytes(c.count()), n); err != nil {
 			return nil, fmt.Errorf("read meta: %w", err)
 		}
@@ -90,24 +90,24 @@ func appendSized(dst, b []byte) []byte {
 	return append(dst, b...)
 }
 
-// text returns an event's only value in a column of meta.
-func (c *column) text(row int) string {
+// value returns an event's only value in a column of meta.
+func (c *column) value(row int) string {
 	if r := int(c.rows[row]); r > 0 && r <= len(c.values) {
 		return c.values[r-1]
 	}
 	return ""
 }
 
-// micros is a time as the store keeps it. The zero time is the least, so that
+// Micros is a time as the store keeps it. The zero time is the least, so that
 // it sorts first, and comes back as zero.
-func micros(t time.Time) int64 {
+func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return math.MinInt64
 	}
 	return t.UnixMicro()
 }
 
-func fromMicros(us int64) time.Time {
+func FromMicros(us int64) time.Time {
 	if us == math.MinInt64 {
 		return time.Time{}
 	}

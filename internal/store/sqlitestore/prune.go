@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	pruneBlocks  = 16  // deleted in one transaction, so that Saves get their turn
-	vacuumPages  = 512 // given back to the file system in one transaction
-	spareShare   = 8   // of the file: less free space than one part in that many stays for Saves to use
-	rollupMemory = 400 * 24 * 60 * 60 * 1e6
+	blocksPerPrune  = 16  // deleted in one transaction, so that Saves get their turn
+	vacuumPages     = 512 // given back to the file system in one transaction
+	minFreeShare    = 8   // of the file: less free space than one part in that many stays for Saves to use
+	rollupRetention = 400 * 24 * 60 * 60 * 1e6
 )
 
 // Prune implements store.Events. The rows of the oldest blocks go, and a block
@@ -45,21 +45,21 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 			return gone, err
 		}
 	}
-	err := s.w.do(ctx, func(t *tx) error {
-		_, err := t.exec("DELETE FROM rollup WHERE minute < ?", micros(r.Now)-int64(rollupMemory))
+	err := s.writer.transact(ctx, func(t *tx) error {
+		_, err := t.exec("DELETE FROM rollup WHERE minute < ?", Micros(r.Now)-int64(rollupRetention))
 		return err
 	})
-	if err := errors.Join(err, s.forget(ctx, r.Now)); err != nil || gone == 0 {
+	if err := errors.Join(err, s.deleteOldBatchIDs(ctx, r.Now)); err != nil || gone == 0 {
 		return gone, err
 	}
-	return gone, s.shrink(ctx)
+	return gone, s.shrinkFile(ctx)
 }
 
 // pruneAge deletes the events received before a time.
 func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 	gone := int64(0)
 	for {
-		n, err := s.dropBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, pruneBlocks)
+		n, err := s.deleteBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, blocksPerPrune)
 		gone += n
 		if err != nil {
 			return gone, err
@@ -71,7 +71,7 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 	for {
 		n, err := s.trimBlock(ctx, before)
 		gone += n
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil || n == 0 {
@@ -85,15 +85,15 @@ func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
 	gone := int64(0)
 	for {
 		var size int64
-		if err := s.read.QueryRowContext(ctx, "SELECT size FROM counters").Scan(&size); err != nil {
+		if err := s.readDB.QueryRowContext(ctx, "SELECT size FROM counters").Scan(&size); err != nil {
 			return gone, err
 		}
 		if size <= limit {
 			return gone, nil
 		}
-		n, err := s.dropBlocks(ctx, `seq IN (SELECT seq FROM
+		n, err := s.deleteBlocks(ctx, `seq IN (SELECT seq FROM
 			(SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM (SELECT seq, size FROM blocks ORDER BY seq LIMIT ?))
-			WHERE before < ?) ORDER BY seq`, pruneBlocks, size-limit)
+			WHERE before < ?) ORDER BY seq`, blocksPerPrune, size-limit)
 		gone += n
 		if err != nil || n == 0 {
 			return gone, err
@@ -101,15 +101,15 @@ func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
 	}
 }
 
-// dropBlocks deletes the blocks that a WHERE selects and returns how many
+// deleteBlocks deletes the blocks that a WHERE selects and returns how many
 // events they had. Blocks that were merged meanwhile are left for the next call.
-func (s *Store) dropBlocks(ctx context.Context, where string, args ...any) (int64, error) {
+func (s *Store) deleteBlocks(ctx context.Context, where string, args ...any) (int64, error) {
 	for {
 		snap, err := s.snapshot(ctx)
 		if err != nil {
 			return 0, err
 		}
-		blocks, err := snap.blocks(ctx, where, args...)
+		blocks, err := snap.listBlocks(ctx, where, args...)
 		snap.close()
 		if err != nil || len(blocks) == 0 {
 			return 0, err
@@ -118,8 +118,8 @@ func (s *Store) dropBlocks(ctx context.Context, where string, args ...any) (int6
 		for _, b := range blocks {
 			gone += int64(b.n)
 		}
-		err = s.replace(ctx, blocks, nil)
-		if errors.Is(err, errMoved) {
+		err = s.replaceBlocks(ctx, blocks, nil)
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil {
@@ -137,12 +137,12 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 		return 0, err
 	}
 	defer snap.close()
-	blocks, err := snap.blocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", before)
+	blocks, err := snap.listBlocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", before)
 	if err != nil || len(blocks) == 0 {
 		return 0, err
 	}
 	old := blocks[0]
-	d, err := loadDraft(blocks)
+	d, err := LoadMergeInput(blocks)
 	if err != nil {
 		return 0, err
 	}
@@ -150,7 +150,7 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	evs := d.withFields()
+	evs := d.eventsWithFields()
 	kept := evs[:0]
 	var offset []int64
 	first := int64(math.MaxInt64)
@@ -164,30 +164,30 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	}
 	b := s.builders.get()
 	defer s.builders.put(b)
-	fresh := b.fresh(kept, offset)
-	err = s.w.do(ctx, func(t *tx) error {
-		if there, err := t.dropBlock(old); err != nil {
+	fresh := b.Fresh(kept, offset)
+	err = s.writer.transact(ctx, func(t *tx) error {
+		if there, err := t.deleteBlock(old); err != nil {
 			return err
 		} else if !there {
-			return errMoved
+			return errBlocksChanged
 		}
-		return t.putBlock(first, &fresh)
+		return t.insertBlock(first, &fresh)
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.compact.note([]built{fresh}, 0)
+	s.compactor.recordPending([]Encoded{fresh}, 0)
 	return int64(old.n - len(kept)), nil
 }
 
-// shrink gives free pages back to the file system, if there are many.
-func (s *Store) shrink(ctx context.Context) error {
+// shrinkFile gives free pages back to the file system, if there are many.
+func (s *Store) shrinkFile(ctx context.Context) error {
 	free, pages, err := s.freePages(ctx)
-	if err != nil || free*spareShare < pages {
+	if err != nil || free*minFreeShare < pages {
 		return err
 	}
 	for free > 0 && ctx.Err() == nil {
-		if err := s.w.do(ctx, (*tx).vacuum); err != nil {
+		if err := s.writer.transact(ctx, (*tx).vacuum); err != nil {
 			return fmt.Errorf("free pages: %w", err)
 		}
 		was := free
@@ -198,11 +198,11 @@ func (s *Store) shrink(ctx context.Context) error {
 			break
 		}
 	}
-	return errors.Join(ctx.Err(), s.w.checkpoint(ctx))
+	return errors.Join(ctx.Err(), s.writer.checkpoint(ctx))
 }
 
 func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count").Scan(&free, &pages)
+	err = s.readDB.QueryRowContext(ctx, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count").Scan(&free, &pages)
 	if err != nil {
 		return 0, 0, fmt.Errorf("count free pages: %w", err)
 	}
@@ -210,7 +210,7 @@ func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {
 }
 
 func (t *tx) vacuum() error {
-	rows, err := t.w.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	rows, err := t.writer.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
 	if err != nil {
 		return err
 	}

@@ -17,70 +17,70 @@ import (
 //	for each event: recipe + 1, or 0 where its fields are its leaves
 //	for each literal, in order: kind, length
 //	the bytes of the literals
-type recipes struct {
+type fieldLayouts struct {
 	names    []string
-	list     [][]ingredient
-	of       []int // an event's recipe + 1
+	layouts  [][]fieldRef
+	layoutOf []int // an event's recipe + 1
 	literals [][]sigma.Value
 }
 
-type ingredient struct{ name, leaf int }
+type fieldRef struct{ name, leaf int }
 
-// A recipeBuilder collects the recipes of a block.
-type recipeBuilder struct {
-	names    map[string]int
-	list     []string
-	known    map[string]int
-	bodies   [][]byte
-	of       []int
-	kinds    []byte
-	literals []byte
-	body     []byte
-	used     bool
+// A layoutBuilder collects the recipes of a block.
+type layoutBuilder struct {
+	nameIndex      map[string]int
+	names          []string
+	layoutIndex    map[string]int
+	layouts        [][]byte
+	layoutOf       []int
+	literalHeaders []byte
+	literalText    []byte
+	buf            []byte
+	used           bool
 }
 
 // add notes the fields of the next event, whose leaves are given.
-func (b *recipeBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
-	if sameAsLeaves(leaves, fields) {
-		b.of = append(b.of, 0)
+func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
+	if equalsLeaves(leaves, fields) {
+		b.layoutOf = append(b.layoutOf, 0)
 		return
 	}
 	if !b.used {
 		b.used = true
-		b.names, b.known = make(map[string]int), make(map[string]int)
+		b.nameIndex, b.layoutIndex = make(map[string]int), make(map[string]int)
 	}
-	body := binary.AppendUvarint(b.body[:0], uint64(len(fields)))
+	body := binary.AppendUvarint(b.buf[:0], uint64(len(fields)))
 	at := 0
 	for i := range fields {
 		f := &fields[i]
-		name, ok := b.names[f.Name]
+		name, ok := b.nameIndex[f.Name]
 		if !ok {
-			name = len(b.list)
-			b.names[f.Name] = name
-			b.list = append(b.list, f.Name)
+			name = len(b.names)
+			b.nameIndex[f.Name] = name
+			b.names = append(b.names, f.Name)
 		}
 		body = binary.AppendUvarint(body, uint64(name))
 		leaf := findLeaf(leaves, at, f.Value)
 		body = binary.AppendUvarint(body, uint64(leaf+1))
 		if leaf < 0 {
-			b.kinds = append(b.kinds, byte(f.Value.Kind))
-			b.kinds = binary.AppendUvarint(b.kinds, uint64(len(f.Value.Text)))
-			b.literals = append(b.literals, f.Value.Text...)
+			b.literalHeaders = append(b.literalHeaders, byte(f.Value.Kind))
+			b.literalHeaders = binary.AppendUvarint(b.literalHeaders, uint64(len(f.Value.Text)))
+			b.literalText = append(b.literalText, f.Value.Text...)
 			continue
 		}
 		at = leaf + 1
 	}
-	b.body = body
-	n, ok := b.known[string(body)]
+	b.buf = body
+	n, ok := b.layoutIndex[string(body)]
 	if !ok {
-		n = len(b.bodies)
-		b.known[string(body)] = n
-		b.bodies = append(b.bodies, append([]byte(nil), body...))
+		n = len(b.layouts)
+		b.layoutIndex[string(body)] = n
+		b.layouts = append(b.layouts, append([]byte(nil), body...))
 	}
-	b.of = append(b.of, n+1)
+	b.layoutOf = append(b.layoutOf, n+1)
 }
 
-func sameAsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
+func equalsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
 	if len(leaves) != len(fields) {
 		return false
 	}
@@ -109,30 +109,30 @@ func findLeaf(leaves []flatjson.Leaf, at int, v sigma.Value) int {
 }
 
 // encode returns the part, nil where every event's fields are its leaves.
-func (b *recipeBuilder) encode() []byte {
+func (b *layoutBuilder) encode() []byte {
 	if !b.used {
 		return nil
 	}
-	out := binary.AppendUvarint(nil, uint64(len(b.list)))
-	out = appendStrings(out, b.list)
-	out = binary.AppendUvarint(out, uint64(len(b.bodies)))
-	for _, body := range b.bodies {
+	out := binary.AppendUvarint(nil, uint64(len(b.names)))
+	out = appendStrings(out, b.names)
+	out = binary.AppendUvarint(out, uint64(len(b.layouts)))
+	for _, body := range b.layouts {
 		out = append(out, body...)
 	}
-	for _, r := range b.of {
+	for _, r := range b.layoutOf {
 		out = binary.AppendUvarint(out, uint64(r))
 	}
-	out = append(out, b.kinds...)
-	out = append(out, b.literals...)
+	out = append(out, b.literalHeaders...)
+	out = append(out, b.literalText...)
 	return pack(nil, out)
 }
 
 // hasLiterals reports whether some value is no leaf.
-func (b *recipeBuilder) hasLiterals() bool { return len(b.kinds) > 0 }
+func (b *layoutBuilder) hasLiterals() bool { return len(b.literalHeaders) > 0 }
 
-// decodeRecipes reads the part of a block of n events; b may be nil.
-func decodeRecipes(b []byte, n int) (*recipes, error) {
-	r := &recipes{of: make([]int, n)}
+// decodeFieldLayouts reads the part of a block of n events; b may be nil.
+func decodeFieldLayouts(b []byte, n int) (*fieldLayouts, error) {
+	r := &fieldLayouts{layoutOf: make([]int, n)}
 	if b == nil {
 		return r, nil
 	}
@@ -140,23 +140,23 @@ func decodeRecipes(b []byte, n int) (*recipes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read fields: %w", err)
 	}
-	c := cursor{b: plain}
+	c := byteReader{b: plain}
 	r.names = c.strings(c.count())
-	r.list = make([][]ingredient, c.count())
-	for i := range r.list {
-		r.list[i] = make([]ingredient, c.count())
-		for k := range r.list[i] {
-			in := ingredient{name: int(c.uvarint()), leaf: int(c.uvarint()) - 1}
+	r.layouts = make([][]fieldRef, c.count())
+	for i := range r.layouts {
+		r.layouts[i] = make([]fieldRef, c.count())
+		for k := range r.layouts[i] {
+			in := fieldRef{name: int(c.uvarint()), leaf: int(c.uvarint()) - 1}
 			if in.name < 0 || in.name >= len(r.names) {
-				return nil, errCorrupt
+				return nil, ErrCorrupt
 			}
-			r.list[i][k] = in
+			r.layouts[i][k] = in
 		}
 	}
-	for i := range r.of {
-		r.of[i] = int(c.uvarint())
-		if r.of[i] < 0 || r.of[i] > len(r.list) {
-			return nil, errCorrupt
+	for i := range r.layoutOf {
+		r.layoutOf[i] = int(c.uvarint())
+		if r.layoutOf[i] < 0 || r.layoutOf[i] > len(r.layouts) {
+			return nil, ErrCorrupt
 		}
 	}
 	if c.err != nil {
@@ -165,22 +165,22 @@ func decodeRecipes(b []byte, n int) (*recipes, error) {
 	return r, r.readLiterals(&c)
 }
 
-func (r *recipes) readLiterals(c *cursor) error {
+func (r *fieldLayouts) readLiterals(c *byteReader) error {
 	var all []*sigma.Value
 	var lens []int
-	r.literals = make([][]sigma.Value, len(r.of))
-	for i, of := range r.of {
+	r.literals = make([][]sigma.Value, len(r.layoutOf))
+	for i, of := range r.layoutOf {
 		if of == 0 {
 			continue
 		}
 		n := 0
-		for _, in := range r.list[of-1] {
+		for _, in := range r.layouts[of-1] {
 			if in.leaf < 0 {
 				n++
 			}
 		}
 		if n > len(c.b) {
-			return errCorrupt
+			return ErrCorrupt
 		}
 		r.literals[i] = make([]sigma.Value, n)
 		for k := range r.literals[i] {
@@ -195,16 +195,16 @@ func (r *recipes) readLiterals(c *cursor) error {
 	return c.err
 }
 
-// fields appends the fields of an event, given its leaves.
-func (r *recipes) fields(dst []sigma.Field, row int, leaves []flatjson.Leaf) []sigma.Field {
-	if r.of[row] == 0 {
+// appendFields appends the fields of an event, given its leaves.
+func (r *fieldLayouts) appendFields(dst []sigma.Field, row int, leaves []flatjson.Leaf) []sigma.Field {
+	if r.layoutOf[row] == 0 {
 		for _, l := range leaves {
 			dst = append(dst, sigma.Field{Name: l.Path.Name, Value: l.Value})
 		}
 		return dst
 	}
 	literals := r.literals[row]
-	for _, in := range r.list[r.of[row]-1] {
+	for _, in := range r.layouts[r.layoutOf[row]-1] {
 		f := sigma.Field{Name: r.names[in.name]}
 		switch {
 		case in.leaf < 0:

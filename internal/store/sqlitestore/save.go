@@ -9,29 +9,29 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A saving is a call of Save on its way.
-type saving struct {
-	batches []savingBatch
-	hashes  []uint64  // of the event ids that it has claimed
-	after   []*saving // those whose events it counts as known already
-	stale   bool      // must decide anew; the writer's
+// A saveOp is a call of Save on its way.
+type saveOp struct {
+	batches   []saveBatch
+	reserved  []uint64  // of the event ids that it has claimed
+	dependsOn []*saveOp // those whose events it counts as known already
+	stale     bool      // must decide anew; the writer's
 
-	blocks  []built
+	blocks  []Encoded
 	hosts   map[string]*hostSeen
-	minutes map[minuteType]int64
+	minutes map[minuteKey]int64
 
 	done chan struct{} // closed when it is durable or has failed
 	err  error         // then
 }
 
-type savingBatch struct {
-	id       string
-	repeated bool
-	isNew    []bool // by event
-	stored   int
-	matches  []picket.Match // of new events
-	observed []byte         // of them, for correlations
-	again    bool           // matches may have been saved before
+type saveBatch struct {
+	id           string
+	duplicate    bool
+	isNew        []bool // by event
+	stored       int
+	matches      []picket.Match // of new events
+	observations []byte         // of them, for correlations
+	replay       bool           // matches may have been saved before
 
 	// Filled by the writer.
 	newMatches int
@@ -43,51 +43,51 @@ type hostSeen struct {
 	first, last, events int64
 }
 
-type minuteType struct {
-	minute int64
-	typ    string
+type minuteKey struct {
+	minute    int64
+	eventType string
 }
 
-func (p *saving) waitFor(other *saving) {
+func (p *saveOp) dependOn(other *saveOp) {
 	if other == nil || other == p {
 		return
 	}
-	for _, o := range p.after {
+	for _, o := range p.dependsOn {
 		if o == other {
 			return
 		}
 	}
-	p.after = append(p.after, other)
+	p.dependsOn = append(p.dependsOn, other)
 }
 
 // finish ends p: it is durable, or failed with err.
-func (c *claims) finish(p *saving, err error) {
+func (c *deduper) finish(p *saveOp, err error) {
 	p.err = err
-	c.resolve(p, err == nil)
+	c.release(p, err == nil)
 	close(p.done)
 }
 
 // Save implements store.Events.
 func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	for {
-		p, err := s.save(ctx, batches)
-		if errors.Is(err, errStale) {
+		p, err := s.trySave(ctx, batches)
+		if errors.Is(err, errRetrySave) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("save %d batches: %w", len(batches), err)
 		}
-		s.compact.note(p.blocks, s.opt.BlockEvents)
-		s.compact.pace(ctx, s.quit)
-		return p.saved(), nil
+		s.compactor.recordPending(p.blocks, s.options.BlockEvents)
+		s.compactor.throttle(ctx, s.quit)
+		return p.results(), nil
 	}
 }
 
-func (p *saving) saved() []store.SaveResult {
+func (p *saveOp) results() []store.SaveResult {
 	out := make([]store.SaveResult, len(p.batches))
 	for i := range p.batches {
 		b := &p.batches[i]
-		if out[i].DuplicateBatch = b.repeated; b.repeated {
+		if out[i].DuplicateBatch = b.duplicate; b.duplicate {
 			continue
 		}
 		out[i] = store.SaveResult{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Matches: b.newMatches, Opened: b.opened}
@@ -95,23 +95,23 @@ func (p *saving) saved() []store.SaveResult {
 	return out
 }
 
-// save is one attempt. Whatever it claims, it or the writer ends.
-func (s *Store) save(ctx context.Context, batches []store.Batch) (*saving, error) {
+// trySave is one attempt. Whatever it claims, it or the writer ends.
+func (s *Store) trySave(ctx context.Context, batches []store.Batch) (*saveOp, error) {
 	if s.quit.Err() != nil {
 		return nil, errClosed
 	}
-	repeated, err := s.repeated(ctx, batches)
+	repeated, err := s.findDuplicateBatches(ctx, batches)
 	if err != nil {
 		return nil, err
 	}
-	p := &saving{done: make(chan struct{})}
-	s.claims.claim(p, batches, repeated)
+	p := &saveOp{done: make(chan struct{})}
+	s.dedup.reserve(p, batches, repeated)
 	if err := s.prepare(ctx, p, batches); err != nil {
-		s.claims.finish(p, err)
+		s.dedup.finish(p, err)
 		return nil, err
 	}
-	if err := s.w.submit(ctx, &job{p: p}); err != nil {
-		s.claims.finish(p, err)
+	if err := s.writer.submit(ctx, &writeOp{save: p}); err != nil {
+		s.dedup.finish(p, err)
 		return nil, err
 	}
 	select {
@@ -122,14 +122,14 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) (*saving, error
 	}
 }
 
-// repeated looks the ids of batches up.
-func (s *Store) repeated(ctx context.Context, batches []store.Batch) ([]bool, error) {
+// findDuplicateBatches looks the ids of batches up.
+func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch) ([]bool, error) {
 	out := make([]bool, len(batches))
 	for i, b := range batches {
 		if b.ID == "" {
 			return nil, fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
-		err := s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", b.ID).Scan(&out[i])
+		err := s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", b.ID).Scan(&out[i])
 		if err != nil {
 			return nil, fmt.Errorf("look up batch %s: %w", b.ID, err)
 		}
@@ -139,17 +139,17 @@ func (s *Store) repeated(ctx context.Context, batches []store.Batch) ([]bool, er
 
 // prepare does all the work that needs no transaction, then waits for the
 // Saves that p counts on.
-func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) error {
+func (s *Store) prepare(ctx context.Context, p *saveOp, batches []store.Batch) error {
 	p.hosts = make(map[string]*hostSeen)
-	p.minutes = make(map[minuteType]int64)
+	p.minutes = make(map[minuteKey]int64)
 	var evs []picket.Event
 	for i := range batches {
 		sb := &p.batches[i]
-		if sb.repeated {
+		if sb.duplicate {
 			continue
 		}
 		sb.matches = newMatches(&batches[i], sb.isNew)
-		if err := sb.observe(); err != nil {
+		if err := sb.splitObservations(); err != nil {
 			return err
 		}
 		if len(batches) == 1 && sb.stored == len(batches[i].Events) {
@@ -169,20 +169,20 @@ func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) e
 			p.hosts[evs[i].Host] = h
 		}
 		h.see(&evs[i])
-		p.minutes[minuteType{minuteOf(micros(evs[i].Received)), evs[i].Type}]++
+		p.minutes[minuteKey{minuteOf(Micros(evs[i].Received)), evs[i].Type}]++
 	}
 	b := s.builders.get()
 	defer s.builders.put(b)
 	for len(evs) > 0 {
-		n := s.blockful(evs)
-		p.blocks = append(p.blocks, b.fresh(evs[:n], nil))
+		n := s.blockLength(evs)
+		p.blocks = append(p.blocks, b.Fresh(evs[:n], nil))
 		evs = evs[n:]
 	}
-	for _, o := range p.after {
+	for _, o := range p.dependsOn {
 		select {
 		case <-o.done:
 			if o.err != nil {
-				return errStale
+				return errRetrySave
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -191,11 +191,11 @@ func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) e
 	return nil
 }
 
-// blockful returns how many of evs, at least one, go into one block.
-func (s *Store) blockful(evs []picket.Event) int {
+// blockLength returns how many of evs, at least one, go into one block.
+func (s *Store) blockLength(evs []picket.Event) int {
 	bytes := 0
 	for i := range evs {
-		if bytes += len(evs[i].Raw); i > 0 && bytes > blockBytes || i == s.opt.BlockEvents {
+		if bytes += len(evs[i].Raw); i > 0 && bytes > blockBytes || i == s.options.BlockEvents {
 			return i
 		}
 	}

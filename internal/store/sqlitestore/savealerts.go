@@ -22,7 +22,7 @@ type openAlert struct {
 }
 
 // saveMatches adds a batch's matches to the alerts that they join or open.
-func (t *tx) saveMatches(b *savingBatch) error {
+func (t *tx) saveMatches(b *saveBatch) error {
 	open := make(map[alertKey]*openAlert)
 	var order []*openAlert
 	for i := range b.matches {
@@ -37,7 +37,7 @@ func (t *tx) saveMatches(b *savingBatch) error {
 			}
 			open[key] = a
 		}
-		if b.again && a.kept >= picket.AlertMatchLimit {
+		if b.replay && a.kept >= picket.AlertMatchLimit {
 			continue
 		}
 		fresh, err := t.saveMatch(a, m)
@@ -50,11 +50,11 @@ func (t *tx) saveMatches(b *savingBatch) error {
 		if a.added == 0 {
 			order = append(order, a)
 		}
-		a.join(m, micros(t.now))
+		a.addMatch(m, Micros(t.now))
 		b.newMatches++
 	}
 	for _, a := range order {
-		if err := t.putAlert(a); err != nil {
+		if err := t.updateAlert(a); err != nil {
 			return fmt.Errorf("write alert %s: %w", a.ID, err)
 		}
 		if a.isNew {
@@ -66,7 +66,7 @@ func (t *tx) saveMatches(b *savingBatch) error {
 
 // openAlert returns the alert that a match joins, or a new one.
 func (t *tx) openAlert(m *picket.Match, agent string) (*openAlert, error) {
-	row, err := scanAlert(t.w.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
+	row, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
 		m.RuleID, agent, m.Host))
 	if err == nil {
 		return &openAlert{alertRow: row}, nil
@@ -77,7 +77,7 @@ func (t *tx) openAlert(m *picket.Match, agent string) (*openAlert, error) {
 	a := &openAlert{isNew: true}
 	a.Alert = picket.Alert{
 		RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
-		Status: picket.StatusOpen, Opened: fromMicros(micros(t.now)),
+		Status: picket.StatusOpen, Opened: FromMicros(Micros(t.now)),
 	}
 	if a.Tags == nil {
 		a.Tags = []string{}
@@ -92,7 +92,7 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 		return true, nil // of a new event, so it was not counted before
 	}
 	if a.n == 0 {
-		if err := t.w.row("SELECT coalesce(max(n), 0) + 1 FROM alerts").Scan(&a.n); err != nil {
+		if err := t.writer.row("SELECT coalesce(max(n), 0) + 1 FROM alerts").Scan(&a.n); err != nil {
 			return false, err
 		}
 	}
@@ -101,7 +101,7 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 		return false, err
 	}
 	n, err := t.exec(`INSERT INTO matches (id, alert, rule_id, event_id, agent_id, time, why) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO NOTHING`, m.ID, a.n, m.RuleID, m.EventID, m.AgentID, micros(m.Time), why)
+		ON CONFLICT (id) DO NOTHING`, m.ID, a.n, m.RuleID, m.EventID, m.AgentID, Micros(m.Time), why)
 	if err != nil || n == 0 {
 		return false, err
 	}
@@ -113,8 +113,8 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 	return true, nil
 }
 
-func (a *openAlert) join(m *picket.Match, now int64) {
-	at := fromMicros(micros(m.Time))
+func (a *openAlert) addMatch(m *picket.Match, now int64) {
+	at := FromMicros(Micros(m.Time))
 	if a.added == 0 && a.isNew {
 		a.FirstSeen, a.LastSeen = at, at
 	}
@@ -124,7 +124,7 @@ func (a *openAlert) join(m *picket.Match, now int64) {
 	if at.After(a.LastSeen) {
 		a.LastSeen = at
 	}
-	a.Updated = fromMicros(now)
+	a.Updated = FromMicros(now)
 	a.Count++
 	a.added++
 }
@@ -138,40 +138,40 @@ func (t *tx) insertAlert(a *openAlert) error {
 	_, err = t.exec(`INSERT INTO alerts (n, id, rule_id, title, level, tags, agent_id, host, status, closed, assignee,
 		count, kept, first_seen, last_seen, opened, updated, notes, folded)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', 0, 0, 0, 0, ?, 0, '[]', ?)`,
-		a.n, a.ID, a.RuleID, a.Title, a.Level, string(tags), a.AgentID, a.Host, a.Status, micros(a.Opened),
+		a.n, a.ID, a.RuleID, a.Title, a.Level, string(tags), a.AgentID, a.Host, a.Status, Micros(a.Opened),
 		foldText(a.Title, a.RuleID, a.Host, a.AgentID))
 	return err
 }
 
-// putAlert writes what matches changed of an alert, and counts.
-func (t *tx) putAlert(a *openAlert) error {
+// updateAlert writes what matches changed of an alert, and counts.
+func (t *tx) updateAlert(a *openAlert) error {
 	_, err := t.exec("UPDATE alerts SET count = ?, kept = ?, first_seen = ?, last_seen = ?, updated = ? WHERE n = ?",
-		a.Count, a.kept, micros(a.FirstSeen), micros(a.LastSeen), micros(a.Updated), a.n)
+		a.Count, a.kept, Micros(a.FirstSeen), Micros(a.LastSeen), Micros(a.Updated), a.n)
 	if err != nil {
 		return err
 	}
 	opened := int64(0)
 	if a.isNew {
 		opened = 1
-		if err := t.count(minuteOf(micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
+		if err := t.addRollup(minuteOf(Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
 			return err
 		}
-		if err := t.countHostAlerts(a.Host, 1); err != nil {
+		if err := t.addHostAlerts(a.Host, 1); err != nil {
 			return err
 		}
 	}
-	return t.countAlerts(&a.Alert, a.Status, opened, a.added)
+	return t.addAlertStats(&a.Alert, a.Status, opened, a.added)
 }
 
-// countAlerts adds to the counters of an alert's rule in a status.
-func (t *tx) countAlerts(a *picket.Alert, status picket.AlertStatus, alerts, matches int64) error {
+// addAlertStats adds to the counters of an alert's rule in a status.
+func (t *tx) addAlertStats(a *picket.Alert, status picket.AlertStatus, alerts, matches int64) error {
 	_, err := t.exec(`INSERT INTO alert_stats (rule_id, level, status, title, alerts, matches) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET alerts = alerts + excluded.alerts, matches = matches + excluded.matches, title = excluded.title`,
 		a.RuleID, a.Level, status, a.Title, alerts, matches)
 	return err
 }
 
-func (t *tx) countHostAlerts(host string, n int) error {
+func (t *tx) addHostAlerts(host string, n int) error {
 	_, err := t.exec("UPDATE hosts SET alerts = alerts + ? WHERE name = ?", n, host)
 	return err
 }

@@ -10,99 +10,99 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A scanner searches blocks, one after another. It is for one goroutine.
-type scanner struct {
-	cache *frameCache
-	view  store.EventView
-	ev    picket.Event // that view shows
-	row   int          // of ev, -1 none
-	buf   []byte       // to unpack columns into
-	text  []byte       // that filters are in
+// A Searcher searches blocks, one after another. It is for one goroutine.
+type Searcher struct {
+	cache     *FrameCache
+	view      store.EventView
+	viewed    picket.Event // that view shows
+	viewedRow int          // of ev, -1 none
+	columnBuf []byte       // to unpack columns into
+	filterBuf []byte       // that filters are in
 	// packed is what was read last, of a column or a frame.
-	packed []byte
-	out    flatjson.Decoder
+	packedBuf []byte
+	decoder   flatjson.Decoder
 
 	// of the block
-	b       *block
-	dir     *dir
-	filters []textFilter // of its frames, nil where it has none
-	loaded  bool         // filters are
-	ids     *idList
-	rec     *recipes
+	block         *block
+	directory     *directory
+	filters       []textFilter // of its frames, nil where it has none
+	filtersLoaded bool         // filters are
+	ids           *IDList
+	layouts       *fieldLayouts
 
 	// of the frame
-	frame  frame
-	no     int // -1 none
-	first  int // the block's row that it starts with
-	folded []byte
-	folds  bool // folded is of this frame
+	frame       frame
+	frameIndex  int // -1 none
+	frameStart  int // the block's row that it starts with
+	folded      []byte
+	foldedValid bool // folded is of this frame
 }
 
-func newScanner(c *frameCache) *scanner { return &scanner{cache: c} }
+func NewSearcher(c *FrameCache) *Searcher { return &Searcher{cache: c} }
 
-// A hit is an event found, and its sequence number.
-type hit struct {
-	seq int64
-	ev  picket.Event
+// A Hit is an event found, and its sequence number.
+type Hit struct {
+	Seq   int64
+	Event picket.Event
 }
 
-// A search is what a scanner looks for.
-type search struct {
-	root         *node
+// A Query is what a scanner looks for.
+type Query struct {
+	root         *queryNode
 	since, until int64 // of event time
-	below        int64 // sequence numbers
+	beforeSeq    int64 // sequence numbers
 }
 
-// scan returns the newest events of b that match, at most want.
-func (sc *scanner) scan(b *block, q *search, want int) ([]hit, error) {
-	hits, err := sc.scanBlock(b, q, want)
+// Search returns the newest events of b that match, at most want.
+func (sc *Searcher) Search(b *block, q *Query, want int) ([]Hit, error) {
+	hits, err := sc.search(b, q, want)
 	if err != nil {
 		return nil, b.fail(err)
 	}
 	return hits, nil
 }
 
-func (sc *scanner) scanBlock(b *block, q *search, want int) ([]hit, error) {
+func (sc *Searcher) search(b *block, q *Query, want int) ([]Hit, error) {
 	if err := sc.open(b); err != nil {
 		return nil, err
 	}
-	if err := sc.decide(q.root); err != nil {
+	if err := sc.evaluate(q.root); err != nil {
 		return nil, err
 	}
-	if q.root.may.empty() {
+	if q.root.candidates.empty() {
 		return nil, nil
 	}
-	may := slices.Clone(q.root.may)
+	may := slices.Clone(q.root.candidates)
 	m, err := b.meta()
 	if err != nil {
 		return nil, err
 	}
-	if b.minTime < q.since || b.maxTime >= q.until || b.seq+b.span > q.below {
+	if b.minTime < q.since || b.maxTime >= q.until || b.seq+b.span > q.beforeSeq {
 		for row := range b.n {
-			if m.time[row] < q.since || m.time[row] >= q.until || m.seq(b.seq, row) >= q.below {
+			if m.time[row] < q.since || m.time[row] >= q.until || m.seq(b.seq, row) >= q.beforeSeq {
 				may.clear(row)
 			}
 		}
 	}
-	var hits []hit
+	var hits []Hit
 	end := b.n
-	for i := len(sc.dir.frames) - 1; i >= 0; i-- {
-		start := end - sc.dir.frames[i].rows
+	for i := len(sc.directory.frames) - 1; i >= 0; i-- {
+		start := end - sc.directory.frames[i].rows
 		for row := end - 1; row >= start; row-- {
 			if !may.has(row) {
 				continue
 			}
-			if err := sc.load(i, start); err != nil {
+			if err := sc.loadFrame(i, start); err != nil {
 				return nil, err
 			}
-			if !sc.resolve(q.root, row) {
+			if !sc.matches(q.root, row) {
 				continue
 			}
 			ev, err := sc.event(row)
 			if err != nil {
 				return nil, err
 			}
-			if hits = append(hits, hit{m.seq(b.seq, row), ev}); len(hits) == want {
+			if hits = append(hits, Hit{m.seq(b.seq, row), ev}); len(hits) == want {
 				return hits, nil
 			}
 		}
@@ -111,42 +111,42 @@ func (sc *scanner) scanBlock(b *block, q *search, want int) ([]hit, error) {
 	return hits, nil
 }
 
-func (sc *scanner) open(b *block) error {
-	sc.b, sc.no, sc.row = b, -1, -1
-	sc.filters, sc.loaded, sc.ids, sc.rec = nil, false, nil, nil
+func (sc *Searcher) open(b *block) error {
+	sc.block, sc.frameIndex, sc.viewedRow = b, -1, -1
+	sc.filters, sc.filtersLoaded, sc.ids, sc.layouts = nil, false, nil, nil
 	var err error
-	sc.dir, err = b.dir()
+	sc.directory, err = b.dir()
 	return err
 }
 
-// load makes frame i, which starts at row first, the current one.
-func (sc *scanner) load(i, first int) error {
-	if sc.no == i {
+// loadFrame makes frame i, which starts at row first, the current one.
+func (sc *Searcher) loadFrame(i, first int) error {
+	if sc.frameIndex == i {
 		return nil
 	}
-	data, err := sc.b.readInto(sc.packed, partFrame+i)
+	data, err := sc.block.readInto(sc.packedBuf, partFrame+i)
 	if err != nil {
 		return err
 	}
-	sc.packed = data
-	sc.no, sc.first, sc.row, sc.folds = -1, first, -1, false
-	if err := sc.unpack(data, sc.dir.frames[i].rows); err != nil {
+	sc.packedBuf = data
+	sc.frameIndex, sc.frameStart, sc.viewedRow, sc.foldedValid = -1, first, -1, false
+	if err := sc.unpackFrame(data, sc.directory.frames[i].rows); err != nil {
 		return err
 	}
-	if sc.rec == nil {
-		if sc.rec, err = sc.b.recipes(); err != nil {
+	if sc.layouts == nil {
+		if sc.layouts, err = sc.block.recipes(); err != nil {
 			return err
 		}
 	}
 	if _, err := sc.loadIDs(); err != nil {
 		return err
 	}
-	sc.no = i
+	sc.frameIndex = i
 	return nil
 }
 
-// unpack makes a packed frame the current one, by way of the cache.
-func (sc *scanner) unpack(packed []byte, rows int) error {
+// unpackFrame makes a packed frame the current one, by way of the cache.
+func (sc *Searcher) unpackFrame(packed []byte, rows int) error {
 	plain, key := sc.cache.get(packed)
 	if plain != nil {
 		return sc.frame.open(plain, rows)
@@ -154,13 +154,13 @@ func (sc *scanner) unpack(packed []byte, rows int) error {
 	if err := sc.frame.decode(packed, rows); err != nil {
 		return err
 	}
-	sc.cache.put(key, sc.b.seq, sc.frame.plain)
+	sc.cache.put(key, sc.block.seq, sc.frame.plain)
 	return nil
 }
 
-func (sc *scanner) loadIDs() (*idList, error) {
+func (sc *Searcher) loadIDs() (*IDList, error) {
 	if sc.ids == nil {
-		ids, err := sc.b.ids()
+		ids, err := sc.block.ids()
 		if err != nil {
 			return nil, err
 		}
@@ -169,87 +169,87 @@ func (sc *scanner) loadIDs() (*idList, error) {
 	return sc.ids, nil
 }
 
-func (sc *scanner) loadFilters() error {
-	if sc.loaded || sc.dir.flags&dirIndexed == 0 {
+func (sc *Searcher) loadFilters() error {
+	if sc.filtersLoaded || sc.directory.flags&flagIndexed == 0 {
 		return nil
 	}
-	data, err := sc.b.readInto(sc.text, partText)
+	data, err := sc.block.readInto(sc.filterBuf, partTextFilters)
 	if err != nil {
 		return err
 	}
-	sc.text = data
-	sc.filters = make([]textFilter, len(sc.dir.frames))
+	sc.filterBuf = data
+	sc.filters = make([]textFilter, len(sc.directory.frames))
 	for i := range sc.filters {
-		if sc.filters[i], data, err = nextTextFilter(data); err != nil {
+		if sc.filters[i], data, err = cutTextFilter(data); err != nil {
 			return err
 		}
 	}
-	sc.loaded = true
+	sc.filtersLoaded = true
 	return nil
 }
 
-// doc returns the view of an event of the current frame.
-func (sc *scanner) doc(row int) *store.EventView {
-	if sc.row == row {
+// eventView returns the view of an event of the current frame.
+func (sc *Searcher) eventView(row int) *store.EventView {
+	if sc.viewedRow == row {
 		return &sc.view
 	}
-	m := sc.b.metaOnce
-	sc.ev = picket.Event{ID: sc.ids.at(row), AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row),
-		Raw: sc.frame.raw(row - sc.first), Fields: sc.ev.Fields[:0]}
-	sc.view.Reset(&sc.ev)
-	if sc.rec.of[row] != 0 { // else the leaves are all there is
-		sc.ev.Fields = sc.rec.fields(sc.ev.Fields, row, sc.view.Leaves())
+	m := sc.block.metaOnce
+	sc.viewed = picket.Event{ID: sc.ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row),
+		Raw: sc.frame.raw(row - sc.frameStart), Fields: sc.viewed.Fields[:0]}
+	sc.view.Reset(&sc.viewed)
+	if sc.layouts.layoutOf[row] != 0 { // else the leaves are all there is
+		sc.viewed.Fields = sc.layouts.appendFields(sc.viewed.Fields, row, sc.view.Leaves())
 	}
-	sc.row = row
+	sc.viewedRow = row
 	return &sc.view
 }
 
 // event returns an event of the current frame, with bytes of its own.
-func (sc *scanner) event(row int) (picket.Event, error) {
-	m, err := sc.b.meta()
+func (sc *Searcher) event(row int) (picket.Event, error) {
+	m, err := sc.block.meta()
 	if err != nil {
 		return picket.Event{}, err
 	}
-	ev := picket.Event{ID: sc.ids.at(row), AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row), OS: m.os.text(row),
-		Time: fromMicros(m.time[row]), Received: fromMicros(m.received[row]),
-		Raw: bytes.Clone(sc.frame.raw(row - sc.first))}
-	leaves, _, err := sc.out.Leaves(ev.Raw, nil)
+	ev := picket.Event{ID: sc.ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
+		Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]),
+		Raw: bytes.Clone(sc.frame.raw(row - sc.frameStart))}
+	leaves, _, err := sc.decoder.Leaves(ev.Raw, nil)
 	if err != nil {
 		leaves = nil
 	}
-	ev.Fields = sc.rec.fields(nil, row, leaves)
+	ev.Fields = sc.layouts.appendFields(nil, row, leaves)
 	return ev, nil
 }
 
-// contains tells whether an event of the current frame has n's longest literal,
+// containsLiteral tells whether an event of the current frame has n's longest literal,
 // by one search through the frame's bytes; sure is false where that can't tell.
-func (sc *scanner) contains(n *node, row int) (has, sure bool) {
-	if !sc.fast(n) {
+func (sc *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
+	if !sc.canSearchFrame(n) {
 		return false, false
 	}
-	if n.frame != sc.no {
-		n.frame = sc.no
+	if n.hitsFrame != sc.frameIndex {
+		n.hitsFrame = sc.frameIndex
 		n.hits = newBitset(len(sc.frame.start))
-		sc.findRows(n.fast, n.hits)
+		sc.markRowsContaining(n.jsonLiteral, n.hits)
 	}
-	return n.hits.has(row - sc.first), true
+	return n.hits.has(row - sc.frameStart), true
 }
 
-func (sc *scanner) fast(n *node) bool {
-	if len(n.fast) == 0 {
+func (sc *Searcher) canSearchFrame(n *queryNode) bool {
+	if len(n.jsonLiteral) == 0 {
 		return false
 	}
 	if sc.filters != nil {
-		return sc.filters[sc.no].fast
+		return sc.filters[sc.frameIndex].canonical
 	}
-	return sc.dir.flags&(dirIndexed|dirExotic) == 0
+	return sc.directory.flags&(flagIndexed|flagNonCanonical) == 0
 }
 
-// findRows sets the bits of the frame's events whose folded bytes have s.
-func (sc *scanner) findRows(s []byte, hits bitset) {
-	if !sc.folds {
+// markRowsContaining sets the bits of the frame's events whose folded bytes have s.
+func (sc *Searcher) markRowsContaining(s []byte, hits bitset) {
+	if !sc.foldedValid {
 		sc.folded = appendLowerASCII(sc.folded[:0], sc.frame.data)
-		sc.folds = true
+		sc.foldedValid = true
 	}
 	for at, row := 0, 0; ; {
 		i := bytes.Index(sc.folded[at:], s)
@@ -261,7 +261,7 @@ func (sc *scanner) findRows(s []byte, hits bitset) {
 			row++
 		}
 		start, end := sc.frame.start[row], sc.frame.start[row+1]
-		if at+len(s) <= end && !escaped(sc.folded[start:at]) {
+		if at+len(s) <= end && !endsInEscape(sc.folded[start:at]) {
 			hits.set(row)
 			at = end
 		} else {
@@ -270,8 +270,8 @@ func (sc *scanner) findRows(s []byte, hits bitset) {
 	}
 }
 
-// escaped reports whether what follows b is the second half of an escape.
-func escaped(b []byte) bool {
+// endsInEscape reports whether what follows b is the second half of an escape.
+func endsInEscape(b []byte) bool {
 	n := 0
 	for n < len(b) && b[len(b)-1-n] == '\\' {
 		n++

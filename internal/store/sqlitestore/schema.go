@@ -9,7 +9,7 @@ import (
 // schemas make the tables of one version after the other; how many there are
 // is user_version of the file. A newer file is refused, an older one gets what
 // it lacks.
-var schemas = [...]string{schema, correlationsSchema, fleetSchema, triageSchema}
+var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema}
 
 const schemaVersion = len(schemas)
 

@@ -2,27 +2,27 @@ package sqlitestore
 
 import "runtime"
 
-// A spare keeps things with large buffers for use again: a few, and through
+// A freeList keeps things with large buffers for use again: a few, and through
 // garbage collections, which a sync.Pool would empty it at.
-type spare[T any] struct {
-	free chan T
-	make func() T
+type freeList[T any] struct {
+	free    chan T
+	newItem func() T
 }
 
-func newSpare[T any](f func() T) spare[T] {
-	return spare[T]{free: make(chan T, runtime.GOMAXPROCS(0)+1), make: f}
+func newFreeList[T any](f func() T) freeList[T] {
+	return freeList[T]{free: make(chan T, runtime.GOMAXPROCS(0)+1), newItem: f}
 }
 
-func (s spare[T]) get() T {
+func (s freeList[T]) get() T {
 	select {
 	case v := <-s.free:
 		return v
 	default:
-		return s.make()
+		return s.newItem()
 	}
 }
 
-func (s spare[T]) put(v T) {
+func (s freeList[T]) put(v T) {
 	select {
 	case s.free <- v:
 	default:

@@ -36,31 +36,31 @@ type Options struct {
 }
 
 const (
-	defaultWindow      = 1_000_000
-	defaultBlockEvents = 2048
-	blockBytes         = 4 << 20 // a block is full at that many bytes of events, too
+	defaultDedupeWindow = 1_000_000
+	defaultBlockEvents  = 2048
+	blockBytes          = 4 << 20 // a block is full at that many bytes of events, too
 
-	batchMemory = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
-	busyTimeout = 30 * time.Second   // how long to wait for another process that writes
+	batchIDRetention = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
+	busyTimeout      = 30 * time.Second   // how long to wait for another process that writes
 )
 
 // A Store is a store.Store in one SQLite file.
 type Store struct {
-	opt  Options
-	log  *slog.Logger
-	read *sql.DB // a pool of read-only connections
-	db   *sql.DB // the writer's
-	w    *writer
+	options Options
+	log     *slog.Logger
+	readDB  *sql.DB // a pool of read-only connections
+	writeDB *sql.DB // the writer's
+	writer  *writer
 
-	claims   *claims
-	builders spare[*builder]
-	scanners spare[*scanner]
+	dedup     *deduper
+	builders  freeList[*Builder]
+	searchers freeList[*Searcher]
 
-	quit    context.Context // done when Close begins
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // goroutines of the store
-	compact *compactor
-	closed  sync.Once
+	quit       context.Context // done when Close begins
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup // goroutines of the store
+	compactor  *compactor
+	closed     sync.Once
 }
 
 var _ store.Store = (*Store)(nil)
@@ -77,16 +77,16 @@ func Open(path string, opt Options) (*Store, error) {
 
 func open(path string, opt Options) (*Store, error) {
 	ctx := context.Background()
-	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultWindow)
+	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultDedupeWindow)
 	opt.BlockEvents = min(cmp.Or(opt.BlockEvents, defaultBlockEvents), 1<<14)
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders = newSpare(newBuilder)
-	frames := newFrameCache()
-	s.scanners = newSpare(func() *scanner { return newScanner(frames) })
-	s.compact = newCompactor(!opt.NoBackground)
+	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
+	s.builders = newFreeList(NewBuilder)
+	frames := NewFrameCache()
+	s.searchers = newFreeList(func() *Searcher { return NewSearcher(frames) })
+	s.compactor = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
 	// Nobody else's to read; SQLite gives its other files the same mode.
@@ -97,30 +97,30 @@ func open(path string, opt Options) (*Store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if s.db, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
+	if s.writeDB, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
 		return nil, err
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.writeDB.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
 	if err := migrate(ctx, conn); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+	if s.readDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	s.read.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
-	s.read.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
-	if s.w, err = newWriter(s, conn); err != nil {
-		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	s.readDB.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
+	s.readDB.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
+	if s.writer, err = newWriter(s, conn); err != nil {
+		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	if s.claims, err = s.loadClaims(ctx); err != nil {
-		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	if s.dedup, err = s.loadDeduper(ctx); err != nil {
+		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	s.work.Go(s.w.run)
+	s.goroutines.Go(s.writer.run)
 	if !opt.NoBackground {
-		s.work.Go(s.background)
+		s.goroutines.Go(s.runBackground)
 	}
 	return s, nil
 }
@@ -138,9 +138,9 @@ func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.cancel()
-		s.w.stop()
-		s.work.Wait()
-		err = errors.Join(s.read.Close(), s.w.close(), s.db.Close())
+		s.writer.stop()
+		s.goroutines.Wait()
+		err = errors.Join(s.readDB.Close(), s.writer.close(), s.writeDB.Close())
 	})
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)

@@ -17,21 +17,21 @@ import (
 //
 //	flags, number of bytes (4), bytes
 const (
-	// textExotic: the frame has text that is not written as fastText expects.
-	textExotic = 1 << 0
+	// filterNonCanonical: the frame has text that is not written as fastText expects.
+	filterNonCanonical = 1 << 0
 
-	textHeader  = 5
-	trigramBits = 3
+	filterHeaderSize = 5
+	bitsPerTrigram   = 3
 )
 
 // A trigramSet collects the trigrams of a frame.
 type trigramSet struct {
-	has  []uint64 // a bit for each trigram there can be
-	list []uint32
-	fold []byte
+	present []uint64 // a bit for each trigram there can be
+	list    []uint32
+	folded  []byte
 }
 
-func newTrigramSet() *trigramSet { return &trigramSet{has: make([]uint64, 1<<24/64)} }
+func newTrigramSet() *trigramSet { return &trigramSet{present: make([]uint64, 1<<24/64)} }
 
 func (t *trigramSet) add(s string) {
 	if len(s) < 3 {
@@ -41,8 +41,8 @@ func (t *trigramSet) add(s string) {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			t.fold = store.AppendFold(t.fold[:0], s)
-			t.addFolded(t.fold)
+			t.folded = store.AppendFold(t.folded[:0], s)
+			t.addFolded(t.folded)
 			return
 		}
 		if c-'A' < 26 {
@@ -52,7 +52,7 @@ func (t *trigramSet) add(s string) {
 		if i < 2 {
 			continue
 		}
-		if w, bit := &t.has[k>>6], uint64(1)<<(k&63); *w&bit == 0 {
+		if w, bit := &t.present[k>>6], uint64(1)<<(k&63); *w&bit == 0 {
 			*w |= bit
 			t.list = append(t.list, k)
 		}
@@ -66,74 +66,74 @@ func (t *trigramSet) addFolded(s []byte) {
 		if i < 2 {
 			continue
 		}
-		if w, bit := &t.has[k>>6], uint64(1)<<(k&63); *w&bit == 0 {
+		if w, bit := &t.present[k>>6], uint64(1)<<(k&63); *w&bit == 0 {
 			*w |= bit
 			t.list = append(t.list, k)
 		}
 	}
 }
 
-// encode appends the filter to dst and empties the set.
-func (t *trigramSet) encode(dst []byte, flags byte) []byte {
-	size := len(t.list)*trigramBits/8 + 1
+// appendFilter appends the filter to dst and empties the set.
+func (t *trigramSet) appendFilter(dst []byte, flags byte) []byte {
+	size := len(t.list)*bitsPerTrigram/8 + 1
 	dst = append(dst, flags)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(size))
 	at := len(dst)
 	dst = append(dst, make([]byte, size)...)
 	filter := dst[at:]
 	for _, k := range t.list {
-		i := trigramBit(k, size)
+		i := filterBit(k, size)
 		filter[i/8] |= 1 << (i % 8)
-		t.has[k>>6] = 0
+		t.present[k>>6] = 0
 	}
 	t.list = t.list[:0]
 	return dst
 }
 
-// trigramBit spreads trigrams over the bits of a filter of size bytes.
-func trigramBit(k uint32, size int) uint32 {
+// filterBit spreads trigrams over the bits of a filter of size bytes.
+func filterBit(k uint32, size int) uint32 {
 	return uint32(uint64(k*0x9e3779b1) * uint64(size*8) >> 32)
 }
 
 // A textFilter is the filter of one frame.
 type textFilter struct {
-	bits []byte
-	fast bool // not textExotic
+	bits      []byte
+	canonical bool // not filterNonCanonical
 }
 
-// nextTextFilter takes one filter off the front of b.
-func nextTextFilter(b []byte) (textFilter, []byte, error) {
-	if len(b) < textHeader {
-		return textFilter{}, nil, errCorrupt
+// cutTextFilter takes one filter off the front of b.
+func cutTextFilter(b []byte) (textFilter, []byte, error) {
+	if len(b) < filterHeaderSize {
+		return textFilter{}, nil, ErrCorrupt
 	}
 	flags, size := b[0], int64(binary.LittleEndian.Uint32(b[1:]))
-	b = b[textHeader:]
+	b = b[filterHeaderSize:]
 	if size == 0 || size > int64(len(b)) {
-		return textFilter{}, nil, errCorrupt
+		return textFilter{}, nil, ErrCorrupt
 	}
-	return textFilter{bits: b[:size], fast: flags&textExotic == 0}, b[size:], nil
+	return textFilter{bits: b[:size], canonical: flags&filterNonCanonical == 0}, b[size:], nil
 }
 
-// mayHave reports whether all the trigrams may be there.
-func (f textFilter) mayHave(trigrams []uint32) bool {
+// mayContain reports whether all the trigrams may be there.
+func (f textFilter) mayContain(trigrams []uint32) bool {
 	for _, k := range trigrams {
-		if i := trigramBit(k, len(f.bits)); f.bits[i/8]&(1<<(i%8)) == 0 {
+		if i := filterBit(k, len(f.bits)); f.bits[i/8]&(1<<(i%8)) == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// structure is what stands between the tokens of JSON.
-const structure = `":,{}[]`
+// jsonPunctuation is what stands between the tokens of JSON.
+const jsonPunctuation = `":,{}[]`
 
-// needed returns the trigrams that text with the folded needle in it has
+// requiredTrigrams returns the trigrams that text with the folded needle in it has
 // inside its tokens. The needle may run across tokens; between two of them is
 // always a character of structure, and white space only beside one or at the
 // needle's ends.
-func needed(needle []byte) []uint32 {
+func requiredTrigrams(needle []byte) []uint32 {
 	var out []uint32
-	for _, run := range bytes.FieldsFunc(needle, func(r rune) bool { return bytes.ContainsRune([]byte(structure), r) }) {
+	for _, run := range bytes.FieldsFunc(needle, func(r rune) bool { return bytes.ContainsRune([]byte(jsonPunctuation), r) }) {
 		run = bytes.Trim(run, " \t\r\n")
 		for i := 2; i < len(run); i++ {
 			out = append(out, uint32(run[i-2])<<16|uint32(run[i-1])<<8|uint32(run[i]))

@@ -9,27 +9,27 @@ import (
 
 // A tx is a transaction of the writer.
 type tx struct {
-	w       *writer
+	writer  *writer
 	now     time.Time
 	nextSeq int64
 
 	// What flush adds to the counters.
 	stored, duplicate, matches int64
 	events, raw, size          int64
-	layout                     bool // blocks were merged or deleted
+	layoutChanged              bool // blocks were merged or deleted
 }
 
 func (t *tx) exec(q string, args ...any) (int64, error) {
-	res, err := t.w.exec(q, args...)
+	res, err := t.writer.exec(q, args...)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
 }
 
-func (t *tx) flush() error {
+func (t *tx) writeCounters() error {
 	layout := 0
-	if t.layout {
+	if t.layoutChanged {
 		layout = 1
 	}
 	_, err := t.exec(`UPDATE counters SET next_seq = ?, layout = layout + ?, stored = stored + ?, duplicate = duplicate + ?,
@@ -41,30 +41,30 @@ func (t *tx) flush() error {
 	return nil
 }
 
-// putBlock writes a block with its first event at seq.
-func (t *tx) putBlock(seq int64, b *built) error {
-	if seq+b.span > maxSeq {
+// insertBlock writes a block with its first event at seq.
+func (t *tx) insertBlock(seq int64, b *Encoded) error {
+	if seq+b.Span > maxSeq {
 		return fmt.Errorf("write block: out of sequence numbers")
 	}
-	size := b.size()
+	size := b.Size()
 	_, err := t.exec(`INSERT INTO blocks (`+blockColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, b.n, b.span, b.raw, size, b.minTime, b.maxTime, b.minRecv, b.maxRecv, b.indexed, b.dir)
+		seq, b.EventCount, b.Span, b.RawBytes, size, b.MinTime, b.MaxTime, b.MinReceived, b.MaxReceived, b.Indexed, b.Directory)
 	if err != nil {
 		return fmt.Errorf("write block: %w", err)
 	}
-	for _, p := range b.parts {
-		if _, err := t.exec("INSERT INTO parts (key, data) VALUES (?, ?)", partKey(seq, p.no), p.data); err != nil {
-			return fmt.Errorf("write part %d of block: %w", p.no, err)
+	for _, p := range b.Parts {
+		if _, err := t.exec("INSERT INTO parts (key, data) VALUES (?, ?)", partKey(seq, p.Number), p.Data); err != nil {
+			return fmt.Errorf("write part %d of block: %w", p.Number, err)
 		}
 	}
-	t.events += int64(b.n)
-	t.raw += b.raw
+	t.events += int64(b.EventCount)
+	t.raw += b.RawBytes
 	t.size += size
 	return nil
 }
 
-// dropBlock deletes a block, and reports whether it was still as b says.
-func (t *tx) dropBlock(b *block) (bool, error) {
+// deleteBlock deletes a block, and reports whether it was still as b says.
+func (t *tx) deleteBlock(b *block) (bool, error) {
 	n, err := t.exec("DELETE FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?", b.seq, b.n, b.span, b.indexed)
 	if err != nil || n == 0 {
 		return false, err
@@ -75,19 +75,19 @@ func (t *tx) dropBlock(b *block) (bool, error) {
 	t.events -= int64(b.n)
 	t.raw -= b.raw
 	t.size -= b.size
-	t.layout = true
+	t.layoutChanged = true
 	return true, nil
 }
 
-// knownBatch reports whether a batch of p that it takes for new was saved
+// hasKnownBatch reports whether a batch of p that it takes for new was saved
 // before, by another process or since p looked.
-func (t *tx) knownBatch(p *saving) (bool, error) {
+func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
 	for i := range p.batches {
-		if p.batches[i].repeated {
+		if p.batches[i].duplicate {
 			continue
 		}
 		var known bool
-		if err := t.w.row("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
+		if err := t.writer.row("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
 			return known, err
 		}
 	}
@@ -95,37 +95,37 @@ func (t *tx) knownBatch(p *saving) (bool, error) {
 }
 
 // save writes what p has that is new.
-func (t *tx) save(p *saving) error {
+func (t *tx) save(p *saveOp) error {
 	for i := range p.blocks {
-		if err := t.putBlock(t.nextSeq, &p.blocks[i]); err != nil {
+		if err := t.insertBlock(t.nextSeq, &p.blocks[i]); err != nil {
 			return err
 		}
-		t.nextSeq += p.blocks[i].span
+		t.nextSeq += p.blocks[i].Span
 	}
 	for i := range p.batches {
 		b := &p.batches[i]
-		if b.repeated {
+		if b.duplicate {
 			continue
 		}
-		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, micros(t.now)); err != nil {
+		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, Micros(t.now)); err != nil {
 			return fmt.Errorf("write batch %s: %w", b.id, err)
 		}
 		t.stored += int64(b.stored)
 		t.duplicate += int64(len(b.isNew) - b.stored)
 	}
-	if err := t.saveHosts(p.hosts); err != nil {
+	if err := t.upsertHosts(p.hosts); err != nil {
 		return err
 	}
 	for m, n := range p.minutes {
-		if err := t.count(m.minute, rollupEvents, m.typ, n); err != nil {
+		if err := t.addRollup(m.minute, rollupEvents, m.eventType, n); err != nil {
 			return err
 		}
 	}
 	for i := range p.batches {
 		b := &p.batches[i]
 		b.newMatches, b.opened = 0, nil // of an attempt before
-		if b.observed != nil {
-			if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", micros(t.now), b.observed); err != nil {
+		if b.observations != nil {
+			if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", Micros(t.now), b.observations); err != nil {
 				return fmt.Errorf("write observations of batch %s: %w", b.id, err)
 			}
 		}
@@ -145,7 +145,7 @@ const (
 	rollupAlerts = 1 // opened, by level
 )
 
-func (t *tx) count(minute int64, kind int, name string, n int64) error {
+func (t *tx) addRollup(minute int64, kind int, name string, n int64) error {
 	_, err := t.exec(`INSERT INTO rollup (minute, kind, name, n) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET n = n + excluded.n`, minute, kind, name, n)
 	if err != nil {
@@ -154,7 +154,7 @@ func (t *tx) count(minute int64, kind int, name string, n int64) error {
 	return nil
 }
 
-func (t *tx) saveHosts(hosts map[string]*hostSeen) error {
+func (t *tx) upsertHosts(hosts map[string]*hostSeen) error {
 	for name, h := range hosts {
 		_, err := t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (name) DO UPDATE SET
@@ -181,7 +181,7 @@ func minuteOf(us int64) int64 {
 
 // see notes an event of the host.
 func (h *hostSeen) see(ev *picket.Event) {
-	at := micros(ev.Received)
+	at := Micros(ev.Received)
 	if h.events == 0 || at >= h.last {
 		h.last, h.agent = at, ev.AgentID
 		if ev.OS != "" {

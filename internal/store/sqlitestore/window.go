@@ -1,19 +1,19 @@
 package sqlitestore
 
-// A window remembers the last ids, at least as many as it was made for, by
+// A idWindow remembers the last ids, at least as many as it was made for, by
 // their 64-bit hashes. It is four hash tables, filled one after another; when
 // one is full the oldest is emptied. Ids that another hash collides with are
 // taken for duplicates: with a million ids, one event in 10^13.
-type window struct {
-	tables [4]hashTable
-	cur    int
-	each   int // hashes a table takes
+type idWindow struct {
+	tables    [4]hashTable
+	current   int
+	tableSize int // hashes a table takes
 }
 
-func newWindow(size int) *window {
-	w := &window{each: max(1, (size+2)/3)}
+func newIDWindow(size int) *idWindow {
+	w := &idWindow{tableSize: max(1, (size+2)/3)}
 	slots := 16
-	for slots*2 < w.each*3 {
+	for slots*2 < w.tableSize*3 {
 		slots *= 2
 	}
 	for i := range w.tables {
@@ -22,7 +22,7 @@ func newWindow(size int) *window {
 	return w
 }
 
-func (w *window) has(h uint64) bool {
+func (w *idWindow) has(h uint64) bool {
 	for i := range w.tables {
 		if w.tables[i].has(h) {
 			return true
@@ -31,16 +31,16 @@ func (w *window) has(h uint64) bool {
 	return false
 }
 
-func (w *window) add(h uint64) {
+func (w *idWindow) add(h uint64) {
 	if w.has(h) {
 		return
 	}
-	if w.tables[w.cur].n >= w.each {
-		w.cur = (w.cur + 1) % len(w.tables)
-		clear(w.tables[w.cur].slots)
-		w.tables[w.cur].n = 0
+	if w.tables[w.current].n >= w.tableSize {
+		w.current = (w.current + 1) % len(w.tables)
+		clear(w.tables[w.current].slots)
+		w.tables[w.current].n = 0
 	}
-	w.tables[w.cur].add(h)
+	w.tables[w.current].add(h)
 }
 
 // A hashTable is a set of hashes with open addressing, at most two thirds full.

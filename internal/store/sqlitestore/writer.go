@@ -16,11 +16,11 @@ import (
 // A writer is the one goroutine that writes. Saves that arrive while it
 // commits share the next transaction, and so its fsync.
 type writer struct {
-	s     *Store
+	store *Store
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 
-	jobs chan *job
+	ops  chan *writeOp
 	quit chan struct{}
 	once sync.Once
 
@@ -29,25 +29,25 @@ type writer struct {
 	nextSeq int64
 }
 
-// A job is one thing to write: a Save, or any other change.
-type job struct {
-	p    *saving
-	f    func(*tx) error
+// A writeOp is one thing to write: a Save, or any other change.
+type writeOp struct {
+	save *saveOp
+	fn   func(*tx) error
 	done chan error // of f
 }
 
-// groupMax bounds how many jobs, groupBytes how many bytes of blocks share a
+// maxGroupOps bounds how many jobs, maxGroupBytes how many bytes of blocks share a
 // transaction.
 const (
-	groupMax   = 256
-	groupBytes = 16 << 20
+	maxGroupOps   = 256
+	maxGroupBytes = 16 << 20
 )
 
-// errStale says that a Save must decide anew which of its events are new.
-var errStale = errors.New("another process stored the same")
+// errRetrySave says that a Save must decide anew which of its events are new.
+var errRetrySave = errors.New("another process stored the same")
 
 func newWriter(s *Store, conn *sql.Conn) (*writer, error) {
-	w := &writer{s: s, conn: conn, stmts: make(map[string]*sql.Stmt), jobs: make(chan *job), quit: make(chan struct{})}
+	w := &writer{store: s, conn: conn, stmts: make(map[string]*sql.Stmt), ops: make(chan *writeOp), quit: make(chan struct{})}
 	err := conn.QueryRowContext(context.Background(), "SELECT next_seq FROM counters").Scan(&w.nextSeq)
 	if err != nil {
 		return nil, fmt.Errorf("read counters: %w", err)
@@ -65,9 +65,9 @@ func (w *writer) close() error {
 }
 
 // submit hands a job over; an error means that it was not taken.
-func (w *writer) submit(ctx context.Context, j *job) error {
+func (w *writer) submit(ctx context.Context, j *writeOp) error {
 	select {
-	case w.jobs <- j:
+	case w.ops <- j:
 		return nil
 	case <-w.quit:
 		return errClosed
@@ -76,10 +76,10 @@ func (w *writer) submit(ctx context.Context, j *job) error {
 	}
 }
 
-// do runs f in a transaction that it may share with Saves. f is called again,
+// transact runs f in a transaction that it may share with Saves. f is called again,
 // alone, if it or one of those fails.
-func (w *writer) do(ctx context.Context, f func(*tx) error) error {
-	j := &job{f: f, done: make(chan error, 1)}
+func (w *writer) transact(ctx context.Context, f func(*tx) error) error {
+	j := &writeOp{fn: f, done: make(chan error, 1)}
 	if err := w.submit(ctx, j); err != nil {
 		return err
 	}
@@ -96,19 +96,19 @@ func (w *writer) run() {
 		select {
 		case <-w.quit:
 			return
-		case j := <-w.jobs:
-			w.commit(w.gather(j))
+		case j := <-w.ops:
+			w.commit(w.collect(j))
 		}
 	}
 }
 
-// gather adds to a job those that wait.
-func (w *writer) gather(j *job) []*job {
-	group := []*job{j}
+// collect adds to a job those that wait.
+func (w *writer) collect(j *writeOp) []*writeOp {
+	group := []*writeOp{j}
 	bytes := j.size()
-	for len(group) < groupMax && bytes < groupBytes {
+	for len(group) < maxGroupOps && bytes < maxGroupBytes {
 		select {
-		case j := <-w.jobs:
+		case j := <-w.ops:
 			group = append(group, j)
 			bytes += j.size()
 		default:
@@ -118,11 +118,11 @@ func (w *writer) gather(j *job) []*job {
 	return group
 }
 
-func (j *job) size() int64 {
+func (j *writeOp) size() int64 {
 	var n int64
-	if j.p != nil {
-		for i := range j.p.blocks {
-			n += j.p.blocks[i].size()
+	if j.save != nil {
+		for i := range j.save.blocks {
+			n += j.save.blocks[i].Size()
 		}
 	}
 	return n
@@ -130,30 +130,30 @@ func (j *job) size() int64 {
 
 // commit writes a group of jobs in one transaction; if that fails, each in one
 // of its own, so that none suffers for another.
-func (w *writer) commit(group []*job) {
-	err := unavailable(w.attempt(group))
+func (w *writer) commit(group []*writeOp) {
+	err := markUnavailable(w.runTransaction(group))
 	if err != nil && len(group) > 1 {
 		for _, j := range group {
-			w.commit([]*job{j})
+			w.commit([]*writeOp{j})
 		}
 		return
 	}
 	for _, j := range group {
 		e := err
-		if e == nil && j.p != nil && j.p.stale {
-			e = errStale
+		if e == nil && j.save != nil && j.save.stale {
+			e = errRetrySave
 		}
-		if j.p != nil {
-			w.s.claims.finish(j.p, e)
+		if j.save != nil {
+			w.store.dedup.finish(j.save, e)
 		} else {
 			j.done <- e
 		}
 	}
 }
 
-// unavailable marks errors that may pass: another process holds the lock for
+// markUnavailable marks errors that may pass: another process holds the lock for
 // too long, the disk is full or failing.
-func unavailable(err error) error {
+func markUnavailable(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err
@@ -165,13 +165,13 @@ func unavailable(err error) error {
 	return err
 }
 
-// attempt runs one transaction. Saves that turn out stale are left out of it.
-func (w *writer) attempt(group []*job) (err error) {
+// runTransaction runs one transaction. Saves that turn out stale are left out of it.
+func (w *writer) runTransaction(group []*writeOp) (err error) {
 	ctx := context.Background()
 	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := &tx{w: w, now: w.s.opt.Now()}
+	t := &tx{writer: w, now: w.store.options.Now()}
 	defer func() {
 		if err != nil {
 			w.conn.ExecContext(ctx, "ROLLBACK")
@@ -180,29 +180,29 @@ func (w *writer) attempt(group []*job) (err error) {
 	if err := w.row("SELECT next_seq FROM counters").Scan(&t.nextSeq); err != nil {
 		return fmt.Errorf("read counters: %w", err)
 	}
-	if err = w.catchUp(t.nextSeq); err != nil {
+	if err = w.observeOtherProcesses(t.nextSeq); err != nil {
 		return err
 	}
 	for _, j := range group {
 		switch {
-		case j.p == nil:
-			if err := j.f(t); err != nil {
+		case j.save == nil:
+			if err := j.fn(t); err != nil {
 				return err
 			}
-		case j.p.stale:
+		case j.save.stale:
 		default:
-			if known, err := t.knownBatch(j.p); err != nil {
+			if known, err := t.hasKnownBatch(j.save); err != nil {
 				return err
 			} else if known {
-				j.p.stale = true
+				j.save.stale = true
 				continue
 			}
-			if err := t.save(j.p); err != nil {
+			if err := t.save(j.save); err != nil {
 				return err
 			}
 		}
 	}
-	if err := t.flush(); err != nil {
+	if err := t.writeCounters(); err != nil {
 		return err
 	}
 	if _, err := w.exec("COMMIT"); err != nil {
@@ -212,10 +212,10 @@ func (w *writer) attempt(group []*job) (err error) {
 	return nil
 }
 
-// catchUp learns the ids that other processes stored since the last
+// observeOtherProcesses learns the ids that other processes stored since the last
 // transaction. Saves that have one of them as new are stale from then on, those
 // that are yet to come to the writer too.
-func (w *writer) catchUp(next int64) error {
+func (w *writer) observeOtherProcesses(next int64) error {
 	if next == w.nextSeq {
 		return nil
 	}
@@ -229,11 +229,11 @@ func (w *writer) catchUp(next int64) error {
 		if err := rows.Scan(&data); err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		ids, err := decodeIDs(data)
+		ids, err := DecodeIDs(data)
 		if err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		w.s.claims.learn(&ids)
+		w.store.dedup.observeRemote(&ids)
 	}
 	return rows.Err()
 }
@@ -282,7 +282,7 @@ func (r failedRow) Scan(...any) error { return r.err }
 
 // checkpoint moves the WAL into the file and empties it, if nobody reads it.
 func (w *writer) checkpoint(ctx context.Context) error {
-	conn, err := w.s.db.Conn(ctx)
+	conn, err := w.store.writeDB.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
