@@ -8,6 +8,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // exec runs one statement, and returns how many rows it changed.
@@ -19,7 +20,7 @@ func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) 
 		return err
 	})
 	if err != nil {
-		return 0, err // the statement may still be running, if ctx ended
+		return 0, err // if ctx has ended, the statement may still be running and write n
 	}
 	return n, nil
 }
@@ -28,10 +29,10 @@ func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) 
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	var revoked any
 	if !t.Revoked.IsZero() {
-		revoked = Micros(t.Revoked)
+		revoked = block.Micros(t.Revoked)
 	}
 	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, Micros(t.Created), revoked)
+		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, block.Micros(t.Created), revoked)
 	if err == nil && n == 0 {
 		err = picket.ErrConflict
 	}
@@ -48,9 +49,9 @@ func scanToken(r rowScanner) (store.Token, error) {
 	var created int64
 	var revoked sql.NullInt64
 	err := r.Scan(&t.ID, &t.Hash, &t.Kind, &t.Subject, &t.Role, &created, &revoked)
-	t.Created = FromMicros(created)
+	t.Created = block.FromMicros(created)
 	if revoked.Valid {
-		t.Revoked = FromMicros(revoked.Int64)
+		t.Revoked = block.FromMicros(revoked.Int64)
 	}
 	return t, err
 }
@@ -78,9 +79,9 @@ func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	return out, nil
 }
 
-// RevokeToken implements store.Tokens. A token that has ended stays as it is.
+// RevokeToken implements store.Tokens.
 func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error {
-	n, err := s.exec(ctx, "UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?", Micros(at), id)
+	n, err := s.exec(ctx, "UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?", block.Micros(at), id)
 	if err == nil && n == 0 {
 		err = picket.ErrNotFound
 	}
@@ -93,7 +94,7 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 // AddUser implements store.Users.
 func (s *Store) AddUser(ctx context.Context, u store.User) error {
 	n, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, Micros(u.Created))
+		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err == nil && n == 0 {
 		err = picket.ErrConflict
 	}
@@ -107,7 +108,7 @@ func (s *Store) AddUser(ctx context.Context, u store.User) error {
 func (s *Store) PutUser(ctx context.Context, u store.User) error {
 	_, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, role = excluded.role,
-		disabled = excluded.disabled, created = excluded.created`, u.Name, u.PasswordHash, u.Role, u.Disabled, Micros(u.Created))
+		disabled = excluded.disabled, created = excluded.created`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err != nil {
 		return fmt.Errorf("put user %s: %w", u.Name, err)
 	}
@@ -120,7 +121,7 @@ func scanUser(r rowScanner) (store.User, error) {
 	var u store.User
 	var created int64
 	err := r.Scan(&u.Name, &u.PasswordHash, &u.Role, &u.Disabled, &created)
-	u.Created = FromMicros(created)
+	u.Created = block.FromMicros(created)
 	return u, err
 }
 
@@ -147,16 +148,16 @@ func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	return out, nil
 }
 
-// AddSession implements store.Sessions. It also forgets sessions that had
-// expired when the new one was made.
+// AddSession implements store.Sessions. It also deletes the sessions that have
+// expired when the new one is created.
 func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
 	err := s.writer.transact(ctx, func(t *tx) error {
-		_, err := t.exec("DELETE FROM sessions WHERE expires <= ?", Micros(ss.Created))
+		_, err := t.exec("DELETE FROM sessions WHERE expires <= ?", block.Micros(ss.Created))
 		if err != nil {
 			return err
 		}
 		_, err = t.exec("INSERT OR REPLACE INTO sessions (hash, user, created, expires) VALUES (?, ?, ?, ?)",
-			ss.Hash, ss.User, Micros(ss.Created), Micros(ss.Expires))
+			ss.Hash, ss.User, block.Micros(ss.Created), block.Micros(ss.Expires))
 		return err
 	})
 	if err != nil {
@@ -169,12 +170,12 @@ func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
 func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
 	ss := store.Session{Hash: hash}
 	var created, expires int64
-	err := s.readDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, Micros(now)).
+	err := s.readDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, block.Micros(now)).
 		Scan(&ss.User, &created, &expires)
 	if err != nil {
 		return store.Session{}, fmt.Errorf("look up session: %w", notFound(err))
 	}
-	ss.Created, ss.Expires = FromMicros(created), FromMicros(expires)
+	ss.Created, ss.Expires = block.FromMicros(created), block.FromMicros(expires)
 	return ss, nil
 }
 
@@ -197,7 +198,7 @@ func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 // AddAuditEntry implements store.Accounts.
 func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
 	_, err := s.exec(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
-		Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
+		block.Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
 	if err != nil {
 		return fmt.Errorf("write audit entry: %w", err)
 	}
@@ -214,7 +215,7 @@ func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, er
 		var e store.AuditEntry
 		var at int64
 		err := r.Scan(&at, &e.Actor, &e.Action, &e.Object, &e.Detail)
-		e.Time = FromMicros(at)
+		e.Time = block.FromMicros(at)
 		out = append(out, e)
 		return err
 	})

@@ -6,48 +6,51 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 const (
-	// smallBlockEvents is the size below which fresh blocks are merged into larger
-	// fresh ones, once there are smallBlockGroup of them: posts of single events
-	// must not leave a block each.
+	// Fresh blocks with fewer than smallBlockEvents events are merged into larger
+	// fresh ones, smallBlockGroup at a time: batches of single events must not
+	// leave a block each.
 	smallBlockEvents = 64
 	smallBlockGroup  = 32
 
 	// maxBacklogBytes is how many bytes of events may wait for their index before
-	// Save is slowed down to what indexing can do. A search reads them whole.
+	// Save is slowed down to the speed of indexing. A search reads them whole.
 	maxBacklogBytes = 32 << 20
 
-	housekeepingInterval = time.Hour       // between prunings of what has no other
+	housekeepingInterval = time.Hour       // between deletions of old batch ids
 	idleCheckpointDelay  = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
-// A compactor knows how much there is to do.
+// A compactor knows how much is to be merged and indexed.
 type compactor struct {
 	wake chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	enabled bool
 	bytes   int64         // of events in fresh blocks
-	events  int64         // in them
-	blocks  int64         // of them
-	drained chan struct{} // closed when bytes fell
+	events  int64         // in fresh blocks
+	blocks  int64         // fresh ones
+	drained chan struct{} // closed when bytes has decreased
 }
 
-func newCompactor(on bool) *compactor {
-	return &compactor{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: on}
+func newCompactor(enabled bool) *compactor {
+	return &compactor{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: enabled}
 }
 
-// recordPending adds blocks that were saved, and wakes the compactor if they are enough.
-func (c *compactor) recordPending(blocks []Encoded, full int) {
+// recordPending counts blocks that were saved, and wakes the compactor if there
+// are enough of them.
+func (c *compactor) recordPending(blocks []block.Encoded, fullBlock int) {
 	c.mu.Lock()
 	for i := range blocks {
 		c.bytes += blocks[i].RawBytes
 		c.events += int64(blocks[i].EventCount)
 		c.blocks++
 	}
-	enough := c.events >= int64(full) || c.bytes >= blockBytes || c.blocks >= smallBlockGroup
+	enough := c.events >= int64(fullBlock) || c.bytes >= maxBlockBytes || c.blocks >= smallBlockGroup
 	c.mu.Unlock()
 	if enough {
 		select {
@@ -57,7 +60,7 @@ func (c *compactor) recordPending(blocks []Encoded, full int) {
 	}
 }
 
-// setPending replaces what is known by what was counted.
+// setPending replaces the counts.
 func (c *compactor) setPending(bytes, events, blocks int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,13 +73,13 @@ func (c *compactor) setPending(bytes, events, blocks int64) {
 func (c *compactor) throttle(ctx, quit context.Context) {
 	for {
 		c.mu.Lock()
-		ok, moved := !c.enabled || c.bytes <= maxBacklogBytes, c.drained
+		ok, drained := !c.enabled || c.bytes <= maxBacklogBytes, c.drained
 		c.mu.Unlock()
 		if ok {
 			return
 		}
 		select {
-		case <-moved:
+		case <-drained:
 		case <-ctx.Done():
 			return
 		case <-quit.Done():
@@ -87,28 +90,28 @@ func (c *compactor) throttle(ctx, quit context.Context) {
 
 // runBackground merges and indexes blocks until the store closes.
 func (s *Store) runBackground() {
-	tick := time.NewTicker(housekeepingInterval)
-	defer tick.Stop()
-	rest := time.NewTicker(idleCheckpointDelay)
-	defer rest.Stop()
+	housekeeping := time.NewTicker(housekeepingInterval)
+	defer housekeeping.Stop()
+	idle := time.NewTicker(idleCheckpointDelay)
+	defer idle.Stop()
 	written := false // since the log was emptied
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
-			s.log.Error("merge blocks of events", "err", err)
-			s.compactor.setPending(0, 0, 0) // nobody is to wait for what does not work
+			s.log.Error("compaction failed", "error", err)
+			s.compactor.setPending(0, 0, 0) // saves must not wait for a compaction that fails
 		}
 		select {
 		case <-s.compactor.wake:
 			written = true
-			rest.Reset(idleCheckpointDelay)
-		case <-rest.C:
+			idle.Reset(idleCheckpointDelay)
+		case <-idle.C:
 			if written {
-				// An error is not worth a word: the next write meets it too.
+				// The error is not logged: the next write meets it too.
 				written = s.writer.checkpoint(s.quit) != nil
 			}
-		case <-tick.C:
+		case <-housekeeping.C:
 			if err := s.deleteOldBatchIDs(s.quit, s.options.Now()); err != nil && s.quit.Err() == nil {
-				s.log.Error("forget batch ids", "err", err)
+				s.log.Error("deleting old batch ids failed", "error", err)
 			}
 		case <-s.quit.Done():
 			return
@@ -116,8 +119,8 @@ func (s *Store) runBackground() {
 	}
 }
 
-// Compact merges and indexes all that was saved, however little it is. Searches
-// are fastest then; blocks that are not full stay so.
+// Compact merges and indexes everything that was saved, however little it is, so
+// that searches are as fast as they can be. Blocks that are not full stay so.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.compactAll(ctx, true); err != nil {
 		return fmt.Errorf("compact: %w", err)
@@ -125,7 +128,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	return nil
 }
 
-// errBlocksChanged says that another process merged or deleted the blocks first.
+// errBlocksChanged means that another process has merged or deleted the blocks.
 var errBlocksChanged = errors.New("blocks have changed")
 
 func (s *Store) compactAll(ctx context.Context, all bool) error {
@@ -141,56 +144,56 @@ func (s *Store) compactAll(ctx context.Context, all bool) error {
 	return ctx.Err()
 }
 
-// compactOnce does the next thing there is to do, and reports false if there is none.
+// compactOnce does one merge; it reports false if there was nothing to merge.
 func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
-	snap, err := s.snapshot(ctx)
-	if err != nil {
+	group, in, index, err := s.nextMerge(ctx, all)
+	if err != nil || len(group) == 0 {
 		return false, err
 	}
-	defer func() {
-		if snap != nil {
-			snap.close()
-		}
-	}()
-	fresh, err := snap.listBlocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
-	if err != nil {
-		return false, err
-	}
-	var bytes, events int64
-	for _, b := range fresh {
-		bytes += b.raw
-		events += int64(b.n)
-	}
-	s.compactor.setPending(bytes, events, int64(len(fresh)))
-	group, index := s.planMerge(fresh, all)
-	if len(group) == 0 {
-		return false, nil
-	}
-	d, err := LoadMergeInput(group)
-	if err != nil {
-		return false, err
-	}
-	snap.close() // the build takes a while, and would keep the WAL from being reused
-	snap = nil
 	b := s.builders.get()
 	defer s.builders.put(b)
-	var merged Encoded
+	var merged block.Encoded
 	if index {
-		d.repackFrames()
-		merged = b.Indexed(d)
+		merged = b.Index(in)
 	} else {
-		merged = b.Fresh(d.eventsWithFields(), d.offsets)
+		merged = b.Fresh(in.Events())
 	}
 	return true, s.replaceBlocks(ctx, group, &merged)
 }
 
-// replaceBlocks puts one block, if any, in the place of others.
-func (s *Store) replaceBlocks(ctx context.Context, old []*block, b *Encoded) error {
+// nextMerge chooses and reads blocks to merge, and says whether to index them. It
+// leaves no snapshot open: building takes a while, in which an open snapshot
+// would keep the write-ahead log from being reused.
+func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in *block.MergeInput, index bool, err error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	defer snap.close()
+	fresh, err := snap.listBlocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
+	if err != nil {
+		return nil, nil, false, err
+	}
+	var bytes, events int64
+	for _, b := range fresh {
+		bytes += b.RawBytes
+		events += int64(b.EventCount)
+	}
+	s.compactor.setPending(bytes, events, int64(len(fresh)))
+	group, index = s.planMerge(fresh, all)
+	if len(group) > 0 {
+		in, err = snap.readBlocks(group)
+	}
+	return group, in, index, err
+}
+
+// replaceBlocks replaces blocks by one, or deletes them if that is nil.
+func (s *Store) replaceBlocks(ctx context.Context, old []*blockRow, b *block.Encoded) error {
 	return s.writer.transact(ctx, func(t *tx) error {
 		for _, o := range old {
-			if there, err := t.deleteBlock(o); err != nil {
+			if deleted, err := t.deleteBlock(o); err != nil {
 				return err
-			} else if !there {
+			} else if !deleted {
 				return errBlocksChanged
 			}
 		}
@@ -201,27 +204,28 @@ func (s *Store) replaceBlocks(ctx context.Context, old []*block, b *Encoded) err
 	})
 }
 
-// planMerge chooses the fresh blocks to merge next, and whether to index them. A run
-// of neighbours is indexed when it makes a full block, or can't grow any more.
-func (s *Store) planMerge(fresh []*block, all bool) (group []*block, index bool) {
+// planMerge chooses the fresh blocks to merge next, and says whether to index
+// them. Blocks with consecutive sequence numbers are indexed when they make a
+// full block or cannot become more.
+func (s *Store) planMerge(fresh []*blockRow, all bool) (group []*blockRow, index bool) {
 	n, bytes := 0, int64(0)
 	for i, b := range fresh {
-		if i > 0 && fresh[i-1].seq+fresh[i-1].span != b.seq {
+		if i > 0 && fresh[i-1].seq+fresh[i-1].Span != b.seq {
 			return group, true
 		}
 		group = append(group, b)
-		n += b.n
-		bytes += b.raw
-		if n >= s.options.BlockEvents || bytes >= blockBytes {
+		n += b.EventCount
+		bytes += b.RawBytes
+		if n >= s.options.BlockEvents || bytes >= maxBlockBytes {
 			return group, true
 		}
 	}
 	if all {
 		return group, true
 	}
-	var small []*block
+	var small []*blockRow
 	for _, b := range fresh {
-		if b.n >= smallBlockEvents {
+		if b.EventCount >= smallBlockEvents {
 			small = nil
 			continue
 		}
@@ -232,8 +236,9 @@ func (s *Store) planMerge(fresh []*block, all bool) (group []*block, index bool)
 	return nil, false
 }
 
-// deleteOldBatchIDs deletes the ids of batches that are too old to come again.
+// deleteOldBatchIDs deletes the ids of batches that are too old to be delivered
+// again.
 func (s *Store) deleteOldBatchIDs(ctx context.Context, now time.Time) error {
-	_, err := s.exec(ctx, "DELETE FROM batches WHERE at < ?", Micros(now.Add(-batchIDRetention)))
+	_, err := s.exec(ctx, "DELETE FROM batches WHERE at < ?", block.Micros(now.Add(-batchIDRetention)))
 	return err
 }

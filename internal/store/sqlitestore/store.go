@@ -16,32 +16,33 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// Options tune a Store. The zero value is what a server wants.
+// Options configure a Store. The zero value is right for a server.
 type Options struct {
-	// Logger gets what background work has to say; nil discards it.
+	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
-	// DedupeWindow is how many of the last event ids are known again; older
-	// ones are stored twice if they are sent twice. 0: 1,000,000, which takes
-	// 17 MB of memory.
+	// DedupeWindow is how many of the last event ids are recognized; an older
+	// event that is sent again is stored again. 0: 1,000,000, which takes 17 MB of
+	// memory.
 	DedupeWindow int
 	// BlockEvents is how many events a full block has. 0: 2,048.
 	BlockEvents int
-	// NoBackground leaves the merging of blocks to other processes that have
-	// the file open, for a command that reads, or to Compact.
+	// NoBackground leaves merging blocks to other processes that have the file
+	// open (for a command that reads) or to Compact.
 	NoBackground bool
-	// Now is the clock that alerts are opened by. nil: time.Now.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
 const (
 	defaultDedupeWindow = 1_000_000
 	defaultBlockEvents  = 2048
-	blockBytes          = 4 << 20 // a block is full at that many bytes of events, too
+	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
 
-	batchIDRetention = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
-	busyTimeout      = 30 * time.Second   // how long to wait for another process that writes
+	batchIDRetention = 7 * 24 * time.Hour
+	busyTimeout      = 30 * time.Second // how long to wait for another process that writes
 )
 
 // A Store is a store.Store in one SQLite file.
@@ -49,24 +50,24 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	readDB  *sql.DB // a pool of read-only connections
-	writeDB *sql.DB // the writer's
+	writeDB *sql.DB // the connection of the writer
 	writer  *writer
 
 	dedup     *deduper
-	builders  freeList[*Builder]
-	searchers freeList[*Searcher]
+	builders  freeList[*block.Builder]
+	searchers freeList[*block.Searcher]
 
-	quit       context.Context // done when Close begins
+	quit       context.Context // canceled when Close begins
 	cancel     context.CancelFunc
-	goroutines sync.WaitGroup // goroutines of the store
+	goroutines sync.WaitGroup
 	compactor  *compactor
 	closed     sync.Once
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in the file at path, and makes it if there is none. The
-// same file may be open in several processes.
+// Open opens the store in the file at path, or creates it. Several processes may
+// have the same file open.
 func Open(path string, opt Options) (*Store, error) {
 	s, err := open(path, opt)
 	if err != nil {
@@ -83,13 +84,13 @@ func open(path string, opt Options) (*Store, error) {
 		opt.Now = time.Now
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders = newFreeList(NewBuilder)
-	frames := NewFrameCache()
-	s.searchers = newFreeList(func() *Searcher { return NewSearcher(frames) })
+	s.builders = newFreeList(block.NewBuilder)
+	frames := block.NewFrameCache()
+	s.searchers = newFreeList(func() *block.Searcher { return block.NewSearcher(frames) })
 	s.compactor = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
-	// Nobody else's to read; SQLite gives its other files the same mode.
+	// Readable by the owner only; SQLite gives its other files the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -130,10 +131,10 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
 }
 
-// errClosed is what calls get once Close began.
+// errClosed is the error of calls after Close has begun.
 var errClosed = fmt.Errorf("the store is closed: %w", picket.ErrUnavailable)
 
-// Close waits for what is being saved and closes the file. Calls after it fail.
+// Close waits for the current transaction and closes the file. Later calls fail.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {

@@ -7,12 +7,13 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // UpdateAlert implements store.Alerts.
 func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
-	if u.Status != nil && !u.Status.Valid() {
-		return picket.Alert{}, fmt.Errorf("update alert %s: no status is called %q: %w", id, *u.Status, picket.ErrInvalid)
+	if err := u.Validate(); err != nil {
+		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	var out picket.Alert
 	err := s.writer.transact(ctx, func(t *tx) error {
@@ -31,6 +32,7 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 	return out, nil
 }
 
+// updateTriage writes an alert after triage, and the counters.
 func (t *tx) updateTriage(a *alertRow, before *picket.Alert) error {
 	reopened := before.Status.Closed() && !a.Status.Closed()
 	if reopened {
@@ -49,7 +51,7 @@ func (t *tx) updateTriage(a *alertRow, before *picket.Alert) error {
 		return err
 	}
 	_, err = t.exec("UPDATE alerts SET status = ?, closed = ?, assignee = ?, updated = ?, notes = ? WHERE n = ?",
-		a.Status, a.Status.Closed(), a.Assignee, Micros(a.Updated), string(notes), a.n)
+		a.Status, a.Status.Closed(), a.Assignee, block.Micros(a.Updated), string(notes), a.n)
 	if err != nil || a.Status == before.Status {
 		return err
 	}

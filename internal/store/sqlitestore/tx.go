@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // A tx is a transaction of the writer.
@@ -13,7 +14,7 @@ type tx struct {
 	now     time.Time
 	nextSeq int64
 
-	// What flush adds to the counters.
+	// What writeCounters adds to the counters:
 	stored, duplicate, matches int64
 	events, raw, size          int64
 	layoutChanged              bool // blocks were merged or deleted
@@ -41,8 +42,8 @@ func (t *tx) writeCounters() error {
 	return nil
 }
 
-// insertBlock writes a block with its first event at seq.
-func (t *tx) insertBlock(seq int64, b *Encoded) error {
+// insertBlock inserts a block whose first event has a sequence number.
+func (t *tx) insertBlock(seq int64, b *block.Encoded) error {
 	if seq+b.Span > maxSeq {
 		return fmt.Errorf("write block: out of sequence numbers")
 	}
@@ -63,24 +64,25 @@ func (t *tx) insertBlock(seq int64, b *Encoded) error {
 	return nil
 }
 
-// deleteBlock deletes a block, and reports whether it was still as b says.
-func (t *tx) deleteBlock(b *block) (bool, error) {
-	n, err := t.exec("DELETE FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?", b.seq, b.n, b.span, b.indexed)
+// deleteBlock deletes a block; it reports false if the block is not any more what
+// its row says.
+func (t *tx) deleteBlock(b *blockRow) (bool, error) {
+	n, err := t.exec("DELETE FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?", b.seq, b.EventCount, b.Span, b.Indexed)
 	if err != nil || n == 0 {
 		return false, err
 	}
 	if _, err := t.exec("DELETE FROM parts WHERE key >= ? AND key < ?", partKey(b.seq, 0), partKey(b.seq+1, 0)); err != nil {
 		return false, err
 	}
-	t.events -= int64(b.n)
-	t.raw -= b.raw
+	t.events -= int64(b.EventCount)
+	t.raw -= b.RawBytes
 	t.size -= b.size
 	t.layoutChanged = true
 	return true, nil
 }
 
-// hasKnownBatch reports whether a batch of p that it takes for new was saved
-// before, by another process or since p looked.
+// hasKnownBatch reports whether a batch that p takes for new has been saved, by
+// another process or since p looked it up.
 func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
 	for i := range p.batches {
 		if p.batches[i].duplicate {
@@ -94,7 +96,7 @@ func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
 	return false, nil
 }
 
-// save writes what p has that is new.
+// save writes what is new in p.
 func (t *tx) save(p *saveOp) error {
 	for i := range p.blocks {
 		if err := t.insertBlock(t.nextSeq, &p.blocks[i]); err != nil {
@@ -107,7 +109,7 @@ func (t *tx) save(p *saveOp) error {
 		if b.duplicate {
 			continue
 		}
-		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, Micros(t.now)); err != nil {
+		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, block.Micros(t.now)); err != nil {
 			return fmt.Errorf("write batch %s: %w", b.id, err)
 		}
 		t.stored += int64(b.stored)
@@ -122,24 +124,32 @@ func (t *tx) save(p *saveOp) error {
 		}
 	}
 	for i := range p.batches {
-		b := &p.batches[i]
-		b.newMatches, b.opened = 0, nil // of an attempt before
-		if b.observations != nil {
-			if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", Micros(t.now), b.observations); err != nil {
-				return fmt.Errorf("write observations of batch %s: %w", b.id, err)
-			}
-		}
-		if len(b.matches) == 0 {
-			continue
-		}
-		if err := t.saveMatches(b); err != nil {
+		if err := t.saveDetections(&p.batches[i]); err != nil {
 			return err
 		}
-		t.matches += int64(b.newMatches)
 	}
 	return nil
 }
 
+// saveDetections writes the observations and matches of a batch.
+func (t *tx) saveDetections(b *saveBatch) error {
+	b.newMatches, b.opened = 0, nil // an earlier attempt may have set them
+	if b.observations != nil {
+		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), b.observations); err != nil {
+			return fmt.Errorf("write observations of batch %s: %w", b.id, err)
+		}
+	}
+	if len(b.matches) == 0 {
+		return nil
+	}
+	if err := t.saveMatches(b); err != nil {
+		return err
+	}
+	t.matches += int64(b.newMatches)
+	return nil
+}
+
+// Kinds of rows of table rollup.
 const (
 	rollupEvents = 0 // by type
 	rollupAlerts = 1 // opened, by level
@@ -149,47 +159,22 @@ func (t *tx) addRollup(minute int64, kind int, name string, n int64) error {
 	_, err := t.exec(`INSERT INTO rollup (minute, kind, name, n) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET n = n + excluded.n`, minute, kind, name, n)
 	if err != nil {
-		return fmt.Errorf("count minute: %w", err)
+		return fmt.Errorf("write rollup: %w", err)
 	}
 	return nil
 }
 
-func (t *tx) upsertHosts(hosts map[string]*hostSeen) error {
+func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {
 	for name, h := range hosts {
 		_, err := t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (name) DO UPDATE SET
 			agent_id = CASE WHEN ?5 >= last_seen THEN ?2 ELSE agent_id END,
 			os = CASE WHEN ?3 <> '' AND (?5 >= last_seen OR os = '') THEN ?3 ELSE os END,
 			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6`,
-			name, h.agent, h.os, h.first, h.last, h.events, foldText(name))
+			name, h.AgentID, h.OS, h.First, h.Last, h.Events, store.Fold(name))
 		if err != nil {
 			return fmt.Errorf("write host %s: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// minuteOf is the start of the minute of a time.
-func minuteOf(us int64) int64 {
-	const minute = 60_000_000
-	m := us / minute
-	if us%minute < 0 {
-		m--
-	}
-	return m * minute
-}
-
-// see notes an event of the host.
-func (h *hostSeen) see(ev *picket.Event) {
-	at := Micros(ev.Received)
-	if h.events == 0 || at >= h.last {
-		h.last, h.agent = at, ev.AgentID
-		if ev.OS != "" {
-			h.os = ev.OS
-		}
-	}
-	if h.events == 0 || at < h.first {
-		h.first = at
-	}
-	h.events++
 }

@@ -1,13 +1,13 @@
 package sqlitestore
 
-// A idWindow remembers the last ids, at least as many as it was made for, by
-// their 64-bit hashes. It is four hash tables, filled one after another; when
-// one is full the oldest is emptied. Ids that another hash collides with are
-// taken for duplicates: with a million ids, one event in 10^13.
+// An idWindow contains at least the last ids added to it, as many as it was made
+// for, as 64-bit hashes. It consists of four hash tables that are filled one after
+// another; when one is full, the oldest is cleared. An id whose hash collides
+// with another's is taken for a duplicate: one event in 10^13 with a million ids.
 type idWindow struct {
 	tables    [4]hashTable
 	current   int
-	tableSize int // hashes a table takes
+	tableSize int // hashes in a full table
 }
 
 func newIDWindow(size int) *idWindow {
@@ -44,7 +44,7 @@ func (w *idWindow) add(h uint64) {
 }
 
 // A hashTable is a set of hashes with open addressing, at most two thirds full.
-// Zero marks a free slot, so the hash zero is kept as one.
+// Zero marks a free slot; the hash 0 is stored as 1.
 type hashTable struct {
 	slots []uint64
 	n     int

@@ -1,4 +1,4 @@
-package sqlitestore
+package block
 
 import (
 	"bytes"
@@ -8,16 +8,21 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A text filter says which trigrams (three bytes of folded text) the events of
-// a frame have: one bit for each, at a place that its hash gives. The filter
-// has at least three bits for each distinct trigram.
-//
-// Only trigrams inside one token of the JSON (a name, a value) are in it, so
-// that each distinct value of a field is looked at once a frame.
+// A text filter says which trigrams (three bytes of folded text) the events of a
+// frame may have: a bit for each, at a place given by its hash. A filter has at
+// least three bits for each distinct trigram. A block has one for each frame:
 //
 //	flags, number of bytes (4), bytes
+//
+// Only trigrams inside one token of the JSON (a name, a value) are in a filter,
+// so each distinct value of a field is looked at once in a frame.
+type textFilter struct {
+	bits      []byte
+	canonical bool // not filterNonCanonical
+}
+
 const (
-	// filterNonCanonical: the frame has text that is not written as fastText expects.
+	// filterNonCanonical: the JSON of some event of the frame is nonCanonical.
 	filterNonCanonical = 1 << 0
 
 	filterHeaderSize = 5
@@ -26,7 +31,7 @@ const (
 
 // A trigramSet collects the trigrams of a frame.
 type trigramSet struct {
-	present []uint64 // a bit for each trigram there can be
+	present []uint64 // a bit for each possible trigram
 	list    []uint32
 	folded  []byte
 }
@@ -95,13 +100,7 @@ func filterBit(k uint32, size int) uint32 {
 	return uint32(uint64(k*0x9e3779b1) * uint64(size*8) >> 32)
 }
 
-// A textFilter is the filter of one frame.
-type textFilter struct {
-	bits      []byte
-	canonical bool // not filterNonCanonical
-}
-
-// cutTextFilter takes one filter off the front of b.
+// cutTextFilter returns the first filter of b and the bytes after it.
 func cutTextFilter(b []byte) (textFilter, []byte, error) {
 	if len(b) < filterHeaderSize {
 		return textFilter{}, nil, ErrCorrupt
@@ -114,7 +113,7 @@ func cutTextFilter(b []byte) (textFilter, []byte, error) {
 	return textFilter{bits: b[:size], canonical: flags&filterNonCanonical == 0}, b[size:], nil
 }
 
-// mayContain reports whether all the trigrams may be there.
+// mayContain reports whether the frame may have all the trigrams.
 func (f textFilter) mayContain(trigrams []uint32) bool {
 	for _, k := range trigrams {
 		if i := filterBit(k, len(f.bits)); f.bits[i/8]&(1<<(i%8)) == 0 {
@@ -124,19 +123,19 @@ func (f textFilter) mayContain(trigrams []uint32) bool {
 	return true
 }
 
-// jsonPunctuation is what stands between the tokens of JSON.
+// jsonPunctuation separates the tokens of JSON.
 const jsonPunctuation = `":,{}[]`
 
-// requiredTrigrams returns the trigrams that text with the folded needle in it has
-// inside its tokens. The needle may run across tokens; between two of them is
-// always a character of structure, and white space only beside one or at the
-// needle's ends.
+// requiredTrigrams returns the trigrams that any text containing the folded
+// needle has inside its tokens. The needle may extend over several tokens: two
+// tokens are always separated by punctuation, and white space is only beside
+// punctuation or at the ends of the needle.
 func requiredTrigrams(needle []byte) []uint32 {
 	var out []uint32
-	for _, run := range bytes.FieldsFunc(needle, func(r rune) bool { return bytes.ContainsRune([]byte(jsonPunctuation), r) }) {
-		run = bytes.Trim(run, " \t\r\n")
-		for i := 2; i < len(run); i++ {
-			out = append(out, uint32(run[i-2])<<16|uint32(run[i-1])<<8|uint32(run[i]))
+	for _, token := range bytes.FieldsFunc(needle, func(r rune) bool { return bytes.ContainsRune([]byte(jsonPunctuation), r) }) {
+		token = bytes.Trim(token, " \t\r\n")
+		for i := 2; i < len(token); i++ {
+			out = append(out, uint32(token[i-2])<<16|uint32(token[i-1])<<8|uint32(token[i]))
 		}
 	}
 	return out

@@ -1,16 +1,16 @@
-package sqlitestore
+package block
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
 )
 
 func TestIDs(t *testing.T) {
@@ -29,11 +29,11 @@ func TestIDs(t *testing.T) {
 			continue
 		}
 		var got []string
-		for i := range l.n {
+		for i := range l.Len() {
 			got = append(got, l.At(i))
 		}
 		if !slices.Equal(got, ids) {
-			t.Errorf("%q come back as %q", ids, got)
+			t.Errorf("%q are read as %q", ids, got)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestIDFilter(t *testing.T) {
 	for i := range 20000 {
 		has := idFilterMayHave(f, idHash(fmt.Sprint("id", i)))
 		if i < 2000 && !has {
-			t.Fatalf("the filter lacks id %d", i)
+			t.Fatalf("id %d does not pass the filter", i)
 		}
 		if i >= 2000 && has {
 			wrong++
@@ -92,25 +92,6 @@ func TestColumn(t *testing.T) {
 	}
 }
 
-func TestWindow(t *testing.T) {
-	w := newIDWindow(1000)
-	rng := rand.New(rand.NewPCG(1, 2))
-	var all []uint64
-	for i := range 10000 {
-		h := rng.Uint64()
-		all = append(all, h)
-		w.add(h)
-		for back := range 1000 {
-			if back <= i && back%97 == 0 && !w.has(all[i-back]) {
-				t.Fatalf("after %d, the one %d before is forgotten", i, back)
-			}
-		}
-	}
-	if w.has(all[0]) || w.has(all[7000]) {
-		t.Error("the window keeps more than it is to")
-	}
-}
-
 func TestLowerASCII(t *testing.T) {
 	var all []byte
 	for c := range 256 {
@@ -129,23 +110,16 @@ func TestLowerASCII(t *testing.T) {
 	}
 }
 
-// FuzzDecode feeds damaged parts to their readers: they may fail, not panic
-// or ask for memory without bounds.
+// FuzzDecode gives damaged bytes to every reader of the format. A reader may
+// fail, but must not panic or allocate without bounds.
 func FuzzDecode(f *testing.F) {
-	at := time.UnixMicro(1).UTC()
-	evs := []picket.Event{{ID: "a", AgentID: "x", Raw: []byte(`{"a":[1,2],"b":"c"}`), Time: at, Received: at}, {ID: "b", Raw: []byte(`{"a":3}`), Time: at}}
-	fresh := NewBuilder().Fresh(evs, []int64{0, 5})
-	seeds := fresh.Parts
-	seeds = append(seeds, Part{Data: fresh.Directory})
-	b := newColumnBuilder("x", 2)
-	b.add(0, "v")
-	b.add(0, "w")
-	seeds = append(seeds, Part{Data: append([]byte{packedPlain}, b.build(2).encode(nil)...)})
-	for _, p := range seeds {
-		if plain, err := unpack(nil, p.Data); err == nil {
-			f.Add(plain, uint16(2))
+	for _, b := range []Encoded{exampleFresh(), exampleIndexed(f)} {
+		for _, p := range append(b.Parts, Part{Data: b.Directory}) {
+			if plain, err := unpack(nil, p.Data); err == nil {
+				f.Add(plain, uint16(b.EventCount))
+			}
+			f.Add(p.Data, uint16(b.EventCount))
 		}
-		f.Add(p.Data, uint16(2))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, rows uint16) {
 		n := int(rows) % 5000
@@ -153,7 +127,7 @@ func FuzzDecode(f *testing.F) {
 		if c, err := decodeColumn(data, n); err == nil {
 			c.match(func(string) bool { return true }, newBitset(n))
 		}
-		if l, err := DecodeIDs(data); err == nil && l.n == n {
+		if l, err := DecodeIDs(data); err == nil && l.Len() == n {
 			for i := range n {
 				l.At(i)
 			}
@@ -164,9 +138,9 @@ func FuzzDecode(f *testing.F) {
 				m.seq(1, i)
 			}
 		}
-		if r, err := decodeFieldLayouts(packed, n); err == nil {
+		if l, err := decodeFieldLayouts(packed, n); err == nil {
 			for i := range n {
-				r.appendFields(nil, i, nil)
+				l.appendFields(nil, i, nil)
 			}
 		}
 		if d, err := decodeDirectory(packed, n); err == nil {
@@ -179,12 +153,56 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		for rest := data; len(rest) > 0; {
-			var tf textFilter
+			var filter textFilter
 			var err error
-			if tf, rest, err = cutTextFilter(rest); err != nil {
+			if filter, rest, err = cutTextFilter(rest); err != nil {
 				break
 			}
-			tf.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
+			filter.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
+		}
+	})
+}
+
+// FuzzSearch damages one part of a block, and searches and reads the block. That
+// may fail, but must not panic.
+func FuzzSearch(f *testing.F) {
+	fresh, indexed := exampleFresh(), exampleIndexed(f)
+	for number := range PartCount {
+		for _, b := range []Encoded{fresh, indexed} {
+			if part, _ := memoryParts(b.Parts).ReadPart(nil, number); part != nil {
+				f.Add(b.Indexed, uint16(number), part)
+			}
+		}
+	}
+	f.Add(true, uint16(PartCount), indexed.Directory)
+	where, err := store.ParseQuery(`b=c or not (a=1* and "d") or x~e or event_id=a`)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, inIndexed bool, number uint16, data []byte) {
+		b := fresh
+		if inIndexed {
+			b = indexed
+		}
+		b.Parts = slices.Clone(b.Parts)
+		for i := range b.Parts {
+			if b.Parts[i].Number == int(number) {
+				b.Parts[i].Data = data
+			}
+		}
+		if number == PartCount {
+			b.Directory = data
+		}
+		open := func() *Block { return Open(b.Header, 1, b.Directory, memoryParts(b.Parts)) }
+		s := NewSearcher(NewFrameCache())
+		for _, x := range []store.Expr{nil, where} {
+			s.Search(open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), 10)
+		}
+		if row, found, err := open().FindID("a"); err == nil && found {
+			s.Event(open(), row)
+		}
+		if in, err := ReadAll([]*Block{open()}); err == nil {
+			NewBuilder().Index(in)
 		}
 	})
 }
@@ -197,9 +215,9 @@ func FuzzTrigrams(f *testing.F) {
 		ev := picket.Event{ID: "x", Raw: []byte(raw)}
 		b := NewBuilder()
 		b.readLeaves(ev.Raw)
-		b.reset(1)
-		d := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, rows: []int{0}}
-		b.addEvent(&d, 0, 1, &layoutBuilder{})
+		b.startBlock(1)
+		in := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, layoutRows: []int{0}}
+		b.addEvent(&in, 0, 1, &layoutBuilder{})
 		filter, _, err := cutTextFilter(b.trigrams.appendFilter(nil, 0))
 		if err != nil {
 			t.Fatal(err)
@@ -213,12 +231,35 @@ func FuzzTrigrams(f *testing.F) {
 	})
 }
 
-func TestCursor(t *testing.T) {
-	got, err := parseCursor(cursorAlerts, formatCursor(cursorAlerts, -1, 1<<60), 2)
-	if d := cmp.Diff([]int64{-1, 1 << 60}, got); d != "" || err != nil {
-		t.Errorf("%v %s", err, d)
+// memoryParts are the parts of a block in memory.
+type memoryParts []Part
+
+func (m memoryParts) ReadPart(buf []byte, number int) ([]byte, error) {
+	for _, p := range m {
+		if p.Number == number {
+			return append(buf[:0], p.Data...), nil
+		}
 	}
-	if _, err := parseCursor(cursorEvents, formatCursor(cursorAlerts, 1), 1); err == nil {
-		t.Error("the cursor of another list is taken")
+	return nil, nil
+}
+
+func exampleFresh() Encoded {
+	at := time.UnixMicro(1).UTC()
+	str := func(name, v string) sigma.Field {
+		return sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}}
 	}
+	evs := []picket.Event{
+		{ID: "a", AgentID: "x", Raw: []byte(`{"a":[1,2],"b":"c"}`), Time: at, Received: at, Fields: []sigma.Field{str("B", "c"), str("D", "derived")}},
+		{ID: "b", Raw: []byte(`{"a":3,"e":{}}`), Time: at, Fields: []sigma.Field{{Name: "a", Value: sigma.Value{Kind: sigma.Number, Text: "3"}}}},
+	}
+	return NewBuilder().Fresh(evs, []int64{0, 5})
+}
+
+func exampleIndexed(tb testing.TB) Encoded {
+	b := exampleFresh()
+	in, err := ReadAll([]*Block{Open(b.Header, 1, b.Directory, memoryParts(b.Parts))})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return NewBuilder().Index(in)
 }

@@ -1,4 +1,4 @@
-package sqlitestore
+package block
 
 import (
 	"encoding/binary"
@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// How the ids of a block are kept. Random ids don't compress, but most senders
-// write them as hex digits, at half the density.
+// How the ids of a block are kept, after their number. Random ids do not
+// compress, but most are written in hex digits, which take twice their size.
 const (
 	idsAny  = 0 // packed strings
 	idsHex  = 1 // all are the same even number of lower-case hex digits
@@ -49,42 +49,46 @@ func encodeIDs(ids []string) []byte {
 	return dst
 }
 
-// An IDList is the ids of a block. Those of hex digits are read one at a time.
+// An IDList is the ids of a block, by row.
 type IDList struct {
 	n      int
 	texts  []string // idsAny
-	binary []byte   // else
-	size   int      // bytes of packed for each id
+	binary []byte   // idsHex and idsUUID: the ids as bytes
+	size   int      // of an id in binary
 	uuid   bool
 }
 
+// DecodeIDs reads the part PartIDs.
 func DecodeIDs(b []byte) (IDList, error) {
-	c := byteReader{b: b}
-	l := IDList{n: int(c.uvarint())}
-	switch c.byte() {
+	r := byteReader{b: b}
+	l := IDList{n: int(r.uvarint())}
+	switch r.byte() {
 	case idsAny:
-		plain, err := unpack(nil, c.b)
+		plain, err := unpack(nil, r.b)
 		if err != nil {
 			return l, fmt.Errorf("read ids: %w", err)
 		}
-		c.b = plain
-		l.texts = c.strings(l.n)
+		r.b = plain
+		l.texts = r.strings(l.n)
 	case idsHex:
-		l.size = int(c.uvarint())
-		l.binary = c.b
+		l.size = int(r.uvarint())
+		l.binary = r.b
 	case idsUUID:
 		l.size, l.uuid = 16, true
-		l.binary = c.b
+		l.binary = r.b
 	default:
 		return l, ErrCorrupt
 	}
-	if c.err == nil && l.texts == nil && (l.size <= 0 || l.n < 0 || len(l.binary)%l.size != 0 || len(l.binary)/l.size != l.n) {
-		c.fail()
+	if r.err == nil && l.texts == nil && (l.size <= 0 || l.n < 0 || len(l.binary)%l.size != 0 || len(l.binary)/l.size != l.n) {
+		r.fail()
 	}
-	return l, c.err
+	return l, r.err
 }
 
-// AppendTo appends the id of an event to dst.
+// Len returns the number of ids.
+func (l *IDList) Len() int { return l.n }
+
+// AppendTo appends the id of a row to dst.
 func (l *IDList) AppendTo(dst []byte, row int) []byte {
 	if l.binary == nil {
 		return append(dst, l.texts[row]...)
@@ -96,6 +100,7 @@ func (l *IDList) AppendTo(dst []byte, row int) []byte {
 	return hex.AppendEncode(dst, b)
 }
 
+// At returns the id of a row.
 func (l *IDList) At(row int) string {
 	if l.binary == nil {
 		return l.texts[row]
@@ -137,58 +142,4 @@ func unhex(c byte) byte {
 		return c - '0'
 	}
 	return c - 'a' + 10
-}
-
-// idHash is the hash of an id in the filters on disk. It must never change.
-func idHash(id string) uint64 {
-	h := uint64(14695981039346656037) // FNV-1a, then a finalizer for its weak high bits
-	for i := 0; i < len(id); i++ {
-		h = (h ^ uint64(id[i])) * 1099511628211
-	}
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// An id filter is a Bloom filter of ten bits an id and seven hashes: it lets
-// one in a hundred blocks through that does not have the id.
-const (
-	idFilterBits   = 10
-	idFilterHashes = 7
-)
-
-func encodeIDFilter(ids []string) []byte {
-	bits := make([]byte, max(1, (len(ids)*idFilterBits+7)/8))
-	for _, id := range ids {
-		eachIDBit(idHash(id), len(bits), func(i uint64) bool {
-			bits[i/8] |= 1 << (i % 8)
-			return true
-		})
-	}
-	return bits
-}
-
-func idFilterMayHave(filter []byte, hash uint64) bool {
-	if len(filter) == 0 {
-		return true
-	}
-	found := true
-	eachIDBit(hash, len(filter), func(i uint64) bool {
-		found = filter[i/8]&(1<<(i%8)) != 0
-		return found
-	})
-	return found
-}
-
-func eachIDBit(hash uint64, size int, f func(uint64) bool) {
-	m := uint64(size) * 8
-	step := hash>>32 | 1
-	for range idFilterHashes {
-		if !f(hash % m) {
-			return
-		}
-		hash += step
-	}
 }

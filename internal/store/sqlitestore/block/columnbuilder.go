@@ -1,25 +1,28 @@
-package sqlitestore
+package block
 
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 )
 
-// A columnBuilder collects the values of one field over a block.
+// A columnBuilder collects the values of one field in a block.
 type columnBuilder struct {
 	name       string
 	indexOf    map[string]uint16
 	values     []string
-	rows       []uint16 // as in column; as long as the last event that has a value + 1
+	rows       []uint16 // as in column; ends with the last event that has a value
 	tuples     map[int][]uint16
-	lastValue  string // the value of the event before, which often comes again
+	lastValue  string // the value added last, which is often added again
 	lastIndex  uint16
 	valueBytes int
-	// seen is, for each value, the frame (+1) whose text filter has it.
+	// filteredIn is, for each value, the frame (+1) whose text filter has it.
 	filteredIn []uint16
-	// derived says that some value is not in the text of its event.
+	// derived: some value is not in the JSON of its event.
 	derived bool
-	// full says that there were more values than a column can have.
+	// full: there were more values than a column can have.
 	full bool
 }
 
@@ -27,8 +30,8 @@ func newColumnBuilder(name string, n int) *columnBuilder {
 	return &columnBuilder{name: name, indexOf: make(map[string]uint16), rows: make([]uint16, 0, n)}
 }
 
-// add notes that event row, not before the one of the last call, has value v,
-// and returns the value's index, or -1 if the column is full.
+// add records that a row has value v. Rows must not decrease from call to call.
+// It returns the value's index, or -1 if the column is full.
 func (b *columnBuilder) add(row int, v string) int {
 	if b.full {
 		return -1
@@ -60,7 +63,7 @@ func (b *columnBuilder) add(row int, v string) int {
 	return int(at)
 }
 
-// addToTuple adds a further value to an event that has one.
+// addToTuple adds another value to a row that has one.
 func (b *columnBuilder) addToTuple(row int, at uint16) {
 	if b.rows[row] == at+1 {
 		return
@@ -77,10 +80,24 @@ func (b *columnBuilder) addToTuple(row int, at uint16) {
 	}
 }
 
-// tooLarge reports whether the column would cost more than it saves: a search for
-// its values reads the events themselves.
+// tooLarge reports whether the column would cost more than it saves; a search
+// for its values then reads the events themselves.
 func (b *columnBuilder) tooLarge(raw int) bool {
 	return b.full || b.valueBytes > 32<<10 && b.valueBytes > raw/16
+}
+
+// mirrorsBuiltin reports whether the field is a store.BuiltinField and no event
+// has a value in it other than the built-in one.
+func (b *columnBuilder) mirrorsBuiltin(evs []picket.Event) bool {
+	if _, ok := store.BuiltinField(&picket.Event{}, b.name); !ok || len(b.tuples) > 0 || b.full {
+		return false
+	}
+	for row, r := range b.rows {
+		if v, _ := store.BuiltinField(&evs[row], b.name); r != 0 && b.values[r-1] != v {
+			return false
+		}
+	}
+	return true
 }
 
 // build returns the column of a block of n events.

@@ -1,4 +1,4 @@
-package sqlitestore
+package block
 
 import (
 	"bytes"
@@ -11,50 +11,53 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// Indexed makes a block with columns and filters.
-func (b *Builder) Indexed(d MergeInput) Encoded {
-	var out Encoded
-	out.setHeader(d.events, d.offsets)
+// maxPaths bounds what the builder remembers of paths, as the decoder does.
+const maxPaths = 1 << 16
+
+// Index makes one block with columns and filters of fresh blocks.
+func (b *Builder) Index(in *MergeInput) Encoded {
+	in.repackFrames()
+	out := Encoded{Header: headerOf(in.events, in.offsets)}
 	out.Indexed = true
-	b.reset(len(d.events))
-	dr := directory{flags: flagIndexed}
-	var rb layoutBuilder
-	var text []byte
-	ids := make([]string, len(d.events))
+	b.startBlock(len(in.events))
+	d := directory{flags: flagIndexed}
+	var layouts layoutBuilder
+	var filters []byte
+	ids := make([]string, len(in.events))
 	row := 0
-	for fi, f := range d.frames {
-		dr.frames = append(dr.frames, f.frameInfo)
+	for i, f := range in.frames {
+		d.frames = append(d.frames, f.frameInfo)
 		var flags byte
 		for end := row + f.rows; row < end; row++ {
-			ids[row] = d.events[row].ID
-			if b.addEvent(&d, row, uint16(fi+1), &rb) {
+			ids[row] = in.events[row].ID
+			if !b.addEvent(in, row, uint16(i+1), &layouts) {
 				flags |= filterNonCanonical
 			}
 		}
-		text = b.trigrams.appendFilter(text, flags)
+		filters = b.trigrams.appendFilter(filters, flags)
 		if f.packed == nil {
-			f.packed = encodeFrame(d.events[row-f.rows : row])
+			f.packed = encodeFrame(in.events[row-f.rows : row])
 		}
-		out.Parts = append(out.Parts, Part{partFrame + fi, f.packed})
+		out.Parts = append(out.Parts, Part{partFrame + i, f.packed})
 	}
-	if rb.hasLiterals() {
-		dr.flags |= flagLiterals
+	if layouts.hasLiterals() {
+		d.flags |= flagLiterals
 	}
 	out.Parts = append(out.Parts,
-		Part{partMetadata, encodeMetadata(d.events, d.offsets)},
-		Part{partIDs, encodeIDs(ids)},
+		Part{partMetadata, encodeMetadata(in.events, in.offsets)},
+		Part{PartIDs, encodeIDs(ids)},
 		Part{partIDFilter, encodeIDFilter(ids)},
-		Part{partTextFilters, text})
-	if r := rb.encode(); r != nil {
-		out.Parts = append(out.Parts, Part{partFieldLayouts, r})
+		Part{partTextFilters, filters})
+	if part := layouts.encode(); part != nil {
+		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
 	}
-	out.Parts = append(out.Parts, b.packColumns(&dr, d.events, int(out.RawBytes))...)
-	out.Directory = dr.encode()
+	out.Parts = append(out.Parts, b.packColumns(&d, in.events, int(out.RawBytes))...)
+	out.Directory = d.encode()
 	slices.SortFunc(out.Parts, func(x, y Part) int { return cmp.Compare(x.Number, y.Number) })
 	return out
 }
 
-func (b *Builder) reset(n int) {
+func (b *Builder) startBlock(events int) {
 	if b.trigrams == nil {
 		b.trigrams = newTrigramSet()
 	}
@@ -62,18 +65,14 @@ func (b *Builder) reset(n int) {
 	for _, t := range b.paths {
 		*t = pathData{}
 	}
-	b.truncated, b.events = false, n
-	if len(b.paths) > 1<<16 { // the decoder forgets paths past a bound; so do we
-		fresh := NewBuilder()
-		b.dec, b.paths = fresh.dec, nil
-		b.dec.OnPath = func(p *flatjson.Path) {
-			t := &pathData{}
-			p.Tag = t
-			b.paths = append(b.paths, t)
-		}
+	b.truncated, b.events = false, events
+	if len(b.paths) > maxPaths {
+		b.resetPaths()
 	}
 }
 
+// column returns the column of a field, nil if the block has as many columns as
+// it can have.
 func (b *Builder) column(name string) *columnBuilder {
 	c := b.columns[name]
 	if c == nil {
@@ -88,27 +87,27 @@ func (b *Builder) column(name string) *columnBuilder {
 }
 
 // addEvent adds an event to the columns and to the trigrams of its frame, and
-// reports whether its text is exotic.
-func (b *Builder) addEvent(d *MergeInput, row int, frame uint16, rb *layoutBuilder) bool {
-	raw := d.events[row].Raw
-	odd := !b.readLeaves(raw) || d.nonCanonical && nonCanonical(raw)
+// reports whether its JSON is canonical.
+func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
+	raw := in.events[row].Raw
+	canonical := b.readLeaves(raw) && !(in.nonCanonical && nonCanonical(raw))
 	for i := range b.leaves {
 		b.addLeaf(row, frame, &b.leaves[i])
 	}
-	if len(b.leaves) == 0 || mayHaveEmptyContainer(raw) { // some names are of no leaf
+	if len(b.leaves) == 0 || mayHaveEmptyContainer(raw) { // not every name is in the path of a leaf
 		b.trigrams.add(string(store.AppendEventText(nil, raw)))
 	}
-	r := d.layouts[row]
-	if r.layoutOf[d.rows[row]] == 0 {
-		rb.layoutOf = append(rb.layoutOf, 0)
-		return odd
+	layouts, layoutRow := in.layouts[row], in.layoutRows[row]
+	if layouts.leavesOnly(layoutRow) {
+		out.addLeaves()
+		return canonical
 	}
-	fields := r.appendFields(nil, d.rows[row], b.leaves)
-	rb.add(b.leaves, fields)
+	fields := layouts.appendFields(nil, layoutRow, b.leaves)
+	out.add(b.leaves, fields)
 	for i := range fields {
 		b.addField(row, &fields[i])
 	}
-	return odd
+	return canonical
 }
 
 func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
@@ -143,12 +142,12 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 	}
 	v := store.ValueText(f.Value)
 	c.add(row, v)
-	if !c.derived && !b.inLeaves(v) {
+	if !c.derived && !b.isLeafValue(v) {
 		c.derived = true
 	}
 }
 
-func (b *Builder) inLeaves(v string) bool {
+func (b *Builder) isLeafValue(v string) bool {
 	for i := range b.leaves {
 		if store.ValueText(b.leaves[i].Value) == v {
 			return true
@@ -157,7 +156,8 @@ func (b *Builder) inLeaves(v string) bool {
 	return false
 }
 
-// packColumns packs the columns and enters them into the directory.
+// packColumns returns the parts of the columns and enters them into the
+// directory.
 func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part {
 	if b.truncated {
 		d.flags |= flagTruncated
@@ -177,7 +177,7 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 			continue
 		}
 		plain := c.build(len(evs)).encode(nil)
-		// A value under its path as received and under Sigma's name is kept once.
+		// A value that is under its path and under Sigma's name is kept once.
 		same := slices.IndexFunc(encoded, func(e []byte) bool { return bytes.Equal(e, plain) })
 		if same < 0 {
 			same = len(encoded)
@@ -187,18 +187,4 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 		d.columns[i].part = partColumn + same
 	}
 	return parts
-}
-
-// mirrorsBuiltin reports whether the column is of one of the names of store.BuiltinField and
-// says nothing but what the event's own attribute says.
-func (b *columnBuilder) mirrorsBuiltin(evs []picket.Event) bool {
-	if _, ok := store.BuiltinField(&picket.Event{}, b.name); !ok || len(b.tuples) > 0 || b.full {
-		return false
-	}
-	for row, r := range b.rows {
-		if own, _ := store.BuiltinField(&evs[row], b.name); r != 0 && b.values[r-1] != own {
-			return false
-		}
-	}
-	return true
 }

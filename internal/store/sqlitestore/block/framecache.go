@@ -1,18 +1,17 @@
-package sqlitestore
+package block
 
 import (
 	"hash/maphash"
 	"sync"
 )
 
-// frameCacheSize is how many frames are kept unpacked: those of the newest
-// blocks, which almost every search begins with. They take half a megabyte
-// each.
+// frameCacheSize is how many unpacked frames are cached, of half a megabyte
+// each: those of the newest blocks, with which almost every search begins.
 const frameCacheSize = 32
 
-// A FrameCache keeps unpacked frames by the bytes that they were packed in, so
-// that it does not matter which block they are in by now. It is safe for
-// concurrent use; what it gives out must not be changed.
+// A FrameCache holds unpacked frames. Its keys are hashes of the packed bytes,
+// so a frame stays cached when its block is merged into another. It is safe for
+// concurrent use; the bytes it returns must not be changed.
 type FrameCache struct {
 	seed maphash.Seed
 
@@ -22,15 +21,15 @@ type FrameCache struct {
 
 type cachedFrame struct {
 	plain []byte
-	seq   int64 // of the block that it was in
+	seq   int64 // of the block that it was read from
 }
 
+// NewFrameCache returns an empty FrameCache.
 func NewFrameCache() *FrameCache {
 	return &FrameCache{seed: maphash.MakeSeed(), frames: make(map[uint64]cachedFrame)}
 }
 
-// get returns what packed unpacks to, nil where that is not kept, and the key
-// to keep it by.
+// get returns what packed unpacks to, nil if that is not cached, and its key.
 func (c *FrameCache) get(packed []byte) (plain []byte, key uint64) {
 	key = maphash.Bytes(c.seed, packed)
 	c.mu.Lock()
@@ -38,9 +37,9 @@ func (c *FrameCache) get(packed []byte) (plain []byte, key uint64) {
 	return c.frames[key].plain, key
 }
 
-// put keeps a copy of plain, in the place of the oldest block's frame if need
-// be. A frame that is older than all is not kept: a search through everything
-// leaves the newest where they are.
+// put caches a copy of plain. If the cache is full, it replaces the frame of the
+// oldest block; a frame older than all cached ones is not cached, so a search
+// through everything does not evict the newest.
 func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
 	if len(plain) > 4*frameSize {
 		return

@@ -3,15 +3,15 @@ package sqlitestore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 const defaultLimit = 100
@@ -20,23 +20,23 @@ const defaultLimit = 100
 func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	page, err := s.searchEvents(ctx, q)
 	if err != nil {
-		return store.EventPage{}, fmt.Errorf("find events: %w", err)
+		return store.EventPage{}, fmt.Errorf("search events: %w", err)
 	}
 	return page, nil
 }
 
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
-	below := int64(maxSeq)
+	beforeSeq := int64(maxSeq)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorEvents, q.Cursor, 1)
 		if err != nil {
 			return store.EventPage{}, err
 		}
-		below = at[0]
+		beforeSeq = at[0]
 	}
-	since, until := bounds(q.Since, q.Until)
+	since, until := store.TimeRange(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	f := &blockSearch{store: s, ctx: ctx, where: q.Where, since: since, until: until, beforeSeq: below, limit: limit + 1}
+	f := &blockSearch{store: s, ctx: ctx, where: q.Where, since: since, until: until, beforeSeq: beforeSeq, limit: limit + 1}
 	if err := f.run(); err != nil {
 		return store.EventPage{}, err
 	}
@@ -51,33 +51,18 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	return page, nil
 }
 
-// bounds are the times that a query selects, from since up to but not until.
-func bounds(since, until time.Time) (int64, int64) {
-	hi := int64(math.MaxInt64)
-	if !until.IsZero() {
-		hi = until.UnixMicro()
-		if until.Nanosecond()%1000 != 0 {
-			hi++
-		}
-	}
-	lo := Micros(since)
-	if !since.IsZero() && since.Nanosecond()%1000 != 0 {
-		lo++
-	}
-	return lo, hi
-}
-
-// A blockSearch is one call of SearchEvents. It walks the blocks from the newest, the first
-// alone, which is often enough, then as many at once as there are cores.
+// A blockSearch is one call of SearchEvents. It searches the newest block first,
+// alone, because that is often enough, and then as many at once as there are
+// cores.
 type blockSearch struct {
 	store        *Store
 	ctx          context.Context
 	where        store.Expr
-	since, until int64
+	since, until int64 // event times, microseconds
 	beforeSeq    int64
 	limit        int
 
-	hits []Hit
+	hits []block.Hit
 }
 
 func (f *blockSearch) run() error {
@@ -93,16 +78,15 @@ func (f *blockSearch) run() error {
 		}
 	}()
 	first := true
-	for hi := f.beforeSeq; len(f.hits) < f.limit; {
-		// A block without events past f.until or before f.since is not read at all.
-		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", hi, f.since, f.until, blockPage)
+	for end := f.beforeSeq; len(f.hits) < f.limit; {
+		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", end, f.since, f.until, blockPageSize)
 		if err != nil {
 			return err
 		}
 		if len(blocks) == 0 {
 			return nil
 		}
-		hi = blocks[len(blocks)-1].seq
+		end = blocks[len(blocks)-1].seq
 		if first {
 			first = false
 			if err := f.searchBlocks([]*snapshot{snap}, blocks[:1]); err != nil {
@@ -120,9 +104,8 @@ func (f *blockSearch) run() error {
 	return nil
 }
 
-// openSnapshots opens further snapshots that see the same blocks. Where that can't be
-// had, because blocks are being merged or connections are short, the search
-// does with fewer.
+// openSnapshots opens up to n further snapshots that show the same blocks. It
+// opens fewer while blocks are being merged or connections are scarce.
 func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 	var out []*snapshot
 	for range n {
@@ -143,9 +126,9 @@ func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 }
 
 // searchBlocks searches blocks, newest first, with a goroutine for each snapshot.
-func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*block) error {
+func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error {
 	type result struct {
-		hits []Hit
+		hits []block.Hit
 		err  error
 	}
 	results := make([]result, len(blocks))
@@ -155,14 +138,14 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*block) error {
 	}
 	var next atomic.Int64
 	var stop atomic.Bool
-	var work sync.WaitGroup
-	defer work.Wait()
+	var goroutines sync.WaitGroup
+	defer goroutines.Wait()
 	defer stop.Store(true)
 	for _, snap := range snaps[:min(len(snaps), len(blocks))] {
-		work.Go(func() {
-			sc := f.store.searchers.get()
-			defer f.store.searchers.put(sc)
-			q := &Query{root: compileNode(f.where), since: f.since, until: f.until, beforeSeq: f.beforeSeq}
+		goroutines.Go(func() {
+			searcher := f.store.searchers.get()
+			defer f.store.searchers.put(searcher)
+			q := block.NewQuery(f.where, f.since, f.until, f.beforeSeq)
 			for {
 				i := int(next.Add(1)) - 1
 				if i >= len(blocks) || stop.Load() {
@@ -170,7 +153,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*block) error {
 				}
 				r := &results[i]
 				if r.err = f.ctx.Err(); r.err == nil {
-					r.hits, r.err = sc.Search(blocks[i].at(snap), q, f.limit)
+					r.hits, r.err = searcher.Search(snap.open(blocks[i]), q, f.limit)
 				}
 				close(done[i])
 			}
@@ -188,4 +171,37 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*block) error {
 		}
 	}
 	return nil
+}
+
+// Event implements store.Events.
+func (s *Store) Event(ctx context.Context, id string) (picket.Event, error) {
+	ev, err := s.event(ctx, id)
+	if err != nil {
+		return picket.Event{}, fmt.Errorf("read event %s: %w", id, err)
+	}
+	return ev, nil
+}
+
+func (s *Store) event(ctx context.Context, id string) (ev picket.Event, err error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return ev, err
+	}
+	defer snap.close()
+	found := false
+	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
+		row, ok, err := b.FindID(id)
+		if err != nil || !ok {
+			return true, errors.Join(err, ctx.Err())
+		}
+		found = true
+		searcher := s.searchers.get()
+		defer s.searchers.put(searcher)
+		ev, err = searcher.Event(b, row)
+		return false, err
+	})
+	if err == nil && !found {
+		err = picket.ErrNotFound
+	}
+	return ev, err
 }
