@@ -93,7 +93,7 @@ func bring(b *store.Batch, isNew []bool) brought {
 	}
 	for _, m := range newMatches(b, isNew) {
 		if m.Observed != nil {
-			out.Observed = append(out.Observed, store.Observation{Rule: m.RuleID, Event: m.EventID, Agent: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
+			out.Observed = append(out.Observed, store.Observation{RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
 		}
 		if !m.Silent {
 			out.Matches = append(out.Matches, newMatched(m))

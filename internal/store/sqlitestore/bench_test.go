@@ -226,7 +226,7 @@ func BenchmarkFind(b *testing.B) {
 			}
 			n := 0
 			for b.Loop() {
-				page, err := s.Find(b.Context(), store.EventQuery{Where: where})
+				page, err := s.SearchEvents(b.Context(), store.EventQuery{Where: where})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -87,12 +87,12 @@ func corr(ev picket.Event) picket.Match {
 
 func fillGoldenCorrelations(t testing.TB, s store.Store) {
 	t.Helper()
-	if ok, err := s.Lead(t.Context(), "holder", time.Hour); !ok || err != nil {
+	if ok, err := s.AcquireCorrelationLease(t.Context(), "holder", time.Hour); !ok || err != nil {
 		t.Fatalf("lead: %t, %v", ok, err)
 	}
 	_, mark, err := s.Observations(t.Context(), 0, 1)
 	check(t, err)
-	_, err = s.Conclude(t.Context(), "holder", store.Conclusion{Mark: mark, State: []byte("state"), Matches: []picket.Match{corr(goldenEvents(t)[0])}})
+	_, err = s.CommitCorrelations(t.Context(), "holder", store.CorrelationCommit{Offset: mark, State: []byte("state"), Matches: []picket.Match{corr(goldenEvents(t)[0])}})
 	check(t, err)
 }
 
@@ -121,8 +121,8 @@ var goldenAccounts = struct {
 	},
 	rules: store.PublishedRules{Version: "v1", Bundle: []byte("bundle \x00\xff"), Published: start},
 	workers: []store.Worker{
-		{ID: "w1", Host: "h1", Version: "1", Rules: "r1", Concurrency: 2, Started: start, Seen: start.Add(time.Minute), Events: 5},
-		{ID: "w2", Host: "h2", Version: "2", Rules: "r2", Concurrency: 4, Started: start, Seen: start.Add(2 * time.Minute)},
+		{ID: "w1", Host: "h1", Version: "1", RulesRevision: "r1", Concurrency: 2, Started: start, LastSeen: start.Add(time.Minute), Events: 5},
+		{ID: "w2", Host: "h2", Version: "2", RulesRevision: "r2", Concurrency: 4, Started: start, LastSeen: start.Add(2 * time.Minute)},
 	},
 }
 
@@ -137,7 +137,7 @@ func fillGoldenAccounts(t testing.TB, s store.Store) {
 	}
 	check(t, s.AddSession(ctx, a.session))
 	for i := len(a.audit) - 1; i >= 0; i-- {
-		check(t, s.Audit(ctx, a.audit[i]))
+		check(t, s.AddAuditEntry(ctx, a.audit[i]))
 	}
 	check(t, s.PublishRules(ctx, a.rules))
 	for _, w := range a.workers {
@@ -153,7 +153,7 @@ func CheckGolden(t *testing.T, s store.Store) {
 	checkGoldenCounters(t, s)
 	checkGoldenCorrelations(t, s)
 	checkGoldenAccounts(t, s)
-	same(t, "the batches again", save(t, s, LastGoldenBatches(t)...), []store.Saved{{Repeated: true}, {Repeated: true}})
+	same(t, "the batches again", save(t, s, LastGoldenBatches(t)...), []store.SaveResult{{DuplicateBatch: true}, {DuplicateBatch: true}})
 }
 
 func checkGoldenEvents(t *testing.T, s store.Store) {
@@ -224,7 +224,7 @@ func checkGoldenCounters(t *testing.T, s store.Store) {
 	got.DiskBytes = 0
 	same(t, "totals", got, want)
 	opened := make(map[string]int64)
-	for _, m := range must[[]store.Minute](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
+	for _, m := range must[[]store.MinuteCounts](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
 		same(t, "events of "+m.Start.String(), m.Events, events[m.Start])
 		delete(events, m.Start)
 		if len(m.Alerts) > 0 {
@@ -244,21 +244,21 @@ func checkGoldenCorrelations(t *testing.T, s store.Store) {
 	evs := goldenEvents(t)
 	n := len(evs)
 	observation := func(rule string, ev picket.Event) store.Observation {
-		return store.Observation{Rule: rule, Event: ev.ID, Agent: ev.AgentID, Host: ev.Host, Time: ev.Time, Fields: map[string]string{"User": "u"}, Arrived: GoldenTime}
+		return store.Observation{RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Fields: map[string]string{"User": "u"}, Arrived: GoldenTime}
 	}
 	all, _, err := s.Observations(t.Context(), 0, 10)
 	check(t, err)
 	same(t, "observations", all, []store.Observation{observation("loud", evs[n-3]), observation("silent", evs[n-3]), observation("silent", evs[n-2])})
-	mark, state, err := s.Concluded(t.Context())
+	mark, state, err := s.CorrelationCheckpoint(t.Context())
 	check(t, err)
 	same(t, "state", string(state), "state")
 	later, _, err := s.Observations(t.Context(), mark, 10)
 	check(t, err)
 	same(t, "later observations", later, all[2:])
-	if ok, err := s.Lead(t.Context(), "other", time.Hour); ok || err != nil {
+	if ok, err := s.AcquireCorrelationLease(t.Context(), "other", time.Hour); ok || err != nil {
 		t.Errorf("another holds the lease: %t, %v", ok, err)
 	}
-	if ok, err := s.Lead(t.Context(), "holder", time.Hour); !ok || err != nil {
+	if ok, err := s.AcquireCorrelationLease(t.Context(), "holder", time.Hour); !ok || err != nil {
 		t.Errorf("the holder has lost its lease: %t, %v", ok, err)
 	}
 }
