@@ -28,6 +28,17 @@ type engine struct {
 	both
 	// ready returns why intake can put nothing on the queue.
 	ready func(ctx context.Context) error
+	// celery is the queue itself, or the one behind the disk buffer, where that
+	// is a Celery broker's; nil elsewhere.
+	celery *celeryqueue.Queue
+}
+
+// results reports to those who wait for a task's result, if the queue has such.
+func (e *engine) results() queue.ResultReporter {
+	if e.celery == nil {
+		return nil
+	}
+	return e.celery
 }
 
 type both interface {
@@ -75,7 +86,7 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 		if err != nil {
 			return nil, hintedAccess(err)
 		}
-		return &engine{q, func(ctx context.Context) error {
+		return &engine{both: q, ready: func(ctx context.Context) error {
 			_, err := q.Stats(ctx)
 			return cmp.Or(q.Err(), err) // its disk has failed: it takes nothing more
 		}}, nil
@@ -87,8 +98,9 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 		}
 		return nil, err
 	}
+	celery, _ := r.(*celeryqueue.Queue)
 	if o.spillBytes <= 0 {
-		return &engine{r, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }}, nil
+		return &engine{r, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }, celery}, nil
 	}
 	spool, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, Logger: o.log})
 	if err != nil {
@@ -99,7 +111,7 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 		return nil, errors.Join(err, spool.Close(), r.Close())
 	}
 	// Redis may be away: intake goes on.
-	return &engine{f, func(context.Context) error { return spool.Err() }}, nil
+	return &engine{f, func(context.Context) error { return spool.Err() }, celery}, nil
 }
 
 // openRemote opens a queue on Redis.
@@ -127,14 +139,10 @@ func (p *readerPool) Read(raw []byte, id string, received time.Time) (picket.Eve
 // attend makes this process a node among Celery's, where the queue is a
 // broker's; what it returns runs that until ctx ends.
 func (e *engine) attend(ctx context.Context, w *worker.Worker, shutdown func()) func() {
-	q, ok := e.both.(*celeryqueue.Queue)
-	if f, forwarded := e.both.(*forward.Queue); forwarded {
-		q, ok = f.Next().(*celeryqueue.Queue)
-	}
-	if !ok {
+	if e.celery == nil {
 		return func() {}
 	}
-	return q.Attend(ctx, celeryqueue.Node{Crew: w, Shutdown: shutdown, Version: version})
+	return e.celery.Attend(ctx, celeryqueue.Node{Crew: w, Shutdown: shutdown, Version: version})
 }
 
 // addQueueFlag adds --queue to a command that looks at a queue.

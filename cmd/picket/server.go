@@ -66,7 +66,7 @@ func (s *server) open() (err error) {
 		}
 	}
 	s.work = worker.New(s.queue.both, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
-		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Logger: s.log})
+		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
 
@@ -84,7 +84,7 @@ func (s *server) open() (err error) {
 	if err != nil {
 		return err
 	}
-	shown := cache.NewStatistics(s.store, figures)
+	shown := cache.NewCachedStore(s.store, figures)
 	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
 		Secure: f.tlsCert != "", Version: version,

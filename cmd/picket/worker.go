@@ -78,7 +78,7 @@ loses nothing: what it had in hand goes to another.`,
 		defer stop()
 		go loader.Watch(ctx, time.Second)
 		w := worker.New(q.both, func() worker.Detector { return loader.Engine().Detector() }, s,
-			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Logger: log})
+			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.results(), Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
@@ -108,7 +108,7 @@ func published(names []string) bool { return len(names) == 1 && names[0] == "sto
 
 // loadInto loads what --rules and --pipeline name into an engine of this
 // process.
-func loadInto(ctx context.Context, fleet store.Fleet, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+func loadInto(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
 	if published(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")

@@ -47,6 +47,12 @@ type Delivery struct {
 	Enqueued time.Time
 }
 
+// A Retry is a delivery that goes back to the queue.
+type Retry struct {
+	Delivery Delivery
+	Cause    error // why it could not be processed; nil where nothing was tried
+}
+
 // A Kind tells why a letter is dead.
 type Kind string
 
@@ -84,19 +90,20 @@ type Queue interface {
 	Receive(ctx context.Context, max int) ([]Delivery, error)
 	// Ack removes deliveries that are done with.
 	Ack(ctx context.Context, ds ...Delivery) error
-	// Retry returns d to the queue, to be delivered again after delay.
-	Retry(ctx context.Context, d Delivery, delay time.Duration, cause error) error
+	// Retry returns deliveries to the queue, to be delivered again after delay.
+	// What it could not return is delivered again when its lease ends.
+	Retry(ctx context.Context, delay time.Duration, rs ...Retry) error
 	// Bury acks d and keeps letters in its place, in one durable step.
 	Bury(ctx context.Context, d Delivery, letters ...Letter) error
 	// Close releases the queue; leased messages are delivered again later.
 	Close() error
 }
 
-// A Listener is a queue that tells its senders what became of their events.
-type Listener interface {
-	// Stored tells what was found in a delivery whose events are stored. A
-	// worker calls it before it acks d, or buries what of it is left.
-	Stored(d Delivery, matches []picket.Match)
+// A ResultReporter reports to the senders of events what was detected in them.
+type ResultReporter interface {
+	// ReportResult reports the matches in the events of d, which are stored. A
+	// worker calls it before it acks or buries d.
+	ReportResult(d Delivery, matches []picket.Match)
 }
 
 // An Inspector looks into a queue and tends its dead letters, beside the

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
@@ -93,6 +95,65 @@ func TestStoreAway(t *testing.T) {
 	if !strings.Contains(r.log.String(), "store available again") {
 		t.Error("the log does not say that the store is back")
 	}
+}
+
+// Deliveries of one Receive that make several saves go back together, when the
+// store is away: those that were tried with the cause, the others without.
+func TestRetryCauses(t *testing.T) {
+	r := newRig(t)
+	for i := range 6 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good"))
+	}
+	away := errors.New("store is away")
+	r.retries = make(chan []queue.Retry, 100)
+	r.save = func(context.Context, []store.Batch) error {
+		if r.saves.Load() <= 1 {
+			return away
+		}
+		return nil
+	}
+	r.work(t, 6, new(detector), worker.Options{Concurrency: 1, MaxEvents: 20})
+	type retry struct {
+		ID    string
+		Tried bool
+	}
+	var got []retry
+	for _, rt := range <-r.retries {
+		got = append(got, retry{rt.Delivery.ID, errors.Is(rt.Cause, away)})
+	}
+	want := []retry{{"b0", true}, {"b1", true}, {"b2", false}, {"b3", false}, {"b4", false}, {"b5", false}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("returned to the queue (-want +got):\n%s", diff)
+	}
+	r.want(t, 60, 0, 0)
+}
+
+// Results are reported of a queue that is wrapped, as the rig's is, before its
+// deliveries are acked.
+func TestResults(t *testing.T) {
+	r := newRig(t)
+	r.enqueue(t, batch("a", 2, "good", "evil"))
+	got := make(results, 1)
+	r.work(t, 1, new(detector), worker.Options{Results: got})
+	select {
+	case ids := <-got:
+		if diff := cmp.Diff([]string{"a", "a-evil-0", "a-evil-1"}, ids); diff != "" {
+			t.Errorf("reported (-want +got):\n%s", diff)
+		}
+	default:
+		t.Error("acked, and nothing reported")
+	}
+}
+
+// results are the batch and the events with matches of each report.
+type results chan []string
+
+func (r results) ReportResult(d queue.Delivery, matches []picket.Match) {
+	ids := []string{d.ID}
+	for _, m := range matches {
+		ids = append(ids, m.EventID)
+	}
+	r <- ids
 }
 
 // A detector that cannot work now, for lack of something else, is waited for too.

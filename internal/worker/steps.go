@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -69,7 +68,7 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	if w.storeDown.Swap(false) {
 		w.log.Info("store available again")
 	}
-	var sum store.Saved
+	var sum store.SaveResult
 	for _, s := range saved {
 		sum.Stored += s.Stored
 		sum.Duplicate += s.Duplicate
@@ -93,11 +92,10 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 // ctx lasts: a message that is neither would stay leased.
 func (w *Worker) settle(ctx context.Context, g *group) {
 	var whole []queue.Delivery
-	listener, _ := w.q.(queue.Listener)
 	for _, h := range g.hands {
 		for i := range h.saves {
-			if listener != nil {
-				listener.Stored(h.d, h.saves[i].Matches)
+			if w.opt.Results != nil {
+				w.opt.Results.ReportResult(h.d, h.saves[i].Matches)
 			}
 		}
 		if len(h.letters) == 0 {
@@ -128,24 +126,22 @@ func (w *Worker) insist(ctx context.Context, doing string, f func() error) {
 	}
 }
 
-// retry gives back deliveries that the store would not take, and at once
-// those that came with them and were not tried. All go in one step of the
-// queue's, when it groups what is asked of it at one time.
+// retry returns to the queue the deliveries that could not be saved and, after
+// the same delay, those received with them that were not tried: at once, they
+// would overtake older batches of the same agents.
 func (w *Worker) retry(ctx context.Context, failed, untried []queue.Delivery, delay time.Duration, cause error) {
 	w.metrics.retries.Add(int64(len(failed)))
-	give := context.WithoutCancel(ctx) // a queue that is there takes it in no time
-	var wg sync.WaitGroup
-	for i, d := range append(failed, untried...) {
-		if i >= len(failed) {
-			cause = nil
-		}
-		wg.Go(func() {
-			if err := w.q.Retry(give, d, delay, cause); err != nil {
-				w.log.Error("queue does not take a message back", "batch", d.ID, "error", err)
-			}
-		})
+	rs := make([]queue.Retry, 0, len(failed)+len(untried))
+	for _, d := range failed {
+		rs = append(rs, queue.Retry{Delivery: d, Cause: cause})
 	}
-	wg.Wait()
+	for _, d := range untried {
+		rs = append(rs, queue.Retry{Delivery: d})
+	}
+	// Even while stopping: returned now, nothing has to wait for its lease to end.
+	if err := w.q.Retry(context.WithoutCancel(ctx), delay, rs...); err != nil {
+		w.log.Error("returning messages to queue failed", "messages", len(rs), "error", err)
+	}
 }
 
 // delay is the time to wait after the nth failure in a row, with jitter so

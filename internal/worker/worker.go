@@ -31,7 +31,7 @@ type Detector interface {
 
 // A Saver stores what a Detector leaves; see store.Events.
 type Saver interface {
-	Save(ctx context.Context, batches ...store.Batch) ([]store.Saved, error)
+	Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error)
 }
 
 // Options tune a worker. The zero value is ready to use.
@@ -53,6 +53,8 @@ type Options struct {
 	// DrainTimeout bounds how long Run goes on with what it has in hand when
 	// its context ends; 0 means 10 s.
 	DrainTimeout time.Duration
+	// Results, if any, is told what was detected in events once they are stored.
+	Results queue.ResultReporter
 	// Logger hears of batches, alerts and failures; nil means slog.Default.
 	Logger *slog.Logger
 }

@@ -29,7 +29,8 @@ type rig struct {
 	store *sqlitestore.Store
 	log   *logBuffer
 
-	settled chan int // messages acked or buried
+	settled chan int           // messages acked or buried
+	retries chan []queue.Retry // of calls; nil: not recorded
 	saves   atomic.Int64
 	save    func(ctx context.Context, bs []store.Batch) error // before each Save; nil: nothing
 }
@@ -72,7 +73,14 @@ func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.Letter) er
 	return err
 }
 
-func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.Saved, error) {
+func (r *rig) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+	if r.retries != nil {
+		r.retries <- rs
+	}
+	return r.Queue.Retry(ctx, delay, rs...)
+}
+
+func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResult, error) {
 	r.saves.Add(1)
 	if r.save != nil {
 		if err := r.save(ctx, bs); err != nil {

@@ -78,8 +78,8 @@ func (q *Queue) forget(token int64) {
 	delete(q.held, token)
 }
 
-// Stored implements queue.Listener.
-func (q *Queue) Stored(d queue.Delivery, matches []picket.Match) {
+// ReportResult implements queue.ResultReporter.
+func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 	h := q.find(d.Token)
 	if h == nil || len(matches) == 0 {
 		return
@@ -144,25 +144,31 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	return nil
 }
 
-// Retry implements queue.Queue. When it fails the tasks come again all the
-// same, when their leases have ended.
-func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration, cause error) error {
-	h := q.find(d.Token)
-	if h == nil {
-		return nil
-	}
-	defer q.forget(d.Token)
-	err := q.retried(ctx, h.tasks, cause)
-	if delay <= 0 {
-		err = errors.Join(err, q.giveBack(ctx, h.tasks))
-	} else {
-		for _, t := range h.tasks {
-			t.ETA = time.Now().Add(delay)
+// Retry implements queue.Queue.
+func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+	var tasks []*task
+	var errs []error
+	for i := range rs {
+		d := &rs[i].Delivery
+		h := q.find(d.Token)
+		if h == nil {
+			continue
 		}
-		err = errors.Join(err, q.park(ctx, h.tasks, true))
+		defer q.forget(d.Token) // after an error too: not renewed, the leases end
+		errs = append(errs, q.retried(ctx, h.tasks, rs[i].Cause))
+		tasks = append(tasks, h.tasks...)
 	}
-	if err != nil {
-		return fmt.Errorf("retry batch %s: %w", d.ID, err)
+	if delay <= 0 {
+		errs = append(errs, q.giveBack(ctx, tasks))
+	} else {
+		at := time.Now().Add(delay)
+		for i, t := range tasks {
+			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // in their order
+		}
+		errs = append(errs, q.park(ctx, tasks, true))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("retry %d batches: %w", len(rs), err)
 	}
 	return nil
 }

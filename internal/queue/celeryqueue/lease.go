@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,6 +93,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 	if lost > 0 {
 		q.log.Warn("a worker died with tasks; they are put back", "tasks", lost)
 	}
+	slices.Reverse(back) // what is put back last is taken first
 	return q.restore(ctx, back)
 }
 

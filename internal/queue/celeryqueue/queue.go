@@ -76,8 +76,8 @@ func (o Options) withDefaults() Options {
 // closeTimeout bounds what closing asks of Redis.
 const closeTimeout = time.Second
 
-// Queue is a queue.Queue, a queue.Inspector and a queue.Listener on a Celery
-// broker.
+// Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a
+// Celery broker.
 type Queue struct {
 	opt     Options
 	log     *slog.Logger
@@ -107,9 +107,9 @@ type Queue struct {
 }
 
 var (
-	_ queue.Queue     = (*Queue)(nil)
-	_ queue.Inspector = (*Queue)(nil)
-	_ queue.Listener  = (*Queue)(nil)
+	_ queue.Queue          = (*Queue)(nil)
+	_ queue.Inspector      = (*Queue)(nil)
+	_ queue.ResultReporter = (*Queue)(nil)
 )
 
 // Open opens the queue at a URL. Its errors are picket.ErrUnavailable where

@@ -31,7 +31,7 @@ func TestResultOfTask(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	for _, d := range ds {
-		q.Stored(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
+		q.ReportResult(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
 	}
 	heard := r.c.Subscribe(t.Context(), r.keys.Result("a"))
 	defer heard.Close()
@@ -268,7 +268,7 @@ func TestRetried(t *testing.T) {
 	r := newRig(t)
 	q := open(t, r.URL(), celeryqueue.Options{})
 	r.send(call("a"))
-	check(t, q.Retry(t.Context(), receive(t, q, 1)[0], 50*time.Millisecond, errors.New("store away")))
+	check(t, q.Retry(t.Context(), 50*time.Millisecond, queue.Retry{Delivery: receive(t, q, 1)[0], Cause: errors.New("store away")}))
 	raw, err := r.c.Get(t.Context(), r.keys.Result("a")).Bytes()
 	check(t, err)
 	if got, err := celery.DecodeResult(raw); err != nil || got.Status != celery.Retry || got.Exception.String() != "RuntimeError('store away')" {

@@ -121,13 +121,6 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	return s, nil
 }
 
-// Stored implements queue.Listener for a next queue that is one.
-func (q *Queue) Stored(d queue.Delivery, matches []picket.Match) {
-	if l, ok := q.next.(queue.Listener); ok {
-		l.Stored(d, matches)
-	}
-}
-
 // Next is the queue behind the spool.
 func (q *Queue) Next() Next { return q.next }
 

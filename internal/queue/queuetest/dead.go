@@ -18,7 +18,7 @@ func (su suite) testRetry(t *testing.T, q Queue) {
 	n := su.events(2)
 	enqueue(t, q, message("a", n), message("b", 1))
 	d := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), d, 0, errors.New("store away")))
+	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d, Cause: errors.New("store away")}))
 	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: int64(n + 1), Accepted: int64(n + 1)})
 	seen := map[string]int{}
 	for _, d := range receive(t, q, 2) {
@@ -34,7 +34,7 @@ func (su suite) testRetryDelay(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1), message("b", 1))
 	d := receive(t, q, 1)[0]
 	start := time.Now()
-	check(t, q.Retry(t.Context(), d, delay, nil))
+	check(t, q.Retry(t.Context(), delay, queue.Retry{Delivery: d}))
 	wantIDs(t, receive(t, q, 1), "b")
 	d = receive(t, q, 1)[0]
 	if took := time.Since(start); d.ID != "a" || took < delay {
@@ -45,17 +45,33 @@ func (su suite) testRetryDelay(t *testing.T, q Queue) {
 	}
 }
 
+// Many deliveries go back in one call, in their order.
+func (su suite) testRetryMany(t *testing.T, q Queue) {
+	enqueue(t, q, message("a", 1), message("b", 1), message("c", 1))
+	ds := receive(t, q, 3)
+	check(t, q.Retry(t.Context(), 0))
+	check(t, q.Retry(t.Context(), time.Millisecond, queue.Retry{Delivery: ds[0], Cause: errors.New("store away")}, queue.Retry{Delivery: ds[2]}))
+	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Leased: 1, LeasedEvents: 1, Accepted: 3})
+	again := receive(t, q, 2)
+	wantIDs(t, again, "a", "c")
+	if again[0].Attempt != 2 || again[1].Attempt != 2 {
+		t.Errorf("attempts %d and %d, want 2", again[0].Attempt, again[1].Attempt)
+	}
+	check(t, q.Ack(t.Context(), append(again, ds[1])...))
+	wantCounts(t, q, queue.Stats{Accepted: 3})
+}
+
 // A delivery that was given back is no longer the caller's.
 func (su suite) testStaleDelivery(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1))
 	stale := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), stale, 0, nil))
+	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
 	held := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), stale, 0, nil))
+	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
 	check(t, q.Bury(t.Context(), stale, letter("e")))
 	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Accepted: 1})
 	check(t, q.Ack(t.Context(), held))
-	check(t, q.Retry(t.Context(), held, 0, nil))
+	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: held}))
 	check(t, q.Bury(t.Context(), held, letter("e")))
 	wantCounts(t, q, queue.Stats{Accepted: 1})
 }
@@ -229,7 +245,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 			case 3:
 				check(t, q.Ack(t.Context(), d))
 			case 4:
-				check(t, q.Retry(t.Context(), d, 0, nil))
+				check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d}))
 				want.Pending++
 				want.PendingEvents += int64(d.Events)
 			case 5:

@@ -54,6 +54,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"ReceiveEndsWithContext", su.testReceiveEnds},
 		{"OneReceiverAtATime", su.testOneReceiver},
 		{"Retry", su.testRetry},
+		{"RetryMany", su.testRetryMany},
 		{"RetryDelay", su.testRetryDelay},
 		{"LeaseTakenAway", su.testStaleDelivery},
 		{"Bury", su.testBury},
@@ -211,7 +212,7 @@ func (su suite) testPeek(t *testing.T, q Queue) {
 	if !bytes.Equal(ds[0].Payload, payload("1", 1)) || ds[0].Events != 1 {
 		t.Errorf("peeked at %+v", ds[0])
 	}
-	check(t, q.Retry(t.Context(), first[0], time.Hour, errors.New("no")))
+	check(t, q.Retry(t.Context(), time.Hour, queue.Retry{Delivery: first[0], Cause: errors.New("no")}))
 	ds, err = q.Peek(t.Context(), 100)
 	check(t, err)
 	wantIDs(t, ds, "0", "1", "2", "3", "4")

@@ -1,6 +1,7 @@
 package redisqueue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -15,71 +16,90 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	if err := q.ready(ctx); err != nil {
+	parts, err := q.parts(ctx, ds, func(s *shard) *call {
+		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due}}
+	}, func(h held) []any { return []any{h.entry.id, h.size} })
+	if err != nil {
 		return fmt.Errorf("ack %d messages: %w", len(ds), err)
 	}
-	type part struct {
-		op     *op
-		tokens []int64
-		bytes  int64
-	}
-	parts := make(map[int]*part)
-	for i := range ds {
-		h, ok := q.find(ds[i].Token)
-		if !ok {
-			continue // it was acked before
-		}
-		p := parts[h.entry.shard]
-		if p == nil {
-			s := q.shards[h.entry.shard]
-			p = &part{op: &op{shard: s, call: &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due}}}}
-			parts[h.entry.shard] = p
-		}
-		p.op.call.args = append(p.op.call.args, h.entry.id, h.size)
-		p.tokens = append(p.tokens, ds[i].Token)
-		p.bytes += int64(h.size)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
 	for _, p := range parts {
-		wg.Go(func() {
-			if err := q.do(ctx, p.op); err != nil {
-				mu.Lock()
-				failed = err
-				mu.Unlock()
-				return
-			}
+		if p.err == nil {
 			q.forget(p.tokens...)
 			q.gauge.add(-p.bytes)
-		})
+		}
+		err = cmp.Or(err, p.err)
 	}
-	wg.Wait()
-	if failed != nil {
-		return fmt.Errorf("ack %d messages: %w", len(ds), failed)
+	if err != nil {
+		return fmt.Errorf("ack %d messages: %w", len(ds), err)
 	}
 	return nil
 }
 
-// Retry implements queue.Queue. When it fails the message comes again all the
-// same, when its lease has ended. The cause is not kept.
-func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration, _ error) error {
-	if err := q.ready(ctx); err != nil {
-		return fmt.Errorf("retry batch %s: %w", d.ID, err)
-	}
-	h, ok := q.find(d.Token)
-	if !ok {
+// Retry implements queue.Queue. The causes are not kept.
+func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+	if len(rs) == 0 {
 		return nil
 	}
-	defer q.forget(d.Token)
-	s := q.shards[h.entry.shard]
-	err := q.do(ctx, &op{shard: s, call: &call{script: retryScript, keys: []string{s.in, s.due},
-		args: []any{q.consumer, max(delay.Milliseconds(), 0), 0, h.entry.id, h.deliveries}}})
-	if err != nil {
-		return fmt.Errorf("retry batch %s: %w", d.ID, err)
+	ds := make([]queue.Delivery, len(rs))
+	for i := range rs {
+		ds[i] = rs[i].Delivery
 	}
-	q.laneOf(s).due.Store(true)
+	parts, err := q.parts(ctx, ds, func(s *shard) *call {
+		return &call{script: retryScript, keys: []string{s.in, s.due}, args: []any{q.consumer, max(delay.Milliseconds(), 0), 0}}
+	}, func(h held) []any { return []any{h.entry.id, h.deliveries} })
+	if err != nil {
+		return fmt.Errorf("retry %d messages: %w", len(rs), err)
+	}
+	for _, p := range parts {
+		// After an error too: not renewed, the leases end.
+		q.forget(p.tokens...)
+		q.laneOf(p.op.shard).due.Store(true)
+		err = cmp.Or(err, p.err)
+	}
+	if err != nil {
+		return fmt.Errorf("retry %d messages: %w", len(rs), err)
+	}
 	return nil
+}
+
+// A part is the deliveries of one shard in an Ack or a Retry.
+type part struct {
+	op     *op
+	tokens []int64
+	bytes  int64 // of payloads
+	err    error
+}
+
+// parts runs a call for each shard that ds are of, with the arguments of each
+// delivery that is still leased, and returns the parts with their errors.
+func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*shard) *call, args func(held) []any) ([]*part, error) {
+	if err := q.ready(ctx); err != nil {
+		return nil, err
+	}
+	var parts []*part
+	byShard := make(map[int]*part)
+	for i := range ds {
+		h, ok := q.find(ds[i].Token)
+		if !ok {
+			continue
+		}
+		p := byShard[h.entry.shard]
+		if p == nil {
+			s := q.shards[h.entry.shard]
+			p = &part{op: &op{shard: s, call: newCall(s)}}
+			byShard[h.entry.shard] = p
+			parts = append(parts, p)
+		}
+		p.op.call.args = append(p.op.call.args, args(h)...)
+		p.tokens = append(p.tokens, ds[i].Token)
+		p.bytes += int64(h.size)
+	}
+	var wg sync.WaitGroup
+	for _, p := range parts {
+		wg.Go(func() { p.err = q.do(ctx, p.op) })
+	}
+	wg.Wait()
+	return parts, nil
 }
 
 // Bury implements queue.Queue.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
 )
@@ -78,7 +79,7 @@ func TestRetryWhileAway(t *testing.T) {
 	ds, err := q.Receive(t.Context(), 1)
 	check(t, err)
 	s.Kill()
-	if err := q.Retry(t.Context(), ds[0], 0, nil); err == nil {
+	if err := q.Retry(t.Context(), 0, queue.Retry{Delivery: ds[0]}); err == nil {
 		t.Error("given back to a Redis that is away")
 	}
 	s.Start()

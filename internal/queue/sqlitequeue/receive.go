@@ -178,22 +178,27 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 }
 
 // Retry implements queue.Queue.
-func (q *Queue) Retry(ctx context.Context, d queue.Delivery, delay time.Duration, cause error) error {
-	text := ""
-	if cause != nil {
-		text = cause.Error()
+func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+	if len(rs) == 0 {
+		return nil
 	}
 	err := q.do(ctx, 0, func(t *tx) error {
 		at := t.now + delay.Microseconds()
-		if _, err := t.s.giveBack.Exec(at, text, d.Token, t.w.owner.id, d.Attempt); err != nil {
-			return onDisk("give back message", err)
+		for i := range rs {
+			d, cause := &rs[i].Delivery, ""
+			if rs[i].Cause != nil {
+				cause = rs[i].Cause.Error()
+			}
+			if _, err := t.s.giveBack.Exec(at, cause, d.Token, t.w.owner.id, d.Attempt); err != nil {
+				return onDisk("give back message", err)
+			}
 		}
 		t.st.Seq++ // so that the transaction counts as a change
 		t.w.ready = true
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("retry batch %s: %w", d.ID, err)
+		return fmt.Errorf("retry %d messages: %w", len(rs), err)
 	}
 	return nil
 }
