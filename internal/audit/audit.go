@@ -13,7 +13,7 @@ import (
 
 // A Store keeps audit entries.
 type Store interface {
-	Audit(ctx context.Context, e store.AuditEntry) error
+	AddAuditEntry(ctx context.Context, e store.AuditEntry) error
 }
 
 // A Recorder writes audit entries. It is safe for concurrent use.
@@ -32,7 +32,7 @@ func NewRecorder(s Store, log *slog.Logger, now func() time.Time) *Recorder {
 // by then, so an entry that cannot be stored is logged and is no error.
 func (r *Recorder) Record(ctx context.Context, who auth.Identity, action, object, detail string) {
 	e := store.AuditEntry{Time: r.now().UTC(), Actor: who.String(), Action: action, Object: object, Detail: detail}
-	if err := r.store.Audit(ctx, e); err != nil {
+	if err := r.store.AddAuditEntry(ctx, e); err != nil {
 		r.log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
 	}
 }

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/redisurl", "internal/queue", "internal/queue/forward", "internal/queue/redisbooks", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/forward", "internal/queue/redisbooks", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/queue/forward→internal/queue", "internal/queue/redisbooks→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",

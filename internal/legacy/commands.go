@@ -1,4 +1,4 @@
-package ingest
+package legacy
 
 import (
 	"fmt"
@@ -8,12 +8,19 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// The replaced system's agent asks for commands every few seconds. This server
-// has none to give yet, and says so as that system did.
+// Commands answers the polls of legacy agents, which ask for commands every few
+// seconds. There never are any.
+type Commands struct{ Tokens *auth.Tokens }
 
-// pollCommands answers that no command is waiting.
-func (h *Handler) pollCommands(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.authenticate(r.Context(), auth.Secret(r))
+// Routes adds the paths of the polls to mux.
+func (c *Commands) Routes(mux *httpapi.Mux) {
+	mux.Handle("GET /api/v1/commands/poll/{$}", c.poll, WriteDetail)
+	mux.Handle("POST /api/v1/commands/result/{id}/{$}", c.result, WriteDetail)
+}
+
+// poll answers that no command is waiting.
+func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
+	from, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r))
 	if err != nil {
 		return err
 	}
@@ -28,9 +35,9 @@ func (h *Handler) pollCommands(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// commandResult answers that there is no such command, whatever its name.
-func (h *Handler) commandResult(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.authenticate(r.Context(), auth.Secret(r)); err != nil {
+// result answers that there is no such command.
+func (c *Commands) result(w http.ResponseWriter, r *http.Request) error {
+	if _, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
 		return err
 	}
 	return httpapi.JSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})

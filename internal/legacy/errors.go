@@ -1,4 +1,4 @@
-package httpapi
+package legacy
 
 import (
 	"errors"
@@ -6,13 +6,32 @@ import (
 	"strings"
 
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// Detail returns what the replaced system's framework said of an error, under
-// "detail": its own words for want of credentials, Message for the rest.
-func Detail(r *http.Request, err error) string {
+// WriteDetail answers an error as Django REST framework does: {"detail": …},
+// with its messages for missing and wrong tokens. It is the error writer of the
+// intake.
+func WriteDetail(w http.ResponseWriter, r *http.Request, err error) {
+	httpapi.SetErrorHeaders(w, err)
+	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": detail(r, err)})
+}
+
+// WriteRefusal answers a request that no route takes. A wrong method on a path
+// that ends in a slash, as all legacy paths do, gets Django REST framework's
+// answer.
+func WriteRefusal(w http.ResponseWriter, r *http.Request, err error) {
+	if httpapi.Status(err) == http.StatusMethodNotAllowed && strings.HasSuffix(r.URL.Path, "/") {
+		WriteDetail(w, r, err)
+		return
+	}
+	httpapi.WriteError(w, r, err)
+}
+
+// detail returns Django REST framework's message for an error.
+func detail(r *http.Request, err error) string {
 	if !errors.Is(err, auth.ErrUnauthenticated) {
-		return Message(err)
+		return httpapi.Message(err)
 	}
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch rest = strings.TrimSpace(rest); {

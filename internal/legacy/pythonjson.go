@@ -1,4 +1,4 @@
-package api
+package legacy
 
 import (
 	"fmt"
@@ -17,13 +17,13 @@ type member struct {
 	value any
 }
 
-// pythonJSON answers v in the bytes of Python's json.dumps, as the replaced
-// system did: a space after each comma and colon, and nothing but ASCII.
+// pythonJSON answers v in the bytes that Python's json.dumps writes: a space
+// after each comma and colon, and all non-ASCII characters escaped.
 func pythonJSON(w http.ResponseWriter, status int, v any) error {
 	return httpapi.Write(w, status, appendPython(nil, v))
 }
 
-// appendPython appends one of the types that answers are made of.
+// appendPython appends a value of one of the types that answers consist of.
 func appendPython(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
@@ -34,7 +34,7 @@ func appendPython(b []byte, v any) []byte {
 		return strconv.AppendInt(b, int64(v), 10)
 	case int64:
 		return strconv.AppendInt(b, v, 10)
-	case float64: // within what Python writes without an exponent
+	case float64: // small enough that Python writes no exponent
 		b = strconv.AppendFloat(b, v, 'f', -1, 64)
 		if v == float64(int64(v)) {
 			b = append(b, ".0"...)
@@ -57,7 +57,7 @@ func appendPython(b []byte, v any) []byte {
 		}
 		return append(b, '}')
 	}
-	panic(fmt.Sprintf("no JSON for a %T", v)) // a mistake of this package's
+	panic(fmt.Sprintf("no JSON for a %T", v)) // a programming error
 }
 
 func appendPythonList[T any](b []byte, list []T) []byte {
@@ -73,7 +73,7 @@ func appendPythonList[T any](b []byte, list []T) []byte {
 
 func appendPythonString(b []byte, s string) []byte {
 	b = append(b, '"')
-	for _, c := range s { // what is no UTF-8 becomes U+FFFD
+	for _, c := range s { // invalid UTF-8 becomes U+FFFD
 		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', byte(c))

@@ -1,11 +1,11 @@
-package api
+package legacy
 
 import (
 	"net/http/httptest"
 	"testing"
 )
 
-// The right column is what json.dumps of Python 3 makes of it.
+// want is the output of json.dumps in Python 3.
 func TestPythonJSON(t *testing.T) {
 	for _, c := range []struct {
 		v    any

@@ -1,4 +1,4 @@
-package ingest_test
+package legacy_test
 
 import (
 	"context"
@@ -9,45 +9,52 @@ import (
 	"testing"
 	"time"
 
-	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// fill fills the queue until not one event more has room.
-func (r *rig) fill(t *testing.T) {
+// newFullServer returns a server whose queue has no room for one more event,
+// and in which legacy agents wait.
+func newFullServer(t *testing.T, wait time.Duration) *servertest.Server {
 	t.Helper()
-	for i := range 1000 {
-		w := r.post(r.agent, native)
+	s := servertest.New(t, servertest.Options{Queue: sqlitequeue.Options{MaxBytes: 20_000}, LegacyWait: wait})
+	for range 1000 {
+		w := s.Do("agent", "POST", "/api/v1/telemetry/", strings.NewReader(servertest.Event("e", 0, "x")))
 		if w.Code == http.StatusServiceUnavailable {
 			if w.Header().Get("Retry-After") != "5" {
 				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
 			}
-			return
+			return s
 		}
 		if w.Code != http.StatusCreated {
-			t.Fatal(i, w.Code, w.Body)
+			t.Fatal(w.Code, w.Body)
 		}
 	}
-	t.Fatal("the queue is never full")
+	t.Fatal("the queue does not fill up")
+	return nil
 }
 
-// postPatiently posts as the replaced system's agent, and returns when that
-// waits for room.
-func (r *rig) postPatiently(t *testing.T, ctx context.Context, body string) <-chan *httptest.ResponseRecorder {
-	t.Helper()
+// post posts telemetry as a legacy agent.
+func post(ctx context.Context, s *servertest.Server, body string) *httptest.ResponseRecorder {
 	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "/api/v1/telemetry/", strings.NewReader(body))
-	req.Header.Set("Authorization", "Token "+r.agent)
+	req.Header.Set(s.Credentials["agent"][0], s.Credentials["agent"][1])
 	req.Header.Set("User-Agent", "EDR-Agent/1.0")
+	w := httptest.NewRecorder()
+	s.Mux.ServeHTTP(w, req)
+	return w
+}
+
+// postAndWait starts a post and returns once it waits for room.
+func postAndWait(t *testing.T, ctx context.Context, s *servertest.Server, body string) <-chan *httptest.ResponseRecorder {
+	t.Helper()
 	done := make(chan *httptest.ResponseRecorder, 1)
-	go func() {
-		w := httptest.NewRecorder()
-		r.mux.ServeHTTP(w, req)
-		done <- w
-	}()
-	for r.handler.Metrics.LegacyWaiting.Load() == 0 {
+	go func() { done <- post(ctx, s, body) }()
+	for s.Waiting.Waiting() == 0 {
 		select {
 		case w := <-done:
-			t.Fatal("not made to wait", w.Code, w.Body)
+			t.Fatal("answered without waiting", w.Code, w.Body)
 		default:
 			runtime.Gosched()
 		}
@@ -55,87 +62,71 @@ func (r *rig) postPatiently(t *testing.T, ctx context.Context, body string) <-ch
 	return done
 }
 
-// The replaced system's agent never hears that the queue is full: it waits,
-// and its batch is taken when there is room.
+// takeAll empties the queue and returns its events.
+func takeAll(t *testing.T, s *servertest.Server) []picket.Event {
+	t.Helper()
+	var events []picket.Event
+	for {
+		st, err := s.Queue.Stats(t.Context())
+		testenv.Check(t, err)
+		if st.Pending == 0 {
+			return events
+		}
+		ds, err := s.Queue.Receive(t.Context(), 100)
+		testenv.Check(t, err)
+		for _, d := range ds {
+			b, err := picket.DecodeBatch(d.Payload)
+			testenv.Check(t, err)
+			events = append(events, b.Events...)
+		}
+		testenv.Check(t, s.Queue.Ack(t.Context(), ds...))
+	}
+}
+
+// A legacy agent never sees a full queue: its request waits, and its batch is
+// queued when there is room.
 func TestLegacyAgentWaits(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
-	r.fill(t)
-	done := r.postPatiently(t, t.Context(), with(`"event_id":"patient"`))
-	r.take(t)
+	s := newFullServer(t, time.Hour)
+	done := postAndWait(t, t.Context(), s, servertest.Event("patient", 0, "x"))
+	takeAll(t, s)
 	if w := <-done; w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":0,"event_id":"patient"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if events := r.take(t); len(events) != 1 || events[0].ID != "patient" {
-		t.Errorf("taken: %v", events)
+	if events := takeAll(t, s); len(events) != 1 || events[0].ID != "patient" {
+		t.Errorf("queued: %v", events)
 	}
-	if n := r.handler.Metrics.LegacyDropped.Load(); n != 0 {
+	if n := s.Waiting.Dropped(); n != 0 {
 		t.Errorf("%d dropped", n)
 	}
 }
 
-// Past the wait its batch is given up, which is counted.
+// After the wait its batch is dropped and counted.
 func TestLegacyAgentIsDropped(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: 50 * time.Millisecond})
-	r.fill(t)
-	w := r.post(r.agent, "["+native+","+native+"]", "User-Agent", "EDR-Agent/1.0")
+	s := newFullServer(t, 50*time.Millisecond)
+	w := post(t.Context(), s, "["+servertest.Event("a", 0, "x")+","+servertest.Event("b", 0, "x")+"]")
 	want := `{"status":"accepted","message":"Queued 0 events for processing","batch_size":2,"failed":2}`
 	if w.Code != http.StatusCreated || w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if n := r.handler.Metrics.LegacyDropped.Load(); n != 2 {
+	if n := s.Waiting.Dropped(); n != 2 {
 		t.Errorf("%d dropped", n)
 	}
-	// Room or not, what is bad of it is bad.
-	if w := r.post(r.agent, "{", "User-Agent", "EDR-Agent/1.0"); w.Code != http.StatusBadRequest {
+	// Malformed JSON is an error whether or not there is room.
+	if w := post(t.Context(), s, "{"); w.Code != http.StatusBadRequest {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-// An agent that goes away has forgotten its batch: it is taken all the same.
-func TestLegacyAgentGoes(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{MaxBytes: 20_000}, ingest.Options{LegacyWait: time.Minute})
-	r.fill(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := r.postPatiently(t, ctx, with(`"event_id":"orphan"`))
+// An agent that disconnects has discarded its batch, so the batch is queued all
+// the same.
+func TestLegacyAgentDisconnects(t *testing.T) {
+	s := newFullServer(t, time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := postAndWait(t, ctx, s, servertest.Event("orphan", 0, "x"))
 	cancel()
-	r.take(t)
+	takeAll(t, s)
 	<-done
-	if events := r.take(t); len(events) != 1 || events[0].ID != "orphan" {
-		t.Errorf("taken: %v", events)
-	}
-}
-
-// A full disk is a full queue.
-func TestNearlyFullDisk(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{MinFreeDisk: 1 << 60}, ingest.Options{})
-	if w := r.post(r.agent, native); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "5" {
-		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
-	}
-	w := r.do("POST", "/_bulk", strings.NewReader("{\"index\":{}}\n{}\n"), "Authorization", "ApiKey "+r.agent)
-	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), `"type":"es_rejected_execution_exception"`) {
-		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
-	}
-	w = r.do("POST", "/api/v1/osquery/log", strings.NewReader(`{"node_key":"`+r.agent+`","log_type":"result","data":[{}]}`))
-	if w.Code != http.StatusServiceUnavailable {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
-}
-
-// An agent that has dropped events says how many, and the count is kept. What
-// is no count changes nothing.
-func TestAgentDropped(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
-	for _, said := range []string{"7", "", "-1", "many", "99999999999999999999", "3"} {
-		req := httptest.NewRequest(http.MethodPost, "/api/v1/telemetry/", strings.NewReader(native))
-		req.Header.Set("Authorization", "Token "+r.agent)
-		req.Header.Set("X-Picket-Dropped", said)
-		w := httptest.NewRecorder()
-		r.mux.ServeHTTP(w, req)
-		if w.Code != http.StatusCreated {
-			t.Fatal(w.Code, w.Body)
-		}
-	}
-	if n := r.handler.Metrics.AgentDropped.Load(); n != 10 {
-		t.Errorf("%d dropped, want 10", n)
+	if events := takeAll(t, s); len(events) != 1 || events[0].ID != "orphan" {
+		t.Errorf("queued: %v", events)
 	}
 }

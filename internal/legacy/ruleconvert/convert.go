@@ -6,7 +6,7 @@
 // an error that says why, never a rule that is nearly right. Where the old
 // system read its own rule otherwise than its author will have meant it, so
 // that a condition never held, that is an error too.
-package convert
+package ruleconvert
 
 import (
 	"bytes"

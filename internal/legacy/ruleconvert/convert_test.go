@@ -1,4 +1,4 @@
-package convert_test
+package ruleconvert_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/convert"
+	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 	"github.com/picket-edr/picket/internal/detect"
 )
 
@@ -28,7 +28,7 @@ func TestSeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, errs := convert.JSON(data)
+	rules, errs := ruleconvert.JSON(data)
 	if len(errs) > 0 || len(rules) != 7 {
 		t.Fatalf("%d rules, %v", len(rules), errs)
 	}
@@ -107,7 +107,7 @@ func TestForms(t *testing.T) {
 		{"a byte order mark", "\xEF\xBB\xBF" + record("A"), "A"},
 		{"UTF-16", string(wide), "U"},
 	} {
-		rules, errs := convert.JSON([]byte(c.data))
+		rules, errs := ruleconvert.JSON([]byte(c.data))
 		var ids []string
 		for _, r := range rules {
 			ids = append(ids, r.OldID)
@@ -120,7 +120,7 @@ func TestForms(t *testing.T) {
 
 // MongoDB's numbers are numbers.
 func TestMongoNumber(t *testing.T) {
-	rules, errs := convert.JSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
+	rules, errs := ruleconvert.JSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
 	if len(errs) > 0 || !bytes.Contains(rules[0].YAML, []byte("DestinationPort|gt: 8000\n")) {
 		t.Errorf("%v\n%s", errs, rules)
 	}
@@ -162,13 +162,13 @@ func TestErrors(t *testing.T) {
 		{condition(`{"field":"a|b","operator":"equals","value":"x"}`), "a field can't be called"},
 		{`{"rule_id":"A","exceptions":[{"field":"x"}],"detection_logic":` + logic + `}`, `A: exception 1: operator ""`},
 	} {
-		rules, errs := convert.JSON([]byte(c.data))
+		rules, errs := ruleconvert.JSON([]byte(c.data))
 		if len(rules) > 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want) {
 			t.Errorf("%s: %v, %v, want %q", c.data, rules, errs, c.want)
 		}
 	}
 	good := `{"rule_id":"B","detection_logic":` + logic + `}`
-	rules, errs := convert.JSON([]byte(condition(`{}`) + good + good))
+	rules, errs := ruleconvert.JSON([]byte(condition(`{}`) + good + good))
 	if len(rules) != 1 || len(errs) != 2 || errs[1].Error() != "B: there are two rules of this id; the first is converted" {
 		t.Errorf("%v, %v", rules, errs)
 	}
@@ -204,7 +204,7 @@ func TestRegex(t *testing.T) {
 		{source: `(`, err: "missing closing )"},
 	} {
 		data, _ := json.Marshal(ruleOf("process", "AND", []any{map[string]any{"field": "process.name", "operator": "regex", "value": c.source}}, nil))
-		rules, errs := convert.JSON(data)
+		rules, errs := ruleconvert.JSON(data)
 		switch {
 		case c.err != "":
 			if len(errs) != 1 || !strings.Contains(errs[0].Error(), c.err) {
@@ -226,7 +226,7 @@ func TestFileOperation(t *testing.T) {
 			conditions = append(conditions, map[string]any{"field": "file.operation", "operator": "equals", "value": operation})
 		}
 		data, _ := json.Marshal(ruleOf("file", "AND", conditions, nil))
-		rules, errs := convert.JSON(data)
+		rules, errs := ruleconvert.JSON(data)
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
@@ -244,7 +244,7 @@ func TestFileOperation(t *testing.T) {
 
 // Notes tell what the reader must know, and stand in the rule too.
 func TestNotes(t *testing.T) {
-	rules, errs := convert.JSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
+	rules, errs := ruleconvert.JSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
 		"detection_logic":{"entity_type":"process","conditions":[{"field":"process.name","operator":"equals","value":"x"}],
 		"exceptions":[{"field":"process.user","operator":"equals","value":"x"}]}}`))
 	if len(errs) > 0 {
@@ -273,7 +273,7 @@ func FuzzJSON(f *testing.F) {
 	f.Add([]byte(logic))
 	f.Add([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"less_than","value":"1e9999999999"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rules, _ := convert.JSON(data)
+		rules, _ := ruleconvert.JSON(data)
 		for _, r := range rules {
 			set, err := detect.Load([]detect.Source{{Name: "x", FS: fstest.MapFS{"r.yml": {Data: r.YAML}}}}, nil)
 			if err != nil || len(set.Problems) > 0 || set.Rules.Len() == 0 {

@@ -1,4 +1,4 @@
-package convert_test
+package ruleconvert_test
 
 import (
 	"regexp"

@@ -1,4 +1,4 @@
-package convert_test
+package ruleconvert_test
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/convert"
+	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 	"github.com/picket-edr/picket/internal/detect"
 )
 
@@ -21,7 +21,7 @@ func engine(t testing.TB, rule map[string]any) *detect.Detector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, errs := convert.JSON(data)
+	rules, errs := ruleconvert.JSON(data)
 	if len(errs) > 0 {
 		t.Fatalf("%s\n%v", data, errs)
 	}
@@ -59,7 +59,7 @@ func agree(t testing.TB, rule map[string]any, events []map[string]any) (fired in
 		}
 		if got := len(matches); got > 1 || want != (got == 1) {
 			data, _ := json.MarshalIndent(rule, "", " ")
-			rules, _ := convert.JSON(data)
+			rules, _ := ruleconvert.JSON(data)
 			t.Fatalf("the old rule fires: %t, the new: %d times\n%s\n%s\n%s", want, got, raw, data, rules[0].YAML)
 		}
 	}
