@@ -109,8 +109,8 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 	}
 	shown, sessions := cache.NewCachedStore(s, figures), auth.NewSessions(s, time.Now)
 	mux := httpapi.NewMux(log)
-	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Log: log, Now: time.Now}).Routes(mux)
-	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Log: log, Now: time.Now, Version: "bench",
+	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Now: time.Now, Version: "bench",
 		Dropped: func() (int64, int64) { return 0, 0 }}).Routes(mux)
 	form := url.Values{"name": {"bench"}, "password": {password}}
 	in := httptest.NewRequest(http.MethodPost, "/console/sign-in", strings.NewReader(form.Encode()))

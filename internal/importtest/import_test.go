@@ -52,11 +52,13 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
-			"internal/agent", "internal/web", "internal/scan", "internal/rulepack",
+			"internal/agent", "internal/web", "internal/scan", "internal/rulepack", "internal/audit", "internal/triage", "internal/legacy",
 		},
 		beside: []string{
 			"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect",
-			"internal/rulepack→internal/detect",
+			"internal/rulepack→internal/detect", "internal/triage→internal/audit",
+			"internal/web→internal/audit", "internal/web→internal/triage", "internal/api→internal/triage",
+			"internal/legacy→internal/detect", "internal/legacy→internal/ingest", "internal/legacy→internal/triage",
 		},
 	},
 	{name: "program", packages: []string{"cmd/picket"}},
