@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

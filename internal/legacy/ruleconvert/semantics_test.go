@@ -10,8 +10,8 @@ import (
 	"testing/fstest"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
 // engine converts a rule and compiles what comes of it.
