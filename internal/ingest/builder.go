@@ -21,7 +21,7 @@ type rejection struct {
 	index  int
 	id     string
 	errs   FieldErrors
-	letter queue.Letter
+	letter queue.DeadLetter
 }
 
 // A builder makes one request's batch.
@@ -65,8 +65,8 @@ func (b *builder) add(r *shape.Reader, raw []byte, hint hint) FieldErrors {
 	one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
 	// Cloned, as what the reader gives aliases the body.
 	ev.AgentID, ev.ID = strings.Clone(ev.AgentID), strings.Clone(ev.ID)
-	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, letter: queue.Letter{
-		Kind: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
+	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, letter: queue.DeadLetter{
+		Reason: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
 		Time: b.batch.Received, Payload: one.Encode(nil),
 	}})
 	return errs
@@ -180,7 +180,7 @@ func contentID(sender string, index int, raw []byte) string {
 }
 
 // encode makes the message of the batch, which then needs its events no more.
-func (b *builder) encode() (queue.Message, []queue.Letter) {
+func (b *builder) encode() (queue.Message, []queue.DeadLetter) {
 	m := queue.Message{ID: b.batch.ID, Events: len(b.batch.Events)}
 	switch {
 	case m.Events > 0:
@@ -190,7 +190,7 @@ func (b *builder) encode() (queue.Message, []queue.Letter) {
 		m.Agent = b.rejected[0].letter.AgentID
 	}
 	b.batch.Events = nil
-	letters := make([]queue.Letter, len(b.rejected))
+	letters := make([]queue.DeadLetter, len(b.rejected))
 	for i := range b.rejected {
 		letters[i] = b.rejected[i].letter
 	}
@@ -230,7 +230,7 @@ func (b *builder) sendPatiently(ctx context.Context, release func()) (dropped bo
 }
 
 // count counts what was sent, err being how that went.
-func (b *builder) count(m queue.Message, letters []queue.Letter, err error) error {
+func (b *builder) count(m queue.Message, letters []queue.DeadLetter, err error) error {
 	h := b.h
 	h.Metrics.Requests.Add(1)
 	if err != nil {

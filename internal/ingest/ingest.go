@@ -21,7 +21,7 @@ import (
 
 // An Enqueuer is where accepted batches go: queue.Queue says what it promises.
 type Enqueuer interface {
-	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error
+	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error
 }
 
 // Options bound a request. Zero fields take the default.

@@ -27,7 +27,7 @@ const maxWaiting = 64 << 20
 // waitForRoom tries again until there is room, or no more waiting. The agent
 // may go in the meantime: it has forgotten the batch by then, and this is all
 // that is left of it.
-func (h *Handler) waitForRoom(ctx context.Context, m queue.Message, letters []queue.Letter) error {
+func (h *Handler) waitForRoom(ctx context.Context, m queue.Message, letters []queue.DeadLetter) error {
 	size := int64(len(m.Payload))
 	for i := range letters {
 		size += int64(len(letters[i].Payload))

@@ -28,7 +28,7 @@ type queueView struct {
 }
 
 type letterRow struct {
-	queue.Letter
+	queue.DeadLetter
 	Raw string
 }
 
@@ -52,7 +52,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Full = int(v.Stats.Bytes * 100 / v.Stats.MaxBytes)
 	}
 	before, _ := strconv.ParseInt(r.URL.Query().Get("cursor"), 10, 64)
-	letters, err := c.Queue.Letters(ctx, max(before, 0), 20)
+	letters, err := c.Queue.DeadLetters(ctx, max(before, 0), 20)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 }
 
 // letterRaw is the event in a letter, laid out where it is JSON.
-func letterRaw(l queue.Letter) string {
+func letterRaw(l queue.DeadLetter) string {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) == 0 {
 		return ""
