@@ -137,6 +137,21 @@ func TestDocFlags(t *testing.T) {
 	}
 }
 
+// The documents give the server's memory limit as the program sets it.
+func TestDocMemoryLimit(t *testing.T) {
+	m := regexp.MustCompile(`\bmemoryLimit = (\d+) << 20\b`).FindStringSubmatch(read(t, "cmd/picket/serve.go"))
+	if m == nil {
+		t.Fatal("cmd/picket/serve.go has no memoryLimit: this test tests nothing")
+	}
+	for _, page := range []string{"docs/configuration.md", "docs/operations.md"} {
+		for line := range strings.Lines(read(t, page)) {
+			if strings.Contains(line, "GOMEMLIMIT") && !strings.Contains(line, " "+m[1]+" MiB ") {
+				t.Errorf("%s: the limit is %s MiB: %s", page, m[1], line)
+			}
+		}
+	}
+}
+
 // docs/operations.md has every metric, and no other.
 func TestDocMetrics(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:picket|go)_[a-z_]+[a-z]\b`)

@@ -2,6 +2,7 @@ package sigma
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ type CorrelatorOptions struct {
 	// still count; an hour.
 	Late time.Duration
 	// MaxObservations is how many events are kept, each counted once for every
-	// correlation; 1,000,000. Past it the groups go that were quiet longest.
+	// correlation; 1,000,000. Past it, the eighth that arrived first is evicted.
 	MaxObservations int
 }
 
@@ -220,8 +221,10 @@ func (c *Correlator) Advance(now time.Time, dst []Firing) []Firing {
 	if now.Sub(c.swept) > time.Minute {
 		c.swept = now
 		for _, n := range c.nodes {
-			old := now.Add(-n.keep - c.opt.Late).UnixNano()
-			c.sweep(n, func(o *observation) bool { return o.arrived < old })
+			before := now.Add(-n.keep - c.opt.Late).UnixNano()
+			for key := range n.groups {
+				c.forget(n, key, before, 0)
+			}
 		}
 	}
 	return c.take()
@@ -257,23 +260,23 @@ func (c *Correlator) Dropped() int64 { return c.dropped }
 // Len returns how many observations are kept.
 func (c *Correlator) Len() int { return c.count }
 
-// sweep forgets the observations of a node that are old, and empty groups.
-func (c *Correlator) sweep(n *node, old func(*observation) bool) (gone int) {
-	for key, g := range n.groups {
-		before := len(g.obs)
-		g.forget(old)
-		gone += before - len(g.obs)
-		if len(g.obs) == 0 {
-			delete(n.groups, key)
-		}
+// forget removes the observations of a group that arrived before a time, and at
+// most ties of those that arrived at it. A group that is empty then goes too.
+func (c *Correlator) forget(n *node, key string, before int64, ties int) (removed, tied int) {
+	g := n.groups[key]
+	removed, tied = g.forget(before, ties)
+	if len(g.obs) == 0 {
+		delete(n.groups, key)
 	}
-	c.count -= gone
-	return gone
+	c.count -= removed
+	return removed, tied
 }
 
-// evict gives up the eighth of the observations that came first.
+// evict removes the eighth of the observations that arrived first. Of those
+// that arrived at one time, the first go by correlation, group and event, so
+// that what is left does not depend on the order of a map.
 func (c *Correlator) evict() {
-	var arrived []int64
+	arrived := make([]int64, 0, c.count)
 	for _, n := range c.nodes {
 		for _, g := range n.groups {
 			for i := range g.obs {
@@ -282,15 +285,14 @@ func (c *Correlator) evict() {
 		}
 	}
 	slices.Sort(arrived)
-	limit := arrived[len(arrived)/8]
-	left := len(arrived)/8 + 1
+	last := arrived[len(arrived)/8]
+	earlier, _ := slices.BinarySearch(arrived, last)
+	ties := len(arrived)/8 + 1 - earlier
 	for _, n := range c.nodes {
-		c.dropped += int64(c.sweep(n, func(o *observation) bool {
-			if o.arrived > limit || left == 0 {
-				return false
-			}
-			left--
-			return true
-		}))
+		for _, key := range slices.Sorted(maps.Keys(n.groups)) {
+			removed, tied := c.forget(n, key, last, ties)
+			c.dropped += int64(removed)
+			ties -= tied
+		}
 	}
 }

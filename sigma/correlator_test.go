@@ -458,6 +458,51 @@ func TestCorrelatorForgets(t *testing.T) {
 	}
 }
 
+// What is evicted depends on when observations arrived and, for those that
+// arrived at one time, on what they are: never on the order of a map.
+func TestCorrelatorEvictsTies(t *testing.T) {
+	rs := correlate(t, "title: Two\nid: x\ncorrelation: {type: event_count, rules: a, group-by: User, timespan: 60s, condition: {gte: 2}}\n")
+	const users = 64
+	// Nine of 65 are evicted: that of user 0, which arrived before the others,
+	// and those of users 1 to 8.
+	const want = "u09: first-09 second-09\nu10: first-10 second-10\nu11: first-11 second-11\nu12: first-12 second-12"
+	for range 10 {
+		c := sigma.NewCorrelator(rs, sigma.CorrelatorOptions{MaxObservations: users})
+		var firings []sigma.Firing
+		for user := range users {
+			arrived := 2
+			if user == 0 {
+				arrived = 1
+			}
+			firings = c.Observe(seen{"a", 0, fmt.Sprintf("first-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(arrived), firings)
+		}
+		firings = c.Observe(seen{"a", 0, "one too many", "v", ""}.observation(3), firings)
+		if c.Dropped() != 9 {
+			t.Fatalf("%d were dropped, want 9", c.Dropped())
+		}
+		for user := 5; user < 13; user++ {
+			firings = c.Observe(seen{"a", 1, fmt.Sprintf("second-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(4), firings)
+		}
+		if got := story(told(firings, nil)); got != want {
+			t.Fatalf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
+// The oldest go first, whichever correlation they belong to.
+func TestCorrelatorEvictsOldest(t *testing.T) {
+	rs := correlate(t, "title: A\nid: x\ncorrelation: {type: event_count, rules: a, group-by: User, timespan: 60s, condition: {gte: 2}}\n---\n"+
+		"title: B\nid: y\ncorrelation: {type: event_count, rules: b, group-by: User, timespan: 60s, condition: {gte: 2}}\n")
+	c := sigma.NewCorrelator(rs, sigma.CorrelatorOptions{MaxObservations: 16})
+	c.Observe(seen{"b", 0, "old", "u", ""}.observation(1), nil)
+	for i := range 16 {
+		c.Observe(seen{"a", 0, fmt.Sprint("new ", i), fmt.Sprint("u", i), ""}.observation(2), nil)
+	}
+	if got := c.Observe(seen{"b", 1, "next", "u", ""}.observation(3), nil); got != nil {
+		t.Errorf("the oldest was kept, and fires: %v", told(got, nil))
+	}
+}
+
 func TestCorrelationErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"{rules: a, timespan: 1m}":                                                                         "the correlation has no type",

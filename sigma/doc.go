@@ -42,8 +42,8 @@
 //     Unicode's simple case folding, as strings.EqualFold does: K (U+212A) is k,
 //     ſ is s, ς is σ, but ß is not ss and İ is not i. Field names are exact.
 //   - Escapes. A backslash escapes *, ? and itself; before anything else, and
-//     at the end of a value, it stands for itself. ? is one rune, and both ? and
-//   - match newlines.
+//     at the end of a value, it stands for itself. ? is one rune. Both ? and *
+//     match newlines.
 //   - Missing fields. No condition on a value holds for a field that is missing
 //     or null, so its negation does: "selection and not filter" fires when the
 //     filter's field is missing, and so does neq. "null" holds for missing and

@@ -102,22 +102,30 @@ func (g *group) first(t int64) int {
 	return sort.Search(len(g.obs), func(i int) bool { return g.obs[i].at >= t })
 }
 
-// forget removes observations.
-func (g *group) forget(old func(*observation) bool) {
+// forget removes the observations that arrived before a time, and at most ties
+// of those that arrived at it. It returns how many of both.
+func (g *group) forget(before int64, ties int) (removed, tied int) {
 	n := len(g.obs)
 	maps.DeleteFunc(g.outer, func(over *group, _ bool) bool { return len(over.obs) == 0 })
 	if len(g.emitted) > maxEmitted {
 		clear(g.emitted) // some may be told of again
 	}
-	g.fed = slices.DeleteFunc(g.fed, func(f fed) bool { return old(&observation{arrived: f.Arrived}) })
-	g.obs = slices.DeleteFunc(g.obs, func(o observation) bool { return old(&o) })
+	g.fed = slices.DeleteFunc(g.fed, func(f fed) bool { return f.Arrived < before })
+	g.obs = slices.DeleteFunc(g.obs, func(o observation) bool {
+		if o.arrived == before && tied < ties {
+			tied++
+			return true
+		}
+		return o.arrived < before
+	})
 	if len(g.obs) == n {
-		return
+		return 0, 0
 	}
 	if cap(g.obs) > 64 && len(g.obs) < cap(g.obs)/4 {
 		g.obs = slices.Clone(g.obs)
 	}
 	g.rewind(len(g.obs) - 1)
+	return n - len(g.obs), tied
 }
 
 // maxEmitted bounds the events that a group remembers having told of.

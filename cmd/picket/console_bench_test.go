@@ -78,7 +78,7 @@ type forgetful struct{}
 func (forgetful) Get(ctx context.Context, _ string, _ time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	return fill(ctx)
 }
-func (forgetful) Forget(context.Context, ...string) {}
+func (forgetful) Invalidate(context.Context, ...string) {}
 
 // console returns how a page of a server is asked for, by one who is signed in.
 func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) {
@@ -107,7 +107,7 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 		now := time.Now()
 		figures = cache.NewMemory(func() time.Time { return now })
 	}
-	shown, sessions := cache.NewStatistics(s, figures), auth.NewSessions(s, time.Now)
+	shown, sessions := cache.NewCachedStore(s, figures), auth.NewSessions(s, time.Now)
 	mux := httpapi.NewMux(log)
 	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Log: log, Now: time.Now}).Routes(mux)
 	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Log: log, Now: time.Now, Version: "bench",

@@ -10,7 +10,7 @@ import (
 
 // mongoStore looks at a store on MongoDB and at its server.
 func (d *doctor) mongoStore() {
-	r, err := mongostore.Inspect(d.ctx, d.place.engine)
+	r, err := mongostore.Diagnose(d.ctx, d.place.engine)
 	if err != nil {
 		d.bad("store", mongoHint(err), "%v", err)
 		return
@@ -20,7 +20,7 @@ func (d *doctor) mongoStore() {
 		d.bad("mongo", w.Hint, "%s", w.Text)
 	}
 	switch {
-	case !r.Made:
+	case !r.Initialized:
 		d.bad("store", "picket serve --store makes it at its first start", "%s", r)
 	default:
 		d.ok("store", "%s", r)
@@ -33,7 +33,7 @@ func mongoHint(err error) string {
 	switch {
 	case errors.Is(err, picket.ErrInvalid):
 		return uriHint
-	case errors.Is(err, mongostore.ErrDenied):
+	case errors.Is(err, mongostore.ErrAccessDenied):
 		return "the user needs readWrite on picket's database, and the URI ?authSource= where the user is of another"
 	case errors.Is(err, picket.ErrConflict):
 		return "name a database of picket's own in the URI, as in mongodb://host:27017/picket"

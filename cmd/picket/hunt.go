@@ -43,7 +43,7 @@ func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJ
 		if limit > 0 {
 			q.Limit = min(500, limit-printed)
 		}
-		page, err := s.Find(cmd.Context(), q)
+		page, err := s.SearchEvents(cmd.Context(), q)
 		if err != nil {
 			return err
 		}

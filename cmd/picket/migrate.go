@@ -78,7 +78,7 @@ type migration struct {
 	cmd   *cobra.Command
 	from  *sqlitestore.Store
 	to    *mongostore.Store
-	p     mongostore.Progress
+	p     mongostore.MigrationProgress
 	shown time.Time
 }
 
@@ -87,27 +87,27 @@ func (m *migration) ctx() context.Context { return m.cmd.Context() }
 // begin finds out where the copy is to go on, and refuses a database that has
 // something of another origin in it.
 func (m *migration) begin(dir dataDir) (err error) {
-	if m.p, err = m.to.Progress(m.ctx()); err != nil {
+	if m.p, err = m.to.MigrationProgress(m.ctx()); err != nil {
 		return err
 	}
 	abs, err := filepath.Abs(string(dir))
 	if err != nil {
 		return err
 	}
-	if m.p.From != "" && m.p.From != abs {
-		return hinted(fmt.Errorf("migrate: the database holds a copy of %s: %w", m.p.From, picket.ErrConflict), "give an empty database")
+	if m.p.Source != "" && m.p.Source != abs {
+		return hinted(fmt.Errorf("migrate: the database holds a copy of %s: %w", m.p.Source, picket.ErrConflict), "give an empty database")
 	}
-	if m.p.From == "" {
-		empty, err := m.to.Empty(m.ctx())
+	if m.p.Source == "" {
+		empty, err := m.to.IsEmpty(m.ctx())
 		if err != nil {
 			return err
 		}
 		if !empty {
 			return hinted(fmt.Errorf("migrate: the database is not empty: %w", picket.ErrConflict), "copy before the first server uses it")
 		}
-		m.p.From = abs
+		m.p.Source = abs
 	}
-	return m.to.SetProgress(m.ctx(), m.p)
+	return m.to.SaveMigrationProgress(m.ctx(), m.p)
 }
 
 // pageSize is how many records are copied at a time.
@@ -132,38 +132,38 @@ func (m *migration) copy() error {
 	}
 	for _, st := range stages[at:] {
 		if m.p.Stage != st.name {
-			m.p.Stage, m.p.Cursor, m.p.N = st.name, "", 0
+			m.p.Stage, m.p.Cursor, m.p.StageCount = st.name, "", 0
 		}
 		if err := st.do(); err != nil {
 			return fmt.Errorf("%s: %w", st.name, err)
 		}
 	}
 	m.p.Stage = "done"
-	return m.to.SetProgress(m.ctx(), m.p)
+	return m.to.SaveMigrationProgress(m.ctx(), m.p)
 }
 
 // step keeps that n more records are copied, and where the next begin.
 func (m *migration) step(n int, next string) error {
-	m.p.N += int64(n)
+	m.p.StageCount += int64(n)
 	m.p.Cursor = next
 	if time.Since(m.shown) > time.Second {
 		m.shown = time.Now()
-		fmt.Fprintf(m.cmd.ErrOrStderr(), "picket: %s: %d copied\n", m.p.Stage, m.p.N)
+		fmt.Fprintf(m.cmd.ErrOrStderr(), "picket: %s: %d copied\n", m.p.Stage, m.p.StageCount)
 	}
-	return m.to.SetProgress(m.ctx(), m.p)
+	return m.to.SaveMigrationProgress(m.ctx(), m.p)
 }
 
 func (m *migration) events() error {
 	for {
-		page, err := m.from.Find(m.ctx(), store.EventQuery{Limit: pageSize, Cursor: m.p.Cursor})
+		page, err := m.from.SearchEvents(m.ctx(), store.EventQuery{Limit: pageSize, Cursor: m.p.Cursor})
 		if err != nil {
 			return err
 		}
-		n, err := m.to.ImportEvents(m.ctx(), page.Events, m.p.Base-m.p.N)
+		n, err := m.to.ImportEvents(m.ctx(), page.Events, m.p.BaseOrder-m.p.StageCount)
 		if err != nil {
 			return err
 		}
-		m.p.Events += n
+		m.p.EventCount += n
 		if err := m.step(len(page.Events), page.Next); err != nil || page.Next == "" {
 			return err
 		}
@@ -176,7 +176,7 @@ func (m *migration) matches() error {
 		if err != nil {
 			return err
 		}
-		if err := m.to.ImportMatches(m.ctx(), page.Matches, -1-m.p.N); err != nil {
+		if err := m.to.ImportMatches(m.ctx(), page.Matches, -1-m.p.StageCount); err != nil {
 			return err
 		}
 		if err := m.step(len(page.Matches), page.Next); err != nil || page.Next == "" {
@@ -210,7 +210,7 @@ func (m *migration) alerts() error {
 		for _, a := range page.Alerts {
 			kept[a.ID] = min(a.Count, picket.AlertMatchLimit)
 		}
-		if err := m.to.ImportAlerts(m.ctx(), page.Alerts, kept, -1-m.p.N); err != nil {
+		if err := m.to.ImportAlerts(m.ctx(), page.Alerts, kept, -1-m.p.StageCount); err != nil {
 			return err
 		}
 		if err := m.step(len(page.Alerts), page.Next); err != nil || page.Next == "" {
@@ -243,7 +243,7 @@ func (m *migration) accounts() error {
 		return err
 	}
 	slices.Reverse(log)
-	if err := m.to.ImportAudit(m.ctx(), log, m.p.Base); err != nil {
+	if err := m.to.ImportAudit(m.ctx(), log, m.p.BaseOrder); err != nil {
 		return err
 	}
 	return m.step(len(users)+len(tokens)+len(log), "")
@@ -261,7 +261,7 @@ func (m *migration) counters() error {
 	if err != nil {
 		return err
 	}
-	if err := m.to.ImportTotals(m.ctx(), t, m.p.Events); err != nil {
+	if err := m.to.ImportTotals(m.ctx(), t, m.p.EventCount); err != nil {
 		return err
 	}
 	return m.step(len(minutes), "")

@@ -63,7 +63,7 @@ func (p *pager[T]) one() (*T, error) {
 func (m *migration) sameEvents(got *migrated) error {
 	of := func(s store.Events) *pager[picket.Event] {
 		return &pager[picket.Event]{read: func(cursor string) ([]picket.Event, string, error) {
-			page, err := s.Find(m.ctx(), store.EventQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.SearchEvents(m.ctx(), store.EventQuery{Limit: pageSize, Cursor: cursor})
 			return page.Events, page.Next, err
 		}}
 	}

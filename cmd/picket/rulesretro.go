@@ -140,7 +140,7 @@ func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Se
 // eachStored calls f with the events that q selects, newest received first.
 func eachStored(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
 	for q.Limit = 2000; ; {
-		page, err := s.Find(ctx, q)
+		page, err := s.SearchEvents(ctx, q)
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (s *server) open() (err error) {
 	if err != nil {
 		return err
 	}
-	shown := cache.NewStatistics(s.store, figures)
+	shown := cache.NewCachedStore(s.store, figures)
 	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
 		Secure: f.tlsCert != "", Version: version,

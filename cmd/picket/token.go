@@ -125,5 +125,5 @@ func newTokenRevoke() *cobra.Command {
 
 // auditCLI records what was done from the command line.
 func auditCLI(cmd *cobra.Command, s store.Accounts, action, object, detail string) error {
-	return s.Audit(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
+	return s.AddAuditEntry(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
 }

@@ -99,7 +99,7 @@ func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(conte
 	if err := put(cmd.Context(), u); err != nil {
 		return err
 	}
-	if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
+	if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 		return err
 	}
 	return auditCLI(cmd, s, action, u.Name, "role="+u.Role)
@@ -159,7 +159,7 @@ func newUserDisable() *cobra.Command {
 		if err := s.PutUser(cmd.Context(), u); err != nil {
 			return err
 		}
-		if err := s.EndSessions(cmd.Context(), u.Name); err != nil {
+		if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 			return err
 		}
 		return auditCLI(cmd, s, "user.disable", u.Name, "")

@@ -108,7 +108,7 @@ func published(names []string) bool { return len(names) == 1 && names[0] == "sto
 
 // loadInto loads what --rules and --pipeline name into an engine of this
 // process.
-func loadInto(ctx context.Context, fleet store.Fleet, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+func loadInto(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
 	if published(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")

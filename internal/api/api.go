@@ -97,7 +97,7 @@ func (s *Server) identify(r *http.Request) (auth.Identity, error) {
 // not be recorded is for the log.
 func (s *Server) audit(ctx context.Context, who auth.Identity, action, object, detail string) {
 	e := store.AuditEntry{Time: s.Now().UTC(), Actor: who.String(), Action: action, Object: object, Detail: detail}
-	if err := s.Store.Audit(ctx, e); err != nil {
+	if err := s.Store.AddAuditEntry(ctx, e); err != nil {
 		s.Log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
 	}
 }

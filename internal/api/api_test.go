@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 type alertPage struct {
@@ -96,7 +97,7 @@ func TestTriage(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	log, err := r.store.AuditLog(t.Context(), 10)
-	check(t, err)
+	testenv.Check(t, err)
 	if len(log) != 2 || log[1].Actor != "api:analyst-token" || log[1].Action != "alert.update" || log[1].Detail != "status=investigating assignee=ann note" {
 		t.Errorf("audit: %+v", log)
 	}

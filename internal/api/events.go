@@ -24,7 +24,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 		}
 		eq.Where = where
 	}
-	page, err := s.Store.Find(r.Context(), eq)
+	page, err := s.Store.SearchEvents(r.Context(), eq)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -66,10 +68,10 @@ func TestLegacy(t *testing.T) {
 
 	const golden = "testdata/legacy.golden"
 	if *update {
-		check(t, os.WriteFile(golden, []byte(got.String()), 0o644))
+		testenv.Check(t, os.WriteFile(golden, []byte(got.String()), 0o644))
 	}
 	want, err := os.ReadFile(golden)
-	check(t, err)
+	testenv.Check(t, err)
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

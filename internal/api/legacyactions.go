@@ -182,9 +182,9 @@ func (s *Server) legacyTimeline(w http.ResponseWriter, r *http.Request, _ auth.I
 	if err != nil {
 		return err
 	}
-	where := &store.Equal{Field: "agent_id", Pattern: store.NewPattern(a.AgentID)}
+	where := &store.PatternTerm{Field: "agent_id", Pattern: store.NewPattern(a.AgentID)}
 	since, until := a.FirstSeen.Add(-30*time.Minute), a.FirstSeen.Add(30*time.Minute)
-	page, err := s.Store.Find(r.Context(), store.EventQuery{Where: where, Since: since, Until: until, Limit: maxLimit})
+	page, err := s.Store.SearchEvents(r.Context(), store.EventQuery{Where: where, Since: since, Until: until, Limit: maxLimit})
 	if err != nil {
 		return err
 	}

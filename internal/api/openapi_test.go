@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // The document and the routes are the same, and the document refers to
@@ -61,7 +63,7 @@ func TestOpenAPI(t *testing.T) {
 
 	w := r.do("nobody", "GET", "/api/v1/openapi.json", nil)
 	var all any
-	check(t, json.Unmarshal(w.Body.Bytes(), &all))
+	testenv.Check(t, json.Unmarshal(w.Body.Bytes(), &all))
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {

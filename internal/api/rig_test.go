@@ -24,6 +24,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/worker"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -61,14 +62,14 @@ func newRig(t *testing.T) *rig {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: log})
-	check(t, err)
-	t.Cleanup(func() { check(t, q.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{Logger: log})
-	check(t, err)
-	t.Cleanup(func() { check(t, s.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, s.Close()) })
 	sources := []detect.Source{{Name: "test", FS: fstest.MapFS{"whoami.yml": {Data: []byte(testRule)}}}}
 	rules, err := detect.NewLoader(sources, filepath.Join(dir, "off"), log)
-	check(t, err)
+	testenv.Check(t, err)
 
 	clock := func() time.Time { return now }
 	r := &rig{store: s, queue: q, mux: httpapi.NewMux(log), who: map[string][2]string{"nobody": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
@@ -80,8 +81,8 @@ func newRig(t *testing.T) *rig {
 
 	token := func(name, kind, subject, role string) {
 		tok, secret, err := auth.NewToken(kind, subject, role, now)
-		check(t, err)
-		check(t, s.AddToken(t.Context(), tok))
+		testenv.Check(t, err)
+		testenv.Check(t, s.AddToken(t.Context(), tok))
 		r.who[name] = [2]string{"Authorization", "Token " + secret}
 	}
 	token("agent", auth.KindAgent, "PC1", "")
@@ -90,19 +91,12 @@ func newRig(t *testing.T) *rig {
 		token(role, auth.KindAPI, role+"-token", role)
 	}
 	hash, err := auth.HashPassword("correct horse battery")
-	check(t, err)
-	check(t, s.PutUser(t.Context(), store.User{Name: "ann", PasswordHash: hash, Role: auth.RoleViewer, Created: now}))
+	testenv.Check(t, err)
+	testenv.Check(t, s.PutUser(t.Context(), store.User{Name: "ann", PasswordHash: hash, Role: auth.RoleViewer, Created: now}))
 	secret, err := sessions.SignIn(t.Context(), "ann", "correct horse battery", "127.0.0.1")
-	check(t, err)
+	testenv.Check(t, err)
 	r.who["session"] = [2]string{"Cookie", auth.CookieName + "=" + secret}
 	return r
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // do sends a request as somebody.
@@ -151,20 +145,20 @@ func (r *rig) drain(t *testing.T) {
 	go func() { done <- r.work.Run(ctx) }()
 	for {
 		st, err := r.queue.Stats(t.Context())
-		check(t, err)
+		testenv.Check(t, err)
 		if st.Pending+st.Leased == 0 {
 			break
 		}
 	}
 	cancel()
-	check(t, <-done)
+	testenv.Check(t, <-done)
 }
 
 // alerts lists the alerts, newest first.
 func (r *rig) alerts(t *testing.T) []picket.Alert {
 	t.Helper()
 	page, err := r.store.Alerts(t.Context(), store.AlertQuery{})
-	check(t, err)
+	testenv.Check(t, err)
 	return page.Alerts
 }
 
@@ -176,6 +170,6 @@ func (r *rig) saveAlerts(t *testing.T, n int) {
 		ev := picket.Event{ID: fmt.Sprint("s", i), AgentID: fmt.Sprint("A", i), Host: fmt.Sprint("h", i), Type: "t", Time: at, Received: at, Raw: []byte(`{}`)}
 		m := picket.Match{ID: picket.MatchID("r", ev.ID), RuleID: "r", EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: at, Title: "T", Level: sigma.Low}
 		_, err := r.store.Save(t.Context(), store.Batch{ID: ev.ID, Events: []picket.Event{ev}, Matches: []picket.Match{m}})
-		check(t, err)
+		testenv.Check(t, err)
 	}
 }

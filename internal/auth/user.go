@@ -163,7 +163,7 @@ func (s *Sessions) Check(ctx context.Context, secret string) (Identity, error) {
 
 // SignOut ends the session.
 func (s *Sessions) SignOut(ctx context.Context, secret string) error {
-	return s.store.EndSession(ctx, hash(secret))
+	return s.store.DeleteSession(ctx, hash(secret))
 }
 
 // begin counts an attempt as failed until it is forgiven, so that many at the

@@ -17,8 +17,8 @@ type Cache interface {
 	// Get returns the value of a key if it was made within ttl, and else what
 	// fill makes, which it keeps. Errors of fill are returned, and not kept.
 	Get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error)
-	// Forget drops keys, so that the next Get makes them anew.
-	Forget(ctx context.Context, keys ...string)
+	// Invalidate drops keys, so that the next Get makes them anew.
+	Invalidate(ctx context.Context, keys ...string)
 }
 
 // Memory is a Cache in this process.
@@ -93,8 +93,8 @@ func (m *Memory) fill(ctx context.Context, key string, e *entry, fill func(conte
 	return value, err
 }
 
-// Forget implements Cache. What is being made then is not kept.
-func (m *Memory) Forget(_ context.Context, keys ...string) {
+// Invalidate implements Cache. What is being made then is not kept.
+func (m *Memory) Invalidate(_ context.Context, keys ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range keys {

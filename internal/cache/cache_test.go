@@ -16,7 +16,7 @@ func TestMemory(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T) cache.Cache { return cache.NewMemory(time.Now) })
 }
 
-// Statistics are those of the store, and triage shows at once.
+// CachedStore are those of the store, and triage shows at once.
 func TestStatistics(t *testing.T) {
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	if err != nil {
@@ -24,7 +24,7 @@ func TestStatistics(t *testing.T) {
 	}
 	defer s.Close()
 	now := time.Now()
-	c := cache.NewStatistics(s, cache.NewMemory(func() time.Time { return now }))
+	c := cache.NewCachedStore(s, cache.NewMemory(func() time.Time { return now }))
 	open := func() int64 {
 		t.Helper()
 		counts, err := c.AlertCounts(t.Context())
@@ -33,7 +33,7 @@ func TestStatistics(t *testing.T) {
 		}
 		return counts.ByStatus[picket.StatusOpen]
 	}
-	save := func(id string) store.Saved {
+	save := func(id string) store.SaveResult {
 		t.Helper()
 		ev := picket.Event{ID: id, AgentID: "a", Host: "h", Type: "t", Received: now, Time: now, Raw: []byte("{}")}
 		m := picket.Match{ID: picket.MatchID(id, id), RuleID: id, EventID: id, AgentID: "a", Host: "h", Title: id, Time: now}

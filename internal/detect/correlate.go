@@ -119,7 +119,7 @@ func (f *Follower) Step(ctx context.Context) error {
 	}
 	now := f.now()
 	if !now.Before(f.led) {
-		ok, err := f.store.Lead(ctx, f.holder, leadFor)
+		ok, err := f.store.AcquireCorrelationLease(ctx, f.holder, leadFor)
 		if err != nil || !ok {
 			f.forget()
 			return err
@@ -160,10 +160,10 @@ func (f *Follower) follow(ctx context.Context, rules *sigma.RuleSet, now time.Ti
 		if len(page) == 0 {
 			fired = f.state.Advance(now, fired)
 		}
-		c := store.Conclusion{Mark: mark, Matches: f.matches(fired)}
+		c := store.CorrelationCommit{Offset: mark, Matches: f.matches(fired)}
 		if len(fired) > judged || now.Sub(f.saved) > saveEvery {
 			c.State = f.state.State()
-			c.Forget = now.Add(-f.state.Horizon())
+			c.DeleteBefore = now.Add(-f.state.Horizon())
 			f.saved = now
 		}
 		if mark != f.mark || len(c.Matches) > 0 || c.State != nil {
@@ -178,12 +178,12 @@ func (f *Follower) follow(ctx context.Context, rules *sigma.RuleSet, now time.Ti
 	}
 }
 
-func (f *Follower) conclude(ctx context.Context, c store.Conclusion) error {
-	saved, err := f.store.Conclude(ctx, f.holder, c)
+func (f *Follower) conclude(ctx context.Context, c store.CorrelationCommit) error {
+	saved, err := f.store.CommitCorrelations(ctx, f.holder, c)
 	if err != nil {
 		return err
 	}
-	f.mark = c.Mark
+	f.mark = c.Offset
 	f.dropped.Store(f.state.Dropped())
 	for _, a := range saved.Opened {
 		f.log.Info("alert", "alert", a.ID, "rule", a.RuleID, "title", a.Title, "level", a.Level.String(), "host", a.Host)
@@ -194,7 +194,7 @@ func (f *Follower) conclude(ctx context.Context, c store.Conclusion) error {
 // rebuild makes the state from the observations that are kept, up to where the
 // last conclusion was.
 func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
-	mark, state, err := f.store.Concluded(ctx)
+	mark, state, err := f.store.CorrelationCheckpoint(ctx)
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 		}
 		// Most are stored. Where a rule has changed since, some are not.
 		if matches := f.matches(fired); len(matches) > 0 {
-			if err := f.conclude(ctx, store.Conclusion{Mark: mark, Matches: matches, Again: true}); err != nil {
+			if err := f.conclude(ctx, store.CorrelationCommit{Offset: mark, Matches: matches, Replay: true}); err != nil {
 				return err
 			}
 		}
@@ -229,7 +229,7 @@ func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 }
 
 func observation(o *store.Observation) sigma.Observation {
-	return sigma.Observation{Rule: o.Rule, Event: o.Event, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: origin{o.Agent, o.Host}}
+	return sigma.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: origin{o.AgentID, o.Host}}
 }
 
 // matches makes a match of each event that made a correlation fire. They join

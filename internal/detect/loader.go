@@ -26,7 +26,7 @@ type Loader struct {
 	loaded  time.Time
 	stamp   string
 	unsent  *store.PublishedRules // that are still to be published
-	fleet   store.Fleet           // where to, or nil
+	fleet   store.Coordination    // where to, or nil
 }
 
 // A library is where a Loader's rules come from.

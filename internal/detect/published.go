@@ -36,7 +36,7 @@ func bundle(files []file, off map[string]bool, now time.Time) *store.PublishedRu
 // PublishTo makes the loader publish its rules, these and those that it loads
 // from now on, for workers on other machines. Where that fails it is tried
 // again for as long as Watch runs.
-func (l *Loader) PublishTo(ctx context.Context, fleet store.Fleet) error {
+func (l *Loader) PublishTo(ctx context.Context, fleet store.Coordination) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
 	files, off, err := l.from.read()
@@ -72,14 +72,14 @@ func (l *Loader) publish(ctx context.Context) {
 // published is the rules that a server has published.
 type published struct {
 	ctx   context.Context
-	fleet store.Fleet
+	fleet store.Coordination
 	last  store.PublishedRules
 }
 
 // NewSubscriber returns a loader of the rules that a server publishes in the
 // fleet's store, and waits until there are some. ctx bounds that, and all that
 // the loader asks of the store.
-func NewSubscriber(ctx context.Context, fleet store.Fleet, log *slog.Logger) (*Loader, error) {
+func NewSubscriber(ctx context.Context, fleet store.Coordination, log *slog.Logger) (*Loader, error) {
 	p := &published{ctx: ctx, fleet: fleet}
 	for said := false; ; said = true {
 		l, err := newLoader(p, log)

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testdata"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
@@ -95,7 +95,7 @@ func (f file) test() bool { return strings.HasSuffix(f.name, "_test.go") || test
 // testSupport reports whether a package is for tests only.
 func testSupport(dir string) bool {
 	base := path.Base(dir)
-	return strings.HasSuffix(base, "test") || base == "testdata" || dir == "test" || strings.HasPrefix(dir, "test/")
+	return strings.HasSuffix(base, "test") || base == "testenv" || dir == "test" || strings.HasPrefix(dir, "test/")
 }
 
 func TestImports(t *testing.T) {
@@ -262,7 +262,7 @@ func TestCheck(t *testing.T) {
 	for _, f := range []file{
 		{"sigma/a.go", []string{"strings", "go.yaml.in/yaml/v3"}},
 		{"sigma/a.go", []string{"github.com/google/go-cmp/cmp"}},
-		{"sigma/a_test.go", []string{"github.com/google/go-cmp/cmp", module + "/internal/testdata"}},
+		{"sigma/a_test.go", []string{"github.com/google/go-cmp/cmp", module + "/internal/testenv"}},
 		{"sigma/a.go", []string{module}},
 		{"a.go", []string{module + "/sigma", module + "/internal/zst"}},
 		{"a.go", []string{module + "/internal/queue"}},

@@ -11,9 +11,9 @@ type Accounts interface {
 	Tokens
 	Users
 	Sessions
-	// Audit appends to the record of who did what; AuditLog reads it back,
+	// AddAuditEntry appends to the record of who did what; AuditLog reads it back,
 	// newest first.
-	Audit(ctx context.Context, e AuditEntry) error
+	AddAuditEntry(ctx context.Context, e AuditEntry) error
 	AuditLog(ctx context.Context, limit int) ([]AuditEntry, error)
 }
 
@@ -67,9 +67,9 @@ type Sessions interface {
 	AddSession(ctx context.Context, s Session) error
 	// Session returns picket.ErrNotFound where there is none or it has expired.
 	Session(ctx context.Context, hash string, now time.Time) (Session, error)
-	EndSession(ctx context.Context, hash string) error
-	// EndSessions ends all of a user's, as when the password changes.
-	EndSessions(ctx context.Context, user string) error
+	DeleteSession(ctx context.Context, hash string) error
+	// DeleteUserSessions ends all of a user's, as when the password changes.
+	DeleteUserSessions(ctx context.Context, user string) error
 }
 
 // A Session is one browser's sign-in.

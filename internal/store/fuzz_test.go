@@ -30,11 +30,11 @@ func FuzzParseQuery(f *testing.F) {
 		if x == nil {
 			return
 		}
-		var d store.Doc
+		var d store.EventView
 		d.Reset(&ev)
 		got := x.Match(&d)
 		written := x.String()
-		if len(written) > store.MaxQuery {
+		if len(written) > store.MaxQueryBytes {
 			return
 		}
 		y, err := store.ParseQuery(written)

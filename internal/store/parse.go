@@ -12,7 +12,7 @@ import (
 
 // Bounds of a query: what a person would write, with room to spare.
 const (
-	MaxQuery      = 16 << 10 // bytes
+	MaxQueryBytes = 16 << 10 // bytes
 	maxQueryDepth = 64       // parentheses and nots inside each other
 	maxQueryTerms = 512
 )
@@ -35,8 +35,8 @@ const (
 // picket.ErrInvalid and say where and how.
 func ParseQuery(s string) (Expr, error) {
 	p := parser{s: s}
-	if len(s) > MaxQuery {
-		return nil, p.fail(MaxQuery, "the query is longer than %d bytes", MaxQuery)
+	if len(s) > MaxQueryBytes {
+		return nil, p.fail(MaxQueryBytes, "the query is longer than %d bytes", MaxQueryBytes)
 	}
 	if i := invalidUTF8(s); i >= 0 {
 		return nil, p.fail(i, "the query is not UTF-8")
@@ -205,7 +205,7 @@ func (p *parser) leaf() (Expr, error) {
 		if name == "" {
 			return nil, p.fail(start, "there is no text between the quotes")
 		}
-		return NewText(name), nil
+		return NewTextTerm(name), nil
 	}
 	if name == "" {
 		return nil, p.fail(start, "a field is missing before %s (text that contains it goes in quotes)", op)
@@ -222,9 +222,9 @@ func (p *parser) leaf() (Expr, error) {
 		if err != nil {
 			return nil, p.fail(valueAt, "%v", err)
 		}
-		return &Regexp{Field: name, Re: re}, nil
+		return &RegexpTerm{Field: name, Re: re}, nil
 	case "!=":
-		return Not{&Equal{Field: name, Pattern: NewPattern(value)}}, nil
+		return Not{&PatternTerm{Field: name, Pattern: NewPattern(value)}}, nil
 	}
-	return &Equal{Field: name, Pattern: NewPattern(value)}, nil
+	return &PatternTerm{Field: name, Pattern: NewPattern(value)}, nil
 }

@@ -80,7 +80,7 @@ func TestParseQueryErrors(t *testing.T) {
 		{strings.Repeat("(", 100) + "a" + strings.Repeat(")", 100), "nested deeper"},
 		{strings.Repeat("not ", 100) + "a", "nested deeper"},
 		{strings.Repeat("a ", 1000), "more than"},
-		{strings.Repeat("a", store.MaxQuery+1), "longer than"},
+		{strings.Repeat("a", store.MaxQueryBytes+1), "longer than"},
 		{"a\xff", "not UTF-8, at character 2"},
 	} {
 		_, err := store.ParseQuery(c.query)
@@ -111,7 +111,7 @@ func TestText(t *testing.T) {
 	for raw, want := range map[string]string{
 		`{"a":"b"}`: `{"a":"b"}`, `"C:\\n\n\"\/"`: "\"C:\\n\n\"/\"", `"\u00e9\ud83d\ude00"`: `"é😀"`, `"\ud83dx"`: "\"\ufffdx\"", `"\x\u12"`: `"\x\u12"`, `\`: `\`,
 	} {
-		if got := string(store.AppendText(nil, []byte(raw))); got != want {
+		if got := string(store.AppendEventText(nil, []byte(raw))); got != want {
 			t.Errorf("the text of %s is %q, want %q", raw, got, want)
 		}
 	}

@@ -22,7 +22,7 @@ type Store interface {
 	Alerts
 	Correlations
 	Hosts
-	Fleet
+	Coordination
 	Accounts
 	io.Closer
 }
@@ -33,12 +33,12 @@ type Events interface {
 	// open or join, in one durable step. Events whose ID was stored before
 	// are left out, and so are their matches. Saving a batch ID again stores
 	// and counts nothing.
-	Save(ctx context.Context, batches ...Batch) ([]Saved, error)
-	// Find returns the events that q selects, newest received first: in the
+	Save(ctx context.Context, batches ...Batch) ([]SaveResult, error)
+	// SearchEvents returns the events that q selects, newest received first: in the
 	// reverse order of their being stored. The pages of a query are stable
 	// while events come in. A cursor that is not of this list is
 	// picket.ErrInvalid, here and in all other lists.
-	Find(ctx context.Context, q EventQuery) (EventPage, error)
+	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
 	// Event returns one event by id; an error that is picket.ErrNotFound
 	// where there is none.
 	Event(ctx context.Context, id string) (picket.Event, error)
@@ -47,7 +47,7 @@ type Events interface {
 	// Activity returns rollups by minute, from since (inclusive) until until
 	// (exclusive), oldest first, without minutes in which there was nothing.
 	// A zero time does not bound.
-	Activity(ctx context.Context, since, until time.Time) ([]Minute, error)
+	Activity(ctx context.Context, since, until time.Time) ([]MinuteCounts, error)
 	// Prune deletes the oldest received events until what is left is within
 	// r, and returns how many went.
 	Prune(ctx context.Context, r Retention) (int64, error)
@@ -60,13 +60,13 @@ type Batch struct {
 	Matches []picket.Match // without AlertID, in the order of Events
 }
 
-// Saved says what became of a batch.
-type Saved struct {
-	Stored    int            // new events
-	Duplicate int            // events known before
-	Matches   int            // new matches
-	Opened    []picket.Alert // alerts that this batch opened
-	Repeated  bool           // the batch itself was saved before; the rest is zero
+// SaveResult says what became of a batch.
+type SaveResult struct {
+	Stored         int            // new events
+	Duplicate      int            // events known before
+	Matches        int            // new matches
+	Opened         []picket.Alert // alerts that this batch opened
+	DuplicateBatch bool           // the batch itself was saved before; the rest is zero
 }
 
 // An EventQuery selects events. The zero value selects all.
@@ -86,16 +86,19 @@ type EventPage struct {
 // Totals are counters of events since the store was made; retention does not
 // lower Stored.
 type Totals struct {
-	Stored, Duplicate, Matches int64
-	Events                     int64 // kept now
-	RawBytes, DiskBytes        int64 // of the events kept: as received, and what the store takes on disk in all
+	Stored    int64 `json:"Stored"`
+	Duplicate int64 `json:"Duplicate"`
+	Matches   int64 `json:"Matches"`
+	Events    int64 `json:"Events"`    // kept now
+	RawBytes  int64 `json:"RawBytes"`  // of the events kept, as received
+	DiskBytes int64 `json:"DiskBytes"` // what the store takes on disk in all
 }
 
-// A Minute counts what was received in one minute.
-type Minute struct {
-	Start  time.Time
-	Events map[string]int64 // by event type
-	Alerts map[string]int64 // opened, by level
+// A MinuteCounts counts what was received in one minute.
+type MinuteCounts struct {
+	Start  time.Time        `json:"Start"`
+	Events map[string]int64 `json:"Events"` // by event type
+	Alerts map[string]int64 `json:"Alerts"` // opened, by level
 }
 
 // Retention bounds what is kept. Zero fields do not bound.
@@ -169,11 +172,11 @@ func (u AlertUpdate) Apply(a *picket.Alert) {
 
 // AlertCounts counts alerts.
 type AlertCounts struct {
-	Total    int64
-	ByStatus map[picket.AlertStatus]int64
-	ByLevel  map[picket.AlertStatus]map[string]int64 // the same, each by level
-	Open     map[string]int64                        // not closed, by level
-	TopRules []RuleCount                             // ten rules with most matches among alerts not closed
+	Total    int64                                   `json:"Total"`
+	ByStatus map[picket.AlertStatus]int64            `json:"ByStatus"`
+	ByLevel  map[picket.AlertStatus]map[string]int64 `json:"ByLevel"`  // the same, each by level
+	Open     map[string]int64                        `json:"Open"`     // not closed, by level
+	TopRules []RuleCount                             `json:"TopRules"` // ten rules with most matches among alerts not closed
 }
 
 // NewAlertCounts returns counts of nothing.
@@ -196,8 +199,11 @@ func (c *AlertCounts) Add(status picket.AlertStatus, level string, n int64) {
 
 // A RuleCount is a rule and how many matches its alerts have.
 type RuleCount struct {
-	RuleID, Title, Level string
-	Alerts, Matches      int64
+	RuleID  string `json:"RuleID"`
+	Title   string `json:"Title"`
+	Level   string `json:"Level"`
+	Alerts  int64  `json:"Alerts"`
+	Matches int64  `json:"Matches"`
 }
 
 // A MatchQuery selects matches, newest stored first. Empty fields select all.

@@ -29,7 +29,7 @@ const (
 
 // stack makes a chart of what pick takes from each minute; keys are stacked
 // from the bottom in reverse order, so that the first is on top.
-func stack(start time.Time, n int, minutes []store.Minute, pick func(store.Minute) map[string]int64, keys []string) chart {
+func stack(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
 	c := chart{Start: start, End: start.Add(time.Duration(n) * time.Minute), Width: chartWidth, Height: chartHeight, Base: chartHeight}
 	sums := make([]int64, n)
 	for _, m := range minutes {

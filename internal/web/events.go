@@ -37,7 +37,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 	if err == nil {
 		var page store.EventPage
 		start := time.Now()
-		page, err = c.Store.Find(r.Context(), eq)
+		page, err = c.Store.SearchEvents(r.Context(), eq)
 		v.Took, v.Next = time.Since(start).Round(100*time.Microsecond), nextLink(r.URL, page.Next)
 		for _, ev := range page.Events {
 			v.Events = append(v.Events, eventRow{ev, summary(ev.Fields)})

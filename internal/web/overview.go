@@ -46,14 +46,14 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Iden
 		return err
 	}
 	var v overviewView
-	v.Events = stack(start, overviewMinutes, minutes, func(m store.Minute) map[string]int64 {
+	v.Events = stack(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 {
 		sum := int64(0)
 		for _, n := range m.Events {
 			sum += n
 		}
 		return map[string]int64{"events": sum}
 	}, []string{"events"})
-	v.Alerts = stack(start, overviewMinutes, minutes, func(m store.Minute) map[string]int64 { return m.Alerts }, levels)
+	v.Alerts = stack(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 { return m.Alerts }, levels)
 	if v.Counts, err = c.Store.AlertCounts(ctx); err != nil {
 		return err
 	}

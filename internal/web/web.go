@@ -174,7 +174,7 @@ func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) 
 // audit records what somebody did.
 func (c *Console) audit(ctx context.Context, who auth.Identity, action, object, detail string) {
 	e := store.AuditEntry{Time: c.Now().UTC(), Actor: who.String(), Action: action, Object: object, Detail: detail}
-	if err := c.Store.Audit(ctx, e); err != nil {
+	if err := c.Store.AddAuditEntry(ctx, e); err != nil {
 		c.Log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
 	}
 }

@@ -68,7 +68,7 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	if w.storeDown.Swap(false) {
 		w.log.Info("store available again")
 	}
-	var sum store.Saved
+	var sum store.SaveResult
 	for _, s := range saved {
 		sum.Stored += s.Stored
 		sum.Duplicate += s.Duplicate

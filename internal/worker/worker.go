@@ -31,7 +31,7 @@ type Detector interface {
 
 // A Saver stores what a Detector leaves; see store.Events.
 type Saver interface {
-	Save(ctx context.Context, batches ...store.Batch) ([]store.Saved, error)
+	Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error)
 }
 
 // Options tune a worker. The zero value is ready to use.

@@ -80,7 +80,7 @@ func (r *rig) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry)
 	return r.Queue.Retry(ctx, delay, rs...)
 }
 
-func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.Saved, error) {
+func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResult, error) {
 	r.saves.Add(1)
 	if r.save != nil {
 		if err := r.save(ctx, bs); err != nil {

@@ -67,7 +67,7 @@ func forgets(t *testing.T, c cache.Cache) {
 	a, b := counter(), counter()
 	get(t, c, "a", time.Hour, a, "1")
 	get(t, c, "b", time.Hour, b, "1")
-	c.Forget(t.Context(), "a", "nothing")
+	c.Invalidate(t.Context(), "a", "nothing")
 	get(t, c, "a", time.Hour, a, "2")
 	get(t, c, "b", time.Hour, b, "1")
 }

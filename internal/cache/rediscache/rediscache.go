@@ -61,7 +61,7 @@ func (c *Cache) Get(ctx context.Context, key string, ttl time.Duration, fill fun
 	// Who asks while another does waits for that one's answer; the next after
 	// it asks Redis again.
 	asking := "asking " + key
-	defer c.local.Forget(ctx, asking)
+	defer c.local.Invalidate(ctx, asking)
 	return c.local.Get(ctx, asking, ttl, func(ctx context.Context) ([]byte, error) { return c.get(ctx, key, ttl, fill) })
 }
 
@@ -126,9 +126,9 @@ func (c *Cache) make(ctx context.Context, name, token string, ttl time.Duration,
 	return value, err
 }
 
-// Forget implements cache.Cache.
-func (c *Cache) Forget(ctx context.Context, keys ...string) {
-	c.local.Forget(ctx, keys...)
+// Invalidate implements cache.Cache.
+func (c *Cache) Invalidate(ctx context.Context, keys ...string) {
+	c.local.Invalidate(ctx, keys...)
 	_ = c.do(ctx, func(ctx context.Context) error {
 		for _, k := range keys { // one at a time: in a Cluster they are on several servers
 			if err := c.client.Del(ctx, c.prefix+k).Err(); err != nil {

@@ -56,7 +56,7 @@ func TestServers(t *testing.T) {
 	if made.Load() != 1 {
 		t.Errorf("made %d times", made.Load())
 	}
-	a.Forget(t.Context(), "k")
+	a.Invalidate(t.Context(), "k")
 	both()
 	if made.Load() != 2 {
 		t.Errorf("made %d times after it was forgotten", made.Load())

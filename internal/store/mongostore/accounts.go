@@ -174,16 +174,16 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 	return store.Session{Hash: d.Hash, User: d.User, Created: fromMicros(d.Created), Expires: fromMicros(d.Expires)}, nil
 }
 
-// EndSession implements store.Sessions.
-func (s *Store) EndSession(ctx context.Context, hash string) error {
+// DeleteSession implements store.Sessions.
+func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 	if err := remove(ctx, s.sessions, byID(hash)); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
 }
 
-// EndSessions implements store.Sessions.
-func (s *Store) EndSessions(ctx context.Context, user string) error {
+// DeleteUserSessions implements store.Sessions.
+func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 	if err := remove(ctx, s.sessions, bson.D{where("user", user)}); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
@@ -199,8 +199,8 @@ type auditDoc struct {
 	Detail string `bson:"detail,omitempty"`
 }
 
-// Audit implements store.Accounts.
-func (s *Store) Audit(ctx context.Context, e store.AuditEntry) error {
+// AddAuditEntry implements store.Accounts.
+func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
 	for {
 		err := insert(ctx, s.audit, auditDoc{s.seq.next(1), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail})
 		if errors.Is(err, picket.ErrConflict) {

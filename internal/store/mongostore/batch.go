@@ -26,33 +26,43 @@ type batchDoc struct {
 
 // brought is what a batch brings beside its events.
 type brought struct {
-	Stored, Duplicate, Raw int64
-	Hosts                  []hostSeen
-	Minutes                []minuteSeen
-	Matches                []matched           `json:",omitempty"`
-	Observed               []store.Observation `json:",omitempty"`
+	Stored    int64               `json:"Stored"`
+	Duplicate int64               `json:"Duplicate"`
+	Raw       int64               `json:"Raw"`
+	Hosts     []hostSeen          `json:"Hosts"`
+	Minutes   []minuteSeen        `json:"Minutes"`
+	Matches   []matched           `json:"Matches,omitempty"`
+	Observed  []store.Observation `json:"Observed,omitempty"`
 }
 
 type hostSeen struct {
-	Name, Agent, OS     string
-	First, Last, Events int64
+	Name   string `json:"Name"`
+	Agent  string `json:"Agent"`
+	OS     string `json:"OS"`
+	First  int64  `json:"First"`
+	Last   int64  `json:"Last"`
+	Events int64  `json:"Events"`
 }
 
 type minuteSeen struct {
-	Minute int64
-	Type   string
-	N      int64
+	Minute int64  `json:"Minute"`
+	Type   string `json:"Type"`
+	N      int64  `json:"N"`
 }
 
 // matched is a picket.Match with all that its alert needs.
 type matched struct {
-	ID, Rule, Event, Agent string
-	Time                   int64
-	Why                    []sigma.Evidence
-	Title, Host            string
-	Level                  sigma.Level
-	Tags                   []string
-	AlertAgent             string `json:",omitempty"`
+	ID         string           `json:"ID"`
+	Rule       string           `json:"Rule"`
+	Event      string           `json:"Event"`
+	Agent      string           `json:"Agent"`
+	Time       int64            `json:"Time"`
+	Why        []sigma.Evidence `json:"Why"`
+	Title      string           `json:"Title"`
+	Host       string           `json:"Host"`
+	Level      sigma.Level      `json:"Level"`
+	Tags       []string         `json:"Tags"`
+	AlertAgent string           `json:"AlertAgent,omitempty"`
 }
 
 func newMatched(m *picket.Match) matched {
@@ -83,7 +93,7 @@ func bring(b *store.Batch, isNew []bool) brought {
 	}
 	for _, m := range newMatches(b, isNew) {
 		if m.Observed != nil {
-			out.Observed = append(out.Observed, store.Observation{Rule: m.RuleID, Event: m.EventID, Agent: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
+			out.Observed = append(out.Observed, store.Observation{RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
 		}
 		if !m.Silent {
 			out.Matches = append(out.Matches, newMatched(m))
@@ -158,8 +168,8 @@ func decodeBrought(data []byte) (*brought, error) {
 
 // observedBatch is what a document of observations keeps of a batch.
 type observedBatch struct {
-	At   int64
-	Seen []store.Observation
+	At   int64               `json:"At"`
+	Seen []store.Observation `json:"Seen"`
 }
 
 func decodeObserved(data []byte) ([]store.Observation, error) {

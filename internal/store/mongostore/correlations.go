@@ -46,9 +46,9 @@ func (s *Store) readFollower(ctx context.Context) (*followerDoc, error) {
 	return &f, nil
 }
 
-// Lead implements store.Correlations. The lease is reckoned by this process's
+// AcquireCorrelationLease implements store.Correlations. The lease is reckoned by this process's
 // clock, so those of servers and workers should agree to the second.
-func (s *Store) Lead(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
+func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	free := func(f *followerDoc, now int64) bool { return f.Holder == holder || f.Until <= now }
 	lead := false
 	f, err := s.readFollower(ctx)
@@ -93,8 +93,8 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	return page, after, nil
 }
 
-// Concluded implements store.Correlations.
-func (s *Store) Concluded(ctx context.Context) (mark int64, state []byte, err error) {
+// CorrelationCheckpoint implements store.Correlations.
+func (s *Store) CorrelationCheckpoint(ctx context.Context) (mark int64, state []byte, err error) {
 	f, err := s.readFollower(ctx)
 	if err == nil && f.State != nil {
 		state, err = zst.Decode(nil, f.State)
@@ -105,10 +105,10 @@ func (s *Store) Concluded(ctx context.Context) (mark int64, state []byte, err er
 	return f.Mark, state, nil
 }
 
-// Conclude implements store.Correlations. It is one step, which reads who leads
+// CommitCorrelations implements store.Correlations. It is one step, which reads who leads
 // and writes how far it came and what it found.
-func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion) (store.Saved, error) {
-	var saved store.Saved
+func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.CorrelationCommit) (store.SaveResult, error) {
+	var saved store.SaveResult
 	var opened []string
 	err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
 		f, err := s.readFollower(ctx)
@@ -118,7 +118,7 @@ func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion)
 		if f.Holder != holder {
 			return false, fmt.Errorf("%s does not lead: %w", holder, picket.ErrConflict)
 		}
-		f.Mark = c.Mark
+		f.Mark = c.Offset
 		if c.State != nil {
 			f.State = zst.Fast(nil, c.State)
 		}
@@ -136,19 +136,19 @@ func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion)
 		if err := d.read(ctx, need); err != nil {
 			return false, err
 		}
-		saved.Matches, opened = d.join(all, c.Again)
+		saved.Matches, opened = d.join(all, c.Replay)
 		return true, nil
 	})
 	if err == nil && len(opened) > 0 {
 		saved.Opened, err = s.alertsOf(ctx, opened)
 	}
-	if err == nil && !c.Forget.IsZero() {
+	if err == nil && !c.DeleteBefore.IsZero() {
 		err = remove(ctx, s.observations, bson.D{
-			where("at", bson.D{where("$lt", c.Forget.UnixMicro())}), where("_id", bson.D{where("$lte", c.Mark)}),
+			where("at", bson.D{where("$lt", c.DeleteBefore.UnixMicro())}), where("_id", bson.D{where("$lte", c.Offset)}),
 		})
 	}
 	if err != nil {
-		return store.Saved{}, fmt.Errorf("conclude: %w", err)
+		return store.SaveResult{}, fmt.Errorf("conclude: %w", err)
 	}
 	return saved, nil
 }

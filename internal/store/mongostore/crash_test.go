@@ -172,7 +172,7 @@ func TestTwoProcesses(t *testing.T) {
 					duplicate.Add(int64(saved[0].Duplicate))
 					matches.Add(int64(saved[0].Matches))
 					opened.Add(int64(len(saved[0].Opened)))
-					if saved[0].Repeated {
+					if saved[0].DuplicateBatch {
 						repeated.Add(1)
 					}
 				}
@@ -201,9 +201,9 @@ func TestAway(t *testing.T) {
 	}
 	server.Kill()
 	_, err := s.Save(t.Context(), made("b2", 10, 10))
-	_, findErr := s.Find(t.Context(), store.EventQuery{})
+	_, findErr := s.SearchEvents(t.Context(), store.EventQuery{})
 	_, totalsErr := s.Totals(t.Context())
-	_, leadErr := s.Lead(t.Context(), "a", time.Second)
+	_, leadErr := s.AcquireCorrelationLease(t.Context(), "a", time.Second)
 	_, tokenErr := s.TokenByHash(t.Context(), "x")
 	for _, err := range []error{err, findErr, totalsErr, leadErr, tokenErr, s.AddToken(t.Context(), store.Token{ID: "x"})} {
 		if !errors.Is(err, picket.ErrUnavailable) {
@@ -214,7 +214,7 @@ func TestAway(t *testing.T) {
 		t.Errorf("open while the server is away: %v", err)
 	}
 	mongotest.StartOn(t, dir, server.Addr())
-	var saved []store.Saved
+	var saved []store.SaveResult
 	for range 20 {
 		if saved, err = s.Save(t.Context(), made("b2", 10, 10)); err == nil {
 			break

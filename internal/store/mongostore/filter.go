@@ -58,11 +58,11 @@ func translate(x store.Expr) bson.D {
 			any = append(any, d)
 		}
 		return either(any)
-	case *store.Text:
+	case *store.TextTerm:
 		return contains("", string(x.Folded()))
-	case *store.Equal:
+	case *store.PatternTerm:
 		return equalField(x)
-	case *store.Regexp:
+	case *store.RegexpTerm:
 		prefix, _ := x.Re.LiteralPrefix()
 		return contains(x.Field, store.Fold(prefix))
 	}
@@ -72,7 +72,7 @@ func translate(x store.Expr) bson.D {
 func either(any bson.A) bson.D { return bson.D{where("$or", any)} }
 
 // equalField uses the indexes for a host or an agent that is named in full.
-func equalField(x *store.Equal) bson.D {
+func equalField(x *store.PatternTerm) bson.D {
 	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
 	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
 		name := store.Fold(x.Pattern.String())

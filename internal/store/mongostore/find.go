@@ -12,10 +12,10 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// Find implements store.Events. MongoDB leaves out what the query surely does
+// SearchEvents implements store.Events. MongoDB leaves out what the query surely does
 // not select (filter.go); the rest is decided here, by package store's own
 // evaluation.
-func (s *Store) Find(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
+func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	page, err := s.find(ctx, q)
 	if err != nil {
 		return store.EventPage{}, fmt.Errorf("find events: %w", err)
@@ -51,7 +51,7 @@ func (s *Store) find(ctx context.Context, q store.EventQuery) (store.EventPage, 
 	return page, nil
 }
 
-// A finder is one call of Find.
+// A finder is one call of SearchEvents.
 type finder struct {
 	where  store.Expr
 	lo, hi int64 // event times
@@ -62,7 +62,7 @@ type finder struct {
 	events []picket.Event
 	last   place // of the last event found
 	coder  coder
-	doc    store.Doc
+	doc    store.EventView
 }
 
 func (f *finder) full() bool { return len(f.events) == f.want }

@@ -13,25 +13,25 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// Progress is how far a copy of another store into this one has come. It is
+// MigrationProgress is how far a copy of another store into this one has come. It is
 // kept in the database, so that the copy can go on after it was cut off. What
 // is copied comes newest first, so orders are given out downwards.
-type Progress struct {
-	From   string `bson:"from"`  // what is copied
-	Base   int64  `bson:"base"`  // the order of the newest event
-	Stage  string `bson:"stage"` // what is being copied
-	Cursor string `bson:"cursor"`
-	N      int64  `bson:"n"`      // copied in the stage
-	Events int64  `bson:"events"` // copied in all
+type MigrationProgress struct {
+	Source     string `bson:"from"`  // what is copied
+	BaseOrder  int64  `bson:"base"`  // the order of the newest event
+	Stage      string `bson:"stage"` // what is being copied
+	Cursor     string `bson:"cursor"`
+	StageCount int64  `bson:"n"`      // copied in the stage
+	EventCount int64  `bson:"events"` // copied in all
 }
 
 const progressID = "progress"
 
-// Progress returns how far the copy has come; that of a new one is new.
-func (s *Store) Progress(ctx context.Context) (Progress, error) {
-	p, err := one[Progress](ctx, s.db.Collection("migration"), byID(progressID))
+// MigrationProgress returns how far the copy has come; that of a new one is new.
+func (s *Store) MigrationProgress(ctx context.Context) (MigrationProgress, error) {
+	p, err := one[MigrationProgress](ctx, s.db.Collection("migration"), byID(progressID))
 	if errors.Is(err, picket.ErrNotFound) {
-		return Progress{Base: time.Now().UnixMicro()}, nil
+		return MigrationProgress{BaseOrder: time.Now().UnixMicro()}, nil
 	}
 	if err != nil {
 		return p, fmt.Errorf("read how far the copy is: %w", err)
@@ -39,11 +39,11 @@ func (s *Store) Progress(ctx context.Context) (Progress, error) {
 	return p, nil
 }
 
-// SetProgress keeps how far the copy has come.
-func (s *Store) SetProgress(ctx context.Context, p Progress) error {
+// SaveMigrationProgress keeps how far the copy has come.
+func (s *Store) SaveMigrationProgress(ctx context.Context, p MigrationProgress) error {
 	doc := struct {
-		ID       string `bson:"_id"`
-		Progress `bson:"inline"`
+		ID                string `bson:"_id"`
+		MigrationProgress `bson:"inline"`
 	}{progressID, p}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := s.db.Collection("migration").ReplaceOne(ctx, byID(progressID), doc, options.Replace().SetUpsert(true))
@@ -170,7 +170,7 @@ func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 }
 
 // ImportActivity stores rollups. Those that are there stay.
-func (s *Store) ImportActivity(ctx context.Context, minutes []store.Minute) error {
+func (s *Store) ImportActivity(ctx context.Context, minutes []store.MinuteCounts) error {
 	var docs []any
 	for _, m := range minutes {
 		d := minuteDoc{ID: minuteID(m.Start.UnixMicro()), Start: m.Start.UnixMicro(), At: m.Start}
@@ -207,8 +207,8 @@ func (s *Store) ImportTotals(ctx context.Context, t store.Totals, events int64) 
 	return nil
 }
 
-// Empty reports whether nothing has been stored yet.
-func (s *Store) Empty(ctx context.Context) (bool, error) {
+// IsEmpty reports whether nothing has been stored yet.
+func (s *Store) IsEmpty(ctx context.Context) (bool, error) {
 	for _, c := range []string{"telemetry_events", "alerts", "batches"} {
 		docs, err := find[bson.Raw](ctx, s.db.Collection(c), bson.D{}, options.Find().SetLimit(1).SetProjection(byID(1)))
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // Save implements store.Events. Of several batches, each is saved by itself.
-func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.Saved, error) {
+func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	out, err := s.save(ctx, batches)
 	if err != nil {
 		return nil, fmt.Errorf("save %d batches: %w", len(batches), err)
@@ -20,11 +20,11 @@ func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.Saved
 	return out, nil
 }
 
-func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.Saved, error) {
+func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveResult, error) {
 	if s.quit.Err() != nil {
 		return nil, errClosed
 	}
-	out := make([]store.Saved, len(batches))
+	out := make([]store.SaveResult, len(batches))
 	if err := s.repeated(ctx, batches, out); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.Saved,
 }
 
 // repeated marks the batches that were saved before, or are in this call twice.
-func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store.Saved) error {
+func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
 	ids := make([]string, len(batches))
 	for i, b := range batches {
 		if ids[i] = b.ID; b.ID == "" {
@@ -67,7 +67,7 @@ func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store
 		seen[b.ID] = true
 	}
 	for i := range batches {
-		out[i].Repeated = seen[ids[i]]
+		out[i].DuplicateBatch = seen[ids[i]]
 		seen[ids[i]] = true
 	}
 	return nil
@@ -81,11 +81,11 @@ type pendingDoc struct {
 
 // mark enters batches among those to be folded. It comes before they are saved,
 // so that none is missed.
-func (s *Store) mark(ctx context.Context, batches []store.Batch, out []store.Saved) error {
+func (s *Store) mark(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
 	var docs []any
 	seq := s.seq.next(len(batches))
 	for i := range batches {
-		if !out[i].Repeated {
+		if !out[i].DuplicateBatch {
 			docs = append(docs, pendingDoc{batches[i].ID, seq + int64(i)})
 		}
 	}
@@ -100,12 +100,12 @@ const maxBrought = 8 << 20
 
 // saveEvents stores the events that are not there, each as of the first of the
 // batches that has it, and returns which batch each event is of.
-func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.Saved) (map[string]string, error) {
+func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.SaveResult) (map[string]string, error) {
 	owner := make(map[string]string)
 	var docs []any
 	var c coder
 	for i := range batches {
-		if out[i].Repeated {
+		if out[i].DuplicateBatch {
 			continue
 		}
 		seq := s.seq.next(len(batches[i].Events))
@@ -147,14 +147,14 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 
 // commit saves the batches: who inserts a batch's document has saved it, and
 // all others repeated it. It returns those of which a step must be awaited.
-func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.Saved, owner map[string]string) ([]int, error) {
+func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.SaveResult, owner map[string]string) ([]int, error) {
 	taken := make(map[string]bool)
 	var docs []any
 	var of, wait []int
 	now := s.opt.Now().UnixMicro()
 	for i := range batches {
 		b := &batches[i]
-		if out[i].Repeated {
+		if out[i].DuplicateBatch {
 			continue
 		}
 		isNew := make([]bool, len(b.Events))
@@ -187,15 +187,15 @@ func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.S
 		return nil, fmt.Errorf("insert batches: %w", err)
 	}
 	for _, at := range there {
-		out[of[at]] = store.Saved{Repeated: true}
+		out[of[at]] = store.SaveResult{DuplicateBatch: true}
 	}
 	return wait, nil
 }
 
 // results fills in what a step made of the matches of batches.
-func (s *Store) results(ctx context.Context, batches []store.Batch, wait []int, out []store.Saved) error {
+func (s *Store) results(ctx context.Context, batches []store.Batch, wait []int, out []store.SaveResult) error {
 	for _, i := range wait {
-		if out[i].Repeated {
+		if out[i].DuplicateBatch {
 			continue
 		}
 		b, err := one[batchDoc](ctx, s.batches, byID(batches[i].ID))

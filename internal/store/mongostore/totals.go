@@ -85,7 +85,7 @@ func (s *Store) diskBytes(ctx context.Context) (int64, error) {
 }
 
 // Activity implements store.Events.
-func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.Minute, error) {
+func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
 	if err := s.settled(ctx); err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)
 	}
@@ -94,9 +94,9 @@ func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.M
 	if err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)
 	}
-	var out []store.Minute
+	var out []store.MinuteCounts
 	for _, d := range docs {
-		m := store.Minute{Start: fromMicros(d.Start), Events: make(map[string]int64), Alerts: make(map[string]int64)}
+		m := store.MinuteCounts{Start: fromMicros(d.Start), Events: make(map[string]int64), Alerts: make(map[string]int64)}
 		for _, t := range d.Events {
 			m.Events[t.Name] = t.N
 		}

@@ -178,24 +178,24 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 	return ss, nil
 }
 
-// EndSession implements store.Sessions.
-func (s *Store) EndSession(ctx context.Context, hash string) error {
+// DeleteSession implements store.Sessions.
+func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 	if _, err := s.change(ctx, "DELETE FROM sessions WHERE hash = ?", hash); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
 }
 
-// EndSessions implements store.Sessions.
-func (s *Store) EndSessions(ctx context.Context, user string) error {
+// DeleteUserSessions implements store.Sessions.
+func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 	if _, err := s.change(ctx, "DELETE FROM sessions WHERE user = ?", user); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil
 }
 
-// Audit implements store.Accounts.
-func (s *Store) Audit(ctx context.Context, e store.AuditEntry) error {
+// AddAuditEntry implements store.Accounts.
+func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
 	_, err := s.change(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
 		micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -23,7 +23,7 @@ import (
 // their own, as batches of 500.
 func otrf(tb testing.TB, n int) []store.Batch {
 	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(testdata.Dir(tb), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testenv.DataDir(tb), "otrf", "*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func BenchmarkFind(b *testing.B) {
 			}
 			n := 0
 			for b.Loop() {
-				page, err := s.Find(b.Context(), store.EventQuery{Where: where})
+				page, err := s.SearchEvents(b.Context(), store.EventQuery{Where: where})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -204,7 +204,7 @@ func FuzzTrigrams(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := store.AppendFold(nil, store.AppendText(nil, ev.Raw))
+		text := store.AppendFold(nil, store.AppendEventText(nil, ev.Raw))
 		lo := min(int(from), len(text))
 		needle := text[lo:min(len(text), lo+int(size))]
 		if !filter.mayHave(needed(needle)) {

@@ -21,17 +21,17 @@ func compile(x store.Expr) *node {
 		n.op, n.kids = opOr, compileAll(x)
 	case store.Not:
 		n.op, n.kids = opNot, []*node{compile(x.X)}
-	case *store.Text:
+	case *store.TextTerm:
 		n.op = opText
 		n.setLiterals([][]byte{x.Folded()})
-	case *store.Equal:
+	case *store.PatternTerm:
 		n.op, n.field, n.match = opField, x.Field, x.Pattern.Match
 		var lits [][]byte
 		for _, l := range x.Pattern.Literals() {
 			lits = append(lits, []byte(l))
 		}
 		n.setLiterals(lits)
-	case *store.Regexp:
+	case *store.RegexpTerm:
 		n.op, n.field, n.match = opField, x.Field, x.Re.MatchString
 		if re, err := syntax.Parse(x.Re.String(), syntax.Perl); err == nil {
 			n.setLiterals(requiredLiterals(re.Simplify(), nil))

@@ -31,7 +31,7 @@ func (b *savingBatch) observe() error {
 	for i := range b.matches {
 		m := &b.matches[i]
 		if m.Observed != nil {
-			seen = append(seen, store.Observation{Rule: m.RuleID, Event: m.EventID, Agent: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
+			seen = append(seen, store.Observation{RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed})
 		}
 		if !m.Silent {
 			rest = append(rest, *m)
@@ -82,8 +82,8 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	return page, after, nil
 }
 
-// Lead implements store.Correlations.
-func (s *Store) Lead(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
+// AcquireCorrelationLease implements store.Correlations.
+func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
 	lead := false
 	err := s.w.do(ctx, func(t *tx) error {
 		n, err := t.exec("UPDATE follower SET holder = ?, until = ? WHERE holder = ? OR until <= ?",
@@ -97,38 +97,38 @@ func (s *Store) Lead(ctx context.Context, holder string, ttl time.Duration) (boo
 	return lead, nil
 }
 
-// Concluded implements store.Correlations.
-func (s *Store) Concluded(ctx context.Context) (mark int64, state []byte, err error) {
+// CorrelationCheckpoint implements store.Correlations.
+func (s *Store) CorrelationCheckpoint(ctx context.Context) (mark int64, state []byte, err error) {
 	if err := s.read.QueryRowContext(ctx, "SELECT mark, state FROM follower").Scan(&mark, &state); err != nil {
 		return 0, nil, fmt.Errorf("read what was concluded: %w", err)
 	}
 	return mark, state, nil
 }
 
-// Conclude implements store.Correlations.
-func (s *Store) Conclude(ctx context.Context, holder string, c store.Conclusion) (store.Saved, error) {
+// CommitCorrelations implements store.Correlations.
+func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.CorrelationCommit) (store.SaveResult, error) {
 	var b savingBatch
 	err := s.w.do(ctx, func(t *tx) error {
-		n, err := t.exec("UPDATE follower SET mark = ?, state = coalesce(?, state) WHERE holder = ?", c.Mark, c.State, holder)
+		n, err := t.exec("UPDATE follower SET mark = ?, state = coalesce(?, state) WHERE holder = ?", c.Offset, c.State, holder)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			return fmt.Errorf("%s does not lead: %w", holder, picket.ErrConflict)
 		}
-		b = savingBatch{matches: c.Matches, again: c.Again}
+		b = savingBatch{matches: c.Matches, again: c.Replay}
 		if err := t.saveMatches(&b); err != nil {
 			return err
 		}
 		t.matches += int64(b.newMatches)
-		if c.Forget.IsZero() {
+		if c.DeleteBefore.IsZero() {
 			return nil
 		}
-		_, err = t.exec("DELETE FROM observations WHERE at < ? AND mark <= ?", micros(c.Forget), c.Mark)
+		_, err = t.exec("DELETE FROM observations WHERE at < ? AND mark <= ?", micros(c.DeleteBefore), c.Offset)
 		return err
 	})
 	if err != nil {
-		return store.Saved{}, fmt.Errorf("conclude: %w", err)
+		return store.SaveResult{}, fmt.Errorf("conclude: %w", err)
 	}
-	return store.Saved{Matches: b.newMatches, Opened: b.opened}, nil
+	return store.SaveResult{Matches: b.newMatches, Opened: b.opened}, nil
 }

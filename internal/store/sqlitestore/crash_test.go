@@ -154,7 +154,7 @@ func checkSaved(t *testing.T, path string, acked []int, again bool) {
 	s := open(t, path, sqlitestore.Options{BlockEvents: 128})
 	if again { // redelivery of all, acknowledged or not, changes nothing
 		for _, n := range acked {
-			if saved, err := s.Save(t.Context(), crashBatch(n)); err != nil || !saved[0].Repeated {
+			if saved, err := s.Save(t.Context(), crashBatch(n)); err != nil || !saved[0].DuplicateBatch {
 				t.Fatalf("batch %d is not known again: %+v, %v", n, saved, err)
 			}
 		}
@@ -162,7 +162,7 @@ func checkSaved(t *testing.T, path string, acked []int, again bool) {
 	seen := make(map[string]int)
 	q := store.EventQuery{Limit: 1000}
 	for {
-		page, err := s.Find(t.Context(), q)
+		page, err := s.SearchEvents(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}

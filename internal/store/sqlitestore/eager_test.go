@@ -10,7 +10,7 @@ import (
 // eager is a store that indexes what it saves at once.
 type eager struct{ *sqlitestore.Store }
 
-func (e eager) Save(ctx context.Context, batches ...store.Batch) ([]store.Saved, error) {
+func (e eager) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	out, err := e.Store.Save(ctx, batches...)
 	if err == nil {
 		err = e.Compact(ctx)

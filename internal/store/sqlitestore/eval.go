@@ -165,7 +165,7 @@ func (sc *scanner) byColumn(n *node) error {
 
 // pseudo returns what says an event's own attribute, nil where the name is none.
 func (sc *scanner) pseudo(field string) (func(row int) string, error) {
-	if _, ok := store.Pseudo(&picket.Event{}, field); !ok {
+	if _, ok := store.BuiltinField(&picket.Event{}, field); !ok {
 		return nil, nil
 	}
 	if field == "event_id" {
@@ -177,7 +177,7 @@ func (sc *scanner) pseudo(field string) (func(row int) string, error) {
 		return nil, err
 	}
 	return func(row int) string {
-		v, _ := store.Pseudo(&picket.Event{AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row)}, field)
+		v, _ := store.BuiltinField(&picket.Event{AgentID: m.agent.text(row), Host: m.host.text(row), Type: m.typ.text(row)}, field)
 		return v
 	}, nil
 }

@@ -16,8 +16,8 @@ import (
 
 const defaultLimit = 100
 
-// Find implements store.Events.
-func (s *Store) Find(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
+// SearchEvents implements store.Events.
+func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	page, err := s.find(ctx, q)
 	if err != nil {
 		return store.EventPage{}, fmt.Errorf("find events: %w", err)
@@ -67,7 +67,7 @@ func bounds(since, until time.Time) (int64, int64) {
 	return lo, hi
 }
 
-// A finder is one call of Find. It walks the blocks from the newest, the first
+// A finder is one call of SearchEvents. It walks the blocks from the newest, the first
 // alone, which is often enough, then as many at once as there are cores.
 type finder struct {
 	s            *Store

@@ -96,7 +96,7 @@ func (b *builder) event(d *draft, row int, frame uint16, rb *recipeBuilder) bool
 		b.leaf(row, frame, &b.leaves[i])
 	}
 	if len(b.leaves) == 0 || emptyContainer(raw) { // some names are of no leaf
-		b.trigrams.add(string(store.AppendText(nil, raw)))
+		b.trigrams.add(string(store.AppendEventText(nil, raw)))
 	}
 	r := d.recipes[row]
 	if r.of[d.row[row]] == 0 {
@@ -189,14 +189,14 @@ func (b *builder) finish(d *dir, evs []picket.Event, raw int) []part {
 	return parts
 }
 
-// echoes reports whether the column is of one of the names of store.Pseudo and
+// echoes reports whether the column is of one of the names of store.BuiltinField and
 // says nothing but what the event's own attribute says.
 func (b *columnBuilder) echoes(evs []picket.Event) bool {
-	if _, ok := store.Pseudo(&picket.Event{}, b.name); !ok || len(b.multi) > 0 || b.full {
+	if _, ok := store.BuiltinField(&picket.Event{}, b.name); !ok || len(b.multi) > 0 || b.full {
 		return false
 	}
 	for row, r := range b.rows {
-		if own, _ := store.Pseudo(&evs[row], b.name); r != 0 && b.values[r-1] != own {
+		if own, _ := store.BuiltinField(&evs[row], b.name); r != 0 && b.values[r-1] != own {
 			return false
 		}
 	}

@@ -68,7 +68,7 @@ func (c *claims) finish(p *saving, err error) {
 }
 
 // Save implements store.Events.
-func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.Saved, error) {
+func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	for {
 		p, err := s.save(ctx, batches)
 		if errors.Is(err, errStale) {
@@ -83,14 +83,14 @@ func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.Saved
 	}
 }
 
-func (p *saving) saved() []store.Saved {
-	out := make([]store.Saved, len(p.batches))
+func (p *saving) saved() []store.SaveResult {
+	out := make([]store.SaveResult, len(p.batches))
 	for i := range p.batches {
 		b := &p.batches[i]
-		if out[i].Repeated = b.repeated; b.repeated {
+		if out[i].DuplicateBatch = b.repeated; b.repeated {
 			continue
 		}
-		out[i] = store.Saved{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Matches: b.newMatches, Opened: b.opened}
+		out[i] = store.SaveResult{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Matches: b.newMatches, Opened: b.opened}
 	}
 	return out
 }

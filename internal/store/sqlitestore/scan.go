@@ -13,7 +13,7 @@ import (
 // A scanner searches blocks, one after another. It is for one goroutine.
 type scanner struct {
 	cache *frameCache
-	view  store.Doc
+	view  store.EventView
 	ev    picket.Event // that view shows
 	row   int          // of ev, -1 none
 	buf   []byte       // to unpack columns into
@@ -189,7 +189,7 @@ func (sc *scanner) loadFilters() error {
 }
 
 // doc returns the view of an event of the current frame.
-func (sc *scanner) doc(row int) *store.Doc {
+func (sc *scanner) doc(row int) *store.EventView {
 	if sc.row == row {
 		return &sc.view
 	}

@@ -33,7 +33,7 @@ func simples(lo, hi int) []picket.Event {
 	return out
 }
 
-func mustSave(t testing.TB, s store.Store, id string, evs []picket.Event) store.Saved {
+func mustSave(t testing.TB, s store.Store, id string, evs []picket.Event) store.SaveResult {
 	t.Helper()
 	saved, err := s.Save(t.Context(), store.Batch{ID: id, Events: evs})
 	if err != nil {
@@ -48,7 +48,7 @@ func count(t testing.TB, s store.Store, query string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := s.Find(t.Context(), store.EventQuery{Where: where, Limit: 1 << 20})
+	page, err := s.SearchEvents(t.Context(), store.EventQuery{Where: where, Limit: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestTwoProcesses(t *testing.T) {
 				}
 				mu.Lock()
 				stored += saved[0].Stored
-				if saved[0].Repeated {
+				if saved[0].DuplicateBatch {
 					repeated++
 				}
 				mu.Unlock()
@@ -195,7 +195,7 @@ func TestSearchWhileMerging(t *testing.T) {
 	}
 	q := store.EventQuery{Where: where, Limit: 7}
 	for want := 399; want >= 0; {
-		page, err := s.Find(t.Context(), q)
+		page, err := s.SearchEvents(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func TestOlderSchema(t *testing.T) {
 	}
 	db.Close()
 	s = open(t, path, sqlitestore.Options{})
-	if ok, err := s.Lead(t.Context(), "a", time.Minute); !ok || err != nil {
+	if ok, err := s.AcquireCorrelationLease(t.Context(), "a", time.Minute); !ok || err != nil {
 		t.Errorf("lead: %t, %v", ok, err)
 	}
 	if n := count(t, s, ""); n != 1 {

@@ -23,9 +23,9 @@ func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 }
 
 // Activity implements store.Events. Minutes in which nothing came are left out.
-func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.Minute, error) {
+func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
 	lo, hi := bounds(since, until)
-	var out []store.Minute
+	var out []store.MinuteCounts
 	err := s.list(ctx, "SELECT minute, kind, name, n FROM rollup WHERE minute >= ? AND minute < ? ORDER BY minute", []any{lo, hi}, func(r *sql.Rows) error {
 		var at, n int64
 		var kind int
@@ -33,7 +33,7 @@ func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.M
 		err := r.Scan(&at, &kind, &name, &n)
 		start := fromMicros(at)
 		if len(out) == 0 || !out[len(out)-1].Start.Equal(start) {
-			out = append(out, store.Minute{Start: start, Events: make(map[string]int64), Alerts: make(map[string]int64)})
+			out = append(out, store.MinuteCounts{Start: start, Events: make(map[string]int64), Alerts: make(map[string]int64)})
 		}
 		m := &out[len(out)-1]
 		if kind == rollupEvents {

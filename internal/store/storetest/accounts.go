@@ -147,10 +147,10 @@ func sessions(t *testing.T, s store.Store) {
 	}
 	gone("s1", start.Add(time.Hour))
 	gone("nothing", start)
-	check(t, s.EndSession(ctx, "s1"))
+	check(t, s.DeleteSession(ctx, "s1"))
 	gone("s1", start)
-	check(t, s.EndSession(ctx, "nothing"))
-	check(t, s.EndSessions(ctx, "ann"))
+	check(t, s.DeleteSession(ctx, "nothing"))
+	check(t, s.DeleteUserSessions(ctx, "ann"))
 	gone("s2", start)
 	same(t, "of another", must[store.Session](t)(s.Session(ctx, "s3", start)), c)
 }
@@ -160,7 +160,7 @@ func audit(t *testing.T, s store.Store) {
 	var want []store.AuditEntry
 	for i := range 5 {
 		e := store.AuditEntry{Time: start.Add(time.Duration(i) * time.Second), Actor: "ann", Action: "alert.update", Object: fmt.Sprint(i), Detail: "x"}
-		check(t, s.Audit(ctx, e))
+		check(t, s.AddAuditEntry(ctx, e))
 		want = append([]store.AuditEntry{e}, want...)
 	}
 	same(t, "log", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 3)), want[:3])

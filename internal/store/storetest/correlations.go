@@ -42,10 +42,10 @@ func observations(t *testing.T, s store.Store) {
 			t.Fatal(err)
 		}
 		for _, o := range page {
-			if o.Fields["User"] != "u" || o.Arrived.IsZero() || o.Agent == "" || o.Host == "" || !o.Time.Equal(evs[0].Time) && o.Event == evs[0].ID {
+			if o.Fields["User"] != "u" || o.Arrived.IsZero() || o.AgentID == "" || o.Host == "" || !o.Time.Equal(evs[0].Time) && o.EventID == evs[0].ID {
 				t.Errorf("observation is %+v", o)
 			}
-			got = append(got, o.Rule+" "+o.Event)
+			got = append(got, o.RuleID+" "+o.EventID)
 		}
 		if len(page) == 0 {
 			break
@@ -72,14 +72,14 @@ func conclusions(t *testing.T, s store.Store) {
 	save(t, s, store.Batch{ID: "b", Events: evs, Matches: []picket.Match{observed("base", evs[0], true)}})
 	lead := func(holder string, ttl time.Duration, want bool) {
 		t.Helper()
-		if ok, err := s.Lead(t.Context(), holder, ttl); err != nil || ok != want {
+		if ok, err := s.AcquireCorrelationLease(t.Context(), holder, ttl); err != nil || ok != want {
 			t.Errorf("%s leads: %t, %v; want %t", holder, ok, err, want)
 		}
 	}
-	if mark, state, err := s.Concluded(t.Context()); mark != 0 || state != nil || err != nil {
+	if mark, state, err := s.CorrelationCheckpoint(t.Context()); mark != 0 || state != nil || err != nil {
 		t.Errorf("at first: %d, %q, %v", mark, state, err)
 	}
-	_, err := s.Conclude(t.Context(), "a", store.Conclusion{Mark: 1})
+	_, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 1})
 	wantErr(t, "conclude without leading", err, picket.ErrConflict)
 	lead("a", time.Hour, true)
 	lead("b", time.Hour, false)
@@ -91,19 +91,19 @@ func conclusions(t *testing.T, s store.Store) {
 		m.Host, m.AlertAgent = "one", "agent-x"
 		made = append(made, m)
 	}
-	saved, err := s.Conclude(t.Context(), "a", store.Conclusion{Mark: 7, State: []byte("s1"), Matches: made})
+	saved, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 7, State: []byte("s1"), Matches: made})
 	if err != nil || saved.Matches != 3 || len(saved.Opened) != 1 || saved.Opened[0].Host != "one" || saved.Opened[0].AgentID != "agent-x" {
 		t.Fatalf("saved %+v, %v", saved, err)
 	}
 	more := match("corr", evs[3])
 	more.Host, more.AlertAgent = "one", "agent-x"
-	saved, err = s.Conclude(t.Context(), "a", store.Conclusion{Mark: 8, Matches: append(made, more)})
+	saved, err = s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 8, Matches: append(made, more)})
 	if err != nil || saved.Matches != 1 || len(saved.Opened) != 0 {
 		t.Errorf("saved %+v, %v", saved, err)
 	}
-	_, err = s.Conclude(t.Context(), "b", store.Conclusion{Mark: 9, Matches: made})
+	_, err = s.CommitCorrelations(t.Context(), "b", store.CorrelationCommit{Offset: 9, Matches: made})
 	wantErr(t, "conclude in another's stead", err, picket.ErrConflict)
-	if mark, state, err := s.Concluded(t.Context()); mark != 8 || string(state) != "s1" || err != nil {
+	if mark, state, err := s.CorrelationCheckpoint(t.Context()); mark != 8 || string(state) != "s1" || err != nil {
 		t.Errorf("concluded: %d, %q, %v", mark, state, err)
 	}
 	page := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{RuleID: "corr"}))
@@ -114,7 +114,7 @@ func conclusions(t *testing.T, s store.Store) {
 	if err != nil || a.Count != 4 {
 		t.Errorf("alert is %+v, %v", a, err)
 	}
-	if _, err := s.Conclude(t.Context(), "a", store.Conclusion{Mark: 1 << 40, Forget: time.Now().Add(365 * 24 * time.Hour)}); err != nil {
+	if _, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 1 << 40, DeleteBefore: time.Now().Add(365 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if page, _, err := s.Observations(t.Context(), 0, 10); err != nil || len(page) != 0 {
@@ -122,6 +122,6 @@ func conclusions(t *testing.T, s store.Store) {
 	}
 	lead("a", -time.Second, true) // until then
 	lead("b", time.Hour, true)
-	_, err = s.Conclude(t.Context(), "a", store.Conclusion{Mark: 9})
+	_, err = s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 9})
 	wantErr(t, "conclude after leading", err, picket.ErrConflict)
 }

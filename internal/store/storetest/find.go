@@ -18,22 +18,22 @@ func findOrder(t *testing.T, s store.Store) {
 	for i := 0; i < len(evs); i += 50 {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+50]})
 	}
-	page := must[store.EventPage](t)(s.Find(t.Context(), store.EventQuery{}))
+	page := must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{}))
 	same(t, "the first page of 100", ids(page.Events), newestFirst(evs[200:]))
 	if page.Next == "" {
 		t.Error("no further page")
 	}
 	same(t, "all", ids(find(t, s, store.EventQuery{Limit: 7})), newestFirst(evs))
-	same(t, "exactly all", must[store.EventPage](t)(s.Find(t.Context(), store.EventQuery{Limit: 300})).Next, "")
+	same(t, "exactly all", must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 300})).Next, "")
 }
 
 func findPaging(t *testing.T, s store.Store) {
 	evs := plain(t, 0, 100)
 	save(t, s, store.Batch{ID: "b1", Events: evs})
-	q := store.EventQuery{Limit: 9, Where: &store.Equal{Field: "even", Pattern: store.NewPattern("true")}}
+	q := store.EventQuery{Limit: 9, Where: &store.PatternTerm{Field: "even", Pattern: store.NewPattern("true")}}
 	var got []string
 	for n := 100; ; n++ {
-		page := must[store.EventPage](t)(s.Find(t.Context(), q))
+		page := must[store.EventPage](t)(s.SearchEvents(t.Context(), q))
 		got = append(got, ids(page.Events)...)
 		if page.Next == "" {
 			break
@@ -87,9 +87,9 @@ func eventByID(t *testing.T, s store.Store) {
 
 func badCursors(t *testing.T, s store.Store) {
 	save(t, s, store.Batch{ID: "b1", Events: plain(t, 0, 3)})
-	next := must[store.EventPage](t)(s.Find(t.Context(), store.EventQuery{Limit: 1})).Next
+	next := must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 1})).Next
 	for _, c := range []string{"x", "!!", next + "x", strings.Repeat("A", 300), next[:len(next)-1]} {
-		_, err := s.Find(t.Context(), store.EventQuery{Cursor: c})
+		_, err := s.SearchEvents(t.Context(), store.EventQuery{Cursor: c})
 		wantErr(t, "Find with cursor "+c, err, picket.ErrInvalid)
 		_, err = s.Alerts(t.Context(), store.AlertQuery{Cursor: c})
 		wantErr(t, "Alerts with cursor "+c, err, picket.ErrInvalid)
@@ -161,7 +161,7 @@ func findQueries(t *testing.T, s store.Store) {
 
 // reference decides by the query's own meaning, one event after another.
 func reference(evs []picket.Event, where store.Expr) []string {
-	var d store.Doc
+	var d store.EventView
 	var out []string
 	for i := len(evs) - 1; i >= 0; i-- {
 		d.Reset(&evs[i])

@@ -38,11 +38,11 @@ func roundTrip(t *testing.T, s store.Store) {
 
 func duplicates(t *testing.T, s store.Store) {
 	evs := plain(t, 0, 30)
-	same(t, "first", save(t, s, store.Batch{ID: "b1", Events: evs[:20]}), []store.Saved{{Stored: 20}})
+	same(t, "first", save(t, s, store.Batch{ID: "b1", Events: evs[:20]}), []store.SaveResult{{Stored: 20}})
 	again := append([]picket.Event(nil), evs[10:]...)
 	again[0].Raw = []byte(`{"other":"content"}`) // its id alone identifies an event
-	same(t, "overlap", save(t, s, store.Batch{ID: "b2", Events: again}), []store.Saved{{Stored: 10, Duplicate: 10}})
-	same(t, "all known", save(t, s, store.Batch{ID: "b3", Events: evs}), []store.Saved{{Duplicate: 30}})
+	same(t, "overlap", save(t, s, store.Batch{ID: "b2", Events: again}), []store.SaveResult{{Stored: 10, Duplicate: 10}})
+	same(t, "all known", save(t, s, store.Batch{ID: "b3", Events: evs}), []store.SaveResult{{Duplicate: 30}})
 	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
 	ev := must[picket.Event](t)(s.Event(t.Context(), evs[10].ID))
 	same(t, "the first copy", string(ev.Raw), string(evs[10].Raw))
@@ -64,31 +64,31 @@ func repeatedBatch(t *testing.T, s store.Store) {
 	evs := plain(t, 0, 5)
 	b := store.Batch{ID: "b1", Events: evs, Matches: []picket.Match{match("r", evs[2])}}
 	first := save(t, s, b)[0]
-	if first.Stored != 5 || first.Matches != 1 || len(first.Opened) != 1 || first.Repeated {
+	if first.Stored != 5 || first.Matches != 1 || len(first.Opened) != 1 || first.DuplicateBatch {
 		t.Fatalf("first: %+v", first)
 	}
 	before := must[store.Totals](t)(s.Totals(t.Context()))
-	same(t, "again", save(t, s, b), []store.Saved{{Repeated: true}})
+	same(t, "again", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
 	b.Events = plain(t, 5, 6) // a batch is its ID
-	same(t, "with other events", save(t, s, b), []store.Saved{{Repeated: true}})
+	same(t, "with other events", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
 	same(t, "twice in one call", save(t, s, store.Batch{ID: "b2", Events: plain(t, 6, 8)}, store.Batch{ID: "b2", Events: plain(t, 6, 8)}),
-		[]store.Saved{{Stored: 2}, {Repeated: true}})
+		[]store.SaveResult{{Stored: 2}, {DuplicateBatch: true}})
 	after := must[store.Totals](t)(s.Totals(t.Context()))
 	if after.Stored != before.Stored+2 || after.Duplicate != before.Duplicate || after.Matches != before.Matches {
 		t.Errorf("totals went from %+v to %+v", before, after)
 	}
 	save(t, s, store.Batch{ID: "empty"})
-	same(t, "an empty batch again", save(t, s, store.Batch{ID: "empty"}), []store.Saved{{Repeated: true}})
+	same(t, "an empty batch again", save(t, s, store.Batch{ID: "empty"}), []store.SaveResult{{DuplicateBatch: true}})
 }
 
 func manyBatches(t *testing.T, s store.Store) {
 	evs := plain(t, 0, 40)
-	same(t, "nothing", save(t, s), []store.Saved{})
+	same(t, "nothing", save(t, s), []store.SaveResult{})
 	same(t, "saved", save(t, s,
 		store.Batch{ID: "b1", Events: evs[:10]},
 		store.Batch{ID: "b2", Events: evs[5:30]},
 		store.Batch{ID: "b3", Events: evs[30:]},
-	), []store.Saved{{Stored: 10}, {Stored: 20, Duplicate: 5}, {Stored: 10}})
+	), []store.SaveResult{{Stored: 10}, {Stored: 20, Duplicate: 5}, {Stored: 10}})
 	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
 }
 
@@ -110,7 +110,7 @@ func concurrentSaves(t *testing.T, s store.Store) {
 				if err != nil || saved[0].Stored != size || saved[0].Matches != 1 {
 					t.Errorf("Save: %+v, %v", saved, err)
 				}
-				if _, err := s.Find(t.Context(), store.EventQuery{Where: store.NewText("process")}); err != nil {
+				if _, err := s.SearchEvents(t.Context(), store.EventQuery{Where: store.NewTextTerm("process")}); err != nil {
 					t.Errorf("Find: %v", err)
 				}
 			}
@@ -141,7 +141,7 @@ func concurrentSaves(t *testing.T, s store.Store) {
 func concurrentSame(t *testing.T, s store.Store) {
 	evs := plain(t, 0, 60)
 	var mu sync.Mutex
-	var sum store.Saved
+	var sum store.SaveResult
 	repeated := 0
 	var work sync.WaitGroup
 	for w := range 12 {
@@ -160,17 +160,17 @@ func concurrentSame(t *testing.T, s store.Store) {
 			sum.Stored += saved[0].Stored
 			sum.Duplicate += saved[0].Duplicate
 			sum.Matches += saved[0].Matches
-			if saved[0].Repeated {
+			if saved[0].DuplicateBatch {
 				repeated++
 			}
 			// What this call answered for is durable, whoever stored it.
-			if page, err := s.Find(t.Context(), store.EventQuery{Limit: len(evs)}); err != nil || len(page.Events) != len(evs) {
+			if page, err := s.SearchEvents(t.Context(), store.EventQuery{Limit: len(evs)}); err != nil || len(page.Events) != len(evs) {
 				t.Errorf("after Save: %d events, %v", len(page.Events), err)
 			}
 		})
 	}
 	work.Wait()
-	same(t, "sums", sum, store.Saved{Stored: 60, Duplicate: 5 * 60, Matches: 3})
+	same(t, "sums", sum, store.SaveResult{Stored: 60, Duplicate: 5 * 60, Matches: 3})
 	if repeated != 6 {
 		t.Errorf("%d repeated, want 6", repeated)
 	}
@@ -202,7 +202,7 @@ func activity(t *testing.T, s store.Store) {
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs[:100]}, store.Batch{ID: "b2", Events: evs[100:]})
 	save(t, s, store.Batch{ID: "b3", Events: evs, Matches: []picket.Match{match("r", evs[0])}})
-	minutes := must[[]store.Minute](t)(s.Activity(t.Context(), start, start.Add(3*time.Minute)))
+	minutes := must[[]store.MinuteCounts](t)(s.Activity(t.Context(), start, start.Add(3*time.Minute)))
 	got := make(map[time.Time]map[string]int64)
 	for _, m := range minutes {
 		if len(m.Events) > 0 {
@@ -219,7 +219,7 @@ func activity(t *testing.T, s store.Store) {
 	b := store.Batch{ID: "b4", Events: plain(t, 200, 201)}
 	b.Matches = []picket.Match{match("r", b.Events[0]), match("r2", b.Events[0])}
 	save(t, s, b)
-	for _, m := range must[[]store.Minute](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
+	for _, m := range must[[]store.MinuteCounts](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
 		opened += m.Alerts["high"]
 	}
 	if opened != 2 {
@@ -253,7 +253,7 @@ func pruneAge(t *testing.T, s store.Store) {
 		t.Errorf("%d matches of the pruned event, want 1: they stay with their alerts", len(matches))
 	}
 	save(t, s, store.Batch{ID: "b3", Events: plain(t, 120, 130)})
-	same(t, "with later ones", ids(find(t, s, store.EventQuery{Where: store.NewText("process")})), newestFirst(append(kept, plain(t, 120, 130)...)))
+	same(t, "with later ones", ids(find(t, s, store.EventQuery{Where: store.NewTextTerm("process")})), newestFirst(append(kept, plain(t, 120, 130)...)))
 }
 
 func pruneBytes(t *testing.T, s store.Store) {

@@ -108,7 +108,7 @@ func match(rule string, ev picket.Event) picket.Match {
 	}
 }
 
-func save(t testing.TB, s store.Store, batches ...store.Batch) []store.Saved {
+func save(t testing.TB, s store.Store, batches ...store.Batch) []store.SaveResult {
 	t.Helper()
 	out, err := s.Save(t.Context(), batches...)
 	if err != nil {
@@ -125,7 +125,7 @@ func find(t testing.TB, s store.Store, q store.EventQuery) []picket.Event {
 	t.Helper()
 	var out []picket.Event
 	for {
-		page, err := s.Find(t.Context(), q)
+		page, err := s.SearchEvents(t.Context(), q)
 		if err != nil {
 			t.Fatalf("Find: %v", err)
 		}
@@ -145,7 +145,7 @@ func ids(evs []picket.Event) []string {
 	return out
 }
 
-// newestFirst returns the ids in the order of Find for events saved in theirs.
+// newestFirst returns the ids in the order of SearchEvents for events saved in theirs.
 func newestFirst(evs []picket.Event) []string {
 	out := make([]string, 0, len(evs))
 	for i := len(evs) - 1; i >= 0; i-- {

@@ -6,11 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// AppendText appends the text of an event to dst: raw as it is, names and
+// AppendEventText appends the text of an event to dst: raw as it is, names and
 // punctuation included, with the escapes in JSON strings decoded. It is what
 // a query's bare words are looked for in. Half of a surrogate pair is U+FFFD;
 // what is no escape of JSON stays as it is.
-func AppendText(dst, raw []byte) []byte {
+func AppendEventText(dst, raw []byte) []byte {
 	for {
 		i := bytes.IndexByte(raw, '\\')
 		if i < 0 {

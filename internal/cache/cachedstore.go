@@ -15,14 +15,14 @@ const ttl = 2 * time.Second
 
 const alertCounts = "alert-counts"
 
-// Statistics is a store whose statistics come from a cache.
-type Statistics struct {
+// CachedStore is a store whose statistics come from a cache.
+type CachedStore struct {
 	store.Store
 	cache Cache
 }
 
-// NewStatistics returns s with its statistics behind a cache.
-func NewStatistics(s store.Store, c Cache) *Statistics { return &Statistics{s, c} }
+// NewCachedStore returns s with its statistics behind a cache.
+func NewCachedStore(s store.Store, c Cache) *CachedStore { return &CachedStore{s, c} }
 
 // cached keeps what f makes, as JSON.
 func cached[T any](ctx context.Context, c Cache, key string, f func(context.Context) (T, error)) (v T, err error) {
@@ -40,23 +40,23 @@ func cached[T any](ctx context.Context, c Cache, key string, f func(context.Cont
 }
 
 // AlertCounts implements store.Alerts.
-func (s *Statistics) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
+func (s *CachedStore) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	return cached(ctx, s.cache, alertCounts, s.Store.AlertCounts)
 }
 
 // Totals implements store.Events.
-func (s *Statistics) Totals(ctx context.Context) (store.Totals, error) {
+func (s *CachedStore) Totals(ctx context.Context) (store.Totals, error) {
 	return cached(ctx, s.cache, "totals", s.Store.Totals)
 }
 
 // Activity implements store.Events.
-func (s *Statistics) Activity(ctx context.Context, since, until time.Time) ([]store.Minute, error) {
+func (s *CachedStore) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
 	key := fmt.Sprintf("activity/%d/%d", since.Unix(), until.Unix())
-	return cached(ctx, s.cache, key, func(ctx context.Context) ([]store.Minute, error) { return s.Store.Activity(ctx, since, until) })
+	return cached(ctx, s.cache, key, func(ctx context.Context) ([]store.MinuteCounts, error) { return s.Store.Activity(ctx, since, until) })
 }
 
 // CountHosts implements store.Hosts. Times within some seconds are one.
-func (s *Statistics) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
+func (s *CachedStore) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
 	key := fmt.Sprintf("hosts/%d", since.Unix()/10)
 	n, err := cached(ctx, s.cache, key, func(ctx context.Context) (n [2]int64, err error) {
 		n[0], n[1], err = s.Store.CountHosts(ctx, since)
@@ -66,8 +66,8 @@ func (s *Statistics) CountHosts(ctx context.Context, since time.Time) (total, on
 }
 
 // UpdateAlert implements store.Alerts: who triages sees it at once.
-func (s *Statistics) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
+func (s *CachedStore) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
 	a, err := s.Store.UpdateAlert(ctx, id, u)
-	s.cache.Forget(context.WithoutCancel(ctx), alertCounts)
+	s.cache.Invalidate(context.WithoutCancel(ctx), alertCounts)
 	return a, err
 }

@@ -30,15 +30,15 @@ func publishedRules(t *testing.T, s store.Store) {
 }
 
 func workers(t *testing.T, s store.Store) {
-	a := store.Worker{ID: "a", Host: "h1", Version: "1", Rules: "r1", Concurrency: 2, Started: start, Seen: start.Add(time.Minute), Events: 5}
-	b := store.Worker{ID: "b", Host: "h2", Version: "1", Rules: "r1", Concurrency: 4, Started: start, Seen: start.Add(2 * time.Minute)}
+	a := store.Worker{ID: "a", Host: "h1", Version: "1", RulesRevision: "r1", Concurrency: 2, Started: start, LastSeen: start.Add(time.Minute), Events: 5}
+	b := store.Worker{ID: "b", Host: "h2", Version: "1", RulesRevision: "r1", Concurrency: 4, Started: start, LastSeen: start.Add(2 * time.Minute)}
 	for _, w := range []store.Worker{b, a} {
 		if err := s.ReportWorker(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 	}
 	same(t, "workers", must[[]store.Worker](t)(s.Workers(t.Context(), start)), []store.Worker{a, b})
-	b.Rules, b.Seen, b.Events = "r2", start.Add(3*time.Minute), 7
+	b.RulesRevision, b.LastSeen, b.Events = "r2", start.Add(3*time.Minute), 7
 	if err := s.ReportWorker(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}

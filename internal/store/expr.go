@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// An Expr selects events. The expressions are And, Or, Not, *Text, *Equal and
-// *Regexp, as ParseQuery makes them; they are immutable.
+// An Expr selects events. The expressions are And, Or, Not, *TextTerm, *PatternTerm and
+// *RegexpTerm, as ParseQuery makes them; they are immutable.
 //
 // Match is the meaning of a query. Stores may decide by whatever they keep
 // beside the events, as long as it comes to the same.
 type Expr interface {
-	Match(d *Doc) bool
+	Match(d *EventView) bool
 	// String writes the expression so that ParseQuery reads it back.
 	String() string
 }
@@ -26,33 +26,33 @@ type Or []Expr
 // Not selects what X does not.
 type Not struct{ X Expr }
 
-// Text selects events with a text anywhere: in names, values, or across them.
-type Text struct {
+// TextTerm selects events with a text anywhere: in names, values, or across them.
+type TextTerm struct {
 	text   string
 	folded []byte
 }
 
-// Equal selects events where any value of a field matches a pattern.
-type Equal struct {
+// PatternTerm selects events where any value of a field matches a pattern.
+type PatternTerm struct {
 	Field   string
 	Pattern Pattern
 }
 
-// Regexp selects events where a regular expression is found in any value of a
+// RegexpTerm selects events where a regular expression is found in any value of a
 // field.
-type Regexp struct {
+type RegexpTerm struct {
 	Field string
 	Re    *regexp.Regexp
 }
 
-// NewText returns the expression that looks for text anywhere.
-func NewText(text string) *Text { return &Text{text: text, folded: AppendFold(nil, text)} }
+// NewTextTerm returns the expression that looks for text anywhere.
+func NewTextTerm(text string) *TextTerm { return &TextTerm{text: text, folded: AppendFold(nil, text)} }
 
 // Folded returns the text looked for, folded. It must not be changed.
-func (t *Text) Folded() []byte { return t.folded }
+func (t *TextTerm) Folded() []byte { return t.folded }
 
 // Match implements Expr.
-func (a And) Match(d *Doc) bool {
+func (a And) Match(d *EventView) bool {
 	for _, x := range a {
 		if !x.Match(d) {
 			return false
@@ -62,7 +62,7 @@ func (a And) Match(d *Doc) bool {
 }
 
 // Match implements Expr.
-func (o Or) Match(d *Doc) bool {
+func (o Or) Match(d *EventView) bool {
 	for _, x := range o {
 		if x.Match(d) {
 			return true
@@ -72,30 +72,30 @@ func (o Or) Match(d *Doc) bool {
 }
 
 // Match implements Expr.
-func (n Not) Match(d *Doc) bool { return !n.X.Match(d) }
+func (n Not) Match(d *EventView) bool { return !n.X.Match(d) }
 
 // Match implements Expr.
-func (t *Text) Match(d *Doc) bool { return bytes.Contains(d.Text(), t.folded) }
+func (t *TextTerm) Match(d *EventView) bool { return bytes.Contains(d.Text(), t.folded) }
 
 // Match implements Expr.
-func (e *Equal) Match(d *Doc) bool { return d.Any(e.Field, e.Pattern.Match) }
+func (e *PatternTerm) Match(d *EventView) bool { return d.AnyValue(e.Field, e.Pattern.Match) }
 
 // Match implements Expr.
-func (r *Regexp) Match(d *Doc) bool { return d.Any(r.Field, r.Re.MatchString) }
+func (r *RegexpTerm) Match(d *EventView) bool { return d.AnyValue(r.Field, r.Re.MatchString) }
 
 func (a And) String() string { return join(a, " and ") }
 func (o Or) String() string  { return join(o, " or ") }
 func (n Not) String() string { return "not " + n.X.String() }
 
-func (t *Text) String() string {
+func (t *TextTerm) String() string {
 	if isKeyword(t.text) || strings.ContainsAny(t.text, "=~") {
 		return quote(t.text)
 	}
 	return word(t.text)
 }
 
-func (e *Equal) String() string  { return fieldName(e.Field) + "=" + word(e.Pattern.String()) }
-func (r *Regexp) String() string { return fieldName(r.Field) + "~" + regexWord(r.Re.String()) }
+func (e *PatternTerm) String() string { return fieldName(e.Field) + "=" + word(e.Pattern.String()) }
+func (r *RegexpTerm) String() string  { return fieldName(r.Field) + "~" + regexWord(r.Re.String()) }
 
 func join(xs []Expr, op string) string {
 	var b strings.Builder

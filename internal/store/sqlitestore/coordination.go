@@ -20,7 +20,7 @@ CREATE TABLE workers (
 ) WITHOUT ROWID;
 `
 
-// PublishRules implements store.Fleet.
+// PublishRules implements store.Coordination.
 func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
 	err := s.w.do(ctx, func(t *tx) error {
 		_, err := t.exec("INSERT OR REPLACE INTO published_rules (id, version, bundle, at) VALUES (1, ?, ?, ?)", r.Version, r.Bundle, micros(r.Published))
@@ -32,7 +32,7 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 	return nil
 }
 
-// PublishedRules implements store.Fleet.
+// PublishedRules implements store.Coordination.
 func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
 	var r store.PublishedRules
 	var at int64
@@ -51,14 +51,14 @@ func (s *Store) PublishedRules(ctx context.Context, known string) (store.Publish
 // workersKept is how long a worker that no longer reports is remembered.
 const workersKept = 24 * time.Hour
 
-// ReportWorker implements store.Fleet.
+// ReportWorker implements store.Coordination.
 func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 	err := s.w.do(ctx, func(t *tx) error {
-		if _, err := t.exec("DELETE FROM workers WHERE seen < ?", micros(w.Seen.Add(-workersKept))); err != nil {
+		if _, err := t.exec("DELETE FROM workers WHERE seen < ?", micros(w.LastSeen.Add(-workersKept))); err != nil {
 			return err
 		}
 		_, err := t.exec("INSERT OR REPLACE INTO workers (id, host, version, rules, concurrency, started, seen, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			w.ID, w.Host, w.Version, w.Rules, w.Concurrency, micros(w.Started), micros(w.Seen), w.Events)
+			w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, micros(w.Started), micros(w.LastSeen), w.Events)
 		return err
 	})
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 	return nil
 }
 
-// Workers implements store.Fleet.
+// Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
 	rows, err := s.read.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", micros(since))
 	if err != nil {
@@ -78,10 +78,10 @@ func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, e
 	for rows.Next() {
 		var w store.Worker
 		var started, seen int64
-		if err := rows.Scan(&w.ID, &w.Host, &w.Version, &w.Rules, &w.Concurrency, &started, &seen, &w.Events); err != nil {
+		if err := rows.Scan(&w.ID, &w.Host, &w.Version, &w.RulesRevision, &w.Concurrency, &started, &seen, &w.Events); err != nil {
 			return nil, fmt.Errorf("list workers: %w", err)
 		}
-		w.Started, w.Seen = fromMicros(started), fromMicros(seen)
+		w.Started, w.LastSeen = fromMicros(started), fromMicros(seen)
 		all = append(all, w)
 	}
 	if err := rows.Err(); err != nil {

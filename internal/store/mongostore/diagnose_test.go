@@ -21,19 +21,19 @@ import (
 func TestInspect(t *testing.T) {
 	server := mongotest.Start(t)
 	uri := server.Database(t)
-	look := func() mongostore.Report {
+	look := func() mongostore.ServerReport {
 		t.Helper()
-		r, err := mongostore.Inspect(t.Context(), uri)
+		r, err := mongostore.Diagnose(t.Context(), uri)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Warnings()) > 0 || !r.Ferret || r.Version == "" || r.Ahead.Abs() > time.Second {
+		if len(r.Warnings()) > 0 || !r.FerretDB || r.Version == "" || r.ClockOffset.Abs() > time.Second {
 			t.Errorf("%+v, %v", r, r.Warnings())
 		}
 		return r
 	}
 	for range 2 { // the first look leaves nothing
-		if r := look(); r.Made || !strings.HasSuffix(r.String(), "nothing yet") {
+		if r := look(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
 			t.Errorf("an empty database: %s", r)
 		}
 	}
@@ -43,14 +43,14 @@ func TestInspect(t *testing.T) {
 	if _, err := s.Save(t.Context(), store.Batch{ID: "b", Events: []picket.Event{ev}, Matches: []picket.Match{m}}); err != nil {
 		t.Fatal(err)
 	}
-	if r := look(); !r.Made || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
+	if r := look(); !r.Initialized || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
 		t.Errorf("with an alert: %s", r)
 	}
 	client, name := driver(t, uri)
 	if err := client.Database(name).Collection("tokens").Indexes().DropOne(t.Context(), "hash"); err != nil {
 		t.Fatal(err)
 	}
-	r, err := mongostore.Inspect(t.Context(), uri)
+	r, err := mongostore.Diagnose(t.Context(), uri)
 	if err != nil || len(r.Warnings()) != 1 || !strings.Contains(r.Warnings()[0].Text, "tokens.hash") {
 		t.Errorf("an index is missing: %v, %v", r.Warnings(), err)
 	}
@@ -84,10 +84,10 @@ func TestInspectErrors(t *testing.T) {
 		"mongodb://": picket.ErrInvalid,
 		"mongodb://" + gone.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
 		// FerretDB, as it is started here, lets nobody in by name.
-		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrDenied,
+		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrAccessDenied,
 		foreign: picket.ErrConflict,
 	} {
-		if _, err := mongostore.Inspect(t.Context(), uri); !errors.Is(err, want) || strings.Contains(err.Error(), "secret") {
+		if _, err := mongostore.Diagnose(t.Context(), uri); !errors.Is(err, want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want %v", uri, err, want)
 		}
 	}
@@ -96,21 +96,21 @@ func TestInspectErrors(t *testing.T) {
 // What is wrong with a server is said, and nothing of one that is as it should
 // be.
 func TestWarnings(t *testing.T) {
-	set := mongostore.Report{Version: "7.0.5", Set: "rs0", Members: 3, Made: true}
+	set := mongostore.ServerReport{Version: "7.0.5", ReplicaSet: "rs0", Members: 3, Initialized: true}
 	for _, c := range []struct {
-		change  func(r *mongostore.Report)
+		change  func(r *mongostore.ServerReport)
 		warning string // none: ""
 		text    string
 	}{
-		{func(*mongostore.Report) {}, "", "replica set rs0 of 3, writes wait for a majority"},
-		{func(r *mongostore.Report) { r.Version = "4.2.24" }, "MongoDB is 4.2.24", "MongoDB 4.2.24"},
-		{func(r *mongostore.Report) { r.Version = "4.4.0" }, "", "MongoDB 4.4.0"},
-		{func(r *mongostore.Report) { r.Members = 2 }, "has 2 members", "both members"},
-		{func(r *mongostore.Report) { r.Set, r.Members = "", 0 }, "", "a single server, writes wait for the server's journal"},
-		{func(r *mongostore.Report) { r.Set, r.Members, r.NoJournal = "", 0, true }, "no journal", "a single server"},
-		{func(r *mongostore.Report) { r.Set, r.Members, r.Sharded = "", 0, true }, "", "sharded, writes wait for a majority"},
-		{func(r *mongostore.Report) { r.Ahead = -3 * time.Second }, "clock is off by 3s", ""},
-		{func(r *mongostore.Report) { r.Missing = []string{"alerts.slot"} }, "alerts.slot", ""},
+		{func(*mongostore.ServerReport) {}, "", "replica set rs0 of 3, writes wait for a majority"},
+		{func(r *mongostore.ServerReport) { r.Version = "4.2.24" }, "MongoDB is 4.2.24", "MongoDB 4.2.24"},
+		{func(r *mongostore.ServerReport) { r.Version = "4.4.0" }, "", "MongoDB 4.4.0"},
+		{func(r *mongostore.ServerReport) { r.Members = 2 }, "has 2 members", "both members"},
+		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members = "", 0 }, "", "a single server, writes wait for the server's journal"},
+		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members, r.NoJournal = "", 0, true }, "no journal", "a single server"},
+		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members, r.Sharded = "", 0, true }, "", "sharded, writes wait for a majority"},
+		{func(r *mongostore.ServerReport) { r.ClockOffset = -3 * time.Second }, "clock is off by 3s", ""},
+		{func(r *mongostore.ServerReport) { r.MissingIndexes = []string{"alerts.slot"} }, "alerts.slot", ""},
 	} {
 		r := set
 		c.change(&r)

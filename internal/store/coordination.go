@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Fleet is what servers and workers on several machines know of each other.
-type Fleet interface {
+// Coordination is what servers and workers on several machines know of each other.
+type Coordination interface {
 	// PublishRules keeps the rules that workers are to run, in place of those
 	// before.
 	PublishRules(ctx context.Context, r PublishedRules) error
@@ -32,12 +32,12 @@ const WorkerTimeout = 15 * time.Second
 
 // A Worker is a process that works off the queue.
 type Worker struct {
-	ID          string    `json:"id"`
-	Host        string    `json:"host"`
-	Version     string    `json:"version"` // of picket
-	Rules       string    `json:"rules"`   // the revision of the rules that it runs
-	Concurrency int       `json:"concurrency"`
-	Started     time.Time `json:"started"`
-	Seen        time.Time `json:"seen"`   // the last report, by the worker's clock
-	Events      int64     `json:"events"` // stored since it started
+	ID            string    `json:"id"`
+	Host          string    `json:"host"`
+	Version       string    `json:"version"` // of picket
+	RulesRevision string    `json:"rules"`   // the revision of the rules that it runs
+	Concurrency   int       `json:"concurrency"`
+	Started       time.Time `json:"started"`
+	LastSeen      time.Time `json:"seen"`   // the last report, by the worker's clock
+	Events        int64     `json:"events"` // stored since it started
 }

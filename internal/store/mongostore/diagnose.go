@@ -18,41 +18,41 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// ErrDenied is a server that does not know the user, or does not let it do
+// ErrAccessDenied is a server that does not know the user, or does not let it do
 // what picket must.
-var ErrDenied = errors.New("not let in")
+var ErrAccessDenied = errors.New("not let in")
 
-// A Report is what there is to be known of a database and its server, without
+// A ServerReport is what there is to be known of a database and its server, without
 // changing anything. What the server hides is empty.
-type Report struct {
-	Database      string
-	Version       string // of MongoDB, or of the one that FerretDB says it is like
-	Ferret        bool   // it is FerretDB, of FerretVersion
-	FerretVersion string
-	Sharded       bool   // it was a mongos that answered
-	Set           string // the replica set's name; "" of a single server
-	Members       int    // of the set, that hold data
+type ServerReport struct {
+	Database        string
+	Version         string // of MongoDB, or of the one that FerretDB says it is like
+	FerretDB        bool   // it is FerretDB, of FerretDBVersion
+	FerretDBVersion string
+	Sharded         bool   // it was a mongos that answered
+	ReplicaSet      string // the replica set's name; "" of a single server
+	Members         int    // of the set, that hold data
 	// NoJournal is a server that was told to keep no journal, and so refuses
 	// all that picket writes.
-	NoJournal bool
-	Ahead     time.Duration // the server's clock before this machine's
-	Made      bool          // picket has been here
-	Missing   []string      // indexes that picket makes at its start, and are not there
-	Events    int64
-	Alerts    int64
+	NoJournal      bool
+	ClockOffset    time.Duration // the server's clock before this machine's
+	Initialized    bool          // picket has been here
+	MissingIndexes []string      // indexes that picket makes at its start, and are not there
+	Events         int64
+	Alerts         int64
 }
 
-// Inspect looks at the database that uri names. An error is picket.ErrInvalid
-// where the URI is wrong, ErrDenied, picket.ErrUnavailable where no server can
+// Diagnose looks at the database that uri names. An error is picket.ErrInvalid
+// where the URI is wrong, ErrAccessDenied, picket.ErrUnavailable where no server can
 // write, or picket.ErrConflict where the database is somebody else's.
-func Inspect(ctx context.Context, uri string) (Report, error) {
+func Diagnose(ctx context.Context, uri string) (ServerReport, error) {
 	cs, err := connstring.ParseAndValidate(uri)
 	if err != nil {
-		return Report{}, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
+		return ServerReport{}, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	s, err := connect(uri, cmp.Or(cs.Database, defaultDatabase), Options{})
 	if err != nil {
-		return Report{}, err
+		return ServerReport{}, err
 	}
 	defer s.Close()
 	r, err := s.inspect(ctx)
@@ -73,14 +73,14 @@ func denied(err error) error {
 	var server mongo.ServerError
 	refused := errors.As(err, &server) && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAuthFailed))
 	if _, ok := errors.AsType[*auth.Error](err); ok || refused {
-		return fmt.Errorf("%w: %w", ErrDenied, err)
+		return fmt.Errorf("%w: %w", ErrAccessDenied, err)
 	}
 	return err
 }
 
-func (s *Store) inspect(ctx context.Context) (Report, error) {
-	r := Report{Database: s.db.Name()}
-	for _, look := range []func(context.Context, *Report) error{s.lookServer, s.lookMember, s.lookCollections} {
+func (s *Store) inspect(ctx context.Context) (ServerReport, error) {
+	r := ServerReport{Database: s.db.Name()}
+	for _, look := range []func(context.Context, *ServerReport) error{s.lookServer, s.lookMember, s.lookCollections} {
 		if err := look(ctx, &r); err != nil {
 			return r, err
 		}
@@ -93,11 +93,11 @@ func run(ctx context.Context, db *mongo.Database, command bson.D, into any) erro
 	return op(ctx, opTimeout, func(ctx context.Context) error { return db.RunCommand(ctx, command).Decode(into) })
 }
 
-func (s *Store) lookServer(ctx context.Context, r *Report) error {
+func (s *Store) lookServer(ctx context.Context, r *ServerReport) error {
 	if err := s.ask(ctx); err != nil {
 		return err
 	}
-	r.Version, r.Ferret, r.FerretVersion = s.version, s.ferret, s.ferretVersion
+	r.Version, r.FerretDB, r.FerretDBVersion = s.version, s.ferret, s.ferretVersion
 	// Most users may not ask this, and need not have anything to hide.
 	var options struct {
 		Parsed struct {
@@ -115,7 +115,7 @@ func (s *Store) lookServer(ctx context.Context, r *Report) error {
 	return nil
 }
 
-func (s *Store) lookMember(ctx context.Context, r *Report) error {
+func (s *Store) lookMember(ctx context.Context, r *ServerReport) error {
 	var hello struct {
 		Set   string    `bson:"setName"`
 		Hosts []string  `bson:"hosts"`
@@ -127,14 +127,14 @@ func (s *Store) lookMember(ctx context.Context, r *Report) error {
 		return fmt.Errorf("ask the server what it is: %w", err)
 	}
 	took := time.Since(begin)
-	r.Set, r.Members, r.Sharded = hello.Set, len(hello.Hosts), hello.Msg == "isdbgrid"
+	r.ReplicaSet, r.Members, r.Sharded = hello.Set, len(hello.Hosts), hello.Msg == "isdbgrid"
 	if !hello.Local.IsZero() {
-		r.Ahead = hello.Local.Sub(begin.Add(took / 2))
+		r.ClockOffset = hello.Local.Sub(begin.Add(took / 2))
 	}
 	return nil
 }
 
-func (s *Store) lookCollections(ctx context.Context, r *Report) error {
+func (s *Store) lookCollections(ctx context.Context, r *ServerReport) error {
 	var names []string
 	err := op(ctx, opTimeout, func(ctx context.Context) (err error) {
 		names, err = s.db.ListCollectionNames(ctx, bson.D{})
@@ -146,8 +146,8 @@ func (s *Store) lookCollections(ctx context.Context, r *Report) error {
 	if err := s.own(ctx); err != nil {
 		return err
 	}
-	r.Made = slices.Contains(names, s.users.Name()) || slices.Contains(names, s.batches.Name())
-	if !r.Made {
+	r.Initialized = slices.Contains(names, s.users.Name()) || slices.Contains(names, s.batches.Name())
+	if !r.Initialized {
 		return nil
 	}
 	for _, ix := range s.indexes() {
@@ -156,7 +156,7 @@ func (s *Store) lookCollections(ctx context.Context, r *Report) error {
 			return fmt.Errorf("list indexes of %s: %w", (*ix.of).Name(), err)
 		}
 		if !there && s.uses(ix) {
-			r.Missing = append(r.Missing, (*ix.of).Name()+"."+ix.name())
+			r.MissingIndexes = append(r.MissingIndexes, (*ix.of).Name()+"."+ix.name())
 		}
 	}
 	for c, n := range map[*mongo.Collection]*int64{s.events: &r.Events, s.alerts: &r.Alerts} {
@@ -168,23 +168,23 @@ func (s *Store) lookCollections(ctx context.Context, r *Report) error {
 }
 
 // String says what the server is, and what there is.
-func (r Report) String() string {
+func (r ServerReport) String() string {
 	var b strings.Builder
-	if r.Ferret {
-		fmt.Fprintf(&b, "FerretDB %s, as MongoDB %s", r.FerretVersion, r.Version)
+	if r.FerretDB {
+		fmt.Fprintf(&b, "FerretDB %s, as MongoDB %s", r.FerretDBVersion, r.Version)
 	} else {
 		fmt.Fprintf(&b, "MongoDB %s, ", r.Version)
 		switch {
 		case r.Sharded:
 			b.WriteString("sharded")
-		case r.Set != "":
-			fmt.Fprintf(&b, "replica set %s of %d", r.Set, r.Members)
+		case r.ReplicaSet != "":
+			fmt.Fprintf(&b, "replica set %s of %d", r.ReplicaSet, r.Members)
 		default:
 			b.WriteString("a single server")
 		}
 	}
 	fmt.Fprintf(&b, ", writes wait for %s; database %s: ", r.promise(), r.Database)
-	if !r.Made {
+	if !r.Initialized {
 		b.WriteString("nothing yet")
 	} else {
 		fmt.Fprintf(&b, "%d events, %d alerts", r.Events, r.Alerts)
@@ -193,9 +193,9 @@ func (r Report) String() string {
 }
 
 // promise is what a batch that was acked survives, by the write concern.
-func (r Report) promise() string {
+func (r ServerReport) promise() string {
 	switch {
-	case r.Ferret:
+	case r.FerretDB:
 		return "the server alone, as its disk is set"
 	case r.Sharded, r.Members > 2:
 		return "a majority and its journal"
@@ -212,24 +212,24 @@ type Warning struct{ Text, Hint string }
 const clockBound = time.Second
 
 // Warnings are what may lose events, or makes picket slow.
-func (r Report) Warnings() []Warning {
+func (r ServerReport) Warnings() []Warning {
 	var ws []Warning
 	add := func(hint, format string, args ...any) { ws = append(ws, Warning{fmt.Sprintf(format, args...), hint}) }
-	if !r.Ferret && older(r.Version, 4, 4) {
+	if !r.FerretDB && older(r.Version, 4, 4) {
 		add("picket needs MongoDB 4.4 or later", "MongoDB is %s", r.Version)
 	}
 	if r.NoJournal {
 		add("start it without --nojournal, better as a replica set of three", "the server keeps no journal, and refuses what is to be journaled")
 	}
 	if r.Members == 2 {
-		add("add a third member: of two, the loss of either stops writes", "the replica set %s has 2 members that hold data", r.Set)
+		add("add a third member: of two, the loss of either stops writes", "the replica set %s has 2 members that hold data", r.ReplicaSet)
 	}
-	if r.Ahead.Abs() > clockBound {
-		add("set all by NTP: events are in the order of the clocks of those that store them", "the server's clock is off by %s", r.Ahead.Abs().Round(100*time.Millisecond))
+	if r.ClockOffset.Abs() > clockBound {
+		add("set all by NTP: events are in the order of the clocks of those that store them", "the server's clock is off by %s", r.ClockOffset.Abs().Round(100*time.Millisecond))
 	}
-	if len(r.Missing) > 0 {
+	if len(r.MissingIndexes) > 0 {
 		add("picket serve and picket worker make them at their start; their log says why they could not",
-			"indexes are missing: %s", strings.Join(r.Missing, ", "))
+			"indexes are missing: %s", strings.Join(r.MissingIndexes, ", "))
 	}
 	return ws
 }

@@ -22,7 +22,7 @@ type rulesDoc struct {
 
 const publishedID = "rules"
 
-// PublishRules implements store.Fleet.
+// PublishRules implements store.Coordination.
 func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
 	doc := rulesDoc{publishedID, r.Version, r.Bundle, r.Published.UnixMicro()}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
@@ -35,7 +35,7 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 	return nil
 }
 
-// PublishedRules implements store.Fleet.
+// PublishedRules implements store.Coordination.
 func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
 	d, err := one[rulesDoc](ctx, s.published, byID(publishedID), options.FindOne().SetProjection(bson.D{where("version", 1), where("at", 1)}))
 	if err == nil && d.Version != known {
@@ -61,11 +61,11 @@ type workerDoc struct {
 // workersKept is how long a worker that no longer reports is remembered.
 const workersKept = 24 * time.Hour
 
-// ReportWorker implements store.Fleet.
+// ReportWorker implements store.Coordination.
 func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
-	doc := workerDoc{w.ID, w.Host, w.Version, w.Rules, w.Concurrency, w.Started.UnixMicro(), w.Seen.UnixMicro(), w.Events}
+	doc := workerDoc{w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, w.Started.UnixMicro(), w.LastSeen.UnixMicro(), w.Events}
 	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.workers.DeleteMany(ctx, bson.D{where("seen", bson.D{where("$lt", w.Seen.Add(-workersKept).UnixMicro())})})
+		_, err := s.workers.DeleteMany(ctx, bson.D{where("seen", bson.D{where("$lt", w.LastSeen.Add(-workersKept).UnixMicro())})})
 		if err == nil {
 			_, err = s.workers.ReplaceOne(ctx, byID(w.ID), doc, options.Replace().SetUpsert(true))
 		}
@@ -77,7 +77,7 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 	return nil
 }
 
-// Workers implements store.Fleet.
+// Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
 	docs, err := find[workerDoc](ctx, s.workers, bson.D{where("seen", bson.D{where("$gte", since.UnixMicro())})},
 		options.Find().SetSort(bson.D{where("_id", 1)}))
@@ -86,8 +86,8 @@ func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, e
 	}
 	var all []store.Worker
 	for _, d := range docs {
-		all = append(all, store.Worker{ID: d.ID, Host: d.Host, Version: d.Version, Rules: d.Rules, Concurrency: d.Concurrency,
-			Started: fromMicros(d.Started), Seen: fromMicros(d.Seen), Events: d.Events})
+		all = append(all, store.Worker{ID: d.ID, Host: d.Host, Version: d.Version, RulesRevision: d.Rules, Concurrency: d.Concurrency,
+			Started: fromMicros(d.Started), LastSeen: fromMicros(d.Seen), Events: d.Events})
 	}
 	return all, nil
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A Doc is an event as a query sees it. It reads what a query asks for, once.
+// An EventView is an event as a query sees it. It reads what a query asks for, once.
 // Its zero value is ready for Reset; it is for one goroutine.
-type Doc struct {
+type EventView struct {
 	ev     *picket.Event
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf
@@ -19,12 +19,12 @@ type Doc struct {
 }
 
 // Reset makes d the view of ev, which must not change while d is in use.
-func (d *Doc) Reset(ev *picket.Event) {
+func (d *EventView) Reset(ev *picket.Event) {
 	d.ev, d.hasLeaves, d.hasText = ev, false, false
 }
 
 // Leaves returns the leaves of the event as received; none if it is not JSON.
-func (d *Doc) Leaves() []flatjson.Leaf {
+func (d *EventView) Leaves() []flatjson.Leaf {
 	if !d.hasLeaves {
 		var err error
 		if d.leaves, _, err = d.dec.Leaves(d.ev.Raw, d.leaves[:0]); err != nil {
@@ -35,20 +35,20 @@ func (d *Doc) Leaves() []flatjson.Leaf {
 	return d.leaves
 }
 
-// Text returns the event's text (AppendText), folded.
-func (d *Doc) Text() []byte {
+// Text returns the event's text (AppendEventText), folded.
+func (d *EventView) Text() []byte {
 	if !d.hasText {
-		d.raw = AppendText(d.raw[:0], d.ev.Raw)
+		d.raw = AppendEventText(d.raw[:0], d.ev.Raw)
 		d.text = AppendFold(d.text[:0], d.raw)
 		d.hasText = true
 	}
 	return d.text
 }
 
-// Any reports whether ok holds for any of the field's values: those under
+// AnyValue reports whether ok holds for any of the field's values: those under
 // Sigma's name, those at the path in the event as received and, under the names
-// of the event's own attributes (Pseudo), what these are.
-func (d *Doc) Any(field string, ok func(string) bool) bool {
+// of the event's own attributes (BuiltinField), what these are.
+func (d *EventView) AnyValue(field string, ok func(string) bool) bool {
 	for i := range d.ev.Fields {
 		if f := &d.ev.Fields[i]; f.Name == field && ok(ValueText(f.Value)) {
 			return true
@@ -59,14 +59,14 @@ func (d *Doc) Any(field string, ok func(string) bool) bool {
 			return true
 		}
 	}
-	v, has := Pseudo(d.ev, field)
+	v, has := BuiltinField(d.ev, field)
 	return has && ok(v)
 }
 
-// Pseudo returns an event's own attribute under the name that it has in
+// BuiltinField returns an event's own attribute under the name that it has in
 // queries. It is a value of that field beside those that the event itself may
 // have there: a host is found by what picket calls it, whatever the event says.
-func Pseudo(ev *picket.Event, field string) (string, bool) {
+func BuiltinField(ev *picket.Event, field string) (string, bool) {
 	switch field {
 	case "event_id":
 		return ev.ID, true
