@@ -35,6 +35,7 @@
 //	rules                       picket's own rules, embedded, with a case for each
 //	internal/zst                zstd, with encoders shared by the process
 //	internal/evtx               reads Windows event logs as JSON
+//	internal/backoff            delays between retries
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
@@ -50,8 +51,8 @@
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
 //	internal/queue/redisqueue   the queue on Redis Streams, for many machines
 //	internal/queue/celeryqueue  the queue as tasks of a Celery broker
-//	internal/queue/redisbooks   counters, rates and dead letters of both
-//	internal/queue/forward      a spool on disk in front of a queue that may be away
+//	internal/queue/redisstats   counters, rates and dead letters of both
+//	internal/queue/diskbuffer   a disk buffer in front of a remote queue, for when that is unreachable
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
 //	internal/store/mongostore   the store in MongoDB: documents, and a journal in place of transactions

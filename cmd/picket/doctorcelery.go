@@ -23,7 +23,7 @@ func (d *doctor) celeryQueue() {
 		d.bad("broker", "", "%v", err)
 		return
 	}
-	text := "Redis " + s.Version + "; published tasks survive " + s.Promise(false)
+	text := "Redis " + s.Version + "; published tasks survive " + s.Durability(false)
 	if ws := s.Warnings(); len(ws) > 0 {
 		d.bad("broker", ws[0], "%s", text)
 	} else {

@@ -20,7 +20,7 @@ type eager struct {
 }
 
 // Enqueue returns nil when m is durable, like any queue's.
-func (e eager) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
+func (e eager) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	if err := e.queue.Enqueue(ctx, m, rejected...); err != nil {
 		return err
 	}

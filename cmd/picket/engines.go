@@ -17,7 +17,7 @@ import (
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
-	"github.com/picket-edr/picket/internal/queue/forward"
+	"github.com/picket-edr/picket/internal/queue/diskbuffer"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
@@ -60,7 +60,7 @@ const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6
 
 // checkQueue refuses names of no engine.
 func checkQueue(name, durability string) error {
-	if name != "sqlite" && !redisurl.Is(name) && !celeryqueue.Is(name) {
+	if name != "sqlite" && !redisurl.IsURL(name) && !celeryqueue.Is(name) {
 		return usagef("--queue %q: it is neither sqlite nor a URL of Redis", queueName(name))
 	}
 	if celeryqueue.Is(name) && durability != "reply" {
@@ -99,29 +99,36 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 		}
 		return nil, err
 	}
-	celery, _ := r.(*celeryqueue.Queue)
 	if o.spillBytes <= 0 {
-		return &engine{r, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }, celery}, nil
+		return &engine{r.Next, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }, r.celery}, nil
 	}
-	spool, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	buffer, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(hintedAccess(err), r.Close())
 	}
-	f, err := forward.New(r, spool, o.log)
+	q, err := diskbuffer.New(r.Next, buffer, diskbuffer.Options{Confirmer: r.confirmer, Logger: o.log})
 	if err != nil {
-		return nil, errors.Join(err, spool.Close(), r.Close())
+		return nil, errors.Join(err, buffer.Close(), r.Close())
 	}
-	// Redis may be away: intake goes on.
-	return &engine{f, func(context.Context) error { return spool.Err() }, celery}, nil
+	// Intake goes on while Redis is unreachable.
+	return &engine{q, func(context.Context) error { return buffer.Err() }, r.celery}, nil
 }
 
-// openRemote opens a queue on Redis.
-func openRemote(ctx context.Context, name string, o queueOptions) (forward.Next, error) {
+// A remoteQueue is a queue on Redis.
+type remoteQueue struct {
+	diskbuffer.Next
+	confirmer diskbuffer.Confirmer // the queue, if it is one; else nil
+	celery    *celeryqueue.Queue   // the queue, if it is on a Celery broker; else nil
+}
+
+func openRemote(ctx context.Context, name string, o queueOptions) (*remoteQueue, error) {
 	lazy := o.lazy || o.spillBytes > 0
 	if celeryqueue.Is(name) {
-		return celeryqueue.Open(ctx, name, celeryqueue.Options{MaxBytes: o.maxBytes, Lazy: lazy, Event: newReaderPool().Read, Logger: o.log})
+		q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{MaxBytes: o.maxBytes, Lazy: lazy, Event: newReaderPool().Read, Logger: o.log})
+		return &remoteQueue{Next: q, celery: q}, err
 	}
-	return redisqueue.Open(ctx, name, redisqueue.Options{MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: lazy, Logger: o.log})
+	q, err := redisqueue.Open(ctx, name, redisqueue.Options{MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: lazy, Logger: o.log})
+	return &remoteQueue{Next: q, confirmer: q}, err
 }
 
 // A readerPool makes events of tasks that others sent, for many goroutines.
@@ -181,7 +188,7 @@ func (d *doctor) redisQueue() {
 		return
 	}
 	text := fmt.Sprintf("Redis %s, %d shards, appendonly %t, appendfsync %s, maxmemory %s %s, WAITAOF %t; accepted events survive %s",
-		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.Promise(false))
+		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.Durability(false))
 	if ws := s.Warnings(); len(ws) > 0 {
 		d.bad("redis", ws[0], "%s", text)
 	} else {

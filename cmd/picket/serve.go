@@ -89,7 +89,7 @@ const cacheUsage = "`PLACE` where the console's figures are cached: memory, or a
 
 // checkCache refuses places where no figures can be cached.
 func checkCache(name string) error {
-	if name != "memory" && !redisurl.Is(name) {
+	if name != "memory" && !redisurl.IsURL(name) {
 		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
 	}
 	return nil

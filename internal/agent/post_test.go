@@ -248,7 +248,7 @@ type telling struct {
 	took chan<- struct{}
 }
 
-func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.Letter) error {
+func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.DeadLetter) error {
 	err := s.Queue.Enqueue(ctx, m, ls...)
 	if err == nil {
 		s.took <- struct{}{}

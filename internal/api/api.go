@@ -36,7 +36,7 @@ type Store interface {
 // A Queue answers what is in the queue.
 type Queue interface {
 	Stats(ctx context.Context) (queue.Stats, error)
-	Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error)
+	DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error)
 }
 
 // Rules lists the enabled and the disabled rules.

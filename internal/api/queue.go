@@ -87,7 +87,7 @@ func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 	if q.err != nil {
 		return q.err
 	}
-	letters, err := s.Queue.Letters(r.Context(), before, limit)
+	letters, err := s.Queue.DeadLetters(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}

@@ -38,14 +38,14 @@ type layer struct {
 // give it its place.
 var layers = []layer{
 	{name: "pure", packages: []string{"sigma", "celery"}, outside: []string{"go.yaml.in/yaml/v3"}},
-	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
+	{name: "bytes", packages: []string{"internal/zst", "internal/evtx", "internal/backoff", "rules"}, outside: []string{"github.com/klauspost/compress/zstd"}},
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/forward", "internal/queue/redisbooks", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
-			"internal/queue/forward→internal/queue", "internal/queue/redisbooks→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
+			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
 		},
 	},
 	{
@@ -78,7 +78,7 @@ var adapters = map[string]adapter{
 }
 
 // connectors are below the adapters of a driver, which have them in common.
-var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisbooks": "github.com/redis/go-redis"}
+var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis"}
 
 // vague are names that say nothing of what is in a package.
 var vague = []string{"utils", "util", "common", "models", "types", "core", "config", "services", "helpers", "misc", "pkg"}

@@ -21,7 +21,7 @@ type rejection struct {
 	index      int
 	id         string
 	errs       FieldErrors
-	deadLetter queue.Letter
+	deadLetter queue.DeadLetter
 }
 
 // A batchBuilder makes the batch of one request.
@@ -66,8 +66,8 @@ func (b *batchBuilder) add(r *shape.Reader, raw []byte, defaults requestDefaults
 	one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
 	// Cloned, because the reader's strings alias the body.
 	ev.AgentID, ev.ID = strings.Clone(ev.AgentID), strings.Clone(ev.ID)
-	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, deadLetter: queue.Letter{
-		Kind: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
+	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, deadLetter: queue.DeadLetter{
+		Reason: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
 		Time: b.batch.Received, Payload: one.Encode(nil),
 	}})
 	return errs
@@ -181,7 +181,7 @@ func contentID(sender string, index int, raw []byte) string {
 }
 
 // encode makes the queue message of the batch and releases its events.
-func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.Letter) {
+func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.DeadLetter) {
 	m = queue.Message{ID: b.batch.ID, Events: len(b.batch.Events)}
 	switch {
 	case m.Events > 0:
@@ -191,7 +191,7 @@ func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.Letter) {
 		m.Agent = b.rejected[0].deadLetter.AgentID
 	}
 	b.batch.Events = nil
-	deadLetters = make([]queue.Letter, len(b.rejected))
+	deadLetters = make([]queue.DeadLetter, len(b.rejected))
 	for i := range b.rejected {
 		deadLetters[i] = b.rejected[i].deadLetter
 	}

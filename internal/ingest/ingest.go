@@ -22,7 +22,7 @@ import (
 
 // An Enqueuer accepts batches durably, as queue.Queue does.
 type Enqueuer interface {
-	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error
+	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error
 }
 
 // Options bound a request and adapt the intake. Zero fields take the default.

@@ -186,7 +186,7 @@ func TestPartlyBad(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	letters, err := r.queue.Letters(ctx, 0, 10)
+	letters, err := r.queue.DeadLetters(ctx, 0, 10)
 	testenv.Check(t, err)
 	if len(letters) != 3 || letters[2].EventID != "bad" || letters[2].AgentID != "PC1" || letters[2].Cause != reason {
 		t.Fatalf("letters: %+v", letters)

@@ -75,7 +75,7 @@ func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 
 // Enqueue puts a batch on the queue. For a legacy agent it waits while the
 // queue is full.
-func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
+func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	err := q.queue.Enqueue(ctx, m, rejected...)
 	state, legacy := ctx.Value(legacyRequestKey{}).(*legacyRequest)
 	if err == nil || !legacy {
@@ -95,7 +95,7 @@ func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ..
 }
 
 // waitForRoom retries until the queue takes the batch or the wait is over.
-func (q *WaitingQueue) waitForRoom(ctx context.Context, m queue.Message, rejected []queue.Letter) error {
+func (q *WaitingQueue) waitForRoom(ctx context.Context, m queue.Message, rejected []queue.DeadLetter) error {
 	size := int64(len(m.Payload))
 	for i := range rejected {
 		size += int64(len(rejected[i].Payload))

@@ -28,7 +28,7 @@ type queueView struct {
 }
 
 type deadLetterRow struct {
-	queue.Letter
+	queue.DeadLetter
 	Raw string
 }
 
@@ -52,7 +52,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Full = int(v.Stats.Bytes * 100 / v.Stats.MaxBytes)
 	}
 	before, _ := strconv.ParseInt(r.URL.Query().Get("cursor"), 10, 64)
-	deadLetters, err := c.Queue.Letters(ctx, max(before, 0), 20)
+	deadLetters, err := c.Queue.DeadLetters(ctx, max(before, 0), 20)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 }
 
 // deadLetterText returns the event of a dead letter, indented if it is JSON.
-func deadLetterText(l queue.Letter) string {
+func deadLetterText(l queue.DeadLetter) string {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) == 0 {
 		return ""

@@ -52,7 +52,7 @@ type Store interface {
 // A Queue answers what is in the queue.
 type Queue interface {
 	Stats(ctx context.Context) (queue.Stats, error)
-	Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error)
+	DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error)
 }
 
 // Rules describes the loaded rules.

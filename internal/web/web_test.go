@@ -69,7 +69,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatalf("%d alerts", len(saved[0].Opened))
 	}
 	bad := picket.Batch{ID: "c", Received: now, Events: []picket.Event{{ID: "e", Raw: []byte(`{"x":"<i>"}`)}}}
-	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.Letter{Kind: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
+	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.DeadLetter{Reason: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
 
 	r := &rig{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
 	recorder := audit.NewRecorder(s, log, time.Now)
@@ -170,7 +170,7 @@ func TestSignIn(t *testing.T) {
 func TestRoles(t *testing.T) {
 	r := newRig(t)
 	letters := func() int {
-		ls, err := r.queue.Letters(t.Context(), 0, 10)
+		ls, err := r.queue.DeadLetters(t.Context(), 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // maxClaim bounds the bytes of the tasks that are taken at once.
@@ -92,7 +92,7 @@ func (q *Queue) take(ctx context.Context) (l load, err error) {
 	case <-ctx.Done():
 		return l, ctx.Err()
 	case <-q.stop:
-		return l, redisbooks.ErrClosed
+		return l, redisstats.ErrClosed
 	}
 	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
 		if err := ctx.Err(); err != nil {
@@ -113,7 +113,7 @@ func (q *Queue) take(ctx context.Context) (l load, err error) {
 		case <-ctx.Done():
 		case <-q.stop:
 			t.Stop()
-			return l, redisbooks.ErrClosed
+			return l, redisstats.ErrClosed
 		}
 		t.Stop()
 	}
@@ -159,7 +159,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	l.prefix = prefix
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
-		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisbooks.Unavailable(err))
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.Unavailable(err))
 	}
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // A task whose holders died this often is delivered alone, for it may be what
@@ -44,8 +44,8 @@ func (q *Queue) hold(tasks []*task) queue.Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.token++
-	d.Token = q.token
-	q.held[d.Token] = &hand{tasks}
+	d.Receipt = q.token
+	q.held[d.Receipt] = &hand{tasks}
 	return d
 }
 
@@ -80,7 +80,7 @@ func (q *Queue) forget(token int64) {
 
 // ReportResult implements queue.ResultReporter.
 func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
-	h := q.find(d.Token)
+	h := q.find(d.Receipt)
 	if h == nil || len(matches) == 0 {
 		return
 	}
@@ -97,7 +97,7 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	var over []outcome
 	for i := range ds {
-		if h := q.find(ds[i].Token); h != nil {
+		if h := q.find(ds[i].Receipt); h != nil {
 			for _, t := range h.tasks {
 				over = append(over, succeeded(t))
 			}
@@ -107,22 +107,22 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 		return fmt.Errorf("ack %d tasks: %w", len(over), err)
 	}
 	for i := range ds {
-		q.forget(ds[i].Token)
+		q.forget(ds[i].Receipt)
 	}
 	return nil
 }
 
 // Bury implements queue.Queue: the tasks of the letters' events have failed,
 // the others have succeeded. A letter that is of no one event is of all.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
-	h := q.find(d.Token)
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+	h := q.find(d.Receipt)
 	if h == nil {
 		return nil
 	}
 	letters = slices.Clone(letters)
 	cause := make(map[string]string, len(letters))
 	for i := range letters {
-		letters[i].Kind = queue.Failed
+		letters[i].Reason = queue.Failed
 		cause[letters[i].EventID] = letters[i].Cause
 	}
 	all, whole := cause[""]
@@ -140,7 +140,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	if err := q.finish(ctx, over); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.forget(d.Token)
+	q.forget(d.Receipt)
 	return nil
 }
 
@@ -150,11 +150,11 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	var errs []error
 	for i := range rs {
 		d := &rs[i].Delivery
-		h := q.find(d.Token)
+		h := q.find(d.Receipt)
 		if h == nil {
 			continue
 		}
-		defer q.forget(d.Token) // after an error too: not renewed, the leases end
+		defer q.forget(d.Receipt) // after an error too: not renewed, the leases end
 		errs = append(errs, q.retried(ctx, h.tasks, rs[i].Cause))
 		tasks = append(tasks, h.tasks...)
 	}
@@ -247,7 +247,7 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.Unavailable(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task
@@ -260,7 +260,7 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 		}
 		o := failedWith(t, "WorkerLostError", fmt.Sprintf("its worker died %d times", t.lost))
 		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
-		o.letters = []queue.Letter{{Kind: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
+		o.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
 		over = append(over, o)
 	}
 	return good, errors.Join(q.finish(ctx, over))

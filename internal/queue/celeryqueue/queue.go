@@ -41,7 +41,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -132,7 +132,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		q.results = set.results.Connect()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
-		err = redisbooks.Unavailable(err)
+		err = redisstats.Unavailable(err)
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
@@ -151,7 +151,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return redisbooks.ErrClosed
+		return redisstats.ErrClosed
 	default:
 		return nil
 	}

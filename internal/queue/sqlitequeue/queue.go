@@ -167,7 +167,7 @@ func (q *Queue) closeFiles() error {
 }
 
 // Enqueue implements queue.Queue.
-func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	size := len(m.Payload)
 	if int64(size) > q.opt.MaxBytes || size > maxPayload {
 		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue takes: %w", m.ID, size, picket.ErrInvalid)

@@ -33,7 +33,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	// From here the messages are leased: ctx no longer matters.
 	ds := make([]queue.Delivery, 0, len(o.receive.lent))
 	for _, l := range o.receive.lent {
-		d := queue.Delivery{Token: l.id, Attempt: l.attempt}
+		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt}
 		var at int64
 		err := q.read.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
@@ -165,7 +165,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	}
 	err := q.do(ctx, 0, func(t *tx) error {
 		for i := range ds {
-			if err := t.remove(ds[i].Token); err != nil {
+			if err := t.remove(ds[i].Receipt); err != nil {
 				return err
 			}
 		}
@@ -189,7 +189,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 			if rs[i].Cause != nil {
 				cause = rs[i].Cause.Error()
 			}
-			if _, err := t.s.giveBack.Exec(at, cause, d.Token, t.w.owner.id, d.Attempt); err != nil {
+			if _, err := t.s.giveBack.Exec(at, cause, d.Receipt, t.w.owner.id, d.Attempt); err != nil {
 				return onDisk("give back message", err)
 			}
 		}

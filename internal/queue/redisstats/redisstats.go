@@ -1,6 +1,6 @@
-// Package redisbooks is what all queues on Redis keep their books with:
+// Package redisstats is what all queues on Redis keep their books with:
 // counters, rates, dead letters, and what an error of Redis means.
-package redisbooks
+package redisstats
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 // Lua stands in front of the scripts that keep the books: functions millis,
 // whole, num, count, rate, keep and release.
 //
-//go:embed books.lua
+//go:embed redisstats.lua
 var Lua string
 
 // Rates sum what the scripts' rate counted over the last minute: slots of
@@ -66,18 +66,18 @@ func Numbers(hash map[string]string) map[string]int64 {
 }
 
 // Letter reads what keep wrote.
-func Letter(m redis.XMessage) queue.Letter {
+func Letter(m redis.XMessage) queue.DeadLetter {
 	text := func(name string) string { v, _ := m.Values[name].(string); return v }
 	number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
 	id, _, _ := strings.Cut(m.ID, "-")
-	return queue.Letter{
-		ID: number(id), Kind: queue.Kind(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
+	return queue.DeadLetter{
+		ID: number(id), Reason: queue.DeadReason(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
 		Events: int(number(text("n"))), Time: time.UnixMicro(number(text("t"))).UTC(), Payload: []byte(text("d")),
 	}
 }
 
 // AppendLetter appends what keep wants of a letter, as one of a kind.
-func AppendLetter(args []any, kind queue.Kind, l *queue.Letter) []any {
+func AppendLetter(args []any, kind queue.DeadReason, l *queue.DeadLetter) []any {
 	at := l.Time
 	if at.IsZero() {
 		at = time.Now()

@@ -1,6 +1,6 @@
 //go:build unix
 
-package forward_test
+package diskbuffer_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/forward"
+	"github.com/picket-edr/picket/internal/queue/diskbuffer"
 	"github.com/picket-edr/picket/internal/queue/queuetest"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
@@ -24,13 +24,13 @@ import (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-func open(t *testing.T, url, spool string, maxBytes int64) *forward.Queue {
+func open(t *testing.T, url, path string, maxBytes int64) *diskbuffer.Queue {
 	t.Helper()
 	next, err := redisqueue.Open(t.Context(), url, redisqueue.Options{Lazy: true, Lease: 2 * time.Second, Logger: quiet})
 	check(t, err)
-	s, err := sqlitequeue.Open(spool, sqlitequeue.Options{MaxBytes: maxBytes, Logger: quiet})
+	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: quiet})
 	check(t, err)
-	q, err := forward.New(next, s, quiet)
+	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: quiet})
 	check(t, err)
 	t.Cleanup(func() { check(t, q.Close()) })
 	return q
@@ -47,7 +47,7 @@ func message(agent, n int) queue.Message {
 	return queue.Message{ID: fmt.Sprintf("%d-%04d", agent, n), Events: 1, Payload: make([]byte, 300), Agent: fmt.Sprint("agent", agent)}
 }
 
-// In front of a queue that is there, nothing is different.
+// In front of a queue that is reachable, nothing changes.
 func TestConformance(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable...)
 	var mu sync.Mutex
@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		n++
-		return open(t, fmt.Sprintf("%s?prefix=t%d", s.URL(), n), filepath.Join(t.TempDir(), "spool.db"), 0)
+		return open(t, fmt.Sprintf("%s?prefix=t%d", s.URL(), n), filepath.Join(t.TempDir(), "buffer.db"), 0)
 	})
 }
 
@@ -64,7 +64,7 @@ func TestConformance(t *testing.T) {
 // happens to Redis, and every batch arrives, in order for each agent.
 func TestOutages(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable...)
-	q := open(t, s.URL(), filepath.Join(t.TempDir(), "spool.db"), 0)
+	q := open(t, s.URL(), filepath.Join(t.TempDir(), "buffer.db"), 0)
 	const agents = 5
 	var mu sync.Mutex
 	sent := make([]int, agents)
@@ -106,13 +106,13 @@ func TestOutages(t *testing.T) {
 			return true
 		})
 	}
-	caughtUp := func() { t.Helper(); until(t, "the spool is forwarded", func() bool { return q.Spooled() == 0 }) }
+	caughtUp := func() { t.Helper(); until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 }) }
 	progress(20)
 	for range 2 {
 		s.Kill()
 		progress(20)
-		if q.Spooled() == 0 {
-			t.Error("nothing is spooled while Redis is away")
+		if q.Buffered() == 0 {
+			t.Error("nothing is buffered while Redis is away")
 		}
 		s.Start()
 		caughtUp()
@@ -158,29 +158,37 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestSpoolOutlives: a spool that could not be forwarded is, by the next run,
-// which starts while Redis is away; it is bounded, and letters travel too.
-func TestSpoolOutlives(t *testing.T) {
+// TestRestart: what could not be forwarded is forwarded by the next run, which
+// starts while Redis is down. The buffer is bounded, dead letters are forwarded
+// too, and batches are confirmed.
+func TestRestart(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable...)
-	spool := filepath.Join(t.TempDir(), "spool.db")
+	path := filepath.Join(t.TempDir(), "buffer.db")
 	s.Kill()
-	q := open(t, s.URL(), spool, 4000)
-	letter := queue.Letter{Cause: "bad", AgentID: "agent1", EventID: "e", Events: 1, Time: time.UnixMicro(1e15).UTC(), Payload: []byte("x")}
+	q := open(t, s.URL(), path, 4000)
+	letter := queue.DeadLetter{Cause: "bad", AgentID: "agent1", EventID: "e", Events: 1, Time: time.UnixMicro(1e15).UTC(), Payload: []byte("x")}
 	check(t, q.Enqueue(t.Context(), message(1, 0), letter))
 	n, err := 1, error(nil)
 	for ; n < 100 && err == nil; n++ {
-		err = q.Enqueue(t.Context(), message(1, n))
+		err = q.Enqueue(t.Context(), message(n%5, n))
 	}
 	if !errors.Is(err, queue.ErrFull) {
 		t.Fatalf("after %d batches: error %v, want ErrFull", n, err)
 	}
 	check(t, q.Close())
-	q = open(t, s.URL(), spool, 4000)
+	q = open(t, s.URL(), path, 4000)
 	s.Start()
-	until(t, "the spool is forwarded", func() bool { return q.Spooled() == 0 })
+	until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
 	st, err := q.Stats(t.Context())
 	check(t, err)
 	if st.Pending != int64(n-1) || st.Dead != 1 || st.Rejected != 1 {
 		t.Errorf("%d batches were taken; stats %+v", n-1, st)
+	}
+	check(t, q.Close()) // sends the last confirmations
+	for i := range 16 {
+		const unconfirmed = "4503599627370496" // 2^52, added to their scores
+		if n, err := s.Client().ZCount(t.Context(), fmt.Sprintf("picket:{%d}:batches", i), unconfirmed, "+inf").Result(); err != nil || n > 0 {
+			t.Errorf("shard %d: %d batches are not confirmed: %v", i, n, err)
+		}
 	}
 }
