@@ -70,6 +70,8 @@
 //	internal/scan               rules over files
 //	internal/legacy             everything that only clients of the legacy system need
 //
+//	internal/doctor             checks an installation
+//	internal/migrate            copies a store into MongoDB
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
 //	internal/redistest          real Redis servers for the tests: killed, frozen, in a Cluster
 //	internal/nettest            networks for the tests: slow, cut, with hosts of their own

@@ -1,4 +1,4 @@
-package main
+package migrate
 
 import (
 	"bytes"
@@ -10,10 +10,10 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// migrated counts what was copied and found the same.
-type migrated struct {
+// A Result counts the records that were copied and compared equal.
+type Result struct {
 	Events   int64 `json:"events"`
-	Repeated int64 `json:"repeated_events"` // further copies of an event of one id, which are left out
+	Repeated int64 `json:"repeated_events"` // second copies of an event, which are not copied
 	Matches  int64 `json:"matches"`
 	Alerts   int64 `json:"alerts"`
 	Hosts    int64 `json:"hosts"`
@@ -22,10 +22,10 @@ type migrated struct {
 }
 
 // verify compares the two stores, record by record.
-func (m *migration) verify() (migrated, error) {
-	var got migrated
-	m.p.Stage = "comparing"
-	for _, f := range []func(*migrated) error{m.sameEvents, m.sameMatches, m.sameAlerts, m.sameRest} {
+func (m *Migration) verify() (Result, error) {
+	var got Result
+	m.progress.Stage = "comparing"
+	for _, f := range []func(*Result) error{m.compareEvents, m.compareMatches, m.compareAlerts, m.compareHostsAndAccounts} {
 		if err := f(&got); err != nil {
 			return got, err
 		}
@@ -43,8 +43,8 @@ type pager[T any] struct {
 	end  bool
 }
 
-// one returns the next record, nil at the end.
-func (p *pager[T]) one() (*T, error) {
+// nextRecord returns the next record, nil at the end.
+func (p *pager[T]) nextRecord() (*T, error) {
 	for len(p.page) == 0 {
 		if p.end {
 			return nil, nil
@@ -60,18 +60,18 @@ func (p *pager[T]) one() (*T, error) {
 	return v, nil
 }
 
-func (m *migration) sameEvents(got *migrated) error {
+func (m *Migration) compareEvents(got *Result) error {
 	of := func(s store.Events) *pager[picket.Event] {
 		return &pager[picket.Event]{read: func(cursor string) ([]picket.Event, string, error) {
-			page, err := s.SearchEvents(m.ctx(), store.EventQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.SearchEvents(m.ctx, store.EventQuery{Limit: pageSize, Cursor: cursor})
 			return page.Events, page.Next, err
 		}}
 	}
-	from, to := of(m.from), of(m.to)
-	b, err := to.one()
+	from, to := of(m.From), of(m.To)
+	b, err := to.nextRecord()
 	for err == nil {
 		var a *picket.Event
-		if a, err = from.one(); err != nil || a == nil {
+		if a, err = from.nextRecord(); err != nil || a == nil {
 			break
 		}
 		switch {
@@ -81,11 +81,11 @@ func (m *migration) sameEvents(got *migrated) error {
 				return fmt.Errorf("event %s: %w", a.ID, errDiffer)
 			}
 			got.Events++
-			b, err = to.one()
+			b, err = to.nextRecord()
 		default:
-			// The embedded store may keep an event that was sent again late a
-			// second time.
-			if _, err := m.to.Event(m.ctx(), a.ID); err != nil {
+			// The SQLite store may hold a second copy of an event that was sent
+			// again much later.
+			if _, err := m.To.Event(m.ctx, a.ID); err != nil {
 				return fmt.Errorf("event %s: %w", a.ID, err)
 			}
 			got.Repeated++
@@ -97,14 +97,14 @@ func (m *migration) sameEvents(got *migrated) error {
 	return err
 }
 
-// inStep compares two lists that must be the same.
-func inStep[T any](what string, from, to *pager[T], id func(*T) string) (int64, error) {
+// compareLists compares two lists that must be equal, and returns their length.
+func compareLists[T any](what string, from, to *pager[T], id func(*T) string) (int64, error) {
 	for n := int64(0); ; n++ {
-		a, err := from.one()
+		a, err := from.nextRecord()
 		if err != nil {
 			return n, err
 		}
-		b, err := to.one()
+		b, err := to.nextRecord()
 		if err != nil {
 			return n, err
 		}
@@ -119,10 +119,10 @@ func inStep[T any](what string, from, to *pager[T], id func(*T) string) (int64, 
 	}
 }
 
-func (m *migration) sameMatches(got *migrated) (err error) {
+func (m *Migration) compareMatches(got *Result) (err error) {
 	of := func(s store.Alerts) *pager[picket.Match] {
 		return &pager[picket.Match]{read: func(cursor string) ([]picket.Match, string, error) {
-			page, err := s.Matches(m.ctx(), store.MatchQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.Matches(m.ctx, store.MatchQuery{Limit: pageSize, Cursor: cursor})
 			for i := range page.Matches {
 				if len(page.Matches[i].Why) == 0 {
 					page.Matches[i].Why = nil
@@ -131,14 +131,14 @@ func (m *migration) sameMatches(got *migrated) (err error) {
 			return page.Matches, page.Next, err
 		}}
 	}
-	got.Matches, err = inStep("match", of(m.from), of(m.to), func(x *picket.Match) string { return x.ID })
+	got.Matches, err = compareLists("match", of(m.From), of(m.To), func(x *picket.Match) string { return x.ID })
 	return err
 }
 
-func (m *migration) sameAlerts(got *migrated) (err error) {
+func (m *Migration) compareAlerts(got *Result) (err error) {
 	of := func(s store.Alerts) *pager[picket.Alert] {
 		return &pager[picket.Alert]{read: func(cursor string) ([]picket.Alert, string, error) {
-			page, err := s.Alerts(m.ctx(), store.AlertQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.Alerts(m.ctx, store.AlertQuery{Limit: pageSize, Cursor: cursor})
 			for i := range page.Alerts {
 				if len(page.Alerts[i].Notes) == 0 {
 					page.Alerts[i].Notes = nil
@@ -147,43 +147,43 @@ func (m *migration) sameAlerts(got *migrated) (err error) {
 			return page.Alerts, page.Next, err
 		}}
 	}
-	got.Alerts, err = inStep("alert", of(m.from), of(m.to), func(x *picket.Alert) string { return x.ID })
+	got.Alerts, err = compareLists("alert", of(m.From), of(m.To), func(x *picket.Alert) string { return x.ID })
 	return err
 }
 
-func (m *migration) sameRest(got *migrated) (err error) {
+func (m *Migration) compareHostsAndAccounts(got *Result) (err error) {
 	hosts := func(s store.Hosts) *pager[store.Host] {
 		return &pager[store.Host]{read: func(cursor string) ([]store.Host, string, error) {
-			page, err := s.Hosts(m.ctx(), "", pageSize, cursor)
+			page, err := s.Hosts(m.ctx, "", pageSize, cursor)
 			return page.Hosts, page.Next, err
 		}}
 	}
-	if got.Hosts, err = inStep("host", hosts(m.from), hosts(m.to), func(x *store.Host) string { return x.Name }); err != nil {
+	if got.Hosts, err = compareLists("host", hosts(m.From), hosts(m.To), func(x *store.Host) string { return x.Name }); err != nil {
 		return err
 	}
 	users := func(s store.Users) *pager[store.User] {
 		return &pager[store.User]{read: func(string) ([]store.User, string, error) {
-			all, err := s.Users(m.ctx())
+			all, err := s.Users(m.ctx)
 			return all, "", err
 		}}
 	}
-	if got.Users, err = inStep("user", users(m.from), users(m.to), func(x *store.User) string { return x.Name }); err != nil {
+	if got.Users, err = compareLists("user", users(m.From), users(m.To), func(x *store.User) string { return x.Name }); err != nil {
 		return err
 	}
 	tokens := func(s store.Tokens) *pager[store.Token] {
 		return &pager[store.Token]{read: func(string) ([]store.Token, string, error) {
-			all, err := s.Tokens(m.ctx())
+			all, err := s.Tokens(m.ctx)
 			return all, "", err
 		}}
 	}
-	if got.Tokens, err = inStep("token", tokens(m.from), tokens(m.to), func(x *store.Token) string { return x.ID }); err != nil {
+	if got.Tokens, err = compareLists("token", tokens(m.From), tokens(m.To), func(x *store.Token) string { return x.ID }); err != nil {
 		return err
 	}
-	a, err := m.from.Totals(m.ctx())
+	a, err := m.From.Totals(m.ctx)
 	if err != nil {
 		return err
 	}
-	b, err := m.to.Totals(m.ctx())
+	b, err := m.To.Totals(m.ctx)
 	if err != nil {
 		return err
 	}
