@@ -159,7 +159,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	l.prefix = prefix
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
-		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.Unavailable(err))
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.WrapError(err))
 	}
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)

@@ -247,7 +247,7 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, redisstats.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task

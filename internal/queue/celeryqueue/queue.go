@@ -132,7 +132,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		q.results = set.results.Connect()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
-		err = redisstats.Unavailable(err)
+		err = redisstats.WrapError(err)
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
