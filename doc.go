@@ -40,7 +40,7 @@
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
 //	internal/shape              tells shapes of events apart and maps them to Sigma's terms
-//	internal/convert            rules of the replaced system to Sigma
+//	internal/legacy/ruleconvert rules of the legacy system to Sigma
 //	internal/redisurl           where a Redis is, and how it is set
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
@@ -62,10 +62,13 @@
 //	internal/rulepack           packs of rules in the data directory: add, remove
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
-//	internal/api                the JSON API, and the replaced system's paths
+//	internal/audit              records who did what
+//	internal/triage             what people decide: alerts, dead letters, rules
+//	internal/api                the JSON API
 //	internal/web                the console
 //	internal/agent              sources, spool, post
 //	internal/scan               rules over files
+//	internal/legacy             everything that only clients of the legacy system need
 //
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
 //	internal/redistest          real Redis servers for the tests: killed, frozen, in a Cluster

@@ -14,6 +14,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/diskbuffer"
@@ -134,7 +135,7 @@ func openRemote(ctx context.Context, name string, o queueOptions) (*remoteQueue,
 type readerPool struct{ pool sync.Pool }
 
 func newReaderPool() *readerPool {
-	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery") }}}
+	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}}
 }
 
 func (p *readerPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {

@@ -42,7 +42,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/convert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
@@ -52,11 +52,13 @@ var layers = []layer{
 		name: "stages",
 		packages: []string{
 			"internal/detect", "internal/worker", "internal/ingest", "internal/api", "internal/notify", "internal/respond",
-			"internal/agent", "internal/web", "internal/scan", "internal/rulepack",
+			"internal/agent", "internal/web", "internal/scan", "internal/rulepack", "internal/audit", "internal/triage", "internal/legacy",
 		},
 		beside: []string{
 			"internal/worker→internal/detect", "internal/api→internal/detect", "internal/web→internal/detect", "internal/scan→internal/detect",
-			"internal/rulepack→internal/detect",
+			"internal/rulepack→internal/detect", "internal/triage→internal/audit",
+			"internal/web→internal/audit", "internal/web→internal/triage", "internal/api→internal/triage",
+			"internal/legacy→internal/detect", "internal/legacy→internal/ingest", "internal/legacy→internal/triage",
 		},
 	},
 	{name: "program", packages: []string{"cmd/picket"}},

@@ -15,6 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/testenv"
@@ -44,6 +45,7 @@ func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
 		testenv.Check(t, s.AddToken(context.Background(), tok))
 		return secret
 	}
+	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
 	r := &rig{
 		queue: q, handler: ingest.New(q, auth.NewTokens(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
