@@ -134,7 +134,7 @@ func workUntilEmpty(t *testing.T, dir string, open Open) {
 }
 
 type poisonWorker struct {
-	q      Queue
+	q        Queue
 	mu       sync.Mutex // guards what follows, and standard output
 	leased   int
 	isolated bool // one of them was delivered as isolated
