@@ -45,8 +45,26 @@ type Delivery struct {
 	Message
 	Receipt  int64 // identifies the lease; opaque to callers
 	Attempt  int   // 1 for the first delivery
+	Lost     int   // how often the process that leased it died
 	Enqueued time.Time
 }
+
+// A batch may kill the process that works on it, by exhausting its memory for
+// example. The lease of such a batch is lost, as are those of all other batches
+// that the process had leased. A queue delivers a message that was lost
+// IsolateAfter times while the receiving process has leased nothing else, and
+// turns one that was lost MaxLost times into a dead letter.
+const (
+	IsolateAfter = 2
+	MaxLost      = 4
+)
+
+// IsolationTimeout bounds how long a queue delays other deliveries to a process
+// so that an isolated message is alone.
+const IsolationTimeout = 30 * time.Second
+
+// LostCause is the cause of a dead letter that was lost n times.
+func LostCause(n int) string { return fmt.Sprintf("its worker was lost %d times", n) }
 
 // A Retry is a delivery that goes back to the queue.
 type Retry struct {

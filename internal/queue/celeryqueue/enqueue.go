@@ -77,7 +77,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 func appendLetters(args []any, letters []queue.DeadLetter) []any {
 	args = append(args, len(letters))
 	for i := range letters {
-		args = redisstats.AppendLetter(args, cmp.Or(letters[i].Reason, queue.Rejected), &letters[i])
+		args = redisstats.AppendDeadLetter(args, cmp.Or(letters[i].Reason, queue.Rejected), &letters[i])
 	}
 	return args
 }

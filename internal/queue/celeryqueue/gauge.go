@@ -76,7 +76,7 @@ func (q *Queue) measure(ctx context.Context) (bytes, rejected int64, err error) 
 	unacked := pipe.MemoryUsage(ctx, q.set.keys.Unacked())
 	counts := pipe.HMGet(ctx, q.set.key("counts"), "bytes", "rbytes")
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return 0, 0, redisstats.Unavailable(err)
+		return 0, 0, redisstats.WrapError(err)
 	}
 	for _, cmd := range held {
 		bytes += cmd.Val() // 0 where there is no list

@@ -15,13 +15,6 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// A task whose holders died this often is delivered alone, for it may be what
-// kills them; and as often as the second, no more.
-const (
-	alone = 3
-	most  = 8
-)
-
 // A hand is the tasks of one delivery.
 type hand struct{ tasks []*task }
 
@@ -31,7 +24,7 @@ func (q *Queue) hold(tasks []*task) queue.Delivery {
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
-		d.Attempt = max(d.Attempt, t.tries+1)
+		d.Attempt, d.Lost = max(d.Attempt, t.tries+1), max(d.Lost, t.lost)
 		if !t.queued.IsZero() && t.queued.Before(d.Enqueued) {
 			d.Enqueued = t.queued
 		}
@@ -159,7 +152,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 		tasks = append(tasks, h.tasks...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.giveBack(ctx, tasks))
+		errs = append(errs, q.giveBack(ctx, tasks, true))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
@@ -192,13 +185,16 @@ func (q *Queue) park(ctx context.Context, tasks []*task, tried bool) error {
 	return err
 }
 
-// giveBack puts tasks that were tried back where they are taken from first,
-// so that their order stays.
-func (q *Queue) giveBack(ctx context.Context, tasks []*task) error {
+// giveBack puts tasks back where they are taken from first, so that their order
+// stays, and counts a try where they have been tried.
+func (q *Queue) giveBack(ctx context.Context, tasks []*task, tried bool) error {
 	var back []restoration
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw, id: t.ID})
+		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		if tried {
+			back[len(back)-1].id = t.ID
+		}
 	}
 	return q.restore(ctx, back)
 }
@@ -247,18 +243,18 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, redisstats.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task
 	var over []outcome
 	for i, t := range run {
 		t.tries, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
-		if t.lost < most {
+		if t.lost < queue.MaxLost {
 			good = append(good, t)
 			continue
 		}
-		o := failedWith(t, "WorkerLostError", fmt.Sprintf("its worker died %d times", t.lost))
+		o := failedWith(t, "WorkerLostError", queue.LostCause(t.lost))
 		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
 		o.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
 		over = append(over, o)

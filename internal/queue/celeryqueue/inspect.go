@@ -33,7 +33,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
 	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.Unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
 	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
 	var oldest string
@@ -43,17 +43,17 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 	}
 	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	held := redisstats.Numbers(counts.Val())
+	held := redisstats.ParseInts(counts.Val())
 	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
 	var r redisstats.Rates
-	r.Add(now.Val(), redisstats.Numbers(ring.Val()))
+	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
 	s.InRate, s.OutRate = r.PerSecond()
 	if oldest == "" {
 		return s, nil
 	}
 	raw, err := q.client.LIndex(ctx, oldest, -1).Bytes()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.Unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
 	if t := q.peeked(raw); t != nil && !t.queued.IsZero() {
 		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
@@ -81,7 +81,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("peek: %w", redisstats.Unavailable(err))
+		return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 	}
 	return ds, nil
 }
@@ -119,11 +119,11 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	}
 	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
 	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", redisstats.Unavailable(err))
+		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 	}
 	var all []queue.DeadLetter
 	for _, m := range ms {
-		all = append(all, redisstats.Letter(m))
+		all = append(all, redisstats.DecodeDeadLetter(m))
 	}
 	return all, nil
 }

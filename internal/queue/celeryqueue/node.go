@@ -135,15 +135,15 @@ func (n *node) takeName(ctx context.Context, name string) (mine bool, err error)
 	key := n.nameKey(name)
 	free, err := n.q.client.SetNX(ctx, key, n.q.name, nameExpires).Result()
 	if err != nil || free {
-		return free, redisstats.Unavailable(err)
+		return free, redisstats.WrapError(err)
 	}
 	left, err := n.q.client.PTTL(ctx, key).Result()
 	if err != nil {
-		return false, redisstats.Unavailable(err)
+		return false, redisstats.WrapError(err)
 	}
 	holder, err := n.q.client.Get(ctx, key).Result()
 	if err != nil {
-		return false, redisstats.Unavailable(err)
+		return false, redisstats.WrapError(err)
 	}
 	select {
 	case <-ctx.Done():

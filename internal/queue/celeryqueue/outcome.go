@@ -191,7 +191,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 		n := min(len(keys), resultChunk)
 		old, err := q.results.MGet(ctx, keys[:n]...).Result()
 		if err != nil {
-			return fmt.Errorf("write results: %w", redisstats.Unavailable(err))
+			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
 		pipe := q.results.Pipeline()
 		for i := range n {
@@ -202,7 +202,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 			pipe.Publish(ctx, keys[i], values[i])
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("write results: %w", redisstats.Unavailable(err))
+			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
 		keys, values = keys[n:], values[n:]
 	}

@@ -115,7 +115,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead},
 		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
 	for i := range letters {
-		o.call.args = redisstats.AppendLetter(o.call.args, queue.Failed, &letters[i])
+		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])
 		o.size += len(letters[i].Payload)
 	}
 	if err := q.do(ctx, o); err != nil {

@@ -77,6 +77,6 @@ func (o *op) add(r *queue.EnqueueRequest) {
 	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))
 	for i := range r.Rejected {
 		o.size += len(r.Rejected[i].Payload)
-		o.request = redisstats.AppendLetter(o.request, queue.Rejected, &r.Rejected[i])
+		o.request = redisstats.AppendDeadLetter(o.request, queue.Rejected, &r.Rejected[i])
 	}
 }

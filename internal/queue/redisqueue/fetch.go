@@ -51,7 +51,7 @@ func (l *lane) fetch() {
 				failures = 0
 				continue
 			}
-			q.failWaiters(redisstats.Unavailable(err))
+			q.failWaiters(redisstats.WrapError(err))
 			failures++
 			f.claimed = time.Time{} // what an answer that got lost leased
 			select {

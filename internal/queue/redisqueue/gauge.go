@@ -88,7 +88,7 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 	for _, cmd := range held {
 		n, err := cmd.Int64()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return redisstats.Unavailable(err)
+			return redisstats.WrapError(err)
 		}
 		sum += n
 	}

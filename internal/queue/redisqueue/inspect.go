@@ -35,7 +35,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	for _, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil || len(out) != 8 {
-			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisstats.Unavailable(err))
+			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisstats.WrapError(err))
 		}
 		n := func(i int) int64 { v, _ := out[i].(int64); return v }
 		held := fields(out[6])
@@ -85,7 +85,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	for i, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil {
-			return nil, fmt.Errorf("peek: %w", redisstats.Unavailable(err))
+			return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 		}
 		eachScripted(q.shards[i], out, func(e entry, deliveries int, batch, agent, payload string) {
 			all = append(all, leased{e, delivery(e, deliveries+1, batch, agent, payload)})

@@ -160,7 +160,7 @@ func (l *lane) commit(group []*op) {
 		}
 	}
 	for _, o := range group {
-		err := redisstats.Unavailable(o.call.cmd.Err())
+		err := redisstats.WrapError(o.call.cmd.Err())
 		if err == nil && o.request != nil && synced != nil && q.waitAOF {
 			err = synced
 		}

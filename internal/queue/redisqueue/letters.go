@@ -32,10 +32,10 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	for _, cmd := range cmds {
 		ms, err := cmd.Result()
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", redisstats.Unavailable(err))
+			return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 		}
 		for _, m := range ms {
-			all = append(all, redisstats.Letter(m))
+			all = append(all, redisstats.DecodeDeadLetter(m))
 		}
 	}
 	slices.SortFunc(all, func(a, b queue.DeadLetter) int { return cmp.Compare(b.ID, a.ID) })
@@ -122,7 +122,7 @@ func (q *Queue) tendSome(ctx context.Context, s *shard, args []any) (did int, lo
 	}
 	out, err := c.cmd.Slice()
 	if err != nil || len(out) != 2 {
-		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisstats.Unavailable(err))
+		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisstats.WrapError(err))
 	}
 	n, _ := out[0].(int64)
 	text, _ := out[1].(string)

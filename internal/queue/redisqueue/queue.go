@@ -160,7 +160,7 @@ func (q *Queue) ready(ctx context.Context) error {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
-		return redisstats.Unavailable(err)
+		return redisstats.WrapError(err)
 	}
 	for _, l := range q.lanes {
 		for range writers {

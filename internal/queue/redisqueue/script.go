@@ -56,7 +56,7 @@ var (
 )
 
 func newScript(body string) *script {
-	source := redisstats.Lua + lib + body
+	source := redisstats.LuaLibrary + lib + body
 	sum := sha1.Sum([]byte(source)) // Redis names scripts so
 	return &script{source, hex.EncodeToString(sum[:])}
 }
@@ -94,15 +94,15 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			}
 		}
 		if len(again) == 0 {
-			return redisstats.Unavailable(failed)
+			return redisstats.WrapError(failed)
 		}
 		err := again[0].cmd.Err()
 		if n == tries || ctx.Err() != nil {
-			return redisstats.Unavailable(cmp.Or(failed, err))
+			return redisstats.WrapError(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
 			if err := q.makeGroups(ctx, q.shards); err != nil {
-				return redisstats.Unavailable(err)
+				return redisstats.WrapError(err)
 			}
 		}
 		if n > 1 || !again[0].load { // a script that is not known there yet goes at once

@@ -1,10 +1,10 @@
-// Package redisstats is what all queues on Redis keep their books with:
-// counters, rates, dead letters, and what an error of Redis means.
+// Package redisstats holds what all queues on Redis share: counters, rates,
+// the encoding of dead letters, and the classification of Redis errors.
 package redisstats
 
 import (
 	"context"
-	_ "embed" // of the script
+	_ "embed" // for the script library
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,17 +17,21 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Lua stands in front of the scripts that keep the books: functions millis,
-// whole, num, count, rate, keep and release.
+// LuaLibrary defines functions for the queues' scripts and is prepended to
+// them.
 //
 //go:embed redisstats.lua
-var Lua string
+var LuaLibrary string
 
-// Rates sum what the scripts' rate counted over the last minute: slots of
-// rateSlot, in a ring that has one slot more.
+// ErrClosed is returned by a queue that was closed.
+var ErrClosed = errors.New("queue is closed")
+
+// Rates sums what the Lua function rate counted over the last minute. It counts
+// in a ring of slots that each cover rateSlot; the ring has one slot more than
+// a minute needs.
 type Rates struct {
 	in, out int64
-	span    float64 // seconds since the first slot began
+	span    float64 // seconds since the oldest slot began
 }
 
 const (
@@ -35,7 +39,7 @@ const (
 	rateSlots = 12
 )
 
-// Add adds a ring, as it is at a time of the server's clock.
+// Add adds a ring that was read at now by the server's clock.
 func (r *Rates) Add(now time.Time, ring map[string]int64) {
 	current := now.UnixMilli() / rateSlot.Milliseconds()
 	for k := range rateSlots + 1 {
@@ -50,14 +54,14 @@ func (r *Rates) Add(now time.Time, ring map[string]int64) {
 	}
 }
 
-// PerSecond is the rates, in events a second.
+// PerSecond returns the rates in events per second.
 func (r *Rates) PerSecond() (in, out float64) {
 	span := max(r.span, 1)
 	return float64(r.in) / span, float64(r.out) / span
 }
 
-// Numbers are the values of a hash that are whole numbers.
-func Numbers(hash map[string]string) map[string]int64 {
+// ParseInts parses the values of a hash. Values that are not integers are 0.
+func ParseInts(hash map[string]string) map[string]int64 {
 	m := make(map[string]int64, len(hash))
 	for name, value := range hash {
 		m[name], _ = strconv.ParseInt(value, 10, 64)
@@ -65,8 +69,8 @@ func Numbers(hash map[string]string) map[string]int64 {
 	return m
 }
 
-// Letter reads what keep wrote.
-func Letter(m redis.XMessage) queue.DeadLetter {
+// DecodeDeadLetter decodes the stream entry of a dead letter.
+func DecodeDeadLetter(m redis.XMessage) queue.DeadLetter {
 	text := func(name string) string { v, _ := m.Values[name].(string); return v }
 	number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
 	id, _, _ := strings.Cut(m.ID, "-")
@@ -76,8 +80,9 @@ func Letter(m redis.XMessage) queue.DeadLetter {
 	}
 }
 
-// AppendLetter appends what keep wants of a letter, as one of a kind.
-func AppendLetter(args []any, kind queue.DeadReason, l *queue.DeadLetter) []any {
+// AppendDeadLetter appends the arguments that the Lua function add_dead_letter
+// expects for l, with the given reason.
+func AppendDeadLetter(args []any, reason queue.DeadReason, l *queue.DeadLetter) []any {
 	at := l.Time
 	if at.IsZero() {
 		at = time.Now()
@@ -86,13 +91,13 @@ func AppendLetter(args []any, kind queue.DeadReason, l *queue.DeadLetter) []any 
 	if payload == nil {
 		payload = []byte{}
 	}
-	return append(args, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at.UnixMicro(), payload)
+	return append(args, string(reason), l.Cause, l.AgentID, l.EventID, l.Events, at.UnixMicro(), payload)
 }
 
-// Unavailable gives an error of Redis its kind. Whatever keeps Redis from
-// doing its part is a lack that may pass; a caller that left is not. That
-// there is nothing is no error.
-func Unavailable(err error) error {
+// WrapError makes an error from Redis a queue.ErrFull if the server is out of
+// memory, and otherwise a picket.ErrUnavailable. Errors of the caller's context
+// stay as they are. redis.Nil becomes nil.
+func WrapError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil):
 		return nil
@@ -103,6 +108,3 @@ func Unavailable(err error) error {
 	}
 	return fmt.Errorf("redis: %w: %w", err, picket.ErrUnavailable)
 }
-
-// ErrClosed is a queue that was closed.
-var ErrClosed = errors.New("queue is closed")
