@@ -55,17 +55,17 @@ func (t *tx) register() error {
 		o.id = int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 	}
 	_, err := t.s.register.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
-	return onDisk("register owner", err)
+	return dbError("register owner", err)
 }
 
 // release gives back all that an owner leased, and forgets it.
 func (t *tx) release(id int64) error {
 	if _, err := t.s.disown.Exec(id); err != nil {
-		return onDisk("release leases", err)
+		return dbError("release leases", err)
 	}
 	_, err := t.s.forget.Exec(id)
 	t.w.ready = true
-	return onDisk("forget owner", err)
+	return dbError("forget owner", err)
 }
 
 // owners lists those that the file knows, but for this queue's own.
@@ -120,7 +120,7 @@ func (w *writer) keep() {
 				return err
 			}
 			_, err := t.s.renew.Exec(t.now+w.q.opt.Lease.Microseconds(), w.owner.id)
-			return onDisk("renew leases", err)
+			return dbError("renew leases", err)
 		})
 	}
 	switch {

@@ -51,7 +51,7 @@ func (q *Queue) giveBack(ls []lent) {
 	err := q.do(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
 			if _, err := t.s.giveBack.Exec(t.now, "", l.id, t.w.owner.id, l.attempt); err != nil {
-				return onDisk("give back message", err)
+				return dbError("give back message", err)
 			}
 		}
 		return nil
@@ -91,7 +91,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 func (w *writer) sleep(t *tx) error {
 	var next sql.NullInt64
 	if err := t.s.nextDue.QueryRow().Scan(&next); err != nil {
-		return onDisk("find the next message due", err)
+		return dbError("find the next message due", err)
 	}
 	w.due = time.Time{}
 	if next.Valid {
@@ -118,7 +118,7 @@ func (t *tx) find(n int) (again, fresh []lent, err error) {
 func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
-		return nil, onDisk("find messages", err)
+		return nil, dbError("find messages", err)
 	}
 	defer rows.Close()
 	var found []lent
@@ -126,7 +126,7 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) 
 		var l lent
 		var bytes int64
 		if err := rows.Scan(&l.id, &l.attempt, &bytes); err != nil {
-			return nil, onDisk("find messages", err)
+			return nil, dbError("find messages", err)
 		}
 		if *size > 0 && *size+bytes > maxReceive {
 			*size = maxReceive
@@ -136,7 +136,7 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) 
 		l.attempt++
 		found = append(found, l)
 	}
-	return found, onDisk("find messages", rows.Err())
+	return found, dbError("find messages", rows.Err())
 }
 
 // lend leases what find found.
@@ -146,12 +146,12 @@ func (t *tx) lend(again, fresh []lent) ([]lent, error) {
 	}
 	for _, l := range again {
 		if _, err := t.s.lend.Exec(t.w.owner.id, l.id); err != nil {
-			return nil, onDisk("lease message", err)
+			return nil, dbError("lease message", err)
 		}
 	}
 	for _, l := range fresh {
 		if _, err := t.s.lease.Exec(l.id, t.w.owner.id); err != nil {
-			return nil, onDisk("lease message", err)
+			return nil, dbError("lease message", err)
 		}
 		t.st.Head = l.id
 	}
@@ -190,7 +190,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 				cause = rs[i].Cause.Error()
 			}
 			if _, err := t.s.giveBack.Exec(at, cause, d.Receipt, t.w.owner.id, d.Attempt); err != nil {
-				return onDisk("give back message", err)
+				return dbError("give back message", err)
 			}
 		}
 		t.st.Seq++ // so that the transaction counts as a change

@@ -19,7 +19,7 @@ const stateColumns = `file, seq, last, head, messages, events, letters, bytes, r
 	accepted, rejected, failed, purged, dropped`
 
 func (st *state) scan(row *sql.Row) error {
-	return onDisk("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
+	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
@@ -102,7 +102,7 @@ func (t *tx) finish(was state) error {
 	st := &t.st
 	if _, err := t.s.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.Letters, st.Bytes,
 		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
-		return onDisk("write state", err)
+		return dbError("write state", err)
 	}
 	return t.rate()
 }
@@ -114,7 +114,7 @@ func (t *tx) insert(m queue.Message) error {
 		payload = []byte{}
 	}
 	if _, err := t.s.insert.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
-		return onDisk("insert message", err)
+		return dbError("insert message", err)
 	}
 	t.st.Messages++
 	t.st.Events += int64(m.Events)
@@ -132,10 +132,10 @@ func (t *tx) remove(id int64) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
-		return onDisk("delete message", err)
+		return dbError("delete message", err)
 	}
 	if _, err := t.s.free.Exec(id); err != nil {
-		return onDisk("delete lease", err)
+		return dbError("delete lease", err)
 	}
 	t.st.Messages--
 	t.st.Events -= events

@@ -185,7 +185,7 @@ func keepWaiting(ops []*op) []*op {
 func (w *writer) transact(group []*op) (served []*op, err error) {
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, onDisk("begin", err)
+		return nil, dbError("begin", err)
 	}
 	t := &tx{w: w, s: &w.st, now: time.Now().UnixMicro()}
 	defer func() {
@@ -213,7 +213,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
-		return served, onDisk("commit", err)
+		return served, dbError("commit", err)
 	}
 	if t.st != was {
 		w.witness.write(&t.st)
