@@ -102,7 +102,7 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	if o.spillBytes <= 0 {
 		return &engine{r.Next, func(ctx context.Context) error { _, err := r.Stats(ctx); return err }, r.celery}, nil
 	}
-	buffer, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	buffer, err := sqlitequeue.Open(dir.spill(), sqlitequeue.Options{MaxBytes: o.spillBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(hintedAccess(err), r.Close())
 	}

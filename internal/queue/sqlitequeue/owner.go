@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // An owner is an open queue that receives. Leases name it, and it is alone
@@ -103,6 +105,7 @@ func (w *writer) keep() {
 		return
 	}
 	var lost []owner
+	var dead []lostMessage
 	for _, o := range owners {
 		if o.gone(&w.owner, now) {
 			lost = append(lost, o)
@@ -112,6 +115,11 @@ func (w *writer) keep() {
 	if len(lost) > 0 || renew {
 		err = w.exec(func(t *tx) error {
 			for _, o := range lost {
+				ms, err := t.lose(o.id)
+				if err != nil {
+					return err
+				}
+				dead = append(dead, ms...)
 				if err := t.release(o.id); err != nil {
 					return err
 				}
@@ -132,6 +140,9 @@ func (w *writer) keep() {
 	}
 	for _, o := range lost {
 		w.q.log.Warn("a process that held messages is gone; they are delivered again", "pid", o.pid)
+	}
+	for _, m := range dead {
+		w.q.log.Error("batch dead-lettered", "batch", m.batch, "events", m.events, "cause", queue.LostCause(m.lost))
 	}
 }
 

@@ -20,8 +20,8 @@ type receive struct {
 }
 
 type lent struct {
-	id      int64
-	attempt int
+	id            int64
+	attempt, lost int
 }
 
 // Receive implements queue.Queue.
@@ -33,7 +33,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	// From here the messages are leased: ctx no longer matters.
 	ds := make([]queue.Delivery, 0, len(o.receive.lent))
 	for _, l := range o.receive.lent {
-		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt}
+		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt, Lost: l.lost}
 		var at int64
 		err := q.read.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
@@ -73,6 +73,10 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		if len(again)+len(fresh) == 0 {
 			return served, w.sleep(t)
 		}
+		suspect := len(again) > 0 && t.suspect(again[0])
+		if wait, err := t.isolate(suspect); wait || err != nil {
+			return served, err
+		}
 		// Not before: a caller that goes must find its op withdrawn or served.
 		w.waiting = w.waiting[1:]
 		if !o.take() {
@@ -82,6 +86,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		if o.receive.lent, err = t.lend(again, fresh); err != nil {
 			return served, err
 		}
+		w.isolation.start(suspect)
 	}
 	w.ready = true // for the next receive
 	return served, nil
@@ -108,6 +113,11 @@ func (t *tx) find(n int) (again, fresh []lent, err error) {
 	if again, err = t.list(t.s.retried, t.now, n, &size); err != nil {
 		return nil, nil, err
 	}
+	for i, l := range again {
+		if t.suspect(l) { // it is delivered alone: first, or the next time
+			return again[:max(i, 1)], nil, nil
+		}
+	}
 	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
 		fresh, err = t.list(t.s.fresh, t.st.Head, n, &size)
 	}
@@ -125,7 +135,7 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) 
 	for rows.Next() {
 		var l lent
 		var bytes int64
-		if err := rows.Scan(&l.id, &l.attempt, &bytes); err != nil {
+		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
 			return nil, dbError("find messages", err)
 		}
 		if *size > 0 && *size+bytes > maxReceive {

@@ -30,6 +30,7 @@ type statements struct {
 	readState, writeState, addRate, trimRate             *sql.Stmt
 	insert, remove, free                                 *sql.Stmt
 	retried, fresh, lease, lend, giveBack, nextDue, held *sql.Stmt
+	leased, lose, lost, buryLost                         *sql.Stmt
 	insertLetter, removeLetter, dead, requeueMessage     *sql.Stmt
 	register, renew, disown, forget                      *sql.Stmt
 	all                                                  []*sql.Stmt
@@ -49,13 +50,18 @@ func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
 		{&s.insert, "INSERT INTO message VALUES (?, ?, ?, ?, ?)"},
 		{&s.remove, "DELETE FROM message WHERE id = ? RETURNING events, length(payload)"},
 		{&s.free, "DELETE FROM lease WHERE id = ?"},
-		{&s.retried, `SELECT l.id, l.attempt, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+		{&s.retried, `SELECT l.id, l.attempt, l.lost, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
 			WHERE l.owner = 0 AND l.not_before <= ? ORDER BY l.not_before, l.id LIMIT ?`},
-		{&s.fresh, "SELECT id, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
-		{&s.lease, "INSERT INTO lease VALUES (?, ?, 0, 1, '')"},
+		{&s.fresh, "SELECT id, 0, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
+		{&s.lease, "INSERT INTO lease (id, owner, not_before, attempt, cause) VALUES (?, ?, 0, 1, '')"},
 		{&s.lend, "UPDATE lease SET owner = ?, attempt = attempt + 1 WHERE id = ?"},
 		{&s.giveBack, "UPDATE lease SET owner = 0, not_before = ?, cause = ? WHERE id = ? AND owner = ? AND attempt = ?"},
 		{&s.held, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.leased, "SELECT count(*) FROM lease WHERE owner = ?"},
+		{&s.lose, "UPDATE lease SET lost = lost + 1 WHERE owner = ?"},
+		{&s.lost, `SELECT l.id, l.lost, m.batch, m.events, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+			WHERE l.owner = ? AND l.lost >= ? ORDER BY l.id`},
+		{&s.buryLost, "INSERT INTO letter SELECT ?, ?, ?, '', '', events, ?, payload FROM message WHERE id = ?"},
 		{&s.nextDue, "SELECT min(not_before) FROM lease WHERE owner = 0"},
 		{&s.insertLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.removeLetter, "DELETE FROM letter WHERE id = ?"},
@@ -141,5 +147,6 @@ func (t *tx) remove(id int64) error {
 	t.st.Events -= events
 	t.st.Bytes -= size
 	t.out += events
+	t.w.ready = t.w.ready || t.w.isolation.active()
 	return nil
 }

@@ -35,12 +35,13 @@ type writer struct {
 	owner   owner
 	check   *checkpointer
 
-	waiting  []*op // receives, oldest first
-	ready    bool  // there may be something for them
-	due      time.Time
-	seen     int64 // data_version: changes with every commit of another process
-	kept     time.Time
-	closeErr error
+	waiting   []*op // receives, oldest first
+	ready     bool  // there may be something for them
+	due       time.Time
+	isolation isolation
+	seen      int64 // data_version: changes with every commit of another process
+	kept      time.Time
+	closeErr  error
 }
 
 func newWriter(q *Queue) (*writer, error) {
