@@ -174,7 +174,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.Next, confirmer diskbuffer.C
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}
-	buffer, err := sqlitequeue.Open(dir.diskBuffer(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	buffer, err := sqlitequeue.Open(dir.diskBuffer(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(hintedAccess(err), remote.Close())
 	}

@@ -50,7 +50,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 func (t *tx) holds(d queue.Delivery) (bool, error) {
 	var n int
 	err := t.s.held.QueryRow(d.Receipt, t.w.owner.id, d.Attempt).Scan(&n)
-	return n == 1, onDisk("look up lease", err)
+	return n == 1, dbError("look up lease", err)
 }
 
 // reject counts the events that intake rejected, and keeps their letters
@@ -84,15 +84,15 @@ func (t *tx) keepLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
 		payload = []byte{}
 	}
 	if _, err := t.s.insertLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
-		return onDisk("insert letter", err)
+		return dbError("insert letter", err)
 	}
-	t.letter(kind, letterBytes(l), 1)
+	t.countDeadLetter(kind, letterBytes(l), 1)
 	t.written += len(l.Payload)
 	return nil
 }
 
-// letter counts a letter that comes (sign 1) or goes (-1).
-func (t *tx) letter(kind queue.DeadReason, size, sign int64) {
+// countDeadLetter counts a letter that comes (sign 1) or goes (-1).
+func (t *tx) countDeadLetter(kind queue.DeadReason, size, sign int64) {
 	t.st.Letters += sign
 	t.st.Bytes += sign * size
 	if kind == queue.Rejected {
@@ -135,7 +135,7 @@ func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 		}
 		t.st.Last++
 		if _, err := t.s.requeueMessage.Exec(t.st.Last, t.now, id); err != nil {
-			return false, onDisk("requeue letter", err)
+			return false, dbError("requeue letter", err)
 		}
 		t.st.Messages++
 		t.st.Events += l.events
@@ -231,14 +231,14 @@ func (t *tx) endLetter(id int64, f func(*tx, int64, *deadLetter) (bool, error)) 
 		return false, nil
 	}
 	if err != nil {
-		return false, onDisk("read letter", err)
+		return false, dbError("read letter", err)
 	}
 	if ok, err := f(t, id, &l); !ok || err != nil {
 		return false, err
 	}
 	if _, err := t.s.removeLetter.Exec(id); err != nil {
-		return false, onDisk("delete letter", err)
+		return false, dbError("delete letter", err)
 	}
-	t.letter(l.kind, l.size, -1)
+	t.countDeadLetter(l.kind, l.size, -1)
 	return true, nil
 }

@@ -36,6 +36,10 @@ type Options struct {
 	// that it lives and cannot be looked at; 0 means 60 s. Processes on this
 	// machine are looked at, so what a killed one held comes back at once.
 	Lease time.Duration
+	// IgnoreLost delivers messages like all others however often their
+	// receivers died. It is for queues whose receivers only pass messages on,
+	// and keep them leased while what they pass them to is unreachable.
+	IgnoreLost bool
 	// Logger hears of damage, of lost processes and of a disk that fails;
 	// nil means slog.Default.
 	Logger *slog.Logger
