@@ -35,11 +35,12 @@
 //	rules                       picket's own rules, embedded, with a case for each
 //	internal/zst                zstd, with encoders shared by the process
 //	internal/evtx               reads Windows event logs as JSON
+//	internal/backoff            delays between retries
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
 //	internal/shape              tells shapes of events apart and maps them to Sigma's terms
-//	internal/convert            rules of the replaced system to Sigma
+//	internal/legacy/ruleconvert rules of the legacy system to Sigma
 //	internal/redisurl           where a Redis is, and how it is set
 //	internal/queue              the seam between intake and workers
 //	internal/store              the seam behind workers and console; the query language
@@ -50,8 +51,8 @@
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
 //	internal/queue/redisqueue   the queue on Redis Streams, for many machines
 //	internal/queue/celeryqueue  the queue as tasks of a Celery broker
-//	internal/queue/redisbooks   counters, rates and dead letters of both
-//	internal/queue/forward      a spool on disk in front of a queue that may be away
+//	internal/queue/redisstats   counters, rates and dead letters of both
+//	internal/queue/diskbuffer   a disk buffer in front of a remote queue, for when that is unreachable
 //	internal/queue/queuetest    what every queue must pass
 //	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
 //	internal/store/mongostore   the store in MongoDB: documents, and a journal in place of transactions
@@ -61,11 +62,16 @@
 //	internal/rulepack           packs of rules in the data directory: add, remove
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
-//	internal/api                the JSON API, and the replaced system's paths
+//	internal/audit              records who did what
+//	internal/triage             what people decide: alerts, dead letters, rules
+//	internal/api                the JSON API
 //	internal/web                the console
 //	internal/agent              sources, spool, post
 //	internal/scan               rules over files
+//	internal/legacy             everything that only clients of the legacy system need
 //
+//	internal/doctor             checks an installation
+//	internal/migrate            copies a store into MongoDB
 //	cmd/picket                  one binary: main.go, and a file for each command; all wiring is here
 //	internal/redistest          real Redis servers for the tests: killed, frozen, in a Cluster
 //	internal/nettest            networks for the tests: slow, cut, with hosts of their own

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -27,7 +27,7 @@ var sigmaHQ struct {
 
 // sigmaHQRules parses all rules of SigmaHQ once.
 func sigmaHQRules(t testing.TB) sigma.Pack {
-	dir := filepath.Join(testdata.Dir(t), "sigmahq")
+	dir := filepath.Join(testenv.DataDir(t), "sigmahq")
 	sigmaHQ.once.Do(func() {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			rel, _ := filepath.Rel(dir, path)
@@ -67,7 +67,7 @@ type event struct {
 
 // otrfEvents reads recorded Windows events.
 func otrfEvents(t testing.TB) []event {
-	files, err := filepath.Glob(filepath.Join(testdata.Dir(t), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testenv.DataDir(t), "otrf", "*.json.gz"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no events in the test data: %v", err)
 	}

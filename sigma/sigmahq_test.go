@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -51,7 +51,7 @@ func TestSigmaHQ(t *testing.T) {
 // evaluator found.
 func TestExpectedHits(t *testing.T) {
 	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
-	data, err := os.ReadFile(filepath.Join(testdata.Dir(t), "otrf", "expected.tsv"))
+	data, err := os.ReadFile(filepath.Join(testenv.DataDir(t), "otrf", "expected.tsv"))
 	if err != nil {
 		t.Fatal(err)
 	}

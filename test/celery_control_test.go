@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // The celery command asks workers and orders them about.
@@ -120,9 +122,9 @@ func TestCeleryControl(t *testing.T) {
 			t.Errorf("celery inspect stats: the broker is %s", got)
 		}
 		control("pool will grow", "pool_grow", "2")
-		until(t, "the pool grows", func() bool { return hands() == 4 })
+		testenv.Until(t, "the pool grows", func() bool { return hands() == 4 })
 		control("pool will shrink", "pool_shrink", "3")
-		until(t, "the pool shrinks", func() bool { return hands() == 1 })
+		testenv.Until(t, "the pool shrinks", func() bool { return hands() == 1 })
 
 		// A task with a countdown can be seen, and revoked.
 		py.eval(t, `(later := telemetry_ingest.apply_async([event("later")], countdown=600))`)
@@ -130,7 +132,7 @@ func TestCeleryControl(t *testing.T) {
 			ETA     string
 			Request struct{ ID, Name, Type string }
 		}
-		until(t, "the task is scheduled", func() bool {
+		testenv.Until(t, "the task is scheduled", func() bool {
 			inspect(&scheduled, "scheduled")
 			return len(scheduled) == 1
 		})

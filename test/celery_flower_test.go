@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Flower shows the workers, what they do and what waits, and its buttons work.
@@ -43,7 +45,7 @@ func TestCeleryFlower(t *testing.T) {
 	shows := func(path, selector, want string) {
 		t.Helper()
 		var got string
-		for deadline := time.Now().Add(patience); !strings.Contains(got, want); {
+		for deadline := time.Now().Add(testenv.Timeout); !strings.Contains(got, want); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: %s does not come to show %q but\n%s", path, selector, want, got)
 			}
@@ -75,7 +77,7 @@ func TestCeleryFlower(t *testing.T) {
 
 	// Flower counts what it hears of, from when it has switched events on.
 	shows("/workers", "#workers-table tbody", "Online")
-	until(t, "events are on", func() bool {
+	testenv.Until(t, "events are on", func() bool {
 		py.eval(t, `telemetry_ingest.delay(event("probe")).get(timeout=10)`)
 		resp, err := http.Get(url + "/api/tasks?limit=1")
 		if err != nil {
@@ -122,7 +124,7 @@ func TestCeleryFlower(t *testing.T) {
 	wants("failed task", "#task-page", ingest, "FAILURE", "ValueError(", "dict")
 
 	run("revoke", chromedp.Navigate(url+"/task/"+id("later")), chromedp.WaitVisible("#task-revoke"), chromedp.Click("#task-revoke"), chromedp.WaitVisible("#task-revoke:disabled"))
-	until(t, "the task is revoked", func() bool {
+	testenv.Until(t, "the task is revoked", func() bool {
 		return strings.Contains(py.eval(t, `list(app.control.inspect().revoked().values())`), id("later"))
 	})
 
@@ -154,7 +156,7 @@ func (r *rig) flower(t *testing.T) string {
 	cmd.Env = append(cmd.Env, "FLOWER_UNAUTHENTICATED_API=1")
 	begin(t, cmd)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
-	until(t, "Flower answers", func() bool {
+	testenv.Until(t, "Flower answers", func() bool {
 		resp, err := http.Get(url + "/healthcheck")
 		if err != nil {
 			return false

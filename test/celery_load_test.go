@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Tasks of Python producers, with workers killed on the way: none is lost, none
@@ -74,7 +76,7 @@ func TestCeleryKilledWorkers(t *testing.T) {
 	}
 	// A worker that was killed after it wrote a result held the task still: it
 	// comes again, and changes nothing.
-	until(t, "nothing is left on the broker", func() bool {
+	testenv.Until(t, "nothing is left on the broker", func() bool {
 		return producers["new"].eval(t, `server.llen("celery") + server.llen("picket") + server.hlen("unacked")`) == "0"
 	})
 	for _, p := range crew {

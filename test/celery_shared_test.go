@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // picket and Python workers share a broker: each runs what it knows, and tasks
@@ -26,7 +28,7 @@ func TestCelerySharedBroker(t *testing.T) {
 			is(success("behind"), `telemetry_ingest.delay(event("behind")).get(timeout=10)`)
 			is(`true`, `all(r.state == "PENDING" for r in sums + [tries, urgent])`)
 			py.eval(t, `(more := [add.delay(i, 2) for i in range(30)], ids := ingest_many(200, "between"))`)
-			until(t, "what picket knows is done", func() bool { return py.eval(t, "len(done(ids))") == "200" })
+			testenv.Until(t, "what picket knows is done", func() bool { return py.eval(t, "len(done(ids))") == "200" })
 			is(`[62, 0]`, `[server.llen("celery"), server.hlen("unacked")]`)
 		} else {
 			py.eval(t, `(sums := [add.delay(i, 1) for i in range(30)], tries := flaky.delay(2), more := [])`)
@@ -105,7 +107,7 @@ func TestCeleryPythonWorker(t *testing.T) {
 			Process   map[string]any
 			Winlog    map[string]any
 		}
-		until(t, "the Python worker has run both", func() bool {
+		testenv.Until(t, "the Python worker has run both", func() bool {
 			py.into(t, &seen, `[json.loads(e) for e in server.lrange(seen, 0, -1)]`)
 			return len(seen) == 2
 		})
@@ -150,7 +152,7 @@ func TestCeleryDeadLetters(t *testing.T) {
 		causes["unknown"] = "nobody.knows"
 		py.raises(t, "NotRegistered", "nobody.knows", `app.send_task("nobody.knows", queue="picket").get(timeout=10)`)
 
-		until(t, "the dead letters are there", func() bool {
+		testenv.Until(t, "the dead letters are there", func() bool {
 			out, err := exec.Command(binary(t), "queue", "stats", "--json", "--data", r.data, "--queue", r.queue()).CombinedOutput()
 			if err != nil {
 				t.Fatalf("picket queue stats: %v: %s", err, out)

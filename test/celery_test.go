@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // What producers of the replaced system send comes back as a result, the way
@@ -61,7 +63,7 @@ func TestCeleryTasks(t *testing.T) {
 		py.raises(t, "NotRegistered", "nobody.knows", `app.send_task("nobody.knows", queue=%q).get(timeout=10)`, queue)
 
 		// Nothing is left behind.
-		until(t, "nothing is unacknowledged", func() bool {
+		testenv.Until(t, "nothing is unacknowledged", func() bool {
 			return py.eval(t, `server.hlen("unacked") + server.zcard("unacked_index") + server.llen("celery")`) == "0"
 		})
 	})
@@ -87,7 +89,7 @@ func TestCeleryPriorities(t *testing.T) {
 		py.eval(t, `(low := ingest_many(400, "low", priority=9), high := ingest_many(20, "high", priority=0))`)
 		r.worker(t, py)
 		var late string
-		until(t, "all are done", func() bool {
+		testenv.Until(t, "all are done", func() bool {
 			py.into(t, &late, `max(done(high)) if len(done(low)) == 400 and len(done(high)) == 20 else ""`)
 			return late != ""
 		})
@@ -106,7 +108,7 @@ func TestCeleryRevoke(t *testing.T) {
 		py := r.shell(t)
 		_, node := r.worker(t, py)
 		py.eval(t, `(r := telemetry_ingest.apply_async([event("never")], countdown=3))`)
-		until(t, "the worker holds it", func() bool { return py.eval(t, `r.id in str(app.control.inspect([%q]).scheduled())`, node) == "true" })
+		testenv.Until(t, "the worker holds it", func() bool { return py.eval(t, `r.id in str(app.control.inspect([%q]).scheduled())`, node) == "true" })
 		py.eval(t, `r.revoke()`)
 		py.raises(t, "TaskRevokedError", "revoked", `r.get(timeout=10)`)
 
@@ -129,10 +131,10 @@ func TestCeleryEvents(t *testing.T) {
 		_, node := r.worker(t, py)
 		py.eval(t, `(watch(), app.control.enable_events(reply=True, timeout=0.5))`)
 		py.eval(t, `(ok := telemetry_ingest.delay(event("e")), bad := telemetry_ingest.delay(3), ok.get(timeout=10), bad.get(timeout=10, propagate=False))`)
-		until(t, "the worker is alive", func() bool {
+		testenv.Until(t, "the worker is alive", func() bool {
 			return py.eval(t, `[w.hostname for w in state.alive_workers()]`) == fmt.Sprintf(`["%s"]`, node)
 		})
-		until(t, "both tasks have ended", func() bool {
+		testenv.Until(t, "both tasks have ended", func() bool {
 			return py.eval(t, `[state.tasks[r.id].state if r.id in state.tasks else None for r in (ok, bad)]`) == `["SUCCESS", "FAILURE"]`
 		})
 		var seen []struct {
@@ -180,12 +182,12 @@ func TestCeleryStop(t *testing.T) {
 		worker, node := r.worker(t, py)
 		py.eval(t, `(watch(), ids := ingest_many(500, "e"), app.control.shutdown())`)
 		worker.ends(t)
-		until(t, "the worker says so", func() bool {
+		testenv.Until(t, "the worker says so", func() bool {
 			var who []string
 			py.into(t, &who, `[e["hostname"] for e in events if e["type"] == "worker-offline"]`)
 			return len(who) == 1 && who[0] == node
 		})
 		r.worker(t, py)
-		until(t, "all are done", func() bool { return py.eval(t, "len(done(ids))") == "500" })
+		testenv.Until(t, "all are done", func() bool { return py.eval(t, "len(done(ids))") == "500" })
 	})
 }

@@ -2,7 +2,6 @@ package test
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -19,15 +18,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/redistest"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // With -consumer python the tests try themselves: a stock Celery worker stands
 // where picket's is meant to.
 var consumer = flag.String("consumer", "picket", "whose worker runs the tasks in the Celery tests: picket or python")
-
-// patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
 
 // ingest is the task of the replaced system.
 const ingest = "ingestion.tasks.telemetry_ingest"
@@ -61,7 +57,7 @@ func newRig(t testing.TB, version string) *rig {
 	}
 	python := filepath.Join(cache, "picket-test", "celery-"+version, "bin", "python")
 	if _, err := os.Stat(python); err != nil {
-		testdata.Skip(t, "Celery in "+python+"; run scripts/install-celery")
+		testenv.Skip(t, "Celery in "+python+"; run scripts/install-celery")
 	}
 	server := redistest.Start(t)
 	return &rig{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
@@ -154,27 +150,9 @@ func TestMain(m *testing.M) {
 // A process runs beside the test, and is killed with its children at its end.
 type process struct {
 	cmd  *exec.Cmd
-	said output        // on stdout and stderr
-	end  chan struct{} // closed when it has exited
-	err  error         // of Wait; after end
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
+	said testenv.Buffer // on stdout and stderr
+	end  chan struct{}  // closed when it has exited
+	err  error          // of Wait; after end
 }
 
 func begin(t testing.TB, cmd *exec.Cmd) *process {
@@ -222,18 +200,8 @@ func (p *process) ends(t testing.TB) {
 		if p.err != nil {
 			t.Errorf("%s ended with %v: %s", p.cmd.Args[0], p.err, p.said.String())
 		}
-	case <-time.After(patience):
+	case <-time.After(testenv.Timeout):
 		t.Fatalf("%s does not end: %s", p.cmd.Args[0], p.said.String())
-	}
-}
-
-// until waits for a condition.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }
 
@@ -283,7 +251,7 @@ func (s *shell) ask(format string, args ...any) (a answer, err error) {
 // try is ask of what must be answered soon.
 func (s *shell) try(t testing.TB, format string, args ...any) answer {
 	t.Helper()
-	late := time.AfterFunc(2*patience, s.process.kill)
+	late := time.AfterFunc(2*testenv.Timeout, s.process.kill)
 	defer late.Stop()
 	a, err := s.ask(format, args...)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // An agentRig is an agent beside a server that comes and goes.
@@ -52,7 +54,7 @@ func (r *agentRig) agent() *process {
 // finish waits for an agent that ends by itself, its spool empty.
 func (r *agentRig) finish(p *process) {
 	r.t.Helper()
-	until(r.t, "the agent is done", func() bool {
+	testenv.Until(r.t, "the agent is done", func() bool {
 		select {
 		case <-p.end:
 			return true
@@ -72,7 +74,7 @@ func TestKillAgent(t *testing.T) {
 	for n := range rounds(6) {
 		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
 		p := r.agent()
-		until(t, "more events received", func() bool {
+		testenv.Until(t, "more events received", func() bool {
 			v, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
 			return v != before
 		})
@@ -96,7 +98,7 @@ func TestSpoolOutlivesAgent(t *testing.T) {
 	r := newAgentRig(t, 10_000)
 	r.fleet.current.kill()
 	p := r.agent()
-	until(t, "the source has ended", func() bool { return strings.Contains(p.err.String(), "source ended") })
+	testenv.Until(t, "the source has ended", func() bool { return strings.Contains(p.err.String(), "source ended") })
 	p.kill()
 	if err := os.Truncate(r.file, 0); err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestSpoolOutlivesAgent(t *testing.T) {
 	for range rounds(3) {
 		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
 		p := r.agent()
-		until(t, "more events received", func() bool {
+		testenv.Until(t, "more events received", func() bool {
 			select {
 			case <-p.end: // it was quicker
 				return true
@@ -127,7 +129,7 @@ func TestAgentRefused(t *testing.T) {
 	good := r.token
 	r.token = "wrong"
 	p := r.agent()
-	until(t, "the agent says why", func() bool { return strings.Contains(p.err.String(), "picket token create") })
+	testenv.Until(t, "the agent says why", func() bool { return strings.Contains(p.err.String(), "picket token create") })
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/api"
+	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/cache"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/storetest"
@@ -33,9 +35,9 @@ func BenchmarkConsole(b *testing.B) {
 	if err != nil {
 		n = 5000
 	}
-	place := &storePlace{data: b.TempDir(), engine: embedded}
+	place := &storeLocation{data: b.TempDir(), name: "sqlite"}
 	if uri := os.Getenv("PICKET_BENCH_STORE"); uri != "" {
-		place.engine = uri
+		place.name = uri
 	}
 	s, err := place.open(b.Context(), slog.New(slog.DiscardHandler), false)
 	if err != nil {
@@ -109,8 +111,9 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 	}
 	shown, sessions := cache.NewCachedStore(s, figures), auth.NewSessions(s, time.Now)
 	mux := httpapi.NewMux(log)
-	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Log: log, Now: time.Now}).Routes(mux)
-	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Log: log, Now: time.Now, Version: "bench",
+	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&legacy.Dashboard{Store: shown, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Audit: audit.NewRecorder(s, log, time.Now), Now: time.Now, Version: "bench",
 		Dropped: func() (int64, int64) { return 0, 0 }}).Routes(mux)
 	form := url.Values{"name": {"bench"}, "password": {password}}
 	in := httptest.NewRequest(http.MethodPost, "/console/sign-in", strings.NewReader(form.Encode()))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // rounds is how often something is killed, less with -short.
@@ -103,7 +105,7 @@ func TestKillWorker(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(p.kill)
-		until(t, "more events stored", func() bool {
+		testenv.Until(t, "more events stored", func() bool {
 			v, _ := metric(l.get("/metrics"), `picket_events_total{outcome="stored"}`)
 			defer func() { stored = v }()
 			return v != stored && n > 0 || v != "0" && v != stored
@@ -149,8 +151,8 @@ func TestReload(t *testing.T) {
 		l.mu.Lock()
 		l.sent[event] = false
 		l.mu.Unlock()
-		until(t, "the probe is taken", func() bool { return l.post([]byte(eventJSON(event, "probe", word))) })
-		until(t, "the probe is stored", func() bool {
+		testenv.Until(t, "the probe is taken", func() bool { return l.post([]byte(eventJSON(event, "probe", word))) })
+		testenv.Until(t, "the probe is stored", func() bool {
 			n := 0
 			l.pages("/api/v1/events?q=event_id="+event+"&", "events", func(map[string]any) { n++ })
 			return n == 1
@@ -162,11 +164,11 @@ func TestReload(t *testing.T) {
 		t.Fatalf("the first rule does not fire: %q", got)
 	}
 	write("two.yml", rule(two, "word-of-two"))
-	until(t, "the rule that was added fires", func() bool { return fired("word-of-two") == two })
+	testenv.Until(t, "the rule that was added fires", func() bool { return fired("word-of-two") == two })
 	write("two.yml", rule(two, "another-word"))
-	until(t, "the rule that was changed fires", func() bool { return fired("another-word") == two && fired("word-of-two") == "" })
+	testenv.Until(t, "the rule that was changed fires", func() bool { return fired("another-word") == two && fired("word-of-two") == "" })
 	write("two.yml", "title: broken\ndetection: {condition: nothing}\n")
-	until(t, "the rule that was broken is reported", func() bool {
+	testenv.Until(t, "the rule that was broken is reported", func() bool {
 		v, _ := metric(l.get("/metrics"), "picket_rule_problems")
 		return v == "1"
 	})
@@ -176,7 +178,7 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(filepath.Join(rules, "one.yml")); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the rule that was removed is silent", func() bool { return fired("word-of-one") == "" })
+	testenv.Until(t, "the rule that was removed is silent", func() bool { return fired("word-of-one") == "" })
 	l.halt()
 	l.check()
 }

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
@@ -42,10 +41,6 @@ func TestDoctorEngines(t *testing.T) {
 	f.current.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)
 	redis.Kill()
-	begin := time.Now()
 	says(database+"?serverSelectionTimeoutMS=300&connectTimeoutMS=300", "^FAIL  store ", "hint: is MongoDB running there", "^FAIL  cache ", "hint: is Redis running there", "^FAIL  queue ")
-	if took := time.Since(begin); took > patience/2 {
-		t.Errorf("doctor took %s", took)
-	}
 	mongo.Process().Signal(syscall.SIGCONT)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // frozen is for how long servers are frozen: 5 seconds, or what
@@ -86,7 +87,7 @@ func TestFreezeWithoutSpool(t *testing.T) {
 	l.more(10)
 	redis.Freeze()
 	tries := l.tried()
-	until(t, "senders are told to wait", func() bool { return l.tried() > tries+2*loadClients })
+	testenv.Until(t, "senders are told to wait", func() bool { return l.tried() > tries+2*loadClients })
 	redis.Thaw()
 	l.more(10)
 	l.halt()

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A load is clients that post to a server which comes and goes: each keeps a
@@ -139,7 +141,7 @@ func (l *load) post(body []byte) bool {
 func (l *load) more(batches int64) {
 	l.t.Helper()
 	want := l.acked.Load() + batches
-	until(l.t, "batches acknowledged", func() bool { return l.acked.Load() >= want })
+	testenv.Until(l.t, "batches acknowledged", func() bool { return l.acked.Load() >= want })
 }
 
 // during holds that batches are acknowledged all along a time, but for the
@@ -190,7 +192,7 @@ func (l *load) check() {
 		l.t.Errorf("%d events are stored, of %d sent", len(got), len(l.sent))
 	}
 	matched := make(map[string]int)
-	until(l.t, "all matches", func() bool {
+	testenv.Until(l.t, "all matches", func() bool {
 		clear(matched)
 		l.pages("/api/v1/matches?rule_id="+firstAlert+"&", "matches", func(row map[string]any) { matched[row["event_id"].(string)]++ })
 		return len(matched) >= fired
@@ -218,7 +220,7 @@ func (l *load) checkMany() {
 			fired++
 		}
 	}
-	until(l.t, "all events in the alerts of the correlation", func() bool {
+	testenv.Until(l.t, "all events in the alerts of the correlation", func() bool {
 		alerts, count := 0, 0
 		l.pages("/api/v1/alerts?rule_id="+many+"&", "alerts", func(row map[string]any) {
 			alerts++
@@ -231,7 +233,7 @@ func (l *load) checkMany() {
 	})
 	// A store on several machines may show an alert a moment before its matches.
 	listed := make(map[string]bool)
-	until(l.t, "all matches of the correlation", func() bool {
+	testenv.Until(l.t, "all matches of the correlation", func() bool {
 		clear(listed)
 		l.pages("/api/v1/matches?rule_id="+many+"&", "matches", func(row map[string]any) { listed[row["event_id"].(string)] = true })
 		return len(listed) >= fired
@@ -276,7 +278,7 @@ func (l *load) checkCounters() {
 // empty waits until no event waits in the queue.
 func (l *load) empty() {
 	l.t.Helper()
-	until(l.t, "an empty queue", func() bool {
+	testenv.Until(l.t, "an empty queue", func() bool {
 		v, _ := metric(l.get("/metrics"), "picket_events_waiting")
 		return v == "0"
 	})
@@ -285,7 +287,7 @@ func (l *load) empty() {
 // get reads a page. An engine that is away for a moment is waited for.
 func (l *load) get(path string) (body string) {
 	l.t.Helper()
-	until(l.t, "an answer to "+path, func() bool {
+	testenv.Until(l.t, "an answer to "+path, func() bool {
 		req, err := http.NewRequest(http.MethodGet, l.url+path, nil)
 		if err != nil {
 			l.t.Fatal(err)

@@ -44,7 +44,7 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	flow, work := api.FlowOf(q, t), s.work.Metrics()
+	flow, work := api.NewFlow(q, t), s.work.Metrics()
 	set, loaded := s.rules.Status()
 	open, turnedAway := s.conns.Counts()
 
@@ -61,9 +61,9 @@ func (s *server) metrics(w http.ResponseWriter, r *http.Request) error {
 	e.add("picket_events_kept", "gauge", "Events in the store.", t.Events)
 	e.add("picket_store_raw_bytes", "gauge", "Bytes of the events kept, as received.", t.RawBytes)
 	e.add("picket_store_disk_bytes", "gauge", "Bytes of the store on disk.", t.DiskBytes)
-	e.add("picket_legacy_dropped_events_total", "counter", "Events given up for want of room, of agents that cannot keep them.", s.in.Metrics.LegacyDropped.Load())
-	e.add("picket_agent_dropped_events_total", "counter", "Events that agents say they dropped, their spools being full.", s.in.Metrics.AgentDropped.Load())
-	e.add("picket_legacy_waiting_requests", "gauge", "Requests of such agents that wait for room.", s.in.Metrics.LegacyWaiting.Load())
+	e.add("picket_legacy_dropped_events_total", "counter", "Events given up for want of room, of agents that cannot keep them.", s.waiting.Dropped())
+	e.add("picket_agent_dropped_events_total", "counter", "Events that agents say they dropped, their spools being full.", s.in.AgentDropped())
+	e.add("picket_legacy_waiting_requests", "gauge", "Requests of such agents that wait for room.", s.waiting.Waiting())
 	e.add("picket_queue_messages", "gauge", "Messages in the queue by state.", q.Pending, "state", "pending")
 	e.add("picket_queue_messages", "", "", q.Leased, "state", "leased")
 	e.add("picket_queue_messages", "", "", q.Dead, "state", "dead")

@@ -2,46 +2,25 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience bounds every wait for something that must happen.
-const patience = 30 * time.Second
+	"github.com/picket-edr/picket/internal/testenv"
+)
 
 // A process is a picket that runs beside the test.
 type process struct {
 	cmd *exec.Cmd
-	err output        // stderr
-	url string        // of a server's console
-	end chan struct{} // closed when it has exited
-	res error         // of Wait; after end
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
+	err testenv.Buffer // stderr
+	url string         // of a server's console
+	end chan struct{}  // closed when it has exited
+	res error          // of Wait; after end
 }
 
 // startServer starts picket serve on a free port, or on that of addr, and
@@ -66,7 +45,7 @@ func startServer(dir, addr string, args ...string) (*process, error) {
 			p.url = url
 			return p, nil
 		}
-	case <-time.After(patience):
+	case <-time.After(testenv.Timeout):
 	}
 	p.kill()
 	return nil, fmt.Errorf("the server does not start: %s", p.err.String())
@@ -102,7 +81,7 @@ func (p *process) stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.end:
-	case <-time.After(patience):
+	case <-time.After(testenv.Timeout):
 		p.kill()
 		return fmt.Errorf("the process did not stop: %s", p.err.String())
 	}
@@ -203,16 +182,6 @@ func (c *crew) stop() {
 	for _, p := range c.workers {
 		if err := p.stop(); err != nil {
 			c.t.Error(err)
-		}
-	}
-}
-
-// until waits for a condition.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *
 		cmd.Flags().Bool("all", false, "all dead letters")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q, err := inspected(cmd.Context(), *name, *data)
+		q, err := openQueueBeside(cmd.Context(), *name, *data)
 		if err != nil {
 			return err
 		}
@@ -95,19 +95,19 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 
 func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
-	letters, err := q.Letters(cmd.Context(), 0, limit)
+	letters, err := q.DeadLetters(cmd.Context(), 0, limit)
 	if err != nil {
 		return err
 	}
 	for _, l := range letters {
 		if asJSON {
 			err = printJSON(cmd.OutOrStdout(), struct {
-				queue.Letter
+				queue.DeadLetter
 				Event any `json:"event"`
 			}{l, letterEvent(l)})
 		} else {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
-				l.ID, shortTime(l.Time), l.Kind, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
+				l.ID, shortTime(l.Time), l.Reason, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
 		}
 		if err != nil {
 			return err
@@ -117,7 +117,7 @@ func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 }
 
 // letterEvent is the event in a letter: as JSON where it is, else as text.
-func letterEvent(l queue.Letter) any {
+func letterEvent(l queue.DeadLetter) any {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) != 1 {
 		return nil

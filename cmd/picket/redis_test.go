@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A server and two workers share a queue on Redis; each of the three and
@@ -61,8 +62,8 @@ func testKillAround(t *testing.T, protocol string) {
 	l.more(10)
 	l.halt()
 	l.regroups = protocol != ""
-	until(t, "the server has Redis back", func() bool {
-		return strings.Contains(f.current.err.String(), "is forwarded") || f.current.err.String() == ""
+	testenv.Until(t, "the server has Redis back", func() bool {
+		return strings.Contains(f.current.err.String(), "buffered batches forwarded") || f.current.err.String() == ""
 	})
 	l.check()
 	c.stop()
@@ -98,7 +99,7 @@ func TestRedisCommands(t *testing.T) {
 	}
 	select {
 	case <-p.end:
-	case <-time.After(patience):
+	case <-time.After(testenv.Timeout):
 		t.Fatal("doctor does not end")
 	}
 	if !strings.Contains(said.String(), "appendonly is off") || p.res == nil {

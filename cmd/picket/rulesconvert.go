@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/convert"
+	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
 // maxDump bounds a file of rules to convert.
@@ -46,13 +46,13 @@ converted, and it exits with 1.`,
 			if err != nil {
 				return fmt.Errorf("convert rules: %w", err)
 			}
-			rules, errs := convert.JSON(data)
+			rules, errs := ruleconvert.JSON(data)
 			for _, e := range errs {
 				w.fail(name, e)
 			}
 			for _, r := range rules {
 				if first, ok := w.from[r.OldID]; ok {
-					w.fail(name, &convert.Error{Rule: r.OldID, Reason: "there is another of this id in " + first + ", which is converted"})
+					w.fail(name, &ruleconvert.Error{Rule: r.OldID, Reason: "there is another of this id in " + first + ", which is converted"})
 					continue
 				}
 				w.from[r.OldID] = name
@@ -117,12 +117,12 @@ type ruleWriter struct {
 	written, failed int
 }
 
-func (w *ruleWriter) fail(file string, err *convert.Error) {
+func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
 	w.failed++
 	fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, printable(err.Error()))
 }
 
-func (w *ruleWriter) write(r convert.Rule) error {
+func (w *ruleWriter) write(r ruleconvert.Rule) error {
 	for _, note := range r.Notes {
 		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.OldID), printable(note))
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // TestScript runs the stories in testdata/script: picket from outside. Beside
@@ -138,7 +139,7 @@ func ask(ts *testscript.TestScript, method, path string, body []byte) (string, e
 
 func scriptPoll(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(testenv.Timeout); ; time.Sleep(20 * time.Millisecond) {
 		answer, err := ask(ts, http.MethodGet, args[1], nil)
 		ts.Check(err)
 		if want.MatchString(answer) {

@@ -35,7 +35,7 @@ type serveFlags struct {
 	retention, legacyWait             time.Duration
 }
 
-func (f serveFlags) storePlace() *storePlace { return &storePlace{f.data, f.store} }
+func (f serveFlags) storeLocation() storeLocation { return storeLocation{f.data, f.store} }
 
 func newServe() *cobra.Command {
 	var f serveFlags
@@ -89,7 +89,7 @@ const cacheUsage = "`PLACE` where the console's figures are cached: memory, or a
 
 // checkCache refuses places where no figures can be cached.
 func checkCache(name string) error {
-	if name != "memory" && !redisurl.Is(name) {
+	if name != "memory" && !redisurl.IsURL(name) {
 		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
 	}
 	return nil
@@ -111,10 +111,10 @@ func checkServe(f serveFlags) error {
 	if err := checkCache(f.cache); err != nil {
 		return err
 	}
-	if err := checkQueue(f.queue, f.redisDurability); err != nil {
+	if _, err := findQueueBackend(f.queue, f.redisDurability); err != nil {
 		return err
 	}
-	if err := f.storePlace().check(); err != nil {
+	if _, err := f.storeLocation().backend(); err != nil {
 		return err
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {

@@ -16,14 +16,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/api"
+	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/cache"
 	"github.com/picket-edr/picket/internal/cache/rediscache"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
 	"github.com/picket-edr/picket/internal/worker"
 )
@@ -33,7 +36,7 @@ type server struct {
 	cmd   *cobra.Command
 	f     serveFlags
 	log   *slog.Logger
-	queue *engine
+	queue *openedQueue
 	store store.Store
 	rules *detect.Loader
 	work  *worker.Worker
@@ -41,6 +44,7 @@ type server struct {
 	// figures is the console's cache where that is on another machine.
 	figures io.Closer
 	in      *ingest.Handler
+	waiting *legacy.WaitingQueue
 	conns   *httpapi.Conns
 	http    *http.Server
 	start   time.Time
@@ -50,22 +54,22 @@ type server struct {
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
-		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, spillBytes: f.spillBytes, log: s.log,
+		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, log: s.log,
 	}); err != nil {
 		return err
 	}
-	if s.store, err = f.storePlace().open(s.cmd.Context(), s.log, false); err != nil {
+	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
 	}
 	if s.rules, err = loadInto(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
 	}
-	if f.storePlace().remote() && !published(f.rules) {
+	if f.storeLocation().remote() && !published(f.rules) {
 		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}
-	s.work = worker.New(s.queue.both, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
@@ -75,22 +79,27 @@ func (s *server) open() (err error) {
 	if f.eager {
 		sink = eager{s.queue, s.work, s.log}
 	}
-	s.in = ingest.New(sink, tokens, ingest.Options{
-		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, LegacyWait: f.legacyWait, Log: s.log,
+	s.waiting = legacy.NewWaitingQueue(sink, f.legacyWait, s.log)
+	s.in = ingest.New(s.waiting, tokens, ingest.Options{
+		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
+		Validator: legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
+	mux.WriteRefusal = legacy.WriteRefusal
 	s.in.Routes(mux)
+	(&legacy.Commands{Tokens: tokens}).Routes(mux)
 	figures, err := s.openCache()
 	if err != nil {
 		return err
 	}
 	shown := cache.NewCachedStore(s.store, figures)
-	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Tokens: tokens, Sessions: sessions, Log: s.log, Now: time.Now}).Routes(mux)
-	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Sessions: sessions, Log: s.log, Now: time.Now,
-		Secure: f.tlsCert != "", Version: version,
-		Dropped: func() (legacy, agents int64) {
-			return s.in.Metrics.LegacyDropped.Load(), s.in.Metrics.AgentDropped.Load()
-		}}
+	recorder := audit.NewRecorder(s.store, s.log, time.Now)
+	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: recorder, Now: time.Now}
+	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
+	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: recorder, Sessions: sessions,
+		Now: time.Now, Secure: f.tlsCert != "", Version: version,
+		Dropped: func() (legacy, agents int64) { return s.waiting.Dropped(), s.in.AgentDropped() }}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)
@@ -148,7 +157,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
-		beside.Go(s.queue.attend(node, s.work, stopWork))
+		beside.Go(func() { s.queue.runCeleryNode(node, s.work, stopWork) })
 	}
 	working := make(chan error, 1)
 	go func() {

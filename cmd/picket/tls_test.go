@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A server with a certificate serves TLS, and an agent that is told of the
@@ -45,7 +47,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stranger.kill)
-	until(t, "the agent refuses", func() bool { return strings.Contains(stranger.err.String(), "certificate") })
+	testenv.Until(t, "the agent refuses", func() bool { return strings.Contains(stranger.err.String(), "certificate") })
 	if err := stranger.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A server takes telemetry and remembers it, unless answer says otherwise.
@@ -115,15 +116,15 @@ func newSpool(t *testing.T, o sqlitequeue.Options) *sqlitequeue.Queue {
 	t.Helper()
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	q, err := sqlitequeue.Open(filepath.Join(t.TempDir(), "spool.db"), o)
-	check(t, err)
-	t.Cleanup(func() { check(t, q.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	return q
 }
 
 func newClient(t *testing.T, url string) *agent.Client {
 	t.Helper()
 	c, err := agent.NewClient(agent.ClientOptions{Server: url, Token: "secret", Version: "1.2"})
-	check(t, err)
+	testenv.Check(t, err)
 	return c
 }
 
@@ -144,16 +145,9 @@ func run(t *testing.T, o agent.Options) agent.Snapshot {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	a := agent.New(o)
-	check(t, a.Run(ctx))
-	check(t, ctx.Err())
+	testenv.Check(t, a.Run(ctx))
+	testenv.Check(t, ctx.Err())
 	return a.Metrics()
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func wantEvents(t *testing.T, s *server, want list) {
@@ -211,7 +205,7 @@ func TestBatchAge(t *testing.T) {
 	src.hang = true
 	ctx, cancel := context.WithCancel(t.Context())
 	s.answer = func(http.ResponseWriter, *http.Request, []string) bool { cancel(); return false }
-	check(t, agent.New(quick(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
+	testenv.Check(t, agent.New(quick(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
 	wantEvents(t, s, src)
 }
 
@@ -220,7 +214,7 @@ func TestStopKeepsTheRest(t *testing.T) {
 	s, src := newServer(t), numbered(50)
 	path := filepath.Join(t.TempDir(), "spool.db")
 	spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	src.hang = true
 	ctx, cancel := context.WithCancel(t.Context())
 	s.answer = func(w http.ResponseWriter, _ *http.Request, _ []string) bool {
@@ -228,14 +222,14 @@ func TestStopKeepsTheRest(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
-	check(t, agent.New(quick(t, s, spool, src)).Run(ctx))
+	testenv.Check(t, agent.New(quick(t, s, spool, src)).Run(ctx))
 	s.mu.Lock()
 	s.answer = nil
 	s.mu.Unlock()
-	check(t, spool.Close())
+	testenv.Check(t, spool.Close())
 	spool, err = sqlitequeue.Open(path, sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	run(t, quick(t, s, spool, list{}))
-	check(t, spool.Close())
+	testenv.Check(t, spool.Close())
 	wantEvents(t, s, src)
 }

@@ -98,7 +98,7 @@ func (a *Agent) finish(ctx context.Context, d queue.Delivery, cause error) {
 	if cause == nil {
 		err = a.opt.Spool.Ack(end, d)
 	} else {
-		err = a.opt.Spool.Bury(end, d, queue.Letter{Kind: queue.Failed, Cause: cause.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload})
+		err = a.opt.Spool.Bury(end, d, queue.DeadLetter{Reason: queue.Failed, Cause: cause.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload})
 	}
 	if err != nil {
 		a.log.Error("cannot take a posted batch out of the spool; it will be posted again", "error", err)

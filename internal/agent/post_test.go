@@ -21,6 +21,7 @@ import (
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
@@ -98,7 +99,7 @@ func TestRefused(t *testing.T) {
 			}
 			m := run(t, quick(t, s, spool, numbered(4)))
 			st, err := spool.Stats(t.Context())
-			check(t, err)
+			testenv.Check(t, err)
 			wantRefused, wantDead := int64(2), int64(0)
 			if name == "400 not named" { // nobody else has these: they are kept
 				wantRefused, wantDead = 4, 1
@@ -177,7 +178,7 @@ func TestSpoolFull(t *testing.T) {
 func TestReportsDropped(t *testing.T) {
 	s := newServer(t)
 	_, err := newClient(t, s.URL).Post(t.Context(), zst.Fast(nil, []byte(`[{}]`)), 7)
-	check(t, err)
+	testenv.Check(t, err)
 	if s.dropped != 7 {
 		t.Errorf("%d events reported as dropped, want 7", s.dropped)
 	}
@@ -218,7 +219,7 @@ func TestClientRefusesToShowTheToken(t *testing.T) {
 		}
 	}
 	_, err := agent.NewClient(agent.ClientOptions{Server: "http://10.0.0.1:8000", Insecure: true})
-	check(t, err)
+	testenv.Check(t, err)
 }
 
 func TestTLS(t *testing.T) {
@@ -226,16 +227,16 @@ func TestTLS(t *testing.T) {
 	s.Server = httptest.NewTLSServer(s)
 	defer s.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	check(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+	testenv.Check(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
 	c, err := agent.NewClient(agent.ClientOptions{Server: s.URL, CAFile: ca})
-	check(t, err)
+	testenv.Check(t, err)
 	o := agent.Options{Spool: newSpool(t, sqlitequeue.Options{}), Client: c, Inputs: []agent.Input{{Source: numbered(3)}},
 		BatchAge: time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 	run(t, o)
 	wantEvents(t, s, numbered(3))
 
 	c, err = agent.NewClient(agent.ClientOptions{Server: s.URL})
-	check(t, err)
+	testenv.Check(t, err)
 	if _, err := c.Post(t.Context(), nil, 0); err == nil {
 		t.Error("posted to a server whose certificate nobody signed")
 	}
@@ -247,7 +248,7 @@ type telling struct {
 	took chan<- struct{}
 }
 
-func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.Letter) error {
+func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.DeadLetter) error {
 	err := s.Queue.Enqueue(ctx, m, ls...)
 	if err == nil {
 		s.took <- struct{}{}
@@ -261,7 +262,7 @@ func TestKill(t *testing.T) {
 	const pathEnv, urlEnv = "PICKET_SPOOL_PATH", "PICKET_SERVER_URL"
 	if path := os.Getenv(pathEnv); path != "" {
 		spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
-		check(t, err)
+		testenv.Check(t, err)
 		src := numbered(1000)
 		src.hang = true
 		spooled := make(chan struct{}, 100)
@@ -283,17 +284,17 @@ func TestKill(t *testing.T) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
 	cmd.Env = append(os.Environ(), pathEnv+"="+path, urlEnv+"="+s.URL)
 	out, err := cmd.StdoutPipe()
-	check(t, err)
-	check(t, cmd.Start())
+	testenv.Check(t, err)
+	testenv.Check(t, cmd.Start())
 	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "spooled"; {
 	}
-	check(t, cmd.Process.Kill())
+	testenv.Check(t, cmd.Process.Kill())
 	cmd.Wait()
 	s.mu.Lock()
 	s.answer = nil
 	s.mu.Unlock()
 	spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	defer spool.Close()
 	run(t, quick(t, s, spool, list{}))
 	wantEvents(t, s, numbered(1000))

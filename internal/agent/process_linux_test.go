@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A seen is what the tests read of a process event.
@@ -39,12 +40,12 @@ type seen struct {
 func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, ended seen) {
 	t.Helper()
 	sleepPath, err := exec.LookPath("sleep")
-	check(t, err)
+	testenv.Check(t, err)
 	// A copy, whose path nobody else runs.
 	program := filepath.Join(t.TempDir(), "sleeper")
 	b, err := os.ReadFile(sleepPath)
-	check(t, err)
-	check(t, os.WriteFile(program, b, 0o700))
+	testenv.Check(t, err)
+	testenv.Check(t, os.WriteFile(program, b, 0o700))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	go func() {
@@ -53,9 +54,9 @@ func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, e
 		}
 	}()
 	for raw, err := range src.Events(ctx) {
-		check(t, err)
+		testenv.Check(t, err)
 		var e seen
-		check(t, json.Unmarshal(raw, &e))
+		testenv.Check(t, json.Unmarshal(raw, &e))
 		if e.Process.Name != program {
 			continue
 		}
@@ -75,11 +76,11 @@ func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, e
 func wantProcess(t *testing.T, started, ended seen) {
 	t.Helper()
 	exe, err := os.Executable()
-	check(t, err)
+	testenv.Check(t, err)
 	dir, err := os.Getwd()
-	check(t, err)
+	testenv.Check(t, err)
 	host, err := os.Hostname()
-	check(t, err)
+	testenv.Check(t, err)
 	p := started.Process
 	if p.ParentPID != os.Getpid() || p.ParentImage != exe || p.ParentCommandLine == "" || p.WorkingDirectory != dir ||
 		p.CommandLine == "" || p.User == "" {
@@ -124,9 +125,9 @@ func TestShortLived(t *testing.T) {
 		}
 	}()
 	for raw, err := range src.Events(ctx) {
-		check(t, err)
+		testenv.Check(t, err)
 		var e seen
-		check(t, json.Unmarshal(raw, &e))
+		testenv.Check(t, json.Unmarshal(raw, &e))
 		if filepath.Base(e.Process.Name) == "false" && e.Process.Action == "terminated" {
 			if e.Process.ExitCode == nil || *e.Process.ExitCode != 1 {
 				t.Errorf("ended: %+v", e)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func replay(t *testing.T, r *agent.Replay) (events []string, err error) {
@@ -38,17 +39,17 @@ func file(t *testing.T, name, content string) string {
 	case ".gz":
 		z := gzip.NewWriter(&b)
 		z.Write([]byte(content))
-		check(t, z.Close())
+		testenv.Check(t, z.Close())
 	case ".zst":
 		z, err := zstd.NewWriter(&b)
-		check(t, err)
+		testenv.Check(t, err)
 		z.Write([]byte(content))
-		check(t, z.Close())
+		testenv.Check(t, z.Close())
 	default:
 		b.WriteString(content)
 	}
 	path := filepath.Join(t.TempDir(), name)
-	check(t, os.WriteFile(path, b.Bytes(), 0o600))
+	testenv.Check(t, os.WriteFile(path, b.Bytes(), 0o600))
 	return path
 }
 
@@ -85,9 +86,9 @@ func TestReplayFormats(t *testing.T) {
 func TestReplayNames(t *testing.T) {
 	path := file(t, "x.ndjson", "{\"n\":1}\n{\"n\":1}\n")
 	first, err := replay(t, &agent.Replay{Path: path})
-	check(t, err)
+	testenv.Check(t, err)
 	again, err := replay(t, &agent.Replay{Path: path})
-	check(t, err)
+	testenv.Check(t, err)
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Errorf("another time, others (-first +again):\n%s", diff)
 	}
@@ -104,7 +105,7 @@ func TestReplayLoops(t *testing.T) {
 {"event_id":4688,"n":3}
 `)
 	got, err := replay(t, &agent.Replay{Path: path, Loops: 3})
-	check(t, err)
+	testenv.Check(t, err)
 	if len(got) != 12 {
 		t.Fatalf("%d events", len(got))
 	}
@@ -139,7 +140,7 @@ func TestReplayPace(t *testing.T) {
 		var at []time.Duration
 		r := &agent.Replay{Path: path, Speed: 2}
 		for _, err := range r.Events(t.Context()) {
-			check(t, err)
+			testenv.Check(t, err)
 			at = append(at, time.Since(start))
 		}
 		want := []time.Duration{0, 750 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond, 1500 * time.Millisecond}

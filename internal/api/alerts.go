@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -40,7 +39,7 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"alerts": orEmpty(page.Alerts), "next": next(page.Next)})
 }
 
-// list splits a parameter of several values at commas.
+// list splits a parameter with several values at commas.
 func list(s string) []string {
 	if s == "" {
 		return nil
@@ -48,7 +47,7 @@ func list(s string) []string {
 	return strings.Split(s, ",")
 }
 
-// next is the cursor of the next page, null at the end.
+// next returns the cursor of the next page, nil (JSON null) at the end.
 func next(cursor string) any {
 	if cursor == "" {
 		return nil
@@ -56,7 +55,7 @@ func next(cursor string) any {
 	return cursor
 }
 
-// orEmpty makes [] of no rows, where nil would be null.
+// orEmpty returns an empty slice for nil, which would be null in JSON.
 func orEmpty[T any](rows []T) []T {
 	if rows == nil {
 		return []T{}
@@ -72,12 +71,6 @@ func (s *Server) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	return httpapi.JSON(w, http.StatusOK, a)
 }
 
-// The longest, in bytes, that what people write of an alert may be.
-const (
-	maxNote     = 10_000
-	maxAssignee = 256
-)
-
 func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	var body struct {
 		Status   *picket.AlertStatus `json:"status"`
@@ -87,40 +80,11 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 	if err := httpapi.ReadJSON(w, r, &body); err != nil {
 		return err
 	}
-	switch {
-	case body.Status != nil && !body.Status.Valid():
-		return fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *body.Status, picket.ErrInvalid)
-	case body.Status == nil && body.Assignee == nil && body.Note == "":
-		return fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case len(body.Note) > maxNote || body.Assignee != nil && len(*body.Assignee) > maxAssignee:
-		return fmt.Errorf("note or assignee is too long: %w", picket.ErrInvalid)
-	}
-	a, err := s.triage(r, who, r.PathValue("id"), store.AlertUpdate{Status: body.Status, Assignee: body.Assignee, Note: body.Note})
+	a, err := s.Triage.UpdateAlert(r.Context(), who, r.PathValue("id"), store.AlertUpdate{Status: body.Status, Assignee: body.Assignee, Note: body.Note})
 	if err != nil {
 		return err
 	}
 	return httpapi.JSON(w, http.StatusOK, a)
-}
-
-// triage updates an alert in somebody's name, and says so in the audit log.
-func (s *Server) triage(r *http.Request, who auth.Identity, id string, u store.AlertUpdate) (picket.Alert, error) {
-	u.Author, u.At = who.Subject, s.Now().UTC()
-	a, err := s.Store.UpdateAlert(r.Context(), id, u)
-	if err != nil {
-		return a, err
-	}
-	var detail []string
-	if u.Status != nil {
-		detail = append(detail, "status="+string(*u.Status))
-	}
-	if u.Assignee != nil {
-		detail = append(detail, "assignee="+*u.Assignee)
-	}
-	if u.Note != "" {
-		detail = append(detail, "note")
-	}
-	s.audit(r.Context(), who, "alert.update", id, strings.Join(detail, " "))
-	return a, nil
 }
 
 func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {

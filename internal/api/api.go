@@ -1,13 +1,11 @@
-// Package api is the JSON API over what picket knows: alerts, matches, events,
-// hosts, the queue and the counters. It also answers the dashboard paths of
-// the replaced system, in that system's words (legacy.go).
+// Package api is the JSON API: alerts, matches, events, hosts, workers, the
+// queue and the counters.
 package api
 
 import (
 	"context"
 	_ "embed"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -19,38 +17,55 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/triage"
 )
 
-// Rules is the rule set in force, as the API shows and switches it.
+// A Store answers the API's questions.
+type Store interface {
+	Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error)
+	Alert(ctx context.Context, id string) (picket.Alert, error)
+	AlertCounts(ctx context.Context) (store.AlertCounts, error)
+	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
+	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	Event(ctx context.Context, id string) (picket.Event, error)
+	Totals(ctx context.Context) (store.Totals, error)
+	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
+	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
+}
+
+// A Queue answers what is in the queue.
+type Queue interface {
+	Stats(ctx context.Context) (queue.Stats, error)
+	DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error)
+}
+
+// Rules lists the enabled and the disabled rules.
 type Rules interface {
-	// List returns the rules that run and those that are switched off.
-	List() (on, off []detect.Entry)
-	// Switch turns a rule on or off; picket.ErrNotFound where there is none.
-	Switch(ctx context.Context, id string, on bool) error
+	List() (enabled, disabled []detect.Entry)
 }
 
 // A Server serves the API. All fields are needed.
 type Server struct {
-	Store    store.Store
-	Queue    queue.Inspector
+	Store    Store
+	Queue    Queue
 	Rules    Rules
+	Triage   *triage.Service
 	Tokens   *auth.Tokens
 	Sessions *auth.Sessions
-	Log      *slog.Logger
 	Now      func() time.Time
 }
 
 //go:embed openapi.json
 var openapi []byte
 
-// A handler answers somebody who may ask.
+// A handler answers an authorised request.
 type handler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
 // Routes adds the API's paths to mux.
 func (s *Server) Routes(mux *httpapi.Mux) {
 	handle := func(pattern, role string, h handler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
-			who, err := s.identify(r)
+			who, err := auth.Identify(r, s.Tokens, s.Sessions)
 			if err == nil && !who.Can(role) {
 				err = fmt.Errorf("%s is not %s: %w", who, role, auth.ErrForbidden)
 			}
@@ -77,35 +92,12 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.Write(w, http.StatusOK, openapi)
 	}, httpapi.WriteError)
-	s.legacyRoutes(mux)
 }
 
-// identify returns who is asking: a program by an API token, or a person by
-// the console's session.
-func (s *Server) identify(r *http.Request) (auth.Identity, error) {
-	if secret := auth.Secret(r); secret != "" {
-		id, err := s.Tokens.Check(r.Context(), secret)
-		if err == nil && id.Kind != auth.KindAPI {
-			err = fmt.Errorf("read with a token of kind %s: %w", id.Kind, auth.ErrForbidden)
-		}
-		return id, err
-	}
-	return s.Sessions.Check(r.Context(), auth.Cookie(r))
-}
-
-// audit records what somebody did. The deed is done by then: that it could
-// not be recorded is for the log.
-func (s *Server) audit(ctx context.Context, who auth.Identity, action, object, detail string) {
-	e := store.AuditEntry{Time: s.Now().UTC(), Actor: who.String(), Action: action, Object: object, Detail: detail}
-	if err := s.Store.AddAuditEntry(ctx, e); err != nil {
-		s.Log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
-	}
-}
-
-// maxLimit is the most rows that a page may have.
+// maxLimit bounds the rows of a page.
 const maxLimit = 1000
 
-// A query reads URL parameters; the first that is malformed is its error.
+// A query reads URL parameters; err is the first one that is malformed.
 type query struct {
 	url.Values
 	err error

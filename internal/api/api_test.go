@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 type alertPage struct {
@@ -18,12 +20,12 @@ type alertPage struct {
 }
 
 func TestAlerts(t *testing.T) {
-	r := newRig(t)
-	r.saveAlerts(t, 5)
+	r := servertest.New(t, servertest.Options{})
+	r.SaveAlerts(t, 5)
 	list := func(query string) string {
 		t.Helper()
 		var p alertPage
-		r.get(t, "viewer", "/api/v1/alerts?"+query, &p)
+		r.Get(t, "viewer", "/api/v1/alerts?"+query, &p)
 		var agents []string
 		for _, a := range p.Alerts {
 			agents = append(agents, a.AgentID)
@@ -43,7 +45,7 @@ func TestAlerts(t *testing.T) {
 	var seen []string
 	for cursor := ""; ; {
 		var p alertPage
-		r.get(t, "viewer", "/api/v1/alerts?limit=2&cursor="+url.QueryEscape(cursor), &p)
+		r.Get(t, "viewer", "/api/v1/alerts?limit=2&cursor="+url.QueryEscape(cursor), &p)
 		for _, a := range p.Alerts {
 			seen = append(seen, a.AgentID)
 		}
@@ -56,32 +58,32 @@ func TestAlerts(t *testing.T) {
 		t.Errorf("page by page: %s", got)
 	}
 	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "status=new", "level=severe", "since=yesterday", "until=-1", "cursor=made-up"} {
-		if w := r.do("viewer", "GET", "/api/v1/alerts?"+query, nil); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `{"error":"`) {
+		if w := r.Do("viewer", "GET", "/api/v1/alerts?"+query, nil); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `{"error":"`) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
 	}
-	if w := r.do("viewer", "GET", "/api/v1/alerts?text=nothing", nil); w.Body.String() != `{"alerts":[],"next":null}` {
+	if w := r.Do("viewer", "GET", "/api/v1/alerts?text=nothing", nil); w.Body.String() != `{"alerts":[],"next":null}` {
 		t.Errorf("none: %s", w.Body)
 	}
-	if w := r.do("viewer", "GET", "/api/v1/alerts/none", nil); w.Code != http.StatusNotFound {
+	if w := r.Do("viewer", "GET", "/api/v1/alerts/none", nil); w.Code != http.StatusNotFound {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
 func TestTriage(t *testing.T) {
-	r := newRig(t)
-	r.saveAlerts(t, 1)
-	path := "/api/v1/alerts/" + r.alerts(t)[0].ID
+	r := servertest.New(t, servertest.Options{})
+	r.SaveAlerts(t, 1)
+	path := "/api/v1/alerts/" + r.Alerts(t)[0].ID
 	patch := func(body string) (int, string) {
-		w := r.do("analyst", "PATCH", path, strings.NewReader(body))
+		w := r.Do("analyst", "PATCH", path, strings.NewReader(body))
 		return w.Code, w.Body.String()
 	}
 	if code, body := patch(`{"status":"investigating","assignee":"ann","note":"<look>"}`); code != 200 || !strings.Contains(body, `"status":"investigating","assignee":"ann"`) || !strings.Contains(body, "<look>") {
 		t.Errorf("%d %s", code, body)
 	}
 	var a picket.Alert
-	r.get(t, "viewer", path, &a)
-	if len(a.Notes) == 0 || a.Notes[0].Author != "analyst-token" || !a.Notes[0].Time.Equal(now) || a.Status != picket.StatusInvestigating || a.Assignee != "ann" {
+	r.Get(t, "viewer", path, &a)
+	if len(a.Notes) == 0 || a.Notes[0].Author != "analyst-token" || !a.Notes[0].Time.Equal(servertest.Now) || a.Status != picket.StatusInvestigating || a.Assignee != "ann" {
 		t.Errorf("%+v", a)
 	}
 	if code, _ := patch(`{"assignee":""}`); code != 200 {
@@ -92,21 +94,21 @@ func TestTriage(t *testing.T) {
 			t.Errorf("%.30s: %d %s", bad, code, body)
 		}
 	}
-	if w := r.do("analyst", "PATCH", "/api/v1/alerts/none", strings.NewReader(`{"note":"x"}`)); w.Code != 404 {
+	if w := r.Do("analyst", "PATCH", "/api/v1/alerts/none", strings.NewReader(`{"note":"x"}`)); w.Code != 404 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	log, err := r.store.AuditLog(t.Context(), 10)
-	check(t, err)
+	log, err := r.Store.AuditLog(t.Context(), 10)
+	testenv.Check(t, err)
 	if len(log) != 2 || log[1].Actor != "api:analyst-token" || log[1].Action != "alert.update" || log[1].Detail != "status=investigating assignee=ann note" {
 		t.Errorf("audit: %+v", log)
 	}
 }
 
 func TestEventsAndMatches(t *testing.T) {
-	r := newRig(t)
-	odd := strings.Replace(raw("odd/id", 1, `C:\Windows\notepad.exe`), `"severity"`, `"n": 1.50e3 , "severity"`, 1)
-	r.ingest(t, raw("e1", 0, `C:\Windows\whoami.exe`), odd)
-	r.ingest(t, raw("e2", 2, `C:\Windows\whoami.exe`))
+	r := servertest.New(t, servertest.Options{})
+	odd := strings.Replace(servertest.Event("odd/id", 1, `C:\Windows\notepad.exe`), `"severity"`, `"n": 1.50e3 , "severity"`, 1)
+	r.Post(t, servertest.Event("e1", 0, `C:\Windows\whoami.exe`), odd)
+	r.Post(t, servertest.Event("e2", 2, `C:\Windows\whoami.exe`))
 
 	list := func(q string) string {
 		t.Helper()
@@ -115,7 +117,7 @@ func TestEventsAndMatches(t *testing.T) {
 				ID string `json:"event_id"`
 			}
 		}
-		r.get(t, "viewer", "/api/v1/events?q="+url.QueryEscape(q), &p)
+		r.Get(t, "viewer", "/api/v1/events?q="+url.QueryEscape(q), &p)
 		var ids []string
 		for _, ev := range p.Events {
 			ids = append(ids, ev.ID)
@@ -131,26 +133,26 @@ func TestEventsAndMatches(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"q=(", "q=a~[", "limit=0", "cursor=x", "since=x"} {
-		if w := r.do("viewer", "GET", "/api/v1/events?"+bad, nil); w.Code != 400 {
+		if w := r.Do("viewer", "GET", "/api/v1/events?"+bad, nil); w.Code != 400 {
 			t.Errorf("%s: %d %s", bad, w.Code, w.Body)
 		}
 	}
 	// What was received stands in the answer byte for byte.
-	w := r.do("viewer", "GET", "/api/v1/events/odd%2Fid", nil)
+	w := r.Do("viewer", "GET", "/api/v1/events/odd%2Fid", nil)
 	if w.Code != 200 || !strings.HasSuffix(w.Body.String(), `,"event":`+odd+`}`) || !strings.HasPrefix(w.Body.String(), `{"id":"odd/id","event_id":"odd/id","agent_id":"PC1","host":"PC1.corp","event_type":"process_creation"`) {
 		if !strings.Contains(w.Body.String(), `"event_type":"process"`) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}
-	if w := r.do("viewer", "GET", "/api/v1/events/odd%2Fid/raw", nil); w.Body.String() != odd || w.Header().Get("Content-Type") != "application/json" {
+	if w := r.Do("viewer", "GET", "/api/v1/events/odd%2Fid/raw", nil); w.Body.String() != odd || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("raw: %s", w.Body)
 	}
-	if w := r.do("viewer", "GET", "/api/v1/events/none", nil); w.Code != 404 {
+	if w := r.Do("viewer", "GET", "/api/v1/events/none", nil); w.Code != 404 {
 		t.Errorf("%d", w.Code)
 	}
 
 	var alerts alertPage
-	r.get(t, "viewer", "/api/v1/alerts", &alerts)
+	r.Get(t, "viewer", "/api/v1/alerts", &alerts)
 	if len(alerts.Alerts) != 1 || alerts.Alerts[0].Count != 2 || alerts.Alerts[0].Level.String() != "critical" {
 		t.Fatalf("%+v", alerts)
 	}
@@ -158,12 +160,12 @@ func TestEventsAndMatches(t *testing.T) {
 	for query, want := range map[string]int{
 		"": 2, "alert_id=" + alerts.Alerts[0].ID: 2, "event_id=e1": 1, "rule_id=11111111-1111-1111-1111-111111111111": 2, "agent_id=PC1": 2, "agent_id=x": 0, "limit=1": 1, "since=2026-01-02T02:04:06Z": 1,
 	} {
-		r.get(t, "viewer", "/api/v1/matches?"+query, &matches)
+		r.Get(t, "viewer", "/api/v1/matches?"+query, &matches)
 		if len(matches.Matches) != want {
 			t.Errorf("%s: %d matches", query, len(matches.Matches))
 		}
 	}
-	r.get(t, "viewer", "/api/v1/matches?event_id=e1", &matches)
+	r.Get(t, "viewer", "/api/v1/matches?event_id=e1", &matches)
 	if m := matches.Matches[0]; m.ID != picket.MatchID(m.RuleID, "e1") || len(m.Why) != 1 || m.Why[0].Field != "Image" || m.AlertID != alerts.Alerts[0].ID {
 		t.Errorf("%+v", m)
 	}
@@ -174,7 +176,7 @@ func TestEventsAndMatches(t *testing.T) {
 			Events  int
 		}
 	}
-	r.get(t, "viewer", "/api/v1/hosts", &hosts)
+	r.Get(t, "viewer", "/api/v1/hosts", &hosts)
 	if len(hosts.Hosts) != 1 || hosts.Hosts[0].Name != "PC1.corp" || hosts.Hosts[0].Events != 3 {
 		t.Errorf("%+v", hosts)
 	}
@@ -182,12 +184,12 @@ func TestEventsAndMatches(t *testing.T) {
 
 // The account of events adds up at every step of their way.
 func TestFlow(t *testing.T) {
-	r := newRig(t)
+	r := servertest.New(t, servertest.Options{})
 	type flow struct{ Received, Stored, Duplicate, Rejected, Dead, Waiting int64 }
 	is := func(want flow) {
 		t.Helper()
 		var s struct{ Flow flow }
-		r.get(t, "viewer", "/api/v1/stats", &s)
+		r.Get(t, "viewer", "/api/v1/stats", &s)
 		if diff := cmp.Diff(want, s.Flow); diff != "" {
 			t.Error(diff)
 		}
@@ -197,14 +199,14 @@ func TestFlow(t *testing.T) {
 	}
 	is(flow{})
 	post := func(events ...string) {
-		r.do("agent", "POST", "/api/v1/telemetry/", strings.NewReader("["+strings.Join(events, ",")+"]"))
+		r.Do("agent", "POST", "/api/v1/telemetry/", strings.NewReader("["+strings.Join(events, ",")+"]"))
 	}
-	post(raw("a", 0, "x"), raw("b", 0, "x"), `{"event_type":"process"}`)
+	post(servertest.Event("a", 0, "x"), servertest.Event("b", 0, "x"), `{"event_type":"process"}`)
 	is(flow{Received: 3, Rejected: 1, Waiting: 2})
-	r.drain(t)
+	r.Drain(t)
 	is(flow{Received: 3, Rejected: 1, Stored: 2})
-	post(raw("a", 0, "x"), raw("c", 0, "x"))
-	r.drain(t)
+	post(servertest.Event("a", 0, "x"), servertest.Event("c", 0, "x"))
+	r.Drain(t)
 	is(flow{Received: 5, Rejected: 1, Stored: 3, Duplicate: 1})
 
 	var dead struct {
@@ -215,37 +217,37 @@ func TestFlow(t *testing.T) {
 		Next *string
 	}
 	post(`{}`, `{}`)
-	r.get(t, "viewer", "/api/v1/queue/dead?limit=2", &dead)
+	r.Get(t, "viewer", "/api/v1/queue/dead?limit=2", &dead)
 	if len(dead.Dead) != 2 || dead.Next == nil || dead.Dead[0].Kind != "rejected" || dead.Dead[0].Cause == "" {
 		t.Fatalf("%+v", dead)
 	}
 	second := dead.Dead[1].ID
-	r.get(t, "viewer", "/api/v1/queue/dead?limit=2&cursor="+*dead.Next, &dead)
+	r.Get(t, "viewer", "/api/v1/queue/dead?limit=2&cursor="+*dead.Next, &dead)
 	if len(dead.Dead) != 1 || dead.Next != nil {
 		t.Fatalf("%+v", dead)
 	}
 	for body, code := range map[string]int{``: 400, `{}`: 400, `{"ids":[]}`: 400, `{"ids":[1],"all":true}`: 400, `{"ids":["x"]}`: 400} {
-		if w := r.do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(body)); w.Code != code {
+		if w := r.Do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(body)); w.Code != code {
 			t.Errorf("%s: %d %s", body, w.Code, w.Body)
 		}
 	}
 	is(flow{Received: 7, Rejected: 3, Stored: 3, Duplicate: 1})
-	if w := r.do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(fmt.Sprintf(`{"ids":[%d]}`, second))); w.Body.String() != `{"count":1}` {
+	if w := r.Do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(fmt.Sprintf(`{"ids":[%d]}`, second))); w.Body.String() != `{"count":1}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	is(flow{Received: 7, Rejected: 2, Stored: 3, Duplicate: 1, Waiting: 1})
-	r.drain(t)
-	if w := r.do("admin", "POST", "/api/v1/queue/dead/purge", strings.NewReader(`{"all":true}`)); w.Body.String() != `{"count":2}` {
+	r.Drain(t)
+	if w := r.Do("admin", "POST", "/api/v1/queue/dead/purge", strings.NewReader(`{"all":true}`)); w.Body.String() != `{"count":2}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	is(flow{Received: 7, Rejected: 2, Stored: 4, Duplicate: 1})
 	var st struct{ Pending, Leased, Dead int64 }
-	r.get(t, "viewer", "/api/v1/queue", &st)
+	r.Get(t, "viewer", "/api/v1/queue", &st)
 	if st.Pending+st.Leased+st.Dead != 0 {
 		t.Errorf("%+v", st)
 	}
 	for _, bad := range []string{"limit=0", "cursor=x", "cursor=-1"} {
-		if w := r.do("viewer", "GET", "/api/v1/queue/dead?"+bad, nil); w.Code != 400 {
+		if w := r.Do("viewer", "GET", "/api/v1/queue/dead?"+bad, nil); w.Code != 400 {
 			t.Errorf("%s: %d", bad, w.Code)
 		}
 	}

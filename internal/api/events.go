@@ -52,7 +52,7 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	return httpapi.Write(w, http.StatusOK, appendEvent(nil, &ev))
 }
 
-// rawEvent answers the very bytes that were received.
+// rawEvent answers the bytes of the event as they were received.
 func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
 	if err != nil {
@@ -61,8 +61,8 @@ func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	return httpapi.Write(w, http.StatusOK, ev.Raw)
 }
 
-// appendEvent appends an event as JSON. It is by hand so that what was
-// received stands in it byte for byte.
+// appendEvent appends an event as JSON. It writes the JSON itself to keep the
+// received event byte for byte.
 func appendEvent(b []byte, ev *picket.Event) []byte {
 	b = append(b, `{"id":`...)
 	b = appendJSON(b, ev.ID)

@@ -5,18 +5,21 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // The document and the routes are the same, and the document refers to
 // nothing that is not in it.
 func TestOpenAPI(t *testing.T) {
-	r := newRig(t)
+	r := servertest.New(t, servertest.Options{})
 	var doc struct {
 		OpenAPI    string                               `json:"openapi"`
 		Paths      map[string]map[string]map[string]any `json:"paths"`
 		Components map[string]map[string]any            `json:"components"`
 	}
-	r.get(t, "nobody", "/api/v1/openapi.json", &doc)
+	r.Get(t, "nobody", "/api/v1/openapi.json", &doc)
 	if doc.OpenAPI != "3.1.0" {
 		t.Errorf("openapi %q", doc.OpenAPI)
 	}
@@ -42,7 +45,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	for _, pattern := range r.mux.Patterns() {
+	for _, pattern := range r.Mux.Patterns() {
 		pattern = strings.TrimSuffix(pattern, "{$}")
 		if method, path, ok := strings.Cut(pattern, " "); ok && strings.HasPrefix(path, "/api/v1/") && method != "" {
 			routes = append(routes, pattern)
@@ -59,9 +62,9 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 
-	w := r.do("nobody", "GET", "/api/v1/openapi.json", nil)
+	w := r.Do("nobody", "GET", "/api/v1/openapi.json", nil)
 	var all any
-	check(t, json.Unmarshal(w.Body.Bytes(), &all))
+	testenv.Check(t, json.Unmarshal(w.Body.Bytes(), &all))
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {

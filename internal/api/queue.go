@@ -13,19 +13,19 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// Flow is where every event that was received is: the counters add up, as
+// A Flow accounts for every event received:
 // Received = Stored + Duplicate + Rejected + Dead + Waiting.
 type Flow struct {
 	Received  int64 `json:"received"`
 	Stored    int64 `json:"stored"`
 	Duplicate int64 `json:"duplicate"`
-	Rejected  int64 `json:"rejected"` // refused by intake; the sender was told
-	Dead      int64 `json:"dead"`     // accepted, and could not be processed
+	Rejected  int64 `json:"rejected"` // by the intake, which answered with the reason
+	Dead      int64 `json:"dead"`     // accepted, but not processable
 	Waiting   int64 `json:"waiting"`  // in the queue, not yet stored
 }
 
-// FlowOf makes the account of what the queue and the store have counted.
-func FlowOf(q queue.Stats, t store.Totals) Flow {
+// NewFlow combines the counters of the queue and the store.
+func NewFlow(q queue.Stats, t store.Totals) Flow {
 	return Flow{
 		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Rejected: q.Rejected, Dead: q.Failed,
 		Waiting: q.PendingEvents + q.LeasedEvents,
@@ -47,7 +47,7 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	}
 	on, off := s.Rules.List()
 	return httpapi.JSON(w, http.StatusOK, map[string]any{
-		"flow":    FlowOf(q, t),
+		"flow":    NewFlow(q, t),
 		"events":  map[string]int64{"kept": t.Events, "raw_bytes": t.RawBytes, "disk_bytes": t.DiskBytes},
 		"matches": t.Matches,
 		"alerts":  map[string]any{"total": counts.Total, "by_status": counts.ByStatus, "open_by_level": counts.Open},
@@ -87,7 +87,7 @@ func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 	if q.err != nil {
 		return q.err
 	}
-	letters, err := s.Queue.Letters(r.Context(), before, limit)
+	letters, err := s.Queue.DeadLetters(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}
@@ -99,15 +99,16 @@ func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	return s.tend(w, r, who, "requeue", s.Queue.Requeue)
+	return s.changeDeadLetters(w, r, who, s.Triage.Requeue)
 }
 
 func (s *Server) purge(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	return s.tend(w, r, who, "purge", s.Queue.Purge)
+	return s.changeDeadLetters(w, r, who, s.Triage.Purge)
 }
 
-// tend does something to dead letters: to those named, or to all.
-func (s *Server) tend(w http.ResponseWriter, r *http.Request, who auth.Identity, verb string, do func(context.Context, ...int64) (int, error)) error {
+// changeDeadLetters applies do to the dead letters that the body names, or to
+// all.
+func (s *Server) changeDeadLetters(w http.ResponseWriter, r *http.Request, who auth.Identity, do func(context.Context, auth.Identity, ...int64) (int, error)) error {
 	var body struct {
 		IDs []int64 `json:"ids"`
 		All bool    `json:"all"`
@@ -118,14 +119,9 @@ func (s *Server) tend(w http.ResponseWriter, r *http.Request, who auth.Identity,
 	if body.All == (len(body.IDs) > 0) {
 		return fmt.Errorf("name dead letters by ids, or say all: %w", picket.ErrInvalid)
 	}
-	n, err := do(r.Context(), body.IDs...)
+	n, err := do(r.Context(), who, body.IDs...)
 	if err != nil {
 		return err
 	}
-	object := "all"
-	if !body.All {
-		object = fmt.Sprint(body.IDs)
-	}
-	s.audit(r.Context(), who, "queue."+verb, object, strconv.Itoa(n)+" letters")
 	return httpapi.JSON(w, http.StatusOK, map[string]int{"count": n})
 }

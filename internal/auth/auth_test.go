@@ -18,6 +18,7 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A clock is moved by hand.
@@ -41,16 +42,9 @@ func (c *clock) Add(d time.Duration) {
 func open(t *testing.T) (*sqlitestore.Store, *clock) {
 	t.Helper()
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{})
-	check(t, err)
-	t.Cleanup(func() { check(t, s.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, s.Close()) })
 	return s, &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestNewToken(t *testing.T) {
@@ -80,13 +74,13 @@ func TestTokens(t *testing.T) {
 	ctx := t.Context()
 	tokens := auth.NewTokens(s, clk.Now)
 	tok, secret, err := auth.NewToken(auth.KindAPI, "reader", auth.RoleAnalyst, clk.Now())
-	check(t, err)
+	testenv.Check(t, err)
 	if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("known before it is stored", err)
 	}
-	check(t, s.AddToken(ctx, tok))
+	testenv.Check(t, s.AddToken(ctx, tok))
 	id, err := tokens.Check(ctx, secret)
-	check(t, err)
+	testenv.Check(t, err)
 	if id != (auth.Identity{Kind: auth.KindAPI, Subject: "reader", Role: auth.RoleAnalyst}) || id.String() != "api:reader" {
 		t.Errorf("%+v", id)
 	}
@@ -95,7 +89,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	check(t, s.RevokeToken(ctx, tok.ID, clk.Now()))
+	testenv.Check(t, s.RevokeToken(ctx, tok.ID, clk.Now()))
 	clk.Add(time.Second)
 	for range 2 {
 		if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
@@ -123,17 +117,17 @@ func (f *frozen) TokenByHash(ctx context.Context, hash string) (store.Token, err
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{NoBackground: true})
-		check(t, err)
+		testenv.Check(t, err)
 		defer s.Close()
 		ctx := t.Context()
 		away := &frozen{Store: s}
 		tokens := auth.NewTokens(away, time.Now)
 		tok, secret, err := auth.NewToken(auth.KindCollector, "known", "", time.Now())
-		check(t, err)
-		check(t, s.AddToken(ctx, tok))
+		testenv.Check(t, err)
+		testenv.Check(t, s.AddToken(ctx, tok))
 		other, unknown, err := auth.NewToken(auth.KindCollector, "unknown", "", time.Now())
-		check(t, err)
-		check(t, s.AddToken(ctx, other))
+		testenv.Check(t, err)
+		testenv.Check(t, s.AddToken(ctx, other))
 		if _, err := tokens.Check(ctx, secret); err != nil {
 			t.Fatal(err)
 		}
@@ -212,12 +206,12 @@ const password = "correct horse battery"
 func addUser(t *testing.T, s *sqlitestore.Store, name string, change func(*store.User)) {
 	t.Helper()
 	hash, err := auth.HashPassword(password)
-	check(t, err)
+	testenv.Check(t, err)
 	u := store.User{Name: name, PasswordHash: hash, Role: auth.RoleAnalyst, Created: time.Now().UTC()}
 	if change != nil {
 		change(&u)
 	}
-	check(t, s.PutUser(t.Context(), u))
+	testenv.Check(t, s.PutUser(t.Context(), u))
 }
 
 func TestPasswords(t *testing.T) {
@@ -227,9 +221,9 @@ func TestPasswords(t *testing.T) {
 		}
 	}
 	one, err := auth.HashPassword(password)
-	check(t, err)
+	testenv.Check(t, err)
 	two, err := auth.HashPassword(password)
-	check(t, err)
+	testenv.Check(t, err)
 	if one == two || !strings.HasPrefix(one, "$argon2id$v=19$m=19456,t=2,p=1$") {
 		t.Errorf("%s, %s", one, two)
 	}
@@ -242,9 +236,9 @@ func TestSessions(t *testing.T) {
 	addUser(t, s, "odd", func(u *store.User) { u.PasswordHash = "$argon2id$v=19$m=0,t=0,p=0$$" })
 	sessions := auth.NewSessions(s, clk.Now)
 	secret, err := sessions.SignIn(ctx, "ann", password, "1.1.1.1")
-	check(t, err)
+	testenv.Check(t, err)
 	id, err := sessions.Check(ctx, secret)
-	check(t, err)
+	testenv.Check(t, err)
 	if id != (auth.Identity{Kind: "user", Subject: "ann", Role: auth.RoleAnalyst}) {
 		t.Errorf("%+v", id)
 	}
@@ -280,8 +274,8 @@ func TestSessions(t *testing.T) {
 		t.Error("a session outlives its time", err)
 	}
 	secret, err = sessions.SignIn(ctx, "ann", password, "1.1.1.1")
-	check(t, err)
-	check(t, sessions.SignOut(ctx, secret))
+	testenv.Check(t, err)
+	testenv.Check(t, sessions.SignOut(ctx, secret))
 	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives the sign-out", err)
 	}
@@ -297,7 +291,7 @@ func TestSignInLimits(t *testing.T) {
 	}
 	// What succeeds does not count.
 	for range 10 {
-		check(t, try("ann", password, "1.1.1.1"))
+		testenv.Check(t, try("ann", password, "1.1.1.1"))
 	}
 	for range 5 {
 		if err := try("ann", "wrong", "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
@@ -307,9 +301,9 @@ func TestSignInLimits(t *testing.T) {
 	if err := try("ann", password, "1.1.1.1"); !errors.Is(err, auth.ErrTooMany) {
 		t.Error("the sixth is let try", err)
 	}
-	check(t, try("ann", password, "2.2.2.2")) // she herself is elsewhere
+	testenv.Check(t, try("ann", password, "2.2.2.2")) // she herself is elsewhere
 	clk.Add(time.Minute)
-	check(t, try("ann", password, "1.1.1.1"))
+	testenv.Check(t, try("ann", password, "1.1.1.1"))
 
 	// Many names from one address are one guesser; so are many at once.
 	var guesses sync.WaitGroup

@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 )
@@ -42,4 +43,18 @@ func Cookie(r *http.Request) string {
 		return ""
 	}
 	return c.Value
+}
+
+// Identify returns who is asking for data: a program by its API token, or a
+// person by the console's session.
+func Identify(r *http.Request, tokens *Tokens, sessions *Sessions) (Identity, error) {
+	secret := Secret(r)
+	if secret == "" {
+		return sessions.Check(r.Context(), Cookie(r))
+	}
+	id, err := tokens.Check(r.Context(), secret)
+	if err == nil && id.Kind != KindAPI {
+		err = fmt.Errorf("read with a token of kind %s: %w", id.Kind, ErrForbidden)
+	}
+	return id, err
 }

@@ -162,6 +162,16 @@ func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	return id, nil
 }
 
+// CheckSender is Check for tokens that may send telemetry, those of agents and
+// collectors. Any other token is ErrForbidden.
+func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, error) {
+	id, err := t.Check(ctx, secret)
+	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
+		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
+	}
+	return id, err
+}
+
 func (t *Tokens) keep(sum [sha256.Size]byte, c cached) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,13 +15,13 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/scan"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // sigmaHQ loads all rules of the Sigma project.
 func sigmaHQ(t testing.TB) *detect.Engine {
 	t.Helper()
-	set, err := detect.Load([]detect.Source{{Name: filepath.Join(testdata.Dir(t), "sigmahq")}}, nil)
+	set, err := detect.Load([]detect.Source{{Name: filepath.Join(testenv.DataDir(t), "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 // Real telemetry of attacks fires exactly the rules that an independent
 // evaluator says.
 func TestExpectedHits(t *testing.T) {
-	dir := filepath.Join(testdata.Dir(t), "otrf")
+	dir := filepath.Join(testenv.DataDir(t), "otrf")
 	d := sigmaHQ(t).Detector()
 	want := make(map[string]bool)
 	f, err := os.Open(filepath.Join(dir, "expected.tsv"))
@@ -94,7 +94,7 @@ var explained = map[string]bool{}
 // The regression cases of the Sigma project fire exactly the rules listed,
 // event by event, from the JSON and from the log that it was made of.
 func TestRegressionCases(t *testing.T) {
-	dir := filepath.Join(testdata.Dir(t), "regression")
+	dir := filepath.Join(testenv.DataDir(t), "regression")
 	d := sigmaHQ(t).Detector()
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
@@ -126,7 +126,7 @@ func TestRegressionCases(t *testing.T) {
 }
 
 func BenchmarkDetect(b *testing.B) {
-	files, _ := filepath.Glob(filepath.Join(testdata.Dir(b), "otrf", "*.json.gz"))
+	files, _ := filepath.Glob(filepath.Join(testenv.DataDir(b), "otrf", "*.json.gz"))
 	d := sigmaHQ(b).Detector()
 	var events []picket.Event
 	size := 0

@@ -13,13 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/internal/evtx"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // The regression cases have each event twice: as a log, and as the JSON that
 // another reader made of it.
 func TestAgainstOtherReader(t *testing.T) {
-	dir := filepath.Join(testdata.Dir(t), "regression")
+	dir := filepath.Join(testenv.DataDir(t), "regression")
 	logs := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".evtx" {
@@ -102,7 +102,7 @@ func FuzzReader(f *testing.F) {
 	chunk := make([]byte, 64<<10)
 	copy(chunk, "ElfChnk\x00")
 	f.Add(append(head, chunk...))
-	if dir, ok := testdata.Find(); ok {
+	if dir, ok := testenv.FindData(); ok {
 		logs, _ := filepath.Glob(filepath.Join(dir, "regression/rules/windows/*/*/*/*.evtx"))
 		for _, log := range logs[:min(len(logs), 5)] {
 			data, err := os.ReadFile(log)

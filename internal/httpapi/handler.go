@@ -91,8 +91,8 @@ func Message(err error) string {
 	return err.Error()
 }
 
-// A Writer shows an error to the kind of client that a route serves.
-type Writer func(w http.ResponseWriter, r *http.Request, err error)
+// An ErrorWriter answers an error in the form that a route's clients expect.
+type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
 
 // WriteError answers {"error": …}, with Retry-After and WWW-Authenticate where
 // they belong.
@@ -120,8 +120,8 @@ func JSON(w http.ResponseWriter, status int, v any) error {
 	return Write(w, status, body)
 }
 
-// Marshal returns v as JSON answers have it: without escapes for HTML, and
-// without a newline at the end, which the replaced system's had not.
+// Marshal returns v as JSON, without HTML escapes and without a newline at the
+// end.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

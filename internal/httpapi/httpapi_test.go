@@ -14,6 +14,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue"
 )
 
@@ -44,6 +45,7 @@ func TestStatuses(t *testing.T) {
 func TestMux(t *testing.T) {
 	var log strings.Builder
 	m := httpapi.NewMux(slog.New(slog.NewTextHandler(&log, nil)))
+	m.WriteRefusal = legacy.WriteRefusal
 	answer := func(text string) httpapi.Handler {
 		return func(w http.ResponseWriter, r *http.Request) error { return httpapi.JSON(w, 200, text) }
 	}

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 )
 
@@ -16,27 +15,39 @@ type Mux struct {
 	log       *slog.Logger
 	patterns  []string
 	fallbacks []fallback
+	// WriteRefusal answers requests that no route takes; by default WriteError.
+	WriteRefusal ErrorWriter
 }
 
 // A fallback is for requests that no route is for.
 type fallback struct {
 	match   func(*http.Request) bool
 	h       Handler
-	onError Writer
+	onError ErrorWriter
 }
 
 // NewMux returns an empty Mux.
-func NewMux(log *slog.Logger) *Mux { return &Mux{mux: http.NewServeMux(), log: log} }
+func NewMux(log *slog.Logger) *Mux {
+	return &Mux{mux: http.NewServeMux(), log: log, WriteRefusal: WriteError}
+}
+
+// Redirect returns a handler that redirects to a path.
+func Redirect(to string) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		http.Redirect(w, r, to, http.StatusFound)
+		return nil
+	}
+}
 
 // Handle adds a route, in http.ServeMux's patterns. Errors go to onError.
-func (m *Mux) Handle(pattern string, h Handler, onError Writer) {
+func (m *Mux) Handle(pattern string, h Handler, onError ErrorWriter) {
 	m.patterns = append(m.patterns, pattern)
 	m.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, h, onError) })
 }
 
 // Fallback adds a handler for requests that no route is for and that match.
 // It is for paths of which patterns can't tell that they are meant.
-func (m *Mux) Fallback(match func(*http.Request) bool, h Handler, onError Writer) {
+func (m *Mux) Fallback(match func(*http.Request) bool, h Handler, onError ErrorWriter) {
 	m.fallbacks = append(m.fallbacks, fallback{match, h, onError})
 }
 
@@ -56,7 +67,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return refused(w, r, refuse) }, WriteError)
+	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return refused(w, r, refuse) }, m.WriteRefusal)
 }
 
 // refused says in JSON what http.ServeMux would in text: that there is no such
@@ -68,11 +79,7 @@ func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error 
 		return Errorf(http.StatusNotFound, "no such path: %s", r.URL.Path)
 	}
 	w.Header().Set("Allow", said.header.Get("Allow"))
-	err := Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
-	if strings.HasSuffix(r.URL.Path, "/") { // as the replaced system's paths do
-		return JSON(w, Status(err), map[string]string{"detail": err.Error()})
-	}
-	return err
+	return Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }
 
 // An answer keeps what a handler says, without its body.
@@ -86,7 +93,7 @@ func (a *answer) WriteHeader(status int)      { a.status = status }
 func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
 
 // serve runs a handler.
-func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError Writer) {
+func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError ErrorWriter) {
 	start := time.Now()
 	sw := &statusWriter{ResponseWriter: w}
 	defer func() {

@@ -47,7 +47,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	if err := s.finish(body); err != nil {
 		return fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
-	b := h.newBuilder(from)
+	b := h.newBatchBuilder(from)
 	items, err := b.bulk(body, s.spans, index)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (it bulkItem) only(fields []string) bulkItem {
 // bulk adds a bulk request's documents and returns the answer to each action.
 // Only a broken action line makes the whole request fail: what follows it
 // could not be told from documents.
-func (b *builder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
+func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	reader := b.h.readers.Get().(*shape.Reader)
 	defer b.h.readers.Put(reader)
 	items := make([]map[string]bulkItem, 0, len(spans)/2)
@@ -149,8 +149,8 @@ func (b *builder) bulk(body []byte, spans []span, index string) ([]map[string]bu
 }
 
 // item adds one document and fills the answer to it.
-func (b *builder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
-	if errs := b.add(reader, raw, hint{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
+func (b *batchBuilder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
+	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
 	}
@@ -192,7 +192,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 		return err
 	}
 	defer release()
-	b := h.newBuilder(from)
+	b := h.newBatchBuilder(from)
 	reader := h.readers.Get().(*shape.Reader)
 	defer h.readers.Put(reader)
 	it := bulkItem{Index: index, ID: id}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func TestBulk(t *testing.T) {
@@ -63,7 +64,7 @@ func TestBulkAnswer(t *testing.T) {
 		Errors *bool
 		Items  []map[string]map[string]any
 	}
-	check(t, json.Unmarshal(w.Body.Bytes(), &answer))
+	testenv.Check(t, json.Unmarshal(w.Body.Bytes(), &answer))
 	if w.Code != 200 || answer.Took == nil || answer.Errors == nil || *answer.Errors || len(answer.Items) != 2 ||
 		answer.Items[0]["create"]["_id"] != "own" || answer.Items[1]["create"]["_id"] != "given" || answer.Items[0]["create"]["result"] != "created" {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -59,7 +59,7 @@ func elasticPath(u *url.URL) (index string, rest []string) {
 
 // elasticAPI serves every path of Elasticsearch but the root.
 func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.authenticate(r.Context(), auth.Secret(r))
+	from, err := h.tokens.CheckSender(r.Context(), auth.Secret(r))
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (h *Handler) Root(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.authenticate(r.Context(), auth.Secret(r)); err != nil {
+	if _, err := h.tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
 		return err
 	}
 	return httpapi.JSON(w, http.StatusOK, map[string]any{

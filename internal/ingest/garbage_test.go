@@ -16,6 +16,7 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // bomb is head, then size bytes or a little more of what filler repeats, in
@@ -107,7 +108,7 @@ func TestGarbage(t *testing.T) {
 	}
 	// None of it is left in what can be put back.
 	_, err := r.queue.Requeue(context.Background())
-	check(t, err)
+	testenv.Check(t, err)
 	for _, ev := range r.take(t) {
 		if len(ev.ID) > 512 || len(ev.Type) > 512 || ev.AgentID == "" || ev.Host == "" {
 			t.Errorf("put back: id of %d bytes, type of %d, agent %q, host %q", len(ev.ID), len(ev.Type), ev.AgentID, ev.Host)
@@ -132,7 +133,7 @@ func TestSlowClients(t *testing.T) {
 	}
 	for i := range 400 {
 		c, err := net.Dial("tcp", server.Listener.Addr().String())
-		check(t, err)
+		testenv.Check(t, err)
 		defer c.Close()
 		if _, err := io.WriteString(c, starts[i%len(starts)]); err != nil {
 			continue // closed for room already, which is the point
@@ -141,7 +142,7 @@ func TestSlowClients(t *testing.T) {
 			continue
 		}
 		req, err := http.NewRequest("POST", server.URL+"/api/v1/telemetry/", strings.NewReader(native))
-		check(t, err)
+		testenv.Check(t, err)
 		req.Header.Set("Authorization", "Token "+r.agent)
 		resp, err := client.Do(req)
 		if err != nil {

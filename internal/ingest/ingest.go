@@ -1,14 +1,15 @@
-// Package ingest is the intake: it takes telemetry over HTTP in every form
-// that senders have, checks it, puts it on the queue and answers.
+// Package ingest is the intake: it receives telemetry over HTTP in every format
+// that senders use, validates it, puts it on the queue and answers.
 //
-// Promise: it answers success only after Enqueue returned nil, names every
-// event that it refuses with the reason, and never waits for detection.
+// Promise: it answers success only after Enqueue returned nil, reports every
+// event that it rejects with the reason, and never waits for detection.
 package ingest
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,20 +20,29 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// An Enqueuer is where accepted batches go: queue.Queue says what it promises.
+// An Enqueuer accepts batches durably, as queue.Queue does.
 type Enqueuer interface {
-	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error
+	Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error
 }
 
-// Options bound a request. Zero fields take the default.
+// Options bound a request and adapt the intake. Zero fields take the default.
 type Options struct {
-	MaxBody    int64         // bytes as sent; 16 MiB
-	MaxDecoded int64         // bytes decompressed; 64 MiB
-	MaxEvents  int           // 10,000
-	MaxEvent   int           // bytes of one event; 1 MiB
-	LegacyWait time.Duration // how long the replaced system's agent is made to wait for room; 1 minute
-	Log        *slog.Logger
-	Now        func() time.Time
+	MaxBody    int64 // bytes of a request as sent; 16 MiB
+	MaxDecoded int64 // bytes of a request decompressed; 64 MiB
+	MaxEvents  int   // events of a request; 10,000
+	MaxEvent   int   // bytes of one event; 1 MiB
+	// Validator checks events in the native format; by default they need only
+	// be JSON objects.
+	Validator Validator
+	// WriteError answers the errors of /api/v1/telemetry; httpapi.WriteError.
+	WriteError httpapi.ErrorWriter
+	// WrapTelemetry wraps the handler of /api/v1/telemetry; by default nothing.
+	WrapTelemetry func(httpapi.Handler) httpapi.Handler
+	// ObserveRequest is called with the time that each request took; by default
+	// nothing.
+	ObserveRequest func(time.Duration)
+	Log            *slog.Logger
+	Now            func() time.Time
 }
 
 // A Handler serves the intake. It is safe for concurrent use.
@@ -41,21 +51,34 @@ type Handler struct {
 	tokens  *auth.Tokens
 	opt     Options
 	bodies  *bodyReader
-	readers sync.Pool    // of *shape.Reader
-	waiting atomic.Int64 // bytes of the batches that wait for room
-	Metrics Metrics
+	readers sync.Pool // of *shape.Reader
+	// agentDropped counts the events that agents report as dropped.
+	agentDropped atomic.Int64
 }
+
+// AgentDropped returns how many events agents have reported as dropped, because
+// their spools were full, since the process started.
+func (h *Handler) AgentDropped() int64 { return h.agentDropped.Load() }
 
 // New returns an intake that puts batches on q.
 func New(q Enqueuer, tokens *auth.Tokens, o Options) *Handler {
-	def(&o.MaxBody, 16<<20)
-	def(&o.MaxDecoded, 64<<20)
-	def(&o.MaxEvents, 10_000)
-	def(&o.MaxEvent, 1<<20)
-	def(&o.LegacyWait, time.Minute)
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	o.MaxBody = cmp.Or(o.MaxBody, 16<<20)
+	o.MaxDecoded = cmp.Or(o.MaxDecoded, 64<<20)
+	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)
+	o.MaxEvent = cmp.Or(o.MaxEvent, 1<<20)
+	if o.Validator == nil {
+		o.Validator = lenient{}
 	}
+	if o.WriteError == nil {
+		o.WriteError = httpapi.WriteError
+	}
+	if o.WrapTelemetry == nil {
+		o.WrapTelemetry = func(h httpapi.Handler) httpapi.Handler { return h }
+	}
+	if o.ObserveRequest == nil {
+		o.ObserveRequest = func(time.Duration) {}
+	}
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -64,35 +87,22 @@ func New(q Enqueuer, tokens *auth.Tokens, o Options) *Handler {
 	return h
 }
 
-func def[T comparable](v *T, d T) {
-	var zero T
-	if *v == zero {
-		*v = d
-	}
-}
-
 // Routes adds the intake's paths to mux.
 func (h *Handler) Routes(mux *httpapi.Mux) {
+	telemetry := h.timed(h.opt.WrapTelemetry(h.telemetry))
 	for _, path := range []string{"/api/v1/telemetry/{$}", "/api/v1/telemetry", "/telemetry", "/telemetry/{$}"} {
-		mux.Handle("POST "+path, h.telemetry, writeDetail)
-		mux.Handle(path, h.notAllowed, writeDetail)
+		mux.Handle("POST "+path, telemetry, h.opt.WriteError)
+		mux.Handle(path, h.notAllowed, h.opt.WriteError)
 	}
-	mux.Handle("GET /api/v1/commands/poll/{$}", h.pollCommands, writeDetail)
-	mux.Handle("POST /api/v1/commands/result/{id}/{$}", h.commandResult, writeDetail)
-	mux.Handle("POST /api/v1/osquery/log", h.osqueryLog, httpapi.WriteError)
+	mux.Handle("POST /api/v1/osquery/log", h.timed(h.osqueryLog), httpapi.WriteError)
 	mux.Handle("POST /api/v1/osquery/enroll", h.osqueryEnroll, httpapi.WriteError)
 	h.elasticRoutes(mux)
 }
 
-// authenticate returns the identity that a secret speaks for, if that may
-// post telemetry.
-func (h *Handler) authenticate(ctx context.Context, secret string) (auth.Identity, error) {
-	id, err := h.tokens.Check(ctx, secret)
-	if err != nil {
-		return id, err
+// timed measures how long a handler takes.
+func (h *Handler) timed(next httpapi.Handler) httpapi.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		defer func(start time.Time) { h.opt.ObserveRequest(time.Since(start)) }(time.Now())
+		return next(w, r)
 	}
-	if id.Kind != auth.KindAgent && id.Kind != auth.KindCollector {
-		return id, fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, auth.ErrForbidden)
-	}
-	return id, nil
 }

@@ -28,7 +28,7 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	if err := httpapi.ReadJSON(w, r, &req); err != nil {
 		return err
 	}
-	_, err := h.authenticate(r.Context(), req.Secret)
+	_, err := h.tokens.CheckSender(r.Context(), req.Secret)
 	if isRefusal(err) {
 		return nodeInvalid(w)
 	}
@@ -56,7 +56,7 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 		if secret == "" {
 			secret = nodeKey(start)
 		}
-		from, err = h.authenticate(r.Context(), secret)
+		from, err = h.tokens.CheckSender(r.Context(), secret)
 		known = err == nil
 		return err
 	}
@@ -84,14 +84,14 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b := h.newBuilder(from)
+	b := h.newBatchBuilder(from)
 	reader := h.readers.Get().(*shape.Reader)
 	defer h.readers.Put(reader)
 	for i, row := range rows {
 		if len(row) > h.opt.MaxEvent {
 			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEvent)
 		}
-		b.add(reader, bytes.TrimSpace(row), hint{typ: "osquery_" + logType, anyType: true})
+		b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
 	}
 	if err := b.send(r.Context(), release); err != nil {
 		return err

@@ -10,17 +10,18 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// A Reader makes events of what senders put on a queue by themselves, past
-// intake, under the same rules. It is for one goroutine.
+// A Reader reads events that senders put on the queue themselves, bypassing the
+// intake, under the intake's rules. It is for one goroutine.
 type Reader struct {
-	from  auth.Identity
-	shape *shape.Reader
+	from      auth.Identity
+	shape     *shape.Reader
+	validator Validator
 }
 
-// NewReader returns a Reader of what comes by way of sender, which is the
-// agent of events that name neither an agent nor a host.
-func NewReader(sender string) *Reader {
-	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, shape.NewReader()}
+// NewReader returns a Reader. sender is the agent of events that name neither
+// an agent nor a host; v checks events in the native format.
+func NewReader(sender string, v Validator) *Reader {
+	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, shape.NewReader(), v}
 }
 
 // Read makes an event of raw, a JSON object, which must not change for as long
@@ -29,10 +30,10 @@ func NewReader(sender string) *Reader {
 // who sent what is asked for: the rest was the sender's to check, and an event
 // without it can still be detected on.
 func (r *Reader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	b := builder{from: r.from, batch: picket.Batch{Received: received}}
-	ev, errs := b.read(r.shape, raw, hint{id: id})
+	b := batchBuilder{from: r.from, validator: r.validator, batch: picket.Batch{Received: received}}
+	ev, errs := b.read(r.shape, raw, requestDefaults{id: id})
 	errs = slices.DeleteFunc(errs, func(e FieldError) bool {
-		return e.Field != "event_id" && e.Field != "agent_id" && e.Field != "event_type" && e.Field != nonField
+		return e.Field != "event_id" && e.Field != "agent_id" && e.Field != "event_type" && e.Field != NonFieldErrors
 	})
 	if len(errs) > 0 {
 		return ev, fmt.Errorf("%s: %w", errs, picket.ErrInvalid)

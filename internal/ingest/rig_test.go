@@ -15,8 +15,10 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A rig is an intake on a real queue, with a token of each kind.
@@ -32,17 +34,18 @@ func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), qo)
-	check(t, err)
-	t.Cleanup(func() { check(t, q.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{})
-	check(t, err)
-	t.Cleanup(func() { check(t, s.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, s.Close()) })
 	token := func(kind, subject, role string) string {
 		tok, secret, err := auth.NewToken(kind, subject, role, time.Now())
-		check(t, err)
-		check(t, s.AddToken(context.Background(), tok))
+		testenv.Check(t, err)
+		testenv.Check(t, s.AddToken(context.Background(), tok))
 		return secret
 	}
+	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
 	r := &rig{
 		queue: q, handler: ingest.New(q, auth.NewTokens(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
@@ -50,13 +53,6 @@ func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
 	r.handler.Routes(r.mux)
 	r.mux.Handle("/{$}", r.handler.Root, ingest.WriteElastic)
 	return r
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // do sends a request; headers are names and values, one after another.
@@ -83,18 +79,18 @@ func (r *rig) take(t testing.TB) []picket.Event {
 	var events []picket.Event
 	for {
 		st, err := r.queue.Stats(ctx)
-		check(t, err)
+		testenv.Check(t, err)
 		if st.Pending == 0 {
 			return events
 		}
 		ds, err := r.queue.Receive(ctx, 100)
-		check(t, err)
+		testenv.Check(t, err)
 		for _, d := range ds {
 			b, err := picket.DecodeBatch(d.Payload)
-			check(t, err)
+			testenv.Check(t, err)
 			events = append(events, b.Events...)
 		}
-		check(t, r.queue.Ack(ctx, ds...))
+		testenv.Check(t, r.queue.Ack(ctx, ds...))
 	}
 }
 

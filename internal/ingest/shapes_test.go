@@ -11,21 +11,22 @@ import (
 
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Every shape comes through with its identity.
 func TestShapes(t *testing.T) {
 	files, err := filepath.Glob("../shape/testdata/*.json")
-	check(t, err)
+	testenv.Check(t, err)
 	if len(files) < 20 {
 		t.Fatal("the cases of the shapes are gone")
 	}
 	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
-		check(t, err)
+		testenv.Check(t, err)
 		golden, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".golden")
-		check(t, err)
+		testenv.Check(t, err)
 		said := make(map[string]string)
 		for line := range strings.Lines(string(golden)) {
 			for _, name := range []string{"type ", "os ", "id ", "agent ", "host ", "declared type "} {

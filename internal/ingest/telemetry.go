@@ -16,9 +16,10 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// accepted is the answer to a request of which something was taken. The first
-// four fields, and event_id for a single event, are the replaced system's.
-type accepted struct {
+// A telemetryAnswer is the answer to a request of which at least one event was
+// accepted. The first four fields, and event_id for a single event, are a wire
+// contract with legacy agents.
+type telemetryAnswer struct {
 	Status    string         `json:"status"`
 	Message   string         `json:"message"`
 	BatchSize int            `json:"batch_size"`
@@ -27,6 +28,7 @@ type accepted struct {
 	Errors    []indexedError `json:"errors,omitempty"`
 }
 
+// An indexedError is why one event of several was rejected.
 type indexedError struct {
 	Index   int         `json:"index"`
 	EventID string      `json:"event_id"`
@@ -34,16 +36,21 @@ type indexedError struct {
 	Errors  FieldErrors `json:"errors"`
 }
 
-// refused is the answer when nothing was taken.
-type refused struct {
-	Status  string `json:"status"`
-	Message string `json:"message"`
-	Errors  any    `json:"errors"` // FieldErrors; for an array one for each event, empty for the good
+// NoneQueued returns the answer to a request whose n events were all dropped.
+func NoneQueued(n int) any {
+	return telemetryAnswer{Status: "accepted", Message: queued(0), BatchSize: n, Failed: n}
 }
 
-// telemetry takes one event, an array, or NDJSON.
+// A rejectionAnswer is the answer when every event was rejected.
+type rejectionAnswer struct {
+	Status  string `json:"status"`
+	Message string `json:"message"`
+	Errors  any    `json:"errors"` // FieldErrors; for several events a list with one for each
+}
+
+// telemetry accepts one event, an array, or NDJSON.
 func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.authenticate(r.Context(), auth.Secret(r))
+	from, err := h.tokens.CheckSender(r.Context(), auth.Secret(r))
 	if err != nil {
 		return err
 	}
@@ -76,7 +83,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 		return asParseError(err)
 	}
 
-	b := h.newBuilder(from)
+	b := h.newBatchBuilder(from)
 	b.batch.Events = make([]picket.Event, 0, len(s.spans))
 	single := !s.array && !s.lines && len(s.spans) == 1
 	if err := b.addSpans(body, s.spans, s.array || single); err != nil {
@@ -86,24 +93,15 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if isLegacy(r) {
-		h.extendDeadline(w)
-		dropped, err := b.sendPatiently(r.Context(), release)
-		if dropped {
-			return httpapi.JSON(w, http.StatusCreated, accepted{Status: "accepted", Message: queued(0), BatchSize: b.seen, Failed: b.seen})
-		}
-		if err != nil {
-			return err
-		}
-	} else if err := b.send(r.Context(), release); err != nil {
+	if err := b.send(r.Context(), release); err != nil {
 		return err
 	}
 	h.countDropped(r, from)
 	return httpapi.Write(w, status, answer)
 }
 
-// droppedHeader is how an agent says how many events it has dropped since it
-// last could, its spool being full.
+// droppedHeader is how an agent reports how many events it has dropped, because
+// its spool was full, since it last reported.
 const droppedHeader = "X-Picket-Dropped"
 
 func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
@@ -111,18 +109,18 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 	if err != nil || n <= 0 || n > math.MaxInt32 {
 		return
 	}
-	h.Metrics.AgentDropped.Add(n)
-	h.opt.Log.Warn("an agent's spool was full; it has dropped events", "agent", from.Subject, "events", n)
+	h.agentDropped.Add(n)
+	h.opt.Log.Warn("agent dropped events: its spool was full", "agent", from.Subject, "events", n)
 }
 
-// addSpans adds the events of a body. Where the body is one JSON text, one
-// that is broken anywhere is refused whole, as any reader of JSON would.
-func (b *builder) addSpans(body []byte, spans []span, oneText bool) error {
+// addSpans adds the events of a body. A body that is one JSON text is rejected
+// as a whole if it is malformed anywhere.
+func (b *batchBuilder) addSpans(body []byte, spans []span, oneText bool) error {
 	reader := b.h.readers.Get().(*shape.Reader)
 	defer b.h.readers.Put(reader)
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])
-		if errs := b.add(reader, raw, hint{}); errs == nil || !oneText || json.Valid(raw) {
+		if errs := b.add(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {
 			continue
 		}
 		reason := "malformed"
@@ -132,16 +130,16 @@ func (b *builder) addSpans(body []byte, spans []span, oneText bool) error {
 		if len(spans) > 1 {
 			reason += fmt.Sprintf(" of event %d", i)
 		}
-		return detailf(http.StatusBadRequest, "JSON parse error - %s", reason)
+		return httpapi.Errorf(http.StatusBadRequest, "JSON parse error - %s", reason)
 	}
 	return nil
 }
 
-// answer makes what the sender is told of its events.
-func (b *builder) answer(single bool) (status int, body []byte, err error) {
+// answer returns the status and body of the answer.
+func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) {
 	n := len(b.batch.Events)
 	if n == 0 && b.seen > 0 {
-		answer := refused{Status: "error", Message: "Validation failed"}
+		answer := rejectionAnswer{Status: "error", Message: "Validation failed"}
 		if single {
 			answer.Errors = b.rejected[0].errs
 		} else {
@@ -154,7 +152,7 @@ func (b *builder) answer(single bool) (status int, body []byte, err error) {
 		body, err = httpapi.Marshal(answer)
 		return http.StatusBadRequest, body, err
 	}
-	answer := accepted{Status: "accepted", Message: queued(n), BatchSize: b.seen, Failed: len(b.rejected)}
+	answer := telemetryAnswer{Status: "accepted", Message: queued(n), BatchSize: b.seen, Failed: len(b.rejected)}
 	if single {
 		answer.EventID = b.batch.Events[0].ID
 	}
@@ -167,8 +165,8 @@ func (b *builder) answer(single bool) (status int, body []byte, err error) {
 
 func queued(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
-// ndjson reports whether the request declares lines, and refuses what is no
-// JSON. Without a Content-Type it is taken for JSON.
+// ndjson reports whether a request declares NDJSON. It refuses content types
+// other than JSON; a request without one is taken for JSON.
 func ndjson(r *http.Request) (bool, error) {
 	ct := r.Header.Get("Content-Type")
 	if ct == "" {
@@ -183,12 +181,12 @@ func ndjson(r *http.Request) (bool, error) {
 			return true, nil
 		}
 	}
-	return false, detailf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
+	return false, httpapi.Errorf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
 }
 
-// looksLikeLines decides, from the start of a body declared as plain JSON,
-// whether it is NDJSON: its first line is an object by itself and more
-// follows. unsure asks for more of the body.
+// looksLikeLines decides from the start of a body declared as plain JSON whether
+// it is NDJSON: its first line is a complete object and more follows. unsure
+// means that more of the body is needed.
 func looksLikeLines(body []byte) (lines, unsure bool) {
 	rest := bytes.TrimLeft(body, " \t\r\n")
 	if len(rest) == 0 {
@@ -205,32 +203,19 @@ func looksLikeLines(body []byte) (lines, unsure bool) {
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
 
-// detailf makes an error in the words of the replaced system's framework.
-func detailf(status int, format string, args ...any) error {
-	return httpapi.Errorf(status, format, args...)
-}
-
-// asParseError gives what the splitter found wrong its status.
+// asParseError gives the splitter's errors their status.
 func asParseError(err error) error {
 	if _, ok := errors.AsType[*httpapi.Error](err); ok {
 		return err
 	}
-	return detailf(http.StatusBadRequest, "JSON parse error - %v", err)
+	return httpapi.Errorf(http.StatusBadRequest, "JSON parse error - %v", err)
 }
 
-// notAllowed refuses methods; as the replaced system did, only to those who
-// have shown a token.
+// notAllowed answers a wrong method, after the check of the token.
 func (h *Handler) notAllowed(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.authenticate(r.Context(), auth.Secret(r)); err != nil {
+	if _, err := h.tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
 		return err
 	}
 	w.Header().Set("Allow", "POST, OPTIONS")
-	return detailf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
-}
-
-// writeDetail answers an error as the replaced system's framework does:
-// {"detail": …}, with its words for missing and wrong tokens.
-func writeDetail(w http.ResponseWriter, r *http.Request, err error) {
-	httpapi.SetErrorHeaders(w, err)
-	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": httpapi.Detail(r, err)})
+	return httpapi.Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }

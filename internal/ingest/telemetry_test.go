@@ -15,6 +15,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // required is what the replaced system said of an event without anything.
@@ -160,7 +161,7 @@ func packed(t testing.TB, s string) string {
 	if _, err := z.Write([]byte(s)); err != nil {
 		t.Fatal(err)
 	}
-	check(t, z.Close())
+	testenv.Check(t, z.Close())
 	return b.String()
 }
 
@@ -185,13 +186,13 @@ func TestPartlyBad(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	letters, err := r.queue.Letters(ctx, 0, 10)
-	check(t, err)
+	letters, err := r.queue.DeadLetters(ctx, 0, 10)
+	testenv.Check(t, err)
 	if len(letters) != 3 || letters[2].EventID != "bad" || letters[2].AgentID != "PC1" || letters[2].Cause != reason {
 		t.Fatalf("letters: %+v", letters)
 	}
 	st, err := r.queue.Stats(ctx)
-	check(t, err)
+	testenv.Check(t, err)
 	if st.Accepted != 3 || st.Rejected != 3 {
 		t.Errorf("accepted %d, rejected %d", st.Accepted, st.Rejected)
 	}
@@ -236,13 +237,13 @@ func TestContentIDs(t *testing.T) {
 func TestCompressed(t *testing.T) {
 	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
 	z, err := zstd.NewWriter(nil)
-	check(t, err)
+	testenv.Check(t, err)
 	whole := z.EncodeAll([]byte(native), nil)
 	var streamed bytes.Buffer
 	z.Reset(&streamed)
 	_, err = z.Write([]byte(native))
-	check(t, err)
-	check(t, z.Close())
+	testenv.Check(t, err)
+	testenv.Check(t, z.Close())
 	for name, c := range map[string][2]string{
 		"gzip": {"gzip", packed(t, native)}, "zstd": {"zstd", string(whole)}, "zstd stream": {"ZSTD", streamed.String()},
 		"two gzip members": {"x-gzip", packed(t, native[:50]) + packed(t, native[50:])}, "identity": {"identity", native},

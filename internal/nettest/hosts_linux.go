@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A Switch connects hosts: network namespaces of the kernel, each with an
@@ -38,7 +38,7 @@ type Host struct {
 func NewSwitch(t testing.TB) *Switch {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil {
-		testdata.Skip(t, "ip in the path; apt-get install iproute2")
+		testenv.Skip(t, "ip in the path; apt-get install iproute2")
 	}
 	s := &Switch{t: t, ns: newNamespace(t)}
 	var out []byte

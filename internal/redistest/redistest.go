@@ -22,7 +22,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // patience bounds how long a server takes to start.
@@ -54,7 +54,7 @@ func binary(t testing.TB) string {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		testdata.Skip(t, "redis-server in the path; apt-get install redis-server")
+		testenv.Skip(t, "redis-server in the path; apt-get install redis-server")
 	}
 	return path
 }

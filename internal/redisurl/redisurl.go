@@ -28,8 +28,8 @@ const CommandTimeout = 3 * time.Second
 // dialTimeout bounds how long it takes to connect.
 const dialTimeout = 2 * time.Second
 
-// A Place is a server or servers, and what else a URL says.
-type Place struct {
+// A Config is a server or servers, and what else a URL says.
+type Config struct {
 	Options *redis.UniversalOptions
 	Prefix  string        // of all keys
 	Lease   time.Duration // of the messages of a queue; 0: not said
@@ -38,24 +38,24 @@ type Place struct {
 }
 
 // String is the URL without what is secret.
-func (p *Place) String() string { return p.name }
+func (p *Config) String() string { return p.name }
 
 // Connect returns a client, which connects when it is used.
-func (p *Place) Connect() redis.UniversalClient {
-	silence()
+func (p *Config) Connect() redis.UniversalClient {
+	silenceDriver()
 	return redis.NewUniversalClient(p.Options)
 }
 
-// silence keeps the driver from writing to standard error by itself: what it
+// silenceDriver keeps the driver from writing to standard error by itself: what it
 // has to say comes back as errors.
-var silence = sync.OnceFunc(func() { redis.SetLogger(mute{}) })
+var silenceDriver = sync.OnceFunc(func() { redis.SetLogger(nopLogger{}) })
 
-type mute struct{}
+type nopLogger struct{}
 
-func (mute) Printf(context.Context, string, ...any) {}
+func (nopLogger) Printf(context.Context, string, ...any) {}
 
-// Is reports whether a text is a URL for this package, by its scheme.
-func Is(name string) bool {
+// IsURL reports whether a text is a URL for this package, by its scheme.
+func IsURL(name string) bool {
 	scheme, _, found := strings.Cut(name, "://")
 	return found && (scheme == "redis" || scheme == "rediss" || scheme == "redis+sentinel" || scheme == "rediss+sentinel")
 }
@@ -69,11 +69,11 @@ func Is(name string) bool {
 // hosts are Sentinels, and this is the name that they know the server by) with
 // sentinel_user and sentinel_password, and for TLS ca_file, cert_file and
 // key_file, in PEM. redis+sentinel:// is redis:// that must have a master.
-func Parse(text string) (*Place, error) {
+func Parse(text string) (*Config, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("redis URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
 	}
-	if !Is(text) {
+	if !IsURL(text) {
 		return nil, bad("it begins with none of redis://, rediss:// and redis+sentinel://")
 	}
 	// net/url takes one host only; the rest of it goes through as it is.
@@ -126,7 +126,7 @@ func Parse(text string) (*Place, error) {
 			return nil, bad("database %q is no number", db)
 		}
 	}
-	p := &Place{Options: o, Prefix: take("prefix")}
+	p := &Config{Options: o, Prefix: take("prefix")}
 	if p.Prefix == "" {
 		p.Prefix = "picket"
 	}
@@ -196,7 +196,7 @@ func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) 
 }
 
 // tailOf is the part of a URL behind the hosts that is fit to be logged.
-func tailOf(u *url.URL, o *redis.UniversalOptions, p *Place) string {
+func tailOf(u *url.URL, o *redis.UniversalOptions, p *Config) string {
 	v := url.Values{}
 	if o.MasterName != "" {
 		v.Set("master", o.MasterName)

@@ -60,8 +60,8 @@ func (s Settings) Before(major, minor int) bool {
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// Promise says what a batch that was accepted survives.
-func (s Settings) Promise(fsync bool) string {
+// Durability says what a batch that was accepted survives.
+func (s Settings) Durability(fsync bool) string {
 	switch {
 	case !s.AppendOnly:
 		return "nothing: an accepted batch is lost when the server ends, for appendonly is off"

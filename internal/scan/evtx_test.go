@@ -13,7 +13,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/scan"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 const export = `<?xml version="1.0" encoding="UTF-8"?>
@@ -81,7 +81,7 @@ func TestBrokenXML(t *testing.T) {
 
 // A log of Windows and the JSON that was made of it fire the same rules.
 func TestEVTX(t *testing.T) {
-	dir := testdata.Dir(t)
+	dir := testenv.DataDir(t)
 	set, err := detect.Load([]detect.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)

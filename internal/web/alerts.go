@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// pageSize is how many rows a page of a list has.
+// pageSize is the number of rows on a page of a list.
 const pageSize = 50
 
 type alertsView struct {
@@ -30,7 +30,7 @@ type alertsView struct {
 	FilterActive bool
 }
 
-// statusFilters are the choices of the list's filter by status.
+// statusFilters are the choices of the status filter.
 var statusFilters = map[string][]picket.AlertStatus{
 	"":               {picket.StatusOpen, picket.StatusInvestigating},
 	"open":           {picket.StatusOpen},
@@ -64,7 +64,7 @@ func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identi
 	return c.render(w, http.StatusOK, "alerts.html", view{Title: "Alerts", Section: "alerts", Who: who, Live: v.First, Page: v})
 }
 
-// nextLink is the same page with another cursor.
+// nextLink returns the link to the page at a cursor.
 func nextLink(u *url.URL, cursor string) string {
 	if cursor == "" {
 		return ""
@@ -84,10 +84,10 @@ type alertView struct {
 	Statuses []picket.AlertStatus
 }
 
-// evidence is one match with the event that it is about.
+// evidence is a match with its event.
 type evidence struct {
 	Match picket.Match
-	Raw   string // indented; "" once the event is past its retention
+	Raw   string // indented; "" after the event's retention
 }
 
 func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -120,7 +120,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "alert.html", view{Title: a.Title, Section: "alerts", Who: who, Page: v})
 }
 
-// indent lays JSON out for reading; what is none stays as it is.
+// indent returns JSON with indentation, and other text as it is.
 func indent(raw []byte) string {
 	var b bytes.Buffer
 	if json.Indent(&b, raw, "", "  ") != nil {
@@ -129,7 +129,8 @@ func indent(raw []byte) string {
 	return b.String()
 }
 
-func (c *Console) triage(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+// updateAlert changes what differs in the form from the alert as it is.
+func (c *Console) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
 		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
@@ -139,23 +140,17 @@ func (c *Console) triage(w http.ResponseWriter, r *http.Request, who auth.Identi
 	if err != nil {
 		return err
 	}
-	u := store.AlertUpdate{Note: r.PostForm.Get("note"), Author: who.Subject, At: c.Now().UTC()}
+	u := store.AlertUpdate{Note: r.PostForm.Get("note")}
 	if s := picket.AlertStatus(r.PostForm.Get("status")); s != "" && s != a.Status {
-		if !s.Valid() {
-			return fmt.Errorf("there is no status %q: %w", s, picket.ErrInvalid)
-		}
 		u.Status = &s
 	}
-	if r.PostForm.Has("assignee") {
-		if to := r.PostForm.Get("assignee"); to != a.Assignee {
-			u.Assignee = &to
-		}
+	if to := r.PostForm.Get("assignee"); r.PostForm.Has("assignee") && to != a.Assignee {
+		u.Assignee = &to
 	}
 	if u.Status != nil || u.Assignee != nil || u.Note != "" {
-		if _, err := c.Store.UpdateAlert(r.Context(), id, u); err != nil {
+		if _, err := c.Triage.UpdateAlert(r.Context(), who, id, u); err != nil {
 			return err
 		}
-		c.audit(r.Context(), who, "alert.update", id, r.PostForm.Get("status"))
 	}
 	http.Redirect(w, r, "/console/alerts/"+url.PathEscape(id), http.StatusSeeOther)
 	return nil

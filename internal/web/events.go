@@ -20,7 +20,7 @@ type eventsView struct {
 	Took   time.Duration
 }
 
-// eventRow is an event in a list, with the one line that says most of it.
+// eventRow is an event in a list with its summary.
 type eventRow struct {
 	picket.Event
 	Line string
@@ -44,7 +44,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 		}
 	}
 	status := http.StatusOK
-	if errors.Is(err, picket.ErrInvalid) { // a query with a mistake is for the reader to mend
+	if errors.Is(err, picket.ErrInvalid) { // the page shows the error beside the query
 		v.Error, status = err.Error(), http.StatusBadRequest
 	} else if err != nil {
 		return err
@@ -52,11 +52,12 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 	return c.render(w, status, "events.html", view{Title: "Events", Section: "events", Who: who, Page: v})
 }
 
-// told are the fields that say most of an event, best first.
-var told = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
+// summaryFields are the fields that describe an event best, best first.
+var summaryFields = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
 
+// summary returns the first of summaryFields that an event has.
 func summary(fields []sigma.Field) string {
-	for _, name := range told {
+	for _, name := range summaryFields {
 		for _, f := range fields {
 			if f.Name == name && f.Value.Text != "" {
 				return f.Value.Text

@@ -15,20 +15,20 @@ import (
 )
 
 type queueView struct {
-	Stats   queue.Stats
-	Totals  store.Totals
-	Workers []store.Worker
-	Rules   string // the revision of the rules of this server
-	Letters []letterRow
-	Next    string
-	CanAct  bool
-	Full    int   // per cent of the bound
-	Legacy  int64 // dropped
-	Agents  int64 // dropped
+	Stats       queue.Stats
+	Totals      store.Totals
+	Workers     []store.Worker
+	Rules       string // the revision of this server's rules
+	DeadLetters []deadLetterRow
+	Next        string
+	CanAct      bool
+	Full        int   // per cent of MaxBytes
+	Legacy      int64 // events of legacy agents dropped
+	Agents      int64 // events that agents report as dropped
 }
 
-type letterRow struct {
-	queue.Letter
+type deadLetterRow struct {
+	queue.DeadLetter
 	Raw string
 }
 
@@ -52,21 +52,21 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Full = int(v.Stats.Bytes * 100 / v.Stats.MaxBytes)
 	}
 	before, _ := strconv.ParseInt(r.URL.Query().Get("cursor"), 10, 64)
-	letters, err := c.Queue.Letters(ctx, max(before, 0), 20)
+	deadLetters, err := c.Queue.DeadLetters(ctx, max(before, 0), 20)
 	if err != nil {
 		return err
 	}
-	for _, l := range letters {
-		v.Letters = append(v.Letters, letterRow{l, letterRaw(l)})
+	for _, l := range deadLetters {
+		v.DeadLetters = append(v.DeadLetters, deadLetterRow{l, deadLetterText(l)})
 	}
-	if len(letters) == 20 {
-		v.Next = nextLink(r.URL, strconv.FormatInt(letters[19].ID, 10))
+	if len(deadLetters) == 20 {
+		v.Next = nextLink(r.URL, strconv.FormatInt(deadLetters[19].ID, 10))
 	}
 	return c.render(w, http.StatusOK, "queue.html", view{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
 }
 
-// letterRaw is the event in a letter, laid out where it is JSON.
-func letterRaw(l queue.Letter) string {
+// deadLetterText returns the event of a dead letter, indented if it is JSON.
+func deadLetterText(l queue.DeadLetter) string {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) == 0 {
 		return ""
@@ -78,13 +78,15 @@ func letterRaw(l queue.Letter) string {
 	return string(raw[:min(len(raw), 4096)])
 }
 
-// tend puts dead letters back, or deletes them.
-func (c *Console) tend(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+// changeDeadLetters requeues or purges the dead letters that the form names, or
+// all.
+func (c *Console) changeDeadLetters(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	if err := r.ParseForm(); err != nil {
 		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
 	}
-	do := map[string]func(context.Context, ...int64) (int, error){"requeue": c.Queue.Requeue, "purge": c.Queue.Purge}[r.PostForm.Get("do")]
+	actions := map[string]func(context.Context, auth.Identity, ...int64) (int, error){"requeue": c.Triage.Requeue, "purge": c.Triage.Purge}
+	do := actions[r.PostForm.Get("do")]
 	if do == nil {
 		return fmt.Errorf("there is no action %q: %w", r.PostForm.Get("do"), picket.ErrInvalid)
 	}
@@ -92,17 +94,15 @@ func (c *Console) tend(w http.ResponseWriter, r *http.Request, who auth.Identity
 	if v := r.PostForm.Get("id"); v != "" {
 		id, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
-			return fmt.Errorf("%q is no dead letter: %w", v, picket.ErrInvalid)
+			return fmt.Errorf("%q is not the id of a dead letter: %w", v, picket.ErrInvalid)
 		}
 		ids = append(ids, id)
 	} else if r.PostForm.Get("all") != "true" {
 		return fmt.Errorf("no dead letter is named: %w", picket.ErrInvalid)
 	}
-	n, err := do(r.Context(), ids...)
-	if err != nil {
+	if _, err := do(r.Context(), who, ids...); err != nil {
 		return err
 	}
-	c.audit(r.Context(), who, "queue."+r.PostForm.Get("do"), r.PostForm.Get("id"), strconv.Itoa(n)+" letters")
 	http.Redirect(w, r, "/console/queue", http.StatusSeeOther)
 	return nil
 }

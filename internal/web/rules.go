@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -11,14 +10,14 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// maxRulesShown bounds the page: with thousands of rules, one searches.
+// maxRulesShown bounds the rules on the page; a search finds the others.
 const maxRulesShown = 200
 
 type rulesView struct {
 	Text     string
 	Rules    []ruleRow
 	On, Off  int
-	Hidden   int // that the search found and the page does not show
+	Hidden   int // rules found but not shown
 	Problems []detect.Problem
 	Revision string
 	Loaded   time.Time
@@ -53,8 +52,8 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "rules.html", view{Title: "Rules", Section: "rules", Who: who, Page: v})
 }
 
-// rule returns a rule by id, on or off, or nil: the rule of an old alert may be
-// gone.
+// rule returns a rule by id, enabled or not, or nil. The rule of an old alert may
+// no longer exist.
 func (c *Console) rule(id string) *detect.Entry {
 	on, off := c.Rules.List()
 	for _, rules := range [][]detect.Entry{on, off} {
@@ -67,16 +66,14 @@ func (c *Console) rule(id string) *detect.Entry {
 	return nil
 }
 
-func (c *Console) switchRule(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+func (c *Console) setRuleEnabled(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if err := r.ParseForm(); err != nil {
 		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
 	}
-	id, on := r.PathValue("id"), r.PostForm.Get("on") == "true"
-	if err := c.Rules.Switch(r.Context(), id, on); err != nil {
+	if err := c.Triage.SetRuleEnabled(r.Context(), who, r.PathValue("id"), r.PostForm.Get("on") == "true"); err != nil {
 		return err
 	}
-	c.audit(r.Context(), who, "rule.switch", id, fmt.Sprintf("enabled=%t", on))
 	http.Redirect(w, r, "/console/rules", http.StatusSeeOther)
 	return nil
 }

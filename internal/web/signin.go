@@ -28,7 +28,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	secret, err := c.Sessions.SignIn(r.Context(), name, r.PostForm.Get("password"), httpapi.ClientIP(r))
 	who := auth.Identity{Kind: "user", Subject: name}
 	if errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrTooMany) {
-		c.audit(r.Context(), who, "sign-in.refused", httpapi.ClientIP(r), err.Error())
+		c.Audit.Record(r.Context(), who, "sign-in.refused", httpapi.ClientIP(r), err.Error())
 		text := "Wrong name or password."
 		if errors.Is(err, auth.ErrTooMany) {
 			text = "Too many failed attempts. Wait a minute."
@@ -38,9 +38,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c.audit(r.Context(), who, "sign-in", httpapi.ClientIP(r), "")
+	c.Audit.Record(r.Context(), who, "sign-in", httpapi.ClientIP(r), "")
 	http.SetCookie(w, c.cookie(secret, int(auth.SessionLife.Seconds())))
-	// Only to a path of the console: not to where somebody else wants it.
+	// Only to a path of the console, to prevent open redirects.
 	if !strings.HasPrefix(next, Home) || strings.ContainsAny(next, "\\\r\n") {
 		next = Home
 	}
@@ -56,7 +56,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request, who auth.Ident
 	if err := c.Sessions.SignOut(r.Context(), auth.Cookie(r)); err != nil {
 		return err
 	}
-	c.audit(r.Context(), who, "sign-out", httpapi.ClientIP(r), "")
+	c.Audit.Record(r.Context(), who, "sign-out", httpapi.ClientIP(r), "")
 	http.SetCookie(w, c.cookie("", -1))
 	http.Redirect(w, r, "/console/sign-in", http.StatusSeeOther)
 	return nil

@@ -1,9 +1,9 @@
-// Package web is the console: what people see of picket in a browser. Pages
-// are rendered by the server from embedded templates, one file a page, and
-// work without a script; ui/console.js adds that they stay up to date.
+// Package web is the console, which people use in a browser. The server renders
+// its pages from embedded templates, one file a page. They work without
+// JavaScript; ui/console.js keeps them up to date.
 //
-// It reads through the store's and the queue's seams only, so that a slow
-// page never slows intake.
+// The console reads the store and the queue only, so a slow page never slows
+// the intake.
 package web
 
 import (
@@ -14,16 +14,18 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
 
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/triage"
 )
 
 // Home is the path of the first page.
@@ -32,26 +34,48 @@ const Home = "/console/"
 //go:embed ui
 var ui embed.FS
 
-// Rules is the rule set in force, as the console shows and switches it.
+// A Store answers the console's questions.
+type Store interface {
+	Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error)
+	Alert(ctx context.Context, id string) (picket.Alert, error)
+	AlertCounts(ctx context.Context) (store.AlertCounts, error)
+	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
+	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	Event(ctx context.Context, id string) (picket.Event, error)
+	Totals(ctx context.Context) (store.Totals, error)
+	Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error)
+	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
+	CountHosts(ctx context.Context, since time.Time) (total, online int64, err error)
+	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
+}
+
+// A Queue answers what is in the queue.
+type Queue interface {
+	Stats(ctx context.Context) (queue.Stats, error)
+	DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error)
+}
+
+// Rules describes the loaded rules.
 type Rules interface {
+	// Status returns the enabled rules and when they were loaded.
 	Status() (detect.Set, time.Time)
-	List() (on, off []detect.Entry)
-	Switch(ctx context.Context, id string, on bool) error
+	List() (enabled, disabled []detect.Entry)
 }
 
 // A Console serves the pages. All fields but Secure are needed.
 type Console struct {
-	Store    store.Store
-	Queue    queue.Inspector
+	Store    Store
+	Queue    Queue
 	Rules    Rules
+	Triage   *triage.Service
+	Audit    *audit.Recorder
 	Sessions *auth.Sessions
-	Log      *slog.Logger
 	Now      func() time.Time
-	Secure   bool // behind TLS: the cookie goes nowhere else
+	Secure   bool // behind TLS: browsers send the cookie over TLS only
 	Version  string
-	// Dropped counts the events since the start that agents of the replaced
-	// system sent and that found no room, and those that picket's own agents
-	// say they dropped.
+	// Dropped returns how many events have been dropped since the start: those
+	// of legacy agents that found the queue full, and those that agents report
+	// as dropped.
 	Dropped func() (legacy, agents int64)
 
 	pages map[string]*template.Template
@@ -64,14 +88,14 @@ func (c *Console) Routes(mux *httpapi.Mux) {
 	page("GET /console/{$}", auth.RoleViewer, c.overview)
 	page("GET /console/alerts", auth.RoleViewer, c.alerts)
 	page("GET /console/alerts/{id}", auth.RoleViewer, c.alert)
-	page("POST /console/alerts/{id}", auth.RoleAnalyst, c.triage)
+	page("POST /console/alerts/{id}", auth.RoleAnalyst, c.updateAlert)
 	page("GET /console/hosts", auth.RoleViewer, c.hosts)
 	page("GET /console/events", auth.RoleViewer, c.events)
 	page("GET /console/events/{id}", auth.RoleViewer, c.event)
 	page("GET /console/rules", auth.RoleViewer, c.rules)
-	page("POST /console/rules/{id}", auth.RoleAnalyst, c.switchRule)
+	page("POST /console/rules/{id}", auth.RoleAnalyst, c.setRuleEnabled)
 	page("GET /console/queue", auth.RoleViewer, c.queue)
-	page("POST /console/queue", auth.RoleAdmin, c.tend)
+	page("POST /console/queue", auth.RoleAdmin, c.changeDeadLetters)
 	mux.Handle("GET /console/sign-in", c.signInPage, c.writeError)
 	mux.Handle("POST /console/sign-in", c.signIn, c.writeError)
 	page("POST /console/sign-out", auth.RoleViewer, c.signOut)
@@ -83,29 +107,14 @@ func (c *Console) Routes(mux *httpapi.Mux) {
 		files.ServeHTTP(w, r)
 		return nil
 	}, httpapi.WriteError)
-	// The replaced system's pages live on here.
-	for from, to := range map[string]string{
-		"/console": Home, "/dashboard/{$}": Home, "/dashboard/alerts/{$}": "/console/alerts", "/dashboard/rules/{$}": "/console/rules",
-		"/dashboard/events/{$}": "/console/events", "/accounts/login/{$}": "/console/sign-in",
-	} {
-		mux.Handle("GET "+from, redirect(to), httpapi.WriteError)
-	}
-	mux.Handle("GET /dashboard/alerts/{id}/{$}", func(w http.ResponseWriter, r *http.Request) error {
-		return redirect("/console/alerts/"+url.PathEscape(r.PathValue("id")))(w, r)
-	}, httpapi.WriteError)
+	mux.Handle("GET /console", httpapi.Redirect(Home), httpapi.WriteError)
 }
 
-func redirect(to string) httpapi.Handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		http.Redirect(w, r, to, http.StatusFound)
-		return nil
-	}
-}
-
-// A pageHandler serves a page to somebody who is signed in.
+// A pageHandler serves a page to a signed-in user.
 type pageHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
-// signedIn sends who is not signed in to do so and come back.
+// signedIn redirects users who are not signed in to the sign-in page, which
+// redirects them back.
 func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		who, err := c.Sessions.Check(r.Context(), auth.Cookie(r))
@@ -127,18 +136,18 @@ func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
 	}
 }
 
-// A view is what every page's template gets.
+// A view is the data of a page's template.
 type view struct {
 	Title   string
-	Section string // which entry of the menu is lit
+	Section string // the highlighted menu entry
 	Who     auth.Identity
 	Version string
-	Live    bool // the page asks for itself again, every few seconds
+	Live    bool // the page reloads itself every few seconds
 	Page    any
 }
 
-// render writes a page. It is made whole first, so that a failure is an error
-// page and not half of one.
+// render writes a page. It renders to a buffer first, so that a failure becomes
+// an error page and not half a page.
 func (c *Console) render(w http.ResponseWriter, status int, name string, v view) error {
 	v.Version = c.Version
 	var b bytes.Buffer
@@ -147,8 +156,8 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, v view)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	// Nothing in a page is inline, nothing comes from elsewhere: text of an
-	// event that slipped through escaping would still do nothing.
+	// No page has inline scripts or styles, or loads anything from elsewhere, so
+	// an event's text cannot run even if escaping failed.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -158,7 +167,7 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, v view)
 	return nil
 }
 
-// writeError is the error page.
+// writeError writes the error page.
 func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status := httpapi.Status(err)
 	who, _ := c.Sessions.Check(r.Context(), auth.Cookie(r))
@@ -168,13 +177,5 @@ func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	}{status, http.StatusText(status), httpapi.Message(err)}
 	if err := c.render(w, status, "error.html", view{Title: page.Name, Who: who, Page: page}); err != nil {
 		httpapi.WriteError(w, r, err)
-	}
-}
-
-// audit records what somebody did.
-func (c *Console) audit(ctx context.Context, who auth.Identity, action, object, detail string) {
-	e := store.AuditEntry{Time: c.Now().UTC(), Actor: who.String(), Action: action, Object: object, Detail: detail}
-	if err := c.Store.AddAuditEntry(ctx, e); err != nil {
-		c.Log.Error("audit entry not stored", "actor", e.Actor, "action", action, "object", object, "error", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
@@ -18,6 +19,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
 	"github.com/picket-edr/picket/rules"
 )
@@ -67,10 +69,12 @@ func newRig(t *testing.T) *rig {
 		t.Fatalf("%d alerts", len(saved[0].Opened))
 	}
 	bad := picket.Batch{ID: "c", Received: now, Events: []picket.Event{{ID: "e", Raw: []byte(`{"x":"<i>"}`)}}}
-	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.Letter{Kind: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
+	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.DeadLetter{Reason: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
 
 	r := &rig{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
-	console := &web.Console{Store: s, Queue: q, Rules: loader, Sessions: auth.NewSessions(s, time.Now), Log: log, Now: time.Now,
+	recorder := audit.NewRecorder(s, log, time.Now)
+	console := &web.Console{Store: s, Queue: q, Rules: loader, Sessions: auth.NewSessions(s, time.Now), Audit: recorder, Now: time.Now,
+		Triage:  &triage.Service{Alerts: s, DeadLetters: q, Rules: loader, Audit: recorder, Now: time.Now},
 		Version: "test", Dropped: func() (int64, int64) { return 1, 2 }}
 	console.Routes(r.mux)
 	return r
@@ -166,7 +170,7 @@ func TestSignIn(t *testing.T) {
 func TestRoles(t *testing.T) {
 	r := newRig(t)
 	letters := func() int {
-		ls, err := r.queue.Letters(t.Context(), 0, 10)
+		ls, err := r.queue.DeadLetters(t.Context(), 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,12 +29,12 @@ func TestPoison(t *testing.T) {
 	if m.Failed != 2 || m.Retries != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	ls, err := r.Letters(t.Context(), 0, 10)
+	ls, err := r.DeadLetters(t.Context(), 0, 10)
 	check(t, err)
 	causes := map[string]string{}
 	for _, l := range ls {
 		causes[l.EventID] = l.Cause
-		if l.Kind != queue.Failed || l.AgentID != "agent" || l.Events != 1 {
+		if l.Reason != queue.Failed || l.AgentID != "agent" || l.Events != 1 {
 			t.Errorf("letter %+v", l)
 		}
 	}
@@ -65,7 +65,7 @@ func TestUndecodable(t *testing.T) {
 	check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
 	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
 	r.want(t, 1, 0, 1)
-	ls, err := r.Letters(t.Context(), 0, 10)
+	ls, err := r.DeadLetters(t.Context(), 0, 10)
 	check(t, err)
 	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
 		t.Errorf("letter %+v", l)

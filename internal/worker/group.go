@@ -25,8 +25,8 @@ type group struct {
 type hand struct {
 	d       queue.Delivery
 	batch   picket.Batch
-	saves   []store.Batch  // what is to be stored of it: one, or none
-	letters []queue.Letter // what cannot be
+	saves   []store.Batch      // what is to be stored of it: one, or none
+	letters []queue.DeadLetter // what cannot be
 }
 
 // done is called when g is no longer in hand.
@@ -58,7 +58,7 @@ func (w *Worker) fill(g *group, ds []queue.Delivery) []queue.Delivery {
 		h := &hand{d: d}
 		b, err := picket.DecodeBatch(d.Payload)
 		if err != nil {
-			h.letters = []queue.Letter{{Kind: queue.Failed, Cause: err.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload}}
+			h.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: err.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload}}
 		}
 		h.batch = b
 		g.hands = append(g.hands, h)
@@ -235,10 +235,10 @@ func bisect(events []picket.Event, from int, try func([]picket.Event) error, bad
 
 // letter holds event at of b as a batch of its own. Its id is another, for
 // the store counts a batch id once.
-func letter(b *picket.Batch, at int, cause error) queue.Letter {
+func letter(b *picket.Batch, at int, cause error) queue.DeadLetter {
 	e := b.Events[at]
 	one := picket.Batch{ID: fmt.Sprintf("%s.%d", b.ID, at), Received: b.Received, Events: []picket.Event{e}}
-	return queue.Letter{Kind: queue.Failed, Cause: cause.Error(), AgentID: e.AgentID, EventID: e.ID,
+	return queue.DeadLetter{Reason: queue.Failed, Cause: cause.Error(), AgentID: e.AgentID, EventID: e.ID,
 		Events: 1, Time: time.Now(), Payload: one.Encode(nil)}
 }
 

@@ -65,7 +65,7 @@ func (r *rig) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return err
 }
 
-func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.Letter) error {
+func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.DeadLetter) error {
 	err := r.Queue.Bury(ctx, d, ls...)
 	if err == nil {
 		r.settled <- 1

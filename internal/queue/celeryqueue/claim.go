@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // maxClaim bounds the bytes of the tasks that are taken at once.
@@ -62,18 +63,47 @@ type taken struct {
 // Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
 func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 	for {
-		l, err := q.take(ctx)
+		ds, err := q.receive(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
-		ds, err := q.examine(context.WithoutCancel(ctx), l)
-		if err != nil {
-			q.doubt(l.prefix) // what of it is still held is taken again
-		}
-		if err != nil || len(ds) > 0 {
-			return ds, err
+		if len(ds) > 0 {
+			return ds, nil
 		}
 	}
+}
+
+// receive claims tasks and makes deliveries of those that are to be run, which
+// may be none.
+func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
+	select {
+	case q.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-q.stop:
+		return nil, redisstats.ErrClosed
+	}
+	done := sync.OnceFunc(func() { <-q.turn })
+	defer done()
+	most, isolating := q.opt.Group, q.isolating.Load()
+	if isolating {
+		most = 1
+		if err := q.waitIdle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	l, err := q.take(ctx, most)
+	if err != nil {
+		return nil, err
+	}
+	if !isolating {
+		done() // the next can claim while these are examined
+	}
+	ds, err := q.examine(context.WithoutCancel(ctx), l, isolating)
+	if err != nil {
+		q.doubt(l.prefix) // what of it is still held is taken again
+	}
+	return ds, err
 }
 
 // A load is what was taken at once.
@@ -84,38 +114,39 @@ type load struct {
 	revoked bool // some are revoked
 }
 
-// take returns tasks that it took, when there are any.
-func (q *Queue) take(ctx context.Context) (l load, err error) {
-	select {
-	case q.turn <- struct{}{}:
-		defer func() { <-q.turn }()
-	case <-ctx.Done():
-		return l, ctx.Err()
-	case <-q.stop:
-		return l, redisbooks.ErrClosed
-	}
+// take returns up to most tasks that it took, when there are any. Its caller
+// has the turn.
+func (q *Queue) take(ctx context.Context, most int) (l load, err error) {
 	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
-		most, wait := q.limit.allowed(q.opt.Group)
-		if most > 0 {
-			l, err = q.claim(ctx, most)
+		n, wait := q.limit.allowed(most)
+		if n > 0 {
+			l, err = q.claim(ctx, n)
 			if err != nil || len(l.tasks) > 0 {
 				q.limit.took(len(l.tasks))
 				return l, err
 			}
 			wait = idle
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		case <-q.stop:
-			t.Stop()
-			return l, redisbooks.ErrClosed
+		if err := q.pause(ctx, wait); err != nil {
+			return l, err
 		}
-		t.Stop()
+	}
+}
+
+// pause waits, and returns an error if ctx ends or the queue is closed.
+func (q *Queue) pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.stop:
+		return redisstats.ErrClosed
 	}
 }
 
@@ -159,7 +190,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	l.prefix = prefix
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
-		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisbooks.Unavailable(err))
+		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.WrapError(err))
 	}
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)
@@ -205,7 +236,7 @@ type task struct {
 
 // examine decodes tasks, ends those that are not to be run, and makes deliveries
 // of the rest.
-func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
+func (q *Queue) examine(ctx context.Context, l load, isolating bool) ([]queue.Delivery, error) {
 	now := time.Now()
 	all, errs := make([]*task, len(l.tasks)), make([]error, len(l.tasks))
 	for i, t := range l.tasks {
@@ -218,7 +249,7 @@ func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
 	var err error
 	if l.revoked {
 		if gone, err = q.areRevoked(ctx, all); err != nil {
-			return nil, fmt.Errorf("receive: %w", err)
+			return nil, err
 		}
 	}
 	var run, later []*task
@@ -243,32 +274,30 @@ func (q *Queue) examine(ctx context.Context, l load) ([]queue.Delivery, error) {
 			run = append(run, t)
 		}
 	}
-	return q.dispatch(ctx, run, later, over, l.tried)
+	return q.dispatch(ctx, run, later, over, l.tried, isolating)
 }
 
 // dispatch ends what is over, parks what is for later, and holds what is to
 // be run.
-func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried bool) ([]queue.Delivery, error) {
+func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried, isolating bool) ([]queue.Delivery, error) {
 	q.received(run, later, over)
 	if err := errors.Join(q.park(ctx, later, false), q.finish(ctx, over)); err != nil {
-		// They are taken again, with those that could be run.
-		return nil, fmt.Errorf("receive: %w", err)
+		return nil, err // they are taken again, with those that could be run
 	}
 	if tried {
 		var err error
 		if run, err = q.recall(ctx, run); err != nil {
-			return nil, fmt.Errorf("receive: %w", err)
+			return nil, err
 		}
+		if run, err = q.isolate(ctx, run, isolating); err != nil {
+			return nil, err
+		}
+	} else if len(run) > 0 {
+		q.isolating.Store(false)
 	}
 	var ds []queue.Delivery
-	for len(run) > 0 {
-		n := 1
-		// What came back again and again is tried alone: it may be what kills.
-		for n < len(run) && n < q.opt.Group && run[0].lost < alone && run[n].lost < alone {
-			n++
-		}
-		ds = append(ds, q.hold(run[:n:n]))
-		run = run[n:]
+	for tasks := range slices.Chunk(run, q.opt.Group) {
+		ds = append(ds, q.hold(tasks))
 	}
 	return ds, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // maxTasks bounds the bytes of the tasks that are published in one step.
@@ -23,8 +23,8 @@ const maxTasks = 256 << 20
 // Enqueue implements queue.Queue: it publishes a task for each event of m,
 // which must be a batch. After an error nobody knows whether the server did
 // it; published twice, an event is stored once.
-func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
-	if err := q.EnqueueAll(ctx, queue.Request{Message: m, Rejected: rejected}); err != nil {
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+	if err := q.EnqueueAll(ctx, queue.EnqueueRequest{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
 	}
 	return nil
@@ -32,7 +32,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 
 // EnqueueAll does all that is asked, in this order and in one step, or
 // nothing.
-func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
+func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
 	if err := q.closed(); err != nil {
 		return err
 	}
@@ -74,10 +74,10 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
 }
 
 // appendLetters appends what the scripts want of letters.
-func appendLetters(args []any, letters []queue.Letter) []any {
+func appendLetters(args []any, letters []queue.DeadLetter) []any {
 	args = append(args, len(letters))
 	for i := range letters {
-		args = redisbooks.AppendLetter(args, cmp.Or(letters[i].Kind, queue.Rejected), &letters[i])
+		args = redisstats.AppendDeadLetter(args, cmp.Or(letters[i].Reason, queue.Rejected), &letters[i])
 	}
 	return args
 }

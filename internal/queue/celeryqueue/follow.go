@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/celery"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // follow sends the tasks that are to follow those that ended: links, the next
@@ -56,13 +56,13 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 	for i := range next {
 		if n := next[i].ChordSize; n > 0 && q.results != nil { // before the first member can be done
 			if err := q.results.Set(ctx, q.set.keys.ChordSize(next[i].GroupID), n, q.set.expires).Err(); err != nil {
-				return fmt.Errorf("send what follows: %w", redisbooks.Unavailable(err))
+				return fmt.Errorf("send what follows: %w", redisstats.WrapError(err))
 			}
 		}
 		pipe.LPush(ctx, q.set.keys.List(next[i].RoutingKey, next[i].Priority), next[i].Append(nil))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("send what follows: %w", redisbooks.Unavailable(err))
+		return fmt.Errorf("send what follows: %w", redisstats.WrapError(err))
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (q *Queue) chordPart(ctx context.Context, o *outcome) ([]celery.Task, error
 		pipe.Expire(ctx, key, max(q.set.expires, time.Hour))
 	}
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("chord %s: %w", o.GroupID, redisbooks.Unavailable(err))
+		return nil, fmt.Errorf("chord %s: %w", o.GroupID, redisstats.WrapError(err))
 	}
 	number := func(text string) int64 { n, _ := strconv.ParseInt(text, 10, 64); return n }
 	if begun.Val() == "" || count.Val() < number(begun.Val())+number(more.Val()) {
@@ -96,7 +96,7 @@ func (q *Queue) chordPart(ctx context.Context, o *outcome) ([]celery.Task, error
 	}
 	members, err := q.results.ZRange(ctx, parts, 0, -1).Result()
 	if err != nil {
-		return nil, fmt.Errorf("chord %s: %w", o.GroupID, redisbooks.Unavailable(err))
+		return nil, fmt.Errorf("chord %s: %w", o.GroupID, redisstats.WrapError(err))
 	}
 	var results []json.RawMessage
 	for _, m := range members {
@@ -113,7 +113,7 @@ func (q *Queue) chordPart(ctx context.Context, o *outcome) ([]celery.Task, error
 	if err != nil {
 		q.log.Error("the callback of a chord is not sent", "chord", o.GroupID, "error", err)
 	}
-	return tasks, redisbooks.Unavailable(q.results.Del(ctx, parts, added, size).Err())
+	return tasks, redisstats.WrapError(q.results.Del(ctx, parts, added, size).Err())
 }
 
 // failChord tells who waits for a chord that one of its members failed.

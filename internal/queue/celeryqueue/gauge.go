@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -38,7 +38,7 @@ type gauge struct {
 
 // room returns an error that is queue.ErrFull where size bytes find none, and
 // whether the letters are not to be kept.
-func (g *gauge) room(ctx context.Context, q *Queue, size int64, letters []queue.Letter) (dropped bool, err error) {
+func (g *gauge) room(ctx context.Context, q *Queue, size int64, letters []queue.DeadLetter) (dropped bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {
@@ -76,7 +76,7 @@ func (q *Queue) measure(ctx context.Context) (bytes, rejected int64, err error) 
 	unacked := pipe.MemoryUsage(ctx, q.set.keys.Unacked())
 	counts := pipe.HMGet(ctx, q.set.key("counts"), "bytes", "rbytes")
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-		return 0, 0, redisbooks.Unavailable(err)
+		return 0, 0, redisstats.WrapError(err)
 	}
 	for _, cmd := range held {
 		bytes += cmd.Val() // 0 where there is no list

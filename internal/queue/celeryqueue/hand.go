@@ -12,14 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
-)
-
-// A task whose holders died this often is delivered alone, for it may be what
-// kills them; and as often as the second, no more.
-const (
-	alone = 3
-	most  = 8
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // A hand is the tasks of one delivery.
@@ -31,7 +24,7 @@ func (q *Queue) hold(tasks []*task) queue.Delivery {
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
-		d.Attempt = max(d.Attempt, t.tries+1)
+		d.Attempt, d.Lost = max(d.Attempt, t.tries+1), max(d.Lost, t.lost)
 		if !t.queued.IsZero() && t.queued.Before(d.Enqueued) {
 			d.Enqueued = t.queued
 		}
@@ -44,8 +37,8 @@ func (q *Queue) hold(tasks []*task) queue.Delivery {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.token++
-	d.Token = q.token
-	q.held[d.Token] = &hand{tasks}
+	d.Receipt = q.token
+	q.held[d.Receipt] = &hand{tasks}
 	return d
 }
 
@@ -80,7 +73,7 @@ func (q *Queue) forget(token int64) {
 
 // ReportResult implements queue.ResultReporter.
 func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
-	h := q.find(d.Token)
+	h := q.find(d.Receipt)
 	if h == nil || len(matches) == 0 {
 		return
 	}
@@ -97,7 +90,7 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	var over []outcome
 	for i := range ds {
-		if h := q.find(ds[i].Token); h != nil {
+		if h := q.find(ds[i].Receipt); h != nil {
 			for _, t := range h.tasks {
 				over = append(over, succeeded(t))
 			}
@@ -107,22 +100,22 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 		return fmt.Errorf("ack %d tasks: %w", len(over), err)
 	}
 	for i := range ds {
-		q.forget(ds[i].Token)
+		q.forget(ds[i].Receipt)
 	}
 	return nil
 }
 
 // Bury implements queue.Queue: the tasks of the letters' events have failed,
 // the others have succeeded. A letter that is of no one event is of all.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
-	h := q.find(d.Token)
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+	h := q.find(d.Receipt)
 	if h == nil {
 		return nil
 	}
 	letters = slices.Clone(letters)
 	cause := make(map[string]string, len(letters))
 	for i := range letters {
-		letters[i].Kind = queue.Failed
+		letters[i].Reason = queue.Failed
 		cause[letters[i].EventID] = letters[i].Cause
 	}
 	all, whole := cause[""]
@@ -140,7 +133,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	if err := q.finish(ctx, over); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.forget(d.Token)
+	q.forget(d.Receipt)
 	return nil
 }
 
@@ -150,16 +143,16 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	var errs []error
 	for i := range rs {
 		d := &rs[i].Delivery
-		h := q.find(d.Token)
+		h := q.find(d.Receipt)
 		if h == nil {
 			continue
 		}
-		defer q.forget(d.Token) // after an error too: not renewed, the leases end
+		defer q.forget(d.Receipt) // after an error too: not renewed, the leases end
 		errs = append(errs, q.retried(ctx, h.tasks, rs[i].Cause))
 		tasks = append(tasks, h.tasks...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.giveBack(ctx, tasks))
+		errs = append(errs, q.giveBack(ctx, tasks, true))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
@@ -192,13 +185,16 @@ func (q *Queue) park(ctx context.Context, tasks []*task, tried bool) error {
 	return err
 }
 
-// giveBack puts tasks that were tried back where they are taken from first,
-// so that their order stays.
-func (q *Queue) giveBack(ctx context.Context, tasks []*task) error {
+// giveBack puts tasks back where they are taken from first, so that their order
+// stays, and counts a try where they have been tried.
+func (q *Queue) giveBack(ctx context.Context, tasks []*task, tried bool) error {
 	var back []restoration
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw, id: t.ID})
+		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		if tried {
+			back[len(back)-1].id = t.ID
+		}
 	}
 	return q.restore(ctx, back)
 }
@@ -247,20 +243,20 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task
 	var over []outcome
 	for i, t := range run {
 		t.tries, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
-		if t.lost < most {
+		if t.lost < queue.MaxLost {
 			good = append(good, t)
 			continue
 		}
-		o := failedWith(t, "WorkerLostError", fmt.Sprintf("its worker died %d times", t.lost))
+		o := failedWith(t, "WorkerLostError", queue.LostCause(t.lost))
 		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
-		o.letters = []queue.Letter{{Kind: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
+		o.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
 		over = append(over, o)
 	}
 	return good, errors.Join(q.finish(ctx, over))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // Stats implements queue.Inspector. A task is an event. Leased are picket's
@@ -33,7 +33,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
 	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisbooks.Unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
 	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
 	var oldest string
@@ -43,17 +43,17 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 	}
 	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	held := redisbooks.Numbers(counts.Val())
+	held := redisstats.ParseInts(counts.Val())
 	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
-	var r redisbooks.Rates
-	r.Add(now.Val(), redisbooks.Numbers(ring.Val()))
+	var r redisstats.Rates
+	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
 	s.InRate, s.OutRate = r.PerSecond()
 	if oldest == "" {
 		return s, nil
 	}
 	raw, err := q.client.LIndex(ctx, oldest, -1).Bytes()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisbooks.Unavailable(err))
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
 	if t := q.peeked(raw); t != nil && !t.queued.IsZero() {
 		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
@@ -81,7 +81,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("peek: %w", redisbooks.Unavailable(err))
+		return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 	}
 	return ds, nil
 }
@@ -109,8 +109,8 @@ func (q *Queue) appendPeeked(ds []queue.Delivery, raw []byte) []queue.Delivery {
 	return append(ds, d)
 }
 
-// Letters implements queue.Inspector.
-func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error) {
+// DeadLetters implements queue.Inspector.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
 	if err := q.closed(); err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -119,11 +119,11 @@ func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Lette
 	}
 	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
 	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", redisbooks.Unavailable(err))
+		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 	}
-	var all []queue.Letter
+	var all []queue.DeadLetter
 	for _, m := range ms {
-		all = append(all, redisbooks.Letter(m))
+		all = append(all, redisstats.DecodeDeadLetter(m))
 	}
 	return all, nil
 }
@@ -147,12 +147,12 @@ const tendChunk = 100
 func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error) {
 	n, before := 0, int64(0)
 	for {
-		var ls []queue.Letter
+		var ls []queue.DeadLetter
 		var err error
 		if len(ids) > 0 {
 			for _, id := range ids {
-				var one []queue.Letter
-				if one, err = q.Letters(ctx, id+1, 1); err != nil {
+				var one []queue.DeadLetter
+				if one, err = q.DeadLetters(ctx, id+1, 1); err != nil {
 					break
 				}
 				if len(one) > 0 && one[0].ID == id {
@@ -160,7 +160,7 @@ func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error
 				}
 			}
 		} else {
-			ls, err = q.Letters(ctx, before, tendChunk)
+			ls, err = q.DeadLetters(ctx, before, tendChunk)
 		}
 		if err == nil && len(ls) > 0 {
 			before = ls[len(ls)-1].ID
@@ -177,7 +177,7 @@ func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error
 	}
 }
 
-func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.Letter) (int, error) {
+func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLetter) (int, error) {
 	keys := []string{q.set.key("dead"), q.set.key("counts"), q.set.key("rate"), q.set.keys.List(q.set.publish, 0)}
 	args := []any{doing}
 	for i := range ls {
@@ -196,7 +196,7 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.Letter) (
 			tasks = [][]byte{l.Payload}
 			keys = append(keys, q.home(l.Payload))
 			to = len(keys) - 3
-		case l.Kind == queue.Rejected:
+		case l.Reason == queue.Rejected:
 			accepted = l.Events
 		}
 		args = append(args, l.ID, accepted, to, len(tasks))

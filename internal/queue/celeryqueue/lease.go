@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/celery"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -76,7 +76,7 @@ func (q *Queue) sweep(ctx context.Context) error {
 	}
 	out, err := cmd.StringSlice()
 	if err != nil {
-		return redisbooks.Unavailable(err)
+		return redisstats.WrapError(err)
 	}
 	var back []restoration
 	lost := 0
@@ -161,7 +161,7 @@ func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
 	for from := int64(0); from < maxParked; from += chunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.key("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
-			return redisbooks.Unavailable(err)
+			return redisstats.WrapError(err)
 		}
 		var tags []string
 		for _, z := range due {
@@ -169,7 +169,7 @@ func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
 		}
 		held, err := q.client.HMGet(ctx, q.set.keys.Unacked(), tags...).Result()
 		if err != nil {
-			return redisbooks.Unavailable(err)
+			return redisstats.WrapError(err)
 		}
 		for i := range held {
 			entry, _ := held[i].(string)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/celery"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -135,15 +135,15 @@ func (n *node) takeName(ctx context.Context, name string) (mine bool, err error)
 	key := n.nameKey(name)
 	free, err := n.q.client.SetNX(ctx, key, n.q.name, nameExpires).Result()
 	if err != nil || free {
-		return free, redisbooks.Unavailable(err)
+		return free, redisstats.WrapError(err)
 	}
 	left, err := n.q.client.PTTL(ctx, key).Result()
 	if err != nil {
-		return false, redisbooks.Unavailable(err)
+		return false, redisstats.WrapError(err)
 	}
 	holder, err := n.q.client.Get(ctx, key).Result()
 	if err != nil {
-		return false, redisbooks.Unavailable(err)
+		return false, redisstats.WrapError(err)
 	}
 	select {
 	case <-ctx.Done():

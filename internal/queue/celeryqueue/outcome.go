@@ -11,7 +11,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // An outcome is how a task ended.
@@ -20,7 +20,7 @@ type outcome struct {
 	status  celery.Status
 	class   string // of the exception, where it failed
 	cause   string
-	letters []queue.Letter
+	letters []queue.DeadLetter
 
 	children []celery.Child // the tasks that follow
 }
@@ -51,7 +51,7 @@ func refused(t *task, class string, err error) outcome {
 	if r, ok := errors.AsType[*celery.RefusedError](err); ok && r.Hint != "" {
 		o.cause += "; " + r.Hint
 	}
-	o.letters = []queue.Letter{{Kind: queue.Rejected, Cause: t.letter(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	o.letters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.letter(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
 	return o
 }
 
@@ -123,7 +123,7 @@ func (q *Queue) finish(ctx context.Context, over []outcome) error {
 	}
 	args := []any{0, 0, len(over)}
 	var tried []any
-	var letters []queue.Letter
+	var letters []queue.DeadLetter
 	done, foreign := 0, 0
 	for i := range over {
 		o := &over[i]
@@ -132,7 +132,7 @@ func (q *Queue) finish(ctx context.Context, over []outcome) error {
 			tried = append(tried, o.ID)
 		}
 		letters = append(letters, o.letters...)
-		if len(o.letters) > 0 && o.letters[0].Kind == queue.Rejected {
+		if len(o.letters) > 0 && o.letters[0].Reason == queue.Rejected {
 			continue
 		}
 		done++
@@ -191,7 +191,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 		n := min(len(keys), resultChunk)
 		old, err := q.results.MGet(ctx, keys[:n]...).Result()
 		if err != nil {
-			return fmt.Errorf("write results: %w", redisbooks.Unavailable(err))
+			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
 		pipe := q.results.Pipeline()
 		for i := range n {
@@ -202,7 +202,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 			pipe.Publish(ctx, keys[i], values[i])
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
-			return fmt.Errorf("write results: %w", redisbooks.Unavailable(err))
+			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
 		keys, values = keys[n:], values[n:]
 	}

@@ -41,7 +41,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -92,6 +92,7 @@ type Queue struct {
 	name      string               // begins the tags of this queue
 	node      atomic.Pointer[node] // nil until Attend
 	limit     limiter
+	isolating atomic.Bool // tasks that were lost wait to be delivered alone
 	strangers strangers
 
 	mu     sync.Mutex // guards what follows
@@ -132,7 +133,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		q.results = set.results.Connect()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
-		err = redisbooks.Unavailable(err)
+		err = redisstats.WrapError(err)
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
@@ -151,7 +152,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return redisbooks.ErrClosed
+		return redisstats.ErrClosed
 	default:
 		return nil
 	}
@@ -185,5 +186,5 @@ func (q *Queue) leave() error {
 	q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return q.giveBack(ctx, all)
+	return q.giveBack(ctx, all, true)
 }

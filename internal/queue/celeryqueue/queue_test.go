@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/queuetest"
 	"github.com/picket-edr/picket/internal/redistest"
@@ -36,7 +37,7 @@ func open(t testing.TB, url string, o celeryqueue.Options) *celeryqueue.Queue {
 	return q
 }
 
-var readers = sync.Pool{New: func() any { return ingest.NewReader("celery") }}
+var readers = sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}
 
 func event(raw []byte, id string, received time.Time) (picket.Event, error) {
 	r := readers.Get().(*ingest.Reader)

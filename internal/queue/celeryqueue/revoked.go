@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // revokeExpires is how long a revoked task is remembered, as Celery does; and
@@ -23,7 +23,7 @@ const (
 // all workers know them, those that start later too.
 func (q *Queue) revoked(ctx context.Context) ([]string, error) {
 	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
-	return append([]string{}, ids...), redisbooks.Unavailable(err)
+	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
 // areRevoked tells which of tasks are revoked.
@@ -37,7 +37,7 @@ func (q *Queue) areRevoked(ctx context.Context, tasks []*task) (map[string]bool,
 	}
 	until, err := q.client.Do(ctx, append([]any{"zmscore", q.set.key("revoked")}, anys(ids)...)...).Slice()
 	if err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	is := make(map[string]bool)
 	for i := range until {
@@ -62,7 +62,7 @@ func (q *Queue) forgetRevoked(ctx context.Context) error {
 	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
 	pipe.ZRemRangeByRank(ctx, q.set.key("revoked"), 0, -maxRevoked-1)
 	_, err := pipe.Exec(ctx)
-	return redisbooks.Unavailable(err)
+	return redisstats.WrapError(err)
 }
 
 // revoke remembers ids, and brings forward those of the tasks that are kept
@@ -77,7 +77,7 @@ func (q *Queue) revoke(ctx context.Context, ids []string) error {
 		return nil
 	}
 	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
-		return fmt.Errorf("revoke: %w", redisbooks.Unavailable(err))
+		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
 	var back []restoration
 	if err := q.eachParked(ctx, func(p parked) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 //go:embed lua/lib.lua
@@ -37,7 +37,7 @@ var (
 	overdueScript, tendScript, nameScript    = newScript(overdueLua), newScript(tendLua), newScript(nameLua)
 )
 
-func newScript(body string) *redis.Script { return redis.NewScript(redisbooks.Lua + lib + body) }
+func newScript(body string) *redis.Script { return redis.NewScript(redisstats.LuaLibrary + lib + body) }
 
 // run runs a script at the broker, in one step.
 func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
@@ -50,5 +50,5 @@ func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ..
 // runClosing is run for a queue that is being closed too.
 func (q *Queue) runClosing(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	cmd := s.Run(ctx, q.client, keys, args...)
-	return cmd, redisbooks.Unavailable(cmd.Err())
+	return cmd, redisstats.WrapError(cmd.Err())
 }

@@ -18,13 +18,13 @@ const scheme = "celery+"
 // Is reports whether a text is a URL for this package, by its scheme.
 func Is(name string) bool {
 	rest, found := strings.CutPrefix(name, scheme)
-	return found && redisurl.Is(rest)
+	return found && redisurl.IsURL(rest)
 }
 
 // settings are what a URL says.
 type settings struct {
-	broker  *redisurl.Place
-	results *redisurl.Place // nil: results are not written
+	broker  *redisurl.Config
+	results *redisurl.Config // nil: results are not written
 	keys    celery.Keys
 	own     []string // queues of which every task is picket's
 	shared  []string // queues of which picket takes the tasks that it knows

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/celery"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -54,7 +54,7 @@ func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
 	s := &Survey{Publish: q.set.publish, Task: q.set.tasks[0]}
 	var err error
 	if s.Settings, err = redisurl.ReadSettings(ctx, q.client); err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	names := q.consumed()
 	if !slices.Contains(names, q.set.publish) {
@@ -65,12 +65,12 @@ func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
 		for _, key := range q.set.keys.Lists(name) {
 			n, err := q.client.LLen(ctx, key).Result()
 			if err != nil {
-				return nil, redisbooks.Unavailable(err)
+				return nil, redisstats.WrapError(err)
 			}
 			state.Waiting += n
 			oldest, err := q.client.LRange(ctx, key, -surveyed, -1).Result()
 			if err != nil {
-				return nil, redisbooks.Unavailable(err)
+				return nil, redisstats.WrapError(err)
 			}
 			for _, raw := range oldest {
 				t, err := q.decoder.Decode([]byte(raw))
@@ -87,7 +87,7 @@ func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
 		s.Queues = append(s.Queues, state)
 	}
 	if q.results != nil {
-		s.Results = redisbooks.Unavailable(q.results.Ping(ctx).Err())
+		s.Results = redisstats.WrapError(q.results.Ping(ctx).Err())
 	}
 	s.Workers, err = q.workers(ctx)
 	return s, err
@@ -139,7 +139,7 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 	// kombu answers only to where a queue is bound.
 	binding, bound := q.set.keys.Binding(c.ReplyTo.Exchange), q.set.keys.Bound(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
 	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	defer func() {
 		ctx := context.WithoutCancel(ctx)
@@ -148,7 +148,7 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 	}()
 	heard, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
 	if err != nil {
-		return nil, redisbooks.Unavailable(err)
+		return nil, redisstats.WrapError(err)
 	}
 	answers := make(map[string]json.RawMessage)
 	for deadline := time.Now().Add(surveyTime); int64(len(answers)) < heard; {
@@ -161,7 +161,7 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ask workers: %w", redisbooks.Unavailable(err))
+			return nil, fmt.Errorf("ask workers: %w", redisstats.WrapError(err))
 		}
 		if node, ticket, value, err := celery.DecodeReply([]byte(got[1])); err == nil && ticket == c.Ticket {
 			answers[node] = value

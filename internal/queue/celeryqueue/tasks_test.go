@@ -97,15 +97,15 @@ func TestRefused(t *testing.T) {
 	if got := r.result("pickled"); got.Exception.Type != "DecodeError" || got.Exception.Module != "kombu.exceptions" || !strings.Contains(got.Exception.String(), "pickle") {
 		t.Errorf("pickled is %s", got.Exception)
 	}
-	var letters []queue.Letter
+	var letters []queue.DeadLetter
 	until(t, "six letters", func() bool {
 		var err error
-		letters, err = q.Letters(t.Context(), 0, 10)
+		letters, err = q.DeadLetters(t.Context(), 0, 10)
 		check(t, err)
 		return len(letters) == 6
 	})
 	for _, l := range letters {
-		if l.Kind != queue.Rejected || l.Cause == "" || len(l.Payload) == 0 {
+		if l.Reason != queue.Rejected || l.Cause == "" || len(l.Payload) == 0 {
 			t.Errorf("letter %+v", l)
 		}
 	}
@@ -249,7 +249,7 @@ func TestBuriedTasks(t *testing.T) {
 	b, err := picket.DecodeBatch(d.Payload)
 	check(t, err)
 	one := picket.Batch{ID: "letter", Received: b.Received, Events: b.Events[1:]}
-	check(t, q.Bury(t.Context(), d, queue.Letter{Kind: queue.Failed, Cause: "detect: no", EventID: "event of b", Events: 1, Payload: one.Encode(nil)}))
+	check(t, q.Bury(t.Context(), d, queue.DeadLetter{Reason: queue.Failed, Cause: "detect: no", EventID: "event of b", Events: 1, Payload: one.Encode(nil)}))
 	if got := r.result("a"); got.Status != celery.Success {
 		t.Errorf("a is %s", got.Status)
 	}

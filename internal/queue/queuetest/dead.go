@@ -82,13 +82,13 @@ func (su suite) testBury(t *testing.T, q Queue) {
 	d := receive(t, q, 1)[0]
 	check(t, q.Bury(t.Context(), d, letter("e1"), letter("e2")))
 	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
-	ls, err := q.Letters(t.Context(), 0, 10)
+	ls, err := q.DeadLetters(t.Context(), 0, 10)
 	check(t, err)
-	want := []queue.Letter{letter("e2"), letter("e1")}
+	want := []queue.DeadLetter{letter("e2"), letter("e1")}
 	for i := range want {
-		want[i].Kind = queue.Failed
+		want[i].Reason = queue.Failed
 	}
-	if diff := cmp.Diff(want, ls, cmpopts.IgnoreFields(queue.Letter{}, "ID")); diff != "" {
+	if diff := cmp.Diff(want, ls, cmpopts.IgnoreFields(queue.DeadLetter{}, "ID")); diff != "" {
 		t.Errorf("letters (-want +got):\n%s", diff)
 	}
 	s, err := q.Stats(t.Context())
@@ -102,9 +102,9 @@ func (su suite) testRejected(t *testing.T, q Queue) {
 	n := su.events(2)
 	check(t, q.Enqueue(t.Context(), message("a", n), letter("bad")))
 	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
-	ls, err := q.Letters(t.Context(), 0, 10)
+	ls, err := q.DeadLetters(t.Context(), 0, 10)
 	check(t, err)
-	if len(ls) != 1 || ls[0].Kind != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
+	if len(ls) != 1 || ls[0].Reason != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
 		t.Errorf("letters %+v", ls)
 	}
 }
@@ -138,7 +138,7 @@ func (su suite) testRequeueRejected(t *testing.T, q Queue) {
 
 func (su suite) testRequeueSome(t *testing.T, q Queue) {
 	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, letter("0"), letter("1"), letter("2")))
-	ls, err := q.Letters(t.Context(), 0, 10)
+	ls, err := q.DeadLetters(t.Context(), 0, 10)
 	check(t, err)
 	requeue(t, q, 1, ls[1].ID)
 	requeue(t, q, 0, ls[1].ID, 1<<40) // gone, and never there
@@ -164,14 +164,14 @@ func requeue(t *testing.T, q Queue, want int, ids ...int64) {
 }
 
 func (su suite) testPurge(t *testing.T, q Queue) {
-	var ls []queue.Letter
+	var ls []queue.DeadLetter
 	for i := range 1000 {
 		ls = append(ls, letter(fmt.Sprint(i)))
 	}
 	accepted := int64(su.events(1000))
 	enqueue(t, q, message("a", int(accepted)))
 	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
-	newest, err := q.Letters(t.Context(), 0, 2)
+	newest, err := q.DeadLetters(t.Context(), 0, 2)
 	check(t, err)
 	n, err := q.Purge(t.Context(), newest[0].ID, newest[1].ID, newest[1].ID)
 	check(t, err)
@@ -197,7 +197,7 @@ func (su suite) testLetters(t *testing.T, q Queue) {
 	var got []string
 	before := int64(0)
 	for {
-		ls, err := q.Letters(t.Context(), before, 2)
+		ls, err := q.DeadLetters(t.Context(), before, 2)
 		check(t, err)
 		if len(ls) == 0 {
 			break
@@ -217,7 +217,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var want queue.Stats
 	var held []queue.Delivery
-	dead := map[int64]queue.Kind{}
+	dead := map[int64]queue.DeadReason{}
 	for i := range 300 {
 		switch op := rng.IntN(7); {
 		case op <= 1:
@@ -285,7 +285,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 
 func newestLetter(t *testing.T, q Queue) int64 {
 	t.Helper()
-	ls, err := q.Letters(t.Context(), 0, 1)
+	ls, err := q.DeadLetters(t.Context(), 0, 1)
 	check(t, err)
 	return ls[0].ID
 }

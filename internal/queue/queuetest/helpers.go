@@ -58,8 +58,8 @@ func sized(id string, bytes int) queue.Message {
 	return queue.Message{ID: id, Events: 1, Payload: b.Encode(nil)}
 }
 
-func letter(event string) queue.Letter {
-	return queue.Letter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
+func letter(event string) queue.DeadLetter {
+	return queue.DeadLetter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
 		Time: at, Payload: payload(event, 1)}
 }
 

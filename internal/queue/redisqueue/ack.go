@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // Ack implements queue.Queue.
@@ -79,7 +79,7 @@ func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*sh
 	var parts []*part
 	byShard := make(map[int]*part)
 	for i := range ds {
-		h, ok := q.find(ds[i].Token)
+		h, ok := q.find(ds[i].Receipt)
 		if !ok {
 			continue
 		}
@@ -91,7 +91,7 @@ func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*sh
 			parts = append(parts, p)
 		}
 		p.op.call.args = append(p.op.call.args, args(h)...)
-		p.tokens = append(p.tokens, ds[i].Token)
+		p.tokens = append(p.tokens, ds[i].Receipt)
 		p.bytes += int64(h.size)
 	}
 	var wg sync.WaitGroup
@@ -103,11 +103,11 @@ func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*sh
 }
 
 // Bury implements queue.Queue.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
 	if err := q.ready(ctx); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	h, ok := q.find(d.Token)
+	h, ok := q.find(d.Receipt)
 	if !ok {
 		return nil
 	}
@@ -115,12 +115,12 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead},
 		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
 	for i := range letters {
-		o.call.args = redisbooks.AppendLetter(o.call.args, queue.Failed, &letters[i])
+		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])
 		o.size += len(letters[i].Payload)
 	}
 	if err := q.do(ctx, o); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.forget(d.Token)
+	q.forget(d.Receipt)
 	return nil
 }

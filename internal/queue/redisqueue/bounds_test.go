@@ -40,7 +40,7 @@ func TestSentAgain(t *testing.T) {
 	q := open(t, redistest.Start(t).URL(), redisqueue.Options{Shards: 1})
 	for range 2 {
 		for i := range 900 {
-			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1), queue.Letter{Events: 1}))
+			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1), queue.DeadLetter{Events: 1}))
 		}
 	}
 	s, err := q.Stats(t.Context())
@@ -55,7 +55,7 @@ func TestSentAgain(t *testing.T) {
 func TestSentAgainLater(t *testing.T) {
 	redis := redistest.Start(t)
 	q := open(t, redis.URL(), redisqueue.Options{Shards: 1})
-	request := func(id string) queue.Request { return queue.Request{Message: message(id, 1)} }
+	request := func(id string) queue.EnqueueRequest { return queue.EnqueueRequest{Message: message(id, 1)} }
 	for i := range 100 {
 		check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i))))
 	}
@@ -74,7 +74,7 @@ func TestSentAgainLater(t *testing.T) {
 	for i := range 100 {
 		id := fmt.Sprint("unsure", i)
 		check(t, q.EnqueueAll(t.Context(), request(id)))
-		q.Settle(message(id, 1).Agent, id)
+		q.Confirm(message(id, 1).Agent, id)
 	}
 	check(t, q.Enqueue(t.Context(), message("last", 1))) // which tells what is settled
 	for i := range 100 {
@@ -103,7 +103,7 @@ func TestSentAgainLater(t *testing.T) {
 func TestRejectedShare(t *testing.T) {
 	q := open(t, redistest.Start(t).URL(), redisqueue.Options{MaxBytes: 10_000, Shards: 1})
 	for range 5 {
-		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.Letter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
+		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
 	}
 	s, err := q.Stats(t.Context())
 	check(t, err)
@@ -140,7 +140,7 @@ func TestAway(t *testing.T) {
 	start := time.Now()
 	_, receive := q.Receive(t.Context(), 1)
 	_, stats := q.Stats(t.Context())
-	_, letters := q.Letters(t.Context(), 0, 1)
+	_, letters := q.DeadLetters(t.Context(), 0, 1)
 	_, opened := redisqueue.Open(t.Context(), s.URL(), redisqueue.Options{Logger: quiet})
 	for what, err := range map[string]error{
 		"enqueue": q.Enqueue(t.Context(), message("a", 1)), "receive": receive, "stats": stats, "letters": letters, "open": opened,

@@ -17,7 +17,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // TestUserAndTLS connects as a user who may do what docs/scale.md says and no
@@ -49,7 +49,7 @@ func TestUserAndTLS(t *testing.T) {
 		// Built without TLS, Redis refuses its settings, and Valkey 9.1 crashes
 		// over the port.
 		if name := fmt.Sprint(set[2]); err != nil && strings.HasPrefix(name, "tls-") {
-			testdata.Skip(t, fmt.Sprintf("TLS in this redis-server: set %s: %v", name, err))
+			testenv.Skip(t, fmt.Sprintf("TLS in this redis-server: set %s: %v", name, err))
 		}
 		check(t, err)
 	}

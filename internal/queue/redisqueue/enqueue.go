@@ -6,24 +6,24 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // Enqueue implements queue.Queue. After an error nobody knows whether the
 // server did it. The same message may be sent again: it is known by its ID,
 // however much later that is.
-func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
-	if err := q.EnqueueAll(ctx, queue.Request{Message: m, Rejected: rejected}); err != nil {
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+	if err := q.EnqueueAll(ctx, queue.EnqueueRequest{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
 	}
-	q.Settle(m.Agent, m.ID)
+	q.Confirm(m.Agent, m.ID)
 	return nil
 }
 
 // Settle tells that messages of an agent, enqueued before, will not be sent
 // again. Their IDs are known among the last 4,096 of the shard from then on,
 // for copies of them that are under way.
-func (q *Queue) Settle(agent string, ids ...string) {
+func (q *Queue) Confirm(agent string, ids ...string) {
 	if q.made.Load() {
 		q.shardOf(agent).settle(ids...)
 	}
@@ -32,7 +32,7 @@ func (q *Queue) Settle(agent string, ids ...string) {
 // EnqueueAll does all that is asked, which must be of one Agent, in this order
 // and in one step, or nothing. What may be sent again is known by its ID until
 // it is settled.
-func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
+func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
 	held := int64(0) // bytes of payloads that are kept
 	for i := range rs {
 		m := &rs[i].Message
@@ -67,7 +67,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.Request) error {
 }
 
 // add appends what the script wants of a request.
-func (o *op) add(r *queue.Request) {
+func (o *op) add(r *queue.EnqueueRequest) {
 	m := &r.Message
 	payload := m.Payload
 	if m.Events == 0 || payload == nil {
@@ -77,6 +77,6 @@ func (o *op) add(r *queue.Request) {
 	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))
 	for i := range r.Rejected {
 		o.size += len(r.Rejected[i].Payload)
-		o.request = redisbooks.AppendLetter(o.request, queue.Rejected, &r.Rejected[i])
+		o.request = redisstats.AppendDeadLetter(o.request, queue.Rejected, &r.Rejected[i])
 	}
 }

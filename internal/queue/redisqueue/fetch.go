@@ -9,7 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -51,7 +51,7 @@ func (l *lane) fetch() {
 				failures = 0
 				continue
 			}
-			q.failWaiters(redisbooks.Unavailable(err))
+			q.failWaiters(redisstats.WrapError(err))
 			failures++
 			f.claimed = time.Time{} // what an answer that got lost leased
 			select {

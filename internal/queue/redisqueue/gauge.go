@@ -11,7 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -88,7 +88,7 @@ func (q *Queue) measure(ctx context.Context, g *gauge) error {
 	for _, cmd := range held {
 		n, err := cmd.Int64()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return redisbooks.Unavailable(err)
+			return redisstats.WrapError(err)
 		}
 		sum += n
 	}

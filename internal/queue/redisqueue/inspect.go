@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // everyShard runs a script on each shard, in one pipeline.
@@ -31,11 +31,11 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	sum := queue.Stats{MaxBytes: q.opt.MaxBytes}
-	var r redisbooks.Rates
+	var r redisstats.Rates
 	for _, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil || len(out) != 8 {
-			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisbooks.Unavailable(err))
+			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisstats.WrapError(err))
 		}
 		n := func(i int) int64 { v, _ := out[i].(int64); return v }
 		held := fields(out[6])
@@ -85,7 +85,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	for i, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil {
-			return nil, fmt.Errorf("peek: %w", redisbooks.Unavailable(err))
+			return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 		}
 		eachScripted(q.shards[i], out, func(e entry, deliveries int, batch, agent, payload string) {
 			all = append(all, leased{e, delivery(e, deliveries+1, batch, agent, payload)})

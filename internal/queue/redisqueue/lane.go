@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"sync/atomic"
 
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // Bounds of one pipeline, and how many may be under way in a lane.
@@ -54,7 +54,7 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 	l := q.laneOf(o.shard)
 	select {
 	case <-q.stop:
-		return redisbooks.ErrClosed
+		return redisstats.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	case l.ops <- o:
@@ -69,7 +69,7 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 	case <-q.stop:
 		// The writers send what waits before they go, but for what came after.
 		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
-			return redisbooks.ErrClosed
+			return redisstats.ErrClosed
 		}
 	}
 	return <-o.done
@@ -160,7 +160,7 @@ func (l *lane) commit(group []*op) {
 		}
 	}
 	for _, o := range group {
-		err := redisbooks.Unavailable(o.call.cmd.Err())
+		err := redisstats.WrapError(o.call.cmd.Err())
 		if err == nil && o.request != nil && synced != nil && q.waitAOF {
 			err = synced
 		}

@@ -106,11 +106,11 @@ func (q *Queue) giveBack() {
 	var all []*call
 	var tokens []int64
 	for _, d := range surplus {
-		h, ok := q.find(d.Token)
+		h, ok := q.find(d.Receipt)
 		if !ok {
 			continue
 		}
-		tokens = append(tokens, d.Token)
+		tokens = append(tokens, d.Receipt)
 		c := calls[h.entry.shard]
 		if c == nil {
 			s := q.shards[h.entry.shard]

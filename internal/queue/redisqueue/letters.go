@@ -11,11 +11,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// Letters implements queue.Inspector.
-func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error) {
+// DeadLetters implements queue.Inspector.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
 	if err := q.ready(ctx); err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -28,17 +28,17 @@ func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Lette
 		cmds = append(cmds, pipe.XRevRangeN(ctx, s.dead, fmt.Sprintf("(%d-0", before), "-", int64(n)))
 	}
 	pipe.Exec(ctx)
-	var all []queue.Letter
+	var all []queue.DeadLetter
 	for _, cmd := range cmds {
 		ms, err := cmd.Result()
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", redisbooks.Unavailable(err))
+			return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 		}
 		for _, m := range ms {
-			all = append(all, redisbooks.Letter(m))
+			all = append(all, redisstats.DecodeDeadLetter(m))
 		}
 	}
-	slices.SortFunc(all, func(a, b queue.Letter) int { return cmp.Compare(b.ID, a.ID) })
+	slices.SortFunc(all, func(a, b queue.DeadLetter) int { return cmp.Compare(b.ID, a.ID) })
 	return all[:min(n, len(all))], nil
 }
 
@@ -122,7 +122,7 @@ func (q *Queue) tendSome(ctx context.Context, s *shard, args []any) (did int, lo
 	}
 	out, err := c.cmd.Slice()
 	if err != nil || len(out) != 2 {
-		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisbooks.Unavailable(err))
+		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisstats.WrapError(err))
 	}
 	n, _ := out[0].(int64)
 	text, _ := out[1].(string)

@@ -17,7 +17,7 @@
 // fails. What waits to be written goes out in one pipeline, as many requests
 // as there are. A message is deleted when it is acked; nothing is ever
 // trimmed. What an Enqueue that returned nil survives is what the server's
-// own persistence gives: see Settings.Promise.
+// own persistence gives: see Settings.Durability.
 package redisqueue
 
 import (
@@ -36,7 +36,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -89,7 +89,7 @@ const closeTimeout = time.Second
 type Queue struct {
 	opt      Options
 	log      *slog.Logger
-	place    *redisurl.Place
+	place    *redisurl.Config
 	client   redis.UniversalClient
 	consumer string
 
@@ -160,7 +160,7 @@ func (q *Queue) ready(ctx context.Context) error {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
-		return redisbooks.Unavailable(err)
+		return redisstats.WrapError(err)
 	}
 	for _, l := range q.lanes {
 		for range writers {
@@ -176,7 +176,7 @@ func (q *Queue) ready(ctx context.Context) error {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return redisbooks.ErrClosed
+		return redisstats.ErrClosed
 	default:
 		return nil
 	}
@@ -200,7 +200,7 @@ func (q *Queue) Close() error {
 		case <-ended:
 		case <-time.After(closeTimeout):
 		}
-		q.failWaiters(redisbooks.ErrClosed)
+		q.failWaiters(redisstats.ErrClosed)
 		if q.made.Load() {
 			if err := q.leave(); err != nil {
 				q.log.Warn("messages come again when their leases end", "error", err)

@@ -130,7 +130,7 @@ func (q *Queue) deliver(ms []leased) {
 			continue
 		}
 		q.token++
-		m.delivery.Token = q.token
+		m.delivery.Receipt = q.token
 		q.held[q.token] = &held{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
 		q.byEntry[m.entry] = q.token
 		q.buffer = append(q.buffer, m.delivery)

@@ -16,7 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
@@ -56,7 +56,7 @@ var (
 )
 
 func newScript(body string) *script {
-	source := redisbooks.Lua + lib + body
+	source := redisstats.LuaLibrary + lib + body
 	sum := sha1.Sum([]byte(source)) // Redis names scripts so
 	return &script{source, hex.EncodeToString(sum[:])}
 }
@@ -94,15 +94,15 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			}
 		}
 		if len(again) == 0 {
-			return redisbooks.Unavailable(failed)
+			return redisstats.WrapError(failed)
 		}
 		err := again[0].cmd.Err()
 		if n == tries || ctx.Err() != nil {
-			return redisbooks.Unavailable(cmp.Or(failed, err))
+			return redisstats.WrapError(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
 			if err := q.makeGroups(ctx, q.shards); err != nil {
-				return redisbooks.Unavailable(err)
+				return redisstats.WrapError(err)
 			}
 		}
 		if n > 1 || !again[0].load { // a script that is not known there yet goes at once

@@ -8,7 +8,7 @@ import (
 
 	"github.com/picket-edr/picket"
 
-	"github.com/picket-edr/picket/internal/queue/redisbooks"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
 // WAITAOF answers at its timeout too: only its counts say whether it synced.
@@ -26,7 +26,7 @@ func TestSyncedLocally(t *testing.T) {
 		cmd := redis.NewCmd(t.Context())
 		cmd.SetVal(c.value)
 		cmd.SetErr(c.err)
-		if err := redisbooks.Unavailable(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
+		if err := redisstats.WrapError(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
 			t.Errorf("%v, %v: error %v", c.value, c.err, err)
 		}
 	}

@@ -47,7 +47,7 @@ func TestFull(t *testing.T) {
 func TestRejectedShare(t *testing.T) {
 	q := open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{MaxBytes: 10_000})
 	for range 5 {
-		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.Letter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
+		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
 	}
 	s, err := q.Stats(t.Context())
 	check(t, err)
@@ -57,7 +57,7 @@ func TestRejectedShare(t *testing.T) {
 	if n, err := q.Purge(t.Context()); n != 2 || err != nil {
 		t.Errorf("purged %d: %v", n, err)
 	}
-	check(t, q.Enqueue(t.Context(), queue.Message{}, queue.Letter{Events: 1, Payload: make([]byte, 400)}))
+	check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Payload: make([]byte, 400)}))
 	if s, err = q.Stats(t.Context()); err != nil || s.Dropped != 3 {
 		t.Errorf("stats %+v: %v", s, err)
 	}

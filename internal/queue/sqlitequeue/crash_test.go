@@ -19,6 +19,8 @@ func openIn(dir string) (queuetest.Queue, error) {
 
 func TestKill(t *testing.T) { queuetest.Kill(t, openIn) }
 
+func TestPoison(t *testing.T) { queuetest.Poison(t, openIn) }
+
 // TestTornTail cuts and flips the end of the log of a killed process: what
 // was acknowledged is there, or Open says that it is not.
 func TestTornTail(t *testing.T) {

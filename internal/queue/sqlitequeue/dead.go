@@ -14,12 +14,12 @@ import (
 // letterSize is what a letter takes of the bound; letterBytes computes the same.
 const letterSize = "length(payload) + length(CAST(cause AS BLOB)) + length(CAST(agent AS BLOB)) + length(CAST(event AS BLOB))"
 
-func letterBytes(l *queue.Letter) int64 {
+func letterBytes(l *queue.DeadLetter) int64 {
 	return int64(len(l.Payload) + len(l.Cause) + len(l.AgentID) + len(l.EventID))
 }
 
 // Bury implements queue.Queue.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Letter) error {
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
 	size := 0
 	for i := range letters {
 		size += int(letterBytes(&letters[i]))
@@ -29,7 +29,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 		if err != nil || !held {
 			return err
 		}
-		if err := t.remove(d.Token); err != nil {
+		if err := t.remove(d.Receipt); err != nil {
 			return err
 		}
 		for i := range letters {
@@ -49,14 +49,14 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Let
 // holds reports whether d is still this queue's: its lease may have ended.
 func (t *tx) holds(d queue.Delivery) (bool, error) {
 	var n int
-	err := t.s.held.QueryRow(d.Token, t.w.owner.id, d.Attempt).Scan(&n)
-	return n == 1, onDisk("look up lease", err)
+	err := t.s.held.QueryRow(d.Receipt, t.w.owner.id, d.Attempt).Scan(&n)
+	return n == 1, dbError("look up lease", err)
 }
 
 // reject counts the events that intake rejected, and keeps their letters
 // while there is room: the sender has been told, so a letter is a help and no
 // promise.
-func (t *tx) reject(letters []queue.Letter) error {
+func (t *tx) reject(letters []queue.DeadLetter) error {
 	most := t.w.q.opt.MaxBytes
 	for i := range letters {
 		l := &letters[i]
@@ -73,7 +73,7 @@ func (t *tx) reject(letters []queue.Letter) error {
 	return nil
 }
 
-func (t *tx) keepLetter(l *queue.Letter, kind queue.Kind) error {
+func (t *tx) keepLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
 	t.st.Last++
 	id, at := t.st.Last, t.now
 	if !l.Time.IsZero() {
@@ -84,15 +84,15 @@ func (t *tx) keepLetter(l *queue.Letter, kind queue.Kind) error {
 		payload = []byte{}
 	}
 	if _, err := t.s.insertLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
-		return onDisk("insert letter", err)
+		return dbError("insert letter", err)
 	}
-	t.letter(kind, letterBytes(l), 1)
+	t.countDeadLetter(kind, letterBytes(l), 1)
 	t.written += len(l.Payload)
 	return nil
 }
 
-// letter counts a letter that comes (sign 1) or goes (-1).
-func (t *tx) letter(kind queue.Kind, size, sign int64) {
+// countDeadLetter counts a letter that comes (sign 1) or goes (-1).
+func (t *tx) countDeadLetter(kind queue.DeadReason, size, sign int64) {
 	t.st.Letters += sign
 	t.st.Bytes += sign * size
 	if kind == queue.Rejected {
@@ -100,8 +100,8 @@ func (t *tx) letter(kind queue.Kind, size, sign int64) {
 	}
 }
 
-// Letters implements queue.Inspector.
-func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Letter, error) {
+// DeadLetters implements queue.Inspector.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
 	if before <= 0 {
 		before = math.MaxInt64
 	}
@@ -111,11 +111,11 @@ func (q *Queue) Letters(ctx context.Context, before int64, n int) ([]queue.Lette
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
 	defer rows.Close()
-	var all []queue.Letter
+	var all []queue.DeadLetter
 	for rows.Next() {
-		var l queue.Letter
+		var l queue.DeadLetter
 		var at int64
-		if err := rows.Scan(&l.ID, &l.Kind, &l.Cause, &l.AgentID, &l.EventID, &l.Events, &at, &l.Payload); err != nil {
+		if err := rows.Scan(&l.ID, &l.Reason, &l.Cause, &l.AgentID, &l.EventID, &l.Events, &at, &l.Payload); err != nil {
 			return nil, fmt.Errorf("list dead letters: %w", err)
 		}
 		l.Time = time.UnixMicro(at).UTC()
@@ -135,7 +135,7 @@ func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 		}
 		t.st.Last++
 		if _, err := t.s.requeueMessage.Exec(t.st.Last, t.now, id); err != nil {
-			return false, onDisk("requeue letter", err)
+			return false, dbError("requeue letter", err)
 		}
 		t.st.Messages++
 		t.st.Events += l.events
@@ -162,7 +162,7 @@ func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
 
 // A deadLetter is what the counters need of a letter.
 type deadLetter struct {
-	kind                  queue.Kind
+	kind                  queue.DeadReason
 	events, payload, size int64
 }
 
@@ -205,7 +205,7 @@ func (q *Queue) eachLetter(ctx context.Context, doing string, ids []int64, f fun
 	}
 }
 
-// letterIDs lists the ids of letters below before, newest first. Letters that
+// letterIDs lists the ids of letters below before, newest first. DeadLetters that
 // die while this goes on have higher ids, so going through all ends.
 func (q *Queue) letterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
 	rows, err := q.readers.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
@@ -231,14 +231,14 @@ func (t *tx) endLetter(id int64, f func(*tx, int64, *deadLetter) (bool, error)) 
 		return false, nil
 	}
 	if err != nil {
-		return false, onDisk("read letter", err)
+		return false, dbError("read letter", err)
 	}
 	if ok, err := f(t, id, &l); !ok || err != nil {
 		return false, err
 	}
 	if _, err := t.s.removeLetter.Exec(id); err != nil {
-		return false, onDisk("delete letter", err)
+		return false, dbError("delete letter", err)
 	}
-	t.letter(l.kind, l.size, -1)
+	t.countDeadLetter(l.kind, l.size, -1)
 	return true, nil
 }

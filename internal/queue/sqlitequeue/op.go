@@ -84,8 +84,8 @@ type diskError struct{ err error }
 func (e *diskError) Error() string { return e.err.Error() }
 func (e *diskError) Unwrap() error { return e.err }
 
-// onDisk gives an error of the database its kind.
-func onDisk(doing string, err error) error {
+// dbError gives an error of the database its kind.
+func dbError(doing string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // An owner is an open queue that receives. Leases name it, and it is alone
@@ -55,17 +57,17 @@ func (t *tx) register() error {
 		o.id = int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 	}
 	_, err := t.s.register.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
-	return onDisk("register owner", err)
+	return dbError("register owner", err)
 }
 
 // release gives back all that an owner leased, and forgets it.
 func (t *tx) release(id int64) error {
 	if _, err := t.s.disown.Exec(id); err != nil {
-		return onDisk("release leases", err)
+		return dbError("release leases", err)
 	}
 	_, err := t.s.forget.Exec(id)
 	t.w.ready = true
-	return onDisk("forget owner", err)
+	return dbError("forget owner", err)
 }
 
 // owners lists those that the file knows, but for this queue's own.
@@ -103,6 +105,7 @@ func (w *writer) keep() {
 		return
 	}
 	var lost []owner
+	var dead []lostMessage
 	for _, o := range owners {
 		if o.gone(&w.owner, now) {
 			lost = append(lost, o)
@@ -112,6 +115,11 @@ func (w *writer) keep() {
 	if len(lost) > 0 || renew {
 		err = w.exec(func(t *tx) error {
 			for _, o := range lost {
+				ms, err := t.lose(o.id)
+				if err != nil {
+					return err
+				}
+				dead = append(dead, ms...)
 				if err := t.release(o.id); err != nil {
 					return err
 				}
@@ -120,7 +128,7 @@ func (w *writer) keep() {
 				return err
 			}
 			_, err := t.s.renew.Exec(t.now+w.q.opt.Lease.Microseconds(), w.owner.id)
-			return onDisk("renew leases", err)
+			return dbError("renew leases", err)
 		})
 	}
 	switch {
@@ -132,6 +140,9 @@ func (w *writer) keep() {
 	}
 	for _, o := range lost {
 		w.q.log.Warn("a process that held messages is gone; they are delivered again", "pid", o.pid)
+	}
+	for _, m := range dead {
+		w.q.log.Error("batch dead-lettered", "batch", m.batch, "events", m.events, "cause", queue.LostCause(m.lost))
 	}
 }
 

@@ -36,6 +36,10 @@ type Options struct {
 	// that it lives and cannot be looked at; 0 means 60 s. Processes on this
 	// machine are looked at, so what a killed one held comes back at once.
 	Lease time.Duration
+	// IgnoreLost delivers messages like all others however often their
+	// receivers died. It is for queues whose receivers only pass messages on,
+	// and keep them leased while what they pass them to is unreachable.
+	IgnoreLost bool
 	// Logger hears of damage, of lost processes and of a disk that fails;
 	// nil means slog.Default.
 	Logger *slog.Logger
@@ -167,7 +171,7 @@ func (q *Queue) closeFiles() error {
 }
 
 // Enqueue implements queue.Queue.
-func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.Letter) error {
+func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	size := len(m.Payload)
 	if int64(size) > q.opt.MaxBytes || size > maxPayload {
 		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue takes: %w", m.ID, size, picket.ErrInvalid)

@@ -20,7 +20,7 @@ func (t *tx) rate() error {
 	}
 	slot := t.now / rateSlot.Microseconds()
 	if _, err := t.s.addRate.Exec(slot, t.in, t.out); err != nil {
-		return onDisk("count rate", err)
+		return dbError("count rate", err)
 	}
 	return nil
 }
@@ -28,7 +28,7 @@ func (t *tx) rate() error {
 // trimRates deletes the slots that no rate looks at any more.
 func (t *tx) trimRates() error {
 	_, err := t.s.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
-	return onDisk("trim rates", err)
+	return dbError("trim rates", err)
 }
 
 // rates are the events a second in and out over the last minute, or since the

@@ -20,8 +20,8 @@ type receive struct {
 }
 
 type lent struct {
-	id      int64
-	attempt int
+	id            int64
+	attempt, lost int
 }
 
 // Receive implements queue.Queue.
@@ -33,7 +33,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	// From here the messages are leased: ctx no longer matters.
 	ds := make([]queue.Delivery, 0, len(o.receive.lent))
 	for _, l := range o.receive.lent {
-		d := queue.Delivery{Token: l.id, Attempt: l.attempt}
+		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt, Lost: l.lost}
 		var at int64
 		err := q.read.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
@@ -51,7 +51,7 @@ func (q *Queue) giveBack(ls []lent) {
 	err := q.do(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
 			if _, err := t.s.giveBack.Exec(t.now, "", l.id, t.w.owner.id, l.attempt); err != nil {
-				return onDisk("give back message", err)
+				return dbError("give back message", err)
 			}
 		}
 		return nil
@@ -73,6 +73,10 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		if len(again)+len(fresh) == 0 {
 			return served, w.sleep(t)
 		}
+		suspect := len(again) > 0 && t.suspect(again[0])
+		if wait, err := t.isolate(suspect); wait || err != nil {
+			return served, err
+		}
 		// Not before: a caller that goes must find its op withdrawn or served.
 		w.waiting = w.waiting[1:]
 		if !o.take() {
@@ -82,6 +86,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		if o.receive.lent, err = t.lend(again, fresh); err != nil {
 			return served, err
 		}
+		w.isolation.start(suspect)
 	}
 	w.ready = true // for the next receive
 	return served, nil
@@ -91,7 +96,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 func (w *writer) sleep(t *tx) error {
 	var next sql.NullInt64
 	if err := t.s.nextDue.QueryRow().Scan(&next); err != nil {
-		return onDisk("find the next message due", err)
+		return dbError("find the next message due", err)
 	}
 	w.due = time.Time{}
 	if next.Valid {
@@ -108,6 +113,11 @@ func (t *tx) find(n int) (again, fresh []lent, err error) {
 	if again, err = t.list(t.s.retried, t.now, n, &size); err != nil {
 		return nil, nil, err
 	}
+	for i, l := range again {
+		if t.suspect(l) { // it is delivered alone: first, or the next time
+			return again[:max(i, 1)], nil, nil
+		}
+	}
 	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
 		fresh, err = t.list(t.s.fresh, t.st.Head, n, &size)
 	}
@@ -118,15 +128,15 @@ func (t *tx) find(n int) (again, fresh []lent, err error) {
 func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
-		return nil, onDisk("find messages", err)
+		return nil, dbError("find messages", err)
 	}
 	defer rows.Close()
 	var found []lent
 	for rows.Next() {
 		var l lent
 		var bytes int64
-		if err := rows.Scan(&l.id, &l.attempt, &bytes); err != nil {
-			return nil, onDisk("find messages", err)
+		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
+			return nil, dbError("find messages", err)
 		}
 		if *size > 0 && *size+bytes > maxReceive {
 			*size = maxReceive
@@ -136,7 +146,7 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) 
 		l.attempt++
 		found = append(found, l)
 	}
-	return found, onDisk("find messages", rows.Err())
+	return found, dbError("find messages", rows.Err())
 }
 
 // lend leases what find found.
@@ -146,12 +156,12 @@ func (t *tx) lend(again, fresh []lent) ([]lent, error) {
 	}
 	for _, l := range again {
 		if _, err := t.s.lend.Exec(t.w.owner.id, l.id); err != nil {
-			return nil, onDisk("lease message", err)
+			return nil, dbError("lease message", err)
 		}
 	}
 	for _, l := range fresh {
 		if _, err := t.s.lease.Exec(l.id, t.w.owner.id); err != nil {
-			return nil, onDisk("lease message", err)
+			return nil, dbError("lease message", err)
 		}
 		t.st.Head = l.id
 	}
@@ -165,7 +175,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	}
 	err := q.do(ctx, 0, func(t *tx) error {
 		for i := range ds {
-			if err := t.remove(ds[i].Token); err != nil {
+			if err := t.remove(ds[i].Receipt); err != nil {
 				return err
 			}
 		}
@@ -189,8 +199,8 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 			if rs[i].Cause != nil {
 				cause = rs[i].Cause.Error()
 			}
-			if _, err := t.s.giveBack.Exec(at, cause, d.Token, t.w.owner.id, d.Attempt); err != nil {
-				return onDisk("give back message", err)
+			if _, err := t.s.giveBack.Exec(at, cause, d.Receipt, t.w.owner.id, d.Attempt); err != nil {
+				return dbError("give back message", err)
 			}
 		}
 		t.st.Seq++ // so that the transaction counts as a change

@@ -14,7 +14,7 @@ import (
 )
 
 // version is kept in the file's user_version.
-const version = 1
+const version = 2
 
 // schema. Times are microseconds since 1970.
 //
@@ -51,7 +51,8 @@ CREATE TABLE lease (
 	owner      INTEGER NOT NULL,    -- 0: it waits
 	not_before INTEGER NOT NULL,    -- for it to be delivered again
 	attempt    INTEGER NOT NULL,    -- deliveries so far
-	cause      TEXT NOT NULL        -- of the last retry
+	cause      TEXT NOT NULL,       -- of the last retry
+	lost       INTEGER NOT NULL DEFAULT 0 -- how often its owner died
 ) STRICT;
 CREATE INDEX lease_waiting ON lease (not_before) WHERE owner = 0;
 CREATE TABLE owner (
@@ -77,6 +78,11 @@ CREATE TABLE rate ( -- events in and out, by slots of rateSlot
 	done     INTEGER NOT NULL
 ) STRICT;
 `
+
+// upgrades change a file of an earlier version to the next one.
+var upgrades = map[int]string{
+	1: "ALTER TABLE lease ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+}
 
 // pragmas of every connection. Pages of 16 KiB cut a batch into few pieces.
 // FULL makes COMMIT wait for the disk; on macOS, fullfsync makes the disk
@@ -125,21 +131,27 @@ func prepare(ctx context.Context, c *sql.Conn) error {
 	if err := c.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v); err != nil {
 		return fmt.Errorf("read version: %w", err)
 	}
-	switch v {
-	case version:
+	switch {
+	case v == version:
 		return nil
-	case 0:
+	case v > version:
+		return fmt.Errorf("file has version %d, and this picket reads up to %d: use the newer picket that wrote it", v, version)
+	case v == 0:
+		var id [8]byte
+		rand.Read(id[:])
+		file := int64(binary.LittleEndian.Uint64(id[:]))
+		if _, err := c.ExecContext(ctx, schema); err != nil {
+			return fmt.Errorf("make tables: %w", err)
+		}
+		if _, err := c.ExecContext(ctx, "INSERT INTO state (one, file) VALUES (1, ?)", file); err != nil {
+			return fmt.Errorf("make tables: %w", err)
+		}
 	default:
-		return fmt.Errorf("file has version %d; this picket knows %d", v, version)
-	}
-	var id [8]byte
-	rand.Read(id[:])
-	file := int64(binary.LittleEndian.Uint64(id[:]))
-	if _, err := c.ExecContext(ctx, schema); err != nil {
-		return fmt.Errorf("make tables: %w", err)
-	}
-	if _, err := c.ExecContext(ctx, "INSERT INTO state (one, file) VALUES (1, ?)", file); err != nil {
-		return fmt.Errorf("make tables: %w", err)
+		for ; v < version; v++ {
+			if _, err := c.ExecContext(ctx, upgrades[v]); err != nil {
+				return fmt.Errorf("upgrade tables from version %d: %w", v, err)
+			}
+		}
 	}
 	if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
 		return fmt.Errorf("set version: %w", err)

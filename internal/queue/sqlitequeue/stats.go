@@ -57,7 +57,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	for rows.Next() {
 		var d queue.Delivery
 		var at int64
-		if err := rows.Scan(&d.Token, &d.ID, &d.Events, &at, &d.Payload, &d.Attempt); err != nil {
+		if err := rows.Scan(&d.Receipt, &d.ID, &d.Events, &at, &d.Payload, &d.Attempt); err != nil {
 			return nil, fmt.Errorf("peek: %w", err)
 		}
 		d.Enqueued = time.UnixMicro(at).UTC()

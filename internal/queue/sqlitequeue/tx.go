@@ -19,7 +19,7 @@ const stateColumns = `file, seq, last, head, messages, events, letters, bytes, r
 	accepted, rejected, failed, purged, dropped`
 
 func (st *state) scan(row *sql.Row) error {
-	return onDisk("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
+	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
@@ -30,6 +30,7 @@ type statements struct {
 	readState, writeState, addRate, trimRate             *sql.Stmt
 	insert, remove, free                                 *sql.Stmt
 	retried, fresh, lease, lend, giveBack, nextDue, held *sql.Stmt
+	leased, lose, lost, buryLost                         *sql.Stmt
 	insertLetter, removeLetter, dead, requeueMessage     *sql.Stmt
 	register, renew, disown, forget                      *sql.Stmt
 	all                                                  []*sql.Stmt
@@ -49,13 +50,18 @@ func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
 		{&s.insert, "INSERT INTO message VALUES (?, ?, ?, ?, ?)"},
 		{&s.remove, "DELETE FROM message WHERE id = ? RETURNING events, length(payload)"},
 		{&s.free, "DELETE FROM lease WHERE id = ?"},
-		{&s.retried, `SELECT l.id, l.attempt, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+		{&s.retried, `SELECT l.id, l.attempt, l.lost, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
 			WHERE l.owner = 0 AND l.not_before <= ? ORDER BY l.not_before, l.id LIMIT ?`},
-		{&s.fresh, "SELECT id, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
-		{&s.lease, "INSERT INTO lease VALUES (?, ?, 0, 1, '')"},
+		{&s.fresh, "SELECT id, 0, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
+		{&s.lease, "INSERT INTO lease (id, owner, not_before, attempt, cause) VALUES (?, ?, 0, 1, '')"},
 		{&s.lend, "UPDATE lease SET owner = ?, attempt = attempt + 1 WHERE id = ?"},
 		{&s.giveBack, "UPDATE lease SET owner = 0, not_before = ?, cause = ? WHERE id = ? AND owner = ? AND attempt = ?"},
 		{&s.held, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.leased, "SELECT count(*) FROM lease WHERE owner = ?"},
+		{&s.lose, "UPDATE lease SET lost = lost + 1 WHERE owner = ?"},
+		{&s.lost, `SELECT l.id, l.lost, m.batch, m.events, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+			WHERE l.owner = ? AND l.lost >= ? ORDER BY l.id`},
+		{&s.buryLost, "INSERT INTO letter SELECT ?, ?, ?, '', '', events, ?, payload FROM message WHERE id = ?"},
 		{&s.nextDue, "SELECT min(not_before) FROM lease WHERE owner = 0"},
 		{&s.insertLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.removeLetter, "DELETE FROM letter WHERE id = ?"},
@@ -102,7 +108,7 @@ func (t *tx) finish(was state) error {
 	st := &t.st
 	if _, err := t.s.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.Letters, st.Bytes,
 		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
-		return onDisk("write state", err)
+		return dbError("write state", err)
 	}
 	return t.rate()
 }
@@ -114,7 +120,7 @@ func (t *tx) insert(m queue.Message) error {
 		payload = []byte{}
 	}
 	if _, err := t.s.insert.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
-		return onDisk("insert message", err)
+		return dbError("insert message", err)
 	}
 	t.st.Messages++
 	t.st.Events += int64(m.Events)
@@ -132,14 +138,15 @@ func (t *tx) remove(id int64) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
-		return onDisk("delete message", err)
+		return dbError("delete message", err)
 	}
 	if _, err := t.s.free.Exec(id); err != nil {
-		return onDisk("delete lease", err)
+		return dbError("delete lease", err)
 	}
 	t.st.Messages--
 	t.st.Events -= events
 	t.st.Bytes -= size
 	t.out += events
+	t.w.ready = t.w.ready || t.w.isolation.active()
 	return nil
 }

@@ -35,12 +35,13 @@ type writer struct {
 	owner   owner
 	check   *checkpointer
 
-	waiting  []*op // receives, oldest first
-	ready    bool  // there may be something for them
-	due      time.Time
-	seen     int64 // data_version: changes with every commit of another process
-	kept     time.Time
-	closeErr error
+	waiting   []*op // receives, oldest first
+	ready     bool  // there may be something for them
+	due       time.Time
+	isolation isolation
+	seen      int64 // data_version: changes with every commit of another process
+	kept      time.Time
+	closeErr  error
 }
 
 func newWriter(q *Queue) (*writer, error) {
@@ -185,7 +186,7 @@ func keepWaiting(ops []*op) []*op {
 func (w *writer) transact(group []*op) (served []*op, err error) {
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, onDisk("begin", err)
+		return nil, dbError("begin", err)
 	}
 	t := &tx{w: w, s: &w.st, now: time.Now().UnixMicro()}
 	defer func() {
@@ -213,7 +214,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
-		return served, onDisk("commit", err)
+		return served, dbError("commit", err)
 	}
 	if t.st != was {
 		w.witness.write(&t.st)

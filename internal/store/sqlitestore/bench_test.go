@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -23,7 +23,7 @@ import (
 // their own, as batches of 500.
 func otrf(tb testing.TB, n int) []store.Batch {
 	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(testdata.Dir(tb), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testenv.DataDir(tb), "otrf", "*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}

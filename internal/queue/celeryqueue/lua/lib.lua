@@ -20,7 +20,7 @@ local function letters(dead, cnt, argv, from, n)
   for i = from, from + (n - 1) * 7, 7 do
     local id = math.max(num(cnt, 'letter') + 1, millis() * 16)
     redis.call('HSET', cnt, 'letter', whole(id))
-    keep(dead, cnt, id, argv, i)
+    add_dead_letter(dead, cnt, id, argv, i)
     count(cnt, argv[i], tonumber(argv[i + 4]))
   end
 end

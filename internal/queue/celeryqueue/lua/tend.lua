@@ -12,7 +12,7 @@ while i <= #ARGV do
   if e then
     local f = e[2] -- k kind c cause a agent e event n events t time d payload
     local kind, events = f[2], tonumber(f[10])
-    release(KEYS[1], KEYS[2], e)
+    remove_dead_letter(KEYS[1], KEYS[2], e)
     did = did + 1
     if ARGV[1] == 'purge' then
       count(KEYS[2], 'purged', events)

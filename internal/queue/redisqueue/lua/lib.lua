@@ -23,7 +23,7 @@ end
 local function letter(dead, cnt, shard, l)
   local n = math.max(num(cnt, 'letter') + 1, millis() * 16)
   redis.call('HSET', cnt, 'letter', whole(n))
-  keep(dead, cnt, n * SHARDS + shard, l, 1)
+  add_dead_letter(dead, cnt, n * SHARDS + shard, l, 1)
 end
 
 -- holder returns who holds an entry, and how often it was delivered.

@@ -16,7 +16,7 @@ for _, e in ipairs(letters) do
   local kind, events, payload = f[2], tonumber(f[10]), f[14]
   lowest = string.match(e[1], '^%d+')
   if ARGV[1] == 'purge' or #payload > 0 then
-    release(KEYS[4], KEYS[2], e)
+    remove_dead_letter(KEYS[4], KEYS[2], e)
     did = did + 1
     if ARGV[1] == 'purge' then
       count(KEYS[2], 'purged', events)

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/picket-edr/picket/internal/testdata"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A Server is a running FerretDB.
@@ -40,7 +40,7 @@ func StartOn(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Helper()
 	bin, err := build()
 	if err != nil {
-		testdata.Skip(t, "FerretDB: "+err.Error())
+		testenv.Skip(t, "FerretDB: "+err.Error())
 	}
 	s := &Server{cmd: exec.Command(bin, append([]string{"-dir", dir, "-listen", listen}, flags...)...)}
 	s.cmd.Stderr = os.Stderr

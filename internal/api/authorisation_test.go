@@ -1,0 +1,57 @@
+package api_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/picket-edr/picket/internal/servertest"
+)
+
+// Every route of the intake and the APIs admits exactly the callers that it is
+// for. The console has tests of its own.
+func TestAuthorisation(t *testing.T) {
+	r := servertest.New(t, servertest.Options{})
+	rank := map[string]int{"viewer": 1, "session": 1, "analyst": 2, "admin": 3}
+	open := map[string]bool{"GET /api/v1/health/{$}": true, "GET /api/v1/openapi.json": true,
+		"POST /api/v1/osquery/log": true, "POST /api/v1/osquery/enroll": true} // the last two say so in their own way
+	need := map[string]int{
+		"PATCH /api/v1/alerts/{id}": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3,
+	}
+	wildcard := regexp.MustCompile(`\{[a-z]+\}`)
+	n := 0
+	for _, pattern := range r.Mux.Patterns() {
+		method, path, ok := strings.Cut(pattern, " ")
+		if !ok || open[pattern] || !strings.HasPrefix(path, "/api/") && !strings.Contains(path, "telemetry") && !strings.Contains(path, "_bulk") {
+			continue
+		}
+		path = wildcard.ReplaceAllString(strings.TrimSuffix(path, "{$}"), "none")
+		telemetry := strings.Contains(path, "telemetry") || strings.Contains(path, "_bulk") || strings.Contains(path, "commands")
+		least := need[pattern]
+		if least == 0 {
+			least = 1
+			if method == "POST" {
+				least = 2
+			}
+		}
+		n++
+		for who := range r.Credentials {
+			w := r.Do(who, method, path, strings.NewReader(`{}`))
+			refused := w.Code == http.StatusUnauthorized || w.Code == http.StatusForbidden || w.Code == http.StatusFound
+			may := rank[who] >= least
+			if telemetry {
+				may = who == "agent" || who == "collector"
+			}
+			if may == refused {
+				t.Errorf("%s as %s: %d %.100s", pattern, who, w.Code, w.Body)
+			}
+			if w.Code >= 500 {
+				t.Errorf("%s as %s: %d", pattern, who, w.Code)
+			}
+		}
+	}
+	if n < 30 {
+		t.Errorf("%d routes", n)
+	}
+}

@@ -1,0 +1,222 @@
+package ingest
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/shape"
+)
+
+// A rejection is an event that intake rejected.
+type rejection struct {
+	index      int
+	id         string
+	errs       FieldErrors
+	deadLetter queue.DeadLetter
+}
+
+// A batchBuilder makes the batch of one request.
+type batchBuilder struct {
+	h         *Handler
+	from      auth.Identity
+	batch     picket.Batch
+	rejected  []rejection
+	seen      int // events so far, accepted and rejected
+	validator Validator
+}
+
+func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
+	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator}
+	b.batch = picket.Batch{ID: newBatchID(), Received: h.opt.Now().UTC().Truncate(time.Microsecond)}
+	return b
+}
+
+// requestDefaults are what the URL of a request says about its events, used
+// where an event itself says nothing.
+type requestDefaults struct {
+	id, typ string
+	anyType bool // accept events of unknown type
+}
+
+// add accepts or rejects one event. raw must not change until the batch is
+// sent. It returns the errors of a rejected event.
+func (b *batchBuilder) add(r *shape.Reader, raw []byte, defaults requestDefaults) FieldErrors {
+	index := b.seen
+	ev, errs := b.read(r, raw, defaults)
+	b.seen++
+	if len(errs) == 0 {
+		b.batch.Events = append(b.batch.Events, ev)
+		return nil
+	}
+	if ev.AgentID == "" {
+		ev.AgentID = b.from.Subject
+	}
+	if ev.Host == "" {
+		ev.Host = ev.AgentID
+	}
+	one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
+	// Cloned, because the reader's strings alias the body.
+	ev.AgentID, ev.ID = strings.Clone(ev.AgentID), strings.Clone(ev.ID)
+	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, deadLetter: queue.DeadLetter{
+		Reason: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
+		Time: b.batch.Received, Payload: one.Encode(nil),
+	}})
+	return errs
+}
+
+// read makes an event of raw, with its errors.
+func (b *batchBuilder) read(r *shape.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
+	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
+	d, err := r.Read(raw)
+	var errs FieldErrors
+	switch {
+	case err == nil:
+		errs = b.describe(&ev, d, defaults)
+	case len(raw) > 0 && raw[0] != '{':
+		errs = b.validator.NotObject(raw)
+	default:
+		errs = FieldErrors{{NonFieldErrors, fmt.Sprintf("not acceptable JSON: %v", err)}}
+	}
+	if ev.ID == "" {
+		ev.ID = contentID(b.from.Subject, b.seen, raw)
+	}
+	return ev, errs
+}
+
+// describe fills in who and what ev is, from the event itself, the token and
+// the request's defaults, in this order, and checks it.
+func (b *batchBuilder) describe(ev *picket.Event, d *shape.Doc, defaults requestDefaults) FieldErrors {
+	ev.ID, ev.AgentID, ev.Host, ev.Type, ev.OS = d.ID, d.AgentID, d.Host, d.Type, d.Route.OS
+	if !d.Time.IsZero() {
+		ev.Time = d.Time
+	}
+	if ev.ID == "" {
+		ev.ID = defaults.id
+	}
+	if ev.Type == "" {
+		ev.Type = d.Route.Type
+	}
+	if ev.Type == "" {
+		ev.Type = defaults.typ
+	}
+	var errs FieldErrors
+	if claimsNative(d) || ev.Type == "" && !defaults.anyType {
+		errs = b.validator.Validate(d)
+	}
+	if b.from.Kind == auth.KindAgent {
+		// Only a declared agent_id is a claim; an id inside another format is data.
+		if d.Has("agent_id") && d.AgentID != b.from.Subject {
+			errs = append(errs, FieldError{"agent_id", fmt.Sprintf("this token speaks for agent %q only", b.from.Subject)})
+		}
+		ev.AgentID = b.from.Subject
+	}
+	if ev.Host == "" {
+		ev.Host = ev.AgentID
+	}
+	if ev.AgentID == "" {
+		ev.AgentID = ev.Host
+	}
+	if ev.AgentID == "" {
+		ev.AgentID, ev.Host = b.from.Subject, b.from.Subject
+	}
+	return b.checkNames(ev, errs)
+}
+
+// checkNames rejects names that no later stage could handle, and removes them
+// from ev, so that a requeued dead letter does not have them either.
+func (b *batchBuilder) checkNames(ev *picket.Event, errs FieldErrors) FieldErrors {
+	sameHost := ev.Host == ev.AgentID
+	for _, f := range [...]struct {
+		field string
+		name  *string
+	}{{"agent_id", &ev.AgentID}, {"event_id", &ev.ID}, {"event_type", &ev.Type}, {"host", &ev.Host}} {
+		reason := CheckName(*f.name)
+		if reason == "" {
+			continue
+		}
+		*f.name = ""
+		if !errs.has(f.field) && !(f.name == &ev.Host && sameHost) {
+			errs = append(errs, FieldError{f.field, reason})
+		}
+	}
+	return errs
+}
+
+// claimsNative reports whether an event must be valid in the native format: it
+// was detected as native, or it has one of the native types and only native
+// fields. An event with another type and without process, file or network is
+// other JSON, whatever it looks like.
+func claimsNative(d *shape.Doc) bool {
+	native := d.Type == "process" || d.Type == "file" || d.Type == "network"
+	switch d.Shape {
+	case "native":
+		return native || d.Type == "" || d.Has("process") || d.Has("file") || d.Has("network")
+	case "generic":
+		return native && onlyNativeFields(d)
+	}
+	return false
+}
+
+// contentID returns the id of an event that has none: the same bytes at the
+// same position in a request of the same sender are the same event.
+func contentID(sender string, index int, raw []byte) string {
+	h := sha256.New()
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(index))
+	h.Write(n[:])
+	h.Write([]byte(sender))
+	h.Write([]byte{0})
+	h.Write(raw)
+	var sum [sha256.Size]byte
+	return hex.EncodeToString(h.Sum(sum[:0])[:16])
+}
+
+// encode makes the queue message of the batch and releases its events.
+func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.DeadLetter) {
+	m = queue.Message{ID: b.batch.ID, Events: len(b.batch.Events)}
+	switch {
+	case m.Events > 0:
+		m.Payload = b.batch.Encode(nil)
+		m.Agent = strings.Clone(b.batch.Events[0].AgentID) // the reader's strings alias the body
+	case len(b.rejected) > 0:
+		m.Agent = b.rejected[0].deadLetter.AgentID
+	}
+	b.batch.Events = nil
+	deadLetters = make([]queue.DeadLetter, len(b.rejected))
+	for i := range b.rejected {
+		deadLetters[i] = b.rejected[i].deadLetter
+	}
+	return m, deadLetters
+}
+
+// send puts the batch, and the rejected events as dead letters, on the queue.
+// It calls release once the request's body is no longer needed.
+func (b *batchBuilder) send(ctx context.Context, release func()) error {
+	m, deadLetters := b.encode()
+	release()
+	if b.seen == 0 {
+		return nil
+	}
+	h := b.h
+	if err := h.queue.Enqueue(ctx, m, deadLetters...); err != nil {
+		return fmt.Errorf("queue %d events: %w", m.Events, err)
+	}
+	h.opt.Log.Debug("request queued", "batch", m.ID, "events", m.Events, "rejected", len(deadLetters), "agent", b.from.Subject)
+	return nil
+}
+
+// newBatchID returns 128 random bits in hex.
+func newBatchID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,172 @@
+package legacy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/triage"
+)
+
+// A parseError is a request body that is not valid JSON.
+type parseError struct{ error }
+
+// readBody decodes a JSON body of at most 1 MiB.
+func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return parseError{err}
+	}
+	return nil
+}
+
+// legacyError is a 400 with the old text alone.
+func badRequest(text string) error {
+	return &httpapi.Error{Status: http.StatusBadRequest, Err: errors.New(text)}
+}
+
+func (d *Dashboard) setStatus(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	id := r.PathValue("id")
+	if _, err := d.Store.Alert(r.Context(), id); err != nil {
+		return err
+	}
+	var body struct{ Status, Note string }
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	status, _ := parseStatus(body.Status)
+	if !status.Closed() {
+		return badRequest("Invalid status")
+	}
+	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Status: &status, Note: body.Note}); err != nil {
+		return err
+	}
+	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"new_status", body.Status}})
+}
+
+func (d *Dashboard) assign(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	id := r.PathValue("id")
+	if _, err := d.Store.Alert(r.Context(), id); err != nil {
+		return err
+	}
+	body := struct {
+		Analyst *string `json:"analyst_email"`
+	}{}
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	analyst := who.Subject
+	if body.Analyst != nil && *body.Analyst != "" {
+		analyst = *body.Analyst
+	}
+	if err := d.assignAlert(r, who, id, analyst, ""); err != nil {
+		return err
+	}
+	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"assigned_to", analyst}})
+}
+
+// assignAlert assigns an alert to an analyst and marks it as investigated.
+func (d *Dashboard) assignAlert(r *http.Request, who auth.Identity, id, analyst, note string) error {
+	status := picket.StatusInvestigating
+	_, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Status: &status, Assignee: &analyst, Note: note})
+	return err
+}
+
+func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	id := r.PathValue("id")
+	if _, err := d.Store.Alert(r.Context(), id); err != nil {
+		return err
+	}
+	var body struct{ Note string }
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if body.Note == "" {
+		return badRequest("Note cannot be empty")
+	}
+	if len(body.Note) > triage.MaxNote {
+		return badRequest("Note is too long")
+	}
+	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Note: body.Note}); err != nil {
+		return err
+	}
+	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"note_added", body.Note}})
+}
+
+func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	var body struct {
+		IDs      []string `json:"alert_ids"`
+		Action   string   `json:"action"`
+		Note     string   `json:"note"`
+		Assignee string   `json:"assignee"`
+	}
+	if err := readBody(w, r, &body); err != nil {
+		return err
+	}
+	if len(body.IDs) == 0 || body.Action == "" {
+		return badRequest("Missing alert_ids or action")
+	}
+	do := map[string]func(id string) error{
+		"resolve":        func(id string) error { return d.closeAlert(r, who, id, picket.StatusResolved, body.Note) },
+		"false_positive": func(id string) error { return d.closeAlert(r, who, id, picket.StatusFalsePositive, body.Note) },
+		"assign":         func(id string) error { return d.assignAlert(r, who, id, body.Assignee, body.Note) },
+	}[body.Action]
+	switch {
+	case do == nil:
+		return badRequest("Invalid action. Must be one of: resolve, false_positive, assign")
+	case body.Action == "assign" && body.Assignee == "":
+		return badRequest("Missing assignee email")
+	case len(body.IDs) > maxRows || len(body.Note) > triage.MaxNote || len(body.Assignee) > triage.MaxAssignee:
+		return badRequest("Too many alert_ids, or note or assignee too long")
+	}
+	done, missing, errs := 0, 0, []string{}
+	for _, id := range body.IDs {
+		switch err := do(id); {
+		case err == nil:
+			done++
+		case errors.Is(err, picket.ErrNotFound):
+			missing++
+			errs = append(errs, fmt.Sprintf("Alert %s not found", id))
+		default:
+			errs = append(errs, fmt.Sprintf("Error processing %s: %s", id, httpapi.Message(err)))
+		}
+	}
+	if done == 0 && missing == len(body.IDs) {
+		return pythonJSON(w, http.StatusNotFound, object{{"error", "No matching alerts found to update"}})
+	}
+	return pythonJSON(w, http.StatusOK, object{{"success_count", done}, {"total_requested", len(body.IDs)}, {"errors", errs}})
+}
+
+func (d *Dashboard) closeAlert(r *http.Request, who auth.Identity, id string, status picket.AlertStatus, note string) error {
+	_, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Status: &status, Note: note})
+	return err
+}
+
+func (d *Dashboard) toggleRule(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+	id := r.PathValue("id")
+	on, off := d.Rules.List()
+	enable := false
+	for _, rule := range off {
+		enable = enable || rule.ID == id
+	}
+	found := enable
+	for _, rule := range on {
+		found = found || rule.ID == id
+	}
+	if !found {
+		return pythonJSON(w, http.StatusNotFound, object{{"error", "Rule not found"}})
+	}
+	if err := d.Triage.SetRuleEnabled(r.Context(), who, id, enable); err != nil {
+		return err
+	}
+	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"rule_id", id}, {"enabled", enable}})
+}

@@ -1,0 +1,127 @@
+package legacy
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+func (d *Dashboard) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	t, err := d.Store.Totals(r.Context())
+	if err != nil {
+		return err
+	}
+	c, err := d.Store.AlertCounts(r.Context())
+	if err != nil {
+		return err
+	}
+	on, off := d.Rules.List()
+	rate := 0.0
+	if t.Stored > 0 {
+		rate = float64(c.Total) / float64(t.Stored) * 100
+	}
+	return pythonJSON(w, http.StatusOK, object{
+		{"total_events", t.Stored}, {"total_rules", len(on) + len(off)}, {"active_rules", len(on)},
+		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", c.ByLevel[picket.StatusOpen]["critical"]},
+		{"detection_rate", fmt.Sprintf("%.2f%%", rate)},
+	})
+}
+
+func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q := r.URL.Query()
+	status, limit := q.Get("status"), 20
+	if status == "" {
+		status = "UNRESOLVED"
+	}
+	if v := q.Get("limit"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return fmt.Errorf("limit is %q, not a number: %w", v, picket.ErrInvalid)
+		}
+		limit = min(n, maxRows)
+	}
+	rows := []object{}
+	known, ok := parseStatus(status)
+	if ok && limit > 0 {
+		aq := store.AlertQuery{Status: []picket.AlertStatus{known}, Limit: limit}
+		if v := q.Get("severity"); v != "" {
+			aq.Level = []string{strings.ToLower(v)}
+			if v == "LOW" {
+				aq.Level = append(aq.Level, sigma.Informational.String())
+			}
+		}
+		page, err := d.Store.Alerts(r.Context(), aq)
+		if err != nil {
+			return err
+		}
+		for _, a := range page.Alerts {
+			rows = append(rows, object{
+				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", a.Title}, {"endpoint_id", a.AgentID},
+				{"hostname", a.Host}, {"status", statusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
+				{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
+				{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
+			})
+		}
+	}
+	return pythonJSON(w, http.StatusOK, object{{"count", len(rows)}, {"alerts", rows}})
+}
+
+func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	a, err := d.Store.Alert(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	page, err := d.Store.Matches(r.Context(), store.MatchQuery{AlertID: a.ID, Limit: 10})
+	if err != nil {
+		return err
+	}
+	indicators, eventIDs := []object{}, []string{}
+	for _, m := range page.Matches {
+		eventIDs = append(eventIDs, m.EventID)
+		for _, e := range m.Why {
+			indicators = append(indicators, object{{"field", e.Field}, {"value", e.Value}})
+		}
+	}
+	tactics, techniques := []string{}, []string{}
+	for _, tag := range a.Tags {
+		name, ok := strings.CutPrefix(strings.ToLower(tag), "attack.")
+		if !ok {
+			continue
+		}
+		if len(name) > 1 && name[0] == 't' && name[1] >= '0' && name[1] <= '9' {
+			techniques = append(techniques, strings.ToUpper(name))
+		} else {
+			tactics = append(tactics, name)
+		}
+	}
+	notes := []object{}
+	for _, n := range a.Notes {
+		notes = append(notes, object{{"timestamp", isoUTC(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
+	}
+	var assigned any
+	if a.Assignee != "" {
+		assigned = a.Assignee
+	}
+	return pythonJSON(w, http.StatusOK, object{
+		{"alert_id", a.ID}, {"rule_id", a.RuleID}, {"rule_name", a.Title}, {"severity", severity(a.Level)},
+		{"confidence", confidence[a.Level]}, {"status", statusNames[a.Status]},
+		{"endpoint_id", a.AgentID}, {"hostname", a.Host},
+		{"mitre_tactics", tactics}, {"mitre_techniques", techniques},
+		{"evidence", object{{"matched_indicators", indicators}, {"event_ids", eventIDs}}}, {"matched_indicators", indicators},
+		{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
+		{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
+		{"occurrence_count", a.Count}, {"assigned_analyst", assigned}, {"notes", notes},
+	})
+}
+
+// confidence stands in for the legacy rules' confidence, which Sigma rules do
+// not have.
+var confidence = map[sigma.Level]float64{
+	sigma.Informational: 0.1, sigma.Low: 0.3, sigma.Medium: 0.5, sigma.High: 0.8, sigma.Critical: 0.95,
+}

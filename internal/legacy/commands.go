@@ -1,0 +1,44 @@
+package legacy
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+)
+
+// Commands answers the polls of legacy agents, which ask for commands every few
+// seconds. There never are any.
+type Commands struct{ Tokens *auth.Tokens }
+
+// Routes adds the paths of the polls to mux.
+func (c *Commands) Routes(mux *httpapi.Mux) {
+	mux.Handle("GET /api/v1/commands/poll/{$}", c.poll, WriteDetail)
+	mux.Handle("POST /api/v1/commands/result/{id}/{$}", c.result, WriteDetail)
+}
+
+// poll answers that no command is waiting.
+func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
+	from, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r))
+	if err != nil {
+		return err
+	}
+	agent := r.Header.Get("X-Agent-ID")
+	if agent == "" {
+		return httpapi.JSON(w, http.StatusBadRequest, map[string]string{"error": "X-Agent-ID header required"})
+	}
+	if from.Kind == auth.KindAgent && agent != from.Subject {
+		return fmt.Errorf("poll as agent %q with the token of %s: %w", agent, from, auth.ErrForbidden)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// result answers that there is no such command.
+func (c *Commands) result(w http.ResponseWriter, r *http.Request) error {
+	if _, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
+		return err
+	}
+	return httpapi.JSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})
+}

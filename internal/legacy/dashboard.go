@@ -1,0 +1,141 @@
+package legacy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/triage"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A Store answers the dashboard's questions.
+type Store interface {
+	Totals(ctx context.Context) (store.Totals, error)
+	AlertCounts(ctx context.Context) (store.AlertCounts, error)
+	Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error)
+	Alert(ctx context.Context, id string) (picket.Alert, error)
+	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
+	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
+}
+
+// Rules lists the loaded rules.
+type Rules interface {
+	List() (on, off []detect.Entry)
+}
+
+// A Dashboard serves the JSON API behind the legacy dashboard, with its paths,
+// field names and errors. All fields are needed.
+type Dashboard struct {
+	Store    Store
+	Rules    Rules
+	Triage   *triage.Service
+	Tokens   *auth.Tokens
+	Sessions *auth.Sessions
+	Now      func() time.Time
+}
+
+// A handler answers an authorised request.
+type handler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
+
+// maxRows bounds the rows of an answer and the alerts of a bulk action.
+const maxRows = 1000
+
+// Routes adds the dashboard's paths to mux.
+func (d *Dashboard) Routes(mux *httpapi.Mux) {
+	handle := func(pattern, role string, h handler) {
+		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
+			who, err := auth.Identify(r, d.Tokens, d.Sessions)
+			if err != nil {
+				return err
+			}
+			if !who.Can(role) { // the legacy system redirected instead of refusing
+				http.Redirect(w, r, "/dashboard/", http.StatusFound)
+				return nil
+			}
+			return h(w, r, who)
+		}, writeDashboardError)
+	}
+	mux.Handle("GET /api/v1/health/{$}", func(w http.ResponseWriter, r *http.Request) error {
+		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	}, writeDashboardError)
+	handle("GET /api/v1/dashboard/stats/{$}", auth.RoleViewer, d.stats)
+	handle("GET /api/v1/dashboard/alerts/{$}", auth.RoleViewer, d.alerts)
+	handle("GET /api/v1/dashboard/alerts/{id}/{$}", auth.RoleViewer, d.alert)
+	handle("GET /api/v1/alerts/{id}/timeline/{$}", auth.RoleViewer, d.timeline)
+	handle("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", auth.RoleViewer, d.timeline)
+	for _, base := range []string{"/api/v1/alerts/", "/api/v1/dashboard/alerts/"} {
+		handle("POST "+base+"{id}/status/{$}", auth.RoleAnalyst, d.setStatus)
+		handle("POST "+base+"{id}/assign/{$}", auth.RoleAnalyst, d.assign)
+		handle("POST "+base+"{id}/note/{$}", auth.RoleAnalyst, d.addNote)
+	}
+	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulk)
+	handle("POST /api/v1/dashboard/rules/{id}/toggle/{$}", auth.RoleAnalyst, d.toggleRule)
+	handle("GET /api/v1/search/{$}", auth.RoleViewer, d.search)
+	redirectPages(mux)
+}
+
+// redirectPages sends the legacy dashboard's pages to the console's.
+func redirectPages(mux *httpapi.Mux) {
+	for from, to := range map[string]string{
+		"/dashboard/{$}": "/console/", "/dashboard/alerts/{$}": "/console/alerts", "/dashboard/rules/{$}": "/console/rules",
+		"/dashboard/events/{$}": "/console/events", "/accounts/login/{$}": "/console/sign-in",
+	} {
+		mux.Handle("GET "+from, httpapi.Redirect(to), httpapi.WriteError)
+	}
+	mux.Handle("GET /dashboard/alerts/{id}/{$}", func(w http.ResponseWriter, r *http.Request) error {
+		return httpapi.Redirect("/console/alerts/"+url.PathEscape(r.PathValue("id")))(w, r)
+	}, httpapi.WriteError)
+}
+
+// writeDashboardError answers an error as Django REST framework did on paths
+// that also take a session: missing credentials are a 403.
+func writeDashboardError(w http.ResponseWriter, r *http.Request, err error) {
+	forbidden := func(text string) { httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
+	_, malformed := errors.AsType[parseError](err)
+	switch {
+	case malformed:
+		httpapi.JSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
+	case errors.Is(err, auth.ErrUnauthenticated):
+		forbidden(detail(r, err))
+	case errors.Is(err, auth.ErrForbidden):
+		forbidden("You do not have permission to perform this action.")
+	case errors.Is(err, picket.ErrNotFound):
+		pythonJSON(w, http.StatusNotFound, object{{"error", "Alert not found"}})
+	default:
+		httpapi.SetErrorHeaders(w, err)
+		pythonJSON(w, httpapi.Status(err), object{{"error", httpapi.Message(err)}})
+	}
+}
+
+var statusNames = map[picket.AlertStatus]string{
+	picket.StatusOpen: "UNRESOLVED", picket.StatusInvestigating: "INVESTIGATING",
+	picket.StatusResolved: "RESOLVED", picket.StatusFalsePositive: "FALSE_POSITIVE",
+}
+
+func parseStatus(s string) (picket.AlertStatus, bool) {
+	for status, name := range statusNames {
+		if name == s {
+			return status, true
+		}
+	}
+	return "", false
+}
+
+// severity returns the legacy name of a level. The legacy system had no
+// "informational".
+func severity(l sigma.Level) string {
+	if l == sigma.Informational {
+		return "LOW"
+	}
+	return strings.ToUpper(l.String())
+}

@@ -1,0 +1,46 @@
+package legacy
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+)
+
+// WriteDetail answers an error as Django REST framework does: {"detail": …},
+// with its messages for missing and wrong tokens. It is the error writer of the
+// intake.
+func WriteDetail(w http.ResponseWriter, r *http.Request, err error) {
+	httpapi.SetErrorHeaders(w, err)
+	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": detail(r, err)})
+}
+
+// WriteRefusal answers a request that no route takes. A wrong method on a path
+// that ends in a slash, as all legacy paths do, gets Django REST framework's
+// answer.
+func WriteRefusal(w http.ResponseWriter, r *http.Request, err error) {
+	if httpapi.Status(err) == http.StatusMethodNotAllowed && strings.HasSuffix(r.URL.Path, "/") {
+		WriteDetail(w, r, err)
+		return
+	}
+	httpapi.WriteError(w, r, err)
+}
+
+// detail returns Django REST framework's message for an error.
+func detail(r *http.Request, err error) string {
+	if !errors.Is(err, auth.ErrUnauthenticated) {
+		return httpapi.Message(err)
+	}
+	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch rest = strings.TrimSpace(rest); {
+	case strings.EqualFold(scheme, "token") && rest == "":
+		return "Invalid token header. No credentials provided."
+	case strings.EqualFold(scheme, "token") && strings.Contains(rest, " "):
+		return "Invalid token header. Token string should not contain spaces."
+	case auth.Secret(r) == "":
+		return "Authentication credentials were not provided."
+	}
+	return "Invalid token."
+}

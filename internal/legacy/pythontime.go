@@ -1,0 +1,40 @@
+package legacy
+
+import (
+	"fmt"
+	"time"
+)
+
+// isoUTC formats like Python's datetime.isoformat of a UTC time without zone,
+// isoLocal like that of a time in the server's zone.
+func isoUTC(t time.Time) string { return isoformat(t.UTC(), "") }
+func isoLocal(t time.Time) string {
+	return isoformat(t.Local(), "-07:00")
+}
+
+func isoformat(t time.Time, zone string) string {
+	if t.Nanosecond()/1000 == 0 {
+		return t.Format("2006-01-02T15:04:05" + zone)
+	}
+	return t.Format("2006-01-02T15:04:05.000000" + zone)
+}
+
+// timeAgo returns how long ago t is, in the legacy wording.
+func (d *Dashboard) timeAgo(t time.Time) string {
+	age := d.Now().Sub(t)
+	count := func(n int, unit string) string {
+		if n == 1 {
+			return fmt.Sprintf("1 %s ago", unit)
+		}
+		return fmt.Sprintf("%d %ss ago", n, unit)
+	}
+	switch {
+	case age < time.Minute:
+		return "Just now"
+	case age < time.Hour:
+		return fmt.Sprintf("%d min ago", int(age.Minutes()))
+	case age < 24*time.Hour:
+		return count(int(age.Hours()), "hour")
+	}
+	return count(int(age.Hours())/24, "day")
+}

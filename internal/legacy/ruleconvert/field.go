@@ -1,0 +1,59 @@
+package ruleconvert
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// fields are Sigma's names for those of the old agent's events, as package
+// shape maps them. Others go under their own name.
+var fields = map[string]map[string]string{
+	"process": {
+		"process.name": "Image", "process.pid": "ProcessId", "process.command_line": "CommandLine", "process.user": "User",
+		"process.working_directory": "CurrentDirectory", "process.parent_image": "ParentImage",
+		"process.parent_command_line": "ParentCommandLine", "process.parent_pid": "ParentProcessId", "process.parent_user": "ParentUser",
+		"process.integrity_level": "IntegrityLevel", "process.hashes": "Hashes", "process.original_file_name": "OriginalFileName",
+		"process.product": "Product", "process.company": "Company", "process.description": "Description",
+		"process.file_version": "FileVersion", "process.logon_id": "LogonId", "process.guid": "ProcessGuid", "process.parent_guid": "ParentProcessGuid",
+	},
+	"file": {
+		"file.path": "TargetFilename", "file.process_image": "Image", "file.image": "Image", "file.pid": "ProcessId", "file.user": "User",
+	},
+	"network": {
+		"network.source_ip": "SourceIp", "network.source_port": "SourcePort", "network.dest_ip": "DestinationIp",
+		"network.dest_port": "DestinationPort", "network.dest_hostname": "DestinationHostname", "network.protocol": "Protocol",
+		"network.image": "Image", "network.pid": "ProcessId", "network.user": "User",
+	},
+}
+
+// fieldOf returns Sigma's name of a field in events of an entity.
+func fieldOf(entity, field string) (string, error) {
+	if field == "" {
+		return "", errors.New("it has no field")
+	}
+	if strings.ContainsAny(field, "|\n") {
+		return "", fmt.Errorf("a field can't be called %q in Sigma", field)
+	}
+	if name, ok := fields[entity][field]; ok {
+		return name, nil
+	}
+	switch first, rest, _ := strings.Cut(field, "."); {
+	case first == entity && rest == "", first == "host" && rest == "":
+		return "", fmt.Errorf("%s is no field, but a group of them", field)
+	case fields[first] != nil && first != entity:
+		return "", fmt.Errorf("events of type %s have no %s, so it never held", entity, field)
+	case field == "host.hostname":
+		return "Computer", nil
+	case field == "network.initiated":
+		return "", errors.New("network.initiated is true or false, which the old system compared with True and False")
+	}
+	for _, of := range fields {
+		for _, name := range of {
+			if field == name {
+				return "", fmt.Errorf("%s is Sigma's name of a field, which the old system did not know", field)
+			}
+		}
+	}
+	return field, nil
+}

@@ -1,0 +1,69 @@
+package ruleconvert
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A search is items that must all hold.
+type search []item
+
+// An item is a field with modifiers, as Sigma writes it, and its values.
+type item struct {
+	key    string
+	values []*yaml.Node
+}
+
+func (s search) shares(t search) bool {
+	for _, a := range s {
+		for _, b := range t {
+			if a.key == b.key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s search) node() *yaml.Node {
+	m := mapping()
+	for _, it := range s {
+		v := it.values[0]
+		if len(it.values) > 1 {
+			v = &yaml.Node{Kind: yaml.SequenceNode, Content: it.values}
+		}
+		m.Content = append(m.Content, text(it.key), v)
+	}
+	return m
+}
+
+func mapping(content ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.MappingNode, Content: content}
+}
+
+// text is a string, quoted if need be.
+func text(s string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029\t") {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+// quoted is a string that a reader sees to be one.
+func quoted(s string) *yaml.Node {
+	n := text(s)
+	if n.Style == 0 {
+		n.Style = yaml.SingleQuotedStyle
+	}
+	return n
+}
+
+func list(all []string, node func(string) *yaml.Node) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, s := range all {
+		n.Content = append(n.Content, node(s))
+	}
+	return n
+}

@@ -1,0 +1,44 @@
+package legacy
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// search finds up to five alerts and five agents whose names contain a text.
+func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	alerts, endpoints := []object{}, []string{}
+	if text := strings.TrimSpace(r.URL.Query().Get("q")); utf8.RuneCountInString(text) >= 2 {
+		page, err := d.Store.Alerts(r.Context(), store.AlertQuery{Text: text, Limit: 5})
+		if err != nil {
+			return err
+		}
+		hosts, err := d.Store.Hosts(r.Context(), text, 5, "")
+		if err != nil {
+			return err
+		}
+		known := func(agent string) {
+			if len(endpoints) < 5 && !slices.Contains(endpoints, agent) {
+				endpoints = append(endpoints, agent)
+			}
+		}
+		for _, a := range page.Alerts {
+			alerts = append(alerts, object{
+				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", a.Title}, {"endpoint_id", a.AgentID},
+				{"status", statusNames[a.Status]},
+			})
+			if strings.Contains(strings.ToLower(a.AgentID), strings.ToLower(text)) {
+				known(a.AgentID)
+			}
+		}
+		for _, h := range hosts.Hosts {
+			known(h.AgentID)
+		}
+	}
+	return pythonJSON(w, http.StatusOK, object{{"alerts", alerts}, {"endpoints", endpoints}})
+}

@@ -1,0 +1,148 @@
+package legacy
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A Validator checks events in the native format as the legacy system's Django
+// REST framework serializer did. It implements ingest.Validator.
+type Validator struct{}
+
+// NotObject returns the serializer's error for JSON that is not an object.
+func (Validator) NotObject(raw []byte) ingest.FieldErrors {
+	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOf(raw))}}
+}
+
+// A topLevelField is a field at the top level of an event. Of a repeated field
+// the last counts.
+type topLevelField struct {
+	seen   bool
+	object bool // or an array of objects
+	array  bool // of scalars
+	scalar bool
+	value  sigma.Value
+}
+
+// Validate requires the fields that the legacy system's serializer did, with
+// its messages. It is laxer in one point: timestamp may also be a fraction or
+// ISO 8601.
+func (Validator) Validate(d *shape.Doc) ingest.FieldErrors {
+	var fields [len(ingest.NativeFields)]topLevelField
+	d.Each(func(l flatjson.Leaf) {
+		name, _, nested := strings.Cut(l.Path.Name, ".")
+		for i, f := range ingest.NativeFields {
+			if f == name {
+				fields[i] = topLevelField{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
+			}
+		}
+	})
+	var errs ingest.FieldErrors
+	add := func(field, reason string) { errs = append(errs, ingest.FieldError{Field: field, Reason: reason}) }
+	for i, name := range ingest.NativeFields {
+		t := fields[i]
+		required := i < 7 && name != "timestamp"
+		switch {
+		case !t.seen && d.Has(name): // an empty object or array
+			t.object = true
+			fallthrough
+		case t.seen:
+			if reason := checkField(name, t, d); reason != "" {
+				add(name, reason)
+			}
+		case required:
+			add(name, "This field is required.")
+		}
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	if !d.Has(d.Type) {
+		add(ingest.NonFieldErrors, fmt.Sprintf("%s event requires '%s' field", d.Type, d.Type))
+	}
+	return errs
+}
+
+func checkField(name string, t topLevelField, d *shape.Doc) string {
+	if t.scalar && t.value.Kind == sigma.Null {
+		return "This field may not be null."
+	}
+	switch name {
+	case "host", "process", "file", "network":
+		if !t.object {
+			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonType(t))
+		}
+	case "event_type":
+		if !t.scalar || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
+			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonText(t))
+		}
+	case "timestamp":
+		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && (t.value.Text == "" || d.Time.IsZero()) {
+			return "A valid integer is required."
+		}
+	default:
+		if !t.scalar || t.value.Kind == sigma.Bool {
+			return "Not a valid string."
+		}
+		if strings.TrimSpace(t.value.Text) == "" {
+			return "This field may not be blank."
+		}
+		return ingest.CheckName(t.value.Text)
+	}
+	return ""
+}
+
+// pythonType returns the name of a value's type in Python.
+func pythonType(t topLevelField) string {
+	switch {
+	case t.array:
+		return "list"
+	case t.value.Kind == sigma.Bool:
+		return "bool"
+	case t.value.Kind == sigma.Number && strings.ContainsAny(t.value.Text, ".eE"):
+		return "float"
+	case t.value.Kind == sigma.Number:
+		return "int"
+	}
+	return "str"
+}
+
+// pythonTypeOf returns the name in Python of the type of a JSON text that is not
+// an object.
+func pythonTypeOf(raw []byte) string {
+	switch c := raw[0]; {
+	case c == '"':
+		return "str"
+	case c == '[':
+		return "list"
+	case c == 't' || c == 'f':
+		return "bool"
+	case c == 'n':
+		return "NoneType"
+	case bytes.ContainsAny(raw, ".eE"):
+		return "float"
+	}
+	return "int"
+}
+
+// pythonText formats a value as Python does, cut to 100 bytes so that an answer
+// cannot be as large as the request.
+func pythonText(t topLevelField) string {
+	const most = 100
+	s := t.value.Text
+	switch {
+	case t.scalar && t.value.Kind == sigma.Bool && s != "":
+		return strings.ToUpper(s[:1]) + s[1:]
+	case t.object:
+		return "{}"
+	case len(s) > most:
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,125 @@
+package legacy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// maxWaitingBytes bounds the payloads of batches that wait for room in the
+// queue. Batches past it are dropped.
+const maxWaitingBytes = 64 << 20
+
+// A WaitingQueue protects the batches of legacy agents, which discard a batch
+// on any answer but 200 and 201. While the queue is full their requests wait
+// instead of failing. Batches that still find no room are dropped, counted and
+// logged, and answered as accepted with no events queued.
+//
+// It wraps both sides of the intake: Enqueue is between the intake and the
+// queue, Wrap around the intake's handler. It is safe for concurrent use.
+type WaitingQueue struct {
+	queue ingest.Enqueuer
+	wait  time.Duration
+	log   *slog.Logger
+
+	bytes   atomic.Int64 // of the payloads that wait
+	waiting atomic.Int64
+	dropped atomic.Int64
+}
+
+// NewWaitingQueue returns a WaitingQueue in front of q, in which a batch waits
+// for at most wait.
+func NewWaitingQueue(q ingest.Enqueuer, wait time.Duration, log *slog.Logger) *WaitingQueue {
+	return &WaitingQueue{queue: q, wait: wait, log: log}
+}
+
+// Waiting returns how many requests wait now.
+func (q *WaitingQueue) Waiting() int64 { return q.waiting.Load() }
+
+// Dropped returns how many events have been dropped since the start.
+func (q *WaitingQueue) Dropped() int64 { return q.dropped.Load() }
+
+// A legacyRequest is in the context of a legacy agent's request.
+type legacyRequest struct{ dropped int }
+
+type legacyRequestKey struct{}
+
+// isLegacyAgent reports whether a request comes from a legacy agent.
+func isLegacyAgent(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "EDR-Agent/") }
+
+// Wrap returns h for all senders: the requests of legacy agents may wait, and
+// never see a full queue.
+func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if !isLegacyAgent(r) {
+			return h(w, r)
+		}
+		// The wait is longer than the server's deadline for other requests.
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(q.wait + 30*time.Second))
+		var state legacyRequest
+		err := h(w, r.WithContext(context.WithValue(r.Context(), legacyRequestKey{}, &state)))
+		if errors.Is(err, queue.ErrFull) && state.dropped > 0 {
+			return httpapi.JSON(w, http.StatusCreated, ingest.NoneQueued(state.dropped))
+		}
+		return err
+	}
+}
+
+// Enqueue puts a batch on the queue. For a legacy agent it waits while the
+// queue is full.
+func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+	err := q.queue.Enqueue(ctx, m, rejected...)
+	state, legacy := ctx.Value(legacyRequestKey{}).(*legacyRequest)
+	if err == nil || !legacy {
+		return err
+	}
+	if errors.Is(err, queue.ErrFull) {
+		// The agent may disconnect meanwhile. It has discarded the batch by
+		// then, so this copy is the last.
+		err = q.waitForRoom(context.WithoutCancel(ctx), m, rejected)
+	}
+	if err != nil {
+		state.dropped = m.Events + len(rejected)
+		q.dropped.Add(int64(state.dropped))
+		q.log.Error("dropped the batch of a legacy agent", "agent", m.Agent, "events", state.dropped, "error", err)
+	}
+	return err
+}
+
+// waitForRoom retries until the queue takes the batch or the wait is over.
+func (q *WaitingQueue) waitForRoom(ctx context.Context, m queue.Message, rejected []queue.DeadLetter) error {
+	size := int64(len(m.Payload))
+	for i := range rejected {
+		size += int64(len(rejected[i].Payload))
+	}
+	defer q.bytes.Add(-size)
+	if q.bytes.Add(size) > maxWaitingBytes {
+		return queue.ErrFull
+	}
+	q.waiting.Add(1)
+	defer q.waiting.Add(-1)
+	deadline := time.NewTimer(q.wait)
+	defer deadline.Stop()
+	pause := 50 * time.Millisecond
+	for {
+		retry := time.NewTimer(pause)
+		select {
+		case <-deadline.C:
+			retry.Stop()
+			return queue.ErrFull
+		case <-retry.C:
+			if err := q.queue.Enqueue(ctx, m, rejected...); !errors.Is(err, queue.ErrFull) {
+				return err
+			}
+		}
+		pause = min(2*pause, time.Second)
+	}
+}

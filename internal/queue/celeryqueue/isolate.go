@@ -1,0 +1,54 @@
+package celeryqueue
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// isolate returns the tasks of run that can be delivered together, and puts
+// the others back. A task that was lost IsolateAfter times may be what killed
+// its workers, so it is delivered alone. isolating says that nothing else is
+// leased, so that such a task can be delivered now.
+func (q *Queue) isolate(ctx context.Context, run []*task, isolating bool) ([]*task, error) {
+	suspect := func(t *task) bool { return t.lost >= queue.IsolateAfter }
+	if len(run) == 0 {
+		return nil, nil
+	}
+	if !slices.ContainsFunc(run, suspect) {
+		q.isolating.Store(false)
+		return run, nil
+	}
+	q.isolating.Store(true)
+	var deliver, back []*task
+	if isolating && suspect(run[0]) {
+		deliver, back = run[:1], run[1:]
+	} else {
+		for _, t := range run {
+			if suspect(t) {
+				back = append(back, t)
+			} else {
+				deliver = append(deliver, t)
+			}
+		}
+	}
+	return deliver, q.giveBack(ctx, back, false)
+}
+
+// waitIdle waits until nothing is leased, for queue.IsolationTimeout at most.
+func (q *Queue) waitIdle(ctx context.Context) error {
+	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
+		q.mu.Lock()
+		leased := len(q.held)
+		q.mu.Unlock()
+		if leased == 0 {
+			break
+		}
+		if err := q.pause(ctx, minIdle); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package queuetest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/testenv"
+)
+
+// poisoned is the batch whose payload kills who works on it.
+const poisoned = "poisoned"
+
+// Poison tests that a message that kills every process that works on it is
+// isolated and then becomes a dead letter, while all others are processed. It
+// starts the test's own binary again with the calling test alone, which must
+// call Poison and nothing before.
+func Poison(t *testing.T, open Open) {
+	if dir := os.Getenv(dirEnv); dir != "" {
+		workUntilEmpty(t, dir, open)
+		return
+	}
+	dir := t.TempDir()
+	q, err := open(dir)
+	check(t, err)
+	const messages = 60
+	for i := range messages {
+		id := fmt.Sprint("m", i)
+		if i == messages/2 {
+			id = poisoned
+		}
+		enqueue(t, q, message(id, 1))
+	}
+	check(t, q.Close())
+
+	processed := map[string]bool{}
+	deaths := 0
+	for deaths <= queue.MaxLost && workInChild(t, dir, processed) {
+		deaths++
+	}
+	if deaths != queue.MaxLost {
+		t.Errorf("%d processes died, want %d", deaths, queue.MaxLost)
+	}
+	if len(processed) != messages-1 {
+		t.Errorf("%d messages were processed, want all %d others", len(processed), messages-1)
+	}
+	q, err = open(dir)
+	check(t, err)
+	defer q.Close()
+	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
+	letters, err := q.DeadLetters(t.Context(), 0, 10)
+	check(t, err)
+	for _, l := range letters {
+		b, err := picket.DecodeBatch(l.Payload)
+		check(t, err)
+		if diff := cmp.Diff(batch(poisoned, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {
+			t.Errorf("events of the dead letter (-want +got):\n%s", diff)
+		}
+		if l.Reason != queue.Failed || l.Events != 1 || l.Cause != queue.LostCause(queue.MaxLost) || l.Time.IsZero() {
+			t.Errorf("dead letter %+v", l)
+		}
+	}
+}
+
+// workInChild runs a child until the queue is empty, and reports whether it
+// died before. It adds what was processed.
+func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false")
+	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		switch what, text, _ := strings.Cut(lines.Text(), " "); what {
+		case "processed":
+			for id := range strings.FieldsSeq(text) {
+				processed[id] = true
+			}
+		case "error":
+			t.Errorf("child: %s", text)
+		}
+	}
+	err = cmd.Wait()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if err != nil && !ok || ok && exit.ExitCode() > 0 {
+		t.Fatalf("child: %v", err)
+	}
+	return err != nil
+}
+
+// workUntilEmpty does the child's part: it processes messages in several
+// goroutines until none are left, and dies over the poisoned one.
+func workUntilEmpty(t *testing.T, dir string, open Open) {
+	q, err := open(dir)
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w := &poisonWorker{q: q}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				ds, err := q.Receive(ctx, 10)
+				if err == nil {
+					err = w.process(ds)
+				}
+				if err != nil && ctx.Err() == nil {
+					w.print("error", err.Error())
+					return
+				}
+			}
+		})
+	}
+	testenv.Until(t, "the queue is empty", func() bool {
+		s, err := q.Stats(ctx)
+		check(t, err)
+		return s.Pending+s.Leased == 0
+	})
+	cancel()
+	wg.Wait()
+	check(t, q.Close())
+}
+
+type poisonWorker struct {
+	q        Queue
+	mu       sync.Mutex // guards what follows, and standard output
+	leased   int
+	isolated bool // one of them was delivered as isolated
+}
+
+func (w *poisonWorker) print(what string, words ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Printf("\n%s %s\n", what, strings.Join(words, " "))
+}
+
+func (w *poisonWorker) process(ds []queue.Delivery) error {
+	w.mu.Lock()
+	w.leased += len(ds)
+	leased, beside := w.leased, w.isolated
+	for _, d := range ds {
+		w.isolated = w.isolated || d.Lost >= queue.IsolateAfter
+	}
+	w.mu.Unlock()
+	if beside {
+		w.print("error", fmt.Sprintf("message %s is delivered beside an isolated one", ds[0].ID))
+	}
+	var ids []string
+	poison := false
+	for _, d := range ds {
+		if d.Lost >= queue.IsolateAfter && leased > 1 {
+			w.print("error", fmt.Sprintf("message %s, lost %d times, is delivered beside %d others", d.ID, d.Lost, leased-1))
+		}
+		b, err := picket.DecodeBatch(d.Payload)
+		if err != nil {
+			return err
+		}
+		for _, e := range b.Events {
+			id, _, _ := strings.Cut(e.ID, "/")
+			ids = append(ids, id)
+			poison = poison || id == poisoned
+		}
+	}
+	if poison {
+		p, err := os.FindProcess(os.Getpid())
+		if err == nil {
+			err = p.Kill()
+		}
+		if err != nil {
+			return err
+		}
+		select {} // until the signal arrives
+	}
+	w.print("processed", ids...)
+	w.mu.Lock() // before the Ack, after which others may be delivered
+	w.leased -= len(ds)
+	w.isolated = false
+	w.mu.Unlock()
+	return w.q.Ack(context.Background(), ds...)
+}

@@ -1,0 +1,110 @@
+// Package redisstats holds what all queues on Redis share: counters, rates,
+// the encoding of dead letters, and the classification of Redis errors.
+package redisstats
+
+import (
+	"context"
+	_ "embed" // for the script library
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// LuaLibrary defines functions for the queues' scripts and is prepended to
+// them.
+//
+//go:embed redisstats.lua
+var LuaLibrary string
+
+// ErrClosed is returned by a queue that was closed.
+var ErrClosed = errors.New("queue is closed")
+
+// Rates sums what the Lua function rate counted over the last minute. It counts
+// in a ring of slots that each cover rateSlot; the ring has one slot more than
+// a minute needs.
+type Rates struct {
+	in, out int64
+	span    float64 // seconds since the oldest slot began
+}
+
+const (
+	rateSlot  = 5 * time.Second
+	rateSlots = 12
+)
+
+// Add adds a ring that was read at now by the server's clock.
+func (r *Rates) Add(now time.Time, ring map[string]int64) {
+	current := now.UnixMilli() / rateSlot.Milliseconds()
+	for k := range rateSlots + 1 {
+		n := strconv.Itoa(k)
+		slot, ok := ring["s"+n]
+		if !ok || slot <= current-rateSlots || slot > current {
+			continue
+		}
+		r.in += ring["in"+n]
+		r.out += ring["out"+n]
+		r.span = max(r.span, float64(now.UnixMilli()-slot*rateSlot.Milliseconds())/1000)
+	}
+}
+
+// PerSecond returns the rates in events per second.
+func (r *Rates) PerSecond() (in, out float64) {
+	span := max(r.span, 1)
+	return float64(r.in) / span, float64(r.out) / span
+}
+
+// ParseInts parses the values of a hash. Values that are not integers are 0.
+func ParseInts(hash map[string]string) map[string]int64 {
+	m := make(map[string]int64, len(hash))
+	for name, value := range hash {
+		m[name], _ = strconv.ParseInt(value, 10, 64)
+	}
+	return m
+}
+
+// DecodeDeadLetter decodes the stream entry of a dead letter.
+func DecodeDeadLetter(m redis.XMessage) queue.DeadLetter {
+	text := func(name string) string { v, _ := m.Values[name].(string); return v }
+	number := func(s string) int64 { v, _ := strconv.ParseInt(s, 10, 64); return v }
+	id, _, _ := strings.Cut(m.ID, "-")
+	return queue.DeadLetter{
+		ID: number(id), Reason: queue.DeadReason(text("k")), Cause: text("c"), AgentID: text("a"), EventID: text("e"),
+		Events: int(number(text("n"))), Time: time.UnixMicro(number(text("t"))).UTC(), Payload: []byte(text("d")),
+	}
+}
+
+// AppendDeadLetter appends the arguments that the Lua function add_dead_letter
+// expects for l, with the given reason.
+func AppendDeadLetter(args []any, reason queue.DeadReason, l *queue.DeadLetter) []any {
+	at := l.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
+	payload := l.Payload
+	if payload == nil {
+		payload = []byte{}
+	}
+	return append(args, string(reason), l.Cause, l.AgentID, l.EventID, l.Events, at.UnixMicro(), payload)
+}
+
+// WrapError makes an error from Redis a queue.ErrFull if the server is out of
+// memory, and otherwise a picket.ErrUnavailable. Errors of the caller's context
+// stay as they are. redis.Nil becomes nil.
+func WrapError(err error) error {
+	switch {
+	case err == nil, errors.Is(err, redis.Nil):
+		return nil
+	case errors.Is(err, picket.ErrUnavailable), errors.Is(err, picket.ErrInvalid), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+		return err
+	case strings.Contains(err.Error(), "OOM command not allowed"):
+		return fmt.Errorf("redis has no memory left: %w: %w", err, queue.ErrFull)
+	}
+	return fmt.Errorf("redis: %w: %w", err, picket.ErrUnavailable)
+}

@@ -1,0 +1,105 @@
+package sqlitequeue
+
+import (
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// isolation makes a message that was lost queue.IsolateAfter times the only one
+// that this queue has leased: it is delivered once nothing else is leased, and
+// nothing else is delivered until it is done. Each of the two takes
+// queue.IsolationTimeout at most.
+type isolation struct {
+	until time.Time // zero: no message is isolated or waits to be
+}
+
+func (i *isolation) active() bool { return !i.until.IsZero() }
+
+// start notes that a message was delivered.
+func (i *isolation) start(suspect bool) {
+	i.until = time.Time{}
+	if suspect {
+		i.until = time.Now().Add(queue.IsolationTimeout)
+	}
+}
+
+// suspect reports whether l may be what killed the processes that leased it.
+func (t *tx) suspect(l lent) bool { return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfter }
+
+// isolate reports whether the next delivery has to wait, because it or the one
+// before it is to be isolated.
+func (t *tx) isolate(suspect bool) (wait bool, err error) {
+	i := &t.w.isolation
+	if !suspect && !i.active() {
+		return false, nil
+	}
+	leased := 0
+	if id := t.w.owner.id; id != 0 {
+		if err := t.s.leased.QueryRow(id).Scan(&leased); err != nil {
+			return false, dbError("count leases", err)
+		}
+	}
+	now := time.Now()
+	if leased == 0 || i.active() && now.After(i.until) {
+		return false, nil
+	}
+	if !i.active() {
+		i.until = now.Add(queue.IsolationTimeout)
+	}
+	t.w.due = i.until
+	return true, nil
+}
+
+// lose counts that the process died that had leased the messages of an owner.
+// Those that were lost queue.MaxLost times become dead letters, which it
+// returns.
+func (t *tx) lose(owner int64) (dead []lostMessage, err error) {
+	if t.w.q.opt.IgnoreLost {
+		return nil, nil
+	}
+	if _, err := t.s.lose.Exec(owner); err != nil {
+		return nil, dbError("count lost leases", err)
+	}
+	if dead, err = t.lost(owner); err != nil {
+		return nil, err
+	}
+	for _, m := range dead {
+		t.st.Last++
+		cause := queue.LostCause(m.lost)
+		if _, err := t.s.buryLost.Exec(t.st.Last, string(queue.Failed), cause, t.now, m.id); err != nil {
+			return nil, dbError("insert dead letter", err)
+		}
+		if err := t.remove(m.id); err != nil {
+			return nil, err
+		}
+		t.st.Failed += m.events
+		t.countDeadLetter(queue.Failed, m.bytes+int64(len(cause)), 1)
+		t.written += int(m.bytes)
+	}
+	return dead, nil
+}
+
+type lostMessage struct {
+	id, events, bytes int64
+	batch             string
+	lost              int
+}
+
+// lost lists the messages of an owner that were lost too often.
+func (t *tx) lost(owner int64) ([]lostMessage, error) {
+	rows, err := t.s.lost.Query(owner, queue.MaxLost)
+	if err != nil {
+		return nil, dbError("list lost messages", err)
+	}
+	defer rows.Close()
+	var all []lostMessage
+	for rows.Next() {
+		var m lostMessage
+		if err := rows.Scan(&m.id, &m.lost, &m.batch, &m.events, &m.bytes); err != nil {
+			return nil, dbError("list lost messages", err)
+		}
+		all = append(all, m)
+	}
+	return all, dbError("list lost messages", rows.Err())
+}

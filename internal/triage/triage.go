@@ -1,0 +1,119 @@
+// Package triage carries out what people decide: the status, assignee and
+// notes of an alert, whether dead letters are requeued or purged, and whether
+// a rule is enabled. The console, the API and the legacy API all call it, so
+// that a decision has the same bounds and leaves the same audit entry
+// whichever way it arrives.
+package triage
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/audit"
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// Bounds in bytes of what people write about an alert.
+const (
+	MaxNote     = 10_000
+	MaxAssignee = 256
+)
+
+// Alerts updates alerts.
+type Alerts interface {
+	UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error)
+}
+
+// DeadLetters requeues and purges dead letters: those named, or all.
+type DeadLetters interface {
+	Requeue(ctx context.Context, ids ...int64) (int, error)
+	Purge(ctx context.Context, ids ...int64) (int, error)
+}
+
+// Rules enables and disables rules.
+type Rules interface {
+	Switch(ctx context.Context, id string, on bool) error
+}
+
+// A Service carries out decisions. All fields are needed. It is safe for
+// concurrent use.
+type Service struct {
+	Alerts      Alerts
+	DeadLetters DeadLetters
+	Rules       Rules
+	Audit       *audit.Recorder
+	Now         func() time.Time
+}
+
+// UpdateAlert changes what u names of an alert, in who's name. An unknown
+// status, a note or assignee past its bound, and an update that changes
+// nothing are picket.ErrInvalid.
+func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string, u store.AlertUpdate) (picket.Alert, error) {
+	switch {
+	case u.Status != nil && !u.Status.Valid():
+		return picket.Alert{}, fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
+	case u.Status == nil && u.Assignee == nil && u.Note == "":
+		return picket.Alert{}, fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
+	case len(u.Note) > MaxNote:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d bytes: %w", MaxNote, picket.ErrInvalid)
+	case u.Assignee != nil && len(*u.Assignee) > MaxAssignee:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d bytes: %w", MaxAssignee, picket.ErrInvalid)
+	}
+	u.Author, u.At = who.Subject, s.Now().UTC()
+	a, err := s.Alerts.UpdateAlert(ctx, id, u)
+	if err != nil {
+		return a, err
+	}
+	var detail []string
+	if u.Status != nil {
+		detail = append(detail, "status="+string(*u.Status))
+	}
+	if u.Assignee != nil {
+		detail = append(detail, "assignee="+*u.Assignee)
+	}
+	if u.Note != "" {
+		detail = append(detail, "note")
+	}
+	s.Audit.Record(ctx, who, "alert.update", id, strings.Join(detail, " "))
+	return a, nil
+}
+
+// Requeue puts dead letters back into the queue, those named or all of them,
+// and returns how many.
+func (s *Service) Requeue(ctx context.Context, who auth.Identity, ids ...int64) (int, error) {
+	return s.deadLetters(ctx, who, "queue.requeue", s.DeadLetters.Requeue, ids)
+}
+
+// Purge deletes dead letters, those named or all of them, and returns how
+// many.
+func (s *Service) Purge(ctx context.Context, who auth.Identity, ids ...int64) (int, error) {
+	return s.deadLetters(ctx, who, "queue.purge", s.DeadLetters.Purge, ids)
+}
+
+func (s *Service) deadLetters(ctx context.Context, who auth.Identity, action string, do func(context.Context, ...int64) (int, error), ids []int64) (int, error) {
+	n, err := do(ctx, ids...)
+	if err != nil {
+		return 0, err
+	}
+	object := "all"
+	if len(ids) > 0 {
+		object = fmt.Sprint(ids)
+	}
+	s.Audit.Record(ctx, who, action, object, strconv.Itoa(n)+" letters")
+	return n, nil
+}
+
+// SetRuleEnabled enables or disables a rule; picket.ErrNotFound if there is no
+// such rule.
+func (s *Service) SetRuleEnabled(ctx context.Context, who auth.Identity, id string, enabled bool) error {
+	if err := s.Rules.Switch(ctx, id, enabled); err != nil {
+		return err
+	}
+	s.Audit.Record(ctx, who, "rule.switch", id, fmt.Sprintf("enabled=%t", enabled))
+	return nil
+}

@@ -1,0 +1,82 @@
+package triage_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/testenv"
+	"github.com/picket-edr/picket/internal/triage"
+)
+
+// A decision is one update of an alert, in the forms of the three interfaces
+// that people use.
+type decision struct{ status, assignee, note string }
+
+// send sends a decision on an alert through an interface and returns the
+// status of the answer.
+func send(t *testing.T, s *servertest.Server, through, id string, d decision) int {
+	t.Helper()
+	var req *http.Request
+	body := func(v any) *strings.Reader {
+		b, err := json.Marshal(v)
+		testenv.Check(t, err)
+		return strings.NewReader(string(b))
+	}
+	switch through {
+	case "console":
+		form := url.Values{"status": {d.status}, "note": {d.note}, "assignee": {d.assignee}}
+		req = httptest.NewRequest("POST", "/console/alerts/"+id, strings.NewReader(form.Encode()))
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Cookie", auth.CookieName+"="+s.SignIn(t, "bob", auth.RoleAnalyst))
+	case "api":
+		req = httptest.NewRequest("PATCH", "/api/v1/alerts/"+id, body(map[string]string{"status": d.status, "note": d.note, "assignee": d.assignee}))
+		req.Header.Set(s.Credentials["analyst"][0], s.Credentials["analyst"][1])
+	case "legacy":
+		req = httptest.NewRequest("POST", "/api/v1/alerts/bulk/", body(map[string]any{"alert_ids": []string{id}, "action": "assign", "assignee": d.assignee, "note": d.note}))
+		req.Header.Set(s.Credentials["analyst"][0], s.Credentials["analyst"][1])
+	}
+	w := httptest.NewRecorder()
+	s.Mux.ServeHTTP(w, req)
+	return w.Code
+}
+
+// The console, the API and the legacy API have the same bounds and leave the
+// same audit entry.
+func TestSameThroughAllInterfaces(t *testing.T) {
+	s := servertest.New(t, servertest.Options{})
+	s.SaveAlerts(t, 3)
+	alerts := s.Alerts(t)
+	var details []string
+	for i, through := range []string{"console", "api", "legacy"} {
+		id := alerts[i].ID
+		for _, bad := range []decision{
+			{"investigating", "carol", strings.Repeat("x", triage.MaxNote+1)},
+			{"investigating", strings.Repeat("x", triage.MaxAssignee+1), "n"},
+		} {
+			if status := send(t, s, through, id, bad); status != http.StatusBadRequest {
+				t.Errorf("%s: past a bound: %d", through, status)
+			}
+		}
+		if status := send(t, s, through, id, decision{"investigating", "carol", "looking"}); status >= 400 {
+			t.Errorf("%s: %d", through, status)
+		}
+		log, err := s.Store.AuditLog(t.Context(), 1)
+		testenv.Check(t, err)
+		if len(log) != 1 || log[0].Action != "alert.update" || log[0].Object != id {
+			t.Fatalf("%s: audit log %+v", through, log)
+		}
+		details = append(details, log[0].Detail)
+	}
+	want := "status=investigating assignee=carol note"
+	if diff := cmp.Diff([]string{want, want, want}, details); diff != "" {
+		t.Errorf("audit details (-want +got)\n%s", diff)
+	}
+}
