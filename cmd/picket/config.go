@@ -146,10 +146,10 @@ func printJSON(w io.Writer, v any) error {
 // A dataDir is a server's data directory.
 type dataDir string
 
-func (d dataDir) queue() string    { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) spill() string    { return filepath.Join(string(d), "spill.db") }
-func (d dataDir) events() string   { return filepath.Join(string(d), "events.db") }
-func (d dataDir) rulesOff() string { return filepath.Join(string(d), "rules-off") }
+func (d dataDir) queue() string      { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) diskBuffer() string { return filepath.Join(string(d), "spill.db") }
+func (d dataDir) events() string     { return filepath.Join(string(d), "events.db") }
+func (d dataDir) rulesOff() string   { return filepath.Join(string(d), "rules-off") }
 
 // packs is where rule packs are installed.
 func (d dataDir) packs() rulepack.Folder {

@@ -35,9 +35,9 @@ func BenchmarkConsole(b *testing.B) {
 	if err != nil {
 		n = 5000
 	}
-	place := &storePlace{data: b.TempDir(), engine: embedded}
+	place := &storeLocation{data: b.TempDir(), name: "sqlite"}
 	if uri := os.Getenv("PICKET_BENCH_STORE"); uri != "" {
-		place.engine = uri
+		place.name = uri
 	}
 	s, err := place.open(b.Context(), slog.New(slog.DiscardHandler), false)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 // makes the account and shows its password.
 func TestFirstStartAtOnce(t *testing.T) {
 	const servers = 4
-	for name, place := range map[string]func(t *testing.T) *storePlace{
-		"sqlite":  func(t *testing.T) *storePlace { return &storePlace{data: t.TempDir(), engine: embedded} },
-		"mongodb": func(t *testing.T) *storePlace { return &storePlace{engine: mongotest.Start(t).Database(t)} },
+	for name, place := range map[string]func(t *testing.T) *storeLocation{
+		"sqlite":  func(t *testing.T) *storeLocation { return &storeLocation{data: t.TempDir(), name: "sqlite"} },
+		"mongodb": func(t *testing.T) *storeLocation { return &storeLocation{name: mongotest.Start(t).Database(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			at := place(t)
@@ -30,7 +30,7 @@ func TestFirstStartAtOnce(t *testing.T) {
 				if at.remote() {
 					dir = t.TempDir()
 				}
-				p, out, err := start(dir, "serve", "--data", ".", "--store", at.engine, "--listen", "127.0.0.1:0", "--workers", "0")
+				p, out, err := start(dir, "serve", "--data", ".", "--store", at.name, "--listen", "127.0.0.1:0", "--workers", "0")
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -32,7 +32,7 @@ func newHunt() *cobra.Command {
 				return &usageError{err}
 			}
 		}
-		return at.with(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
+		return at.use(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
 	}
 	return cmd
 }

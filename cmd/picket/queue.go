@@ -39,7 +39,7 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *
 		cmd.Flags().Bool("all", false, "all dead letters")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q, err := inspected(cmd.Context(), *name, *data)
+		q, err := openQueueBeside(cmd.Context(), *name, *data)
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func testKillAround(t *testing.T, protocol string) {
 	l.halt()
 	l.regroups = protocol != ""
 	testenv.Until(t, "the server has Redis back", func() bool {
-		return strings.Contains(f.current.err.String(), "is forwarded") || f.current.err.String() == ""
+		return strings.Contains(f.current.err.String(), "buffered batches forwarded") || f.current.err.String() == ""
 	})
 	l.check()
 	c.stop()

@@ -53,7 +53,7 @@ changes nothing and opens no alerts.`,
 		if *since > 0 {
 			q.Since = time.Now().Add(-*since)
 		}
-		return at.with(cmd, func(s store.Store) error { return retro(cmd, s, q, set, wanted, *asJSON) })
+		return at.use(cmd, func(s store.Store) error { return retro(cmd, s, q, set, wanted, *asJSON) })
 	}
 	return cmd
 }

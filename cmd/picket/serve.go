@@ -35,7 +35,7 @@ type serveFlags struct {
 	retention, legacyWait             time.Duration
 }
 
-func (f serveFlags) storePlace() *storePlace { return &storePlace{f.data, f.store} }
+func (f serveFlags) storeLocation() storeLocation { return storeLocation{f.data, f.store} }
 
 func newServe() *cobra.Command {
 	var f serveFlags
@@ -111,10 +111,10 @@ func checkServe(f serveFlags) error {
 	if err := checkCache(f.cache); err != nil {
 		return err
 	}
-	if err := checkQueue(f.queue, f.redisDurability); err != nil {
+	if _, err := findQueueBackend(f.queue, f.redisDurability); err != nil {
 		return err
 	}
-	if err := f.storePlace().check(); err != nil {
+	if _, err := f.storeLocation().backend(); err != nil {
 		return err
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {

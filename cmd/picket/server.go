@@ -36,7 +36,7 @@ type server struct {
 	cmd   *cobra.Command
 	f     serveFlags
 	log   *slog.Logger
-	queue *engine
+	queue *openedQueue
 	store store.Store
 	rules *detect.Loader
 	work  *worker.Worker
@@ -54,22 +54,22 @@ type server struct {
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
-		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, spillBytes: f.spillBytes, log: s.log,
+		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, log: s.log,
 	}); err != nil {
 		return err
 	}
-	if s.store, err = f.storePlace().open(s.cmd.Context(), s.log, false); err != nil {
+	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
 	}
 	if s.rules, err = loadInto(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
 	}
-	if f.storePlace().remote() && !published(f.rules) {
+	if f.storeLocation().remote() && !published(f.rules) {
 		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}
-	s.work = worker.New(s.queue.both, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
@@ -157,7 +157,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
-		beside.Go(s.queue.attend(node, s.work, stopWork))
+		beside.Go(func() { s.queue.runCeleryNode(node, s.work, stopWork) })
 	}
 	working := make(chan error, 1)
 	go func() {

@@ -47,7 +47,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := at.make(cmd)
+		s, err := at.openOrCreate(cmd)
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func newTokenList() *cobra.Command {
 	at := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a token")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := at.openBrief(cmd)
+		s, err := at.openExisting(cmd)
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func newTokenRevoke() *cobra.Command {
 	cmd := &cobra.Command{Use: "revoke ID", Short: "End a token, by its id from the list", Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := at.openBrief(cmd)
+		s, err := at.openExisting(cmd)
 		if err != nil {
 			return err
 		}

@@ -45,11 +45,11 @@ func newUserAdd() *cobra.Command {
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
 		}
-		s, err := at.make(cmd)
+		s, err := at.openOrCreate(cmd)
 		if err != nil {
 			return err
 		}
-		return with(s, func(s store.Store) error {
+		return useAndClose(s, func(s store.Store) error {
 			if _, err := s.User(cmd.Context(), args[0]); err == nil {
 				return hinted(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
 			} else if !errors.Is(err, picket.ErrNotFound) {
@@ -73,7 +73,7 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return at.with(cmd, func(s store.Store) error {
+		return at.use(cmd, func(s store.Store) error {
 			u, err := s.User(cmd.Context(), args[0])
 			if err != nil {
 				return hinted(err, "picket user list shows the names")
@@ -84,8 +84,8 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 	return cmd
 }
 
-// with runs f on a store, and closes it.
-func with(s store.Store, f func(store.Store) error) error { return errors.Join(f(s), s.Close()) }
+// useAndClose runs f on a store and closes it.
+func useAndClose(s store.Store, f func(store.Store) error) error { return errors.Join(f(s), s.Close()) }
 
 // setPassword reads a password for a user and has put store both.
 func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(context.Context, store.User) error, action string) error {
@@ -125,7 +125,7 @@ func newUserList() *cobra.Command {
 	at := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a user")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return at.with(cmd, func(s store.Store) error {
+		return at.use(cmd, func(s store.Store) error {
 			users, err := s.Users(cmd.Context())
 			if err != nil {
 				return err
@@ -191,6 +191,6 @@ func (s *server) firstUser() error {
 	if err != nil || given {
 		return err
 	}
-	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storePlace().flag())
+	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().flag())
 	return err
 }

@@ -39,7 +39,8 @@ loses nothing: what it had in hand goes to another.`,
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if err := checkQueue(*queueURL, "reply"); err != nil {
+		backend, err := findQueueBackend(*queueURL, "reply")
+		if err != nil {
 			return err
 		}
 		if *concurrency < 1 {
@@ -49,8 +50,8 @@ loses nothing: what it had in hand goes to another.`,
 		if err != nil {
 			return err
 		}
-		at := &storePlace{*data, *storeName}
-		dir, err := workerDir(at, *queueURL)
+		location := storeLocation{*data, *storeName}
+		dir, err := workerDir(location, backend)
 		if err != nil {
 			return err
 		}
@@ -59,14 +60,14 @@ loses nothing: what it had in hand goes to another.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, q.Close()) }()
-		s, err := at.open(cmd.Context(), log, false)
+		s, err := location.open(cmd.Context(), log, false)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 		if len(*names) == 0 {
 			*names = []string{"builtin"}
-			if at.remote() {
+			if location.remote() {
 				*names = []string{"store"}
 			}
 		}
@@ -77,7 +78,7 @@ loses nothing: what it had in hand goes to another.`,
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()
 		go loader.Watch(ctx, time.Second)
-		w := worker.New(q.both, func() worker.Detector { return loader.Engine().Detector() }, s,
+		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s,
 			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.results(), Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()
@@ -87,20 +88,24 @@ loses nothing: what it had in hand goes to another.`,
 		beside.Go(func() { w.Report(ctx, s, thisWorker(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // it tells of what is drained, too
 		defer leave()
-		beside.Go(q.attend(node, w, stop))
+		beside.Go(func() { q.runCeleryNode(node, w, stop) })
 		log.Info("working", "data", dir, "concurrency", *concurrency)
 		return w.Run(ctx)
 	}
 	return cmd
 }
 
-// workerDir returns the data directory of a worker. One whose queue is
-// elsewhere may be here before any server.
-func workerDir(at *storePlace, queue string) (dataDir, error) {
-	if queue == "sqlite" || at.remote() {
-		return at.dir()
+// workerDir returns the data directory of a worker. With a remote queue and a
+// local store, the worker may start before any server and creates it.
+func workerDir(location storeLocation, queue *queueBackend) (dataDir, error) {
+	store, err := location.backend()
+	if err != nil {
+		return "", err
 	}
-	return dataDir(at.data), errors.Join(at.check(), makeDataDir(at.data))
+	if queue.local || !store.local {
+		return location.dir()
+	}
+	return dataDir(location.data), makeDataDir(location.data)
 }
 
 // published reports whether --rules names those that a server publishes.

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/doctor"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+	"github.com/picket-edr/picket/internal/queue/diskbuffer"
+	"github.com/picket-edr/picket/internal/queue/redisqueue"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/worker"
+)
+
+// A queueBackend is one kind of queue that --queue can name.
+type queueBackend struct {
+	// accepts reports whether a value of --queue names this backend.
+	accepts func(name string) bool
+	// local is a queue in the data directory.
+	local bool
+	// fsync is whether --redis-durability fsync is supported.
+	fsync bool
+	// open opens the queue. A backend that is not local may be behind a disk
+	// buffer.
+	open func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error)
+	// diagnose reports on the queue and its server.
+	diagnose func(ctx context.Context, r *doctor.Report, name string, dir dataDir)
+}
+
+var queueBackends = []queueBackend{
+	{
+		accepts: func(name string) bool { return name == "sqlite" },
+		local:   true,
+		fsync:   true, // ignored: every commit is fsynced
+		open:    openSQLiteQueue,
+		diagnose: func(ctx context.Context, r *doctor.Report, _ string, dir dataDir) {
+			doctor.SQLiteQueue(ctx, r, dir.queue())
+		},
+	},
+	{
+		accepts: redisurl.IsURL,
+		fsync:   true,
+		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
+			q, err := redisqueue.Open(ctx, name, redisqueue.Options{
+				MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: o.connectLater(), Logger: o.log})
+			if err != nil {
+				return nil, hintedRedis(err)
+			}
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q)}, q, q, dir, o)
+		},
+		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) { doctor.RedisQueue(ctx, r, name) },
+	},
+	{
+		accepts: celeryqueue.Is,
+		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
+			q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{
+				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newReaderPool().Read, Logger: o.log})
+			if err != nil {
+				return nil, hintedRedis(err)
+			}
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q), celery: q}, q, nil, dir, o)
+		},
+		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
+			doctor.CeleryQueue(ctx, r, name, newReaderPool().Read)
+		},
+	},
+}
+
+const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6379/0 or, of a Celery broker, celery+redis://HOST:6379/0"
+
+// addQueueFlag adds --queue to a command.
+func addQueueFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("queue", "sqlite", queueUsage)
+}
+
+// findQueueBackend returns the backend that --queue names, if it supports the
+// value of --redis-durability.
+func findQueueBackend(name, durability string) (*queueBackend, error) {
+	for i := range queueBackends {
+		b := &queueBackends[i]
+		switch {
+		case !b.accepts(name):
+			continue
+		case durability != "reply" && !b.fsync:
+			return nil, usagef("--redis-durability is for redis://; a Celery broker gives what its own settings do")
+		case durability != "reply" && durability != "fsync":
+			return nil, usagef("--redis-durability %q is neither reply nor fsync", durability)
+		}
+		return b, nil
+	}
+	return nil, usagef("--queue %q: it is neither sqlite nor a URL of Redis", withoutPassword(name))
+}
+
+// withoutPassword removes the part of a URL that may hold a password.
+func withoutPassword(url string) string {
+	if at := strings.LastIndexByte(url, '@'); at >= 0 {
+		return "…" + url[at:]
+	}
+	return url
+}
+
+// queueOptions are the settings of all queue backends.
+type queueOptions struct {
+	maxBytes, minFree int64
+	durability        string // of Redis: reply or fsync
+	bufferBytes       int64  // of the disk buffer that is used while the queue is unreachable; 0: no buffer
+	lazy              bool   // open a remote queue even if it is unreachable
+	log               *slog.Logger
+}
+
+// connectLater reports whether a remote queue may be unreachable at the start.
+func (o queueOptions) connectLater() bool { return o.lazy || o.bufferBytes > 0 }
+
+// An openedQueue is the queue that --queue names.
+type openedQueue struct {
+	inspectableQueue
+	// ready returns why the intake cannot enqueue, nil if it can.
+	ready func(ctx context.Context) error
+	// celery is the queue itself, or the one behind the disk buffer, if that is
+	// on a Celery broker; otherwise nil.
+	celery *celeryqueue.Queue
+}
+
+type inspectableQueue interface {
+	queue.Queue
+	queue.Inspector
+}
+
+// openQueue opens the queue that --queue names.
+func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
+	b, err := findQueueBackend(name, o.durability)
+	if err != nil {
+		return nil, err
+	}
+	return b.open(ctx, name, dir, o)
+}
+
+func openSQLiteQueue(_ context.Context, _ string, dir dataDir, o queueOptions) (*openedQueue, error) {
+	q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	if err != nil {
+		return nil, hintedAccess(err)
+	}
+	ready := answersStats(q)
+	return &openedQueue{inspectableQueue: q, ready: func(ctx context.Context) error { return cmp.Or(q.Err(), ready(ctx)) }}, nil
+}
+
+// answersStats returns a readiness check: the queue answers.
+func answersStats(q queue.Inspector) func(context.Context) error {
+	return func(ctx context.Context) error { _, err := q.Stats(ctx); return err }
+}
+
+func hintedRedis(err error) error {
+	if errors.Is(err, picket.ErrUnavailable) {
+		return hinted(err, "is Redis running, and --queue its URL? picket doctor --queue shows what it says")
+	}
+	return err
+}
+
+// bufferOnDisk puts a disk buffer in front of a remote queue, if o asks for one:
+// the intake then accepts batches while the queue is unreachable.
+func bufferOnDisk(q *openedQueue, remote diskbuffer.Next, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
+	if o.bufferBytes <= 0 {
+		return q, nil
+	}
+	buffer, err := sqlitequeue.Open(dir.diskBuffer(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
+	if err != nil {
+		return nil, errors.Join(hintedAccess(err), remote.Close())
+	}
+	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
+	if err != nil {
+		return nil, errors.Join(err, buffer.Close(), remote.Close())
+	}
+	return &openedQueue{inspectableQueue: buffered, ready: func(context.Context) error { return buffer.Err() }, celery: q.celery}, nil
+}
+
+// results returns where the workers report results; nil if senders wait for none.
+func (q *openedQueue) results() queue.ResultReporter {
+	if q.celery == nil {
+		return nil
+	}
+	return q.celery
+}
+
+// runCeleryNode makes this process a node among the broker's Celery workers
+// until ctx ends, if the queue is on a Celery broker.
+func (q *openedQueue) runCeleryNode(ctx context.Context, w *worker.Worker, shutdown func()) {
+	if q.celery != nil {
+		q.celery.Attend(ctx, celeryqueue.Node{Crew: w, Shutdown: shutdown, Version: version})()
+	}
+}
+
+// openQueueBeside opens the queue for a command that runs beside the server. A
+// remote queue needs no data directory.
+func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, error) {
+	b, err := findQueueBackend(name, "reply")
+	if err != nil {
+		return nil, err
+	}
+	dir := dataDir(data)
+	if b.local {
+		if dir, err = existing(data); err != nil {
+			return nil, err
+		}
+	}
+	return b.open(ctx, name, dir, queueOptions{durability: "reply", log: slog.New(slog.DiscardHandler)})
+}
+
+// A readerPool reads the events of tasks that other programs published. It is
+// safe for concurrent use.
+type readerPool struct{ pool sync.Pool }
+
+func newReaderPool() *readerPool {
+	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}}
+}
+
+// Read reads one event; see ingest.Reader.
+func (p *readerPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
+	r := p.pool.Get().(*ingest.Reader)
+	defer p.pool.Put(r)
+	return r.Read(raw, id, received)
+}

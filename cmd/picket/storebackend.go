@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/doctor"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/mongostore"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+// A storeBackend is one kind of store that --store can name.
+type storeBackend struct {
+	// accepts reports whether a value of --store names this backend.
+	accepts func(name string) bool
+	// local is a store in the data directory.
+	local bool
+	// open opens the store. brief leaves background work to other processes.
+	open func(ctx context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error)
+	// diagnose reports on the store and its server.
+	diagnose func(ctx context.Context, r *doctor.Report, l storeLocation)
+}
+
+var storeBackends = []storeBackend{
+	{
+		accepts: func(name string) bool { return name == "sqlite" },
+		local:   true,
+		open: func(_ context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
+			s, err := sqlitestore.Open(dataDir(l.data).events(), sqlitestore.Options{Logger: log, NoBackground: brief})
+			if err != nil { // a nil *Store would be a non-nil store.Store
+				return nil, hintedAccess(err)
+			}
+			return s, nil
+		},
+		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) {
+			doctor.SQLiteStore(ctx, r, dataDir(l.data).events())
+		},
+	},
+	{
+		accepts: func(name string) bool {
+			return strings.HasPrefix(name, "mongodb://") || strings.HasPrefix(name, "mongodb+srv://")
+		},
+		open: func(ctx context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
+			s, err := mongostore.Open(ctx, l.name, mongostore.Options{Logger: log, NoBackground: brief})
+			if err != nil {
+				if hint := doctor.MongoHint(err); hint != "" {
+					err = hinted(err, hint)
+				}
+				return nil, err
+			}
+			return s, nil
+		},
+		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) { doctor.MongoStore(ctx, r, l.name) },
+	},
+}
+
+// storeUsage describes --store.
+const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, as in mongodb://host:27017/picket"
+
+// A storeLocation is where a store is: --store, and --data for a local one.
+type storeLocation struct{ data, name string }
+
+// addStoreFlags adds --data and --store to a command.
+func addStoreFlags(cmd *cobra.Command) *storeLocation {
+	l := new(storeLocation)
+	cmd.Flags().StringVar(&l.data, "data", "picket-data", "the server's data `DIR`")
+	cmd.Flags().StringVar(&l.name, "store", "sqlite", storeUsage)
+	return l
+}
+
+// backend returns the backend that --store names.
+func (l storeLocation) backend() (*storeBackend, error) {
+	for i := range storeBackends {
+		if b := &storeBackends[i]; b.accepts(l.name) {
+			return b, nil
+		}
+	}
+	return nil, usagef("--store is neither sqlite nor the URI of a database, as in mongodb://host:27017/picket")
+}
+
+// remote reports whether the store is not in the data directory.
+func (l storeLocation) remote() bool {
+	b, err := l.backend()
+	return err == nil && !b.local
+}
+
+// dir returns the data directory. A local store must exist in it.
+func (l storeLocation) dir() (dataDir, error) {
+	b, err := l.backend()
+	if err != nil || !b.local {
+		return dataDir(l.data), err
+	}
+	return existing(l.data)
+}
+
+// open opens the store. brief is for a command that leaves background work to
+// other processes.
+func (l storeLocation) open(ctx context.Context, log *slog.Logger, brief bool) (store.Store, error) {
+	b, err := l.backend()
+	if err != nil {
+		return nil, err
+	}
+	return b.open(ctx, l, log, brief)
+}
+
+// openExisting opens a store that a server has created, for one command.
+func (l storeLocation) openExisting(cmd *cobra.Command) (store.Store, error) {
+	if _, err := l.dir(); err != nil {
+		return nil, err
+	}
+	return l.open(cmd.Context(), nil, true)
+}
+
+// openOrCreate opens the store, and creates a local one. It prints a note then,
+// because the data directory may be the wrong one.
+func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
+	if l.remote() {
+		return l.openExisting(cmd)
+	}
+	if _, err := existing(l.data); err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
+	}
+	if err := makeDataDir(l.data); err != nil {
+		return nil, err
+	}
+	return l.open(cmd.Context(), nil, true)
+}
+
+// use runs f on an existing store and closes it.
+func (l storeLocation) use(cmd *cobra.Command, f func(store.Store) error) error {
+	s, err := l.openExisting(cmd)
+	if err != nil {
+		return err
+	}
+	return useAndClose(s, f)
+}
+
+// flag returns the flag that names the location for another command, without a
+// password.
+func (l storeLocation) flag() string {
+	if l.remote() {
+		return "--store …"
+	}
+	return "--data " + l.data
+}

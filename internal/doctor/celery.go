@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+)
+
+// CeleryQueue checks what operators of Celery check first when a task stays
+// pending: the broker, the result backend, the workers and their queues. read
+// reads the events of tasks.
+func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byte, id string, received time.Time) (picket.Event, error)) {
+	q, err := celeryqueue.Open(ctx, url, celeryqueue.Options{Event: read, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		r.fail("queue", "is the broker running? the URL is celery+redis://[user:password@]host:port/0, as CELERY_BROKER_URL has it behind the plus", "%v", err)
+		return
+	}
+	defer q.Close()
+	s, err := q.Survey(ctx)
+	if err != nil {
+		r.fail("broker", "", "%v", err)
+		return
+	}
+	text := "Redis " + s.Version + "; published tasks survive " + s.Durability(false)
+	if ws := s.Warnings(); len(ws) > 0 {
+		r.fail("broker", ws[0], "%s", text)
+	} else {
+		r.ok("broker", "%s", text)
+	}
+	if s.Results != nil {
+		r.fail("result", "is the result backend running? results=URL in --queue names it", "%v", s.Results)
+	}
+	for _, w := range s.Workers {
+		r.ok("worker", "%s consumes %s", w.Name, strings.Join(w.Queues, ", "))
+	}
+	for i := range s.Queues {
+		celeryQueueState(r, s, &s.Queues[i])
+	}
+	backlog(ctx, r, q)
+}
+
+// celeryQueueState checks one queue and its consumers.
+func celeryQueueState(r *Report, s *celeryqueue.Survey, state *celeryqueue.QueueState) {
+	consumers := s.Consumers(state.Name)
+	known := func(w celeryqueue.WorkerState) bool { return slices.Contains(w.Tasks, s.Task) }
+	for _, w := range consumers {
+		if !known(w) && state.Name == s.Publish {
+			r.fail("queue", "give picket a queue of its own: ?queue=picket in --queue of server and workers, and task_routes in Django; see docs/celery.md",
+				"%s consumes %s and does not know %s: it throws such tasks away", w.Name, state.Name, s.Task)
+		}
+	}
+	strange := cmp.Or(strings.Join(state.Strange, ", "), "none")
+	switch {
+	case state.Waiting == 0:
+		r.ok("queue", "%s: empty", state.Name)
+	case len(consumers) == 0:
+		r.fail("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
+			"%s: %d tasks wait, and no worker that answers consumes it", state.Name, state.Waiting)
+	case len(state.Strange) > 0 && state.Shared && !slices.ContainsFunc(consumers, func(w celeryqueue.WorkerState) bool { return !w.Picket }):
+		r.fail("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
+			"%s: %d tasks wait, among them %s, which no worker that answers knows", state.Name, state.Waiting, strange)
+	default:
+		r.ok("queue", "%s: %d tasks wait; of other programs: %s", state.Name, state.Waiting, strange)
+	}
+}

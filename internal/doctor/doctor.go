@@ -1,0 +1,37 @@
+// Package doctor checks an installation for picket doctor: disk, queue, store,
+// cache, rules, port, clock and token. A check that fails says what to do.
+//
+// It opens engines itself to ask them about their servers, as only cmd/picket
+// does otherwise.
+package doctor
+
+import "fmt"
+
+// A Finding is the result of one check.
+type Finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Text  string `json:"text"`
+	Hint  string `json:"hint,omitempty"` // what to do about a failure
+}
+
+// A Report collects the findings of checks in their order.
+type Report struct{ Findings []Finding }
+
+// Healthy reports whether no check failed.
+func (r *Report) Healthy() bool {
+	for _, f := range r.Findings {
+		if !f.OK {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Report) ok(check, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{Check: check, OK: true, Text: fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) fail(check, hint, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{Check: check, Text: fmt.Sprintf(format, args...), Hint: hint})
+}

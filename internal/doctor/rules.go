@@ -1,0 +1,34 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/picket-edr/picket/internal/detect"
+)
+
+// Rules checks that the rules of sources load. inPack reports whether a file
+// belongs to an installed pack: problems of packs are counted, but do not fail
+// the check, because they are not the reader's to fix.
+func Rules(r *Report, sources []detect.Source, inPack func(file string) bool) {
+	set, err := detect.Load(sources, nil)
+	if err != nil {
+		RulesUnreadable(r, err)
+		return
+	}
+	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p detect.Problem) bool { return inPack(p.File) })
+	others := ""
+	if n := len(set.Problems) - len(own); n > 0 {
+		others = fmt.Sprintf(", %d of packs do not load", n)
+	}
+	if n := len(own); n > 0 {
+		r.fail("rules", "picket rules lint PATH lists all", "%d run%s, %d do not load, as %s", set.Rules.Len(), others, n, own[0])
+		return
+	}
+	r.ok("rules", "%d run%s", set.Rules.Len(), others)
+}
+
+// RulesUnreadable reports that --rules cannot be read.
+func RulesUnreadable(r *Report, err error) {
+	r.fail("rules", "--rules takes builtin, a directory, a .yml file or a .zip", "%v", err)
+}

@@ -1,0 +1,241 @@
+// Package migrate copies the store of a data directory into MongoDB, for picket
+// migrate. An interrupted copy continues where it stopped; at the end the two
+// stores are compared record by record.
+//
+// It uses two engines at once, as only cmd/picket does otherwise.
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/mongostore"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+// A Migration is one copy. No server may use either store meanwhile.
+type Migration struct {
+	From *sqlitestore.Store
+	To   *mongostore.Store
+	// Source names the store that is copied, and is the same in every attempt.
+	Source string
+	// Progress receives a line a second about the copy.
+	Progress io.Writer
+
+	ctx      context.Context
+	progress mongostore.MigrationProgress
+	reported time.Time // when Progress last received a line
+}
+
+// Errors of Run that the user can act on. Both are picket.ErrConflict.
+var (
+	// ErrOtherSource: the database holds a copy of another store.
+	ErrOtherSource = fmt.Errorf("the database holds a copy of another store: %w", picket.ErrConflict)
+	// ErrNotEmpty: the database holds data that was not copied.
+	ErrNotEmpty = fmt.Errorf("the database is not empty: %w", picket.ErrConflict)
+	// ErrInterrupted: the copy stopped; Run continues it.
+	ErrInterrupted = errors.New("the copy was interrupted")
+)
+
+// Run copies what has not been copied yet, and compares the stores.
+func (m *Migration) Run(ctx context.Context) (Result, error) {
+	m.ctx = ctx
+	if err := m.begin(); err != nil {
+		return Result{}, err
+	}
+	if err := m.copy(); err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
+	r, err := m.verify()
+	if err != nil {
+		return r, fmt.Errorf("compare: %w", err)
+	}
+	return r, nil
+}
+
+// begin reads how far an earlier attempt came, and refuses a database with data
+// of another origin.
+func (m *Migration) begin() (err error) {
+	if m.progress, err = m.To.MigrationProgress(m.ctx); err != nil {
+		return err
+	}
+	switch m.progress.Source {
+	case m.Source:
+	case "":
+		empty, err := m.To.IsEmpty(m.ctx)
+		if err != nil {
+			return err
+		}
+		if !empty {
+			return ErrNotEmpty
+		}
+		m.progress.Source = m.Source
+	default:
+		return fmt.Errorf("%s: %w", m.progress.Source, ErrOtherSource)
+	}
+	return m.To.SaveMigrationProgress(m.ctx, m.progress)
+}
+
+// pageSize is the number of records copied at a time.
+const pageSize = 1000
+
+// copy runs the stages that are not done.
+func (m *Migration) copy() error {
+	stages := []struct {
+		name string
+		do   func() error
+	}{
+		{"events", m.events}, {"matches", m.matches}, {"hosts", m.hosts}, {"alerts", m.alerts}, {"accounts", m.accounts}, {"counters", m.counters},
+	}
+	at := 0
+	for i, st := range stages {
+		if st.name == m.progress.Stage {
+			at = i
+		}
+	}
+	if m.progress.Stage == "done" {
+		return nil
+	}
+	for _, st := range stages[at:] {
+		if m.progress.Stage != st.name {
+			m.progress.Stage, m.progress.Cursor, m.progress.StageCount = st.name, "", 0
+		}
+		if err := st.do(); err != nil {
+			return fmt.Errorf("%s: %w", st.name, err)
+		}
+	}
+	m.progress.Stage = "done"
+	return m.To.SaveMigrationProgress(m.ctx, m.progress)
+}
+
+// checkpoint saves that n more records are copied, and where to continue.
+func (m *Migration) checkpoint(n int, next string) error {
+	m.progress.StageCount += int64(n)
+	m.progress.Cursor = next
+	if time.Since(m.reported) > time.Second {
+		m.reported = time.Now()
+		fmt.Fprintf(m.Progress, "picket: %s: %d copied\n", m.progress.Stage, m.progress.StageCount)
+	}
+	return m.To.SaveMigrationProgress(m.ctx, m.progress)
+}
+
+func (m *Migration) events() error {
+	for {
+		page, err := m.From.SearchEvents(m.ctx, store.EventQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		if err != nil {
+			return err
+		}
+		n, err := m.To.ImportEvents(m.ctx, page.Events, m.progress.BaseOrder-m.progress.StageCount)
+		if err != nil {
+			return err
+		}
+		m.progress.EventCount += n
+		if err := m.checkpoint(len(page.Events), page.Next); err != nil || page.Next == "" {
+			return err
+		}
+	}
+}
+
+func (m *Migration) matches() error {
+	for {
+		page, err := m.From.Matches(m.ctx, store.MatchQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		if err != nil {
+			return err
+		}
+		if err := m.To.ImportMatches(m.ctx, page.Matches, -1-m.progress.StageCount); err != nil {
+			return err
+		}
+		if err := m.checkpoint(len(page.Matches), page.Next); err != nil || page.Next == "" {
+			return err
+		}
+	}
+}
+
+func (m *Migration) hosts() error {
+	for {
+		page, err := m.From.Hosts(m.ctx, "", pageSize, m.progress.Cursor)
+		if err != nil {
+			return err
+		}
+		if err := m.To.ImportHosts(m.ctx, page.Hosts); err != nil {
+			return err
+		}
+		if err := m.checkpoint(len(page.Hosts), page.Next); err != nil || page.Next == "" {
+			return err
+		}
+	}
+}
+
+func (m *Migration) alerts() error {
+	for {
+		page, err := m.From.Alerts(m.ctx, store.AlertQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		if err != nil {
+			return err
+		}
+		kept := make(map[string]int64)
+		for _, a := range page.Alerts {
+			kept[a.ID] = min(a.Count, picket.AlertMatchLimit)
+		}
+		if err := m.To.ImportAlerts(m.ctx, page.Alerts, kept, -1-m.progress.StageCount); err != nil {
+			return err
+		}
+		if err := m.checkpoint(len(page.Alerts), page.Next); err != nil || page.Next == "" {
+			return err
+		}
+	}
+}
+
+func (m *Migration) accounts() error {
+	users, err := m.From.Users(m.ctx)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		if err := m.To.PutUser(m.ctx, u); err != nil {
+			return err
+		}
+	}
+	tokens, err := m.From.Tokens(m.ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if err := m.To.AddToken(m.ctx, t); err != nil && !errors.Is(err, picket.ErrConflict) {
+			return err
+		}
+	}
+	log, err := m.From.AuditLog(m.ctx, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(log)
+	if err := m.To.ImportAudit(m.ctx, log, m.progress.BaseOrder); err != nil {
+		return err
+	}
+	return m.checkpoint(len(users)+len(tokens)+len(log), "")
+}
+
+func (m *Migration) counters() error {
+	minutes, err := m.From.Activity(m.ctx, time.Time{}, time.Time{})
+	if err != nil {
+		return err
+	}
+	if err := m.To.ImportActivity(m.ctx, minutes); err != nil {
+		return err
+	}
+	t, err := m.From.Totals(m.ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.To.ImportTotals(m.ctx, t, m.progress.EventCount); err != nil {
+		return err
+	}
+	return m.checkpoint(len(minutes), "")
+}
