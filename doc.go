@@ -54,7 +54,8 @@
 //	internal/queue/redisstats   counters, rates and dead letters of both
 //	internal/queue/diskbuffer   a disk buffer in front of a remote queue, for when that is unreachable
 //	internal/queue/queuetest    what every queue must pass
-//	internal/store/sqlitestore  the store in a SQLite file: blocks, columns, filters
+//	internal/store/sqlitestore  the store in a SQLite file
+//	internal/store/sqlitestore/block  its columnar format, pure bytes
 //	internal/store/mongostore   the store in MongoDB: documents, and a journal in place of transactions
 //	internal/store/storetest    what every store must pass
 //

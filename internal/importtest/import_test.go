@@ -42,9 +42,10 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/store/sqlitestore/block", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
+			"internal/store/sqlitestore/block→internal/store", "internal/store/sqlitestore/block→internal/flatjson",
 			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
 		},
 	},
@@ -79,6 +80,13 @@ var adapters = map[string]adapter{
 
 // connectors are below the adapters of a driver, which have them in common.
 var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis"}
+
+// effectFree are packages that reach no disk, network or database: they import
+// none of effects.
+var (
+	effectFree = []string{"internal/store/sqlitestore/block"}
+	effects    = []string{"database/sql", "io/fs", "net", "net/http", "os", "os/exec", "path/filepath", "syscall"}
+)
 
 // vague are names that say nothing of what is in a package.
 var vague = []string{"utils", "util", "common", "models", "types", "core", "config", "services", "helpers", "misc", "pkg"}
@@ -238,6 +246,9 @@ func own2other(f file, imp string) string {
 	if !f.test() && (imp == "testing" || strings.HasPrefix(imp, "testing/")) {
 		return "the program must not link it"
 	}
+	if !f.test() && slices.Contains(effectFree, from) && slices.Contains(effects, imp) {
+		return "the package must reach no disk, network or database"
+	}
 	if first, _, _ := strings.Cut(imp, "/"); !strings.Contains(first, ".") {
 		return ""
 	}
@@ -278,6 +289,7 @@ func TestCheck(t *testing.T) {
 		{"internal/queue/sqlitequeue/a.go", []string{module + "/internal/worker"}},
 		{"internal/queue/a.go", []string{"testing", module + "/internal/queue/queuetest"}},
 		{"internal/queue/queuetest/a.go", []string{"testing"}},
+		{"internal/store/sqlitestore/block/a.go", []string{"os", "bytes", "modernc.org/sqlite"}},
 		{"internal/utils/a.go", nil},
 		{"internal/new/a.go", []string{module}},
 		{"cmd/picket/a.go", []string{module + "/internal/queue/sqlitequeue", module + "/internal/web"}},
@@ -295,6 +307,8 @@ func TestCheck(t *testing.T) {
 		"internal/queue/sqlitequeue/a.go: imports " + module + "/internal/worker: an adapter imports its seam, and nothing of the stages",
 		"internal/queue/a.go: imports testing: the program must not link it",
 		"internal/queue/a.go: imports " + module + "/internal/queue/queuetest: it is for tests only",
+		"internal/store/sqlitestore/block/a.go: imports os: the package must reach no disk, network or database",
+		"internal/store/sqlitestore/block/a.go: imports modernc.org/sqlite: it is a driver, whose only home is its adapter",
 		"internal/utils/a.go: package utils: the name says nothing of what is in it",
 		"internal/new/a.go: imports " + module + ": internal/new is in no layer; give it its place in layers",
 	}

@@ -5,34 +5,34 @@ import (
 	"time"
 )
 
-// Accounts keeps who may do what. Secrets are kept only as hashes, made by
+// Accounts stores who may do what. Secrets are stored only as hashes, made by
 // package auth.
 type Accounts interface {
 	Tokens
 	Users
 	Sessions
-	// AddAuditEntry appends to the record of who did what; AuditLog reads it back,
-	// newest first.
+	// AddAuditEntry appends to the log of who did what; AuditLog returns it, newest
+	// first.
 	AddAuditEntry(ctx context.Context, e AuditEntry) error
 	AuditLog(ctx context.Context, limit int) ([]AuditEntry, error)
 }
 
-// Tokens keeps the tokens of agents, collectors and programs.
+// Tokens stores the tokens of agents, collectors and API clients.
 type Tokens interface {
-	// AddToken is picket.ErrConflict where there is one of the same ID or hash.
+	// AddToken is picket.ErrConflict if a token with the same ID or hash exists.
 	AddToken(ctx context.Context, t Token) error
-	// TokenByHash returns picket.ErrNotFound where there is none, and revoked
-	// tokens with Revoked set.
+	// TokenByHash returns the token or picket.ErrNotFound. A revoked token has
+	// Revoked set.
 	TokenByHash(ctx context.Context, hash string) (Token, error)
 	Tokens(ctx context.Context) ([]Token, error)
-	// RevokeToken ends a token by its ID; picket.ErrNotFound where there is
-	// none. The first time that it is revoked counts.
+	// RevokeToken revokes a token by its ID, or returns picket.ErrNotFound. A token
+	// that is revoked already keeps its time of revocation.
 	RevokeToken(ctx context.Context, id string, at time.Time) error
 }
 
-// A Token lets a program in. Kind and Subject say as whom.
+// A Token authenticates a program. Kind and Subject say as whom.
 type Token struct {
-	ID      string    `json:"id"`      // short and public, to list and revoke by
+	ID      string    `json:"id"`      // short and public, to refer to it
 	Hash    string    `json:"-"`       // hex SHA-256 of the secret, which is 160 random bits
 	Kind    string    `json:"kind"`    // "agent", "collector" or "api"
 	Subject string    `json:"subject"` // the agent id, or the collector's or program's name
@@ -41,14 +41,14 @@ type Token struct {
 	Revoked time.Time `json:"revoked,omitzero"`
 }
 
-// Users keeps the people who sign in.
+// Users stores the people who sign in.
 type Users interface {
-	// AddUser is picket.ErrConflict where there is one of the same name: of
-	// many who add it at once, one does.
+	// AddUser is picket.ErrConflict if a user of that name exists. Of several
+	// concurrent calls with one name, one succeeds.
 	AddUser(ctx context.Context, u User) error
-	// PutUser adds or replaces a user by name.
+	// PutUser adds a user, or replaces the one of that name.
 	PutUser(ctx context.Context, u User) error
-	// User returns picket.ErrNotFound where there is none.
+	// User returns the user or picket.ErrNotFound.
 	User(ctx context.Context, name string) (User, error)
 	Users(ctx context.Context) ([]User, error)
 }
@@ -62,13 +62,13 @@ type User struct {
 	Created      time.Time `json:"created"`
 }
 
-// Sessions keeps who is signed in.
+// Sessions stores who is signed in.
 type Sessions interface {
 	AddSession(ctx context.Context, s Session) error
-	// Session returns picket.ErrNotFound where there is none or it has expired.
+	// Session returns the session, or picket.ErrNotFound also if it has expired.
 	Session(ctx context.Context, hash string, now time.Time) (Session, error)
 	DeleteSession(ctx context.Context, hash string) error
-	// DeleteUserSessions ends all of a user's, as when the password changes.
+	// DeleteUserSessions signs a user out everywhere, as when the password changes.
 	DeleteUserSessions(ctx context.Context, user string) error
 }
 
@@ -80,7 +80,7 @@ type Session struct {
 	Expires time.Time
 }
 
-// An AuditEntry says who did what to what.
+// An AuditEntry says who did what to which object.
 type AuditEntry struct {
 	Time   time.Time `json:"time"`
 	Actor  string    `json:"actor"`

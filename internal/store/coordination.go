@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// Coordination is what servers and workers on several machines know of each other.
+// Coordination is what servers and workers on several machines share: the rules
+// to run, and which workers there are.
 type Coordination interface {
-	// PublishRules keeps the rules that workers are to run, in place of those
-	// before.
+	// PublishRules replaces the rules that workers are to run.
 	PublishRules(ctx context.Context, r PublishedRules) error
-	// PublishedRules returns what was published last; picket.ErrNotFound where
-	// nothing was. Where it is the version known, Bundle is nil.
-	PublishedRules(ctx context.Context, known string) (PublishedRules, error)
-	// ReportWorker says that a worker is there, and how it does.
+	// PublishedRules returns the rules that were published last, or
+	// picket.ErrNotFound. If their version is knownVersion, Bundle is nil.
+	PublishedRules(ctx context.Context, knownVersion string) (PublishedRules, error)
+	// ReportWorker records a worker's heartbeat.
 	ReportWorker(ctx context.Context, w Worker) error
-	// Workers lists the workers that reported since a time, by their IDs.
+	// Workers lists the workers that have reported since a time, by ID.
 	Workers(ctx context.Context, since time.Time) ([]Worker, error)
 }
 
 // PublishedRules are the rule files of a server.
 type PublishedRules struct {
-	Version   string // of the bundle: another one, another version
-	Bundle    []byte // made and read by package detect
+	Version   string // identifies the content of Bundle
+	Bundle    []byte // opaque to stores
 	Published time.Time
 }
 
-// WorkerTimeout is how long after its last report a worker is taken for gone;
-// they report three times as often.
+// WorkerTimeout is how long after its last report a worker is considered gone.
+// Workers report three times as often.
 const WorkerTimeout = 15 * time.Second
 
 // A Worker is a process that works off the queue.
@@ -35,9 +35,9 @@ type Worker struct {
 	ID            string    `json:"id"`
 	Host          string    `json:"host"`
 	Version       string    `json:"version"` // of picket
-	RulesRevision string    `json:"rules"`   // the revision of the rules that it runs
+	RulesRevision string    `json:"rules"`   // of the rules that it runs
 	Concurrency   int       `json:"concurrency"`
 	Started       time.Time `json:"started"`
-	LastSeen      time.Time `json:"seen"`   // the last report, by the worker's clock
+	LastSeen      time.Time `json:"seen"`   // its last report, by its own clock
 	Events        int64     `json:"events"` // stored since it started
 }

@@ -7,26 +7,28 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// Correlations keeps what correlations are worked out from: a record of the
-// events on which their rules fired, in the order in which they were saved,
-// and how far one follower, which may be in any process, has come in it.
+// Correlations stores what correlations are evaluated from: a log of the events
+// that matched their rules, in the order in which they were saved, and how far
+// the one process that evaluates them has read it.
 type Correlations interface {
-	// AcquireCorrelationLease makes holder the follower for ttl, or for ttl more, and reports
-	// false while it is another.
+	// AcquireCorrelationLease gives the lease to holder for ttl, or extends it. It
+	// returns false while another holder has it.
 	AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
-	// Observations returns what was saved after a mark, oldest first: of whole
-	// batches, about limit in all, and the mark of the last. A mark is opaque
-	// but for 0, which is before everything.
-	Observations(ctx context.Context, after int64, limit int) (page []Observation, mark int64, err error)
-	// CorrelationCheckpoint returns the Offset and State of the last conclusion, or 0 and nil.
-	CorrelationCheckpoint(ctx context.Context) (mark int64, state []byte, err error)
-	// CommitCorrelations stores what came of the observations up to a mark, in one
-	// durable step. It is picket.ErrConflict where holder does not lead.
+	// Observations returns what was saved after an offset, oldest first: whole
+	// batches, about limit observations in all, and the offset of the last. An
+	// offset is opaque, except that 0 is before everything.
+	Observations(ctx context.Context, after int64, limit int) (page []Observation, offset int64, err error)
+	// CorrelationCheckpoint returns the Offset and State committed last, or 0 and
+	// nil.
+	CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error)
+	// CommitCorrelations stores the result of evaluating the observations up to an
+	// offset, in one durable step. It is picket.ErrConflict if holder does not
+	// have the lease.
 	CommitCorrelations(ctx context.Context, holder string, c CorrelationCommit) (SaveResult, error)
 }
 
-// An Observation is an event on which a rule fired that a correlation is over:
-// a Match with Observed of Save.
+// An Observation is an event that matched a rule of a correlation: a match with
+// Observed that was given to Save.
 type Observation struct {
 	RuleID  string            `json:"rule"`
 	EventID string            `json:"event"`
@@ -37,13 +39,19 @@ type Observation struct {
 	Arrived time.Time         `json:"-"` // when it was saved
 }
 
-// A CorrelationCommit is a step of the follower.
+// NewObservation returns the observation of a match.
+func NewObservation(m *picket.Match) Observation {
+	return Observation{RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed}
+}
+
+// A CorrelationCommit is the result of one evaluation step.
 type CorrelationCommit struct {
-	Offset       int64          // up to which observations were looked at
-	State        []byte         // what else it needs to go on; nil leaves what is there
-	Matches      []picket.Match // on events stored before; those that are known are left out
-	DeleteBefore time.Time      // observations that arrived before it are deleted; zero: none
-	// Replay says that the matches may have been concluded before, so that past
-	// picket.AlertMatchLimit, where that can't be known, they are not counted.
+	Offset       int64          // of the last observation that was evaluated
+	State        []byte         // to resume from; nil keeps the state committed before
+	Matches      []picket.Match // on stored events; those that are stored already are left out
+	DeleteBefore time.Time      // delete the observations that arrived before; zero: none
+	// Replay says that the matches may have been committed before. A match past
+	// picket.AlertMatchLimit is then not counted, because whether it is new is
+	// not known.
 	Replay bool
 }

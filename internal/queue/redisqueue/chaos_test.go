@@ -188,6 +188,17 @@ func TestKill(t *testing.T) {
 	})
 }
 
+// TestPoison: a message that kills who works on it.
+func TestPoison(t *testing.T) {
+	const urlEnv = "PICKET_REDISQUEUE_URL"
+	if os.Getenv(urlEnv) == "" {
+		t.Setenv(urlEnv, redistest.Start(t).URL())
+	}
+	queuetest.Poison(t, func(string) (queuetest.Queue, error) {
+		return redisqueue.Open(context.Background(), os.Getenv(urlEnv), redisqueue.Options{Lease: time.Second, Shards: 2, Logger: quiet})
+	})
+}
+
 // A queue on a Redis that is frozen can be closed all the same.
 func TestCloseWhileFrozen(t *testing.T) {
 	s := redistest.Start(t)

@@ -8,18 +8,19 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// change runs one statement, and returns how many rows it changed.
-func (s *Store) change(ctx context.Context, q string, args ...any) (int64, error) {
+// exec runs one statement, and returns how many rows it changed.
+func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) {
 	var n int64
-	err := s.w.do(ctx, func(t *tx) error {
+	err := s.writer.transact(ctx, func(t *tx) error {
 		var err error
 		n, err = t.exec(q, args...)
 		return err
 	})
 	if err != nil {
-		return 0, err // the statement may still be running, if ctx ended
+		return 0, err // if ctx has ended, the statement may still be running and write n
 	}
 	return n, nil
 }
@@ -28,10 +29,10 @@ func (s *Store) change(ctx context.Context, q string, args ...any) (int64, error
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	var revoked any
 	if !t.Revoked.IsZero() {
-		revoked = micros(t.Revoked)
+		revoked = block.Micros(t.Revoked)
 	}
-	n, err := s.change(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, micros(t.Created), revoked)
+	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, block.Micros(t.Created), revoked)
 	if err == nil && n == 0 {
 		err = picket.ErrConflict
 	}
@@ -48,16 +49,16 @@ func scanToken(r rowScanner) (store.Token, error) {
 	var created int64
 	var revoked sql.NullInt64
 	err := r.Scan(&t.ID, &t.Hash, &t.Kind, &t.Subject, &t.Role, &created, &revoked)
-	t.Created = fromMicros(created)
+	t.Created = block.FromMicros(created)
 	if revoked.Valid {
-		t.Revoked = fromMicros(revoked.Int64)
+		t.Revoked = block.FromMicros(revoked.Int64)
 	}
 	return t, err
 }
 
 // TokenByHash implements store.Tokens.
 func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
-	t, err := scanToken(s.read.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
+	t, err := scanToken(s.readDB.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
 	if err != nil {
 		return store.Token{}, fmt.Errorf("look up token: %w", notFound(err))
 	}
@@ -67,7 +68,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	var out []store.Token
-	err := s.list(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
 		t, err := scanToken(r)
 		out = append(out, t)
 		return err
@@ -78,9 +79,9 @@ func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	return out, nil
 }
 
-// RevokeToken implements store.Tokens. A token that has ended stays as it is.
+// RevokeToken implements store.Tokens.
 func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error {
-	n, err := s.change(ctx, "UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?", micros(at), id)
+	n, err := s.exec(ctx, "UPDATE tokens SET revoked = coalesce(revoked, ?) WHERE id = ?", block.Micros(at), id)
 	if err == nil && n == 0 {
 		err = picket.ErrNotFound
 	}
@@ -92,8 +93,8 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 
 // AddUser implements store.Users.
 func (s *Store) AddUser(ctx context.Context, u store.User) error {
-	n, err := s.change(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, micros(u.Created))
+	n, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err == nil && n == 0 {
 		err = picket.ErrConflict
 	}
@@ -105,9 +106,9 @@ func (s *Store) AddUser(ctx context.Context, u store.User) error {
 
 // PutUser implements store.Users.
 func (s *Store) PutUser(ctx context.Context, u store.User) error {
-	_, err := s.change(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
+	_, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash, role = excluded.role,
-		disabled = excluded.disabled, created = excluded.created`, u.Name, u.PasswordHash, u.Role, u.Disabled, micros(u.Created))
+		disabled = excluded.disabled, created = excluded.created`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err != nil {
 		return fmt.Errorf("put user %s: %w", u.Name, err)
 	}
@@ -120,13 +121,13 @@ func scanUser(r rowScanner) (store.User, error) {
 	var u store.User
 	var created int64
 	err := r.Scan(&u.Name, &u.PasswordHash, &u.Role, &u.Disabled, &created)
-	u.Created = fromMicros(created)
+	u.Created = block.FromMicros(created)
 	return u, err
 }
 
 // User implements store.Users.
 func (s *Store) User(ctx context.Context, name string) (store.User, error) {
-	u, err := scanUser(s.read.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
+	u, err := scanUser(s.readDB.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
 	if err != nil {
 		return store.User{}, fmt.Errorf("read user %s: %w", name, notFound(err))
 	}
@@ -136,7 +137,7 @@ func (s *Store) User(ctx context.Context, name string) (store.User, error) {
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	var out []store.User
-	err := s.list(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
 		u, err := scanUser(r)
 		out = append(out, u)
 		return err
@@ -147,16 +148,16 @@ func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	return out, nil
 }
 
-// AddSession implements store.Sessions. It also forgets sessions that had
-// expired when the new one was made.
+// AddSession implements store.Sessions. It also deletes the sessions that have
+// expired when the new one is created.
 func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
-	err := s.w.do(ctx, func(t *tx) error {
-		_, err := t.exec("DELETE FROM sessions WHERE expires <= ?", micros(ss.Created))
+	err := s.writer.transact(ctx, func(t *tx) error {
+		_, err := t.exec("DELETE FROM sessions WHERE expires <= ?", block.Micros(ss.Created))
 		if err != nil {
 			return err
 		}
 		_, err = t.exec("INSERT OR REPLACE INTO sessions (hash, user, created, expires) VALUES (?, ?, ?, ?)",
-			ss.Hash, ss.User, micros(ss.Created), micros(ss.Expires))
+			ss.Hash, ss.User, block.Micros(ss.Created), block.Micros(ss.Expires))
 		return err
 	})
 	if err != nil {
@@ -169,18 +170,18 @@ func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
 func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
 	ss := store.Session{Hash: hash}
 	var created, expires int64
-	err := s.read.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, micros(now)).
+	err := s.readDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, block.Micros(now)).
 		Scan(&ss.User, &created, &expires)
 	if err != nil {
 		return store.Session{}, fmt.Errorf("look up session: %w", notFound(err))
 	}
-	ss.Created, ss.Expires = fromMicros(created), fromMicros(expires)
+	ss.Created, ss.Expires = block.FromMicros(created), block.FromMicros(expires)
 	return ss, nil
 }
 
 // DeleteSession implements store.Sessions.
 func (s *Store) DeleteSession(ctx context.Context, hash string) error {
-	if _, err := s.change(ctx, "DELETE FROM sessions WHERE hash = ?", hash); err != nil {
+	if _, err := s.exec(ctx, "DELETE FROM sessions WHERE hash = ?", hash); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
@@ -188,7 +189,7 @@ func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 
 // DeleteUserSessions implements store.Sessions.
 func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
-	if _, err := s.change(ctx, "DELETE FROM sessions WHERE user = ?", user); err != nil {
+	if _, err := s.exec(ctx, "DELETE FROM sessions WHERE user = ?", user); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil
@@ -196,8 +197,8 @@ func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 
 // AddAuditEntry implements store.Accounts.
 func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
-	_, err := s.change(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
-		micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
+	_, err := s.exec(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
+		block.Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
 	if err != nil {
 		return fmt.Errorf("write audit entry: %w", err)
 	}
@@ -210,11 +211,11 @@ func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, er
 		limit = defaultLimit
 	}
 	var out []store.AuditEntry
-	err := s.list(ctx, "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?", []any{limit}, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?", []any{limit}, func(r *sql.Rows) error {
 		var e store.AuditEntry
 		var at int64
 		err := r.Scan(&at, &e.Actor, &e.Action, &e.Object, &e.Detail)
-		e.Time = fromMicros(at)
+		e.Time = block.FromMicros(at)
 		out = append(out, e)
 		return err
 	})

@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -33,53 +33,8 @@ func scanAlert(r rowScanner) (alertRow, error) {
 	if err != nil {
 		return a, err
 	}
-	a.FirstSeen, a.LastSeen, a.Opened, a.Updated = fromMicros(first), fromMicros(last), fromMicros(opened), fromMicros(updated)
+	a.FirstSeen, a.LastSeen, a.Opened, a.Updated = block.FromMicros(first), block.FromMicros(last), block.FromMicros(opened), block.FromMicros(updated)
 	return a, errors.Join(json.Unmarshal(tags, &a.Tags), json.Unmarshal(notes, &a.Notes))
-}
-
-// A filter builds the WHERE of a list.
-type filter struct {
-	terms []string
-	args  []any
-}
-
-func (f *filter) add(term string, args ...any) {
-	f.terms = append(f.terms, term)
-	f.args = append(f.args, args...)
-}
-
-// equal adds a term unless the value is "".
-func (f *filter) equal(column, value string) {
-	if value != "" {
-		f.add(column+" = ?", value)
-	}
-}
-
-func (f *filter) String() string {
-	if len(f.terms) == 0 {
-		return "1"
-	}
-	return strings.Join(f.terms, " AND ")
-}
-
-// in adds a term that one of the values is in the column.
-func in[T any](f *filter, column string, values []T) {
-	marks := strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")
-	args := make([]any, len(values))
-	for i, v := range values {
-		args[i] = v
-	}
-	f.add(column+" IN ("+marks+")", args...)
-}
-
-// between adds a term for each bound that is not open.
-func (f *filter) between(column string, lo, hi int64) {
-	if lo > math.MinInt64 {
-		f.add(column+" >= ?", lo)
-	}
-	if hi < math.MaxInt64 {
-		f.add(column+" < ?", hi)
-	}
 }
 
 // Alerts implements store.Alerts.
@@ -91,10 +46,10 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 	}
 	var page store.AlertPage
 	var last alertRow
-	err = s.list(ctx, text, args, func(r *sql.Rows) error {
+	err = s.query(ctx, text, args, func(r *sql.Rows) error {
 		a, err := scanAlert(r)
 		if len(page.Alerts) == limit {
-			page.Next = formatCursor(cursorAlerts, micros(last.LastSeen), last.n)
+			page.Next = formatCursor(cursorAlerts, block.Micros(last.LastSeen), last.n)
 			return err
 		}
 		last = a
@@ -107,38 +62,38 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 	return page, nil
 }
 
-// alertsQuery returns the statement for a list of alerts. Where only statuses
-// and levels select, it merges a list of each pair of them, which the index
-// alerts_status has in order: however few alerts of how many these are, it
-// reads no more than it returns. Otherwise that index is kept out (by the +).
+// alertsQuery returns the statement for a list of alerts. If only statuses and
+// levels are selected, the statement merges the lists of all pairs of them, which
+// the index alerts_status has in order; it then reads no more alerts than it
+// returns. Otherwise the + keeps SQLite from using that index.
 func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err error) {
-	var f filter
-	f.equal("rule_id", q.RuleID)
-	f.equal("agent_id", q.AgentID)
-	f.equal("host", q.Host)
+	var where whereClause
+	where.equal("rule_id", q.RuleID)
+	where.equal("agent_id", q.AgentID)
+	where.equal("host", q.Host)
 	if q.Text != "" {
-		f.add("instr(folded, ?) > 0", foldText(q.Text))
+		where.add("instr(folded, ?) > 0", store.Fold(q.Text))
 	}
-	lo, hi := bounds(q.Since, q.Until)
-	f.between("last_seen", lo, hi)
+	lo, hi := store.TimeRange(q.Since, q.Until)
+	where.between("last_seen", lo, hi)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
 		if err != nil {
 			return "", nil, err
 		}
-		f.add("(last_seen, n) < (?, ?)", at[0], at[1])
+		where.add("(last_seen, n) < (?, ?)", at[0], at[1])
 	}
 	const from, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
 	if len(q.Status)+len(q.Level) == 0 || q.RuleID+q.AgentID+q.Host+q.Text != "" {
 		if len(q.Status) > 0 {
-			in(&f, "+status", q.Status)
+			in(&where, "+status", q.Status)
 		}
 		if len(q.Level) > 0 {
-			in(&f, "+level", levelsNamed(q.Level))
+			in(&where, "+level", parseLevels(q.Level))
 		}
-		return from + f.String() + order, append(f.args, limit), nil
+		return from + where.String() + order, append(where.args, limit), nil
 	}
-	statuses, levels := allStatuses, levelsNamed(q.Level)
+	statuses, levels := allStatuses, parseLevels(q.Level)
 	if len(q.Status) > 0 {
 		statuses = slices.Compact(slices.Sorted(slices.Values(q.Status)))
 	}
@@ -148,8 +103,8 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	lists := []string{"SELECT * FROM (" + from + "0)"}
 	for _, status := range statuses {
 		for _, level := range levels {
-			lists = append(lists, "SELECT * FROM ("+from+"status = ? AND level = ? AND "+f.String()+order+")")
-			args = append(append(append(args, status, level), f.args...), limit)
+			lists = append(lists, "SELECT * FROM ("+from+"status = ? AND level = ? AND "+where.String()+order+")")
+			args = append(append(append(args, status, level), where.args...), limit)
 		}
 	}
 	return strings.Join(lists, " UNION ALL ") + order, append(args, limit), nil
@@ -160,7 +115,7 @@ var (
 	allLevels   = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
 )
 
-func levelsNamed(names []string) []sigma.Level {
+func parseLevels(names []string) []sigma.Level {
 	out := []sigma.Level{}
 	for l := sigma.Informational; l <= sigma.Critical; l++ {
 		if slices.Contains(names, l.String()) {
@@ -170,12 +125,12 @@ func levelsNamed(names []string) []sigma.Level {
 	return out
 }
 
-// list calls f with each row of a query.
-func (s *Store) list(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+// query calls f with each row of a query.
+func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
 	if s.quit.Err() != nil {
 		return errClosed
 	}
-	rows, err := s.read.QueryContext(ctx, q, args...)
+	rows, err := s.readDB.QueryContext(ctx, q, args...)
 	if err != nil {
 		return err
 	}
@@ -190,14 +145,14 @@ func (s *Store) list(ctx context.Context, q string, args []any, f func(*sql.Rows
 
 // Alert implements store.Alerts.
 func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
-	a, err := scanAlert(s.read.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+	a, err := scanAlert(s.readDB.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, notFound(err))
 	}
 	return a.Alert, nil
 }
 
-// notFound makes picket's error of the driver's.
+// notFound maps the driver's error for no rows to picket's.
 func notFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return picket.ErrNotFound
@@ -208,7 +163,7 @@ func notFound(err error) error {
 // AlertCounts implements store.Alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	c := store.NewAlertCounts()
-	err := s.list(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
 		var status picket.AlertStatus
 		var level sigma.Level
 		var n int64
@@ -217,7 +172,7 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 		return err
 	})
 	if err == nil {
-		err = s.list(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
+		err = s.query(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
 			WHERE status NOT IN (?, ?) GROUP BY rule_id HAVING sum(alerts) > 0 ORDER BY sum(matches) DESC, rule_id LIMIT 10`,
 			[]any{picket.StatusResolved, picket.StatusFalsePositive}, func(r *sql.Rows) error {
 				var rc store.RuleCount

@@ -6,48 +6,51 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 const (
-	// smallEvents is the size below which fresh blocks are merged into larger
-	// fresh ones, once there are smallBlocks of them: posts of single events
-	// must not leave a block each.
-	smallEvents = 64
-	smallBlocks = 32
+	// Fresh blocks with fewer than smallBlockEvents events are merged into larger
+	// fresh ones, smallBlockGroup at a time: batches of single events must not
+	// leave a block each.
+	smallBlockEvents = 64
+	smallBlockGroup  = 32
 
-	// backlogMax is how many bytes of events may wait for their index before
-	// Save is slowed down to what indexing can do. A search reads them whole.
-	backlogMax = 32 << 20
+	// maxBacklogBytes is how many bytes of events may wait for their index before
+	// Save is slowed down to the speed of indexing. A search reads them whole.
+	maxBacklogBytes = 32 << 20
 
-	housekeeping = time.Hour       // between prunings of what has no other
-	resting      = 2 * time.Second // without a save, before the write-ahead log is emptied
+	housekeepingInterval = time.Hour       // between deletions of old batch ids
+	idleCheckpointDelay  = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
-// A compactor knows how much there is to do.
+// A compactor knows how much is to be merged and indexed.
 type compactor struct {
 	wake chan struct{}
 
-	mu     sync.Mutex // guards what follows
-	on     bool
-	bytes  int64         // of events in fresh blocks
-	events int64         // in them
-	blocks int64         // of them
-	moved  chan struct{} // closed when bytes fell
+	mu      sync.Mutex // guards what follows
+	enabled bool
+	bytes   int64         // of events in fresh blocks
+	events  int64         // in fresh blocks
+	blocks  int64         // fresh ones
+	drained chan struct{} // closed when bytes has decreased
 }
 
-func newCompactor(on bool) *compactor {
-	return &compactor{wake: make(chan struct{}, 1), moved: make(chan struct{}), on: on}
+func newCompactor(enabled bool) *compactor {
+	return &compactor{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: enabled}
 }
 
-// note adds blocks that were saved, and wakes the compactor if they are enough.
-func (c *compactor) note(blocks []built, full int) {
+// recordPending counts blocks that were saved, and wakes the compactor if there
+// are enough of them.
+func (c *compactor) recordPending(blocks []block.Encoded, fullBlock int) {
 	c.mu.Lock()
 	for i := range blocks {
-		c.bytes += blocks[i].raw
-		c.events += int64(blocks[i].n)
+		c.bytes += blocks[i].RawBytes
+		c.events += int64(blocks[i].EventCount)
 		c.blocks++
 	}
-	enough := c.events >= int64(full) || c.bytes >= blockBytes || c.blocks >= smallBlocks
+	enough := c.events >= int64(fullBlock) || c.bytes >= maxBlockBytes || c.blocks >= smallBlockGroup
 	c.mu.Unlock()
 	if enough {
 		select {
@@ -57,26 +60,26 @@ func (c *compactor) note(blocks []built, full int) {
 	}
 }
 
-// set replaces what is known by what was counted.
-func (c *compactor) set(bytes, events, blocks int64) {
+// setPending replaces the counts.
+func (c *compactor) setPending(bytes, events, blocks int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bytes, c.events, c.blocks = bytes, events, blocks
-	close(c.moved)
-	c.moved = make(chan struct{})
+	close(c.drained)
+	c.drained = make(chan struct{})
 }
 
-// pace waits while the backlog is too large.
-func (c *compactor) pace(ctx, quit context.Context) {
+// throttle waits while the backlog is too large.
+func (c *compactor) throttle(ctx, quit context.Context) {
 	for {
 		c.mu.Lock()
-		ok, moved := !c.on || c.bytes <= backlogMax, c.moved
+		ok, drained := !c.enabled || c.bytes <= maxBacklogBytes, c.drained
 		c.mu.Unlock()
 		if ok {
 			return
 		}
 		select {
-		case <-moved:
+		case <-drained:
 		case <-ctx.Done():
 			return
 		case <-quit.Done():
@@ -85,30 +88,30 @@ func (c *compactor) pace(ctx, quit context.Context) {
 	}
 }
 
-// background merges and indexes blocks until the store closes.
-func (s *Store) background() {
-	tick := time.NewTicker(housekeeping)
-	defer tick.Stop()
-	rest := time.NewTicker(resting)
-	defer rest.Stop()
+// runBackground merges and indexes blocks until the store closes.
+func (s *Store) runBackground() {
+	housekeeping := time.NewTicker(housekeepingInterval)
+	defer housekeeping.Stop()
+	idle := time.NewTicker(idleCheckpointDelay)
+	defer idle.Stop()
 	written := false // since the log was emptied
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
-			s.log.Error("merge blocks of events", "err", err)
-			s.compact.set(0, 0, 0) // nobody is to wait for what does not work
+			s.log.Error("compaction failed", "error", err)
+			s.compactor.setPending(0, 0, 0) // saves must not wait for a compaction that fails
 		}
 		select {
-		case <-s.compact.wake:
+		case <-s.compactor.wake:
 			written = true
-			rest.Reset(resting)
-		case <-rest.C:
+			idle.Reset(idleCheckpointDelay)
+		case <-idle.C:
 			if written {
-				// An error is not worth a word: the next write meets it too.
-				written = s.w.checkpoint(s.quit) != nil
+				// The error is not logged: the next write meets it too.
+				written = s.writer.checkpoint(s.quit) != nil
 			}
-		case <-tick.C:
-			if err := s.forget(s.quit, s.opt.Now()); err != nil && s.quit.Err() == nil {
-				s.log.Error("forget batch ids", "err", err)
+		case <-housekeeping.C:
+			if err := s.deleteOldBatchIDs(s.quit, s.options.Now()); err != nil && s.quit.Err() == nil {
+				s.log.Error("deleting old batch ids failed", "error", err)
 			}
 		case <-s.quit.Done():
 			return
@@ -116,8 +119,8 @@ func (s *Store) background() {
 	}
 }
 
-// Compact merges and indexes all that was saved, however little it is. Searches
-// are fastest then; blocks that are not full stay so.
+// Compact merges and indexes everything that was saved, however little it is, so
+// that searches are as fast as they can be. Blocks that are not full stay so.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.compactAll(ctx, true); err != nil {
 		return fmt.Errorf("compact: %w", err)
@@ -125,13 +128,13 @@ func (s *Store) Compact(ctx context.Context) error {
 	return nil
 }
 
-// errMoved says that another process merged or deleted the blocks first.
-var errMoved = errors.New("blocks have changed")
+// errBlocksChanged means that another process has merged or deleted the blocks.
+var errBlocksChanged = errors.New("blocks have changed")
 
 func (s *Store) compactAll(ctx context.Context, all bool) error {
 	for ctx.Err() == nil {
 		more, err := s.compactOnce(ctx, all)
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil || !more {
@@ -141,99 +144,101 @@ func (s *Store) compactAll(ctx context.Context, all bool) error {
 	return ctx.Err()
 }
 
-// compactOnce does the next thing there is to do, and reports false if there is none.
+// compactOnce does one merge; it reports false if there was nothing to merge.
 func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
-	snap, err := s.snapshot(ctx)
-	if err != nil {
+	group, in, index, err := s.nextMerge(ctx, all)
+	if err != nil || len(group) == 0 {
 		return false, err
 	}
-	defer func() {
-		if snap != nil {
-			snap.close()
-		}
-	}()
-	fresh, err := snap.blocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
+	b := s.builders.get()
+	defer s.builders.put(b)
+	var merged block.Encoded
+	if index {
+		merged = b.Index(in)
+	} else {
+		merged = b.Fresh(in.Events())
+	}
+	return true, s.replaceBlocks(ctx, group, &merged)
+}
+
+// nextMerge chooses and reads blocks to merge, and says whether to index them. It
+// leaves no snapshot open: building takes a while, in which an open snapshot
+// would keep the write-ahead log from being reused.
+func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in *block.MergeInput, index bool, err error) {
+	snap, err := s.snapshot(ctx)
 	if err != nil {
-		return false, err
+		return nil, nil, false, err
+	}
+	defer snap.close()
+	fresh, err := snap.listBlocks(ctx, "indexed = 0 ORDER BY seq LIMIT 4096")
+	if err != nil {
+		return nil, nil, false, err
 	}
 	var bytes, events int64
 	for _, b := range fresh {
-		bytes += b.raw
-		events += int64(b.n)
+		bytes += b.RawBytes
+		events += int64(b.EventCount)
 	}
-	s.compact.set(bytes, events, int64(len(fresh)))
-	group, index := s.plan(fresh, all)
-	if len(group) == 0 {
-		return false, nil
+	s.compactor.setPending(bytes, events, int64(len(fresh)))
+	group, index = s.planMerge(fresh, all)
+	if len(group) > 0 {
+		in, err = snap.readBlocks(group)
 	}
-	d, err := loadDraft(group)
-	if err != nil {
-		return false, err
-	}
-	snap.close() // the build takes a while, and would keep the WAL from being reused
-	snap = nil
-	b := s.builders.get()
-	defer s.builders.put(b)
-	var merged built
-	if index {
-		d.cut()
-		merged = b.indexed(d)
-	} else {
-		merged = b.fresh(d.withFields(), d.offset)
-	}
-	return true, s.replace(ctx, group, &merged)
+	return group, in, index, err
 }
 
-// replace puts one block, if any, in the place of others.
-func (s *Store) replace(ctx context.Context, old []*block, b *built) error {
-	return s.w.do(ctx, func(t *tx) error {
+// replaceBlocks replaces blocks by one, or deletes them if that is nil.
+func (s *Store) replaceBlocks(ctx context.Context, old []*blockRow, b *block.Encoded) error {
+	return s.writer.transact(ctx, func(t *tx) error {
 		for _, o := range old {
-			if there, err := t.dropBlock(o); err != nil {
+			if deleted, err := t.deleteBlock(o); err != nil {
 				return err
-			} else if !there {
-				return errMoved
+			} else if !deleted {
+				return errBlocksChanged
 			}
 		}
 		if b == nil {
 			return nil
 		}
-		return t.putBlock(old[0].seq, b)
+		return t.insertBlock(old[0].seq, b)
 	})
 }
 
-// plan chooses the fresh blocks to merge next, and whether to index them. A run
-// of neighbours is indexed when it makes a full block, or can't grow any more.
-func (s *Store) plan(fresh []*block, all bool) (group []*block, index bool) {
+// planMerge chooses the fresh blocks to merge next, and says whether to index
+// them. Blocks with consecutive sequence numbers are indexed when they make a
+// full block or cannot become more.
+func (s *Store) planMerge(fresh []*blockRow, all bool) (group []*blockRow, index bool) {
 	n, bytes := 0, int64(0)
 	for i, b := range fresh {
-		if i > 0 && fresh[i-1].seq+fresh[i-1].span != b.seq {
+		if i > 0 && fresh[i-1].seq+fresh[i-1].Span != b.seq {
 			return group, true
 		}
 		group = append(group, b)
-		n += b.n
-		bytes += b.raw
-		if n >= s.opt.BlockEvents || bytes >= blockBytes {
+		n += b.EventCount
+		bytes += b.RawBytes
+		if n >= s.options.BlockEvents || bytes >= maxBlockBytes {
 			return group, true
 		}
 	}
 	if all {
 		return group, true
 	}
-	var small []*block
+	var small []*blockRow
 	for _, b := range fresh {
-		if b.n >= smallEvents {
+		if b.EventCount >= smallBlockEvents {
 			small = nil
 			continue
 		}
-		if small = append(small, b); len(small) == smallBlocks {
+		if small = append(small, b); len(small) == smallBlockGroup {
 			return small, false
 		}
 	}
 	return nil, false
 }
 
-// forget deletes the ids of batches that are too old to come again.
-func (s *Store) forget(ctx context.Context, now time.Time) error {
-	_, err := s.change(ctx, "DELETE FROM batches WHERE at < ?", micros(now.Add(-batchMemory)))
+// deleteOldBatchIDs deletes the ids of batches that are too old to be delivered
+// again.
+func (s *Store) deleteOldBatchIDs(ctx context.Context, now time.Time) error {
+	_, err := s.exec(ctx, "DELETE FROM batches WHERE at < ?", block.Micros(now.Add(-batchIDRetention)))
 	return err
 }

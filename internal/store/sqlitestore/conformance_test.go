@@ -38,7 +38,7 @@ func TestConformance(t *testing.T) {
 	})
 	t.Run("indexed", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) store.Store {
-			return eager{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}
+			return compactingStore{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}
 		})
 	})
 }

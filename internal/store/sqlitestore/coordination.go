@@ -9,9 +9,10 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-const fleetSchema = `
+const coordinationSchema = `
 -- At most one row.
 CREATE TABLE published_rules (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL, bundle BLOB NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE workers (
@@ -22,8 +23,8 @@ CREATE TABLE workers (
 
 // PublishRules implements store.Coordination.
 func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
-	err := s.w.do(ctx, func(t *tx) error {
-		_, err := t.exec("INSERT OR REPLACE INTO published_rules (id, version, bundle, at) VALUES (1, ?, ?, ?)", r.Version, r.Bundle, micros(r.Published))
+	err := s.writer.transact(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT OR REPLACE INTO published_rules (id, version, bundle, at) VALUES (1, ?, ?, ?)", r.Version, r.Bundle, block.Micros(r.Published))
 		return err
 	})
 	if err != nil {
@@ -33,10 +34,10 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 }
 
 // PublishedRules implements store.Coordination.
-func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
+func (s *Store) PublishedRules(ctx context.Context, knownVersion string) (store.PublishedRules, error) {
 	var r store.PublishedRules
 	var at int64
-	err := s.read.QueryRowContext(ctx, "SELECT version, CASE WHEN version = ? THEN NULL ELSE bundle END, at FROM published_rules", known).
+	err := s.readDB.QueryRowContext(ctx, "SELECT version, CASE WHEN version = ? THEN NULL ELSE bundle END, at FROM published_rules", knownVersion).
 		Scan(&r.Version, &r.Bundle, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = picket.ErrNotFound
@@ -44,21 +45,21 @@ func (s *Store) PublishedRules(ctx context.Context, known string) (store.Publish
 	if err != nil {
 		return r, fmt.Errorf("read published rules: %w", err)
 	}
-	r.Published = fromMicros(at)
+	r.Published = block.FromMicros(at)
 	return r, nil
 }
 
-// workersKept is how long a worker that no longer reports is remembered.
-const workersKept = 24 * time.Hour
+// workerRetention is how long a worker that does not report any more is kept.
+const workerRetention = 24 * time.Hour
 
 // ReportWorker implements store.Coordination.
 func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
-	err := s.w.do(ctx, func(t *tx) error {
-		if _, err := t.exec("DELETE FROM workers WHERE seen < ?", micros(w.LastSeen.Add(-workersKept))); err != nil {
+	err := s.writer.transact(ctx, func(t *tx) error {
+		if _, err := t.exec("DELETE FROM workers WHERE seen < ?", block.Micros(w.LastSeen.Add(-workerRetention))); err != nil {
 			return err
 		}
 		_, err := t.exec("INSERT OR REPLACE INTO workers (id, host, version, rules, concurrency, started, seen, events) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, micros(w.Started), micros(w.LastSeen), w.Events)
+			w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, block.Micros(w.Started), block.Micros(w.LastSeen), w.Events)
 		return err
 	})
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 
 // Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", micros(since))
+	rows, err := s.readDB.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", block.Micros(since))
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}
@@ -81,7 +82,7 @@ func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, e
 		if err := rows.Scan(&w.ID, &w.Host, &w.Version, &w.RulesRevision, &w.Concurrency, &started, &seen, &w.Events); err != nil {
 			return nil, fmt.Errorf("list workers: %w", err)
 		}
-		w.Started, w.LastSeen = fromMicros(started), fromMicros(seen)
+		w.Started, w.LastSeen = block.FromMicros(started), block.FromMicros(seen)
 		all = append(all, w)
 	}
 	if err := rows.Err(); err != nil {

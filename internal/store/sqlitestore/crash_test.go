@@ -16,7 +16,7 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-const crashEnv = "PICKET_TEST_CRASH_STORE"
+const crashPathEnv = "PICKET_TEST_CRASH_STORE"
 
 // crashBatch is batch n of the child's: the events of the batch before once
 // more, and its own, with a match on each of those.
@@ -67,7 +67,7 @@ func crashChild(path string) error {
 // TestKill kills a process that saves, again and again on one file, and
 // expects all that it was told is saved: once each, with its matches.
 func TestKill(t *testing.T) {
-	if path := os.Getenv(crashEnv); path != "" {
+	if path := os.Getenv(crashPathEnv); path != "" {
 		fmt.Fprintln(os.Stderr, crashChild(path))
 		os.Exit(1)
 	}
@@ -86,7 +86,7 @@ func TestKill(t *testing.T) {
 func runAndKill(t *testing.T, path string, after int) []int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
-	cmd.Env = append(os.Environ(), crashEnv+"="+path)
+	cmd.Env = append(os.Environ(), crashPathEnv+"="+path)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// The lists that have cursors. A cursor of one is no cursor of another.
+// The lists that have cursors. A cursor is valid for its list only.
 const (
 	cursorEvents  = 'e'
 	cursorAlerts  = 'a'
@@ -16,7 +16,7 @@ const (
 	cursorHosts   = 'h'
 )
 
-// formatCursor writes where a page ended, so that the next begins after it.
+// formatCursor encodes where a page ended; the next page begins after that.
 func formatCursor(list byte, at ...int64) string {
 	b := []byte{list}
 	for _, v := range at {
@@ -25,18 +25,22 @@ func formatCursor(list byte, at ...int64) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// parseCursor reads what formatCursor wrote of n numbers.
+// parseCursor reads a cursor of n numbers.
 func parseCursor(list byte, s string, n int) ([]int64, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) == 0 || b[0] != list {
 		return nil, errCursor
 	}
-	c := cursor{b: b[1:]}
+	b = b[1:]
 	out := make([]int64, n)
 	for i := range out {
-		out[i] = c.varint()
+		size := 0
+		if out[i], size = binary.Varint(b); size <= 0 {
+			return nil, errCursor
+		}
+		b = b[size:]
 	}
-	if c.err != nil || len(c.b) > 0 {
+	if len(b) > 0 {
 		return nil, errCursor
 	}
 	return out, nil
@@ -44,8 +48,7 @@ func parseCursor(list byte, s string, n int) ([]int64, error) {
 
 var errCursor = fmt.Errorf("the cursor is of another list or damaged: %w", picket.ErrInvalid)
 
-// formatNamedCursor is formatCursor for a list that is ordered by a number and
-// a name.
+// formatNamedCursor is formatCursor for a list ordered by a number and a name.
 func formatNamedCursor(list byte, at int64, name string) string {
 	b := binary.AppendVarint([]byte{list}, at)
 	return base64.RawURLEncoding.EncodeToString(append(b, name...))
@@ -56,10 +59,9 @@ func parseNamedCursor(list byte, s string) (int64, string, error) {
 	if err != nil || len(b) == 0 || b[0] != list {
 		return 0, "", errCursor
 	}
-	c := cursor{b: b[1:]}
-	at := c.varint()
-	if c.err != nil {
+	at, size := binary.Varint(b[1:])
+	if size <= 0 {
 		return 0, "", errCursor
 	}
-	return at, string(c.b), nil
+	return at, string(b[1+size:]), nil
 }

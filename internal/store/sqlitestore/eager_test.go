@@ -7,10 +7,10 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-// eager is a store that indexes what it saves at once.
-type eager struct{ *sqlitestore.Store }
+// compactingStore is a store that indexes what it saves at once.
+type compactingStore struct{ *sqlitestore.Store }
 
-func (e eager) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
+func (e compactingStore) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	out, err := e.Store.Save(ctx, batches...)
 	if err == nil {
 		err = e.Compact(ctx)

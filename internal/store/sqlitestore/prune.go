@@ -4,65 +4,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 const (
-	pruneBlocks  = 16  // deleted in one transaction, so that Saves get their turn
-	vacuumPages  = 512 // given back to the file system in one transaction
-	spareShare   = 8   // of the file: less free space than one part in that many stays for Saves to use
-	rollupMemory = 400 * 24 * 60 * 60 * 1e6
+	blocksPerPrune  = 16  // deleted in one transaction, so that saves are not held up
+	vacuumPages     = 512 // returned to the file system in one transaction
+	minFreeShare    = 8   // the file is shrunk if at least one page in so many is free
+	rollupRetention = 400 * 24 * time.Hour
 )
 
-// Prune implements store.Events. The rows of the oldest blocks go, and a block
-// that only some of whose events are too old is written anew with the others.
-// By size, only whole blocks go. The space is given back to the file system.
+// Prune implements store.Events. It deletes the oldest blocks as a whole; by
+// age, it rewrites a block of which only some events are too old. The space is
+// returned to the file system.
 func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
-	gone, err := s.prune(ctx, r)
+	deleted, err := s.prune(ctx, r)
 	if err != nil {
-		return gone, fmt.Errorf("prune: %w", err)
+		return deleted, fmt.Errorf("prune: %w", err)
 	}
-	return gone, nil
+	return deleted, nil
 }
 
 func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
-	gone := int64(0)
+	deleted := int64(0)
 	if r.MaxAge > 0 {
-		_, before := bounds(time.Time{}, r.Now.Add(-r.MaxAge))
+		_, before := store.TimeRange(time.Time{}, r.Now.Add(-r.MaxAge))
 		n, err := s.pruneAge(ctx, before)
-		gone += n
+		deleted += n
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
 	}
 	if r.MaxBytes > 0 {
 		n, err := s.pruneBytes(ctx, r.MaxBytes)
-		gone += n
+		deleted += n
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
 	}
-	err := s.w.do(ctx, func(t *tx) error {
-		_, err := t.exec("DELETE FROM rollup WHERE minute < ?", micros(r.Now)-int64(rollupMemory))
-		return err
-	})
-	if err := errors.Join(err, s.forget(ctx, r.Now)); err != nil || gone == 0 {
-		return gone, err
+	_, err := s.exec(ctx, "DELETE FROM rollup WHERE minute < ?", block.Micros(r.Now)-rollupRetention.Microseconds())
+	if err := errors.Join(err, s.deleteOldBatchIDs(ctx, r.Now)); err != nil || deleted == 0 {
+		return deleted, err
 	}
-	return gone, s.shrink(ctx)
+	return deleted, s.shrinkFile(ctx)
 }
 
 // pruneAge deletes the events received before a time.
 func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
-	gone := int64(0)
+	deleted := int64(0)
 	for {
-		n, err := s.dropBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, pruneBlocks)
-		gone += n
+		n, err := s.deleteBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, blocksPerPrune)
+		deleted += n
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
 		if n == 0 {
 			break
@@ -70,139 +68,149 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 	}
 	for {
 		n, err := s.trimBlock(ctx, before)
-		gone += n
-		if errors.Is(err, errMoved) {
+		deleted += n
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil || n == 0 {
-			return gone, err
+			return deleted, err
 		}
 	}
 }
 
 // pruneBytes deletes the oldest blocks until the rest takes at most limit.
 func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
-	gone := int64(0)
+	deleted := int64(0)
 	for {
 		var size int64
-		if err := s.read.QueryRowContext(ctx, "SELECT size FROM counters").Scan(&size); err != nil {
-			return gone, err
+		if err := s.readDB.QueryRowContext(ctx, "SELECT size FROM counters").Scan(&size); err != nil {
+			return deleted, err
 		}
 		if size <= limit {
-			return gone, nil
+			return deleted, nil
 		}
-		n, err := s.dropBlocks(ctx, `seq IN (SELECT seq FROM
+		n, err := s.deleteBlocks(ctx, `seq IN (SELECT seq FROM
 			(SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM (SELECT seq, size FROM blocks ORDER BY seq LIMIT ?))
-			WHERE before < ?) ORDER BY seq`, pruneBlocks, size-limit)
-		gone += n
+			WHERE before < ?) ORDER BY seq`, blocksPerPrune, size-limit)
+		deleted += n
 		if err != nil || n == 0 {
-			return gone, err
+			return deleted, err
 		}
 	}
 }
 
-// dropBlocks deletes the blocks that a WHERE selects and returns how many
-// events they had. Blocks that were merged meanwhile are left for the next call.
-func (s *Store) dropBlocks(ctx context.Context, where string, args ...any) (int64, error) {
+// deleteBlocks deletes the blocks for which a condition holds and returns how
+// many events they had.
+func (s *Store) deleteBlocks(ctx context.Context, where string, args ...any) (int64, error) {
 	for {
-		snap, err := s.snapshot(ctx)
-		if err != nil {
-			return 0, err
-		}
-		blocks, err := snap.blocks(ctx, where, args...)
-		snap.close()
+		blocks, err := s.listBlocks(ctx, where, args...)
 		if err != nil || len(blocks) == 0 {
 			return 0, err
 		}
-		gone := int64(0)
+		deleted := int64(0)
 		for _, b := range blocks {
-			gone += int64(b.n)
+			deleted += int64(b.EventCount)
 		}
-		err = s.replace(ctx, blocks, nil)
-		if errors.Is(err, errMoved) {
+		err = s.replaceBlocks(ctx, blocks, nil)
+		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
 		if err != nil {
-			gone = 0
+			deleted = 0
 		}
-		return gone, err
+		return deleted, err
 	}
 }
 
-// trimBlock finds a block with events on both sides of a time of receipt and
-// writes it anew without the older ones. It returns how many those were.
+func (s *Store) listBlocks(ctx context.Context, where string, args ...any) ([]*blockRow, error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer snap.close()
+	return snap.listBlocks(ctx, where, args...)
+}
+
+// trimBlock finds a block with events received on both sides of a time, and
+// rewrites it without the older ones. It returns how many those were.
 func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer snap.close()
-	blocks, err := snap.blocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", before)
+	blocks, err := snap.listBlocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", before)
 	if err != nil || len(blocks) == 0 {
 		return 0, err
 	}
 	old := blocks[0]
-	d, err := loadDraft(blocks)
+	in, err := snap.readBlocks(blocks)
 	if err != nil {
 		return 0, err
 	}
-	m, err := old.meta()
-	if err != nil {
-		return 0, err
-	}
-	evs := d.withFields()
-	kept := evs[:0]
-	var offset []int64
-	first := int64(math.MaxInt64)
-	for row := range evs {
-		if m.received[row] >= before {
-			seq := m.seq(old.seq, row)
-			first = min(first, seq)
-			kept = append(kept, evs[row])
-			offset = append(offset, seq-first)
-		}
+	kept, offsets, first := receivedSince(in, before)
+	if len(kept) == 0 { // saved since the whole blocks were deleted
+		return int64(old.EventCount), s.replaceBlocks(ctx, blocks, nil)
 	}
 	b := s.builders.get()
 	defer s.builders.put(b)
-	fresh := b.fresh(kept, offset)
-	err = s.w.do(ctx, func(t *tx) error {
-		if there, err := t.dropBlock(old); err != nil {
+	fresh := b.Fresh(kept, offsets)
+	err = s.writer.transact(ctx, func(t *tx) error {
+		if deleted, err := t.deleteBlock(old); err != nil {
 			return err
-		} else if !there {
-			return errMoved
+		} else if !deleted {
+			return errBlocksChanged
 		}
-		return t.putBlock(first, &fresh)
+		return t.insertBlock(first, &fresh)
 	})
 	if err != nil {
 		return 0, err
 	}
-	s.compact.note([]built{fresh}, 0)
-	return int64(old.n - len(kept)), nil
+	s.compactor.recordPending([]block.Encoded{fresh}, 0)
+	return int64(old.EventCount - len(kept)), nil
 }
 
-// shrink gives free pages back to the file system, if there are many.
-func (s *Store) shrink(ctx context.Context) error {
+// receivedSince returns the events received at or after a time, and the sequence
+// numbers that they have: the first one's, and the distances from it.
+func receivedSince(in *block.MergeInput, since int64) (kept []picket.Event, offsets []int64, first int64) {
+	evs, _ := in.Events()
+	kept = evs[:0]
+	for i := range evs {
+		if block.Micros(evs[i].Received) < since {
+			continue
+		}
+		if len(kept) == 0 {
+			first = in.Seq(i)
+		}
+		kept = append(kept, evs[i])
+		offsets = append(offsets, in.Seq(i)-first)
+	}
+	return kept, offsets, first
+}
+
+// shrinkFile returns free pages to the file system if there are many.
+func (s *Store) shrinkFile(ctx context.Context) error {
 	free, pages, err := s.freePages(ctx)
-	if err != nil || free*spareShare < pages {
+	if err != nil || free*minFreeShare < pages {
 		return err
 	}
 	for free > 0 && ctx.Err() == nil {
-		if err := s.w.do(ctx, (*tx).vacuum); err != nil {
+		if err := s.writer.transact(ctx, (*tx).vacuum); err != nil {
 			return fmt.Errorf("free pages: %w", err)
 		}
-		was := free
+		before := free
 		if free, _, err = s.freePages(ctx); err != nil {
 			return err
 		}
-		if free >= was { // Saves have used more
+		if free >= before { // saves have used more
 			break
 		}
 	}
-	return errors.Join(ctx.Err(), s.w.checkpoint(ctx))
+	return errors.Join(ctx.Err(), s.writer.checkpoint(ctx))
 }
 
 func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count").Scan(&free, &pages)
+	err = s.readDB.QueryRowContext(ctx, "SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count").Scan(&free, &pages)
 	if err != nil {
 		return 0, 0, fmt.Errorf("count free pages: %w", err)
 	}
@@ -210,7 +218,7 @@ func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {
 }
 
 func (t *tx) vacuum() error {
-	rows, err := t.w.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	rows, err := t.writer.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
 	if err != nil {
 		return err
 	}

@@ -2,92 +2,68 @@ package sqlitestore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
+	"github.com/picket-edr/picket/internal/zst"
 )
 
-// A saving is a call of Save on its way.
-type saving struct {
-	batches []savingBatch
-	hashes  []uint64  // of the event ids that it has claimed
-	after   []*saving // those whose events it counts as known already
-	stale   bool      // must decide anew; the writer's
+// A saveOp is one attempt of a call of Save.
+type saveOp struct {
+	batches   []saveBatch
+	reserved  []uint64  // hashes of the event ids that it has reserved
+	dependsOn []*saveOp // those that store events which it counts as duplicates
+	stale     bool      // it has to be retried; set by the writer
 
-	blocks  []built
-	hosts   map[string]*hostSeen
-	minutes map[minuteType]int64
+	blocks  []block.Encoded
+	hosts   map[string]*store.HostActivity
+	minutes map[minuteKey]int64 // number of events
 
 	done chan struct{} // closed when it is durable or has failed
-	err  error         // then
+	err  error         // set before done is closed
 }
 
-type savingBatch struct {
-	id       string
-	repeated bool
-	isNew    []bool // by event
-	stored   int
-	matches  []picket.Match // of new events
-	observed []byte         // of them, for correlations
-	again    bool           // matches may have been saved before
+// A saveBatch is a batch of a saveOp.
+type saveBatch struct {
+	id           string
+	duplicate    bool
+	isNew        []bool // by event
+	stored       int
+	matches      []picket.Match // of new events
+	observations []byte         // of new events, encoded; nil: none
+	replay       bool           // matches may have been saved before
 
-	// Filled by the writer.
+	// Set by the writer:
 	newMatches int
 	opened     []picket.Alert
 }
 
-type hostSeen struct {
-	agent, os           string
-	first, last, events int64
+type minuteKey struct {
+	minute    int64
+	eventType string
 }
 
-type minuteType struct {
-	minute int64
-	typ    string
-}
-
-func (p *saving) waitFor(other *saving) {
+func (p *saveOp) dependOn(other *saveOp) {
 	if other == nil || other == p {
 		return
 	}
-	for _, o := range p.after {
+	for _, o := range p.dependsOn {
 		if o == other {
 			return
 		}
 	}
-	p.after = append(p.after, other)
+	p.dependsOn = append(p.dependsOn, other)
 }
 
-// finish ends p: it is durable, or failed with err.
-func (c *claims) finish(p *saving, err error) {
-	p.err = err
-	c.resolve(p, err == nil)
-	close(p.done)
-}
-
-// Save implements store.Events.
-func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
-	for {
-		p, err := s.save(ctx, batches)
-		if errors.Is(err, errStale) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("save %d batches: %w", len(batches), err)
-		}
-		s.compact.note(p.blocks, s.opt.BlockEvents)
-		s.compact.pace(ctx, s.quit)
-		return p.saved(), nil
-	}
-}
-
-func (p *saving) saved() []store.SaveResult {
+func (p *saveOp) results() []store.SaveResult {
 	out := make([]store.SaveResult, len(p.batches))
 	for i := range p.batches {
 		b := &p.batches[i]
-		if out[i].DuplicateBatch = b.repeated; b.repeated {
+		if out[i].DuplicateBatch = b.duplicate; b.duplicate {
 			continue
 		}
 		out[i] = store.SaveResult{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Matches: b.newMatches, Opened: b.opened}
@@ -95,41 +71,58 @@ func (p *saving) saved() []store.SaveResult {
 	return out
 }
 
-// save is one attempt. Whatever it claims, it or the writer ends.
-func (s *Store) save(ctx context.Context, batches []store.Batch) (*saving, error) {
+// Save implements store.Events.
+func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
+	for {
+		p, err := s.trySave(ctx, batches)
+		if errors.Is(err, errRetrySave) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("save %d batches: %w", len(batches), err)
+		}
+		s.compactor.recordPending(p.blocks, s.options.BlockEvents)
+		s.compactor.throttle(ctx, s.quit)
+		return p.results(), nil
+	}
+}
+
+// trySave is one attempt. What it reserves is released by finish, which either it
+// or the writer calls.
+func (s *Store) trySave(ctx context.Context, batches []store.Batch) (*saveOp, error) {
 	if s.quit.Err() != nil {
 		return nil, errClosed
 	}
-	repeated, err := s.repeated(ctx, batches)
+	duplicate, err := s.findDuplicateBatches(ctx, batches)
 	if err != nil {
 		return nil, err
 	}
-	p := &saving{done: make(chan struct{})}
-	s.claims.claim(p, batches, repeated)
+	p := &saveOp{done: make(chan struct{})}
+	s.dedup.reserve(p, batches, duplicate)
 	if err := s.prepare(ctx, p, batches); err != nil {
-		s.claims.finish(p, err)
+		s.dedup.finish(p, err)
 		return nil, err
 	}
-	if err := s.w.submit(ctx, &job{p: p}); err != nil {
-		s.claims.finish(p, err)
+	if err := s.writer.submit(ctx, &writeOp{save: p}); err != nil {
+		s.dedup.finish(p, err)
 		return nil, err
 	}
 	select {
 	case <-p.done:
 		return p, p.err
 	case <-ctx.Done():
-		return nil, ctx.Err() // it may yet be saved, and a retry will find that out
+		return nil, ctx.Err() // the batch may still be saved; a retry finds out
 	}
 }
 
-// repeated looks the ids of batches up.
-func (s *Store) repeated(ctx context.Context, batches []store.Batch) ([]bool, error) {
+// findDuplicateBatches reports which batches have been saved.
+func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch) ([]bool, error) {
 	out := make([]bool, len(batches))
 	for i, b := range batches {
 		if b.ID == "" {
 			return nil, fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
-		err := s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", b.ID).Scan(&out[i])
+		err := s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", b.ID).Scan(&out[i])
 		if err != nil {
 			return nil, fmt.Errorf("look up batch %s: %w", b.ID, err)
 		}
@@ -137,52 +130,26 @@ func (s *Store) repeated(ctx context.Context, batches []store.Batch) ([]bool, er
 	return out, nil
 }
 
-// prepare does all the work that needs no transaction, then waits for the
-// Saves that p counts on.
-func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) error {
-	p.hosts = make(map[string]*hostSeen)
-	p.minutes = make(map[minuteType]int64)
-	var evs []picket.Event
-	for i := range batches {
-		sb := &p.batches[i]
-		if sb.repeated {
-			continue
-		}
-		sb.matches = newMatches(&batches[i], sb.isNew)
-		if err := sb.observe(); err != nil {
-			return err
-		}
-		if len(batches) == 1 && sb.stored == len(batches[i].Events) {
-			evs = batches[i].Events
-			break
-		}
-		for k := range batches[i].Events {
-			if sb.isNew[k] {
-				evs = append(evs, batches[i].Events[k])
-			}
-		}
+// prepare does everything that needs no transaction, then waits for the
+// operations that p depends on.
+func (s *Store) prepare(ctx context.Context, p *saveOp, batches []store.Batch) error {
+	evs, err := p.newEvents(batches)
+	if err != nil {
+		return err
 	}
-	for i := range evs {
-		h := p.hosts[evs[i].Host]
-		if h == nil {
-			h = &hostSeen{}
-			p.hosts[evs[i].Host] = h
-		}
-		h.see(&evs[i])
-		p.minutes[minuteType{minuteOf(micros(evs[i].Received)), evs[i].Type}]++
-	}
+	p.countEvents(evs)
 	b := s.builders.get()
 	defer s.builders.put(b)
 	for len(evs) > 0 {
-		n := s.blockful(evs)
-		p.blocks = append(p.blocks, b.fresh(evs[:n], nil))
+		n := s.blockLength(evs)
+		p.blocks = append(p.blocks, b.Fresh(evs[:n], nil))
 		evs = evs[n:]
 	}
-	for _, o := range p.after {
+	for _, o := range p.dependsOn {
 		select {
 		case <-o.done:
 			if o.err != nil {
-				return errStale
+				return errRetrySave
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -191,43 +158,80 @@ func (s *Store) prepare(ctx context.Context, p *saving, batches []store.Batch) e
 	return nil
 }
 
-// blockful returns how many of evs, at least one, go into one block.
-func (s *Store) blockful(evs []picket.Event) int {
+// newEvents returns the new events of all batches, and sets their matches and
+// observations.
+func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
+	var evs []picket.Event
+	for i := range batches {
+		sb := &p.batches[i]
+		if sb.duplicate {
+			continue
+		}
+		sb.matches = store.NewMatches(&batches[i], sb.isNew)
+		if err := sb.splitObservations(); err != nil {
+			return nil, err
+		}
+		if len(batches) == 1 && sb.stored == len(batches[i].Events) {
+			return batches[i].Events, nil
+		}
+		for k := range batches[i].Events {
+			if sb.isNew[k] {
+				evs = append(evs, batches[i].Events[k])
+			}
+		}
+	}
+	return evs, nil
+}
+
+// countEvents counts events by host and by minute.
+func (p *saveOp) countEvents(evs []picket.Event) {
+	p.hosts = make(map[string]*store.HostActivity)
+	p.minutes = make(map[minuteKey]int64)
+	for i := range evs {
+		h := p.hosts[evs[i].Host]
+		if h == nil {
+			h = &store.HostActivity{}
+			p.hosts[evs[i].Host] = h
+		}
+		received := block.Micros(evs[i].Received)
+		h.Add(&evs[i], received)
+		p.minutes[minuteKey{store.MinuteOf(received), evs[i].Type}]++
+	}
+}
+
+// blockLength returns how many of evs, at least one, go into one block.
+func (s *Store) blockLength(evs []picket.Event) int {
 	bytes := 0
 	for i := range evs {
-		if bytes += len(evs[i].Raw); i > 0 && bytes > blockBytes || i == s.opt.BlockEvents {
+		if bytes += len(evs[i].Raw); i > 0 && bytes > maxBlockBytes || i == s.options.BlockEvents {
 			return i
 		}
 	}
 	return len(evs)
 }
 
-// newMatches returns the matches of events that are new. Matches come in the
-// order of events; where an id is there twice, each has the matches that follow it.
-func newMatches(b *store.Batch, isNew []bool) []picket.Match {
-	all := true
-	for _, n := range isNew {
-		all = all && n
-	}
-	if all {
-		return b.Matches
-	}
-	var out []picket.Match
-	at := 0
-	for _, m := range b.Matches {
-		i := at
-		for i < len(b.Events) && b.Events[i].ID != m.EventID {
-			i++
+// splitObservations moves the observations out of the matches, and drops the
+// matches that open no alert.
+func (b *saveBatch) splitObservations() error {
+	var observations []store.Observation
+	var rest []picket.Match
+	for i := range b.matches {
+		m := &b.matches[i]
+		if m.Observed != nil {
+			observations = append(observations, store.NewObservation(m))
 		}
-		if i == len(b.Events) { // out of order: the first event of that id
-			for i = 0; i < len(b.Events) && b.Events[i].ID != m.EventID; i++ {
-			}
-		} else {
-			at = i
-		}
-		if i < len(b.Events) && isNew[i] {
-			out = append(out, m)
+		if !m.Silent {
+			rest = append(rest, *m)
 		}
 	}
-	return out
+	if observations == nil {
+		return nil
+	}
+	b.matches = rest
+	data, err := json.Marshal(observations)
+	if err != nil {
+		return err
+	}
+	b.observations = zst.Fast(nil, data)
+	return nil
 }

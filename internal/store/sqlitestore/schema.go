@@ -6,18 +6,18 @@ import (
 	"fmt"
 )
 
-// schemas make the tables of one version after the other; how many there are
-// is user_version of the file. A newer file is refused, an older one gets what
-// it lacks.
-var schemas = [...]string{schema, correlationsSchema, fleetSchema, triageSchema}
+// schemas are the changes that each schema version makes to the one before. A
+// file's user_version is the number of those it has. A newer file is refused, an
+// older one is upgraded.
+var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema}
 
 const schemaVersion = len(schemas)
 
-// Times are microseconds since 1970 in UTC. Rows of blocks and parts are
-// described in doc.go.
+// Times are as block.Micros returns them. Tables blocks and parts are described
+// in doc.go.
 const schema = `
 CREATE TABLE blocks (
-	seq INTEGER PRIMARY KEY, -- of its first event
+	seq INTEGER PRIMARY KEY, -- of the first event
 	n INTEGER NOT NULL, span INTEGER NOT NULL,
 	raw INTEGER NOT NULL, size INTEGER NOT NULL,
 	min_time INTEGER NOT NULL, max_time INTEGER NOT NULL,
@@ -53,7 +53,7 @@ CREATE TABLE alerts (
 	count INTEGER NOT NULL, kept INTEGER NOT NULL,
 	first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,
 	opened INTEGER NOT NULL, updated INTEGER NOT NULL,
-	notes TEXT NOT NULL, folded TEXT NOT NULL -- what AlertQuery.Text is looked for in
+	notes TEXT NOT NULL, folded TEXT NOT NULL -- store.AlertText
 );
 CREATE UNIQUE INDEX alerts_open ON alerts (rule_id, agent_id, host) WHERE closed = 0;
 CREATE INDEX alerts_seen ON alerts (last_seen);
@@ -104,19 +104,20 @@ CREATE TABLE audit (
 );
 `
 
-// triageSchema has the alerts of each status and level in the order of lists.
+// triageSchema makes an index that has the alerts of each status and level in the
+// order in which they are listed.
 const triageSchema = `
 DROP INDEX alerts_status;
 CREATE INDEX alerts_status ON alerts (status, level, last_seen);
 `
 
-// migrate makes the tables that a file lacks, and refuses one that a newer
-// picket wrote. Two processes may open a new file at once.
+// migrate upgrades the schema of a file, and refuses a file that a newer picket
+// wrote. Two processes may open a new file at once.
 func migrate(ctx context.Context, c *sql.Conn) error {
 	if _, err := c.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
-	defer c.ExecContext(ctx, "ROLLBACK") // after COMMIT it fails, and that is all
+	defer c.ExecContext(ctx, "ROLLBACK") // fails after COMMIT
 	var version int
 	if err := c.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return fmt.Errorf("read schema version: %w", err)

@@ -16,57 +16,58 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// Options tune a Store. The zero value is what a server wants.
+// Options configure a Store. The zero value is right for a server.
 type Options struct {
-	// Logger gets what background work has to say; nil discards it.
+	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
-	// DedupeWindow is how many of the last event ids are known again; older
-	// ones are stored twice if they are sent twice. 0: 1,000,000, which takes
-	// 17 MB of memory.
+	// DedupeWindow is how many of the last event ids are recognized; an older
+	// event that is sent again is stored again. 0: 1,000,000, which takes 17 MB of
+	// memory.
 	DedupeWindow int
 	// BlockEvents is how many events a full block has. 0: 2,048.
 	BlockEvents int
-	// NoBackground leaves the merging of blocks to other processes that have
-	// the file open, for a command that reads, or to Compact.
+	// NoBackground leaves merging blocks to other processes that have the file
+	// open (for a command that reads) or to Compact.
 	NoBackground bool
-	// Now is the clock that alerts are opened by. nil: time.Now.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
 const (
-	defaultWindow      = 1_000_000
-	defaultBlockEvents = 2048
-	blockBytes         = 4 << 20 // a block is full at that many bytes of events, too
+	defaultDedupeWindow = 1_000_000
+	defaultBlockEvents  = 2048
+	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
 
-	batchMemory = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
-	busyTimeout = 30 * time.Second   // how long to wait for another process that writes
+	batchIDRetention = 7 * 24 * time.Hour
+	busyTimeout      = 30 * time.Second // how long to wait for another process that writes
 )
 
 // A Store is a store.Store in one SQLite file.
 type Store struct {
-	opt  Options
-	log  *slog.Logger
-	read *sql.DB // a pool of read-only connections
-	db   *sql.DB // the writer's
-	w    *writer
+	options Options
+	log     *slog.Logger
+	readDB  *sql.DB // a pool of read-only connections
+	writeDB *sql.DB // the connection of the writer
+	writer  *writer
 
-	claims   *claims
-	builders spare[*builder]
-	scanners spare[*scanner]
+	dedup     *deduper
+	builders  freeList[*block.Builder]
+	searchers freeList[*block.Searcher]
 
-	quit    context.Context // done when Close begins
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // goroutines of the store
-	compact *compactor
-	closed  sync.Once
+	quit       context.Context // canceled when Close begins
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup
+	compactor  *compactor
+	closed     sync.Once
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store in the file at path, and makes it if there is none. The
-// same file may be open in several processes.
+// Open opens the store in the file at path, or creates it. Several processes may
+// have the same file open.
 func Open(path string, opt Options) (*Store, error) {
 	s, err := open(path, opt)
 	if err != nil {
@@ -77,19 +78,19 @@ func Open(path string, opt Options) (*Store, error) {
 
 func open(path string, opt Options) (*Store, error) {
 	ctx := context.Background()
-	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultWindow)
+	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultDedupeWindow)
 	opt.BlockEvents = min(cmp.Or(opt.BlockEvents, defaultBlockEvents), 1<<14)
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders = newSpare(newBuilder)
-	frames := newFrameCache()
-	s.scanners = newSpare(func() *scanner { return newScanner(frames) })
-	s.compact = newCompactor(!opt.NoBackground)
+	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
+	s.builders = newFreeList(block.NewBuilder)
+	frames := block.NewFrameCache()
+	s.searchers = newFreeList(func() *block.Searcher { return block.NewSearcher(frames) })
+	s.compactor = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
-	// Nobody else's to read; SQLite gives its other files the same mode.
+	// Readable by the owner only; SQLite gives its other files the same mode.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -97,30 +98,30 @@ func open(path string, opt Options) (*Store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if s.db, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
+	if s.writeDB, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
 		return nil, err
 	}
-	conn, err := s.db.Conn(ctx)
+	conn, err := s.writeDB.Conn(ctx)
 	if err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
 	if err := migrate(ctx, conn); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+	if s.readDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
+		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	s.read.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
-	s.read.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
-	if s.w, err = newWriter(s, conn); err != nil {
-		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	s.readDB.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
+	s.readDB.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
+	if s.writer, err = newWriter(s, conn); err != nil {
+		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	if s.claims, err = s.loadClaims(ctx); err != nil {
-		return nil, errors.Join(err, s.read.Close(), s.db.Close())
+	if s.dedup, err = s.loadDeduper(ctx); err != nil {
+		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	s.work.Go(s.w.run)
+	s.goroutines.Go(s.writer.run)
 	if !opt.NoBackground {
-		s.work.Go(s.background)
+		s.goroutines.Go(s.runBackground)
 	}
 	return s, nil
 }
@@ -130,17 +131,17 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
 }
 
-// errClosed is what calls get once Close began.
+// errClosed is the error of calls after Close has begun.
 var errClosed = fmt.Errorf("the store is closed: %w", picket.ErrUnavailable)
 
-// Close waits for what is being saved and closes the file. Calls after it fail.
+// Close waits for the current transaction and closes the file. Later calls fail.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.cancel()
-		s.w.stop()
-		s.work.Wait()
-		err = errors.Join(s.read.Close(), s.w.close(), s.db.Close())
+		s.writer.stop()
+		s.goroutines.Wait()
+		err = errors.Join(s.readDB.Close(), s.writer.close(), s.writeDB.Close())
 	})
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)

@@ -310,7 +310,7 @@ func TestPruneShrinksFile(t *testing.T) {
 
 // TestManyFields saves events with more fields than a block has columns for.
 func TestManyFields(t *testing.T) {
-	s := eager{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}
+	s := compactingStore{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}
 	var evs []picket.Event
 	for n := range 50 {
 		ev := simple(n)

@@ -7,23 +7,24 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // UpdateAlert implements store.Alerts.
 func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
-	if u.Status != nil && !u.Status.Valid() {
-		return picket.Alert{}, fmt.Errorf("update alert %s: no status is called %q: %w", id, *u.Status, picket.ErrInvalid)
+	if err := u.Validate(); err != nil {
+		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	var out picket.Alert
-	err := s.w.do(ctx, func(t *tx) error {
-		a, err := scanAlert(t.w.row("SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+	err := s.writer.transact(ctx, func(t *tx) error {
+		a, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
 		if err != nil {
 			return notFound(err)
 		}
 		before := a.Alert
 		u.Apply(&a.Alert)
 		out = a.Alert
-		return t.putTriage(&a, &before)
+		return t.updateTriage(&a, &before)
 	})
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
@@ -31,11 +32,12 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 	return out, nil
 }
 
-func (t *tx) putTriage(a *alertRow, before *picket.Alert) error {
+// updateTriage writes an alert after triage, and the counters.
+func (t *tx) updateTriage(a *alertRow, before *picket.Alert) error {
 	reopened := before.Status.Closed() && !a.Status.Closed()
 	if reopened {
 		var newer bool
-		err := t.w.row("SELECT EXISTS (SELECT 1 FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0)",
+		err := t.writer.row("SELECT EXISTS (SELECT 1 FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0)",
 			a.RuleID, a.AgentID, a.Host).Scan(&newer)
 		if err != nil {
 			return err
@@ -49,21 +51,21 @@ func (t *tx) putTriage(a *alertRow, before *picket.Alert) error {
 		return err
 	}
 	_, err = t.exec("UPDATE alerts SET status = ?, closed = ?, assignee = ?, updated = ?, notes = ? WHERE n = ?",
-		a.Status, a.Status.Closed(), a.Assignee, micros(a.Updated), string(notes), a.n)
+		a.Status, a.Status.Closed(), a.Assignee, block.Micros(a.Updated), string(notes), a.n)
 	if err != nil || a.Status == before.Status {
 		return err
 	}
-	if err := t.countAlerts(before, before.Status, -1, -before.Count); err != nil {
+	if err := t.addAlertStats(before, before.Status, -1, -before.Count); err != nil {
 		return err
 	}
-	if err := t.countAlerts(&a.Alert, a.Status, 1, a.Count); err != nil {
+	if err := t.addAlertStats(&a.Alert, a.Status, 1, a.Count); err != nil {
 		return err
 	}
 	switch {
 	case reopened:
-		return t.countHostAlerts(a.Host, 1)
+		return t.addHostAlerts(a.Host, 1)
 	case !before.Status.Closed() && a.Status.Closed():
-		return t.countHostAlerts(a.Host, -1)
+		return t.addHostAlerts(a.Host, -1)
 	}
 	return nil
 }

@@ -4,32 +4,33 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // A tx is a transaction of the writer.
 type tx struct {
-	w       *writer
+	writer  *writer
 	now     time.Time
 	nextSeq int64
 
-	// What flush adds to the counters.
+	// What writeCounters adds to the counters:
 	stored, duplicate, matches int64
 	events, raw, size          int64
-	layout                     bool // blocks were merged or deleted
+	layoutChanged              bool // blocks were merged or deleted
 }
 
 func (t *tx) exec(q string, args ...any) (int64, error) {
-	res, err := t.w.exec(q, args...)
+	res, err := t.writer.exec(q, args...)
 	if err != nil {
 		return 0, err
 	}
 	return res.RowsAffected()
 }
 
-func (t *tx) flush() error {
+func (t *tx) writeCounters() error {
 	layout := 0
-	if t.layout {
+	if t.layoutChanged {
 		layout = 1
 	}
 	_, err := t.exec(`UPDATE counters SET next_seq = ?, layout = layout + ?, stored = stored + ?, duplicate = duplicate + ?,
@@ -41,155 +42,139 @@ func (t *tx) flush() error {
 	return nil
 }
 
-// putBlock writes a block with its first event at seq.
-func (t *tx) putBlock(seq int64, b *built) error {
-	if seq+b.span > maxSeq {
+// insertBlock inserts a block whose first event has a sequence number.
+func (t *tx) insertBlock(seq int64, b *block.Encoded) error {
+	if seq+b.Span > maxSeq {
 		return fmt.Errorf("write block: out of sequence numbers")
 	}
-	size := b.size()
+	size := b.Size()
 	_, err := t.exec(`INSERT INTO blocks (`+blockColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, b.n, b.span, b.raw, size, b.minTime, b.maxTime, b.minRecv, b.maxRecv, b.indexed, b.dir)
+		seq, b.EventCount, b.Span, b.RawBytes, size, b.MinTime, b.MaxTime, b.MinReceived, b.MaxReceived, b.Indexed, b.Directory)
 	if err != nil {
 		return fmt.Errorf("write block: %w", err)
 	}
-	for _, p := range b.parts {
-		if _, err := t.exec("INSERT INTO parts (key, data) VALUES (?, ?)", partKey(seq, p.no), p.data); err != nil {
-			return fmt.Errorf("write part %d of block: %w", p.no, err)
+	for _, p := range b.Parts {
+		if _, err := t.exec("INSERT INTO parts (key, data) VALUES (?, ?)", partKey(seq, p.Number), p.Data); err != nil {
+			return fmt.Errorf("write part %d of block: %w", p.Number, err)
 		}
 	}
-	t.events += int64(b.n)
-	t.raw += b.raw
+	t.events += int64(b.EventCount)
+	t.raw += b.RawBytes
 	t.size += size
 	return nil
 }
 
-// dropBlock deletes a block, and reports whether it was still as b says.
-func (t *tx) dropBlock(b *block) (bool, error) {
-	n, err := t.exec("DELETE FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?", b.seq, b.n, b.span, b.indexed)
+// deleteBlock deletes a block; it reports false if the block is not any more what
+// its row says.
+func (t *tx) deleteBlock(b *blockRow) (bool, error) {
+	n, err := t.exec("DELETE FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?", b.seq, b.EventCount, b.Span, b.Indexed)
 	if err != nil || n == 0 {
 		return false, err
 	}
 	if _, err := t.exec("DELETE FROM parts WHERE key >= ? AND key < ?", partKey(b.seq, 0), partKey(b.seq+1, 0)); err != nil {
 		return false, err
 	}
-	t.events -= int64(b.n)
-	t.raw -= b.raw
+	t.events -= int64(b.EventCount)
+	t.raw -= b.RawBytes
 	t.size -= b.size
-	t.layout = true
+	t.layoutChanged = true
 	return true, nil
 }
 
-// knownBatch reports whether a batch of p that it takes for new was saved
-// before, by another process or since p looked.
-func (t *tx) knownBatch(p *saving) (bool, error) {
+// hasKnownBatch reports whether a batch that p takes for new has been saved, by
+// another process or since p looked it up.
+func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
 	for i := range p.batches {
-		if p.batches[i].repeated {
+		if p.batches[i].duplicate {
 			continue
 		}
 		var known bool
-		if err := t.w.row("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
+		if err := t.writer.row("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
 			return known, err
 		}
 	}
 	return false, nil
 }
 
-// save writes what p has that is new.
-func (t *tx) save(p *saving) error {
+// save writes what is new in p.
+func (t *tx) save(p *saveOp) error {
 	for i := range p.blocks {
-		if err := t.putBlock(t.nextSeq, &p.blocks[i]); err != nil {
+		if err := t.insertBlock(t.nextSeq, &p.blocks[i]); err != nil {
 			return err
 		}
-		t.nextSeq += p.blocks[i].span
+		t.nextSeq += p.blocks[i].Span
 	}
 	for i := range p.batches {
 		b := &p.batches[i]
-		if b.repeated {
+		if b.duplicate {
 			continue
 		}
-		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, micros(t.now)); err != nil {
+		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, block.Micros(t.now)); err != nil {
 			return fmt.Errorf("write batch %s: %w", b.id, err)
 		}
 		t.stored += int64(b.stored)
 		t.duplicate += int64(len(b.isNew) - b.stored)
 	}
-	if err := t.saveHosts(p.hosts); err != nil {
+	if err := t.upsertHosts(p.hosts); err != nil {
 		return err
 	}
 	for m, n := range p.minutes {
-		if err := t.count(m.minute, rollupEvents, m.typ, n); err != nil {
+		if err := t.addRollup(m.minute, rollupEvents, m.eventType, n); err != nil {
 			return err
 		}
 	}
 	for i := range p.batches {
-		b := &p.batches[i]
-		b.newMatches, b.opened = 0, nil // of an attempt before
-		if b.observed != nil {
-			if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", micros(t.now), b.observed); err != nil {
-				return fmt.Errorf("write observations of batch %s: %w", b.id, err)
-			}
-		}
-		if len(b.matches) == 0 {
-			continue
-		}
-		if err := t.saveMatches(b); err != nil {
+		if err := t.saveDetections(&p.batches[i]); err != nil {
 			return err
 		}
-		t.matches += int64(b.newMatches)
 	}
 	return nil
 }
 
+// saveDetections writes the observations and matches of a batch.
+func (t *tx) saveDetections(b *saveBatch) error {
+	b.newMatches, b.opened = 0, nil // an earlier attempt may have set them
+	if b.observations != nil {
+		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), b.observations); err != nil {
+			return fmt.Errorf("write observations of batch %s: %w", b.id, err)
+		}
+	}
+	if len(b.matches) == 0 {
+		return nil
+	}
+	if err := t.saveMatches(b); err != nil {
+		return err
+	}
+	t.matches += int64(b.newMatches)
+	return nil
+}
+
+// Kinds of rows of table rollup.
 const (
 	rollupEvents = 0 // by type
 	rollupAlerts = 1 // opened, by level
 )
 
-func (t *tx) count(minute int64, kind int, name string, n int64) error {
+func (t *tx) addRollup(minute int64, kind int, name string, n int64) error {
 	_, err := t.exec(`INSERT INTO rollup (minute, kind, name, n) VALUES (?, ?, ?, ?)
 		ON CONFLICT DO UPDATE SET n = n + excluded.n`, minute, kind, name, n)
 	if err != nil {
-		return fmt.Errorf("count minute: %w", err)
+		return fmt.Errorf("write rollup: %w", err)
 	}
 	return nil
 }
 
-func (t *tx) saveHosts(hosts map[string]*hostSeen) error {
+func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {
 	for name, h := range hosts {
 		_, err := t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (name) DO UPDATE SET
 			agent_id = CASE WHEN ?5 >= last_seen THEN ?2 ELSE agent_id END,
 			os = CASE WHEN ?3 <> '' AND (?5 >= last_seen OR os = '') THEN ?3 ELSE os END,
 			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6`,
-			name, h.agent, h.os, h.first, h.last, h.events, foldText(name))
+			name, h.AgentID, h.OS, h.First, h.Last, h.Events, store.Fold(name))
 		if err != nil {
 			return fmt.Errorf("write host %s: %w", name, err)
 		}
 	}
 	return nil
-}
-
-// minuteOf is the start of the minute of a time.
-func minuteOf(us int64) int64 {
-	const minute = 60_000_000
-	m := us / minute
-	if us%minute < 0 {
-		m--
-	}
-	return m * minute
-}
-
-// see notes an event of the host.
-func (h *hostSeen) see(ev *picket.Event) {
-	at := micros(ev.Received)
-	if h.events == 0 || at >= h.last {
-		h.last, h.agent = at, ev.AgentID
-		if ev.OS != "" {
-			h.os = ev.OS
-		}
-	}
-	if h.events == 0 || at < h.first {
-		h.first = at
-	}
-	h.events++
 }

@@ -11,43 +11,42 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// A writer is the one goroutine that writes. Saves that arrive while it
+// A writer is the only goroutine that writes. Operations that arrive while it
 // commits share the next transaction, and so its fsync.
 type writer struct {
-	s     *Store
+	store *Store
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
 
-	jobs chan *job
+	ops  chan *writeOp
 	quit chan struct{}
 	once sync.Once
 
-	// nextSeq is what it left in the file; if another is there, another
-	// process has stored events meanwhile.
+	// nextSeq is the next sequence number after this process's last transaction.
+	// If the file has another one, another process has stored events since.
 	nextSeq int64
 }
 
-// A job is one thing to write: a Save, or any other change.
-type job struct {
-	p    *saving
-	f    func(*tx) error
-	done chan error // of f
+// A writeOp is something to write: a Save, or any other change.
+type writeOp struct {
+	save *saveOp
+	fn   func(*tx) error // if save is nil
+	done chan error      // receives the error of fn
 }
 
-// groupMax bounds how many jobs, groupBytes how many bytes of blocks share a
-// transaction.
 const (
-	groupMax   = 256
-	groupBytes = 16 << 20
+	maxGroupOps   = 256      // operations in one transaction
+	maxGroupBytes = 16 << 20 // of blocks in one transaction
 )
 
-// errStale says that a Save must decide anew which of its events are new.
-var errStale = errors.New("another process stored the same")
+// errRetrySave means that a Save has to decide again which of its events are new.
+var errRetrySave = errors.New("another process has stored the same events")
 
 func newWriter(s *Store, conn *sql.Conn) (*writer, error) {
-	w := &writer{s: s, conn: conn, stmts: make(map[string]*sql.Stmt), jobs: make(chan *job), quit: make(chan struct{})}
+	w := &writer{store: s, conn: conn, stmts: make(map[string]*sql.Stmt), ops: make(chan *writeOp), quit: make(chan struct{})}
 	err := conn.QueryRowContext(context.Background(), "SELECT next_seq FROM counters").Scan(&w.nextSeq)
 	if err != nil {
 		return nil, fmt.Errorf("read counters: %w", err)
@@ -64,10 +63,11 @@ func (w *writer) close() error {
 	return w.conn.Close()
 }
 
-// submit hands a job over; an error means that it was not taken.
-func (w *writer) submit(ctx context.Context, j *job) error {
+// submit passes an operation to the writer. If it returns an error, the operation
+// will not be carried out.
+func (w *writer) submit(ctx context.Context, op *writeOp) error {
 	select {
-	case w.jobs <- j:
+	case w.ops <- op:
 		return nil
 	case <-w.quit:
 		return errClosed
@@ -76,15 +76,15 @@ func (w *writer) submit(ctx context.Context, j *job) error {
 	}
 }
 
-// do runs f in a transaction that it may share with Saves. f is called again,
-// alone, if it or one of those fails.
-func (w *writer) do(ctx context.Context, f func(*tx) error) error {
-	j := &job{f: f, done: make(chan error, 1)}
-	if err := w.submit(ctx, j); err != nil {
+// transact runs fn in a transaction that it may share with other operations. If
+// one of them fails, fn is called again in a transaction of its own.
+func (w *writer) transact(ctx context.Context, fn func(*tx) error) error {
+	op := &writeOp{fn: fn, done: make(chan error, 1)}
+	if err := w.submit(ctx, op); err != nil {
 		return err
 	}
 	select {
-	case err := <-j.done:
+	case err := <-op.done:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -96,21 +96,21 @@ func (w *writer) run() {
 		select {
 		case <-w.quit:
 			return
-		case j := <-w.jobs:
-			w.commit(w.gather(j))
+		case op := <-w.ops:
+			w.commit(w.collect(op))
 		}
 	}
 }
 
-// gather adds to a job those that wait.
-func (w *writer) gather(j *job) []*job {
-	group := []*job{j}
-	bytes := j.size()
-	for len(group) < groupMax && bytes < groupBytes {
+// collect returns an operation and those that are waiting.
+func (w *writer) collect(first *writeOp) []*writeOp {
+	group := []*writeOp{first}
+	bytes := first.size()
+	for len(group) < maxGroupOps && bytes < maxGroupBytes {
 		select {
-		case j := <-w.jobs:
-			group = append(group, j)
-			bytes += j.size()
+		case op := <-w.ops:
+			group = append(group, op)
+			bytes += op.size()
 		default:
 			return group
 		}
@@ -118,42 +118,42 @@ func (w *writer) gather(j *job) []*job {
 	return group
 }
 
-func (j *job) size() int64 {
+func (op *writeOp) size() int64 {
 	var n int64
-	if j.p != nil {
-		for i := range j.p.blocks {
-			n += j.p.blocks[i].size()
+	if op.save != nil {
+		for i := range op.save.blocks {
+			n += op.save.blocks[i].Size()
 		}
 	}
 	return n
 }
 
-// commit writes a group of jobs in one transaction; if that fails, each in one
-// of its own, so that none suffers for another.
-func (w *writer) commit(group []*job) {
-	err := unavailable(w.attempt(group))
+// commit writes a group of operations in one transaction. If that fails, it
+// writes each in a transaction of its own, so that one cannot fail the others.
+func (w *writer) commit(group []*writeOp) {
+	err := markUnavailable(w.runTransaction(group))
 	if err != nil && len(group) > 1 {
-		for _, j := range group {
-			w.commit([]*job{j})
+		for _, op := range group {
+			w.commit([]*writeOp{op})
 		}
 		return
 	}
-	for _, j := range group {
-		e := err
-		if e == nil && j.p != nil && j.p.stale {
-			e = errStale
+	for _, op := range group {
+		opErr := err
+		if opErr == nil && op.save != nil && op.save.stale {
+			opErr = errRetrySave
 		}
-		if j.p != nil {
-			w.s.claims.finish(j.p, e)
+		if op.save != nil {
+			w.store.dedup.finish(op.save, opErr)
 		} else {
-			j.done <- e
+			op.done <- opErr
 		}
 	}
 }
 
-// unavailable marks errors that may pass: another process holds the lock for
-// too long, the disk is full or failing.
-func unavailable(err error) error {
+// markUnavailable makes errors that are transient picket.ErrUnavailable: another
+// process holds the lock for too long, the disk is full or failing.
+func markUnavailable(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err
@@ -165,44 +165,30 @@ func unavailable(err error) error {
 	return err
 }
 
-// attempt runs one transaction. Saves that turn out stale are left out of it.
-func (w *writer) attempt(group []*job) (err error) {
-	ctx := context.Background()
+// runTransaction runs one transaction. Saves that turn out to be stale are left
+// out.
+func (w *writer) runTransaction(group []*writeOp) (err error) {
 	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := &tx{w: w, now: w.s.opt.Now()}
+	t := &tx{writer: w, now: w.store.options.Now()}
 	defer func() {
 		if err != nil {
-			w.conn.ExecContext(ctx, "ROLLBACK")
+			w.conn.ExecContext(context.Background(), "ROLLBACK")
 		}
 	}()
 	if err := w.row("SELECT next_seq FROM counters").Scan(&t.nextSeq); err != nil {
 		return fmt.Errorf("read counters: %w", err)
 	}
-	if err = w.catchUp(t.nextSeq); err != nil {
+	if err := w.observeOtherProcesses(t.nextSeq); err != nil {
 		return err
 	}
-	for _, j := range group {
-		switch {
-		case j.p == nil:
-			if err := j.f(t); err != nil {
-				return err
-			}
-		case j.p.stale:
-		default:
-			if known, err := t.knownBatch(j.p); err != nil {
-				return err
-			} else if known {
-				j.p.stale = true
-				continue
-			}
-			if err := t.save(j.p); err != nil {
-				return err
-			}
+	for _, op := range group {
+		if err := t.run(op); err != nil {
+			return err
 		}
 	}
-	if err := t.flush(); err != nil {
+	if err := t.writeCounters(); err != nil {
 		return err
 	}
 	if _, err := w.exec("COMMIT"); err != nil {
@@ -212,14 +198,33 @@ func (w *writer) attempt(group []*job) (err error) {
 	return nil
 }
 
-// catchUp learns the ids that other processes stored since the last
-// transaction. Saves that have one of them as new are stale from then on, those
-// that are yet to come to the writer too.
-func (w *writer) catchUp(next int64) error {
-	if next == w.nextSeq {
+// run carries out an operation.
+func (t *tx) run(op *writeOp) error {
+	switch {
+	case op.save == nil:
+		return op.fn(t)
+	case op.save.stale:
 		return nil
 	}
-	rows, err := w.query(`SELECT data FROM parts JOIN blocks ON key = seq << 9 | 1 WHERE seq + span > ?`, w.nextSeq)
+	known, err := t.hasKnownBatch(op.save)
+	if err != nil {
+		return err
+	}
+	if known {
+		op.save.stale = true
+		return nil
+	}
+	return t.save(op.save)
+}
+
+// observeOtherProcesses reads the ids that other processes have stored since the
+// last transaction. Saves that take one of them for new become stale, also those
+// that have not been submitted yet.
+func (w *writer) observeOtherProcesses(nextSeq int64) error {
+	if nextSeq == w.nextSeq {
+		return nil
+	}
+	rows, err := w.query(selectIDsSince, w.nextSeq)
 	if err != nil {
 		return fmt.Errorf("read ids: %w", err)
 	}
@@ -229,14 +234,16 @@ func (w *writer) catchUp(next int64) error {
 		if err := rows.Scan(&data); err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		ids, err := decodeIDs(data)
+		ids, err := block.DecodeIDs(data)
 		if err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		w.s.claims.learn(&ids)
+		w.store.dedup.observeRemote(&ids)
 	}
 	return rows.Err()
 }
+
+var selectIDsSince = fmt.Sprintf("SELECT data FROM parts JOIN blocks ON key = seq << %d | %d WHERE seq + span > ?", partBits, block.PartIDs)
 
 func (w *writer) stmt(q string) (*sql.Stmt, error) {
 	if st := w.stmts[q]; st != nil {
@@ -280,9 +287,10 @@ type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
 
-// checkpoint moves the WAL into the file and empties it, if nobody reads it.
+// checkpoint moves the write-ahead log into the file and empties it, unless
+// someone is reading it.
 func (w *writer) checkpoint(ctx context.Context) error {
-	conn, err := w.s.db.Conn(ctx)
+	conn, err := w.store.writeDB.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}

@@ -16,9 +16,9 @@ import (
 // saved. GoldenTime is the clock of the stores that write and read it.
 var GoldenTime = time.Date(2026, 8, 1, 12, 30, 0, 123456000, time.UTC)
 
-// goldenEvents returns the events of the golden store in the order in which
+// GoldenEvents returns the events of the golden store in the order in which
 // they are saved.
-func goldenEvents(t testing.TB) []picket.Event {
+func GoldenEvents(t testing.TB) []picket.Event {
 	evs := onHost(t, 0, 30)
 	for i := range evs {
 		evs[i].ID = fmt.Sprintf("01234567-89ab-4cde-8f01-%012x", i)
@@ -47,7 +47,7 @@ func FillGolden(t testing.TB, s store.Store) {
 // FillGoldenUntilLast is FillGolden without the batches saved last.
 func FillGoldenUntilLast(t testing.TB, s store.Store) {
 	t.Helper()
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	n := len(evs)
 	opened := save(t, s, store.Batch{ID: "golden-1", Events: evs[:30], Matches: []picket.Match{match("rule-a", evs[0]), match("rule-a", evs[1]), low(match("rule-b", evs[2]))}})[0].Opened
 	investigating, resolved, ann := picket.StatusInvestigating, picket.StatusResolved, "ann"
@@ -61,7 +61,7 @@ func FillGoldenUntilLast(t testing.TB, s store.Store) {
 
 // LastGoldenBatches are those that FillGolden saves last.
 func LastGoldenBatches(t testing.TB) []store.Batch {
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	n := len(evs)
 	onB := low(match("rule-b", evs[n-1]))
 	onB.AgentID, onB.Host = "agent", "host"
@@ -92,7 +92,7 @@ func fillGoldenCorrelations(t testing.TB, s store.Store) {
 	}
 	_, mark, err := s.Observations(t.Context(), 0, 1)
 	check(t, err)
-	_, err = s.CommitCorrelations(t.Context(), "holder", store.CorrelationCommit{Offset: mark, State: []byte("state"), Matches: []picket.Match{corr(goldenEvents(t)[0])}})
+	_, err = s.CommitCorrelations(t.Context(), "holder", store.CorrelationCommit{Offset: mark, State: []byte("state"), Matches: []picket.Match{corr(GoldenEvents(t)[0])}})
 	check(t, err)
 }
 
@@ -158,7 +158,7 @@ func CheckGolden(t *testing.T, s store.Store) {
 
 func checkGoldenEvents(t *testing.T, s store.Store) {
 	t.Helper()
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	got := find(t, s, store.EventQuery{})
 	want := make([]picket.Event, 0, len(evs))
 	for i := len(evs) - 1; i >= 0; i-- {
@@ -175,7 +175,7 @@ func checkGoldenEvents(t *testing.T, s store.Store) {
 
 func checkGoldenAlerts(t *testing.T, s store.Store) {
 	t.Helper()
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	first, last, loud := evs[0].Time, evs[len(evs)-1].Time, evs[len(evs)-3]
 	alert := func(m picket.Match, agent, host string, count int64, seen time.Time) picket.Alert {
 		return picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: host,
@@ -209,7 +209,7 @@ func checkGoldenAlerts(t *testing.T, s store.Store) {
 
 func checkGoldenCounters(t *testing.T, s store.Store) {
 	t.Helper()
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	want := store.Totals{Stored: int64(len(evs)), Events: int64(len(evs)), Duplicate: 5, Matches: 7}
 	events := make(map[time.Time]map[string]int64)
 	for _, ev := range evs {
@@ -241,7 +241,7 @@ func checkGoldenCounters(t *testing.T, s store.Store) {
 
 func checkGoldenCorrelations(t *testing.T, s store.Store) {
 	t.Helper()
-	evs := goldenEvents(t)
+	evs := GoldenEvents(t)
 	n := len(evs)
 	observation := func(rule string, ev picket.Event) store.Observation {
 		return store.Observation{RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Fields: map[string]string{"User": "u"}, Arrived: GoldenTime}

@@ -1,0 +1,137 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket"
+)
+
+// Alerts stores matches and the alerts that they belong to.
+type Alerts interface {
+	Alerts(ctx context.Context, q AlertQuery) (AlertPage, error)
+	Alert(ctx context.Context, id string) (picket.Alert, error)
+	// UpdateAlert changes an alert and adds a note for each change. Reopening an
+	// alert while a newer one of its rule, agent and host is open is
+	// picket.ErrConflict.
+	UpdateAlert(ctx context.Context, id string, u AlertUpdate) (picket.Alert, error)
+	// AlertCounts counts alerts by status, level and rule. It reads no matches.
+	AlertCounts(ctx context.Context) (AlertCounts, error)
+	Matches(ctx context.Context, q MatchQuery) (MatchPage, error)
+}
+
+// An AlertQuery selects alerts, newest LastSeen first. Empty fields select all.
+type AlertQuery struct {
+	Status       []picket.AlertStatus
+	Level        []string
+	RuleID       string
+	AgentID      string
+	Host         string
+	Text         string    // part of the title, rule id, host or agent id, in any case
+	Since, Until time.Time // of LastSeen
+	Limit        int       // 0: 100
+	Cursor       string
+}
+
+// An AlertPage is one page of alerts.
+type AlertPage struct {
+	Alerts []picket.Alert
+	Next   string
+}
+
+// AlertText returns the text in which AlertQuery.Text is searched for, folded. A
+// line end keeps a search from matching across two parts of it.
+func AlertText(a *picket.Alert) string {
+	return Fold(strings.Join([]string{a.Title, a.RuleID, a.Host, a.AgentID}, "\n"))
+}
+
+// An AlertUpdate changes what is not nil. Author and At are those of the notes.
+type AlertUpdate struct {
+	Status   *picket.AlertStatus
+	Assignee *string
+	Note     string
+	Author   string
+	At       time.Time
+}
+
+// Validate returns picket.ErrInvalid for a status that does not exist.
+func (u AlertUpdate) Validate() error {
+	if u.Status != nil && !u.Status.Valid() {
+		return fmt.Errorf("no status is called %q: %w", *u.Status, picket.ErrInvalid)
+	}
+	return nil
+}
+
+// Apply makes the changes to an alert and adds their notes. Times are to the
+// microsecond, as stores keep them.
+func (u AlertUpdate) Apply(a *picket.Alert) {
+	at := time.UnixMicro(u.At.UnixMicro()).UTC()
+	note := func(text string) {
+		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
+		a.Updated = at
+	}
+	if u.Status != nil && *u.Status != a.Status {
+		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
+		a.Status = *u.Status
+	}
+	if u.Assignee != nil && *u.Assignee != a.Assignee {
+		note(fmt.Sprintf("assignee: %s → %s", cmp.Or(a.Assignee, "nobody"), cmp.Or(*u.Assignee, "nobody")))
+		a.Assignee = *u.Assignee
+	}
+	if u.Note != "" {
+		note(u.Note)
+	}
+}
+
+// AlertCounts counts alerts.
+type AlertCounts struct {
+	Total    int64                                   `json:"Total"`
+	ByStatus map[picket.AlertStatus]int64            `json:"ByStatus"`
+	ByLevel  map[picket.AlertStatus]map[string]int64 `json:"ByLevel"`  // of each status
+	Open     map[string]int64                        `json:"Open"`     // not closed, by level
+	TopRules []RuleCount                             `json:"TopRules"` // the ten rules with most matches in alerts that are not closed
+}
+
+// NewAlertCounts returns counts of no alerts.
+func NewAlertCounts() AlertCounts {
+	return AlertCounts{ByStatus: make(map[picket.AlertStatus]int64), ByLevel: make(map[picket.AlertStatus]map[string]int64), Open: make(map[string]int64)}
+}
+
+// Add counts n alerts of a status and a level.
+func (c *AlertCounts) Add(status picket.AlertStatus, level string, n int64) {
+	c.Total += n
+	c.ByStatus[status] += n
+	if c.ByLevel[status] == nil {
+		c.ByLevel[status] = make(map[string]int64)
+	}
+	c.ByLevel[status][level] += n
+	if !status.Closed() {
+		c.Open[level] += n
+	}
+}
+
+// A RuleCount counts the alerts of a rule and their matches.
+type RuleCount struct {
+	RuleID  string `json:"RuleID"`
+	Title   string `json:"Title"`
+	Level   string `json:"Level"`
+	Alerts  int64  `json:"Alerts"`
+	Matches int64  `json:"Matches"`
+}
+
+// A MatchQuery selects matches, newest stored first. Empty fields select all.
+type MatchQuery struct {
+	AlertID, RuleID, AgentID, EventID string
+	Since, Until                      time.Time // of the events
+	Limit                             int       // 0: 100
+	Cursor                            string
+}
+
+// A MatchPage is one page of matches.
+type MatchPage struct {
+	Matches []picket.Match
+	Next    string
+}

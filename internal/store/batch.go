@@ -1,0 +1,42 @@
+package store
+
+import (
+	"slices"
+
+	"github.com/picket-edr/picket"
+)
+
+// NewMatches returns the matches of b on the events that isNew says are new.
+func NewMatches(b *Batch, isNew []bool) []picket.Match {
+	if !slices.Contains(isNew, false) {
+		return b.Matches
+	}
+	var out []picket.Match
+	for i, event := range picket.MatchEvents(b.Events, b.Matches) {
+		if event >= 0 && isNew[event] {
+			out = append(out, b.Matches[i])
+		}
+	}
+	return out
+}
+
+// HostActivity summarizes the events of a batch that came from one host. Times
+// are those of receipt, in microseconds.
+type HostActivity struct {
+	AgentID, OS         string // of the last event, OS of the last that has one
+	First, Last, Events int64
+}
+
+// Add adds an event received at a time.
+func (h *HostActivity) Add(ev *picket.Event, received int64) {
+	if h.Events == 0 || received >= h.Last {
+		h.Last, h.AgentID = received, ev.AgentID
+		if ev.OS != "" {
+			h.OS = ev.OS
+		}
+	}
+	if h.Events == 0 || received < h.First {
+		h.First = received
+	}
+	h.Events++
+}

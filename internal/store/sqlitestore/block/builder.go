@@ -1,0 +1,86 @@
+package block
+
+import (
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+)
+
+// A Builder makes blocks. It is for one goroutine at a time.
+type Builder struct {
+	dec    flatjson.Decoder
+	leaves []flatjson.Leaf // of the event read last
+
+	// For indexed blocks:
+	columns   map[string]*columnBuilder
+	paths     []*pathData
+	trigrams  *trigramSet
+	truncated bool // there were more fields than a block can have columns
+	events    int
+}
+
+// pathData is what the builder keeps of a path of the JSON.
+type pathData struct {
+	column     *columnBuilder // nil if the path has none
+	resolved   bool           // column is set for this block
+	filteredIn uint16         // the frame (+1) whose text filter has the path's name
+}
+
+// NewBuilder returns a Builder.
+func NewBuilder() *Builder {
+	b := &Builder{}
+	b.resetPaths()
+	return b
+}
+
+func (b *Builder) resetPaths() {
+	b.paths = nil
+	b.dec = flatjson.Decoder{OnPath: func(p *flatjson.Path) {
+		t := &pathData{}
+		p.Tag = t
+		b.paths = append(b.paths, t)
+	}}
+}
+
+// Fresh makes a block of events with Fields and without an index. offsets are
+// the distances of the events' sequence numbers from the first one's; nil if
+// they are consecutive.
+func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
+	out := Encoded{Header: headerOf(evs, offsets)}
+	d := directory{frames: splitFrames(evs)}
+	var layouts layoutBuilder
+	ids := make([]string, len(evs))
+	for i := range evs {
+		if !b.readLeaves(evs[i].Raw) {
+			d.flags |= flagNonCanonical
+		}
+		layouts.add(b.leaves, evs[i].Fields)
+		ids[i] = evs[i].ID
+		if d.flags&flagNonCanonical == 0 && nonCanonical(evs[i].Raw) {
+			d.flags |= flagNonCanonical
+		}
+	}
+	if layouts.hasLiterals() {
+		d.flags |= flagLiterals
+	}
+	out.Parts = append(out.Parts, Part{partMetadata, encodeMetadata(evs, offsets)}, Part{PartIDs, encodeIDs(ids)})
+	if part := layouts.encode(); part != nil {
+		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
+	}
+	row := 0
+	for i, f := range d.frames {
+		out.Parts = append(out.Parts, Part{partFrame + i, encodeFrame(evs[row : row+f.rows])})
+		row += f.rows
+	}
+	out.Directory = d.encode()
+	return out
+}
+
+// readLeaves reads the leaves of an event and reports whether it is JSON. An
+// event that is not JSON has no leaves.
+func (b *Builder) readLeaves(raw []byte) bool {
+	var err error
+	if b.leaves, _, err = b.dec.Leaves(raw, b.leaves[:0]); err != nil {
+		b.leaves = b.leaves[:0]
+	}
+	return err == nil
+}

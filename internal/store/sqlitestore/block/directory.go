@@ -1,0 +1,104 @@
+package block
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// A directory says what is in a block. Packed, it is:
+//
+//	flags (1 byte)
+//	number of frames; each: events, bytes of the events
+//	number of names, their lengths, their bytes
+//	for each name: part of its column << 1, plus 1 if derived
+type directory struct {
+	flags   byte
+	frames  []frameInfo
+	names   []string    // of fields, sorted
+	columns []columnRef // where the values of each name are
+}
+
+// Flags of a block.
+const (
+	// flagIndexed: the block has columns, text filters and an id filter.
+	flagIndexed = 1 << iota
+	// flagTruncated: there are fields beyond maxColumns that the directory omits.
+	flagTruncated
+	// flagLiterals: some event has a field whose value is not in its JSON.
+	flagLiterals
+	// flagNonCanonical: some event's JSON is nonCanonical. Indexed blocks have
+	// filterNonCanonical for each frame instead.
+	flagNonCanonical
+)
+
+type frameInfo struct {
+	rows int // events
+	raw  int // bytes as received
+}
+
+// A columnRef says where the values of a field are.
+type columnRef struct {
+	part int // 0: there is no column, the values are only in the events
+	// derived: some value is not in the JSON of its event.
+	derived bool
+}
+
+func (d *directory) encode() []byte {
+	out := []byte{d.flags}
+	out = binary.AppendUvarint(out, uint64(len(d.frames)))
+	for _, f := range d.frames {
+		out = binary.AppendUvarint(out, uint64(f.rows))
+		out = binary.AppendUvarint(out, uint64(f.raw))
+	}
+	out = binary.AppendUvarint(out, uint64(len(d.names)))
+	out = appendStrings(out, d.names)
+	for _, c := range d.columns {
+		v := uint64(c.part) << 1
+		if c.derived {
+			v |= 1
+		}
+		out = binary.AppendUvarint(out, v)
+	}
+	return pack(nil, out)
+}
+
+// decodeDirectory reads the directory of a block of n events.
+func decodeDirectory(b []byte, n int) (*directory, error) {
+	plain, err := unpack(nil, b)
+	if err != nil {
+		return nil, fmt.Errorf("read directory: %w", err)
+	}
+	r := byteReader{b: plain}
+	d := &directory{flags: r.byte()}
+	d.frames = make([]frameInfo, r.count())
+	for i := range d.frames {
+		d.frames[i] = frameInfo{rows: int(r.uvarint()), raw: int(r.uvarint())}
+		n -= d.frames[i].rows
+	}
+	d.names = r.strings(r.count())
+	d.columns = make([]columnRef, len(d.names))
+	for i := range d.columns {
+		v := r.uvarint()
+		d.columns[i] = columnRef{part: int(v >> 1), derived: v&1 != 0}
+	}
+	if r.err != nil || n != 0 || len(d.frames) > maxFrames {
+		return nil, ErrCorrupt
+	}
+	return d, nil
+}
+
+// lookUp returns where the values of a field are; known is false if no event of
+// the block has the field.
+func (d *directory) lookUp(name string) (c columnRef, known bool) {
+	if d.flags&flagIndexed == 0 {
+		return columnRef{derived: d.flags&flagLiterals != 0}, true
+	}
+	if i, ok := slices.BinarySearch(d.names, name); ok {
+		return d.columns[i], true
+	}
+	if d.flags&flagTruncated != 0 {
+		return columnRef{derived: true}, true
+	}
+	return columnRef{}, false
+}

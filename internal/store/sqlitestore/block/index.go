@@ -1,0 +1,190 @@
+package block
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// maxPaths bounds what the builder remembers of paths, as the decoder does.
+const maxPaths = 1 << 16
+
+// Index makes one block with columns and filters of fresh blocks.
+func (b *Builder) Index(in *MergeInput) Encoded {
+	in.repackFrames()
+	out := Encoded{Header: headerOf(in.events, in.offsets)}
+	out.Indexed = true
+	b.startBlock(len(in.events))
+	d := directory{flags: flagIndexed}
+	var layouts layoutBuilder
+	var filters []byte
+	ids := make([]string, len(in.events))
+	row := 0
+	for i, f := range in.frames {
+		d.frames = append(d.frames, f.frameInfo)
+		var flags byte
+		for end := row + f.rows; row < end; row++ {
+			ids[row] = in.events[row].ID
+			if !b.addEvent(in, row, uint16(i+1), &layouts) {
+				flags |= filterNonCanonical
+			}
+		}
+		filters = b.trigrams.appendFilter(filters, flags)
+		if f.packed == nil {
+			f.packed = encodeFrame(in.events[row-f.rows : row])
+		}
+		out.Parts = append(out.Parts, Part{partFrame + i, f.packed})
+	}
+	if layouts.hasLiterals() {
+		d.flags |= flagLiterals
+	}
+	out.Parts = append(out.Parts,
+		Part{partMetadata, encodeMetadata(in.events, in.offsets)},
+		Part{PartIDs, encodeIDs(ids)},
+		Part{partIDFilter, encodeIDFilter(ids)},
+		Part{partTextFilters, filters})
+	if part := layouts.encode(); part != nil {
+		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
+	}
+	out.Parts = append(out.Parts, b.packColumns(&d, in.events, int(out.RawBytes))...)
+	out.Directory = d.encode()
+	slices.SortFunc(out.Parts, func(x, y Part) int { return cmp.Compare(x.Number, y.Number) })
+	return out
+}
+
+func (b *Builder) startBlock(events int) {
+	if b.trigrams == nil {
+		b.trigrams = newTrigramSet()
+	}
+	b.columns = make(map[string]*columnBuilder)
+	for _, t := range b.paths {
+		*t = pathData{}
+	}
+	b.truncated, b.events = false, events
+	if len(b.paths) > maxPaths {
+		b.resetPaths()
+	}
+}
+
+// column returns the column of a field, nil if the block has as many columns as
+// it can have.
+func (b *Builder) column(name string) *columnBuilder {
+	c := b.columns[name]
+	if c == nil {
+		if len(b.columns) >= maxColumns {
+			b.truncated = true
+			return nil
+		}
+		c = newColumnBuilder(name, b.events)
+		b.columns[name] = c
+	}
+	return c
+}
+
+// addEvent adds an event to the columns and to the trigrams of its frame, and
+// reports whether its JSON is canonical.
+func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
+	raw := in.events[row].Raw
+	canonical := b.readLeaves(raw) && !(in.nonCanonical && nonCanonical(raw))
+	for i := range b.leaves {
+		b.addLeaf(row, frame, &b.leaves[i])
+	}
+	if len(b.leaves) == 0 || mayHaveEmptyContainer(raw) { // not every name is in the path of a leaf
+		b.trigrams.add(string(store.AppendEventText(nil, raw)))
+	}
+	layouts, layoutRow := in.layouts[row], in.layoutRows[row]
+	if layouts.leavesOnly(layoutRow) {
+		out.addLeaves()
+		return canonical
+	}
+	fields := layouts.appendFields(nil, layoutRow, b.leaves)
+	out.add(b.leaves, fields)
+	for i := range fields {
+		b.addField(row, &fields[i])
+	}
+	return canonical
+}
+
+func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
+	t := l.Path.Tag.(*pathData)
+	if t.filteredIn != frame {
+		for p := l.Path; p != nil; p = p.Parent {
+			b.trigrams.add(p.Key)
+			p.Tag.(*pathData).filteredIn = frame
+		}
+	}
+	if !t.resolved {
+		t.column, t.resolved = b.column(l.Path.Name), true
+	}
+	v := store.ValueText(l.Value)
+	if t.column == nil {
+		b.trigrams.add(v)
+		return
+	}
+	at := t.column.add(row, v)
+	if at < 0 || t.column.filteredIn[at] != frame {
+		b.trigrams.add(v)
+		if at >= 0 {
+			t.column.filteredIn[at] = frame
+		}
+	}
+}
+
+func (b *Builder) addField(row int, f *sigma.Field) {
+	c := b.column(f.Name)
+	if c == nil {
+		return
+	}
+	v := store.ValueText(f.Value)
+	c.add(row, v)
+	if !c.derived && !b.isLeafValue(v) {
+		c.derived = true
+	}
+}
+
+func (b *Builder) isLeafValue(v string) bool {
+	for i := range b.leaves {
+		if store.ValueText(b.leaves[i].Value) == v {
+			return true
+		}
+	}
+	return false
+}
+
+// packColumns returns the parts of the columns and enters them into the
+// directory.
+func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part {
+	if b.truncated {
+		d.flags |= flagTruncated
+	}
+	for name := range b.columns {
+		d.names = append(d.names, name)
+	}
+	slices.Sort(d.names)
+	d.names = slices.DeleteFunc(d.names, func(name string) bool { return b.columns[name].mirrorsBuiltin(evs) })
+	d.columns = make([]columnRef, len(d.names))
+	var parts []Part
+	var encoded [][]byte
+	for i, name := range d.names {
+		c := b.columns[name]
+		d.columns[i].derived = c.derived
+		if c.tooLarge(raw) {
+			continue
+		}
+		plain := c.build(len(evs)).encode(nil)
+		// A value that is under its path and under Sigma's name is kept once.
+		same := slices.IndexFunc(encoded, func(e []byte) bool { return bytes.Equal(e, plain) })
+		if same < 0 {
+			same = len(encoded)
+			encoded = append(encoded, plain)
+			parts = append(parts, Part{partColumn + same, pack(nil, plain)})
+		}
+		d.columns[i].part = partColumn + same
+	}
+	return parts
+}

@@ -1,0 +1,135 @@
+package block
+
+import (
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+)
+
+// A MergeInput is the content of blocks that are to become one. The blocks must
+// be in the order of their sequence numbers.
+type MergeInput struct {
+	firstSeq     int64
+	events       []picket.Event  // without Fields
+	offsets      []int64         // as in metadata
+	layouts      []*fieldLayouts // of each event's block
+	layoutRows   []int           // each event's row in that block
+	nonCanonical bool            // the JSON of some event may be nonCanonical
+	frames       []mergeFrame
+}
+
+// A mergeFrame is a frame; packed is nil if it has yet to be encoded.
+type mergeFrame struct {
+	frameInfo
+	packed []byte
+}
+
+// ReadAll reads blocks whole.
+func ReadAll(blocks []*Block) (*MergeInput, error) {
+	in := &MergeInput{firstSeq: blocks[0].FirstSeq}
+	gaps := false
+	for _, b := range blocks {
+		if err := in.read(b); err != nil {
+			return nil, b.fail(err)
+		}
+		gaps = gaps || b.Span != int64(b.EventCount)
+	}
+	if !gaps {
+		in.offsets = nil
+	}
+	return in, nil
+}
+
+func (in *MergeInput) read(b *Block) error {
+	d, err := b.directory()
+	if err != nil {
+		return err
+	}
+	m, err := b.metadata()
+	if err != nil {
+		return err
+	}
+	ids, err := b.IDs()
+	if err != nil {
+		return err
+	}
+	layouts, err := b.fieldLayouts()
+	if err != nil {
+		return err
+	}
+	in.nonCanonical = in.nonCanonical || d.flags&flagNonCanonical != 0
+	row := 0
+	for i, info := range d.frames {
+		packed, err := b.parts.ReadPart(nil, partFrame+i)
+		if err != nil {
+			return err
+		}
+		var f frame
+		if err := f.decode(packed, info.rows); err != nil {
+			return err
+		}
+		for k := range info.rows {
+			in.events = append(in.events, m.event(row, ids.At(row), f.raw(k)))
+			in.offsets = append(in.offsets, m.seq(b.FirstSeq, row)-in.firstSeq)
+			in.layouts = append(in.layouts, layouts)
+			in.layoutRows = append(in.layoutRows, row)
+			row++
+		}
+		in.frames = append(in.frames, mergeFrame{info, packed})
+	}
+	return nil
+}
+
+// Events returns the events with their Fields, and their offsets as
+// Builder.Fresh takes them.
+func (in *MergeInput) Events() (evs []picket.Event, offsets []int64) {
+	var dec flatjson.Decoder
+	for i := range in.events {
+		leaves, _, err := dec.Leaves(in.events[i].Raw, nil)
+		if err != nil {
+			leaves = nil
+		}
+		in.events[i].Fields = in.layouts[i].appendFields(nil, in.layoutRows[i], leaves)
+	}
+	return in.events, in.offsets
+}
+
+// Seq returns the sequence number of event i.
+func (in *MergeInput) Seq(i int) int64 {
+	if in.offsets == nil {
+		return in.firstSeq + int64(i)
+	}
+	return in.firstSeq + in.offsets[i]
+}
+
+// repackFrames makes frames of a good size: frames that are large enough stay as
+// they are, neighbours that are smaller are joined.
+func (in *MergeInput) repackFrames() {
+	var out []mergeFrame
+	var joined mergeFrame
+	flush := func() {
+		if joined.rows > 0 {
+			out = append(out, joined)
+		}
+		joined = mergeFrame{}
+	}
+	for _, f := range in.frames {
+		if f.raw >= frameSize/2 {
+			flush()
+			out = append(out, f)
+			continue
+		}
+		if joined.raw+f.raw > frameSize*5/4 {
+			flush()
+		}
+		joined.rows += f.rows
+		joined.raw += f.raw
+	}
+	flush()
+	if len(out) > maxFrames {
+		out = out[:0]
+		for _, f := range splitFrames(in.events) {
+			out = append(out, mergeFrame{f, nil})
+		}
+	}
+	in.frames = out
+}

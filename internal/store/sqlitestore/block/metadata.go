@@ -1,0 +1,95 @@
+package block
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/picket-edr/picket"
+)
+
+// metadata is what a block keeps of its events besides their bytes and ids.
+// Packed, it is:
+//
+//	four columns, each preceded by its size: agents, hosts, types, operating systems
+//	for each event: its time and its time of receipt, as differences from the event before
+//	unless the sequence numbers are consecutive, for each event: the gap before it
+type metadata struct {
+	agent, host, eventType, os *column
+	time, received             []int64 // microseconds
+	// offsets are the events' distances from the block's first sequence number;
+	// nil if they are consecutive, as they are until events are pruned from
+	// among them.
+	offsets []int64
+}
+
+func (m *metadata) seq(first int64, row int) int64 {
+	if m.offsets == nil {
+		return first + int64(row)
+	}
+	return first + m.offsets[row]
+}
+
+func encodeMetadata(evs []picket.Event, offsets []int64) []byte {
+	var out []byte
+	for _, text := range []func(*picket.Event) string{
+		func(e *picket.Event) string { return e.AgentID },
+		func(e *picket.Event) string { return e.Host },
+		func(e *picket.Event) string { return e.Type },
+		func(e *picket.Event) string { return e.OS },
+	} {
+		b := newColumnBuilder("", len(evs))
+		for i := range evs {
+			b.add(i, text(&evs[i]))
+		}
+		out = appendSized(out, b.build(len(evs)).encode(nil))
+	}
+	var last, lastReceived int64
+	for i := range evs {
+		t, r := Micros(evs[i].Time), Micros(evs[i].Received)
+		out = binary.AppendVarint(out, t-last)
+		out = binary.AppendVarint(out, r-lastReceived)
+		last, lastReceived = t, r
+	}
+	var gap int64
+	for i, o := range offsets {
+		out = binary.AppendUvarint(out, uint64(o-int64(i)-gap))
+		gap = o - int64(i)
+	}
+	return pack(nil, out)
+}
+
+// decodeMetadata reads the metadata of a block of n events.
+func decodeMetadata(b []byte, n int) (*metadata, error) {
+	plain, err := unpack(nil, b)
+	if err != nil {
+		return nil, fmt.Errorf("read metadata: %w", err)
+	}
+	r := byteReader{b: plain}
+	m := &metadata{time: make([]int64, n), received: make([]int64, n)}
+	for _, dst := range []**column{&m.agent, &m.host, &m.eventType, &m.os} {
+		if *dst, err = decodeColumn(r.bytes(r.count()), n); err != nil {
+			return nil, fmt.Errorf("read metadata: %w", err)
+		}
+	}
+	var last, lastReceived int64
+	for i := range n {
+		last += r.varint()
+		lastReceived += r.varint()
+		m.time[i], m.received[i] = last, lastReceived
+	}
+	if len(r.b) > 0 {
+		m.offsets = make([]int64, n)
+		var gap int64
+		for i := range n {
+			gap += int64(r.uvarint())
+			m.offsets[i] = int64(i) + gap
+		}
+	}
+	return m, r.err
+}
+
+// event returns the event of a row without its Fields.
+func (m *metadata) event(row int, id string, raw []byte) picket.Event {
+	return picket.Event{ID: id, AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
+		Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]), Raw: raw}
+}

@@ -1,0 +1,152 @@
+package block
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/picket-edr/picket/internal/zst"
+)
+
+// The first byte of packed bytes says how they are packed.
+const (
+	packedPlain = 0
+	packedZstd  = 1
+)
+
+// minPackSize is the size below which compression costs more than it saves.
+const minPackSize = 48
+
+// pack appends src to dst, compressed if that makes it smaller.
+func pack(dst, src []byte) []byte {
+	if len(src) >= minPackSize {
+		start := len(dst)
+		dst = append(dst, packedZstd)
+		dst = zst.Small(dst, src)
+		if len(dst)-start <= len(src) {
+			return dst
+		}
+		dst = dst[:start]
+	}
+	dst = append(dst, packedPlain)
+	return append(dst, src...)
+}
+
+// unpack returns what was packed. The result may alias b or be scratch, grown.
+func unpack(scratch, b []byte) ([]byte, error) {
+	if len(b) == 0 {
+		return nil, ErrCorrupt
+	}
+	switch b[0] {
+	case packedPlain:
+		return b[1:], nil
+	case packedZstd:
+		return zst.Decode(scratch[:0], b[1:])
+	}
+	return nil, fmt.Errorf("unknown packing %d: %w", b[0], ErrCorrupt)
+}
+
+// A byteReader reads numbers and strings. After the first error everything
+// reads as zero, and err is set.
+type byteReader struct {
+	b   []byte // what is left to read
+	err error
+}
+
+func (r *byteReader) fail() {
+	r.b, r.err = nil, ErrCorrupt
+}
+
+func (r *byteReader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// count reads the number of items that follow. Each item takes at least one
+// byte, so a corrupt count cannot ask for more memory than the part has bytes.
+func (r *byteReader) count() int {
+	v := r.uvarint()
+	if v > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return int(v)
+}
+
+func (r *byteReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *byteReader) bytes(n int) []byte {
+	if n < 0 || n > len(r.b) {
+		r.fail()
+		return nil
+	}
+	out := r.b[:n:n]
+	r.b = r.b[n:]
+	return out
+}
+
+func (r *byteReader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+// strings reads n strings: all lengths, then all bytes. The strings share one
+// copy of the bytes.
+func (r *byteReader) strings(n int) []string {
+	if n > len(r.b) {
+		r.fail()
+		return nil
+	}
+	lengths := make([]int, n)
+	total := 0
+	for i := range lengths {
+		lengths[i] = int(r.uvarint())
+		if lengths[i] < 0 || lengths[i] > len(r.b) {
+			r.fail()
+			return nil
+		}
+		total += lengths[i]
+	}
+	all := string(r.bytes(total))
+	if r.err != nil {
+		return nil
+	}
+	out := make([]string, n)
+	for i, l := range lengths {
+		out[i], all = all[:l], all[l:]
+	}
+	return out
+}
+
+// appendStrings writes what byteReader.strings reads.
+func appendStrings(dst []byte, ss []string) []byte {
+	for _, s := range ss {
+		dst = binary.AppendUvarint(dst, uint64(len(s)))
+	}
+	for _, s := range ss {
+		dst = append(dst, s...)
+	}
+	return dst
+}
+
+func appendSized(dst, b []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(b)))
+	return append(dst, b...)
+}

@@ -1,0 +1,297 @@
+package block
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// A Searcher searches blocks, one after another. It is for one goroutine at a
+// time.
+type Searcher struct {
+	cache     *FrameCache
+	view      store.EventView
+	viewed    picket.Event     // what view shows
+	viewedRow int              // the row of viewed, -1 none
+	columnBuf []byte           // to unpack columns into
+	filterBuf []byte           // that the text filters are in
+	packedBuf []byte           // the part read last, a column or a frame
+	decoder   flatjson.Decoder // of events that are returned
+
+	// Of the current block:
+	block         *Block
+	directory     *directory
+	filters       []textFilter // one for each frame, nil if the block has none
+	filtersLoaded bool
+	ids           *IDList
+	layouts       *fieldLayouts
+
+	// Of the current frame:
+	frame       frame
+	frameIndex  int // -1 none
+	frameStart  int // its first row
+	folded      []byte
+	foldedValid bool // folded is of this frame
+}
+
+// NewSearcher returns a Searcher that shares a cache with others.
+func NewSearcher(c *FrameCache) *Searcher { return &Searcher{cache: c} }
+
+// A Hit is an event found, with its sequence number.
+type Hit struct {
+	Seq   int64
+	Event picket.Event
+}
+
+// Search returns the events of a block that match, newest first, at most limit.
+func (s *Searcher) Search(b *Block, q *Query, limit int) ([]Hit, error) {
+	hits, err := s.search(b, q, limit)
+	if err != nil {
+		return nil, b.fail(err)
+	}
+	return hits, nil
+}
+
+func (s *Searcher) search(b *Block, q *Query, limit int) ([]Hit, error) {
+	if err := s.open(b); err != nil {
+		return nil, err
+	}
+	if err := s.evaluate(q.root); err != nil {
+		return nil, err
+	}
+	if q.root.candidates.empty() {
+		return nil, nil
+	}
+	m, err := b.metadata()
+	if err != nil {
+		return nil, err
+	}
+	rows := s.candidatesWithinBounds(m, q)
+	var hits []Hit
+	end := b.EventCount
+	for i := len(s.directory.frames) - 1; i >= 0; i-- {
+		start := end - s.directory.frames[i].rows
+		for row := end - 1; row >= start; row-- {
+			if !rows.has(row) {
+				continue
+			}
+			if err := s.loadFrame(i, start); err != nil {
+				return nil, err
+			}
+			if !s.matches(q.root, row) {
+				continue
+			}
+			ev, err := s.event(row)
+			if err != nil {
+				return nil, err
+			}
+			if hits = append(hits, Hit{m.seq(b.FirstSeq, row), ev}); len(hits) == limit {
+				return hits, nil
+			}
+		}
+		end = start
+	}
+	return hits, nil
+}
+
+// candidatesWithinBounds returns the query's candidates within its bounds of
+// time and sequence number.
+func (s *Searcher) candidatesWithinBounds(m *metadata, q *Query) bitset {
+	b := s.block
+	rows := slices.Clone(q.root.candidates)
+	if b.MinTime >= q.since && b.MaxTime < q.until && b.FirstSeq+b.Span <= q.beforeSeq {
+		return rows
+	}
+	for row := range b.EventCount {
+		if m.time[row] < q.since || m.time[row] >= q.until || m.seq(b.FirstSeq, row) >= q.beforeSeq {
+			rows.clear(row)
+		}
+	}
+	return rows
+}
+
+// Event returns the event of a row.
+func (s *Searcher) Event(b *Block, row int) (picket.Event, error) {
+	ev, err := s.eventOf(b, row)
+	if err != nil {
+		return ev, b.fail(err)
+	}
+	return ev, nil
+}
+
+func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
+	if err := s.open(b); err != nil {
+		return picket.Event{}, err
+	}
+	start := 0
+	for i, f := range s.directory.frames {
+		if row < start+f.rows {
+			if err := s.loadFrame(i, start); err != nil {
+				return picket.Event{}, err
+			}
+			return s.event(row)
+		}
+		start += f.rows
+	}
+	return picket.Event{}, ErrCorrupt
+}
+
+// open makes b the current block.
+func (s *Searcher) open(b *Block) error {
+	s.block, s.frameIndex, s.viewedRow = b, -1, -1
+	s.filters, s.filtersLoaded, s.ids, s.layouts = nil, false, nil, nil
+	var err error
+	s.directory, err = b.directory()
+	return err
+}
+
+// loadFrame makes frame i, which starts at a row, the current one.
+func (s *Searcher) loadFrame(i, start int) error {
+	if s.frameIndex == i {
+		return nil
+	}
+	data, err := s.block.parts.ReadPart(s.packedBuf, partFrame+i)
+	if err != nil {
+		return err
+	}
+	s.packedBuf = data
+	s.frameIndex, s.frameStart, s.viewedRow, s.foldedValid = -1, start, -1, false
+	if err := s.unpackFrame(data, s.directory.frames[i].rows); err != nil {
+		return err
+	}
+	if s.layouts == nil {
+		if s.layouts, err = s.block.fieldLayouts(); err != nil {
+			return err
+		}
+	}
+	if _, err := s.loadIDs(); err != nil {
+		return err
+	}
+	s.frameIndex = i
+	return nil
+}
+
+// unpackFrame makes a packed frame the current one, from the cache if it is there.
+func (s *Searcher) unpackFrame(packed []byte, rows int) error {
+	plain, key := s.cache.get(packed)
+	if plain != nil {
+		return s.frame.open(plain, rows)
+	}
+	if err := s.frame.decode(packed, rows); err != nil {
+		return err
+	}
+	s.cache.put(key, s.block.FirstSeq, s.frame.plain)
+	return nil
+}
+
+func (s *Searcher) loadIDs() (*IDList, error) {
+	if s.ids == nil {
+		ids, err := s.block.IDs()
+		if err != nil {
+			return nil, err
+		}
+		s.ids = &ids
+	}
+	return s.ids, nil
+}
+
+func (s *Searcher) loadFilters() error {
+	if s.filtersLoaded || s.directory.flags&flagIndexed == 0 {
+		return nil
+	}
+	data, err := s.block.parts.ReadPart(s.filterBuf, partTextFilters)
+	if err != nil {
+		return err
+	}
+	s.filterBuf = data
+	s.filters = make([]textFilter, len(s.directory.frames))
+	for i := range s.filters {
+		if s.filters[i], data, err = cutTextFilter(data); err != nil {
+			return err
+		}
+	}
+	s.filtersLoaded = true
+	return nil
+}
+
+// eventView returns the view of an event of the current frame.
+func (s *Searcher) eventView(row int) *store.EventView {
+	if s.viewedRow == row {
+		return &s.view
+	}
+	m := s.block.meta // search has read it
+	s.viewed = picket.Event{ID: s.ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row),
+		Raw: s.frame.raw(row - s.frameStart), Fields: s.viewed.Fields[:0]}
+	s.view.Reset(&s.viewed)
+	if !s.layouts.leavesOnly(row) { // otherwise the view has the fields already
+		s.viewed.Fields = s.layouts.appendFields(s.viewed.Fields, row, s.view.Leaves())
+	}
+	s.viewedRow = row
+	return &s.view
+}
+
+// event returns an event of the current frame, with bytes of its own.
+func (s *Searcher) event(row int) (picket.Event, error) {
+	m, err := s.block.metadata()
+	if err != nil {
+		return picket.Event{}, err
+	}
+	ev := m.event(row, s.ids.At(row), bytes.Clone(s.frame.raw(row-s.frameStart)))
+	leaves, _, err := s.decoder.Leaves(ev.Raw, nil)
+	if err != nil {
+		leaves = nil
+	}
+	ev.Fields = s.layouts.appendFields(nil, row, leaves)
+	return ev, nil
+}
+
+// containsLiteral reports whether an event of the current frame contains n's
+// literal, by one search through the bytes of the frame; sure is false if the
+// bytes do not tell.
+func (s *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
+	if len(n.jsonLiteral) == 0 || !s.frameIsCanonical() {
+		return false, false
+	}
+	if n.hitsFrame != s.frameIndex {
+		n.hitsFrame = s.frameIndex
+		n.hits = newBitset(len(s.frame.start))
+		s.markRowsContaining(n.jsonLiteral, n.hits)
+	}
+	return n.hits.has(row - s.frameStart), true
+}
+
+func (s *Searcher) frameIsCanonical() bool {
+	if s.filters != nil {
+		return s.filters[s.frameIndex].canonical
+	}
+	return s.directory.flags&(flagIndexed|flagNonCanonical) == 0
+}
+
+// markRowsContaining sets the bits of the frame's events whose bytes in lower
+// case contain text.
+func (s *Searcher) markRowsContaining(text []byte, hits bitset) {
+	if !s.foldedValid {
+		s.folded = appendLowerASCII(s.folded[:0], s.frame.data)
+		s.foldedValid = true
+	}
+	for at, row := 0, 0; ; {
+		i := bytes.Index(s.folded[at:], text)
+		if i < 0 {
+			return
+		}
+		at += i
+		for s.frame.start[row+1] <= at {
+			row++
+		}
+		start, end := s.frame.start[row], s.frame.start[row+1]
+		if at+len(text) <= end && !endsInEscape(s.folded[start:at]) {
+			hits.set(row)
+			at = end
+		} else {
+			at++
+		}
+	}
+}

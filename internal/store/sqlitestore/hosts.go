@@ -1,0 +1,71 @@
+package sqlitestore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
+)
+
+const hostColumns = "name, agent_id, os, first_seen, last_seen, events, alerts"
+
+func scanHost(r rowScanner) (store.Host, error) {
+	var h store.Host
+	var first, last int64
+	err := r.Scan(&h.Name, &h.AgentID, &h.OS, &first, &last, &h.Events, &h.Alerts)
+	h.FirstSeen, h.LastSeen = block.FromMicros(first), block.FromMicros(last)
+	return h, err
+}
+
+// Hosts implements store.Hosts.
+func (s *Store) Hosts(ctx context.Context, text string, limit int, after string) (store.HostPage, error) {
+	var where whereClause
+	if text != "" {
+		where.add("instr(folded, ?) > 0", store.Fold(text))
+	}
+	if after != "" {
+		at, name, err := parseNamedCursor(cursorHosts, after)
+		if err != nil {
+			return store.HostPage{}, fmt.Errorf("list hosts: %w", err)
+		}
+		where.add("(last_seen, name) < (?, ?)", at, name)
+	}
+	limit = cmp.Or(max(limit, 0), defaultLimit)
+	var page store.HostPage
+	err := s.query(ctx, "SELECT "+hostColumns+" FROM hosts WHERE "+where.String()+" ORDER BY last_seen DESC, name DESC LIMIT ?", append(where.args, limit+1), func(r *sql.Rows) error {
+		h, err := scanHost(r)
+		if len(page.Hosts) == limit {
+			last := page.Hosts[limit-1]
+			page.Next = formatNamedCursor(cursorHosts, block.Micros(last.LastSeen), last.Name)
+			return err
+		}
+		page.Hosts = append(page.Hosts, h)
+		return err
+	})
+	if err != nil {
+		return store.HostPage{}, fmt.Errorf("list hosts: %w", err)
+	}
+	return page, nil
+}
+
+// Host implements store.Hosts.
+func (s *Store) Host(ctx context.Context, name string) (store.Host, error) {
+	h, err := scanHost(s.readDB.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ?", name))
+	if err != nil {
+		return store.Host{}, fmt.Errorf("read host %s: %w", name, notFound(err))
+	}
+	return h, nil
+}
+
+// CountHosts implements store.Hosts.
+func (s *Store) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
+	err = s.readDB.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM hosts), (SELECT count(*) FROM hosts WHERE last_seen >= ?)", block.Micros(since)).Scan(&total, &online)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count hosts: %w", err)
+	}
+	return total, online, nil
+}

@@ -1,0 +1,39 @@
+package store
+
+import (
+	"math"
+	"time"
+)
+
+const minute = int64(time.Minute / time.Microsecond)
+
+// MinuteOf returns the start of the minute of a time, both in microseconds.
+func MinuteOf(us int64) int64 {
+	m := us / minute
+	if us%minute < 0 {
+		m--
+	}
+	return m * minute
+}
+
+// TimeRange returns the microseconds, from lo up to but not including hi, that
+// are neither before since nor at or after until. A zero time is no bound.
+func TimeRange(since, until time.Time) (lo, hi int64) {
+	lo, hi = math.MinInt64, math.MaxInt64
+	if !since.IsZero() {
+		lo = microsUp(since)
+	}
+	if !until.IsZero() {
+		hi = microsUp(until)
+	}
+	return lo, hi
+}
+
+// microsUp rounds a time up to microseconds.
+func microsUp(t time.Time) int64 {
+	us := t.UnixMicro()
+	if t.Nanosecond()%1000 != 0 {
+		us++
+	}
+	return us
+}
