@@ -85,7 +85,7 @@ func (s *server) open() (err error) {
 	s.in = ingest.New(s.waiting, tokens, ingest.Options{
 		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
 		ObserveRequest: observe(s.metrics.intake),
-		Validator: legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteRefusal
