@@ -5,28 +5,28 @@ import (
 	"database/sql"
 )
 
-// checkpointAt is how large the write-ahead log grows before it is copied
+// checkpointBytes is how large the write-ahead log grows before it is copied
 // into the file.
-const checkpointAt = 16 << 20
+const checkpointBytes = 16 << 20
 
 // A checkpointer copies the log into the file beside the writer, on a
 // connection of its own, so that commits do not wait for it. Only the last
 // bit, written meanwhile, is copied between two commits: then the log is all
 // copied, and SQLite starts it over.
 type checkpointer struct {
-	db      *sql.DB
-	log     int        // about how many bytes the log has
-	busy    bool       // something was written since the last look
-	running chan error // of one; nil when no copy is running
+	db       *sql.DB
+	logBytes int        // about how many bytes the log has
+	written  bool       // something was written since the last look
+	running  chan error // of one; nil when no copy is running
 }
 
 func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 
-// wrote counts a transaction: its payloads, and the few pages around them.
-func (c *checkpointer) wrote(payload int) {
-	c.log += payload + 5*16384
-	c.busy = true
-	if c.log < checkpointAt || c.running != nil {
+// add counts a transaction: its payloads, and the few pages around them.
+func (c *checkpointer) add(payload int) {
+	c.logBytes += payload + 5*16384
+	c.written = true
+	if c.logBytes < checkpointBytes || c.running != nil {
 		return
 	}
 	done := make(chan error, 1)
@@ -37,8 +37,8 @@ func (c *checkpointer) wrote(payload int) {
 	}()
 }
 
-// due reports whether the copy beside the writer has ended.
-func (c *checkpointer) due() bool {
+// copied reports whether the copy beside the writer has ended.
+func (c *checkpointer) copied() bool {
 	if c.running == nil {
 		return false
 	}
@@ -57,7 +57,7 @@ func (c *checkpointer) finish(conn *sql.Conn) {
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
-		c.log = max(log-copied, 0) * 16384
+		c.logBytes = max(log-copied, 0) * 16384
 	}
 }
 
@@ -69,17 +69,17 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// rest empties the log once nothing has been written for a while, so that an
+// checkpointIdle empties the log once nothing has been written for a while, so that an
 // idle queue does not keep the room of its busiest hour.
-func (c *checkpointer) rest(conn *sql.Conn) {
-	if c.busy || c.running != nil || c.log < restAt {
-		c.busy = false
+func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
+	if c.written || c.running != nil || c.logBytes < restAt {
+		c.written = false
 		return
 	}
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
-		c.log = 0
+		c.logBytes = 0
 	}
 }
 

@@ -31,23 +31,23 @@ type op struct {
 	state atomic.Int32
 
 	receive *receive // of a Receive, which waits until there is something
-	refused error    // what do returned
+	err     error    // what do returned
 }
 
 const (
 	opWaiting   = iota
-	opTaken     // the writer has it: the caller waits for the outcome
+	opClaimed   // the writer has it: the caller waits for the outcome
 	opWithdrawn // the caller is gone
 )
 
-// take claims o for the writer, unless its caller has gone.
-func (o *op) take() bool {
-	return o.state.Load() == opTaken || o.state.CompareAndSwap(opWaiting, opTaken)
+// claim claims o for the writer, unless its caller has gone.
+func (o *op) claim() bool {
+	return o.state.Load() == opClaimed || o.state.CompareAndSwap(opWaiting, opClaimed)
 }
 
-// do runs f in a transaction with whatever else is waiting, and returns when
+// transact runs f in a transaction with whatever else is waiting, and returns when
 // it is durable. When ctx ends before the writer got to it, f does not run.
-func (q *Queue) do(ctx context.Context, size int, f func(*tx) error) error {
+func (q *Queue) transact(ctx context.Context, size int, f func(*tx) error) error {
 	return q.submit(ctx, &op{size: size, do: f, done: make(chan error, 1)})
 }
 

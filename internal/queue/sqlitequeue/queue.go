@@ -66,11 +66,11 @@ type Queue struct {
 	path string
 	log  *slog.Logger
 
-	writer  *sql.DB // one connection, used by the writer alone
-	checker *sql.DB // one connection, used by the checkpointer alone
-	readers *sql.DB
-	read    *sql.Stmt // of readers: one message
-	w       *writer
+	writeDB      *sql.DB // one connection, used by the writer alone
+	checkpointDB *sql.DB // one connection, used by the checkpointer alone
+	readDB       *sql.DB
+	readMessage  *sql.Stmt // of readers: one message
+	w            *writer
 
 	ops      chan *op
 	stop     chan struct{} // closed by Close
@@ -120,20 +120,20 @@ func (q *Queue) open() error {
 	if err != nil {
 		return err
 	}
-	q.writer, err = openDB(q.path, 1)
+	q.writeDB, err = openDB(q.path, 1)
 	if err != nil {
 		return err
 	}
-	if q.checker, err = openDB(q.path, 1); err != nil {
+	if q.checkpointDB, err = openDB(q.path, 1); err != nil {
 		return err
 	}
-	if q.readers, err = openDB(q.path, 4, "query_only(1)"); err != nil {
+	if q.readDB, err = openDB(q.path, 4, "query_only(1)"); err != nil {
 		return err
 	}
 	if q.w, err = newWriter(q); err != nil { // it makes the tables
 		return err
 	}
-	q.read, err = q.readers.Prepare("SELECT batch, events, enqueued, payload FROM message WHERE id = ?")
+	q.readMessage, err = q.readDB.Prepare("SELECT batch, events, enqueued, payload FROM message WHERE id = ?")
 	return err
 }
 
@@ -160,9 +160,9 @@ func (q *Queue) Close() error {
 func (q *Queue) closeFiles() error {
 	var errs []error
 	if q.w != nil {
-		errs = append(errs, q.w.witness.close())
+		errs = append(errs, q.w.marker.close())
 	}
-	for _, db := range []*sql.DB{q.readers, q.checker, q.writer} {
+	for _, db := range []*sql.DB{q.readDB, q.checkpointDB, q.writeDB} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
@@ -177,9 +177,9 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue takes: %w", m.ID, size, picket.ErrInvalid)
 	}
 	for i := range rejected {
-		size += int(letterBytes(&rejected[i]))
+		size += int(deadLetterBytes(&rejected[i]))
 	}
-	err := q.do(ctx, size, func(t *tx) error {
+	err := q.transact(ctx, size, func(t *tx) error {
 		if q.w.disk.full() {
 			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrFull)
 		}
@@ -187,11 +187,11 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 			if t.st.Bytes+int64(len(m.Payload)) > q.opt.MaxBytes {
 				return fmt.Errorf("%d of %d bytes held: %w", t.st.Bytes, q.opt.MaxBytes, queue.ErrFull)
 			}
-			if err := t.insert(m); err != nil {
+			if err := t.addMessage(m); err != nil {
 				return err
 			}
 		}
-		return t.reject(rejected)
+		return t.addRejected(rejected)
 	})
 	if err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)

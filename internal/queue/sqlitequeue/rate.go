@@ -13,13 +13,13 @@ const (
 	rateSpan = time.Minute
 )
 
-// rate adds what went in and out to the slot of now.
-func (t *tx) rate() error {
+// addRate adds what went in and out to the slot of now.
+func (t *tx) addRate() error {
 	if t.in == 0 && t.out == 0 {
 		return nil
 	}
 	slot := t.now / rateSlot.Microseconds()
-	if _, err := t.s.addRate.Exec(slot, t.in, t.out); err != nil {
+	if _, err := t.stmts.addRate.Exec(slot, t.in, t.out); err != nil {
 		return dbError("count rate", err)
 	}
 	return nil
@@ -27,7 +27,7 @@ func (t *tx) rate() error {
 
 // trimRates deletes the slots that no rate looks at any more.
 func (t *tx) trimRates() error {
-	_, err := t.s.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
+	_, err := t.stmts.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
 	return dbError("trim rates", err)
 }
 

@@ -107,8 +107,8 @@ func openDB(path string, conns int, extra ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare makes the file's tables where it has none.
-func prepare(ctx context.Context, c *sql.Conn) error {
+// prepareFile makes the file's tables where it has none.
+func prepareFile(ctx context.Context, c *sql.Conn) error {
 	var v, pages int
 	if err := c.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
 		return fmt.Errorf("read file: %w", err)

@@ -20,51 +20,51 @@ const (
 // and free pages; polling, how often receivers look for what other processes
 // put in.
 const (
-	housekeeping = time.Second
-	polling      = 250 * time.Millisecond
+	housekeepInterval = time.Second
+	pollInterval      = 250 * time.Millisecond
 )
 
 // A writer is the goroutine that owns the write connection.
 type writer struct {
-	q    *Queue
-	conn *sql.Conn
-	st   statements
+	q     *Queue
+	conn  *sql.Conn
+	stmts statements
 
-	witness *witness
-	disk    *disk
-	owner   owner
-	check   *checkpointer
+	marker       *commitMarker
+	disk         *diskSpace
+	consumer     consumer
+	checkpointer *checkpointer
 
-	waiting   []*op // receives, oldest first
-	ready     bool  // there may be something for them
-	due       time.Time
-	isolation isolation
-	seen      int64 // data_version: changes with every commit of another process
-	kept      time.Time
-	closeErr  error
+	waiting       []*op // receives, oldest first
+	mayServe      bool  // there may be something for them
+	nextDue       time.Time
+	isolation     isolation
+	dataVersion   int64 // data_version: changes with every commit of another process
+	lastHousekeep time.Time
+	closeErr      error
 }
 
 func newWriter(q *Queue) (*writer, error) {
 	ctx := context.Background()
-	conn, err := q.writer.Conn(ctx)
+	conn, err := q.writeDB.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{q: q, conn: conn, owner: newOwner(), disk: newDisk(q.path, q.opt.MinFreeDisk), check: newCheckpointer(q.checker)}
-	if err := prepare(ctx, conn); err != nil {
+	w := &writer{q: q, conn: conn, consumer: newConsumer(), disk: newDiskSpace(q.path, q.opt.MinFreeDisk), checkpointer: newCheckpointer(q.checkpointDB)}
+	if err := prepareFile(ctx, conn); err != nil {
 		return nil, err
 	}
-	if err := w.st.prepare(ctx, conn); err != nil {
+	if err := w.stmts.prepare(ctx, conn); err != nil {
 		return nil, err
 	}
-	if w.witness, err = openWitness(q.path); err != nil {
+	if w.marker, err = openCommitMarker(q.path); err != nil {
 		return nil, err
 	}
 	var st state
-	if err := st.read(&w.st); err != nil {
+	if err := st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	if err := w.witness.compare(&st, q.log); err != nil {
+	if err := w.marker.compare(&st, q.log); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -72,14 +72,14 @@ func newWriter(q *Queue) (*writer, error) {
 
 func (w *writer) run() {
 	defer close(w.q.done)
-	w.keep()
-	tick := time.NewTicker(polling)
+	w.housekeep()
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var group []*op
 	for {
-		if wait := time.Until(w.due); len(w.waiting) > 0 && !w.due.IsZero() {
+		if wait := time.Until(w.nextDue); len(w.waiting) > 0 && !w.nextDue.IsZero() {
 			timer.Reset(max(wait, 0))
 		} else {
 			timer.Reset(time.Hour)
@@ -89,10 +89,10 @@ func (w *writer) run() {
 		case o := <-w.q.ops:
 			group = w.gather(group, o)
 		case <-timer.C:
-			w.ready = true
+			w.mayServe = true
 		case now := <-tick.C:
-			if now.Sub(w.kept) >= housekeeping {
-				w.keep()
+			if now.Sub(w.lastHousekeep) >= housekeepInterval {
+				w.housekeep()
 			}
 			w.poll()
 		case <-w.q.stop:
@@ -100,8 +100,8 @@ func (w *writer) run() {
 			return
 		}
 		w.commit(group)
-		if w.check.due() {
-			w.check.finish(w.conn)
+		if w.checkpointer.copied() {
+			w.checkpointer.finish(w.conn)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (w *writer) gather(group []*op, first *op) []*op {
 	add := func(o *op) {
 		if o.receive != nil {
 			w.waiting = append(w.waiting, o)
-			w.ready = true
+			w.mayServe = true
 			return
 		}
 		size += o.size
@@ -138,11 +138,11 @@ func (w *writer) gather(group []*op, first *op) []*op {
 
 // commit runs group, and the receives that can be served, in one transaction.
 func (w *writer) commit(group []*op) {
-	w.waiting = keepWaiting(w.waiting)
-	serve := w.ready && len(w.waiting) > 0
+	w.waiting = withoutWithdrawn(w.waiting)
+	serve := w.mayServe && len(w.waiting) > 0
 	taken := group[:0]
 	for _, o := range group {
-		if o.take() {
+		if o.claim() {
 			taken = append(taken, o)
 		}
 	}
@@ -151,7 +151,7 @@ func (w *writer) commit(group []*op) {
 	}
 	if broken := w.q.Err(); broken != nil {
 		for _, o := range append(taken, w.waiting...) {
-			o.take()
+			o.claim()
 			o.done <- broken
 		}
 		w.waiting = nil
@@ -159,20 +159,20 @@ func (w *writer) commit(group []*op) {
 	}
 	served, err := w.transact(taken)
 	if err != nil {
-		err = w.judge(err)
-		w.ready, w.due = true, time.Time{} // receives that were not served try again at the next tick
+		err = w.recordFatal(err)
+		w.mayServe, w.nextDue = true, time.Time{} // receives that were not served try again at the next tick
 		for _, o := range append(taken, served...) {
 			o.done <- err
 		}
 		return
 	}
 	for _, o := range append(taken, served...) {
-		o.done <- o.refused
+		o.done <- o.err
 	}
 }
 
-// keepWaiting leaves out those whose caller is gone.
-func keepWaiting(ops []*op) []*op {
+// withoutWithdrawn leaves out those whose caller is gone.
+func withoutWithdrawn(ops []*op) []*op {
 	kept := ops[:0]
 	for _, o := range ops {
 		if o.state.Load() == opWaiting {
@@ -188,43 +188,43 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return nil, dbError("begin", err)
 	}
-	t := &tx{w: w, s: &w.st, now: time.Now().UnixMicro()}
+	t := &tx{w: w, stmts: &w.stmts, now: time.Now().UnixMicro()}
 	defer func() {
 		if err != nil {
 			w.conn.ExecContext(ctx, "ROLLBACK") // of what SQLite has not undone itself
 		}
 	}()
-	if err := t.st.read(&w.st); err != nil {
+	if err := t.st.read(&w.stmts); err != nil {
 		return nil, err
 	}
 	was := t.st
 	for _, o := range group {
-		if o.refused = o.do(t); o.refused != nil {
-			if _, ok := errors.AsType[*diskError](o.refused); ok {
-				return nil, o.refused
+		if o.err = o.do(t); o.err != nil {
+			if _, ok := errors.AsType[*diskError](o.err); ok {
+				return nil, o.err
 			}
 		}
 	}
-	if w.ready || t.st.Messages > was.Messages {
+	if w.mayServe || t.st.Messages > was.Messages {
 		if served, err = w.serve(t); err != nil {
 			return served, err
 		}
 	}
-	if err := t.finish(was); err != nil {
+	if err := t.writeState(was); err != nil {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return served, dbError("commit", err)
 	}
 	if t.st != was {
-		w.witness.write(&t.st)
-		w.check.wrote(t.written)
+		w.marker.write(&t.st)
+		w.checkpointer.add(t.written)
 	}
 	return served, nil
 }
 
-// judge logs a failure that ends the queue, and remembers it.
-func (w *writer) judge(err error) error {
+// recordFatal logs a failure that ends the queue, and remembers it.
+func (w *writer) recordFatal(err error) error {
 	if fatal(err) {
 		broken := fmt.Errorf("queue stopped, open it again: %w", err)
 		w.q.broken.Store(&broken)
@@ -233,8 +233,8 @@ func (w *writer) judge(err error) error {
 	return err
 }
 
-// exec runs f in a transaction of the writer's own.
-func (w *writer) exec(f func(*tx) error) error {
+// transactNow runs f in a transaction of the writer's own.
+func (w *writer) transactNow(f func(*tx) error) error {
 	o := &op{do: f, done: make(chan error, 1)}
 	w.commit([]*op{o})
 	return <-o.done
@@ -253,15 +253,15 @@ func (w *writer) close() {
 		break
 	}
 	for _, o := range w.waiting {
-		if o.take() {
+		if o.claim() {
 			o.done <- errClosed
 		}
 	}
 	w.waiting = nil
-	w.check.wait()
-	if w.owner.id != 0 && w.q.Err() == nil {
-		w.closeErr = w.exec(func(t *tx) error { return t.release(w.owner.id) })
+	w.checkpointer.wait()
+	if w.consumer.id != 0 && w.q.Err() == nil {
+		w.closeErr = w.transactNow(func(t *tx) error { return t.removeConsumer(w.consumer.id) })
 	}
-	w.st.close()
+	w.stmts.close()
 	w.closeErr = errors.Join(w.closeErr, w.conn.Close())
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// letterSize is what a letter takes of the bound; letterBytes computes the same.
-const letterSize = "length(payload) + length(CAST(cause AS BLOB)) + length(CAST(agent AS BLOB)) + length(CAST(event AS BLOB))"
+// deadLetterSizeSQL is what a letter takes of the bound; deadLetterBytes computes the same.
+const deadLetterSizeSQL = "length(payload) + length(CAST(cause AS BLOB)) + length(CAST(agent AS BLOB)) + length(CAST(event AS BLOB))"
 
-func letterBytes(l *queue.DeadLetter) int64 {
+func deadLetterBytes(l *queue.DeadLetter) int64 {
 	return int64(len(l.Payload) + len(l.Cause) + len(l.AgentID) + len(l.EventID))
 }
 
@@ -22,19 +22,19 @@ func letterBytes(l *queue.DeadLetter) int64 {
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
 	size := 0
 	for i := range letters {
-		size += int(letterBytes(&letters[i]))
+		size += int(deadLetterBytes(&letters[i]))
 	}
-	err := q.do(ctx, size, func(t *tx) error {
-		held, err := t.holds(d)
+	err := q.transact(ctx, size, func(t *tx) error {
+		held, err := t.isLeased(d)
 		if err != nil || !held {
 			return err
 		}
-		if err := t.remove(d.Receipt); err != nil {
+		if err := t.removeMessage(d.Receipt); err != nil {
 			return err
 		}
 		for i := range letters {
 			t.st.Failed += int64(letters[i].Events)
-			if err := t.keepLetter(&letters[i], queue.Failed); err != nil {
+			if err := t.addDeadLetter(&letters[i], queue.Failed); err != nil {
 				return err
 			}
 		}
@@ -46,34 +46,34 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	return nil
 }
 
-// holds reports whether d is still this queue's: its lease may have ended.
-func (t *tx) holds(d queue.Delivery) (bool, error) {
+// isLeased reports whether d is still this queue's: its lease may have ended.
+func (t *tx) isLeased(d queue.Delivery) (bool, error) {
 	var n int
-	err := t.s.held.QueryRow(d.Receipt, t.w.owner.id, d.Attempt).Scan(&n)
+	err := t.stmts.isLeased.QueryRow(d.Receipt, t.w.consumer.id, d.Attempt).Scan(&n)
 	return n == 1, dbError("look up lease", err)
 }
 
-// reject counts the events that intake rejected, and keeps their letters
+// addRejected counts the events that intake rejected, and keeps their letters
 // while there is room: the sender has been told, so a letter is a help and no
 // promise.
-func (t *tx) reject(letters []queue.DeadLetter) error {
+func (t *tx) addRejected(letters []queue.DeadLetter) error {
 	most := t.w.q.opt.MaxBytes
 	for i := range letters {
 		l := &letters[i]
 		t.st.Rejected += int64(l.Events)
-		size := letterBytes(l)
+		size := deadLetterBytes(l)
 		if t.st.RejectedBytes+size > most/rejectedShare || t.st.Bytes+size > most {
 			t.st.Dropped += int64(l.Events)
 			continue
 		}
-		if err := t.keepLetter(l, queue.Rejected); err != nil {
+		if err := t.addDeadLetter(l, queue.Rejected); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) keepLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
+func (t *tx) addDeadLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
 	t.st.Last++
 	id, at := t.st.Last, t.now
 	if !l.Time.IsZero() {
@@ -83,10 +83,10 @@ func (t *tx) keepLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
 	if payload == nil {
 		payload = []byte{}
 	}
-	if _, err := t.s.insertLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
+	if _, err := t.stmts.insertDeadLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
 		return dbError("insert letter", err)
 	}
-	t.countDeadLetter(kind, letterBytes(l), 1)
+	t.countDeadLetter(kind, deadLetterBytes(l), 1)
 	t.written += len(l.Payload)
 	return nil
 }
@@ -105,7 +105,7 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	rows, err := q.readers.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, payload FROM letter
+	rows, err := q.readDB.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, payload FROM letter
 		WHERE id < ? ORDER BY id DESC LIMIT ?`, before, n)
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
@@ -129,12 +129,12 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 
 // Requeue implements queue.Inspector.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.eachLetter(ctx, "requeue dead letters", ids, func(t *tx, id int64, l *deadLetter) (bool, error) {
+	return q.removeDeadLetters(ctx, "requeue dead letters", ids, func(t *tx, id int64, l *deadLetterInfo) (bool, error) {
 		if l.payload == 0 {
 			return false, nil // nothing to put back
 		}
 		t.st.Last++
-		if _, err := t.s.requeueMessage.Exec(t.st.Last, t.now, id); err != nil {
+		if _, err := t.stmts.requeueDeadLetter.Exec(t.st.Last, t.now, id); err != nil {
 			return false, dbError("requeue letter", err)
 		}
 		t.st.Messages++
@@ -154,29 +154,29 @@ func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 
 // Purge implements queue.Inspector.
 func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.eachLetter(ctx, "purge dead letters", ids, func(t *tx, _ int64, l *deadLetter) (bool, error) {
+	return q.removeDeadLetters(ctx, "purge dead letters", ids, func(t *tx, _ int64, l *deadLetterInfo) (bool, error) {
 		t.st.Purged += l.events
 		return true, nil
 	})
 }
 
-// A deadLetter is what the counters need of a letter.
-type deadLetter struct {
+// A deadLetterInfo is what the counters need of a letter.
+type deadLetterInfo struct {
 	kind                  queue.DeadReason
 	events, payload, size int64
 }
 
-// eachLetter runs f on the letters named, or all there are now, and deletes
+// removeDeadLetters runs f on the letters named, or all there are now, and deletes
 // those that f is done with; it returns how many. Each transaction takes a
 // few, so that others get their turn.
-func (q *Queue) eachLetter(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetter) (bool, error)) (int, error) {
+func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (int, error) {
 	const chunk = 200
 	all := len(ids) == 0
 	next, n := int64(math.MaxInt64), 0
 	for {
 		if all {
 			var err error
-			if ids, err = q.letterIDs(ctx, next, chunk); err != nil {
+			if ids, err = q.deadLetterIDs(ctx, next, chunk); err != nil {
 				return n, fmt.Errorf("%s: %w", doing, err)
 			}
 		}
@@ -186,9 +186,9 @@ func (q *Queue) eachLetter(ctx context.Context, doing string, ids []int64, f fun
 		part := ids[:min(chunk, len(ids))]
 		ids, next = ids[len(part):], part[len(part)-1]
 		did := 0
-		err := q.do(ctx, 0, func(t *tx) error {
+		err := q.transact(ctx, 0, func(t *tx) error {
 			for _, id := range part {
-				ok, err := t.endLetter(id, f)
+				ok, err := t.removeDeadLetter(id, f)
 				if err != nil {
 					return err
 				}
@@ -205,10 +205,10 @@ func (q *Queue) eachLetter(ctx context.Context, doing string, ids []int64, f fun
 	}
 }
 
-// letterIDs lists the ids of letters below before, newest first. DeadLetters that
+// deadLetterIDs lists the ids of letters below before, newest first. DeadLetters that
 // die while this goes on have higher ids, so going through all ends.
-func (q *Queue) letterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
-	rows, err := q.readers.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
+func (q *Queue) deadLetterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
+	rows, err := q.readDB.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
 	if err != nil {
 		return nil, err
 	}
@@ -224,9 +224,9 @@ func (q *Queue) letterIDs(ctx context.Context, before int64, n int) ([]int64, er
 	return ids, rows.Err()
 }
 
-func (t *tx) endLetter(id int64, f func(*tx, int64, *deadLetter) (bool, error)) (bool, error) {
-	var l deadLetter
-	err := t.s.dead.QueryRow(id).Scan(&l.kind, &l.events, &l.payload, &l.size)
+func (t *tx) removeDeadLetter(id int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (bool, error) {
+	var l deadLetterInfo
+	err := t.stmts.readDeadLetter.QueryRow(id).Scan(&l.kind, &l.events, &l.payload, &l.size)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -236,7 +236,7 @@ func (t *tx) endLetter(id int64, f func(*tx, int64, *deadLetter) (bool, error)) 
 	if ok, err := f(t, id, &l); !ok || err != nil {
 		return false, err
 	}
-	if _, err := t.s.removeLetter.Exec(id); err != nil {
+	if _, err := t.stmts.deleteDeadLetter.Exec(id); err != nil {
 		return false, dbError("delete letter", err)
 	}
 	t.countDeadLetter(l.kind, l.size, -1)

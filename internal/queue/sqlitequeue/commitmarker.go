@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A witness is a small file beside the queue's that tells which transaction
+// A commitMarker is a small file beside the queue's that tells which transaction
 // was committed last. SQLite drops damaged transactions from the end of its
 // log without a word, since it cannot know whether they were acknowledged;
 // the witness knows. It is written after each commit and never synced: where
@@ -21,24 +21,24 @@ import (
 //	 8  seq       8 bytes: state.seq
 //	16  accepted  8 bytes: state.accepted
 //	24  crc       4 bytes: CRC-32C of the bytes before
-type witness struct {
+type commitMarker struct {
 	f    *os.File
 	path string // the queue's
 }
 
-const witnessSize = 28
+const commitMarkerSize = 28
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func openWitness(path string) (*witness, error) {
+func openCommitMarker(path string) (*commitMarker, error) {
 	f, err := os.OpenFile(path+"-last", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &witness{f: f, path: path}, nil
+	return &commitMarker{f: f, path: path}, nil
 }
 
-func (w *witness) close() error {
+func (w *commitMarker) close() error {
 	if w == nil {
 		return nil
 	}
@@ -47,8 +47,8 @@ func (w *witness) close() error {
 
 // write notes the state that was committed. It cannot fail the commit, which
 // is done.
-func (w *witness) write(st *state) {
-	var b [witnessSize]byte
+func (w *commitMarker) write(st *state) {
+	var b [commitMarkerSize]byte
 	binary.LittleEndian.PutUint64(b[0:], uint64(st.File))
 	binary.LittleEndian.PutUint64(b[8:], uint64(st.Seq))
 	binary.LittleEndian.PutUint64(b[16:], uint64(st.Accepted))
@@ -59,9 +59,9 @@ func (w *witness) write(st *state) {
 // compare says what of the commits that the witness saw is missing from st.
 // The queue goes on without: stopping brings nothing back. The damaged log is
 // kept for those who want to try.
-func (w *witness) compare(st *state, log *slog.Logger) error {
-	var b [witnessSize]byte
-	if n, err := w.f.ReadAt(b[:], 0); n < witnessSize {
+func (w *commitMarker) compare(st *state, log *slog.Logger) error {
+	var b [commitMarkerSize]byte
+	if n, err := w.f.ReadAt(b[:], 0); n < commitMarkerSize {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

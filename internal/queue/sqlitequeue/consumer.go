@@ -11,7 +11,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// An owner is an open queue that receives. Leases name it, and it is alone
+// An consumer is an open queue that receives. Leases name it, and it is alone
 // renewed, so that a thousand leases cost one small write each third of
 // Options.Lease.
 //
@@ -20,7 +20,7 @@ import (
 // before a reboot) it is gone when it was not renewed for Options.Lease. A
 // process that is there keeps its leases even while it is stopped or starved,
 // for what it holds it may yet finish.
-type owner struct {
+type consumer struct {
 	id      int64 // 0 until the first lease
 	host    string
 	pid     int
@@ -28,14 +28,14 @@ type owner struct {
 	expires int64
 }
 
-func newOwner() owner {
+func newConsumer() consumer {
 	pid := os.Getpid()
 	started, _ := processStart(pid)
-	return owner{host: processSpace(), pid: pid, started: started}
+	return consumer{host: processSpace(), pid: pid, started: started}
 }
 
-// gone reports whether o's leases can be given to others.
-func (o *owner) gone(self *owner, now time.Time) bool {
+// isGone reports whether o's leases can be given to others.
+func (o *consumer) isGone(self *consumer, now time.Time) bool {
 	if o.host == self.host && o.started != "" && o.host != "" {
 		started, ok := processStart(o.pid)
 		return ok && started != o.started
@@ -43,43 +43,43 @@ func (o *owner) gone(self *owner, now time.Time) bool {
 	return o.expires < now.UnixMicro()
 }
 
-// register makes this queue's owner known before its first lease, and again
+// registerConsumer makes this queue's owner known before its first lease, and again
 // if another process took it for gone.
-func (t *tx) register() error {
-	if t.ours {
+func (t *tx) registerConsumer() error {
+	if t.registered {
 		return nil
 	}
-	t.ours = true
-	o := &t.w.owner
+	t.registered = true
+	o := &t.w.consumer
 	for o.id == 0 {
 		var b [8]byte
 		rand.Read(b[:])
 		o.id = int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 	}
-	_, err := t.s.register.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
+	_, err := t.stmts.insertConsumer.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
 	return dbError("register owner", err)
 }
 
-// release gives back all that an owner leased, and forgets it.
-func (t *tx) release(id int64) error {
-	if _, err := t.s.disown.Exec(id); err != nil {
+// removeConsumer gives back all that an owner leased, and forgets it.
+func (t *tx) removeConsumer(id int64) error {
+	if _, err := t.stmts.releaseLeases.Exec(id); err != nil {
 		return dbError("release leases", err)
 	}
-	_, err := t.s.forget.Exec(id)
-	t.w.ready = true
+	_, err := t.stmts.deleteConsumer.Exec(id)
+	t.w.mayServe = true
 	return dbError("forget owner", err)
 }
 
-// owners lists those that the file knows, but for this queue's own.
-func (w *writer) owners() ([]owner, error) {
-	rows, err := w.conn.QueryContext(context.Background(), "SELECT id, host, pid, started, expires FROM owner WHERE id <> ?", w.owner.id)
+// otherConsumers lists those that the file knows, but for this queue's own.
+func (w *writer) otherConsumers() ([]consumer, error) {
+	rows, err := w.conn.QueryContext(context.Background(), "SELECT id, host, pid, started, expires FROM owner WHERE id <> ?", w.consumer.id)
 	if err != nil {
 		return nil, fmt.Errorf("list owners: %w", err)
 	}
 	defer rows.Close()
-	var all []owner
+	var all []consumer
 	for rows.Next() {
-		var o owner
+		var o consumer
 		if err := rows.Scan(&o.id, &o.host, &o.pid, &o.started, &o.expires); err != nil {
 			return nil, fmt.Errorf("list owners: %w", err)
 		}
@@ -88,46 +88,46 @@ func (w *writer) owners() ([]owner, error) {
 	return all, rows.Err()
 }
 
-// keep renews this queue's leases, takes back those of owners that are gone,
+// housekeep renews this queue's leases, takes back those of owners that are gone,
 // and gives free pages back to the disk.
-func (w *writer) keep() {
+func (w *writer) housekeep() {
 	now := time.Now()
-	w.kept = now
+	w.lastHousekeep = now
 	if w.q.Err() != nil {
 		return
 	}
-	w.disk.look(now)
+	w.disk.refresh(now)
 	w.shrink()
-	w.check.rest(w.conn)
-	owners, err := w.owners()
+	w.checkpointer.checkpointIdle(w.conn)
+	owners, err := w.otherConsumers()
 	if err != nil {
 		w.q.log.Warn("cannot look for lost workers", "error", err)
 		return
 	}
-	var lost []owner
+	var lost []consumer
 	var dead []lostMessage
 	for _, o := range owners {
-		if o.gone(&w.owner, now) {
+		if o.isGone(&w.consumer, now) {
 			lost = append(lost, o)
 		}
 	}
-	renew := w.owner.id != 0 && now.UnixMicro() > w.owner.expires-2*w.q.opt.Lease.Microseconds()/3
+	renew := w.consumer.id != 0 && now.UnixMicro() > w.consumer.expires-2*w.q.opt.Lease.Microseconds()/3
 	if len(lost) > 0 || renew {
-		err = w.exec(func(t *tx) error {
+		err = w.transactNow(func(t *tx) error {
 			for _, o := range lost {
-				ms, err := t.lose(o.id)
+				ms, err := t.countLost(o.id)
 				if err != nil {
 					return err
 				}
 				dead = append(dead, ms...)
-				if err := t.release(o.id); err != nil {
+				if err := t.removeConsumer(o.id); err != nil {
 					return err
 				}
 			}
 			if err := t.trimRates(); err != nil || !renew {
 				return err
 			}
-			_, err := t.s.renew.Exec(t.now+w.q.opt.Lease.Microseconds(), w.owner.id)
+			_, err := t.stmts.renewConsumer.Exec(t.now+w.q.opt.Lease.Microseconds(), w.consumer.id)
 			return dbError("renew leases", err)
 		})
 	}
@@ -136,7 +136,7 @@ func (w *writer) keep() {
 		w.q.log.Warn("cannot renew leases", "error", err)
 		return
 	case renew:
-		w.owner.expires = now.Add(w.q.opt.Lease).UnixMicro()
+		w.consumer.expires = now.Add(w.q.opt.Lease).UnixMicro()
 	}
 	for _, o := range lost {
 		w.q.log.Warn("a process that held messages is gone; they are delivered again", "pid", o.pid)
@@ -160,7 +160,7 @@ func (w *writer) shrink() {
 		w.q.log.Warn("cannot shrink the queue's file", "error", err)
 		return
 	}
-	w.check.wrote(step * 16384)
+	w.checkpointer.add(step * 16384)
 }
 
 // poll looks whether another process changed the file while receivers wait.
@@ -173,8 +173,8 @@ func (w *writer) poll() {
 		w.q.log.Warn("cannot look for messages of other processes", "error", err)
 		return
 	}
-	if v != w.seen {
-		w.seen = v
-		w.ready = true
+	if v != w.dataVersion {
+		w.dataVersion = v
+		w.mayServe = true
 	}
 }
