@@ -5,24 +5,25 @@ import (
 	"database/sql"
 )
 
-// checkpointBytes is how large the write-ahead log grows before it is copied
-// into the file.
+// checkpointBytes is the size of the write-ahead log at which it is copied into
+// the file.
 const checkpointBytes = 16 << 20
 
-// A checkpointer copies the log into the file beside the writer, on a
-// connection of its own, so that commits do not wait for it. Only the last
-// bit, written meanwhile, is copied between two commits: then the log is all
-// copied, and SQLite starts it over.
+// A checkpointer copies the write-ahead log into the file on a connection of its
+// own, so that commits do not wait for it. Only what was committed during the
+// copy is copied on the writer's connection, between two commits. After that the
+// log is completely copied, and SQLite starts it over.
 type checkpointer struct {
 	db       *sql.DB
-	logBytes int        // about how many bytes the log has
-	written  bool       // something was written since the last look
-	running  chan error // of one; nil when no copy is running
+	logBytes int        // approximate size of the log
+	written  bool       // since the last checkpointIdle
+	running  chan error // capacity 1; nil when no copy is running
 }
 
 func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 
-// add counts a transaction: its payloads, and the few pages around them.
+// add counts a transaction of so many payload bytes, and starts a copy if the
+// log is large enough.
 func (c *checkpointer) add(payload int) {
 	c.logBytes += payload + 5*16384
 	c.written = true
@@ -37,7 +38,7 @@ func (c *checkpointer) add(payload int) {
 	}()
 }
 
-// copied reports whether the copy beside the writer has ended.
+// copied reports whether a copy has just ended.
 func (c *checkpointer) copied() bool {
 	if c.running == nil {
 		return false
@@ -51,8 +52,8 @@ func (c *checkpointer) copied() bool {
 	}
 }
 
-// finish copies the rest on the writer's connection. An error is left for the
-// next time or, if it lasts, for the next commit to find.
+// finish copies the rest on the writer's connection. Errors are ignored: the next
+// attempt may succeed, and otherwise a commit will fail.
 func (c *checkpointer) finish(conn *sql.Conn) {
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &copied)
@@ -61,7 +62,7 @@ func (c *checkpointer) finish(conn *sql.Conn) {
 	}
 }
 
-// wait waits for a copy that is running.
+// wait waits for a running copy to end.
 func (c *checkpointer) wait() {
 	if c.running != nil {
 		<-c.running
@@ -69,10 +70,10 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// checkpointIdle empties the log once nothing has been written for a while, so that an
-// idle queue does not keep the room of its busiest hour.
+// checkpointIdle truncates the log after a second without writes, so that an idle
+// queue returns the disk space of its busiest hour.
 func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
-	if c.written || c.running != nil || c.logBytes < restAt {
+	if c.written || c.running != nil || c.logBytes < minTruncateBytes {
 		c.written = false
 		return
 	}
@@ -83,5 +84,5 @@ func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
 	}
 }
 
-// restAt is the least that is worth it.
-const restAt = 1 << 20
+// minTruncateBytes is the smallest log that is worth truncating.
+const minTruncateBytes = 1 << 20

@@ -11,7 +11,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// deadLetterSizeSQL is what a letter takes of the bound; deadLetterBytes computes the same.
+// deadLetterSizeSQL computes the bytes of a dead letter that count towards
+// MaxBytes, as deadLetterBytes does.
 const deadLetterSizeSQL = "length(payload) + length(CAST(cause AS BLOB)) + length(CAST(agent AS BLOB)) + length(CAST(event AS BLOB))"
 
 func deadLetterBytes(l *queue.DeadLetter) int64 {
@@ -46,23 +47,22 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	return nil
 }
 
-// isLeased reports whether d is still this queue's: its lease may have ended.
+// isLeased reports whether this queue still holds the lease of d.
 func (t *tx) isLeased(d queue.Delivery) (bool, error) {
 	var n int
 	err := t.stmts.isLeased.QueryRow(d.Receipt, t.w.consumer.id, d.Attempt).Scan(&n)
 	return n == 1, dbError("look up lease", err)
 }
 
-// addRejected counts the events that intake rejected, and keeps their letters
-// while there is room: the sender has been told, so a letter is a help and no
-// promise.
+// addRejected counts the events that intake rejected and stores their dead
+// letters. When there is no space, it only counts them: the sender got the error.
 func (t *tx) addRejected(letters []queue.DeadLetter) error {
-	most := t.w.q.opt.MaxBytes
+	limit := t.w.q.opt.MaxBytes
 	for i := range letters {
 		l := &letters[i]
 		t.st.Rejected += int64(l.Events)
 		size := deadLetterBytes(l)
-		if t.st.RejectedBytes+size > most/rejectedShare || t.st.Bytes+size > most {
+		if t.st.RejectedBytes+size > limit/rejectedShare || t.st.Bytes+size > limit {
 			t.st.Dropped += int64(l.Events)
 			continue
 		}
@@ -73,7 +73,7 @@ func (t *tx) addRejected(letters []queue.DeadLetter) error {
 	return nil
 }
 
-func (t *tx) addDeadLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
+func (t *tx) addDeadLetter(l *queue.DeadLetter, reason queue.DeadReason) error {
 	t.st.Last++
 	id, at := t.st.Last, t.now
 	if !l.Time.IsZero() {
@@ -83,19 +83,19 @@ func (t *tx) addDeadLetter(l *queue.DeadLetter, kind queue.DeadReason) error {
 	if payload == nil {
 		payload = []byte{}
 	}
-	if _, err := t.stmts.insertDeadLetter.Exec(id, string(kind), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
-		return dbError("insert letter", err)
+	if _, err := t.stmts.insertDeadLetter.Exec(id, string(reason), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
+		return dbError("insert dead letter", err)
 	}
-	t.countDeadLetter(kind, deadLetterBytes(l), 1)
+	t.countDeadLetter(reason, deadLetterBytes(l), 1)
 	t.written += len(l.Payload)
 	return nil
 }
 
-// countDeadLetter counts a letter that comes (sign 1) or goes (-1).
-func (t *tx) countDeadLetter(kind queue.DeadReason, size, sign int64) {
-	t.st.Letters += sign
+// countDeadLetter counts a dead letter that was added (sign 1) or removed (-1).
+func (t *tx) countDeadLetter(reason queue.DeadReason, size, sign int64) {
+	t.st.DeadLetters += sign
 	t.st.Bytes += sign * size
-	if kind == queue.Rejected {
+	if reason == queue.Rejected {
 		t.st.RejectedBytes += sign * size
 	}
 }
@@ -131,18 +131,18 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 	return q.removeDeadLetters(ctx, "requeue dead letters", ids, func(t *tx, id int64, l *deadLetterInfo) (bool, error) {
 		if l.payload == 0 {
-			return false, nil // nothing to put back
+			return false, nil
 		}
 		t.st.Last++
 		if _, err := t.stmts.requeueDeadLetter.Exec(t.st.Last, t.now, id); err != nil {
-			return false, dbError("requeue letter", err)
+			return false, dbError("requeue dead letter", err)
 		}
 		t.st.Messages++
 		t.st.Events += l.events
 		t.st.Bytes += l.payload
 		t.in += l.events
 		t.written += int(l.payload)
-		if l.kind == queue.Rejected {
+		if l.reason == queue.Rejected {
 			t.st.Rejected -= l.events
 			t.st.Accepted += l.events
 		} else {
@@ -160,15 +160,16 @@ func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
 	})
 }
 
-// A deadLetterInfo is what the counters need of a letter.
+// deadLetterInfo holds the columns of a dead letter that the counters need.
 type deadLetterInfo struct {
-	kind                  queue.DeadReason
+	reason                queue.DeadReason
 	events, payload, size int64
 }
 
-// removeDeadLetters runs f on the letters named, or all there are now, and deletes
-// those that f is done with; it returns how many. Each transaction takes a
-// few, so that others get their turn.
+// removeDeadLetters runs f on the dead letters with the given IDs, or on all that
+// exist now, and deletes those for which f returns true. It returns how many it
+// deleted. It uses several transactions, so that it does not delay other
+// operations for long.
 func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (int, error) {
 	const chunk = 200
 	all := len(ids) == 0
@@ -205,8 +206,8 @@ func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64
 	}
 }
 
-// deadLetterIDs lists the ids of letters below before, newest first. DeadLetters that
-// die while this goes on have higher ids, so going through all ends.
+// deadLetterIDs lists the IDs of dead letters below before, newest first. New
+// dead letters get higher IDs, so paging through all of them ends.
 func (q *Queue) deadLetterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
 	rows, err := q.readDB.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
 	if err != nil {
@@ -224,21 +225,22 @@ func (q *Queue) deadLetterIDs(ctx context.Context, before int64, n int) ([]int64
 	return ids, rows.Err()
 }
 
+// removeDeadLetter runs f on a dead letter and deletes it if f returns true.
 func (t *tx) removeDeadLetter(id int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (bool, error) {
 	var l deadLetterInfo
-	err := t.stmts.readDeadLetter.QueryRow(id).Scan(&l.kind, &l.events, &l.payload, &l.size)
+	err := t.stmts.readDeadLetter.QueryRow(id).Scan(&l.reason, &l.events, &l.payload, &l.size)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
-		return false, dbError("read letter", err)
+		return false, dbError("read dead letter", err)
 	}
 	if ok, err := f(t, id, &l); !ok || err != nil {
 		return false, err
 	}
 	if _, err := t.stmts.deleteDeadLetter.Exec(id); err != nil {
-		return false, dbError("delete letter", err)
+		return false, dbError("delete dead letter", err)
 	}
-	t.countDeadLetter(l.kind, l.size, -1)
+	t.countDeadLetter(l.reason, l.size, -1)
 	return true, nil
 }

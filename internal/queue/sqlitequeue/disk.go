@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// A diskSpace knows whether the file's disk has room. It looks once a second at
-// most: asking costs a system call, and a full disk fills no faster.
+// diskSpace tells whether the disk of the queue's file has enough free space. It
+// asks the system at most once a second, because that is a system call.
 type diskSpace struct {
 	dir     string
 	min     int64
@@ -19,8 +19,8 @@ func newDiskSpace(path string, min int64) *diskSpace {
 	return &diskSpace{dir: filepath.Dir(path), min: min, free: FreeDisk}
 }
 
-// refresh asks for the free space. Where the system will not tell, the disk is
-// taken to have room: writing finds out.
+// refresh asks for the free space. If that fails, the disk is assumed to have
+// enough: writing will fail if it does not.
 func (d *diskSpace) refresh(now time.Time) {
 	if d.min <= 0 || now.Sub(d.checked) < housekeepInterval {
 		return
@@ -30,7 +30,7 @@ func (d *diskSpace) refresh(now time.Time) {
 	d.low = err == nil && free < d.min
 }
 
-// full reports whether too little is free.
+// full reports whether the free space is below the minimum.
 func (d *diskSpace) full() bool {
 	d.refresh(time.Now())
 	return d.low

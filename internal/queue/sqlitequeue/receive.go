@@ -9,11 +9,11 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, whatever its max says,
-// so that a backlog of large batches cannot take all memory.
+// maxReceive bounds the payload bytes of one Receive, so that a backlog of large
+// batches cannot exhaust memory.
 const maxReceive = 8 << 20
 
-// A receive is what a Receive asks for and what it got.
+// A receive holds the argument and the result of a Receive.
 type receive struct {
 	max    int
 	leased []leasedMessage
@@ -30,7 +30,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	if err := q.submit(ctx, o); err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
-	// From here the messages are leased: ctx no longer matters.
+	// The messages are leased now, so ctx no longer matters.
 	ds := make([]queue.Delivery, 0, len(o.receive.leased))
 	for _, l := range o.receive.leased {
 		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt, Lost: l.lost}
@@ -46,22 +46,22 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	return ds, nil
 }
 
-// returnUnread ends leases that no receiver heard of.
+// returnUnread returns messages that were leased but not delivered.
 func (q *Queue) returnUnread(ls []leasedMessage) {
 	err := q.transact(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
 			if _, err := t.stmts.returnLease.Exec(t.now, "", l.id, t.w.consumer.id, l.attempt); err != nil {
-				return dbError("give back message", err)
+				return dbError("return message", err)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		q.log.Error("messages stay leased until the queue is closed", "messages", len(ls), "error", err)
+		q.log.Error("could not return undelivered messages; they stay leased until the queue is closed", "messages", len(ls), "error", err)
 	}
 }
 
-// serve gives waiting receives what there is. Those it returns were served.
+// serve leases messages to waiting receives and returns those it served.
 func (w *writer) serve(t *tx) (served []*op, err error) {
 	w.mayServe = false
 	for len(w.waiting) > 0 {
@@ -77,7 +77,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		if wait, err := t.mustWait(suspect); wait || err != nil {
 			return served, err
 		}
-		// Not before: a caller that goes must find its op withdrawn or served.
+		// Only now: while it waits, its caller may withdraw it.
 		w.waiting = w.waiting[1:]
 		if !o.claim() {
 			continue
@@ -88,11 +88,11 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		}
 		w.isolation.start(suspect)
 	}
-	w.mayServe = true // for the next receive
+	w.mayServe = true // more messages may be waiting
 	return served, nil
 }
 
-// scheduleNext sets when a message that waits for its time is due.
+// scheduleNext sets when the next delayed message is due.
 func (w *writer) scheduleNext(t *tx) error {
 	var next sql.NullInt64
 	if err := t.stmts.nextDue.QueryRow().Scan(&next); err != nil {
@@ -105,8 +105,9 @@ func (w *writer) scheduleNext(t *tx) error {
 	return nil
 }
 
-// findDeliverable lists up to n messages to deliver: those that come again, for they are
-// older, and those never leased.
+// findDeliverable lists up to n messages to deliver: first those that were
+// leased before, because they are older, then those that never were. A suspect
+// is listed alone.
 func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 	n = max(n, 1)
 	size := int64(0)
@@ -114,7 +115,7 @@ func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 		return nil, nil, err
 	}
 	for i, l := range again {
-		if t.isSuspect(l) { // it is delivered alone: first, or the next time
+		if t.isSuspect(l) {
 			return again[:max(i, 1)], nil, nil
 		}
 	}
@@ -124,7 +125,7 @@ func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 	return again, fresh, err
 }
 
-// list runs a statement that finds messages and stops at maxReceive bytes.
+// list runs a query for messages and stops at maxReceive bytes in total.
 func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
@@ -149,7 +150,7 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage
 	return found, dbError("find messages", rows.Err())
 }
 
-// lease leases what find found.
+// lease leases the messages that findDeliverable listed.
 func (t *tx) lease(again, fresh []leasedMessage) ([]leasedMessage, error) {
 	if err := t.registerConsumer(); err != nil {
 		return nil, err
@@ -200,10 +201,10 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 				cause = rs[i].Cause.Error()
 			}
 			if _, err := t.stmts.returnLease.Exec(at, cause, d.Receipt, t.w.consumer.id, d.Attempt); err != nil {
-				return dbError("give back message", err)
+				return dbError("return message", err)
 			}
 		}
-		t.st.Seq++ // so that the transaction counts as a change
+		t.st.Seq++ // the counters stay the same, but the transaction is a change
 		t.w.mayServe = true
 		return nil
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Stats implements queue.Inspector. It sees one moment.
+// Stats implements queue.Inspector. It reads one snapshot of the file.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	tx, err := q.readDB.BeginTx(ctx, nil)
 	if err != nil {
@@ -22,7 +22,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	s := queue.Stats{
-		Dead: st.Letters, Bytes: st.Bytes, MaxBytes: q.opt.MaxBytes,
+		Dead: st.DeadLetters, Bytes: st.Bytes, MaxBytes: q.opt.MaxBytes,
 		Accepted: st.Accepted, Rejected: st.Rejected, Failed: st.Failed, Purged: st.Purged, Dropped: st.Dropped,
 	}
 	if err := tx.QueryRowContext(ctx, `SELECT count(*), ifnull(sum(m.events), 0) FROM lease l JOIN message m ON m.id = l.id

@@ -9,17 +9,17 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// A state is the row of table state.
+// state is the row of table state.
 type state struct {
-	File, Seq, Last, Head, Messages, Events, Letters, Bytes, RejectedBytes int64
-	Accepted, Rejected, Failed, Purged, Dropped                            int64
+	File, Seq, Last, Head, Messages, Events, DeadLetters, Bytes, RejectedBytes int64
+	Accepted, Rejected, Failed, Purged, Dropped                                int64
 }
 
 const stateColumns = `file, seq, last, head, messages, events, letters, bytes, rejected_bytes,
 	accepted, rejected, failed, purged, dropped`
 
 func (st *state) scan(row *sql.Row) error {
-	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
+	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.DeadLetters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
@@ -88,25 +88,26 @@ func (s *statements) close() {
 	}
 }
 
-// A tx is one group's transaction. Its counters live in st until it ends.
+// A tx is the transaction of a group. Its changes to the counters are kept in st
+// and written at the end.
 type tx struct {
 	w          *writer
 	stmts      *statements
 	now        int64
 	st         state
 	in, out    int64 // events, for the rates
-	registered bool  // this queue's owner row is there
+	registered bool  // the row of this consumer exists
 	written    int   // payload bytes, for the checkpointer
 }
 
-// writeState writes the counters, if they changed.
-func (t *tx) writeState(was state) error {
-	if t.st == was {
+// writeState writes the counters and rates, if they changed.
+func (t *tx) writeState(before state) error {
+	if t.st == before {
 		return nil
 	}
 	t.st.Seq++
 	st := &t.st
-	if _, err := t.stmts.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.Letters, st.Bytes,
+	if _, err := t.stmts.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.DeadLetters, st.Bytes,
 		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
 		return dbError("write state", err)
 	}
@@ -131,7 +132,7 @@ func (t *tx) addMessage(m queue.Message) error {
 	return nil
 }
 
-// removeMessage takes a message out, if it is not gone already.
+// removeMessage deletes a message and its lease, if it still exists.
 func (t *tx) removeMessage(id int64) error {
 	var events, size int64
 	switch err := t.stmts.deleteMessage.QueryRow(id).Scan(&events, &size); {

@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// Bounds of one group. They keep a commit, and so the wait of those who come
-// just after it began, short.
+// Limits of a group. They keep commits short, because later operations wait for
+// the current one.
 const (
 	maxGroupOps   = 1024
 	maxGroupBytes = 4 << 20
 )
 
-// housekeeping is how often the writer looks after leases, other processes
-// and free pages; polling, how often receivers look for what other processes
-// put in.
 const (
+	// housekeepInterval is how often leases are renewed, other processes looked
+	// up and free pages returned.
 	housekeepInterval = time.Second
-	pollInterval      = 250 * time.Millisecond
+	// pollInterval is how often waiting receives look for messages that other
+	// processes enqueued.
+	pollInterval = 250 * time.Millisecond
 )
 
-// A writer is the goroutine that owns the write connection.
+// A writer owns the write connection and runs all operations, in one goroutine.
 type writer struct {
 	q     *Queue
 	conn  *sql.Conn
@@ -35,11 +36,11 @@ type writer struct {
 	consumer     consumer
 	checkpointer *checkpointer
 
-	waiting       []*op // receives, oldest first
-	mayServe      bool  // there may be something for them
-	nextDue       time.Time
+	waiting       []*op     // receives, oldest first
+	mayServe      bool      // there may be messages for them
+	nextDue       time.Time // when the next delayed message is due; zero: none
 	isolation     isolation
-	dataVersion   int64 // data_version: changes with every commit of another process
+	dataVersion   int64 // PRAGMA data_version: changes when another process commits
 	lastHousekeep time.Time
 	closeErr      error
 }
@@ -106,7 +107,8 @@ func (w *writer) run() {
 	}
 }
 
-// gather adds to first what else waits.
+// gather returns first and the other operations that are waiting. Receives go to
+// w.waiting instead.
 func (w *writer) gather(group []*op, first *op) []*op {
 	size := 0
 	add := func(o *op) {
@@ -119,8 +121,8 @@ func (w *writer) gather(group []*op, first *op) []*op {
 		group = append(group, o)
 	}
 	add(first)
-	// Callers that the last commit woke need a moment to come back with
-	// their next operation; yielding lets them, at no cost where none wants to.
+	// Yield, so that callers woken by the last commit can submit their next
+	// operation.
 	for range 2 {
 		runtime.Gosched()
 		for size < maxGroupBytes && len(group) < maxGroupOps {
@@ -140,38 +142,38 @@ func (w *writer) gather(group []*op, first *op) []*op {
 func (w *writer) commit(group []*op) {
 	w.waiting = withoutWithdrawn(w.waiting)
 	serve := w.mayServe && len(w.waiting) > 0
-	taken := group[:0]
+	claimed := group[:0]
 	for _, o := range group {
 		if o.claim() {
-			taken = append(taken, o)
+			claimed = append(claimed, o)
 		}
 	}
-	if len(taken) == 0 && !serve {
+	if len(claimed) == 0 && !serve {
 		return
 	}
 	if broken := w.q.Err(); broken != nil {
-		for _, o := range append(taken, w.waiting...) {
+		for _, o := range append(claimed, w.waiting...) {
 			o.claim()
 			o.done <- broken
 		}
 		w.waiting = nil
 		return
 	}
-	served, err := w.transact(taken)
+	served, err := w.transact(claimed)
 	if err != nil {
 		err = w.recordFatal(err)
-		w.mayServe, w.nextDue = true, time.Time{} // receives that were not served try again at the next tick
-		for _, o := range append(taken, served...) {
+		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
+		for _, o := range append(claimed, served...) {
 			o.done <- err
 		}
 		return
 	}
-	for _, o := range append(taken, served...) {
+	for _, o := range append(claimed, served...) {
 		o.done <- o.err
 	}
 }
 
-// withoutWithdrawn leaves out those whose caller is gone.
+// withoutWithdrawn removes the operations whose caller withdrew them.
 func withoutWithdrawn(ops []*op) []*op {
 	kept := ops[:0]
 	for _, o := range ops {
@@ -191,13 +193,13 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	t := &tx{w: w, stmts: &w.stmts, now: time.Now().UnixMicro()}
 	defer func() {
 		if err != nil {
-			w.conn.ExecContext(ctx, "ROLLBACK") // of what SQLite has not undone itself
+			w.conn.ExecContext(ctx, "ROLLBACK") // fails if SQLite has rolled back itself
 		}
 	}()
 	if err := t.st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	was := t.st
+	before := t.st
 	for _, o := range group {
 		if o.err = o.do(t); o.err != nil {
 			if _, ok := errors.AsType[*diskError](o.err); ok {
@@ -205,27 +207,27 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 			}
 		}
 	}
-	if w.mayServe || t.st.Messages > was.Messages {
+	if w.mayServe || t.st.Messages > before.Messages {
 		if served, err = w.serve(t); err != nil {
 			return served, err
 		}
 	}
-	if err := t.writeState(was); err != nil {
+	if err := t.writeState(before); err != nil {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return served, dbError("commit", err)
 	}
-	if t.st != was {
+	if t.st != before {
 		w.marker.write(&t.st)
 		w.checkpointer.add(t.written)
 	}
 	return served, nil
 }
 
-// recordFatal logs a failure that ends the queue, and remembers it.
+// recordFatal logs err and makes it the error of the queue, if it is fatal.
 func (w *writer) recordFatal(err error) error {
-	if fatal(err) {
+	if isFatal(err) {
 		broken := fmt.Errorf("queue stopped, open it again: %w", err)
 		w.q.broken.Store(&broken)
 		w.q.log.Error("queue stopped: the disk failed", "error", err)
@@ -233,14 +235,14 @@ func (w *writer) recordFatal(err error) error {
 	return err
 }
 
-// transactNow runs f in a transaction of the writer's own.
+// transactNow runs f from the writer's own goroutine.
 func (w *writer) transactNow(f func(*tx) error) error {
 	o := &op{do: f, done: make(chan error, 1)}
 	w.commit([]*op{o})
 	return <-o.done
 }
 
-// close answers what still waits and releases the leases.
+// close runs the operations that are waiting and releases the leases.
 func (w *writer) close() {
 	for {
 		var group []*op
