@@ -90,10 +90,11 @@ func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log}).Run(ctx)
+	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
+		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}).Run(ctx)
 }
 
-// agentInputs makes the sources that --source names.
+// agentInputs returns the inputs that --source names.
 func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	var inputs []agent.Input
 	for _, name := range f.sources {
@@ -107,7 +108,7 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 			if _, err := os.Stat(arg); err != nil {
 				return nil, fmt.Errorf("replay: %w", err)
 			}
-			inputs = append(inputs, agent.Input{Name: name, Wait: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
+			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
 		default:
 			return nil, usagef("--source %q is neither process nor replay=FILE", name)
 		}
@@ -115,9 +116,9 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	return inputs, nil
 }
 
-// watch runs an agent in the server's process, which posts to the server like
-// any other, with a token made for it. It returns what stops it.
-func (s *server) watch(ctx context.Context, base string) (stop func(), err error) {
+// watchHost runs an agent in the server's process. It posts to the server like any
+// other, with a token created for it. stop stops it.
+func (s *server) watchHost(ctx context.Context, base string) (stop func(), err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("watch this host: %w", err)
@@ -139,15 +140,15 @@ func (s *server) watch(ctx context.Context, base string) (stop func(), err error
 		f := agentFlags{server: localURL(base), token: secret, sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
 			spoolBytes: 256 << 20, id: host, insecure: s.f.insecure, caFile: s.f.tlsCert}
 		if err := startAgent(ctx, f, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
-			s.log.Error("the agent on this host has stopped", "error", err)
+			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
 	fmt.Fprintf(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
 	return func() { cancel(); <-done }, nil
 }
 
-// replaceWatchToken stores the token of this host's agent, and ends that of
-// the run before, which the file beside the store names.
+// replaceWatchToken stores the token of this host's agent and revokes the token of
+// the previous run, whose id is in a file of the data directory.
 func (s *server) replaceWatchToken(ctx context.Context, t store.Token) error {
 	path := filepath.Join(s.f.data, "watch-token")
 	if id, err := os.ReadFile(path); err == nil {

@@ -41,9 +41,10 @@ func newAgentRig(t *testing.T, events int) *agentRig {
 }
 
 // agent starts the agent.
-func (r *agentRig) agent() *process {
+func (r *agentRig) agent(args ...string) *process {
 	r.t.Helper()
-	p, _, err := start(r.spool, "agent", "--server", r.url, "--token", r.token, "--source", "replay="+r.file, "--spool", ".")
+	args = append([]string{"agent", "--server", r.url, "--token", r.token, "--source", "replay=" + r.file, "--spool", "."}, args...)
+	p, _, err := start(r.spool, args...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -90,6 +91,35 @@ func TestKillAgent(t *testing.T) {
 	}
 	r.finish(r.agent())
 	r.check()
+}
+
+// An agent that is killed continues after the last event that it spooled: the
+// server receives no event twice.
+func TestKilledAgentContinues(t *testing.T) {
+	r := newAgentRig(t, 0)
+	var text strings.Builder
+	write := func(first, last int, at string) {
+		for i := first; i < last; i++ {
+			id := fmt.Sprintf("e%d", i)
+			r.sent[id] = false
+			fmt.Fprintln(&text, strings.Replace(eventJSON(id, "h", "ls -l"), "{", `{"@timestamp":"`+at+`",`, 1))
+		}
+	}
+	// At the pace of the events' own times, the second half is a year later.
+	write(0, 500, "2024-01-01T00:00:00Z")
+	write(500, 1000, "2025-01-01T00:00:00Z")
+	testenv.Check(t, os.WriteFile(r.file, []byte(text.String()), 0o600))
+	p := r.agent("--replay-speed", "1")
+	testenv.Until(t, "the first half is spooled", func() bool {
+		b, err := os.ReadFile(filepath.Join(r.spool, "checkpoints.json"))
+		return err == nil && strings.Contains(string(b), `\"event\":500}`)
+	})
+	p.kill()
+	r.finish(r.agent())
+	r.check()
+	if n, _ := metric(r.get("/metrics"), `picket_events_total{outcome="duplicate"}`); n != "0" {
+		t.Errorf("%s events were sent twice", n)
+	}
 }
 
 // What an agent has spooled while the server is away outlives kill -9 of the

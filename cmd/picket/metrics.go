@@ -1,103 +1,147 @@
 package main
 
 import (
-	"fmt"
+	"context"
 	"net/http"
-	"runtime"
-	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/picket-edr/picket/internal/api"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/store"
 )
 
-// An exposition is text in Prometheus' format, version 0.0.4.
-type exposition struct{ strings.Builder }
+// metrics are what GET /metrics exposes. The answer names no agent, rule or
+// host, because scrapers have no credentials.
+type metrics struct {
+	// Histograms of the time in seconds that each stage took.
+	intake, queueWait, detection, saving prometheus.Histogram
 
-func (e *exposition) add(name, kind, help string, value any, labels ...string) {
-	if help != "" {
-		fmt.Fprintf(e, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-	}
-	if len(labels) == 2 {
-		name = fmt.Sprintf("%s{%s=%q}", name, labels[0], labels[1])
-	}
-	fmt.Fprintf(e, "%s %v\n", name, value)
+	process *prometheus.Registry // what the process itself counts
 }
 
-// metrics answers the counters. It needs no credentials, as scrapers have
-// none, and tells nothing of any host: names of agents, rules or hosts are no
-// labels.
-func (s *server) metrics(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	q, err := s.queue.Stats(ctx)
-	if err != nil {
-		return err
+func newMetrics() *metrics {
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
-	t, err := s.store.Totals(ctx)
-	if err != nil {
-		return err
+	short, long := prometheus.ExponentialBuckets(0.0005, 2, 15), prometheus.ExponentialBuckets(0.001, 3, 13)
+	m := &metrics{
+		intake:    histogram("picket_intake_duration_seconds", "Time from the start of a telemetry request to its answer.", short),
+		queueWait: histogram("picket_queue_wait_seconds", "Time from the enqueueing of a batch to its delivery to a worker of this process.", long),
+		detection: histogram("picket_detect_duration_seconds", "Time that one run of the rules over a group of events took.", short),
+		saving:    histogram("picket_save_duration_seconds", "Time that one save of a group of batches took.", short),
+		process:   prometheus.NewRegistry(),
 	}
-	counts, err := s.store.AlertCounts(ctx)
-	if err != nil {
-		return err
-	}
-	hosts, online, err := s.store.CountHosts(ctx, time.Now().Add(-5*time.Minute))
-	if err != nil {
-		return err
-	}
-	flow, work := api.NewFlow(q, t), s.work.Metrics()
-	set, loaded := s.rules.Status()
-	open, turnedAway := s.conns.Counts()
+	// The collectors count go_goroutines, go_memstats_heap_alloc_bytes,
+	// go_memstats_sys_bytes and much more.
+	m.process.MustRegister(m.intake, m.queueWait, m.detection, m.saving,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
 
-	var e exposition
-	e.add("picket_build_info", "gauge", "The version, as a label.", 1, "version", version)
-	e.add("picket_start_time_seconds", "gauge", "When the process started.", s.start.Unix())
-	const events = "picket_events_total"
-	e.add(events, "counter", "Events by what became of them; received is the sum of the others and picket_events_waiting.", flow.Received, "outcome", "received")
-	e.add(events, "", "", flow.Stored, "outcome", "stored")
-	e.add(events, "", "", flow.Duplicate, "outcome", "duplicate")
-	e.add(events, "", "", flow.Rejected, "outcome", "rejected")
-	e.add(events, "", "", flow.Dead, "outcome", "dead")
-	e.add("picket_events_waiting", "gauge", "Events in the queue.", flow.Waiting)
-	e.add("picket_events_kept", "gauge", "Events in the store.", t.Events)
-	e.add("picket_store_raw_bytes", "gauge", "Bytes of the events kept, as received.", t.RawBytes)
-	e.add("picket_store_disk_bytes", "gauge", "Bytes of the store on disk.", t.DiskBytes)
-	e.add("picket_legacy_dropped_events_total", "counter", "Events given up for want of room, of agents that cannot keep them.", s.waiting.Dropped())
-	e.add("picket_agent_dropped_events_total", "counter", "Events that agents say they dropped, their spools being full.", s.in.AgentDropped())
-	e.add("picket_legacy_waiting_requests", "gauge", "Requests of such agents that wait for room.", s.waiting.Waiting())
-	e.add("picket_queue_messages", "gauge", "Messages in the queue by state.", q.Pending, "state", "pending")
-	e.add("picket_queue_messages", "", "", q.Leased, "state", "leased")
-	e.add("picket_queue_messages", "", "", q.Dead, "state", "dead")
-	e.add("picket_queue_bytes", "gauge", "Bytes in the queue.", q.Bytes)
-	e.add("picket_queue_max_bytes", "gauge", "Bytes at which the queue is full.", q.MaxBytes)
-	e.add("picket_queue_oldest_age_seconds", "gauge", "Age of the oldest message.", q.OldestAge)
-	e.add("picket_matches_total", "counter", "Matches stored.", t.Matches)
-	e.add("picket_detect_seconds_total", "counter", "Time that workers spent detecting.", work.DetectTime.Seconds())
-	e.add("picket_save_seconds_total", "counter", "Time that workers spent saving.", work.SaveTime.Seconds())
-	for i, level := range []string{"informational", "low", "medium", "high", "critical"} {
-		help := ""
-		if i == 0 {
-			help = "Alerts not closed, by level."
-		}
-		e.add("picket_open_alerts", "gauge", help, counts.Open[level], "level", level)
+// observe returns a function that records durations in a histogram.
+func observe(h prometheus.Histogram) func(time.Duration) {
+	return func(d time.Duration) { h.Observe(d.Seconds()) }
+}
+
+// A snapshot is what the queue and the store count at one time.
+type snapshot struct {
+	queue         queue.Stats
+	totals        store.Totals
+	alerts        store.AlertCounts
+	hosts, online int64
+}
+
+func (s *server) snapshot(ctx context.Context) (snap snapshot, err error) {
+	if snap.queue, err = s.queue.Stats(ctx); err != nil {
+		return snap, err
 	}
-	e.add("picket_hosts", "gauge", "Hosts known.", hosts)
-	e.add("picket_hosts_online", "gauge", "Hosts seen in the last five minutes.", online)
-	e.add("picket_rules", "gauge", "Rules that run.", set.Rules.Len())
-	e.add("picket_rule_problems", "gauge", "Rules that did not load.", len(set.Problems))
-	e.add("picket_rules_loaded_time_seconds", "gauge", "When the rules were loaded.", loaded.Unix())
-	checked, wrong := s.rules.Engine().Checks()
-	e.add("picket_match_checks_total", "counter", "Events matched a second time, without an index.", checked)
-	e.add("picket_match_check_failures_total", "counter", "Of these, those that came out otherwise: an error in picket.", wrong)
-	e.add("picket_correlation_observations", "gauge", "Events kept for correlations by this process, while it follows.", s.corr.Kept())
-	e.add("picket_correlation_dropped_total", "counter", "Such events given up for want of room.", s.corr.Dropped())
-	e.add("picket_connections", "gauge", "Connections open.", open)
-	e.add("picket_connections_closed_for_room_total", "counter", "Connections closed to make room for others.", turnedAway)
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	e.add("go_memstats_heap_alloc_bytes", "gauge", "Heap in use.", m.HeapAlloc)
-	e.add("go_memstats_sys_bytes", "gauge", "Memory taken from the system.", m.Sys)
-	e.add("go_goroutines", "gauge", "Goroutines.", runtime.NumGoroutine())
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	w.Write([]byte(e.String()))
+	if snap.totals, err = s.store.Totals(ctx); err != nil {
+		return snap, err
+	}
+	if snap.alerts, err = s.store.AlertCounts(ctx); err != nil {
+		return snap, err
+	}
+	snap.hosts, snap.online, err = s.store.CountHosts(ctx, time.Now().Add(-5*time.Minute))
+	return snap, err
+}
+
+// serveMetrics answers GET /metrics in the Prometheus text format.
+func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
+	snap, err := s.snapshot(r.Context())
+	if err != nil {
+		return err
+	}
+	counters := prometheus.NewRegistry()
+	counters.MustRegister(&exposition{s: s, snap: snap})
+	promhttp.HandlerFor(prometheus.Gatherers{s.metrics.process, counters}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	return nil
+}
+
+// An exposition is the metrics of one snapshot.
+type exposition struct {
+	s    *server
+	snap snapshot
+}
+
+// Describe implements prometheus.Collector. It describes nothing: the metrics
+// are checked when they are collected.
+func (e *exposition) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (e *exposition) Collect(out chan<- prometheus.Metric) {
+	labelled := func(name, help string, kind prometheus.ValueType, label, value string, v float64) {
+		var labels prometheus.Labels
+		if label != "" {
+			labels = prometheus.Labels{label: value}
+		}
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, labels), kind, v)
+	}
+	gauge := func(name, help string, v float64) { labelled(name, help, prometheus.GaugeValue, "", "", v) }
+	counter := func(name, help string, v float64) { labelled(name, help, prometheus.CounterValue, "", "", v) }
+	s, q, t := e.s, e.snap.queue, e.snap.totals
+	flow, work := api.NewFlow(q, t), s.work.Metrics()
+	rules, loaded := s.rules.Status()
+	open, closed := s.conns.Counts()
+
+	labelled("picket_build_info", "The version, as a label.", prometheus.GaugeValue, "version", version, 1)
+	gauge("picket_start_time_seconds", "When the process started.", float64(s.start.Unix()))
+	for outcome, n := range map[string]int64{"received": flow.Received, "stored": flow.Stored, "duplicate": flow.Duplicate, "rejected": flow.Rejected, "dead": flow.Dead} {
+		labelled("picket_events_total", "Events by outcome; received is the sum of the others and picket_events_waiting.",
+			prometheus.CounterValue, "outcome", outcome, float64(n))
+	}
+	gauge("picket_events_waiting", "Events in the queue.", float64(flow.Waiting))
+	gauge("picket_events_kept", "Events in the store.", float64(t.Events))
+	gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))
+	gauge("picket_store_disk_bytes", "Bytes of the store on disk.", float64(t.DiskBytes))
+	counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.waiting.Dropped()))
+	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.in.AgentDropped()))
+	gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.waiting.Waiting()))
+	for state, n := range map[string]int64{"pending": q.Pending, "leased": q.Leased, "dead": q.Dead} {
+		labelled("picket_queue_messages", "Messages in the queue by state.", prometheus.GaugeValue, "state", state, float64(n))
+	}
+	gauge("picket_queue_bytes", "Bytes in the queue.", float64(q.Bytes))
+	gauge("picket_queue_max_bytes", "Bytes at which the queue is full.", float64(q.MaxBytes))
+	gauge("picket_queue_oldest_age_seconds", "Age of the oldest message.", q.OldestAge)
+	counter("picket_matches_total", "Matches stored.", float64(t.Matches))
+	counter("picket_detect_seconds_total", "Time that workers of this process spent detecting.", work.DetectTime.Seconds())
+	counter("picket_save_seconds_total", "Time that workers of this process spent saving.", work.SaveTime.Seconds())
+	for _, level := range []string{"informational", "low", "medium", "high", "critical"} {
+		labelled("picket_open_alerts", "Alerts not closed, by level.", prometheus.GaugeValue, "level", level, float64(e.snap.alerts.Open[level]))
+	}
+	gauge("picket_hosts", "Hosts known.", float64(e.snap.hosts))
+	gauge("picket_hosts_online", "Hosts seen in the last five minutes.", float64(e.snap.online))
+	gauge("picket_rules", "Rules enabled.", float64(rules.Rules.Len()))
+	gauge("picket_rule_problems", "Rules that did not load.", float64(len(rules.Problems)))
+	gauge("picket_rules_loaded_time_seconds", "When the rules were loaded.", float64(loaded.Unix()))
+	checked, failed := s.rules.Engine().Checks()
+	counter("picket_match_checks_total", "Events evaluated a second time without the index, as a self-check.", float64(checked))
+	counter("picket_match_check_failures_total", "Self-checks whose results differed: an error in picket.", float64(failed))
+	gauge("picket_correlation_observations", "Events kept for correlations, if this process runs them.", float64(s.corr.Kept()))
+	counter("picket_correlation_dropped_total", "Events dropped from correlations because their memory was full.", float64(s.corr.Dropped()))
+	gauge("picket_connections", "Connections open.", float64(open))
+	counter("picket_connections_closed_for_room_total", "Connections closed to make room for new ones.", float64(closed))
 }

@@ -56,7 +56,7 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 		}
 		return httpapi.JSON(w, status, checks)
 	}, httpapi.WriteError)
-	mux.Handle("GET /metrics", s.metrics, httpapi.WriteError)
+	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
 }
 
 // profiles serves net/http/pprof until ctx ends.

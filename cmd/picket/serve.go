@@ -162,7 +162,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err := makeDataDir(f.data); err != nil {
 		return err
 	}
-	s := &server{cmd: cmd, f: f, log: log, start: time.Now()}
+	s := &server{cmd: cmd, f: f, log: log, start: time.Now(), metrics: newMetrics()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.open(); err != nil {
 		return err

@@ -48,6 +48,7 @@ type server struct {
 	conns   *httpapi.Conns
 	http    *http.Server
 	start   time.Time
+	metrics *metrics
 }
 
 // open opens the engines and makes the parts.
@@ -70,7 +71,8 @@ func (s *server) open() (err error) {
 		}
 	}
 	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
-		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log})
+		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
+			ObserveQueueWait: observe(s.metrics.queueWait), ObserveDetection: observe(s.metrics.detection), ObserveSaving: observe(s.metrics.saving)})
 
 	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
 
@@ -82,7 +84,8 @@ func (s *server) open() (err error) {
 	s.waiting = legacy.NewWaitingQueue(sink, f.legacyWait, s.log)
 	s.in = ingest.New(s.waiting, tokens, ingest.Options{
 		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
-		Validator: legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
+		ObserveRequest: observe(s.metrics.intake),
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteRefusal
@@ -180,7 +183,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 	fmt.Fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
 	if s.f.watchHost {
-		stop, err := s.watch(ctx, base)
+		stop, err := s.watchHost(ctx, base)
 		if err != nil {
 			return err
 		}

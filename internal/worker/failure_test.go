@@ -12,6 +12,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/worker"
 )
 
@@ -30,7 +31,7 @@ func TestPoison(t *testing.T) {
 		t.Errorf("metrics %+v", m)
 	}
 	ls, err := r.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	causes := map[string]string{}
 	for _, l := range ls {
 		causes[l.EventID] = l.Cause
@@ -46,11 +47,11 @@ func TestPoison(t *testing.T) {
 	}
 
 	n, err := r.Requeue(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	r.work(t, n, new(detector), worker.Options{}) // the same once more: dead again
 	r.want(t, 99, 49, 2)
 	_, err = r.Requeue(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	r.work(t, n, blind{}, worker.Options{})
 	r.want(t, 101, 49, 0)
 }
@@ -62,11 +63,11 @@ func (blind) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
 func TestUndecodable(t *testing.T) {
 	r := newRig(t)
 	r.enqueue(t, batch("a", 1, "good"))
-	check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
+	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
 	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
 	r.want(t, 1, 0, 1)
 	ls, err := r.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
 		t.Errorf("letter %+v", l)
 	}

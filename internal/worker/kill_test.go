@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/worker"
 )
 
@@ -26,7 +27,7 @@ func TestKill(t *testing.T) {
 		}
 		w := worker.New(r, func() worker.Detector { return new(detector) }, r,
 			worker.Options{MaxMessages: 3, Logger: slog.New(slog.DiscardHandler), Linger: -1})
-		check(t, w.Run(t.Context()))
+		testenv.Check(t, w.Run(t.Context()))
 		return
 	}
 	dir := t.TempDir()
@@ -39,22 +40,22 @@ func TestKill(t *testing.T) {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
 		cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 		out, err := cmd.StdoutPipe()
-		check(t, err)
-		check(t, cmd.Start())
+		testenv.Check(t, err)
+		testenv.Check(t, cmd.Start())
 		lines := bufio.NewScanner(out)
 		for saves := 0; saves < 3+kills && lines.Scan(); {
 			if lines.Text() == "saving" {
 				saves++
 			}
 		}
-		check(t, cmd.Process.Kill())
+		testenv.Check(t, cmd.Process.Kill())
 		if err := cmd.Wait(); err == nil {
 			t.Fatal("the worker ended by itself")
 		}
 	}
 	r = openRig(t, dir)
 	s, err := r.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if left := s.Pending + s.Leased; left == 0 || left == batches {
 		t.Errorf("%d of %d batches are left: the test tests nothing", left, batches)
 	} else {

@@ -43,6 +43,7 @@ func (w *Worker) detect(d Detector, events []picket.Event) (ms []picket.Match, e
 	start := time.Now()
 	ms, err = d.Detect(events)
 	w.metrics.detectTime.Add(int64(time.Since(start)))
+	w.opt.ObserveDetection(time.Since(start))
 	if err != nil {
 		return nil, fmt.Errorf("detect: %w", err)
 	}
@@ -83,6 +84,7 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	w.metrics.duplicates.Add(int64(sum.Duplicate))
 	w.metrics.matches.Add(int64(sum.Matches))
 	w.metrics.saveTime.Add(int64(took))
+	w.opt.ObserveSaving(took)
 	w.log.Info("stored", "batch", batches[0].ID, "batches", len(batches), "events", sum.Stored,
 		"duplicates", sum.Duplicate, "matches", sum.Matches, "took", took)
 	return nil

@@ -55,6 +55,10 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Results, if any, is told what was detected in events once they are stored.
 	Results queue.ResultReporter
+	// ObserveQueueWait, ObserveDetection and ObserveSaving are called with the
+	// time that a delivery waited in the queue, and that each run of the
+	// detector and each save took; nil means nothing is observed.
+	ObserveQueueWait, ObserveDetection, ObserveSaving func(time.Duration)
 	// Logger hears of batches, alerts and failures; nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -71,6 +75,11 @@ func (o Options) withDefaults() Options {
 	o.RetryDelay = cmp.Or(o.RetryDelay, 500*time.Millisecond)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
+	for _, observe := range []*func(time.Duration){&o.ObserveQueueWait, &o.ObserveDetection, &o.ObserveSaving} {
+		if *observe == nil {
+			*observe = func(time.Duration) {}
+		}
+	}
 	return o
 }
 
@@ -174,6 +183,7 @@ func (w *Worker) loop(ctx, work context.Context) {
 		events := 0
 		for _, d := range ds {
 			events += d.Events
+			w.opt.ObserveQueueWait(time.Since(d.Enqueued))
 		}
 		if w.round(work, d, ds, w.delay(failures+1)) {
 			failures = 0

@@ -18,6 +18,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/worker"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -45,16 +46,16 @@ func newRig(t testing.TB) *rig {
 func openRig(t testing.TB, dir string) *rig {
 	t.Helper()
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	return &rig{Queue: q, store: s, log: new(logBuffer), settled: make(chan int, 10_000)}
 }
 
 func (r *rig) close(t testing.TB) {
 	t.Helper()
-	check(t, r.Close())
-	check(t, r.store.Close())
+	testenv.Check(t, r.Close())
+	testenv.Check(t, r.store.Close())
 }
 
 func (r *rig) Ack(ctx context.Context, ds ...queue.Delivery) error {
@@ -108,34 +109,27 @@ func (r *rig) work(t *testing.T, n int, d worker.Detector, o worker.Options) wor
 		}
 	}
 	cancel()
-	check(t, <-ended)
+	testenv.Check(t, <-ended)
 	return w.Metrics()
 }
 
 func (r *rig) enqueue(t *testing.T, b picket.Batch) {
 	t.Helper()
-	check(t, r.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(b.Events), Payload: b.Encode(nil)}))
+	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(b.Events), Payload: b.Encode(nil)}))
 }
 
 // want checks that the store holds exactly n events and the queue d letters.
 func (r *rig) want(t *testing.T, events, matches, letters int64) {
 	t.Helper()
 	totals, err := r.store.Totals(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if totals.Stored != events || totals.Matches != matches {
 		t.Errorf("stored %d events and %d matches, want %d and %d", totals.Stored, totals.Matches, events, matches)
 	}
 	s, err := r.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Dead != letters || s.Pending+s.Leased != 0 {
 		t.Errorf("%d letters, %d pending, %d leased; want %d letters alone", s.Dead, s.Pending, s.Leased, letters)
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -264,7 +258,7 @@ func TestDrain(t *testing.T) {
 		return work.Err()
 	}
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
-	check(t, w.Run(ctx))
+	testenv.Check(t, w.Run(ctx))
 	r.want(t, 1, 0, 0)
 }
 
@@ -279,9 +273,9 @@ func TestDrainTimeout(t *testing.T) {
 	}
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r,
 		worker.Options{Logger: slog.New(slog.DiscardHandler), DrainTimeout: time.Millisecond})
-	check(t, w.Run(ctx))
+	testenv.Check(t, w.Run(ctx))
 	s, err := r.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Pending != 1 {
 		t.Errorf("stats %+v, want the message pending", s)
 	}
@@ -292,8 +286,8 @@ func TestHandle(t *testing.T) {
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
 	b := batch("a", 2, "evil")
 	m := queue.Message{ID: b.ID, Events: 2, Payload: b.Encode(nil)}
-	check(t, w.Handle(t.Context(), m))
-	check(t, w.Handle(t.Context(), m))
+	testenv.Check(t, w.Handle(t.Context(), m))
+	testenv.Check(t, w.Handle(t.Context(), m))
 	r.want(t, 2, 2, 0)
 	b = batch("b", 2, "good", "panic")
 	if err := w.Handle(t.Context(), queue.Message{ID: b.ID, Events: 4, Payload: b.Encode(nil)}); err == nil {

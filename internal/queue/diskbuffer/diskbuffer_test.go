@@ -20,6 +20,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -27,20 +28,13 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 func open(t *testing.T, url, path string, maxBytes int64) *diskbuffer.Queue {
 	t.Helper()
 	next, err := redisqueue.Open(t.Context(), url, redisqueue.Options{Lazy: true, Lease: 2 * time.Second, Logger: quiet})
-	check(t, err)
+	testenv.Check(t, err)
 	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: quiet})
-	check(t, err)
+	testenv.Check(t, err)
 	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: quiet})
-	check(t, err)
-	t.Cleanup(func() { check(t, q.Close()) })
+	testenv.Check(t, err)
+	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	return q
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func message(agent, n int) queue.Message {
@@ -95,7 +89,7 @@ func TestOutages(t *testing.T) {
 		mu.Lock()
 		from := slices.Clone(sent)
 		mu.Unlock()
-		until(t, "intake goes on", func() bool {
+		testenv.Until(t, "intake goes on", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			for a := range sent {
@@ -106,7 +100,10 @@ func TestOutages(t *testing.T) {
 			return true
 		})
 	}
-	caughtUp := func() { t.Helper(); until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 }) }
+	caughtUp := func() {
+		t.Helper()
+		testenv.Until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
+	}
 	progress(20)
 	for range 2 {
 		s.Kill()
@@ -145,16 +142,7 @@ func TestOutages(t *testing.T) {
 			}
 			next[a] = max(next[a], n+1)
 		}
-		check(t, q.Ack(t.Context(), ds...))
-	}
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
+		testenv.Check(t, q.Ack(t.Context(), ds...))
 	}
 }
 
@@ -167,7 +155,7 @@ func TestRestart(t *testing.T) {
 	s.Kill()
 	q := open(t, s.URL(), path, 4000)
 	letter := queue.DeadLetter{Cause: "bad", AgentID: "agent1", EventID: "e", Events: 1, Time: time.UnixMicro(1e15).UTC(), Payload: []byte("x")}
-	check(t, q.Enqueue(t.Context(), message(1, 0), letter))
+	testenv.Check(t, q.Enqueue(t.Context(), message(1, 0), letter))
 	n, err := 1, error(nil)
 	for ; n < 100 && err == nil; n++ {
 		err = q.Enqueue(t.Context(), message(n%5, n))
@@ -175,16 +163,16 @@ func TestRestart(t *testing.T) {
 	if !errors.Is(err, queue.ErrFull) {
 		t.Fatalf("after %d batches: error %v, want ErrFull", n, err)
 	}
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 	q = open(t, s.URL(), path, 4000)
 	s.Start()
-	until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
+	testenv.Until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
 	st, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if st.Pending != int64(n-1) || st.Dead != 1 || st.Rejected != 1 {
 		t.Errorf("%d batches were taken; stats %+v", n-1, st)
 	}
-	check(t, q.Close()) // sends the last confirmations
+	testenv.Check(t, q.Close()) // sends the last confirmations
 	for i := range 16 {
 		const unconfirmed = "4503599627370496" // 2^52, added to their scores
 		if n, err := s.Client().ZCount(t.Context(), fmt.Sprintf("picket:{%d}:batches", i), unconfirmed, "+inf").Result(); err != nil || n > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 var sample = queue.EnqueueRequest{
@@ -39,7 +40,7 @@ func TestRecord(t *testing.T) {
 		t.Errorf("encoded as\n%s, want\n%s", got, goldenRecord)
 	}
 	golden, err := hex.DecodeString(goldenRecord)
-	check(t, err)
+	testenv.Check(t, err)
 	got, err := decodeRecord(golden)
 	if diff := cmp.Diff(sample, got); diff != "" || err != nil {
 		t.Errorf("error %v, record (-want +got):\n%s", err, diff)
@@ -54,23 +55,23 @@ func TestRecord(t *testing.T) {
 // TestGobRecords forwards a buffer of gobs, as earlier versions wrote them.
 func TestGobRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "spill.db")
-	check(t, os.WriteFile(path, unzip(t, "testdata/spill-gob.db.gz"), 0o600))
+	testenv.Check(t, os.WriteFile(path, unzip(t, "testdata/spill-gob.db.gz"), 0o600))
 	next, err := sqlitequeue.Open(filepath.Join(t.TempDir(), "next.db"), sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	buffer, err := sqlitequeue.Open(path, sqlitequeue.Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	requests := make(chan queue.EnqueueRequest, 3)
 	q, err := New(recorder{next, requests}, buffer, Options{})
-	check(t, err)
+	testenv.Check(t, err)
 	got := map[string]queue.EnqueueRequest{}
 	for range 3 {
 		r := <-requests
 		b, err := picket.DecodeBatch(r.Message.Payload)
-		check(t, err)
+		testenv.Check(t, err)
 		r.Message.Payload = b.Encode(nil) // as this version of the compressor does
 		got[r.Message.ID] = r
 	}
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678_901_000, time.UTC)
 	message := func(id string, events int, agent string) queue.Message {
 		b := picket.Batch{ID: id, Received: at}
@@ -112,18 +113,11 @@ func (r recorder) EnqueueAll(_ context.Context, rs ...queue.EnqueueRequest) erro
 func unzip(t *testing.T, path string) []byte {
 	t.Helper()
 	f, err := os.Open(path)
-	check(t, err)
+	testenv.Check(t, err)
 	defer f.Close()
 	z, err := gzip.NewReader(f)
-	check(t, err)
+	testenv.Check(t, err)
 	b, err := io.ReadAll(z)
-	check(t, err)
+	testenv.Check(t, err)
 	return b
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }

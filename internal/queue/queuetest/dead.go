@@ -12,13 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func (su suite) testRetry(t *testing.T, q Queue) {
 	n := su.events(2)
 	enqueue(t, q, message("a", n), message("b", 1))
 	d := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d, Cause: errors.New("store away")}))
+	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d, Cause: errors.New("store away")}))
 	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: int64(n + 1), Accepted: int64(n + 1)})
 	seen := map[string]int{}
 	for _, d := range receive(t, q, 2) {
@@ -34,7 +35,7 @@ func (su suite) testRetryDelay(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1), message("b", 1))
 	d := receive(t, q, 1)[0]
 	start := time.Now()
-	check(t, q.Retry(t.Context(), delay, queue.Retry{Delivery: d}))
+	testenv.Check(t, q.Retry(t.Context(), delay, queue.Retry{Delivery: d}))
 	wantIDs(t, receive(t, q, 1), "b")
 	d = receive(t, q, 1)[0]
 	if took := time.Since(start); d.ID != "a" || took < delay {
@@ -49,15 +50,15 @@ func (su suite) testRetryDelay(t *testing.T, q Queue) {
 func (su suite) testRetryMany(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1), message("b", 1), message("c", 1))
 	ds := receive(t, q, 3)
-	check(t, q.Retry(t.Context(), 0))
-	check(t, q.Retry(t.Context(), time.Millisecond, queue.Retry{Delivery: ds[0], Cause: errors.New("store away")}, queue.Retry{Delivery: ds[2]}))
+	testenv.Check(t, q.Retry(t.Context(), 0))
+	testenv.Check(t, q.Retry(t.Context(), time.Millisecond, queue.Retry{Delivery: ds[0], Cause: errors.New("store away")}, queue.Retry{Delivery: ds[2]}))
 	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Leased: 1, LeasedEvents: 1, Accepted: 3})
 	again := receive(t, q, 2)
 	wantIDs(t, again, "a", "c")
 	if again[0].Attempt != 2 || again[1].Attempt != 2 {
 		t.Errorf("attempts %d and %d, want 2", again[0].Attempt, again[1].Attempt)
 	}
-	check(t, q.Ack(t.Context(), append(again, ds[1])...))
+	testenv.Check(t, q.Ack(t.Context(), append(again, ds[1])...))
 	wantCounts(t, q, queue.Stats{Accepted: 3})
 }
 
@@ -65,14 +66,14 @@ func (su suite) testRetryMany(t *testing.T, q Queue) {
 func (su suite) testStaleDelivery(t *testing.T, q Queue) {
 	enqueue(t, q, message("a", 1))
 	stale := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
+	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
 	held := receive(t, q, 1)[0]
-	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
-	check(t, q.Bury(t.Context(), stale, letter("e")))
+	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
+	testenv.Check(t, q.Bury(t.Context(), stale, letter("e")))
 	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Accepted: 1})
-	check(t, q.Ack(t.Context(), held))
-	check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: held}))
-	check(t, q.Bury(t.Context(), held, letter("e")))
+	testenv.Check(t, q.Ack(t.Context(), held))
+	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: held}))
+	testenv.Check(t, q.Bury(t.Context(), held, letter("e")))
 	wantCounts(t, q, queue.Stats{Accepted: 1})
 }
 
@@ -80,10 +81,10 @@ func (su suite) testBury(t *testing.T, q Queue) {
 	n := su.events(10)
 	enqueue(t, q, message("a", n))
 	d := receive(t, q, 1)[0]
-	check(t, q.Bury(t.Context(), d, letter("e1"), letter("e2")))
+	testenv.Check(t, q.Bury(t.Context(), d, letter("e1"), letter("e2")))
 	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
 	ls, err := q.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	want := []queue.DeadLetter{letter("e2"), letter("e1")}
 	for i := range want {
 		want[i].Reason = queue.Failed
@@ -92,7 +93,7 @@ func (su suite) testBury(t *testing.T, q Queue) {
 		t.Errorf("letters (-want +got):\n%s", diff)
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Bytes == 0 {
 		t.Error("letters take no bytes")
 	}
@@ -100,24 +101,24 @@ func (su suite) testBury(t *testing.T, q Queue) {
 
 func (su suite) testRejected(t *testing.T, q Queue) {
 	n := su.events(2)
-	check(t, q.Enqueue(t.Context(), message("a", n), letter("bad")))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", n), letter("bad")))
 	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
 	ls, err := q.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	if len(ls) != 1 || ls[0].Reason != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
 		t.Errorf("letters %+v", ls)
 	}
 }
 
 func (su suite) testRejectedAlone(t *testing.T, q Queue) {
-	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, letter("bad"), letter("worse")))
+	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, letter("bad"), letter("worse")))
 	wantCounts(t, q, queue.Stats{Dead: 2, Rejected: 2})
 }
 
 func (su suite) testRequeueFailed(t *testing.T, q Queue) {
 	n := int64(su.events(3))
 	enqueue(t, q, message("a", int(n)))
-	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], letter("e")))
+	testenv.Check(t, q.Bury(t.Context(), receive(t, q, 1)[0], letter("e")))
 	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
 	requeue(t, q, 1)
 	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: n})
@@ -126,20 +127,20 @@ func (su suite) testRequeueFailed(t *testing.T, q Queue) {
 		t.Errorf("requeued as %+v", d)
 	}
 	// Dead again, the event failed once: it is one event.
-	check(t, q.Bury(t.Context(), d, letter("e")))
+	testenv.Check(t, q.Bury(t.Context(), d, letter("e")))
 	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
 }
 
 func (su suite) testRequeueRejected(t *testing.T, q Queue) {
-	check(t, q.Enqueue(t.Context(), message("a", 1), letter("e")))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1), letter("e")))
 	requeue(t, q, 1)
 	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Accepted: 2})
 }
 
 func (su suite) testRequeueSome(t *testing.T, q Queue) {
-	check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, letter("0"), letter("1"), letter("2")))
+	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, letter("0"), letter("1"), letter("2")))
 	ls, err := q.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	requeue(t, q, 1, ls[1].ID)
 	requeue(t, q, 0, ls[1].ID, 1<<40) // gone, and never there
 	if d := receive(t, q, 1)[0]; !bytes.Equal(d.Payload, payload("1", 1)) {
@@ -149,7 +150,7 @@ func (su suite) testRequeueSome(t *testing.T, q Queue) {
 	// One without a payload has nothing to put back.
 	empty := letter("3")
 	empty.Payload = nil
-	check(t, q.Enqueue(t.Context(), queue.Message{ID: "b"}, empty))
+	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "b"}, empty))
 	requeue(t, q, 2)
 	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Pending: 2, PendingEvents: 2, Dead: 1, Accepted: 3, Rejected: 1})
 }
@@ -157,7 +158,7 @@ func (su suite) testRequeueSome(t *testing.T, q Queue) {
 func requeue(t *testing.T, q Queue, want int, ids ...int64) {
 	t.Helper()
 	n, err := q.Requeue(t.Context(), ids...)
-	check(t, err)
+	testenv.Check(t, err)
 	if n != want {
 		t.Errorf("requeued %d letters, want %d", n, want)
 	}
@@ -170,11 +171,11 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 	}
 	accepted := int64(su.events(1000))
 	enqueue(t, q, message("a", int(accepted)))
-	check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
+	testenv.Check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
 	newest, err := q.DeadLetters(t.Context(), 0, 2)
-	check(t, err)
+	testenv.Check(t, err)
 	n, err := q.Purge(t.Context(), newest[0].ID, newest[1].ID, newest[1].ID)
-	check(t, err)
+	testenv.Check(t, err)
 	if n != 2 {
 		t.Errorf("purged %d letters, want 2", n)
 	}
@@ -184,7 +185,7 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 	}
 	wantCounts(t, q, queue.Stats{Accepted: accepted, Failed: 1000, Purged: 1000})
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Bytes != 0 {
 		t.Errorf("%d bytes held by nothing", s.Bytes)
 	}
@@ -192,13 +193,13 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 
 func (su suite) testLetters(t *testing.T, q Queue) {
 	for i := range 5 {
-		check(t, q.Enqueue(t.Context(), queue.Message{ID: "x"}, letter(fmt.Sprint(i))))
+		testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "x"}, letter(fmt.Sprint(i))))
 	}
 	var got []string
 	before := int64(0)
 	for {
 		ls, err := q.DeadLetters(t.Context(), before, 2)
-		check(t, err)
+		testenv.Check(t, err)
 		if len(ls) == 0 {
 			break
 		}
@@ -222,7 +223,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 		switch op := rng.IntN(7); {
 		case op <= 1:
 			n := su.events(1 + rng.IntN(5))
-			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), n), letter(fmt.Sprint(i))))
+			testenv.Check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), n), letter(fmt.Sprint(i))))
 			want.Accepted += int64(n)
 			want.Pending++
 			want.PendingEvents += int64(n)
@@ -243,13 +244,13 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 			want.LeasedEvents -= int64(d.Events)
 			switch op {
 			case 3:
-				check(t, q.Ack(t.Context(), d))
+				testenv.Check(t, q.Ack(t.Context(), d))
 			case 4:
-				check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d}))
+				testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d}))
 				want.Pending++
 				want.PendingEvents += int64(d.Events)
 			case 5:
-				check(t, q.Bury(t.Context(), d, letter("x")))
+				testenv.Check(t, q.Bury(t.Context(), d, letter("x")))
 				want.Failed++
 				want.Dead++
 				dead[newestLetter(t, q)] = queue.Failed
@@ -258,7 +259,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 			for id, kind := range dead {
 				if rng.IntN(2) == 0 {
 					_, err := q.Purge(t.Context(), id)
-					check(t, err)
+					testenv.Check(t, err)
 					want.Purged++
 				} else {
 					requeue(t, q, 1, id)
@@ -286,6 +287,6 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 func newestLetter(t *testing.T, q Queue) int64 {
 	t.Helper()
 	ls, err := q.DeadLetters(t.Context(), 0, 1)
-	check(t, err)
+	testenv.Check(t, err)
 	return ls[0].ID
 }

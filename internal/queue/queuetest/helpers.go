@@ -121,10 +121,3 @@ func wantIDs(t *testing.T, ds []queue.Delivery, want ...string) {
 		t.Fatalf("messages (-want +got):\n%s", diff)
 	}
 }
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

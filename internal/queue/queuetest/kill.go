@@ -36,7 +36,7 @@ func Kill(t *testing.T, open Open) {
 		log.Crash(t, dir)
 	}
 	q, err := open(dir)
-	check(t, err)
+	testenv.Check(t, err)
 	defer q.Close()
 	if missing := log.Missing(t, q); len(missing) > 0 {
 		t.Errorf("%d acknowledged messages are gone, as %s", len(missing), missing[0])
@@ -51,7 +51,7 @@ func Child(t *testing.T, open Open) bool {
 		return false
 	}
 	q, err := open(dir)
-	check(t, err)
+	testenv.Check(t, err)
 	var mu sync.Mutex // guards stdout, one line a write
 	say := func(what, id string) {
 		mu.Lock()
@@ -114,17 +114,17 @@ func NewLog() *Log { return &Log{map[string]bool{}, map[string]bool{}} }
 func (l *Log) Crash(t *testing.T, dir string) {
 	t.Helper()
 	exe, err := os.Executable()
-	check(t, err)
+	testenv.Check(t, err)
 	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v=false")
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
-	check(t, err)
-	check(t, cmd.Start())
+	testenv.Check(t, err)
+	testenv.Check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	for n := 0; lines.Scan(); n++ {
 		if n == 1500 {
-			check(t, cmd.Process.Kill())
+			testenv.Check(t, cmd.Process.Kill())
 		}
 		what, id, _ := strings.Cut(lines.Text(), " ")
 		switch what {
@@ -148,7 +148,7 @@ func (l *Log) Missing(t *testing.T, q Queue) []string {
 	found := map[string]bool{}
 	testenv.Until(t, "the queue is empty", func() bool {
 		s, err := q.Stats(t.Context())
-		check(t, err)
+		testenv.Check(t, err)
 		if s.Pending+s.Leased == 0 {
 			return true
 		}
@@ -168,14 +168,14 @@ func (l *Log) Missing(t *testing.T, q Queue) []string {
 			}
 			found[d.ID] = true
 		}
-		check(t, q.Ack(t.Context(), ds...)) // those that many children held are delivered alone
+		testenv.Check(t, q.Ack(t.Context(), ds...)) // those that many children held are delivered alone
 		return false
 	})
 	letters, err := q.DeadLetters(t.Context(), 0, 1000)
-	check(t, err)
+	testenv.Check(t, err)
 	for _, dl := range letters { // lost by too many children
 		b, err := picket.DecodeBatch(dl.Payload)
-		check(t, err)
+		testenv.Check(t, err)
 		found[b.ID] = true
 	}
 	var missing []string

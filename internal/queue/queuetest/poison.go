@@ -32,7 +32,7 @@ func Poison(t *testing.T, open Open) {
 	}
 	dir := t.TempDir()
 	q, err := open(dir)
-	check(t, err)
+	testenv.Check(t, err)
 	const messages = 60
 	for i := range messages {
 		id := fmt.Sprint("m", i)
@@ -41,7 +41,7 @@ func Poison(t *testing.T, open Open) {
 		}
 		enqueue(t, q, message(id, 1))
 	}
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 
 	processed := map[string]bool{}
 	deaths := 0
@@ -55,14 +55,14 @@ func Poison(t *testing.T, open Open) {
 		t.Errorf("%d messages were processed, want all %d others", len(processed), messages-1)
 	}
 	q, err = open(dir)
-	check(t, err)
+	testenv.Check(t, err)
 	defer q.Close()
 	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
 	letters, err := q.DeadLetters(t.Context(), 0, 10)
-	check(t, err)
+	testenv.Check(t, err)
 	for _, l := range letters {
 		b, err := picket.DecodeBatch(l.Payload)
-		check(t, err)
+		testenv.Check(t, err)
 		if diff := cmp.Diff(batch(poisoned, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {
 			t.Errorf("events of the dead letter (-want +got):\n%s", diff)
 		}
@@ -80,8 +80,8 @@ func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
-	check(t, err)
-	check(t, cmd.Start())
+	testenv.Check(t, err)
+	testenv.Check(t, cmd.Start())
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		switch what, text, _ := strings.Cut(lines.Text(), " "); what {
 		case "processed":
@@ -104,7 +104,7 @@ func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool
 // goroutines until none are left, and dies over the poisoned one.
 func workUntilEmpty(t *testing.T, dir string, open Open) {
 	q, err := open(dir)
-	check(t, err)
+	testenv.Check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	w := &poisonWorker{q: q}
@@ -125,12 +125,12 @@ func workUntilEmpty(t *testing.T, dir string, open Open) {
 	}
 	testenv.Until(t, "the queue is empty", func() bool {
 		s, err := q.Stats(ctx)
-		check(t, err)
+		testenv.Check(t, err)
 		return s.Pending+s.Leased == 0
 	})
 	cancel()
 	wg.Wait()
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 }
 
 type poisonWorker struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A Queue is both sides of a queue.
@@ -95,15 +96,15 @@ func (su suite) testRoundTrip(t *testing.T, q Queue) {
 		t.Errorf("enqueued at %v", d.Enqueued)
 	}
 	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: int64(n), Accepted: int64(n)})
-	check(t, q.Ack(t.Context(), d))
+	testenv.Check(t, q.Ack(t.Context(), d))
 	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Bytes != 0 || s.MaxBytes <= 0 || s.OldestAge != 0 {
 		t.Errorf("empty queue holds %d of %d bytes, the oldest %v s old", s.Bytes, s.MaxBytes, s.OldestAge)
 	}
-	check(t, q.Ack(t.Context())) // of nothing
-	check(t, q.Ack(t.Context(), d))
+	testenv.Check(t, q.Ack(t.Context())) // of nothing
+	testenv.Check(t, q.Ack(t.Context(), d))
 	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
 }
 
@@ -117,7 +118,7 @@ func (su suite) testOrder(t *testing.T, q Queue) {
 	ds := receive(t, q, 60)
 	ds = append(ds, receive(t, q, 40)...)
 	wantIDs(t, ds, want...)
-	check(t, q.Ack(t.Context(), ds...))
+	testenv.Check(t, q.Ack(t.Context(), ds...))
 	wantCounts(t, q, queue.Stats{Accepted: 100})
 }
 
@@ -131,7 +132,7 @@ func (su suite) testReceiveBlocks(t *testing.T, q Queue) {
 		got <- ds
 	}()
 	enqueue(t, q, message("a", 1))
-	check(t, <-errs)
+	testenv.Check(t, <-errs)
 	wantIDs(t, <-got, "a")
 }
 
@@ -196,7 +197,7 @@ func (su suite) testOneReceiver(t *testing.T, q Queue) {
 	}
 	cancel()
 	for range receivers {
-		check(t, <-errs)
+		testenv.Check(t, <-errs)
 	}
 	wantCounts(t, q, queue.Stats{Accepted: messages})
 }
@@ -207,14 +208,14 @@ func (su suite) testPeek(t *testing.T, q Queue) {
 	}
 	first := receive(t, q, 1)
 	ds, err := q.Peek(t.Context(), 3)
-	check(t, err)
+	testenv.Check(t, err)
 	wantIDs(t, ds, "1", "2", "3")
 	if !bytes.Equal(ds[0].Payload, payload("1", 1)) || ds[0].Events != 1 {
 		t.Errorf("peeked at %+v", ds[0])
 	}
-	check(t, q.Retry(t.Context(), time.Hour, queue.Retry{Delivery: first[0], Cause: errors.New("no")}))
+	testenv.Check(t, q.Retry(t.Context(), time.Hour, queue.Retry{Delivery: first[0], Cause: errors.New("no")}))
 	ds, err = q.Peek(t.Context(), 100)
-	check(t, err)
+	testenv.Check(t, err)
 	wantIDs(t, ds, "0", "1", "2", "3", "4")
 	wantCounts(t, q, queue.Stats{Pending: 5, PendingEvents: 5, Accepted: 5})
 }
@@ -223,7 +224,7 @@ func (su suite) testLargePayload(t *testing.T, q Queue) {
 	m := sized("large", 700<<10)
 	enqueue(t, q, m)
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Bytes < int64(len(m.Payload)) {
 		t.Errorf("%d bytes held, want %d or more", s.Bytes, len(m.Payload))
 	}
@@ -237,23 +238,23 @@ func (su suite) testRates(t *testing.T, q Queue) {
 	n := su.events(1000)
 	enqueue(t, q, message("a", n))
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.InRate < float64(n)/most || s.OutRate != 0 {
 		t.Errorf("rates %v in, %v out", s.InRate, s.OutRate)
 	}
-	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
+	testenv.Check(t, q.Ack(t.Context(), receive(t, q, 1)...))
 	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < float64(n)/most {
 		t.Errorf("rates %v in, %v out: %v", s.InRate, s.OutRate, err)
 	}
 }
 
 func (su suite) testClosed(t *testing.T, q Queue) {
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 	if err := q.Enqueue(t.Context(), message("a", 1)); err == nil {
 		t.Error("enqueued to a closed queue")
 	}
 	if _, err := q.Receive(t.Context(), 1); err == nil {
 		t.Error("received from a closed queue")
 	}
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 }

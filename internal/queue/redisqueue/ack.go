@@ -17,7 +17,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 		return nil
 	}
 	parts, err := q.parts(ctx, ds, func(s *shard) *call {
-		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due}}
+		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due, s.lost}}
 	}, func(h held) []any { return []any{h.entry.id, h.size} })
 	if err != nil {
 		return fmt.Errorf("ack %d messages: %w", len(ds), err)
@@ -112,7 +112,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 		return nil
 	}
 	s := q.shards[h.entry.shard]
-	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead},
+	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead, s.lost},
 		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
 	for i := range letters {
 		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])

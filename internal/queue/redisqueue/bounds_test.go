@@ -14,11 +14,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func TestFull(t *testing.T) {
 	q := open(t, redistest.Start(t).URL(), redisqueue.Options{MaxBytes: 10_000})
-	check(t, q.Enqueue(t.Context(), message("a", 6000)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 6000)))
 	err := q.Enqueue(t.Context(), message("b", 4001))
 	if !errors.Is(err, queue.ErrFull) || !errors.Is(err, picket.ErrUnavailable) {
 		t.Errorf("error %v, want ErrFull", err)
@@ -26,13 +27,13 @@ func TestFull(t *testing.T) {
 	if err := q.Enqueue(t.Context(), message("c", 10_001)); !errors.Is(err, picket.ErrInvalid) {
 		t.Errorf("error %v for what will never fit, want ErrInvalid", err)
 	}
-	check(t, q.Enqueue(t.Context(), message("d", 4000)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("d", 4000)))
 	for range 2 {
 		ds, err := q.Receive(t.Context(), 1)
-		check(t, err)
-		check(t, q.Ack(t.Context(), ds...))
+		testenv.Check(t, err)
+		testenv.Check(t, q.Ack(t.Context(), ds...))
 	}
-	check(t, q.Enqueue(t.Context(), message("e", 6000)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("e", 6000)))
 }
 
 // What is sent again, for its answer got lost, is there once.
@@ -40,11 +41,11 @@ func TestSentAgain(t *testing.T) {
 	q := open(t, redistest.Start(t).URL(), redisqueue.Options{Shards: 1})
 	for range 2 {
 		for i := range 900 {
-			check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1), queue.DeadLetter{Events: 1}))
+			testenv.Check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1), queue.DeadLetter{Events: 1}))
 		}
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Accepted != 900 || s.Pending != 900 || s.Rejected != 900 {
 		t.Errorf("stats %+v", s)
 	}
@@ -57,7 +58,7 @@ func TestSentAgainLater(t *testing.T) {
 	q := open(t, redis.URL(), redisqueue.Options{Shards: 1})
 	request := func(id string) queue.EnqueueRequest { return queue.EnqueueRequest{Message: message(id, 1)} }
 	for i := range 100 {
-		check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i))))
+		testenv.Check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i))))
 	}
 	const between = 5000
 	var work sync.WaitGroup
@@ -73,26 +74,26 @@ func TestSentAgainLater(t *testing.T) {
 	work.Wait()
 	for i := range 100 {
 		id := fmt.Sprint("unsure", i)
-		check(t, q.EnqueueAll(t.Context(), request(id)))
+		testenv.Check(t, q.EnqueueAll(t.Context(), request(id)))
 		q.Confirm(message(id, 1).Agent, id)
 	}
-	check(t, q.Enqueue(t.Context(), message("last", 1))) // which tells what is settled
+	testenv.Check(t, q.Enqueue(t.Context(), message("last", 1))) // which tells what is settled
 	for i := range 100 {
-		check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i)))) // copies that were under way
+		testenv.Check(t, q.EnqueueAll(t.Context(), request(fmt.Sprint("unsure", i)))) // copies that were under way
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Accepted != between+101 || s.Pending != between+101 {
 		t.Errorf("%d accepted, %d pending, want %d", s.Accepted, s.Pending, between+101)
 	}
 	known, err := redis.Client().ZCard(t.Context(), "picket:{0}:batches").Result()
-	check(t, err)
+	testenv.Check(t, err)
 	unsure, err := redis.Client().ZCount(t.Context(), "picket:{0}:batches", "4503599627370496", "+inf").Result()
-	check(t, err)
+	testenv.Check(t, err)
 	if known != 4096 || unsure > 1 {
 		t.Errorf("%d batches are known, %d of them for ever", known, unsure)
 	}
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 	if unsure, err = redis.Client().ZCount(t.Context(), "picket:{0}:batches", "4503599627370496", "+inf").Result(); err != nil || unsure != 0 {
 		t.Errorf("%d batches are known for ever after closing, %v", unsure, err)
 	}
@@ -103,10 +104,10 @@ func TestSentAgainLater(t *testing.T) {
 func TestRejectedShare(t *testing.T) {
 	q := open(t, redistest.Start(t).URL(), redisqueue.Options{MaxBytes: 10_000, Shards: 1})
 	for range 5 {
-		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
+		testenv.Check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Rejected != 5 || s.Dropped != 3 || s.Dead != 2 || s.Bytes != 800 {
 		t.Errorf("stats %+v", s)
 	}
@@ -125,11 +126,11 @@ func TestMemoryFull(t *testing.T) {
 	}
 	for got := 0; got < n-1; {
 		ds, err := q.Receive(t.Context(), 100)
-		check(t, err)
+		testenv.Check(t, err)
 		got += len(ds)
-		check(t, q.Ack(t.Context(), ds...))
+		testenv.Check(t, q.Ack(t.Context(), ds...))
 	}
-	check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
 }
 
 // TestAway: with nothing there, callers are told so, and soon.
@@ -196,11 +197,11 @@ func TestFsync(t *testing.T) {
 	if _, err := redisqueue.Open(t.Context(), redistest.Start(t).URL(), redisqueue.Options{Fsync: true, Logger: quiet}); !errors.Is(err, picket.ErrInvalid) {
 		t.Errorf("without appendonly: error %v, want ErrInvalid", err)
 	}
-	check(t, open(t, redistest.Start(t, redistest.Durable...).URL(), redisqueue.Options{Fsync: true}).Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, open(t, redistest.Start(t, redistest.Durable...).URL(), redisqueue.Options{Fsync: true}).Enqueue(t.Context(), message("a", 1)))
 
 	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
 	settings, err := open(t, s.URL(), redisqueue.Options{}).Settings(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if !settings.WaitAOF {
 		if _, err := redisqueue.Open(t.Context(), s.URL(), redisqueue.Options{Fsync: true, Logger: quiet}); !errors.Is(err, picket.ErrInvalid) {
 			t.Errorf("without WAITAOF: error %v, want ErrInvalid", err)
@@ -209,7 +210,7 @@ func TestFsync(t *testing.T) {
 		return
 	}
 	q := open(t, s.URL(), redisqueue.Options{Fsync: true})
-	check(t, q.Enqueue(t.Context(), message("b", 1)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("b", 1)))
 	stats := s.Client().Info(t.Context(), "commandstats").Val()
 	if !strings.Contains(stats, "cmdstat_waitaof:calls=") {
 		t.Error("WAITAOF was not called")
@@ -217,6 +218,6 @@ func TestFsync(t *testing.T) {
 	c := redistest.StartCluster(t, 3, "--appendonly", "yes")
 	q = open(t, c.URL(), redisqueue.Options{Fsync: true})
 	for i := range 50 {
-		check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1)))
+		testenv.Check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1)))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/queuetest"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // A traffic is queues of several processes, as it were, in use.
@@ -88,7 +89,7 @@ func (tr *traffic) progress(t *testing.T, what string, n int) {
 		return len(tr.acknowledged), len(tr.delivered)
 	}
 	a, d := count()
-	until(t, what, func() bool { a2, d2 := count(); return a2 >= a+n && d2 >= d+n })
+	testenv.Until(t, what, func() bool { a2, d2 := count(); return a2 >= a+n && d2 >= d+n })
 }
 
 // finish stops the senders, and checks that all that was acknowledged arrives
@@ -107,12 +108,12 @@ func (tr *traffic) finish(t *testing.T, url string) {
 		return ids
 	}
 	q := open(t, url, redisqueue.Options{})
-	until(t, "all that was acknowledged is delivered, and the queue empty", func() bool {
+	testenv.Until(t, "all that was acknowledged is delivered, and the queue empty", func() bool {
 		s, err := q.Stats(t.Context())
 		return err == nil && len(missing()) == 0 && s.Pending+s.Leased == 0
 	})
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Bytes != 0 || s.PendingEvents != 0 || s.LeasedEvents != 0 || s.Accepted < int64(len(tr.acknowledged)) {
 		t.Errorf("stats of an empty queue, %d messages acknowledged: %+v", len(tr.acknowledged), s)
 	}
@@ -137,7 +138,7 @@ func TestServerComesAndGoes(t *testing.T) {
 	admin := s.Client()
 	for range 3 {
 		for _, kind := range []string{"normal", "pubsub"} {
-			check(t, admin.Do(t.Context(), "client", "kill", "type", kind, "skipme", "yes").Err())
+			testenv.Check(t, admin.Do(t.Context(), "client", "kill", "type", kind, "skipme", "yes").Err())
 		}
 		tr.progress(t, "traffic after the connections were cut", 50)
 	}
@@ -146,10 +147,10 @@ func TestServerComesAndGoes(t *testing.T) {
 	s.Thaw()
 	tr.progress(t, "traffic after the server was frozen", 50)
 	for i := range 16 {
-		check(t, admin.XGroupDestroy(t.Context(), fmt.Sprintf("picket:{%d}:in", i), "workers").Err())
+		testenv.Check(t, admin.XGroupDestroy(t.Context(), fmt.Sprintf("picket:{%d}:in", i), "workers").Err())
 	}
 	tr.progress(t, "traffic after the groups were destroyed", 50)
-	check(t, admin.ScriptFlush(t.Context()).Err())
+	testenv.Check(t, admin.ScriptFlush(t.Context()).Err())
 	tr.progress(t, "traffic after the scripts were forgotten", 50)
 	tr.finish(t, s.URL())
 }
@@ -162,7 +163,7 @@ func TestSlotMigrates(t *testing.T) {
 	spread := map[string]bool{}
 	for shard := range 8 {
 		slot, err := c[0].Client().ClusterKeySlot(t.Context(), fmt.Sprintf("picket:{%d}:in", shard)).Result()
-		check(t, err)
+		testenv.Check(t, err)
 		from := c[min(int(slot)*3/16384, 2)]
 		spread[from.Addr] = true
 		if shard%2 == 0 {
@@ -188,20 +189,31 @@ func TestKill(t *testing.T) {
 	})
 }
 
+// TestPoison: a message that kills who works on it.
+func TestPoison(t *testing.T) {
+	const urlEnv = "PICKET_REDISQUEUE_URL"
+	if os.Getenv(urlEnv) == "" {
+		t.Setenv(urlEnv, redistest.Start(t).URL())
+	}
+	queuetest.Poison(t, func(string) (queuetest.Queue, error) {
+		return redisqueue.Open(context.Background(), os.Getenv(urlEnv), redisqueue.Options{Lease: time.Second, Shards: 2, Logger: quiet})
+	})
+}
+
 // A queue on a Redis that is frozen can be closed all the same.
 func TestCloseWhileFrozen(t *testing.T) {
 	s := redistest.Start(t)
 	q := open(t, s.URL(), redisqueue.Options{})
-	check(t, q.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	_, err := q.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go q.Receive(ctx, 1)
 	s.Freeze()
 	defer s.Thaw()
 	start := time.Now()
-	check(t, q.Close())
+	testenv.Check(t, q.Close())
 	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("closing took %v", took)
 	}

@@ -51,20 +51,20 @@ func TestUserAndTLS(t *testing.T) {
 		if name := fmt.Sprint(set[2]); err != nil && strings.HasPrefix(name, "tls-") {
 			testenv.Skip(t, fmt.Sprintf("TLS in this redis-server: set %s: %v", name, err))
 		}
-		check(t, err)
+		testenv.Check(t, err)
 	}
 	q := open(t, "rediss://picket:secret@127.0.0.1:"+port+"/0?ca_file="+cert, redisqueue.Options{})
-	check(t, q.Enqueue(t.Context(), message("a", 10)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 10)))
 	ds, err := q.Receive(t.Context(), 1)
-	check(t, err)
-	check(t, q.Ack(t.Context(), ds...))
+	testenv.Check(t, err)
+	testenv.Check(t, q.Ack(t.Context(), ds...))
 	st, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if st.Accepted != 1 || st.Pending+st.Leased != 0 {
 		t.Errorf("stats %+v", st)
 	}
 	settings, err := q.Settings(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if len(settings.Warnings()) != 0 {
 		t.Errorf("warnings %q of a server that is durable", settings.Warnings())
 	}
@@ -74,17 +74,17 @@ func TestUserAndTLS(t *testing.T) {
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
+	testenv.Check(t, err)
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &k.PublicKey, k)
-	check(t, err)
+	testenv.Check(t, err)
 	kder, err := x509.MarshalECPrivateKey(k)
-	check(t, err)
+	testenv.Check(t, err)
 	dir := t.TempDir()
 	write := func(name, kind string, b []byte) string {
 		path := filepath.Join(dir, name)
-		check(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600))
+		testenv.Check(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600))
 		return path
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", kder)
@@ -98,17 +98,17 @@ func TestSentinel(t *testing.T) {
 	second := redistest.Start(t, append([]string{"--replicaof", host, port}, redistest.Durable...)...)
 	sentinel := redistest.StartSentinel(t, "main", first)
 	q := open(t, "redis://"+sentinel.Addr+"/0?master=main", redisqueue.Options{Lease: 2 * time.Second})
-	check(t, q.Enqueue(t.Context(), message("before", 10)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("before", 10)))
 	replica := second.Client()
-	until(t, "the replica has what was accepted", func() bool { n, _ := replica.Exists(t.Context(), "picket:meta").Result(); return n == 1 })
-	until(t, "the replica is in step", func() bool { n, _ := first.Client().Wait(t.Context(), 1, time.Second).Result(); return n == 1 })
-	until(t, "the sentinel knows the replica", func() bool {
+	testenv.Until(t, "the replica has what was accepted", func() bool { n, _ := replica.Exists(t.Context(), "picket:meta").Result(); return n == 1 })
+	testenv.Until(t, "the replica is in step", func() bool { n, _ := first.Client().Wait(t.Context(), 1, time.Second).Result(); return n == 1 })
+	testenv.Until(t, "the sentinel knows the replica", func() bool {
 		return strings.Contains(sentinel.Client().Info(t.Context(), "sentinel").Val(), "slaves=1")
 	})
 	first.Kill()
-	until(t, "the queue takes more after the failover", func() bool { return q.Enqueue(t.Context(), message("after", 10)) == nil })
+	testenv.Until(t, "the queue takes more after the failover", func() bool { return q.Enqueue(t.Context(), message("after", 10)) == nil })
 	got := map[string]bool{}
-	until(t, "both arrive", func() bool {
+	testenv.Until(t, "both arrive", func() bool {
 		if ds, err := q.Receive(t.Context(), 10); err == nil {
 			for _, d := range ds {
 				got[d.ID] = true

@@ -45,8 +45,13 @@ func (l *lane) fetch() {
 			if want <= 0 {
 				break
 			}
+			q.reads.RLock()
 			ms, err := f.round(ctx, want)
 			q.deliver(ms)
+			q.reads.RUnlock()
+			if err == nil && f.suspects {
+				err = f.isolate(ctx)
+			}
 			if err == nil {
 				failures = 0
 				continue
@@ -72,6 +77,8 @@ type fetcher struct {
 	claimed time.Time // when what others hold was looked at
 	streams []string  // for XREADGROUP
 	active  int       // how many of them gave something the last time
+	// suspects is whether messages wait that are to be delivered alone.
+	suspects bool
 }
 
 // round leases messages: those whose time has come again, then those that
@@ -81,7 +88,7 @@ func (f *fetcher) round(ctx context.Context, want int) ([]leased, error) {
 	due := f.lane.due.Swap(false) || now.Sub(f.looked) > maxBlock || !f.next.IsZero() && now.After(f.next)
 	if due {
 		f.looked = now
-		if ms, err := f.takeDue(ctx, want); len(ms) > 0 || err != nil {
+		if ms, err := f.takeDue(ctx, f.lane.shards, want, false); len(ms) > 0 || err != nil {
 			f.lane.due.Store(true) // there may be more
 			return ms, err
 		}
@@ -136,38 +143,44 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]le
 		i := slices.IndexFunc(f.lane.shards, func(s *shard) bool { return s.in == st.Stream })
 		for _, m := range st.Messages {
 			text := func(name string) string { v, _ := m.Values[name].(string); return v }
-			ms = append(ms, f.lease(f.lane.shards[i], m.ID, 1, text("b"), text("a"), text("d")))
+			ms = append(ms, f.lease(f.lane.shards[i], m.ID, 1, 0, text("b"), text("a"), text("d")))
 		}
 	}
 	return ms, nil
 }
 
-func (f *fetcher) lease(s *shard, id string, deliveries int, batch, agent, payload string) leased {
+func (f *fetcher) lease(s *shard, id string, deliveries, lost int, batch, agent, payload string) leased {
 	f.size = max((7*f.size+len(payload))/8, 1)
 	e := entry{s.n, id}
-	return leased{e, delivery(e, deliveries, batch, agent, payload)}
+	return leased{e, delivery(e, deliveries, lost, batch, agent, payload)}
 }
 
-func delivery(e entry, attempt int, batch, agent, payload string) queue.Delivery {
+func delivery(e entry, attempt, lost int, batch, agent, payload string) queue.Delivery {
 	at, events := e.split()
 	return queue.Delivery{
 		Message: queue.Message{ID: batch, Agent: agent, Events: events, Payload: []byte(payload)},
-		Attempt: attempt, Enqueued: at,
+		Attempt: attempt, Lost: lost, Enqueued: at,
 	}
 }
 
-// takeDue leases messages that were given back and whose time has come.
-func (f *fetcher) takeDue(ctx context.Context, want int) ([]leased, error) {
+// takeDue leases messages that were given back and whose time has come: of
+// those that are to be delivered alone either one of each shard, or none.
+func (f *fetcher) takeDue(ctx context.Context, shards []*shard, want int, alone bool) ([]leased, error) {
+	q := f.lane.q
 	var calls []*call
-	for _, s := range f.lane.shards {
-		calls = append(calls, &call{script: dueScript, keys: []string{s.in, s.due}, args: []any{f.lane.q.consumer, f.each(want)}})
+	for _, s := range shards {
+		args := []any{q.consumer, f.each(want), queue.IsolateAfter, 0}
+		if alone {
+			args[1], args[3] = 1, 1
+		}
+		calls = append(calls, &call{script: dueScript, keys: []string{s.in, s.due, s.lost}, args: args})
 	}
-	err := f.lane.q.run(ctx, calls, false)
+	err := q.run(ctx, calls, false)
 	var ms []leased
 	f.next = time.Time{}
 	for i, c := range calls {
 		out, _ := c.cmd.Slice() // err has its error
-		if len(out) == 0 {
+		if len(out) < 2 {
 			continue
 		}
 		if wait, _ := out[0].(int64); wait >= 0 {
@@ -175,7 +188,10 @@ func (f *fetcher) takeDue(ctx context.Context, want int) ([]leased, error) {
 				f.next = at
 			}
 		}
-		ms = f.appendScripted(ms, f.lane.shards[i], out[1:])
+		if n, _ := out[1].(int64); n > 0 {
+			f.suspects = true
+		}
+		ms = f.appendScripted(ms, shards[i], out[2:])
 	}
 	return ms, err
 }
@@ -188,43 +204,58 @@ const consumerIdle = 20
 // this one was given in an answer that it never got.
 func (f *fetcher) claim(ctx context.Context, want int) ([]leased, error) {
 	q := f.lane.q
+	lease := q.opt.Lease.Milliseconds()
 	var calls []*call
 	for _, s := range f.lane.shards {
-		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due},
-			args: []any{q.consumer, q.opt.Lease.Milliseconds(), f.each(want), consumerIdle * q.opt.Lease.Milliseconds()}})
+		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost, s.counts, s.rate, s.dead},
+			args: []any{q.consumer, lease, f.each(want), consumerIdle * lease,
+				s.n, queue.IsolateAfter, queue.MaxLost, queue.LostCause(queue.MaxLost)}})
 	}
 	err := q.run(ctx, calls, false)
 	var ms []leased
+	suspects := 0
 	for i, c := range calls {
 		out, _ := c.cmd.Slice() // err has its error
-		ms = f.appendScripted(ms, f.lane.shards[i], out)
+		if len(out) < 2 {
+			continue
+		}
+		dead, _ := out[0].([]any)
+		for _, batch := range dead {
+			q.log.Error("batch dead-lettered", "batch", batch, "cause", queue.LostCause(queue.MaxLost))
+		}
+		n, _ := out[1].(int64)
+		suspects += int(n)
+		ms = f.appendScripted(ms, f.lane.shards[i], out[2:])
 	}
-	if len(ms) > 0 {
+	if n := len(ms) + suspects; n > 0 {
 		f.claimed = time.Time{} // there may be more
-		q.log.Info("took over messages whose lease ended", "messages", len(ms))
+		f.lane.due.Store(suspects > 0 || f.lane.due.Load())
+		q.log.Info("took over messages whose lease ended", "messages", n)
 	}
 	return ms, err
 }
 
-// appendScripted reads id, deliveries and fields of each message of a shard.
+// appendScripted reads id, deliveries, lost times and fields of each message of
+// a shard.
 func (f *fetcher) appendScripted(ms []leased, s *shard, out []any) []leased {
-	eachScripted(s, out, func(e entry, deliveries int, batch, agent, payload string) {
-		ms = append(ms, f.lease(s, e.id, deliveries, batch, agent, payload))
+	eachScripted(s, out, func(e entry, deliveries, lost int, batch, agent, payload string) {
+		ms = append(ms, f.lease(s, e.id, deliveries, lost, batch, agent, payload))
 	})
 	return ms
 }
 
 // eachScripted calls f with what a script returned of messages.
-func eachScripted(s *shard, out []any, f func(e entry, deliveries int, batch, agent, payload string)) {
-	for i := 0; i+2 < len(out); i += 3 {
+func eachScripted(s *shard, out []any, f func(e entry, deliveries, lost int, batch, agent, payload string)) {
+	for i := 0; i+3 < len(out); i += 4 {
 		id, _ := out[i].(string)
 		n, _ := out[i+1].(int64)
-		fields, _ := out[i+2].([]any)
+		lost, _ := out[i+2].(int64)
+		fields, _ := out[i+3].([]any)
 		v := make(map[string]string, 3)
 		for j := 0; j+1 < len(fields); j += 2 {
 			name, _ := fields[j].(string)
 			v[name], _ = fields[j+1].(string)
 		}
-		f(entry{s.n, id}, int(n), v["b"], v["a"], v["d"])
+		f(entry{s.n, id}, int(n), int(lost), v["b"], v["a"], v["d"])
 	}
 }

@@ -77,7 +77,7 @@ const maxPeek = 4 << 20
 
 // Peek implements queue.Inspector.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
-	calls, err := q.everyShard(ctx, peekScript, func(s *shard) []string { return []string{s.in} }, max(n, 0), maxPeek)
+	calls, err := q.everyShard(ctx, peekScript, func(s *shard) []string { return []string{s.in, s.lost} }, max(n, 0), maxPeek)
 	if err != nil {
 		return nil, fmt.Errorf("peek: %w", err)
 	}
@@ -87,8 +87,8 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		if err != nil {
 			return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 		}
-		eachScripted(q.shards[i], out, func(e entry, deliveries int, batch, agent, payload string) {
-			all = append(all, leased{e, delivery(e, deliveries+1, batch, agent, payload)})
+		eachScripted(q.shards[i], out, func(e entry, deliveries, lost int, batch, agent, payload string) {
+			all = append(all, leased{e, delivery(e, deliveries+1, lost, batch, agent, payload)})
 		})
 	}
 	slices.SortFunc(all, func(a, b leased) int {

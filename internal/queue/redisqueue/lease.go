@@ -36,6 +36,10 @@ func (q *Queue) forget(tokens ...int64) {
 			delete(q.held, t)
 		}
 	}
+	if len(q.held) == 0 && q.empty != nil {
+		close(q.empty)
+		q.empty = nil
+	}
 }
 
 // keep renews leases, and gives back what was fetched for receivers that have
@@ -60,7 +64,7 @@ func (q *Queue) keep() {
 				}
 			}
 		case <-surplus.C:
-			q.giveBack()
+			q.giveBack(time.Second)
 		}
 	}
 }
@@ -89,11 +93,12 @@ func (q *Queue) renew() error {
 	return q.run(ctx, all, false)
 }
 
-// giveBack returns what lies in the buffer and nobody has asked for lately.
-func (q *Queue) giveBack() {
+// giveBack returns what lies in the buffer, if no one has asked for it for so
+// long.
+func (q *Queue) giveBack(idle time.Duration) {
 	q.mu.Lock()
 	var surplus []queue.Delivery
-	if len(q.buffer) > 0 && time.Since(q.idle) > time.Second {
+	if len(q.buffer) > 0 && time.Since(q.idle) > idle {
 		surplus, q.buffer = q.buffer, nil
 	}
 	q.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // What a living queue holds stays with it past the lease; what it closed on is
@@ -20,17 +21,17 @@ func TestSlowIsNotDead(t *testing.T) {
 	s := redistest.Start(t)
 	o := redisqueue.Options{Lease: lease}
 	slow, other := open(t, s.URL(), o), open(t, s.URL(), o)
-	check(t, slow.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, slow.Enqueue(t.Context(), message("a", 1)))
 	_, err := slow.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*lease)
 	defer cancel()
 	if ds, err := other.Receive(ctx, 1); err == nil {
 		t.Fatalf("received %+v, which another queue holds", ds)
 	}
-	check(t, slow.Close())
+	testenv.Check(t, slow.Close())
 	ds, err := other.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	if ds[0].ID != "a" || ds[0].Attempt != 2 {
 		t.Errorf("received %+v", ds[0])
 	}
@@ -41,20 +42,20 @@ func TestSlowIsNotDead(t *testing.T) {
 func TestGoneConsumer(t *testing.T) {
 	s := redistest.Start(t)
 	q := open(t, s.URL(), redisqueue.Options{Lease: 100 * time.Millisecond, Shards: 1})
-	check(t, q.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	client := s.Client()
-	check(t, client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "workers", Consumer: "gone", Streams: []string{"picket:{0}:in", ">"}}).Err())
+	testenv.Check(t, client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "workers", Consumer: "gone", Streams: []string{"picket:{0}:in", ">"}}).Err())
 	ds, err := q.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	if ds[0].ID != "a" || ds[0].Attempt != 2 {
 		t.Errorf("received %+v", ds[0])
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go q.Receive(ctx, 1) // consumers are looked at while somebody waits
-	until(t, "the consumer is removed", func() bool {
+	testenv.Until(t, "the consumer is removed", func() bool {
 		cs, err := client.XInfoConsumers(t.Context(), "picket:{0}:in", "workers").Result()
-		check(t, err)
+		testenv.Check(t, err)
 		for _, c := range cs {
 			if c.Name == "gone" {
 				return false
@@ -62,9 +63,9 @@ func TestGoneConsumer(t *testing.T) {
 		}
 		return true
 	})
-	check(t, q.Ack(t.Context(), ds...))
+	testenv.Check(t, q.Ack(t.Context(), ds...))
 	st, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if st.Pending+st.Leased != 0 {
 		t.Errorf("stats %+v", st)
 	}
@@ -75,15 +76,15 @@ func TestGoneConsumer(t *testing.T) {
 func TestRetryWhileAway(t *testing.T) {
 	s := redistest.Start(t, redistest.Durable...)
 	q := open(t, s.URL(), redisqueue.Options{Lease: time.Second})
-	check(t, q.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	ds, err := q.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	s.Kill()
 	if err := q.Retry(t.Context(), 0, queue.Retry{Delivery: ds[0]}); err == nil {
 		t.Error("given back to a Redis that is away")
 	}
 	s.Start()
-	until(t, "the message comes again", func() bool {
+	testenv.Until(t, "the message comes again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ds, err := q.Receive(ctx, 1)
@@ -97,12 +98,12 @@ func TestSurplus(t *testing.T) {
 	s := redistest.Start(t)
 	q, other := open(t, s.URL(), redisqueue.Options{}), open(t, s.URL(), redisqueue.Options{})
 	for i := range 40 {
-		check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1)))
+		testenv.Check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), 1)))
 	}
 	first, err := q.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	got := map[string]bool{first[0].ID: true}
-	until(t, "the others get the rest", func() bool {
+	testenv.Until(t, "the others get the rest", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ds, _ := other.Receive(ctx, 100)

@@ -10,6 +10,7 @@
 //	picket:{7}:due     zset    messages to be delivered again, by when; consumer _ holds them
 //	picket:{7}:dead    stream  dead letters
 //	picket:{7}:counts  hash    counters and bytes held, changed with what they count
+//	picket:{7}:lost    hash    messages whose consumers were lost, and how often
 //	picket:{7}:rate    hash    events in and out of the last minute; expires
 //	picket:{7}:batches zset    ids of the last 4,096 batches, first of those that may be sent again
 //
@@ -101,6 +102,9 @@ type Queue struct {
 	settings Settings
 	gauge    gauge
 
+	// reads is held by lanes that read, and alone by one that isolates.
+	reads sync.RWMutex
+
 	mu      sync.Mutex // guards what follows
 	waiters []*waiter
 	buffer  []queue.Delivery // leased, and no receiver's yet
@@ -108,6 +112,7 @@ type Queue struct {
 	held    map[int64]*held
 	byEntry map[entry]int64
 	token   int64
+	empty   chan struct{} // closed when nothing is held any more; nil: no one waits
 
 	stop     chan struct{} // closed by Close
 	stopOnce sync.Once

@@ -33,24 +33,8 @@ func open(t testing.TB, url string, o redisqueue.Options) *redisqueue.Queue {
 	return q
 }
 
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // patience bounds what must happen in the end.
 const patience = 60 * time.Second
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
 
 func message(id string, size int) queue.Message {
 	return queue.Message{ID: id, Events: 1, Payload: make([]byte, size), Agent: "agent of " + id}

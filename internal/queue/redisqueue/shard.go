@@ -11,8 +11,8 @@ import (
 
 // A shard is a stream and what belongs to it.
 type shard struct {
-	n                                    int
-	in, due, dead, counts, rate, batches string // keys
+	n                                          int
+	in, due, dead, counts, rate, batches, lost string // keys
 
 	mu sync.Mutex
 	// settled are batches that will not come again, which the server is told
@@ -46,7 +46,7 @@ func (s *shard) takeSettled() (ids []string, args []any) {
 
 func newShard(prefix string, n int) *shard {
 	key := func(name string) string { return fmt.Sprintf("%s:{%d}:%s", prefix, n, name) }
-	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches")}
+	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches"), lost: key("lost")}
 }
 
 // shardOf is the shard of what an agent sends.

@@ -13,51 +13,45 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func message(id string, size int) queue.Message {
 	return queue.Message{ID: id, Events: 1, Payload: make([]byte, size)}
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestFull(t *testing.T) {
 	q := open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{MaxBytes: 10_000})
-	check(t, q.Enqueue(t.Context(), message("a", 6000)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 6000)))
 	err := q.Enqueue(t.Context(), message("b", 4001))
 	if !errors.Is(err, queue.ErrFull) || !errors.Is(err, picket.ErrUnavailable) {
 		t.Errorf("error %v, want ErrFull", err)
 	}
 	if err := q.Enqueue(t.Context(), message("c", 10_001)); !errors.Is(err, picket.ErrInvalid) {
-		t.Errorf("error %v for what will never fit, want ErrInvalid", err)
+		t.Errorf("error %v for a message that can never fit, want ErrInvalid", err)
 	}
-	check(t, q.Enqueue(t.Context(), message("d", 4000)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("d", 4000)))
 	ds, err := q.Receive(t.Context(), 1)
-	check(t, err)
-	check(t, q.Ack(t.Context(), ds...))
-	check(t, q.Enqueue(t.Context(), message("e", 6000)))
+	testenv.Check(t, err)
+	testenv.Check(t, q.Ack(t.Context(), ds...))
+	testenv.Check(t, q.Enqueue(t.Context(), message("e", 6000)))
 }
 
-// Rejected letters take a tenth at most; those beyond are only counted.
+// Dead letters of rejected events take a tenth at most; more are only counted.
 func TestRejectedShare(t *testing.T) {
 	q := open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{MaxBytes: 10_000})
 	for range 5 {
-		check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
+		testenv.Check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Rejected != 5 || s.Dropped != 3 || s.Dead != 2 || s.Bytes != 800 {
 		t.Errorf("stats %+v", s)
 	}
 	if n, err := q.Purge(t.Context()); n != 2 || err != nil {
 		t.Errorf("purged %d: %v", n, err)
 	}
-	check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Payload: make([]byte, 400)}))
+	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Payload: make([]byte, 400)}))
 	if s, err = q.Stats(t.Context()); err != nil || s.Dropped != 3 {
 		t.Errorf("stats %+v: %v", s, err)
 	}
@@ -69,11 +63,11 @@ func TestDiskNearlyFull(t *testing.T) {
 	if err := q.Enqueue(t.Context(), message("a", 1)); !errors.Is(err, queue.ErrFull) {
 		t.Errorf("error %v, want ErrFull", err)
 	}
-	check(t, open(t, path, sqlitequeue.Options{MinFreeDisk: -1}).Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, open(t, path, sqlitequeue.Options{MinFreeDisk: -1}).Enqueue(t.Context(), message("a", 1)))
 }
 
-// TestDiskFull fills a real disk, a small one: Enqueue says so, loses nothing
-// and goes on when there is room.
+// TestDiskFull fills a small real disk: Enqueue returns ErrFull, loses nothing
+// and works again when there is space.
 func TestDiskFull(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root on Linux to mount a small disk")
@@ -92,16 +86,16 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("after %d messages: error %v, want ErrFull", n, failed)
 	}
 	s, err := q.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Pending != int64(n-1) {
 		t.Errorf("%d messages pending, want %d", s.Pending, n-1)
 	}
-	check(t, exec.Command("mount", "-o", "remount,size=64m", dir).Run())
-	check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
+	testenv.Check(t, exec.Command("mount", "-o", "remount,size=64m", dir).Run())
+	testenv.Check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
 	for i := 0; i < n; {
 		ds, err := q.Receive(t.Context(), 100)
-		check(t, err)
-		check(t, q.Ack(t.Context(), ds...))
+		testenv.Check(t, err)
+		testenv.Check(t, q.Ack(t.Context(), ds...))
 		i += len(ds)
 	}
 }

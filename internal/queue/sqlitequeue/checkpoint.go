@@ -5,28 +5,29 @@ import (
 	"database/sql"
 )
 
-// checkpointAt is how large the write-ahead log grows before it is copied
-// into the file.
-const checkpointAt = 16 << 20
+// checkpointBytes is the size of the write-ahead log at which it is copied into
+// the file.
+const checkpointBytes = 16 << 20
 
-// A checkpointer copies the log into the file beside the writer, on a
-// connection of its own, so that commits do not wait for it. Only the last
-// bit, written meanwhile, is copied between two commits: then the log is all
-// copied, and SQLite starts it over.
+// A checkpointer copies the write-ahead log into the file on a connection of its
+// own, so that commits do not wait for it. Only what was committed during the
+// copy is copied on the writer's connection, between two commits. After that the
+// log is completely copied, and SQLite starts it over.
 type checkpointer struct {
-	db      *sql.DB
-	log     int        // about how many bytes the log has
-	busy    bool       // something was written since the last look
-	running chan error // of one; nil when no copy is running
+	db       *sql.DB
+	logBytes int        // approximate size of the log
+	written  bool       // since the last checkpointIdle
+	running  chan error // capacity 1; nil when no copy is running
 }
 
 func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 
-// wrote counts a transaction: its payloads, and the few pages around them.
-func (c *checkpointer) wrote(payload int) {
-	c.log += payload + 5*16384
-	c.busy = true
-	if c.log < checkpointAt || c.running != nil {
+// add counts a transaction of so many payload bytes, and starts a copy if the
+// log is large enough.
+func (c *checkpointer) add(payload int) {
+	c.logBytes += payload + 5*16384
+	c.written = true
+	if c.logBytes < checkpointBytes || c.running != nil {
 		return
 	}
 	done := make(chan error, 1)
@@ -37,8 +38,8 @@ func (c *checkpointer) wrote(payload int) {
 	}()
 }
 
-// due reports whether the copy beside the writer has ended.
-func (c *checkpointer) due() bool {
+// copied reports whether a copy has just ended.
+func (c *checkpointer) copied() bool {
 	if c.running == nil {
 		return false
 	}
@@ -51,17 +52,17 @@ func (c *checkpointer) due() bool {
 	}
 }
 
-// finish copies the rest on the writer's connection. An error is left for the
-// next time or, if it lasts, for the next commit to find.
+// finish copies the rest on the writer's connection. Errors are ignored: the next
+// attempt may succeed, and otherwise a commit will fail.
 func (c *checkpointer) finish(conn *sql.Conn) {
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
-		c.log = max(log-copied, 0) * 16384
+		c.logBytes = max(log-copied, 0) * 16384
 	}
 }
 
-// wait waits for a copy that is running.
+// wait waits for a running copy to end.
 func (c *checkpointer) wait() {
 	if c.running != nil {
 		<-c.running
@@ -69,19 +70,19 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// rest empties the log once nothing has been written for a while, so that an
-// idle queue does not keep the room of its busiest hour.
-func (c *checkpointer) rest(conn *sql.Conn) {
-	if c.busy || c.running != nil || c.log < restAt {
-		c.busy = false
+// checkpointIdle truncates the log after a second without writes, so that an idle
+// queue returns the disk space of its busiest hour.
+func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
+	if c.written || c.running != nil || c.logBytes < minTruncateBytes {
+		c.written = false
 		return
 	}
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
-		c.log = 0
+		c.logBytes = 0
 	}
 }
 
-// restAt is the least that is worth it.
-const restAt = 1 << 20
+// minTruncateBytes is the smallest log that is worth truncating.
+const minTruncateBytes = 1 << 20

@@ -21,8 +21,8 @@ func TestKill(t *testing.T) { queuetest.Kill(t, openIn) }
 
 func TestPoison(t *testing.T) { queuetest.Poison(t, openIn) }
 
-// TestTornTail cuts and flips the end of the log of a killed process: what
-// was acknowledged is there, or Open says that it is not.
+// TestTornTail damages the end of the write-ahead log of a killed process: each
+// acknowledged message is either delivered or reported as lost by Open.
 func TestTornTail(t *testing.T) {
 	if queuetest.Child(t, openIn) {
 		return
@@ -31,8 +31,8 @@ func TestTornTail(t *testing.T) {
 	reported := 0
 	for round := range 12 {
 		dir := t.TempDir()
-		log := queuetest.NewLog()
-		log.Crash(t, dir)
+		children := queuetest.NewLog()
+		children.Crash(t, dir)
 		path := filepath.Join(dir, "queue.db")
 		wal, err := os.ReadFile(path + "-wal")
 		if err != nil {
@@ -50,29 +50,29 @@ func TestTornTail(t *testing.T) {
 		if err := os.WriteFile(path+"-wal", wal, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		var said bytes.Buffer
-		q, err := sqlitequeue.Open(path, sqlitequeue.Options{Logger: slog.New(slog.NewJSONHandler(&said, &slog.HandlerOptions{Level: slog.LevelError}))})
+		var log bytes.Buffer
+		q, err := sqlitequeue.Open(path, sqlitequeue.Options{Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var line struct{ Events int }
-		if said.Len() > 0 {
+		if log.Len() > 0 {
 			reported++
-			if err := json.Unmarshal(said.Bytes(), &line); err != nil {
-				t.Fatalf("%v in %s", err, said.Bytes())
+			if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+				t.Fatalf("%v in %s", err, log.Bytes())
 			}
 			if kept, _ := filepath.Glob(path + "-wal.damaged-*"); len(kept) != 1 {
 				t.Errorf("damaged logs kept: %q", kept)
 			}
 		}
-		if missing := log.Missing(t, q); len(missing) > line.Events {
-			t.Errorf("round %d: %d acknowledged messages are gone, %d reported: %s", round, len(missing), line.Events, &said)
+		if missing := children.Missing(t, q); len(missing) > line.Events {
+			t.Errorf("round %d: %d acknowledged messages are gone, %d reported: %s", round, len(missing), line.Events, &log)
 		}
 		if err := q.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if reported == 0 {
-		t.Error("no round lost anything: the test tests nothing")
+		t.Error("no round lost anything, so nothing was tested")
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// A disk knows whether the file's disk has room. It looks once a second at
-// most: asking costs a system call, and a full disk fills no faster.
-type disk struct {
+// diskSpace tells whether the disk of the queue's file has enough free space. It
+// asks the system at most once a second, because that is a system call.
+type diskSpace struct {
 	dir     string
 	min     int64
 	free    func(dir string) (int64, error)
@@ -15,14 +15,14 @@ type disk struct {
 	low     bool
 }
 
-func newDisk(path string, min int64) *disk {
-	return &disk{dir: filepath.Dir(path), min: min, free: FreeDisk}
+func newDiskSpace(path string, min int64) *diskSpace {
+	return &diskSpace{dir: filepath.Dir(path), min: min, free: FreeDisk}
 }
 
-// look asks for the free space. Where the system will not tell, the disk is
-// taken to have room: writing finds out.
-func (d *disk) look(now time.Time) {
-	if d.min <= 0 || now.Sub(d.checked) < housekeeping {
+// refresh asks for the free space. If that fails, the disk is assumed to have
+// enough: writing will fail if it does not.
+func (d *diskSpace) refresh(now time.Time) {
+	if d.min <= 0 || now.Sub(d.checked) < housekeepInterval {
 		return
 	}
 	d.checked = now
@@ -30,8 +30,8 @@ func (d *disk) look(now time.Time) {
 	d.low = err == nil && free < d.min
 }
 
-// full reports whether too little is free.
-func (d *disk) full() bool {
-	d.look(time.Now())
+// full reports whether the free space is below the minimum.
+func (d *diskSpace) full() bool {
+	d.refresh(time.Now())
 	return d.low
 }

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// Two queues on one file stand for two processes: they share the work, and
-// one wakes for what the other enqueues.
+// Two queues on one file act like two processes: a message enqueued by one is
+// delivered by the other.
 func TestTwoQueuesOnOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	server, worker := open(t, path, sqlitequeue.Options{}), open(t, path, sqlitequeue.Options{})
@@ -31,65 +32,65 @@ func TestTwoQueuesOnOneFile(t *testing.T) {
 		}
 		got <- result{ds[0].ID, err}
 	}()
-	check(t, server.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, server.Enqueue(t.Context(), message("a", 1)))
 	if r := <-got; r.id != "a" || r.err != nil {
 		t.Fatalf("received %+v", r)
 	}
 	s, err := server.Stats(t.Context())
-	check(t, err)
+	testenv.Check(t, err)
 	if s.Pending+s.Leased != 0 {
 		t.Errorf("stats %+v", s)
 	}
 }
 
-// What a queue holds when it is closed is delivered again at once.
-func TestCloseGivesBack(t *testing.T) {
+// Messages leased by a queue that is closed are delivered again at once.
+func TestCloseReturnsMessages(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, path, sqlitequeue.Options{})
-	check(t, q.Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	_, err := q.Receive(t.Context(), 1)
-	check(t, err)
-	check(t, q.Close())
+	testenv.Check(t, err)
+	testenv.Check(t, q.Close())
 	ds, err := open(t, path, sqlitequeue.Options{}).Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	if ds[0].ID != "a" || ds[0].Attempt != 2 {
 		t.Errorf("received %+v", ds[0])
 	}
 }
 
-// TestHeldByAnother: what a living process holds stays with it past the
-// lease, and is delivered to another once the process is killed.
-func TestHeldByAnother(t *testing.T) {
+// TestLeasedByOtherProcess: a running process keeps its messages after the lease
+// time, and another receives them once the process has been killed.
+func TestLeasedByOtherProcess(t *testing.T) {
 	const dirEnv, lease = "PICKET_LEASE_DIR", 100 * time.Millisecond
 	o := sqlitequeue.Options{Lease: lease}
 	if dir := os.Getenv(dirEnv); dir != "" {
 		q := open(t, filepath.Join(dir, "queue.db"), o)
 		ds, err := q.Receive(t.Context(), 1)
-		check(t, err)
-		fmt.Printf("\nholding %s\n", ds[0].ID)
+		testenv.Check(t, err)
+		fmt.Printf("\nleased %s\n", ds[0].ID)
 		<-t.Context().Done()
 		return
 	}
 	dir := t.TempDir()
 	q := open(t, filepath.Join(dir, "queue.db"), o)
-	check(t, q.Enqueue(t.Context(), message("a", 1)))
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHeldByAnother$", "-test.timeout=1m")
+	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLeasedByOtherProcess$", "-test.timeout=1m")
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	out, err := cmd.StdoutPipe()
-	check(t, err)
-	check(t, cmd.Start())
+	testenv.Check(t, err)
+	testenv.Check(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	lines := bufio.NewScanner(out)
-	for lines.Scan() && !strings.HasPrefix(lines.Text(), "holding a") {
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "leased a") {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*lease)
 	defer cancel()
 	if ds, err := q.Receive(ctx, 1); err == nil {
-		t.Fatalf("received %+v, which another process holds", ds)
+		t.Fatalf("received %+v, which another process has leased", ds)
 	}
-	check(t, cmd.Process.Kill())
+	testenv.Check(t, cmd.Process.Kill())
 	ds, err := q.Receive(t.Context(), 1)
-	check(t, err)
+	testenv.Check(t, err)
 	if ds[0].ID != "a" || ds[0].Attempt != 2 {
 		t.Errorf("received %+v", ds[0])
 	}

@@ -2,52 +2,36 @@ package sqlitequeue
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync/atomic"
-
-	"modernc.org/sqlite"
-
-	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/queue"
 )
 
-// SQLite's primary result codes that are told apart here.
-const (
-	codeBusy    = 5
-	codeIOErr   = 10
-	codeCorrupt = 11
-	codeFull    = 13
-	codeNotADB  = 26
-)
-
-// An op is one caller's part of a transaction.
+// An op is one caller's operation; the writer runs many in one transaction.
 type op struct {
 	size int // payload bytes, which bound a group
-	// do runs in the transaction. It refuses before it writes: an error of
-	// the database undoes the whole group, any other fails this op alone.
+	// do runs in the transaction. A diskError rolls back the whole group. Any
+	// other error fails only this op, so do must not return one after writing.
 	do    func(*tx) error
-	done  chan error // of one; the outcome after the commit
+	done  chan error // capacity 1; receives the outcome after the commit
 	state atomic.Int32
 
-	receive *receive // of a Receive, which waits until there is something
-	refused error    // what do returned
+	receive *receive // set if this is a Receive, which may have to wait
+	err     error    // what do returned
 }
 
 const (
 	opWaiting   = iota
-	opTaken     // the writer has it: the caller waits for the outcome
-	opWithdrawn // the caller is gone
+	opClaimed   // by the writer; the caller waits for the outcome
+	opWithdrawn // by the caller, whose context ended
 )
 
-// take claims o for the writer, unless its caller has gone.
-func (o *op) take() bool {
-	return o.state.Load() == opTaken || o.state.CompareAndSwap(opWaiting, opTaken)
+// claim claims o for the writer, unless its caller withdrew it.
+func (o *op) claim() bool {
+	return o.state.Load() == opClaimed || o.state.CompareAndSwap(opWaiting, opClaimed)
 }
 
-// do runs f in a transaction with whatever else is waiting, and returns when
-// it is durable. When ctx ends before the writer got to it, f does not run.
-func (q *Queue) do(ctx context.Context, size int, f func(*tx) error) error {
+// transact runs f in one transaction with other waiting operations and returns
+// once that is durable. If ctx ends before the writer claims it, f does not run.
+func (q *Queue) transact(ctx context.Context, size int, f func(*tx) error) error {
 	return q.submit(ctx, &op{size: size, do: f, done: make(chan error, 1)})
 }
 
@@ -68,7 +52,7 @@ func (q *Queue) submit(ctx context.Context, o *op) error {
 		}
 		return <-o.done
 	case <-q.done:
-		// The writer's last act may have been this op.
+		// The writer may have run this op just before it stopped.
 		select {
 		case err := <-o.done:
 			return err
@@ -76,43 +60,4 @@ func (q *Queue) submit(ctx context.Context, o *op) error {
 			return errClosed
 		}
 	}
-}
-
-// A diskError undid a group.
-type diskError struct{ err error }
-
-func (e *diskError) Error() string { return e.err.Error() }
-func (e *diskError) Unwrap() error { return e.err }
-
-// dbError gives an error of the database its kind.
-func dbError(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("%s: %w", doing, err)
-	switch code(err) {
-	case codeFull:
-		err = fmt.Errorf("%w: %w", err, queue.ErrFull)
-	case codeBusy:
-		err = fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
-	}
-	return &diskError{err}
-}
-
-func code(err error) int {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code() & 0xff
-	}
-	return 0
-}
-
-// fatal reports whether after err the file cannot be trusted to keep what is
-// written: a sync that failed once must not be tried again, for the second
-// would succeed without the data.
-func fatal(err error) bool {
-	switch code(err) {
-	case codeIOErr, codeCorrupt, codeNotADB:
-		return true
-	}
-	return false
 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// processSpace names where a pid means one process: this machine.
+// processSpace identifies the space in which PIDs are unique: this host.
 func processSpace() string {
 	name, err := os.Hostname()
 	if err != nil {
@@ -17,9 +17,10 @@ func processSpace() string {
 	return name
 }
 
-// processStart tells whether the process pid is there; "" when not. When it
-// began takes a system call that differs by version: a pid that another
-// process got since keeps its leases until that ends.
+// processStart returns "running" if the process exists and "" if not. The start
+// time is not known here, because reading it differs between versions of the
+// system: leases of a dead process whose PID was reused last until that process
+// ends.
 func processStart(pid int) (string, bool) {
 	switch err := syscall.Kill(pid, 0); {
 	case err == nil || errors.Is(err, syscall.EPERM):

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// processSpace names where a pid means one process: this boot of this
-// machine's kernel, and in it the pid namespace. "" when it cannot be told.
+// processSpace identifies the space in which PIDs are unique: this boot of the
+// kernel and this PID namespace. It returns "" if they cannot be read.
 func processSpace() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -22,8 +22,8 @@ func processSpace() string {
 	return strings.TrimSpace(string(boot)) + " " + ns
 }
 
-// processStart tells when the process pid began, in the kernel's own way; ""
-// when there is none. It reports false when it cannot tell.
+// processStart returns the start time of a process in clock ticks since boot, or
+// "" if it does not exist. It returns false if that cannot be read.
 func processStart(pid int) (string, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -33,8 +33,8 @@ func processStart(pid int) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	// The name, second, is in parentheses and may hold spaces; the start is
-	// the 22nd field. A zombie has ended.
+	// The second field, the name, is in parentheses and may contain spaces. The
+	// start time is field 22. A zombie has ended.
 	_, rest, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
 	f := strings.Fields(rest)
 	if len(f) < 20 {

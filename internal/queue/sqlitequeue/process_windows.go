@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// processSpace names where a pid means one process: this machine.
+// processSpace identifies the space in which PIDs are unique: this host.
 func processSpace() string {
 	name, err := os.Hostname()
 	if err != nil {
@@ -17,11 +17,11 @@ func processSpace() string {
 	return name
 }
 
-// processStart tells when the process pid began; "" when there is none. It
-// reports false when it cannot tell.
+// processStart returns the start time of a process, or "" if it does not exist.
+// It returns false if that cannot be read.
 func processStart(pid int) (string, bool) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
-	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // its word for: no such process
+	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // no such process
 		return "", true
 	}
 	if err != nil {
@@ -32,7 +32,7 @@ func processStart(pid int) (string, bool) {
 	if err := windows.GetProcessTimes(h, &created, &exited, &kernel, &user); err != nil {
 		return "", false
 	}
-	if exited.Nanoseconds() > created.Nanoseconds() { // it has ended, and someone holds it open
+	if exited.Nanoseconds() > created.Nanoseconds() { // it has ended, but another process has a handle to it
 		return "", true
 	}
 	return strconv.FormatInt(created.Nanoseconds(), 10), true

@@ -1,11 +1,11 @@
-// Package sqlitequeue is the queue of one machine: a SQLite file of its own,
-// one row a batch.
+// Package sqlitequeue implements the queue of a single machine: a SQLite file
+// with one row per batch.
 //
-// One goroutine writes. It takes every operation that waits at the moment
-// into one transaction, commits it with one fsync, and wakes all callers, so
-// that many small requests cost as few syncs as one large one. Readers have
-// connections of their own. Several processes may open one file: a server,
-// workers beside it, and the queue command.
+// One goroutine writes. It gathers all waiting operations into one transaction,
+// commits that with one fsync, and then wakes all callers. Many small requests
+// therefore need no more fsyncs than one large one. Readers have their own
+// connections. Several processes can open the same file: the server, workers
+// and the queue command.
 package sqlitequeue
 
 import (
@@ -25,24 +25,24 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Options are the bounds of a queue. The zero value is ready to use.
+// Options configure a queue. The zero value is ready to use.
 type Options struct {
 	// MaxBytes bounds the payload bytes held; 0 means 4 GiB.
 	MaxBytes int64
-	// MinFreeDisk is how many bytes must be free on the file's disk for
-	// Enqueue to accept; 0 means 256 MiB, below 0 nothing is checked.
+	// MinFreeDisk is how many bytes must be free on the file's disk; with less,
+	// Enqueue returns queue.ErrFull. 0 means 256 MiB, a negative value disables
+	// the check.
 	MinFreeDisk int64
-	// Lease is how long a message stays with a process that no longer says
-	// that it lives and cannot be looked at; 0 means 60 s. Processes on this
-	// machine are looked at, so what a killed one held comes back at once.
+	// Lease is how long the messages leased by a process on another machine or
+	// in another container stay with it after it stopped renewing its lease;
+	// 0 means 60 s. A process on this machine is looked up by its PID, so what
+	// it leased is delivered again as soon as it has died.
 	Lease time.Duration
-	// IgnoreLost delivers messages like all others however often their
-	// receivers died. It is for queues whose receivers only pass messages on,
-	// and keep them leased while what they pass them to is unreachable.
+	// IgnoreLost turns off the isolation and dead-lettering of messages whose
+	// receivers died. It is for queues whose receivers only forward messages and
+	// keep them leased while the destination is unreachable.
 	IgnoreLost bool
-	// Logger hears of damage, of lost processes and of a disk that fails;
-	// nil means slog.Default.
-	Logger *slog.Logger
+	Logger     *slog.Logger // nil means slog.Default
 }
 
 func (o Options) withDefaults() Options {
@@ -53,29 +53,29 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// rejectedShare is the part of MaxBytes that letters of rejected events may
-// take: what senders get wrong must not take the room of what they get right.
+// rejectedShare limits the dead letters of rejected events to this fraction of
+// MaxBytes, so that invalid events cannot displace valid ones.
 const rejectedShare = 10
 
-// errClosed is what operations on a closed queue return.
+// errClosed is returned by operations on a closed queue.
 var errClosed = errors.New("queue is closed")
 
-// Queue is a queue.Queue and a queue.Inspector on a SQLite file.
+// A Queue implements queue.Queue and queue.Inspector on a SQLite file.
 type Queue struct {
 	opt  Options
 	path string
 	log  *slog.Logger
 
-	writer  *sql.DB // one connection, used by the writer alone
-	checker *sql.DB // one connection, used by the checkpointer alone
-	readers *sql.DB
-	read    *sql.Stmt // of readers: one message
-	w       *writer
+	writeDB      *sql.DB // one connection, used only by the writer
+	checkpointDB *sql.DB // one connection, used only by the checkpointer
+	readDB       *sql.DB
+	readMessage  *sql.Stmt // on readDB
+	w            *writer
 
 	ops      chan *op
-	stop     chan struct{} // closed by Close
-	done     chan struct{} // closed when the writer has returned
-	broken   atomic.Pointer[error]
+	stop     chan struct{}         // closed by Close
+	done     chan struct{}         // closed when the writer has returned
+	broken   atomic.Pointer[error] // see Err
 	stopOnce sync.Once
 	closeErr error
 }
@@ -85,7 +85,7 @@ var (
 	_ queue.Inspector = (*Queue)(nil)
 )
 
-// Open opens the queue at path and makes it if there is none.
+// Open opens the queue at path and creates it if it does not exist.
 func Open(path string, o Options) (*Queue, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -108,9 +108,9 @@ func Open(path string, o Options) (*Queue, error) {
 }
 
 func (q *Queue) open() error {
-	// SQLite would make the file readable by all. It is never opened here
-	// when it exists: closing it would drop the locks that SQLite holds on it
-	// elsewhere in this process.
+	// SQLite would create the file readable by everyone. An existing file must
+	// not be opened here: closing it would release the locks that SQLite holds
+	// on it elsewhere in this process.
 	f, err := os.OpenFile(q.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = f.Close()
@@ -120,25 +120,25 @@ func (q *Queue) open() error {
 	if err != nil {
 		return err
 	}
-	q.writer, err = openDB(q.path, 1)
+	q.writeDB, err = openDB(q.path, 1)
 	if err != nil {
 		return err
 	}
-	if q.checker, err = openDB(q.path, 1); err != nil {
+	if q.checkpointDB, err = openDB(q.path, 1); err != nil {
 		return err
 	}
-	if q.readers, err = openDB(q.path, 4, "query_only(1)"); err != nil {
+	if q.readDB, err = openDB(q.path, 4, "query_only(1)"); err != nil {
 		return err
 	}
-	if q.w, err = newWriter(q); err != nil { // it makes the tables
+	if q.w, err = newWriter(q); err != nil { // creates the tables
 		return err
 	}
-	q.read, err = q.readers.Prepare("SELECT batch, events, enqueued, payload FROM message WHERE id = ?")
+	q.readMessage, err = q.readDB.Prepare("SELECT batch, events, enqueued, payload FROM message WHERE id = ?")
 	return err
 }
 
-// Err returns why the queue stopped taking anything, until it is opened anew:
-// the disk failed. It is nil while all is well, and when the queue is closed.
+// Err returns the disk error after which the queue refuses all operations until
+// it is opened again, or nil.
 func (q *Queue) Err() error {
 	if err := q.broken.Load(); err != nil {
 		return *err
@@ -146,8 +146,8 @@ func (q *Queue) Err() error {
 	return nil
 }
 
-// Close stops the writer, puts back what this queue leased, and closes the
-// file. What is waiting to be written is still written.
+// Close commits the operations that are waiting, releases this queue's leases
+// and closes the file.
 func (q *Queue) Close() error {
 	q.stopOnce.Do(func() {
 		close(q.stop)
@@ -160,9 +160,9 @@ func (q *Queue) Close() error {
 func (q *Queue) closeFiles() error {
 	var errs []error
 	if q.w != nil {
-		errs = append(errs, q.w.witness.close())
+		errs = append(errs, q.w.marker.close())
 	}
-	for _, db := range []*sql.DB{q.readers, q.checker, q.writer} {
+	for _, db := range []*sql.DB{q.readDB, q.checkpointDB, q.writeDB} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}
@@ -174,12 +174,12 @@ func (q *Queue) closeFiles() error {
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	size := len(m.Payload)
 	if int64(size) > q.opt.MaxBytes || size > maxPayload {
-		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue takes: %w", m.ID, size, picket.ErrInvalid)
+		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue allows: %w", m.ID, size, picket.ErrInvalid)
 	}
 	for i := range rejected {
-		size += int(letterBytes(&rejected[i]))
+		size += int(deadLetterBytes(&rejected[i]))
 	}
-	err := q.do(ctx, size, func(t *tx) error {
+	err := q.transact(ctx, size, func(t *tx) error {
 		if q.w.disk.full() {
 			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrFull)
 		}
@@ -187,11 +187,11 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 			if t.st.Bytes+int64(len(m.Payload)) > q.opt.MaxBytes {
 				return fmt.Errorf("%d of %d bytes held: %w", t.st.Bytes, q.opt.MaxBytes, queue.ErrFull)
 			}
-			if err := t.insert(m); err != nil {
+			if err := t.addMessage(m); err != nil {
 				return err
 			}
 		}
-		return t.reject(rejected)
+		return t.addRejected(rejected)
 	})
 	if err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
@@ -199,5 +199,5 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	return nil
 }
 
-// maxPayload is below what SQLite can hold in a value.
+// maxPayload is below SQLite's limit for a value.
 const maxPayload = 512 << 20

@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// Rates are taken over rateSpan, in slots that keep the table small.
+// Rates cover rateSpan. Events are counted per rateSlot, to keep the table small.
 const (
 	rateSlot = 5 * time.Second
 	rateSpan = time.Minute
 )
 
-// rate adds what went in and out to the slot of now.
-func (t *tx) rate() error {
+// addRate adds the events of this transaction to the current slot.
+func (t *tx) addRate() error {
 	if t.in == 0 && t.out == 0 {
 		return nil
 	}
 	slot := t.now / rateSlot.Microseconds()
-	if _, err := t.s.addRate.Exec(slot, t.in, t.out); err != nil {
+	if _, err := t.stmts.addRate.Exec(slot, t.in, t.out); err != nil {
 		return dbError("count rate", err)
 	}
 	return nil
 }
 
-// trimRates deletes the slots that no rate looks at any more.
+// trimRates deletes slots that are older than rateSpan.
 func (t *tx) trimRates() error {
-	_, err := t.s.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
+	_, err := t.stmts.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
 	return dbError("trim rates", err)
 }
 
-// rates are the events a second in and out over the last minute, or since the
-// first of them when that is less.
+// rates returns the events per second, in and out, over the last minute or since
+// the first event if that is more recent.
 func rates(ctx context.Context, tx *sql.Tx, now int64) (in, out float64, err error) {
 	var received, done int64
 	first := now / rateSlot.Microseconds()

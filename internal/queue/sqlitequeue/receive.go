@@ -9,17 +9,17 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, whatever its max says,
-// so that a backlog of large batches cannot take all memory.
+// maxReceive bounds the payload bytes of one Receive, so that a backlog of large
+// batches cannot exhaust memory.
 const maxReceive = 8 << 20
 
-// A receive is what a Receive asks for and what it got.
+// A receive holds the argument and the result of a Receive.
 type receive struct {
-	max  int
-	lent []lent
+	max    int
+	leased []leasedMessage
 }
 
-type lent struct {
+type leasedMessage struct {
 	id            int64
 	attempt, lost int
 }
@@ -30,14 +30,14 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	if err := q.submit(ctx, o); err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
-	// From here the messages are leased: ctx no longer matters.
-	ds := make([]queue.Delivery, 0, len(o.receive.lent))
-	for _, l := range o.receive.lent {
+	// The messages are leased now, so ctx no longer matters.
+	ds := make([]queue.Delivery, 0, len(o.receive.leased))
+	for _, l := range o.receive.leased {
 		d := queue.Delivery{Receipt: l.id, Attempt: l.attempt, Lost: l.lost}
 		var at int64
-		err := q.read.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
+		err := q.readMessage.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
-			q.giveBack(o.receive.lent)
+			q.returnUnread(o.receive.leased)
 			return nil, fmt.Errorf("receive: read message %d: %w", l.id, err)
 		}
 		d.Enqueued = time.UnixMicro(at).UTC()
@@ -46,94 +46,95 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	return ds, nil
 }
 
-// giveBack ends leases that no receiver heard of.
-func (q *Queue) giveBack(ls []lent) {
-	err := q.do(context.Background(), 0, func(t *tx) error {
+// returnUnread returns messages that were leased but not delivered.
+func (q *Queue) returnUnread(ls []leasedMessage) {
+	err := q.transact(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
-			if _, err := t.s.giveBack.Exec(t.now, "", l.id, t.w.owner.id, l.attempt); err != nil {
-				return dbError("give back message", err)
+			if _, err := t.stmts.returnLease.Exec(t.now, "", l.id, t.w.consumer.id, l.attempt); err != nil {
+				return dbError("return message", err)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		q.log.Error("messages stay leased until the queue is closed", "messages", len(ls), "error", err)
+		q.log.Error("could not return undelivered messages; they stay leased until the queue is closed", "messages", len(ls), "error", err)
 	}
 }
 
-// serve gives waiting receives what there is. Those it returns were served.
+// serve leases messages to waiting receives and returns those it served.
 func (w *writer) serve(t *tx) (served []*op, err error) {
-	w.ready = false
+	w.mayServe = false
 	for len(w.waiting) > 0 {
 		o := w.waiting[0]
-		again, fresh, err := t.find(o.receive.max)
+		again, fresh, err := t.findDeliverable(o.receive.max)
 		if err != nil {
 			return served, err
 		}
 		if len(again)+len(fresh) == 0 {
-			return served, w.sleep(t)
+			return served, w.scheduleNext(t)
 		}
-		suspect := len(again) > 0 && t.suspect(again[0])
-		if wait, err := t.isolate(suspect); wait || err != nil {
+		suspect := len(again) > 0 && t.isSuspect(again[0])
+		if wait, err := t.mustWait(suspect); wait || err != nil {
 			return served, err
 		}
-		// Not before: a caller that goes must find its op withdrawn or served.
+		// Only now: while it waits, its caller may withdraw it.
 		w.waiting = w.waiting[1:]
-		if !o.take() {
+		if !o.claim() {
 			continue
 		}
 		served = append(served, o)
-		if o.receive.lent, err = t.lend(again, fresh); err != nil {
+		if o.receive.leased, err = t.lease(again, fresh); err != nil {
 			return served, err
 		}
 		w.isolation.start(suspect)
 	}
-	w.ready = true // for the next receive
+	w.mayServe = true // more messages may be waiting
 	return served, nil
 }
 
-// sleep sets when a message that waits for its time is due.
-func (w *writer) sleep(t *tx) error {
+// scheduleNext sets when the next delayed message is due.
+func (w *writer) scheduleNext(t *tx) error {
 	var next sql.NullInt64
-	if err := t.s.nextDue.QueryRow().Scan(&next); err != nil {
+	if err := t.stmts.nextDue.QueryRow().Scan(&next); err != nil {
 		return dbError("find the next message due", err)
 	}
-	w.due = time.Time{}
+	w.nextDue = time.Time{}
 	if next.Valid {
-		w.due = time.UnixMicro(next.Int64)
+		w.nextDue = time.UnixMicro(next.Int64)
 	}
 	return nil
 }
 
-// find lists up to n messages to deliver: those that come again, for they are
-// older, and those never leased.
-func (t *tx) find(n int) (again, fresh []lent, err error) {
+// findDeliverable lists up to n messages to deliver: first those that were
+// leased before, because they are older, then those that never were. A suspect
+// is listed alone.
+func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 	n = max(n, 1)
 	size := int64(0)
-	if again, err = t.list(t.s.retried, t.now, n, &size); err != nil {
+	if again, err = t.list(t.stmts.retried, t.now, n, &size); err != nil {
 		return nil, nil, err
 	}
 	for i, l := range again {
-		if t.suspect(l) { // it is delivered alone: first, or the next time
+		if t.isSuspect(l) {
 			return again[:max(i, 1)], nil, nil
 		}
 	}
 	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
-		fresh, err = t.list(t.s.fresh, t.st.Head, n, &size)
+		fresh, err = t.list(t.stmts.fresh, t.st.Head, n, &size)
 	}
 	return again, fresh, err
 }
 
-// list runs a statement that finds messages and stops at maxReceive bytes.
-func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) {
+// list runs a query for messages and stops at maxReceive bytes in total.
+func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
 		return nil, dbError("find messages", err)
 	}
 	defer rows.Close()
-	var found []lent
+	var found []leasedMessage
 	for rows.Next() {
-		var l lent
+		var l leasedMessage
 		var bytes int64
 		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
 			return nil, dbError("find messages", err)
@@ -149,18 +150,18 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]lent, error) 
 	return found, dbError("find messages", rows.Err())
 }
 
-// lend leases what find found.
-func (t *tx) lend(again, fresh []lent) ([]lent, error) {
-	if err := t.register(); err != nil {
+// lease leases the messages that findDeliverable listed.
+func (t *tx) lease(again, fresh []leasedMessage) ([]leasedMessage, error) {
+	if err := t.registerConsumer(); err != nil {
 		return nil, err
 	}
 	for _, l := range again {
-		if _, err := t.s.lend.Exec(t.w.owner.id, l.id); err != nil {
+		if _, err := t.stmts.updateLease.Exec(t.w.consumer.id, l.id); err != nil {
 			return nil, dbError("lease message", err)
 		}
 	}
 	for _, l := range fresh {
-		if _, err := t.s.lease.Exec(l.id, t.w.owner.id); err != nil {
+		if _, err := t.stmts.insertLease.Exec(l.id, t.w.consumer.id); err != nil {
 			return nil, dbError("lease message", err)
 		}
 		t.st.Head = l.id
@@ -173,9 +174,9 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	err := q.do(ctx, 0, func(t *tx) error {
+	err := q.transact(ctx, 0, func(t *tx) error {
 		for i := range ds {
-			if err := t.remove(ds[i].Receipt); err != nil {
+			if err := t.removeMessage(ds[i].Receipt); err != nil {
 				return err
 			}
 		}
@@ -192,19 +193,19 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	if len(rs) == 0 {
 		return nil
 	}
-	err := q.do(ctx, 0, func(t *tx) error {
+	err := q.transact(ctx, 0, func(t *tx) error {
 		at := t.now + delay.Microseconds()
 		for i := range rs {
 			d, cause := &rs[i].Delivery, ""
 			if rs[i].Cause != nil {
 				cause = rs[i].Cause.Error()
 			}
-			if _, err := t.s.giveBack.Exec(at, cause, d.Receipt, t.w.owner.id, d.Attempt); err != nil {
-				return dbError("give back message", err)
+			if _, err := t.stmts.returnLease.Exec(at, cause, d.Receipt, t.w.consumer.id, d.Attempt); err != nil {
+				return dbError("return message", err)
 			}
 		}
-		t.st.Seq++ // so that the transaction counts as a change
-		t.w.ready = true
+		t.st.Seq++ // the counters stay the same, but the transaction is a change
+		t.w.mayServe = true
 		return nil
 	})
 	if err != nil {

@@ -13,27 +13,27 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// version is kept in the file's user_version.
+// version is the format of the file, stored in its user_version.
 const version = 2
 
-// schema. Times are microseconds since 1970.
+// schema creates the tables. Times are microseconds since 1970.
 //
-// A message is never updated, since that would copy its payload. Its id tells
-// its age. All with ids above state.head were never leased; those up to it
-// have a row in lease, or are gone.
+// Messages are never updated, because that would copy the payload. IDs ascend
+// with age. Messages with an ID above state.head were never leased; each of the
+// others has a row in lease, until it is deleted.
 const schema = `
 CREATE TABLE state (
 	one            INTEGER PRIMARY KEY CHECK (one = 1),
-	file           INTEGER NOT NULL,           -- random, names this file
+	file           INTEGER NOT NULL,           -- random, identifies this file
 	seq            INTEGER NOT NULL DEFAULT 0, -- transactions so far
-	last           INTEGER NOT NULL DEFAULT 0, -- the last id given to a message or letter
+	last           INTEGER NOT NULL DEFAULT 0, -- the last id assigned to a message or dead letter
 	head           INTEGER NOT NULL DEFAULT 0,
-	messages       INTEGER NOT NULL DEFAULT 0, -- held now, as are the events and bytes below
+	messages       INTEGER NOT NULL DEFAULT 0, -- held now, as are the events, letters and bytes below
 	events         INTEGER NOT NULL DEFAULT 0,
 	letters        INTEGER NOT NULL DEFAULT 0,
-	bytes          INTEGER NOT NULL DEFAULT 0, -- of messages and letters
-	rejected_bytes INTEGER NOT NULL DEFAULT 0, -- of letters of rejected events
-	accepted       INTEGER NOT NULL DEFAULT 0, -- queue.Stats explains these
+	bytes          INTEGER NOT NULL DEFAULT 0, -- of messages and dead letters
+	rejected_bytes INTEGER NOT NULL DEFAULT 0, -- of dead letters of rejected events
+	accepted       INTEGER NOT NULL DEFAULT 0, -- see queue.Stats for these
 	rejected       INTEGER NOT NULL DEFAULT 0,
 	failed         INTEGER NOT NULL DEFAULT 0,
 	purged         INTEGER NOT NULL DEFAULT 0,
@@ -48,16 +48,16 @@ CREATE TABLE message (
 ) STRICT;
 CREATE TABLE lease (
 	id         INTEGER PRIMARY KEY, -- the message's
-	owner      INTEGER NOT NULL,    -- 0: it waits
-	not_before INTEGER NOT NULL,    -- for it to be delivered again
+	owner      INTEGER NOT NULL,    -- the consumer; 0: none, the message waits
+	not_before INTEGER NOT NULL,    -- when it may be delivered again
 	attempt    INTEGER NOT NULL,    -- deliveries so far
 	cause      TEXT NOT NULL,       -- of the last retry
-	lost       INTEGER NOT NULL DEFAULT 0 -- how often its owner died
+	lost       INTEGER NOT NULL DEFAULT 0 -- how often its consumer died
 ) STRICT;
 CREATE INDEX lease_waiting ON lease (not_before) WHERE owner = 0;
 CREATE TABLE owner (
 	id      INTEGER PRIMARY KEY, -- random, one for each open queue that receives
-	host    TEXT NOT NULL,       -- where pid and started mean something
+	host    TEXT NOT NULL,       -- the host, boot and PID namespace of pid
 	pid     INTEGER NOT NULL,
 	started TEXT NOT NULL,
 	expires INTEGER NOT NULL
@@ -72,21 +72,20 @@ CREATE TABLE letter (
 	time    INTEGER NOT NULL,
 	payload BLOB NOT NULL
 ) STRICT;
-CREATE TABLE rate ( -- events in and out, by slots of rateSlot
+CREATE TABLE rate ( -- events in and out, per slot of rateSlot
 	slot     INTEGER PRIMARY KEY,
 	received INTEGER NOT NULL,
 	done     INTEGER NOT NULL
 ) STRICT;
 `
 
-// upgrades change a file of an earlier version to the next one.
+// upgrades[v] upgrades a file of version v to v+1.
 var upgrades = map[int]string{
 	1: "ALTER TABLE lease ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
 }
 
-// pragmas of every connection. Pages of 16 KiB cut a batch into few pieces.
-// FULL makes COMMIT wait for the disk; on macOS, fullfsync makes the disk
-// wait for itself.
+// pragmas are set on every connection. FULL makes COMMIT wait for fsync; on
+// macOS, fullfsync makes the drive flush its cache too.
 var pragmas = []string{
 	"busy_timeout(10000)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
 	"wal_autocheckpoint(0)", "secure_delete(0)", "temp_store(MEMORY)", "cache_size(-8192)",
@@ -107,13 +106,13 @@ func openDB(path string, conns int, extra ...string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare makes the file's tables where it has none.
-func prepare(ctx context.Context, c *sql.Conn) error {
+// prepareFile creates the tables of a new file and upgrades those of an old one.
+func prepareFile(ctx context.Context, c *sql.Conn) error {
 	var v, pages int
 	if err := c.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
 		return fmt.Errorf("read file: %w", err)
 	}
-	if pages == 0 { // what can only be set before the first page
+	if pages == 0 { // these can only be set before the first page is written
 		for _, p := range []string{"PRAGMA page_size = 16384", "PRAGMA auto_vacuum = INCREMENTAL"} {
 			if _, err := c.ExecContext(ctx, p); err != nil {
 				return fmt.Errorf("%s: %w", p, err)
@@ -121,13 +120,13 @@ func prepare(ctx context.Context, c *sql.Conn) error {
 		}
 	}
 	if _, err := c.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
-		return fmt.Errorf("turn on the write-ahead log: %w", err)
+		return fmt.Errorf("enable write-ahead log: %w", err)
 	}
-	// Two processes may make the file at one time.
+	// Two processes may create the file at the same time.
 	if _, err := c.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("lock file: %w", err)
 	}
-	defer c.ExecContext(ctx, "ROLLBACK") // fails after COMMIT, and may
+	defer c.ExecContext(ctx, "ROLLBACK") // has no effect after COMMIT
 	if err := c.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v); err != nil {
 		return fmt.Errorf("read version: %w", err)
 	}
@@ -141,10 +140,10 @@ func prepare(ctx context.Context, c *sql.Conn) error {
 		rand.Read(id[:])
 		file := int64(binary.LittleEndian.Uint64(id[:]))
 		if _, err := c.ExecContext(ctx, schema); err != nil {
-			return fmt.Errorf("make tables: %w", err)
+			return fmt.Errorf("create tables: %w", err)
 		}
 		if _, err := c.ExecContext(ctx, "INSERT INTO state (one, file) VALUES (1, ?)", file); err != nil {
-			return fmt.Errorf("make tables: %w", err)
+			return fmt.Errorf("create tables: %w", err)
 		}
 	default:
 		for ; v < version; v++ {
@@ -157,7 +156,7 @@ func prepare(ctx context.Context, c *sql.Conn) error {
 		return fmt.Errorf("set version: %w", err)
 	}
 	if _, err := c.ExecContext(ctx, "COMMIT"); err != nil {
-		return fmt.Errorf("make tables: %w", err)
+		return fmt.Errorf("create tables: %w", err)
 	}
 	return nil
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Stats implements queue.Inspector. It sees one moment.
+// Stats implements queue.Inspector. It reads one snapshot of the file.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
-	tx, err := q.readers.BeginTx(ctx, nil)
+	tx, err := q.readDB.BeginTx(ctx, nil)
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
@@ -22,7 +22,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	s := queue.Stats{
-		Dead: st.Letters, Bytes: st.Bytes, MaxBytes: q.opt.MaxBytes,
+		Dead: st.DeadLetters, Bytes: st.Bytes, MaxBytes: q.opt.MaxBytes,
 		Accepted: st.Accepted, Rejected: st.Rejected, Failed: st.Failed, Purged: st.Purged, Dropped: st.Dropped,
 	}
 	if err := tx.QueryRowContext(ctx, `SELECT count(*), ifnull(sum(m.events), 0) FROM lease l JOIN message m ON m.id = l.id
@@ -47,7 +47,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 
 // Peek implements queue.Inspector.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
-	rows, err := q.readers.QueryContext(ctx, `SELECT m.id, m.batch, m.events, m.enqueued, m.payload, ifnull(l.attempt, 0) + 1
+	rows, err := q.readDB.QueryContext(ctx, `SELECT m.id, m.batch, m.events, m.enqueued, m.payload, ifnull(l.attempt, 0) + 1
 		FROM message m LEFT JOIN lease l ON l.id = m.id WHERE l.owner IS NULL OR l.owner = 0 ORDER BY m.id LIMIT ?`, n)
 	if err != nil {
 		return nil, fmt.Errorf("peek: %w", err)

@@ -9,17 +9,17 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// A state is the row of table state.
+// state is the row of table state.
 type state struct {
-	File, Seq, Last, Head, Messages, Events, Letters, Bytes, RejectedBytes int64
-	Accepted, Rejected, Failed, Purged, Dropped                            int64
+	File, Seq, Last, Head, Messages, Events, DeadLetters, Bytes, RejectedBytes int64
+	Accepted, Rejected, Failed, Purged, Dropped                                int64
 }
 
 const stateColumns = `file, seq, last, head, messages, events, letters, bytes, rejected_bytes,
 	accepted, rejected, failed, purged, dropped`
 
 func (st *state) scan(row *sql.Row) error {
-	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.Letters,
+	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.DeadLetters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
@@ -27,13 +27,13 @@ func (st *state) read(s *statements) error { return st.scan(s.readState.QueryRow
 
 // statements are prepared on the write connection.
 type statements struct {
-	readState, writeState, addRate, trimRate             *sql.Stmt
-	insert, remove, free                                 *sql.Stmt
-	retried, fresh, lease, lend, giveBack, nextDue, held *sql.Stmt
-	leased, lose, lost, buryLost                         *sql.Stmt
-	insertLetter, removeLetter, dead, requeueMessage     *sql.Stmt
-	register, renew, disown, forget                      *sql.Stmt
-	all                                                  []*sql.Stmt
+	readState, writeState, addRate, trimRate                                 *sql.Stmt
+	insertMessage, deleteMessage, deleteLease                                *sql.Stmt
+	retried, fresh, insertLease, updateLease, returnLease, nextDue, isLeased *sql.Stmt
+	countLeased, addLost, listLost, insertLostDeadLetter                     *sql.Stmt
+	insertDeadLetter, deleteDeadLetter, readDeadLetter, requeueDeadLetter    *sql.Stmt
+	insertConsumer, renewConsumer, releaseLeases, deleteConsumer             *sql.Stmt
+	all                                                                      []*sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
@@ -47,30 +47,30 @@ func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
 		{&s.addRate, `INSERT INTO rate VALUES (?, ?, ?)
 			ON CONFLICT DO UPDATE SET received = received + excluded.received, done = done + excluded.done`},
 		{&s.trimRate, "DELETE FROM rate WHERE slot < ?"},
-		{&s.insert, "INSERT INTO message VALUES (?, ?, ?, ?, ?)"},
-		{&s.remove, "DELETE FROM message WHERE id = ? RETURNING events, length(payload)"},
-		{&s.free, "DELETE FROM lease WHERE id = ?"},
+		{&s.insertMessage, "INSERT INTO message VALUES (?, ?, ?, ?, ?)"},
+		{&s.deleteMessage, "DELETE FROM message WHERE id = ? RETURNING events, length(payload)"},
+		{&s.deleteLease, "DELETE FROM lease WHERE id = ?"},
 		{&s.retried, `SELECT l.id, l.attempt, l.lost, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
 			WHERE l.owner = 0 AND l.not_before <= ? ORDER BY l.not_before, l.id LIMIT ?`},
 		{&s.fresh, "SELECT id, 0, 0, length(payload) FROM message WHERE id > ? ORDER BY id LIMIT ?"},
-		{&s.lease, "INSERT INTO lease (id, owner, not_before, attempt, cause) VALUES (?, ?, 0, 1, '')"},
-		{&s.lend, "UPDATE lease SET owner = ?, attempt = attempt + 1 WHERE id = ?"},
-		{&s.giveBack, "UPDATE lease SET owner = 0, not_before = ?, cause = ? WHERE id = ? AND owner = ? AND attempt = ?"},
-		{&s.held, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
-		{&s.leased, "SELECT count(*) FROM lease WHERE owner = ?"},
-		{&s.lose, "UPDATE lease SET lost = lost + 1 WHERE owner = ?"},
-		{&s.lost, `SELECT l.id, l.lost, m.batch, m.events, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
+		{&s.insertLease, "INSERT INTO lease (id, owner, not_before, attempt, cause) VALUES (?, ?, 0, 1, '')"},
+		{&s.updateLease, "UPDATE lease SET owner = ?, attempt = attempt + 1 WHERE id = ?"},
+		{&s.returnLease, "UPDATE lease SET owner = 0, not_before = ?, cause = ? WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.isLeased, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
+		{&s.countLeased, "SELECT count(*) FROM lease WHERE owner = ?"},
+		{&s.addLost, "UPDATE lease SET lost = lost + 1 WHERE owner = ?"},
+		{&s.listLost, `SELECT l.id, l.lost, m.batch, m.events, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
 			WHERE l.owner = ? AND l.lost >= ? ORDER BY l.id`},
-		{&s.buryLost, "INSERT INTO letter SELECT ?, ?, ?, '', '', events, ?, payload FROM message WHERE id = ?"},
+		{&s.insertLostDeadLetter, "INSERT INTO letter SELECT ?, ?, ?, '', '', events, ?, payload FROM message WHERE id = ?"},
 		{&s.nextDue, "SELECT min(not_before) FROM lease WHERE owner = 0"},
-		{&s.insertLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
-		{&s.removeLetter, "DELETE FROM letter WHERE id = ?"},
-		{&s.dead, "SELECT kind, events, length(payload), " + letterSize + " FROM letter WHERE id = ?"},
-		{&s.requeueMessage, "INSERT INTO message SELECT ?, 'letter-' || id, events, ?, payload FROM letter WHERE id = ?"},
-		{&s.register, "INSERT OR IGNORE INTO owner VALUES (?, ?, ?, ?, ?)"},
-		{&s.renew, "UPDATE owner SET expires = ? WHERE id = ?"},
-		{&s.disown, "UPDATE lease SET owner = 0, not_before = 0 WHERE owner = ?"},
-		{&s.forget, "DELETE FROM owner WHERE id = ?"},
+		{&s.insertDeadLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&s.deleteDeadLetter, "DELETE FROM letter WHERE id = ?"},
+		{&s.readDeadLetter, "SELECT kind, events, length(payload), " + deadLetterSizeSQL + " FROM letter WHERE id = ?"},
+		{&s.requeueDeadLetter, "INSERT INTO message SELECT ?, 'letter-' || id, events, ?, payload FROM letter WHERE id = ?"},
+		{&s.insertConsumer, "INSERT OR IGNORE INTO owner VALUES (?, ?, ?, ?, ?)"},
+		{&s.renewConsumer, "UPDATE owner SET expires = ? WHERE id = ?"},
+		{&s.releaseLeases, "UPDATE lease SET owner = 0, not_before = 0 WHERE owner = ?"},
+		{&s.deleteConsumer, "DELETE FROM owner WHERE id = ?"},
 	} {
 		stmt, err := c.PrepareContext(ctx, p.sql)
 		if err != nil {
@@ -88,38 +88,39 @@ func (s *statements) close() {
 	}
 }
 
-// A tx is one group's transaction. Its counters live in st until it ends.
+// A tx is the transaction of a group. Its changes to the counters are kept in st
+// and written at the end.
 type tx struct {
-	w       *writer
-	s       *statements
-	now     int64
-	st      state
-	in, out int64 // events, for the rates
-	ours    bool  // this queue's owner row is there
-	written int   // payload bytes, for the checkpointer
+	w          *writer
+	stmts      *statements
+	now        int64
+	st         state
+	in, out    int64 // events, for the rates
+	registered bool  // the row of this consumer exists
+	written    int   // payload bytes, for the checkpointer
 }
 
-// finish writes the counters, if they changed.
-func (t *tx) finish(was state) error {
-	if t.st == was {
+// writeState writes the counters and rates, if they changed.
+func (t *tx) writeState(before state) error {
+	if t.st == before {
 		return nil
 	}
 	t.st.Seq++
 	st := &t.st
-	if _, err := t.s.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.Letters, st.Bytes,
+	if _, err := t.stmts.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.DeadLetters, st.Bytes,
 		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
 		return dbError("write state", err)
 	}
-	return t.rate()
+	return t.addRate()
 }
 
-func (t *tx) insert(m queue.Message) error {
+func (t *tx) addMessage(m queue.Message) error {
 	t.st.Last++
 	payload := m.Payload
 	if payload == nil {
 		payload = []byte{}
 	}
-	if _, err := t.s.insert.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
+	if _, err := t.stmts.insertMessage.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
 		return dbError("insert message", err)
 	}
 	t.st.Messages++
@@ -131,22 +132,22 @@ func (t *tx) insert(m queue.Message) error {
 	return nil
 }
 
-// remove takes a message out, if it is not gone already.
-func (t *tx) remove(id int64) error {
+// removeMessage deletes a message and its lease, if it still exists.
+func (t *tx) removeMessage(id int64) error {
 	var events, size int64
-	switch err := t.s.remove.QueryRow(id).Scan(&events, &size); {
+	switch err := t.stmts.deleteMessage.QueryRow(id).Scan(&events, &size); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
 		return dbError("delete message", err)
 	}
-	if _, err := t.s.free.Exec(id); err != nil {
+	if _, err := t.stmts.deleteLease.Exec(id); err != nil {
 		return dbError("delete lease", err)
 	}
 	t.st.Messages--
 	t.st.Events -= events
 	t.st.Bytes -= size
 	t.out += events
-	t.w.ready = t.w.ready || t.w.isolation.active()
+	t.w.mayServe = t.w.mayServe || t.w.isolation.active()
 	return nil
 }

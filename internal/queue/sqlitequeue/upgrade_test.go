@@ -29,15 +29,15 @@ var goldenTime = time.Date(2026, 1, 2, 3, 4, 5, 678_901_000, time.UTC)
 // and CRC.
 const goldenMarker = "2ac83cef9b7c742b" + "0a00000000000000" + "0900000000000000" + "c9a1544f"
 
-// TestVersion1 opens a queue that picket wrote before it counted lost leases.
-// Its messages: "retried", which the store could not take; "leased", which a
-// process on another machine left behind; "waiting"; and two dead letters.
+// TestVersion1 opens a file of version 1. It has the messages "retried", which
+// could not be stored, "leased", by a process of another machine that is gone,
+// and "waiting", and two dead letters.
 func TestVersion1(t *testing.T) {
 	path := golden(t)
 	marker, err := hex.DecodeString(goldenMarker)
 	testenv.Check(t, err)
 	testenv.Check(t, os.WriteFile(path+"-last", marker, 0o600))
-	for range 2 { // as it was, and upgraded
+	for range 2 { // the second time, the file has been upgraded
 		var log testenv.Buffer
 		q, err := sqlitequeue.Open(path, sqlitequeue.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		testenv.Check(t, err)
@@ -87,8 +87,7 @@ func TestVersion1(t *testing.T) {
 	}
 }
 
-// TestIgnoreLost: a queue for messages that are only passed on does not count
-// who died with them.
+// TestIgnoreLost: with IgnoreLost, losses are not counted.
 func TestIgnoreLost(t *testing.T) {
 	q := open(t, golden(t), sqlitequeue.Options{IgnoreLost: true})
 	testenv.Until(t, "the lease ends", func() bool { return stats(t, q).Leased == 0 })
@@ -104,8 +103,8 @@ func TestIgnoreLost(t *testing.T) {
 	}
 }
 
-// TestMarkerAhead: a marker of a commit that the file does not have is a loss,
-// and is reported with the number of transactions and events.
+// TestMarkerAhead: a marker that is ahead of the file means lost transactions,
+// which are logged with their number and that of their events.
 func TestMarkerAhead(t *testing.T) {
 	path := golden(t)
 	marker, err := hex.DecodeString("2ac83cef9b7c742b" + "0c00000000000000" + "0e00000000000000" + "2b65fd92")
@@ -120,7 +119,7 @@ func TestMarkerAhead(t *testing.T) {
 	}
 }
 
-// TestNewerVersion: a file of a later picket is refused.
+// TestNewerVersion: a file of a newer version is refused.
 func TestNewerVersion(t *testing.T) {
 	path := golden(t)
 	b, err := os.ReadFile(path)

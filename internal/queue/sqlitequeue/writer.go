@@ -9,62 +9,63 @@ import (
 	"time"
 )
 
-// Bounds of one group. They keep a commit, and so the wait of those who come
-// just after it began, short.
+// Limits of a group. They keep commits short, because later operations wait for
+// the current one.
 const (
 	maxGroupOps   = 1024
 	maxGroupBytes = 4 << 20
 )
 
-// housekeeping is how often the writer looks after leases, other processes
-// and free pages; polling, how often receivers look for what other processes
-// put in.
 const (
-	housekeeping = time.Second
-	polling      = 250 * time.Millisecond
+	// housekeepInterval is how often leases are renewed, other processes looked
+	// up and free pages returned.
+	housekeepInterval = time.Second
+	// pollInterval is how often waiting receives look for messages that other
+	// processes enqueued.
+	pollInterval = 250 * time.Millisecond
 )
 
-// A writer is the goroutine that owns the write connection.
+// A writer owns the write connection and runs all operations, in one goroutine.
 type writer struct {
-	q    *Queue
-	conn *sql.Conn
-	st   statements
+	q     *Queue
+	conn  *sql.Conn
+	stmts statements
 
-	witness *witness
-	disk    *disk
-	owner   owner
-	check   *checkpointer
+	marker       *commitMarker
+	disk         *diskSpace
+	consumer     consumer
+	checkpointer *checkpointer
 
-	waiting   []*op // receives, oldest first
-	ready     bool  // there may be something for them
-	due       time.Time
-	isolation isolation
-	seen      int64 // data_version: changes with every commit of another process
-	kept      time.Time
-	closeErr  error
+	waiting       []*op     // receives, oldest first
+	mayServe      bool      // there may be messages for them
+	nextDue       time.Time // when the next delayed message is due; zero: none
+	isolation     isolation
+	dataVersion   int64 // PRAGMA data_version: changes when another process commits
+	lastHousekeep time.Time
+	closeErr      error
 }
 
 func newWriter(q *Queue) (*writer, error) {
 	ctx := context.Background()
-	conn, err := q.writer.Conn(ctx)
+	conn, err := q.writeDB.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{q: q, conn: conn, owner: newOwner(), disk: newDisk(q.path, q.opt.MinFreeDisk), check: newCheckpointer(q.checker)}
-	if err := prepare(ctx, conn); err != nil {
+	w := &writer{q: q, conn: conn, consumer: newConsumer(), disk: newDiskSpace(q.path, q.opt.MinFreeDisk), checkpointer: newCheckpointer(q.checkpointDB)}
+	if err := prepareFile(ctx, conn); err != nil {
 		return nil, err
 	}
-	if err := w.st.prepare(ctx, conn); err != nil {
+	if err := w.stmts.prepare(ctx, conn); err != nil {
 		return nil, err
 	}
-	if w.witness, err = openWitness(q.path); err != nil {
+	if w.marker, err = openCommitMarker(q.path); err != nil {
 		return nil, err
 	}
 	var st state
-	if err := st.read(&w.st); err != nil {
+	if err := st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	if err := w.witness.compare(&st, q.log); err != nil {
+	if err := w.marker.compare(&st, q.log); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -72,14 +73,14 @@ func newWriter(q *Queue) (*writer, error) {
 
 func (w *writer) run() {
 	defer close(w.q.done)
-	w.keep()
-	tick := time.NewTicker(polling)
+	w.housekeep()
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var group []*op
 	for {
-		if wait := time.Until(w.due); len(w.waiting) > 0 && !w.due.IsZero() {
+		if wait := time.Until(w.nextDue); len(w.waiting) > 0 && !w.nextDue.IsZero() {
 			timer.Reset(max(wait, 0))
 		} else {
 			timer.Reset(time.Hour)
@@ -89,10 +90,10 @@ func (w *writer) run() {
 		case o := <-w.q.ops:
 			group = w.gather(group, o)
 		case <-timer.C:
-			w.ready = true
+			w.mayServe = true
 		case now := <-tick.C:
-			if now.Sub(w.kept) >= housekeeping {
-				w.keep()
+			if now.Sub(w.lastHousekeep) >= housekeepInterval {
+				w.housekeep()
 			}
 			w.poll()
 		case <-w.q.stop:
@@ -100,27 +101,28 @@ func (w *writer) run() {
 			return
 		}
 		w.commit(group)
-		if w.check.due() {
-			w.check.finish(w.conn)
+		if w.checkpointer.copied() {
+			w.checkpointer.finish(w.conn)
 		}
 	}
 }
 
-// gather adds to first what else waits.
+// gather returns first and the other operations that are waiting. Receives go to
+// w.waiting instead.
 func (w *writer) gather(group []*op, first *op) []*op {
 	size := 0
 	add := func(o *op) {
 		if o.receive != nil {
 			w.waiting = append(w.waiting, o)
-			w.ready = true
+			w.mayServe = true
 			return
 		}
 		size += o.size
 		group = append(group, o)
 	}
 	add(first)
-	// Callers that the last commit woke need a moment to come back with
-	// their next operation; yielding lets them, at no cost where none wants to.
+	// Yield, so that callers woken by the last commit can submit their next
+	// operation.
 	for range 2 {
 		runtime.Gosched()
 		for size < maxGroupBytes && len(group) < maxGroupOps {
@@ -138,41 +140,41 @@ func (w *writer) gather(group []*op, first *op) []*op {
 
 // commit runs group, and the receives that can be served, in one transaction.
 func (w *writer) commit(group []*op) {
-	w.waiting = keepWaiting(w.waiting)
-	serve := w.ready && len(w.waiting) > 0
-	taken := group[:0]
+	w.waiting = withoutWithdrawn(w.waiting)
+	serve := w.mayServe && len(w.waiting) > 0
+	claimed := group[:0]
 	for _, o := range group {
-		if o.take() {
-			taken = append(taken, o)
+		if o.claim() {
+			claimed = append(claimed, o)
 		}
 	}
-	if len(taken) == 0 && !serve {
+	if len(claimed) == 0 && !serve {
 		return
 	}
 	if broken := w.q.Err(); broken != nil {
-		for _, o := range append(taken, w.waiting...) {
-			o.take()
+		for _, o := range append(claimed, w.waiting...) {
+			o.claim()
 			o.done <- broken
 		}
 		w.waiting = nil
 		return
 	}
-	served, err := w.transact(taken)
+	served, err := w.transact(claimed)
 	if err != nil {
-		err = w.judge(err)
-		w.ready, w.due = true, time.Time{} // receives that were not served try again at the next tick
-		for _, o := range append(taken, served...) {
+		err = w.recordFatal(err)
+		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
+		for _, o := range append(claimed, served...) {
 			o.done <- err
 		}
 		return
 	}
-	for _, o := range append(taken, served...) {
-		o.done <- o.refused
+	for _, o := range append(claimed, served...) {
+		o.done <- o.err
 	}
 }
 
-// keepWaiting leaves out those whose caller is gone.
-func keepWaiting(ops []*op) []*op {
+// withoutWithdrawn removes the operations whose caller withdrew them.
+func withoutWithdrawn(ops []*op) []*op {
 	kept := ops[:0]
 	for _, o := range ops {
 		if o.state.Load() == opWaiting {
@@ -188,44 +190,44 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return nil, dbError("begin", err)
 	}
-	t := &tx{w: w, s: &w.st, now: time.Now().UnixMicro()}
+	t := &tx{w: w, stmts: &w.stmts, now: time.Now().UnixMicro()}
 	defer func() {
 		if err != nil {
-			w.conn.ExecContext(ctx, "ROLLBACK") // of what SQLite has not undone itself
+			w.conn.ExecContext(ctx, "ROLLBACK") // fails if SQLite has rolled back itself
 		}
 	}()
-	if err := t.st.read(&w.st); err != nil {
+	if err := t.st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	was := t.st
+	before := t.st
 	for _, o := range group {
-		if o.refused = o.do(t); o.refused != nil {
-			if _, ok := errors.AsType[*diskError](o.refused); ok {
-				return nil, o.refused
+		if o.err = o.do(t); o.err != nil {
+			if _, ok := errors.AsType[*diskError](o.err); ok {
+				return nil, o.err
 			}
 		}
 	}
-	if w.ready || t.st.Messages > was.Messages {
+	if w.mayServe || t.st.Messages > before.Messages {
 		if served, err = w.serve(t); err != nil {
 			return served, err
 		}
 	}
-	if err := t.finish(was); err != nil {
+	if err := t.writeState(before); err != nil {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
 		return served, dbError("commit", err)
 	}
-	if t.st != was {
-		w.witness.write(&t.st)
-		w.check.wrote(t.written)
+	if t.st != before {
+		w.marker.write(&t.st)
+		w.checkpointer.add(t.written)
 	}
 	return served, nil
 }
 
-// judge logs a failure that ends the queue, and remembers it.
-func (w *writer) judge(err error) error {
-	if fatal(err) {
+// recordFatal logs err and makes it the error of the queue, if it is fatal.
+func (w *writer) recordFatal(err error) error {
+	if isFatal(err) {
 		broken := fmt.Errorf("queue stopped, open it again: %w", err)
 		w.q.broken.Store(&broken)
 		w.q.log.Error("queue stopped: the disk failed", "error", err)
@@ -233,14 +235,14 @@ func (w *writer) judge(err error) error {
 	return err
 }
 
-// exec runs f in a transaction of the writer's own.
-func (w *writer) exec(f func(*tx) error) error {
+// transactNow runs f from the writer's own goroutine.
+func (w *writer) transactNow(f func(*tx) error) error {
 	o := &op{do: f, done: make(chan error, 1)}
 	w.commit([]*op{o})
 	return <-o.done
 }
 
-// close answers what still waits and releases the leases.
+// close runs the operations that are waiting and releases the leases.
 func (w *writer) close() {
 	for {
 		var group []*op
@@ -253,15 +255,15 @@ func (w *writer) close() {
 		break
 	}
 	for _, o := range w.waiting {
-		if o.take() {
+		if o.claim() {
 			o.done <- errClosed
 		}
 	}
 	w.waiting = nil
-	w.check.wait()
-	if w.owner.id != 0 && w.q.Err() == nil {
-		w.closeErr = w.exec(func(t *tx) error { return t.release(w.owner.id) })
+	w.checkpointer.wait()
+	if w.consumer.id != 0 && w.q.Err() == nil {
+		w.closeErr = w.transactNow(func(t *tx) error { return t.removeConsumer(w.consumer.id) })
 	}
-	w.st.close()
+	w.stmts.close()
 	w.closeErr = errors.Join(w.closeErr, w.conn.Close())
 }

@@ -1,7 +1,46 @@
--- Takes over what nobody renews any more, and forgets consumers that are gone.
--- KEYS: stream, due    ARGV: consumer, lease in ms, most, ms after which an idle consumer goes
--- Returns id, deliveries, fields of each.
-local me, lease, most, out = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+-- Takes over messages whose leases ended, and deletes consumers that are gone.
+-- A message whose consumer was lost too often becomes a dead letter; one that
+-- may be the reason waits to be delivered alone.
+-- KEYS: stream, due, lost, counters, rates, dead letters
+-- ARGV: consumer, lease in ms, most, ms after which an idle consumer is deleted,
+--   shard, lost times after which a message is isolated, after which it is dead,
+--   and the cause of its dead letter
+-- Returns the batches that are dead, how many wait to be alone, then id,
+-- deliveries, lost times, fields of each message leased.
+local me, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local isolate, max = tonumber(ARGV[6]), tonumber(ARGV[7])
+local dead = {}
+local out = { dead, 0 }
+
+local function bury(id, f) -- fields: b batch a agent d payload
+  rate(KEYS[5], 'out', remove(KEYS[1], KEYS[4], KEYS[2], KEYS[3], id, #f[6]))
+  count(KEYS[4], 'failed', events_of(id))
+  letter(KEYS[6], KEYS[4], tonumber(ARGV[5]),
+    { 'failed', ARGV[8], f[4], '', events_of(id), whole(millis() * 1000), f[6] })
+  dead[#dead + 1] = f[2]
+end
+
+local function take(consumer, id, deliveries)
+  local e = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if not e then
+    redis.call('XACK', KEYS[1], GROUP, id) -- deleted by an operator
+    redis.call('HDEL', KEYS[3], id)
+    return
+  end
+  -- What this consumer itself holds was leased by an answer that did not arrive.
+  local lost = consumer == me and lost_times(KEYS[3], id) or redis.call('HINCRBY', KEYS[3], id, 1)
+  if lost >= max then
+    bury(id, e[2])
+  elseif lost >= isolate then
+    redis.call('XCLAIM', KEYS[1], GROUP, WAITING, 0, id, 'JUSTID')
+    redis.call('ZADD', KEYS[2], whole(millis()), id)
+    out[2] = out[2] + 1
+  else
+    redis.call('XCLAIM', KEYS[1], GROUP, me, 0, id)
+    for _, v in ipairs({ id, deliveries + 1, lost, e[2] }) do out[#out + 1] = v end
+  end
+end
+
 for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], GROUP)) do
   local info = {}
   for i = 1, #c, 2 do info[c[i]] = c[i + 1] end
@@ -14,14 +53,7 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], GROUP)) do
     end
   elseif info.pending > 0 then
     for _, p in ipairs(redis.call('XPENDING', KEYS[1], GROUP, 'IDLE', lease, '-', '+', most, info.name)) do
-      if #out < 3 * most then
-        local e = redis.call('XCLAIM', KEYS[1], GROUP, me, lease, p[1])[1]
-        if e then
-          out[#out + 1], out[#out + 2], out[#out + 3] = p[1], p[4] + 1, e[2]
-        else
-          redis.call('XACK', KEYS[1], GROUP, p[1])
-        end
-      end
+      if #out < 2 + 4 * most then take(info.name, p[1], p[4]) end
     end
   elseif info.name ~= me and info.idle > tonumber(ARGV[4]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], GROUP, info.name) -- it holds nothing

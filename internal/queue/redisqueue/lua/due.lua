@@ -1,15 +1,27 @@
--- Takes messages whose time to be delivered again has come.
--- KEYS: stream, due    ARGV: consumer, most
--- Returns ms until the next is due (-1: none), then id, deliveries, fields of each.
-local now, out = millis(), { -1 }
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now), 'LIMIT', 0, ARGV[2])) do
-  local e = redis.call('XCLAIM', KEYS[1], GROUP, ARGV[1], 0, id)[1]
-  redis.call('ZREM', KEYS[2], id)
-  if e then
-    local _, times = holder(KEYS[1], id)
-    out[#out + 1], out[#out + 2], out[#out + 3] = id, times, e[2]
+-- Leases messages that are due to be delivered again: either one that is to be
+-- delivered alone, or those that are not.
+-- KEYS: stream, due, lost
+-- ARGV: consumer, most, lost times after which a message is delivered alone, alone (0, 1)
+-- Returns ms until the next is due (-1: none), how many wait to be alone, then
+-- id, deliveries, lost times, fields of each message leased.
+local now, most, alone = millis(), tonumber(ARGV[2]), ARGV[4] == '1'
+local lost, out = some(KEYS[3]), { -1, 0 }
+if alone and not lost then return out end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', whole(now), 'LIMIT', 0, lost and math.max(most, 1000) or most)) do
+  local times = lost and lost_times(lost, id) or 0
+  local suspect = times >= tonumber(ARGV[3])
+  if suspect ~= alone or #out >= 2 + 4 * most then
+    if suspect then out[2] = out[2] + 1 end
   else
-    redis.call('XACK', KEYS[1], GROUP, id) -- it was deleted by hand
+    local e = redis.call('XCLAIM', KEYS[1], GROUP, ARGV[1], 0, id)[1]
+    redis.call('ZREM', KEYS[2], id)
+    if e then
+      local _, deliveries = holder(KEYS[1], id)
+      for _, v in ipairs({ id, deliveries, times, e[2] }) do out[#out + 1] = v end
+    else
+      redis.call('XACK', KEYS[1], GROUP, id) -- deleted by an operator
+      redis.call('HDEL', KEYS[3], id)
+    end
   end
 end
 local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')

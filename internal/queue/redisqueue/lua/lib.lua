@@ -8,6 +8,9 @@ local function events_of(id)
   return tonumber(string.match(id, '%-(%d+)$')) % EVENTS
 end
 
+-- some returns the key of a hash if that has fields, otherwise false.
+local function some(key) return redis.call('HLEN', key) > 0 and key end
+
 -- put adds a message. Ids never go back, even where a clock does.
 local function put(stream, cnt, batch, agent, events, payload)
   local ms, n = millis(), 0
@@ -37,10 +40,15 @@ local function pending(stream, consumer, n)
   return redis.call('XPENDING', stream, GROUP, '-', '+', n, consumer)
 end
 
--- remove takes a message out of the queue, if it is still there.
-local function remove(stream, cnt, due, id, size)
+-- lost_times returns how often the consumer of an entry was lost.
+local function lost_times(lost, id) return tonumber(redis.call('HGET', lost, id) or 0) end
+
+-- remove removes a message from the queue, if it is still there. lost is the
+-- key of lost messages, or false if there are none.
+local function remove(stream, cnt, due, lost, id, size)
   redis.call('XACK', stream, GROUP, id)
   redis.call('ZREM', due, id)
+  if lost then redis.call('HDEL', lost, id) end
   if redis.call('XDEL', stream, id) == 0 then return 0 end
   local events = events_of(id)
   count(cnt, 'events', -events)

@@ -104,7 +104,7 @@ func TestRefused(t *testing.T) {
 			if name == "400 not named" { // nobody else has these: they are kept
 				wantRefused, wantDead = 4, 1
 			}
-			if m.Refused != wantRefused || st.Dead != wantDead || s.posts != 1 {
+			if m.Rejected != wantRefused || st.Dead != wantDead || s.posts != 1 {
 				t.Errorf("metrics %+v, %d posts, %d letters", m, s.posts, st.Dead)
 			}
 		})
@@ -126,7 +126,7 @@ func TestTooLarge(t *testing.T) {
 	}
 	m := run(t, quick(t, s, newSpool(t, sqlitequeue.Options{}), src))
 	wantEvents(t, s, list{events: append(src.events[:huge:huge], src.events[huge+1:]...)})
-	if m.Posted != 19 || m.Refused != 1 {
+	if m.Posted != 19 || m.Rejected != 1 {
 		t.Errorf("metrics %+v", m)
 	}
 }
@@ -153,7 +153,7 @@ func TestSpoolFull(t *testing.T) {
 			}
 			o := quick(t, s, newSpool(t, sqlitequeue.Options{MaxBytes: 8000}), ending{bulky, spooled})
 			o.BatchEvents = 2
-			o.Inputs[0].Wait = wait
+			o.Inputs[0].Lossless = wait
 			m := run(t, o)
 			if m.Posted+m.Dropped != 40 || wait != (m.Dropped == 0) {
 				t.Errorf("metrics %+v", m)
@@ -190,10 +190,10 @@ type ending struct {
 	done chan struct{}
 }
 
-func (e ending) Events(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
+func (e ending) Events(ctx context.Context, from agent.Position) iter.Seq2[agent.Event, error] {
+	return func(yield func(agent.Event, error) bool) {
 		defer close(e.done)
-		for ev, err := range e.list.Events(ctx) {
+		for ev, err := range e.list.Events(ctx, from) {
 			if !yield(ev, err) {
 				return
 			}

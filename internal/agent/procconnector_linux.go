@@ -26,38 +26,38 @@ const (
 	eventHeader  = 16 // what, cpu, timestamp of struct proc_event
 	eventAt      = nlHeader + cnHeader
 	dataAt       = eventAt + eventHeader
-	receiveSpace = 8 << 20 // what the kernel may hold for us: some 100,000 events
+	receiveSpace = 8 << 20 // of the socket's buffer: some 100,000 events
 )
 
-// A connector hears of processes from the kernel.
+// A connector receives process events from the kernel.
 type connector struct {
 	fd  int
 	buf []byte
 }
 
-// connect asks the kernel to tell. It needs CAP_NET_ADMIN, and to be in the
-// machine's own pid namespace, for the pids would be others elsewhere.
+// connect subscribes to the kernel's process connector. It needs CAP_NET_ADMIN,
+// and the initial pid namespace, because the pids are of that namespace.
 func connect() (*connector, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_CONNECTOR)
 	if err != nil {
 		return nil, fmt.Errorf("open process connector: %w", err)
 	}
 	c := &connector{fd: fd, buf: make([]byte, os.Getpagesize())}
-	if err := c.listen(); err != nil {
+	if err := c.subscribe(); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *connector) listen() error {
+func (c *connector) subscribe() error {
 	if err := unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: cnIdxProc}); err != nil {
 		return fmt.Errorf("bind process connector: %w", err)
 	}
 	if unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveSpace) != nil {
 		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveSpace)
 	}
-	// So that the end of the context is seen where nothing happens.
+	// Time out, to notice the end of the context when there are no events.
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 200_000}); err != nil {
 		return fmt.Errorf("set timeout of process connector: %w", err)
 	}
@@ -73,10 +73,10 @@ func (c *connector) listen() error {
 	if err := unix.Sendto(c.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("ask process connector: %w", err)
 	}
-	// The kernel confirms with an event of no kind; where it was built
-	// without the connector, nothing comes.
+	// The kernel confirms with an event of kind none. A kernel built without the
+	// connector does not answer.
 	for range 10 {
-		ev, err := c.next()
+		ev, err := c.receive()
 		if err == nil {
 			if ev.what == procNone && ev.err != 0 {
 				return fmt.Errorf("ask process connector: %w", unix.Errno(ev.err))
@@ -92,7 +92,7 @@ func (c *connector) listen() error {
 
 func (c *connector) close() { unix.Close(c.fd) }
 
-// A procEvent is what the connector says, as far as it is used.
+// A procEvent is the used part of a connector event.
 type procEvent struct {
 	what      uint32
 	err       uint32
@@ -101,16 +101,16 @@ type procEvent struct {
 	exitCode  uint32 // as wait gives it
 }
 
-// next returns the next event. Its errors are those of recvfrom: EAGAIN when
-// there is none yet, ENOBUFS when some were lost.
-func (c *connector) next() (procEvent, error) {
+// receive returns the next event. Its errors are those of recvfrom: EAGAIN if
+// there is none yet, ENOBUFS if some were lost.
+func (c *connector) receive() (procEvent, error) {
 	for {
 		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
 		if err != nil {
 			return procEvent{}, err
 		}
 		if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 || n < dataAt+4 {
-			continue // not of the kernel: any process can send here
+			continue // not from the kernel: any process can send to this socket
 		}
 		e, b := binary.NativeEndian, c.buf[:n]
 		ev := procEvent{what: e.Uint32(b[eventAt:])}
@@ -136,29 +136,30 @@ func (c *connector) next() (procEvent, error) {
 	}
 }
 
-// listen tells of what the kernel tells, until ctx ends.
-func (w *watch) listen(ctx context.Context, c *connector, report func(message, hint string)) {
-	forked := map[int]int{} // children that have not become a program yet, and their parents
-	for ctx.Err() == nil && !w.ended {
-		ev, err := c.next()
+// listen handles the connector's events until ctx ends.
+func (w *processWatcher) listen(ctx context.Context, c *connector, report func(message, hint string)) {
+	forked := map[int]int{} // parents of the children that have not run a program yet
+	for ctx.Err() == nil && !w.stopped {
+		ev, err := c.receive()
 		switch {
 		case err == nil:
-			w.heard(ev, forked)
+			w.handle(ev, forked)
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.ENOBUFS):
-			report("more processes started and ended than could be read; some were missed", "the host, or the agent's disk, is overloaded")
+			report("more processes started and exited than could be read; some were missed", "the host, or the agent's disk, is overloaded")
 			clear(forked)
-			w.scan() // those that still run are found this way
+			w.scan() // finds those that still run
 		default:
-			w.yield(nil, fmt.Errorf("process source: read connector: %w", err))
+			w.yield(Event{}, fmt.Errorf("process source: read connector: %w", err))
 			return
 		}
 	}
 }
 
-func (w *watch) heard(ev procEvent, forked map[int]int) {
+// handle handles one connector event.
+func (w *processWatcher) handle(ev procEvent, forked map[int]int) {
 	if ev.pid != ev.tgid {
-		return // a thread
+		return // a thread, not a process
 	}
 	switch ev.what {
 	case procFork:
@@ -166,8 +167,8 @@ func (w *watch) heard(ev procEvent, forked map[int]int) {
 	case procExec:
 		parent := forked[ev.pid]
 		delete(forked, ev.pid)
-		if !w.came(ev.pid) {
-			w.missed(ev.pid, parent)
+		if !w.started(ev.pid) {
+			w.reportMissed(ev.pid, parent)
 		}
 	case procExit:
 		delete(forked, ev.pid)
@@ -175,15 +176,15 @@ func (w *watch) heard(ev procEvent, forked map[int]int) {
 		if s := unix.WaitStatus(ev.exitCode); s.Signaled() {
 			code = 128 + int(s.Signal()) // as shells do
 		}
-		w.gone(ev.pid, &code)
+		w.exited(ev.pid, &code)
 	}
 }
 
-// missed tells of a process that ended before /proc could be read: that it
-// was there, and whose child it was.
-func (w *watch) missed(pid, parent int) {
+// reportMissed yields the start of a process that exited before /proc could be
+// read, with its parent.
+func (w *processWatcher) reportMissed(pid, parent int) {
 	p := &process{info: processInfo{PID: pid, ParentPID: parent, Name: "?", Action: "created"},
-		instance: w.proc.boot + " missed " + strconv.FormatInt(time.Now().UnixNano(), 10)}
+		instance: w.proc.bootID + " missed " + strconv.FormatInt(time.Now().UnixNano(), 10)}
 	w.proc.parent(&p.info, w.seen)
 	w.seen[pid] = p
 	w.emit(p)

@@ -53,10 +53,10 @@ func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, e
 			exec.Command(program, fmt.Sprint(lives.Seconds()), "0").Run()
 		}
 	}()
-	for raw, err := range src.Events(ctx) {
+	for event, err := range src.Events(ctx, "") {
 		testenv.Check(t, err)
 		var e seen
-		testenv.Check(t, json.Unmarshal(raw, &e))
+		testenv.Check(t, json.Unmarshal(event.Data, &e))
 		if e.Process.Name != program {
 			continue
 		}
@@ -124,10 +124,10 @@ func TestShortLived(t *testing.T) {
 			exec.Command("/bin/false").Run()
 		}
 	}()
-	for raw, err := range src.Events(ctx) {
+	for event, err := range src.Events(ctx, "") {
 		testenv.Check(t, err)
 		var e seen
-		testenv.Check(t, json.Unmarshal(raw, &e))
+		testenv.Check(t, json.Unmarshal(event.Data, &e))
 		if filepath.Base(e.Process.Name) == "false" && e.Process.Action == "terminated" {
 			if e.Process.ExitCode == nil || *e.Process.ExitCode != 1 {
 				t.Errorf("ended: %+v", e)
@@ -144,6 +144,6 @@ func TestShortLived(t *testing.T) {
 }
 
 func TestProcessPoll(t *testing.T) {
-	started, ended := watchFor(t, &agent.Process{AgentID: "me", Poll: true}, time.Second)
+	started, ended := watchFor(t, &agent.Process{AgentID: "me", PollOnly: true}, time.Second)
 	wantProcess(t, started, ended)
 }

@@ -14,19 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCommandLine bounds what is kept of a command line; the kernel allows
-// megabytes.
+// maxCommandLine bounds a command line; the kernel allows megabytes.
 const maxCommandLine = 32 << 10
 
-// clockTicks is USER_HZ, in which /proc counts; it is 100 wherever Go runs.
+// clockTicks is USER_HZ, the unit of times in /proc; it is 100 on all platforms
+// that Go supports.
 const clockTicks = 100
 
-// A procfs reads processes from /proc, and remembers names of users.
+// A procfs reads processes from /proc and caches user names.
 type procfs struct {
-	root  string
-	boot  string    // id of this boot
-	since time.Time // of this boot
-	users map[uint64]string
+	root     string
+	bootID   string    // identifies this boot
+	bootTime time.Time // when this boot began
+	users    map[uint64]string
 }
 
 func newProcfs() (*procfs, error) {
@@ -35,30 +35,30 @@ func newProcfs() (*procfs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
-	p.boot = strings.TrimSpace(string(id))
-	// /proc/stat has it in whole seconds only.
+	p.bootID = strings.TrimSpace(string(id))
+	// /proc/stat has the boot time in whole seconds only.
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
 		return nil, fmt.Errorf("read boot time: %w", err)
 	}
-	p.since = time.Now().Add(-time.Duration(up.Nano()))
+	p.bootTime = time.Now().Add(-time.Duration(up.Nano()))
 	return p, nil
 }
 
-// A process is one that was seen, as long as it lives.
+// A process is a running process that has been reported.
 type process struct {
-	info     processInfo
-	start    uint64 // clock ticks since boot
-	born     time.Time
-	instance string // with the pid, names it among all of this host's, ever
+	info       processInfo
+	startTicks uint64 // clock ticks since boot
+	startTime  time.Time
+	instance   string // with the pid, unique among all processes of this host ever
 }
 
-// read reads what /proc tells of pid. What it does not tell, because the
-// process is gone already or is another user's, stays empty.
+// read reads a process from /proc. Fields that cannot be read, because the process
+// has exited or belongs to another user, stay empty.
 func (f *procfs) read(pid int) (*process, error) {
 	dir := f.root + "/" + strconv.Itoa(pid)
 	p := &process{info: processInfo{PID: pid, Action: "created"}}
-	// These go first when a process ends; it may live for a millisecond.
+	// These disappear first when a process exits.
 	p.info.Name, p.info.CommandLine = f.image(dir)
 	p.info.WorkingDirectory, _ = os.Readlink(dir + "/cwd")
 	stat, err := os.ReadFile(dir + "/stat")
@@ -69,19 +69,19 @@ func (f *procfs) read(pid int) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.start, p.info.ParentPID = start, ppid
-	p.instance = fmt.Sprintf("%s %d", f.boot, start)
-	p.born = f.since.Add(time.Duration(start) * time.Second / clockTicks).UTC()
-	p.info.Started = p.born.Format("2006-01-02T15:04:05.00Z07:00")
+	p.startTicks, p.info.ParentPID = start, ppid
+	p.instance = fmt.Sprintf("%s %d", f.bootID, start)
+	p.startTime = f.bootTime.Add(time.Duration(start) * time.Second / clockTicks).UTC()
+	p.info.Started = p.startTime.Format("2006-01-02T15:04:05.00Z07:00")
 	if p.info.Name == "" {
-		p.info.Name = comm // a kernel thread, or one that may not be looked at
+		p.info.Name = comm // a kernel thread, or not permitted
 	}
 	p.info.User = f.owner(dir)
-	p.info.ContainerID = container(dir)
+	p.info.ContainerID = containerIDOf(dir)
 	return p, nil
 }
 
-// parent fills in p's parent, from those seen or from /proc.
+// parent fills in p's parent, from the known processes or from /proc.
 func (f *procfs) parent(p *processInfo, seen map[int]*process) {
 	if p.ParentPID == 0 {
 		return
@@ -99,8 +99,8 @@ func (f *procfs) image(dir string) (path, commandLine string) {
 	return strings.TrimSuffix(path, " (deleted)"), commandLine
 }
 
-// readShort reads up to n bytes of a file in /proc, with no more system calls
-// than that takes; nil when it cannot.
+// readShort reads up to n bytes of a file in /proc with few system calls; nil if
+// it cannot.
 func readShort(path string, n int) []byte {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -123,8 +123,8 @@ func readShort(path string, n int) []byte {
 	return b
 }
 
-// commandLineOf joins the arguments by spaces; one that has spaces itself is
-// quoted, for rules to see where it ends.
+// commandLineOf joins the arguments with spaces. Arguments that contain spaces are
+// quoted, so that rules can see where they end.
 func commandLineOf(dir string) string {
 	b := readShort(dir+"/cmdline", maxCommandLine)
 	if len(b) == 0 {
@@ -139,8 +139,8 @@ func commandLineOf(dir string) string {
 	return strings.Join(args, " ")
 }
 
-// parseStat reads /proc/PID/stat: the name, in parentheses and free to hold
-// any byte, then the state, the parent, and as the 22nd field the start.
+// parseStat parses /proc/PID/stat: the name, in parentheses and with any bytes,
+// then the state, the parent, and as the 22nd field the start.
 func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 0 || end < open {
@@ -161,7 +161,7 @@ func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
 	return strings.ToValidUTF8(string(b[open+1:end]), "\ufffd"), ppid, start, nil
 }
 
-// owner names the user that the process acts as.
+// owner returns the name of the process's effective user.
 func (f *procfs) owner(dir string) string {
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
@@ -187,11 +187,11 @@ func (f *procfs) owner(dir string) string {
 	return name
 }
 
-// containerID is how Docker, containerd and Podman name a container in the
-// path of its control group.
+// containerID is the name that Docker, containerd and Podman give to a container's
+// control group.
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
 
-func container(dir string) string {
+func containerIDOf(dir string) string {
 	b, err := os.ReadFile(dir + "/cgroup")
 	if err != nil {
 		return ""
@@ -199,7 +199,7 @@ func container(dir string) string {
 	return string(containerID.Find(b))
 }
 
-// pids lists the processes there are.
+// pids lists all processes.
 func (f *procfs) pids() ([]int, error) {
 	d, err := os.Open(f.root)
 	if err != nil {
@@ -232,8 +232,8 @@ func thisHost() hostInfo {
 	return h
 }
 
-// identity reads just enough to tell whether pid is still what it was; the
-// image is "" where it may not be looked at.
+// identity reads just enough to tell whether a pid still is the same process;
+// image is "" if it may not be read.
 func (f *procfs) identity(pid int) (start uint64, image string, ok bool) {
 	dir := f.root + "/" + strconv.Itoa(pid)
 	stat, err := os.ReadFile(dir + "/stat")

@@ -9,45 +9,46 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// post sends what the spool holds, oldest first, one batch after the other,
-// until ctx ends.
-func (a *Agent) post(ctx context.Context, sent chan<- struct{}) {
+// upload posts the batches of the spool in order until ctx ends. It signals on
+// batchDone after each.
+func (a *Agent) upload(ctx context.Context, batchDone chan<- struct{}) {
 	for failures := 0; ctx.Err() == nil; {
 		ds, err := a.opt.Spool.Receive(ctx, 8)
 		if err != nil {
 			if ctx.Err() == nil {
 				failures++
-				a.log.Error("cannot read the spool; trying again", "error", err)
-				sleep(ctx, a.backoff(failures))
+				a.log.Error("reading the spool failed; retrying", "error", err)
+				backoff.Sleep(ctx, a.retryDelay(failures))
 			}
 			continue
 		}
 		failures = 0
 		for _, d := range ds {
-			a.deliver(ctx, d)
+			a.uploadBatch(ctx, d)
 			select {
-			case sent <- struct{}{}:
+			case batchDone <- struct{}{}:
 			default:
 			}
 		}
 	}
 }
 
-// deliver posts one batch until the server is done with it or ctx ends. The
-// next must not overtake it, so it is held here and not given back.
-func (a *Agent) deliver(ctx context.Context, d queue.Delivery) {
-	failures, away := 0, false
+// uploadBatch posts one batch until the server accepts or rejects it, or ctx
+// ends. It blocks, because the next batch must not overtake this one.
+func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
+	failures, unavailable := 0, false
 	for ctx.Err() == nil {
 		err := a.send(ctx, d.Payload, d.Events)
 		if err == nil {
-			if away {
-				a.log.Info("server takes events again")
+			if unavailable {
+				a.log.Info("server accepts events again")
 			}
-			a.finish(ctx, d, nil)
+			a.removeFromSpool(ctx, d, nil)
 			return
 		}
 		if ctx.Err() != nil {
@@ -55,29 +56,30 @@ func (a *Agent) deliver(ctx context.Context, d queue.Delivery) {
 		}
 		failures++
 		a.metrics.retries.Add(1)
-		wait := a.backoff(failures)
+		wait := a.retryDelay(failures)
 		status, _ := errors.AsType[*StatusError](err)
 		switch {
 		case status == nil: // no answer
 		case status.Status == http.StatusBadRequest:
-			a.log.Error("server refuses a batch as a whole; it is kept as a dead letter", "events", d.Events, "error", err)
-			a.metrics.refused.Add(int64(d.Events))
-			a.finish(ctx, d, err)
+			a.log.Error("server rejected a whole batch; it is kept as a dead letter", "events", d.Events, "error", err)
+			a.metrics.rejected.Add(int64(d.Events))
+			a.removeFromSpool(ctx, d, err)
 			return
 		case status.RetryAfter > 0:
 			wait = status.RetryAfter + rand.N(status.RetryAfter/4+1)
 		case status.Status >= 500 || status.Status == http.StatusTooManyRequests:
-		default: // the token, the address or the server is wrong: someone must act
+		default: // the token or the address is wrong: only a person can fix it
 			wait = a.opt.MaxRetryDelay/2 + rand.N(a.opt.MaxRetryDelay/2+1)
 		}
-		if !away {
-			away = true
-			a.log.Warn("server does not take events; they are kept and tried again", "hint", hint(status), "error", err)
+		if !unavailable {
+			unavailable = true
+			a.log.Warn("server does not accept events; keeping and retrying them", "hint", hint(status), "error", err)
 		}
-		sleep(ctx, wait)
+		backoff.Sleep(ctx, wait)
 	}
 }
 
+// hint returns what the user can do about a failed upload.
 func hint(e *StatusError) string {
 	switch {
 	case e == nil:
@@ -91,8 +93,8 @@ func hint(e *StatusError) string {
 	}
 }
 
-// finish takes d out of the spool; with a cause, it leaves a letter.
-func (a *Agent) finish(ctx context.Context, d queue.Delivery, cause error) {
+// removeFromSpool acks d or, if there is a cause, dead-letters it.
+func (a *Agent) removeFromSpool(ctx context.Context, d queue.Delivery, cause error) {
 	end := context.WithoutCancel(ctx)
 	var err error
 	if cause == nil {
@@ -101,24 +103,24 @@ func (a *Agent) finish(ctx context.Context, d queue.Delivery, cause error) {
 		err = a.opt.Spool.Bury(end, d, queue.DeadLetter{Reason: queue.Failed, Cause: cause.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload})
 	}
 	if err != nil {
-		a.log.Error("cannot take a posted batch out of the spool; it will be posted again", "error", err)
+		a.log.Error("removing an uploaded batch from the spool failed; it will be uploaded again", "error", err)
 	}
 }
 
-// send posts a body of n events. One that is too large goes in halves; what
-// was taken of it before a failure is posted again, and the server knows it
-// by its ids.
+// send posts a body of n events. A body that is too large is posted in halves. If
+// the second half fails, both are posted again, and the server recognises the
+// first by its ids.
 func (a *Agent) send(ctx context.Context, body []byte, n int) error {
 	dropped := a.dropped.Load()
 	res, err := a.opt.Client.Post(ctx, body, dropped)
 	status, _ := errors.AsType[*StatusError](err)
 	switch {
 	case err == nil:
-		a.refused(res.Refused)
-		a.metrics.posted.Add(int64(n - len(res.Refused)))
-	case status != nil && status.Status == http.StatusBadRequest && len(status.Refused) > 0:
-		// The server has noted what is wrong with each; again would be no better.
-		a.refused(status.Refused)
+		a.logRejected(res.Rejected)
+		a.metrics.posted.Add(int64(n - len(res.Rejected)))
+	case status != nil && status.Status == http.StatusBadRequest && len(status.Rejected) > 0:
+		// The server rejected each event; retrying would not help.
+		a.logRejected(status.Rejected)
 	case status != nil && status.Status == http.StatusRequestEntityTooLarge:
 		return a.sendHalves(ctx, body)
 	default:
@@ -128,18 +130,20 @@ func (a *Agent) send(ctx context.Context, body []byte, n int) error {
 	return nil
 }
 
-func (a *Agent) refused(rs []Refusal) {
-	a.metrics.refused.Add(int64(len(rs)))
+// logRejected counts rejected events and logs the first of them.
+func (a *Agent) logRejected(rs []RejectedEvent) {
+	a.metrics.rejected.Add(int64(len(rs)))
 	const shown = 10
 	for i, r := range rs {
 		if i == shown {
-			a.log.Warn("server refuses more events", "events", len(rs)-shown)
+			a.log.Warn("server rejected more events", "events", len(rs)-shown)
 			return
 		}
-		a.log.Warn("server refuses an event", "event", r.EventID, "index", r.Index, "reason", r.Reason)
+		a.log.Warn("server rejected an event", "event", r.EventID, "index", r.Index, "reason", r.Reason)
 	}
 }
 
+// sendHalves posts the two halves of a body.
 func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
 	plain, err := zst.Decode(nil, body)
 	if err != nil {
@@ -150,7 +154,7 @@ func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
 		return &StatusError{Status: http.StatusBadRequest, Message: fmt.Sprintf("too large, and not an array: %v", err)}
 	}
 	if len(events) <= 1 {
-		a.refused([]Refusal{{Reason: fmt.Sprintf("larger than the server takes: %d bytes", len(plain))}})
+		a.logRejected([]RejectedEvent{{Reason: fmt.Sprintf("larger than the server accepts: %d bytes", len(plain))}})
 		return nil
 	}
 	for _, half := range [][]json.RawMessage{events[:len(events)/2], events[len(events)/2:]} {
@@ -165,9 +169,9 @@ func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// backoff is the time to wait after the nth failure: anything up to a bound
-// that doubles, so that a thousand agents do not come back at once.
-func (a *Agent) backoff(n int) time.Duration {
+// retryDelay returns the wait after the nth failure: a random time up to a bound
+// that doubles ("full jitter"), so that a thousand agents do not retry at once.
+func (a *Agent) retryDelay(n int) time.Duration {
 	most := min(a.opt.RetryDelay<<min(n-1, 16), a.opt.MaxRetryDelay)
 	return rand.N(most) + time.Millisecond
 }

@@ -6,17 +6,17 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// isolation makes a message that was lost queue.IsolateAfter times the only one
-// that this queue has leased: it is delivered once nothing else is leased, and
-// nothing else is delivered until it is done. Each of the two takes
-// queue.IsolationTimeout at most.
+// isolation ensures that a message which was lost queue.IsolateAfter times is the
+// only one leased by this queue: it is delivered once nothing else is leased,
+// and nothing else is delivered until it is acked. Each of the two waits ends
+// after queue.IsolationTimeout.
 type isolation struct {
 	until time.Time // zero: no message is isolated or waits to be
 }
 
 func (i *isolation) active() bool { return !i.until.IsZero() }
 
-// start notes that a message was delivered.
+// start begins or ends the isolation when a message is delivered.
 func (i *isolation) start(suspect bool) {
 	i.until = time.Time{}
 	if suspect {
@@ -24,19 +24,21 @@ func (i *isolation) start(suspect bool) {
 	}
 }
 
-// suspect reports whether l may be what killed the processes that leased it.
-func (t *tx) suspect(l lent) bool { return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfter }
+// isSuspect reports whether l may have killed the processes that leased it.
+func (t *tx) isSuspect(l leasedMessage) bool {
+	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfter
+}
 
-// isolate reports whether the next delivery has to wait, because it or the one
-// before it is to be isolated.
-func (t *tx) isolate(suspect bool) (wait bool, err error) {
+// mustWait reports whether the next delivery must wait because it, or the one
+// before it, is isolated.
+func (t *tx) mustWait(suspect bool) (wait bool, err error) {
 	i := &t.w.isolation
 	if !suspect && !i.active() {
 		return false, nil
 	}
 	leased := 0
-	if id := t.w.owner.id; id != 0 {
-		if err := t.s.leased.QueryRow(id).Scan(&leased); err != nil {
+	if id := t.w.consumer.id; id != 0 {
+		if err := t.stmts.countLeased.QueryRow(id).Scan(&leased); err != nil {
 			return false, dbError("count leases", err)
 		}
 	}
@@ -47,30 +49,30 @@ func (t *tx) isolate(suspect bool) (wait bool, err error) {
 	if !i.active() {
 		i.until = now.Add(queue.IsolationTimeout)
 	}
-	t.w.due = i.until
+	t.w.nextDue = i.until
 	return true, nil
 }
 
-// lose counts that the process died that had leased the messages of an owner.
-// Those that were lost queue.MaxLost times become dead letters, which it
-// returns.
-func (t *tx) lose(owner int64) (dead []lostMessage, err error) {
+// countLost counts a loss for each message leased by a consumer that died. It
+// turns messages that were lost queue.MaxLost times into dead letters and
+// returns them.
+func (t *tx) countLost(consumer int64) (dead []lostMessage, err error) {
 	if t.w.q.opt.IgnoreLost {
 		return nil, nil
 	}
-	if _, err := t.s.lose.Exec(owner); err != nil {
+	if _, err := t.stmts.addLost.Exec(consumer); err != nil {
 		return nil, dbError("count lost leases", err)
 	}
-	if dead, err = t.lost(owner); err != nil {
+	if dead, err = t.listDead(consumer); err != nil {
 		return nil, err
 	}
 	for _, m := range dead {
 		t.st.Last++
 		cause := queue.LostCause(m.lost)
-		if _, err := t.s.buryLost.Exec(t.st.Last, string(queue.Failed), cause, t.now, m.id); err != nil {
+		if _, err := t.stmts.insertLostDeadLetter.Exec(t.st.Last, string(queue.Failed), cause, t.now, m.id); err != nil {
 			return nil, dbError("insert dead letter", err)
 		}
-		if err := t.remove(m.id); err != nil {
+		if err := t.removeMessage(m.id); err != nil {
 			return nil, err
 		}
 		t.st.Failed += m.events
@@ -86,9 +88,9 @@ type lostMessage struct {
 	lost              int
 }
 
-// lost lists the messages of an owner that were lost too often.
-func (t *tx) lost(owner int64) ([]lostMessage, error) {
-	rows, err := t.s.lost.Query(owner, queue.MaxLost)
+// listDead lists the messages of a consumer that were lost queue.MaxLost times.
+func (t *tx) listDead(consumer int64) ([]lostMessage, error) {
+	rows, err := t.stmts.listLost.Query(consumer, queue.MaxLost)
 	if err != nil {
 		return nil, dbError("list lost messages", err)
 	}

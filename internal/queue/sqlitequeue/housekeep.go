@@ -1,0 +1,106 @@
+package sqlitequeue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/picket-edr/picket/internal/queue"
+)
+
+// housekeep renews this queue's leases, releases those of consumers that are
+// gone, and returns free pages to the file system.
+func (w *writer) housekeep() {
+	now := time.Now()
+	w.lastHousekeep = now
+	if w.q.Err() != nil {
+		return
+	}
+	w.disk.refresh(now)
+	w.shrink()
+	w.checkpointer.checkpointIdle(w.conn)
+	consumers, err := w.otherConsumers()
+	if err != nil {
+		w.q.log.Warn("looking up consumers failed", "error", err)
+		return
+	}
+	gone := slices.DeleteFunc(consumers, func(c consumer) bool { return !c.isGone(&w.consumer, now) })
+	renew := w.consumer.id != 0 && now.UnixMicro() > w.consumer.expires-2*w.q.opt.Lease.Microseconds()/3
+	if len(gone) == 0 && !renew {
+		return
+	}
+	var dead []lostMessage
+	err = w.transactNow(func(t *tx) (err error) {
+		if dead, err = t.removeLost(gone); err != nil {
+			return err
+		}
+		if err := t.trimRates(); err != nil || !renew {
+			return err
+		}
+		_, err = t.stmts.renewConsumer.Exec(t.now+w.q.opt.Lease.Microseconds(), w.consumer.id)
+		return dbError("renew leases", err)
+	})
+	if err != nil {
+		w.q.log.Warn("renewing leases failed", "error", err)
+		return
+	}
+	if renew {
+		w.consumer.expires = now.Add(w.q.opt.Lease).UnixMicro()
+	}
+	for _, c := range gone {
+		w.q.log.Warn("process died; its messages will be redelivered", "pid", c.pid)
+	}
+	for _, m := range dead {
+		w.q.log.Error("batch dead-lettered", "batch", m.batch, "events", m.events, "cause", queue.LostCause(m.lost))
+	}
+}
+
+// removeLost releases the leases of consumers that died and deletes them. It
+// returns the messages that became dead letters.
+func (t *tx) removeLost(consumers []consumer) (dead []lostMessage, err error) {
+	for _, c := range consumers {
+		ms, err := t.countLost(c.id)
+		if err != nil {
+			return nil, err
+		}
+		dead = append(dead, ms...)
+		if err := t.removeConsumer(c.id); err != nil {
+			return nil, err
+		}
+	}
+	return dead, nil
+}
+
+// shrink returns some free pages to the file system if most of the file is free,
+// as it is after a backlog.
+func (w *writer) shrink() {
+	const keep, step = 1024, 1024
+	var free, all int
+	ctx := context.Background()
+	if w.conn.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free) != nil ||
+		w.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&all) != nil || free < keep || free < all/2 {
+		return
+	}
+	if _, err := w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", step)); err != nil {
+		w.q.log.Warn("shrinking queue file failed", "error", err)
+		return
+	}
+	w.checkpointer.add(step * 16384)
+}
+
+// poll checks whether another process changed the file, if receives are waiting.
+func (w *writer) poll() {
+	if len(w.waiting) == 0 || w.q.Err() != nil {
+		return
+	}
+	var v int64
+	if err := w.conn.QueryRowContext(context.Background(), "PRAGMA data_version").Scan(&v); err != nil {
+		w.q.log.Warn("polling for messages failed", "error", err)
+		return
+	}
+	if v != w.dataVersion {
+		w.dataVersion = v
+		w.mayServe = true
+	}
+}
