@@ -85,8 +85,8 @@ func readEvents(files []string) ([][]byte, error) {
 	return events, nil
 }
 
-// parsed is an event ready for matching.
-type parsed struct {
+// parsedEvent is an event ready for matching.
+type parsedEvent struct {
 	group  *sigma.Group
 	fields []sigma.Field
 }
@@ -103,14 +103,14 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		}
 		return g
 	}
-	ready := make([]parsed, len(events))
+	ready := make([]parsedEvent, len(events))
 	for i, raw := range events {
 		res.Bytes += int64(len(raw))
 		d, err := reader.Read(raw)
 		if err != nil {
 			return res, fmt.Errorf("parse event %d: %w", i+1, err)
 		}
-		ready[i] = parsed{group(d.Route), d.Fields(nil)}
+		ready[i] = parsedEvent{group(d.Route), d.Fields(nil)}
 	}
 	var fields []sigma.Field
 	var fired []*sigma.Rule
@@ -118,19 +118,19 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
 		res.Matches += len(fired)
 	}
-	res.Parse = rate(each, len(events), func(i int) {
+	res.Parse = measureRate(each, len(events), func(i int) {
 		d, _ := reader.Read(events[i])
 		fields = d.Fields(fields[:0])
 	})
-	res.Match = rate(each, len(events), func(i int) {
+	res.Match = measureRate(each, len(events), func(i int) {
 		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
 	})
-	res.Both = rate(each, len(events), func(i int) {
+	res.Both = measureRate(each, len(events), func(i int) {
 		d, _ := reader.Read(events[i])
 		fields = d.Fields(fields[:0])
 		fired = matcher.Match(group(d.Route), fields, fired[:0])
 	})
-	res.JSON = rate(each, len(events), func(i int) {
+	res.JSON = measureRate(each, len(events), func(i int) {
 		var m map[string]any
 		_ = json.Unmarshal(events[i], &m) // it was parsed before
 	})
@@ -154,9 +154,9 @@ func loadSample(names, pipelines []string, n int) (detect.Set, error) {
 	return detect.Load(sources, off)
 }
 
-// rate runs f over n events again and again for a while, whole passes only,
+// measureRate runs f over n events again and again for a while, whole passes only,
 // and returns events a second.
-func rate(least time.Duration, n int, f func(i int)) float64 {
+func measureRate(least time.Duration, n int, f func(i int)) float64 {
 	start, done := time.Now(), 0
 	for time.Since(start) < least {
 		for i := range n {

@@ -21,7 +21,7 @@ import (
 // applyConfig gives the flags that are not on the command line their values
 // from the environment, then from the config file.
 func applyConfig(cmd *cobra.Command, _ []string) error {
-	if forShell(cmd) {
+	if isBuiltinCommand(cmd) {
 		return nil
 	}
 	flags := cmd.Flags()
@@ -61,8 +61,8 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 	return firstErr
 }
 
-// forShell reports whether a command is cobra's own, for shells and for help.
-func forShell(cmd *cobra.Command) bool {
+// isBuiltinCommand reports whether a command is cobra's own, for shells and for help.
+func isBuiltinCommand(cmd *cobra.Command) bool {
 	for c := cmd; c.HasParent(); c = c.Parent() {
 		if name := c.Name(); !c.Parent().HasParent() && (name == "help" || name == "completion" || strings.HasPrefix(name, "__complete")) {
 			return true
@@ -146,10 +146,10 @@ func printJSON(w io.Writer, v any) error {
 // A dataDir is a server's data directory.
 type dataDir string
 
-func (d dataDir) queue() string      { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) diskBuffer() string { return filepath.Join(string(d), "spill.db") }
-func (d dataDir) events() string     { return filepath.Join(string(d), "events.db") }
-func (d dataDir) rulesOff() string   { return filepath.Join(string(d), "rules-off") }
+func (d dataDir) queue() string         { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) diskBuffer() string    { return filepath.Join(string(d), "spill.db") }
+func (d dataDir) events() string        { return filepath.Join(string(d), "events.db") }
+func (d dataDir) disabledRules() string { return filepath.Join(string(d), "rules-off") }
 
 // packs is where rule packs are installed.
 func (d dataDir) packs() rulepack.Folder {
@@ -161,8 +161,8 @@ func addDataFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("data", "picket-data", "the server's data `DIR`")
 }
 
-// existing returns the directory, if a server has made it.
-func existing(dir string) (dataDir, error) {
+// existingDataDir returns the directory, if a server has made it.
+func existingDataDir(dir string) (dataDir, error) {
 	if _, err := os.Stat(dataDir(dir).events()); err != nil {
 		return "", hinted(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
 	}

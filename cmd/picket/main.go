@@ -99,8 +99,8 @@ over the file. A command that fails exits with 1, one that is wrongly used with 
 	pf.String("config", "", "YAML `FILE` with values for flags, as in \"listen: 0.0.0.0:8000\"")
 	pf.String("log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	pf.String("log-format", "text", "`FORMAT` of the log: text or json")
-	complete(root, "log-level", "debug", "info", "warn", "error")
-	complete(root, "log-format", "text", "json")
+	completeFlag(root, "log-level", "debug", "info", "warn", "error")
+	completeFlag(root, "log-format", "text", "json")
 	root.SetVersionTemplate(versionLine())
 	root.AddCommand(newServe(), newWorker(), newMigrate(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
 		newUser(), newDoctor(), newBench(), newVersion())
@@ -111,7 +111,7 @@ over the file. A command that fails exits with 1, one that is wrongly used with 
 			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
-	wrapArgs(root)
+	markUsageErrors(root)
 	return root
 }
 
@@ -122,14 +122,14 @@ func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// complete offers values for a flag to the shell.
-func complete(cmd *cobra.Command, flag string, values ...string) {
+// completeFlag offers values for a flag to the shell.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
 	// It fails only where there is no such flag, which a test would see.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// wrapArgs makes usage errors of complaints about arguments.
-func wrapArgs(c *cobra.Command) {
+// markUsageErrors makes usage errors of complaints about arguments.
+func markUsageErrors(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -139,6 +139,6 @@ func wrapArgs(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		wrapArgs(sub)
+		markUsageErrors(sub)
 	}
 }

@@ -26,7 +26,7 @@ func (s *server) root(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, web.Home, http.StatusFound)
 		return nil
 	}
-	if err := s.in.Root(w, r); err != nil {
+	if err := s.intake.Root(w, r); err != nil {
 		ingest.WriteElastic(w, r, err)
 	}
 	return nil
@@ -59,8 +59,8 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
 }
 
-// profiles serves net/http/pprof until ctx ends.
-func profiles(ctx context.Context, addr string) error {
+// servePprof serves net/http/pprof until ctx ends.
+func servePprof(ctx context.Context, addr string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -38,9 +38,9 @@ one id. What is only worth knowing is shown by --min info.`,
 	least := cmd.Flags().String("min", "warning", "print findings of this `SEVERITY` and above: error, warning or info")
 	only := cmd.Flags().StringArray("only", nil, "make this `CHECK` only (repeatable)")
 	ignore := cmd.Flags().StringArray("ignore", nil, "leave this `CHECK` out (repeatable)")
-	complete(cmd, "min", "error", "warning", "info")
-	complete(cmd, "only", checkNames()...)
-	complete(cmd, "ignore", checkNames()...)
+	completeFlag(cmd, "min", "error", "warning", "info")
+	completeFlag(cmd, "only", checkNames()...)
+	completeFlag(cmd, "ignore", checkNames()...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		min, err := sigma.ParseSeverity(*least)
 		if err != nil {

@@ -112,7 +112,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 			witness = "none"
 		}
 		fmt.Fprintf(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
-			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, printable(r.Rule.Title), printable(short(witness)))
+			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, printable(r.Rule.Title), printable(shorten(witness)))
 	}
 	if err := tw.Flush(); err != nil || asJSON {
 		return err
@@ -122,8 +122,8 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	return err
 }
 
-// short cuts a text that would fill more than a line.
-func short(s string) string {
+// shorten cuts a text that would fill more than a line.
+func shorten(s string) string {
 	const most = 100
 	if r := []rune(s); len(r) > most {
 		return string(r[:most-1]) + "…"

@@ -9,18 +9,18 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// eager is a queue whose messages are worked off before Enqueue returns:
+// eagerQueue is a queue whose messages are worked off before Enqueue returns:
 // --eager. They go through the queue all the same, so that they are counted,
 // and so that what can't be done at once is done by a worker. The worker that
 // gets the message as well finds its batch saved, and changes nothing.
-type eager struct {
+type eagerQueue struct {
 	queue ingest.Enqueuer
 	work  *worker.Worker
 	log   *slog.Logger
 }
 
 // Enqueue returns nil when m is durable, like any queue's.
-func (e eager) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+func (e eagerQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	if err := e.queue.Enqueue(ctx, m, rejected...); err != nil {
 		return err
 	}

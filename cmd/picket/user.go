@@ -37,7 +37,7 @@ func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
-	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
+	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if name := args[0]; name == "" || len(name) > 128 || printable(name) != name {
 			return usagef("add user: a name of 1 to 128 bytes, all of them to be seen, is needed")

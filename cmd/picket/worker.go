@@ -71,7 +71,7 @@ loses nothing: what it had in hand goes to another.`,
 				*names = []string{"store"}
 			}
 		}
-		loader, err := loadInto(cmd.Context(), s, dir, *names, *pipelines, log)
+		loader, err := loadEngineRules(cmd.Context(), s, dir, *names, *pipelines, log)
 		if err != nil {
 			return err
 		}
@@ -83,9 +83,9 @@ loses nothing: what it had in hand goes to another.`,
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
-			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(ctx)
+			detect.NewFollower(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.Report(ctx, s, thisWorker(), loader.Revision) })
+		beside.Go(func() { w.Report(ctx, s, workerInfo(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // it tells of what is drained, too
 		defer leave()
 		beside.Go(func() { q.runCeleryNode(node, w, stop) })
@@ -108,33 +108,33 @@ func workerDir(location storeLocation, queue *queueBackend) (dataDir, error) {
 	return dataDir(location.data), makeDataDir(location.data)
 }
 
-// published reports whether --rules names those that a server publishes.
-func published(names []string) bool { return len(names) == 1 && names[0] == "store" }
+// usesPublishedRules reports whether --rules names those that a server publishes.
+func usesPublishedRules(names []string) bool { return len(names) == 1 && names[0] == "store" }
 
-// loadInto loads what --rules and --pipeline name into an engine of this
+// loadEngineRules loads what --rules and --pipeline name into an engine of this
 // process.
-func loadInto(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
-	if published(names) {
+func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+	if usesPublishedRules(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")
 		}
 		return detect.NewSubscriber(ctx, fleet, log)
 	}
-	sources, err := sourcesInForce(dir, names, pipelines...)
+	sources, err := enabledRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return nil, err
 	}
-	return detect.NewLoader(sources, dir.rulesOff(), log)
+	return detect.NewLoader(sources, dir.disabledRules(), log)
 }
 
-// holder names this process among those that share a store.
-var holder = sync.OnceValue(func() string {
+// processID names this process among those that share a store.
+var processID = sync.OnceValue(func() string {
 	name, _ := os.Hostname()
 	return fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text())
 })
 
-// thisWorker is what this process tells of itself.
-func thisWorker() store.Worker {
+// workerInfo is what this process tells of itself.
+func workerInfo() store.Worker {
 	name, _ := os.Hostname()
-	return store.Worker{ID: holder(), Host: name, Version: version}
+	return store.Worker{ID: processID(), Host: name, Version: version}
 }

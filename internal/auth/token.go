@@ -67,15 +67,15 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 	case kind != KindAPI && kind != KindAgent && kind != KindCollector:
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
 	}
-	secret, id := random(secretBytes), random(4)
+	secret, id := randomHex(secretBytes), randomHex(4)
 	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
 
 // secretBytes is how many random bytes a token is made of, in hex.
 const secretBytes = 20
 
-// random returns n random bytes in hex.
-func random(n int) string {
+// randomHex returns n random bytes in hex.
+func randomHex(n int) string {
 	b := make([]byte, n)
 	rand.Read(b) // never fails: it ends the program instead
 	return hex.EncodeToString(b)
@@ -102,10 +102,10 @@ type Tokens struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]cached // valid ones only
+	cache map[[sha256.Size]byte]cachedToken // valid ones only
 }
 
-type cached struct {
+type cachedToken struct {
 	id    Identity
 	until time.Time // not asked again before
 	asked time.Time // when the store said so
@@ -113,17 +113,17 @@ type cached struct {
 
 // NewTokens returns a checker of the store's tokens.
 func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
-	return &Tokens{store: s, now: now, known: make(map[[sha256.Size]byte]cached)}
+	return &Tokens{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
 }
 
 // What a store that is away may cost. A token that is known goes on to let in
-// for tokenGrace: who posts need not wait for the store, and who reads is
+// for knownTokenGrace: who posts need not wait for the store, and who reads is
 // told anyway that it is away.
 const (
-	askKnown   = time.Second // how long a known token waits for the store
-	askUnknown = 5 * time.Second
-	awayFor    = 5 * time.Second // and how long then it does not ask
-	tokenGrace = time.Hour
+	knownTokenTimeout   = time.Second // how long a known token waits for the store
+	unknownTokenTimeout = 5 * time.Second
+	unavailableFor      = 5 * time.Second // and how long then it does not ask
+	knownTokenGrace     = time.Hour
 )
 
 // Check returns whose token the secret is, or an error that is
@@ -134,31 +134,31 @@ func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	}
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
-	c, ok := t.known[sum]
-	if ok && !now.Before(c.until) && now.Before(c.asked.Add(tokenGrace)) {
+	c, ok := t.cache[sum]
+	if ok && !now.Before(c.until) && now.Before(c.asked.Add(knownTokenGrace)) {
 		// One asks for all: the others go by what is known meanwhile.
-		t.known[sum] = cached{c.id, now.Add(askKnown), c.asked}
+		t.cache[sum] = cachedToken{c.id, now.Add(knownTokenTimeout), c.asked}
 	}
 	t.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.id, nil
 	}
-	known := ok && now.Before(c.asked.Add(tokenGrace))
-	tok, err := t.ask(ctx, hex.EncodeToString(sum[:]), known)
+	known := ok && now.Before(c.asked.Add(knownTokenGrace))
+	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), known)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
 		t.mu.Lock()
-		delete(t.known, sum)
+		delete(t.cache, sum)
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
 	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.keep(sum, cached{c.id, now.Add(awayFor), c.asked})
+		t.remember(sum, cachedToken{c.id, now.Add(unavailableFor), c.asked})
 		return c.id, nil
 	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.keep(sum, cached{id, now.Add(tokenTTL), now})
+	t.remember(sum, cachedToken{id, now.Add(tokenTTL), now})
 	return id, nil
 }
 
@@ -172,20 +172,20 @@ func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, erro
 	return id, err
 }
 
-func (t *Tokens) keep(sum [sha256.Size]byte, c cached) {
+func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.known) >= maxCachedTokens {
-		clear(t.known)
+	if len(t.cache) >= maxCachedTokens {
+		clear(t.cache)
 	}
-	t.known[sum] = c
+	t.cache[sum] = c
 }
 
-// ask asks the store. One that does not answer in time is unavailable.
-func (t *Tokens) ask(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := askUnknown
+// lookUp asks the store. One that does not answer in time is unavailable.
+func (t *Tokens) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
+	limit := unknownTokenTimeout
 	if known { // others go by the answer: it is not this caller's alone
-		ctx, limit = context.WithoutCancel(ctx), askKnown
+		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -31,14 +31,14 @@ func HashPassword(password string) (string, error) {
 	if len(password) < minPassword || len(password) > 1024 {
 		return "", fmt.Errorf("set password: it must have %d to 1024 characters: %w", minPassword, picket.ErrInvalid)
 	}
-	salt := []byte(random(8))
+	salt := []byte(randomHex(8))
 	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", argonMemory, argonTime, argonThreads, b64(salt), b64(key)), nil
 }
 
 // NewPassword makes a password up, for the first user.
-func NewPassword() string { return random(8) }
+func NewPassword() string { return randomHex(8) }
 
 func checkPassword(phc, password string) bool {
 	parts := strings.Split(phc, "$")
@@ -59,28 +59,28 @@ func checkPassword(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 
-// People is what signing in needs of a store.
-type People interface {
+// AccountStore is what signing in needs of a store.
+type AccountStore interface {
 	store.Users
 	store.Sessions
 }
 
-// SessionLife is how long a sign-in lasts.
-const SessionLife = 12 * time.Hour
+// SessionLifetime is how long a sign-in lasts.
+const SessionLifetime = 12 * time.Hour
 
 // Sessions signs people in and out. It is safe for concurrent use.
 type Sessions struct {
-	store People
+	store AccountStore
 	now   func() time.Time
 	// busy lets one password be hashed at a time: each takes 19 MiB and a core.
-	busy sync.Mutex
+	hashing sync.Mutex
 
 	mu       sync.Mutex
 	attempts map[string][]time.Time // failed or under way, by user and by address
 }
 
 // NewSessions returns the sign-in over a store.
-func NewSessions(s People, now func() time.Time) *Sessions {
+func NewSessions(s AccountStore, now func() time.Time) *Sessions {
 	return &Sessions{store: s, now: now, attempts: make(map[string][]time.Time)}
 }
 
@@ -109,7 +109,7 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (str
 		return "", ErrUnauthenticated
 	}
 	now := s.now()
-	attempt, ok := s.begin(now, name, addr)
+	attempt, ok := s.beginAttempt(now, name, addr)
 	if !ok {
 		return "", ErrTooMany
 	}
@@ -121,15 +121,15 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (str
 	if err != nil || u.Disabled {
 		phc = decoy
 	}
-	s.busy.Lock()
+	s.hashing.Lock()
 	ok = checkPassword(phc, password)
-	s.busy.Unlock()
+	s.hashing.Unlock()
 	if !ok || phc == decoy {
 		return "", ErrUnauthenticated
 	}
-	s.forgive(attempt, now)
-	secret := random(20)
-	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionLife)})
+	s.removeAttempt(attempt, now)
+	secret := randomHex(20)
+	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionLifetime)})
 	if err != nil {
 		return "", fmt.Errorf("sign in %s: %w", name, err)
 	}
@@ -166,14 +166,14 @@ func (s *Sessions) SignOut(ctx context.Context, secret string) error {
 	return s.store.DeleteSession(ctx, hash(secret))
 }
 
-// begin counts an attempt as failed until it is forgiven, so that many at the
+// beginAttempt counts an attempt as failed until it is forgiven, so that many at the
 // same time are no way around the bounds. It returns false past one of them.
-func (s *Sessions) begin(now time.Time, name, addr string) (keys [3]string, ok bool) {
+func (s *Sessions) beginAttempt(now time.Time, name, addr string) (keys [3]string, ok bool) {
 	keys = [3]string{"both " + addr + "\x00" + name, "addr " + addr, "user " + name}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, most := range [...]int{maxAttempts, maxAddrAttempts, maxUserAttempts} {
-		if s.recent(keys[i], now) >= most {
+		if s.recentAttempts(keys[i], now) >= most {
 			return keys, false
 		}
 	}
@@ -186,8 +186,8 @@ func (s *Sessions) begin(now time.Time, name, addr string) (keys [3]string, ok b
 	return keys, true
 }
 
-// forgive takes back what begin counted at a time.
-func (s *Sessions) forgive(keys [3]string, at time.Time) {
+// removeAttempt takes back what begin counted at a time.
+func (s *Sessions) removeAttempt(keys [3]string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range keys {
@@ -197,8 +197,8 @@ func (s *Sessions) forgive(keys [3]string, at time.Time) {
 	}
 }
 
-// recent forgets what is out of the window and counts the rest; s.mu is held.
-func (s *Sessions) recent(key string, now time.Time) int {
+// recentAttempts forgets what is out of the window and counts the rest; s.mu is held.
+func (s *Sessions) recentAttempts(key string, now time.Time) int {
 	left := slices.DeleteFunc(s.attempts[key], func(at time.Time) bool { return now.Sub(at) >= attemptWindow })
 	if len(left) == 0 {
 		delete(s.attempts, key)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// record logs a request: failures of ours as errors, refusals at info, the
+// logRequest logs a request: failures of ours as errors, refusals at info, the
 // rest at debug, since telemetry is a thousand requests a second.
-func (m *Mux) record(r *http.Request, status int, took time.Duration, err error) {
+func (m *Mux) logRequest(r *http.Request, status int, took time.Duration, err error) {
 	level := slog.LevelDebug
 	switch {
 	case err != nil && errors.Is(err, context.Canceled):

@@ -67,13 +67,13 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return refused(w, r, refuse) }, m.WriteRefusal)
+	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return routeError(w, r, refuse) }, m.WriteRefusal)
 }
 
-// refused says in JSON what http.ServeMux would in text: that there is no such
+// routeError says in JSON what http.ServeMux would in text: that there is no such
 // path, or that the path has no such method.
-func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
-	said := &answer{header: make(http.Header)}
+func routeError(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
+	said := &headerRecorder{header: make(http.Header)}
 	refuse.ServeHTTP(said, r)
 	if said.status != http.StatusMethodNotAllowed {
 		return Errorf(http.StatusNotFound, "no such path: %s", r.URL.Path)
@@ -82,15 +82,15 @@ func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error 
 	return Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }
 
-// An answer keeps what a handler says, without its body.
-type answer struct {
+// An headerRecorder keeps what a handler says, without its body.
+type headerRecorder struct {
 	header http.Header
 	status int
 }
 
-func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) WriteHeader(status int)      { a.status = status }
-func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
+func (a *headerRecorder) Header() http.Header         { return a.header }
+func (a *headerRecorder) WriteHeader(status int)      { a.status = status }
+func (a *headerRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
 // serve runs a handler.
 func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError ErrorWriter) {
@@ -111,5 +111,5 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError E
 	if err != nil && sw.status == 0 {
 		onError(sw, r, err)
 	}
-	m.record(r, sw.status, time.Since(start), err)
+	m.logRequest(r, sw.status, time.Since(start), err)
 }

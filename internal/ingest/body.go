@@ -28,21 +28,21 @@ const zstdWindow = 8 << 20
 // A bodyReader reads bodies into memory, decompressed and within limits.
 type bodyReader struct {
 	maxBody, maxDecoded int64
-	tiers               []tier
+	tiers               []bufferTier
 	buffers             sync.Pool // of *[]byte, one chunk or a little more
 	zstds               sync.Pool // of *zstd.Decoder
 }
 
-// A tier is how many bodies may grow past a size at the same time. A request
+// A bufferTier is how many bodies may grow past a size at the same time. A request
 // climbs the tiers in order and waits at each with what it holds, so that no
 // two can wait for each other.
-type tier struct {
+type bufferTier struct {
 	size  int64
 	slots chan struct{}
 }
 
 func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
-	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []tier{
+	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []bufferTier{
 		{chunk, make(chan struct{}, 64)}, {1 << 20, make(chan struct{}, 6)}, {8 << 20, make(chan struct{}, 1)},
 	}}
 }
@@ -75,7 +75,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	if r.ContentLength > b.maxBody {
 		return nil, nil, b.readError(errTooLong)
 	}
-	src, done, err := b.decompress(r, &bounded{r.Body, b.maxBody})
+	src, done, err := b.decompress(r, &limitedReader{r.Body, b.maxBody})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,7 +88,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 		}
 		if len(body) == cap(body) {
 			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
-				if err := take(r.Context(), b.tiers[climbed].slots); err != nil {
+				if err := acquireSlot(r.Context(), b.tiers[climbed].slots); err != nil {
 					return nil, nil, err
 				}
 				climbed++
@@ -115,13 +115,13 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 // errTooLong is a body of more bytes than are taken.
 var errTooLong = errors.New("body too long")
 
-// A bounded reader gives at most left bytes; where there are more, it fails.
-type bounded struct {
+// A limitedReader reader gives at most left bytes; where there are more, it fails.
+type limitedReader struct {
 	r    io.Reader
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
 	if b.left -= int64(n); b.left < 0 {
 		return n, errTooLong
@@ -145,7 +145,7 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	io.CopyN(io.Discard, r.Body, drained)
 }
 
-func take(ctx context.Context, slots chan struct{}) error {
+func acquireSlot(ctx context.Context, slots chan struct{}) error {
 	select {
 	case slots <- struct{}{}:
 		return nil

@@ -91,7 +91,7 @@ func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnsw
 	}
 	for _, it := range items {
 		for verb, v := range it {
-			if v = v.only(fields); v != (bulkItem{}) {
+			if v = v.filtered(fields); v != (bulkItem{}) {
 				a.Items = append(a.Items, map[string]bulkItem{verb: v})
 			}
 		}
@@ -99,8 +99,8 @@ func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnsw
 	return a
 }
 
-// only returns the item with nothing but the fields named.
-func (it bulkItem) only(fields []string) bulkItem {
+// filtered returns the item with nothing but the fields named.
+func (it bulkItem) filtered(fields []string) bulkItem {
 	for field, clear := range map[string]func(){
 		"_index": func() { it.Index = "" }, "_id": func() { it.ID = "" }, "status": func() { it.Status = 0 },
 		"result": func() { it.Result = "" }, "error": func() { it.Error = nil },
@@ -124,7 +124,7 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 		items = append(items, map[string]bulkItem{verb: it})
 	}
 	for i := 0; i < len(spans); i++ {
-		verb, it, err := action(body[spans[i].start:spans[i].end])
+		verb, it, err := parseBulkAction(body[spans[i].start:spans[i].end])
 		if err != nil {
 			return nil, fmt.Errorf("malformed action/metadata line [%d]: %w: %w", i+1, err, picket.ErrInvalid)
 		}
@@ -142,14 +142,14 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 			refuse(verb, it, "picket does not change events")
 			continue
 		}
-		b.item(reader, body[spans[i].start:spans[i].end], &it)
+		b.addItem(reader, body[spans[i].start:spans[i].end], &it)
 		items = append(items, map[string]bulkItem{verb: it})
 	}
 	return items, nil
 }
 
-// item adds one document and fills the answer to it.
-func (b *batchBuilder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
+// addItem adds one document and fills the answer to it.
+func (b *batchBuilder) addItem(reader *shape.Reader, raw []byte, it *bulkItem) {
 	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
@@ -160,8 +160,8 @@ func (b *batchBuilder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
 	}
 }
 
-// action reads an action line: {"create":{"_index":…,"_id":…}}.
-func action(line []byte) (verb string, it bulkItem, err error) {
+// parseBulkAction reads an action line: {"create":{"_index":…,"_id":…}}.
+func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 	var a map[string]*struct {
 		Index string `json:"_index"`
 		ID    string `json:"_id"`
@@ -196,7 +196,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	reader := h.readers.Get().(*shape.Reader)
 	defer h.readers.Put(reader)
 	it := bulkItem{Index: index, ID: id}
-	b.item(reader, bytes.TrimSpace(body), &it)
+	b.addItem(reader, bytes.TrimSpace(body), &it)
 	it.ID = strings.Clone(it.ID)
 	if err := b.send(r.Context(), release); err != nil {
 		return err

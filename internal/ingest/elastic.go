@@ -21,11 +21,11 @@ const elasticVersion = "8.17.0"
 // clients put before it.
 func (h *Handler) elasticRoutes(mux *httpapi.Mux) {
 	for _, pattern := range []string{"POST /_bulk", "PUT /_bulk", "POST /_bulk/{$}", "PUT /_bulk/{$}"} {
-		mux.Handle(pattern, elastic(h.elasticAPI), WriteElastic)
+		mux.Handle(pattern, withElasticHeaders(h.elasticAPI), WriteElastic)
 	}
 	// The rest is told by its names: an index may have any, so that no
 	// pattern would leave room for the paths of others.
-	mux.Fallback(isElastic, elastic(h.elasticAPI), WriteElastic)
+	mux.Fallback(isElastic, withElasticHeaders(h.elasticAPI), WriteElastic)
 }
 
 // picketPaths are the first parts of paths that are no index.
@@ -72,7 +72,7 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 		case http.MethodPut:
 			return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true, "shards_acknowledged": true, "index": index})
 		}
-		return noHandler(r)
+		return noSuchElasticAPI(r)
 	}
 	id := ""
 	if len(rest) > 1 {
@@ -85,13 +85,13 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 		return h.document(w, r, from, index, id)
 	case api == "_refresh" || api == "_flush":
 		return httpapi.JSON(w, http.StatusOK, map[string]any{"_shards": oneShard})
-	case writes && isSetting(api):
+	case writes && isConfigurationAPI(api):
 		// Templates, policies and pipelines are how Elasticsearch is told to
 		// store events. picket does that in its own way: it says yes.
 		return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true})
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return noHandler(r)
-	case isSetting(api):
+		return noSuchElasticAPI(r)
+	case isConfigurationAPI(api):
 		return httpapi.JSON(w, http.StatusOK, struct{}{})
 	case api == "_cluster" && id == "health":
 		return httpapi.JSON(w, http.StatusOK, map[string]any{
@@ -105,25 +105,25 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.JSON(w, http.StatusOK, map[string]any{
 			"features": map[string]any{"ilm": map[string]any{"available": false, "enabled": false}}})
 	}
-	return noHandler(r)
+	return noSuchElasticAPI(r)
 }
 
 var oneShard = map[string]int{"total": 1, "successful": 1, "failed": 0}
 
-// isSetting reports whether an API is for telling Elasticsearch how to store.
-func isSetting(api string) bool {
+// isConfigurationAPI reports whether an API is for telling Elasticsearch how to store.
+func isConfigurationAPI(api string) bool {
 	return strings.HasSuffix(api, "_template") ||
 		slices.Contains([]string{"_ilm", "_ingest", "_data_stream", "_alias", "_aliases", "_mapping", "_settings"}, api)
 }
 
-func noHandler(r *http.Request) error {
+func noSuchElasticAPI(r *http.Request) error {
 	return httpapi.Errorf(http.StatusNotFound, "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
 }
 
 // Root answers GET and HEAD / as Elasticsearch does, for those who ask with
 // credentials; the console has the path for everyone else.
 func (h *Handler) Root(w http.ResponseWriter, r *http.Request) error {
-	return elastic(h.elasticRoot)(w, r)
+	return withElasticHeaders(h.elasticRoot)(w, r)
 }
 
 func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
@@ -141,8 +141,8 @@ func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// elastic sets the headers without which the official clients refuse to talk.
-func elastic(f httpapi.Handler) httpapi.Handler {
+// withElasticHeaders sets the headers without which the official clients refuse to talk.
+func withElasticHeaders(f httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		if accept := r.Header.Get("Accept"); strings.HasPrefix(accept, "application/vnd.elasticsearch+json") {

@@ -29,7 +29,7 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	_, err := h.tokens.CheckSender(r.Context(), req.Secret)
-	if isRefusal(err) {
+	if isAuthError(err) {
 		return nodeInvalid(w)
 	}
 	if err != nil {
@@ -38,8 +38,8 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": req.Secret, "node_invalid": false})
 }
 
-// isRefusal reports whether an error is of who asks, not of the asking.
-func isRefusal(err error) bool {
+// isAuthError reports whether an error is of who asks, not of the asking.
+func isAuthError(err error) bool {
 	return errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden)
 }
 
@@ -73,9 +73,9 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	switch {
-	case isRefusal(err) && (body == nil || json.Valid(body)):
+	case isAuthError(err) && (body == nil || json.Valid(body)):
 		return nodeInvalid(w)
-	case isRefusal(err):
+	case isAuthError(err):
 		return fmt.Errorf("read the log of osquery: not JSON: %w", picket.ErrInvalid)
 	case err != nil:
 		return err

@@ -71,16 +71,16 @@ func (s *splitter) feed(body []byte) error {
 				s.depth++
 			case '}', ']':
 				if s.depth == 0 { // of a scalar in the array: the array's own end
-					s.end(s.at)
+					s.endElement(s.at)
 					s.closed = true
 					continue
 				}
 				if s.depth--; s.depth == 0 {
-					s.end(s.at + 1)
+					s.endElement(s.at + 1)
 				}
 			case ',':
 				if s.depth == 0 {
-					s.end(s.at)
+					s.endElement(s.at)
 					s.comma = false
 				}
 			}
@@ -93,15 +93,15 @@ func (s *splitter) feed(body []byte) error {
 			continue
 		}
 		s.space = 0
-		if err := s.between(c); err != nil {
+		if err := s.separator(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// between handles c, which stands outside any event.
-func (s *splitter) between(c byte) error {
+// separator handles c, which stands outside any event.
+func (s *splitter) separator(c byte) error {
 	switch {
 	case s.closed:
 		return fmt.Errorf("something after the end of the array at byte %d", s.at)
@@ -132,7 +132,7 @@ func (s *splitter) between(c byte) error {
 	return nil
 }
 
-func (s *splitter) end(at int) {
+func (s *splitter) endElement(at int) {
 	s.spans = append(s.spans, span{s.start, at})
 	s.start, s.comma = -1, true
 }
@@ -150,7 +150,7 @@ func (s *splitter) feedLines(body []byte) error {
 			}
 			return nil
 		}
-		if err := s.line(body, s.at+i); err != nil {
+		if err := s.endLine(body, s.at+i); err != nil {
 			return err
 		}
 		s.at += i + 1
@@ -158,7 +158,7 @@ func (s *splitter) feedLines(body []byte) error {
 	}
 }
 
-func (s *splitter) line(body []byte, end int) error {
+func (s *splitter) endLine(body []byte, end int) error {
 	text := bytes.TrimSpace(body[s.start:end])
 	switch {
 	case len(text) == 0:
@@ -179,7 +179,7 @@ func (s *splitter) finish(body []byte) error {
 		if s.start < 0 {
 			s.start = 0
 		}
-		if err := s.line(body, len(body)); err != nil {
+		if err := s.endLine(body, len(body)); err != nil {
 			return err
 		}
 	} else if s.start >= 0 || s.array && !s.closed {

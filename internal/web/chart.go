@@ -27,9 +27,9 @@ const (
 	chartHeight = 120
 )
 
-// stack makes a chart of what pick takes from each minute; keys are stacked
+// stackedChart makes a chart of what pick takes from each minute; keys are stacked
 // from the bottom in reverse order, so that the first is on top.
-func stack(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
+func stackedChart(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
 	c := chart{Start: start, End: start.Add(time.Duration(n) * time.Minute), Width: chartWidth, Height: chartHeight, Base: chartHeight}
 	sums := make([]int64, n)
 	for _, m := range minutes {
@@ -61,7 +61,7 @@ func stack(start time.Time, n int, minutes []store.MinuteCounts, pick func(store
 			h := max(float64(v)/float64(c.Max)*(chartHeight-4), 1.5)
 			y -= h
 			c.Bars = append(c.Bars, bar{X: float64(i)*step + 1, Y: max(y, 0), W: step - 2, H: h, Class: keys[k],
-				Label: m.Start.UTC().Format("15:04") + "  " + number(v) + " " + keys[k]})
+				Label: m.Start.UTC().Format("15:04") + "  " + groupDigits(v) + " " + keys[k]})
 		}
 	}
 	return c

@@ -21,8 +21,8 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A rig is an intake on a real queue, with a token of each kind.
-type rig struct {
+// A fixture is an intake on a real queue, with a token of each kind.
+type fixture struct {
 	queue   *sqlitequeue.Queue
 	handler *ingest.Handler
 	mux     *httpapi.Mux
@@ -30,7 +30,7 @@ type rig struct {
 	agent, collector, api string // tokens; agent's is for PC1
 }
 
-func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
+func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture {
 	t.Helper()
 	dir := t.TempDir()
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), qo)
@@ -46,7 +46,7 @@ func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
 		return secret
 	}
 	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
-	r := &rig{
+	r := &fixture{
 		queue: q, handler: ingest.New(q, auth.NewTokens(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
 	}
@@ -56,7 +56,7 @@ func newRig(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *rig {
 }
 
 // do sends a request; headers are names and values, one after another.
-func (r *rig) do(method, path string, body io.Reader, headers ...string) *httptest.ResponseRecorder {
+func (r *fixture) do(method, path string, body io.Reader, headers ...string) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(method, path, body)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
@@ -67,13 +67,13 @@ func (r *rig) do(method, path string, body io.Reader, headers ...string) *httpte
 }
 
 // post posts telemetry as JSON with a token.
-func (r *rig) post(token, body string, headers ...string) *httptest.ResponseRecorder {
+func (r *fixture) post(token, body string, headers ...string) *httptest.ResponseRecorder {
 	headers = append([]string{"Authorization", "Token " + token, "Content-Type", "application/json"}, headers...)
 	return r.do(http.MethodPost, "/api/v1/telemetry/", strings.NewReader(body), headers...)
 }
 
-// take empties the queue and returns the events in it.
-func (r *rig) take(t testing.TB) []picket.Event {
+// takeAll empties the queue and returns the events in it.
+func (r *fixture) takeAll(t testing.TB) []picket.Event {
 	t.Helper()
 	ctx := context.Background()
 	var events []picket.Event
@@ -101,4 +101,4 @@ const nativeStart = `{"agent_id":"PC1","event_id":"e1","event_type":"process","t
 
 const native = nativeStart + "}"
 
-func with(members string) string { return nativeStart + "," + members + "}" }
+func nativeWith(members string) string { return nativeStart + "," + members + "}" }

@@ -15,8 +15,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A hitPrinter prints matches as JSON or as a table.
-type hitPrinter struct {
+// A matchPrinter prints matches as JSON or as a table.
+type matchPrinter struct {
 	w      *bufio.Writer
 	json   bool
 	why    bool // in JSON
@@ -25,8 +25,8 @@ type hitPrinter struct {
 	n      int
 }
 
-func newHitPrinter(w io.Writer, asJSON, why bool) *hitPrinter {
-	p := &hitPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
+func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
+	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.colour = os.Getenv("NO_COLOR") == ""
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -36,7 +36,7 @@ func newHitPrinter(w io.Writer, asJSON, why bool) *hitPrinter {
 	return p
 }
 
-func (p *hitPrinter) print(h scan.Hit) error {
+func (p *matchPrinter) print(h scan.Hit) error {
 	p.n++
 	if p.json {
 		return p.printJSON(h)
@@ -57,7 +57,7 @@ func (p *hitPrinter) print(h scan.Hit) error {
 	if len(why) > 0 {
 		line += "  " + strings.Join(why, "  ")
 	}
-	_, err := fmt.Fprintf(p.w, "%15s%s\n", "", cut(printable(line), p.width-16))
+	_, err := fmt.Fprintf(p.w, "%15s%s\n", "", truncate(printable(line), p.width-16))
 	return err
 }
 
@@ -72,7 +72,7 @@ func printable(s string) string {
 	}, s)
 }
 
-func cut(s string, width int) string {
+func truncate(s string, width int) string {
 	if r := []rune(s); len(r) > width {
 		return string(r[:width-1]) + "…"
 	}
@@ -83,7 +83,7 @@ var colours = map[sigma.Level]string{
 	sigma.Informational: "36", sigma.Low: "32", sigma.Medium: "33", sigma.High: "31", sigma.Critical: "1;37;41",
 }
 
-func (p *hitPrinter) level(l sigma.Level) string {
+func (p *matchPrinter) level(l sigma.Level) string {
 	s := fmt.Sprintf("%-13s", l)
 	if !p.colour {
 		return s
@@ -91,7 +91,7 @@ func (p *hitPrinter) level(l sigma.Level) string {
 	return "\x1b[" + colours[l] + "m" + s + "\x1b[0m"
 }
 
-func (p *hitPrinter) printJSON(h scan.Hit) error {
+func (p *matchPrinter) printJSON(h scan.Hit) error {
 	if h.Tags == nil {
 		h.Tags = []string{}
 	}
@@ -115,4 +115,4 @@ func (p *hitPrinter) printJSON(h scan.Hit) error {
 	return printJSON(p.w, line)
 }
 
-func (p *hitPrinter) flush() error { return p.w.Flush() }
+func (p *matchPrinter) flush() error { return p.w.Flush() }

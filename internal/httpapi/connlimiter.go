@@ -7,40 +7,40 @@ import (
 	"sync"
 )
 
-// Conns bounds how many connections a server holds. Past the bound the one
+// ConnLimiter bounds how many connections a server holds. Past the bound the one
 // that has longest been waiting for a request is closed or, where none waits,
 // the one whose request has been under way for longest: so neither idle
 // clients nor those that send a byte now and then keep others out.
-type Conns struct {
+type ConnLimiter struct {
 	max int
 
 	mu              sync.Mutex
 	waiting, active *list.List // of net.Conn, the longest so first
-	at              map[net.Conn]place
+	at              map[net.Conn]listEntry
 	closed          int64
 }
 
-// A place is where a connection stands.
-type place struct {
+// A listEntry is where a connection stands.
+type listEntry struct {
 	in *list.List
 	e  *list.Element
 }
 
-// NewConns returns a bound of max connections. Its State goes into
+// NewConnLimiter returns a bound of max connections. Its State goes into
 // http.Server.ConnState.
-func NewConns(max int) *Conns {
-	return &Conns{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]place)}
+func NewConnLimiter(max int) *ConnLimiter {
+	return &ConnLimiter{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]listEntry)}
 }
 
 // State follows a connection through its life.
-func (c *Conns) State(conn net.Conn, state http.ConnState) {
+func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	var victim net.Conn
 	switch state {
 	case http.StateNew:
 		c.move(conn, c.waiting)
 		if len(c.at) > c.max {
-			victim = c.longest(conn)
+			victim = c.oldest(conn)
 			c.move(victim, nil)
 			c.closed++
 		}
@@ -57,8 +57,8 @@ func (c *Conns) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// longest returns the connection to give up for one that is new.
-func (c *Conns) longest(newest net.Conn) net.Conn {
+// oldest returns the connection to give up for one that is new.
+func (c *ConnLimiter) oldest(newest net.Conn) net.Conn {
 	for _, l := range [...]*list.List{c.waiting, c.active} {
 		if e := l.Front(); e != nil && e.Value != newest {
 			return e.Value.(net.Conn)
@@ -68,19 +68,19 @@ func (c *Conns) longest(newest net.Conn) net.Conn {
 }
 
 // move puts conn at the end of a list, or forgets it.
-func (c *Conns) move(conn net.Conn, to *list.List) {
+func (c *ConnLimiter) move(conn net.Conn, to *list.List) {
 	if p, ok := c.at[conn]; ok {
 		p.in.Remove(p.e)
 		delete(c.at, conn)
 	}
 	if to != nil {
-		c.at[conn] = place{to, to.PushBack(conn)}
+		c.at[conn] = listEntry{to, to.PushBack(conn)}
 	}
 }
 
 // Counts returns how many connections are open, and how many were closed for
 // want of room.
-func (c *Conns) Counts() (open int, closed int64) {
+func (c *ConnLimiter) Counts() (open int, closed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.at), c.closed

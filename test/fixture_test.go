@@ -28,8 +28,8 @@ var consumer = flag.String("consumer", "picket", "whose worker runs the tasks in
 // ingest is the task of the replaced system.
 const ingest = "ingestion.tasks.telemetry_ingest"
 
-// A rig is a Redis, and a version of Celery to use it with.
-type rig struct {
+// A celeryFixture is a Redis, and a version of Celery to use it with.
+type celeryFixture struct {
 	version string
 	redis   *redistest.Server
 	client  *redis.Client // of it
@@ -40,16 +40,16 @@ type rig struct {
 }
 
 // eachCelery runs a test with every Celery, each on a Redis of its own.
-func eachCelery(t *testing.T, f func(t *testing.T, r *rig)) {
+func eachCelery(t *testing.T, f func(t *testing.T, r *celeryFixture)) {
 	for _, version := range []string{"5.2", "new"} {
 		t.Run("celery "+version, func(t *testing.T) {
 			t.Parallel()
-			f(t, newRig(t, version))
+			f(t, newCeleryFixture(t, version))
 		})
 	}
 }
 
-func newRig(t testing.TB, version string) *rig {
+func newCeleryFixture(t testing.TB, version string) *celeryFixture {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -60,17 +60,17 @@ func newRig(t testing.TB, version string) *rig {
 		testenv.Skip(t, "Celery in "+python+"; run scripts/install-celery")
 	}
 	server := redistest.Start(t)
-	return &rig{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
+	return &celeryFixture{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
 }
 
 // broker is the Redis as Celery's settings name it.
-func (r *rig) broker() string { return r.redis.URL() }
+func (r *celeryFixture) broker() string { return r.redis.URL() }
 
 // queue is the same for picket's --queue.
-func (r *rig) queue() string { return "celery+" + r.redis.URL() + r.options }
+func (r *celeryFixture) queue() string { return "celery+" + r.redis.URL() + r.options }
 
 // pythonCommand is an interpreter in the folder of the Celery app.
-func (r *rig) pythonCommand(args ...string) *exec.Cmd {
+func (r *celeryFixture) pythonCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command(r.python, args...)
 	cmd.Dir = "celery"
 	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+r.broker(), "PICKET_TEST_SEEN="+r.seen, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
@@ -78,21 +78,21 @@ func (r *rig) pythonCommand(args ...string) *exec.Cmd {
 }
 
 // pythonWorker starts a stock Celery worker.
-func (r *rig) pythonWorker(t testing.TB, name string, args ...string) *process {
+func (r *celeryFixture) pythonWorker(t testing.TB, name string, args ...string) *process {
 	t.Helper()
 	cmd := r.pythonCommand(append([]string{"-W", "ignore", "-m", "celery", "--quiet", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
-	return begin(t, cmd)
+	return startProcess(t, cmd)
 }
 
 // picketWorker starts a picket worker.
-func (r *rig) picketWorker(t testing.TB, args ...string) *process {
+func (r *celeryFixture) picketWorker(t testing.TB, args ...string) *process {
 	t.Helper()
-	return begin(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
+	return startProcess(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
 }
 
 // worker starts one worker of the kind that is to be tested, with two hands,
 // and returns it and its node name once it answers.
-func (r *rig) worker(t testing.TB, py *shell) (*process, string) {
+func (r *celeryFixture) worker(t testing.TB, py *shell) (*process, string) {
 	t.Helper()
 	var p *process
 	if *consumer == "python" {
@@ -104,7 +104,7 @@ func (r *rig) worker(t testing.TB, py *shell) (*process, string) {
 }
 
 // results counts the results in the backend.
-func (r *rig) results(t testing.TB) int {
+func (r *celeryFixture) results(t testing.TB) int {
 	t.Helper()
 	n, err := r.client.Eval(t.Context(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
 	if err != nil {
@@ -149,19 +149,19 @@ func TestMain(m *testing.M) {
 
 // A process runs beside the test, and is killed with its children at its end.
 type process struct {
-	cmd  *exec.Cmd
-	said testenv.Buffer // on stdout and stderr
-	end  chan struct{}  // closed when it has exited
-	err  error          // of Wait; after end
+	cmd    *exec.Cmd
+	output testenv.Buffer // on stdout and stderr
+	end    chan struct{}  // closed when it has exited
+	err    error          // of Wait; after end
 }
 
-func begin(t testing.TB, cmd *exec.Cmd) *process {
+func startProcess(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{cmd: cmd, end: make(chan struct{})}
 	if cmd.Stdout == nil {
-		cmd.Stdout = &p.said
+		cmd.Stdout = &p.output
 	}
-	cmd.Stderr = &p.said
+	cmd.Stderr = &p.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func begin(t testing.TB, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.said.String())
+			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.output.String())
 		}
 	})
 	return p
@@ -189,19 +189,19 @@ func (p *process) kill() {
 func (p *process) interrupt(t testing.TB) {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.ends(t)
+	p.waitForExit(t)
 }
 
-// ends waits until the process has exited, which it must do well.
-func (p *process) ends(t testing.TB) {
+// waitForExit waits until the process has exited, which it must do well.
+func (p *process) waitForExit(t testing.TB) {
 	t.Helper()
 	select {
 	case <-p.end:
 		if p.err != nil {
-			t.Errorf("%s ended with %v: %s", p.cmd.Args[0], p.err, p.said.String())
+			t.Errorf("%s ended with %v: %s", p.cmd.Args[0], p.err, p.output.String())
 		}
 	case <-time.After(testenv.Timeout):
-		t.Fatalf("%s does not end: %s", p.cmd.Args[0], p.said.String())
+		t.Fatalf("%s does not end: %s", p.cmd.Args[0], p.output.String())
 	}
 }
 
@@ -212,7 +212,7 @@ type shell struct {
 	answers *bufio.Reader
 }
 
-func (r *rig) shell(t testing.TB) *shell {
+func (r *celeryFixture) shell(t testing.TB) *shell {
 	t.Helper()
 	cmd := r.pythonCommand("shell.py")
 	in, err := cmd.StdinPipe()
@@ -221,7 +221,7 @@ func (r *rig) shell(t testing.TB) *shell {
 	}
 	out, w := io.Pipe()
 	cmd.Stdout = w
-	p := begin(t, cmd)
+	p := startProcess(t, cmd)
 	go func() {
 		<-p.end
 		w.Close()

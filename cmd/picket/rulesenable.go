@@ -13,8 +13,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// newRulesSwitch returns picket rules enable or disable.
-func newRulesSwitch(verb string) *cobra.Command {
+// newRulesEnable returns picket rules enable or disable.
+func newRulesEnable(verb string) *cobra.Command {
 	off := verb == "disable"
 	cmd := &cobra.Command{
 		Use:   verb + " RULE...",
@@ -24,7 +24,7 @@ follows within seconds, and it stays so after a restart. Nothing is switched if
 one of the rules is not known.`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	f := addForceFlags(cmd)
+	f := addEnabledRulesFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in, err := f.load()
@@ -42,7 +42,7 @@ one of the rules is not known.`,
 				ids, titles[r.ID] = append(ids, r.ID), r.Title
 			}
 		}
-		if err := detect.SwitchOff(in.dir.rulesOff(), ids, off); err != nil {
+		if err := detect.SwitchOff(in.dir.disabledRules(), ids, off); err != nil {
 			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		for _, id := range ids {
@@ -62,7 +62,7 @@ one of the rules is not known.`,
 
 // find finds the rule of that id, else the only one of that title, else the
 // only one in a file of that name.
-func (in inForce) find(name string) (detect.Entry, error) {
+func (in enabledRules) find(name string) (detect.Entry, error) {
 	is := []func(r detect.Entry) bool{
 		func(r detect.Entry) bool { return strings.EqualFold(r.ID, name) },
 		func(r detect.Entry) bool { return strings.EqualFold(r.Title, name) },
@@ -83,7 +83,7 @@ func (in inForce) find(name string) (detect.Entry, error) {
 		case 1:
 			return found[0], nil
 		default:
-			return detect.Entry{}, &severalError{found}
+			return detect.Entry{}, &ambiguousRuleError{found}
 		}
 	}
 	if in.off[name] { // its pack is gone, its switch is not
@@ -92,15 +92,17 @@ func (in inForce) find(name string) (detect.Entry, error) {
 	return detect.Entry{}, fmt.Errorf("no rule has this id, title or file name")
 }
 
-// A severalError is a name that several rules have.
-type severalError struct{ rules []detect.Entry }
+// A ambiguousRuleError is a name that several rules have.
+type ambiguousRuleError struct{ rules []detect.Entry }
 
-func (e *severalError) Error() string { return fmt.Sprintf("%d rules are called so", len(e.rules)) }
+func (e *ambiguousRuleError) Error() string {
+	return fmt.Sprintf("%d rules are called so", len(e.rules))
+}
 
 // hintedRule says what to give instead of a name that names no rule, or several.
-func hintedRule(verb, name string, in inForce, err error) error {
+func hintedRule(verb, name string, in enabledRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
-	if several, ok := err.(*severalError); ok {
+	if several, ok := err.(*ambiguousRuleError); ok {
 		ids := make([]string, len(several.rules))
 		for i, r := range several.rules {
 			ids[i] = r.ID
