@@ -9,25 +9,25 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// Fields are kept as a recipe over the leaves of the event's bytes, so that
-// most of them cost a few bytes:
+// A field layout says how the Fields of an event follow from the leaves of its
+// JSON, so that most fields take a few bytes. It is a list of:
 //
-//	fromLeaf   leaf, n         n leaves from that on, under their own names
-//	cutLeaf    leaf, n         a leaf, its name without the first n bytes
+//	fromLeaf   leaf, n         n leaves beginning with leaf, under their own names
+//	cutLeaf    leaf, n         a leaf, under its name without the first n bytes
 //	namedLeaf  leaf, name      a leaf under another name
-//	literal    kind, name      the next of the texts kept beside the recipe
+//	literal    kind, name      the next of the literals beside the layout
 //
-// each its code as a byte, then numbers as uvarint and the name as its length
-// and bytes. No recipe at all says that Fields are the leaves.
+// Each is its code as a byte, followed by numbers as uvarints; a name is its
+// length and its bytes. Without a layout, Fields are the leaves.
 const (
 	fromLeaf = iota
 	cutLeaf
 	namedLeaf
 	literal
-	noFields // alone: there are none, though there are leaves
+	noFields // the only code: there are leaves, but no fields
 )
 
-func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (recipe []byte, more []string) {
+func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, literals []string) {
 	if len(fields) == 0 && len(leaves) > 0 {
 		return []byte{noFields}, nil
 	}
@@ -36,13 +36,13 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (recipe []byte, 
 		f := &fields[i]
 		leaf := findLeaf(leaves, at, f)
 		if leaf < 0 {
-			recipe = append(recipe, literal, byte(f.Value.Kind))
-			recipe = appendName(recipe, f.Name)
+			layout = append(layout, literal, byte(f.Value.Kind))
+			layout = appendName(layout, f.Name)
 			text := f.Value.Text
 			if f.Value.Kind == sigma.Null {
 				text = "null" // as searches see it
 			}
-			more = append(more, text)
+			literals = append(literals, text)
 			i++
 			continue
 		}
@@ -54,23 +54,24 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (recipe []byte, 
 		case n == len(fields) && n == len(leaves):
 			return nil, nil
 		case n > 0:
-			recipe = binary.AppendUvarint(append(recipe, fromLeaf), uint64(leaf))
-			recipe = binary.AppendUvarint(recipe, uint64(n))
+			layout = binary.AppendUvarint(append(layout, fromLeaf), uint64(leaf))
+			layout = binary.AppendUvarint(layout, uint64(n))
 		case strings.HasSuffix(own, f.Name):
-			recipe = binary.AppendUvarint(append(recipe, cutLeaf), uint64(leaf))
-			recipe = binary.AppendUvarint(recipe, uint64(len(own)-len(f.Name)))
+			layout = binary.AppendUvarint(append(layout, cutLeaf), uint64(leaf))
+			layout = binary.AppendUvarint(layout, uint64(len(own)-len(f.Name)))
 		default:
-			recipe = appendName(binary.AppendUvarint(append(recipe, namedLeaf), uint64(leaf)), f.Name)
+			layout = appendName(binary.AppendUvarint(append(layout, namedLeaf), uint64(leaf)), f.Name)
 		}
 		n = max(n, 1)
 		i += n
 		at = leaf + n
 	}
-	return recipe, more
+	return layout, literals
 }
 
-// findLeaf looks for a field's value from at on, then before it: fields mostly
-// come in the order of the leaves. A leaf of the field's own name is best.
+// findLeaf returns a leaf that has a field's value, or -1, preferably one that has
+// its name too. It searches from a position on, then before it: fields are mostly
+// in the order of the leaves.
 func findLeaf(leaves []flatjson.Leaf, at int, f *sigma.Field) int {
 	if at < len(leaves) && leaves[at].Value == f.Value && leaves[at].Path.Name == f.Name {
 		return at
@@ -95,32 +96,32 @@ func appendName(b []byte, name string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
 }
 
-var errRecipe = errors.New("the recipe of its fields is damaged")
+var errLayout = errors.New("its field layout is damaged")
 
-func decodeFields(leaves []flatjson.Leaf, recipe []byte, more []string) ([]sigma.Field, error) {
-	if recipe == nil {
+func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]sigma.Field, error) {
+	if layout == nil {
 		out := make([]sigma.Field, len(leaves))
 		for i := range leaves {
 			out[i] = sigma.Field{Name: leaves[i].Path.Name, Value: leaves[i].Value}
 		}
 		return out, nil
 	}
-	if len(recipe) == 1 && recipe[0] == noFields {
+	if len(layout) == 1 && layout[0] == noFields {
 		return nil, nil
 	}
-	r := recipeReader{b: recipe}
+	r := layoutReader{b: layout}
 	var out []sigma.Field
 	for len(r.b) > 0 && !r.bad {
 		code := r.number(literal + 1)
 		if code == literal {
 			f := sigma.Field{Value: sigma.Value{Kind: sigma.Kind(r.number(int(sigma.Bool) + 1))}, Name: r.name()}
-			if len(more) == 0 {
-				return nil, errRecipe
+			if len(literals) == 0 {
+				return nil, errLayout
 			}
 			if f.Value.Kind != sigma.Null {
-				f.Value.Text = more[0]
+				f.Value.Text = literals[0]
 			}
-			more = more[1:]
+			literals = literals[1:]
 			out = append(out, f)
 			continue
 		}
@@ -141,19 +142,20 @@ func decodeFields(leaves []flatjson.Leaf, recipe []byte, more []string) ([]sigma
 		}
 	}
 	if r.bad {
-		return nil, errRecipe
+		return nil, errLayout
 	}
 	return out, nil
 }
 
-// A recipeReader reads a recipe. After the first fault all is zero.
-type recipeReader struct {
+// A layoutReader reads a field layout. After the first error everything reads as
+// zero.
+type layoutReader struct {
 	b   []byte
 	bad bool
 }
 
-// number reads a number below a limit.
-func (r *recipeReader) number(limit int) int {
+// number reads a number that must be below a limit.
+func (r *layoutReader) number(limit int) int {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || v >= uint64(limit) {
 		r.b, r.bad = nil, true
@@ -163,7 +165,7 @@ func (r *recipeReader) number(limit int) int {
 	return int(v)
 }
 
-func (r *recipeReader) name() string {
+func (r *layoutReader) name() string {
 	n := r.number(len(r.b) + 1)
 	if n > len(r.b) {
 		r.b, r.bad = nil, true

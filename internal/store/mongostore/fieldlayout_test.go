@@ -17,8 +17,8 @@ import (
 func TestFieldsRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	raw := []byte(`{"process":{"name":"C:\\a.exe","args":["x","y","x"],"n":null},"ok":true,"n":1.50,"a":"x","":"e"}`)
-	var c coder
-	c.read(raw)
+	var c eventCoder
+	c.readLeaves(raw)
 	for range 2000 {
 		var fields []sigma.Field
 		for i := range c.leaves {
@@ -55,8 +55,8 @@ func TestFieldsRoundTrip(t *testing.T) {
 func FuzzDecodeFields(f *testing.F) {
 	f.Add([]byte{fromLeaf, 0, 2, cutLeaf, 1, 1, literal, 1, 1, 'x'}, "more")
 	f.Add([]byte{namedLeaf, 0, 200}, "")
-	var c coder
-	c.read([]byte(`{"a":1,"b":{"c":2}}`))
+	var c eventCoder
+	c.readLeaves([]byte(`{"a":1,"b":{"c":2}}`))
 	f.Fuzz(func(_ *testing.T, recipe []byte, more string) {
 		decodeFields(c.leaves, recipe, []string{more})
 	})
@@ -70,9 +70,9 @@ func TestPlainRun(t *testing.T) {
 		"müller":                  "ller",
 		"a\nbc":                   "bc",
 		"say hello world":         "say hello world",
-		strings.Repeat("x", 1000): strings.Repeat("x", maxRun),
+		strings.Repeat("x", 1000): strings.Repeat("x", maxRunBytes),
 	} {
-		if got := plainRun(text); got != want {
+		if got := longestPlainRun(text); got != want {
 			t.Errorf("plainRun(%q) = %q, want %q", text, got, want)
 		}
 	}
@@ -80,18 +80,18 @@ func TestPlainRun(t *testing.T) {
 
 // An event says whether its own field of an attribute's name says otherwise.
 func TestOwn(t *testing.T) {
-	var c coder
+	var c eventCoder
 	for raw, want := range map[string][]string{
 		`{"agent_id":"A","host":{"hostname":"x"}}`: nil,
 		`{"agent_id":"b","host":"h"}`:              {"agent_id"},
 		`{"host":["H","other"]}`:                   {"host"},
 	} {
 		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "h", Raw: []byte(raw)}, "b", 1)
-		if diff := cmp.Diff(want, d.Own); diff != "" {
+		if diff := cmp.Diff(want, d.BuiltinConflicts); diff != "" {
 			t.Errorf("%s: %s", raw, diff)
 		}
 	}
-	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Fold == nil || d.Fold.Host != store.Fold("WS-1") || d.Fold.Agent != "" {
-		t.Errorf("fold is %+v", d.Fold)
+	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != store.Fold("WS-1") || d.Folded.Agent != "" {
+		t.Errorf("fold is %+v", d.Folded)
 	}
 }
