@@ -20,7 +20,7 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// agentFlags are the settings of picket agent.
+// agentFlags are the flags of picket agent.
 type agentFlags struct {
 	server, token, spool, caFile, id string
 	sources                          []string
@@ -34,9 +34,10 @@ func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent --server URL --token T [--source NAME]...",
-		Short: "Watch this host, and send what happens to a server",
+		Short: "Watch this host and send its events to a server",
 		Long: `Reads events from sources, keeps them in a spool on disk until the server has
-answered that it has them, and sends them in order.
+acknowledged them, and sends them in order. After a restart, a replay continues
+where it stopped.
 
 Sources:
   process        programs that start and end on this host (Linux)
@@ -69,7 +70,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	return startAgent(cmd.Context(), f, log)
 }
 
-// startAgent runs an agent until ctx ends, or until its sources have.
+// startAgent runs an agent until ctx or all of its sources end.
 func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error) {
 	inputs, err := agentInputs(f, log)
 	if err != nil {

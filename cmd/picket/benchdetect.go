@@ -17,7 +17,7 @@ func newBench() *cobra.Command {
 	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline())
 }
 
-// detectResult is what bench detect measures, on one core.
+// A detectResult is the result of bench detect, on one core.
 type detectResult struct {
 	Events  int     `json:"events"`
 	Bytes   int64   `json:"bytes"`
@@ -26,7 +26,7 @@ type detectResult struct {
 	Parse   float64 `json:"parse_per_s"`
 	Match   float64 `json:"match_per_s"`
 	Both    float64 `json:"both_per_s"`
-	JSON    float64 `json:"encoding_json_per_s"` // for scale: encoding/json into a map
+	JSON    float64 `json:"encoding_json_per_s"` // encoding/json into a map, for comparison
 }
 
 func newBenchDetect() *cobra.Command {
@@ -74,7 +74,7 @@ func readEvents(files []string) ([][]byte, error) {
 		err := scan.Read(f, func(raw []byte) error {
 			events = append(events, raw)
 			return nil
-		}, func(error) {}) // what is no event is left out
+		}, func(error) {}) // values that are not events are skipped
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", f, err)
 		}
@@ -132,12 +132,12 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 	})
 	res.JSON = measureRate(each, len(events), func(i int) {
 		var m map[string]any
-		_ = json.Unmarshal(events[i], &m) // it was parsed before
+		_ = json.Unmarshal(events[i], &m) // parsed successfully before
 	})
 	return res, nil
 }
 
-// loadSample loads n of the rules, spread evenly over them.
+// loadSample loads a sample of n rules, evenly spaced.
 func loadSample(names, pipelines []string, n int) (detect.Set, error) {
 	set, err := loadRules(names, pipelines...)
 	if err != nil || n <= 0 || n >= len(set.On) {
@@ -154,8 +154,8 @@ func loadSample(names, pipelines []string, n int) (detect.Set, error) {
 	return detect.Load(sources, off)
 }
 
-// measureRate runs f over n events again and again for a while, whole passes only,
-// and returns events a second.
+// measureRate runs f over n events in whole passes for at least a given time, and
+// returns events per second.
 func measureRate(least time.Duration, n int, f func(i int)) float64 {
 	start, done := time.Now(), 0
 	for time.Since(start) < least {

@@ -19,14 +19,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// pipelineFlags are the settings of bench pipeline.
+// pipelineFlags are the flags of bench pipeline.
 type pipelineFlags struct {
 	server, token              string
 	batch, connections, events int
 	compress                   bool
 }
 
-// pipelineResult is what bench pipeline measures.
+// A pipelineResult is the result of bench pipeline.
 type pipelineResult struct {
 	Events   int     `json:"events"`
 	Bytes    int64   `json:"-"` // as posted, decompressed
@@ -83,9 +83,8 @@ that none is a duplicate.`,
 	return cmd
 }
 
-// generatedEvents makes process events of some 700 bytes, as a fleet at work has
-// them: the same few programs over and over, with arguments of their own, and
-// next to nothing that a rule would fire on.
+// generatedEvents returns process events of some 700 bytes that are like those of
+// real hosts: few programs, many different arguments, and almost no matches.
 func generatedEvents() [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	programs := []struct{ image, parent, args string }{
@@ -111,7 +110,7 @@ func generatedEvents() [][]byte {
 			},
 		})
 		if err != nil {
-			panic(err) // of strings and numbers only
+			panic(err) // strings and numbers always encode
 		}
 		events[i] = ev
 	}
@@ -178,7 +177,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 	return res, nil
 }
 
-// A benchPoster is one connection's worth of load.
+// A benchPoster posts events over one connection.
 type benchPoster struct {
 	ctx       context.Context
 	f         pipelineFlags
@@ -191,8 +190,8 @@ type benchPoster struct {
 	size      int64
 }
 
-// post posts the events from..to, each with its number as id, and returns how
-// many were rejected. A server that is full is waited for.
+// post posts the events [from, to), each with its number as id, and returns how
+// many were rejected. While the server is full it waits and retries.
 func (p *benchPoster) post(from, to int) (rejected int64, err error) {
 	p.body = p.body[:0]
 	if to-from > 1 {
@@ -202,7 +201,7 @@ func (p *benchPoster) post(from, to int) (rejected int64, err error) {
 		if i > from {
 			p.body = append(p.body, ',')
 		}
-		// A key that is there twice: the last counts.
+		// Of a repeated key the last counts.
 		raw := bytes.TrimSpace(p.events[i%len(p.events)])
 		if p.body = append(p.body, raw[:len(raw)-1]...); p.body[len(p.body)-1] != '{' {
 			p.body = append(p.body, ',')
@@ -265,7 +264,7 @@ func (p *benchPoster) send(payload []byte, encoding string) (int, []byte, error)
 	return resp.StatusCode, answer, err
 }
 
-// waitUntilEmpty waits until the server has no event waiting, by its metrics.
+// waitUntilEmpty waits until the server's metrics show no event waiting.
 func waitUntilEmpty(ctx context.Context, client *http.Client, server string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

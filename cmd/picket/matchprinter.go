@@ -19,7 +19,7 @@ import (
 type matchPrinter struct {
 	w      *bufio.Writer
 	json   bool
-	why    bool // in JSON
+	why    bool // include the evidence in JSON
 	colour bool
 	width  int
 	n      int
@@ -61,8 +61,8 @@ func (p *matchPrinter) print(h scan.Hit) error {
 	return err
 }
 
-// printable makes one safe line of what an event, or who made it, says: no
-// control character of it reaches the terminal.
+// printable replaces control characters with spaces. Text of events is not
+// trusted, and must not control the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/scan"
 )
 
-// A progressBar shows progress on a terminal, and nothing elsewhere.
+// A progressBar shows the progress of a scan if its writer is a terminal.
 type progressBar struct {
 	mu   sync.Mutex
 	w    io.Writer

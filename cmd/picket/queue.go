@@ -16,7 +16,7 @@ import (
 )
 
 func newQueue() *cobra.Command {
-	return newGroup("queue", "Look into the queue and tend its dead letters, beside a running server",
+	return newGroup("queue", "Inspect the queue and requeue or purge its dead letters, beside a running server",
 		queueCommand("stats", "Show how much waits, and the counters", cobra.NoArgs, queueStats),
 		queueCommand("peek", "List the messages that wait, oldest first", cobra.NoArgs, queuePeek),
 		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
@@ -25,7 +25,7 @@ func newQueue() *cobra.Command {
 	)
 }
 
-// queueAction is what a subcommand does with an open queue.
+// A queueAction is what a subcommand does with an open queue.
 type queueAction func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error
 
 func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction) *cobra.Command {
@@ -116,7 +116,8 @@ func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 	return nil
 }
 
-// deadLetterEvent is the event in a letter: as JSON where it is, else as text.
+// deadLetterEvent returns the event of a dead letter: as JSON if it is, else as
+// text.
 func deadLetterEvent(l queue.DeadLetter) any {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) != 1 {

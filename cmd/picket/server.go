@@ -31,7 +31,7 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// A server is the parts of a running picket serve, wired together.
+// A server holds the parts of a running picket serve.
 type server struct {
 	cmd          *cobra.Command
 	f            serveFlags
@@ -41,7 +41,7 @@ type server struct {
 	rules        *detect.Loader
 	worker       *worker.Worker
 	correlations *detect.Follower
-	// figures is the console's cache where that is on another machine.
+	// cacheConn is the connection to a remote cache; nil with the cache in memory.
 	cacheConn   io.Closer
 	intake      *ingest.Handler
 	waiting     *legacy.WaitingQueue
@@ -51,7 +51,7 @@ type server struct {
 	metrics     *metrics
 }
 
-// open opens the engines and makes the parts.
+// open opens the queue, the store and the cache, and wires the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
@@ -116,7 +116,7 @@ func (s *server) open() (err error) {
 	return nil
 }
 
-// openCache opens where the console's figures are cached.
+// openCache opens the cache of the console's statistics.
 func (s *server) openCache() (cache.Cache, error) {
 	if s.f.cache == "memory" {
 		return cache.NewMemory(time.Now), nil
@@ -125,26 +125,26 @@ func (s *server) openCache() (cache.Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	// The figures are of one store: another with the same Redis has others.
+	// Servers with different stores may share a Redis: the key names the store.
 	of := sha256.Sum256([]byte(s.f.store))
 	c := rediscache.New(place.Connect(), fmt.Sprintf("%s:figures:%x:", place.Prefix, of[:8]), s.log)
 	s.cacheConn = c
 	return c, nil
 }
 
-// shutdownTimeout and drainTimeout bound how long a stopping server goes on with
-// the requests and with the batches in hand; together less than the 15 seconds
-// that a stop may take.
+// shutdownTimeout and drainTimeout bound how long a stopping server continues
+// with open requests and with leased batches. Together they are less than the 15
+// seconds that a stop may take.
 const (
 	shutdownTimeout = 5 * time.Second
 	drainTimeout    = 8 * time.Second
 )
 
-// run serves until the context ends, then stops in the order in which a batch
-// travels, so that nothing in hand is left behind.
+// run serves until the context ends. It stops the parts in the order in which a
+// batch passes through them, so that each finishes what it has accepted.
 func (s *server) run(listener net.Listener, base string) (err error) {
 	ctx, cancel := context.WithCancel(s.cmd.Context())
-	var beside sync.WaitGroup // what must not outlive the store
+	var beside sync.WaitGroup // goroutines that use the store
 	defer beside.Wait()
 	defer cancel()
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
@@ -155,8 +155,8 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	// The node tells of what is drained, too. Told to shut down as a Celery
-	// worker, the server's workers stop, and it goes on with the rest.
+	// The Celery node outlives the drain, to report its results. A remote
+	// shutdown command stops the workers; the server continues.
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
@@ -177,7 +177,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	if s.f.pprof != "" {
 		beside.Go(func() {
 			if err := servePprof(ctx, s.f.pprof); err != nil {
-				s.log.Error("profiles not served", "error", err)
+				s.log.Error("serving profiles failed", "error", err)
 			}
 		})
 	}
@@ -191,14 +191,14 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping")
+		s.log.Info("server stopping")
 		return nil
 	case err := <-serving:
 		return fmt.Errorf("serve: %w", err)
 	}
 }
 
-// runWorkers works off the queue until ctx ends, where this process does that.
+// runWorkers runs the workers of this process, if it has any, until ctx ends.
 func (s *server) runWorkers(ctx context.Context) error {
 	if s.f.workers == 0 && !s.f.eager {
 		return nil
@@ -213,7 +213,7 @@ func (s *server) listen(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
-// stopListening lets the requests in hand be answered, within bounds.
+// stopListening answers open requests within shutdownTimeout and closes the rest.
 func (s *server) stopListening(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
@@ -222,7 +222,7 @@ func (s *server) stopListening(ctx context.Context) {
 	}
 }
 
-// runRetention deletes what is past its time, a minute at a time.
+// runRetention deletes events past their retention once a minute.
 func (s *server) runRetention(ctx context.Context) {
 	if s.f.retention == 0 && s.f.storeBytes == 0 {
 		return
@@ -232,9 +232,9 @@ func (s *server) runRetention(ctx context.Context) {
 	for {
 		n, err := s.store.Prune(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
 		if err != nil && ctx.Err() == nil {
-			s.log.Error("old events not deleted", "error", err)
+			s.log.Error("retention failed", "error", err)
 		} else if n > 0 {
-			s.log.Info("old events deleted", "events", n)
+			s.log.Info("retention: old events deleted", "events", n)
 		}
 		select {
 		case <-ctx.Done():
@@ -258,7 +258,7 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// hintedAccess says what to do where a file may not be made or opened.
+// hintedAccess adds a hint to a permission error.
 func hintedAccess(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return hinted(err, dataHint)

@@ -123,7 +123,7 @@ func newTokenRevoke() *cobra.Command {
 	return cmd
 }
 
-// auditCLI records what was done from the command line.
+// auditCLI records an action of the command line in the audit log.
 func auditCLI(cmd *cobra.Command, s store.Accounts, action, object, detail string) error {
 	return s.AddAuditEntry(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
 }

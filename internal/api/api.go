@@ -58,7 +58,7 @@ type Server struct {
 //go:embed openapi.json
 var openapi []byte
 
-// A authorisedHandler answers an authorised request.
+// An authorisedHandler answers an authorised request.
 type authorisedHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
 // Routes adds the API's paths to mux.
@@ -97,7 +97,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 // maxLimit bounds the rows of a page.
 const maxLimit = 1000
 
-// A queryParams reads URL parameters; err is the first one that is malformed.
+// queryParams reads URL parameters; err is the first one that is malformed.
 type queryParams struct {
 	url.Values
 	err error
@@ -116,7 +116,7 @@ func (q *queryParams) limit() int {
 	return n
 }
 
-// time reads RFC 3339, or Unix seconds.
+// time returns a parameter in RFC 3339 or Unix seconds.
 func (q *queryParams) time(name string) time.Time {
 	v := q.Get(name)
 	if v == "" {

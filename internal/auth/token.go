@@ -1,6 +1,6 @@
-// Package auth knows who is asking: agents, collectors and programs by token,
-// people by name and password, browsers by session. It sits under every HTTP
-// handler, and keeps of a secret only what cannot be turned back into it.
+// Package auth authenticates callers: agents, collectors and programs by token,
+// people by name and password, browsers by session. Every HTTP handler uses it.
+// It stores only hashes of secrets.
 package auth
 
 import (
@@ -17,47 +17,48 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// The kinds of token.
+// Kinds of token.
 const (
 	KindAgent     = "agent"     // posts telemetry as one agent
 	KindCollector = "collector" // posts telemetry for any agent
 	KindAPI       = "api"       // reads and acts within its role
 )
 
-// The roles of people and of API tokens; each may do what those before it may.
+// Roles of people and of API tokens. Each includes the permissions of those
+// before it.
 const (
 	RoleViewer  = "viewer"  // reads
 	RoleAnalyst = "analyst" // triages alerts
-	RoleAdmin   = "admin"   // tends dead letters, rules, users and tokens
+	RoleAdmin   = "admin"   // manages dead letters, rules, users and tokens
 )
 
 var rank = map[string]int{RoleViewer: 1, RoleAnalyst: 2, RoleAdmin: 3}
 
-// ValidRole reports whether there is such a role.
+// ValidRole reports whether role is a role.
 func ValidRole(role string) bool { return rank[role] > 0 }
 
-// ErrUnauthenticated is no credentials, or none that are valid. ErrForbidden
-// is valid ones that don't reach.
+// ErrUnauthenticated: the credentials are missing or not valid. ErrForbidden: they
+// are valid but do not permit the request.
 var (
 	ErrUnauthenticated = errors.New("not authenticated")
 	ErrForbidden       = errors.New("not allowed")
 )
 
-// An Identity is who is asking.
+// An Identity is an authenticated caller.
 type Identity struct {
 	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
 	Subject string // agent id, collector's or program's name, user name
 	Role    string // of a person or an API token
 }
 
-// Can reports whether the identity has at least the role.
+// Can reports whether the identity has the role or a higher one.
 func (id Identity) Can(role string) bool { return rank[id.Role] >= rank[role] }
 
-// String names the identity in logs and audit entries.
+// String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }
 
-// NewToken makes a token for the store, and the secret that its holder shows:
-// 40 hex digits, as the replaced system's tokens have.
+// NewToken returns a token for the store and its secret: 40 hex digits, the format
+// of legacy tokens.
 func NewToken(kind, subject, role string, now time.Time) (store.Token, string, error) {
 	switch {
 	case subject == "" || len(subject) > 256:
@@ -71,29 +72,29 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
 
-// secretBytes is how many random bytes a token is made of, in hex.
+// secretBytes is the number of random bytes of a secret.
 const secretBytes = 20
 
 // randomHex returns n random bytes in hex.
 func randomHex(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) // never fails: it ends the program instead
+	rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)
 }
 
-// hash is what the store keeps of a secret that is random itself, so that no
-// salt or slow hash is needed. Looking one up by its hash leaks nothing of the
-// secret through timing: who doesn't know it cannot steer the hash.
+// hash returns what the store keeps of a secret. The secret is random, so it needs
+// no salt and no slow hash. A look-up by hash leaks nothing through timing: an
+// attacker who does not know the secret cannot choose the hash.
 func hash(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
 
-// tokenTTL is how long a token that was looked up is trusted without looking
-// again: how late a revocation can be.
+// tokenTTL is how long a looked-up token stays valid in the cache, and so how long
+// a revocation may take.
 const tokenTTL = time.Second
 
-// maxCachedTokens bounds the cache; a fleet above it costs look-ups.
+// maxCachedTokens bounds the cache; beyond it tokens are looked up more often.
 const maxCachedTokens = 1 << 16
 
 // Tokens checks tokens against a store. It is safe for concurrent use.
@@ -102,32 +103,33 @@ type Tokens struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	cache map[[sha256.Size]byte]cachedToken // valid ones only
+	cache map[[sha256.Size]byte]cachedToken // valid tokens only
 }
 
 type cachedToken struct {
 	id    Identity
-	until time.Time // not asked again before
-	asked time.Time // when the store said so
+	until time.Time // next look-up
+	asked time.Time // last answer of the store
 }
 
-// NewTokens returns a checker of the store's tokens.
+// NewTokens returns a checker of the tokens in s.
 func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
 	return &Tokens{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
 }
 
-// What a store that is away may cost. A token that is known goes on to let in
-// for knownTokenGrace: who posts need not wait for the store, and who reads is
-// told anyway that it is away.
+// Limits while the store is unavailable. Tokens in the cache stay valid for
+// knownTokenGrace, so that senders need not wait for the store; readers get an
+// error from the store anyway.
 const (
-	knownTokenTimeout   = time.Second // how long a known token waits for the store
+	knownTokenTimeout   = time.Second // of a look-up of a cached token
 	unknownTokenTimeout = 5 * time.Second
-	unavailableFor      = 5 * time.Second // and how long then it does not ask
+	unavailableFor      = 5 * time.Second // time between look-ups of a cached token
 	knownTokenGrace     = time.Hour
 )
 
-// Check returns whose token the secret is, or an error that is
-// ErrUnauthenticated, or picket.ErrUnavailable where the store does not say.
+// Check returns the identity that a token's secret authenticates. An unknown or
+// revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
+// picket.ErrUnavailable.
 func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
@@ -136,7 +138,7 @@ func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	t.mu.Lock()
 	c, ok := t.cache[sum]
 	if ok && !now.Before(c.until) && now.Before(c.asked.Add(knownTokenGrace)) {
-		// One asks for all: the others go by what is known meanwhile.
+		// One request looks the token up; the others use the cache meanwhile.
 		t.cache[sum] = cachedToken{c.id, now.Add(knownTokenTimeout), c.asked}
 	}
 	t.mu.Unlock()
@@ -172,6 +174,7 @@ func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, erro
 	return id, err
 }
 
+// remember caches a token.
 func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,10 +184,10 @@ func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
 	t.cache[sum] = c
 }
 
-// lookUp asks the store. One that does not answer in time is unavailable.
+// lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
 func (t *Tokens) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
 	limit := unknownTokenTimeout
-	if known { // others go by the answer: it is not this caller's alone
+	if known { // other requests use the answer too
 		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)

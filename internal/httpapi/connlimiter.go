@@ -7,32 +7,32 @@ import (
 	"sync"
 )
 
-// ConnLimiter bounds how many connections a server holds. Past the bound the one
-// that has longest been waiting for a request is closed or, where none waits,
-// the one whose request has been under way for longest: so neither idle
-// clients nor those that send a byte now and then keep others out.
+// A ConnLimiter bounds the connections of a server. Past the bound it closes the
+// connection that has been idle longest or, if none is idle, the one whose request
+// has taken longest. So neither idle clients nor slow ones can keep others out.
+// It is safe for concurrent use.
 type ConnLimiter struct {
 	max int
 
 	mu              sync.Mutex
-	waiting, active *list.List // of net.Conn, the longest so first
+	waiting, active *list.List // of net.Conn, the longest first
 	at              map[net.Conn]listEntry
 	closed          int64
 }
 
-// A listEntry is where a connection stands.
+// A listEntry is the entry of a connection in one of the lists.
 type listEntry struct {
 	in *list.List
 	e  *list.Element
 }
 
-// NewConnLimiter returns a bound of max connections. Its State goes into
+// NewConnLimiter returns a limiter to max connections. Its State is for
 // http.Server.ConnState.
 func NewConnLimiter(max int) *ConnLimiter {
 	return &ConnLimiter{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]listEntry)}
 }
 
-// State follows a connection through its life.
+// State records a new state of a connection.
 func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	var victim net.Conn
@@ -57,7 +57,7 @@ func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// oldest returns the connection to give up for one that is new.
+// oldest returns the connection to close for a new one.
 func (c *ConnLimiter) oldest(newest net.Conn) net.Conn {
 	for _, l := range [...]*list.List{c.waiting, c.active} {
 		if e := l.Front(); e != nil && e.Value != newest {
@@ -67,7 +67,7 @@ func (c *ConnLimiter) oldest(newest net.Conn) net.Conn {
 	return newest
 }
 
-// move puts conn at the end of a list, or forgets it.
+// move moves conn to the end of a list or, if to is nil, removes it.
 func (c *ConnLimiter) move(conn net.Conn, to *list.List) {
 	if p, ok := c.at[conn]; ok {
 		p.in.Remove(p.e)
@@ -78,8 +78,8 @@ func (c *ConnLimiter) move(conn net.Conn, to *list.List) {
 	}
 }
 
-// Counts returns how many connections are open, and how many were closed for
-// want of room.
+// Counts returns how many connections are open, and how many were closed to make
+// room.
 func (c *ConnLimiter) Counts() (open int, closed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

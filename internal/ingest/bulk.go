@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// bulkFactor is how many times Options.MaxEvents a bulk request may hold. Its
-// senders bound a request by bytes: 10 MB of short lines are within Vector's
-// defaults, and it drops what is answered with 413.
+// bulkFactor multiplies Options.MaxEvents for bulk requests. Bulk senders limit
+// requests by bytes: 10 MB of short lines are within Vector's defaults, and Vector
+// drops requests that are answered with 413.
 const bulkFactor = 10
 
 // A bulkItem is the answer to one action of a bulk request.
@@ -28,14 +28,14 @@ type bulkItem struct {
 	Error  *elasticError `json:"error,omitempty"`
 }
 
-// A bulkAnswer is the answer to a bulk request; filter_path leaves parts out.
+// A bulkAnswer is the answer to a bulk request, reduced by filter_path.
 type bulkAnswer struct {
 	Took   *int64                `json:"took,omitempty"`
 	Errors *bool                 `json:"errors,omitempty"`
 	Items  []map[string]bulkItem `json:"items,omitempty"`
 }
 
-// bulk takes pairs of lines: an action, and the document it is for.
+// bulk accepts pairs of lines: an action and its document.
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
@@ -52,7 +52,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	if err != nil {
 		return err
 	}
-	// Made before it is true, since it needs the body, which sending lets go.
+	// Built before the batch is queued, because send releases the body.
 	answer, err := httpapi.Marshal(filterBulk(items, h.opt.Now().Sub(start).Milliseconds(), r.URL.Query().Get("filter_path")))
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
@@ -63,8 +63,8 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	return httpapi.Write(w, http.StatusOK, answer)
 }
 
-// filterBulk makes an answer of what filter_path asks for: a list of paths
-// with wildcards, of which senders use errors, items.*.error and the like.
+// filterBulk returns the parts of the answer that filter_path selects: a list of
+// paths with wildcards, such as errors and items.*.error.
 func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnswer {
 	failed := false
 	for _, it := range items {
@@ -99,7 +99,7 @@ func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnsw
 	return a
 }
 
-// filtered returns the item with nothing but the fields named.
+// filtered returns the item with only some fields.
 func (it bulkItem) filtered(fields []string) bulkItem {
 	for field, clear := range map[string]func(){
 		"_index": func() { it.Index = "" }, "_id": func() { it.ID = "" }, "status": func() { it.Status = 0 },
@@ -112,9 +112,9 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 	return it
 }
 
-// bulk adds a bulk request's documents and returns the answer to each action.
-// Only a broken action line makes the whole request fail: what follows it
-// could not be told from documents.
+// bulk adds a bulk request's documents and returns the answer to each action. Only
+// a malformed action line fails the whole request, because actions and documents
+// after it cannot be told apart.
 func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	reader := b.h.readers.Get().(*shape.Reader)
 	defer b.h.readers.Put(reader)
@@ -148,7 +148,7 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 	return items, nil
 }
 
-// addItem adds one document and fills the answer to it.
+// addItem adds one document and completes its answer.
 func (b *batchBuilder) addItem(reader *shape.Reader, raw []byte, it *bulkItem) {
 	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
@@ -160,7 +160,7 @@ func (b *batchBuilder) addItem(reader *shape.Reader, raw []byte, it *bulkItem) {
 	}
 }
 
-// parseBulkAction reads an action line: {"create":{"_index":…,"_id":…}}.
+// parseBulkAction parses an action line: {"create":{"_index":…,"_id":…}}.
 func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 	var a map[string]*struct {
 		Index string `json:"_index"`
@@ -180,7 +180,7 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 	return "", it, fmt.Errorf("expected one of create, index, update, delete")
 }
 
-// document takes a single document.
+// document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
 		if len(body) > h.opt.MaxEvent {

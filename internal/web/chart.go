@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A chart is stacked bars, a minute each, in a drawing of chartWidth by
-// chartHeight.
+// A chart is a bar chart with a stacked bar for each minute, of chartWidth by
+// chartHeight pixels.
 type chart struct {
 	Bars         []bar
 	Max, Total   int64
@@ -27,8 +27,8 @@ const (
 	chartHeight = 120
 )
 
-// stackedChart makes a chart of what pick takes from each minute; keys are stacked
-// from the bottom in reverse order, so that the first is on top.
+// stackedChart returns a chart of the values that pick returns for each minute. The
+// first of keys is on top of the stack.
 func stackedChart(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
 	c := chart{Start: start, End: start.Add(time.Duration(n) * time.Minute), Width: chartWidth, Height: chartHeight, Base: chartHeight}
 	sums := make([]int64, n)

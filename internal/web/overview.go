@@ -31,10 +31,10 @@ type openByLevel struct {
 	Open  int64
 }
 
-// levels are Sigma's, most severe first.
+// levels are Sigma's levels, highest first.
 var levels = []string{"critical", "high", "medium", "low", "informational"}
 
-// overviewMinutes is how far back the charts go.
+// overviewMinutes is the length of the charts in minutes.
 const overviewMinutes = 60
 
 func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Identity) error {

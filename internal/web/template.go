@@ -12,7 +12,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// parsePages parses each page with the layout around it.
+// parsePages parses every page together with the layout.
 func parsePages(now func() time.Time) map[string]*template.Template {
 	funcs := template.FuncMap{
 		"ago":    func(t time.Time) string { return timeAgo(now().Sub(t)) },
@@ -37,7 +37,7 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 	return pages
 }
 
-// timeAgo says how long something has been.
+// timeAgo formats how long ago something was.
 func timeAgo(d time.Duration) string {
 	if d < 5*time.Second {
 		return "now"
@@ -45,7 +45,7 @@ func timeAgo(d time.Duration) string {
 	return largestUnit(d) + " ago"
 }
 
-// largestUnit is a duration in its largest unit.
+// largestUnit formats a duration in its largest unit.
 func largestUnit(d time.Duration) string {
 	switch {
 	case d < time.Minute:
