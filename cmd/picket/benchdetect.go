@@ -87,15 +87,15 @@ func readEvents(files []string) ([][]byte, error) {
 
 // parsedEvent is an event ready for matching.
 type parsedEvent struct {
-	group  *sigma.Group
+	group  *sigma.RuleGroup
 	fields []sigma.Field
 }
 
 func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
 	res := detectResult{Events: len(events), Rules: rules.Len()}
 	reader, matcher := shape.NewReader(), sigma.NewMatcher()
-	groups := make(map[*shape.Route]*sigma.Group)
-	group := func(rt *shape.Route) *sigma.Group {
+	groups := make(map[*shape.Route]*sigma.RuleGroup)
+	group := func(rt *shape.Route) *sigma.RuleGroup {
 		g, ok := groups[rt]
 		if !ok {
 			g = rules.Group(rt.Sources...)
