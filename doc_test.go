@@ -234,11 +234,11 @@ func TestDeploy(t *testing.T) {
 	}
 }
 
-// The examples in docs/event-formats.md have the formats of their headings.
+// The examples in docs/formats.md have the formats of their headings.
 func TestDocShapes(t *testing.T) {
 	r, section, seen := normalize.NewReader(), "", make(map[string]bool)
 	var example strings.Builder
-	for line := range strings.Lines(read(t, "docs/event-formats.md")) {
+	for line := range strings.Lines(read(t, "docs/formats.md")) {
 		text, code := strings.CutPrefix(line, "    ")
 		if code {
 			example.WriteString(text)
@@ -259,7 +259,7 @@ func TestDocShapes(t *testing.T) {
 	}
 	for _, name := range normalize.FormatNames() {
 		if !seen[name] {
-			t.Errorf("docs/event-formats.md has no example of %s", name)
+			t.Errorf("docs/formats.md has no example of %s", name)
 		}
 	}
 }

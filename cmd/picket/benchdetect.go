@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -87,15 +87,15 @@ func readEvents(files []string) ([][]byte, error) {
 
 // parsedEvent is an event ready for matching.
 type parsedEvent struct {
-	group  *sigma.Group
+	group  *sigma.RuleGroup
 	fields []sigma.Field
 }
 
 func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
 	res := detectResult{Events: len(events), Rules: rules.Len()}
 	reader, matcher := normalize.NewReader(), sigma.NewMatcher()
-	groups := make(map[*normalize.Class]*sigma.Group)
-	group := func(rt *normalize.Class) *sigma.Group {
+	groups := make(map[*normalize.Class]*sigma.RuleGroup)
+	group := func(rt *normalize.Class) *sigma.RuleGroup {
 		g, ok := groups[rt]
 		if !ok {
 			g = rules.Group(rt.Sources...)

@@ -4,7 +4,7 @@
 //
 // The intake uses it for the identity of events, workers and picket scan for their
 // fields. Each format has a file of its own and is a table (type format), with code
-// only where a table does not suffice. docs/event-formats.md describes them.
+// only where a table does not suffice. docs/formats.md describes them.
 package normalize
 
 import (

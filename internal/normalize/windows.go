@@ -1,8 +1,6 @@
 package normalize
 
-import (
-	"github.com/picket-edr/picket/sigma"
-)
+import "github.com/picket-edr/picket/sigma"
 
 // channelServices are Sigma's services by channel of the Windows event log, in lower
 // case. Source: the logsource guides and configurations of the Sigma project.
