@@ -34,11 +34,11 @@ type Config struct {
 	Prefix  string        // of all keys
 	Lease   time.Duration // of the messages of a queue; 0: not said
 
-	name string // for people
+	display string // for people
 }
 
 // String is the URL without what is secret.
-func (p *Config) String() string { return p.name }
+func (p *Config) String() string { return p.display }
 
 // Connect returns a client, which connects when it is used.
 func (p *Config) Connect() redis.UniversalClient {
@@ -160,7 +160,7 @@ func Parse(text string) (*Config, error) {
 		}
 	}
 	o.Dialer = dialer(o.TLSConfig)
-	p.name = scheme + "://" + hosts + tailOf(u, o, p)
+	p.display = scheme + "://" + hosts + displayTail(u, o, p)
 	return p, nil
 }
 
@@ -195,8 +195,8 @@ func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) 
 	}
 }
 
-// tailOf is the part of a URL behind the hosts that is fit to be logged.
-func tailOf(u *url.URL, o *redis.UniversalOptions, p *Config) string {
+// displayTail is the part of a URL behind the hosts that is fit to be logged.
+func displayTail(u *url.URL, o *redis.UniversalOptions, p *Config) string {
 	v := url.Values{}
 	if o.MasterName != "" {
 		v.Set("master", o.MasterName)

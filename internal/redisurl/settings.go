@@ -52,9 +52,9 @@ func ReadSettings(ctx context.Context, node Node) (Settings, error) {
 	return s, nil
 }
 
-// Before reports whether the server is a Redis older than a version. What does
+// OlderThan reports whether the server is a Redis older than a version. What does
 // not tell its version, or is no Redis, is not.
-func (s Settings) Before(major, minor int) bool {
+func (s Settings) OlderThan(major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(s.Version, "%d.%d", &a, &b)
 	return n == 2 && (a < major || a == major && b < minor)
@@ -89,8 +89,8 @@ func (s Settings) Warnings() []string {
 	return ws
 }
 
-// Warn logs them.
-func (s Settings) Warn(log *slog.Logger) {
+// LogWarnings logs them.
+func (s Settings) LogWarnings(log *slog.Logger) {
 	for _, w := range s.Warnings() {
 		log.Warn("redis may lose accepted events", "why", w)
 	}

@@ -24,8 +24,8 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 // again. Their IDs are known among the last 4,096 of the shard from then on,
 // for copies of them that are under way.
 func (q *Queue) Confirm(agent string, ids ...string) {
-	if q.made.Load() {
-		q.shardOf(agent).settle(ids...)
+	if q.connected.Load() {
+		q.shardOf(agent).confirm(ids...)
 	}
 }
 
@@ -47,11 +47,11 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if len(rs) == 0 {
 		return nil
 	}
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return err
 	}
 	if held > 0 {
-		if err := q.room(ctx, held); err != nil {
+		if err := q.checkCapacity(ctx, held); err != nil {
 			return err
 		}
 	}
@@ -62,7 +62,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.do(ctx, o); err != nil {
 		return err
 	}
-	q.gauge.add(held)
+	q.capacity.add(held)
 	return nil
 }
 

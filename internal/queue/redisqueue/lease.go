@@ -8,43 +8,43 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// held is a message that this queue leased and has not done with.
-type held struct {
+// lease is a message that this queue leased and has not done with.
+type lease struct {
 	entry      entry
 	size       int // bytes of its payload
 	deliveries int // so far: who has another number has lost it
 }
 
-// find returns what is held by a token; false where nothing is any more.
-func (q *Queue) find(token int64) (held, bool) {
+// findLease returns what is held by a token; false where nothing is any more.
+func (q *Queue) findLease(token int64) (lease, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	h := q.held[token]
+	h := q.leases[token]
 	if h == nil {
-		return held{}, false
+		return lease{}, false
 	}
 	return *h, true
 }
 
-// forget drops tokens: their leases are not renewed any more.
-func (q *Queue) forget(tokens ...int64) {
+// dropLeases drops tokens: their leases are not renewed any more.
+func (q *Queue) dropLeases(tokens ...int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, t := range tokens {
-		if h := q.held[t]; h != nil {
+		if h := q.leases[t]; h != nil {
 			delete(q.byEntry, h.entry)
-			delete(q.held, t)
+			delete(q.leases, t)
 		}
 	}
-	if len(q.held) == 0 && q.empty != nil {
-		close(q.empty)
-		q.empty = nil
+	if len(q.leases) == 0 && q.idle != nil {
+		close(q.idle)
+		q.idle = nil
 	}
 }
 
-// keep renews leases, and gives back what was fetched for receivers that have
+// maintain renews leases, and gives back what was fetched for receivers that have
 // left, until the queue is closed.
-func (q *Queue) keep() {
+func (q *Queue) maintain() {
 	renewal := time.NewTicker(q.opt.Lease / 3)
 	defer renewal.Stop()
 	surplus := time.NewTicker(time.Second)
@@ -64,7 +64,7 @@ func (q *Queue) keep() {
 				}
 			}
 		case <-surplus.C:
-			q.giveBack(time.Second)
+			q.returnPrefetched(time.Second)
 		}
 	}
 }
@@ -77,7 +77,7 @@ func (q *Queue) renew() error {
 	calls := make(map[int]*call)
 	var all []*call
 	q.mu.Lock()
-	for _, h := range q.held {
+	for _, h := range q.leases {
 		c := calls[h.entry.shard]
 		if c == nil {
 			c = &call{script: renewScript, keys: []string{q.shards[h.entry.shard].in}, args: []any{q.consumer}}
@@ -93,13 +93,13 @@ func (q *Queue) renew() error {
 	return q.run(ctx, all, false)
 }
 
-// giveBack returns what lies in the buffer, if no one has asked for it for so
+// returnPrefetched returns what lies in the buffer, if no one has asked for it for so
 // long.
-func (q *Queue) giveBack(idle time.Duration) {
+func (q *Queue) returnPrefetched(idle time.Duration) {
 	q.mu.Lock()
 	var surplus []queue.Delivery
-	if len(q.buffer) > 0 && time.Since(q.idle) > idle {
-		surplus, q.buffer = q.buffer, nil
+	if len(q.prefetched) > 0 && time.Since(q.idleSince) > idle {
+		surplus, q.prefetched = q.prefetched, nil
 	}
 	q.mu.Unlock()
 	if len(surplus) == 0 {
@@ -111,7 +111,7 @@ func (q *Queue) giveBack(idle time.Duration) {
 	var all []*call
 	var tokens []int64
 	for _, d := range surplus {
-		h, ok := q.find(d.Receipt)
+		h, ok := q.findLease(d.Receipt)
 		if !ok {
 			continue
 		}
@@ -128,5 +128,5 @@ func (q *Queue) giveBack(idle time.Duration) {
 	if err := q.run(ctx, all, false); err != nil {
 		q.log.Warn("messages come again when their leases end", "messages", len(tokens), "error", err)
 	}
-	q.forget(tokens...)
+	q.dropLeases(tokens...)
 }

@@ -90,34 +90,34 @@ const closeTimeout = time.Second
 type Queue struct {
 	opt      Options
 	log      *slog.Logger
-	place    *redisurl.Config
+	config   *redisurl.Config
 	client   redis.UniversalClient
 	consumer string
 
-	making   sync.Mutex // held while the queue connects for the first time
-	made     atomic.Bool
-	shards   []*shard
-	lanes    []*lane
-	waitAOF  bool
-	settings Settings
-	gauge    gauge
+	connectMu  sync.Mutex // held while the queue connects for the first time
+	connected  atomic.Bool
+	shards     []*shard
+	pipeliners []*pipeliner
+	waitAOF    bool
+	settings   Settings
+	capacity   capacity
 
 	// reads is held by lanes that read, and alone by one that isolates.
-	reads sync.RWMutex
+	readLock sync.RWMutex
 
-	mu      sync.Mutex // guards what follows
-	waiters []*waiter
-	buffer  []queue.Delivery // leased, and no receiver's yet
-	idle    time.Time        // since when nobody has waited
-	held    map[int64]*held
-	byEntry map[entry]int64
-	token   int64
-	empty   chan struct{} // closed when nothing is held any more; nil: no one waits
+	mu          sync.Mutex // guards what follows
+	waiters     []*waiter
+	prefetched  []queue.Delivery // leased, and no receiver's yet
+	idleSince   time.Time        // since when nobody has waited
+	leases      map[int64]*lease
+	byEntry     map[entry]int64
+	lastReceipt int64
+	idle        chan struct{} // closed when nothing is held any more; nil: no one waits
 
-	stop     chan struct{} // closed by Close
-	stopOnce sync.Once
-	beside   sync.WaitGroup
-	closeErr error
+	stop       chan struct{} // closed by Close
+	stopOnce   sync.Once
+	background sync.WaitGroup
+	closeErr   error
 }
 
 var (
@@ -138,13 +138,13 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	o.Lease = cmp.Or(o.Lease, p.Lease)
 	host, _ := os.Hostname()
 	q := &Queue{
-		opt: o.withDefaults(), place: p, client: p.Connect(),
+		opt: o.withDefaults(), config: p, client: p.Connect(),
 		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
-		held:     make(map[int64]*held), byEntry: make(map[entry]int64),
+		leases:   make(map[int64]*lease), byEntry: make(map[entry]int64),
 		stop: make(chan struct{}),
 	}
 	q.log = q.opt.Logger.With("queue", p.String())
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			q.client.Close()
 			return nil, fmt.Errorf("open queue %s: %w", p, err)
@@ -154,27 +154,27 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	return q, nil
 }
 
-// ready connects, where that has not been done yet.
-func (q *Queue) ready(ctx context.Context) error {
-	if q.made.Load() {
+// connect connects, where that has not been done yet.
+func (q *Queue) connect(ctx context.Context) error {
+	if q.connected.Load() {
 		return q.closed()
 	}
-	q.making.Lock()
-	defer q.making.Unlock()
-	if err := q.closed(); err != nil || q.made.Load() {
+	q.connectMu.Lock()
+	defer q.connectMu.Unlock()
+	if err := q.closed(); err != nil || q.connected.Load() {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
 		return redisstats.WrapError(err)
 	}
-	for _, l := range q.lanes {
-		for range writers {
-			q.beside.Go(l.write)
+	for _, l := range q.pipeliners {
+		for range maxInFlight {
+			q.background.Go(l.run)
 		}
-		q.beside.Go(l.fetch)
+		q.background.Go(l.fetch)
 	}
-	q.beside.Go(q.keep)
-	q.made.Store(true)
+	q.background.Go(q.maintain)
+	q.connected.Store(true)
 	return nil
 }
 
@@ -194,20 +194,20 @@ func (q *Queue) Err() error { return nil }
 // ends its connections. What is being sent is still answered.
 func (q *Queue) Close() error {
 	q.stopOnce.Do(func() {
-		q.making.Lock() // nobody connects any more
+		q.connectMu.Lock() // nobody connects any more
 		close(q.stop)
-		q.making.Unlock()
+		q.connectMu.Unlock()
 		// A Redis that does not answer must not keep a process from ending:
 		// closing the connections ends what waits for it.
 		ended := make(chan struct{})
-		go func() { q.beside.Wait(); close(ended) }()
+		go func() { q.background.Wait(); close(ended) }()
 		select {
 		case <-ended:
 		case <-time.After(closeTimeout):
 		}
 		q.failWaiters(redisstats.ErrClosed)
-		if q.made.Load() {
-			if err := q.leave(); err != nil {
+		if q.connected.Load() {
+			if err := q.releaseAll(); err != nil {
 				q.log.Warn("messages come again when their leases end", "error", err)
 			}
 		}
@@ -217,14 +217,14 @@ func (q *Queue) Close() error {
 	return q.closeErr
 }
 
-// leave gives back what this consumer holds, removes it, and tells what is
+// releaseAll gives back what this consumer holds, removes it, and tells what is
 // settled.
-func (q *Queue) leave() error {
+func (q *Queue) releaseAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {
-		calls = append(calls, &call{script: leaveScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
+		calls = append(calls, &call{script: releaseAllScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
 		if c, settled := q.enqueueCall(s); len(settled) > 0 {
 			calls = append(calls, c)
 		}

@@ -16,10 +16,10 @@ const maxReceive = 8 << 20
 // A waiter is a Receive that has got nothing yet.
 type waiter struct {
 	max int
-	got chan received // of one
+	got chan receiveResult // of one
 }
 
-type received struct {
+type receiveResult struct {
 	ds  []queue.Delivery
 	err error
 }
@@ -41,15 +41,15 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return nil, err
 	}
-	w := &waiter{max: max(most, 1), got: make(chan received, 1)}
+	w := &waiter{max: max(most, 1), got: make(chan receiveResult, 1)}
 	q.mu.Lock()
 	q.waiters = append(q.waiters, w)
 	q.serve()
 	q.mu.Unlock()
-	q.wakeLanes()
+	q.wakePipeliners()
 	select {
 	case r := <-w.got:
 		return r.ds, r.err
@@ -72,20 +72,20 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 
 // serve gives those who wait what there is. Its caller holds mu.
 func (q *Queue) serve() {
-	for len(q.waiters) > 0 && len(q.buffer) > 0 {
+	for len(q.waiters) > 0 && len(q.prefetched) > 0 {
 		w := q.waiters[0]
 		q.waiters = q.waiters[1:]
 		n, size := 0, 0
-		for n < min(w.max, len(q.buffer)) {
-			if size += len(q.buffer[n].Payload); n > 0 && size > maxReceive {
+		for n < min(w.max, len(q.prefetched)) {
+			if size += len(q.prefetched[n].Payload); n > 0 && size > maxReceive {
 				break
 			}
 			n++
 		}
-		w.got <- received{ds: slices.Clone(q.buffer[:n])}
-		q.buffer = slices.Delete(q.buffer, 0, n)
+		w.got <- receiveResult{ds: slices.Clone(q.prefetched[:n])}
+		q.prefetched = slices.Delete(q.prefetched, 0, n)
 	}
-	q.idle = time.Now()
+	q.idleSince = time.Now()
 }
 
 // failWaiters tells all who wait now.
@@ -93,7 +93,7 @@ func (q *Queue) failWaiters(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, w := range q.waiters {
-		w.got <- received{err: err}
+		w.got <- receiveResult{err: err}
 	}
 	q.waiters = nil
 }
@@ -102,15 +102,15 @@ func (q *Queue) failWaiters(err error) {
 func (q *Queue) wanted() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := -len(q.buffer)
+	n := -len(q.prefetched)
 	for _, w := range q.waiters {
 		n += w.max
 	}
 	return n
 }
 
-func (q *Queue) wakeLanes() {
-	for _, l := range q.lanes {
+func (q *Queue) wakePipeliners() {
+	for _, l := range q.pipeliners {
 		select {
 		case l.wake <- struct{}{}:
 		default:
@@ -121,19 +121,19 @@ func (q *Queue) wakeLanes() {
 // deliver hands messages over that were leased just now. One that is held
 // already was given to this queue a second time, for its renewal was late: it
 // stays with who has it.
-func (q *Queue) deliver(ms []leased) {
+func (q *Queue) deliver(ms []fetched) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range ms {
 		if token, ok := q.byEntry[m.entry]; ok {
-			q.held[token].deliveries = m.delivery.Attempt
+			q.leases[token].deliveries = m.delivery.Attempt
 			continue
 		}
-		q.token++
-		m.delivery.Receipt = q.token
-		q.held[q.token] = &held{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
-		q.byEntry[m.entry] = q.token
-		q.buffer = append(q.buffer, m.delivery)
+		q.lastReceipt++
+		m.delivery.Receipt = q.lastReceipt
+		q.leases[q.lastReceipt] = &lease{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
+		q.byEntry[m.entry] = q.lastReceipt
+		q.prefetched = append(q.prefetched, m.delivery)
 	}
 	q.serve()
 }

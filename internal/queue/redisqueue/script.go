@@ -41,18 +41,18 @@ var (
 	claimLua string
 	//go:embed lua/renew.lua
 	renewLua string
-	//go:embed lua/leave.lua
-	leaveLua string
+	//go:embed lua/releaseall.lua
+	releaseAllLua string
 	//go:embed lua/stats.lua
 	statsLua string
 	//go:embed lua/peek.lua
 	peekLua string
-	//go:embed lua/tend.lua
-	tendLua string
+	//go:embed lua/deadletters.lua
+	deadLettersLua string
 
-	enqueueScript, ackScript, retryScript, buryScript = newScript(enqueueLua), newScript(ackLua), newScript(retryLua), newScript(buryLua)
-	dueScript, claimScript, renewScript, leaveScript  = newScript(dueLua), newScript(claimLua), newScript(renewLua), newScript(leaveLua)
-	statsScript, peekScript, tendScript               = newScript(statsLua), newScript(peekLua), newScript(tendLua)
+	enqueueScript, ackScript, retryScript, buryScript     = newScript(enqueueLua), newScript(ackLua), newScript(retryLua), newScript(buryLua)
+	dueScript, claimScript, renewScript, releaseAllScript = newScript(dueLua), newScript(claimLua), newScript(renewLua), newScript(releaseAllLua)
+	statsScript, peekScript, deadLettersScript            = newScript(statsLua), newScript(peekLua), newScript(deadLettersLua)
 )
 
 func newScript(body string) *script {
@@ -63,16 +63,16 @@ func newScript(body string) *script {
 
 // A call is one script with its keys, all of one shard, and what came of it.
 type call struct {
-	script *script
-	keys   []string
-	args   []any
-	cmd    *redis.Cmd
-	load   bool // the server did not know the script
+	script     *script
+	keys       []string
+	args       []any
+	cmd        *redis.Cmd
+	sendSource bool // the server did not know the script
 }
 
-// tries is how often a call goes out that the server refused to begin with,
+// maxSends is how often a call goes out that the server refused to begin with,
 // as one does that is starting, or whose Cluster is moving the shard.
-const tries = 6
+const maxSends = 6
 
 // run runs calls in one pipeline, with fsync until they are on disk. Those
 // that a server did not begin are sent again; one that may have run is not.
@@ -86,8 +86,8 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			switch err := c.cmd.Err(); {
 			case err == nil || errors.Is(err, redis.Nil):
 				failed = cmp.Or(failed, synced) // it ran, and may not be on disk
-			case notBegun(err):
-				c.load = c.load || redis.HasErrorPrefix(err, "NOSCRIPT")
+			case notStarted(err):
+				c.sendSource = c.sendSource || redis.HasErrorPrefix(err, "NOSCRIPT")
 				again = append(again, c)
 			default:
 				failed = cmp.Or(failed, err)
@@ -97,15 +97,15 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			return redisstats.WrapError(failed)
 		}
 		err := again[0].cmd.Err()
-		if n == tries || ctx.Err() != nil {
+		if n == maxSends || ctx.Err() != nil {
 			return redisstats.WrapError(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
-			if err := q.makeGroups(ctx, q.shards); err != nil {
+			if err := q.createGroups(ctx, q.shards); err != nil {
 				return redisstats.WrapError(err)
 			}
 		}
-		if n > 1 || !again[0].load { // a script that is not known there yet goes at once
+		if n > 1 || !again[0].sendSource { // a script that is not known there yet goes at once
 			pause(ctx, jitter(10*time.Millisecond<<n))
 		}
 		calls = again
@@ -132,7 +132,7 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 		pipe = q.client.Pipeline()
 	}
 	for _, c := range calls {
-		if c.load {
+		if c.sendSource {
 			c.cmd = pipe.Eval(ctx, c.script.source, c.keys, c.args...)
 		} else {
 			c.cmd = pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
@@ -170,22 +170,22 @@ func syncedLocally(cmd *redis.Cmd) error {
 	return nil
 }
 
-// notBegun reports whether a server refused a script before it changed
+// notStarted reports whether a server refused a script before it changed
 // anything, for a reason that may pass soon.
-func notBegun(err error) bool {
+func notStarted(err error) bool {
 	for _, prefix := range []string{"NOSCRIPT", "LOADING", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS"} {
 		if redis.HasErrorPrefix(err, prefix) {
 			return true
 		}
 	}
-	return isNoGroup(err) || isRefused(err)
+	return isNoGroup(err) || isConnRefused(err)
 }
 
 // isNoGroup knows the error also where a script passes it on in its own words.
 func isNoGroup(err error) bool { return err != nil && strings.Contains(err.Error(), "NOGROUP") }
 
-// isRefused reports whether there was no connection to send anything on.
-func isRefused(err error) bool {
+// isConnRefused reports whether there was no connection to send anything on.
+func isConnRefused(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial" && !op.Timeout()
 }

@@ -16,7 +16,7 @@ type Settings struct {
 
 // Settings returns what was found when the queue connected.
 func (q *Queue) Settings(ctx context.Context) (Settings, error) {
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return Settings{}, err
 	}
 	return q.settings, nil

@@ -23,24 +23,24 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.shards, q.lanes = nil, nil
+	q.shards, q.pipeliners = nil, nil
 	for i := range n {
-		q.shards = append(q.shards, newShard(q.place.Prefix, i))
+		q.shards = append(q.shards, newShard(q.config.Prefix, i))
 	}
 	if _, ok := q.client.(*redis.ClusterClient); ok {
 		for i := range q.shards {
-			q.lanes = append(q.lanes, newLane(q, q.shards[i:i+1]))
+			q.pipeliners = append(q.pipeliners, newPipeliner(q, q.shards[i:i+1]))
 		}
 	} else {
-		q.lanes = []*lane{newLane(q, q.shards)}
+		q.pipeliners = []*pipeliner{newPipeliner(q, q.shards)}
 	}
-	if err := q.makeGroups(ctx, q.shards); err != nil {
+	if err := q.createGroups(ctx, q.shards); err != nil {
 		return err
 	}
 	if q.settings, err = q.readSettings(ctx); err != nil {
 		return err
 	}
-	q.settings.Warn(q.log)
+	q.settings.LogWarnings(q.log)
 	if !q.opt.Fsync {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 
 // readMeta returns the number of shards.
 func (q *Queue) readMeta(ctx context.Context) (int, error) {
-	key := q.place.Prefix + ":meta"
+	key := q.config.Prefix + ":meta"
 	want := q.opt.Shards
 	if want == 0 {
 		want = defaultShards
@@ -77,15 +77,15 @@ func (q *Queue) readMeta(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// group is the name of the consumer group; the scripts know it too.
-const group = "workers"
+// groupName is the name of the consumer group; the scripts know it too.
+const groupName = "workers"
 
-// makeGroups makes the groups that are not there, from the first message on:
+// createGroups makes the groups that are not there, from the first message on:
 // what was acked is deleted, so that nothing is delivered again needlessly.
-func (q *Queue) makeGroups(ctx context.Context, shards []*shard) error {
+func (q *Queue) createGroups(ctx context.Context, shards []*shard) error {
 	pipe := q.client.Pipeline()
 	for _, s := range shards {
-		pipe.XGroupCreateMkStream(ctx, s.in, group, "0")
+		pipe.XGroupCreateMkStream(ctx, s.in, groupName, "0")
 	}
 	cmds, _ := pipe.Exec(ctx)
 	for _, cmd := range cmds {

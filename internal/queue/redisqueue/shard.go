@@ -17,26 +17,26 @@ type shard struct {
 	mu sync.Mutex
 	// settled are batches that will not come again, which the server is told
 	// with what is enqueued next.
-	settled []string
+	confirmed []string
 }
 
-// maxSettled bounds them; what is told never is only remembered for longer.
-const maxSettled = 4096
+// maxConfirmed bounds them; what is told never is only remembered for longer.
+const maxConfirmed = 4096
 
-// settle adds to settled.
-func (s *shard) settle(ids ...string) {
+// confirm adds to settled.
+func (s *shard) confirm(ids ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.settled)+len(ids) <= maxSettled {
-		s.settled = append(s.settled, ids...)
+	if len(s.confirmed)+len(ids) <= maxConfirmed {
+		s.confirmed = append(s.confirmed, ids...)
 	}
 }
 
-// takeSettled returns settled as the script wants them, and leaves none.
-func (s *shard) takeSettled() (ids []string, args []any) {
+// takeConfirmed returns settled as the script wants them, and leaves none.
+func (s *shard) takeConfirmed() (ids []string, args []any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids, s.settled = s.settled, nil
+	ids, s.confirmed = s.confirmed, nil
 	args = append(args, len(ids))
 	for _, id := range ids {
 		args = append(args, id)
@@ -63,8 +63,8 @@ type entry struct {
 	id    string
 }
 
-// split reads what an id says.
-func (e entry) split() (enqueued time.Time, events int) {
+// decode reads what an id says.
+func (e entry) decode() (enqueued time.Time, events int) {
 	ms, n, _ := strings.Cut(e.id, "-")
 	at, _ := strconv.ParseInt(ms, 10, 64)
 	rest, _ := strconv.ParseUint(n, 10, 64)
@@ -77,25 +77,25 @@ func (e entry) before(o entry) bool {
 	a, an, _ := strings.Cut(e.id, "-")
 	b, bn, _ := strings.Cut(o.id, "-")
 	if a != b {
-		return less(a, b)
+		return lessDigits(a, b)
 	}
 	if an != bn {
-		return less(an, bn)
+		return lessDigits(an, bn)
 	}
 	return e.shard < o.shard
 }
 
-// less compares numbers without leading zeros.
-func less(a, b string) bool {
+// lessDigits compares numbers without leading zeros.
+func lessDigits(a, b string) bool {
 	if len(a) != len(b) {
 		return len(a) < len(b)
 	}
 	return a < b
 }
 
-// shardOfLetter is where a letter is, as its id says: <n * 64 + its shard>;
+// shardOfDeadLetter is where a letter is, as its id says: <n * 64 + its shard>;
 // nil where no letter can have that id.
-func (q *Queue) shardOfLetter(id int64) *shard {
+func (q *Queue) shardOfDeadLetter(id int64) *shard {
 	if n := id % maxShards; id > 0 && n < int64(len(q.shards)) {
 		return q.shards[n]
 	}

@@ -10,28 +10,28 @@ import (
 // isolate delivers the messages of the lane that may have killed their
 // receivers: one at a time, while this queue has leased nothing else.
 func (f *fetcher) isolate(ctx context.Context) error {
-	q := f.lane.q
-	q.reads.Lock()
-	defer q.reads.Unlock()
+	q := f.pipeliner.q
+	q.readLock.Lock()
+	defer q.readLock.Unlock()
 	for q.wanted() > 0 && q.closed() == nil {
-		q.giveBack(0)
-		q.waitEmpty()
-		ms, err := f.takeSuspect(ctx)
+		q.returnPrefetched(0)
+		q.waitIdle()
+		ms, err := f.leaseSuspect(ctx)
 		q.deliver(ms)
 		if err != nil || len(ms) == 0 {
 			return err
 		}
-		q.waitEmpty()
+		q.waitIdle()
 	}
 	return nil
 }
 
-// takeSuspect leases one message, if there is one, that is to be delivered
+// leaseSuspect leases one message, if there is one, that is to be delivered
 // alone.
-func (f *fetcher) takeSuspect(ctx context.Context) ([]leased, error) {
+func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetched, error) {
 	f.suspects = false
-	for _, s := range f.lane.shards {
-		ms, err := f.takeDue(ctx, []*shard{s}, 1, true)
+	for _, s := range f.pipeliner.shards {
+		ms, err := f.leaseDue(ctx, []*shard{s}, 1, true)
 		if err != nil || len(ms) > 0 {
 			f.suspects = true // there may be more
 			return ms, err
@@ -40,16 +40,16 @@ func (f *fetcher) takeSuspect(ctx context.Context) ([]leased, error) {
 	return nil, nil
 }
 
-// waitEmpty waits until this queue has leased nothing, for
+// waitIdle waits until this queue has leased nothing, for
 // queue.IsolationTimeout at most.
-func (q *Queue) waitEmpty() {
+func (q *Queue) waitIdle() {
 	q.mu.Lock()
-	if len(q.held) == 0 {
+	if len(q.leases) == 0 {
 		q.mu.Unlock()
 		return
 	}
 	empty := make(chan struct{})
-	q.empty = empty
+	q.idle = empty
 	q.mu.Unlock()
 	timeout := time.NewTimer(queue.IsolationTimeout)
 	defer timeout.Stop()

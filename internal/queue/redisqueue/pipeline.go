@@ -12,22 +12,22 @@ import (
 const (
 	maxGroupOps   = 1024
 	maxGroupBytes = 4 << 20
-	writers       = 2
+	maxInFlight   = 2
 )
 
-// A lane is the shards whose commands travel together: all of them on a
+// A pipeliner is the shards whose commands travel together: all of them on a
 // single server; in a Cluster, where they may be anywhere and move, each has
 // a lane of its own.
-type lane struct {
-	q      *Queue
-	shards []*shard
-	ops    chan *op
-	wake   chan struct{} // of one; tells fetch that somebody waits
-	due    atomic.Bool   // a message was given back: fetch looks at once
+type pipeliner struct {
+	q        *Queue
+	shards   []*shard
+	ops      chan *op
+	wake     chan struct{} // of one; tells fetch that somebody waits
+	checkDue atomic.Bool   // a message was given back: fetch looks at once
 }
 
-func newLane(q *Queue, shards []*shard) *lane {
-	return &lane{q: q, shards: shards, ops: make(chan *op, maxGroupOps), wake: make(chan struct{}, 1)}
+func newPipeliner(q *Queue, shards []*shard) *pipeliner {
+	return &pipeliner{q: q, shards: shards, ops: make(chan *op, maxGroupOps), wake: make(chan struct{}, 1)}
 }
 
 // An op is one caller's part of a pipeline: a request to enqueue, which goes
@@ -51,7 +51,7 @@ const (
 // When ctx ends before a writer got to it, it is not sent.
 func (q *Queue) do(ctx context.Context, o *op) error {
 	o.done = make(chan error, 1)
-	l := q.laneOf(o.shard)
+	l := q.pipelinerOf(o.shard)
 	select {
 	case <-q.stop:
 		return redisstats.ErrClosed
@@ -75,15 +75,15 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 	return <-o.done
 }
 
-func (q *Queue) laneOf(s *shard) *lane {
-	if len(q.lanes) == 1 {
-		return q.lanes[0]
+func (q *Queue) pipelinerOf(s *shard) *pipeliner {
+	if len(q.pipeliners) == 1 {
+		return q.pipeliners[0]
 	}
-	return q.lanes[s.n]
+	return q.pipeliners[s.n]
 }
 
-// write sends what waits, until the queue is closed.
-func (l *lane) write() {
+// run sends what waits, until the queue is closed.
+func (l *pipeliner) run() {
 	for {
 		select {
 		case o := <-l.ops:
@@ -96,7 +96,7 @@ func (l *lane) write() {
 
 // gather adds to first what else waits. Callers that the last answer woke
 // need a moment to come back; yielding lets them.
-func (l *lane) gather(first *op) []*op {
+func (l *pipeliner) gather(first *op) []*op {
 	var group []*op
 	size := 0
 	add := func(o *op) {
@@ -123,7 +123,7 @@ func (l *lane) gather(first *op) []*op {
 
 // commit sends a group: a call for the requests of each shard, and the other
 // calls as they are.
-func (l *lane) commit(group []*op) {
+func (l *pipeliner) commit(group []*op) {
 	if len(group) == 0 {
 		return
 	}
@@ -156,7 +156,7 @@ func (l *lane) commit(group []*op) {
 	}
 	for s, c := range requests {
 		if c.cmd.Err() != nil {
-			s.settle(settled[s]...)
+			s.confirm(settled[s]...)
 		}
 	}
 	for _, o := range group {
@@ -171,7 +171,7 @@ func (l *lane) commit(group []*op) {
 // enqueueCall begins a call that enqueues in a shard, with what has been
 // settled there, which is to be settled again if the call fails.
 func (q *Queue) enqueueCall(s *shard) (*call, []string) {
-	ids, args := s.takeSettled()
+	ids, args := s.takeConfirmed()
 	return &call{
 		script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
 		args: append([]any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}, args...),

@@ -15,20 +15,20 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// The gauge is read anew after gaugeAge, and when it says full after fullAge.
+// The gauge is read anew after capacityMaxAge, and when it says full after fullMaxAge.
 // In between it is moved on by what this queue enqueues and acks.
 const (
-	gaugeAge = 250 * time.Millisecond
-	fullAge  = 20 * time.Millisecond
+	capacityMaxAge = 250 * time.Millisecond
+	fullMaxAge     = 20 * time.Millisecond
 )
 
-// memoryShare is the part of a server's maxmemory up to which it is given
+// maxMemoryShare is the part of a server's maxmemory up to which it is given
 // more: beyond that it needs room to hand out and delete what it has.
-const memoryShare = 0.9
+const maxMemoryShare = 0.9
 
-// A gauge knows about how full the queue is. The shards may be on many
+// A capacity knows about how full the queue is. The shards may be on many
 // servers, which nobody can ask for one sum at one moment.
-type gauge struct {
+type capacity struct {
 	mu     sync.Mutex
 	read   time.Time
 	bytes  int64
@@ -36,15 +36,15 @@ type gauge struct {
 	err    error   // why it could not be read
 }
 
-func (g *gauge) add(n int64) {
+func (g *capacity) add(n int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.bytes += n
 }
 
-// room returns an error that is queue.ErrFull where size bytes find none.
-func (q *Queue) room(ctx context.Context, size int64) error {
-	g := &q.gauge
+// checkCapacity returns an error that is queue.ErrFull where size bytes find none.
+func (q *Queue) checkCapacity(ctx context.Context, size int64) error {
+	g := &q.capacity
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {
@@ -54,23 +54,23 @@ func (q *Queue) room(ctx context.Context, size int64) error {
 		if g.bytes+size > q.opt.MaxBytes {
 			return fmt.Errorf("%d of %d bytes held: %w", g.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
-		if g.memory > memoryShare {
+		if g.memory > maxMemoryShare {
 			return fmt.Errorf("%.0f%% of redis's maxmemory used: %w", g.memory*100, queue.ErrFull)
 		}
 		return nil
 	}
 	age := time.Since(g.read)
-	if age > gaugeAge || age > fullAge && g.err == nil && full() != nil {
+	if age > capacityMaxAge || age > fullMaxAge && g.err == nil && full() != nil {
 		// Those who waited for a server that does not answer need not ask again,
 		// each for as long.
-		g.err = q.measure(ctx, g)
+		g.err = q.readCapacity(ctx, g)
 		g.read = time.Now()
 	}
 	return full()
 }
 
-// measure reads the gauge.
-func (q *Queue) measure(ctx context.Context, g *gauge) error {
+// readCapacity reads the gauge.
+func (q *Queue) readCapacity(ctx context.Context, g *capacity) error {
 	// Not the caller's end: others wait for the answer too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
