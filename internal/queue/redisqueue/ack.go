@@ -18,13 +18,13 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	}
 	parts, err := q.runPerShard(ctx, ds, func(s *shard) *call {
 		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due, s.lost}}
-	}, func(h lease) []any { return []any{h.entry.id, h.size} })
+	}, func(l lease) []any { return []any{l.entry.id, l.size} })
 	if err != nil {
 		return fmt.Errorf("ack %d messages: %w", len(ds), err)
 	}
 	for _, p := range parts {
 		if p.err == nil {
-			q.dropLeases(p.tokens...)
+			q.dropLeases(p.receipts...)
 			q.capacity.add(-p.bytes)
 		}
 		err = cmp.Or(err, p.err)
@@ -46,13 +46,13 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	}
 	parts, err := q.runPerShard(ctx, ds, func(s *shard) *call {
 		return &call{script: retryScript, keys: []string{s.in, s.due}, args: []any{q.consumer, max(delay.Milliseconds(), 0), 0}}
-	}, func(h lease) []any { return []any{h.entry.id, h.deliveries} })
+	}, func(l lease) []any { return []any{l.entry.id, l.deliveries} })
 	if err != nil {
 		return fmt.Errorf("retry %d messages: %w", len(rs), err)
 	}
 	for _, p := range parts {
-		// After an error too: not renewed, the leases end.
-		q.dropLeases(p.tokens...)
+		// Also after an error, so that the leases are not renewed and end.
+		q.dropLeases(p.receipts...)
 		q.pipelinerOf(p.op.shard).checkDue.Store(true)
 		err = cmp.Or(err, p.err)
 	}
@@ -62,16 +62,16 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// A shardOp is the deliveries of one shard in an Ack or a Retry.
+// A shardOp is the part of an Ack or a Retry that is about one shard.
 type shardOp struct {
-	op     *op
-	tokens []int64
-	bytes  int64 // of payloads
-	err    error
+	op       *op
+	receipts []int64
+	bytes    int64 // of payloads
+	err      error
 }
 
-// runPerShard runs a call for each shard that ds are of, with the arguments of each
-// delivery that is still leased, and returns the parts with their errors.
+// runPerShard runs one call for each shard of ds, with the arguments of those
+// deliveries that are still leased. It returns the calls with their errors.
 func (q *Queue) runPerShard(ctx context.Context, ds []queue.Delivery, newCall func(*shard) *call, args func(lease) []any) ([]*shardOp, error) {
 	if err := q.connect(ctx); err != nil {
 		return nil, err
@@ -79,20 +79,20 @@ func (q *Queue) runPerShard(ctx context.Context, ds []queue.Delivery, newCall fu
 	var parts []*shardOp
 	byShard := make(map[int]*shardOp)
 	for i := range ds {
-		h, ok := q.findLease(ds[i].Receipt)
+		l, ok := q.findLease(ds[i].Receipt)
 		if !ok {
 			continue
 		}
-		p := byShard[h.entry.shard]
+		p := byShard[l.entry.shard]
 		if p == nil {
-			s := q.shards[h.entry.shard]
+			s := q.shards[l.entry.shard]
 			p = &shardOp{op: &op{shard: s, call: newCall(s)}}
-			byShard[h.entry.shard] = p
+			byShard[l.entry.shard] = p
 			parts = append(parts, p)
 		}
-		p.op.call.args = append(p.op.call.args, args(h)...)
-		p.tokens = append(p.tokens, ds[i].Receipt)
-		p.bytes += int64(h.size)
+		p.op.call.args = append(p.op.call.args, args(l)...)
+		p.receipts = append(p.receipts, ds[i].Receipt)
+		p.bytes += int64(l.size)
 	}
 	var wg sync.WaitGroup
 	for _, p := range parts {
@@ -107,13 +107,13 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	if err := q.connect(ctx); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	h, ok := q.findLease(d.Receipt)
+	l, ok := q.findLease(d.Receipt)
 	if !ok {
 		return nil
 	}
-	s := q.shards[h.entry.shard]
+	s := q.shards[l.entry.shard]
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead, s.lost},
-		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
+		args: []any{s.n, q.consumer, l.entry.id, l.deliveries, l.size}}}
 	for i := range letters {
 		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])
 		o.size += len(letters[i].Payload)

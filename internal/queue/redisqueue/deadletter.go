@@ -42,8 +42,7 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	return all[:min(n, len(all))], nil
 }
 
-// Requeue implements queue.Inspector. Each letter goes back to the shard that
-// it died in.
+// Requeue implements queue.Inspector. A dead letter is requeued in its own shard.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 	return q.removeDeadLetters(ctx, "requeue", ids)
 }
@@ -53,29 +52,29 @@ func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
 	return q.removeDeadLetters(ctx, "purge", ids)
 }
 
-// deadLetterChunk is how many letters one script looks at, so that others get their
-// turn.
+// deadLetterChunk bounds the dead letters of one script, so that it does not delay
+// other commands for long.
 const deadLetterChunk = 100
 
-// removeDeadLetters does what the script of that name does to letters: those named, or all
-// there are now.
-func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64) (int, error) {
+// removeDeadLetters requeues or purges dead letters: those with the given IDs, or
+// all that exist now.
+func (q *Queue) removeDeadLetters(ctx context.Context, action string, ids []int64) (int, error) {
 	if err := q.connect(ctx); err != nil {
-		return 0, fmt.Errorf("%s dead letters: %w", doing, err)
+		return 0, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	n, err := 0, error(nil)
 	if len(ids) > 0 {
-		n, err = q.removeNamed(ctx, doing, ids)
+		n, err = q.removeNamed(ctx, action, ids)
 	} else {
-		n, err = q.removeAll(ctx, doing)
+		n, err = q.removeAll(ctx, action)
 	}
 	if err != nil {
-		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+		return n, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	return n, nil
 }
 
-func (q *Queue) removeNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (int, error) {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
 	byShard := make(map[*shard][]any)
@@ -87,7 +86,7 @@ func (q *Queue) removeNamed(ctx context.Context, doing string, ids []int64) (int
 	n := 0
 	for s, args := range byShard {
 		for part := range slices.Chunk(args, deadLetterChunk) {
-			did, _, err := q.removeSome(ctx, s, append([]any{doing, 0}, part...))
+			did, _, err := q.removeSome(ctx, s, append([]any{action, 0}, part...))
 			if err != nil {
 				return n, err
 			}
@@ -97,14 +96,14 @@ func (q *Queue) removeNamed(ctx context.Context, doing string, ids []int64) (int
 	return n, nil
 }
 
-// removeAll goes down from the newest letter there is now. Those that die
-// meanwhile have higher ids, so it ends.
-func (q *Queue) removeAll(ctx context.Context, doing string) (int, error) {
+// removeAll pages from the newest dead letter to the oldest. New dead letters get
+// higher IDs, so it ends.
+func (q *Queue) removeAll(ctx context.Context, action string) (int, error) {
 	n := 0
 	for _, s := range q.shards {
 		below := int64(math.MaxInt64)
 		for below > 0 {
-			did, lowest, err := q.removeSome(ctx, s, []any{doing, deadLetterChunk, below})
+			did, lowest, err := q.removeSome(ctx, s, []any{action, deadLetterChunk, below})
 			if err != nil {
 				return n, err
 			}

@@ -8,37 +8,37 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// maxBlock is how long one read waits for a message: as long as it may take
-// to see one that another process gave back.
+// maxBlock is how long one read waits for a message, and therefore how long it
+// may take to notice a message that another process returned.
 const maxBlock = 500 * time.Millisecond
 
-// maxBackoff bounds the pause after a read that failed.
-const maxBackoff = 2 * time.Second
+var fetchPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
 
-// A fetched message is one that this queue just got.
+// A fetched message was just leased.
 type fetched struct {
 	entry    entry
 	delivery queue.Delivery
 }
 
-// fetch reads as long as somebody waits, until the queue is closed. No error
-// ends it: who asks again makes it try again.
-func (l *pipeliner) fetch() {
-	q := l.q
+// fetch leases messages while receivers wait, until the queue is closed. Errors
+// go to the receivers that wait, and fetch tries again if there are others.
+func (p *pipeliner) fetch() {
+	q := p.q
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	f := fetcher{pipeliner: l, avgSize: 16 << 10, activeStreams: len(l.shards)}
+	f := fetcher{pipeliner: p, avgSize: 16 << 10, activeStreams: len(p.shards)}
 	failures := 0
 	for {
 		select {
 		case <-q.stop:
 			return
-		case <-l.wake:
+		case <-p.wake:
 		}
 		for q.closed() == nil {
 			want := q.wanted()
@@ -58,31 +58,30 @@ func (l *pipeliner) fetch() {
 			}
 			q.failWaiters(redisstats.WrapError(err))
 			failures++
-			f.lastClaim = time.Time{} // what an answer that got lost leased
+			f.lastClaim = time.Time{} // a lost reply may have leased messages
 			select {
 			case <-q.stop:
 				return
-			case <-time.After(jitter(min(25*time.Millisecond<<min(failures, 8), maxBackoff))):
+			case <-time.After(fetchPolicy.Delay(failures)):
 			}
 		}
 	}
 }
 
-// A fetcher is what the reader of a lane remembers.
+// A fetcher is the state of a pipeliner's fetch.
 type fetcher struct {
 	pipeliner     *pipeliner
-	avgSize       int       // bytes of a message, about
-	lastDueCheck  time.Time // when due was looked at
-	nextDue       time.Time // when the next message is due; zero: none that is known
-	lastClaim     time.Time // when what others hold was looked at
-	streams       []string  // for XREADGROUP
-	activeStreams int       // how many of them gave something the last time
-	// suspects is whether messages wait that are to be delivered alone.
-	suspects bool
+	avgSize       int       // of a message in bytes, approximately
+	lastDueCheck  time.Time // of delayed messages
+	nextDue       time.Time // when the next delayed message is due; zero: none known
+	lastClaim     time.Time // of messages whose leases ended
+	streams       []string  // the arguments of XREADGROUP
+	activeStreams int       // how many of them had messages the last time
+	suspects      bool      // messages are waiting to be isolated
 }
 
-// round leases messages: those whose time has come again, then those that
-// nobody renews, then new ones.
+// round leases messages: first delayed ones that are due, then those whose leases
+// ended, then new ones.
 func (f *fetcher) round(ctx context.Context, want int) ([]fetched, error) {
 	q, now := f.pipeliner.q, time.Now()
 	due := f.pipeliner.checkDue.Swap(false) || now.Sub(f.lastDueCheck) > maxBlock || !f.nextDue.IsZero() && now.After(f.nextDue)
@@ -106,9 +105,9 @@ func (f *fetcher) round(ctx context.Context, want int) ([]fetched, error) {
 	return f.read(ctx, want, block)
 }
 
-// perStream is how many messages to ask each of the lane's streams for, so that
-// those that have some give about what is wanted. What comes beyond that is
-// the next receiver's.
+// perStream returns how many messages to request from each stream so that the
+// active ones return about as many as wanted. Any excess is prefetched for the
+// next receiver.
 func (f *fetcher) perStream(want int) int {
 	return max(min((want+f.activeStreams-1)/f.activeStreams, maxReceive/f.avgSize/f.activeStreams), 1)
 }
@@ -163,8 +162,8 @@ func delivery(e entry, attempt, lost int, batch, agent, payload string) queue.De
 	}
 }
 
-// leaseDue leases messages that were given back and whose time has come: of
-// those that are to be delivered alone either one of each shard, or none.
+// leaseDue leases delayed messages that are due: one suspect of each shard if
+// alone, or otherwise any that are no suspects.
 func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone bool) ([]fetched, error) {
 	q := f.pipeliner.q
 	var calls []*call
@@ -179,7 +178,7 @@ func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone
 	var ms []fetched
 	f.nextDue = time.Time{}
 	for i, c := range calls {
-		out, _ := c.cmd.Slice() // err has its error
+		out, _ := c.cmd.Slice() // err includes its error
 		if len(out) < 2 {
 			continue
 		}
@@ -196,12 +195,12 @@ func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone
 	return ms, err
 }
 
-// consumerIdleLeases is after how many leases a consumer that holds nothing and
-// does nothing is forgotten.
+// A consumer that has leased nothing and is idle for consumerIdleLeases times
+// Options.Lease is deleted.
 const consumerIdleLeases = 20
 
-// claim takes over what other consumers hold and no longer renew, and what
-// this one was given in an answer that it never got.
+// claim leases messages that other consumers no longer renew, and those that
+// were leased to this one by a reply that was lost.
 func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
 	q := f.pipeliner.q
 	lease := q.opt.Lease.Milliseconds()
@@ -215,7 +214,7 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
 	var ms []fetched
 	suspects := 0
 	for i, c := range calls {
-		out, _ := c.cmd.Slice() // err has its error
+		out, _ := c.cmd.Slice() // err includes its error
 		if len(out) < 2 {
 			continue
 		}
@@ -230,13 +229,12 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
 	if n := len(ms) + suspects; n > 0 {
 		f.lastClaim = time.Time{} // there may be more
 		f.pipeliner.checkDue.Store(suspects > 0 || f.pipeliner.checkDue.Load())
-		q.log.Info("took over messages whose lease ended", "messages", n)
+		q.log.Info("took over messages with expired leases", "messages", n)
 	}
 	return ms, err
 }
 
-// appendMessages reads id, deliveries, lost times and fields of each message of
-// a shard.
+// appendMessages appends the messages of a shard that a script returned.
 func (f *fetcher) appendMessages(ms []fetched, s *shard, out []any) []fetched {
 	eachMessage(s, out, func(e entry, deliveries, lost int, batch, agent, payload string) {
 		ms = append(ms, f.newFetched(s, e.id, deliveries, lost, batch, agent, payload))
@@ -244,7 +242,8 @@ func (f *fetcher) appendMessages(ms []fetched, s *shard, out []any) []fetched {
 	return ms
 }
 
-// eachMessage calls f with what a script returned of messages.
+// eachMessage calls f for each message that a script returned: ID, deliveries,
+// losses and fields.
 func eachMessage(s *shard, out []any, f func(e entry, deliveries, lost int, batch, agent, payload string)) {
 	for i := 0; i+3 < len(out); i += 4 {
 		id, _ := out[i].(string)

@@ -7,8 +7,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// isolate delivers the messages of the lane that may have killed their
-// receivers: one at a time, while this queue has leased nothing else.
+// isolate delivers the suspects of the pipeliner's shards, one at a time, while
+// this queue has leased nothing else.
 func (f *fetcher) isolate(ctx context.Context) error {
 	q := f.pipeliner.q
 	q.readLock.Lock()
@@ -26,8 +26,8 @@ func (f *fetcher) isolate(ctx context.Context) error {
 	return nil
 }
 
-// leaseSuspect leases one message, if there is one, that is to be delivered
-// alone.
+// leaseSuspect leases one suspect if there is one: a message that may have killed
+// its receivers.
 func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetched, error) {
 	f.suspects = false
 	for _, s := range f.pipeliner.shards {
@@ -40,8 +40,8 @@ func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetched, error) {
 	return nil, nil
 }
 
-// waitIdle waits until this queue has leased nothing, for
-// queue.IsolationTimeout at most.
+// waitIdle waits until this queue has no leases, for queue.IsolationTimeout at
+// most.
 func (q *Queue) waitIdle() {
 	q.mu.Lock()
 	if len(q.leases) == 0 {

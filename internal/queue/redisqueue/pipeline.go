@@ -8,56 +8,56 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// Bounds of one pipeline, and how many may be under way in a lane.
+// Limits of one pipeline, and of the pipelines in flight.
 const (
 	maxGroupOps   = 1024
 	maxGroupBytes = 4 << 20
 	maxInFlight   = 2
 )
 
-// A pipeliner is the shards whose commands travel together: all of them on a
-// single server; in a Cluster, where they may be anywhere and move, each has
-// a lane of its own.
+// A pipeliner sends the commands of its shards in common pipelines. A single
+// server needs one for all shards. In a Cluster, each shard has its own, because
+// shards can be on any node and move.
 type pipeliner struct {
 	q        *Queue
 	shards   []*shard
 	ops      chan *op
-	wake     chan struct{} // of one; tells fetch that somebody waits
-	checkDue atomic.Bool   // a message was given back: fetch looks at once
+	wake     chan struct{} // capacity 1; tells fetch that a receiver waits
+	checkDue atomic.Bool   // tells fetch that a message was returned
 }
 
 func newPipeliner(q *Queue, shards []*shard) *pipeliner {
 	return &pipeliner{q: q, shards: shards, ops: make(chan *op, maxGroupOps), wake: make(chan struct{}, 1)}
 }
 
-// An op is one caller's part of a pipeline: a request to enqueue, which goes
-// out in one call with others of its shard, or a call of its own.
+// An op is one caller's part of a pipeline: the arguments of an enqueue, which
+// shares one call with others of its shard, or a call of its own.
 type op struct {
 	shard   *shard
-	size    int // bytes, which bound a group
+	size    int // payload bytes, which bound a group
 	request []any
 	call    *call
-	done    chan error // of one
+	done    chan error // capacity 1
 	state   atomic.Int32
 }
 
 const (
 	opWaiting   = iota
-	opTaken     // a writer has it: the caller waits for the outcome
-	opWithdrawn // the caller is gone
+	opClaimed   // by run; the caller waits for the outcome
+	opWithdrawn // by the caller, whose context ended
 )
 
-// do sends o with whatever else is waiting, and returns when it is answered.
-// When ctx ends before a writer got to it, it is not sent.
+// do sends o in one pipeline with other waiting operations and returns its
+// error. If ctx ends before that, o is not sent.
 func (q *Queue) do(ctx context.Context, o *op) error {
 	o.done = make(chan error, 1)
-	l := q.pipelinerOf(o.shard)
+	p := q.pipelinerOf(o.shard)
 	select {
 	case <-q.stop:
 		return redisstats.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
-	case l.ops <- o:
+	case p.ops <- o:
 	}
 	select {
 	case err := <-o.done:
@@ -67,7 +67,7 @@ func (q *Queue) do(ctx context.Context, o *op) error {
 			return ctx.Err()
 		}
 	case <-q.stop:
-		// The writers send what waits before they go, but for what came after.
+		// It may have been submitted after run ended.
 		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
 			return redisstats.ErrClosed
 		}
@@ -82,25 +82,25 @@ func (q *Queue) pipelinerOf(s *shard) *pipeliner {
 	return q.pipeliners[s.n]
 }
 
-// run sends what waits, until the queue is closed.
-func (l *pipeliner) run() {
+// run sends waiting operations until the queue is closed.
+func (p *pipeliner) run() {
 	for {
 		select {
-		case o := <-l.ops:
-			l.commit(l.gather(o))
-		case <-l.q.stop:
+		case o := <-p.ops:
+			p.commit(p.gather(o))
+		case <-p.q.stop:
 			return
 		}
 	}
 }
 
-// gather adds to first what else waits. Callers that the last answer woke
-// need a moment to come back; yielding lets them.
-func (l *pipeliner) gather(first *op) []*op {
+// gather returns first and the other operations that are waiting. It yields, so
+// that callers woken by the last reply can submit their next operation.
+func (p *pipeliner) gather(first *op) []*op {
 	var group []*op
 	size := 0
 	add := func(o *op) {
-		if o.state.CompareAndSwap(opWaiting, opTaken) {
+		if o.state.CompareAndSwap(opWaiting, opClaimed) {
 			size += o.size
 			group = append(group, o)
 		}
@@ -110,7 +110,7 @@ func (l *pipeliner) gather(first *op) []*op {
 		runtime.Gosched()
 		for size < maxGroupBytes && len(group) < maxGroupOps {
 			select {
-			case o := <-l.ops:
+			case o := <-p.ops:
 				add(o)
 				continue
 			default:
@@ -121,16 +121,16 @@ func (l *pipeliner) gather(first *op) []*op {
 	return group
 }
 
-// commit sends a group: a call for the requests of each shard, and the other
-// calls as they are.
-func (l *pipeliner) commit(group []*op) {
+// commit sends a group of operations and reports their outcome. The enqueues of a
+// shard become one call.
+func (p *pipeliner) commit(group []*op) {
 	if len(group) == 0 {
 		return
 	}
-	q := l.q
+	q := p.q
 	ctx := context.Background()
 	requests := make(map[*shard]*call)
-	settled := make(map[*shard][]string)
+	confirmed := make(map[*shard][]string)
 	var calls, others []*call
 	for _, o := range group {
 		if o.request == nil {
@@ -140,14 +140,15 @@ func (l *pipeliner) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c, settled[s] = q.enqueueCall(s)
+			c, confirmed[s] = q.enqueueCall(s)
 			requests[s] = c
 			calls = append(calls, c)
 		}
 		c.args = append(c.args, o.request...)
 		o.call = c
 	}
-	// Only what was accepted waits for the disk: losing the rest repeats work.
+	// Only enqueues wait for fsync: if an Ack is lost, work is repeated, but no
+	// batch is lost.
 	var synced error
 	if len(calls) > 0 {
 		synced = q.run(ctx, append(calls, others...), q.waitAOF)
@@ -156,7 +157,7 @@ func (l *pipeliner) commit(group []*op) {
 	}
 	for s, c := range requests {
 		if c.cmd.Err() != nil {
-			s.confirm(settled[s]...)
+			s.confirm(confirmed[s]...)
 		}
 	}
 	for _, o := range group {
@@ -168,8 +169,8 @@ func (l *pipeliner) commit(group []*op) {
 	}
 }
 
-// enqueueCall begins a call that enqueues in a shard, with what has been
-// settled there, which is to be settled again if the call fails.
+// enqueueCall returns a call that enqueues in a shard, without its requests, and
+// the IDs that it confirms. If it fails, they must be confirmed again.
 func (q *Queue) enqueueCall(s *shard) (*call, []string) {
 	ids, args := s.takeConfirmed()
 	return &call{

@@ -9,14 +9,14 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, and about those of one
-// fetch, so that a backlog of large batches cannot take all memory.
+// maxReceive bounds the payload bytes of one Receive and, approximately, those of
+// one fetch, so that a backlog of large batches cannot exhaust memory.
 const maxReceive = 8 << 20
 
-// A waiter is a Receive that has got nothing yet.
+// A waiter is a Receive that waits for messages.
 type waiter struct {
 	max int
-	got chan receiveResult // of one
+	got chan receiveResult // capacity 1
 }
 
 type receiveResult struct {
@@ -24,11 +24,11 @@ type receiveResult struct {
 	err error
 }
 
-// Receive implements queue.Queue. While Redis is away it returns an error
-// soon; the queue reconnects by itself as long as somebody asks.
+// Receive implements queue.Queue. While Redis is unreachable it returns an error
+// soon, and the next call tries to reconnect.
 //
-// A fetcher of each lane reads, so that what arrives just after a receiver
-// left goes to the next one, and not astray.
+// Messages are leased by goroutines, so that a message that arrives just after a
+// receiver's context ended goes to another one.
 func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
 	ds, err := q.receive(ctx, max)
 	if err != nil {
@@ -37,14 +37,14 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	return ds, nil
 }
 
-func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error) {
+func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := q.connect(ctx); err != nil {
 		return nil, err
 	}
-	w := &waiter{max: max(most, 1), got: make(chan receiveResult, 1)}
+	w := &waiter{max: max(limit, 1), got: make(chan receiveResult, 1)}
 	q.mu.Lock()
 	q.waiters = append(q.waiters, w)
 	q.serve()
@@ -60,7 +60,7 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 	defer q.mu.Unlock()
 	q.waiters = slices.DeleteFunc(q.waiters, func(o *waiter) bool { return o == w })
 	select {
-	case r := <-w.got: // it was served after all
+	case r := <-w.got: // served just before
 		return r.ds, r.err
 	default:
 	}
@@ -70,7 +70,7 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 	return nil, ctx.Err()
 }
 
-// serve gives those who wait what there is. Its caller holds mu.
+// serve delivers prefetched messages to waiters. Its caller holds mu.
 func (q *Queue) serve() {
 	for len(q.waiters) > 0 && len(q.prefetched) > 0 {
 		w := q.waiters[0]
@@ -88,7 +88,7 @@ func (q *Queue) serve() {
 	q.idleSince = time.Now()
 }
 
-// failWaiters tells all who wait now.
+// failWaiters returns err from all Receives that are waiting.
 func (q *Queue) failWaiters(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -98,7 +98,7 @@ func (q *Queue) failWaiters(err error) {
 	q.waiters = nil
 }
 
-// wanted is how many messages are asked for and not there.
+// wanted returns how many messages the waiters ask for beyond those prefetched.
 func (q *Queue) wanted() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -118,15 +118,14 @@ func (q *Queue) wakePipeliners() {
 	}
 }
 
-// deliver hands messages over that were leased just now. One that is held
-// already was given to this queue a second time, for its renewal was late: it
-// stays with who has it.
+// deliver adds fetched messages to prefetched and serves waiters. A message that
+// this queue leased before and renewed too late stays with its receiver.
 func (q *Queue) deliver(ms []fetched) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range ms {
-		if token, ok := q.byEntry[m.entry]; ok {
-			q.leases[token].deliveries = m.delivery.Attempt
+		if receipt, ok := q.byEntry[m.entry]; ok {
+			q.leases[receipt].deliveries = m.delivery.Attempt
 			continue
 		}
 		q.lastReceipt++

@@ -23,8 +23,8 @@ func (q *Queue) runOnShards(ctx context.Context, sc *script, keys func(*shard) [
 	return calls, q.run(ctx, calls, false)
 }
 
-// Stats implements queue.Inspector. It sees each shard at one moment, and one
-// shard after another.
+// Stats implements queue.Inspector. It reads a snapshot of each shard, one shard
+// after another.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	calls, err := q.runOnShards(ctx, statsScript, func(s *shard) []string { return []string{s.in, s.counts, s.rate, s.dead} })
 	if err != nil {
@@ -38,29 +38,29 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 			return queue.Stats{}, fmt.Errorf("read queue: %d values: %w", len(out), redisstats.WrapError(err))
 		}
 		n := func(i int) int64 { v, _ := out[i].(int64); return v }
-		held := parseHash(out[6])
+		counts := parseHash(out[6])
 		messages, leased, leasedEvents := n(0), n(1), n(2)
 		sum.Pending += messages - leased
 		sum.Leased += leased
-		sum.PendingEvents += held["events"] - leasedEvents
+		sum.PendingEvents += counts["events"] - leasedEvents
 		sum.LeasedEvents += leasedEvents
 		sum.Dead += n(3)
 		if oldest, now := n(4), n(5); oldest > 0 {
 			sum.OldestAge = max(sum.OldestAge, float64(now-oldest)/1000)
 		}
-		sum.Bytes += held["bytes"]
-		sum.Accepted += held["accepted"]
-		sum.Rejected += held["rejected"]
-		sum.Failed += held["failed"]
-		sum.Purged += held["purged"]
-		sum.Dropped += held["dropped"]
+		sum.Bytes += counts["bytes"]
+		sum.Accepted += counts["accepted"]
+		sum.Rejected += counts["rejected"]
+		sum.Failed += counts["failed"]
+		sum.Purged += counts["purged"]
+		sum.Dropped += counts["dropped"]
 		r.Add(time.UnixMilli(n(5)), parseHash(out[7]))
 	}
 	sum.InRate, sum.OutRate = r.PerSecond()
 	return sum, nil
 }
 
-// parseHash reads a hash of numbers.
+// parseHash parses the reply of HGETALL on a hash of integers.
 func parseHash(v any) map[string]int64 {
 	all, _ := v.([]any)
 	m := make(map[string]int64, len(all)/2)
@@ -72,7 +72,7 @@ func parseHash(v any) map[string]int64 {
 	return m
 }
 
-// maxPeek bounds the payload bytes that Peek reads of a shard.
+// maxPeek bounds the payload bytes that Peek reads from a shard.
 const maxPeek = 4 << 20
 
 // Peek implements queue.Inspector.
