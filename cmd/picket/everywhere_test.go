@@ -53,10 +53,10 @@ func TestKillEverywhere(t *testing.T) {
 			l.more(10) // onto the queue
 			mongo.Process().Signal(syscall.SIGCONT)
 		case 4:
-			redis.Freeze()
+			redis.Pause()
 			moment()
 			l.more(5)
-			redis.Thaw()
+			redis.Resume()
 		}
 		l.more(5)
 		moment()
@@ -86,13 +86,13 @@ func TestBadNetwork(t *testing.T) {
 	t.Cleanup(p.kill)
 	l.more(10)
 	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
-		bad.Part()
+		bad.Partition()
 		l.more(5) // into the spool, or onto the queue
 		bad.Heal()
 		l.more(2)
-		bad.Slow(5 * time.Millisecond)
+		bad.Delay(5 * time.Millisecond)
 		l.more(5)
-		bad.Cut()
+		bad.CloseConns()
 		l.more(2)
 		bad.Heal()
 		l.more(2)

@@ -39,9 +39,9 @@ func TestFreezeRedis(t *testing.T) {
 	l := startPaced(f, frozen(t)/2500)
 	c := newCrew(t, func() string { return f.data }, "--data", ".", "--queue", url)
 	l.more(100)
-	redis.Freeze()
+	redis.Pause()
 	l.during(frozen(t))
-	redis.Thaw()
+	redis.Resume()
 	l.more(100)
 	l.halt()
 	l.check()
@@ -63,9 +63,9 @@ func TestFreezeEngines(t *testing.T) {
 	c := newCrew(t, t.TempDir)
 	l.more(10)
 	for _, freeze := range []struct{ begin, end func() }{
-		{redis.Freeze, redis.Thaw},
+		{redis.Pause, redis.Resume},
 		{stop, proceed},
-		{func() { redis.Freeze(); stop() }, func() { redis.Thaw(); proceed() }},
+		{func() { redis.Pause(); stop() }, func() { redis.Resume(); proceed() }},
 	} {
 		freeze.begin()
 		l.during(frozen(t))
@@ -85,10 +85,10 @@ func TestFreezeWithoutSpool(t *testing.T) {
 	f.up()
 	l := startLoad(f)
 	l.more(10)
-	redis.Freeze()
+	redis.Pause()
 	tries := l.tried()
 	testenv.Until(t, "senders are told to wait", func() bool { return l.tried() > tries+2*loadClients })
-	redis.Thaw()
+	redis.Resume()
 	l.more(10)
 	l.halt()
 	l.check()

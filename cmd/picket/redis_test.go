@@ -44,10 +44,10 @@ func testKillAround(t *testing.T, protocol string) {
 			f.current.kill()
 			f.up()
 		case 3:
-			redis.Freeze()
+			redis.Pause()
 			moment()
 			l.more(5)
-			redis.Thaw()
+			redis.Resume()
 		}
 		l.more(10)
 		moment()

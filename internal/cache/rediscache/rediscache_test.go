@@ -90,9 +90,9 @@ func TestAway(t *testing.T) {
 		}
 	}
 	get()
-	s.Freeze()
+	s.Pause()
 	ages("frozen")
-	s.Thaw()
+	s.Resume()
 	s.Kill()
 	ages("gone")
 	s.Start()

@@ -142,9 +142,9 @@ func TestServerComesAndGoes(t *testing.T) {
 		}
 		tr.progress(t, "traffic after the connections were cut", 50)
 	}
-	s.Freeze()
+	s.Pause()
 	time.Sleep(3500 * time.Millisecond) // longer than commands and leases wait
-	s.Thaw()
+	s.Resume()
 	tr.progress(t, "traffic after the server was frozen", 50)
 	for i := range 16 {
 		testenv.Check(t, admin.XGroupDestroy(t.Context(), fmt.Sprintf("picket:{%d}:in", i), "workers").Err())
@@ -210,8 +210,8 @@ func TestCloseWhileFrozen(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go q.Receive(ctx, 1)
-	s.Freeze()
-	defer s.Thaw()
+	s.Pause()
+	defer s.Resume()
 	start := time.Now()
 	testenv.Check(t, q.Close())
 	if took := time.Since(start); took > 4*time.Second {
