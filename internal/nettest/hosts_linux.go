@@ -29,7 +29,7 @@ type Host struct {
 
 	bridge *Bridge
 	ns     *os.File
-	port   string // the switch's end of the cable
+	port   string // the bridge's end of the cable
 }
 
 // NewBridge makes a bridge that ends with the test. The test is skipped, even if

@@ -91,7 +91,7 @@ func Parse(text string) (*Config, error) {
 	hosts := authority[at+1:]
 	u, err := url.Parse("redis://" + authority[:at+1] + "host" + tail)
 	if err != nil {
-		return nil, bad("it cannot be read") // the error would show the password
+		return nil, bad("it cannot be read") // the error would contain the password
 	}
 	o := &redis.UniversalOptions{
 		Protocol: 2, ContextTimeoutEnabled: true,

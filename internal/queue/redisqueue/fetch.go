@@ -45,12 +45,15 @@ func (p *pipeliner) fetch() {
 			if want <= 0 {
 				break
 			}
-			q.readLock.RLock()
-			ms, err := f.round(ctx, want)
-			q.deliver(ms)
-			q.readLock.RUnlock()
-			if err == nil && f.suspects {
+			var err error
+			if f.suspects {
 				err = f.isolate(ctx)
+			} else {
+				q.readLock.RLock()
+				var ms []fetched
+				ms, err = f.round(ctx, want)
+				q.deliver(ms)
+				q.readLock.RUnlock()
 			}
 			if err == nil {
 				failures = 0
