@@ -10,6 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // A testCase says what a rule means, and where that is from.
@@ -69,7 +71,7 @@ func TestCases(t *testing.T) {
 			o := sigma.Options{Placeholders: c.Placeholders}
 			var rs *sigma.RuleSet
 			if err == nil {
-				var errs []*sigma.CompileError
+				var errs []*ast.DocumentError
 				rs, errs = sigma.Compile(rules, o)
 				if len(errs) > 0 {
 					err = errs[0]
@@ -100,9 +102,9 @@ func TestCases(t *testing.T) {
 	}
 }
 
-func checkCase(t *testing.T, rs *sigma.RuleSet, r *sigma.Rule, o sigma.Options, text string, want bool) {
+func checkCase(t *testing.T, rs *sigma.RuleSet, r *ast.Rule, o sigma.Options, text string, want bool) {
 	t.Helper()
-	fields, err := flatten([]byte(text))
+	fields, err := sigmatest.Flatten([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

@@ -7,7 +7,7 @@
 //
 //	pack, err := sigma.Parse("rules.yml", data)            // YAML to rules, correlations and filters
 //	set, errs := sigma.Compile(pack, sigma.Options{})      // to a *RuleSet
-//	group := set.Group(sigma.LogSource{Product: "windows", Category: "process_creation"})
+//	group := set.RuleGroup(sigma.LogSource{Product: "windows", Category: "process_creation"})
 //	fired = matcher.Match(group, fields, fired[:0])        // an event to the rules that fire
 //
 // Rules, rule sets and groups are immutable and safe for concurrent use; a
@@ -19,16 +19,16 @@
 // fit the names that one's events have. [Matcher.Profile] says what each costs.
 //
 // Correlations are over events on which rules fired. Give these to a
-// [Correlator], with the fields that [Rule.Observed] asks for:
+// [Correlator], with the fields that [Rule.CorrelationFields] asks for:
 //
-//	firings = correlator.Observe(sigma.Observation{Rule: rule.ID, Event: id, Time: at, Fields: values}, firings[:0])
+//	firings = correlator.Observe(sigma.Observation{Rule: rule.ID, ID: id, Time: at, Fields: values}, firings[:0])
 //	firings = correlator.Advance(time.Now(), firings)      // every few seconds
 //
 // # How it is fast
 //
 // For every rule the compiler picks a witness: a few conditions, all of them
 // cheap to look up, of which at least one must hold for the rule to fire. A
-// Group files the witnesses of its rules in one index per field. Match looks
+// RuleGroup files the witnesses of its rules in one index per field. Match looks
 // each value of an event up in the index of its field, which yields the few
 // rules that may fire, and evaluates only these, cheap conditions first and
 // regular expressions last; a condition that rules share is answered once per

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // On events made out of each rule of SigmaHQ, the engine and the oracle agree
 // on that rule and on others of the same group.
 func TestMadeEvents(t *testing.T) {
-	pack := sigmaHQRules(t)
+	pack := sigmatest.SigmaHQ(t)
 	rules := pack.Rules
 	o := sigma.Options{Placeholders: map[string][]string{"known_cdcs": {"dc1", "dc2.*"}}}
 	rs, _ := sigma.Compile(pack, o)
@@ -40,7 +41,7 @@ func TestMadeEvents(t *testing.T) {
 			check := []*sigma.Rule{rs.Rules()[i], others[rnd.IntN(len(others))], others[rnd.IntN(len(others))]}
 			check = append(check, fired[:min(len(fired), 3)]...)
 			for _, c := range check {
-				got, want := slices.Contains(fired, c), sigma.OracleFires(c, o, fields)
+				got, want := slices.Contains(fired, c), sigma.OracleFires(&c.Rule, o, fields)
 				if got != want {
 					t.Fatalf("%s: engine %v, oracle %v on\n%q", c.File, got, want, fields)
 				}
@@ -65,18 +66,18 @@ func TestRecordedEvents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
-	for i, ev := range otrfEvents(t) {
-		g := rs.Group(ev.sources...)
-		fired := m.Match(g, ev.fields, nil)
+	for i, ev := range sigmatest.RecordedEvents(t) {
+		g := rs.Group(ev.Sources...)
+		fired := m.Match(g, ev.Fields, nil)
 		if i%97 != 0 && (len(fired) == 0 || i%7 != 0) {
 			continue
 		}
 		for _, r := range g.Rules() {
-			got, want := slices.Contains(fired, r), sigma.OracleFires(r, sigma.Options{}, ev.fields)
+			got, want := slices.Contains(fired, r), sigma.OracleFires(&r.Rule, sigma.Options{}, ev.Fields)
 			if got != want {
-				t.Errorf("%s:%d: %s: engine %v, oracle %v", ev.file, ev.number, r.File, got, want)
+				t.Errorf("%s:%d: %s: engine %v, oracle %v", ev.File, ev.Number, r.File, got, want)
 			}
 		}
 	}
@@ -84,16 +85,16 @@ func TestRecordedEvents(t *testing.T) {
 
 // A match that finds nothing allocates nothing, whatever came before.
 func TestNoAllocations(t *testing.T) {
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	var fired []*sigma.Rule
-	for i, ev := range otrfEvents(t) {
-		g := rs.Group(ev.sources...)
-		if fired = m.Match(g, ev.fields, fired[:0]); len(fired) > 0 || i%31 != 0 {
+	for i, ev := range sigmatest.RecordedEvents(t) {
+		g := rs.Group(ev.Sources...)
+		if fired = m.Match(g, ev.Fields, fired[:0]); len(fired) > 0 || i%31 != 0 {
 			continue
 		}
-		if n := testing.AllocsPerRun(2, func() { fired = m.Match(g, ev.fields, fired[:0]) }); n != 0 {
-			t.Errorf("%s:%d: %v allocations", ev.file, ev.number, n)
+		if n := testing.AllocsPerRun(2, func() { fired = m.Match(g, ev.Fields, fired[:0]) }); n != 0 {
+			t.Errorf("%s:%d: %v allocations", ev.File, ev.Number, n)
 		}
 	}
 }
@@ -146,11 +147,11 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rules.Rules[0].Explain(nil) != nil {
-		t.Error("a rule that isn't compiled explains itself")
+	if new(sigma.Rule).Explain(nil) != nil {
+		t.Error("a rule that Compile did not make explains itself")
 	}
 	rs, _ := sigma.Compile(rules, sigma.Options{})
-	fields, err := flatten([]byte(`{"F":["a1","xC1x"],"G":7,"H":"y","M":"a needle","N":"yes"}`))
+	fields, err := sigmatest.Flatten([]byte(`{"F":["a1","xC1x"],"G":7,"H":"y","M":"a needle","N":"yes"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

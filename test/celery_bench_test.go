@@ -22,7 +22,7 @@ import (
 //
 //	go test -run '^$' -bench Celery -benchtime 20000x .
 func BenchmarkCelery(b *testing.B) {
-	r := newRig(b, "new")
+	r := newCeleryFixture(b, "new")
 	py := r.shell(b)
 	ctx := b.Context()
 	do := func(args ...any) {
@@ -43,7 +43,7 @@ func BenchmarkCelery(b *testing.B) {
 		var took time.Duration
 		for r.client.DBSize(ctx).Val() < int64(b.N) || r.results(b) < b.N {
 			if took = time.Since(began); took > 10*time.Minute {
-				b.Fatalf("after %s there are %d keys; the worker said:\n%s", took, r.client.DBSize(ctx).Val(), worker.said.String())
+				b.Fatalf("after %s there are %d keys; the worker said:\n%s", took, r.client.DBSize(ctx).Val(), worker.output.String())
 			}
 			time.Sleep(2 * time.Millisecond)
 		}

@@ -14,7 +14,7 @@ import (
 
 // The celery command asks workers and orders them about.
 func TestCeleryControl(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		worker, node := r.worker(t, py)
 		at := []string{"--destination", node}
@@ -188,7 +188,7 @@ func TestCeleryControl(t *testing.T) {
 
 		begin := time.Now()
 		py.eval(t, `cli("control", "--destination", %q, "shutdown")`, node) // a worker that goes does not answer
-		worker.ends(t)
+		worker.waitForExit(t)
 		if took := time.Since(begin); took > 15*time.Second {
 			t.Errorf("it took %s to shut down", took)
 		}

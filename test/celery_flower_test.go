@@ -18,7 +18,7 @@ import (
 
 // Flower shows the workers, what they do and what waits, and its buttons work.
 func TestCeleryFlower(t *testing.T) {
-	r := newRig(t, "new")
+	r := newCeleryFixture(t, "new")
 	ctx := browser(t)
 	py := r.shell(t)
 	worker, node := r.worker(t, py)
@@ -137,14 +137,14 @@ func TestCeleryFlower(t *testing.T) {
 
 	run("shut down", chromedp.Navigate(url+"/worker/"+node), chromedp.WaitVisible("#worker-group"), chromedp.Click("#worker-group"),
 		chromedp.WaitVisible("#worker-shutdown"), chromedp.Click("#worker-shutdown"))
-	worker.ends(t)
+	worker.waitForExit(t)
 	shows("/workers", "#workers-online", "0")
 	wants("workers", "#workers-table tbody", node, "Offline")
 	shot("offline")
 }
 
 // flower starts Flower, and returns its address once it answers.
-func (r *rig) flower(t *testing.T) string {
+func (r *celeryFixture) flower(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,7 @@ func (r *rig) flower(t *testing.T) string {
 	l.Close()
 	cmd := r.pythonCommand("-m", "celery", "-A", "app", "flower", "--address=127.0.0.1", fmt.Sprint("--port=", port))
 	cmd.Env = append(cmd.Env, "FLOWER_UNAUTHENTICATED_API=1")
-	begin(t, cmd)
+	startProcess(t, cmd)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	testenv.Until(t, "Flower answers", func() bool {
 		resp, err := http.Get(url + "/healthcheck")

@@ -26,7 +26,7 @@ func TestCeleryKilledWorkers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old, r := newRig(t, "5.2"), newRig(t, "new")
+	old, r := newCeleryFixture(t, "5.2"), newCeleryFixture(t, "new")
 	old.redis, r.options = r.redis, "?lease=5s" // the two share one broker
 	total = max(total/200, 1) * 200             // two producers, every hundredth an attack
 

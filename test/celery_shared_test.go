@@ -14,7 +14,7 @@ import (
 // picket and Python workers share a broker: each runs what it knows, and tasks
 // of the one start tasks of the other.
 func TestCelerySharedBroker(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		is := func(want, format string, args ...any) { t.Helper(); py.is(t, want, format, args...) }
 		r.worker(t, py)
@@ -25,7 +25,7 @@ func TestCelerySharedBroker(t *testing.T) {
 		if *consumer == "picket" {
 			queue = "picket"
 			py.eval(t, `(sums := [add.delay(i, 1) for i in range(30)], tries := flaky.delay(2), urgent := add.apply_async([1, 1], priority=0))`)
-			is(success("behind"), `telemetry_ingest.delay(event("behind")).get(timeout=10)`)
+			is(successMeta("behind"), `telemetry_ingest.delay(event("behind")).get(timeout=10)`)
 			is(`true`, `all(r.state == "PENDING" for r in sums + [tries, urgent])`)
 			py.eval(t, `(more := [add.delay(i, 2) for i in range(30)], ids := ingest_many(200, "between"))`)
 			testenv.Until(t, "what picket knows is done", func() bool { return py.eval(t, "len(done(ids))") == "200" })
@@ -42,7 +42,7 @@ func TestCelerySharedBroker(t *testing.T) {
 		// The rest of a chain, a link and a chord's callback go on elsewhere.
 		is(`"chained"`, `chain(telemetry_ingest.s(event("chained")).set(queue=%q), event_id.s())().get(timeout=10)`, queue)
 		is(`["forked", "forked"]`, `chain(telemetry_ingest.s(event("forked")).set(queue=%q), group(event_id.s(), event_id.s()))().get(timeout=10)`, queue)
-		is(success("from-python"), `chain(add.si(1, 2), telemetry_ingest.si(event("from-python")).set(queue=%q))().get(timeout=10)`, queue)
+		is(successMeta("from-python"), `chain(add.si(1, 2), telemetry_ingest.si(event("from-python")).set(queue=%q))().get(timeout=10)`, queue)
 		is(`"linked"`, `(r := telemetry_ingest.apply_async([event("linked")], queue=%q, link=event_id.s().set(task_id="the-link")), r.get(timeout=10), app.AsyncResult("the-link").get(timeout=10))[2]`, queue)
 		is(`["c-0", "c-1", "c-2", "c-3", "c-4"]`, `chord([telemetry_ingest.s(event(f"c-{i}")).set(queue=%q) for i in range(5)])(event_ids.s()).get(timeout=10)`, queue)
 		is("true", `(r := telemetry_ingest.apply_async([3], queue=%q, link_error=failed.s().set(task_id="the-errback")), app.AsyncResult("the-errback").get(timeout=10) == r.id)[1]`, queue)
@@ -56,20 +56,20 @@ func TestCeleryServe(t *testing.T) {
 	if *consumer == "python" {
 		t.Skip("there is nothing of picket's to replace")
 	}
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		s := start(t, "--queue", r.queue(), "--workers", "1")
 		py.nodes(t, 1)
-		py.is(t, success("from-python"), `telemetry_ingest.delay(event("from-python")).get(timeout=10)`)
-		s.post(t, attack()...)
+		py.is(t, successMeta("from-python"), `telemetry_ingest.delay(event("from-python")).get(timeout=10)`)
+		s.post(t, attackEvents()...)
 		var stats struct {
 			TotalEvents int `json:"total_events"`
 		}
-		if s.get(t, "/api/v1/dashboard/stats/", &stats); stats.TotalEvents != len(attack())+1 {
-			t.Errorf("%d events are stored, not %d", stats.TotalEvents, len(attack())+1)
+		if s.get(t, "/api/v1/dashboard/stats/", &stats); stats.TotalEvents != len(attackEvents())+1 {
+			t.Errorf("%d events are stored, not %d", stats.TotalEvents, len(attackEvents())+1)
 		}
 		py.is(t, "1", `telemetry_ingest.delay(event("attack", **attack)).get(timeout=10)["alerts_created"]`)
-		py.is(t, fmt.Sprint(len(attack())+2), `sum(list(s["total"].values())[0] for s in app.control.inspect().stats().values())`)
+		py.is(t, fmt.Sprint(len(attackEvents())+2), `sum(list(s["total"].values())[0] for s in app.control.inspect().stats().values())`)
 	})
 }
 
@@ -78,7 +78,7 @@ func TestCeleryPythonWorker(t *testing.T) {
 	if *consumer == "python" {
 		t.Skip("there is nothing of picket's to replace")
 	}
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		r.seen = "seen"
 		py := r.shell(t)
 		worker := r.pythonWorker(t, "python", "--concurrency", "1")
@@ -122,7 +122,7 @@ func TestCeleryPythonWorker(t *testing.T) {
 		if foreign.EventID == "" || foreign.AgentID != "PC2" || foreign.EventType == "" || foreign.Timestamp == nil || foreign.Severity == "" || foreign.Winlog == nil {
 			t.Errorf("the event of Winlogbeat reached the Python worker as %+v", foreign)
 		}
-		if said := worker.said.String(); strings.Contains(said, "ERROR") {
+		if said := worker.output.String(); strings.Contains(said, "ERROR") {
 			t.Errorf("the Python worker says\n%s", said)
 		}
 		if took := time.Since(began); took > 20*time.Second {
@@ -136,7 +136,7 @@ func TestCeleryDeadLetters(t *testing.T) {
 	if *consumer == "python" {
 		t.Skip("a Python worker has no dead letters")
 	}
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		r.worker(t, py)
 		causes := map[string]string{"pickle": "pickle", "yaml": "YAML", "msgpack": "msgpack"}
@@ -173,7 +173,7 @@ func TestCeleryDeadLetters(t *testing.T) {
 				t.Errorf("picket queue dead has no cause with %q for the %s message:\n%s", cause, what, said)
 			}
 		}
-		if got := py.eval(t, `telemetry_ingest.delay(event("well")).get(timeout=10)`); got != success("well") {
+		if got := py.eval(t, `telemetry_ingest.delay(event("well")).get(timeout=10)`); got != successMeta("well") {
 			t.Errorf("after that %s", got)
 		}
 	})

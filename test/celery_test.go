@@ -11,37 +11,37 @@ import (
 // What producers of the replaced system send comes back as a result, the way
 // their Celery hands it to them.
 func TestCeleryTasks(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		r.worker(t, py)
 		is := func(want, format string, args ...any) { t.Helper(); py.is(t, want, format, args...) }
 
-		is(success("e-1"), `(r := telemetry_ingest.delay(event("e-1"))).get(timeout=10)`)
+		is(successMeta("e-1"), `(r := telemetry_ingest.delay(event("e-1"))).get(timeout=10)`)
 		is(`["SUCCESS", true, null]`, `[r.state, r.successful(), r.traceback]`)
-		is(success("e-1"), `telemetry_ingest.delay(event("e-1")).get(timeout=10)`) // again
-		is(success("named"), `telemetry_ingest.delay(data=event("named")).get(timeout=10)`)
-		is(success("own-id"), `(telemetry_ingest.apply_async([event("own-id")], task_id="chosen"), app.AsyncResult("chosen").get(timeout=10))[1]`)
-		is(success("by-name"), `app.send_task(%q, [event("by-name")]).get(timeout=10)`, ingest)
-		is(success("é-ü-日"), `telemetry_ingest.delay(event("é-ü-日")).get(timeout=10)`)
-		is(success("zlib"), `telemetry_ingest.apply_async([event("zlib")], compression="zlib").get(timeout=10)`)
-		is(success("typed"), `telemetry_ingest.delay(event("typed", process={"started": datetime.datetime.now(), "guid": uuid.uuid4(), "load": decimal.Decimal("0.5")})).get(timeout=10)`)
-		is(success("nan"), `telemetry_ingest.delay(event("nan", load=float("nan"))).get(timeout=10)`)
-		is(success("priority"), `telemetry_ingest.apply_async([event("priority")], priority=7).get(timeout=10)`)
-		is(success("retried"), `telemetry_ingest.apply_async([event("retried")], retries=2).get(timeout=10)`)
-		is(success("header"), `telemetry_ingest.apply_async([event("header")], headers={"tenant": "a"}, shadow="ingest").get(timeout=10)`)
-		is(success("in-time"), `telemetry_ingest.apply_async([event("in-time")], expires=60).get(timeout=10)`)
-		is(success("limited"), `telemetry_ingest.apply_async([event("limited")], time_limit=60, soft_time_limit=50).get(timeout=10)`)
+		is(successMeta("e-1"), `telemetry_ingest.delay(event("e-1")).get(timeout=10)`) // again
+		is(successMeta("named"), `telemetry_ingest.delay(data=event("named")).get(timeout=10)`)
+		is(successMeta("own-id"), `(telemetry_ingest.apply_async([event("own-id")], task_id="chosen"), app.AsyncResult("chosen").get(timeout=10))[1]`)
+		is(successMeta("by-name"), `app.send_task(%q, [event("by-name")]).get(timeout=10)`, ingest)
+		is(successMeta("é-ü-日"), `telemetry_ingest.delay(event("é-ü-日")).get(timeout=10)`)
+		is(successMeta("zlib"), `telemetry_ingest.apply_async([event("zlib")], compression="zlib").get(timeout=10)`)
+		is(successMeta("typed"), `telemetry_ingest.delay(event("typed", process={"started": datetime.datetime.now(), "guid": uuid.uuid4(), "load": decimal.Decimal("0.5")})).get(timeout=10)`)
+		is(successMeta("nan"), `telemetry_ingest.delay(event("nan", load=float("nan"))).get(timeout=10)`)
+		is(successMeta("priority"), `telemetry_ingest.apply_async([event("priority")], priority=7).get(timeout=10)`)
+		is(successMeta("retried"), `telemetry_ingest.apply_async([event("retried")], retries=2).get(timeout=10)`)
+		is(successMeta("header"), `telemetry_ingest.apply_async([event("header")], headers={"tenant": "a"}, shadow="ingest").get(timeout=10)`)
+		is(successMeta("in-time"), `telemetry_ingest.apply_async([event("in-time")], expires=60).get(timeout=10)`)
+		is(successMeta("limited"), `telemetry_ingest.apply_async([event("limited")], time_limit=60, soft_time_limit=50).get(timeout=10)`)
 		is("true", `86000 < server.ttl("celery-task-meta-chosen") <= 86400`)
 
 		// A group, whose members come back in its order.
 		var members []string
 		for i := range 20 {
-			members = append(members, success(fmt.Sprintf("g-%d", i)))
+			members = append(members, successMeta(fmt.Sprintf("g-%d", i)))
 		}
 		is("["+strings.Join(members, ", ")+"]", `group(telemetry_ingest.s(event(f"g-{i}")) for i in range(20))().get(timeout=10)`)
 
 		// A countdown holds a task back; a result that nobody wants is not kept.
-		is(success("later"), `(sent := time.time(), r := telemetry_ingest.apply_async([event("later")], countdown=1.5), r.get(timeout=10))[2]`)
+		is(successMeta("later"), `(sent := time.time(), r := telemetry_ingest.apply_async([event("later")], countdown=1.5), r.get(timeout=10))[2]`)
 		var waited float64
 		py.into(t, &waited, `r.date_done.replace(tzinfo=datetime.timezone.utc).timestamp() - sent`)
 		if waited < 1.4 {
@@ -69,8 +69,8 @@ func TestCeleryTasks(t *testing.T) {
 	})
 }
 
-// success is the result of an event of shell.py, in JSON as Python writes it.
-func success(id string) string {
+// successMeta is the result of an event of shell.py, in JSON as Python writes it.
+func successMeta(id string) string {
 	var ascii strings.Builder
 	for _, c := range id {
 		if c < 0x80 {
@@ -84,7 +84,7 @@ func success(id string) string {
 
 // Of what waits, tasks of a higher priority are run first: 0 is the highest.
 func TestCeleryPriorities(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		py.eval(t, `(low := ingest_many(400, "low", priority=9), high := ingest_many(20, "high", priority=0))`)
 		r.worker(t, py)
@@ -104,7 +104,7 @@ func TestCeleryPriorities(t *testing.T) {
 // A revoked task is not run, whether the worker holds it already or finds it
 // later.
 func TestCeleryRevoke(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		_, node := r.worker(t, py)
 		py.eval(t, `(r := telemetry_ingest.apply_async([event("never")], countdown=3))`)
@@ -117,7 +117,7 @@ func TestCeleryRevoke(t *testing.T) {
 
 		py.eval(t, `app.control.revoke("before-it-came", reply=True)`)
 		py.raises(t, "TaskRevokedError", "revoked", `telemetry_ingest.apply_async([event("nor-this")], task_id="before-it-came").get(timeout=10)`)
-		if got := py.eval(t, `telemetry_ingest.delay(event("this")).get(timeout=10)`); got != success("this") {
+		if got := py.eval(t, `telemetry_ingest.delay(event("this")).get(timeout=10)`); got != successMeta("this") {
 			t.Errorf("after that %s", got)
 		}
 	})
@@ -126,7 +126,7 @@ func TestCeleryRevoke(t *testing.T) {
 // Monitors hear of workers and tasks by events: celery events, Flower, and
 // Celery's own picture of a cluster.
 func TestCeleryEvents(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		_, node := r.worker(t, py)
 		py.eval(t, `(watch(), app.control.enable_events(reply=True, timeout=0.5))`)
@@ -177,11 +177,11 @@ func TestCeleryEvents(t *testing.T) {
 // A worker that is asked to stop finishes what it runs, says that it goes, and
 // leaves the rest for the next one.
 func TestCeleryStop(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *rig) {
+	eachCelery(t, func(t *testing.T, r *celeryFixture) {
 		py := r.shell(t)
 		worker, node := r.worker(t, py)
 		py.eval(t, `(watch(), ids := ingest_many(500, "e"), app.control.shutdown())`)
-		worker.ends(t)
+		worker.waitForExit(t)
 		testenv.Until(t, "the worker says so", func() bool {
 			var who []string
 			py.into(t, &who, `[e["hostname"] for e in events if e["type"] == "worker-offline"]`)

@@ -131,8 +131,8 @@ func (s *server) post(t *testing.T, events ...map[string]any) {
 	}
 }
 
-// attack is a small story on a few hosts.
-func attack() []map[string]any {
+// attackEvents is a small story on a few hosts.
+func attackEvents() []map[string]any {
 	var events []map[string]any
 	at := time.Now().Add(-50 * time.Minute)
 	n := 0
@@ -188,7 +188,7 @@ func browser(t *testing.T) context.Context {
 func TestConsole(t *testing.T) {
 	ctx := browser(t)
 	s := start(t)
-	s.post(t, attack()...)
+	s.post(t, attackEvents()...)
 	s.post(t, map[string]any{"event_type": "process", "process": map[string]any{"name": "x"}}, map[string]any{"event_type": "other", "agent_id": "WS-000", "event_id": "fine"})
 
 	// Whatever a page's script complains of fails the test.
@@ -314,7 +314,7 @@ func TestLive(t *testing.T) {
 		chromedp.Navigate(s.url+"/console/alerts"), chromedp.WaitVisible(".empty")); err != nil {
 		t.Fatal(err)
 	}
-	s.post(t, attack()...)
+	s.post(t, attackEvents()...)
 	if err := chromedp.Do(ctx, chromedp.WaitVisible("table.list a.row")); err != nil {
 		t.Fatalf("the new alert does not show: %v", err)
 	}

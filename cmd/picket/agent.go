@@ -20,7 +20,7 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// agentFlags are the settings of picket agent.
+// agentFlags are the flags of picket agent.
 type agentFlags struct {
 	server, token, spool, caFile, id string
 	sources                          []string
@@ -34,9 +34,10 @@ func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use:   "agent --server URL --token T [--source NAME]...",
-		Short: "Watch this host, and send what happens to a server",
+		Short: "Watch this host and send its events to a server",
 		Long: `Reads events from sources, keeps them in a spool on disk until the server has
-answered that it has them, and sends them in order.
+acknowledged them, and sends them in order. After a restart, a replay continues
+where it stopped.
 
 Sources:
   process        programs that start and end on this host (Linux)
@@ -69,7 +70,7 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	return startAgent(cmd.Context(), f, log)
 }
 
-// startAgent runs an agent until ctx ends, or until its sources have.
+// startAgent runs an agent until ctx or all of its sources end.
 func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error) {
 	inputs, err := agentInputs(f, log)
 	if err != nil {
@@ -90,10 +91,11 @@ func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log}).Run(ctx)
+	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
+		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}).Run(ctx)
 }
 
-// agentInputs makes the sources that --source names.
+// agentInputs returns the inputs that --source names.
 func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	var inputs []agent.Input
 	for _, name := range f.sources {
@@ -107,7 +109,7 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 			if _, err := os.Stat(arg); err != nil {
 				return nil, fmt.Errorf("replay: %w", err)
 			}
-			inputs = append(inputs, agent.Input{Name: name, Wait: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
+			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
 		default:
 			return nil, usagef("--source %q is neither process nor replay=FILE", name)
 		}
@@ -115,9 +117,9 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	return inputs, nil
 }
 
-// watch runs an agent in the server's process, which posts to the server like
-// any other, with a token made for it. It returns what stops it.
-func (s *server) watch(ctx context.Context, base string) (stop func(), err error) {
+// watchHost runs an agent in the server's process. It posts to the server like any
+// other, with a token created for it. stop stops it.
+func (s *server) watchHost(ctx context.Context, base string) (stop func(), err error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("watch this host: %w", err)
@@ -139,15 +141,15 @@ func (s *server) watch(ctx context.Context, base string) (stop func(), err error
 		f := agentFlags{server: localURL(base), token: secret, sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
 			spoolBytes: 256 << 20, id: host, insecure: s.f.insecure, caFile: s.f.tlsCert}
 		if err := startAgent(ctx, f, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
-			s.log.Error("the agent on this host has stopped", "error", err)
+			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
 	fmt.Fprintf(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
 	return func() { cancel(); <-done }, nil
 }
 
-// replaceWatchToken stores the token of this host's agent, and ends that of
-// the run before, which the file beside the store names.
+// replaceWatchToken stores the token of this host's agent and revokes the token of
+// the previous run, whose id is in a file of the data directory.
 func (s *server) replaceWatchToken(ctx context.Context, t store.Token) error {
 	path := filepath.Join(s.f.data, "watch-token")
 	if id, err := os.ReadFile(path); err == nil {

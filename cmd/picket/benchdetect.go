@@ -17,7 +17,7 @@ func newBench() *cobra.Command {
 	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline())
 }
 
-// detectResult is what bench detect measures, on one core.
+// A detectResult is the result of bench detect, on one core.
 type detectResult struct {
 	Events  int     `json:"events"`
 	Bytes   int64   `json:"bytes"`
@@ -26,7 +26,7 @@ type detectResult struct {
 	Parse   float64 `json:"parse_per_s"`
 	Match   float64 `json:"match_per_s"`
 	Both    float64 `json:"both_per_s"`
-	JSON    float64 `json:"encoding_json_per_s"` // for scale: encoding/json into a map
+	JSON    float64 `json:"encoding_json_per_s"` // encoding/json into a map, for comparison
 }
 
 func newBenchDetect() *cobra.Command {
@@ -74,7 +74,7 @@ func readEvents(files []string) ([][]byte, error) {
 		err := scan.Read(f, func(raw []byte) error {
 			events = append(events, raw)
 			return nil
-		}, func(error) {}) // what is no event is left out
+		}, func(error) {}) // values that are not events are skipped
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", f, err)
 		}
@@ -85,17 +85,17 @@ func readEvents(files []string) ([][]byte, error) {
 	return events, nil
 }
 
-// parsed is an event ready for matching.
-type parsed struct {
-	group  *sigma.Group
+// parsedEvent is an event ready for matching.
+type parsedEvent struct {
+	group  *sigma.RuleGroup
 	fields []sigma.Field
 }
 
 func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
 	res := detectResult{Events: len(events), Rules: rules.Len()}
 	reader, matcher := shape.NewReader(), sigma.NewMatcher()
-	groups := make(map[*shape.Route]*sigma.Group)
-	group := func(rt *shape.Route) *sigma.Group {
+	groups := make(map[*shape.Route]*sigma.RuleGroup)
+	group := func(rt *shape.Route) *sigma.RuleGroup {
 		g, ok := groups[rt]
 		if !ok {
 			g = rules.Group(rt.Sources...)
@@ -103,14 +103,14 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		}
 		return g
 	}
-	ready := make([]parsed, len(events))
+	ready := make([]parsedEvent, len(events))
 	for i, raw := range events {
 		res.Bytes += int64(len(raw))
 		d, err := reader.Read(raw)
 		if err != nil {
 			return res, fmt.Errorf("parse event %d: %w", i+1, err)
 		}
-		ready[i] = parsed{group(d.Route), d.Fields(nil)}
+		ready[i] = parsedEvent{group(d.Route), d.Fields(nil)}
 	}
 	var fields []sigma.Field
 	var fired []*sigma.Rule
@@ -118,26 +118,26 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
 		res.Matches += len(fired)
 	}
-	res.Parse = rate(each, len(events), func(i int) {
+	res.Parse = measureRate(each, len(events), func(i int) {
 		d, _ := reader.Read(events[i])
 		fields = d.Fields(fields[:0])
 	})
-	res.Match = rate(each, len(events), func(i int) {
+	res.Match = measureRate(each, len(events), func(i int) {
 		fired = matcher.Match(ready[i].group, ready[i].fields, fired[:0])
 	})
-	res.Both = rate(each, len(events), func(i int) {
+	res.Both = measureRate(each, len(events), func(i int) {
 		d, _ := reader.Read(events[i])
 		fields = d.Fields(fields[:0])
 		fired = matcher.Match(group(d.Route), fields, fired[:0])
 	})
-	res.JSON = rate(each, len(events), func(i int) {
+	res.JSON = measureRate(each, len(events), func(i int) {
 		var m map[string]any
-		_ = json.Unmarshal(events[i], &m) // it was parsed before
+		_ = json.Unmarshal(events[i], &m) // parsed successfully before
 	})
 	return res, nil
 }
 
-// loadSample loads n of the rules, spread evenly over them.
+// loadSample loads a sample of n rules, evenly spaced.
 func loadSample(names, pipelines []string, n int) (detect.Set, error) {
 	set, err := loadRules(names, pipelines...)
 	if err != nil || n <= 0 || n >= len(set.On) {
@@ -154,9 +154,9 @@ func loadSample(names, pipelines []string, n int) (detect.Set, error) {
 	return detect.Load(sources, off)
 }
 
-// rate runs f over n events again and again for a while, whole passes only,
-// and returns events a second.
-func rate(least time.Duration, n int, f func(i int)) float64 {
+// measureRate runs f over n events in whole passes for at least a given time, and
+// returns events per second.
+func measureRate(least time.Duration, n int, f func(i int)) float64 {
 	start, done := time.Now(), 0
 	for time.Since(start) < least {
 		for i := range n {

@@ -19,14 +19,14 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// pipelineFlags are the settings of bench pipeline.
+// pipelineFlags are the flags of bench pipeline.
 type pipelineFlags struct {
 	server, token              string
 	batch, connections, events int
 	compress                   bool
 }
 
-// pipelineResult is what bench pipeline measures.
+// A pipelineResult is the result of bench pipeline.
 type pipelineResult struct {
 	Events   int     `json:"events"`
 	Bytes    int64   `json:"-"` // as posted, decompressed
@@ -62,7 +62,7 @@ that none is a duplicate.`,
 		if f.batch < 1 || f.connections < 1 || f.events < 1 {
 			return usagef("bench pipeline: --batch, --connections and --events must be above 0")
 		}
-		events := madeEvents()
+		events := generatedEvents()
 		if len(args) > 0 {
 			var err error
 			if events, err = readEvents(args); err != nil {
@@ -83,10 +83,9 @@ that none is a duplicate.`,
 	return cmd
 }
 
-// madeEvents makes process events of some 700 bytes, as a fleet at work has
-// them: the same few programs over and over, with arguments of their own, and
-// next to nothing that a rule would fire on.
-func madeEvents() [][]byte {
+// generatedEvents returns process events of some 700 bytes that are like those of
+// real hosts: few programs, many different arguments, and almost no matches.
+func generatedEvents() [][]byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	programs := []struct{ image, parent, args string }{
 		{`C:\Windows\System32\svchost.exe`, `C:\Windows\System32\services.exe`, `-k netsvcs -p -s Schedule`},
@@ -111,7 +110,7 @@ func madeEvents() [][]byte {
 			},
 		})
 		if err != nil {
-			panic(err) // of strings and numbers only
+			panic(err) // strings and numbers always encode
 		}
 		events[i] = ev
 	}
@@ -135,7 +134,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			p := poster{ctx: ctx, f: f, client: client, run: run, events: events}
+			p := benchPoster{ctx: ctx, f: f, client: client, run: run, events: events}
 			if f.compress {
 				p.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
 			}
@@ -164,7 +163,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 		return res, failure
 	}
 	accepted := time.Since(start)
-	if err := untilEmpty(ctx, client, f.server); err != nil {
+	if err := waitUntilEmpty(ctx, client, f.server); err != nil {
 		return res, err
 	}
 	all := time.Since(start)
@@ -178,8 +177,8 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 	return res, nil
 }
 
-// A poster is one connection's worth of load.
-type poster struct {
+// A benchPoster posts events over one connection.
+type benchPoster struct {
 	ctx       context.Context
 	f         pipelineFlags
 	client    *http.Client
@@ -191,9 +190,9 @@ type poster struct {
 	size      int64
 }
 
-// post posts the events from..to, each with its number as id, and returns how
-// many were rejected. A server that is full is waited for.
-func (p *poster) post(from, to int) (rejected int64, err error) {
+// post posts the events [from, to), each with its number as id, and returns how
+// many were rejected. While the server is full it waits and retries.
+func (p *benchPoster) post(from, to int) (rejected int64, err error) {
 	p.body = p.body[:0]
 	if to-from > 1 {
 		p.body = append(p.body, '[')
@@ -202,7 +201,7 @@ func (p *poster) post(from, to int) (rejected int64, err error) {
 		if i > from {
 			p.body = append(p.body, ',')
 		}
-		// A key that is there twice: the last counts.
+		// Of a repeated key the last counts.
 		raw := bytes.TrimSpace(p.events[i%len(p.events)])
 		if p.body = append(p.body, raw[:len(raw)-1]...); p.body[len(p.body)-1] != '{' {
 			p.body = append(p.body, ',')
@@ -246,7 +245,7 @@ func (p *poster) post(from, to int) (rejected int64, err error) {
 	}
 }
 
-func (p *poster) send(payload []byte, encoding string) (int, []byte, error) {
+func (p *benchPoster) send(payload []byte, encoding string) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(p.ctx, http.MethodPost, p.f.server+"/api/v1/telemetry/", bytes.NewReader(payload))
 	if err != nil {
 		return 0, nil, err
@@ -265,8 +264,8 @@ func (p *poster) send(payload []byte, encoding string) (int, []byte, error) {
 	return resp.StatusCode, answer, err
 }
 
-// untilEmpty waits until the server has no event waiting, by its metrics.
-func untilEmpty(ctx context.Context, client *http.Client, server string) error {
+// waitUntilEmpty waits until the server's metrics show no event waiting.
+func waitUntilEmpty(ctx context.Context, client *http.Client, server string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

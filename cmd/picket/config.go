@@ -18,10 +18,10 @@ import (
 	"github.com/picket-edr/picket/internal/rulepack"
 )
 
-// applyConfig gives the flags that are not on the command line their values
-// from the environment, then from the config file.
+// applyConfig sets the flags that are not on the command line from the
+// environment, or else from the config file.
 func applyConfig(cmd *cobra.Command, _ []string) error {
-	if forShell(cmd) {
+	if isBuiltinCommand(cmd) {
 		return nil
 	}
 	flags := cmd.Flags()
@@ -61,8 +61,9 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 	return firstErr
 }
 
-// forShell reports whether a command is cobra's own, for shells and for help.
-func forShell(cmd *cobra.Command) bool {
+// isBuiltinCommand reports whether a command is cobra's own: help and shell
+// completion.
+func isBuiltinCommand(cmd *cobra.Command) bool {
 	for c := cmd; c.HasParent(); c = c.Parent() {
 		if name := c.Name(); !c.Parent().HasParent() && (name == "help" || name == "completion" || strings.HasPrefix(name, "__complete")) {
 			return true
@@ -71,8 +72,8 @@ func forShell(cmd *cobra.Command) bool {
 	return false
 }
 
-// checkConfig refuses keys that are no flag of any command: a misspelt
-// setting must not be passed over in silence.
+// checkConfig returns an error for keys that are not a flag of any command, so
+// that a misspelt setting is not silently ignored.
 func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 	known := make(map[string]bool)
 	var visit func(c *cobra.Command)
@@ -95,7 +96,8 @@ func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 	return nil
 }
 
-// setFlag sets a flag from text or YAML; lists set flags that repeat.
+// setFlag sets a flag to a value of the environment or of YAML. Only a repeatable
+// flag takes a list.
 func setFlag(f *pflag.Flag, v any) error {
 	list, many := f.Value.(pflag.SliceValue)
 	switch v := v.(type) {
@@ -118,7 +120,7 @@ func setFlag(f *pflag.Flag, v any) error {
 	return f.Value.Set(fmt.Sprint(v))
 }
 
-// newLog returns the logger that the flags ask for, on stderr.
+// newLog returns a logger to stderr, as --log-level and --log-format say.
 func newLog(cmd *cobra.Command) (*slog.Logger, error) {
 	name, _ := cmd.Flags().GetString("log-level")
 	var level slog.Level
@@ -136,7 +138,7 @@ func newLog(cmd *cobra.Command) (*slog.Logger, error) {
 	}
 }
 
-// printJSON writes v as one line.
+// printJSON writes v as one line of JSON.
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -146,12 +148,12 @@ func printJSON(w io.Writer, v any) error {
 // A dataDir is a server's data directory.
 type dataDir string
 
-func (d dataDir) queue() string      { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) diskBuffer() string { return filepath.Join(string(d), "spill.db") }
-func (d dataDir) events() string     { return filepath.Join(string(d), "events.db") }
-func (d dataDir) rulesOff() string   { return filepath.Join(string(d), "rules-off") }
+func (d dataDir) queue() string         { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) diskBuffer() string    { return filepath.Join(string(d), "spill.db") }
+func (d dataDir) events() string        { return filepath.Join(string(d), "events.db") }
+func (d dataDir) disabledRules() string { return filepath.Join(string(d), "rules-off") }
 
-// packs is where rule packs are installed.
+// packs returns the directory of installed rule packs.
 func (d dataDir) packs() rulepack.Folder {
 	return rulepack.Folder{Path: filepath.Join(string(d), "rules"), Limits: rulepack.DefaultLimits}
 }
@@ -161,8 +163,9 @@ func addDataFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("data", "picket-data", "the server's data `DIR`")
 }
 
-// existing returns the directory, if a server has made it.
-func existing(dir string) (dataDir, error) {
+// existingDataDir returns a data directory, or an error if no server has created
+// it.
+func existingDataDir(dir string) (dataDir, error) {
 	if _, err := os.Stat(dataDir(dir).events()); err != nil {
 		return "", hinted(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
 	}

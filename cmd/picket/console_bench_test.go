@@ -74,13 +74,13 @@ func BenchmarkConsole(b *testing.B) {
 	}
 }
 
-// A forgetful cache keeps nothing.
-type forgetful struct{}
+// A noCache cache keeps nothing.
+type noCache struct{}
 
-func (forgetful) Get(ctx context.Context, _ string, _ time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+func (noCache) Get(ctx context.Context, _ string, _ time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	return fill(ctx)
 }
-func (forgetful) Invalidate(context.Context, ...string) {}
+func (noCache) Invalidate(context.Context, ...string) {}
 
 // console returns how a page of a server is asked for, by one who is signed in.
 func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) {
@@ -103,7 +103,7 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 	if err := s.PutUser(b.Context(), store.User{Name: "bench", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now()}); err != nil {
 		b.Fatal(err)
 	}
-	var figures cache.Cache = forgetful{}
+	var figures cache.Cache = noCache{}
 	if caching {
 		// The first who asks in two seconds is the cold one.
 		now := time.Now()

@@ -19,26 +19,26 @@ func rounds(n int) int {
 	return n
 }
 
-// moment waits for any short time, so that what follows comes at a moment
+// randomDelay waits for any short time, so that what follows comes at a moment
 // that nothing foresees.
-func moment() { time.Sleep(rand.N(60 * time.Millisecond)) }
+func randomDelay() { time.Sleep(rand.N(60 * time.Millisecond)) }
 
 // The server is killed again and again while clients post: what it answered
 // for is there in the end, all of it, and once.
 func TestKillServer(t *testing.T) {
 	for name, args := range map[string][]string{"queue": nil, "eager": {"--eager"}} {
 		t.Run(name, func(t *testing.T) {
-			f := newFleet(t, args...)
-			f.up()
+			f := newTestCluster(t, args...)
+			f.startServer()
 			l := startLoad(f)
 			for range rounds(10) {
-				l.more(10)
-				moment()
-				f.current.kill()
-				f.up()
+				l.waitForBatches(10)
+				randomDelay()
+				f.server.kill()
+				f.startServer()
 			}
-			l.more(10)
-			l.halt()
+			l.waitForBatches(10)
+			l.stop()
 			l.check()
 		})
 	}
@@ -58,17 +58,17 @@ func TestKillCorrelating(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := newFleet(t, "--rules", "builtin", "--rules", rules)
-	f.up()
+	f := newTestCluster(t, "--rules", "builtin", "--rules", rules)
+	f.startServer()
 	l := startLoad(f)
 	for range rounds(6) {
-		l.more(10)
-		moment()
-		f.current.kill()
-		f.up()
+		l.waitForBatches(10)
+		randomDelay()
+		f.server.kill()
+		f.startServer()
 	}
-	l.more(10)
-	l.halt()
+	l.waitForBatches(10)
+	l.stop()
 	l.check()
 	l.checkMany()
 }
@@ -76,27 +76,27 @@ func TestKillCorrelating(t *testing.T) {
 // A server that is asked to stop under load answers what it has in hand, ends
 // well and in time, and loses nothing.
 func TestStopUnderLoad(t *testing.T) {
-	f := newFleet(t)
-	f.up()
+	f := newTestCluster(t)
+	f.startServer()
 	l := startLoad(f)
 	for range rounds(4) {
-		l.more(20)
-		moment()
-		if err := f.current.stop(); err != nil {
+		l.waitForBatches(20)
+		randomDelay()
+		if err := f.server.stop(); err != nil {
 			t.Fatal(err)
 		}
-		f.up()
+		f.startServer()
 	}
-	l.more(10)
-	l.halt()
+	l.waitForBatches(10)
+	l.stop()
 	l.check()
 }
 
 // Workers in a process of their own do the work of a server without any, and
 // what one that is killed had in hand goes to the next.
 func TestKillWorker(t *testing.T) {
-	f := newFleet(t, "--workers", "0")
-	f.up()
+	f := newTestCluster(t, "--workers", "0")
+	f.startServer()
 	l := startLoad(f)
 	var stored string
 	for n := range rounds(6) {
@@ -110,17 +110,17 @@ func TestKillWorker(t *testing.T) {
 			defer func() { stored = v }()
 			return v != stored && n > 0 || v != "0" && v != stored
 		})
-		moment()
+		randomDelay()
 		if n == rounds(6)-1 {
-			l.halt()
-			l.empty()
+			l.stop()
+			l.waitUntilEmpty()
 			if err := p.stop(); err != nil {
 				t.Error(err)
 			}
 			break
 		}
 		p.kill()
-		l.more(5)
+		l.waitForBatches(5)
 	}
 	l.check()
 }
@@ -129,7 +129,7 @@ func TestKillWorker(t *testing.T) {
 // within seconds, and no event is lost over it.
 func TestReload(t *testing.T) {
 	rules := t.TempDir()
-	f := newFleet(t, "--rules", "builtin", "--rules", rules)
+	f := newTestCluster(t, "--rules", "builtin", "--rules", rules)
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(rules, name), []byte(text), 0o600); err != nil {
@@ -141,7 +141,7 @@ func TestReload(t *testing.T) {
 	}
 	const one, two = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 	write("one.yml", rule(one, "word-of-one"))
-	f.up()
+	f.startServer()
 	l := startLoad(f)
 	probes := 0
 	// fired posts an event and returns which rule fires on it.
@@ -154,10 +154,10 @@ func TestReload(t *testing.T) {
 		testenv.Until(t, "the probe is taken", func() bool { return l.post([]byte(eventJSON(event, "probe", word))) })
 		testenv.Until(t, "the probe is stored", func() bool {
 			n := 0
-			l.pages("/api/v1/events?q=event_id="+event+"&", "events", func(map[string]any) { n++ })
+			l.getAll("/api/v1/events?q=event_id="+event+"&", "events", func(map[string]any) { n++ })
 			return n == 1
 		})
-		l.pages("/api/v1/matches?event_id="+event+"&", "matches", func(row map[string]any) { id += row["rule_id"].(string) })
+		l.getAll("/api/v1/matches?event_id="+event+"&", "matches", func(row map[string]any) { id += row["rule_id"].(string) })
 		return id
 	}
 	if got := fired("word-of-one"); got != one {
@@ -179,6 +179,6 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	testenv.Until(t, "the rule that was removed is silent", func() bool { return fired("word-of-one") == "" })
-	l.halt()
+	l.stop()
 	l.check()
 }

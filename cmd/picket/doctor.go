@@ -74,7 +74,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if f.cache != "memory" {
 		doctor.RedisCache(ctx, r, f.cache)
 	}
-	if sources, err := sourcesInForce(dir, f.rules); err != nil {
+	if sources, err := enabledRuleSources(dir, f.rules); err != nil {
 		doctor.RulesUnreadable(r, err)
 	} else {
 		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackOf(file) != "" })

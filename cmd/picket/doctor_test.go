@@ -34,11 +34,11 @@ func TestDoctorEngines(t *testing.T) {
 	}
 	says(database, "^ok    disk   .*only a server needs one", "^ok    queue ", "^ok    cache .* answers",
 		"^FAIL  store  FerretDB .*nothing yet", "hint: picket serve --store makes it")
-	f := newFleet(t, "--workers", "0", "--store", database)
-	f.up()
+	f := newTestCluster(t, "--workers", "0", "--store", database)
+	f.startServer()
 	says(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
 	says("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*let in", "hint: the user needs readWrite")
-	f.current.kill()
+	f.server.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)
 	redis.Kill()
 	says(database+"?serverSelectionTimeoutMS=300&connectTimeoutMS=300", "^FAIL  store ", "hint: is MongoDB running there", "^FAIL  cache ", "hint: is Redis running there", "^FAIL  queue ")

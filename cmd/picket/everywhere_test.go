@@ -29,39 +29,39 @@ func TestKillEverywhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := newFleet(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
-	f.up()
+	f := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
+	f.startServer()
 	l := startLoad(f)
-	c := newCrew(t, t.TempDir)
-	l.more(10)
+	c := newTestWorkers(t, t.TempDir)
+	l.waitForBatches(10)
 	for n := range rounds(5) {
 		switch n % 5 {
 		case 0:
 			i := rand.IntN(2)
 			c.workers[i].kill()
-			l.more(5)
-			c.hire(i)
+			l.waitForBatches(5)
+			c.start(i)
 		case 1:
-			f.current.kill()
-			f.up()
+			f.server.kill()
+			f.startServer()
 		case 2:
 			redis.Kill()
-			l.more(10) // into the spool
+			l.waitForBatches(10) // into the spool
 			redis.Start()
 		case 3:
 			mongo.Process().Signal(syscall.SIGSTOP)
-			l.more(10) // onto the queue
+			l.waitForBatches(10) // onto the queue
 			mongo.Process().Signal(syscall.SIGCONT)
 		case 4:
 			redis.Pause()
-			moment()
-			l.more(5)
+			randomDelay()
+			l.waitForBatches(5)
 			redis.Resume()
 		}
-		l.more(5)
-		moment()
+		l.waitForBatches(5)
+		randomDelay()
 	}
-	l.halt()
+	l.stop()
 	l.check()
 	l.checkMany()
 	c.stop()
@@ -75,8 +75,8 @@ func TestBadNetwork(t *testing.T) {
 	serverRedis, workerRedis := nettest.NewProxy(t, redis.Addr), nettest.NewProxy(t, redis.Addr)
 	workerMongo := nettest.NewProxy(t, mongo.Addr())
 	t.Setenv("PICKET_STORE", database)
-	f := newFleet(t, "--workers", "0", "--queue", "redis://"+serverRedis.Addr+"/0?lease=2s")
-	f.up()
+	f := newTestCluster(t, "--workers", "0", "--queue", "redis://"+serverRedis.Addr+"/0?lease=2s")
+	f.startServer()
 	l := startLoad(f)
 	p, _, err := start(t.TempDir(), "worker", "--concurrency", "2", "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
 		"--store", strings.Replace(database, mongo.Addr(), workerMongo.Addr, 1))
@@ -84,20 +84,20 @@ func TestBadNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.kill)
-	l.more(10)
+	l.waitForBatches(10)
 	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
 		bad.Partition()
-		l.more(5) // into the spool, or onto the queue
+		l.waitForBatches(5) // into the spool, or onto the queue
 		bad.Heal()
-		l.more(2)
+		l.waitForBatches(2)
 		bad.Delay(5 * time.Millisecond)
-		l.more(5)
+		l.waitForBatches(5)
 		bad.CloseConns()
-		l.more(2)
+		l.waitForBatches(2)
 		bad.Heal()
-		l.more(2)
+		l.waitForBatches(2)
 	}
-	l.halt()
+	l.stop()
 	l.check()
 	if err := p.stop(); err != nil {
 		t.Error(err)

@@ -13,9 +13,9 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// frozen is for how long servers are frozen: 5 seconds, or what
+// pauseDuration is for how long servers are frozen: 5 seconds, or what
 // PICKET_TEST_FREEZE says.
-func frozen(t *testing.T) time.Duration {
+func pauseDuration(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("PICKET_TEST_FREEZE")
 	if text == "" {
@@ -34,16 +34,16 @@ func frozen(t *testing.T) time.Duration {
 func TestFreezeRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
 	url := redis.URL() + "?lease=2s"
-	f := newFleet(t, "--workers", "0", "--queue", url)
-	f.up()
-	l := startPaced(f, frozen(t)/2500)
-	c := newCrew(t, func() string { return f.data }, "--data", ".", "--queue", url)
-	l.more(100)
+	f := newTestCluster(t, "--workers", "0", "--queue", url)
+	f.startServer()
+	l := startPaced(f, pauseDuration(t)/2500)
+	c := newTestWorkers(t, func() string { return f.data }, "--data", ".", "--queue", url)
+	l.waitForBatches(100)
 	redis.Pause()
-	l.during(frozen(t))
+	l.runFor(pauseDuration(t))
 	redis.Resume()
-	l.more(100)
-	l.halt()
+	l.waitForBatches(100)
+	l.stop()
 	l.check()
 	c.stop()
 }
@@ -56,23 +56,23 @@ func TestFreezeEngines(t *testing.T) {
 	proceed := func() { mongo.Process().Signal(syscall.SIGCONT) }
 	t.Setenv("PICKET_QUEUE", redis.URL()+"?lease=2s")
 	t.Setenv("PICKET_STORE", mongo.Database(t))
-	f := newFleet(t, "--workers", "0")
-	f.up()
+	f := newTestCluster(t, "--workers", "0")
+	f.startServer()
 	// FerretDB reads all events for each page of them: there can be few.
-	l := startPaced(f, frozen(t)/15)
-	c := newCrew(t, t.TempDir)
-	l.more(10)
+	l := startPaced(f, pauseDuration(t)/15)
+	c := newTestWorkers(t, t.TempDir)
+	l.waitForBatches(10)
 	for _, freeze := range []struct{ begin, end func() }{
 		{redis.Pause, redis.Resume},
 		{stop, proceed},
 		{func() { redis.Pause(); stop() }, func() { redis.Resume(); proceed() }},
 	} {
 		freeze.begin()
-		l.during(frozen(t))
+		l.runFor(pauseDuration(t))
 		freeze.end()
-		l.more(10)
+		l.waitForBatches(10)
 	}
-	l.halt()
+	l.stop()
 	l.check()
 	c.stop()
 }
@@ -81,15 +81,15 @@ func TestFreezeEngines(t *testing.T) {
 // frozen.
 func TestFreezeWithoutSpool(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
-	f := newFleet(t, "--queue", redis.URL()+"?lease=2s", "--spill-bytes", "0")
-	f.up()
+	f := newTestCluster(t, "--queue", redis.URL()+"?lease=2s", "--spill-bytes", "0")
+	f.startServer()
 	l := startLoad(f)
-	l.more(10)
+	l.waitForBatches(10)
 	redis.Pause()
-	tries := l.tried()
-	testenv.Until(t, "senders are told to wait", func() bool { return l.tried() > tries+2*loadClients })
+	tries := l.attempts()
+	testenv.Until(t, "senders are told to wait", func() bool { return l.attempts() > tries+2*loadClients })
 	redis.Resume()
-	l.more(10)
-	l.halt()
+	l.waitForBatches(10)
+	l.stop()
 	l.check()
 }

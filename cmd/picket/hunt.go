@@ -52,7 +52,7 @@ func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJ
 			if asJSON {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", ev.Raw)
 			} else {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), printable(ev.Host), printable(ev.Type), cut(printable(string(ev.Raw)), 400))
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), printable(ev.Host), printable(ev.Type), truncate(printable(string(ev.Raw)), 400))
 			}
 			if err != nil {
 				return err

@@ -16,9 +16,9 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A load is clients that post to a server which comes and goes: each keeps a
+// A loadTest is clients that post to a server which comes and goes: each keeps a
 // batch until it is answered, as agents do.
-type load struct {
+type loadTest struct {
 	regroups bool // the queue delivers again in other batches
 	t        *testing.T
 	http     *http.Client
@@ -45,34 +45,34 @@ const (
 )
 
 // startLoad makes tokens on the server that is up, and starts posting.
-func startLoad(f *fleet) *load {
+func startLoad(f *testCluster) *loadTest {
 	f.t.Helper()
 	return startPaced(f, 2*time.Millisecond)
 }
 
 // startPaced is startLoad with a pause of one's own.
-func startPaced(f *fleet, pause time.Duration) *load {
+func startPaced(f *testCluster, pause time.Duration) *loadTest {
 	f.t.Helper()
 	return startLoadBy(http.DefaultClient, f, pause)
 }
 
 // startLoadBy is startPaced with a client of one's own.
-func startLoadBy(client *http.Client, f *fleet, pause time.Duration) *load {
+func startLoadBy(client *http.Client, f *testCluster, pause time.Duration) *loadTest {
 	f.t.Helper()
-	l := &load{
+	l := &loadTest{
 		t: f.t, http: client, pause: pause, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
 		quit: make(chan struct{}), sent: make(map[string]bool),
 	}
 	for c := range loadClients {
 		l.clients.Go(func() { l.client(c) })
 	}
-	f.t.Cleanup(func() { l.halt() })
+	f.t.Cleanup(func() { l.stop() })
 	return l
 }
 
 // client posts batch after batch until the load halts, and one that bears an
 // event without what it must have now and then.
-func (l *load) client(c int) {
+func (l *loadTest) client(c int) {
 	for n := 0; ; n++ {
 		var body bytes.Buffer
 		for i := range loadBatch {
@@ -111,7 +111,7 @@ func eventJSON(id, host, command string) string {
 }
 
 // post reports whether the server has taken the batch.
-func (l *load) post(body []byte) bool {
+func (l *loadTest) post(body []byte) bool {
 	l.mu.Lock()
 	l.tries++
 	l.mu.Unlock()
@@ -137,31 +137,31 @@ func (l *load) post(body []byte) bool {
 	return resp.StatusCode == http.StatusCreated && err == nil
 }
 
-// more waits until so many further batches are acknowledged.
-func (l *load) more(batches int64) {
+// waitForBatches waits until so many further batches are acknowledged.
+func (l *loadTest) waitForBatches(batches int64) {
 	l.t.Helper()
 	want := l.acked.Load() + batches
 	testenv.Until(l.t, "batches acknowledged", func() bool { return l.acked.Load() >= want })
 }
 
-// during holds that batches are acknowledged all along a time, but for the
+// runFor holds that batches are acknowledged all along a time, but for the
 // first moments.
-func (l *load) during(d time.Duration) {
+func (l *loadTest) runFor(d time.Duration) {
 	l.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		l.more(1)
+		l.waitForBatches(1)
 	}
 }
 
-// tried is how many requests were made.
-func (l *load) tried() int {
+// attempts is how many requests were made.
+func (l *loadTest) attempts() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tries
 }
 
-// halt lets each client see its last batch through. The server must be up.
-func (l *load) halt() {
+// stop lets each client see its last batch through. The server must be up.
+func (l *loadTest) stop() {
 	select {
 	case <-l.quit:
 	default:
@@ -172,9 +172,9 @@ func (l *load) halt() {
 
 // check waits until the queue is empty and then accounts for every event,
 // match and alert. The load has halted by then.
-func (l *load) check() {
+func (l *loadTest) check() {
 	l.t.Helper()
-	l.empty()
+	l.waitUntilEmpty()
 	fired := 0
 	for _, f := range l.sent {
 		if f {
@@ -182,7 +182,7 @@ func (l *load) check() {
 		}
 	}
 	got := make(map[string]int)
-	l.pages("/api/v1/events?", "events", func(row map[string]any) { got[row["event_id"].(string)]++ })
+	l.getAll("/api/v1/events?", "events", func(row map[string]any) { got[row["event_id"].(string)]++ })
 	for id := range l.sent {
 		if got[id] != 1 {
 			l.t.Errorf("event %s is there %d times", id, got[id])
@@ -194,7 +194,7 @@ func (l *load) check() {
 	matched := make(map[string]int)
 	testenv.Until(l.t, "all matches", func() bool {
 		clear(matched)
-		l.pages("/api/v1/matches?rule_id="+firstAlert+"&", "matches", func(row map[string]any) { matched[row["event_id"].(string)]++ })
+		l.getAll("/api/v1/matches?rule_id="+firstAlert+"&", "matches", func(row map[string]any) { matched[row["event_id"].(string)]++ })
 		return len(matched) >= fired
 	})
 	for id, f := range l.sent {
@@ -203,7 +203,7 @@ func (l *load) check() {
 		}
 	}
 	count := 0
-	l.pages("/api/v1/alerts?rule_id="+firstAlert+"&", "alerts", func(row map[string]any) { count += int(row["count"].(float64)) })
+	l.getAll("/api/v1/alerts?rule_id="+firstAlert+"&", "alerts", func(row map[string]any) { count += int(row["count"].(float64)) })
 	if count != fired {
 		l.t.Errorf("alerts count %d matches, not %d", count, fired)
 	}
@@ -212,7 +212,7 @@ func (l *load) check() {
 
 // checkMany waits until the correlation manyRule has all that fired, each
 // once, in one alert a host.
-func (l *load) checkMany() {
+func (l *loadTest) checkMany() {
 	l.t.Helper()
 	fired := 0
 	for _, f := range l.sent {
@@ -222,7 +222,7 @@ func (l *load) checkMany() {
 	}
 	testenv.Until(l.t, "all events in the alerts of the correlation", func() bool {
 		alerts, count := 0, 0
-		l.pages("/api/v1/alerts?rule_id="+many+"&", "alerts", func(row map[string]any) {
+		l.getAll("/api/v1/alerts?rule_id="+many+"&", "alerts", func(row map[string]any) {
 			alerts++
 			count += int(row["count"].(float64))
 		})
@@ -235,7 +235,7 @@ func (l *load) checkMany() {
 	listed := make(map[string]bool)
 	testenv.Until(l.t, "all matches of the correlation", func() bool {
 		clear(listed)
-		l.pages("/api/v1/matches?rule_id="+many+"&", "matches", func(row map[string]any) { listed[row["event_id"].(string)] = true })
+		l.getAll("/api/v1/matches?rule_id="+many+"&", "matches", func(row map[string]any) { listed[row["event_id"].(string)] = true })
 		return len(listed) >= fired
 	})
 	for event := range listed {
@@ -249,7 +249,7 @@ func (l *load) checkMany() {
 }
 
 // checkCounters holds that every event received is accounted for.
-func (l *load) checkCounters() {
+func (l *loadTest) checkCounters() {
 	l.t.Helper()
 	text := l.get("/metrics")
 	counter := func(outcome string) (n int) {
@@ -275,8 +275,8 @@ func (l *load) checkCounters() {
 	}
 }
 
-// empty waits until no event waits in the queue.
-func (l *load) empty() {
+// waitUntilEmpty waits until no event waits in the queue.
+func (l *loadTest) waitUntilEmpty() {
 	l.t.Helper()
 	testenv.Until(l.t, "an empty queue", func() bool {
 		v, _ := metric(l.get("/metrics"), "picket_events_waiting")
@@ -285,7 +285,7 @@ func (l *load) empty() {
 }
 
 // get reads a page. An engine that is away for a moment is waited for.
-func (l *load) get(path string) (body string) {
+func (l *loadTest) get(path string) (body string) {
 	l.t.Helper()
 	testenv.Until(l.t, "an answer to "+path, func() bool {
 		req, err := http.NewRequest(http.MethodGet, l.url+path, nil)
@@ -311,8 +311,8 @@ func (l *load) get(path string) (body string) {
 	return body
 }
 
-// pages calls row with each row of a list.
-func (l *load) pages(path, list string, row func(map[string]any)) {
+// getAll calls row with each row of a list.
+func (l *loadTest) getAll(path, list string, row func(map[string]any)) {
 	l.t.Helper()
 	for cursor := ""; ; {
 		var page map[string]json.RawMessage

@@ -1,6 +1,6 @@
-// Command picket is an endpoint detection and response backend and its agent
-// in one binary. Each subcommand has a file of its own; what they do is in the
-// packages under internal, and is wired together here and nowhere else.
+// Command picket is an endpoint detection and response backend and its agent in
+// one binary. Each subcommand has a file of its own. The packages under internal
+// do the work; only this package wires them together.
 package main
 
 import (
@@ -40,10 +40,10 @@ func run() int {
 	return 1
 }
 
-// errSilent ends the program with 1 after a command has said all there is.
+// errSilent makes the program exit with 1 without another message.
 var errSilent = errors.New("failed")
 
-// A usageError is a command line that can't be run.
+// A usageError is a wrong command line; the program exits with 2.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -51,7 +51,7 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// A hintedError is an error that the user can do something about.
+// A hintedError is an error with a hint about what the user can do.
 type hintedError struct {
 	err  error
 	hint string
@@ -62,8 +62,8 @@ func (e *hintedError) Unwrap() error { return e.err }
 
 func hinted(err error, hint string) error { return &hintedError{err, hint} }
 
-// printError writes one line saying what failed and why, and one with a hint
-// where there is one.
+// printError writes a line with what failed and why, and another with the hint if
+// there is one.
 func printError(w io.Writer, cmd *cobra.Command, err error) {
 	fmt.Fprintf(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if h := (*hintedError)(nil); errors.As(err, &h) {
@@ -77,11 +77,11 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "picket",
 		Short: "Endpoint detection and response: one binary, server and agent",
-		Long: `picket receives what happens on endpoints, queues it durably, runs Sigma rules
-over every event, stores it, and shows alerts on a web console.
+		Long: `picket receives events of endpoints, queues them durably, runs Sigma rules over
+each, stores them, and shows alerts on a web console.
 
   picket serve        the server, with everything in one process
-  picket agent        watches a host and sends what happens there
+  picket agent        watches a host and sends its events
   picket scan FILE    runs rules over files of events
 
 Every flag can also be given in the environment, --log-level as PICKET_LOG_LEVEL,
@@ -99,37 +99,37 @@ over the file. A command that fails exits with 1, one that is wrongly used with 
 	pf.String("config", "", "YAML `FILE` with values for flags, as in \"listen: 0.0.0.0:8000\"")
 	pf.String("log-level", "info", "least `LEVEL` to log: debug, info, warn or error")
 	pf.String("log-format", "text", "`FORMAT` of the log: text or json")
-	complete(root, "log-level", "debug", "info", "warn", "error")
-	complete(root, "log-format", "text", "json")
+	completeFlag(root, "log-level", "debug", "info", "warn", "error")
+	completeFlag(root, "log-format", "text", "json")
 	root.SetVersionTemplate(versionLine())
 	root.AddCommand(newServe(), newWorker(), newMigrate(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(),
 		newUser(), newDoctor(), newBench(), newVersion())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
-		if !c.Runnable() { // without it, cobra answers a wrong word with help and success
+		if !c.Runnable() { // otherwise cobra answers an unknown subcommand with help and success
 			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 		}
 	}
-	wrapArgs(root)
+	markUsageErrors(root)
 	return root
 }
 
-// newGroup returns a command that is there for its subcommands.
+// newGroup returns a command that only has subcommands.
 func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(subs...)
 	return cmd
 }
 
-// complete offers values for a flag to the shell.
-func complete(cmd *cobra.Command, flag string, values ...string) {
-	// It fails only where there is no such flag, which a test would see.
+// completeFlag offers values for a flag in shell completion.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only if the flag does not exist, which a test would notice.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// wrapArgs makes usage errors of complaints about arguments.
-func wrapArgs(c *cobra.Command) {
+// markUsageErrors turns errors about arguments into usage errors.
+func markUsageErrors(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
@@ -139,6 +139,6 @@ func wrapArgs(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		wrapArgs(sub)
+		markUsageErrors(sub)
 	}
 }

@@ -103,9 +103,9 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 	gauge := func(name, help string, v float64) { labelled(name, help, prometheus.GaugeValue, "", "", v) }
 	counter := func(name, help string, v float64) { labelled(name, help, prometheus.CounterValue, "", "", v) }
 	s, q, t := e.s, e.snap.queue, e.snap.totals
-	flow, work := api.NewFlow(q, t), s.work.Metrics()
+	flow, work := api.NewFlow(q, t), s.worker.Metrics()
 	rules, loaded := s.rules.Status()
-	open, closed := s.conns.Counts()
+	open, closed := s.connLimiter.Counts()
 
 	labelled("picket_build_info", "The version, as a label.", prometheus.GaugeValue, "version", version, 1)
 	gauge("picket_start_time_seconds", "When the process started.", float64(s.start.Unix()))
@@ -118,7 +118,7 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 	gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))
 	gauge("picket_store_disk_bytes", "Bytes of the store on disk.", float64(t.DiskBytes))
 	counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.waiting.Dropped()))
-	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.in.AgentDropped()))
+	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.intake.AgentDropped()))
 	gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.waiting.Waiting()))
 	for state, n := range map[string]int64{"pending": q.Pending, "leased": q.Leased, "dead": q.Dead} {
 		labelled("picket_queue_messages", "Messages in the queue by state.", prometheus.GaugeValue, "state", state, float64(n))
@@ -140,8 +140,8 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 	checked, failed := s.rules.Engine().Checks()
 	counter("picket_match_checks_total", "Events evaluated a second time without the index, as a self-check.", float64(checked))
 	counter("picket_match_check_failures_total", "Self-checks whose results differed: an error in picket.", float64(failed))
-	gauge("picket_correlation_observations", "Events kept for correlations, if this process runs them.", float64(s.corr.Kept()))
-	counter("picket_correlation_dropped_total", "Events dropped from correlations because their memory was full.", float64(s.corr.Dropped()))
+	gauge("picket_correlation_observations", "Events kept for correlations, if this process runs them.", float64(s.correlations.Kept()))
+	counter("picket_correlation_dropped_total", "Events dropped from correlations because their memory was full.", float64(s.correlations.Dropped()))
 	gauge("picket_connections", "Connections open.", float64(open))
 	counter("picket_connections_closed_for_room_total", "Connections closed to make room for new ones.", float64(closed))
 }

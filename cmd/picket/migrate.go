@@ -32,7 +32,7 @@ not copied.`,
 		} else if b.local {
 			return usagef("migrate: --store names the MongoDB database to copy into")
 		}
-		dir, err := existing(location.data)
+		dir, err := existingDataDir(location.data)
 		if err != nil {
 			return err
 		}

@@ -37,13 +37,13 @@ func TestPartitions(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := newFleet(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
+	f := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return serving.Dial(ctx, network, addr)
 	}}}
-	var l *load
+	var l *loadTest
 	serving.Do(func() {
-		f.up()
+		f.startServer()
 		l = startLoadBy(client, f, 400*time.Millisecond) // FerretDB reads all events for each page
 	})
 	crew := make([]*process, len(working))
@@ -57,7 +57,7 @@ func TestPartitions(t *testing.T) {
 			crew[i] = p
 		})
 	}
-	l.more(10)
+	l.waitForBatches(10)
 	hosts := append([]*nettest.Host{serving, queueing, storing}, working[:]...)
 	last := -1
 	for n := range rounds(6) {
@@ -69,12 +69,12 @@ func TestPartitions(t *testing.T) {
 		how := []func(){hosts[i].Unplug, hosts[i].Blackhole}[n%2]
 		t.Logf("host %d of server, Redis, store, worker, worker is apart (%d)", i, n%2)
 		how()
-		l.more(5)
+		l.waitForBatches(5)
 		time.Sleep(rand.N(4 * time.Second)) // longer than some wait for an answer
 		hosts[i].Heal()
-		l.more(5)
+		l.waitForBatches(5)
 	}
-	l.halt()
+	l.stop()
 	l.check()
 	l.checkMany()
 	for _, p := range crew {

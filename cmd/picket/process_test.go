@@ -91,49 +91,49 @@ func (p *process) stop() error {
 	return nil
 }
 
-// A fleet starts servers on one data directory, one after another, on one
+// A testCluster starts servers on one data directory, one after another, on one
 // port, so that clients find the next.
-type fleet struct {
+type testCluster struct {
 	t    *testing.T
 	data string
 	args []string
 	addr string
 
-	current *process
+	server *process
 }
 
-func newFleet(t *testing.T, args ...string) *fleet {
-	f := &fleet{t: t, data: t.TempDir(), addr: "127.0.0.1:0", args: args}
+func newTestCluster(t *testing.T, args ...string) *testCluster {
+	f := &testCluster{t: t, data: t.TempDir(), addr: "127.0.0.1:0", args: args}
 	t.Cleanup(func() {
-		if f.current != nil {
-			f.current.kill()
+		if f.server != nil {
+			f.server.kill()
 		}
 	})
 	return f
 }
 
-// up starts the next server.
-func (f *fleet) up() *process {
+// startServer starts the next server.
+func (f *testCluster) startServer() *process {
 	f.t.Helper()
 	p, err := startServer(f.data, f.addr, append([]string{"--data", "."}, f.args...)...)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.addr = strings.TrimPrefix(p.url, "http://")
-	f.current = p
+	f.server = p
 	return p
 }
 
-func (f *fleet) url() string { return "http://" + f.addr }
+func (f *testCluster) url() string { return "http://" + f.addr }
 
 // token makes a token beside the server.
-func (f *fleet) token(args ...string) string {
+func (f *testCluster) token(args ...string) string {
 	f.t.Helper()
 	return strings.TrimSpace(f.run(append([]string{"token", "create", "--data", "."}, args...)...))
 }
 
 // run runs another picket on the data directory, and returns its output.
-func (f *fleet) run(args ...string) string {
+func (f *testCluster) run(args ...string) string {
 	f.t.Helper()
 	cmd := exec.Command("picket", args...)
 	cmd.Dir = f.data
@@ -148,25 +148,25 @@ func (f *fleet) run(args ...string) string {
 	return string(out)
 }
 
-// A crew is two workers in processes of their own, each in its turn killed and
+// A testWorkers is two workers in processes of their own, each in its turn killed and
 // replaced.
-type crew struct {
+type testWorkers struct {
 	t       *testing.T
 	args    []string
 	dir     func() string // that the next one works in
 	workers [2]*process
 }
 
-// newCrew starts both.
-func newCrew(t *testing.T, dir func() string, args ...string) *crew {
+// newTestWorkers starts both.
+func newTestWorkers(t *testing.T, dir func() string, args ...string) *testWorkers {
 	t.Helper()
-	c := &crew{t: t, args: append([]string{"worker", "--concurrency", "2"}, args...), dir: dir}
-	c.hire(0)
-	c.hire(1)
+	c := &testWorkers{t: t, args: append([]string{"worker", "--concurrency", "2"}, args...), dir: dir}
+	c.start(0)
+	c.start(1)
 	return c
 }
 
-func (c *crew) hire(i int) {
+func (c *testWorkers) start(i int) {
 	c.t.Helper()
 	p, _, err := start(c.dir(), c.args...)
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *crew) hire(i int) {
 }
 
 // stop asks both to end, which they must do well.
-func (c *crew) stop() {
+func (c *testWorkers) stop() {
 	c.t.Helper()
 	for _, p := range c.workers {
 		if err := p.stop(); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/picket-edr/picket/internal/scan"
 )
 
-// A bar shows progress on a terminal, and nothing elsewhere.
-type bar struct {
+// A progressBar shows the progress of a scan if its writer is a terminal.
+type progressBar struct {
 	mu   sync.Mutex
 	w    io.Writer
 	on   bool
@@ -23,8 +23,8 @@ type bar struct {
 	done sync.WaitGroup
 }
 
-func startBar(w io.Writer, p *scan.Progress) *bar {
-	b := &bar{w: w, p: p, quit: make(chan struct{})}
+func startProgressBar(w io.Writer, p *scan.Progress) *progressBar {
+	b := &progressBar{w: w, p: p, quit: make(chan struct{})}
 	f, ok := w.(*os.File)
 	if b.on = ok && term.IsTerminal(int(f.Fd())); !b.on {
 		return b
@@ -48,7 +48,7 @@ func startBar(w io.Writer, p *scan.Progress) *bar {
 	return b
 }
 
-func (b *bar) draw() {
+func (b *progressBar) draw() {
 	const width = 30
 	total := max(b.p.Total.Load(), 1)
 	done := min(int(b.p.Bytes.Load()*width/total), width)
@@ -57,7 +57,7 @@ func (b *bar) draw() {
 }
 
 // println prints a line above the bar.
-func (b *bar) println(s string) {
+func (b *progressBar) println(s string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.on {
@@ -66,7 +66,7 @@ func (b *bar) println(s string) {
 	fmt.Fprintln(b.w, printable(s))
 }
 
-func (b *bar) stop() {
+func (b *progressBar) stop() {
 	if b.on {
 		close(b.quit)
 		b.done.Wait()

@@ -16,19 +16,19 @@ import (
 )
 
 func newQueue() *cobra.Command {
-	return newGroup("queue", "Look into the queue and tend its dead letters, beside a running server",
+	return newGroup("queue", "Inspect the queue and requeue or purge its dead letters, beside a running server",
 		queueCommand("stats", "Show how much waits, and the counters", cobra.NoArgs, queueStats),
 		queueCommand("peek", "List the messages that wait, oldest first", cobra.NoArgs, queuePeek),
 		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
-		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, tendLetters("requeued", queue.Inspector.Requeue)),
-		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, tendLetters("deleted", queue.Inspector.Purge)),
+		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, deadLetterAction("requeued", queue.Inspector.Requeue)),
+		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, deadLetterAction("deleted", queue.Inspector.Purge)),
 	)
 }
 
-// queueRun is what a subcommand does with an open queue.
-type queueRun func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error
+// A queueAction is what a subcommand does with an open queue.
+type queueAction func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error
 
-func queueCommand(use, short string, check cobra.PositionalArgs, run queueRun) *cobra.Command {
+func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: check}
 	data, name := addDataFlag(cmd), addQueueFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
@@ -104,7 +104,7 @@ func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 			err = printJSON(cmd.OutOrStdout(), struct {
 				queue.DeadLetter
 				Event any `json:"event"`
-			}{l, letterEvent(l)})
+			}{l, deadLetterEvent(l)})
 		} else {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
 				l.ID, shortTime(l.Time), l.Reason, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
@@ -116,8 +116,9 @@ func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 	return nil
 }
 
-// letterEvent is the event in a letter: as JSON where it is, else as text.
-func letterEvent(l queue.DeadLetter) any {
+// deadLetterEvent returns the event of a dead letter: as JSON if it is, else as
+// text.
+func deadLetterEvent(l queue.DeadLetter) any {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) != 1 {
 		return nil
@@ -128,7 +129,7 @@ func letterEvent(l queue.DeadLetter) any {
 	return string(b.Events[0].Raw)
 }
 
-func tendLetters(did string, do func(queue.Inspector, context.Context, ...int64) (int, error)) queueRun {
+func deadLetterAction(did string, do func(queue.Inspector, context.Context, ...int64) (int, error)) queueAction {
 	return func(cmd *cobra.Command, q queue.Inspector, args []string, asJSON bool) error {
 		all, _ := cmd.Flags().GetBool("all")
 		if all == (len(args) > 0) {

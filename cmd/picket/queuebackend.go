@@ -210,7 +210,7 @@ func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, erro
 	}
 	dir := dataDir(data)
 	if b.local {
-		if dir, err = existing(data); err != nil {
+		if dir, err = existingDataDir(data); err != nil {
 			return nil, err
 		}
 	}

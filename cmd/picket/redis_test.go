@@ -24,46 +24,46 @@ func TestKillAroundCelery(t *testing.T) { testKillAround(t, "celery+") }
 func testKillAround(t *testing.T, protocol string) {
 	redis := redistest.Start(t, redistest.Durable...)
 	url := protocol + redis.URL() + "?lease=2s"
-	f := newFleet(t, "--workers", "0", "--queue", url)
-	f.up()
+	f := newTestCluster(t, "--workers", "0", "--queue", url)
+	f.startServer()
 	l := startLoad(f)
-	c := newCrew(t, func() string { return f.data }, "--data", ".", "--queue", url)
-	l.more(10)
+	c := newTestWorkers(t, func() string { return f.data }, "--data", ".", "--queue", url)
+	l.waitForBatches(10)
 	for n := range rounds(8) {
 		switch n % 4 {
 		case 0:
 			redis.Kill()
-			l.more(20) // into the spool
+			l.waitForBatches(20) // into the spool
 			redis.Start()
 		case 1:
 			i := rand.IntN(2)
 			c.workers[i].kill()
-			l.more(10)
-			c.hire(i)
+			l.waitForBatches(10)
+			c.start(i)
 		case 2:
-			f.current.kill()
-			f.up()
+			f.server.kill()
+			f.startServer()
 		case 3:
 			redis.Pause()
-			moment()
-			l.more(5)
+			randomDelay()
+			l.waitForBatches(5)
 			redis.Resume()
 		}
-		l.more(10)
-		moment()
+		l.waitForBatches(10)
+		randomDelay()
 	}
 	// The server ends with something spooled, and its next run forwards it.
 	redis.Kill()
-	l.more(10)
-	f.current.kill()
-	f.up()
-	l.more(10)
+	l.waitForBatches(10)
+	f.server.kill()
+	f.startServer()
+	l.waitForBatches(10)
 	redis.Start()
-	l.more(10)
-	l.halt()
+	l.waitForBatches(10)
+	l.stop()
 	l.regroups = protocol != ""
 	testenv.Until(t, "the server has Redis back", func() bool {
-		return strings.Contains(f.current.err.String(), "buffered batches forwarded") || f.current.err.String() == ""
+		return strings.Contains(f.server.err.String(), "buffered batches forwarded") || f.server.err.String() == ""
 	})
 	l.check()
 	c.stop()
@@ -73,11 +73,11 @@ func testKillAround(t *testing.T, protocol string) {
 // settings are worth.
 func TestRedisCommands(t *testing.T) {
 	redis := redistest.Start(t)
-	f := newFleet(t, "--workers", "0", "--queue", redis.URL())
-	f.up()
+	f := newTestCluster(t, "--workers", "0", "--queue", redis.URL())
+	f.startServer()
 	l := startLoad(f)
-	l.more(10)
-	l.halt()
+	l.waitForBatches(10)
+	l.stop()
 	out := f.run("queue", "stats", "--queue", redis.URL(), "--json")
 	if !strings.Contains(out, `"pending":`) || strings.Contains(out, `"pending":0,`) {
 		t.Errorf("queue stats: %s", out)

@@ -15,24 +15,24 @@ import (
 	"github.com/picket-edr/picket/internal/web"
 )
 
-// crossOrigin refuses what another site makes a browser do here: sessions are
-// cookies, which the browser would send along.
+// crossOrigin rejects state-changing requests that a browser sends on behalf of
+// another site (CSRF), because browsers attach the session's cookie to them.
 func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
 
-// root is what GET / means: the console to people, Elasticsearch to senders
-// that show a token.
+// root serves /: senders with a token get the answer of Elasticsearch, and
+// browsers are redirected to the console.
 func (s *server) root(w http.ResponseWriter, r *http.Request) error {
 	if auth.Secret(r) == "" && r.Method == http.MethodGet {
 		http.Redirect(w, r, web.Home, http.StatusFound)
 		return nil
 	}
-	if err := s.in.Root(w, r); err != nil {
+	if err := s.intake.Root(w, r); err != nil {
 		ingest.WriteElastic(w, r, err)
 	}
 	return nil
 }
 
-// healthRoutes adds what probes and Prometheus ask for.
+// healthRoutes adds the paths of probes and Prometheus.
 func (s *server) healthRoutes(mux *httpapi.Mux) {
 	mux.Handle("GET /healthz", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok", "version": version})
@@ -59,8 +59,8 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
 }
 
-// profiles serves net/http/pprof until ctx ends.
-func profiles(ctx context.Context, addr string) error {
+// servePprof serves net/http/pprof until ctx ends.
+func servePprof(ctx context.Context, addr string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -73,7 +73,7 @@ func profiles(ctx context.Context, addr string) error {
 	return nil
 }
 
-// localURL is the base URL to reach a server on this machine by.
+// localURL returns the base URL at which this machine reaches its own server.
 func localURL(base string) string {
 	return strings.Replace(strings.Replace(base, "0.0.0.0", "127.0.0.1", 1), "[::]", "127.0.0.1", 1)
 }

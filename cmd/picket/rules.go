@@ -7,12 +7,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 func newRules() *cobra.Command {
 	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
-		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesSwitch("enable"), newRulesSwitch("disable"), newRulesConvert())
+		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesConvert())
 }
 
 func orBuiltin(args []string) []string {
@@ -22,9 +22,9 @@ func orBuiltin(args []string) []string {
 	return args
 }
 
-// about says what an entry is for: its logsource, with what it is if that is
+// describeRule says what an entry is for: its logsource, with what it is if that is
 // no rule.
-func about(e detect.Entry) string {
+func describeRule(e detect.Entry) string {
 	var parts []string
 	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
 		if part != "" {
@@ -32,7 +32,7 @@ func about(e detect.Entry) string {
 		}
 	}
 	source := strings.Join(parts, "/")
-	if e.Kind == sigma.RuleDocument {
+	if e.Kind == ast.RuleDocument {
 		return source
 	}
 	return strings.TrimSpace(e.Kind.String() + " " + source)

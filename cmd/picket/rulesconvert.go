@@ -36,7 +36,7 @@ converted, and it exits with 1.`,
 	}
 	out := cmd.Flags().String("out", "", "write a file a rule into `DIR`, made if need be; default one stream to standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		files, err := dumps(args[0])
+		files, err := dumpFiles(args[0])
 		if err != nil {
 			return hinted(fmt.Errorf("convert rules: %w", err), "give a file of JSON, a directory of them, or -")
 		}
@@ -70,8 +70,8 @@ converted, and it exits with 1.`,
 	return cmd
 }
 
-// dumps are the files that an argument names.
-func dumps(arg string) ([]string, error) {
+// dumpFiles are the files that an argument names.
+func dumpFiles(arg string) ([]string, error) {
 	if arg == "-" {
 		return []string{arg}, nil
 	}

@@ -24,11 +24,11 @@ as for picket serve) and those of the packs that picket rules add installed, eac
 with the pack it is of and whether it is on. With paths, lists what is there.`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f := addForceFlags(cmd)
+	f := addEnabledRulesFlags(cmd)
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var in inForce
+		var in enabledRules
 		var err error
 		if len(args) > 0 {
 			if cmd.Flags().Changed("data") || cmd.Flags().Changed("rules") {
@@ -36,7 +36,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 			}
 			in.set, err = loadRules(args, *pipelines...)
 		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
-			in, err = loadInForce("", f.rules, *pipelines...) // no server has run here: what one would run
+			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here: what one would run
 		}
 		if err != nil {
 			return err
@@ -55,9 +55,9 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 					"enabled":   !in.off[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, about(r), printable(r.Title))
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), printable(r.Title))
 			default:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, about(r), printable(pack), printable(r.Title))
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, describeRule(r), printable(pack), printable(r.Title))
 			}
 			if err != nil {
 				return err
@@ -68,52 +68,52 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 	return cmd
 }
 
-// forceFlags say which server's rules a command is about.
-type forceFlags struct {
+// enabledRulesFlags say which server's rules a command is about.
+type enabledRulesFlags struct {
 	data  string
 	rules []string
 }
 
-func addForceFlags(cmd *cobra.Command) *forceFlags {
-	f := new(forceFlags)
+func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
+	f := new(enabledRulesFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
 	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "what the server's --rules name: builtin, or a `PATH` (repeatable)")
 	return f
 }
 
-// inForce are the rules of a server, those that are off too.
-type inForce struct {
+// enabledRules are the rules of a server, those that are off too.
+type enabledRules struct {
 	dir dataDir
 	set detect.Set
 	off map[string]bool
 }
 
 // load reads the rules of the data directory, which must be there.
-func (f *forceFlags) load(pipelines ...string) (inForce, error) {
+func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
-		return inForce{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
+		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
-		return inForce{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
+		return enabledRules{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
 	}
-	return loadInForce(dataDir(f.data), f.rules, pipelines...)
+	return loadEnabledRules(dataDir(f.data), f.rules, pipelines...)
 }
 
-// loadInForce reads the rules of a server on dir, which need not be there.
-func loadInForce(dir dataDir, names []string, pipelines ...string) (in inForce, err error) {
+// loadEnabledRules reads the rules of a server on dir, which need not be there.
+func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enabledRules, err error) {
 	in.dir = dir
-	sources, err := sourcesInForce(dir, names, pipelines...)
+	sources, err := enabledRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return in, err
 	}
 	if in.set, err = detect.Load(sources, nil); err != nil || dir == "" {
 		return in, err
 	}
-	in.off, err = detect.ReadOff(dir.rulesOff())
+	in.off, err = detect.ReadOff(dir.disabledRules())
 	return in, err
 }
 
 // pack is the name of the pack that a rule is of, "" where it is in none.
-func (in inForce) pack(r detect.Entry) string {
+func (in enabledRules) pack(r detect.Entry) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
 	}
@@ -123,9 +123,9 @@ func (in inForce) pack(r detect.Entry) string {
 	return in.dir.packs().PackOf(r.File)
 }
 
-// sourcesInForce are the rules of a server: what its --rules name, and then the
+// enabledRuleSources are the rules of a server: what its --rules name, and then the
 // packs in its data directory, which may come and go.
-func sourcesInForce(dir dataDir, names []string, pipelines ...string) ([]detect.Source, error) {
+func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]detect.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
 	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s detect.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {

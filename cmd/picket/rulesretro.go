@@ -42,7 +42,7 @@ changes nothing and opens no alerts.`,
 		if _, err := os.Stat(dir.packs().Path); err == nil {
 			packs = append(packs, dir.packs().Path)
 		}
-		set, wanted, err := chooseRules(args, packs)
+		set, wanted, err := selectRules(args, packs)
 		if err != nil {
 			return err
 		}
@@ -53,14 +53,14 @@ changes nothing and opens no alerts.`,
 		if *since > 0 {
 			q.Since = time.Now().Add(-*since)
 		}
-		return at.use(cmd, func(s store.Store) error { return retro(cmd, s, q, set, wanted, *asJSON) })
+		return at.use(cmd, func(s store.Store) error { return runRetro(cmd, s, q, set, wanted, *asJSON) })
 	}
 	return cmd
 }
 
-// chooseRules loads the rules that are named: files of them, and single ones
+// selectRules loads the rules that are named: files of them, and single ones
 // of the packs. wanted holds the ids of these.
-func chooseRules(names, packs []string) (set detect.Set, wanted map[string]bool, err error) {
+func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool, err error) {
 	var paths, single []string
 	for _, n := range names {
 		if _, err := os.Stat(n); err == nil {
@@ -98,8 +98,8 @@ func chooseRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 	return set, wanted, nil
 }
 
-// retro runs rules over what q selects.
-func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Set, wanted map[string]bool, asJSON bool) error {
+// runRetro runs rules over what q selects.
+func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Set, wanted map[string]bool, asJSON bool) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	totals, err := s.Totals(ctx)
@@ -108,8 +108,8 @@ func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Se
 	}
 	var p scan.Progress
 	p.Total.Store(totals.RawBytes)
-	out := newHitPrinter(cmd.OutOrStdout(), false, false)
-	bar := startBar(cmd.ErrOrStderr(), &p)
+	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
+	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
 	err = scan.Events(ctx, detect.NewEngine(set.Rules), &p, func(h scan.Hit) error {
 		if !wanted[h.RuleID] {
@@ -117,12 +117,12 @@ func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Se
 		}
 		n++
 		if asJSON {
-			return printStored(out, h)
+			return printStoredMatch(out, h)
 		}
 		h.File = h.Host + "  " + h.EventID
 		return out.print(h)
 	}, func(add func(picket.Event) error) error {
-		return eachStored(ctx, s, q, func(ev picket.Event) error {
+		return forEachStoredEvent(ctx, s, q, func(ev picket.Event) error {
 			p.Bytes.Add(int64(len(ev.Raw)))
 			return add(ev)
 		})
@@ -137,8 +137,8 @@ func retro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Se
 	return nil
 }
 
-// eachStored calls f with the events that q selects, newest received first.
-func eachStored(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
+// forEachStoredEvent calls f with the events that q selects, newest received first.
+func forEachStoredEvent(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
 	for q.Limit = 2000; ; {
 		page, err := s.SearchEvents(ctx, q)
 		if err != nil {
@@ -155,7 +155,7 @@ func eachStored(ctx context.Context, s store.Events, q store.EventQuery, f func(
 	}
 }
 
-func printStored(p *hitPrinter, h scan.Hit) error {
+func printStoredMatch(p *matchPrinter, h scan.Hit) error {
 	if h.Tags == nil {
 		h.Tags = []string{}
 	}

@@ -33,7 +33,7 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
 	why := cmd.Flags().Bool("why", false, "with --json, also say which values a rule fired on")
 	level := cmd.Flags().String("min-level", "informational", "print matches of this `LEVEL` and above")
-	complete(cmd, "min-level", "informational", "low", "medium", "high", "critical")
+	completeFlag(cmd, "min-level", "informational", "low", "medium", "high", "critical")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		least, err := sigma.ParseLevel(*level)
 		if err != nil {
@@ -49,9 +49,9 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		for _, p := range set.Problems {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
-		out := newHitPrinter(cmd.OutOrStdout(), *asJSON, *why)
+		out := newMatchPrinter(cmd.OutOrStdout(), *asJSON, *why)
 		var p scan.Progress
-		bar := startBar(cmd.ErrOrStderr(), &p)
+		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
 		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules), args, &p,
 			func(h scan.Hit) error {

@@ -41,7 +41,7 @@ import (
 //
 // and the condition [mongo], that there is such a server to start.
 func TestScript(t *testing.T) {
-	st := &stage{servers: make(map[string]*process)}
+	st := &scriptServers{servers: make(map[string]*process)}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -71,13 +71,13 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// A stage is what the commands of one run of the scripts share.
-type stage struct {
+// A scriptServers is what the commands of one run of the scripts share.
+type scriptServers struct {
 	mu      sync.Mutex
 	servers map[string]*process // by the script's folder
 }
 
-func (st *stage) serve(ts *testscript.TestScript, _ bool, args []string) {
+func (st *scriptServers) serve(ts *testscript.TestScript, _ bool, args []string) {
 	p, err := startServer(ts.MkAbs("."), "127.0.0.1:0", append([]string{"--data", "data"}, args...)...)
 	ts.Check(err)
 	ts.Defer(func() {
@@ -91,7 +91,7 @@ func (st *stage) serve(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("ADDR", strings.TrimPrefix(p.url, "http://"))
 }
 
-func (st *stage) stop(ts *testscript.TestScript, _ bool, _ []string) {
+func (st *scriptServers) stop(ts *testscript.TestScript, _ bool, _ []string) {
 	st.mu.Lock()
 	p := st.servers[ts.Getenv("WORK")]
 	st.mu.Unlock()
@@ -111,13 +111,13 @@ func scriptHTTP(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 2 {
 		body = []byte(ts.ReadFile(args[2]))
 	}
-	answer, err := ask(ts, args[0], args[1], body)
+	answer, err := scriptRequest(ts, args[0], args[1], body)
 	ts.Check(err)
 	io.WriteString(ts.Stdout(), answer)
 }
 
-// ask returns status and body of an answer.
-func ask(ts *testscript.TestScript, method, path string, body []byte) (string, error) {
+// scriptRequest returns status and body of an answer.
+func scriptRequest(ts *testscript.TestScript, method, path string, body []byte) (string, error) {
 	req, err := http.NewRequest(method, ts.Getenv("URL")+path, bytes.NewReader(body))
 	if err != nil {
 		return "", err
@@ -140,7 +140,7 @@ func ask(ts *testscript.TestScript, method, path string, body []byte) (string, e
 func scriptPoll(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile("(?m)" + args[0])
 	for deadline := time.Now().Add(testenv.Timeout); ; time.Sleep(20 * time.Millisecond) {
-		answer, err := ask(ts, http.MethodGet, args[1], nil)
+		answer, err := scriptRequest(ts, http.MethodGet, args[1], nil)
 		ts.Check(err)
 		if want.MatchString(answer) {
 			io.WriteString(ts.Stdout(), answer)

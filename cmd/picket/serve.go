@@ -15,11 +15,11 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// memoryLimit is what the server keeps its heap under where GOMEMLIMIT does
-// not say otherwise: the collector works harder before the system must.
+// memoryLimit is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
+// another: near it the garbage collector works harder.
 const memoryLimit = 288 << 20
 
-// serveFlags are the settings of picket serve.
+// serveFlags are the flags of picket serve.
 type serveFlags struct {
 	data, listen, queue, store, cache string
 	redisDurability                   string
@@ -81,13 +81,13 @@ one by kill -9.`,
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events when they take more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events `AGE` after their receipt, as in 720h; 0: never")
 	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to leave free; below, senders are told to wait")
-	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that an agent of the replaced system is made to wait for room")
+	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
 }
 
-const cacheUsage = "`PLACE` where the console's figures are cached: memory, or a URL as in redis://HOST:6379/1"
+const cacheUsage = "`PLACE` where the console's statistics are cached: memory, or a URL as in redis://HOST:6379/1"
 
-// checkCache refuses places where no figures can be cached.
+// checkCache returns an error if --cache names no cache.
 func checkCache(name string) error {
 	if name != "memory" && !redisurl.IsURL(name) {
 		return usagef("--cache is neither memory nor the URL of a Redis, as in redis://HOST:6379/1")
@@ -95,10 +95,10 @@ func checkCache(name string) error {
 	return nil
 }
 
-// dataHint is what to do about a data directory that can't be written to.
+// dataHint is the hint about a data directory that is not writable.
 const dataHint = "give --data a directory that this user may write to"
 
-// makeDataDir makes a data directory that only its owner can read.
+// makeDataDir creates a data directory that only its owner can read.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return hinted(fmt.Errorf("make data directory: %w", err), dataHint)
@@ -106,7 +106,7 @@ func makeDataDir(dir string) error {
 	return nil
 }
 
-// checkServe refuses settings that would be unsafe, or that do nothing.
+// checkServe returns an error for settings that are unsafe or without effect.
 func checkServe(f serveFlags) error {
 	if err := checkCache(f.cache); err != nil {
 		return err
@@ -154,7 +154,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	if f.tlsCert != "" {
-		// It is read again when serving begins; here, before anything is made.
+		// Checked before anything is created; it is read again to serve TLS.
 		if _, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {
 			return hinted(fmt.Errorf("read certificate: %w", err), "--tls-cert and --tls-key take a certificate and its key, in PEM")
 		}

@@ -31,27 +31,27 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// A server is the parts of a running picket serve, wired together.
+// A server holds the parts of a running picket serve.
 type server struct {
-	cmd   *cobra.Command
-	f     serveFlags
-	log   *slog.Logger
-	queue *openedQueue
-	store store.Store
-	rules *detect.Loader
-	work  *worker.Worker
-	corr  *detect.Follower
-	// figures is the console's cache where that is on another machine.
-	figures io.Closer
-	in      *ingest.Handler
-	waiting *legacy.WaitingQueue
-	conns   *httpapi.Conns
-	http    *http.Server
-	start   time.Time
-	metrics *metrics
+	cmd          *cobra.Command
+	f            serveFlags
+	log          *slog.Logger
+	queue        *openedQueue
+	store        store.Store
+	rules        *detect.Loader
+	worker       *worker.Worker
+	correlations *detect.Follower
+	// cacheConn is the connection to a remote cache; nil with the cache in memory.
+	cacheConn   io.Closer
+	intake      *ingest.Handler
+	waiting     *legacy.WaitingQueue
+	connLimiter *httpapi.ConnLimiter
+	http        *http.Server
+	start       time.Time
+	metrics     *metrics
 }
 
-// open opens the engines and makes the parts.
+// open opens the queue, the store and the cache, and wires the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
@@ -62,34 +62,34 @@ func (s *server) open() (err error) {
 	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
 	}
-	if s.rules, err = loadInto(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
+	if s.rules, err = loadEngineRules(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
 	}
-	if f.storeLocation().remote() && !published(f.rules) {
+	if f.storeLocation().remote() && !usesPublishedRules(f.rules) {
 		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}
-	s.work = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
 			ObserveQueueWait: observe(s.metrics.queueWait), ObserveDetection: observe(s.metrics.detection), ObserveSaving: observe(s.metrics.saving)})
 
-	s.corr = detect.NewFollower(s.rules.Engine(), s.store, holder(), s.log, time.Now)
+	s.correlations = detect.NewFollower(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
 	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
 	var sink ingest.Enqueuer = s.queue
 	if f.eager {
-		sink = eager{s.queue, s.work, s.log}
+		sink = eagerQueue{s.queue, s.worker, s.log}
 	}
 	s.waiting = legacy.NewWaitingQueue(sink, f.legacyWait, s.log)
-	s.in = ingest.New(s.waiting, tokens, ingest.Options{
+	s.intake = ingest.New(s.waiting, tokens, ingest.Options{
 		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
 		ObserveRequest: observe(s.metrics.intake),
 		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteRefusal
-	s.in.Routes(mux)
+	s.intake.Routes(mux)
 	(&legacy.Commands{Tokens: tokens}).Routes(mux)
 	figures, err := s.openCache()
 	if err != nil {
@@ -102,21 +102,21 @@ func (s *server) open() (err error) {
 	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: recorder, Sessions: sessions,
 		Now: time.Now, Secure: f.tlsCert != "", Version: version,
-		Dropped: func() (legacy, agents int64) { return s.waiting.Dropped(), s.in.AgentDropped() }}
+		Dropped: func() (legacy, agents int64) { return s.waiting.Dropped(), s.intake.AgentDropped() }}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)
-	s.conns = httpapi.NewConns(f.maxConns)
+	s.connLimiter = httpapi.NewConnLimiter(f.maxConns)
 	s.http = &http.Server{
 		Handler:           crossOrigin(mux),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 16 << 10, ConnState: s.conns.State,
+		MaxHeaderBytes: 16 << 10, ConnState: s.connLimiter.State,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return nil
 }
 
-// openCache opens where the console's figures are cached.
+// openCache opens the cache of the console's statistics.
 func (s *server) openCache() (cache.Cache, error) {
 	if s.f.cache == "memory" {
 		return cache.NewMemory(time.Now), nil
@@ -125,42 +125,42 @@ func (s *server) openCache() (cache.Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	// The figures are of one store: another with the same Redis has others.
+	// Servers with different stores may share a Redis: the key names the store.
 	of := sha256.Sum256([]byte(s.f.store))
 	c := rediscache.New(place.Connect(), fmt.Sprintf("%s:figures:%x:", place.Prefix, of[:8]), s.log)
-	s.figures = c
+	s.cacheConn = c
 	return c, nil
 }
 
-// answerTimeout and drainTimeout bound how long a stopping server goes on with
-// the requests and with the batches in hand; together less than the 15 seconds
-// that a stop may take.
+// shutdownTimeout and drainTimeout bound how long a stopping server continues
+// with open requests and with leased batches. Together they are less than the 15
+// seconds that a stop may take.
 const (
-	answerTimeout = 5 * time.Second
-	drainTimeout  = 8 * time.Second
+	shutdownTimeout = 5 * time.Second
+	drainTimeout    = 8 * time.Second
 )
 
-// run serves until the context ends, then stops in the order in which a batch
-// travels, so that nothing in hand is left behind.
+// run serves until the context ends. It stops the parts in the order in which a
+// batch passes through them, so that each finishes what it has accepted.
 func (s *server) run(listener net.Listener, base string) (err error) {
 	ctx, cancel := context.WithCancel(s.cmd.Context())
-	var beside sync.WaitGroup // what must not outlive the store
+	var beside sync.WaitGroup // goroutines that use the store
 	defer beside.Wait()
 	defer cancel()
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
-	beside.Go(func() { s.retain(ctx) })
-	beside.Go(func() { s.corr.Run(ctx) })
+	beside.Go(func() { s.runRetention(ctx) })
+	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
-		beside.Go(func() { s.work.Report(ctx, s.store, thisWorker(), s.rules.Revision) })
+		beside.Go(func() { s.worker.Report(ctx, s.store, workerInfo(), s.rules.Revision) })
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	// The node tells of what is drained, too. Told to shut down as a Celery
-	// worker, the server's workers stop, and it goes on with the rest.
+	// The Celery node outlives the drain, to report its results. A remote
+	// shutdown command stops the workers; the server continues.
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
-		beside.Go(func() { s.queue.runCeleryNode(node, s.work, stopWork) })
+		beside.Go(func() { s.queue.runCeleryNode(node, s.worker, stopWork) })
 	}
 	working := make(chan error, 1)
 	go func() {
@@ -176,14 +176,14 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	defer s.stopListening(context.WithoutCancel(ctx))
 	if s.f.pprof != "" {
 		beside.Go(func() {
-			if err := profiles(ctx, s.f.pprof); err != nil {
-				s.log.Error("profiles not served", "error", err)
+			if err := servePprof(ctx, s.f.pprof); err != nil {
+				s.log.Error("serving profiles failed", "error", err)
 			}
 		})
 	}
 	fmt.Fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
 	if s.f.watchHost {
-		stop, err := s.watch(ctx, base)
+		stop, err := s.watchHost(ctx, base)
 		if err != nil {
 			return err
 		}
@@ -191,19 +191,19 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	}
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping")
+		s.log.Info("server stopping")
 		return nil
 	case err := <-serving:
 		return fmt.Errorf("serve: %w", err)
 	}
 }
 
-// runWorkers works off the queue until ctx ends, where this process does that.
+// runWorkers runs the workers of this process, if it has any, until ctx ends.
 func (s *server) runWorkers(ctx context.Context) error {
 	if s.f.workers == 0 && !s.f.eager {
 		return nil
 	}
-	return s.work.Run(ctx)
+	return s.worker.Run(ctx)
 }
 
 func (s *server) listen(l net.Listener) error {
@@ -213,17 +213,17 @@ func (s *server) listen(l net.Listener) error {
 	return s.http.Serve(l)
 }
 
-// stopListening lets the requests in hand be answered, within bounds.
+// stopListening answers open requests within shutdownTimeout and closes the rest.
 func (s *server) stopListening(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
 		s.http.Close()
 	}
 }
 
-// retain deletes what is past its time, a minute at a time.
-func (s *server) retain(ctx context.Context) {
+// runRetention deletes events past their retention once a minute.
+func (s *server) runRetention(ctx context.Context) {
 	if s.f.retention == 0 && s.f.storeBytes == 0 {
 		return
 	}
@@ -232,9 +232,9 @@ func (s *server) retain(ctx context.Context) {
 	for {
 		n, err := s.store.Prune(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
 		if err != nil && ctx.Err() == nil {
-			s.log.Error("old events not deleted", "error", err)
+			s.log.Error("retention failed", "error", err)
 		} else if n > 0 {
-			s.log.Info("old events deleted", "events", n)
+			s.log.Info("retention: old events deleted", "events", n)
 		}
 		select {
 		case <-ctx.Done():
@@ -246,8 +246,8 @@ func (s *server) retain(ctx context.Context) {
 
 func (s *server) close() error {
 	var errs []error
-	if s.figures != nil {
-		errs = append(errs, s.figures.Close())
+	if s.cacheConn != nil {
+		errs = append(errs, s.cacheConn.Close())
 	}
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())
@@ -258,7 +258,7 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// hintedAccess says what to do where a file may not be made or opened.
+// hintedAccess adds a hint to a permission error.
 func hintedAccess(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return hinted(err, dataHint)

@@ -95,7 +95,7 @@ func (l storeLocation) dir() (dataDir, error) {
 	if err != nil || !b.local {
 		return dataDir(l.data), err
 	}
-	return existing(l.data)
+	return existingDataDir(l.data)
 }
 
 // open opens the store. brief is for a command that leaves background work to
@@ -122,7 +122,7 @@ func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
 	if l.remote() {
 		return l.openExisting(cmd)
 	}
-	if _, err := existing(l.data); err != nil {
+	if _, err := existingDataDir(l.data); err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
 	}
 	if err := makeDataDir(l.data); err != nil {

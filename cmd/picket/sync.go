@@ -9,18 +9,18 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// eager is a queue whose messages are worked off before Enqueue returns:
-// --eager. They go through the queue all the same, so that they are counted,
-// and so that what can't be done at once is done by a worker. The worker that
-// gets the message as well finds its batch saved, and changes nothing.
-type eager struct {
+// An eagerQueue processes each batch before Enqueue returns, for --eager. The
+// batch goes through the queue all the same, so that it is counted, and so that
+// a worker retries what fails. The worker that receives a batch that has been
+// processed already finds it saved, and changes nothing.
+type eagerQueue struct {
 	queue ingest.Enqueuer
 	work  *worker.Worker
 	log   *slog.Logger
 }
 
-// Enqueue returns nil when m is durable, like any queue's.
-func (e eager) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+// Enqueue returns nil once m is durable, as every queue does.
+func (e eagerQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	if err := e.queue.Enqueue(ctx, m, rejected...); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (e eager) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.D
 		return nil
 	}
 	if err := e.work.Handle(ctx, m); err != nil {
-		e.log.Warn("answered before detection; a worker tries again", "batch", m.ID, "error", err)
+		e.log.Warn("eager processing failed; a worker will retry", "batch", m.ID, "error", err)
 	}
 	return nil
 }

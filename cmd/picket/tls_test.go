@@ -26,8 +26,8 @@ func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	roots := makeCertificate(t, cert, key)
-	f := newFleet(t, "--tls-cert", cert, "--tls-key", key)
-	p := f.up()
+	f := newTestCluster(t, "--tls-cert", cert, "--tls-key", key)
+	p := f.startServer()
 	if !strings.HasPrefix(p.url, "https://") {
 		t.Fatalf("the console is at %s", p.url)
 	}

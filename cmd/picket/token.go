@@ -27,7 +27,7 @@ func newTokenCreate() *cobra.Command {
 	collector := cmd.Flags().String("collector", "", "a token that posts telemetry for any agent, for a forwarder `NAME`")
 	api := cmd.Flags().String("api", "", "a token that reads and acts, for a program `NAME`")
 	role := cmd.Flags().String("role", "", "`ROLE` of an --api token: viewer, analyst or admin")
-	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
+	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		kind, subject, given := "", "", 0
@@ -123,7 +123,7 @@ func newTokenRevoke() *cobra.Command {
 	return cmd
 }
 
-// auditCLI records what was done from the command line.
+// auditCLI records an action of the command line in the audit log.
 func auditCLI(cmd *cobra.Command, s store.Accounts, action, object, detail string) error {
 	return s.AddAuditEntry(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// userName is who runs the program.
+// userName returns the operating system user who runs the program.
 func userName() string {
 	u, err := user.Current()
 	if err != nil {
@@ -37,7 +37,7 @@ func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
-	complete(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
+	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if name := args[0]; name == "" || len(name) > 128 || printable(name) != name {
 			return usagef("add user: a name of 1 to 128 bytes, all of them to be seen, is needed")
@@ -68,7 +68,7 @@ func newUserPasswd() *cobra.Command {
 	})
 }
 
-// userCommand is a command that does something to a user who is there.
+// userCommand returns a command that does something to an existing user.
 func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u store.User) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
@@ -87,7 +87,8 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 // useAndClose runs f on a store and closes it.
 func useAndClose(s store.Store, f func(store.Store) error) error { return errors.Join(f(s), s.Close()) }
 
-// setPassword reads a password for a user and has put store both.
+// setPassword reads a password, stores the user with it through put, and ends the
+// user's sessions.
 func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(context.Context, store.User) error, action string) error {
 	password, err := readPassword(cmd)
 	if err != nil {
@@ -105,7 +106,7 @@ func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(conte
 	return auditCLI(cmd, s, action, u.Name, "role="+u.Role)
 }
 
-// readPassword asks on a terminal, and otherwise reads a line.
+// readPassword prompts on a terminal; otherwise it reads a line of stdin.
 func readPassword(cmd *cobra.Command) (string, error) {
 	if fd := int(os.Stdin.Fd()); cmd.InOrStdin() == os.Stdin && term.IsTerminal(fd) {
 		fmt.Fprint(cmd.ErrOrStderr(), "password: ")
@@ -166,8 +167,8 @@ func newUserDisable() *cobra.Command {
 	})
 }
 
-// firstUser makes the first administrator and shows the password, this once.
-// Of servers that are first started at one time, one does.
+// firstUser creates the user admin in an empty store and prints the password
+// once. Of several servers that start at the same time, one does.
 func (s *server) firstUser() error {
 	ctx := s.cmd.Context()
 	users, err := s.store.Users(ctx)
@@ -185,7 +186,7 @@ func (s *server) firstUser() error {
 	}
 	err = s.store.AddUser(ctx, store.User{Name: "admin", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now().UTC()})
 	if errors.Is(err, picket.ErrConflict) {
-		s.log.Info("another server has made the first user, and shown the password")
+		s.log.Info("first user created by another server, which printed the password")
 		return nil
 	}
 	if err != nil || given {

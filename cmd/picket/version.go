@@ -9,13 +9,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Set by the linker in releases; a plain build has them from the module.
+// Set by the linker in releases.
 var (
 	version = "0.1.0-dev"
 	commit  = ""
 )
 
-// revision is the commit that the binary was built from, "" if not known.
+// revision returns the commit that the binary was built from, "" if unknown.
 func revision() string {
 	if commit != "" {
 		return commit
@@ -41,7 +41,7 @@ func revision() string {
 	return rev[:min(12, len(rev))] + dirty
 }
 
-// versionLine is the version for people.
+// versionLine returns the output of picket version.
 func versionLine() string {
 	rev := revision()
 	if rev == "" {

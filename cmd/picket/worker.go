@@ -23,10 +23,10 @@ func newWorker() *cobra.Command {
 		Use:   "worker",
 		Short: "Run workers in a process of their own, beside a server or on another machine",
 		Long: `Runs workers in a process of their own: on the data directory of a server on the
-same machine, or anywhere, with the queue and the store on others. picket serve
---workers 0 takes telemetry and shows alerts, and any number of picket worker
-detect. On a Celery broker it takes the place of celery worker. kill -9 of one
-loses nothing: what it had in hand goes to another.`,
+same machine, or on any machine with a remote queue and store. picket serve
+--workers 0 then receives telemetry and shows alerts, and any number of picket
+worker processes detect. On a Celery broker it replaces celery worker. kill -9
+loses nothing: the batches of a killed worker are delivered to another.`,
 		Example: `  picket worker --data /var/lib/picket
   picket worker --queue redis://redis:6379/0 --store mongodb://mongo:27017/picket
   picket worker --queue celery+redis://redis:6379/0 --data picket-data`,
@@ -71,7 +71,7 @@ loses nothing: what it had in hand goes to another.`,
 				*names = []string{"store"}
 			}
 		}
-		loader, err := loadInto(cmd.Context(), s, dir, *names, *pipelines, log)
+		loader, err := loadEngineRules(cmd.Context(), s, dir, *names, *pipelines, log)
 		if err != nil {
 			return err
 		}
@@ -83,13 +83,13 @@ loses nothing: what it had in hand goes to another.`,
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
-			detect.NewFollower(loader.Engine(), s, holder(), log, time.Now).Run(ctx)
+			detect.NewFollower(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.Report(ctx, s, thisWorker(), loader.Revision) })
-		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // it tells of what is drained, too
+		beside.Go(func() { w.Report(ctx, s, workerInfo(), loader.Revision) })
+		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlives the drain, to report its results
 		defer leave()
 		beside.Go(func() { q.runCeleryNode(node, w, stop) })
-		log.Info("working", "data", dir, "concurrency", *concurrency)
+		log.Info("worker started", "data", dir, "concurrency", *concurrency)
 		return w.Run(ctx)
 	}
 	return cmd
@@ -108,33 +108,34 @@ func workerDir(location storeLocation, queue *queueBackend) (dataDir, error) {
 	return dataDir(location.data), makeDataDir(location.data)
 }
 
-// published reports whether --rules names those that a server publishes.
-func published(names []string) bool { return len(names) == 1 && names[0] == "store" }
+// usesPublishedRules reports whether --rules names the rules that a server
+// publishes in the store.
+func usesPublishedRules(names []string) bool { return len(names) == 1 && names[0] == "store" }
 
-// loadInto loads what --rules and --pipeline name into an engine of this
-// process.
-func loadInto(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
-	if published(names) {
+// loadEngineRules loads the rules that --rules names, with the pipelines that
+// --pipeline names, into an engine of this process.
+func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+	if usesPublishedRules(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")
 		}
 		return detect.NewSubscriber(ctx, fleet, log)
 	}
-	sources, err := sourcesInForce(dir, names, pipelines...)
+	sources, err := enabledRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return nil, err
 	}
-	return detect.NewLoader(sources, dir.rulesOff(), log)
+	return detect.NewLoader(sources, dir.disabledRules(), log)
 }
 
-// holder names this process among those that share a store.
-var holder = sync.OnceValue(func() string {
+// processID identifies this process among all that share a store.
+var processID = sync.OnceValue(func() string {
 	name, _ := os.Hostname()
 	return fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text())
 })
 
-// thisWorker is what this process tells of itself.
-func thisWorker() store.Worker {
+// workerInfo describes the workers of this process in heartbeats.
+func workerInfo() store.Worker {
 	name, _ := os.Hostname()
-	return store.Worker{ID: holder(), Host: name, Version: version}
+	return store.Worker{ID: processID(), Host: name, Version: version}
 }

@@ -1,12 +1,14 @@
-// Package agent is the program on a host: it reads what happens there, keeps
-// it in a spool on disk, and posts it to the server in order.
+// Package agent runs on an endpoint: it reads events from sources, keeps them in
+// a spool on disk, and uploads them to the server in order.
 //
-//	source ─▶ batch ─▶ spool (a queue on disk) ─▶ post ─▶ ack
+//	source ─▶ batch ─▶ spool (a queue on disk) ─▶ upload ─▶ ack
+//	              checkpoint after that
 //
-// Promise: what is in the spool stays there until the server has answered
-// that it is durable, over kill -9 and any outage of the server. When the
-// spool is full, sources that can wait do; of the others the newest events
-// are dropped and counted, and the count is reported.
+// Promise: a spooled batch stays in the spool until the server has answered that
+// it is durable, across kill -9 and any outage of the server. A source whose
+// position can be saved continues after its last spooled event. When the spool
+// is full, lossless sources wait; events of the others are dropped, counted and
+// reported to the server.
 package agent
 
 import (
@@ -21,41 +23,64 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
+// A Position is where a source can continue, in an encoding of its own. The zero
+// Position is the beginning.
+type Position string
+
+// An Event is one event of a source.
+type Event struct {
+	Data []byte // one JSON object in any format that the intake knows
+	// Position is where to continue after this event; "" if the source cannot.
+	Position Position
+}
+
 // A Source reads events of one kind.
 type Source interface {
-	// Events yields events, each one JSON object in any shape that intake
-	// knows, until there are no more or ctx ends. An error that it yields is
-	// of one event or one attempt: the source goes on unless it returns.
-	// The bytes are the caller's.
-	Events(ctx context.Context) iter.Seq2[[]byte, error]
+	// Events yields the events after a position, until there are no more or ctx
+	// ends. An error that it yields concerns one event or one attempt; the
+	// iteration continues unless the source is done. The caller may keep
+	// Event.Data.
+	Events(ctx context.Context, from Position) iter.Seq2[Event, error]
 }
 
 // An Input is a source and how to treat it.
 type Input struct {
-	Name   string
+	Name   string // unique among an agent's inputs
 	Source Source
-	// Wait is set for sources that lose nothing by waiting, such as files:
-	// when the spool is full they stop, where others drop.
-	Wait bool
+	// Lossless is set for sources that lose nothing by waiting, such as files:
+	// they wait while the spool is full, where events of other sources are
+	// dropped.
+	Lossless bool
 }
 
-// A Spool is the queue that keeps batches until they are posted.
+// Checkpoints store the position of each input.
+type Checkpoints interface {
+	// Load returns the saved position of an input, "" if there is none.
+	Load(input string) (Position, error)
+	// Save replaces the position of an input; "" deletes it.
+	Save(input string, p Position) error
+}
+
+// A Spool is the queue that keeps batches until they are uploaded.
 type Spool interface {
 	queue.Queue
 	Stats(ctx context.Context) (queue.Stats, error)
 }
 
-// Options make an agent.
+// Options configure an agent.
 type Options struct {
 	Spool  Spool
 	Client *Client
 	Inputs []Input
+	// Checkpoints store how far inputs have been spooled; nil means that every
+	// input starts at its beginning.
+	Checkpoints Checkpoints
 	// BatchEvents and BatchBytes bound a batch, BatchAge how long its first
 	// event waits for more; 0 means 500, 1 MiB and 1 s.
 	BatchEvents, BatchBytes int
 	BatchAge                time.Duration
-	// RetryDelay is the most that the first retry waits; 0 means 1 s. It
-	// doubles with each failure, up to MaxRetryDelay; 0 means 1 min.
+	// RetryDelay bounds the wait before the first retry; 0 means 1 s. It doubles
+	// with each failure, up to MaxRetryDelay; 0 means 1 min.
 	RetryDelay, MaxRetryDelay time.Duration
 	Logger                    *slog.Logger // nil means slog.Default
 }
@@ -70,7 +95,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// An Agent runs sources and posts what they read.
+// An Agent reads sources and uploads their events.
 type Agent struct {
 	opt     Options
 	log     *slog.Logger
@@ -79,44 +104,44 @@ type Agent struct {
 }
 
 type metrics struct {
-	read, spooled, posted, refused, dropped, retries atomic.Int64
+	read, spooled, posted, rejected, dropped, retries atomic.Int64
 }
 
-// A Snapshot is an agent's counters since New, of events but for Retries.
-// Refused is what the server said is bad, Dropped what the spool had no room
-// for.
+// A Snapshot is an agent's counters since New. All but Retries count events:
+// Rejected those that the server rejected, Dropped those that the spool had no
+// room for.
 type Snapshot struct {
-	Read, Spooled, Posted, Refused, Dropped, Retries int64
+	Read, Spooled, Posted, Rejected, Dropped, Retries int64
 }
 
-// New makes an agent.
+// New returns an agent that does nothing until Run.
 func New(o Options) *Agent {
 	o = o.withDefaults()
 	return &Agent{opt: o, log: o.Logger}
 }
 
-// Metrics reads the counters.
+// Metrics returns the counters.
 func (a *Agent) Metrics() Snapshot {
 	m := &a.metrics
-	return Snapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Refused: m.refused.Load(),
+	return Snapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
 		Dropped: m.dropped.Load(), Retries: m.retries.Load()}
 }
 
-// Run reads and posts until ctx ends, or until all sources have ended and the
-// spool is empty. What was read when ctx ends is spooled, and posted the next
-// time.
+// Run reads and uploads until ctx ends, or until all sources have ended and the
+// spool is empty. Events that were read when ctx ends are spooled, and uploaded
+// by the next Run.
 func (a *Agent) Run(ctx context.Context) error {
 	var reading sync.WaitGroup
 	for _, in := range a.opt.Inputs {
-		reading.Go(func() { a.read(ctx, in) })
+		reading.Go(func() { a.readSource(ctx, in) })
 	}
-	posting, stop := context.WithCancel(ctx)
+	uploading, stop := context.WithCancel(ctx)
 	defer stop()
-	sent := make(chan struct{}, 1) // after each batch; one note is enough
-	posted := make(chan struct{})
+	batchDone := make(chan struct{}, 1)
+	uploaded := make(chan struct{})
 	go func() {
-		defer close(posted)
-		a.post(posting, sent)
+		defer close(uploaded)
+		a.upload(uploading, batchDone)
 	}()
 	reading.Wait()
 	for ctx.Err() == nil {
@@ -126,11 +151,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-sent:
-		case <-time.After(time.Second): // another process may send from the spool
+		case <-batchDone:
+		case <-time.After(time.Second): // another process may upload from the spool
 		}
 	}
 	stop()
-	<-posted
+	<-uploaded
 	return nil
 }

@@ -85,16 +85,18 @@ func (s *server) got() []string {
 	return s.events
 }
 
-// list is a source of given events; then it ends, or waits for ctx.
+// list is a source of given events; then it ends, or waits for ctx. A position is
+// the number of events before it.
 type list struct {
 	events []string
 	hang   bool
 }
 
-func (l list) Events(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for _, e := range l.events {
-			if !yield([]byte(e), nil) {
+func (l list) Events(ctx context.Context, from agent.Position) iter.Seq2[agent.Event, error] {
+	first, _ := strconv.Atoi(string(from)) // "" is the beginning
+	return func(yield func(agent.Event, error) bool) {
+		for i, e := range l.events[first:] {
+			if !yield(agent.Event{Data: []byte(e), Position: agent.Position(strconv.Itoa(first + i + 1))}, nil) {
 				return
 			}
 		}

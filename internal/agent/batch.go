@@ -6,24 +6,28 @@ import (
 	"errors"
 	"time"
 
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// buffered is how many events wait between a source and its batch while the
-// spool syncs.
-const buffered = 4096
+// sourceBuffer is how many events a source may be ahead of its batch, for the
+// time that the spool takes to sync.
+const sourceBuffer = 4096
 
-// read gathers one source's events into batches and spools them.
-func (a *Agent) read(ctx context.Context, in Input) {
+// readSource collects one input's events into batches and spools them.
+func (a *Agent) readSource(ctx context.Context, in Input) {
 	log := a.log.With("source", in.Name)
-	events := make(chan []byte, buffered)
+	from := a.loadCheckpoint(in.Name)
+	events := make(chan Event, sourceBuffer)
+	complete := true // the source has yielded all it has; read after events is closed
 	go func() {
 		defer close(events)
-		for e, err := range in.Source.Events(ctx) {
+		for e, err := range in.Source.Events(ctx, from) {
 			if err != nil {
+				complete = false
 				if ctx.Err() == nil {
-					log.Warn("source", "error", err)
+					log.Warn("source error", "error", err)
 				}
 				continue
 			}
@@ -36,7 +40,7 @@ func (a *Agent) read(ctx context.Context, in Input) {
 	defer age.Stop()
 	flush := func() {
 		if b.events > 0 {
-			a.spool(ctx, in, &b)
+			a.enqueue(ctx, in, &b)
 			b = batch{}
 		}
 	}
@@ -45,16 +49,20 @@ func (a *Agent) read(ctx context.Context, in Input) {
 		case e, ok := <-events:
 			if !ok {
 				flush()
+				if complete && ctx.Err() == nil {
+					a.saveCheckpoint(in.Name, "") // the next run starts at the beginning
+				}
 				log.Info("source ended")
 				return
 			}
-			if b.events > 0 && len(b.body)+len(e) >= a.opt.BatchBytes {
+			if b.events > 0 && len(b.body)+len(e.Data) >= a.opt.BatchBytes {
 				flush()
 			}
 			if b.events == 0 {
 				age.Reset(a.opt.BatchAge)
 			}
-			b.add(e)
+			b.add(e.Data)
+			b.position = e.Position
 			if b.events >= a.opt.BatchEvents {
 				flush()
 			}
@@ -66,8 +74,9 @@ func (a *Agent) read(ctx context.Context, in Input) {
 
 // A batch is a JSON array without its closing bracket.
 type batch struct {
-	body   []byte
-	events int
+	body     []byte
+	events   int
+	position Position // after the last event
 }
 
 func (b *batch) add(e []byte) {
@@ -80,44 +89,39 @@ func (b *batch) add(e []byte) {
 	b.events++
 }
 
-// message is the batch as it is spooled and posted: compressed, so that it is
-// compressed once.
+// message returns the batch as it is spooled and posted. It is compressed here,
+// once.
 func (b *batch) message() queue.Message {
 	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.Fast(nil, append(b.body, ']'))}
 }
 
-// spool puts a batch into the spool. Where it is full, sources that can wait
-// for room; the others' events are dropped.
-func (a *Agent) spool(ctx context.Context, in Input, b *batch) {
+// enqueue puts a batch into the spool and saves the position after it. While the
+// spool is full, a lossless input waits; the events of any other are dropped.
+func (a *Agent) enqueue(ctx context.Context, in Input, b *batch) {
 	m := b.message()
-	put := context.WithoutCancel(ctx) // what was read is kept, also at the end
-	for said := false; ; {
+	put := context.WithoutCancel(ctx) // events that were read are spooled even while stopping
+	for warned := false; ; {
 		err := a.opt.Spool.Enqueue(put, m)
 		if err == nil {
 			a.metrics.spooled.Add(int64(m.Events))
+			a.saveCheckpoint(in.Name, b.position)
 			return
 		}
-		if !in.Wait || ctx.Err() != nil || !errors.Is(err, queue.ErrFull) {
+		if in.Lossless && b.position != "" && ctx.Err() != nil {
+			a.log.Info("spool full while stopping; the source's last events will be read again at the next start", "source", in.Name, "events", m.Events)
+			return
+		}
+		if !in.Lossless || ctx.Err() != nil || !errors.Is(err, queue.ErrFull) {
 			a.metrics.dropped.Add(int64(m.Events))
 			a.dropped.Add(int64(m.Events))
-			a.log.Error("events dropped: the spool does not take them", "source", in.Name, "events", m.Events,
+			a.log.Error("events dropped: the spool is full or failing", "source", in.Name, "events", m.Events,
 				"dropped", a.metrics.dropped.Load(), "error", err)
 			return
 		}
-		if !said {
-			said = true
-			a.log.Warn("source waits: the spool is full", "source", in.Name)
+		if !warned {
+			warned = true
+			a.log.Warn("spool full; source waits", "source", in.Name)
 		}
-		sleep(ctx, min(a.opt.RetryDelay, time.Second))
-	}
-}
-
-// sleep waits for d or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
+		backoff.Sleep(ctx, min(a.opt.RetryDelay, time.Second))
 	}
 }

@@ -20,20 +20,19 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// ClientOptions say how to reach a server.
+// ClientOptions configure how to reach a server.
 type ClientOptions struct {
 	Server string // such as https://picket.example.org
 	Token  string
-	// CAFile holds the certificates (PEM) that sign the server's; "" means
-	// those of the system.
+	// CAFile holds the CA certificates (PEM) to trust; "" means the system's.
 	CAFile string
-	// Insecure lets the token go over plain http to another machine.
+	// Insecure allows sending the token over plain http to another machine.
 	Insecure bool
 	Version  string        // of the agent, for User-Agent
 	Timeout  time.Duration // of one request; 0 means 1 min
 }
 
-// ErrPlainHTTP is a server on another machine without TLS.
+// ErrPlainHTTP: the server is on another machine and has no TLS.
 var ErrPlainHTTP = fmt.Errorf("plain http would show it to the network: %w", picket.ErrInvalid)
 
 // A Client posts telemetry.
@@ -42,8 +41,8 @@ type Client struct {
 	http              *http.Client
 }
 
-// NewClient makes a client. It refuses a server that the token cannot be
-// shown to.
+// NewClient returns a client. A server address that would expose the token is
+// ErrPlainHTTP.
 func NewClient(o ClientOptions) (*Client, error) {
 	u, err := url.Parse(o.Server)
 	if err != nil {
@@ -66,14 +65,14 @@ func NewClient(o ClientOptions) (*Client, error) {
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   cmp.Or(o.Timeout, time.Minute),
-			// A redirect would carry the token to who knows where.
+			// A redirect would carry the token to another server.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
 }
 
-// Transport returns an HTTP transport that trusts the certificates in a file
-// (PEM), or those of the system where caFile is "".
+// Transport returns an HTTP transport that trusts the CA certificates in a file
+// (PEM), or the system's if caFile is "".
 func Transport(caFile string) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if caFile == "" {
@@ -96,35 +95,35 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// A Refusal is an event that the server did not take.
-type Refusal struct {
+// A RejectedEvent is an event that the server rejected.
+type RejectedEvent struct {
 	Index   int    `json:"index"`
 	EventID string `json:"event_id"`
 	Reason  string `json:"reason"`
 }
 
-// A Result is the server's answer to a batch that it is done with.
+// A Result is the server's answer to a batch that it accepted.
 type Result struct {
-	Refused []Refusal
+	Rejected []RejectedEvent
 }
 
-// A StatusError is an answer other than success.
+// A StatusError is an HTTP answer other than success.
 type StatusError struct {
 	Status     int
 	Message    string
-	RetryAfter time.Duration // 0: not said
-	Refused    []Refusal     // of a 400 that names the events
+	RetryAfter time.Duration   // 0: not given
+	Rejected   []RejectedEvent // of a 400 that names the events
 }
 
 func (e *StatusError) Error() string {
 	return fmt.Sprintf("server answered %d %s: %s", e.Status, http.StatusText(e.Status), e.Message)
 }
 
-// maxAnswer is how much of an answer is read.
+// maxAnswer bounds the bytes read of an answer.
 const maxAnswer = 4 << 20
 
-// Post sends body, a JSON array compressed with zstd, and returns when the
-// server has it on disk. dropped is how many events were lost before it.
+// Post sends body, a JSON array compressed with zstd, and returns once the server
+// has it on disk. dropped is how many events were dropped since the last Post.
 func (c *Client) Post(ctx context.Context, body []byte, dropped int64) (Result, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -149,22 +148,22 @@ func (c *Client) Post(ctx context.Context, body []byte, dropped int64) (Result, 
 	case err != nil:
 		return Result{}, fmt.Errorf("post batch: read answer: %w", err)
 	}
-	return Result{Refused: refusals(answer)}, nil
+	return Result{Rejected: rejectedEvents(answer)}, nil
 }
 
 func statusError(res *http.Response, answer []byte) error {
 	e := &StatusError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
 	if res.StatusCode == http.StatusBadRequest {
-		e.Refused = refusals(answer)
+		e.Rejected = rejectedEvents(answer)
 	}
 	e.Message = strings.TrimSpace(string(answer[:min(len(answer), 300)]))
 	return e
 }
 
-// refusals reads which events an answer names as bad. Errors are a list of
-// {index, event_id, reason}, or one object or null for each event of the
-// batch, that of a good one empty.
-func refusals(answer []byte) []Refusal {
+// rejectedEvents returns the events that an answer names as rejected. Its errors
+// are a list of {index, event_id, reason}, or one object or null for each event
+// of the batch, empty for an accepted one.
+func rejectedEvents(answer []byte) []RejectedEvent {
 	var a struct{ Errors json.RawMessage }
 	if json.Unmarshal(answer, &a) != nil || len(a.Errors) == 0 {
 		return nil
@@ -177,12 +176,12 @@ func refusals(answer []byte) []Refusal {
 		}
 		list = []map[string]any{one}
 	}
-	var all []Refusal
+	var all []RejectedEvent
 	for i, e := range list {
 		if len(e) == 0 {
 			continue
 		}
-		r := Refusal{Index: i}
+		r := RejectedEvent{Index: i}
 		if at, ok := e["index"].(float64); ok {
 			r.Index = int(at)
 		}
@@ -196,7 +195,8 @@ func refusals(answer []byte) []Refusal {
 	return all
 }
 
-// retryAfter reads the header of that name: seconds, or a date.
+// retryAfter parses a Retry-After header: seconds or a date. It returns at most
+// ten minutes.
 func retryAfter(s string, now time.Time) time.Duration {
 	const most = 10 * time.Minute
 	if n, err := strconv.Atoi(s); err == nil && n > 0 {

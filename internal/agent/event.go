@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// An event is what picket's own sources send: the replaced system's shape,
-// with more of the process in it.
-type event struct {
+// A nativeEvent is an event in picket's native format, as its own sources send
+// it.
+type nativeEvent struct {
 	AgentID   string       `json:"agent_id"`
 	EventID   string       `json:"event_id"`
 	EventType string       `json:"event_type"`
@@ -43,7 +43,7 @@ type processInfo struct {
 	ExitCode          *int   `json:"exit_code,omitempty"`
 }
 
-// seconds is a time as Unix seconds with microseconds.
+// seconds encodes a time as Unix seconds with microseconds.
 type seconds time.Time
 
 func (s seconds) MarshalJSON() ([]byte, error) {
@@ -51,16 +51,16 @@ func (s seconds) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%06d", us/1e6, us%1e6), nil
 }
 
-// encode writes an event of the process p. The id is made of what names the
-// process and of what was seen of it, so that seeing it again, after a
-// restart of the agent, makes no second event.
+// encode returns the event of a process. Its id is a hash of the process instance
+// and of the event's content, so that an agent that restarts and sees the same
+// process again sends the same event.
 func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, instance string) ([]byte, error) {
 	h := sha256.New()
 	for _, part := range []string{instance, strconv.Itoa(p.PID), p.Action, p.Name, p.CommandLine} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}
-	return json.Marshal(&event{
+	return json.Marshal(&nativeEvent{
 		AgentID: agentID, EventID: hex.EncodeToString(h.Sum(nil)[:16]), EventType: "process",
 		Timestamp: seconds(at), Severity: "info", Version: "1.0", Host: host, Process: p,
 	})

@@ -1,17 +1,18 @@
 package agent
 
-// Process is a source of the processes that start and end on this host. Only
-// Linux has it so far.
+// Process is a source of the processes that start and exit on this host. It
+// exists on Linux only.
 //
-// As root, or with CAP_NET_ADMIN, it hears of each from the kernel, and reads
-// the rest from /proc; on a busy host, a process that lives for a millisecond
-// may be gone by then, and is told of with what is known: its parent, user and
-// exit code. Without, it looks through /proc a few times a second, and misses
-// what lives shorter than that, and exit codes.
+// As root, or with CAP_NET_ADMIN, it receives each start and exit from the
+// kernel's process connector and reads the details from /proc. On a busy host a
+// process that lives for a millisecond may have exited by then; its event has
+// only what is known: the parent, the user and the exit code. Without these
+// privileges the source polls /proc four times a second, and misses shorter
+// processes and all exit codes.
 type Process struct {
 	AgentID string // "" means the hostname
-	// Poll looks through /proc even where the kernel would tell.
-	Poll bool
-	// Report hears what the source cannot see, and what to do about it.
+	// PollOnly polls /proc even if the process connector is available.
+	PollOnly bool
+	// Report is called with what the source cannot see and what to do about it.
 	Report func(message, hint string)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // Events implements Source.
-func (*Process) Events(context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		yield(nil, fmt.Errorf("process source: not on %s; on Windows, forward Sysmon events: %w", runtime.GOOS, picket.ErrInvalid))
+func (*Process) Events(context.Context, Position) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		yield(Event{}, fmt.Errorf("process source: not on %s; on Windows, forward Sysmon events: %w", runtime.GOOS, picket.ErrInvalid))
 	}
 }

@@ -19,26 +19,68 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/backoff"
 )
 
-// Replay is a source of recorded events: a file of JSON, as an array, a value
-// a line, or one after the other; .gz and .zst are unpacked.
+// A Replay is a source of recorded events: a file with a JSON array, a JSON value
+// a line, or concatenated JSON values. Files that end in .gz and .zst are
+// decompressed.
 type Replay struct {
 	Path string
-	// Speed paces the events by their own times: 1 as they happened, 10 ten
-	// times as fast, 0 as fast as they are taken.
+	// Speed is the pace relative to the events' own times: 1 as they happened, 10
+	// ten times as fast, 0 as fast as possible.
 	Speed float64
-	// Loops is how often to go through the file; 0 means once, below 0 until
-	// stopped. From the second time on, events get other ids.
+	// Loops is how often to replay the file; 0 means once, below 0 until stopped.
+	// From the second loop on, events get other ids.
 	Loops int
 }
 
+// A replayPosition is a Position of a Replay, as JSON.
+type replayPosition struct {
+	File  string `json:"file"`  // hash of the first bytes, to recognise another file
+	Loop  int    `json:"loop"`  // 0 is the first
+	Event int    `json:"event"` // how many events of the loop have been read
+}
+
+// identifiedBytes is how much of a file replayPosition.File covers.
+const identifiedBytes = 4 << 10
+
+func (p replayPosition) encode() Position {
+	b, _ := json.Marshal(p) // strings and numbers always encode
+	return Position(b)
+}
+
+// start returns where to continue: at the position, if it is of this file, else
+// at the beginning.
+func (r *Replay) start(from Position) (replayPosition, error) {
+	f, err := os.Open(r.Path)
+	if err != nil {
+		return replayPosition{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.CopyN(h, f, identifiedBytes); err != nil && !errors.Is(err, io.EOF) {
+		return replayPosition{}, err
+	}
+	id := hex.EncodeToString(h.Sum(nil)[:16])
+	var p replayPosition
+	if from == "" || json.Unmarshal([]byte(from), &p) != nil || p.File != id {
+		p = replayPosition{File: id}
+	}
+	return p, nil
+}
+
 // Events implements Source.
-func (r *Replay) Events(ctx context.Context) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for loop := 0; loop < max(r.Loops, 1) || r.Loops < 0; loop++ {
-			n := 0
-			for e, err := range r.once(ctx, loop) {
+func (r *Replay) Events(ctx context.Context, from Position) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		at, err := r.start(from)
+		if err != nil {
+			yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err))
+			return
+		}
+		for ; at.Loop < max(r.Loops, 1) || r.Loops < 0; at = (replayPosition{File: at.File, Loop: at.Loop + 1}) {
+			n := at.Event
+			for e, err := range r.once(ctx, at) {
 				n++
 				if !yield(e, err) || err != nil {
 					return
@@ -51,9 +93,10 @@ func (r *Replay) Events(ctx context.Context) iter.Seq2[[]byte, error] {
 	}
 }
 
-func (r *Replay) once(ctx context.Context, loop int) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		fail := func(err error) { yield(nil, fmt.Errorf("replay %s: %w", r.Path, err)) }
+// once replays the file from a position to its end.
+func (r *Replay) once(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		fail := func(err error) { yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err)) }
 		f, err := os.Open(r.Path)
 		if err != nil {
 			fail(err)
@@ -66,22 +109,26 @@ func (r *Replay) once(ctx context.Context, loop int) iter.Seq2[[]byte, error] {
 			return
 		}
 		defer done()
-		p := pace{speed: r.Speed}
+		clock := replayClock{speed: r.Speed}
 		n := 0
-		for raw, err := range values(src) {
+		for raw, err := range jsonValues(src) {
 			if err != nil {
 				fail(err)
 				return
 			}
-			n++
-			raw = named(raw, n, loop)
-			if p.wait(ctx, raw); ctx.Err() != nil || !yield(raw, nil) {
+			if n++; n <= at.Event {
+				continue
+			}
+			raw = withStableID(raw, n, at.Loop)
+			position := replayPosition{File: at.File, Loop: at.Loop, Event: n}.encode()
+			if clock.wait(ctx, raw); ctx.Err() != nil || !yield(Event{raw, position}, nil) {
 				return
 			}
 		}
 	}
 }
 
+// unpack returns the decompressed content of a file, and what releases it.
 func unpack(path string, r io.Reader) (io.Reader, func(), error) {
 	switch {
 	case strings.HasSuffix(path, ".gz"):
@@ -98,8 +145,9 @@ func unpack(path string, r io.Reader) (io.Reader, func(), error) {
 	}
 }
 
-// values yields the values of a stream: those of its one array, or its own.
-func values(r io.Reader) iter.Seq2[[]byte, error] {
+// jsonValues yields the values of a stream: the elements of its one array, or
+// its concatenated values.
+func jsonValues(r io.Reader) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		buf := bufio.NewReaderSize(r, 64<<10)
 		first, err := firstByte(buf)
@@ -131,7 +179,8 @@ func values(r io.Reader) iter.Seq2[[]byte, error] {
 	}
 }
 
-// firstByte looks at the first byte that is not space, past a byte order mark.
+// firstByte returns the first byte that is not white space or part of a byte
+// order mark, without consuming it.
 func firstByte(r *bufio.Reader) (byte, error) {
 	if b, _ := r.Peek(3); string(b) == "\ufeff" {
 		r.Discard(3)
@@ -147,12 +196,12 @@ func firstByte(r *bufio.Reader) (byte, error) {
 	}
 }
 
-// named sees to it that the server knows an event again, however it is batched
-// after a restart, and that it is another in each loop. An event without an id
-// gets one made of its content and its number in the file. Where event_id is a
-// number it is Windows' kind of event, and the content changes with the loop
-// instead, from which the server makes an id.
-func named(raw []byte, n, loop int) []byte {
+// withStableID returns an event with an id that is the same however the event is
+// batched after a restart, and differs from loop to loop. An event without an id
+// gets a hash of its content and its number in the file. A numeric event_id is
+// Windows' kind of event, not an id: its content is changed in later loops
+// instead, because the server derives the id from the content.
+func withStableID(raw []byte, n, loop int) []byte {
 	var top struct {
 		EventID json.RawMessage `json:"event_id"`
 	}
@@ -167,13 +216,13 @@ func named(raw []byte, n, loop int) []byte {
 	case loop == 0:
 		return raw
 	case json.Unmarshal(top.EventID, &id) != nil:
-		return prepend(raw, "replay_loop", loop)
+		return prependField(raw, "replay_loop", loop)
 	}
 	if loop > 0 {
 		id += "-" + strconv.Itoa(loop)
 	}
 	if len(top.EventID) == 0 {
-		return prepend(raw, "event_id", id)
+		return prependField(raw, "event_id", id)
 	}
 	var all map[string]json.RawMessage
 	if json.Unmarshal(raw, &all) != nil {
@@ -187,7 +236,8 @@ func named(raw []byte, n, loop int) []byte {
 	return out
 }
 
-func prepend(raw []byte, key string, value any) []byte {
+// prependField adds a member to a JSON object.
+func prependField(raw []byte, key string, value any) []byte {
 	v, _ := json.Marshal(value)
 	out := fmt.Appendf(nil, "{%q:%s", key, v)
 	if rest := strings.TrimSpace(string(raw[1:])); rest != "}" {
@@ -196,33 +246,33 @@ func prepend(raw []byte, key string, value any) []byte {
 	return append(out, raw[1:]...)
 }
 
-// A pace waits as long between events as passed between them.
-type pace struct {
+// A replayClock waits between events as long as passed between them originally.
+type replayClock struct {
 	speed float64
 	first time.Time // of the events
 	start time.Time // of this loop
 }
 
-func (p *pace) wait(ctx context.Context, raw []byte) {
-	if p.speed <= 0 {
+func (c *replayClock) wait(ctx context.Context, raw []byte) {
+	if c.speed <= 0 {
 		return
 	}
 	t := eventTime(raw)
 	if t.IsZero() {
 		return
 	}
-	if p.first.IsZero() {
-		p.first, p.start = t, time.Now()
+	if c.first.IsZero() {
+		c.first, c.start = t, time.Now()
 		return
 	}
-	at := p.start.Add(time.Duration(float64(t.Sub(p.first)) / p.speed))
+	at := c.start.Add(time.Duration(float64(t.Sub(c.first)) / c.speed))
 	if d := time.Until(at); d > 0 {
-		sleep(ctx, d)
+		backoff.Sleep(ctx, d)
 	}
 }
 
-// eventTime reads when an event happened, by the names that senders use; zero
-// when it does not say.
+// eventTime returns when an event happened, from the field names that senders
+// use; zero if it has none of them.
 func eventTime(raw []byte) time.Time {
 	var top map[string]json.RawMessage
 	if json.Unmarshal(raw, &top) != nil {

@@ -23,11 +23,11 @@ import (
 
 func replay(t *testing.T, r *agent.Replay) (events []string, err error) {
 	t.Helper()
-	for e, e2 := range r.Events(t.Context()) {
+	for e, e2 := range r.Events(t.Context(), "") {
 		if e2 != nil {
 			return events, e2
 		}
-		events = append(events, string(e))
+		events = append(events, string(e.Data))
 	}
 	return events, nil
 }
@@ -139,7 +139,7 @@ func TestReplayPace(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
 		r := &agent.Replay{Path: path, Speed: 2}
-		for _, err := range r.Events(t.Context()) {
+		for _, err := range r.Events(t.Context(), "") {
 			testenv.Check(t, err)
 			at = append(at, time.Since(start))
 		}
@@ -155,7 +155,7 @@ func TestReplayStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n := 0
-	for range (&agent.Replay{Path: path, Loops: -1}).Events(ctx) {
+	for range (&agent.Replay{Path: path, Loops: -1}).Events(ctx, "") {
 		if n++; n == 100 {
 			cancel()
 		}

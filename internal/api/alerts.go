@@ -12,18 +12,18 @@ import (
 )
 
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	q := query{Values: r.URL.Query()}
+	q := queryParams{Values: r.URL.Query()}
 	aq := store.AlertQuery{
 		RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), Host: q.Get("host"), Text: q.Get("text"),
 		Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
 	}
-	for _, v := range list(q.Get("status")) {
+	for _, v := range splitList(q.Get("status")) {
 		if !picket.AlertStatus(v).Valid() {
 			q.fail("status", v, "one of open, investigating, resolved, false_positive")
 		}
 		aq.Status = append(aq.Status, picket.AlertStatus(v))
 	}
-	for _, v := range list(q.Get("level")) {
+	for _, v := range splitList(q.Get("level")) {
 		if _, err := sigma.ParseLevel(v); err != nil {
 			q.fail("level", v, "one of informational, low, medium, high, critical")
 		}
@@ -36,19 +36,19 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"alerts": orEmpty(page.Alerts), "next": next(page.Next)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"alerts": orEmpty(page.Alerts), "next": nextCursor(page.Next)})
 }
 
-// list splits a parameter with several values at commas.
-func list(s string) []string {
+// splitList splits a parameter with several values at commas.
+func splitList(s string) []string {
 	if s == "" {
 		return nil
 	}
 	return strings.Split(s, ",")
 }
 
-// next returns the cursor of the next page, nil (JSON null) at the end.
-func next(cursor string) any {
+// nextCursor returns the cursor of the next page, nil (JSON null) at the end.
+func nextCursor(cursor string) any {
 	if cursor == "" {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 }
 
 func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	q := query{Values: r.URL.Query()}
+	q := queryParams{Values: r.URL.Query()}
 	mq := store.MatchQuery{
 		AlertID: q.Get("alert_id"), RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), EventID: q.Get("event_id"),
 		Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
@@ -103,5 +103,5 @@ func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	for i := range page.Matches {
 		page.Matches[i].Why = orEmpty(page.Matches[i].Why)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"matches": orEmpty(page.Matches), "next": next(page.Next)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"matches": orEmpty(page.Matches), "next": nextCursor(page.Next)})
 }

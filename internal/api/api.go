@@ -58,12 +58,12 @@ type Server struct {
 //go:embed openapi.json
 var openapi []byte
 
-// A handler answers an authorised request.
-type handler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
+// An authorisedHandler answers an authorised request.
+type authorisedHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
 // Routes adds the API's paths to mux.
 func (s *Server) Routes(mux *httpapi.Mux) {
-	handle := func(pattern, role string, h handler) {
+	handle := func(pattern, role string, h authorisedHandler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := auth.Identify(r, s.Tokens, s.Sessions)
 			if err == nil && !who.Can(role) {
@@ -97,13 +97,13 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 // maxLimit bounds the rows of a page.
 const maxLimit = 1000
 
-// A query reads URL parameters; err is the first one that is malformed.
-type query struct {
+// queryParams reads URL parameters; err is the first one that is malformed.
+type queryParams struct {
 	url.Values
 	err error
 }
 
-func (q *query) limit() int {
+func (q *queryParams) limit() int {
 	v := q.Get("limit")
 	if v == "" {
 		return 100
@@ -116,8 +116,8 @@ func (q *query) limit() int {
 	return n
 }
 
-// time reads RFC 3339, or Unix seconds.
-func (q *query) time(name string) time.Time {
+// time returns a parameter in RFC 3339 or Unix seconds.
+func (q *queryParams) time(name string) time.Time {
 	v := q.Get(name)
 	if v == "" {
 		return time.Time{}
@@ -132,7 +132,7 @@ func (q *query) time(name string) time.Time {
 	return time.Time{}
 }
 
-func (q *query) fail(name, value, want string) {
+func (q *queryParams) fail(name, value, want string) {
 	if q.err == nil {
 		q.err = fmt.Errorf("parameter %s is %q, not %s: %w", name, value, want, picket.ErrInvalid)
 	}

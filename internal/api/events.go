@@ -12,7 +12,7 @@ import (
 )
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	q := query{Values: r.URL.Query()}
+	q := queryParams{Values: r.URL.Query()}
 	eq := store.EventQuery{Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor")}
 	if q.err != nil {
 		return q.err
@@ -89,7 +89,7 @@ func appendJSON(b []byte, s string) []byte {
 }
 
 func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	q := query{Values: r.URL.Query()}
+	q := queryParams{Values: r.URL.Query()}
 	limit := q.limit()
 	if q.err != nil {
 		return q.err
@@ -98,5 +98,5 @@ func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"hosts": orEmpty(page.Hosts), "next": next(page.Next)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"hosts": orEmpty(page.Hosts), "next": nextCursor(page.Next)})
 }

@@ -75,7 +75,7 @@ func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 }
 
 func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	q := query{Values: r.URL.Query()}
+	q := queryParams{Values: r.URL.Query()}
 	limit, before := q.limit(), int64(0)
 	if v := q.Get("cursor"); v != "" {
 		n, err := strconv.ParseInt(v, 10, 64)
@@ -95,7 +95,7 @@ func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 	if len(letters) == limit {
 		cursor = strconv.FormatInt(letters[limit-1].ID, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(letters), "next": next(cursor)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(letters), "next": nextCursor(cursor)})
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {

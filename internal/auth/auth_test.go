@@ -21,30 +21,30 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A clock is moved by hand.
-type clock struct {
+// A testClock is moved by hand.
+type testClock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func (c *clock) Now() time.Time {
+func (c *testClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *clock) Add(d time.Duration) {
+func (c *testClock) Add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-func open(t *testing.T) (*sqlitestore.Store, *clock) {
+func open(t *testing.T) (*sqlitestore.Store, *testClock) {
 	t.Helper()
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, s.Close()) })
-	return s, &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	return s, &testClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 func TestNewToken(t *testing.T) {
@@ -98,13 +98,13 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A frozen is a store that does not answer, while it is so.
-type frozen struct {
+// A hangingStore is a store that does not answer, while it is so.
+type hangingStore struct {
 	store.Store
 	is atomic.Bool
 }
 
-func (f *frozen) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
+func (f *hangingStore) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
 	if f.is.Load() {
 		<-ctx.Done()
 		return store.Token{}, ctx.Err()
@@ -120,7 +120,7 @@ func TestStoreAway(t *testing.T) {
 		testenv.Check(t, err)
 		defer s.Close()
 		ctx := t.Context()
-		away := &frozen{Store: s}
+		away := &hangingStore{Store: s}
 		tokens := auth.NewTokens(away, time.Now)
 		tok, secret, err := auth.NewToken(auth.KindCollector, "known", "", time.Now())
 		testenv.Check(t, err)
@@ -269,7 +269,7 @@ func TestSessions(t *testing.T) {
 	if _, err := sessions.Check(ctx, secret); err != nil {
 		t.Error(err)
 	}
-	clk.Add(auth.SessionLife)
+	clk.Add(auth.SessionLifetime)
 	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives its time", err)
 	}

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// CookieName is the session's cookie.
+// CookieName is the name of the session's cookie.
 const CookieName = "picket_session"
 
-// Secret returns the token that a request shows in its Authorization header:
-// "Token T" as the replaced system has it, "Bearer T", "ApiKey" and "Basic"
-// as clients of Elasticsearch have it (the token is the key's second part, or
-// the password). It returns "" where there is none.
+// Secret returns the token in a request's Authorization header, "" if there is
+// none. The schemes are "Token" (legacy agents), "Bearer", and those of
+// Elasticsearch clients: "ApiKey", with the token as second part of the key, and
+// "Basic", with the token as password.
 func Secret(r *http.Request) string {
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	rest = strings.TrimSpace(rest)
@@ -22,8 +22,8 @@ func Secret(r *http.Request) string {
 	case "token", "bearer":
 		return rest
 	case "basic", "apikey":
-		// A token of ours may be given as the whole key. It is hex, which is
-		// base64 too, but too short to be that of a name and a token.
+		// A token may also be the whole key. Hex is valid base64, but too short
+		// for a name and a token.
 		if _, err := hex.DecodeString(rest); err == nil && len(rest) == 2*secretBytes {
 			return rest
 		}

@@ -1,6 +1,6 @@
-// Package auth knows who is asking: agents, collectors and programs by token,
-// people by name and password, browsers by session. It sits under every HTTP
-// handler, and keeps of a secret only what cannot be turned back into it.
+// Package auth authenticates callers: agents, collectors and programs by token,
+// people by name and password, browsers by session. Every HTTP handler uses it.
+// It stores only hashes of secrets.
 package auth
 
 import (
@@ -17,47 +17,48 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// The kinds of token.
+// Kinds of token.
 const (
 	KindAgent     = "agent"     // posts telemetry as one agent
 	KindCollector = "collector" // posts telemetry for any agent
 	KindAPI       = "api"       // reads and acts within its role
 )
 
-// The roles of people and of API tokens; each may do what those before it may.
+// Roles of people and of API tokens. Each includes the permissions of those
+// before it.
 const (
 	RoleViewer  = "viewer"  // reads
 	RoleAnalyst = "analyst" // triages alerts
-	RoleAdmin   = "admin"   // tends dead letters, rules, users and tokens
+	RoleAdmin   = "admin"   // manages dead letters, rules, users and tokens
 )
 
 var rank = map[string]int{RoleViewer: 1, RoleAnalyst: 2, RoleAdmin: 3}
 
-// ValidRole reports whether there is such a role.
+// ValidRole reports whether role is a role.
 func ValidRole(role string) bool { return rank[role] > 0 }
 
-// ErrUnauthenticated is no credentials, or none that are valid. ErrForbidden
-// is valid ones that don't reach.
+// ErrUnauthenticated: the credentials are missing or not valid. ErrForbidden: they
+// are valid but do not permit the request.
 var (
 	ErrUnauthenticated = errors.New("not authenticated")
 	ErrForbidden       = errors.New("not allowed")
 )
 
-// An Identity is who is asking.
+// An Identity is an authenticated caller.
 type Identity struct {
 	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
 	Subject string // agent id, collector's or program's name, user name
 	Role    string // of a person or an API token
 }
 
-// Can reports whether the identity has at least the role.
+// Can reports whether the identity has the role or a higher one.
 func (id Identity) Can(role string) bool { return rank[id.Role] >= rank[role] }
 
-// String names the identity in logs and audit entries.
+// String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }
 
-// NewToken makes a token for the store, and the secret that its holder shows:
-// 40 hex digits, as the replaced system's tokens have.
+// NewToken returns a token for the store and its secret: 40 hex digits, the format
+// of legacy tokens.
 func NewToken(kind, subject, role string, now time.Time) (store.Token, string, error) {
 	switch {
 	case subject == "" || len(subject) > 256:
@@ -67,33 +68,33 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 	case kind != KindAPI && kind != KindAgent && kind != KindCollector:
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
 	}
-	secret, id := random(secretBytes), random(4)
+	secret, id := randomHex(secretBytes), randomHex(4)
 	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
 
-// secretBytes is how many random bytes a token is made of, in hex.
+// secretBytes is the number of random bytes of a secret.
 const secretBytes = 20
 
-// random returns n random bytes in hex.
-func random(n int) string {
+// randomHex returns n random bytes in hex.
+func randomHex(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) // never fails: it ends the program instead
+	rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)
 }
 
-// hash is what the store keeps of a secret that is random itself, so that no
-// salt or slow hash is needed. Looking one up by its hash leaks nothing of the
-// secret through timing: who doesn't know it cannot steer the hash.
+// hash returns what the store keeps of a secret. The secret is random, so it needs
+// no salt and no slow hash. A look-up by hash leaks nothing through timing: an
+// attacker who does not know the secret cannot choose the hash.
 func hash(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
 
-// tokenTTL is how long a token that was looked up is trusted without looking
-// again: how late a revocation can be.
+// tokenTTL is how long a looked-up token stays valid in the cache, and so how long
+// a revocation may take.
 const tokenTTL = time.Second
 
-// maxCachedTokens bounds the cache; a fleet above it costs look-ups.
+// maxCachedTokens bounds the cache; beyond it tokens are looked up more often.
 const maxCachedTokens = 1 << 16
 
 // Tokens checks tokens against a store. It is safe for concurrent use.
@@ -102,63 +103,64 @@ type Tokens struct {
 	now   func() time.Time
 
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]cached // valid ones only
+	cache map[[sha256.Size]byte]cachedToken // valid tokens only
 }
 
-type cached struct {
+type cachedToken struct {
 	id    Identity
-	until time.Time // not asked again before
-	asked time.Time // when the store said so
+	until time.Time // next look-up
+	asked time.Time // last answer of the store
 }
 
-// NewTokens returns a checker of the store's tokens.
+// NewTokens returns a checker of the tokens in s.
 func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
-	return &Tokens{store: s, now: now, known: make(map[[sha256.Size]byte]cached)}
+	return &Tokens{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
 }
 
-// What a store that is away may cost. A token that is known goes on to let in
-// for tokenGrace: who posts need not wait for the store, and who reads is
-// told anyway that it is away.
+// Limits while the store is unavailable. Tokens in the cache stay valid for
+// knownTokenGrace, so that senders need not wait for the store; readers get an
+// error from the store anyway.
 const (
-	askKnown   = time.Second // how long a known token waits for the store
-	askUnknown = 5 * time.Second
-	awayFor    = 5 * time.Second // and how long then it does not ask
-	tokenGrace = time.Hour
+	knownTokenTimeout   = time.Second // of a look-up of a cached token
+	unknownTokenTimeout = 5 * time.Second
+	unavailableFor      = 5 * time.Second // time between look-ups of a cached token
+	knownTokenGrace     = time.Hour
 )
 
-// Check returns whose token the secret is, or an error that is
-// ErrUnauthenticated, or picket.ErrUnavailable where the store does not say.
+// Check returns the identity that a token's secret authenticates. An unknown or
+// revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
+// picket.ErrUnavailable.
 func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
 	}
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
-	c, ok := t.known[sum]
-	if ok && !now.Before(c.until) && now.Before(c.asked.Add(tokenGrace)) {
-		// One asks for all: the others go by what is known meanwhile.
-		t.known[sum] = cached{c.id, now.Add(askKnown), c.asked}
+	c, ok := t.cache[sum]
+	if ok && !now.Before(c.until) && now.Before(c.asked.Add(knownTokenGrace)) {
+		// One request looks the token up; the others use the cache meanwhile.
+		t.cache[sum] = cachedToken{c.id, now.Add(knownTokenTimeout), c.asked}
 	}
 	t.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.id, nil
 	}
-	known := ok && now.Before(c.asked.Add(tokenGrace))
-	tok, err := t.ask(ctx, hex.EncodeToString(sum[:]), known)
+	known := ok && now.Before(c.asked.Add(knownTokenGrace))
+	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), known)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
 		t.mu.Lock()
-		delete(t.known, sum)
+		delete(t.cache, sum)
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
 	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.keep(sum, cached{c.id, now.Add(awayFor), c.asked})
+		t.remember(sum, cachedToken{c.id, now.Add(unavailableFor), c.asked})
 		return c.id, nil
 	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.keep(sum, cached{id, now.Add(tokenTTL), now})
+	t.remember(sum, cachedToken{id, now.Add(tokenTTL), now})
 	return id, nil
 }
 
@@ -172,20 +174,21 @@ func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, erro
 	return id, err
 }
 
-func (t *Tokens) keep(sum [sha256.Size]byte, c cached) {
+// remember caches a token.
+func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.known) >= maxCachedTokens {
-		clear(t.known)
+	if len(t.cache) >= maxCachedTokens {
+		clear(t.cache)
 	}
-	t.known[sum] = c
+	t.cache[sum] = c
 }
 
-// ask asks the store. One that does not answer in time is unavailable.
-func (t *Tokens) ask(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := askUnknown
-	if known { // others go by the answer: it is not this caller's alone
-		ctx, limit = context.WithoutCancel(ctx), askKnown
+// lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
+func (t *Tokens) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
+	limit := unknownTokenTimeout
+	if known { // other requests use the answer too
+		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

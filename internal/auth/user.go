@@ -17,8 +17,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// argon2id's cost: the second choice of OWASP's list, for a server that also
-// has events to store. See RFC 9106.
+// Parameters of argon2id (RFC 9106): OWASP's second recommendation, which needs
+// less memory than the first.
 const (
 	argonTime    = 2
 	argonMemory  = 19 << 10 // KiB
@@ -31,15 +31,16 @@ func HashPassword(password string) (string, error) {
 	if len(password) < minPassword || len(password) > 1024 {
 		return "", fmt.Errorf("set password: it must have %d to 1024 characters: %w", minPassword, picket.ErrInvalid)
 	}
-	salt := []byte(random(8))
+	salt := []byte(randomHex(8))
 	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
 	b64 := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", argonMemory, argonTime, argonThreads, b64(salt), b64(key)), nil
 }
 
-// NewPassword makes a password up, for the first user.
-func NewPassword() string { return random(8) }
+// NewPassword returns a random password for the first user.
+func NewPassword() string { return randomHex(8) }
 
+// checkPassword reports whether a password matches a PHC string.
 func checkPassword(phc, password string) bool {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" || len(password) > 1024 {
@@ -59,37 +60,37 @@ func checkPassword(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 
-// People is what signing in needs of a store.
-type People interface {
+// An AccountStore holds users and sessions.
+type AccountStore interface {
 	store.Users
 	store.Sessions
 }
 
-// SessionLife is how long a sign-in lasts.
-const SessionLife = 12 * time.Hour
+// SessionLifetime is how long a session lasts.
+const SessionLifetime = 12 * time.Hour
 
 // Sessions signs people in and out. It is safe for concurrent use.
 type Sessions struct {
-	store People
+	store AccountStore
 	now   func() time.Time
-	// busy lets one password be hashed at a time: each takes 19 MiB and a core.
-	busy sync.Mutex
+	// hashing serialises password hashing, which takes 19 MiB and a core.
+	hashing sync.Mutex
 
 	mu       sync.Mutex
-	attempts map[string][]time.Time // failed or under way, by user and by address
+	attempts map[string][]time.Time // failed or in progress, by user and by address
 }
 
-// NewSessions returns the sign-in over a store.
-func NewSessions(s People, now func() time.Time) *Sessions {
+// NewSessions returns the sign-in of the users in s.
+func NewSessions(s AccountStore, now func() time.Time) *Sessions {
 	return &Sessions{store: s, now: now, attempts: make(map[string][]time.Time)}
 }
 
-// ErrTooMany is too many failed sign-ins; Retry-After is a minute.
+// ErrTooMany: too many failed sign-ins in the last minute.
 var ErrTooMany = errors.New("too many failed sign-ins")
 
-// How many sign-ins may fail in attemptWindow: from one address as one user,
-// which is somebody who forgot; from an address; and as a user, from
-// anywhere, which must not let strangers keep the user out too easily.
+// How many sign-ins may fail within attemptWindow: of one user from one address,
+// from one address, and of one user. The last is high, so that others cannot
+// easily lock a user out.
 const (
 	maxAttempts     = 5
 	maxAddrAttempts = 4 * maxAttempts
@@ -97,19 +98,18 @@ const (
 	attemptWindow   = time.Minute
 )
 
-// maxUserName is the longest name that is looked at.
+// maxUserName bounds the name in a sign-in, in bytes.
 const maxUserName = 256
 
-// SignIn checks a password and returns the secret for the session's cookie.
-// After five failures a minute of a user from an address it is ErrTooMany; a
-// wrong name and a wrong password are the same ErrUnauthenticated, and take
-// the same time.
+// SignIn checks a password and returns the secret of a new session. A wrong name
+// and a wrong password both are ErrUnauthenticated, and take the same time. After
+// five failures a minute of a user from an address, the error is ErrTooMany.
 func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (string, error) {
 	if len(name) > maxUserName {
 		return "", ErrUnauthenticated
 	}
 	now := s.now()
-	attempt, ok := s.begin(now, name, addr)
+	attempt, ok := s.beginAttempt(now, name, addr)
 	if !ok {
 		return "", ErrTooMany
 	}
@@ -121,25 +121,26 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (str
 	if err != nil || u.Disabled {
 		phc = decoy
 	}
-	s.busy.Lock()
+	s.hashing.Lock()
 	ok = checkPassword(phc, password)
-	s.busy.Unlock()
+	s.hashing.Unlock()
 	if !ok || phc == decoy {
 		return "", ErrUnauthenticated
 	}
-	s.forgive(attempt, now)
-	secret := random(20)
-	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionLife)})
+	s.removeAttempt(attempt, now)
+	secret := randomHex(20)
+	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionLifetime)})
 	if err != nil {
 		return "", fmt.Errorf("sign in %s: %w", name, err)
 	}
 	return secret, nil
 }
 
-// decoy is the hash of nobody's password, checked where there is no user.
+// decoy is a hash that matches no password. It is checked for unknown users, so
+// that they take as long as known ones.
 const decoy = "$argon2id$v=19$m=19456,t=2,p=1$MDAwMDAwMDAwMDAwMDAwMA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-// Check returns who a session's cookie is for, or ErrUnauthenticated.
+// Check returns the identity of a session, or ErrUnauthenticated.
 func (s *Sessions) Check(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" {
 		return Identity{}, ErrUnauthenticated
@@ -161,24 +162,24 @@ func (s *Sessions) Check(ctx context.Context, secret string) (Identity, error) {
 	return Identity{Kind: "user", Subject: u.Name, Role: u.Role}, nil
 }
 
-// SignOut ends the session.
+// SignOut ends a session.
 func (s *Sessions) SignOut(ctx context.Context, secret string) error {
 	return s.store.DeleteSession(ctx, hash(secret))
 }
 
-// begin counts an attempt as failed until it is forgiven, so that many at the
-// same time are no way around the bounds. It returns false past one of them.
-func (s *Sessions) begin(now time.Time, name, addr string) (keys [3]string, ok bool) {
+// beginAttempt counts an attempt as failed until removeAttempt, so that concurrent
+// attempts cannot exceed the limits. It returns false past a limit.
+func (s *Sessions) beginAttempt(now time.Time, name, addr string) (keys [3]string, ok bool) {
 	keys = [3]string{"both " + addr + "\x00" + name, "addr " + addr, "user " + name}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, most := range [...]int{maxAttempts, maxAddrAttempts, maxUserAttempts} {
-		if s.recent(keys[i], now) >= most {
+		if s.recentAttempts(keys[i], now) >= most {
 			return keys, false
 		}
 	}
 	if len(s.attempts) >= maxCachedTokens {
-		clear(s.attempts) // made-up names must not take memory without end
+		clear(s.attempts) // bounds the memory that made-up names take
 	}
 	for _, key := range keys {
 		s.attempts[key] = append(s.attempts[key], now)
@@ -186,8 +187,8 @@ func (s *Sessions) begin(now time.Time, name, addr string) (keys [3]string, ok b
 	return keys, true
 }
 
-// forgive takes back what begin counted at a time.
-func (s *Sessions) forgive(keys [3]string, at time.Time) {
+// removeAttempt removes a successful attempt from the failures.
+func (s *Sessions) removeAttempt(keys [3]string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, key := range keys {
@@ -197,8 +198,9 @@ func (s *Sessions) forgive(keys [3]string, at time.Time) {
 	}
 }
 
-// recent forgets what is out of the window and counts the rest; s.mu is held.
-func (s *Sessions) recent(key string, now time.Time) int {
+// recentAttempts counts the attempts within the window and deletes older ones; s.mu
+// is held.
+func (s *Sessions) recentAttempts(key string, now time.Time) int {
 	left := slices.DeleteFunc(s.attempts[key], func(at time.Time) bool { return now.Sub(at) >= attemptWindow })
 	if len(left) == 0 {
 		delete(s.attempts, key)

@@ -1,9 +1,9 @@
-// Package cache keeps for a moment what the console's statistics cost to work
-// out: in memory, or in Redis for several servers (package rediscache).
+// Package cache caches the statistics that the console shows, which are expensive
+// to compute: in memory, or in Redis for several servers (package rediscache).
 //
-// Promise: what is shown is never older than its time to live, whoever made
-// it and whatever fails; what is triaged shows at once; and however many ask
-// at the same time, the store is asked once.
+// Promise: a cached value is never older than its time to live, whoever computed
+// it and whatever fails; triage invalidates it at once; and of any number of
+// concurrent requests for a value, one asks the store.
 package cache
 
 import (
@@ -12,92 +12,92 @@ import (
 	"time"
 )
 
-// A Cache keeps values by key. It is safe for concurrent use.
+// A Cache stores values by key. It is safe for concurrent use.
 type Cache interface {
-	// Get returns the value of a key if it was made within ttl, and else what
-	// fill makes, which it keeps. Errors of fill are returned, and not kept.
+	// Get returns the value of a key if it was computed within ttl; otherwise it
+	// calls fill and stores the result. Errors of fill are returned, not stored.
 	Get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error)
-	// Invalidate drops keys, so that the next Get makes them anew.
+	// Invalidate deletes keys; a value that is being computed is not stored.
 	Invalidate(ctx context.Context, keys ...string)
 }
 
 // Memory is a Cache in this process.
 type Memory struct {
-	mu      sync.Mutex
-	entries map[string]*entry
-	now     func() time.Time
+	mu    sync.Mutex
+	calls map[string]*call
+	now   func() time.Time
 }
 
-// An entry is a value, or one in the making.
-type entry struct {
-	made  time.Time
-	value []byte
-	err   error
-	done  chan struct{} // closed once it is made
+// A call is one call of fill, in progress or done.
+type call struct {
+	done       chan struct{} // closed once the rest is set
+	computedAt time.Time
+	value      []byte
+	err        error
 }
 
-// maxEntries bounds a Memory, should keys be made up endlessly.
-const maxEntries = 1024
+// maxKeys bounds a Memory if keys are made up without end.
+const maxKeys = 1024
 
-// NewMemory returns an empty Memory that goes by a clock.
+// NewMemory returns an empty Memory that uses a clock.
 func NewMemory(now func() time.Time) *Memory {
-	return &Memory{entries: make(map[string]*entry), now: now}
+	return &Memory{calls: make(map[string]*call), now: now}
 }
 
-// Get implements Cache. Those who ask while a value is being made wait for it.
+// Get implements Cache. Calls for a value that is being computed wait for it.
 func (m *Memory) Get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	for {
 		m.mu.Lock()
-		e := m.entries[key]
-		if e == nil || !e.made.IsZero() && m.now().Sub(e.made) >= ttl {
-			e = &entry{done: make(chan struct{})}
-			if len(m.entries) >= maxEntries {
-				clear(m.entries)
+		c := m.calls[key]
+		if c == nil || !c.computedAt.IsZero() && m.now().Sub(c.computedAt) >= ttl {
+			c = &call{done: make(chan struct{})}
+			if len(m.calls) >= maxKeys {
+				clear(m.calls)
 			}
-			m.entries[key] = e
+			m.calls[key] = c
 			m.mu.Unlock()
-			return m.fill(ctx, key, e, fill)
+			return m.fill(ctx, key, c, fill)
 		}
 		m.mu.Unlock()
 		select {
-		case <-e.done:
+		case <-c.done:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if e.err == nil {
-			return e.value, nil
+		if c.err == nil {
+			return c.value, nil
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if e.err != context.Canceled && e.err != context.DeadlineExceeded {
-			return nil, e.err
+		if c.err != context.Canceled && c.err != context.DeadlineExceeded {
+			return nil, c.err
 		}
-		// It was another's request that ended; this one is made for itself.
+		// The context of the caller that computed it ended, not ours: try again.
 	}
 }
 
-func (m *Memory) fill(ctx context.Context, key string, e *entry, fill func(context.Context) ([]byte, error)) ([]byte, error) {
-	start := m.now() // what was asked for then may be as old as that
+func (m *Memory) fill(ctx context.Context, key string, c *call, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+	start := m.now() // the value may be as old as that
 	value, err := fill(ctx)
 	if ctx.Err() != nil && err != nil {
 		err = ctx.Err()
 	}
 	m.mu.Lock()
-	e.value, e.err, e.made = value, err, start
-	if err != nil && m.entries[key] == e {
-		delete(m.entries, key)
+	c.value, c.err, c.computedAt = value, err, start
+	if err != nil && m.calls[key] == c {
+		delete(m.calls, key)
 	}
 	m.mu.Unlock()
-	close(e.done)
+	close(c.done)
 	return value, err
 }
 
-// Invalidate implements Cache. What is being made then is not kept.
+// Invalidate implements Cache.
 func (m *Memory) Invalidate(_ context.Context, keys ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range keys {
-		delete(m.entries, k)
+		delete(m.calls, k)
 	}
 }

@@ -16,8 +16,9 @@ func TestMemory(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T) cache.Cache { return cache.NewMemory(time.Now) })
 }
 
-// CachedStore are those of the store, and triage shows at once.
-func TestStatistics(t *testing.T) {
+// A CachedStore returns the statistics of the store, and triage shows in them at
+// once.
+func TestCachedStore(t *testing.T) {
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func TestStatistics(t *testing.T) {
 	}
 	save("two")
 	if open() != 1 {
-		t.Error("not from the cache")
+		t.Error("the count is not from the cache")
 	}
 	closed := picket.StatusResolved
 	if _, err := c.UpdateAlert(t.Context(), first.Opened[0].ID, store.AlertUpdate{Status: &closed, At: now}); err != nil {
@@ -57,7 +58,7 @@ func TestStatistics(t *testing.T) {
 	}
 	save("three")
 	if open() != 2 {
-		t.Error("triage does not show")
+		t.Error("triage does not show in the count")
 	}
 	totals, err := c.Totals(t.Context())
 	if err != nil || totals.Stored != 3 {
@@ -65,7 +66,7 @@ func TestStatistics(t *testing.T) {
 	}
 	now = now.Add(time.Minute)
 	if open() != 2 {
-		t.Error("counts do not age")
+		t.Error("the count does not expire")
 	}
 	total, _, err := c.CountHosts(t.Context(), now)
 	minutes, err2 := c.Activity(t.Context(), now.Add(-time.Hour), now.Add(time.Hour))

@@ -10,23 +10,23 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// ttl is how old statistics may be that are shown.
-const ttl = 2 * time.Second
+// statisticsTTL is how old the statistics may be.
+const statisticsTTL = 2 * time.Second
 
-const alertCounts = "alert-counts"
+const alertCountsKey = "alert-counts"
 
-// CachedStore is a store whose statistics come from a cache.
+// A CachedStore is a store whose statistics are cached.
 type CachedStore struct {
 	store.Store
 	cache Cache
 }
 
-// NewCachedStore returns s with its statistics behind a cache.
+// NewCachedStore returns s with its statistics cached in c.
 func NewCachedStore(s store.Store, c Cache) *CachedStore { return &CachedStore{s, c} }
 
-// cached keeps what f makes, as JSON.
+// cached returns the cached result of f, which is stored as JSON.
 func cached[T any](ctx context.Context, c Cache, key string, f func(context.Context) (T, error)) (v T, err error) {
-	data, err := c.Get(ctx, key, ttl, func(ctx context.Context) ([]byte, error) {
+	data, err := c.Get(ctx, key, statisticsTTL, func(ctx context.Context) ([]byte, error) {
 		v, err := f(ctx)
 		if err != nil {
 			return nil, err
@@ -41,7 +41,7 @@ func cached[T any](ctx context.Context, c Cache, key string, f func(context.Cont
 
 // AlertCounts implements store.Alerts.
 func (s *CachedStore) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
-	return cached(ctx, s.cache, alertCounts, s.Store.AlertCounts)
+	return cached(ctx, s.cache, alertCountsKey, s.Store.AlertCounts)
 }
 
 // Totals implements store.Events.
@@ -55,7 +55,7 @@ func (s *CachedStore) Activity(ctx context.Context, since, until time.Time) ([]s
 	return cached(ctx, s.cache, key, func(ctx context.Context) ([]store.MinuteCounts, error) { return s.Store.Activity(ctx, since, until) })
 }
 
-// CountHosts implements store.Hosts. Times within some seconds are one.
+// CountHosts implements store.Hosts. Times within ten seconds share a value.
 func (s *CachedStore) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
 	key := fmt.Sprintf("hosts/%d", since.Unix()/10)
 	n, err := cached(ctx, s.cache, key, func(ctx context.Context) (n [2]int64, err error) {
@@ -65,9 +65,9 @@ func (s *CachedStore) CountHosts(ctx context.Context, since time.Time) (total, o
 	return n[0], n[1], err
 }
 
-// UpdateAlert implements store.Alerts: who triages sees it at once.
+// UpdateAlert implements store.Alerts. The change shows in the counts at once.
 func (s *CachedStore) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
 	a, err := s.Store.UpdateAlert(ctx, id, u)
-	s.cache.Invalidate(context.WithoutCancel(ctx), alertCounts)
+	s.cache.Invalidate(context.WithoutCancel(ctx), alertCountsKey)
 	return a, err
 }

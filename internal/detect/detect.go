@@ -35,7 +35,7 @@ const checkEvery = 10_000
 // package sigma has an error.
 func (e *Engine) Checks() (events, wrong int64) { return e.checked.Load(), e.wrong.Load() }
 
-func (e *Engine) check(ev *picket.Event, group *sigma.Group, fired []*sigma.Rule) {
+func (e *Engine) check(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
 	e.checked.Add(1)
 	want := group.MatchAll(ev.Fields, nil)
 	if slices.Equal(want, fired) {
@@ -78,7 +78,7 @@ type Detector struct {
 	matcher *sigma.Matcher
 
 	rules  *sigma.RuleSet // that groups belong to
-	groups map[*shape.Route]*sigma.Group
+	groups map[*shape.Route]*sigma.RuleGroup
 	fired  []*sigma.Rule
 	seen   int // events
 	each   int // fields to expect of an event, by the last batch
@@ -90,7 +90,7 @@ type Detector struct {
 // through.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	if rules := d.engine.Rules(); rules != d.rules {
-		d.rules, d.groups = rules, make(map[*shape.Route]*sigma.Group)
+		d.rules, d.groups = rules, make(map[*shape.Route]*sigma.RuleGroup)
 	}
 	var matches []picket.Match
 	// One array holds the fields of the whole batch; its size is guessed from
@@ -122,10 +122,10 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		}
 		for _, rule := range d.fired {
 			m := match(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
-			if m.Silent = rule.Silent(); !m.Silent {
+			if m.Silent = rule.CorrelationOnly(); !m.Silent {
 				m.Why = rule.Explain(ev.Fields)
 			}
-			m.Observed = observed(ev, rule.Observed())
+			m.Observed = observed(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 		}
 		if v := doc.Verdict; v != nil {

@@ -1,6 +1,6 @@
-// Package httpapi is the plumbing of every HTTP handler: handlers that return
-// errors, the one table from errors to statuses, the request log, and the
-// limits on connections and bodies.
+// Package httpapi is what all HTTP handlers share: handlers that return errors,
+// the one table from error kinds to statuses, the request log, and the limit on
+// connections.
 package httpapi
 
 import (
@@ -17,11 +17,11 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 )
 
-// A Handler answers a request or returns why it can't; it must not do both.
+// A Handler answers a request or returns an error; it must not do both.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// An Error is an error with the answer that it makes, where the kind of the
-// error alone does not say enough.
+// An Error is an error with a status of its own, for errors whose kind does not
+// determine it.
 type Error struct {
 	Status     int
 	RetryAfter int // seconds; 0: none
@@ -30,15 +30,15 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap returns the cause.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Errorf returns an *Error.
+// Errorf returns an *Error with a status.
 func Errorf(status int, format string, args ...any) error {
 	return &Error{Status: status, Err: fmt.Errorf(format, args...)}
 }
 
-// statuses is the one table from kinds of error to statuses.
+// statuses maps error kinds to statuses.
 var statuses = []struct {
 	kind   error
 	status int
@@ -53,7 +53,7 @@ var statuses = []struct {
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 }
 
-// Status returns the status that err makes: 500 for what is in no table.
+// Status returns the HTTP status of an error: 500 for an unknown kind.
 func Status(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status
@@ -69,7 +69,7 @@ func Status(err error) int {
 	return http.StatusInternalServerError
 }
 
-// RetryAfter returns the seconds after which trying again may help, or 0.
+// RetryAfter returns after how many seconds to retry, 0 if retrying does not help.
 func RetryAfter(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
 		return e.RetryAfter
@@ -83,7 +83,7 @@ func RetryAfter(err error) int {
 	return 0
 }
 
-// Message returns what the caller may read of err: nothing of a 500.
+// Message returns the text of an error for the client. A 500 hides its cause.
 func Message(err error) string {
 	if Status(err) == http.StatusInternalServerError {
 		return "internal error; the server's log has the cause"
@@ -94,14 +94,13 @@ func Message(err error) string {
 // An ErrorWriter answers an error in the form that a route's clients expect.
 type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
 
-// WriteError answers {"error": …}, with Retry-After and WWW-Authenticate where
-// they belong.
+// WriteError answers {"error": …} and sets Retry-After and WWW-Authenticate.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	SetErrorHeaders(w, err)
 	JSON(w, Status(err), map[string]string{"error": Message(err)})
 }
 
-// SetErrorHeaders sets the headers that go with err's status.
+// SetErrorHeaders sets the headers that belong to an error's status.
 func SetErrorHeaders(w http.ResponseWriter, err error) {
 	if s := RetryAfter(err); s > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(s))
@@ -111,7 +110,7 @@ func SetErrorHeaders(w http.ResponseWriter, err error) {
 	}
 }
 
-// JSON answers v. It writes no escapes for HTML: the answer is not one.
+// JSON answers v as JSON, without HTML escapes.
 func JSON(w http.ResponseWriter, status int, v any) error {
 	body, err := Marshal(v)
 	if err != nil {
@@ -132,7 +131,7 @@ func Marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// Write answers a body that is JSON already.
+// Write answers a body that is already JSON.
 func Write(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {
@@ -141,11 +140,11 @@ func Write(w http.ResponseWriter, status int, body []byte) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(body) // an error here is the client's going away
+	w.Write(body) // fails only if the client has disconnected
 	return nil
 }
 
-// ReadJSON reads a small JSON body into v.
+// ReadJSON decodes a JSON body of at most 1 MiB into v.
 func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err := d.Decode(v); err != nil {

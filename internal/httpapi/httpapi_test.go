@@ -102,21 +102,21 @@ func TestReadJSON(t *testing.T) {
 	}
 }
 
-// A conn is a connection that knows whether it was closed.
-type conn struct {
+// A fakeConn is a connection that knows whether it was closed.
+type fakeConn struct {
 	net.Conn
 	closed bool
 }
 
-func (c *conn) Close() error { c.closed = true; return nil }
+func (c *fakeConn) Close() error { c.closed = true; return nil }
 
 // Past the bound the idle go first, then those that take longest; a new one
 // is always let in.
 func TestConns(t *testing.T) {
-	bound := httpapi.NewConns(3)
-	cs := make([]*conn, 7)
+	bound := httpapi.NewConnLimiter(3)
+	cs := make([]*fakeConn, 7)
 	for i := range cs {
-		cs[i] = new(conn)
+		cs[i] = new(fakeConn)
 	}
 	gone := func(want string) {
 		t.Helper()
@@ -151,8 +151,8 @@ func TestConns(t *testing.T) {
 	if open, closed := bound.Counts(); open != 3 || closed != 3 {
 		t.Errorf("%d open, %d closed", open, closed)
 	}
-	none := httpapi.NewConns(0)
-	last := new(conn)
+	none := httpapi.NewConnLimiter(0)
+	last := new(fakeConn)
 	none.State(last, http.StateNew)
 	if !last.closed {
 		t.Error("past a bound of none")

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// record logs a request: failures of ours as errors, refusals at info, the
-// rest at debug, since telemetry is a thousand requests a second.
-func (m *Mux) record(r *http.Request, status int, took time.Duration, err error) {
+// logRequest logs a request: server errors at Error, client errors at Info, and
+// successes at Debug, because telemetry is thousands of requests a second.
+func (m *Mux) logRequest(r *http.Request, status int, took time.Duration, err error) {
 	level := slog.LevelDebug
 	switch {
 	case err != nil && errors.Is(err, context.Canceled):
@@ -33,7 +33,7 @@ func (m *Mux) record(r *http.Request, status int, took time.Duration, err error)
 	m.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
-// ClientIP is the address of the other end of the connection.
+// ClientIP returns the address of the connection's other end.
 func ClientIP(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Mux routes to Handlers, writes their errors, logs what matters, and
+// A Mux routes requests to Handlers, writes their errors, logs requests, and
 // recovers from panics.
 type Mux struct {
 	mux       *http.ServeMux
@@ -19,7 +19,7 @@ type Mux struct {
 	WriteRefusal ErrorWriter
 }
 
-// A fallback is for requests that no route is for.
+// A fallback handles requests that no route matches.
 type fallback struct {
 	match   func(*http.Request) bool
 	h       Handler
@@ -39,19 +39,20 @@ func Redirect(to string) Handler {
 	}
 }
 
-// Handle adds a route, in http.ServeMux's patterns. Errors go to onError.
+// Handle adds a route with a pattern of http.ServeMux. onError writes the
+// handler's errors.
 func (m *Mux) Handle(pattern string, h Handler, onError ErrorWriter) {
 	m.patterns = append(m.patterns, pattern)
 	m.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { m.serve(w, r, h, onError) })
 }
 
-// Fallback adds a handler for requests that no route is for and that match.
-// It is for paths of which patterns can't tell that they are meant.
+// Fallback adds a handler for requests that no route matches and for which match
+// returns true. It is for paths that no pattern can describe.
 func (m *Mux) Fallback(match func(*http.Request) bool, h Handler, onError ErrorWriter) {
 	m.fallbacks = append(m.fallbacks, fallback{match, h, onError})
 }
 
-// Patterns returns the patterns of all routes, in the order of their adding.
+// Patterns returns the patterns of all routes in the order of Handle.
 func (m *Mux) Patterns() []string { return m.patterns }
 
 // ServeHTTP implements http.Handler.
@@ -67,13 +68,13 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return refused(w, r, refuse) }, m.WriteRefusal)
+	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return routeError(w, r, refuse) }, m.WriteRefusal)
 }
 
-// refused says in JSON what http.ServeMux would in text: that there is no such
-// path, or that the path has no such method.
-func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
-	said := &answer{header: make(http.Header)}
+// routeError returns the error for a request that no route matches: an unknown
+// path, or a wrong method. http.ServeMux would answer it in plain text.
+func routeError(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
+	said := &headerRecorder{header: make(http.Header)}
 	refuse.ServeHTTP(said, r)
 	if said.status != http.StatusMethodNotAllowed {
 		return Errorf(http.StatusNotFound, "no such path: %s", r.URL.Path)
@@ -82,17 +83,17 @@ func refused(w http.ResponseWriter, r *http.Request, refuse http.Handler) error 
 	return Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }
 
-// An answer keeps what a handler says, without its body.
-type answer struct {
+// A headerRecorder is a ResponseWriter that discards the body.
+type headerRecorder struct {
 	header http.Header
 	status int
 }
 
-func (a *answer) Header() http.Header         { return a.header }
-func (a *answer) WriteHeader(status int)      { a.status = status }
-func (a *answer) Write(p []byte) (int, error) { return len(p), nil }
+func (a *headerRecorder) Header() http.Header         { return a.header }
+func (a *headerRecorder) WriteHeader(status int)      { a.status = status }
+func (a *headerRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
-// serve runs a handler.
+// serve runs a handler and logs the request.
 func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError ErrorWriter) {
 	start := time.Now()
 	sw := &statusWriter{ResponseWriter: w}
@@ -111,5 +112,5 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError E
 	if err != nil && sw.status == 0 {
 		onError(sw, r, err)
 	}
-	m.record(r, sw.status, time.Since(start), err)
+	m.logRequest(r, sw.status, time.Since(start), err)
 }

@@ -24,7 +24,7 @@ type rejection struct {
 	deadLetter queue.DeadLetter
 }
 
-// A batchBuilder makes the batch of one request.
+// A batchBuilder builds the batch of one request.
 type batchBuilder struct {
 	h         *Handler
 	from      auth.Identity
@@ -73,7 +73,7 @@ func (b *batchBuilder) add(r *shape.Reader, raw []byte, defaults requestDefaults
 	return errs
 }
 
-// read makes an event of raw, with its errors.
+// read parses and checks one event.
 func (b *batchBuilder) read(r *shape.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
 	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
 	d, err := r.Read(raw)

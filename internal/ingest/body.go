@@ -18,38 +18,37 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// chunk is how much of a body is read, and looked at, at once.
+// chunk is how many bytes of a body are read at a time.
 const chunk = 64 << 10
 
-// zstdWindow is the most history a sender's zstd frame may need: 8 MiB is
-// what every encoder's default levels stay within (RFC 8878, 3.1.1.1.2).
+// zstdWindow bounds the window of a zstd frame. 8 MiB suffices for the default
+// levels of every encoder (RFC 8878, 3.1.1.1.2).
 const zstdWindow = 8 << 20
 
 // A bodyReader reads bodies into memory, decompressed and within limits.
 type bodyReader struct {
 	maxBody, maxDecoded int64
-	tiers               []tier
+	tiers               []bufferTier
 	buffers             sync.Pool // of *[]byte, one chunk or a little more
 	zstds               sync.Pool // of *zstd.Decoder
 }
 
-// A tier is how many bodies may grow past a size at the same time. A request
-// climbs the tiers in order and waits at each with what it holds, so that no
-// two can wait for each other.
-type tier struct {
+// A bufferTier limits how many bodies may be larger than a size at the same time.
+// A growing body acquires the tiers in order, which rules out deadlocks.
+type bufferTier struct {
 	size  int64
 	slots chan struct{}
 }
 
 func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
-	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []tier{
+	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []bufferTier{
 		{chunk, make(chan struct{}, 64)}, {1 << 20, make(chan struct{}, 6)}, {8 << 20, make(chan struct{}, 1)},
 	}}
 }
 
-// read reads the body of r. feed sees it as it grows, and can refuse it. The
-// caller calls release, once or more, when it no longer needs the body nor
-// anything that aliases it.
+// read reads the body of r. It calls feed as the body grows, and stops if feed
+// returns an error. The caller calls release, at least once, when it no longer
+// needs the body or anything that aliases it.
 func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body []byte) error) (body []byte, release func(), err error) {
 	climbed := 0
 	buf, ok := b.buffers.Get().(*[]byte)
@@ -75,7 +74,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	if r.ContentLength > b.maxBody {
 		return nil, nil, b.readError(errTooLong)
 	}
-	src, done, err := b.decompress(r, &bounded{r.Body, b.maxBody})
+	src, done, err := b.decompress(r, &limitedReader{r.Body, b.maxBody})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,7 +87,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 		}
 		if len(body) == cap(body) {
 			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
-				if err := take(r.Context(), b.tiers[climbed].slots); err != nil {
+				if err := acquireSlot(r.Context(), b.tiers[climbed].slots); err != nil {
 					return nil, nil, err
 				}
 				climbed++
@@ -112,16 +111,16 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	}
 }
 
-// errTooLong is a body of more bytes than are taken.
+// errTooLong: the body exceeds the limit.
 var errTooLong = errors.New("body too long")
 
-// A bounded reader gives at most left bytes; where there are more, it fails.
-type bounded struct {
+// A limitedReader returns errTooLong after left bytes.
+type limitedReader struct {
 	r    io.Reader
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
 	if b.left -= int64(n); b.left < 0 {
 		return n, errTooLong
@@ -134,9 +133,9 @@ const (
 	drainTime = 10 * time.Second
 )
 
-// drain reads on in a body that is refused, so that its sender gets to read
-// why: most send all of it first, and to close on them would lose the answer.
-// A sender that waits for leave to send gets none.
+// drain reads some more of a rejected body, because most senders read the answer
+// only after they have sent everything, and closing the connection would lose it.
+// A sender that waits for 100 Continue has sent nothing to drain.
 func drain(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") != "" {
 		return
@@ -145,7 +144,7 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	io.CopyN(io.Discard, r.Body, drained)
 }
 
-func take(ctx context.Context, slots chan struct{}) error {
+func acquireSlot(ctx context.Context, slots chan struct{}) error {
 	select {
 	case slots <- struct{}{}:
 		return nil
@@ -167,7 +166,7 @@ func (b *bodyReader) readError(err error) error {
 	return httpapi.Errorf(http.StatusBadRequest, "read body: %v", err)
 }
 
-// decompress wraps a body by its Content-Encoding.
+// decompress returns a reader that decompresses a body by its Content-Encoding.
 func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, func(), error) {
 	switch enc := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); enc {
 	case "", "identity":

@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// bulkFactor is how many times Options.MaxEvents a bulk request may hold. Its
-// senders bound a request by bytes: 10 MB of short lines are within Vector's
-// defaults, and it drops what is answered with 413.
+// bulkFactor multiplies Options.MaxEvents for bulk requests. Bulk senders limit
+// requests by bytes: 10 MB of short lines are within Vector's defaults, and Vector
+// drops requests that are answered with 413.
 const bulkFactor = 10
 
 // A bulkItem is the answer to one action of a bulk request.
@@ -28,14 +28,14 @@ type bulkItem struct {
 	Error  *elasticError `json:"error,omitempty"`
 }
 
-// A bulkAnswer is the answer to a bulk request; filter_path leaves parts out.
+// A bulkAnswer is the answer to a bulk request, reduced by filter_path.
 type bulkAnswer struct {
 	Took   *int64                `json:"took,omitempty"`
 	Errors *bool                 `json:"errors,omitempty"`
 	Items  []map[string]bulkItem `json:"items,omitempty"`
 }
 
-// bulk takes pairs of lines: an action, and the document it is for.
+// bulk accepts pairs of lines: an action and its document.
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
@@ -52,7 +52,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	if err != nil {
 		return err
 	}
-	// Made before it is true, since it needs the body, which sending lets go.
+	// Built before the batch is queued, because send releases the body.
 	answer, err := httpapi.Marshal(filterBulk(items, h.opt.Now().Sub(start).Milliseconds(), r.URL.Query().Get("filter_path")))
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
@@ -63,8 +63,8 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	return httpapi.Write(w, http.StatusOK, answer)
 }
 
-// filterBulk makes an answer of what filter_path asks for: a list of paths
-// with wildcards, of which senders use errors, items.*.error and the like.
+// filterBulk returns the parts of the answer that filter_path selects: a list of
+// paths with wildcards, such as errors and items.*.error.
 func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnswer {
 	failed := false
 	for _, it := range items {
@@ -91,7 +91,7 @@ func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnsw
 	}
 	for _, it := range items {
 		for verb, v := range it {
-			if v = v.only(fields); v != (bulkItem{}) {
+			if v = v.filtered(fields); v != (bulkItem{}) {
 				a.Items = append(a.Items, map[string]bulkItem{verb: v})
 			}
 		}
@@ -99,8 +99,8 @@ func filterBulk(items []map[string]bulkItem, took int64, filter string) bulkAnsw
 	return a
 }
 
-// only returns the item with nothing but the fields named.
-func (it bulkItem) only(fields []string) bulkItem {
+// filtered returns the item with only some fields.
+func (it bulkItem) filtered(fields []string) bulkItem {
 	for field, clear := range map[string]func(){
 		"_index": func() { it.Index = "" }, "_id": func() { it.ID = "" }, "status": func() { it.Status = 0 },
 		"result": func() { it.Result = "" }, "error": func() { it.Error = nil },
@@ -112,9 +112,9 @@ func (it bulkItem) only(fields []string) bulkItem {
 	return it
 }
 
-// bulk adds a bulk request's documents and returns the answer to each action.
-// Only a broken action line makes the whole request fail: what follows it
-// could not be told from documents.
+// bulk adds a bulk request's documents and returns the answer to each action. Only
+// a malformed action line fails the whole request, because actions and documents
+// after it cannot be told apart.
 func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	reader := b.h.readers.Get().(*shape.Reader)
 	defer b.h.readers.Put(reader)
@@ -124,7 +124,7 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 		items = append(items, map[string]bulkItem{verb: it})
 	}
 	for i := 0; i < len(spans); i++ {
-		verb, it, err := action(body[spans[i].start:spans[i].end])
+		verb, it, err := parseBulkAction(body[spans[i].start:spans[i].end])
 		if err != nil {
 			return nil, fmt.Errorf("malformed action/metadata line [%d]: %w: %w", i+1, err, picket.ErrInvalid)
 		}
@@ -142,14 +142,14 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 			refuse(verb, it, "picket does not change events")
 			continue
 		}
-		b.item(reader, body[spans[i].start:spans[i].end], &it)
+		b.addItem(reader, body[spans[i].start:spans[i].end], &it)
 		items = append(items, map[string]bulkItem{verb: it})
 	}
 	return items, nil
 }
 
-// item adds one document and fills the answer to it.
-func (b *batchBuilder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
+// addItem adds one document and completes its answer.
+func (b *batchBuilder) addItem(reader *shape.Reader, raw []byte, it *bulkItem) {
 	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
@@ -160,8 +160,8 @@ func (b *batchBuilder) item(reader *shape.Reader, raw []byte, it *bulkItem) {
 	}
 }
 
-// action reads an action line: {"create":{"_index":…,"_id":…}}.
-func action(line []byte) (verb string, it bulkItem, err error) {
+// parseBulkAction parses an action line: {"create":{"_index":…,"_id":…}}.
+func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 	var a map[string]*struct {
 		Index string `json:"_index"`
 		ID    string `json:"_id"`
@@ -180,7 +180,7 @@ func action(line []byte) (verb string, it bulkItem, err error) {
 	return "", it, fmt.Errorf("expected one of create, index, update, delete")
 }
 
-// document takes a single document.
+// document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
 		if len(body) > h.opt.MaxEvent {
@@ -196,7 +196,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	reader := h.readers.Get().(*shape.Reader)
 	defer h.readers.Put(reader)
 	it := bulkItem{Index: index, ID: id}
-	b.item(reader, bytes.TrimSpace(body), &it)
+	b.addItem(reader, bytes.TrimSpace(body), &it)
 	it.ID = strings.Clone(it.ID)
 	if err := b.send(r.Context(), release); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 )
 
 func TestBulk(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
 	illegal := func(reason string) string {
 		return `{"error":{"reason":"` + reason + `","root_cause":[{"type":"illegal_argument_exception","reason":"` + reason + `"}],"type":"illegal_argument_exception"},"status":400}`
 	}
@@ -54,10 +54,10 @@ func TestBulk(t *testing.T) {
 
 // The whole answer, and what is in the queue of it.
 func TestBulkAnswer(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	body := `{"create":{"_index":"winlogbeat-8"}}` + "\n" + `{"event_id":"own","host":{"name":"h"}}` + "\n" + `{"create":{"_index":"b","_id":"given"}}` + "\n" + `{"host":{"name":"h"}}` + "\n"
 	accept := "application/vnd.elasticsearch+json; compatible-with=8"
-	w := r.do("POST", "/_bulk", strings.NewReader(packed(t, body)), "Authorization", "Token "+r.collector, "Content-Encoding", "gzip",
+	w := r.do("POST", "/_bulk", strings.NewReader(gzipped(t, body)), "Authorization", "Token "+r.collector, "Content-Encoding", "gzip",
 		"Content-Type", "application/vnd.elasticsearch+x-ndjson; compatible-with=8", "Accept", accept)
 	var answer struct {
 		Took   *int64
@@ -72,7 +72,7 @@ func TestBulkAnswer(t *testing.T) {
 	if got := w.Header().Get("Content-Type"); got != accept {
 		t.Errorf("Content-Type %q", got)
 	}
-	events := r.take(t)
+	events := r.takeAll(t)
 	if len(events) != 2 || events[0].ID != "own" || events[1].ID != "given" || events[0].Host != "h" || events[0].Type != "winlogbeat-8" {
 		t.Errorf("%+v", events)
 	}
@@ -80,7 +80,7 @@ func TestBulkAnswer(t *testing.T) {
 
 // What senders ask before and beside the bulk API.
 func TestElasticQuestions(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -130,7 +130,7 @@ func TestElasticQuestions(t *testing.T) {
 }
 
 func TestOsquery(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
 	row := `{"name":"process_events","hostIdentifier":"h","unixTime":1700000000,"action":"added","columns":{"path":"/bin/sh","cmdline":"sh -c id"}}`
 	log := func(key, kind, data string) string {
 		return `{"node_key":"` + key + `","log_type":"` + kind + `","data":` + data + `}`
@@ -161,7 +161,7 @@ func TestOsquery(t *testing.T) {
 		if w.Code != c.status || c.want != "" && w.Body.String() != c.want {
 			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
 		}
-		if events := r.take(t); len(events) != c.events {
+		if events := r.takeAll(t); len(events) != c.events {
 			t.Errorf("%s: %d events", c.name, len(events))
 		}
 	}

@@ -12,27 +12,27 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// elasticVersion is the version that clients of Elasticsearch are told. They
-// refuse servers older than themselves, some by the major version.
+// elasticVersion is the version that Elasticsearch clients see. They reject servers
+// that are older than themselves, some by major version only.
 const elasticVersion = "8.17.0"
 
-// elasticRoutes adds what senders to Elasticsearch ask for: the bulk API, and
-// the questions that Beats, Fluent Bit, Vector, rsyslog and the official
-// clients put before it.
+// elasticRoutes adds the Elasticsearch APIs that senders use: the bulk API, and
+// what Beats, Fluent Bit, Vector, rsyslog and the official clients request before
+// it.
 func (h *Handler) elasticRoutes(mux *httpapi.Mux) {
 	for _, pattern := range []string{"POST /_bulk", "PUT /_bulk", "POST /_bulk/{$}", "PUT /_bulk/{$}"} {
-		mux.Handle(pattern, elastic(h.elasticAPI), WriteElastic)
+		mux.Handle(pattern, withElasticHeaders(h.elasticAPI), WriteElastic)
 	}
-	// The rest is told by its names: an index may have any, so that no
-	// pattern would leave room for the paths of others.
-	mux.Fallback(isElastic, elastic(h.elasticAPI), WriteElastic)
+	// An index can have any name, so no pattern can match its paths without
+	// matching others. The fallback is tried only if no route matches.
+	mux.Fallback(isElastic, withElasticHeaders(h.elasticAPI), WriteElastic)
 }
 
-// picketPaths are the first parts of paths that are no index.
+// picketPaths are the first path elements that are never an index.
 var picketPaths = []string{"api", "console", "dashboard", "accounts", "telemetry", "ws"}
 
-// isElastic reports whether a request can be meant for Elasticsearch: it names
-// one of its APIs, or it shows a token and asks for an index.
+// isElastic reports whether a request is for Elasticsearch: its path names one of
+// Elasticsearch's APIs, or an index, with a token.
 func isElastic(r *http.Request) bool {
 	index, rest := elasticPath(r.URL)
 	if slices.Contains(picketPaths, index) {
@@ -41,8 +41,7 @@ func isElastic(r *http.Request) bool {
 	return len(rest) > 0 && strings.HasPrefix(rest[0], "_") || index != "" && len(rest) <= 2 && auth.Secret(r) != ""
 }
 
-// elasticPath takes a path apart: an index, "" where there is none, and what
-// is asked of it.
+// elasticPath splits a path into the index, "" if there is none, and the API.
 func elasticPath(u *url.URL) (index string, rest []string) {
 	for _, part := range strings.Split(strings.Trim(u.EscapedPath(), "/"), "/") {
 		plain, err := url.PathUnescape(part)
@@ -67,31 +66,31 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 	writes := r.Method == http.MethodPost || r.Method == http.MethodPut
 	if len(rest) == 0 {
 		switch r.Method {
-		case http.MethodHead, http.MethodGet: // an index is there as soon as it is named
+		case http.MethodHead, http.MethodGet: // every index exists
 			return httpapi.JSON(w, http.StatusOK, map[string]any{index: struct{}{}})
 		case http.MethodPut:
 			return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true, "shards_acknowledged": true, "index": index})
 		}
-		return noHandler(r)
+		return noSuchElasticAPI(r)
 	}
 	id := ""
 	if len(rest) > 1 {
 		id = rest[1]
 	}
 	switch api := rest[0]; {
-	case rest[len(rest)-1] == "_bulk" && len(rest) <= 2 && writes: // the second by a type, which version 7 still had
+	case rest[len(rest)-1] == "_bulk" && len(rest) <= 2 && writes: // version 7 still had a type between index and API
 		return h.bulk(w, r, from, index)
 	case len(rest) <= 2 && index != "" && writes && (api == "_doc" || api == "_create" && id != "" || !strings.HasPrefix(api, "_")):
 		return h.document(w, r, from, index, id)
 	case api == "_refresh" || api == "_flush":
 		return httpapi.JSON(w, http.StatusOK, map[string]any{"_shards": oneShard})
-	case writes && isSetting(api):
-		// Templates, policies and pipelines are how Elasticsearch is told to
-		// store events. picket does that in its own way: it says yes.
+	case writes && isConfigurationAPI(api):
+		// Templates, policies and pipelines configure how Elasticsearch stores
+		// events. picket acknowledges and ignores them.
 		return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true})
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return noHandler(r)
-	case isSetting(api):
+		return noSuchElasticAPI(r)
+	case isConfigurationAPI(api):
 		return httpapi.JSON(w, http.StatusOK, struct{}{})
 	case api == "_cluster" && id == "health":
 		return httpapi.JSON(w, http.StatusOK, map[string]any{
@@ -105,25 +104,25 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.JSON(w, http.StatusOK, map[string]any{
 			"features": map[string]any{"ilm": map[string]any{"available": false, "enabled": false}}})
 	}
-	return noHandler(r)
+	return noSuchElasticAPI(r)
 }
 
 var oneShard = map[string]int{"total": 1, "successful": 1, "failed": 0}
 
-// isSetting reports whether an API is for telling Elasticsearch how to store.
-func isSetting(api string) bool {
+// isConfigurationAPI reports whether an API configures how Elasticsearch stores
+// events.
+func isConfigurationAPI(api string) bool {
 	return strings.HasSuffix(api, "_template") ||
 		slices.Contains([]string{"_ilm", "_ingest", "_data_stream", "_alias", "_aliases", "_mapping", "_settings"}, api)
 }
 
-func noHandler(r *http.Request) error {
+func noSuchElasticAPI(r *http.Request) error {
 	return httpapi.Errorf(http.StatusNotFound, "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
 }
 
-// Root answers GET and HEAD / as Elasticsearch does, for those who ask with
-// credentials; the console has the path for everyone else.
+// Root answers GET and HEAD / with a token as Elasticsearch does.
 func (h *Handler) Root(w http.ResponseWriter, r *http.Request) error {
-	return elastic(h.elasticRoot)(w, r)
+	return withElasticHeaders(h.elasticRoot)(w, r)
 }
 
 func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
@@ -141,8 +140,8 @@ func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// elastic sets the headers without which the official clients refuse to talk.
-func elastic(f httpapi.Handler) httpapi.Handler {
+// withElasticHeaders sets the headers that the official clients require.
+func withElasticHeaders(f httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		if accept := r.Header.Get("Accept"); strings.HasPrefix(accept, "application/vnd.elasticsearch+json") {
@@ -153,17 +152,17 @@ func elastic(f httpapi.Handler) httpapi.Handler {
 	}
 }
 
-// elasticError is an error as Elasticsearch puts it.
+// An elasticError is an error in Elasticsearch's format.
 type elasticError struct {
 	Type   string `json:"type"`
 	Reason string `json:"reason"`
 }
 
-// WriteElastic answers an error in Elasticsearch's form.
+// WriteElastic answers an error in Elasticsearch's format.
 func WriteElastic(w http.ResponseWriter, r *http.Request, err error) {
 	status := httpapi.Status(err)
 	if errors.Is(err, queue.ErrFull) {
-		status = http.StatusTooManyRequests // which is what its clients back off at
+		status = http.StatusTooManyRequests // its clients back off on this status only
 	}
 	httpapi.SetErrorHeaders(w, err)
 	if status == http.StatusUnauthorized {

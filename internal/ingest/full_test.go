@@ -12,7 +12,7 @@ import (
 
 // A nearly full disk counts as a full queue.
 func TestNearlyFullDisk(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{MinFreeDisk: 1 << 60}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{MinFreeDisk: 1 << 60}, ingest.Options{})
 	if w := r.post(r.agent, native); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "5" {
 		t.Errorf("%d %s %v", w.Code, w.Body, w.Header())
 	}
@@ -29,7 +29,7 @@ func TestNearlyFullDisk(t *testing.T) {
 // Agents report how many events they dropped, which is counted. A malformed
 // count is ignored.
 func TestAgentDropped(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, said := range []string{"7", "", "-1", "many", "99999999999999999999", "3"} {
 		req := httptest.NewRequest(http.MethodPost, "/api/v1/telemetry/", strings.NewReader(native))
 		req.Header.Set("Authorization", "Token "+r.agent)

@@ -17,7 +17,7 @@ func FuzzTelemetry(f *testing.F) {
 		f.Add([]byte(s), false)
 		f.Add([]byte(s), true)
 	}
-	r := newRig(f, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(f, sqlitequeue.Options{}, ingest.Options{})
 	f.Fuzz(func(t *testing.T, body []byte, lines bool) {
 		media := "application/json"
 		if lines {
@@ -31,7 +31,7 @@ func FuzzTelemetry(f *testing.F) {
 		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusCreated && (w.Code < 400 || w.Code >= 500) {
 			t.Fatalf("%d %s: %v", w.Code, w.Body, err)
 		}
-		events := r.take(t)
+		events := r.takeAll(t)
 		if len(events) != answer.BatchSize-answer.Failed {
 			t.Fatalf("%d events of %s", len(events), w.Body)
 		}
@@ -50,7 +50,7 @@ func FuzzBulk(f *testing.F) {
 		f.Add([]byte(s), "")
 		f.Add([]byte(s), "errors,items.*.status")
 	}
-	r := newRig(f, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(f, sqlitequeue.Options{}, ingest.Options{})
 	f.Fuzz(func(t *testing.T, body []byte, accept string) {
 		w := r.do("POST", "/_bulk", bytes.NewReader(body), "Authorization", "Token "+r.agent, "Accept", accept)
 		var answer struct {
@@ -67,7 +67,7 @@ func FuzzBulk(f *testing.F) {
 				}
 			}
 		}
-		if events := r.take(t); len(events) != created {
+		if events := r.takeAll(t); len(events) != created {
 			t.Fatalf("%d events of %s", len(events), w.Body)
 		}
 	})

@@ -24,13 +24,13 @@ import (
 func bomb(t *testing.T, head, filler string, size int) []byte {
 	t.Helper()
 	block := strings.Repeat(filler, 1+(1<<20)/len(filler))
-	return append([]byte(packed(t, head)), strings.Repeat(packed(t, block), 1+size/len(block))...)
+	return append([]byte(gzipped(t, head)), strings.Repeat(gzipped(t, block), 1+size/len(block))...)
 }
 
 // A hundred megabytes out of a few kilobytes are refused while they unfold.
 func TestBombs(t *testing.T) {
 	const size = 100 << 20
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, c := range []struct {
 		name, path, head, filler string
 		statuses                 []int
@@ -79,11 +79,11 @@ func TestBombs(t *testing.T) {
 
 // What is no telemetry is refused with a reason, or is one bad event.
 func TestGarbage(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for name, body := range map[string]string{
 		"deep":             `{"a":` + strings.Repeat(`[`, 1000) + strings.Repeat(`]`, 1000) + `}`,
 		"very deep":        strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat(`}`, 100_000),
-		"huge number":      with(`"host":1e999999`),
+		"huge number":      nativeWith(`"host":1e999999`),
 		"invalid UTF-8":    "{\"event_type\":\"x\",\"a\":\"\xff\xfe\"}",
 		"a lone surrogate": `{"event_type":"\ud800`,
 		"byte order mark":  "\xef\xbb\xbf" + native,
@@ -97,8 +97,8 @@ func TestGarbage(t *testing.T) {
 		"NaN":              `{"a":NaN}`,
 		"comment":          `{"a":1/**/}`,
 		"HTML":             `<html></html>`,
-		"long id":          with(`"event_id":"` + strings.Repeat("x", 600) + `"`),
-		"long type":        with(`"event_type":"` + strings.Repeat("é", 300<<10) + `"`),
+		"long id":          nativeWith(`"event_id":"` + strings.Repeat("x", 600) + `"`),
+		"long type":        nativeWith(`"event_type":"` + strings.Repeat("é", 300<<10) + `"`),
 		"a form":           "a=b&c=d",
 	} {
 		w := r.post(r.agent, body)
@@ -109,7 +109,7 @@ func TestGarbage(t *testing.T) {
 	// None of it is left in what can be put back.
 	_, err := r.queue.Requeue(context.Background())
 	testenv.Check(t, err)
-	for _, ev := range r.take(t) {
+	for _, ev := range r.takeAll(t) {
 		if len(ev.ID) > 512 || len(ev.Type) > 512 || ev.AgentID == "" || ev.Host == "" {
 			t.Errorf("put back: id of %d bytes, type of %d, agent %q, host %q", len(ev.ID), len(ev.Type), ev.AgentID, ev.Host)
 		}
@@ -118,8 +118,8 @@ func TestGarbage(t *testing.T) {
 
 // Hundreds of clients that send a byte now and then do not keep others out.
 func TestSlowClients(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
-	conns := httpapi.NewConns(100)
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
+	conns := httpapi.NewConnLimiter(100)
 	server := httptest.NewUnstartedServer(r.mux)
 	server.Config.ConnState = conns.State
 	server.Config.ReadHeaderTimeout = 10 * time.Second

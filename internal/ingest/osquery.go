@@ -13,14 +13,14 @@ import (
 	"github.com/picket-edr/picket/internal/shape"
 )
 
-// nodeInvalid tells osquery to enroll anew. Its answers are always 200: it
-// reads nothing else (docs/wiki/deployment/remote.md of osquery).
+// nodeInvalid answers that osquery must enroll again. The status is 200, because
+// osquery ignores the body of others (docs/wiki/deployment/remote.md of osquery).
 func nodeInvalid(w http.ResponseWriter) error {
 	return httpapi.JSON(w, http.StatusOK, map[string]bool{"node_invalid": true})
 }
 
-// osqueryEnroll takes a collector's or an agent's token as enroll secret and
-// gives it back as node key: the token is what identifies the sender.
+// osqueryEnroll accepts a collector's or an agent's token as enroll secret, and
+// returns it as node key: the token identifies the sender.
 func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	var req struct {
 		Secret string `json:"enroll_secret"`
@@ -29,7 +29,7 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	_, err := h.tokens.CheckSender(r.Context(), req.Secret)
-	if isRefusal(err) {
+	if isAuthError(err) {
 		return nodeInvalid(w)
 	}
 	if err != nil {
@@ -38,17 +38,17 @@ func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": req.Secret, "node_invalid": false})
 }
 
-// isRefusal reports whether an error is of who asks, not of the asking.
-func isRefusal(err error) bool {
+// isAuthError reports whether the credentials are the reason for an error.
+func isAuthError(err error) bool {
 	return errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden)
 }
 
-// osqueryLog takes what osquery's TLS logger posts: rows of results, or its
-// own status lines, in an envelope. Each row is an event.
+// osqueryLog accepts the posts of osquery's TLS logger: result rows or status lines
+// in an envelope. Each row is an event.
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
-	// The key is in the body, where osquery puts it first. It is looked at
-	// when there is a chunk of the body, so that nobody without one can make
-	// the server hold more.
+	// The node key is in the body, where osquery puts it first. It is checked
+	// after the first chunk, so that unauthenticated bodies cannot take more
+	// memory than that.
 	var from auth.Identity
 	known := false
 	identify := func(start []byte) (err error) {
@@ -73,9 +73,9 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	switch {
-	case isRefusal(err) && (body == nil || json.Valid(body)):
+	case isAuthError(err) && (body == nil || json.Valid(body)):
 		return nodeInvalid(w)
-	case isRefusal(err):
+	case isAuthError(err):
 		return fmt.Errorf("read the log of osquery: not JSON: %w", picket.ErrInvalid)
 	case err != nil:
 		return err
@@ -99,7 +99,7 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.JSON(w, http.StatusOK, struct{}{})
 }
 
-// nodeKey finds the node key in the start of a body, or returns "".
+// nodeKey returns the node key at the start of a body, "" if there is none.
 func nodeKey(start []byte) string {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -122,8 +122,8 @@ func nodeKey(start []byte) string {
 	return ""
 }
 
-// osqueryRows takes the envelope apart. It counts rows as it goes, since a
-// body of nothing but commas would be very many.
+// osqueryRows parses the envelope. It stops past most rows, because a small body
+// can hold very many.
 func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage, err error) {
 	fail := func(err error) (string, []json.RawMessage, error) {
 		return "", nil, fmt.Errorf("read the log of osquery: %w: %w", err, picket.ErrInvalid)

@@ -24,11 +24,10 @@ func NewReader(sender string, v Validator) *Reader {
 	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, shape.NewReader(), v}
 }
 
-// Read makes an event of raw, a JSON object, which must not change for as long
-// as the event is used. id is the event's where a shape has none. What is wrong
-// with an event is an error that is picket.ErrInvalid. Of the native shape only
-// who sent what is asked for: the rest was the sender's to check, and an event
-// without it can still be detected on.
+// Read parses one event, a JSON object that must not change while the event is
+// used. id is the event's id if its format has none. An invalid event is
+// picket.ErrInvalid. Of the native format only the agent, id and type are
+// required, because rules can match an event without the other fields.
 func (r *Reader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
 	b := batchBuilder{from: r.from, validator: r.validator, batch: picket.Batch{Received: received}}
 	ev, errs := b.read(r.shape, raw, requestDefaults{id: id})

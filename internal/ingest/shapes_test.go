@@ -21,7 +21,7 @@ func TestShapes(t *testing.T) {
 	if len(files) < 20 {
 		t.Fatal("the cases of the shapes are gone")
 	}
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		testenv.Check(t, err)
@@ -37,7 +37,7 @@ func TestShapes(t *testing.T) {
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
 		w := r.post(r.collector, string(raw))
-		events := r.take(t)
+		events := r.takeAll(t)
 		if w.Code != http.StatusCreated || len(events) != 1 {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			continue
@@ -64,12 +64,12 @@ func TestShapes(t *testing.T) {
 		}
 		// A retry has the same id, and one that is declared is honoured.
 		r.post(r.collector, string(raw))
-		if again := r.take(t); len(again) != 1 || again[0].ID != ev.ID {
+		if again := r.takeAll(t); len(again) != 1 || again[0].ID != ev.ID {
 			t.Errorf("%s: a retry has another id: %v", name, again)
 		}
 		declared := strings.TrimSuffix(strings.TrimSpace(string(raw)), "}") + `,"event_id":"declared","agent_id":"me"}`
 		r.post(r.collector, declared)
-		if got := r.take(t); len(got) != 1 || got[0].ID != "declared" || got[0].AgentID != "me" {
+		if got := r.takeAll(t); len(got) != 1 || got[0].ID != "declared" || got[0].AgentID != "me" {
 			t.Errorf("%s: declared identity is lost: %v", name, got)
 		}
 	}

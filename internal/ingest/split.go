@@ -8,20 +8,20 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// A span is where one event stands in the body.
+// A span is the position of one event in a body.
 type span struct{ start, end int }
 
-// A splitter finds the events in a body while it is being read, so that what
-// is too much is refused as soon as that can be seen. It balances brackets
-// and no more: whether each span is JSON is for the reader of events to say.
+// A splitter finds the events in a body while it is being read, so that a body
+// past a limit is rejected early. It only balances brackets; whether a span is
+// valid JSON is checked later.
 type splitter struct {
 	maxEvent, maxEvents int
 	lines               bool // each line is an event (NDJSON); else objects, or one array of values
 
 	spans []span
-	at    int // how far the body has been looked at
+	at    int // how far the body has been scanned
 	start int // of the event being scanned, -1 between events
-	space int // how much of it there has been since the last event
+	space int // bytes of white space since the last event
 
 	array, closed, comma bool // the body is an array; it has ended; a comma is due
 	depth                int
@@ -30,7 +30,7 @@ type splitter struct {
 
 var errNotJSON = fmt.Errorf("expected an object or an array")
 
-// feed looks at what body has grown by.
+// feed scans the new part of a growing body.
 func (s *splitter) feed(body []byte) error {
 	if s.lines {
 		return s.feedLines(body)
@@ -50,8 +50,8 @@ func (s *splitter) feed(body []byte) error {
 				case c == '"':
 					s.inString = false
 				default:
-					// Strings are most of a body: skip to what can end one, a
-					// little at a time, so that the work stays linear.
+					// Most of a body is strings: skip to the next byte that can
+					// end one, in small steps, so that the work stays linear.
 					rest := body[s.at:min(len(body), s.at+64)]
 					n := bytes.IndexByte(rest, '"')
 					if n < 0 {
@@ -70,17 +70,17 @@ func (s *splitter) feed(body []byte) error {
 			case '{', '[':
 				s.depth++
 			case '}', ']':
-				if s.depth == 0 { // of a scalar in the array: the array's own end
-					s.end(s.at)
+				if s.depth == 0 { // ends the array, and a scalar in it
+					s.endElement(s.at)
 					s.closed = true
 					continue
 				}
 				if s.depth--; s.depth == 0 {
-					s.end(s.at + 1)
+					s.endElement(s.at + 1)
 				}
 			case ',':
 				if s.depth == 0 {
-					s.end(s.at)
+					s.endElement(s.at)
 					s.comma = false
 				}
 			}
@@ -93,15 +93,15 @@ func (s *splitter) feed(body []byte) error {
 			continue
 		}
 		s.space = 0
-		if err := s.between(c); err != nil {
+		if err := s.separator(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// between handles c, which stands outside any event.
-func (s *splitter) between(c byte) error {
+// separator handles a byte between events.
+func (s *splitter) separator(c byte) error {
 	switch {
 	case s.closed:
 		return fmt.Errorf("something after the end of the array at byte %d", s.at)
@@ -132,7 +132,7 @@ func (s *splitter) between(c byte) error {
 	return nil
 }
 
-func (s *splitter) end(at int) {
+func (s *splitter) endElement(at int) {
 	s.spans = append(s.spans, span{s.start, at})
 	s.start, s.comma = -1, true
 }
@@ -150,7 +150,7 @@ func (s *splitter) feedLines(body []byte) error {
 			}
 			return nil
 		}
-		if err := s.line(body, s.at+i); err != nil {
+		if err := s.endLine(body, s.at+i); err != nil {
 			return err
 		}
 		s.at += i + 1
@@ -158,7 +158,7 @@ func (s *splitter) feedLines(body []byte) error {
 	}
 }
 
-func (s *splitter) line(body []byte, end int) error {
+func (s *splitter) endLine(body []byte, end int) error {
 	text := bytes.TrimSpace(body[s.start:end])
 	switch {
 	case len(text) == 0:
@@ -173,13 +173,13 @@ func (s *splitter) line(body []byte, end int) error {
 	return nil
 }
 
-// finish is called at the end of the body.
+// finish handles the end of the body.
 func (s *splitter) finish(body []byte) error {
 	if s.lines {
 		if s.start < 0 {
 			s.start = 0
 		}
-		if err := s.line(body, len(body)); err != nil {
+		if err := s.endLine(body, len(body)); err != nil {
 			return err
 		}
 	} else if s.start >= 0 || s.array && !s.closed {

@@ -38,7 +38,7 @@ type indexedError struct {
 
 // NoneQueued returns the answer to a request whose n events were all dropped.
 func NoneQueued(n int) any {
-	return telemetryAnswer{Status: "accepted", Message: queued(0), BatchSize: n, Failed: n}
+	return telemetryAnswer{Status: "accepted", Message: queuedMessage(0), BatchSize: n, Failed: n}
 }
 
 // A rejectionAnswer is the answer when every event was rejected.
@@ -152,7 +152,7 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 		body, err = httpapi.Marshal(answer)
 		return http.StatusBadRequest, body, err
 	}
-	answer := telemetryAnswer{Status: "accepted", Message: queued(n), BatchSize: b.seen, Failed: len(b.rejected)}
+	answer := telemetryAnswer{Status: "accepted", Message: queuedMessage(n), BatchSize: b.seen, Failed: len(b.rejected)}
 	if single {
 		answer.EventID = b.batch.Events[0].ID
 	}
@@ -163,7 +163,7 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 	return http.StatusCreated, body, err
 }
 
-func queued(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
+func queuedMessage(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
 // ndjson reports whether a request declares NDJSON. It refuses content types
 // other than JSON; a request without one is taken for JSON.

@@ -40,43 +40,43 @@ func TestTelemetryAnswers(t *testing.T) {
 	}{
 		{"single", native, 201, one},
 		{"single with a newline", native + "\n", 201, one},
-		{"array", "[" + native + "," + with(`"event_id":"e2"`) + "]", 201, accepted(2, "")},
+		{"array", "[" + native + "," + nativeWith(`"event_id":"e2"`) + "]", 201, accepted(2, "")},
 		{"array of one", "[" + native + "]", 201, accepted(1, "")},
 		{"empty array", "[]", 201, accepted(0, "")},
-		{"lines", native + "\n" + with(`"event_id":"e2"`) + "\n", 201, accepted(2, "")},
-		{"unknown key", with(`"extra":1`), 201, one},
+		{"lines", native + "\n" + nativeWith(`"event_id":"e2"`) + "\n", 201, accepted(2, "")},
+		{"unknown key", nativeWith(`"extra":1`), 201, one},
 		{"no timestamp", strings.Replace(native, `"timestamp":1700000000,`, "", 1), 201, one},
-		{"timestamp as text", with(`"timestamp":"1700000000"`), 201, one},
-		{"timestamp in ISO 8601", with(`"timestamp":"2026-01-02T03:04:05Z"`), 201, one},
-		{"timestamp of another millennium", with(`"timestamp":` + strings.Repeat("9", 30)), 201, one},
-		{"timestamp out of range", with(`"timestamp":1e999`), 400, invalid(`{"non_field_errors":["not acceptable JSON: number out of range at byte 229"]}`)},
-		{"number as id", with(`"event_id":5`), 201, accepted(1, `,"event_id":"5"`)},
+		{"timestamp as text", nativeWith(`"timestamp":"1700000000"`), 201, one},
+		{"timestamp in ISO 8601", nativeWith(`"timestamp":"2026-01-02T03:04:05Z"`), 201, one},
+		{"timestamp of another millennium", nativeWith(`"timestamp":` + strings.Repeat("9", 30)), 201, one},
+		{"timestamp out of range", nativeWith(`"timestamp":1e999`), 400, invalid(`{"non_field_errors":["not acceptable JSON: number out of range at byte 229"]}`)},
+		{"number as id", nativeWith(`"event_id":5`), 201, accepted(1, `,"event_id":"5"`)},
 
 		{"nothing in it", `{"event_type":"process"}`, 400, invalid(strings.Replace(required, `"event_type":["This field is required."],`, "", 1))},
 		{"empty object", `{}`, 400, invalid(required)},
-		{"blank", with(`"agent_id":""`), 400, invalid(`{"agent_id":["This field may not be blank."]}`)},
-		{"spaces", with(`"severity":"  "`), 400, invalid(`{"severity":["This field may not be blank."]}`)},
-		{"null", with(`"agent_id":null`), 400, invalid(`{"agent_id":["This field may not be null."]}`)},
-		{"bool", with(`"severity":false`), 400, invalid(`{"severity":["Not a valid string."]}`)},
-		{"object for text", with(`"version":{"a":1}`), 400, invalid(`{"version":["Not a valid string."]}`)},
-		{"array for text", with(`"version":["a"]`), 400, invalid(`{"version":["Not a valid string."]}`)},
-		{"zero byte in an id", with(`"event_id":"a\u0000b"`), 400, invalid(`{"event_id":["Null characters are not allowed."]}`)},
-		{"zero byte in a text", with(`"severity":"a\u0000b"`), 400, invalid(`{"severity":["Null characters are not allowed."]}`)},
-		{"unknown type", with(`"event_type":"registry"`), 400, invalid(`{"event_type":["\"registry\" is not a valid choice."]}`)},
-		{"type with quotes", with(`"event_type":"r\"é<b>"`), 400, invalid(`{"event_type":["\"r\"é<b>\" is not a valid choice."]}`)},
-		{"type is a number", with(`"event_type":5`), 400, invalid(`{"event_type":["\"5\" is not a valid choice."]}`)},
-		{"type is a bool", with(`"event_type":true`), 400, invalid(`{"event_type":["\"True\" is not a valid choice."]}`)},
-		{"type is null", with(`"event_type":null`), 400, invalid(`{"event_type":["This field may not be null."]}`)},
-		{"timestamp is a word", with(`"timestamp":"x"`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
-		{"timestamp is empty", with(`"timestamp":""`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
-		{"timestamp is a bool", with(`"timestamp":true`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
-		{"timestamp is null", with(`"timestamp":null`), 400, invalid(`{"timestamp":["This field may not be null."]}`)},
-		{"host is a number", with(`"host":5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"int\"."]}`)},
-		{"host is a fraction", with(`"host":1.5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"float\"."]}`)},
-		{"host is a text", with(`"host":"x"`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"str\"."]}`)},
-		{"host is a list", with(`"host":[1]`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"list\"."]}`)},
-		{"process is null", with(`"process":null`), 400, invalid(`{"process":["This field may not be null."]}`)},
-		{"no file", with(`"event_type":"file"`), 400, invalid(`{"non_field_errors":["file event requires 'file' field"]}`)},
+		{"blank", nativeWith(`"agent_id":""`), 400, invalid(`{"agent_id":["This field may not be blank."]}`)},
+		{"spaces", nativeWith(`"severity":"  "`), 400, invalid(`{"severity":["This field may not be blank."]}`)},
+		{"null", nativeWith(`"agent_id":null`), 400, invalid(`{"agent_id":["This field may not be null."]}`)},
+		{"bool", nativeWith(`"severity":false`), 400, invalid(`{"severity":["Not a valid string."]}`)},
+		{"object for text", nativeWith(`"version":{"a":1}`), 400, invalid(`{"version":["Not a valid string."]}`)},
+		{"array for text", nativeWith(`"version":["a"]`), 400, invalid(`{"version":["Not a valid string."]}`)},
+		{"zero byte in an id", nativeWith(`"event_id":"a\u0000b"`), 400, invalid(`{"event_id":["Null characters are not allowed."]}`)},
+		{"zero byte in a text", nativeWith(`"severity":"a\u0000b"`), 400, invalid(`{"severity":["Null characters are not allowed."]}`)},
+		{"unknown type", nativeWith(`"event_type":"registry"`), 400, invalid(`{"event_type":["\"registry\" is not a valid choice."]}`)},
+		{"type with quotes", nativeWith(`"event_type":"r\"é<b>"`), 400, invalid(`{"event_type":["\"r\"é<b>\" is not a valid choice."]}`)},
+		{"type is a number", nativeWith(`"event_type":5`), 400, invalid(`{"event_type":["\"5\" is not a valid choice."]}`)},
+		{"type is a bool", nativeWith(`"event_type":true`), 400, invalid(`{"event_type":["\"True\" is not a valid choice."]}`)},
+		{"type is null", nativeWith(`"event_type":null`), 400, invalid(`{"event_type":["This field may not be null."]}`)},
+		{"timestamp is a word", nativeWith(`"timestamp":"x"`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is empty", nativeWith(`"timestamp":""`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is a bool", nativeWith(`"timestamp":true`), 400, invalid(`{"timestamp":["A valid integer is required."]}`)},
+		{"timestamp is null", nativeWith(`"timestamp":null`), 400, invalid(`{"timestamp":["This field may not be null."]}`)},
+		{"host is a number", nativeWith(`"host":5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"int\"."]}`)},
+		{"host is a fraction", nativeWith(`"host":1.5`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"float\"."]}`)},
+		{"host is a text", nativeWith(`"host":"x"`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"str\"."]}`)},
+		{"host is a list", nativeWith(`"host":[1]`), 400, invalid(`{"host":["Expected a dictionary of items but got type \"list\"."]}`)},
+		{"process is null", nativeWith(`"process":null`), 400, invalid(`{"process":["This field may not be null."]}`)},
+		{"no file", nativeWith(`"event_type":"file"`), 400, invalid(`{"non_field_errors":["file event requires 'file' field"]}`)},
 		{"all bad", `[{},5,"x",[],true,1.5]`, 400, invalid(`[` + required + `,` + dict("int") + `,` + dict("str") + `,` + dict("list") + `,` + dict("bool") + `,` + dict("float") + `]`)},
 
 		{"truncated", native[:40], 400, `{"detail":"JSON parse error - the body ends early, at byte 40"}`},
@@ -86,7 +86,7 @@ func TestTelemetryAnswers(t *testing.T) {
 		{"empty", ``, 400, `{"detail":"JSON parse error - the body is empty"}`},
 		{"zero bytes", "\x00\x00", 400, `{"detail":"JSON parse error - expected an object or an array at byte 0"}`},
 	}
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, c := range cases {
 		w := r.post(r.agent, c.body)
 		if w.Code != c.status || w.Body.String() != c.want {
@@ -106,7 +106,7 @@ func dict(got string) string {
 }
 
 func TestTelemetryRefusals(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{MaxBody: 1 << 20, MaxDecoded: 2 << 20, MaxEvents: 10, MaxEvent: 200 << 10})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxBody: 1 << 20, MaxDecoded: 2 << 20, MaxEvents: 10, MaxEvent: 200 << 10})
 	json := []string{"Content-Type", "application/json"}
 	token := append([]string{"Authorization", "Token " + r.agent}, json...)
 	cases := []struct {
@@ -131,11 +131,11 @@ func TestTelemetryRefusals(t *testing.T) {
 		{"encoding", "POST", native, append([]string{"Content-Encoding", "br"}, token...), 415, `{"detail":"Content-Encoding \"br\" is not supported; use gzip or zstd"}`, ""},
 		{"no gzip", "POST", native, append([]string{"Content-Encoding", "gzip"}, token...), 400, `{"detail":"read body: gzip: gzip: invalid header"}`, ""},
 		{"no zstd", "POST", native, append([]string{"Content-Encoding", "zstd"}, token...), 400, `{"detail":"read body: invalid input: magic number mismatch"}`, ""},
-		{"large event", "POST", with(`"x":"` + strings.Repeat("x", 300<<10) + `"`), token, 413, `{"detail":"event 0 is larger than 204800 bytes"}`, ""},
+		{"large event", "POST", nativeWith(`"x":"` + strings.Repeat("x", 300<<10) + `"`), token, 413, `{"detail":"event 0 is larger than 204800 bytes"}`, ""},
 		{"many events", "POST", "[" + strings.Repeat(native+",", 10) + native + "]", token, 413, `{"detail":"more than 10 events in a request"}`, ""},
 		{"many lines", "POST", strings.Repeat(native+"\n", 11), token, 413, `{"detail":"more than 10 events in a request"}`, ""},
-		{"large body", "POST", "[" + strings.Repeat(with(`"x":"`+strings.Repeat("x", 190<<10)+`"`)+",", 8), token, 413, `{"detail":"body is larger than 1048576 bytes as sent"}`, ""},
-		{"large decompressed", "POST", packed(t, "["+strings.Repeat(with(`"x":"`+strings.Repeat("x", 199<<10)+`"`)+strings.Repeat(" ", 100<<10)+",", 9)), append([]string{"Content-Encoding", "gzip"}, token...), 413, `{"detail":"body is larger than 2097152 bytes decompressed"}`, ""},
+		{"large body", "POST", "[" + strings.Repeat(nativeWith(`"x":"`+strings.Repeat("x", 190<<10)+`"`)+",", 8), token, 413, `{"detail":"body is larger than 1048576 bytes as sent"}`, ""},
+		{"large decompressed", "POST", gzipped(t, "["+strings.Repeat(nativeWith(`"x":"`+strings.Repeat("x", 199<<10)+`"`)+strings.Repeat(" ", 100<<10)+",", 9)), append([]string{"Content-Encoding", "gzip"}, token...), 413, `{"detail":"body is larger than 2097152 bytes decompressed"}`, ""},
 	}
 	for _, c := range cases {
 		w := r.do(c.method, "/api/v1/telemetry/", strings.NewReader(c.body), c.headers...)
@@ -153,8 +153,8 @@ func TestTelemetryRefusals(t *testing.T) {
 	}
 }
 
-// packed is s in gzip.
-func packed(t testing.TB, s string) string {
+// gzipped is s in gzip.
+func gzipped(t testing.TB, s string) string {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
@@ -168,9 +168,9 @@ func packed(t testing.TB, s string) string {
 // What is bad of a batch is named, and kept as a dead letter that can be put
 // back; the rest is accepted.
 func TestPartlyBad(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	bad := `{"event_type":"process","agent_id":"PC1","event_id":"bad"}`
-	w := r.post(r.agent, "["+native+","+bad+","+with(`"event_id":"e2"`)+"]")
+	w := r.post(r.agent, "["+native+","+bad+","+nativeWith(`"event_id":"e2"`)+"]")
 	reason := `severity: This field is required.; version: This field is required.; host: This field is required.`
 	want := `{"status":"accepted","message":"Queued 2 events for processing","batch_size":3,"failed":1,"errors":[{"index":1,"event_id":"bad","reason":"` + reason +
 		`","errors":{"severity":["This field is required."],"version":["This field is required."],"host":["This field is required."]}}]}`
@@ -178,7 +178,7 @@ func TestPartlyBad(t *testing.T) {
 		t.Fatalf("%d %s\n want %s", w.Code, w.Body, want)
 	}
 	// A line that is no JSON is one bad event; all bad is still 400.
-	if w := r.post(r.agent, with(`"event_id":"e3"`)+"\n{\"a\":\n"); w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":1,"errors":[{"index":1,`) {
+	if w := r.post(r.agent, nativeWith(`"event_id":"e3"`)+"\n{\"a\":\n"); w.Code != http.StatusCreated || !strings.Contains(w.Body.String(), `"failed":1,"errors":[{"index":1,`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if w := r.post(r.agent, "["+bad+"]"); w.Code != http.StatusBadRequest {
@@ -196,11 +196,11 @@ func TestPartlyBad(t *testing.T) {
 	if st.Accepted != 3 || st.Rejected != 3 {
 		t.Errorf("accepted %d, rejected %d", st.Accepted, st.Rejected)
 	}
-	r.take(t)
+	r.takeAll(t)
 	if n, err := r.queue.Requeue(ctx, letters[2].ID); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
-	if events := r.take(t); len(events) != 1 || string(events[0].Raw) != bad {
+	if events := r.takeAll(t); len(events) != 1 || string(events[0].Raw) != bad {
 		t.Errorf("put back: %+v", events)
 	}
 }
@@ -208,13 +208,13 @@ func TestPartlyBad(t *testing.T) {
 // The same bytes give the same ids, and equal events in one request are told
 // apart by their place.
 func TestContentIDs(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	const event = `{"event_type":"dns_query","host":"h","QueryName":"a.example"}`
 	ids := func(token, body string) (ids []string) {
 		if w := r.post(token, body); w.Code != http.StatusCreated {
 			t.Fatal(w.Code, w.Body)
 		}
-		for _, ev := range r.take(t) {
+		for _, ev := range r.takeAll(t) {
 			ids = append(ids, ev.ID)
 		}
 		return ids
@@ -235,7 +235,7 @@ func TestContentIDs(t *testing.T) {
 }
 
 func TestCompressed(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	z, err := zstd.NewWriter(nil)
 	testenv.Check(t, err)
 	whole := z.EncodeAll([]byte(native), nil)
@@ -245,11 +245,11 @@ func TestCompressed(t *testing.T) {
 	testenv.Check(t, err)
 	testenv.Check(t, z.Close())
 	for name, c := range map[string][2]string{
-		"gzip": {"gzip", packed(t, native)}, "zstd": {"zstd", string(whole)}, "zstd stream": {"ZSTD", streamed.String()},
-		"two gzip members": {"x-gzip", packed(t, native[:50]) + packed(t, native[50:])}, "identity": {"identity", native},
+		"gzip": {"gzip", gzipped(t, native)}, "zstd": {"zstd", string(whole)}, "zstd stream": {"ZSTD", streamed.String()},
+		"two gzip members": {"x-gzip", gzipped(t, native[:50]) + gzipped(t, native[50:])}, "identity": {"identity", native},
 	} {
 		w := r.post(r.agent, c[1], "Content-Encoding", c[0])
-		if events := r.take(t); w.Code != http.StatusCreated || len(events) != 1 || string(events[0].Raw) != native {
+		if events := r.takeAll(t); w.Code != http.StatusCreated || len(events) != 1 || string(events[0].Raw) != native {
 			t.Errorf("%s: %d %s %v", name, w.Code, w.Body, events)
 		}
 		if w := r.post(r.agent, c[1][:len(c[1])-5], "Content-Encoding", c[0]); w.Code != http.StatusBadRequest {
@@ -260,14 +260,14 @@ func TestCompressed(t *testing.T) {
 
 // An agent's token speaks for that agent only; a collector's for any.
 func TestWhoMaySay(t *testing.T) {
-	r := newRig(t, sqlitequeue.Options{}, ingest.Options{})
-	other := with(`"agent_id":"PC2"`)
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
+	other := nativeWith(`"agent_id":"PC2"`)
 	check := func(w *httptest.ResponseRecorder, status int, agent, host string) {
 		t.Helper()
 		if w.Code != status {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		for _, ev := range r.take(t) {
+		for _, ev := range r.takeAll(t) {
 			if ev.AgentID != agent || ev.Host != host {
 				t.Errorf("agent %q, host %q", ev.AgentID, ev.Host)
 			}
@@ -287,7 +287,7 @@ func TestWhoMaySay(t *testing.T) {
 	if err != nil || n != 2 {
 		t.Fatal(n, err)
 	}
-	for _, ev := range r.take(t) {
+	for _, ev := range r.takeAll(t) {
 		if ev.AgentID != "PC1" {
 			t.Errorf("put back as %q", ev.AgentID)
 		}

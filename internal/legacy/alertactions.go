@@ -29,7 +29,7 @@ func readBody(w http.ResponseWriter, r *http.Request, v any) error {
 	return nil
 }
 
-// legacyError is a 400 with the old text alone.
+// badRequest returns a 400 with a legacy message.
 func badRequest(text string) error {
 	return &httpapi.Error{Status: http.StatusBadRequest, Err: errors.New(text)}
 }

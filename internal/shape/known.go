@@ -6,14 +6,15 @@ import (
 	"strings"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/lint"
 )
 
 // Known returns the logsources that events of some shape have, with the fields
 // that Sigma's taxonomy and Sysmon's schema give them, for checking rules.
-func Known() []sigma.KnownSource {
-	var out []sigma.KnownSource
+func Known() []lint.KnownLogSource {
+	var out []lint.KnownLogSource
 	add := func(product, category, service string, ids ...string) {
-		out = append(out, sigma.KnownSource{
+		out = append(out, lint.KnownLogSource{
 			LogSource: sigma.LogSource{Product: product, Category: category, Service: service}, EventIDs: ids, Fields: knownFields(category),
 		})
 	}
@@ -21,7 +22,7 @@ func Known() []sigma.KnownSource {
 		if len(out) > 0 && out[len(out)-1].Service == service {
 			continue
 		}
-		out = append(out, sigma.KnownSource{LogSource: sigma.LogSource{Product: "windows", Service: service}})
+		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "windows", Service: service}})
 	}
 	for _, service := range slices.Sorted(maps.Keys(categories)) {
 		ids := make(map[string][]string) // by category
@@ -37,7 +38,7 @@ func Known() []sigma.KnownSource {
 			add("windows", category, service, ids[category]...)
 		}
 	}
-	out = append(out, sigma.KnownSource{LogSource: sigma.LogSource{Product: "linux", Service: "sysmon"}})
+	out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Service: "sysmon"}})
 	for _, product := range []string{"windows", "linux", "macos"} {
 		for _, category := range sensed {
 			add(product, category, "")

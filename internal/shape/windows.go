@@ -1,8 +1,6 @@
 package shape
 
-import (
-	"github.com/picket-edr/picket/sigma"
-)
+import "github.com/picket-edr/picket/sigma"
 
 // services is Sigma's name for each channel of the Windows event log, by the
 // channel in lower case. Source: the logsource guides and configurations of

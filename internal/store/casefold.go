@@ -16,7 +16,7 @@ func AppendFold[T string | []byte](dst []byte, s T) []byte {
 			at := len(dst)
 			// No more than a piece is copied ahead of what may stop it.
 			dst = append(dst, s[i:min(i+512, len(s))]...)
-			n := lower(dst[at:])
+			n := lowerASCIIPrefix(dst[at:])
 			dst = dst[:at+n]
 			i += n
 			continue
@@ -32,9 +32,9 @@ func AppendFold[T string | []byte](dst []byte, s T) []byte {
 	return dst
 }
 
-// lower makes the capital letters of ASCII small, eight bytes at a time, up to
+// lowerASCIIPrefix makes the capital letters of ASCII small, eight bytes at a time, up to
 // the first byte beyond ASCII. It returns where that is.
-func lower(b []byte) int {
+func lowerASCIIPrefix(b []byte) int {
 	const ones = 0x0101010101010101
 	i := 0
 	for ; i+8 <= len(b); i += 8 {

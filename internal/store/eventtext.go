@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// AppendEventText appends the text of an event to dst: raw as it is, names and
-// punctuation included, with the escapes in JSON strings decoded. It is what
-// a query's bare words are looked for in. Half of a surrogate pair is U+FFFD;
-// what is no escape of JSON stays as it is.
+// AppendEventText appends the text of an event to dst, in which the bare words of a
+// query are searched for: raw with names and punctuation, and with the escapes of
+// JSON strings decoded. Half of a surrogate pair becomes U+FFFD; an invalid escape
+// is left as it is.
 func AppendEventText(dst, raw []byte) []byte {
 	for {
 		i := bytes.IndexByte(raw, '\\')
@@ -29,7 +29,7 @@ func AppendEventText(dst, raw []byte) []byte {
 	}
 }
 
-// unescape reads the escape that s starts with; n is 0 where it is none.
+// unescape decodes the escape at the start of s; n is 0 if that is not an escape.
 func unescape(s []byte) (r rune, n int) {
 	if len(s) < 2 {
 		return 0, 0
@@ -65,7 +65,7 @@ func unescape(s []byte) (r rune, n int) {
 	return 0, 0
 }
 
-// hex4 reads four hex digits, -1 where s does not start with them.
+// hex4 returns the number that the first four hex digits of s are, or -1.
 func hex4(s []byte) rune {
 	if len(s) < 4 {
 		return -1

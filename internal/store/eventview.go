@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// An EventView is an event as a query sees it. It reads what a query asks for, once.
-// Its zero value is ready for Reset; it is for one goroutine.
+// An EventView gives a query access to an event. It parses what the query needs,
+// once. The zero value is ready for Reset. It is for one goroutine.
 type EventView struct {
 	ev     *picket.Event
 	dec    flatjson.Decoder
@@ -18,54 +18,54 @@ type EventView struct {
 	hasLeaves, hasText bool
 }
 
-// Reset makes d the view of ev, which must not change while d is in use.
-func (d *EventView) Reset(ev *picket.Event) {
-	d.ev, d.hasLeaves, d.hasText = ev, false, false
+// Reset makes v the view of ev, which must not change while v is in use.
+func (v *EventView) Reset(ev *picket.Event) {
+	v.ev, v.hasLeaves, v.hasText = ev, false, false
 }
 
-// Leaves returns the leaves of the event as received; none if it is not JSON.
-func (d *EventView) Leaves() []flatjson.Leaf {
-	if !d.hasLeaves {
+// Leaves returns the leaves of the event's JSON; none if it is not JSON.
+func (v *EventView) Leaves() []flatjson.Leaf {
+	if !v.hasLeaves {
 		var err error
-		if d.leaves, _, err = d.dec.Leaves(d.ev.Raw, d.leaves[:0]); err != nil {
-			d.leaves = d.leaves[:0]
+		if v.leaves, _, err = v.dec.Leaves(v.ev.Raw, v.leaves[:0]); err != nil {
+			v.leaves = v.leaves[:0]
 		}
-		d.hasLeaves = true
+		v.hasLeaves = true
 	}
-	return d.leaves
+	return v.leaves
 }
 
 // Text returns the event's text (AppendEventText), folded.
-func (d *EventView) Text() []byte {
-	if !d.hasText {
-		d.raw = AppendEventText(d.raw[:0], d.ev.Raw)
-		d.text = AppendFold(d.text[:0], d.raw)
-		d.hasText = true
+func (v *EventView) Text() []byte {
+	if !v.hasText {
+		v.raw = AppendEventText(v.raw[:0], v.ev.Raw)
+		v.text = AppendFold(v.text[:0], v.raw)
+		v.hasText = true
 	}
-	return d.text
+	return v.text
 }
 
-// AnyValue reports whether ok holds for any of the field's values: those under
-// Sigma's name, those at the path in the event as received and, under the names
-// of the event's own attributes (BuiltinField), what these are.
-func (d *EventView) AnyValue(field string, ok func(string) bool) bool {
-	for i := range d.ev.Fields {
-		if f := &d.ev.Fields[i]; f.Name == field && ok(ValueText(f.Value)) {
+// AnyValue reports whether ok is true for any value of a field: those under the
+// name that Sigma has for it, those at that path in the event as received, and the
+// built-in one (BuiltinField).
+func (v *EventView) AnyValue(field string, ok func(string) bool) bool {
+	for i := range v.ev.Fields {
+		if f := &v.ev.Fields[i]; f.Name == field && ok(ValueText(f.Value)) {
 			return true
 		}
 	}
-	for _, l := range d.Leaves() {
+	for _, l := range v.Leaves() {
 		if l.Path.Name == field && ok(ValueText(l.Value)) {
 			return true
 		}
 	}
-	v, has := BuiltinField(d.ev, field)
-	return has && ok(v)
+	text, has := BuiltinField(v.ev, field)
+	return has && ok(text)
 }
 
-// BuiltinField returns an event's own attribute under the name that it has in
-// queries. It is a value of that field beside those that the event itself may
-// have there: a host is found by what picket calls it, whatever the event says.
+// BuiltinField returns the value of a field that every event has, whatever its
+// JSON: event_id, agent_id, host and event_type. The event itself may have other
+// values under that name; a query sees both.
 func BuiltinField(ev *picket.Event, field string) (string, bool) {
 	switch field {
 	case "event_id":
@@ -80,7 +80,8 @@ func BuiltinField(ev *picket.Event, field string) (string, bool) {
 	return "", false
 }
 
-// ValueText is a value as queries compare it: as written, and null as "null".
+// ValueText returns a value as queries compare it: as it is written, and null as
+// "null".
 func ValueText(v sigma.Value) string {
 	if v.Kind == sigma.Null {
 		return "null"

@@ -6,55 +6,56 @@ import (
 	"strings"
 )
 
-// An Expr selects events. The expressions are And, Or, Not, *TextTerm, *PatternTerm and
-// *RegexpTerm, as ParseQuery makes them; they are immutable.
+// An Expr is the condition of a query: And, Or, Not, *TextTerm, *PatternTerm or
+// *RegexpTerm, as ParseQuery returns them. Expressions are immutable.
 //
-// Match is the meaning of a query. Stores may decide by whatever they keep
-// beside the events, as long as it comes to the same.
+// Match defines what a query selects. Stores may use indexes instead, as long as
+// the result is the same.
 type Expr interface {
-	Match(d *EventView) bool
-	// String writes the expression so that ParseQuery reads it back.
+	Match(v *EventView) bool
+	// String returns the expression in the syntax of ParseQuery.
 	String() string
 }
 
-// And selects what all its members select.
+// And selects the events that all its members select.
 type And []Expr
 
-// Or selects what any of its members selects.
+// Or selects the events that any of its members selects.
 type Or []Expr
 
-// Not selects what X does not.
+// Not selects the events that X does not select.
 type Not struct{ X Expr }
 
-// TextTerm selects events with a text anywhere: in names, values, or across them.
+// A TextTerm selects the events that contain a text anywhere: in names, in values,
+// or across several of them.
 type TextTerm struct {
 	text   string
 	folded []byte
 }
 
-// PatternTerm selects events where any value of a field matches a pattern.
+// A PatternTerm selects the events in which any value of a field matches a pattern.
 type PatternTerm struct {
 	Field   string
 	Pattern Pattern
 }
 
-// RegexpTerm selects events where a regular expression is found in any value of a
-// field.
+// A RegexpTerm selects the events in which a regular expression matches part of any
+// value of a field.
 type RegexpTerm struct {
 	Field string
 	Re    *regexp.Regexp
 }
 
-// NewTextTerm returns the expression that looks for text anywhere.
+// NewTextTerm returns the term that selects the events that contain text.
 func NewTextTerm(text string) *TextTerm { return &TextTerm{text: text, folded: AppendFold(nil, text)} }
 
-// Folded returns the text looked for, folded. It must not be changed.
+// Folded returns the folded text. It must not be changed.
 func (t *TextTerm) Folded() []byte { return t.folded }
 
 // Match implements Expr.
-func (a And) Match(d *EventView) bool {
+func (a And) Match(v *EventView) bool {
 	for _, x := range a {
-		if !x.Match(d) {
+		if !x.Match(v) {
 			return false
 		}
 	}
@@ -62,9 +63,9 @@ func (a And) Match(d *EventView) bool {
 }
 
 // Match implements Expr.
-func (o Or) Match(d *EventView) bool {
+func (o Or) Match(v *EventView) bool {
 	for _, x := range o {
-		if x.Match(d) {
+		if x.Match(v) {
 			return true
 		}
 	}
@@ -72,16 +73,16 @@ func (o Or) Match(d *EventView) bool {
 }
 
 // Match implements Expr.
-func (n Not) Match(d *EventView) bool { return !n.X.Match(d) }
+func (n Not) Match(v *EventView) bool { return !n.X.Match(v) }
 
 // Match implements Expr.
-func (t *TextTerm) Match(d *EventView) bool { return bytes.Contains(d.Text(), t.folded) }
+func (t *TextTerm) Match(v *EventView) bool { return bytes.Contains(v.Text(), t.folded) }
 
 // Match implements Expr.
-func (e *PatternTerm) Match(d *EventView) bool { return d.AnyValue(e.Field, e.Pattern.Match) }
+func (e *PatternTerm) Match(v *EventView) bool { return v.AnyValue(e.Field, e.Pattern.Match) }
 
 // Match implements Expr.
-func (r *RegexpTerm) Match(d *EventView) bool { return d.AnyValue(r.Field, r.Re.MatchString) }
+func (r *RegexpTerm) Match(v *EventView) bool { return v.AnyValue(r.Field, r.Re.MatchString) }
 
 func (a And) String() string { return join(a, " and ") }
 func (o Or) String() string  { return join(o, " or ") }
@@ -91,11 +92,15 @@ func (t *TextTerm) String() string {
 	if isKeyword(t.text) || strings.ContainsAny(t.text, "=~") {
 		return quote(t.text)
 	}
-	return word(t.text)
+	return quoteUnlessWord(t.text)
 }
 
-func (e *PatternTerm) String() string { return fieldName(e.Field) + "=" + word(e.Pattern.String()) }
-func (r *RegexpTerm) String() string  { return fieldName(r.Field) + "~" + regexWord(r.Re.String()) }
+func (e *PatternTerm) String() string {
+	return quoteFieldName(e.Field) + "=" + quoteUnlessWord(e.Pattern.String())
+}
+func (r *RegexpTerm) String() string {
+	return quoteFieldName(r.Field) + "~" + quoteUnlessRegexWord(r.Re.String())
+}
 
 func join(xs []Expr, op string) string {
 	var b strings.Builder
@@ -110,24 +115,25 @@ func join(xs []Expr, op string) string {
 	return b.String()
 }
 
-// fieldName quotes a name that would not be read as one word before an operator.
-func fieldName(s string) string {
+// quoteFieldName quotes a name that the parser would not read as one word before an
+// operator.
+func quoteFieldName(s string) string {
 	if strings.ContainsAny(s, "=~") || strings.HasSuffix(s, "!") {
 		return quote(s)
 	}
-	return word(s)
+	return quoteUnlessWord(s)
 }
 
-// word quotes what would not be read as one word.
-func word(s string) string {
+// quoteUnlessWord quotes what the parser would not read as one word.
+func quoteUnlessWord(s string) string {
 	if s == "" || strings.ContainsFunc(s, endsWord) || strings.Contains(s, `"`) {
 		return quote(s)
 	}
 	return s
 }
 
-// regexWord leaves a regex with its parentheses in pairs as it is.
-func regexWord(s string) string {
+// quoteUnlessRegexWord is word for a regex, which may contain balanced parentheses.
+func quoteUnlessRegexWord(s string) string {
 	open := 0
 	for _, r := range s {
 		switch {

@@ -6,15 +6,15 @@ import (
 	"unicode/utf8"
 )
 
-// A Pattern is a value with wildcards, compared without case and in full: *
-// is any text, ? any one character. Nothing escapes them; a regular
-// expression says what a pattern can't.
+// A Pattern matches a whole value in any case. Its wildcards are * for any text and
+// ? for any one character. They cannot be escaped; a regular expression can match
+// them.
 type Pattern struct {
 	text   string
-	pieces [][]byte // folded, between the stars
+	pieces [][]byte // between the stars, folded
 }
 
-// NewPattern returns the pattern that text writes.
+// NewPattern returns the pattern that is written as text.
 func NewPattern(text string) Pattern {
 	return Pattern{text: text, pieces: bytes.Split(AppendFold(nil, text), []byte("*"))}
 }
@@ -22,7 +22,7 @@ func NewPattern(text string) Pattern {
 // String returns the pattern as written.
 func (p Pattern) String() string { return p.text }
 
-// Match reports whether all of s is what p says.
+// Match reports whether all of s matches.
 func (p Pattern) Match(s string) bool {
 	var stack [256]byte
 	f := AppendFold(stack[:0], s)
@@ -45,7 +45,7 @@ func (p Pattern) Match(s string) bool {
 	return hasSuffix(f, p.pieces[last])
 }
 
-// hasPrefix reports whether s starts with the piece, and how long that is.
+// hasPrefix reports whether s starts with the piece, and how many bytes that takes.
 func hasPrefix(s []byte, piece []byte) (int, bool) {
 	at := 0
 	for i := 0; i < len(piece); i++ {
@@ -64,7 +64,7 @@ func hasPrefix(s []byte, piece []byte) (int, bool) {
 	return at, true
 }
 
-// index returns where the first occurrence of the piece ends, or -1.
+// index returns where the first occurrence of the piece in s ends, or -1.
 func index(s []byte, piece []byte) int {
 	if bytes.IndexByte(piece, '?') < 0 {
 		if i := bytes.Index(s, piece); i >= 0 {
@@ -101,7 +101,7 @@ func hasSuffix(s []byte, piece []byte) bool {
 	return true
 }
 
-// Literals returns what any value that matches contains, folded.
+// Literals returns texts that every matching value contains, folded.
 func (p Pattern) Literals() []string {
 	var out []string
 	for _, piece := range p.pieces {

@@ -61,7 +61,7 @@ func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identi
 	if v.Counts, err = c.Store.AlertCounts(r.Context()); err != nil {
 		return err
 	}
-	return c.render(w, http.StatusOK, "alerts.html", view{Title: "Alerts", Section: "alerts", Who: who, Live: v.First, Page: v})
+	return c.render(w, http.StatusOK, "alerts.html", pageData{Title: "Alerts", Section: "alerts", Who: who, Live: v.First, Page: v})
 }
 
 // nextLink returns the link to the page at a cursor.
@@ -108,7 +108,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		e := evidence{Match: m}
 		ev, err := c.Store.Event(ctx, m.EventID)
 		if err == nil {
-			e.Raw = indent(ev.Raw)
+			e.Raw = indentJSON(ev.Raw)
 		} else if !errors.Is(err, picket.ErrNotFound) {
 			return err
 		}
@@ -117,11 +117,11 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if rule := c.rule(a.RuleID); rule != nil {
 		v.Rule, v.Refs = rule.Description, rule.References
 	}
-	return c.render(w, http.StatusOK, "alert.html", view{Title: a.Title, Section: "alerts", Who: who, Page: v})
+	return c.render(w, http.StatusOK, "alert.html", pageData{Title: a.Title, Section: "alerts", Who: who, Page: v})
 }
 
-// indent returns JSON with indentation, and other text as it is.
-func indent(raw []byte) string {
+// indentJSON returns JSON with indentation, and other text as it is.
+func indentJSON(raw []byte) string {
 	var b bytes.Buffer
 	if json.Indent(&b, raw, "", "  ") != nil {
 		return string(raw)

@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A chart is stacked bars, a minute each, in a drawing of chartWidth by
-// chartHeight.
+// A chart is a bar chart with a stacked bar for each minute, of chartWidth by
+// chartHeight pixels.
 type chart struct {
 	Bars         []bar
 	Max, Total   int64
@@ -27,9 +27,9 @@ const (
 	chartHeight = 120
 )
 
-// stack makes a chart of what pick takes from each minute; keys are stacked
-// from the bottom in reverse order, so that the first is on top.
-func stack(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
+// stackedChart returns a chart of the values that pick returns for each minute. The
+// first of keys is on top of the stack.
+func stackedChart(start time.Time, n int, minutes []store.MinuteCounts, pick func(store.MinuteCounts) map[string]int64, keys []string) chart {
 	c := chart{Start: start, End: start.Add(time.Duration(n) * time.Minute), Width: chartWidth, Height: chartHeight, Base: chartHeight}
 	sums := make([]int64, n)
 	for _, m := range minutes {
@@ -61,7 +61,7 @@ func stack(start time.Time, n int, minutes []store.MinuteCounts, pick func(store
 			h := max(float64(v)/float64(c.Max)*(chartHeight-4), 1.5)
 			y -= h
 			c.Bars = append(c.Bars, bar{X: float64(i)*step + 1, Y: max(y, 0), W: step - 2, H: h, Class: keys[k],
-				Label: m.Start.UTC().Format("15:04") + "  " + number(v) + " " + keys[k]})
+				Label: m.Start.UTC().Format("15:04") + "  " + groupDigits(v) + " " + keys[k]})
 		}
 	}
 	return c

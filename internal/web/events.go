@@ -49,7 +49,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 	} else if err != nil {
 		return err
 	}
-	return c.render(w, status, "events.html", view{Title: "Events", Section: "events", Who: who, Page: v})
+	return c.render(w, status, "events.html", pageData{Title: "Events", Section: "events", Who: who, Page: v})
 }
 
 // summaryFields are the fields that describe an event best, best first.
@@ -82,11 +82,11 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	v := eventView{Event: ev, Raw: indent(ev.Raw), Matches: page.Matches}
+	v := eventView{Event: ev, Raw: indentJSON(ev.Raw), Matches: page.Matches}
 	for i := range v.Matches {
 		if rule := c.rule(v.Matches[i].RuleID); rule != nil {
 			v.Matches[i].Title = rule.Title
 		}
 	}
-	return c.render(w, http.StatusOK, "event.html", view{Title: "Event " + ev.ID, Section: "events", Who: who, Page: v})
+	return c.render(w, http.StatusOK, "event.html", pageData{Title: "Event " + ev.ID, Section: "events", Who: who, Page: v})
 }

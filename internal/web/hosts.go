@@ -26,7 +26,7 @@ func (c *Console) hosts(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	since := c.Now().UTC().Add(-onlineFor)
+	since := c.Now().UTC().Add(-onlineTimeout)
 	for _, h := range page.Hosts {
 		v.Hosts = append(v.Hosts, hostRow{h, h.LastSeen.After(since)})
 	}
@@ -34,5 +34,5 @@ func (c *Console) hosts(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if v.Total, v.Online, err = c.Store.CountHosts(r.Context(), since); err != nil {
 		return err
 	}
-	return c.render(w, http.StatusOK, "hosts.html", view{Title: "Hosts", Section: "hosts", Who: who, Live: q.Get("cursor") == "", Page: v})
+	return c.render(w, http.StatusOK, "hosts.html", pageData{Title: "Hosts", Section: "hosts", Who: who, Live: q.Get("cursor") == "", Page: v})
 }

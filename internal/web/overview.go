@@ -10,13 +10,13 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// onlineFor is how long after its last event a host counts as online.
-const onlineFor = 5 * time.Minute
+// onlineTimeout is how long after its last event a host counts as online.
+const onlineTimeout = 5 * time.Minute
 
 type overviewView struct {
 	Events        chart
 	Alerts        chart
-	Levels        []levelCount
+	Levels        []openByLevel
 	Hosts, Online int64
 	Queue         queue.Stats
 	Totals        store.Totals
@@ -26,15 +26,15 @@ type overviewView struct {
 	Problems      int
 }
 
-type levelCount struct {
+type openByLevel struct {
 	Level string
 	Open  int64
 }
 
-// levels are Sigma's, most severe first.
+// levels are Sigma's levels, highest first.
 var levels = []string{"critical", "high", "medium", "low", "informational"}
 
-// overviewMinutes is how far back the charts go.
+// overviewMinutes is the length of the charts in minutes.
 const overviewMinutes = 60
 
 func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -46,21 +46,21 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Iden
 		return err
 	}
 	var v overviewView
-	v.Events = stack(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 {
+	v.Events = stackedChart(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 {
 		sum := int64(0)
 		for _, n := range m.Events {
 			sum += n
 		}
 		return map[string]int64{"events": sum}
 	}, []string{"events"})
-	v.Alerts = stack(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 { return m.Alerts }, levels)
+	v.Alerts = stackedChart(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 { return m.Alerts }, levels)
 	if v.Counts, err = c.Store.AlertCounts(ctx); err != nil {
 		return err
 	}
 	for _, l := range levels {
-		v.Levels = append(v.Levels, levelCount{l, v.Counts.Open[l]})
+		v.Levels = append(v.Levels, openByLevel{l, v.Counts.Open[l]})
 	}
-	if v.Hosts, v.Online, err = c.Store.CountHosts(ctx, now.Add(-onlineFor)); err != nil {
+	if v.Hosts, v.Online, err = c.Store.CountHosts(ctx, now.Add(-onlineTimeout)); err != nil {
 		return err
 	}
 	if v.Queue, err = c.Queue.Stats(ctx); err != nil {
@@ -76,5 +76,5 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Iden
 	v.Newest = page.Alerts
 	set, _ := c.Rules.Status()
 	v.Rules, v.Problems = set.Rules.Len(), len(set.Problems)
-	return c.render(w, http.StatusOK, "overview.html", view{Title: "Overview", Section: "overview", Who: who, Live: true, Page: v})
+	return c.render(w, http.StatusOK, "overview.html", pageData{Title: "Overview", Section: "overview", Who: who, Live: true, Page: v})
 }

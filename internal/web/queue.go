@@ -62,7 +62,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if len(deadLetters) == 20 {
 		v.Next = nextLink(r.URL, strconv.FormatInt(deadLetters[19].ID, 10))
 	}
-	return c.render(w, http.StatusOK, "queue.html", view{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
+	return c.render(w, http.StatusOK, "queue.html", pageData{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
 }
 
 // deadLetterText returns the event of a dead letter, indented if it is JSON.
@@ -73,7 +73,7 @@ func deadLetterText(l queue.DeadLetter) string {
 	}
 	raw := b.Events[0].Raw
 	if json.Valid(raw) {
-		return indent(raw)
+		return indentJSON(raw)
 	}
 	return string(raw[:min(len(raw), 4096)])
 }

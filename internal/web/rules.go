@@ -49,7 +49,7 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	}
 	add(off, false)
 	add(on, true)
-	return c.render(w, http.StatusOK, "rules.html", view{Title: "Rules", Section: "rules", Who: who, Page: v})
+	return c.render(w, http.StatusOK, "rules.html", pageData{Title: "Rules", Section: "rules", Who: who, Page: v})
 }
 
 // rule returns a rule by id, enabled or not, or nil. The rule of an old alert may

@@ -16,7 +16,7 @@ func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, Home, http.StatusSeeOther)
 		return nil
 	}
-	return c.render(w, http.StatusOK, "signin.html", view{Title: "Sign in", Page: signInView{Next: r.URL.Query().Get("next")}})
+	return c.render(w, http.StatusOK, "signin.html", pageData{Title: "Sign in", Page: signInView{Next: r.URL.Query().Get("next")}})
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
@@ -33,13 +33,13 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 		if errors.Is(err, auth.ErrTooMany) {
 			text = "Too many failed attempts. Wait a minute."
 		}
-		return c.render(w, httpapi.Status(err), "signin.html", view{Title: "Sign in", Page: signInView{name, next, text}})
+		return c.render(w, httpapi.Status(err), "signin.html", pageData{Title: "Sign in", Page: signInView{name, next, text}})
 	}
 	if err != nil {
 		return err
 	}
 	c.Audit.Record(r.Context(), who, "sign-in", httpapi.ClientIP(r), "")
-	http.SetCookie(w, c.cookie(secret, int(auth.SessionLife.Seconds())))
+	http.SetCookie(w, c.cookie(secret, int(auth.SessionLifetime.Seconds())))
 	// Only to a path of the console, to prevent open redirects.
 	if !strings.HasPrefix(next, Home) || strings.ContainsAny(next, "\\\r\n") {
 		next = Home

@@ -12,15 +12,15 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// parsePages parses each page with the layout around it.
+// parsePages parses every page together with the layout.
 func parsePages(now func() time.Time) map[string]*template.Template {
 	funcs := template.FuncMap{
-		"ago":    func(t time.Time) string { return ago(now().Sub(t)) },
+		"ago":    func(t time.Time) string { return timeAgo(now().Sub(t)) },
 		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-		"num":    number,
+		"num":    groupDigits,
 		"bytes":  byteSize,
-		"age":    func(seconds float64) string { return span(time.Duration(seconds * float64(time.Second))) },
+		"age":    func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
 		"query":  url.QueryEscape,
 		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
 		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
@@ -37,16 +37,16 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 	return pages
 }
 
-// ago says how long something has been.
-func ago(d time.Duration) string {
+// timeAgo formats how long ago something was.
+func timeAgo(d time.Duration) string {
 	if d < 5*time.Second {
 		return "now"
 	}
-	return span(d) + " ago"
+	return largestUnit(d) + " ago"
 }
 
-// span is a duration in its largest unit.
-func span(d time.Duration) string {
+// largestUnit formats a duration in its largest unit.
+func largestUnit(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))
@@ -58,15 +58,15 @@ func span(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-// number groups digits by threes.
-func number(n int64) string {
+// groupDigits groups digits by threes.
+func groupDigits(n int64) string {
 	if n < 0 {
-		return "-" + number(-n)
+		return "-" + groupDigits(-n)
 	}
 	if n < 1000 {
 		return fmt.Sprint(n)
 	}
-	return fmt.Sprintf("%s,%03d", number(n/1000), n%1000)
+	return fmt.Sprintf("%s,%03d", groupDigits(n/1000), n%1000)
 }
 
 func byteSize(n int64) string {

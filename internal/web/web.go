@@ -136,8 +136,8 @@ func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
 	}
 }
 
-// A view is the data of a page's template.
-type view struct {
+// A pageData is the data of a page's template.
+type pageData struct {
 	Title   string
 	Section string // the highlighted menu entry
 	Who     auth.Identity
@@ -148,7 +148,7 @@ type view struct {
 
 // render writes a page. It renders to a buffer first, so that a failure becomes
 // an error page and not half a page.
-func (c *Console) render(w http.ResponseWriter, status int, name string, v view) error {
+func (c *Console) render(w http.ResponseWriter, status int, name string, v pageData) error {
 	v.Version = c.Version
 	var b bytes.Buffer
 	if err := c.pages[name].ExecuteTemplate(&b, "layout.html", v); err != nil {
@@ -175,7 +175,7 @@ func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		Status        int
 		Name, Message string
 	}{status, http.StatusText(status), httpapi.Message(err)}
-	if err := c.render(w, status, "error.html", view{Title: page.Name, Who: who, Page: page}); err != nil {
+	if err := c.render(w, status, "error.html", pageData{Title: page.Name, Who: who, Page: page}); err != nil {
 		httpapi.WriteError(w, r, err)
 	}
 }

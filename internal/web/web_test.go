@@ -24,9 +24,9 @@ import (
 	"github.com/picket-edr/picket/rules"
 )
 
-// A rig is a console over real engines, with an alert in the store and a dead
+// A fixture is a console over real engines, with an alert in the store and a dead
 // letter in the queue.
-type rig struct {
+type fixture struct {
 	t     *testing.T
 	mux   *httpapi.Mux
 	store *sqlitestore.Store
@@ -36,7 +36,7 @@ type rig struct {
 
 const password = "correct horse battery"
 
-func newRig(t *testing.T) *rig {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
 	check := func(err error) {
@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	bad := picket.Batch{ID: "c", Received: now, Events: []picket.Event{{ID: "e", Raw: []byte(`{"x":"<i>"}`)}}}
 	check(q.Enqueue(t.Context(), queue.Message{ID: "m"}, queue.DeadLetter{Reason: queue.Rejected, Cause: "<u>why</u>", Events: 1, Time: now, Payload: bad.Encode(nil)}))
 
-	r := &rig{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
+	r := &fixture{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
 	recorder := audit.NewRecorder(s, log, time.Now)
 	console := &web.Console{Store: s, Queue: q, Rules: loader, Sessions: auth.NewSessions(s, time.Now), Audit: recorder, Now: time.Now,
 		Triage:  &triage.Service{Alerts: s, DeadLetters: q, Rules: loader, Audit: recorder, Now: time.Now},
@@ -80,7 +80,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) do(method, path, session string, form url.Values) *httptest.ResponseRecorder {
+func (r *fixture) do(method, path, session string, form url.Values) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if session != "" {
@@ -92,7 +92,7 @@ func (r *rig) do(method, path, session string, form url.Values) *httptest.Respon
 }
 
 // signIn returns the session of a user named after a role.
-func (r *rig) signIn(name string) string {
+func (r *fixture) signIn(name string) string {
 	r.t.Helper()
 	w := r.do("POST", "/console/sign-in", "", url.Values{"name": {name}, "password": {password}})
 	cookies := w.Result().Cookies()
@@ -104,7 +104,7 @@ func (r *rig) signIn(name string) string {
 
 // Every page shows, says what it is to, and runs nothing of what events say.
 func TestPages(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	session := r.signIn(auth.RoleAdmin)
 	for path, want := range map[string]string{
 		"/console/":                      "open alerts",
@@ -143,7 +143,7 @@ func TestPages(t *testing.T) {
 
 // Who is not signed in is sent to do so and back, but never elsewhere.
 func TestSignIn(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	w := r.do("GET", "/console/alerts?status=all", "", nil)
 	if to := w.Header().Get("Location"); w.Code != http.StatusSeeOther || to != "/console/sign-in?next=%2Fconsole%2Falerts%3Fstatus%3Dall" {
 		t.Errorf("%d to %q", w.Code, to)
@@ -168,7 +168,7 @@ func TestSignIn(t *testing.T) {
 
 // What changes something needs the role for it, and is recorded.
 func TestRoles(t *testing.T) {
-	r := newRig(t)
+	r := newFixture(t)
 	letters := func() int {
 		ls, err := r.queue.DeadLetters(t.Context(), 0, 10)
 		if err != nil {
@@ -210,7 +210,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-func (r *rig) alertOf(t *testing.T) picket.Alert {
+func (r *fixture) alertOf(t *testing.T) picket.Alert {
 	t.Helper()
 	a, err := r.store.Alert(t.Context(), r.alert)
 	if err != nil {

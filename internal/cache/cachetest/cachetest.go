@@ -1,5 +1,5 @@
-// Package cachetest holds every cache.Cache to the promises of that package.
-// An implementation's own test calls Run.
+// Package cachetest is the conformance suite of cache.Cache. The test of each
+// implementation calls Run.
 package cachetest
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/picket-edr/picket/internal/cache"
 )
 
-// Run runs the suite on empty caches.
+// Run runs the suite. open returns an empty cache.
 func Run(t *testing.T, open func(t *testing.T) cache.Cache) {
 	for name, test := range map[string]func(*testing.T, cache.Cache){
-		"Keeps": keeps, "Ages": ages, "Forgets": forgets, "Errors": failures, "Once": once, "Cancelled": cancelled,
+		"Hit": testHit, "Expiry": testExpiry, "Invalidate": testInvalidate, "Errors": testErrors, "ConcurrentGet": testConcurrentGet, "CanceledCaller": testCanceledCaller,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -26,7 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Cache) {
 	}
 }
 
-// counter makes another value each time.
+// counter returns a fill function that returns another value each time.
 func counter() func(context.Context) ([]byte, error) {
 	var n atomic.Int64
 	return func(context.Context) ([]byte, error) { return fmt.Append(nil, n.Add(1)), nil }
@@ -39,7 +39,7 @@ func get(t *testing.T, c cache.Cache, key string, ttl time.Duration, fill func(c
 	}
 }
 
-func keeps(t *testing.T, c cache.Cache) {
+func testHit(t *testing.T, c cache.Cache) {
 	a, b := counter(), counter()
 	for range 3 {
 		get(t, c, "a", time.Hour, a, "1")
@@ -48,7 +48,7 @@ func keeps(t *testing.T, c cache.Cache) {
 	get(t, c, "a", time.Hour, b, "1")
 }
 
-func ages(t *testing.T, c cache.Cache) {
+func testExpiry(t *testing.T, c cache.Cache) {
 	f := counter()
 	get(t, c, "a", 10*time.Millisecond, f, "1")
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -58,12 +58,12 @@ func ages(t *testing.T, c cache.Cache) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("it is kept for ever")
+			t.Fatal("the value does not expire")
 		}
 	}
 }
 
-func forgets(t *testing.T, c cache.Cache) {
+func testInvalidate(t *testing.T, c cache.Cache) {
 	a, b := counter(), counter()
 	get(t, c, "a", time.Hour, a, "1")
 	get(t, c, "b", time.Hour, b, "1")
@@ -72,7 +72,7 @@ func forgets(t *testing.T, c cache.Cache) {
 	get(t, c, "b", time.Hour, b, "1")
 }
 
-func failures(t *testing.T, c cache.Cache) {
+func testErrors(t *testing.T, c cache.Cache) {
 	broken := errors.New("broken")
 	if _, err := c.Get(t.Context(), "a", time.Hour, func(context.Context) ([]byte, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("error is %v", err)
@@ -80,17 +80,17 @@ func failures(t *testing.T, c cache.Cache) {
 	get(t, c, "a", time.Hour, counter(), "1")
 }
 
-// Of many who ask at once, one makes the value.
-func once(t *testing.T, c cache.Cache) {
-	var made atomic.Int64
+// Of concurrent calls, one computes the value.
+func testConcurrentGet(t *testing.T, c cache.Cache) {
+	var computed atomic.Int64
 	start := make(chan struct{})
-	var all sync.WaitGroup
+	var callers sync.WaitGroup
 	for range 50 {
-		all.Go(func() {
+		callers.Go(func() {
 			<-start
 			got, err := c.Get(t.Context(), "a", time.Hour, func(context.Context) ([]byte, error) {
-				made.Add(1)
-				time.Sleep(20 * time.Millisecond) // that the others come meanwhile
+				computed.Add(1)
+				time.Sleep(20 * time.Millisecond) // so that the others arrive meanwhile
 				return []byte("v"), nil
 			})
 			if err != nil || string(got) != "v" {
@@ -99,20 +99,20 @@ func once(t *testing.T, c cache.Cache) {
 		})
 	}
 	close(start)
-	all.Wait()
-	if made.Load() != 1 {
-		t.Errorf("made %d times", made.Load())
+	callers.Wait()
+	if computed.Load() != 1 {
+		t.Errorf("computed %d times", computed.Load())
 	}
 }
 
-// That one who asks goes away is no matter for the others.
-func cancelled(t *testing.T, c cache.Cache) {
+// The end of one caller's context does not affect the others.
+func testCanceledCaller(t *testing.T, c cache.Cache) {
 	ctx, cancel := context.WithCancel(t.Context())
-	making := make(chan struct{})
-	var first sync.WaitGroup
-	first.Go(func() {
+	computing := make(chan struct{})
+	var callers sync.WaitGroup
+	callers.Go(func() {
 		_, err := c.Get(ctx, "a", time.Hour, func(ctx context.Context) ([]byte, error) {
-			close(making)
+			close(computing)
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
@@ -120,8 +120,8 @@ func cancelled(t *testing.T, c cache.Cache) {
 			t.Errorf("error is %v", err)
 		}
 	})
-	<-making
-	first.Go(func() { get(t, c, "a", time.Hour, counter(), "1") })
+	<-computing
+	callers.Go(func() { get(t, c, "a", time.Hour, counter(), "1") })
 	cancel()
-	first.Wait()
+	callers.Wait()
 }

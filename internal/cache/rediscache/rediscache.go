@@ -1,5 +1,6 @@
-// Package rediscache is cache.Cache in Redis, so that of several servers one
-// works a value out. While Redis is away each works for itself, in memory.
+// Package rediscache is a cache.Cache in Redis, so that of several servers one
+// computes a value. While Redis is unreachable, each server computes and caches
+// values in memory.
 package rediscache
 
 import (
@@ -16,16 +17,17 @@ import (
 )
 
 const (
-	// askFor bounds what Redis may take to answer: a page is not to wait for a
-	// server that is frozen.
-	askFor = time.Second
-	// makeFor is how long one server may take to make a value before another
-	// makes it too.
-	makeFor = 5 * time.Second
-	// lookEvery is how often those who wait for another server look.
-	lookEvery = 10 * time.Millisecond
-	// awayFor is how long a Redis that did not answer is not asked.
-	awayFor = 2 * time.Second
+	// requestTimeout is how long Redis may take to answer: a page must not wait
+	// for a server that hangs.
+	requestTimeout = time.Second
+	// computeTimeout is how long one server may take to compute a value before
+	// another one computes it too.
+	computeTimeout = 5 * time.Second
+	// pollInterval is how often servers check for a value that another server
+	// computes.
+	pollInterval = 10 * time.Millisecond
+	// unavailableFor is how long a Redis that did not answer is not used.
+	unavailableFor = 2 * time.Second
 )
 
 // A Cache is a cache.Cache in Redis.
@@ -33,15 +35,16 @@ type Cache struct {
 	client redis.UniversalClient
 	prefix string
 	log    *slog.Logger
-	// local gathers those who ask in this process, and stands in for Redis.
-	local *cache.Memory
-	away  atomic.Int64 // until when Redis is not asked, in Unix nanoseconds
+	// local merges concurrent calls of this process, and replaces Redis while that
+	// is unreachable.
+	local            *cache.Memory
+	unavailableUntil atomic.Int64 // Unix nanoseconds
 }
 
 var _ cache.Cache = (*Cache)(nil)
 
-// New returns a cache whose keys begin with prefix, which is to name the store
-// that the values are of. It owns the client.
+// New returns a cache whose keys begin with prefix, which must identify the store
+// that the values come from. The cache owns the client.
 func New(client redis.UniversalClient, prefix string, log *slog.Logger) *Cache {
 	return &Cache{client: client, prefix: prefix, log: log, local: cache.NewMemory(time.Now)}
 }
@@ -49,79 +52,84 @@ func New(client redis.UniversalClient, prefix string, log *slog.Logger) *Cache {
 // Close closes the client.
 func (c *Cache) Close() error { return c.client.Close() }
 
-// unlock deletes a lock that is still the caller's.
+// unlock deletes a lock if the caller still holds it.
 var unlock = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
-// Get implements cache.Cache. A value expires in Redis by itself; one process
-// asks for it once, however many wait there.
+// lockKey is the key of the lock for computing a value.
+func lockKey(name string) string { return name + ":making" }
+
+// Get implements cache.Cache. Values expire in Redis. Of the concurrent calls of a
+// process, one sends a request.
 func (c *Cache) Get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
-	if c.isAway() {
+	if c.isUnavailable() {
 		return c.local.Get(ctx, key, ttl, fill)
 	}
-	// Who asks while another does waits for that one's answer; the next after
-	// it asks Redis again.
-	asking := "asking " + key
-	defer c.local.Invalidate(ctx, asking)
-	return c.local.Get(ctx, asking, ttl, func(ctx context.Context) ([]byte, error) { return c.get(ctx, key, ttl, fill) })
+	// The answer is shared with concurrent calls only: the next call sends a
+	// request again.
+	request := "asking " + key
+	defer c.local.Invalidate(ctx, request)
+	return c.local.Get(ctx, request, ttl, func(ctx context.Context) ([]byte, error) { return c.get(ctx, key, ttl, fill) })
 }
 
 func (c *Cache) get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	name, token := c.prefix+key, rand.Text()
-	for deadline := time.Now().Add(makeFor); ; {
-		value, mine, err := c.ask(ctx, name, token)
+	for deadline := time.Now().Add(computeTimeout); ; {
+		value, locked, err := c.readOrLock(ctx, name, token)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return nil, ctx.Err()
-		case err != nil:
-			return c.local.Get(ctx, key, ttl, fill) // Redis is away
+		case err != nil: // Redis is unreachable
+			return c.local.Get(ctx, key, ttl, fill)
 		case value != nil:
 			return value, nil
-		case mine || time.Now().After(deadline):
-			return c.make(ctx, name, token, ttl, fill)
+		case locked || time.Now().After(deadline):
+			return c.computeAndStore(ctx, name, token, ttl, fill)
 		}
-		select { // another server makes it
+		select { // another server is computing it
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(lookEvery):
+		case <-time.After(pollInterval):
 		}
 	}
 }
 
-// ask returns the value, or whether it is the caller's to make.
-func (c *Cache) ask(ctx context.Context, name, token string) (value []byte, mine bool, err error) {
-	err = c.do(ctx, func(ctx context.Context) error {
+// readOrLock returns the value or, if there is none, whether it has acquired the
+// lock for computing it.
+func (c *Cache) readOrLock(ctx context.Context, name, token string) (value []byte, locked bool, err error) {
+	err = c.request(ctx, func(ctx context.Context) error {
 		if value, err = c.client.Get(ctx, name).Bytes(); !errors.Is(err, redis.Nil) {
 			return err
 		}
-		if mine, err = c.client.SetNX(ctx, name+":making", token, makeFor).Result(); err != nil || !mine {
+		if locked, err = c.client.SetNX(ctx, lockKey(name), token, computeTimeout).Result(); err != nil || !locked {
 			return err
 		}
-		// It may have been made, and its lock given back, between the two.
+		// Another server may have stored it, and released its lock, in between.
 		if value, err = c.client.Get(ctx, name).Bytes(); errors.Is(err, redis.Nil) {
 			return nil
 		}
 		if err == nil {
-			err = unlock.Run(ctx, c.client, []string{name + ":making"}, token).Err()
+			err = unlock.Run(ctx, c.client, []string{lockKey(name)}, token).Err()
 		}
 		return err
 	})
-	return value, mine, err
+	return value, locked, err
 }
 
-func (c *Cache) make(ctx context.Context, name, token string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+func (c *Cache) computeAndStore(ctx context.Context, name, token string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	start := time.Now()
 	value, err := fill(ctx)
 	ctx = context.WithoutCancel(ctx)
-	_ = c.do(ctx, func(ctx context.Context) error {
+	_ = c.request(ctx, func(ctx context.Context) error {
 		if left := ttl - time.Since(start); err == nil && left > 0 {
-			// Only while nobody forgot it: what was made before a change is no good after.
-			if held, e := c.client.Get(ctx, name+":making").Result(); e == nil && held == token {
+			// Without the lock the key has been invalidated meanwhile, and the value
+			// may be from before the change.
+			if holder, e := c.client.Get(ctx, lockKey(name)).Result(); e == nil && holder == token {
 				if e := c.client.Set(ctx, name, value, max(left, time.Millisecond)).Err(); e != nil {
 					return e
 				}
 			}
 		}
-		return unlock.Run(ctx, c.client, []string{name + ":making"}, token).Err()
+		return unlock.Run(ctx, c.client, []string{lockKey(name)}, token).Err()
 	})
 	return value, err
 }
@@ -129,12 +137,12 @@ func (c *Cache) make(ctx context.Context, name, token string, ttl time.Duration,
 // Invalidate implements cache.Cache.
 func (c *Cache) Invalidate(ctx context.Context, keys ...string) {
 	c.local.Invalidate(ctx, keys...)
-	_ = c.do(ctx, func(ctx context.Context) error {
-		for _, k := range keys { // one at a time: in a Cluster they are on several servers
+	_ = c.request(ctx, func(ctx context.Context) error {
+		for _, k := range keys { // one at a time, because in a Cluster they are on several servers
 			if err := c.client.Del(ctx, c.prefix+k).Err(); err != nil {
 				return err
 			}
-			if err := c.client.Del(ctx, c.prefix+k+":making").Err(); err != nil {
+			if err := c.client.Del(ctx, lockKey(c.prefix+k)).Err(); err != nil {
 				return err
 			}
 		}
@@ -142,26 +150,26 @@ func (c *Cache) Invalidate(ctx context.Context, keys ...string) {
 	})
 }
 
-func (c *Cache) isAway() bool { return time.Now().UnixNano() < c.away.Load() }
+func (c *Cache) isUnavailable() bool { return time.Now().UnixNano() < c.unavailableUntil.Load() }
 
-var errAway = errors.New("redis did not answer a moment ago")
+var errUnavailable = errors.New("redis did not answer recently")
 
-// do asks Redis, unless it did not answer a moment ago.
-func (c *Cache) do(ctx context.Context, f func(context.Context) error) error {
-	if c.isAway() {
-		return errAway
+// request calls f, unless Redis did not answer recently.
+func (c *Cache) request(ctx context.Context, f func(context.Context) error) error {
+	if c.isUnavailable() {
+		return errUnavailable
 	}
-	asking, cancel := context.WithTimeout(ctx, askFor)
+	bounded, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	err := f(asking)
+	err := f(bounded)
 	if err != nil && ctx.Err() == nil {
-		if c.away.Swap(time.Now().Add(awayFor).UnixNano()) == 0 {
-			c.log.Warn("cache in Redis not used; figures are worked out here until it is back", "error", err)
+		if c.unavailableUntil.Swap(time.Now().Add(unavailableFor).UnixNano()) == 0 {
+			c.log.Warn("Redis cache unreachable; computing statistics locally", "error", err)
 		}
 		return err
 	}
-	if err == nil && c.away.Swap(0) != 0 {
-		c.log.Info("cache in Redis used again")
+	if err == nil && c.unavailableUntil.Swap(0) != 0 {
+		c.log.Info("Redis cache reachable again")
 	}
 	return err
 }

@@ -47,7 +47,7 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 
 // TokenByHash implements store.Tokens.
 func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
-	d, err := one[tokenDoc](ctx, s.tokens, bson.D{where("hash", hash)})
+	d, err := findOne[tokenDoc](ctx, s.tokens, bson.D{elem("hash", hash)})
 	if err != nil {
 		return store.Token{}, fmt.Errorf("look up token: %w", err)
 	}
@@ -56,7 +56,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
-	docs, err := find[tokenDoc](ctx, s.tokens, bson.D{}, options.Find().SetSort(bson.D{where("created", 1), where("_id", 1)}))
+	docs, err := find[tokenDoc](ctx, s.tokens, bson.D{}, options.Find().SetSort(bson.D{elem("created", 1), elem("_id", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
@@ -67,13 +67,13 @@ func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	return out, nil
 }
 
-// RevokeToken implements store.Tokens. A token that has ended stays as it is.
+// RevokeToken implements store.Tokens.
 func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error {
-	_, err := one[tokenDoc](ctx, s.tokens, byID(id))
+	_, err := findOne[tokenDoc](ctx, s.tokens, byID(id))
 	if err == nil {
-		err = op(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := s.tokens.UpdateOne(ctx, bson.D{where("_id", id), where("revoked", nil)},
-				bson.D{where("$set", bson.D{where("revoked", at.UnixMicro())})})
+		err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+			_, err := s.tokens.UpdateOne(ctx, bson.D{elem("_id", id), elem("revoked", nil)},
+				bson.D{elem("$set", bson.D{elem("revoked", at.UnixMicro())})})
 			return err
 		})
 	}
@@ -109,7 +109,7 @@ func (s *Store) AddUser(ctx context.Context, u store.User) error {
 
 // PutUser implements store.Users.
 func (s *Store) PutUser(ctx context.Context, u store.User) error {
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := s.users.ReplaceOne(ctx, byID(u.Name), userDocOf(u), options.Replace().SetUpsert(true))
 		return err
 	})
@@ -121,7 +121,7 @@ func (s *Store) PutUser(ctx context.Context, u store.User) error {
 
 // User implements store.Users.
 func (s *Store) User(ctx context.Context, name string) (store.User, error) {
-	d, err := one[userDoc](ctx, s.users, byID(name))
+	d, err := findOne[userDoc](ctx, s.users, byID(name))
 	if err != nil {
 		return store.User{}, fmt.Errorf("read user %s: %w", name, err)
 	}
@@ -148,10 +148,10 @@ type sessionDoc struct {
 	Expires int64  `bson:"expires"`
 }
 
-// AddSession implements store.Sessions. It also forgets sessions that had
-// expired when the new one was made.
+// AddSession implements store.Sessions. It also deletes the sessions that have
+// expired when the new one is created.
 func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
-	err := remove(ctx, s.sessions, bson.D{where("expires", bson.D{where("$lte", ss.Created.UnixMicro())})})
+	err := deleteMany(ctx, s.sessions, bson.D{elem("expires", bson.D{elem("$lte", ss.Created.UnixMicro())})})
 	if err == nil {
 		d := sessionDoc{Hash: ss.Hash, User: ss.User, Created: ss.Created.UnixMicro(), Expires: ss.Expires.UnixMicro()}
 		err = insert(ctx, s.sessions, d)
@@ -164,7 +164,7 @@ func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
 
 // Session implements store.Sessions.
 func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
-	d, err := one[sessionDoc](ctx, s.sessions, byID(hash))
+	d, err := findOne[sessionDoc](ctx, s.sessions, byID(hash))
 	if err == nil && d.Expires <= now.UnixMicro() {
 		err = picket.ErrNotFound
 	}
@@ -176,7 +176,7 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 
 // DeleteSession implements store.Sessions.
 func (s *Store) DeleteSession(ctx context.Context, hash string) error {
-	if err := remove(ctx, s.sessions, byID(hash)); err != nil {
+	if err := deleteMany(ctx, s.sessions, byID(hash)); err != nil {
 		return fmt.Errorf("end session: %w", err)
 	}
 	return nil
@@ -184,14 +184,14 @@ func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 
 // DeleteUserSessions implements store.Sessions.
 func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
-	if err := remove(ctx, s.sessions, bson.D{where("user", user)}); err != nil {
+	if err := deleteMany(ctx, s.sessions, bson.D{elem("user", user)}); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil
 }
 
 type auditDoc struct {
-	N      int64  `bson:"_id"` // microseconds of its writing, or the next number
+	N      int64  `bson:"_id"` // when it was written, microseconds, or the next number
 	At     int64  `bson:"at"`
 	Actor  string `bson:"actor"`
 	Action string `bson:"action"`
@@ -204,7 +204,7 @@ func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
 	for {
 		err := insert(ctx, s.audit, auditDoc{s.seq.next(1), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail})
 		if errors.Is(err, picket.ErrConflict) {
-			continue // another process had the same microsecond
+			continue // another process has used the number
 		}
 		if err != nil {
 			return fmt.Errorf("write audit entry: %w", err)

@@ -28,8 +28,8 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error) {
 	f := bson.D{}
 	statuses, levels := q.Status, q.Level
-	if !s.ferret && len(statuses)+len(levels) > 0 {
-		// With both, MongoDB merges a list of each pair of them, which the index
+	if !s.isFerretDB && len(statuses)+len(levels) > 0 {
+		// With both, MongoDB merges the lists of all pairs of them, which the index
 		// triage has in order.
 		if len(statuses) == 0 {
 			statuses = allStatuses
@@ -39,36 +39,36 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		}
 	}
 	if len(statuses) > 0 {
-		f = append(f, where("status", bson.D{where("$in", statuses)}))
+		f = append(f, elem("status", bson.D{elem("$in", statuses)}))
 	}
 	if len(levels) > 0 {
-		f = append(f, where("level", bson.D{where("$in", levels)}))
+		f = append(f, elem("level", bson.D{elem("$in", levels)}))
 	}
 	f = equal(f, "rule_id", q.RuleID)
 	f = equal(f, "agent_id", q.AgentID)
 	f = equal(f, "host", q.Host)
 	if q.Text != "" {
-		f = append(f, where("fold", bson.Regex{Pattern: quoteText(q.Text)}))
+		f = append(f, elem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
 	}
-	lo, hi := bounds(q.Since, q.Until)
+	lo, hi := store.TimeRange(q.Since, q.Until)
 	f = append(f, between("us.last", lo, hi)...)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorAlerts, q.Cursor)
 		if err != nil {
 			return store.AlertPage{}, err
 		}
-		f = append(f, after("us.last", p.a, "order", p.b))
+		f = append(f, afterPosition("us.last", p.a, "order", p.b))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	docs, err := find[alertDoc](ctx, s.alerts, f,
-		options.Find().SetSort(bson.D{where("us.last", -1), where("order", -1)}).SetLimit(int64(limit)+1))
+		options.Find().SetSort(bson.D{elem("us.last", -1), elem("order", -1)}).SetLimit(int64(limit)+1))
 	if err != nil {
 		return store.AlertPage{}, err
 	}
 	var page store.AlertPage
 	for i := range docs {
 		if i == limit {
-			page.Next = formatCursor(cursorAlerts, place{a: docs[i-1].US.Last, b: docs[i-1].Order})
+			page.Next = formatCursor(cursorAlerts, cursorPosition{a: docs[i-1].US.Last, b: docs[i-1].Order})
 			break
 		}
 		page.Alerts = append(page.Alerts, docs[i].alert())
@@ -81,39 +81,39 @@ var (
 	allLevels   = []string{"", "informational", "low", "medium", "high", "critical"}
 )
 
-// equal adds a condition unless the value is "".
+// equal adds the condition that a field has a value, unless the value is "".
 func equal(f bson.D, field, value string) bson.D {
 	if value == "" {
 		return f
 	}
-	return append(f, where(field, value))
+	return append(f, elem(field, value))
 }
 
-// after selects what comes after a place in a list that is ordered by two
-// fields, both descending.
-func after(first string, a any, second string, b any) bson.E {
-	return where("$or", bson.A{
-		bson.D{where(first, bson.D{where("$lt", a)})},
-		bson.D{where(first, a), where(second, bson.D{where("$lt", b)})},
+// afterPosition selects what follows a position in a list ordered by two fields,
+// both descending.
+func afterPosition(first string, a any, second string, b any) bson.E {
+	return elem("$or", bson.A{
+		bson.D{elem(first, bson.D{elem("$lt", a)})},
+		bson.D{elem(first, a), elem(second, bson.D{elem("$lt", b)})},
 	})
 }
 
-// quoteText is the regular expression for a text in folded text. A pattern of
-// BSON can't hold a zero byte.
+// quoteText returns the regular expression that finds a text in folded text. A
+// BSON pattern cannot contain a zero byte.
 func quoteText(text string) string {
 	return strings.ReplaceAll(regexp.QuoteMeta(store.Fold(text)), "\x00", `\x00`)
 }
 
 // Alert implements store.Alerts.
 func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
-	d, err := one[alertDoc](ctx, s.alerts, byID(id))
+	d, err := findOne[alertDoc](ctx, s.alerts, byID(id))
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, err)
 	}
 	return d.alert(), nil
 }
 
-// AlertCounts implements store.Alerts. It reads counters, not alerts.
+// AlertCounts implements store.Alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	c := store.NewAlertCounts()
 	t, err := s.readTotals(ctx)
@@ -126,8 +126,8 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 		}
 		c.Add(picket.AlertStatus(st.Status), st.Level, st.N)
 	}
-	top, err := find[ruleDoc](ctx, s.rules, bson.D{where("alerts", bson.D{where("$gt", 0)})},
-		options.Find().SetSort(bson.D{where("matches", -1), where("_id", 1)}).SetLimit(10))
+	top, err := find[ruleDoc](ctx, s.ruleStats, bson.D{elem("alerts", bson.D{elem("$gt", 0)})},
+		options.Find().SetSort(bson.D{elem("matches", -1), elem("_id", 1)}).SetLimit(10))
 	if err != nil {
 		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
 	}
@@ -152,24 +152,24 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	f = equal(f, "rule_id", q.RuleID)
 	f = equal(f, "agent_id", q.AgentID)
 	f = equal(f, "event_id", q.EventID)
-	lo, hi := bounds(q.Since, q.Until)
+	lo, hi := store.TimeRange(q.Since, q.Until)
 	f = append(f, between("time_us", lo, hi)...)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorMatches, q.Cursor)
 		if err != nil {
 			return store.MatchPage{}, err
 		}
-		f = append(f, where("order", bson.D{where("$lt", p.a)}))
+		f = append(f, elem("order", bson.D{elem("$lt", p.a)}))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	docs, err := find[matchDoc](ctx, s.matches, f, options.Find().SetSort(bson.D{where("order", -1)}).SetLimit(int64(limit)+1))
+	docs, err := find[matchDoc](ctx, s.matches, f, options.Find().SetSort(bson.D{elem("order", -1)}).SetLimit(int64(limit)+1))
 	if err != nil {
 		return store.MatchPage{}, err
 	}
 	var page store.MatchPage
 	for i := range docs {
 		if i == limit {
-			page.Next = formatCursor(cursorMatches, place{a: docs[i-1].Order})
+			page.Next = formatCursor(cursorMatches, cursorPosition{a: docs[i-1].Order})
 			break
 		}
 		page.Matches = append(page.Matches, docs[i].match())

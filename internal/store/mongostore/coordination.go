@@ -11,8 +11,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A rulesDoc is the one document of published_rules. MongoDB bounds it to 16
-// MiB, which is some ten times what all of SigmaHQ takes.
+// A rulesDoc is the one document of published_rules. MongoDB limits it to 16 MiB,
+// some ten times what all rules of SigmaHQ take.
 type rulesDoc struct {
 	ID      string `bson:"_id"`
 	Version string `bson:"version"`
@@ -25,8 +25,8 @@ const publishedID = "rules"
 // PublishRules implements store.Coordination.
 func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
 	doc := rulesDoc{publishedID, r.Version, r.Bundle, r.Published.UnixMicro()}
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.published.ReplaceOne(ctx, byID(publishedID), doc, options.Replace().SetUpsert(true))
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.publishedRules.ReplaceOne(ctx, byID(publishedID), doc, options.Replace().SetUpsert(true))
 		return err
 	})
 	if err != nil {
@@ -36,10 +36,10 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 }
 
 // PublishedRules implements store.Coordination.
-func (s *Store) PublishedRules(ctx context.Context, known string) (store.PublishedRules, error) {
-	d, err := one[rulesDoc](ctx, s.published, byID(publishedID), options.FindOne().SetProjection(bson.D{where("version", 1), where("at", 1)}))
-	if err == nil && d.Version != known {
-		d, err = one[rulesDoc](ctx, s.published, byID(publishedID))
+func (s *Store) PublishedRules(ctx context.Context, knownVersion string) (store.PublishedRules, error) {
+	d, err := findOne[rulesDoc](ctx, s.publishedRules, byID(publishedID), options.FindOne().SetProjection(bson.D{elem("version", 1), elem("at", 1)}))
+	if err == nil && d.Version != knownVersion {
+		d, err = findOne[rulesDoc](ctx, s.publishedRules, byID(publishedID))
 	}
 	if err != nil {
 		return store.PublishedRules{}, fmt.Errorf("read published rules: %w", err)
@@ -58,14 +58,14 @@ type workerDoc struct {
 	Events      int64  `bson:"events"`
 }
 
-// workersKept is how long a worker that no longer reports is remembered.
-const workersKept = 24 * time.Hour
+// workerRetention is how long a worker that does not report any more is kept.
+const workerRetention = 24 * time.Hour
 
 // ReportWorker implements store.Coordination.
 func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 	doc := workerDoc{w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, w.Started.UnixMicro(), w.LastSeen.UnixMicro(), w.Events}
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.workers.DeleteMany(ctx, bson.D{where("seen", bson.D{where("$lt", w.LastSeen.Add(-workersKept).UnixMicro())})})
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.workers.DeleteMany(ctx, bson.D{elem("seen", bson.D{elem("$lt", w.LastSeen.Add(-workerRetention).UnixMicro())})})
 		if err == nil {
 			_, err = s.workers.ReplaceOne(ctx, byID(w.ID), doc, options.Replace().SetUpsert(true))
 		}
@@ -79,8 +79,8 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 
 // Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
-	docs, err := find[workerDoc](ctx, s.workers, bson.D{where("seen", bson.D{where("$gte", since.UnixMicro())})},
-		options.Find().SetSort(bson.D{where("_id", 1)}))
+	docs, err := find[workerDoc](ctx, s.workers, bson.D{elem("seen", bson.D{elem("$gte", since.UnixMicro())})},
+		options.Find().SetSort(bson.D{elem("_id", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}

@@ -14,141 +14,145 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// An observedDoc is what a step brought for correlations. Its mark is the
-// step's number, so marks become visible in their order.
-type observedDoc struct {
-	Mark int64  `bson:"_id"`
-	At   int64  `bson:"at"`
-	Data []byte `bson:"data"` // zstd of JSON, by batch
+// An observationsDoc holds the observations that one step has applied. Its offset
+// is the number of the step, so offsets become visible in ascending order.
+type observationsDoc struct {
+	Offset int64  `bson:"_id"`
+	At     int64  `bson:"at"`
+	Data   []byte `bson:"data"` // zstd of []observationBatch as JSON
 }
 
-// The followerDoc is the one document of follower: who it is, and how far it
-// has come.
-type followerDoc struct {
+// The correlationsDoc is the one document of collection follower: the lease and
+// the checkpoint of correlations.
+type correlationsDoc struct {
 	ID     string `bson:"_id"`
 	Step   int64  `bson:"step"`
 	Holder string `bson:"holder"`
-	Until  int64  `bson:"until"` // microseconds
-	Mark   int64  `bson:"mark"`
+	Until  int64  `bson:"until"` // end of the lease, microseconds
+	Offset int64  `bson:"mark"`
 	State  []byte `bson:"state,omitempty"` // zstd
 }
 
-const followerID = "follower"
+const correlationsID = "follower"
 
-func (s *Store) readFollower(ctx context.Context) (*followerDoc, error) {
-	f, err := one[followerDoc](ctx, s.follower, byID(followerID))
-	if errors.Is(err, picket.ErrNotFound) {
-		return &followerDoc{ID: followerID}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the follower: %w", err)
-	}
-	return &f, nil
+// leaseAvailable reports whether a holder can have the lease.
+func (d *correlationsDoc) leaseAvailable(holder string, now int64) bool {
+	return d.Holder == holder || d.Until <= now
 }
 
-// AcquireCorrelationLease implements store.Correlations. The lease is reckoned by this process's
-// clock, so those of servers and workers should agree to the second.
+func (s *Store) readCorrelations(ctx context.Context) (*correlationsDoc, error) {
+	d, err := findOne[correlationsDoc](ctx, s.correlations, byID(correlationsID))
+	if errors.Is(err, picket.ErrNotFound) {
+		return &correlationsDoc{ID: correlationsID}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read lease and checkpoint: %w", err)
+	}
+	return &d, nil
+}
+
+// AcquireCorrelationLease implements store.Correlations. Each process uses its own
+// clock, so the clocks of servers and workers should agree to the second.
 func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error) {
-	free := func(f *followerDoc, now int64) bool { return f.Holder == holder || f.Until <= now }
-	lead := false
-	f, err := s.readFollower(ctx)
-	if err == nil && free(f, s.opt.Now().UnixMicro()) {
-		err = s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
-			f, err := s.readFollower(ctx)
+	acquired := false
+	d, err := s.readCorrelations(ctx)
+	if err == nil && d.leaseAvailable(holder, s.options.Now().UnixMicro()) {
+		err = s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+			d, err := s.readCorrelations(ctx)
 			if err != nil {
 				return false, err
 			}
-			if lead = free(f, d.now); lead {
-				f.Holder, f.Until = holder, d.now+ttl.Microseconds()
-				d.follower = f
+			if acquired = d.leaseAvailable(holder, t.now); acquired {
+				d.Holder, d.Until = holder, t.now+ttl.Microseconds()
+				t.correlations = d
 			}
-			return lead, nil
+			return acquired, nil
 		})
 	}
 	if err != nil {
-		return false, fmt.Errorf("lead: %w", err)
+		return false, fmt.Errorf("acquire correlation lease: %w", err)
 	}
-	return lead, nil
+	return acquired, nil
 }
 
 // Observations implements store.Correlations.
 func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]store.Observation, int64, error) {
 	var page []store.Observation
 	for len(page) < limit {
-		doc, err := one[observedDoc](ctx, s.observations, bson.D{where("_id", bson.D{where("$gt", after)})},
-			options.FindOne().SetSort(bson.D{where("_id", 1)}))
+		doc, err := findOne[observationsDoc](ctx, s.observations, bson.D{elem("_id", bson.D{elem("$gt", after)})},
+			options.FindOne().SetSort(bson.D{elem("_id", 1)}))
 		if errors.Is(err, picket.ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("read observations: %w", err)
 		}
-		seen, err := decodeObserved(doc.Data)
+		observations, err := decodeObservations(doc.Data)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read observations %d: %w", doc.Mark, err)
+			return nil, 0, fmt.Errorf("read observations %d: %w", doc.Offset, err)
 		}
-		page = append(page, seen...)
-		after = doc.Mark
+		page = append(page, observations...)
+		after = doc.Offset
 	}
 	return page, after, nil
 }
 
 // CorrelationCheckpoint implements store.Correlations.
-func (s *Store) CorrelationCheckpoint(ctx context.Context) (mark int64, state []byte, err error) {
-	f, err := s.readFollower(ctx)
-	if err == nil && f.State != nil {
-		state, err = zst.Decode(nil, f.State)
+func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error) {
+	d, err := s.readCorrelations(ctx)
+	if err == nil && d.State != nil {
+		state, err = zst.Decode(nil, d.State)
 	}
 	if err != nil {
-		return 0, nil, fmt.Errorf("read what was concluded: %w", err)
+		return 0, nil, fmt.Errorf("read correlation checkpoint: %w", err)
 	}
-	return f.Mark, state, nil
+	return d.Offset, state, nil
 }
 
-// CommitCorrelations implements store.Correlations. It is one step, which reads who leads
-// and writes how far it came and what it found.
+// CommitCorrelations implements store.Correlations. It is one step, which checks
+// the lease and writes the checkpoint and the matches.
 func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.CorrelationCommit) (store.SaveResult, error) {
 	var saved store.SaveResult
 	var opened []string
-	err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
-		f, err := s.readFollower(ctx)
+	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+		d, err := s.readCorrelations(ctx)
 		if err != nil {
 			return false, err
 		}
-		if f.Holder != holder {
-			return false, fmt.Errorf("%s does not lead: %w", holder, picket.ErrConflict)
+		if d.Holder != holder {
+			return false, fmt.Errorf("%s does not have the lease: %w", holder, picket.ErrConflict)
 		}
-		f.Mark = c.Offset
+		d.Offset = c.Offset
 		if c.State != nil {
-			f.State = zst.Fast(nil, c.State)
+			d.State = zst.Fast(nil, c.State)
 		}
-		d.follower = f
+		t.correlations = d
 		if len(c.Matches) == 0 {
 			return true, nil
 		}
-		need := newNeeds()
-		need.minutes[minuteID(minuteOf(d.now))] = true
-		all := make([]matched, len(c.Matches))
+		set := newReadSet()
+		set.minutes[minuteID(store.MinuteOf(t.now))] = true
+		records := make([]matchRecord, len(c.Matches))
 		for i := range c.Matches {
-			all[i] = newMatched(&c.Matches[i])
-			need.match(&all[i])
+			records[i] = newMatchRecord(&c.Matches[i])
+			set.addMatch(&records[i])
 		}
-		if err := d.read(ctx, need); err != nil {
+		if err := t.read(ctx, set); err != nil {
 			return false, err
 		}
-		saved.Matches, opened = d.join(all, c.Replay)
+		saved.Matches, opened = t.addMatches(records, c.Replay)
 		return true, nil
 	})
 	if err == nil && len(opened) > 0 {
-		saved.Opened, err = s.alertsOf(ctx, opened)
+		saved.Opened, err = s.alertsByID(ctx, opened)
 	}
 	if err == nil && !c.DeleteBefore.IsZero() {
-		err = remove(ctx, s.observations, bson.D{
-			where("at", bson.D{where("$lt", c.DeleteBefore.UnixMicro())}), where("_id", bson.D{where("$lte", c.Offset)}),
+		err = deleteMany(ctx, s.observations, bson.D{
+			elem("at", bson.D{elem("$lt", c.DeleteBefore.UnixMicro())}), elem("_id", bson.D{elem("$lte", c.Offset)}),
 		})
 	}
 	if err != nil {
-		return store.SaveResult{}, fmt.Errorf("conclude: %w", err)
+		return store.SaveResult{}, fmt.Errorf("commit correlations: %w", err)
 	}
 	return saved, nil
 }

@@ -23,9 +23,9 @@ import (
 
 var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// made is a batch of n events of one host; every tenth matches a rule, and is
+// testBatch is a batch of n events of one host; every tenth matches a rule, and is
 // observed for a correlation.
-func made(batch string, lo, n int) store.Batch {
+func testBatch(batch string, lo, n int) store.Batch {
 	b := store.Batch{ID: batch}
 	for i := lo; i < lo+n; i++ {
 		at := start.Add(time.Duration(i) * time.Second)
@@ -52,7 +52,7 @@ type outcome struct {
 	RuleAlerts, RuleOf int64
 }
 
-func look(t *testing.T, s store.Store) outcome {
+func readOutcome(t *testing.T, s store.Store) outcome {
 	t.Helper()
 	ctx := t.Context()
 	var o outcome
@@ -94,13 +94,13 @@ func look(t *testing.T, s store.Store) outcome {
 	return o
 }
 
-var errDied = errors.New("died")
+var errCrashed = errors.New("died")
 
 // A process that dies before any of its writes leaves what another, which
 // saves the same batch again, completes; and nothing counts twice.
 func TestCrash(t *testing.T) {
 	server := mongotest.Start(t)
-	batches := []store.Batch{made("b1", 0, 40), made("b2", 30, 40), made("b3", 70, 5), made("b4", 75, 30)}
+	batches := []store.Batch{testBatch("b1", 0, 40), testBatch("b2", 30, 40), testBatch("b3", 70, 5), testBatch("b4", 75, 30)}
 	save := func(s store.Store, b store.Batch) error {
 		_, err := s.Save(t.Context(), b)
 		return err
@@ -111,11 +111,11 @@ func TestCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := look(t, whole)
+	want := readOutcome(t, whole)
 	if want.Totals.Stored != 105 || want.Totals.Duplicate != 10 || want.Count != 11 || want.Matches != 11 || want.Observed != 11 || want.Alerts != 1 {
 		t.Fatalf("without a crash: %+v", want)
 	}
-	for _, point := range []string{"batches", "step", "totals", "alerts", "hosts", "rule_stats", "rollups", "matches", "folded", "done"} {
+	for _, point := range []string{"batches", "step", "totals", "alerts", "hosts", "rule_stats", "rollups", "matches", "applied", "done"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)
@@ -124,7 +124,7 @@ func TestCrash(t *testing.T) {
 				s, err := mongostore.Open(t.Context(), uri, mongostore.Options{NoBackground: true}.WithFault(func(before string) error {
 					if before == point || died.Load() { // and it writes no more
 						died.Store(true)
-						return errDied
+						return errCrashed
 					}
 					return nil
 				}))
@@ -145,7 +145,7 @@ func TestCrash(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if d := cmp.Diff(want, look(t, s)); d != "" {
+			if d := cmp.Diff(want, readOutcome(t, s)); d != "" {
 				t.Errorf("after dying before %s (-want +got):\n%s", point, d)
 			}
 		})
@@ -163,7 +163,7 @@ func TestTwoProcesses(t *testing.T) {
 		for w := range 2 {
 			work.Go(func() {
 				for i := range 8 {
-					saved, err := s.Save(t.Context(), made(fmt.Sprintf("b%d-%d", i, w), i*20, 20))
+					saved, err := s.Save(t.Context(), testBatch(fmt.Sprintf("b%d-%d", i, w), i*20, 20))
 					if err != nil {
 						t.Errorf("save: %v", err)
 						continue
@@ -183,7 +183,7 @@ func TestTwoProcesses(t *testing.T) {
 	if stored.Load() != 160 || duplicate.Load() != 160 || repeated.Load() != 32 || matches.Load() != 16 || opened.Load() != 1 {
 		t.Errorf("stored %d, duplicate %d, repeated %d, matches %d, opened %d", stored.Load(), duplicate.Load(), repeated.Load(), matches.Load(), opened.Load())
 	}
-	o := look(t, stores[0])
+	o := readOutcome(t, stores[0])
 	if o.Totals.Stored != 160 || o.Totals.Duplicate != 160 || o.Totals.Matches != 16 || o.Alerts != 1 || o.Count != 16 || o.Matches != 16 ||
 		o.Observed != 16 || o.Host.Events != 160 || o.Host.Alerts != 1 || o.Minutes != 160 || o.Opened != 1 || o.RuleOf != 16 {
 		t.Errorf("outcome %+v", o)
@@ -196,11 +196,11 @@ func TestAway(t *testing.T) {
 	server := mongotest.StartOn(t, dir, "127.0.0.1:0")
 	uri := server.Database(t)
 	s := open(t, uri+"?serverSelectionTimeoutMS=500", mongostore.Options{})
-	if _, err := s.Save(t.Context(), made("b1", 0, 10)); err != nil {
+	if _, err := s.Save(t.Context(), testBatch("b1", 0, 10)); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
-	_, err := s.Save(t.Context(), made("b2", 10, 10))
+	_, err := s.Save(t.Context(), testBatch("b2", 10, 10))
 	_, findErr := s.SearchEvents(t.Context(), store.EventQuery{})
 	_, totalsErr := s.Totals(t.Context())
 	_, leadErr := s.AcquireCorrelationLease(t.Context(), "a", time.Second)
@@ -216,14 +216,14 @@ func TestAway(t *testing.T) {
 	mongotest.StartOn(t, dir, server.Addr())
 	var saved []store.SaveResult
 	for range 20 {
-		if saved, err = s.Save(t.Context(), made("b2", 10, 10)); err == nil {
+		if saved, err = s.Save(t.Context(), testBatch("b2", 10, 10)); err == nil {
 			break
 		}
 	}
 	if err != nil || saved[0].Stored != 10 {
 		t.Fatalf("after the server is back: %+v, %v", saved, err)
 	}
-	if o := look(t, s); o.Totals.Stored != 20 || o.Count != 2 {
+	if o := readOutcome(t, s); o.Totals.Stored != 20 || o.Count != 2 {
 		t.Errorf("outcome %+v", o)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// The lists that have cursors. A cursor of one is no cursor of another.
+// The lists that have cursors. A cursor is valid for its list only.
 const (
 	cursorEvents  = 'e'
 	cursorAlerts  = 'a'
@@ -16,41 +16,40 @@ const (
 	cursorHosts   = 'h'
 )
 
-// A place is where a page ended: two numbers and a name, as the list is
-// ordered by.
-type place struct {
+// A cursorPosition is where a page ended: the values by which the list is ordered.
+type cursorPosition struct {
 	a, b int64
 	name string
 }
 
-// cursorMark begins a cursor, so that text that happens to be base64 is none.
-const cursorMark = "M1"
+// cursorPrefix begins every cursor, so that other text in base64 is not one.
+const cursorPrefix = "M1"
 
-func formatCursor(list byte, p place) string {
-	b := append([]byte(cursorMark), list)
+func formatCursor(list byte, p cursorPosition) string {
+	b := append([]byte(cursorPrefix), list)
 	b = binary.AppendVarint(b, p.a)
 	b = binary.AppendVarint(b, p.b)
 	b = binary.AppendUvarint(b, uint64(len(p.name)))
 	return base64.RawURLEncoding.EncodeToString(append(b, p.name...))
 }
 
-func parseCursor(list byte, s string) (place, error) {
+func parseCursor(list byte, s string) (cursorPosition, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) < len(cursorMark)+1 || string(b[:len(cursorMark)]) != cursorMark || b[len(cursorMark)] != list {
-		return place{}, errCursor
+	if err != nil || len(b) < len(cursorPrefix)+1 || string(b[:len(cursorPrefix)]) != cursorPrefix || b[len(cursorPrefix)] != list {
+		return cursorPosition{}, errCursor
 	}
-	b = b[len(cursorMark)+1:]
-	var p place
+	b = b[len(cursorPrefix)+1:]
+	var p cursorPosition
 	for _, v := range []*int64{&p.a, &p.b} {
 		n := 0
 		if *v, n = binary.Varint(b); n <= 0 {
-			return place{}, errCursor
+			return cursorPosition{}, errCursor
 		}
 		b = b[n:]
 	}
 	size, n := binary.Uvarint(b)
 	if n <= 0 || size != uint64(len(b)-n) {
-		return place{}, errCursor
+		return cursorPosition{}, errCursor
 	}
 	p.name = string(b[n:])
 	return p, nil

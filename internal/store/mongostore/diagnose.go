@@ -18,33 +18,33 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// ErrAccessDenied is a server that does not know the user, or does not let it do
-// what picket must.
-var ErrAccessDenied = errors.New("not let in")
+// ErrAccessDenied means that the server does not accept the user, or does not allow
+// it to do what picket needs.
+var ErrAccessDenied = errors.New("access denied")
 
-// A ServerReport is what there is to be known of a database and its server, without
-// changing anything. What the server hides is empty.
+// A ServerReport describes a database and its server. What the user may not read
+// is empty.
 type ServerReport struct {
 	Database        string
-	Version         string // of MongoDB, or of the one that FerretDB says it is like
-	FerretDB        bool   // it is FerretDB, of FerretDBVersion
+	Version         string // of MongoDB; of FerretDB, the version of MongoDB that it emulates
+	FerretDB        bool   // the server is FerretDB
 	FerretDBVersion string
-	Sharded         bool   // it was a mongos that answered
-	ReplicaSet      string // the replica set's name; "" of a single server
-	Members         int    // of the set, that hold data
-	// NoJournal is a server that was told to keep no journal, and so refuses
-	// all that picket writes.
+	Sharded         bool   // the server is a mongos
+	ReplicaSet      string // name of the replica set; "": a single server
+	Members         int    // of the replica set that hold data
+	// NoJournal means that the server runs without a journal, and so refuses
+	// everything that picket writes.
 	NoJournal      bool
-	ClockOffset    time.Duration // the server's clock before this machine's
-	Initialized    bool          // picket has been here
-	MissingIndexes []string      // indexes that picket makes at its start, and are not there
+	ClockOffset    time.Duration // how far the server's clock is ahead of this machine's
+	Initialized    bool          // picket has opened the database before
+	MissingIndexes []string      // of those that picket creates when it opens the database
 	Events         int64
 	Alerts         int64
 }
 
-// Diagnose looks at the database that uri names. An error is picket.ErrInvalid
-// where the URI is wrong, ErrAccessDenied, picket.ErrUnavailable where no server can
-// write, or picket.ErrConflict where the database is somebody else's.
+// Diagnose examines the database that uri names, without changing it. An error is
+// picket.ErrInvalid if the URI is wrong, ErrAccessDenied, picket.ErrUnavailable if no
+// server can write, or picket.ErrConflict if the database is not picket's.
 func Diagnose(ctx context.Context, uri string) (ServerReport, error) {
 	cs, err := connstring.ParseAndValidate(uri)
 	if err != nil {
@@ -55,21 +55,21 @@ func Diagnose(ctx context.Context, uri string) (ServerReport, error) {
 		return ServerReport{}, err
 	}
 	defer s.Close()
-	r, err := s.inspect(ctx)
+	r, err := s.diagnose(ctx)
 	if err != nil {
-		return r, fmt.Errorf("look at store on %v: %w", cs.Hosts, denied(err))
+		return r, fmt.Errorf("diagnose store on %v: %w", cs.Hosts, markAccessDenied(err))
 	}
 	return r, nil
 }
 
-// Codes by which a server says who may not.
+// Codes of errors about the user.
 const (
 	codeUnauthorized = 13
 	codeAuthFailed   = 18
 )
 
-// denied marks errors that are about the user.
-func denied(err error) error {
+// markAccessDenied wraps errors about the user with ErrAccessDenied.
+func markAccessDenied(err error) error {
 	var server mongo.ServerError
 	refused := errors.As(err, &server) && (server.HasErrorCode(codeUnauthorized) || server.HasErrorCode(codeAuthFailed))
 	if _, ok := errors.AsType[*auth.Error](err); ok || refused {
@@ -78,27 +78,27 @@ func denied(err error) error {
 	return err
 }
 
-func (s *Store) inspect(ctx context.Context) (ServerReport, error) {
+func (s *Store) diagnose(ctx context.Context) (ServerReport, error) {
 	r := ServerReport{Database: s.db.Name()}
-	for _, look := range []func(context.Context, *ServerReport) error{s.lookServer, s.lookMember, s.lookCollections} {
-		if err := look(ctx, &r); err != nil {
+	for _, step := range []func(context.Context, *ServerReport) error{s.diagnoseServer, s.diagnoseMember, s.diagnoseCollections} {
+		if err := step(ctx, &r); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// run runs a command that reads, on the server that writes go to.
-func run(ctx context.Context, db *mongo.Database, command bson.D, into any) error {
-	return op(ctx, opTimeout, func(ctx context.Context) error { return db.RunCommand(ctx, command).Decode(into) })
+// runCommand runs a command that only reads.
+func runCommand(ctx context.Context, db *mongo.Database, command bson.D, into any) error {
+	return withTimeout(ctx, opTimeout, func(ctx context.Context) error { return db.RunCommand(ctx, command).Decode(into) })
 }
 
-func (s *Store) lookServer(ctx context.Context, r *ServerReport) error {
-	if err := s.ask(ctx); err != nil {
+func (s *Store) diagnoseServer(ctx context.Context, r *ServerReport) error {
+	if err := s.detectServer(ctx); err != nil {
 		return err
 	}
-	r.Version, r.FerretDB, r.FerretDBVersion = s.version, s.ferret, s.ferretVersion
-	// Most users may not ask this, and need not have anything to hide.
+	r.Version, r.FerretDB, r.FerretDBVersion = s.version, s.isFerretDB, s.ferretDBVersion
+	// Most users may not run this command; then the setting stays unknown.
 	var options struct {
 		Parsed struct {
 			Storage struct {
@@ -108,14 +108,14 @@ func (s *Store) lookServer(ctx context.Context, r *ServerReport) error {
 			} `bson:"storage"`
 		} `bson:"parsed"`
 	}
-	if err := run(ctx, s.client.Database("admin"), bson.D{where("getCmdLineOpts", 1)}, &options); err == nil {
+	if err := runCommand(ctx, s.client.Database("admin"), bson.D{elem("getCmdLineOpts", 1)}, &options); err == nil {
 		enabled := options.Parsed.Storage.Journal.Enabled
 		r.NoJournal = enabled != nil && !*enabled
 	}
 	return nil
 }
 
-func (s *Store) lookMember(ctx context.Context, r *ServerReport) error {
+func (s *Store) diagnoseMember(ctx context.Context, r *ServerReport) error {
 	var hello struct {
 		Set   string    `bson:"setName"`
 		Hosts []string  `bson:"hosts"`
@@ -123,8 +123,8 @@ func (s *Store) lookMember(ctx context.Context, r *ServerReport) error {
 		Local time.Time `bson:"localTime"`
 	}
 	begin := time.Now()
-	if err := run(ctx, s.db, bson.D{where("hello", 1)}, &hello); err != nil {
-		return fmt.Errorf("ask the server what it is: %w", err)
+	if err := runCommand(ctx, s.db, bson.D{elem("hello", 1)}, &hello); err != nil {
+		return fmt.Errorf("ask the server for its role: %w", err)
 	}
 	took := time.Since(begin)
 	r.ReplicaSet, r.Members, r.Sharded = hello.Set, len(hello.Hosts), hello.Msg == "isdbgrid"
@@ -134,16 +134,16 @@ func (s *Store) lookMember(ctx context.Context, r *ServerReport) error {
 	return nil
 }
 
-func (s *Store) lookCollections(ctx context.Context, r *ServerReport) error {
+func (s *Store) diagnoseCollections(ctx context.Context, r *ServerReport) error {
 	var names []string
-	err := op(ctx, opTimeout, func(ctx context.Context) (err error) {
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) (err error) {
 		names, err = s.db.ListCollectionNames(ctx, bson.D{})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("list collections: %w", err)
 	}
-	if err := s.own(ctx); err != nil {
+	if err := s.checkOwnership(ctx); err != nil {
 		return err
 	}
 	r.Initialized = slices.Contains(names, s.users.Name()) || slices.Contains(names, s.batches.Name())
@@ -151,11 +151,11 @@ func (s *Store) lookCollections(ctx context.Context, r *ServerReport) error {
 		return nil
 	}
 	for _, ix := range s.indexes() {
-		there, err := s.hasIndex(ctx, ix)
+		exists, err := s.hasIndex(ctx, ix)
 		if err != nil {
 			return fmt.Errorf("list indexes of %s: %w", (*ix.of).Name(), err)
 		}
-		if !there && s.uses(ix) {
+		if !exists && s.needsIndex(ix) {
 			r.MissingIndexes = append(r.MissingIndexes, (*ix.of).Name()+"."+ix.name())
 		}
 	}
@@ -167,7 +167,7 @@ func (s *Store) lookCollections(ctx context.Context, r *ServerReport) error {
 	return nil
 }
 
-// String says what the server is, and what there is.
+// String describes the server and the database in one line.
 func (r ServerReport) String() string {
 	var b strings.Builder
 	if r.FerretDB {
@@ -183,7 +183,7 @@ func (r ServerReport) String() string {
 			b.WriteString("a single server")
 		}
 	}
-	fmt.Fprintf(&b, ", writes wait for %s; database %s: ", r.promise(), r.Database)
+	fmt.Fprintf(&b, ", writes wait for %s; database %s: ", r.durability(), r.Database)
 	if !r.Initialized {
 		b.WriteString("nothing yet")
 	} else {
@@ -192,8 +192,8 @@ func (r ServerReport) String() string {
 	return b.String()
 }
 
-// promise is what a batch that was acked survives, by the write concern.
-func (r ServerReport) promise() string {
+// durability says what an acknowledged write has reached.
+func (r ServerReport) durability() string {
 	switch {
 	case r.FerretDB:
 		return "the server alone, as its disk is set"
@@ -205,38 +205,38 @@ func (r ServerReport) promise() string {
 	return "the server's journal"
 }
 
-// A Warning is what is wrong, with what to do about it.
+// A Warning is a problem, and what to do about it.
 type Warning struct{ Text, Hint string }
 
-// clockBound is how far clocks may be apart.
-const clockBound = time.Second
+// maxClockOffset is how far clocks may differ.
+const maxClockOffset = time.Second
 
-// Warnings are what may lose events, or makes picket slow.
+// Warnings returns what may lose events or slows picket down.
 func (r ServerReport) Warnings() []Warning {
 	var ws []Warning
 	add := func(hint, format string, args ...any) { ws = append(ws, Warning{fmt.Sprintf(format, args...), hint}) }
-	if !r.FerretDB && older(r.Version, 4, 4) {
+	if !r.FerretDB && isOlderVersion(r.Version, 4, 4) {
 		add("picket needs MongoDB 4.4 or later", "MongoDB is %s", r.Version)
 	}
 	if r.NoJournal {
-		add("start it without --nojournal, better as a replica set of three", "the server keeps no journal, and refuses what is to be journaled")
+		add("start it without --nojournal, better as a replica set of three", "the server has no journal, so it refuses all writes of picket")
 	}
 	if r.Members == 2 {
 		add("add a third member: of two, the loss of either stops writes", "the replica set %s has 2 members that hold data", r.ReplicaSet)
 	}
-	if r.ClockOffset.Abs() > clockBound {
-		add("set all by NTP: events are in the order of the clocks of those that store them", "the server's clock is off by %s", r.ClockOffset.Abs().Round(100*time.Millisecond))
+	if r.ClockOffset.Abs() > maxClockOffset {
+		add("set all clocks by NTP: events are ordered by the clocks of the processes that store them", "the server's clock is off by %s", r.ClockOffset.Abs().Round(100*time.Millisecond))
 	}
 	if len(r.MissingIndexes) > 0 {
-		add("picket serve and picket worker make them at their start; their log says why they could not",
+		add("picket serve and picket worker create them when they start; their logs say why they could not",
 			"indexes are missing: %s", strings.Join(r.MissingIndexes, ", "))
 	}
 	return ws
 }
 
-// older reports whether a version is below another. One that can't be read is
-// not.
-func older(version string, major, minor int) bool {
+// isOlderVersion reports whether a version is below another. A version that cannot
+// be parsed is not.
+func isOlderVersion(version string, major, minor int) bool {
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {
 		return false

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -18,25 +17,25 @@ import (
 type alertDoc struct {
 	ID   string `bson:"_id"`
 	Step int64  `bson:"step"` // that wrote it last
-	// Slot is what no two alerts may share: of one that is not closed, its
-	// rule, agent and host; of a closed one, itself.
-	Slot     string     `bson:"slot"`
-	Order    int64      `bson:"order"` // in which alerts were opened
-	RuleID   string     `bson:"rule_id"`
-	Title    string     `bson:"title"`
-	Level    string     `bson:"level"`
-	Tags     []string   `bson:"tags"`
-	AgentID  string     `bson:"agent_id"`
-	Host     string     `bson:"host"`
-	Status   string     `bson:"status"`
-	Assignee string     `bson:"assignee,omitempty"`
-	Count    int64      `bson:"count"`
-	Kept     int64      `bson:"kept"` // of its matches
-	First    time.Time  `bson:"first_seen"`
-	Last     time.Time  `bson:"last_seen"`
-	US       alertTimes `bson:"us"` // dates have milliseconds only
-	Notes    []noteDoc  `bson:"notes,omitempty"`
-	Fold     string     `bson:"fold"` // what AlertQuery.Text is looked for in
+	// UniqueKey is unique: of an alert that is not closed, it stands for its rule,
+	// agent and host; of a closed alert, for itself.
+	UniqueKey  string     `bson:"slot"`
+	Order      int64      `bson:"order"` // in which alerts were opened
+	RuleID     string     `bson:"rule_id"`
+	Title      string     `bson:"title"`
+	Level      string     `bson:"level"`
+	Tags       []string   `bson:"tags"`
+	AgentID    string     `bson:"agent_id"`
+	Host       string     `bson:"host"`
+	Status     string     `bson:"status"`
+	Assignee   string     `bson:"assignee,omitempty"`
+	Count      int64      `bson:"count"`
+	Kept       int64      `bson:"kept"` // how many of its matches are stored
+	First      time.Time  `bson:"first_seen"`
+	Last       time.Time  `bson:"last_seen"`
+	US         alertTimes `bson:"us"` // dates have milliseconds only
+	Notes      []noteDoc  `bson:"notes,omitempty"`
+	SearchText string     `bson:"fold"` // store.AlertText
 }
 
 type alertTimes struct {
@@ -52,15 +51,15 @@ type noteDoc struct {
 	Text   string `bson:"text"`
 }
 
-// slot is where an alert of a rule, agent and host is while it is not closed.
-func slot(rule, agent, host string) string {
+// openAlertKey returns the UniqueKey of an alert that is not closed.
+func openAlertKey(rule, agent, host string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d,%d,%s%s%s", len(rule), len(agent), rule, agent, host)
 	return "open " + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// put takes over what the alert is now.
-func (d *alertDoc) put(a *picket.Alert) {
+// set sets the document to what the alert is now.
+func (d *alertDoc) set(a *picket.Alert) {
 	d.RuleID, d.Title, d.Level, d.Tags, d.AgentID, d.Host = a.RuleID, a.Title, a.Level.String(), a.Tags, a.AgentID, a.Host
 	d.ID, d.Status, d.Assignee, d.Count = a.ID, string(a.Status), a.Assignee, a.Count
 	d.First, d.Last = a.FirstSeen, a.LastSeen
@@ -69,14 +68,14 @@ func (d *alertDoc) put(a *picket.Alert) {
 	for _, n := range a.Notes {
 		d.Notes = append(d.Notes, noteDoc{n.Time.UnixMicro(), n.Author, n.Text})
 	}
-	d.Slot = slot(a.RuleID, a.AgentID, a.Host)
+	d.UniqueKey = openAlertKey(a.RuleID, a.AgentID, a.Host)
 	if a.Status.Closed() {
-		d.Slot = "closed " + a.ID
+		d.UniqueKey = "closed " + a.ID
 	}
-	d.Fold = store.Fold(strings.Join([]string{a.Title, a.RuleID, a.Host, a.AgentID}, "\n"))
+	d.SearchText = store.AlertText(a)
 }
 
-// alert is the alert that the document keeps.
+// alert returns the alert of the document.
 func (d *alertDoc) alert() picket.Alert {
 	a := picket.Alert{ID: d.ID, RuleID: d.RuleID, Title: d.Title, Level: level(d.Level), Tags: d.Tags, AgentID: d.AgentID, Host: d.Host,
 		Status: picket.AlertStatus(d.Status), Assignee: d.Assignee, Count: d.Count,
@@ -91,7 +90,7 @@ func (d *alertDoc) alert() picket.Alert {
 }
 
 func level(name string) sigma.Level {
-	l, _ := sigma.ParseLevel(name) // "" is none
+	l, _ := sigma.ParseLevel(name) // "" is no level
 	return l
 }
 
@@ -105,10 +104,10 @@ type matchDoc struct {
 	AgentID string        `bson:"agent_id"`
 	Time    bson.DateTime `bson:"time"`
 	US      int64         `bson:"time_us"`
-	Why     []whyDoc      `bson:"why"`
+	Why     []evidenceDoc `bson:"why"`
 }
 
-type whyDoc struct {
+type evidenceDoc struct {
 	Field string `bson:"field"`
 	Value string `bson:"value"`
 }
@@ -124,36 +123,37 @@ type hostDoc struct {
 	At      time.Time `bson:"last_seen"`
 	Events  int64     `bson:"events"`
 	Alerts  int64     `bson:"alerts"`
-	Fold    string    `bson:"fold"`
+	Folded  string    `bson:"fold"`
 }
 
 // A minuteDoc counts what was received in a minute, in rollups.
 type minuteDoc struct {
-	ID     string    `bson:"_id"`
-	Start  int64     `bson:"start"` // microseconds
-	Step   int64     `bson:"step"`
-	At     time.Time `bson:"minute"`
-	Events []tally   `bson:"events"`
-	Alerts []tally   `bson:"alerts"`
+	ID     string       `bson:"_id"`
+	Start  int64        `bson:"start"` // microseconds
+	Step   int64        `bson:"step"`
+	At     time.Time    `bson:"minute"`
+	Events []namedCount `bson:"events"`
+	Alerts []namedCount `bson:"alerts"`
 }
 
-// minuteID names the document of a minute.
+// minuteID returns the _id of a minute's document.
 func minuteID(start int64) string { return fromMicros(start).Format("2006-01-02T15:04") }
 
-// A tally is a name and how often. Names are data, so they are no keys.
-type tally struct {
+// A namedCount counts something by name. The names are data, so they are not used
+// as keys.
+type namedCount struct {
 	Name string `bson:"name"`
 	N    int64  `bson:"n"`
 }
 
-func addTally(list []tally, name string, n int64) []tally {
+func addCount(list []namedCount, name string, n int64) []namedCount {
 	for i := range list {
 		if list[i].Name == name {
 			list[i].N += n
 			return list
 		}
 	}
-	return append(list, tally{name, n})
+	return append(list, namedCount{name, n})
 }
 
 // A ruleDoc counts a rule's alerts that are not closed, in rule_stats.
@@ -163,26 +163,26 @@ type ruleDoc struct {
 	Title   string `bson:"title"`
 	Level   string `bson:"level"`
 	Alerts  int64  `bson:"alerts"`
-	Matches int64  `bson:"matches"` // of these
+	Matches int64  `bson:"matches"` // of those alerts
 }
 
 // The totalsDoc is the one document of totals.
 type totalsDoc struct {
-	ID        string     `bson:"_id"`
-	Step      int64      `bson:"step"`
-	Stored    int64      `bson:"stored"`
-	Duplicate int64      `bson:"duplicate"`
-	Matches   int64      `bson:"matches"`
-	Raw       int64      `bson:"raw"` // bytes of the events stored
-	Gone      int64      `bson:"gone"`
-	GoneRaw   int64      `bson:"gone_raw"` // of those deleted again
-	Alerts    []standing `bson:"alerts"`
+	ID         string       `bson:"_id"`
+	Step       int64        `bson:"step"`
+	Stored     int64        `bson:"stored"`
+	Duplicate  int64        `bson:"duplicate"`
+	Matches    int64        `bson:"matches"`
+	Raw        int64        `bson:"raw"` // bytes of all events stored
+	Deleted    int64        `bson:"gone"`
+	DeletedRaw int64        `bson:"gone_raw"` // bytes of the events deleted
+	Alerts     []alertCount `bson:"alerts"`
 }
 
 const totalsID = "totals"
 
-// A standing counts the alerts of a status and level.
-type standing struct {
+// An alertCount counts the alerts of a status and level.
+type alertCount struct {
 	Status string `bson:"status"`
 	Level  string `bson:"level"`
 	N      int64  `bson:"n"`
@@ -196,10 +196,10 @@ func (t *totalsDoc) countAlert(a *picket.Alert, n int64) {
 			return
 		}
 	}
-	t.Alerts = append(t.Alerts, standing{status, level, n})
+	t.Alerts = append(t.Alerts, alertCount{status, level, n})
 }
 
-// match is the match that the document keeps.
+// match returns the match of the document.
 func (d *matchDoc) match() picket.Match {
 	m := picket.Match{ID: d.ID, RuleID: d.RuleID, AlertID: d.Alert, EventID: d.EventID, AgentID: d.AgentID, Time: fromMicros(d.US)}
 	for _, w := range d.Why {

@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -23,23 +24,22 @@ type eventDoc struct {
 	TimeUS    int32         `bson:"timestamp_us,omitempty"` // below the millisecond
 	RecvUS    int32         `bson:"received_us,omitempty"`
 	Seq       int64         `bson:"seq"`
-	Batch     string        `bson:"batch"` // that stored it
+	Batch     string        `bson:"batch"` // that has stored it
 
-	// Raw is the event as received: a string, so that MongoDB can search it,
-	// or binary where it is no UTF-8.
+	// Raw is the event as received: a string, so that MongoDB can search it, or
+	// binary if it is not UTF-8.
 	Raw any `bson:"raw"`
-	// Recipe says how Fields come from Raw, and More are those of their values
-	// that are not in it. See fields.go.
-	Recipe []byte   `bson:"recipe,omitempty"`
-	More   []string `bson:"more,omitempty"`
-	// Fold is what searches for host and agent compare with, where that is not
-	// what they are called.
-	Fold *folded `bson:"fold,omitempty"`
-	// Own lists the names of the event's own attributes under which the event
-	// itself says something else.
-	Own []string `bson:"own,omitempty"`
-	// Odd marks an event whose texts can't be searched by MongoDB.
-	Odd bool `bson:"odd,omitempty"`
+	// FieldLayout says how Fields follow from Raw; Literals are the values that are
+	// not in Raw. See fieldlayout.go.
+	FieldLayout []byte   `bson:"recipe,omitempty"`
+	Literals    []string `bson:"more,omitempty"`
+	// Folded are the names of host and agent in folded case, if that differs.
+	Folded *foldedNames `bson:"fold,omitempty"`
+	// BuiltinConflicts lists the built-in fields for which the event itself has
+	// another value.
+	BuiltinConflicts []string `bson:"own,omitempty"`
+	// NotSearchable marks an event whose text MongoDB cannot search.
+	NotSearchable bool `bson:"odd,omitempty"`
 }
 
 type hostName struct {
@@ -47,78 +47,71 @@ type hostName struct {
 	OS       string `bson:"os,omitempty"`
 }
 
-type folded struct {
+type foldedNames struct {
 	Host  string `bson:"host,omitempty"`
 	Agent string `bson:"agent,omitempty"`
 }
 
-// unlike returns s where it is not as searches compare it.
-func unlike(is, s string) string {
-	if is == s {
+// ifDifferent returns the folded form of s, or "" if that is s.
+func ifDifferent(s, folded string) string {
+	if s == folded {
 		return ""
 	}
-	return s
+	return folded
 }
 
-// A coder makes documents of events and events of documents. It is for one
-// goroutine.
-type coder struct {
+// An eventCoder converts events to documents and back. It is for one goroutine.
+type eventCoder struct {
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf
 }
 
-// read reads the leaves of raw; there are none if it is not JSON.
-func (c *coder) read(raw []byte) {
+// readLeaves reads the leaves of raw; none if it is not JSON.
+func (c *eventCoder) readLeaves(raw []byte) {
 	var err error
 	if c.leaves, _, err = c.dec.Leaves(raw, c.leaves[:0]); err != nil {
 		c.leaves = c.leaves[:0]
 	}
 }
 
-// encode makes the document of an event that a batch stores.
-func (c *coder) encode(ev *picket.Event, batch string, seq int64) *eventDoc {
+// encode returns the document of an event that a batch stores.
+func (c *eventCoder) encode(ev *picket.Event, batch string, seq int64) *eventDoc {
 	d := &eventDoc{
 		ID: ev.ID, EventID: ev.ID, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
 		Seq: seq, Batch: batch,
 	}
-	is := folded{store.Fold(ev.Host), store.Fold(ev.AgentID)}
-	if f := (folded{unlike(ev.Host, is.Host), unlike(ev.AgentID, is.Agent)}); f != (folded{}) {
-		d.Fold = &f
+	folded := foldedNames{store.Fold(ev.Host), store.Fold(ev.AgentID)}
+	if f := (foldedNames{ifDifferent(ev.Host, folded.Host), ifDifferent(ev.AgentID, folded.Agent)}); f != (foldedNames{}) {
+		d.Folded = &f
 	}
 	d.Timestamp, d.TimeUS = toDate(ev.Time)
 	d.Received, d.RecvUS = toDate(ev.Received)
-	c.read(ev.Raw)
-	d.Recipe, d.More = encodeFields(c.leaves, ev.Fields)
+	c.readLeaves(ev.Raw)
+	d.FieldLayout, d.Literals = encodeFields(c.leaves, ev.Fields)
 	d.Raw = string(ev.Raw)
 	if !utf8.Valid(ev.Raw) {
-		d.Raw, d.Odd = bson.Binary{Data: ev.Raw}, true
+		d.Raw, d.NotSearchable = bson.Binary{Data: ev.Raw}, true
 	}
-	for _, m := range d.More {
-		d.Odd = d.Odd || !utf8.ValidString(m)
+	for _, l := range d.Literals {
+		d.NotSearchable = d.NotSearchable || !utf8.ValidString(l)
 	}
-	c.own(d, ev, is)
+	c.setBuiltinConflicts(d, ev, folded)
 	return d
 }
 
-// own notes where the event says of itself other than picket does.
-func (c *coder) own(d *eventDoc, ev *picket.Event, attributes folded) {
-	note := func(name, value, is string) {
-		if store.Fold(value) == is {
-			return
+// setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
+func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin foldedNames) {
+	compare := func(name, value, builtin string) {
+		if store.Fold(value) != builtin && !slices.Contains(d.BuiltinConflicts, name) {
+			d.BuiltinConflicts = append(d.BuiltinConflicts, name)
 		}
-		for _, n := range d.Own {
-			if n == name {
-				return
-			}
-		}
-		d.Own = append(d.Own, name)
 	}
 	check := func(name, value string) {
 		switch name {
 		case "host":
-			note(name, value, attributes.Host)
+			compare(name, value, builtin.Host)
 		case "agent_id":
-			note(name, value, attributes.Agent)
+			compare(name, value, builtin.Agent)
 		}
 	}
 	for i := range c.leaves {
@@ -129,8 +122,8 @@ func (c *coder) own(d *eventDoc, ev *picket.Event, attributes folded) {
 	}
 }
 
-// decode makes the event of a document.
-func (c *coder) decode(d *eventDoc) (picket.Event, error) {
+// decode returns the event of a document.
+func (c *eventCoder) decode(d *eventDoc) (picket.Event, error) {
 	ev := picket.Event{ID: d.ID, AgentID: d.AgentID, Host: d.Host.Hostname, Type: d.Type, OS: d.Host.OS,
 		Time: fromDate(d.Timestamp, d.TimeUS), Received: fromDate(d.Received, d.RecvUS)}
 	switch raw := d.Raw.(type) {
@@ -141,9 +134,9 @@ func (c *coder) decode(d *eventDoc) (picket.Event, error) {
 	default:
 		return ev, fmt.Errorf("read event %s: raw is %T", d.ID, d.Raw)
 	}
-	c.read(ev.Raw)
+	c.readLeaves(ev.Raw)
 	var err error
-	if ev.Fields, err = decodeFields(c.leaves, d.Recipe, d.More); err != nil {
+	if ev.Fields, err = decodeFields(c.leaves, d.FieldLayout, d.Literals); err != nil {
 		return ev, fmt.Errorf("read event %s: %w", d.ID, err)
 	}
 	return ev, nil

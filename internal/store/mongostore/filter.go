@@ -10,31 +10,31 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// filter is what the events selected, and maybe others, have in common, in
-// terms of MongoDB.
-func (f *finder) filter() bson.D {
+// filter returns a MongoDB filter that selects every event that the search selects,
+// and maybe others.
+func (f *eventSearch) filter() bson.D {
 	out := bson.D{}
 	var span bson.D
 	if f.lo > math.MinInt64 {
-		span = append(span, where("$gte", bson.DateTime(millis(f.lo))))
+		span = append(span, elem("$gte", bson.DateTime(millis(f.lo))))
 	}
 	if f.hi < math.MaxInt64 {
-		span = append(span, where("$lte", bson.DateTime(millis(f.hi))))
+		span = append(span, elem("$lte", bson.DateTime(millis(f.hi))))
 	}
 	if span != nil {
-		out = append(out, where("timestamp", span))
+		out = append(out, elem("timestamp", span))
 	}
 	if f.where != nil {
 		if d := translate(f.where); d != nil {
-			out = append(out, where("$and", bson.A{d}))
+			out = append(out, elem("$and", bson.A{d}))
 		}
 	}
 	return out
 }
 
-// translate returns a condition that holds for every event that x selects, nil
-// where there is none better than all. What is not selected by x may meet it:
-// so there is none for a not.
+// translate returns a condition that holds for every event that x selects; nil if
+// there is none better than true. It may hold for other events too, so there is
+// none for a Not.
 func translate(x store.Expr) bson.D {
 	switch x := x.(type) {
 	case store.And:
@@ -47,7 +47,7 @@ func translate(x store.Expr) bson.D {
 		if all == nil {
 			return nil
 		}
-		return bson.D{where("$and", all)}
+		return bson.D{elem("$and", all)}
 	case store.Or:
 		var any bson.A
 		for _, sub := range x {
@@ -57,65 +57,65 @@ func translate(x store.Expr) bson.D {
 			}
 			any = append(any, d)
 		}
-		return either(any)
+		return anyOf(any)
 	case *store.TextTerm:
-		return contains("", string(x.Folded()))
+		return translateText("", string(x.Folded()))
 	case *store.PatternTerm:
-		return equalField(x)
+		return translatePattern(x)
 	case *store.RegexpTerm:
 		prefix, _ := x.Re.LiteralPrefix()
-		return contains(x.Field, store.Fold(prefix))
+		return translateText(x.Field, store.Fold(prefix))
 	}
 	return nil
 }
 
-func either(any bson.A) bson.D { return bson.D{where("$or", any)} }
+func anyOf(any bson.A) bson.D { return bson.D{elem("$or", any)} }
 
-// equalField uses the indexes for a host or an agent that is named in full.
-func equalField(x *store.PatternTerm) bson.D {
+// translatePattern uses the indexes if a host or an agent is named in full.
+func translatePattern(x *store.PatternTerm) bson.D {
 	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
 	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
 		name := store.Fold(x.Pattern.String())
-		return either(bson.A{bson.D{where(pseudo[x.Field], name)}, bson.D{where(fold, name)}, bson.D{where("own", x.Field)}})
+		return anyOf(bson.A{bson.D{elem(builtinPaths[x.Field], name)}, bson.D{elem(fold, name)}, bson.D{elem("own", x.Field)}})
 	}
 	best := ""
 	for _, lit := range x.Pattern.Literals() {
-		if run := plainRun(lit); len(run) > len(best) {
+		if run := longestPlainRun(lit); len(run) > len(best) {
 			best = run
 		}
 	}
-	return contains(x.Field, best)
+	return translateText(x.Field, best)
 }
 
-// pseudo are where the event's own attributes are kept.
-var pseudo = map[string]string{"event_id": "_id", "agent_id": "agent_id", "host": "host.hostname", "event_type": "event_type"}
+// builtinPaths are the paths of the built-in fields in an event's document.
+var builtinPaths = map[string]string{"event_id": "_id", "agent_id": "agent_id", "host": "host.hostname", "event_type": "event_type"}
 
-// contains is the condition that a text is in the event or, if a field is
-// named, in any of its values: all that are not in the bytes as received are in
-// more, or are attributes. nil where that can't be told from the text.
-func contains(field, folded string) bson.D {
-	run := plainRun(folded)
+// translateText returns the condition that a folded text is in the event or, if a
+// field is named, in any of its values: a value is in raw, among the literals, or
+// built in. It returns nil if no part of the text can be searched for.
+func translateText(field, folded string) bson.D {
+	run := longestPlainRun(folded)
 	if run == "" {
 		return nil
 	}
 	re := bson.Regex{Pattern: runPattern(run), Options: "i"}
-	any := bson.A{bson.D{where("raw", re)}, bson.D{where("odd", true)}}
+	any := bson.A{bson.D{elem("raw", re)}, bson.D{elem("odd", true)}}
 	if field != "" {
-		any = append(any, bson.D{where("more", re)})
+		any = append(any, bson.D{elem("more", re)})
 	}
-	if own := pseudo[field]; own != "" {
-		any = append(any, bson.D{where(own, re)})
+	if own := builtinPaths[field]; own != "" {
+		any = append(any, bson.D{elem(own, re)})
 	}
-	return either(any)
+	return anyOf(any)
 }
 
-// maxRun is as much of a text as is worth looking for.
-const maxRun = 128
+// maxRunBytes is how much of a text is searched for.
+const maxRunBytes = 128
 
-// plainRun returns the longest part of a folded text that JSON writes as it is,
-// or with escapes that runPattern allows for: of ASCII that can be seen, and
-// spaces, but for quotes and slashes.
-func plainRun(s string) string {
+// longestPlainRun returns the longest part of a folded text that JSON writes as it
+// is, or with escapes for which runPattern allows: printable ASCII without quotes
+// and slashes.
+func longestPlainRun(s string) string {
 	best, start := "", 0
 	for i := 0; i <= len(s); i++ {
 		if i < len(s) && s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\' && s[i] != '/' {
@@ -126,13 +126,13 @@ func plainRun(s string) string {
 		}
 		start = i + 1
 	}
-	return best[:min(len(best), maxRun)]
+	return best[:min(len(best), maxRunBytes)]
 }
 
-// runPattern is a regular expression that is found wherever the run is: as it
-// stands, or anywhere in an event that writes ASCII as \u00xx, which hardly any
-// does. K and s are also the letters that fold to them, written as they are,
-// which the option i sees to, or as escapes.
+// runPattern returns a regular expression that matches wherever a run is: as it is
+// written, or anywhere in an event that writes ASCII as \u00xx, which hardly any
+// event does. The characters that fold to k and s match because of the option i,
+// and as escapes.
 func runPattern(run string) string {
 	return regexp.QuoteMeta(run) + `|\\u00[2-7]|\\u212a|\\u017f`
 }

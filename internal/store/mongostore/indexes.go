@@ -12,9 +12,9 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// An index is described as "name: field -field …", where - is descending. What
-// each is for is in docs/scale.md.
-type index struct {
+// An indexSpec describes an index: its keys as "name: field -field …", where - is
+// descending. docs/scale.md says what each is for.
+type indexSpec struct {
 	of   **mongo.Collection
 	keys string
 	kind indexKind
@@ -23,13 +23,13 @@ type index struct {
 type indexKind int
 
 const (
-	plain  indexKind = iota
-	unique           // no two documents may have the same
-	sparse           // of documents that have the first field
+	plain indexKind = iota
+	unique
+	sparse // of documents that have the first field
 )
 
-func (s *Store) indexes() []index {
-	return []index{
+func (s *Store) indexes() []indexSpec {
+	return []indexSpec{
 		{&s.events, "seq: -seq -_id", plain},
 		{&s.events, "received: received", plain},
 		{&s.events, "time: -timestamp", plain},
@@ -51,7 +51,7 @@ func (s *Store) indexes() []index {
 		{&s.matches, "agent: agent_id -order", plain},
 		{&s.matches, "event: event_id -order", plain},
 		{&s.hosts, "seen: -seen -_id", plain},
-		{&s.rules, "matches: -matches _id", plain},
+		{&s.ruleStats, "matches: -matches _id", plain},
 		{&s.minutes, "start: start", plain},
 		{&s.batches, "at: at", plain},
 		{&s.tokens, "hash: hash", unique},
@@ -60,45 +60,45 @@ func (s *Store) indexes() []index {
 	}
 }
 
-// prepare asks what the server is and makes the indexes that are not there.
-// Two processes may open a new database at once.
+// prepare finds out what the server is and creates missing indexes. Two processes
+// may open a new database at once.
 func (s *Store) prepare(ctx context.Context) error {
-	if err := s.ask(ctx); err != nil {
+	if err := s.detectServer(ctx); err != nil {
 		return err
 	}
-	if err := s.own(ctx); err != nil {
+	if err := s.checkOwnership(ctx); err != nil {
 		return err
 	}
 	for _, ix := range s.indexes() {
-		if !s.uses(ix) {
+		if !s.needsIndex(ix) {
 			continue
 		}
-		if err := s.makeIndex(ctx, ix); err != nil {
-			return fmt.Errorf("make index %q of %s: %w", ix.keys, (*ix.of).Name(), err)
+		if err := s.createIndex(ctx, ix); err != nil {
+			return fmt.Errorf("create index %q of %s: %w", ix.keys, (*ix.of).Name(), err)
 		}
 	}
 	return nil
 }
 
-// ask asks the server what it is.
-func (s *Store) ask(ctx context.Context) error {
+// detectServer asks the server for its version, and whether it is FerretDB.
+func (s *Store) detectServer(ctx context.Context) error {
 	var info bson.M
-	if err := run(ctx, s.db, bson.D{where("buildInfo", 1)}, &info); err != nil {
-		return fmt.Errorf("ask the server its version: %w", err)
+	if err := runCommand(ctx, s.db, bson.D{elem("buildInfo", 1)}, &info); err != nil {
+		return fmt.Errorf("ask the server for its version: %w", err)
 	}
 	s.version, _ = info["version"].(string)
 	for key, value := range info {
 		if !strings.HasPrefix(strings.ToLower(key), "ferretdb") {
 			continue
 		}
-		s.ferret = true
+		s.isFerretDB = true
 		switch v := value.(type) {
 		case string: // FerretDB 1
-			s.ferretVersion = v
+			s.ferretDBVersion = v
 		case bson.D: // FerretDB 2
 			for _, e := range v {
 				if version, ok := e.Value.(string); ok && e.Key == "version" {
-					s.ferretVersion = version
+					s.ferretDBVersion = version
 				}
 			}
 		}
@@ -106,19 +106,19 @@ func (s *Store) ask(ctx context.Context) error {
 	return nil
 }
 
-// uses reports whether an index is of use on the server: FerretDB makes those
-// that are not unique, and does not use them.
-func (s *Store) uses(ix index) bool { return !s.ferret || ix.kind == unique }
+// needsIndex reports whether an index is useful on the server: FerretDB creates
+// indexes that are not unique, but does not use them.
+func (s *Store) needsIndex(ix indexSpec) bool { return !s.isFerretDB || ix.kind == unique }
 
-func (ix index) name() string { name, _, _ := strings.Cut(ix.keys, ": "); return name }
+func (ix indexSpec) name() string { name, _, _ := strings.Cut(ix.keys, ": "); return name }
 
-// own refuses a database whose collections of the same names are not picket's,
-// as that of the replaced system.
-func (s *Store) own(ctx context.Context) error {
+// checkOwnership refuses a database whose collections of the same names are not
+// picket's, such as that of the legacy system.
+func (s *Store) checkOwnership(ctx context.Context) error {
 	for c, key := range map[*mongo.Collection]string{s.events: "seq", s.alerts: "slot"} {
 		docs, err := find[bson.Raw](ctx, c, bson.D{}, options.Find().SetLimit(1))
 		if err != nil {
-			return fmt.Errorf("look into %s: %w", c.Name(), err)
+			return fmt.Errorf("read %s: %w", c.Name(), err)
 		}
 		if len(docs) > 0 && docs[0].Lookup(key).IsZero() {
 			return fmt.Errorf("%s of database %s are not picket's; name a database of its own: %w", c.Name(), s.db.Name(), picket.ErrConflict)
@@ -127,19 +127,19 @@ func (s *Store) own(ctx context.Context) error {
 	return nil
 }
 
-// makeIndex makes an index unless it is there. It looks first, because FerretDB
-// ends the connection where nothing is left to be made.
-func (s *Store) makeIndex(ctx context.Context, ix index) error {
-	if there, err := s.hasIndex(ctx, ix); err != nil || there {
+// createIndex creates an index unless it exists. It checks that first, because
+// FerretDB closes the connection if there is nothing to create.
+func (s *Store) createIndex(ctx context.Context, ix indexSpec) error {
+	if exists, err := s.hasIndex(ctx, ix); err != nil || exists {
 		return err
 	}
 	_, fields, _ := strings.Cut(ix.keys, ": ")
 	var keys bson.D
 	for _, f := range strings.Fields(fields) {
 		if down, ok := strings.CutPrefix(f, "-"); ok {
-			keys = append(keys, where(down, -1))
+			keys = append(keys, elem(down, -1))
 		} else {
-			keys = append(keys, where(f, 1))
+			keys = append(keys, elem(f, 1))
 		}
 	}
 	o := options.Index().SetName(ix.name())
@@ -147,21 +147,21 @@ func (s *Store) makeIndex(ctx context.Context, ix index) error {
 	case unique:
 		o.SetUnique(true)
 	case sparse:
-		o.SetPartialFilterExpression(bson.D{where(keys[0].Key, bson.D{where("$exists", true)})})
+		o.SetPartialFilterExpression(bson.D{elem(keys[0].Key, bson.D{elem("$exists", true)})})
 	}
-	return op(ctx, scanTimeout, func(ctx context.Context) error {
+	return withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
 		_, err := (*ix.of).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys, Options: o})
 		return err
 	})
 }
 
-func (s *Store) hasIndex(ctx context.Context, ix index) (there bool, err error) {
-	err = op(ctx, opTimeout, func(ctx context.Context) error {
+func (s *Store) hasIndex(ctx context.Context, ix indexSpec) (exists bool, err error) {
+	err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 		specs, err := (*ix.of).Indexes().ListSpecifications(ctx)
 		for _, spec := range specs {
-			there = there || spec.Name == ix.name()
+			exists = exists || spec.Name == ix.name()
 		}
 		return err
 	})
-	return there, err
+	return exists, err
 }

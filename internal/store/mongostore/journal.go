@@ -15,47 +15,48 @@ import (
 
 // A stepDoc is a step in the journal.
 type stepDoc struct {
-	ID   string `bson:"_id"` // its number, so that texts are in the same order
+	ID   string `bson:"_id"` // the number with leading zeros, so that texts sort as numbers
 	N    int64  `bson:"step"`
 	At   int64  `bson:"at"` // microseconds
 	Done bool   `bson:"done,omitempty"`
-	Redo []byte `bson:"redo,omitempty"` // zstd of a redo as BSON, until it is done
+	Redo []byte `bson:"redo,omitempty"` // zstd of a redoRecord as BSON, until the step is done
 }
 
 const (
-	// helpAfter is how long a step of another process may take before this
-	// one carries it out, too.
-	helpAfter = time.Second
-	// Steps that are done are kept that long, and that many of them, so that
-	// a process that was held up can't insert one of their numbers again.
-	stepMemory = 15 * time.Minute
-	stepsKept  = 64
+	// takeoverDelay is how long a step of another process may take before this one
+	// applies it too.
+	takeoverDelay = time.Second
+	// Steps that are done are kept for stepRetention, and at least minStepsKept of
+	// them, so that a process that was suspended cannot insert one of their numbers
+	// again.
+	stepRetention = 15 * time.Minute
+	minStepsKept  = 64
 )
 
-// change makes a step. build drafts it, on what all steps before it left, and
-// reports whether there is anything to do; it is called again where another
-// process was quicker.
-func (s *Store) change(ctx context.Context, build func(ctx context.Context, d *draft) (bool, error)) error {
+// runStep runs one step. build computes it in t from the state that all earlier
+// steps left, and reports whether there is anything to do. If another process
+// inserts a step first, build is called again.
+func (s *Store) runStep(ctx context.Context, build func(ctx context.Context, t *txn) (bool, error)) error {
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.stepLock <- struct{}{}:
+		defer func() { <-s.stepLock }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	for {
-		last, err := s.caughtUp(ctx)
+		last, err := s.waitForLastStep(ctx)
 		if err != nil {
 			return err
 		}
-		d := newDraft(s, last+1)
-		if ok, err := build(ctx, d); err != nil || !ok {
+		t := newTxn(s, last+1)
+		if ok, err := build(ctx, t); err != nil || !ok {
 			return err
 		}
-		r, err := d.redo()
+		r, err := t.redoRecord()
 		if err != nil {
 			return err
 		}
-		err = s.write(ctx, r)
+		err = s.commitStep(ctx, r)
 		if errors.Is(err, picket.ErrConflict) {
 			continue
 		}
@@ -63,46 +64,46 @@ func (s *Store) change(ctx context.Context, build func(ctx context.Context, d *d
 	}
 }
 
-// write enters a step into the journal and carries it out. From the moment it
-// is entered it will be carried out, by whomever.
-func (s *Store) write(ctx context.Context, r *redo) error {
+// commitStep writes a step to the journal and applies it. Once it is in the
+// journal, it will be applied, by this process or another.
+func (s *Store) commitStep(ctx context.Context, r *redoRecord) error {
 	plain, err := bson.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encode step %d: %w", r.Step, err)
 	}
-	if err := s.opt.fault("step"); err != nil {
+	if err := s.options.fault("step"); err != nil {
 		return err
 	}
 	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.Fast(nil, plain)})
 	if err != nil {
-		return fmt.Errorf("enter step %d: %w", r.Step, err)
+		return fmt.Errorf("journal step %d: %w", r.Step, err)
 	}
-	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), workTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyTimeout)
 	defer cancel()
-	return s.carryOut(work, r)
+	return s.applyStep(ctx, r)
 }
 
 func stepID(n int64) string { return fmt.Sprintf("%019d", n) }
 
-// saw notes a step that is done.
-func (s *Store) saw(n int64) {
-	s.last.Store(max(s.last.Load(), n))
-	s.lastAt.Store(time.Now().UnixMicro())
+// recordDone remembers that a step is done.
+func (s *Store) recordDone(n int64) {
+	s.lastStep.Store(max(s.lastStep.Load(), n))
+	s.lastStepSeen.Store(time.Now().UnixMicro())
 }
 
-// lastStep returns the last step in the journal.
-func (s *Store) lastStep(ctx context.Context) (stepDoc, error) {
-	known := s.last.Load()
-	// Steps after one that was seen long ago may have been forgotten.
-	fresh := time.Since(time.UnixMicro(s.lastAt.Load())) < stepMemory/3
-	if !s.ferret || !fresh {
-		return one[stepDoc](ctx, s.journal, bson.D{where("_id", bson.D{where("$gte", stepID(known))})},
+// readLastStep returns the last step in the journal, or picket.ErrNotFound.
+func (s *Store) readLastStep(ctx context.Context) (stepDoc, error) {
+	known := s.lastStep.Load()
+	recent := time.Since(time.UnixMicro(s.lastStepSeen.Load())) < stepRetention/3
+	if !s.isFerretDB || !recent {
+		return findOne[stepDoc](ctx, s.journal, bson.D{elem("_id", bson.D{elem("$gte", stepID(known))})},
 			options.FindOne().SetSort(byID(-1)))
 	}
-	// FerretDB would read the whole journal for that.
+	// FerretDB would read the whole journal for that query. As the known step is
+	// recent, no step after it can have been deleted yet.
 	last := stepDoc{N: known, Done: true}
 	for {
-		next, err := one[stepDoc](ctx, s.journal, byID(stepID(last.N+1)))
+		next, err := findOne[stepDoc](ctx, s.journal, byID(stepID(last.N+1)))
 		if errors.Is(err, picket.ErrNotFound) {
 			return last, nil
 		}
@@ -113,29 +114,29 @@ func (s *Store) lastStep(ctx context.Context) (stepDoc, error) {
 	}
 }
 
-// caughtUp waits until the last step is done, helps where that takes long, and
-// returns its number, 0 where there is none.
-func (s *Store) caughtUp(ctx context.Context) (int64, error) {
-	var watched int64
+// waitForLastStep waits until the last step is done and returns its number, 0 if
+// there is none. It applies the step itself if that takes too long.
+func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
+	var waitingFor int64
 	var since time.Time
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		last, err := s.lastStep(ctx)
+		last, err := s.readLastStep(ctx)
 		if errors.Is(err, picket.ErrNotFound) {
-			return s.last.Load(), nil
+			return s.lastStep.Load(), nil
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read the last step: %w", err)
 		}
 		if last.Done {
-			s.saw(last.N)
+			s.recordDone(last.N)
 			return last.N, nil
 		}
-		if last.N != watched {
-			watched, since = last.N, time.Now()
+		if last.N != waitingFor {
+			waitingFor, since = last.N, time.Now()
 		}
-		if time.Since(since) > helpAfter {
-			s.log.Warn("finishing a step that another process left", "step", last.N)
-			if err := s.help(ctx, &last); err != nil {
+		if time.Since(since) > takeoverDelay {
+			s.log.Warn("finishing journal step abandoned by another process", "step", last.N)
+			if err := s.applyJournaled(ctx, &last); err != nil {
 				return 0, err
 			}
 			continue
@@ -150,46 +151,46 @@ func (s *Store) caughtUp(ctx context.Context) (int64, error) {
 	}
 }
 
-// help carries out a step that is in the journal.
-func (s *Store) help(ctx context.Context, d *stepDoc) error {
+// applyJournaled applies a step that was read from the journal.
+func (s *Store) applyJournaled(ctx context.Context, d *stepDoc) error {
 	plain, err := zst.Decode(nil, d.Redo)
 	if err != nil {
 		return fmt.Errorf("read step %d: %w", d.N, err)
 	}
-	r := new(redo)
+	r := new(redoRecord)
 	if err := bson.Unmarshal(plain, r); err != nil {
 		return fmt.Errorf("read step %d: %w", d.N, err)
 	}
-	return s.carryOut(ctx, r)
+	return s.applyStep(ctx, r)
 }
 
-// carryOut does what a step says, marks it done, and now and then forgets old
-// ones.
-func (s *Store) carryOut(ctx context.Context, r *redo) error {
-	if err := s.apply(ctx, r); err != nil {
-		return fmt.Errorf("carry out step %d: %w", r.Step, err)
+// applyStep applies a step and marks it done. Every minStepsKept steps it deletes
+// old ones.
+func (s *Store) applyStep(ctx context.Context, r *redoRecord) error {
+	if err := s.applyRedo(ctx, r); err != nil {
+		return fmt.Errorf("apply step %d: %w", r.Step, err)
 	}
-	if err := s.opt.fault("done"); err != nil {
+	if err := s.options.fault("done"); err != nil {
 		return err
 	}
-	err := op(ctx, opTimeout, func(ctx context.Context) error {
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := s.journal.UpdateOne(ctx, byID(stepID(r.Step)), bson.D{
-			where("$set", bson.D{where("done", true)}), where("$unset", bson.D{where("redo", "")}),
+			elem("$set", bson.D{elem("done", true)}), elem("$unset", bson.D{elem("redo", "")}),
 		})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("mark step %d done: %w", r.Step, err)
 	}
-	s.saw(r.Step)
-	if r.Step%stepsKept != 0 {
+	s.recordDone(r.Step)
+	if r.Step%minStepsKept != 0 {
 		return nil
 	}
-	err = remove(ctx, s.journal, bson.D{
-		where("step", bson.D{where("$lte", r.Step-stepsKept)}), where("at", bson.D{where("$lt", time.Now().Add(-stepMemory).UnixMicro())}),
+	err = deleteMany(ctx, s.journal, bson.D{
+		elem("step", bson.D{elem("$lte", r.Step-minStepsKept)}), elem("at", bson.D{elem("$lt", time.Now().Add(-stepRetention).UnixMicro())}),
 	})
 	if err != nil {
-		return fmt.Errorf("forget old steps: %w", err)
+		return fmt.Errorf("delete old steps: %w", err)
 	}
 	return nil
 }

@@ -12,45 +12,45 @@ import (
 )
 
 const (
-	batchMemory  = 7 * 24 * time.Hour // for how long the ids of saved batches are kept
-	rollupMemory = 400 * 24 * time.Hour
-	pruneEvents  = 2000 // deleted in one step, so that what is saved gets its turn
+	batchIDRetention = 7 * 24 * time.Hour
+	rollupRetention  = 400 * 24 * time.Hour
+	maxStepDeletions = 2000 // events deleted in one step, so that other steps are not held up
 )
 
-// Prune implements store.Events. By size, events count as received: what the
-// server's compression saves is beyond what it tells.
+// Prune implements store.Events. MaxBytes limits the size of the events as
+// received, because the server does not tell what they take after compression.
 func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
-	gone, err := s.prune(ctx, r)
+	deleted, err := s.prune(ctx, r)
 	if err != nil {
-		return gone, fmt.Errorf("prune: %w", err)
+		return deleted, fmt.Errorf("prune: %w", err)
 	}
-	return gone, nil
+	return deleted, nil
 }
 
 func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
-	gone := int64(0)
+	deleted := int64(0)
 	if r.MaxAge > 0 {
-		_, before := bounds(time.Time{}, r.Now.Add(-r.MaxAge))
+		_, before := store.TimeRange(time.Time{}, r.Now.Add(-r.MaxAge))
 		n, err := s.pruneAge(ctx, before)
-		gone += n
+		deleted += n
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
 	}
 	if r.MaxBytes > 0 {
 		n, err := s.pruneBytes(ctx, r.MaxBytes)
-		gone += n
+		deleted += n
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
 	}
-	if err := remove(ctx, s.minutes, bson.D{where("start", bson.D{where("$lt", r.Now.Add(-rollupMemory).UnixMicro())})}); err != nil {
-		return gone, err
+	if err := deleteMany(ctx, s.minutes, bson.D{elem("start", bson.D{elem("$lt", r.Now.Add(-rollupRetention).UnixMicro())})}); err != nil {
+		return deleted, err
 	}
-	err := remove(ctx, s.batches, bson.D{
-		where("at", bson.D{where("$lt", r.Now.Add(-batchMemory).UnixMicro())}), where("pending", bson.D{where("$ne", true)}),
+	err := deleteMany(ctx, s.batches, bson.D{
+		elem("at", bson.D{elem("$lt", r.Now.Add(-batchIDRetention).UnixMicro())}), elem("pending", bson.D{elem("$ne", true)}),
 	})
-	return gone, err
+	return deleted, err
 }
 
 // An oldEvent is what pruning reads of an event.
@@ -64,12 +64,12 @@ type oldEvent struct {
 	bytes int64 // as received
 }
 
-// oldest reads events in the order of a field.
-func (s *Store) oldest(ctx context.Context, filter bson.D, by string) ([]oldEvent, error) {
+// findOldest returns the first events in the order of a field.
+func (s *Store) findOldest(ctx context.Context, filter bson.D, by string) ([]oldEvent, error) {
 	var out []oldEvent
-	err := op(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{where(by, 1)}).SetLimit(pruneEvents).
-			SetProjection(bson.D{where("seq", 1), where("raw", 1), where("received", 1), where("received_us", 1)}))
+	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem(by, 1)}).SetLimit(maxStepDeletions).
+			SetProjection(bson.D{elem("seq", 1), elem("raw", 1), elem("received", 1), elem("received_us", 1)}))
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (s *Store) oldest(ctx context.Context, filter bson.D, by string) ([]oldEven
 			} else if _, b, ok := ev.Raw.BinaryOK(); ok {
 				ev.bytes = int64(len(b))
 			}
-			ev.Raw = bson.RawValue{} // one page of large events would be much
+			ev.Raw = bson.RawValue{} // release the memory of large events
 			out = append(out, ev)
 		}
 		return cur.Err()
@@ -94,27 +94,27 @@ func (s *Store) oldest(ctx context.Context, filter bson.D, by string) ([]oldEven
 
 // pruneAge deletes the events received before a time.
 func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
-	gone := int64(0)
+	deleted := int64(0)
 	for {
 		n := 0
-		err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
-			// Up to the millisecond's end, and then to the microsecond.
-			old, err := s.oldest(ctx, bson.D{where("received", bson.D{where("$lte", bson.DateTime(millis(before)))})}, "received")
+		err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+			// The query is to the millisecond, the loop to the microsecond.
+			found, err := s.findOldest(ctx, bson.D{elem("received", bson.D{elem("$lte", bson.DateTime(millis(before)))})}, "received")
 			if err != nil {
 				return false, err
 			}
-			kept := old[:0]
-			for _, ev := range old {
+			old := found[:0]
+			for _, ev := range found {
 				if fromDate(ev.Received, ev.RecvUS).UnixMicro() < before {
-					kept = append(kept, ev)
+					old = append(old, ev)
 				}
 			}
-			n, err = d.drop(ctx, kept, -1)
+			n, err = t.deleteEvents(ctx, old, -1)
 			return n > 0, err
 		})
-		gone += int64(n)
+		deleted += int64(n)
 		if err != nil || n == 0 {
-			return gone, err
+			return deleted, err
 		}
 	}
 }
@@ -122,49 +122,49 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 // pruneBytes deletes the events stored first until the rest has at most limit
 // bytes.
 func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
-	if err := s.settled(ctx); err != nil {
+	if err := s.ensureApplied(ctx); err != nil {
 		return 0, err
 	}
-	gone := int64(0)
+	deleted := int64(0)
 	for {
 		n := 0
-		err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
+		err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
 			n = 0
-			t, err := s.readTotals(ctx)
-			if err != nil || t.Raw-t.GoneRaw <= limit {
+			totals, err := s.readTotals(ctx)
+			if err != nil || totals.Raw-totals.DeletedRaw <= limit {
 				return false, err
 			}
-			old, err := s.oldest(ctx, bson.D{}, "seq")
+			old, err := s.findOldest(ctx, bson.D{}, "seq")
 			if err != nil {
 				return false, err
 			}
-			n, err = d.drop(ctx, old, t.Raw-t.GoneRaw-limit)
+			n, err = t.deleteEvents(ctx, old, totals.Raw-totals.DeletedRaw-limit)
 			return n > 0, err
 		})
 		if err != nil {
-			return gone, err
+			return deleted, err
 		}
-		if gone += int64(n); n == 0 {
-			return gone, nil
+		if deleted += int64(n); n == 0 {
+			return deleted, nil
 		}
 	}
 }
 
-// drop drafts the deletion of events, of as many as have some bytes or, below
-// zero, of all.
-func (d *draft) drop(ctx context.Context, old []oldEvent, bytes int64) (int, error) {
+// deleteEvents adds the deletion of events to the step: of so many that they have
+// some bytes in all or, if bytes is negative, of all. It returns their number.
+func (t *txn) deleteEvents(ctx context.Context, old []oldEvent, bytes int64) (int, error) {
 	if len(old) == 0 {
 		return 0, nil
 	}
 	var err error
-	if d.totals, err = d.s.readTotals(ctx); err != nil {
+	if t.totals, err = t.store.readTotals(ctx); err != nil {
 		return 0, err
 	}
 	for _, ev := range old {
-		d.gone = append(d.gone, ev.ID)
-		d.goneSeq = max(d.goneSeq, ev.Seq)
-		d.totals.Gone++
-		d.totals.GoneRaw += ev.bytes
+		t.deleted = append(t.deleted, ev.ID)
+		t.deletedUpTo = max(t.deletedUpTo, ev.Seq)
+		t.totals.Deleted++
+		t.totals.DeletedRaw += ev.bytes
 		if bytes < 0 {
 			continue
 		}
@@ -172,5 +172,5 @@ func (d *draft) drop(ctx context.Context, old []oldEvent, bytes int64) (int, err
 			break
 		}
 	}
-	return len(d.gone), nil
+	return len(t.deleted), nil
 }

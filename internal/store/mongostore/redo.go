@@ -4,77 +4,67 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/picket-edr/picket"
 )
 
-// A redo is all that a step does, in documents as they shall be.
-type redo struct {
-	Step     int64      `bson:"step"`
-	Put      []putDocs  `bson:"put"`
-	Matches  []matchDoc `bson:"matches,omitempty"`
-	Observed []byte     `bson:"observed,omitempty"`
-	At       int64      `bson:"at"` // when, microseconds
-	Batches  []batchDoc `bson:"batches,omitempty"`
-	Marks    []string   `bson:"marks,omitempty"` // of pending batches, to take away
-	Gone     []string   `bson:"gone,omitempty"`  // events to delete
-	GoneSeq  int64      `bson:"gone_seq,omitempty"`
+// A redoRecord is everything that a step changes: documents as they will be, and
+// what it deletes.
+type redoRecord struct {
+	Step         int64      `bson:"step"`
+	Put          []putDocs  `bson:"put"`
+	Matches      []matchDoc `bson:"matches,omitempty"`
+	Observations []byte     `bson:"observed,omitempty"`
+	At           int64      `bson:"at"` // microseconds
+	Batches      []batchDoc `bson:"batches,omitempty"`
+	Marks        []string   `bson:"marks,omitempty"` // pending marks to delete
+	Deleted      []string   `bson:"gone,omitempty"`  // ids of events to delete
+	DeletedUpTo  int64      `bson:"gone_seq,omitempty"`
 }
 
-// putDocs are documents of a collection that the step replaces or adds. Each
-// has its step, and does not replace one of a later step.
+// putDocs are documents of one collection to replace or insert. Each has the
+// number of the step, and does not replace a document of a later step.
 type putDocs struct {
 	Collection string     `bson:"collection"`
 	Docs       []bson.Raw `bson:"docs"`
 }
 
-// apply does what a redo says. It may be done any number of times, by several
-// at once. The batches come last: who sees one done sees what it did.
-func (s *Store) apply(ctx context.Context, r *redo) error {
-	var parts []func() error
+// applyRedo makes the changes of a step. It may be called any number of times,
+// concurrently by several processes. The batches come last: whoever sees one
+// applied sees its effects.
+func (s *Store) applyRedo(ctx context.Context, r *redoRecord) error {
+	var g errgroup.Group
 	for _, p := range r.Put {
-		parts = append(parts, func() error {
-			if err := s.opt.fault(p.Collection); err != nil {
+		g.Go(func() error {
+			if err := s.options.fault(p.Collection); err != nil {
 				return err
 			}
-			return s.put(ctx, r.Step, p)
+			return s.replaceOlder(ctx, r.Step, p)
 		})
 	}
 	if len(r.Matches) > 0 {
-		parts = append(parts, func() error {
-			if err := s.opt.fault("matches"); err != nil {
-				return err
-			}
-			docs := make([]any, len(r.Matches))
-			for i := range r.Matches {
-				docs[i] = &r.Matches[i]
-			}
-			if _, err := insertNew(ctx, s.matches, docs); err != nil {
-				return fmt.Errorf("insert matches: %w", err)
-			}
-			return nil
-		})
+		g.Go(func() error { return s.insertMatches(ctx, r.Matches) })
 	}
-	if r.Observed != nil {
-		parts = append(parts, func() error {
-			if _, err := insertNew(ctx, s.observations, []any{observedDoc{r.Step, r.At, r.Observed}}); err != nil {
+	if r.Observations != nil {
+		g.Go(func() error {
+			if _, err := insertNew(ctx, s.observations, []any{observationsDoc{r.Step, r.At, r.Observations}}); err != nil {
 				return fmt.Errorf("insert observations: %w", err)
 			}
 			return nil
 		})
 	}
-	if len(r.Gone) > 0 {
-		parts = append(parts, func() error { return s.deleteEvents(ctx, r.Gone, r.GoneSeq) })
+	if len(r.Deleted) > 0 {
+		g.Go(func() error { return s.deleteEvents(ctx, r.Deleted, r.DeletedUpTo) })
 	}
-	if err := together(parts); err != nil {
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := s.opt.fault("folded"); err != nil {
+	if err := s.options.fault("applied"); err != nil {
 		return err
 	}
 	writes := make([]mongo.WriteModel, len(r.Batches))
@@ -82,40 +72,43 @@ func (s *Store) apply(ctx context.Context, r *redo) error {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(byID(r.Batches[i].ID)).SetReplacement(&r.Batches[i])
 	}
 	if err := s.bulk(ctx, s.batches, writes); err != nil {
-		return fmt.Errorf("mark batches folded: %w", err)
+		return fmt.Errorf("mark batches applied: %w", err)
 	}
-	if err := s.unmark(ctx, r.Marks); err != nil {
-		return fmt.Errorf("take away marks: %w", err)
+	if err := s.deleteMarks(ctx, r.Marks); err != nil {
+		return fmt.Errorf("delete pending marks: %w", err)
 	}
 	return nil
 }
 
-// together runs functions at the same time.
-func together(parts []func() error) error {
-	errs := make([]error, len(parts))
-	var work sync.WaitGroup
-	for i, f := range parts {
-		work.Go(func() { errs[i] = f() })
+func (s *Store) insertMatches(ctx context.Context, matches []matchDoc) error {
+	if err := s.options.fault("matches"); err != nil {
+		return err
 	}
-	work.Wait()
-	return errors.Join(errs...)
+	docs := make([]any, len(matches))
+	for i := range matches {
+		docs[i] = &matches[i]
+	}
+	if _, err := insertNew(ctx, s.matches, docs); err != nil {
+		return fmt.Errorf("insert matches: %w", err)
+	}
+	return nil
 }
 
-// put replaces documents that are of steps before, and adds those that are not
-// there. Where there is one of this or a later step, the filter selects nothing
-// and the upsert finds the _id taken, which is as it should be.
-func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
+// replaceOlder replaces the documents of earlier steps and inserts those that do
+// not exist. If a document of this or a later step exists, the filter selects
+// nothing and the upsert fails because the _id is taken, which is fine.
+func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
-	if s.ferret {
-		return s.putEach(ctx, c, step, p.Docs)
+	if s.isFerretDB {
+		return s.replaceOlderOneByOne(ctx, c, step, p.Docs)
 	}
 	writes := make([]mongo.WriteModel, len(p.Docs))
 	for i, doc := range p.Docs {
-		writes[i] = mongo.NewReplaceOneModel().SetFilter(olderThan(doc, step)).SetReplacement(doc).SetUpsert(true)
+		writes[i] = mongo.NewReplaceOneModel().SetFilter(beforeStep(doc, step)).SetReplacement(doc).SetUpsert(true)
 	}
 	err := s.bulk(ctx, c, writes)
 	if mongo.IsDuplicateKeyError(err) {
-		return s.check(ctx, c, step, p.Docs, err)
+		return s.checkDuplicateKey(ctx, c, step, p.Docs, err)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.Collection, err)
@@ -123,42 +116,43 @@ func (s *Store) put(ctx context.Context, step int64, p putDocs) error {
 	return nil
 }
 
-// check reports an error of a key that was taken, unless it was that of the
-// documents themselves, which are there.
-func (s *Store) check(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, taken error) error {
+// checkDuplicateKey returns a duplicate key error, unless the key was the _id of
+// the documents themselves, all of which exist.
+func (s *Store) checkDuplicateKey(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw, duplicate error) error {
 	for _, doc := range docs {
-		there, err := one[struct {
+		stored, err := findOne[struct {
 			Step int64 `bson:"step"`
 		}](ctx, c, byID(doc.Lookup("_id")))
 		if err != nil && !errors.Is(err, picket.ErrNotFound) {
 			return fmt.Errorf("write %s: %w", c.Name(), err)
 		}
-		if err != nil || there.Step < step {
-			return fmt.Errorf("write %s: %w", c.Name(), taken)
+		if err != nil || stored.Step < step {
+			return fmt.Errorf("write %s: %w", c.Name(), duplicate)
 		}
 	}
 	return nil
 }
 
-// putEach is put for FerretDB, which finds a document by its _id alone, reads
-// all of a collection for any other filter, and stops at the first error.
-func (s *Store) putEach(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) error {
+// replaceOlderOneByOne is replaceOlder for FerretDB, which finds a document by its
+// _id alone, reads a whole collection for any other filter, and stops at the
+// first error.
+func (s *Store) replaceOlderOneByOne(ctx context.Context, c *mongo.Collection, step int64, docs []bson.Raw) error {
 	for _, doc := range docs {
 		id := byID(doc.Lookup("_id"))
-		there, err := one[struct {
+		stored, err := findOne[struct {
 			Step int64 `bson:"step"`
 		}](ctx, c, id)
-		if err == nil && there.Step >= step {
+		if err == nil && stored.Step >= step {
 			continue
 		}
 		if err == nil || errors.Is(err, picket.ErrNotFound) {
-			err = op(ctx, opTimeout, func(ctx context.Context) error {
+			err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 				_, err := c.ReplaceOne(ctx, id, doc, options.Replace().SetUpsert(true))
 				return err
 			})
 		}
-		if mongo.IsDuplicateKeyError(err) { // perhaps another carries it out, too
-			err = s.check(ctx, c, step, []bson.Raw{doc}, err)
+		if mongo.IsDuplicateKeyError(err) { // another process may be applying the step too
+			err = s.checkDuplicateKey(ctx, c, step, []bson.Raw{doc}, err)
 		}
 		if err != nil {
 			return fmt.Errorf("write %s: %w", c.Name(), err)
@@ -167,17 +161,17 @@ func (s *Store) putEach(ctx context.Context, c *mongo.Collection, step int64, do
 	return nil
 }
 
-func olderThan(doc bson.Raw, step int64) bson.D {
-	return bson.D{where("_id", doc.Lookup("_id")), where("step", bson.D{where("$lt", step)})}
+func beforeStep(doc bson.Raw, step int64) bson.D {
+	return bson.D{elem("_id", doc.Lookup("_id")), elem("step", bson.D{elem("$lt", step)})}
 }
 
-// deleteEvents deletes events that were stored up to seq: one of their ids that
-// is stored again later stays.
-func (s *Store) deleteEvents(ctx context.Context, ids []string, seq int64) error {
+// deleteEvents deletes events whose seq is at most upToSeq: an event with one of
+// the ids that is stored again later stays.
+func (s *Store) deleteEvents(ctx context.Context, ids []string, upToSeq int64) error {
 	for len(ids) > 0 {
-		n := min(chunk, len(ids))
-		err := remove(ctx, s.events, bson.D{
-			where("_id", bson.D{where("$in", ids[:n])}), where("seq", bson.D{where("$lte", seq)}),
+		n := min(maxOpItems, len(ids))
+		err := deleteMany(ctx, s.events, bson.D{
+			elem("_id", bson.D{elem("$in", ids[:n])}), elem("seq", bson.D{elem("$lte", upToSeq)}),
 		})
 		if err != nil {
 			return fmt.Errorf("delete events: %w", err)

@@ -6,6 +6,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
@@ -25,63 +26,63 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 		return nil, errClosed
 	}
 	out := make([]store.SaveResult, len(batches))
-	if err := s.repeated(ctx, batches, out); err != nil {
+	if err := s.findDuplicateBatches(ctx, batches, out); err != nil {
 		return nil, err
 	}
-	var owner map[string]string
-	err := together([]func() error{
-		func() error { return s.mark(ctx, batches, out) },
-		func() (err error) { owner, err = s.saveEvents(ctx, batches, out); return err },
-	})
-	if err != nil {
+	var storedBy map[string]string
+	var g errgroup.Group
+	g.Go(func() error { return s.insertMarks(ctx, batches, out) })
+	g.Go(func() (err error) { storedBy, err = s.saveEvents(ctx, batches, out); return err })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	wait, err := s.commit(ctx, batches, out, owner)
+	wait, err := s.insertBatches(ctx, batches, out, storedBy)
 	if err != nil {
 		return nil, err
 	}
 	if len(wait) == 0 {
-		s.nudge()
+		s.wakeBackground()
 		return out, nil
 	}
-	if err := s.settle(ctx); err != nil {
+	if err := s.applyAllPending(ctx); err != nil {
 		return nil, err
 	}
-	return out, s.results(ctx, batches, wait, out)
+	return out, s.readResults(ctx, batches, wait, out)
 }
 
-// repeated marks the batches that were saved before, or are in this call twice.
-func (s *Store) repeated(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
+// findDuplicateBatches sets DuplicateBatch for the batches that were saved before
+// or are in this call twice.
+func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
 	ids := make([]string, len(batches))
 	for i, b := range batches {
 		if ids[i] = b.ID; b.ID == "" {
 			return fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
 	}
-	known, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids, options.Find().SetProjection(byID(1)))
+	saved, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids, options.Find().SetProjection(byID(1)))
 	if err != nil {
 		return fmt.Errorf("look up batches: %w", err)
 	}
-	seen := make(map[string]bool)
-	for _, b := range known {
-		seen[b.ID] = true
+	known := make(map[string]bool)
+	for _, b := range saved {
+		known[b.ID] = true
 	}
 	for i := range batches {
-		out[i].DuplicateBatch = seen[ids[i]]
-		seen[ids[i]] = true
+		out[i].DuplicateBatch = known[ids[i]]
+		known[ids[i]] = true
 	}
 	return nil
 }
 
-// A pendingDoc marks a batch that is being saved, until it is folded.
+// A pendingDoc marks a batch that is being saved, until its effects are applied.
 type pendingDoc struct {
 	ID  string `bson:"_id"`
 	Seq int64  `bson:"seq"`
 }
 
-// mark enters batches among those to be folded. It comes before they are saved,
-// so that none is missed.
-func (s *Store) mark(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
+// insertMarks marks batches as pending. This comes before they are saved, so that
+// none is missed.
+func (s *Store) insertMarks(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
 	var docs []any
 	seq := s.seq.next(len(batches))
 	for i := range batches {
@@ -89,21 +90,22 @@ func (s *Store) mark(ctx context.Context, batches []store.Batch, out []store.Sav
 			docs = append(docs, pendingDoc{batches[i].ID, seq + int64(i)})
 		}
 	}
-	if _, err := insertNew(ctx, s.pending, docs); err != nil {
-		return fmt.Errorf("mark batches: %w", err)
+	if _, err := insertNew(ctx, s.pendingMarks, docs); err != nil {
+		return fmt.Errorf("mark batches pending: %w", err)
 	}
 	return nil
 }
 
-// maxBrought is what a batch may bring, so that it can be folded.
-const maxBrought = 8 << 20
+// maxEffectsBytes is the greatest size of a batch's effects, encoded, so that a
+// step can apply them.
+const maxEffectsBytes = 8 << 20
 
-// saveEvents stores the events that are not there, each as of the first of the
-// batches that has it, and returns which batch each event is of.
+// saveEvents inserts the events that are not stored yet, each for the first batch
+// that has it, and returns which batch has stored each event.
 func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.SaveResult) (map[string]string, error) {
-	owner := make(map[string]string)
+	storedBy := make(map[string]string)
 	var docs []any
-	var c coder
+	var c eventCoder
 	for i := range batches {
 		if out[i].DuplicateBatch {
 			continue
@@ -111,47 +113,55 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 		seq := s.seq.next(len(batches[i].Events))
 		for k := range batches[i].Events {
 			ev := &batches[i].Events[k]
-			if _, ok := owner[ev.ID]; ok {
+			if _, ok := storedBy[ev.ID]; ok {
 				continue
 			}
-			owner[ev.ID] = batches[i].ID
+			storedBy[ev.ID] = batches[i].ID
 			docs = append(docs, c.encode(ev, batches[i].ID, seq+int64(k)))
 		}
 	}
-	there, err := insertNew(ctx, s.events, docs)
+	existing, err := insertNew(ctx, s.events, docs)
 	if err != nil {
 		return nil, fmt.Errorf("insert events: %w", err)
 	}
-	if len(there) == 0 {
-		return owner, nil
+	if len(existing) == 0 {
+		return storedBy, nil
 	}
-	// Of the events that are there, this batch has those that an attempt before
-	// stored for it; and so has whoever else is at this batch.
-	known := make([]string, len(there))
-	for i, at := range there {
-		known[i] = docs[at].(*eventDoc).ID
-		owner[known[i]] = ""
+	ids := make([]string, len(existing))
+	for i, at := range existing {
+		ids[i] = docs[at].(*eventDoc).ID
 	}
-	owned, err := findIn[struct {
-		ID    string `bson:"_id"`
-		Batch string `bson:"batch"`
-	}](ctx, s, s.owners, "_id", known, options.Find().SetProjection(bson.D{where("batch", 1)}))
-	if err != nil {
-		return nil, fmt.Errorf("look up events that are there: %w", err)
-	}
-	for _, ev := range owned {
-		owner[ev.ID] = ev.Batch
-	}
-	return owner, nil
+	return storedBy, s.readStoredBy(ctx, ids, storedBy)
 }
 
-// commit saves the batches: who inserts a batch's document has saved it, and
-// all others repeated it. It returns those of which a step must be awaited.
-func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.SaveResult, owner map[string]string) ([]int, error) {
-	taken := make(map[string]bool)
+// readStoredBy reads which batches have stored some events. It may be the batch
+// that is being saved: in an earlier attempt, or by another process that is saving
+// the same batch.
+func (s *Store) readStoredBy(ctx context.Context, ids []string, storedBy map[string]string) error {
+	for _, id := range ids {
+		storedBy[id] = ""
+	}
+	docs, err := findIn[struct {
+		ID    string `bson:"_id"`
+		Batch string `bson:"batch"`
+	}](ctx, s, s.eventsLocal, "_id", ids, options.Find().SetProjection(bson.D{elem("batch", 1)}))
+	if err != nil {
+		return fmt.Errorf("look up existing events: %w", err)
+	}
+	for _, ev := range docs {
+		storedBy[ev.ID] = ev.Batch
+	}
+	return nil
+}
+
+// insertBatches saves the batches: whoever inserts a batch's document has saved
+// it, and for all others it is a duplicate. It returns the batches that have
+// matches or observations, which a step must apply before Save returns.
+func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult, storedBy map[string]string) ([]int, error) {
+	counted := make(map[string]bool) // ids of events
 	var docs []any
-	var of, wait []int
-	now := s.opt.Now().UnixMicro()
+	var docBatch, wait []int
+	now := s.options.Now().UnixMicro()
 	for i := range batches {
 		b := &batches[i]
 		if out[i].DuplicateBatch {
@@ -160,71 +170,72 @@ func (s *Store) commit(ctx context.Context, batches []store.Batch, out []store.S
 		isNew := make([]bool, len(b.Events))
 		for k := range b.Events {
 			id := b.Events[k].ID
-			if isNew[k] = owner[id] == b.ID && !taken[id]; isNew[k] {
-				taken[id] = true
+			if isNew[k] = storedBy[id] == b.ID && !counted[id]; isNew[k] {
+				counted[id] = true
 			}
 		}
-		br := bring(b, isNew)
-		data, err := br.encode()
+		effects := newBatchEffects(b, isNew)
+		data, err := effects.encode()
 		if err != nil {
 			return nil, err
 		}
-		if len(data) > maxBrought {
-			return nil, fmt.Errorf("batch %s brings %d matches, %d bytes: %w", b.ID, len(br.Matches), len(data), picket.ErrInvalid)
+		if len(data) > maxEffectsBytes {
+			return nil, fmt.Errorf("batch %s has %d matches, %d bytes: %w", b.ID, len(effects.Matches), len(data), picket.ErrInvalid)
 		}
-		out[i].Stored, out[i].Duplicate = int(br.Stored), int(br.Duplicate)
+		out[i].Stored, out[i].Duplicate = int(effects.Stored), int(effects.Duplicate)
 		docs = append(docs, batchDoc{ID: b.ID, At: now, Pending: true, Data: data})
-		of = append(of, i)
-		if len(br.Matches)+len(br.Observed) > 0 {
+		docBatch = append(docBatch, i)
+		if len(effects.Matches)+len(effects.Observations) > 0 {
 			wait = append(wait, i)
 		}
 	}
-	if err := s.opt.fault("batches"); err != nil {
+	if err := s.options.fault("batches"); err != nil {
 		return nil, err
 	}
-	there, err := insertNew(ctx, s.batches, docs)
+	existing, err := insertNew(ctx, s.batches, docs)
 	if err != nil {
 		return nil, fmt.Errorf("insert batches: %w", err)
 	}
-	for _, at := range there {
-		out[of[at]] = store.SaveResult{DuplicateBatch: true}
+	for _, at := range existing {
+		out[docBatch[at]] = store.SaveResult{DuplicateBatch: true}
 	}
 	return wait, nil
 }
 
-// results fills in what a step made of the matches of batches.
-func (s *Store) results(ctx context.Context, batches []store.Batch, wait []int, out []store.SaveResult) error {
+// readResults reads how many matches were new and which alerts were opened, once
+// the batches have been applied.
+func (s *Store) readResults(ctx context.Context, batches []store.Batch, wait []int, out []store.SaveResult) error {
 	for _, i := range wait {
 		if out[i].DuplicateBatch {
 			continue
 		}
-		b, err := one[batchDoc](ctx, s.batches, byID(batches[i].ID))
+		b, err := findOne[batchDoc](ctx, s.batches, byID(batches[i].ID))
 		if err != nil {
-			return fmt.Errorf("read what became of batch %s: %w", batches[i].ID, err)
+			return fmt.Errorf("read the result of batch %s: %w", batches[i].ID, err)
 		}
 		if out[i].Matches = b.Matches; len(b.Opened) == 0 {
 			continue
 		}
-		if out[i].Opened, err = s.alertsOf(ctx, b.Opened); err != nil {
+		if out[i].Opened, err = s.alertsByID(ctx, b.Opened); err != nil {
 			return fmt.Errorf("read the alerts that batch %s opened: %w", b.ID, err)
 		}
 	}
 	return nil
 }
 
-// alertsOf returns the alerts of ids, in their order.
-func (s *Store) alertsOf(ctx context.Context, ids []string) ([]picket.Alert, error) {
+// alertsByID returns the alerts of ids, in their order.
+func (s *Store) alertsByID(ctx context.Context, ids []string) ([]picket.Alert, error) {
 	docs, err := findIn[alertDoc](ctx, s, s.alerts, "_id", ids)
 	if err != nil {
 		return nil, err
 	}
-	of := make(map[string]*alertDoc)
+	byAlertID := make(map[string]*alertDoc)
 	for i := range docs {
-		of[docs[i].ID] = &docs[i]
+		byAlertID[docs[i].ID] = &docs[i]
 	}
 	var out []picket.Alert
 	for _, id := range ids {
-		if d := of[id]; d != nil {
+		if d := byAlertID[id]; d != nil {
 			out = append(out, d.alert())
 		}
 	}

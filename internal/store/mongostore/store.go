@@ -21,19 +21,19 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// Options tune a Store. The zero value is what a server wants.
+// Options configure a Store. The zero value is right for a server.
 type Options struct {
-	// Logger gets what background work has to say; nil discards it.
+	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
-	// NoBackground leaves what batches brought to other processes, for a
+	// NoBackground leaves applying pending batches to other processes, for a
 	// command that reads.
 	NoBackground bool
-	// Now is the clock that alerts are opened by, and the lease of
-	// correlations is reckoned by. nil: time.Now.
+	// Now is the clock for alerts and for the correlation lease; nil: time.Now.
 	Now func() time.Time
 
-	// fault, in tests, is asked whether to fail before each write that others
-	// can see, as if the process died there.
+	// fault is for tests. It is called before each write that other processes can
+	// see; if it returns an error, the operation fails there, as if the process had
+	// crashed.
 	fault func(before string) error
 }
 
@@ -41,44 +41,44 @@ const (
 	defaultDatabase = "picket"
 	selectTimeout   = 5 * time.Second  // to find a server that can write
 	opTimeout       = 30 * time.Second // for one operation
-	scanTimeout     = 5 * time.Minute  // for one that may read a whole collection
-	workTimeout     = time.Minute      // for a step that has been decided
+	scanTimeout     = 5 * time.Minute  // for an operation that may read a whole collection
+	applyTimeout    = time.Minute      // to apply a step that is in the journal
 )
 
 // A Store is a store.Store in a MongoDB database.
 type Store struct {
-	opt    Options
-	log    *slog.Logger
-	client *mongo.Client
-	db     *mongo.Database
-	// What the server is; ferret: FerretDB.
-	ferret                 bool
-	version, ferretVersion string
+	options Options
+	log     *slog.Logger
+	client  *mongo.Client
+	db      *mongo.Database
+	// What the server is; see detectServer.
+	isFerretDB               bool
+	version, ferretDBVersion string
 
-	events, alerts, matches, hosts, minutes, rules, totals, batches, pending *mongo.Collection
-	journal, observations, follower                                          *mongo.Collection
-	tokens, users, sessions, audit                                           *mongo.Collection
-	published, workers                                                       *mongo.Collection
-	owners                                                                   *mongo.Collection // events, read as they are on the primary
+	events, alerts, matches, hosts, minutes, ruleStats, totals, batches, pendingMarks *mongo.Collection
+	journal, observations, correlations                                               *mongo.Collection
+	tokens, users, sessions, audit                                                    *mongo.Collection
+	publishedRules, workers                                                           *mongo.Collection
+	eventsLocal                                                                       *mongo.Collection // events, read with read concern "local"
 
-	seq    sequence
-	turn   chan struct{} // held by the goroutine that makes a step
-	last   atomic.Int64  // a step that is known to be done
-	lastAt atomic.Int64  // when that was seen, microseconds
-	kick   chan struct{}
-	disk   diskUse
+	seq          sequenceGenerator
+	stepLock     chan struct{} // held by the goroutine that runs a step
+	lastStep     atomic.Int64  // the last step known to be done
+	lastStepSeen atomic.Int64  // when it was found done, microseconds
+	wake         chan struct{}
+	disk         diskUsage
 
-	quit   context.Context // done when Close begins
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	closed sync.Once
+	quit       context.Context // canceled when Close begins
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup
+	closed     sync.Once
 }
 
 var _ store.Store = (*Store)(nil)
 
 // Open connects to the database that uri names, as in
-// mongodb://host:27017/picket, and makes the indexes that it lacks. The same
-// database may be open in any number of processes.
+// mongodb://host:27017/picket, and creates the indexes that are missing. Any
+// number of processes may have the same database open.
 func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 	cs, err := connstring.ParseAndValidate(uri)
 	if err != nil {
@@ -86,7 +86,7 @@ func Open(ctx context.Context, uri string, opt Options) (*Store, error) {
 	}
 	s, err := open(ctx, uri, cmp.Or(cs.Database, defaultDatabase), opt)
 	if err != nil {
-		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, denied(err))
+		return nil, fmt.Errorf("open store on %v: %w", cs.Hosts, markAccessDenied(err))
 	}
 	return s, nil
 }
@@ -101,12 +101,12 @@ func open(ctx context.Context, uri, database string, opt Options) (*Store, error
 		return nil, errors.Join(err, s.disconnect())
 	}
 	if !opt.NoBackground {
-		s.work.Go(s.background)
+		s.goroutines.Go(s.runBackground)
 	}
 	return s, nil
 }
 
-// connect returns a store that asks nothing of the server yet.
+// connect returns a store that has not sent anything to the server yet.
 func connect(uri, database string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -125,72 +125,72 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
-	s := &Store{opt: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		turn: make(chan struct{}, 1), kick: make(chan struct{}, 1)}
-	s.collections()
+	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
+		stepLock: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	s.openCollections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// collections names the collections. Events and alerts have the names that
-// they had in the system that picket replaces.
-func (s *Store) collections() {
+// openCollections opens the collections. Events and alerts have the names that
+// they have in the legacy system.
+func (s *Store) openCollections() {
 	for name, c := range map[string]**mongo.Collection{
 		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts, "rollups": &s.minutes,
-		"rule_stats": &s.rules, "totals": &s.totals, "batches": &s.batches, "pending": &s.pending, "journal": &s.journal, "observations": &s.observations,
-		"follower": &s.follower, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
-		"published_rules": &s.published, "workers": &s.workers,
+		"rule_stats": &s.ruleStats, "totals": &s.totals, "batches": &s.batches, "pending": &s.pendingMarks, "journal": &s.journal, "observations": &s.observations,
+		"follower": &s.correlations, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
+		"published_rules": &s.publishedRules, "workers": &s.workers,
 	} {
 		*c = s.db.Collection(name)
 	}
-	// What made an insert fail may not be on a majority yet.
-	s.owners = s.db.Collection("telemetry_events", options.Collection().SetReadConcern(readconcern.Local()))
+	// A document that made an insert fail may not be on a majority yet.
+	s.eventsLocal = s.db.Collection("telemetry_events", options.Collection().SetReadConcern(readconcern.Local()))
 }
 
-// background folds what batches brought, of this process and of any that died
-// before it did so.
-func (s *Store) background() {
+// runBackground applies pending batches, those of this process and those of
+// processes that crashed before they applied them.
+func (s *Store) runBackground() {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
-	down := false
+	failing := false
 	for {
 		s.disk.refresh(s.quit, s)
 		select {
 		case <-s.quit.Done():
 			return
 		case <-tick.C:
-		case <-s.kick:
-			select { // let some more come
+		case <-s.wake:
+			select { // more batches may follow at once
 			case <-s.quit.Done():
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
 		}
-		err := s.settle(s.quit)
-		if err != nil && !down && s.quit.Err() == nil {
-			s.log.Error("counters not brought up to date; trying again", "error", err)
+		err := s.applyAllPending(s.quit)
+		if err != nil && !failing && s.quit.Err() == nil {
+			s.log.Error("applying pending batches failed; retrying", "error", err)
 		}
-		down = err != nil
+		failing = err != nil
 	}
 }
 
-// nudge tells the background that there is something to fold.
-func (s *Store) nudge() {
+// wakeBackground wakes runBackground because a batch is pending.
+func (s *Store) wakeBackground() {
 	select {
-	case s.kick <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// errClosed is what calls get once Close began.
+// errClosed is the error of calls after Close has begun.
 var errClosed = fmt.Errorf("the store is closed: %w", picket.ErrUnavailable)
 
-// Close ends background work and the connections. Calls after it fail.
+// Close stops background work and closes the connections. Later calls fail.
 func (s *Store) Close() error {
 	var err error
 	s.closed.Do(func() {
 		s.cancel()
-		s.work.Wait()
+		s.goroutines.Wait()
 		err = s.disconnect()
 	})
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// A sequence gives out numbers that only grow: microseconds of the clock, and
-// the next number where the clock has not moved on.
-type sequence struct {
+// A sequenceGenerator generates ascending numbers: microseconds of the clock, or
+// the next number if the clock has not advanced.
+type sequenceGenerator struct {
 	mu   sync.Mutex
-	last int64 // the last that was given out
+	last int64
 }
 
-// next takes n numbers and returns the first.
-func (q *sequence) next(n int) int64 {
+// next reserves n numbers and returns the first.
+func (q *sequenceGenerator) next(n int) int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	first := max(q.last+1, time.Now().UnixMicro())
@@ -24,54 +24,26 @@ func (q *sequence) next(n int) int64 {
 	return first
 }
 
-const minute = int64(time.Minute / time.Microsecond)
-
-// minuteOf is the start of the minute of a time in microseconds.
-func minuteOf(us int64) int64 {
-	m := us / minute
-	if us%minute < 0 {
-		m--
-	}
-	return m * minute
-}
-
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
-// bounds are the times that a query selects, from since up to but not until.
-func bounds(since, until time.Time) (lo, hi int64) {
-	up := func(t time.Time) int64 {
-		us := t.UnixMicro()
-		if t.Nanosecond()%1000 != 0 {
-			us++
-		}
-		return us
-	}
-	lo, hi = math.MinInt64, math.MaxInt64
-	if !since.IsZero() {
-		lo = up(since)
-	}
-	if !until.IsZero() {
-		hi = up(until)
-	}
-	return lo, hi
-}
-
-// between is a condition on a number within bounds; none where they are open.
+// between returns the condition that a number is at least lo and less than hi,
+// where those are bounds.
 func between(field string, lo, hi int64) bson.D {
 	var d bson.D
 	if lo > math.MinInt64 {
-		d = append(d, where("$gte", lo))
+		d = append(d, elem("$gte", lo))
 	}
 	if hi < math.MaxInt64 {
-		d = append(d, where("$lt", hi))
+		d = append(d, elem("$lt", hi))
 	}
 	if d == nil {
 		return nil
 	}
-	return bson.D{where(field, d)}
+	return bson.D{elem(field, d)}
 }
 
-// A date of BSON has milliseconds; what is below goes into a field of its own.
+// toDate returns a time as a BSON date, which has milliseconds, and the
+// microseconds below them.
 func toDate(t time.Time) (d bson.DateTime, below int32) {
 	us := t.UnixMicro()
 	ms := millis(us)
@@ -82,7 +54,7 @@ func fromDate(d bson.DateTime, below int32) time.Time {
 	return fromMicros(int64(d)*1000 + int64(below))
 }
 
-// millis cuts microseconds to milliseconds, downwards.
+// millis rounds microseconds down to milliseconds.
 func millis(us int64) int64 {
 	ms := us / 1000
 	if us%1000 < 0 {

@@ -10,24 +10,24 @@ import (
 
 // UpdateAlert implements store.Alerts.
 func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate) (picket.Alert, error) {
-	if u.Status != nil && !u.Status.Valid() {
-		return picket.Alert{}, fmt.Errorf("update alert %s: no status is called %q: %w", id, *u.Status, picket.ErrInvalid)
+	if err := u.Validate(); err != nil {
+		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	var out picket.Alert
-	err := s.change(ctx, func(ctx context.Context, d *draft) (bool, error) {
-		doc, err := one[alertDoc](ctx, s.alerts, byID(id))
+	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+		doc, err := findOne[alertDoc](ctx, s.alerts, byID(id))
 		if err != nil {
 			return false, err
 		}
 		before := doc.alert()
-		need := newNeeds()
-		need.alert(before.RuleID, before.AgentID, before.Host)
-		if err := d.read(ctx, need); err != nil {
+		set := newReadSet()
+		set.addAlert(before.RuleID, before.AgentID, before.Host)
+		if err := t.read(ctx, set); err != nil {
 			return false, err
 		}
 		out = doc.alert()
 		u.Apply(&out)
-		return true, d.putTriage(&doc, &before, &out)
+		return true, t.updateTriage(&doc, &before, &out)
 	})
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
@@ -35,34 +35,34 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 	return out, nil
 }
 
-// putTriage drafts the alert as it is after triage, and the counters.
-func (d *draft) putTriage(doc *alertDoc, before, a *picket.Alert) error {
-	was, is := !before.Status.Closed(), !a.Status.Closed()
-	if is && !was && d.alerts[slot(a.RuleID, a.AgentID, a.Host)] != nil {
+// updateTriage changes the document of an alert to a, and the counters.
+func (t *txn) updateTriage(doc *alertDoc, before, a *picket.Alert) error {
+	wasOpen, isOpen := !before.Status.Closed(), !a.Status.Closed()
+	if isOpen && !wasOpen && t.alerts[openAlertKey(a.RuleID, a.AgentID, a.Host)] != nil {
 		return fmt.Errorf("a newer alert of its rule and host is open: %w", picket.ErrConflict)
 	}
-	clear(d.alerts)
-	doc.put(a)
-	doc.Step = d.step
-	d.alerts[doc.Slot] = doc
+	clear(t.alerts)
+	doc.set(a)
+	doc.Step = t.step
+	t.alerts[doc.UniqueKey] = doc
 	if a.Status == before.Status {
 		return nil
 	}
-	d.totals.countAlert(before, -1)
-	d.totals.countAlert(a, 1)
+	t.totals.countAlert(before, -1)
+	t.totals.countAlert(a, 1)
 	n := int64(0)
 	switch {
-	case is && !was:
+	case isOpen && !wasOpen:
 		n = 1
-	case was && !is:
+	case wasOpen && !isOpen:
 		n = -1
 	default:
 		return nil
 	}
-	r := d.rule(a)
+	r := t.rule(a)
 	r.Alerts += n
 	r.Matches += n * a.Count
-	if h := d.host(a.Host); h != nil {
+	if h := t.host(a.Host); h != nil {
 		h.Alerts += n
 	}
 	return nil

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/picket-edr/picket/internal/scan"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A matchPrinter prints matches as JSON or as a table.
+type matchPrinter struct {
+	w      *bufio.Writer
+	json   bool
+	why    bool // include the evidence in JSON
+	colour bool
+	width  int
+	n      int
+}
+
+func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
+	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.colour = os.Getenv("NO_COLOR") == ""
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			p.width = max(width, 60)
+		}
+	}
+	return p
+}
+
+func (p *matchPrinter) print(h scan.Hit) error {
+	p.n++
+	if p.json {
+		return p.printJSON(h)
+	}
+	if p.n == 1 {
+		fmt.Fprintf(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+	}
+	when := "-"
+	if !h.Time.IsZero() {
+		when = h.Time.Format("2006-01-02 15:04:05")
+	}
+	why := make([]string, 0, len(h.Why))
+	for _, e := range h.Why {
+		why = append(why, e.Field+"="+e.Value)
+	}
+	fmt.Fprintf(p.w, "%s  %-19s  %-7d  %s\n", p.level(h.Level), when, h.Record, printable(h.Title))
+	line := h.File
+	if len(why) > 0 {
+		line += "  " + strings.Join(why, "  ")
+	}
+	_, err := fmt.Fprintf(p.w, "%15s%s\n", "", truncate(printable(line), p.width-16))
+	return err
+}
+
+// printable replaces control characters with spaces. Text of events is not
+// trusted, and must not control the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func truncate(s string, width int) string {
+	if r := []rune(s); len(r) > width {
+		return string(r[:width-1]) + "…"
+	}
+	return s
+}
+
+var colours = map[sigma.Level]string{
+	sigma.Informational: "36", sigma.Low: "32", sigma.Medium: "33", sigma.High: "31", sigma.Critical: "1;37;41",
+}
+
+func (p *matchPrinter) level(l sigma.Level) string {
+	s := fmt.Sprintf("%-13s", l)
+	if !p.colour {
+		return s
+	}
+	return "\x1b[" + colours[l] + "m" + s + "\x1b[0m"
+}
+
+func (p *matchPrinter) printJSON(h scan.Hit) error {
+	if h.Tags == nil {
+		h.Tags = []string{}
+	}
+	line := struct {
+		RuleID string           `json:"rule_id"`
+		Title  string           `json:"title"`
+		Level  string           `json:"level"`
+		Tags   []string         `json:"tags"`
+		File   string           `json:"file"`
+		Record int              `json:"record"`
+		Time   *time.Time       `json:"time"`
+		Event  json.RawMessage  `json:"event"`
+		Why    []sigma.Evidence `json:"why,omitempty"`
+	}{h.RuleID, h.Title, h.Level.String(), h.Tags, h.File, h.Record, nil, h.Raw, nil}
+	if p.why {
+		line.Why = h.Why
+	}
+	if !h.Time.IsZero() {
+		line.Time = &h.Time
+	}
+	return printJSON(p.w, line)
+}
+
+func (p *matchPrinter) flush() error { return p.w.Flush() }

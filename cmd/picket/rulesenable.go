@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/sigma/ast"
+)
+
+// newRulesEnable returns picket rules enable or disable.
+func newRulesEnable(verb string) *cobra.Command {
+	off := verb == "disable"
+	cmd := &cobra.Command{
+		Use:   verb + " RULE...",
+		Short: map[bool]string{true: "Switch rules off; a running server follows", false: "Switch rules on again; a running server follows"}[off],
+		Long: `Switches rules ` + map[bool]string{true: "off", false: "on again"}[off] + `, each named by its id, its title or its file's name. A server that runs
+follows within seconds, and it stays so after a restart. Nothing is switched if
+one of the rules is not known.`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	f := addEnabledRulesFlags(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		in, err := f.load()
+		if err != nil {
+			return err
+		}
+		var ids []string
+		titles := make(map[string]string)
+		for _, arg := range args {
+			r, err := in.find(arg)
+			if err != nil {
+				return hintedRule(verb, arg, in, err)
+			}
+			if _, twice := titles[r.ID]; !twice {
+				ids, titles[r.ID] = append(ids, r.ID), r.Title
+			}
+		}
+		if err := detect.SwitchOff(in.dir.disabledRules(), ids, off); err != nil {
+			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
+		}
+		for _, id := range ids {
+			if *asJSON {
+				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.off[id] != off})
+			} else {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// find finds the rule of that id, else the only one of that title, else the
+// only one in a file of that name.
+func (in enabledRules) find(name string) (detect.Entry, error) {
+	is := []func(r detect.Entry) bool{
+		func(r detect.Entry) bool { return strings.EqualFold(r.ID, name) },
+		func(r detect.Entry) bool { return strings.EqualFold(r.Title, name) },
+		func(r detect.Entry) bool {
+			base := path.Base(r.File)
+			return r.File == name || base == name || strings.TrimSuffix(base, path.Ext(base)) == name
+		},
+	}
+	for _, same := range is {
+		var found []detect.Entry
+		for _, r := range in.set.On {
+			if same(r) {
+				found = append(found, r)
+			}
+		}
+		switch len(found) {
+		case 0:
+		case 1:
+			return found[0], nil
+		default:
+			return detect.Entry{}, &ambiguousRuleError{found}
+		}
+	}
+	if in.off[name] { // its pack is gone, its switch is not
+		return detect.Entry{Meta: &ast.Meta{ID: name}}, nil
+	}
+	return detect.Entry{}, fmt.Errorf("no rule has this id, title or file name")
+}
+
+// A ambiguousRuleError is a name that several rules have.
+type ambiguousRuleError struct{ rules []detect.Entry }
+
+func (e *ambiguousRuleError) Error() string {
+	return fmt.Sprintf("%d rules are called so", len(e.rules))
+}
+
+// hintedRule says what to give instead of a name that names no rule, or several.
+func hintedRule(verb, name string, in enabledRules, err error) error {
+	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
+	if several, ok := err.(*ambiguousRuleError); ok {
+		ids := make([]string, len(several.rules))
+		for i, r := range several.rules {
+			ids[i] = r.ID
+		}
+		return hinted(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
+	}
+	near := make(map[string]bool)
+	for _, r := range in.set.On {
+		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
+			near[fmt.Sprintf("%q", printable(r.Title))] = true
+		}
+	}
+	if len(near) > 0 {
+		titles := slices.Sorted(maps.Keys(near))
+		return hinted(failed, "is it "+strings.Join(titles[:min(len(titles), 5)], " or ")+"?")
+	}
+	return hinted(failed, "picket rules list names the rules in force; give the server's --data and --rules")
+}

@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The process connector of the kernel: include/uapi/linux/cn_proc.h.
+const (
+	cnIdxProc    = 1
+	cnValProc    = 1
+	cnListen     = 1
+	procNone     = 0
+	procFork     = 0x00000001
+	procExec     = 0x00000002
+	procExit     = 0x80000000
+	nlHeader     = unix.NLMSG_HDRLEN
+	cnHeader     = 20 // struct cn_msg
+	eventHeader  = 16 // what, cpu, timestamp of struct proc_event
+	eventAt      = nlHeader + cnHeader
+	dataAt       = eventAt + eventHeader
+	receiveSpace = 8 << 20 // of the socket's buffer: some 100,000 events
+)
+
+// A connector receives process events from the kernel.
+type connector struct {
+	fd  int
+	buf []byte
+}
+
+// connect subscribes to the kernel's process connector. It needs CAP_NET_ADMIN,
+// and the initial pid namespace, because the pids are of that namespace.
+func connect() (*connector, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_CONNECTOR)
+	if err != nil {
+		return nil, fmt.Errorf("open process connector: %w", err)
+	}
+	c := &connector{fd: fd, buf: make([]byte, os.Getpagesize())}
+	if err := c.subscribe(); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *connector) subscribe() error {
+	if err := unix.Bind(c.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: cnIdxProc}); err != nil {
+		return fmt.Errorf("bind process connector: %w", err)
+	}
+	if unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveSpace) != nil {
+		unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveSpace)
+	}
+	// Time out, to notice the end of the context when there are no events.
+	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 200_000}); err != nil {
+		return fmt.Errorf("set timeout of process connector: %w", err)
+	}
+	e := binary.NativeEndian
+	m := make([]byte, nlHeader+cnHeader+4)
+	e.PutUint32(m[0:], uint32(len(m)))
+	e.PutUint16(m[4:], unix.NLMSG_DONE)
+	e.PutUint32(m[12:], uint32(os.Getpid()))
+	e.PutUint32(m[nlHeader:], cnIdxProc)
+	e.PutUint32(m[nlHeader+4:], cnValProc)
+	e.PutUint16(m[nlHeader+16:], 4)
+	e.PutUint32(m[nlHeader+cnHeader:], cnListen)
+	if err := unix.Sendto(c.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("ask process connector: %w", err)
+	}
+	// The kernel confirms with an event of kind none. A kernel built without the
+	// connector does not answer.
+	for range 10 {
+		ev, err := c.receive()
+		if err == nil {
+			if ev.what == procNone && ev.err != 0 {
+				return fmt.Errorf("ask process connector: %w", unix.Errno(ev.err))
+			}
+			return nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	return errors.New("ask process connector: the kernel does not answer")
+}
+
+func (c *connector) close() { unix.Close(c.fd) }
+
+// A procEvent is the used part of a connector event.
+type procEvent struct {
+	what      uint32
+	err       uint32
+	pid, tgid int    // the thread and the process
+	parent    int    // of a fork
+	exitCode  uint32 // as wait gives it
+}
+
+// receive returns the next event. Its errors are those of recvfrom: EAGAIN if
+// there is none yet, ENOBUFS if some were lost.
+func (c *connector) receive() (procEvent, error) {
+	for {
+		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
+		if err != nil {
+			return procEvent{}, err
+		}
+		if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 || n < dataAt+4 {
+			continue // not from the kernel: any process can send to this socket
+		}
+		e, b := binary.NativeEndian, c.buf[:n]
+		ev := procEvent{what: e.Uint32(b[eventAt:])}
+		word := func(i int) uint32 {
+			if at := dataAt + 4*i; at+4 <= n {
+				return e.Uint32(b[at:])
+			}
+			return 0
+		}
+		switch ev.what {
+		case procNone:
+			ev.err = word(0)
+		case procFork:
+			ev.parent, ev.pid, ev.tgid = int(word(1)), int(word(2)), int(word(3))
+		case procExec:
+			ev.pid, ev.tgid = int(word(0)), int(word(1))
+		case procExit:
+			ev.pid, ev.tgid, ev.exitCode = int(word(0)), int(word(1)), word(2)
+		default:
+			continue
+		}
+		return ev, nil
+	}
+}
+
+// listen handles the connector's events until ctx ends.
+func (w *processWatcher) listen(ctx context.Context, c *connector, report func(message, hint string)) {
+	forked := map[int]int{} // parents of the children that have not run a program yet
+	for ctx.Err() == nil && !w.stopped {
+		ev, err := c.receive()
+		switch {
+		case err == nil:
+			w.handle(ev, forked)
+		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS):
+			report("more processes started and exited than could be read; some were missed", "the host, or the agent's disk, is overloaded")
+			clear(forked)
+			w.scan() // finds those that still run
+		default:
+			w.yield(Event{}, fmt.Errorf("process source: read connector: %w", err))
+			return
+		}
+	}
+}
+
+// handle handles one connector event.
+func (w *processWatcher) handle(ev procEvent, forked map[int]int) {
+	if ev.pid != ev.tgid {
+		return // a thread, not a process
+	}
+	switch ev.what {
+	case procFork:
+		forked[ev.pid] = ev.parent
+	case procExec:
+		parent := forked[ev.pid]
+		delete(forked, ev.pid)
+		if !w.started(ev.pid) {
+			w.reportMissed(ev.pid, parent)
+		}
+	case procExit:
+		delete(forked, ev.pid)
+		code := unix.WaitStatus(ev.exitCode).ExitStatus()
+		if s := unix.WaitStatus(ev.exitCode); s.Signaled() {
+			code = 128 + int(s.Signal()) // as shells do
+		}
+		w.exited(ev.pid, &code)
+	}
+}
+
+// reportMissed yields the start of a process that exited before /proc could be
+// read, with its parent.
+func (w *processWatcher) reportMissed(pid, parent int) {
+	p := &process{info: processInfo{PID: pid, ParentPID: parent, Name: "?", Action: "created"},
+		instance: w.proc.bootID + " missed " + strconv.FormatInt(time.Now().UnixNano(), 10)}
+	w.proc.parent(&p.info, w.seen)
+	w.seen[pid] = p
+	w.emit(p)
+}

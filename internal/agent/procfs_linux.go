@@ -1,0 +1,248 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxCommandLine bounds a command line; the kernel allows megabytes.
+const maxCommandLine = 32 << 10
+
+// clockTicks is USER_HZ, the unit of times in /proc; it is 100 on all platforms
+// that Go supports.
+const clockTicks = 100
+
+// A procfs reads processes from /proc and caches user names.
+type procfs struct {
+	root     string
+	bootID   string    // identifies this boot
+	bootTime time.Time // when this boot began
+	users    map[uint64]string
+}
+
+func newProcfs() (*procfs, error) {
+	p := &procfs{root: "/proc", users: map[uint64]string{}}
+	id, err := os.ReadFile(p.root + "/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read boot id: %w", err)
+	}
+	p.bootID = strings.TrimSpace(string(id))
+	// /proc/stat has the boot time in whole seconds only.
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return nil, fmt.Errorf("read boot time: %w", err)
+	}
+	p.bootTime = time.Now().Add(-time.Duration(up.Nano()))
+	return p, nil
+}
+
+// A process is a running process that has been reported.
+type process struct {
+	info       processInfo
+	startTicks uint64 // clock ticks since boot
+	startTime  time.Time
+	instance   string // with the pid, unique among all processes of this host ever
+}
+
+// read reads a process from /proc. Fields that cannot be read, because the process
+// has exited or belongs to another user, stay empty.
+func (f *procfs) read(pid int) (*process, error) {
+	dir := f.root + "/" + strconv.Itoa(pid)
+	p := &process{info: processInfo{PID: pid, Action: "created"}}
+	// These disappear first when a process exits.
+	p.info.Name, p.info.CommandLine = f.image(dir)
+	p.info.WorkingDirectory, _ = os.Readlink(dir + "/cwd")
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return nil, err
+	}
+	comm, ppid, start, err := parseStat(stat)
+	if err != nil {
+		return nil, err
+	}
+	p.startTicks, p.info.ParentPID = start, ppid
+	p.instance = fmt.Sprintf("%s %d", f.bootID, start)
+	p.startTime = f.bootTime.Add(time.Duration(start) * time.Second / clockTicks).UTC()
+	p.info.Started = p.startTime.Format("2006-01-02T15:04:05.00Z07:00")
+	if p.info.Name == "" {
+		p.info.Name = comm // a kernel thread, or not permitted
+	}
+	p.info.User = f.owner(dir)
+	p.info.ContainerID = containerIDOf(dir)
+	return p, nil
+}
+
+// parent fills in p's parent, from the known processes or from /proc.
+func (f *procfs) parent(p *processInfo, seen map[int]*process) {
+	if p.ParentPID == 0 {
+		return
+	}
+	if o := seen[p.ParentPID]; o != nil {
+		p.ParentImage, p.ParentCommandLine = o.info.Name, o.info.CommandLine
+		return
+	}
+	p.ParentImage, p.ParentCommandLine = f.image(f.root + "/" + strconv.Itoa(p.ParentPID))
+}
+
+func (f *procfs) image(dir string) (path, commandLine string) {
+	commandLine = commandLineOf(dir)
+	path, _ = os.Readlink(dir + "/exe")
+	return strings.TrimSuffix(path, " (deleted)"), commandLine
+}
+
+// readShort reads up to n bytes of a file in /proc with few system calls; nil if
+// it cannot.
+func readShort(path string, n int) []byte {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, min(n, 1024))
+	for len(b) < n {
+		got, err := unix.Read(fd, b[len(b):cap(b)])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || got <= 0 {
+			break
+		}
+		if b = b[:len(b)+got]; len(b) == cap(b) {
+			b = append(make([]byte, 0, min(n, 4*cap(b))), b...)
+		}
+	}
+	return b
+}
+
+// commandLineOf joins the arguments with spaces. Arguments that contain spaces are
+// quoted, so that rules can see where they end.
+func commandLineOf(dir string) string {
+	b := readShort(dir+"/cmdline", maxCommandLine)
+	if len(b) == 0 {
+		return ""
+	}
+	args := strings.Split(strings.ToValidUTF8(string(bytes.TrimRight(b, "\x00")), "\ufffd"), "\x00")
+	for i, a := range args {
+		if len(args) > 1 && (a == "" || strings.ContainsAny(a, " \t\n")) && !strings.ContainsAny(a, `"`) {
+			args[i] = `"` + a + `"`
+		}
+	}
+	return strings.Join(args, " ")
+}
+
+// parseStat parses /proc/PID/stat: the name, in parentheses and with any bytes,
+// then the state, the parent, and as the 22nd field the start.
+func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
+	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 0 || end < open {
+		return "", 0, 0, errors.New("read stat: no name")
+	}
+	f := strings.Fields(string(b[end+1:]))
+	if len(f) < 20 {
+		return "", 0, 0, errors.New("read stat: cut short")
+	}
+	ppid, err = strconv.Atoi(f[1])
+	if err != nil {
+		return "", 0, 0, fmt.Errorf("read stat: parent: %w", err)
+	}
+	start, err = strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return "", 0, 0, fmt.Errorf("read stat: start: %w", err)
+	}
+	return strings.ToValidUTF8(string(b[open+1:end]), "\ufffd"), ppid, start, nil
+}
+
+// owner returns the name of the process's effective user.
+func (f *procfs) owner(dir string) string {
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return ""
+	}
+	_, rest, ok := strings.Cut(string(status), "\nUid:")
+	ids := strings.Fields(rest)
+	if !ok || len(ids) < 2 {
+		return ""
+	}
+	uid, err := strconv.ParseUint(ids[1], 10, 32) // the effective one
+	if err != nil {
+		return ""
+	}
+	name, ok := f.users[uid]
+	if !ok {
+		name = ids[1]
+		if u, err := user.LookupId(ids[1]); err == nil {
+			name = u.Username
+		}
+		f.users[uid] = name
+	}
+	return name
+}
+
+// containerID is the name that Docker, containerd and Podman give to a container's
+// control group.
+var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+
+func containerIDOf(dir string) string {
+	b, err := os.ReadFile(dir + "/cgroup")
+	if err != nil {
+		return ""
+	}
+	return string(containerID.Find(b))
+}
+
+// pids lists all processes.
+func (f *procfs) pids() ([]int, error) {
+	d, err := os.Open(f.root)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// thisHost describes the machine.
+func thisHost() hostInfo {
+	h := hostInfo{OS: "Linux"}
+	h.Hostname, _ = os.Hostname()
+	release, _ := os.ReadFile("/etc/os-release")
+	for line := range strings.Lines(string(release)) {
+		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+			h.OSVersion = strings.Trim(strings.TrimSpace(v), `"'`)
+		}
+	}
+	return h
+}
+
+// identity reads just enough to tell whether a pid still is the same process;
+// image is "" if it may not be read.
+func (f *procfs) identity(pid int) (start uint64, image string, ok bool) {
+	dir := f.root + "/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return 0, "", false
+	}
+	if _, _, start, err = parseStat(stat); err != nil {
+		return 0, "", false
+	}
+	image, _ = os.Readlink(dir + "/exe")
+	return start, strings.TrimSuffix(image, " (deleted)"), true
+}

@@ -1,0 +1,258 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// What one step applies is bounded, so that its document is not too large for
+// MongoDB.
+const (
+	maxStepBatches = 256
+	maxStepBytes   = 3 << 20 // of effects, encoded
+	maxStepHosts   = 20_000
+)
+
+// applyAllPending applies pending batches until none is left.
+func (s *Store) applyAllPending(ctx context.Context) error {
+	for {
+		more := false
+		err := s.runStep(ctx, func(ctx context.Context, t *txn) (ok bool, err error) {
+			more, err = t.applyBatches(ctx)
+			return len(t.batches) > 0, err
+		})
+		if err != nil {
+			return fmt.Errorf("apply batches: %w", err)
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// ensureApplied is applyAllPending for readers: if nothing is pending, it costs
+// one query.
+func (s *Store) ensureApplied(ctx context.Context) error {
+	marks, err := find[bson.Raw](ctx, s.pendingMarks, bson.D{}, options.Find().SetLimit(1))
+	if err != nil {
+		return fmt.Errorf("look for pending batches: %w", err)
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	return s.applyAllPending(ctx)
+}
+
+// markRetention is how long the mark of a batch that was never saved is kept.
+const markRetention = time.Hour
+
+// readPending returns pending batches, the oldest first, and whether there may be
+// more. It also deletes the marks of batches that are not pending.
+func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool, err error) {
+	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxStepBatches))
+	if err != nil || len(marks) == 0 {
+		return nil, false, err
+	}
+	ids := make([]string, len(marks))
+	for i, m := range marks {
+		ids[i] = m.ID
+	}
+	docs, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids)
+	if err != nil {
+		return nil, false, err
+	}
+	batches := make(map[string]batchDoc)
+	for _, d := range docs {
+		batches[d.ID] = d
+	}
+	var stale []string
+	for _, m := range marks {
+		switch d, saved := batches[m.ID]; {
+		case d.Pending:
+			pending = append(pending, d)
+		case saved, m.Seq < time.Now().Add(-markRetention).UnixMicro():
+			stale = append(stale, m.ID)
+		}
+	}
+	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deleteMarks(ctx, stale)
+}
+
+func (s *Store) deleteMarks(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return deleteMany(ctx, s.pendingMarks, bson.D{elem("_id", bson.D{elem("$in", ids)})})
+}
+
+// applyBatches adds the effects of pending batches to the step, the oldest first,
+// and reports whether there may be more.
+func (t *txn) applyBatches(ctx context.Context) (more bool, err error) {
+	pending, more, err := t.store.readPending(ctx)
+	if err != nil || len(pending) == 0 {
+		return more, err
+	}
+	set := newReadSet()
+	var all []*batchEffects
+	bytes := 0
+	for i := range pending {
+		if bytes += len(pending[i].Data); i > 0 && (bytes > maxStepBytes || len(set.hosts) > maxStepHosts) {
+			break
+		}
+		effects, err := decodeBatchEffects(pending[i].Data)
+		if err != nil {
+			return false, fmt.Errorf("read batch %s: %w", pending[i].ID, err)
+		}
+		all = append(all, effects)
+		set.addEffects(effects, t.now)
+	}
+	if err := t.read(ctx, set); err != nil {
+		return false, err
+	}
+	for i, effects := range all {
+		t.countEvents(effects)
+		p := &pending[i]
+		applied := batchDoc{ID: p.ID, At: p.At}
+		applied.Matches, applied.Opened = t.addMatches(effects.Matches, false)
+		t.batches = append(t.batches, applied)
+		t.marks = append(t.marks, p.ID)
+		if len(effects.Observations) > 0 {
+			t.observations = append(t.observations, observationBatch{p.At, effects.Observations})
+		}
+	}
+	return more || len(all) < len(pending), nil
+}
+
+// addEffects adds the documents that change when effects are applied.
+func (r *readSet) addEffects(effects *batchEffects, now int64) {
+	for _, h := range effects.Hosts {
+		r.hosts[h.Name] = true
+	}
+	for _, m := range effects.Minutes {
+		r.minutes[minuteID(m.Minute)] = true
+	}
+	if len(effects.Matches) > 0 {
+		r.minutes[minuteID(store.MinuteOf(now))] = true
+	}
+	for i := range effects.Matches {
+		r.addMatch(&effects.Matches[i])
+	}
+}
+
+// countEvents adds the events of a batch to the totals, minutes and hosts.
+func (t *txn) countEvents(effects *batchEffects) {
+	t.totals.Stored += effects.Stored
+	t.totals.Duplicate += effects.Duplicate
+	t.totals.Raw += effects.Raw
+	for _, m := range effects.Minutes {
+		doc := t.minute(m.Minute)
+		doc.Events = addCount(doc.Events, m.Type, m.N)
+	}
+	for i := range effects.Hosts {
+		seen := &effects.Hosts[i]
+		h := t.hosts[seen.Name]
+		if h == nil {
+			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Folded: store.Fold(seen.Name)}
+			t.hosts[seen.Name] = h
+		}
+		h.Step = t.step
+		if seen.Last >= h.Last {
+			h.AgentID = seen.Agent
+		}
+		if seen.OS != "" && (seen.Last >= h.Last || h.OS == "") {
+			h.OS = seen.OS
+		}
+		h.First, h.Last = min(h.First, seen.First), max(h.Last, seen.Last)
+		h.At = fromMicros(h.Last)
+		h.Events += seen.Events
+	}
+}
+
+// addMatches adds matches to the alerts that they join or open, and returns how
+// many are new and which alerts they have opened. A match past the limit of an
+// alert is only counted; with replay it is not, because it may have been counted
+// before.
+func (t *txn) addMatches(matches []matchRecord, replay bool) (newMatches int, opened []string) {
+	for i := range matches {
+		m := &matches[i]
+		if t.knownMatches[m.ID] {
+			continue
+		}
+		agent := cmp.Or(m.AlertAgent, m.Agent)
+		key := openAlertKey(m.Rule, agent, m.Host)
+		doc := t.alerts[key]
+		if doc != nil && replay && doc.Kept >= picket.AlertMatchLimit {
+			continue
+		}
+		if doc == nil {
+			doc = t.openAlert(m, agent)
+			t.alerts[key] = doc
+			opened = append(opened, doc.ID)
+		}
+		newMatches++
+		t.addMatch(doc, m)
+	}
+	t.totals.Matches += int64(newMatches)
+	return newMatches, opened
+}
+
+// openAlert returns the new alert that a match opens, and counts it.
+func (t *txn) openAlert(m *matchRecord, agent string) *alertDoc {
+	at := fromMicros(m.Time)
+	a := picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
+		Status: picket.StatusOpen, FirstSeen: at, LastSeen: at, Opened: fromMicros(t.now), Updated: fromMicros(t.now)}
+	if a.Tags == nil {
+		a.Tags = []string{}
+	}
+	doc := &alertDoc{Order: t.order(int(t.openedAlerts))}
+	t.openedAlerts++
+	doc.set(&a)
+	t.totals.countAlert(&a, 1)
+	t.rule(&a).Alerts++
+	minute := t.minute(store.MinuteOf(t.now))
+	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
+	if h := t.host(a.Host); h != nil {
+		h.Alerts++
+	}
+	return doc
+}
+
+// addMatch counts a match in its alert, and stores it unless the alert has enough
+// of them.
+func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
+	doc.Step = t.step
+	doc.Count++
+	doc.US.First, doc.US.Last, doc.US.Updated = min(doc.US.First, m.Time), max(doc.US.Last, m.Time), t.now
+	doc.First, doc.Last = fromMicros(doc.US.First), fromMicros(doc.US.Last)
+	r := t.rules[doc.RuleID]
+	if r == nil { // the document is missing
+		r = t.rule(&picket.Alert{RuleID: doc.RuleID, Title: doc.Title, Level: level(doc.Level)})
+	}
+	r.Step = t.step
+	r.Matches++
+	t.knownMatches[m.ID] = true
+	if doc.Kept >= picket.AlertMatchLimit {
+		return
+	}
+	doc.Kept++
+	at, _ := toDate(fromMicros(m.Time))
+	t.matches = append(t.matches, matchDoc{ID: m.ID, Order: t.order(len(t.matches)), Alert: doc.ID, RuleID: m.Rule, EventID: m.Event,
+		AgentID: m.Agent, Time: at, US: m.Time, Why: evidenceDocs(m.Why)})
+}
+
+func evidenceDocs(evidence []sigma.Evidence) []evidenceDoc {
+	out := make([]evidenceDoc, len(evidence))
+	for i, e := range evidence {
+		out[i] = evidenceDoc{strings.ToValidUTF8(e.Field, "\uFFFD"), strings.ToValidUTF8(e.Value, "\uFFFD")}
+	}
+	return out
+}

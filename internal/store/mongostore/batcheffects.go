@@ -1,0 +1,160 @@
+package mongostore
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/zst"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A batchDoc says that a batch is saved. While the batch is pending, Data has its
+// effects; once they are applied, Matches and Opened have the result.
+type batchDoc struct {
+	ID      string   `bson:"_id"`
+	At      int64    `bson:"at"` // when it was saved, microseconds
+	Pending bool     `bson:"pending,omitempty"`
+	Data    []byte   `bson:"data,omitempty"` // zstd of batchEffects as JSON
+	Matches int      `bson:"matches"`
+	Opened  []string `bson:"opened,omitempty"` // ids of alerts
+}
+
+// batchEffects are what a batch contributes besides its events.
+type batchEffects struct {
+	Stored       int64               `json:"Stored"`
+	Duplicate    int64               `json:"Duplicate"`
+	Raw          int64               `json:"Raw"` // bytes of the stored events
+	Hosts        []hostActivity      `json:"Hosts"`
+	Minutes      []minuteCount       `json:"Minutes"`
+	Matches      []matchRecord       `json:"Matches,omitempty"`
+	Observations []store.Observation `json:"Observed,omitempty"`
+}
+
+type hostActivity struct {
+	Name   string `json:"Name"`
+	Agent  string `json:"Agent"`
+	OS     string `json:"OS"`
+	First  int64  `json:"First"`
+	Last   int64  `json:"Last"`
+	Events int64  `json:"Events"`
+}
+
+// A minuteCount counts the events of a type that were received in a minute.
+type minuteCount struct {
+	Minute int64  `json:"Minute"`
+	Type   string `json:"Type"`
+	N      int64  `json:"N"`
+}
+
+// A matchRecord is a picket.Match with everything that its alert needs.
+type matchRecord struct {
+	ID         string           `json:"ID"`
+	Rule       string           `json:"Rule"`
+	Event      string           `json:"Event"`
+	Agent      string           `json:"Agent"`
+	Time       int64            `json:"Time"`
+	Why        []sigma.Evidence `json:"Why"`
+	Title      string           `json:"Title"`
+	Host       string           `json:"Host"`
+	Level      sigma.Level      `json:"Level"`
+	Tags       []string         `json:"Tags"`
+	AlertAgent string           `json:"AlertAgent,omitempty"`
+}
+
+func newMatchRecord(m *picket.Match) matchRecord {
+	return matchRecord{ID: m.ID, Rule: m.RuleID, Event: m.EventID, Agent: m.AgentID, Time: m.Time.UnixMicro(), Why: m.Why,
+		Title: m.Title, Host: m.Host, Level: m.Level, Tags: m.Tags, AlertAgent: m.AlertAgent}
+}
+
+// newBatchEffects returns the effects of a batch; isNew says which events it has
+// stored.
+func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
+	var out batchEffects
+	var names []string // of hosts, in the order of their first events
+	hosts := make(map[string]*store.HostActivity)
+	for i := range b.Events {
+		ev := &b.Events[i]
+		if !isNew[i] {
+			out.Duplicate++
+			continue
+		}
+		out.Stored++
+		out.Raw += int64(len(ev.Raw))
+		h := hosts[ev.Host]
+		if h == nil {
+			h = new(store.HostActivity)
+			hosts[ev.Host] = h
+			names = append(names, ev.Host)
+		}
+		received := ev.Received.UnixMicro()
+		h.Add(ev, received)
+		out.countMinute(store.MinuteOf(received), ev.Type)
+	}
+	for _, name := range names {
+		h := hosts[name]
+		out.Hosts = append(out.Hosts, hostActivity{Name: name, Agent: h.AgentID, OS: h.OS, First: h.First, Last: h.Last, Events: h.Events})
+	}
+	for _, m := range store.NewMatches(b, isNew) {
+		if m.Observed != nil {
+			out.Observations = append(out.Observations, store.NewObservation(&m))
+		}
+		if !m.Silent {
+			out.Matches = append(out.Matches, newMatchRecord(&m))
+		}
+	}
+	return out
+}
+
+func (b *batchEffects) countMinute(minute int64, eventType string) {
+	for i := len(b.Minutes) - 1; i >= 0; i-- { // likely the last one
+		if m := &b.Minutes[i]; m.Minute == minute && m.Type == eventType {
+			m.N++
+			return
+		}
+	}
+	b.Minutes = append(b.Minutes, minuteCount{minute, eventType, 1})
+}
+
+func (b *batchEffects) encode() ([]byte, error) {
+	text, err := json.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("encode the effects of a batch: %w", err)
+	}
+	return zst.Fast(nil, text), nil
+}
+
+func decodeBatchEffects(data []byte) (*batchEffects, error) {
+	text, err := zst.Decode(nil, data)
+	if err != nil {
+		return nil, err
+	}
+	b := new(batchEffects)
+	return b, json.Unmarshal(text, b)
+}
+
+// An observationBatch is the observations of one batch in an observationsDoc.
+type observationBatch struct {
+	At           int64               `json:"At"` // when the batch was saved, microseconds
+	Observations []store.Observation `json:"Seen"`
+}
+
+func decodeObservations(data []byte) ([]store.Observation, error) {
+	text, err := zst.Decode(nil, data)
+	if err != nil {
+		return nil, err
+	}
+	var batches []observationBatch
+	if err := json.Unmarshal(text, &batches); err != nil {
+		return nil, err
+	}
+	var out []store.Observation
+	for _, b := range batches {
+		for i := range b.Observations {
+			b.Observations[i].Arrived = fromMicros(b.At)
+		}
+		out = append(out, b.Observations...)
+	}
+	return out, nil
+}

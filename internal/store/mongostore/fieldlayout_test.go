@@ -1,0 +1,97 @@
+package mongostore
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// Whatever detection makes of an event's bytes comes back.
+func TestFieldsRoundTrip(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	raw := []byte(`{"process":{"name":"C:\\a.exe","args":["x","y","x"],"n":null},"ok":true,"n":1.50,"a":"x","":"e"}`)
+	var c eventCoder
+	c.readLeaves(raw)
+	for range 2000 {
+		var fields []sigma.Field
+		for i := range c.leaves {
+			l := &c.leaves[i]
+			f := sigma.Field{Name: l.Path.Name, Value: l.Value}
+			switch rng.IntN(8) {
+			case 0:
+				f.Name = l.Path.Key
+			case 1:
+				f.Name = "Image"
+			case 2:
+				f.Value = sigma.Value{Kind: sigma.String, Text: "made up"}
+			case 3:
+				continue
+			case 4:
+				f.Value = sigma.Value{}
+			}
+			fields = append(fields, f)
+			if rng.IntN(10) == 0 {
+				fields = append(fields, f)
+			}
+		}
+		recipe, more := encodeFields(c.leaves, fields)
+		got, err := decodeFields(c.leaves, recipe, more)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(fields, got, cmpopts.EquateEmpty()); d != "" {
+			t.Fatalf("recipe %x (-want +got):\n%s", recipe, d)
+		}
+	}
+}
+
+func FuzzDecodeFields(f *testing.F) {
+	f.Add([]byte{fromLeaf, 0, 2, cutLeaf, 1, 1, literal, 1, 1, 'x'}, "more")
+	f.Add([]byte{namedLeaf, 0, 200}, "")
+	var c eventCoder
+	c.readLeaves([]byte(`{"a":1,"b":{"c":2}}`))
+	f.Fuzz(func(_ *testing.T, recipe []byte, more string) {
+		decodeFields(c.leaves, recipe, []string{more})
+	})
+}
+
+func TestPlainRun(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "",
+		`c:\windows\system32\`:    "system32",
+		`"`:                       "",
+		"müller":                  "ller",
+		"a\nbc":                   "bc",
+		"say hello world":         "say hello world",
+		strings.Repeat("x", 1000): strings.Repeat("x", maxRunBytes),
+	} {
+		if got := longestPlainRun(text); got != want {
+			t.Errorf("plainRun(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+// An event says whether its own field of an attribute's name says otherwise.
+func TestOwn(t *testing.T) {
+	var c eventCoder
+	for raw, want := range map[string][]string{
+		`{"agent_id":"A","host":{"hostname":"x"}}`: nil,
+		`{"agent_id":"b","host":"h"}`:              {"agent_id"},
+		`{"host":["H","other"]}`:                   {"host"},
+	} {
+		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "h", Raw: []byte(raw)}, "b", 1)
+		if diff := cmp.Diff(want, d.BuiltinConflicts); diff != "" {
+			t.Errorf("%s: %s", raw, diff)
+		}
+	}
+	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != store.Fold("WS-1") || d.Folded.Agent != "" {
+		t.Errorf("fold is %+v", d.Folded)
+	}
+}

@@ -1,0 +1,236 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// MigrationProgress is the state of copying another store into this one. It is
+// stored in the database, so that an interrupted copy can be resumed. Everything
+// is copied newest first, so orders are assigned in descending order.
+type MigrationProgress struct {
+	Source     string `bson:"from"`  // the store that is copied
+	BaseOrder  int64  `bson:"base"`  // seq of the newest event
+	Stage      string `bson:"stage"` // which kind of item is being copied
+	Cursor     string `bson:"cursor"`
+	StageCount int64  `bson:"n"`      // items copied in this stage
+	EventCount int64  `bson:"events"` // events copied in all
+}
+
+const progressID = "progress"
+
+// MigrationProgress returns the stored progress, or that of a new copy.
+func (s *Store) MigrationProgress(ctx context.Context) (MigrationProgress, error) {
+	p, err := findOne[MigrationProgress](ctx, s.db.Collection("migration"), byID(progressID))
+	if errors.Is(err, picket.ErrNotFound) {
+		return MigrationProgress{BaseOrder: time.Now().UnixMicro()}, nil
+	}
+	if err != nil {
+		return p, fmt.Errorf("read migration progress: %w", err)
+	}
+	return p, nil
+}
+
+// SaveMigrationProgress stores the progress.
+func (s *Store) SaveMigrationProgress(ctx context.Context, p MigrationProgress) error {
+	doc := struct {
+		ID                string `bson:"_id"`
+		MigrationProgress `bson:"inline"`
+	}{progressID, p}
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.db.Collection("migration").ReplaceOne(ctx, byID(progressID), doc, options.Replace().SetUpsert(true))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("save migration progress: %w", err)
+	}
+	return nil
+}
+
+// ImportEvents inserts events, newest first, the first of them with seq. Events
+// that exist are left alone. It returns how many of the events are from this copy.
+func (s *Store) ImportEvents(ctx context.Context, evs []picket.Event, seq int64) (int64, error) {
+	var c eventCoder
+	docs := make([]any, len(evs))
+	for i := range evs {
+		docs[i] = c.encode(&evs[i], "migration", seq-int64(i))
+	}
+	existing, err := insertNew(ctx, s.events, docs)
+	if err != nil {
+		return 0, fmt.Errorf("import events: %w", err)
+	}
+	n := int64(len(docs) - len(existing))
+	for _, at := range existing { // inserted before the copy was interrupted, or a second event with the id
+		d := docs[at].(*eventDoc)
+		old, err := findOne[eventDoc](ctx, s.events, byID(d.ID))
+		if err != nil {
+			return 0, fmt.Errorf("import events: %w", err)
+		}
+		if old.Seq == d.Seq {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// ImportMatches inserts matches, newest first, the first of them with order, which
+// is negative. Matches that exist are left alone.
+func (s *Store) ImportMatches(ctx context.Context, ms []picket.Match, order int64) error {
+	docs := make([]any, len(ms))
+	for i := range ms {
+		m := &ms[i]
+		at, _ := toDate(m.Time)
+		docs[i] = matchDoc{ID: m.ID, Order: order - int64(i), Alert: m.AlertID, RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID,
+			Time: at, US: m.Time.UnixMicro(), Why: evidenceDocs(m.Why)}
+	}
+	if _, err := insertNew(ctx, s.matches, docs); err != nil {
+		return fmt.Errorf("import matches: %w", err)
+	}
+	return nil
+}
+
+// ImportAlerts inserts alerts as they are, newest first, the first of them with
+// order, which is negative; kept says how many matches of each are stored. Alerts
+// that exist are left alone. It is picket.ErrConflict if another alert of the same
+// rule, agent and host is open.
+func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[string]int64, order int64) error {
+	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+		ids := make([]string, len(as))
+		set := newReadSet()
+		for i := range as {
+			ids[i] = as[i].ID
+			set.addAlert(as[i].RuleID, as[i].AgentID, as[i].Host)
+		}
+		existing, err := s.alertsByID(ctx, ids)
+		if err != nil {
+			return false, err
+		}
+		if err := t.read(ctx, set); err != nil {
+			return false, err
+		}
+		known := make(map[string]bool)
+		for _, a := range existing {
+			known[a.ID] = true
+		}
+		for i := range as {
+			if known[as[i].ID] {
+				continue
+			}
+			if err := t.importAlert(&as[i], kept[as[i].ID], order-int64(i)); err != nil {
+				return false, err
+			}
+		}
+		return len(known) < len(as), nil
+	})
+	if err != nil {
+		return fmt.Errorf("import alerts: %w", err)
+	}
+	return nil
+}
+
+func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
+	doc := &alertDoc{Order: order, Step: t.step, Kept: kept}
+	doc.set(a)
+	if t.alerts[doc.UniqueKey] != nil {
+		return fmt.Errorf("alert %s: another of its rule, agent and host is open: %w", a.ID, picket.ErrConflict)
+	}
+	t.alerts[doc.UniqueKey] = doc
+	t.totals.countAlert(a, 1)
+	if a.Status.Closed() {
+		return nil
+	}
+	r := t.rule(a)
+	r.Alerts++
+	r.Matches += a.Count
+	if h := t.host(a.Host); h != nil {
+		h.Alerts++
+	}
+	return nil
+}
+
+// ImportHosts inserts hosts as they are, but without their alerts, which are
+// counted when those are imported. Hosts that exist are left alone.
+func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
+	docs := make([]any, len(hosts))
+	for i, h := range hosts {
+		docs[i] = hostDoc{Name: h.Name, AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: h.LastSeen.UnixMicro(), At: h.LastSeen,
+			Events: h.Events, Folded: store.Fold(h.Name)}
+	}
+	if _, err := insertNew(ctx, s.hosts, docs); err != nil {
+		return fmt.Errorf("import hosts: %w", err)
+	}
+	return nil
+}
+
+// ImportActivity inserts counts by minute. Minutes that exist are left alone.
+func (s *Store) ImportActivity(ctx context.Context, minutes []store.MinuteCounts) error {
+	var docs []any
+	for _, m := range minutes {
+		d := minuteDoc{ID: minuteID(m.Start.UnixMicro()), Start: m.Start.UnixMicro(), At: m.Start}
+		for name, n := range m.Events {
+			d.Events = addCount(d.Events, name, n)
+		}
+		for name, n := range m.Alerts {
+			d.Alerts = addCount(d.Alerts, name, n)
+		}
+		docs = append(docs, d)
+	}
+	if _, err := insertNew(ctx, s.minutes, docs); err != nil {
+		return fmt.Errorf("import activity: %w", err)
+	}
+	return nil
+}
+
+// ImportTotals sets the counters to those of another store, of which a number of
+// events were imported.
+func (s *Store) ImportTotals(ctx context.Context, totals store.Totals, events int64) error {
+	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+		var err error
+		if t.totals, err = s.readTotals(ctx); err != nil {
+			return false, err
+		}
+		t.totals.Stored, t.totals.Duplicate, t.totals.Matches = totals.Stored, totals.Duplicate, totals.Matches
+		t.totals.Deleted = totals.Stored - events
+		t.totals.Raw, t.totals.DeletedRaw = totals.RawBytes, 0
+		return true, nil
+	})
+	if err != nil {
+		return fmt.Errorf("import totals: %w", err)
+	}
+	return nil
+}
+
+// IsEmpty reports whether nothing has been saved yet.
+func (s *Store) IsEmpty(ctx context.Context) (bool, error) {
+	for _, c := range []string{"telemetry_events", "alerts", "batches"} {
+		docs, err := find[bson.Raw](ctx, s.db.Collection(c), bson.D{}, options.Find().SetLimit(1).SetProjection(byID(1)))
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", c, err)
+		}
+		if len(docs) > 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// ImportAudit inserts entries of the audit log, oldest first, numbered up to base.
+// Entries whose numbers exist are left alone.
+func (s *Store) ImportAudit(ctx context.Context, es []store.AuditEntry, base int64) error {
+	docs := make([]any, len(es))
+	for i, e := range es {
+		docs[i] = auditDoc{base - int64(len(es)-i), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail}
+	}
+	if _, err := insertNew(ctx, s.audit, docs); err != nil {
+		return fmt.Errorf("import audit log: %w", err)
+	}
+	return nil
+}

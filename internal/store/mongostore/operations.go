@@ -1,0 +1,192 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+)
+
+// maxOpItems is how many keys or documents one operation has at most.
+const maxOpItems = 1000
+
+const duplicateKey = 11000
+
+// unavailableCodes are the codes of errors that are transient: no primary, an
+// election, a shutdown, a write that too few members have confirmed in time.
+var unavailableCodes = map[int]bool{6: true, 7: true, 50: true, 64: true, 89: true, 91: true, 100: true, 112: true, 133: true, 134: true,
+	189: true, 262: true, 9001: true, 10107: true, 11600: true, 11602: true, 13435: true, 13436: true}
+
+// classifyError wraps an error of the driver with picket's kind of error. parent
+// is the caller's context: if that has ended, the server is not to blame.
+func classifyError(parent context.Context, err error) error {
+	var se mongo.ServerError
+	switch {
+	case err == nil:
+		return nil
+	case parent.Err() != nil:
+		return fmt.Errorf("%w (%w)", parent.Err(), err)
+	case errors.Is(err, mongo.ErrNoDocuments):
+		return picket.ErrNotFound
+	case errors.Is(err, mongo.ErrClientDisconnected):
+		return errClosed
+	case mongo.IsTimeout(err), mongo.IsNetworkError(err), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+	case errors.As(err, &se):
+		for code := range unavailableCodes {
+			if se.HasErrorCode(code) {
+				return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+			}
+		}
+		if se.HasErrorLabel("RetryableWriteError") {
+			return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+		}
+	}
+	return err
+}
+
+// withTimeout runs one operation with a deadline and classifies its error.
+func withTimeout(ctx context.Context, limit time.Duration, f func(ctx context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return classifyError(ctx, f(bounded))
+}
+
+// find returns the documents that a filter selects.
+func find[T any](ctx context.Context, c *mongo.Collection, filter any, o ...options.Lister[options.FindOptions]) ([]T, error) {
+	var out []T
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		cur, err := c.Find(ctx, filter, o...)
+		if err != nil {
+			return err
+		}
+		return cur.All(ctx, &out)
+	})
+	return out, err
+}
+
+// ferretMaxLookups is up to how many documents are looked up one by one on
+// FerretDB. It looks up a single _id in SQLite, but decodes the whole collection
+// for any other filter, which takes some forty times as long.
+const ferretMaxLookups = 32
+
+// findIn returns the documents whose field is one of the keys.
+func findIn[T any](ctx context.Context, s *Store, c *mongo.Collection, field string, keys []string, o ...options.Lister[options.FindOptions]) ([]T, error) {
+	var out []T
+	each := s.isFerretDB && field == "_id" && len(keys) <= ferretMaxLookups
+	for len(keys) > 0 {
+		n := min(maxOpItems, len(keys))
+		filter := bson.D{elem(field, bson.D{elem("$in", keys[:n])})}
+		if each {
+			n = 1
+			filter = byID(keys[0])
+		}
+		part, err := find[T](ctx, c, filter, o...)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, part...)
+		keys = keys[n:]
+	}
+	return out, nil
+}
+
+// findOne returns the first document that a filter selects, or picket.ErrNotFound.
+func findOne[T any](ctx context.Context, c *mongo.Collection, filter any, o ...options.Lister[options.FindOneOptions]) (T, error) {
+	var out T
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error { return c.FindOne(ctx, filter, o...).Decode(&out) })
+	return out, err
+}
+
+// insert inserts one document. It is picket.ErrConflict if a document with one of
+// its keys exists.
+func insert(ctx context.Context, c *mongo.Collection, doc any) error {
+	return withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := c.InsertOne(ctx, doc)
+		if mongo.IsDuplicateKeyError(err) {
+			return picket.ErrConflict
+		}
+		return err
+	})
+}
+
+// insertNew inserts documents, unordered, and returns the indexes of those whose
+// keys exist already.
+func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (existing []int, err error) {
+	for at := 0; at < len(docs); at += maxOpItems {
+		part := docs[at:min(at+maxOpItems, len(docs))]
+		err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+			_, err := c.InsertMany(ctx, part, options.InsertMany().SetOrdered(false))
+			var many mongo.BulkWriteException
+			if !errors.As(err, &many) || many.WriteConcernError != nil {
+				return err
+			}
+			for _, e := range many.WriteErrors {
+				if e.Code != duplicateKey {
+					return err
+				}
+				existing = append(existing, at+e.Index)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return existing, nil
+}
+
+// ferretMaxOpItems is how many updates one operation has at most on FerretDB. For
+// each of them it takes one of its 100 connections to SQLite until the last is
+// done, and deadlocks if that is not enough for all concurrent operations.
+const ferretMaxOpItems = 8
+
+// bulk runs writes, unordered.
+func (s *Store) bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
+	chunk := maxOpItems
+	if s.isFerretDB {
+		chunk = ferretMaxOpItems
+	}
+	for at := 0; at < len(writes); at += chunk {
+		part := writes[at:min(at+chunk, len(writes))]
+		err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+			_, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteMany deletes the documents that a filter selects.
+func deleteMany(ctx context.Context, c *mongo.Collection, filter any) error {
+	return withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
+		_, err := c.DeleteMany(ctx, filter)
+		return err
+	})
+}
+
+// count counts the documents that a filter selects.
+func (s *Store) count(ctx context.Context, c *mongo.Collection, filter bson.D) (int64, error) {
+	var out struct {
+		N int64 `bson:"n"`
+	}
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		return s.db.RunCommand(ctx, bson.D{elem("count", c.Name()), elem("query", filter)}).Decode(&out)
+	})
+	return out.N, err
+}
+
+// byID selects the document with an id.
+func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
+
+// elem returns an element of a document: a field and its value or condition.
+func elem(field string, value any) bson.E { return bson.E{Key: field, Value: value} }

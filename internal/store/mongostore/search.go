@@ -1,0 +1,130 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// SearchEvents implements store.Events. MongoDB filters out most of the events that
+// the query does not select (filter.go); the rest is evaluated here, with package
+// store's own Expr.
+func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
+	page, err := s.searchEvents(ctx, q)
+	if err != nil {
+		return store.EventPage{}, fmt.Errorf("search events: %w", err)
+	}
+	return page, nil
+}
+
+// searchPageSize is how many events one operation reads.
+const searchPageSize = 500
+
+func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
+	f := eventSearch{where: q.Where, limit: cmp.Or(max(q.Limit, 0), defaultLimit) + 1}
+	f.lo, f.hi = store.TimeRange(q.Since, q.Until)
+	if q.Cursor != "" {
+		p, err := parseCursor(cursorEvents, q.Cursor)
+		if err != nil {
+			return store.EventPage{}, err
+		}
+		f.after = &p
+	}
+	for !f.full() {
+		if more, err := f.readPage(ctx, s); err != nil {
+			return store.EventPage{}, err
+		} else if !more {
+			break
+		}
+	}
+	page := store.EventPage{Events: f.events}
+	if f.full() {
+		page.Events = f.events[:f.limit-1]
+		page.Next = formatCursor(cursorEvents, f.lastOnPage)
+	}
+	return page, nil
+}
+
+// An eventSearch is one call of SearchEvents.
+type eventSearch struct {
+	where  store.Expr
+	lo, hi int64 // event times, microseconds
+	limit  int   // one more than the page has
+	after  *cursorPosition
+
+	events     []picket.Event
+	last       cursorPosition // of the last event found
+	lastOnPage cursorPosition // of the event found before that
+	coder      eventCoder
+	view       store.EventView
+}
+
+func (f *eventSearch) full() bool { return len(f.events) == f.limit }
+
+// readPage reads the next events, adds those that the query selects, and reports
+// whether there may be more.
+func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
+	filter := f.filter()
+	if f.after != nil {
+		filter = append(filter, afterPosition("seq", f.after.a, "_id", f.after.name))
+	}
+	limit := searchPageSize
+	if f.where == nil {
+		limit = min(limit, f.limit-len(f.events))
+	}
+	n := 0
+	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem("seq", -1), elem("_id", -1)}).SetLimit(int64(limit)))
+		if err != nil {
+			return err
+		}
+		defer cur.Close(ctx)
+		for !f.full() && cur.Next(ctx) {
+			var d eventDoc
+			if err := cur.Decode(&d); err != nil {
+				return err
+			}
+			n++
+			f.after = &cursorPosition{a: d.Seq, name: d.ID}
+			if err := f.addIfSelected(&d); err != nil {
+				return err
+			}
+		}
+		return cur.Err()
+	})
+	return n == limit, err
+}
+
+// addIfSelected adds the event of a document if the query selects it.
+func (f *eventSearch) addIfSelected(d *eventDoc) error {
+	ev, err := f.coder.decode(d)
+	if err != nil {
+		return err
+	}
+	if at := ev.Time.UnixMicro(); at < f.lo || at >= f.hi {
+		return nil
+	}
+	f.view.Reset(&ev)
+	if f.where != nil && !f.where.Match(&f.view) {
+		return nil
+	}
+	f.events = append(f.events, ev)
+	f.lastOnPage, f.last = f.last, cursorPosition{a: d.Seq, name: d.ID}
+	return nil
+}
+
+// Event implements store.Events.
+func (s *Store) Event(ctx context.Context, id string) (picket.Event, error) {
+	d, err := findOne[eventDoc](ctx, s.events, byID(id))
+	if err != nil {
+		return picket.Event{}, fmt.Errorf("read event %s: %w", id, err)
+	}
+	var c eventCoder
+	return c.decode(&d)
+}

@@ -1,0 +1,205 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/zst"
+)
+
+// A txn is a step under construction: the documents that it has read, with the
+// changes made so far. A document that it has changed has its step number.
+type txn struct {
+	store *Store
+	step  int64
+	now   int64 // microseconds
+
+	totals       *totalsDoc
+	alerts       map[string]*alertDoc // by UniqueKey
+	hosts        map[string]*hostDoc
+	minutes      map[string]*minuteDoc
+	rules        map[string]*ruleDoc
+	correlations *correlationsDoc // nil: unchanged
+
+	knownMatches map[string]bool // ids of matches that are stored, or added in this step
+	matches      []matchDoc
+	observations []observationBatch
+	batches      []batchDoc
+	marks        []string // ids of batches whose pending marks are to be deleted
+	deleted      []string // ids of events
+	deletedUpTo  int64    // the greatest seq of them
+	openedAlerts int64
+}
+
+func newTxn(s *Store, step int64) *txn {
+	return &txn{store: s, step: step, now: s.options.Now().UnixMicro(),
+		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[string]*minuteDoc),
+		rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
+}
+
+// stepBits is how many bits of an order are the number within the step.
+const stepBits = 22
+
+// order returns the order of item i of this step. Items of later steps are later.
+func (t *txn) order(i int) int64 { return t.step<<stepBits | int64(i) }
+
+// A readSet names the documents that a txn reads before it changes any.
+type readSet struct {
+	openAlerts, hosts, rules, minutes, matches map[string]bool
+}
+
+func newReadSet() *readSet {
+	return &readSet{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)}
+}
+
+// addAlert adds the documents that change with an open alert.
+func (r *readSet) addAlert(rule, agent, host string) {
+	r.openAlerts[openAlertKey(rule, agent, host)] = true
+	r.rules[rule] = true
+	r.hosts[host] = true
+}
+
+func (r *readSet) addMatch(m *matchRecord) {
+	r.addAlert(m.Rule, cmp.Or(m.AlertAgent, m.Agent), m.Host)
+	r.matches[m.ID] = true
+}
+
+// read reads the documents of a read set, concurrently.
+func (t *txn) read(ctx context.Context, r *readSet) error {
+	s := t.store
+	var g errgroup.Group
+	g.Go(func() (err error) { t.totals, err = s.readTotals(ctx); return err })
+	g.Go(func() error {
+		return readInto(ctx, s, s.alerts, "slot", r.openAlerts, t.alerts, func(a *alertDoc) string { return a.UniqueKey })
+	})
+	g.Go(func() error {
+		return readInto(ctx, s, s.hosts, "_id", r.hosts, t.hosts, func(h *hostDoc) string { return h.Name })
+	})
+	g.Go(func() error {
+		return readInto(ctx, s, s.ruleStats, "_id", r.rules, t.rules, func(d *ruleDoc) string { return d.ID })
+	})
+	g.Go(func() error {
+		return readInto(ctx, s, s.minutes, "_id", r.minutes, t.minutes, func(m *minuteDoc) string { return m.ID })
+	})
+	g.Go(func() error {
+		stored := make(map[string]*matchDoc)
+		err := readInto(ctx, s, s.matches, "_id", r.matches, stored, func(m *matchDoc) string { return m.ID })
+		for id := range stored {
+			t.knownMatches[id] = true
+		}
+		return err
+	})
+	return g.Wait()
+}
+
+// readInto reads the documents of some keys into a map.
+func readInto[T any](ctx context.Context, s *Store, c *mongo.Collection, field string, keys map[string]bool, out map[string]*T, key func(*T) string) error {
+	docs, err := findIn[T](ctx, s, c, field, slices.Collect(maps.Keys(keys)))
+	if err != nil {
+		return fmt.Errorf("read %s: %w", c.Name(), err)
+	}
+	for i := range docs {
+		out[key(&docs[i])] = &docs[i]
+	}
+	return nil
+}
+
+func (s *Store) readTotals(ctx context.Context) (*totalsDoc, error) {
+	t, err := findOne[totalsDoc](ctx, s.totals, byID(totalsID))
+	if errors.Is(err, picket.ErrNotFound) {
+		return &totalsDoc{ID: totalsID}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read totals: %w", err)
+	}
+	return &t, nil
+}
+
+// host returns a host's document, to be changed; nil if no event came from that
+// host.
+func (t *txn) host(name string) *hostDoc {
+	h := t.hosts[name]
+	if h != nil {
+		h.Step = t.step
+	}
+	return h
+}
+
+// rule returns the document of an alert's rule, to be changed.
+func (t *txn) rule(a *picket.Alert) *ruleDoc {
+	r := t.rules[a.RuleID]
+	if r == nil {
+		r = &ruleDoc{ID: a.RuleID}
+		t.rules[a.RuleID] = r
+	}
+	r.Step, r.Title, r.Level = t.step, a.Title, a.Level.String()
+	return r
+}
+
+// minute returns a minute's document, to be changed.
+func (t *txn) minute(start int64) *minuteDoc {
+	id := minuteID(start)
+	m := t.minutes[id]
+	if m == nil {
+		m = &minuteDoc{ID: id, Start: start, At: fromMicros(start)}
+		t.minutes[id] = m
+	}
+	m.Step = t.step
+	return m
+}
+
+// redoRecord returns the record of everything that the txn has changed.
+func (t *txn) redoRecord() (*redoRecord, error) {
+	r := &redoRecord{Step: t.step, At: t.now, Matches: t.matches, Batches: t.batches, Marks: t.marks, Deleted: t.deleted, DeletedUpTo: t.deletedUpTo}
+	var err error
+	add := func(c *mongo.Collection, p *putDocs) {
+		if p.Collection = c.Name(); len(p.Docs) > 0 {
+			r.Put = append(r.Put, *p)
+		}
+	}
+	if t.totals != nil {
+		t.totals.Step = t.step
+		add(t.store.totals, marshal(&err, t.totals))
+	}
+	add(t.store.alerts, marshalChanged(&err, t.alerts, func(a *alertDoc) bool { return a.Step == t.step }))
+	add(t.store.hosts, marshalChanged(&err, t.hosts, func(h *hostDoc) bool { return h.Step == t.step }))
+	add(t.store.ruleStats, marshalChanged(&err, t.rules, func(d *ruleDoc) bool { return d.Step == t.step }))
+	add(t.store.minutes, marshalChanged(&err, t.minutes, func(m *minuteDoc) bool { return m.Step == t.step }))
+	if t.correlations != nil {
+		t.correlations.Step = t.step
+		add(t.store.correlations, marshal(&err, t.correlations))
+	}
+	if len(t.observations) > 0 {
+		text, jsonErr := json.Marshal(t.observations)
+		err = errors.Join(err, jsonErr)
+		r.Observations = zst.Fast(nil, text)
+	}
+	return r, err
+}
+
+func marshal(failed *error, doc any) *putDocs {
+	raw, err := bson.Marshal(doc)
+	*failed = errors.Join(*failed, err)
+	return &putDocs{Docs: []bson.Raw{raw}}
+}
+
+// marshalChanged marshals the documents that the step has changed.
+func marshalChanged[T any](failed *error, docs map[string]*T, changed func(*T) bool) *putDocs {
+	p := new(putDocs)
+	for _, doc := range docs {
+		if changed(doc) {
+			p.Docs = append(p.Docs, marshal(failed, doc).Docs...)
+		}
+	}
+	return p
+}
