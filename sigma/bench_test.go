@@ -36,14 +36,14 @@ func BenchmarkMatch(b *testing.B) {
 				}
 			}
 			m := sigma.NewMatcher()
-			var fired []*sigma.Rule
+			var matched []*sigma.Rule
 			hits := 0
 			b.ReportAllocs()
 			n, cpu := 0, cpuTime()
 			for b.Loop() {
 				i := n % len(events)
-				fired = m.Match(groups[i], events[i].Fields, fired[:0])
-				hits += len(fired)
+				matched = m.Match(groups[i], events[i].Fields, matched[:0])
+				hits += len(matched)
 				n++
 			}
 			cpu = cpuTime() - cpu

@@ -108,11 +108,11 @@ func checkCase(t *testing.T, rs *sigma.RuleSet, r *ast.Rule, o sigma.Options, te
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	fired := sigma.NewMatcher().Match(rs.Group(sigma.LogSource{Product: "test"}), fields, nil)
-	if got := len(fired) == 1; got != want {
+	matched := sigma.NewMatcher().Match(rs.Group(sigma.LogSource{Product: "test"}), fields, nil)
+	if got := len(matched) == 1; got != want {
 		t.Errorf("%s: match = %v, want %v", text, got, want)
 	}
-	if got := sigma.OracleFires(r, o, fields); got != want {
+	if got := sigma.OracleMatches(r, o, fields); got != want {
 		t.Errorf("%s: oracle = %v, want %v", text, got, want)
 	}
 }

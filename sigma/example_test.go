@@ -26,12 +26,12 @@ detection:
 `
 
 func Example() {
-	pack, err := sigma.Parse("whoami.yml", []byte(whoami))
+	parsed, err := sigma.Parse("whoami.yml", []byte(whoami))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	set, errs := sigma.Compile(pack, sigma.Options{})
+	set, errs := sigma.Compile(parsed, sigma.Options{})
 	for _, err := range errs {
 		fmt.Println(err)
 	}
@@ -70,8 +70,8 @@ detection:
 }
 
 func ExampleRuleSet_Group() {
-	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
-	set, _ := sigma.Compile(pack, sigma.Options{})
+	parsed, _ := sigma.Parse("whoami.yml", []byte(whoami))
+	set, _ := sigma.Compile(parsed, sigma.Options{})
 	// An event may belong to several logsources.
 	group := set.Group(
 		sigma.LogSource{Product: "windows", Category: "process_creation", Service: "sysmon"},

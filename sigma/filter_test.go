@@ -32,15 +32,15 @@ func TestFilters(t *testing.T) {
 		"named, of other logsource": {"logsource: {product: q}\nfilter: {rules: [a], f: {U: admin}, condition: not f}", "abc abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pack, err := sigma.Parse("f.yml", []byte(rules+"title: f\n"+c.filter+"\n"))
+			parsed, err := sigma.Parse("f.yml", []byte(rules+"title: f\n"+c.filter+"\n"))
 			if err != nil && c.filter != "" {
 				t.Fatal(err)
 			}
-			rs, errs := sigma.Compile(pack, sigma.Options{})
+			rs, errs := sigma.Compile(parsed, sigma.Options{})
 			if len(errs) > 0 {
 				t.Fatal(errs[0])
 			}
-			if got := filtered(t, rs, pack, "admin") + " " + filtered(t, rs, pack, "user"); got != c.want {
+			if got := filtered(t, rs, parsed, "admin") + " " + filtered(t, rs, parsed, "user"); got != c.want {
 				t.Errorf("fire %q, want %q", got, c.want)
 			}
 		})
@@ -49,17 +49,17 @@ func TestFilters(t *testing.T) {
 
 // filtered names the rules that fire on what a user does, by the engine and
 // the oracle.
-func filtered(t *testing.T, rs *sigma.RuleSet, pack ast.Collection, user string) (names string) {
+func filtered(t *testing.T, rs *sigma.RuleSet, parsed ast.Collection, user string) (names string) {
 	fields, err := sigmatest.Flatten([]byte(fmt.Sprintf(`{"F":"yes","U":%q}`, user)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range rs.Rules() {
-		fires := slices.Contains(sigma.NewMatcher().Match(rs.Group(r.LogSource), fields, nil), r)
-		if oracle := sigma.OracleFires(pack.Rules[i], sigma.Options{}, fields, pack.Filters...); oracle != fires {
-			t.Errorf("%s: engine %t, oracle %t", r.Name, fires, oracle)
+		matches := slices.Contains(sigma.NewMatcher().Match(rs.Group(r.LogSource), fields, nil), r)
+		if oracle := sigma.OracleMatches(parsed.Rules[i], sigma.Options{}, fields, parsed.Filters...); oracle != matches {
+			t.Errorf("%s: engine %t, oracle %t", r.Name, matches, oracle)
 		}
-		if fires {
+		if matches {
 			names += r.Name
 		}
 	}
@@ -75,9 +75,9 @@ func TestFilterErrors(t *testing.T) {
 		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3:26: filter "f": field U: modifier cidr: "x" is not a network in CIDR notation`,
 		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5:3: filter "f": names the rule "nothing", which does not exist (rules are named by their id or name)`,
 	} {
-		pack, err := sigma.Parse("f.yml", []byte(text))
+		parsed, err := sigma.Parse("f.yml", []byte(text))
 		if err == nil {
-			_, errs := sigma.Compile(pack, sigma.Options{})
+			_, errs := sigma.Compile(parsed, sigma.Options{})
 			if len(errs) > 0 {
 				err = errs[0]
 			}

@@ -15,10 +15,10 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// OracleFires says whether a parsed rule fires on an event, as slowly and
+// OracleMatches says whether a parsed rule fires on an event, as slowly and
 // obviously as possible: no index, no folding ahead, no sharing, and none of
 // the engine's code but the parser's. The engine is tested against it.
-func OracleFires(r *ast.Rule, o Options, fields []Field, filters ...*ast.Filter) bool {
+func OracleMatches(r *ast.Rule, o Options, fields []Field, filters ...*ast.Filter) bool {
 	holds := func(d ast.Detections) bool { return slices.ContainsFunc(d.Conditions, oracle{d, o, fields}.condition) }
 	return holds(r.Detections) && !slices.ContainsFunc(filters, func(f *ast.Filter) bool { return f.AppliesTo(r) && !holds(f.Detections) })
 }

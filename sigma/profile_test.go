@@ -40,11 +40,11 @@ detection: {s: {Image: x}, condition: s}
 `
 
 func TestProfile(t *testing.T) {
-	pack, err := sigma.Parse("p.yml", []byte(profiled))
+	parsed, err := sigma.Parse("p.yml", []byte(profiled))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, errs := sigma.Compile(pack, sigma.Options{})
+	rs, errs := sigma.Compile(parsed, sigma.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
@@ -93,15 +93,15 @@ func TestProfileMatches(t *testing.T) {
 	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	var p sigma.Profile
-	var fired []*sigma.Rule
+	var matched []*sigma.Rule
 	want := make(map[*sigma.Rule]int64)
 	for i, ev := range sigmatest.RecordedEvents(t) {
 		if i == 5000 {
 			break
 		}
 		group := rs.Group(ev.Sources...)
-		fired = m.Match(group, ev.Fields, fired[:0])
-		for _, r := range fired {
+		matched = m.Match(group, ev.Fields, matched[:0])
+		for _, r := range matched {
 			want[r]++
 		}
 		m.Profile(group, ev.Fields, &p)

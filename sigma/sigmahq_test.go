@@ -61,11 +61,11 @@ func TestExpectedHits(t *testing.T) {
 		want[strings.TrimSpace(line)] = true
 	}
 	m := sigma.NewMatcher()
-	var fired []*sigma.Rule
+	var matched []*sigma.Rule
 	found := 0
 	for _, ev := range sigmatest.RecordedEvents(t) {
-		fired = m.Match(rs.Group(ev.Sources...), ev.Fields, fired[:0])
-		for _, r := range fired {
+		matched = m.Match(rs.Group(ev.Sources...), ev.Fields, matched[:0])
+		for _, r := range matched {
 			key := fmt.Sprintf("%s\t%d\t%s", ev.File, ev.Number, r.ID)
 			if !want[key] {
 				t.Errorf("unexpected: %s (%s)", key, r.Title)

@@ -16,7 +16,7 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// ruleABC are three rules for correlations to be over.
+// ruleABC returns three rules for correlations to refer to.
 func ruleABC() string {
 	var b strings.Builder
 	for _, name := range []string{"a", "b", "c"} {
@@ -25,22 +25,22 @@ func ruleABC() string {
 	return b.String()
 }
 
-// correlate compiles correlations over a, b and c.
+// correlate compiles correlations over the rules a, b and c.
 func correlate(t testing.TB, text string) *sigma.RuleSet {
 	t.Helper()
-	pack, err := sigma.Parse("c.yml", []byte(ruleABC()+text))
+	parsed, err := sigma.Parse("c.yml", []byte(ruleABC()+text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, errs := sigma.Compile(pack, sigma.Options{})
+	rs, errs := sigma.Compile(parsed, sigma.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs[0])
 	}
 	return rs
 }
 
-// A seen is an observation in short.
-type seen struct {
+// An obs is an observation in short.
+type obs struct {
 	rule  string
 	at    int // seconds
 	event string
@@ -50,7 +50,7 @@ type seen struct {
 
 var epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-func (s seen) observation(arrived int) correlation.Observation {
+func (s obs) observation(arrived int) correlation.Observation {
 	fields := map[string]string{}
 	if s.user != "" {
 		fields["User"] = s.user
@@ -64,12 +64,12 @@ func (s seen) observation(arrived int) correlation.Observation {
 	}
 }
 
-// told is what fired: the events of each correlation and group.
-func told(firings []correlation.Match, into map[string]map[string]bool) map[string]map[string]bool {
+// eventsByGroup returns the events of the matches by correlation and group.
+func eventsByGroup(matches []correlation.Match, into map[string]map[string]bool) map[string]map[string]bool {
 	if into == nil {
 		into = make(map[string]map[string]bool)
 	}
-	for _, f := range firings {
+	for _, f := range matches {
 		key := f.Rule.Title
 		for _, e := range f.Group {
 			key += " " + e.Value
@@ -87,13 +87,15 @@ func told(firings []correlation.Match, into map[string]map[string]bool) map[stri
 	return into
 }
 
-// The correlations that the oracle is compared on, each with what it does.
+// oracleCases are the correlations that TestCorrelatorOracle checks, with their
+// definitions.
 var oracleCases = []struct {
 	name, text string
-	rules      string // that it is over
-	// holds judges a window of one group; members are those that make it so.
-	holds func(window []seen) (members []int)
-	tiled bool // windows are judged one after the other, not each that there is
+	rules      string // that it refers to
+	// holds evaluates a window of one group; members are the events that
+	// contribute to the match.
+	holds    func(window []obs) (members []int)
+	tumbling bool // windows are tumbling, not sliding
 }{
 	{"event_count", "{type: event_count, rules: [a, b], condition: {gte: 4}", "ab", atLeast(4, count), false},
 	{"event_count gt", "{type: event_count, rules: a, condition: {gt: 2}", "a", atLeast(3, count), false},
@@ -101,7 +103,7 @@ var oracleCases = []struct {
 	{"event_count range", "{type: event_count, rules: [a, b], condition: {gt: 1, lte: 3}", "ab", exactly(count, 2, 3), true},
 	{"event_count lt", "{type: event_count, rules: [a, b], condition: {lt: 2}", "ab", exactly(count, 0, 1), true},
 	{"event_count neq", "{type: event_count, rules: [a, b], condition: {neq: 2}", "ab",
-		func(w []seen) []int { return all(w, len(w) != 2) }, true},
+		func(w []obs) []int { return all(w, len(w) != 2) }, true},
 	{"value_count", "{type: value_count, rules: [a, b], condition: {gte: 3, field: Value}", "ab", atLeast(3, distinct), false},
 	{"value_count lte", "{type: value_count, rules: [a, b], condition: {lte: 2, field: Value}", "ab", exactly(distinct, 0, 2), true},
 	{"value_sum", "{type: value_sum, rules: [a, b], condition: {gte: 14, field: Value}", "ab", atLeast(14, sum), false},
@@ -111,18 +113,18 @@ var oracleCases = []struct {
 	{"value_percentile", "{type: value_percentile, rules: [a, b], condition: {gte: 6, field: Value, percentile: 90}", "ab", exactly(percentile(90), 6, 1e9), true},
 	{"temporal", "{type: temporal, rules: [a, b, c]", "abc", kinds("abc"), false},
 	{"temporal count", "{type: temporal, rules: [a, b, c], condition: {gte: 2}", "abc",
-		func(w []seen) []int { return all(w, len(kindsOf(w)) >= 2) }, false},
+		func(w []obs) []int { return all(w, len(kindsOf(w)) >= 2) }, false},
 	{"temporal few", "{type: temporal, rules: [a, b, c], condition: {lt: 2}", "abc",
-		func(w []seen) []int { return all(w, len(kindsOf(w)) < 2) }, true},
+		func(w []obs) []int { return all(w, len(kindsOf(w)) < 2) }, true},
 	{"temporal or", "{type: temporal, rules: [a, b, c], condition: a and (b or c)", "abc",
-		func(w []seen) []int { return append(kinds("ab")(w), kinds("ac")(w)...) }, false},
+		func(w []obs) []int { return append(kinds("ab")(w), kinds("ac")(w)...) }, false},
 	{"temporal_ordered", "{type: temporal_ordered, rules: [a, b, c]", "abc", ordered("abc"), false},
 	{"temporal_ordered twice", "{type: temporal_ordered, rules: [a, b, a]", "ab", ordered("aba"), false},
 	{"temporal_ordered or", "{type: temporal_ordered, rules: [a, b, c], condition: (a or b) and c", "abc",
-		func(w []seen) []int { return append(ordered("ac")(w), ordered("bc")(w)...) }, false},
+		func(w []obs) []int { return append(ordered("ac")(w), ordered("bc")(w)...) }, false},
 }
 
-func all(w []seen, ok bool) (members []int) {
+func all(w []obs, ok bool) (members []int) {
 	for i := range w {
 		if ok {
 			members = append(members, i)
@@ -131,17 +133,17 @@ func all(w []seen, ok bool) (members []int) {
 	return members
 }
 
-func atLeast(n float64, figure func([]seen) float64) func([]seen) []int {
-	return func(w []seen) []int { return all(w, figure(w) >= n) }
+func atLeast(n float64, figure func([]obs) float64) func([]obs) []int {
+	return func(w []obs) []int { return all(w, figure(w) >= n) }
 }
 
-func exactly(figure func([]seen) float64, from, to float64) func([]seen) []int {
-	return func(w []seen) []int { f := figure(w); return all(w, f >= from && f <= to) }
+func exactly(figure func([]obs) float64, from, to float64) func([]obs) []int {
+	return func(w []obs) []int { f := figure(w); return all(w, f >= from && f <= to) }
 }
 
-func count(w []seen) float64 { return float64(len(w)) }
+func count(w []obs) float64 { return float64(len(w)) }
 
-func distinct(w []seen) float64 {
+func distinct(w []obs) float64 {
 	m := make(map[string]bool)
 	for _, s := range w {
 		m[s.value] = true
@@ -149,19 +151,19 @@ func distinct(w []seen) float64 {
 	return float64(len(m))
 }
 
-func number(s seen) float64 { return float64(s.value[0] - '0') }
+func number(s obs) float64 { return float64(s.value[0] - '0') }
 
-func sum(w []seen) (f float64) {
+func sum(w []obs) (f float64) {
 	for _, s := range w {
 		f += number(s)
 	}
 	return f
 }
 
-func avg(w []seen) float64 { return sum(w) / float64(len(w)) }
+func avg(w []obs) float64 { return sum(w) / float64(len(w)) }
 
-func percentile(p float64) func([]seen) float64 {
-	return func(w []seen) float64 {
+func percentile(p float64) func([]obs) float64 {
+	return func(w []obs) float64 {
 		var fs []float64
 		for _, s := range w {
 			fs = append(fs, number(s))
@@ -173,7 +175,7 @@ func percentile(p float64) func([]seen) float64 {
 	}
 }
 
-func kindsOf(w []seen) map[string]bool {
+func kindsOf(w []obs) map[string]bool {
 	m := make(map[string]bool)
 	for _, s := range w {
 		m[s.rule] = true
@@ -181,8 +183,8 @@ func kindsOf(w []seen) map[string]bool {
 	return m
 }
 
-func kinds(rules string) func([]seen) []int {
-	return func(w []seen) (members []int) {
+func kinds(rules string) func([]obs) []int {
+	return func(w []obs) (members []int) {
 		have := kindsOf(w)
 		for _, r := range rules {
 			if !have[string(r)] {
@@ -199,8 +201,8 @@ func kinds(rules string) func([]seen) []int {
 }
 
 // ordered tries all sequences.
-func ordered(rules string) func([]seen) []int {
-	return func(w []seen) []int {
+func ordered(rules string) func([]obs) []int {
+	return func(w []obs) []int {
 		var members []int
 		var try func(picked []int)
 		try = func(picked []int) {
@@ -225,11 +227,11 @@ func ordered(rules string) func([]seen) []int {
 
 const oracleSpan = 10 // seconds
 
-// oracleTold works out what a correlation fires on, from its definition.
-func oracleTold(c int, stream []seen) map[string]map[string]bool {
+// expectedEvents returns what a correlation matches, by its definition.
+func expectedEvents(c int, stream []obs) map[string]map[string]bool {
 	out := make(map[string]map[string]bool)
-	groups := make(map[string][]seen)
-	known := make(map[seen]bool)
+	groups := make(map[string][]obs)
+	known := make(map[obs]bool)
 	for _, s := range stream {
 		if strings.Contains(oracleCases[c].rules, s.rule) && s.user != "" && !known[s] {
 			known[s] = true
@@ -250,7 +252,7 @@ func oracleTold(c int, stream []seen) map[string]map[string]bool {
 				}
 				out[key][g[i+m].event] = true
 			}
-			if i++; oracleCases[c].tiled {
+			if i++; oracleCases[c].tumbling {
 				i = end
 			}
 		}
@@ -258,25 +260,25 @@ func oracleTold(c int, stream []seen) map[string]map[string]bool {
 	return out
 }
 
-// In any order, and however often events come, a correlation fires on the
+// In any order, and however often events arrive, a correlation matches the
 // events that its definition gives.
 func TestCorrelatorOracle(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	for c, oc := range oracleCases {
 		t.Run(oc.name, func(t *testing.T) {
 			rs := correlate(t, fmt.Sprintf("title: %s\nid: x\nlevel: high\ncorrelation: %s, group-by: [User], timespan: %ds}\n", oc.name, oc.text, oracleSpan))
-			fired := 0
+			matched := 0
 			for round := range 300 {
-				var stream []seen
+				var stream []obs
 				for i := range rnd.IntN(24) {
-					s := seen{string("abc"[rnd.IntN(3)]), rnd.IntN(60), fmt.Sprint("e", i), string("xy"[rnd.IntN(2)]), string("0123456789"[rnd.IntN(10)])}
+					s := obs{string("abc"[rnd.IntN(3)]), rnd.IntN(60), fmt.Sprint("e", i), string("xy"[rnd.IntN(2)]), string("0123456789"[rnd.IntN(10)])}
 					if stream = append(stream, s); rnd.IntN(8) == 0 {
 						s.rule = string("abc"[rnd.IntN(3)]) // one event, two rules
 						stream = append(stream, s)
 					}
 				}
-				want := oracleTold(c, stream)
-				fired += len(want)
+				want := expectedEvents(c, stream)
+				matched += len(want)
 				if round%3 > 0 {
 					rnd.Shuffle(len(stream), func(i, j int) { stream[i], stream[j] = stream[j], stream[i] })
 				} else {
@@ -286,73 +288,73 @@ func TestCorrelatorOracle(t *testing.T) {
 					stream = append(stream, stream[rnd.IntN(len(stream))])
 				}
 				corr := correlation.New(rs.Correlations(), correlation.Options{})
-				var firings []correlation.Match
+				var matches []correlation.Match
 				for _, s := range stream {
-					firings = corr.Observe(s.observation(100), firings)
+					matches = corr.Observe(s.observation(100), matches)
 				}
-				got := told(corr.Flush(firings), nil)
+				got := eventsByGroup(corr.Flush(matches), nil)
 				if d := cmp.Diff(want, got); d != "" {
 					t.Fatalf("(-want +got):\n%s\nof %v", d, stream)
 				}
 			}
-			if fired == 0 {
-				t.Error("nothing fired in all rounds")
+			if matched == 0 {
+				t.Error("nothing matched in any round")
 			}
 		})
 	}
 }
 
-// A story is a correlation, what is seen, and which events make it fire.
+// Each case is a correlation, the observations, and the events that match.
 func TestCorrelatorStories(t *testing.T) {
 	for name, s := range map[string]struct {
-		correlation string
-		seen        []seen
-		want        string // groups and events; "" for none
+		correlation  string
+		observations []obs
+		want         string // groups and events; "" for none
 	}{
-		"the edge of the window is in it": {"{type: event_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 2}}",
-			[]seen{{"a", 0, "1", "u", ""}, {"a", 10, "2", "u", ""}}, "u: 1 2"},
-		"past the edge": {"{type: event_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 2}}",
-			[]seen{{"a", 0, "1", "u", ""}, {"a", 11, "2", "u", ""}}, ""},
+		"a window includes its ends": {"{type: event_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 2}}",
+			[]obs{{"a", 0, "1", "u", ""}, {"a", 10, "2", "u", ""}}, "u: 1 2"},
+		"outside the window": {"{type: event_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 2}}",
+			[]obs{{"a", 0, "1", "u", ""}, {"a", 11, "2", "u", ""}}, ""},
 		"a missing group-by field is no group": {"{type: event_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 2}}",
-			[]seen{{"a", 0, "1", "", ""}, {"a", 1, "2", "", ""}}, ""},
+			[]obs{{"a", 0, "1", "", ""}, {"a", 1, "2", "", ""}}, ""},
 		"without group-by all are one group": {"{type: event_count, rules: a, timespan: 10s, condition: {gte: 2}}",
-			[]seen{{"a", 0, "1", "", ""}, {"a", 1, "2", "u", ""}}, ": 1 2"},
+			[]obs{{"a", 0, "1", "", ""}, {"a", 1, "2", "u", ""}}, ": 1 2"},
 		"values of several fields are counted as one": {"{type: value_count, rules: a, timespan: 10s, condition: {gte: 3, field: [User, Value]}}",
-			[]seen{{"a", 0, "1", "u", "1"}, {"a", 1, "2", "u", "2"}, {"a", 2, "3", "v", "1"}, {"a", 2, "4", "v", "1"}, {"a", 2, "5", "v", ""}}, ": 1 2 3 4"},
-		"what is no number does not count": {"{type: value_sum, rules: a, timespan: 10s, condition: {gte: 3, field: Value}}",
-			[]seen{{"a", 0, "1", "", "2"}, {"a", 1, "2", "", "x"}, {"a", 2, "3", "", "1"}}, ": 1 3"},
+			[]obs{{"a", 0, "1", "u", "1"}, {"a", 1, "2", "u", "2"}, {"a", 2, "3", "v", "1"}, {"a", 2, "4", "v", "1"}, {"a", 2, "5", "v", ""}}, ": 1 2 3 4"},
+		"a text does not count as a number": {"{type: value_sum, rules: a, timespan: 10s, condition: {gte: 3, field: Value}}",
+			[]obs{{"a", 0, "1", "", "2"}, {"a", 1, "2", "", "x"}, {"a", 2, "3", "", "1"}}, ": 1 3"},
 		"one event may stand for two rules": {"{type: temporal, rules: [a, b], timespan: 10s}",
-			[]seen{{"a", 0, "1", "", ""}, {"b", 0, "1", "", ""}}, ": 1"},
+			[]obs{{"a", 0, "1", "", ""}, {"b", 0, "1", "", ""}}, ": 1"},
 		"but not for two steps": {"{type: temporal_ordered, rules: [a, b], timespan: 10s}",
-			[]seen{{"a", 0, "1", "", ""}, {"b", 0, "1", "", ""}}, ""},
+			[]obs{{"a", 0, "1", "", ""}, {"b", 0, "1", "", ""}}, ""},
 		"steps at one time are in any order": {"{type: temporal_ordered, rules: [a, b], timespan: 10s}",
-			[]seen{{"b", 0, "1", "", ""}, {"a", 0, "2", "", ""}}, ": 1 2"},
+			[]obs{{"b", 0, "1", "", ""}, {"a", 0, "2", "", ""}}, ": 1 2"},
 		"absence": {"{type: temporal, rules: [a, b], timespan: 10s, condition: a and not b}",
-			[]seen{{"a", 0, "1", "", ""}, {"a", 30, "2", "", ""}, {"b", 40, "3", "", ""}, {"b", 60, "4", "", ""}, {"a", 70, "5", "", ""}, {"a", 90, "6", "", ""}}, ": 1 6"},
+			[]obs{{"a", 0, "1", "", ""}, {"a", 30, "2", "", ""}, {"b", 40, "3", "", ""}, {"b", 60, "4", "", ""}, {"a", 70, "5", "", ""}, {"a", 90, "6", "", ""}}, ": 1 6"},
 		"absence between steps": {"{type: temporal_ordered, rules: [a, c, b], timespan: 10s, condition: a and b and not c}",
-			[]seen{{"a", 0, "1", "", ""}, {"b", 5, "2", "", ""}, {"c", 6, "3", "", ""}, {"a", 30, "4", "", ""}, {"c", 31, "5", "", ""}, {"b", 32, "6", "", ""}}, ": 1 2"},
+			[]obs{{"a", 0, "1", "", ""}, {"b", 5, "2", "", ""}, {"c", 6, "3", "", ""}, {"a", 30, "4", "", ""}, {"c", 31, "5", "", ""}, {"b", 32, "6", "", ""}}, ": 1 2"},
 		"absence after the last step": {"{type: temporal_ordered, rules: [a, b, c], timespan: 10s, condition: a and b and not c}",
-			[]seen{{"a", 0, "1", "", ""}, {"b", 5, "2", "", ""}, {"c", 9, "3", "", ""}, {"a", 30, "4", "", ""}, {"b", 32, "5", "", ""}, {"c", 41, "6", "", ""}}, ": 4 5"},
+			[]obs{{"a", 0, "1", "", ""}, {"b", 5, "2", "", ""}, {"c", 9, "3", "", ""}, {"a", 30, "4", "", ""}, {"b", 32, "5", "", ""}, {"c", 41, "6", "", ""}}, ": 4 5"},
 		"aliases": {"{type: temporal, rules: [a, b], group-by: who, timespan: 10s, aliases: {who: {a: User, b: Value}}}",
-			[]seen{{"a", 0, "1", "u", "x"}, {"b", 1, "2", "x", "u"}, {"b", 2, "3", "u", "x"}}, "u: 1 2"},
+			[]obs{{"a", 0, "1", "u", "x"}, {"b", 1, "2", "x", "u"}, {"b", 2, "3", "u", "x"}}, "u: 1 2"},
 		"all of": {"{type: temporal, rules: [a, b, c], timespan: 10s, condition: 1 of them and c}",
-			[]seen{{"a", 0, "1", "", ""}, {"c", 1, "2", "", ""}}, ": 1 2"},
+			[]obs{{"a", 0, "1", "", ""}, {"c", 1, "2", "", ""}}, ": 1 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rs := correlate(t, "title: T\nid: x\ncorrelation: "+s.correlation+"\n")
 			c := correlation.New(rs.Correlations(), correlation.Options{})
-			var firings []correlation.Match
-			for _, o := range s.seen {
-				firings = c.Observe(o.observation(0), firings)
+			var matches []correlation.Match
+			for _, o := range s.observations {
+				matches = c.Observe(o.observation(0), matches)
 			}
-			if got := story(told(c.Flush(firings), nil)); got != s.want {
+			if got := summarize(eventsByGroup(c.Flush(matches), nil)); got != s.want {
 				t.Errorf("got %q, want %q", got, s.want)
 			}
 		})
 	}
 }
 
-func story(m map[string]map[string]bool) string {
+func summarize(m map[string]map[string]bool) string {
 	var lines []string
 	for key, events := range m {
 		var names []string
@@ -378,65 +380,65 @@ id: id-then
 correlation: {type: temporal_ordered, rules: [many, b], group-by: [User], timespan: 60s}
 `
 
-// A correlation over a correlation happens when that one is complete, and is
-// made of all the events behind it.
+// A match of an inner correlation counts when it is complete, and contributes all
+// of its events.
 func TestCorrelatorChain(t *testing.T) {
 	rs := correlate(t, chained)
-	run := func(stream ...seen) string {
+	run := func(stream ...obs) string {
 		c := correlation.New(rs.Correlations(), correlation.Options{})
-		var firings []correlation.Match
+		var matches []correlation.Match
 		for _, o := range stream {
-			firings = c.Observe(o.observation(0), firings)
+			matches = c.Observe(o.observation(0), matches)
 		}
-		return story(told(c.Flush(firings), nil))
+		return summarize(eventsByGroup(c.Flush(matches), nil))
 	}
-	many := []seen{{"a", 0, "1", "u", "v"}, {"a", 1, "2", "u", "v"}, {"a", 3, "3", "u", "v"}}
-	if got := run(append(many, seen{"b", 30, "4", "u", ""})...); got != "then one u: 1 2 3 4" {
+	many := []obs{{"a", 0, "1", "u", "v"}, {"a", 1, "2", "u", "v"}, {"a", 3, "3", "u", "v"}}
+	if got := run(append(many, obs{"b", 30, "4", "u", ""})...); got != "then one u: 1 2 3 4" {
 		t.Errorf("got %q", got)
 	}
-	if got := run(append(many, seen{"b", 2, "4", "u", ""})...); got != "" {
+	if got := run(append(many, obs{"b", 2, "4", "u", ""})...); got != "" {
 		t.Errorf("before the third: got %q", got)
 	}
-	if got := run(append(many, seen{"b", 30, "4", "w", ""})...); got != "" {
+	if got := run(append(many, obs{"b", 30, "4", "w", ""})...); got != "" {
 		t.Errorf("another user: got %q", got)
 	}
 }
 
-// What is judged waits for its window to end and for late events, and then
-// fires once; a second Correlator goes on where the first was.
+// A deferred correlation waits for its window to end and for late events, and
+// matches once. Another Correlator continues where the first was.
 func TestCorrelatorAdvanceAndRestore(t *testing.T) {
 	rs := correlate(t, "title: Few\nid: x\ncorrelation: {type: event_count, rules: a, group-by: User, timespan: 60s, condition: {lt: 3}}\n")
 	c := correlation.New(rs.Correlations(), correlation.Options{Grace: 5 * time.Second})
 	clock := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
-	early := seen{"a", 0, "1", "u", ""}
+	early := obs{"a", 0, "1", "u", ""}
 	if got := c.Observe(early.observation(1), nil); got != nil {
-		t.Fatalf("fires at once: %v", got)
+		t.Fatalf("matches at once: %v", got)
 	}
 	for _, at := range []int{30, 60, 64} {
 		if got := c.Advance(clock(at), nil); got != nil {
-			t.Fatalf("fires after %d s: %v", at, got)
+			t.Fatalf("matches after %d s: %v", at, got)
 		}
 	}
-	late := seen{"a", 50, "2", "u", ""}
+	late := obs{"a", 50, "2", "u", ""}
 	c.Observe(late.observation(64), nil)
 	if got := c.Advance(clock(66), nil); got != nil {
-		t.Fatalf("does not wait for what came late: %v", got)
+		t.Fatalf("does not wait for late events: %v", got)
 	}
-	if got := story(told(c.Advance(clock(69), nil), nil)); got != "u: 1 2" {
+	if got := summarize(eventsByGroup(c.Advance(clock(69), nil), nil)); got != "u: 1 2" {
 		t.Errorf("got %q", got)
 	}
 	next := correlation.New(rs.Correlations(), correlation.Options{Grace: 5 * time.Second})
 	if err := next.Restore(c.State()); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []seen{early, late, {"a", 70, "3", "u", ""}} {
+	for _, s := range []obs{early, late, {"a", 70, "3", "u", ""}} {
 		next.Observe(s.observation(70), nil)
 	}
-	if got := story(told(next.Advance(clock(300), nil), nil)); got != "u: 3" {
+	if got := summarize(eventsByGroup(next.Advance(clock(300), nil), nil)); got != "u: 3" {
 		t.Errorf("after a restart: got %q", got)
 	}
 	if err := next.Restore([]byte("{")); err == nil {
-		t.Error("bad state is taken")
+		t.Error("bad state is accepted")
 	}
 }
 
@@ -445,13 +447,13 @@ func TestCorrelatorForgets(t *testing.T) {
 	rs := correlate(t, "title: Many\nid: x\ncorrelation: {type: value_count, rules: a, group-by: User, timespan: 10s, condition: {gte: 3, field: Value}}\n")
 	c := correlation.New(rs.Correlations(), correlation.Options{AllowedLateness: time.Minute, MaxObservations: 100})
 	for i := range 1000 {
-		c.Observe(seen{"a", i, fmt.Sprint(i), fmt.Sprint("u", i%50), fmt.Sprint(i)}.observation(i), nil)
+		c.Observe(obs{"a", i, fmt.Sprint(i), fmt.Sprint("u", i%50), fmt.Sprint(i)}.observation(i), nil)
 		if c.Len() > 100 {
 			t.Fatalf("%d are kept", c.Len())
 		}
 	}
 	if c.Evicted() == 0 || int(c.Evicted())+c.Len() != 1000 {
-		t.Errorf("%d were dropped and %d are kept", c.Evicted(), c.Len())
+		t.Errorf("%d were evicted and %d are kept", c.Evicted(), c.Len())
 	}
 	c.Advance(epoch.Add(time.Hour), nil)
 	if c.Len() != 0 {
@@ -459,8 +461,8 @@ func TestCorrelatorForgets(t *testing.T) {
 	}
 }
 
-// What is evicted depends on when observations arrived and, for those that
-// arrived at one time, on what they are: never on the order of a map.
+// Eviction depends on when observations arrived and, for those that arrived at
+// the same time, on their content: never on the order of a map.
 func TestCorrelatorEvictsTies(t *testing.T) {
 	rs := correlate(t, "title: Two\nid: x\ncorrelation: {type: event_count, rules: a, group-by: User, timespan: 60s, condition: {gte: 2}}\n")
 	const users = 64
@@ -469,22 +471,22 @@ func TestCorrelatorEvictsTies(t *testing.T) {
 	const want = "u09: first-09 second-09\nu10: first-10 second-10\nu11: first-11 second-11\nu12: first-12 second-12"
 	for range 10 {
 		c := correlation.New(rs.Correlations(), correlation.Options{MaxObservations: users})
-		var firings []correlation.Match
+		var matches []correlation.Match
 		for user := range users {
 			arrived := 2
 			if user == 0 {
 				arrived = 1
 			}
-			firings = c.Observe(seen{"a", 0, fmt.Sprintf("first-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(arrived), firings)
+			matches = c.Observe(obs{"a", 0, fmt.Sprintf("first-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(arrived), matches)
 		}
-		firings = c.Observe(seen{"a", 0, "one too many", "v", ""}.observation(3), firings)
+		matches = c.Observe(obs{"a", 0, "one too many", "v", ""}.observation(3), matches)
 		if c.Evicted() != 9 {
-			t.Fatalf("%d were dropped, want 9", c.Evicted())
+			t.Fatalf("%d were evicted, want 9", c.Evicted())
 		}
 		for user := 5; user < 13; user++ {
-			firings = c.Observe(seen{"a", 1, fmt.Sprintf("second-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(4), firings)
+			matches = c.Observe(obs{"a", 1, fmt.Sprintf("second-%02d", user), fmt.Sprintf("u%02d", user), ""}.observation(4), matches)
 		}
-		if got := story(told(firings, nil)); got != want {
+		if got := summarize(eventsByGroup(matches, nil)); got != want {
 			t.Fatalf("got\n%s\nwant\n%s", got, want)
 		}
 	}
@@ -495,12 +497,12 @@ func TestCorrelatorEvictsOldest(t *testing.T) {
 	rs := correlate(t, "title: A\nid: x\ncorrelation: {type: event_count, rules: a, group-by: User, timespan: 60s, condition: {gte: 2}}\n---\n"+
 		"title: B\nid: y\ncorrelation: {type: event_count, rules: b, group-by: User, timespan: 60s, condition: {gte: 2}}\n")
 	c := correlation.New(rs.Correlations(), correlation.Options{MaxObservations: 16})
-	c.Observe(seen{"b", 0, "old", "u", ""}.observation(1), nil)
+	c.Observe(obs{"b", 0, "old", "u", ""}.observation(1), nil)
 	for i := range 16 {
-		c.Observe(seen{"a", 0, fmt.Sprint("new ", i), fmt.Sprint("u", i), ""}.observation(2), nil)
+		c.Observe(obs{"a", 0, fmt.Sprint("new ", i), fmt.Sprint("u", i), ""}.observation(2), nil)
 	}
-	if got := c.Observe(seen{"b", 1, "next", "u", ""}.observation(3), nil); got != nil {
-		t.Errorf("the oldest was kept, and fires: %v", told(got, nil))
+	if got := c.Observe(obs{"b", 1, "next", "u", ""}.observation(3), nil); got != nil {
+		t.Errorf("the oldest was kept, and matches: %v", eventsByGroup(got, nil))
 	}
 }
 
@@ -534,9 +536,9 @@ func TestCorrelationErrors(t *testing.T) {
 		"{type: temporal_ordered, rules: [a, b], timespan: 1m, condition: {gte: 1}}":                       "needs all of its rules",
 		"{type: event_count, rules: me, timespan: 1m, condition: {gte: 1}}":                                "leads back to it",
 	} {
-		pack, err := sigma.Parse("c.yml", []byte(ruleABC()+"title: T\nid: x\nname: me\ncorrelation: "+text+"\n"))
+		parsed, err := sigma.Parse("c.yml", []byte(ruleABC()+"title: T\nid: x\nname: me\ncorrelation: "+text+"\n"))
 		if err == nil {
-			if _, errs := sigma.Compile(pack, sigma.Options{}); len(errs) > 0 {
+			if _, errs := sigma.Compile(parsed, sigma.Options{}); len(errs) > 0 {
 				err = errs[0]
 			}
 		}
@@ -546,8 +548,8 @@ func TestCorrelationErrors(t *testing.T) {
 	}
 }
 
-// A rule that is there for correlations is silent unless one of them has
-// generate, and is told which fields they want of its events.
+// A rule that correlations refer to raises no alerts of its own, unless one of
+// them sets generate, and knows which fields they need.
 func TestCorrelatedRules(t *testing.T) {
 	rs := correlate(t, chained+"---\ntitle: Loud\nid: loud\ncorrelation: {type: event_count, rules: [c], generate: true, timespan: 1m, condition: {gte: 2}}\n")
 	var got []string
@@ -586,8 +588,8 @@ func BenchmarkCorrelator(b *testing.B) {
 	}
 }
 
-// What does not happen is judged alike in any order of events, and so are
-// correlations over correlations.
+// Conditions with not, and correlations over correlations, give the same matches
+// in any order of events.
 func TestCorrelatorOrder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for _, text := range []string{
@@ -597,22 +599,22 @@ func TestCorrelatorOrder(t *testing.T) {
 		chained + "---\ntitle: Third\nid: id-third\ncorrelation: {type: event_count, rules: [id-then], group-by: [User], timespan: 60s, condition: {lt: 3}}\n",
 	} {
 		rs := correlate(t, text)
-		fired := 0
+		matched := 0
 		for range 300 {
-			var stream []seen
+			var stream []obs
 			for i := range rnd.IntN(24) {
-				stream = append(stream, seen{string("abc"[rnd.IntN(3)]), rnd.IntN(60), fmt.Sprint("e", i), string("xy"[rnd.IntN(2)]), string("01"[rnd.IntN(2)])})
+				stream = append(stream, obs{string("abc"[rnd.IntN(3)]), rnd.IntN(60), fmt.Sprint("e", i), string("xy"[rnd.IntN(2)]), string("01"[rnd.IntN(2)])})
 			}
 			run := func() map[string]map[string]bool {
 				c := correlation.New(rs.Correlations(), correlation.Options{})
-				var firings []correlation.Match
+				var matches []correlation.Match
 				for _, s := range stream {
-					firings = c.Observe(s.observation(100), firings)
+					matches = c.Observe(s.observation(100), matches)
 				}
-				return told(c.Flush(firings), nil)
+				return eventsByGroup(c.Flush(matches), nil)
 			}
 			want := run()
-			fired += len(want)
+			matched += len(want)
 			for range 3 {
 				rnd.Shuffle(len(stream), func(i, j int) { stream[i], stream[j] = stream[j], stream[i] })
 				stream = append(stream, stream[:min(1, len(stream))]...)
@@ -621,8 +623,8 @@ func TestCorrelatorOrder(t *testing.T) {
 				}
 			}
 		}
-		if fired == 0 {
-			t.Errorf("nothing fired: %s", text)
+		if matched == 0 {
+			t.Errorf("nothing matched: %s", text)
 		}
 	}
 }

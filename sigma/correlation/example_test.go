@@ -9,7 +9,7 @@ import (
 )
 
 func Example() {
-	pack, err := sigma.Parse("logons.yml", []byte(`
+	parsed, err := sigma.Parse("logons.yml", []byte(`
 title: Failed logon
 id: 5638f7c0-ac70-491d-8465-2a65075e0d86
 level: low
@@ -29,7 +29,7 @@ correlation:
 		fmt.Println(err)
 		return
 	}
-	set, _ := sigma.Compile(pack, sigma.Options{})
+	set, _ := sigma.Compile(parsed, sigma.Options{})
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	correlator := correlation.New(set.Correlations(), correlation.Options{})
 	for i := range 4 {

@@ -16,9 +16,9 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// stateStream is what the Correlator whose state is in testdata/state had
-// seen, and is given again after a restart.
-var stateStream = []seen{
+// stateObservations are the observations of the Correlator that wrote
+// testdata/state. They are repeated after a restart.
+var stateObservations = []obs{
 	{"a", 0, "1", "ann", "x"}, {"a", 20, "2", "ann", "x"}, // few of a
 	{"a", 0, "3", "bob", "x\u00e9\x00\""}, {"a", 1, "4", "bob", "x\u00e9\x00\""}, {"a", 2, "5", "bob", "x\u00e9\x00\""}, // not few
 	{"b", 10, "6", "bob", "x"},
@@ -51,8 +51,8 @@ func readState(t *testing.T, data []byte) []savedState {
 	return all
 }
 
-// State that an earlier version wrote is read: what was judged is not judged
-// again, and what it was fed to goes on.
+// State that an earlier version wrote is read: windows that were evaluated are
+// not evaluated again, and the matches of inner correlations are not lost.
 func TestCorrelatorRestoresEarlierState(t *testing.T) {
 	rules, err := os.ReadFile(filepath.Join("testdata", "state", "rules.yml"))
 	if err != nil {
@@ -62,11 +62,11 @@ func TestCorrelatorRestoresEarlierState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack, err := sigma.Parse("rules.yml", rules)
+	parsed, err := sigma.Parse("rules.yml", rules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, errs := sigma.Compile(pack, sigma.Options{})
+	rs, errs := sigma.Compile(parsed, sigma.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs[0])
 	}
@@ -77,15 +77,15 @@ func TestCorrelatorRestoresEarlierState(t *testing.T) {
 				t.Fatal(err)
 			}
 			if d := gocmp.Diff(readState(t, state), readState(t, c.State())); d != "" {
-				t.Errorf("the state is written otherwise than it was read (-read +written):\n%s", d)
+				t.Errorf("the state that is written differs from the one read (-read +written):\n%s", d)
 			}
 		}
-		var firings []correlation.Match
-		for _, s := range stateStream {
-			firings = c.Observe(s.observation(s.at), firings)
+		var matches []correlation.Match
+		for _, s := range stateObservations {
+			matches = c.Observe(s.observation(s.at), matches)
 		}
-		firings = c.Observe(seen{"b", 100, "8", "ann", ""}.observation(100), firings)
-		return story(told(c.Advance(epoch.Add(5*time.Minute), firings), nil))
+		matches = c.Observe(obs{"b", 100, "8", "ann", ""}.observation(100), matches)
+		return summarize(eventsByGroup(c.Advance(epoch.Add(5*time.Minute), matches), nil))
 	}
 	if got, want := run(state), "then b ann: 1 2 7 8"; got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -8,7 +8,7 @@ import (
 )
 
 func Example() {
-	pack, _ := sigma.Parse("whoami.yml", []byte(`
+	parsed, _ := sigma.Parse("whoami.yml", []byte(`
 title: Whoami
 id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
 logsource: {product: windows, category: process_creation}
@@ -20,7 +20,7 @@ detection:
   condition: selection
 level: low
 `))
-	for _, f := range lint.Run(pack, lint.Options{Ignore: []string{"missing_status", "missing_description", "missing_author", "missing_date"}}) {
+	for _, f := range lint.Run(parsed, lint.Options{Ignore: []string{"missing_status", "missing_description", "missing_author", "missing_date"}}) {
 		fmt.Println(f.Severity, f)
 	}
 	// Output:

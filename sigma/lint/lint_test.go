@@ -129,18 +129,18 @@ func TestLint(t *testing.T) {
 			if !strings.Contains(clean, test.old) {
 				t.Fatalf("%q is not in the clean rule", test.old)
 			}
-			pack, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, test.old, test.new, 1)))
+			parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, test.old, test.new, 1)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, f := range lint.Run(pack, lint.Options{Only: []string{test.check}, Known: known}) {
+			for _, f := range lint.Run(parsed, lint.Options{Only: []string{test.check}, Known: known}) {
 				got = append(got, f.String())
 			}
 			if len(got) != 1 || !strings.HasPrefix(got[0], "proc_clean_rule.yml:"+test.want) || !strings.HasSuffix(got[0], " ["+test.check+"]") {
 				t.Errorf("got\n%s\nwant\nproc_clean_rule.yml:%s", strings.Join(got, "\n"), test.want)
 			}
-			if got := lint.Run(pack, lint.Options{Ignore: []string{test.check}, Known: known}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == test.check }) {
+			if got := lint.Run(parsed, lint.Options{Ignore: []string{test.check}, Known: known}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == test.check }) {
 				t.Error("found though ignored")
 			}
 		})
@@ -150,8 +150,8 @@ func TestLint(t *testing.T) {
 			t.Errorf("no case for %s", c.Name)
 		}
 	}
-	pack, _ := sigma.Parse("proc_clean_rule.yml", []byte(clean))
-	for _, f := range lint.Run(pack, lint.Options{Known: known}) {
+	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(clean))
+	for _, f := range lint.Run(parsed, lint.Options{Known: known}) {
 		t.Errorf("of the clean rule: %s", f)
 	}
 }
@@ -166,7 +166,7 @@ correlation:
 
 // The former names of checks are accepted.
 func TestFormerNames(t *testing.T) {
-	pack, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, "selection and not filter", "not filter and not selection", 1)))
+	parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, "selection and not filter", "not filter and not selection", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,25 +179,25 @@ func TestFormerNames(t *testing.T) {
 	if _, ok := lint.CheckName("no_such_check"); ok {
 		t.Error("no_such_check exists")
 	}
-	if got := lint.Run(pack, lint.Options{Only: []string{"no_witness"}}); len(got) != 1 || got[0].Check != "no_prefilter" {
+	if got := lint.Run(parsed, lint.Options{Only: []string{"no_witness"}}); len(got) != 1 || got[0].Check != "no_prefilter" {
 		t.Errorf("only no_witness: got %v", got)
 	}
-	if got := lint.Run(pack, lint.Options{Ignore: []string{"no_witness"}}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == "no_prefilter" }) {
+	if got := lint.Run(parsed, lint.Options{Ignore: []string{"no_witness"}}); slices.ContainsFunc(got, func(f lint.Finding) bool { return f.Check == "no_prefilter" }) {
 		t.Error("found though ignored by its former name")
 	}
 }
 
 func TestLintFilenames(t *testing.T) {
-	var pack ast.Collection
+	var parsed ast.Collection
 	for _, name := range []string{"a/Good.yml", "b/Good.yml"} {
 		p, err := sigma.Parse(name, []byte(clean))
 		if err != nil {
 			t.Fatal(err)
 		}
-		pack.Add(p)
+		parsed.Add(p)
 	}
 	var got []string
-	for _, f := range lint.Run(pack, lint.Options{Only: []string{"filename", "duplicate_filename"}}) {
+	for _, f := range lint.Run(parsed, lint.Options{Only: []string{"filename", "duplicate_filename"}}) {
 		got = append(got, f.Check+" "+f.Meta.File)
 	}
 	if want := []string{"filename a/Good.yml", "duplicate_filename b/Good.yml", "filename b/Good.yml"}; !slices.Equal(got, want) {
@@ -207,10 +207,10 @@ func TestLintFilenames(t *testing.T) {
 
 // The severities are chosen so that SigmaHQ's rules have hardly any warnings.
 func TestLintSigmaHQ(t *testing.T) {
-	pack := sigmatest.SigmaHQ(t)
+	parsed := sigmatest.SigmaHQ(t)
 	start := time.Now()
 	counts := make(map[lint.Severity]int)
-	for _, f := range lint.Run(pack, lint.Options{}) {
+	for _, f := range lint.Run(parsed, lint.Options{}) {
 		counts[f.Severity]++
 		if f.Severity > lint.Info {
 			t.Log(f)

@@ -45,9 +45,9 @@ transformations:
 		fmt.Println(err)
 		return
 	}
-	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
-	pack, errs := pipeline.Apply(pack)
-	set, _ := sigma.Compile(pack, sigma.Options{})
+	parsed, _ := sigma.Parse("whoami.yml", []byte(whoami))
+	parsed, errs := pipeline.Apply(parsed)
+	set, _ := sigma.Compile(parsed, sigma.Options{})
 	event := []sigma.Field{
 		{Name: "process.executable", Value: sigma.Value{Kind: ast.String, Text: `C:\Windows\System32\whoami.exe`}},
 		{Name: "process.parent.executable", Value: sigma.Value{Kind: ast.String, Text: `C:\Office\EXCEL.EXE`}},

@@ -59,13 +59,13 @@ func pipelined(c pipelineCase) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	pack, err := sigma.Parse("r.yml", []byte(caseRule(c.Rule)))
+	parsed, err := sigma.Parse("r.yml", []byte(caseRule(c.Rule)))
 	if err != nil {
 		return "", err
 	}
-	before := describe(pack)
-	out, errs := p.Apply(pack)
-	if after := describe(pack); after != before {
+	before := describe(parsed)
+	out, errs := p.Apply(parsed)
+	if after := describe(parsed); after != before {
 		return "", fmt.Errorf("the rule given was changed:\n%s\nto\n%s", before, after)
 	}
 	if len(errs) > 0 {
@@ -126,7 +126,7 @@ transformations:
 
 // A rule for Sysmon's names matches events with other names.
 func TestPipelineEndToEnd(t *testing.T) {
-	pack, err := sigma.Parse("whoami.yml", []byte(whoami))
+	parsed, err := sigma.Parse("whoami.yml", []byte(whoami))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,18 +138,18 @@ func TestPipelineEndToEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fires := func(pack ast.Collection) bool {
-		rs, errs := sigma.Compile(pack, sigma.Options{})
+	matches := func(parsed ast.Collection) bool {
+		rs, errs := sigma.Compile(parsed, sigma.Options{})
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
-		return len(sigma.NewMatcher().Match(rs.Group(pack.Rules[0].LogSource), event, nil)) == 1
+		return len(sigma.NewMatcher().Match(rs.Group(parsed.Rules[0].LogSource), event, nil)) == 1
 	}
-	mapped, errs := pipeline.Join(p).Apply(pack)
-	if len(errs) > 0 || !fires(mapped) {
+	mapped, errs := pipeline.Join(p).Apply(parsed)
+	if len(errs) > 0 || !matches(mapped) {
 		t.Errorf("the rule does not fire, %v", errs)
 	}
-	if fires(pack) {
+	if matches(parsed) {
 		t.Error("the rule given was changed")
 	}
 }
@@ -163,16 +163,16 @@ func TestJoinPipelines(t *testing.T) {
 		}
 		return p
 	}
-	pack, err := sigma.Parse("r.yml", []byte(caseRule("sel: {A: x}\n")))
+	parsed, err := sigma.Parse("r.yml", []byte(caseRule("sel: {A: x}\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := pipeline.Join(parse(20, "B", "C"), parse(10, "A", "B")).Apply(pack)
+	out, _ := pipeline.Join(parse(20, "B", "C"), parse(10, "A", "B")).Apply(parsed)
 	if got := describe(out); !strings.Contains(got, "C: x") {
 		t.Errorf("got %s", got)
 	}
-	same, errs := pipeline.Join().Apply(pack)
-	if describe(same) != describe(pack) || errs != nil {
+	same, errs := pipeline.Join().Apply(parsed)
+	if describe(same) != describe(parsed) || errs != nil {
 		t.Error("no pipelines change something")
 	}
 }
@@ -183,8 +183,8 @@ func TestPipelineSigmaHQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack := sigmatest.SigmaHQ(t)
-	out, errs := p.Apply(pack)
+	parsed := sigmatest.SigmaHQ(t)
+	out, errs := p.Apply(parsed)
 	rs, bad := sigma.Compile(out, sigma.Options{})
 	if len(errs) > 0 || len(bad) != 2 || rs.Len() != 3752 {
 		t.Errorf("%d rules, errors %v %v", rs.Len(), errs, bad)
@@ -196,11 +196,11 @@ func FuzzParsePipeline(f *testing.F) {
 	for _, c := range pipelineCases(f) {
 		f.Add([]byte(c.Pipeline))
 	}
-	pack, err := sigma.Parse("r.yml", []byte(whoami+"---\n"+correlation))
+	parsed, err := sigma.Parse("r.yml", []byte(whoami+"---\n"+correlation))
 	if err != nil {
 		f.Fatal(err)
 	}
-	before := describe(pack)
+	before := describe(parsed)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := pipeline.Parse("p.yml", data)
 		if (p == nil) != (err != nil) {
@@ -209,9 +209,9 @@ func FuzzParsePipeline(f *testing.F) {
 		if p == nil {
 			return
 		}
-		out, _ := p.Apply(pack)
+		out, _ := p.Apply(parsed)
 		sigma.Compile(out, sigma.Options{})
-		if describe(pack) != before {
+		if describe(parsed) != before {
 			t.Error("the rules given were changed")
 		}
 	})

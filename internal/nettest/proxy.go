@@ -1,5 +1,6 @@
-// Package nettest is a bad network for tests: a proxy in front of a server that
-// partitions, slows down and cuts connections, as the world does.
+// Package nettest simulates network failures for tests: with a proxy that
+// partitions, delays or closes connections, and with hosts of their own on a
+// bridge.
 package nettest
 
 import (
@@ -14,16 +15,16 @@ import (
 type Proxy struct {
 	Addr string // host:port
 
-	server string
-	l      net.Listener
-	mu     sync.Mutex
-	open   *sync.Cond
-	apart  bool          // nothing gets through, and nobody is told
-	delay  time.Duration // of every piece
-	conns  map[net.Conn]bool
+	server      string
+	l           net.Listener
+	mu          sync.Mutex
+	healed      *sync.Cond
+	partitioned bool          // no data passes, and connections stay open
+	delay       time.Duration // of each chunk
+	conns       map[net.Conn]bool
 }
 
-// NewProxy starts a proxy in front of a server, until the test ends.
+// NewProxy starts a proxy in front of a server. It ends with the test.
 func NewProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,12 +32,12 @@ func NewProxy(t testing.TB, server string) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{Addr: l.Addr().String(), server: server, l: l, conns: make(map[net.Conn]bool)}
-	p.open = sync.NewCond(&p.mu)
+	p.healed = sync.NewCond(&p.mu)
 	go p.serve()
 	t.Cleanup(func() {
 		l.Close()
 		p.Heal()
-		p.Cut()
+		p.CloseConns()
 	})
 	return p
 }
@@ -52,15 +53,15 @@ func (p *Proxy) serve() {
 }
 
 func (p *Proxy) forward(client net.Conn) {
-	p.keep(client)
-	defer p.drop(client)
-	p.pass()
+	p.track(client)
+	defer p.untrack(client)
+	p.wait()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		return
 	}
-	p.keep(server)
-	defer p.drop(server)
+	p.track(server)
+	defer p.untrack(server)
 	done := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		go func() {
@@ -68,77 +69,76 @@ func (p *Proxy) forward(client net.Conn) {
 			done <- struct{}{}
 		}()
 	}
-	<-done // one side's end is the other's
+	<-done // when one side closes, so does the other
 }
 
 func (p *Proxy) copy(dst, src net.Conn) {
-	piece := make([]byte, 32<<10)
+	chunk := make([]byte, 32<<10)
 	for {
-		n, err := src.Read(piece)
+		n, err := src.Read(chunk)
 		if n > 0 {
-			p.pass()
-			if _, err := dst.Write(piece[:n]); err != nil {
+			p.wait()
+			if _, err := dst.Write(chunk[:n]); err != nil {
 				return
 			}
 		}
 		if err != nil {
 			if err == io.EOF {
-				p.pass()
+				p.wait()
 			}
 			return
 		}
 	}
 }
 
-// pass waits until the network lets something through.
-func (p *Proxy) pass() {
+// wait waits while the network is partitioned, then for the delay.
+func (p *Proxy) wait() {
 	p.mu.Lock()
-	for p.apart {
-		p.open.Wait()
+	for p.partitioned {
+		p.healed.Wait()
 	}
 	delay := p.delay
 	p.mu.Unlock()
 	time.Sleep(delay)
 }
 
-func (p *Proxy) keep(c net.Conn) {
+func (p *Proxy) track(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conns[c] = true
 }
 
-func (p *Proxy) drop(c net.Conn) {
+func (p *Proxy) untrack(c net.Conn) {
 	c.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
 }
 
-// Part lets nothing through from now on. Connections stay, as in a partition:
-// neither side hears of it.
-func (p *Proxy) Part() {
+// Partition stops all data. Connections stay open, so neither side notices.
+func (p *Proxy) Partition() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.apart = true
+	p.partitioned = true
 }
 
-// Heal lets through what has waited, at full speed.
+// Heal ends the partition and the delay. Data that was held back passes.
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.apart, p.delay = false, 0
-	p.open.Broadcast()
+	p.partitioned, p.delay = false, 0
+	p.healed.Broadcast()
 }
 
-// Slow delays each piece that goes through.
-func (p *Proxy) Slow(by time.Duration) {
+// Delay delays each chunk of data.
+func (p *Proxy) Delay(by time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = by
 }
 
-// Cut breaks all connections that there are.
-func (p *Proxy) Cut() {
+// CloseConns closes all connections.
+func (p *Proxy) CloseConns() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {

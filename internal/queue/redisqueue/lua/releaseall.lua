@@ -1,4 +1,4 @@
--- Gives back all that a consumer holds, and removes it.
+-- Returns all messages of a consumer to the queue, and deletes the consumer.
 -- KEYS: stream, due    ARGV: consumer
 local now, n = whole(millis()), 0
 while true do
@@ -10,7 +10,7 @@ while true do
       redis.call('ZADD', KEYS[2], now, p[1])
       n = n + 1
     else
-      redis.call('XACK', KEYS[1], GROUP, p[1]) -- deleted by hand
+      redis.call('XACK', KEYS[1], GROUP, p[1]) -- deleted by an operator
     end
   end
 end

@@ -1,7 +1,8 @@
--- Puts dead letters back as messages, or deletes them.
+-- Requeues or deletes dead letters.
 -- KEYS: stream, counters, rates, dead letters
--- ARGV: requeue or purge, most of those below the next (0: those named), ids
--- Returns how many it did, and the lowest id looked at (0: none are left).
+-- ARGV: requeue or purge, then either most and an ID that all must be below, or 0
+--   and their IDs
+-- Returns how many were requeued or purged, and the lowest ID seen (0: none left).
 local most, letters = tonumber(ARGV[2]), {}
 if most > 0 then
   letters = redis.call('XREVRANGE', KEYS[4], '(' .. ARGV[3] .. '-0', '-', 'COUNT', most)
@@ -21,7 +22,7 @@ for _, e in ipairs(letters) do
     if ARGV[1] == 'purge' then
       count(KEYS[2], 'purged', events)
     else
-      put(KEYS[1], KEYS[2], 'letter-' .. lowest, f[6], events, payload)
+      add_message(KEYS[1], KEYS[2], 'letter-' .. lowest, f[6], events, payload)
       rate(KEYS[3], 'in', events)
       if kind == 'rejected' then
         count(KEYS[2], 'rejected', -events)

@@ -16,7 +16,7 @@ import (
 
 // DeadLetters implements queue.Inspector.
 func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
 	}
 	if before <= 0 {
@@ -42,52 +42,51 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	return all[:min(n, len(all))], nil
 }
 
-// Requeue implements queue.Inspector. Each letter goes back to the shard that
-// it died in.
+// Requeue implements queue.Inspector. A dead letter is requeued in its own shard.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.tend(ctx, "requeue", ids)
+	return q.removeDeadLetters(ctx, "requeue", ids)
 }
 
 // Purge implements queue.Inspector.
 func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.tend(ctx, "purge", ids)
+	return q.removeDeadLetters(ctx, "purge", ids)
 }
 
-// tendChunk is how many letters one script looks at, so that others get their
-// turn.
-const tendChunk = 100
+// deadLetterChunk bounds the dead letters of one script, so that it does not delay
+// other commands for long.
+const deadLetterChunk = 100
 
-// tend does what the script of that name does to letters: those named, or all
-// there are now.
-func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error) {
-	if err := q.ready(ctx); err != nil {
-		return 0, fmt.Errorf("%s dead letters: %w", doing, err)
+// removeDeadLetters requeues or purges dead letters: those with the given IDs, or
+// all that exist now.
+func (q *Queue) removeDeadLetters(ctx context.Context, action string, ids []int64) (int, error) {
+	if err := q.connect(ctx); err != nil {
+		return 0, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	n, err := 0, error(nil)
 	if len(ids) > 0 {
-		n, err = q.tendNamed(ctx, doing, ids)
+		n, err = q.removeNamed(ctx, action, ids)
 	} else {
-		n, err = q.tendAll(ctx, doing)
+		n, err = q.removeAll(ctx, action)
 	}
 	if err != nil {
-		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+		return n, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	return n, nil
 }
 
-func (q *Queue) tendNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (int, error) {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
 	byShard := make(map[*shard][]any)
 	for _, id := range slices.Compact(ids) {
-		if s := q.shardOfLetter(id); s != nil {
+		if s := q.shardOfDeadLetter(id); s != nil {
 			byShard[s] = append(byShard[s], id)
 		}
 	}
 	n := 0
 	for s, args := range byShard {
-		for part := range slices.Chunk(args, tendChunk) {
-			did, _, err := q.tendSome(ctx, s, append([]any{doing, 0}, part...))
+		for part := range slices.Chunk(args, deadLetterChunk) {
+			did, _, err := q.removeSome(ctx, s, append([]any{action, 0}, part...))
 			if err != nil {
 				return n, err
 			}
@@ -97,14 +96,14 @@ func (q *Queue) tendNamed(ctx context.Context, doing string, ids []int64) (int, 
 	return n, nil
 }
 
-// tendAll goes down from the newest letter there is now. Those that die
-// meanwhile have higher ids, so it ends.
-func (q *Queue) tendAll(ctx context.Context, doing string) (int, error) {
+// removeAll pages from the newest dead letter to the oldest. New dead letters get
+// higher IDs, so it ends.
+func (q *Queue) removeAll(ctx context.Context, action string) (int, error) {
 	n := 0
 	for _, s := range q.shards {
 		below := int64(math.MaxInt64)
 		for below > 0 {
-			did, lowest, err := q.tendSome(ctx, s, []any{doing, tendChunk, below})
+			did, lowest, err := q.removeSome(ctx, s, []any{action, deadLetterChunk, below})
 			if err != nil {
 				return n, err
 			}
@@ -115,8 +114,8 @@ func (q *Queue) tendAll(ctx context.Context, doing string) (int, error) {
 	return n, nil
 }
 
-func (q *Queue) tendSome(ctx context.Context, s *shard, args []any) (did int, lowest int64, err error) {
-	c := &call{script: tendScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
+func (q *Queue) removeSome(ctx context.Context, s *shard, args []any) (did int, lowest int64, err error) {
+	c := &call{script: deadLettersScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
 	if err := q.run(ctx, []*call{c}, false); err != nil {
 		return 0, 0, err
 	}
