@@ -12,8 +12,8 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // A rejection is an event that intake rejected.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // An Enqueuer accepts batches durably, as queue.Queue does.
