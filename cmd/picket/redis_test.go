@@ -44,10 +44,10 @@ func testKillAround(t *testing.T, protocol string) {
 			f.server.kill()
 			f.startServer()
 		case 3:
-			redis.Freeze()
+			redis.Pause()
 			randomDelay()
 			l.waitForBatches(5)
-			redis.Thaw()
+			redis.Resume()
 		}
 		l.waitForBatches(10)
 		randomDelay()
