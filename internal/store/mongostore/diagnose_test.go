@@ -17,8 +17,8 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// What there is to be known of a database is told without changing it.
-func TestInspect(t *testing.T) {
+// Diagnose describes a database without changing it.
+func TestDiagnose(t *testing.T) {
 	server := mongotest.Start(t)
 	uri := server.Database(t)
 	look := func() mongostore.ServerReport {
@@ -32,7 +32,7 @@ func TestInspect(t *testing.T) {
 		}
 		return r
 	}
-	for range 2 { // the first look leaves nothing
+	for range 2 { // the first call leaves nothing behind
 		if r := look(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
 			t.Errorf("an empty database: %s", r)
 		}
@@ -56,7 +56,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// driver returns a client of a database, past the store.
+// driver returns a client and the name of a database, to bypass the store.
 func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(uri))
@@ -67,8 +67,8 @@ func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 	return client, uri[strings.LastIndexByte(uri, '/')+1:]
 }
 
-// Why a database can't be looked at is told by the error's kind.
-func TestInspectErrors(t *testing.T) {
+// The kind of the error says why a database cannot be examined.
+func TestDiagnoseErrors(t *testing.T) {
 	server := mongotest.Start(t)
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,7 +83,7 @@ func TestInspectErrors(t *testing.T) {
 	for uri, want := range map[string]error{
 		"mongodb://": picket.ErrInvalid,
 		"mongodb://" + gone.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
-		// FerretDB, as it is started here, lets nobody in by name.
+		// FerretDB, as it is started here, accepts no user.
 		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrAccessDenied,
 		foreign: picket.ErrConflict,
 	} {
@@ -93,8 +93,7 @@ func TestInspectErrors(t *testing.T) {
 	}
 }
 
-// What is wrong with a server is said, and nothing of one that is as it should
-// be.
+// Every problem of a server has its warning, and a good server has none.
 func TestWarnings(t *testing.T) {
 	set := mongostore.ServerReport{Version: "7.0.5", ReplicaSet: "rs0", Members: 3, Initialized: true}
 	for _, c := range []struct {

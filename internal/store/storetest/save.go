@@ -98,7 +98,7 @@ func testNoBatchID(t *testing.T, s store.Store) {
 }
 
 func testConcurrentSaves(t *testing.T, s store.Store) {
-	const writers, each, size = 8, 6, 25
+	const writers, each, size = 8, 4, 10
 	var work sync.WaitGroup
 	for w := range writers {
 		work.Go(func() {

@@ -14,17 +14,17 @@ import (
 )
 
 func testSearchOrder(t *testing.T, s store.Store) {
-	evs := plainEvents(t, 0, 300)
-	for i := 0; i < len(evs); i += 50 {
-		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+50]})
+	evs := plainEvents(t, 0, 130)
+	for i := 0; i < len(evs); i += 26 {
+		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+26]})
 	}
 	page := must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{}))
-	checkEqual(t, "the first page of 100", eventIDs(page.Events), idsNewestFirst(evs[200:]))
+	checkEqual(t, "the first page of 100", eventIDs(page.Events), idsNewestFirst(evs[30:]))
 	if page.Next == "" {
 		t.Error("no further page")
 	}
 	checkEqual(t, "all", eventIDs(searchAll(t, s, store.EventQuery{Limit: 7})), idsNewestFirst(evs))
-	checkEqual(t, "exactly all", must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 300})).Next, "")
+	checkEqual(t, "exactly all", must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 130})).Next, "")
 }
 
 func testSearchPaging(t *testing.T, s store.Store) {
@@ -172,24 +172,27 @@ func evaluateQuery(evs []picket.Event, where store.Expr) []string {
 	return out
 }
 
+// randomEvents is the number of events in testRandomQueries.
+const randomEvents = 200
+
 // testRandomQueries compares random queries over many events with evaluateQuery.
 func testRandomQueries(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	odd := unusualEvents(t)
 	var evs []picket.Event
-	for n := range 800 {
+	for n := range randomEvents {
 		raw := string(odd[rng.IntN(len(odd))].Raw)
 		if rng.IntN(3) > 0 {
 			raw = fmt.Sprintf(`{"pid":%d,"name":"Worker %d","CommandLine":"C:\\bin\\worker.exe --id %x","tags":["t%d","t%d"]}`, n, rng.IntN(50), rng.Uint32(), rng.IntN(5), rng.IntN(5))
 		}
 		evs = append(evs, makeEvent(t, n, raw))
 	}
-	for i := 0; i < len(evs); i += 100 {
-		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+100]})
+	for i := 0; i < len(evs); i += 25 {
+		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+25]})
 	}
 	for range 100 {
 		where := randomExpr(t, rng, 3)
-		got, want := eventIDs(searchAll(t, s, store.EventQuery{Where: where, Limit: 30 + rng.IntN(400)})), evaluateQuery(evs, where)
+		got, want := eventIDs(searchAll(t, s, store.EventQuery{Where: where, Limit: 50 + rng.IntN(200)})), evaluateQuery(evs, where)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %d events, want %d", where, len(got), len(want))
 		}
@@ -210,7 +213,7 @@ func randomExpr(t testing.TB, rng *rand.Rand, depth int) store.Expr {
 	text := queries[1+rng.IntN(len(queries)-1)]
 	switch rng.IntN(4) {
 	case 0:
-		text = fmt.Sprintf(`pid=%d`, rng.IntN(800))
+		text = fmt.Sprintf(`pid=%d`, rng.IntN(randomEvents))
 	case 1:
 		text = fmt.Sprintf(`"worker %d"`, rng.IntN(60))
 	case 2:
