@@ -21,7 +21,7 @@ import (
 func TestDiagnose(t *testing.T) {
 	server := mongotest.Start(t)
 	uri := server.Database(t)
-	look := func() mongostore.ServerReport {
+	diagnose := func() mongostore.ServerReport {
 		t.Helper()
 		r, err := mongostore.Diagnose(t.Context(), uri)
 		if err != nil {
@@ -33,7 +33,7 @@ func TestDiagnose(t *testing.T) {
 		return r
 	}
 	for range 2 { // the first call leaves nothing behind
-		if r := look(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
+		if r := diagnose(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
 			t.Errorf("an empty database: %s", r)
 		}
 	}
@@ -43,7 +43,7 @@ func TestDiagnose(t *testing.T) {
 	if _, err := s.Save(t.Context(), store.Batch{ID: "b", Events: []picket.Event{ev}, Matches: []picket.Match{m}}); err != nil {
 		t.Fatal(err)
 	}
-	if r := look(); !r.Initialized || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
+	if r := diagnose(); !r.Initialized || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
 		t.Errorf("with an alert: %s", r)
 	}
 	client, name := driver(t, uri)

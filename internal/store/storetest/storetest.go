@@ -17,32 +17,17 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
+// A testCase is one subtest of the suite.
+type testCase struct {
+	name string
+	test func(*testing.T, store.Store)
+}
+
 // Run runs the suite. open returns an empty store, which the suite does not
-// close; it is called at least once for each subtest.
+// close; it is called once for each subtest.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, store.Store)
-	}{
-		{"Save/RoundTrip", testRoundTrip},
-		{"Save/Duplicates", testDuplicates},
-		{"Save/DuplicatesInOneBatch", testDuplicatesInOneBatch},
-		{"Save/DuplicateBatch", testDuplicateBatch},
-		{"Save/ManyBatches", testManyBatches},
-		{"Save/NoID", testNoBatchID},
-		{"Save/Concurrent", testConcurrentSaves},
-		{"Save/ConcurrentDuplicates", testConcurrentDuplicates},
-		{"SearchEvents/Order", testSearchOrder},
-		{"SearchEvents/Paging", testSearchPaging},
-		{"SearchEvents/Time", testSearchTime},
-		{"SearchEvents/Queries", testQueries},
-		{"SearchEvents/Random", testRandomQueries},
-		{"SearchEvents/BadCursor", testBadCursors},
-		{"Event", testEventByID},
-		{"Totals", testTotals},
-		{"Activity", testActivity},
-		{"Prune/Age", testPruneAge},
-		{"Prune/Bytes", testPruneBytes},
+	RunEvents(t, open)
+	run(t, open, []testCase{
 		{"Alerts/Grouping", testAlertGrouping},
 		{"Alerts/Duplicates", testAlertDuplicates},
 		{"Alerts/Triage", testTriage},
@@ -64,7 +49,37 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Users/ConcurrentAdd", testConcurrentAddUser},
 		{"Sessions", testSessions},
 		{"Audit", testAuditLog},
-	} {
+	})
+}
+
+// RunEvents runs the part of the suite about store.Events, for an engine that can
+// store events in several ways.
+func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
+	run(t, open, []testCase{
+		{"Save/RoundTrip", testRoundTrip},
+		{"Save/Duplicates", testDuplicates},
+		{"Save/DuplicatesInOneBatch", testDuplicatesInOneBatch},
+		{"Save/DuplicateBatch", testDuplicateBatch},
+		{"Save/ManyBatches", testManyBatches},
+		{"Save/NoID", testNoBatchID},
+		{"Save/Concurrent", testConcurrentSaves},
+		{"Save/ConcurrentDuplicates", testConcurrentDuplicates},
+		{"SearchEvents/Order", testSearchOrder},
+		{"SearchEvents/Paging", testSearchPaging},
+		{"SearchEvents/Time", testSearchTime},
+		{"SearchEvents/Queries", testQueries},
+		{"SearchEvents/Random", testRandomQueries},
+		{"SearchEvents/BadCursor", testBadCursors},
+		{"Event", testEventByID},
+		{"Totals", testTotals},
+		{"Activity", testActivity},
+		{"Prune/Age", testPruneAge},
+		{"Prune/Bytes", testPruneBytes},
+	})
+}
+
+func run(t *testing.T, open func(t *testing.T) store.Store, cases []testCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			c.test(t, open(t))
