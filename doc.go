@@ -44,7 +44,7 @@
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
-//	internal/shape              tells shapes of events apart and maps them to Sigma's terms
+//	internal/normalize              detects formats of events and maps them to Sigma's terms
 //	internal/legacy/ruleconvert rules of the legacy system to Sigma
 //	internal/redisurl           where a Redis is, and how it is set
 //	internal/queue              the seam between intake and workers

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
@@ -58,7 +58,7 @@ one id. What is only worth knowing is shown by --min info.`,
 		for _, note := range set.Notes {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
-		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: shape.Known()}, min)
+		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
 		for _, line := range lines {
 			if err := printLint(cmd, *asJSON, line); err != nil {
 				return err

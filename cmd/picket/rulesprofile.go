@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/scan"
-	"github.com/picket-edr/picket/internal/shape"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -61,7 +61,7 @@ prefilter is evaluated for every event of its logsource.`,
 
 // profile matches the events of files.
 func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
-	reader, matcher, p := shape.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
+	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
 	for _, f := range files {
 		err := scan.Read(f, func(raw []byte) error {
@@ -70,7 +70,7 @@ func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 				return nil // what is no event is left out
 			}
 			fields = d.Fields(fields[:0])
-			matcher.Profile(rules.Group(d.Route.Sources...), fields, p)
+			matcher.Profile(rules.Group(d.Class.Sources...), fields, p)
 			return nil
 		}, func(error) {})
 		if err != nil {

@@ -66,9 +66,9 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/shape", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/store/sqlitestore/block", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/normalize", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/store/sqlitestore/block", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
-			"internal/shape→internal/flatjson", "internal/store→internal/flatjson",
+			"internal/normalize→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/store/sqlitestore/block→internal/store", "internal/store/sqlitestore/block→internal/flatjson",
 			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
 		},

@@ -1,5 +1,5 @@
 // Package scan runs rules over files of events, for `picket scan` and the
-// benchmarks, and over stored ones: the same shapes and the same engine as the
+// benchmarks, and over stored ones: the same formats and the same engine as the
 // server, without a queue.
 //
 // Promise: memory stays flat whatever the size of the files, all cores work,
