@@ -67,7 +67,7 @@ bench-celery: ## A prefork Celery worker and a picket worker on the same 20,000 
 	cd test && $(GO) test -run '^$$' -bench Celery -benchtime 20000x .
 
 golden: ## Write golden files anew
-	$(GO) test ./internal/shape ./internal/api ./internal/convert -update
+	$(GO) test ./internal/normalize ./internal/api ./internal/convert -update
 
 screenshots: ## Take the README's picture of the console
 	cd test && $(GO) test -count=1 -run TestConsole . -screenshots ../docs/img

@@ -30,7 +30,12 @@
 //
 // An import only goes up in this list, and a test says so (importtest).
 //
-//	sigma                       parses, compiles and matches Sigma rules; public, and knows nothing of picket
+//	sigma/casefold              Unicode case folding
+//	sigma/ast                   the types of parsed Sigma rules
+//	sigma/correlation           correlates matches of rules over time
+//	sigma                       parses, compiles and matches Sigma rules; public, and imports nothing of picket
+//	sigma/pipeline              adapts rules to other field names
+//	sigma/lint                  finds likely mistakes in rules
 //	celery                      reads and writes Celery's protocol; public, and knows nothing of picket
 //	rules                       picket's own rules, embedded, with a case for each
 //	internal/zst                zstd, with encoders shared by the process
@@ -39,7 +44,7 @@
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
-//	internal/shape              tells shapes of events apart and maps them to Sigma's terms
+//	internal/normalize              detects formats of events and maps them to Sigma's terms
 //	internal/legacy/ruleconvert rules of the legacy system to Sigma
 //	internal/redisurl           where a Redis is, and how it is set
 //	internal/queue              the seam between intake and workers

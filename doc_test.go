@@ -16,7 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 func read(t *testing.T, name string) string {
@@ -234,11 +234,11 @@ func TestDeploy(t *testing.T) {
 	}
 }
 
-// The examples in docs/shapes.md have the shapes that they stand under.
+// The examples in docs/formats.md have the formats of their headings.
 func TestDocShapes(t *testing.T) {
-	r, section, seen := shape.NewReader(), "", make(map[string]bool)
+	r, section, seen := normalize.NewReader(), "", make(map[string]bool)
 	var example strings.Builder
-	for line := range strings.Lines(read(t, "docs/shapes.md")) {
+	for line := range strings.Lines(read(t, "docs/formats.md")) {
 		text, code := strings.CutPrefix(line, "    ")
 		if code {
 			example.WriteString(text)
@@ -248,7 +248,7 @@ func TestDocShapes(t *testing.T) {
 			example.Reset()
 			if !json.Valid([]byte(raw)) {
 				t.Errorf("%s: the example is not JSON", section)
-			} else if d, err := r.Read([]byte(raw)); err != nil || d.Shape != section {
+			} else if d, err := r.Read([]byte(raw)); err != nil || d.Format != section {
 				t.Errorf("%s: the example is read as %v, %v", section, d, err)
 			}
 			seen[section] = true
@@ -257,9 +257,9 @@ func TestDocShapes(t *testing.T) {
 			section = strings.TrimSpace(name)
 		}
 	}
-	for _, name := range shape.Names() {
+	for _, name := range normalize.FormatNames() {
 		if !seen[name] {
-			t.Errorf("docs/shapes.md has no example of %s", name)
+			t.Errorf("docs/formats.md has no example of %s", name)
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/rules"
-	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/lint"
 )
 
 // Every rule of the pack loads without a warning, and has cases that come out
@@ -30,8 +30,8 @@ func TestCases(t *testing.T) {
 			t.Errorf("%s: a description, an author and false positives are needed", r.File)
 		}
 	}
-	for _, f := range sigma.Lint(set.Pack, sigma.LintOptions{}) {
-		if f.Severity > sigma.LintInfo {
+	for _, f := range lint.Run(set.Pack, lint.Options{}) {
+		if f.Severity > lint.Info {
 			t.Error(f)
 		}
 	}

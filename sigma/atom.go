@@ -5,37 +5,41 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/picket-edr/picket/sigma/internal/decimal"
+	"github.com/picket-edr/picket/sigma/internal/literalindex"
+	"github.com/picket-edr/picket/sigma/internal/regexprefilter"
 )
 
-// An atom is one question about the values of one field. Equal atoms of a
-// RuleSet are one, so that it is answered once per event.
+// An atom is one test of the values of one field. Equal atoms of a RuleSet are
+// shared, so that each is evaluated once per event.
 type atom struct {
-	op    op
-	field int32 // id of the field, or anyField
-	cased bool  // literals and glob are compared as they are, not folded
+	op    atomOp
+	field int32 // number of the field, or anyField
+	cased bool  // literals and glob are compared with case
 
-	literals []literalTest  // of opLiterals: any may hold
-	set      *fieldIndex    // of opLiterals, where there are many
-	glob     *glob          // of opGlob
-	gate     [][]byte       // of opGlob: folded literals that a match contains
-	regex    *regex         // of opRegex
-	numbers  []decimal      // of opNumber, any may be equal; of opCompare, the one
-	compare  compareOp      // of opCompare
-	part     timePart       // of opCompare: what to take from the time first
-	nets     []netip.Prefix // of opCIDR: any may contain the address
-	other    int32          // of opFieldRef: id of the other field
-	how      how            // of opFieldRef
-	want     bool           // of opExists
+	literals     []literalindex.Literal // of opLiterals: any may match
+	literalIndex *literalindex.Index    // of opLiterals, if there are many
+	glob         *glob                  // of opGlob
+	required     [][]byte               // of opGlob: folded literals that every match contains
+	regex        *regexprefilter.Regex  // of opRegex
+	numbers      []decimal.Decimal      // of opNumber, any may be equal; of opCompare, the one
+	compare      compareOp              // of opCompare
+	part         timePart               // of opCompare: which part of a time is compared
+	nets         []netip.Prefix         // of opCIDR: any may contain the address
+	other        int32                  // of opFieldRef: number of the other field
+	placement    literalindex.Placement // of opFieldRef
+	want         bool                   // of opExists
 }
 
-// anyField is the field of a keyword: any value of the event will do.
+// anyField is the field of keywords: all values of the event are tested.
 const anyField = -1
 
-type op uint8
+type atomOp uint8
 
 const (
-	opLiterals op = iota
-	opAny         // there is a value
+	opLiterals atomOp = iota
+	opAny             // there is a value
 	opGlob
 	opRegex
 	opNumber
@@ -45,43 +49,6 @@ const (
 	opExists
 	opFieldRef
 )
-
-// how says where in the value a literal must stand.
-type how uint8
-
-const (
-	equals how = iota
-	prefix
-	suffix
-	contains
-)
-
-// holds reports whether literal stands in b as h says.
-func (h how) holds(b, literal []byte) bool {
-	switch h {
-	case equals:
-		return bytes.Equal(b, literal)
-	case prefix:
-		return bytes.HasPrefix(b, literal)
-	case suffix:
-		return bytes.HasSuffix(b, literal)
-	}
-	return bytes.Contains(b, literal)
-}
-
-type literalTest struct {
-	how    how
-	text   []byte // folded, unless the atom is cased
-	needle needle // of contains, once compiled
-}
-
-// holds reports whether the literal stands in b where it must.
-func (l *literalTest) holds(b []byte) bool {
-	if l.how == contains {
-		return l.needle.in(b)
-	}
-	return l.how.holds(b, l.text)
-}
 
 type compareOp uint8
 
@@ -107,9 +74,9 @@ func (c compareOp) holds(cmp int) bool {
 	return cmp == 0
 }
 
-// find returns the index of the first value of the event that answers the
-// atom, and whether the atom holds. The index is -1 where no value does.
-func (a *atom) find(v *view) (int32, bool) {
+// find returns the index of the first value of the event for which the atom
+// holds, and whether the atom holds. The index is -1 if there is no such value.
+func (a *atom) find(v *eventView) (int32, bool) {
 	if a.field == anyField {
 		for i := range v.values {
 			if a.matches(v, int32(i)) {
@@ -132,7 +99,7 @@ func (a *atom) find(v *view) (int32, bool) {
 	case opFieldRef:
 		for i := first; i >= 0; i = v.values[i].next {
 			for j := v.first(a.other); j >= 0; j = v.values[j].next {
-				if a.refers(v, i, j) {
+				if a.refersTo(v, i, j) {
 					return i, true
 				}
 			}
@@ -147,28 +114,29 @@ func (a *atom) find(v *view) (int32, bool) {
 	return -1, false
 }
 
-// refers reports whether value i relates to value j as a fieldref asks.
-func (a *atom) refers(v *view, i, j int32) bool {
+// refersTo reports whether a fieldref holds between the values i and j.
+func (a *atom) refersTo(v *eventView, i, j int32) bool {
 	if v.values[i].Kind == Null || v.values[j].Kind == Null {
 		return false
 	}
 	if a.cased {
 		s, t := v.values[i].Text, v.values[j].Text
-		switch a.how {
-		case equals:
+		switch a.placement {
+		case literalindex.Equals:
 			return s == t
-		case prefix:
+		case literalindex.Prefix:
 			return strings.HasPrefix(s, t)
-		case suffix:
+		case literalindex.Suffix:
 			return strings.HasSuffix(s, t)
 		}
 		return strings.Contains(s, t)
 	}
-	return a.how.holds(v.folded(i), v.folded(j))
+	return a.placement.Match(v.folded(i), v.folded(j))
 }
 
-// matches reports whether value i alone answers the atom. A null never does.
-func (a *atom) matches(v *view, i int32) bool {
+// matches reports whether the atom holds for value i alone. It never does for
+// null.
+func (a *atom) matches(v *eventView, i int32) bool {
 	val := &v.values[i]
 	if val.Kind == Null {
 		return false
@@ -178,27 +146,27 @@ func (a *atom) matches(v *view, i int32) bool {
 		return true
 	case opLiterals:
 		b := v.bytes(i, a.cased)
-		if a.set != nil {
-			return a.set.holds(b, val.ascii)
+		if a.literalIndex != nil {
+			return a.literalIndex.ContainsAny(b, val.ascii)
 		}
 		for k := range a.literals {
-			if a.literals[k].holds(b) {
+			if a.literals[k].Match(b) {
 				return true
 			}
 		}
 	case opGlob:
-		for _, l := range a.gate {
+		for _, l := range a.required {
 			if !bytes.Contains(v.folded(i), l) {
 				return false
 			}
 		}
 		return a.glob.match(v.bytes(i, a.cased))
 	case opRegex:
-		return a.regex.match(val.Text, v.folded(i))
+		return a.regex.Match(val.Text, v.folded(i))
 	case opNumber, opCompare:
 		return a.matchesNumber(val)
 	case opCIDR:
-		addr, ok := parseAddr(val.Text)
+		addr, ok := parseIP(val.Text)
 		if !ok {
 			return false
 		}
@@ -211,43 +179,28 @@ func (a *atom) matches(v *view, i int32) bool {
 	return false
 }
 
-func (a *atom) matchesNumber(val *viewValue) bool {
-	var d decimal
+func (a *atom) matchesNumber(val *eventValue) bool {
+	var d decimal.Decimal
 	if a.part != noTimePart {
 		t, ok := parseTime(val.Text)
 		if !ok {
 			return false
 		}
 		n := a.part.of(t)
-		if want, ok := a.numbers[0].small(); ok {
+		if want, ok := a.numbers[0].Int(); ok {
 			return a.compare.holds(n - want)
 		}
-		d, _ = parseDecimal(strconv.Itoa(n))
+		d, _ = decimal.Parse(strconv.Itoa(n))
 	} else {
 		var ok bool
-		if d, ok = parseDecimal(val.Text); !ok {
+		if d, ok = decimal.Parse(val.Text); !ok {
 			return false
 		}
 	}
 	for _, n := range a.numbers {
-		if a.compare.holds(d.cmp(n)) {
+		if a.compare.holds(d.Cmp(n)) {
 			return true
 		}
 	}
 	return false
-}
-
-// small returns the decimal as an int if it is a small whole number.
-func (d decimal) small() (int, bool) {
-	if d.digits == "" {
-		return 0, true
-	}
-	if d.exp < len(d.digits) || d.exp > 9 || strings.Contains(d.digits, ".") {
-		return 0, false
-	}
-	n, err := strconv.Atoi(d.digits)
-	for i := len(d.digits); i < d.exp; i++ {
-		n *= 10
-	}
-	return sign(!d.neg, n), err == nil
 }

@@ -10,9 +10,11 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
-// A testCase says what a rule means, and where that is from.
+// A testCase defines what a rule means; Source is where that is specified.
 type testCase struct {
 	Name, Source string
 	Detection    string
@@ -69,7 +71,7 @@ func TestCases(t *testing.T) {
 			o := sigma.Options{Placeholders: c.Placeholders}
 			var rs *sigma.RuleSet
 			if err == nil {
-				var errs []*sigma.CompileError
+				var errs []*ast.DocumentError
 				rs, errs = sigma.Compile(rules, o)
 				if len(errs) > 0 {
 					err = errs[0]
@@ -100,17 +102,17 @@ func TestCases(t *testing.T) {
 	}
 }
 
-func checkCase(t *testing.T, rs *sigma.RuleSet, r *sigma.Rule, o sigma.Options, text string, want bool) {
+func checkCase(t *testing.T, rs *sigma.RuleSet, r *ast.Rule, o sigma.Options, text string, want bool) {
 	t.Helper()
-	fields, err := flatten([]byte(text))
+	fields, err := sigmatest.Flatten([]byte(text))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	fired := sigma.NewMatcher().Match(rs.Group(sigma.LogSource{Product: "test"}), fields, nil)
-	if got := len(fired) == 1; got != want {
+	matched := sigma.NewMatcher().Match(rs.Group(sigma.LogSource{Product: "test"}), fields, nil)
+	if got := len(matched) == 1; got != want {
 		t.Errorf("%s: match = %v, want %v", text, got, want)
 	}
-	if got := sigma.OracleFires(r, o, fields); got != want {
+	if got := sigma.OracleMatches(r, o, fields); got != want {
 		t.Errorf("%s: oracle = %v, want %v", text, got, want)
 	}
 }

@@ -2,10 +2,13 @@ package sigma
 
 import (
 	"cmp"
-	"errors"
 	"slices"
-	"strconv"
 	"sync"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/correlation"
+	"github.com/picket-edr/picket/sigma/internal/literalindex"
+	"github.com/picket-edr/picket/sigma/internal/regexprefilter"
 )
 
 // Options change how rules are compiled. The zero value is ready to use.
@@ -14,131 +17,138 @@ type Options struct {
 	// A value is read as a Sigma string, wildcards included. A rule with a
 	// placeholder that has no value is left out.
 	Placeholders map[string][]string
-	// Off holds the ids of the rules, correlations and filters that don't run.
-	// A rule stays silent for a correlation that is off.
-	Off map[string]bool
+	// Disabled holds the IDs of the rules, correlations and filters that do not
+	// run. A rule that a disabled correlation refers to still raises no alerts
+	// of its own.
+	Disabled map[string]bool
 }
 
 // A RuleSet is a list of compiled rules. It is immutable and safe for
 // concurrent use.
 type RuleSet struct {
-	rules     []*Rule
-	witnesses []witness // by rule
-	shared    *shared
-	freq      *frequencies
-	relations []*relation // the correlations, each behind those it refers to
+	rules        []*Rule
+	interned     *internTable
+	correlations []*correlation.Rule
 
 	mu      sync.RWMutex
-	groups  map[string]*Group // by sources; nil where no rule applies
-	byRules map[string]*Group // by the rules in it
+	groups  map[string]*RuleGroup // by sources; nil if no rule applies
+	byRules map[string]*RuleGroup // by the rules in it
 }
 
-// shared is what the rules of a set have in common.
-type shared struct {
-	fields map[string]int32 // ids of the fields that rules name
-	atoms  []atom
+// An internTable holds what the rules of a set share.
+type internTable struct {
+	fields      map[string]int32 // numbers of the fields that rules refer to
+	atoms       []atom
+	frequencies *literalindex.Frequencies // of the literals of the atoms
 }
 
 // A program is a rule in executable form.
 type program struct {
-	expr   expr
-	shared *shared
+	expr      expr
+	prefilter prefilter
+	interned  *internTable
 }
 
-// Compile makes a RuleSet of the pack. Documents that can't be compiled are
-// left out, each with an error; the others run. The RuleSet holds copies: the
-// documents given stay as they are, and only the copies, which Rules and Match
-// return, can be explained.
-func Compile(pack Pack, o Options) (*RuleSet, []*CompileError) {
-	c := &compiler{
-		options: o,
-		shared:  &shared{fields: make(map[string]int32)},
-		byKey:   make(map[string]int32),
-		regexes: make(map[string]*regex),
+// Compile compiles the documents of a collection. Those that cannot be compiled
+// are left out, each with an error; the others run. The RuleSet has copies of
+// the documents, so that those given stay as they are.
+func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
+	comp := &compiler{
+		options:     o,
+		internTable: &internTable{fields: make(map[string]int32), frequencies: literalindex.NewFrequencies()},
+		byKey:       make(map[string]int32),
+		regexes:     make(map[string]*regexprefilter.Regex),
 	}
-	rs := &RuleSet{shared: c.shared, freq: newFrequencies()}
-	filters := c.filters(pack)
-	for _, r := range pack.Rules {
-		if o.Off[r.ID] {
+	rs := &RuleSet{interned: comp.internTable}
+	filters := comp.lowerFilters(c)
+	for _, r := range c.Rules {
+		if o.Disabled[r.ID] {
 			continue
 		}
-		e, err := c.search(&r.search)
+		e, err := comp.lowerDetections(&r.Detections)
 		if err != nil {
-			c.fail(RuleDocument, &r.Meta, err)
+			comp.fail(ast.RuleDocument, &r.Meta, err)
 			continue
 		}
 		for _, f := range filters {
-			if f.Applies(r) {
+			if f.AppliesTo(r) {
 				e = join(exprAnd, []expr{e, f.expr})
 			}
 		}
-		compiled := *r
-		compiled.prog = &program{expr: e, shared: c.shared}
-		rs.rules = append(rs.rules, &compiled)
+		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.internTable}})
 	}
-	c.finish(rs)
-	rs.relations = c.relate(rs.rules, pack.Correlations)
-	return rs, c.errs
+	comp.finish(rs.rules)
+	rs.compileCorrelations(comp, c.Correlations)
+	return rs, comp.errs
+}
+
+// compileCorrelations compiles the correlations over the rules that run.
+func (rs *RuleSet) compileCorrelations(c *compiler, all []*ast.Correlation) {
+	parsed := make([]*ast.Rule, len(rs.rules))
+	for i, r := range rs.rules {
+		parsed[i] = &r.Rule
+	}
+	set, errs := correlation.Compile(parsed, all, c.options.Disabled)
+	for i, r := range rs.rules {
+		r.correlationFields, r.correlationOnly = set.Fields(parsed[i]), set.Only(parsed[i])
+	}
+	rs.correlations = set.Rules
+	c.errs = append(c.errs, errs...)
+}
+
+// Rules returns the rules in the order of the collection. The caller must not
+// change the slice.
+func (rs *RuleSet) Rules() []*Rule { return rs.rules }
+
+// Len returns the number of rules.
+func (rs *RuleSet) Len() int { return len(rs.rules) }
+
+// Correlations returns the correlations, each after those that it refers to.
+// The caller must not change the slice.
+func (rs *RuleSet) Correlations() []*correlation.Rule { return rs.correlations }
+
+type compiler struct {
+	options Options
+	errs    []*ast.DocumentError
+	*internTable
+	byKey   map[string]int32 // atoms by key
+	regexes map[string]*regexprefilter.Regex
+}
+
+func (c *compiler) fail(kind ast.DocumentKind, m *ast.Meta, d *ast.Diagnostic) {
+	c.errs = append(c.errs, &ast.DocumentError{Kind: kind, Meta: m, Diagnostic: *d})
 }
 
 // A loweredFilter is a filter in executable form.
 type loweredFilter struct {
-	*Filter
+	*ast.Filter
 	expr expr
 }
 
-// filters lowers the filters of a pack. One that names a rule that is not
-// there is worth an error, and still applies to the others.
-func (c *compiler) filters(pack Pack) []loweredFilter {
+// lowerFilters lowers the filters. One that names an unknown rule is an error,
+// and applies to the other rules all the same.
+func (c *compiler) lowerFilters(all ast.Collection) []loweredFilter {
 	var out []loweredFilter
-	for _, f := range pack.Filters {
-		if c.options.Off[f.ID] {
+	for _, f := range all.Filters {
+		if c.options.Disabled[f.ID] {
 			continue
 		}
-		e, err := c.search(&f.search)
+		e, err := c.lowerDetections(&f.Detections)
 		if err != nil {
-			c.fail(FilterDocument, &f.Meta, err)
+			c.fail(ast.FilterDocument, &f.Meta, err)
 			continue
 		}
 		out = append(out, loweredFilter{f, e})
 		for _, ref := range f.Rules {
-			if !slices.ContainsFunc(pack.Rules, func(r *Rule) bool { return r.isNamed(ref) }) {
-				c.errs = append(c.errs, missing(FilterDocument, &f.Meta, f.place, ref))
+			if !slices.ContainsFunc(all.Rules, func(r *ast.Rule) bool { return r.MatchesRef(ref) }) {
+				c.errs = append(c.errs, ast.MissingRule(ast.FilterDocument, &f.Meta, f.RulesPosition, ref))
 			}
 		}
 	}
 	return out
 }
 
-func (c *compiler) fail(d Document, m *Meta, err error) {
-	ce := &CompileError{Document: d, Meta: m, Line: m.Line, Reason: err.Error()}
-	if le, ok := errors.AsType[*lineError](err); ok {
-		ce.Line, ce.Column, ce.Hint = le.line, le.column, le.hint
-	}
-	c.errs = append(c.errs, ce)
-}
-
-func missing(d Document, m *Meta, p place, ref string) *CompileError {
-	return &CompileError{Document: d, Meta: m, Line: p.line, Column: p.column, Missing: ref,
-		Reason: "names the rule " + strconv.Quote(ref) + ", which is not there", Hint: "rules are named by their id or name"}
-}
-
-// Rules returns the rules in the order of Compile. The caller must not change
-// the slice.
-func (rs *RuleSet) Rules() []*Rule { return rs.rules }
-
-// Len returns the number of rules.
-func (rs *RuleSet) Len() int { return len(rs.rules) }
-
-type compiler struct {
-	options Options
-	errs    []*CompileError
-	*shared
-	byKey   map[string]int32 // atoms by key
-	regexes map[string]*regex
-}
-
-func (c *compiler) field(name string) int32 {
+func (c *compiler) internField(name string) int32 {
 	id, ok := c.fields[name]
 	if !ok {
 		id = int32(len(c.fields))
@@ -147,8 +157,8 @@ func (c *compiler) field(name string) int32 {
 	return id
 }
 
-func (c *compiler) intern(a atom) expr {
-	a.tidy()
+func (c *compiler) internAtom(a atom) expr {
+	a.sortLiterals()
 	key := a.key()
 	id, ok := c.byKey[key]
 	if !ok {
@@ -156,46 +166,46 @@ func (c *compiler) intern(a atom) expr {
 		c.atoms = append(c.atoms, a)
 		c.byKey[key] = id
 	}
-	return expr{op: exprIs, atom: id}
+	return expr{op: exprAtom, atom: id}
 }
 
-// tidy sorts the literals, shorter ones first, and drops repeated ones.
-func (a *atom) tidy() {
-	slices.SortFunc(a.literals, func(x, y literalTest) int {
-		return cmp.Or(cmp.Compare(x.how, y.how), cmp.Compare(len(x.text), len(y.text)), slices.Compare(x.text, y.text))
+// sortLiterals sorts the literals, shorter ones first, and drops duplicates.
+func (a *atom) sortLiterals() {
+	slices.SortFunc(a.literals, func(x, y literalindex.Literal) int {
+		return cmp.Or(cmp.Compare(x.Placement, y.Placement), cmp.Compare(len(x.Text), len(y.Text)), slices.Compare(x.Text, y.Text))
 	})
-	a.literals = slices.CompactFunc(a.literals, func(x, y literalTest) bool {
-		return x.how == y.how && string(x.text) == string(y.text)
+	a.literals = slices.CompactFunc(a.literals, func(x, y literalindex.Literal) bool {
+		return x.Placement == y.Placement && string(x.Text) == string(y.Text)
 	})
 }
 
-func (c *compiler) regex(source, flags string) (*regex, error) {
+func (c *compiler) internRegex(source, flags string) (*regexprefilter.Regex, error) {
 	key := flags + "/" + source
 	if r, ok := c.regexes[key]; ok {
 		return r, nil
 	}
-	r, err := compileRegex(source, flags)
+	r, err := regexprefilter.Compile(source, flags)
 	if err == nil {
 		c.regexes[key] = r
 	}
 	return r, err
 }
 
-// finish does what needs the atoms of all rules.
-func (c *compiler) finish(rs *RuleSet) {
+// finish does what needs the atoms of all rules: it indexes literals, orders
+// expressions by cost, and chooses prefilters.
+func (c *compiler) finish(rules []*Rule) {
 	for i := range c.atoms {
 		for _, l := range c.atoms[i].literals {
-			rs.freq.add(string(l.text), 1)
+			c.frequencies.Add(string(l.Text))
 		}
 	}
 	for i := range c.atoms {
-		c.atoms[i].makeSet(rs.freq)
+		c.atoms[i].indexLiterals(c.frequencies)
 	}
-	w := weigher{shared: c.shared, freq: rs.freq}
-	rs.witnesses = make([]witness, len(rs.rules))
-	for i, r := range rs.rules {
-		c.order(&r.prog.expr)
-		rs.witnesses[i] = w.witness(&r.prog.expr, false)
+	model := selectivityModel{c.internTable}
+	for _, r := range rules {
+		c.orderByCost(&r.program.expr)
+		r.program.prefilter = model.prefilter(&r.program.expr, false)
 	}
 }
 
@@ -204,52 +214,53 @@ const (
 	manyLiterals = 24
 )
 
-// makeSet gives an atom of many literals an index of its own.
-func (a *atom) makeSet(freq *frequencies) {
+// indexLiterals gives an atom of many literals an index of its own.
+func (a *atom) indexLiterals(f *literalindex.Frequencies) {
 	if a.op != opLiterals || a.cased {
 		return
 	}
 	n := 0
 	for _, l := range a.literals {
-		if l.how == contains {
+		if l.Placement == literalindex.Contains {
 			n++
 		}
-		if len(l.text) == 0 && l.how != equals {
-			return // holds always, which an index does not know
+		if len(l.Text) == 0 && l.Placement != literalindex.Equals {
+			return // matches any value, which the index would not report
 		}
 	}
 	if n < manyContains && len(a.literals) < manyLiterals {
 		return
 	}
-	ib := indexBuilder{freq: freq}
+	b := literalindex.NewBuilder(f)
 	for _, l := range a.literals {
-		ib.add(l, hit{})
+		b.AddLiteral(l, literalindex.Posting{})
 	}
-	a.set = ib.build()
+	a.literalIndex = b.Build()
 }
 
-// order sorts the children of every node by cost and works the cost out.
-func (c *compiler) order(e *expr) {
+// orderByCost estimates the cost of an expression, and sorts operands so that
+// the cheapest is evaluated first.
+func (c *compiler) orderByCost(e *expr) {
 	switch e.op {
-	case exprIs:
+	case exprAtom:
 		e.cost = c.atoms[e.atom].cost()
 		return
 	case exprNot:
-		// That a filter does not match is expected: ask it late.
-		c.order(&e.kids[0])
-		e.cost = 2*e.kids[0].cost + 20
+		// Filters rarely match, so that evaluating one rarely decides: do it late.
+		c.orderByCost(&e.operands[0])
+		e.cost = 2*e.operands[0].cost + 20
 		return
 	}
-	e.kids = slices.Clone(e.kids)
+	e.operands = slices.Clone(e.operands)
 	total := int32(0)
-	for i := range e.kids {
-		c.order(&e.kids[i])
-		total += e.kids[i].cost
+	for i := range e.operands {
+		c.orderByCost(&e.operands[i])
+		total += e.operands[i].cost
 	}
-	slices.SortStableFunc(e.kids, func(a, b expr) int { return cmp.Compare(a.cost, b.cost) })
+	slices.SortStableFunc(e.operands, func(a, b expr) int { return cmp.Compare(a.cost, b.cost) })
 	e.cost = total
 	if e.op == exprAnd {
-		e.cost = (e.kids[0].cost + total) / 2
+		e.cost = (e.operands[0].cost + total) / 2
 	}
 }
 
@@ -257,12 +268,12 @@ func (a *atom) cost() int32 {
 	cost := int32(5)
 	switch a.op {
 	case opLiterals:
-		if a.set != nil {
+		if a.literalIndex != nil {
 			cost = 80
 			break
 		}
 		for _, l := range a.literals {
-			if l.how == contains {
+			if l.Placement == literalindex.Contains {
 				cost += 20
 			} else {
 				cost += 2
@@ -271,12 +282,13 @@ func (a *atom) cost() int32 {
 	case opGlob:
 		cost = 60
 	case opRegex:
-		cost = 1000
-		if a.regex.gates != nil {
-			cost = 300
-		}
-		if a.regex.least > 0 || a.regex.ordered != nil {
+		switch {
+		case a.regex.IsSimple():
 			cost = 50
+		case a.regex.Required() != nil:
+			cost = 300
+		default:
+			cost = 1000
 		}
 	case opNumber, opCompare, opCIDR, opFieldRef:
 		cost = 25

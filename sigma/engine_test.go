@@ -6,15 +6,16 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // On events made out of each rule of SigmaHQ, the engine and the oracle agree
 // on that rule and on others of the same group.
 func TestMadeEvents(t *testing.T) {
-	pack := sigmaHQRules(t)
-	rules := pack.Rules
+	parsed := sigmatest.SigmaHQ(t)
+	rules := parsed.Rules
 	o := sigma.Options{Placeholders: map[string][]string{"known_cdcs": {"dc1", "dc2.*"}}}
-	rs, _ := sigma.Compile(pack, o)
+	rs, _ := sigma.Compile(parsed, o)
 	if rs.Len() != len(rules) {
 		t.Fatal("rules were left out")
 	}
@@ -24,23 +25,23 @@ func TestMadeEvents(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	m := sigma.NewMatcher()
-	fired, count := []*sigma.Rule(nil), 0
+	matched, count := []*sigma.Rule(nil), 0
 	for i, r := range rules {
 		g := rs.Group(r.LogSource)
 		others := g.Rules()
 		for range 3 {
 			fields := sigma.MakeEvent(r, rnd)
-			fired = m.Match(g, fields, fired[:0])
-			if !slices.Equal(fired, g.MatchAll(fields, nil)) {
+			matched = m.Match(g, fields, matched[:0])
+			if !slices.Equal(matched, g.MatchAll(fields, nil)) {
 				t.Fatalf("Match and MatchAll differ on\n%q", fields)
 			}
-			if !slices.IsSortedFunc(fired, func(a, b *sigma.Rule) int { return index[a] - index[b] }) {
+			if !slices.IsSortedFunc(matched, func(a, b *sigma.Rule) int { return index[a] - index[b] }) {
 				t.Fatal("rules out of order")
 			}
 			check := []*sigma.Rule{rs.Rules()[i], others[rnd.IntN(len(others))], others[rnd.IntN(len(others))]}
-			check = append(check, fired[:min(len(fired), 3)]...)
+			check = append(check, matched[:min(len(matched), 3)]...)
 			for _, c := range check {
-				got, want := slices.Contains(fired, c), sigma.OracleFires(c, o, fields)
+				got, want := slices.Contains(matched, c), sigma.OracleMatches(&c.Rule, o, fields)
 				if got != want {
 					t.Fatalf("%s: engine %v, oracle %v on\n%q", c.File, got, want, fields)
 				}
@@ -54,9 +55,9 @@ func TestMadeEvents(t *testing.T) {
 		}
 	}
 	if count < len(rules) {
-		t.Errorf("only %d rules fired in all: the events are made badly", count)
+		t.Errorf("only %d rules matched in all: the events are made badly", count)
 	}
-	t.Logf("%d fired", count)
+	t.Logf("%d matched", count)
 }
 
 // On a sample of recorded events, the engine and the oracle agree on every
@@ -65,18 +66,18 @@ func TestRecordedEvents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
-	for i, ev := range otrfEvents(t) {
-		g := rs.Group(ev.sources...)
-		fired := m.Match(g, ev.fields, nil)
-		if i%97 != 0 && (len(fired) == 0 || i%7 != 0) {
+	for i, ev := range sigmatest.RecordedEvents(t) {
+		g := rs.Group(ev.Sources...)
+		matched := m.Match(g, ev.Fields, nil)
+		if i%97 != 0 && (len(matched) == 0 || i%7 != 0) {
 			continue
 		}
 		for _, r := range g.Rules() {
-			got, want := slices.Contains(fired, r), sigma.OracleFires(r, sigma.Options{}, ev.fields)
+			got, want := slices.Contains(matched, r), sigma.OracleMatches(&r.Rule, sigma.Options{}, ev.Fields)
 			if got != want {
-				t.Errorf("%s:%d: %s: engine %v, oracle %v", ev.file, ev.number, r.File, got, want)
+				t.Errorf("%s:%d: %s: engine %v, oracle %v", ev.File, ev.Number, r.File, got, want)
 			}
 		}
 	}
@@ -84,16 +85,16 @@ func TestRecordedEvents(t *testing.T) {
 
 // A match that finds nothing allocates nothing, whatever came before.
 func TestNoAllocations(t *testing.T) {
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
-	var fired []*sigma.Rule
-	for i, ev := range otrfEvents(t) {
-		g := rs.Group(ev.sources...)
-		if fired = m.Match(g, ev.fields, fired[:0]); len(fired) > 0 || i%31 != 0 {
+	var matched []*sigma.Rule
+	for i, ev := range sigmatest.RecordedEvents(t) {
+		g := rs.Group(ev.Sources...)
+		if matched = m.Match(g, ev.Fields, matched[:0]); len(matched) > 0 || i%31 != 0 {
 			continue
 		}
-		if n := testing.AllocsPerRun(2, func() { fired = m.Match(g, ev.fields, fired[:0]) }); n != 0 {
-			t.Errorf("%s:%d: %v allocations", ev.file, ev.number, n)
+		if n := testing.AllocsPerRun(2, func() { matched = m.Match(g, ev.Fields, matched[:0]) }); n != 0 {
+			t.Errorf("%s:%d: %v allocations", ev.File, ev.Number, n)
 		}
 	}
 }
@@ -146,11 +147,11 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rules.Rules[0].Explain(nil) != nil {
-		t.Error("a rule that isn't compiled explains itself")
+	if new(sigma.Rule).Explain(nil) != nil {
+		t.Error("a rule that Compile did not make explains itself")
 	}
 	rs, _ := sigma.Compile(rules, sigma.Options{})
-	fields, err := flatten([]byte(`{"F":["a1","xC1x"],"G":7,"H":"y","M":"a needle","N":"yes"}`))
+	fields, err := sigmatest.Flatten([]byte(`{"F":["a1","xC1x"],"G":7,"H":"y","M":"a needle","N":"yes"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,12 +26,12 @@ detection:
 `
 
 func Example() {
-	pack, err := sigma.Parse("whoami.yml", []byte(whoami))
+	parsed, err := sigma.Parse("whoami.yml", []byte(whoami))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	set, errs := sigma.Compile(pack, sigma.Options{})
+	set, errs := sigma.Compile(parsed, sigma.Options{})
 	for _, err := range errs {
 		fmt.Println(err)
 	}
@@ -69,62 +69,9 @@ detection:
 	// bad.yml:6:5: unknown modifier "endwith" (did you mean endswith?)
 }
 
-func ExampleParsePipeline() {
-	pipeline, err := sigma.ParsePipeline("ecs.yml", []byte(`
-name: Names of ECS
-priority: 20
-transformations:
-  - id: names
-    type: field_name_mapping
-    mapping:
-      Image: process.executable
-      ParentImage: process.parent.executable
-    rule_conditions:
-      - type: logsource
-        product: windows
-`))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
-	pack, errs := pipeline.Apply(pack)
-	set, _ := sigma.Compile(pack, sigma.Options{})
-	event := []sigma.Field{
-		{Name: "process.executable", Value: sigma.Value{Kind: sigma.String, Text: `C:\Windows\System32\whoami.exe`}},
-		{Name: "process.parent.executable", Value: sigma.Value{Kind: sigma.String, Text: `C:\Office\EXCEL.EXE`}},
-	}
-	group := set.Group(sigma.LogSource{Product: "windows", Category: "process_creation"})
-	fmt.Println(len(errs), len(sigma.NewMatcher().Match(group, event, nil)))
-	// Output:
-	// 0 1
-}
-
-func ExampleLint() {
-	pack, _ := sigma.Parse("whoami.yml", []byte(`
-title: Whoami
-id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
-logsource: {product: windows, category: process_creation}
-detection:
-  selection:
-    Image: '*\whoami.exe'
-  other:
-    User|all: [a]
-  condition: selection
-level: low
-`))
-	for _, f := range sigma.Lint(pack, sigma.LintOptions{Ignore: []string{"missing_status", "missing_description", "missing_author", "missing_date"}}) {
-		fmt.Println(f.Severity, f)
-	}
-	// Output:
-	// info whoami.yml:7:5: the stars of field Image are what endswith says (write Image|endswith without the stars) [wildcard_modifier]
-	// warning whoami.yml:8:3: no condition names the search "other" (take it out, or name it in the condition) [unused_search]
-	// warning whoami.yml:9:5: the modifier all needs more than one value [single_value_all]
-}
-
 func ExampleRuleSet_Group() {
-	pack, _ := sigma.Parse("whoami.yml", []byte(whoami))
-	set, _ := sigma.Compile(pack, sigma.Options{})
+	parsed, _ := sigma.Parse("whoami.yml", []byte(whoami))
+	set, _ := sigma.Compile(parsed, sigma.Options{})
 	// An event may belong to several logsources.
 	group := set.Group(
 		sigma.LogSource{Product: "windows", Category: "process_creation", Service: "sysmon"},

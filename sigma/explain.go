@@ -1,31 +1,34 @@
 package sigma
 
-// Evidence is a field and the value of it that made a rule fire.
+import "github.com/picket-edr/picket/sigma/correlation"
+
+// Evidence is a field and the value of it that made a rule match.
 type Evidence struct {
 	Field string `json:"field"`
 	Value string `json:"value"`
 }
 
-// Explain returns the values that made the rule fire on the event, each once,
-// those of the simplest conditions first. Values are not shortened. What a rule demands to be
-// absent leaves no evidence. There is none if the rule does not fire, and for
-// rules that don't come from a RuleSet.
+// GroupEvidence returns the group of a correlation's match as evidence.
+func GroupEvidence(group []correlation.GroupValue) []Evidence {
+	var out []Evidence
+	for _, g := range group {
+		out = append(out, Evidence(g))
+	}
+	return out
+}
+
+// Explain returns the values that made the rule match the event, each once and
+// in full, those of the cheapest conditions first. Conditions under not leave
+// no evidence. There is none if the rule does not match, and for a Rule that
+// Compile did not make.
 //
-// Explain evaluates the rule anew and is meant for matches only.
+// Explain evaluates the rule again; call it for matches only.
 func (r *Rule) Explain(fields []Field) []Evidence {
-	if r.prog == nil {
+	if r.program == nil {
 		return nil
 	}
-	x := explainer{shared: r.prog.shared}
-	x.view.reset(len(x.fields))
-	for i, f := range fields {
-		id, ok := x.fields[f.Name]
-		if !ok {
-			id = anyField
-		}
-		x.view.add(id, i, f.Value)
-	}
-	if !x.explain(&r.prog.expr) {
+	x := explainer{internTable: r.program.interned, view: newEventView(r.program.interned, fields)}
+	if !x.explain(&r.program.expr) {
 		return nil
 	}
 	var out []Evidence
@@ -37,28 +40,28 @@ func (r *Rule) Explain(fields []Field) []Evidence {
 }
 
 type explainer struct {
-	*shared
-	view  view
+	*internTable
+	view  *eventView
 	found []int32 // values, in order
 }
 
-// explain evaluates e and keeps what was found only if it holds.
+// explain evaluates e and keeps the values that it found only if e holds.
 func (x *explainer) explain(e *expr) bool {
 	before := len(x.found)
 	switch e.op {
-	case exprIs:
-		n, ok := x.atoms[e.atom].find(&x.view)
+	case exprAtom:
+		n, ok := x.atoms[e.atom].find(x.view)
 		if ok && n >= 0 {
 			x.add(n)
 		}
 		return ok
 	case exprNot:
-		ok := x.explain(&e.kids[0])
+		ok := x.explain(&e.operands[0])
 		x.found = x.found[:before]
 		return !ok
 	case exprAnd:
-		for i := range e.kids {
-			if !x.explain(&e.kids[i]) {
+		for i := range e.operands {
+			if !x.explain(&e.operands[i]) {
 				x.found = x.found[:before]
 				return false
 			}
@@ -66,8 +69,8 @@ func (x *explainer) explain(e *expr) bool {
 		return true
 	}
 	any := false
-	for i := range e.kids {
-		any = x.explain(&e.kids[i]) || any
+	for i := range e.operands {
+		any = x.explain(&e.operands[i]) || any
 	}
 	return any
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // Filters narrow down the rules that they name or, with any, those of their
@@ -30,34 +32,34 @@ func TestFilters(t *testing.T) {
 		"named, of other logsource": {"logsource: {product: q}\nfilter: {rules: [a], f: {U: admin}, condition: not f}", "abc abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pack, err := sigma.Parse("f.yml", []byte(rules+"title: f\n"+c.filter+"\n"))
+			parsed, err := sigma.Parse("f.yml", []byte(rules+"title: f\n"+c.filter+"\n"))
 			if err != nil && c.filter != "" {
 				t.Fatal(err)
 			}
-			rs, errs := sigma.Compile(pack, sigma.Options{})
+			rs, errs := sigma.Compile(parsed, sigma.Options{})
 			if len(errs) > 0 {
 				t.Fatal(errs[0])
 			}
-			if got := filtered(t, rs, pack, "admin") + " " + filtered(t, rs, pack, "user"); got != c.want {
-				t.Errorf("fire %q, want %q", got, c.want)
+			if got := filtered(t, rs, parsed, "admin") + " " + filtered(t, rs, parsed, "user"); got != c.want {
+				t.Errorf("matching %q, want %q", got, c.want)
 			}
 		})
 	}
 }
 
-// filtered names the rules that fire on what a user does, by the engine and
+// filtered returns the names of the rules that match the event of a user, by the engine and
 // the oracle.
-func filtered(t *testing.T, rs *sigma.RuleSet, pack sigma.Pack, user string) (names string) {
-	fields, err := flatten([]byte(fmt.Sprintf(`{"F":"yes","U":%q}`, user)))
+func filtered(t *testing.T, rs *sigma.RuleSet, parsed ast.Collection, user string) (names string) {
+	fields, err := sigmatest.Flatten([]byte(fmt.Sprintf(`{"F":"yes","U":%q}`, user)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range rs.Rules() {
-		fires := slices.Contains(sigma.NewMatcher().Match(rs.Group(r.LogSource), fields, nil), r)
-		if oracle := sigma.OracleFires(pack.Rules[i], sigma.Options{}, fields, pack.Filters...); oracle != fires {
-			t.Errorf("%s: engine %t, oracle %t", r.Name, fires, oracle)
+		matches := slices.Contains(sigma.NewMatcher().Match(rs.Group(r.LogSource), fields, nil), r)
+		if oracle := sigma.OracleMatches(parsed.Rules[i], sigma.Options{}, fields, parsed.Filters...); oracle != matches {
+			t.Errorf("%s: engine %t, oracle %t", r.Name, matches, oracle)
 		}
-		if fires {
+		if matches {
 			names += r.Name
 		}
 	}
@@ -70,12 +72,12 @@ func TestFilterErrors(t *testing.T) {
 		"title: f\nlogsource: {product: p}\nfilter: {f: {U: x}, condition: f}":                        "f.yml:3:9: the filter does not say which rules it is for (add rules: a list of ids or names, or any)",
 		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}}":                          "f.yml:3:9: the detection has no condition",
 		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U: x}, condition: [f, f]}":       "f.yml:3:9: a filter has one condition",
-		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3:26: filter "f": field U: modifier cidr: "x" is no network in CIDR notation`,
-		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5:3: filter "f": names the rule "nothing", which is not there (rules are named by their id or name)`,
+		"title: f\nlogsource: {product: p}\nfilter: {rules: any, f: {U|cidr: x}, condition: f}":       `f.yml:3:26: filter "f": field U: modifier cidr: "x" is not a network in CIDR notation`,
+		"title: f\nlogsource: {product: p}\nfilter:\n  f: {U: x}\n  rules: [nothing]\n  condition: f": `f.yml:5:3: filter "f": names the rule "nothing", which does not exist (rules are named by their id or name)`,
 	} {
-		pack, err := sigma.Parse("f.yml", []byte(text))
+		parsed, err := sigma.Parse("f.yml", []byte(text))
 		if err == nil {
-			_, errs := sigma.Compile(pack, sigma.Options{})
+			_, errs := sigma.Compile(parsed, sigma.Options{})
 			if len(errs) > 0 {
 				err = errs[0]
 			}
@@ -84,47 +86,4 @@ func TestFilterErrors(t *testing.T) {
 			t.Errorf("%s:\ngot  %v\nwant %s", text, err, want)
 		}
 	}
-}
-
-func ExampleCorrelator() {
-	pack, err := sigma.Parse("logons.yml", []byte(`
-title: Failed logon
-id: 5638f7c0-ac70-491d-8465-2a65075e0d86
-level: low
-logsource: {product: windows, service: security}
-detection: {selection: {EventID: 4625}, condition: selection}
----
-title: Many failed logons
-level: high
-correlation:
-  type: event_count
-  rules: [5638f7c0-ac70-491d-8465-2a65075e0d86]
-  group-by: [TargetUserName]
-  timespan: 5m
-  condition: {gte: 3}
-`))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	set, _ := sigma.Compile(pack, sigma.Options{})
-	correlator := sigma.NewCorrelator(set, sigma.CorrelatorOptions{})
-	for i := range 4 {
-		// A match of the first rule, with the fields that its Observed names.
-		for _, f := range correlator.Observe(sigma.Observation{
-			Rule: set.Rules()[0].ID, Event: fmt.Sprint("event ", i), Time: epoch, Fields: map[string]string{"TargetUserName": "bob"},
-		}, nil) {
-			fmt.Println(f.Correlation.Title, f.Group)
-			for _, e := range f.Events {
-				fmt.Println(" ", e.Event)
-			}
-		}
-	}
-	// Output:
-	// Many failed logons [{TargetUserName bob}]
-	//   event 0
-	//   event 1
-	//   event 2
-	// Many failed logons [{TargetUserName bob}]
-	//   event 3
 }

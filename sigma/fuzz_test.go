@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // FuzzMatch compares the engine with the oracle on any rules and event.
@@ -26,14 +27,14 @@ func FuzzMatch(f *testing.F) {
 		}
 		m := sigma.NewMatcher()
 		for text := range strings.Lines(events) {
-			fields, err := flatten([]byte(text))
+			fields, err := sigmatest.Flatten([]byte(text))
 			if err != nil {
 				continue
 			}
 			for _, r := range rs.Rules() {
-				fired := m.Match(rs.Group(r.LogSource), fields, nil)
-				want := sigma.OracleFires(r, sigma.Options{}, fields, rules.Filters...)
-				if got := slices.Contains(fired, r); got != want {
+				matched := m.Match(rs.Group(r.LogSource), fields, nil)
+				want := sigma.OracleMatches(&r.Rule, sigma.Options{}, fields, rules.Filters...)
+				if got := slices.Contains(matched, r); got != want {
 					t.Errorf("engine %v, oracle %v on %s", got, want, text)
 				}
 				if why := r.Explain(fields); why != nil && !want {

@@ -3,31 +3,34 @@ package sigma
 import (
 	"bytes"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// A glob matches a whole value: the segments in order, any runes between them.
+// A glob matches a whole value: its segments in order, with any number of runes
+// between them.
 type glob struct {
 	segments []segment // between stars
-	head     bool      // the first segment stands at the start of the value
-	tail     bool      // the last segment stands at its end
+	head     bool      // the first segment is at the start of the value
+	tail     bool      // the last segment is at the end of the value
 }
 
-// A segment is a run of literals and question marks.
+// A segment is a sequence of literals and question marks.
 type segment []globPart
 
 // A globPart is a literal or, if that is nil, a question mark.
 type globPart struct{ literal []byte }
 
 // newGlob compiles a canonical pattern.
-func newGlob(p pattern) *glob {
+func newGlob(p pattern.Pattern) *glob {
 	g := &glob{head: true, tail: true}
 	var seg segment
 	for i, q := range p {
-		if q.kind != star {
-			if q.kind == question {
+		if q.Kind != pattern.Star {
+			if q.Kind == pattern.Question {
 				seg = append(seg, globPart{})
 			} else {
-				seg = append(seg, globPart{[]byte(q.text)})
+				seg = append(seg, globPart{[]byte(q.Text)})
 			}
 			continue
 		}
@@ -76,7 +79,7 @@ func (g *glob) match(b []byte) bool {
 	return true
 }
 
-// prefix returns how many bytes of b the segment takes at its start, or -1.
+// prefix returns how many bytes at the start of b the segment matches, or -1.
 func (s segment) prefix(b []byte) int {
 	at := 0
 	for _, q := range s {
@@ -96,7 +99,7 @@ func (s segment) prefix(b []byte) int {
 	return at
 }
 
-// suffix returns how many bytes of b the segment takes at its end, or -1.
+// suffix returns how many bytes at the end of b the segment matches, or -1.
 func (s segment) suffix(b []byte) int {
 	at := len(b)
 	for i := len(s) - 1; i >= 0; i-- {
@@ -116,8 +119,8 @@ func (s segment) suffix(b []byte) int {
 	return len(b) - at
 }
 
-// index returns the end of the first place in b that the segment takes, or -1.
-// Of all places the first leaves most for the segments after it.
+// index returns the end of the first match of the segment in b, or -1. The
+// first match leaves the most for the segments after it.
 func (s segment) index(b []byte) int {
 	for from := 0; from <= len(b); {
 		if s[0].literal != nil {

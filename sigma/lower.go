@@ -7,142 +7,143 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/casefold"
+	"github.com/picket-edr/picket/sigma/internal/decimal"
+	"github.com/picket-edr/picket/sigma/internal/literalindex"
+	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// An expr is what a rule boils down to.
+// An expr is a boolean expression over atoms: a rule in executable form.
 type expr struct {
-	op   exprOp
-	kids []expr // of and, or, not
-	atom int32  // of is: index into compiler.atoms
-	cost int32  // of answering it, in rough nanoseconds
+	op       exprOp
+	operands []expr // of and, or, not
+	atom     int32  // of exprAtom: index into internTable.atoms
+	cost     int32  // of evaluating it, in nanoseconds, roughly
 }
 
 type exprOp uint8
 
 const (
-	exprIs exprOp = iota
+	exprAtom exprOp = iota
 	exprAnd
 	exprOr
 	exprNot
 )
 
-func join(op exprOp, kids []expr) expr {
-	if len(kids) == 1 {
-		return kids[0]
+// join makes one expression of operands, merging nested ones of the same
+// operator.
+func join(op exprOp, operands []expr) expr {
+	if len(operands) == 1 {
+		return operands[0]
 	}
 	var flat []expr
-	for _, k := range kids {
-		if k.op == op {
-			flat = append(flat, k.kids...)
+	for _, e := range operands {
+		if e.op == op {
+			flat = append(flat, e.operands...)
 		} else {
-			flat = append(flat, k)
+			flat = append(flat, e)
 		}
 	}
-	return expr{op: op, kids: flat}
+	return expr{op: op, operands: flat}
 }
 
-// condition lowers a condition over the detections, lowered already.
-func (c condition) lower(detections []expr) expr {
-	if c.op == condIs {
-		return detections[c.detection]
+// lowerCondition lowers a condition over searches that are lowered already.
+func lowerCondition(c *ast.Condition, searches []expr) expr {
+	if c.Op == ast.Ref {
+		return searches[c.Index]
 	}
-	var kids []expr
-	for _, k := range c.kids {
-		kids = append(kids, k.lower(detections))
+	var operands []expr
+	for i := range c.Operands {
+		operands = append(operands, lowerCondition(&c.Operands[i], searches))
 	}
-	switch c.op {
-	case condNot:
-		return expr{op: exprNot, kids: kids}
-	case condAnd:
-		return join(exprAnd, kids)
+	switch c.Op {
+	case ast.Not:
+		return expr{op: exprNot, operands: operands}
+	case ast.And:
+		return join(exprAnd, operands)
 	}
-	return join(exprOr, kids)
+	return join(exprOr, operands)
 }
 
-// search lowers a whole detection block.
-func (c *compiler) search(s *search) (expr, error) {
-	detections := make([]expr, len(s.detections))
-	for i, d := range s.detections {
-		var err error
-		if detections[i], err = c.alternatives(d.alternatives); err != nil {
+// lowerDetections lowers a detection block.
+func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
+	searches := make([]expr, len(d.Searches))
+	for i, s := range d.Searches {
+		var err *ast.Diagnostic
+		if searches[i], err = c.lowerAlternatives(s.Alternatives); err != nil {
 			return expr{}, err
 		}
 	}
-	var conds []expr
-	for _, cond := range s.conditions {
-		conds = append(conds, cond.lower(detections))
+	var conditions []expr
+	for i := range d.Conditions {
+		conditions = append(conditions, lowerCondition(&d.Conditions[i], searches))
 	}
-	return join(exprOr, conds), nil
+	return join(exprOr, conditions), nil
 }
 
-func (c *compiler) alternatives(any []allOf) (expr, error) {
-	var alts []expr
-	for _, all := range any {
-		var kids []expr
+func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast.Diagnostic) {
+	var lowered []expr
+	for _, all := range alternatives {
+		var operands []expr
 		for _, it := range all {
-			if it.nested != nil {
-				e, err := c.alternatives(it.nested)
+			if it.Nested != nil {
+				e, err := c.lowerAlternatives(it.Nested)
 				if err != nil {
 					return e, err
 				}
-				kids = append(kids, e)
+				operands = append(operands, e)
 				continue
 			}
-			e, err := c.item(it)
+			e, err := c.lowerItem(it)
 			if err != nil {
-				return e, errorAt(it.place, "%s: %v", itemName(it), err)
+				return e, ast.ErrorAt(it.Position, "%s: %v", it.Label(), err)
 			}
-			kids = append(kids, e)
+			operands = append(operands, e)
 		}
-		alts = append(alts, join(exprAnd, kids))
+		lowered = append(lowered, join(exprAnd, operands))
 	}
-	return join(exprOr, alts), nil
+	return join(exprOr, lowered), nil
 }
 
-func itemName(it item) string {
-	if it.keyword {
-		return "keywords"
-	}
-	return "field " + it.field
-}
-
-func (c *compiler) item(it item) (expr, error) {
+func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
 	m, err := modify(it, c.options.Placeholders)
 	if err != nil {
 		return expr{}, err
 	}
 	var e expr
 	if m.all {
-		var kids []expr
-		for _, alts := range m.values {
-			kid, err := c.anyOf(m, alts)
+		var operands []expr
+		for _, alternatives := range m.values {
+			operand, err := c.lowerAnyOf(m, alternatives)
 			if err != nil {
 				return e, err
 			}
-			kids = append(kids, kid)
+			operands = append(operands, operand)
 		}
-		e = join(exprAnd, kids)
-	} else if e, err = c.anyOf(m, slices.Concat(m.values...)); err != nil {
+		e = join(exprAnd, operands)
+	} else if e, err = c.lowerAnyOf(m, slices.Concat(m.values...)); err != nil {
 		return e, err
 	}
 	if m.negated {
-		e = expr{op: exprNot, kids: []expr{e}}
+		e = expr{op: exprNot, operands: []expr{e}}
 	}
 	return e, nil
 }
 
-// anyOf lowers the operands to as few atoms as will do.
-func (c *compiler) anyOf(m *modified, ops []operand) (expr, error) {
+// lowerAnyOf lowers alternative values to as few atoms as possible.
+func (c *compiler) lowerAnyOf(m *modifiedItem, values []modifiedValue) (expr, error) {
 	field := int32(anyField)
-	if !m.keyword {
-		field = c.field(m.field)
+	if !m.Keyword {
+		field = c.internField(m.Field)
 	}
 	literals := atom{op: opLiterals, field: field, cased: m.cased}
 	numbers := atom{op: opNumber, field: field}
 	nets := atom{op: opCIDR, field: field}
-	var kids []expr
-	for _, o := range ops {
-		a, err := c.atomOf(m, o)
+	var operands []expr
+	for _, v := range values {
+		a, err := c.atomFor(m, v)
 		if err != nil {
 			return expr{}, err
 		}
@@ -155,115 +156,119 @@ func (c *compiler) anyOf(m *modified, ops []operand) (expr, error) {
 		case opCIDR:
 			nets.nets = append(nets.nets, a.nets...)
 		default:
-			kids = append(kids, c.intern(a))
+			operands = append(operands, c.internAtom(a))
 		}
 	}
 	if literals.literals != nil {
-		kids = append(kids, c.intern(literals))
+		operands = append(operands, c.internAtom(literals))
 	}
 	if numbers.numbers != nil {
-		kids = append(kids, c.intern(numbers))
+		operands = append(operands, c.internAtom(numbers))
 	}
 	if nets.nets != nil {
-		kids = append(kids, c.intern(nets))
+		operands = append(operands, c.internAtom(nets))
 	}
-	return join(exprOr, kids), nil
+	return join(exprOr, operands), nil
 }
 
-// atomOf returns the atom of one operand, but for the field.
-func (c *compiler) atomOf(m *modified, o operand) (atom, error) {
-	s := o.scalar
+// atomFor returns the atom of one value, without its field.
+func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
+	s := v.scalar
 	switch {
 	case m.exists:
-		if o.kind != boolOperand {
+		if v.kind != boolValue {
 			return atom{}, errors.New("modifier exists needs true or false")
 		}
-		return atom{op: opExists, want: s.text == "true"}, nil
+		return atom{op: opExists, want: s.Text == "true"}, nil
 	case m.re:
-		if o.kind == nullOperand {
+		if v.kind == nullValue {
 			return atom{}, errors.New("modifier re needs a string, not null")
 		}
-		re, err := c.regex(s.text, m.flags)
+		re, err := c.internRegex(s.Text, m.flags)
 		if err != nil {
 			return atom{}, fmt.Errorf("modifier re: %w", err)
 		}
 		return atom{op: opRegex, regex: re}, nil
 	case m.cidr:
-		if o.kind != textOperand || o.pattern.hasWildcard() {
+		if v.kind != textValue || v.pattern.HasWildcard() {
 			return atom{}, errors.New("modifier cidr needs a network, as in 10.0.0.0/8")
 		}
-		p, err := parsePrefix(o.pattern.plain())
+		p, err := parsePrefix(v.pattern.PlainText())
 		if err != nil {
 			return atom{}, fmt.Errorf("modifier cidr: %w", err)
 		}
 		return atom{op: opCIDR, nets: []netip.Prefix{p}}, nil
 	case m.fieldref:
-		if o.kind != textOperand || o.pattern.hasWildcard() || o.pattern.plain() == "" {
-			return atom{}, errors.New("modifier fieldref needs the name of a field")
-		}
-		a := atom{op: opFieldRef, other: c.field(o.pattern.plain()), cased: m.cased}
-		switch {
-		case m.part || m.startswith && m.endswith:
-			a.how = contains
-		case m.startswith:
-			a.how = prefix
-		case m.endswith:
-			a.how = suffix
-		}
-		return a, nil
+		return c.fieldRefAtom(m, v)
 	case m.compare != equal || m.time != noTimePart:
-		if o.kind != numberOperand {
-			return atom{}, fmt.Errorf("modifier %s needs a number", m.modifiers[len(m.modifiers)-1])
+		if v.kind != numberValue {
+			return atom{}, fmt.Errorf("modifier %s needs a number", m.Modifiers[len(m.Modifiers)-1])
 		}
-		d, _ := parseDecimal(s.text)
-		return atom{op: opCompare, compare: m.compare, part: m.time, numbers: []decimal{d}}, nil
-	case o.kind == nullOperand:
+		d, _ := decimal.Parse(s.Text)
+		return atom{op: opCompare, compare: m.compare, part: m.time, numbers: []decimal.Decimal{d}}, nil
+	case v.kind == nullValue:
 		return atom{op: opNull}, nil
-	case o.kind == numberOperand && !m.keyword:
-		d, _ := parseDecimal(s.text)
-		return atom{op: opNumber, numbers: []decimal{d}}, nil
-	case o.kind != textOperand:
-		o.pattern = pattern{{literal, s.text}}
+	case v.kind == numberValue && !m.Keyword:
+		d, _ := decimal.Parse(s.Text)
+		return atom{op: opNumber, numbers: []decimal.Decimal{d}}, nil
+	case v.kind != textValue:
+		v.pattern = pattern.Of(s.Text)
 	}
-	if m.keyword && !m.startswith && !m.endswith {
-		o.pattern = o.pattern.withStars(true, true)
+	if m.Keyword && !m.startswith && !m.endswith {
+		v.pattern = v.pattern.WithStars(true, true)
 	}
-	return patternAtom(o.pattern.canonical(), m.cased), nil
+	return patternAtom(v.pattern.Canonical(), m.cased), nil
+}
+
+func (c *compiler) fieldRefAtom(m *modifiedItem, v modifiedValue) (atom, error) {
+	if v.kind != textValue || v.pattern.HasWildcard() || v.pattern.PlainText() == "" {
+		return atom{}, errors.New("modifier fieldref needs the name of a field")
+	}
+	a := atom{op: opFieldRef, other: c.internField(v.pattern.PlainText()), cased: m.cased}
+	switch {
+	case m.contains || m.startswith && m.endswith:
+		a.placement = literalindex.Contains
+	case m.startswith:
+		a.placement = literalindex.Prefix
+	case m.endswith:
+		a.placement = literalindex.Suffix
+	}
+	return a, nil
 }
 
 // patternAtom returns the cheapest atom for a canonical pattern.
-func patternAtom(p pattern, cased bool) atom {
-	text := p
+func patternAtom(p pattern.Pattern, cased bool) atom {
+	folded := p
 	if !cased {
-		text = p.mapLiterals(fold)
+		folded = p.MapLiterals(casefold.String)
 	}
-	one := func(h how, s string) atom {
-		return atom{op: opLiterals, cased: cased, literals: []literalTest{{how: h, text: []byte(s), needle: newNeedle([]byte(s))}}}
+	literal := func(placement literalindex.Placement, s string) atom {
+		return atom{op: opLiterals, cased: cased, literals: []literalindex.Literal{literalindex.NewLiteral(placement, s)}}
 	}
 	switch {
 	case len(p) == 0:
-		return one(equals, "")
-	case len(p) == 1 && p[0].kind == literal:
-		return one(equals, text[0].text)
-	case len(p) == 1 && p[0].kind == star:
+		return literal(literalindex.Equals, "")
+	case len(p) == 1 && p[0].Kind == pattern.Literal:
+		return literal(literalindex.Equals, folded[0].Text)
+	case len(p) == 1 && p[0].Kind == pattern.Star:
 		return atom{op: opAny}
-	case len(p) == 2 && p[0].kind == literal && p[1].kind == star:
-		return one(prefix, text[0].text)
-	case len(p) == 2 && p[0].kind == star && p[1].kind == literal:
-		return one(suffix, text[1].text)
-	case len(p) == 3 && p[0].kind == star && p[1].kind == literal && p[2].kind == star:
-		return one(contains, text[1].text)
+	case len(p) == 2 && p[0].Kind == pattern.Literal && p[1].Kind == pattern.Star:
+		return literal(literalindex.Prefix, folded[0].Text)
+	case len(p) == 2 && p[0].Kind == pattern.Star && p[1].Kind == pattern.Literal:
+		return literal(literalindex.Suffix, folded[1].Text)
+	case len(p) == 3 && p[0].Kind == pattern.Star && p[1].Kind == pattern.Literal && p[2].Kind == pattern.Star:
+		return literal(literalindex.Contains, folded[1].Text)
 	}
-	a := atom{op: opGlob, cased: cased, glob: newGlob(text)}
+	a := atom{op: opGlob, cased: cased, glob: newGlob(folded)}
 	for _, q := range p {
-		if q.kind == literal {
-			a.gate = append(a.gate, []byte(fold(q.text)))
+		if q.Kind == pattern.Literal {
+			a.required = append(a.required, []byte(casefold.String(q.Text)))
 		}
 	}
 	return a
 }
 
-// key returns a text that is the same for equal atoms.
+// key returns the same text for equal atoms, and no others.
 func (a *atom) key() string {
 	var b strings.Builder
 	num := func(ns ...int) {
@@ -272,11 +277,11 @@ func (a *atom) key() string {
 			b.WriteByte(' ')
 		}
 	}
-	num(int(a.op), int(a.field), int(a.compare), int(a.part), int(a.other), int(a.how))
+	num(int(a.op), int(a.field), int(a.compare), int(a.part), int(a.other), int(a.placement))
 	fmt.Fprint(&b, a.cased, a.want, " ")
 	for _, l := range a.literals {
-		num(int(l.how), len(l.text))
-		b.Write(l.text)
+		num(int(l.Placement), len(l.Text))
+		b.Write(l.Text)
 	}
 	if a.glob != nil {
 		fmt.Fprint(&b, a.glob.head, a.glob.tail)
@@ -293,10 +298,10 @@ func (a *atom) key() string {
 		}
 	}
 	if a.regex != nil {
-		b.WriteString(a.regex.source)
+		b.WriteString(a.regex.Source())
 	}
 	for _, d := range a.numbers {
-		fmt.Fprint(&b, d.neg, d.exp, strings.ReplaceAll(d.digits, ".", ""), " ")
+		b.WriteString(d.String() + " ")
 	}
 	for _, p := range a.nets {
 		b.WriteString(p.String() + " ")

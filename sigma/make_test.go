@@ -4,17 +4,19 @@ import (
 	"math/rand/v2"
 	"strings"
 	"unicode"
+
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// MakeEvent makes an event out of the values that a rule asks for, spoiled
-// here and there, so that many of them fire.
-func MakeEvent(r *Rule, rnd *rand.Rand) []Field {
+// MakeEvent makes an event from the values in a rule, changed
+// here and there, so that many of them match.
+func MakeEvent(r *ast.Rule, rnd *rand.Rand) []Field {
 	var fields []Field
-	for _, d := range r.detections {
-		if strings.HasPrefix(d.name, "filter") && rnd.IntN(4) > 0 {
+	for _, d := range r.Detections.Searches {
+		if strings.HasPrefix(d.Name, "filter") && rnd.IntN(4) > 0 {
 			continue
 		}
-		all := d.alternatives[rnd.IntN(len(d.alternatives))]
+		all := d.Alternatives[rnd.IntN(len(d.Alternatives))]
 		for _, it := range all {
 			fields = append(fields, makeField(it, rnd)...)
 		}
@@ -23,37 +25,37 @@ func MakeEvent(r *Rule, rnd *rand.Rand) []Field {
 	return fields
 }
 
-func makeField(it item, rnd *rand.Rand) []Field {
-	name := it.field
-	if it.keyword {
+func makeField(it ast.DetectionItem, rnd *rand.Rand) []Field {
+	name := it.Field
+	if it.Keyword {
 		name = "Message"
 	}
 	texts := []string{}
 	kind := String
-	values := []scalar{it.values[rnd.IntN(len(it.values))]}
-	has := func(m string) bool { return strings.Contains(" "+strings.Join(it.modifiers, " ")+" ", " "+m+" ") }
+	values := []ast.Scalar{it.Values[rnd.IntN(len(it.Values))]}
+	has := func(m string) bool { return strings.Contains(" "+strings.Join(it.Modifiers, " ")+" ", " "+m+" ") }
 	if has("all") {
-		values = it.values
+		values = it.Values
 	}
 	for _, s := range values {
 		switch {
-		case s.kind == Null:
+		case s.Kind == Null:
 			if rnd.IntN(2) == 0 {
 				return nil
 			}
 			return []Field{{Name: name}}
 		case has("fieldref"):
-			return []Field{{name, Value{String, "same"}}, {s.text, Value{String, "SAME"}}}
+			return []Field{{name, Value{String, "same"}}, {s.Text, Value{String, "SAME"}}}
 		case has("cidr"):
-			texts = append(texts, strings.Split(s.text, "/")[0])
+			texts = append(texts, strings.Split(s.Text, "/")[0])
 		case has("re"):
-			texts = append(texts, makeRegexText(s.text, rnd))
+			texts = append(texts, makeRegexText(s.Text, rnd))
 		default:
-			kind = s.kind
-			ts := []string{s.text}
-			if s.kind == String {
+			kind = s.Kind
+			ts := []string{s.Text}
+			if s.Kind == String {
 				ts = nil
-				for _, t := range oracleModifyAll(it, s.text) {
+				for _, t := range oracleModifyAll(it, s.Text) {
 					ts = append(ts, makeText(t, rnd))
 				}
 			}
@@ -83,9 +85,9 @@ func makeField(it item, rnd *rand.Rand) []Field {
 	return out
 }
 
-func oracleModifyAll(it item, text string) [][]rune {
+func oracleModifyAll(it ast.DetectionItem, text string) [][]rune {
 	tokens := [][]rune{oracleTokens(text)}
-	for _, m := range it.modifiers {
+	for _, m := range it.Modifiers {
 		var next [][]rune
 		for _, t := range tokens {
 			next = append(next, oracleModify(m, t)...)

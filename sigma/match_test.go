@@ -1,9 +1,13 @@
 package sigma
 
-import "testing"
+import (
+	"testing"
 
-// The marks of an event are worth nothing to any later one, not even after
-// the counter of events starts again.
+	"github.com/picket-edr/picket/sigma/internal/literalindex"
+)
+
+// The state of an event is stale for any later one, also after the counter of
+// epochs wraps.
 func TestEpochsRunOut(t *testing.T) {
 	rules, err := Parse("x.yml", []byte("title: t\nlevel: low\nlogsource: {product: p}\ndetection: {s: {F|contains: [abcd, bcde]}, f: {G: x}, condition: s and not f}\n"))
 	if err != nil {
@@ -15,7 +19,7 @@ func TestEpochsRunOut(t *testing.T) {
 	m := NewMatcher()
 	for i := range 3 * 4 {
 		if i == 4 {
-			m.epoch = maxEpoch - 3
+			m.epoch = literalindex.MaxEpoch - 3
 		}
 		fields, want := []Field{str("F", "xabcdx")}, 1
 		switch i % 3 {
@@ -25,7 +29,7 @@ func TestEpochsRunOut(t *testing.T) {
 			fields, want = []Field{str("F", "abc")}, 0
 		}
 		if got := len(m.Match(g, fields, nil)); got != want {
-			t.Errorf("event %d: %d rules fire, want %d", i, got, want)
+			t.Errorf("event %d: %d rules match, want %d", i, got, want)
 		}
 	}
 	if m.epoch > 100 {

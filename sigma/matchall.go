@@ -1,42 +1,48 @@
 package sigma
 
-// MatchAll appends to dst the rules of the group that fire on the event, as
-// Matcher.Match does, by evaluating every rule in full: no index, and no answer
-// used twice. It is for checking Match, and takes a hundred times as long.
-func (g *Group) MatchAll(fields []Field, dst []*Rule) []*Rule {
+// MatchAll appends to dst the rules of the group that match the event, as
+// Matcher.Match does, by evaluating every rule in full: without the index, and
+// without sharing results between rules. It is there to check Match, and takes
+// a hundred times as long.
+func (g *RuleGroup) MatchAll(fields []Field, dst []*Rule) []*Rule {
 	if g == nil {
 		return dst
 	}
-	v := new(view)
-	v.reset(len(g.rs.shared.fields))
-	for i := range fields {
-		id, ok := g.rs.shared.fields[fields[i].Name]
-		if !ok {
-			id = anyField
-		}
-		v.add(id, i, fields[i].Value)
-	}
+	v := newEventView(g.set.interned, fields)
 	for _, r := range g.rules {
-		rule := g.rs.rules[r]
-		if rule.prog.holds(&rule.prog.expr, v) {
+		if rule := g.set.rules[r]; rule.program.holds(&rule.program.expr, v) {
 			dst = append(dst, rule)
 		}
 	}
 	return dst
 }
 
-func (p *program) holds(e *expr, v *view) bool {
+// newEventView returns a view of an event, with all its values.
+func newEventView(t *internTable, fields []Field) *eventView {
+	v := new(eventView)
+	v.reset(len(t.fields))
+	for i, f := range fields {
+		id, ok := t.fields[f.Name]
+		if !ok {
+			id = anyField
+		}
+		v.add(id, i, f.Value)
+	}
+	return v
+}
+
+func (p *program) holds(e *expr, v *eventView) bool {
 	switch e.op {
 	case exprNot:
-		return !p.holds(&e.kids[0], v)
+		return !p.holds(&e.operands[0], v)
 	case exprAnd, exprOr:
-		for i := range e.kids {
-			if p.holds(&e.kids[i], v) == (e.op == exprOr) {
+		for i := range e.operands {
+			if p.holds(&e.operands[i], v) == (e.op == exprOr) {
 				return e.op == exprOr
 			}
 		}
 		return e.op == exprAnd
 	}
-	_, ok := p.shared.atoms[e.atom].find(v)
+	_, ok := p.interned.atoms[e.atom].find(v)
 	return ok
 }

@@ -7,70 +7,58 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// modifiers are those of the Sigma Modifiers Appendix, long forms included.
-var modifiers = []string{
-	"contains", "startswith", "endswith", "all", "cased", "exists", "neq", "expand", "fieldref", "cidr", "windash",
-	"re", "i", "ignorecase", "m", "multiline", "s", "dotall",
-	"base64", "base64offset", "wide", "utf16le", "utf16be", "utf16",
-	"lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year",
+// A modifiedValue is a value of an item to which modifiers were applied.
+type modifiedValue struct {
+	kind    valueKind
+	pattern pattern.Pattern // of a textValue
+	scalar  ast.Scalar      // as the rule has it: the source of a regex, network or field name
 }
 
-func isModifier(name string) bool { return slices.Contains(modifiers, name) }
-
-// An operand is a value of an item on its way through the modifiers.
-type operand struct {
-	kind    operandKind
-	pattern pattern // of text
-	scalar  scalar  // as the rule has it; the source of a regex, network or field name
-}
-
-type operandKind uint8
+type valueKind uint8
 
 const (
-	textOperand operandKind = iota
-	numberOperand
-	boolOperand
-	nullOperand
+	textValue valueKind = iota
+	numberValue
+	boolValue
+	nullValue
 )
 
-// A modified is an item after its modifiers.
-type modified struct {
-	item
-	// values are the values of the item; of each, any alternative may hold.
-	values [][]operand
+// A modifiedItem is an item to which modifiers were applied.
+type modifiedItem struct {
+	ast.DetectionItem
+	// values are the alternatives that each value of the item became.
+	values [][]modifiedValue
 
-	all, cased, negated        bool
-	startswith, endswith, part bool // part is contains
-	re, cidr, exists, fieldref bool
-	flags                      string // of re
-	compare                    compareOp
-	time                       timePart
+	all, cased, negated            bool
+	contains, startswith, endswith bool
+	re, cidr, exists, fieldref     bool
+	flags                          string // of re
+	compare                        compareOp
+	time                           timePart
 }
 
-// maxAlternatives bounds what one value may grow into.
-const maxAlternatives = 1 << 13
-
 // modify applies the modifiers of an item from left to right.
-func modify(it item, placeholders map[string][]string) (*modified, error) {
-	m := &modified{item: it}
-	expand := slices.Contains(it.modifiers, "expand")
-	raw := slices.Contains(it.modifiers, "re")
-	for _, s := range it.values {
-		alts := []operand{{kind: kindOf(s), scalar: s}}
-		if alts[0].kind == textOperand {
-			alts[0].pattern = parsePattern(s.text, false)
+func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedItem, error) {
+	m := &modifiedItem{DetectionItem: it}
+	for _, s := range it.Values {
+		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
+		if alternatives[0].kind == textValue {
+			alternatives[0].pattern = pattern.Parse(s.Text, false)
 		}
-		if expand {
+		if it.Has("expand") {
 			var err error
-			if alts, err = expandValue(s, raw, placeholders); err != nil {
+			if alternatives, err = expandValue(s, it.Has("re"), placeholders); err != nil {
 				return nil, err
 			}
 		}
-		m.values = append(m.values, alts)
+		m.values = append(m.values, alternatives)
 	}
-	for i, name := range it.modifiers {
+	for i, name := range it.Modifiers {
 		if err := m.apply(i, name); err != nil {
 			return nil, fmt.Errorf("modifier %s: %w", name, err)
 		}
@@ -78,11 +66,11 @@ func modify(it item, placeholders map[string][]string) (*modified, error) {
 	return m, m.check()
 }
 
-func kindOf(s scalar) operandKind {
-	return map[Kind]operandKind{Null: nullOperand, String: textOperand, Number: numberOperand, Bool: boolOperand}[s.kind]
+func kindOf(s ast.Scalar) valueKind {
+	return map[Kind]valueKind{Null: nullValue, String: textValue, Number: numberValue, Bool: boolValue}[s.Kind]
 }
 
-func (m *modified) apply(i int, name string) error {
+func (m *modifiedItem) apply(i int, name string) error {
 	switch name {
 	case "all":
 		m.all = true
@@ -90,7 +78,7 @@ func (m *modified) apply(i int, name string) error {
 		m.cased = true
 	case "neq":
 		m.negated = true
-	case "expand": // done first
+	case "expand": // by modify
 	case "exists":
 		m.exists = true
 	case "cidr":
@@ -98,7 +86,7 @@ func (m *modified) apply(i int, name string) error {
 	case "fieldref":
 		m.fieldref = true
 	case "re":
-		if i > 0 && m.modifiers[i-1] != "expand" {
+		if i > 0 && m.Modifiers[i-1] != "expand" {
 			return errors.New("it must come first")
 		}
 		m.re = true
@@ -121,96 +109,96 @@ func (m *modified) apply(i int, name string) error {
 		}
 		m.time = map[string]timePart{"minute": minutePart, "hour": hourPart, "day": dayPart, "week": weekPart, "month": monthPart, "year": yearPart}[name]
 	default:
-		return m.applyToText(name)
+		return m.applyStringModifier(name)
 	}
 	return nil
 }
 
-// applyToText applies a modifier that changes strings.
-func (m *modified) applyToText(name string) error {
+// applyStringModifier applies a modifier that changes strings.
+func (m *modifiedItem) applyStringModifier(name string) error {
 	switch name {
 	case "contains":
-		m.part = true
+		m.contains = true
 	case "startswith":
 		m.startswith = true
 	case "endswith":
 		m.endswith = true
 	}
 	if name == "contains" || name == "startswith" || name == "endswith" {
-		if slices.Contains(m.modifiers, "fieldref") {
+		if slices.Contains(m.Modifiers, "fieldref") {
 			return nil
 		}
 	}
 	if m.re {
 		return errors.New("it can't be combined with re")
 	}
-	for i, alts := range m.values {
-		var out []operand
-		for _, o := range alts {
-			switch o.kind {
-			case numberOperand, boolOperand: // "contains: 1" means the digit
-				o.kind, o.pattern = textOperand, pattern{{literal, o.scalar.text}}
-			case nullOperand:
+	for i, alternatives := range m.values {
+		var out []modifiedValue
+		for _, v := range alternatives {
+			switch v.kind {
+			case numberValue, boolValue: // "contains: 1" means the digit
+				v.kind, v.pattern = textValue, pattern.Of(v.scalar.Text)
+			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
-			ps, err := transform(name, o.pattern)
+			ps, err := transform(name, v.pattern)
 			if err != nil {
 				return err
 			}
 			for _, p := range ps {
-				out = append(out, operand{kind: textOperand, pattern: p, scalar: o.scalar})
+				out = append(out, modifiedValue{kind: textValue, pattern: p, scalar: v.scalar})
 			}
 		}
-		if len(out) > maxAlternatives {
-			return errors.New("the value has too many variants")
+		if len(out) > pattern.MaxVariants {
+			return pattern.ErrTooMany
 		}
 		m.values[i] = out
 	}
 	return nil
 }
 
-// check refuses combinations that mean nothing.
-func (m *modified) check() error {
-	kinds := 0
+// check rejects combinations without a meaning.
+func (m *modifiedItem) check() error {
+	exclusive := 0
 	for _, on := range []bool{m.re, m.cidr, m.exists, m.fieldref, m.compare != equal || m.time != noTimePart} {
 		if on {
-			kinds++
+			exclusive++
 		}
 	}
-	affixes := m.part || m.startswith || m.endswith
+	affixes := m.contains || m.startswith || m.endswith
 	switch {
-	case kinds > 1, affixes && kinds > 0 && !m.fieldref:
-		return fmt.Errorf("modifiers %s can't be combined", strings.Join(m.modifiers, ", "))
-	case m.keyword && (m.exists || m.fieldref):
-		return fmt.Errorf("modifiers %s need a field", strings.Join(m.modifiers, ", "))
+	case exclusive > 1, affixes && exclusive > 0 && !m.fieldref:
+		return fmt.Errorf("modifiers %s can't be combined", strings.Join(m.Modifiers, ", "))
+	case m.Keyword && (m.exists || m.fieldref):
+		return fmt.Errorf("modifiers %s need a field", strings.Join(m.Modifiers, ", "))
 	}
 	return nil
 }
 
 // transform applies a string modifier to one pattern.
-func transform(name string, p pattern) ([]pattern, error) {
+func transform(name string, p pattern.Pattern) ([]pattern.Pattern, error) {
 	switch name {
 	case "contains":
-		return []pattern{p.withStars(true, true)}, nil
+		return []pattern.Pattern{p.WithStars(true, true)}, nil
 	case "startswith":
-		return []pattern{p.withStars(false, true)}, nil
+		return []pattern.Pattern{p.WithStars(false, true)}, nil
 	case "endswith":
-		return []pattern{p.withStars(true, false)}, nil
+		return []pattern.Pattern{p.WithStars(true, false)}, nil
 	case "windash":
 		return windash(p)
 	case "wide", "utf16le":
-		return []pattern{p.mapLiterals(func(s string) string { return utf16Bytes(s, false) })}, nil
+		return []pattern.Pattern{p.MapLiterals(func(s string) string { return utf16Bytes(s, false) })}, nil
 	case "utf16be":
-		return []pattern{p.mapLiterals(func(s string) string { return utf16Bytes(s, true) })}, nil
-	case "utf16": // with the byte order mark of little endian
-		p = p.mapLiterals(func(s string) string { return utf16Bytes(s, false) })
-		return []pattern{append(pattern{{literal, "\xFF\xFE"}}, p...).canonical()}, nil
+		return []pattern.Pattern{p.MapLiterals(func(s string) string { return utf16Bytes(s, true) })}, nil
+	case "utf16": // little endian, with a byte order mark
+		p = p.MapLiterals(func(s string) string { return utf16Bytes(s, false) })
+		return []pattern.Pattern{append(pattern.Of("\xFF\xFE"), p...).Canonical()}, nil
 	}
-	if p.hasWildcard() {
+	if p.HasWildcard() {
 		return nil, errors.New("the value can't have wildcards")
 	}
 	if name == "base64" {
-		return []pattern{{{literal, base64.StdEncoding.EncodeToString([]byte(p.plain()))}}}, nil
+		return []pattern.Pattern{pattern.Of(base64.StdEncoding.EncodeToString([]byte(p.PlainText())))}, nil
 	}
-	return base64Offsets(p.plain()), nil
+	return base64Offsets(p.PlainText()), nil
 }

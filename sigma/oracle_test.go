@@ -11,75 +11,77 @@ import (
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// OracleFires says whether a parsed rule fires on an event, as slowly and
+// OracleMatches reports whether a parsed rule matches an event, as slowly and
 // obviously as possible: no index, no folding ahead, no sharing, and none of
 // the engine's code but the parser's. The engine is tested against it.
-func OracleFires(r *Rule, o Options, fields []Field, filters ...*Filter) bool {
-	holds := func(s search) bool { return slices.ContainsFunc(s.conditions, oracle{s, o, fields}.condition) }
-	return holds(r.search) && !slices.ContainsFunc(filters, func(f *Filter) bool { return f.Applies(r) && !holds(f.search) })
+func OracleMatches(r *ast.Rule, o Options, fields []Field, filters ...*ast.Filter) bool {
+	holds := func(d ast.Detections) bool { return slices.ContainsFunc(d.Conditions, oracle{d, o, fields}.condition) }
+	return holds(r.Detections) && !slices.ContainsFunc(filters, func(f *ast.Filter) bool { return f.AppliesTo(r) && !holds(f.Detections) })
 }
 
 type oracle struct {
-	search  search
+	search  ast.Detections
 	options Options
 	fields  []Field
 }
 
-func (q oracle) condition(c condition) bool {
-	switch c.op {
-	case condNot:
-		return !q.condition(c.kids[0])
-	case condAnd:
-		return !slices.ContainsFunc(c.kids, func(k condition) bool { return !q.condition(k) })
-	case condOr:
-		return slices.ContainsFunc(c.kids, q.condition)
+func (q oracle) condition(c ast.Condition) bool {
+	switch c.Op {
+	case ast.Not:
+		return !q.condition(c.Operands[0])
+	case ast.And:
+		return !slices.ContainsFunc(c.Operands, func(k ast.Condition) bool { return !q.condition(k) })
+	case ast.Or:
+		return slices.ContainsFunc(c.Operands, q.condition)
 	}
-	return slices.ContainsFunc(q.search.detections[c.detection].alternatives, func(all allOf) bool {
-		return !slices.ContainsFunc(all, func(it item) bool { return !q.item(it) })
+	return slices.ContainsFunc(q.search.Searches[c.Index].Alternatives, func(all ast.Conjunction) bool {
+		return !slices.ContainsFunc(all, func(it ast.DetectionItem) bool { return !q.item(it) })
 	})
 }
 
-func (q oracle) item(it item) bool {
+func (q oracle) item(it ast.DetectionItem) bool {
 	mod := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(it.modifiers, n) })
+		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(it.Modifiers, n) })
 	}
 	holds := false
 	if mod("all") {
-		holds = !slices.ContainsFunc(it.values, func(s scalar) bool { return !q.value(it, s, mod) })
+		holds = !slices.ContainsFunc(it.Values, func(s ast.Scalar) bool { return !q.value(it, s, mod) })
 	} else {
-		holds = slices.ContainsFunc(it.values, func(s scalar) bool { return q.value(it, s, mod) })
+		holds = slices.ContainsFunc(it.Values, func(s ast.Scalar) bool { return q.value(it, s, mod) })
 	}
 	return holds != mod("neq")
 }
 
 // value reports whether any value of the item's field answers to s.
-func (q oracle) value(it item, s scalar, mod func(...string) bool) bool {
+func (q oracle) value(it ast.DetectionItem, s ast.Scalar, mod func(...string) bool) bool {
 	var have []Value
 	for _, f := range q.fields {
-		if it.keyword || f.Name == it.field {
+		if it.Keyword || f.Name == it.Field {
 			have = append(have, f.Value)
 		}
 	}
 	present := len(have) > 0
-	if s.kind == Null {
+	if s.Kind == Null {
 		return !present || slices.ContainsFunc(have, func(v Value) bool { return v.Kind == Null })
 	}
 	if mod("exists") {
-		return present == (s.text == "true")
+		return present == (s.Text == "true")
 	}
 	have = slices.DeleteFunc(have, func(v Value) bool { return v.Kind == Null })
-	texts := []string{s.text}
+	texts := []string{s.Text}
 	if mod("expand") {
-		texts = q.expand(s.text, mod("re"))
+		texts = q.expand(s.Text, mod("re"))
 	}
 	return slices.ContainsFunc(have, func(v Value) bool {
 		return slices.ContainsFunc(texts, func(text string) bool { return q.scalar(it, s, text, v.Text, mod) })
 	})
 }
 
-func (q oracle) scalar(it item, s scalar, text, have string, mod func(...string) bool) bool {
+func (q oracle) scalar(it ast.DetectionItem, s ast.Scalar, text, have string, mod func(...string) bool) bool {
 	switch {
 	case mod("re"):
 		flags := ""
@@ -118,16 +120,16 @@ func (q oracle) scalar(it item, s scalar, text, have string, mod func(...string)
 		})
 	case mod("lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year"):
 		return oracleCompare(text, have, mod)
-	case s.kind == Number && !it.keyword && !mod("contains", "startswith", "endswith", "base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "windash"):
+	case s.Kind == Number && !it.Keyword && !mod("contains", "startswith", "endswith", "base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "windash"):
 		a, ok := oracleNumber(have)
 		b, _ := oracleNumber(text)
 		return ok && a.Cmp(b) == 0
 	}
 	tokens := [][]rune{oracleTokens(text)}
-	if s.kind != String {
+	if s.Kind != String {
 		tokens = [][]rune{oracleLiteral(text)}
 	}
-	for _, m := range it.modifiers {
+	for _, m := range it.Modifiers {
 		var next [][]rune
 		for _, t := range tokens {
 			next = append(next, oracleModify(m, t)...)
@@ -135,7 +137,7 @@ func (q oracle) scalar(it item, s scalar, text, have string, mod func(...string)
 		tokens = next
 	}
 	return slices.ContainsFunc(tokens, func(t []rune) bool {
-		if it.keyword && !mod("startswith", "endswith") {
+		if it.Keyword && !mod("startswith", "endswith") {
 			t = slices.Concat([]rune{oracleStar}, t, []rune{oracleStar})
 		}
 		return oracleGlob(t, oracleLiteral(have), mod("cased"))
@@ -266,7 +268,9 @@ func oracleModify(m string, t []rune) [][]rune {
 		return out
 	case "windash":
 		for i, r := range t {
-			word := func(k int) bool { return k >= 0 && k < len(t) && t[k] >= 0 && t[k] < oracleByte && isWord(t[k]) }
+			word := func(k int) bool {
+				return k >= 0 && k < len(t) && t[k] >= 0 && t[k] < oracleByte && oracleWord.MatchString(string(t[k]))
+			}
 			if r != '-' && r != '/' || word(i-1) || !word(i+1) {
 				continue
 			}
@@ -281,6 +285,8 @@ func oracleModify(m string, t []rune) [][]rune {
 	}
 	return [][]rune{t}
 }
+
+var oracleWord = regexp.MustCompile(`^[\pL\pN_]$`)
 
 var oracleNumberSyntax = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?$`)
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 const head = "title: t\nlevel: high\nlogsource: {product: p}\n"
@@ -38,17 +39,17 @@ level: Critical
 		t.Fatal(rules, err)
 	}
 	got := *rules.Rules[0]
-	want := sigma.Rule{Meta: sigma.Meta{
+	want := ast.Rule{Meta: ast.Meta{
 		ID: "6f3e2987-db24-4c78-a860-b4f4095a7095", Name: "all_of_it", Title: "All of it", Description: "Two\nlines\n",
 		Status: "test", Author: "A, B", Date: "2024-01-02", Modified: "2024-03-04", License: "MIT",
 		References: []string{"https://example.com"}, Tags: []string{"attack.execution", "attack.t1059"},
 		FalsePositives: []string{"Unknown"}, Fields: []string{"F"}, Level: sigma.Critical, File: "a.yml", Line: 2,
 	}, LogSource: sigma.LogSource{Product: "windows", Category: "process_creation", Service: "sysmon"}}
-	unexported := cmp.FilterPath(func(p cmp.Path) bool {
-		f, ok := p.Last().(cmp.StructField)
-		return ok && strings.ToLower(f.Name()[:1]) == f.Name()[:1]
-	}, cmp.Ignore())
-	if d := cmp.Diff(want, got, unexported); d != "" {
+	if len(got.Keys) != 16 || len(got.LogSourceKeys) != 4 || len(got.Detections.Searches) != 1 || len(got.Detections.Conditions) != 1 {
+		t.Errorf("%d keys, %d of the logsource, detections %v", len(got.Keys), len(got.LogSourceKeys), got.Detections)
+	}
+	got.Keys, got.LogSourceKeys, got.Detections = nil, nil, ast.Detections{}
+	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
@@ -67,11 +68,11 @@ func TestParseSeveral(t *testing.T) {
 	}
 	var kinds []string
 	for _, e := range joined.Unwrap() {
-		pe, ok := errors.AsType[*sigma.ParseError](e)
+		pe, ok := errors.AsType[*ast.ParseError](e)
 		if !ok {
 			t.Fatalf("got %T, want a ParseError", e)
 		}
-		kinds = append(kinds, pe.Document.String())
+		kinds = append(kinds, pe.Kind.String())
 	}
 	if want := []string{"rule", "correlation", "filter"}; !slices.Equal(kinds, want) {
 		t.Errorf("errors about %v, want %v", kinds, want)
@@ -129,7 +130,10 @@ detection:
 		`line 8: write "AND" in lower case`,
 		`line 8: write "Not" in lower case`,
 	}
-	got := rules.Rules[0].Warnings
+	var got []string
+	for _, w := range rules.Rules[0].Warnings {
+		got = append(got, w.String())
+	}
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("warnings (-want +got):\n%s", d)
@@ -150,7 +154,7 @@ func TestCompileErrors(t *testing.T) {
 	if rs.Len() != 1 || len(errs) != 1 || errs[0].Meta != &rules.Rules[0].Meta {
 		t.Fatalf("%d rules, errors %v", rs.Len(), errs)
 	}
-	if got, want := errs[0].Error(), `x.yml:7:5: rule "t": field G: modifier cidr: "x" is no network in CIDR notation`; got != want {
+	if got, want := errs[0].Error(), `x.yml:7:5: rule "t": field G: modifier cidr: "x" is not a network in CIDR notation`; got != want {
 		t.Errorf("got error\n%s\nwant\n%s", got, want)
 	}
 }
@@ -170,3 +174,56 @@ func TestLevel(t *testing.T) {
 		t.Errorf("got %q", s)
 	}
 }
+
+// Errors suggest what a misspelt word was meant to be.
+func TestHints(t *testing.T) {
+	for _, test := range []struct{ old, new, want string }{
+		{"|endswith", "|endwith", `19:9: unknown modifier "endwith" (did you mean endswith?)`},
+		{"|endswith", "|frobnicate", `19:9: unknown modifier "frobnicate"`},
+		{"not filter", "not fliter", `20:16: the condition names "fliter", which does not exist (did you mean filter?)`},
+		{"not filter", "not 1 of filters_*", `20:16: no search is named like "filters_*" (did you mean filter?)`},
+		{"detection:", "detecton:", "1:1: the rule has no detection (write detection for detecton)"},
+		{"logsource:", "logsources:", "1:1: the rule has no logsource (write logsource for logsources)"},
+	} {
+		_, err := sigma.Parse("x.yml", []byte(strings.Replace(hintRule, test.old, test.new, 1)))
+		if err == nil || err.Error() != "x.yml:"+test.want {
+			t.Errorf("got %v, want x.yml:%s", err, test.want)
+		}
+	}
+	_, err := sigma.Parse("x.yml", []byte(strings.Replace(hintCorrelation, "event_count", "event_cuont", 1)))
+	if want := `x.yml:3:9: unknown type of correlation "event_cuont" (did you mean event_count?)`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+const hintRule = `title: A Clean Rule
+id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
+related:
+    - {id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53, type: similar}
+status: test
+description: Nothing to be said against this.
+references: [https://example.com/a]
+author: A
+date: 2024-01-02
+modified: 2024-02-03
+tags: [attack.execution, attack.t1059.001, cve.2024-3400, tlp.green, d3fend.d3-pa]
+logsource:
+    product: windows
+    category: process_creation
+detection:
+    selection:
+        CommandLine|contains: whoami
+    filter:
+        Image|endswith: '\cmd.exe'
+    condition: selection and not filter
+falsepositives: [Unknown]
+level: low
+`
+
+const hintCorrelation = `title: C
+correlation:
+  type: event_count
+  rules: [3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52]
+  timespan: 5m
+  condition: {gte: 10}
+`

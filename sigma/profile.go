@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// A Profile is what the rules of one RuleSet cost on some events. The zero
-// value is ready to use, by one goroutine at a time.
+// A Profile measures what the rules of one RuleSet cost on some events. The
+// zero value is ready to use, by one goroutine at a time.
 type Profile struct {
-	// Events are those that were matched, Seeking the time that finding their
-	// candidates took, which is no single rule's.
-	Events  int64
-	Seeking time.Duration
+	// Events is how many events were matched. CandidateTime is the time that
+	// finding their candidates took, which no single rule accounts for.
+	Events        int64
+	CandidateTime time.Duration
 
-	rs     *RuleSet
-	rules  []ruleCost       // by rule
-	groups map[*Group]int64 // events of each
-	clock  time.Duration    // what it takes to read the clock
+	set    *RuleSet
+	rules  []ruleCost           // by rule
+	groups map[*RuleGroup]int64 // events of each
+	clock  time.Duration        // what reading the clock takes
 }
 
 type ruleCost struct {
@@ -28,50 +28,50 @@ type ruleCost struct {
 // A RuleProfile is what one rule cost.
 type RuleProfile struct {
 	Rule *Rule
-	// Events are those of the rule's logsource, Candidates those of them that
-	// its witness let through, so that it was evaluated, and Matches those that
-	// it fired on.
+	// Events is how many events the rule's logsource covers, Candidates how
+	// many of them passed its prefilter, so that it was evaluated, and Matches
+	// how many it matched.
 	Events, Candidates, Matches int64
 	// Time is what the evaluations took. A condition that rules share is
-	// answered once an event, on the account of the first that asks.
+	// evaluated once per event, at the expense of the first that needs it.
 	Time time.Duration
-	// Witness says what the rule is found by, such as `Image endswith
-	// \cmd.exe`: a value of the event must look like that. It is "" of a rule
-	// without, which is evaluated for every event.
-	Witness string
+	// Prefilter describes the rule's prefilter, such as `Image endswith
+	// \cmd.exe`: an event without such a value is not evaluated. It is "" if
+	// the rule has none and is evaluated for every event.
+	Prefilter string
 }
 
-// Profile does what Match does and adds to p what each rule costs, which takes
+// Profile does what Match does, and adds to p what each rule costs, which takes
 // several times as long. A nil group has no rules. All groups must be of one
-// RuleSet; those of another start p anew.
-func (m *Matcher) Profile(g *Group, fields []Field, p *Profile) {
+// RuleSet; a group of another resets p except for Events.
+func (m *Matcher) Profile(g *RuleGroup, fields []Field, p *Profile) {
 	if g == nil {
 		p.Events++
 		return
 	}
-	if p.rs != g.rs {
-		*p = Profile{rs: g.rs, rules: make([]ruleCost, len(g.rs.rules)), groups: make(map[*Group]int64), clock: clockCost(), Events: p.Events}
+	if p.set != g.set {
+		*p = Profile{set: g.set, rules: make([]ruleCost, len(g.set.rules)), groups: make(map[*RuleGroup]int64), clock: clockCost(), Events: p.Events}
 	}
 	start := time.Now()
-	m.seek(g, fields)
-	p.Seeking += max(time.Since(start)-p.clock, 0)
+	m.findCandidates(g, fields)
+	p.CandidateTime += max(time.Since(start)-p.clock, 0)
 	p.Events++
 	p.groups[g]++
-	for _, r := range m.rules {
+	for _, r := range m.candidates.Rules() {
 		start := time.Now()
-		fired := m.eval(&g.rs.rules[r].prog.expr)
+		matches := m.eval(&g.set.rules[r].program.expr)
 		took := time.Since(start) - p.clock
 		c := &p.rules[r]
 		c.candidates++
 		c.time += max(took, 0)
-		if fired {
+		if matches {
 			c.matches++
 		}
 	}
-	m.forget()
+	m.release()
 }
 
-// clockCost is the least that reading the clock twice takes.
+// clockCost measures the least that reading the clock twice takes.
 func clockCost() time.Duration {
 	least := time.Second
 	for range 100 {
@@ -81,9 +81,9 @@ func clockCost() time.Duration {
 	return least
 }
 
-// Rules returns the rules that there were events for, the dearest first.
+// Rules returns the rules that there were events for, the most expensive first.
 func (p *Profile) Rules() []RuleProfile {
-	if p.rs == nil {
+	if p.set == nil {
 		return nil
 	}
 	events := make([]int64, len(p.rules))
@@ -92,11 +92,11 @@ func (p *Profile) Rules() []RuleProfile {
 			events[r] += n
 		}
 	}
-	d := newDescriber(p.rs)
+	d := newPrefilterDescriber(p.set.interned)
 	var out []RuleProfile
 	for i, c := range p.rules {
-		if events[i] > 0 {
-			out = append(out, RuleProfile{Rule: p.rs.rules[i], Events: events[i], Candidates: c.candidates, Matches: c.matches, Time: c.time, Witness: d.witness(&p.rs.witnesses[i])})
+		if r := p.set.rules[i]; events[i] > 0 {
+			out = append(out, RuleProfile{Rule: r, Events: events[i], Candidates: c.candidates, Matches: c.matches, Time: c.time, Prefilter: d.describe(&r.program.prefilter)})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b RuleProfile) int {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 const profiled = `
@@ -39,11 +40,11 @@ detection: {s: {Image: x}, condition: s}
 `
 
 func TestProfile(t *testing.T) {
-	pack, err := sigma.Parse("p.yml", []byte(profiled))
+	parsed, err := sigma.Parse("p.yml", []byte(profiled))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, errs := sigma.Compile(pack, sigma.Options{})
+	rs, errs := sigma.Compile(parsed, sigma.Options{})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
@@ -53,7 +54,7 @@ func TestProfile(t *testing.T) {
 		t.Error("rules before any event")
 	}
 	for _, text := range []string{`{"Image":"c:\\a.exe","EventID":1}`, `{"Image":"c:\\b.exe","EventID":2}`, `{"Image":"x"}`} {
-		fields, err := flatten([]byte(text))
+		fields, err := sigmatest.Flatten([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,9 +78,9 @@ func TestProfile(t *testing.T) {
 		t.Fatalf("%d rules, want those of the logsource, 3", len(got))
 	}
 	for title, want := range map[string]sigma.RuleProfile{
-		"By a suffix": {Events: 3, Candidates: 2, Matches: 1, Witness: `Image endswith \a.exe, \b.exe`},
+		"By a suffix": {Events: 3, Candidates: 2, Matches: 1, Prefilter: `Image endswith \a.exe, \b.exe`},
 		"By nothing":  {Events: 3, Candidates: 3, Matches: 2},
-		"By others":   {Events: 3, Witness: `Number = 10, 2.5, -300 or Address is there or CommandLine contains one, two, four and 1 more or 1 more`},
+		"By others":   {Events: 3, Prefilter: `Number = 10, 2.5, -300 or Address is present or CommandLine contains one, two, four and 1 more or 1 more`},
 	} {
 		if r := byTitle(title); r != want {
 			t.Errorf("%s:\n%+v, want\n%+v", title, r, want)
@@ -89,21 +90,21 @@ func TestProfile(t *testing.T) {
 
 // Profile finds what Match does.
 func TestProfileMatches(t *testing.T) {
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	var p sigma.Profile
-	var fired []*sigma.Rule
+	var matched []*sigma.Rule
 	want := make(map[*sigma.Rule]int64)
-	for i, ev := range otrfEvents(t) {
+	for i, ev := range sigmatest.RecordedEvents(t) {
 		if i == 5000 {
 			break
 		}
-		group := rs.Group(ev.sources...)
-		fired = m.Match(group, ev.fields, fired[:0])
-		for _, r := range fired {
+		group := rs.Group(ev.Sources...)
+		matched = m.Match(group, ev.Fields, matched[:0])
+		for _, r := range matched {
 			want[r]++
 		}
-		m.Profile(group, ev.fields, &p)
+		m.Profile(group, ev.Fields, &p)
 	}
 	for _, r := range p.Rules() {
 		if r.Matches != want[r.Rule] {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 // Every rule of SigmaHQ parses and compiles, but for those that need values
 // for a placeholder.
 func TestSigmaHQ(t *testing.T) {
-	rules := sigmaHQRules(t)
+	rules := sigmatest.SigmaHQ(t)
 	if len(rules.Rules) != 3754 {
 		t.Errorf("parsed %d rules, want 3754", len(rules.Rules))
 	}
@@ -47,10 +48,10 @@ func TestSigmaHQ(t *testing.T) {
 	t.Logf("%d warnings", warnings)
 }
 
-// The rules that fire on recorded events are those that an independent
+// The rules that match recorded events are those that an independent
 // evaluator found.
 func TestExpectedHits(t *testing.T) {
-	rs, _ := sigma.Compile(sigmaHQRules(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
 	data, err := os.ReadFile(filepath.Join(testenv.DataDir(t), "otrf", "expected.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -60,19 +61,19 @@ func TestExpectedHits(t *testing.T) {
 		want[strings.TrimSpace(line)] = true
 	}
 	m := sigma.NewMatcher()
-	var fired []*sigma.Rule
+	var matched []*sigma.Rule
 	found := 0
-	for _, ev := range otrfEvents(t) {
-		fired = m.Match(rs.Group(ev.sources...), ev.fields, fired[:0])
-		for _, r := range fired {
-			key := fmt.Sprintf("%s\t%d\t%s", ev.file, ev.number, r.ID)
+	for _, ev := range sigmatest.RecordedEvents(t) {
+		matched = m.Match(rs.Group(ev.Sources...), ev.Fields, matched[:0])
+		for _, r := range matched {
+			key := fmt.Sprintf("%s\t%d\t%s", ev.File, ev.Number, r.ID)
 			if !want[key] {
 				t.Errorf("unexpected: %s (%s)", key, r.Title)
 				continue
 			}
 			found++
 			delete(want, key)
-			if len(r.Explain(ev.fields)) == 0 {
+			if len(r.Explain(ev.Fields)) == 0 {
 				t.Errorf("no evidence: %s (%s)", key, r.Title)
 			}
 		}
@@ -86,7 +87,7 @@ func TestExpectedHits(t *testing.T) {
 // All rules of SigmaHQ, with the groups of all the logsources that they name,
 // stay small.
 func TestMemory(t *testing.T) {
-	rules := sigmaHQRules(t)
+	rules := sigmatest.SigmaHQ(t)
 	before := heap()
 	rs, _ := sigma.Compile(rules, sigma.Options{})
 	compiled := heap()

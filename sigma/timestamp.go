@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A timePart is what the modifiers minute to year take from a time.
+// A timePart is the part of a time that the modifiers minute to year compare.
 type timePart uint8
 
 const (
@@ -35,14 +35,15 @@ func (p timePart) of(t time.Time) int {
 	return t.Year()
 }
 
-// parseTime reads an ISO 8601 date or date and time, or a Unix time in
-// seconds, milliseconds, microseconds or nanoseconds, told apart by magnitude.
-// A time without a zone is UTC, and the result is in UTC.
+// parseTime reads an ISO 8601 date or date and time, or a Unix time. The
+// magnitude of a Unix time decides whether it is in seconds, milliseconds,
+// microseconds or nanoseconds. A time without a zone is UTC, and the result is
+// in UTC.
 func parseTime(s string) (time.Time, bool) {
 	if t, ok := parseEpoch(s); ok {
 		return t, true
 	}
-	c := cursor{s: s}
+	c := timeScanner{s: s}
 	year, month, day := c.number(4), 0, 0
 	if c.skip("-"); !c.bad {
 		month = c.number(2)
@@ -102,13 +103,14 @@ func parseEpoch(s string) (time.Time, bool) {
 	return time.Unix(n, 0).UTC(), true
 }
 
-// A cursor reads a time from the left; bad is set once something is missing.
-type cursor struct {
+// A timeScanner reads a time from the left. It sets bad at the first mismatch.
+type timeScanner struct {
 	s   string
 	bad bool
 }
 
-func (c *cursor) number(digits int) int {
+// number reads exactly that many digits.
+func (c *timeScanner) number(digits int) int {
 	if c.bad || len(c.s) < digits {
 		c.bad = true
 		return 0
@@ -125,7 +127,8 @@ func (c *cursor) number(digits int) int {
 	return n
 }
 
-func (c *cursor) has(any string) bool {
+// has skips one character if it is any of these, and reports whether it did.
+func (c *timeScanner) has(any string) bool {
 	if c.bad || c.s == "" {
 		return false
 	}
@@ -138,14 +141,16 @@ func (c *cursor) has(any string) bool {
 	return false
 }
 
-func (c *cursor) skip(any string) {
+// skip requires one of these characters.
+func (c *timeScanner) skip(any string) {
 	if !c.has(any) {
 		c.bad = true
 	}
 }
 
-// zone reads nothing, Z, or ±hh:mm, ±hhmm or ±hh, and returns it in minutes.
-func (c *cursor) zone() int {
+// zone reads an optional zone: Z, ±hh:mm, ±hhmm or ±hh. It returns the offset in
+// minutes.
+func (c *timeScanner) zone() int {
 	if c.bad || c.s == "" || c.has("Zz") {
 		return 0
 	}

@@ -5,54 +5,56 @@ import (
 	"slices"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// dashes are what Windows programs take for the mark of an option.
+// dashes are the characters that Windows programs accept before an option.
 var dashes = []string{"-", "/", "–", "—", "―"}
 
-// windash puts each of the dashes wherever a word begins with - or /, in all
-// combinations. As in pySigma, that is where the rune before is no part of a
-// word and the one after is.
-func windash(p pattern) ([]pattern, error) {
-	out := []pattern{nil}
-	add := func(parts ...part) error {
-		if len(out)*len(parts) > maxAlternatives {
+// windash replaces each - or / that starts a word by each of the dashes, in all
+// combinations. Like in pySigma, a word starts there if the rune before is not
+// part of a word and the rune after is.
+func windash(p pattern.Pattern) ([]pattern.Pattern, error) {
+	variants := []pattern.Pattern{nil}
+	add := func(alternatives ...pattern.Part) error {
+		if len(variants)*len(alternatives) > pattern.MaxVariants {
 			return errors.New("the value has too many dashes")
 		}
-		next := make([]pattern, 0, len(out)*len(parts))
-		for _, o := range out {
-			for _, q := range parts {
-				next = append(next, append(slices.Clip(o), q).canonical())
+		next := make([]pattern.Pattern, 0, len(variants)*len(alternatives))
+		for _, v := range variants {
+			for _, a := range alternatives {
+				next = append(next, append(slices.Clip(v), a).Canonical())
 			}
 		}
-		out = next
+		variants = next
 		return nil
 	}
 	for _, q := range p {
 		from := 0
-		for i := 0; q.kind == literal && i < len(q.text); i++ {
-			if c := q.text[i]; c != '-' && c != '/' || !startsWord(q.text, i) {
+		for i := 0; q.Kind == pattern.Literal && i < len(q.Text); i++ {
+			if c := q.Text[i]; c != '-' && c != '/' || !startsWord(q.Text, i) {
 				continue
 			}
-			if err := add(part{literal, q.text[from:i]}); err != nil {
+			if err := add(pattern.Part{Kind: pattern.Literal, Text: q.Text[from:i]}); err != nil {
 				return nil, err
 			}
-			var alts []part
+			var alternatives []pattern.Part
 			for _, d := range dashes {
-				alts = append(alts, part{literal, d})
+				alternatives = append(alternatives, pattern.Part{Kind: pattern.Literal, Text: d})
 			}
-			if err := add(alts...); err != nil {
+			if err := add(alternatives...); err != nil {
 				return nil, err
 			}
 			from = i + 1
 		}
 		rest := q
-		rest.text = q.text[from:]
+		rest.Text = q.Text[from:]
 		if err := add(rest); err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+	return variants, nil
 }
 
 func startsWord(s string, i int) bool {

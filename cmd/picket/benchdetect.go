@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/scan"
-	"github.com/picket-edr/picket/internal/shape"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -87,15 +87,15 @@ func readEvents(files []string) ([][]byte, error) {
 
 // parsedEvent is an event ready for matching.
 type parsedEvent struct {
-	group  *sigma.Group
+	group  *sigma.RuleGroup
 	fields []sigma.Field
 }
 
 func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
 	res := detectResult{Events: len(events), Rules: rules.Len()}
-	reader, matcher := shape.NewReader(), sigma.NewMatcher()
-	groups := make(map[*shape.Route]*sigma.Group)
-	group := func(rt *shape.Route) *sigma.Group {
+	reader, matcher := normalize.NewReader(), sigma.NewMatcher()
+	groups := make(map[*normalize.Class]*sigma.RuleGroup)
+	group := func(rt *normalize.Class) *sigma.RuleGroup {
 		g, ok := groups[rt]
 		if !ok {
 			g = rules.Group(rt.Sources...)
@@ -110,7 +110,7 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		if err != nil {
 			return res, fmt.Errorf("parse event %d: %w", i+1, err)
 		}
-		ready[i] = parsedEvent{group(d.Route), d.Fields(nil)}
+		ready[i] = parsedEvent{group(d.Class), d.Fields(nil)}
 	}
 	var fields []sigma.Field
 	var fired []*sigma.Rule
@@ -128,7 +128,7 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 	res.Both = measureRate(each, len(events), func(i int) {
 		d, _ := reader.Read(events[i])
 		fields = d.Fields(fields[:0])
-		fired = matcher.Match(group(d.Route), fields, fired[:0])
+		fired = matcher.Match(group(d.Class), fields, fired[:0])
 	})
 	res.JSON = measureRate(each, len(events), func(i int) {
 		var m map[string]any

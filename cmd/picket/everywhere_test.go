@@ -46,17 +46,17 @@ func TestKillEverywhere(t *testing.T) {
 			f.startServer()
 		case 2:
 			redis.Kill()
-			l.waitForBatches(10) // into the spool
+			l.waitForBatches(10) // into the disk buffer
 			redis.Start()
 		case 3:
 			mongo.Process().Signal(syscall.SIGSTOP)
 			l.waitForBatches(10) // onto the queue
 			mongo.Process().Signal(syscall.SIGCONT)
 		case 4:
-			redis.Freeze()
+			redis.Pause()
 			randomDelay()
 			l.waitForBatches(5)
-			redis.Thaw()
+			redis.Resume()
 		}
 		l.waitForBatches(5)
 		randomDelay()
@@ -86,13 +86,13 @@ func TestBadNetwork(t *testing.T) {
 	t.Cleanup(p.kill)
 	l.waitForBatches(10)
 	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
-		bad.Part()
-		l.waitForBatches(5) // into the spool, or onto the queue
+		bad.Partition()
+		l.waitForBatches(5) // into the disk buffer or the queue
 		bad.Heal()
 		l.waitForBatches(2)
-		bad.Slow(5 * time.Millisecond)
+		bad.Delay(5 * time.Millisecond)
 		l.waitForBatches(5)
-		bad.Cut()
+		bad.CloseConns()
 		l.waitForBatches(2)
 		bad.Heal()
 		l.waitForBatches(2)

@@ -29,7 +29,7 @@ func pauseDuration(t *testing.T) time.Duration {
 }
 
 // Redis freezes under full load, with a store that keeps up: what was sent to
-// it and not answered is spooled, behind much else, and done by Redis when it
+// it and not answered is in the disk buffer, behind much else, and done by Redis when it
 // thaws. It is there once.
 func TestFreezeRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
@@ -39,9 +39,9 @@ func TestFreezeRedis(t *testing.T) {
 	l := startPaced(f, pauseDuration(t)/2500)
 	c := newTestWorkers(t, func() string { return f.data }, "--data", ".", "--queue", url)
 	l.waitForBatches(100)
-	redis.Freeze()
+	redis.Pause()
 	l.runFor(pauseDuration(t))
-	redis.Thaw()
+	redis.Resume()
 	l.waitForBatches(100)
 	l.stop()
 	l.check()
@@ -63,9 +63,9 @@ func TestFreezeEngines(t *testing.T) {
 	c := newTestWorkers(t, t.TempDir)
 	l.waitForBatches(10)
 	for _, freeze := range []struct{ begin, end func() }{
-		{redis.Freeze, redis.Thaw},
+		{redis.Pause, redis.Resume},
 		{stop, proceed},
-		{func() { redis.Freeze(); stop() }, func() { redis.Thaw(); proceed() }},
+		{func() { redis.Pause(); stop() }, func() { redis.Resume(); proceed() }},
 	} {
 		freeze.begin()
 		l.runFor(pauseDuration(t))
@@ -77,7 +77,7 @@ func TestFreezeEngines(t *testing.T) {
 	c.stop()
 }
 
-// A server that has no room for a spool has its senders wait while Redis is
+// A server that has no disk buffer has its senders wait while Redis is
 // frozen.
 func TestFreezeWithoutSpool(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
@@ -85,10 +85,10 @@ func TestFreezeWithoutSpool(t *testing.T) {
 	f.startServer()
 	l := startLoad(f)
 	l.waitForBatches(10)
-	redis.Freeze()
+	redis.Pause()
 	tries := l.attempts()
 	testenv.Until(t, "senders are told to wait", func() bool { return l.attempts() > tries+2*loadClients })
-	redis.Thaw()
+	redis.Resume()
 	l.waitForBatches(10)
 	l.stop()
 	l.check()

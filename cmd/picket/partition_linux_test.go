@@ -21,7 +21,7 @@ import (
 // Every event that was answered for is stored once, and every alert is there
 // once.
 func TestPartitions(t *testing.T) {
-	sw := nettest.NewSwitch(t)
+	sw := nettest.NewBridge(t)
 	serving, queueing, storing := sw.Host(), sw.Host(), sw.Host()
 	working := [2]*nettest.Host{sw.Host(), sw.Host()}
 	var redis *redistest.Server

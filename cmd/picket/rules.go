@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 func newRules() *cobra.Command {
@@ -32,7 +32,7 @@ func describeRule(e detect.Entry) string {
 		}
 	}
 	source := strings.Join(parts, "/")
-	if e.Kind == sigma.RuleDocument {
+	if e.Kind == ast.RuleDocument {
 		return source
 	}
 	return strings.TrimSpace(e.Kind.String() + " " + source)

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 // newRulesEnable returns picket rules enable or disable.
@@ -87,7 +87,7 @@ func (in enabledRules) find(name string) (detect.Entry, error) {
 		}
 	}
 	if in.off[name] { // its pack is gone, its switch is not
-		return detect.Entry{Meta: &sigma.Meta{ID: name}}, nil
+		return detect.Entry{Meta: &ast.Meta{ID: name}}, nil
 	}
 	return detect.Entry{}, fmt.Errorf("no rule has this id, title or file name")
 }

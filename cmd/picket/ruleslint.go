@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/shape"
-	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/sigma/lint"
 )
 
 // A lintLine is one line of picket rules lint.
@@ -42,12 +42,12 @@ one id. What is only worth knowing is shown by --min info.`,
 	completeFlag(cmd, "only", checkNames()...)
 	completeFlag(cmd, "ignore", checkNames()...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		min, err := sigma.ParseSeverity(*least)
+		min, err := lint.ParseSeverity(*least)
 		if err != nil {
 			return usagef("--min: %w", err)
 		}
 		for _, name := range slices.Concat(*only, *ignore) {
-			if !slices.Contains(checkNames(), name) {
+			if _, ok := lint.CheckName(name); !ok {
 				return usagef("there is no check %q: the checks are %s", name, strings.Join(checkNames(), ", "))
 			}
 		}
@@ -58,7 +58,7 @@ one id. What is only worth knowing is shown by --min info.`,
 		for _, note := range set.Notes {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
-		lines, counts := lint(set, sigma.LintOptions{Only: *only, Ignore: *ignore, Known: shape.Known()}, min)
+		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
 		for _, line := range lines {
 			if err := printLint(cmd, *asJSON, line); err != nil {
 				return err
@@ -66,9 +66,9 @@ one id. What is only worth knowing is shown by --min info.`,
 		}
 		if !*asJSON {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
-				set.Rules.Len(), counts[sigma.LintError], counts[sigma.LintWarning], counts[sigma.LintInfo])
+				set.Rules.Len(), counts[lint.Error], counts[lint.Warning], counts[lint.Info])
 		}
-		if counts[sigma.LintError] > 0 {
+		if counts[lint.Error] > 0 {
 			return errSilent
 		}
 		return nil
@@ -78,22 +78,22 @@ one id. What is only worth knowing is shown by --min info.`,
 
 func checkNames() []string {
 	var names []string
-	for _, c := range sigma.LintChecks() {
+	for _, c := range lint.Checks() {
 		names = append(names, c.Name)
 	}
 	return names
 }
 
-// lint returns what there is against the rules of a set, in order of files and
+// lintSet returns what there is against the rules of a set, in order of files and
 // lines, and how many findings of each severity there are, shown or not.
-func lint(set detect.Set, o sigma.LintOptions, min sigma.Severity) ([]lintLine, [sigma.LintError + 1]int) {
+func lintSet(set detect.Set, o lint.Options, min lint.Severity) ([]lintLine, [lint.Error + 1]int) {
 	var lines []lintLine
-	var counts [sigma.LintError + 1]int
+	var counts [lint.Error + 1]int
 	for _, p := range set.Problems {
-		counts[sigma.LintError]++
-		lines = append(lines, lintLine{sigma.LintError.String(), p, "load"})
+		counts[lint.Error]++
+		lines = append(lines, lintLine{lint.Error.String(), p, "load"})
 	}
-	for _, f := range sigma.Lint(set.Pack, o) {
+	for _, f := range lint.Run(set.Pack, o) {
 		counts[f.Severity]++
 		if f.Severity >= min {
 			lines = append(lines, lintLine{f.Severity.String(), detect.Problem{

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/scan"
-	"github.com/picket-edr/picket/internal/shape"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -24,24 +24,24 @@ type profileLine struct {
 	Nanos      int64   `json:"ns"`
 	Share      float64 `json:"share"` // of the time of all rules, from 0 to 1
 	PerEvent   float64 `json:"ns_per_event"`
-	Witness    string  `json:"witness,omitempty"`
+	Prefilter  string  `json:"witness,omitempty"`
 }
 
 func newRulesProfile() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [--rules PATH]... FILE...",
 		Short: "Measure what each rule costs on files of events",
-		Long: `Matches the events of files, on one core, and says what each rule costs, the
-dearest first: how many events its witness let through, so that it was evaluated;
-how many it fired on; how long that took; and what the witness is. A rule without
-a witness is evaluated for every event of its logsource.`,
+		Long: `Matches the events of files on one core and prints what each rule costs, the most
+expensive first: how many events passed its prefilter, so that it was evaluated;
+how many it matched; how long that took; and the prefilter. A rule without a
+prefilter is evaluated for every event of its logsource.`,
 		Example: `  picket rules profile --rules sigma/rules Security.evtx`,
 		Args:    cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
-	top := cmd.Flags().Int("top", 20, "print the `N` dearest rules; 0: all")
+	top := cmd.Flags().Int("top", 20, "print the `N` most expensive rules; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *top < 0 {
 			return usagef("--top %d is below 0", *top)
@@ -61,7 +61,7 @@ a witness is evaluated for every event of its logsource.`,
 
 // profile matches the events of files.
 func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
-	reader, matcher, p := shape.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
+	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
 	for _, f := range files {
 		err := scan.Read(f, func(raw []byte) error {
@@ -70,7 +70,7 @@ func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 				return nil // what is no event is left out
 			}
 			fields = d.Fields(fields[:0])
-			matcher.Profile(rules.Group(d.Route.Sources...), fields, p)
+			matcher.Profile(rules.Group(d.Class.Sources...), fields, p)
 			return nil
 		}, func(error) {})
 		if err != nil {
@@ -94,12 +94,12 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	if !asJSON {
-		fmt.Fprintln(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\twitness")
+		fmt.Fprintln(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter")
 	}
 	for _, r := range all {
 		line := profileLine{
 			ID: r.Rule.ID, Title: r.Rule.Title, File: r.Rule.File, Events: r.Events, Candidates: r.Candidates, Matches: r.Matches,
-			Nanos: r.Time.Nanoseconds(), Share: float64(r.Time) / float64(max(total, 1)), PerEvent: float64(r.Time) / float64(r.Events), Witness: r.Witness,
+			Nanos: r.Time.Nanoseconds(), Share: float64(r.Time) / float64(max(total, 1)), PerEvent: float64(r.Time) / float64(r.Events), Prefilter: r.Prefilter,
 		}
 		if asJSON {
 			if err := printJSON(cmd.OutOrStdout(), line); err != nil {
@@ -107,18 +107,18 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 			}
 			continue
 		}
-		witness := line.Witness
-		if witness == "" {
-			witness = "none"
+		prefilter := line.Prefilter
+		if prefilter == "" {
+			prefilter = "none"
 		}
 		fmt.Fprintf(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
-			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, printable(r.Rule.Title), printable(shorten(witness)))
+			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, printable(r.Rule.Title), printable(shorten(prefilter)))
 	}
 	if err := tw.Flush(); err != nil || asJSON {
 		return err
 	}
 	n := time.Duration(p.Events)
-	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.Seeking/n, total/n)
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.CandidateTime/n, total/n)
 	return err
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/correlation"
+	"github.com/picket-edr/picket/sigma/pipeline"
 )
 
 // caseSuffix is the end of the name of a file of cases: the cases of NAME.yml
@@ -79,7 +81,7 @@ func Test(sources []Source) ([]Result, error) {
 // casesOf is the name of the cases of the rule in a file.
 func casesOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + caseSuffix }
 
-func testRule(f file, name string, data []byte, pipe *sigma.Pipeline) []Result {
+func testRule(f file, name string, data []byte, pipe *pipeline.Pipeline) []Result {
 	fail := func(err error) []Result { return []Result{{name, "", err.Error()}} }
 	if data == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
@@ -141,14 +143,14 @@ func fires(d *Detector, events events) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c := sigma.NewCorrelator(d.engine.Rules(), sigma.CorrelatorOptions{})
-	var fired []sigma.Firing
+	c := correlation.New(d.engine.Rules().Correlations(), correlation.Options{})
+	var fired []correlation.Match
 	for i := range matches {
 		m := &matches[i]
 		if !m.Silent {
 			return true, nil
 		}
-		fired = c.Observe(sigma.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed}, fired)
+		fired = c.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed}, fired)
 	}
 	return len(c.Flush(fired)) > 0, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/correlation"
 )
 
 // hostFields are names that correlations group by for want of one that all
@@ -51,7 +52,7 @@ type Follower struct {
 	now    func() time.Time
 
 	rules *sigma.RuleSet // that state is of
-	state *sigma.Correlator
+	state *correlation.Correlator
 	mark  int64
 	homes map[string]home
 	led   time.Time // until when it leads
@@ -152,7 +153,7 @@ func (f *Follower) follow(ctx context.Context, rules *sigma.RuleSet, now time.Ti
 		if err != nil {
 			return err
 		}
-		var fired []sigma.Firing
+		var fired []correlation.Match
 		for i := range page {
 			fired = f.state.Observe(observation(&page[i]), fired)
 		}
@@ -163,7 +164,7 @@ func (f *Follower) follow(ctx context.Context, rules *sigma.RuleSet, now time.Ti
 		c := store.CorrelationCommit{Offset: mark, Matches: f.matches(fired)}
 		if len(fired) > judged || now.Sub(f.saved) > saveEvery {
 			c.State = f.state.State()
-			c.DeleteBefore = now.Add(-f.state.Horizon())
+			c.DeleteBefore = now.Add(-f.state.Retention())
 			f.saved = now
 		}
 		if mark != f.mark || len(c.Matches) > 0 || c.State != nil {
@@ -184,7 +185,7 @@ func (f *Follower) conclude(ctx context.Context, c store.CorrelationCommit) erro
 		return err
 	}
 	f.mark = c.Offset
-	f.dropped.Store(f.state.Dropped())
+	f.dropped.Store(f.state.Evicted())
 	for _, a := range saved.Opened {
 		f.log.Info("alert", "alert", a.ID, "rule", a.RuleID, "title", a.Title, "level", a.Level.String(), "host", a.Host)
 	}
@@ -198,7 +199,7 @@ func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 	if err != nil {
 		return err
 	}
-	f.state, f.rules, f.saved, f.mark = sigma.NewCorrelator(rules, sigma.CorrelatorOptions{}), rules, f.now(), 0
+	f.state, f.rules, f.saved, f.mark = correlation.New(rules.Correlations(), correlation.Options{}), rules, f.now(), 0
 	if state != nil {
 		if err := f.state.Restore(state); err != nil {
 			f.log.Warn("state of correlations not read; windows under way may be judged twice", "error", err)
@@ -212,7 +213,7 @@ func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 		if len(page) == 0 {
 			break
 		}
-		var fired []sigma.Firing
+		var fired []correlation.Match
 		for i := range page {
 			fired = f.state.Observe(observation(&page[i]), fired)
 		}
@@ -228,17 +229,17 @@ func (f *Follower) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 	return nil
 }
 
-func observation(o *store.Observation) sigma.Observation {
-	return sigma.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: origin{o.AgentID, o.Host}}
+func observation(o *store.Observation) correlation.Observation {
+	return correlation.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: origin{o.AgentID, o.Host}}
 }
 
 // matches makes a match of each event that made a correlation fire. They join
 // one alert, on the host of the event that completed the first of firings that
 // follow one another.
-func (f *Follower) matches(fired []sigma.Firing) []picket.Match {
+func (f *Follower) matches(fired []correlation.Match) []picket.Match {
 	var out []picket.Match
 	for _, firing := range fired {
-		c := firing.Correlation
+		c := firing.Rule
 		key := fmt.Sprint(c.ID, firing.Group)
 		h, ok := f.homes[key]
 		if !ok || firing.Time.Sub(h.last).Abs() > c.Timespan {
@@ -251,8 +252,8 @@ func (f *Follower) matches(fired []sigma.Firing) []picket.Match {
 		f.homes[key] = h
 		for _, e := range firing.Events {
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.Event), RuleID: c.ID, EventID: e.Event, AgentID: e.Context.(origin).agent, AlertAgent: h.agent,
-				Host: h.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: firing.Group,
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: e.ID, AgentID: e.Context.(origin).agent, AlertAgent: h.agent,
+				Host: h.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: sigma.GroupEvidence(firing.Group),
 			})
 		}
 	}

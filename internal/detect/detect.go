@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -35,7 +35,7 @@ const checkEvery = 10_000
 // package sigma has an error.
 func (e *Engine) Checks() (events, wrong int64) { return e.checked.Load(), e.wrong.Load() }
 
-func (e *Engine) check(ev *picket.Event, group *sigma.Group, fired []*sigma.Rule) {
+func (e *Engine) check(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
 	e.checked.Add(1)
 	want := group.MatchAll(ev.Fields, nil)
 	if slices.Equal(want, fired) {
@@ -68,17 +68,17 @@ func (e *Engine) Rules() *sigma.RuleSet { return e.rules.Load() }
 
 // Detector returns a detector, which is for one goroutine at a time.
 func (e *Engine) Detector() *Detector {
-	return &Detector{engine: e, reader: shape.NewReader(), matcher: sigma.NewMatcher()}
+	return &Detector{engine: e, reader: normalize.NewReader(), matcher: sigma.NewMatcher()}
 }
 
 // A Detector detects on batches, one after another.
 type Detector struct {
 	engine  *Engine
-	reader  *shape.Reader
+	reader  *normalize.Reader
 	matcher *sigma.Matcher
 
 	rules  *sigma.RuleSet // that groups belong to
-	groups map[*shape.Route]*sigma.Group
+	groups map[*normalize.Class]*sigma.RuleGroup
 	fired  []*sigma.Rule
 	seen   int // events
 	each   int // fields to expect of an event, by the last batch
@@ -90,7 +90,7 @@ type Detector struct {
 // through.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	if rules := d.engine.Rules(); rules != d.rules {
-		d.rules, d.groups = rules, make(map[*shape.Route]*sigma.Group)
+		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
 	}
 	var matches []picket.Match
 	// One array holds the fields of the whole batch; its size is guessed from
@@ -111,10 +111,10 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		from := len(fields)
 		fields = doc.Fields(fields)
 		ev.Fields = fields[from:len(fields):len(fields)]
-		group, ok := d.groups[doc.Route]
+		group, ok := d.groups[doc.Class]
 		if !ok {
-			group = d.rules.Group(doc.Route.Sources...)
-			d.groups[doc.Route] = group
+			group = d.rules.Group(doc.Class.Sources...)
+			d.groups[doc.Class] = group
 		}
 		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
 		if d.seen++; d.seen%checkEvery == 0 {
@@ -122,13 +122,13 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		}
 		for _, rule := range d.fired {
 			m := match(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
-			if m.Silent = rule.Silent(); !m.Silent {
+			if m.Silent = rule.CorrelationOnly(); !m.Silent {
 				m.Why = rule.Explain(ev.Fields)
 			}
-			m.Observed = observed(ev, rule.Observed())
+			m.Observed = observed(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 		}
-		if v := doc.Verdict; v != nil {
+		if v := doc.Alert; v != nil {
 			matches = append(matches, match(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 // A Problem is a rule that does not run, and why.
@@ -41,8 +42,8 @@ func (p Problem) String() string {
 
 // An Entry is a rule, correlation or filter as people are shown it.
 type Entry struct {
-	*sigma.Meta
-	Kind      sigma.Document
+	*ast.Meta
+	Kind      ast.DocumentKind
 	LogSource sigma.LogSource // of a correlation, zero
 }
 
@@ -53,7 +54,7 @@ type Set struct {
 	Problems []Problem
 	Revision string // names the rules by their content, 12 hex digits
 	// Pack is what was parsed, before any pipeline and whether it runs or not.
-	Pack  sigma.Pack
+	Pack  ast.Collection
 	Notes []string // what the pipelines hold that has no effect
 }
 
@@ -71,7 +72,7 @@ func Load(sources []Source, off map[string]bool) (Set, error) {
 // compile makes a set of files.
 func compile(all []file, off map[string]bool) (Set, error) {
 	var set Set
-	var pack sigma.Pack
+	var pack ast.Collection
 	sum, seen := sha256.New(), make(map[string]string)
 	pipe, err := parsePipelines(all)
 	if err != nil {
@@ -89,7 +90,7 @@ func compile(all []file, off map[string]bool) (Set, error) {
 		}
 		// twice reports whether a document's id is taken, and makes one for a
 		// document without.
-		twice := func(m *sigma.Meta, l sigma.LogSource) bool {
+		twice := func(m *ast.Meta, l sigma.LogSource) bool {
 			if m.ID == "" {
 				m.ID = nameless(m, l)
 			}
@@ -101,15 +102,15 @@ func compile(all []file, off map[string]bool) (Set, error) {
 			}
 			return ok
 		}
-		p.Rules = slices.DeleteFunc(p.Rules, func(r *sigma.Rule) bool { return twice(&r.Meta, r.LogSource) })
-		p.Correlations = slices.DeleteFunc(p.Correlations, func(c *sigma.Correlation) bool { return twice(&c.Meta, sigma.LogSource{}) })
-		p.Filters = slices.DeleteFunc(p.Filters, func(f *sigma.Filter) bool { return twice(&f.Meta, f.LogSource) })
+		p.Rules = slices.DeleteFunc(p.Rules, func(r *ast.Rule) bool { return twice(&r.Meta, r.LogSource) })
+		p.Correlations = slices.DeleteFunc(p.Correlations, func(c *ast.Correlation) bool { return twice(&c.Meta, sigma.LogSource{}) })
+		p.Filters = slices.DeleteFunc(p.Filters, func(f *ast.Filter) bool { return twice(&f.Meta, f.LogSource) })
 		pack.Add(p)
 	}
 	set.Pack, set.Notes = pack, pipe.Warnings
 	pack = set.through(pipe, pack)
-	rs, errs := sigma.Compile(pack, sigma.Options{Off: off})
-	failed := make(map[*sigma.Meta]bool)
+	rs, errs := sigma.Compile(pack, sigma.Options{Disabled: off})
+	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problems("", e)...)
@@ -121,7 +122,7 @@ func compile(all []file, off map[string]bool) (Set, error) {
 
 // list sorts what was loaded into On and Off. A filter that lacks a rule runs
 // nevertheless.
-func (set *Set) list(pack sigma.Pack, off map[string]bool, failed map[*sigma.Meta]bool) {
+func (set *Set) list(pack ast.Collection, off map[string]bool, failed map[*ast.Meta]bool) {
 	add := func(e Entry) {
 		if off[e.ID] {
 			set.Off = append(set.Off, e)
@@ -130,18 +131,18 @@ func (set *Set) list(pack sigma.Pack, off map[string]bool, failed map[*sigma.Met
 		}
 	}
 	for _, r := range pack.Rules {
-		add(Entry{&r.Meta, sigma.RuleDocument, r.LogSource})
+		add(Entry{&r.Meta, ast.RuleDocument, r.LogSource})
 	}
 	for _, c := range set.Rules.Correlations() { // with the levels that they were given
-		add(Entry{&c.Meta, sigma.CorrelationDocument, sigma.LogSource{}})
+		add(Entry{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 	}
 	for _, c := range pack.Correlations {
 		if off[c.ID] {
-			set.Off = append(set.Off, Entry{&c.Meta, sigma.CorrelationDocument, sigma.LogSource{}})
+			set.Off = append(set.Off, Entry{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 		}
 	}
 	for _, f := range pack.Filters {
-		add(Entry{&f.Meta, sigma.FilterDocument, f.LogSource})
+		add(Entry{&f.Meta, ast.FilterDocument, f.LogSource})
 	}
 }
 
@@ -156,7 +157,7 @@ func isNotARule(data []byte) bool {
 
 // nameless makes an id for a document without one, that stays while its title
 // and logsource do.
-func nameless(m *sigma.Meta, l sigma.LogSource) string {
+func nameless(m *ast.Meta, l sigma.LogSource) string {
 	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", m.Title, l))
 	return "title-" + hex.EncodeToString(h[:8])
 }
@@ -170,10 +171,10 @@ func problems(file string, err error) []Problem {
 		}
 		return ps
 	}
-	if ce, ok := errors.AsType[*sigma.CompileError](err); ok {
+	if ce, ok := errors.AsType[*ast.DocumentError](err); ok {
 		return []Problem{{File: ce.Meta.File, Line: ce.Line, Column: ce.Column, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint, Missing: ce.Missing}}
 	}
-	if pe, ok := errors.AsType[*sigma.ParseError](err); ok {
+	if pe, ok := errors.AsType[*ast.ParseError](err); ok {
 		return []Problem{{File: pe.File, Line: pe.Line, Column: pe.Column, Reason: pe.Reason, Hint: pe.Hint}}
 	}
 	return []Problem{{File: file, Reason: err.Error()}}

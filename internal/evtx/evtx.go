@@ -1,6 +1,6 @@
 // Package evtx reads the Windows event log as JSON, from its files (.evtx) for
 // `picket scan` and from XML: each record becomes an object in the form of
-// evtx_dump, which package shape knows as "evtx".
+// evtx_dump, which package normalize calls "evtx".
 //
 // Format: "Windows XML Event Log (EVTX) format" of the libevtx project, and
 // [MS-EVEN6] 2.2.12 for the binary XML in it. A file is a header of 4 KiB and

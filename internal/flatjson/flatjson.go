@@ -1,10 +1,9 @@
-// Package flatjson reads one JSON object into flat leaves: the scalars, each
-// with its dotted path. It is the first thing that touches an event's bytes,
-// in intake and in the worker alike, and it is strict: what it accepts is
-// RFC 8259 JSON in valid UTF-8, within a depth.
+// Package flatjson decodes one JSON object into flat leaves: its scalars, each with
+// its dotted path. The intake and the workers decode every event with it. It is
+// strict: it accepts only RFC 8259 JSON in valid UTF-8 with bounded nesting.
 //
-// It allocates nothing for an event whose paths it has seen before: values
-// alias the input, or an arena where they had escapes, and paths are interned.
+// It does not allocate for an event whose paths it has seen before: paths are
+// interned, and values alias the input or, if they contain escapes, an arena.
 package flatjson
 
 import (
@@ -16,25 +15,25 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// MaxDepth is how deep objects and arrays may nest, the outermost included.
+// MaxDepth bounds the nesting of objects and arrays, including the outermost.
 const MaxDepth = 64
 
-// maxPaths bounds the interned paths of a decoder; a sender that makes up
-// field names without end costs time, not memory.
+// maxPaths bounds the interned paths of a decoder, so that senders of many field
+// names cost time and not memory.
 const maxPaths = 1 << 15
 
-// A Path is where a leaf stands in the event. Paths are interned: within one
-// decoder, equal paths are one pointer (until the decoder forgets them all,
-// past a bound).
+// A Path is the position of a leaf in the event. Paths are interned: within one
+// decoder equal paths are the same pointer, until the decoder drops all of them
+// past a bound.
 type Path struct {
 	Name   string // dotted, as in "winlog.event_data.Image"
 	Key    string // its last part
 	Parent *Path  // nil at the top
 
-	// Mark is or'ed into the event's marks when the path occurs, and Tag is
-	// whatever the user of the decoder knows of it. Both are for OnPath to set.
-	Mark uint64
-	Tag  any
+	// Bits are or'ed into the result of Leaves if the path occurs. Data is for the
+	// user of the decoder. OnPath sets both.
+	Bits uint64
+	Data any
 
 	children map[string]*Path
 }
@@ -43,13 +42,13 @@ type Path struct {
 type Leaf struct {
 	Path    *Path
 	Value   sigma.Value
-	Element bool // of an array, so that other leaves of this path are no repetition of its key
+	Element bool // of an array; further leaves with this path are not repetitions of a key
 }
 
-// A Decoder decodes events, one after another. Its zero value is ready; it is
-// for one goroutine.
+// A Decoder decodes events. Its zero value is ready to use. It is for one
+// goroutine.
 type Decoder struct {
-	// OnPath, if not nil, is called once for each new path, to set Mark and Tag.
+	// OnPath, if not nil, is called once for each new path, to set Bits and Data.
 	OnPath func(*Path)
 
 	root  Path
@@ -57,13 +56,13 @@ type Decoder struct {
 	arena []byte
 
 	// of the event being decoded
-	s     string
-	at    int
-	marks uint64
-	dst   []Leaf
+	s        string
+	at       int
+	pathBits uint64
+	dst      []Leaf
 }
 
-// A SyntaxError says where an event stops being acceptable JSON.
+// A SyntaxError is where an event stops being acceptable JSON.
 type SyntaxError struct {
 	Offset int // bytes from the start of the event
 	Reason string
@@ -71,16 +70,16 @@ type SyntaxError struct {
 
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Reason, e.Offset) }
 
-// Leaves appends the leaves of the JSON object raw to dst, in order. A repeated
-// key yields its leaf again. It also returns the marks of all the paths that
-// occurred, those of objects and arrays too. The values alias raw, which must
-// not change while they are in use.
+// Leaves appends the leaves of the JSON object raw to dst, in order. A repeated key
+// yields a leaf each time. It also returns the bits of all paths that occur,
+// including those of objects and arrays. The values alias raw, which must not
+// change while they are in use.
 func (d *Decoder) Leaves(raw []byte, dst []Leaf) ([]Leaf, uint64, error) {
 	if d.paths > maxPaths {
 		d.root, d.paths = Path{}, 0
 	}
 	d.s = unsafe.String(unsafe.SliceData(raw), len(raw))
-	d.at, d.marks, d.dst = 0, 0, dst
+	d.at, d.pathBits, d.dst = 0, 0, dst
 	d.space()
 	err := d.object(&d.root, 1)
 	if err == nil {
@@ -89,7 +88,7 @@ func (d *Decoder) Leaves(raw []byte, dst []Leaf) ([]Leaf, uint64, error) {
 		}
 	}
 	dst, d.dst, d.s = d.dst, nil, ""
-	return dst, d.marks, err
+	return dst, d.pathBits, err
 }
 
 // Decode appends the leaves of raw to dst as fields named by their dotted
@@ -183,7 +182,7 @@ func (d *Decoder) array(p *Path, depth int) error {
 }
 
 func (d *Decoder) value(p *Path, depth int, element bool) error {
-	d.marks |= p.Mark
+	d.pathBits |= p.Bits
 	switch c := d.next(); {
 	case c == '"':
 		s, err := d.string()
@@ -267,8 +266,8 @@ func (d *Decoder) number(p *Path, element bool) error {
 	return nil
 }
 
-// plainNumber is how long a number without an exponent can be and still be in
-// the range of a float64, beyond which readers of JSON differ.
+// plainNumber is the length up to which a number without exponent is certainly in
+// the range of a float64, beyond which JSON parsers differ.
 const plainNumber = 300
 
 func (d *Decoder) digits() bool {

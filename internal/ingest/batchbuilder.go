@@ -12,8 +12,8 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/shape"
 )
 
 // A rejection is an event that intake rejected.
@@ -49,7 +49,7 @@ type requestDefaults struct {
 
 // add accepts or rejects one event. raw must not change until the batch is
 // sent. It returns the errors of a rejected event.
-func (b *batchBuilder) add(r *shape.Reader, raw []byte, defaults requestDefaults) FieldErrors {
+func (b *batchBuilder) add(r *normalize.Reader, raw []byte, defaults requestDefaults) FieldErrors {
 	index := b.seen
 	ev, errs := b.read(r, raw, defaults)
 	b.seen++
@@ -74,7 +74,7 @@ func (b *batchBuilder) add(r *shape.Reader, raw []byte, defaults requestDefaults
 }
 
 // read parses and checks one event.
-func (b *batchBuilder) read(r *shape.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
+func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
 	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
 	d, err := r.Read(raw)
 	var errs FieldErrors
@@ -94,8 +94,8 @@ func (b *batchBuilder) read(r *shape.Reader, raw []byte, defaults requestDefault
 
 // describe fills in who and what ev is, from the event itself, the token and
 // the request's defaults, in this order, and checks it.
-func (b *batchBuilder) describe(ev *picket.Event, d *shape.Doc, defaults requestDefaults) FieldErrors {
-	ev.ID, ev.AgentID, ev.Host, ev.Type, ev.OS = d.ID, d.AgentID, d.Host, d.Type, d.Route.OS
+func (b *batchBuilder) describe(ev *picket.Event, d *normalize.Event, defaults requestDefaults) FieldErrors {
+	ev.ID, ev.AgentID, ev.Host, ev.Type, ev.OS = d.ID, d.AgentID, d.Host, d.Type, d.Class.OS
 	if !d.Time.IsZero() {
 		ev.Time = d.Time
 	}
@@ -103,7 +103,7 @@ func (b *batchBuilder) describe(ev *picket.Event, d *shape.Doc, defaults request
 		ev.ID = defaults.id
 	}
 	if ev.Type == "" {
-		ev.Type = d.Route.Type
+		ev.Type = d.Class.Type
 	}
 	if ev.Type == "" {
 		ev.Type = defaults.typ
@@ -155,9 +155,9 @@ func (b *batchBuilder) checkNames(ev *picket.Event, errs FieldErrors) FieldError
 // was detected as native, or it has one of the native types and only native
 // fields. An event with another type and without process, file or network is
 // other JSON, whatever it looks like.
-func claimsNative(d *shape.Doc) bool {
+func claimsNative(d *normalize.Event) bool {
 	native := d.Type == "process" || d.Type == "file" || d.Type == "network"
-	switch d.Shape {
+	switch d.Format {
 	case "native":
 		return native || d.Type == "" || d.Has("process") || d.Has("file") || d.Has("network")
 	case "generic":

@@ -11,7 +11,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 // bulkFactor multiplies Options.MaxEvents for bulk requests. Bulk senders limit
@@ -116,7 +116,7 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 // a malformed action line fails the whole request, because actions and documents
 // after it cannot be told apart.
 func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
-	reader := b.h.readers.Get().(*shape.Reader)
+	reader := b.h.readers.Get().(*normalize.Reader)
 	defer b.h.readers.Put(reader)
 	items := make([]map[string]bulkItem, 0, len(spans)/2)
 	refuse := func(verb string, it bulkItem, reason string) {
@@ -149,7 +149,7 @@ func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[stri
 }
 
 // addItem adds one document and completes its answer.
-func (b *batchBuilder) addItem(reader *shape.Reader, raw []byte, it *bulkItem) {
+func (b *batchBuilder) addItem(reader *normalize.Reader, raw []byte, it *bulkItem) {
 	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
@@ -193,7 +193,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	}
 	defer release()
 	b := h.newBatchBuilder(from)
-	reader := h.readers.Get().(*shape.Reader)
+	reader := h.readers.Get().(*normalize.Reader)
 	defer h.readers.Put(reader)
 	it := bulkItem{Index: index, ID: id}
 	b.addItem(reader, bytes.TrimSpace(body), &it)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/queue"
-	"github.com/picket-edr/picket/internal/shape"
 )
 
 // An Enqueuer accepts batches durably, as queue.Queue does.
@@ -51,7 +51,7 @@ type Handler struct {
 	tokens  *auth.Tokens
 	opt     Options
 	bodies  *bodyReader
-	readers sync.Pool // of *shape.Reader
+	readers sync.Pool // of *normalize.Reader
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
 }
@@ -83,7 +83,7 @@ func New(q Enqueuer, tokens *auth.Tokens, o Options) *Handler {
 		o.Now = time.Now
 	}
 	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBody, o.MaxDecoded)}
-	h.readers.New = func() any { return shape.NewReader() }
+	h.readers.New = func() any { return normalize.NewReader() }
 	return h
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 // nodeInvalid answers that osquery must enroll again. The status is 200, because
@@ -85,7 +85,7 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	b := h.newBatchBuilder(from)
-	reader := h.readers.Get().(*shape.Reader)
+	reader := h.readers.Get().(*normalize.Reader)
 	defer h.readers.Put(reader)
 	for i, row := range rows {
 		if len(row) > h.opt.MaxEvent {

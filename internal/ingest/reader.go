@@ -7,21 +7,21 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 // A Reader reads events that senders put on the queue themselves, bypassing the
 // intake, under the intake's rules. It is for one goroutine.
 type Reader struct {
 	from      auth.Identity
-	shape     *shape.Reader
+	reader    *normalize.Reader
 	validator Validator
 }
 
 // NewReader returns a Reader. sender is the agent of events that name neither
 // an agent nor a host; v checks events in the native format.
 func NewReader(sender string, v Validator) *Reader {
-	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, shape.NewReader(), v}
+	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, normalize.NewReader(), v}
 }
 
 // Read parses one event, a JSON object that must not change while the event is
@@ -30,7 +30,7 @@ func NewReader(sender string, v Validator) *Reader {
 // required, because rules can match an event without the other fields.
 func (r *Reader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
 	b := batchBuilder{from: r.from, validator: r.validator, batch: picket.Batch{Received: received}}
-	ev, errs := b.read(r.shape, raw, requestDefaults{id: id})
+	ev, errs := b.read(r.reader, raw, requestDefaults{id: id})
 	errs = slices.DeleteFunc(errs, func(e FieldError) bool {
 		return e.Field != "event_id" && e.Field != "agent_id" && e.Field != "event_type" && e.Field != NonFieldErrors
 	})

@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 // A telemetryAnswer is the answer to a request of which at least one event was
@@ -116,7 +116,7 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 // addSpans adds the events of a body. A body that is one JSON text is rejected
 // as a whole if it is malformed anywhere.
 func (b *batchBuilder) addSpans(body []byte, spans []span, oneText bool) error {
-	reader := b.h.readers.Get().(*shape.Reader)
+	reader := b.h.readers.Get().(*normalize.Reader)
 	defer b.h.readers.Put(reader)
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])

@@ -278,7 +278,7 @@ func TestWhoMaySay(t *testing.T) {
 	check(r.post(r.agent, `{"event_type":"x","a":1}`), 201, "PC1", "PC1")
 	check(r.post(r.collector, `{"event_type":"x","a":1}`), 201, "col", "col")
 	check(r.post(r.collector, `{"event_type":"x","host":"h"}`), 201, "h", "h")
-	// An id that belongs to the shape is data, not a claim.
+	// An id of the format is data, not a claim.
 	check(r.post(r.agent, `{"@timestamp":"2026-01-02T03:04:05Z","agent":{"id":"beat"},"winlog":{"channel":"Security","event_id":"4624","computer_name":"dc"}}`), 201, "PC1", "dc")
 	check(r.post(r.agent, `{"agent_id":"PC2","winlog":{"channel":"Security","event_id":"4624"}}`), 400, "", "")
 

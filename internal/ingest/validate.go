@@ -7,13 +7,13 @@ import (
 
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/httpapi"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 )
 
 // A Validator checks the fields of events in picket's native format.
 type Validator interface {
 	// Validate returns what is wrong with an event in the native format.
-	Validate(d *shape.Doc) FieldErrors
+	Validate(d *normalize.Event) FieldErrors
 	// NotObject returns the error for JSON that is not an object.
 	NotObject(raw []byte) FieldErrors
 }
@@ -21,7 +21,7 @@ type Validator interface {
 // A lenient Validator requires JSON objects and nothing else.
 type lenient struct{}
 
-func (lenient) Validate(*shape.Doc) FieldErrors { return nil }
+func (lenient) Validate(*normalize.Event) FieldErrors { return nil }
 func (lenient) NotObject([]byte) FieldErrors {
 	return FieldErrors{{NonFieldErrors, "an event must be a JSON object"}}
 }
@@ -78,7 +78,7 @@ var NativeFields = [...]string{"agent_id", "event_id", "event_type", "timestamp"
 
 // onlyNativeFields reports whether an event has no top-level field that the
 // native format does not have.
-func onlyNativeFields(d *shape.Doc) bool {
+func onlyNativeFields(d *normalize.Event) bool {
 	only := true
 	d.Each(func(l flatjson.Leaf) {
 		name, _, _ := strings.Cut(l.Path.Name, ".")

@@ -7,7 +7,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/ingest"
-	"github.com/picket-edr/picket/internal/shape"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -33,7 +33,7 @@ type topLevelField struct {
 // Validate requires the fields that the legacy system's serializer did, with
 // its messages. It is laxer in one point: timestamp may also be a fraction or
 // ISO 8601.
-func (Validator) Validate(d *shape.Doc) ingest.FieldErrors {
+func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	var fields [len(ingest.NativeFields)]topLevelField
 	d.Each(func(l flatjson.Leaf) {
 		name, _, nested := strings.Cut(l.Path.Name, ".")
@@ -69,7 +69,7 @@ func (Validator) Validate(d *shape.Doc) ingest.FieldErrors {
 	return errs
 }
 
-func checkField(name string, t topLevelField, d *shape.Doc) string {
+func checkField(name string, t topLevelField, d *normalize.Event) string {
 	if t.scalar && t.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}

@@ -15,50 +15,50 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A Switch connects hosts: network namespaces of the kernel, each with an
-// address of its own, that see nothing of this machine's network.
-type Switch struct {
+// A Bridge connects hosts: network namespaces of the kernel, each with its own
+// address, which cannot reach this machine's network.
+type Bridge struct {
 	t     testing.TB
 	ns    *os.File
 	hosts int
 }
 
-// A Host is on a Switch, by a cable that can be unplugged.
+// A Host is attached to a Bridge by a cable that can be unplugged.
 type Host struct {
 	Addr string // its IP address
 
-	sw   *Switch
-	ns   *os.File
-	port string // the switch's end of the cable
+	bridge *Bridge
+	ns     *os.File
+	port   string // the bridge's end of the cable
 }
 
-// NewSwitch makes a switch, which is gone with the test. Only root may, and
-// many containers keep even root from it: that can't be installed, so the test
-// is skipped there in any case.
-func NewSwitch(t testing.TB) *Switch {
+// NewBridge makes a bridge that ends with the test. The test is skipped, even if
+// PICKET_TEST_REQUIRE is set, where that is not permitted: it requires root, and
+// in many containers root is not enough.
+func NewBridge(t testing.TB) *Bridge {
 	t.Helper()
 	if _, err := exec.LookPath("ip"); err != nil {
 		testenv.Skip(t, "ip in the path; apt-get install iproute2")
 	}
-	s := &Switch{t: t, ns: newNamespace(t)}
+	b := &Bridge{t: t, ns: newNamespace(t)}
 	var out []byte
 	var err error
-	in(t, s.ns, func() {
+	doIn(t, b.ns, func() {
 		out, err = exec.Command("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0").CombinedOutput()
 	})
 	if err != nil {
-		t.Skipf("SKIPPED: this kernel does not let us make a bridge: %v: %s", err, out)
+		t.Skipf("SKIPPED: this kernel does not permit a bridge: %v: %s", err, out)
 	}
-	s.ip("link", "set", "br0", "up")
-	return s
+	b.ip("link", "set", "br0", "up")
+	return b
 }
 
-// newNamespace makes a network namespace, which lives as long as its file and
-// the processes in it.
+// newNamespace makes a network namespace. It exists as long as its file is open or
+// processes run in it.
 func newNamespace(t testing.TB) *os.File {
 	t.Helper()
 	var ns *os.File
-	err := onThread(func() (err error) {
+	err := inNamespace(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
@@ -66,7 +66,7 @@ func newNamespace(t testing.TB) *os.File {
 		return err
 	})
 	if err != nil {
-		t.Skipf("SKIPPED: this system does not let us make network namespaces, which takes CAP_NET_ADMIN and CAP_SYS_ADMIN: %v", err)
+		t.Skipf("SKIPPED: this system does not permit network namespaces, which require CAP_NET_ADMIN and CAP_SYS_ADMIN: %v", err)
 	}
 	t.Cleanup(func() { ns.Close() })
 	return ns
@@ -74,25 +74,25 @@ func newNamespace(t testing.TB) *os.File {
 
 func threadNamespace() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }
 
-// onThread runs f on a thread of its own, whose namespace it may change: it
-// ends with the thread.
-func onThread(f func() error) error {
+// inNamespace runs f on a new thread whose namespace it may change. The thread
+// ends afterwards.
+func inNamespace(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is not used again
+		runtime.LockOSThread() // never unlocked, so the thread is not reused
 		done <- f()
 	}()
 	return <-done
 }
 
-// in runs f with the calling goroutine in a namespace: sockets that f makes,
-// and processes that it starts, are there; goroutines that it starts are not.
-func in(t testing.TB, ns *os.File, f func()) {
+// doIn runs f in a namespace: sockets that f opens and processes that it starts
+// are in it, but goroutines that it starts are not.
+func doIn(t testing.TB, ns *os.File, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
-	home, err := os.Open(threadNamespace())
+	own, err := os.Open(threadNamespace())
 	if err == nil {
-		defer home.Close()
+		defer own.Close()
 		err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 	}
 	if err != nil {
@@ -101,8 +101,8 @@ func in(t testing.TB, ns *os.File, f func()) {
 		return
 	}
 	defer func() {
-		if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
-			t.Errorf("leave a network namespace: %v", err) // the thread stays locked, and is not used again
+		if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
+			t.Errorf("leave a network namespace: %v", err) // the thread stays locked and is not reused
 			return
 		}
 		runtime.UnlockOSThread()
@@ -112,33 +112,33 @@ func in(t testing.TB, ns *os.File, f func()) {
 
 func ip(t testing.TB, ns *os.File, args ...string) {
 	t.Helper()
-	in(t, ns, func() {
+	doIn(t, ns, func() {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			t.Errorf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 	})
 }
 
-func (s *Switch) ip(args ...string) { s.t.Helper(); ip(s.t, s.ns, args...) }
+func (b *Bridge) ip(args ...string) { b.t.Helper(); ip(b.t, b.ns, args...) }
 
-// Host connects another host.
-func (s *Switch) Host() *Host {
-	s.t.Helper()
-	s.hosts++
-	h := &Host{Addr: fmt.Sprintf("10.0.0.%d", s.hosts), sw: s, ns: newNamespace(s.t), port: fmt.Sprint("port", s.hosts)}
-	s.ip("link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.ns.Fd()))
+// Host attaches another host.
+func (b *Bridge) Host() *Host {
+	b.t.Helper()
+	b.hosts++
+	h := &Host{Addr: fmt.Sprintf("10.0.0.%d", b.hosts), bridge: b, ns: newNamespace(b.t), port: fmt.Sprint("port", b.hosts)}
+	b.ip("link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.ns.Fd()))
 	h.Heal()
 	for _, args := range [][]string{
 		{"addr", "add", h.Addr + "/24", "dev", "eth0"}, {"link", "set", "eth0", "up"}, {"link", "set", "lo", "up"},
 	} {
-		ip(s.t, h.ns, args...)
+		ip(b.t, h.ns, args...)
 	}
 	return h
 }
 
-// Do runs f on the host: sockets that f makes, and processes that it starts,
-// are there. Goroutines that it starts are not.
-func (h *Host) Do(f func()) { h.sw.t.Helper(); in(h.sw.t, h.ns, f) }
+// Do runs f on the host: sockets that f opens and processes that it starts are
+// there, but goroutines that it starts are not.
+func (h *Host) Do(f func()) { h.bridge.t.Helper(); doIn(h.bridge.t, h.ns, f) }
 
 // Dial connects from the host.
 func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -146,14 +146,14 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err 
 	return c, err
 }
 
-// Unplug pulls the cable: the host can tell.
-func (h *Host) Unplug() { h.sw.t.Helper(); h.sw.ip("link", "set", h.port, "down") }
+// Unplug unplugs the cable, which the host notices.
+func (h *Host) Unplug() { h.bridge.t.Helper(); h.bridge.ip("link", "set", h.port, "down") }
 
-// Blackhole lets nothing through any more, and nobody can tell.
-func (h *Host) Blackhole() { h.sw.t.Helper(); h.sw.ip("link", "set", h.port, "nomaster") }
+// Blackhole drops all packets, which the host does not notice.
+func (h *Host) Blackhole() { h.bridge.t.Helper(); h.bridge.ip("link", "set", h.port, "nomaster") }
 
-// Heal undoes both.
+// Heal reverts Unplug and Blackhole.
 func (h *Host) Heal() {
-	h.sw.t.Helper()
-	h.sw.ip("link", "set", h.port, "master", "br0", "up")
+	h.bridge.t.Helper()
+	h.bridge.ip("link", "set", h.port, "master", "br0", "up")
 }

@@ -9,11 +9,10 @@ import (
 	"github.com/picket-edr/picket/internal/nettest"
 )
 
-// Hosts reach one another, and do not while one is apart; this machine reaches
-// neither.
-func TestSwitch(t *testing.T) {
-	sw := nettest.NewSwitch(t)
-	one, two := sw.Host(), sw.Host()
+// Hosts reach each other unless one is disconnected. This machine reaches none.
+func TestBridge(t *testing.T) {
+	bridge := nettest.NewBridge(t)
+	one, two := bridge.Host(), bridge.Host()
 	var l net.Listener
 	two.Do(func() {
 		var err error
@@ -34,10 +33,10 @@ func TestSwitch(t *testing.T) {
 	if err := reached(5 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	for name, part := range map[string]func(){"unplugged": two.Unplug, "swallowed": two.Blackhole} {
+	for name, part := range map[string]func(){"unplugged": two.Unplug, "black hole": two.Blackhole} {
 		part()
 		if err := reached(100 * time.Millisecond); err == nil {
-			t.Errorf("%s, it is reached", name)
+			t.Errorf("%s: it is reached", name)
 		}
 		two.Heal()
 		if err := reached(5 * time.Second); err != nil {

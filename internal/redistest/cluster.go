@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// slots is how many a Redis Cluster has.
+// slots is the number of slots of a Redis Cluster.
 const slots = 16384
 
 // A Cluster is a Redis Cluster of masters on loopback, without replicas.
 type Cluster []*Server
 
-// StartCluster starts n masters, shares the slots out among them in equal
-// ranges, and waits until each takes the cluster for complete.
+// StartCluster starts n masters, assigns each an equal range of slots, and waits
+// until all of them consider the cluster complete.
 func StartCluster(t testing.TB, n int, args ...string) Cluster {
 	t.Helper()
 	ctx := context.Background()
@@ -41,21 +41,21 @@ func StartCluster(t testing.TB, n int, args ...string) Cluster {
 	}
 	for _, s := range c {
 		client := s.Client()
-		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
 			info := client.ClusterInfo(ctx).Val()
 			nodes := strings.Count(client.ClusterNodes(ctx).Val(), "connected")
 			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:"+strconv.Itoa(slots)) && nodes >= n {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("the cluster does not come together: %s", info)
+				t.Fatalf("the cluster is not complete: %s", info)
 			}
 		}
 	}
 	return c
 }
 
-// URL is the cluster's, for --queue.
+// URL returns the cluster's URL, as for --queue.
 func (c Cluster) URL() string {
 	var addrs []string
 	for _, s := range c {
@@ -64,8 +64,7 @@ func (c Cluster) URL() string {
 	return "redis://" + strings.Join(addrs, ",") + "/0?cluster=true"
 }
 
-// Move migrates a slot with its keys from one master to another, the way
-// redis-cli does.
+// Move migrates a slot and its keys from one master to another, as redis-cli does.
 func (c Cluster) Move(t testing.TB, slot int, from, to *Server) {
 	t.Helper()
 	ctx := context.Background()

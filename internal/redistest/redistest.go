@@ -1,8 +1,8 @@
-// Package redistest starts real Redis servers for tests, and treats them as
-// the world does: stops, kills, freezes and restarts them.
+// Package redistest starts real Redis servers for tests, which can be killed,
+// paused and restarted.
 //
-// The server is redis-server of the path, or what PICKET_TEST_REDIS_SERVER
-// names. Where there is none the test is skipped, loudly.
+// It runs redis-server from the path, or the program in
+// PICKET_TEST_REDIS_SERVER. Without one, tests are skipped.
 package redistest
 
 import (
@@ -25,27 +25,27 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// patience bounds how long a server takes to start.
-const patience = 20 * time.Second
+// startTimeout bounds how long a server may take to start.
+const startTimeout = 20 * time.Second
 
-// Durable are the settings under which what was answered is on disk.
+// Durable are settings that put data on disk before a command is answered.
 var Durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
-// A Server is a redis-server on loopback, with a folder of its own.
+// A Server is a redis-server on loopback with its own directory.
 type Server struct {
 	Addr string // host:port
 
-	t    testing.TB
-	dir  string
-	args []string
-	conf string // a file, of a Sentinel
+	t          testing.TB
+	dir        string
+	args       []string
+	configFile string // of a Sentinel
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
-	out bytes.Buffer // of the server now running
+	out bytes.Buffer // of the running process
 }
 
-// binary finds the server's program.
+// binary finds the redis-server program.
 func binary(t testing.TB) string {
 	t.Helper()
 	name := os.Getenv("PICKET_TEST_REDIS_SERVER")
@@ -59,20 +59,24 @@ func binary(t testing.TB) string {
 	return path
 }
 
-// Start starts a server with extra arguments, waits until it answers, and
-// kills it when the test ends.
+// Start starts a server with additional arguments and waits until it answers. The
+// server is killed when the test ends.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	binary(t)
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t))), t: t, dir: t.TempDir(), args: args}
+	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(reservePort(t))), t: t, dir: t.TempDir(), args: args}
 	t.Cleanup(s.Kill)
 	s.Start()
 	return s
 }
 
-// freePort returns a port that nobody listens on, nor on that 10,000 above it,
-// which Redis Cluster uses.
-func freePort(t testing.TB) int {
+// reserved has the ports that this process has given to servers, some of which
+// may not listen yet.
+var reserved sync.Map
+
+// reservePort returns a free port for which the port 10,000 above, which Redis
+// Cluster uses, is free too.
+func reservePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,32 +87,33 @@ func freePort(t testing.TB) int {
 		l.Close()
 		if port > 50_000 {
 			port -= 20_000
-			if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
-				continue
-			}
-			l.Close()
 		}
-		bus, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+10_000)))
-		if err != nil {
-			continue
+		if _, taken := reserved.LoadOrStore(port, true); !taken && isFree(port) && isFree(port+10_000) {
+			return port
 		}
-		bus.Close()
-		return port
 	}
 	t.Fatal("no free port")
 	return 0
 }
 
-// URL is the server's, for --queue.
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
+}
+
+// URL returns the server's URL, as for --queue.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
-// Start starts a server that was stopped, on the same port and data.
+// Start restarts a server that was killed, with the same port and data.
 func (s *Server) Start() {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{"--port", port, "--bind", host, "--dir", s.dir, "--daemonize", "no", "--loglevel", "notice"}
-	if s.conf != "" {
-		args = append([]string{s.conf}, args...)
+	if s.configFile != "" {
+		args = append([]string{s.configFile}, args...)
 	} else {
 		args = append(args, "--save", "")
 	}
@@ -124,26 +129,25 @@ func (s *Server) Start() {
 	s.mu.Lock()
 	s.cmd = cmd
 	s.mu.Unlock()
-	s.await()
+	s.waitReady()
 }
 
-// await returns when the server answers. There is nothing to be told by, so
-// it asks again and again.
-func (s *Server) await() {
+// waitReady polls until the server answers.
+func (s *Server) waitReady() {
 	s.t.Helper()
 	var err error
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err = ping(s.Addr); err == nil {
 			return
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.t.Fatalf("redis-server does not start: %v\n%s", err, s.out.Bytes())
+	s.t.Fatalf("redis-server did not start: %v\n%s", err, s.out.Bytes())
 }
 
-// ping asks without the driver, which would log what is expected here. One
-// that asks for a password has answered.
+// ping sends PING, without the driver, which would log errors. A server that
+// requires a password counts as ready.
 func ping(addr string) error {
 	c, err := net.DialTimeout("tcp", addr, time.Second)
 	if err != nil {
@@ -172,17 +176,17 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	return w.w.Write(p)
 }
 
-// Client returns a client of the server, which the test's end closes.
+// Client returns a client of the server. It is closed when the test ends.
 func (s *Server) Client() *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr, Protocol: 2})
 	s.t.Cleanup(func() { c.Close() })
 	return c
 }
 
-// Dir is the server's folder.
+// Dir returns the server's directory.
 func (s *Server) Dir() string { return s.dir }
 
-// Kill is kill -9. A server that is not running stays so.
+// Kill kills the process with SIGKILL, if it is running.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	cmd := s.cmd
@@ -194,7 +198,7 @@ func (s *Server) Kill() {
 	}
 }
 
-// Config writes a file into the server's folder, and returns its path.
+// Config writes a file to the server's directory and returns its path.
 func (s *Server) Config(name, text string) string {
 	s.t.Helper()
 	path := filepath.Join(s.dir, name)

@@ -4,11 +4,11 @@ package redistest
 
 import "syscall"
 
-// Freeze stops the server's process as it is: SIGSTOP.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+// Pause suspends the server's process with SIGSTOP.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
 
-// Thaw lets it go on.
-func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+// Resume continues a process that was paused.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig syscall.Signal) {
 	s.t.Helper()

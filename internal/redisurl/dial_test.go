@@ -15,8 +15,8 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// What was not read when the client gave up does not come later.
-func TestNothingLingers(t *testing.T) {
+// Data that was not sent when the client gave up is not sent later.
+func TestUnsentDataIsDiscarded(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestNothingLingers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	// The driver says hello first: to be answered, whatever it asks.
+	// The driver begins with HELLO and other commands, which need a reply.
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	buf := make([]byte, 4096)
 	n, err := conn.Read(buf)
@@ -50,9 +50,9 @@ func TestNothingLingers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := <-gaveUp; err == nil {
-		t.Fatal("nobody answered, and it did not give up")
+		t.Fatal("the client did not give up")
 	}
 	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("what came after: %v, want a connection that was reset", err)
+		t.Errorf("reading on: error %v, want connection reset", err)
 	}
 }

@@ -1,6 +1,6 @@
-// Package redisurl reads the URLs that name a Redis: one server, Sentinels or a
-// Cluster, with or without TLS. The queue, the cache and the broker of Celery
-// have it in common.
+// Package redisurl parses the URL of a Redis (a single server, Sentinels or a
+// Cluster, with or without TLS) and connects to it. The queue, the cache and the
+// Celery broker use it.
 package redisurl
 
 import (
@@ -21,54 +21,58 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// CommandTimeout bounds how long one command waits for its answer: a server
-// that is frozen must not hold its callers for long.
+// CommandTimeout bounds how long a command waits for its reply, so that a server
+// that does not answer cannot block callers for long.
 const CommandTimeout = 3 * time.Second
 
-// dialTimeout bounds how long it takes to connect.
+// dialTimeout bounds how long connecting may take.
 const dialTimeout = 2 * time.Second
 
-// A Config is a server or servers, and what else a URL says.
+// A Config is the content of a URL.
 type Config struct {
 	Options *redis.UniversalOptions
 	Prefix  string        // of all keys
-	Lease   time.Duration // of the messages of a queue; 0: not said
+	Lease   time.Duration // of a queue's messages; 0: not in the URL
 
-	name string // for people
+	display string // the URL without credentials
 }
 
-// String is the URL without what is secret.
-func (p *Config) String() string { return p.name }
+// String returns the URL without credentials.
+func (c *Config) String() string { return c.display }
 
 // Connect returns a client, which connects when it is used.
-func (p *Config) Connect() redis.UniversalClient {
+func (c *Config) Connect() redis.UniversalClient {
 	silenceDriver()
-	return redis.NewUniversalClient(p.Options)
+	return redis.NewUniversalClient(c.Options)
 }
 
-// silenceDriver keeps the driver from writing to standard error by itself: what it
-// has to say comes back as errors.
+// silenceDriver keeps the driver from writing to standard error. Its errors are
+// returned as well.
 var silenceDriver = sync.OnceFunc(func() { redis.SetLogger(nopLogger{}) })
 
 type nopLogger struct{}
 
 func (nopLogger) Printf(context.Context, string, ...any) {}
 
-// IsURL reports whether a text is a URL for this package, by its scheme.
-func IsURL(name string) bool {
-	scheme, _, found := strings.Cut(name, "://")
+// IsURL reports whether text has a scheme that Parse accepts.
+func IsURL(text string) bool {
+	scheme, _, found := strings.Cut(text, "://")
 	return found && (scheme == "redis" || scheme == "rediss" || scheme == "redis+sentinel" || scheme == "rediss+sentinel")
 }
 
-// Parse reads
+// Parse parses
 //
 //	redis://[user:password@]host[:port][,host[:port]…][/db][?…]
 //
-// rediss:// is the same over TLS. Of the query it knows prefix (of all keys;
-// picket), lease (of a queue, as in 10s), cluster (true: the hosts are nodes of a Redis Cluster), master (the
-// hosts are Sentinels, and this is the name that they know the server by) with
-// sentinel_user and sentinel_password, and for TLS ca_file, cert_file and
-// key_file, in PEM. redis+sentinel:// is redis:// that must have a master.
+// The scheme rediss:// means TLS, and redis+sentinel:// requires a master. The
+// query can have:
+//
+//	prefix                            of all keys; default picket
+//	lease                             of a queue's messages, as in 10s
+//	cluster                           true: the hosts are nodes of a Redis Cluster
+//	master                            the hosts are Sentinels, which know the server by this name
+//	sentinel_user, sentinel_password  for the Sentinels
+//	ca_file, cert_file, key_file      for TLS, in PEM
 func Parse(text string) (*Config, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("redis URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
@@ -76,7 +80,7 @@ func Parse(text string) (*Config, error) {
 	if !IsURL(text) {
 		return nil, bad("it begins with none of redis://, rediss:// and redis+sentinel://")
 	}
-	// net/url takes one host only; the rest of it goes through as it is.
+	// net/url accepts only one host, so the hosts are replaced by one.
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?")
 	if end < 0 {
@@ -87,11 +91,11 @@ func Parse(text string) (*Config, error) {
 	hosts := authority[at+1:]
 	u, err := url.Parse("redis://" + authority[:at+1] + "host" + tail)
 	if err != nil {
-		return nil, bad("it cannot be read") // the error would show the password
+		return nil, bad("it cannot be read") // the error would contain the password
 	}
 	o := &redis.UniversalOptions{
 		Protocol: 2, ContextTimeoutEnabled: true,
-		MaxRetries: -1, DialerRetries: 1, // what may be tried again, and how often, is decided here
+		MaxRetries: -1, DialerRetries: 1, // callers decide what to retry
 		DialTimeout: dialTimeout, ReadTimeout: CommandTimeout, WriteTimeout: CommandTimeout,
 	}
 	o.Username = u.User.Username()
@@ -116,9 +120,9 @@ func Parse(text string) (*Config, error) {
 		}
 		o.Addrs = append(o.Addrs, host)
 	}
-	if c := take("cluster"); c != "" {
-		if o.IsClusterMode, err = strconv.ParseBool(c); err != nil {
-			return nil, bad("cluster=%s is neither true nor false", c)
+	if text := take("cluster"); text != "" {
+		if o.IsClusterMode, err = strconv.ParseBool(text); err != nil {
+			return nil, bad("cluster=%s is neither true nor false", text)
 		}
 	}
 	if db := strings.Trim(u.Path, "/"); db != "" {
@@ -126,20 +130,20 @@ func Parse(text string) (*Config, error) {
 			return nil, bad("database %q is no number", db)
 		}
 	}
-	p := &Config{Options: o, Prefix: take("prefix")}
-	if p.Prefix == "" {
-		p.Prefix = "picket"
+	c := &Config{Options: o, Prefix: take("prefix")}
+	if c.Prefix == "" {
+		c.Prefix = "picket"
 	}
 	if text := take("lease"); text != "" {
-		if p.Lease, err = time.ParseDuration(text); err != nil || p.Lease < time.Second {
+		if c.Lease, err = time.ParseDuration(text); err != nil || c.Lease < time.Second {
 			return nil, bad("lease=%s is no duration of a second or more", text)
 		}
 	}
 	secure := strings.HasPrefix(scheme, "rediss")
 	ca, cert, key := take("ca_file"), take("cert_file"), take("key_file")
 	switch {
-	case strings.ContainsAny(p.Prefix, "{}"):
-		return nil, bad("prefix %q has a brace", p.Prefix)
+	case strings.ContainsAny(c.Prefix, "{}"):
+		return nil, bad("prefix %q has a brace", c.Prefix)
 	case strings.HasSuffix(scheme, "+sentinel") && o.MasterName == "":
 		return nil, bad("master is needed: the name that the Sentinels know the server by")
 	case o.MasterName != "" && o.IsClusterMode:
@@ -160,13 +164,14 @@ func Parse(text string) (*Config, error) {
 		}
 	}
 	o.Dialer = dialer(o.TLSConfig)
-	p.name = scheme + "://" + hosts + tailOf(u, o, p)
-	return p, nil
+	c.display = scheme + "://" + hosts + displayTail(u, o, c)
+	return c, nil
 }
 
-// dialer connects so that what was sent and is not on its way yet when the
-// connection is closed is thrown away. The system would go on sending it: after
-// a partition, long after it was sent again over another connection.
+// dialer returns a dial function for connections that discard unsent data when
+// they are closed. Otherwise the system would keep trying to send it: after a
+// partition, commands could arrive long after they were sent again on another
+// connection.
 func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: dialTimeout}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -175,7 +180,7 @@ func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) 
 			return nil, err
 		}
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			tcp.SetLinger(0) // where it can't be had, the queue knows late copies for a while
+			tcp.SetLinger(0) // if it fails, the queue still recognizes late duplicates
 		}
 		if secure == nil {
 			return conn, nil
@@ -195,8 +200,8 @@ func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) 
 	}
 }
 
-// tailOf is the part of a URL behind the hosts that is fit to be logged.
-func tailOf(u *url.URL, o *redis.UniversalOptions, p *Config) string {
+// displayTail returns what follows the hosts in String.
+func displayTail(u *url.URL, o *redis.UniversalOptions, c *Config) string {
 	v := url.Values{}
 	if o.MasterName != "" {
 		v.Set("master", o.MasterName)
@@ -204,8 +209,8 @@ func tailOf(u *url.URL, o *redis.UniversalOptions, p *Config) string {
 	if o.IsClusterMode {
 		v.Set("cluster", "true")
 	}
-	if p.Prefix != "picket" {
-		v.Set("prefix", p.Prefix)
+	if c.Prefix != "picket" {
+		v.Set("prefix", c.Prefix)
 	}
 	if len(v) == 0 {
 		return u.Path

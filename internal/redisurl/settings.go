@@ -11,8 +11,8 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// Settings are what of a server's settings decides whether it keeps what it
-// is given. What an ACL or a provider hides is empty.
+// Settings are the settings of a server that determine its durability. Those that
+// an ACL or a provider hides are empty.
 type Settings struct {
 	Version         string
 	AppendOnly      bool
@@ -22,13 +22,13 @@ type Settings struct {
 	WaitAOF         bool   // the server has WAITAOF: Redis 7.2, Valkey 7.2
 }
 
-// A Node is one server: a client's, or one of a Cluster's.
+// A Node is a client of one server, which may be part of a Cluster.
 type Node interface {
 	redis.Cmdable
 	Do(ctx context.Context, args ...any) *redis.Cmd
 }
 
-// ReadSettings asks a server for its settings.
+// ReadSettings reads the settings of a server.
 func ReadSettings(ctx context.Context, node Node) (Settings, error) {
 	info, err := node.Info(ctx).Result()
 	if err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
@@ -52,15 +52,15 @@ func ReadSettings(ctx context.Context, node Node) (Settings, error) {
 	return s, nil
 }
 
-// Before reports whether the server is a Redis older than a version. What does
-// not tell its version, or is no Redis, is not.
-func (s Settings) Before(major, minor int) bool {
+// OlderThan reports whether the server is a Redis older than a version. It returns
+// false for other servers and unknown versions.
+func (s Settings) OlderThan(major, minor int) bool {
 	var a, b int
 	n, _ := fmt.Sscanf(s.Version, "%d.%d", &a, &b)
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// Durability says what a batch that was accepted survives.
+// Durability describes what an accepted batch survives.
 func (s Settings) Durability(fsync bool) string {
 	switch {
 	case !s.AppendOnly:
@@ -75,7 +75,7 @@ func (s Settings) Durability(fsync bool) string {
 	return "what appendfsync says, which the server does not tell"
 }
 
-// Warnings are the settings under which what was accepted may be lost.
+// Warnings describes the settings that can lose accepted batches.
 func (s Settings) Warnings() []string {
 	var ws []string
 	if !s.AppendOnly {
@@ -89,15 +89,15 @@ func (s Settings) Warnings() []string {
 	return ws
 }
 
-// Warn logs them.
-func (s Settings) Warn(log *slog.Logger) {
+// LogWarnings logs the Warnings.
+func (s Settings) LogWarnings(log *slog.Logger) {
 	for _, w := range s.Warnings() {
 		log.Warn("redis may lose accepted events", "why", w)
 	}
 }
 
-// Fsync reports whether waiting for the disk takes WAITAOF, or why it cannot
-// be had.
+// Fsync reports whether WAITAOF is needed to wait for fsync, or returns an error
+// if the server cannot do that.
 func (s Settings) Fsync() (waitAOF bool, err error) {
 	switch {
 	case s.AppendOnly && s.AppendFsync == "always":
@@ -108,7 +108,7 @@ func (s Settings) Fsync() (waitAOF bool, err error) {
 	return false, fmt.Errorf("durability fsync needs appendonly yes, and appendfsync always or a server with WAITAOF (7.2): %w", picket.ErrInvalid)
 }
 
-// InfoFields reads what INFO answers.
+// InfoFields parses the reply of INFO.
 func InfoFields(info string) map[string]string {
 	fields := make(map[string]string)
 	for line := range strings.Lines(info) {

@@ -3,6 +3,7 @@ package scan
 import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/correlation"
 )
 
 // maxObservations bounds the events that are kept for correlations, whose
@@ -12,12 +13,12 @@ const maxObservations = 100_000
 
 // A correlator tells correlations of the hits of their rules.
 type correlator struct {
-	state *sigma.Correlator
-	fired []sigma.Firing
+	state *correlation.Correlator
+	fired []correlation.Match
 }
 
 func newCorrelator(rules *sigma.RuleSet) *correlator {
-	return &correlator{state: sigma.NewCorrelator(rules, sigma.CorrelatorOptions{MaxObservations: maxObservations})}
+	return &correlator{state: correlation.New(rules.Correlations(), correlation.Options{MaxObservations: maxObservations})}
 }
 
 // hit passes a hit on, unless it is there for correlations only, and then
@@ -31,7 +32,7 @@ func (c *correlator) hit(h Hit, pass func(Hit) error) error {
 	if h.Observed == nil {
 		return nil
 	}
-	c.fired = c.state.Observe(sigma.Observation{Rule: h.RuleID, Event: h.EventID, Time: h.Time, Fields: h.Observed, Context: h}, c.fired[:0])
+	c.fired = c.state.Observe(correlation.Observation{Rule: h.RuleID, Event: h.EventID, Time: h.Time, Fields: h.Observed, Context: h}, c.fired[:0])
 	return c.pass(pass)
 }
 
@@ -45,10 +46,10 @@ func (c *correlator) flush(pass func(Hit) error) error {
 func (c *correlator) pass(pass func(Hit) error) error {
 	for _, f := range c.fired {
 		for _, e := range f.Events {
-			h, r := e.Context.(Hit), f.Correlation
+			h, r := e.Context.(Hit), f.Rule
 			h.Match = picket.Match{
 				ID: picket.MatchID(r.ID, h.EventID), RuleID: r.ID, EventID: h.EventID, AgentID: h.AgentID,
-				Time: h.Time, Why: f.Group, Title: r.Title, Level: r.Level, Tags: r.Tags, Host: h.Host,
+				Time: h.Time, Why: sigma.GroupEvidence(f.Group), Title: r.Title, Level: r.Level, Tags: r.Tags, Host: h.Host,
 			}
 			if err := pass(h); err != nil {
 				return err

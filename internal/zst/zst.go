@@ -1,6 +1,5 @@
-// Package zst is how picket compresses: zstd with one set of encoders and
-// decoders shared by the whole process, so that memory stays bounded however
-// many goroutines compress.
+// Package zst compresses with zstd. The process shares one set of encoders and
+// decoders, so memory stays bounded however many goroutines compress.
 package zst
 
 import (
@@ -12,8 +11,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Window is the most history an encoder keeps. Batches are a megabyte or so;
-// more would cost memory for each encoder and gain nothing.
+// window is the history that an encoder keeps. Batches are about a megabyte, so
+// more would cost memory for nothing.
 const window = 1 << 20
 
 var fast = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedFastest) })
@@ -46,14 +45,14 @@ var streams = sync.Pool{New: func() any {
 	return e
 }}
 
-// Join appends what parts writes, size bytes in all, compressed for speed, to
-// dst, without a copy of it in one piece.
+// Join appends the size bytes that parts writes, compressed for speed, to dst. It
+// needs no contiguous copy of them.
 func Join(dst []byte, size int, parts func(write func([]byte))) []byte {
 	out := bytes.NewBuffer(dst)
 	e := streams.Get().(*zstd.Encoder)
 	defer streams.Put(e)
 	e.ResetContentSize(out, int64(size))
-	// Writing to memory fails only where size is wrong, which Close finds.
+	// Writing to memory fails only if size is wrong, and then Close returns an error.
 	parts(func(p []byte) { e.Write(p) })
 	if err := e.Close(); err != nil {
 		panic(fmt.Sprintf("compress %d bytes: %v", size, err))
@@ -61,8 +60,8 @@ func Join(dst []byte, size int, parts func(write func([]byte))) []byte {
 	return out.Bytes()
 }
 
-// Size returns how many bytes a frame that picket wrote has decompressed, or 0
-// where it does not say.
+// Size returns the decompressed size that a frame declares, or 0 if it declares
+// none.
 func Size(frame []byte) int {
 	var h zstd.Header
 	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecoded {
@@ -71,8 +70,7 @@ func Size(frame []byte) int {
 	return int(h.FrameContentSize)
 }
 
-// decoders by limit would each hold their own memory; the limit is checked
-// against the frame header instead, and the decoder bounds what has none.
+// maxDecoded bounds the decompressed size of a frame.
 const maxDecoded = 1 << 30
 
 var decoder = sync.OnceValue(func() *zstd.Decoder {
@@ -86,8 +84,8 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 	return d
 })
 
-// Decode appends src, decompressed, to dst. It is for frames that picket
-// wrote itself, which carry their size; foreign bodies are streamed.
+// Decode appends src, decompressed, to dst. It is for frames that picket wrote,
+// which declare their size. Request bodies are streamed instead.
 func Decode(dst, src []byte) ([]byte, error) {
 	out, err := decoder().DecodeAll(src, dst)
 	if err != nil {

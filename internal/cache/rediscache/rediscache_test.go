@@ -86,9 +86,9 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 	get()
-	s.Freeze()
+	s.Pause()
 	waitForExpiry("Redis hangs")
-	s.Thaw()
+	s.Resume()
 	s.Kill()
 	waitForExpiry("Redis is down")
 	s.Start()

@@ -7,7 +7,7 @@ import (
 )
 
 // fields are Sigma's names for those of the old agent's events, as package
-// shape maps them. Others go under their own name.
+// package normalize maps them. Others go under their own name.
 var fields = map[string]map[string]string{
 	"process": {
 		"process.name": "Image", "process.pid": "ProcessId", "process.command_line": "CommandLine", "process.user": "User",

@@ -139,11 +139,11 @@ func TestAnswerLost(t *testing.T) {
 	r.send(call("first")) // the server knows the script from then on
 	check(t, q.Ack(t.Context(), receive(t, q, 1)...))
 	r.send(call("a"), call("b"))
-	r.Freeze()
+	r.Pause()
 	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
 		t.Errorf("received %d deliveries: %v", len(ds), err)
 	}
-	r.Thaw()
+	r.Resume()
 	until(t, "the server to carry out what it was told", func() bool { return r.c.HLen(t.Context(), "unacked").Val() == 2 })
 	ds := receive(t, q, 2)
 	if diff := cmp.Diff([]string{"event of a", "event of b"}, events(t, ds)); diff != "" {

@@ -139,11 +139,11 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		}
 		q.log.Warn("queue not there yet", "error", err)
 	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
-		if settings.Before(6, 2) {
+		if settings.OlderThan(6, 2) {
 			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.broker, settings.Version, picket.ErrInvalid)
 			return nil, errors.Join(err, q.Close())
 		}
-		settings.Warn(q.log)
+		settings.LogWarnings(q.log)
 	}
 	q.beside.Go(q.keep)
 	return q, nil

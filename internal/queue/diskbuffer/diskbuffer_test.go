@@ -114,9 +114,9 @@ func TestOutages(t *testing.T) {
 		s.Start()
 		caughtUp()
 	}
-	s.Freeze()
+	s.Pause()
 	progress(20)
-	s.Thaw()
+	s.Resume()
 	caughtUp()
 	progress(20)
 	stop()

@@ -16,16 +16,16 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	parts, err := q.parts(ctx, ds, func(s *shard) *call {
+	parts, err := q.runPerShard(ctx, ds, func(s *shard) *call {
 		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due, s.lost}}
-	}, func(h held) []any { return []any{h.entry.id, h.size} })
+	}, func(l lease) []any { return []any{l.entry.id, l.size} })
 	if err != nil {
 		return fmt.Errorf("ack %d messages: %w", len(ds), err)
 	}
 	for _, p := range parts {
 		if p.err == nil {
-			q.forget(p.tokens...)
-			q.gauge.add(-p.bytes)
+			q.dropLeases(p.receipts...)
+			q.capacity.add(-p.bytes)
 		}
 		err = cmp.Or(err, p.err)
 	}
@@ -44,16 +44,16 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	for i := range rs {
 		ds[i] = rs[i].Delivery
 	}
-	parts, err := q.parts(ctx, ds, func(s *shard) *call {
+	parts, err := q.runPerShard(ctx, ds, func(s *shard) *call {
 		return &call{script: retryScript, keys: []string{s.in, s.due}, args: []any{q.consumer, max(delay.Milliseconds(), 0), 0}}
-	}, func(h held) []any { return []any{h.entry.id, h.deliveries} })
+	}, func(l lease) []any { return []any{l.entry.id, l.deliveries} })
 	if err != nil {
 		return fmt.Errorf("retry %d messages: %w", len(rs), err)
 	}
 	for _, p := range parts {
-		// After an error too: not renewed, the leases end.
-		q.forget(p.tokens...)
-		q.laneOf(p.op.shard).due.Store(true)
+		// Also after an error, so that the leases are not renewed and end.
+		q.dropLeases(p.receipts...)
+		q.pipelinerOf(p.op.shard).checkDue.Store(true)
 		err = cmp.Or(err, p.err)
 	}
 	if err != nil {
@@ -62,37 +62,37 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// A part is the deliveries of one shard in an Ack or a Retry.
-type part struct {
-	op     *op
-	tokens []int64
-	bytes  int64 // of payloads
-	err    error
+// A shardOp is the part of an Ack or a Retry that is about one shard.
+type shardOp struct {
+	op       *op
+	receipts []int64
+	bytes    int64 // of payloads
+	err      error
 }
 
-// parts runs a call for each shard that ds are of, with the arguments of each
-// delivery that is still leased, and returns the parts with their errors.
-func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*shard) *call, args func(held) []any) ([]*part, error) {
-	if err := q.ready(ctx); err != nil {
+// runPerShard runs one call for each shard of ds, with the arguments of those
+// deliveries that are still leased. It returns the calls with their errors.
+func (q *Queue) runPerShard(ctx context.Context, ds []queue.Delivery, newCall func(*shard) *call, args func(lease) []any) ([]*shardOp, error) {
+	if err := q.connect(ctx); err != nil {
 		return nil, err
 	}
-	var parts []*part
-	byShard := make(map[int]*part)
+	var parts []*shardOp
+	byShard := make(map[int]*shardOp)
 	for i := range ds {
-		h, ok := q.find(ds[i].Receipt)
+		l, ok := q.findLease(ds[i].Receipt)
 		if !ok {
 			continue
 		}
-		p := byShard[h.entry.shard]
+		p := byShard[l.entry.shard]
 		if p == nil {
-			s := q.shards[h.entry.shard]
-			p = &part{op: &op{shard: s, call: newCall(s)}}
-			byShard[h.entry.shard] = p
+			s := q.shards[l.entry.shard]
+			p = &shardOp{op: &op{shard: s, call: newCall(s)}}
+			byShard[l.entry.shard] = p
 			parts = append(parts, p)
 		}
-		p.op.call.args = append(p.op.call.args, args(h)...)
-		p.tokens = append(p.tokens, ds[i].Receipt)
-		p.bytes += int64(h.size)
+		p.op.call.args = append(p.op.call.args, args(l)...)
+		p.receipts = append(p.receipts, ds[i].Receipt)
+		p.bytes += int64(l.size)
 	}
 	var wg sync.WaitGroup
 	for _, p := range parts {
@@ -104,16 +104,16 @@ func (q *Queue) parts(ctx context.Context, ds []queue.Delivery, newCall func(*sh
 
 // Bury implements queue.Queue.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	h, ok := q.find(d.Receipt)
+	l, ok := q.findLease(d.Receipt)
 	if !ok {
 		return nil
 	}
-	s := q.shards[h.entry.shard]
+	s := q.shards[l.entry.shard]
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead, s.lost},
-		args: []any{s.n, q.consumer, h.entry.id, h.deliveries, h.size}}}
+		args: []any{s.n, q.consumer, l.entry.id, l.deliveries, l.size}}}
 	for i := range letters {
 		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])
 		o.size += len(letters[i].Payload)
@@ -121,6 +121,6 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	if err := q.do(ctx, o); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.forget(d.Receipt)
+	q.dropLeases(d.Receipt)
 	return nil
 }

@@ -20,13 +20,14 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// TestUserAndTLS connects as a user who may do what docs/scale.md says and no
-// more, over TLS.
+// TestUserAndTLS connects over TLS, as a user with only the permissions that
+// docs/scale.md lists.
 func TestUserAndTLS(t *testing.T) {
+	t.Parallel()
 	cert, key := certificate(t)
 	s := redistest.Start(t, redistest.Durable...)
 	_, port, _ := net.SplitHostPort(s.Addr)
-	port = "1" + port[1:] // beside the plain one
+	port = "1" + port[1:]
 	admin := s.Client()
 	for _, set := range [][]any{
 		{"config", "set", "tls-auth-clients", "no"},
@@ -66,11 +67,11 @@ func TestUserAndTLS(t *testing.T) {
 	settings, err := q.Settings(t.Context())
 	testenv.Check(t, err)
 	if len(settings.Warnings()) != 0 {
-		t.Errorf("warnings %q of a server that is durable", settings.Warnings())
+		t.Errorf("warnings %q for a durable server", settings.Warnings())
 	}
 }
 
-// certificate makes one that signs itself, for 127.0.0.1.
+// certificate makes a self-signed certificate for 127.0.0.1.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -90,9 +91,9 @@ func certificate(t *testing.T) (cert, key string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", kder)
 }
 
-// TestSentinel: after a failover that the Sentinels decide on, the queue goes
-// on with the new server.
+// TestSentinel: after a failover by Sentinel, the queue uses the new server.
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	first := redistest.Start(t, redistest.Durable...)
 	host, port, _ := net.SplitHostPort(first.Addr)
 	second := redistest.Start(t, append([]string{"--replicaof", host, port}, redistest.Durable...)...)

@@ -9,9 +9,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// Enqueue implements queue.Queue. After an error nobody knows whether the
-// server did it. The same message may be sent again: it is known by its ID,
-// however much later that is.
+// Enqueue implements queue.Queue. After an error, the message may have been
+// enqueued or not. It can be sent again at any time, because the server
+// recognizes duplicates by ID.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	if err := q.EnqueueAll(ctx, queue.EnqueueRequest{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
@@ -20,38 +20,37 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	return nil
 }
 
-// Settle tells that messages of an agent, enqueued before, will not be sent
-// again. Their IDs are known among the last 4,096 of the shard from then on,
-// for copies of them that are under way.
+// Confirm implements diskbuffer.Confirmer. Confirmed IDs are remembered only as
+// long as they are among the last 4,096 of their shard, to recognize copies that
+// are still in transit.
 func (q *Queue) Confirm(agent string, ids ...string) {
-	if q.made.Load() {
-		q.shardOf(agent).settle(ids...)
+	if q.connected.Load() {
+		q.shardOf(agent).confirm(ids...)
 	}
 }
 
-// EnqueueAll does all that is asked, which must be of one Agent, in this order
-// and in one step, or nothing. What may be sent again is known by its ID until
-// it is settled.
+// EnqueueAll implements diskbuffer.Next: it enqueues requests of one agent, in
+// order and in one step. Duplicates are recognized by ID until Confirm.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
-	held := int64(0) // bytes of payloads that are kept
+	stored := int64(0) // payload bytes; messages without events are not stored
 	for i := range rs {
 		m := &rs[i].Message
 		size := int64(len(m.Payload))
 		if size > q.opt.MaxBytes || size > maxPayload || m.Events > maxEvents {
-			return fmt.Errorf("%d events of %d bytes are more than the queue takes: %w", m.Events, size, picket.ErrInvalid)
+			return fmt.Errorf("%d events of %d bytes are more than the queue allows: %w", m.Events, size, picket.ErrInvalid)
 		}
 		if m.Events > 0 {
-			held += size
+			stored += size
 		}
 	}
 	if len(rs) == 0 {
 		return nil
 	}
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return err
 	}
-	if held > 0 {
-		if err := q.room(ctx, held); err != nil {
+	if stored > 0 {
+		if err := q.checkCapacity(ctx, stored); err != nil {
 			return err
 		}
 	}
@@ -62,16 +61,16 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.do(ctx, o); err != nil {
 		return err
 	}
-	q.gauge.add(held)
+	q.capacity.add(stored)
 	return nil
 }
 
-// add appends what the script wants of a request.
+// add appends the arguments for a request.
 func (o *op) add(r *queue.EnqueueRequest) {
 	m := &r.Message
 	payload := m.Payload
 	if m.Events == 0 || payload == nil {
-		payload = []byte{} // without events it is not kept
+		payload = []byte{} // not stored
 	}
 	o.size += len(payload)
 	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))

@@ -18,11 +18,12 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// TestGolden opens a queue that an earlier version wrote: testdata has its keys
-// as commands. Its messages: "retried", which the store could not take;
-// "leased", which a consumer that is gone left behind; "waiting" and "other
-// shard", which were never delivered; and two dead letters.
+// TestGolden opens a queue that an earlier version wrote, whose keys testdata has
+// as commands. It has the messages "retried", which could not be stored, "leased",
+// by a consumer that is gone, and "waiting" and "other shard", and two dead
+// letters.
 func TestGolden(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	load(t, s, "testdata/queue-v1.redis")
 	q := open(t, s.URL(), redisqueue.Options{Lease: time.Second})

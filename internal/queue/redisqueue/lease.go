@@ -8,47 +8,47 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// held is a message that this queue leased and has not done with.
-type held struct {
+// A lease is a message that this queue has leased.
+type lease struct {
 	entry      entry
 	size       int // bytes of its payload
-	deliveries int // so far: who has another number has lost it
+	deliveries int // so far; a different number on the server means that the lease was lost
 }
 
-// find returns what is held by a token; false where nothing is any more.
-func (q *Queue) find(token int64) (held, bool) {
+// findLease returns the lease with a receipt, or false if it has ended.
+func (q *Queue) findLease(receipt int64) (lease, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	h := q.held[token]
-	if h == nil {
-		return held{}, false
+	l := q.leases[receipt]
+	if l == nil {
+		return lease{}, false
 	}
-	return *h, true
+	return *l, true
 }
 
-// forget drops tokens: their leases are not renewed any more.
-func (q *Queue) forget(tokens ...int64) {
+// dropLeases removes leases, which are then no longer renewed.
+func (q *Queue) dropLeases(receipts ...int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, t := range tokens {
-		if h := q.held[t]; h != nil {
-			delete(q.byEntry, h.entry)
-			delete(q.held, t)
+	for _, r := range receipts {
+		if l := q.leases[r]; l != nil {
+			delete(q.byEntry, l.entry)
+			delete(q.leases, r)
 		}
 	}
-	if len(q.held) == 0 && q.empty != nil {
-		close(q.empty)
-		q.empty = nil
+	if len(q.leases) == 0 && q.idle != nil {
+		close(q.idle)
+		q.idle = nil
 	}
 }
 
-// keep renews leases, and gives back what was fetched for receivers that have
-// left, until the queue is closed.
-func (q *Queue) keep() {
+// maintain renews leases, and returns messages that were prefetched for receivers
+// that no longer wait, until the queue is closed.
+func (q *Queue) maintain() {
 	renewal := time.NewTicker(q.opt.Lease / 3)
 	defer renewal.Stop()
-	surplus := time.NewTicker(time.Second)
-	defer surplus.Stop()
+	unread := time.NewTicker(time.Second)
+	defer unread.Stop()
 	down := false
 	for {
 		select {
@@ -58,33 +58,33 @@ func (q *Queue) keep() {
 			err := q.renew()
 			if (err != nil) != down {
 				if down = err != nil; down {
-					q.log.Warn("leases not renewed; trying again", "error", err)
+					q.log.Warn("renewing leases failed; retrying", "error", err)
 				} else {
 					q.log.Info("leases renewed again")
 				}
 			}
-		case <-surplus.C:
-			q.giveBack(time.Second)
+		case <-unread.C:
+			q.returnPrefetched(time.Second)
 		}
 	}
 }
 
-// renew renews the leases of all that is held. What another has taken over
-// meanwhile is left to its receiver here, whose Ack removes it all the same.
+// renew renews all leases. A message that another consumer took over stays with
+// its receiver here, because Ack works nevertheless.
 func (q *Queue) renew() error {
 	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
 	defer cancel()
 	calls := make(map[int]*call)
 	var all []*call
 	q.mu.Lock()
-	for _, h := range q.held {
-		c := calls[h.entry.shard]
+	for _, l := range q.leases {
+		c := calls[l.entry.shard]
 		if c == nil {
-			c = &call{script: renewScript, keys: []string{q.shards[h.entry.shard].in}, args: []any{q.consumer}}
-			calls[h.entry.shard] = c
+			c = &call{script: renewScript, keys: []string{q.shards[l.entry.shard].in}, args: []any{q.consumer}}
+			calls[l.entry.shard] = c
 			all = append(all, c)
 		}
-		c.args = append(c.args, h.entry.id)
+		c.args = append(c.args, l.entry.id)
 	}
 	q.mu.Unlock()
 	if len(all) == 0 {
@@ -93,40 +93,40 @@ func (q *Queue) renew() error {
 	return q.run(ctx, all, false)
 }
 
-// giveBack returns what lies in the buffer, if no one has asked for it for so
-// long.
-func (q *Queue) giveBack(idle time.Duration) {
+// returnPrefetched returns the prefetched messages to the queue if no receiver has
+// waited for so long.
+func (q *Queue) returnPrefetched(idle time.Duration) {
 	q.mu.Lock()
-	var surplus []queue.Delivery
-	if len(q.buffer) > 0 && time.Since(q.idle) > idle {
-		surplus, q.buffer = q.buffer, nil
+	var unread []queue.Delivery
+	if len(q.prefetched) > 0 && time.Since(q.idleSince) > idle {
+		unread, q.prefetched = q.prefetched, nil
 	}
 	q.mu.Unlock()
-	if len(surplus) == 0 {
+	if len(unread) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), redisurl.CommandTimeout)
 	defer cancel()
 	calls := make(map[int]*call)
 	var all []*call
-	var tokens []int64
-	for _, d := range surplus {
-		h, ok := q.find(d.Receipt)
+	var receipts []int64
+	for _, d := range unread {
+		l, ok := q.findLease(d.Receipt)
 		if !ok {
 			continue
 		}
-		tokens = append(tokens, d.Receipt)
-		c := calls[h.entry.shard]
+		receipts = append(receipts, d.Receipt)
+		c := calls[l.entry.shard]
 		if c == nil {
-			s := q.shards[h.entry.shard]
+			s := q.shards[l.entry.shard]
 			c = &call{script: retryScript, keys: []string{s.in, s.due}, args: []any{q.consumer, 0, 1}}
-			calls[h.entry.shard] = c
+			calls[l.entry.shard] = c
 			all = append(all, c)
 		}
-		c.args = append(c.args, h.entry.id, h.deliveries)
+		c.args = append(c.args, l.entry.id, l.deliveries)
 	}
 	if err := q.run(ctx, all, false); err != nil {
-		q.log.Warn("messages come again when their leases end", "messages", len(tokens), "error", err)
+		q.log.Warn("could not release messages; they will be redelivered when their leases expire", "messages", len(receipts), "error", err)
 	}
-	q.forget(tokens...)
+	q.dropLeases(receipts...)
 }

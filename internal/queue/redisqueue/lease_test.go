@@ -14,9 +14,10 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// What a living queue holds stays with it past the lease; what it closed on is
-// delivered again at once.
-func TestSlowIsNotDead(t *testing.T) {
+// Messages that a running queue has leased stay with it after the lease time. When
+// it is closed, they are delivered again at once.
+func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
 	const lease = 300 * time.Millisecond
 	s := redistest.Start(t)
 	o := redisqueue.Options{Lease: lease}
@@ -27,7 +28,7 @@ func TestSlowIsNotDead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*lease)
 	defer cancel()
 	if ds, err := other.Receive(ctx, 1); err == nil {
-		t.Fatalf("received %+v, which another queue holds", ds)
+		t.Fatalf("received %+v, which another queue has leased", ds)
 	}
 	testenv.Check(t, slow.Close())
 	ds, err := other.Receive(t.Context(), 1)
@@ -37,11 +38,12 @@ func TestSlowIsNotDead(t *testing.T) {
 	}
 }
 
-// A consumer that is gone loses what it held to another, and is removed when
-// it holds nothing, not before.
+// The messages of a consumer that is gone are delivered to another. The consumer
+// is deleted once it has no messages.
 func TestGoneConsumer(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
-	q := open(t, s.URL(), redisqueue.Options{Lease: 100 * time.Millisecond, Shards: 1})
+	q := open(t, s.URL(), redisqueue.Options{Lease: 50 * time.Millisecond, Shards: 1})
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	client := s.Client()
 	testenv.Check(t, client.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "workers", Consumer: "gone", Streams: []string{"picket:{0}:in", ">"}}).Err())
@@ -52,7 +54,7 @@ func TestGoneConsumer(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go q.Receive(ctx, 1) // consumers are looked at while somebody waits
+	go q.Receive(ctx, 1) // consumers are checked while a receiver waits
 	testenv.Until(t, "the consumer is removed", func() bool {
 		cs, err := client.XInfoConsumers(t.Context(), "picket:{0}:in", "workers").Result()
 		testenv.Check(t, err)
@@ -71,20 +73,21 @@ func TestGoneConsumer(t *testing.T) {
 	}
 }
 
-// A message that could not be given back, for Redis was away, comes again when
-// its lease ends: nobody holds it for ever.
-func TestRetryWhileAway(t *testing.T) {
+// A message that could not be returned, because Redis was unreachable, is
+// delivered again when its lease ends.
+func TestRetryWhileUnreachable(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Durable...)
-	q := open(t, s.URL(), redisqueue.Options{Lease: time.Second})
+	q := open(t, s.URL(), redisqueue.Options{Lease: 300 * time.Millisecond})
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	ds, err := q.Receive(t.Context(), 1)
 	testenv.Check(t, err)
 	s.Kill()
 	if err := q.Retry(t.Context(), 0, queue.Retry{Delivery: ds[0]}); err == nil {
-		t.Error("given back to a Redis that is away")
+		t.Error("no error while Redis is down")
 	}
 	s.Start()
-	testenv.Until(t, "the message comes again", func() bool {
+	testenv.Until(t, "the message is delivered again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ds, err := q.Receive(ctx, 1)
@@ -92,9 +95,10 @@ func TestRetryWhileAway(t *testing.T) {
 	})
 }
 
-// What was fetched beyond what its receiver asked for goes to others, when
-// nobody here asks any more, and counts as not delivered.
-func TestSurplus(t *testing.T) {
+// Messages that were prefetched for a receiver that no longer waits go to others,
+// and count as not delivered.
+func TestPrefetchedIsReturned(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	q, other := open(t, s.URL(), redisqueue.Options{}), open(t, s.URL(), redisqueue.Options{})
 	for i := range 40 {
@@ -103,7 +107,7 @@ func TestSurplus(t *testing.T) {
 	first, err := q.Receive(t.Context(), 1)
 	testenv.Check(t, err)
 	got := map[string]bool{first[0].ID: true}
-	testenv.Until(t, "the others get the rest", func() bool {
+	testenv.Until(t, "the other queue receives the rest", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ds, _ := other.Receive(ctx, 100)

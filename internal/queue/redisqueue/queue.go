@@ -1,24 +1,24 @@
-// Package redisqueue is the queue of many machines: Redis Streams, one entry a
-// batch, on a single server, behind Sentinel, or in a Cluster.
+// Package redisqueue implements the queue of many machines on Redis Streams, with
+// one entry per batch. Redis can be a single server, behind Sentinel or a
+// Cluster.
 //
-// The queue is cut into shards, a stream each. A batch goes to the shard of
-// its agent, so that what one agent sends stays in order; all keys of a shard
-// have one hash tag, so that a script may use them together:
+// The queue is divided into shards, each with its own stream. A batch goes to
+// the shard of its agent, so the batches of an agent stay in order. All keys of
+// a shard have the same hash tag, so one script can use them together:
 //
-//	picket:meta        hash    what the queue was made with
-//	picket:{7}:in      stream  messages; group workers, a consumer for each open queue
-//	picket:{7}:due     zset    messages to be delivered again, by when; consumer _ holds them
+//	picket:meta        hash    format and number of shards
+//	picket:{7}:in      stream  messages; group workers, with a consumer for each open queue
+//	picket:{7}:due     zset    delayed messages and their times; they are pending for consumer _
 //	picket:{7}:dead    stream  dead letters
-//	picket:{7}:counts  hash    counters and bytes held, changed with what they count
-//	picket:{7}:lost    hash    messages whose consumers were lost, and how often
-//	picket:{7}:rate    hash    events in and out of the last minute; expires
-//	picket:{7}:batches zset    ids of the last 4,096 batches, first of those that may be sent again
+//	picket:{7}:counts  hash    counters and bytes held
+//	picket:{7}:lost    hash    how often the consumers of messages were lost
+//	picket:{7}:rate    hash    events in and out during the last minute; expires
+//	picket:{7}:batches zset    IDs of the last 4,096 batches, unconfirmed ones first, to recognize duplicates
 //
-// Every change is one script, so that counters and content agree whatever
-// fails. What waits to be written goes out in one pipeline, as many requests
-// as there are. A message is deleted when it is acked; nothing is ever
-// trimmed. What an Enqueue that returned nil survives is what the server's
-// own persistence gives: see Settings.Durability.
+// Each change is one script, so counters and content always agree. Concurrent
+// requests share a pipeline. Messages are deleted when they are acked, and
+// streams are never trimmed. What an accepted batch survives depends on the
+// server's persistence: see redisurl.Settings.Durability.
 package redisqueue
 
 import (
@@ -41,27 +41,24 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// Options tune a queue. The zero value is ready to use.
+// Options configure a queue. The zero value is ready to use.
 type Options struct {
-	// Shards is how many streams a queue that is made now has, 64 at most; 0
-	// means 16. It is fixed from then on: opening with another number fails.
+	// Shards is the number of streams of a new queue, at most 64; 0 means 16. It
+	// cannot be changed later: opening with another number fails.
 	Shards int
-	// MaxBytes bounds the payload bytes held; 0 means 4 GiB. Servers that
-	// enqueue at one time may together pass it by what they take in a quarter
-	// of a second.
+	// MaxBytes bounds the payload bytes held; 0 means 4 GiB. Several servers can
+	// together exceed it by what they accept in a quarter of a second.
 	MaxBytes int64
-	// Lease is how long a message stays with a queue that no longer renews
-	// it, for its process or its connection is gone; 0 means what the URL
-	// says, or 30 s.
+	// Lease is how long a message stays leased after its consumer stopped
+	// renewing, because it died or lost its connection; 0 means the value in the
+	// URL, or 30 s.
 	Lease time.Duration
-	// Fsync makes Enqueue wait until the server has synced to disk, by
-	// WAITAOF where its own settings do not say so already.
+	// Fsync makes Enqueue wait until the server has fsynced, with WAITAOF unless
+	// the server's settings ensure it.
 	Fsync bool
-	// Lazy makes Open succeed while Redis is away.
-	Lazy bool
-	// Logger hears of settings that may lose what was accepted, and of
-	// outages; nil means slog.Default.
-	Logger *slog.Logger
+	// Lazy makes Open succeed while Redis is unreachable.
+	Lazy   bool
+	Logger *slog.Logger // nil means slog.Default
 }
 
 func (o Options) withDefaults() Options {
@@ -74,50 +71,52 @@ func (o Options) withDefaults() Options {
 const (
 	defaultShards = 16
 	maxShards     = 64
-	// rejectedShare is the part of MaxBytes that letters of rejected events
-	// may take.
+	// rejectedShare limits the dead letters of rejected events to this fraction
+	// of MaxBytes.
 	rejectedShare = 10
-	// maxPayload is below what a server takes as one value.
+	// maxPayload is below Redis's limit for a value.
 	maxPayload = 500 << 20
-	// maxEvents is what fits into an entry's id, less one.
+	// maxEvents is the largest number of events that fits into an entry's ID.
 	maxEvents = 1<<20 - 1
 )
 
 // closeTimeout bounds each of the two steps of closing.
 const closeTimeout = time.Second
 
-// Queue is a queue.Queue and a queue.Inspector on Redis. It is one consumer.
+// A Queue implements queue.Queue and queue.Inspector on Redis. It is one consumer
+// of the consumer group.
 type Queue struct {
 	opt      Options
 	log      *slog.Logger
-	place    *redisurl.Config
+	config   *redisurl.Config
 	client   redis.UniversalClient
 	consumer string
 
-	making   sync.Mutex // held while the queue connects for the first time
-	made     atomic.Bool
-	shards   []*shard
-	lanes    []*lane
-	waitAOF  bool
-	settings Settings
-	gauge    gauge
+	connectMu  sync.Mutex // held by connect
+	connected  atomic.Bool
+	shards     []*shard
+	pipeliners []*pipeliner
+	waitAOF    bool
+	settings   Settings
+	capacity   capacity
 
-	// reads is held by lanes that read, and alone by one that isolates.
-	reads sync.RWMutex
+	// readLock is locked for reading by pipeliners that lease messages, and for
+	// writing by one that isolates a message.
+	readLock sync.RWMutex
 
-	mu      sync.Mutex // guards what follows
-	waiters []*waiter
-	buffer  []queue.Delivery // leased, and no receiver's yet
-	idle    time.Time        // since when nobody has waited
-	held    map[int64]*held
-	byEntry map[entry]int64
-	token   int64
-	empty   chan struct{} // closed when nothing is held any more; nil: no one waits
+	mu          sync.Mutex // guards what follows
+	waiters     []*waiter
+	prefetched  []queue.Delivery // leased, and not delivered yet
+	idleSince   time.Time        // since when no receiver has waited
+	leases      map[int64]*lease
+	byEntry     map[entry]int64
+	lastReceipt int64
+	idle        chan struct{} // closed when nothing is leased any more; nil: no one waits
 
-	stop     chan struct{} // closed by Close
-	stopOnce sync.Once
-	beside   sync.WaitGroup
-	closeErr error
+	stop       chan struct{} // closed by Close
+	stopOnce   sync.Once
+	background sync.WaitGroup
+	closeErr   error
 }
 
 var (
@@ -125,56 +124,56 @@ var (
 	_ queue.Inspector = (*Queue)(nil)
 )
 
-// Open opens the queue at a URL, and makes it if there is none. Its errors
-// are picket.ErrUnavailable where Redis is away.
+// Open opens the queue at a URL and creates it if it does not exist. Its error is
+// picket.ErrUnavailable if Redis is unreachable.
 func Open(ctx context.Context, url string, o Options) (*Queue, error) {
-	p, err := redisurl.Parse(url)
+	config, err := redisurl.Parse(url)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	if o.Shards < 0 || o.Shards > maxShards {
 		return nil, fmt.Errorf("open queue: %d shards, where 1 to %d are possible: %w", o.Shards, maxShards, picket.ErrInvalid)
 	}
-	o.Lease = cmp.Or(o.Lease, p.Lease)
+	o.Lease = cmp.Or(o.Lease, config.Lease)
 	host, _ := os.Hostname()
 	q := &Queue{
-		opt: o.withDefaults(), place: p, client: p.Connect(),
+		opt: o.withDefaults(), config: config, client: config.Connect(),
 		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
-		held:     make(map[int64]*held), byEntry: make(map[entry]int64),
+		leases:   make(map[int64]*lease), byEntry: make(map[entry]int64),
 		stop: make(chan struct{}),
 	}
-	q.log = q.opt.Logger.With("queue", p.String())
-	if err := q.ready(ctx); err != nil {
+	q.log = q.opt.Logger.With("queue", config.String())
+	if err := q.connect(ctx); err != nil {
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			q.client.Close()
-			return nil, fmt.Errorf("open queue %s: %w", p, err)
+			return nil, fmt.Errorf("open queue %s: %w", config, err)
 		}
-		q.log.Warn("queue not there yet", "error", err)
+		q.log.Warn("queue unreachable; will connect when available", "error", err)
 	}
 	return q, nil
 }
 
-// ready connects, where that has not been done yet.
-func (q *Queue) ready(ctx context.Context) error {
-	if q.made.Load() {
+// connect sets up the queue and starts its goroutines, unless it did so before.
+func (q *Queue) connect(ctx context.Context) error {
+	if q.connected.Load() {
 		return q.closed()
 	}
-	q.making.Lock()
-	defer q.making.Unlock()
-	if err := q.closed(); err != nil || q.made.Load() {
+	q.connectMu.Lock()
+	defer q.connectMu.Unlock()
+	if err := q.closed(); err != nil || q.connected.Load() {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
 		return redisstats.WrapError(err)
 	}
-	for _, l := range q.lanes {
-		for range writers {
-			q.beside.Go(l.write)
+	for _, p := range q.pipeliners {
+		for range maxInFlight {
+			q.background.Go(p.run)
 		}
-		q.beside.Go(l.fetch)
+		q.background.Go(p.fetch)
 	}
-	q.beside.Go(q.keep)
-	q.made.Store(true)
+	q.background.Go(q.maintain)
+	q.connected.Store(true)
 	return nil
 }
 
@@ -187,28 +186,28 @@ func (q *Queue) closed() error {
 	}
 }
 
-// Err returns nil: a Redis that is away comes back.
+// Err returns nil: no error of Redis is final.
 func (q *Queue) Err() error { return nil }
 
-// Close gives back what this queue holds, where Redis can be reached, and
-// ends its connections. What is being sent is still answered.
+// Close waits for the requests that are being sent, returns the messages leased
+// by this queue if Redis is reachable, and closes the connections.
 func (q *Queue) Close() error {
 	q.stopOnce.Do(func() {
-		q.making.Lock() // nobody connects any more
+		q.connectMu.Lock() // no connect may be in progress
 		close(q.stop)
-		q.making.Unlock()
-		// A Redis that does not answer must not keep a process from ending:
-		// closing the connections ends what waits for it.
+		q.connectMu.Unlock()
+		// If Redis does not answer, closing the connections ends the requests
+		// that wait for it.
 		ended := make(chan struct{})
-		go func() { q.beside.Wait(); close(ended) }()
+		go func() { q.background.Wait(); close(ended) }()
 		select {
 		case <-ended:
 		case <-time.After(closeTimeout):
 		}
 		q.failWaiters(redisstats.ErrClosed)
-		if q.made.Load() {
-			if err := q.leave(); err != nil {
-				q.log.Warn("messages come again when their leases end", "error", err)
+		if q.connected.Load() {
+			if err := q.releaseAll(); err != nil {
+				q.log.Warn("could not release messages; they will be redelivered when their leases expire", "error", err)
 			}
 		}
 		q.closeErr = q.client.Close()
@@ -217,15 +216,15 @@ func (q *Queue) Close() error {
 	return q.closeErr
 }
 
-// leave gives back what this consumer holds, removes it, and tells what is
-// settled.
-func (q *Queue) leave() error {
+// releaseAll returns the messages leased by this consumer, deletes the consumer,
+// and sends the confirmations that are left.
+func (q *Queue) releaseAll() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var calls []*call
 	for _, s := range q.shards {
-		calls = append(calls, &call{script: leaveScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
-		if c, settled := q.enqueueCall(s); len(settled) > 0 {
+		calls = append(calls, &call{script: releaseAllScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
+		if c, confirmed := q.enqueueCall(s); len(confirmed) > 0 {
 			calls = append(calls, c)
 		}
 	}

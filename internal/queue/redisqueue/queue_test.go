@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/queuetest"
@@ -14,12 +13,12 @@ import (
 	"github.com/picket-edr/picket/internal/redistest"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discardLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func open(t testing.TB, url string, o redisqueue.Options) *redisqueue.Queue {
 	t.Helper()
 	if o.Logger == nil {
-		o.Logger = quiet
+		o.Logger = discardLog
 	}
 	q, err := redisqueue.Open(t.Context(), url, o)
 	if err != nil {
@@ -33,14 +32,11 @@ func open(t testing.TB, url string, o redisqueue.Options) *redisqueue.Queue {
 	return q
 }
 
-// patience bounds what must happen in the end.
-const patience = 60 * time.Second
-
 func message(id string, size int) queue.Message {
 	return queue.Message{ID: id, Events: 1, Payload: make([]byte, size), Agent: "agent of " + id}
 }
 
-// opener opens queues that share a server and know nothing of each other.
+// opener opens queues that share a server but no keys.
 func opener(base, sep string, o redisqueue.Options) func(t *testing.T) queuetest.Queue {
 	var n atomic.Int64
 	return func(t *testing.T) queuetest.Queue {
@@ -49,16 +45,19 @@ func opener(base, sep string, o redisqueue.Options) func(t *testing.T) queuetest
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Durable...)
 	queuetest.Run(t, opener(s.URL(), "?", redisqueue.Options{}))
 }
 
 func TestConformanceOneShard(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	queuetest.Run(t, opener(s.URL(), "?", redisqueue.Options{Shards: 1}))
 }
 
 func TestConformanceCluster(t *testing.T) {
+	t.Parallel()
 	c := redistest.StartCluster(t, 3, redistest.Durable...)
 	queuetest.Run(t, opener(c.URL(), "&", redisqueue.Options{Shards: 4}))
 }

@@ -9,26 +9,26 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, and about those of one
-// fetch, so that a backlog of large batches cannot take all memory.
+// maxReceive bounds the payload bytes of one Receive and, approximately, those of
+// one fetch, so that a backlog of large batches cannot exhaust memory.
 const maxReceive = 8 << 20
 
-// A waiter is a Receive that has got nothing yet.
+// A waiter is a Receive that waits for messages.
 type waiter struct {
 	max int
-	got chan received // of one
+	got chan receiveResult // capacity 1
 }
 
-type received struct {
+type receiveResult struct {
 	ds  []queue.Delivery
 	err error
 }
 
-// Receive implements queue.Queue. While Redis is away it returns an error
-// soon; the queue reconnects by itself as long as somebody asks.
+// Receive implements queue.Queue. While Redis is unreachable it returns an error
+// soon, and the next call tries to reconnect.
 //
-// A fetcher of each lane reads, so that what arrives just after a receiver
-// left goes to the next one, and not astray.
+// Messages are leased by goroutines, so that a message that arrives just after a
+// receiver's context ended goes to another one.
 func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
 	ds, err := q.receive(ctx, max)
 	if err != nil {
@@ -37,19 +37,19 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	return ds, nil
 }
 
-func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error) {
+func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return nil, err
 	}
-	w := &waiter{max: max(most, 1), got: make(chan received, 1)}
+	w := &waiter{max: max(limit, 1), got: make(chan receiveResult, 1)}
 	q.mu.Lock()
 	q.waiters = append(q.waiters, w)
 	q.serve()
 	q.mu.Unlock()
-	q.wakeLanes()
+	q.wakePipeliners()
 	select {
 	case r := <-w.got:
 		return r.ds, r.err
@@ -60,7 +60,7 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 	defer q.mu.Unlock()
 	q.waiters = slices.DeleteFunc(q.waiters, func(o *waiter) bool { return o == w })
 	select {
-	case r := <-w.got: // it was served after all
+	case r := <-w.got: // served just before
 		return r.ds, r.err
 	default:
 	}
@@ -70,47 +70,47 @@ func (q *Queue) receive(ctx context.Context, most int) ([]queue.Delivery, error)
 	return nil, ctx.Err()
 }
 
-// serve gives those who wait what there is. Its caller holds mu.
+// serve delivers prefetched messages to waiters. Its caller holds mu.
 func (q *Queue) serve() {
-	for len(q.waiters) > 0 && len(q.buffer) > 0 {
+	for len(q.waiters) > 0 && len(q.prefetched) > 0 {
 		w := q.waiters[0]
 		q.waiters = q.waiters[1:]
 		n, size := 0, 0
-		for n < min(w.max, len(q.buffer)) {
-			if size += len(q.buffer[n].Payload); n > 0 && size > maxReceive {
+		for n < min(w.max, len(q.prefetched)) {
+			if size += len(q.prefetched[n].Payload); n > 0 && size > maxReceive {
 				break
 			}
 			n++
 		}
-		w.got <- received{ds: slices.Clone(q.buffer[:n])}
-		q.buffer = slices.Delete(q.buffer, 0, n)
+		w.got <- receiveResult{ds: slices.Clone(q.prefetched[:n])}
+		q.prefetched = slices.Delete(q.prefetched, 0, n)
 	}
-	q.idle = time.Now()
+	q.idleSince = time.Now()
 }
 
-// failWaiters tells all who wait now.
+// failWaiters returns err from all Receives that are waiting.
 func (q *Queue) failWaiters(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, w := range q.waiters {
-		w.got <- received{err: err}
+		w.got <- receiveResult{err: err}
 	}
 	q.waiters = nil
 }
 
-// wanted is how many messages are asked for and not there.
+// wanted returns how many messages the waiters ask for beyond those prefetched.
 func (q *Queue) wanted() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := -len(q.buffer)
+	n := -len(q.prefetched)
 	for _, w := range q.waiters {
 		n += w.max
 	}
 	return n
 }
 
-func (q *Queue) wakeLanes() {
-	for _, l := range q.lanes {
+func (q *Queue) wakePipeliners() {
+	for _, l := range q.pipeliners {
 		select {
 		case l.wake <- struct{}{}:
 		default:
@@ -118,22 +118,21 @@ func (q *Queue) wakeLanes() {
 	}
 }
 
-// deliver hands messages over that were leased just now. One that is held
-// already was given to this queue a second time, for its renewal was late: it
-// stays with who has it.
-func (q *Queue) deliver(ms []leased) {
+// deliver adds fetched messages to prefetched and serves waiters. A message that
+// this queue leased before and renewed too late stays with its receiver.
+func (q *Queue) deliver(ms []fetched) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range ms {
-		if token, ok := q.byEntry[m.entry]; ok {
-			q.held[token].deliveries = m.delivery.Attempt
+		if receipt, ok := q.byEntry[m.entry]; ok {
+			q.leases[receipt].deliveries = m.delivery.Attempt
 			continue
 		}
-		q.token++
-		m.delivery.Receipt = q.token
-		q.held[q.token] = &held{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
-		q.byEntry[m.entry] = q.token
-		q.buffer = append(q.buffer, m.delivery)
+		q.lastReceipt++
+		m.delivery.Receipt = q.lastReceipt
+		q.leases[q.lastReceipt] = &lease{entry: m.entry, size: len(m.delivery.Payload), deliveries: m.delivery.Attempt}
+		q.byEntry[m.entry] = q.lastReceipt
+		q.prefetched = append(q.prefetched, m.delivery)
 	}
 	q.serve()
 }

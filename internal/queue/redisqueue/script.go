@@ -4,11 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha1"
-	_ "embed" // of the scripts
+	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
@@ -16,67 +15,63 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// A script is Lua that a server runs in one step.
+// A script is Lua code that a server runs atomically.
 type script struct{ source, sha string }
 
-//go:embed lua/lib.lua
-var lib string
+//go:embed lua
+var luaFiles embed.FS
 
 var (
-	//go:embed lua/enqueue.lua
-	enqueueLua string
-	//go:embed lua/ack.lua
-	ackLua string
-	//go:embed lua/retry.lua
-	retryLua string
-	//go:embed lua/bury.lua
-	buryLua string
-	//go:embed lua/due.lua
-	dueLua string
-	//go:embed lua/claim.lua
-	claimLua string
-	//go:embed lua/renew.lua
-	renewLua string
-	//go:embed lua/leave.lua
-	leaveLua string
-	//go:embed lua/stats.lua
-	statsLua string
-	//go:embed lua/peek.lua
-	peekLua string
-	//go:embed lua/tend.lua
-	tendLua string
-
-	enqueueScript, ackScript, retryScript, buryScript = newScript(enqueueLua), newScript(ackLua), newScript(retryLua), newScript(buryLua)
-	dueScript, claimScript, renewScript, leaveScript  = newScript(dueLua), newScript(claimLua), newScript(renewLua), newScript(leaveLua)
-	statsScript, peekScript, tendScript               = newScript(statsLua), newScript(peekLua), newScript(tendLua)
+	enqueueScript     = newScript("enqueue")
+	ackScript         = newScript("ack")
+	retryScript       = newScript("retry")
+	buryScript        = newScript("bury")
+	dueScript         = newScript("due")
+	claimScript       = newScript("claim")
+	renewScript       = newScript("renew")
+	releaseAllScript  = newScript("releaseall")
+	statsScript       = newScript("stats")
+	peekScript        = newScript("peek")
+	deadLettersScript = newScript("deadletters")
 )
 
-func newScript(body string) *script {
-	source := redisstats.LuaLibrary + lib + body
-	sum := sha1.Sum([]byte(source)) // Redis names scripts so
+// newScript returns the embedded script of that name, with the libraries.
+func newScript(name string) *script {
+	source := redisstats.LuaLibrary
+	for _, file := range []string{"lib", name} {
+		text, err := luaFiles.ReadFile("lua/" + file + ".lua")
+		if err != nil {
+			panic(err)
+		}
+		source += string(text)
+	}
+	sum := sha1.Sum([]byte(source)) // EVALSHA identifies scripts by their SHA-1
 	return &script{source, hex.EncodeToString(sum[:])}
 }
 
-// A call is one script with its keys, all of one shard, and what came of it.
+// A call is one run of a script on keys of one shard.
 type call struct {
-	script *script
-	keys   []string
-	args   []any
-	cmd    *redis.Cmd
-	load   bool // the server did not know the script
+	script     *script
+	keys       []string
+	args       []any
+	cmd        *redis.Cmd // the result
+	sendSource bool       // because the server does not have the script
 }
 
-// tries is how often a call goes out that the server refused to begin with,
-// as one does that is starting, or whose Cluster is moving the shard.
-const tries = 6
+// A call that the server did not start, because it is loading data or moving the
+// shard for example, is sent at most maxSends times.
+const maxSends = 6
 
-// run runs calls in one pipeline, with fsync until they are on disk. Those
-// that a server did not begin are sent again; one that may have run is not.
-// It returns the first error; each call has its own.
+var sendPolicy = backoff.Policy{First: 20 * time.Millisecond, Max: 640 * time.Millisecond}
+
+// run runs calls in one pipeline, and with fsync waits until their changes are on
+// disk. It resends calls that the server did not start, but none that may have
+// run. It returns the first error; each call has its own.
 func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 	var failed error
 	for n := 1; ; n++ {
@@ -85,9 +80,9 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 		for _, c := range calls {
 			switch err := c.cmd.Err(); {
 			case err == nil || errors.Is(err, redis.Nil):
-				failed = cmp.Or(failed, synced) // it ran, and may not be on disk
-			case notBegun(err):
-				c.load = c.load || redis.HasErrorPrefix(err, "NOSCRIPT")
+				failed = cmp.Or(failed, synced) // it ran, but may not be on disk
+			case notStarted(err):
+				c.sendSource = c.sendSource || redis.HasErrorPrefix(err, "NOSCRIPT")
 				again = append(again, c)
 			default:
 				failed = cmp.Or(failed, err)
@@ -97,28 +92,27 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			return redisstats.WrapError(failed)
 		}
 		err := again[0].cmd.Err()
-		if n == tries || ctx.Err() != nil {
+		if n == maxSends || ctx.Err() != nil {
 			return redisstats.WrapError(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
-			if err := q.makeGroups(ctx, q.shards); err != nil {
+			if err := q.createGroups(ctx, q.shards); err != nil {
 				return redisstats.WrapError(err)
 			}
 		}
-		if n > 1 || !again[0].load { // a script that is not known there yet goes at once
-			pause(ctx, jitter(10*time.Millisecond<<n))
+		if n > 1 || !again[0].sendSource { // the source is sent at once
+			sendPolicy.Wait(ctx, n)
 		}
 		calls = again
 	}
 }
 
-// send sends calls once. It returns the error of the sync; each call has its
-// own.
+// send sends calls once. It returns the error of the fsync; each call has its own.
 func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	var pipe redis.Pipeliner
 	cluster, _ := q.client.(*redis.ClusterClient)
 	if fsync && cluster != nil {
-		// The sync must travel on the connection of the writes, so to one node.
+		// WAITAOF must use the connection of the writes, and therefore one node.
 		node, err := cluster.MasterForKey(ctx, calls[0].keys[0])
 		if err != nil {
 			for _, c := range calls {
@@ -132,7 +126,7 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 		pipe = q.client.Pipeline()
 	}
 	for _, c := range calls {
-		if c.load {
+		if c.sendSource {
 			c.cmd = pipe.Eval(ctx, c.script.source, c.keys, c.args...)
 		} else {
 			c.cmd = pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
@@ -142,7 +136,7 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	if fsync {
 		synced = pipe.Do(ctx, "waitaof", 1, 0, (redisurl.CommandTimeout - redisurl.CommandTimeout/10).Milliseconds())
 	}
-	pipe.Exec(ctx) // each command has its error
+	pipe.Exec(ctx) // each command has its own error
 	if cluster != nil && fsync {
 		for _, c := range calls {
 			if redis.HasErrorPrefix(c.cmd.Err(), "MOVED") {
@@ -157,8 +151,8 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	return syncedLocally(synced)
 }
 
-// syncedLocally reads WAITAOF's answer: how many copies are on disk. It
-// answers at its timeout too.
+// syncedLocally checks the reply of WAITAOF, the number of servers that have
+// fsynced. At its timeout it replies too, without an error.
 func syncedLocally(cmd *redis.Cmd) error {
 	n, err := cmd.Int64Slice()
 	if err != nil {
@@ -170,35 +164,22 @@ func syncedLocally(cmd *redis.Cmd) error {
 	return nil
 }
 
-// notBegun reports whether a server refused a script before it changed
-// anything, for a reason that may pass soon.
-func notBegun(err error) bool {
+// notStarted reports whether the server did not run a script for a reason that is
+// likely to be temporary.
+func notStarted(err error) bool {
 	for _, prefix := range []string{"NOSCRIPT", "LOADING", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS"} {
 		if redis.HasErrorPrefix(err, prefix) {
 			return true
 		}
 	}
-	return isNoGroup(err) || isRefused(err)
+	return isNoGroup(err) || isConnRefused(err)
 }
 
-// isNoGroup knows the error also where a script passes it on in its own words.
+// isNoGroup recognizes the error also when it was raised inside a script.
 func isNoGroup(err error) bool { return err != nil && strings.Contains(err.Error(), "NOGROUP") }
 
-// isRefused reports whether there was no connection to send anything on.
-func isRefused(err error) bool {
+// isConnRefused reports whether no connection could be made.
+func isConnRefused(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial" && !op.Timeout()
-}
-
-// jitter is d, give or take a half, so that not all come back at once.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
-
-// pause waits for d or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// Settings are those of the server, and how many shards the queue has.
+// Settings are those of the server, and the number of shards.
 type Settings struct {
 	redisurl.Settings
 	Shards int
 }
 
-// Settings returns what was found when the queue connected.
+// Settings returns the settings that were read when the queue connected.
 func (q *Queue) Settings(ctx context.Context) (Settings, error) {
-	if err := q.ready(ctx); err != nil {
+	if err := q.connect(ctx); err != nil {
 		return Settings{}, err
 	}
 	return q.settings, nil
@@ -24,7 +24,7 @@ func (q *Queue) Settings(ctx context.Context) (Settings, error) {
 
 func (q *Queue) readSettings(ctx context.Context) (Settings, error) {
 	var node redisurl.Node = q.client
-	if c, ok := q.client.(*redis.ClusterClient); ok { // its nodes are taken to be alike
+	if c, ok := q.client.(*redis.ClusterClient); ok { // all nodes are assumed to have the same settings
 		master, err := c.MasterForKey(ctx, q.shards[0].in)
 		if err != nil {
 			return Settings{}, err

@@ -11,10 +11,10 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// format is kept in the hash of what the queue was made with.
+// format is the version of the keys, stored in the hash picket:meta.
 const format = 1
 
-// setUp reads what the queue was made with, or makes it, and looks at the
+// setUp creates the queue's keys or reads its number of shards, and checks the
 // server's settings.
 func (q *Queue) setUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*redisurl.CommandTimeout)
@@ -23,24 +23,24 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.shards, q.lanes = nil, nil
+	q.shards, q.pipeliners = nil, nil
 	for i := range n {
-		q.shards = append(q.shards, newShard(q.place.Prefix, i))
+		q.shards = append(q.shards, newShard(q.config.Prefix, i))
 	}
 	if _, ok := q.client.(*redis.ClusterClient); ok {
 		for i := range q.shards {
-			q.lanes = append(q.lanes, newLane(q, q.shards[i:i+1]))
+			q.pipeliners = append(q.pipeliners, newPipeliner(q, q.shards[i:i+1]))
 		}
 	} else {
-		q.lanes = []*lane{newLane(q, q.shards)}
+		q.pipeliners = []*pipeliner{newPipeliner(q, q.shards)}
 	}
-	if err := q.makeGroups(ctx, q.shards); err != nil {
+	if err := q.createGroups(ctx, q.shards); err != nil {
 		return err
 	}
 	if q.settings, err = q.readSettings(ctx); err != nil {
 		return err
 	}
-	q.settings.Warn(q.log)
+	q.settings.LogWarnings(q.log)
 	if !q.opt.Fsync {
 		return nil
 	}
@@ -50,9 +50,9 @@ func (q *Queue) setUp(ctx context.Context) error {
 	return nil
 }
 
-// readMeta returns the number of shards.
+// readMeta returns the number of shards, after storing it for a new queue.
 func (q *Queue) readMeta(ctx context.Context) (int, error) {
-	key := q.place.Prefix + ":meta"
+	key := q.config.Prefix + ":meta"
 	want := q.opt.Shards
 	if want == 0 {
 		want = defaultShards
@@ -65,7 +65,7 @@ func (q *Queue) readMeta(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("read %s: %w", key, err)
 	}
 	if v := meta.Val()["format"]; v != strconv.Itoa(format) {
-		return 0, fmt.Errorf("the queue has format %q; this picket knows %d: %w", v, format, picket.ErrInvalid)
+		return 0, fmt.Errorf("the queue has format %q, and this picket reads %d: use the picket that wrote it: %w", v, format, picket.ErrInvalid)
 	}
 	n, err := strconv.Atoi(meta.Val()["shards"])
 	if err != nil || n < 1 || n > maxShards {
@@ -77,20 +77,20 @@ func (q *Queue) readMeta(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-// group is the name of the consumer group; the scripts know it too.
-const group = "workers"
+// groupName is the name of the consumer group, also known to the scripts.
+const groupName = "workers"
 
-// makeGroups makes the groups that are not there, from the first message on:
-// what was acked is deleted, so that nothing is delivered again needlessly.
-func (q *Queue) makeGroups(ctx context.Context, shards []*shard) error {
+// createGroups creates missing consumer groups. They start at the first message:
+// acked messages are deleted, so no message is delivered again needlessly.
+func (q *Queue) createGroups(ctx context.Context, shards []*shard) error {
 	pipe := q.client.Pipeline()
 	for _, s := range shards {
-		pipe.XGroupCreateMkStream(ctx, s.in, group, "0")
+		pipe.XGroupCreateMkStream(ctx, s.in, groupName, "0")
 	}
 	cmds, _ := pipe.Exec(ctx)
 	for _, cmd := range cmds {
 		if err := cmd.Err(); err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
-			return fmt.Errorf("make consumer group: %w", err)
+			return fmt.Errorf("create consumer group: %w", err)
 		}
 	}
 	return nil

@@ -9,34 +9,36 @@ import (
 	"time"
 )
 
-// A shard is a stream and what belongs to it.
+// A shard is a stream and the keys that belong to it.
 type shard struct {
 	n                                          int
 	in, due, dead, counts, rate, batches, lost string // keys
 
-	mu sync.Mutex
-	// settled are batches that will not come again, which the server is told
-	// with what is enqueued next.
-	settled []string
+	mu sync.Mutex // guards what follows
+	// confirmed are the IDs of batches that will not be sent again. The server
+	// learns them with the next Enqueue.
+	confirmed []string
 }
 
-// maxSettled bounds them; what is told never is only remembered for longer.
-const maxSettled = 4096
+// maxConfirmed bounds shard.confirmed. IDs beyond it are dropped, and the server
+// remembers them longer than necessary.
+const maxConfirmed = 4096
 
-// settle adds to settled.
-func (s *shard) settle(ids ...string) {
+// confirm adds IDs to be confirmed.
+func (s *shard) confirm(ids ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.settled)+len(ids) <= maxSettled {
-		s.settled = append(s.settled, ids...)
+	if len(s.confirmed)+len(ids) <= maxConfirmed {
+		s.confirmed = append(s.confirmed, ids...)
 	}
 }
 
-// takeSettled returns settled as the script wants them, and leaves none.
-func (s *shard) takeSettled() (ids []string, args []any) {
+// takeConfirmed removes the IDs to be confirmed and returns them, also as the
+// arguments that the script expects.
+func (s *shard) takeConfirmed() (ids []string, args []any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids, s.settled = s.settled, nil
+	ids, s.confirmed = s.confirmed, nil
 	args = append(args, len(ids))
 	for _, id := range ids {
 		args = append(args, id)
@@ -49,53 +51,52 @@ func newShard(prefix string, n int) *shard {
 	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches"), lost: key("lost")}
 }
 
-// shardOf is the shard of what an agent sends.
+// shardOf returns the shard of an agent.
 func (q *Queue) shardOf(agent string) *shard {
 	h := fnv.New32a()
 	h.Write([]byte(agent))
 	return q.shards[h.Sum32()%uint32(len(q.shards))]
 }
 
-// An entry names a message: its shard's number and its id there,
-// <ms>-<n << 20 | its events>.
+// An entry identifies a message: the number of its shard and its ID in the
+// stream, <ms>-<n << 20 | number of events>.
 type entry struct {
 	shard int
 	id    string
 }
 
-// split reads what an id says.
-func (e entry) split() (enqueued time.Time, events int) {
+// decode reads the time and the number of events from the ID.
+func (e entry) decode() (enqueued time.Time, events int) {
 	ms, n, _ := strings.Cut(e.id, "-")
 	at, _ := strconv.ParseInt(ms, 10, 64)
 	rest, _ := strconv.ParseUint(n, 10, 64)
 	return time.UnixMilli(at).UTC(), int(rest & maxEvents)
 }
 
-// before reports whether an entry was enqueued before another, by the clocks
-// of their servers.
+// before reports whether e was enqueued before o, by the clocks of their servers.
 func (e entry) before(o entry) bool {
 	a, an, _ := strings.Cut(e.id, "-")
 	b, bn, _ := strings.Cut(o.id, "-")
 	if a != b {
-		return less(a, b)
+		return lessDigits(a, b)
 	}
 	if an != bn {
-		return less(an, bn)
+		return lessDigits(an, bn)
 	}
 	return e.shard < o.shard
 }
 
-// less compares numbers without leading zeros.
-func less(a, b string) bool {
+// lessDigits reports whether a < b, for decimal numbers without leading zeros.
+func lessDigits(a, b string) bool {
 	if len(a) != len(b) {
 		return len(a) < len(b)
 	}
 	return a < b
 }
 
-// shardOfLetter is where a letter is, as its id says: <n * 64 + its shard>;
-// nil where no letter can have that id.
-func (q *Queue) shardOfLetter(id int64) *shard {
+// shardOfDeadLetter returns the shard of a dead letter, which is part of its ID:
+// n * 64 + shard. It returns nil if no dead letter can have that ID.
+func (q *Queue) shardOfDeadLetter(id int64) *shard {
 	if n := id % maxShards; id > 0 && n < int64(len(q.shards)) {
 		return q.shards[n]
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// WAITAOF answers at its timeout too: only its counts say whether it synced.
+// WAITAOF replies at its timeout too: only its counts tell whether it fsynced.
 func TestSyncedLocally(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		value any
 		err   error

@@ -1,36 +1,36 @@
--- Takes over messages whose leases ended, and deletes consumers that are gone.
--- A message whose consumer was lost too often becomes a dead letter; one that
--- may be the reason waits to be delivered alone.
+-- Leases messages whose leases ended, and deletes consumers that are gone. A
+-- suspect becomes due instead, so that it is delivered alone, and a message that
+-- was lost too often becomes a dead letter.
 -- KEYS: stream, due, lost, counters, rates, dead letters
 -- ARGV: consumer, lease in ms, most, ms after which an idle consumer is deleted,
---   shard, lost times after which a message is isolated, after which it is dead,
---   and the cause of its dead letter
--- Returns the batches that are dead, how many wait to be alone, then id,
--- deliveries, lost times, fields of each message leased.
+--   shard, losses that make a message a suspect, losses that make it a dead
+--   letter, cause of the dead letter
+-- Returns the IDs of the batches that became dead letters, the number of suspects,
+-- then id, deliveries, losses, fields of each message leased.
 local me, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local isolate, max = tonumber(ARGV[6]), tonumber(ARGV[7])
 local dead = {}
 local out = { dead, 0 }
 
-local function bury(id, f) -- fields: b batch a agent d payload
-  rate(KEYS[5], 'out', remove(KEYS[1], KEYS[4], KEYS[2], KEYS[3], id, #f[6]))
+local function give_up(id, f) -- fields: b batch a agent d payload
+  rate(KEYS[5], 'out', remove_message(KEYS[1], KEYS[4], KEYS[2], KEYS[3], id, #f[6]))
   count(KEYS[4], 'failed', events_of(id))
-  letter(KEYS[6], KEYS[4], tonumber(ARGV[5]),
+  bury(KEYS[6], KEYS[4], tonumber(ARGV[5]),
     { 'failed', ARGV[8], f[4], '', events_of(id), whole(millis() * 1000), f[6] })
   dead[#dead + 1] = f[2]
 end
 
-local function take(consumer, id, deliveries)
+local function claim(consumer, id, deliveries)
   local e = redis.call('XRANGE', KEYS[1], id, id)[1]
   if not e then
     redis.call('XACK', KEYS[1], GROUP, id) -- deleted by an operator
     redis.call('HDEL', KEYS[3], id)
     return
   end
-  -- What this consumer itself holds was leased by an answer that did not arrive.
+  -- Messages of this consumer were leased by a reply that did not arrive.
   local lost = consumer == me and lost_times(KEYS[3], id) or redis.call('HINCRBY', KEYS[3], id, 1)
   if lost >= max then
-    bury(id, e[2])
+    give_up(id, e[2])
   elseif lost >= isolate then
     redis.call('XCLAIM', KEYS[1], GROUP, WAITING, 0, id, 'JUSTID')
     redis.call('ZADD', KEYS[2], whole(millis()), id)
@@ -45,7 +45,7 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], GROUP)) do
   local info = {}
   for i = 1, #c, 2 do info[c[i]] = c[i + 1] end
   if info.name == WAITING then
-    -- What waits has its time in due; should that be lost, the time is now.
+    -- Delayed messages should be in due. If they are not, they are due now.
     if info.pending > redis.call('ZCARD', KEYS[2]) then
       for _, p in ipairs(pending(KEYS[1], WAITING, 1000)) do
         redis.call('ZADD', KEYS[2], 'NX', whole(millis()), p[1])
@@ -53,10 +53,10 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], GROUP)) do
     end
   elseif info.pending > 0 then
     for _, p in ipairs(redis.call('XPENDING', KEYS[1], GROUP, 'IDLE', lease, '-', '+', most, info.name)) do
-      if #out < 2 + 4 * most then take(info.name, p[1], p[4]) end
+      if #out < 2 + 4 * most then claim(info.name, p[1], p[4]) end
     end
   elseif info.name ~= me and info.idle > tonumber(ARGV[4]) then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], GROUP, info.name) -- it holds nothing
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], GROUP, info.name) -- it has no leases
   end
 end
 return out

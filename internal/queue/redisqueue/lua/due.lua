@@ -1,9 +1,8 @@
--- Leases messages that are due to be delivered again: either one that is to be
--- delivered alone, or those that are not.
+-- Leases delayed messages that are due: only suspects, or none of them.
 -- KEYS: stream, due, lost
--- ARGV: consumer, most, lost times after which a message is delivered alone, alone (0, 1)
--- Returns ms until the next is due (-1: none), how many wait to be alone, then
--- id, deliveries, lost times, fields of each message leased.
+-- ARGV: consumer, most, losses that make a message a suspect, only suspects (0, 1)
+-- Returns ms until the next is due (-1: none), the number of suspects not leased,
+-- then id, deliveries, losses, fields of each message leased.
 local now, most, alone = millis(), tonumber(ARGV[2]), ARGV[4] == '1'
 local lost, out = some(KEYS[3]), { -1, 0 }
 if alone and not lost then return out end

@@ -1,12 +1,11 @@
--- Adds messages, each with the letters of what intake rejected beside it.
--- One that is sent again, for its answer got lost, is known by its batch and
--- changes nothing. Of batches 4,096 are kept: first those that may come again,
--- and then those of which that was ruled out last.
+-- Adds messages and the dead letters of the events rejected with them. A batch
+-- that is known is a duplicate and changes nothing. The IDs of 4,096 batches are
+-- kept: first those that are not confirmed, then those confirmed last.
 -- KEYS: stream, counters, rates, dead letters, batches
--- ARGV: shard, most bytes of rejected letters, number of batches that will not
---   come again, and these, then for each request:
---   batch, agent, events, payload, number of letters, and each letter's 7
-local UNSURE = 4503599627370496 -- 2^52, on top of the score of what may come again
+-- ARGV: shard, most bytes of rejected dead letters, number of batches confirmed,
+--   their IDs, then for each request:
+--   batch, agent, events, payload, number of dead letters, and 7 for each
+local UNCONFIRMED = 4503599627370496 -- 2^52, added to the scores of unconfirmed batches
 local shard, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local at, accepted = 4 + tonumber(ARGV[3]), 0
 if at > 4 then
@@ -17,8 +16,8 @@ while at <= #ARGV do
   local batch, events, letters = ARGV[at], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 4])
   local known = events > 0 and redis.call('ZSCORE', KEYS[5], batch)
   if events > 0 and not known then
-    put(KEYS[1], KEYS[2], batch, ARGV[at + 1], events, ARGV[at + 3])
-    redis.call('ZADD', KEYS[5], whole(UNSURE + redis.call('HINCRBY', KEYS[2], 'batches', 1)), batch)
+    add_message(KEYS[1], KEYS[2], batch, ARGV[at + 1], events, ARGV[at + 3])
+    redis.call('ZADD', KEYS[5], whole(UNCONFIRMED + redis.call('HINCRBY', KEYS[2], 'batches', 1)), batch)
     accepted = accepted + events
   end
   at = at + 5
@@ -31,7 +30,7 @@ while at <= #ARGV do
     if num(KEYS[2], 'rbytes') + #l[2] + #l[3] + #l[4] + #l[7] > most then
       count(KEYS[2], 'dropped', tonumber(l[5]))
     else
-      letter(KEYS[4], KEYS[2], shard, l)
+      bury(KEYS[4], KEYS[2], shard, l)
     end
   end
 end

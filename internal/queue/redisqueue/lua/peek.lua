@@ -1,5 +1,5 @@
--- Lists messages that wait, oldest first. KEYS: stream, lost    ARGV: most, most bytes
--- Returns id, deliveries, lost times, fields of each.
+-- Lists waiting messages, oldest first. KEYS: stream, lost    ARGV: most, most bytes
+-- Returns id, deliveries, losses, fields of each.
 local leased, again, lost = {}, {}, some(KEYS[2])
 for _, c in ipairs(redis.call('XPENDING', KEYS[1], GROUP)[4] or {}) do
   for _, p in ipairs(pending(KEYS[1], c[1], tonumber(c[2]))) do

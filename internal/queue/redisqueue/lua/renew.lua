@@ -1,4 +1,4 @@
--- Renews the leases of a consumer; returns the ids that it holds no more.
+-- Renews the leases of a consumer. Returns the IDs whose leases it has lost.
 -- KEYS: stream    ARGV: consumer, then ids
 local lost = {}
 for i = 2, #ARGV do

@@ -1,4 +1,4 @@
--- Sees a shard at one moment.
+-- Reads a snapshot of a shard.
 -- KEYS: stream, counters, rates, dead letters
 -- Returns messages, leased, leased events, letters, ms of the oldest (0: none), now, counters, rates.
 local leased, events = 0, 0

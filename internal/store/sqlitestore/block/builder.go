@@ -36,7 +36,7 @@ func (b *Builder) resetPaths() {
 	b.paths = nil
 	b.dec = flatjson.Decoder{OnPath: func(p *flatjson.Path) {
 		t := &pathData{}
-		p.Tag = t
+		p.Data = t
 		b.paths = append(b.paths, t)
 	}}
 }

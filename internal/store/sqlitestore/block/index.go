@@ -111,11 +111,11 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 }
 
 func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
-	t := l.Path.Tag.(*pathData)
+	t := l.Path.Data.(*pathData)
 	if t.filteredIn != frame {
 		for p := l.Path; p != nil; p = p.Parent {
 			b.trigrams.add(p.Key)
-			p.Tag.(*pathData).filteredIn = frame
+			p.Data.(*pathData).filteredIn = frame
 		}
 	}
 	if !t.resolved {

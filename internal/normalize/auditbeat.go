@@ -1,0 +1,136 @@
+package normalize
+
+import (
+	"strings"
+
+	"github.com/picket-edr/picket/internal/flatjson"
+)
+
+// auditbeat is the format of audit events that Auditbeat has joined, and of audit
+// records from Filebeat's auditd module: partly ECS, the rest under auditd.
+var auditbeat = format{
+	name:           "auditbeat",
+	discriminators: [][]string{{"auditd.data|auditd.message_type|auditd.log"}},
+	fieldNames:     ecs.fieldNames,
+	ignored: func(path string) bool {
+		return strings.HasPrefix(path, "auditd.data.") || strings.HasPrefix(path, "auditd.paths.") || strings.HasPrefix(path, "auditd.log.")
+	},
+	agentPaths:    ecs.agentPaths,
+	hostPaths:     ecs.hostPaths,
+	timePaths:     ecs.timePaths,
+	classKeyPaths: []string{"auditd.message_type", "auditd.log.record_type", "event.action"},
+	classify: func(r *Reader, d *Event, _, typ string) *Class {
+		r.resetText(d)
+		a := &r.auditEvent
+		a.reset(d.text.fields)
+		a.beginRecord(strings.ToUpper(typ))
+		a.addBeat(d)
+		// The sender has joined the records already.
+		a.records = 2
+		return r.finishAudit(d, d.Time, true)
+	},
+}
+
+// beatFields are where Auditbeat puts what records call otherwise.
+var beatFields = map[string]string{
+	"process.executable":        "exe",
+	"process.name":              "comm",
+	"process.pid":               "pid",
+	"process.parent.pid":        "ppid",
+	"process.ppid":              "ppid",
+	"process.exe":               "exe",
+	"tags":                      "key",
+	"user.id":                   "uid",
+	"user.name":                 "UID",
+	"user.audit.id":             "auid",
+	"user.audit.name":           "AUID",
+	"user.effective.id":         "euid",
+	"auditd.session":            "ses",
+	"auditd.result":             "result",
+	"process.working_directory": "cwd",
+	"process.title":             "proctitle",
+}
+
+// addBeat adds a whole event: first the fields of its SYSCALL record, or of its
+// only record, then those of the other records.
+func (a *auditEvent) addBeat(d *Event) {
+	typ := a.last
+	for k := range d.leaves {
+		a.addBeatField(&d.leaves[k])
+	}
+	if a.cwd != "" {
+		a.emit("cwd", a.cwd)
+	}
+	a.addBeatArguments(d)
+	a.addBeatPaths(d)
+	if typ == "SYSCALL" && a.success == "fail" {
+		a.success = "no"
+	}
+}
+
+func (a *auditEvent) addBeatField(l *flatjson.Leaf) {
+	name, ok := beatFields[l.Path.Name]
+	if !ok {
+		if name, ok = strings.CutPrefix(l.Path.Name, "auditd.data."); !ok {
+			if name, ok = strings.CutPrefix(l.Path.Name, "auditd.log."); !ok {
+				return
+			}
+		}
+	}
+	value := l.Value.Text
+	switch name {
+	case "cwd":
+		a.cwd = value
+	case "proctitle":
+		a.title = append(a.title, value)
+	case "result":
+		a.success = value
+	case "socket.addr":
+		a.setAddress(value, a.port)
+	case "socket.port":
+		a.port = value
+	case "syscall":
+		a.syscall = value
+		a.emit("SYSCALL", value)
+	case "record_type", "sequence":
+	default:
+		a.add(name, value)
+		if p := a.syscallField(name); p != nil {
+			*p = value
+		}
+		if name == "UID" {
+			a.user = value
+		}
+	}
+}
+
+// addBeatArguments adds the arguments of a started program.
+func (a *auditEvent) addBeatArguments(d *Event) {
+	if a.syscall != "execve" && a.syscall != "execveat" {
+		return
+	}
+	for k := range d.leaves {
+		if l := &d.leaves[k]; l.Path.Name == "process.args" {
+			if !a.executed {
+				a.beginRecord("EXECVE")
+			}
+			a.add(argument(len(a.args)), l.Value.Text)
+		}
+	}
+}
+
+// addBeatPaths adds the files of a system call.
+func (a *auditEvent) addBeatPaths(d *Event) {
+	begun := false
+	for k := range d.leaves {
+		name, ok := strings.CutPrefix(d.leaves[k].Path.Name, "auditd.paths.")
+		if !ok {
+			continue
+		}
+		if !begun {
+			a.beginRecord("PATH")
+			begun = true
+		}
+		a.add(name, d.leaves[k].Value.Text)
+	}
+}

@@ -1,0 +1,193 @@
+package normalize_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// value is the values of a field, with commas between.
+func value(d *normalize.Event, name string) string {
+	var values []string
+	for _, f := range d.Fields(nil) {
+		if f.Name == name {
+			values = append(values, f.Value.Text)
+		}
+	}
+	return strings.Join(values, ",")
+}
+
+// message is an event with a text in it.
+func message(text string) []byte {
+	raw, err := json.Marshal(map[string]string{"message": text})
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// What records write in odd ways is read all the same, and what is no record is
+// none.
+func TestAuditRecords(t *testing.T) {
+	const head = "type=EXECVE msg=audit(1700000000.123:456): "
+	for _, tt := range []struct{ text, field, want string }{
+		{head + `a0="sh"`, "a0", "sh"},
+		{head + `a0=7368`, "a0", "sh"},
+		{head + `a0=736`, "a0", "736"},
+		{head + `a0=ff`, "a0", "\ufffd"},
+		{head + `a0="a b" a1=`, "a0", "a b"},
+		{head + `a0="open`, "a0", `"open`},
+		{head + `a0[0]="x" a0[1]=79 a1="z"`, "a0", "xy"},
+		{head + `a0[0]="x" a0[1]=79 a1="z"`, "a1", "z"},
+		{head + `key=(null) a0="x"`, "key", ""},
+		{"type=USER_CMD msg=audit(1700000000.123:456): pid=1 msg='cwd=\"/\" cmd=6C73202D6C res=success'", "cmd", "ls -l"},
+		{"type=UNKNOWN[1999] msg=audit(1700000000.123:456): x=1", "type", "UNKNOWN[1999]"},
+		{"type=PROCTITLE msg=audit(1700000000.123:456): proctitle=6C73002D6C", "proctitle", "ls -l"},
+		{"type=SYSCALL msg=audit(1700000000.123:456): arch=c000003e syscall=9999 a0=1", "SYSCALL", ""},
+		{"no record: type=x audit(", "type", ""},
+		{"type=x msg=audit(1700000000.123): a0=1", "type", ""},
+		{"msg=audit(1700000000.123:456): a0=1", "type", ""},
+	} {
+		d, err := normalize.NewReader().Read(message(tt.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := value(d, tt.field); got != tt.want {
+			t.Errorf("%s: %s is %q, want %q", tt.text, tt.field, got, tt.want)
+		}
+	}
+}
+
+// A call that failed started and made nothing.
+func TestFailedCalls(t *testing.T) {
+	const id = "msg=audit(1700000000.123:456): "
+	text := "type=SYSCALL " + id + "arch=c000003e syscall=59 success=no exe=\"/bin/sh\" pid=1\n" +
+		"type=EXECVE " + id + "a0=\"id\"\ntype=PATH " + id + "name=\"/x\" nametype=CREATE"
+	d, err := normalize.NewReader().Read(message(text))
+	if err != nil || d.Class.Type != "auditd" || value(d, "Image") != "" {
+		t.Errorf("%v %+v", err, d.Class)
+	}
+}
+
+// Lines of logs that are none stay what they are.
+func TestNoSyslog(t *testing.T) {
+	for _, raw := range []string{
+		`{"message":"hello"}`, `{"message":"Jan  2 03:04:05 no program here"}`, `{"message":"2026-01-02 03:04:05 INFO main: started"}`,
+		`{"program":"sshd"}`, `{"message":"Jan  2 03:04:05 host two words: x"}`, `{"message":"","program":"sshd"}`,
+		`{"message":"<Event","host":"x"}`, `{"ID":1,"PATH":"/x"}`,
+	} {
+		d, err := normalize.NewReader().Read([]byte(raw))
+		if err != nil || d.Format != "generic" {
+			t.Errorf("%s: %v, %v", raw, d, err)
+		}
+	}
+}
+
+// An event that says what it is, or that it is of another system, is no line of
+// Linux's logs whatever else it has.
+func TestSyslogOfOthers(t *testing.T) {
+	for raw, want := range map[string]sigma.LogSource{
+		`{"event_type":"dns","program":"named","message":"x"}`:          {Product: "linux", Category: "dns"},
+		`{"os":"windows","program":"svchost","message":"x"}`:            {Product: "windows"},
+		`{"os":"Ubuntu 24.04","program":"su","message":"x"}`:            {Product: "linux", Service: "auth"},
+		`{"program":"/usr/sbin/CRON[12]:","message":"x"}`:               {Product: "linux", Service: "cron"},
+		`{"ecs":{"version":"8"},"event":{"dataset":"x"},"message":"x"}`: {},
+	} {
+		d, err := normalize.NewReader().Read([]byte(raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want != (sigma.LogSource{}) && !slices.Contains(d.Class.Sources, want) || want == (sigma.LogSource{}) && d.Format != "ecs" {
+			t.Errorf("%s: %s %+v", raw, d.Format, d.Class.Sources)
+		}
+	}
+}
+
+// Routes are few whatever texts say, and equal ones are one.
+func TestRoutesOfTexts(t *testing.T) {
+	r, seen := normalize.NewReader(), make(map[*normalize.Class]bool)
+	for i := range 1000 {
+		for _, text := range []string{
+			fmt.Sprintf("Jan  2 03:04:05 h p%d[1]: x", i),
+			fmt.Sprintf("type=T%d msg=audit(1700000000.123:%d): a0=1", i, i),
+			fmt.Sprintf("<Event><System><EventID>%d</EventID><Channel>C%d</Channel></System></Event>", i, i),
+		} {
+			d, err := r.Read(message(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[d.Class] = true
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d classes", len(seen))
+	}
+}
+
+// Texts made to be slow to read are not.
+func TestTextsAreLinear(t *testing.T) {
+	const head, size = "type=EXECVE msg=audit(1700000000.123:456): ", 1 << 19
+	for _, unit := range []string{`a0[1]=41 `, `a={ `, `a0="x" `, `a= `, "=", `msg='`, "\n" + head, "a ", "<Event>", "<Event><System>"} {
+		for _, text := range []string{head + strings.Repeat(unit, size/len(unit)), strings.Repeat(unit, size/len(unit)) + "</Event>"} {
+			start := time.Now()
+			d, err := normalize.NewReader().Read(message(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Fields(nil)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("%q again and again: %v", unit, took)
+			}
+		}
+	}
+}
+
+// The same of what Laurel lists.
+func TestListsAreLinear(t *testing.T) {
+	start := time.Now()
+	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, 1<<17) + `]},"PARENT_INFO":{"ARGV":["a"` +
+		strings.Repeat(`,"a"`, 1<<17) + `]}}`
+	if _, err := normalize.NewReader().Read([]byte(raw)); err != nil || time.Since(start) > 5*time.Second {
+		t.Error(err, time.Since(start))
+	}
+}
+
+func FuzzText(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.json")
+	for _, file := range files {
+		raw, _ := os.ReadFile(file)
+		var event map[string]any
+		if json.Unmarshal(raw, &event) != nil {
+			continue
+		}
+		for _, name := range []string{"message", "log", "MESSAGE"} {
+			if text, ok := event[name].(string); ok {
+				f.Add(text)
+			}
+		}
+	}
+	r := normalize.NewReader()
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := r.Read(message(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Class == nil {
+			t.Fatal("no class")
+		}
+		for _, field := range d.Fields(nil) {
+			if !utf8.ValidString(field.Value.Text) {
+				t.Fatalf("%s is %q", field.Name, field.Value.Text)
+			}
+		}
+	})
+}

@@ -1,0 +1,62 @@
+package normalize
+
+// evtx is an event of the Windows event log whose XML was converted to JSON, as
+// evtx_dump, SigmaHQ's regression cases and whids do: System and EventData under
+// Event, attributes under "#attributes".
+var evtx = windowsMapping(evtxName, "Event.", [][]string{{"Event.System"}})
+
+const evtxName = "evtx"
+
+// legacyWindows is the same in the intermediate format of legacy agents: System
+// and EventData under "info".
+var legacyWindows = windowsMapping("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
+
+func windowsMapping(name, base string, signs [][]string) format {
+	sys, kinds := base+"System.", variantPathsUnder(base+"EventData.")
+	return format{
+		name:             name,
+		discriminators:   signs,
+		stripPrefixes:    []string{base + "EventData."},
+		lastPartPrefixes: []string{base + "UserData."},
+		fieldNames: mergeMaps(fieldRenames, map[string][]string{
+			sys + "Provider.#attributes.Name":          {"Provider_Name"},
+			sys + "Provider.#attributes.Guid":          {"Provider_Guid"},
+			sys + "EventID":                            {"EventID"},
+			sys + "EventID.#text":                      {"EventID"},
+			sys + "EventID.#attributes.Qualifiers":     {"EventID_Qualifiers"},
+			sys + "Version":                            {"Version"},
+			sys + "Level":                              {"Level"},
+			sys + "Task":                               {"Task"},
+			sys + "Opcode":                             {"Opcode"},
+			sys + "Keywords":                           {"Keywords"},
+			sys + "TimeCreated.#attributes.SystemTime": {"TimeCreated_SystemTime"},
+			sys + "EventRecordID":                      {"EventRecordID"},
+			sys + "Correlation.#attributes.ActivityID": {"Correlation_ActivityID"},
+			sys + "Execution.#attributes.ProcessID":    {"Execution_ProcessID"},
+			sys + "Execution.#attributes.ThreadID":     {"Execution_ThreadID"},
+			sys + "Channel":                            {"Channel"},
+			sys + "Computer":                           {"Computer"},
+			sys + "Security.#attributes.UserID":        {"Security_UserID"},
+			sys + "Security.#attributes.UserId":        {"Security_UserID"}, // Sysmon for Linux
+		}),
+		hostPaths:     []string{sys + "Computer"},
+		timePaths:     []string{sys + "TimeCreated.#attributes.SystemTime", sys + "TimeCreated", sys + "TimeCreated.SystemTime"},
+		osPaths:       []string{sys + "Channel", sys + "Provider.#attributes.Name"},
+		classKeyPaths: []string{sys + "EventID", sys + "EventID.#text"},
+		classify: func(r *Reader, d *Event, channel, eventID string) *Class {
+			return windowsClass(r, channel, eventID, kinds.of(d, eventID), nil)
+		},
+	}
+}
+
+// mergeMaps returns the union of a and b.
+func mergeMaps(a, b map[string][]string) map[string][]string {
+	m := make(map[string][]string, len(a)+len(b))
+	for k, v := range a {
+		m[k] = v
+	}
+	for k, v := range b {
+		m[k] = v
+	}
+	return m
+}

@@ -1,0 +1,22 @@
+package normalize
+
+// flatWindows is an event of the Windows event log with all fields at the top level
+// under Sigma's names, as in NXLog and the OTRF Security-Datasets.
+var flatWindows = format{
+	name:           "windows-flat",
+	discriminators: [][]string{{"EventID", "Channel"}, {"EventID", "SourceName"}, {"EventID", "ProviderName"}, {"EventID", "Provider_Name"}},
+	// Fields keep their names; Security 4688 also gets Sysmon's.
+	fieldNames: map[string][]string{
+		"NewProcessName":    {"NewProcessName", "Image"},
+		"ParentProcessName": {"ParentProcessName", "ParentImage"},
+	},
+	hostPaths:     []string{"Hostname", "Computer", "ComputerName", "host.name", "host"},
+	timePaths:     []string{"EventTime", "TimeCreated", "UtcTime", "@timestamp"},
+	osPaths:       []string{"Channel", "SourceName", "ProviderName", "Provider_Name"},
+	classKeyPaths: []string{"EventID"},
+	classify: func(r *Reader, d *Event, channel, eventID string) *Class {
+		return windowsClass(r, channel, eventID, flatVariants.of(d, eventID), nil)
+	},
+}
+
+var flatVariants = variantPathsUnder("")

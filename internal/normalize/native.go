@@ -1,0 +1,122 @@
+package normalize
+
+import "github.com/picket-edr/picket/sigma"
+
+// native is the format of picket's agent. Legacy agents send a subset of it.
+var native = format{
+	name: "native",
+	discriminators: [][]string{
+		{"event_type", "process"}, {"event_type", "file"}, {"event_type", "network"},
+		{"agent_id", "event_id", "severity", "version"},
+	},
+	numericID: true,
+	fieldNames: map[string][]string{
+		"process.name":                {"Image"},
+		"process.pid":                 {"ProcessId"},
+		"process.command_line":        {"CommandLine"},
+		"process.user":                {"User"},
+		"process.working_directory":   {"CurrentDirectory"},
+		"process.parent_image":        {"ParentImage"},
+		"process.parent_command_line": {"ParentCommandLine"},
+		"process.parent_pid":          {"ParentProcessId"},
+		"process.parent_user":         {"ParentUser"},
+		"process.integrity_level":     {"IntegrityLevel"},
+		"process.hashes":              {"Hashes"},
+		"process.original_file_name":  {"OriginalFileName"},
+		"process.product":             {"Product"},
+		"process.company":             {"Company"},
+		"process.description":         {"Description"},
+		"process.file_version":        {"FileVersion"},
+		"process.logon_id":            {"LogonId"},
+		"process.guid":                {"ProcessGuid"},
+		"process.parent_guid":         {"ParentProcessGuid"},
+		"file.path":                   {"TargetFilename"},
+		"file.process_image":          {"Image"},
+		"file.image":                  {"Image"},
+		"file.pid":                    {"ProcessId"},
+		"file.user":                   {"User"},
+		"network.source_ip":           {"SourceIp"},
+		"network.source_port":         {"SourcePort"},
+		"network.dest_ip":             {"DestinationIp"},
+		"network.dest_port":           {"DestinationPort"},
+		"network.dest_hostname":       {"DestinationHostname"},
+		"network.protocol":            {"Protocol"},
+		"network.image":               {"Image"},
+		"network.pid":                 {"ProcessId"},
+		"network.user":                {"User"},
+		"network.initiated":           {"Initiated"},
+		"host.hostname":               {"Computer"},
+	},
+	hostPaths:     []string{"host.hostname"},
+	timePaths:     []string{"timestamp"},
+	osPaths:       []string{"host.os"},
+	classKeyPaths: []string{"process.action", "file.operation"},
+	classify:      nativeClass,
+}
+
+// nativeClass returns the class of a native event. The exit of a process and the
+// deletion of a file have categories of their own. A sender that names no operating
+// system is a legacy agent, on Windows.
+func nativeClass(r *Reader, d *Event, os, action string) *Class {
+	system := normalizeOS(os)
+	if system == "" && os == "" {
+		system = "windows"
+	}
+	category := ""
+	switch d.Type {
+	case "process":
+		category = "process_creation"
+		if action == "terminated" || action == "exited" {
+			category = "process_termination"
+		}
+	case "file":
+		switch action {
+		case "deleted":
+			category = "file_delete"
+		case "renamed":
+			category = "file_rename"
+		case "accessed", "read":
+			category = "file_access"
+		default:
+			category = "file_event"
+		}
+	case "network":
+		category = "network_connection"
+	default:
+		return typedClass(r, d, system)
+	}
+	return r.categoryClass(d.format, system, category, category)
+}
+
+// typedClass returns the class of an event whose declared type is all that is known.
+// The type is also the category, if Sigma has such a category.
+func typedClass(r *Reader, d *Event, system string) *Class {
+	if !sigmaCategories[d.Type] {
+		return r.categoryClass(d.format, system, "", "")
+	}
+	return r.categoryClass(d.format, system, d.Type, d.Type)
+}
+
+// sigmaCategories are the categories that a sender can declare as event_type.
+var sigmaCategories = func() map[string]bool {
+	set := map[string]bool{
+		"file_access": true, "file_rename": true, "process_termination": true, "antivirus": true, "dns": true,
+		"firewall": true, "proxy": true, "webserver": true, "database": true,
+	}
+	for _, of := range eventCategories {
+		for _, names := range of {
+			for _, name := range names {
+				set[name] = true
+			}
+		}
+	}
+	return set
+}()
+
+// appendField appends a computed field, unless its value is empty.
+func appendField(dst []sigma.Field, name, value string) []sigma.Field {
+	if value == "" {
+		return dst
+	}
+	return append(dst, sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: value}})
+}

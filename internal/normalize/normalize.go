@@ -1,0 +1,224 @@
+// Package normalize detects the format of an event from its content and maps the
+// event to Sigma's terms: its logsources, and its values under Sigma's field
+// names. It also finds the event's identity: agent, host, id, type and time.
+//
+// The intake uses it for the identity of events, workers and picket scan for their
+// fields. Each format has a file of its own and is a table (type format), with code
+// only where a table does not suffice. docs/formats.md describes them.
+package normalize
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A Class is the kind of an event: its type, operating system and logsources.
+// There are few classes; within one Reader equal classes are the same pointer.
+type Class struct {
+	Type    string            // picket.Event.Type, unless the event declares one
+	OS      string            // "windows", "linux", "macos" or ""
+	Sources []sigma.LogSource // the event belongs to all of them
+
+	// derive appends fields that are computed from the event's own fields, which
+	// are dst[from:].
+	derive func(dst []sigma.Field, from int) []sigma.Field
+	// aliases are further field names of paths in this class.
+	aliases map[string][]string
+}
+
+// A SenderAlert is an alert that the sender itself raised, as Falco does.
+type SenderAlert struct {
+	RuleID, Title string
+	Level         sigma.Level
+	Tags          []string
+}
+
+// An Event is one event after Read. It is valid until the Reader's next Read. Its
+// strings may alias the event's bytes.
+type Event struct {
+	Format string // the name of its format, such as "winlogbeat"
+	Class  *Class
+	// ID, AgentID and Type are what the event itself declares, "" if nothing. Host
+	// is the machine that it is about.
+	ID, AgentID, Host, Type string
+	Time                    time.Time // zero if it has none that can be parsed
+	Alert                   *SenderAlert
+
+	format   *format
+	pathBits uint64
+	leaves   []flatjson.Leaf
+	text     *embeddedText // nil in formats without text
+}
+
+// A Reader detects and reads events. It is for one goroutine.
+type Reader struct {
+	dec     flatjson.Decoder
+	event   Event
+	leaves  []flatjson.Leaf
+	classes map[classKey]*Class
+
+	text       embeddedText // of the current event
+	auditEvent auditEvent
+	embedded   *Reader // reads events embedded in others; nil until there is one
+}
+
+// NewReader returns a Reader.
+func NewReader() *Reader {
+	r := &Reader{classes: make(map[classKey]*Class)}
+	r.dec.OnPath = setPathData
+	return r
+}
+
+// A pathData is how each format interprets one path.
+type pathData struct {
+	byFormat [formatCount]pathMapping
+	// The ranks of the path in textPaths and programPaths, from 1; 0 if it is not
+	// among them.
+	textRank, programRank uint8
+}
+
+// A pathMapping is how one format interprets one path.
+type pathMapping struct {
+	fields     []string    // names of the value in Sigma
+	attributes []attribute // what the value says about the event as a whole
+}
+
+// An attribute is a property of the event as a whole that a path holds, such as
+// its host. Of several paths with the same attribute, the lowest rank wins.
+type attribute struct {
+	kind attributeKind
+	rank uint8
+}
+
+type attributeKind uint8
+
+const (
+	idAttribute attributeKind = iota
+	agentAttribute
+	hostAttribute
+	timeAttribute
+	typeAttribute
+	osAttribute
+	classKeyAttribute // what else the class depends on
+	attributeKinds
+)
+
+func setPathData(p *flatjson.Path) {
+	t := new(pathData)
+	p.Bits = pathBits[p.Name]
+	for i := range formats {
+		m := &formats[i]
+		t.byFormat[i] = pathMapping{m.fieldNamesOf(p), m.attributesOf(p.Name)}
+	}
+	t.textRank = uint8(slices.Index(textPaths, p.Name) + 1)
+	t.programRank = uint8(slices.Index(programPaths, p.Name) + 1)
+	p.Data = t
+}
+
+// Read reads one event. It fails only if raw is not one JSON object in valid UTF-8
+// within flatjson.MaxDepth.
+func (r *Reader) Read(raw []byte) (*Event, error) {
+	leaves, bits, err := r.dec.Leaves(raw, r.leaves[:0])
+	r.leaves = leaves
+	if err != nil {
+		return nil, err
+	}
+	i := detectFormat(bits)
+	m := &formats[i]
+	r.event = Event{Format: m.name, format: m, pathBits: bits, leaves: leaves}
+	d := &r.event
+	if m.mayHoldText {
+		i = r.detectTextFormat(d, i)
+		m = &formats[i]
+		d.Format, d.format = m.name, m
+	}
+
+	var best [attributeKinds]sigma.Value
+	var rank [attributeKinds]uint8
+	for k := range leaves {
+		for _, ro := range leaves[k].Path.Data.(*pathData).byFormat[i].attributes {
+			// Of a repeated key the last value wins, as in most JSON parsers.
+			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
+				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
+			}
+		}
+	}
+	// A numeric event_id is Windows' kind of event, not the id of this one.
+	if v := best[idAttribute]; v.Kind == sigma.String || m.numericID && v.Kind == sigma.Number {
+		d.ID = v.Text
+	}
+	d.AgentID, d.Host, d.Type = best[agentAttribute].Text, best[hostAttribute].Text, best[typeAttribute].Text
+	d.Time = parseTime(best[timeAttribute])
+	d.Class = m.classify(r, d, best[osAttribute].Text, best[classKeyAttribute].Text)
+	if m.senderAlert != nil {
+		d.Alert = m.senderAlert(d)
+	}
+	return d, nil
+}
+
+// Fields appends the event's values to dst under their Sigma names, or under their
+// dotted paths if they have none.
+func (d *Event) Fields(dst []sigma.Field) []sigma.Field {
+	from := len(dst)
+	for k := range d.leaves {
+		l := &d.leaves[k]
+		for _, name := range l.Path.Data.(*pathData).byFormat[d.format.index].fields {
+			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
+		}
+	}
+	if d.format.derive != nil && (d.format.deriveIf == nil || d.pathBits&d.format.deriveMask != 0) {
+		dst = d.format.derive(d, dst)
+	}
+	if d.text != nil {
+		dst = append(dst, d.text.fields...)
+	}
+	if d.Class.derive != nil && (d.text == nil || d.text.event == nil) { // the embedded event has done so already
+		dst = d.Class.derive(dst, from)
+	}
+	return dst
+}
+
+// value returns the value at a path, the last if it is repeated.
+func (d *Event) value(path string) string {
+	for k := len(d.leaves) - 1; k >= 0; k-- {
+		if d.leaves[k].Path.Name == path {
+			return d.leaves[k].Value.Text
+		}
+	}
+	return ""
+}
+
+// Has reports whether the event has one of the top-level names of the native
+// format, even with null or an empty object as value.
+func (d *Event) Has(name string) bool { return d.pathBits&pathBits[name] != 0 && pathBits[name] != 0 }
+
+// Each calls f with each scalar of the event, in order.
+func (d *Event) Each(f func(l flatjson.Leaf)) {
+	for _, l := range d.leaves {
+		f(l)
+	}
+}
+
+// normalizeOS maps a sender's name of an operating system to picket's, "" if it is
+// unknown.
+func normalizeOS(s string) string {
+	s = strings.ToLower(s)
+	switch {
+	case strings.Contains(s, "darwin"), strings.Contains(s, "mac"):
+		return "macos"
+	case strings.Contains(s, "windows"), s == "win32", s == "win":
+		return "windows"
+	case s == "":
+		return ""
+	}
+	for _, name := range []string{"linux", "ubuntu", "debian", "centos", "rhel", "red hat", "fedora", "suse", "alpine", "arch", "amazon", "rocky", "alma"} {
+		if strings.Contains(s, name) {
+			return "linux"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,130 @@
+package redisqueue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
+)
+
+// DeadLetters implements queue.Inspector.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
+	if err := q.connect(ctx); err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	pipe := q.client.Pipeline()
+	var cmds []*redis.XMessageSliceCmd
+	for _, s := range q.shards {
+		cmds = append(cmds, pipe.XRevRangeN(ctx, s.dead, fmt.Sprintf("(%d-0", before), "-", int64(n)))
+	}
+	pipe.Exec(ctx)
+	var all []queue.DeadLetter
+	for _, cmd := range cmds {
+		ms, err := cmd.Result()
+		if err != nil {
+			return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
+		}
+		for _, m := range ms {
+			all = append(all, redisstats.DecodeDeadLetter(m))
+		}
+	}
+	slices.SortFunc(all, func(a, b queue.DeadLetter) int { return cmp.Compare(b.ID, a.ID) })
+	return all[:min(n, len(all))], nil
+}
+
+// Requeue implements queue.Inspector. A dead letter is requeued in its own shard.
+func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
+	return q.removeDeadLetters(ctx, "requeue", ids)
+}
+
+// Purge implements queue.Inspector.
+func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
+	return q.removeDeadLetters(ctx, "purge", ids)
+}
+
+// deadLetterChunk bounds the dead letters of one script, so that it does not delay
+// other commands for long.
+const deadLetterChunk = 100
+
+// removeDeadLetters requeues or purges dead letters: those with the given IDs, or
+// all that exist now.
+func (q *Queue) removeDeadLetters(ctx context.Context, action string, ids []int64) (int, error) {
+	if err := q.connect(ctx); err != nil {
+		return 0, fmt.Errorf("%s dead letters: %w", action, err)
+	}
+	n, err := 0, error(nil)
+	if len(ids) > 0 {
+		n, err = q.removeNamed(ctx, action, ids)
+	} else {
+		n, err = q.removeAll(ctx, action)
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s dead letters: %w", action, err)
+	}
+	return n, nil
+}
+
+func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (int, error) {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	byShard := make(map[*shard][]any)
+	for _, id := range slices.Compact(ids) {
+		if s := q.shardOfDeadLetter(id); s != nil {
+			byShard[s] = append(byShard[s], id)
+		}
+	}
+	n := 0
+	for s, args := range byShard {
+		for part := range slices.Chunk(args, deadLetterChunk) {
+			did, _, err := q.removeSome(ctx, s, append([]any{action, 0}, part...))
+			if err != nil {
+				return n, err
+			}
+			n += did
+		}
+	}
+	return n, nil
+}
+
+// removeAll pages from the newest dead letter to the oldest. New dead letters get
+// higher IDs, so it ends.
+func (q *Queue) removeAll(ctx context.Context, action string) (int, error) {
+	n := 0
+	for _, s := range q.shards {
+		below := int64(math.MaxInt64)
+		for below > 0 {
+			did, lowest, err := q.removeSome(ctx, s, []any{action, deadLetterChunk, below})
+			if err != nil {
+				return n, err
+			}
+			n += did
+			below = lowest
+		}
+	}
+	return n, nil
+}
+
+func (q *Queue) removeSome(ctx context.Context, s *shard, args []any) (did int, lowest int64, err error) {
+	c := &call{script: deadLettersScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
+	if err := q.run(ctx, []*call{c}, false); err != nil {
+		return 0, 0, err
+	}
+	out, err := c.cmd.Slice()
+	if err != nil || len(out) != 2 {
+		return 0, 0, fmt.Errorf("%d values: %w", len(out), redisstats.WrapError(err))
+	}
+	n, _ := out[0].(int64)
+	text, _ := out[1].(string)
+	lowest, _ = strconv.ParseInt(text, 10, 64)
+	return int(n), lowest, nil
+}

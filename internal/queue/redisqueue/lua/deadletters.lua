@@ -1,0 +1,36 @@
+-- Requeues or deletes dead letters.
+-- KEYS: stream, counters, rates, dead letters
+-- ARGV: requeue or purge, then either most and an ID that all must be below, or 0
+--   and their IDs
+-- Returns how many were requeued or purged, and the lowest ID seen (0: none left).
+local most, letters = tonumber(ARGV[2]), {}
+if most > 0 then
+  letters = redis.call('XREVRANGE', KEYS[4], '(' .. ARGV[3] .. '-0', '-', 'COUNT', most)
+else
+  for i = 3, #ARGV do
+    letters[#letters + 1] = redis.call('XRANGE', KEYS[4], ARGV[i] .. '-0', ARGV[i] .. '-0')[1]
+  end
+end
+local did, lowest = 0, '0'
+for _, e in ipairs(letters) do
+  local f = e[2] -- k kind c cause a agent e event n events t time d payload
+  local kind, events, payload = f[2], tonumber(f[10]), f[14]
+  lowest = string.match(e[1], '^%d+')
+  if ARGV[1] == 'purge' or #payload > 0 then
+    remove_dead_letter(KEYS[4], KEYS[2], e)
+    did = did + 1
+    if ARGV[1] == 'purge' then
+      count(KEYS[2], 'purged', events)
+    else
+      add_message(KEYS[1], KEYS[2], 'letter-' .. lowest, f[6], events, payload)
+      rate(KEYS[3], 'in', events)
+      if kind == 'rejected' then
+        count(KEYS[2], 'rejected', -events)
+        count(KEYS[2], 'accepted', events)
+      else
+        count(KEYS[2], 'failed', -events)
+      end
+    end
+  end
+end
+return { did, lowest }

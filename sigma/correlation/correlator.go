@@ -1,0 +1,303 @@
+package correlation
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Observation is an event that a rule matched, as correlations see it.
+type Observation struct {
+	Rule  string    // the rule's ID, or its Name if it has none
+	Event string    // ID of the event; the same one at the same Time counts once
+	Time  time.Time // of the event
+	// Arrived is when the event became known, by the clock with which Advance is
+	// called. It decides how long the event is kept.
+	Arrived time.Time
+	// Fields holds the fields that the rule's CorrelationFields names, as far as
+	// the event has them.
+	Fields map[string]string
+	// Context is passed through to the Event of a Match.
+	Context any
+}
+
+// A Match says that a correlation matches.
+type Match struct {
+	Rule  *Rule
+	Time  time.Time    // of the event that completed it
+	Group []GroupValue // the values that the events have in common, in the order of GroupBy
+	// Events are the events that make it match, in the order of their times,
+	// without those that an earlier Match of the same rule and group has.
+	Events []Event
+}
+
+// A GroupValue is a field of group-by and its value.
+type GroupValue struct{ Field, Value string }
+
+// A Event is an event that contributes to a match.
+type Event struct {
+	ID      string
+	Time    time.Time
+	Context any
+}
+
+// Options bound how long a Correlator waits and how much it keeps.
+type Options struct {
+	// Grace is the grace period: a window that has ended is evaluated this long
+	// after its end and after its last event arrived. Default 10s.
+	Grace time.Duration
+	// AllowedLateness is how much later than others of its window an event may
+	// arrive and still count. Default 1h.
+	AllowedLateness time.Duration
+	// MaxObservations is how many observations are kept, each counted once for
+	// every correlation. Past it, the eighth that arrived first is evicted.
+	// Default 1,000,000.
+	MaxObservations int
+}
+
+// A Correlator evaluates correlations over observations. It keeps the state of
+// each by group, and belongs to one goroutine.
+//
+// What matches depends neither on the order in which events arrive, within
+// Options.AllowedLateness, nor on how often they do. Monotonic conditions (gt and
+// gte on counts and sums, temporal conditions without not) are evaluated by
+// Observe, over sliding windows. All others are evaluated by Advance when a
+// window has ended: temporal conditions with not for each event that may
+// complete them, and aggregates over tumbling windows.
+type Correlator struct {
+	opt       Options
+	states    []*ruleState
+	edges     map[string][]edge // by rule
+	count     int               // observations kept
+	evicted   int64
+	matches   []Match // of the call that is running
+	lastSweep time.Time
+}
+
+// A ruleState is the state of one correlation.
+type ruleState struct {
+	*Rule
+	buckets   map[string]*bucket // by group
+	outgoing  []edge             // to the correlations over this one
+	retention time.Duration
+	hasInner  bool // an input is a correlation
+}
+
+// An edge leads to an input of a correlation.
+type edge struct {
+	to    *ruleState
+	input int
+}
+
+// New returns a Correlator without observations. The rules must be in the order
+// of [github.com/picket-edr/picket/sigma.RuleSet.Correlations].
+func New(rules []*Rule, o Options) *Correlator {
+	o.Grace = cmp.Or(o.Grace, 10*time.Second)
+	o.AllowedLateness = cmp.Or(o.AllowedLateness, time.Hour)
+	o.MaxObservations = cmp.Or(o.MaxObservations, 1_000_000)
+	c := &Correlator{opt: o, edges: make(map[string][]edge)}
+	byRule := make(map[*Rule]*ruleState)
+	for _, rule := range rules {
+		s := &ruleState{Rule: rule, buckets: make(map[string]*bucket)}
+		byRule[rule] = s
+		c.states = append(c.states, s)
+		for i, in := range rule.inputs {
+			e := edge{s, i}
+			if in.inner == nil {
+				c.edges[in.ref] = append(c.edges[in.ref], e)
+				continue
+			}
+			s.hasInner = true
+			inner := byRule[in.inner]
+			inner.outgoing = append(inner.outgoing, e)
+		}
+	}
+	for _, s := range slices.Backward(c.states) {
+		s.retention = 2 * s.Timespan
+		for _, e := range s.outgoing {
+			s.retention = max(s.retention, s.Timespan+e.to.retention)
+		}
+	}
+	return c
+}
+
+// Observe takes an observation, and appends to dst the correlations that match.
+func (c *Correlator) Observe(o Observation, dst []Match) []Match {
+	c.matches = dst
+	for _, e := range c.edges[o.Rule] {
+		in := e.to.inputs[e.input]
+		c.add(e, observation{
+			at: o.Time.UnixNano(), arrived: o.Arrived.UnixNano(), input: e.input,
+			event: o.Event, context: o.Context, kept: selectFields(o.Fields, e.to.keptFields),
+		}, selectFields(o.Fields, in.fields))
+	}
+	if c.count > c.opt.MaxObservations {
+		c.evict()
+	}
+	return c.takeMatches()
+}
+
+// A fieldValue is the value of a field; ok is false if the field is missing.
+type fieldValue struct {
+	text string
+	ok   bool
+}
+
+func selectFields(fields map[string]string, names []string) []fieldValue {
+	if len(names) == 0 {
+		return nil
+	}
+	out := make([]fieldValue, len(names))
+	for i, name := range names {
+		out[i].text, out[i].ok = fields[name]
+	}
+	return out
+}
+
+func (c *Correlator) takeMatches() []Match {
+	matches := c.matches
+	c.matches = nil
+	return matches
+}
+
+// add adds an observation to the bucket that the values select: those of
+// GroupBy, followed by those of ValueFields.
+func (c *Correlator) add(e edge, o observation, values []fieldValue) {
+	by := len(e.to.GroupBy)
+	for _, v := range values[:by] {
+		if !v.ok {
+			return // it belongs to no group
+		}
+	}
+	if !e.to.readValues(&o, values[by:]) {
+		return
+	}
+	group := make([]string, by)
+	for i, v := range values[:by] {
+		group[i] = v.text
+	}
+	b := e.to.bucket(group)
+	if o.inner != nil {
+		o.inner.bucket.parents[b] = true
+	}
+	at, isNew := b.insert(o)
+	if !isNew {
+		if o.inner != nil {
+			b.extend(c, at, o.inner.from)
+		}
+		return
+	}
+	c.count++
+	if !e.to.deferred {
+		b.slide(c, at)
+	}
+}
+
+// bucket returns the bucket of a group.
+func (s *ruleState) bucket(group []string) *bucket {
+	var key strings.Builder
+	for _, v := range group {
+		key.WriteString(v)
+		key.WriteByte(0)
+	}
+	b := s.buckets[key.String()]
+	if b == nil {
+		b = &bucket{ruleState: s, group: group, aggregator: s.newAggregator(), parents: make(map[*bucket]bool)}
+		s.buckets[key.String()] = b
+	}
+	return b
+}
+
+// Advance evaluates the windows that have ended by now, drops what no
+// correlation needs any more, and appends to dst the correlations that match.
+// Call it every few seconds.
+func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
+	c.matches = dst
+	c.evaluateUntil(now.Add(-c.opt.Grace).UnixNano())
+	if now.Sub(c.lastSweep) > time.Minute {
+		c.lastSweep = now
+		for _, s := range c.states {
+			before := now.Add(-s.retention - c.opt.AllowedLateness).UnixNano()
+			for key := range s.buckets {
+				c.drop(s, key, before, 0)
+			}
+		}
+	}
+	return c.takeMatches()
+}
+
+// Flush evaluates all windows as if no more events could arrive, and appends to
+// dst the correlations that match.
+func (c *Correlator) Flush(dst []Match) []Match {
+	c.matches = dst
+	c.evaluateUntil(forever)
+	return c.takeMatches()
+}
+
+// evaluateUntil evaluates the deferred correlations, inner ones first, since
+// these add to the outer ones.
+func (c *Correlator) evaluateUntil(until int64) {
+	for _, s := range c.states {
+		if s.deferred {
+			for _, b := range s.buckets {
+				b.evaluate(c, until)
+			}
+		}
+	}
+}
+
+// Retention returns how long after its arrival an observation may be needed.
+func (c *Correlator) Retention() time.Duration {
+	var d time.Duration
+	for _, s := range c.states {
+		d = max(d, s.retention)
+	}
+	return d + c.opt.AllowedLateness
+}
+
+// Evicted returns how many observations were evicted to stay within
+// Options.MaxObservations.
+func (c *Correlator) Evicted() int64 { return c.evicted }
+
+// Len returns how many observations are kept.
+func (c *Correlator) Len() int { return c.count }
+
+// drop removes the observations of a bucket that arrived before a time, and at
+// most ties of those that arrived at it. It removes the bucket if that is then
+// empty.
+func (c *Correlator) drop(s *ruleState, key string, before int64, ties int) (dropped, tied int) {
+	b := s.buckets[key]
+	dropped, tied = b.drop(before, ties)
+	if len(b.obs) == 0 {
+		delete(s.buckets, key)
+	}
+	c.count -= dropped
+	return dropped, tied
+}
+
+// evict removes the eighth of the observations that arrived first. Of those
+// that arrived at the same time, the first in the order of correlations, groups
+// and events go, so that the result does not depend on the order of a map.
+func (c *Correlator) evict() {
+	arrived := make([]int64, 0, c.count)
+	for _, s := range c.states {
+		for _, b := range s.buckets {
+			for i := range b.obs {
+				arrived = append(arrived, b.obs[i].arrived)
+			}
+		}
+	}
+	slices.Sort(arrived)
+	last := arrived[len(arrived)/8]
+	earlier, _ := slices.BinarySearch(arrived, last)
+	ties := len(arrived)/8 + 1 - earlier
+	for _, s := range c.states {
+		for _, key := range slices.Sorted(maps.Keys(s.buckets)) {
+			dropped, tied := c.drop(s, key, last, ties)
+			c.evicted += int64(dropped)
+			ties -= tied
+		}
+	}
+}

@@ -1,0 +1,347 @@
+package correlation
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/decimal"
+)
+
+// A bucket holds the observations of one correlation and group.
+type bucket struct {
+	*ruleState
+	group []string      // the values of GroupBy
+	obs   []observation // in the order of compare
+
+	// aggregator is that of the window obs[start:], which ends with the last
+	// observation. It is nil if the correlation is deferred.
+	aggregator aggregator
+	start      int
+
+	// watermark is the time up to which windows have been evaluated.
+	watermark    int64
+	hasWatermark bool
+
+	emissions []emission       // if the correlation is deferred and has parents
+	restored  []emission       // those from before a restart
+	reported  map[string]bool  // events already reported, if an input is a correlation
+	parents   map[*bucket]bool // buckets of other correlations to which this one added
+}
+
+// An observation is an event in a bucket. Times are Unix nanoseconds.
+type observation struct {
+	at, arrived int64
+	input       int
+	event       string
+	context     any
+	value       string       // that ValueCount counts
+	number      float64      // that other types aggregate
+	kept        []fieldValue // of keptFields
+	inner       *innerWindow // if the input is a correlation
+	reported    bool
+}
+
+// An innerWindow is the window in which an inner correlation matched.
+type innerWindow struct {
+	bucket   *bucket
+	from, to int64
+}
+
+// readValues reads the values that the condition counts or aggregates. It
+// reports whether the event has them: one that has not does not count.
+func (s *ruleState) readValues(o *observation, values []fieldValue) bool {
+	for _, v := range values {
+		if !v.ok {
+			return false
+		}
+	}
+	switch s.Type {
+	case ast.ValueCount:
+		if len(values) == 1 {
+			o.value = values[0].text
+			return true
+		}
+		var b strings.Builder
+		for _, v := range values {
+			b.WriteString(v.text)
+			b.WriteByte(0)
+		}
+		o.value = b.String()
+	case ast.ValueSum, ast.ValueAvg, ast.ValuePercentile, ast.ValueMedian:
+		if _, ok := decimal.Parse(values[0].text); !ok {
+			return false
+		}
+		f, err := strconv.ParseFloat(values[0].text, 64)
+		o.number = f
+		return err == nil
+	}
+	return true
+}
+
+// insert adds o and returns its index, and whether it is new.
+func (b *bucket) insert(o observation) (at int, isNew bool) {
+	at = sort.Search(len(b.obs), func(i int) bool { return b.obs[i].compare(&o) >= 0 })
+	if at < len(b.obs) && b.obs[at].compare(&o) == 0 {
+		return at, false
+	}
+	for i := range b.restored {
+		o.reported = o.reported || b.restored[i].From <= o.at && o.at <= b.restored[i].At
+	}
+	b.obs = slices.Insert(b.obs, at, o)
+	return at, true
+}
+
+// compare orders observations by time, and those of one time independently of
+// their arrival.
+func (o *observation) compare(p *observation) int {
+	return cmp.Or(cmp.Compare(o.at, p.at), strings.Compare(o.event, p.event), cmp.Compare(o.input, p.input))
+}
+
+// firstAt returns the index of the first observation at t or later.
+func (b *bucket) firstAt(t int64) int {
+	return sort.Search(len(b.obs), func(i int) bool { return b.obs[i].at >= t })
+}
+
+// maxReported bounds the set of reported events of a bucket.
+const maxReported = 100_000
+
+// drop removes the observations that arrived before a time, and at most ties of
+// those that arrived at it. It returns how many of both.
+func (b *bucket) drop(before int64, ties int) (dropped, tied int) {
+	n := len(b.obs)
+	maps.DeleteFunc(b.parents, func(parent *bucket, _ bool) bool { return len(parent.obs) == 0 })
+	if len(b.reported) > maxReported {
+		clear(b.reported) // some may be reported again
+	}
+	b.emissions = slices.DeleteFunc(b.emissions, func(e emission) bool { return e.Arrived < before })
+	b.obs = slices.DeleteFunc(b.obs, func(o observation) bool {
+		if o.arrived == before && tied < ties {
+			tied++
+			return true
+		}
+		return o.arrived < before
+	})
+	if len(b.obs) == n {
+		return 0, 0
+	}
+	if cap(b.obs) > 64 && len(b.obs) < cap(b.obs)/4 {
+		b.obs = slices.Clone(b.obs)
+	}
+	b.rebuildAggregate(len(b.obs) - 1)
+	return n - len(b.obs), tied
+}
+
+// rebuildAggregate makes the aggregate that of the window that ends with
+// observation last.
+func (b *bucket) rebuildAggregate(last int) {
+	b.start = 0
+	if b.aggregator == nil {
+		return
+	}
+	b.aggregator.reset()
+	if last < 0 {
+		return
+	}
+	b.start = b.firstAt(b.obs[last].at - int64(b.Timespan))
+	for i := b.start; i <= last; i++ {
+		b.aggregator.add(&b.obs[i])
+	}
+}
+
+// slide evaluates the sliding windows that contain observation at, which is
+// new.
+func (b *bucket) slide(c *Correlator, at int) {
+	if at == len(b.obs)-1 { // the common case: it is the latest
+		b.advanceWindow(at)
+		b.evaluateWindow(c, at, inOrder)
+		return
+	}
+	b.rebuildAggregate(at)
+	reported := 0
+	for last := at; last < len(b.obs) && b.obs[last].at <= b.obs[at].at+int64(b.Timespan); last++ {
+		if last > at {
+			b.advanceWindow(last)
+		}
+		reported = b.evaluateWindow(c, last, reported)
+	}
+	b.rebuildAggregate(len(b.obs) - 1)
+}
+
+// advanceWindow moves the window on, to end with observation last.
+func (b *bucket) advanceWindow(last int) {
+	b.aggregator.add(&b.obs[last])
+	for b.obs[b.start].at < b.obs[last].at-int64(b.Timespan) {
+		b.aggregator.remove(&b.obs[b.start])
+		b.start++
+	}
+}
+
+// inOrder stands for the number of reported observations when the last one
+// arrived in order, so that all windows before it have been evaluated.
+const inOrder = -1
+
+// evaluateWindow emits a match if the window that ends with observation last
+// satisfies the condition. The observations with an index below reported need
+// not be looked at; it returns that index for the next window.
+func (b *bucket) evaluateWindow(c *Correlator, last, reported int) int {
+	window := b.obs[b.start : last+1]
+	members, ok := b.aggregator.satisfied(window)
+	if !ok {
+		return reported
+	}
+	var unreported []int
+	for i := last; i >= max(b.start, reported); i-- {
+		if members != nil && !members[i-b.start] {
+			continue
+		}
+		if !b.obs[i].reported {
+			unreported = append(unreported, i)
+		} else if reported == inOrder && members == nil {
+			break // those before it were reported together with it
+		}
+	}
+	slices.Reverse(unreported)
+	b.emit(c, unreported, last, b.obs[b.start].at)
+	if members == nil {
+		return last + 1
+	}
+	return 0
+}
+
+// emit reports a match with the unreported observations, and propagates it to
+// the correlations over this one. The window starts at from and ends with
+// observation last.
+func (b *bucket) emit(c *Correlator, unreported []int, last int, from int64) {
+	end := &b.obs[last]
+	b.report(c, unreported, end.at)
+	for _, i := range unreported {
+		b.obs[i].reported = true
+	}
+	if len(b.outgoing) == 0 {
+		return
+	}
+	e := emission{At: end.at, From: from, Arrived: end.arrived, Event: end.event, Kept: make(map[string]string), context: end.context}
+	for i, name := range b.keptFields {
+		if i < len(end.kept) && end.kept[i].ok {
+			e.Kept[name] = end.kept[i].text
+		}
+	}
+	for i, name := range b.GroupBy {
+		e.Kept[name] = b.group[i]
+	}
+	if b.deferred {
+		b.emissions = append(b.emissions, e)
+	}
+	b.propagate(c, e)
+	for _, i := range unreported {
+		b.updateParents(c, b.obs[i].at)
+	}
+}
+
+// report appends a match with the events of these observations that were not
+// reported before, if there are any.
+func (b *bucket) report(c *Correlator, obs []int, at int64) {
+	if len(obs) == 0 || b.suppressed {
+		return
+	}
+	m := Match{Rule: b.Rule, Time: time.Unix(0, at).UTC()}
+	for i, name := range b.GroupBy {
+		m.Group = append(m.Group, GroupValue{Field: name, Value: b.group[i]})
+	}
+	for _, i := range obs {
+		m.Events = b.appendUnreported(m.Events, &b.obs[i])
+	}
+	if len(m.Events) > 0 {
+		c.matches = append(c.matches, m)
+	}
+}
+
+// extend moves the start of the inner window of observation i back to from.
+func (b *bucket) extend(c *Correlator, i int, from int64) {
+	inner := b.obs[i].inner
+	if inner == nil || inner.from <= from {
+		return
+	}
+	inner.from = from
+	b.emitUpdate(c, i)
+}
+
+// updateParents updates the parents' matches with the event at a time, which
+// has come to contribute to a match of b.
+func (b *bucket) updateParents(c *Correlator, at int64) {
+	for parent := range b.parents {
+		for i := range parent.obs {
+			if w := parent.obs[i].inner; w != nil && w.bucket == b && w.from <= at && at <= w.to {
+				parent.emitUpdate(c, i)
+			}
+		}
+	}
+}
+
+// emitUpdate reports the events that a reported observation has gained.
+func (b *bucket) emitUpdate(c *Correlator, i int) {
+	if b.obs[i].reported {
+		b.report(c, []int{i}, b.obs[i].at)
+		b.updateParents(c, b.obs[i].at)
+	}
+}
+
+// An emission is a match of a correlation as its parents see it. Its JSON is
+// stored.
+type emission struct {
+	At      int64             `json:"at"`
+	From    int64             `json:"from"`
+	Arrived int64             `json:"arrived"`
+	Event   string            `json:"event"`
+	Kept    map[string]string `json:"kept"`
+	context any
+}
+
+// propagate adds an emission to the correlations over this one.
+func (b *bucket) propagate(c *Correlator, e emission) {
+	for _, parent := range b.outgoing {
+		c.add(parent, observation{
+			at: e.At, arrived: e.Arrived, input: parent.input, event: e.Event, context: e.context,
+			kept: selectFields(e.Kept, parent.to.keptFields), inner: &innerWindow{b, e.From, e.At},
+		}, selectFields(e.Kept, parent.to.inputs[parent.input].fields))
+	}
+}
+
+// appendUnreported appends the events behind an observation that were not
+// reported before.
+func (b *bucket) appendUnreported(events []Event, o *observation) []Event {
+	if !b.hasInner {
+		return o.appendEvents(events)
+	}
+	if b.reported == nil {
+		b.reported = make(map[string]bool)
+	}
+	for _, e := range o.appendEvents(nil) {
+		if !b.reported[e.ID] {
+			b.reported[e.ID] = true
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// appendEvents appends the event of an observation or, if its input is a
+// correlation, the events that made that match.
+func (o *observation) appendEvents(events []Event) []Event {
+	if o.inner == nil {
+		return append(events, Event{o.event, time.Unix(0, o.at).UTC(), o.context})
+	}
+	b := o.inner.bucket
+	for i := b.firstAt(o.inner.from); i < len(b.obs) && b.obs[i].at <= o.inner.to; i++ {
+		if b.obs[i].reported {
+			events = b.obs[i].appendEvents(events)
+		}
+	}
+	return events
+}

@@ -1,0 +1,105 @@
+package literalindex
+
+// Candidates collects, for one event at a time, what is known about atoms and
+// which rules must be evaluated: those of which an atom of the prefilter was
+// found.
+//
+// An epoch identifies the event. State of another epoch is stale, so that
+// nothing is cleared between events.
+type Candidates struct {
+	epoch  uint32
+	atoms  []IndexedAtom
+	states []uint32 // by atom: epoch<<2 | State
+	queued []uint32 // by rule: the epoch in which it became a candidate
+	rules  []int32
+}
+
+// An IndexedAtom is an atom whose literals an Index contains.
+type IndexedAtom struct {
+	Atom  int32   // its number among the atoms of the rule set
+	Rules []int32 // the rules of whose prefilter it is part
+}
+
+// A State is what is known about an atom.
+type State uint32
+
+// The states of an atom. Maybe is that of an atom that was found and not yet
+// evaluated.
+const (
+	False State = 0
+	True  State = 1
+	Maybe State = 2
+)
+
+// MaxEpoch is the first number that is not an epoch.
+const MaxEpoch = 1 << 29
+
+// Reset makes room for the atoms and rules of another rule set.
+func (c *Candidates) Reset(atoms, rules int) {
+	c.states = make([]uint32, atoms)
+	c.queued = make([]uint32, rules)
+}
+
+// ClearEpochs is called before epochs are counted from 1 again.
+func (c *Candidates) ClearEpochs() {
+	clear(c.states)
+	clear(c.queued)
+}
+
+// Begin starts an event, for which postings refer to atoms.
+func (c *Candidates) Begin(epoch uint32, atoms []IndexedAtom) {
+	c.epoch, c.atoms, c.rules = epoch, atoms, c.rules[:0]
+}
+
+// Rules returns the candidates, in no order. The slice is valid until the next
+// Begin.
+func (c *Candidates) Rules() []int32 { return c.rules }
+
+// AddRules adds rules that are candidates in any case.
+func (c *Candidates) AddRules(rules []int32) { c.rules = append(c.rules, rules...) }
+
+// Add notes that atoms were found.
+func (c *Candidates) Add(postings []Posting) {
+	if len(postings) > 0 {
+		c.add(postings)
+	}
+}
+
+func (c *Candidates) add(postings []Posting) {
+	for _, p := range postings {
+		a := &c.atoms[p.Atom]
+		found := Maybe
+		if p.Exact {
+			found = True
+		}
+		state := &c.states[a.Atom]
+		if *state>>2 == c.epoch {
+			if p.Exact {
+				*state = c.epoch<<2 | uint32(True)
+			}
+			continue
+		}
+		*state = c.epoch<<2 | uint32(found)
+		for _, r := range a.Rules {
+			if c.queued[r] != c.epoch {
+				c.queued[r] = c.epoch
+				c.rules = append(c.rules, r)
+			}
+		}
+	}
+}
+
+// State returns what is known about an atom, and whether anything is.
+func (c *Candidates) State(atom int32) (s State, known bool) {
+	state := c.states[atom]
+	return State(state & 3), state>>2 == c.epoch
+}
+
+// SetState notes whether an atom holds.
+func (c *Candidates) SetState(atom int32, holds bool) {
+	state := c.epoch << 2
+	if holds {
+		state |= uint32(True)
+	}
+	c.states[atom] = state
+}

@@ -1,0 +1,46 @@
+package parser
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/yamldoc"
+)
+
+// filter reads the filter block: the rules, and then searches and a condition
+// as in a detection block.
+func (p *parser) filter(node *yaml.Node) (*ast.Filter, *ast.Diagnostic) {
+	pairs, err := p.Mapping(node, "filter")
+	if err != nil {
+		return nil, err
+	}
+	f := &ast.Filter{LogSource: p.source}
+	hasRules := false
+	var rest []yamldoc.Pair
+	for _, kv := range pairs {
+		if kv.Name != "rules" {
+			rest = append(rest, kv)
+			continue
+		}
+		hasRules, f.RulesPosition = true, yamldoc.PositionOf(kv.Key)
+		if f.Rules, err = p.Strings(kv.Value, "rules"); err != nil {
+			return nil, err
+		}
+	}
+	if !hasRules {
+		return nil, yamldoc.ErrorAt(node, "the filter does not say which rules it is for").WithHint("add rules: a list of ids or names, or any")
+	}
+	if len(f.Rules) == 0 || len(f.Rules) == 1 && strings.EqualFold(f.Rules[0], "any") {
+		f.Rules = nil
+	}
+	if err := p.detectionBlock(node, rest); err != nil {
+		return nil, err
+	}
+	if len(p.detections.Conditions) > 1 {
+		return nil, yamldoc.ErrorAt(node, "a filter has one condition")
+	}
+	f.Meta, f.Detections = p.meta, p.detections
+	return f, nil
+}

@@ -1,0 +1,48 @@
+package lint
+
+import (
+	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+)
+
+// costChecks check how well an index narrows down the events that a rule must
+// be evaluated for.
+var costChecks = []check{
+	{Check: Check{"no_prefilter", Warning, "a rule that must be evaluated for every event of its logsource"}, collection: func(l *linter, docs []*document) {
+		l.eachWith(sigma.NoPrefilter, docs, func(d *document) {
+			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has no prefilter: it must be evaluated for every event of %s", d.source)
+		})
+	}},
+	{Check: Check{"weak_prefilter", Info, "a rule that must be evaluated for every event with a certain field"}, collection: func(l *linter, docs []*document) {
+		l.eachWith(sigma.WeakPrefilter, docs, func(d *document) {
+			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has a weak prefilter: it must be evaluated for every event with a certain field")
+		})
+	}},
+}
+
+// eachWith calls f for each rule that compiles and has a prefilter of that
+// strength.
+func (l *linter) eachWith(strength sigma.PrefilterStrength, docs []*document, f func(d *document)) {
+	rules := l.compile().Rules()
+	for _, d := range docs {
+		if d.kind != ast.RuleDocument || l.failed[d.meta] {
+			continue
+		}
+		if rules[0].PrefilterStrength() == strength {
+			f(d)
+		}
+		rules = rules[1:]
+	}
+}
+
+// compile compiles the rules once.
+func (l *linter) compile() *sigma.RuleSet {
+	if l.compiled == nil {
+		set, errs := sigma.Compile(ast.Collection{Rules: l.collection.Rules}, sigma.Options{Placeholders: l.options.Placeholders})
+		l.compiled, l.failed = set, make(map[*ast.Meta]bool)
+		for _, err := range errs {
+			l.failed[err.Meta] = true
+		}
+	}
+	return l.compiled
+}

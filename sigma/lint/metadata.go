@@ -1,0 +1,185 @@
+package lint
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/parser"
+	"github.com/picket-edr/picket/sigma/internal/suggest"
+)
+
+// metadataChecks check the attributes that describe a document.
+var metadataChecks = []check{
+	missingKey("missing_id", "id", Warning, "a random UUID keeps alerts of the rule together when its title changes"),
+	missingKey("missing_status", "status", Warning, "one of stable, test, experimental, deprecated, unsupported"),
+	missingKey("missing_description", "description", Warning, ""),
+	missingKey("missing_author", "author", Info, ""),
+	missingKey("missing_date", "date", Info, ""),
+	{Check: Check{"invalid_id", Warning, "an id that is not a UUID"}, document: checkID},
+	{Check: Check{"id_version", Info, "an id that is a UUID, but not of version 4"}, document: checkIDVersion},
+	{Check: Check{"date", Warning, "an invalid date, or one not written as 2006-01-02"}, document: checkDates},
+	{Check: Check{"modified", Warning, "modified without date, before it, or equal to it"}, document: checkModified},
+	{Check: Check{"title_length", Warning, "a title of more than 256 characters"}, document: func(l *linter, d *document) {
+		if n := len([]rune(d.meta.Title)); n > 256 {
+			l.addAt(d, "title", "move the rest into the description", "the title has %d characters", n)
+		}
+	}},
+	{Check: Check{"title_style", Info, "a title that begins with \"Detects\" or ends with a full stop"}, document: checkTitle},
+	{Check: Check{"description_length", Info, "a description of fewer than 16 characters"}, document: func(l *linter, d *document) {
+		if n := len(strings.TrimSpace(d.meta.Description)); n > 0 && n < 16 {
+			l.addAt(d, "description", "say what is detected and why it matters", "the description is very short")
+		}
+	}},
+	{Check: Check{"description_link", Info, "a link in the description"}, document: func(l *linter, d *document) {
+		if s := d.meta.Description; strings.Contains(s, "http://") || strings.Contains(s, "https://") {
+			l.addAt(d, "description", "put links into references", "the description contains a link")
+		}
+	}},
+	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkReferences},
+	{Check: Check{"falsepositives", Info, "false positives that say nothing or are misspelt"}, document: checkFalsePositives},
+	{Check: Check{"duplicate_reference", Warning, "a repeated reference"}, document: func(l *linter, d *document) {
+		l.reportRepeated(d, "references", d.meta.References)
+	}},
+	{Check: Check{"duplicate_falsepositive", Warning, "a repeated false positive"}, document: func(l *linter, d *document) {
+		l.reportRepeated(d, "falsepositives", d.meta.FalsePositives)
+	}},
+	{Check: Check{"related", Warning, "a related rule without a UUID or known type, or that is the rule itself"}, document: checkRelated},
+	{Check: Check{"misspelt_key", Warning, "a key that looks like a misspelling"}, document: checkMisspelt},
+	{Check: Check{"custom_key", Info, "a key that the specification does not define"}, document: checkCustom},
+	{Check: Check{"logsource_key", Warning, "a key of the logsource that has no effect"}, document: func(l *linter, d *document) {
+		for _, k := range d.meta.LogSourceKeys {
+			if known := []string{"product", "category", "service", "definition"}; !slices.Contains(known, k.Text) {
+				l.add(d, k.Position, suggest.DidYouMean(k.Text, known, ""), "%q is not part of a logsource and has no effect", k.Text)
+			}
+		}
+	}},
+}
+
+func missingKey(name, key string, s Severity, hint string) check {
+	return check{Check: Check{name, s, "no " + key}, document: func(l *linter, d *document) {
+		if _, ok := d.key(key); !ok {
+			l.add(d, ast.Position{}, hint, "the %s has no %s", d.kind, key)
+		}
+	}}
+}
+
+// reportRepeated reports strings that a list contains more than once.
+func (l *linter) reportRepeated(d *document, key string, list []string) {
+	for i, s := range list {
+		if slices.Contains(list[:i], s) {
+			l.addAt(d, key, "", "%q is repeated in %s", s, key)
+		}
+	}
+}
+
+var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+func checkID(l *linter, d *document) {
+	if _, ok := d.key("id"); ok && !uuid.MatchString(d.meta.ID) {
+		l.addAt(d, "id", "ids are random UUIDs", "the id %q is not a UUID", d.meta.ID)
+	}
+}
+
+func checkIDVersion(l *linter, d *document) {
+	if id := d.meta.ID; uuid.MatchString(id) && id[14] != '4' {
+		l.addAt(d, "id", "random UUIDs are of version 4", "the id is a UUID of version %c", id[14])
+	}
+}
+
+func checkDates(l *linter, d *document) {
+	for key, s := range map[string]string{"date": d.meta.Date, "modified": d.meta.Modified} {
+		if _, ok := d.key(key); !ok {
+			continue
+		}
+		if _, err := time.Parse(time.DateOnly, s); err != nil {
+			l.addAt(d, key, "write dates as in 2006-01-02", "%s: %q is not a date", key, s)
+		}
+	}
+}
+
+func checkModified(l *linter, d *document) {
+	_, hasDate := d.key("date")
+	if _, ok := d.key("modified"); !ok {
+		return
+	}
+	switch m := d.meta; {
+	case !hasDate:
+		l.addAt(d, "modified", "", "the %s has modified and no date", d.kind)
+	case m.Modified == m.Date:
+		l.addAt(d, "modified", "remove it", "modified equals date")
+	case len(m.Modified) == len(m.Date) && m.Modified < m.Date:
+		l.addAt(d, "modified", "", "modified (%s) is before date (%s)", m.Modified, m.Date)
+	}
+}
+
+func checkTitle(l *linter, d *document) {
+	low := strings.ToLower(d.meta.Title)
+	if strings.HasPrefix(low, "detects ") || strings.HasPrefix(low, "detection of ") {
+		l.addAt(d, "title", "name what happens", "the title begins with a word that fits every rule")
+	}
+	if strings.HasSuffix(low, ".") {
+		l.addAt(d, "title", "", "the title ends with a full stop")
+	}
+}
+
+// branchLink matches links to a branch, whose content changes.
+var branchLink = regexp.MustCompile(`^https?://(www\.)?github\.com/[^/]+/[^/]+/(blob|tree|raw)/(master|main|develop)/`)
+
+func checkReferences(l *linter, d *document) {
+	for _, r := range d.meta.References {
+		switch {
+		case branchLink.MatchString(r):
+			l.addAt(d, "references", "link to a commit", "%s changes with its branch", r)
+		case strings.Contains(r, "://attack.mitre.org/"):
+			l.addAt(d, "references", "write a tag, as in attack.t1059", "%s belongs in a tag", r)
+		}
+	}
+}
+
+func checkFalsePositives(l *linter, d *document) {
+	for _, s := range d.meta.FalsePositives {
+		low := strings.ToLower(strings.TrimRight(strings.TrimSpace(s), "."))
+		switch {
+		case low == "" || slices.Contains([]string{"none", "no", "n/a", "pentest", "penetration test", "penetration testing"}, low):
+			l.addAt(d, "falsepositives", "write Unknown, or what legitimately causes matches", "%q says nothing about false positives", s)
+		case strings.HasPrefix(low, "unkown") || strings.HasPrefix(low, "unknow") && low == "unknow" || strings.Contains(low, "ligitimate") || strings.Contains(low, "legitimeate"):
+			l.addAt(d, "falsepositives", "", "%q is misspelt", s)
+		}
+	}
+}
+
+func checkRelated(l *linter, d *document) {
+	kinds := []string{"derived", "obsolete", "obsoletes", "merged", "renamed", "similar", "correlation"}
+	for _, r := range d.meta.Related {
+		switch {
+		case !uuid.MatchString(r.ID):
+			l.add(d, r.Position, "", "the id %q of a related rule is not a UUID", r.ID)
+		case strings.EqualFold(r.ID, d.meta.ID):
+			l.add(d, r.Position, "", "the rule is related to itself")
+		case !slices.Contains(kinds, r.Type):
+			l.add(d, r.Position, suggest.DidYouMean(r.Type, kinds, "one of derived, obsolete, merged, renamed, similar"), "unknown type %q of a related rule", r.Type)
+		}
+	}
+}
+
+func checkMisspelt(l *linter, d *document) {
+	for _, k := range d.meta.Keys {
+		if slices.Contains(parser.DocumentKeys, k.Text) {
+			continue
+		}
+		if best := suggest.Nearest(k.Text, parser.DocumentKeys); best != "" {
+			l.add(d, k.Position, "did you mean "+best+"?", "unknown key %q", k.Text)
+		}
+	}
+}
+
+func checkCustom(l *linter, d *document) {
+	for _, k := range d.meta.Keys {
+		if !slices.Contains(parser.DocumentKeys, k.Text) && suggest.Nearest(k.Text, parser.DocumentKeys) == "" {
+			l.add(d, k.Position, "", "the specification defines no key %q", k.Text)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/parser"
+	"github.com/picket-edr/picket/sigma/internal/yamldoc"
+)
+
+// A transformation changes a document. Its processing item has the conditions.
+type transformation struct {
+	transform func(st *applyState, p *processingItem) *ast.Diagnostic
+}
+
+// transformations returns how each type of transformation is read. It is a
+// function, and not a variable, because nest refers back to it.
+func transformations() map[string]func(r *mapReader, file string) transformation {
+	return map[string]func(r *mapReader, file string) transformation{
+		"field_name_mapping":            readMapping,
+		"field_name_prefix_mapping":     readPrefixMapping,
+		"field_name_prefix":             readPrefix,
+		"field_name_suffix":             readSuffix,
+		"field_name_transform":          readFieldFunction,
+		"drop_detection_item":           readDrop,
+		"hashes_fields":                 readHashes,
+		"extract_fields":                readExtract,
+		"wildcard_placeholders":         readWildcardPlaceholders,
+		"value_placeholders":            readValuePlaceholders,
+		"query_expression_placeholders": unsupported("events cannot be compared with a query expression"),
+		"file_placeholders":             unsupported("a pipeline reads no other files"),
+		"http_placeholders":             unsupported("a pipeline contacts no servers"),
+		"command_placeholders":          unsupported("a pipeline runs no commands"),
+		"add_condition":                 readAddCondition,
+		"change_logsource":              readChangeLogsource,
+		"add_field":                     readAddField,
+		"remove_field":                  readRemoveField,
+		"set_field":                     readSetField,
+		"replace_string":                readReplace,
+		"map_string":                    readMapString,
+		"regex":                         readRegex,
+		"set_value":                     readSetValue,
+		"convert_type":                  readConvert,
+		"case":                          readCase,
+		"set_state":                     readSetState,
+		"set_custom_attribute":          readSetAttribute,
+		"nest":                          readNest,
+		"rule_failure":                  readRuleFailure,
+		"detection_item_failure":        readItemFailure,
+		"strict_field_mapping_failure":  readStrict,
+	}
+}
+
+// unsupported reads a transformation of placeholders that cannot be supported.
+func unsupported(why string) func(r *mapReader, file string) transformation {
+	return func(r *mapReader, _ string) transformation {
+		if r.err == nil {
+			r.note(yamldoc.ErrorAt(r.byKey["type"].Value, "%s is not supported: %s", r.what, why).WithHint("write value_placeholders, with the values in vars"))
+		}
+		return transformation{}
+	}
+}
+
+// onDocument returns a transformation of the document as a whole.
+func onDocument(f func(st *applyState)) transformation {
+	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic {
+		f(st)
+		return nil
+	}}
+}
+
+// onItems returns a transformation of the items for which the conditions hold:
+// f returns what replaces an item, or false to leave it as it is.
+func onItems(f func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic)) transformation {
+	return transformation{func(st *applyState, p *processingItem) *ast.Diagnostic {
+		if st.detections == nil {
+			return nil
+		}
+		return replaceItems(st.detections, func(it ast.DetectionItem) ([]ast.DetectionItem, *ast.Diagnostic) {
+			if !p.matches(st, &it) {
+				return []ast.DetectionItem{it}, nil
+			}
+			out, changed, err := f(st, it)
+			if err != nil || !changed {
+				return []ast.DetectionItem{it}, err
+			}
+			for i := range out {
+				p.markApplied(&out[i])
+				for _, nested := range out[i].Nested {
+					for k := range nested {
+						p.markApplied(&nested[k])
+					}
+				}
+			}
+			return out, nil
+		})
+	}}
+}
+
+func readDrop(*mapReader, string) transformation {
+	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
+		return nil, true, nil
+	})
+}
+
+func readAddField(r *mapReader, _ string) transformation {
+	fields := r.strings("field")
+	return onDocument(func(st *applyState) { st.meta.Fields = slices.Concat(st.meta.Fields, fields) })
+}
+
+func readRemoveField(r *mapReader, _ string) transformation {
+	fields := r.strings("field")
+	return onDocument(func(st *applyState) {
+		st.meta.Fields = slices.DeleteFunc(slices.Clone(st.meta.Fields), func(f string) bool { return slices.Contains(fields, f) })
+	})
+}
+
+func readSetField(r *mapReader, _ string) transformation {
+	fields := r.strings("fields")
+	return onDocument(func(st *applyState) { st.meta.Fields = fields })
+}
+
+func readChangeLogsource(r *mapReader, _ string) transformation {
+	l := readLogSource(r)
+	return onDocument(func(st *applyState) {
+		if st.source != nil {
+			*st.source = l
+		}
+	})
+}
+
+func readSetState(r *mapReader, _ string) transformation {
+	key := r.text("key", true)
+	val, _ := r.scalar("val")
+	return onDocument(func(st *applyState) { st.state[key] = val })
+}
+
+func readSetAttribute(r *mapReader, _ string) transformation {
+	name := r.text("attribute", true)
+	var val ast.Scalar
+	if kv, ok := r.take("value"); ok {
+		val = yamldoc.NewScalar(kv.Value) // a list or mapping satisfies no condition
+	}
+	return onDocument(func(st *applyState) { st.attributes[name] = val })
+}
+
+func readNest(r *mapReader, file string) transformation {
+	var items []*processingItem
+	if r.depth++; r.depth > parser.MaxNesting {
+		r.fail(yamldoc.PositionOf(r.node), "transformations are nested too deeply")
+		return transformation{}
+	}
+	for _, n := range r.sequence("items") {
+		items = append(items, readItem(r, file, n))
+	}
+	r.depth--
+	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic { return st.applyItems(items) }}
+}
+
+func readRuleFailure(r *mapReader, _ string) transformation {
+	message := r.text("message", true)
+	return transformation{func(*applyState, *processingItem) *ast.Diagnostic { return ast.ErrorAt(ast.Position{}, "%s", message) }}
+}
+
+func readItemFailure(r *mapReader, _ string) transformation {
+	message := r.text("message", true)
+	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
+		return nil, false, ast.ErrorAt(ast.Position{}, "%s", message)
+	})
+}
+
+func readStrict(*mapReader, string) transformation {
+	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic {
+		var missing []string
+		st.hasItem(func(it *ast.DetectionItem) bool {
+			if f := it.Field; !it.Keyword && !st.mapped[f] && !slices.Contains(missing, f) {
+				missing = append(missing, f)
+			}
+			return false
+		})
+		if missing != nil {
+			return ast.ErrorAt(ast.Position{}, "no transformation maps these fields: %s", strings.Join(missing, ", "))
+		}
+		return nil
+	}}
+}
