@@ -17,13 +17,20 @@ func openIn(dir string) (queuetest.Queue, error) {
 	return sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: slog.New(slog.DiscardHandler)})
 }
 
-func TestKill(t *testing.T) { queuetest.Kill(t, openIn) }
+func TestKill(t *testing.T) {
+	t.Parallel()
+	queuetest.Kill(t, openIn)
+}
 
-func TestPoison(t *testing.T) { queuetest.Poison(t, openIn) }
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	queuetest.Poison(t, openIn)
+}
 
 // TestTornTail damages the end of the write-ahead log of a killed process: each
 // acknowledged message is either delivered or reported as lost by Open.
 func TestTornTail(t *testing.T) {
+	t.Parallel()
 	if queuetest.RunChild(t, openIn) {
 		return
 	}
