@@ -19,6 +19,7 @@ import (
 // Only the events that detection fails on become dead letters. Requeued with a
 // better detector, they are stored.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	b := batch("b", 50, "good", "evil")
@@ -61,6 +62,7 @@ type nopDetector struct{}
 func (nopDetector) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
 
 func TestUndecodable(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
@@ -75,6 +77,7 @@ func TestUndecodable(t *testing.T) {
 
 // While the store is unavailable, the worker retries, and logs it once.
 func TestStoreUnavailable(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 20 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "evil"))
@@ -101,6 +104,7 @@ func TestStoreUnavailable(t *testing.T) {
 // When the store is unavailable, all deliveries of a Receive are returned to the
 // queue together: those that were tried with the cause, the others without.
 func TestRetryCauses(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 6 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good"))
@@ -132,6 +136,7 @@ func TestRetryCauses(t *testing.T) {
 // Results are reported before the delivery is acked, also if the queue is wrapped,
 // as it is here.
 func TestResults(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 2, "good", "evil"))
 	got := make(results, 1)
@@ -159,6 +164,7 @@ func (r results) ReportResult(d queue.Delivery, matches []picket.Match) {
 
 // While the detector is unavailable, the worker retries too.
 func TestDetectorUnavailable(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 5, "good"))
 	r.work(t, 1, &flaky{left: 3}, worker.Options{Concurrency: 1})
@@ -177,6 +183,7 @@ func (f *flaky) Detect([]picket.Event) ([]picket.Match, error) {
 // An event that cannot be stored becomes a dead letter, the others of its batch are
 // stored, whether the store returns an error or panics.
 func TestStoreRejectsEvent(t *testing.T) {
+	t.Parallel()
 	for name, fail := range map[string]func() error{
 		"error": func() error { return fmt.Errorf("not storable: %w", picket.ErrInvalid) },
 		"panic": func() error { panic("not storable") },

@@ -17,6 +17,7 @@ import (
 
 // TestKill kills workers while they save: in the end each event is stored once.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	const dirEnv, batches = "PICKET_WORKER_DIR", 200
 	if dir := os.Getenv(dirEnv); dir != "" {
 		r := openFixture(t, dir)

@@ -170,6 +170,7 @@ func batch(id string, n int, whats ...string) picket.Batch {
 }
 
 func TestWork(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 50 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good", "evil"))
@@ -188,6 +189,7 @@ func TestWork(t *testing.T) {
 
 // The summaries in the log add up, and no line is logged per batch.
 func TestSummaries(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 40 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "good", "evil"))
@@ -219,6 +221,7 @@ func TestSummaries(t *testing.T) {
 
 // Batches of single events are saved together.
 func TestCoalesce(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 1000 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 1, "good"))
@@ -235,6 +238,7 @@ func TestCoalesce(t *testing.T) {
 }
 
 func TestSaveIsBounded(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 10 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 30, "good"))
@@ -252,6 +256,7 @@ func TestSaveIsBounded(t *testing.T) {
 // With the same events in several batches of a group, each match stays with its
 // batch and is stored once.
 func TestDuplicates(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	for i := range 5 {
 		b := batch("b", 3, "evil", "good")
@@ -264,6 +269,7 @@ func TestDuplicates(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -277,6 +283,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -296,6 +303,7 @@ func TestDrainTimeout(t *testing.T) {
 }
 
 func TestHandle(t *testing.T) {
+	t.Parallel()
 	r := newFixture(t)
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
 	b := batch("a", 2, "evil")
