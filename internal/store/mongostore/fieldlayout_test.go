@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // Fields that detection may derive from an event are read back.
@@ -91,7 +91,7 @@ func TestBuiltinConflicts(t *testing.T) {
 			t.Errorf("%s: %s", raw, diff)
 		}
 	}
-	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != store.Fold("WS-1") || d.Folded.Agent != "" {
+	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != casefold.String("WS-1") || d.Folded.Agent != "" {
 		t.Errorf("folded names are %+v", d.Folded)
 	}
 }
