@@ -12,7 +12,7 @@ import (
 // observed makes a match that correlations want.
 func observed(rule string, ev picket.Event, silent bool) picket.Match {
 	m := match(rule, ev)
-	m.Observed, m.Silent = map[string]string{"User": "u"}, silent
+	m.Observed, m.CorrelationOnly = map[string]string{"User": "u"}, silent
 	return m
 }
 
