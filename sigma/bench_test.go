@@ -37,19 +37,19 @@ func BenchmarkMatch(b *testing.B) {
 			}
 			m := sigma.NewMatcher()
 			var matched []*sigma.Rule
-			hits := 0
+			matches := 0
 			b.ReportAllocs()
 			n, cpu := 0, cpuTime()
 			for b.Loop() {
 				i := n % len(events)
 				matched = m.Match(groups[i], events[i].Fields, matched[:0])
-				hits += len(matched)
+				matches += len(matched)
 				n++
 			}
 			cpu = cpuTime() - cpu
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 			b.ReportMetric(float64(n)/cpu.Seconds(), "events/cpu-s")
-			b.ReportMetric(float64(hits)/float64(n), "hits/event")
+			b.ReportMetric(float64(matches)/float64(n), "hits/event")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
-// A testCase says what a rule means, and where that is from.
+// A testCase defines what a rule means; Source is where that is specified.
 type testCase struct {
 	Name, Source string
 	Detection    string

@@ -41,13 +41,13 @@ func TestFilters(t *testing.T) {
 				t.Fatal(errs[0])
 			}
 			if got := filtered(t, rs, parsed, "admin") + " " + filtered(t, rs, parsed, "user"); got != c.want {
-				t.Errorf("fire %q, want %q", got, c.want)
+				t.Errorf("matching %q, want %q", got, c.want)
 			}
 		})
 	}
 }
 
-// filtered names the rules that fire on what a user does, by the engine and
+// filtered returns the names of the rules that match the event of a user, by the engine and
 // the oracle.
 func filtered(t *testing.T, rs *sigma.RuleSet, parsed ast.Collection, user string) (names string) {
 	fields, err := sigmatest.Flatten([]byte(fmt.Sprintf(`{"F":"yes","U":%q}`, user)))

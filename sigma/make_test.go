@@ -8,8 +8,8 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// MakeEvent makes an event out of the values that a rule asks for, spoiled
-// here and there, so that many of them fire.
+// MakeEvent makes an event from the values in a rule, changed
+// here and there, so that many of them match.
 func MakeEvent(r *ast.Rule, rnd *rand.Rand) []Field {
 	var fields []Field
 	for _, d := range r.Detections.Searches {

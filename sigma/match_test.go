@@ -29,7 +29,7 @@ func TestEpochsRunOut(t *testing.T) {
 			fields, want = []Field{str("F", "abc")}, 0
 		}
 		if got := len(m.Match(g, fields, nil)); got != want {
-			t.Errorf("event %d: %d rules fire, want %d", i, got, want)
+			t.Errorf("event %d: %d rules match, want %d", i, got, want)
 		}
 	}
 	if m.epoch > 100 {

@@ -46,17 +46,17 @@ type modifiedItem struct {
 func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedItem, error) {
 	m := &modifiedItem{DetectionItem: it}
 	for _, s := range it.Values {
-		alts := []modifiedValue{{kind: kindOf(s), scalar: s}}
-		if alts[0].kind == textValue {
-			alts[0].pattern = pattern.Parse(s.Text, false)
+		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
+		if alternatives[0].kind == textValue {
+			alternatives[0].pattern = pattern.Parse(s.Text, false)
 		}
 		if it.Has("expand") {
 			var err error
-			if alts, err = expandValue(s, it.Has("re"), placeholders); err != nil {
+			if alternatives, err = expandValue(s, it.Has("re"), placeholders); err != nil {
 				return nil, err
 			}
 		}
-		m.values = append(m.values, alts)
+		m.values = append(m.values, alternatives)
 	}
 	for i, name := range it.Modifiers {
 		if err := m.apply(i, name); err != nil {
@@ -109,13 +109,13 @@ func (m *modifiedItem) apply(i int, name string) error {
 		}
 		m.time = map[string]timePart{"minute": minutePart, "hour": hourPart, "day": dayPart, "week": weekPart, "month": monthPart, "year": yearPart}[name]
 	default:
-		return m.applyToText(name)
+		return m.applyStringModifier(name)
 	}
 	return nil
 }
 
-// applyToText applies a modifier that changes texts.
-func (m *modifiedItem) applyToText(name string) error {
+// applyStringModifier applies a modifier that changes strings.
+func (m *modifiedItem) applyStringModifier(name string) error {
 	switch name {
 	case "contains":
 		m.contains = true
@@ -132,21 +132,21 @@ func (m *modifiedItem) applyToText(name string) error {
 	if m.re {
 		return errors.New("it can't be combined with re")
 	}
-	for i, alts := range m.values {
+	for i, alternatives := range m.values {
 		var out []modifiedValue
-		for _, o := range alts {
-			switch o.kind {
+		for _, v := range alternatives {
+			switch v.kind {
 			case numberValue, boolValue: // "contains: 1" means the digit
-				o.kind, o.pattern = textValue, pattern.Of(o.scalar.Text)
+				v.kind, v.pattern = textValue, pattern.Of(v.scalar.Text)
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
-			ps, err := transform(name, o.pattern)
+			ps, err := transform(name, v.pattern)
 			if err != nil {
 				return err
 			}
 			for _, p := range ps {
-				out = append(out, modifiedValue{kind: textValue, pattern: p, scalar: o.scalar})
+				out = append(out, modifiedValue{kind: textValue, pattern: p, scalar: v.scalar})
 			}
 		}
 		if len(out) > pattern.MaxVariants {
@@ -175,7 +175,7 @@ func (m *modifiedItem) check() error {
 	return nil
 }
 
-// transform applies a text modifier to one pattern.
+// transform applies a string modifier to one pattern.
 func transform(name string, p pattern.Pattern) ([]pattern.Pattern, error) {
 	switch name {
 	case "contains":

@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// OracleMatches says whether a parsed rule fires on an event, as slowly and
+// OracleMatches reports whether a parsed rule matches an event, as slowly and
 // obviously as possible: no index, no folding ahead, no sharing, and none of
 // the engine's code but the parser's. The engine is tested against it.
 func OracleMatches(r *ast.Rule, o Options, fields []Field, filters ...*ast.Filter) bool {

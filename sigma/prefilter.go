@@ -172,7 +172,7 @@ const (
 	// has certain fields.
 	WeakPrefilter
 	// StrongPrefilter is that of rules that are evaluated only for events that
-	// have certain texts or numbers.
+	// have certain strings or numbers.
 	StrongPrefilter
 )
 

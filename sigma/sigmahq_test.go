@@ -48,7 +48,7 @@ func TestSigmaHQ(t *testing.T) {
 	t.Logf("%d warnings", warnings)
 }
 
-// The rules that fire on recorded events are those that an independent
+// The rules that match recorded events are those that an independent
 // evaluator found.
 func TestExpectedHits(t *testing.T) {
 	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})

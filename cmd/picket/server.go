@@ -152,7 +152,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.runRetention(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
-		beside.Go(func() { s.worker.Report(ctx, s.store, workerInfo(), s.rules.Revision) })
+		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

@@ -86,7 +86,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		beside.Go(func() {
 			correlate.New(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.Report(ctx, s, workerInfo(), loader.Revision) })
+		beside.Go(func() { w.SendHeartbeats(ctx, s, workerInfo(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlives the drain, to report its results
 		defer leave()
 		beside.Go(func() { q.runCeleryNode(node, w, stop) })

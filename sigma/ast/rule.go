@@ -47,7 +47,7 @@ func (m *Meta) MatchesRef(ref string) bool {
 	return ref != "" && (strings.EqualFold(m.ID, ref) || m.Name == ref)
 }
 
-// A Located is a text of a file with its position.
+// A Located is a string in a file with its position.
 type Located struct {
 	Text string
 	Position

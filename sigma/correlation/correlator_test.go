@@ -321,7 +321,7 @@ func TestCorrelatorStories(t *testing.T) {
 			[]obs{{"a", 0, "1", "", ""}, {"a", 1, "2", "u", ""}}, ": 1 2"},
 		"values of several fields are counted as one": {"{type: value_count, rules: a, timespan: 10s, condition: {gte: 3, field: [User, Value]}}",
 			[]obs{{"a", 0, "1", "u", "1"}, {"a", 1, "2", "u", "2"}, {"a", 2, "3", "v", "1"}, {"a", 2, "4", "v", "1"}, {"a", 2, "5", "v", ""}}, ": 1 2 3 4"},
-		"a text does not count as a number": {"{type: value_sum, rules: a, timespan: 10s, condition: {gte: 3, field: Value}}",
+		"a string does not count as a number": {"{type: value_sum, rules: a, timespan: 10s, condition: {gte: 3, field: Value}}",
 			[]obs{{"a", 0, "1", "", "2"}, {"a", 1, "2", "", "x"}, {"a", 2, "3", "", "1"}}, ": 1 3"},
 		"one event may stand for two rules": {"{type: temporal, rules: [a, b], timespan: 10s}",
 			[]obs{{"a", 0, "1", "", ""}, {"b", 0, "1", "", ""}}, ": 1"},

@@ -19,7 +19,7 @@
 //     window; a window opens with the first event not covered by the previous
 //     one. Empty windows are not evaluated.
 //   - An event without a field of group-by belongs to no group. An event without
-//     the field that is counted, or with a text where a number is required, does
+//     the field that is counted, or with a string where a number is required, does
 //     not count. Values are compared exactly. Several fields are counted as one
 //     value.
 //   - In temporal_ordered, events of the same time may be in any order, and one

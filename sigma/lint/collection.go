@@ -23,7 +23,7 @@ var collectionChecks = []check{
 	{Check: Check{"filename", Info, "a file name of fewer than 10 or more than 90 characters, or not in lower case with underscores"}, collection: checkFilename},
 }
 
-// reportShared reports documents that share a text with an earlier one.
+// reportShared reports documents that share a string with an earlier one.
 func (l *linter) reportShared(docs []*document, key string, of func(*document) string) {
 	first := make(map[string]*document, len(docs))
 	for _, d := range docs {

@@ -10,12 +10,12 @@ import (
 var costChecks = []check{
 	{Check: Check{"no_prefilter", Warning, "a rule that must be evaluated for every event of its logsource"}, collection: func(l *linter, docs []*document) {
 		l.eachWith(sigma.NoPrefilter, docs, func(d *document) {
-			l.add(d, ast.Position{}, "require a text that matching events contain, joined by and", "the rule has no prefilter: it must be evaluated for every event of %s", d.source)
+			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has no prefilter: it must be evaluated for every event of %s", d.source)
 		})
 	}},
 	{Check: Check{"weak_prefilter", Info, "a rule that must be evaluated for every event with a certain field"}, collection: func(l *linter, docs []*document) {
 		l.eachWith(sigma.WeakPrefilter, docs, func(d *document) {
-			l.add(d, ast.Position{}, "require a text that matching events contain, joined by and", "the rule has a weak prefilter: it must be evaluated for every event with a certain field")
+			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has a weak prefilter: it must be evaluated for every event with a certain field")
 		})
 	}},
 }

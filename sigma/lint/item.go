@@ -12,7 +12,7 @@ import (
 // itemChecks check items: a field, modifiers and values. Combinations of
 // modifiers that have no meaning are errors of sigma.Compile.
 var itemChecks = []check{
-	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several texts at once"}, item: checkAll},
+	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several strings at once"}, item: checkAll},
 	{Check: Check{"base64offset_whole", Warning, "base64offset without contains: the encoded text is part of a value"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Has("base64offset") && !it.Has("contains") {
 			l.add(d, it.Position, "add the modifier contains", "base64offset of %s compares with the whole value", it.Label())
@@ -84,8 +84,8 @@ const maxShadowed = 256
 // checkShadowed finds values of a list that make no difference: with contains,
 // "abc" beside "ab"; under all, "ab" beside "abc".
 func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
-	covers := shadowTest(it)
-	if covers == nil || len(it.Values) < 2 || len(it.Values) > maxShadowed {
+	implies := shadowTest(it)
+	if implies == nil || len(it.Values) < 2 || len(it.Values) > maxShadowed {
 		return
 	}
 	texts := make([]string, len(it.Values))
@@ -101,7 +101,7 @@ func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
 	all := it.Has("all")
 	for i, long := range texts {
 		for k, short := range texts {
-			if i == k || len(short) >= len(long) || !covers(long, short) {
+			if i == k || len(short) >= len(long) || !implies(long, short) {
 				continue
 			}
 			if all {
@@ -114,8 +114,8 @@ func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
 	}
 }
 
-// shadowTest returns how to test whether a value that matches long also matches
-// short, nil if that cannot be told from the texts.
+// shadowTest returns a test of whether any value that long matches is also
+// matched by short, or nil if that does not follow from the two strings.
 func shadowTest(it *ast.DetectionItem) func(long, short string) bool {
 	if it.HasAny("re", "cidr", "fieldref", "expand", "windash", "base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "neq") {
 		return nil

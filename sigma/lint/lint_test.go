@@ -103,7 +103,7 @@ func TestLint(t *testing.T) {
 		{"escaped_wildcard", "contains: whoami", `contains: 'a\*b'`, `17:31: in "a\\*b", a backslash makes a wildcard literal`},
 		{"mixed_backslashes", "contains: whoami", `contains: 'c:\a\\b'`, `17:31: "c:\\a\\\\b" writes a backslash in two ways`},
 		{"presence_star", "contains: whoami", "contains: '*'", "17:31: a star alone means that field CommandLine is present"},
-		{"empty_part", "contains: whoami", "contains: ''", "17:31: every value of field CommandLine contains the empty text"},
+		{"empty_part", "contains: whoami", "contains: ''", "17:31: every value of field CommandLine contains the empty string"},
 		{"number_as_text", "|contains: whoami", ": '1'", "17:22: the number 1 is written as a string"},
 		{"regex_never", "contains: whoami", "re: 'a^b'", `17:25: the expression "a^b" can't match`},
 		{"regex_never", "contains: whoami", "re: '(a|b)$c'", `17:25: the expression "(a|b)$c" can't match`},

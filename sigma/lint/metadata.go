@@ -28,7 +28,7 @@ var metadataChecks = []check{
 		}
 	}},
 	{Check: Check{"title_style", Info, "a title that begins with \"Detects\" or ends with a full stop"}, document: checkTitle},
-	{Check: Check{"description_length", Info, "a description of less than 16 characters"}, document: func(l *linter, d *document) {
+	{Check: Check{"description_length", Info, "a description of fewer than 16 characters"}, document: func(l *linter, d *document) {
 		if n := len(strings.TrimSpace(d.meta.Description)); n > 0 && n < 16 {
 			l.addAt(d, "description", "say what is detected and why it matters", "the description is very short")
 		}
@@ -66,7 +66,7 @@ func missingKey(name, key string, s Severity, hint string) check {
 	}}
 }
 
-// reportRepeated reports texts that a list contains more than once.
+// reportRepeated reports strings that a list contains more than once.
 func (l *linter) reportRepeated(d *document, key string, list []string) {
 	for i, s := range list {
 		if slices.Contains(list[:i], s) {
@@ -101,12 +101,12 @@ func checkDates(l *linter, d *document) {
 }
 
 func checkModified(l *linter, d *document) {
-	_, dated := d.key("date")
+	_, hasDate := d.key("date")
 	if _, ok := d.key("modified"); !ok {
 		return
 	}
 	switch m := d.meta; {
-	case !dated:
+	case !hasDate:
 		l.addAt(d, "modified", "", "the %s has modified and no date", d.kind)
 	case m.Modified == m.Date:
 		l.addAt(d, "modified", "remove it", "modified equals date")

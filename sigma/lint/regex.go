@@ -21,8 +21,8 @@ var regexChecks = []check{
 		}
 	})},
 	{Check: Check{"regex_literal", Info, "a regular expression that is plain text"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if how := plainText(t); how != "" {
-			l.add(d, s.Position, "write "+how+", which is faster", "the expression %q is plain text", s.Text)
+		if modifier := plainText(t); modifier != "" {
+			l.add(d, s.Position, "write "+modifier+", which is faster", "the expression %q is plain text", s.Text)
 		}
 	})},
 	{Check: Check{"regex_star", Info, ".* at an end of a regular expression, which is not anchored"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
@@ -30,7 +30,7 @@ var regexChecks = []check{
 			l.add(d, s.Position, "remove it", ".* at an end of %q changes nothing", s.Text)
 		}
 	})},
-	{Check: Check{"regex_slow", Info, "a regular expression without a text that every match contains"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
+	{Check: Check{"regex_slow", Info, "a regular expression without a string that every match contains"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
 		if r, err := regexprefilter.Compile(s.Text, ""); err == nil && !r.IsSimple() && r.Required() == nil && !matchesAnything(t) {
 			l.add(d, s.Position, "add a simpler condition, joined by and: it is evaluated first", "the expression %q must be run on every value", s.Text)
 		}
@@ -147,17 +147,17 @@ func plainText(t *syntax.Regexp) string {
 	if len(subs) != 1 || subs[0].Op != syntax.OpLiteral {
 		return ""
 	}
-	how := "the text without a modifier"
+	modifier := "the string without a modifier"
 	switch {
 	case !begin && !end:
-		how = "contains"
+		modifier = "contains"
 	case !end:
-		how = "startswith"
+		modifier = "startswith"
 	case !begin:
-		how = "endswith"
+		modifier = "endswith"
 	}
 	if subs[0].Flags&syntax.FoldCase == 0 {
-		how += ", and cased where case matters"
+		modifier += ", and cased where case matters"
 	}
-	return how
+	return modifier
 }

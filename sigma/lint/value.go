@@ -9,7 +9,7 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/yamldoc"
 )
 
-// valueChecks check single values that are texts with wildcards.
+// valueChecks check single values that are strings with wildcards.
 var valueChecks = []check{
 	{Check: Check{"control_character", Warning, "a control character, as \"\\t\" is in double quotes"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		if i := strings.IndexFunc(s.Text, func(r rune) bool { return r < 32 && r != '\n' || r == 127 }); i >= 0 {
@@ -44,9 +44,9 @@ var valueChecks = []check{
 			l.add(d, s.Position, "write "+it.Field+"|exists: true", "a star alone means that %s is present", it.Label())
 		}
 	})},
-	{Check: Check{"empty_part", Warning, "an empty text under contains, startswith or endswith, which always holds"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
+	{Check: Check{"empty_part", Warning, "an empty string under contains, startswith or endswith, which always holds"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		if s.Text == "" && it.HasAny("contains", "startswith", "endswith") {
-			l.add(d, s.Position, "", "every value of %s contains the empty text", it.Label())
+			l.add(d, s.Position, "", "every value of %s contains the empty string", it.Label())
 		}
 	})},
 	{Check: Check{"number_as_text", Info, "a whole number in quotes"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
@@ -80,7 +80,7 @@ func checkRedundantStar(l *linter, d *document, it *ast.DetectionItem, s *ast.Sc
 	}
 }
 
-// mixedBackslashes reports whether a text contains both single and double
+// mixedBackslashes reports whether a string contains both single and double
 // backslashes. Leading ones do not count: two begin the name of a share.
 func mixedBackslashes(s string) bool {
 	one, two := false, false

@@ -113,7 +113,7 @@ func readExtract(r *mapReader, _ string) transformation {
 	})
 }
 
-// extracted returns a text as the kind of scalar that it looks like.
+// extracted returns a string as the kind of scalar that it looks like.
 func extracted(s string, p ast.Position) ast.Scalar {
 	v := literalScalar(s, p)
 	if low := strings.ToLower(s); low == "null" || low == "none" {

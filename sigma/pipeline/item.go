@@ -18,8 +18,8 @@ func fieldName(it *ast.DetectionItem) string {
 	return it.Field
 }
 
-// isPlain reports whether the values are texts and numbers, rather than regular
-// expressions, networks, other fields or encoded texts.
+// isPlain reports whether the values are strings and numbers, rather than regular
+// expressions, networks, other fields or encoded strings.
 func isPlain(it *ast.DetectionItem) bool {
 	return !it.HasAny("re", "cidr", "fieldref", "exists", "lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year",
 		"base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "windash")
@@ -58,7 +58,7 @@ func withStars(it *ast.DetectionItem) ast.DetectionItem {
 	return out
 }
 
-// unescaped returns a text as the regular expressions of pipelines see it: with
+// unescaped returns a string as the regular expressions of pipelines see it: with
 // wildcards as they are, and literals without backslashes.
 func unescaped(s ast.Scalar) string { return pattern.Parse(s.Text, false).Unescaped() }
 

@@ -122,7 +122,7 @@ func (r *mapReader) compile(source string, p ast.Position, fromStart bool) *rege
 	return re
 }
 
-// strings reads a list of texts, or a text as a list of one.
+// strings reads a list of strings, or a string as a list of one.
 func (r *mapReader) strings(key string) []string {
 	kv, ok := r.take(key)
 	if !ok {

@@ -123,7 +123,7 @@ func (p *parser) aliases(node *yaml.Node) (map[string]map[string]string, *ast.Di
 		all[kv.Name] = make(map[string]string)
 		for _, f := range fields {
 			if f.Value.Kind != yaml.ScalarNode || yamldoc.IsNull(f.Value) {
-				return nil, yamldoc.ErrorAt(f.Value, "the field of alias %q must be a text", kv.Name)
+				return nil, yamldoc.ErrorAt(f.Value, "the field of alias %q must be a string", kv.Name)
 			}
 			all[kv.Name][f.Name] = f.Value.Value
 		}

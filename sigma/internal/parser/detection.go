@@ -62,7 +62,7 @@ func (p *parser) conditions(node *yaml.Node) *ast.Diagnostic {
 			return err
 		}
 		if n.Kind != yaml.ScalarNode || yamldoc.NewScalar(n).Kind == ast.Null {
-			return yamldoc.ErrorAt(n, "a condition must be a text")
+			return yamldoc.ErrorAt(n, "a condition must be a string")
 		}
 		cond, err := p.condition(n, names)
 		if err != nil {

@@ -132,7 +132,7 @@ func (p *parser) attributes(node *yaml.Node, byName map[string]yamldoc.Pair) *as
 			continue
 		}
 		if kv.Value.Kind != yaml.ScalarNode {
-			return yamldoc.ErrorAt(kv.Value, "%s must be a text", name)
+			return yamldoc.ErrorAt(kv.Value, "%s must be a string", name)
 		}
 		*dst = yamldoc.Text(kv.Value)
 	}
@@ -237,7 +237,7 @@ func (p *parser) logSource(node *yaml.Node) *ast.Diagnostic {
 			continue // such as "definition", which is for people
 		}
 		if kv.Value.Kind != yaml.ScalarNode {
-			return yamldoc.ErrorAt(kv.Value, "the %s of a logsource must be a text", kv.Name)
+			return yamldoc.ErrorAt(kv.Value, "the %s of a logsource must be a string", kv.Name)
 		}
 		*dst = strings.TrimSpace(yamldoc.Text(kv.Value))
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/picket-edr/picket/sigma/casefold"
 )
 
-// A literalInfo is what is known about the folded texts that a part of a
+// A literalInfo is what is known about the folded strings that a part of a
 // regular expression matches.
 type literalInfo struct {
-	exact    []string   // if not nil, the text is one of these
-	required [][]string // the text contains at least one of each set
+	exact    []string   // if not nil, the string is one of these
+	required [][]string // the string contains at least one of each set
 }
 
 const (
@@ -34,7 +34,7 @@ func (n literalInfo) requiredSets() [][]string {
 
 func isUseful(set []string) bool { return len(set) > 0 && !slices.Contains(set, "") }
 
-// score is higher for sets that fewer texts contain.
+// score is higher for sets that fewer strings contain.
 func score(set []string) int {
 	shortest := len(set[0])
 	for _, s := range set {

@@ -48,7 +48,7 @@ func (r *Reader) Mapping(node *yaml.Node, what string) ([]Pair, *ast.Diagnostic)
 		}
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			return nil, ErrorAt(key, "a key must be a text")
+			return nil, ErrorAt(key, "a key must be a string")
 		case key.ShortTag() == "!!merge":
 			return nil, ErrorAt(key, "merge keys are not supported").WithHint("write the entries out")
 		case seen[key.Value]:
@@ -87,7 +87,7 @@ func (r *Reader) Strings(node *yaml.Node, name string) ([]string, *ast.Diagnosti
 	case node.Kind == yaml.ScalarNode:
 		return []string{node.Value}, nil
 	case node.Kind != yaml.SequenceNode:
-		return nil, ErrorAt(node, "%s must be a list of texts", name)
+		return nil, ErrorAt(node, "%s must be a list of strings", name)
 	}
 	var out []string
 	for _, n := range node.Content {
@@ -96,7 +96,7 @@ func (r *Reader) Strings(node *yaml.Node, name string) ([]string, *ast.Diagnosti
 			return nil, err
 		}
 		if n.Kind != yaml.ScalarNode {
-			return nil, ErrorAt(n, "%s must be a list of texts", name)
+			return nil, ErrorAt(n, "%s must be a list of strings", name)
 		}
 		out = append(out, Text(n))
 	}
