@@ -61,8 +61,8 @@ func TestIDFilter(t *testing.T) {
 
 func TestColumn(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 200 {
-		n := 1 + rng.IntN(600)
+	for range 80 {
+		n := 1 + rng.IntN(400)
 		distinct := 1 + rng.IntN(n*2)
 		b := newColumnBuilder("x", n)
 		want := make([][]string, n)
