@@ -12,7 +12,7 @@ import (
 // makeObservedMatch returns a match that is also an observation.
 func makeObservedMatch(rule string, ev picket.Event, silent bool) picket.Match {
 	m := makeMatch(rule, ev)
-	m.Observed, m.Silent = map[string]string{"User": "u"}, silent
+	m.Observed, m.CorrelationOnly = map[string]string{"User": "u"}, silent
 	return m
 }
 
