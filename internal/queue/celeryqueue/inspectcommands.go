@@ -18,7 +18,7 @@ func (n *node) hello(_ context.Context, c *celery.Control) (any, error) {
 	if _, err := argument(c, "from_node", &from); err != nil || from == n.name {
 		return nil, err
 	}
-	return celery.Hello{Revoked: map[string]float64{}, Clock: n.clock.Now()}, nil
+	return celery.HelloReply{Revoked: map[string]float64{}, Clock: n.clock.Now()}, nil
 }
 
 func (n *node) stats(context.Context, *celery.Control) (any, error) {
@@ -26,7 +26,7 @@ func (n *node) stats(context.Context, *celery.Control) (any, error) {
 	defer n.mu.Unlock()
 	s := celery.Stats{
 		Total: map[string]int{}, PID: os.Getpid(), Clock: strconv.FormatInt(n.clock.Now(), 10), Uptime: int(time.Since(n.started).Seconds()),
-		Pool:          celery.PoolStats{Implementation: software, MaxConcurrency: n.Crew.Concurrency(), Processes: []int{os.Getpid()}},
+		Pool:          celery.PoolStats{Implementation: software, MaxConcurrency: n.Pool.Concurrency(), Processes: []int{os.Getpid()}},
 		PrefetchCount: n.q.opt.Group, Rusage: usage(),
 	}
 	for name, count := range n.total {
@@ -53,8 +53,8 @@ func (n *node) conf(context.Context, *celery.Control) (any, error) {
 		"broker_url": s.broker.String(), "result_backend": results, "result_expires": s.expires.Seconds(),
 		"broker_transport_options": map[string]any{"visibility_timeout": s.visible.Seconds(), "global_keyprefix": s.keys.Prefix},
 		"task_default_queue":       s.publish, "task_serializer": "json", "result_serializer": "json", "accept_content": []string{"json"},
-		"task_acks_late": true, "task_reject_on_worker_lost": true, "worker_concurrency": n.Crew.Concurrency(),
-		"worker_prefetch_multiplier": 1, "worker_send_task_events": n.telling.Load(),
+		"task_acks_late": true, "task_reject_on_worker_lost": true, "worker_concurrency": n.Pool.Concurrency(),
+		"worker_prefetch_multiplier": 1, "worker_send_task_events": n.eventsEnabled.Load(),
 		"task_time_limit": seconds(n.hard), "task_soft_time_limit": seconds(n.soft),
 		"include": s.tasks, "timezone": "UTC", "enable_utc": true,
 	}, nil
@@ -75,7 +75,7 @@ func (n *node) report(context.Context, *celery.Control) (any, error) {
 // active tells the tasks that are held: all of them are being worked on.
 func (n *node) active(context.Context, *celery.Control) (any, error) {
 	all := []celery.TaskInfo{}
-	n.q.eachHeld(func(t *task) { all = append(all, n.info(t.Task, t.started, os.Getpid())) })
+	n.q.eachInflight(func(t *task) { all = append(all, n.info(t.Task, t.started, os.Getpid())) })
 	return all, nil
 }
 
@@ -89,7 +89,7 @@ func (n *node) info(t *celery.Task, started time.Time, pid int) celery.TaskInfo 
 
 // plain is JSON of Python's as others can read it.
 func plain(src json.RawMessage) json.RawMessage {
-	out, err := celery.Plain(nil, src)
+	out, err := celery.NormalizeJSON(nil, src)
 	if err != nil {
 		return json.RawMessage("null")
 	}
@@ -98,7 +98,7 @@ func plain(src json.RawMessage) json.RawMessage {
 
 func (n *node) scheduled(ctx context.Context, _ *celery.Control) (any, error) {
 	all := []celery.Scheduled{}
-	err := n.q.eachParked(ctx, func(p parked) {
+	err := n.q.eachScheduled(ctx, func(p scheduledTask) {
 		all = append(all, celery.Scheduled{ETA: p.due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), Priority: p.Priority, Request: n.info(p.Task, time.Time{}, 0)})
 	})
 	return all, err
@@ -120,12 +120,12 @@ func (n *node) queryTask(ctx context.Context, c *celery.Control) (any, error) {
 		return nil, err
 	}
 	found := make(map[string]celery.QueryTask)
-	n.q.eachHeld(func(t *task) {
+	n.q.eachInflight(func(t *task) {
 		if slices.Contains(ids, t.ID) {
 			found[t.ID] = celery.QueryTask{State: "active", Info: n.info(t.Task, t.started, os.Getpid())}
 		}
 	})
-	err = n.q.eachParked(ctx, func(p parked) {
+	err = n.q.eachScheduled(ctx, func(p scheduledTask) {
 		if slices.Contains(ids, p.ID) {
 			found[p.ID] = celery.QueryTask{State: "reserved", Info: n.info(p.Task, time.Time{}, 0)}
 		}
@@ -133,11 +133,11 @@ func (n *node) queryTask(ctx context.Context, c *celery.Control) (any, error) {
 	return found, err
 }
 
-// eachHeld calls f with the tasks that are held.
-func (q *Queue) eachHeld(f func(*task)) {
+// eachInflight calls f with the tasks that are held.
+func (q *Queue) eachInflight(f func(*task)) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, h := range q.held {
+	for _, h := range q.inflight {
 		for _, t := range h.tasks {
 			f(t)
 		}

@@ -15,11 +15,11 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// follow sends the tasks that are to follow those that ended: links, the next
+// publishFollowUps sends the tasks that are to follow those that ended: links, the next
 // of a chain, errbacks, and the callback of a chord whose last member this is.
 // They go to the queue that their signature names, or to that which others
 // publish to.
-func (q *Queue) follow(ctx context.Context, over []outcome) error {
+func (q *Queue) publishFollowUps(ctx context.Context, over []finishedTask) error {
 	var next []celery.Task
 	for i := range over {
 		o := &over[i]
@@ -29,19 +29,19 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 		var tasks []celery.Task
 		var err error
 		if o.status == celery.Success {
-			tasks, err = o.Next(o.value())
+			tasks, err = o.FollowUpTasks(o.value())
 		} else {
-			tasks, err = o.Failed()
+			tasks, err = o.ErrbackTasks()
 		}
 		if err != nil {
 			q.log.Error("what was to follow a task is not sent", "task", o.ID, "error", err)
 		}
-		last, err := q.chordPart(ctx, o)
+		last, err := q.onChordPart(ctx, o)
 		if err != nil {
 			return err
 		}
 		tasks = append(tasks, last...)
-		o.children = celery.Children(tasks)
+		o.children = celery.ResultChildren(tasks)
 		for _, t := range tasks {
 			if t.RoutingKey == "" {
 				t.RoutingKey = q.set.publish
@@ -67,11 +67,11 @@ func (q *Queue) follow(ctx context.Context, over []outcome) error {
 	return nil
 }
 
-// chordPart adds the result of a chord's member to the others, and returns the
+// onChordPart adds the result of a chord's member to the others, and returns the
 // chord's callback when they are complete.
 //
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
-func (q *Queue) chordPart(ctx context.Context, o *outcome) ([]celery.Task, error) {
+func (q *Queue) onChordPart(ctx context.Context, o *finishedTask) ([]celery.Task, error) {
 	if o.Chord == nil || o.GroupID == "" || q.results == nil {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (q *Queue) chordPart(ctx context.Context, o *outcome) ([]celery.Task, error
 }
 
 // failChord tells who waits for a chord that one of its members failed.
-func (q *Queue) failChord(ctx context.Context, o *outcome, member *celery.Result) error {
+func (q *Queue) failChord(ctx context.Context, o *finishedTask, member *celery.Result) error {
 	var id string
 	if json.Unmarshal(o.Chord.Options["task_id"], &id) != nil || id == "" {
 		return nil

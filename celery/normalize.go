@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// Plain is src, JSON as Python writes it, as JSON that every reader takes. NaN,
+// NormalizeJSON is src, JSON as Python writes it, as JSON that every reader takes. NaN,
 // Infinity and -Infinity become these words as strings, so that nothing is lost,
 // and kombu's typed values their plain value: {"__type__": "datetime",
 // "__value__": "2026-…"} the string within, of a date, time, decimal, bytes or
@@ -16,14 +16,14 @@ import (
 // src isn't JSON, or nested too deeply.
 //
 // Source: kombu/utils/json.py.
-func Plain(dst, src []byte) ([]byte, error) {
+func NormalizeJSON(dst, src []byte) ([]byte, error) {
 	if err := isJSON(src); err != nil {
 		return nil, err
 	}
 	if !bytes.Contains(src, []byte("NaN")) && !bytes.Contains(src, []byte("Infinity")) && !bytes.Contains(src, []byte(`"__`)) {
 		return src, nil
 	}
-	p := plainer{dst: dst[:0], b: src}
+	p := normalizer{dst: dst[:0], b: src}
 	p.value(skipSpace(src, 0))
 	if p.copied == 0 {
 		return src, nil
@@ -31,14 +31,14 @@ func Plain(dst, src []byte) ([]byte, error) {
 	return append(p.dst, src[p.copied:]...), nil
 }
 
-// A plainer goes over JSON that is known to be well-formed.
-type plainer struct {
+// A normalizer goes over JSON that is known to be well-formed.
+type normalizer struct {
 	dst, b []byte
 	copied int // up to where b is in dst
 }
 
 // replace writes b[start:end] as something else.
-func (p *plainer) replace(start, end int, with ...[]byte) {
+func (p *normalizer) replace(start, end int, with ...[]byte) {
 	p.dst = append(p.dst, p.b[p.copied:start]...)
 	for _, w := range with {
 		p.dst = append(p.dst, w...)
@@ -46,10 +46,10 @@ func (p *plainer) replace(start, end int, with ...[]byte) {
 	p.copied = end
 }
 
-func (p *plainer) value(i int) int {
+func (p *normalizer) value(i int) int {
 	switch c := p.b[i]; c {
 	case '{':
-		if end, value := typed(p.b, i); value != nil {
+		if end, value := typedValueAt(p.b, i); value != nil {
 			p.replace(i, end, value)
 			return end
 		}
@@ -71,7 +71,7 @@ func (p *plainer) value(i int) int {
 	return skipValue(p.b, i, 0)
 }
 
-func (p *plainer) members(i int) int {
+func (p *normalizer) members(i int) int {
 	for i = skipSpace(p.b, i+1); p.b[i] != '}'; {
 		_, colon := skipKey(p.b, i)
 		i = skipSpace(p.b, colon+1)
@@ -82,8 +82,8 @@ func (p *plainer) members(i int) int {
 	return i + 1
 }
 
-// typed reads the typed value at i, if it is one: its end, and its plain value.
-func typed(b []byte, i int) (end int, value []byte) {
+// typedValueAt reads the typed value at i, if it is one: its end, and its plain value.
+func typedValueAt(b []byte, i int) (end int, value []byte) {
 	var kind []byte
 	if i = skipSpace(b, i+1); b[i] != '"' {
 		return 0, nil
@@ -119,7 +119,7 @@ func typed(b []byte, i int) (end int, value []byte) {
 	if b[i] != '}' || kind == nil {
 		return 0, nil
 	}
-	return i + 1, plainValue(string(kind), value)
+	return i + 1, normalizeTyped(string(kind), value)
 }
 
 // typedValue reads what a known type may have: a string, or an object with
@@ -146,21 +146,21 @@ func typedValue(b []byte, i int) (end int, value []byte) {
 	return i + 1, b[start : i+1]
 }
 
-// plainValue is the plain form of a value, or nil for a type that kombu has
+// normalizeTyped is the plain form of a value, or nil for a type that kombu has
 // not.
-func plainValue(kind string, value []byte) []byte {
+func normalizeTyped(kind string, value []byte) []byte {
 	switch kind {
 	case `"datetime"`, `"date"`, `"time"`, `"decimal"`, `"bytes"`, `"base64"`:
 		if value[0] == '"' {
 			return value
 		}
 	case `"uuid"`:
-		return plainUUID(value)
+		return normalizeUUID(value)
 	}
 	return nil
 }
 
-func plainUUID(value []byte) []byte {
+func normalizeUUID(value []byte) []byte {
 	if value[0] == '"' {
 		return value
 	}

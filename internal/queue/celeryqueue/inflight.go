@@ -15,16 +15,16 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// A hand is the tasks of one delivery.
-type hand struct{ tasks []*task }
+// A inflight is the tasks of one delivery.
+type inflight struct{ tasks []*task }
 
-// hold makes a delivery of tasks.
-func (q *Queue) hold(tasks []*task) queue.Delivery {
+// deliver makes a delivery of tasks.
+func (q *Queue) deliver(tasks []*task) queue.Delivery {
 	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
-		d.Attempt, d.Lost = max(d.Attempt, t.tries+1), max(d.Lost, t.lost)
+		d.Attempt, d.Lost = max(d.Attempt, t.attempts+1), max(d.Lost, t.lost)
 		if !t.queued.IsZero() && t.queued.Before(d.Enqueued) {
 			d.Enqueued = t.queued
 		}
@@ -38,7 +38,7 @@ func (q *Queue) hold(tasks []*task) queue.Delivery {
 	defer q.mu.Unlock()
 	q.token++
 	d.Receipt = q.token
-	q.held[d.Receipt] = &hand{tasks}
+	q.inflight[d.Receipt] = &inflight{tasks}
 	return d
 }
 
@@ -58,22 +58,22 @@ func groupID(tasks []*task) string {
 	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// find returns what a delivery holds, nil if it is no longer the caller's.
-func (q *Queue) find(token int64) *hand {
+// findInflight returns what a delivery holds, nil if it is no longer the caller's.
+func (q *Queue) findInflight(token int64) *inflight {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.held[token]
+	return q.inflight[token]
 }
 
-func (q *Queue) forget(token int64) {
+func (q *Queue) dropInflight(token int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.held, token)
+	delete(q.inflight, token)
 }
 
 // ReportResult implements queue.ResultReporter.
 func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
-	h := q.find(d.Receipt)
+	h := q.findInflight(d.Receipt)
 	if h == nil || len(matches) == 0 {
 		return
 	}
@@ -88,9 +88,9 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 
 // Ack implements queue.Queue: the tasks of the deliveries have succeeded.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
-	var over []outcome
+	var over []finishedTask
 	for i := range ds {
-		if h := q.find(ds[i].Receipt); h != nil {
+		if h := q.findInflight(ds[i].Receipt); h != nil {
 			for _, t := range h.tasks {
 				over = append(over, succeeded(t))
 			}
@@ -100,7 +100,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 		return fmt.Errorf("ack %d tasks: %w", len(over), err)
 	}
 	for i := range ds {
-		q.forget(ds[i].Receipt)
+		q.dropInflight(ds[i].Receipt)
 	}
 	return nil
 }
@@ -108,7 +108,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 // Bury implements queue.Queue: the tasks of the letters' events have failed,
 // the others have succeeded. A letter that is of no one event is of all.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
-	h := q.find(d.Receipt)
+	h := q.findInflight(d.Receipt)
 	if h == nil {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 		cause[letters[i].EventID] = letters[i].Cause
 	}
 	all, whole := cause[""]
-	var over []outcome
+	var over []finishedTask
 	for _, t := range h.tasks {
 		if why, failed := cause[t.event.ID]; failed {
 			over = append(over, failedWith(t, "RuntimeError", why))
@@ -133,7 +133,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	if err := q.finish(ctx, over); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.forget(d.Receipt)
+	q.dropInflight(d.Receipt)
 	return nil
 }
 
@@ -143,22 +143,22 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	var errs []error
 	for i := range rs {
 		d := &rs[i].Delivery
-		h := q.find(d.Receipt)
+		h := q.findInflight(d.Receipt)
 		if h == nil {
 			continue
 		}
-		defer q.forget(d.Receipt) // after an error too: not renewed, the leases end
-		errs = append(errs, q.retried(ctx, h.tasks, rs[i].Cause))
+		defer q.dropInflight(d.Receipt) // after an error too: not renewed, the leases end
+		errs = append(errs, q.taskRetried(ctx, h.tasks, rs[i].Cause))
 		tasks = append(tasks, h.tasks...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.giveBack(ctx, tasks, true))
+		errs = append(errs, q.release(ctx, tasks, true))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
 			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // in their order
 		}
-		errs = append(errs, q.park(ctx, tasks, true))
+		errs = append(errs, q.schedule(ctx, tasks, true))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("retry %d batches: %w", len(rs), err)
@@ -166,9 +166,9 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// park keeps tasks back until their time, and counts a try where they have
+// schedule keeps tasks back until their time, and counts a try where they have
 // been tried.
-func (q *Queue) park(ctx context.Context, tasks []*task, tried bool) error {
+func (q *Queue) schedule(ctx context.Context, tasks []*task, tried bool) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -185,13 +185,13 @@ func (q *Queue) park(ctx context.Context, tasks []*task, tried bool) error {
 	return err
 }
 
-// giveBack puts tasks back where they are taken from first, so that their order
+// release puts tasks back where they are taken from first, so that their order
 // stays, and counts a try where they have been tried.
-func (q *Queue) giveBack(ctx context.Context, tasks []*task, tried bool) error {
-	var back []restoration
+func (q *Queue) release(ctx context.Context, tasks []*task, tried bool) error {
+	var back []redelivery
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, restoration{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		back = append(back, redelivery{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
 		if tried {
 			back[len(back)-1].id = t.ID
 		}
@@ -199,15 +199,15 @@ func (q *Queue) giveBack(ctx context.Context, tasks []*task, tried bool) error {
 	return q.restore(ctx, back)
 }
 
-// A restoration is a task that goes back to its list.
-type restoration struct {
+// A redelivery is a task that goes back to its list.
+type redelivery struct {
 	tag, list string
 	raw       []byte
 	id        string // of the try that it was, or ""
 	lost      bool   // who held it died
 }
 
-func (q *Queue) restore(ctx context.Context, all []restoration) error {
+func (q *Queue) restore(ctx context.Context, all []redelivery) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -230,9 +230,9 @@ func (q *Queue) restore(ctx context.Context, all []restoration) error {
 	return err
 }
 
-// recall asks how often tasks came back, and ends those whose holders died too
+// loadAttempts asks how often tasks came back, and ends those whose holders died too
 // often.
-func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
+func (q *Queue) loadAttempts(ctx context.Context, run []*task) ([]*task, error) {
 	if len(run) == 0 {
 		return nil, nil
 	}
@@ -247,9 +247,9 @@ func (q *Queue) recall(ctx context.Context, run []*task) ([]*task, error) {
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*task
-	var over []outcome
+	var over []finishedTask
 	for i, t := range run {
-		t.tries, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
+		t.attempts, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
 		if t.lost < queue.MaxLost {
 			good = append(good, t)
 			continue

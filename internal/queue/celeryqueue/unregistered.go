@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// strangers tells when tasks that picket does not know, on a queue that it
+// unregisteredTasks tells when tasks that picket does not know, on a queue that it
 // shares, are for nobody: then they become dead letters, as they would with a
 // Celery worker, instead of waiting for ever.
-type strangers struct {
+type unregisteredTasks struct {
 	mu     sync.Mutex
 	since  time.Time // when some were seen first that are still there
 	others time.Time // when a worker was heard last that may know them
@@ -22,8 +22,8 @@ const (
 	deserted = 5 * time.Minute
 )
 
-// seen notes how many strange tasks the last look found.
-func (s *strangers) seen(n int64) {
+// sawUnregistered notes how many strange tasks the last look found.
+func (s *unregisteredTasks) sawUnregistered(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -34,26 +34,26 @@ func (s *strangers) seen(n int64) {
 	}
 }
 
-// heard notes that a worker of another kind shows itself.
-func (s *strangers) heard() {
+// sawOtherWorker notes that a worker of another kind shows itself.
+func (s *unregisteredTasks) sawOtherWorker() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.others = time.Now()
 }
 
-// patience is how long to wait at most before looking again: looking past
+// pollInterval is how long to wait at most before looking again: looking past
 // strange tasks is dear.
-func (s *strangers) patience() time.Duration {
+func (s *unregisteredTasks) pollInterval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since.IsZero() {
-		return maxIdle
+		return maxPollInterval
 	}
-	return 5 * maxIdle
+	return 5 * maxPollInterval
 }
 
-// open reports whether strange tasks are to be taken too.
-func (s *strangers) open() bool {
+// shouldClaim reports whether strange tasks are to be taken too.
+func (s *unregisteredTasks) shouldClaim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	patience := orphaned

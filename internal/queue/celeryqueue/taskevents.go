@@ -9,30 +9,30 @@ import (
 	"github.com/picket-edr/picket/celery"
 )
 
-// fewTasks is up to how many tasks at once each has its own line in the log.
-const fewTasks = 16
+// maxLoggedTasks is up to how many tasks at once each has its own line in the log.
+const maxLoggedTasks = 16
 
 // consumed are the queues that are consumed now.
 func (q *Queue) consumed() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return append([]string{}, q.ours...)
+	return append([]string{}, q.queues...)
 }
 
-// holding is how many tasks are held.
-func (q *Queue) holding() int {
+// inflightCount is how many tasks are held.
+func (q *Queue) inflightCount() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := 0
-	for _, h := range q.held {
+	for _, h := range q.inflight {
 		n += len(h.tasks)
 	}
 	return n
 }
 
-// received tells of tasks that were taken: those that are run now, those that
+// taskReceived tells of tasks that were taken: those that are run now, those that
 // are kept back, and those that are not run at all.
-func (q *Queue) received(run, later []*task, over []outcome) {
+func (q *Queue) taskReceived(run, later []*task, over []finishedTask) {
 	all := append(append([]*task{}, run...), later...)
 	for i := range over {
 		all = append(all, over[i].task)
@@ -40,7 +40,7 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 	if len(all) == 0 {
 		return
 	}
-	if len(all) <= fewTasks {
+	if len(all) <= maxLoggedTasks {
 		for _, t := range all {
 			q.log.Info(fmt.Sprintf("Task %s received", t))
 		}
@@ -52,7 +52,7 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 		return
 	}
 	n.count(all)
-	if !n.telling.Load() {
+	if !n.eventsEnabled.Load() {
 		return
 	}
 	for _, t := range all {
@@ -62,7 +62,7 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 		if t.Shadow != "" {
 			e.Name = t.Shadow
 		}
-		n.tell(e)
+		n.emit(e)
 	}
 	begun := append([]*task{}, run...)
 	for i := range over {
@@ -73,7 +73,7 @@ func (q *Queue) received(run, later []*task, over []outcome) {
 	for _, t := range begun {
 		e := n.event("task-started")
 		e.UUID = t.ID
-		n.tell(e)
+		n.emit(e)
 	}
 }
 
@@ -87,8 +87,8 @@ func (n *node) count(all []*task) {
 	}
 }
 
-// ended tells how tasks ended.
-func (q *Queue) ended(over []outcome, now time.Time) {
+// taskFinished tells how tasks ended.
+func (q *Queue) taskFinished(over []finishedTask, now time.Time) {
 	alerts, done := 0, 0
 	for i := range over {
 		o := &over[i]
@@ -100,24 +100,24 @@ func (q *Queue) ended(over []outcome, now time.Time) {
 		default:
 			done++
 			alerts += o.matches
-			if len(over) <= fewTasks {
+			if len(over) <= maxLoggedTasks {
 				q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", o.matches), "task", o.ID, "event", o.event.ID)
 				q.log.Info(fmt.Sprintf("Task %s succeeded in %.6fs: %s", o, now.Sub(o.started).Seconds(), celery.Repr(nil, o.value(), 0)))
 			}
 		}
 	}
-	if len(over) > fewTasks && done > 0 {
+	if len(over) > maxLoggedTasks && done > 0 {
 		q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", alerts), "tasks", done)
 		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", over[0].Name, done, now.Sub(over[0].started).Seconds()))
 	}
-	if n := q.node.Load(); n != nil && n.telling.Load() {
+	if n := q.node.Load(); n != nil && n.eventsEnabled.Load() {
 		for i := range over {
-			n.tell(n.endedEvent(&over[i], now))
+			n.emit(n.endedEvent(&over[i], now))
 		}
 	}
 }
 
-func (n *node) endedEvent(o *outcome, now time.Time) celery.Event {
+func (n *node) endedEvent(o *finishedTask, now time.Time) celery.Event {
 	var e celery.Event
 	switch o.status {
 	case celery.Success:
@@ -134,8 +134,8 @@ func (n *node) endedEvent(o *outcome, now time.Time) celery.Event {
 	return e
 }
 
-// retried tells of tasks that could not be done yet.
-func (q *Queue) retried(ctx context.Context, tasks []*task, cause error) error {
+// taskRetried tells of tasks that could not be done yet.
+func (q *Queue) taskRetried(ctx context.Context, tasks []*task, cause error) error {
 	if cause == nil {
 		return nil // they were not begun
 	}
@@ -149,26 +149,26 @@ func (q *Queue) retried(ctx context.Context, tasks []*task, cause error) error {
 			r := celery.Result{TaskID: t.ID, Status: celery.Retry, Exception: why, GroupID: t.GroupID, ParentID: t.ParentID}
 			keys, values = append(keys, q.set.keys.Result(t.ID)), append(values, r.Append(nil))
 		}
-		if n != nil && n.telling.Load() {
+		if n != nil && n.eventsEnabled.Load() {
 			e := n.event("task-retried")
 			e.UUID, e.Exception = t.ID, why.String()
-			n.tell(e)
+			n.emit(e)
 		}
 	}
 	return q.writeResults(ctx, keys, values)
 }
 
-// late tells of tasks that take longer than they may. They go on: their events
+// checkTimeLimits tells of tasks that take longer than they may. They go on: their events
 // were accepted.
-func (n *node) late() {
+func (n *node) checkTimeLimits() {
 	n.mu.Lock()
 	soft, hard := n.soft, n.hard
 	n.mu.Unlock()
 	now := time.Now()
-	n.q.eachHeld(func(t *task) {
+	n.q.eachInflight(func(t *task) {
 		limit := cmp.Or(t.SoftLimit, soft, t.HardLimit, hard)
-		if took := now.Sub(t.started); limit > 0 && took > limit && !t.late {
-			t.late = true
+		if took := now.Sub(t.started); limit > 0 && took > limit && !t.warnedLate {
+			t.warnedLate = true
 			n.q.log.Warn(fmt.Sprintf("Soft time limit (%s) exceeded for %s", limit, t), "took", took)
 		}
 	})

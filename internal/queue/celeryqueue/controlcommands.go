@@ -13,20 +13,20 @@ import (
 // heartbeat shows at once that the node is there: who begins to listen to events
 // asks for it.
 func (n *node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
-	n.announce(ctx, "worker-heartbeat")
+	n.publishWorkerEvent(ctx, "worker-heartbeat")
 	return nil, nil
 }
 
 func (n *node) enableEvents(ctx context.Context, _ *celery.Control) (any, error) {
-	if n.telling.Swap(true) {
+	if n.eventsEnabled.Swap(true) {
 		return ok("task events already enabled")
 	}
-	n.announce(ctx, "worker-online")
+	n.publishWorkerEvent(ctx, "worker-online")
 	return ok("task events enabled")
 }
 
 func (n *node) disableEvents(context.Context, *celery.Control) (any, error) {
-	if !n.telling.Swap(false) {
+	if !n.eventsEnabled.Swap(false) {
 		return ok("task events already disabled")
 	}
 	return ok("task events disabled")
@@ -59,7 +59,7 @@ func (n *node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
 	if limit != nil {
 		text = fmt.Sprint(limit)
 	}
-	if err := n.q.limit.set(text); err != nil {
+	if err := n.q.rateLimit.set(text); err != nil {
 		return nil, err
 	}
 	if text == "0" {
@@ -94,15 +94,15 @@ func (n *node) poolShrink(_ context.Context, c *celery.Control) (any, error) {
 	return n.resize(c, -1, "pool will shrink")
 }
 
-// maxCrew bounds what remote control may make of a crew.
-const maxCrew = 256
+// maxPoolSize bounds what remote control may make of a crew.
+const maxPoolSize = 256
 
 func (n *node) resize(c *celery.Control, sign int, done string) (any, error) {
 	by := 1
 	if _, err := argument(c, "n", &by); err != nil {
 		return nil, err
 	}
-	n.Crew.Resize(min(max(n.Crew.Concurrency()+sign*by, 1), maxCrew))
+	n.Pool.Resize(min(max(n.Pool.Concurrency()+sign*by, 1), maxPoolSize))
 	return ok("%s", done)
 }
 
@@ -131,13 +131,13 @@ func (n *node) cancelConsumer(_ context.Context, c *celery.Control) (any, error)
 func (q *Queue) consume(name string, want bool) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if slices.Contains(q.ours, name) == want {
+	if slices.Contains(q.queues, name) == want {
 		return false
 	}
 	if want {
-		q.ours = append(slices.Clone(q.ours), name)
+		q.queues = append(slices.Clone(q.queues), name)
 	} else {
-		q.ours = slices.DeleteFunc(slices.Clone(q.ours), func(o string) bool { return o == name })
+		q.queues = slices.DeleteFunc(slices.Clone(q.queues), func(o string) bool { return o == name })
 	}
 	return true
 }

@@ -36,7 +36,7 @@ func TestPlain(t *testing.T) {
 		{`{"__value__": {}, "__type__": "uuid"}`, ""},
 		{`{"__init__": {"__type__": "date", "__value__": "2026-11-23"}}`, `{"__init__": "2026-11-23"}`},
 	} {
-		got, err := celery.Plain(make([]byte, 7, 100), []byte(test.src))
+		got, err := celery.NormalizeJSON(make([]byte, 7, 100), []byte(test.src))
 		want := test.want
 		if want == "" {
 			want = test.src
@@ -46,7 +46,7 @@ func TestPlain(t *testing.T) {
 		}
 	}
 	src := []byte(`{"a": 1}`)
-	if got, _ := celery.Plain(nil, src); &got[0] != &src[0] {
+	if got, _ := celery.NormalizeJSON(nil, src); &got[0] != &src[0] {
 		t.Error("what needs no change is copied")
 	}
 }
@@ -57,7 +57,7 @@ func TestPlainRefuses(t *testing.T) {
 		"[", "[1", "[1,", "[1,]", "[,]", "{", `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{a:1}`, `{1:1}`, "[] []", "]",
 		strings.Repeat("[", 2000) + strings.Repeat("]", 2000), strings.Repeat(`{"a":`, 2000) + "1" + strings.Repeat("}", 2000),
 	} {
-		if got, err := celery.Plain(nil, []byte(src)); err == nil {
+		if got, err := celery.NormalizeJSON(nil, []byte(src)); err == nil {
 			t.Errorf("Plain(%.40q) = %.40q", src, got)
 		}
 	}

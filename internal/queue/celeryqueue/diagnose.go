@@ -16,8 +16,8 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// A Survey is what a look at a broker finds.
-type Survey struct {
+// A Diagnose is what a look at a broker finds.
+type BrokerReport struct {
 	redisurl.Settings
 	Publish string // the queue that intake publishes to
 	Task    string // and the name of what it publishes
@@ -31,8 +31,8 @@ type QueueState struct {
 	Name    string
 	Shared  bool  // picket takes only what it knows
 	Waiting int64 // tasks
-	// Strange are names of tasks among the oldest that are none of picket's.
-	Strange []string
+	// Unregistered are names of tasks among the oldest that are none of picket's.
+	Unregistered []string
 }
 
 // A WorkerState is a worker that answered, picket's or another.
@@ -49,9 +49,9 @@ const surveyTime = 1500 * time.Millisecond
 // surveyed is how many of the oldest tasks of a queue are looked at.
 const surveyed = 100
 
-// Survey looks at the broker, and asks the workers who they are.
-func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
-	s := &Survey{Publish: q.set.publish, Task: q.set.tasks[0]}
+// Diagnose looks at the broker, and asks the workers who they are.
+func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
+	s := &BrokerReport{Publish: q.set.publish, Task: q.set.tasks[0]}
 	var err error
 	if s.Settings, err = redisurl.ReadSettings(ctx, q.client); err != nil {
 		return nil, redisstats.WrapError(err)
@@ -76,14 +76,14 @@ func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
 				t, err := q.decoder.Decode([]byte(raw))
 				switch {
 				case t == nil:
-					state.Strange = append(state.Strange, err.Error())
+					state.Unregistered = append(state.Unregistered, err.Error())
 				case !slices.Contains(q.set.tasks, t.Name):
-					state.Strange = append(state.Strange, t.Name)
+					state.Unregistered = append(state.Unregistered, t.Name)
 				}
 			}
 		}
-		slices.Sort(state.Strange)
-		state.Strange = slices.Compact(state.Strange)
+		slices.Sort(state.Unregistered)
+		state.Unregistered = slices.Compact(state.Unregistered)
 		s.Queues = append(s.Queues, state)
 	}
 	if q.results != nil {
@@ -94,7 +94,7 @@ func (q *Queue) Survey(ctx context.Context) (*Survey, error) {
 }
 
 // Consumers are the workers that consume a queue.
-func (s *Survey) Consumers(queue string) []WorkerState {
+func (s *BrokerReport) Consumers(queue string) []WorkerState {
 	return slices.DeleteFunc(slices.Clone(s.Workers), func(w WorkerState) bool { return !slices.Contains(w.Queues, queue) })
 }
 
@@ -137,7 +137,7 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
 	key := q.set.keys.Reply(c.ReplyTo.RoutingKey)
 	// kombu answers only to where a queue is bound.
-	binding, bound := q.set.keys.Binding(c.ReplyTo.Exchange), q.set.keys.Bound(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
+	binding, bound := q.set.keys.BindingKey(c.ReplyTo.Exchange), q.set.keys.BindingMember(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
 	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
 		return nil, redisstats.WrapError(err)
 	}

@@ -15,20 +15,20 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// The gauge is read anew after gaugeAge, and when it says full after fullAge.
+// The gauge is read anew after capacityAge, and when it says full after fullCapacityAge.
 // In between it is moved on by what this queue publishes.
 const (
-	gaugeAge = 250 * time.Millisecond
-	fullAge  = 20 * time.Millisecond
+	capacityAge     = 250 * time.Millisecond
+	fullCapacityAge = 20 * time.Millisecond
 )
 
 // rejectedShare is the part of Options.MaxBytes that letters of rejected
 // events may take.
 const rejectedShare = 10
 
-// A gauge knows about how full the broker is. Workers in Python keep no books,
+// A capacity knows about how full the broker is. Workers in Python keep no books,
 // so Redis is asked.
-type gauge struct {
+type capacity struct {
 	mu       sync.Mutex
 	read     time.Time
 	bytes    int64 // of the lists and of the letters
@@ -36,9 +36,9 @@ type gauge struct {
 	err      error // why it could not be read
 }
 
-// room returns an error that is queue.ErrFull where size bytes find none, and
+// reserve returns an error that is queue.ErrFull where size bytes find none, and
 // whether the letters are not to be kept.
-func (g *gauge) room(ctx context.Context, q *Queue, size int64, letters []queue.DeadLetter) (dropped bool, err error) {
+func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, letters []queue.DeadLetter) (dropped bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {
@@ -48,8 +48,8 @@ func (g *gauge) room(ctx context.Context, q *Queue, size int64, letters []queue.
 		return g.err
 	}
 	age := time.Since(g.read)
-	if age > gaugeAge || age > fullAge && g.err == nil && full() != nil {
-		g.bytes, g.rejected, g.err = q.measure(ctx)
+	if age > capacityAge || age > fullCapacityAge && g.err == nil && full() != nil {
+		g.bytes, g.rejected, g.err = q.measureUsage(ctx)
 		g.read = time.Now()
 	}
 	if err := full(); err != nil {
@@ -62,14 +62,14 @@ func (g *gauge) room(ctx context.Context, q *Queue, size int64, letters []queue.
 	return g.rejected > q.opt.MaxBytes/rejectedShare, nil
 }
 
-// measure asks what the lists and the letters take.
-func (q *Queue) measure(ctx context.Context) (bytes, rejected int64, err error) {
+// measureUsage asks what the lists and the letters take.
+func (q *Queue) measureUsage(ctx context.Context) (bytes, rejected int64, err error) {
 	// Not the caller's end: others wait for the answer too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
 	pipe := q.client.Pipeline()
 	var held []*redis.IntCmd
-	for _, key := range q.everyList() {
+	for _, key := range q.allLists() {
 		held = append(held, pipe.MemoryUsage(ctx, key))
 	}
 	leased, parked := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked"))
@@ -88,8 +88,8 @@ func (q *Queue) measure(ctx context.Context) (bytes, rejected int64, err error) 
 	return bytes + number(counts.Val()[0]), number(counts.Val()[1]), nil
 }
 
-// everyList is the lists of all queues that this one publishes to or consumes.
-func (q *Queue) everyList() []string {
+// allLists is the lists of all queues that this one publishes to or consumes.
+func (q *Queue) allLists() []string {
 	var keys []string
 	publish := q.set.keys.Lists(q.set.publish)
 	for _, l := range q.lists() {

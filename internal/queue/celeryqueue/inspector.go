@@ -20,13 +20,13 @@ import (
 // Accepted counts tasks of others when they are done. The age of the oldest is
 // known of what picket published.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
-	bytes, _, err := q.measure(ctx)
+	bytes, _, err := q.measureUsage(ctx)
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	pipe := q.client.Pipeline()
 	var lens []*redis.IntCmd
-	lists := q.everyList()
+	lists := q.allLists()
 	for _, key := range lists {
 		lens = append(lens, pipe.LLen(ctx, key))
 	}
@@ -65,12 +65,12 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 // each from where it is consumed.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
-	err := q.eachParked(ctx, func(p parked) {
+	err := q.eachScheduled(ctx, func(p scheduledTask) {
 		if len(ds) < n {
 			ds = q.appendPeeked(ds, p.raw)
 		}
 	})
-	for _, key := range q.everyList() {
+	for _, key := range q.allLists() {
 		if err != nil || len(ds) >= n {
 			break
 		}
@@ -90,7 +90,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 func (q *Queue) peeked(raw []byte) *task {
 	t := &task{started: time.Now(), foreign: true}
 	var err error
-	if t.Task, err = q.decoder.Decode(raw); err != nil || q.read(t, t.started) != nil {
+	if t.Task, err = q.decoder.Decode(raw); err != nil || q.readEvent(t, t.started) != nil {
 		return nil
 	}
 	return t
@@ -190,7 +190,7 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLette
 			continue
 		}
 		to, accepted := 1, 0
-		tasks, err := q.publications(l.Payload)
+		tasks, err := q.encodeTasks(l.Payload)
 		switch {
 		case err != nil: // no batch: a message as it came
 			tasks = [][]byte{l.Payload}
