@@ -28,10 +28,10 @@ type Match struct {
 	AlertAgent string `json:"-"`
 
 	// Observed are the values of the event that correlations want, not nil where
-	// one is over the rule. Silent says that the rule is there for correlations
+	// one is over the rule. CorrelationOnly says that the rule is there for correlations
 	// only: the match is kept as an observation, and opens no alert.
-	Observed map[string]string `json:"-"`
-	Silent   bool              `json:"-"`
+	Observed        map[string]string `json:"-"`
+	CorrelationOnly bool              `json:"-"`
 }
 
 // MatchID identifies the match of a rule on an event, so that detecting

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
@@ -24,7 +24,7 @@ func orBuiltin(args []string) []string {
 
 // describeRule says what an entry is for: its logsource, with what it is if that is
 // no rule.
-func describeRule(e detect.Entry) string {
+func describeRule(e ruleset.RuleInfo) string {
 	var parts []string
 	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
 		if part != "" {
@@ -51,7 +51,7 @@ func newRulesTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results, err := detect.Test(sources)
+		results, err := ruleset.TestRules(sources)
 		if err != nil {
 			return err
 		}

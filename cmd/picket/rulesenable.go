@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
@@ -42,12 +42,12 @@ one of the rules is not known.`,
 				ids, titles[r.ID] = append(ids, r.ID), r.Title
 			}
 		}
-		if err := detect.SwitchOff(in.dir.disabledRules(), ids, off); err != nil {
+		if err := ruleset.SetDisabled(in.dir.disabledRules(), ids, off); err != nil {
 			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		for _, id := range ids {
 			if *asJSON {
-				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.off[id] != off})
+				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
 			}
@@ -62,18 +62,18 @@ one of the rules is not known.`,
 
 // find finds the rule of that id, else the only one of that title, else the
 // only one in a file of that name.
-func (in enabledRules) find(name string) (detect.Entry, error) {
-	is := []func(r detect.Entry) bool{
-		func(r detect.Entry) bool { return strings.EqualFold(r.ID, name) },
-		func(r detect.Entry) bool { return strings.EqualFold(r.Title, name) },
-		func(r detect.Entry) bool {
+func (in enabledRules) find(name string) (ruleset.RuleInfo, error) {
+	is := []func(r ruleset.RuleInfo) bool{
+		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
+		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.Title, name) },
+		func(r ruleset.RuleInfo) bool {
 			base := path.Base(r.File)
 			return r.File == name || base == name || strings.TrimSuffix(base, path.Ext(base)) == name
 		},
 	}
 	for _, same := range is {
-		var found []detect.Entry
-		for _, r := range in.set.On {
+		var found []ruleset.RuleInfo
+		for _, r := range in.set.Enabled {
 			if same(r) {
 				found = append(found, r)
 			}
@@ -83,17 +83,17 @@ func (in enabledRules) find(name string) (detect.Entry, error) {
 		case 1:
 			return found[0], nil
 		default:
-			return detect.Entry{}, &ambiguousRuleError{found}
+			return ruleset.RuleInfo{}, &ambiguousRuleError{found}
 		}
 	}
-	if in.off[name] { // its pack is gone, its switch is not
-		return detect.Entry{Meta: &ast.Meta{ID: name}}, nil
+	if in.disabled[name] { // its pack is gone, its switch is not
+		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name}}, nil
 	}
-	return detect.Entry{}, fmt.Errorf("no rule has this id, title or file name")
+	return ruleset.RuleInfo{}, fmt.Errorf("no rule has this id, title or file name")
 }
 
 // A ambiguousRuleError is a name that several rules have.
-type ambiguousRuleError struct{ rules []detect.Entry }
+type ambiguousRuleError struct{ rules []ruleset.RuleInfo }
 
 func (e *ambiguousRuleError) Error() string {
 	return fmt.Sprintf("%d rules are called so", len(e.rules))
@@ -110,7 +110,7 @@ func hintedRule(verb, name string, in enabledRules, err error) error {
 		return hinted(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
 	}
 	near := make(map[string]bool)
-	for _, r := range in.set.On {
+	for _, r := range in.set.Enabled {
 		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
 			near[fmt.Sprintf("%q", printable(r.Title))] = true
 		}

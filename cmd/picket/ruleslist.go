@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 func newRulesList() *cobra.Command {
@@ -42,9 +42,9 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 			return err
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, r := range in.set.On {
+		for _, r := range in.set.Enabled {
 			state, pack := "on", in.pack(r)
-			if in.off[r.ID] {
+			if in.disabled[r.ID] {
 				state = "off"
 			}
 			switch {
@@ -52,7 +52,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 				err = printJSON(cmd.OutOrStdout(), map[string]any{
 					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
 					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
-					"enabled":   !in.off[r.ID], "pack": pack, "kind": r.Kind.String(),
+					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
 				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), printable(r.Title))
@@ -83,9 +83,9 @@ func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
 
 // enabledRules are the rules of a server, those that are off too.
 type enabledRules struct {
-	dir dataDir
-	set detect.Set
-	off map[string]bool
+	dir      dataDir
+	set      ruleset.LoadedRules
+	disabled map[string]bool
 }
 
 // load reads the rules of the data directory, which must be there.
@@ -105,15 +105,15 @@ func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enab
 	if err != nil {
 		return in, err
 	}
-	if in.set, err = detect.Load(sources, nil); err != nil || dir == "" {
+	if in.set, err = ruleset.Load(sources, nil); err != nil || dir == "" {
 		return in, err
 	}
-	in.off, err = detect.ReadOff(dir.disabledRules())
+	in.disabled, err = ruleset.ReadDisabled(dir.disabledRules())
 	return in, err
 }
 
 // pack is the name of the pack that a rule is of, "" where it is in none.
-func (in enabledRules) pack(r detect.Entry) string {
+func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
 	}
@@ -125,13 +125,13 @@ func (in enabledRules) pack(r detect.Entry) string {
 
 // enabledRuleSources are the rules of a server: what its --rules name, and then the
 // packs in its data directory, which may come and go.
-func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]detect.Source, error) {
+func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
-	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s detect.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
+	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
 		return sources, err
 	}
-	return append(sources, detect.Source{Name: packs, Optional: true}), nil
+	return append(sources, ruleset.Source{Name: packs, Optional: true}), nil
 }
 
 func samePath(a, b string) bool {

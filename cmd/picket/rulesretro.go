@@ -13,6 +13,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -60,7 +61,7 @@ changes nothing and opens no alerts.`,
 
 // selectRules loads the rules that are named: files of them, and single ones
 // of the packs. wanted holds the ids of these.
-func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool, err error) {
+func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[string]bool, err error) {
 	var paths, single []string
 	for _, n := range names {
 		if _, err := os.Stat(n); err == nil {
@@ -74,7 +75,7 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 		if set, err = loadRules(paths); err != nil {
 			return set, nil, err
 		}
-		for _, e := range set.On {
+		for _, e := range set.Enabled {
 			wanted[e.ID] = true
 		}
 	}
@@ -86,7 +87,7 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 	}
 	for _, n := range single {
 		found := false
-		for _, e := range set.On {
+		for _, e := range set.Enabled {
 			if strings.EqualFold(e.ID, n) || e.Name == n || strings.EqualFold(e.Title, n) {
 				wanted[e.ID], found = true, true
 			}
@@ -99,7 +100,7 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 }
 
 // runRetro runs rules over what q selects.
-func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Set, wanted map[string]bool, asJSON bool) error {
+func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set ruleset.LoadedRules, wanted map[string]bool, asJSON bool) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	totals, err := s.Totals(ctx)
@@ -111,7 +112,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
-	err = scan.Events(ctx, detect.NewEngine(set.Rules), &p, func(h scan.Hit) error {
+	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(h scan.Hit) error {
 		if !wanted[h.RuleID] {
 			return nil
 		}

@@ -1,4 +1,4 @@
-package rulepack
+package ruleset
 
 import (
 	"path"
@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// leftOut reports whether a folder is none of rules to run: hidden, or one of
-// those that SigmaHQ's repository has beside its rules.
-func leftOut(folder string) bool {
+// isExcludedDir reports whether a directory is skipped: hidden ones, and those of
+// SigmaHQ's repository that hold no rules to run.
+func isExcludedDir(folder string) bool {
 	return strings.HasPrefix(folder, ".") && folder != "." || folder == "__MACOSX" ||
 		folder == "deprecated" || folder == "unsupported" || folder == "regression_data"
 }
 
-func isRule(name string) bool {
+func isRuleFile(name string) bool {
 	ext := strings.ToLower(path.Ext(name))
 	return (ext == ".yml" || ext == ".yaml") && !strings.HasPrefix(path.Base(name), ".")
 }
@@ -23,9 +23,9 @@ func isLicense(name string) bool {
 	return slices.ContainsFunc([]string{"LICENSE", "LICENCE", "COPYING", "NOTICE"}, func(s string) bool { return strings.HasPrefix(base, s) })
 }
 
-// isNotice reports whether a file says something of the rules, which must not
-// be parted from them.
-func isNotice(name string) bool {
+// isDocument reports whether a file is a license, a README or a version file, which
+// stay with the rules.
+func isDocument(name string) bool {
 	base := strings.ToLower(path.Base(name))
 	return isLicense(name) || base == "readme.md" || base == "version.txt"
 }

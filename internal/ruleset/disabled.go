@@ -1,4 +1,4 @@
-package detect
+package ruleset
 
 import (
 	"errors"
@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// ReadOff reads the ids of the rules that are switched off, one a line. A file
-// that is not there, and "", hold none.
-func ReadOff(file string) (map[string]bool, error) {
+// ReadDisabled reads the ids of disabled rules from a file with an id a line. A
+// missing file, and "", have none.
+func ReadDisabled(file string) (map[string]bool, error) {
 	off := make(map[string]bool)
 	if file == "" {
 		return off, nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the rules that are switched off: %w", err)
+		return nil, fmt.Errorf("read disabled rules: %w", err)
 	}
 	for _, id := range strings.Fields(string(data)) {
 		off[id] = true
@@ -28,11 +28,10 @@ func ReadOff(file string) (map[string]bool, error) {
 	return off, nil
 }
 
-// SwitchOff adds ids to the file of the rules that are switched off, or takes
-// them out of it. A Loader that watches the file follows. The file is replaced
-// in one step.
-func SwitchOff(file string, ids []string, off bool) error {
-	all, err := ReadOff(file)
+// SetDisabled adds ids to the file of disabled rules, or removes them. It replaces
+// the file atomically; a Loader that watches the file reloads.
+func SetDisabled(file string, ids []string, off bool) error {
+	all, err := ReadDisabled(file)
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func SwitchOff(file string, ids []string, off bool) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.WriteString(strings.Join(slices.Sorted(maps.Keys(all)), "\n") + "\n")
-	// The server may be another user than the one who switches; ids are no secret.
+	// The server may run as another user; ids are not secret.
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}

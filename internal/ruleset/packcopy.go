@@ -1,4 +1,4 @@
-package rulepack
+package ruleset
 
 import (
 	"archive/zip"
@@ -14,25 +14,24 @@ import (
 	"strings"
 )
 
-// maxFile bounds one file, as package detect bounds a rule file.
-const maxFile = 4 << 20
+// maxPackFile bounds a file of a pack in bytes.
+const maxPackFile = 4 << 20
 
-// An entry is a file that a pack may be made of.
-type entry struct {
+// A packFile is a candidate file of a pack.
+type packFile struct {
 	name string // with slashes
 	mode fs.FileMode
 	open func() (io.ReadCloser, error)
 }
 
-// collect copies the rules and licenses that from holds to the folder fresh,
-// and returns the names of the licenses. tmp is a folder for what it needs
-// besides.
-func (f Folder) collect(ctx context.Context, from, name, tmp, fresh string) ([]string, error) {
+// copyFrom copies the rules, licenses and notices of from to the directory fresh, and
+// returns the names of the licenses. tmp is a directory for temporary files.
+func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([]string, error) {
 	file, ext := from, strings.ToLower(filepath.Ext(from))
-	if u := asURL(from); u != nil {
-		u = direct(u)
+	if u := parseURL(from); u != nil {
+		u = downloadURL(u)
 		file, ext = filepath.Join(tmp, "download"), strings.ToLower(path.Ext(u.Path))
-		if err := f.fetch(ctx, u, file); err != nil {
+		if err := f.download(ctx, u, file); err != nil {
 			return nil, fmt.Errorf("download: %w", err)
 		}
 	}
@@ -40,22 +39,22 @@ func (f Folder) collect(ctx context.Context, from, name, tmp, fresh string) ([]s
 	if err != nil {
 		return nil, err
 	}
-	var entries []entry
+	var entries []packFile
 	switch {
 	case info.IsDir():
 		if within(f.Path, file) {
 			return nil, errors.New("the folder holds the data directory; name one beside it")
 		}
-		entries, err = f.ofFolder(os.DirFS(file))
+		entries, err = f.dirFiles(os.DirFS(file))
 	case ext == ".yml" || ext == ".yaml":
-		entries = []entry{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
+		entries = []packFile{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
 	case isZip(file):
 		z, zerr := zip.OpenReader(file)
 		if zerr != nil {
 			return nil, zerr
 		}
 		defer z.Close()
-		entries, err = f.ofZip(&z.Reader)
+		entries, err = f.zipFiles(&z.Reader)
 	default:
 		return nil, errors.New("it is neither a folder, nor a .yml file, nor a zip archive")
 	}
@@ -65,7 +64,7 @@ func (f Folder) collect(ctx context.Context, from, name, tmp, fresh string) ([]s
 	return f.copyAll(ctx, entries, fresh)
 }
 
-// isZip reports whether a file begins as zip archives do, whatever its name.
+// isZip reports whether a file starts with the signature of zip archives.
 func isZip(name string) bool {
 	f, err := os.Open(name)
 	if err != nil {
@@ -77,7 +76,7 @@ func isZip(name string) bool {
 	return err == nil && string(head[:]) == "PK\x03\x04"
 }
 
-// within reports whether the path is in the folder.
+// within reports whether a path is in a directory.
 func within(name, folder string) bool {
 	a, err1 := filepath.Abs(name)
 	b, err2 := filepath.Abs(folder)
@@ -85,17 +84,17 @@ func within(name, folder string) bool {
 	return err1 == nil && err2 == nil && err3 == nil && filepath.IsLocal(rel)
 }
 
-// ofFolder returns what a folder holds of a pack.
-func (f Folder) ofFolder(fsys fs.FS) ([]entry, error) {
-	var entries []entry
+// dirFiles returns the pack files of a directory.
+func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
+	var entries []packFile
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && name != "." && leftOut(d.Name()):
+		case d.IsDir() && name != "." && isExcludedDir(d.Name()):
 			return fs.SkipDir
-		case !d.IsDir() && (isRule(name) || isNotice(name)):
-			entries = append(entries, entry{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
+		case !d.IsDir() && (isRuleFile(name) || isDocument(name)):
+			entries = append(entries, packFile{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
 		}
 		if len(entries) > f.Limits.Files {
 			return fmt.Errorf("there are more than %d files", f.Limits.Files)
@@ -105,13 +104,13 @@ func (f Folder) ofFolder(fsys fs.FS) ([]entry, error) {
 	return entries, err
 }
 
-// ofZip returns what an archive holds of a pack, without the folder that all
-// of it is in. An archive with a name that leads out of it is refused whole.
-func (f Folder) ofZip(z *zip.Reader) ([]entry, error) {
+// zipFiles returns the pack files of an archive, without the archive's root directory.
+// An archive with a name that leads outside is an error.
+func (f PackDir) zipFiles(z *zip.Reader) ([]packFile, error) {
 	if len(z.File) > f.Limits.Files {
 		return nil, fmt.Errorf("there are more than %d files in the archive", f.Limits.Files)
 	}
-	var entries []entry
+	var entries []packFile
 	var size uint64
 	for _, file := range z.File {
 		name := strings.TrimSuffix(strings.TrimPrefix(file.Name, "./"), "/")
@@ -119,24 +118,24 @@ func (f Folder) ofZip(z *zip.Reader) ([]entry, error) {
 			return nil, fmt.Errorf("the archive names a file %q, which is no path within it", file.Name)
 		}
 		folders := strings.Split(path.Dir(name), "/")
-		if file.FileInfo().IsDir() || slices.ContainsFunc(folders, leftOut) || !isRule(name) && !isNotice(name) {
+		if file.FileInfo().IsDir() || slices.ContainsFunc(folders, isExcludedDir) || !isRuleFile(name) && !isDocument(name) {
 			continue
 		}
 		if size += file.UncompressedSize64; size > uint64(f.Limits.Unpacked) {
 			return nil, f.tooLarge()
 		}
-		entries = append(entries, entry{name, file.Mode().Type(), file.Open})
+		entries = append(entries, packFile{name, file.Mode().Type(), file.Open})
 	}
 	return withoutRoot(entries), nil
 }
 
-// withoutRoot takes off the folder that all entries are in.
-func withoutRoot(entries []entry) []entry {
+// withoutRoot removes the directory that all files are in.
+func withoutRoot(entries []packFile) []packFile {
 	if len(entries) == 0 {
 		return nil
 	}
 	root, _, ok := strings.Cut(entries[0].name, "/")
-	if !ok || slices.ContainsFunc(entries, func(e entry) bool { return !strings.HasPrefix(e.name, root+"/") }) {
+	if !ok || slices.ContainsFunc(entries, func(e packFile) bool { return !strings.HasPrefix(e.name, root+"/") }) {
 		return entries
 	}
 	for i := range entries {
@@ -145,8 +144,8 @@ func withoutRoot(entries []entry) []entry {
 	return entries
 }
 
-// copyAll writes the entries to a folder, and to no place outside of it.
-func (f Folder) copyAll(ctx context.Context, entries []entry, folder string) ([]string, error) {
+// copyAll writes the files to a directory. It cannot write outside of it.
+func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) ([]string, error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, err
@@ -175,11 +174,11 @@ func (f Folder) copyAll(ctx context.Context, entries []entry, folder string) ([]
 	return licenses, nil
 }
 
-func (f Folder) tooLarge() error {
+func (f PackDir) tooLarge() error {
 	return fmt.Errorf("unpacked, it is larger than %d bytes", f.Limits.Unpacked)
 }
 
-func copyOne(root *os.Root, e entry) (n int64, err error) {
+func copyOne(root *os.Root, e packFile) (n int64, err error) {
 	if err := root.MkdirAll(path.Dir(e.name), 0o755); err != nil {
 		return 0, err
 	}
@@ -188,15 +187,15 @@ func copyOne(root *os.Root, e entry) (n int64, err error) {
 		return 0, err
 	}
 	defer in.Close()
-	// The server may be another user than the one who adds; rules are no secret.
+	// The server may run as another user; rules are not secret.
 	out, err := root.OpenFile(e.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	// What an archive says of sizes may be a lie.
-	if n, err = io.Copy(out, io.LimitReader(in, maxFile+1)); err == nil && n > maxFile {
-		err = fmt.Errorf("it is larger than %d bytes", maxFile)
+	// Sizes in an archive may be wrong.
+	if n, err = io.Copy(out, io.LimitReader(in, maxPackFile+1)); err == nil && n > maxPackFile {
+		err = fmt.Errorf("it is larger than %d bytes", maxPackFile)
 	}
 	return n, err
 }

@@ -1,4 +1,4 @@
-package detect_test
+package ruleset_test
 
 import (
 	"context"
@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-var quiet = slog.New(slog.DiscardHandler)
+var discardLog = slog.New(slog.DiscardHandler)
 
-// folder makes a folder of files.
-func folder(t testing.TB, files map[string]string) string {
+// writeFiles writes files to a new directory and returns it.
+func writeFiles(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -39,7 +40,7 @@ func write(t testing.TB, name, text string) {
 	}
 }
 
-func titles(rules []detect.Entry) string {
+func titles(rules []ruleset.RuleInfo) string {
 	var all []string
 	for _, r := range rules {
 		all = append(all, r.Title)
@@ -50,16 +51,16 @@ func titles(rules []detect.Entry) string {
 // A rule that is switched off stays so over a restart, as does one that is
 // switched on again.
 func TestSwitch(t *testing.T) {
-	dir := folder(t, map[string]string{"1.yml": rule(idOne, "one"), "2.yml": rule(idTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
 	offFile := filepath.Join(t.TempDir(), "rules-off")
-	load := func() *detect.Loader {
-		l, err := detect.NewLoader([]detect.Source{{Name: dir}}, offFile, quiet)
+	load := func() *ruleset.Loader {
+		l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, offFile, discardLog)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
-	state := func(l *detect.Loader) string {
+	state := func(l *ruleset.Loader) string {
 		on, off := l.List()
 		if len(on) != l.Engine().Rules().Len() {
 			t.Error("the engine runs others than are listed")
@@ -70,9 +71,9 @@ func TestSwitch(t *testing.T) {
 		id   string
 		on   bool
 		want string
-	}{{idOne, false, "two|one"}, {idTwo, false, "|one two"}, {idTwo, true, "two|one"}, {idTwo, true, "two|one"}, {idOne, true, "one two|"}} {
+	}{{detecttest.IDOne, false, "two|one"}, {detecttest.IDTwo, false, "|one two"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDOne, true, "one two|"}} {
 		l := load()
-		if err := l.Switch(t.Context(), step.id, step.on); err != nil {
+		if err := l.SetEnabled(t.Context(), step.id, step.on); err != nil {
 			t.Fatal(err)
 		}
 		if got := state(l); got != step.want {
@@ -82,7 +83,7 @@ func TestSwitch(t *testing.T) {
 			t.Errorf("after a restart: %s, not %s", got, step.want)
 		}
 	}
-	if err := load().Switch(t.Context(), "nothing", true); !errors.Is(err, picket.ErrNotFound) {
+	if err := load().SetEnabled(t.Context(), "nothing", true); !errors.Is(err, picket.ErrNotFound) {
 		t.Errorf("switching a rule that is not there is %v", err)
 	}
 }
@@ -91,16 +92,16 @@ func TestSwitch(t *testing.T) {
 func TestSwitchAtOnce(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 8 {
-		files[fmt.Sprintf("%d.yml", i)] = rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
+		files[fmt.Sprintf("%d.yml", i)] = detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
 	}
-	l, err := detect.NewLoader([]detect.Source{{Name: folder(t, files)}}, filepath.Join(t.TempDir(), "rules-off"), quiet)
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: writeFiles(t, files)}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			if err := l.Switch(t.Context(), fmt.Sprintf("00000000-0000-4000-8000-%012d", i), false); err != nil {
+			if err := l.SetEnabled(t.Context(), fmt.Sprintf("00000000-0000-4000-8000-%012d", i), false); err != nil {
 				t.Error(err)
 			}
 		})
@@ -116,7 +117,7 @@ func TestSwitchAtOnce(t *testing.T) {
 func TestWatch(t *testing.T) {
 	root := t.TempDir()
 	put := func(version, word string) {
-		write(t, filepath.Join(root, version, "rule.yml"), rule(idOne, word))
+		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.IDOne, word))
 		if err := os.Symlink(version, filepath.Join(root, "..tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +129,7 @@ func TestWatch(t *testing.T) {
 	if err := os.Symlink(filepath.Join("..data", "rule.yml"), filepath.Join(root, "rule.yml")); err != nil {
 		t.Fatal(err)
 	}
-	l, err := detect.NewLoader([]detect.Source{{Name: root}}, "", quiet)
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: root}}, "", discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,14 +154,14 @@ func TestWatch(t *testing.T) {
 	await("one 0")
 	put("..v2", "second")
 	await("second 0")
-	write(t, filepath.Join(root, "two.yml"), rule(idTwo, "two"))
+	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.IDTwo, "two"))
 	await("second two 0")
 	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
 	await("second 1")
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(root+".away", "two.yml"), rule(idTwo, "back"))
+	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.IDTwo, "back"))
 	if err := os.Rename(root+".away", root); err != nil {
 		t.Fatal(err)
 	}
@@ -168,10 +169,10 @@ func TestWatch(t *testing.T) {
 }
 
 func TestNewLoaderFails(t *testing.T) {
-	if _, err := detect.NewLoader([]detect.Source{{Name: filepath.Join(t.TempDir(), "nothing")}}, "", quiet); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ruleset.NewLoader([]ruleset.Source{{Name: filepath.Join(t.TempDir(), "nothing")}}, "", discardLog); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a source that is not there is %v", err)
 	}
-	if _, err := detect.NewLoader(nil, t.TempDir(), quiet); err == nil {
+	if _, err := ruleset.NewLoader(nil, t.TempDir(), discardLog); err == nil {
 		t.Error("a list of switched-off rules that is a folder is no error")
 	}
 }
@@ -179,7 +180,7 @@ func TestNewLoaderFails(t *testing.T) {
 // An optional folder is without rules until it comes into being.
 func TestOptional(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rules")
-	l, err := detect.NewLoader([]detect.Source{{Name: dir, Optional: true}}, "", quiet)
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir, Optional: true}}, "", discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestOptional(t *testing.T) {
 		if want == "" {
 			err = os.RemoveAll(dir)
 		} else {
-			write(t, filepath.Join(dir, "pack", "1.yml"), rule(idOne, "one"))
+			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.IDOne, "one"))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -210,14 +211,14 @@ func TestOptional(t *testing.T) {
 // Of two rules with one id, that of the first source runs, whatever the files
 // are called.
 func TestSourceOrder(t *testing.T) {
-	first, second := folder(t, map[string]string{"z.yml": rule(idOne, "first")}), folder(t, map[string]string{"a.yml": rule(idOne, "second")})
+	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.IDOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "second")})
 	for _, c := range [][2]string{{first, second}, {second, first}} {
-		set, err := detect.Load([]detect.Source{{Name: c[0]}, {Name: c[1]}}, nil)
+		set, err := ruleset.Load([]ruleset.Source{{Name: c[0]}, {Name: c[1]}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]string{first: "first", second: "second"}[c[0]]
-		if got := titles(set.On); got != want || len(set.Problems) != 1 {
+		if got := titles(set.Enabled); got != want || len(set.Problems) != 1 {
 			t.Errorf("%q runs, with problems %v", got, set.Problems)
 		}
 	}
@@ -226,7 +227,7 @@ func TestSourceOrder(t *testing.T) {
 // A pipeline counts as part of the rules: what changes in it is loaded, and
 // one that is broken leaves the rules that run.
 func TestLoaderPipeline(t *testing.T) {
-	dir := folder(t, map[string]string{"a.yml": rule(idOne, "one")})
+	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")})
 	pipe := filepath.Join(t.TempDir(), "p.yml")
 	write := func(text string) {
 		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {
@@ -234,7 +235,7 @@ func TestLoaderPipeline(t *testing.T) {
 		}
 	}
 	write("transformations: [{type: change_logsource, product: other}]\npostprocessing: []\n")
-	l, err := detect.NewLoader([]detect.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, "", quiet)
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, "", discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,8 +244,8 @@ func TestLoaderPipeline(t *testing.T) {
 		return set.Rules.Rules()[0].LogSource.Product
 	}
 	set, _ := l.Status()
-	if product() != "other" || len(set.Notes) != 1 || set.Pack.Rules[0].LogSource.Product == "other" {
-		t.Errorf("product %q, notes %v", product(), set.Notes)
+	if product() != "other" || len(set.Warnings) != 1 || set.Parsed.Rules[0].LogSource.Product == "other" {
+		t.Errorf("product %q, notes %v", product(), set.Warnings)
 	}
 	write("transformations: [{type: change_logsource, product: another}]\n")
 	if err := l.Load(); err != nil || product() != "another" {
@@ -254,7 +255,7 @@ func TestLoaderPipeline(t *testing.T) {
 		t.Error("the revision does not change with the pipeline")
 	}
 	write("transformations: [{type: nothing}]\n")
-	if err := l.Load(); !errors.Is(err, detect.ErrPipeline) || product() != "another" {
+	if err := l.Load(); !errors.Is(err, ruleset.ErrPipeline) || product() != "another" {
 		t.Errorf("product %q, %v", product(), err)
 	}
 }

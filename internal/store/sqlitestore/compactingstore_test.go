@@ -7,7 +7,7 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-// compactingStore is a store that indexes what it saves at once.
+// A compactingStore merges and indexes everything after each Save.
 type compactingStore struct{ *sqlitestore.Store }
 
 func (e compactingStore) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {

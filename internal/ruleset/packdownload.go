@@ -1,4 +1,4 @@
-package rulepack
+package ruleset
 
 import (
 	"context"
@@ -19,8 +19,8 @@ const (
 	downloadTimeout = 10 * time.Minute
 )
 
-// fetch downloads u into a new file.
-func (f Folder) fetch(ctx context.Context, u *url.URL, name string) (err error) {
+// download downloads u to a new file.
+func (f PackDir) download(ctx context.Context, u *url.URL, name string) (err error) {
 	if err := checkURL(u); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (f Folder) fetch(ctx context.Context, u *url.URL, name string) (err error) 
 	return err
 }
 
-// checkURL lets https pass, and http to this machine.
+// checkURL returns an error unless u is https, or http to this machine.
 func checkURL(u *url.URL) error {
 	host := u.Hostname()
 	switch ip := net.ParseIP(host); {

@@ -1,4 +1,4 @@
-package rulepack
+package ruleset
 
 import (
 	"net/http"
@@ -18,7 +18,7 @@ func TestDirect(t *testing.T) {
 		"https://example.org/SigmaHQ/sigma":             "https://example.org/SigmaHQ/sigma",
 		"https://github.com.example.org/SigmaHQ/sigma/": "https://github.com.example.org/SigmaHQ/sigma/",
 	} {
-		if got := direct(asURL(from)).String(); got != want {
+		if got := downloadURL(parseURL(from)).String(); got != want {
 			t.Errorf("%s leads to %s, not %s", from, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package detect
+package ruleset
 
 import (
 	"encoding/json"
@@ -11,46 +11,46 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/correlation"
 	"github.com/picket-edr/picket/sigma/pipeline"
 )
 
-// caseSuffix is the end of the name of a file of cases: the cases of NAME.yml
-// are in NAME.test.yml beside it.
-const caseSuffix = ".test.yml"
+// testFileSuffix ends the names of test files: the tests of NAME.yml are in
+// NAME.test.yml beside it.
+const testFileSuffix = ".test.yml"
 
-// caseFile is a file of cases: events that fire the rule, and events that are
-// like them and do not. An event is written in any shape that picket reads; a
-// case of a correlation is a list of events.
-type caseFile struct {
-	Fires  map[string]events `yaml:"fires"`
-	Silent map[string]events `yaml:"silent"`
+// A testFile has test cases of a rule: events that match, and similar events that do
+// not. Events may have any format. A case of a correlation is a list of events.
+type testFile struct {
+	Fires  map[string]testEvents `yaml:"fires"`
+	Silent map[string]testEvents `yaml:"silent"`
 }
 
-// events are one event, or a list of them.
-type events []map[string]any
+// testEvents are one event or a list of events.
+type testEvents []map[string]any
 
 // UnmarshalYAML implements yaml.Unmarshaler.
-func (e *events) UnmarshalYAML(node *yaml.Node) error {
+func (e *testEvents) UnmarshalYAML(node *yaml.Node) error {
 	if node.Kind == yaml.SequenceNode {
 		return node.Decode((*[]map[string]any)(e))
 	}
-	*e = make(events, 1)
+	*e = make(testEvents, 1)
 	return node.Decode(&(*e)[0])
 }
 
-// A Result is the outcome of one case.
-type Result struct {
+// A TestResult is the outcome of one case.
+type TestResult struct {
 	File string `json:"file"`
 	Case string `json:"case"`
 	Err  string `json:"error,omitempty"` // "": as expected
 }
 
-// Test runs the cases that stand beside the rules of the sources. A rule
+// TestRules runs the cases that stand beside the rules of the sources. A rule
 // without cases, or without one of each kind, is a failure too.
-func Test(sources []Source) ([]Result, error) {
-	all, err := files(sources)
+func TestRules(sources []Source) ([]TestResult, error) {
+	all, err := readFiles(sources)
 	if err != nil {
 		return nil, err
 	}
@@ -61,28 +61,28 @@ func Test(sources []Source) ([]Result, error) {
 	byName, rules := make(map[string][]byte), make(map[string]bool)
 	for _, f := range all {
 		byName[f.Name] = f.Data
-		rules[casesOf(f.Name)] = true
+		rules[testFileOf(f.Name)] = true
 	}
-	var results []Result
+	var results []TestResult
 	for _, f := range all {
 		switch {
-		case strings.HasSuffix(f.Name, caseSuffix):
+		case strings.HasSuffix(f.Name, testFileSuffix):
 			if !rules[f.Name] {
-				results = append(results, Result{f.Name, "", "there is no rule beside these cases"})
+				results = append(results, TestResult{f.Name, "", "there is no rule beside these cases"})
 			}
 		case !f.Pipeline && !isNotARule(f.Data):
-			name := casesOf(f.Name)
+			name := testFileOf(f.Name)
 			results = append(results, testRule(f, name, byName[name], pipe)...)
 		}
 	}
 	return results, nil
 }
 
-// casesOf is the name of the cases of the rule in a file.
-func casesOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + caseSuffix }
+// testFileOf returns the name of the test file of a rule file.
+func testFileOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + testFileSuffix }
 
-func testRule(f file, name string, data []byte, pipe *pipeline.Pipeline) []Result {
-	fail := func(err error) []Result { return []Result{{name, "", err.Error()}} }
+func testRule(f ruleFile, name string, data []byte, pipe *pipeline.Pipeline) []TestResult {
+	fail := func(err error) []TestResult { return []TestResult{{name, "", err.Error()}} }
 	if data == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
 	}
@@ -98,24 +98,24 @@ func testRule(f file, name string, data []byte, pipe *pipeline.Pipeline) []Resul
 	if len(errs) > 0 {
 		return fail(errs[0])
 	}
-	var cases caseFile
+	var cases testFile
 	if err := yaml.Unmarshal(data, &cases); err != nil {
 		return fail(err)
 	}
 	if len(cases.Fires) == 0 || len(cases.Silent) == 0 {
 		return fail(errors.New("a case that fires and one that is silent are needed"))
 	}
-	d := NewEngine(set).Detector()
-	var results []Result
-	run := func(kind string, cases map[string]events, want bool) {
+	d := detect.NewEngine(set, nil).Detector()
+	var results []TestResult
+	run := func(kind string, cases map[string]testEvents, want bool) {
 		names := make([]string, 0, len(cases))
 		for n := range cases {
 			names = append(names, n)
 		}
 		slices.Sort(names)
 		for _, n := range names {
-			r := Result{File: name, Case: kind + " " + n}
-			if fired, err := fires(d, cases[n]); err != nil {
+			r := TestResult{File: name, Case: kind + " " + n}
+			if fired, err := anyRuleFires(d, set, cases[n]); err != nil {
 				r.Err = err.Error()
 			} else if fired != want {
 				r.Err = fmt.Sprintf("fired is %t", fired)
@@ -128,9 +128,9 @@ func testRule(f file, name string, data []byte, pipe *pipeline.Pipeline) []Resul
 	return results
 }
 
-// fires reports whether any rule or correlation fires on events. Those that
-// are there for correlations only don't count.
-func fires(d *Detector, events events) (bool, error) {
+// anyRuleFires reports whether any rule or correlation matches the events, except
+// rules that only serve correlations.
+func anyRuleFires(d *detect.Detector, rules *sigma.RuleSet, events testEvents) (bool, error) {
 	batch := make([]picket.Event, len(events))
 	for i, ev := range events {
 		raw, err := json.Marshal(ev)
@@ -143,11 +143,11 @@ func fires(d *Detector, events events) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c := correlation.New(d.engine.Rules().Correlations(), correlation.Options{})
+	c := correlation.New(rules.Correlations(), correlation.Options{})
 	var fired []correlation.Match
 	for i := range matches {
 		m := &matches[i]
-		if !m.Silent {
+		if !m.CorrelationOnly {
 			return true, nil
 		}
 		fired = c.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed}, fired)

@@ -1,4 +1,4 @@
-package rulepack
+package ruleset
 
 import (
 	"net/url"
@@ -9,21 +9,21 @@ import (
 )
 
 var (
-	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
-	notName  = regexp.MustCompile(`[^A-Za-z0-9._+-]+`)
-	// version is what release archives and branches carry behind their name.
-	version = regexp.MustCompile(`(?i)[-_.](v?\d[\d.-]*|r\d{4}-\d{2}-\d{2}|main|master|head)$`)
+	packNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
+	notPackName     = regexp.MustCompile(`[^A-Za-z0-9._+-]+`)
+	// versionSuffix is the version or branch at the end of an archive's name.
+	versionSuffix = regexp.MustCompile(`(?i)[-_.](v?\d[\d.-]*|r\d{4}-\d{2}-\d{2}|main|master|head)$`)
 	// githubPath is a path at github.com: owner, repository, the rest.
 	githubPath = regexp.MustCompile(`^/([^/]+)/([^/]+?)(?:\.git)?(/.*)?$`)
 )
 
-func validName(name string) bool { return nameForm.MatchString(name) && name != "builtin" }
+func validPackName(name string) bool { return packNamePattern.MatchString(name) && name != "builtin" }
 
-// NameOf makes the name of a pack from where it comes from: the last part of
-// it, without its extension and version.
-func NameOf(from string) string {
+// PackName derives the name of a pack from its path or URL: the last part without
+// extension and version.
+func PackName(from string) string {
 	base := ""
-	if u := asURL(from); u == nil {
+	if u := parseURL(from); u == nil {
 		abs, err := filepath.Abs(from)
 		if err != nil {
 			abs = from
@@ -40,19 +40,19 @@ func NameOf(from string) string {
 			break
 		}
 	}
-	base = version.ReplaceAllString(base, "")
-	base = strings.TrimRight(strings.TrimLeft(notName.ReplaceAllString(base, "-"), "-._+"), "-._")
+	base = versionSuffix.ReplaceAllString(base, "")
+	base = strings.TrimRight(strings.TrimLeft(notPackName.ReplaceAllString(base, "-"), "-._+"), "-._")
 	return base[:min(len(base), 64)]
 }
 
-// asURL returns the URL that from is, nil for a path.
-func asURL(from string) *url.URL {
+// parseURL returns from as URL, nil if it is a path.
+func parseURL(from string) *url.URL {
 	if scheme, _, ok := strings.Cut(from, "://"); !ok || strings.ContainsAny(scheme, `/\.`) {
 		return nil
 	}
 	u, err := url.Parse(from)
 	if err != nil {
-		return &url.URL{Opaque: from} // refused by checkURL
+		return &url.URL{Opaque: from} // rejected by checkURL
 	}
 	return u
 }
@@ -61,9 +61,9 @@ func isGitHub(u *url.URL) bool {
 	return strings.EqualFold(u.Hostname(), "github.com") || strings.EqualFold(u.Hostname(), "www.github.com")
 }
 
-// direct turns the page of a repository or file on GitHub into the address of
-// what it shows.
-func direct(u *url.URL) *url.URL {
+// downloadURL converts the URL of a repository's or file's page on GitHub to the URL
+// of its content.
+func downloadURL(u *url.URL) *url.URL {
 	m := githubPath.FindStringSubmatch(u.Path)
 	if m == nil || !isGitHub(u) {
 		return u

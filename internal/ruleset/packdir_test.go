@@ -1,4 +1,4 @@
-package rulepack_test
+package ruleset_test
 
 import (
 	"archive/zip"
@@ -15,11 +15,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/detect"
-	"github.com/picket-edr/picket/internal/rulepack"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-func rule(n int) string {
+func packRule(n int) string {
 	return fmt.Sprintf(`title: Rule %d
 id: 00000000-0000-4000-8000-%012d
 logsource: {category: process_creation}
@@ -57,15 +56,8 @@ func zipOf(t testing.TB, members ...member) string {
 	return name
 }
 
-func write(t testing.TB, name, text string) {
-	t.Helper()
-	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func folder(t testing.TB) rulepack.Folder {
-	return rulepack.Folder{Path: filepath.Join(t.TempDir(), "data", "rules"), Limits: rulepack.DefaultLimits}
+func newPackDir(t testing.TB) ruleset.PackDir {
+	return ruleset.PackDir{Path: filepath.Join(t.TempDir(), "data", "rules"), Limits: ruleset.DefaultPackLimits}
 }
 
 // tree lists the files under a folder.
@@ -88,12 +80,12 @@ func tree(t testing.TB, dir string) []string {
 // Of an archive, the rules and the licenses are kept, and a later one of the
 // same name takes the place of the first, file for file.
 func TestAddZip(t *testing.T) {
-	f := folder(t)
+	f := newPackDir(t)
 	first := zipOf(t,
-		member{name: "sigma-1.2/rules/linux/one.yml", text: rule(1)}, member{name: "sigma-1.2/rules/two.YAML", text: rule(2)},
+		member{name: "sigma-1.2/rules/linux/one.yml", text: packRule(1)}, member{name: "sigma-1.2/rules/two.YAML", text: packRule(2)},
 		member{name: "sigma-1.2/rules/broken.yml", text: "title: x\ndetection: {condition: y}\n"},
 		member{name: "sigma-1.2/LICENSE.Detection.Rules.md", text: "DRL"}, member{name: "sigma-1.2/version.txt", text: "r1"},
-		member{name: "sigma-1.2/deprecated/old.yml", text: rule(3)}, member{name: "sigma-1.2/.github/ci.yml", text: "title: ci"},
+		member{name: "sigma-1.2/deprecated/old.yml", text: packRule(3)}, member{name: "sigma-1.2/.github/ci.yml", text: "title: ci"},
 		member{name: "sigma-1.2/tools/run.py", text: "x"}, member{name: "sigma-1.2/docs", text: "README.md", mode: fs.ModeSymlink},
 	)
 	got, err := f.Add(t.Context(), first, "sigma")
@@ -101,7 +93,7 @@ func TestAddZip(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(f.Path, "sigma")
-	want := rulepack.Pack{Name: "sigma", Path: path, Rules: 2, Problems: 1, Licenses: []string{"LICENSE.Detection.Rules.md"}}
+	want := ruleset.Pack{Name: "sigma", Path: path, Rules: 2, Problems: 1, Licenses: []string{"LICENSE.Detection.Rules.md"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -110,7 +102,7 @@ func TestAddZip(t *testing.T) {
 	}, tree(t, f.Path)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if _, err := f.Add(t.Context(), zipOf(t, member{name: "only.yml", text: rule(4)}), "sigma"); err != nil {
+	if _, err := f.Add(t.Context(), zipOf(t, member{name: "only.yml", text: packRule(4)}), "sigma"); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"sigma/only.yml"}, tree(t, f.Path)); diff != "" {
@@ -120,11 +112,11 @@ func TestAddZip(t *testing.T) {
 
 // A folder and a single file are packs too, and are removed by name.
 func TestAddFolderAndFile(t *testing.T) {
-	f, from := folder(t), t.TempDir()
-	write(t, filepath.Join(from, "My rules", "a", "one.yml"), rule(1))
+	f, from := newPackDir(t), t.TempDir()
+	write(t, filepath.Join(from, "My rules", "a", "one.yml"), packRule(1))
 	write(t, filepath.Join(from, "My rules", "a", "one.test.yml"), "fires: {}\n")
 	write(t, filepath.Join(from, "My rules", "notes.txt"), "x")
-	write(t, filepath.Join(from, "two.yml"), rule(2))
+	write(t, filepath.Join(from, "two.yml"), packRule(2))
 	for _, name := range []string{"My rules", "two.yml"} {
 		if p, err := f.Add(t.Context(), filepath.Join(from, name), ""); err != nil || p.Rules != 1 || p.Problems != 0 {
 			t.Errorf("%s: %+v, %v", name, p, err)
@@ -136,7 +128,7 @@ func TestAddFolderAndFile(t *testing.T) {
 	if names, err := f.Names(); err != nil || !slices.Equal(names, []string{"My-rules", "two"}) {
 		t.Errorf("packs are %q, %v", names, err)
 	}
-	set, err := detect.Load([]detect.Source{{Name: f.Path}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: f.Path}}, nil)
 	if err != nil || set.Rules.Len() != 2 {
 		t.Fatalf("%d rules are in force, %v", set.Rules.Len(), err)
 	}
@@ -147,7 +139,7 @@ func TestAddFolderAndFile(t *testing.T) {
 		t.Error(err)
 	}
 	for _, name := range []string{"two", "nothing", "", ".", "..", "../rules", "My-rules/a"} {
-		if err := f.Remove(name); !errors.Is(err, rulepack.ErrNoPack) {
+		if err := f.Remove(name); !errors.Is(err, ruleset.ErrNoPack) {
 			t.Errorf("removing %q is %v", name, err)
 		}
 	}
@@ -159,28 +151,28 @@ func TestAddFolderAndFile(t *testing.T) {
 // What is refused leaves the pack that was there as it was, and nothing else.
 func TestAddRefuses(t *testing.T) {
 	large := strings.Repeat("# nothing but a comment\n", 200_000)
-	small := rulepack.Limits{Download: 1 << 20, Unpacked: 100_000, Files: 10}
+	small := ruleset.PackLimits{Download: 1 << 20, Unpacked: 100_000, Files: 10}
 	many := make([]member, 11)
 	for i := range many {
 		many[i] = member{name: fmt.Sprint(i, ".txt")}
 	}
 	linked := t.TempDir()
-	write(t, filepath.Join(linked, "secret"), rule(9))
+	write(t, filepath.Join(linked, "secret"), packRule(9))
 	if err := os.Symlink("secret", filepath.Join(linked, "rule.yml")); err != nil {
 		t.Fatal(err)
 	}
 	text := filepath.Join(t.TempDir(), "rules.txt")
-	write(t, text, rule(1))
+	write(t, text, packRule(1))
 	for _, c := range []struct {
 		name, from, want string
-		limits           rulepack.Limits
+		limits           ruleset.PackLimits
 	}{
-		{name: "a path that leads out", from: zipOf(t, member{name: "ok.yml", text: rule(1)}, member{name: "../../evil.yml", text: rule(2)}), want: "no path within it"},
-		{name: "a path from the root", from: zipOf(t, member{name: "/tmp/evil.yml", text: rule(1)}), want: "no path within it"},
-		{name: "a path with backslashes", from: zipOf(t, member{name: `..\evil.yml`, text: rule(1)}), want: "no path within it"},
+		{name: "a path that leads out", from: zipOf(t, member{name: "ok.yml", text: packRule(1)}, member{name: "../../evil.yml", text: packRule(2)}), want: "no path within it"},
+		{name: "a path from the root", from: zipOf(t, member{name: "/tmp/evil.yml", text: packRule(1)}), want: "no path within it"},
+		{name: "a path with backslashes", from: zipOf(t, member{name: `..\evil.yml`, text: packRule(1)}), want: "no path within it"},
 		{name: "a link", from: zipOf(t, member{name: "a.yml", text: "/etc/passwd", mode: fs.ModeSymlink}), want: "no regular file"},
 		{name: "a link in a folder", from: linked, want: "no regular file"},
-		{name: "a file twice", from: zipOf(t, member{name: "a.yml", text: rule(1)}, member{name: "a.yml", text: rule(2)}), want: "file exists"},
+		{name: "a file twice", from: zipOf(t, member{name: "a.yml", text: packRule(1)}, member{name: "a.yml", text: packRule(2)}), want: "file exists"},
 		{name: "a large rule", from: zipOf(t, member{name: "a.yml", text: large}), want: "larger than 4194304 bytes"},
 		{name: "a bomb", from: zipOf(t, member{name: "a.yml", text: large[:90_000]}, member{name: "b.yml", text: large[:90_000]}), want: "larger than 100000 bytes", limits: small},
 		{name: "many files", from: zipOf(t, many...), want: "more than 10 files", limits: small},
@@ -189,9 +181,9 @@ func TestAddRefuses(t *testing.T) {
 		{name: "another kind of file", from: text, want: "neither a folder, nor a .yml file, nor a zip"},
 		{name: "no file", from: filepath.Join(linked, "none"), want: "no such file"},
 	} {
-		f := folder(t)
-		write(t, filepath.Join(f.Path, "pack", "before.yml"), rule(1))
-		if c.limits != (rulepack.Limits{}) {
+		f := newPackDir(t)
+		write(t, filepath.Join(f.Path, "pack", "before.yml"), packRule(1))
+		if c.limits != (ruleset.PackLimits{}) {
 			f.Limits = c.limits
 		}
 		if _, err := f.Add(t.Context(), c.from, "pack"); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -205,7 +197,7 @@ func TestAddRefuses(t *testing.T) {
 
 // An archive that lies about the size of a file is stopped by what comes out.
 func TestAddLyingZip(t *testing.T) {
-	name := zipOf(t, member{name: "a.yml", text: strings.Repeat("#", maxFile+100)})
+	name := zipOf(t, member{name: "a.yml", text: strings.Repeat("#", maxPackFile+100)})
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -216,17 +208,17 @@ func TestAddLyingZip(t *testing.T) {
 		t.Fatal("the size is not in the archive")
 	}
 	write(t, name, string(bytes.ReplaceAll(data, size, []byte{10, 0, 0, 0})))
-	if _, err := folder(t).Add(t.Context(), name, "pack"); err == nil {
+	if _, err := newPackDir(t).Add(t.Context(), name, "pack"); err == nil {
 		t.Error("it is taken")
 	}
 }
 
-const maxFile = 4 << 20
+const maxPackFile = 4 << 20
 
 // Of the folder that holds the packs, no pack is made.
 func TestAddItself(t *testing.T) {
-	f := folder(t)
-	write(t, filepath.Join(f.Path, "pack", "a.yml"), rule(1))
+	f := newPackDir(t)
+	write(t, filepath.Join(f.Path, "pack", "a.yml"), packRule(1))
 	if _, err := f.Add(t.Context(), filepath.Dir(filepath.Dir(f.Path)), "other"); err == nil || !strings.Contains(err.Error(), "holds the data directory") {
 		t.Error(err)
 	}
@@ -238,7 +230,7 @@ func TestAddItself(t *testing.T) {
 func TestAddStops(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := folder(t).Add(ctx, zipOf(t, member{name: "a.yml", text: rule(1)}), "pack"); !errors.Is(err, context.Canceled) {
+	if _, err := newPackDir(t).Add(ctx, zipOf(t, member{name: "a.yml", text: packRule(1)}), "pack"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -259,12 +251,12 @@ func TestNameOf(t *testing.T) {
 		"https://github.com/o/r/blob/master/rules/one.yml":                              "one",
 		"https://example.org/packs/linux-2.0.zip?token=x":                               "linux",
 	} {
-		if got := rulepack.NameOf(from); got != want {
+		if got := ruleset.PackName(from); got != want {
 			t.Errorf("%s is named %q, not %q", from, got, want)
 		}
 	}
 	for _, name := range []string{"builtin", "..", ".x", "a/b", `a\b`, "-x", "a b", strings.Repeat("x", 65)} {
-		if _, err := folder(t).Add(t.Context(), "x", name); !errors.Is(err, rulepack.ErrName) {
+		if _, err := newPackDir(t).Add(t.Context(), "x", name); !errors.Is(err, ruleset.ErrPackName) {
 			t.Errorf("the name %q is %v", name, err)
 		}
 	}
@@ -272,7 +264,7 @@ func TestNameOf(t *testing.T) {
 
 // FuzzAddZip: whatever an archive is, nothing lies outside of the folder.
 func FuzzAddZip(f *testing.F) {
-	for _, m := range []member{{name: "a.yml", text: rule(1)}, {name: "../a.yml", text: rule(1)}, {name: "a/../../b.yml", text: rule(1)}} {
+	for _, m := range []member{{name: "a.yml", text: packRule(1)}, {name: "../a.yml", text: packRule(1)}, {name: "a/../../b.yml", text: packRule(1)}} {
 		data, err := os.ReadFile(zipOf(f, m))
 		if err != nil {
 			f.Fatal(err)
@@ -280,8 +272,8 @@ func FuzzAddZip(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dir := folder(t)
-		dir.Limits = rulepack.Limits{Download: 1 << 20, Unpacked: 1 << 20, Files: 100}
+		dir := newPackDir(t)
+		dir.Limits = ruleset.PackLimits{Download: 1 << 20, Unpacked: 1 << 20, Files: 100}
 		name := filepath.Join(t.TempDir(), "x.zip")
 		write(t, name, string(data))
 		_, err := dir.Add(t.Context(), name, "pack")
@@ -297,7 +289,7 @@ func FuzzAddZip(f *testing.F) {
 func TestAddCorrelations(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "many.yml")
 	write(t, name, "title: Many\nid: 00000000-0000-4000-8000-00000000000a\ncorrelation: {type: event_count, rules: [elsewhere], timespan: 1m, condition: {gte: 2}}\n")
-	p, err := rulepack.Folder{Path: t.TempDir(), Limits: rulepack.DefaultLimits}.Add(t.Context(), name, "")
+	p, err := ruleset.PackDir{Path: t.TempDir(), Limits: ruleset.DefaultPackLimits}.Add(t.Context(), name, "")
 	if err != nil || p.Problems != 1 {
 		t.Errorf("added %+v, %v", p, err)
 	}

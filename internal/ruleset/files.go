@@ -1,4 +1,4 @@
-package detect
+package ruleset
 
 import (
 	"archive/zip"
@@ -13,40 +13,39 @@ import (
 	"strings"
 )
 
-// maxRuleFile bounds one rule file; SigmaHQ's largest is a tenth of it.
+// maxRuleFile bounds a rule file in bytes, at ten times SigmaHQ's largest.
 const maxRuleFile = 4 << 20
 
-// A Source is a place that rules come from.
+// A Source is a location of rules: a directory, a file, a .zip archive, or a file
+// system.
 type Source struct {
 	Name string
-	FS   fs.FS // for rules that are part of the program; nil: Name is a path
-	// Optional is a path that may come into being later, and is without rules
-	// until then.
+	FS   fs.FS // for embedded rules; nil: Name is a path
+	// Optional: the path may not exist yet.
 	Optional bool
-	// Pipeline is a file with a processing pipeline, which is applied to the
-	// rules of all sources.
+	// Pipeline: the file is a processing pipeline for the rules of all sources.
 	Pipeline bool
 }
 
-// A file is one file of rules, or a pipeline, as read.
-type file struct {
+// A ruleFile is a file with rules, rule tests or a pipeline.
+type ruleFile struct {
 	Name     string `json:"name"`
 	Data     []byte `json:"data"`
 	Pipeline bool   `json:"pipeline,omitempty"`
 }
 
-// files returns the rule files of one source after the other, each in order of
-// their names, so that of two rules with one id the first source's runs. A
-// source is a directory (searched for .yml and .yaml), a file, or a .zip.
-func files(sources []Source) ([]file, error) {
-	var all []file
+// readFiles reads the rule files (.yml and .yaml) of all sources, in the order of the
+// sources and sorted by name within a source. Of two rules with the same id the
+// first is used.
+func readFiles(sources []Source) ([]ruleFile, error) {
+	var all []ruleFile
 	for _, s := range sources {
 		if s.Pipeline {
 			data, err := readFile(os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name))
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
 			}
-			all = append(all, file{Name: s.Name, Data: data, Pipeline: true})
+			all = append(all, ruleFile{Name: s.Name, Data: data, Pipeline: true})
 			continue
 		}
 		fsys, root, prefix := s.FS, ".", s.Name+"/"
@@ -89,11 +88,11 @@ func files(sources []Source) ([]file, error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, file{Name: prefix + name, Data: data})
-			if cases := casesOf(name); name == root && cases != name {
-				// A rule that is named alone brings its cases.
+			all = append(all, ruleFile{Name: prefix + name, Data: data})
+			if cases := testFileOf(name); name == root && cases != name {
+				// A single rule comes with its tests.
 				if data, err := readFile(fsys, cases); err == nil {
-					all = append(all, file{Name: prefix + cases, Data: data})
+					all = append(all, ruleFile{Name: prefix + cases, Data: data})
 				}
 			}
 			return nil
@@ -101,13 +100,13 @@ func files(sources []Source) ([]file, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
 		}
-		slices.SortStableFunc(all[from:], func(a, b file) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortStableFunc(all[from:], func(a, b ruleFile) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return all, nil
 }
 
-// hidden reports whether a folder is none of rules: that of a version control
-// system, or where a mount of Kubernetes keeps what its links lead to.
+// hidden reports whether a directory is skipped: those of version control systems,
+// and those to which the links in a Kubernetes mount point.
 func hidden(name string, d fs.DirEntry) bool {
 	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
 }
@@ -125,8 +124,7 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	return data, err
 }
 
-// ParseSources turns the values of --rules into sources; "builtin" names the
-// program's own pack.
+// ParseSources converts values of --rules to sources. "builtin" is picket's own pack.
 func ParseSources(names []string, builtin fs.FS) ([]Source, error) {
 	var sources []Source
 	for _, n := range names {

@@ -13,44 +13,44 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-func findOrder(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 300)
-	for i := 0; i < len(evs); i += 50 {
-		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+50]})
+func testSearchOrder(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 130)
+	for i := 0; i < len(evs); i += 26 {
+		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+26]})
 	}
 	page := must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{}))
-	same(t, "the first page of 100", ids(page.Events), newestFirst(evs[200:]))
+	checkEqual(t, "the first page of 100", eventIDs(page.Events), idsNewestFirst(evs[30:]))
 	if page.Next == "" {
 		t.Error("no further page")
 	}
-	same(t, "all", ids(find(t, s, store.EventQuery{Limit: 7})), newestFirst(evs))
-	same(t, "exactly all", must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 300})).Next, "")
+	checkEqual(t, "all", eventIDs(searchAll(t, s, store.EventQuery{Limit: 7})), idsNewestFirst(evs))
+	checkEqual(t, "exactly all", must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 130})).Next, "")
 }
 
-func findPaging(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 100)
+func testSearchPaging(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 100)
 	save(t, s, store.Batch{ID: "b1", Events: evs})
 	q := store.EventQuery{Limit: 9, Where: &store.PatternTerm{Field: "even", Pattern: store.NewPattern("true")}}
 	var got []string
 	for n := 100; ; n++ {
 		page := must[store.EventPage](t)(s.SearchEvents(t.Context(), q))
-		got = append(got, ids(page.Events)...)
+		got = append(got, eventIDs(page.Events)...)
 		if page.Next == "" {
 			break
 		}
 		q.Cursor = page.Next
-		save(t, s, store.Batch{ID: fmt.Sprint("later", n), Events: plain(t, n, n+1)}) // must not disturb the pages
+		save(t, s, store.Batch{ID: fmt.Sprint("later", n), Events: plainEvents(t, n, n+1)}) // must not change the pages
 	}
 	var want []string
 	for i := 98; i >= 0; i -= 2 {
 		want = append(want, evs[i].ID)
 	}
-	same(t, "pages", got, want)
+	checkEqual(t, "pages", got, want)
 }
 
-func findTime(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 100)
-	slices.Reverse(evs) // the time is the event's, the order that of receipt
+func testSearchTime(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 100)
+	slices.Reverse(evs) // so that the order of event times differs from the order of receipt
 	save(t, s, store.Batch{ID: "b1", Events: evs[:70]}, store.Batch{ID: "b2", Events: evs[70:]})
 	in := func(since, until time.Time) []string {
 		var out []string
@@ -69,39 +69,39 @@ func findTime(t *testing.T, s store.Store) {
 		{start.Add(time.Hour), time.Time{}},
 		{start.Add(50*time.Second + time.Nanosecond), start.Add(51*time.Second + time.Nanosecond)},
 	} {
-		same(t, fmt.Sprint(c.since, c.until), ids(find(t, s, store.EventQuery{Since: c.since, Until: c.until, Limit: 13})), in(c.since, c.until))
+		checkEqual(t, fmt.Sprint(c.since, c.until), eventIDs(searchAll(t, s, store.EventQuery{Since: c.since, Until: c.until, Limit: 13})), in(c.since, c.until))
 	}
 }
 
-func eventByID(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 200)
+func testEventByID(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 200)
 	for i := 0; i < len(evs); i += 40 {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+40]})
 	}
 	for i := 0; i < len(evs); i += 7 {
-		same(t, "event", must[picket.Event](t)(s.Event(t.Context(), evs[i].ID)), evs[i])
+		checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), evs[i].ID)), evs[i])
 	}
 	_, err := s.Event(t.Context(), "nothing")
-	wantErr(t, "an unknown id", err, picket.ErrNotFound)
+	checkError(t, "an unknown id", err, picket.ErrNotFound)
 }
 
-func badCursors(t *testing.T, s store.Store) {
-	save(t, s, store.Batch{ID: "b1", Events: plain(t, 0, 3)})
+func testBadCursors(t *testing.T, s store.Store) {
+	save(t, s, store.Batch{ID: "b1", Events: plainEvents(t, 0, 3)})
 	next := must[store.EventPage](t)(s.SearchEvents(t.Context(), store.EventQuery{Limit: 1})).Next
 	for _, c := range []string{"x", "!!", next + "x", strings.Repeat("A", 300), next[:len(next)-1]} {
 		_, err := s.SearchEvents(t.Context(), store.EventQuery{Cursor: c})
-		wantErr(t, "Find with cursor "+c, err, picket.ErrInvalid)
+		checkError(t, "SearchEvents with cursor "+c, err, picket.ErrInvalid)
 		_, err = s.Alerts(t.Context(), store.AlertQuery{Cursor: c})
-		wantErr(t, "Alerts with cursor "+c, err, picket.ErrInvalid)
+		checkError(t, "Alerts with cursor "+c, err, picket.ErrInvalid)
 		_, err = s.Matches(t.Context(), store.MatchQuery{Cursor: c})
-		wantErr(t, "Matches with cursor "+c, err, picket.ErrInvalid)
+		checkError(t, "Matches with cursor "+c, err, picket.ErrInvalid)
 		_, err = s.Hosts(t.Context(), "", 0, c)
-		wantErr(t, "Hosts with cursor "+c, err, picket.ErrInvalid)
+		checkError(t, "Hosts with cursor "+c, err, picket.ErrInvalid)
 	}
 }
 
-// oddEvents are events that are hard to search in.
-func oddEvents(t testing.TB) []picket.Event {
+// unusualEvents returns events that are difficult to search.
+func unusualEvents(t testing.TB) []picket.Event {
 	raws := []string{
 		`{"CommandLine":"C:\\Windows\\System32\\cmd.exe /c \"echo hi\"","pid":42,"Image":"C:\\Windows\\System32\\cmd.exe"}`,
 		`{"CommandLine":"powershell.exe -EncodedCommand SQBFAFgA","pid":7,"Image":"C:\\Windows\\System32\\WindowsPowerShell\\v1.0\\powershell.exe"}`,
@@ -118,18 +118,18 @@ func oddEvents(t testing.TB) []picket.Event {
 	}
 	var out []picket.Event
 	for i, raw := range raws {
-		out = append(out, event(t, i, raw))
+		out = append(out, makeEvent(t, i, raw))
 	}
 	str := func(v string) sigma.Value { return sigma.Value{Kind: sigma.String, Text: v} }
-	renamed := event(t, len(out), `{"process":{"exe":"/bin/bash","args":["-c","id"]},"x":1}`)
+	renamed := makeEvent(t, len(out), `{"process":{"exe":"/bin/bash","args":["-c","id"]},"x":1}`)
 	renamed.Fields = []sigma.Field{{Name: "Image", Value: str("/bin/bash")}, {Name: "CommandLine", Value: str("-c id")}, {Name: "x", Value: str("one")}}
-	bare := event(t, len(out)+1, `{"process":{"exe":"/bin/bash"}}`)
+	bare := makeEvent(t, len(out)+1, `{"process":{"exe":"/bin/bash"}}`)
 	bare.Fields = nil
-	long := event(t, len(out)+2, `{"long":"`+strings.Repeat("0123456789 abcdefghij ", 500)+`needle"}`)
+	long := makeEvent(t, len(out)+2, `{"long":"`+strings.Repeat("0123456789 abcdefghij ", 500)+`needle"}`)
 	return append(out, renamed, bare, long)
 }
 
-// queries are searches for what is in oddEvents, and what is not.
+// queries are for what is in unusualEvents and for what is not.
 var queries = []string{
 	``, `cmd.exe`, `CMD.EXE`, `"echo hi"`, `"\"echo hi\""`, `C:\Windows\`, `c:\windows\system32\CMD.exe`, `müller`, `MÜLLER`, `kelvin`, `ELVIN`,
 	`/etc/passwd`, `"line one"`, `two`, `"\u0041"`, `A\u0041`, `"\"pid\":42"`, `"spaced out"`, `": 15"`, `:15`, `1.5`, `true`, `null`, `none`, `est`,
@@ -145,8 +145,8 @@ var queries = []string{
 	`pid=42 or müller or n=15`, `not x`, `process and not Image=*`, `(a=x and a=y)`, `a=x and not a=y`, `needle and long~needle and not pid=*`,
 }
 
-func findQueries(t *testing.T, s store.Store) {
-	evs := oddEvents(t)
+func testQueries(t *testing.T, s store.Store) {
+	evs := unusualEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
 	save(t, s, store.Batch{ID: "b2", Events: evs[5:]})
 	for _, text := range queries {
@@ -155,12 +155,12 @@ func findQueries(t *testing.T, s store.Store) {
 			t.Errorf("%s: %v", text, err)
 			continue
 		}
-		same(t, text, ids(find(t, s, store.EventQuery{Where: where})), reference(evs, where))
+		checkEqual(t, text, eventIDs(searchAll(t, s, store.EventQuery{Where: where})), evaluateQuery(evs, where))
 	}
 }
 
-// reference decides by the query's own meaning, one event after another.
-func reference(evs []picket.Event, where store.Expr) []string {
+// evaluateQuery returns the ids of the events that Expr.Match selects, newest first.
+func evaluateQuery(evs []picket.Event, where store.Expr) []string {
 	var d store.EventView
 	var out []string
 	for i := len(evs) - 1; i >= 0; i-- {
@@ -172,24 +172,27 @@ func reference(evs []picket.Event, where store.Expr) []string {
 	return out
 }
 
-// findRandom compares random queries over many events with the reference.
-func findRandom(t *testing.T, s store.Store) {
+// randomEvents is the number of events in testRandomQueries.
+const randomEvents = 200
+
+// testRandomQueries compares random queries over many events with evaluateQuery.
+func testRandomQueries(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	odd := oddEvents(t)
+	odd := unusualEvents(t)
 	var evs []picket.Event
-	for n := range 800 {
+	for n := range randomEvents {
 		raw := string(odd[rng.IntN(len(odd))].Raw)
 		if rng.IntN(3) > 0 {
 			raw = fmt.Sprintf(`{"pid":%d,"name":"Worker %d","CommandLine":"C:\\bin\\worker.exe --id %x","tags":["t%d","t%d"]}`, n, rng.IntN(50), rng.Uint32(), rng.IntN(5), rng.IntN(5))
 		}
-		evs = append(evs, event(t, n, raw))
+		evs = append(evs, makeEvent(t, n, raw))
 	}
-	for i := 0; i < len(evs); i += 100 {
-		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+100]})
+	for i := 0; i < len(evs); i += 25 {
+		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+25]})
 	}
 	for range 100 {
 		where := randomExpr(t, rng, 3)
-		got, want := ids(find(t, s, store.EventQuery{Where: where, Limit: 30 + rng.IntN(400)})), reference(evs, where)
+		got, want := eventIDs(searchAll(t, s, store.EventQuery{Where: where, Limit: 50 + rng.IntN(200)})), evaluateQuery(evs, where)
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %d events, want %d", where, len(got), len(want))
 		}
@@ -210,7 +213,7 @@ func randomExpr(t testing.TB, rng *rand.Rand, depth int) store.Expr {
 	text := queries[1+rng.IntN(len(queries)-1)]
 	switch rng.IntN(4) {
 	case 0:
-		text = fmt.Sprintf(`pid=%d`, rng.IntN(800))
+		text = fmt.Sprintf(`pid=%d`, rng.IntN(randomEvents))
 	case 1:
 		text = fmt.Sprintf(`"worker %d"`, rng.IntN(60))
 	case 2:

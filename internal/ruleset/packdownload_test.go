@@ -1,4 +1,4 @@
-package rulepack_test
+package ruleset_test
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/picket-edr/picket/internal/rulepack"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 func TestAddURL(t *testing.T) {
-	archive, err := os.ReadFile(zipOf(t, member{name: "rules/a.yml", text: rule(1)}))
+	archive, err := os.ReadFile(zipOf(t, member{name: "rules/a.yml", text: packRule(1)}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestAddURL(t *testing.T) {
 	}
 	serve("/pack.zip", string(archive))
 	serve("/latest", string(archive))
-	serve("/one.yml", rule(1))
+	serve("/one.yml", packRule(1))
 	serve("/page", "<html>sign in</html>")
 	serve("/large.zip", "PK\x03\x04"+strings.Repeat("x", 1<<20))
 	mux.Handle("/moved.zip", http.RedirectHandler("/pack.zip", http.StatusFound))
@@ -33,7 +33,7 @@ func TestAddURL(t *testing.T) {
 	defer server.Close()
 
 	for _, path := range []string{"/pack.zip", "/latest?x=1", "/one.yml", "/moved.zip"} {
-		if p, err := folder(t).Add(t.Context(), server.URL+path, ""); err != nil || p.Rules != 1 {
+		if p, err := newPackDir(t).Add(t.Context(), server.URL+path, ""); err != nil || p.Rules != 1 {
 			t.Errorf("%s: %+v, %v", path, p, err)
 		}
 	}
@@ -41,11 +41,11 @@ func TestAddURL(t *testing.T) {
 		"/none.zip":  "the server answers 404",
 		"/page":      "neither a folder, nor a .yml file, nor a zip",
 		"/loop.zip":  "more than 5 redirects",
-		"/away.zip":  rulepack.ErrPlainHTTP.Error(),
+		"/away.zip":  ruleset.ErrPlainHTTP.Error(),
 		"/file.zip":  "is no URL of https",
 		"/large.zip": "larger than 1048576 bytes",
 	} {
-		f := folder(t)
+		f := newPackDir(t)
 		f.Limits.Download = 1 << 20
 		if _, err := f.Add(t.Context(), server.URL+path, "pack"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
@@ -58,11 +58,11 @@ func TestAddURL(t *testing.T) {
 
 func TestAddBadURL(t *testing.T) {
 	for _, from := range []string{"ftp://example.org/x.zip", "https://", "https:///x.zip", "file:///etc/x.yml", "https://[::1/x.zip"} {
-		if _, err := folder(t).Add(t.Context(), from, "pack"); err == nil || !strings.Contains(err.Error(), "no URL of https") {
+		if _, err := newPackDir(t).Add(t.Context(), from, "pack"); err == nil || !strings.Contains(err.Error(), "no URL of https") {
 			t.Errorf("%s: %v", from, err)
 		}
 	}
-	if _, err := folder(t).Add(t.Context(), "http://example.org/x.zip", "pack"); !errors.Is(err, rulepack.ErrPlainHTTP) {
+	if _, err := newPackDir(t).Add(t.Context(), "http://example.org/x.zip", "pack"); !errors.Is(err, ruleset.ErrPlainHTTP) {
 		t.Error(err)
 	}
 }

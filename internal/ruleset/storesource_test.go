@@ -1,4 +1,4 @@
-package detect_test
+package ruleset_test
 
 import (
 	"context"
@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
@@ -21,18 +22,18 @@ func TestPublish(t *testing.T) {
 	}
 	defer fleet.Close()
 	ctx, stop := context.WithCancel(t.Context())
-	waiting := make(chan *detect.Loader)
+	waiting := make(chan *ruleset.Loader)
 	go func() {
-		l, err := detect.NewSubscriber(ctx, fleet, quiet)
+		l, err := ruleset.NewPublishedLoader(ctx, fleet, discardLog)
 		if err != nil {
 			t.Error(err)
 		}
 		waiting <- l
 	}()
-	dir := folder(t, map[string]string{"1.yml": rule(idOne, "one"), "2.yml": rule(idTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
 	pipe := filepath.Join(t.TempDir(), "pipe.yml")
 	write(t, pipe, "transformations: [{type: change_logsource, product: other}]\n")
-	server, err := detect.NewLoader([]detect.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, filepath.Join(t.TempDir(), "rules-off"), quiet)
+	server, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal("no loader")
 	}
 	done := make(chan struct{}, 2)
-	for _, l := range []*detect.Loader{server, worker} {
+	for _, l := range []*ruleset.Loader{server, worker} {
 		go func() { l.Watch(ctx, time.Millisecond); done <- struct{}{} }()
 	}
 	defer func() { stop(); <-done; <-done }()
@@ -66,13 +67,13 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	await("one two", "")
-	if err := server.Switch(ctx, idTwo, false); err != nil {
+	if err := server.SetEnabled(ctx, detecttest.IDTwo, false); err != nil {
 		t.Fatal(err)
 	}
 	await("one", "two")
-	write(t, filepath.Join(dir, "1.yml"), rule(idOne, "first"))
+	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.IDOne, "first"))
 	await("first", "two")
-	if err := worker.Switch(ctx, idOne, false); !errors.Is(err, picket.ErrInvalid) {
+	if err := worker.SetEnabled(ctx, detecttest.IDOne, false); !errors.Is(err, picket.ErrInvalid) {
 		t.Errorf("a worker switches rules: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package detect
+package ruleset
 
 import (
 	"fmt"
@@ -9,31 +9,31 @@ import (
 	"sync"
 )
 
-// disk is rules in files of this machine.
-type disk struct {
-	sources []Source
-	offFile string     // ids that are switched off, one a line
-	mu      sync.Mutex // guards offFile, from its reading to its writing
+// A fileSource reads rules from files.
+type fileSource struct {
+	sources      []Source
+	disabledFile string     // ids of disabled rules, one a line
+	mu           sync.Mutex // serialises changes of disabledFile
 }
 
-func (d *disk) read() ([]file, map[string]bool, error) {
-	off, err := ReadOff(d.offFile)
+func (d *fileSource) read() ([]ruleFile, map[string]bool, error) {
+	off, err := ReadDisabled(d.disabledFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, err := files(d.sources)
+	all, err := readFiles(d.sources)
 	return all, off, err
 }
 
-func (d *disk) switchOff(id string, off bool) error {
+func (d *fileSource) setDisabled(id string, off bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return SwitchOff(d.offFile, []string{id}, off)
+	return SetDisabled(d.disabledFile, []string{id}, off)
 }
 
-// stamp describes the state of the rule files. Links are followed, as
-// loading does: a mount of Kubernetes changes by where its links lead.
-func (d *disk) stamp() string {
+// fingerprint lists names, sizes and times of the rule files. It follows links,
+// because a Kubernetes mount changes by pointing its links elsewhere.
+func (d *fileSource) fingerprint() string {
 	var b strings.Builder
 	add := func(name string) {
 		info, err := os.Stat(name)
@@ -63,7 +63,7 @@ func (d *disk) stamp() string {
 			return nil
 		})
 	}
-	if info, err := os.Stat(d.offFile); err == nil {
+	if info, err := os.Stat(d.disabledFile); err == nil {
 		fmt.Fprintf(&b, "off %d %d\n", info.Size(), info.ModTime().UnixNano())
 	}
 	return b.String()

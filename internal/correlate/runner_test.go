@@ -1,8 +1,9 @@
-package detect_test
+package correlate_test
 
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/correlate"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
@@ -25,12 +28,12 @@ title: Many
 id: 00000000-0000-4000-8000-00000000000a
 name: many
 level: high
-correlation: {type: event_count, rules: [` + idOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
+correlation: {type: event_count, rules: [` + detecttest.IDOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
 ---
 title: Alone
 id: 00000000-0000-4000-8000-00000000000b
 level: low
-correlation: {type: temporal, rules: [` + idOne + `, ` + idTwo + `], group-by: [User], timespan: 1m, condition: ` + idOne + ` and not ` + idTwo + `}
+correlation: {type: temporal, rules: [` + detecttest.IDOne + `, ` + detecttest.IDTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.IDOne + ` and not ` + detecttest.IDTwo + `}
 `
 
 // A deployment is an engine over a store, whose clock and followers a test
@@ -44,7 +47,7 @@ type deployment struct {
 }
 
 func deploy(t *testing.T, correlations string) *deployment {
-	d := &deployment{T: t, engine: engine(t, rule(idOne, "one")+"---\n"+rule(idTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{Now: func() time.Time { return d.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -54,14 +57,14 @@ func deploy(t *testing.T, correlations string) *deployment {
 	return d
 }
 
-// follower is another process's follower.
-func (d *deployment) follower(name string) *detect.Follower {
-	return detect.NewFollower(d.engine, d.store, name, quiet, func() time.Time { return d.now })
+// newRunner is another process's follower.
+func (d *deployment) newRunner(name string) *correlate.Runner {
+	return correlate.New(d.engine, d.store, name, slog.New(slog.DiscardHandler), func() time.Time { return d.now })
 }
 
 // event is one of a host at a second.
 func (d *deployment) event(id, host, command string, at int) picket.Event {
-	ev := process(id, command)
+	ev := detecttest.ProcessEvent(id, command)
 	ev.Raw = bytes.Replace(ev.Raw, []byte(`"hostname":"host"`), []byte(`"hostname":"`+host+`"`), 1)
 	ev.Host, ev.AgentID = host, "agent-of-"+host
 	ev.Time = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC).Add(time.Duration(at) * time.Second)
@@ -82,7 +85,7 @@ func (d *deployment) save(events ...picket.Event) {
 	}
 }
 
-func (d *deployment) step(f *detect.Follower) {
+func (d *deployment) step(f *correlate.Runner) {
 	d.Helper()
 	if err := f.Step(d.Context()); err != nil {
 		d.Fatal(err)
@@ -124,7 +127,7 @@ func (d *deployment) want(alerts ...string) {
 // lists them all, also when followers die on the way.
 func TestFollower(t *testing.T) {
 	d := deploy(t, manyThenOne)
-	one, two := d.follower("one"), d.follower("two")
+	one, two := d.newRunner("one"), d.newRunner("two")
 	d.save(d.event("a", "h1", "one", 30), d.event("b", "h2", "one", 31))
 	d.step(one)
 	d.step(two)
@@ -137,23 +140,23 @@ func TestFollower(t *testing.T) {
 	d.want("high Many on h1: a c d")
 	d.save(d.event("f", "h1", "one", 35))
 	d.now = d.now.Add(20 * time.Second)
-	three := d.follower("three")
+	three := d.newRunner("three")
 	d.step(three)
 	d.want("high Many on h1: a c d f")
 	d.now = d.now.Add(2 * time.Minute)
 	d.step(three)
 	d.want("high Many on h1: a c d f", "low Alone on h1: a b c d f")
-	d.step(d.follower("four"))
+	d.step(d.newRunner("four"))
 	d.now = d.now.Add(2 * time.Minute)
-	d.step(d.follower("five"))
+	d.step(d.newRunner("five"))
 	d.want("high Many on h1: a c d f", "low Alone on h1: a b c d e f")
 }
 
 // An alert of several hosts is one.
 func TestFollowerOverHosts(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Spread\nid: 00000000-0000-4000-8000-00000000000c\nlevel: critical\n"+
-		"correlation: {type: value_count, rules: ["+idOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
-	f := d.follower("f")
+		"correlation: {type: value_count, rules: ["+detecttest.IDOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
+	f := d.newRunner("f")
 	for i, host := range []string{"h1", "h2", "h3", "h4"} {
 		d.save(d.event(host, host, "one", i))
 		d.step(f)
@@ -169,14 +172,14 @@ func TestFollowerOverHosts(t *testing.T) {
 // kept; without correlations, rules speak for themselves again.
 func TestFollowerReload(t *testing.T) {
 	d := deploy(t, manyThenOne)
-	f := d.follower("f")
+	f := d.newRunner("f")
 	d.save(d.event("a", "h1", "one", 1), d.event("b", "h1", "one", 2))
 	d.step(f)
-	d.engine.Replace(engine(t, rule(idOne, "one")+"---\n"+rule(idTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
 	d.save(d.event("c", "h1", "one", 3))
 	d.step(f)
 	d.want("high Many on h1: a b c")
-	d.engine.Replace(engine(t, rule(idOne, "one")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Rules())
 	d.save(d.event("e", "h1", "one", 4))
 	d.step(f)
 	d.want("high Many on h1: a b c", "high one on h1: e")

@@ -1,4 +1,4 @@
-package detect_test
+package ruleset_test
 
 import (
 	"fmt"
@@ -8,19 +8,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 func TestCases(t *testing.T) {
 	event := func(command string) string {
 		return fmt.Sprintf("{agent_id: a, event_id: e, event_type: process, severity: info, version: '1', host: {hostname: h, os: Linux}, process: {name: /x, pid: 1, command_line: %s, user: u}}", command)
 	}
-	dir := folder(t, map[string]string{
-		"good.yml": rule(idOne, "one"), "good.test.yml": "fires:\n  a: " + event("one") + "\n  b: " + event("other") + "\nsilent:\n  c: " + event("one") + "\n",
-		"none.yaml": rule(idTwo, "two"), "half.yml": rule(idTwo, "half"), "half.test.yml": "fires:\n  a: " + event("half") + "\n",
+	dir := writeFiles(t, map[string]string{
+		"good.yml": detecttest.Rule(detecttest.IDOne, "one"), "good.test.yml": "fires:\n  a: " + event("one") + "\n  b: " + event("other") + "\nsilent:\n  c: " + event("one") + "\n",
+		"none.yaml": detecttest.Rule(detecttest.IDTwo, "two"), "half.yml": detecttest.Rule(detecttest.IDTwo, "half"), "half.test.yml": "fires:\n  a: " + event("half") + "\n",
 		"lost.test.yml": "fires: {}\n", "table.yml": "logsources: {}\n", "broken.yml": "title: x\ndetection: {condition: y}\n", "broken.test.yml": "",
 	})
-	results, err := detect.Test([]detect.Source{{Name: dir}})
+	results, err := ruleset.TestRules([]ruleset.Source{{Name: dir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func TestCases(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if _, err := detect.Test([]detect.Source{{Name: filepath.Join(dir, "nothing")}}); err == nil {
+	if _, err := ruleset.TestRules([]ruleset.Source{{Name: filepath.Join(dir, "nothing")}}); err == nil {
 		t.Error("a source that is not there is no error")
 	}
 }

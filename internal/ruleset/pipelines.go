@@ -1,4 +1,4 @@
-package detect
+package ruleset
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"github.com/picket-edr/picket/sigma/pipeline"
 )
 
-// ErrPipeline is the kind of the errors of Load that are about a pipeline.
+// ErrPipeline is the kind of errors of Load that concern a pipeline.
 var ErrPipeline = errors.New("read pipeline")
 
-// parsePipelines reads the pipelines among the files, as one.
-func parsePipelines(files []file) (*pipeline.Pipeline, error) {
+// parsePipelines parses the pipelines among the files and joins them.
+func parsePipelines(files []ruleFile) (*pipeline.Pipeline, error) {
 	var all []*pipeline.Pipeline
 	for _, f := range files {
 		if !f.Pipeline {
@@ -27,9 +27,8 @@ func parsePipelines(files []file) (*pipeline.Pipeline, error) {
 	return pipeline.Join(all...), nil
 }
 
-// through applies the pipelines to what was read, and keeps what they fail on
-// as problems.
-func (set *Set) through(p *pipeline.Pipeline, pack ast.Collection) ast.Collection {
+// applyPipelines applies pipelines to the documents. Failures become problems.
+func (set *LoadedRules) applyPipelines(p *pipeline.Pipeline, pack ast.Collection) ast.Collection {
 	pack, errs := p.Apply(pack)
 	for _, err := range errs {
 		set.Problems = append(set.Problems, problems("", err)...)

@@ -1,4 +1,4 @@
-package detect_test
+package ruleset_test
 
 import (
 	"archive/zip"
@@ -10,17 +10,18 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // loaded is what loading a path gives: titles and problems.
 func loaded(t testing.TB, path string, off map[string]bool) (string, []string) {
 	t.Helper()
-	sources, err := detect.ParseSources([]string{path}, nil)
+	sources, err := ruleset.ParseSources([]string{path}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := detect.Load(sources, off)
+	set, err := ruleset.Load(sources, off)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,15 +29,15 @@ func loaded(t testing.TB, path string, off map[string]bool) (string, []string) {
 	for _, p := range set.Problems {
 		problems = append(problems, strings.TrimPrefix(p.String(), path))
 	}
-	return titles(set.On), problems
+	return titles(set.Enabled), problems
 }
 
 func TestLoadKinds(t *testing.T) {
 	files := map[string]string{
-		"a/one.yml": rule(idOne, "one"), "two.YAML": rule(idTwo, "two"), "a/one.test.yml": "fires: {}\n", "README.md": "title: none",
-		".git/x.yml": rule(idOne, "hidden"), "logsources.yml": "logsources:\n  linux: {}\n", "other.yml": "key: value\n",
+		"a/one.yml": detecttest.Rule(detecttest.IDOne, "one"), "two.YAML": detecttest.Rule(detecttest.IDTwo, "two"), "a/one.test.yml": "fires: {}\n", "README.md": "title: none",
+		".git/x.yml": detecttest.Rule(detecttest.IDOne, "hidden"), "logsources.yml": "logsources:\n  linux: {}\n", "other.yml": "key: value\n",
 	}
-	dir := folder(t, files)
+	dir := writeFiles(t, files)
 	if got, problems := loaded(t, dir, nil); got != "one two" || problems != nil {
 		t.Errorf("a folder gives %q, %q", got, problems)
 	}
@@ -73,24 +74,24 @@ func TestLoadKinds(t *testing.T) {
 		t.Errorf("a zip gives %q, %q", got, problems)
 	}
 	write(t, filepath.Join(dir, "broken.zip"), "no zip")
-	if _, err := detect.Load([]detect.Source{{Name: filepath.Join(dir, "broken.zip")}}, nil); err == nil {
+	if _, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(dir, "broken.zip")}}, nil); err == nil {
 		t.Error("a broken zip is no error")
 	}
 }
 
 func TestLoadProblems(t *testing.T) {
-	dir := folder(t, map[string]string{
-		"1.yml": rule(idOne, "one"), "2.yml": rule(idOne, "twin"),
+	dir := writeFiles(t, map[string]string{
+		"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDOne, "twin"),
 		"3.yml": "title: three\ndetection: {condition: nothing}\n", "4.yml": "title: [\n",
-		"5.yml": strings.Replace(rule("x", "five"), "id: x\n", "", 1), "6.yml": rule(idTwo, "six") + "---\n" + rule(idTwo, "seven"),
+		"5.yml": strings.Replace(detecttest.Rule("x", "five"), "id: x\n", "", 1), "6.yml": detecttest.Rule(detecttest.IDTwo, "six") + "---\n" + detecttest.Rule(detecttest.IDTwo, "seven"),
 	})
 	got, problems := loaded(t, dir, nil)
 	if got != "one five six" {
 		t.Errorf("rules are %q", got)
 	}
 	for i, want := range []string{
-		"/2.yml:1: id " + idOne + " is taken by " + dir + "/1.yml (give one of the two a new id)", "/3.yml:", "/4.yml:",
-		"/6.yml:8: id " + idTwo + " is taken by ",
+		"/2.yml:1: id " + detecttest.IDOne + " is taken by " + dir + "/1.yml (give one of the two a new id)", "/3.yml:", "/4.yml:",
+		"/6.yml:8: id " + detecttest.IDTwo + " is taken by ",
 	} {
 		if i >= len(problems) || !strings.HasPrefix(problems[i], want) {
 			t.Errorf("problem %d is not %q", i, want)
@@ -108,23 +109,23 @@ func TestRevision(t *testing.T) {
 		for name, text := range files {
 			fsys[name] = &fstest.MapFile{Data: []byte(text)}
 		}
-		set, err := detect.Load([]detect.Source{{Name: "builtin", FS: fsys}}, nil)
+		set, err := ruleset.Load([]ruleset.Source{{Name: "builtin", FS: fsys}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return set.Revision
 	}
-	a := revision(map[string]string{"a.yml": rule(idOne, "one")})
-	if len(a) != 12 || a != revision(map[string]string{"a.yml": rule(idOne, "one")}) {
+	a := revision(map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")})
+	if len(a) != 12 || a != revision(map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")}) {
 		t.Errorf("revision is %q, and another the next time", a)
 	}
-	if a == revision(map[string]string{"a.yml": rule(idOne, "two")}) {
+	if a == revision(map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "two")}) {
 		t.Error("other rules have the same revision")
 	}
 }
 
 func TestParseSources(t *testing.T) {
-	if _, err := detect.ParseSources([]string{"builtin", filepath.Join(t.TempDir(), "nothing")}, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ruleset.ParseSources([]string{"builtin", filepath.Join(t.TempDir(), "nothing")}, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a path that is not there is %v", err)
 	}
 }
