@@ -22,8 +22,8 @@ func orBuiltin(args []string) []string {
 	return args
 }
 
-// describeRule says what an entry is for: its logsource, with what it is if that is
-// no rule.
+// describeRule returns the logsource of a rule, or its kind if it is a correlation or a
+// filter.
 func describeRule(e ruleset.RuleInfo) string {
 	var parts []string
 	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
@@ -41,7 +41,7 @@ func describeRule(e ruleset.RuleInfo) string {
 func newRulesTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [PATH...]",
-		Short: "Run the cases beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
+		Short: "Run the tests beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
 		Args:  cobra.ArbitraryArgs,
 	}
 	pipelines := addPipelineFlag(cmd)

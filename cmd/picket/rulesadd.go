@@ -50,7 +50,7 @@ unsupported and regression_data are left out.`,
 	return cmd
 }
 
-// hintedPack says what to do about a pack that can't be installed.
+// hintedPack adds a hint to the error of a pack that cannot be installed.
 func hintedPack(from string, err error) error {
 	failed := fmt.Errorf("add rules from %s: %w", from, err)
 	switch {

@@ -13,12 +13,12 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// newRulesEnable returns picket rules enable or disable.
+// newRulesEnable returns the command picket rules enable or disable.
 func newRulesEnable(verb string) *cobra.Command {
 	off := verb == "disable"
 	cmd := &cobra.Command{
 		Use:   verb + " RULE...",
-		Short: map[bool]string{true: "Switch rules off; a running server follows", false: "Switch rules on again; a running server follows"}[off],
+		Short: map[bool]string{true: "Disable rules; a running server follows", false: "Enable rules again; a running server follows"}[off],
 		Long: `Switches rules ` + map[bool]string{true: "off", false: "on again"}[off] + `, each named by its id, its title or its file's name. A server that runs
 follows within seconds, and it stays so after a restart. Nothing is switched if
 one of the rules is not known.`,
@@ -60,8 +60,8 @@ one of the rules is not known.`,
 	return cmd
 }
 
-// find finds the rule of that id, else the only one of that title, else the
-// only one in a file of that name.
+// find returns the rule with an id, or else the only rule with a title, or else the only
+// rule in a file with a name.
 func (in enabledRules) find(name string) (ruleset.RuleInfo, error) {
 	is := []func(r ruleset.RuleInfo) bool{
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
@@ -86,20 +86,20 @@ func (in enabledRules) find(name string) (ruleset.RuleInfo, error) {
 			return ruleset.RuleInfo{}, &ambiguousRuleError{found}
 		}
 	}
-	if in.disabled[name] { // its pack is gone, its switch is not
+	if in.disabled[name] { // its pack was removed, but it is still listed as disabled
 		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name}}, nil
 	}
 	return ruleset.RuleInfo{}, fmt.Errorf("no rule has this id, title or file name")
 }
 
-// A ambiguousRuleError is a name that several rules have.
+// An ambiguousRuleError is a name that several rules have.
 type ambiguousRuleError struct{ rules []ruleset.RuleInfo }
 
 func (e *ambiguousRuleError) Error() string {
 	return fmt.Sprintf("%d rules are called so", len(e.rules))
 }
 
-// hintedRule says what to give instead of a name that names no rule, or several.
+// hintedRule adds a hint to the error of a name that identifies no rule, or several.
 func hintedRule(verb, name string, in enabledRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
 	if several, ok := err.(*ambiguousRuleError); ok {

@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
-// A lintLine is one line of picket rules lint.
+// A lintLine is one line of the output of picket rules lint.
 type lintLine struct {
 	Kind string `json:"kind"` // error, warning or info
 	ruleset.Problem
@@ -23,7 +23,7 @@ type lintLine struct {
 func newRulesLint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [PATH...]",
-		Short: "Check that rules load, and find what is doubtful in them",
+		Short: "Check that rules load, and report likely mistakes in them",
 		Long: `Checks that rules load, and finds what is doubtful in them: escapes, wildcards and
 regular expressions that do not do what they seem to, searches that nothing uses,
 metadata that is missing or wrong, rules that are slow. docs/sigma.md lists the
@@ -84,8 +84,8 @@ func checkNames() []string {
 	return names
 }
 
-// lintSet returns what there is against the rules of a set, in order of files and
-// lines, and how many findings of each severity there are, shown or not.
+// lintSet returns the findings about rules, sorted by file and line, and the number of
+// findings of each severity, shown or not.
 func lintSet(set ruleset.LoadedRules, o lint.Options, min lint.Severity) ([]lintLine, [lint.Error + 1]int) {
 	var lines []lintLine
 	var counts [lint.Error + 1]int

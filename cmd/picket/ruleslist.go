@@ -18,7 +18,7 @@ import (
 func newRulesList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH...]",
-		Short: "List the rules in force in a data directory, or those of a pack",
+		Short: "List the rules of a data directory, or those of a pack",
 		Long: `Without a path, lists the rules of a server: picket's own (or what --rules names,
 as for picket serve) and those of the packs that picket rules add installed, each
 with the pack it is of and whether it is on. With paths, lists what is there.`,
@@ -36,7 +36,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 			}
 			in.set, err = loadRules(args, *pipelines...)
 		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
-			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here: what one would run
+			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here yet: list what one would load
 		}
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 	return cmd
 }
 
-// enabledRulesFlags say which server's rules a command is about.
+// enabledRulesFlags are the flags that name a server's rules.
 type enabledRulesFlags struct {
 	data  string
 	rules []string
@@ -81,14 +81,14 @@ func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
 	return f
 }
 
-// enabledRules are the rules of a server, those that are off too.
+// enabledRules are the rules of a server, with those that are disabled.
 type enabledRules struct {
 	dir      dataDir
 	set      ruleset.LoadedRules
 	disabled map[string]bool
 }
 
-// load reads the rules of the data directory, which must be there.
+// load reads the rules of a data directory, which must exist.
 func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
@@ -98,7 +98,7 @@ func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	return loadEnabledRules(dataDir(f.data), f.rules, pipelines...)
 }
 
-// loadEnabledRules reads the rules of a server on dir, which need not be there.
+// loadEnabledRules reads the rules that a server on dir would load.
 func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enabledRules, err error) {
 	in.dir = dir
 	sources, err := enabledRuleSources(dir, names, pipelines...)
@@ -112,7 +112,7 @@ func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enab
 	return in, err
 }
 
-// pack is the name of the pack that a rule is of, "" where it is in none.
+// pack returns the name of a rule's pack, "" if it is in none.
 func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
@@ -123,8 +123,8 @@ func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	return in.dir.packs().PackOf(r.File)
 }
 
-// enabledRuleSources are the rules of a server: what its --rules name, and then the
-// packs in its data directory, which may come and go.
+// enabledRuleSources returns the sources of a server's rules: those of --rules, then the
+// packs in its data directory.
 func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path

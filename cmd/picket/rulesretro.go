@@ -59,8 +59,8 @@ changes nothing and opens no alerts.`,
 	return cmd
 }
 
-// selectRules loads the rules that are named: files of them, and single ones
-// of the packs. wanted holds the ids of these.
+// selectRules loads the named rules: files, and single rules of packs. wanted are the ids
+// of the latter.
 func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[string]bool, err error) {
 	var paths, single []string
 	for _, n := range names {
@@ -99,7 +99,7 @@ func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[str
 	return set, wanted, nil
 }
 
-// runRetro runs rules over what q selects.
+// runRetro runs rules over the events that q selects.
 func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set ruleset.LoadedRules, wanted map[string]bool, asJSON bool) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()

@@ -85,7 +85,7 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 	return cmd
 }
 
-// loadRules loads what --rules and --pipeline name, without a server.
+// loadRules loads the rules of --rules with the pipelines of --pipeline.
 func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error) {
 	sources, err := ruleSources(names, pipelines...)
 	if err != nil {
@@ -103,7 +103,7 @@ func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error)
 
 const rulesHint = "rules are builtin, a directory, a .yml file or a .zip"
 
-// ruleSources finds what the values of --rules and --pipeline name.
+// ruleSources returns the sources that --rules and --pipeline name.
 func ruleSources(names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleset.ParseSources(names, rules.FS)
 	if err != nil {
