@@ -41,6 +41,7 @@
 //	internal/zst                zstd, with encoders shared by the process
 //	internal/evtx               reads Windows event logs as JSON
 //	internal/backoff            delays between retries
+//	internal/groupcommit        many callers, one commit
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage

@@ -37,7 +37,7 @@ func TestKill(t *testing.T) {
 	}
 	r.close(t)
 	for kills := range 4 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
 		cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 		out, err := cmd.StdoutPipe()
 		testenv.Check(t, err)

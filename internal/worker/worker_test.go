@@ -95,7 +95,7 @@ func (r *fixture) work(t *testing.T, n int, d worker.Detector, o worker.Options)
 	t.Helper()
 	o.Logger, o.Linger, o.RetryDelay = slog.New(slog.NewTextHandler(r.log, nil)), -1, time.Millisecond
 	w := worker.New(r, func() worker.Detector { return d }, r, o)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()

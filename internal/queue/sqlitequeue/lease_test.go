@@ -77,7 +77,7 @@ func TestLeasedByOtherProcess(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, filepath.Join(dir, "queue.db"), o)
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
-	cmd := exec.Command(os.Args[0], "-test.run=^TestLeasedByOtherProcess$", "-test.timeout=1m")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLeasedByOtherProcess$")
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)
