@@ -8,34 +8,34 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A Match is one rule firing on one event.
+// A Match is one rule matching one event.
 type Match struct {
 	ID      string           `json:"id"` // MatchID(RuleID, EventID)
 	RuleID  string           `json:"rule_id"`
-	AlertID string           `json:"alert_id"` // given by the store
+	AlertID string           `json:"alert_id"` // set by the store
 	EventID string           `json:"event_id"`
 	AgentID string           `json:"agent_id"`
-	Time    time.Time        `json:"time"` // the event's
+	Time    time.Time        `json:"time"` // of the event
 	Why     []sigma.Evidence `json:"why"`
 
-	// What the alert shows of the rule and the host; not kept with the match.
+	// Properties of the rule and the host for the alert; not stored with the match.
 	Title string      `json:"-"`
 	Level sigma.Level `json:"-"`
 	Tags  []string    `json:"-"`
 	Host  string      `json:"-"`
-	// AlertAgent is the agent that the alert is filed under, "" for AgentID: an
-	// alert of a correlation gathers events of several hosts under one.
+	// AlertAgent is the agent of the alert, "" for AgentID. The alert of a
+	// correlation, which has events of several hosts, belongs to one of them.
 	AlertAgent string `json:"-"`
 
-	// Observed are the values of the event that correlations want, not nil where
-	// one is over the rule. Silent says that the rule is there for correlations
-	// only: the match is kept as an observation, and opens no alert.
-	Observed map[string]string `json:"-"`
-	Silent   bool              `json:"-"`
+	// Observed are the event's values for correlations that refer to the rule, nil
+	// if there are none. CorrelationOnly: the rule only serves correlations, so the
+	// match is stored as an observation and opens no alert.
+	Observed        map[string]string `json:"-"`
+	CorrelationOnly bool              `json:"-"`
 }
 
-// MatchID identifies the match of a rule on an event, so that detecting
-// twice on one event changes nothing: 32 hex digits of SHA-256 over both ids.
+// MatchID returns the id of the match of a rule on an event: 32 hex digits of the
+// SHA-256 of both ids. Detecting an event twice therefore yields the same matches.
 func MatchID(ruleID, eventID string) string {
 	h := sha256.New()
 	h.Write([]byte(ruleID))
@@ -44,14 +44,14 @@ func MatchID(ruleID, eventID string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// AlertID names an alert by the match that opened it, so that opening it twice
-// is opening it once.
+// AlertID returns the id of an alert, derived from the match that opened it, so that
+// opening an alert is idempotent.
 func AlertID(matchID string) string {
 	h := sha256.Sum256([]byte("alert\x00" + matchID))
 	return hex.EncodeToString(h[:16])
 }
 
-// AlertMatchLimit is how many matches an alert keeps; further ones are only
+// AlertMatchLimit is how many matches of an alert are stored; further ones are only
 // counted.
 const AlertMatchLimit = 10_000
 
@@ -67,27 +67,28 @@ type Alert struct {
 	Host      string      `json:"host"`
 	Status    AlertStatus `json:"status"`
 	Assignee  string      `json:"assignee,omitempty"`
-	Count     int64       `json:"count"`      // matches, kept or only counted
+	Count     int64       `json:"count"`      // matches, stored or only counted
 	FirstSeen time.Time   `json:"first_seen"` // event time of the earliest match
 	LastSeen  time.Time   `json:"last_seen"`  // event time of the latest match
-	Opened    time.Time   `json:"opened"`     // when the alert was made, by the server's clock
-	Updated   time.Time   `json:"updated"`    // the last match or triage
+	Opened    time.Time   `json:"opened"`     // by the server's clock
+	Updated   time.Time   `json:"updated"`    // by the last match or triage
 	Notes     []Note      `json:"notes,omitempty"`
 }
 
-// A Note is an analyst's remark on an alert, or the record of a change of its
-// status or assignee.
+// A Note is an analyst's comment on an alert, or the record of a change of its status
+// or assignee.
 type Note struct {
 	Time   time.Time `json:"time"`
 	Author string    `json:"author"`
 	Text   string    `json:"text"`
 }
 
-// AlertStatus is where an alert is in triage.
+// AlertStatus is the state of an alert in triage. A new match joins the alert of its
+// rule and host while that is open or investigating; once it is closed, a new match
+// opens another alert.
 type AlertStatus string
 
-// A new match joins the alert of its rule and host while that is open or
-// being investigated; after it is resolved or dismissed, a new alert opens.
+// The statuses of alerts.
 const (
 	StatusOpen          AlertStatus = "open"
 	StatusInvestigating AlertStatus = "investigating"
@@ -104,5 +105,5 @@ func (s AlertStatus) Valid() bool {
 	return false
 }
 
-// Closed reports whether triage has ended.
+// Closed reports whether triage of the alert has ended.
 func (s AlertStatus) Closed() bool { return s == StatusResolved || s == StatusFalsePositive }

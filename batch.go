@@ -12,11 +12,11 @@ import (
 // batchVersion is the first byte of an encoded batch.
 const batchVersion = 1
 
-// maxBatchBytes bounds what decoding will believe of a length; intake's own
-// limits are far below.
+// maxBatchBytes bounds the lengths that decoding accepts. The limits of the intake are
+// far lower.
 const maxBatchBytes = 1 << 30
 
-// Encode appends the batch as it travels through a queue to dst:
+// Encode appends the batch to dst in the format of queues:
 //
 //	version   1 byte, 1
 //	zstd frame of
@@ -28,8 +28,8 @@ const maxBatchBytes = 1 << 30
 //	            raw                        uvarint, its length
 //	  raws      the n events as received, end to end
 //
-// where a string is its length as uvarint, then its bytes. Fields do not
-// travel: the worker makes them anew from Raw, by the mapping in force there.
+// where a string is its length as uvarint, then its bytes. Fields are not encoded: the
+// worker derives them from Raw.
 func (b *Batch) Encode(dst []byte) []byte {
 	raws := 0
 	for i := range b.Events {
@@ -64,12 +64,12 @@ func (b *Batch) Encode(dst []byte) []byte {
 	return zst.Fast(dst, p)
 }
 
-// maxCopied is how many bytes of events are copied to be compressed at once,
-// which is quicker; beyond, they are compressed where they lie.
+// maxCopied is up to how many bytes of events are copied to be compressed in one piece,
+// which is faster. Larger batches are compressed without a copy.
 const maxCopied = 4 << 20
 
-// EncodedSize returns how many bytes DecodeBatch will take for p, as p says,
-// or 0 where it does not.
+// EncodedSize returns how many bytes DecodeBatch will allocate for p according to its
+// header, 0 if that is not known.
 func EncodedSize(p []byte) int {
 	if len(p) == 0 {
 		return 0
@@ -82,8 +82,8 @@ func appendString(p []byte, s string) []byte {
 	return append(p, s...)
 }
 
-// DecodeBatch reads what Encode wrote. The events share one buffer with their
-// strings, so that nobody may change their Raw. Its errors are ErrInvalid.
+// DecodeBatch decodes what Encode wrote. The events and their strings share one buffer,
+// so Raw must not be changed. Its errors are ErrInvalid.
 func DecodeBatch(p []byte) (Batch, error) {
 	if len(p) == 0 || p[0] != batchVersion {
 		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
@@ -95,7 +95,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	r := reader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
 	b := Batch{ID: r.string(), Received: r.time()}
 	n := r.uvarint()
-	if n > uint64(len(plain)) { // an event takes more than a byte
+	if n > uint64(len(plain)) { // every event has more than a byte
 		return Batch{}, fmt.Errorf("decode batch: %d events in %d bytes: %w", n, len(plain), ErrInvalid)
 	}
 	b.Events = make([]Event, n)
@@ -122,8 +122,8 @@ func DecodeBatch(p []byte) (Batch, error) {
 	return b, nil
 }
 
-// A reader takes values off the front of p; past its end it turns bad and
-// returns zeros. Its strings are cut from s, one copy of p.
+// A reader decodes values from p. Past the end it sets bad and returns zeros. Its
+// strings are parts of s, which aliases p.
 type reader struct {
 	p   []byte
 	s   string

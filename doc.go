@@ -41,6 +41,7 @@
 //	internal/zst                zstd, with encoders shared by the process
 //	internal/evtx               reads Windows event logs as JSON
 //	internal/backoff            delays between retries
+//	internal/groupcommit        many callers, one commit
 //	.                           Event, Batch and its encoding, Match, Alert, error kinds
 //
 //	internal/flatjson           one JSON object to flat leaves, without garbage
@@ -64,8 +65,9 @@
 //	internal/store/mongostore   the store in MongoDB: documents, and a journal in place of transactions
 //	internal/store/storetest    what every store must pass
 //
-//	internal/detect             the rule set in force: load, reload, switch, match, correlate
-//	internal/rulepack           packs of rules in the data directory: add, remove
+//	internal/detect             the pure engine: events in, matches out
+//	internal/ruleset            the rules: load, watch, packs, enable and disable, publish, test
+//	internal/correlate          the elected runner of correlations
 //	internal/worker             receive, detect, save, ack
 //	internal/ingest             the intake: telemetry, _bulk, osquery
 //	internal/audit              records who did what
@@ -91,7 +93,7 @@
 //     their promises.
 //  3. internal/ingest/telemetry.go, then internal/worker/worker.go: the way of a
 //     batch, on both sides of the queue.
-//  4. internal/detect/detect.go and the comment of package sigma: how an event
+//  4. internal/detect/engine.go and the comment of package sigma: how an event
 //     meets thousands of rules.
 //  5. cmd/picket/server.go: how it is put together.
 //

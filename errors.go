@@ -2,16 +2,16 @@ package picket
 
 import "errors"
 
-// The kinds of error that callers act on. Packages wrap them with %w;
-// httpapi alone maps them to status codes.
+// Kinds of errors that callers act on. Packages wrap them with %w; only httpapi maps them
+// to status codes.
 var (
-	// ErrInvalid is input that can never succeed as it is.
+	// ErrInvalid: the input can never succeed as it is.
 	ErrInvalid = errors.New("invalid")
-	// ErrNotFound is a name or id that nothing has.
+	// ErrNotFound: nothing has this name or id.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict is a change that what is there already forbids.
+	// ErrConflict: the existing state forbids the change.
 	ErrConflict = errors.New("conflict")
-	// ErrUnavailable is a lack that may pass: a full queue, a disk nearly
-	// full, a server away. Trying again later can succeed.
+	// ErrUnavailable: a temporary failure, such as a full queue, a nearly full disk
+	// or an unreachable server. A retry can succeed.
 	ErrUnavailable = errors.New("unavailable")
 )

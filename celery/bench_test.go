@@ -102,7 +102,7 @@ func BenchmarkPlain(b *testing.B) {
 			b.ReportAllocs()
 			var buf []byte
 			for b.Loop() {
-				out, err := celery.Plain(buf, bench.src)
+				out, err := celery.NormalizeJSON(buf, bench.src)
 				if err != nil {
 					b.Fatal(err)
 				}

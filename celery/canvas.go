@@ -7,10 +7,10 @@ import (
 	"fmt"
 )
 
-// Next are the tasks to send when t has succeeded with a result (JSON, as it is
+// FollowUpTasks are the tasks to send when t has succeeded with a result (JSON, as it is
 // stored; nil is null): its callbacks, which are a group if there are several,
 // and the next of its chain, which carries the rest. Send them before the result
-// is written, as Celery does, and name them among the result's [Children].
+// is written, as Celery does, and name them among the result's [ResultChildren].
 //
 // A task whose signature names no queue has no RoutingKey: it goes where the
 // app's routes say. One with a ChordSize begins a chord, see there. An error is
@@ -18,33 +18,33 @@ import (
 // returned all the same.
 //
 // Source: celery/app/trace.py build_tracer.
-func (t *Task) Next(result json.RawMessage) ([]Task, error) {
+func (t *Task) FollowUpTasks(result json.RawMessage) ([]Task, error) {
 	args := append(appendRaw([]byte{'['}, result, "null"), ']')
-	tasks, err := t.follow(t.Callbacks, args, len(t.Callbacks) > 1)
+	tasks, err := t.startSignatures(t.Callbacks, args, len(t.Callbacks) > 1)
 	last := len(t.Chain) - 1
 	if last < 0 {
 		return tasks, err
 	}
-	sent, chainErr := t.send(t.Chain[last].with("chain", signatureArray(t.Chain[:last])).prepended(args))
+	sent, chainErr := t.startSignature(t.Chain[last].withOption("chain", signatureArray(t.Chain[:last])).withArgsBefore(args))
 	return append(tasks, sent...), errors.Join(err, chainErr)
 }
 
-// Failed are the tasks to send when t has failed for good: its errbacks, which
+// ErrbackTasks are the tasks to send when t has failed for good: its errbacks, which
 // get t's ID. (Celery calls an errback with the exception itself only when it is
 // code of the same worker.)
 //
 // Source: celery/backends/base.py Backend._call_task_errbacks.
-func (t *Task) Failed() ([]Task, error) {
-	return t.follow(t.Errbacks, appendStrings(nil, []string{t.ID}), true)
+func (t *Task) ErrbackTasks() ([]Task, error) {
+	return t.startSignatures(t.Errbacks, appendStrings(nil, []string{t.ID}), true)
 }
 
-// Orphans are the tasks of t's chain, the next one first, which won't ever run
+// AbortedChain are the tasks of t's chain, the next one first, which won't ever run
 // after t has failed or was revoked. Each that has an ID gets t's result as its
 // own, so that who waits for the end of the chain is told; if it has a Chord,
 // it is a failed member of that.
 //
 // Source: celery/backends/base.py Backend.mark_as_failure.
-func (t *Task) Orphans() []Task {
+func (t *Task) AbortedChain() []Task {
 	var orphans []Task
 	for i := len(t.Chain) - 1; i >= 0; i-- {
 		orphan, err := t.Chain[i].task()
@@ -56,8 +56,8 @@ func (t *Task) Orphans() []Task {
 	return orphans
 }
 
-// follow sends signatures with further arguments, as a group or one by one.
-func (t *Task) follow(signatures []Signature, args []byte, group bool) ([]Task, error) {
+// startSignatures sends signatures with further arguments, as a group or one by one.
+func (t *Task) startSignatures(signatures []Signature, args []byte, group bool) ([]Task, error) {
 	if len(signatures) == 0 {
 		return nil, nil
 	}
@@ -69,31 +69,31 @@ func (t *Task) follow(signatures []Signature, args []byte, group bool) ([]Task, 
 	var errs []error
 	for i, s := range signatures {
 		if _, in := s.Options["group_id"]; group && !in && s.SubtaskType == "" {
-			s = s.with("group_id", appendString(nil, id)).with("group_index", fmt.Append(nil, i))
+			s = s.withOption("group_id", appendString(nil, id)).withOption("group_index", fmt.Append(nil, i))
 		}
-		sent, err := t.send(s.prepended(args))
+		sent, err := t.startSignature(s.withArgsBefore(args))
 		tasks, errs = append(tasks, sent...), append(errs, err)
 	}
 	return tasks, errors.Join(errs...)
 }
 
-// send makes the tasks that t sends to start a signature.
-func (t *Task) send(s Signature) ([]Task, error) {
+// startSignature makes the tasks that t sends to start a signature.
+func (t *Task) startSignature(s Signature) ([]Task, error) {
 	root := cmp.Or(t.RootID, t.ID)
 	if s.SubtaskType == "chord" {
-		s = s.with("root_id", appendString(nil, root))
+		s = s.withOption("root_id", appendString(nil, root))
 	}
-	tasks, err := start(s)
+	tasks, err := startTasks(s)
 	for i := range tasks {
 		tasks[i].RootID, tasks[i].ParentID = root, t.ID
 	}
 	return tasks, err
 }
 
-// start makes the tasks with which a signature starts.
+// startTasks makes the tasks with which a signature starts.
 //
 // Source: celery/canvas.py _chain.run, group.apply_async.
-func start(s Signature) ([]Task, error) {
+func startTasks(s Signature) ([]Task, error) {
 	switch s.SubtaskType {
 	case "chain":
 		return startChain(s)
@@ -111,8 +111,8 @@ func start(s Signature) ([]Task, error) {
 	return []Task{t}, nil
 }
 
-// steps are the tasks of a chain or group.
-func (s *Signature) steps() ([]Signature, error) {
+// subtasks are the tasks of a chain or group.
+func (s *Signature) subtasks() ([]Signature, error) {
 	steps, err := parseSignatures(fields(s.Kwargs)["tasks"])
 	if err == nil && len(steps) == 0 {
 		err = errors.New("it has no tasks")
@@ -124,7 +124,7 @@ func (s *Signature) steps() ([]Signature, error) {
 }
 
 func startChain(s Signature) ([]Task, error) {
-	steps, err := s.steps()
+	steps, err := s.subtasks()
 	if err != nil {
 		return nil, err
 	}
@@ -135,36 +135,36 @@ func startChain(s Signature) ([]Task, error) {
 		if i == last {
 			for _, name := range []string{"task_id", "group_id", "group_index", "chord"} {
 				if value, ok := s.Options[name]; ok {
-					step = step.with(name, value)
+					step = step.withOption(name, value)
 				}
 			}
-			if step, err = step.extended("link", s.Options["link"]); err != nil {
+			if step, err = step.withExtraSignatures("link", s.Options["link"]); err != nil {
 				return nil, err
 			}
 		}
-		if step, err = step.extended("link_error", s.Options["link_error"]); err != nil {
+		if step, err = step.withExtraSignatures("link_error", s.Options["link_error"]); err != nil {
 			return nil, err
 		}
 		if _, frozen := step.Options["task_id"]; !frozen {
-			step = step.with("task_id", appendString(nil, NewID()))
+			step = step.withOption("task_id", appendString(nil, NewID()))
 		}
 		if step.SubtaskType == "group" && i < last {
-			// What follows a group waits for all of it.
-			step, rest = chordOf(step, rest[len(rest)-1]), rest[:len(rest)-1]
+			// Reason follows a group waits for all of it.
+			step, rest = newChordSignature(step, rest[len(rest)-1]), rest[:len(rest)-1]
 		}
 		rest = append(rest, step)
 	}
-	// What already follows the chain comes first, as the last to run.
+	// Reason already follows the chain comes first, as the last to run.
 	after, err := optionSignatures(s.Options["chain"])
 	if err != nil {
 		return nil, err
 	}
 	next := len(rest) - 1
-	return start(rest[next].prepended(s.Args).with("chain", signatureArray(append(after, rest[:next]...))))
+	return startTasks(rest[next].withArgsBefore(s.Args).withOption("chain", signatureArray(append(after, rest[:next]...))))
 }
 
 func startGroup(s Signature) ([]Task, error) {
-	steps, err := s.steps()
+	steps, err := s.subtasks()
 	if err != nil {
 		return nil, err
 	}
@@ -172,18 +172,18 @@ func startGroup(s Signature) ([]Task, error) {
 	if id == nil {
 		id = appendString(nil, NewID())
 	}
-	if err := checkSpread(len(steps), len(s.Options["chain"])+len(s.Args)); err != nil {
+	if err := checkTotalSize(len(steps), len(s.Options["chain"])+len(s.Args)); err != nil {
 		return nil, err
 	}
 	var tasks []Task
 	for i, step := range steps {
 		if _, in := step.Options["group_id"]; !in {
-			step = step.with("group_id", id).with("group_index", fmt.Append(nil, i))
+			step = step.withOption("group_id", id).withOption("group_index", fmt.Append(nil, i))
 		}
 		if chain, ok := s.Options["chain"]; ok {
-			step = step.with("chain", chain)
+			step = step.withOption("chain", chain)
 		}
-		sent, err := start(step.prepended(s.Args))
+		sent, err := startTasks(step.withArgsBefore(s.Args))
 		if err != nil {
 			return nil, err
 		}
@@ -192,12 +192,12 @@ func startGroup(s Signature) ([]Task, error) {
 	return tasks, nil
 }
 
-// maxSpread is how many bytes the tasks of a group may carry together of what
+// maxGroupBytes is how many bytes the tasks of a group may carry together of what
 // each of them has to carry.
-const maxSpread = 256 << 20
+const maxGroupBytes = 256 << 20
 
-func checkSpread(tasks, bytes int) error {
-	if tasks*bytes > maxSpread {
+func checkTotalSize(tasks, bytes int) error {
+	if tasks*bytes > maxGroupBytes {
 		return fmt.Errorf("a group of %d tasks that carry %d bytes each is too large", tasks, bytes)
 	}
 	return nil

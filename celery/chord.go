@@ -13,7 +13,7 @@ import (
 // All have when, after a member was added to keys.ChordResults, that has as many
 // as keys.ChordSize and keys.ChordAdded say together; these three are deleted
 // then. If one of them has failed, the tasks get [ChordError] as their result
-// instead of being sent, and their Failed tasks are.
+// instead of being sent, and their ErrbackTasks tasks are.
 //
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
 func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
@@ -27,7 +27,7 @@ func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
 		}
 		args = appendRaw(args, result, "null")
 	}
-	return t.send(t.Chord.prepended(append(args, "]]"...)))
+	return t.startSignature(t.Chord.withArgsBefore(append(args, "]]"...)))
 }
 
 // AppendMember appends what a finished task adds to its chord: the member of
@@ -101,20 +101,20 @@ func startChord(s Signature) ([]Task, error) {
 	}
 	for name, value := range s.Options {
 		if name != "task_id" {
-			body = body.with(name, value)
+			body = body.withOption(name, value)
 		}
 	}
 	if len(steps) == 0 {
-		return start(body.prepended([]byte("[[]]")))
+		return startTasks(body.withArgsBefore([]byte("[[]]")))
 	}
 	if _, frozen := body.Options["task_id"]; !frozen {
-		body = body.with("task_id", appendString(nil, NewID()))
+		body = body.withOption("task_id", appendString(nil, NewID()))
 	}
 	if _, in := body.Options["group_id"]; !in {
-		body = body.with("group_id", group)
+		body = body.withOption("group_id", group)
 	}
 	callback := body.Append(nil)
-	if err := checkSpread(len(steps), len(callback)+len(s.Args)); err != nil {
+	if err := checkTotalSize(len(steps), len(callback)+len(s.Args)); err != nil {
 		return nil, err
 	}
 	var tasks []Task
@@ -122,8 +122,8 @@ func startChord(s Signature) ([]Task, error) {
 		if step.SubtaskType == "group" || step.SubtaskType == "chord" {
 			return nil, fmt.Errorf("a chord with a %s inside can't be started from here", step.SubtaskType)
 		}
-		step = step.with("chord", callback).with("group_id", group).with("group_index", fmt.Append(nil, i))
-		sent, err := start(step.prepended(s.Args))
+		step = step.withOption("chord", callback).withOption("group_id", group).withOption("group_index", fmt.Append(nil, i))
+		sent, err := startTasks(step.withArgsBefore(s.Args))
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +135,8 @@ func startChord(s Signature) ([]Task, error) {
 	return tasks, nil
 }
 
-// chordOf is a chord of a group and what follows it.
-func chordOf(group, next Signature) Signature {
+// newChordSignature is a chord of a group and what follows it.
+func newChordSignature(group, next Signature) Signature {
 	kwargs := next.Append(append(group.Append([]byte(`{"kwargs": {}, "header": `)), `, "body": `...))
 	s := Signature{Task: "celery.chord", Kwargs: append(kwargs, '}'), SubtaskType: "chord"}
 	if id, ok := group.Options["task_id"]; ok {

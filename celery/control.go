@@ -12,7 +12,7 @@ import (
 )
 
 // A Control is a command to workers: published on [Keys.ControlChannel], and
-// meant for those that [Control.For] says.
+// meant for those that [Control.Matches] says.
 //
 // Source: kombu/pidbox.py Mailbox._publish.
 type Control struct {
@@ -45,12 +45,12 @@ func (c *Control) Argument(name string) (json.RawMessage, bool) {
 	return found, found != nil
 }
 
-// For reports whether the command is meant for a node: if it is a destination,
+// Matches reports whether the command is meant for a node: if it is a destination,
 // or else, if there are none, if the pattern matches its name, or else always. A
 // pattern that can't be read matches nothing.
 //
 // Source: kombu/pidbox.py Node.handle_message.
-func (c *Control) For(node string) bool {
+func (c *Control) Matches(node string) bool {
 	if len(c.Destination) > 0 {
 		return slices.Contains(c.Destination, node)
 	}
@@ -107,8 +107,8 @@ func (c *Control) WantsReply() bool { return c.ReplyTo.RoutingKey != "" }
 
 // Append appends the message of a command, as `celery inspect` sends it. One
 // that wants a reply needs a Ticket and a ReplyTo, for both of which NewID serves,
-// and, before it is published, keys.Bound(oid, "", oid+".reply.celery.pidbox") in
-// the set keys.Binding("reply.celery.pidbox"): without that, kombu drops the
+// and, before it is published, keys.BindingMember(oid, "", oid+".reply.celery.pidbox") in
+// the set keys.BindingKey("reply.celery.pidbox"): without that, kombu drops the
 // reply.
 func (c *Control) Append(dst []byte) []byte {
 	body := append(make([]byte, 0, 256), `{"method": `...)
@@ -142,7 +142,7 @@ func (c *Control) Append(dst []byte) []byte {
 		dst = appendUnix(dst, c.Expires)
 	}
 	dst = append(dst, `}, "properties": {`...)
-	return delivery{mode: '1', exchange: controlExchange}.append(dst)
+	return deliveryProperties{mode: '1', exchange: controlExchange}.append(dst)
 }
 
 func appendStrings(dst []byte, all []string) []byte {
@@ -156,7 +156,7 @@ func appendStrings(dst []byte, all []string) []byte {
 	return append(dst, ']')
 }
 
-// DecodeControl reads a command. An error is a *RefusedError.
+// DecodeControl reads a command. An error is a *DecodeError.
 func DecodeControl(envelope []byte) (*Control, error) {
 	e, err := openEnvelope(envelope)
 	if err != nil {
@@ -168,10 +168,10 @@ func DecodeControl(envelope []byte) (*Control, error) {
 	}
 	c := new(Control)
 	if err := members(body, c.set); err != nil {
-		return nil, refuse(fmt.Sprintf("the command is bad: %v", err), "")
+		return nil, decodeError(fmt.Sprintf("the command is bad: %v", err), "")
 	}
 	if c.Method == "" {
-		return nil, refuse("the command has no method", "")
+		return nil, decodeError("the command has no method", "")
 	}
 	_ = members(e.headers, func(key, value []byte) error {
 		switch string(key) {
@@ -225,7 +225,7 @@ func (c *Control) set(key, value []byte) error {
 
 // AppendReply appends the message with which a node answers a command, to be
 // pushed (LPUSH) to keys.Reply(c.ReplyTo.RoutingKey). The value is JSON: what
-// [Pong] and its like are, or {"error": "…"}.
+// [PongReply] and its like are, or {"error": "…"}.
 //
 // Source: kombu/pidbox.py Mailbox._publish_reply.
 func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clock int64) []byte {
@@ -236,7 +236,7 @@ func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clo
 	dst = appendText(append(dst, `"ticket": `...), c.Ticket)
 	dst = strconv.AppendInt(append(dst, `, "clock": `...), clock, 10)
 	dst = append(dst, `}, "properties": {`...)
-	return delivery{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.append(dst)
+	return deliveryProperties{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.append(dst)
 }
 
 // DecodeReply reads a node's answer: who gave it, to which ticket, and the
@@ -258,7 +258,7 @@ func DecodeReply(envelope []byte) (node, ticket string, value json.RawMessage, e
 		err = errors.New("it names no node")
 	}
 	if err != nil {
-		return "", "", nil, refuse(fmt.Sprintf("the reply is bad: %v", err), "")
+		return "", "", nil, decodeError(fmt.Sprintf("the reply is bad: %v", err), "")
 	}
 	_ = members(e.headers, func(key, v []byte) error {
 		if string(key) == "ticket" {

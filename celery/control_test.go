@@ -44,10 +44,10 @@ func TestControl(t *testing.T) {
 func TestControlCaptured(t *testing.T) {
 	const body = `{"method":"ping","arguments":{},"destination":null,"pattern":null,"matcher":null,"ticket":"n-1","reply_to":{"exchange":"reply.celery.pidbox","routing_key":"o-1"}}`
 	c, err := celery.DecodeControl([]byte(enveloped(body, `"task": "t.echo", "id": "t-1", "group": "g-1"`, `"clock": 1, "expires": 1795465236.5`)))
-	if err != nil || !c.For("any@where") || c.Clock != 1 || c.Ticket != "n-1" || (celery.Keys{}).Reply(c.ReplyTo.RoutingKey) != "o-1.reply.celery.pidbox" {
+	if err != nil || !c.Matches("any@where") || c.Clock != 1 || c.Ticket != "n-1" || (celery.Keys{}).Reply(c.ReplyTo.RoutingKey) != "o-1.reply.celery.pidbox" {
 		t.Fatalf("got %+v, %v", c, err)
 	}
-	value, err := json.Marshal(celery.Pong())
+	value, err := json.Marshal(celery.PongReply())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestControlFor(t *testing.T) {
 		{celery.Control{Pattern: "@h", Matcher: "pcre"}, false},
 		{celery.Control{Pattern: "(", Matcher: "pcre"}, false},
 	} {
-		if got := test.control.For("w@h.d"); got != test.want {
+		if got := test.control.Matches("w@h.d"); got != test.want {
 			t.Errorf("%+v is for w@h.d: %t", test.control, got)
 		}
 	}
@@ -100,7 +100,7 @@ func TestInspect(t *testing.T) {
 		value any
 		want  string
 	}{
-		{celery.Pong(), `{"ok":"pong"}`},
+		{celery.PongReply(), `{"ok":"pong"}`},
 		{task.Info("w@h", time.UnixMicro(1795465390020000), 7), `{"id":"89105af8-f2a1-4c11-b233-23160e984f02","name":"telemetry.telemetry_ingest","args":["NaN"],"kwargs":{},` +
 			`"type":"telemetry.telemetry_ingest","hostname":"w@h","time_start":1795465390.02,"acknowledged":false,` +
 			`"delivery_info":{"exchange":"","routing_key":"celery","priority":0,"redelivered":false},"worker_pid":7}`},

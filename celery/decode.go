@@ -31,7 +31,7 @@ const defaultMaxBody = 64 << 20
 // list. It keeps no part of the envelope's memory, but Args and Kwargs are in
 // one block with what else was in the body.
 //
-// An error is a *RefusedError, and says that the message will never be read. If
+// An error is a *DecodeError, and says that the message will never be read. If
 // only the task's headers were, the task is there nevertheless, so that its
 // failure can be told to who waits for its result.
 func (d *Decoder) Decode(envelope []byte) (*Task, error) {
@@ -43,17 +43,17 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	headersErr := t.readHeaders(e.headers)
 	bodyEncoding, propertiesErr := t.readProperties(e.properties)
 	if t.Name == "" || t.ID == "" {
-		return d.notV2(&e, bodyEncoding)
+		return d.unsupportedProtocol(&e, bodyEncoding)
 	}
 	if err := errors.Join(headersErr, propertiesErr); err != nil {
-		return t, refuse("the task's headers are bad: "+oneLine(err), "")
+		return t, decodeError("the task's headers are bad: "+oneLine(err), "")
 	}
 	body, err := d.body(&e, bodyEncoding, t.Compression)
 	if err != nil {
 		return t, err
 	}
 	if err := t.readBody(body); err != nil {
-		return t, refuse("the body is bad: "+err.Error(), "")
+		return t, decodeError("the body is bad: "+err.Error(), "")
 	}
 	return t, nil
 }
@@ -61,15 +61,15 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 // oneLine is the text of joined errors.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// notV2 refuses an envelope without a task's headers.
-func (d *Decoder) notV2(e *envelope, bodyEncoding string) (*Task, error) {
+// unsupportedProtocol refuses an envelope without a task's headers.
+func (d *Decoder) unsupportedProtocol(e *envelope, bodyEncoding string) (*Task, error) {
 	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
 	if err := e.checkContent(); err != nil {
 		return nil, err
 	}
 	body, err := d.body(e, bodyEncoding, "")
 	if err != nil {
-		return nil, refuse("the message isn't a task of protocol 2: its headers name none", hint)
+		return nil, decodeError("the message isn't a task of protocol 2: its headers name none", hint)
 	}
 	t := &Task{GroupIndex: -1}
 	err = members(body, func(key, value []byte) error {
@@ -86,9 +86,9 @@ func (d *Decoder) notV2(e *envelope, bodyEncoding string) (*Task, error) {
 		return nil
 	})
 	if err != nil || t.ID == "" || t.Name == "" {
-		return nil, refuse("the message isn't a task: neither its headers nor its body name one", hint)
+		return nil, decodeError("the message isn't a task: neither its headers nor its body name one", hint)
 	}
-	return t, refuse("the task is of Celery's protocol 1: only protocol 2 is read", hint)
+	return t, decodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
 }
 
 func (t *Task) readHeaders(headers []byte) error {
@@ -116,9 +116,9 @@ func (t *Task) readHeaders(headers []byte) error {
 		case "timelimit":
 			t.HardLimit, t.SoftLimit = timeLimits(value)
 		case "root_id":
-			t.RootID = t.textOrID(value)
+			t.RootID = t.sharedText(value)
 		case "parent_id":
-			t.ParentID = t.textOrID(value)
+			t.ParentID = t.sharedText(value)
 		case "argsrepr":
 			t.ArgsRepr = text(value)
 		case "kwargsrepr":
@@ -164,8 +164,8 @@ func timeLimits(value []byte) (hard, soft time.Duration) {
 	return hard, soft
 }
 
-// textOrID is an ID, in the memory of the task's own if it is the same.
-func (t *Task) textOrID(value []byte) string {
+// sharedText is an ID, in the memory of the task's own if it is the same.
+func (t *Task) sharedText(value []byte) string {
 	if n := len(t.ID); len(value) == n+2 && string(value[1:n+1]) == t.ID {
 		return t.ID
 	}
@@ -186,7 +186,7 @@ func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error
 	err = members(properties, func(key, value []byte) error {
 		switch string(key) {
 		case "correlation_id":
-			t.CorrelationID = t.textOrID(value)
+			t.CorrelationID = t.sharedText(value)
 		case "reply_to":
 			t.ReplyTo = text(value)
 		case "priority":
@@ -284,14 +284,14 @@ func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error
 		return body, err
 	}
 	body, err = d.decompress(body, compression, max)
-	var refused *RefusedError
+	var refused *DecodeError
 	switch {
 	case err == nil && len(body) > max || errors.Is(err, errTooLarge):
 		return nil, tooLarge(max)
 	case errors.As(err, &refused):
 		return nil, err
 	case err != nil:
-		return nil, refuse(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
+		return nil, decodeError(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
 	}
 	return body, nil
 }
@@ -315,7 +315,7 @@ func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, 
 	case "application/x-bz2", "bzip2", "bzip":
 		r = bzip2.NewReader(bytes.NewReader(body))
 	default:
-		return nil, refuse(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
+		return nil, decodeError(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
 			"set task_compression = 'zlib' in the producer's Celery settings")
 	}
 	if err != nil {

@@ -38,25 +38,25 @@ func openEnvelope(b []byte) (e envelope, err error) {
 		err = isUTF8(b)
 	}
 	if err != nil {
-		return e, refuse("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
+		return e, decodeError("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
 	}
 	if len(e.body) == 0 || e.body[0] != '"' {
-		return e, refuse("the message has no body", "only Celery and kombu may write to this list")
+		return e, decodeError("the message has no body", "only Celery and kombu may write to this list")
 	}
 	return e, nil
 }
 
-// A RefusedError is about a message that this package won't read, ever: trying
+// A DecodeError is about a message that this package won't read, ever: trying
 // again is of no use.
-type RefusedError struct {
-	What string // what is wrong with the message
-	Hint string // what to do about it; may be empty
+type DecodeError struct {
+	Reason string // what is wrong with the message
+	Hint   string // what to do about it; may be empty
 }
 
-// Error is What.
-func (e *RefusedError) Error() string { return e.What }
+// Error is Reason.
+func (e *DecodeError) Error() string { return e.Reason }
 
-func refuse(what, hint string) error { return &RefusedError{What: what, Hint: hint} }
+func decodeError(what, hint string) error { return &DecodeError{Reason: what, Hint: hint} }
 
 // jsonBody is the body of an event, command or reply, which must be plain JSON.
 func (e *envelope) jsonBody(max int) ([]byte, error) {
@@ -71,11 +71,11 @@ func (e *envelope) jsonBody(max int) ([]byte, error) {
 		return nil
 	})
 	if err != nil && len(e.properties) > 0 {
-		return nil, refuse("the message's properties are bad: "+err.Error(), "")
+		return nil, decodeError("the message's properties are bad: "+err.Error(), "")
 	}
 	body, err := e.rawBody(bodyEncoding, max)
 	if err == nil && isUTF8(body) != nil {
-		err = refuse("the body isn't UTF-8", "")
+		err = decodeError("the body isn't UTF-8", "")
 	}
 	return body, err
 }
@@ -94,15 +94,15 @@ func (e *envelope) checkContent() error {
 			"application/data": "raw bytes", "text/plain": "raw text",
 		}[kind]
 		if !known {
-			name = "of the unknown content type " + strconv.Quote(cut(kind, 60))
+			name = "of the unknown content type " + strconv.Quote(truncate(kind, 60))
 		}
-		return refuse("the body is "+name+": only JSON is read", "set task_serializer = 'json' in the producer's Celery settings")
+		return decodeError("the body is "+name+": only JSON is read", "set task_serializer = 'json' in the producer's Celery settings")
 	}
 	switch encoding := strings.ToLower(text(e.encoding)); encoding {
 	case "", "utf-8", "utf8", "us-ascii", "ascii":
 		return nil
 	default:
-		return refuse(fmt.Sprintf("the content encoding is %.60q: only utf-8 is read", encoding),
+		return decodeError(fmt.Sprintf("the content encoding is %.60q: only utf-8 is read", encoding),
 			"set task_serializer = 'json' in the producer's Celery settings")
 	}
 }
@@ -118,14 +118,14 @@ func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
 		return bytes.Clone(inner), nil
 	case "base64":
 	default:
-		return nil, refuse(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")
+		return nil, decodeError(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")
 	}
 	if base64.StdEncoding.DecodedLen(len(inner)) > max+2 {
 		return nil, tooLarge(max)
 	}
 	body, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(inner))), inner)
 	if err != nil {
-		return nil, refuse("the body is bad base64: "+err.Error(), "the message was cut or changed on its way")
+		return nil, decodeError("the body is bad base64: "+err.Error(), "the message was cut or changed on its way")
 	}
 	if len(body) > max {
 		return nil, tooLarge(max)
@@ -136,7 +136,7 @@ func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
 var errTooLarge = errors.New("too large")
 
 func tooLarge(max int) error {
-	return refuse(fmt.Sprintf("the body is larger than %d bytes", max), "send less in one task, or allow larger bodies")
+	return decodeError(fmt.Sprintf("the body is larger than %d bytes", max), "send less in one task, or allow larger bodies")
 }
 
 // appendEnvelope appends an envelope's beginning, up to its headers' brace.
@@ -146,15 +146,15 @@ func appendEnvelope(dst, body []byte) []byte {
 	return append(dst, `", "content-encoding": "utf-8", "content-type": "application/json", "headers": {`...)
 }
 
-// delivery is the end of an envelope's properties.
-type delivery struct {
+// deliveryProperties is the end of an envelope's properties.
+type deliveryProperties struct {
 	mode                      byte // '1' in memory, '2' durable; Redis makes no difference
 	exchange, routingKey, tag string
 	priority                  int
 }
 
 // append appends the properties from delivery_mode on, and ends the envelope.
-func (d delivery) append(dst []byte) []byte {
+func (d deliveryProperties) append(dst []byte) []byte {
 	dst = append(dst, `"delivery_mode": `...)
 	dst = append(dst, d.mode)
 	dst = append(dst, `, "delivery_info": {"exchange": `...)
@@ -171,8 +171,8 @@ func (d delivery) append(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// cut is s, or its beginning.
-func cut(s string, max int) string {
+// truncate is s, or its beginning.
+func truncate(s string, max int) string {
 	if len(s) > max {
 		return s[:max] + "..."
 	}
@@ -186,7 +186,7 @@ func cut(s string, max int) string {
 // Source: kombu/transport/redis.py Channel._do_restore_message.
 func Redelivered(envelope []byte) ([]byte, error) {
 	if err := isJSON(envelope); err != nil {
-		return nil, refuse("the message isn't an envelope of kombu: "+err.Error(), "")
+		return nil, decodeError("the message isn't an envelope of kombu: "+err.Error(), "")
 	}
 	mark := func(dst, object []byte) []byte { return setMember(dst, object, "redelivered", "true", nil) }
 	dst := make([]byte, 0, len(envelope)+48)
@@ -197,7 +197,7 @@ func Redelivered(envelope []byte) ([]byte, error) {
 
 // setMember appends an object with one member changed: to value, which is added
 // when there is no such member, or else to what edit appends for its old value,
-// if there is one. What isn't an object stays as it is.
+// if there is one. Reason isn't an object stays as it is.
 func setMember(dst, object []byte, name, value string, edit func(dst, old []byte) []byte) []byte {
 	var old []byte
 	count := 0

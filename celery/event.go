@@ -157,7 +157,7 @@ func appendEvents(dst, body []byte, hostname, key string) []byte {
 	dst = appendEnvelope(dst, body)
 	dst = appendString(append(dst, `"hostname": `...), hostname)
 	dst = append(dst, `}, "properties": {`...)
-	return delivery{mode: '1', exchange: eventExchange, routingKey: key}.append(dst)
+	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.append(dst)
 }
 
 // maxMessage bounds the bodies of events, commands and replies.
@@ -192,7 +192,7 @@ func DecodeEvents(envelope []byte) ([]Event, error) {
 		err = read(body)
 	}
 	if err != nil {
-		return nil, refuse(fmt.Sprintf("the events are bad: %v", err), "")
+		return nil, decodeError(fmt.Sprintf("the events are bad: %v", err), "")
 	}
 	return events, nil
 }

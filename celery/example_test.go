@@ -25,13 +25,13 @@ func ExampleDecoder() {
 	sent := celery.Task{ID: "t-1", Name: "sum", Args: json.RawMessage("[1, 2]"), Callbacks: []celery.Signature{link}}
 
 	task, err := decoder.Decode(sent.Append(nil))
-	var refused *celery.RefusedError
+	var refused *celery.DecodeError
 	if errors.As(err, &refused) {
-		fmt.Println(refused.What, refused.Hint)
+		fmt.Println(refused.Reason, refused.Hint)
 		return
 	}
 	var numbers []int
-	args, err := celery.Plain(nil, task.Args)
+	args, err := celery.NormalizeJSON(nil, task.Args)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -43,7 +43,7 @@ func ExampleDecoder() {
 	result := celery.Result{
 		TaskID: task.ID, Status: celery.Success, Value: fmt.Append(nil, numbers[0]+numbers[1]), Done: time.Unix(1795465234, 0),
 	}
-	next, err := task.Next(result.Value)
+	next, err := task.FollowUpTasks(result.Value)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -55,9 +55,9 @@ func ExampleDecoder() {
 	// celery-task-meta-t-1 {"status": "SUCCESS", "result": 3, "traceback": null, "children": [], "date_done": "2026-11-23T20:20:34+00:00", "task_id": "t-1"}
 }
 
-func ExamplePlain() {
+func ExampleNormalizeJSON() {
 	src := []byte(`[{"__type__": "uuid", "__value__": {"hex": "89105af8f2a14c11b23323160e984f02"}}, NaN, 1.50]`)
-	b, err := celery.Plain(nil, src)
+	b, err := celery.NormalizeJSON(nil, src)
 	fmt.Println(string(b), err)
 	// Output: ["89105af8-f2a1-4c11-b233-23160e984f02", "NaN", 1.50] <nil>
 }

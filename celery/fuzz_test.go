@@ -47,13 +47,13 @@ func checkDecode(t *testing.T, envelope []byte) {
 	d := celery.Decoder{MaxBody: 1 << 20}
 	task, err := d.Decode(envelope)
 	if err != nil {
-		var refused *celery.RefusedError
-		if !errors.As(err, &refused) || refused.What == "" || strings.Contains(refused.What+refused.Hint, "\n") {
+		var refused *celery.DecodeError
+		if !errors.As(err, &refused) || refused.Reason == "" || strings.Contains(refused.Reason+refused.Hint, "\n") {
 			t.Fatalf("error %q", err)
 		}
 		return
 	}
-	if _, err := celery.Plain(nil, task.Args); err != nil {
+	if _, err := celery.NormalizeJSON(nil, task.Args); err != nil {
 		t.Fatalf("args %s: %v", task.Args, err)
 	}
 	task.Compression = ""
@@ -67,9 +67,9 @@ func checkDecode(t *testing.T, envelope []byte) {
 	if diff := cmp.Diff(task.Chain, again.Chain, cmpopts.EquateEmpty(), cmp.Comparer(sameRaw)); diff != "" {
 		t.Fatalf("the chain changed (-before +after):\n%s", diff)
 	}
-	task.Orphans()
-	next, _ := task.Next([]byte("[NaN]"))
-	failed, _ := task.Failed()
+	task.AbortedChain()
+	next, _ := task.FollowUpTasks([]byte("[NaN]"))
+	failed, _ := task.ErrbackTasks()
 	callback, _ := task.ChordCallback([]json.RawMessage{[]byte("1"), nil})
 	for _, tasks := range [][]celery.Task{next, failed, callback} {
 		for i := range tasks {
@@ -101,7 +101,7 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		before := bytes.Clone(src)
-		got, err := celery.Plain(nil, src)
+		got, err := celery.NormalizeJSON(nil, src)
 		if !bytes.Equal(before, src) {
 			t.Fatalf("%q was changed", before)
 		}
@@ -118,7 +118,7 @@ func FuzzPlain(f *testing.F) {
 		if valid && !bytes.Contains(src, []byte("__type__")) && !bytes.Contains(src, []byte(`\u`)) && !bytes.Equal(got, src) {
 			t.Fatalf("Plain(%q) = %q", src, got)
 		}
-		if again, err := celery.Plain(nil, got); err != nil || !bytes.Contains(src, []byte("__type__")) && !bytes.Equal(again, got) {
+		if again, err := celery.NormalizeJSON(nil, got); err != nil || !bytes.Contains(src, []byte("__type__")) && !bytes.Equal(again, got) {
 			t.Fatalf("Plain(%q) = %q, %v", got, again, err)
 		}
 		celery.Repr(nil, src, 100)
@@ -135,9 +135,9 @@ func FuzzDecodeControl(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c.For("w@h")
+		c.Matches("w@h")
 		again, err := celery.DecodeControl(c.Append(nil))
-		if err != nil || again.Method != c.Method || again.For("w@h") != c.For("w@h") || again.WantsReply() != c.WantsReply() {
+		if err != nil || again.Method != c.Method || again.Matches("w@h") != c.Matches("w@h") || again.WantsReply() != c.WantsReply() {
 			t.Fatalf("sent again, %+v is %+v, %v", c, again, err)
 		}
 		if node, ticket, value, err := celery.DecodeReply(celery.AppendReply(nil, "w@h", c, c.Arguments, 1)); err != nil || node != "w@h" || ticket != c.Ticket {

@@ -35,11 +35,11 @@ func TestHostile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			task := decode(t, enveloped(body))
-			if _, err := celery.Plain(nil, task.Args); err != nil {
+			if _, err := celery.NormalizeJSON(nil, task.Args); err != nil {
 				t.Error(err)
 			}
 			celery.Repr(nil, task.Args, 1024)
-			next, err := task.Next([]byte("1"))
+			next, err := task.FollowUpTasks([]byte("1"))
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("took %v", took)
 			} else {

@@ -38,8 +38,8 @@ type Clock struct{ n atomic.Int64 }
 // Tick advances the clock by one and returns it: the clock of what is now sent.
 func (c *Clock) Tick() int64 { return c.n.Add(1) }
 
-// Saw advances the clock past n, the clock of what was received, and returns it.
-func (c *Clock) Saw(n int64) int64 {
+// Adjust advances the clock past n, the clock of what was received, and returns it.
+func (c *Clock) Adjust(n int64) int64 {
 	for {
 		now := c.n.Load()
 		next := max(now, n) + 1

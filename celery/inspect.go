@@ -8,7 +8,7 @@ import (
 // The answers to commands, to be marshalled with encoding/json. Flower and
 // `celery inspect` read them, Flower by subscript: it fails on missing fields.
 //
-//	ping            Pong
+//	ping            PongReply
 //	stats           Stats
 //	registered      []string              names of tasks
 //	active          []TaskInfo            those that run
@@ -18,28 +18,28 @@ import (
 //	query_task      map[string]QueryTask  by ID
 //	active_queues   []QueueInfo
 //	clock           {"clock": n}
-//	hello           Hello
-//	revoke and so on  OK
+//	hello           HelloReply
+//	revoke and so on  OKReply
 //	what went wrong   ErrorReply
 //
 // Source: celery/worker/control.py, celery/worker/request.py Request.info.
 
-// An OK is the answer to a command that was carried out.
-type OK struct {
+// An OKReply is the answer to a command that was carried out.
+type OKReply struct {
 	OK string `json:"ok"`
 }
 
-// Pong is the answer to ping: {"ok": "pong"}.
-func Pong() OK { return OK{OK: "pong"} }
+// PongReply is the answer to ping: {"ok": "pong"}.
+func PongReply() OKReply { return OKReply{OK: "pong"} }
 
 // An ErrorReply is the answer to a command that failed.
 type ErrorReply struct {
 	Error string `json:"error"`
 }
 
-// A Hello is the answer to hello, with which a worker that starts asks the
+// A HelloReply is the answer to hello, with which a worker that starts asks the
 // others for their clocks and for what is revoked.
-type Hello struct {
+type HelloReply struct {
 	Revoked map[string]float64 `json:"revoked"` // IDs, by when (monotonic seconds)
 	Clock   int64              `json:"clock"`
 }
@@ -48,7 +48,7 @@ type Hello struct {
 type TaskInfo struct {
 	ID           string          `json:"id"`
 	Name         string          `json:"name"`
-	Args         json.RawMessage `json:"args"`   // must be what encoding/json takes: see Plain
+	Args         json.RawMessage `json:"args"`   // must be what encoding/json takes: see NormalizeJSON
 	Kwargs       json.RawMessage `json:"kwargs"` // the same
 	Type         string          `json:"type"`   // Name again
 	Hostname     string          `json:"hostname"`
@@ -81,7 +81,7 @@ func (t *Task) Info(node string, started time.Time, pid int) TaskInfo {
 }
 
 func plainOr(value []byte, otherwise string) json.RawMessage {
-	if plain, err := Plain(nil, value); err == nil {
+	if plain, err := NormalizeJSON(nil, value); err == nil {
 		return plain
 	}
 	return json.RawMessage(otherwise)

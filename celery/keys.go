@@ -96,13 +96,13 @@ func (k Keys) UnackedIndex() string { return k.Prefix + cmp.Or(k.UnackedIndexKey
 // UnackedMutex is the lock under which unacked messages are put back.
 func (k Keys) UnackedMutex() string { return k.Prefix + cmp.Or(k.UnackedMutexKey, "unacked_mutex") }
 
-// Binding is the set of an exchange's bindings, whose members [Keys.Bound]
+// BindingKey is the set of an exchange's bindings, whose members [Keys.BindingMember]
 // makes.
-func (k Keys) Binding(exchange string) string { return k.Prefix + "_kombu.binding." + exchange }
+func (k Keys) BindingKey(exchange string) string { return k.Prefix + "_kombu.binding." + exchange }
 
-// Bound is the member of Binding for a queue; the pattern is empty but for
+// BindingMember is the member of BindingKey for a queue; the pattern is empty but for
 // topic exchanges.
-func (k Keys) Bound(routingKey, pattern, queue string) string {
+func (k Keys) BindingMember(routingKey, pattern, queue string) string {
 	return routingKey + k.sep() + pattern + k.sep() + queue
 }
 

@@ -18,9 +18,9 @@ func TestKeys(t *testing.T) {
 		{"unacked", k.Unacked(), "unacked"},
 		{"list of 3", k.List("celery", 3), "celery\x06\x163"},
 		{"group", k.Group("g"), "celery-taskset-meta-g"},
-		{"binding", k.Binding("reply.celery.pidbox"), "_kombu.binding.reply.celery.pidbox"},
-		{"bound", k.Bound("celery", "", "celery"), "celery\x06\x16\x06\x16celery"},
-		{"bound events", k.Bound("worker.#", "", "celeryev.1"), "worker.#\x06\x16\x06\x16celeryev.1"},
+		{"binding", k.BindingKey("reply.celery.pidbox"), "_kombu.binding.reply.celery.pidbox"},
+		{"bound", k.BindingMember("celery", "", "celery"), "celery\x06\x16\x06\x16celery"},
+		{"bound events", k.BindingMember("worker.#", "", "celeryev.1"), "worker.#\x06\x16\x06\x16celeryev.1"},
 		{"result", k.Result("t"), "celery-task-meta-t"},
 		{"chord results", k.ChordResults("g"), "celery-taskset-meta-g.j"},
 		{"chord added", k.ChordAdded("g"), "celery-taskset-meta-g.t"},
@@ -38,7 +38,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	got := []string{
-		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.UnackedMutex(), all.Binding("x"), all.Bound("r", "p", "q"),
+		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.UnackedMutex(), all.BindingKey("x"), all.BindingMember("r", "p", "q"),
 		all.Result("t"), all.ChordSize("g"), all.EventChannel("task-sent"), all.ControlChannel(), all.Reply("o"),
 		celery.Keys{NoFanoutPrefix: true, Prefix: "p:"}.ControlChannel(), celery.Keys{ResultPrefix: "r:"}.Result("t"),
 	}

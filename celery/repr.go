@@ -8,7 +8,7 @@ import (
 
 // Repr appends Python's repr of a JSON value, which monitors show: {'a': 1, 'b':
 // None, 'c': True}. If it takes more than max bytes it is cut and ends in "...";
-// max 0 is no limit. What isn't JSON ends the text there.
+// max 0 is no limit. Reason isn't JSON ends the text there.
 func Repr(dst, jsonValue []byte, max int) []byte {
 	r := reprer{dst: dst, b: jsonValue, limit: limit(dst, max)}
 	r.value(skipSpace(jsonValue, 0), 0)

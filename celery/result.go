@@ -122,27 +122,27 @@ type Result struct {
 	Exception *Exception
 	Traceback string // as text; may be empty
 
-	Children          []Child   // the tasks that it sent
-	GroupID, ParentID string    // the task's own
-	Done              time.Time // when it was Ready; zero before
+	Children          []ResultChild // the tasks that it sent
+	GroupID, ParentID string        // the task's own
+	Done              time.Time     // when it was Ready; zero before
 
-	// Extended are the fields that Celery writes if result_extended is set.
-	Extended *Extended
+	// ExtendedResult are the fields that Celery writes if result_extended is set.
+	Extended *ExtendedResult
 }
 
-// A Child is a task that a task has sent, or a group of them.
-type Child struct {
+// A ResultChild is a task that a task has sent, or a group of them.
+type ResultChild struct {
 	ID      string
-	Members []Child // of a group; nil for a task
+	Members []ResultChild // of a group; nil for a task
 }
 
-// Children are the children that a task has when it has sent tasks: those of a
+// ResultChildren are the children that a task has when it has sent tasks: those of a
 // group make one child.
-func Children(sent []Task) []Child {
-	var all []Child
+func ResultChildren(sent []Task) []ResultChild {
+	var all []ResultChild
 	groups := make(map[string]int) // to places in all
 	for i := range sent {
-		child := Child{ID: sent[i].ID}
+		child := ResultChild{ID: sent[i].ID}
 		group := sent[i].GroupID
 		if group == "" {
 			all = append(all, child)
@@ -152,7 +152,7 @@ func Children(sent []Task) []Child {
 		if !ok {
 			at = len(all)
 			groups[group] = at
-			all = append(all, Child{ID: group})
+			all = append(all, ResultChild{ID: group})
 		}
 		all[at].Members = append(all[at].Members, child)
 	}
@@ -162,7 +162,7 @@ func Children(sent []Task) []Child {
 // append appends `[["id", null], null]`, or the members in place of the last.
 //
 // Source: celery/result.py AsyncResult.as_tuple, GroupResult.as_tuple.
-func (c *Child) append(dst []byte) []byte {
+func (c *ResultChild) append(dst []byte) []byte {
 	dst = append(appendString(append(dst, "[["...), c.ID), ", null], "...)
 	if c.Members == nil {
 		return append(dst, "null]"...)
@@ -170,7 +170,7 @@ func (c *Child) append(dst []byte) []byte {
 	return append(appendChildren(dst, c.Members), ']')
 }
 
-func appendChildren(dst []byte, all []Child) []byte {
+func appendChildren(dst []byte, all []ResultChild) []byte {
 	dst = append(dst, '[')
 	for i := range all {
 		if i > 0 {
@@ -183,13 +183,13 @@ func appendChildren(dst []byte, all []Child) []byte {
 
 // parseChildren reads what appendChildren writes, down to a few levels; the
 // parents that Celery names are left out.
-func parseChildren(b []byte, depth int) []Child {
+func parseChildren(b []byte, depth int) []ResultChild {
 	if isNull(b) || depth > 8 {
 		return nil
 	}
-	all := []Child{}
+	all := []ResultChild{}
 	_ = elements(b, func(tuple []byte) error {
-		var c Child
+		var c ResultChild
 		i := 0
 		err := elements(tuple, func(v []byte) error {
 			switch i++; i {
@@ -213,8 +213,8 @@ func parseChildren(b []byte, depth int) []Child {
 	return all
 }
 
-// Extended are facts about a task to keep with its result.
-type Extended struct {
+// ExtendedResult are facts about a task to keep with its result.
+type ExtendedResult struct {
 	Name         string
 	Args, Kwargs json.RawMessage
 	Worker       string // the node's name
@@ -267,7 +267,7 @@ func (r *Result) setValue(value []byte) {
 	r.Value = value
 }
 
-func (x *Extended) append(dst []byte) []byte {
+func (x *ExtendedResult) append(dst []byte) []byte {
 	dst = appendText(append(dst, `, "name": `...), x.Name)
 	dst = appendRaw(append(dst, `, "args": `...), x.Args, "[]")
 	dst = appendRaw(append(dst, `, "kwargs": `...), x.Kwargs, "{}")
@@ -278,7 +278,7 @@ func (x *Extended) append(dst []byte) []byte {
 
 // DecodeResult reads a result as Celery or Append wrote it. It keeps b's memory.
 func DecodeResult(b []byte) (*Result, error) {
-	r, x, extended := new(Result), new(Extended), false
+	r, x, extended := new(Result), new(ExtendedResult), false
 	var value []byte
 	err := members(b, func(key, v []byte) (err error) {
 		switch string(key) {
@@ -320,7 +320,7 @@ func DecodeResult(b []byte) (*Result, error) {
 }
 
 // set reports whether there is a field of the name.
-func (x *Extended) set(name string, v []byte) bool {
+func (x *ExtendedResult) set(name string, v []byte) bool {
 	switch name {
 	case "name":
 		x.Name = text(v)

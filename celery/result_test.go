@@ -30,8 +30,8 @@ func TestResult(t *testing.T) {
 	want := &celery.Result{
 		TaskID: "t-1", Status: celery.Failure, Exception: &celery.Exception{Type: "ValueError", Module: "builtins", Args: []json.RawMessage{json.RawMessage(`"bad"`), json.RawMessage("NaN")}},
 		Traceback: "Traceback:\n", GroupID: "g-1", ParentID: "p-1", Done: time.Date(2026, 11, 23, 20, 20, 34, 0, time.UTC),
-		Children: []celery.Child{{ID: "c-1"}, {ID: "g-2", Members: []celery.Child{{ID: "c-2"}, {ID: "c-3"}}}},
-		Extended: &celery.Extended{Name: "t.echo", Args: json.RawMessage("[1]"), Kwargs: json.RawMessage(`{"a": 2}`), Worker: "w@h", Retries: 3, Queue: "edr"},
+		Children: []celery.ResultChild{{ID: "c-1"}, {ID: "g-2", Members: []celery.ResultChild{{ID: "c-2"}, {ID: "c-3"}}}},
+		Extended: &celery.ExtendedResult{Name: "t.echo", Args: json.RawMessage("[1]"), Kwargs: json.RawMessage(`{"a": 2}`), Worker: "w@h", Retries: 3, Queue: "edr"},
 	}
 	b := want.Append(nil)
 	got, err := celery.DecodeResult(b)
@@ -110,8 +110,8 @@ func TestChord(t *testing.T) {
 }
 
 func TestChildren(t *testing.T) {
-	got := celery.Children([]celery.Task{{ID: "a"}, {ID: "b", GroupID: "g"}, {ID: "c"}, {ID: "d", GroupID: "g"}})
-	want := []celery.Child{{ID: "a"}, {ID: "g", Members: []celery.Child{{ID: "b"}, {ID: "d"}}}, {ID: "c"}}
+	got := celery.ResultChildren([]celery.Task{{ID: "a"}, {ID: "b", GroupID: "g"}, {ID: "c"}, {ID: "d", GroupID: "g"}})
+	want := []celery.ResultChild{{ID: "a"}, {ID: "g", Members: []celery.ResultChild{{ID: "b"}, {ID: "d"}}}, {ID: "c"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -127,7 +127,7 @@ func TestNext(t *testing.T) {
 		"expires": 60, "soft_time_limit": 2.5, "time_limit": 3, "shadow": "s", "headers": {"h": [1]}, "compression": "gzip", "retries": 2,
 		"reply_to": "me", "ignore_result": true, "link": {"task": "t.y"}, "link_error": [null, {"task": "t.z"}], "delivery_mode": 1, "countdown": null}}`)
 	parent.Callbacks = []celery.Signature{options}
-	next, err := parent.Next(json.RawMessage(`{"n": 1}`))
+	next, err := parent.FollowUpTasks(json.RawMessage(`{"n": 1}`))
 	if err != nil || len(next) != 1 {
 		t.Fatalf("got %+v, %v", next, err)
 	}
@@ -153,7 +153,7 @@ func TestNext(t *testing.T) {
 		sig(`{"task": "celery.chain", "args": [7, 8], "subtask_type": "chain", "options": {"task_id": "c-1", "link": [{"task": "t.l"}], "link_error": {"task": "t.e"}},
 			"kwargs": {"tasks": [{"task": "t.a", "args": [1], "options": {"link_error": {"task": "t.own"}}}, {"task": "t.b"}, {"task": "t.c"}]}}`),
 	}
-	next, err = parent.Next(nil)
+	next, err = parent.FollowUpTasks(nil)
 	if err != nil || len(next) != 1 {
 		t.Fatalf("got %+v, %v", next, err)
 	}
@@ -176,7 +176,7 @@ func TestNext(t *testing.T) {
 	parent.Chain = nil
 	parent.Callbacks = []celery.Signature{sig(`{"task": "celery.chain", "subtask_type": "chain", "kwargs": {"tasks": [
 		{"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": [{"task": "t.a"}, {"task": "t.b"}, {"task": "t.c"}]}}, {"task": "t.sum"}, {"task": "t.end"}]}}`)}
-	next, err = parent.Next(json.RawMessage("5"))
+	next, err = parent.FollowUpTasks(json.RawMessage("5"))
 	if err != nil || len(next) != 3 {
 		t.Fatalf("got %+v, %v", next, err)
 	}
@@ -191,14 +191,14 @@ func TestNext(t *testing.T) {
 	}
 	empty := sig(`{"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": [], "body": {"task": "t.sum"}}}`)
 	parent.Callbacks = []celery.Signature{empty}
-	if next, err = parent.Next(nil); err != nil || len(next) != 1 || string(next[0].Args) != "[[]]" {
+	if next, err = parent.FollowUpTasks(nil); err != nil || len(next) != 1 || string(next[0].Args) != "[[]]" {
 		t.Errorf("a chord of nothing: %+v, %v", next, err)
 	}
 
-	// What can't be started doesn't keep the rest from it.
+	// Reason can't be started doesn't keep the rest from it.
 	parent.Callbacks = []celery.Signature{sig(`{"task": "celery.chunks", "subtask_type": "chunks", "kwargs": {}}`), sig(`{"task": "t.x"}`)}
 	parent.Chain = nil
-	next, err = parent.Next(nil)
+	next, err = parent.FollowUpTasks(nil)
 	if err == nil || !strings.Contains(err.Error(), "a chunks can't be started") || len(next) != 1 || next[0].GroupID == "" {
 		t.Errorf("got %+v, %v", next, err)
 	}
@@ -209,7 +209,7 @@ func TestNext(t *testing.T) {
 		`{"task": "c", "subtask_type": "chord", "kwargs": {"body": {"task": "t"}, "header": [{"task": "c", "subtask_type": "group"}]}}`,
 	} {
 		parent.Callbacks = []celery.Signature{sig(bad)}
-		if next, err := parent.Next(nil); err == nil {
+		if next, err := parent.FollowUpTasks(nil); err == nil {
 			t.Errorf("%s starts as %+v", bad, next)
 		}
 	}

@@ -154,8 +154,8 @@ func signatureArray(all []Signature) []byte {
 	return appendSignatures(nil, all)
 }
 
-// with is a copy that has an option, in place of one that it may have had.
-func (s Signature) with(name string, value []byte) Signature {
+// withOption is a copy that has an option, in place of one that it may have had.
+func (s Signature) withOption(name string, value []byte) Signature {
 	options := make(map[string]json.RawMessage, len(s.Options)+1)
 	maps.Copy(options, s.Options)
 	options[name] = value
@@ -163,9 +163,9 @@ func (s Signature) with(name string, value []byte) Signature {
 	return s
 }
 
-// extended is a copy that has signatures in an option, behind those that were
+// withExtraSignatures is a copy that has signatures in an option, behind those that were
 // there.
-func (s Signature) extended(name string, value []byte) (Signature, error) {
+func (s Signature) withExtraSignatures(name string, value []byte) (Signature, error) {
 	old, err := optionSignatures(s.Options[name])
 	if err != nil {
 		return s, err
@@ -174,7 +174,7 @@ func (s Signature) extended(name string, value []byte) (Signature, error) {
 	if err != nil || len(more) == 0 {
 		return s, err
 	}
-	return s.with(name, appendSignatures(nil, append(old, more...))), nil
+	return s.withOption(name, appendSignatures(nil, append(old, more...))), nil
 }
 
 func optionSignatures(value []byte) ([]Signature, error) {
@@ -184,9 +184,9 @@ func optionSignatures(value []byte) ([]Signature, error) {
 	return parseSignatures(value)
 }
 
-// prepended is a copy that takes arguments, a JSON array, before its own, unless
+// withArgsBefore is a copy that takes arguments, a JSON array, before its own, unless
 // it is immutable.
-func (s Signature) prepended(args []byte) Signature {
+func (s Signature) withArgsBefore(args []byte) Signature {
 	if !s.Immutable {
 		s.Args = joinArrays(args, s.Args)
 	}

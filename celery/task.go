@@ -21,7 +21,7 @@ type Task struct {
 	Shadow string // what monitors show in place of Name
 
 	// Args is a JSON array and Kwargs an object, as the producer wrote them:
-	// they may hold NaN and typed values, which Plain replaces. Nil is none.
+	// they may hold NaN and typed values, which NormalizeJSON replaces. Nil is none.
 	Args, Kwargs json.RawMessage
 
 	Callbacks []Signature // "link": run with the result, when it succeeds
@@ -90,11 +90,11 @@ func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
 	return found, found != nil
 }
 
-// Again is the task to send when t is to be tried once more, not before eta if
+// Retry is the task to send when t is to be tried once more, not before eta if
 // that isn't zero: the same ID, and one retry more.
 //
 // Source: celery/app/task.py Task.signature_from_request.
-func (t *Task) Again(eta time.Time) Task {
+func (t *Task) Retry(eta time.Time) Task {
 	again := *t
 	again.Retries++
 	again.ETA, again.DeliveryTag, again.Redelivered = eta, "", false
@@ -124,7 +124,7 @@ func (t *Task) Append(dst []byte) []byte {
 		dst = append(dst, '"')
 	}
 	dst = append(dst, ", "...)
-	return delivery{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
+	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
 }
 
 // body is `[args, kwargs, embed]`, compressed if the task is to be.

@@ -215,12 +215,12 @@ func TestDecodeRefuses(t *testing.T) {
 				"huge": func([]byte, int) ([]byte, error) { return make([]byte, 5000), nil },
 			}}
 			task, err := d.Decode([]byte(test.envelope))
-			var refused *celery.RefusedError
+			var refused *celery.DecodeError
 			if !errors.As(err, &refused) {
 				t.Fatalf("got %+v, %v", task, err)
 			}
-			if !strings.Contains(err.Error(), test.what) || !strings.Contains(refused.Hint, test.hint) || strings.Contains(refused.What+refused.Hint, "\n") {
-				t.Errorf("refused with %q, hint %q", refused.What, refused.Hint)
+			if !strings.Contains(err.Error(), test.what) || !strings.Contains(refused.Hint, test.hint) || strings.Contains(refused.Reason+refused.Hint, "\n") {
+				t.Errorf("refused with %q, hint %q", refused.Reason, refused.Hint)
 			}
 			if got := task != nil && task.ID == "t-1" && task.Name == "t.echo"; got != test.headers {
 				t.Errorf("the task: %+v", task)
@@ -309,7 +309,7 @@ func TestArgument(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	task, eta := decode(t, string(captured(t))), time.Unix(1795465240, 0)
-	again := task.Again(eta)
+	again := task.Retry(eta)
 	if again.ID != task.ID || again.Retries != 1 || again.ParentID != task.ID || again.RootID != task.ID || again.DeliveryTag != "" || !again.ETA.Equal(eta) {
 		t.Errorf("got %+v", again)
 	}
@@ -317,7 +317,7 @@ func TestAgain(t *testing.T) {
 
 func TestClock(t *testing.T) {
 	var c celery.Clock
-	got := []int64{c.Tick(), c.Saw(10), c.Saw(3), c.Tick(), c.Now()}
+	got := []int64{c.Tick(), c.Adjust(10), c.Adjust(3), c.Tick(), c.Now()}
 	if diff := cmp.Diff([]int64{1, 11, 12, 13, 13}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -88,8 +88,8 @@ func TestVectorsDecode(t *testing.T) {
 		t.Run(v.Celery+" "+v.Case, func(t *testing.T) {
 			if why, no := refused[v.Case]; no {
 				task, err := new(celery.Decoder).Decode([]byte(v.Sent[0].Envelope))
-				var e *celery.RefusedError
-				if !errors.As(err, &e) || !strings.Contains(e.What, why) || task == nil || task.ID == "" || task.Name != "t.echo" {
+				var e *celery.DecodeError
+				if !errors.As(err, &e) || !strings.Contains(e.Reason, why) || task == nil || task.ID == "" || task.Name != "t.echo" {
 					t.Fatalf("got %+v, %v", task, err)
 				}
 				return
@@ -190,9 +190,9 @@ func TestVectorsNext(t *testing.T) {
 				var next []celery.Task
 				var err error
 				if result.Status == celery.Success {
-					next, err = task.Next(result.Value)
+					next, err = task.FollowUpTasks(result.Value)
 				} else {
-					next, err = task.Failed()
+					next, err = task.ErrbackTasks()
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -206,7 +206,7 @@ func TestVectorsNext(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got, err = callback[0].Failed(); err != nil {
+				if got, err = callback[0].ErrbackTasks(); err != nil {
 					t.Fatal(err)
 				}
 				got[0].ParentID, got[0].RootID = "", "" // of no use: Celery makes them up
@@ -245,7 +245,7 @@ func compareTasks(t *testing.T, v vector, got []celery.Task) {
 		s := map[string]any{
 			"id": id(task.ID), "name": task.Name, "args": string(bytes.ReplaceAll(task.Args, []byte(" "), nil)), "kwargs": string(task.Kwargs),
 			"root": id(task.RootID), "parent": id(task.ParentID), "group": id(task.GroupID), "index": task.GroupIndex,
-			"priority": task.Priority, "chord": chordOf(task), "headers": len(task.Headers),
+			"priority": task.Priority, "chord": newChordSignature(task), "headers": len(task.Headers),
 		}
 		var chain []string
 		for _, step := range task.Chain {
@@ -277,8 +277,8 @@ func compareTasks(t *testing.T, v vector, got []celery.Task) {
 	}
 }
 
-// chordOf is the callback of a task's chord, as its JSON without what is nothing.
-func chordOf(task *celery.Task) string {
+// newChordSignature is the callback of a task's chord, as its JSON without what is nothing.
+func newChordSignature(task *celery.Task) string {
 	if task.Chord == nil {
 		return ""
 	}
@@ -350,7 +350,7 @@ func TestVectorsOrphans(t *testing.T) {
 		}
 		failed := decode(t, v.Sent[0].Envelope)
 		ids := []string{failed.ID}
-		for _, orphan := range failed.Orphans() {
+		for _, orphan := range failed.AbortedChain() {
 			ids = append(ids, orphan.ID)
 		}
 		if len(ids) != 3 || len(v.Results) != 3 {
@@ -366,7 +366,7 @@ func TestVectorsOrphans(t *testing.T) {
 
 func plain(t *testing.T, src []byte) []byte {
 	t.Helper()
-	b, err := celery.Plain(nil, src)
+	b, err := celery.NormalizeJSON(nil, src)
 	if err != nil {
 		t.Fatalf("Plain(%s): %v", src, err)
 	}

@@ -3,7 +3,7 @@ package rules_test
 import (
 	"testing"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/rules"
 	"github.com/picket-edr/picket/sigma/lint"
 )
@@ -11,8 +11,8 @@ import (
 // Every rule of the pack loads without a warning, and has cases that come out
 // as they say.
 func TestCases(t *testing.T) {
-	sources := []detect.Source{{Name: "builtin", FS: rules.FS}}
-	set, err := detect.Load(sources, nil)
+	sources := []ruleset.Source{{Name: "builtin", FS: rules.FS}}
+	set, err := ruleset.Load(sources, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,12 +30,12 @@ func TestCases(t *testing.T) {
 			t.Errorf("%s: a description, an author and false positives are needed", r.File)
 		}
 	}
-	for _, f := range lint.Run(set.Pack, lint.Options{}) {
+	for _, f := range lint.Run(set.Parsed, lint.Options{}) {
 		if f.Severity > lint.Info {
 			t.Error(f)
 		}
 	}
-	results, err := detect.Test(sources)
+	results, err := ruleset.TestRules(sources)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -138,20 +138,20 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 }
 
 // loadSample loads a sample of n rules, evenly spaced.
-func loadSample(names, pipelines []string, n int) (detect.Set, error) {
+func loadSample(names, pipelines []string, n int) (ruleset.LoadedRules, error) {
 	set, err := loadRules(names, pipelines...)
-	if err != nil || n <= 0 || n >= len(set.On) {
+	if err != nil || n <= 0 || n >= len(set.Enabled) {
 		return set, err
 	}
 	off := make(map[string]bool)
-	for i, e := range set.On {
-		off[e.ID] = i*n/len(set.On) == (i+1)*n/len(set.On)
+	for i, e := range set.Enabled {
+		off[e.ID] = i*n/len(set.Enabled) == (i+1)*n/len(set.Enabled)
 	}
 	sources, err := ruleSources(names, pipelines...)
 	if err != nil {
 		return set, err
 	}
-	return detect.Load(sources, off)
+	return ruleset.Load(sources, off)
 }
 
 // measureRate runs f over n events in whole passes for at least a given time, and

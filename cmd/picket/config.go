@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/picket-edr/picket/internal/rulepack"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // applyConfig sets the flags that are not on the command line from the
@@ -154,8 +154,8 @@ func (d dataDir) events() string        { return filepath.Join(string(d), "event
 func (d dataDir) disabledRules() string { return filepath.Join(string(d), "rules-off") }
 
 // packs returns the directory of installed rule packs.
-func (d dataDir) packs() rulepack.Folder {
-	return rulepack.Folder{Path: filepath.Join(string(d), "rules"), Limits: rulepack.DefaultLimits}
+func (d dataDir) packs() ruleset.PackDir {
+	return ruleset.PackDir{Path: filepath.Join(string(d), "rules"), Limits: ruleset.DefaultPackLimits}
 }
 
 // addDataFlag adds --data.

@@ -17,10 +17,10 @@ import (
 	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/cache"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/storetest"
 	"github.com/picket-edr/picket/internal/web"
@@ -91,7 +91,7 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { q.Close() })
-	loader, err := detect.NewLoader([]detect.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(b.TempDir(), "off"), log)
+	loader, err := ruleset.NewLoader([]ruleset.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(b.TempDir(), "off"), log)
 	if err != nil {
 		b.Fatal(err)
 	}

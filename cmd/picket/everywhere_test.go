@@ -46,7 +46,7 @@ func TestKillEverywhere(t *testing.T) {
 			f.startServer()
 		case 2:
 			redis.Kill()
-			l.waitForBatches(10) // into the spool
+			l.waitForBatches(10) // into the disk buffer
 			redis.Start()
 		case 3:
 			mongo.Process().Signal(syscall.SIGSTOP)
@@ -87,7 +87,7 @@ func TestBadNetwork(t *testing.T) {
 	l.waitForBatches(10)
 	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
 		bad.Partition()
-		l.waitForBatches(5) // into the spool, or onto the queue
+		l.waitForBatches(5) // into the disk buffer or the queue
 		bad.Heal()
 		l.waitForBatches(2)
 		bad.Delay(5 * time.Millisecond)

@@ -29,7 +29,7 @@ func pauseDuration(t *testing.T) time.Duration {
 }
 
 // Redis freezes under full load, with a store that keeps up: what was sent to
-// it and not answered is spooled, behind much else, and done by Redis when it
+// it and not answered is in the disk buffer, behind much else, and done by Redis when it
 // thaws. It is there once.
 func TestFreezeRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
@@ -77,7 +77,7 @@ func TestFreezeEngines(t *testing.T) {
 	c.stop()
 }
 
-// A server that has no room for a spool has its senders wait while Redis is
+// A server that has no disk buffer has its senders wait while Redis is
 // frozen.
 func TestFreezeWithoutSpool(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)

@@ -197,7 +197,7 @@ func (q *openedQueue) results() queue.ResultReporter {
 // until ctx ends, if the queue is on a Celery broker.
 func (q *openedQueue) runCeleryNode(ctx context.Context, w *worker.Worker, shutdown func()) {
 	if q.celery != nil {
-		q.celery.Attend(ctx, celeryqueue.Node{Crew: w, Shutdown: shutdown, Version: version})()
+		q.celery.RunNode(ctx, celeryqueue.WorkerInfo{Pool: w, Shutdown: shutdown, Version: version})()
 	}
 }
 

@@ -33,7 +33,7 @@ func testKillAround(t *testing.T, protocol string) {
 		switch n % 4 {
 		case 0:
 			redis.Kill()
-			l.waitForBatches(20) // into the spool
+			l.waitForBatches(20) // into the disk buffer
 			redis.Start()
 		case 1:
 			i := rand.IntN(2)
@@ -52,7 +52,7 @@ func testKillAround(t *testing.T, protocol string) {
 		l.waitForBatches(10)
 		randomDelay()
 	}
-	// The server ends with something spooled, and its next run forwards it.
+	// The server ends with batches in the disk buffer, and its next run forwards them.
 	redis.Kill()
 	l.waitForBatches(10)
 	f.server.kill()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
@@ -22,9 +22,9 @@ func orBuiltin(args []string) []string {
 	return args
 }
 
-// describeRule says what an entry is for: its logsource, with what it is if that is
-// no rule.
-func describeRule(e detect.Entry) string {
+// describeRule returns the logsource of a rule, or its kind if it is a correlation or a
+// filter.
+func describeRule(e ruleset.RuleInfo) string {
 	var parts []string
 	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
 		if part != "" {
@@ -41,7 +41,7 @@ func describeRule(e detect.Entry) string {
 func newRulesTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [PATH...]",
-		Short: "Run the cases beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
+		Short: "Run the tests beside rules: NAME.test.yml beside NAME.yml; picket's own without a path",
 		Args:  cobra.ArbitraryArgs,
 	}
 	pipelines := addPipelineFlag(cmd)
@@ -51,7 +51,7 @@ func newRulesTest() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		results, err := detect.Test(sources)
+		results, err := ruleset.TestRules(sources)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/rulepack"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 func newRulesAdd() *cobra.Command {
@@ -50,13 +50,13 @@ unsupported and regression_data are left out.`,
 	return cmd
 }
 
-// hintedPack says what to do about a pack that can't be installed.
+// hintedPack adds a hint to the error of a pack that cannot be installed.
 func hintedPack(from string, err error) error {
 	failed := fmt.Errorf("add rules from %s: %w", from, err)
 	switch {
-	case errors.Is(err, rulepack.ErrName):
+	case errors.Is(err, ruleset.ErrPackName):
 		return hinted(&usageError{failed}, "give the pack another --name")
-	case errors.Is(err, rulepack.ErrPlainHTTP):
+	case errors.Is(err, ruleset.ErrPlainHTTP):
 		return hinted(failed, "give an https URL, or download it by other means and add the file")
 	case errors.Is(err, os.ErrPermission):
 		return hinted(failed, dataHint)
@@ -73,7 +73,7 @@ func newRulesRemove() *cobra.Command {
 			failed := fmt.Errorf("remove rules %q: %w", args[0], err)
 			names, listErr := packs.Names()
 			switch {
-			case !errors.Is(err, rulepack.ErrNoPack) || listErr != nil:
+			case !errors.Is(err, ruleset.ErrNoPack) || listErr != nil:
 				return hinted(failed, dataHint)
 			case len(names) == 0:
 				return hinted(failed, "there are none in "+*data+"; give the server's --data")

@@ -16,13 +16,13 @@ import (
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
-// maxDump bounds a file of rules to convert.
+// maxDump bounds a file of legacy rules in bytes.
 const maxDump = 64 << 20
 
 func newRulesConvert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert FILE|DIR|-",
-		Short: "Make Sigma rules of the replaced system's JSON rules",
+		Short: "Convert the legacy system's JSON rules to Sigma",
 		Long: `Makes Sigma rules of the JSON rules of the Django system that picket replaces: one
 object or several, an array, a dump of Django's (dumpdata) or an export of
 MongoDB's (mongoexport). - is standard input; of a directory, the .json, .jsonl and
@@ -70,7 +70,7 @@ converted, and it exits with 1.`,
 	return cmd
 }
 
-// dumpFiles are the files that an argument names.
+// dumpFiles returns the files that an argument names.
 func dumpFiles(arg string) ([]string, error) {
 	if arg == "-" {
 		return []string{arg}, nil
@@ -108,12 +108,12 @@ func readDump(stdin io.Reader, name string) ([]byte, error) {
 	return data, err
 }
 
-// A ruleWriter writes converted rules to standard output or into a folder.
+// A ruleWriter writes converted rules to standard output or to a directory.
 type ruleWriter struct {
 	cmd             *cobra.Command
 	dir             string
 	from            map[string]string // files by the ids of their rules
-	taken           map[string]bool   // names of files in dir
+	taken           map[string]bool   // file names in dir
 	written, failed int
 }
 
@@ -138,14 +138,14 @@ func (w *ruleWriter) write(r ruleconvert.Rule) error {
 		return fmt.Errorf("convert rules: %w", err)
 	}
 	name := r.Name + ".yml"
-	for n := 2; w.taken[name]; n++ { // of another file's rule
+	for n := 2; w.taken[name]; n++ { // a rule of another file has the name
 		name = fmt.Sprintf("%s-%d.yml", r.Name, n)
 	}
 	w.taken[name] = true
 	return writeRule(filepath.Join(w.dir, name), r.YAML)
 }
 
-// writeRule writes a file, and leaves one alone that somebody changed.
+// writeRule writes a file, unless it exists with another content.
 func writeRule(name string, data []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {

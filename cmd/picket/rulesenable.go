@@ -9,16 +9,16 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// newRulesEnable returns picket rules enable or disable.
+// newRulesEnable returns the command picket rules enable or disable.
 func newRulesEnable(verb string) *cobra.Command {
 	off := verb == "disable"
 	cmd := &cobra.Command{
 		Use:   verb + " RULE...",
-		Short: map[bool]string{true: "Switch rules off; a running server follows", false: "Switch rules on again; a running server follows"}[off],
+		Short: map[bool]string{true: "Disable rules; a running server follows", false: "Enable rules again; a running server follows"}[off],
 		Long: `Switches rules ` + map[bool]string{true: "off", false: "on again"}[off] + `, each named by its id, its title or its file's name. A server that runs
 follows within seconds, and it stays so after a restart. Nothing is switched if
 one of the rules is not known.`,
@@ -42,12 +42,12 @@ one of the rules is not known.`,
 				ids, titles[r.ID] = append(ids, r.ID), r.Title
 			}
 		}
-		if err := detect.SwitchOff(in.dir.disabledRules(), ids, off); err != nil {
+		if err := ruleset.SetDisabled(in.dir.disabledRules(), ids, off); err != nil {
 			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		for _, id := range ids {
 			if *asJSON {
-				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.off[id] != off})
+				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
 			}
@@ -60,20 +60,20 @@ one of the rules is not known.`,
 	return cmd
 }
 
-// find finds the rule of that id, else the only one of that title, else the
-// only one in a file of that name.
-func (in enabledRules) find(name string) (detect.Entry, error) {
-	is := []func(r detect.Entry) bool{
-		func(r detect.Entry) bool { return strings.EqualFold(r.ID, name) },
-		func(r detect.Entry) bool { return strings.EqualFold(r.Title, name) },
-		func(r detect.Entry) bool {
+// find returns the rule with an id, or else the only rule with a title, or else the only
+// rule in a file with a name.
+func (in enabledRules) find(name string) (ruleset.RuleInfo, error) {
+	is := []func(r ruleset.RuleInfo) bool{
+		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
+		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.Title, name) },
+		func(r ruleset.RuleInfo) bool {
 			base := path.Base(r.File)
 			return r.File == name || base == name || strings.TrimSuffix(base, path.Ext(base)) == name
 		},
 	}
 	for _, same := range is {
-		var found []detect.Entry
-		for _, r := range in.set.On {
+		var found []ruleset.RuleInfo
+		for _, r := range in.set.Enabled {
 			if same(r) {
 				found = append(found, r)
 			}
@@ -83,23 +83,23 @@ func (in enabledRules) find(name string) (detect.Entry, error) {
 		case 1:
 			return found[0], nil
 		default:
-			return detect.Entry{}, &ambiguousRuleError{found}
+			return ruleset.RuleInfo{}, &ambiguousRuleError{found}
 		}
 	}
-	if in.off[name] { // its pack is gone, its switch is not
-		return detect.Entry{Meta: &ast.Meta{ID: name}}, nil
+	if in.disabled[name] { // its pack was removed, but it is still listed as disabled
+		return ruleset.RuleInfo{Meta: &ast.Meta{ID: name}}, nil
 	}
-	return detect.Entry{}, fmt.Errorf("no rule has this id, title or file name")
+	return ruleset.RuleInfo{}, fmt.Errorf("no rule has this id, title or file name")
 }
 
-// A ambiguousRuleError is a name that several rules have.
-type ambiguousRuleError struct{ rules []detect.Entry }
+// An ambiguousRuleError is a name that several rules have.
+type ambiguousRuleError struct{ rules []ruleset.RuleInfo }
 
 func (e *ambiguousRuleError) Error() string {
 	return fmt.Sprintf("%d rules are called so", len(e.rules))
 }
 
-// hintedRule says what to give instead of a name that names no rule, or several.
+// hintedRule adds a hint to the error of a name that identifies no rule, or several.
 func hintedRule(verb, name string, in enabledRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
 	if several, ok := err.(*ambiguousRuleError); ok {
@@ -110,7 +110,7 @@ func hintedRule(verb, name string, in enabledRules, err error) error {
 		return hinted(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
 	}
 	near := make(map[string]bool)
-	for _, r := range in.set.On {
+	for _, r := range in.set.Enabled {
 		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
 			near[fmt.Sprintf("%q", printable(r.Title))] = true
 		}

@@ -8,22 +8,22 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
-// A lintLine is one line of picket rules lint.
+// A lintLine is one line of the output of picket rules lint.
 type lintLine struct {
 	Kind string `json:"kind"` // error, warning or info
-	detect.Problem
+	ruleset.Problem
 	Check string `json:"check"` // "load" of rules that do not load
 }
 
 func newRulesLint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [PATH...]",
-		Short: "Check that rules load, and find what is doubtful in them",
+		Short: "Check that rules load, and report likely mistakes in them",
 		Long: `Checks that rules load, and finds what is doubtful in them: escapes, wildcards and
 regular expressions that do not do what they seem to, searches that nothing uses,
 metadata that is missing or wrong, rules that are slow. docs/sigma.md lists the
@@ -55,7 +55,7 @@ one id. What is only worth knowing is shown by --min info.`,
 		if err != nil {
 			return err
 		}
-		for _, note := range set.Notes {
+		for _, note := range set.Warnings {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
@@ -84,19 +84,19 @@ func checkNames() []string {
 	return names
 }
 
-// lintSet returns what there is against the rules of a set, in order of files and
-// lines, and how many findings of each severity there are, shown or not.
-func lintSet(set detect.Set, o lint.Options, min lint.Severity) ([]lintLine, [lint.Error + 1]int) {
+// lintSet returns the findings about rules, sorted by file and line, and the number of
+// findings of each severity, shown or not.
+func lintSet(set ruleset.LoadedRules, o lint.Options, min lint.Severity) ([]lintLine, [lint.Error + 1]int) {
 	var lines []lintLine
 	var counts [lint.Error + 1]int
 	for _, p := range set.Problems {
 		counts[lint.Error]++
 		lines = append(lines, lintLine{lint.Error.String(), p, "load"})
 	}
-	for _, f := range lint.Run(set.Pack, o) {
+	for _, f := range lint.Run(set.Parsed, o) {
 		counts[f.Severity]++
 		if f.Severity >= min {
-			lines = append(lines, lintLine{f.Severity.String(), detect.Problem{
+			lines = append(lines, lintLine{f.Severity.String(), ruleset.Problem{
 				File: f.Meta.File, Line: f.Line, Column: f.Column, RuleID: f.Meta.ID, Reason: f.Reason, Hint: f.Hint,
 			}, f.Check})
 		}

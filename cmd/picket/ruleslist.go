@@ -12,13 +12,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 func newRulesList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH...]",
-		Short: "List the rules in force in a data directory, or those of a pack",
+		Short: "List the rules of a data directory, or those of a pack",
 		Long: `Without a path, lists the rules of a server: picket's own (or what --rules names,
 as for picket serve) and those of the packs that picket rules add installed, each
 with the pack it is of and whether it is on. With paths, lists what is there.`,
@@ -36,15 +36,15 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 			}
 			in.set, err = loadRules(args, *pipelines...)
 		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
-			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here: what one would run
+			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here yet: list what one would load
 		}
 		if err != nil {
 			return err
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, r := range in.set.On {
+		for _, r := range in.set.Enabled {
 			state, pack := "on", in.pack(r)
-			if in.off[r.ID] {
+			if in.disabled[r.ID] {
 				state = "off"
 			}
 			switch {
@@ -52,7 +52,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 				err = printJSON(cmd.OutOrStdout(), map[string]any{
 					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
 					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
-					"enabled":   !in.off[r.ID], "pack": pack, "kind": r.Kind.String(),
+					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
 				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), printable(r.Title))
@@ -68,7 +68,7 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 	return cmd
 }
 
-// enabledRulesFlags say which server's rules a command is about.
+// enabledRulesFlags are the flags that name a server's rules.
 type enabledRulesFlags struct {
 	data  string
 	rules []string
@@ -81,14 +81,14 @@ func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
 	return f
 }
 
-// enabledRules are the rules of a server, those that are off too.
+// enabledRules are the rules of a server, with those that are disabled.
 type enabledRules struct {
-	dir dataDir
-	set detect.Set
-	off map[string]bool
+	dir      dataDir
+	set      ruleset.LoadedRules
+	disabled map[string]bool
 }
 
-// load reads the rules of the data directory, which must be there.
+// load reads the rules of a data directory, which must exist.
 func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
@@ -98,22 +98,22 @@ func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	return loadEnabledRules(dataDir(f.data), f.rules, pipelines...)
 }
 
-// loadEnabledRules reads the rules of a server on dir, which need not be there.
+// loadEnabledRules reads the rules that a server on dir would load.
 func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enabledRules, err error) {
 	in.dir = dir
 	sources, err := enabledRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return in, err
 	}
-	if in.set, err = detect.Load(sources, nil); err != nil || dir == "" {
+	if in.set, err = ruleset.Load(sources, nil); err != nil || dir == "" {
 		return in, err
 	}
-	in.off, err = detect.ReadOff(dir.disabledRules())
+	in.disabled, err = ruleset.ReadDisabled(dir.disabledRules())
 	return in, err
 }
 
-// pack is the name of the pack that a rule is of, "" where it is in none.
-func (in enabledRules) pack(r detect.Entry) string {
+// pack returns the name of a rule's pack, "" if it is in none.
+func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
 	}
@@ -123,15 +123,15 @@ func (in enabledRules) pack(r detect.Entry) string {
 	return in.dir.packs().PackOf(r.File)
 }
 
-// enabledRuleSources are the rules of a server: what its --rules name, and then the
-// packs in its data directory, which may come and go.
-func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]detect.Source, error) {
+// enabledRuleSources returns the sources of a server's rules: those of --rules, then the
+// packs in its data directory.
+func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
-	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s detect.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
+	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
 		return sources, err
 	}
-	return append(sources, detect.Source{Name: packs, Optional: true}), nil
+	return append(sources, ruleset.Source{Name: packs, Optional: true}), nil
 }
 
 func samePath(a, b string) bool {

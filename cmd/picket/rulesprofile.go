@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A profileLine is what one rule costs.
+// A profileLine is the cost of one rule.
 type profileLine struct {
 	ID         string  `json:"id"`
 	Title      string  `json:"title"`
@@ -22,7 +22,7 @@ type profileLine struct {
 	Candidates int64   `json:"candidates"`
 	Matches    int64   `json:"matches"`
 	Nanos      int64   `json:"ns"`
-	Share      float64 `json:"share"` // of the time of all rules, from 0 to 1
+	Share      float64 `json:"share"` // fraction of the time of all rules
 	PerEvent   float64 `json:"ns_per_event"`
 	Prefilter  string  `json:"witness,omitempty"`
 }
@@ -59,7 +59,7 @@ prefilter is evaluated for every event of its logsource.`,
 	return cmd
 }
 
-// profile matches the events of files.
+// profile matches the events of files and measures the rules.
 func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
@@ -67,7 +67,7 @@ func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 		err := scan.Read(f, func(raw []byte) error {
 			d, err := reader.Read(raw)
 			if err != nil {
-				return nil // what is no event is left out
+				return nil // values that are not events are skipped
 			}
 			fields = d.Fields(fields[:0])
 			matcher.Profile(rules.Group(d.Class.Sources...), fields, p)
@@ -122,7 +122,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	return err
 }
 
-// shorten cuts a text that would fill more than a line.
+// shorten cuts a text to the length of a line.
 func shorten(s string) string {
 	const most = 100
 	if r := []rune(s); len(r) > most {

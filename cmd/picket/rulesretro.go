@@ -13,6 +13,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -58,9 +59,9 @@ changes nothing and opens no alerts.`,
 	return cmd
 }
 
-// selectRules loads the rules that are named: files of them, and single ones
-// of the packs. wanted holds the ids of these.
-func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool, err error) {
+// selectRules loads the named rules: files, and single rules of packs. wanted are the ids
+// of the latter.
+func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[string]bool, err error) {
 	var paths, single []string
 	for _, n := range names {
 		if _, err := os.Stat(n); err == nil {
@@ -74,7 +75,7 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 		if set, err = loadRules(paths); err != nil {
 			return set, nil, err
 		}
-		for _, e := range set.On {
+		for _, e := range set.Enabled {
 			wanted[e.ID] = true
 		}
 	}
@@ -86,7 +87,7 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 	}
 	for _, n := range single {
 		found := false
-		for _, e := range set.On {
+		for _, e := range set.Enabled {
 			if strings.EqualFold(e.ID, n) || e.Name == n || strings.EqualFold(e.Title, n) {
 				wanted[e.ID], found = true, true
 			}
@@ -98,8 +99,8 @@ func selectRules(names, packs []string) (set detect.Set, wanted map[string]bool,
 	return set, wanted, nil
 }
 
-// runRetro runs rules over what q selects.
-func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect.Set, wanted map[string]bool, asJSON bool) error {
+// runRetro runs rules over the events that q selects.
+func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set ruleset.LoadedRules, wanted map[string]bool, asJSON bool) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	totals, err := s.Totals(ctx)
@@ -111,7 +112,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set detect
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
-	err = scan.Events(ctx, detect.NewEngine(set.Rules), &p, func(h scan.Hit) error {
+	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(h scan.Hit) error {
 		if !wanted[h.RuleID] {
 			return nil
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/rules"
 	"github.com/picket-edr/picket/sigma"
@@ -43,7 +44,7 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		if err != nil {
 			return err
 		}
-		for _, note := range set.Notes {
+		for _, note := range set.Warnings {
 			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		for _, p := range set.Problems {
@@ -53,7 +54,7 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		var p scan.Progress
 		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
-		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules), args, &p,
+		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
 			func(h scan.Hit) error {
 				if h.Level < least {
 					return nil
@@ -84,17 +85,17 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 	return cmd
 }
 
-// loadRules loads what --rules and --pipeline name, without a server.
-func loadRules(names []string, pipelines ...string) (detect.Set, error) {
+// loadRules loads the rules of --rules with the pipelines of --pipeline.
+func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error) {
 	sources, err := ruleSources(names, pipelines...)
 	if err != nil {
-		return detect.Set{}, err
+		return ruleset.LoadedRules{}, err
 	}
-	set, err := detect.Load(sources, nil)
+	set, err := ruleset.Load(sources, nil)
 	if err == nil && set.Rules.Len() == 0 && len(set.Problems) == 0 {
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
-	if err != nil && !errors.Is(err, detect.ErrPipeline) {
+	if err != nil && !errors.Is(err, ruleset.ErrPipeline) {
 		err = hinted(err, rulesHint)
 	}
 	return set, err
@@ -102,14 +103,14 @@ func loadRules(names []string, pipelines ...string) (detect.Set, error) {
 
 const rulesHint = "rules are builtin, a directory, a .yml file or a .zip"
 
-// ruleSources finds what the values of --rules and --pipeline name.
-func ruleSources(names []string, pipelines ...string) ([]detect.Source, error) {
-	sources, err := detect.ParseSources(names, rules.FS)
+// ruleSources returns the sources that --rules and --pipeline name.
+func ruleSources(names []string, pipelines ...string) ([]ruleset.Source, error) {
+	sources, err := ruleset.ParseSources(names, rules.FS)
 	if err != nil {
 		return nil, hinted(err, rulesHint)
 	}
 	for _, name := range pipelines {
-		sources = append(sources, detect.Source{Name: name, Pipeline: true})
+		sources = append(sources, ruleset.Source{Name: name, Pipeline: true})
 	}
 	return sources, nil
 }

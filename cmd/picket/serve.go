@@ -60,7 +60,7 @@ one by kill -9.`,
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8000", "`ADDR` to listen on")
 	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
 	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
-	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` kept in the data directory while Redis is away; 0: senders are told to wait")
+	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` of the disk buffer, which keeps batches in the data directory while Redis is unreachable; 0: senders must wait")
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	f.pipelines = addPipelineFlag(cmd)

@@ -20,11 +20,12 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/cache"
 	"github.com/picket-edr/picket/internal/cache/rediscache"
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/correlate"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
@@ -38,9 +39,9 @@ type server struct {
 	log          *slog.Logger
 	queue        *openedQueue
 	store        store.Store
-	rules        *detect.Loader
+	rules        *ruleset.Loader
 	worker       *worker.Worker
-	correlations *detect.Follower
+	correlations *correlate.Runner
 	// cacheConn is the connection to a remote cache; nil with the cache in memory.
 	cacheConn   io.Closer
 	intake      *ingest.Handler
@@ -74,7 +75,7 @@ func (s *server) open() (err error) {
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
 			ObserveQueueWait: observe(s.metrics.queueWait), ObserveDetection: observe(s.metrics.detection), ObserveSaving: observe(s.metrics.saving)})
 
-	s.correlations = detect.NewFollower(s.rules.Engine(), s.store, processID(), s.log, time.Now)
+	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
 	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
 	var sink ingest.Enqueuer = s.queue
@@ -151,7 +152,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.runRetention(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
-		beside.Go(func() { s.worker.Report(ctx, s.store, workerInfo(), s.rules.Revision) })
+		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

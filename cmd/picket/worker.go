@@ -13,7 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/correlate"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/worker"
 )
@@ -83,9 +84,9 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
-			detect.NewFollower(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
+			correlate.New(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.Report(ctx, s, workerInfo(), loader.Revision) })
+		beside.Go(func() { w.SendHeartbeats(ctx, s, workerInfo(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlives the drain, to report its results
 		defer leave()
 		beside.Go(func() { q.runCeleryNode(node, w, stop) })
@@ -114,18 +115,18 @@ func usesPublishedRules(names []string) bool { return len(names) == 1 && names[0
 
 // loadEngineRules loads the rules that --rules names, with the pipelines that
 // --pipeline names, into an engine of this process.
-func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*detect.Loader, error) {
+func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*ruleset.Loader, error) {
 	if usesPublishedRules(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")
 		}
-		return detect.NewSubscriber(ctx, fleet, log)
+		return ruleset.NewPublishedLoader(ctx, fleet, log)
 	}
 	sources, err := enabledRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return nil, err
 	}
-	return detect.NewLoader(sources, dir.disabledRules(), log)
+	return ruleset.NewLoader(sources, dir.disabledRules(), log)
 }
 
 // processID identifies this process among all that share a store.

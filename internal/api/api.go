@@ -13,9 +13,9 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 )
@@ -41,7 +41,7 @@ type Queue interface {
 
 // Rules lists the enabled and the disabled rules.
 type Rules interface {
-	List() (enabled, disabled []detect.Entry)
+	List() (enabled, disabled []ruleset.RuleInfo)
 }
 
 // A Server serves the API. All fields are needed.

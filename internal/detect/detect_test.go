@@ -10,46 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/sigma"
 )
 
-// engine compiles rules that stand in one text.
-func engine(t testing.TB, rules string) *detect.Engine {
-	t.Helper()
-	parsed, err := sigma.Parse("test.yml", []byte(rules))
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, errs := sigma.Compile(parsed, sigma.Options{})
-	if len(errs) > 0 {
-		t.Fatal(errs)
-	}
-	return detect.NewEngine(set)
-}
-
-// rule is a rule that fires on a word in the command line.
-func rule(id, word string) string {
-	return fmt.Sprintf("title: %s\nid: %s\nlogsource: {product: linux, category: process_creation}\n"+
-		"detection: {a: {CommandLine|contains: %s}, condition: a}\nlevel: high\ntags: [attack.t1059]\n", word, id, word)
-}
-
-const (
-	idOne = "00000000-0000-4000-8000-000000000001"
-	idTwo = "00000000-0000-4000-8000-000000000002"
-)
-
-// process is an event of a program that starts.
-func process(id, command string) picket.Event {
-	return picket.Event{ID: id, AgentID: "agent", Host: "host", Raw: fmt.Appendf(nil,
-		`{"agent_id":"agent","event_id":%q,"event_type":"process","timestamp":1764000000,"severity":"info","version":"1.0",`+
-			`"host":{"hostname":"host","os":"Linux"},"process":{"name":"/bin/sh","pid":1,"command_line":%q,"user":"u"}}`, id, command)}
-}
-
 func TestDetect(t *testing.T) {
-	d := engine(t, rule(idOne, "one")+"---\n"+rule(idTwo, "two")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")).Detector()
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	events := []picket.Event{process("a", "nothing"), process("b", "two and one"), process("c", "one")}
+	events := []picket.Event{detecttest.ProcessEvent("a", "nothing"), detecttest.ProcessEvent("b", "two and one"), detecttest.ProcessEvent("c", "one")}
 	events[2].Time = when
 	matches, err := d.Detect(events)
 	if err != nil {
@@ -81,13 +49,13 @@ func TestDetect(t *testing.T) {
 // What is no object is an error that names the event, and the detector is as
 // good as new after it.
 func TestDetectBadEvent(t *testing.T) {
-	d := engine(t, rule(idOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
 	for _, raw := range []string{"", "[]", `{"a":`, `"text"`, "{}{}"} {
-		_, err := d.Detect([]picket.Event{process("good", "one"), {ID: "bad", Raw: []byte(raw)}})
+		_, err := d.Detect([]picket.Event{detecttest.ProcessEvent("good", "one"), {ID: "bad", Raw: []byte(raw)}})
 		if err == nil || !strings.Contains(err.Error(), "event bad") {
 			t.Errorf("%q: error is %v", raw, err)
 		}
-		if matches, err := d.Detect([]picket.Event{process("good", "one")}); err != nil || len(matches) != 1 {
+		if matches, err := d.Detect([]picket.Event{detecttest.ProcessEvent("good", "one")}); err != nil || len(matches) != 1 {
 			t.Errorf("after %q: %v, %v", raw, matches, err)
 		}
 	}
@@ -98,11 +66,11 @@ func TestDetectBadEvent(t *testing.T) {
 
 // Rules are replaced between two batches of one detector.
 func TestReplace(t *testing.T) {
-	e := engine(t, rule(idOne, "word"))
+	e := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "word"))
 	d := e.Detector()
-	for _, id := range []string{idOne, idTwo, idOne} {
-		e.Replace(engine(t, rule(id, "word")).Rules())
-		matches, err := d.Detect([]picket.Event{process("a", "word")})
+	for _, id := range []string{detecttest.IDOne, detecttest.IDTwo, detecttest.IDOne} {
+		e.Replace(detecttest.Engine(t, detecttest.Rule(id, "word")).Rules())
+		matches, err := d.Detect([]picket.Event{detecttest.ProcessEvent("a", "word")})
 		if err != nil || len(matches) != 1 || matches[0].RuleID != id {
 			t.Errorf("matches are %v, %v; want rule %s", matches, err, id)
 		}
@@ -113,7 +81,7 @@ func TestReplace(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	raw := `{"uuid":"u1","output":"text","priority":"Warning","rule":"Terminal shell in container","time":"2026-01-02T03:04:05Z",` +
 		`"hostname":"node","source":"syscall","tags":["container","shell"],"output_fields":{"evt.type":"execve","proc.cmdline":"sh one","proc.exepath":"/bin/sh"}}`
-	d := engine(t, rule(idOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
 	matches, err := d.Detect([]picket.Event{{ID: "u1", Raw: []byte(raw)}})
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +90,7 @@ func TestVerdict(t *testing.T) {
 	for _, m := range matches {
 		got = append(got, fmt.Sprint(m.RuleID, " ", m.Title, " ", m.Level, " ", m.Tags))
 	}
-	want := []string{idOne + " one high [attack.t1059]",
+	want := []string{detecttest.IDOne + " one high [attack.t1059]",
 		"falco:Terminal shell in container Terminal shell in container medium [falco.container falco.shell]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -132,15 +100,15 @@ func TestVerdict(t *testing.T) {
 // A batch of one event costs what it costs, and not what the largest batch
 // before it did.
 func TestSmallBatchAfterLarge(t *testing.T) {
-	d := engine(t, rule(idOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
 	large := make([]picket.Event, 5000)
 	for i := range large {
-		large[i] = process(fmt.Sprint(i), "ls")
+		large[i] = detecttest.ProcessEvent(fmt.Sprint(i), "ls")
 	}
 	if _, err := d.Detect(large); err != nil {
 		t.Fatal(err)
 	}
-	small := []picket.Event{process("a", "ls")}
+	small := []picket.Event{detecttest.ProcessEvent("a", "ls")}
 	r := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for range b.N {
@@ -156,8 +124,8 @@ func TestSmallBatchAfterLarge(t *testing.T) {
 
 // Events do not share the bytes that detection reads them from.
 func TestDetectLeavesRaw(t *testing.T) {
-	d := engine(t, rule(idOne, "one")).Detector()
-	ev := process("a", `one "quoted" \ é`)
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
+	ev := detecttest.ProcessEvent("a", `one "quoted" \ é`)
 	before := bytes.Clone(ev.Raw)
 	if _, err := d.Detect([]picket.Event{ev}); err != nil {
 		t.Fatal(err)

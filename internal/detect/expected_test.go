@@ -14,6 +14,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/testenv"
 )
@@ -21,14 +22,14 @@ import (
 // sigmaHQ loads all rules of the Sigma project.
 func sigmaHQ(t testing.TB) *detect.Engine {
 	t.Helper()
-	set, err := detect.Load([]detect.Source{{Name: filepath.Join(testenv.DataDir(t), "sigmahq")}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(testenv.DataDir(t), "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range set.Problems {
 		t.Logf("not loaded: %s", p)
 	}
-	return detect.NewEngine(set.Rules)
+	return detect.NewEngine(set.Rules, nil)
 }
 
 // detectFile returns the ids of the rules that fire on each event of a file.

@@ -22,7 +22,7 @@ func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byt
 		return
 	}
 	defer q.Close()
-	s, err := q.Survey(ctx)
+	s, err := q.Diagnose(ctx)
 	if err != nil {
 		r.fail("broker", "", "%v", err)
 		return
@@ -46,7 +46,7 @@ func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byt
 }
 
 // celeryQueueState checks one queue and its consumers.
-func celeryQueueState(r *Report, s *celeryqueue.Survey, state *celeryqueue.QueueState) {
+func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue.QueueState) {
 	consumers := s.Consumers(state.Name)
 	known := func(w celeryqueue.WorkerState) bool { return slices.Contains(w.Tasks, s.Task) }
 	for _, w := range consumers {
@@ -55,14 +55,14 @@ func celeryQueueState(r *Report, s *celeryqueue.Survey, state *celeryqueue.Queue
 				"%s consumes %s and does not know %s: it throws such tasks away", w.Name, state.Name, s.Task)
 		}
 	}
-	strange := cmp.Or(strings.Join(state.Strange, ", "), "none")
+	strange := cmp.Or(strings.Join(state.Unregistered, ", "), "none")
 	switch {
 	case state.Waiting == 0:
 		r.ok("queue", "%s: empty", state.Name)
 	case len(consumers) == 0:
 		r.fail("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
 			"%s: %d tasks wait, and no worker that answers consumes it", state.Name, state.Waiting)
-	case len(state.Strange) > 0 && state.Shared && !slices.ContainsFunc(consumers, func(w celeryqueue.WorkerState) bool { return !w.Picket }):
+	case len(state.Unregistered) > 0 && state.Shared && !slices.ContainsFunc(consumers, func(w celeryqueue.WorkerState) bool { return !w.Picket }):
 		r.fail("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
 			"%s: %d tasks wait, among them %s, which no worker that answers knows", state.Name, state.Waiting, strange)
 	default:

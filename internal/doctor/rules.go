@@ -4,19 +4,19 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // Rules checks that the rules of sources load. inPack reports whether a file
 // belongs to an installed pack: problems of packs are counted, but do not fail
 // the check, because they are not the reader's to fix.
-func Rules(r *Report, sources []detect.Source, inPack func(file string) bool) {
-	set, err := detect.Load(sources, nil)
+func Rules(r *Report, sources []ruleset.Source, inPack func(file string) bool) {
+	set, err := ruleset.Load(sources, nil)
 	if err != nil {
 		RulesUnreadable(r, err)
 		return
 	}
-	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p detect.Problem) bool { return inPack(p.File) })
+	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p ruleset.Problem) bool { return inPack(p.File) })
 	others := ""
 	if n := len(set.Problems) - len(own); n > 0 {
 		others = fmt.Sprintf(", %d of packs do not load", n)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/sigma"
@@ -30,7 +30,7 @@ type Store interface {
 
 // Rules lists the loaded rules.
 type Rules interface {
-	List() (on, off []detect.Entry)
+	List() (on, off []ruleset.RuleInfo)
 }
 
 // A Dashboard serves the JSON API behind the legacy dashboard, with its paths,

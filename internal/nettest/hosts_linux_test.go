@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/nettest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Hosts reach each other unless one is disconnected. This machine reaches none.
@@ -30,7 +31,7 @@ func TestBridge(t *testing.T) {
 		}
 		return err
 	}
-	if err := reached(5 * time.Second); err != nil {
+	if err := reached(testenv.Timeout); err != nil {
 		t.Fatal(err)
 	}
 	for name, part := range map[string]func(){"unplugged": two.Unplug, "black hole": two.Blackhole} {
@@ -39,7 +40,7 @@ func TestBridge(t *testing.T) {
 			t.Errorf("%s: it is reached", name)
 		}
 		two.Heal()
-		if err := reached(5 * time.Second); err != nil {
+		if err := reached(testenv.Timeout); err != nil {
 			t.Errorf("%s and healed: %v", name, err)
 		}
 	}

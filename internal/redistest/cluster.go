@@ -6,7 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // slots is the number of slots of a Redis Cluster.
@@ -41,16 +42,11 @@ func StartCluster(t testing.TB, n int, args ...string) Cluster {
 	}
 	for _, s := range c {
 		client := s.Client()
-		for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
+		testenv.Until(t, "the cluster is complete", func() bool {
 			info := client.ClusterInfo(ctx).Val()
 			nodes := strings.Count(client.ClusterNodes(ctx).Val(), "connected")
-			if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:"+strconv.Itoa(slots)) && nodes >= n {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the cluster is not complete: %s", info)
-			}
-		}
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:"+strconv.Itoa(slots)) && nodes >= n
+		})
 	}
 	return c
 }
@@ -69,22 +65,16 @@ func (c Cluster) Move(t testing.TB, slot int, from, to *Server) {
 	t.Helper()
 	ctx := context.Background()
 	f, g := from.Client(), to.Client()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 	fid, err := f.ClusterMyID(ctx).Result()
-	must(err)
+	testenv.Check(t, err)
 	gid, err := g.ClusterMyID(ctx).Result()
-	must(err)
-	must(g.Do(ctx, "cluster", "setslot", slot, "importing", fid).Err())
-	must(f.Do(ctx, "cluster", "setslot", slot, "migrating", gid).Err())
+	testenv.Check(t, err)
+	testenv.Check(t, g.Do(ctx, "cluster", "setslot", slot, "importing", fid).Err())
+	testenv.Check(t, f.Do(ctx, "cluster", "setslot", slot, "migrating", gid).Err())
 	host, port, _ := net.SplitHostPort(to.Addr)
 	for {
 		keys, err := f.ClusterGetKeysInSlot(ctx, slot, 100).Result()
-		must(err)
+		testenv.Check(t, err)
 		if len(keys) == 0 {
 			break
 		}
@@ -92,9 +82,9 @@ func (c Cluster) Move(t testing.TB, slot int, from, to *Server) {
 		for _, k := range keys {
 			args = append(args, k)
 		}
-		must(f.Do(ctx, args...).Err())
+		testenv.Check(t, f.Do(ctx, args...).Err())
 	}
 	for _, s := range []*Server{to, from} {
-		must(s.Client().Do(ctx, "cluster", "setslot", slot, "node", gid).Err())
+		testenv.Check(t, s.Client().Do(ctx, "cluster", "setslot", slot, "node", gid).Err())
 	}
 }

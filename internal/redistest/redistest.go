@@ -25,9 +25,6 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// startTimeout bounds how long a server may take to start.
-const startTimeout = 20 * time.Second
-
 // Durable are settings that put data on disk before a command is answered.
 var Durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
@@ -136,7 +133,7 @@ func (s *Server) Start() {
 func (s *Server) waitReady() {
 	s.t.Helper()
 	var err error
-	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testenv.Timeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if err = ping(s.Addr); err == nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Data that was not sent when the client gave up is not sent later.
@@ -40,7 +41,7 @@ func TestUnsentDataIsDiscarded(t *testing.T) {
 	}
 	defer conn.Close()
 	// The driver begins with HELLO and other commands, which need a reply.
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(testenv.Timeout))
 	buf := make([]byte, 4096)
 	n, err := conn.Read(buf)
 	if err != nil {

@@ -24,7 +24,7 @@ func newCorrelator(rules *sigma.RuleSet) *correlator {
 // hit passes a hit on, unless it is there for correlations only, and then
 // those that it completes.
 func (c *correlator) hit(h Hit, pass func(Hit) error) error {
-	if !h.Silent {
+	if !h.CorrelationOnly {
 		if err := pass(h); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/testenv"
 )
@@ -82,7 +83,7 @@ func TestBrokenXML(t *testing.T) {
 // A log of Windows and the JSON that was made of it fire the same rules.
 func TestEVTX(t *testing.T) {
 	dir := testenv.DataDir(t)
-	set, err := detect.Load([]detect.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestEVTX(t *testing.T) {
 	if err != nil || len(logs) == 0 {
 		t.Fatalf("%d logs, %v", len(logs), err)
 	}
-	e := detect.NewEngine(set.Rules)
+	e := detect.NewEngine(set.Rules, nil)
 	hits := func(paths []string) (all []string) {
 		err := scan.Files(t.Context(), e, paths, new(scan.Progress), func(h scan.Hit) error {
 			if h.Title == "" || h.Record < 1 || h.Time.IsZero() {

@@ -142,13 +142,11 @@ func run(d *detect.Detector, j *job, p *Progress) outcome {
 		}
 	}
 	p.Events.Add(int64(len(j.events) - len(o.problems)))
-	o.hits = make([]Hit, len(matches))
-	at := 0
-	for i, m := range matches {
-		for j.events[at].ID != m.EventID {
-			at++
+	o.hits = make([]Hit, 0, len(matches))
+	for at, ms := range picket.MatchesByEvent(j.events, matches) {
+		for _, m := range ms {
+			o.hits = append(o.hits, Hit{Match: m, File: j.file, Record: j.first + at, Raw: j.events[at].Raw})
 		}
-		o.hits[i] = Hit{Match: m, File: j.file, Record: j.first + at, Raw: j.events[at].Raw}
 	}
 	return o
 }

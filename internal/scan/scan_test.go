@@ -30,7 +30,7 @@ func engine(t testing.TB) *detect.Engine {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	return detect.NewEngine(set)
+	return detect.NewEngine(set, nil)
 }
 
 func event(id int, command string) string {

@@ -21,11 +21,11 @@ import (
 	"github.com/picket-edr/picket/internal/api"
 	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/legacy"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/testenv"
@@ -42,7 +42,7 @@ var Now = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 type Server struct {
 	Store   *sqlitestore.Store
 	Queue   *sqlitequeue.Queue
-	Rules   *detect.Loader
+	Rules   *ruleset.Loader
 	Ingest  *ingest.Handler
 	Waiting *legacy.WaitingQueue
 	Mux     *httpapi.Mux
@@ -87,8 +87,8 @@ func New(t testing.TB, o Options) *Server {
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{Logger: log})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, s.Close()) })
-	sources := []detect.Source{{Name: "test", FS: fstest.MapFS{"whoami.yml": {Data: []byte(rule)}}}}
-	rules, err := detect.NewLoader(sources, filepath.Join(dir, "off"), log)
+	sources := []ruleset.Source{{Name: "test", FS: fstest.MapFS{"whoami.yml": {Data: []byte(rule)}}}}
+	rules, err := ruleset.NewLoader(sources, filepath.Join(dir, "off"), log)
 	testenv.Check(t, err)
 
 	clock := func() time.Time { return Now }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // Alerts stores matches and the alerts that they belong to.
@@ -45,7 +46,7 @@ type AlertPage struct {
 // AlertText returns the text in which AlertQuery.Text is searched for, folded. A
 // line end keeps a search from matching across two parts of it.
 func AlertText(a *picket.Alert) string {
-	return Fold(strings.Join([]string{a.Title, a.RuleID, a.Host, a.AgentID}, "\n"))
+	return casefold.String(strings.Join([]string{a.Title, a.RuleID, a.Host, a.AgentID}, "\n"))
 }
 
 // An AlertUpdate changes what is not nil. Author and At are those of the notes.

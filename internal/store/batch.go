@@ -12,9 +12,9 @@ func NewMatches(b *Batch, isNew []bool) []picket.Match {
 		return b.Matches
 	}
 	var out []picket.Match
-	for i, event := range picket.MatchEvents(b.Events, b.Matches) {
-		if event >= 0 && isNew[event] {
-			out = append(out, b.Matches[i])
+	for i, matches := range picket.MatchesByEvent(b.Events, b.Matches) {
+		if isNew[i] {
+			out = append(out, matches...)
 		}
 	}
 	return out

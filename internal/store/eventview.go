@@ -4,6 +4,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // An EventView gives a query access to an event. It parses what the query needs,
@@ -39,7 +40,7 @@ func (v *EventView) Leaves() []flatjson.Leaf {
 func (v *EventView) Text() []byte {
 	if !v.hasText {
 		v.raw = AppendEventText(v.raw[:0], v.ev.Raw)
-		v.text = AppendFold(v.text[:0], v.raw)
+		v.text, _ = casefold.AppendBytes(v.text[:0], v.raw)
 		v.hasText = true
 	}
 	return v.text

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // An Expr is the condition of a query: And, Or, Not, *TextTerm, *PatternTerm or
@@ -47,7 +49,9 @@ type RegexpTerm struct {
 }
 
 // NewTextTerm returns the term that selects the events that contain text.
-func NewTextTerm(text string) *TextTerm { return &TextTerm{text: text, folded: AppendFold(nil, text)} }
+func NewTextTerm(text string) *TextTerm {
+	return &TextTerm{text: text, folded: []byte(casefold.String(text))}
+}
 
 // Folded returns the folded text. It must not be changed.
 func (t *TextTerm) Folded() []byte { return t.folded }

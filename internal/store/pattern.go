@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // A Pattern matches a whole value in any case. Its wildcards are * for any text and
@@ -16,7 +18,7 @@ type Pattern struct {
 
 // NewPattern returns the pattern that is written as text.
 func NewPattern(text string) Pattern {
-	return Pattern{text: text, pieces: bytes.Split(AppendFold(nil, text), []byte("*"))}
+	return Pattern{text: text, pieces: bytes.Split([]byte(casefold.String(text)), []byte("*"))}
 }
 
 // String returns the pattern as written.
@@ -25,7 +27,7 @@ func (p Pattern) String() string { return p.text }
 // Match reports whether all of s matches.
 func (p Pattern) Match(s string) bool {
 	var stack [256]byte
-	f := AppendFold(stack[:0], s)
+	f, _ := casefold.Append(stack[:0], s)
 	if len(p.pieces) == 1 {
 		n, ok := hasPrefix(f, p.pieces[0])
 		return ok && n == len(f)

@@ -37,7 +37,7 @@ type DeadLetters interface {
 
 // Rules enables and disables rules.
 type Rules interface {
-	Switch(ctx context.Context, id string, on bool) error
+	SetEnabled(ctx context.Context, id string, on bool) error
 }
 
 // A Service carries out decisions. All fields are needed. It is safe for
@@ -111,7 +111,7 @@ func (s *Service) deadLetters(ctx context.Context, who auth.Identity, action str
 // SetRuleEnabled enables or disables a rule; picket.ErrNotFound if there is no
 // such rule.
 func (s *Service) SetRuleEnabled(ctx context.Context, who auth.Identity, id string, enabled bool) error {
-	if err := s.Rules.Switch(ctx, id, enabled); err != nil {
+	if err := s.Rules.SetEnabled(ctx, id, enabled); err != nil {
 		return err
 	}
 	s.Audit.Record(ctx, who, "rule.switch", id, fmt.Sprintf("enabled=%t", enabled))

@@ -6,35 +6,35 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // maxRulesShown bounds the rules on the page; a search finds the others.
 const maxRulesShown = 200
 
 type rulesView struct {
-	Text     string
-	Rules    []ruleRow
-	On, Off  int
-	Hidden   int // rules found but not shown
-	Problems []detect.Problem
-	Revision string
-	Loaded   time.Time
-	CanAct   bool
+	Text              string
+	Rules             []ruleRow
+	Enabled, Disabled int
+	Hidden            int // rules found but not shown
+	Problems          []ruleset.Problem
+	Revision          string
+	Loaded            time.Time
+	CanAct            bool
 }
 
 type ruleRow struct {
-	detect.Entry
-	On bool
+	ruleset.RuleInfo
+	Enabled bool
 }
 
 func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	set, loaded := c.Rules.Status()
 	on, off := c.Rules.List()
-	v := rulesView{Text: r.URL.Query().Get("q"), On: len(on), Off: len(off), Problems: set.Problems, Revision: set.Revision,
+	v := rulesView{Text: r.URL.Query().Get("q"), Enabled: len(on), Disabled: len(off), Problems: set.Problems, Revision: set.Revision,
 		Loaded: loaded, CanAct: who.Can(auth.RoleAnalyst)}
-	add := func(rules []detect.Entry, on bool) {
+	add := func(rules []ruleset.RuleInfo, on bool) {
 		for _, rule := range rules {
 			text := strings.ToLower(rule.Title + "\n" + rule.ID + "\n" + strings.Join(rule.Tags, "\n") + "\n" + rule.Level.String())
 			if !strings.Contains(text, strings.ToLower(v.Text)) {
@@ -54,9 +54,9 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 
 // rule returns a rule by id, enabled or not, or nil. The rule of an old alert may
 // no longer exist.
-func (c *Console) rule(id string) *detect.Entry {
+func (c *Console) rule(id string) *ruleset.RuleInfo {
 	on, off := c.Rules.List()
-	for _, rules := range [][]detect.Entry{on, off} {
+	for _, rules := range [][]ruleset.RuleInfo{on, off} {
 		for _, r := range rules {
 			if r.ID == id {
 				return &r

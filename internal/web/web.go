@@ -21,9 +21,9 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/triage"
 )
@@ -58,8 +58,8 @@ type Queue interface {
 // Rules describes the loaded rules.
 type Rules interface {
 	// Status returns the enabled rules and when they were loaded.
-	Status() (detect.Set, time.Time)
-	List() (enabled, disabled []detect.Entry)
+	Status() (ruleset.LoadedRules, time.Time)
+	List() (enabled, disabled []ruleset.RuleInfo)
 }
 
 // A Console serves the pages. All fields but Secure are needed.

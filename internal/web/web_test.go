@@ -13,10 +13,10 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/audit"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 	"github.com/picket-edr/picket/internal/triage"
@@ -51,7 +51,7 @@ func newFixture(t *testing.T) *fixture {
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: log})
 	check(err)
 	t.Cleanup(func() { q.Close() })
-	loader, err := detect.NewLoader([]detect.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(dir, "off"), log)
+	loader, err := ruleset.NewLoader([]ruleset.Source{{Name: "builtin", FS: rules.FS}}, filepath.Join(dir, "off"), log)
 	check(err)
 	hash, err := auth.HashPassword(password)
 	check(err)

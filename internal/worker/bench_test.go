@@ -12,13 +12,12 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// BenchmarkWork measures queue to store without detection, in events of some
-// 700 bytes: as batches of 500, and as they come from senders that batch
-// nothing.
+// BenchmarkWork measures the worker without detection, on events of some 700
+// bytes, in batches of 500 events and of one.
 func BenchmarkWork(b *testing.B) {
 	for _, size := range []int{500, 1} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			r := newRig(b)
+			r := newFixture(b)
 			n := (b.N + size - 1) / size
 			var wg sync.WaitGroup
 			for from := range 64 {
@@ -33,7 +32,7 @@ func BenchmarkWork(b *testing.B) {
 			}
 			wg.Wait()
 			b.SetBytes(int64(len(bulk(0, 1).Events[0].Raw)))
-			w := worker.New(r, func() worker.Detector { return blind{} }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
+			w := worker.New(r, func() worker.Detector { return nopDetector{} }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
 			ctx, cancel := context.WithCancel(b.Context())
 			b.ResetTimer()
 			ended := make(chan error)

@@ -16,10 +16,11 @@ import (
 	"github.com/picket-edr/picket/internal/worker"
 )
 
-// Only the events that detection fails on die; put back and met by a better
-// detector, they are stored like the others.
+// Only the events that detection fails on become dead letters. Requeued with a
+// better detector, they are stored.
 func TestPoison(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	b := batch("b", 50, "good", "evil")
 	b.Events[17].Raw = []byte(`"panic"`)
@@ -36,7 +37,7 @@ func TestPoison(t *testing.T) {
 	for _, l := range ls {
 		causes[l.EventID] = l.Cause
 		if l.Reason != queue.Failed || l.AgentID != "agent" || l.Events != 1 {
-			t.Errorf("letter %+v", l)
+			t.Errorf("dead letter %+v", l)
 		}
 	}
 	if c := causes[b.Events[17].ID]; !strings.Contains(c, "panic: cannot look at "+b.Events[17].ID) {
@@ -48,20 +49,21 @@ func TestPoison(t *testing.T) {
 
 	n, err := r.Requeue(t.Context())
 	testenv.Check(t, err)
-	r.work(t, n, new(detector), worker.Options{}) // the same once more: dead again
+	r.work(t, n, new(detector), worker.Options{}) // fails again
 	r.want(t, 99, 49, 2)
 	_, err = r.Requeue(t.Context())
 	testenv.Check(t, err)
-	r.work(t, n, blind{}, worker.Options{})
+	r.work(t, n, nopDetector{}, worker.Options{})
 	r.want(t, 101, 49, 0)
 }
 
-type blind struct{}
+type nopDetector struct{}
 
-func (blind) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
+func (nopDetector) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
 
 func TestUndecodable(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
 	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
@@ -69,13 +71,14 @@ func TestUndecodable(t *testing.T) {
 	ls, err := r.DeadLetters(t.Context(), 0, 10)
 	testenv.Check(t, err)
 	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
-		t.Errorf("letter %+v", l)
+		t.Errorf("dead letter %+v", l)
 	}
 }
 
-// A store that is away is waited for, and spoken of once.
-func TestStoreAway(t *testing.T) {
-	r := newRig(t)
+// While the store is unavailable, the worker retries, and logs it once.
+func TestStoreUnavailable(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 20 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "evil"))
 	}
@@ -91,17 +94,18 @@ func TestStoreAway(t *testing.T) {
 		t.Errorf("metrics %+v", m)
 	}
 	if n := strings.Count(r.log.String(), "store is away"); n != 1 {
-		t.Errorf("the log speaks %d times of the store", n)
+		t.Errorf("the error is logged %d times, want once", n)
 	}
 	if !strings.Contains(r.log.String(), "store available again") {
-		t.Error("the log does not say that the store is back")
+		t.Error("not logged that the store is available again")
 	}
 }
 
-// Deliveries of one Receive that make several saves go back together, when the
-// store is away: those that were tried with the cause, the others without.
+// When the store is unavailable, all deliveries of a Receive are returned to the
+// queue together: those that were tried with the cause, the others without.
 func TestRetryCauses(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 6 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good"))
 	}
@@ -129,10 +133,11 @@ func TestRetryCauses(t *testing.T) {
 	r.want(t, 60, 0, 0)
 }
 
-// Results are reported of a queue that is wrapped, as the rig's is, before its
-// deliveries are acked.
+// Results are reported before the delivery is acked, also if the queue is wrapped,
+// as it is here.
 func TestResults(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 2, "good", "evil"))
 	got := make(results, 1)
 	r.work(t, 1, new(detector), worker.Options{Results: got})
@@ -142,11 +147,11 @@ func TestResults(t *testing.T) {
 			t.Errorf("reported (-want +got):\n%s", diff)
 		}
 	default:
-		t.Error("acked, and nothing reported")
+		t.Error("acked, but not reported")
 	}
 }
 
-// results are the batch and the events with matches of each report.
+// results has the batch and the events with matches of each report.
 type results chan []string
 
 func (r results) ReportResult(d queue.Delivery, matches []picket.Match) {
@@ -157,9 +162,10 @@ func (r results) ReportResult(d queue.Delivery, matches []picket.Match) {
 	r <- ids
 }
 
-// A detector that cannot work now, for lack of something else, is waited for too.
+// While the detector is unavailable, the worker retries too.
 func TestDetectorUnavailable(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 5, "good"))
 	r.work(t, 1, &flaky{left: 3}, worker.Options{Concurrency: 1})
 	r.want(t, 5, 0, 0)
@@ -174,15 +180,16 @@ func (f *flaky) Detect([]picket.Event) ([]picket.Match, error) {
 	return nil, nil
 }
 
-// An event that the store can never take dies alone, whether the store says
-// so or panics.
-func TestStoreRefuses(t *testing.T) {
+// An event that cannot be stored becomes a dead letter, the others of its batch are
+// stored, whether the store returns an error or panics.
+func TestStoreRejectsEvent(t *testing.T) {
+	t.Parallel()
 	for name, fail := range map[string]func() error{
-		"error": func() error { return fmt.Errorf("too odd: %w", picket.ErrInvalid) },
-		"panic": func() error { panic("too odd") },
+		"error": func() error { return fmt.Errorf("not storable: %w", picket.ErrInvalid) },
+		"panic": func() error { panic("not storable") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			r := newFixture(t)
 			for i := range 3 {
 				r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good", "evil"))
 			}

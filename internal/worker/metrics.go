@@ -11,9 +11,10 @@ type metrics struct {
 	detectTime, saveTime                                          atomic.Int64 // nanoseconds
 }
 
-// A Snapshot is a worker's counters since New. Events are new to the store;
-// Failed became dead letters; Retries are messages that came again because
-// the store was away. The times are sums over all goroutines.
+// A Snapshot has a worker's counters since New. Events counts new events, Failed
+// those that became dead letters, and Retries the messages that were returned to
+// the queue because the store was unavailable. Times are sums over all
+// goroutines.
 type Snapshot struct {
 	Batches, Events, Duplicates, Matches, Alerts, Failed, Retries int64
 	DetectTime, SaveTime                                          time.Duration
@@ -27,4 +28,36 @@ func (w *Worker) Metrics() Snapshot {
 		Alerts: m.alerts.Load(), Failed: m.failed.Load(), Retries: m.retries.Load(),
 		DetectTime: time.Duration(m.detectTime.Load()), SaveTime: time.Duration(m.saveTime.Load()),
 	}
+}
+
+// logSummaries logs periodically how much was processed. The function that it
+// returns ends that, after a last summary.
+func (w *Worker) logSummaries() (stop func()) {
+	last := w.Metrics()
+	logged := time.Now()
+	summarize := func() {
+		m, now := w.Metrics(), time.Now()
+		if m.Batches != last.Batches || m.Failed != last.Failed {
+			w.log.Info("batches processed", "batches", m.Batches-last.Batches, "events", m.Events-last.Events,
+				"duplicates", m.Duplicates-last.Duplicates, "matches", m.Matches-last.Matches,
+				"dead", m.Failed-last.Failed, "interval", now.Sub(logged).Round(time.Millisecond))
+		}
+		last, logged = m, now
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(w.opt.SummaryInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				summarize()
+			case <-end:
+				summarize()
+				return
+			}
+		}
+	}()
+	return func() { close(end); <-ended }
 }

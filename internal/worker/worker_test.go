@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,12 +22,12 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A rig is a worker between a real queue and a real store. It stands between
-// them, to count and to fail.
-type rig struct {
+// A fixture is a worker with a real queue and a real store, whose calls it counts and
+// can make fail.
+type fixture struct {
 	*sqlitequeue.Queue
 	store *sqlitestore.Store
-	log   *logBuffer
+	log   *testenv.Buffer
 
 	settled chan int           // messages acked or buried
 	retries chan []queue.Retry // of calls; nil: not recorded
@@ -36,29 +35,29 @@ type rig struct {
 	save    func(ctx context.Context, bs []store.Batch) error // before each Save; nil: nothing
 }
 
-func newRig(t testing.TB) *rig {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	r := openRig(t, t.TempDir())
+	r := openFixture(t, t.TempDir())
 	t.Cleanup(func() { r.close(t) })
 	return r
 }
 
-func openRig(t testing.TB, dir string) *rig {
+func openFixture(t testing.TB, dir string) *fixture {
 	t.Helper()
 	q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{})
 	testenv.Check(t, err)
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{})
 	testenv.Check(t, err)
-	return &rig{Queue: q, store: s, log: new(logBuffer), settled: make(chan int, 10_000)}
+	return &fixture{Queue: q, store: s, log: new(testenv.Buffer), settled: make(chan int, 10_000)}
 }
 
-func (r *rig) close(t testing.TB) {
+func (r *fixture) close(t testing.TB) {
 	t.Helper()
 	testenv.Check(t, r.Close())
 	testenv.Check(t, r.store.Close())
 }
 
-func (r *rig) Ack(ctx context.Context, ds ...queue.Delivery) error {
+func (r *fixture) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	err := r.Queue.Ack(ctx, ds...)
 	if err == nil {
 		r.settled <- len(ds)
@@ -66,7 +65,7 @@ func (r *rig) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return err
 }
 
-func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.DeadLetter) error {
+func (r *fixture) Bury(ctx context.Context, d queue.Delivery, ls ...queue.DeadLetter) error {
 	err := r.Queue.Bury(ctx, d, ls...)
 	if err == nil {
 		r.settled <- 1
@@ -74,14 +73,14 @@ func (r *rig) Bury(ctx context.Context, d queue.Delivery, ls ...queue.DeadLetter
 	return err
 }
 
-func (r *rig) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+func (r *fixture) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
 	if r.retries != nil {
 		r.retries <- rs
 	}
 	return r.Queue.Retry(ctx, delay, rs...)
 }
 
-func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResult, error) {
+func (r *fixture) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResult, error) {
 	r.saves.Add(1)
 	if r.save != nil {
 		if err := r.save(ctx, bs); err != nil {
@@ -92,11 +91,11 @@ func (r *rig) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResult, 
 }
 
 // work runs a worker until n messages are settled.
-func (r *rig) work(t *testing.T, n int, d worker.Detector, o worker.Options) worker.Snapshot {
+func (r *fixture) work(t *testing.T, n int, d worker.Detector, o worker.Options) worker.Snapshot {
 	t.Helper()
 	o.Logger, o.Linger, o.RetryDelay = slog.New(slog.NewTextHandler(r.log, nil)), -1, time.Millisecond
 	w := worker.New(r, func() worker.Detector { return d }, r, o)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -113,13 +112,14 @@ func (r *rig) work(t *testing.T, n int, d worker.Detector, o worker.Options) wor
 	return w.Metrics()
 }
 
-func (r *rig) enqueue(t *testing.T, b picket.Batch) {
+func (r *fixture) enqueue(t *testing.T, b picket.Batch) {
 	t.Helper()
 	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(b.Events), Payload: b.Encode(nil)}))
 }
 
-// want checks that the store holds exactly n events and the queue d letters.
-func (r *rig) want(t *testing.T, events, matches, letters int64) {
+// want checks the number of events and matches in the store and of dead letters
+// in the queue, which must have no other messages.
+func (r *fixture) want(t *testing.T, events, matches, dead int64) {
 	t.Helper()
 	totals, err := r.store.Totals(t.Context())
 	testenv.Check(t, err)
@@ -128,30 +128,13 @@ func (r *rig) want(t *testing.T, events, matches, letters int64) {
 	}
 	s, err := r.Stats(t.Context())
 	testenv.Check(t, err)
-	if s.Dead != letters || s.Pending+s.Leased != 0 {
-		t.Errorf("%d letters, %d pending, %d leased; want %d letters alone", s.Dead, s.Pending, s.Leased, letters)
+	if s.Dead != dead || s.Pending+s.Leased != 0 {
+		t.Errorf("%d dead letters, %d pending, %d leased; want only %d dead letters", s.Dead, s.Pending, s.Leased, dead)
 	}
 }
 
-type logBuffer struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// detector finds what events say of themselves: a match in "evil", a panic in
-// "panic", an error in "bad".
+// A detector returns a match for "evil" events, panics on "panic" and returns an
+// error for "bad".
 type detector struct{ calls atomic.Int64 }
 
 func (d *detector) Detect(events []picket.Event) ([]picket.Match, error) {
@@ -173,7 +156,7 @@ func (d *detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	return ms, nil
 }
 
-// batch makes a batch of events with the given content, n of each.
+// batch makes a batch with n events of each content.
 func batch(id string, n int, whats ...string) picket.Batch {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	b := picket.Batch{ID: id, Received: now}
@@ -187,7 +170,8 @@ func batch(id string, n int, whats ...string) picket.Batch {
 }
 
 func TestWork(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 50 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 10, "good", "evil"))
 	}
@@ -196,16 +180,49 @@ func TestWork(t *testing.T) {
 	if m.Events != 1000 || m.Matches != 500 || m.Batches != 50 || m.Alerts != 1 || m.Failed != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	for _, line := range []string{"msg=received", "msg=stored", "msg=alert", "title=Evil level=high host=host"} {
+	for _, line := range []string{`msg="alert opened"`, "title=Evil level=high host=host", `msg="batches processed"`} {
 		if !strings.Contains(r.log.String(), line) {
 			t.Errorf("log has no %q:\n%s", line, r.log)
 		}
 	}
 }
 
-// Single events gather into few saves.
+// The summaries in the log add up, and no line is logged per batch.
+func TestSummaries(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	for i := range 40 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "good", "evil"))
+	}
+	r.enqueue(t, batch("dead", 1, "bad"))
+	r.work(t, 41, new(detector), worker.Options{Concurrency: 1, MaxMessages: 1, SummaryInterval: 2 * time.Millisecond})
+	var sum [4]int
+	lines := 0
+	for line := range strings.Lines(r.log.String()) {
+		var n [4]int
+		_, text, found := strings.Cut(line, `msg="batches processed" `)
+		if !found {
+			continue
+		}
+		lines++
+		_, err := fmt.Sscanf(text, "batches=%d events=%d duplicates=0 matches=%d dead=%d", &n[0], &n[1], &n[2], &n[3])
+		testenv.Check(t, err)
+		for i := range sum {
+			sum[i] += n[i]
+		}
+	}
+	if want := [4]int{40, 400, 200, 1}; sum != want || lines == 0 {
+		t.Errorf("%d summaries add up to %v, want %v", lines, sum, want)
+	}
+	if strings.Contains(r.log.String(), "batches received") || strings.Contains(r.log.String(), "batches stored") {
+		t.Error("batches are logged one by one")
+	}
+}
+
+// Batches of single events are saved together.
 func TestCoalesce(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 1000 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 1, "good"))
 	}
@@ -221,7 +238,8 @@ func TestCoalesce(t *testing.T) {
 }
 
 func TestSaveIsBounded(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 10 {
 		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 30, "good"))
 	}
@@ -235,10 +253,11 @@ func TestSaveIsBounded(t *testing.T) {
 	r.want(t, 300, 0, 0)
 }
 
-// The same events in many batches at once: each match stays with its batch,
-// and is stored once.
+// With the same events in several batches of a group, each match stays with its
+// batch and is stored once.
 func TestDuplicates(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	for i := range 5 {
 		b := batch("b", 3, "evil", "good")
 		b.ID = fmt.Sprintf("again%d", i)
@@ -250,11 +269,12 @@ func TestDuplicates(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	ctx, cancel := context.WithCancel(t.Context())
 	r.save = func(work context.Context, _ []store.Batch) error {
-		cancel() // the order to stop comes in the middle of a save
+		cancel() // during a save
 		return work.Err()
 	}
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
@@ -263,7 +283,8 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainTimeout(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	r.enqueue(t, batch("a", 1, "good"))
 	ctx, cancel := context.WithCancel(t.Context())
 	r.save = func(work context.Context, _ []store.Batch) error {
@@ -282,7 +303,8 @@ func TestDrainTimeout(t *testing.T) {
 }
 
 func TestHandle(t *testing.T) {
-	r := newRig(t)
+	t.Parallel()
+	r := newFixture(t)
 	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{Logger: slog.New(slog.DiscardHandler)})
 	b := batch("a", 2, "evil")
 	m := queue.Message{ID: b.ID, Events: 2, Payload: b.Encode(nil)}

@@ -1,7 +1,7 @@
-// Command ferretdb serves MongoDB's protocol on a loopback address out of a
-// directory of SQLite files, for tests of picket's MongoDB store where there is
-// no MongoDB. It ends when its standard input does, so that it can't outlive
-// the test that started it.
+// Command ferretdb is a server that speaks MongoDB's protocol and stores its data in
+// a directory of SQLite files, for tests of picket's MongoDB store without MongoDB.
+// It ends when its standard input is closed, so that it does not outlive the test
+// that started it.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`ADDR` to listen on")
 	dir := flag.String("dir", "", "`DIR` of the SQLite files")
-	quick := flag.Bool("quick", false, "do not wait for the disk")
+	quick := flag.Bool("quick", false, "do not sync files to disk")
 	flag.Parse()
 	if err := serve(*listen, *dir, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "ferretdb:", err)
@@ -43,9 +43,9 @@ func serve(listen, dir string, quick bool) error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
-		io.Copy(io.Discard, os.Stdin) // until the other end is closed
+		io.Copy(io.Discard, os.Stdin) // returns when the test ends
 		stop()
 	}()
-	go fmt.Println(f.MongoDBURI()) // it waits for the listener, which Run makes
+	go fmt.Println(f.MongoDBURI()) // waits for the listener, which Run creates
 	return f.Run(ctx)
 }

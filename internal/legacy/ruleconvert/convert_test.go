@@ -15,8 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -275,7 +275,7 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rules, _ := ruleconvert.JSON(data)
 		for _, r := range rules {
-			set, err := detect.Load([]detect.Source{{Name: "x", FS: fstest.MapFS{"r.yml": {Data: r.YAML}}}}, nil)
+			set, err := ruleset.Load([]ruleset.Source{{Name: "x", FS: fstest.MapFS{"r.yml": {Data: r.YAML}}}}, nil)
 			if err != nil || len(set.Problems) > 0 || set.Rules.Len() == 0 {
 				t.Errorf("%v, %v\n%s", err, set.Problems, r.YAML)
 			}

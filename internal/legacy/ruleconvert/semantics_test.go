@@ -12,6 +12,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
+	"github.com/picket-edr/picket/internal/ruleset"
 )
 
 // engine converts a rule and compiles what comes of it.
@@ -25,7 +26,7 @@ func engine(t testing.TB, rule map[string]any) *detect.Detector {
 	if len(errs) > 0 {
 		t.Fatalf("%s\n%v", data, errs)
 	}
-	set, err := detect.Load([]detect.Source{{Name: "converted", FS: fstest.MapFS{"rule.yml": {Data: rules[0].YAML}}}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: "converted", FS: fstest.MapFS{"rule.yml": {Data: rules[0].YAML}}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func engine(t testing.TB, rule map[string]any) *detect.Detector {
 			t.Fatalf("%s\n%v", rules[0].YAML, r.Warnings)
 		}
 	}
-	return detect.NewEngine(set.Rules).Detector()
+	return detect.NewEngine(set.Rules, nil).Detector()
 }
 
 // agree fails where the old rule and the converted one differ on an event.

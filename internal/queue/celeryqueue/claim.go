@@ -17,19 +17,19 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// maxClaim bounds the bytes of the tasks that are taken at once.
-const maxClaim = 4 << 20
+// maxClaimBytes bounds the bytes of the tasks that are taken at once.
+const maxClaimBytes = 4 << 20
 
 // The pause before a queue that was empty is asked again grows from the first
 // to the second of these: kombu's lists can be waited on one at a time only,
 // and not without taking what comes.
 const (
-	minIdle = 4 * time.Millisecond
-	maxIdle = 40 * time.Millisecond
+	minPollInterval = 4 * time.Millisecond
+	maxPollInterval = 40 * time.Millisecond
 )
 
-// maxUnsure is how many claims whose answers were lost are asked for again.
-const maxUnsure = 8
+// maxUnconfirmed is how many claims whose answers were lost are asked for again.
+const maxUnconfirmed = 8
 
 // A list is one of kombu's lists: a queue at one priority.
 type list struct {
@@ -42,7 +42,7 @@ type list struct {
 // first priority, then all at the next.
 func (q *Queue) lists() []list {
 	q.mu.Lock()
-	queues := slices.Clone(q.ours)
+	queues := slices.Clone(q.queues)
 	q.mu.Unlock()
 	var all []list
 	for step := range q.set.keys.Lists("") {
@@ -53,8 +53,8 @@ func (q *Queue) lists() []list {
 	return all
 }
 
-// A taken task is held, and not decoded yet.
-type taken struct {
+// A claimedTask task is held, and not decoded yet.
+type claimedTask struct {
 	tag string
 	raw []byte
 	at  list
@@ -77,13 +77,13 @@ func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 // may be none.
 func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	select {
-	case q.turn <- struct{}{}:
+	case q.receiveMu <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-q.stop:
 		return nil, redisstats.ErrClosed
 	}
-	done := sync.OnceFunc(func() { <-q.turn })
+	done := sync.OnceFunc(func() { <-q.receiveMu })
 	defer done()
 	most, isolating := q.opt.Group, q.isolating.Load()
 	if isolating {
@@ -92,40 +92,40 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 			return nil, err
 		}
 	}
-	l, err := q.take(ctx, most)
+	l, err := q.claim(ctx, most)
 	if err != nil {
 		return nil, err
 	}
 	if !isolating {
 		done() // the next can claim while these are examined
 	}
-	ds, err := q.examine(context.WithoutCancel(ctx), l, isolating)
+	ds, err := q.classify(context.WithoutCancel(ctx), l, isolating)
 	if err != nil {
-		q.doubt(l.prefix) // what of it is still held is taken again
+		q.markUnconfirmed(l.prefix) // what of it is still held is taken again
 	}
 	return ds, err
 }
 
-// A load is what was taken at once.
-type load struct {
+// A claimResult is what was taken at once.
+type claimResult struct {
 	prefix  string // of the tags
-	tasks   []taken
+	tasks   []claimedTask
 	tried   bool // some tasks, these or others, came back
 	revoked bool // some are revoked
 }
 
-// take returns up to most tasks that it took, when there are any. Its caller
+// claim returns up to most tasks that it took, when there are any. Its caller
 // has the turn.
-func (q *Queue) take(ctx context.Context, most int) (l load, err error) {
-	for idle := minIdle; ; idle = min(idle*5/4, q.strangers.patience()) {
+func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) {
+	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
-		n, wait := q.limit.allowed(most)
+		n, wait := q.rateLimit.allowed(most)
 		if n > 0 {
-			l, err = q.claim(ctx, n)
+			l, err = q.claimOnce(ctx, n)
 			if err != nil || len(l.tasks) > 0 {
-				q.limit.took(len(l.tasks))
+				q.rateLimit.took(len(l.tasks))
 				return l, err
 			}
 			wait = idle
@@ -150,22 +150,22 @@ func (q *Queue) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// claim takes up to so many tasks as there are now.
-func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
+// claimOnce takes up to so many tasks as there are now.
+func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err error) {
 	lists := q.lists()
 	k := q.set.keys
 	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
-	q.tags++
-	prefix := q.name + strconv.FormatInt(q.tags, 36) + "-"
+	q.claims++
+	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
 	q.mu.Lock()
-	unsure := q.unsure
-	q.unsure = nil
+	unsure := q.unconfirmed
+	q.unconfirmed = nil
 	q.mu.Unlock()
 	if len(unsure) > 0 {
 		most = q.opt.Group // they may have been as many
 	}
-	args := []any{most, maxClaim, q.opt.Lease.Seconds(), prefix}
-	open := q.strangers.open()
+	args := []any{most, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
+	open := q.unregistered.shouldClaim()
 	for _, at := range lists {
 		keys = append(keys, at.key)
 		how := ""
@@ -184,7 +184,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	// Not the caller's end: what was taken must come back.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
-		q.doubt(append(unsure, prefix)...) // it may have been done
+		q.markUnconfirmed(append(unsure, prefix)...) // it may have been done
 		return l, err
 	}
 	l.prefix = prefix
@@ -195,7 +195,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 	strange, _ := out[0].(int64)
 	tried, _ := out[1].(int64)
 	revoked, _ := out[2].(int64)
-	q.strangers.seen(strange)
+	q.unregistered.sawUnregistered(strange)
 	l.tried, l.revoked = tried > 0, revoked > 0
 	for i := 3; i+2 < len(out); i += 3 {
 		tag, _ := out[i].(string)
@@ -204,39 +204,39 @@ func (q *Queue) claim(ctx context.Context, most int) (l load, err error) {
 		if at < 1 || int(at) > len(lists) {
 			return l, fmt.Errorf("take tasks: no list %d", at)
 		}
-		l.tasks = append(l.tasks, taken{tag, []byte(raw), lists[at-1]})
+		l.tasks = append(l.tasks, claimedTask{tag, []byte(raw), lists[at-1]})
 	}
 	return l, nil
 }
 
-// doubt notes claims of which nobody knows what became of them.
-func (q *Queue) doubt(prefixes ...string) {
+// markUnconfirmed notes claims of which nobody knows what became of them.
+func (q *Queue) markUnconfirmed(prefixes ...string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.unsure = append(q.unsure, prefixes...)
+	q.unconfirmed = append(q.unconfirmed, prefixes...)
 	// Of the oldest the leases have ended by then.
-	q.unsure = q.unsure[max(len(q.unsure)-maxUnsure, 0):]
+	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmed, 0):]
 }
 
 // A task is one that is held.
 type task struct {
 	*celery.Task
-	tag     string
-	raw     []byte
-	at      list
-	started time.Time
-	queued  time.Time
-	event   picket.Event
-	foreign bool // not published by picket
-	tries   int  // how often it came back
-	lost    int  // how often who held it died
-	matches int  // what was found in its event
-	late    bool // that it takes long was told
+	tag        string
+	raw        []byte
+	at         list
+	started    time.Time
+	queued     time.Time
+	event      picket.Event
+	foreign    bool // not published by picket
+	attempts   int  // how often it came back
+	lost       int  // how often who held it died
+	matches    int  // what was found in its event
+	warnedLate bool // that it takes long was told
 }
 
-// examine decodes tasks, ends those that are not to be run, and makes deliveries
+// classify decodes tasks, ends those that are not to be run, and makes deliveries
 // of the rest.
-func (q *Queue) examine(ctx context.Context, l load, isolating bool) ([]queue.Delivery, error) {
+func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]queue.Delivery, error) {
 	now := time.Now()
 	all, errs := make([]*task, len(l.tasks)), make([]error, len(l.tasks))
 	for i, t := range l.tasks {
@@ -248,27 +248,27 @@ func (q *Queue) examine(ctx context.Context, l load, isolating bool) ([]queue.De
 	var gone map[string]bool
 	var err error
 	if l.revoked {
-		if gone, err = q.areRevoked(ctx, all); err != nil {
+		if gone, err = q.revokedAmong(ctx, all); err != nil {
 			return nil, err
 		}
 	}
 	var run, later []*task
-	var over []outcome
+	var over []finishedTask
 	for i, t := range all {
 		switch {
 		case errs[i] != nil:
-			over = append(over, refused(t, "DecodeError", errs[i]))
+			over = append(over, rejectedTask(t, "DecodeError", errs[i]))
 		case !slices.Contains(q.set.tasks, t.Name):
 			over = append(over, unregistered(t))
 		case gone[t.ID]:
-			over = append(over, revoked(t, "revoked"))
+			over = append(over, revokedTask(t, "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			over = append(over, revoked(t, "expired"))
+			over = append(over, revokedTask(t, "expired"))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
-			if err := q.read(t, now); err != nil {
-				over = append(over, refused(t, "ValueError", err))
+			if err := q.readEvent(t, now); err != nil {
+				over = append(over, rejectedTask(t, "ValueError", err))
 				continue
 			}
 			run = append(run, t)
@@ -279,14 +279,14 @@ func (q *Queue) examine(ctx context.Context, l load, isolating bool) ([]queue.De
 
 // dispatch ends what is over, parks what is for later, and holds what is to
 // be run.
-func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome, tried, isolating bool) ([]queue.Delivery, error) {
-	q.received(run, later, over)
-	if err := errors.Join(q.park(ctx, later, false), q.finish(ctx, over)); err != nil {
+func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []finishedTask, tried, isolating bool) ([]queue.Delivery, error) {
+	q.taskReceived(run, later, over)
+	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, over)); err != nil {
 		return nil, err // they are taken again, with those that could be run
 	}
 	if tried {
 		var err error
-		if run, err = q.recall(ctx, run); err != nil {
+		if run, err = q.loadAttempts(ctx, run); err != nil {
 			return nil, err
 		}
 		if run, err = q.isolate(ctx, run, isolating); err != nil {
@@ -297,19 +297,19 @@ func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []outcome
 	}
 	var ds []queue.Delivery
 	for tasks := range slices.Chunk(run, q.opt.Group) {
-		ds = append(ds, q.hold(tasks))
+		ds = append(ds, q.deliver(tasks))
 	}
 	return ds, nil
 }
 
-// read makes the event of a task.
-func (q *Queue) read(t *task, now time.Time) error {
+// readEvent makes the event of a task.
+func (q *Queue) readEvent(t *task, now time.Time) error {
 	arg, ok := t.Argument(0, "data")
 	if !ok {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
 	}
-	var n note
-	if h := t.Headers[header]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
+	var n eventHeader
+	if h := t.Headers[eventHeaderName]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
 		t.foreign = false
 		raw := append(slices.Clone(arg[:n.Size-1]), '}')
 		t.event = picket.Event{ID: n.ID, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,
@@ -317,7 +317,7 @@ func (q *Queue) read(t *task, now time.Time) error {
 		t.queued = time.UnixMicro(n.Queued)
 		return nil
 	}
-	raw, err := celery.Plain(nil, bytes.TrimSpace(arg))
+	raw, err := celery.NormalizeJSON(nil, bytes.TrimSpace(arg))
 	if err != nil {
 		return fmt.Errorf("argument 'data': %w: %w", err, picket.ErrInvalid)
 	}

@@ -15,15 +15,15 @@ import (
 // ever.
 const replyExpires = time.Minute
 
-// obey carries out a command, and answers it where that is asked for.
-func (n *node) obey(ctx context.Context, message []byte) {
+// handleControl carries out a command, and answers it where that is asked for.
+func (n *node) handleControl(ctx context.Context, message []byte) {
 	c, err := celery.DecodeControl(message)
 	if err != nil {
 		n.q.log.Warn("remote control not understood", "error", err)
 		return
 	}
-	n.clock.Saw(c.Clock)
-	if !c.For(n.name) || !c.Expires.IsZero() && time.Now().After(c.Expires) {
+	n.clock.Adjust(c.Clock)
+	if !c.Matches(n.name) || !c.Expires.IsZero() && time.Now().After(c.Expires) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
@@ -38,7 +38,7 @@ func (n *node) obey(ctx context.Context, message []byte) {
 	if err != nil {
 		answer = celery.ErrorReply{Error: err.Error()}
 	}
-	if tells[c.Method] {
+	if stateChanging[c.Method] {
 		n.q.log.Info("remote control", "command", c.Method, "arguments", string(c.Arguments), "error", err)
 	}
 	if !c.WantsReply() || answer == nil {
@@ -57,9 +57,9 @@ func (n *node) obey(ctx context.Context, message []byte) {
 	}
 }
 
-// tells are the commands that change something: who gave them is not known,
+// stateChanging are the commands that change something: who gave them is not known,
 // that they were given is logged.
-var tells = map[string]bool{
+var stateChanging = map[string]bool{
 	"revoke": true, "terminate": true, "rate_limit": true, "time_limit": true, "pool_grow": true, "pool_shrink": true,
 	"add_consumer": true, "cancel_consumer": true, "shutdown": true,
 }
@@ -68,7 +68,7 @@ var tells = map[string]bool{
 //
 // Source: celery/worker/control.py.
 var commands = map[string]func(*node, context.Context, *celery.Control) (any, error){
-	"ping":  func(*node, context.Context, *celery.Control) (any, error) { return celery.Pong(), nil },
+	"ping":  func(*node, context.Context, *celery.Control) (any, error) { return celery.PongReply(), nil },
 	"hello": (*node).hello,
 	"stats": (*node).stats,
 	"clock": func(n *node, _ context.Context, _ *celery.Control) (any, error) {
@@ -119,7 +119,7 @@ func argument(c *celery.Control, name string, to any) (bool, error) {
 }
 
 func ok(format string, args ...any) (any, error) {
-	return celery.OK{OK: fmt.Sprintf(format, args...)}, nil
+	return celery.OKReply{OK: fmt.Sprintf(format, args...)}, nil
 }
 
 // stringsOf reads an argument that is a string or a list of them.

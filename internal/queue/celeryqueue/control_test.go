@@ -14,11 +14,11 @@ import (
 )
 
 // attend makes a node of a queue, and waits until it hears.
-func (r *rig) attend(q *celeryqueue.Queue, n celeryqueue.Node) (stop func()) {
+func (r *rig) attend(q *celeryqueue.Queue, n celeryqueue.WorkerInfo) (stop func()) {
 	r.t.Helper()
 	before := r.c.PubSubNumSub(r.t.Context(), r.keys.ControlChannel()).Val()[r.keys.ControlChannel()]
 	ctx, cancel := context.WithCancel(r.t.Context())
-	run, done := q.Attend(ctx, n), make(chan struct{})
+	run, done := q.RunNode(ctx, n), make(chan struct{})
 	go func() { defer close(done); run() }()
 	stop = func() { cancel(); <-done }
 	r.t.Cleanup(stop)
@@ -46,7 +46,7 @@ func TestControl(t *testing.T) {
 	q := open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	work := &crew{n: 2}
 	ended := make(chan bool, 1)
-	r.attend(q, celeryqueue.Node{Crew: work, Shutdown: func() { ended <- true }, Version: "1"})
+	r.attend(q, celeryqueue.WorkerInfo{Pool: work, Shutdown: func() { ended <- true }, Version: "1"})
 	later := call("later")
 	later.ETA = time.Now().Add(time.Hour)
 	r.send(call("now"), later)
@@ -121,7 +121,7 @@ func TestNodeNames(t *testing.T) {
 	var stop func()
 	for range 2 {
 		q := open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
-		stop = r.attend(q, celeryqueue.Node{Crew: &crew{1}})
+		stop = r.attend(q, celeryqueue.WorkerInfo{Pool: &crew{1}})
 	}
 	var names []string
 	for name := range r.ask("ping", "{}") {
@@ -134,12 +134,12 @@ func TestNodeNames(t *testing.T) {
 	if n := r.c.Exists(t.Context(), "picket:celery:node:w2@h").Val(); n != 0 {
 		t.Error("a name is kept by nobody")
 	}
-	if n := r.c.SCard(t.Context(), r.keys.Binding("celery.pidbox")).Val(); n != 1 {
+	if n := r.c.SCard(t.Context(), r.keys.BindingKey("celery.pidbox")).Val(); n != 1 {
 		t.Errorf("%d nodes are bound", n)
 	}
 	// One that was killed has left its name behind.
 	check(t, r.c.Set(t.Context(), "picket:celery:node:w2@h", "killed", 10*time.Second).Err())
-	r.attend(open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryqueue.Node{Crew: &crew{1}})
+	r.attend(open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryqueue.WorkerInfo{Pool: &crew{1}})
 	answers := r.ask("ping", "{}")
 	if len(answers) != 2 || answers["w2@h"] == nil {
 		t.Errorf("nodes %v", answers)
@@ -149,7 +149,7 @@ func TestNodeNames(t *testing.T) {
 func TestRevoked(t *testing.T) {
 	r := newRig(t)
 	q := open(t, r.URL(), celeryqueue.Options{})
-	r.attend(q, celeryqueue.Node{Crew: &crew{1}})
+	r.attend(q, celeryqueue.WorkerInfo{Pool: &crew{1}})
 	r.answer("revoke", `{"task_id":"a"}`)
 	later := call("later")
 	later.ETA = time.Now().Add(time.Hour)
@@ -183,7 +183,7 @@ func TestEvents(t *testing.T) {
 	_, err := heard.Receive(t.Context())
 	check(t, err)
 	q := open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
-	stop := r.attend(q, celeryqueue.Node{Crew: &crew{1}, Version: "1"})
+	stop := r.attend(q, celeryqueue.WorkerInfo{Pool: &crew{1}, Version: "1"})
 	r.answer("enable_events", "{}")
 	drain(t, q)
 	bad, late := call("bad"), call("late")

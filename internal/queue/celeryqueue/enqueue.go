@@ -36,13 +36,13 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.closed(); err != nil {
 		return err
 	}
-	args := []any{q.set.keys.Bound(q.set.publish, "", q.set.publish)}
+	args := []any{q.set.keys.BindingMember(q.set.publish, "", q.set.publish)}
 	size := int64(0)
 	for i := range rs {
 		var wires [][]byte
 		if rs[i].Message.Events > 0 {
 			var err error
-			if wires, err = q.publications(rs[i].Message.Payload); err != nil {
+			if wires, err = q.encodeTasks(rs[i].Message.Payload); err != nil {
 				return err
 			}
 		}
@@ -56,7 +56,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		if size > q.opt.MaxBytes || size > maxTasks {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
-		dropped, err := q.gauge.room(ctx, q, part, rs[i].Rejected)
+		dropped, err := q.capacity.reserve(ctx, q, part, rs[i].Rejected)
 		if err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		}
 	}
 	_, err := q.run(ctx, enqueueScript, []string{
-		q.set.keys.List(q.set.publish, 0), q.set.keys.Binding(q.set.publish), q.set.key("counts"), q.set.key("rate"), q.set.key("dead"),
+		q.set.keys.List(q.set.publish, 0), q.set.keys.BindingKey(q.set.publish), q.set.key("counts"), q.set.key("rate"), q.set.key("dead"),
 		q.set.key("batches"),
 	}, args...)
 	return err
@@ -82,12 +82,12 @@ func appendLetters(args []any, letters []queue.DeadLetter) []any {
 	return args
 }
 
-// header names the header that tells a worker of picket's what a task's
+// eventHeaderName names the header that tells a worker of picket's what a task's
 // argument cannot. Others do not look at it.
-const header = "picket"
+const eventHeaderName = "picket"
 
-// A note is that header.
-type note struct {
+// A eventHeader is that header.
+type eventHeader struct {
 	Batch    string `json:"batch"`
 	Received int64  `json:"received"` // microseconds since 1970, as are all times here
 	Queued   int64  `json:"queued"`
@@ -102,8 +102,8 @@ type note struct {
 	Size int `json:"size"`
 }
 
-// publications are the tasks of a batch, as they lie in a list.
-func (q *Queue) publications(payload []byte) ([][]byte, error) {
+// encodeTasks are the tasks of a batch, as they lie in a list.
+func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 	b, err := picket.DecodeBatch(payload)
 	if err != nil {
 		return nil, err
@@ -118,8 +118,8 @@ func (q *Queue) publications(payload []byte) ([][]byte, error) {
 			id = fmt.Sprintf("%s.%d", b.ID, i)
 		}
 		args := append([]byte{'['}, e.Raw...)
-		args = append(complete(args, e, decoder), ']')
-		n, err := json.Marshal(note{
+		args = append(addLegacyFields(args, e, decoder), ']')
+		n, err := json.Marshal(eventHeader{
 			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Agent: e.AgentID, Host: e.Host,
 			Type: e.Type, OS: e.OS, Time: e.Time.UnixMicro(), Size: len(e.Raw),
 		})
@@ -127,18 +127,18 @@ func (q *Queue) publications(payload []byte) ([][]byte, error) {
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
 		t := celery.Task{
-			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.silent, Origin: q.name, RoutingKey: q.set.publish,
+			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.silent, Origin: q.tagPrefix, RoutingKey: q.set.publish,
 			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
-			Headers: map[string]json.RawMessage{header: n},
+			Headers: map[string]json.RawMessage{eventHeaderName: n},
 		}
 		out[i] = t.Append(nil)
 	}
 	return out, nil
 }
 
-// complete adds to an event, the last thing in dst, what the replaced system's
+// addLegacyFields adds to an event, the last thing in dst, what the replaced system's
 // task reads of it without asking whether it is there.
-func complete(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
+func addLegacyFields(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
 	leaves, _, err := d.Leaves(e.Raw, nil)
 	if err != nil {
 		return dst

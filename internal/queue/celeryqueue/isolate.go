@@ -34,19 +34,19 @@ func (q *Queue) isolate(ctx context.Context, run []*task, isolating bool) ([]*ta
 			}
 		}
 	}
-	return deliver, q.giveBack(ctx, back, false)
+	return deliver, q.release(ctx, back, false)
 }
 
 // waitIdle waits until nothing is leased, for queue.IsolationTimeout at most.
 func (q *Queue) waitIdle(ctx context.Context) error {
 	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
 		q.mu.Lock()
-		leased := len(q.held)
+		leased := len(q.inflight)
 		q.mu.Unlock()
 		if leased == 0 {
 			break
 		}
-		if err := q.pause(ctx, minIdle); err != nil {
+		if err := q.pause(ctx, minPollInterval); err != nil {
 			return err
 		}
 	}

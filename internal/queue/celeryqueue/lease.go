@@ -13,16 +13,16 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// sweepEvery is how often what is due, or was lost, is put back.
-const sweepEvery = 200 * time.Millisecond
+// maintainInterval is how often what is due, or was lost, is put back.
+const maintainInterval = 200 * time.Millisecond
 
-// sweepChunk is how much of each is put back at once.
-const sweepChunk = 500
+// reclaimBatch is how much of each is put back at once.
+const reclaimBatch = 500
 
-// keep renews the leases of what is held, and puts back what is due, what a
+// maintain renews the leases of what is held, and puts back what is due, what a
 // dead worker held, and what others left unacked. Every queue does it for all.
-func (q *Queue) keep() {
-	tick := time.NewTicker(min(sweepEvery, q.opt.Lease/4))
+func (q *Queue) maintain() {
+	tick := time.NewTicker(min(maintainInterval, q.opt.Lease/4))
 	defer tick.Stop()
 	var renewed time.Time
 	down := false
@@ -36,9 +36,9 @@ func (q *Queue) keep() {
 		var errs []error
 		if time.Since(renewed) > q.opt.Lease/4 {
 			renewed = time.Now()
-			errs = append(errs, q.renew(ctx), q.forgetRevoked(ctx))
+			errs = append(errs, q.renew(ctx), q.expireRevoked(ctx))
 		}
-		errs = append(errs, q.sweep(ctx))
+		errs = append(errs, q.reclaim(ctx))
 		cancel()
 		err := errors.Join(errs...)
 		if err != nil && !down {
@@ -53,7 +53,7 @@ func (q *Queue) keep() {
 func (q *Queue) renew(ctx context.Context) error {
 	q.mu.Lock()
 	args := []any{q.opt.Lease.Seconds()}
-	for _, h := range q.held {
+	for _, h := range q.inflight {
 		for _, t := range h.tasks {
 			args = append(args, t.tag)
 		}
@@ -66,11 +66,11 @@ func (q *Queue) renew(ctx context.Context) error {
 	return err
 }
 
-// sweep puts back what is to be put back.
-func (q *Queue) sweep(ctx context.Context) error {
+// reclaim puts back what is to be put back.
+func (q *Queue) reclaim(ctx context.Context) error {
 	k := q.set.keys
 	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked")},
-		sweepChunk, q.set.visible.Seconds())
+		reclaimBatch, q.set.visible.Seconds())
 	if err != nil {
 		return err
 	}
@@ -78,10 +78,10 @@ func (q *Queue) sweep(ctx context.Context) error {
 	if err != nil {
 		return redisstats.WrapError(err)
 	}
-	var back []restoration
+	var back []redelivery
 	lost := 0
 	for i := 0; i+2 < len(out); i += 3 {
-		r, ok := q.restoration(ctx, out[i], out[i+1], out[i+2])
+		r, ok := q.redelivery(ctx, out[i], out[i+1], out[i+2])
 		if !ok {
 			continue
 		}
@@ -97,17 +97,17 @@ func (q *Queue) sweep(ctx context.Context) error {
 	return q.restore(ctx, back)
 }
 
-// restoration makes what puts back an entry of the unacked hash. One that
+// redelivery makes what puts back an entry of the unacked hash. One that
 // cannot be understood stays where it is.
-func (q *Queue) restoration(ctx context.Context, tag, why, entry string) (restoration, bool) {
+func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redelivery, bool) {
 	if entry == "" { // only the index, or the lease, was left of it
-		return restoration{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
+		return redelivery{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
 	}
 	var parts []json.RawMessage
 	var exchange, routing string
 	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
 		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routing) != nil {
-		return restoration{}, false
+		return redelivery{}, false
 	}
 	t, _ := q.decoder.Decode(parts[0])
 	if t == nil {
@@ -115,11 +115,11 @@ func (q *Queue) restoration(ctx context.Context, tag, why, entry string) (restor
 	}
 	name := routing
 	if exchange != "" {
-		if name = q.bound(ctx, exchange, routing); name == "" {
-			return restoration{}, false
+		if name = q.boundQueue(ctx, exchange, routing); name == "" {
+			return redelivery{}, false
 		}
 	}
-	r := restoration{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
+	r := redelivery{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
 	if why == "due" {
 		return r, true
 	}
@@ -130,35 +130,35 @@ func (q *Queue) restoration(ctx context.Context, tag, why, entry string) (restor
 	return r, true
 }
 
-// bound returns a queue that is bound to a direct exchange under a key, "" if
+// boundQueue returns a queue that is bound to a direct exchange under a key, "" if
 // there is none.
-func (q *Queue) bound(ctx context.Context, exchange, routing string) string {
-	members, err := q.client.SMembers(ctx, q.set.keys.Binding(exchange)).Result()
+func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string {
+	members, err := q.client.SMembers(ctx, q.set.keys.BindingKey(exchange)).Result()
 	if err != nil {
 		return ""
 	}
 	for _, m := range members {
-		if name, ok := strings.CutPrefix(m, q.set.keys.Bound(routing, "", "")); ok {
+		if name, ok := strings.CutPrefix(m, q.set.keys.BindingMember(routing, "", "")); ok {
 			return name
 		}
 	}
 	return ""
 }
 
-// A parked task is one that is kept back until it is due.
-type parked struct {
+// A scheduledTask task is one that is kept back until it is due.
+type scheduledTask struct {
 	*celery.Task
-	restoration
+	redelivery
 	due time.Time
 }
 
-// maxParked is how many of the tasks that are kept back are looked at.
-const maxParked = 10_000
+// maxScheduled is how many of the tasks that are kept back are looked at.
+const maxScheduled = 10_000
 
-// eachParked calls f with the tasks that are kept back, the first due first.
-func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
+// eachScheduled calls f with the tasks that are kept back, the first due first.
+func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error {
 	const chunk = 500
-	for from := int64(0); from < maxParked; from += chunk {
+	for from := int64(0); from < maxScheduled; from += chunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.key("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)
@@ -173,9 +173,9 @@ func (q *Queue) eachParked(ctx context.Context, f func(parked)) error {
 		}
 		for i := range held {
 			entry, _ := held[i].(string)
-			r, ok := q.restoration(ctx, tags[i], "due", entry)
+			r, ok := q.redelivery(ctx, tags[i], "due", entry)
 			if t, _ := q.decoder.Decode(r.raw); ok && t != nil {
-				f(parked{t, r, time.UnixMicro(int64(due[i].Score * 1e6))})
+				f(scheduledTask{t, r, time.UnixMicro(int64(due[i].Score * 1e6))})
 			}
 		}
 	}

@@ -54,7 +54,7 @@ func TestPythonWorkerDied(t *testing.T) {
 		exchange, routing := "", "celery"
 		if i == 1 {
 			exchange, routing = "named", "key"
-			check(t, r.c.SAdd(t.Context(), r.keys.Binding("named"), r.keys.Bound("other", "", "wrong"), r.keys.Bound("key", "", "celery")).Err())
+			check(t, r.c.SAdd(t.Context(), r.keys.BindingKey("named"), r.keys.BindingMember("other", "", "wrong"), r.keys.BindingMember("key", "", "celery")).Err())
 		}
 		entry := fmt.Sprintf(`[%s, %q, %q]`, c.Append(nil), exchange, routing)
 		check(t, r.c.HSet(t.Context(), "unacked", c.ID, entry).Err())
@@ -174,7 +174,7 @@ func TestPublishedTwice(t *testing.T) {
 func TestBrokerRestarts(t *testing.T) {
 	r := newRig(t)
 	q := open(t, r.URL(), celeryqueue.Options{})
-	r.attend(q, celeryqueue.Node{Crew: &crew{1}})
+	r.attend(q, celeryqueue.WorkerInfo{Pool: &crew{1}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { // as a worker does, who tries again

@@ -17,15 +17,15 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// A Crew is who works off the queue in this process.
-type Crew interface {
+// A Pool is who works off the queue in this process.
+type Pool interface {
 	Concurrency() int
 	Resize(n int)
 }
 
-// A Node is what Celery's tools are to see and control of this process.
-type Node struct {
-	Crew     Crew
+// A WorkerInfo is what Celery's tools are to see and control of this process.
+type WorkerInfo struct {
+	Pool     Pool
 	Shutdown func() // ends the work of this process, for good
 	Version  string // of picket
 }
@@ -41,13 +41,13 @@ const (
 
 // A node is this process as Celery's tools see it.
 type node struct {
-	Node
-	q         *Queue
-	name      string
-	started   time.Time
-	clock     celery.Clock
-	telling   atomic.Bool // events of tasks are on
-	processed atomic.Int64
+	WorkerInfo
+	q             *Queue
+	name          string
+	started       time.Time
+	clock         celery.Clock
+	eventsEnabled atomic.Bool // events of tasks are on
+	processed     atomic.Int64
 
 	mu     sync.Mutex
 	total  map[string]int
@@ -56,11 +56,11 @@ type node struct {
 	events []celery.Event
 }
 
-// Attend makes this process a node among Celery's, until ctx ends: it has
+// RunNode makes this process a node among Celery's, until ctx ends: it has
 // heartbeats, tells what becomes of tasks, and carries out remote control.
 // It is called once, before the queue is received from.
-func (q *Queue) Attend(ctx context.Context, what Node) (run func()) {
-	n := &node{Node: what, q: q, started: time.Now(), total: make(map[string]int)}
+func (q *Queue) RunNode(ctx context.Context, what WorkerInfo) (run func()) {
+	n := &node{WorkerInfo: what, q: q, started: time.Now(), total: make(map[string]int)}
 	q.node.Store(n)
 	return func() { n.run(ctx) }
 }
@@ -84,7 +84,7 @@ func (n *node) run(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { n.listen(ctx) })
-	n.announce(ctx, "worker-online")
+	n.publishWorkerEvent(ctx, "worker-online")
 	beat, tell := time.NewTicker(heartbeatEvery), time.NewTicker(eventsEvery)
 	defer beat.Stop()
 	defer tell.Stop()
@@ -94,13 +94,13 @@ func (n *node) run(ctx context.Context) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			n.flush(last)
-			n.announce(last, "worker-offline")
+			n.publishWorkerEvent(last, "worker-offline")
 			n.q.client.Del(last, n.nameKey(n.name))
 			return
 		case <-beat.C:
-			n.announce(ctx, "worker-heartbeat")
-			n.late()
-			n.q.client.Set(ctx, n.nameKey(n.name), n.q.name, nameExpires)
+			n.publishWorkerEvent(ctx, "worker-heartbeat")
+			n.checkTimeLimits()
+			n.q.client.Set(ctx, n.nameKey(n.name), n.q.tagPrefix, nameExpires)
 		case <-tell.C:
 			n.flush(ctx)
 		}
@@ -120,7 +120,7 @@ func (n *node) claimName(ctx context.Context) (string, error) {
 		if i > 1 {
 			name = base + strconv.Itoa(i) + "@" + at
 		}
-		switch mine, err := n.takeName(ctx, name); {
+		switch mine, err := n.tryClaimName(ctx, name); {
 		case err != nil:
 			return "", err
 		case mine:
@@ -129,11 +129,11 @@ func (n *node) claimName(ctx context.Context) (string, error) {
 	}
 }
 
-// takeName takes a name that is free, or whose node shows no sign of life for
+// tryClaimName takes a name that is free, or whose node shows no sign of life for
 // longer than a heartbeat: one that was killed leaves its name behind.
-func (n *node) takeName(ctx context.Context, name string) (mine bool, err error) {
+func (n *node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
 	key := n.nameKey(name)
-	free, err := n.q.client.SetNX(ctx, key, n.q.name, nameExpires).Result()
+	free, err := n.q.client.SetNX(ctx, key, n.q.tagPrefix, nameExpires).Result()
 	if err != nil || free {
 		return free, redisstats.WrapError(err)
 	}
@@ -150,7 +150,7 @@ func (n *node) takeName(ctx context.Context, name string) (mine bool, err error)
 		return false, ctx.Err()
 	case <-time.After(heartbeatEvery + heartbeatEvery/4):
 	}
-	cmd, err := n.q.run(ctx, nameScript, []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.q.name, nameExpires.Milliseconds())
+	cmd, err := n.q.run(ctx, nameScript, []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.q.tagPrefix, nameExpires.Milliseconds())
 	if err != nil {
 		return false, err
 	}
@@ -173,7 +173,7 @@ func (n *node) listen(ctx context.Context) {
 	channels := []string{beats}
 	if q.set.control {
 		channels = append(channels, control)
-		binding, bound := q.set.keys.Binding("celery.pidbox"), q.set.keys.Bound("", "", n.name+".celery.pidbox")
+		binding, bound := q.set.keys.BindingKey("celery.pidbox"), q.set.keys.BindingMember("", "", n.name+".celery.pidbox")
 		q.client.SAdd(ctx, binding, bound)
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -193,9 +193,9 @@ func (n *node) listen(ctx context.Context) {
 				return
 			}
 			if m.Channel == control {
-				n.obey(ctx, []byte(m.Payload))
+				n.handleControl(ctx, []byte(m.Payload))
 			} else if events, err := celery.DecodeEvents([]byte(m.Payload)); err == nil {
-				n.hear(events)
+				n.handleHeartbeat(events)
 			}
 		}
 	}
@@ -204,12 +204,12 @@ func (n *node) listen(ctx context.Context) {
 // software is what picket's nodes call themselves.
 const software = "picket"
 
-// hear notes workers of another kind, who may know tasks that picket does not.
-func (n *node) hear(events []celery.Event) {
+// handleHeartbeat notes workers of another kind, who may know tasks that picket does not.
+func (n *node) handleHeartbeat(events []celery.Event) {
 	for i := range events {
-		n.clock.Saw(events[i].Clock)
+		n.clock.Adjust(events[i].Clock)
 		if events[i].Software != software {
-			n.q.strangers.heard()
+			n.q.unregistered.sawOtherWorker()
 		}
 	}
 }
@@ -221,18 +221,18 @@ func (n *node) event(kind string) celery.Event {
 	return celery.Event{Type: kind, Hostname: n.hostname(), UTCOffset: -offset / 3600, PID: os.Getpid(), Clock: n.clock.Tick(), Time: now}
 }
 
-// announce publishes an event about the node. One that is lost is of no harm.
-func (n *node) announce(ctx context.Context, kind string) {
+// publishWorkerEvent publishes an event about the node. One that is lost is of no harm.
+func (n *node) publishWorkerEvent(ctx context.Context, kind string) {
 	e := n.event(kind)
-	e.Freq, e.Active, e.Processed = heartbeatEvery, n.q.holding(), int(n.processed.Load())
+	e.Freq, e.Active, e.Processed = heartbeatEvery, n.q.inflightCount(), int(n.processed.Load())
 	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), software, n.Version, runtime.GOOS
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
 	n.q.client.Publish(ctx, n.q.set.keys.EventChannel(kind), celery.AppendEvent(nil, &e))
 }
 
-// tell keeps events of tasks until the next flush.
-func (n *node) tell(events ...celery.Event) {
+// emit keeps events of tasks until the next flush.
+func (n *node) emit(events ...celery.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.events = append(n.events, events...)

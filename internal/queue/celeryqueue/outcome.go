@@ -14,57 +14,57 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// An outcome is how a task ended.
-type outcome struct {
+// An finishedTask is how a task ended.
+type finishedTask struct {
 	*task
 	status  celery.Status
 	class   string // of the exception, where it failed
 	cause   string
 	letters []queue.DeadLetter
 
-	children []celery.Child // the tasks that follow
+	children []celery.ResultChild // the tasks that follow
 }
 
-func succeeded(t *task) outcome { return outcome{task: t, status: celery.Success} }
+func succeeded(t *task) finishedTask { return finishedTask{task: t, status: celery.Success} }
 
-func failedWith(t *task, class, cause string) outcome {
-	return outcome{task: t, status: celery.Failure, class: class, cause: cause}
+func failedWith(t *task, class, cause string) finishedTask {
+	return finishedTask{task: t, status: celery.Failure, class: class, cause: cause}
 }
 
-// letter is a cause with the task that it is about, as far as that is known.
-func (t *task) letter(cause string) string {
+// deadLetterCause is a cause with the task that it is about, as far as that is known.
+func (t *task) deadLetterCause(cause string) string {
 	if t.Name == "" && t.ID == "" {
 		return "a message: " + cause
 	}
 	return t.String() + ": " + cause
 }
 
-func revoked(t *task, cause string) outcome {
-	return outcome{task: t, status: celery.Revoked, class: "TaskRevokedError", cause: cause}
+func revokedTask(t *task, cause string) finishedTask {
+	return finishedTask{task: t, status: celery.Revoked, class: "TaskRevokedError", cause: cause}
 }
 
-// refused is the outcome of a task that cannot be run as it is. The message
+// rejectedTask is the outcome of a task that cannot be run as it is. The message
 // stands in the letter as it came.
-func refused(t *task, class string, err error) outcome {
+func rejectedTask(t *task, class string, err error) finishedTask {
 	// That it is invalid goes without saying here.
 	o := failedWith(t, class, strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error()))
-	if r, ok := errors.AsType[*celery.RefusedError](err); ok && r.Hint != "" {
+	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
 		o.cause += "; " + r.Hint
 	}
-	o.letters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.letter(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	o.letters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
 	return o
 }
 
 // unregistered is the outcome of a task that is none of picket's, in Celery's
 // words.
-func unregistered(t *task) outcome {
-	o := refused(t, "NotRegistered", fmt.Errorf("%s", t.Name))
-	o.letters[0].Cause = t.letter("no task of this name is registered here")
+func unregistered(t *task) finishedTask {
+	o := rejectedTask(t, "NotRegistered", fmt.Errorf("%s", t.Name))
+	o.letters[0].Cause = t.deadLetterCause("no task of this name is registered here")
 	return o
 }
 
-// An answer is what a task that succeeded returns: the replaced system's.
-type answer struct {
+// An taskResult is what a task that succeeded returns: the replaced system's.
+type taskResult struct {
 	Status  string `json:"status"`
 	EventID string `json:"event_id"`
 	Type    string `json:"event_type"`
@@ -72,8 +72,8 @@ type answer struct {
 }
 
 // value is the JSON of an outcome's answer.
-func (o *outcome) value() json.RawMessage {
-	v, _ := json.Marshal(answer{"success", o.event.ID, o.event.Type, o.matches}) // strings and a number always can be
+func (o *finishedTask) value() json.RawMessage {
+	v, _ := json.Marshal(taskResult{"success", o.event.ID, o.event.Type, o.matches}) // strings and a number always can be
 	return v
 }
 
@@ -83,14 +83,14 @@ var modules = map[string]string{
 	"WorkerLostError": "billiard.exceptions",
 }
 
-func (o *outcome) exception() *celery.Exception {
+func (o *finishedTask) exception() *celery.Exception {
 	e := celery.NewException(o.class, o.cause)
 	e.Module = modules[o.class]
 	return e
 }
 
 // result is an outcome as it is told to who waits for it.
-func (o *outcome) result(now time.Time) *celery.Result {
+func (o *finishedTask) result(now time.Time) *celery.Result {
 	r := &celery.Result{TaskID: o.ID, Status: o.status, Children: o.children, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
 	if o.status == celery.Success {
 		r.Value = o.value()
@@ -104,18 +104,18 @@ func (o *outcome) result(now time.Time) *celery.Result {
 }
 
 // traceback is what Python would print of where a task failed.
-func (o *outcome) traceback() string {
+func (o *finishedTask) traceback() string {
 	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.class, o.cause)
 }
 
 // finish sends what is to follow, writes results, and lets go of the tasks, in
 // this order: who dies in between has them done once more.
-func (q *Queue) finish(ctx context.Context, over []outcome) error {
+func (q *Queue) finish(ctx context.Context, over []finishedTask) error {
 	if len(over) == 0 {
 		return nil
 	}
 	now := time.Now()
-	if err := q.follow(ctx, over); err != nil {
+	if err := q.publishFollowUps(ctx, over); err != nil {
 		return err
 	}
 	if err := q.report(ctx, over, now); err != nil {
@@ -128,7 +128,7 @@ func (q *Queue) finish(ctx context.Context, over []outcome) error {
 	for i := range over {
 		o := &over[i]
 		args = append(args, o.tag)
-		if o.tries > 0 {
+		if o.attempts > 0 {
 			tried = append(tried, o.ID)
 		}
 		letters = append(letters, o.letters...)
@@ -148,7 +148,7 @@ func (q *Queue) finish(ctx context.Context, over []outcome) error {
 		q.set.key("rate"), q.set.key("dead"), q.set.key("tries"), q.set.key("lost")}, args...); err != nil {
 		return err
 	}
-	q.ended(over, now)
+	q.taskFinished(over, now)
 	return nil
 }
 
@@ -156,7 +156,7 @@ func (q *Queue) finish(ctx context.Context, over []outcome) error {
 const resultChunk = 500
 
 // report writes the results of tasks.
-func (q *Queue) report(ctx context.Context, over []outcome, now time.Time) error {
+func (q *Queue) report(ctx context.Context, over []finishedTask, now time.Time) error {
 	if q.results == nil {
 		return nil
 	}
@@ -169,7 +169,7 @@ func (q *Queue) report(ctx context.Context, over []outcome, now time.Time) error
 		}
 		// A chain that ends here tells who waits for its end.
 		if o.status != celery.Success {
-			for _, t := range o.Orphans() {
+			for _, t := range o.AbortedChain() {
 				if t.ID != "" {
 					r := o.result(now)
 					r.TaskID, r.Children = t.ID, nil

@@ -79,32 +79,32 @@ const closeTimeout = time.Second
 // Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a
 // Celery broker.
 type Queue struct {
-	opt     Options
-	log     *slog.Logger
-	set     *settings
-	client  redis.UniversalClient
-	results redis.UniversalClient // nil: results are not written
-	decoder celery.Decoder
-	gauge   gauge
+	opt      Options
+	log      *slog.Logger
+	set      *settings
+	client   redis.UniversalClient
+	results  redis.UniversalClient // nil: results are not written
+	decoder  celery.Decoder
+	capacity capacity
 
-	turn      chan struct{}        // held by the one who looks for tasks
-	tags      int64                // numbers the claims; of who has the turn
-	name      string               // begins the tags of this queue
-	node      atomic.Pointer[node] // nil until Attend
-	limit     limiter
-	isolating atomic.Bool // tasks that were lost wait to be delivered alone
-	strangers strangers
+	receiveMu    chan struct{}        // held by the one who looks for tasks
+	claims       int64                // numbers the claims; of who has the turn
+	tagPrefix    string               // begins the tags of this queue
+	node         atomic.Pointer[node] // nil until RunNode
+	rateLimit    limiter
+	isolating    atomic.Bool // tasks that were lost wait to be delivered alone
+	unregistered unregisteredTasks
 
-	mu     sync.Mutex // guards what follows
-	held   map[int64]*hand
-	token  int64
-	ours   []string // the queues consumed, own and shared
-	unsure []string // claims that may have been done, and were not seen
+	mu          sync.Mutex // guards what follows
+	inflight    map[int64]*inflight
+	token       int64
+	queues      []string // the queues consumed, own and shared
+	unconfirmed []string // claims that may have been done, and were not seen
 
-	stop     chan struct{} // closed by Close
-	stopOnce sync.Once
-	beside   sync.WaitGroup
-	closeErr error
+	stop       chan struct{} // closed by Close
+	stopOnce   sync.Once
+	background sync.WaitGroup
+	closeErr   error
 }
 
 var (
@@ -123,10 +123,10 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	o.Lease = cmp.Or(o.Lease, set.broker.Lease)
 	q := &Queue{
 		opt: o.withDefaults(), set: set, client: set.broker.Connect(),
-		turn: make(chan struct{}, 1), name: tagPrefix + rand.Text() + "-",
-		ours:    append(slices.Clone(set.own), set.shared...),
-		decoder: celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
-		held:    make(map[int64]*hand), stop: make(chan struct{}),
+		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
+		queues:   append(slices.Clone(set.own), set.shared...),
+		decoder:  celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
+		inflight: make(map[int64]*inflight), stop: make(chan struct{}),
 	}
 	q.log = q.opt.Logger.With("queue", scheme+set.broker.String())
 	if set.results != nil {
@@ -145,7 +145,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		}
 		settings.LogWarnings(q.log)
 	}
-	q.beside.Go(q.keep)
+	q.background.Go(q.maintain)
 	return q, nil
 }
 
@@ -163,8 +163,8 @@ func (q *Queue) closed() error {
 func (q *Queue) Close() error {
 	q.stopOnce.Do(func() {
 		close(q.stop)
-		q.beside.Wait()
-		if err := q.leave(); err != nil {
+		q.background.Wait()
+		if err := q.releaseAll(); err != nil {
 			q.log.Warn("tasks come again when their leases end", "error", err)
 		}
 		q.closeErr = q.client.Close()
@@ -175,16 +175,16 @@ func (q *Queue) Close() error {
 	return q.closeErr
 }
 
-// leave puts back what is still held.
-func (q *Queue) leave() error {
+// releaseAll puts back what is still held.
+func (q *Queue) releaseAll() error {
 	q.mu.Lock()
 	var all []*task
-	for _, h := range q.held {
+	for _, h := range q.inflight {
 		all = append(all, h.tasks...)
 	}
-	clear(q.held)
+	clear(q.inflight)
 	q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return q.giveBack(ctx, all, true)
+	return q.release(ctx, all, true)
 }

@@ -26,8 +26,8 @@ func (q *Queue) revoked(ctx context.Context) ([]string, error) {
 	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
-// areRevoked tells which of tasks are revoked.
-func (q *Queue) areRevoked(ctx context.Context, tasks []*task) (map[string]bool, error) {
+// revokedAmong tells which of tasks are revoked.
+func (q *Queue) revokedAmong(ctx context.Context, tasks []*task) (map[string]bool, error) {
 	var ids []string
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
@@ -56,8 +56,8 @@ func anys(all []string) []any {
 	return out
 }
 
-// forgetRevoked forgets what was revoked long ago.
-func (q *Queue) forgetRevoked(ctx context.Context) error {
+// expireRevoked forgets what was revoked long ago.
+func (q *Queue) expireRevoked(ctx context.Context) error {
 	pipe := q.client.Pipeline()
 	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
 	pipe.ZRemRangeByRank(ctx, q.set.key("revoked"), 0, -maxRevoked-1)
@@ -79,10 +79,10 @@ func (q *Queue) revoke(ctx context.Context, ids []string) error {
 	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
-	var back []restoration
-	if err := q.eachParked(ctx, func(p parked) {
+	var back []redelivery
+	if err := q.eachScheduled(ctx, func(p scheduledTask) {
 		if slices.Contains(ids, p.ID) {
-			back = append(back, p.restoration)
+			back = append(back, p.redelivery)
 		}
 	}); err != nil {
 		return fmt.Errorf("revoke: %w", err)

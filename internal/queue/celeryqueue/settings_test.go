@@ -86,32 +86,32 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-// Strange tasks are nobody's when they have waited, and no worker was heard.
+// Unregistered tasks are nobody's when they have waited, and no worker was heard.
 func TestStrangers(t *testing.T) {
-	var s strangers
-	s.seen(1)
-	if s.open() {
+	var s unregisteredTasks
+	s.sawUnregistered(1)
+	if s.shouldClaim() {
 		t.Error("open at once")
 	}
 	s.since = s.since.Add(-2 * orphaned)
-	if !s.open() {
+	if !s.shouldClaim() {
 		t.Error("never open")
 	}
-	s.heard()
-	if s.open() {
+	s.sawOtherWorker()
+	if s.shouldClaim() {
 		t.Error("open though a worker was heard")
 	}
 	s.others = s.others.Add(-2 * orphaned)
-	if s.open() {
+	if s.shouldClaim() {
 		t.Error("open though the worker may come back")
 	}
 	s.since, s.others = s.since.Add(-2*deserted), s.others.Add(-2*deserted)
-	if !s.open() {
+	if !s.shouldClaim() {
 		t.Error("never open for a worker that left")
 	}
-	s.seen(0)
-	s.seen(1)
-	if s.open() {
+	s.sawUnregistered(0)
+	s.sawUnregistered(1)
+	if s.shouldClaim() {
 		t.Error("open for one that was just seen")
 	}
 }

@@ -207,7 +207,7 @@ func TestPublished(t *testing.T) {
 		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
 	}
 	check(t, q.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(raws), Payload: b.Encode(nil)}))
-	if !r.c.SIsMember(t.Context(), r.keys.Binding("celery"), r.keys.Bound("celery", "", "celery")).Val() {
+	if !r.c.SIsMember(t.Context(), r.keys.BindingKey("celery"), r.keys.BindingMember("celery", "", "celery")).Val() {
 		t.Error("the queue is not bound")
 	}
 	for i := range raws {

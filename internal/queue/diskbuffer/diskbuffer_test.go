@@ -23,15 +23,15 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discardLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func open(t *testing.T, url, path string, maxBytes int64) *diskbuffer.Queue {
 	t.Helper()
-	next, err := redisqueue.Open(t.Context(), url, redisqueue.Options{Lazy: true, Lease: 2 * time.Second, Logger: quiet})
+	next, err := redisqueue.Open(t.Context(), url, redisqueue.Options{Lazy: true, Lease: 2 * time.Second, Logger: discardLog})
 	testenv.Check(t, err)
-	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: quiet})
+	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: discardLog})
 	testenv.Check(t, err)
-	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: quiet})
+	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: discardLog})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	return q
@@ -43,6 +43,7 @@ func message(agent, n int) queue.Message {
 
 // In front of a queue that is reachable, nothing changes.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Durable...)
 	var mu sync.Mutex
 	n := 0
@@ -54,28 +55,26 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestOutages: agents that send one batch after another are answered whatever
-// happens to Redis, and every batch arrives, in order for each agent.
+// TestOutages: Enqueue works whatever happens to Redis, and every batch arrives, in
+// order for each agent.
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Durable...)
 	q := open(t, s.URL(), filepath.Join(t.TempDir(), "buffer.db"), 0)
 	const agents = 5
 	var mu sync.Mutex
 	sent := make([]int, agents)
-	var slowest time.Duration
 	sending, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for a := range agents {
 		wg.Go(func() {
 			for n := 0; sending.Err() == nil; n++ {
-				begin := time.Now()
 				if err := q.Enqueue(t.Context(), message(a, n)); err != nil {
 					t.Errorf("intake failed: %v", err)
 					return
 				}
 				mu.Lock()
 				sent[a] = n + 1
-				slowest = max(slowest, time.Since(begin))
 				mu.Unlock()
 				select {
 				case <-sending.Done():
@@ -122,13 +121,13 @@ func TestOutages(t *testing.T) {
 	stop()
 	wg.Wait()
 	caughtUp()
-	t.Logf("sent %v; the slowest answer took %v", sent, slowest)
+	t.Logf("sent %v", sent)
 
-	// What timed out under the frozen server may be there twice; its first
-	// place counts.
+	// A batch that timed out while the server was paused may be enqueued twice.
+	// The first delivery counts.
 	next := make([]int, agents)
 	for slices.Compare(next, sent) != 0 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 		ds, err := q.Receive(ctx, 100)
 		cancel()
 		if err != nil {
@@ -150,6 +149,7 @@ func TestOutages(t *testing.T) {
 // starts while Redis is down. The buffer is bounded, dead letters are forwarded
 // too, and batches are confirmed.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, redistest.Durable...)
 	path := filepath.Join(t.TempDir(), "buffer.db")
 	s.Kill()

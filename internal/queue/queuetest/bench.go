@@ -11,8 +11,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// Benchmark measures a queue under many callers: small messages, as single
-// events make them, and large ones, as full batches do.
+// Benchmark measures a queue with many concurrent callers, for small messages, like
+// single events, and large ones, like full batches.
 func Benchmark(b *testing.B, open func(b *testing.B) Queue) {
 	for _, c := range []struct {
 		name string
@@ -28,7 +28,7 @@ const callers = 64
 
 // fill enqueues b.N messages from many goroutines, and returns how long each took.
 func fill(b *testing.B, q Queue, size int) []time.Duration {
-	p := sized("bench", size).Payload
+	p := messageOfSize("bench", size).Payload
 	took := make([]time.Duration, b.N)
 	next := make(chan int)
 	var wg sync.WaitGroup

@@ -11,13 +11,11 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// patience bounds what should happen soon.
-const patience = 20 * time.Second
-
-func context10(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func withTimeout(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -26,13 +24,13 @@ func message(id string, events int) queue.Message {
 	return queue.Message{ID: id, Events: events, Payload: payload(id, events)}
 }
 
-// payload is a batch of n small events.
+// payload encodes a batch of n small events.
 func payload(id string, n int) []byte {
 	b := batch(id, n)
 	return b.Encode(nil)
 }
 
-// at is when all that is made here happened.
+// at is the time of all events.
 var at = time.UnixMicro(1_700_000_000_000_000).UTC()
 
 func batch(id string, n int) picket.Batch {
@@ -45,9 +43,9 @@ func batch(id string, n int) picket.Batch {
 	return b
 }
 
-// sized is a message of one event of about so many bytes, which do not
-// compress well.
-func sized(id string, bytes int) queue.Message {
+// messageOfSize returns a message with one event of about so many bytes, which do
+// not compress well.
+func messageOfSize(id string, bytes int) queue.Message {
 	b := batch(id, 1)
 	rng := rand.New(rand.NewPCG(3, uint64(bytes)))
 	text := make([]byte, bytes)
@@ -58,7 +56,7 @@ func sized(id string, bytes int) queue.Message {
 	return queue.Message{ID: id, Events: 1, Payload: b.Encode(nil)}
 }
 
-func letter(event string) queue.DeadLetter {
+func deadLetter(event string) queue.DeadLetter {
 	return queue.DeadLetter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
 		Time: at, Payload: payload(event, 1)}
 }
@@ -72,12 +70,12 @@ func enqueue(t *testing.T, q Queue, ms ...queue.Message) {
 	}
 }
 
-// receive takes exactly n messages, in as many calls as it needs.
+// receive receives exactly n messages, in as many calls as needed.
 func receive(t *testing.T, q Queue, n int) []queue.Delivery {
 	t.Helper()
 	var all []queue.Delivery
 	for len(all) < n {
-		ds, err := q.Receive(context10(t), n-len(all))
+		ds, err := q.Receive(withTimeout(t), n-len(all))
 		if err != nil {
 			t.Fatalf("after %d of %d messages: %v", len(all), n, err)
 		}
@@ -97,7 +95,7 @@ func ids(ds []queue.Delivery) []string {
 	return s
 }
 
-// counts are the parts of Stats that a test can know.
+// counts returns Stats without the fields that a test cannot predict.
 func counts(t *testing.T, q Queue) queue.Stats {
 	t.Helper()
 	s, err := q.Stats(t.Context())

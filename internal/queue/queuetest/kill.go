@@ -17,23 +17,23 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// dirEnv tells a process that it is the child of Crash, and where to write.
+// dirEnv tells a process that it is a child, and where its queue is.
 const dirEnv = "PICKET_QUEUETEST_DIR"
 
-// An Open opens the queue that is kept in dir, and makes it if there is none.
+// An Open opens the queue in dir, and creates it if it does not exist.
 type Open func(dir string) (Queue, error)
 
-// Kill tests that what was enqueued outlives kill -9, and that what was
-// leased is delivered again. It starts the test's own binary anew with the
-// calling test alone, which must call Kill and nothing before.
+// Kill tests that enqueued messages survive kill -9, and that leased ones are
+// delivered again. It runs the test binary with only the calling test, which must
+// do nothing before it calls Kill.
 func Kill(t *testing.T, open Open) {
-	if Child(t, open) {
+	if RunChild(t, open) {
 		return
 	}
 	dir := t.TempDir()
-	log := NewLog()
+	log := NewChildLog()
 	for range 4 {
-		log.Crash(t, dir)
+		log.KillChild(t, dir)
 	}
 	q, err := open(dir)
 	testenv.Check(t, err)
@@ -43,17 +43,17 @@ func Kill(t *testing.T, open Open) {
 	}
 }
 
-// Child does the child's part, and reports true, in a process that Crash
-// started; elsewhere it reports false.
-func Child(t *testing.T, open Open) bool {
+// RunChild enqueues, receives and acks messages until the process is killed, if
+// KillChild started it. Otherwise it returns false.
+func RunChild(t *testing.T, open Open) bool {
 	dir := os.Getenv(dirEnv)
 	if dir == "" {
 		return false
 	}
 	q, err := open(dir)
 	testenv.Check(t, err)
-	var mu sync.Mutex // guards stdout, one line a write
-	say := func(what, id string) {
+	var mu sync.Mutex // guards standard output
+	report := func(what, id string) {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(os.Stdout, "\n%s %s\n", what, id)
@@ -64,10 +64,10 @@ func Child(t *testing.T, open Open) bool {
 			for n := 0; ; n++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), i, n)
 				if err := q.Enqueue(context.Background(), queueMessage(id)); err != nil {
-					say("error", err.Error())
+					report("error", err.Error())
 					return
 				}
-				say("enqueued", id)
+				report("enqueued", id)
 			}
 		})
 	}
@@ -76,17 +76,17 @@ func Child(t *testing.T, open Open) bool {
 			for n := 0; ; n++ {
 				ds, err := q.Receive(context.Background(), 5)
 				if err != nil {
-					say("error", err.Error())
+					report("error", err.Error())
 					return
 				}
 				if n%2 == 0 {
-					continue // leased until the end
+					continue // leased until the process is killed
 				}
 				for _, d := range ds {
-					say("acking", d.ID)
+					report("acking", d.ID)
 				}
 				if err := q.Ack(context.Background(), ds...); err != nil {
-					say("error", err.Error())
+					report("error", err.Error())
 					return
 				}
 			}
@@ -98,20 +98,21 @@ func Child(t *testing.T, open Open) bool {
 }
 
 func queueMessage(id string) queue.Message {
-	return sized(id, 1+len(id)*7%50*100)
+	return messageOfSize(id, 1+len(id)*7%50*100)
 }
 
-// A Log is what children said that they did: the oracle.
-type Log struct {
+// A ChildLog has the messages that children reported as enqueued, and as about to
+// be acked.
+type ChildLog struct {
 	enqueued, acking map[string]bool
 }
 
-// NewLog makes an empty log.
-func NewLog() *Log { return &Log{map[string]bool{}, map[string]bool{}} }
+// NewChildLog returns an empty log.
+func NewChildLog() *ChildLog { return &ChildLog{map[string]bool{}, map[string]bool{}} }
 
-// Crash starts a child on dir, kills it while it writes, and notes what it
-// had done.
-func (l *Log) Crash(t *testing.T, dir string) {
+// KillChild starts a child with the queue in dir, kills it after a while, and adds
+// what it reported.
+func (l *ChildLog) KillChild(t *testing.T, dir string) {
 	t.Helper()
 	exe, err := os.Executable()
 	testenv.Check(t, err)
@@ -137,13 +138,13 @@ func (l *Log) Crash(t *testing.T, dir string) {
 		}
 	}
 	if err := cmd.Wait(); err == nil {
-		t.Fatal("the child ended by itself")
+		t.Fatal("the child was not killed")
 	}
 }
 
-// Missing drains q and returns which messages are not there though their
-// enqueuing was acknowledged. It fails t if one is damaged.
-func (l *Log) Missing(t *testing.T, q Queue) []string {
+// Missing empties q and returns the messages that were enqueued but are not in it.
+// It fails the test if one is damaged.
+func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
 	t.Helper()
 	found := map[string]bool{}
 	testenv.Until(t, "the queue is empty", func() bool {
@@ -152,7 +153,7 @@ func (l *Log) Missing(t *testing.T, q Queue) []string {
 		if s.Pending+s.Leased == 0 {
 			return true
 		}
-		// What waits may become a dead letter instead of being delivered.
+		// Waiting messages may become dead letters instead of being delivered.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		ds, err := q.Receive(ctx, 100)
@@ -168,12 +169,12 @@ func (l *Log) Missing(t *testing.T, q Queue) []string {
 			}
 			found[d.ID] = true
 		}
-		testenv.Check(t, q.Ack(t.Context(), ds...)) // those that many children held are delivered alone
+		testenv.Check(t, q.Ack(t.Context(), ds...)) // a suspect is delivered when nothing else is leased
 		return false
 	})
 	letters, err := q.DeadLetters(t.Context(), 0, 1000)
 	testenv.Check(t, err)
-	for _, dl := range letters { // lost by too many children
+	for _, dl := range letters { // lost with too many children
 		b, err := picket.DecodeBatch(dl.Payload)
 		testenv.Check(t, err)
 		found[b.ID] = true

@@ -18,13 +18,13 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// poisoned is the batch whose payload kills who works on it.
+// poisoned is the ID of the batch that kills the process.
 const poisoned = "poisoned"
 
-// Poison tests that a message that kills every process that works on it is
-// isolated and then becomes a dead letter, while all others are processed. It
-// starts the test's own binary again with the calling test alone, which must
-// call Poison and nothing before.
+// Poison tests that a message which kills every process that receives it is
+// isolated and then becomes a dead letter, and that all others are processed. It
+// runs the test binary with only the calling test, which must do nothing before it
+// calls Poison.
 func Poison(t *testing.T, open Open) {
 	if dir := os.Getenv(dirEnv); dir != "" {
 		workUntilEmpty(t, dir, open)
@@ -72,8 +72,8 @@ func Poison(t *testing.T, open Open) {
 	}
 }
 
-// workInChild runs a child until the queue is empty, and reports whether it
-// died before. It adds what was processed.
+// workInChild runs a child until the queue is empty and adds the messages that it
+// processed. It reports whether the child died before that.
 func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false")
@@ -100,8 +100,8 @@ func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool
 	return err != nil
 }
 
-// workUntilEmpty does the child's part: it processes messages in several
-// goroutines until none are left, and dies over the poisoned one.
+// workUntilEmpty receives messages in several goroutines until the queue is empty.
+// The poisoned one kills the process.
 func workUntilEmpty(t *testing.T, dir string, open Open) {
 	q, err := open(dir)
 	testenv.Check(t, err)

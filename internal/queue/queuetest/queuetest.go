@@ -1,5 +1,5 @@
-// Package queuetest is what every queue must pass: the promises of package
-// queue, and nothing that only one implementation keeps.
+// Package queuetest tests that an implementation of package queue keeps its
+// promises.
 package queuetest
 
 import (
@@ -16,31 +16,31 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A Queue is both sides of a queue.
+// A Queue is a queue under test.
 type Queue interface {
 	queue.Queue
 	queue.Inspector
 }
 
-// Run runs the suite. Each call of open makes a new and empty queue, which
-// takes at least 1 MiB, and which the test's cleanup closes.
+// Run runs the suite. Each call of open returns a new, empty queue, which takes at
+// least 1 MiB and which open closes in the cleanup of the test.
 func Run(t *testing.T, open func(t *testing.T) Queue) { run(t, open, false) }
 
-// RunSingle runs the suite on a queue that keeps each event as a message of
-// its own: it is given messages of one event.
+// RunSingle runs the suite with messages of one event, for a queue that stores each
+// event as a message of its own.
 func RunSingle(t *testing.T, open func(t *testing.T) Queue) { run(t, open, true) }
 
-// events is how many events a message has that would have n.
+// events returns the number of events for a message that should have n.
 func (su suite) events(n int) int {
-	if su.single {
+	if su.singleEvent {
 		return 1
 	}
 	return n
 }
 
-// A suite is the tests, and what they ask for.
+// A suite has the tests.
 type suite struct {
-	single bool // messages have one event
+	singleEvent bool // all messages have one event
 }
 
 func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
@@ -57,7 +57,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"Retry", su.testRetry},
 		{"RetryMany", su.testRetryMany},
 		{"RetryDelay", su.testRetryDelay},
-		{"LeaseTakenAway", su.testStaleDelivery},
+		{"EndedLease", su.testEndedLease},
 		{"Bury", su.testBury},
 		{"Rejected", su.testRejected},
 		{"RejectedAlone", su.testRejectedAlone},
@@ -66,7 +66,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"RequeueSome", su.testRequeueSome},
 		{"Purge", su.testPurge},
 		{"Peek", su.testPeek},
-		{"Letters", su.testLetters},
+		{"Letters", su.testDeadLetters},
 		{"LargePayload", su.testLargePayload},
 		{"CountersAddUp", su.testCounters},
 		{"Rates", su.testRates},
@@ -103,7 +103,7 @@ func (su suite) testRoundTrip(t *testing.T, q Queue) {
 	if s.Bytes != 0 || s.MaxBytes <= 0 || s.OldestAge != 0 {
 		t.Errorf("empty queue holds %d of %d bytes, the oldest %v s old", s.Bytes, s.MaxBytes, s.OldestAge)
 	}
-	testenv.Check(t, q.Ack(t.Context())) // of nothing
+	testenv.Check(t, q.Ack(t.Context())) // no deliveries
 	testenv.Check(t, q.Ack(t.Context(), d))
 	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
 }
@@ -125,7 +125,7 @@ func (su suite) testOrder(t *testing.T, q Queue) {
 func (su suite) testReceiveBlocks(t *testing.T, q Queue) {
 	got := make(chan []queue.Delivery, 1)
 	errs := make(chan error, 1)
-	ctx := context10(t)
+	ctx := withTimeout(t)
 	go func() {
 		ds, err := q.Receive(ctx, 10)
 		errs <- err
@@ -147,14 +147,14 @@ func (su suite) testReceiveEnds(t *testing.T, q Queue) {
 	if err := <-errs; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
 	}
-	// What comes after must not go to the receiver that left.
+	// The next message must not go to the receiver whose context ended.
 	enqueue(t, q, message("a", 1))
 	wantIDs(t, receive(t, q, 1), "a")
 }
 
 func (su suite) testOneReceiver(t *testing.T, q Queue) {
 	const messages, receivers = 200, 8
-	ctx, cancel := context.WithCancel(context10(t))
+	ctx, cancel := context.WithCancel(withTimeout(t))
 	defer cancel()
 	got := make(chan string, messages*2)
 	errs := make(chan error, receivers)
@@ -221,7 +221,7 @@ func (su suite) testPeek(t *testing.T, q Queue) {
 }
 
 func (su suite) testLargePayload(t *testing.T, q Queue) {
-	m := sized("large", 700<<10)
+	m := messageOfSize("large", 700<<10)
 	enqueue(t, q, m)
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
@@ -234,16 +234,16 @@ func (su suite) testLargePayload(t *testing.T, q Queue) {
 }
 
 func (su suite) testRates(t *testing.T, q Queue) {
-	const most = 70.0 // seconds that the rates may be over
+	const maxSpan = 70.0 // seconds that the rates may cover
 	n := su.events(1000)
 	enqueue(t, q, message("a", n))
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
-	if s.InRate < float64(n)/most || s.OutRate != 0 {
+	if s.InRate < float64(n)/maxSpan || s.OutRate != 0 {
 		t.Errorf("rates %v in, %v out", s.InRate, s.OutRate)
 	}
 	testenv.Check(t, q.Ack(t.Context(), receive(t, q, 1)...))
-	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < float64(n)/most {
+	if s, err = q.Stats(t.Context()); err != nil || s.OutRate < float64(n)/maxSpan {
 		t.Errorf("rates %v in, %v out: %v", s.InRate, s.OutRate, err)
 	}
 }

@@ -2,18 +2,15 @@ package redisqueue
 
 import (
 	"context"
-	"runtime"
+	"slices"
 	"sync/atomic"
 
+	"github.com/picket-edr/picket/internal/groupcommit"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// Limits of one pipeline, and of the pipelines in flight.
-const (
-	maxGroupOps   = 1024
-	maxGroupBytes = 4 << 20
-	maxInFlight   = 2
-)
+// maxInFlight is how many pipelines a pipeliner sends at the same time.
+const maxInFlight = 2
 
 // A pipeliner sends the commands of its shards in common pipelines. A single
 // server needs one for all shards. In a Cluster, each shard has its own, because
@@ -21,58 +18,33 @@ const (
 type pipeliner struct {
 	q        *Queue
 	shards   []*shard
-	ops      chan *op
+	ops      groupcommit.Queue[*op]
 	wake     chan struct{} // capacity 1; tells fetch that a receiver waits
 	checkDue atomic.Bool   // tells fetch that a message was returned
 }
 
 func newPipeliner(q *Queue, shards []*shard) *pipeliner {
-	return &pipeliner{q: q, shards: shards, ops: make(chan *op, maxGroupOps), wake: make(chan struct{}, 1)}
+	return &pipeliner{
+		q: q, shards: shards, wake: make(chan struct{}, 1),
+		ops: groupcommit.Queue[*op]{MaxOps: 1024, MaxBytes: 4 << 20, C: make(chan *op, 1024), Closed: q.stop, Ended: q.stop, ErrClosed: redisstats.ErrClosed},
+	}
 }
 
 // An op is one caller's part of a pipeline: the arguments of an enqueue, which
 // shares one call with others of its shard, or a call of its own.
 type op struct {
-	shard   *shard
-	size    int // payload bytes, which bound a group
-	request []any
-	call    *call
-	done    chan error // capacity 1
-	state   atomic.Int32
+	*groupcommit.Op // set by do
+	shard           *shard
+	size            int // payload bytes
+	request         []any
+	call            *call
 }
-
-const (
-	opWaiting   = iota
-	opClaimed   // by run; the caller waits for the outcome
-	opWithdrawn // by the caller, whose context ended
-)
 
 // do sends o in one pipeline with other waiting operations and returns its
 // error. If ctx ends before that, o is not sent.
 func (q *Queue) do(ctx context.Context, o *op) error {
-	o.done = make(chan error, 1)
-	p := q.pipelinerOf(o.shard)
-	select {
-	case <-q.stop:
-		return redisstats.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	case p.ops <- o:
-	}
-	select {
-	case err := <-o.done:
-		return err
-	case <-ctx.Done():
-		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
-			return ctx.Err()
-		}
-	case <-q.stop:
-		// It may have been submitted after run ended.
-		if o.state.CompareAndSwap(opWaiting, opWithdrawn) {
-			return redisstats.ErrClosed
-		}
-	}
-	return <-o.done
+	o.Op = groupcommit.NewOp(o.size)
+	return q.pipelinerOf(o.shard).ops.Do(ctx, o)
 }
 
 func (q *Queue) pipelinerOf(s *shard) *pipeliner {
@@ -86,44 +58,18 @@ func (q *Queue) pipelinerOf(s *shard) *pipeliner {
 func (p *pipeliner) run() {
 	for {
 		select {
-		case o := <-p.ops:
-			p.commit(p.gather(o))
+		case o := <-p.ops.C:
+			p.commit(p.ops.Gather(nil, o))
 		case <-p.q.stop:
 			return
 		}
 	}
 }
 
-// gather returns first and the other operations that are waiting. It yields, so
-// that callers woken by the last reply can submit their next operation.
-func (p *pipeliner) gather(first *op) []*op {
-	var group []*op
-	size := 0
-	add := func(o *op) {
-		if o.state.CompareAndSwap(opWaiting, opClaimed) {
-			size += o.size
-			group = append(group, o)
-		}
-	}
-	add(first)
-	for range 2 {
-		runtime.Gosched()
-		for size < maxGroupBytes && len(group) < maxGroupOps {
-			select {
-			case o := <-p.ops:
-				add(o)
-				continue
-			default:
-			}
-			break
-		}
-	}
-	return group
-}
-
 // commit sends a group of operations and reports their outcome. The enqueues of a
 // shard become one call.
 func (p *pipeliner) commit(group []*op) {
+	group = slices.DeleteFunc(group, func(o *op) bool { return !o.Claim() })
 	if len(group) == 0 {
 		return
 	}
@@ -165,7 +111,7 @@ func (p *pipeliner) commit(group []*op) {
 		if err == nil && o.request != nil && synced != nil && q.waitAOF {
 			err = synced
 		}
-		o.done <- err
+		o.Finish(err)
 	}
 }
 

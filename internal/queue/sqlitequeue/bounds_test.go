@@ -21,6 +21,7 @@ func message(id string, size int) queue.Message {
 }
 
 func TestFull(t *testing.T) {
+	t.Parallel()
 	q := open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{MaxBytes: 10_000})
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 6000)))
 	err := q.Enqueue(t.Context(), message("b", 4001))
@@ -39,6 +40,7 @@ func TestFull(t *testing.T) {
 
 // Dead letters of rejected events take a tenth at most; more are only counted.
 func TestRejectedShare(t *testing.T) {
+	t.Parallel()
 	q := open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{MaxBytes: 10_000})
 	for range 5 {
 		testenv.Check(t, q.Enqueue(t.Context(), queue.Message{}, queue.DeadLetter{Events: 1, Cause: "bad", Payload: make([]byte, 397)}))
@@ -58,6 +60,7 @@ func TestRejectedShare(t *testing.T) {
 }
 
 func TestDiskNearlyFull(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, path, sqlitequeue.Options{MinFreeDisk: 1 << 60})
 	if err := q.Enqueue(t.Context(), message("a", 1)); !errors.Is(err, queue.ErrFull) {
@@ -69,6 +72,7 @@ func TestDiskNearlyFull(t *testing.T) {
 // TestDiskFull fills a small real disk: Enqueue returns ErrFull, loses nothing
 // and works again when there is space.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS != "linux" || os.Getuid() != 0 {
 		t.Skip("SKIPPED: needs root on Linux to mount a small disk")
 	}

@@ -17,22 +17,29 @@ func openIn(dir string) (queuetest.Queue, error) {
 	return sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: slog.New(slog.DiscardHandler)})
 }
 
-func TestKill(t *testing.T) { queuetest.Kill(t, openIn) }
+func TestKill(t *testing.T) {
+	t.Parallel()
+	queuetest.Kill(t, openIn)
+}
 
-func TestPoison(t *testing.T) { queuetest.Poison(t, openIn) }
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	queuetest.Poison(t, openIn)
+}
 
 // TestTornTail damages the end of the write-ahead log of a killed process: each
 // acknowledged message is either delivered or reported as lost by Open.
 func TestTornTail(t *testing.T) {
-	if queuetest.Child(t, openIn) {
+	t.Parallel()
+	if queuetest.RunChild(t, openIn) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	reported := 0
 	for round := range 12 {
 		dir := t.TempDir()
-		children := queuetest.NewLog()
-		children.Crash(t, dir)
+		children := queuetest.NewChildLog()
+		children.KillChild(t, dir)
 		path := filepath.Join(dir, "queue.db")
 		wal, err := os.ReadFile(path + "-wal")
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 // callers get the error, the queue refuses everything from then on, and all
 // acknowledged messages are in the file.
 func TestDiskFails(t *testing.T) {
+	t.Parallel()
 	const dirEnv = "PICKET_DISK_FAILS_DIR"
 	if dir := os.Getenv(dirEnv); dir != "" {
 		q, err := sqlitequeue.Open(filepath.Join(dir, "queue.db"), sqlitequeue.Options{Logger: slog.New(slog.DiscardHandler)})

@@ -18,6 +18,7 @@ import (
 // Two queues on one file act like two processes: a message enqueued by one is
 // delivered by the other.
 func TestTwoQueuesOnOneFile(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue.db")
 	server, worker := open(t, path, sqlitequeue.Options{}), open(t, path, sqlitequeue.Options{})
 	type result struct {
@@ -45,6 +46,7 @@ func TestTwoQueuesOnOneFile(t *testing.T) {
 
 // Messages leased by a queue that is closed are delivered again at once.
 func TestCloseReturnsMessages(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "queue.db")
 	q := open(t, path, sqlitequeue.Options{})
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
@@ -61,6 +63,7 @@ func TestCloseReturnsMessages(t *testing.T) {
 // TestLeasedByOtherProcess: a running process keeps its messages after the lease
 // time, and another receives them once the process has been killed.
 func TestLeasedByOtherProcess(t *testing.T) {
+	t.Parallel()
 	const dirEnv, lease = "PICKET_LEASE_DIR", 100 * time.Millisecond
 	o := sqlitequeue.Options{Lease: lease}
 	if dir := os.Getenv(dirEnv); dir != "" {
@@ -74,7 +77,7 @@ func TestLeasedByOtherProcess(t *testing.T) {
 	dir := t.TempDir()
 	q := open(t, filepath.Join(dir, "queue.db"), o)
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
-	cmd := exec.Command(os.Args[0], "-test.run=^TestLeasedByOtherProcess$", "-test.timeout=1m")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLeasedByOtherProcess$")
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)

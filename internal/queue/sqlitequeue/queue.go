@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/groupcommit"
 	"github.com/picket-edr/picket/internal/queue"
 )
 
@@ -72,7 +73,7 @@ type Queue struct {
 	readMessage  *sql.Stmt // on readDB
 	w            *writer
 
-	ops      chan *op
+	ops      groupcommit.Queue[*op]
 	stop     chan struct{}         // closed by Close
 	done     chan struct{}         // closed when the writer has returned
 	broken   atomic.Pointer[error] // see Err
@@ -94,10 +95,10 @@ func Open(path string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt:  o.withDefaults(),
 		path: path,
-		ops:  make(chan *op, maxGroupOps),
 		stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
+	q.ops = groupcommit.Queue[*op]{MaxOps: 1024, MaxBytes: 4 << 20, C: make(chan *op, 1024), Closed: q.stop, Ended: q.done, ErrClosed: errClosed}
 	q.log = q.opt.Logger.With("queue", path)
 	if err := q.open(); err != nil {
 		q.closeFiles()

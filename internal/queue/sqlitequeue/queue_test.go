@@ -23,6 +23,7 @@ func open(t testing.TB, path string, o sqlitequeue.Options) *sqlitequeue.Queue {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	queuetest.Run(t, func(t *testing.T) queuetest.Queue {
 		return open(t, filepath.Join(t.TempDir(), "queue.db"), sqlitequeue.Options{})
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/picket-edr/picket/internal/groupcommit"
 	"github.com/picket-edr/picket/internal/queue"
 )
 
@@ -26,8 +27,8 @@ type leasedMessage struct {
 
 // Receive implements queue.Queue.
 func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
-	o := &op{done: make(chan error, 1), receive: &receive{max: max}}
-	if err := q.submit(ctx, o); err != nil {
+	o := &op{Op: groupcommit.NewOp(0), receive: &receive{max: max}}
+	if err := q.ops.Do(ctx, o); err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
 	// The messages are leased now, so ctx no longer matters.
@@ -79,7 +80,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 		}
 		// Only now: while it waits, its caller may withdraw it.
 		w.waiting = w.waiting[1:]
-		if !o.claim() {
+		if !o.Claim() {
 			continue
 		}
 		served = append(served, o)

@@ -33,6 +33,7 @@ const goldenMarker = "2ac83cef9b7c742b" + "0a00000000000000" + "0900000000000000
 // could not be stored, "leased", by a process of another machine that is gone,
 // and "waiting", and two dead letters.
 func TestVersion1(t *testing.T) {
+	t.Parallel()
 	path := golden(t)
 	marker, err := hex.DecodeString(goldenMarker)
 	testenv.Check(t, err)
@@ -89,6 +90,7 @@ func TestVersion1(t *testing.T) {
 
 // TestIgnoreLost: with IgnoreLost, losses are not counted.
 func TestIgnoreLost(t *testing.T) {
+	t.Parallel()
 	q := open(t, golden(t), sqlitequeue.Options{IgnoreLost: true})
 	testenv.Until(t, "the lease ends", func() bool { return stats(t, q).Leased == 0 })
 	ds, err := q.Receive(t.Context(), 10)
@@ -106,6 +108,7 @@ func TestIgnoreLost(t *testing.T) {
 // TestMarkerAhead: a marker that is ahead of the file means lost transactions,
 // which are logged with their number and that of their events.
 func TestMarkerAhead(t *testing.T) {
+	t.Parallel()
 	path := golden(t)
 	marker, err := hex.DecodeString("2ac83cef9b7c742b" + "0c00000000000000" + "0e00000000000000" + "2b65fd92")
 	testenv.Check(t, err)
@@ -121,6 +124,7 @@ func TestMarkerAhead(t *testing.T) {
 
 // TestNewerVersion: a file of a newer version is refused.
 func TestNewerVersion(t *testing.T) {
+	t.Parallel()
 	path := golden(t)
 	b, err := os.ReadFile(path)
 	testenv.Check(t, err)

@@ -5,15 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
-)
 
-// Limits of a group. They keep commits short, because later operations wait for
-// the current one.
-const (
-	maxGroupOps   = 1024
-	maxGroupBytes = 4 << 20
+	"github.com/picket-edr/picket/internal/groupcommit"
 )
 
 const (
@@ -87,7 +81,7 @@ func (w *writer) run() {
 		}
 		group = group[:0]
 		select {
-		case o := <-w.q.ops:
+		case o := <-w.q.ops.C:
 			group = w.gather(group, o)
 		case <-timer.C:
 			w.mayServe = true
@@ -107,35 +101,20 @@ func (w *writer) run() {
 	}
 }
 
-// gather returns first and the other operations that are waiting. Receives go to
-// w.waiting instead.
+// gather returns first and the other operations that are waiting, except receives,
+// which go to w.waiting.
 func (w *writer) gather(group []*op, first *op) []*op {
-	size := 0
-	add := func(o *op) {
-		if o.receive != nil {
-			w.waiting = append(w.waiting, o)
-			w.mayServe = true
-			return
+	all := w.q.ops.Gather(group, first)
+	ops := all[:0]
+	for _, o := range all {
+		if o.receive == nil {
+			ops = append(ops, o)
+			continue
 		}
-		size += o.size
-		group = append(group, o)
+		w.waiting = append(w.waiting, o)
+		w.mayServe = true
 	}
-	add(first)
-	// Yield, so that callers woken by the last commit can submit their next
-	// operation.
-	for range 2 {
-		runtime.Gosched()
-		for size < maxGroupBytes && len(group) < maxGroupOps {
-			select {
-			case o := <-w.q.ops:
-				add(o)
-				continue
-			default:
-			}
-			break
-		}
-	}
-	return group
+	return ops
 }
 
 // commit runs group, and the receives that can be served, in one transaction.
@@ -144,7 +123,7 @@ func (w *writer) commit(group []*op) {
 	serve := w.mayServe && len(w.waiting) > 0
 	claimed := group[:0]
 	for _, o := range group {
-		if o.claim() {
+		if o.Claim() {
 			claimed = append(claimed, o)
 		}
 	}
@@ -153,8 +132,8 @@ func (w *writer) commit(group []*op) {
 	}
 	if broken := w.q.Err(); broken != nil {
 		for _, o := range append(claimed, w.waiting...) {
-			o.claim()
-			o.done <- broken
+			o.Claim()
+			o.Finish(broken)
 		}
 		w.waiting = nil
 		return
@@ -164,12 +143,12 @@ func (w *writer) commit(group []*op) {
 		err = w.recordFatal(err)
 		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
 		for _, o := range append(claimed, served...) {
-			o.done <- err
+			o.Finish(err)
 		}
 		return
 	}
 	for _, o := range append(claimed, served...) {
-		o.done <- o.err
+		o.Finish(o.err)
 	}
 }
 
@@ -177,7 +156,7 @@ func (w *writer) commit(group []*op) {
 func withoutWithdrawn(ops []*op) []*op {
 	kept := ops[:0]
 	for _, o := range ops {
-		if o.state.Load() == opWaiting {
+		if !o.Withdrawn() {
 			kept = append(kept, o)
 		}
 	}
@@ -237,9 +216,9 @@ func (w *writer) recordFatal(err error) error {
 
 // transactNow runs f from the writer's own goroutine.
 func (w *writer) transactNow(f func(*tx) error) error {
-	o := &op{do: f, done: make(chan error, 1)}
+	o := &op{Op: groupcommit.NewOp(0), do: f}
 	w.commit([]*op{o})
-	return <-o.done
+	return o.Outcome()
 }
 
 // close runs the operations that are waiting and releases the leases.
@@ -247,7 +226,7 @@ func (w *writer) close() {
 	for {
 		var group []*op
 		select {
-		case o := <-w.q.ops:
+		case o := <-w.q.ops.C:
 			w.commit(w.gather(group, o))
 			continue
 		default:
@@ -255,8 +234,8 @@ func (w *writer) close() {
 		break
 	}
 	for _, o := range w.waiting {
-		if o.claim() {
-			o.done <- errClosed
+		if o.Claim() {
+			o.Finish(errClosed)
 		}
 	}
 	w.waiting = nil

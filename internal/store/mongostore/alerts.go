@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 const defaultLimit = 100
@@ -101,7 +102,7 @@ func afterPosition(first string, a any, second string, b any) bson.E {
 // quoteText returns the regular expression that finds a text in folded text. A
 // BSON pattern cannot contain a zero byte.
 func quoteText(text string) string {
-	return strings.ReplaceAll(regexp.QuoteMeta(store.Fold(text)), "\x00", `\x00`)
+	return strings.ReplaceAll(regexp.QuoteMeta(casefold.String(text)), "\x00", `\x00`)
 }
 
 // Alert implements store.Alerts.

@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // What one step applies is bounded, so that its document is not too large for
@@ -161,7 +162,7 @@ func (t *txn) countEvents(effects *batchEffects) {
 		seen := &effects.Hosts[i]
 		h := t.hosts[seen.Name]
 		if h == nil {
-			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Folded: store.Fold(seen.Name)}
+			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Folded: casefold.String(seen.Name)}
 			t.hosts[seen.Name] = h
 		}
 		h.Step = t.step

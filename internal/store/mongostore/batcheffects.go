@@ -100,7 +100,7 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		if m.Observed != nil {
 			out.Observations = append(out.Observations, store.NewObservation(&m))
 		}
-		if !m.Silent {
+		if !m.CorrelationOnly {
 			out.Matches = append(out.Matches, newMatchRecord(&m))
 		}
 	}

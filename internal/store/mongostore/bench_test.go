@@ -15,8 +15,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// processes makes batches of 500 events of 700 bytes of an agent each; one
-// event in every matches-th matches a rule.
+// processes returns batches of 500 events of 700 bytes, each of one agent. One
+// event in so many matches a rule.
 func processes(b *testing.B, batches, matches int) []store.Batch {
 	var dec flatjson.Decoder
 	out := make([]store.Batch, batches)
@@ -47,8 +47,8 @@ func processes(b *testing.B, batches, matches int) []store.Batch {
 	return out
 }
 
-// BenchmarkSave saves batches of 500 events, of which none, or one in 500,
-// matches, by four workers.
+// BenchmarkSave saves batches of 500 events with four workers. No event matches, or
+// one in 500.
 func BenchmarkSave(b *testing.B) {
 	for _, matches := range []int{0, 500} {
 		b.Run(fmt.Sprintf("matches=%d", matches), func(b *testing.B) {
@@ -59,7 +59,7 @@ func BenchmarkSave(b *testing.B) {
 				s := open(b, server.Database(b), mongostore.Options{})
 				b.StartTimer()
 				saveAll(b, s, batches, 4)
-				if _, err := s.Totals(b.Context()); err != nil { // what is left to fold counts
+				if _, err := s.Totals(b.Context()); err != nil { // applying the pending batches is part of the work
 					b.Fatal(err)
 				}
 			}
@@ -87,8 +87,8 @@ func saveAll(b *testing.B, s store.Store, batches []store.Batch, workers int) {
 	work.Wait()
 }
 
-// BenchmarkStatistics reads what the console's first page shows; its cost does
-// not depend on how many alerts there are.
+// BenchmarkStatistics reads the statistics of the console's first page. The cost
+// does not depend on the number of alerts.
 func BenchmarkStatistics(b *testing.B) {
 	s := open(b, mongotest.Start(b).Database(b), mongostore.Options{})
 	saveAll(b, s, processes(b, 20, 50), 2)

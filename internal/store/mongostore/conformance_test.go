@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 	t.Run("mongodb", func(t *testing.T) {
 		uri := os.Getenv("PICKET_TEST_MONGO")
 		if uri == "" {
-			t.Skip("PICKET_TEST_MONGO names no MongoDB")
+			t.Skip("PICKET_TEST_MONGO is not set to the URI of a MongoDB")
 		}
 		storetest.Run(t, func(t *testing.T) store.Store {
 			name := "picket_test_" + strings.ToLower(rand.Text()[:12])
@@ -51,12 +51,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// withDatabase puts a database into a URI.
+// withDatabase sets the database of a URI.
 func withDatabase(t testing.TB, uri, name string) string {
 	t.Helper()
 	scheme, rest, ok := strings.Cut(uri, "://")
 	if !ok {
-		t.Fatalf("PICKET_TEST_MONGO %q is no URI", uri)
+		t.Fatalf("PICKET_TEST_MONGO %q is not a URI", uri)
 	}
 	host, params, _ := strings.Cut(rest, "?")
 	host, _, _ = strings.Cut(host, "/")

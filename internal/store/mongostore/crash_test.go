@@ -23,8 +23,8 @@ import (
 
 var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// testBatch is a batch of n events of one host; every tenth matches a rule, and is
-// observed for a correlation.
+// testBatch returns a batch of n events of one host. Every tenth matches a rule,
+// and is observed for a correlation.
 func testBatch(batch string, lo, n int) store.Batch {
 	b := store.Batch{ID: batch}
 	for i := lo; i < lo+n; i++ {
@@ -40,16 +40,16 @@ func testBatch(batch string, lo, n int) store.Batch {
 	return b
 }
 
-// An outcome is all that counts batches.
+// An outcome is everything in a store that counts events, matches and alerts.
 type outcome struct {
-	Totals             store.Totals
-	Alerts             int
-	Count              int64
-	Matches, Observed  int
-	Host               store.Host
-	Minutes, Opened    int64
-	Status             map[picket.AlertStatus]int64
-	RuleAlerts, RuleOf int64
+	Totals                  store.Totals
+	Alerts                  int
+	AlertMatches            int64 // as the alerts count them
+	Matches, Observations   int
+	Host                    store.Host
+	MinuteEvents, Opened    int64 // as Activity counts them
+	Status                  map[picket.AlertStatus]int64
+	RuleAlerts, RuleMatches int64 // as AlertCounts counts them
 }
 
 func readOutcome(t *testing.T, s store.Store) outcome {
@@ -57,36 +57,36 @@ func readOutcome(t *testing.T, s store.Store) outcome {
 	ctx := t.Context()
 	var o outcome
 	var err, errs error
-	note := func(err error) { errs = errors.Join(errs, err) }
+	join := func(err error) { errs = errors.Join(errs, err) }
 	o.Totals, err = s.Totals(ctx)
 	o.Totals.DiskBytes = 0
-	note(err)
+	join(err)
 	page, err := s.Alerts(ctx, store.AlertQuery{})
-	note(err)
+	join(err)
 	o.Alerts = len(page.Alerts)
 	for _, a := range page.Alerts {
-		o.Count += a.Count
+		o.AlertMatches += a.Count
 	}
 	matches, err := s.Matches(ctx, store.MatchQuery{Limit: 1000})
-	note(err)
+	join(err)
 	o.Matches = len(matches.Matches)
-	seen, _, err := s.Observations(ctx, 0, 1000)
-	note(err)
-	o.Observed = len(seen)
+	observations, _, err := s.Observations(ctx, 0, 1000)
+	join(err)
+	o.Observations = len(observations)
 	o.Host, err = s.Host(ctx, "host")
-	note(err)
+	join(err)
 	minutes, err := s.Activity(ctx, time.Time{}, time.Time{})
-	note(err)
+	join(err)
 	for _, m := range minutes {
-		o.Minutes += m.Events["process"]
+		o.MinuteEvents += m.Events["process"]
 		o.Opened += m.Alerts["high"]
 	}
 	counts, err := s.AlertCounts(ctx)
-	note(err)
+	join(err)
 	o.Status = counts.ByStatus
 	for _, r := range counts.TopRules {
 		o.RuleAlerts += r.Alerts
-		o.RuleOf += r.Matches
+		o.RuleMatches += r.Matches
 	}
 	if errs != nil {
 		t.Fatal(errs)
@@ -96,23 +96,24 @@ func readOutcome(t *testing.T, s store.Store) outcome {
 
 var errCrashed = errors.New("died")
 
-// A process that dies before any of its writes leaves what another, which
-// saves the same batch again, completes; and nothing counts twice.
+// If a process crashes before any of its writes, another one that saves the same
+// batch again completes it, and nothing is counted twice.
 func TestCrash(t *testing.T) {
 	server := mongotest.Start(t)
+	opt := mongostore.Options{NoBackground: true}.WithTakeoverDelay(20 * time.Millisecond)
 	batches := []store.Batch{testBatch("b1", 0, 40), testBatch("b2", 30, 40), testBatch("b3", 70, 5), testBatch("b4", 75, 30)}
 	save := func(s store.Store, b store.Batch) error {
 		_, err := s.Save(t.Context(), b)
 		return err
 	}
-	whole := open(t, server.Database(t), mongostore.Options{NoBackground: true})
+	reference := open(t, server.Database(t), opt)
 	for _, b := range batches {
-		if err := save(whole, b); err != nil {
+		if err := save(reference, b); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := readOutcome(t, whole)
-	if want.Totals.Stored != 105 || want.Totals.Duplicate != 10 || want.Count != 11 || want.Matches != 11 || want.Observed != 11 || want.Alerts != 1 {
+	want := readOutcome(t, reference)
+	if want.Totals.Stored != 105 || want.Totals.Duplicate != 10 || want.AlertMatches != 11 || want.Matches != 11 || want.Observations != 11 || want.Alerts != 1 {
 		t.Fatalf("without a crash: %+v", want)
 	}
 	for _, point := range []string{"batches", "step", "totals", "alerts", "hosts", "rule_stats", "rollups", "matches", "applied", "done"} {
@@ -120,10 +121,10 @@ func TestCrash(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)
 			for i, b := range batches {
-				died := atomic.Bool{}
-				s, err := mongostore.Open(t.Context(), uri, mongostore.Options{NoBackground: true}.WithFault(func(before string) error {
-					if before == point || died.Load() { // and it writes no more
-						died.Store(true)
+				crashed := atomic.Bool{}
+				s, err := mongostore.Open(t.Context(), uri, opt.WithFault(func(before string) error {
+					if before == point || crashed.Load() { // a crashed process writes nothing more
+						crashed.Store(true)
 						return errCrashed
 					}
 					return nil
@@ -131,12 +132,12 @@ func TestCrash(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := save(s, b); err == nil && i != 2 { // which has no matches to wait for
+				if err := save(s, b); err == nil && i != 2 { // b3 has no matches, so Save waits for no step
 					t.Errorf("batch %d was saved", i)
 				}
 				s.Close()
 			}
-			s := open(t, uri, mongostore.Options{NoBackground: true})
+			s := open(t, uri, opt)
 			for _, b := range batches {
 				if err := save(s, b); err != nil {
 					t.Fatal(err)
@@ -146,22 +147,22 @@ func TestCrash(t *testing.T) {
 				}
 			}
 			if d := cmp.Diff(want, readOutcome(t, s)); d != "" {
-				t.Errorf("after dying before %s (-want +got):\n%s", point, d)
+				t.Errorf("after a crash before %s (-want +got):\n%s", point, d)
 			}
 		})
 	}
 }
 
-// Two processes that save the same batches at once, and others that carry the
-// same events, come to the same as one.
-func TestTwoProcesses(t *testing.T) {
+// Three processes save the same batches concurrently, and other batches with the
+// same events. The outcome is that of one process.
+func TestThreeProcesses(t *testing.T) {
 	uri := mongotest.Start(t).Database(t)
 	stores := []store.Store{open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{}), open(t, uri, mongostore.Options{})}
-	var work sync.WaitGroup
-	var stored, duplicate, repeated, matches, opened atomic.Int64
+	var savers sync.WaitGroup
+	var stored, duplicate, duplicateBatches, matches, opened atomic.Int64
 	for _, s := range stores {
 		for w := range 2 {
-			work.Go(func() {
+			savers.Go(func() {
 				for i := range 8 {
 					saved, err := s.Save(t.Context(), testBatch(fmt.Sprintf("b%d-%d", i, w), i*20, 20))
 					if err != nil {
@@ -173,48 +174,58 @@ func TestTwoProcesses(t *testing.T) {
 					matches.Add(int64(saved[0].Matches))
 					opened.Add(int64(len(saved[0].Opened)))
 					if saved[0].DuplicateBatch {
-						repeated.Add(1)
+						duplicateBatches.Add(1)
 					}
 				}
 			})
 		}
 	}
-	work.Wait()
-	if stored.Load() != 160 || duplicate.Load() != 160 || repeated.Load() != 32 || matches.Load() != 16 || opened.Load() != 1 {
-		t.Errorf("stored %d, duplicate %d, repeated %d, matches %d, opened %d", stored.Load(), duplicate.Load(), repeated.Load(), matches.Load(), opened.Load())
+	savers.Wait()
+	if stored.Load() != 160 || duplicate.Load() != 160 || duplicateBatches.Load() != 32 || matches.Load() != 16 || opened.Load() != 1 {
+		t.Errorf("stored %d, duplicate %d, duplicate batches %d, matches %d, opened %d", stored.Load(), duplicate.Load(), duplicateBatches.Load(), matches.Load(), opened.Load())
 	}
 	o := readOutcome(t, stores[0])
-	if o.Totals.Stored != 160 || o.Totals.Duplicate != 160 || o.Totals.Matches != 16 || o.Alerts != 1 || o.Count != 16 || o.Matches != 16 ||
-		o.Observed != 16 || o.Host.Events != 160 || o.Host.Alerts != 1 || o.Minutes != 160 || o.Opened != 1 || o.RuleOf != 16 {
+	if o.Totals.Stored != 160 || o.Totals.Duplicate != 160 || o.Totals.Matches != 16 || o.Alerts != 1 || o.AlertMatches != 16 || o.Matches != 16 ||
+		o.Observations != 16 || o.Host.Events != 160 || o.Host.Alerts != 1 || o.MinuteEvents != 160 || o.Opened != 1 || o.RuleMatches != 16 {
 		t.Errorf("outcome %+v", o)
 	}
 }
 
-// A server that is away is picket.ErrUnavailable, and when it is back all goes on.
-func TestAway(t *testing.T) {
+// While the server is down, all calls are picket.ErrUnavailable. Once it is back,
+// the store works again.
+func TestServerDown(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := mongotest.StartOn(t, dir, "127.0.0.1:0")
-	uri := server.Database(t)
-	s := open(t, uri+"?serverSelectionTimeoutMS=500", mongostore.Options{})
+	uri := server.Database(t) + "?serverSelectionTimeoutMS=500"
+	s := open(t, uri, mongostore.Options{})
 	if _, err := s.Save(t.Context(), testBatch("b1", 0, 10)); err != nil {
 		t.Fatal(err)
 	}
 	server.Kill()
-	_, err := s.Save(t.Context(), testBatch("b2", 10, 10))
-	_, findErr := s.SearchEvents(t.Context(), store.EventQuery{})
-	_, totalsErr := s.Totals(t.Context())
-	_, leadErr := s.AcquireCorrelationLease(t.Context(), "a", time.Second)
-	_, tokenErr := s.TokenByHash(t.Context(), "x")
-	for _, err := range []error{err, findErr, totalsErr, leadErr, tokenErr, s.AddToken(t.Context(), store.Token{ID: "x"})} {
-		if !errors.Is(err, picket.ErrUnavailable) {
-			t.Errorf("while the server is away: %v", err)
-		}
+	var calls sync.WaitGroup
+	for name, call := range map[string]func() error{
+		"Save":         func() error { _, err := s.Save(t.Context(), testBatch("b2", 10, 10)); return err },
+		"SearchEvents": func() error { _, err := s.SearchEvents(t.Context(), store.EventQuery{}); return err },
+		"Totals":       func() error { _, err := s.Totals(t.Context()); return err },
+		"AcquireCorrelationLease": func() error {
+			_, err := s.AcquireCorrelationLease(t.Context(), "a", time.Second)
+			return err
+		},
+		"TokenByHash": func() error { _, err := s.TokenByHash(t.Context(), "x"); return err },
+		"AddToken":    func() error { return s.AddToken(t.Context(), store.Token{ID: "x"}) },
+		"Open":        func() error { _, err := mongostore.Open(t.Context(), uri, mongostore.Options{}); return err },
+	} {
+		calls.Go(func() {
+			if err := call(); !errors.Is(err, picket.ErrUnavailable) {
+				t.Errorf("%s while the server is down: %v", name, err)
+			}
+		})
 	}
-	if _, err := mongostore.Open(t.Context(), uri+"?serverSelectionTimeoutMS=500", mongostore.Options{}); !errors.Is(err, picket.ErrUnavailable) {
-		t.Errorf("open while the server is away: %v", err)
-	}
+	calls.Wait()
 	mongotest.StartOn(t, dir, server.Addr())
 	var saved []store.SaveResult
+	var err error
 	for range 20 {
 		if saved, err = s.Save(t.Context(), testBatch("b2", 10, 10)); err == nil {
 			break
@@ -223,7 +234,7 @@ func TestAway(t *testing.T) {
 	if err != nil || saved[0].Stored != 10 {
 		t.Fatalf("after the server is back: %+v, %v", saved, err)
 	}
-	if o := readOutcome(t, s); o.Totals.Stored != 20 || o.Count != 2 {
+	if o := readOutcome(t, s); o.Totals.Stored != 20 || o.AlertMatches != 2 {
 		t.Errorf("outcome %+v", o)
 	}
 }
@@ -236,8 +247,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// A database of the replaced system is left alone.
-func TestOpenForeign(t *testing.T) {
+// A database of the legacy system is refused.
+func TestOpenLegacyDatabase(t *testing.T) {
 	uri := mongotest.Start(t).Database(t)
 	c, err := mongo.Connect(options.Client().ApplyURI(uri))
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// What there is to be known of a database is told without changing it.
-func TestInspect(t *testing.T) {
+// Diagnose describes a database without changing it.
+func TestDiagnose(t *testing.T) {
 	server := mongotest.Start(t)
 	uri := server.Database(t)
-	look := func() mongostore.ServerReport {
+	diagnose := func() mongostore.ServerReport {
 		t.Helper()
 		r, err := mongostore.Diagnose(t.Context(), uri)
 		if err != nil {
@@ -32,8 +32,8 @@ func TestInspect(t *testing.T) {
 		}
 		return r
 	}
-	for range 2 { // the first look leaves nothing
-		if r := look(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
+	for range 2 { // the first call leaves nothing behind
+		if r := diagnose(); r.Initialized || !strings.HasSuffix(r.String(), "nothing yet") {
 			t.Errorf("an empty database: %s", r)
 		}
 	}
@@ -43,7 +43,7 @@ func TestInspect(t *testing.T) {
 	if _, err := s.Save(t.Context(), store.Batch{ID: "b", Events: []picket.Event{ev}, Matches: []picket.Match{m}}); err != nil {
 		t.Fatal(err)
 	}
-	if r := look(); !r.Initialized || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
+	if r := diagnose(); !r.Initialized || r.Events != 1 || r.Alerts != 1 || !strings.Contains(r.String(), "1 events, 1 alerts") {
 		t.Errorf("with an alert: %s", r)
 	}
 	client, name := driver(t, uri)
@@ -56,7 +56,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// driver returns a client of a database, past the store.
+// driver returns a client and the name of a database, to bypass the store.
 func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 	t.Helper()
 	client, err := mongo.Connect(options.Client().ApplyURI(uri))
@@ -67,8 +67,8 @@ func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 	return client, uri[strings.LastIndexByte(uri, '/')+1:]
 }
 
-// Why a database can't be looked at is told by the error's kind.
-func TestInspectErrors(t *testing.T) {
+// The kind of the error says why a database cannot be examined.
+func TestDiagnoseErrors(t *testing.T) {
 	server := mongotest.Start(t)
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -83,7 +83,7 @@ func TestInspectErrors(t *testing.T) {
 	for uri, want := range map[string]error{
 		"mongodb://": picket.ErrInvalid,
 		"mongodb://" + gone.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
-		// FerretDB, as it is started here, lets nobody in by name.
+		// FerretDB, as it is started here, accepts no user.
 		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrAccessDenied,
 		foreign: picket.ErrConflict,
 	} {
@@ -93,8 +93,7 @@ func TestInspectErrors(t *testing.T) {
 	}
 }
 
-// What is wrong with a server is said, and nothing of one that is as it should
-// be.
+// Every problem of a server has its warning, and a good server has none.
 func TestWarnings(t *testing.T) {
 	set := mongostore.ServerReport{Version: "7.0.5", ReplicaSet: "rs0", Members: 3, Initialized: true}
 	for _, c := range []struct {

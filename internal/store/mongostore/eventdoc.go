@@ -10,6 +10,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // An eventDoc is an event as a document of telemetry_events.
@@ -80,7 +81,7 @@ func (c *eventCoder) encode(ev *picket.Event, batch string, seq int64) *eventDoc
 		ID: ev.ID, EventID: ev.ID, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
 		Seq: seq, Batch: batch,
 	}
-	folded := foldedNames{store.Fold(ev.Host), store.Fold(ev.AgentID)}
+	folded := foldedNames{casefold.String(ev.Host), casefold.String(ev.AgentID)}
 	if f := (foldedNames{ifDifferent(ev.Host, folded.Host), ifDifferent(ev.AgentID, folded.Agent)}); f != (foldedNames{}) {
 		d.Folded = &f
 	}
@@ -102,7 +103,7 @@ func (c *eventCoder) encode(ev *picket.Event, batch string, seq int64) *eventDoc
 // setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
 func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin foldedNames) {
 	compare := func(name, value, builtin string) {
-		if store.Fold(value) != builtin && !slices.Contains(d.BuiltinConflicts, name) {
+		if casefold.String(value) != builtin && !slices.Contains(d.BuiltinConflicts, name) {
 			d.BuiltinConflicts = append(d.BuiltinConflicts, name)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
-// Whatever detection makes of an event's bytes comes back.
+// Fields that detection may derive from an event are read back.
 func TestFieldsRoundTrip(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	raw := []byte(`{"process":{"name":"C:\\a.exe","args":["x","y","x"],"n":null},"ok":true,"n":1.50,"a":"x","":"e"}`)
@@ -41,13 +41,13 @@ func TestFieldsRoundTrip(t *testing.T) {
 				fields = append(fields, f)
 			}
 		}
-		recipe, more := encodeFields(c.leaves, fields)
-		got, err := decodeFields(c.leaves, recipe, more)
+		layout, literals := encodeFields(c.leaves, fields)
+		got, err := decodeFields(c.leaves, layout, literals)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if d := cmp.Diff(fields, got, cmpopts.EquateEmpty()); d != "" {
-			t.Fatalf("recipe %x (-want +got):\n%s", recipe, d)
+			t.Fatalf("layout %x (-want +got):\n%s", layout, d)
 		}
 	}
 }
@@ -57,12 +57,12 @@ func FuzzDecodeFields(f *testing.F) {
 	f.Add([]byte{namedLeaf, 0, 200}, "")
 	var c eventCoder
 	c.readLeaves([]byte(`{"a":1,"b":{"c":2}}`))
-	f.Fuzz(func(_ *testing.T, recipe []byte, more string) {
-		decodeFields(c.leaves, recipe, []string{more})
+	f.Fuzz(func(_ *testing.T, layout []byte, literals string) {
+		decodeFields(c.leaves, layout, []string{literals})
 	})
 }
 
-func TestPlainRun(t *testing.T) {
+func TestLongestPlainRun(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "",
 		`c:\windows\system32\`:    "system32",
@@ -73,13 +73,13 @@ func TestPlainRun(t *testing.T) {
 		strings.Repeat("x", 1000): strings.Repeat("x", maxRunBytes),
 	} {
 		if got := longestPlainRun(text); got != want {
-			t.Errorf("plainRun(%q) = %q, want %q", text, got, want)
+			t.Errorf("longestPlainRun(%q) = %q, want %q", text, got, want)
 		}
 	}
 }
 
-// An event says whether its own field of an attribute's name says otherwise.
-func TestOwn(t *testing.T) {
+// A document lists the built-in fields for which the event has another value.
+func TestBuiltinConflicts(t *testing.T) {
 	var c eventCoder
 	for raw, want := range map[string][]string{
 		`{"agent_id":"A","host":{"hostname":"x"}}`: nil,
@@ -91,7 +91,7 @@ func TestOwn(t *testing.T) {
 			t.Errorf("%s: %s", raw, diff)
 		}
 	}
-	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != store.Fold("WS-1") || d.Folded.Agent != "" {
-		t.Errorf("fold is %+v", d.Folded)
+	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != casefold.String("WS-1") || d.Folded.Agent != "" {
+		t.Errorf("folded names are %+v", d.Folded)
 	}
 }

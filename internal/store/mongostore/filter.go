@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // filter returns a MongoDB filter that selects every event that the search selects,
@@ -64,7 +65,7 @@ func translate(x store.Expr) bson.D {
 		return translatePattern(x)
 	case *store.RegexpTerm:
 		prefix, _ := x.Re.LiteralPrefix()
-		return translateText(x.Field, store.Fold(prefix))
+		return translateText(x.Field, casefold.String(prefix))
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func anyOf(any bson.A) bson.D { return bson.D{elem("$or", any)} }
 func translatePattern(x *store.PatternTerm) bson.D {
 	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
 	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
-		name := store.Fold(x.Pattern.String())
+		name := casefold.String(x.Pattern.String())
 		return anyOf(bson.A{bson.D{elem(builtinPaths[x.Field], name)}, bson.D{elem(fold, name)}, bson.D{elem("own", x.Field)}})
 	}
 	best := ""

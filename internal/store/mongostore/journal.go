@@ -23,9 +23,7 @@ type stepDoc struct {
 }
 
 const (
-	// takeoverDelay is how long a step of another process may take before this one
-	// applies it too.
-	takeoverDelay = time.Second
+	defaultTakeoverDelay = time.Second
 	// Steps that are done are kept for stepRetention, and at least minStepsKept of
 	// them, so that a process that was suspended cannot insert one of their numbers
 	// again.
@@ -134,7 +132,7 @@ func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
 		if last.N != waitingFor {
 			waitingFor, since = last.N, time.Now()
 		}
-		if time.Since(since) > takeoverDelay {
+		if time.Since(since) > s.options.takeoverDelay {
 			s.log.Warn("finishing journal step abandoned by another process", "step", last.N)
 			if err := s.applyJournaled(ctx, &last); err != nil {
 				return 0, err

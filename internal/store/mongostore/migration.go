@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // MigrationProgress is the state of copying another store into this one. It is
@@ -162,7 +163,7 @@ func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 	docs := make([]any, len(hosts))
 	for i, h := range hosts {
 		docs[i] = hostDoc{Name: h.Name, AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: h.LastSeen.UnixMicro(), At: h.LastSeen,
-			Events: h.Events, Folded: store.Fold(h.Name)}
+			Events: h.Events, Folded: casefold.String(h.Name)}
 	}
 	if _, err := insertNew(ctx, s.hosts, docs); err != nil {
 		return fmt.Errorf("import hosts: %w", err)

@@ -35,6 +35,9 @@ type Options struct {
 	// see; if it returns an error, the operation fails there, as if the process had
 	// crashed.
 	fault func(before string) error
+	// takeoverDelay is how long a step of another process may take before this one
+	// applies it too. 0: defaultTakeoverDelay; tests use less.
+	takeoverDelay time.Duration
 }
 
 const (
@@ -111,6 +114,7 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	opt.takeoverDelay = cmp.Or(opt.takeoverDelay, defaultTakeoverDelay)
 	if opt.fault == nil {
 		opt.fault = func(string) error { return nil }
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 const alertColumns = "n, kept, id, rule_id, title, level, tags, agent_id, host, status, assignee, count, first_seen, last_seen, opened, updated, notes"
@@ -72,7 +73,7 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	where.equal("agent_id", q.AgentID)
 	where.equal("host", q.Host)
 	if q.Text != "" {
-		where.add("instr(folded, ?) > 0", store.Fold(q.Text))
+		where.add("instr(folded, ?) > 0", casefold.String(q.Text))
 	}
 	lo, hi := store.TimeRange(q.Since, q.Until)
 	where.between("last_seen", lo, hi)

@@ -19,8 +19,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// otrf returns the first n of OTRF's Windows events, over and over with ids of
-// their own, as batches of 500.
+// otrf returns n Windows events of OTRF in batches of 500. They repeat, each time
+// with other ids.
 func otrf(tb testing.TB, n int) []store.Batch {
 	tb.Helper()
 	files, err := filepath.Glob(filepath.Join(testenv.DataDir(tb), "otrf", "*.json.gz"))
@@ -49,7 +49,7 @@ func otrf(tb testing.TB, n int) []store.Batch {
 	return inBatches(evs)
 }
 
-// madeID is a UUID, as random as one is.
+// madeID returns a UUID that looks random.
 func madeID(i int) string {
 	x := uint64(i+1) * 0x9e3779b97f4a7c15
 	y := (x ^ x>>29) * 0xbf58476d1ce4e5b9
@@ -89,7 +89,7 @@ func readLines(tb testing.TB, name string) [][]byte {
 	return out
 }
 
-// process returns n events of about 700 bytes, as an agent sends them.
+// process returns n events of about 700 bytes like those of an agent.
 func process(tb testing.TB, n int) []store.Batch {
 	now := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
 	var dec flatjson.Decoder
@@ -136,7 +136,7 @@ func BenchmarkSave(b *testing.B) {
 					b.Fatal(err)
 				}
 				saveAll(b, s, batches, 4)
-				if err := s.Compact(b.Context()); err != nil { // what Save left to do counts
+				if err := s.Compact(b.Context()); err != nil { // compaction is part of the work
 					b.Fatal(err)
 				}
 				if err := s.Close(); err != nil {
@@ -153,7 +153,7 @@ func BenchmarkSave(b *testing.B) {
 	}
 }
 
-// saveAll saves batches by as many goroutines as given.
+// saveAll saves batches with a number of goroutines.
 func saveAll(tb testing.TB, s store.Store, batches []store.Batch, by int) {
 	next := make(chan store.Batch)
 	fail := make(chan error, by)
@@ -192,7 +192,7 @@ func BenchmarkFind(b *testing.B) {
 		b.Fatal(err)
 	}
 	oldest := batches[0].Events[0].ID
-	batches = nil // a server does not have them in memory either: it would hide what garbage costs
+	batches = nil // free their memory, which would hide the cost of garbage collection
 	runtime.GC()
 	for _, q := range []struct{ name, query string }{
 		{"all", ""},

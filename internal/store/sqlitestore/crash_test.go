@@ -18,8 +18,8 @@ import (
 
 const crashPathEnv = "PICKET_TEST_CRASH_STORE"
 
-// crashBatch is batch n of the child's: the events of the batch before once
-// more, and its own, with a match on each of those.
+// crashBatch returns batch n of the child: the events of the batch before again,
+// and new ones, with a match on each.
 func crashBatch(n int) store.Batch {
 	b := store.Batch{ID: fmt.Sprint("batch-", n)}
 	for i := max(0, (n-1)*crashSize); i < (n+1)*crashSize; i++ {
@@ -32,8 +32,8 @@ func crashBatch(n int) store.Batch {
 
 const crashSize = 20
 
-// crashChild saves batches and writes the number of each that is acknowledged
-// to standard output, until it is killed.
+// crashChild saves batches and writes the number of each that is saved to standard
+// output, until it is killed.
 func crashChild(path string) error {
 	s, err := sqlitestore.Open(path, sqlitestore.Options{BlockEvents: 128})
 	if err != nil {
@@ -64,20 +64,21 @@ func crashChild(path string) error {
 	}
 }
 
-// TestKill kills a process that saves, again and again on one file, and
-// expects all that it was told is saved: once each, with its matches.
+// A process is killed while it saves. Everything that it has reported as saved must
+// be stored, once, with its matches.
 func TestKill(t *testing.T) {
 	if path := os.Getenv(crashPathEnv); path != "" {
 		fmt.Fprintln(os.Stderr, crashChild(path))
 		os.Exit(1)
 	}
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
 	for round := range 4 {
 		path := filepath.Join(t.TempDir(), "events.db")
 		acked := runAndKill(t, path, 20+rng.IntN(150))
 		if round%2 == 1 {
 			checkSaved(t, truncated(t, path, rng.Int64N(20_000)), nil, false)
-			tearTail(t, path+"-wal", rng.Int64N(3000)) // bytes of a write that was under way
+			tearTail(t, path+"-wal", rng.Int64N(3000)) // as a write leaves them that the crash interrupted
 		}
 		checkSaved(t, path, acked, round%2 == 0)
 	}
@@ -114,8 +115,8 @@ func runAndKill(t *testing.T, path string, after int) []int {
 	return acked
 }
 
-// truncated copies a file and its WAL but for the last bytes: a commit that
-// they belong to is lost whole, and all before it is there.
+// truncated copies a file and its write-ahead log without the last bytes. The
+// commit that they belong to is lost as a whole, and all earlier ones are kept.
 func truncated(t *testing.T, path string, cut int64) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "events.db")
@@ -134,7 +135,7 @@ func truncated(t *testing.T, path string, cut int64) string {
 	return to
 }
 
-// tearTail adds garbage to the WAL, as a torn write leaves it.
+// tearTail appends garbage to the write-ahead log, like a torn write.
 func tearTail(t *testing.T, wal string, size int64) {
 	t.Helper()
 	f, err := os.OpenFile(wal, os.O_APPEND|os.O_WRONLY, 0)
@@ -152,10 +153,10 @@ func tearTail(t *testing.T, wal string, size int64) {
 func checkSaved(t *testing.T, path string, acked []int, again bool) {
 	t.Helper()
 	s := open(t, path, sqlitestore.Options{BlockEvents: 128})
-	if again { // redelivery of all, acknowledged or not, changes nothing
+	if again { // saving all of them again changes nothing
 		for _, n := range acked {
 			if saved, err := s.Save(t.Context(), crashBatch(n)); err != nil || !saved[0].DuplicateBatch {
-				t.Fatalf("batch %d is not known again: %+v, %v", n, saved, err)
+				t.Fatalf("batch %d is not recognized as a duplicate: %+v, %v", n, saved, err)
 			}
 		}
 	}
@@ -175,13 +176,13 @@ func checkSaved(t *testing.T, path string, acked []int, again bool) {
 	}
 	for id, n := range seen {
 		if n != 1 {
-			t.Errorf("event %s is there %d times", id, n)
+			t.Errorf("event %s is stored %d times", id, n)
 		}
 	}
 	for _, n := range acked {
 		for _, ev := range crashBatch(n).Events {
 			if seen[ev.ID] == 0 {
-				t.Fatalf("batch %d was acknowledged and lacks event %s", n, ev.ID)
+				t.Fatalf("batch %d was reported as saved, but event %s is missing", n, ev.ID)
 			}
 		}
 	}
@@ -194,6 +195,6 @@ func checkSaved(t *testing.T, path string, acked []int, again bool) {
 		t.Fatalf("alerts: %+v, %v; want one", alerts, err)
 	}
 	if n := int64(len(seen)); totals.Events != n || totals.Stored != n || totals.Matches != n || alerts.Alerts[0].Count != n {
-		t.Errorf("%d events, totals %+v, alert of %d matches: all are to be the same", n, totals, alerts.Alerts[0].Count)
+		t.Errorf("%d events, totals %+v, an alert of %d matches: the numbers should be equal", n, totals, alerts.Alerts[0].Count)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 const hostColumns = "name, agent_id, os, first_seen, last_seen, events, alerts"
@@ -25,7 +26,7 @@ func scanHost(r rowScanner) (store.Host, error) {
 func (s *Store) Hosts(ctx context.Context, text string, limit int, after string) (store.HostPage, error) {
 	var where whereClause
 	if text != "" {
-		where.add("instr(folded, ?) > 0", store.Fold(text))
+		where.add("instr(folded, ?) > 0", casefold.String(text))
 	}
 	if after != "" {
 		at, name, err := parseNamedCursor(cursorHosts, after)

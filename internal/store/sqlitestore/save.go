@@ -220,7 +220,7 @@ func (b *saveBatch) splitObservations() error {
 		if m.Observed != nil {
 			observations = append(observations, store.NewObservation(m))
 		}
-		if !m.Silent {
+		if !m.CorrelationOnly {
 			rest = append(rest, *m)
 		}
 	}

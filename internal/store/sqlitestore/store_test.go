@@ -17,7 +17,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// simple makes event n.
+// simple returns event number n.
 func simple(n int) picket.Event {
 	at := time.Date(2026, 8, 1, 0, 0, n, 0, time.UTC)
 	return picket.Event{ID: madeID(n), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
@@ -56,6 +56,7 @@ func count(t testing.TB, s store.Store, query string) int {
 }
 
 func TestReopen(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	s, err := sqlitestore.Open(path, sqlitestore.Options{BlockEvents: 100})
 	if err != nil {
@@ -72,7 +73,7 @@ func TestReopen(t *testing.T) {
 	}
 	s = open(t, path, sqlitestore.Options{BlockEvents: 100})
 	if got := mustSave(t, s, "again", simples(0, 310)); got.Stored != 10 || got.Duplicate != 300 {
-		t.Errorf("after reopening: %+v, want 10 new and 300 known", got)
+		t.Errorf("after reopening: %+v, want 10 new events and 300 duplicates", got)
 	}
 	if n := count(t, s, `"worker 3"`); n != 44 {
 		t.Errorf("%d events found, want 44", n)
@@ -80,20 +81,22 @@ func TestReopen(t *testing.T) {
 }
 
 func TestDedupeWindow(t *testing.T) {
+	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{DedupeWindow: 300})
 	for i := range 20 {
 		mustSave(t, s, fmt.Sprint("b", i), simples(i*100, i*100+100))
 	}
 	if got := mustSave(t, s, "recent", simples(1700, 2000)); got.Duplicate != 300 {
-		t.Errorf("the last 300: %+v, all are to be known", got)
+		t.Errorf("the last 300 events: %+v, want all to be duplicates", got)
 	}
 	if got := mustSave(t, s, "old", simples(0, 100)); got.Stored != 100 {
-		t.Errorf("long ago: %+v", got)
+		t.Errorf("events from before the window: %+v, want all to be stored", got)
 	}
 }
 
-// TestSingleEvents posts events one by one: they must not leave a block each.
+// Events that are saved one by one must not leave a block each.
 func TestSingleEvents(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	s := open(t, path, sqlitestore.Options{BlockEvents: 512})
 	saveAll(t, s, func() (out []store.Batch) {
@@ -122,9 +125,10 @@ func TestSingleEvents(t *testing.T) {
 	}
 }
 
-// TestTwoProcesses stands for two processes: each store has its own connections
-// and its own window.
+// Two stores on one file are like two processes: each has its own connections and
+// its own deduper.
 func TestTwoProcesses(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	stores := []*sqlitestore.Store{
 		open(t, path, sqlitestore.Options{BlockEvents: 64}),
@@ -132,11 +136,11 @@ func TestTwoProcesses(t *testing.T) {
 	}
 	var work sync.WaitGroup
 	var mu sync.Mutex
-	stored, repeated := 0, 0
+	stored, duplicateBatches := 0, 0
 	for w := range 4 {
 		work.Go(func() {
 			for i := range 25 {
-				// Each batch is sent to both, and overlaps with the next.
+				// Each batch is saved by both stores, and overlaps the next.
 				saved, err := stores[w%2].Save(context.Background(), store.Batch{ID: fmt.Sprint(w/2, "-", i), Events: simples(i*20, i*20+40)})
 				if err != nil {
 					t.Errorf("Save: %v", err)
@@ -145,24 +149,25 @@ func TestTwoProcesses(t *testing.T) {
 				mu.Lock()
 				stored += saved[0].Stored
 				if saved[0].DuplicateBatch {
-					repeated++
+					duplicateBatches++
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	work.Wait()
-	if n := count(t, stores[0], ""); n != 520 || stored != 520 || repeated != 50 {
-		t.Errorf("%d events found, %d said to be stored, %d batches repeated; want 520, 520 and 50", n, stored, repeated)
+	if n := count(t, stores[0], ""); n != 520 || stored != 520 || duplicateBatches != 50 {
+		t.Errorf("%d events found, %d reported as stored, %d duplicate batches; want 520, 520 and 50", n, stored, duplicateBatches)
 	}
 	if n := count(t, stores[1], "n=*"); n != 520 {
 		t.Errorf("%d events found by a field, want 520", n)
 	}
 }
 
-// Two processes each have several Saves under way that hold the same events in
-// batches of other ids, as agents that try again make them.
+// Two processes concurrently save the same events in batches with different ids, as
+// they come from agents that retry.
 func TestTwoProcessesSameEvents(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	stores := []*sqlitestore.Store{open(t, path, sqlitestore.Options{}), open(t, path, sqlitestore.Options{})}
 	const rounds, sets, each = 40, 8, 5
@@ -183,8 +188,9 @@ func TestTwoProcessesSameEvents(t *testing.T) {
 	}
 }
 
-// TestSearchWhileMerging pages through events while blocks are merged under it.
+// Pages stay stable while blocks are merged.
 func TestSearchWhileMerging(t *testing.T) {
+	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{BlockEvents: 64})
 	for i := range 40 {
 		mustSave(t, s, fmt.Sprint("b", i), simples(i*10, i*10+10))
@@ -212,9 +218,10 @@ func TestSearchWhileMerging(t *testing.T) {
 	}
 }
 
-// TestFailedSave gives up a Save that another counts on: that one must store
-// the events itself.
+// If a Save is given up, another one that depends on it must store the events
+// itself.
 func TestFailedSave(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	s := open(t, path, sqlitestore.Options{})
 	var work sync.WaitGroup
@@ -235,6 +242,7 @@ func TestFailedSave(t *testing.T) {
 }
 
 func TestNewerSchema(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -249,9 +257,9 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
-// A file that an older picket made gets the tables that it lacks, and keeps
-// what is in it.
+// A file of an older picket gets the tables that are missing and keeps its content.
 func TestOlderSchema(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "events.db")
 	s := open(t, path, sqlitestore.Options{})
 	saveAll(t, s, inBatches([]picket.Event{simple(1)}), 1)
@@ -268,7 +276,7 @@ func TestOlderSchema(t *testing.T) {
 	db.Close()
 	s = open(t, path, sqlitestore.Options{})
 	if ok, err := s.AcquireCorrelationLease(t.Context(), "a", time.Minute); !ok || err != nil {
-		t.Errorf("lead: %t, %v", ok, err)
+		t.Errorf("lease: %t, %v", ok, err)
 	}
 	if n := count(t, s, ""); n != 1 {
 		t.Errorf("%d events, want 1", n)
@@ -276,6 +284,7 @@ func TestOlderSchema(t *testing.T) {
 }
 
 func TestPruneShrinksFile(t *testing.T) {
+	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	var evs []picket.Event
 	for n := range 20000 {
@@ -301,15 +310,16 @@ func TestPruneShrinksFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after.Events != 2000 || after.DiskBytes > before.DiskBytes*7/10 {
-		t.Errorf("totals went from %+v to %+v: the file is to shrink", before, after)
+		t.Errorf("totals changed from %+v to %+v, but the file should shrink", before, after)
 	}
 	if n := count(t, s, ""); n != 2000 {
 		t.Errorf("%d events left, want 2000", n)
 	}
 }
 
-// TestManyFields saves events with more fields than a block has columns for.
+// Events may have more fields than a block has columns.
 func TestManyFields(t *testing.T) {
+	t.Parallel()
 	s := compactingStore{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}
 	var evs []picket.Event
 	for n := range 50 {

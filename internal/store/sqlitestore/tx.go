@@ -6,6 +6,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // A tx is a transaction of the writer.
@@ -171,7 +172,7 @@ func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {
 			agent_id = CASE WHEN ?5 >= last_seen THEN ?2 ELSE agent_id END,
 			os = CASE WHEN ?3 <> '' AND (?5 >= last_seen OR os = '') THEN ?3 ELSE os END,
 			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6`,
-			name, h.AgentID, h.OS, h.First, h.Last, h.Events, store.Fold(name))
+			name, h.AgentID, h.OS, h.First, h.Last, h.Events, casefold.String(name))
 		if err != nil {
 			return fmt.Errorf("write host %s: %w", name, err)
 		}

@@ -10,23 +10,23 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// onHost makes events of one agent and host, a second apart.
-func onHost(t testing.TB, lo, hi int) []picket.Event {
-	evs := plain(t, lo, hi)
+// eventsOnOneHost returns events of one agent and host, one second apart.
+func eventsOnOneHost(t testing.TB, lo, hi int) []picket.Event {
+	evs := plainEvents(t, lo, hi)
 	for i := range evs {
 		evs[i].AgentID, evs[i].Host = "agent", "host"
 	}
 	return evs
 }
 
-func alerts(t testing.TB, s store.Store, q store.AlertQuery) []picket.Alert {
+func listAlerts(t testing.TB, s store.Store, q store.AlertQuery) []picket.Alert {
 	t.Helper()
 	return must[store.AlertPage](t)(s.Alerts(t.Context(), q)).Alerts
 }
 
-func alertGrouping(t *testing.T, s store.Store) {
-	evs := onHost(t, 0, 10)
-	m := match("r", evs[5])
+func testAlertGrouping(t *testing.T, s store.Store) {
+	evs := eventsOnOneHost(t, 0, 10)
+	m := makeMatch("r", evs[5])
 	saved := save(t, s, store.Batch{ID: "b1", Events: evs[5:6], Matches: []picket.Match{m}})[0]
 	if len(saved.Opened) != 1 || len(saved.Opened[0].ID) < 16 {
 		t.Fatalf("opened %+v", saved.Opened)
@@ -37,34 +37,34 @@ func alertGrouping(t *testing.T, s store.Store) {
 	}
 	want := picket.Alert{ID: a.ID, RuleID: "r", Title: "Title of r", Level: sigma.High, Tags: []string{"attack.t1059"}, AgentID: "agent", Host: "host",
 		Status: picket.StatusOpen, Count: 1, FirstSeen: evs[5].Time, LastSeen: evs[5].Time, Opened: a.Opened, Updated: a.Updated}
-	same(t, "opened", a, want)
+	checkEqual(t, "opened", a, want)
 
-	saved = save(t, s, store.Batch{ID: "b2", Events: append(evs[:5:5], evs[6:]...), Matches: []picket.Match{match("r", evs[2]), match("r", evs[8]), match("r2", evs[8])}})[0]
+	saved = save(t, s, store.Batch{ID: "b2", Events: append(evs[:5:5], evs[6:]...), Matches: []picket.Match{makeMatch("r", evs[2]), makeMatch("r", evs[8]), makeMatch("r2", evs[8])}})[0]
 	if len(saved.Opened) != 1 || saved.Opened[0].RuleID != "r2" || saved.Matches != 3 {
 		t.Errorf("joined: %+v", saved)
 	}
 	got := must[picket.Alert](t)(s.Alert(t.Context(), a.ID))
 	want.Count, want.FirstSeen, want.LastSeen, want.Updated = 3, evs[2].Time, evs[8].Time, got.Updated
-	same(t, "joined", got, want)
+	checkEqual(t, "joined", got, want)
 
-	other := plain(t, 10, 12)
-	save(t, s, store.Batch{ID: "b3", Events: other, Matches: []picket.Match{match("r", other[0]), match("r", other[1])}})
-	if n := len(alerts(t, s, store.AlertQuery{RuleID: "r"})); n != 3 {
+	other := plainEvents(t, 10, 12)
+	save(t, s, store.Batch{ID: "b3", Events: other, Matches: []picket.Match{makeMatch("r", other[0]), makeMatch("r", other[1])}})
+	if n := len(listAlerts(t, s, store.AlertQuery{RuleID: "r"})); n != 3 {
 		t.Errorf("%d alerts of the rule on three hosts, want 3", n)
 	}
 	_, err := s.Alert(t.Context(), "nothing")
-	wantErr(t, "an unknown alert", err, picket.ErrNotFound)
+	checkError(t, "an unknown alert", err, picket.ErrNotFound)
 }
 
-func alertDuplicates(t *testing.T, s store.Store) {
-	evs := onHost(t, 0, 4)
-	save(t, s, store.Batch{ID: "b1", Events: evs[:2], Matches: []picket.Match{match("r", evs[0])}})
-	// The agent sends two of them again, and the rules have changed meanwhile.
-	saved := save(t, s, store.Batch{ID: "b2", Events: evs, Matches: []picket.Match{match("r", evs[0]), match("new", evs[1]), match("r", evs[3])}})[0]
+func testAlertDuplicates(t *testing.T, s store.Store) {
+	evs := eventsOnOneHost(t, 0, 4)
+	save(t, s, store.Batch{ID: "b1", Events: evs[:2], Matches: []picket.Match{makeMatch("r", evs[0])}})
+	// The agent sends two of them again, and the rules have changed since.
+	saved := save(t, s, store.Batch{ID: "b2", Events: evs, Matches: []picket.Match{makeMatch("r", evs[0]), makeMatch("new", evs[1]), makeMatch("r", evs[3])}})[0]
 	if saved.Matches != 1 || len(saved.Opened) != 0 {
 		t.Errorf("saved %+v, want one match and no alert", saved)
 	}
-	got := alerts(t, s, store.AlertQuery{})
+	got := listAlerts(t, s, store.AlertQuery{})
 	if len(got) != 1 || got[0].Count != 2 {
 		t.Errorf("alerts %+v, want one of two matches", got)
 	}
@@ -73,17 +73,17 @@ func alertDuplicates(t *testing.T, s store.Store) {
 	}
 }
 
-func update(t testing.TB, s store.Store, id string, u store.AlertUpdate) picket.Alert {
+func updateAlert(t testing.TB, s store.Store, id string, u store.AlertUpdate) picket.Alert {
 	t.Helper()
 	return must[picket.Alert](t)(s.UpdateAlert(t.Context(), id, u))
 }
 
-func alertTriage(t *testing.T, s store.Store) {
-	evs := onHost(t, 0, 2)
-	a := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{match("r", evs[0])}})[0].Opened[0]
+func testTriage(t *testing.T, s store.Store) {
+	evs := eventsOnOneHost(t, 0, 2)
+	a := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{makeMatch("r", evs[0])}})[0].Opened[0]
 	at := start.Add(time.Hour)
 	status, who := picket.StatusInvestigating, "ann"
-	got := update(t, s, a.ID, store.AlertUpdate{Status: &status, Assignee: &who, Note: "looking", Author: "bob", At: at})
+	got := updateAlert(t, s, a.ID, store.AlertUpdate{Status: &status, Assignee: &who, Note: "looking", Author: "bob", At: at})
 	if got.Status != status || got.Assignee != who || !got.Updated.Equal(at) || len(got.Notes) != 3 {
 		t.Errorf("updated: %+v, want status, assignee and three notes", got)
 	}
@@ -95,14 +95,14 @@ func alertTriage(t *testing.T, s store.Store) {
 	if got.Notes[len(got.Notes)-1].Text != "looking" {
 		t.Errorf("the last note is %q", got.Notes[len(got.Notes)-1].Text)
 	}
-	same(t, "read back", must[picket.Alert](t)(s.Alert(t.Context(), a.ID)), got)
+	checkEqual(t, "read back", must[picket.Alert](t)(s.Alert(t.Context(), a.ID)), got)
 
-	again := update(t, s, a.ID, store.AlertUpdate{Status: &status, Author: "bob", At: at.Add(time.Hour)})
-	same(t, "no change, no note", len(again.Notes), len(got.Notes))
+	again := updateAlert(t, s, a.ID, store.AlertUpdate{Status: &status, Author: "bob", At: at.Add(time.Hour)})
+	checkEqual(t, "no change, no note", len(again.Notes), len(got.Notes))
 
-	saved := save(t, s, store.Batch{ID: "b2", Events: evs[1:], Matches: []picket.Match{match("r", evs[1])}})[0]
+	saved := save(t, s, store.Batch{ID: "b2", Events: evs[1:], Matches: []picket.Match{makeMatch("r", evs[1])}})[0]
 	if len(saved.Opened) != 0 {
-		t.Error("a match opened an alert beside one that is investigated")
+		t.Error("a match opened another alert although one is being investigated")
 	}
 	after := must[picket.Alert](t)(s.Alert(t.Context(), a.ID))
 	if after.Count != 2 || after.Assignee != who || len(after.Notes) != 3 {
@@ -111,59 +111,65 @@ func alertTriage(t *testing.T, s store.Store) {
 
 	bad := picket.AlertStatus("fine")
 	_, err := s.UpdateAlert(t.Context(), a.ID, store.AlertUpdate{Status: &bad, At: at})
-	wantErr(t, "an unknown status", err, picket.ErrInvalid)
+	checkError(t, "an unknown status", err, picket.ErrInvalid)
 	_, err = s.UpdateAlert(t.Context(), "nothing", store.AlertUpdate{Note: "x", At: at})
-	wantErr(t, "an unknown alert", err, picket.ErrNotFound)
+	checkError(t, "an unknown alert", err, picket.ErrNotFound)
 }
 
-func alertReopen(t *testing.T, s store.Store) {
-	evs := onHost(t, 0, 4)
-	first := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{match("r", evs[0])}})[0].Opened[0]
+func testReopen(t *testing.T, s store.Store) {
+	evs := eventsOnOneHost(t, 0, 4)
+	first := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{makeMatch("r", evs[0])}})[0].Opened[0]
 	closed, open := picket.StatusResolved, picket.StatusOpen
-	update(t, s, first.ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &closed, At: start})
 
-	saved := save(t, s, store.Batch{ID: "b2", Events: evs[1:2], Matches: []picket.Match{match("r", evs[1])}})[0]
+	saved := save(t, s, store.Batch{ID: "b2", Events: evs[1:2], Matches: []picket.Match{makeMatch("r", evs[1])}})[0]
 	if len(saved.Opened) != 1 || saved.Opened[0].ID == first.ID {
 		t.Fatalf("after the alert is closed, a match opened %+v, want a new alert", saved.Opened)
 	}
 	second := saved.Opened[0]
 	_, err := s.UpdateAlert(t.Context(), first.ID, store.AlertUpdate{Status: &open, At: start})
-	wantErr(t, "to reopen while a newer one is open", err, picket.ErrConflict)
+	checkError(t, "reopening while a newer alert is open", err, picket.ErrConflict)
 
 	dismissed := picket.StatusFalsePositive
-	update(t, s, second.ID, store.AlertUpdate{Status: &dismissed, At: start})
-	update(t, s, first.ID, store.AlertUpdate{Status: &open, At: start})
-	save(t, s, store.Batch{ID: "b3", Events: evs[2:3], Matches: []picket.Match{match("r", evs[2])}})
+	updateAlert(t, s, second.ID, store.AlertUpdate{Status: &dismissed, At: start})
+	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &open, At: start})
+	save(t, s, store.Batch{ID: "b3", Events: evs[2:3], Matches: []picket.Match{makeMatch("r", evs[2])}})
 	if got := must[picket.Alert](t)(s.Alert(t.Context(), first.ID)); got.Count != 2 {
 		t.Errorf("the reopened alert counts %d, want 2", got.Count)
 	}
 }
 
-func alertLimit(t *testing.T, s store.Store) {
-	const n = picket.AlertMatchLimit + 300
-	evs := onHost(t, 0, n)
-	for lo := 0; lo < n; lo += 1000 {
-		b := store.Batch{ID: fmt.Sprint("b", lo), Events: evs[lo:min(n, lo+1000)]}
+// testAlertMatchLimit gives an alert more matches than it keeps: most of them as
+// matches of a correlation, because those need no new events, and the last by Save.
+func testAlertMatchLimit(t *testing.T, s store.Store) {
+	const n, saved = picket.AlertMatchLimit + 200, 400
+	evs := eventsOnOneHost(t, 0, n)
+	if ok, err := s.AcquireCorrelationLease(t.Context(), "a", time.Hour); !ok || err != nil {
+		t.Fatalf("lease: %t, %v", ok, err)
+	}
+	c := store.CorrelationCommit{Offset: 1}
+	for _, ev := range evs[:n-saved] {
+		c.Matches = append(c.Matches, makeMatch("r", ev))
+	}
+	got, err := s.CommitCorrelations(t.Context(), "a", c)
+	if err != nil || got.Matches != len(c.Matches) || len(got.Opened) != 1 {
+		t.Fatalf("committed %d matches of %d, %v", got.Matches, len(c.Matches), err)
+	}
+	for lo := n - saved; lo < n; lo += 200 {
+		b := store.Batch{ID: fmt.Sprint("b", lo), Events: evs[lo : lo+200]}
 		for _, ev := range b.Events {
-			b.Matches = append(b.Matches, match("r", ev))
+			b.Matches = append(b.Matches, makeMatch("r", ev))
 		}
 		if got := save(t, s, b)[0]; got.Matches != len(b.Events) {
 			t.Fatalf("saved %d matches of %d", got.Matches, len(b.Events))
 		}
 	}
-	got := alerts(t, s, store.AlertQuery{})
-	if len(got) != 1 || got[0].Count != n || !got[0].LastSeen.Equal(evs[n-1].Time) {
-		t.Fatalf("alerts %+v", got)
+	list := listAlerts(t, s, store.AlertQuery{})
+	if len(list) != 1 || list[0].Count != n || !list[0].LastSeen.Equal(evs[n-1].Time) {
+		t.Fatalf("alerts %+v", list)
 	}
-	kept, q := 0, store.MatchQuery{AlertID: got[0].ID, Limit: 4000}
-	for {
-		page := must[store.MatchPage](t)(s.Matches(t.Context(), q))
-		kept += len(page.Matches)
-		if q.Cursor = page.Next; q.Cursor == "" {
-			break
-		}
-	}
-	if kept != picket.AlertMatchLimit {
+	page := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{AlertID: list[0].ID, Limit: n}))
+	if kept := len(page.Matches); kept != picket.AlertMatchLimit || page.Next != "" {
 		t.Errorf("%d matches kept, want %d", kept, picket.AlertMatchLimit)
 	}
 	if tot := must[store.Totals](t)(s.Totals(t.Context())); tot.Matches != n {
@@ -171,13 +177,13 @@ func alertLimit(t *testing.T, s store.Store) {
 	}
 }
 
-// twelveAlerts saves twelve alerts of four rules, three agents and two hosts.
-// The later an alert's number, the later it was seen.
-func twelveAlerts(t testing.TB, s store.Store) []picket.Alert {
-	evs := plain(t, 0, 12)
+// saveTwelveAlerts saves twelve alerts of four rules, three agents and two hosts,
+// in the order in which they were seen.
+func saveTwelveAlerts(t testing.TB, s store.Store) []picket.Alert {
+	evs := plainEvents(t, 0, 12)
 	b := store.Batch{ID: "twelve", Events: evs}
 	for i, ev := range evs {
-		m := match(fmt.Sprint("rule-", i/3), ev)
+		m := makeMatch(fmt.Sprint("rule-", i/3), ev)
 		m.Level = sigma.Informational + sigma.Level(i/3)
 		m.Title = fmt.Sprintf("Übel %d", i)
 		b.Matches = append(b.Matches, m)
@@ -187,13 +193,13 @@ func twelveAlerts(t testing.TB, s store.Store) []picket.Alert {
 		t.Fatalf("%d alerts, want 12", len(opened))
 	}
 	for i, status := range []picket.AlertStatus{picket.StatusResolved, picket.StatusInvestigating, picket.StatusFalsePositive} {
-		opened[i] = update(t, s, opened[i].ID, store.AlertUpdate{Status: &status, At: start})
+		opened[i] = updateAlert(t, s, opened[i].ID, store.AlertUpdate{Status: &status, At: start})
 	}
 	return opened
 }
 
-func alertQueries(t *testing.T, s store.Store) {
-	all := twelveAlerts(t, s)
+func testAlertQueries(t *testing.T, s store.Store) {
+	all := saveTwelveAlerts(t, s)
 	for _, c := range []struct {
 		name string
 		q    store.AlertQuery
@@ -228,15 +234,15 @@ func alertQueries(t *testing.T, s store.Store) {
 			}
 		}
 		var got []string
-		for _, a := range alerts(t, s, c.q) {
+		for _, a := range listAlerts(t, s, c.q) {
 			got = append(got, a.ID)
 		}
-		same(t, c.name, got, want)
+		checkEqual(t, c.name, got, want)
 	}
 }
 
-func alertPaging(t *testing.T, s store.Store) {
-	all := twelveAlerts(t, s)
+func testAlertPaging(t *testing.T, s store.Store) {
+	all := saveTwelveAlerts(t, s)
 	var got []string
 	q := store.AlertQuery{Limit: 5}
 	for n := 100; ; n++ {
@@ -247,14 +253,14 @@ func alertPaging(t *testing.T, s store.Store) {
 		if q.Cursor = page.Next; q.Cursor == "" {
 			break
 		}
-		ev := plain(t, n, n+1)
-		save(t, s, store.Batch{ID: fmt.Sprint("later", n), Events: ev, Matches: []picket.Match{match("later", ev[0])}})
+		ev := plainEvents(t, n, n+1)
+		save(t, s, store.Batch{ID: fmt.Sprint("later", n), Events: ev, Matches: []picket.Match{makeMatch("later", ev[0])}})
 	}
 	var want []string
 	for i := len(all) - 1; i >= 0; i-- {
 		want = append(want, all[i].ID)
 	}
-	same(t, "pages", got, want)
+	checkEqual(t, "pages", got, want)
 
 	got, want = nil, nil
 	for q := (store.AlertQuery{Limit: 2, Status: []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating}, Level: []string{"medium", "low", "informational"}}); ; {
@@ -271,15 +277,15 @@ func alertPaging(t *testing.T, s store.Store) {
 			want = append(want, all[i].ID)
 		}
 	}
-	same(t, "pages of statuses and levels", got, want)
+	checkEqual(t, "pages of statuses and levels", got, want)
 }
 
-func alertCounts(t *testing.T, s store.Store) {
-	twelveAlerts(t, s)
-	evs := onHost(t, 50, 55)
+func testAlertCounts(t *testing.T, s store.Store) {
+	saveTwelveAlerts(t, s)
+	evs := eventsOnOneHost(t, 50, 55)
 	b := store.Batch{ID: "more", Events: evs}
 	for _, ev := range evs {
-		b.Matches = append(b.Matches, match("busy", ev))
+		b.Matches = append(b.Matches, makeMatch("busy", ev))
 	}
 	a := save(t, s, b)[0].Opened[0]
 	got := must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
@@ -295,14 +301,14 @@ func alertCounts(t *testing.T, s store.Store) {
 	if len(got.TopRules) != 5 {
 		t.Fatalf("top rules: %+v", got.TopRules)
 	}
-	same(t, "the top rule", got.TopRules[0], store.RuleCount{RuleID: "busy", Title: "Title of busy", Level: "high", Alerts: 1, Matches: 5})
+	checkEqual(t, "the top rule", got.TopRules[0], store.RuleCount{RuleID: "busy", Title: "Title of busy", Level: "high", Alerts: 1, Matches: 5})
 	got.TopRules = nil
-	same(t, "counts", got, want)
+	checkEqual(t, "counts", got, want)
 
 	closed := picket.StatusResolved
-	update(t, s, a.ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, a.ID, store.AlertUpdate{Status: &closed, At: start})
 	got = must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
 	if got.ByStatus[picket.StatusResolved] != 2 || got.Open["high"] != 3 || len(got.TopRules) != 4 || got.TopRules[0].RuleID == "busy" {
-		t.Errorf("after the busy one is closed: %+v", got)
+		t.Errorf("after the alert of rule busy is closed: %+v", got)
 	}
 }

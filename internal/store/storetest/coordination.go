@@ -9,9 +9,9 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-func publishedRules(t *testing.T, s store.Store) {
+func testPublishedRules(t *testing.T, s store.Store) {
 	_, err := s.PublishedRules(t.Context(), "")
-	wantErr(t, "before anything is published", err, picket.ErrNotFound)
+	checkError(t, "before anything is published", err, picket.ErrNotFound)
 	for i, r := range []store.PublishedRules{
 		{Version: "one", Bundle: []byte("first"), Published: start},
 		{Version: "two", Bundle: bytes.Repeat([]byte{0, 1, 2, 255}, 2<<20), Published: start.Add(time.Second)},
@@ -20,16 +20,16 @@ func publishedRules(t *testing.T, s store.Store) {
 			t.Fatal(err)
 		}
 		got := must[store.PublishedRules](t)(s.PublishedRules(t.Context(), []string{"", "one"}[i]))
-		if !bytes.Equal(got.Bundle, r.Bundle) { // a diff of so many bytes takes minutes
-			t.Errorf("%d bytes became %d others", len(r.Bundle), len(got.Bundle))
+		if !bytes.Equal(got.Bundle, r.Bundle) { // cmp.Diff would take minutes
+			t.Errorf("%d bytes are read as %d other ones", len(r.Bundle), len(got.Bundle))
 		}
 		got.Bundle, r.Bundle = nil, nil
-		same(t, "published", got, r)
-		same(t, "known", must[store.PublishedRules](t)(s.PublishedRules(t.Context(), r.Version)), r)
+		checkEqual(t, "published", got, r)
+		checkEqual(t, "known", must[store.PublishedRules](t)(s.PublishedRules(t.Context(), r.Version)), r)
 	}
 }
 
-func workers(t *testing.T, s store.Store) {
+func testWorkers(t *testing.T, s store.Store) {
 	a := store.Worker{ID: "a", Host: "h1", Version: "1", RulesRevision: "r1", Concurrency: 2, Started: start, LastSeen: start.Add(time.Minute), Events: 5}
 	b := store.Worker{ID: "b", Host: "h2", Version: "1", RulesRevision: "r1", Concurrency: 4, Started: start, LastSeen: start.Add(2 * time.Minute)}
 	for _, w := range []store.Worker{b, a} {
@@ -37,10 +37,10 @@ func workers(t *testing.T, s store.Store) {
 			t.Fatal(err)
 		}
 	}
-	same(t, "workers", must[[]store.Worker](t)(s.Workers(t.Context(), start)), []store.Worker{a, b})
+	checkEqual(t, "workers", must[[]store.Worker](t)(s.Workers(t.Context(), start)), []store.Worker{a, b})
 	b.RulesRevision, b.LastSeen, b.Events = "r2", start.Add(3*time.Minute), 7
 	if err := s.ReportWorker(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "since", must[[]store.Worker](t)(s.Workers(t.Context(), start.Add(2*time.Minute))), []store.Worker{b})
+	checkEqual(t, "since", must[[]store.Worker](t)(s.Workers(t.Context(), start.Add(2*time.Minute))), []store.Worker{b})
 }

@@ -9,21 +9,21 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// observed makes a match that correlations want.
-func observed(rule string, ev picket.Event, silent bool) picket.Match {
-	m := match(rule, ev)
-	m.Observed, m.Silent = map[string]string{"User": "u"}, silent
+// makeObservedMatch returns a match that is also an observation.
+func makeObservedMatch(rule string, ev picket.Event, silent bool) picket.Match {
+	m := makeMatch(rule, ev)
+	m.Observed, m.CorrelationOnly = map[string]string{"User": "u"}, silent
 	return m
 }
 
-// What is for correlations is kept in order and once; what is for them only
-// opens no alert.
-func observations(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 6)
+// testObservations checks that observations are stored once and in order, and that
+// silent matches open no alert.
+func testObservations(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 6)
 	batch := func(n int) store.Batch {
 		two := evs[2*n : 2*n+2]
 		return store.Batch{ID: fmt.Sprint("b", n), Events: two, Matches: []picket.Match{
-			observed("loud", two[0], false), observed("silent", two[0], true), match("other", two[1]),
+			makeObservedMatch("loud", two[0], false), makeObservedMatch("silent", two[0], true), makeMatch("other", two[1]),
 		}}
 	}
 	for n := range 3 {
@@ -31,13 +31,13 @@ func observations(t *testing.T, s store.Store) {
 			t.Errorf("saved %+v", saved)
 		}
 	}
-	save(t, s, batch(1))                                                          // the same batch again
-	save(t, s, store.Batch{ID: "b9", Events: evs[:2], Matches: batch(0).Matches}) // the same events again
+	save(t, s, batch(1))                                                          // a duplicate batch
+	save(t, s, store.Batch{ID: "b9", Events: evs[:2], Matches: batch(0).Matches}) // duplicate events
 
 	var got []string
-	mark := int64(0)
+	offset := int64(0)
 	for {
-		page, next, err := s.Observations(t.Context(), mark, 1)
+		page, next, err := s.Observations(t.Context(), offset, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,61 +50,62 @@ func observations(t *testing.T, s store.Store) {
 		if len(page) == 0 {
 			break
 		}
-		if next <= mark {
-			t.Fatalf("mark %d after %d", next, mark)
+		if next <= offset {
+			t.Fatalf("offset %d after %d", next, offset)
 		}
-		mark = next
+		offset = next
 	}
 	var want []string
 	for n := range 3 {
 		want = append(want, "loud "+evs[2*n].ID, "silent "+evs[2*n].ID)
 	}
-	same(t, "observations", got, want)
+	checkEqual(t, "observations", got, want)
 	page := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{RuleID: "silent"}))
 	if len(page.Matches) > 0 {
 		t.Errorf("silent rules have matches: %v", page.Matches)
 	}
 }
 
-// One follower concludes at a time, and a conclusion is all or nothing.
-func conclusions(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 4)
-	save(t, s, store.Batch{ID: "b", Events: evs, Matches: []picket.Match{observed("base", evs[0], true)}})
-	lead := func(holder string, ttl time.Duration, want bool) {
+// testCorrelationCommits checks that one holder at a time has the lease, and that a
+// commit is atomic.
+func testCorrelationCommits(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 4)
+	save(t, s, store.Batch{ID: "b", Events: evs, Matches: []picket.Match{makeObservedMatch("base", evs[0], true)}})
+	acquire := func(holder string, ttl time.Duration, want bool) {
 		t.Helper()
 		if ok, err := s.AcquireCorrelationLease(t.Context(), holder, ttl); err != nil || ok != want {
-			t.Errorf("%s leads: %t, %v; want %t", holder, ok, err, want)
+			t.Errorf("%s acquires the lease: %t, %v; want %t", holder, ok, err, want)
 		}
 	}
-	if mark, state, err := s.CorrelationCheckpoint(t.Context()); mark != 0 || state != nil || err != nil {
-		t.Errorf("at first: %d, %q, %v", mark, state, err)
+	if offset, state, err := s.CorrelationCheckpoint(t.Context()); offset != 0 || state != nil || err != nil {
+		t.Errorf("at first: %d, %q, %v", offset, state, err)
 	}
 	_, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 1})
-	wantErr(t, "conclude without leading", err, picket.ErrConflict)
-	lead("a", time.Hour, true)
-	lead("b", time.Hour, false)
-	lead("a", time.Hour, true)
+	checkError(t, "commit without the lease", err, picket.ErrConflict)
+	acquire("a", time.Hour, true)
+	acquire("b", time.Hour, false)
+	acquire("a", time.Hour, true)
 
-	made := make([]picket.Match, 0, 3)
+	matches := make([]picket.Match, 0, 3)
 	for _, ev := range evs[:3] {
-		m := match("corr", ev)
+		m := makeMatch("corr", ev)
 		m.Host, m.AlertAgent = "one", "agent-x"
-		made = append(made, m)
+		matches = append(matches, m)
 	}
-	saved, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 7, State: []byte("s1"), Matches: made})
+	saved, err := s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 7, State: []byte("s1"), Matches: matches})
 	if err != nil || saved.Matches != 3 || len(saved.Opened) != 1 || saved.Opened[0].Host != "one" || saved.Opened[0].AgentID != "agent-x" {
 		t.Fatalf("saved %+v, %v", saved, err)
 	}
-	more := match("corr", evs[3])
+	more := makeMatch("corr", evs[3])
 	more.Host, more.AlertAgent = "one", "agent-x"
-	saved, err = s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 8, Matches: append(made, more)})
+	saved, err = s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 8, Matches: append(matches, more)})
 	if err != nil || saved.Matches != 1 || len(saved.Opened) != 0 {
 		t.Errorf("saved %+v, %v", saved, err)
 	}
-	_, err = s.CommitCorrelations(t.Context(), "b", store.CorrelationCommit{Offset: 9, Matches: made})
-	wantErr(t, "conclude in another's stead", err, picket.ErrConflict)
-	if mark, state, err := s.CorrelationCheckpoint(t.Context()); mark != 8 || string(state) != "s1" || err != nil {
-		t.Errorf("concluded: %d, %q, %v", mark, state, err)
+	_, err = s.CommitCorrelations(t.Context(), "b", store.CorrelationCommit{Offset: 9, Matches: matches})
+	checkError(t, "commit while another holder has the lease", err, picket.ErrConflict)
+	if offset, state, err := s.CorrelationCheckpoint(t.Context()); offset != 8 || string(state) != "s1" || err != nil {
+		t.Errorf("checkpoint: %d, %q, %v", offset, state, err)
 	}
 	page := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{RuleID: "corr"}))
 	if len(page.Matches) != 4 || page.Matches[0].AgentID != evs[3].AgentID {
@@ -118,10 +119,10 @@ func conclusions(t *testing.T, s store.Store) {
 		t.Fatal(err)
 	}
 	if page, _, err := s.Observations(t.Context(), 0, 10); err != nil || len(page) != 0 {
-		t.Errorf("not forgotten: %v, %v", page, err)
+		t.Errorf("observations that should be deleted: %v, %v", page, err)
 	}
-	lead("a", -time.Second, true) // until then
-	lead("b", time.Hour, true)
+	acquire("a", -time.Second, true) // expires at once
+	acquire("b", time.Hour, true)
 	_, err = s.CommitCorrelations(t.Context(), "a", store.CorrelationCommit{Offset: 9})
-	wantErr(t, "conclude after leading", err, picket.ErrConflict)
+	checkError(t, "commit after the lease has expired", err, picket.ErrConflict)
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// fillRules is how many rules the alerts of FillAlerts are of.
+// fillRules is the number of rules in FillAlerts.
 const fillRules = 1000
 
-// FillAlerts saves events of which each opens an alert, until there are n of
-// them, of 1,000 rules; one in a hundred is triaged, into each status. They are
-// of the last hour before now, by level as alerts are: few are critical.
+// FillAlerts saves n events, each of which opens an alert of one of 1,000 rules in
+// the hour before now. The levels are distributed as is usual: few are critical.
+// One alert in a hundred is triaged, into the various statuses.
 func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
 	tb.Helper()
 	const batch, workers = 1000, 4
@@ -57,7 +57,7 @@ func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
 	wg.Wait()
 }
 
-// triage gives one alert in a hundred another status, at one time.
+// triage gives one alert in a hundred another status, concurrently.
 func triage(tb testing.TB, s store.Store, opened []picket.Alert) {
 	statuses := []picket.AlertStatus{picket.StatusResolved, picket.StatusInvestigating, picket.StatusFalsePositive}
 	var wg sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -19,14 +20,14 @@ var GoldenTime = time.Date(2026, 8, 1, 12, 30, 0, 123456000, time.UTC)
 // GoldenEvents returns the events of the golden store in the order in which
 // they are saved.
 func GoldenEvents(t testing.TB) []picket.Event {
-	evs := onHost(t, 0, 30)
+	evs := eventsOnOneHost(t, 0, 30)
 	for i := range evs {
 		evs[i].ID = fmt.Sprintf("01234567-89ab-4cde-8f01-%012x", i)
 	}
 	str := func(name, v string) sigma.Field {
 		return sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}}
 	}
-	evs = append(evs, oddEvents(t)...)
+	evs = append(evs, unusualEvents(t)...)
 	at := start.Add(time.Minute)
 	return append(evs,
 		picket.Event{ID: "odd \x00 id ☃", AgentID: "b", Host: "H2", Type: "network", OS: "windows", Time: at.Add(time.Microsecond), Received: at.Add(999 * time.Microsecond),
@@ -34,7 +35,7 @@ func GoldenEvents(t testing.TB) []picket.Event {
 				{Name: "Number", Value: sigma.Value{Kind: sigma.Number, Text: "1.50"}}, {Name: "Bool", Value: sigma.Value{Kind: sigma.Bool, Text: "false"}},
 				{Name: "Null"}, str("String", "not in the event"), str("d", "x"), {Name: "Renamed", Value: sigma.Value{Kind: sigma.Bool, Text: "true"}}}},
 		picket.Event{ID: "latin1", AgentID: "b", Host: "H2", Type: "network", Time: at, Received: at, Raw: []byte("{\"name\":\"M\xfcller\"}")},
-		event(t, 100, `{"n":100}`), event(t, 101, `{"n":101}`), event(t, 102, `{"n":102}`))
+		makeEvent(t, 100, `{"n":100}`), makeEvent(t, 101, `{"n":101}`), makeEvent(t, 102, `{"n":102}`))
 }
 
 // FillGolden makes an empty store the golden store.
@@ -49,13 +50,13 @@ func FillGoldenUntilLast(t testing.TB, s store.Store) {
 	t.Helper()
 	evs := GoldenEvents(t)
 	n := len(evs)
-	opened := save(t, s, store.Batch{ID: "golden-1", Events: evs[:30], Matches: []picket.Match{match("rule-a", evs[0]), match("rule-a", evs[1]), low(match("rule-b", evs[2]))}})[0].Opened
+	opened := save(t, s, store.Batch{ID: "golden-1", Events: evs[:30], Matches: []picket.Match{makeMatch("rule-a", evs[0]), makeMatch("rule-a", evs[1]), withLowLevel(makeMatch("rule-b", evs[2]))}})[0].Opened
 	investigating, resolved, ann := picket.StatusInvestigating, picket.StatusResolved, "ann"
-	update(t, s, opened[0].ID, store.AlertUpdate{Status: &investigating, Assignee: &ann, Note: "looking", Author: "bob", At: GoldenTime})
-	update(t, s, opened[1].ID, store.AlertUpdate{Status: &resolved, Author: "bob", At: GoldenTime})
+	updateAlert(t, s, opened[0].ID, store.AlertUpdate{Status: &investigating, Assignee: &ann, Note: "looking", Author: "bob", At: GoldenTime})
+	updateAlert(t, s, opened[1].ID, store.AlertUpdate{Status: &resolved, Author: "bob", At: GoldenTime})
 	fillGoldenAccounts(t, s)
 	save(t, s, store.Batch{ID: "golden-2", Events: evs[30 : n-3]})
-	save(t, s, store.Batch{ID: "golden-3", Events: evs[n-3 : n-2], Matches: []picket.Match{observed("loud", evs[n-3], false), observed("silent", evs[n-3], true)}})
+	save(t, s, store.Batch{ID: "golden-3", Events: evs[n-3 : n-2], Matches: []picket.Match{makeObservedMatch("loud", evs[n-3], false), makeObservedMatch("silent", evs[n-3], true)}})
 	fillGoldenCorrelations(t, s)
 }
 
@@ -63,24 +64,24 @@ func FillGoldenUntilLast(t testing.TB, s store.Store) {
 func LastGoldenBatches(t testing.TB) []store.Batch {
 	evs := GoldenEvents(t)
 	n := len(evs)
-	onB := low(match("rule-b", evs[n-1]))
+	onB := withLowLevel(makeMatch("rule-b", evs[n-1]))
 	onB.AgentID, onB.Host = "agent", "host"
-	onA := match("rule-a", evs[n-1])
+	onA := makeMatch("rule-a", evs[n-1])
 	onA.AgentID, onA.Host = "agent", "host"
 	return []store.Batch{
-		{ID: "golden-4", Events: evs[n-2 : n-1], Matches: []picket.Match{observed("silent", evs[n-2], true)}},
+		{ID: "golden-4", Events: evs[n-2 : n-1], Matches: []picket.Match{makeObservedMatch("silent", evs[n-2], true)}},
 		{ID: "golden-5", Events: append(evs[:5:5], evs[n-1]), Matches: []picket.Match{onB, onA}},
 	}
 }
 
-func low(m picket.Match) picket.Match {
+func withLowLevel(m picket.Match) picket.Match {
 	m.Level = sigma.Low
 	return m
 }
 
-// corr is the match of a correlation.
-func corr(ev picket.Event) picket.Match {
-	m := match("corr", ev)
+// correlationMatch is the match of a correlation.
+func correlationMatch(ev picket.Event) picket.Match {
+	m := makeMatch("corr", ev)
 	m.Host, m.AlertAgent = "one", "agent-x"
 	return m
 }
@@ -88,16 +89,16 @@ func corr(ev picket.Event) picket.Match {
 func fillGoldenCorrelations(t testing.TB, s store.Store) {
 	t.Helper()
 	if ok, err := s.AcquireCorrelationLease(t.Context(), "holder", time.Hour); !ok || err != nil {
-		t.Fatalf("lead: %t, %v", ok, err)
+		t.Fatalf("lease: %t, %v", ok, err)
 	}
-	_, mark, err := s.Observations(t.Context(), 0, 1)
-	check(t, err)
-	_, err = s.CommitCorrelations(t.Context(), "holder", store.CorrelationCommit{Offset: mark, State: []byte("state"), Matches: []picket.Match{corr(GoldenEvents(t)[0])}})
-	check(t, err)
+	_, offset, err := s.Observations(t.Context(), 0, 1)
+	testenv.Check(t, err)
+	_, err = s.CommitCorrelations(t.Context(), "holder", store.CorrelationCommit{Offset: offset, State: []byte("state"), Matches: []picket.Match{correlationMatch(GoldenEvents(t)[0])}})
+	testenv.Check(t, err)
 }
 
-// goldenAccounts are the accounts of the golden store, and what its processes
-// know of each other.
+// goldenAccounts are the accounts of the golden store, and its published rules and
+// workers.
 var goldenAccounts = struct {
 	tokens  []store.Token
 	users   []store.User
@@ -130,18 +131,18 @@ func fillGoldenAccounts(t testing.TB, s store.Store) {
 	t.Helper()
 	ctx, a := t.Context(), goldenAccounts
 	for _, tok := range a.tokens {
-		check(t, s.AddToken(ctx, tok))
+		testenv.Check(t, s.AddToken(ctx, tok))
 	}
 	for _, u := range a.users {
-		check(t, s.AddUser(ctx, u))
+		testenv.Check(t, s.AddUser(ctx, u))
 	}
-	check(t, s.AddSession(ctx, a.session))
+	testenv.Check(t, s.AddSession(ctx, a.session))
 	for i := len(a.audit) - 1; i >= 0; i-- {
-		check(t, s.AddAuditEntry(ctx, a.audit[i]))
+		testenv.Check(t, s.AddAuditEntry(ctx, a.audit[i]))
 	}
-	check(t, s.PublishRules(ctx, a.rules))
+	testenv.Check(t, s.PublishRules(ctx, a.rules))
 	for _, w := range a.workers {
-		check(t, s.ReportWorker(ctx, w))
+		testenv.Check(t, s.ReportWorker(ctx, w))
 	}
 }
 
@@ -153,24 +154,24 @@ func CheckGolden(t *testing.T, s store.Store) {
 	checkGoldenCounters(t, s)
 	checkGoldenCorrelations(t, s)
 	checkGoldenAccounts(t, s)
-	same(t, "the batches again", save(t, s, LastGoldenBatches(t)...), []store.SaveResult{{DuplicateBatch: true}, {DuplicateBatch: true}})
+	checkEqual(t, "the batches again", save(t, s, LastGoldenBatches(t)...), []store.SaveResult{{DuplicateBatch: true}, {DuplicateBatch: true}})
 }
 
 func checkGoldenEvents(t *testing.T, s store.Store) {
 	t.Helper()
 	evs := GoldenEvents(t)
-	got := find(t, s, store.EventQuery{})
+	got := searchAll(t, s, store.EventQuery{})
 	want := make([]picket.Event, 0, len(evs))
 	for i := len(evs) - 1; i >= 0; i-- {
 		want = append(want, evs[i])
 	}
-	same(t, "events", got, want)
+	checkEqual(t, "events", got, want)
 	for i := 0; i < len(queries); i += 9 {
 		where, err := store.ParseQuery(queries[i])
-		check(t, err)
-		same(t, queries[i], ids(find(t, s, store.EventQuery{Where: where})), reference(evs, where))
+		testenv.Check(t, err)
+		checkEqual(t, queries[i], eventIDs(searchAll(t, s, store.EventQuery{Where: where})), evaluateQuery(evs, where))
 	}
-	same(t, "event", must[picket.Event](t)(s.Event(t.Context(), evs[7].ID)), evs[7])
+	checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), evs[7].ID)), evs[7])
 }
 
 func checkGoldenAlerts(t *testing.T, s store.Store) {
@@ -181,30 +182,30 @@ func checkGoldenAlerts(t *testing.T, s store.Store) {
 		return picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: host,
 			Status: picket.StatusOpen, Count: count, FirstSeen: m.Time, LastSeen: seen, Opened: GoldenTime, Updated: GoldenTime}
 	}
-	onA := alert(match("rule-a", evs[0]), "agent", "host", 3, last)
+	onA := alert(makeMatch("rule-a", evs[0]), "agent", "host", 3, last)
 	onA.Status, onA.Assignee = picket.StatusInvestigating, "ann"
 	onA.Notes = []picket.Note{{Time: GoldenTime, Author: "bob", Text: "status: open → investigating"}, {Time: GoldenTime, Author: "bob", Text: "assignee: nobody → ann"},
 		{Time: GoldenTime, Author: "bob", Text: "looking"}}
-	closed := alert(low(match("rule-b", evs[2])), "agent", "host", 1, evs[2].Time)
+	closed := alert(withLowLevel(makeMatch("rule-b", evs[2])), "agent", "host", 1, evs[2].Time)
 	closed.Status = picket.StatusResolved
 	closed.Notes = []picket.Note{{Time: GoldenTime, Author: "bob", Text: "status: open → resolved"}}
-	want := []picket.Alert{alert(low(match("rule-b", evs[len(evs)-1])), "agent", "host", 1, last), onA,
-		alert(match("loud", loud), loud.AgentID, loud.Host, 1, loud.Time), closed, alert(corr(evs[0]), "agent-x", "one", 1, first)}
-	same(t, "alerts", alerts(t, s, store.AlertQuery{}), want)
-	same(t, "alerts by text", alerts(t, s, store.AlertQuery{Text: "LOUD"}), want[2:3])
+	want := []picket.Alert{alert(withLowLevel(makeMatch("rule-b", evs[len(evs)-1])), "agent", "host", 1, last), onA,
+		alert(makeMatch("loud", loud), loud.AgentID, loud.Host, 1, loud.Time), closed, alert(correlationMatch(evs[0]), "agent-x", "one", 1, first)}
+	checkEqual(t, "alerts", listAlerts(t, s, store.AlertQuery{}), want)
+	checkEqual(t, "alerts by text", listAlerts(t, s, store.AlertQuery{Text: "LOUD"}), want[2:3])
 
 	var got []string
 	for _, m := range must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{})).Matches {
 		got = append(got, m.RuleID+" "+m.EventID+" "+m.AlertID)
-		same(t, "evidence", m.Why, []sigma.Evidence{{Field: "name", Value: "x"}})
+		checkEqual(t, "evidence", m.Why, []sigma.Evidence{{Field: "name", Value: "x"}})
 	}
 	id := func(rule string, ev picket.Event, a picket.Alert) string { return rule + " " + ev.ID + " " + a.ID }
-	same(t, "matches", got, []string{id("rule-a", evs[len(evs)-1], want[1]), id("rule-b", evs[len(evs)-1], want[0]), id("corr", evs[0], want[4]),
+	checkEqual(t, "matches", got, []string{id("rule-a", evs[len(evs)-1], want[1]), id("rule-b", evs[len(evs)-1], want[0]), id("corr", evs[0], want[4]),
 		id("loud", loud, want[2]), id("rule-b", evs[2], want[3]), id("rule-a", evs[1], want[1]), id("rule-a", evs[0], want[1])})
 	counts := must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
-	same(t, "counts", counts.ByLevel, map[picket.AlertStatus]map[string]int64{
+	checkEqual(t, "counts", counts.ByLevel, map[picket.AlertStatus]map[string]int64{
 		picket.StatusOpen: {"high": 2, "low": 1}, picket.StatusInvestigating: {"high": 1}, picket.StatusResolved: {"low": 1}})
-	same(t, "the top rule", counts.TopRules[0], store.RuleCount{RuleID: "rule-a", Title: "Title of rule-a", Level: "high", Alerts: 1, Matches: 3})
+	checkEqual(t, "the top rule", counts.TopRules[0], store.RuleCount{RuleID: "rule-a", Title: "Title of rule-a", Level: "high", Alerts: 1, Matches: 3})
 }
 
 func checkGoldenCounters(t *testing.T, s store.Store) {
@@ -222,21 +223,21 @@ func checkGoldenCounters(t *testing.T, s store.Store) {
 	}
 	got := must[store.Totals](t)(s.Totals(t.Context()))
 	got.DiskBytes = 0
-	same(t, "totals", got, want)
+	checkEqual(t, "totals", got, want)
 	opened := make(map[string]int64)
 	for _, m := range must[[]store.MinuteCounts](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
-		same(t, "events of "+m.Start.String(), m.Events, events[m.Start])
+		checkEqual(t, "events of "+m.Start.String(), m.Events, events[m.Start])
 		delete(events, m.Start)
 		if len(m.Alerts) > 0 {
-			same(t, "the minute of alerts", m.Start, GoldenTime.Truncate(time.Minute))
+			checkEqual(t, "the minute of alerts", m.Start, GoldenTime.Truncate(time.Minute))
 			opened = m.Alerts
 		}
 	}
-	same(t, "minutes not listed", len(events), 0)
-	same(t, "alerts opened", opened, map[string]int64{"high": 3, "low": 2})
-	same(t, "host", must[store.Host](t)(s.Host(t.Context(), "host")),
+	checkEqual(t, "minutes not listed", len(events), 0)
+	checkEqual(t, "alerts opened", opened, map[string]int64{"high": 3, "low": 2})
+	checkEqual(t, "host", must[store.Host](t)(s.Host(t.Context(), "host")),
 		store.Host{Name: "host", AgentID: "agent", OS: "linux", FirstSeen: evs[0].Received, LastSeen: evs[29].Received, Events: 30, Alerts: 2})
-	same(t, "hosts by name", must[store.HostPage](t)(s.Hosts(t.Context(), "h2", 0, "")).Hosts[0].OS, "windows")
+	checkEqual(t, "hosts by name", must[store.HostPage](t)(s.Hosts(t.Context(), "h2", 0, "")).Hosts[0].OS, "windows")
 }
 
 func checkGoldenCorrelations(t *testing.T, s store.Store) {
@@ -247,16 +248,16 @@ func checkGoldenCorrelations(t *testing.T, s store.Store) {
 		return store.Observation{RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Fields: map[string]string{"User": "u"}, Arrived: GoldenTime}
 	}
 	all, _, err := s.Observations(t.Context(), 0, 10)
-	check(t, err)
-	same(t, "observations", all, []store.Observation{observation("loud", evs[n-3]), observation("silent", evs[n-3]), observation("silent", evs[n-2])})
-	mark, state, err := s.CorrelationCheckpoint(t.Context())
-	check(t, err)
-	same(t, "state", string(state), "state")
-	later, _, err := s.Observations(t.Context(), mark, 10)
-	check(t, err)
-	same(t, "later observations", later, all[2:])
+	testenv.Check(t, err)
+	checkEqual(t, "observations", all, []store.Observation{observation("loud", evs[n-3]), observation("silent", evs[n-3]), observation("silent", evs[n-2])})
+	offset, state, err := s.CorrelationCheckpoint(t.Context())
+	testenv.Check(t, err)
+	checkEqual(t, "state", string(state), "state")
+	later, _, err := s.Observations(t.Context(), offset, 10)
+	testenv.Check(t, err)
+	checkEqual(t, "later observations", later, all[2:])
 	if ok, err := s.AcquireCorrelationLease(t.Context(), "other", time.Hour); ok || err != nil {
-		t.Errorf("another holds the lease: %t, %v", ok, err)
+		t.Errorf("another holder has the lease: %t, %v", ok, err)
 	}
 	if ok, err := s.AcquireCorrelationLease(t.Context(), "holder", time.Hour); !ok || err != nil {
 		t.Errorf("the holder has lost its lease: %t, %v", ok, err)
@@ -266,11 +267,11 @@ func checkGoldenCorrelations(t *testing.T, s store.Store) {
 func checkGoldenAccounts(t *testing.T, s store.Store) {
 	t.Helper()
 	ctx, want := t.Context(), goldenAccounts
-	same(t, "tokens", must[[]store.Token](t)(s.Tokens(ctx)), want.tokens)
-	same(t, "token", must[store.Token](t)(s.TokenByHash(ctx, "hash1")), want.tokens[0])
-	same(t, "users", must[[]store.User](t)(s.Users(ctx)), want.users)
-	same(t, "session", must[store.Session](t)(s.Session(ctx, "s1", start)), want.session)
-	same(t, "audit", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 0)), want.audit)
-	same(t, "rules", must[store.PublishedRules](t)(s.PublishedRules(ctx, "")), want.rules)
-	same(t, "workers", must[[]store.Worker](t)(s.Workers(ctx, start)), want.workers)
+	checkEqual(t, "tokens", must[[]store.Token](t)(s.Tokens(ctx)), want.tokens)
+	checkEqual(t, "token", must[store.Token](t)(s.TokenByHash(ctx, "hash1")), want.tokens[0])
+	checkEqual(t, "users", must[[]store.User](t)(s.Users(ctx)), want.users)
+	checkEqual(t, "session", must[store.Session](t)(s.Session(ctx, "s1", start)), want.session)
+	checkEqual(t, "audit", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 0)), want.audit)
+	checkEqual(t, "rules", must[store.PublishedRules](t)(s.PublishedRules(ctx, "")), want.rules)
+	checkEqual(t, "workers", must[[]store.Worker](t)(s.Workers(ctx, start)), want.workers)
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-func matchQueries(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 30)
+func testMatchQueries(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 30)
 	b := store.Batch{ID: "b", Events: evs}
 	for i, ev := range evs {
-		b.Matches = append(b.Matches, match(fmt.Sprint("rule-", i%4), ev))
+		b.Matches = append(b.Matches, makeMatch(fmt.Sprint("rule-", i%4), ev))
 	}
 	save(t, s, b)
 	all := map[string]string{} // alert by match
@@ -21,7 +21,7 @@ func matchQueries(t *testing.T, s store.Store) {
 		want := b.Matches[len(b.Matches)-1-i]
 		want.Title, want.Level, want.Tags, want.Host = "", 0, nil, ""
 		want.AlertID = m.AlertID
-		same(t, "match", m, want)
+		checkEqual(t, "match", m, want)
 		all[m.ID] = m.AlertID
 	}
 	if len(all) != 30 {
@@ -57,6 +57,6 @@ func matchQueries(t *testing.T, s store.Store) {
 				break
 			}
 		}
-		same(t, c.name, got, want)
+		checkEqual(t, c.name, got, want)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-func roundTrip(t *testing.T, s store.Store) {
+func testRoundTrip(t *testing.T, s store.Store) {
 	str := func(name, v string) sigma.Field {
 		return sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}}
 	}
@@ -24,103 +24,103 @@ func roundTrip(t *testing.T, s store.Store) {
 				str("x.l", "b"), str("x.l", "b"), str("Derived", "not in there"), str("Derived", ""), str("Image", `C:\aé.exe`)}},
 		{ID: "no-fields", AgentID: "a", Host: "h2", Time: start.Add(-time.Hour), Received: start, Raw: []byte(`{"a":1,"a":2}`)},
 		{ID: "empty", AgentID: "b", Host: "h2", Time: start, Received: start, Raw: []byte(` {} `)},
-		{ID: "odd \x00 id ☃", AgentID: "b", Host: "h2", Time: start, Received: start, Raw: []byte(`{"":"","a.b":"\ud83d\ude00","c":{"":[[]]}}`),
+		{ID: "unusual \x00 id ☃", AgentID: "b", Host: "h2", Time: start, Received: start, Raw: []byte(`{"":"","a.b":"\ud83d\ude00","c":{"":[[]]}}`),
 			Fields: []sigma.Field{str("", ""), str("a.b", "😀")}},
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs})
-	got := find(t, s, store.EventQuery{})
+	got := searchAll(t, s, store.EventQuery{})
 	want := make([]picket.Event, 0, len(evs))
 	for i := len(evs) - 1; i >= 0; i-- {
 		want = append(want, evs[i])
 	}
-	same(t, "events", got, want)
+	checkEqual(t, "events", got, want)
 }
 
-func duplicates(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 30)
-	same(t, "first", save(t, s, store.Batch{ID: "b1", Events: evs[:20]}), []store.SaveResult{{Stored: 20}})
+func testDuplicates(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 30)
+	checkEqual(t, "first", save(t, s, store.Batch{ID: "b1", Events: evs[:20]}), []store.SaveResult{{Stored: 20}})
 	again := append([]picket.Event(nil), evs[10:]...)
-	again[0].Raw = []byte(`{"other":"content"}`) // its id alone identifies an event
-	same(t, "overlap", save(t, s, store.Batch{ID: "b2", Events: again}), []store.SaveResult{{Stored: 10, Duplicate: 10}})
-	same(t, "all known", save(t, s, store.Batch{ID: "b3", Events: evs}), []store.SaveResult{{Duplicate: 30}})
-	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
+	again[0].Raw = []byte(`{"other":"content"}`) // an event is identified by its id alone
+	checkEqual(t, "overlap", save(t, s, store.Batch{ID: "b2", Events: again}), []store.SaveResult{{Stored: 10, Duplicate: 10}})
+	checkEqual(t, "all known", save(t, s, store.Batch{ID: "b3", Events: evs}), []store.SaveResult{{Duplicate: 30}})
+	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
 	ev := must[picket.Event](t)(s.Event(t.Context(), evs[10].ID))
-	same(t, "the first copy", string(ev.Raw), string(evs[10].Raw))
+	checkEqual(t, "the first copy", string(ev.Raw), string(evs[10].Raw))
 }
 
-func duplicatesInOneBatch(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 3)
+func testDuplicatesInOneBatch(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 3)
 	double := []picket.Event{evs[0], evs[1], evs[0], evs[2], evs[1]}
-	other := match("other", evs[0])
-	b := store.Batch{ID: "b1", Events: double, Matches: []picket.Match{match("r", evs[0]), match("r", evs[1]), other}}
+	other := makeMatch("other", evs[0])
+	b := store.Batch{ID: "b1", Events: double, Matches: []picket.Match{makeMatch("r", evs[0]), makeMatch("r", evs[1]), other}}
 	saved := save(t, s, b)[0]
-	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
+	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
 	if saved.Stored != 3 || saved.Duplicate != 2 || saved.Matches != 2 {
 		t.Errorf("saved %+v, want 3 stored, 2 duplicates, 2 matches: the match of the second copy is left out", saved)
 	}
 }
 
-func repeatedBatch(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 5)
-	b := store.Batch{ID: "b1", Events: evs, Matches: []picket.Match{match("r", evs[2])}}
+func testDuplicateBatch(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 5)
+	b := store.Batch{ID: "b1", Events: evs, Matches: []picket.Match{makeMatch("r", evs[2])}}
 	first := save(t, s, b)[0]
 	if first.Stored != 5 || first.Matches != 1 || len(first.Opened) != 1 || first.DuplicateBatch {
 		t.Fatalf("first: %+v", first)
 	}
 	before := must[store.Totals](t)(s.Totals(t.Context()))
-	same(t, "again", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
-	b.Events = plain(t, 5, 6) // a batch is its ID
-	same(t, "with other events", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
-	same(t, "twice in one call", save(t, s, store.Batch{ID: "b2", Events: plain(t, 6, 8)}, store.Batch{ID: "b2", Events: plain(t, 6, 8)}),
+	checkEqual(t, "again", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
+	b.Events = plainEvents(t, 5, 6) // a batch is its ID
+	checkEqual(t, "with other events", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
+	checkEqual(t, "twice in one call", save(t, s, store.Batch{ID: "b2", Events: plainEvents(t, 6, 8)}, store.Batch{ID: "b2", Events: plainEvents(t, 6, 8)}),
 		[]store.SaveResult{{Stored: 2}, {DuplicateBatch: true}})
 	after := must[store.Totals](t)(s.Totals(t.Context()))
 	if after.Stored != before.Stored+2 || after.Duplicate != before.Duplicate || after.Matches != before.Matches {
 		t.Errorf("totals went from %+v to %+v", before, after)
 	}
 	save(t, s, store.Batch{ID: "empty"})
-	same(t, "an empty batch again", save(t, s, store.Batch{ID: "empty"}), []store.SaveResult{{DuplicateBatch: true}})
+	checkEqual(t, "an empty batch again", save(t, s, store.Batch{ID: "empty"}), []store.SaveResult{{DuplicateBatch: true}})
 }
 
-func manyBatches(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 40)
-	same(t, "nothing", save(t, s), []store.SaveResult{})
-	same(t, "saved", save(t, s,
+func testManyBatches(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 40)
+	checkEqual(t, "nothing", save(t, s), []store.SaveResult{})
+	checkEqual(t, "saved", save(t, s,
 		store.Batch{ID: "b1", Events: evs[:10]},
 		store.Batch{ID: "b2", Events: evs[5:30]},
 		store.Batch{ID: "b3", Events: evs[30:]},
 	), []store.SaveResult{{Stored: 10}, {Stored: 20, Duplicate: 5}, {Stored: 10}})
-	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
+	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
 }
 
-func noBatchID(t *testing.T, s store.Store) {
-	_, err := s.Save(t.Context(), store.Batch{Events: plain(t, 0, 1)})
-	wantErr(t, "a batch without id", err, picket.ErrInvalid)
+func testNoBatchID(t *testing.T, s store.Store) {
+	_, err := s.Save(t.Context(), store.Batch{Events: plainEvents(t, 0, 1)})
+	checkError(t, "a batch without id", err, picket.ErrInvalid)
 }
 
-func concurrentSaves(t *testing.T, s store.Store) {
-	const writers, each, size = 8, 6, 25
+func testConcurrentSaves(t *testing.T, s store.Store) {
+	const writers, each, size = 8, 4, 10
 	var work sync.WaitGroup
 	for w := range writers {
 		work.Go(func() {
 			for i := range each {
 				lo := (w*each + i) * size
-				b := store.Batch{ID: fmt.Sprint("batch-", lo), Events: plain(t, lo, lo+size)}
-				b.Matches = []picket.Match{match("r", b.Events[0])}
+				b := store.Batch{ID: fmt.Sprint("batch-", lo), Events: plainEvents(t, lo, lo+size)}
+				b.Matches = []picket.Match{makeMatch("r", b.Events[0])}
 				saved, err := s.Save(t.Context(), b)
 				if err != nil || saved[0].Stored != size || saved[0].Matches != 1 {
 					t.Errorf("Save: %+v, %v", saved, err)
 				}
 				if _, err := s.SearchEvents(t.Context(), store.EventQuery{Where: store.NewTextTerm("process")}); err != nil {
-					t.Errorf("Find: %v", err)
+					t.Errorf("SearchEvents: %v", err)
 				}
 			}
 		})
 	}
 	work.Wait()
 	seen := make(map[string]bool)
-	for _, ev := range find(t, s, store.EventQuery{}) {
+	for _, ev := range searchAll(t, s, store.EventQuery{}) {
 		if seen[ev.ID] {
-			t.Errorf("event %s is there twice", ev.ID)
+			t.Errorf("event %s is stored twice", ev.ID)
 		}
 		seen[ev.ID] = true
 	}
@@ -136,18 +136,18 @@ func concurrentSaves(t *testing.T, s store.Store) {
 	}
 }
 
-// concurrentSame sends the same events in different batches, and the same
-// batch, at once.
-func concurrentSame(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 60)
+// testConcurrentDuplicates saves the same events in different batches, and each
+// batch twice, concurrently.
+func testConcurrentDuplicates(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 60)
 	var mu sync.Mutex
 	var sum store.SaveResult
-	repeated := 0
+	duplicateBatches := 0
 	var work sync.WaitGroup
 	for w := range 12 {
 		b := store.Batch{ID: fmt.Sprint("batch-", w/2), Events: evs}
 		for _, ev := range evs[:3] {
-			b.Matches = append(b.Matches, match("r", ev))
+			b.Matches = append(b.Matches, makeMatch("r", ev))
 		}
 		work.Go(func() {
 			saved, err := s.Save(t.Context(), b)
@@ -161,47 +161,47 @@ func concurrentSame(t *testing.T, s store.Store) {
 			sum.Duplicate += saved[0].Duplicate
 			sum.Matches += saved[0].Matches
 			if saved[0].DuplicateBatch {
-				repeated++
+				duplicateBatches++
 			}
-			// What this call answered for is durable, whoever stored it.
+			// What this call has returned is durable, whichever call stored it.
 			if page, err := s.SearchEvents(t.Context(), store.EventQuery{Limit: len(evs)}); err != nil || len(page.Events) != len(evs) {
 				t.Errorf("after Save: %d events, %v", len(page.Events), err)
 			}
 		})
 	}
 	work.Wait()
-	same(t, "sums", sum, store.SaveResult{Stored: 60, Duplicate: 5 * 60, Matches: 3})
-	if repeated != 6 {
-		t.Errorf("%d repeated, want 6", repeated)
+	checkEqual(t, "sums", sum, store.SaveResult{Stored: 60, Duplicate: 5 * 60, Matches: 3})
+	if duplicateBatches != 6 {
+		t.Errorf("%d duplicate batches, want 6", duplicateBatches)
 	}
-	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(evs))
+	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
 }
 
-func totals(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 10)
+func testTotals(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 10)
 	raw := int64(0)
 	for _, ev := range evs {
 		raw += int64(len(ev.Raw))
 	}
-	save(t, s, store.Batch{ID: "b1", Events: evs, Matches: []picket.Match{match("r", evs[0]), match("r2", evs[0])}})
+	save(t, s, store.Batch{ID: "b1", Events: evs, Matches: []picket.Match{makeMatch("r", evs[0]), makeMatch("r2", evs[0])}})
 	save(t, s, store.Batch{ID: "b2", Events: evs[:4]})
 	got := must[store.Totals](t)(s.Totals(t.Context()))
 	if got.DiskBytes <= 0 {
 		t.Errorf("disk bytes %d", got.DiskBytes)
 	}
 	got.DiskBytes = 0
-	same(t, "totals", got, store.Totals{Stored: 10, Duplicate: 4, Matches: 2, Events: 10, RawBytes: raw})
+	checkEqual(t, "totals", got, store.Totals{Stored: 10, Duplicate: 4, Matches: 2, Events: 10, RawBytes: raw})
 }
 
-func activity(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 180) // three minutes
+func testActivity(t *testing.T, s store.Store) {
+	evs := plainEvents(t, 0, 180) // three minutes
 	for i := range evs {
 		if i%3 == 0 {
 			evs[i].Type = "dns_query"
 		}
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs[:100]}, store.Batch{ID: "b2", Events: evs[100:]})
-	save(t, s, store.Batch{ID: "b3", Events: evs, Matches: []picket.Match{match("r", evs[0])}})
+	save(t, s, store.Batch{ID: "b3", Events: evs, Matches: []picket.Match{makeMatch("r", evs[0])}})
 	minutes := must[[]store.MinuteCounts](t)(s.Activity(t.Context(), start, start.Add(3*time.Minute)))
 	got := make(map[time.Time]map[string]int64)
 	for _, m := range minutes {
@@ -213,11 +213,11 @@ func activity(t *testing.T, s store.Store) {
 		start.Add(1 * time.Minute): {"process": 40, "dns_query": 20},
 		start.Add(2 * time.Minute): {"process": 40, "dns_query": 20},
 	}
-	same(t, "minutes", got, want)
+	checkEqual(t, "minutes", got, want)
 
 	opened := int64(0)
-	b := store.Batch{ID: "b4", Events: plain(t, 200, 201)}
-	b.Matches = []picket.Match{match("r", b.Events[0]), match("r2", b.Events[0])}
+	b := store.Batch{ID: "b4", Events: plainEvents(t, 200, 201)}
+	b.Matches = []picket.Match{makeMatch("r", b.Events[0]), makeMatch("r2", b.Events[0])}
 	save(t, s, b)
 	for _, m := range must[[]store.MinuteCounts](t)(s.Activity(t.Context(), time.Time{}, time.Time{})) {
 		opened += m.Alerts["high"]
@@ -225,49 +225,4 @@ func activity(t *testing.T, s store.Store) {
 	if opened != 2 {
 		t.Errorf("%d alerts opened, want 2", opened)
 	}
-}
-
-func pruneAge(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 120)
-	now := evs[50].Received
-	// It is the time of receipt that counts, not the order.
-	evs[49].Received, evs[51].Received = evs[51].Received, evs[49].Received
-	kept := append([]picket.Event{evs[49], evs[50]}, evs[52:]...)
-	save(t, s, store.Batch{ID: "b1", Events: evs[:60], Matches: []picket.Match{match("r", evs[0])}}, store.Batch{ID: "b2", Events: evs[60:]})
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: now, MaxAge: time.Hour})); n != 0 {
-		t.Errorf("%d events pruned before their time", n)
-	}
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: now.Add(time.Hour), MaxAge: time.Hour})); n != 50 {
-		t.Errorf("%d events pruned, want 50", n)
-	}
-	same(t, "events", ids(find(t, s, store.EventQuery{})), newestFirst(kept))
-	same(t, "pages", ids(find(t, s, store.EventQuery{Limit: 1})), newestFirst(kept))
-	_, err := s.Event(t.Context(), evs[0].ID)
-	wantErr(t, "a pruned event", err, picket.ErrNotFound)
-	got := must[store.Totals](t)(s.Totals(t.Context()))
-	if got.Stored != 120 || got.Events != 70 {
-		t.Errorf("totals: %+v, want 120 stored, 70 kept", got)
-	}
-	matches := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{EventID: evs[0].ID})).Matches
-	if len(matches) != 1 {
-		t.Errorf("%d matches of the pruned event, want 1: they stay with their alerts", len(matches))
-	}
-	save(t, s, store.Batch{ID: "b3", Events: plain(t, 120, 130)})
-	same(t, "with later ones", ids(find(t, s, store.EventQuery{Where: store.NewTextTerm("process")})), newestFirst(append(kept, plain(t, 120, 130)...)))
-}
-
-func pruneBytes(t *testing.T, s store.Store) {
-	evs := plain(t, 0, 50)
-	for i := range evs {
-		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+1]})
-	}
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: start, MaxBytes: 1 << 40})); n != 0 {
-		t.Errorf("%d events pruned within bounds", n)
-	}
-	n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: start, MaxBytes: 1}))
-	left := find(t, s, store.EventQuery{})
-	if n == 0 || int(n)+len(left) != len(evs) {
-		t.Errorf("%d pruned and %d left of %d", n, len(left), len(evs))
-	}
-	same(t, "the newest are left", ids(left), newestFirst(evs[n:]))
 }

@@ -1,5 +1,5 @@
-// Package storetest holds every implementation of store.Store to the promises
-// of that package. An implementation's own test calls Run.
+// Package storetest is the conformance suite of store.Store. The test of each
+// implementation calls Run.
 package storetest
 
 import (
@@ -17,54 +17,69 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
+// A testCase is one subtest of the suite.
+type testCase struct {
+	name string
+	test func(*testing.T, store.Store)
+}
+
 // Run runs the suite. open returns an empty store, which the suite does not
-// close; it is called at least once for each subtest.
+// close; it is called once for each subtest.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
-	for _, c := range []struct {
-		name string
-		test func(*testing.T, store.Store)
-	}{
-		{"Save/RoundTrip", roundTrip},
-		{"Save/Duplicates", duplicates},
-		{"Save/DuplicatesInOneBatch", duplicatesInOneBatch},
-		{"Save/RepeatedBatch", repeatedBatch},
-		{"Save/ManyBatches", manyBatches},
-		{"Save/NoID", noBatchID},
-		{"Save/Concurrent", concurrentSaves},
-		{"Save/ConcurrentSame", concurrentSame},
-		{"Find/Order", findOrder},
-		{"Find/Paging", findPaging},
-		{"Find/Time", findTime},
-		{"Find/Queries", findQueries},
-		{"Find/Random", findRandom},
-		{"Find/BadCursor", badCursors},
-		{"Event", eventByID},
-		{"Totals", totals},
-		{"Activity", activity},
-		{"Prune/Age", pruneAge},
-		{"Prune/Bytes", pruneBytes},
-		{"Alerts/Grouping", alertGrouping},
-		{"Alerts/Duplicates", alertDuplicates},
-		{"Alerts/Triage", alertTriage},
-		{"Alerts/Reopen", alertReopen},
-		{"Alerts/Limit", alertLimit},
-		{"Alerts/Queries", alertQueries},
-		{"Alerts/Paging", alertPaging},
-		{"Alerts/Counts", alertCounts},
-		{"Matches", matchQueries},
-		{"Correlations/Observations", observations},
-		{"Correlations/Conclusions", conclusions},
-		{"Fleet/Rules", publishedRules},
-		{"Fleet/Workers", workers},
-		{"Hosts", hosts},
-		{"Hosts/Paging", hostPaging},
-		{"Hosts/Many", manyHosts},
-		{"Tokens", tokens},
-		{"Users", users},
-		{"AddUser", addUser},
-		{"Sessions", sessions},
-		{"Audit", audit},
-	} {
+	RunEvents(t, open)
+	run(t, open, []testCase{
+		{"Alerts/Grouping", testAlertGrouping},
+		{"Alerts/Duplicates", testAlertDuplicates},
+		{"Alerts/Triage", testTriage},
+		{"Alerts/Reopen", testReopen},
+		{"Alerts/Limit", testAlertMatchLimit},
+		{"Alerts/Queries", testAlertQueries},
+		{"Alerts/Paging", testAlertPaging},
+		{"Alerts/Counts", testAlertCounts},
+		{"Matches", testMatchQueries},
+		{"Correlations/Observations", testObservations},
+		{"Correlations/Commits", testCorrelationCommits},
+		{"Coordination/Rules", testPublishedRules},
+		{"Coordination/Workers", testWorkers},
+		{"Hosts", testHosts},
+		{"Hosts/Paging", testHostPaging},
+		{"Hosts/Many", testManyHosts},
+		{"Tokens", testTokens},
+		{"Users", testUsers},
+		{"Users/ConcurrentAdd", testConcurrentAddUser},
+		{"Sessions", testSessions},
+		{"Audit", testAuditLog},
+	})
+}
+
+// RunEvents runs the part of the suite about store.Events, for an engine that can
+// store events in several ways.
+func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
+	run(t, open, []testCase{
+		{"Save/RoundTrip", testRoundTrip},
+		{"Save/Duplicates", testDuplicates},
+		{"Save/DuplicatesInOneBatch", testDuplicatesInOneBatch},
+		{"Save/DuplicateBatch", testDuplicateBatch},
+		{"Save/ManyBatches", testManyBatches},
+		{"Save/NoID", testNoBatchID},
+		{"Save/Concurrent", testConcurrentSaves},
+		{"Save/ConcurrentDuplicates", testConcurrentDuplicates},
+		{"SearchEvents/Order", testSearchOrder},
+		{"SearchEvents/Paging", testSearchPaging},
+		{"SearchEvents/Time", testSearchTime},
+		{"SearchEvents/Queries", testQueries},
+		{"SearchEvents/Random", testRandomQueries},
+		{"SearchEvents/BadCursor", testBadCursors},
+		{"Event", testEventByID},
+		{"Totals", testTotals},
+		{"Activity", testActivity},
+		{"Prune/Age", testPruneAge},
+		{"Prune/Bytes", testPruneBytes},
+	})
+}
+
+func run(t *testing.T, open func(t *testing.T) store.Store, cases []testCase) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			c.test(t, open(t))
@@ -72,17 +87,17 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	}
 }
 
-// start is the first moment of made events.
+// start is the time of event 0.
 var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// event makes event number n, with the fields that raw has.
-func event(t testing.TB, n int, raw string) picket.Event {
+// makeEvent returns event number n, with the fields that raw has.
+func makeEvent(t testing.TB, n int, raw string) picket.Event {
 	t.Helper()
 	at := start.Add(time.Duration(n) * time.Second)
 	var dec flatjson.Decoder
 	fields, err := dec.Decode([]byte(raw), nil)
 	if err != nil {
-		t.Fatalf("made event %s: %v", raw, err)
+		t.Fatalf("test event %s: %v", raw, err)
 	}
 	return picket.Event{
 		ID: fmt.Sprintf("event-%06d", n), AgentID: fmt.Sprintf("agent-%d", n%3), Host: fmt.Sprintf("host-%d", n%2),
@@ -90,17 +105,17 @@ func event(t testing.TB, n int, raw string) picket.Event {
 	}
 }
 
-// plain makes events from number lo up to but not including hi.
-func plain(t testing.TB, lo, hi int) []picket.Event {
+// plainEvents returns the events from number lo up to but not including hi.
+func plainEvents(t testing.TB, lo, hi int) []picket.Event {
 	var out []picket.Event
 	for n := lo; n < hi; n++ {
-		out = append(out, event(t, n, fmt.Sprintf(`{"n":%d,"even":%t,"name":"Process %d"}`, n, n%2 == 0, n)))
+		out = append(out, makeEvent(t, n, fmt.Sprintf(`{"n":%d,"even":%t,"name":"Process %d"}`, n, n%2 == 0, n)))
 	}
 	return out
 }
 
-// match makes the match of a rule on an event.
-func match(rule string, ev picket.Event) picket.Match {
+// makeMatch returns the match of a rule on an event.
+func makeMatch(rule string, ev picket.Event) picket.Match {
 	return picket.Match{
 		ID: picket.MatchID(rule, ev.ID), RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Time: ev.Time,
 		Why:   []sigma.Evidence{{Field: "name", Value: "x"}},
@@ -115,19 +130,19 @@ func save(t testing.TB, s store.Store, batches ...store.Batch) []store.SaveResul
 		t.Fatalf("Save: %v", err)
 	}
 	if len(out) != len(batches) {
-		t.Fatalf("Save of %d batches answered for %d", len(batches), len(out))
+		t.Fatalf("Save of %d batches returned %d results", len(batches), len(out))
 	}
 	return out
 }
 
-// find returns all that q selects, page by page.
-func find(t testing.TB, s store.Store, q store.EventQuery) []picket.Event {
+// searchAll returns all that q selects, page by page.
+func searchAll(t testing.TB, s store.Store, q store.EventQuery) []picket.Event {
 	t.Helper()
 	var out []picket.Event
 	for {
 		page, err := s.SearchEvents(t.Context(), q)
 		if err != nil {
-			t.Fatalf("Find: %v", err)
+			t.Fatalf("SearchEvents: %v", err)
 		}
 		out = append(out, page.Events...)
 		if page.Next == "" {
@@ -137,7 +152,7 @@ func find(t testing.TB, s store.Store, q store.EventQuery) []picket.Event {
 	}
 }
 
-func ids(evs []picket.Event) []string {
+func eventIDs(evs []picket.Event) []string {
 	out := make([]string, len(evs))
 	for i := range evs {
 		out[i] = evs[i].ID
@@ -145,8 +160,9 @@ func ids(evs []picket.Event) []string {
 	return out
 }
 
-// newestFirst returns the ids in the order of SearchEvents for events saved in theirs.
-func newestFirst(evs []picket.Event) []string {
+// idsNewestFirst returns the ids of events in the order in which SearchEvents
+// returns them if they are saved in the order of evs.
+func idsNewestFirst(evs []picket.Event) []string {
 	out := make([]string, 0, len(evs))
 	for i := len(evs) - 1; i >= 0; i-- {
 		out = append(out, evs[i].ID)
@@ -154,14 +170,14 @@ func newestFirst(evs []picket.Event) []string {
 	return out
 }
 
-func same(t testing.TB, what string, got, want any) {
+func checkEqual(t testing.TB, what string, got, want any) {
 	t.Helper()
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("%s (-want +got):\n%s", what, d)
 	}
 }
 
-func wantErr(t testing.TB, what string, err, kind error) {
+func checkError(t testing.TB, what string, err, kind error) {
 	t.Helper()
 	if !errors.Is(err, kind) {
 		t.Errorf("%s: error is %v, want one that is %v", what, err, kind)

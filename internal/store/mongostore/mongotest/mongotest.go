@@ -1,5 +1,6 @@
-// Package mongotest gives tests a server of MongoDB's protocol: FerretDB, built
-// from the module test/ferretdb and kept in the user's cache.
+// Package mongotest starts servers for tests that speak MongoDB's protocol:
+// FerretDB, built from the module test/ferretdb and cached in the user's cache
+// directory.
 package mongotest
 
 import (
@@ -28,14 +29,14 @@ type Server struct {
 	stdin io.Closer
 }
 
-// Start starts a server that ends with the test, and is quick because it does
-// not wait for the disk.
+// Start starts a server that ends with the test. It is fast because it does not
+// sync its files.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	return StartOn(t, t.TempDir(), "127.0.0.1:0", "-quick")
 }
 
-// StartOn starts a server on a directory and an address.
+// StartOn starts a server with its files in a directory, listening on an address.
 func StartOn(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Helper()
 	bin, err := build()
@@ -59,13 +60,13 @@ func StartOn(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Cleanup(s.Kill)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		t.Fatalf("FerretDB did not say where it listens: %v", err)
+		t.Fatalf("FerretDB did not print its address: %v", err)
 	}
 	s.URI = strings.TrimSpace(line)
 	return s
 }
 
-// Kill ends the server at once. It may be called again.
+// Kill kills the server. It may be called again.
 func (s *Server) Kill() {
 	s.stdin.Close()
 	s.cmd.Process.Kill()
@@ -75,13 +76,13 @@ func (s *Server) Kill() {
 // Process is the server's process.
 func (s *Server) Process() *os.Process { return s.cmd.Process }
 
-// Database returns the URI of a database of the test's own.
+// Database returns the URI of a database that only this test uses.
 func (s *Server) Database(t testing.TB) string {
 	h := sha256.Sum256([]byte(t.Name()))
 	return fmt.Sprintf("%spicket_%s_%d", s.URI, hex.EncodeToString(h[:6]), time.Now().UnixNano()%1e9)
 }
 
-// Build builds the server unless that is done, and says why it can't.
+// Build builds the server unless it is cached, and returns why that failed.
 func Build() error {
 	_, err := build()
 	return err
@@ -122,7 +123,7 @@ var build = sync.OnceValues(func() (string, error) {
 	return bin, os.Rename(tmp, bin)
 })
 
-// Addr is the address that the server listens on.
+// Addr returns the address on which the server listens.
 func (s *Server) Addr() string {
 	return strings.TrimSuffix(strings.TrimPrefix(s.URI, "mongodb://"), "/")
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // A Query is what a Searcher searches for. It is for one goroutine.
@@ -128,7 +129,7 @@ func (n *queryNode) setLiterals(literals [][]byte) {
 func requiredLiterals(re *syntax.Regexp, out [][]byte) [][]byte {
 	switch re.Op {
 	case syntax.OpLiteral:
-		return append(out, store.AppendFold(nil, string(re.Rune)))
+		return append(out, []byte(casefold.String(string(re.Rune))))
 	case syntax.OpConcat:
 		for _, sub := range re.Sub {
 			out = requiredLiterals(sub, out)

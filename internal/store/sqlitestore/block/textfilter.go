@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"unicode/utf8"
 
-	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
 // A text filter says which trigrams (three bytes of folded text) the events of a
@@ -46,7 +46,7 @@ func (t *trigramSet) add(s string) {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			t.folded = store.AppendFold(t.folded[:0], s)
+			t.folded, _ = casefold.Append(t.folded[:0], s)
 			t.addFolded(t.folded)
 			return
 		}

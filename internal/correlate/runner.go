@@ -1,0 +1,243 @@
+// Package correlate evaluates correlations over the observations that workers store.
+//
+// Promise: exactly one process at a time evaluates them, elected by a lease in the
+// store, so that a correlation sees the events of all hosts and workers in the order
+// in which they were stored. Its state and position are committed together with its
+// matches: after kill -9 another process continues without losing or repeating any.
+package correlate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/correlation"
+)
+
+// A Runner evaluates the correlations of an engine's rules while it holds the lease.
+type Runner struct {
+	engine *detect.Engine
+	store  store.Correlations
+	holder string
+	log    *slog.Logger
+	now    func() time.Time
+
+	rules      *sigma.RuleSet // of state
+	state      *correlation.Correlator
+	offset     int64
+	targets    map[string]alertTarget
+	leaseUntil time.Time // when to renew the lease
+	stateSaved time.Time // when the state was last committed
+	failing    bool      // the last step failed, which was logged
+
+	kept, dropped atomic.Int64
+}
+
+// An alertTarget is the host whose alert the matches of a correlation and group join,
+// while they follow one another.
+type alertTarget struct {
+	eventSource
+	last time.Time
+}
+
+// An eventSource is the agent and host of an event.
+type eventSource struct{ agent, host string }
+
+const (
+	pollInterval       = 250 * time.Millisecond // between reads of new observations
+	leaseDuration      = 10 * time.Second
+	checkpointInterval = 30 * time.Second
+	pageSize           = 10_000
+)
+
+// New returns a runner of the engine's correlations. holder identifies it among all
+// processes that share the store.
+func New(e *detect.Engine, s store.Correlations, holder string, log *slog.Logger, now func() time.Time) *Runner {
+	return &Runner{engine: e, store: s, holder: holder, log: log, now: now, targets: make(map[string]alertTarget)}
+}
+
+// Kept and Dropped return how many observations the state holds, and how many were
+// dropped because it was full.
+func (r *Runner) Kept() int64    { return r.kept.Load() }
+func (r *Runner) Dropped() int64 { return r.dropped.Load() }
+
+// Run runs steps until ctx ends.
+func (r *Runner) Run(ctx context.Context) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := r.Step(ctx)
+		switch {
+		case err == nil:
+			r.failing = false
+		case ctx.Err() == nil && !r.failing:
+			r.failing = true
+			r.log.Error("correlation step failed; retrying", "error", err)
+		}
+	}
+}
+
+// Step evaluates the observations that were stored since the last step, if this
+// process holds the lease or gets it.
+func (r *Runner) Step(ctx context.Context) error {
+	rules := r.engine.Rules()
+	if len(rules.Correlations()) == 0 {
+		r.dropState()
+		return nil
+	}
+	now := r.now()
+	if !now.Before(r.leaseUntil) {
+		ok, err := r.store.AcquireCorrelationLease(ctx, r.holder, leaseDuration)
+		if err != nil || !ok {
+			r.dropState()
+			return err
+		}
+		r.leaseUntil = now.Add(leaseDuration / 3)
+	}
+	err := r.processNew(ctx, rules, now)
+	if err != nil {
+		r.dropState() // uncommitted results will be computed again
+	}
+	if errors.Is(err, picket.ErrConflict) {
+		return nil // another process has the lease
+	}
+	return err
+}
+
+func (r *Runner) dropState() {
+	r.state, r.rules, r.leaseUntil = nil, nil, time.Time{}
+	r.kept.Store(0)
+}
+
+func (r *Runner) processNew(ctx context.Context, rules *sigma.RuleSet, now time.Time) error {
+	if r.state == nil || r.rules != rules {
+		if err := r.rebuild(ctx, rules); err != nil {
+			return err
+		}
+	}
+	for {
+		page, offset, err := r.store.Observations(ctx, r.offset, pageSize)
+		if err != nil {
+			return err
+		}
+		var found []correlation.Match
+		for i := range page {
+			found = r.state.Observe(observation(&page[i]), found)
+		}
+		observed := len(found)
+		if len(page) == 0 {
+			found = r.state.Advance(now, found)
+		}
+		c := store.CorrelationCommit{Offset: offset, Matches: r.matches(found)}
+		if len(found) > observed || now.Sub(r.stateSaved) > checkpointInterval {
+			c.State = r.state.State()
+			c.DeleteBefore = now.Add(-r.state.Retention())
+			r.stateSaved = now
+		}
+		if offset != r.offset || len(c.Matches) > 0 || c.State != nil {
+			if err := r.commit(ctx, c); err != nil {
+				return err
+			}
+		}
+		r.kept.Store(int64(r.state.Len()))
+		if len(page) == 0 {
+			return nil
+		}
+	}
+}
+
+func (r *Runner) commit(ctx context.Context, c store.CorrelationCommit) error {
+	saved, err := r.store.CommitCorrelations(ctx, r.holder, c)
+	if err != nil {
+		return err
+	}
+	r.offset = c.Offset
+	r.dropped.Store(r.state.Evicted())
+	for _, a := range saved.Opened {
+		r.log.Info("alert opened", "alert", a.ID, "rule", a.RuleID, "title", a.Title, "level", a.Level.String(), "host", a.Host)
+	}
+	return nil
+}
+
+// rebuild restores the state from the last checkpoint and the stored observations
+// before it.
+func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
+	offset, state, err := r.store.CorrelationCheckpoint(ctx)
+	if err != nil {
+		return err
+	}
+	r.state, r.rules, r.stateSaved, r.offset = correlation.New(rules.Correlations(), correlation.Options{}), rules, r.now(), 0
+	if state != nil {
+		if err := r.state.Restore(state); err != nil {
+			r.log.Warn("correlation state not readable; open windows may be evaluated twice", "error", err)
+		}
+	}
+	for r.offset < offset {
+		page, next, err := r.store.Observations(ctx, r.offset, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			break
+		}
+		var found []correlation.Match
+		for i := range page {
+			found = r.state.Observe(observation(&page[i]), found)
+		}
+		// Most of these matches are stored. If a rule has changed since, some are not.
+		if matches := r.matches(found); len(matches) > 0 {
+			if err := r.commit(ctx, store.CorrelationCommit{Offset: offset, Matches: matches, Replay: true}); err != nil {
+				return err
+			}
+		}
+		r.offset = next
+	}
+	r.offset = offset
+	return nil
+}
+
+func observation(o *store.Observation) correlation.Observation {
+	return correlation.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: eventSource{o.AgentID, o.Host}}
+}
+
+// matches returns a match for each event of the correlation matches. Correlation
+// matches that follow one another join one alert, on the host of the event that
+// completed the first.
+func (r *Runner) matches(found []correlation.Match) []picket.Match {
+	var out []picket.Match
+	for _, match := range found {
+		c := match.Rule
+		key := fmt.Sprint(c.ID, match.Group)
+		h, ok := r.targets[key]
+		if !ok || match.Time.Sub(h.last).Abs() > c.Timespan {
+			h.eventSource = match.Events[len(match.Events)-1].Context.(eventSource)
+		}
+		h.last = match.Time
+		if len(r.targets) > maxTargets {
+			clear(r.targets)
+		}
+		r.targets[key] = h
+		for _, e := range match.Events {
+			out = append(out, picket.Match{
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: e.ID, AgentID: e.Context.(eventSource).agent, AlertAgent: h.agent,
+				Host: h.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: sigma.GroupEvidence(match.Group),
+			})
+		}
+	}
+	return out
+}
+
+// maxTargets bounds the remembered alert targets.
+const maxTargets = 100_000

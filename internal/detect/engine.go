@@ -1,0 +1,159 @@
+// Package detect is the detection engine: it maps each event to Sigma's fields,
+// selects the rules of its logsources, and returns which rules match and why.
+// Workers, picket scan and the benchmarks use it.
+//
+// Promise: it is pure. It uses no store, clock, network or disk. Rules are replaced
+// without a pause, and a batch is evaluated with one set of rules.
+package detect
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// An Engine holds the rules. It is safe for concurrent use.
+type Engine struct {
+	rules      atomic.Pointer[sigma.RuleSet]
+	onMismatch func(Mismatch)
+
+	checked, mismatches atomic.Int64
+}
+
+// A Mismatch is a failed self-check: for an event, the index found other rules than
+// the full evaluation of all rules. It is an error in package sigma.
+type Mismatch struct {
+	EventID  string
+	Index    []string // ids of the rules that the index found
+	Expected []string // ids of the rules that match
+}
+
+// selfCheckInterval is how many events there are to a self-check, which evaluates
+// every rule in full.
+const selfCheckInterval = 10_000
+
+// Checks returns how many self-checks were made, and how many of them failed.
+func (e *Engine) Checks() (events, failed int64) { return e.checked.Load(), e.mismatches.Load() }
+
+// selfCheck compares the rules that the index found with a full evaluation.
+func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
+	e.checked.Add(1)
+	want := group.MatchAll(ev.Fields, nil)
+	if slices.Equal(want, fired) {
+		return
+	}
+	e.mismatches.Add(1)
+	ids := func(rules []*sigma.Rule) (ids []string) {
+		for _, r := range rules {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	if e.onMismatch != nil {
+		e.onMismatch(Mismatch{EventID: ev.ID, Index: ids(fired), Expected: ids(want)})
+	}
+}
+
+// NewEngine returns an engine with the rules. It calls onMismatch, if not nil, for
+// each self-check that fails.
+func NewEngine(rules *sigma.RuleSet, onMismatch func(Mismatch)) *Engine {
+	e := &Engine{onMismatch: onMismatch}
+	e.Replace(rules)
+	return e
+}
+
+// Replace replaces the rules. A batch that is being evaluated keeps the old ones.
+func (e *Engine) Replace(rules *sigma.RuleSet) { e.rules.Store(rules) }
+
+// Rules returns the current rules.
+func (e *Engine) Rules() *sigma.RuleSet { return e.rules.Load() }
+
+// Detector returns a new detector, which is for one goroutine.
+func (e *Engine) Detector() *Detector {
+	return &Detector{engine: e, reader: normalize.NewReader(), matcher: sigma.NewMatcher()}
+}
+
+// A Detector evaluates batches. It is for one goroutine.
+type Detector struct {
+	engine  *Engine
+	reader  *normalize.Reader
+	matcher *sigma.Matcher
+
+	rules          *sigma.RuleSet // of groups
+	groups         map[*normalize.Class]*sigma.RuleGroup
+	fired          []*sigma.Rule
+	events         int // events
+	fieldsPerEvent int // mean of the last batch, rounded up
+}
+
+// Detect sets the Fields of the events, and the Time and Host of events without
+// them, and returns the matches in the order of the events. An event whose Raw is
+// not one JSON object is an error that names it; the intake accepts none.
+func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
+	if rules := d.engine.Rules(); rules != d.rules {
+		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
+	}
+	var matches []picket.Match
+	// One array holds the fields of the whole batch. Its size is estimated from the
+	// last batch, so that it rarely grows.
+	fields := make([]sigma.Field, 0, min(len(events)*max(d.fieldsPerEvent, minFieldsPerEvent), maxPreallocatedFields))
+	for i := range events {
+		ev := &events[i]
+		doc, err := d.reader.Read(ev.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("read event %s: %w", ev.ID, err)
+		}
+		if ev.Time.IsZero() {
+			ev.Time = doc.Time
+		}
+		if ev.Host == "" {
+			ev.Host = doc.Host
+		}
+		from := len(fields)
+		fields = doc.Fields(fields)
+		ev.Fields = fields[from:len(fields):len(fields)]
+		group, ok := d.groups[doc.Class]
+		if !ok {
+			group = d.rules.Group(doc.Class.Sources...)
+			d.groups[doc.Class] = group
+		}
+		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
+		if d.events++; d.events%selfCheckInterval == 0 {
+			d.engine.selfCheck(ev, group, d.fired)
+		}
+		for _, rule := range d.fired {
+			m := newMatch(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
+			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
+				m.Why = rule.Explain(ev.Fields)
+			}
+			m.Observed = observedFields(ev, rule.CorrelationFields())
+			matches = append(matches, m)
+		}
+		if v := doc.Alert; v != nil {
+			matches = append(matches, newMatch(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))
+		}
+	}
+	if len(events) > 0 {
+		// Somewhat more than the mean: unused space is cheaper than growing.
+		d.fieldsPerEvent = len(fields)/len(events)*9/8 + 1
+	}
+	return matches, nil
+}
+
+// Bounds of the estimated number of fields: of an event, and of a batch.
+const (
+	minFieldsPerEvent     = 32
+	maxPreallocatedFields = 1 << 19
+)
+
+// newMatch returns the match of a rule on an event.
+func newMatch(ev *picket.Event, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
+	return picket.Match{
+		ID: picket.MatchID(ruleID, ev.ID), RuleID: ruleID, EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host,
+		Time: ev.Time, Title: title, Level: level, Tags: tags, Why: why,
+	}
+}

@@ -1,0 +1,32 @@
+package detect
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// hostFields are field names that hold the host in some formats. Correlations
+// group by them, so an event without the field has its host under that name.
+var hostFields = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
+
+// observedFields returns the values of the fields that correlations need of an
+// event; nil if they need none.
+func observedFields(ev *picket.Event, names []string) map[string]string {
+	if names == nil {
+		return nil
+	}
+	values := make(map[string]string, len(names))
+	for _, name := range names {
+		i := slices.IndexFunc(ev.Fields, func(f sigma.Field) bool { return f.Name == name && f.Value.Kind != sigma.Null })
+		switch {
+		case i >= 0:
+			values[name] = strings.Clone(ev.Fields[i].Value.Text)
+		case ev.Host != "" && slices.Contains(hostFields, name):
+			values[name] = ev.Host
+		}
+	}
+	return values
+}

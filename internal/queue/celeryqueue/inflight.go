@@ -1,0 +1,263 @@
+package celeryqueue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
+)
+
+// A inflight is the tasks of one delivery.
+type inflight struct{ tasks []*task }
+
+// deliver makes a delivery of tasks.
+func (q *Queue) deliver(tasks []*task) queue.Delivery {
+	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
+	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
+	for i, t := range tasks {
+		b.Events[i] = t.event
+		d.Attempt, d.Lost = max(d.Attempt, t.attempts+1), max(d.Lost, t.lost)
+		if !t.queued.IsZero() && t.queued.Before(d.Enqueued) {
+			d.Enqueued = t.queued
+		}
+	}
+	b.Received = b.Events[0].Received
+	d.Message = queue.Message{ID: b.ID, Events: len(tasks), Payload: b.Encode(nil)}
+	for _, t := range tasks {
+		t.event.Raw = nil // the payload has it
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.token++
+	d.Receipt = q.token
+	q.inflight[d.Receipt] = &inflight{tasks}
+	return d
+}
+
+// groupID names the batch of tasks: the same tasks always make the same, and
+// one task alone is what it was published as.
+func groupID(tasks []*task) string {
+	if len(tasks) == 1 {
+		return tasks[0].ID
+	}
+	h := sha256.New()
+	var p []byte
+	for _, t := range tasks {
+		p = append(append(p[:0], t.ID...), 0)
+		p = append(append(p, t.event.ID...), 0)
+		h.Write(p)
+	}
+	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// findInflight returns what a delivery holds, nil if it is no longer the caller's.
+func (q *Queue) findInflight(token int64) *inflight {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.inflight[token]
+}
+
+func (q *Queue) dropInflight(token int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.inflight, token)
+}
+
+// ReportResult implements queue.ResultReporter.
+func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
+	h := q.findInflight(d.Receipt)
+	if h == nil || len(matches) == 0 {
+		return
+	}
+	found := make(map[string]int, len(matches))
+	for i := range matches {
+		found[matches[i].EventID]++
+	}
+	for _, t := range h.tasks {
+		t.matches += found[t.event.ID]
+	}
+}
+
+// Ack implements queue.Queue: the tasks of the deliveries have succeeded.
+func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
+	var over []finishedTask
+	for i := range ds {
+		if h := q.findInflight(ds[i].Receipt); h != nil {
+			for _, t := range h.tasks {
+				over = append(over, succeeded(t))
+			}
+		}
+	}
+	if err := q.finish(ctx, over); err != nil {
+		return fmt.Errorf("ack %d tasks: %w", len(over), err)
+	}
+	for i := range ds {
+		q.dropInflight(ds[i].Receipt)
+	}
+	return nil
+}
+
+// Bury implements queue.Queue: the tasks of the letters' events have failed,
+// the others have succeeded. A letter that is of no one event is of all.
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+	h := q.findInflight(d.Receipt)
+	if h == nil {
+		return nil
+	}
+	letters = slices.Clone(letters)
+	cause := make(map[string]string, len(letters))
+	for i := range letters {
+		letters[i].Reason = queue.Failed
+		cause[letters[i].EventID] = letters[i].Cause
+	}
+	all, whole := cause[""]
+	var over []finishedTask
+	for _, t := range h.tasks {
+		if why, failed := cause[t.event.ID]; failed {
+			over = append(over, failedWith(t, "RuntimeError", why))
+		} else if whole {
+			over = append(over, failedWith(t, "RuntimeError", all))
+		} else {
+			over = append(over, succeeded(t))
+		}
+	}
+	over[0].letters = letters // they are kept together, whichever task they are of
+	if err := q.finish(ctx, over); err != nil {
+		return fmt.Errorf("bury batch %s: %w", d.ID, err)
+	}
+	q.dropInflight(d.Receipt)
+	return nil
+}
+
+// Retry implements queue.Queue.
+func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
+	var tasks []*task
+	var errs []error
+	for i := range rs {
+		d := &rs[i].Delivery
+		h := q.findInflight(d.Receipt)
+		if h == nil {
+			continue
+		}
+		defer q.dropInflight(d.Receipt) // after an error too: not renewed, the leases end
+		errs = append(errs, q.taskRetried(ctx, h.tasks, rs[i].Cause))
+		tasks = append(tasks, h.tasks...)
+	}
+	if delay <= 0 {
+		errs = append(errs, q.release(ctx, tasks, true))
+	} else {
+		at := time.Now().Add(delay)
+		for i, t := range tasks {
+			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // in their order
+		}
+		errs = append(errs, q.schedule(ctx, tasks, true))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("retry %d batches: %w", len(rs), err)
+	}
+	return nil
+}
+
+// schedule keeps tasks back until their time, and counts a try where they have
+// been tried.
+func (q *Queue) schedule(ctx context.Context, tasks []*task, tried bool) error {
+	if len(tasks) == 0 {
+		return nil
+	}
+	var args []any
+	for _, t := range tasks {
+		id := ""
+		if tried {
+			id = t.ID
+		}
+		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
+	}
+	k := q.set.keys
+	_, err := q.runClosing(ctx, parkScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
+	return err
+}
+
+// release puts tasks back where they are taken from first, so that their order
+// stays, and counts a try where they have been tried.
+func (q *Queue) release(ctx context.Context, tasks []*task, tried bool) error {
+	var back []redelivery
+	for i := len(tasks) - 1; i >= 0; i-- {
+		t := tasks[i]
+		back = append(back, redelivery{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		if tried {
+			back[len(back)-1].id = t.ID
+		}
+	}
+	return q.restore(ctx, back)
+}
+
+// A redelivery is a task that goes back to its list.
+type redelivery struct {
+	tag, list string
+	raw       []byte
+	id        string // of the try that it was, or ""
+	lost      bool   // who held it died
+}
+
+func (q *Queue) restore(ctx context.Context, all []redelivery) error {
+	if len(all) == 0 {
+		return nil
+	}
+	k := q.set.keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries"), q.set.key("lost")}
+	index := make(map[string]int)
+	var args []any
+	for _, r := range all {
+		if index[r.list] == 0 {
+			index[r.list] = len(index) + 1
+			keys = append(keys, r.list)
+		}
+		lost := 0
+		if r.lost {
+			lost = 1
+		}
+		args = append(args, r.tag, index[r.list], r.raw, r.id, lost)
+	}
+	_, err := q.runClosing(ctx, restoreScript, keys, args...)
+	return err
+}
+
+// loadAttempts asks how often tasks came back, and ends those whose holders died too
+// often.
+func (q *Queue) loadAttempts(ctx context.Context, run []*task) ([]*task, error) {
+	if len(run) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(run))
+	for i, t := range run {
+		ids[i] = t.ID
+	}
+	pipe := q.client.Pipeline()
+	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, redisstats.WrapError(err)
+	}
+	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
+	var good []*task
+	var over []finishedTask
+	for i, t := range run {
+		t.attempts, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
+		if t.lost < queue.MaxLost {
+			good = append(good, t)
+			continue
+		}
+		o := failedWith(t, "WorkerLostError", queue.LostCause(t.lost))
+		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
+		o.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
+		over = append(over, o)
+	}
+	return good, errors.Join(q.finish(ctx, over))
+}

@@ -1,0 +1,224 @@
+package celeryqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
+)
+
+// Stats implements queue.Inspector. A task is an event. Leased are picket's
+// alone: what Python workers hold looks the same whichever queue it is of.
+// Accepted counts tasks of others when they are done. The age of the oldest is
+// known of what picket published.
+func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
+	bytes, _, err := q.measureUsage(ctx)
+	if err != nil {
+		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
+	}
+	pipe := q.client.Pipeline()
+	var lens []*redis.IntCmd
+	lists := q.allLists()
+	for _, key := range lists {
+		lens = append(lens, pipe.LLen(ctx, key))
+	}
+	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
+	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
+	}
+	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
+	var oldest string
+	for i, n := range lens {
+		if s.Pending += n.Val(); n.Val() > 0 && oldest == "" {
+			oldest = lists[i]
+		}
+	}
+	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
+	held := redisstats.ParseInts(counts.Val())
+	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
+	var r redisstats.Rates
+	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
+	s.InRate, s.OutRate = r.PerSecond()
+	if oldest == "" {
+		return s, nil
+	}
+	raw, err := q.client.LIndex(ctx, oldest, -1).Bytes()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
+	}
+	if t := q.peeked(raw); t != nil && !t.queued.IsZero() {
+		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
+	}
+	return s, nil
+}
+
+// Peek implements queue.Inspector: what is kept back first, then the lists,
+// each from where it is consumed.
+func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
+	var ds []queue.Delivery
+	err := q.eachScheduled(ctx, func(p scheduledTask) {
+		if len(ds) < n {
+			ds = q.appendPeeked(ds, p.raw)
+		}
+	})
+	for _, key := range q.allLists() {
+		if err != nil || len(ds) >= n {
+			break
+		}
+		var raws []string
+		raws, err = q.client.LRange(ctx, key, -int64(n-len(ds)), -1).Result()
+		for i := len(raws) - 1; i >= 0; i-- {
+			ds = q.appendPeeked(ds, []byte(raws[i]))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
+	}
+	return ds, nil
+}
+
+// peeked decodes a task to look at it; nil where it is none of picket's.
+func (q *Queue) peeked(raw []byte) *task {
+	t := &task{started: time.Now(), foreign: true}
+	var err error
+	if t.Task, err = q.decoder.Decode(raw); err != nil || q.readEvent(t, t.started) != nil {
+		return nil
+	}
+	return t
+}
+
+func (q *Queue) appendPeeked(ds []queue.Delivery, raw []byte) []queue.Delivery {
+	t := q.peeked(raw)
+	if t == nil {
+		return append(ds, queue.Delivery{Message: queue.Message{Events: 1, Payload: raw}})
+	}
+	one := picket.Batch{ID: t.ID, Received: t.event.Received, Events: []picket.Event{t.event}}
+	d := queue.Delivery{Message: queue.Message{ID: t.ID, Events: 1, Payload: one.Encode(nil)}, Attempt: 1}
+	if !t.queued.IsZero() {
+		d.Enqueued = t.queued
+	}
+	return append(ds, d)
+}
+
+// DeadLetters implements queue.Inspector.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
+	if err := q.closed(); err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	if before <= 0 {
+		before = math.MaxInt64
+	}
+	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
+	}
+	var all []queue.DeadLetter
+	for _, m := range ms {
+		all = append(all, redisstats.DecodeDeadLetter(m))
+	}
+	return all, nil
+}
+
+// Requeue implements queue.Inspector. A message that could not be read goes
+// back as it came, and an event as a new task.
+func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
+	return q.tend(ctx, "requeue", ids)
+}
+
+// Purge implements queue.Inspector.
+func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
+	return q.tend(ctx, "purge", ids)
+}
+
+// tendChunk is how many letters are read at once.
+const tendChunk = 100
+
+// tend does what the script of that name does to letters: those named, or all
+// there are now, from the newest down.
+func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error) {
+	n, before := 0, int64(0)
+	for {
+		var ls []queue.DeadLetter
+		var err error
+		if len(ids) > 0 {
+			for _, id := range ids {
+				var one []queue.DeadLetter
+				if one, err = q.DeadLetters(ctx, id+1, 1); err != nil {
+					break
+				}
+				if len(one) > 0 && one[0].ID == id {
+					ls = append(ls, one[0])
+				}
+			}
+		} else {
+			ls, err = q.DeadLetters(ctx, before, tendChunk)
+		}
+		if err == nil && len(ls) > 0 {
+			before = ls[len(ls)-1].ID
+			var did int
+			did, err = q.tendSome(ctx, doing, ls)
+			n += did
+		}
+		if err != nil {
+			return n, fmt.Errorf("%s dead letters: %w", doing, err)
+		}
+		if len(ids) > 0 || len(ls) < tendChunk {
+			return n, nil
+		}
+	}
+}
+
+func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLetter) (int, error) {
+	keys := []string{q.set.key("dead"), q.set.key("counts"), q.set.key("rate"), q.set.keys.List(q.set.publish, 0)}
+	args := []any{doing}
+	for i := range ls {
+		l := &ls[i]
+		if doing == "purge" {
+			args = append(args, l.ID, 0, 1, 0)
+			continue
+		}
+		if len(l.Payload) == 0 {
+			continue
+		}
+		to, accepted := 1, 0
+		tasks, err := q.encodeTasks(l.Payload)
+		switch {
+		case err != nil: // no batch: a message as it came
+			tasks = [][]byte{l.Payload}
+			keys = append(keys, q.home(l.Payload))
+			to = len(keys) - 3
+		case l.Reason == queue.Rejected:
+			accepted = l.Events
+		}
+		args = append(args, l.ID, accepted, to, len(tasks))
+		for _, t := range tasks {
+			args = append(args, t)
+		}
+	}
+	if len(args) == 1 {
+		return 0, nil
+	}
+	cmd, err := q.run(ctx, tendScript, keys, args...)
+	if err != nil {
+		return 0, err
+	}
+	return cmd.Int()
+}
+
+// home is the list that a message as it came goes back to: that of the queue
+// it was sent to, if it says so, or else one of picket's own.
+func (q *Queue) home(raw []byte) string {
+	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
+		return q.set.keys.List(t.RoutingKey, t.Priority)
+	}
+	return q.set.keys.List(append(slices.Clone(q.set.own), q.set.publish)[0], 0)
+}

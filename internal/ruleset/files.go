@@ -1,0 +1,141 @@
+package ruleset
+
+import (
+	"archive/zip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxRuleFile bounds a rule file in bytes, at ten times SigmaHQ's largest.
+const maxRuleFile = 4 << 20
+
+// A Source is a location of rules: a directory, a file, a .zip archive, or a file
+// system.
+type Source struct {
+	Name string
+	FS   fs.FS // for embedded rules; nil: Name is a path
+	// Optional: the path may not exist yet.
+	Optional bool
+	// Pipeline: the file is a processing pipeline for the rules of all sources.
+	Pipeline bool
+}
+
+// A ruleFile is a file with rules, rule tests or a pipeline.
+type ruleFile struct {
+	Name     string `json:"name"`
+	Data     []byte `json:"data"`
+	Pipeline bool   `json:"pipeline,omitempty"`
+}
+
+// readFiles reads the rule files (.yml and .yaml) of all sources, in the order of the
+// sources and sorted by name within a source. Of two rules with the same id the
+// first is used.
+func readFiles(sources []Source) ([]ruleFile, error) {
+	var all []ruleFile
+	for _, s := range sources {
+		if s.Pipeline {
+			data, err := readFile(os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name))
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
+			}
+			all = append(all, ruleFile{Name: s.Name, Data: data, Pipeline: true})
+			continue
+		}
+		fsys, root, prefix := s.FS, ".", s.Name+"/"
+		if fsys == nil {
+			info, err := os.Stat(s.Name)
+			if s.Optional && errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read rules: %w", err)
+			}
+			switch {
+			case info.IsDir():
+				fsys = os.DirFS(s.Name)
+			case strings.EqualFold(filepath.Ext(s.Name), ".zip"):
+				z, err := zip.OpenReader(s.Name)
+				if err != nil {
+					return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
+				}
+				defer z.Close()
+				fsys = z
+			default:
+				fsys, root, prefix = os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name), filepath.Dir(s.Name)+"/"
+			}
+		}
+		from := len(all)
+		err := fs.WalkDir(fsys, root, func(name string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case hidden(name, d):
+				return fs.SkipDir
+			case d.IsDir():
+				return nil
+			}
+			if ext := strings.ToLower(path.Ext(name)); name != root && ext != ".yml" && ext != ".yaml" {
+				return nil
+			}
+			data, err := readFile(fsys, name)
+			if err != nil {
+				return err
+			}
+			all = append(all, ruleFile{Name: prefix + name, Data: data})
+			if cases := testFileOf(name); name == root && cases != name {
+				// A single rule comes with its tests.
+				if data, err := readFile(fsys, cases); err == nil {
+					all = append(all, ruleFile{Name: prefix + cases, Data: data})
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read rules from %s: %w", s.Name, err)
+		}
+		slices.SortStableFunc(all[from:], func(a, b ruleFile) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return all, nil
+}
+
+// hidden reports whether a directory is skipped: those of version control systems,
+// and those to which the links in a Kubernetes mount point.
+func hidden(name string, d fs.DirEntry) bool {
+	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
+}
+
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
+	if err == nil && len(data) > maxRuleFile {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFile)
+	}
+	return data, err
+}
+
+// ParseSources converts values of --rules to sources. "builtin" is picket's own pack.
+func ParseSources(names []string, builtin fs.FS) ([]Source, error) {
+	var sources []Source
+	for _, n := range names {
+		if n == "builtin" {
+			sources = append(sources, Source{Name: n, FS: builtin})
+			continue
+		}
+		if _, err := os.Stat(n); err != nil {
+			return nil, fmt.Errorf("read rules: %w", err)
+		}
+		sources = append(sources, Source{Name: filepath.Clean(n)})
+	}
+	return sources, nil
+}

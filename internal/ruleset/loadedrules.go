@@ -1,0 +1,180 @@
+package ruleset
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+)
+
+// A Problem is a rule that does not load, and why.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	RuleID string `json:"rule_id,omitempty"`
+	Reason string `json:"reason"`
+	// Missing is a referenced rule that does not exist; another pack may have it.
+	Missing string `json:"missing,omitempty"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// String returns the problem in one line, in the format of compilers.
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s = fmt.Sprintf("%s:%d", p.File, p.Line)
+		if p.Column > 0 {
+			s = fmt.Sprintf("%s:%d", s, p.Column)
+		}
+	}
+	if p.Hint != "" {
+		return fmt.Sprintf("%s: %s (%s)", s, p.Reason, p.Hint)
+	}
+	return s + ": " + p.Reason
+}
+
+// A RuleInfo describes a rule, correlation or filter for people.
+type RuleInfo struct {
+	*ast.Meta
+	Kind      ast.DocumentKind
+	LogSource sigma.LogSource // zero for a correlation
+}
+
+// LoadedRules is the result of loading rules.
+type LoadedRules struct {
+	Rules             *sigma.RuleSet // the enabled rules, compiled
+	Enabled, Disabled []RuleInfo     // for people
+	Problems          []Problem
+	Revision          string // hash of the files, 12 hex digits
+	// Parsed are all documents before the pipelines, enabled or not.
+	Parsed   ast.Collection
+	Warnings []string // parts of pipelines without effect
+}
+
+// Load reads and compiles the rules of sources, without the disabled ones. Rules that
+// do not load are Problems; only a source that cannot be read is an error.
+func Load(sources []Source, off map[string]bool) (LoadedRules, error) {
+	all, err := readFiles(sources)
+	if err != nil {
+		return LoadedRules{}, err
+	}
+	return compileFiles(all, off)
+}
+
+// compileFiles parses and compiles files.
+func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
+	var set LoadedRules
+	var pack ast.Collection
+	sum, seen := sha256.New(), make(map[string]string)
+	pipe, err := parsePipelines(all)
+	if err != nil {
+		return LoadedRules{}, err
+	}
+	for _, f := range all {
+		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
+		sum.Write(f.Data)
+		if f.Pipeline || strings.HasSuffix(f.Name, testFileSuffix) || isNotARule(f.Data) {
+			continue
+		}
+		p, err := sigma.Parse(f.Name, f.Data)
+		if err != nil {
+			set.Problems = append(set.Problems, problems(f.Name, err)...)
+		}
+		// duplicate reports whether a document's id is taken. It gives a document
+		// without id a synthetic one.
+		duplicate := func(m *ast.Meta, l sigma.LogSource) bool {
+			if m.ID == "" {
+				m.ID = syntheticID(m, l)
+			}
+			first, ok := seen[m.ID]
+			if ok {
+				set.Problems = append(set.Problems, Problem{File: f.Name, Line: m.Line, RuleID: m.ID, Reason: "id " + m.ID + " is taken by " + first, Hint: "give one of the two a new id"})
+			} else {
+				seen[m.ID] = f.Name
+			}
+			return ok
+		}
+		p.Rules = slices.DeleteFunc(p.Rules, func(r *ast.Rule) bool { return duplicate(&r.Meta, r.LogSource) })
+		p.Correlations = slices.DeleteFunc(p.Correlations, func(c *ast.Correlation) bool { return duplicate(&c.Meta, sigma.LogSource{}) })
+		p.Filters = slices.DeleteFunc(p.Filters, func(f *ast.Filter) bool { return duplicate(&f.Meta, f.LogSource) })
+		pack.Add(p)
+	}
+	set.Parsed, set.Warnings = pack, pipe.Warnings
+	pack = set.applyPipelines(pipe, pack)
+	rs, errs := sigma.Compile(pack, sigma.Options{Disabled: off})
+	failed := make(map[*ast.Meta]bool)
+	for _, e := range errs {
+		failed[e.Meta] = true
+		set.Problems = append(set.Problems, problems("", e)...)
+	}
+	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
+	set.listRules(pack, off, failed)
+	return set, nil
+}
+
+// listRules fills Enabled and Disabled. A filter whose rule is missing still counts as
+// enabled.
+func (set *LoadedRules) listRules(pack ast.Collection, off map[string]bool, failed map[*ast.Meta]bool) {
+	add := func(e RuleInfo) {
+		if off[e.ID] {
+			set.Disabled = append(set.Disabled, e)
+		} else if !failed[e.Meta] {
+			set.Enabled = append(set.Enabled, e)
+		}
+	}
+	for _, r := range pack.Rules {
+		add(RuleInfo{&r.Meta, ast.RuleDocument, r.LogSource})
+	}
+	for _, c := range set.Rules.Correlations() { // with their final levels
+		add(RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
+	}
+	for _, c := range pack.Correlations {
+		if off[c.ID] {
+			set.Disabled = append(set.Disabled, RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
+		}
+	}
+	for _, f := range pack.Filters {
+		add(RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource})
+	}
+}
+
+// isNotARule reports whether a YAML file is not a rule, such as a table of
+// logsources, as opposed to a malformed rule.
+func isNotARule(data []byte) bool {
+	has := func(key string) bool {
+		return bytes.HasPrefix(data, []byte(key)) || bytes.Contains(data, []byte("\n"+key))
+	}
+	return has("logsources:") || !has("title:") && !has("detection:") && !has("correlation:") && !has("filter:")
+}
+
+// syntheticID returns an id for a document without one, derived from its title and
+// logsource.
+func syntheticID(m *ast.Meta, l sigma.LogSource) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", m.Title, l))
+	return "title-" + hex.EncodeToString(h[:8])
+}
+
+// problems converts an error, which may join several, into problems.
+func problems(file string, err error) []Problem {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var ps []Problem
+		for _, e := range many.Unwrap() {
+			ps = append(ps, problems(file, e)...)
+		}
+		return ps
+	}
+	if ce, ok := errors.AsType[*ast.DocumentError](err); ok {
+		return []Problem{{File: ce.Meta.File, Line: ce.Line, Column: ce.Column, RuleID: ce.Meta.ID, Reason: ce.Reason, Hint: ce.Hint, Missing: ce.Missing}}
+	}
+	if pe, ok := errors.AsType[*ast.ParseError](err); ok {
+		return []Problem{{File: pe.File, Line: pe.Line, Column: pe.Column, Reason: pe.Reason, Hint: pe.Hint}}
+	}
+	return []Problem{{File: file, Reason: err.Error()}}
+}

@@ -1,0 +1,261 @@
+package ruleset_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
+)
+
+var discardLog = slog.New(slog.DiscardHandler)
+
+// writeFiles writes files to a new directory and returns it.
+func writeFiles(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		write(t, filepath.Join(dir, name), text)
+	}
+	return dir
+}
+
+func write(t testing.TB, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func titles(rules []ruleset.RuleInfo) string {
+	var all []string
+	for _, r := range rules {
+		all = append(all, r.Title)
+	}
+	return strings.Join(all, " ")
+}
+
+// A rule that is switched off stays so over a restart, as does one that is
+// switched on again.
+func TestSwitch(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
+	offFile := filepath.Join(t.TempDir(), "rules-off")
+	load := func() *ruleset.Loader {
+		l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, offFile, discardLog)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	state := func(l *ruleset.Loader) string {
+		on, off := l.List()
+		if len(on) != l.Engine().Rules().Len() {
+			t.Error("the engine runs others than are listed")
+		}
+		return titles(on) + "|" + titles(off)
+	}
+	for _, step := range []struct {
+		id   string
+		on   bool
+		want string
+	}{{detecttest.IDOne, false, "two|one"}, {detecttest.IDTwo, false, "|one two"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDOne, true, "one two|"}} {
+		l := load()
+		if err := l.SetEnabled(t.Context(), step.id, step.on); err != nil {
+			t.Fatal(err)
+		}
+		if got := state(l); got != step.want {
+			t.Errorf("after switching %s to %t: %s", step.id, step.on, got)
+		}
+		if got := state(load()); got != step.want {
+			t.Errorf("after a restart: %s, not %s", got, step.want)
+		}
+	}
+	if err := load().SetEnabled(t.Context(), "nothing", true); !errors.Is(err, picket.ErrNotFound) {
+		t.Errorf("switching a rule that is not there is %v", err)
+	}
+}
+
+// Two people who switch rules at once do not undo each other.
+func TestSwitchAtOnce(t *testing.T) {
+	files := make(map[string]string)
+	for i := range 8 {
+		files[fmt.Sprintf("%d.yml", i)] = detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
+	}
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: writeFiles(t, files)}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if err := l.SetEnabled(t.Context(), fmt.Sprintf("00000000-0000-4000-8000-%012d", i), false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if on, off := l.List(); len(on) != 0 || len(off) != 8 {
+		t.Errorf("%d are on and %d off", len(on), len(off))
+	}
+}
+
+// Watch follows the files, in a mount of Kubernetes too, and goes on with the
+// rules it has when they can't be read.
+func TestWatch(t *testing.T) {
+	root := t.TempDir()
+	put := func(version, word string) {
+		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.IDOne, word))
+		if err := os.Symlink(version, filepath.Join(root, "..tmp")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(root, "..tmp"), filepath.Join(root, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("..v1", "one")
+	if err := os.Symlink(filepath.Join("..data", "rule.yml"), filepath.Join(root, "rule.yml")); err != nil {
+		t.Fatal(err)
+	}
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: root}}, "", discardLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); l.Watch(ctx, time.Millisecond) }()
+	defer func() { stop(); <-watched }()
+	await := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			on, _ := l.List()
+			set, _ := l.Status()
+			got := titles(on)
+			if got += fmt.Sprint(" ", len(set.Problems)); got == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("rules are %q, not %q", got, want)
+			}
+		}
+	}
+	await("one 0")
+	put("..v2", "second")
+	await("second 0")
+	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.IDTwo, "two"))
+	await("second two 0")
+	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
+	await("second 1")
+	if err := os.Rename(root, root+".away"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.IDTwo, "back"))
+	if err := os.Rename(root+".away", root); err != nil {
+		t.Fatal(err)
+	}
+	await("second back 0")
+}
+
+func TestNewLoaderFails(t *testing.T) {
+	if _, err := ruleset.NewLoader([]ruleset.Source{{Name: filepath.Join(t.TempDir(), "nothing")}}, "", discardLog); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a source that is not there is %v", err)
+	}
+	if _, err := ruleset.NewLoader(nil, t.TempDir(), discardLog); err == nil {
+		t.Error("a list of switched-off rules that is a folder is no error")
+	}
+}
+
+// An optional folder is without rules until it comes into being.
+func TestOptional(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "rules")
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir, Optional: true}}, "", discardLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); l.Watch(ctx, time.Millisecond) }()
+	defer func() { stop(); <-watched }()
+	for _, want := range []string{"one", "", "one"} {
+		if want == "" {
+			err = os.RemoveAll(dir)
+		} else {
+			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.IDOne, "one"))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			if on, _ := l.List(); titles(on) == want {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the rules are not %q", want)
+			}
+		}
+	}
+}
+
+// Of two rules with one id, that of the first source runs, whatever the files
+// are called.
+func TestSourceOrder(t *testing.T) {
+	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.IDOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "second")})
+	for _, c := range [][2]string{{first, second}, {second, first}} {
+		set, err := ruleset.Load([]ruleset.Source{{Name: c[0]}, {Name: c[1]}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{first: "first", second: "second"}[c[0]]
+		if got := titles(set.Enabled); got != want || len(set.Problems) != 1 {
+			t.Errorf("%q runs, with problems %v", got, set.Problems)
+		}
+	}
+}
+
+// A pipeline counts as part of the rules: what changes in it is loaded, and
+// one that is broken leaves the rules that run.
+func TestLoaderPipeline(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")})
+	pipe := filepath.Join(t.TempDir(), "p.yml")
+	write := func(text string) {
+		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("transformations: [{type: change_logsource, product: other}]\npostprocessing: []\n")
+	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, "", discardLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	product := func() string {
+		set, _ := l.Status()
+		return set.Rules.Rules()[0].LogSource.Product
+	}
+	set, _ := l.Status()
+	if product() != "other" || len(set.Warnings) != 1 || set.Parsed.Rules[0].LogSource.Product == "other" {
+		t.Errorf("product %q, notes %v", product(), set.Warnings)
+	}
+	write("transformations: [{type: change_logsource, product: another}]\n")
+	if err := l.Load(); err != nil || product() != "another" {
+		t.Errorf("product %q, %v", product(), err)
+	}
+	if now, _ := l.Status(); now.Revision == set.Revision {
+		t.Error("the revision does not change with the pipeline")
+	}
+	write("transformations: [{type: nothing}]\n")
+	if err := l.Load(); !errors.Is(err, ruleset.ErrPipeline) || product() != "another" {
+		t.Errorf("product %q, %v", product(), err)
+	}
+}

@@ -1,0 +1,201 @@
+package ruleset
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxPackFile bounds a file of a pack in bytes.
+const maxPackFile = 4 << 20
+
+// A packFile is a candidate file of a pack.
+type packFile struct {
+	name string // with slashes
+	mode fs.FileMode
+	open func() (io.ReadCloser, error)
+}
+
+// copyFrom copies the rules, licenses and notices of from to the directory fresh, and
+// returns the names of the licenses. tmp is a directory for temporary files.
+func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([]string, error) {
+	file, ext := from, strings.ToLower(filepath.Ext(from))
+	if u := parseURL(from); u != nil {
+		u = downloadURL(u)
+		file, ext = filepath.Join(tmp, "download"), strings.ToLower(path.Ext(u.Path))
+		if err := f.download(ctx, u, file); err != nil {
+			return nil, fmt.Errorf("download: %w", err)
+		}
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	var entries []packFile
+	switch {
+	case info.IsDir():
+		if within(f.Path, file) {
+			return nil, errors.New("the folder holds the data directory; name one beside it")
+		}
+		entries, err = f.dirFiles(os.DirFS(file))
+	case ext == ".yml" || ext == ".yaml":
+		entries = []packFile{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
+	case isZip(file):
+		z, zerr := zip.OpenReader(file)
+		if zerr != nil {
+			return nil, zerr
+		}
+		defer z.Close()
+		entries, err = f.zipFiles(&z.Reader)
+	default:
+		return nil, errors.New("it is neither a folder, nor a .yml file, nor a zip archive")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.copyAll(ctx, entries, fresh)
+}
+
+// isZip reports whether a file starts with the signature of zip archives.
+func isZip(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [4]byte
+	_, err = io.ReadFull(f, head[:])
+	return err == nil && string(head[:]) == "PK\x03\x04"
+}
+
+// within reports whether a path is in a directory.
+func within(name, folder string) bool {
+	a, err1 := filepath.Abs(name)
+	b, err2 := filepath.Abs(folder)
+	rel, err3 := filepath.Rel(b, a)
+	return err1 == nil && err2 == nil && err3 == nil && filepath.IsLocal(rel)
+}
+
+// dirFiles returns the pack files of a directory.
+func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
+	var entries []packFile
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && isExcludedDir(d.Name()):
+			return fs.SkipDir
+		case !d.IsDir() && (isRuleFile(name) || isDocument(name)):
+			entries = append(entries, packFile{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
+		}
+		if len(entries) > f.Limits.Files {
+			return fmt.Errorf("there are more than %d files", f.Limits.Files)
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// zipFiles returns the pack files of an archive, without the archive's root directory.
+// An archive with a name that leads outside is an error.
+func (f PackDir) zipFiles(z *zip.Reader) ([]packFile, error) {
+	if len(z.File) > f.Limits.Files {
+		return nil, fmt.Errorf("there are more than %d files in the archive", f.Limits.Files)
+	}
+	var entries []packFile
+	var size uint64
+	for _, file := range z.File {
+		name := strings.TrimSuffix(strings.TrimPrefix(file.Name, "./"), "/")
+		if !fs.ValidPath(name) || !filepath.IsLocal(filepath.FromSlash(name)) || strings.ContainsAny(name, "\\\x00") {
+			return nil, fmt.Errorf("the archive names a file %q, which is no path within it", file.Name)
+		}
+		folders := strings.Split(path.Dir(name), "/")
+		if file.FileInfo().IsDir() || slices.ContainsFunc(folders, isExcludedDir) || !isRuleFile(name) && !isDocument(name) {
+			continue
+		}
+		if size += file.UncompressedSize64; size > uint64(f.Limits.Unpacked) {
+			return nil, f.tooLarge()
+		}
+		entries = append(entries, packFile{name, file.Mode().Type(), file.Open})
+	}
+	return withoutRoot(entries), nil
+}
+
+// withoutRoot removes the directory that all files are in.
+func withoutRoot(entries []packFile) []packFile {
+	if len(entries) == 0 {
+		return nil
+	}
+	root, _, ok := strings.Cut(entries[0].name, "/")
+	if !ok || slices.ContainsFunc(entries, func(e packFile) bool { return !strings.HasPrefix(e.name, root+"/") }) {
+		return entries
+	}
+	for i := range entries {
+		entries[i].name = entries[i].name[len(root)+1:]
+	}
+	return entries
+}
+
+// copyAll writes the files to a directory. It cannot write outside of it.
+func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) ([]string, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	licenses, left := []string{}, f.Limits.Unpacked
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if e.mode.Type() != 0 {
+			return nil, fmt.Errorf("%s is no regular file, but a link or the like", e.name)
+		}
+		n, err := copyOne(root, e)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
+		if left -= n; left < 0 {
+			return nil, f.tooLarge()
+		}
+		if isLicense(e.name) {
+			licenses = append(licenses, e.name)
+		}
+	}
+	slices.Sort(licenses)
+	return licenses, nil
+}
+
+func (f PackDir) tooLarge() error {
+	return fmt.Errorf("unpacked, it is larger than %d bytes", f.Limits.Unpacked)
+}
+
+func copyOne(root *os.Root, e packFile) (n int64, err error) {
+	if err := root.MkdirAll(path.Dir(e.name), 0o755); err != nil {
+		return 0, err
+	}
+	in, err := e.open()
+	if err != nil {
+		return 0, err
+	}
+	defer in.Close()
+	// The server may run as another user; rules are not secret.
+	out, err := root.OpenFile(e.name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	// Sizes in an archive may be wrong.
+	if n, err = io.Copy(out, io.LimitReader(in, maxPackFile+1)); err == nil && n > maxPackFile {
+		err = fmt.Errorf("it is larger than %d bytes", maxPackFile)
+	}
+	return n, err
+}

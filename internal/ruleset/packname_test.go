@@ -1,0 +1,37 @@
+package ruleset
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// Pages at GitHub are turned into what they show; other addresses stay.
+func TestDirect(t *testing.T) {
+	for from, want := range map[string]string{
+		"https://github.com/SigmaHQ/sigma":              "https://github.com/SigmaHQ/sigma/archive/HEAD.zip",
+		"https://github.com/SigmaHQ/sigma.git":          "https://github.com/SigmaHQ/sigma/archive/HEAD.zip",
+		"https://github.com/SigmaHQ/sigma/":             "https://github.com/SigmaHQ/sigma/archive/HEAD.zip",
+		"https://github.com/o/r/blob/main/a/b.yml":      "https://github.com/o/r/raw/main/a/b.yml",
+		"https://github.com/o/r/releases/download/1/x":  "https://github.com/o/r/releases/download/1/x",
+		"https://github.com/o":                          "https://github.com/o",
+		"https://example.org/SigmaHQ/sigma":             "https://example.org/SigmaHQ/sigma",
+		"https://github.com.example.org/SigmaHQ/sigma/": "https://github.com.example.org/SigmaHQ/sigma/",
+	} {
+		if got := downloadURL(parseURL(from)).String(); got != want {
+			t.Errorf("%s leads to %s, not %s", from, got, want)
+		}
+	}
+}
+
+// No redirect leads from https to http, not even on this machine.
+func TestRedirectDown(t *testing.T) {
+	via := httptest.NewRequest(http.MethodGet, "https://127.0.0.1/x.zip", http.NoBody)
+	to := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/x.zip", http.NoBody)
+	if err := checkRedirect(to, []*http.Request{via}); err == nil {
+		t.Error("it is followed")
+	}
+	if err := checkRedirect(to, []*http.Request{to}); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,79 @@
+package ruleset_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect/detecttest"
+	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/store/sqlitestore"
+)
+
+// Workers elsewhere run what a server publishes: its rules, pipelines and what
+// is switched off, also as they change.
+func TestPublish(t *testing.T) {
+	fleet, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	waiting := make(chan *ruleset.Loader)
+	go func() {
+		l, err := ruleset.NewPublishedLoader(ctx, fleet, discardLog)
+		if err != nil {
+			t.Error(err)
+		}
+		waiting <- l
+	}()
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
+	pipe := filepath.Join(t.TempDir(), "pipe.yml")
+	write(t, pipe, "transformations: [{type: change_logsource, product: other}]\n")
+	server, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.PublishTo(ctx, fleet); err != nil {
+		t.Fatal(err)
+	}
+	worker := <-waiting
+	if worker == nil {
+		t.Fatal("no loader")
+	}
+	done := make(chan struct{}, 2)
+	for _, l := range []*ruleset.Loader{server, worker} {
+		go func() { l.Watch(ctx, time.Millisecond); done <- struct{}{} }()
+	}
+	defer func() { stop(); <-done; <-done }()
+	await := func(on, off string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			a, b := worker.List()
+			if titles(a) == on && titles(b) == off {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the worker runs %q without %q, not %q without %q", titles(a), titles(b), on, off)
+			}
+		}
+		mine, _ := server.Status()
+		theirs, _ := worker.Status()
+		if mine.Revision != theirs.Revision || theirs.Rules.Rules()[0].LogSource.Product != "other" {
+			t.Errorf("server has %s, worker %s of product %s", mine.Revision, theirs.Revision, theirs.Rules.Rules()[0].LogSource.Product)
+		}
+	}
+	await("one two", "")
+	if err := server.SetEnabled(ctx, detecttest.IDTwo, false); err != nil {
+		t.Fatal(err)
+	}
+	await("one", "two")
+	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.IDOne, "first"))
+	await("first", "two")
+	if err := worker.SetEnabled(ctx, detecttest.IDOne, false); !errors.Is(err, picket.ErrInvalid) {
+		t.Errorf("a worker switches rules: %v", err)
+	}
+}

@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// detect runs the detector. A panic becomes an error.
+func (w *Worker) detect(d Detector, events []picket.Event) (ms []picket.Match, err error) {
+	defer w.recovered("detect", &err)
+	start := time.Now()
+	ms, err = d.Detect(events)
+	took := time.Since(start)
+	w.metrics.detectTime.Add(int64(took))
+	w.opt.ObserveDetection(took)
+	if err != nil {
+		return nil, fmt.Errorf("detect: %w", err)
+	}
+	return ms, nil
+}
+
+// isTransient reports whether a detector's error is temporary.
+func isTransient(err error) bool {
+	return errors.Is(err, picket.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// detectGroup runs detection on all events of g at once, or, if that fails, on
+// each batch. Events that detection fails on become dead letters.
+func (w *Worker) detectGroup(d Detector, g *group) error {
+	if g.events == 0 {
+		return nil
+	}
+	all := g.pending[0].batch.Events
+	if len(g.pending) > 1 {
+		all = make([]picket.Event, 0, g.events)
+		for _, p := range g.pending {
+			all = append(all, p.batch.Events...)
+		}
+	}
+	matches, err := w.detect(d, all)
+	switch {
+	case err == nil:
+		g.split(all, matches)
+		return nil
+	case isTransient(err):
+		return err
+	}
+	for _, p := range g.pending {
+		if err := w.isolateFailures(d, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// split divides the events of all batches, which have their Fields now, and
+// their matches among the batches.
+func (g *group) split(all []picket.Event, matches []picket.Match) {
+	counts := make([]int, len(g.pending)) // of matches
+	at, end := 0, len(g.pending[0].batch.Events)
+	for i, ms := range picket.MatchesByEvent(all, matches) {
+		for i >= end {
+			at++
+			end += len(g.pending[at].batch.Events)
+		}
+		counts[at] += len(ms)
+	}
+	for i, p := range g.pending {
+		n, m := len(p.batch.Events), counts[i]
+		if n > 0 {
+			p.batch.Events = all[:n:n]
+			p.saves = []store.Batch{{ID: p.batch.ID, Events: all[:n:n], Matches: matches[:m:m]}}
+		}
+		all, matches = all[n:], matches[m:]
+	}
+}
+
+// isolateFailures runs detection on ever smaller parts of a batch to find the
+// events that it fails on, which become dead letters.
+func (w *Worker) isolateFailures(d Detector, p *pending) error {
+	events := p.batch.Events
+	if len(events) == 0 {
+		return nil
+	}
+	var good []picket.Event
+	var matches []picket.Match
+	var failed []int
+	err := bisect(0, len(events), func(from, to int) error {
+		ms, err := w.detect(d, events[from:to])
+		if err == nil {
+			good, matches = append(good, events[from:to]...), append(matches, ms...)
+		}
+		return err
+	}, func(i int, err error) {
+		failed = append(failed, i)
+		p.deadLetters = append(p.deadLetters, deadLetter(&p.batch, i, err))
+	}, isTransient)
+	if err == nil && len(good) > 0 {
+		p.saves = []store.Batch{{ID: partID(p.batch.ID, failed), Events: good, Matches: matches}}
+	}
+	return err
+}

@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// A group is the deliveries that are saved together.
+type group struct {
+	pending []*pending
+	events  int
+	bytes   int
+	large   bool // holds Worker.large
+}
+
+// A pending delivery is being processed.
+type pending struct {
+	delivery    queue.Delivery
+	batch       picket.Batch
+	saves       []store.Batch      // the events that can be stored: one batch or none
+	deadLetters []queue.DeadLetter // the events that cannot
+}
+
+// processDeliveries processes the deliveries of one Receive, in groups. It
+// returns false if the store or the detector was unavailable, the nth time in a
+// row; the deliveries that were not saved are then returned to the queue.
+func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.Delivery, n int) bool {
+	for len(ds) > 0 {
+		var g group
+		ds = w.nextGroup(&g, ds)
+		err := w.process(ctx, d, &g)
+		if err == nil {
+			w.settle(ctx, &g)
+		} else {
+			if ctx.Err() == nil && !w.storeDown.Swap(true) {
+				w.log.Warn("store unavailable; retrying", "error", err)
+			}
+			w.returnToQueue(ctx, g.deliveries(), ds, w.backoff.Delay(n), err)
+		}
+		w.release(&g)
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// nextGroup decodes deliveries into g until it is full, and returns the rest.
+func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
+	for i, d := range ds {
+		large := picket.EncodedSize(d.Payload) > w.opt.MaxBytes
+		if len(g.pending) > 0 && (large || g.events+d.Events > w.opt.MaxEvents) {
+			return ds[i:]
+		}
+		if large {
+			w.large.Lock()
+			g.large = true
+		}
+		p := &pending{delivery: d}
+		b, err := picket.DecodeBatch(d.Payload)
+		if err != nil {
+			p.deadLetters = []queue.DeadLetter{{Reason: queue.Failed, Cause: err.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload}}
+		}
+		p.batch = b
+		g.pending = append(g.pending, p)
+		g.events += len(b.Events)
+		for j := range b.Events {
+			g.bytes += len(b.Events[j].Raw)
+		}
+		if g.bytes >= w.opt.MaxBytes || g.events >= w.opt.MaxEvents {
+			return ds[i+1:]
+		}
+	}
+	return nil
+}
+
+// release must be called when g has been processed.
+func (w *Worker) release(g *group) {
+	if g.large {
+		w.large.Unlock()
+	}
+}
+
+func (g *group) deliveries() []queue.Delivery {
+	ds := make([]queue.Delivery, len(g.pending))
+	for i, p := range g.pending {
+		ds[i] = p.delivery
+	}
+	return ds
+}
+
+// process runs detection on g and saves it. Its errors are temporary.
+func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
+	w.log.Debug("batches received", "batch", g.pending[0].delivery.ID, "batches", len(g.pending), "events", g.events)
+	if err := w.detectGroup(d, g); err != nil {
+		return err
+	}
+	err := w.save(ctx, g)
+	if err == nil || !isPermanent(err) {
+		return err
+	}
+	// At least one event cannot be stored. Save each batch by itself, and find
+	// the event in those that fail.
+	for _, p := range g.pending {
+		err := w.save(ctx, &group{pending: []*pending{p}, events: len(p.batch.Events)})
+		if err != nil && isPermanent(err) {
+			err = w.saveParts(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Handle processes one message before intake answers its sender. It saves
+// either all of it or nothing: after an error the caller can leave m to Run,
+// which isolates the events that fail.
+func (w *Worker) Handle(ctx context.Context, m queue.Message) error {
+	d := w.detectors.Get().(Detector)
+	defer w.detectors.Put(d)
+	b, err := picket.DecodeBatch(m.Payload)
+	if err != nil {
+		return err
+	}
+	matches, err := w.detect(d, b.Events)
+	if err != nil {
+		return err
+	}
+	g := group{pending: []*pending{{batch: b, saves: []store.Batch{{ID: b.ID, Events: b.Events, Matches: matches}}}}}
+	return w.save(ctx, &g)
+}
