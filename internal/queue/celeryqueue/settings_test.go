@@ -23,21 +23,21 @@ func TestParse(t *testing.T) {
 		{"celery+redis://h/0?shared=celery", nil, []string{"celery"}, "celery"},
 		{"celery+redis://h/0?queue=a&shared=b&publish=c", []string{"a"}, []string{"b"}, "c"},
 	} {
-		s, err := parse(c.url)
+		s, err := parseURL(c.url)
 		if err != nil {
 			t.Errorf("%s: %v", c.url, err)
 			continue
 		}
-		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.own, s.shared, s.publish}); diff != "" {
+		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.ownQueues, s.sharedQueues, s.publish}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.url, diff)
 		}
 	}
-	s, err := parse("celery+redis://u:secret@h:1/3?task=a&task=b&results=redis://r/1&expires=0&node=w@h&visibility=10m&lease=5s" +
+	s, err := parseURL("celery+redis://u:secret@h:1/3?task=a&task=b&results=redis://r/1&expires=0&node=w@h&visibility=10m&lease=5s" +
 		"&global_keyprefix=g_&result_keyprefix=r_&sep=:&priority_steps=0,5&fanout_prefix=%7Bdb%7D-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visible != 10*time.Minute || s.broker.Lease != 5*time.Second {
+	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visibility != 10*time.Minute || s.broker.Lease != 5*time.Second {
 		t.Errorf("%+v", s)
 	}
 	got := []string{s.keys.List("q", 7), s.keys.Result("t"), s.keys.ControlChannel(), s.key("leases"), s.broker.String()}
@@ -49,7 +49,7 @@ func TestParse(t *testing.T) {
 		"redis://h", "celery+http://h", "celery+redis://h?node=w", "celery+redis://h?expires=soon", "celery+redis://h?priority_steps=a",
 		"celery+redis://h?results=elsewhere", "celery+redis://h?control=maybe", "celery+redis://h?ignore_result=perhaps", "celery+redis://h/x", "celery+redis://a,b?cluster=true", "celery+redis://secret@h?no=1", "celery+redis://h?%zz",
 	} {
-		if _, err := parse(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+		if _, err := parseURL(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
