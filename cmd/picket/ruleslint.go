@@ -24,11 +24,11 @@ func newRulesLint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [PATH...]",
 		Short: "Check that rules load, and report likely mistakes in them",
-		Long: `Checks that rules load, and finds what is doubtful in them: escapes, wildcards and
+		Long: `Checks that rules load, and reports likely mistakes in them: escapes, wildcards and
 regular expressions that do not do what they seem to, searches that nothing uses,
-metadata that is missing or wrong, rules that are slow. docs/sigma.md lists the
-checks. It exits with 1 if there is an error: a rule does not load, or two have
-one id. What is only worth knowing is shown by --min info.`,
+missing or wrong metadata, slow rules. docs/sigma.md lists the checks. It exits
+with 1 if there is an error: a rule does not load, or two have the same id.
+--min info also shows what is only worth knowing.`,
 		Example: `  picket rules lint sigma/rules
   picket rules lint --min info --ignore unknown_field my-rules`,
 		Args: cobra.ArbitraryArgs,
@@ -36,8 +36,8 @@ one id. What is only worth knowing is shown by --min info.`,
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
 	pipelines := addPipelineFlag(cmd)
 	least := cmd.Flags().String("min", "warning", "print findings of this `SEVERITY` and above: error, warning or info")
-	only := cmd.Flags().StringArray("only", nil, "make this `CHECK` only (repeatable)")
-	ignore := cmd.Flags().StringArray("ignore", nil, "leave this `CHECK` out (repeatable)")
+	only := cmd.Flags().StringArray("only", nil, "run only this `CHECK` (repeatable)")
+	ignore := cmd.Flags().StringArray("ignore", nil, "skip this `CHECK` (repeatable)")
 	completeFlag(cmd, "min", "error", "warning", "info")
 	completeFlag(cmd, "only", checkNames()...)
 	completeFlag(cmd, "ignore", checkNames()...)

@@ -21,10 +21,6 @@ import (
 
 // Append appends s, folded, to dst, and reports whether all of s is ASCII.
 func Append(dst []byte, s string) (folded []byte, ascii bool) {
-	const (
-		ones = 0x0101010101010101
-		high = 0x8080808080808080
-	)
 	from := len(dst)
 	dst = slices.Grow(dst, len(s))
 	b := dst[from : from+len(s)]
@@ -34,9 +30,7 @@ func Append(dst []byte, s string) (folded []byte, ascii bool) {
 		if w&high != 0 {
 			return appendFoldRunes(dst[:from+i], s[i:]), false
 		}
-		// The high bit of each byte of upper is set where 'A' <= byte <= 'Z'.
-		upper := (w + (0x80-'A')*ones) &^ (w + (0x80-'Z'-1)*ones) & high
-		binary.LittleEndian.PutUint64(b[i:], w|upper>>2)
+		binary.LittleEndian.PutUint64(b[i:], lowerWord(w))
 		if i += 8; i < len(s) && i+8 > len(s) {
 			i = len(s) - 8 // the last word overlaps the one before
 		}
@@ -56,11 +50,16 @@ func AppendBytes(dst, b []byte) (folded []byte, ascii bool) {
 	return Append(dst, unsafe.String(unsafe.SliceData(b), len(b))) // which does not keep the string
 }
 
+// appendFoldRunes does not call Append: with a recursion, callers' buffers on the
+// stack would escape to the heap.
 func appendFoldRunes(dst []byte, s string) []byte {
-	const high = 0x8080808080808080
 	for i := 0; i < len(s); {
-		for i+8 <= len(s) && word.Load64(s[i:i+8])&high == 0 {
-			dst, _ = Append(dst, s[i:i+8])
+		for i+8 <= len(s) {
+			w := word.Load64(s[i : i+8])
+			if w&high != 0 {
+				break
+			}
+			dst = binary.LittleEndian.AppendUint64(dst, lowerWord(w))
 			i += 8
 		}
 		if i == len(s) {
@@ -83,6 +82,18 @@ func appendFoldRunes(dst []byte, s string) []byte {
 		i += n
 	}
 	return dst
+}
+
+const (
+	ones = 0x0101010101010101
+	high = 0x8080808080808080
+)
+
+// lowerWord returns eight ASCII bytes in lower case.
+func lowerWord(w uint64) uint64 {
+	// The high bit of each byte of upper is set where 'A' <= byte <= 'Z'.
+	upper := (w + (0x80-'A')*ones) &^ (w + (0x80-'Z'-1)*ones) & high
+	return w | upper>>2
 }
 
 // Rune returns the representative of r: the least of the runes that differ from

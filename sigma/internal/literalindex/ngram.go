@@ -104,26 +104,42 @@ func (t *ngramTable) search(b []byte, v visitor) bool {
 
 // searchUntil probes the n-grams in b[:end]; a literal may extend beyond end.
 func (t *ngramTable) searchUntil(b []byte, end int, v visitor) bool {
-	mask, shift, bitmap, stride := t.mask, t.bitShift, t.bitmap, t.stride
 	i := 0
-	for last := min(len(b)-4, end-t.width); i <= last; i += stride {
-		gram := (binary.LittleEndian.Uint32(b[i:]) | lowerCaseBits) & mask
-		h := gram * word.Prime32
-		bit := h >> (shift & 31)
-		if bitmap[bit>>6]&(1<<(bit&63)) != 0 && !t.probe(b, i, gram, h, v) {
+	for last := min(len(b)-4, end-t.width); i <= last; i += t.stride {
+		var found bool
+		if i, found = t.nextInBitmap(b, i, last); !found {
+			break
+		}
+		if !t.probe(b, i, (binary.LittleEndian.Uint32(b[i:])|lowerCaseBits)&t.mask, v) {
 			return false
 		}
 	}
-	for ; i+t.width <= end; i += stride { // fewer than four bytes are left
+	for ; i+t.width <= end; i += t.stride { // fewer than four bytes are left
 		var gram uint32
 		for k := range t.width {
 			gram |= uint32(b[i+k]|0x20) << (8 * k)
 		}
-		if !t.probe(b, i, gram, gram*word.Prime32, v) {
+		if !t.probe(b, i, gram, v) {
 			return false
 		}
 	}
 	return true
+}
+
+// nextInBitmap returns the first index from i to last, in strides, whose n-gram
+// is in the bitmap, or the first one after last. It is the hottest loop of
+// matching: apart from the probes, so that it runs in registers.
+//
+//go:noinline
+func (t *ngramTable) nextInBitmap(b []byte, i, last int) (next int, found bool) {
+	mask, shift, bitmap, stride := t.mask, t.bitShift&31, t.bitmap, t.stride
+	for ; i <= last; i += stride {
+		bit := (binary.LittleEndian.Uint32(b[i:]) | lowerCaseBits) & mask * word.Prime32 >> shift
+		if bitmap[bit>>6]&(1<<(bit&63)) != 0 {
+			return i, true
+		}
+	}
+	return i, false
 }
 
 // mayFind reports whether search could find anything in s folded. It is false
@@ -150,9 +166,9 @@ func (t *ngramTable) mayFind(s string) bool {
 
 // probe visits the literals that have an n-gram and that b contains with the
 // n-gram at i.
-func (t *ngramTable) probe(b []byte, i int, gram, h uint32, v visitor) bool {
+func (t *ngramTable) probe(b []byte, i int, gram uint32, v visitor) bool {
 	mask := uint32(len(t.slots) - 1)
-	for k := h >> t.shift; ; k = (k + 1) & mask {
+	for k := gram * word.Prime32 >> t.shift; ; k = (k + 1) & mask {
 		s := &t.slots[k]
 		if s.from == s.to {
 			return true
