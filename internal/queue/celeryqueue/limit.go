@@ -31,7 +31,9 @@ func (l *rateLimiter) set(text string) error {
 		l.limiter.Store(nil)
 		return nil
 	}
-	l.limiter.Store(rate.NewLimiter(rate.Limit(n/seconds), max(int(n/seconds), 1)))
+	r := rate.NewLimiter(rate.Limit(n/seconds), max(int(n/seconds), 1))
+	r.ReserveN(time.Now(), r.Burst()-1) // a new limit does not begin with a burst
+	l.limiter.Store(r)
 	return nil
 }
 
