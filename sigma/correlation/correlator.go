@@ -23,7 +23,7 @@ type Observation struct {
 	Context any
 }
 
-// A Match says that a correlation matches.
+// A Match is a match of a correlation.
 type Match struct {
 	Rule  *Rule
 	Time  time.Time    // of the event that completed it
@@ -36,7 +36,7 @@ type Match struct {
 // A GroupValue is a field of group-by and its value.
 type GroupValue struct{ Field, Value string }
 
-// A Event is an event that contributes to a match.
+// An Event is an event that contributes to a match.
 type Event struct {
 	ID      string
 	Time    time.Time

@@ -19,7 +19,7 @@ import (
 // of a chain, errbacks, and the callback of a chord whose last member this is.
 // They go to the queue that their signature names, or to that which others
 // publish to.
-func (q *Queue) publishFollowUps(ctx context.Context, over []finishedTask) error {
+func (q *Queue) publishFollowUps(ctx context.Context, over []FinishedTask) error {
 	var next []celery.Task
 	for i := range over {
 		o := &over[i]
@@ -71,7 +71,7 @@ func (q *Queue) publishFollowUps(ctx context.Context, over []finishedTask) error
 // chord's callback when they are complete.
 //
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
-func (q *Queue) onChordPart(ctx context.Context, o *finishedTask) ([]celery.Task, error) {
+func (q *Queue) onChordPart(ctx context.Context, o *FinishedTask) ([]celery.Task, error) {
 	if o.Chord == nil || o.GroupID == "" || q.results == nil {
 		return nil, nil
 	}
@@ -117,7 +117,7 @@ func (q *Queue) onChordPart(ctx context.Context, o *finishedTask) ([]celery.Task
 }
 
 // failChord tells who waits for a chord that one of its members failed.
-func (q *Queue) failChord(ctx context.Context, o *finishedTask, member *celery.Result) error {
+func (q *Queue) failChord(ctx context.Context, o *FinishedTask, member *celery.Result) error {
 	var id string
 	if json.Unmarshal(o.Chord.Options["task_id"], &id) != nil || id == "" {
 		return nil

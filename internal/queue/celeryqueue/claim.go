@@ -47,7 +47,7 @@ func (q *Queue) lists() []list {
 	var all []list
 	for step := range q.set.keys.Lists("") {
 		for _, name := range queues {
-			all = append(all, list{q.set.keys.Lists(name)[step], name, slices.Contains(q.set.shared, name)})
+			all = append(all, list{q.set.keys.Lists(name)[step], name, slices.Contains(q.set.sharedQueues, name)})
 		}
 	}
 	return all
@@ -125,7 +125,7 @@ func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) 
 		if n > 0 {
 			l, err = q.claimOnce(ctx, n)
 			if err != nil || len(l.tasks) > 0 {
-				q.rateLimit.took(len(l.tasks))
+				q.rateLimit.received(len(l.tasks))
 				return l, err
 			}
 			wait = idle
@@ -218,29 +218,28 @@ func (q *Queue) markUnconfirmed(prefixes ...string) {
 	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmed, 0):]
 }
 
-// A task is one that is held.
-type task struct {
+// A Task is one that is held.
+type Task struct {
 	*celery.Task
-	tag        string
-	raw        []byte
-	at         list
-	started    time.Time
-	queued     time.Time
-	event      picket.Event
-	foreign    bool // not published by picket
-	attempts   int  // how often it came back
-	lost       int  // how often who held it died
-	matches    int  // what was found in its event
-	warnedLate bool // that it takes long was told
+	tag      string
+	raw      []byte
+	at       list
+	started  time.Time
+	queued   time.Time
+	event    picket.Event
+	foreign  bool // not published by picket
+	attempts int  // how often it came back
+	lost     int  // how often who held it died
+	matches  int  // what was found in its event
 }
 
 // classify decodes tasks, ends those that are not to be run, and makes deliveries
 // of the rest.
 func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]queue.Delivery, error) {
 	now := time.Now()
-	all, errs := make([]*task, len(l.tasks)), make([]error, len(l.tasks))
+	all, errs := make([]*Task, len(l.tasks)), make([]error, len(l.tasks))
 	for i, t := range l.tasks {
-		all[i] = &task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
+		all[i] = &Task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
 		if all[i].Task, errs[i] = q.decoder.Decode(t.raw); all[i].Task == nil {
 			all[i].Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
 		}
@@ -252,8 +251,8 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 			return nil, err
 		}
 	}
-	var run, later []*task
-	var over []finishedTask
+	var run, later []*Task
+	var over []FinishedTask
 	for i, t := range all {
 		switch {
 		case errs[i] != nil:
@@ -263,7 +262,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 		case gone[t.ID]:
 			over = append(over, revokedTask(t, "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			over = append(over, revokedTask(t, "expired"))
+			over = append(over, revokedTask(t, causeExpired))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
@@ -279,7 +278,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 
 // dispatch ends what is over, parks what is for later, and holds what is to
 // be run.
-func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []finishedTask, tried, isolating bool) ([]queue.Delivery, error) {
+func (q *Queue) dispatch(ctx context.Context, run, later []*Task, over []FinishedTask, tried, isolating bool) ([]queue.Delivery, error) {
 	q.taskReceived(run, later, over)
 	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, over)); err != nil {
 		return nil, err // they are taken again, with those that could be run
@@ -303,7 +302,7 @@ func (q *Queue) dispatch(ctx context.Context, run, later []*task, over []finishe
 }
 
 // readEvent makes the event of a task.
-func (q *Queue) readEvent(t *task, now time.Time) error {
+func (q *Queue) readEvent(t *Task, now time.Time) error {
 	arg, ok := t.Argument(0, "data")
 	if !ok {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)

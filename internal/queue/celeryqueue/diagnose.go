@@ -56,12 +56,12 @@ func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 	if s.Settings, err = redisurl.ReadSettings(ctx, q.client); err != nil {
 		return nil, redisstats.WrapError(err)
 	}
-	names := q.consumed()
+	names := q.Queues()
 	if !slices.Contains(names, q.set.publish) {
 		names = append(names, q.set.publish)
 	}
 	for _, name := range names {
-		state := QueueState{Name: name, Shared: slices.Contains(q.set.shared, name)}
+		state := QueueState{Name: name, Shared: slices.Contains(q.set.sharedQueues, name)}
 		for _, key := range q.set.keys.Lists(name) {
 			n, err := q.client.LLen(ctx, key).Result()
 			if err != nil {
@@ -124,7 +124,7 @@ func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
 		for _, c := range consumed {
 			w.Queues = append(w.Queues, c.Name)
 		}
-		w.Picket = stats.Pool.Implementation == software
+		w.Picket = stats.Pool.Implementation == Software
 		all = append(all, w)
 	}
 	slices.SortFunc(all, func(a, b WorkerState) int { return cmp.Compare(a.Name, b.Name) })

@@ -127,7 +127,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
 		t := celery.Task{
-			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.silent, Origin: q.tagPrefix, RoutingKey: q.set.publish,
+			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.ignoreResults, Origin: q.tagPrefix, RoutingKey: q.set.publish,
 			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
 			Headers: map[string]json.RawMessage{eventHeaderName: n},
 		}

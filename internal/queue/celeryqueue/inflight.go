@@ -16,10 +16,10 @@ import (
 )
 
 // A inflight is the tasks of one delivery.
-type inflight struct{ tasks []*task }
+type inflight struct{ tasks []*Task }
 
 // deliver makes a delivery of tasks.
-func (q *Queue) deliver(tasks []*task) queue.Delivery {
+func (q *Queue) deliver(tasks []*Task) queue.Delivery {
 	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
@@ -44,7 +44,7 @@ func (q *Queue) deliver(tasks []*task) queue.Delivery {
 
 // groupID names the batch of tasks: the same tasks always make the same, and
 // one task alone is what it was published as.
-func groupID(tasks []*task) string {
+func groupID(tasks []*Task) string {
 	if len(tasks) == 1 {
 		return tasks[0].ID
 	}
@@ -88,7 +88,7 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 
 // Ack implements queue.Queue: the tasks of the deliveries have succeeded.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
-	var over []finishedTask
+	var over []FinishedTask
 	for i := range ds {
 		if h := q.findInflight(ds[i].Receipt); h != nil {
 			for _, t := range h.tasks {
@@ -119,7 +119,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 		cause[letters[i].EventID] = letters[i].Cause
 	}
 	all, whole := cause[""]
-	var over []finishedTask
+	var over []FinishedTask
 	for _, t := range h.tasks {
 		if why, failed := cause[t.event.ID]; failed {
 			over = append(over, failedWith(t, "RuntimeError", why))
@@ -139,7 +139,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 
 // Retry implements queue.Queue.
 func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
-	var tasks []*task
+	var tasks []*Task
 	var errs []error
 	for i := range rs {
 		d := &rs[i].Delivery
@@ -168,7 +168,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 
 // schedule keeps tasks back until their time, and counts a try where they have
 // been tried.
-func (q *Queue) schedule(ctx context.Context, tasks []*task, tried bool) error {
+func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -187,7 +187,7 @@ func (q *Queue) schedule(ctx context.Context, tasks []*task, tried bool) error {
 
 // release puts tasks back where they are taken from first, so that their order
 // stays, and counts a try where they have been tried.
-func (q *Queue) release(ctx context.Context, tasks []*task, tried bool) error {
+func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
 	var back []redelivery
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
@@ -232,7 +232,7 @@ func (q *Queue) restore(ctx context.Context, all []redelivery) error {
 
 // loadAttempts asks how often tasks came back, and ends those whose holders died too
 // often.
-func (q *Queue) loadAttempts(ctx context.Context, run []*task) ([]*task, error) {
+func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) {
 	if len(run) == 0 {
 		return nil, nil
 	}
@@ -246,8 +246,8 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*task) ([]*task, error) 
 		return nil, redisstats.WrapError(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
-	var good []*task
-	var over []finishedTask
+	var good []*Task
+	var over []FinishedTask
 	for i, t := range run {
 		t.attempts, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
 		if t.lost < queue.MaxLost {

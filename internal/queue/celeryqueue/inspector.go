@@ -87,8 +87,8 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 }
 
 // peeked decodes a task to look at it; nil where it is none of picket's.
-func (q *Queue) peeked(raw []byte) *task {
-	t := &task{started: time.Now(), foreign: true}
+func (q *Queue) peeked(raw []byte) *Task {
+	t := &Task{started: time.Now(), foreign: true}
 	var err error
 	if t.Task, err = q.decoder.Decode(raw); err != nil || q.readEvent(t, t.started) != nil {
 		return nil
@@ -220,5 +220,5 @@ func (q *Queue) home(raw []byte) string {
 	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
 		return q.set.keys.List(t.RoutingKey, t.Priority)
 	}
-	return q.set.keys.List(append(slices.Clone(q.set.own), q.set.publish)[0], 0)
+	return q.set.keys.List(append(slices.Clone(q.set.ownQueues), q.set.publish)[0], 0)
 }

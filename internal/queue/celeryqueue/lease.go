@@ -70,7 +70,7 @@ func (q *Queue) renew(ctx context.Context) error {
 func (q *Queue) reclaim(ctx context.Context) error {
 	k := q.set.keys
 	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked")},
-		reclaimBatch, q.set.visible.Seconds())
+		reclaimBatch, q.set.visibility.Seconds())
 	if err != nil {
 		return err
 	}
@@ -154,6 +154,11 @@ type scheduledTask struct {
 
 // maxScheduled is how many of the tasks that are kept back are looked at.
 const maxScheduled = 10_000
+
+// EachScheduled calls f with the tasks that are to run later, the first due first.
+func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due time.Time)) error {
+	return q.eachScheduled(ctx, func(t scheduledTask) { f(t.Task, t.due) })
+}
 
 // eachScheduled calls f with the tasks that are kept back, the first due first.
 func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error {

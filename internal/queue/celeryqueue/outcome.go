@@ -14,38 +14,41 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// An finishedTask is how a task ended.
-type finishedTask struct {
-	*task
-	status  celery.Status
-	class   string // of the exception, where it failed
-	cause   string
-	letters []queue.DeadLetter
+// An FinishedTask is how a task ended.
+type FinishedTask struct {
+	*Task
+	status         celery.Status
+	exceptionClass string // of the exception, where it failed
+	cause          string
+	letters        []queue.DeadLetter
 
 	children []celery.ResultChild // the tasks that follow
 }
 
-func succeeded(t *task) finishedTask { return finishedTask{task: t, status: celery.Success} }
+func succeeded(t *Task) FinishedTask { return FinishedTask{Task: t, status: celery.Success} }
 
-func failedWith(t *task, class, cause string) finishedTask {
-	return finishedTask{task: t, status: celery.Failure, class: class, cause: cause}
+func failedWith(t *Task, class, cause string) FinishedTask {
+	return FinishedTask{Task: t, status: celery.Failure, exceptionClass: class, cause: cause}
 }
 
 // deadLetterCause is a cause with the task that it is about, as far as that is known.
-func (t *task) deadLetterCause(cause string) string {
+func (t *Task) deadLetterCause(cause string) string {
 	if t.Name == "" && t.ID == "" {
 		return "a message: " + cause
 	}
 	return t.String() + ": " + cause
 }
 
-func revokedTask(t *task, cause string) finishedTask {
-	return finishedTask{task: t, status: celery.Revoked, class: "TaskRevokedError", cause: cause}
+// causeExpired is the cause of a task that was revoked because it had expired.
+const causeExpired = "expired"
+
+func revokedTask(t *Task, cause string) FinishedTask {
+	return FinishedTask{Task: t, status: celery.Revoked, exceptionClass: "TaskRevokedError", cause: cause}
 }
 
 // rejectedTask is the outcome of a task that cannot be run as it is. The message
 // stands in the letter as it came.
-func rejectedTask(t *task, class string, err error) finishedTask {
+func rejectedTask(t *Task, class string, err error) FinishedTask {
 	// That it is invalid goes without saying here.
 	o := failedWith(t, class, strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error()))
 	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
@@ -57,7 +60,7 @@ func rejectedTask(t *task, class string, err error) finishedTask {
 
 // unregistered is the outcome of a task that is none of picket's, in Celery's
 // words.
-func unregistered(t *task) finishedTask {
+func unregistered(t *Task) FinishedTask {
 	o := rejectedTask(t, "NotRegistered", fmt.Errorf("%s", t.Name))
 	o.letters[0].Cause = t.deadLetterCause("no task of this name is registered here")
 	return o
@@ -72,7 +75,7 @@ type taskResult struct {
 }
 
 // value is the JSON of an outcome's answer.
-func (o *finishedTask) value() json.RawMessage {
+func (o *FinishedTask) value() json.RawMessage {
 	v, _ := json.Marshal(taskResult{"success", o.event.ID, o.event.Type, o.matches}) // strings and a number always can be
 	return v
 }
@@ -83,34 +86,34 @@ var modules = map[string]string{
 	"WorkerLostError": "billiard.exceptions",
 }
 
-func (o *finishedTask) exception() *celery.Exception {
-	e := celery.NewException(o.class, o.cause)
-	e.Module = modules[o.class]
+func (o *FinishedTask) Exception() *celery.Exception {
+	e := celery.NewException(o.exceptionClass, o.cause)
+	e.Module = modules[o.exceptionClass]
 	return e
 }
 
 // result is an outcome as it is told to who waits for it.
-func (o *finishedTask) result(now time.Time) *celery.Result {
+func (o *FinishedTask) result(now time.Time) *celery.Result {
 	r := &celery.Result{TaskID: o.ID, Status: o.status, Children: o.children, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
 	if o.status == celery.Success {
 		r.Value = o.value()
 	} else {
-		r.Exception = o.exception()
+		r.Exception = o.Exception()
 	}
 	if o.status == celery.Failure {
-		r.Traceback = o.traceback()
+		r.Traceback = o.Traceback()
 	}
 	return r
 }
 
-// traceback is what Python would print of where a task failed.
-func (o *finishedTask) traceback() string {
-	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.class, o.cause)
+// Traceback is what Python would print of where a task failed.
+func (o *FinishedTask) Traceback() string {
+	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.exceptionClass, o.cause)
 }
 
 // finish sends what is to follow, writes results, and lets go of the tasks, in
 // this order: who dies in between has them done once more.
-func (q *Queue) finish(ctx context.Context, over []finishedTask) error {
+func (q *Queue) finish(ctx context.Context, over []FinishedTask) error {
 	if len(over) == 0 {
 		return nil
 	}
@@ -118,7 +121,7 @@ func (q *Queue) finish(ctx context.Context, over []finishedTask) error {
 	if err := q.publishFollowUps(ctx, over); err != nil {
 		return err
 	}
-	if err := q.report(ctx, over, now); err != nil {
+	if err := q.publishResults(ctx, over, now); err != nil {
 		return err
 	}
 	args := []any{0, 0, len(over)}
@@ -155,8 +158,8 @@ func (q *Queue) finish(ctx context.Context, over []finishedTask) error {
 // resultChunk is how many results are written at once.
 const resultChunk = 500
 
-// report writes the results of tasks.
-func (q *Queue) report(ctx context.Context, over []finishedTask, now time.Time) error {
+// publishResults writes the results of tasks.
+func (q *Queue) publishResults(ctx context.Context, over []FinishedTask, now time.Time) error {
 	if q.results == nil {
 		return nil
 	}

@@ -87,11 +87,11 @@ type Queue struct {
 	decoder  celery.Decoder
 	capacity capacity
 
-	receiveMu    chan struct{}        // held by the one who looks for tasks
-	claims       int64                // numbers the claims; of who has the turn
-	tagPrefix    string               // begins the tags of this queue
-	node         atomic.Pointer[node] // nil until RunNode
-	rateLimit    limiter
+	receiveMu    chan struct{} // held by the one who looks for tasks
+	claims       int64         // numbers the claims; of who has the turn
+	tagPrefix    string        // begins the tags of this queue
+	observer     Observer      // nil: none
+	rateLimit    rateLimiter
 	isolating    atomic.Bool // tasks that were lost wait to be delivered alone
 	unregistered unregisteredTasks
 
@@ -116,7 +116,7 @@ var (
 // Open opens the queue at a URL. Its errors are picket.ErrUnavailable where
 // Redis is away.
 func Open(ctx context.Context, url string, o Options) (*Queue, error) {
-	set, err := parse(url)
+	set, err := parseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
@@ -124,7 +124,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt: o.withDefaults(), set: set, client: set.broker.Connect(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
-		queues:   append(slices.Clone(set.own), set.shared...),
+		queues:   append(slices.Clone(set.ownQueues), set.sharedQueues...),
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
 		inflight: make(map[int64]*inflight), stop: make(chan struct{}),
 	}
@@ -178,7 +178,7 @@ func (q *Queue) Close() error {
 // releaseAll puts back what is still held.
 func (q *Queue) releaseAll() error {
 	q.mu.Lock()
-	var all []*task
+	var all []*Task
 	for _, h := range q.inflight {
 		all = append(all, h.tasks...)
 	}

@@ -19,15 +19,15 @@ const (
 	maxRevoked    = 50_000
 )
 
-// revoked returns the ids that are revoked. They are kept at the broker, so that
+// RevokedIDs returns the ids that are revoked. They are kept at the broker, so that
 // all workers know them, those that start later too.
-func (q *Queue) revoked(ctx context.Context) ([]string, error) {
+func (q *Queue) RevokedIDs(ctx context.Context) ([]string, error) {
 	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
 	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
 // revokedAmong tells which of tasks are revoked.
-func (q *Queue) revokedAmong(ctx context.Context, tasks []*task) (map[string]bool, error) {
+func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]bool, error) {
 	var ids []string
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
@@ -65,9 +65,9 @@ func (q *Queue) expireRevoked(ctx context.Context) error {
 	return redisstats.WrapError(err)
 }
 
-// revoke remembers ids, and brings forward those of the tasks that are kept
+// Revoke remembers ids, and brings forward those of the tasks that are kept
 // back, so that who waits for them hears of it.
-func (q *Queue) revoke(ctx context.Context, ids []string) error {
+func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	forgotten := float64(time.Now().Add(revokeExpires).Unix())
 	var members []redis.Z
 	for _, id := range ids {

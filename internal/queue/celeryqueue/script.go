@@ -29,12 +29,10 @@ var (
 	overdueLua string
 	//go:embed lua/tend.lua
 	tendLua string
-	//go:embed lua/name.lua
-	nameLua string
 
 	enqueueScript, claimScript, finishScript = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
 	parkScript, restoreScript, renewScript   = newScript(parkLua), newScript(restoreLua), newScript(renewLua)
-	overdueScript, tendScript, nameScript    = newScript(overdueLua), newScript(tendLua), newScript(nameLua)
+	overdueScript, tendScript                = newScript(overdueLua), newScript(tendLua)
 )
 
 func newScript(body string) *redis.Script { return redis.NewScript(redisstats.LuaLibrary + lib + body) }

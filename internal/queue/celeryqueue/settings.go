@@ -15,29 +15,29 @@ import (
 // scheme is what a URL for this package begins with, before redisurl's.
 const scheme = "celery+"
 
-// Is reports whether a text is a URL for this package, by its scheme.
-func Is(name string) bool {
+// IsURL reports whether a text is a URL for this package, by its scheme.
+func IsURL(name string) bool {
 	rest, found := strings.CutPrefix(name, scheme)
 	return found && redisurl.IsURL(rest)
 }
 
 // settings are what a URL says.
 type settings struct {
-	broker  *redisurl.Config
-	results *redisurl.Config // nil: results are not written
-	keys    celery.Keys
-	own     []string // queues of which every task is picket's
-	shared  []string // queues of which picket takes the tasks that it knows
-	publish string   // the queue that intake's tasks go to
-	tasks   []string // the names that picket knows its task by
-	expires time.Duration
-	visible time.Duration
-	node    string // "": made of the host's name
-	control bool   // remote control is obeyed
-	silent  bool   // tasks of intake have no results
+	broker        *redisurl.Config
+	results       *redisurl.Config // nil: results are not written
+	keys          celery.Keys
+	ownQueues     []string // queues of which every task is picket's
+	sharedQueues  []string // queues of which picket takes the tasks that it knows
+	publish       string   // the queue that intake's tasks go to
+	tasks         []string // the names that picket knows its task by
+	expires       time.Duration
+	visibility    time.Duration
+	node          string // "": made of the host's name
+	control       bool   // remote control is obeyed
+	ignoreResults bool   // tasks of intake have no results
 }
 
-// parse reads
+// parseURL reads
 //
 //	celery+redis://[user:password@]host[:port][/db][?…]
 //
@@ -55,11 +55,11 @@ type settings struct {
 //	visibility    the visibility_timeout of the others at the broker (1h)
 //	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
 //	              what kombu's transport options are, where they are not its defaults
-func parse(text string) (*settings, error) {
+func parseURL(text string) (*settings, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
 	}
-	if !Is(text) {
+	if !IsURL(text) {
 		return nil, bad("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
 	}
 	base, tail, _ := strings.Cut(strings.TrimPrefix(text, scheme), "?")
@@ -78,13 +78,13 @@ func parse(text string) (*settings, error) {
 		}
 		return otherwise
 	}
-	s := &settings{own: take("queue"), shared: take("shared"), tasks: take("task"), node: one("node", "")}
+	s := &settings{ownQueues: take("queue"), sharedQueues: take("shared"), tasks: take("task"), node: one("node", "")}
 	s.publish = "celery"
-	if len(s.own) == 1 && len(s.shared) == 0 {
-		s.publish = s.own[0]
+	if len(s.ownQueues) == 1 && len(s.sharedQueues) == 0 {
+		s.publish = s.ownQueues[0]
 	}
-	if len(s.own) == 0 && len(s.shared) == 0 {
-		s.own, s.shared = []string{"picket"}, []string{"celery"}
+	if len(s.ownQueues) == 0 && len(s.sharedQueues) == 0 {
+		s.ownQueues, s.sharedQueues = []string{"picket"}, []string{"celery"}
 	}
 	s.publish = one("publish", s.publish)
 	if len(s.tasks) == 0 {
@@ -105,7 +105,7 @@ func parse(text string) (*settings, error) {
 		name      string
 		to        *time.Duration
 		otherwise time.Duration
-	}{{"expires", &s.expires, 24 * time.Hour}, {"visibility", &s.visible, time.Hour}} {
+	}{{"expires", &s.expires, 24 * time.Hour}, {"visibility", &s.visibility, time.Hour}} {
 		*d.to = d.otherwise
 		if text := one(d.name, ""); text != "" {
 			if *d.to, err = time.ParseDuration(text); err != nil || *d.to < 0 {
@@ -114,7 +114,7 @@ func parse(text string) (*settings, error) {
 		}
 	}
 	results, control, silent := one("results", ""), one("control", "on"), one("ignore_result", "true")
-	s.control, s.silent = control == "on", silent == "true"
+	s.control, s.ignoreResults = control == "on", silent == "true"
 	if s.broker, err = redisurl.Parse(join(base, query)); err != nil {
 		return nil, err
 	}

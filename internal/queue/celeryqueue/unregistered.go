@@ -18,8 +18,8 @@ type unregisteredTasks struct {
 // two seconds: where none ever did, and where one did before, for it may be
 // being replaced.
 const (
-	orphaned = 10 * time.Second
-	deserted = 5 * time.Minute
+	unclaimedGrace   = 10 * time.Second
+	otherWorkerGrace = 5 * time.Minute
 )
 
 // sawUnregistered notes how many strange tasks the last look found.
@@ -56,9 +56,9 @@ func (s *unregisteredTasks) pollInterval() time.Duration {
 func (s *unregisteredTasks) shouldClaim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	patience := orphaned
+	patience := unclaimedGrace
 	if !s.others.IsZero() {
-		patience = deserted
+		patience = otherWorkerGrace
 	}
 	return !s.since.IsZero() && time.Since(s.since) > patience && time.Since(s.others) > patience
 }

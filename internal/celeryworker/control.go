@@ -1,4 +1,4 @@
-package celeryqueue
+package celeryworker
 
 import (
 	"context"
@@ -16,10 +16,10 @@ import (
 const replyExpires = time.Minute
 
 // handleControl carries out a command, and answers it where that is asked for.
-func (n *node) handleControl(ctx context.Context, message []byte) {
+func (n *Node) handleControl(ctx context.Context, message []byte) {
 	c, err := celery.DecodeControl(message)
 	if err != nil {
-		n.q.log.Warn("remote control not understood", "error", err)
+		n.log.Warn("remote control not understood", "error", err)
 		return
 	}
 	n.clock.Adjust(c.Clock)
@@ -39,7 +39,7 @@ func (n *node) handleControl(ctx context.Context, message []byte) {
 		answer = celery.ErrorReply{Error: err.Error()}
 	}
 	if stateChanging[c.Method] {
-		n.q.log.Info("remote control", "command", c.Method, "arguments", string(c.Arguments), "error", err)
+		n.log.Info("remote control", "command", c.Method, "arguments", string(c.Arguments), "error", err)
 	}
 	if !c.WantsReply() || answer == nil {
 		return
@@ -48,12 +48,12 @@ func (n *node) handleControl(ctx context.Context, message []byte) {
 	if err != nil {
 		value = json.RawMessage(`{"error": "the answer cannot be told"}`)
 	}
-	key := n.q.set.keys.Reply(c.ReplyTo.RoutingKey)
-	pipe := n.q.client.Pipeline()
+	key := n.broker.Keys.Reply(c.ReplyTo.RoutingKey)
+	pipe := n.broker.Client.Pipeline()
 	pipe.LPush(ctx, key, celery.AppendReply(nil, n.name, c, value, n.clock.Tick()))
 	pipe.Expire(ctx, key, replyExpires)
 	if _, err := pipe.Exec(ctx); err != nil {
-		n.q.log.Warn("remote control not answered", "command", c.Method, "error", err)
+		n.log.Warn("remote control not answered", "command", c.Method, "error", err)
 	}
 }
 
@@ -67,36 +67,36 @@ var stateChanging = map[string]bool{
 // commands are what a node can be told and asked.
 //
 // Source: celery/worker/control.py.
-var commands = map[string]func(*node, context.Context, *celery.Control) (any, error){
-	"ping":  func(*node, context.Context, *celery.Control) (any, error) { return celery.PongReply(), nil },
-	"hello": (*node).hello,
-	"stats": (*node).stats,
-	"clock": func(n *node, _ context.Context, _ *celery.Control) (any, error) {
+var commands = map[string]func(*Node, context.Context, *celery.Control) (any, error){
+	"ping":  func(*Node, context.Context, *celery.Control) (any, error) { return celery.PongReply(), nil },
+	"hello": (*Node).hello,
+	"stats": (*Node).stats,
+	"clock": func(n *Node, _ context.Context, _ *celery.Control) (any, error) {
 		return map[string]int64{"clock": n.clock.Now()}, nil
 	},
-	"conf":            (*node).conf,
-	"report":          (*node).report,
-	"active":          (*node).active,
-	"reserved":        func(*node, context.Context, *celery.Control) (any, error) { return []celery.TaskInfo{}, nil },
-	"scheduled":       (*node).scheduled,
-	"registered":      (*node).registered,
-	"active_queues":   (*node).activeQueues,
-	"revoked":         func(n *node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.revoked(ctx) },
-	"query_task":      (*node).queryTask,
-	"heartbeat":       (*node).heartbeat,
-	"enable_events":   (*node).enableEvents,
-	"disable_events":  (*node).disableEvents,
-	"revoke":          (*node).revoke,
-	"terminate":       (*node).revoke,
-	"rate_limit":      (*node).rateLimit,
-	"time_limit":      (*node).timeLimit,
-	"pool_grow":       (*node).poolGrow,
-	"pool_shrink":     (*node).poolShrink,
-	"pool_restart":    func(*node, context.Context, *celery.Control) (any, error) { return nil, errNoRestarts },
-	"autoscale":       func(*node, context.Context, *celery.Control) (any, error) { return nil, errNoAutoscale },
-	"add_consumer":    (*node).addConsumer,
-	"cancel_consumer": (*node).cancelConsumer,
-	"shutdown":        (*node).shutdown,
+	"conf":            (*Node).conf,
+	"report":          (*Node).report,
+	"active":          (*Node).active,
+	"reserved":        func(*Node, context.Context, *celery.Control) (any, error) { return []celery.TaskInfo{}, nil },
+	"scheduled":       (*Node).scheduled,
+	"registered":      (*Node).registered,
+	"active_queues":   (*Node).activeQueues,
+	"revoked":         func(n *Node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.RevokedIDs(ctx) },
+	"query_task":      (*Node).queryTask,
+	"heartbeat":       (*Node).heartbeat,
+	"enable_events":   (*Node).enableEvents,
+	"disable_events":  (*Node).disableEvents,
+	"revoke":          (*Node).revoke,
+	"terminate":       (*Node).revoke,
+	"rate_limit":      (*Node).rateLimit,
+	"time_limit":      (*Node).timeLimit,
+	"pool_grow":       (*Node).poolGrow,
+	"pool_shrink":     (*Node).poolShrink,
+	"pool_restart":    func(*Node, context.Context, *celery.Control) (any, error) { return nil, errNoRestarts },
+	"autoscale":       func(*Node, context.Context, *celery.Control) (any, error) { return nil, errNoAutoscale },
+	"add_consumer":    (*Node).addConsumer,
+	"cancel_consumer": (*Node).cancelConsumer,
+	"shutdown":        (*Node).shutdown,
 }
 
 var (

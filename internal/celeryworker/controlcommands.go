@@ -1,4 +1,4 @@
-package celeryqueue
+package celeryworker
 
 import (
 	"context"
@@ -12,12 +12,12 @@ import (
 
 // heartbeat shows at once that the node is there: who begins to listen to events
 // asks for it.
-func (n *node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
+func (n *Node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
 	n.publishWorkerEvent(ctx, "worker-heartbeat")
 	return nil, nil
 }
 
-func (n *node) enableEvents(ctx context.Context, _ *celery.Control) (any, error) {
+func (n *Node) enableEvents(ctx context.Context, _ *celery.Control) (any, error) {
 	if n.eventsEnabled.Swap(true) {
 		return ok("task events already enabled")
 	}
@@ -25,7 +25,7 @@ func (n *node) enableEvents(ctx context.Context, _ *celery.Control) (any, error)
 	return ok("task events enabled")
 }
 
-func (n *node) disableEvents(context.Context, *celery.Control) (any, error) {
+func (n *Node) disableEvents(context.Context, *celery.Control) (any, error) {
 	if !n.eventsEnabled.Swap(false) {
 		return ok("task events already disabled")
 	}
@@ -34,32 +34,32 @@ func (n *node) disableEvents(context.Context, *celery.Control) (any, error) {
 
 // revoke keeps tasks from being run. One that is being run is not stopped: it
 // takes milliseconds, and its event was accepted.
-func (n *node) revoke(ctx context.Context, c *celery.Control) (any, error) {
+func (n *Node) revoke(ctx context.Context, c *celery.Control) (any, error) {
 	ids, err := stringsOf(c, "task_id")
 	if err != nil {
 		return nil, err
 	}
-	if err := n.q.revoke(ctx, ids); err != nil {
+	if err := n.q.Revoke(ctx, ids); err != nil {
 		return nil, err
 	}
 	return ok("tasks %v flagged as revoked", ids)
 }
 
-func (n *node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
 	var name string
 	var limit any
 	_, err := argument(c, "task_name", &name)
 	if _, err2 := argument(c, "rate_limit", &limit); err != nil || err2 != nil {
 		return nil, errors.Join(err, err2)
 	}
-	if !slices.Contains(n.q.set.tasks, name) {
+	if !slices.Contains(n.broker.Tasks, name) {
 		return nil, errors.New("unknown task")
 	}
 	text := "0"
 	if limit != nil {
 		text = fmt.Sprint(limit)
 	}
-	if err := n.q.rateLimit.set(text); err != nil {
+	if err := n.q.SetRateLimit(text); err != nil {
 		return nil, err
 	}
 	if text == "0" {
@@ -68,7 +68,7 @@ func (n *node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
 	return ok("new rate limit set successfully")
 }
 
-func (n *node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
 	var name string
 	var soft, hard float64
 	_, err := argument(c, "task_name", &name)
@@ -77,7 +77,7 @@ func (n *node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
 	if err := errors.Join(err, err2, err3); err != nil {
 		return nil, err
 	}
-	if !slices.Contains(n.q.set.tasks, name) {
+	if !slices.Contains(n.broker.Tasks, name) {
 		return nil, errors.New("unknown task")
 	}
 	n.mu.Lock()
@@ -86,63 +86,47 @@ func (n *node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
 	return ok("time limits set successfully")
 }
 
-func (n *node) poolGrow(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) poolGrow(_ context.Context, c *celery.Control) (any, error) {
 	return n.resize(c, 1, "pool will grow")
 }
 
-func (n *node) poolShrink(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) poolShrink(_ context.Context, c *celery.Control) (any, error) {
 	return n.resize(c, -1, "pool will shrink")
 }
 
 // maxPoolSize bounds what remote control may make of a crew.
 const maxPoolSize = 256
 
-func (n *node) resize(c *celery.Control, sign int, done string) (any, error) {
+func (n *Node) resize(c *celery.Control, sign int, done string) (any, error) {
 	by := 1
 	if _, err := argument(c, "n", &by); err != nil {
 		return nil, err
 	}
-	n.Pool.Resize(min(max(n.Pool.Concurrency()+sign*by, 1), maxPoolSize))
+	n.opt.Pool.Resize(min(max(n.opt.Pool.Concurrency()+sign*by, 1), maxPoolSize))
 	return ok("%s", done)
 }
 
-func (n *node) addConsumer(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) addConsumer(_ context.Context, c *celery.Control) (any, error) {
 	var name string
 	if there, err := argument(c, "queue", &name); err != nil || !there {
 		return nil, errors.Join(err, errors.New("add_consumer: no queue is named"))
 	}
-	if !n.q.consume(name, true) {
+	if !n.q.Consume(name, true) {
 		return ok("already consuming from %s", name)
 	}
 	return ok("add consumer %s", name)
 }
 
-func (n *node) cancelConsumer(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) cancelConsumer(_ context.Context, c *celery.Control) (any, error) {
 	var name string
 	if there, err := argument(c, "queue", &name); err != nil || !there {
 		return nil, errors.Join(err, errors.New("cancel_consumer: no queue is named"))
 	}
-	n.q.consume(name, false)
+	n.q.Consume(name, false)
 	return ok("no longer consuming from %s", name)
 }
 
-// consume begins or ends to consume a queue, and reports whether that changes
-// anything.
-func (q *Queue) consume(name string, want bool) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if slices.Contains(q.queues, name) == want {
-		return false
-	}
-	if want {
-		q.queues = append(slices.Clone(q.queues), name)
-	} else {
-		q.queues = slices.DeleteFunc(slices.Clone(q.queues), func(o string) bool { return o == name })
-	}
-	return true
-}
-
-func (n *node) shutdown(context.Context, *celery.Control) (any, error) {
-	n.Shutdown()
+func (n *Node) shutdown(context.Context, *celery.Control) (any, error) {
+	n.opt.Shutdown()
 	return nil, nil
 }

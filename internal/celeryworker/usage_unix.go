@@ -1,6 +1,6 @@
 //go:build unix
 
-package celeryqueue
+package celeryworker
 
 import "syscall"
 
