@@ -3,6 +3,7 @@ package picket
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/picket-edr/picket/sigma"
@@ -96,14 +97,13 @@ const (
 	StatusFalsePositive AlertStatus = "false_positive"
 )
 
-// Valid reports whether s is one of the four statuses.
-func (s AlertStatus) Valid() bool {
-	switch s {
-	case StatusOpen, StatusInvestigating, StatusResolved, StatusFalsePositive:
-		return true
-	}
-	return false
+// AlertStatuses returns the four statuses.
+func AlertStatuses() []AlertStatus {
+	return []AlertStatus{StatusOpen, StatusInvestigating, StatusResolved, StatusFalsePositive}
 }
+
+// Valid reports whether s is one of the four statuses.
+func (s AlertStatus) Valid() bool { return slices.Contains(AlertStatuses(), s) }
 
 // Closed reports whether triage of the alert has ended.
 func (s AlertStatus) Closed() bool { return s == StatusResolved || s == StatusFalsePositive }

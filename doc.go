@@ -57,6 +57,7 @@
 //	internal/queue/sqlitequeue  the queue in a SQLite file; also the agent's spool
 //	internal/queue/redisqueue   the queue on Redis Streams, for many machines
 //	internal/queue/celeryqueue  the queue as tasks of a Celery broker
+//	internal/celeryworker       a picket worker as Celery sees it: events, remote control
 //	internal/queue/redisstats   counters, rates and dead letters of both
 //	internal/queue/diskbuffer   a disk buffer in front of a remote queue, for when that is unreachable
 //	internal/queue/queuetest    what every queue must pass

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/celeryworker"
 	"github.com/picket-edr/picket/internal/doctor"
 	"github.com/picket-edr/picket/internal/ingest"
 	"github.com/picket-edr/picket/internal/legacy"
@@ -63,7 +64,7 @@ var queueBackends = []queueBackend{
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) { doctor.RedisQueue(ctx, r, name) },
 	},
 	{
-		accepts: celeryqueue.Is,
+		accepts: celeryqueue.IsURL,
 		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
 			q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{
 				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newReaderPool().Read, Logger: o.log})
@@ -193,12 +194,13 @@ func (q *openedQueue) results() queue.ResultReporter {
 	return q.celery
 }
 
-// runCeleryNode makes this process a node among the broker's Celery workers
-// until ctx ends, if the queue is on a Celery broker.
-func (q *openedQueue) runCeleryNode(ctx context.Context, w *worker.Worker, shutdown func()) {
-	if q.celery != nil {
-		q.celery.RunNode(ctx, celeryqueue.WorkerInfo{Pool: w, Shutdown: shutdown, Version: version})()
+// celeryNode makes this process a node among the broker's Celery workers, if the queue
+// is on a Celery broker. It is called before w runs. run runs the node until ctx ends.
+func (q *openedQueue) celeryNode(w *worker.Worker, shutdown func(), log *slog.Logger) (run func(ctx context.Context)) {
+	if q.celery == nil {
+		return func(context.Context) {}
 	}
+	return celeryworker.New(q.celery, celeryworker.Options{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
 }
 
 // openQueueBeside opens the queue for a command that runs beside the server. A

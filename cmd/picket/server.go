@@ -161,7 +161,8 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
-		beside.Go(func() { s.queue.runCeleryNode(node, s.worker, stopWork) })
+		run := s.queue.celeryNode(s.worker, stopWork, s.log)
+		beside.Go(func() { run(node) })
 	}
 	working := make(chan error, 1)
 	go func() {

@@ -89,7 +89,8 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		beside.Go(func() { w.SendHeartbeats(ctx, s, workerInfo(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlives the drain, to report its results
 		defer leave()
-		beside.Go(func() { q.runCeleryNode(node, w, stop) })
+		run := q.celeryNode(w, stop, log)
+		beside.Go(func() { run(node) })
 		log.Info("worker started", "data", dir, "concurrency", *concurrency)
 		return w.Run(ctx)
 	}

@@ -111,6 +111,7 @@ var adapters = map[string]adapter{
 	"internal/store/sqlitestore": {"internal/store", "modernc.org/sqlite"},
 	"internal/queue/redisqueue":  {"internal/queue", "github.com/redis/go-redis"},
 	"internal/queue/celeryqueue": {"internal/queue", "github.com/redis/go-redis"},
+	"internal/celeryworker":      {"internal/queue/celeryqueue", "github.com/redis/go-redis"},
 	"internal/cache/rediscache":  {"internal/cache", "github.com/redis/go-redis"},
 	"internal/store/mongostore":  {"internal/store", "go.mongodb.org/mongo-driver"},
 }

@@ -18,7 +18,7 @@ func AppendEventText(dst, raw []byte) []byte {
 		}
 		dst = append(dst, raw[:i]...)
 		raw = raw[i:]
-		r, n := unescape(raw)
+		r, n := decodeEscape(raw)
 		if n == 0 {
 			dst = append(dst, '\\')
 			raw = raw[1:]
@@ -29,8 +29,8 @@ func AppendEventText(dst, raw []byte) []byte {
 	}
 }
 
-// unescape decodes the escape at the start of s; n is 0 if that is not an escape.
-func unescape(s []byte) (r rune, n int) {
+// decodeEscape decodes the escape at the start of s; n is 0 if that is not an escape.
+func decodeEscape(s []byte) (r rune, n int) {
 	if len(s) < 2 {
 		return 0, 0
 	}
@@ -48,7 +48,7 @@ func unescape(s []byte) (r rune, n int) {
 	case 't':
 		return '\t', 2
 	case 'u':
-		r := hex4(s[2:])
+		r := parseHex4(s[2:])
 		if r < 0 {
 			return 0, 0
 		}
@@ -56,7 +56,7 @@ func unescape(s []byte) (r rune, n int) {
 			return r, 6
 		}
 		if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
-			if full := utf16.DecodeRune(r, hex4(s[8:])); full != utf8.RuneError {
+			if full := utf16.DecodeRune(r, parseHex4(s[8:])); full != utf8.RuneError {
 				return full, 12
 			}
 		}
@@ -65,8 +65,8 @@ func unescape(s []byte) (r rune, n int) {
 	return 0, 0
 }
 
-// hex4 returns the number that the first four hex digits of s are, or -1.
-func hex4(s []byte) rune {
+// parseHex4 returns the number that the first four hex digits of s are, or -1.
+func parseHex4(s []byte) rune {
 	if len(s) < 4 {
 		return -1
 	}

@@ -97,7 +97,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		return err
 	}
 	v := alertView{Alert: a, CanAct: who.Can(auth.RoleAnalyst),
-		Statuses: []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusResolved, picket.StatusFalsePositive}}
+		Statuses: picket.AlertStatuses()}
 	slices.Reverse(v.Alert.Notes) // newest first
 	page, err := c.Store.Matches(ctx, store.MatchQuery{AlertID: a.ID, Limit: 10})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue/celerytest"
 	"github.com/picket-edr/picket/internal/redistest"
 )
 
@@ -14,10 +15,10 @@ import (
 func BenchmarkTasks(b *testing.B) {
 	s := redistest.Start(b)
 	c := s.Client()
-	q := open(b, s.URL(), celeryqueue.Options{})
+	q := celerytest.Open(b, s.URL(), celeryqueue.Options{})
 	var part []any
 	for i := range b.N {
-		t := call("")
+		t := celerytest.NewTask("")
 		part = append(part, t.Append(nil))
 		if len(part) == 1000 || i == b.N-1 {
 			if err := c.LPush(b.Context(), "celery", part...).Err(); err != nil {

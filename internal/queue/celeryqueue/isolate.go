@@ -12,8 +12,8 @@ import (
 // the others back. A task that was lost IsolateAfter times may be what killed
 // its workers, so it is delivered alone. isolating says that nothing else is
 // leased, so that such a task can be delivered now.
-func (q *Queue) isolate(ctx context.Context, run []*task, isolating bool) ([]*task, error) {
-	suspect := func(t *task) bool { return t.lost >= queue.IsolateAfter }
+func (q *Queue) isolate(ctx context.Context, run []*Task, isolating bool) ([]*Task, error) {
+	suspect := func(t *Task) bool { return t.lost >= queue.IsolateAfter }
 	if len(run) == 0 {
 		return nil, nil
 	}
@@ -22,7 +22,7 @@ func (q *Queue) isolate(ctx context.Context, run []*task, isolating bool) ([]*ta
 		return run, nil
 	}
 	q.isolating.Store(true)
-	var deliver, back []*task
+	var deliver, back []*Task
 	if isolating && suspect(run[0]) {
 		deliver, back = run[:1], run[1:]
 	} else {

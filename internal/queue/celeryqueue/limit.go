@@ -4,63 +4,56 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
-// A limiter bounds how many tasks a worker takes a second: a bucket of one
-// second's tasks, one at least. Its zero value bounds nothing.
-type limiter struct {
-	mu     sync.Mutex
-	rate   float64 // a second; 0: no bound
-	tokens float64
-	filled time.Time
-}
+// A rateLimiter limits the tasks received per second, with bursts of one second's
+// tasks. Its zero value does not limit. It is safe for concurrent use.
+type rateLimiter struct{ limiter atomic.Pointer[rate.Limiter] }
 
-// set sets the rate to one in Celery's words: "10/s", "100/m", "1000/h", a
-// number of tasks a second, or "0" for no bound.
-func (l *limiter) set(text string) error {
+// set sets the limit in Celery's notation: "10/s", "100/m", "1000/h", a number of tasks
+// a second, or "0" for no limit.
+func (l *rateLimiter) set(text string) error {
 	number, per, found := strings.Cut(strings.TrimSpace(text), "/")
 	seconds, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[per]
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || n < 0 || found && !known {
-		//lint:ignore ST1005 Celery's words
+		//lint:ignore ST1005 Celery's wording
 		return fmt.Errorf("Invalid rate limit string: %q", text)
 	}
 	if !found {
 		seconds = 1
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rate, l.tokens, l.filled = n/seconds, 0, time.Now()
-	if l.rate > 0 {
-		l.tokens = 1
+	if n == 0 {
+		l.limiter.Store(nil)
+		return nil
 	}
+	r := rate.NewLimiter(rate.Limit(n/seconds), max(int(n/seconds), 1))
+	r.ReserveN(time.Now(), r.Burst()-1) // a new limit does not begin with a burst
+	l.limiter.Store(r)
 	return nil
 }
 
-// allowed returns how many tasks of most may be taken now, and if that is none
-// how long to wait.
-func (l *limiter) allowed(most int) (int, time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rate <= 0 {
-		return most, 0
+// allowed returns how many of up to limit tasks may be received now or, if none, how
+// long to wait, at most a second.
+func (l *rateLimiter) allowed(limit int) (n int, wait time.Duration) {
+	r := l.limiter.Load()
+	if r == nil {
+		return limit, 0
 	}
-	now := time.Now()
-	l.tokens = min(l.tokens+l.rate*now.Sub(l.filled).Seconds(), max(l.rate, 1))
-	l.filled = now
-	if l.tokens >= 1 {
-		return min(most, int(l.tokens)), 0
+	tokens := r.Tokens()
+	if tokens >= 1 {
+		return min(limit, int(tokens)), 0
 	}
-	return 0, min(time.Duration((1-l.tokens)/l.rate*float64(time.Second))+time.Millisecond, time.Second)
+	return 0, min(time.Duration((1-tokens)/float64(r.Limit())*float64(time.Second))+time.Millisecond, time.Second)
 }
 
-// took says how many were taken.
-func (l *limiter) took(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rate > 0 {
-		l.tokens -= float64(n)
+// received records that n tasks were received.
+func (l *rateLimiter) received(n int) {
+	if r := l.limiter.Load(); r != nil && n > 0 {
+		r.ReserveN(time.Now(), min(n, r.Burst()))
 	}
 }

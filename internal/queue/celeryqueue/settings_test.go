@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,21 +24,21 @@ func TestParse(t *testing.T) {
 		{"celery+redis://h/0?shared=celery", nil, []string{"celery"}, "celery"},
 		{"celery+redis://h/0?queue=a&shared=b&publish=c", []string{"a"}, []string{"b"}, "c"},
 	} {
-		s, err := parse(c.url)
+		s, err := parseURL(c.url)
 		if err != nil {
 			t.Errorf("%s: %v", c.url, err)
 			continue
 		}
-		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.own, s.shared, s.publish}); diff != "" {
+		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.ownQueues, s.sharedQueues, s.publish}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.url, diff)
 		}
 	}
-	s, err := parse("celery+redis://u:secret@h:1/3?task=a&task=b&results=redis://r/1&expires=0&node=w@h&visibility=10m&lease=5s" +
+	s, err := parseURL("celery+redis://u:secret@h:1/3?task=a&task=b&results=redis://r/1&expires=0&node=w@h&visibility=10m&lease=5s" +
 		"&global_keyprefix=g_&result_keyprefix=r_&sep=:&priority_steps=0,5&fanout_prefix=%7Bdb%7D-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visible != 10*time.Minute || s.broker.Lease != 5*time.Second {
+	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visibility != 10*time.Minute || s.broker.Lease != 5*time.Second {
 		t.Errorf("%+v", s)
 	}
 	got := []string{s.keys.List("q", 7), s.keys.Result("t"), s.keys.ControlChannel(), s.key("leases"), s.broker.String()}
@@ -49,20 +50,20 @@ func TestParse(t *testing.T) {
 		"redis://h", "celery+http://h", "celery+redis://h?node=w", "celery+redis://h?expires=soon", "celery+redis://h?priority_steps=a",
 		"celery+redis://h?results=elsewhere", "celery+redis://h?control=maybe", "celery+redis://h?ignore_result=perhaps", "celery+redis://h/x", "celery+redis://a,b?cluster=true", "celery+redis://secret@h?no=1", "celery+redis://h?%zz",
 	} {
-		if _, err := parse(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
+		if _, err := parseURL(bad); !errors.Is(err, picket.ErrInvalid) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	var l limiter
+func TestRateLimit(t *testing.T) {
+	var l rateLimiter
 	if n, _ := l.allowed(100); n != 100 {
 		t.Errorf("without a limit %d of 100", n)
 	}
-	for text, rate := range map[string]float64{"10/s": 10, "120/m": 2, "7200/h": 2, "5": 5, "0": 0, "0.5/s": 0.5} {
-		if err := l.set(text); err != nil || l.rate != rate {
-			t.Errorf("%s is %v a second: %v", text, l.rate, err)
+	for text, want := range map[string]float64{"10/s": 10, "120/m": 2, "7200/h": 2, "5": 5, "0.5/s": 0.5} {
+		if err := l.set(text); err != nil || float64(l.limiter.Load().Limit()) != want {
+			t.Errorf("%s is %v a second: %v", text, l.limiter.Load().Limit(), err)
 		}
 	}
 	for _, text := range []string{"", "x/s", "1/day", "-1"} {
@@ -70,48 +71,54 @@ func TestLimiter(t *testing.T) {
 			t.Errorf("%q is a rate", text)
 		}
 	}
-	if err := l.set("10/s"); err != nil {
-		t.Fatal(err)
+	if err := l.set("0"); err != nil || l.limiter.Load() != nil {
+		t.Errorf("0 limits: %v", err)
 	}
-	if n, _ := l.allowed(100); n != 1 {
-		t.Errorf("at first %d", n)
-	}
-	l.took(1)
-	if n, wait := l.allowed(100); n != 0 || wait <= 0 || wait > 101*time.Millisecond {
-		t.Errorf("then %d, or wait for %s", n, wait)
-	}
-	l.filled = l.filled.Add(-time.Hour)
-	if n, _ := l.allowed(100); n != 10 {
-		t.Errorf("after an hour %d", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := l.set("10/s"); err != nil {
+			t.Fatal(err)
+		}
+		if n, _ := l.allowed(100); n != 1 {
+			t.Errorf("at first %d", n)
+		}
+		l.received(1)
+		if n, wait := l.allowed(100); n != 0 || wait <= 0 || wait > 101*time.Millisecond {
+			t.Errorf("then %d, or wait for %s", n, wait)
+		}
+		time.Sleep(time.Hour)
+		if n, _ := l.allowed(100); n != 10 {
+			t.Errorf("after an hour %d", n)
+		}
+	})
 }
 
-// Unregistered tasks are nobody's when they have waited, and no worker was heard.
-func TestStrangers(t *testing.T) {
+// Unregistered tasks are claimed once they have waited without a sign of another
+// worker.
+func TestUnregisteredTasks(t *testing.T) {
 	var s unregisteredTasks
 	s.sawUnregistered(1)
 	if s.shouldClaim() {
-		t.Error("open at once")
+		t.Error("claimed at once")
 	}
-	s.since = s.since.Add(-2 * orphaned)
+	s.since = s.since.Add(-2 * unclaimedGrace)
 	if !s.shouldClaim() {
-		t.Error("never open")
+		t.Error("never claimed")
 	}
 	s.sawOtherWorker()
 	if s.shouldClaim() {
-		t.Error("open though a worker was heard")
+		t.Error("claimed although another worker sent a heartbeat")
 	}
-	s.others = s.others.Add(-2 * orphaned)
+	s.others = s.others.Add(-2 * unclaimedGrace)
 	if s.shouldClaim() {
-		t.Error("open though the worker may come back")
+		t.Error("claimed although the worker may be restarting")
 	}
-	s.since, s.others = s.since.Add(-2*deserted), s.others.Add(-2*deserted)
+	s.since, s.others = s.since.Add(-2*otherWorkerGrace), s.others.Add(-2*otherWorkerGrace)
 	if !s.shouldClaim() {
-		t.Error("never open for a worker that left")
+		t.Error("never claimed after the worker left")
 	}
 	s.sawUnregistered(0)
 	s.sawUnregistered(1)
 	if s.shouldClaim() {
-		t.Error("open for one that was just seen")
+		t.Error("claimed at once after an empty queue")
 	}
 }

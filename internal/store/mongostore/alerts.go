@@ -33,7 +33,7 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		// With both, MongoDB merges the lists of all pairs of them, which the index
 		// triage has in order.
 		if len(statuses) == 0 {
-			statuses = allStatuses
+			statuses = picket.AlertStatuses()
 		}
 		if len(levels) == 0 {
 			levels = allLevels
@@ -45,9 +45,9 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	if len(levels) > 0 {
 		f = append(f, elem("level", bson.D{elem("$in", levels)}))
 	}
-	f = equal(f, "rule_id", q.RuleID)
-	f = equal(f, "agent_id", q.AgentID)
-	f = equal(f, "host", q.Host)
+	f = addEqual(f, "rule_id", q.RuleID)
+	f = addEqual(f, "agent_id", q.AgentID)
+	f = addEqual(f, "host", q.Host)
 	if q.Text != "" {
 		f = append(f, elem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
 	}
@@ -77,13 +77,10 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	return page, nil
 }
 
-var (
-	allStatuses = []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusResolved, picket.StatusFalsePositive}
-	allLevels   = []string{"", "informational", "low", "medium", "high", "critical"}
-)
+var allLevels = []string{"", "informational", "low", "medium", "high", "critical"}
 
-// equal adds the condition that a field has a value, unless the value is "".
-func equal(f bson.D, field, value string) bson.D {
+// addEqual adds the condition that a field has a value, unless the value is "".
+func addEqual(f bson.D, field, value string) bson.D {
 	if value == "" {
 		return f
 	}
@@ -149,10 +146,10 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 
 func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error) {
 	f := bson.D{}
-	f = equal(f, "alert", q.AlertID)
-	f = equal(f, "rule_id", q.RuleID)
-	f = equal(f, "agent_id", q.AgentID)
-	f = equal(f, "event_id", q.EventID)
+	f = addEqual(f, "alert", q.AlertID)
+	f = addEqual(f, "rule_id", q.RuleID)
+	f = addEqual(f, "agent_id", q.AgentID)
+	f = addEqual(f, "event_id", q.EventID)
 	lo, hi := store.TimeRange(q.Since, q.Until)
 	f = append(f, between("time_us", lo, hi)...)
 	if q.Cursor != "" {

@@ -155,7 +155,7 @@ func (t *txn) countEvents(effects *batchEffects) {
 	t.totals.Duplicate += effects.Duplicate
 	t.totals.Raw += effects.Raw
 	for _, m := range effects.Minutes {
-		doc := t.minute(m.Minute)
+		doc := t.minuteForUpdate(m.Minute)
 		doc.Events = addCount(doc.Events, m.Type, m.N)
 	}
 	for i := range effects.Hosts {
@@ -218,10 +218,10 @@ func (t *txn) openAlert(m *matchRecord, agent string) *alertDoc {
 	t.openedAlerts++
 	doc.set(&a)
 	t.totals.countAlert(&a, 1)
-	t.rule(&a).Alerts++
-	minute := t.minute(store.MinuteOf(t.now))
+	t.ruleForUpdate(&a).Alerts++
+	minute := t.minuteForUpdate(store.MinuteOf(t.now))
 	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
-	if h := t.host(a.Host); h != nil {
+	if h := t.hostForUpdate(a.Host); h != nil {
 		h.Alerts++
 	}
 	return doc
@@ -236,7 +236,7 @@ func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
 	doc.First, doc.Last = fromMicros(doc.US.First), fromMicros(doc.US.Last)
 	r := t.rules[doc.RuleID]
 	if r == nil { // the document is missing
-		r = t.rule(&picket.Alert{RuleID: doc.RuleID, Title: doc.Title, Level: level(doc.Level)})
+		r = t.ruleForUpdate(&picket.Alert{RuleID: doc.RuleID, Title: doc.Title, Level: parseLevel(doc.Level)})
 	}
 	r.Step = t.step
 	r.Matches++

@@ -160,7 +160,7 @@ func (s *Store) diagnoseCollections(ctx context.Context, r *ServerReport) error 
 		}
 	}
 	for c, n := range map[*mongo.Collection]*int64{s.events: &r.Events, s.alerts: &r.Alerts} {
-		if *n, err = s.count(ctx, c, bson.D{}); err != nil {
+		if *n, err = s.countDocuments(ctx, c, bson.D{}); err != nil {
 			return fmt.Errorf("count %s: %w", c.Name(), err)
 		}
 	}

@@ -70,11 +70,11 @@ func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 // The kind of the error says why a database cannot be examined.
 func TestDiagnoseErrors(t *testing.T) {
 	server := mongotest.Start(t)
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone.Close()
+	closed.Close()
 	foreign := server.Database(t)
 	client, name := driver(t, foreign)
 	if _, err := client.Database(name).Collection("alerts").InsertOne(t.Context(), bson.M{"severity": "high"}); err != nil {
@@ -82,7 +82,7 @@ func TestDiagnoseErrors(t *testing.T) {
 	}
 	for uri, want := range map[string]error{
 		"mongodb://": picket.ErrInvalid,
-		"mongodb://" + gone.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
+		"mongodb://" + closed.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
 		// FerretDB, as it is started here, accepts no user.
 		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrAccessDenied,
 		foreign: picket.ErrConflict,

@@ -77,7 +77,7 @@ func (d *alertDoc) set(a *picket.Alert) {
 
 // alert returns the alert of the document.
 func (d *alertDoc) alert() picket.Alert {
-	a := picket.Alert{ID: d.ID, RuleID: d.RuleID, Title: d.Title, Level: level(d.Level), Tags: d.Tags, AgentID: d.AgentID, Host: d.Host,
+	a := picket.Alert{ID: d.ID, RuleID: d.RuleID, Title: d.Title, Level: parseLevel(d.Level), Tags: d.Tags, AgentID: d.AgentID, Host: d.Host,
 		Status: picket.AlertStatus(d.Status), Assignee: d.Assignee, Count: d.Count,
 		FirstSeen: fromMicros(d.US.First), LastSeen: fromMicros(d.US.Last), Opened: fromMicros(d.US.Opened), Updated: fromMicros(d.US.Updated)}
 	if a.Tags == nil {
@@ -89,7 +89,7 @@ func (d *alertDoc) alert() picket.Alert {
 	return a
 }
 
-func level(name string) sigma.Level {
+func parseLevel(name string) sigma.Level {
 	l, _ := sigma.ParseLevel(name) // "" is no level
 	return l
 }

@@ -50,15 +50,15 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 		for i+n < len(fields) && leaf+n < len(leaves) && leaves[leaf+n].Path.Name == fields[i+n].Name && leaves[leaf+n].Value == fields[i+n].Value {
 			n++
 		}
-		switch own := leaves[leaf].Path.Name; {
+		switch name := leaves[leaf].Path.Name; {
 		case n == len(fields) && n == len(leaves):
 			return nil, nil
 		case n > 0:
 			layout = binary.AppendUvarint(append(layout, fromLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(n))
-		case strings.HasSuffix(own, f.Name):
+		case strings.HasSuffix(name, f.Name):
 			layout = binary.AppendUvarint(append(layout, cutLeaf), uint64(leaf))
-			layout = binary.AppendUvarint(layout, uint64(len(own)-len(f.Name)))
+			layout = binary.AppendUvarint(layout, uint64(len(name)-len(f.Name)))
 		default:
 			layout = appendName(binary.AppendUvarint(append(layout, namedLeaf), uint64(leaf)), f.Name)
 		}
@@ -129,14 +129,14 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 		if r.bad {
 			break
 		}
-		own := leaves[leaf].Path.Name
+		name := leaves[leaf].Path.Name
 		switch code {
 		case fromLeaf:
 			for i := range r.number(len(leaves) - leaf + 1) {
 				out = append(out, sigma.Field{Name: leaves[leaf+i].Path.Name, Value: leaves[leaf+i].Value})
 			}
 		case cutLeaf:
-			out = append(out, sigma.Field{Name: own[r.number(len(own)+1):], Value: leaves[leaf].Value})
+			out = append(out, sigma.Field{Name: name[r.number(len(name)+1):], Value: leaves[leaf].Value})
 		case namedLeaf:
 			out = append(out, sigma.Field{Name: r.name(), Value: leaves[leaf].Value})
 		}

@@ -50,15 +50,15 @@ func translate(x store.Expr) bson.D {
 		}
 		return bson.D{elem("$and", all)}
 	case store.Or:
-		var any bson.A
+		var conditions bson.A
 		for _, sub := range x {
 			d := translate(sub)
 			if d == nil {
 				return nil
 			}
-			any = append(any, d)
+			conditions = append(conditions, d)
 		}
-		return anyOf(any)
+		return anyOf(conditions)
 	case *store.TextTerm:
 		return translateText("", string(x.Folded()))
 	case *store.PatternTerm:
@@ -70,7 +70,7 @@ func translate(x store.Expr) bson.D {
 	return nil
 }
 
-func anyOf(any bson.A) bson.D { return bson.D{elem("$or", any)} }
+func anyOf(conditions bson.A) bson.D { return bson.D{elem("$or", conditions)} }
 
 // translatePattern uses the indexes if a host or an agent is named in full.
 func translatePattern(x *store.PatternTerm) bson.D {
@@ -100,14 +100,14 @@ func translateText(field, folded string) bson.D {
 		return nil
 	}
 	re := bson.Regex{Pattern: runPattern(run), Options: "i"}
-	any := bson.A{bson.D{elem("raw", re)}, bson.D{elem("odd", true)}}
+	conditions := bson.A{bson.D{elem("raw", re)}, bson.D{elem("odd", true)}}
 	if field != "" {
-		any = append(any, bson.D{elem("more", re)})
+		conditions = append(conditions, bson.D{elem("more", re)})
 	}
-	if own := builtinPaths[field]; own != "" {
-		any = append(any, bson.D{elem(own, re)})
+	if path := builtinPaths[field]; path != "" {
+		conditions = append(conditions, bson.D{elem(path, re)})
 	}
-	return anyOf(any)
+	return anyOf(conditions)
 }
 
 // maxRunBytes is how much of a text is searched for.

@@ -72,10 +72,10 @@ func (s *Store) Host(ctx context.Context, name string) (store.Host, error) {
 // CountHosts implements store.Hosts.
 func (s *Store) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
 	if err = s.ensureApplied(ctx); err == nil {
-		total, err = s.count(ctx, s.hosts, bson.D{})
+		total, err = s.countDocuments(ctx, s.hosts, bson.D{})
 	}
 	if err == nil {
-		online, err = s.count(ctx, s.hosts, bson.D{elem("seen", bson.D{elem("$gte", since.UnixMicro())})})
+		online, err = s.countDocuments(ctx, s.hosts, bson.D{elem("seen", bson.D{elem("$gte", since.UnixMicro())})})
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("count hosts: %w", err)

@@ -60,9 +60,9 @@ func (s *Store) indexes() []indexSpec {
 	}
 }
 
-// prepare finds out what the server is and creates missing indexes. Two processes
+// prepareDatabase finds out what the server is and creates missing indexes. Two processes
 // may open a new database at once.
-func (s *Store) prepare(ctx context.Context) error {
+func (s *Store) prepareDatabase(ctx context.Context) error {
 	if err := s.detectServer(ctx); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
@@ -117,7 +118,8 @@ func (s *Store) readLastStep(ctx context.Context) (stepDoc, error) {
 func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
 	var waitingFor int64
 	var since time.Time
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	polling := backoff.Policy{First: 2 * time.Millisecond, Max: 50 * time.Millisecond}
+	for polls := 1; ; polls++ {
 		last, err := s.readLastStep(ctx)
 		if errors.Is(err, picket.ErrNotFound) {
 			return s.lastStep.Load(), nil
@@ -144,7 +146,7 @@ func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
 			return 0, ctx.Err()
 		case <-s.quit.Done():
 			return 0, errClosed
-		case <-time.After(pause):
+		case <-time.After(polling.Delay(polls)):
 		}
 	}
 }

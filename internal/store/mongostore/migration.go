@@ -148,10 +148,10 @@ func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
 	if a.Status.Closed() {
 		return nil
 	}
-	r := t.rule(a)
+	r := t.ruleForUpdate(a)
 	r.Alerts++
 	r.Matches += a.Count
-	if h := t.host(a.Host); h != nil {
+	if h := t.hostForUpdate(a.Host); h != nil {
 		h.Alerts++
 	}
 	return nil

@@ -147,8 +147,8 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (existing [
 // done, and deadlocks if that is not enough for all concurrent operations.
 const ferretMaxOpItems = 8
 
-// bulk runs writes, unordered.
-func (s *Store) bulk(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
+// bulkWrite runs writes, unordered.
+func (s *Store) bulkWrite(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
 	chunk := maxOpItems
 	if s.isFerretDB {
 		chunk = ferretMaxOpItems
@@ -174,8 +174,8 @@ func deleteMany(ctx context.Context, c *mongo.Collection, filter any) error {
 	})
 }
 
-// count counts the documents that a filter selects.
-func (s *Store) count(ctx context.Context, c *mongo.Collection, filter bson.D) (int64, error) {
+// countDocuments counts the documents that a filter selects.
+func (s *Store) countDocuments(ctx context.Context, c *mongo.Collection, filter bson.D) (int64, error) {
 	var out struct {
 		N int64 `bson:"n"`
 	}

@@ -71,7 +71,7 @@ func (s *Store) applyRedo(ctx context.Context, r *redoRecord) error {
 	for i := range r.Batches {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(byID(r.Batches[i].ID)).SetReplacement(&r.Batches[i])
 	}
-	if err := s.bulk(ctx, s.batches, writes); err != nil {
+	if err := s.bulkWrite(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches applied: %w", err)
 	}
 	if err := s.deleteMarks(ctx, r.Marks); err != nil {
@@ -106,7 +106,7 @@ func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	for i, doc := range p.Docs {
 		writes[i] = mongo.NewReplaceOneModel().SetFilter(beforeStep(doc, step)).SetReplacement(doc).SetUpsert(true)
 	}
-	err := s.bulk(ctx, c, writes)
+	err := s.bulkWrite(ctx, c, writes)
 	if mongo.IsDuplicateKeyError(err) {
 		return s.checkDuplicateKey(ctx, c, step, p.Docs, err)
 	}

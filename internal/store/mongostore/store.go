@@ -99,7 +99,7 @@ func open(ctx context.Context, uri, database string, opt Options) (*Store, error
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepareDatabase(ctx); err != nil {
 		s.cancel()
 		return nil, errors.Join(err, s.disconnect())
 	}

@@ -59,10 +59,10 @@ func (t *txn) updateTriage(doc *alertDoc, before, a *picket.Alert) error {
 	default:
 		return nil
 	}
-	r := t.rule(a)
+	r := t.ruleForUpdate(a)
 	r.Alerts += n
 	r.Matches += n * a.Count
-	if h := t.host(a.Host); h != nil {
+	if h := t.hostForUpdate(a.Host); h != nil {
 		h.Alerts += n
 	}
 	return nil

@@ -125,9 +125,9 @@ func (s *Store) readTotals(ctx context.Context) (*totalsDoc, error) {
 	return &t, nil
 }
 
-// host returns a host's document, to be changed; nil if no event came from that
+// hostForUpdate returns a host's document, to be changed; nil if no event came from that
 // host.
-func (t *txn) host(name string) *hostDoc {
+func (t *txn) hostForUpdate(name string) *hostDoc {
 	h := t.hosts[name]
 	if h != nil {
 		h.Step = t.step
@@ -135,8 +135,8 @@ func (t *txn) host(name string) *hostDoc {
 	return h
 }
 
-// rule returns the document of an alert's rule, to be changed.
-func (t *txn) rule(a *picket.Alert) *ruleDoc {
+// ruleForUpdate returns the document of an alert's rule, to be changed.
+func (t *txn) ruleForUpdate(a *picket.Alert) *ruleDoc {
 	r := t.rules[a.RuleID]
 	if r == nil {
 		r = &ruleDoc{ID: a.RuleID}
@@ -146,8 +146,8 @@ func (t *txn) rule(a *picket.Alert) *ruleDoc {
 	return r
 }
 
-// minute returns a minute's document, to be changed.
-func (t *txn) minute(start int64) *minuteDoc {
+// minuteForUpdate returns a minute's document, to be changed.
+func (t *txn) minuteForUpdate(start int64) *minuteDoc {
 	id := minuteID(start)
 	m := t.minutes[id]
 	if m == nil {

@@ -69,14 +69,14 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 // returns. Otherwise the + keeps SQLite from using that index.
 func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err error) {
 	var where whereClause
-	where.equal("rule_id", q.RuleID)
-	where.equal("agent_id", q.AgentID)
-	where.equal("host", q.Host)
+	where.addEqual("rule_id", q.RuleID)
+	where.addEqual("agent_id", q.AgentID)
+	where.addEqual("host", q.Host)
 	if q.Text != "" {
 		where.add("instr(folded, ?) > 0", casefold.String(q.Text))
 	}
 	lo, hi := store.TimeRange(q.Since, q.Until)
-	where.between("last_seen", lo, hi)
+	where.addBetween("last_seen", lo, hi)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
 		if err != nil {
@@ -87,14 +87,14 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	const from, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
 	if len(q.Status)+len(q.Level) == 0 || q.RuleID+q.AgentID+q.Host+q.Text != "" {
 		if len(q.Status) > 0 {
-			in(&where, "+status", q.Status)
+			addIn(&where, "+status", q.Status)
 		}
 		if len(q.Level) > 0 {
-			in(&where, "+level", parseLevels(q.Level))
+			addIn(&where, "+level", parseLevels(q.Level))
 		}
 		return from + where.String() + order, append(where.args, limit), nil
 	}
-	statuses, levels := allStatuses, parseLevels(q.Level)
+	statuses, levels := picket.AlertStatuses(), parseLevels(q.Level)
 	if len(q.Status) > 0 {
 		statuses = slices.Compact(slices.Sorted(slices.Values(q.Status)))
 	}
@@ -111,10 +111,7 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	return strings.Join(lists, " UNION ALL ") + order, append(args, limit), nil
 }
 
-var (
-	allStatuses = []picket.AlertStatus{picket.StatusOpen, picket.StatusInvestigating, picket.StatusResolved, picket.StatusFalsePositive}
-	allLevels   = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
-)
+var allLevels = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
 
 func parseLevels(names []string) []sigma.Level {
 	out := []sigma.Level{}

@@ -18,11 +18,11 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	if q.AlertID != "" {
 		where.add("alert = (SELECT n FROM alerts WHERE id = ?)", q.AlertID)
 	}
-	where.equal("m.rule_id", q.RuleID)
-	where.equal("m.agent_id", q.AgentID)
-	where.equal("m.event_id", q.EventID)
+	where.addEqual("m.rule_id", q.RuleID)
+	where.addEqual("m.agent_id", q.AgentID)
+	where.addEqual("m.event_id", q.EventID)
 	lo, hi := store.TimeRange(q.Since, q.Until)
-	where.between("m.time", lo, hi)
+	where.addBetween("m.time", lo, hi)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorMatches, q.Cursor, 1)
 		if err != nil {

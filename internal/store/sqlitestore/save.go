@@ -99,7 +99,7 @@ func (s *Store) trySave(ctx context.Context, batches []store.Batch) (*saveOp, er
 	}
 	p := &saveOp{done: make(chan struct{})}
 	s.dedup.reserve(p, batches, duplicate)
-	if err := s.prepare(ctx, p, batches); err != nil {
+	if err := s.prepareSave(ctx, p, batches); err != nil {
 		s.dedup.finish(p, err)
 		return nil, err
 	}
@@ -130,9 +130,9 @@ func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch)
 	return out, nil
 }
 
-// prepare does everything that needs no transaction, then waits for the
+// prepareSave does everything that needs no transaction, then waits for the
 // operations that p depends on.
-func (s *Store) prepare(ctx context.Context, p *saveOp, batches []store.Batch) error {
+func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batch) error {
 	evs, err := p.newEvents(batches)
 	if err != nil {
 		return err

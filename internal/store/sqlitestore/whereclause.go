@@ -16,16 +16,16 @@ func (w *whereClause) add(term string, args ...any) {
 	w.args = append(w.args, args...)
 }
 
-// equal adds that a column has a value, unless the value is "".
-func (w *whereClause) equal(column, value string) {
+// addEqual adds that a column has a value, unless the value is "".
+func (w *whereClause) addEqual(column, value string) {
 	if value != "" {
 		w.add(column+" = ?", value)
 	}
 }
 
-// between adds that a column is at least lo and less than hi, where those are
+// addBetween adds that a column is at least lo and less than hi, where those are
 // bounds.
-func (w *whereClause) between(column string, lo, hi int64) {
+func (w *whereClause) addBetween(column string, lo, hi int64) {
 	if lo > math.MinInt64 {
 		w.add(column+" >= ?", lo)
 	}
@@ -34,8 +34,8 @@ func (w *whereClause) between(column string, lo, hi int64) {
 	}
 }
 
-// in adds that a column has one of some values.
-func in[T any](w *whereClause, column string, values []T) {
+// addIn adds that a column has one of some values.
+func addIn[T any](w *whereClause, column string, values []T) {
 	placeholders := strings.TrimSuffix(strings.Repeat("?,", len(values)), ",")
 	args := make([]any, len(values))
 	for i, v := range values {

@@ -82,18 +82,18 @@ func testSessions(t *testing.T, s store.Store) {
 		testenv.Check(t, s.AddSession(ctx, x))
 	}
 	checkEqual(t, "session", must[store.Session](t)(s.Session(ctx, "s1", start)), a)
-	gone := func(hash string, now time.Time) {
+	checkNoSession := func(hash string, now time.Time) {
 		t.Helper()
 		_, err := s.Session(ctx, hash, now)
 		checkError(t, "session "+hash, err, picket.ErrNotFound)
 	}
-	gone("s1", start.Add(time.Hour))
-	gone("nothing", start)
+	checkNoSession("s1", start.Add(time.Hour))
+	checkNoSession("nothing", start)
 	testenv.Check(t, s.DeleteSession(ctx, "s1"))
-	gone("s1", start)
+	checkNoSession("s1", start)
 	testenv.Check(t, s.DeleteSession(ctx, "nothing"))
 	testenv.Check(t, s.DeleteUserSessions(ctx, "ann"))
-	gone("s2", start)
+	checkNoSession("s2", start)
 	checkEqual(t, "session of another user", must[store.Session](t)(s.Session(ctx, "s3", start)), c)
 }
 

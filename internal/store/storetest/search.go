@@ -178,10 +178,10 @@ const randomEvents = 200
 // testRandomQueries compares random queries over many events with evaluateQuery.
 func testRandomQueries(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	odd := unusualEvents(t)
+	unusual := unusualEvents(t)
 	var evs []picket.Event
 	for n := range randomEvents {
-		raw := string(odd[rng.IntN(len(odd))].Raw)
+		raw := string(unusual[rng.IntN(len(unusual))].Raw)
 		if rng.IntN(3) > 0 {
 			raw = fmt.Sprintf(`{"pid":%d,"name":"Worker %d","CommandLine":"C:\\bin\\worker.exe --id %x","tags":["t%d","t%d"]}`, n, rng.IntN(50), rng.Uint32(), rng.IntN(5), rng.IntN(5))
 		}

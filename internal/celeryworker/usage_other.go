@@ -1,6 +1,6 @@
 //go:build !unix
 
-package celeryqueue
+package celeryworker
 
-// usage is not known here.
+// usage is not available on this system.
 func usage() map[string]any { return map[string]any{} }

@@ -1,0 +1,277 @@
+// Package celeryworker is how a picket worker appears to Celery: a node with a name,
+// heartbeats, task events and remote control, for celery inspect, celery control and
+// Flower. Package celeryqueue runs the tasks and writes their results.
+package celeryworker
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/backoff"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+	"github.com/picket-edr/picket/internal/queue/redisstats"
+	"github.com/picket-edr/picket/internal/redisurl"
+)
+
+// A Pool is the workers of this process.
+type Pool interface {
+	Concurrency() int
+	Resize(n int)
+}
+
+// Options describe a node.
+type Options struct {
+	Pool     Pool
+	Shutdown func() // ends the work of this process for good
+	Version  string // of picket
+	Logger   *slog.Logger
+}
+
+// Intervals of a node: heartbeats as Celery sends them, and batches of task events.
+const (
+	heartbeatEvery = 2 * time.Second
+	nameExpires    = 10 * time.Second
+	eventsEvery    = 300 * time.Millisecond
+	eventsChunk    = 100
+	closeTimeout   = time.Second
+)
+
+// A Node is this process as a Celery worker. It is a celeryqueue.Observer.
+type Node struct {
+	opt       Options
+	log       *slog.Logger
+	q         *celeryqueue.Queue
+	broker    celeryqueue.Broker
+	started   time.Time
+	clock     celery.Clock
+	processed atomic.Int64
+	// eventsEnabled: task events are on.
+	eventsEnabled atomic.Bool
+
+	mu         sync.Mutex
+	name       string          // "" until Run has claimed one
+	total      map[string]int  // tasks received, by name
+	soft, hard time.Duration   // time limits
+	late       map[string]bool // ids of tasks that exceeded their limit, which was logged
+	events     []celery.Event  // to be published
+}
+
+// New returns the node of a queue. Run makes it visible.
+func New(q *celeryqueue.Queue, o Options) *Node {
+	n := &Node{opt: o, log: o.Logger, q: q, broker: q.Broker(), started: time.Now(), total: make(map[string]int), late: make(map[string]bool)}
+	q.Observe(n)
+	return n
+}
+
+// Run publishes heartbeats and task events and handles remote control until ctx ends.
+func (n *Node) Run(ctx context.Context) {
+	for n.hostname() == "" {
+		name, err := n.claimName(ctx)
+		if err != nil {
+			backoff.Sleep(ctx, time.Second)
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		n.mu.Lock()
+		n.name = name
+		n.mu.Unlock()
+	}
+	n.log.Info("Celery node started", "node", n.name, "queues", n.q.Queues())
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { n.listen(ctx) })
+	n.publishWorkerEvent(ctx, "worker-online")
+	heartbeat, flush := time.NewTicker(heartbeatEvery), time.NewTicker(eventsEvery)
+	defer heartbeat.Stop()
+	defer flush.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			n.flush(last)
+			n.publishWorkerEvent(last, "worker-offline")
+			n.broker.Client.Del(last, n.nameKey(n.name))
+			return
+		case <-heartbeat.C:
+			n.publishWorkerEvent(ctx, "worker-heartbeat")
+			n.checkTimeLimits()
+			n.broker.Client.Set(ctx, n.nameKey(n.name), n.broker.ClientID, nameExpires)
+		case <-flush.C:
+			n.flush(ctx)
+		}
+	}
+}
+
+//go:embed lua/name.lua
+var nameLua string
+
+var nameScript = redis.NewScript(nameLua)
+
+// claimName returns a name that no other node has: the host's, with a number if
+// necessary.
+func (n *Node) claimName(ctx context.Context) (string, error) {
+	host, _ := os.Hostname()
+	base, at := "picket", host
+	if n.broker.NodeName != "" {
+		base, at, _ = strings.Cut(n.broker.NodeName, "@")
+	}
+	for i := 1; ; i++ {
+		name := base + "@" + at
+		if i > 1 {
+			name = base + strconv.Itoa(i) + "@" + at
+		}
+		switch mine, err := n.tryClaimName(ctx, name); {
+		case err != nil:
+			return "", err
+		case mine:
+			return name, nil
+		}
+	}
+}
+
+// tryClaimName claims a name that is free, or whose node has not renewed it for longer
+// than a heartbeat: a killed node leaves its name behind.
+func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
+	key := n.nameKey(name)
+	free, err := n.broker.Client.SetNX(ctx, key, n.broker.ClientID, nameExpires).Result()
+	if err != nil || free {
+		return free, redisstats.WrapError(err)
+	}
+	left, err := n.broker.Client.PTTL(ctx, key).Result()
+	if err != nil {
+		return false, redisstats.WrapError(err)
+	}
+	holder, err := n.broker.Client.Get(ctx, key).Result()
+	if err != nil {
+		return false, redisstats.WrapError(err)
+	}
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-time.After(heartbeatEvery + heartbeatEvery/4):
+	}
+	claimed, err := nameScript.Run(ctx, n.broker.Client, []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.broker.ClientID, nameExpires.Milliseconds()).Bool()
+	return claimed, redisstats.WrapError(err)
+}
+
+func (n *Node) nameKey(name string) string { return n.broker.Key("node:" + name) }
+
+// hostname returns the node's name, "" before it has one.
+func (n *Node) hostname() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.name
+}
+
+// listen handles remote control and heartbeats until ctx ends.
+func (n *Node) listen(ctx context.Context) {
+	control, beats := n.broker.Keys.ControlChannel(), n.broker.Keys.EventChannel("worker-heartbeat")
+	channels := []string{beats}
+	if n.broker.RemoteControl {
+		channels = append(channels, control)
+		binding, bound := n.broker.Keys.BindingKey("celery.pidbox"), n.broker.Keys.BindingMember("", "", n.name+".celery.pidbox")
+		n.broker.Client.SAdd(ctx, binding, bound)
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			n.broker.Client.SRem(ctx, binding, bound)
+		}()
+	}
+	sub := n.broker.Client.Subscribe(ctx, channels...)
+	defer sub.Close()
+	messages := sub.Channel() // it reconnects by itself
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m, ok := <-messages:
+			if !ok {
+				return
+			}
+			if m.Channel == control {
+				n.handleControl(ctx, []byte(m.Payload))
+			} else if events, err := celery.DecodeEvents([]byte(m.Payload)); err == nil {
+				n.handleHeartbeat(events)
+			}
+		}
+	}
+}
+
+// handleHeartbeat records workers of another kind, which may know tasks that picket
+// does not.
+func (n *Node) handleHeartbeat(events []celery.Event) {
+	for i := range events {
+		n.clock.Adjust(events[i].Clock)
+		if events[i].Software != celeryqueue.Software {
+			n.q.SawOtherWorker()
+		}
+	}
+}
+
+// event returns an event with the fields that all events of the node have.
+func (n *Node) event(kind string) celery.Event {
+	now := time.Now()
+	_, offset := now.Zone()
+	return celery.Event{Type: kind, Hostname: n.hostname(), UTCOffset: -offset / 3600, PID: os.Getpid(), Clock: n.clock.Tick(), Time: now}
+}
+
+// publishWorkerEvent publishes an event about the node. A lost one does no harm.
+func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
+	e := n.event(kind)
+	e.Freq, e.Active, e.Processed = heartbeatEvery, n.q.InflightCount(), int(n.processed.Load())
+	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), celeryqueue.Software, n.opt.Version, runtime.GOOS
+	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
+	defer cancel()
+	n.broker.Client.Publish(ctx, n.broker.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
+}
+
+// emit buffers task events until the next flush.
+func (n *Node) emit(events ...celery.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, events...)
+}
+
+// flush publishes the buffered events.
+func (n *Node) flush(ctx context.Context) {
+	n.mu.Lock()
+	events := n.events
+	n.events = nil
+	n.mu.Unlock()
+	if len(events) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
+	defer cancel()
+	pipe := n.broker.Client.Pipeline()
+	for part := range slices.Chunk(events, eventsChunk) {
+		pipe.Publish(ctx, n.broker.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
+	}
+	pipe.Exec(ctx) // events are not retained: those of an outage are lost
+}
+
+// loadAverage returns the load average of the host, zero if the system does not tell
+// it.
+func loadAverage() (avg [3]float64) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		fmt.Sscan(string(text), &avg[0], &avg[1], &avg[2])
+	}
+	return avg
+}

@@ -1,0 +1,95 @@
+package celeryworker
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+)
+
+// TasksReceived implements celeryqueue.Observer. It counts the tasks, and emits
+// task-received and, for those that began, task-started.
+func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
+	n.processed.Add(int64(len(all)))
+	n.mu.Lock()
+	for _, t := range all {
+		n.total[t.Name]++
+	}
+	n.mu.Unlock()
+	if !n.eventsEnabled.Load() {
+		return
+	}
+	for _, t := range all {
+		e := n.event("task-received")
+		e.UUID, e.RootID, e.ParentID, e.Name, e.Args, e.Kwargs = t.ID, t.RootID, t.ParentID, cmp.Or(t.Shadow, t.Name), t.ArgsRepr, t.KwargsRepr
+		e.Retries, e.ETA, e.Expires = t.Retries, t.ETA, t.Expires
+		n.emit(e)
+	}
+	for _, t := range begun {
+		e := n.event("task-started")
+		e.UUID = t.ID
+		n.emit(e)
+	}
+}
+
+// TasksFinished implements celeryqueue.Observer. It emits task-succeeded, task-failed
+// and task-revoked.
+func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask, now time.Time) {
+	if !n.eventsEnabled.Load() {
+		return
+	}
+	for i := range tasks {
+		n.emit(n.finishedEvent(&tasks[i], now))
+	}
+}
+
+func (n *Node) finishedEvent(t *celeryqueue.FinishedTask, now time.Time) celery.Event {
+	var e celery.Event
+	switch t.Status() {
+	case celery.Success:
+		e = n.event("task-succeeded")
+		e.Result, e.Runtime = t.ResultRepr(), now.Sub(t.Started())
+	case celery.Revoked:
+		e = n.event("task-revoked")
+		e.Expired = t.Expired()
+	default:
+		e = n.event("task-failed")
+		e.Exception, e.Traceback = t.Exception().String(), t.Traceback()
+	}
+	e.UUID = t.ID
+	return e
+}
+
+// TasksRetried implements celeryqueue.Observer. It emits task-retried.
+func (n *Node) TasksRetried(tasks []*celeryqueue.Task, cause *celery.Exception) {
+	if !n.eventsEnabled.Load() {
+		return
+	}
+	for _, t := range tasks {
+		e := n.event("task-retried")
+		e.UUID, e.Exception = t.ID, cause.String()
+		n.emit(e)
+	}
+}
+
+// checkTimeLimits logs tasks that exceed their time limit, once each. They continue,
+// because their events have been accepted.
+func (n *Node) checkTimeLimits() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now, late := time.Now(), make(map[string]bool)
+	n.q.EachInflight(func(t *celeryqueue.Task) {
+		limit := cmp.Or(t.SoftLimit, n.soft, t.HardLimit, n.hard)
+		took := now.Sub(t.Started())
+		if limit <= 0 || took <= limit {
+			return
+		}
+		late[t.ID] = true
+		if !n.late[t.ID] {
+			n.log.Warn(fmt.Sprintf("Soft time limit (%s) exceeded for %s", limit, t), "took", took)
+		}
+	})
+	n.late = late
+}

@@ -1,0 +1,182 @@
+// Package celerytest is a Celery broker for tests, seen as Python programs see it.
+package celerytest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/legacy"
+	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/testenv"
+)
+
+// TaskName is the task that queues run by default.
+const TaskName = "ingestion.tasks.telemetry_ingest"
+
+// A Fixture is a broker with a Redis client.
+type Fixture struct {
+	*redistest.Server
+	T      *testing.T
+	Client *redis.Client
+	Keys   celery.Keys
+}
+
+// New starts a broker.
+func New(t *testing.T) *Fixture {
+	s := redistest.Start(t)
+	return &Fixture{Server: s, T: t, Client: s.Client()}
+}
+
+// NewTask returns a task with one event, as a Python producer publishes it.
+func NewTask(id string) celery.Task {
+	return celery.Task{ID: id, Name: TaskName, GroupIndex: -1, RoutingKey: "celery",
+		Args: fmt.Appendf(nil, `[{"event_id":"event of %s","agent_id":"PC1","event_type":"process","timestamp":1700000000}]`, id)}
+}
+
+// Publish publishes tasks as a Python producer does.
+func (f *Fixture) Publish(ts ...celery.Task) {
+	f.T.Helper()
+	for i := range ts {
+		testenv.Check(f.T, f.Client.LPush(f.T.Context(), f.Keys.List(ts[i].RoutingKey, ts[i].Priority), ts[i].Append(nil)).Err())
+	}
+}
+
+// Receive receives deliveries until they hold n tasks.
+func Receive(t *testing.T, q *celeryqueue.Queue, n int) []queue.Delivery {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
+	defer cancel()
+	var all []queue.Delivery
+	for got := 0; got < n; {
+		ds, err := q.Receive(ctx, 10)
+		testenv.Check(t, err)
+		for _, d := range ds {
+			got += d.Events
+		}
+		all = append(all, ds...)
+	}
+	return all
+}
+
+// EventIDs returns the ids of the events of deliveries.
+func EventIDs(t *testing.T, ds []queue.Delivery) []string {
+	t.Helper()
+	var ids []string
+	for _, d := range ds {
+		b, err := picket.DecodeBatch(d.Payload)
+		testenv.Check(t, err)
+		for _, e := range b.Events {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+// Result waits for a task's result.
+func (f *Fixture) Result(id string) *celery.Result {
+	f.T.Helper()
+	var result *celery.Result
+	testenv.Until(f.T, "a result of "+id, func() bool {
+		raw, err := f.Client.Get(f.T.Context(), f.Keys.Result(id)).Bytes()
+		if err != nil {
+			return false
+		}
+		result, err = celery.DecodeResult(raw)
+		testenv.Check(f.T, err)
+		return result.Status.Ready()
+	})
+	return result
+}
+
+// WantFailure checks that a task has failed with an exception.
+func (f *Fixture) WantFailure(id, class, text string) {
+	f.T.Helper()
+	got := f.Result(id)
+	if got.Exception == nil || got.Exception.Type != class || string(got.Exception.Args[0]) != fmt.Sprintf("%q", text) {
+		f.T.Errorf("%s is %s %s, want %s(%q)", id, got.Status, got.Exception, class, text)
+	}
+}
+
+// WantEmpty checks that no task is left at the broker, in any state.
+func (f *Fixture) WantEmpty() {
+	f.T.Helper()
+	for _, key := range []string{"unacked", "unacked_index", "picket:celery:leases", "picket:celery:parked", "picket:celery:tries", "picket:celery:lost", "celery", "picket"} {
+		if n := f.Client.Exists(f.T.Context(), key).Val(); n != 0 {
+			f.T.Errorf("%s is left", key)
+		}
+	}
+}
+
+// Drain receives and acks in the background until the test ends.
+func Drain(t *testing.T, q *celeryqueue.Queue) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			ds, err := q.Receive(ctx, 10)
+			if err == nil {
+				err = q.Ack(context.WithoutCancel(ctx), ds...)
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// Broadcast sends a remote control command and returns the replies by node.
+func (f *Fixture) Broadcast(method, arguments string) map[string]json.RawMessage {
+	f.T.Helper()
+	c := celery.Control{Method: method, Arguments: json.RawMessage(arguments), Ticket: celery.NewID(),
+		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
+	n, err := f.Client.Publish(f.T.Context(), f.Keys.ControlChannel(), c.Append(nil)).Result()
+	testenv.Check(f.T, err)
+	all := make(map[string]json.RawMessage)
+	for range n {
+		got, err := f.Client.BRPop(f.T.Context(), testenv.Timeout, f.Keys.Reply(c.ReplyTo.RoutingKey)).Result()
+		testenv.Check(f.T, err)
+		node, _, value, err := celery.DecodeReply([]byte(got[1]))
+		testenv.Check(f.T, err)
+		all[node] = value
+	}
+	return all
+}
+
+var readers = sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}
+
+// ReadEvent is celeryqueue.Options.Event with the rules of the intake.
+func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {
+	r := readers.Get().(*ingest.Reader)
+	defer readers.Put(r)
+	return r.Read(raw, id, received)
+}
+
+// Open opens a queue at a broker until the test ends. url has no "celery+".
+func Open(t testing.TB, url string, o celeryqueue.Options) *celeryqueue.Queue {
+	t.Helper()
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Event = ReadEvent
+	q, err := celeryqueue.Open(t.Context(), "celery+"+url, o)
+	testenv.Check(t, err)
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
