@@ -235,7 +235,7 @@ func TestDeploy(t *testing.T) {
 }
 
 // The examples in docs/formats.md have the formats of their headings.
-func TestDocShapes(t *testing.T) {
+func TestDocFormats(t *testing.T) {
 	r, section, seen := normalize.NewReader(), "", make(map[string]bool)
 	var example strings.Builder
 	for line := range strings.Lines(read(t, "docs/formats.md")) {
