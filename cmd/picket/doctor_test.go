@@ -37,7 +37,7 @@ func TestDoctorEngines(t *testing.T) {
 	f := newTestCluster(t, "--workers", "0", "--store", database)
 	f.startServer()
 	says(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
-	says("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*let in", "hint: the user needs readWrite")
+	says("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*access denied", "hint: the user needs readWrite")
 	f.server.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)
 	redis.Kill()

@@ -179,7 +179,7 @@ func saveAll(tb testing.TB, s store.Store, batches []store.Batch, by int) {
 	}
 }
 
-func BenchmarkFind(b *testing.B) {
+func BenchmarkSearchEvents(b *testing.B) {
 	batches := otrf(b, 100_000)
 	path := filepath.Join(b.TempDir(), "events.db")
 	s, err := sqlitestore.Open(path, sqlitestore.Options{})
