@@ -95,11 +95,11 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 
 func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
-	letters, err := q.DeadLetters(cmd.Context(), 0, limit)
+	deadLetters, err := q.DeadLetters(cmd.Context(), 0, limit)
 	if err != nil {
 		return err
 	}
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		if asJSON {
 			err = printJSON(cmd.OutOrStdout(), struct {
 				queue.DeadLetter

@@ -79,8 +79,8 @@ func (m *format) withAliases(name string) []string {
 	return []string{name}
 }
 
-// attributesOf returns what a path tells of the event: one may be the agent's name
-// and, for want of a better, the host's.
+// attributesOf returns the attributes of the event that a path holds. A path may hold
+// several, such as the agent and, if no better path exists, the host.
 func (m *format) attributesOf(path string) []attribute {
 	var roles []attribute
 	for kind, paths := range [attributeKinds][]string{

@@ -156,10 +156,10 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	q.claims++
 	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
 	q.mu.Lock()
-	unsure := q.unconfirmed
+	unconfirmed := q.unconfirmed
 	q.unconfirmed = nil
 	q.mu.Unlock()
-	if len(unsure) > 0 {
+	if len(unconfirmed) > 0 {
 		most = q.opt.Group // unconfirmed claims may have been this large
 	}
 	args := []any{most, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
@@ -178,11 +178,11 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
-	args = append(args, anys(unsure)...)
+	args = append(args, anys(unconfirmed)...)
 	// Without the caller's cancellation: what was claimed must be returned.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
-		q.markUnconfirmed(append(unsure, prefix)...) // the claim may have happened
+		q.markUnconfirmed(append(unconfirmed, prefix)...) // the claim may have happened
 		return l, err
 	}
 	l.prefix = prefix

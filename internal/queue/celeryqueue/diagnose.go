@@ -147,12 +147,12 @@ func (q *Queue) broadcast(ctx context.Context, method string) (map[string]json.R
 		q.client.SRem(ctx, binding, bound)
 		q.client.Del(ctx, key)
 	}()
-	heard, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
+	lastReply, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
 	if err != nil {
 		return nil, redisstats.WrapError(err)
 	}
 	answers := make(map[string]json.RawMessage)
-	for deadline := time.Now().Add(replyTimeout); int64(len(answers)) < heard; {
+	for deadline := time.Now().Add(replyTimeout); int64(len(answers)) < lastReply; {
 		left := time.Until(deadline)
 		if left <= 0 {
 			break

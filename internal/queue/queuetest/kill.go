@@ -172,9 +172,9 @@ func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
 		testenv.Check(t, q.Ack(t.Context(), ds...)) // a suspect is delivered when nothing else is leased
 		return false
 	})
-	letters, err := q.DeadLetters(t.Context(), 0, 1000)
+	deadLetters, err := q.DeadLetters(t.Context(), 0, 1000)
 	testenv.Check(t, err)
-	for _, dl := range letters { // lost with too many children
+	for _, dl := range deadLetters { // lost with too many children
 		b, err := picket.DecodeBatch(dl.Payload)
 		testenv.Check(t, err)
 		found[b.ID] = true
