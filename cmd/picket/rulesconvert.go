@@ -51,11 +51,11 @@ converted, and it exits with 1.`,
 				w.fail(name, e)
 			}
 			for _, r := range rules {
-				if first, ok := w.from[r.OldID]; ok {
-					w.fail(name, &ruleconvert.Error{Rule: r.OldID, Reason: "there is another of this id in " + first + ", which is converted"})
+				if first, ok := w.from[r.LegacyID]; ok {
+					w.fail(name, &ruleconvert.Error{Rule: r.LegacyID, Reason: "there is another of this id in " + first + ", which is converted"})
 					continue
 				}
-				w.from[r.OldID] = name
+				w.from[r.LegacyID] = name
 				if err := w.write(r); err != nil {
 					return err
 				}
@@ -124,7 +124,7 @@ func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
 
 func (w *ruleWriter) write(r ruleconvert.Rule) error {
 	for _, note := range r.Notes {
-		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.OldID), printable(note))
+		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.LegacyID), printable(note))
 	}
 	w.written++
 	if w.dir == "" {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -112,22 +113,17 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
-	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(h scan.Hit) error {
-		if !wanted[h.RuleID] {
+	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(m scan.LocatedMatch) error {
+		if !wanted[m.RuleID] {
 			return nil
 		}
 		n++
 		if asJSON {
-			return printStoredMatch(out, h)
+			return printStoredMatch(out, m)
 		}
-		h.File = h.Host + "  " + h.EventID
-		return out.print(h)
-	}, func(add func(picket.Event) error) error {
-		return forEachStoredEvent(ctx, s, q, func(ev picket.Event) error {
-			p.Bytes.Add(int64(len(ev.Raw)))
-			return add(ev)
-		})
-	})
+		m.File = m.Host + "  " + m.EventID
+		return out.print(m)
+	}, storedEvents(ctx, s, q, &p))
 	bar.stop()
 	if err := errors.Join(err, out.flush()); err != nil {
 		return fmt.Errorf("run rules over stored events: %w", err)
@@ -138,27 +134,32 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	return nil
 }
 
-// forEachStoredEvent calls f with the events that q selects, newest received first.
-func forEachStoredEvent(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
-	for q.Limit = 2000; ; {
-		page, err := s.SearchEvents(ctx, q)
-		if err != nil {
-			return err
-		}
-		for i := range page.Events {
-			if err := f(page.Events[i]); err != nil {
-				return err
+// storedEvents yields the events that q selects, newest received first, and counts
+// their bytes.
+func storedEvents(ctx context.Context, s store.Events, q store.EventQuery, p *scan.Progress) iter.Seq2[picket.Event, error] {
+	return func(yield func(picket.Event, error) bool) {
+		for q.Limit = 2000; ; {
+			page, err := s.SearchEvents(ctx, q)
+			if err != nil {
+				yield(picket.Event{}, err)
+				return
 			}
-		}
-		if q.Cursor = page.Next; q.Cursor == "" {
-			return nil
+			for _, ev := range page.Events {
+				p.Bytes.Add(int64(len(ev.Raw)))
+				if !yield(ev, nil) {
+					return
+				}
+			}
+			if q.Cursor = page.Next; q.Cursor == "" {
+				return
+			}
 		}
 	}
 }
 
-func printStoredMatch(p *matchPrinter, h scan.Hit) error {
-	if h.Tags == nil {
-		h.Tags = []string{}
+func printStoredMatch(p *matchPrinter, m scan.LocatedMatch) error {
+	if m.Tags == nil {
+		m.Tags = []string{}
 	}
 	return printJSON(p.w, struct {
 		RuleID  string          `json:"rule_id"`
@@ -170,5 +171,5 @@ func printStoredMatch(p *matchPrinter, h scan.Hit) error {
 		Host    string          `json:"host"`
 		Time    time.Time       `json:"time"`
 		Event   json.RawMessage `json:"event"`
-	}{h.RuleID, h.Title, h.Level.String(), h.Tags, h.EventID, h.AgentID, h.Host, h.Time, h.Raw})
+	}{m.RuleID, m.Title, m.Level.String(), m.Tags, m.EventID, m.AgentID, m.Host, m.Time, m.Raw})
 }

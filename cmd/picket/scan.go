@@ -55,11 +55,11 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
 		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
-			func(h scan.Hit) error {
-				if h.Level < least {
+			func(m scan.LocatedMatch) error {
+				if m.Level < least {
 					return nil
 				}
-				return out.print(h)
+				return out.print(m)
 			},
 			func(err error) {
 				bad++

@@ -99,7 +99,7 @@ func TestEVTX(t *testing.T) {
 	}
 	e := detect.NewEngine(set.Rules, nil)
 	hits := func(paths []string) (all []string) {
-		err := scan.Files(t.Context(), e, paths, new(scan.Progress), func(h scan.Hit) error {
+		err := scan.Files(t.Context(), e, paths, new(scan.Progress), func(h scan.LocatedMatch) error {
 			if h.Title == "" || h.Record < 1 || h.Time.IsZero() {
 				t.Errorf("hit is %+v", h)
 			}

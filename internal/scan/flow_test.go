@@ -41,13 +41,13 @@ func TestOrder(t *testing.T) {
 func TestEnds(t *testing.T) {
 	path := endless(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { cancel(); return nil }, func(err error) { t.Error(err) })
+	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.LocatedMatch) error { cancel(); return nil }, func(err error) { t.Error(err) })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
 	full := errors.New("disk full")
 	hits := 0
-	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.Hit) error { hits++; return full }, func(err error) { t.Error(err) })
+	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.LocatedMatch) error { hits++; return full }, func(err error) { t.Error(err) })
 	if err != full || hits != 1 {
 		t.Errorf("error is %v, after %d hits", err, hits)
 	}
@@ -67,7 +67,7 @@ func TestEndsWithoutInput(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	err = scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { return nil }, func(error) {})
+	err = scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.LocatedMatch) error { return nil }, func(error) {})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
@@ -79,7 +79,7 @@ func TestMemory(t *testing.T) {
 	var most atomic.Uint64
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
-	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(h scan.Hit) error {
+	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(h scan.LocatedMatch) error {
 		if n++; n%2000 == 0 {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)

@@ -57,7 +57,7 @@ func file(t testing.TB, name string, data []byte) string {
 func result(t testing.TB, paths ...string) (records []int, problems []string, p *scan.Progress) {
 	t.Helper()
 	p = new(scan.Progress)
-	err := scan.Files(t.Context(), engine(t), paths, p, func(h scan.Hit) error {
+	err := scan.Files(t.Context(), engine(t), paths, p, func(h scan.LocatedMatch) error {
 		if !bytes.Contains(h.Raw, []byte("evil")) || h.RuleID != "evil" || h.Time.Unix() != 1764000000 {
 			t.Errorf("hit is %+v", h)
 		}
@@ -92,8 +92,8 @@ func TestForms(t *testing.T) {
 			if diff := cmp.Diff([]int{2, 3}, records); diff != "" || len(problems) > 0 {
 				t.Errorf("%s %q", diff, problems)
 			}
-			if p.Events.Load() != 4 || p.Bad.Load() != 0 || p.Bytes.Load() != p.Total.Load() || p.Total.Load() != int64(len(text)) {
-				t.Errorf("%d events, %d bad, %d of %d bytes", p.Events.Load(), p.Bad.Load(), p.Bytes.Load(), p.Total.Load())
+			if p.Events.Load() != 4 || p.Unreadable.Load() != 0 || p.Bytes.Load() != p.Total.Load() || p.Total.Load() != int64(len(text)) {
+				t.Errorf("%d events, %d bad, %d of %d bytes", p.Events.Load(), p.Unreadable.Load(), p.Bytes.Load(), p.Total.Load())
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestPaths(t *testing.T) {
 	}
 	for _, root := range []string{dir, dir + "/", link} {
 		var files []string
-		err := scan.Files(t.Context(), engine(t), []string{root}, new(scan.Progress), func(h scan.Hit) error {
+		err := scan.Files(t.Context(), engine(t), []string{root}, new(scan.Progress), func(h scan.LocatedMatch) error {
 			files = append(files, h.File)
 			return nil
 		}, func(err error) { t.Error(err) })
