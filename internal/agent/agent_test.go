@@ -144,7 +144,7 @@ func quick(t *testing.T, s *server, spool agent.Spool, src agent.Source) agent.O
 // run runs an agent until its sources have ended and all is posted.
 func run(t *testing.T, o agent.Options) agent.Snapshot {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	a := agent.New(o)
 	testenv.Check(t, a.Run(ctx))

@@ -46,7 +46,7 @@ func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, e
 	b, err := os.ReadFile(sleepPath)
 	testenv.Check(t, err)
 	testenv.Check(t, os.WriteFile(program, b, 0o700))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	go func() {
 		for ctx.Err() == nil {
@@ -109,7 +109,7 @@ func TestProcessConnector(t *testing.T) {
 
 // TestShortLived: the kernel tells even of what lives for a moment.
 func TestShortLived(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	said := make(chan string, 1)
 	src := &agent.Process{Report: func(message, _ string) {

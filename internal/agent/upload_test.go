@@ -281,7 +281,7 @@ func TestKill(t *testing.T) {
 	s.answer = func(w http.ResponseWriter, _ *http.Request, _ []string) bool { w.WriteHeader(503); return true }
 	s.mu.Unlock()
 	path := filepath.Join(t.TempDir(), "spool.db")
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout="+testenv.Timeout.String())
 	cmd.Env = append(os.Environ(), pathEnv+"="+path, urlEnv+"="+s.URL)
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -133,32 +133,28 @@ func TestRoutesOfTexts(t *testing.T) {
 	}
 }
 
-// Texts made to be slow to read are not.
+// Texts that are hard to parse take linear time. In quadratic time one of these
+// would take so long that the test times out.
 func TestTextsAreLinear(t *testing.T) {
-	const head, size = "type=EXECVE msg=audit(1700000000.123:456): ", 1 << 19
+	const head, size = "type=EXECVE msg=audit(1700000000.123:456): ", 4 << 20
 	for _, unit := range []string{`a0[1]=41 `, `a={ `, `a0="x" `, `a= `, "=", `msg='`, "\n" + head, "a ", "<Event>", "<Event><System>"} {
 		for _, text := range []string{head + strings.Repeat(unit, size/len(unit)), strings.Repeat(unit, size/len(unit)) + "</Event>"} {
-			start := time.Now()
 			d, err := normalize.NewReader().Read(message(text))
 			if err != nil {
 				t.Fatal(err)
 			}
 			d.Fields(nil)
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("%q again and again: %v", unit, took)
-			}
 		}
 	}
 }
 
-// The same of what Laurel lists.
+// So do the lists of Laurel.
 func TestListsAreLinear(t *testing.T) {
-	start := time.Now()
-	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, 1<<17) + `]},"PARENT_INFO":{"ARGV":["a"` +
-		strings.Repeat(`,"a"`, 1<<17) + `]}}`
-	if _, err := normalize.NewReader().Read([]byte(raw)); err != nil || time.Since(start) > 5*time.Second {
-		t.Error(err, time.Since(start))
-	}
+	const n = 1 << 20
+	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, n) + `]},"PARENT_INFO":{"ARGV":["a"` +
+		strings.Repeat(`,"a"`, n) + `]}}`
+	_, err := normalize.NewReader().Read([]byte(raw))
+	testenv.Check(t, err)
 }
 
 func FuzzText(f *testing.F) {

@@ -16,6 +16,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 var discardLog = slog.New(slog.DiscardHandler)
@@ -139,17 +140,11 @@ func TestWatch(t *testing.T) {
 	defer func() { stop(); <-watched }()
 	await := func(want string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			on, _ := l.List()
+		testenv.Until(t, "the rules are "+want, func() bool {
+			enabled, _ := l.List()
 			set, _ := l.Status()
-			got := titles(on)
-			if got += fmt.Sprint(" ", len(set.Problems)); got == want {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("rules are %q, not %q", got, want)
-			}
-		}
+			return titles(enabled)+fmt.Sprint(" ", len(set.Problems)) == want
+		})
 	}
 	await("one 0")
 	put("..v2", "second")
@@ -197,14 +192,10 @@ func TestOptional(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			if on, _ := l.List(); titles(on) == want {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the rules are not %q", want)
-			}
-		}
+		testenv.Until(t, fmt.Sprintf("the rules are %q", want), func() bool {
+			enabled, _ := l.List()
+			return titles(enabled) == want
+		})
 	}
 }
 

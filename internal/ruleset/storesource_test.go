@@ -3,6 +3,7 @@ package ruleset_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 // Workers elsewhere run what a server publishes: its rules, pipelines and what
@@ -49,17 +51,12 @@ func TestPublish(t *testing.T) {
 		go func() { l.Watch(ctx, time.Millisecond); done <- struct{}{} }()
 	}
 	defer func() { stop(); <-done; <-done }()
-	await := func(on, off string) {
+	await := func(wantEnabled, wantDisabled string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			a, b := worker.List()
-			if titles(a) == on && titles(b) == off {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the worker runs %q without %q, not %q without %q", titles(a), titles(b), on, off)
-			}
-		}
+		testenv.Until(t, fmt.Sprintf("the worker has %q enabled and %q disabled", wantEnabled, wantDisabled), func() bool {
+			enabled, disabled := worker.List()
+			return titles(enabled) == wantEnabled && titles(disabled) == wantDisabled
+		})
 		mine, _ := server.Status()
 		theirs, _ := worker.Status()
 		if mine.Revision != theirs.Revision || theirs.Rules.Rules()[0].LogSource.Product != "other" {
