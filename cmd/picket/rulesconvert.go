@@ -23,13 +23,13 @@ func newRulesConvert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert FILE|DIR|-",
 		Short: "Convert the legacy system's JSON rules to Sigma",
-		Long: `Makes Sigma rules of the JSON rules of the Django system that picket replaces: one
-object or several, an array, a dump of Django's (dumpdata) or an export of
-MongoDB's (mongoexport). - is standard input; of a directory, the .json, .jsonl and
-.ndjson files are taken.
+		Long: `Converts the JSON rules of the legacy Django system to Sigma rules. The input is one
+object or several, an array, a Django dump (dumpdata) or a MongoDB export
+(mongoexport). - is standard input. Of a directory, the .json, .jsonl and .ndjson
+files are read.
 
-A rule that can't be converted exactly is named with the reason, the others are
-converted, and it exits with 1.`,
+A rule that cannot be converted exactly is reported with the reason. The others
+are converted, and the exit status is 1.`,
 		Example: `  mongoexport --db edr --collection detection_rules | picket rules convert - --out rules
   picket rules add rules --name mine`,
 		Args: cobra.ExactArgs(1),

@@ -19,14 +19,14 @@ func newRulesList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH...]",
 		Short: "List the rules of a data directory, or those of a pack",
-		Long: `Without a path, lists the rules of a server: picket's own (or what --rules names,
-as for picket serve) and those of the packs that picket rules add installed, each
-with the pack it is of and whether it is on. With paths, lists what is there.`,
+		Long: `Without a path, lists the rules of a server: picket's own (or those of --rules, as
+for picket serve) and those of the packs that picket rules add installed, each with
+its pack and whether it is enabled. With paths, lists the rules in those files.`,
 		Args: cobra.ArbitraryArgs,
 	}
 	f := addEnabledRulesFlags(cmd)
 	pipelines := addPipelineFlag(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var in enabledRules
 		var err error
@@ -77,7 +77,7 @@ type enabledRulesFlags struct {
 func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
 	f := new(enabledRulesFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
-	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "what the server's --rules name: builtin, or a `PATH` (repeatable)")
+	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
 	return f
 }
 

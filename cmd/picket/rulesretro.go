@@ -23,18 +23,18 @@ func newRulesRetro() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retro RULE...",
 		Short: "Run rules over the stored events, beside a running server",
-		Long: `Runs rules over the events that are stored, newest first, and prints what they fire
-on: a new rule over what came before it, or a rule that is to be changed. RULE is a
-file or directory of rules, or the id, name or title of one that --rules names. It
-changes nothing and opens no alerts.`,
+		Long: `Runs rules over the stored events, newest first, and prints the matches. Use it to
+test a new or changed rule on past events. RULE is a file or directory of rules, or
+the id, name or title of a rule in --rules. The command changes nothing and opens no
+alerts.`,
 		Example: `  picket rules retro new-rule.yml --since 168h
   picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	at := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
-	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
+	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir, err := at.dir()
 		if err != nil {

@@ -45,7 +45,7 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 	}
 	value, err := json.Marshal(answer)
 	if err != nil {
-		value = json.RawMessage(`{"error": "the answer cannot be told"}`)
+		value = json.RawMessage(`{"error": "the answer cannot be encoded"}`)
 	}
 	key := n.broker.Keys.Reply(c.ReplyTo.RoutingKey)
 	pipe := n.broker.Client.Pipeline()

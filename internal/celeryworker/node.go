@@ -266,8 +266,8 @@ func (n *Node) flush(ctx context.Context) {
 	pipe.Exec(ctx) // events are not retained: those of an outage are lost
 }
 
-// loadAverage returns the load average of the host, zero if the system does not tell
-// it.
+// loadAverage returns the load average of the host, zero if the system has no
+// /proc/loadavg.
 func loadAverage() (avg [3]float64) {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err == nil {

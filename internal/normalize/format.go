@@ -82,17 +82,17 @@ func (m *format) withAliases(name string) []string {
 // attributesOf returns the attributes of the event that a path holds. A path may hold
 // several, such as the agent and, if no better path exists, the host.
 func (m *format) attributesOf(path string) []attribute {
-	var roles []attribute
+	var attributes []attribute
 	for kind, paths := range [attributeKinds][]string{
 		idAttribute: m.idPaths, agentAttribute: m.agentPaths, hostAttribute: m.hostPaths, timeAttribute: m.timePaths, typeAttribute: m.typePaths, osAttribute: m.osPaths, classKeyAttribute: m.classKeyPaths,
 	} {
 		for i, p := range paths {
 			if p == path {
-				roles = append(roles, attribute{attributeKind(kind), uint8(i + 1)})
+				attributes = append(attributes, attribute{attributeKind(kind), uint8(i + 1)})
 			}
 		}
 	}
-	return roles
+	return attributes
 }
 
 // formatCount is the number of formats.
