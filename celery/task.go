@@ -157,8 +157,8 @@ func (t *Task) body() []byte {
 	return packed.Bytes()
 }
 
-// ownHeaders are Celery's headers, which Headers cannot replace.
-var ownHeaders = []string{
+// celeryHeaders are Celery's headers, which Headers cannot replace.
+var celeryHeaders = []string{
 	"lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
 	"parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "compression", "redelivered",
 }
@@ -205,7 +205,7 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	dst = append(dst, `, "stamps": `...)
 	dst = appendRaw(dst, t.Headers["stamps"], "{}")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
-		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(ownHeaders, name) {
+		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(celeryHeaders, name) {
 			dst = append(appendString(append(dst, ", "...), name), ": "...)
 			dst = appendRaw(dst, t.Headers[name], "null")
 		}

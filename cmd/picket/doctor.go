@@ -77,7 +77,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if sources, err := enabledRuleSources(dir, f.rules); err != nil {
 		doctor.RulesUnreadable(r, err)
 	} else {
-		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackOf(file) != "" })
+		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackName(file) != "" })
 	}
 	if f.server == "" {
 		f.server = "http://" + f.listen

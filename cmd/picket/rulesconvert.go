@@ -16,8 +16,8 @@ import (
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
-// maxDump bounds a file of legacy rules in bytes.
-const maxDump = 64 << 20
+// maxLegacyRulesSize bounds a file of legacy rules in bytes.
+const maxLegacyRulesSize = 64 << 20
 
 func newRulesConvert() *cobra.Command {
 	cmd := &cobra.Command{
@@ -101,9 +101,9 @@ func readDump(stdin io.Reader, name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxDump+1))
-	if err == nil && len(data) > maxDump {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxDump)
+	data, err := io.ReadAll(io.LimitReader(in, maxLegacyRulesSize+1))
+	if err == nil && len(data) > maxLegacyRulesSize {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxLegacyRulesSize)
 	}
 	return data, err
 }
@@ -122,7 +122,7 @@ func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
 	fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, printable(err.Error()))
 }
 
-func (w *ruleWriter) write(r ruleconvert.Rule) error {
+func (w *ruleWriter) write(r ruleconvert.ConvertedRule) error {
 	for _, note := range r.Notes {
 		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.LegacyID), printable(note))
 	}

@@ -77,7 +77,7 @@ func (s *server) open() (err error) {
 
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
-	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
+	tokens, sessions := auth.NewTokenVerifier(s.store, time.Now), auth.NewSessions(s.store, time.Now)
 	var sink ingest.Enqueuer = s.queue
 	if f.eager {
 		sink = eagerQueue{s.queue, s.worker, s.log}

@@ -145,7 +145,7 @@ func (a *Agent) logRejected(rs []RejectedEvent) {
 
 // sendHalves posts the two halves of a body.
 func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
-	plain, err := zst.Decode(nil, body)
+	plain, err := zst.Decompress(nil, body)
 	if err != nil {
 		return &StatusError{Status: http.StatusBadRequest, Message: fmt.Sprintf("too large, and damaged: %v", err)}
 	}

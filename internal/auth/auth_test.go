@@ -72,7 +72,7 @@ func TestNewToken(t *testing.T) {
 func TestTokens(t *testing.T) {
 	s, clk := open(t)
 	ctx := t.Context()
-	tokens := auth.NewTokens(s, clk.Now)
+	tokens := auth.NewTokenVerifier(s, clk.Now)
 	tok, secret, err := auth.NewToken(auth.KindAPI, "reader", auth.RoleAnalyst, clk.Now())
 	testenv.Check(t, err)
 	if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
@@ -121,7 +121,7 @@ func TestStoreAway(t *testing.T) {
 		defer s.Close()
 		ctx := t.Context()
 		away := &hangingStore{Store: s}
-		tokens := auth.NewTokens(away, time.Now)
+		tokens := auth.NewTokenVerifier(away, time.Now)
 		tok, secret, err := auth.NewToken(auth.KindCollector, "known", "", time.Now())
 		testenv.Check(t, err)
 		testenv.Check(t, s.AddToken(ctx, tok))

@@ -28,12 +28,12 @@ title: Many
 id: 00000000-0000-4000-8000-00000000000a
 name: many
 level: high
-correlation: {type: event_count, rules: [` + detecttest.IDOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
+correlation: {type: event_count, rules: [` + detecttest.RuleOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
 ---
 title: Alone
 id: 00000000-0000-4000-8000-00000000000b
 level: low
-correlation: {type: temporal, rules: [` + detecttest.IDOne + `, ` + detecttest.IDTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.IDOne + ` and not ` + detecttest.IDTwo + `}
+correlation: {type: temporal, rules: [` + detecttest.RuleOne + `, ` + detecttest.RuleTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.RuleOne + ` and not ` + detecttest.RuleTwo + `}
 `
 
 // A deployment is an engine over a store, whose clock and followers a test
@@ -47,7 +47,7 @@ type deployment struct {
 }
 
 func deploy(t *testing.T, correlations string) *deployment {
-	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{Now: func() time.Time { return d.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestFollower(t *testing.T) {
 // An alert of several hosts is one.
 func TestFollowerOverHosts(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Spread\nid: 00000000-0000-4000-8000-00000000000c\nlevel: critical\n"+
-		"correlation: {type: value_count, rules: ["+detecttest.IDOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
+		"correlation: {type: value_count, rules: ["+detecttest.RuleOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
 	f := d.newRunner("f")
 	for i, host := range []string{"h1", "h2", "h3", "h4"} {
 		d.save(d.event(host, host, "one", i))
@@ -175,11 +175,11 @@ func TestFollowerReload(t *testing.T) {
 	f := d.newRunner("f")
 	d.save(d.event("a", "h1", "one", 1), d.event("b", "h1", "one", 2))
 	d.step(f)
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
 	d.save(d.event("c", "h1", "one", 3))
 	d.step(f)
 	d.want("high Many on h1: a b c")
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Rules())
 	d.save(d.event("e", "h1", "one", 4))
 	d.step(f)
 	d.want("high Many on h1: a b c", "high one on h1: e")

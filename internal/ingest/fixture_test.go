@@ -47,7 +47,7 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 	}
 	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
 	r := &fixture{
-		queue: q, handler: ingest.New(q, auth.NewTokens(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
+		queue: q, handler: ingest.New(q, auth.NewTokenVerifier(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
 	}
 	r.handler.Routes(r.mux)

@@ -177,9 +177,9 @@ func detectFormat(bits uint64) int {
 
 // Values of classKey.format for classes that several formats share.
 const (
-	ecsClasses = formatCount + iota
-	auditClasses
-	syslogClasses
+	anyECSFormat = formatCount + iota
+	anyAuditFormat
+	anySyslogFormat
 )
 
 // A classKey identifies a class, so that it is created only once.

@@ -52,7 +52,7 @@ func titles(rules []ruleset.RuleInfo) string {
 // A rule that is switched off stays so over a restart, as does one that is
 // switched on again.
 func TestSwitch(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
 	offFile := filepath.Join(t.TempDir(), "rules-off")
 	load := func() *ruleset.Loader {
 		l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, offFile, discardLog)
@@ -72,7 +72,7 @@ func TestSwitch(t *testing.T) {
 		id   string
 		on   bool
 		want string
-	}{{detecttest.IDOne, false, "two|one"}, {detecttest.IDTwo, false, "|one two"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDOne, true, "one two|"}} {
+	}{{detecttest.RuleOne, false, "two|one"}, {detecttest.RuleTwo, false, "|one two"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleOne, true, "one two|"}} {
 		l := load()
 		if err := l.SetEnabled(t.Context(), step.id, step.on); err != nil {
 			t.Fatal(err)
@@ -118,7 +118,7 @@ func TestSwitchAtOnce(t *testing.T) {
 func TestWatch(t *testing.T) {
 	root := t.TempDir()
 	put := func(version, word string) {
-		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.IDOne, word))
+		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.RuleOne, word))
 		if err := os.Symlink(version, filepath.Join(root, "..tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -149,14 +149,14 @@ func TestWatch(t *testing.T) {
 	await("one 0")
 	put("..v2", "second")
 	await("second 0")
-	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.IDTwo, "two"))
+	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.RuleTwo, "two"))
 	await("second two 0")
 	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
 	await("second 1")
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.IDTwo, "back"))
+	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.RuleTwo, "back"))
 	if err := os.Rename(root+".away", root); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestOptional(t *testing.T) {
 		if want == "" {
 			err = os.RemoveAll(dir)
 		} else {
-			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.IDOne, "one"))
+			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.RuleOne, "one"))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -202,7 +202,7 @@ func TestOptional(t *testing.T) {
 // Of two rules with one id, that of the first source runs, whatever the files
 // are called.
 func TestSourceOrder(t *testing.T) {
-	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.IDOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "second")})
+	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.RuleOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "second")})
 	for _, c := range [][2]string{{first, second}, {second, first}} {
 		set, err := ruleset.Load([]ruleset.Source{{Name: c[0]}, {Name: c[1]}}, nil)
 		if err != nil {
@@ -218,7 +218,7 @@ func TestSourceOrder(t *testing.T) {
 // A pipeline counts as part of the rules: what changes in it is loaded, and
 // one that is broken leaves the rules that run.
 func TestLoaderPipeline(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")})
+	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")})
 	pipe := filepath.Join(t.TempDir(), "p.yml")
 	write := func(text string) {
 		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {

@@ -132,7 +132,7 @@ func TestAddFolderAndFile(t *testing.T) {
 	if err != nil || set.Rules.Len() != 2 {
 		t.Fatalf("%d rules are in force, %v", set.Rules.Len(), err)
 	}
-	if got := f.PackOf(set.Rules.Rules()[0].File); got != "My-rules" {
+	if got := f.PackName(set.Rules.Rules()[0].File); got != "My-rules" {
 		t.Errorf("the first rule is of pack %q", got)
 	}
 	if err := f.Remove("two"); err != nil {

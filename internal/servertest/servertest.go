@@ -92,7 +92,7 @@ func New(t testing.TB, o Options) *Server {
 	testenv.Check(t, err)
 
 	clock := func() time.Time { return Now }
-	tokens, sessions := auth.NewTokens(s, time.Now), auth.NewSessions(s, clock)
+	tokens, sessions := auth.NewTokenVerifier(s, time.Now), auth.NewSessions(s, clock)
 	recorder := audit.NewRecorder(s, log, clock)
 	decisions := &triage.Service{Alerts: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),

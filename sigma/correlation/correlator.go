@@ -191,7 +191,7 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 	}
 	c.count++
 	if !e.to.deferred {
-		b.slide(c, at)
+		b.evaluateSlidingWindows(c, at)
 	}
 }
 

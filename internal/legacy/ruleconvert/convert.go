@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Rule is a converted rule.
-type Rule struct {
+// A ConvertedRule is what a legacy rule was converted to.
+type ConvertedRule struct {
 	LegacyID string
 	Name     string // file name without extension
 	YAML     []byte // one document, or two for a rule about files
@@ -42,9 +42,9 @@ func (e *Error) Error() string {
 // JSON converts the rules in data: objects, arrays of them, a dump of Django or an
 // export of MongoDB. It returns an error for each rule that it cannot convert, and
 // converts the others.
-func JSON(data []byte) ([]Rule, []*Error) {
+func JSON(data []byte) ([]ConvertedRule, []*Error) {
 	legacyRules, errs := read(data)
-	var rules []Rule
+	var rules []ConvertedRule
 	ids, names := make(map[string]bool), make(map[string]bool)
 	for _, o := range legacyRules {
 		if ids[o.id] {
@@ -67,16 +67,16 @@ func JSON(data []byte) ([]Rule, []*Error) {
 	return rules, errs
 }
 
-func convert(o legacyRule) (Rule, error) {
+func convert(o legacyRule) (ConvertedRule, error) {
 	l, err := o.conditions()
 	if err != nil {
-		return Rule{}, err
+		return ConvertedRule{}, err
 	}
 	head, err := o.metadata()
 	if err != nil {
-		return Rule{}, err
+		return ConvertedRule{}, err
 	}
-	r := Rule{LegacyID: o.id, Name: fileName(o.id), Notes: append(o.notes(l.categories), l.notes...)}
+	r := ConvertedRule{LegacyID: o.id, Name: fileName(o.id), Notes: append(o.notes(l.categories), l.notes...)}
 	for i, category := range l.categories {
 		doc := l.document(o, head, category, i > 0)
 		for _, note := range r.Notes {

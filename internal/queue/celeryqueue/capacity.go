@@ -38,7 +38,7 @@ type capacity struct {
 
 // reserve returns queue.ErrFull if there is no room for size bytes, and whether the
 // dead letters must be dropped.
-func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, deadLetters []queue.DeadLetter) (dropped bool, err error) {
+func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, deadLetters []queue.DeadLetter) (dropDeadLetters bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {

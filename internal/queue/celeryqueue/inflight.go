@@ -20,7 +20,7 @@ type inflight struct{ tasks []*Task }
 
 // deliver returns a delivery of tasks.
 func (q *Queue) deliver(tasks []*Task) queue.Delivery {
-	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
+	b := picket.Batch{ID: batchID(tasks), Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
@@ -42,9 +42,9 @@ func (q *Queue) deliver(tasks []*Task) queue.Delivery {
 	return d
 }
 
-// groupID returns the id of a batch of tasks: the same tasks always have the same id.
+// batchID returns the id of a batch of tasks: the same tasks always have the same id.
 // The id of a single task is its own.
-func groupID(tasks []*Task) string {
+func batchID(tasks []*Task) string {
 	if len(tasks) == 1 {
 		return tasks[0].ID
 	}
@@ -59,16 +59,16 @@ func groupID(tasks []*Task) string {
 }
 
 // findInflight returns the tasks of a delivery, nil if it is no longer the caller's.
-func (q *Queue) findInflight(token int64) *inflight {
+func (q *Queue) findInflight(receipt int64) *inflight {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.inflight[token]
+	return q.inflight[receipt]
 }
 
-func (q *Queue) dropInflight(token int64) {
+func (q *Queue) dropInflight(receipt int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.inflight, token)
+	delete(q.inflight, receipt)
 }
 
 // ReportResult implements queue.ResultReporter.
@@ -187,10 +187,10 @@ func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 // release returns tasks to the head of their lists, which keeps their order and, if
 // tried, counts an attempt of each.
 func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
-	var back []redelivery
+	var back []returnedTask
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, redelivery{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		back = append(back, returnedTask{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
 		if tried {
 			back[len(back)-1].id = t.ID
 		}
@@ -198,15 +198,15 @@ func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
 	return q.restore(ctx, back)
 }
 
-// A redelivery is a task that returns to its list.
-type redelivery struct {
+// A returnedTask is a task that returns to its list.
+type returnedTask struct {
 	tag, list string
 	raw       []byte
 	id        string // of the task if this counts as an attempt, else ""
 	lost      bool   // its worker was lost
 }
 
-func (q *Queue) restore(ctx context.Context, all []redelivery) error {
+func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 	if len(all) == 0 {
 		return nil
 	}

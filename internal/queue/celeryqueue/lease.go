@@ -79,7 +79,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	if err != nil {
 		return redisstats.WrapError(err)
 	}
-	var back []redelivery
+	var back []returnedTask
 	lost := 0
 	for i := 0; i+2 < len(out); i += 3 {
 		r, ok := q.redelivery(ctx, out[i], out[i+1], out[i+2])
@@ -100,15 +100,15 @@ func (q *Queue) reclaim(ctx context.Context) error {
 
 // redelivery returns the redelivery of an entry of the unacked hash. An entry that
 // cannot be decoded stays where it is.
-func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redelivery, bool) {
+func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returnedTask, bool) {
 	if entry == "" { // only its index entry or lease is left
-		return redelivery{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
+		return returnedTask{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
 	}
 	var parts []json.RawMessage
 	var exchange, routing string
 	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
 		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routing) != nil {
-		return redelivery{}, false
+		return returnedTask{}, false
 	}
 	t, _ := q.decoder.Decode(parts[0])
 	if t == nil {
@@ -117,10 +117,10 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redeliv
 	name := routing
 	if exchange != "" {
 		if name = q.boundQueue(ctx, exchange, routing); name == "" {
-			return redelivery{}, false
+			return returnedTask{}, false
 		}
 	}
-	r := redelivery{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
+	r := returnedTask{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
 	if why == "due" {
 		return r, true
 	}
@@ -149,7 +149,7 @@ func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string
 // A scheduledTask is a task that is delayed until it is due.
 type scheduledTask struct {
 	*celery.Task
-	redelivery
+	returnedTask
 	due time.Time
 }
 

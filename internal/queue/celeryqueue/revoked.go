@@ -79,10 +79,10 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
-	var back []redelivery
+	var back []returnedTask
 	if err := q.eachScheduled(ctx, func(p scheduledTask) {
 		if slices.Contains(ids, p.ID) {
-			back = append(back, p.redelivery)
+			back = append(back, p.returnedTask)
 		}
 	}); err != nil {
 		return fmt.Errorf("revoke: %w", err)

@@ -49,7 +49,7 @@ func restore(t *testing.T, uri, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := zst.Decode(nil, packed)
+	text, err := zst.Decompress(nil, packed)
 	if err != nil {
 		t.Fatal(err)
 	}
