@@ -5,6 +5,8 @@ VERSION ?= 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 20s
+# Tests wait for servers more than they compute: test more packages at once than there are cores.
+TESTFLAGS ?= -p 4
 
 export CGO_ENABLED ?= 0
 
@@ -40,13 +42,13 @@ lint: ## Run gofmt, vet, staticcheck and unparam
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/picket
 
 test-go: ## Run unit and end-to-end tests without the race detector
-	$(GO) test ./...
+	$(GO) test $(TESTFLAGS) ./...
 
 race: ## Run the same tests with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
 
 test-browser: ## Test the console in a headless browser, and real Celery and Flower
-	cd test && $(GO) test ./...
+	cd test && $(GO) test $(TESTFLAGS) ./...
 
 test-celery: ## Test only with real Celery and Flower
 	cd test && $(GO) test -count=1 -run Celery ./...

@@ -46,9 +46,9 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// What is no object is an error that names the event, and the detector is as
-// good as new after it.
-func TestDetectBadEvent(t *testing.T) {
+// An event that is not a JSON object is an error that contains its id, after which
+// the detector works as before.
+func TestDetectInvalidEvent(t *testing.T) {
 	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	for _, raw := range []string{"", "[]", `{"a":`, `"text"`, "{}{}"} {
 		_, err := d.Detect([]picket.Event{detecttest.ProcessEvent("good", "one"), {ID: "bad", Raw: []byte(raw)}})
@@ -64,8 +64,8 @@ func TestDetectBadEvent(t *testing.T) {
 	}
 }
 
-// Rules are replaced between two batches of one detector.
-func TestReplace(t *testing.T) {
+// The rules are replaced between two batches of one detector.
+func TestReplaceRules(t *testing.T) {
 	e := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "word"))
 	d := e.Detector()
 	for _, id := range []string{detecttest.RuleOne, detecttest.RuleTwo, detecttest.RuleOne} {
@@ -77,8 +77,8 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// An alert of the sender's own becomes a match beside those of the rules.
-func TestVerdict(t *testing.T) {
+// An alert of the sender becomes a match besides those of the rules.
+func TestVendorAlert(t *testing.T) {
 	raw := `{"uuid":"u1","output":"text","priority":"Warning","rule":"Terminal shell in container","time":"2026-01-02T03:04:05Z",` +
 		`"hostname":"node","source":"syscall","tags":["container","shell"],"output_fields":{"evt.type":"execve","proc.cmdline":"sh one","proc.exepath":"/bin/sh"}}`
 	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
@@ -97,8 +97,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// A batch of one event costs what it costs, and not what the largest batch
-// before it did.
+// The memory that a small batch uses does not depend on the largest batch before.
 func TestSmallBatchAfterLarge(t *testing.T) {
 	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	large := make([]picket.Event, 5000)

@@ -94,7 +94,7 @@ func (r *fixture) takeAll(t testing.TB) []picket.Event {
 	}
 }
 
-// native is a good event of the replaced system's agent; with adds to it, and
+// native is a good event of the legacy agent; with adds to it, and
 // what it adds wins.
 const nativeStart = `{"agent_id":"PC1","event_id":"e1","event_type":"process","timestamp":1700000000,"severity":"info",` +
 	`"version":"1.0","host":{"hostname":"PC1","os":"Windows","os_version":"11"},"process":{"name":"C:\\a.exe","pid":1}`

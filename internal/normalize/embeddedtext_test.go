@@ -35,8 +35,8 @@ func message(text string) []byte {
 	return raw
 }
 
-// What records write in odd ways is read all the same, and what is no record is
-// none.
+// Unusual but valid audit records are parsed, and text that is not a record is
+// left alone.
 func TestAuditRecords(t *testing.T) {
 	const head = "type=EXECVE msg=audit(1700000000.123:456): "
 	for _, tt := range []struct{ text, field, want string }{
@@ -67,8 +67,8 @@ func TestAuditRecords(t *testing.T) {
 	}
 }
 
-// A call that failed started and made nothing.
-func TestFailedCalls(t *testing.T) {
+// A failed system call started no process and created no file.
+func TestFailedSyscalls(t *testing.T) {
 	const id = "msg=audit(1700000000.123:456): "
 	text := "type=SYSCALL " + id + "arch=c000003e syscall=59 success=no exe=\"/bin/sh\" pid=1\n" +
 		"type=EXECVE " + id + "a0=\"id\"\ntype=PATH " + id + "name=\"/x\" nametype=CREATE"
@@ -78,8 +78,8 @@ func TestFailedCalls(t *testing.T) {
 	}
 }
 
-// Lines of logs that are none stay what they are.
-func TestNoSyslog(t *testing.T) {
+// Log lines of other kinds stay as they are.
+func TestNotSyslog(t *testing.T) {
 	for _, raw := range []string{
 		`{"message":"hello"}`, `{"message":"Jan  2 03:04:05 no program here"}`, `{"message":"2026-01-02 03:04:05 INFO main: started"}`,
 		`{"program":"sshd"}`, `{"message":"Jan  2 03:04:05 host two words: x"}`, `{"message":"","program":"sshd"}`,
@@ -92,9 +92,9 @@ func TestNoSyslog(t *testing.T) {
 	}
 }
 
-// An event that says what it is, or that it is of another system, is no line of
-// Linux's logs whatever else it has.
-func TestSyslogOfOthers(t *testing.T) {
+// An event that declares its format, or comes from another system, is not treated
+// as a Linux log line.
+func TestDeclaredFormatWins(t *testing.T) {
 	for raw, want := range map[string]sigma.LogSource{
 		`{"event_type":"dns","program":"named","message":"x"}`:          {Product: "linux", Category: "dns"},
 		`{"os":"windows","program":"svchost","message":"x"}`:            {Product: "windows"},
@@ -112,8 +112,8 @@ func TestSyslogOfOthers(t *testing.T) {
 	}
 }
 
-// Routes are few whatever texts say, and equal ones are one.
-func TestRoutesOfTexts(t *testing.T) {
+// Texts lead to few routes, and equal routes are one.
+func TestRoutesAreShared(t *testing.T) {
 	r, seen := normalize.NewReader(), make(map[*normalize.Class]bool)
 	for i := range 1000 {
 		for _, text := range []string{

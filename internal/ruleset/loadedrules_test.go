@@ -102,7 +102,7 @@ func TestLoadProblems(t *testing.T) {
 	}
 }
 
-// The revision names rules by their content, whatever else is about.
+// The revision depends on the content of the rules only.
 func TestRevision(t *testing.T) {
 	revision := func(files map[string]string) string {
 		fsys := make(fstest.MapFS)

@@ -49,9 +49,8 @@ func titles(rules []ruleset.RuleInfo) string {
 	return strings.Join(all, " ")
 }
 
-// A rule that is switched off stays so over a restart, as does one that is
-// switched on again.
-func TestSwitch(t *testing.T) {
+// A rule that was disabled, or enabled again, is so after a restart.
+func TestSetEnabled(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
 	offFile := filepath.Join(t.TempDir(), "rules-off")
 	load := func() *ruleset.Loader {
@@ -89,8 +88,8 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
-// Two people who switch rules at once do not undo each other.
-func TestSwitchAtOnce(t *testing.T) {
+// Concurrent changes do not undo each other.
+func TestConcurrentSetEnabled(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 8 {
 		files[fmt.Sprintf("%d.yml", i)] = detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
@@ -113,8 +112,8 @@ func TestSwitchAtOnce(t *testing.T) {
 	}
 }
 
-// Watch follows the files, in a mount of Kubernetes too, and goes on with the
-// rules it has when they can't be read.
+// Watch reloads changed files, also in a volume of Kubernetes, and keeps the
+// previous rules while the files cannot be read.
 func TestWatch(t *testing.T) {
 	root := t.TempDir()
 	put := func(version, word string) {
@@ -172,8 +171,8 @@ func TestNewLoaderFails(t *testing.T) {
 	}
 }
 
-// An optional folder is without rules until it comes into being.
-func TestOptional(t *testing.T) {
+// An optional directory has no rules until it is created.
+func TestOptionalSource(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rules")
 	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir, Optional: true}}, "", discardLog)
 	if err != nil {
@@ -199,8 +198,8 @@ func TestOptional(t *testing.T) {
 	}
 }
 
-// Of two rules with one id, that of the first source runs, whatever the files
-// are called.
+// Of two rules with one id, the rule of the first source is used, whatever the
+// names of the files.
 func TestSourceOrder(t *testing.T) {
 	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.RuleOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "second")})
 	for _, c := range [][2]string{{first, second}, {second, first}} {
@@ -215,8 +214,8 @@ func TestSourceOrder(t *testing.T) {
 	}
 }
 
-// A pipeline counts as part of the rules: what changes in it is loaded, and
-// one that is broken leaves the rules that run.
+// A pipeline is part of the rules: its changes are loaded, and while it is
+// malformed the previous rules stay.
 func TestLoaderPipeline(t *testing.T) {
 	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")})
 	pipe := filepath.Join(t.TempDir(), "p.yml")

@@ -15,18 +15,18 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// Workers elsewhere run what a server publishes: its rules, pipelines and what
-// is switched off, also as they change.
+// Workers on other machines use what a server publishes: its rules, pipelines and
+// disabled rules, also when they change.
 func TestPublish(t *testing.T) {
-	fleet, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
+	cluster, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fleet.Close()
+	defer cluster.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	waiting := make(chan *ruleset.Loader)
 	go func() {
-		l, err := ruleset.NewPublishedLoader(ctx, fleet, discardLog)
+		l, err := ruleset.NewPublishedLoader(ctx, cluster, discardLog)
 		if err != nil {
 			t.Error(err)
 		}
@@ -39,7 +39,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.PublishTo(ctx, fleet); err != nil {
+	if err := server.PublishTo(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
 	worker := <-waiting
@@ -71,6 +71,6 @@ func TestPublish(t *testing.T) {
 	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.RuleOne, "first"))
 	await("first", "two")
 	if err := worker.SetEnabled(ctx, detecttest.RuleOne, false); !errors.Is(err, picket.ErrInvalid) {
-		t.Errorf("a worker switches rules: %v", err)
+		t.Errorf("a worker disables a rule: %v", err)
 	}
 }

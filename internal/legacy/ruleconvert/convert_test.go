@@ -82,8 +82,8 @@ func TestSeeds(t *testing.T) {
 
 const legacyConditions = `{"entity_type":"process","logic":"AND","conditions":[{"field":"process.name","operator":"equals","value":"x"}]}`
 
-// Rules are found in whatever form they were dumped.
-func TestForms(t *testing.T) {
+// Rules are found in all forms of dumps.
+func TestInputForms(t *testing.T) {
 	record := func(id string) string {
 		return `{"rule_id":"` + id + `","name":"N ` + id + `","severity":"LOW","deployment_status":"PRODUCTION","detection_logic":` + legacyConditions + `}`
 	}
@@ -118,7 +118,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// MongoDB's numbers are numbers.
+// Numbers of MongoDB's Extended JSON are numbers.
 func TestMongoNumber(t *testing.T) {
 	rules, errs := ruleconvert.JSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
 	if len(errs) > 0 || !bytes.Contains(rules[0].YAML, []byte("DestinationPort|gt: 8000\n")) {
@@ -126,7 +126,8 @@ func TestMongoNumber(t *testing.T) {
 	}
 }
 
-// What can't be converted exactly says why, and the rest is converted.
+// A rule that cannot be converted exactly is an error with a reason, and the
+// others are converted.
 func TestErrors(t *testing.T) {
 	condition := func(c string) string {
 		return `{"rule_id":"A","detection_logic":{"entity_type":"process","conditions":[` + c + `]}}`
@@ -174,7 +175,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// The expectations are what Python's re says.
+// The expectations are the results of Python's re.
 func TestRegex(t *testing.T) {
 	for _, c := range []struct{ source, note, err string }{
 		{source: `^cmd(\.exe)?`},
@@ -218,7 +219,7 @@ func TestRegex(t *testing.T) {
 	}
 }
 
-// A rule about files is about those made, those deleted, or both.
+// A rule about files is about created files, deleted files, or both.
 func TestFileOperation(t *testing.T) {
 	for operation, want := range map[string][]string{"created": {"file_event"}, "deleted": {"file_delete"}, "": {"file_event", "file_delete"}, "renamed": {"file_event", "file_delete"}} {
 		conditions := []any{map[string]any{"field": "file.path", "operator": "contains", "value": "x"}}
@@ -242,7 +243,7 @@ func TestFileOperation(t *testing.T) {
 	}
 }
 
-// Notes tell what the reader must know, and stand in the rule too.
+// Notes list what the reader should know, and are comments in the rule.
 func TestNotes(t *testing.T) {
 	rules, errs := ruleconvert.JSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
 		"detection_logic":{"entity_type":"process","conditions":[{"field":"process.name","operator":"equals","value":"x"}],
@@ -263,7 +264,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// FuzzJSON: whatever the input is, what is converted loads.
+// Whatever the input, converted rules load.
 func FuzzJSON(f *testing.F) {
 	seeds, err := os.ReadFile("testdata/seeds.json")
 	if err != nil {
