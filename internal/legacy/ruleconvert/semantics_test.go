@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-// engine converts a rule and compiles what comes of it.
+// engine converts a rule and compiles the result.
 func engine(t testing.TB, rule map[string]any) *detect.Detector {
 	t.Helper()
 	data, err := json.Marshal(rule)
