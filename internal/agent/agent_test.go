@@ -135,7 +135,7 @@ func fastOptions(t *testing.T, s *server, spool agent.Spool, src agent.Source) a
 	return agent.Options{
 		Spool: spool, Client: newClient(t, s.URL),
 		Inputs:     []agent.Input{{Name: "test", Source: src}},
-		BatchAge:   10 * time.Millisecond,
+		BatchAge:   testenv.Timeout, // on a busy machine, a shorter one splits batches
 		RetryDelay: time.Millisecond, MaxRetryDelay: 5 * time.Millisecond,
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -207,7 +207,9 @@ func TestBatchAge(t *testing.T) {
 	src.hang = true
 	ctx, cancel := context.WithCancel(t.Context())
 	s.answer = func(http.ResponseWriter, *http.Request, []string) bool { cancel(); return false }
-	testenv.Check(t, agent.New(fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
+	o := fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)
+	o.BatchAge = 10 * time.Millisecond
+	testenv.Check(t, agent.New(o).Run(ctx))
 	wantEvents(t, s, src)
 }
 
@@ -224,7 +226,9 @@ func TestStopKeepsSpool(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
-	testenv.Check(t, agent.New(fastOptions(t, s, spool, src)).Run(ctx))
+	o := fastOptions(t, s, spool, src)
+	o.BatchAge = 10 * time.Millisecond
+	testenv.Check(t, agent.New(o).Run(ctx))
 	s.mu.Lock()
 	s.answer = nil
 	s.mu.Unlock()

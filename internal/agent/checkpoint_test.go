@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,7 +27,7 @@ func TestCheckpoint(t *testing.T) {
 	// The first run spools 60 events and is stopped.
 	ctx, cancel := context.WithCancel(t.Context())
 	o := fastOptions(t, s, spool, list{events: all.events[:60], hang: true})
-	o.Checkpoints, o.BatchEvents = checkpoints, 7
+	o.Checkpoints, o.BatchEvents, o.BatchAge = checkpoints, 7, 10*time.Millisecond
 	done := make(chan error, 1)
 	go func() { done <- agent.New(o).Run(ctx) }()
 	testenv.Until(t, "60 events are spooled", func() bool { p, _ := checkpoints.Load("test"); return p == "60" })
