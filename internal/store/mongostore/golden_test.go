@@ -17,7 +17,7 @@ import (
 
 // The databases under testdata were written by an earlier version of picket:
 // one with every batch applied, one whose last batches are pending, and one
-// whose last step is in the journal and half carried out.
+// whose last step is in the journal and has not been applied.
 func TestGolden(t *testing.T) {
 	server := mongotest.Start(t)
 	opt := mongostore.Options{NoBackground: true, Now: func() time.Time { return storetest.GoldenTime }}
