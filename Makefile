@@ -1,10 +1,12 @@
-# Everything that is done with picket's source. `make help` lists it.
+# `make help` lists the targets.
 GO      ?= go
 BIN     := bin/picket
 VERSION ?= 0.1.0
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 FUZZTIME ?= 20s
+# Tests wait for servers more than they compute: test more packages at once than there are cores.
+TESTFLAGS ?= -p 4
 
 export CGO_ENABLED ?= 0
 
@@ -17,19 +19,19 @@ help: ## List the targets
 build: ## Build bin/picket
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/picket
 
-run: build ## Build, then serve with picket's own rules and watch this host
+run: build ## Build picket, serve with its own rules and watch this host
 	@exec $(BIN) serve --watch-host
 
-test: deps check ## Install what the tests need, then run all of them
+test: deps check ## Install what the tests need, then run all tests
 	@echo "all tests passed"
 
-check: lint race test-browser bench-once ## What CI runs
+check: lint race test-browser bench-once ## Run what CI runs
 
 deps: ## Install what the tests need: a browser, Redis, Celery (Debian)
 	@./scripts/install-deps
 	@./scripts/install-celery
 
-lint: ## gofmt, vet, staticcheck, unparam
+lint: ## Run gofmt, vet, staticcheck and unparam
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
@@ -39,38 +41,38 @@ lint: ## gofmt, vet, staticcheck, unparam
 	GOOS=windows $(GO) build -o /dev/null ./cmd/picket
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/picket
 
-test-go: ## Unit and end-to-end tests without the race detector
-	$(GO) test ./...
+test-go: ## Run unit and end-to-end tests without the race detector
+	$(GO) test $(TESTFLAGS) ./...
 
-race: ## The same with the race detector
-	CGO_ENABLED=1 $(GO) test -race ./...
+race: ## Run the same tests with the race detector
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
 
-test-browser: ## The console in a headless browser, and Celery and Flower as others ship them
-	cd test && $(GO) test ./...
+test-browser: ## Test the console in a headless browser, and real Celery and Flower
+	cd test && $(GO) test $(TESTFLAGS) ./...
 
-test-celery: ## Of these, Celery and Flower alone
+test-celery: ## Test only with real Celery and Flower
 	cd test && $(GO) test -count=1 -run Celery ./...
 
-bench-once: ## Every benchmark once, to see that it works
+bench-once: ## Run every benchmark once, to check that it works
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./... >/dev/null
 
-fuzz: ## Fuzz every parser of foreign bytes for FUZZTIME each
+fuzz: ## Fuzz every parser of untrusted bytes, each for FUZZTIME
 	@for f in $$(grep -rl --include=*_test.go '^func Fuzz' .); do \
 	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' $$f); do \
 	    echo "$$name in $$(dirname $$f)"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) || exit 1; \
 	  done; done
 
-bench: ## Benchmarks
+bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . ./...
 
-bench-celery: ## A prefork Celery worker and a picket worker on the same 20,000 tasks
+bench-celery: ## Compare a prefork Celery worker with a picket worker on the same 20,000 tasks
 	cd test && $(GO) test -run '^$$' -bench Celery -benchtime 20000x .
 
-golden: ## Write golden files anew
-	$(GO) test ./internal/normalize ./internal/api ./internal/convert -update
+golden: ## Rewrite the golden files
+	$(GO) test ./internal/normalize ./internal/legacy/... -update
 
-screenshots: ## Take the README's picture of the console
+screenshots: ## Take the screenshots of the README
 	cd test && $(GO) test -count=1 -run TestConsole . -screenshots ../docs/img
 
-clean: ## Remove what was built
+clean: ## Remove build output
 	rm -rf bin

@@ -51,7 +51,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 	}
 	dst = append(dst, batchVersion)
 	if raws > maxCopied {
-		return zst.Join(dst, len(p)+raws, func(write func([]byte)) {
+		return zst.CompressParts(dst, len(p)+raws, func(write func([]byte)) {
 			write(p)
 			for i := range b.Events {
 				write(b.Events[i].Raw)
@@ -61,7 +61,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 	for i := range b.Events {
 		p = append(p, b.Events[i].Raw...)
 	}
-	return zst.Fast(dst, p)
+	return zst.CompressFast(dst, p)
 }
 
 // maxCopied is up to how many bytes of events are copied to be compressed in one piece,
@@ -74,7 +74,7 @@ func EncodedSize(p []byte) int {
 	if len(p) == 0 {
 		return 0
 	}
-	return zst.Size(p[1:])
+	return zst.DecompressedSize(p[1:])
 }
 
 func appendString(p []byte, s string) []byte {
@@ -88,7 +88,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	if len(p) == 0 || p[0] != batchVersion {
 		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
 	}
-	plain, err := zst.Decode(nil, p[1:])
+	plain, err := zst.Decompress(nil, p[1:])
 	if err != nil {
 		return Batch{}, fmt.Errorf("decode batch: %w: %w", err, ErrInvalid)
 	}

@@ -28,7 +28,7 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// pages are all that is written for people.
+// pages returns all pages of the documentation.
 func pages(t *testing.T) []string {
 	t.Helper()
 	all := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
@@ -57,7 +57,7 @@ func anchors(page string) map[string]bool {
 	return all
 }
 
-// Every link within the documents leads to a file, and to a heading of it.
+// Every relative link leads to an existing file and heading.
 func TestDocLinks(t *testing.T) {
 	for _, page := range pages(t) {
 		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
@@ -78,7 +78,7 @@ func TestDocLinks(t *testing.T) {
 	}
 }
 
-// doc.go and CONTRIBUTING.md name packages and files that are there.
+// doc.go, CONTRIBUTING.md and README.md name only packages and files that exist.
 func TestDocNames(t *testing.T) {
 	path := regexp.MustCompile(`\b(?:internal|cmd|rules|sigma|docs|test)/[a-z0-9/_]+[a-z0-9](?:\.[a-z]+)?`)
 	for _, page := range []string{"doc.go", "CONTRIBUTING.md", "README.md"} {
@@ -137,7 +137,7 @@ func TestDocFlags(t *testing.T) {
 	}
 }
 
-// The documents give the server's memory limit as the program sets it.
+// The documentation states the memory limit that the server sets.
 func TestDocMemoryLimit(t *testing.T) {
 	m := regexp.MustCompile(`\bmemoryLimit = (\d+) << 20\b`).FindStringSubmatch(read(t, "cmd/picket/serve.go"))
 	if m == nil {
@@ -152,7 +152,7 @@ func TestDocMemoryLimit(t *testing.T) {
 	}
 }
 
-// docs/operations.md has every metric, and no other.
+// docs/operations.md lists every metric and no others.
 func TestDocMetrics(t *testing.T) {
 	name := regexp.MustCompile(`\b(?:picket|go)_[a-z_]+[a-z]\b`)
 	code, page := make(map[string]bool), make(map[string]bool)
@@ -174,7 +174,7 @@ func TestDocMetrics(t *testing.T) {
 	}
 }
 
-// What is in deploy can be read, and names flags and metrics that are there.
+// The files in deploy parse, and name only flags and metrics that exist.
 func TestDeploy(t *testing.T) {
 	flags, metrics := read(t, "docs/configuration.md"), read(t, "docs/operations.md")
 	var files []string
@@ -192,7 +192,7 @@ func TestDeploy(t *testing.T) {
 	for _, name := range files {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			continue // a folder
+			continue // a directory
 		}
 		read++
 		text := string(data)
@@ -219,7 +219,7 @@ func TestDeploy(t *testing.T) {
 		}
 		for line := range strings.Lines(text) {
 			if !ours.MatchString(line) {
-				continue // the flags of others
+				continue // flags of other programs
 			}
 			for _, m := range flag.FindAllStringSubmatch(line, -1) {
 				name := m[1] + strings.ToLower(strings.ReplaceAll(m[2], "_", "-"))
@@ -234,8 +234,8 @@ func TestDeploy(t *testing.T) {
 	}
 }
 
-// The examples in docs/formats.md have the formats of their headings.
-func TestDocShapes(t *testing.T) {
+// Each example in docs/formats.md has the format of its section.
+func TestDocFormats(t *testing.T) {
 	r, section, seen := normalize.NewReader(), "", make(map[string]bool)
 	var example strings.Builder
 	for line := range strings.Lines(read(t, "docs/formats.md")) {
@@ -264,7 +264,7 @@ func TestDocShapes(t *testing.T) {
 	}
 }
 
-// The cases that docs/sigma.md names are there.
+// The cases that docs/sigma.md names exist.
 func TestDocCases(t *testing.T) {
 	known := make(map[string]bool)
 	for _, file := range []string{"strings", "structure", "values"} {

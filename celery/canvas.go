@@ -7,15 +7,14 @@ import (
 	"fmt"
 )
 
-// FollowUpTasks are the tasks to send when t has succeeded with a result (JSON, as it is
-// stored; nil is null): its callbacks, which are a group if there are several,
-// and the next of its chain, which carries the rest. Send them before the result
-// is written, as Celery does, and name them among the result's [ResultChildren].
+// FollowUpTasks returns the tasks to send after t has succeeded with a result (JSON, as
+// it is stored; nil is null): its callbacks, as a group if there are several, and the
+// next task of its chain, which carries the rest. Send them before the result is
+// written, as Celery does, and list them as [ResultChildren] of the result.
 //
-// A task whose signature names no queue has no RoutingKey: it goes where the
-// app's routes say. One with a ChordSize begins a chord, see there. An error is
-// about a signature that can't be read or started; the tasks beside it are
-// returned all the same.
+// A task whose signature names no queue has no RoutingKey: the app's routes apply. A
+// task with a ChordSize starts a chord, see there. An error concerns a signature that
+// cannot be decoded or started; the other tasks are returned all the same.
 //
 // Source: celery/app/trace.py build_tracer.
 func (t *Task) FollowUpTasks(result json.RawMessage) ([]Task, error) {
@@ -29,19 +28,19 @@ func (t *Task) FollowUpTasks(result json.RawMessage) ([]Task, error) {
 	return append(tasks, sent...), errors.Join(err, chainErr)
 }
 
-// ErrbackTasks are the tasks to send when t has failed for good: its errbacks, which
-// get t's ID. (Celery calls an errback with the exception itself only when it is
-// code of the same worker.)
+// ErrbackTasks returns the tasks to send after t has failed for good: its errbacks,
+// with t's ID as argument. (Celery calls an errback with the exception itself only if
+// it is code of the same worker.)
 //
 // Source: celery/backends/base.py Backend._call_task_errbacks.
 func (t *Task) ErrbackTasks() ([]Task, error) {
 	return t.startSignatures(t.Errbacks, appendStrings(nil, []string{t.ID}), true)
 }
 
-// AbortedChain are the tasks of t's chain, the next one first, which won't ever run
-// after t has failed or was revoked. Each that has an ID gets t's result as its
-// own, so that who waits for the end of the chain is told; if it has a Chord,
-// it is a failed member of that.
+// AbortedChain returns the tasks of t's chain, the next one first, that will never run
+// because t has failed or was revoked. Each that has an ID gets t's result as its own,
+// for whoever waits for the end of the chain; if it has a Chord, it is a failed member
+// of that.
 //
 // Source: celery/backends/base.py Backend.mark_as_failure.
 func (t *Task) AbortedChain() []Task {
@@ -56,7 +55,8 @@ func (t *Task) AbortedChain() []Task {
 	return orphans
 }
 
-// startSignatures sends signatures with further arguments, as a group or one by one.
+// startSignatures returns the tasks that start signatures with further arguments, as a
+// group or one by one.
 func (t *Task) startSignatures(signatures []Signature, args []byte, group bool) ([]Task, error) {
 	if len(signatures) == 0 {
 		return nil, nil
@@ -77,7 +77,7 @@ func (t *Task) startSignatures(signatures []Signature, args []byte, group bool) 
 	return tasks, errors.Join(errs...)
 }
 
-// startSignature makes the tasks that t sends to start a signature.
+// startSignature returns the tasks that t sends to start a signature.
 func (t *Task) startSignature(s Signature) ([]Task, error) {
 	root := cmp.Or(t.RootID, t.ID)
 	if s.SubtaskType == "chord" {
@@ -90,7 +90,7 @@ func (t *Task) startSignature(s Signature) ([]Task, error) {
 	return tasks, err
 }
 
-// startTasks makes the tasks with which a signature starts.
+// startTasks returns the tasks with which a signature starts.
 //
 // Source: celery/canvas.py _chain.run, group.apply_async.
 func startTasks(s Signature) ([]Task, error) {
@@ -111,7 +111,7 @@ func startTasks(s Signature) ([]Task, error) {
 	return []Task{t}, nil
 }
 
-// subtasks are the tasks of a chain or group.
+// subtasks returns the tasks of a chain or group.
 func (s *Signature) subtasks() ([]Signature, error) {
 	steps, err := parseSignatures(fields(s.Kwargs)["tasks"])
 	if err == nil && len(steps) == 0 {
@@ -192,8 +192,7 @@ func startGroup(s Signature) ([]Task, error) {
 	return tasks, nil
 }
 
-// maxGroupBytes is how many bytes the tasks of a group may carry together of what
-// each of them has to carry.
+// maxGroupBytes bounds the bytes that all tasks of a group carry together.
 const maxGroupBytes = 256 << 20
 
 func checkTotalSize(tasks, bytes int) error {

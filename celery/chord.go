@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// ChordCallback is the task to send when all members of t's chord have
-// succeeded, given their results in the order of the group. A chord may end in a
-// chain or a group, therefore there may be several.
+// ChordCallback returns the task to send after all members of t's chord have succeeded,
+// with their results in the order of the group. A chord may end in a chain or a group,
+// so there may be several.
 //
-// All have when, after a member was added to keys.ChordResults, that has as many
-// as keys.ChordSize and keys.ChordAdded say together; these three are deleted
-// then. If one of them has failed, the tasks get [ChordError] as their result
-// instead of being sent, and their ErrbackTasks tasks are.
+// All members have finished when keys.ChordResults has as many as keys.ChordSize and
+// keys.ChordAdded together; these three keys are deleted then. If a member has failed,
+// the tasks get [ChordError] as their result instead of being sent, and their
+// ErrbackTasks are sent.
 //
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
 func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
@@ -30,9 +30,9 @@ func (t *Task) ChordCallback(results []json.RawMessage) ([]Task, error) {
 	return t.startSignature(t.Chord.withArgsBefore(append(args, "]]"...)))
 }
 
-// AppendMember appends what a finished task adds to its chord: the member of
-// the sorted set [Keys.ChordResults], scored by GroupIndex (+inf for -1). The
-// result must have a value or an exception, as for [Result.Append].
+// AppendMember appends what a finished task adds to its chord: the member of the sorted
+// set [Keys.ChordResults], scored by GroupIndex (+inf for -1). The result must have a
+// value or an exception, as for [Result.Append].
 func AppendMember(dst []byte, r *Result) []byte {
 	dst = append(dst, "[1, "...)
 	dst = appendString(dst, r.TaskID)
@@ -43,8 +43,8 @@ func AppendMember(dst []byte, r *Result) []byte {
 	return append(dst, ']')
 }
 
-// DecodeMember reads what AppendMember wrote: a result with TaskID, Status, and
-// Value or Exception.
+// DecodeMember decodes what AppendMember wrote: a result with TaskID, Status, and Value
+// or Exception.
 func DecodeMember(b []byte) (*Result, error) {
 	r, i := new(Result), 0
 	var value []byte
@@ -69,16 +69,15 @@ func DecodeMember(b []byte) (*Result, error) {
 	return r, nil
 }
 
-// ChordError is the exception with which a chord's callback fails when a member
-// has: its result is to be this, and its errbacks are to be sent.
+// ChordError returns the exception with which a chord's callback fails if a member has
+// failed.
 func ChordError(member *Result) *Exception {
 	e := NewException("ChordError", fmt.Sprintf("Dependency %s raised %v", member.TaskID, member.Exception))
 	e.Module = "celery.exceptions"
 	return e
 }
 
-// startChord makes the tasks of a chord's header, each of which carries the
-// body.
+// startChord returns the tasks of a chord's header, each of which carries the body.
 //
 // Source: celery/canvas.py _chord.run.
 func startChord(s Signature) ([]Task, error) {
@@ -135,7 +134,7 @@ func startChord(s Signature) ([]Task, error) {
 	return tasks, nil
 }
 
-// newChordSignature is a chord of a group and what follows it.
+// newChordSignature returns a chord of a group and the task after it.
 func newChordSignature(group, next Signature) Signature {
 	kwargs := next.Append(append(group.Append([]byte(`{"kwargs": {}, "header": `)), `, "body": `...))
 	s := Signature{Task: "celery.chord", Kwargs: append(kwargs, '}'), SubtaskType: "chord"}

@@ -11,29 +11,29 @@ import (
 	"time"
 )
 
-// A Control is a command to workers: published on [Keys.ControlChannel], and
-// meant for those that [Control.Matches] says.
+// A Control is a remote control command to workers, published on [Keys.ControlChannel].
+// [Control.Matches] tells which nodes it is for.
 //
 // Source: kombu/pidbox.py Mailbox._publish.
 type Control struct {
 	Method    string          // "ping", "stats", "revoke", …
 	Arguments json.RawMessage // a JSON object; nil for none
 
-	Destination []string // the nodes that are meant; nil for others to decide
-	Pattern     string   // of the names of nodes that are meant,
-	Matcher     string   // as a "glob" or a "pcre"
+	Destination []string // the nodes it is for; nil: decided by Pattern
+	Pattern     string   // a pattern of node names,
+	Matcher     string   // in the syntax "glob" or "pcre"
 
-	Ticket  string  // what a reply repeats
-	ReplyTo ReplyTo // zero: no reply is wanted
+	Ticket  string  // repeated by the reply
+	ReplyTo ReplyTo // zero: no reply
 
 	Clock   int64     // of the sender
-	Expires time.Time // when nobody waits for replies any more; zero: never
+	Expires time.Time // after which no reply is needed; zero: never
 }
 
-// A ReplyTo is where a reply goes: to the list [Keys.Reply] of the routing key.
+// A ReplyTo is the destination of a reply: the list [Keys.Reply] of the routing key.
 type ReplyTo struct{ Exchange, RoutingKey string }
 
-// Argument is the argument of a name, as JSON.
+// Argument returns the argument with a name, as JSON.
 func (c *Control) Argument(name string) (json.RawMessage, bool) {
 	var found json.RawMessage
 	_ = members(c.Arguments, func(key, value []byte) error {
@@ -45,9 +45,9 @@ func (c *Control) Argument(name string) (json.RawMessage, bool) {
 	return found, found != nil
 }
 
-// Matches reports whether the command is meant for a node: if it is a destination,
-// or else, if there are none, if the pattern matches its name, or else always. A
-// pattern that can't be read matches nothing.
+// Matches reports whether the command is for a node: if there are destinations, if the
+// node is one; else if there is a pattern, if it matches the name; else always. A
+// malformed pattern matches nothing.
 //
 // Source: kombu/pidbox.py Node.handle_message.
 func (c *Control) Matches(node string) bool {
@@ -70,7 +70,7 @@ func (c *Control) Matches(node string) bool {
 	return err == nil && re.MatchString(node)
 }
 
-// globRegexp is a pattern of Python's fnmatch as a regular expression.
+// globRegexp converts a pattern of Python's fnmatch to a regular expression.
 func globRegexp(glob string) string {
 	var re strings.Builder
 	re.WriteString(`(?s)\A`)
@@ -102,14 +102,13 @@ func globRegexp(glob string) string {
 	return re.String()
 }
 
-// WantsReply reports whether somebody waits for what the node answers.
+// WantsReply reports whether the sender waits for a reply.
 func (c *Control) WantsReply() bool { return c.ReplyTo.RoutingKey != "" }
 
-// Append appends the message of a command, as `celery inspect` sends it. One
-// that wants a reply needs a Ticket and a ReplyTo, for both of which NewID serves,
-// and, before it is published, keys.BindingMember(oid, "", oid+".reply.celery.pidbox") in
-// the set keys.BindingKey("reply.celery.pidbox"): without that, kombu drops the
-// reply.
+// Append appends the message of a command, as `celery inspect` sends it. One that wants
+// a reply needs a Ticket and a ReplyTo, for both of which NewID serves, and, before it
+// is published, keys.BindingMember(oid, "", oid+".reply.celery.pidbox") in the set
+// keys.BindingKey("reply.celery.pidbox"): without that, kombu drops the reply.
 func (c *Control) Append(dst []byte) []byte {
 	body := append(make([]byte, 0, 256), `{"method": `...)
 	body = appendString(body, c.Method)
@@ -156,7 +155,7 @@ func appendStrings(dst []byte, all []string) []byte {
 	return append(dst, ']')
 }
 
-// DecodeControl reads a command. An error is a *DecodeError.
+// DecodeControl decodes a command. Its error is a *DecodeError.
 func DecodeControl(envelope []byte) (*Control, error) {
 	e, err := openEnvelope(envelope)
 	if err != nil {
@@ -223,9 +222,9 @@ func (c *Control) set(key, value []byte) error {
 	return nil
 }
 
-// AppendReply appends the message with which a node answers a command, to be
-// pushed (LPUSH) to keys.Reply(c.ReplyTo.RoutingKey). The value is JSON: what
-// [PongReply] and its like are, or {"error": "…"}.
+// AppendReply appends the message with which a node replies to a command, to be pushed
+// (LPUSH) to keys.Reply(c.ReplyTo.RoutingKey). The value is JSON, such as [PongReply]
+// or {"error": "…"}.
 //
 // Source: kombu/pidbox.py Mailbox._publish_reply.
 func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clock int64) []byte {
@@ -239,8 +238,7 @@ func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clo
 	return deliveryProperties{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.append(dst)
 }
 
-// DecodeReply reads a node's answer: who gave it, to which ticket, and the
-// value as JSON.
+// DecodeReply decodes a reply: its node, its ticket, and its value as JSON.
 func DecodeReply(envelope []byte) (node, ticket string, value json.RawMessage, err error) {
 	e, err := openEnvelope(envelope)
 	if err != nil {

@@ -13,27 +13,25 @@ import (
 	"time"
 )
 
-// A Decoder reads tasks. The zero Decoder is ready, and may be used by several
-// goroutines.
+// A Decoder decodes tasks. Its zero value is ready to use. It is safe for concurrent
+// use.
 type Decoder struct {
-	// MaxBody is how many bytes a body may have when decoded and
-	// decompressed; 0 is 64 MiB.
+	// MaxBody bounds the bytes of a decoded and decompressed body; 0 means 64 MiB.
 	MaxBody int
-	// Decompress are further compressions by the wire's name, for instance
-	// "application/zstd". Each returns an error rather than more than max
-	// bytes. Of zlib ("application/x-gzip") and bzip2 the Decoder knows.
+	// Decompress are further decompressors by their name in messages, for instance
+	// "application/zstd". Each returns an error rather than more than max bytes.
+	// zlib ("application/x-gzip") and bzip2 are built in.
 	Decompress map[string]func(src []byte, max int) ([]byte, error)
 }
 
 const defaultMaxBody = 64 << 20
 
-// Decode reads a task of protocol version 2 from its envelope, as it was on the
-// list. It keeps no part of the envelope's memory, but Args and Kwargs are in
-// one block with what else was in the body.
+// Decode decodes a task of protocol version 2 from its envelope. It keeps no part of
+// the envelope's memory, but Args and Kwargs share a block with the rest of the body.
 //
-// An error is a *DecodeError, and says that the message will never be read. If
-// only the task's headers were, the task is there nevertheless, so that its
-// failure can be told to who waits for its result.
+// An error is a *DecodeError and means that the message can never be decoded. If only
+// the headers could be decoded, the task is returned too, so that its failure can be
+// reported.
 func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	e, err := openEnvelope(envelope)
 	if err != nil {
@@ -58,10 +56,10 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	return t, nil
 }
 
-// oneLine is the text of joined errors.
+// oneLine returns the text of joined errors in one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// unsupportedProtocol refuses an envelope without a task's headers.
+// unsupportedProtocol returns the error for an envelope without a task's headers.
 func (d *Decoder) unsupportedProtocol(e *envelope, bodyEncoding string) (*Task, error) {
 	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
 	if err := e.checkContent(); err != nil {
@@ -149,7 +147,7 @@ func (t *Task) readHeaders(headers []byte) error {
 	return bad
 }
 
-// timeLimits reads the header [hard, soft].
+// timeLimits decodes the header [hard, soft].
 func timeLimits(value []byte) (hard, soft time.Duration) {
 	i := 0
 	_ = elements(value, func(limit []byte) error {
@@ -164,7 +162,8 @@ func timeLimits(value []byte) (hard, soft time.Duration) {
 	return hard, soft
 }
 
-// sharedText is an ID, in the memory of the task's own if it is the same.
+// sharedText returns an ID, which shares the memory of the task's own ID if it is the
+// same.
 func (t *Task) sharedText(value []byte) string {
 	if n := len(t.ID); len(value) == n+2 && string(value[1:n+1]) == t.ID {
 		return t.ID
@@ -223,7 +222,7 @@ func (t *Task) readDelivery(info []byte) error {
 	})
 }
 
-// readBody reads `[args, kwargs, embed]`.
+// readBody decodes `[args, kwargs, embed]`.
 func (t *Task) readBody(body []byte) error {
 	if err := isUTF8(body); err != nil {
 		return err
@@ -270,7 +269,7 @@ func (t *Task) readEmbed(embed []byte) error {
 	})
 }
 
-// body is the body's JSON, or what should be it.
+// body returns the body's JSON, decompressed but not checked.
 func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error) {
 	if err := e.checkContent(); err != nil {
 		return nil, err
@@ -296,7 +295,7 @@ func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error
 	return body, nil
 }
 
-// decompress undoes a compression, by kombu's name or an alias of it.
+// decompress decompresses a body, by kombu's name of the compression or an alias.
 //
 // Source: kombu/compression.py.
 func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, error) {

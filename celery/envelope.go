@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// An envelope is kombu's message on Redis, the same for tasks, events, commands
-// and replies. Each part is JSON as it was written.
+// An envelope is a kombu message in Redis: a task, event, command or reply. Each part
+// is JSON as it was written.
 //
 //	{"body": base64, "content-encoding": "utf-8", "content-type": "application/json",
 //	 "headers": {…}, "properties": {…, "delivery_info": {"exchange", "routing_key"}, "body_encoding": "base64", …}}
@@ -46,19 +46,18 @@ func openEnvelope(b []byte) (e envelope, err error) {
 	return e, nil
 }
 
-// A DecodeError is about a message that this package won't read, ever: trying
-// again is of no use.
+// A DecodeError is a message that can never be decoded; retrying does not help.
 type DecodeError struct {
-	Reason string // what is wrong with the message
-	Hint   string // what to do about it; may be empty
+	Reason string // why the message cannot be decoded
+	Hint   string // what to change in the producer; may be empty
 }
 
-// Error is Reason.
+// Error returns Reason.
 func (e *DecodeError) Error() string { return e.Reason }
 
 func decodeError(what, hint string) error { return &DecodeError{Reason: what, Hint: hint} }
 
-// jsonBody is the body of an event, command or reply, which must be plain JSON.
+// jsonBody returns the body of an event, command or reply, which must be JSON.
 func (e *envelope) jsonBody(max int) ([]byte, error) {
 	if err := e.checkContent(); err != nil {
 		return nil, err
@@ -80,7 +79,7 @@ func (e *envelope) jsonBody(max int) ([]byte, error) {
 	return body, err
 }
 
-// checkContent refuses all but JSON in UTF-8.
+// checkContent returns an error for anything but JSON in UTF-8.
 //
 // Source: kombu/serialization.py register_json and so on.
 func (e *envelope) checkContent() error {
@@ -107,7 +106,7 @@ func (e *envelope) checkContent() error {
 	}
 }
 
-// rawBody is the body's bytes, still compressed if they are.
+// rawBody returns the bytes of the body, still compressed if it is.
 func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
 	inner := unquoted(e.body)
 	switch strings.ToLower(encoding) {
@@ -139,16 +138,16 @@ func tooLarge(max int) error {
 	return decodeError(fmt.Sprintf("the body is larger than %d bytes", max), "send less in one task, or allow larger bodies")
 }
 
-// appendEnvelope appends an envelope's beginning, up to its headers' brace.
+// appendEnvelope appends the start of an envelope, up to the brace of its headers.
 func appendEnvelope(dst, body []byte) []byte {
 	dst = append(dst, `{"body": "`...)
 	dst = base64.StdEncoding.AppendEncode(dst, body)
 	return append(dst, `", "content-encoding": "utf-8", "content-type": "application/json", "headers": {`...)
 }
 
-// deliveryProperties is the end of an envelope's properties.
+// deliveryProperties are the last properties of an envelope.
 type deliveryProperties struct {
-	mode                      byte // '1' in memory, '2' durable; Redis makes no difference
+	mode                      byte // '1' transient, '2' persistent; equal in Redis
 	exchange, routingKey, tag string
 	priority                  int
 }
@@ -171,7 +170,7 @@ func (d deliveryProperties) append(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// truncate is s, or its beginning.
+// truncate returns at most max bytes of s.
 func truncate(s string, max int) string {
 	if len(s) > max {
 		return s[:max] + "..."
@@ -179,13 +178,13 @@ func truncate(s string, max int) string {
 	return s
 }
 
-// Redelivered is the envelope as kombu writes it when it puts an unacknowledged
-// message back: "redelivered" is true in its headers and in its delivery_info,
-// where there are any, and all else is byte for byte as before.
+// Redelivered returns the envelope as kombu writes it when it returns an unacknowledged
+// message to its queue: "redelivered" is true in its headers and in its delivery_info,
+// if it has them, and the rest is unchanged byte for byte.
 //
 // Source: kombu/transport/redis.py Channel._do_restore_message.
 func Redelivered(envelope []byte) ([]byte, error) {
-	if err := isJSON(envelope); err != nil {
+	if err := checkJSON(envelope); err != nil {
 		return nil, decodeError("the message isn't an envelope of kombu: "+err.Error(), "")
 	}
 	mark := func(dst, object []byte) []byte { return setMember(dst, object, "redelivered", "true", nil) }
@@ -195,9 +194,9 @@ func Redelivered(envelope []byte) ([]byte, error) {
 	return setMember(make([]byte, 0, len(b)+24), b, "properties", "", properties), nil
 }
 
-// setMember appends an object with one member changed: to value, which is added
-// when there is no such member, or else to what edit appends for its old value,
-// if there is one. Reason isn't an object stays as it is.
+// setMember appends an object with one member changed: to value, which is added if
+// there is no such member, or else to what edit appends for its old value, if there is
+// one. Anything but an object is appended unchanged.
 func setMember(dst, object []byte, name, value string, edit func(dst, old []byte) []byte) []byte {
 	var old []byte
 	count := 0
@@ -211,7 +210,7 @@ func setMember(dst, object []byte, name, value string, edit func(dst, old []byte
 		return append(dst, object...)
 	}
 	if old != nil {
-		at := cap(object) - cap(old) // old is a part of object
+		at := cap(object) - cap(old) // old is part of object
 		dst = append(dst, object[:at]...)
 		if edit != nil {
 			dst = edit(dst, old)

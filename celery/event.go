@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// An Event says what happened to a task or a worker. Which fields count depends
-// on its type:
+// An Event is something that happened to a task or a worker. Its type determines which
+// fields it has:
 //
 //	worker-online, worker-heartbeat, worker-offline   Freq, Active, Processed, LoadAvg, Software, Version, System
 //	task-sent       UUID, RootID, ParentID, Name, Args, Kwargs, Retries, ETA, Expires, Queue, Exchange, RoutingKey
@@ -30,14 +30,14 @@ type Event struct {
 	UTCOffset int       // of the host's local time, in hours behind UTC
 	PID       int       // of the worker
 	Clock     int64     // Clock.Tick
-	Time      time.Time // kept to the microsecond
+	Time      time.Time // to the microsecond
 
-	UUID             string // the task's ID
+	UUID             string // of the task
 	RootID, ParentID string
 	Name             string // the task's
-	Args, Kwargs     string // their repr
+	Args, Kwargs     string // reprs
 	Retries          int
-	ETA, Expires     time.Time // when it is to run
+	ETA, Expires     time.Time // when it is due and when it expires
 
 	Queue, Exchange, RoutingKey string
 
@@ -47,22 +47,22 @@ type Event struct {
 	Traceback string
 
 	Terminated bool // it was running
-	Signal     int  // with which it was terminated; 0 for none
-	Expired    bool // it was too late to run it
-	Requeue    bool // it will be delivered again
+	Signal     int  // that terminated it; 0 for none
+	Expired    bool // it had expired
+	Requeue    bool // it will be redelivered
 
 	Freq              time.Duration // between heartbeats
-	Active, Processed int           // tasks that run; that have run, ever
+	Active, Processed int           // running tasks; tasks received so far
 	LoadAvg           [3]float64
 	Software          string // "py-celery"
-	Version, System   string // of the software; the operating system
+	Version, System   string // of the software; operating system
 }
 
-// routingKey is the topic of a type of event.
+// routingKey returns the topic of an event type.
 func routingKey(kind string) string { return strings.ReplaceAll(kind, "-", ".") }
 
-// Append appends the event's JSON object. Of a type that isn't known it has the
-// common fields and the task's ID.
+// Append appends the event as a JSON object. An event of an unknown type has the common
+// fields and the task's ID.
 func (e *Event) Append(dst []byte) []byte {
 	dst = append(dst, `{"hostname": `...)
 	dst = appendString(dst, e.Hostname)
@@ -129,17 +129,15 @@ func (e *Event) appendTask(dst []byte) []byte {
 	return dst
 }
 
-// AppendEvent appends the message of one event, to be published on
-// keys.EventChannel(e.Type).
+// AppendEvent appends the message of one event, for keys.EventChannel(e.Type).
 //
 // Source: celery/events/dispatcher.py EventDispatcher.
 func AppendEvent(dst []byte, e *Event) []byte {
 	return appendEvents(dst, e.Append(make([]byte, 0, 512)), e.Hostname, routingKey(e.Type))
 }
 
-// AppendEvents appends the message of several task events of one worker, to be
-// published on keys.EventChannel("task-multi"). Celery sends no more than 24 at
-// once.
+// AppendEvents appends the message of several task events of one worker, for
+// keys.EventChannel("task-multi"). Celery sends at most 24 at once.
 func AppendEvents(dst []byte, events []Event) []byte {
 	body := append(make([]byte, 0, 512*len(events)), '[')
 	hostname := ""
@@ -160,11 +158,11 @@ func appendEvents(dst, body []byte, hostname, key string) []byte {
 	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.append(dst)
 }
 
-// maxMessage bounds the bodies of events, commands and replies.
+// maxMessage bounds the bodies of events, commands and replies in bytes.
 const maxMessage = 16 << 20
 
-// DecodeEvents reads a message with one event or several. Fields that are
-// missing, or aren't what they should be, are zero.
+// DecodeEvents decodes a message with one or several events. Missing and malformed
+// fields are zero.
 func DecodeEvents(envelope []byte) ([]Event, error) {
 	e, err := openEnvelope(envelope)
 	if err != nil {

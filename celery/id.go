@@ -6,18 +6,18 @@ import (
 	"sync/atomic"
 )
 
-// NewID makes the ID of a task, a group, a ticket or a delivery: a random UUID,
-// as Python's str(uuid.uuid4()).
+// NewID returns the ID of a task, a group, a ticket or a delivery: a random UUID, as
+// Python's str(uuid.uuid4()).
 func NewID() string {
 	var id [16]byte
-	rand.Read(id[:]) // never fails
+	rand.Read(id[:]) // never returns an error
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80
 	var text [36]byte
 	return string(appendUUID(text[:0], id))
 }
 
-// appendUUID appends an ID with its dashes.
+// appendUUID appends an ID with dashes.
 func appendUUID(dst []byte, id [16]byte) []byte {
 	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
 		if i > 0 {
@@ -28,17 +28,17 @@ func appendUUID(dst []byte, id [16]byte) []byte {
 	return dst
 }
 
-// A Clock is a Lamport clock, as each Celery process has one: it counts what the
-// process sends, and is ahead of all it has received. The zero Clock is ready,
-// and may be used by several goroutines.
+// A Clock is the Lamport clock of a Celery process: it counts the messages that the
+// process sends, and is ahead of all that it has received. Its zero value is ready to
+// use. It is safe for concurrent use.
 //
 // Source: kombu/clocks.py LamportClock.
 type Clock struct{ n atomic.Int64 }
 
-// Tick advances the clock by one and returns it: the clock of what is now sent.
+// Tick advances the clock by one and returns it, for a message to send.
 func (c *Clock) Tick() int64 { return c.n.Add(1) }
 
-// Adjust advances the clock past n, the clock of what was received, and returns it.
+// Adjust advances the clock past n, the clock of a received message, and returns it.
 func (c *Clock) Adjust(n int64) int64 {
 	for {
 		now := c.n.Load()
@@ -49,5 +49,5 @@ func (c *Clock) Adjust(n int64) int64 {
 	}
 }
 
-// Now is the clock as it is.
+// Now returns the clock without advancing it.
 func (c *Clock) Now() int64 { return c.n.Load() }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The answers to commands, to be marshalled with encoding/json. Flower and
-// `celery inspect` read them, Flower by subscript: it fails on missing fields.
+// Replies to commands, for encoding/json. Flower and `celery inspect` read them; Flower
+// fails if a field is missing.
 //
 //	ping            PongReply
 //	stats           Stats
@@ -24,23 +24,23 @@ import (
 //
 // Source: celery/worker/control.py, celery/worker/request.py Request.info.
 
-// An OKReply is the answer to a command that was carried out.
+// An OKReply is the reply to a command that was carried out.
 type OKReply struct {
 	OK string `json:"ok"`
 }
 
-// PongReply is the answer to ping: {"ok": "pong"}.
+// PongReply returns the reply to ping: {"ok": "pong"}.
 func PongReply() OKReply { return OKReply{OK: "pong"} }
 
-// An ErrorReply is the answer to a command that failed.
+// An ErrorReply is the reply to a command that failed.
 type ErrorReply struct {
 	Error string `json:"error"`
 }
 
-// A HelloReply is the answer to hello, with which a worker that starts asks the
-// others for their clocks and for what is revoked.
+// A HelloReply is the reply to hello, with which a starting worker asks the others for
+// their clocks and revoked tasks.
 type HelloReply struct {
-	Revoked map[string]float64 `json:"revoked"` // IDs, by when (monotonic seconds)
+	Revoked map[string]float64 `json:"revoked"` // by ID: when (monotonic seconds)
 	Clock   int64              `json:"clock"`
 }
 
@@ -48,17 +48,17 @@ type HelloReply struct {
 type TaskInfo struct {
 	ID           string          `json:"id"`
 	Name         string          `json:"name"`
-	Args         json.RawMessage `json:"args"`   // must be what encoding/json takes: see NormalizeJSON
-	Kwargs       json.RawMessage `json:"kwargs"` // the same
-	Type         string          `json:"type"`   // Name again
+	Args         json.RawMessage `json:"args"`   // must be standard JSON, see NormalizeJSON
+	Kwargs       json.RawMessage `json:"kwargs"` // likewise
+	Type         string          `json:"type"`   // equal to Name
 	Hostname     string          `json:"hostname"`
-	TimeStart    *float64        `json:"time_start"` // Unix seconds; nil before
+	TimeStart    *float64        `json:"time_start"` // Unix seconds; nil before it starts
 	Acknowledged bool            `json:"acknowledged"`
 	DeliveryInfo DeliveryInfo    `json:"delivery_info"`
-	WorkerPID    *int            `json:"worker_pid"` // nil before it runs
+	WorkerPID    *int            `json:"worker_pid"` // nil before it starts
 }
 
-// A DeliveryInfo is how a task came.
+// A DeliveryInfo is how a task was delivered.
 type DeliveryInfo struct {
 	Exchange    string `json:"exchange"`
 	RoutingKey  string `json:"routing_key"`
@@ -66,8 +66,8 @@ type DeliveryInfo struct {
 	Redelivered bool   `json:"redelivered"`
 }
 
-// Info is what active and reserved say of t in a node. It started at a time, in
-// the process pid, or, if that is zero, has not.
+// Info returns what active and reserved report about t in a node: started at a time in
+// process pid, or not started if the time is zero.
 func (t *Task) Info(node string, started time.Time, pid int) TaskInfo {
 	info := TaskInfo{
 		ID: t.ID, Name: t.Name, Type: t.Name, Hostname: node, Args: plainOr(t.Args, "[]"), Kwargs: plainOr(t.Kwargs, "{}"),
@@ -94,18 +94,18 @@ type Scheduled struct {
 	Request  TaskInfo `json:"request"`
 }
 
-// A QueryTask is where a task is: "active", "reserved" or "ready".
+// A QueryTask is the state of a task: "active", "reserved" or "ready".
 type QueryTask struct {
 	State string
 	Info  TaskInfo
 }
 
-// MarshalJSON makes [state, info] of it.
+// MarshalJSON returns [state, info].
 func (q QueryTask) MarshalJSON() ([]byte, error) { return json.Marshal([2]any{q.State, q.Info}) }
 
-// A QueueInfo is a queue that a worker consumes. Name, Exchange.Name and
-// RoutingKey are the queue's name, unless it is bound to an exchange; the rest
-// is as [NewQueueInfo] makes it.
+// A QueueInfo is a queue that a worker consumes. Name, Exchange.Name and RoutingKey are
+// the queue's name, unless it is bound to an exchange; the rest is as [NewQueueInfo]
+// sets it.
 type QueueInfo struct {
 	Name              string       `json:"name"`
 	Exchange          ExchangeInfo `json:"exchange"`
@@ -139,7 +139,7 @@ type ExchangeInfo struct {
 	NoDeclare    bool   `json:"no_declare"`
 }
 
-// NewQueueInfo describes an ordinary queue.
+// NewQueueInfo returns the description of an ordinary queue.
 func NewQueueInfo(queue string) QueueInfo {
 	return QueueInfo{
 		Name: queue, RoutingKey: queue, Durable: true, Bindings: []any{},
@@ -147,9 +147,9 @@ func NewQueueInfo(queue string) QueueInfo {
 	}
 }
 
-// Stats is what a worker says of itself.
+// Stats is the reply to stats.
 type Stats struct {
-	Total         map[string]int `json:"total"` // tasks that were received, by name
+	Total         map[string]int `json:"total"` // tasks received, by name
 	PID           int            `json:"pid"`
 	Clock         string         `json:"clock"`  // a number
 	Uptime        int            `json:"uptime"` // seconds
@@ -159,14 +159,14 @@ type Stats struct {
 	Rusage        map[string]any `json:"rusage"`
 }
 
-// PoolStats is what runs the tasks.
+// PoolStats describes the pool that runs the tasks.
 type PoolStats struct {
 	Implementation string `json:"implementation"`
 	MaxConcurrency int    `json:"max-concurrency"`
 	Processes      []int  `json:"processes"` // their PIDs
 }
 
-// BrokerStats is where the broker is, as celery.Celery.connection().info() has it.
+// BrokerStats describes the broker, as celery.Celery.connection().info() does.
 type BrokerStats struct {
 	Hostname         string         `json:"hostname"`
 	UserID           *string        `json:"userid"`

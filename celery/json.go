@@ -9,17 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// Python's JSON is not encoding/json's: it may hold NaN, Infinity and
-// -Infinity. This file walks over it without building a tree: a value is the
-// bytes it was written in. scan.go finds where values end.
+// Python's JSON is not encoding/json's: it may contain NaN, Infinity and -Infinity.
+// This file processes it without building a tree: a value is the bytes in which it was
+// written. jsonscan.go finds the ends of values.
 
 var errNotArray, errNotObject = errors.New("not a JSON array"), errors.New("not a JSON object")
 
 func errNotJSON(at int) error { return fmt.Errorf("not JSON at byte %d", ^at) }
 
-// isJSON is an error unless b is one JSON value, NaN and the like included, with
-// nothing but space around it.
-func isJSON(b []byte) error {
+// checkJSON returns an error unless b is one JSON value, NaN and the like included,
+// with only white space around it.
+func checkJSON(b []byte) error {
 	if err := isUTF8(b); err != nil {
 		return err
 	}
@@ -33,7 +33,8 @@ func isUTF8(b []byte) error {
 	return nil
 }
 
-// atEnd is the error of a value that ended at i, when nothing may follow.
+// atEnd returns the error of a value that ended at i, after which only white space may
+// follow.
 func atEnd(b []byte, i int) error {
 	if i < 0 {
 		return errNotJSON(i)
@@ -44,8 +45,8 @@ func atEnd(b []byte, i int) error {
 	return nil
 }
 
-// members calls each for the members of an object, in their order. A key is
-// without its quotes; a value is as it was written.
+// members calls each for the members of an object, in order. Keys have no quotes;
+// values are as written.
 func members(b []byte, each func(key, value []byte) error) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {
@@ -78,7 +79,7 @@ func members(b []byte, each func(key, value []byte) error) error {
 	}
 }
 
-// elements calls each for the elements of an array, in their order.
+// elements calls each for the elements of an array, in order.
 func elements(b []byte, each func(value []byte) error) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '[' {
@@ -106,8 +107,8 @@ func elements(b []byte, each func(value []byte) error) error {
 	}
 }
 
-// unquoted is what a string, in its quotes, stands for. It is a part of quoted
-// itself when there are no escapes.
+// unquoted returns the content of a quoted string. It is part of quoted if there are no
+// escapes.
 func unquoted(quoted []byte) []byte {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 {
@@ -154,8 +155,8 @@ func appendUnquoted(dst, inner []byte) []byte {
 	return dst
 }
 
-// text is a value as a string: a string's content, nothing for null, and
-// anything else as it was written.
+// text returns a value as a string: the content of a string, "" for null, and anything
+// else as written.
 func text(value []byte) string {
 	switch {
 	case len(value) > 0 && value[0] == '"':
@@ -168,14 +169,13 @@ func text(value []byte) string {
 
 func isNull(value []byte) bool { return string(value) == "null" }
 
-// number is a value as a number; ok is false when it is none.
+// number returns a value as a number; ok is false if it is not one.
 func number(value []byte) (n float64, ok bool) {
 	n, err := strconv.ParseFloat(string(value), 64)
 	return n, err == nil
 }
 
-// integer is a value as an integer: 2.0 is 2; otherwise is returned for what
-// isn't a number.
+// integer returns a value as an integer (2.0 is 2), or otherwise if it is not a number.
 func integer(value []byte, otherwise int) int {
 	if n, err := strconv.Atoi(string(value)); err == nil {
 		return n
@@ -186,10 +186,10 @@ func integer(value []byte, otherwise int) int {
 	return otherwise
 }
 
-// appendString appends s as Python's json.dumps writes it: ASCII only.
+// appendString appends s as Python's json.dumps writes it, in ASCII.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	start := 0 // of what is to be copied as it is
+	start := 0 // of the part to copy unchanged
 	for i := 0; i < len(s); {
 		c := s[i]
 		if ' ' <= c && c < utf8.RuneSelf && c != '"' && c != '\\' {
@@ -232,7 +232,7 @@ func appendEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }
 
-// appendText appends a string, and null for an empty one.
+// appendText appends a string, null if it is empty.
 func appendText(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, "null"...)
@@ -240,7 +240,7 @@ func appendText(dst []byte, s string) []byte {
 	return appendString(dst, s)
 }
 
-// appendRaw appends a value as it was written, and otherwise when there is none.
+// appendRaw appends a value as written, or otherwise if there is none.
 func appendRaw(dst, value []byte, otherwise string) []byte {
 	if len(value) == 0 {
 		return append(dst, otherwise...)

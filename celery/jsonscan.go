@@ -5,11 +5,10 @@ import (
 	"math/bits"
 )
 
-// The functions of this file return the index behind what they skip. A negative
-// one is ^index of the byte at which the text stops being JSON.
+// The functions of this file return the index after what they skip. A negative result
+// is ^index of the byte at which the text stops being JSON.
 
-// maxDepth is how deep arrays and objects may be nested; Python's own default
-// is about as much.
+// maxDepth bounds the nesting of arrays and objects, at about Python's default.
 const maxDepth = 1000
 
 func skipSpace(b []byte, i int) int {
@@ -19,7 +18,7 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index behind the value that begins at i.
+// skipValue returns the index after the value that begins at i.
 func skipValue(b []byte, i, depth int) int {
 	if i >= len(b) || depth > maxDepth {
 		return ^i
@@ -96,7 +95,7 @@ func skipWord(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// skipKey returns the index behind the key at i, and that of its colon.
+// skipKey returns the index after the key at i, and that of its colon.
 func skipKey(b []byte, i int) (end, colon int) {
 	if i >= len(b) || b[i] != '"' {
 		return ^i, ^i
@@ -126,8 +125,8 @@ func skipString(b []byte, i int) int {
 	return ^i
 }
 
-// plainText returns the index of the next byte that means something in a string:
-// a quote, a backslash or a control character. It looks at eight at a time.
+// plainText returns the index of the next special byte in a string: a quote, a
+// backslash or a control character. It checks eight bytes at a time.
 func plainText(b []byte, i int) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(b); i += 8 {
@@ -143,7 +142,7 @@ func plainText(b []byte, i int) int {
 	return i
 }
 
-// skipEscape returns the index of the last byte of what follows a backslash.
+// skipEscape returns the index of the last byte of the escape after a backslash.
 func skipEscape(b []byte, i int) int {
 	if i >= len(b) {
 		return ^i

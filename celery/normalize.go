@@ -5,19 +5,19 @@ import (
 	"encoding/hex"
 )
 
-// NormalizeJSON is src, JSON as Python writes it, as JSON that every reader takes. NaN,
-// Infinity and -Infinity become these words as strings, so that nothing is lost,
-// and kombu's typed values their plain value: {"__type__": "datetime",
-// "__value__": "2026-…"} the string within, of a date, time, decimal, bytes or
-// base64 too, and a uuid its text with dashes. All else is byte for byte.
+// NormalizeJSON converts JSON as Python writes it to standard JSON. NaN, Infinity and
+// -Infinity become strings, so that nothing is lost. kombu's typed values become plain
+// values: the string in {"__type__": "datetime", "__value__": "2026-…"}, also for a
+// date, time, decimal, bytes or base64, and the text with dashes of a uuid. The rest is
+// unchanged byte for byte.
 //
-// If nothing changes, the result is src itself; otherwise it is in the memory of
-// dst, which is overwritten from its start and may be nil. The error says where
-// src isn't JSON, or nested too deeply.
+// If nothing changes, the result is src itself; otherwise it is in the memory of dst,
+// which is overwritten and may be nil. The error says where src is not JSON or is
+// nested too deeply.
 //
 // Source: kombu/utils/json.py.
 func NormalizeJSON(dst, src []byte) ([]byte, error) {
-	if err := isJSON(src); err != nil {
+	if err := checkJSON(src); err != nil {
 		return nil, err
 	}
 	if !bytes.Contains(src, []byte("NaN")) && !bytes.Contains(src, []byte("Infinity")) && !bytes.Contains(src, []byte(`"__`)) {
@@ -31,13 +31,13 @@ func NormalizeJSON(dst, src []byte) ([]byte, error) {
 	return append(p.dst, src[p.copied:]...), nil
 }
 
-// A normalizer goes over JSON that is known to be well-formed.
+// A normalizer converts JSON that is known to be well-formed.
 type normalizer struct {
 	dst, b []byte
-	copied int // up to where b is in dst
+	copied int // how much of b is in dst
 }
 
-// replace writes b[start:end] as something else.
+// replace replaces b[start:end].
 func (p *normalizer) replace(start, end int, with ...[]byte) {
 	p.dst = append(p.dst, p.b[p.copied:start]...)
 	for _, w := range with {
@@ -82,7 +82,8 @@ func (p *normalizer) members(i int) int {
 	return i + 1
 }
 
-// typedValueAt reads the typed value at i, if it is one: its end, and its plain value.
+// typedValueAt returns the end of the typed value at i and its plain value, if there is
+// one.
 func typedValueAt(b []byte, i int) (end int, value []byte) {
 	var kind []byte
 	if i = skipSpace(b, i+1); b[i] != '"' {
@@ -122,8 +123,8 @@ func typedValueAt(b []byte, i int) (end int, value []byte) {
 	return i + 1, normalizeTyped(string(kind), value)
 }
 
-// typedValue reads what a known type may have: a string, or an object with
-// nothing but "hex".
+// typedValue returns the value of a typed value: a string, or an object with only
+// "hex".
 func typedValue(b []byte, i int) (end int, value []byte) {
 	if b[i] == '"' {
 		end = skipString(b, i)
@@ -146,8 +147,8 @@ func typedValue(b []byte, i int) (end int, value []byte) {
 	return i + 1, b[start : i+1]
 }
 
-// normalizeTyped is the plain form of a value, or nil for a type that kombu has
-// not.
+// normalizeTyped returns the plain form of a value, nil for a type that kombu does not
+// know.
 func normalizeTyped(kind string, value []byte) []byte {
 	switch kind {
 	case `"datetime"`, `"date"`, `"time"`, `"decimal"`, `"bytes"`, `"base64"`:

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// task is the task of a signature for a single one, with a fresh ID if it has
-// none.
+// task returns the task of a single signature, with a new ID if it has none.
 //
 // Source: celery/app/base.py Celery.send_task.
 func (s *Signature) task() (Task, error) {

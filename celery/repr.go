@@ -6,16 +6,16 @@ import (
 	"unicode/utf8"
 )
 
-// Repr appends Python's repr of a JSON value, which monitors show: {'a': 1, 'b':
-// None, 'c': True}. If it takes more than max bytes it is cut and ends in "...";
-// max 0 is no limit. Reason isn't JSON ends the text there.
+// Repr appends Python's repr of a JSON value, which monitors show: {'a': 1, 'b': None,
+// 'c': True}. A text of more than max bytes is cut and ends in "..."; max 0 means no
+// limit. It stops at malformed JSON.
 func Repr(dst, jsonValue []byte, max int) []byte {
 	r := reprer{dst: dst, b: jsonValue, limit: limit(dst, max)}
 	r.value(skipSpace(jsonValue, 0), 0)
 	return r.end(len(dst), max)
 }
 
-// reprTuple is Python's repr of the tuple that a JSON array stands for.
+// reprTuple returns Python's repr of the tuple that a JSON array stands for.
 func reprTuple(array []byte, max int) []byte {
 	dst := make([]byte, 0, 128)
 	r := reprer{dst: append(dst, '('), b: array, limit: limit(dst, max)}
@@ -34,14 +34,14 @@ func limit(dst []byte, max int) int {
 	return len(dst) + max
 }
 
-// A reprer writes until limit is passed or the text ends; then its methods
+// A reprer writes a repr until the limit is exceeded or the text ends; then its methods
 // return -1.
 type reprer struct {
 	dst, b []byte
 	limit  int
 }
 
-// end cuts what was written from start on.
+// end cuts the text after start to max bytes.
 func (r *reprer) end(start, max int) []byte {
 	if len(r.dst) <= r.limit {
 		return r.dst
@@ -113,7 +113,8 @@ func (r *reprer) number(value []byte) {
 	r.dst = append(r.dst, value...)
 }
 
-// list writes the elements of the array at i, and an end for one and for more.
+// list writes the elements of the array at i, with one closing for a single element and
+// another for more.
 func (r *reprer) list(i, depth int, one, more string) int {
 	end := more
 	if i = skipSpace(r.b, i+1); i < len(r.b) && r.b[i] == ']' {

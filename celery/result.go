@@ -9,13 +9,12 @@ import (
 	"time"
 )
 
-// A Status is where a task is.
+// A Status is the state of a task.
 //
 // Source: celery/states.py.
 type Status string
 
-// The statuses that are stored, and Pending, which stands for a task of which
-// nothing is known.
+// The statuses of stored results, and Pending for tasks without a result.
 const (
 	Pending  Status = "PENDING"
 	Received Status = "RECEIVED"
@@ -28,30 +27,30 @@ const (
 	Ignored  Status = "IGNORED"
 )
 
-// Ready reports whether the task is done, whether or not it succeeded.
+// Ready reports whether the task has finished, successfully or not.
 func (s Status) Ready() bool { return s == Success || s == Failure || s == Revoked }
 
 // exception reports whether a result of this status is an exception.
 func (s Status) exception() bool { return s == Failure || s == Retry || s == Revoked }
 
-// An Exception is why a task failed. The client raises it anew.
+// An Exception is why a task failed. The client raises it.
 type Exception struct {
-	// Type is the name of the class: "ValueError". The client knows those of
-	// Module, and makes up a class for any other name; a name in Module that
-	// is no exception it refuses, so use the names of exceptions only.
+	// Type is the name of the class, such as "ValueError". The client uses the
+	// class of that name in Module, or creates one; a name in Module that is not an
+	// exception is an error in the client.
 	Type string
-	// Module is where the class is; "" is "builtins".
+	// Module is the module of the class; "" means "builtins".
 	Module string
-	// Args are what the class is called with, as JSON.
+	// Args are the arguments of the class, as JSON.
 	Args []json.RawMessage
 }
 
-// NewException makes one of Python's own exceptions with a message.
+// NewException returns one of Python's built-in exceptions with a message.
 func NewException(class, message string) *Exception {
 	return &Exception{Type: class, Args: []json.RawMessage{appendString(nil, message)}}
 }
 
-// String is Python's repr: ValueError('bad event', 7).
+// String returns Python's repr: ValueError('bad event', 7).
 func (e *Exception) String() string {
 	if e == nil {
 		return "None"
@@ -87,7 +86,8 @@ func (e *Exception) append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// parseException reads one; anything else is the message of an Exception.
+// parseException decodes an exception; anything else becomes the message of an
+// Exception.
 func parseException(b []byte) *Exception {
 	e := new(Exception)
 	err := members(b, func(key, value []byte) error {
@@ -109,24 +109,24 @@ func parseException(b []byte) *Exception {
 	return e
 }
 
-// A Result is what is known of a task: the value of [Keys.Result], set and
+// A Result is the result of a task: the value at [Keys.Result], which is also
 // published.
 type Result struct {
 	TaskID string
 	Status Status
 
-	// Value is what the task returned, as JSON; nil is null. Of a task that
-	// has Started it is {"pid", "hostname"}.
+	// Value is the return value of the task as JSON; nil is null. For a started
+	// task it is {"pid", "hostname"}.
 	Value json.RawMessage
-	// Exception takes Value's place for Failure, Retry and Revoked.
+	// Exception replaces Value for Failure, Retry and Revoked.
 	Exception *Exception
-	Traceback string // as text; may be empty
+	Traceback string // may be empty
 
 	Children          []ResultChild // the tasks that it sent
-	GroupID, ParentID string        // the task's own
-	Done              time.Time     // when it was Ready; zero before
+	GroupID, ParentID string        // of the task
+	Done              time.Time     // when it finished; zero before
 
-	// ExtendedResult are the fields that Celery writes if result_extended is set.
+	// An ExtendedResult has facts about a task that are stored with its result.
 	Extended *ExtendedResult
 }
 
@@ -136,11 +136,11 @@ type ResultChild struct {
 	Members []ResultChild // of a group; nil for a task
 }
 
-// ResultChildren are the children that a task has when it has sent tasks: those of a
-// group make one child.
+// ResultChildren returns the children of a task that has sent tasks: those of a group
+// become one child.
 func ResultChildren(sent []Task) []ResultChild {
 	var all []ResultChild
-	groups := make(map[string]int) // to places in all
+	groups := make(map[string]int) // index in all
 	for i := range sent {
 		child := ResultChild{ID: sent[i].ID}
 		group := sent[i].GroupID
@@ -181,8 +181,8 @@ func appendChildren(dst []byte, all []ResultChild) []byte {
 	return append(dst, ']')
 }
 
-// parseChildren reads what appendChildren writes, down to a few levels; the
-// parents that Celery names are left out.
+// parseChildren decodes what appendChildren writes, to a limited depth, without the
+// parents that Celery names.
 func parseChildren(b []byte, depth int) []ResultChild {
 	if isNull(b) || depth > 8 {
 		return nil
@@ -258,7 +258,7 @@ func (r *Result) appendValue(dst []byte) []byte {
 	return appendRaw(dst, r.Value, "null")
 }
 
-// setValue takes the value as what the status says it is.
+// setValue sets the value or, depending on the status, the exception.
 func (r *Result) setValue(value []byte) {
 	if r.Status.exception() && len(value) > 0 && !isNull(value) {
 		r.Exception = parseException(value)
@@ -276,7 +276,7 @@ func (x *ExtendedResult) append(dst []byte) []byte {
 	return appendText(append(dst, `, "queue": `...), x.Queue)
 }
 
-// DecodeResult reads a result as Celery or Append wrote it. It keeps b's memory.
+// DecodeResult decodes a result of Celery or Append. It keeps b's memory.
 func DecodeResult(b []byte) (*Result, error) {
 	r, x, extended := new(Result), new(ExtendedResult), false
 	var value []byte
@@ -319,7 +319,7 @@ func DecodeResult(b []byte) (*Result, error) {
 	return r, nil
 }
 
-// set reports whether there is a field of the name.
+// set sets the field with a name, and reports whether there is one.
 func (x *ExtendedResult) set(name string, v []byte) bool {
 	switch name {
 	case "name":

@@ -9,27 +9,27 @@ import (
 	"strconv"
 )
 
-// A Signature is a task yet to be sent: a callback, or a step of a chain. On the
-// wire it is a JSON object, of which everything is kept.
+// A Signature is a task to be sent later: a callback, or a step of a chain. It is a
+// JSON object, of which everything is kept.
 //
 // Source: celery/canvas.py Signature.
 type Signature struct {
 	Task   string
 	Args   json.RawMessage // a JSON array; nil for none
 	Kwargs json.RawMessage // a JSON object; nil for none
-	// Options are those of apply_async: "task_id", "queue", "priority",
-	// "countdown", "link" and so on, as JSON.
+	// Options are the options of apply_async as JSON: "task_id", "queue",
+	// "priority", "countdown", "link" and so on.
 	Options map[string]json.RawMessage
-	// SubtaskType is "" for a single task, else "chain", "group", "chord" and
-	// so on; then Kwargs hold the tasks.
+	// SubtaskType is "" for a single task, otherwise "chain", "group", "chord" and
+	// so on; Kwargs then hold the tasks.
 	SubtaskType string
-	Immutable   bool // takes no result of what ran before
-	ChordSize   int  // of a chord's callback, from Celery before 5.2; 0 for none
+	Immutable   bool // ignores the result of the previous task
+	ChordSize   int  // of the callback of a chord, in Celery before 5.2; 0 for none
 	// Rest are further members.
 	Rest map[string]json.RawMessage
 }
 
-// parseSignature reads one signature. It keeps b's memory.
+// parseSignature decodes a signature. It keeps b's memory.
 func parseSignature(b []byte) (Signature, error) {
 	var s Signature
 	err := members(b, func(key, value []byte) error {
@@ -62,7 +62,7 @@ func parseSignature(b []byte) (Signature, error) {
 	return s, err
 }
 
-// valueOf is value if it begins with a bracket, and nil otherwise.
+// valueOf returns value if it begins with a bracket, else nil.
 func valueOf(value []byte, bracket byte) []byte {
 	if value[0] != bracket {
 		return nil
@@ -70,7 +70,7 @@ func valueOf(value []byte, bracket byte) []byte {
 	return value
 }
 
-// fields are the members of an object; none for anything else.
+// fields returns the members of an object; none for anything else.
 func fields(object []byte) map[string]json.RawMessage {
 	m := make(map[string]json.RawMessage)
 	_ = members(object, func(key, value []byte) error {
@@ -80,8 +80,8 @@ func fields(object []byte) map[string]json.RawMessage {
 	return m
 }
 
-// parseSignatures reads an array of signatures, or a single one. Celery leaves
-// null in place of what it left out.
+// parseSignatures decodes an array of signatures, or a single one. Celery writes null
+// for an omitted one.
 func parseSignatures(b []byte) ([]Signature, error) {
 	if b = bytes.TrimSpace(b); len(b) > 0 && b[0] == '{' {
 		s, err := parseSignature(b)
@@ -99,7 +99,7 @@ func parseSignatures(b []byte) ([]Signature, error) {
 	return all, err
 }
 
-// Append appends the signature's JSON.
+// Append appends the signature as JSON.
 func (s *Signature) Append(dst []byte) []byte {
 	dst = append(dst, `{"task": `...)
 	dst = appendString(dst, s.Task)
@@ -130,7 +130,7 @@ func (s *Signature) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// appendSignatures appends an array of them, and null for none.
+// appendSignatures appends an array of signatures, or null.
 func appendSignatures(dst []byte, all []Signature) []byte {
 	if len(all) == 0 {
 		return append(dst, "null"...)
@@ -145,8 +145,7 @@ func appendSignatures(dst []byte, all []Signature) []byte {
 	return append(dst, ']')
 }
 
-// signatureArray is an option's array of signatures, which Celery can't take to
-// be null.
+// signatureArray returns signatures as an option, which must not be null in Celery.
 func signatureArray(all []Signature) []byte {
 	if len(all) == 0 {
 		return []byte("[]")
@@ -154,7 +153,7 @@ func signatureArray(all []Signature) []byte {
 	return appendSignatures(nil, all)
 }
 
-// withOption is a copy that has an option, in place of one that it may have had.
+// withOption returns a copy with an option set.
 func (s Signature) withOption(name string, value []byte) Signature {
 	options := make(map[string]json.RawMessage, len(s.Options)+1)
 	maps.Copy(options, s.Options)
@@ -163,8 +162,7 @@ func (s Signature) withOption(name string, value []byte) Signature {
 	return s
 }
 
-// withExtraSignatures is a copy that has signatures in an option, behind those that were
-// there.
+// withExtraSignatures returns a copy with signatures appended to an option.
 func (s Signature) withExtraSignatures(name string, value []byte) (Signature, error) {
 	old, err := optionSignatures(s.Options[name])
 	if err != nil {
@@ -184,8 +182,8 @@ func optionSignatures(value []byte) ([]Signature, error) {
 	return parseSignatures(value)
 }
 
-// withArgsBefore is a copy that takes arguments, a JSON array, before its own, unless
-// it is immutable.
+// withArgsBefore returns a copy with arguments, a JSON array, before its own, unless it
+// is immutable.
 func (s Signature) withArgsBefore(args []byte) Signature {
 	if !s.Immutable {
 		s.Args = joinArrays(args, s.Args)
@@ -193,7 +191,7 @@ func (s Signature) withArgsBefore(args []byte) Signature {
 	return s
 }
 
-// joinArrays is one JSON array of the elements of two; nil is an empty one.
+// joinArrays returns one JSON array of the elements of two; nil is an empty one.
 func joinArrays(a, b []byte) []byte {
 	empty := func(array []byte) bool {
 		i := skipSpace(array, 0)

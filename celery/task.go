@@ -11,63 +11,63 @@ import (
 	"time"
 )
 
-// A Task is one call of a function by its name, as protocol version 2 has it.
-// A zero value stands for what a producer leaves at None.
+// A Task is one call of a function by its name, in protocol version 2. A zero value
+// stands for what a producer leaves at None.
 //
 // Source: celery/app/amqp.py AMQP.as_task_v2.
 type Task struct {
-	ID     string // a UUID, by default
+	ID     string // by default a UUID
 	Name   string // of the function: "telemetry.telemetry_ingest"
-	Shadow string // what monitors show in place of Name
+	Shadow string // shown by monitors in place
 
-	// Args is a JSON array and Kwargs an object, as the producer wrote them:
-	// they may hold NaN and typed values, which NormalizeJSON replaces. Nil is none.
+	// Args is a JSON array and Kwargs an object, as the producer wrote them: they
+	// may contain NaN and typed values, see NormalizeJSON. Nil means none.
 	Args, Kwargs json.RawMessage
 
 	Callbacks []Signature // "link": run with the result, when it succeeds
 	Errbacks  []Signature // "link_error": run when it fails
-	Chain     []Signature // what follows; the last one is the next
-	Chord     *Signature  // run when all of the group are done
+	Chain     []Signature // the tasks that follow, the last element first
+	Chord     *Signature  // run after all of the group
 
-	ETA     time.Time // not to be run before
-	Expires time.Time // not to be run after
-	Retries int       // how often it was tried before
+	ETA     time.Time // do not run before
+	Expires time.Time // do not run after
+	Retries int       // earlier attempts
 
-	// SoftLimit and HardLimit are how long the task may run.
+	// SoftLimit and HardLimit bound how long the task may run.
 	SoftLimit, HardLimit time.Duration
 
-	RootID, ParentID string // the first task of a workflow, and who sent this one
+	RootID, ParentID string // the first task of the workflow, and the sender of this one
 	GroupID          string
-	GroupIndex       int  // the place in the group, from 0; -1 for none
+	GroupIndex       int  // index in the group, from 0; -1 for none
 	IgnoreResult     bool // write no result
 
-	ArgsRepr, KwargsRepr string // as text, for monitors and logs
-	Origin               string // who sent it: "gen25881@vm"
-	ReplyTo              string // an ID of the sender's
-	CorrelationID        string // the same as ID
+	ArgsRepr, KwargsRepr string // for monitors and logs
+	Origin               string // the sender: "gen25881@vm"
+	ReplyTo              string // an ID of the sender
+	CorrelationID        string // equal to ID
 
 	Priority             int    // 0, the first to be served, to 9
-	Exchange, RoutingKey string // "" and the queue, but for named exchanges
-	DeliveryTag          string // of this message; fresh each time it is sent
-	Redelivered          bool   // delivered before, and not acknowledged
+	Exchange, RoutingKey string // "" and the queue, except for named exchanges
+	DeliveryTag          string // of this message; new each time it is sent
+	Redelivered          bool   // delivered before, but not acknowledged
 
-	// ChordSize, which isn't on the wire, is how many members a chord has that
-	// the task begins together with others of its group: set
-	// keys.ChordSize(GroupID) to it, before any of them is sent. It is 0 for
-	// all other tasks, members of a chord that has begun included.
+	// ChordSize is not part of the message. It is the number of members of a chord
+	// that this task starts together with others of its group: set
+	// keys.ChordSize(GroupID) to it before any of them is sent. It is 0 for all
+	// other tasks, including members of a chord that has started.
 	ChordSize int
 
-	// Compression of the body: the wire's name ("application/x-gzip") when
-	// it was received. It is sent as zlib, unless this is "".
+	// Compression of the body: the name in the message ("application/x-gzip") when
+	// it was received. A task with a compression is sent with zlib.
 	Compression string
 
-	// Headers are those beside Celery's own, as JSON. Stamps are among them
-	// ("stamped_headers", "stamps"), and "replaced_task_nesting".
+	// Headers are the headers other than Celery's own, as JSON. Stamps are among
+	// them ("stamped_headers", "stamps"), and "replaced_task_nesting".
 	Headers map[string]json.RawMessage
 }
 
-// Argument is the argument at a position from 0, or else the keyword argument
-// of a name, as the producer wrote it.
+// Argument returns the argument at a position from 0, or else the keyword argument with
+// a name, as the producer wrote it.
 func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
 	var found json.RawMessage
 	i := 0
@@ -90,8 +90,8 @@ func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
 	return found, found != nil
 }
 
-// Retry is the task to send when t is to be tried once more, not before eta if
-// that isn't zero: the same ID, and one retry more.
+// Retry returns the task to send to run t again, not before eta if that is not zero:
+// with the same ID, and one more retry.
 //
 // Source: celery/app/task.py Task.signature_from_request.
 func (t *Task) Retry(eta time.Time) Task {
@@ -102,11 +102,11 @@ func (t *Task) Retry(eta time.Time) Task {
 	return again
 }
 
-// Append appends the envelope that a Python producer would send. Missing are
-// made: IDs ([NewID]; RootID and CorrelationID are the task's own), the delivery
-// tag, and the representations of the arguments. Args and Kwargs must be JSON.
+// Append appends the envelope that a Python producer would send. It fills in what is
+// missing: IDs ([NewID]; RootID and CorrelationID are the task's own), the delivery
+// tag, and the reprs of the arguments. Args and Kwargs must be JSON.
 //
-// The zero GroupIndex counts only for a task with a GroupID.
+// A zero GroupIndex is used only if the task has a GroupID.
 func (t *Task) Append(dst []byte) []byte {
 	id := t.ID
 	if id == "" {
@@ -127,7 +127,7 @@ func (t *Task) Append(dst []byte) []byte {
 	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
 }
 
-// body is `[args, kwargs, embed]`, compressed if the task is to be.
+// body returns `[args, kwargs, embed]`, compressed if the task has a compression.
 func (t *Task) body() []byte {
 	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+96)
 	b = append(b, '[')
@@ -152,13 +152,13 @@ func (t *Task) body() []byte {
 	}
 	var packed bytes.Buffer
 	w := zlib.NewWriter(&packed)
-	w.Write(b) // a Buffer takes everything
+	w.Write(b) // a Buffer never fails
 	w.Close()
 	return packed.Bytes()
 }
 
-// ownHeaders are Celery's headers, which Headers can't replace.
-var ownHeaders = []string{
+// celeryHeaders are Celery's headers, which Headers cannot replace.
+var celeryHeaders = []string{
 	"lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
 	"parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "compression", "redelivered",
 }
@@ -205,7 +205,7 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	dst = append(dst, `, "stamps": `...)
 	dst = appendRaw(dst, t.Headers["stamps"], "{}")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
-		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(ownHeaders, name) {
+		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(celeryHeaders, name) {
 			dst = append(appendString(append(dst, ", "...), name), ": "...)
 			dst = appendRaw(dst, t.Headers[name], "null")
 		}
@@ -216,11 +216,11 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	return dst
 }
 
-// stampHeaders are headers of Celery's that are kept in Headers, unless they are
-// as here: as they are for a task that has nothing to do with them.
+// stampHeaders are headers of Celery's that are kept in Headers, unless they have these
+// values, which stand for none.
 var stampHeaders = map[string]string{"replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}
 
-// maxRepr is how long the representations of arguments may get.
+// maxRepr bounds the reprs of arguments.
 //
 // Source: celery/app/amqp.py AMQP.argsrepr_maxsize.
 const maxRepr = 1024

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// The forms that Python's isoformat takes, and the few others that producers
-// in other languages write. Go reads fractions of a second in all of them.
+// The formats of Python's isoformat, and a few others that producers in other languages
+// write. Go parses fractions of a second in all of them.
 var timeLayouts = [...]string{
 	"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700",
 	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02",
 }
 
-// parseTime reads an isoformat time; one without a zone is in UTC. Empty and
-// null are the zero time.
+// parseTime parses an isoformat time; one without a zone is UTC. Empty and null are the
+// zero time.
 func parseTime(value []byte) (time.Time, error) {
 	s := text(value)
 	if s == "" {
@@ -27,7 +27,7 @@ func parseTime(value []byte) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%.60q is no ISO 8601 time", s)
 }
 
-// appendTime appends t as datetime.isoformat does, in UTC, and null for none.
+// appendTime appends t as datetime.isoformat does, in UTC, or null.
 func appendTime(dst []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(dst, "null"...)
@@ -39,7 +39,7 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, layout)
 }
 
-// seconds is a duration from a JSON number of seconds; none for anything else.
+// seconds decodes a duration in seconds; anything but a number is 0.
 func seconds(value []byte) time.Duration {
 	n, ok := number(value)
 	if !ok || n != n || n > 1e9 || n < -1e9 {
@@ -48,8 +48,8 @@ func seconds(value []byte) time.Duration {
 	return time.Duration(n * float64(time.Second))
 }
 
-// appendSeconds appends a duration in seconds, whole ones without a point, and
-// null for none.
+// appendSeconds appends a duration in seconds, whole ones without a decimal point, or
+// null.
 func appendSeconds(dst []byte, d time.Duration) []byte {
 	switch {
 	case d == 0:
@@ -60,7 +60,7 @@ func appendSeconds(dst []byte, d time.Duration) []byte {
 	return appendFloat(dst, d.Seconds())
 }
 
-// unix is a Python timestamp: seconds since 1970, to the microsecond.
+// unix decodes a Python timestamp: seconds since 1970, to the microsecond.
 func unix(value []byte) time.Time {
 	n, ok := number(value)
 	if !ok || n != n || n < -1e11 || n > 1e11 || n == 0 {

@@ -8,8 +8,7 @@ import (
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
-// Every rule of the pack loads without a warning, and has cases that come out
-// as they say.
+// Every rule of the pack loads without a warning, and has cases, which pass.
 func TestCases(t *testing.T) {
 	sources := []ruleset.Source{{Name: "builtin", FS: rules.FS}}
 	set, err := ruleset.Load(sources, nil)

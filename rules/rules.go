@@ -1,11 +1,11 @@
-// Package rules is picket's own pack of Sigma rules, part of the program.
-// Every rule has cases beside it: events on which it fires, and events that
-// are alike and on which it does not (see cases_test.go).
+// Package rules is picket's built-in pack of Sigma rules, embedded in the program.
+// Every rule has cases beside it: events that it matches, and similar events that it
+// does not match.
 package rules
 
 import "embed"
 
-// FS holds the rules, a folder a platform, a file a rule.
+// FS holds a directory for each platform with a file for each rule.
 //
 //go:embed windows linux
 var FS embed.FS

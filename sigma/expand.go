@@ -40,7 +40,7 @@ func expandValue(s ast.Scalar, isRegexp bool, placeholders map[string][]string) 
 		if isRegexp {
 			scalar.Text = v.PlainText()
 		}
-		out = append(out, modifiedValue{kind: textValue, pattern: v.Canonical(), scalar: scalar})
+		out = append(out, modifiedValue{kind: patternValue, pattern: v.Canonical(), scalar: scalar})
 	}
 	return out, nil
 }

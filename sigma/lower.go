@@ -190,7 +190,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		}
 		return atom{op: opRegex, regex: re}, nil
 	case m.cidr:
-		if v.kind != textValue || v.pattern.HasWildcard() {
+		if v.kind != patternValue || v.pattern.HasWildcard() {
 			return atom{}, errors.New("modifier cidr needs a network, as in 10.0.0.0/8")
 		}
 		p, err := parsePrefix(v.pattern.PlainText())
@@ -211,7 +211,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 	case v.kind == numberValue && !m.Keyword:
 		d, _ := decimal.Parse(s.Text)
 		return atom{op: opNumber, numbers: []decimal.Decimal{d}}, nil
-	case v.kind != textValue:
+	case v.kind != patternValue:
 		v.pattern = pattern.Of(s.Text)
 	}
 	if m.Keyword && !m.startswith && !m.endswith {
@@ -221,7 +221,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 }
 
 func (c *compiler) fieldRefAtom(m *modifiedItem, v modifiedValue) (atom, error) {
-	if v.kind != textValue || v.pattern.HasWildcard() || v.pattern.PlainText() == "" {
+	if v.kind != patternValue || v.pattern.HasWildcard() || v.pattern.PlainText() == "" {
 		return atom{}, errors.New("modifier fieldref needs the name of a field")
 	}
 	a := atom{op: opFieldRef, other: c.internField(v.pattern.PlainText()), cased: m.cased}

@@ -15,14 +15,14 @@ import (
 // A modifiedValue is a value of an item to which modifiers were applied.
 type modifiedValue struct {
 	kind    valueKind
-	pattern pattern.Pattern // of a textValue
+	pattern pattern.Pattern // of a patternValue
 	scalar  ast.Scalar      // as the rule has it: the source of a regex, network or field name
 }
 
 type valueKind uint8
 
 const (
-	textValue valueKind = iota
+	patternValue valueKind = iota
 	numberValue
 	boolValue
 	nullValue
@@ -47,7 +47,7 @@ func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedIt
 	m := &modifiedItem{DetectionItem: it}
 	for _, s := range it.Values {
 		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
-		if alternatives[0].kind == textValue {
+		if alternatives[0].kind == patternValue {
 			alternatives[0].pattern = pattern.Parse(s.Text, false)
 		}
 		if it.Has("expand") {
@@ -67,7 +67,7 @@ func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedIt
 }
 
 func kindOf(s ast.Scalar) valueKind {
-	return map[Kind]valueKind{Null: nullValue, String: textValue, Number: numberValue, Bool: boolValue}[s.Kind]
+	return map[Kind]valueKind{Null: nullValue, String: patternValue, Number: numberValue, Bool: boolValue}[s.Kind]
 }
 
 func (m *modifiedItem) apply(i int, name string) error {
@@ -137,7 +137,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 		for _, v := range alternatives {
 			switch v.kind {
 			case numberValue, boolValue: // "contains: 1" means the digit
-				v.kind, v.pattern = textValue, pattern.Of(v.scalar.Text)
+				v.kind, v.pattern = patternValue, pattern.Of(v.scalar.Text)
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
@@ -146,7 +146,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 				return err
 			}
 			for _, p := range ps {
-				out = append(out, modifiedValue{kind: textValue, pattern: p, scalar: v.scalar})
+				out = append(out, modifiedValue{kind: patternValue, pattern: p, scalar: v.scalar})
 			}
 		}
 		if len(out) > pattern.MaxVariants {

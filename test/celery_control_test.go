@@ -7,18 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// The celery command asks workers and orders them about.
+// The celery command inspects and controls workers.
 func TestCeleryControl(t *testing.T) {
-	eachCelery(t, func(t *testing.T, r *celeryFixture) {
-		py := r.shell(t)
-		worker, node := r.worker(t, py)
-		at := []string{"--destination", node}
-		// inspect returns what the node answers.
+	eachCelery(t, func(t *testing.T, f *celeryFixture) {
+		py := f.shell(t)
+		worker, node := f.worker(t, py)
+		// With a destination, the command returns at its reply.
+		at := []string{"--timeout", "180", "--destination", node}
+		// inspect decodes the reply of the node.
 		inspect := func(v any, args ...string) {
 			t.Helper()
 			out := py.cli(t, slices.Concat([]string{"inspect", "--json"}, at, args)...)
@@ -33,7 +33,7 @@ func TestCeleryControl(t *testing.T) {
 		control := func(want string, args ...string) {
 			t.Helper()
 			if out := py.cli(t, slices.Concat([]string{"control"}, at, args)...); !strings.Contains(out, node+": OK") || !regexp.MustCompile(want).MatchString(out) {
-				t.Errorf("celery control %v does not say %q but %s", args, want, out)
+				t.Errorf("celery control %v prints no %q: %s", args, want, out)
 			}
 		}
 		id := func(variable string) (id string) {
@@ -43,13 +43,13 @@ func TestCeleryControl(t *testing.T) {
 		}
 		done := func(id string) bool {
 			t.Helper()
-			out := py.cli(t, "result", id) // of what is not ready it says nothing after a while
+			out := py.cli(t, "result", id) // prints nothing if there is no result yet
 			return strings.Contains(out, "'status': 'success'")
 		}
 
-		// Who is there?
-		if out := py.cli(t, "status"); !strings.Contains(out, node+": OK") || !strings.Contains(out, "1 node online") {
-			t.Errorf("celery status says %s", out)
+		// Presence.
+		if out := py.cli(t, slices.Concat([]string{"status"}, at)...); !strings.Contains(out, node+": OK") || !strings.Contains(out, "1 node online") {
+			t.Errorf("celery status prints %s", out)
 		}
 		var pong map[string]string
 		if inspect(&pong, "ping"); pong["ok"] != "pong" {
@@ -59,8 +59,8 @@ func TestCeleryControl(t *testing.T) {
 		if inspect(&registered, "registered"); !slices.Contains(registered, ingest) {
 			t.Errorf("celery inspect registered: %v", registered)
 		}
-		if out := py.cli(t, "inspect", "conf"); !strings.Contains(out, node+": OK") {
-			t.Errorf("celery inspect conf says %s", out)
+		if out := py.cli(t, slices.Concat([]string{"inspect"}, at, []string{"conf"})...); !strings.Contains(out, node+": OK") {
+			t.Errorf("celery inspect conf prints %s", out)
 		}
 		queues := func() (names []string) {
 			t.Helper()
@@ -79,15 +79,15 @@ func TestCeleryControl(t *testing.T) {
 			slices.Sort(names)
 			return names
 		}
-		usual := []string{"celery", "picket"}
+		want := []string{"celery", "picket"}
 		if *consumer == "python" {
-			usual = usual[:1]
+			want = want[:1]
 		}
-		if got := queues(); !slices.Equal(got, usual) {
-			t.Errorf("celery inspect active_queues: %v, not %v", got, usual)
+		if got := queues(); !slices.Equal(got, want) {
+			t.Errorf("celery inspect active_queues: %v, want %v", got, want)
 		}
 
-		// What has it done, and with how many hands?
+		// Statistics, and the size of the pool.
 		type stats struct {
 			Total  map[string]int
 			PID    int
@@ -103,7 +103,7 @@ func TestCeleryControl(t *testing.T) {
 			}
 			Prefetch int `json:"prefetch_count"`
 		}
-		hands := func() int {
+		poolSize := func() int {
 			t.Helper()
 			var s stats
 			inspect(&s, "stats")
@@ -112,19 +112,19 @@ func TestCeleryControl(t *testing.T) {
 			}
 			return s.Pool.Max
 		}
-		py.eval(t, `group(telemetry_ingest.s(event(f"e-{i}")) for i in range(5))().get(timeout=10)`)
+		py.eval(t, `group(telemetry_ingest.s(event(f"e-{i}")) for i in range(5))().get(timeout=TIMEOUT)`)
 		var s stats
 		inspect(&s, "stats")
 		if s.Total[ingest] != 5 || s.PID != worker.cmd.Process.Pid || s.Pool.Max != 2 || s.Prefetch == 0 || s.Clock == "" {
 			t.Errorf("celery inspect stats: %+v", s)
 		}
-		if got := fmt.Sprintf("%s://%s:%d", s.Broker.Transport, s.Broker.Hostname, s.Broker.Port); got != "redis://"+r.redis.Addr {
-			t.Errorf("celery inspect stats: the broker is %s", got)
+		if got := fmt.Sprintf("%s://%s:%d", s.Broker.Transport, s.Broker.Hostname, s.Broker.Port); got != "redis://"+f.redis.Addr {
+			t.Errorf("celery inspect stats: broker is %s", got)
 		}
 		control("pool will grow", "pool_grow", "2")
-		testenv.Until(t, "the pool grows", func() bool { return hands() == 4 })
+		testenv.Until(t, "the pool grows", func() bool { return poolSize() == 4 })
 		control("pool will shrink", "pool_shrink", "3")
-		testenv.Until(t, "the pool shrinks", func() bool { return hands() == 1 })
+		testenv.Until(t, "the pool shrinks", func() bool { return poolSize() == 1 })
 
 		// A task with a countdown can be seen, and revoked.
 		py.eval(t, `(later := telemetry_ingest.apply_async([event("later")], countdown=600))`)
@@ -139,7 +139,7 @@ func TestCeleryControl(t *testing.T) {
 		if got := scheduled[0]; got.Request.ID != id("later") || got.Request.Name != ingest || got.ETA == "" {
 			t.Errorf("celery inspect scheduled: %+v", got)
 		}
-		// Of what is scheduled Celery's own workers say nothing here.
+		// Celery's own workers do not report scheduled tasks here.
 		var queried map[string][]any
 		if inspect(&queried, "query_task", id("later")); len(queried) > 1 || len(queried) == 1 && len(queried[id("later")]) != 2 {
 			t.Errorf("celery inspect query_task: %+v", queried)
@@ -155,42 +155,38 @@ func TestCeleryControl(t *testing.T) {
 		}
 		inspect(&tasks, "reserved")
 
-		// It works as fast as it may.
+		// Rate limits.
 		control("new rate limit set successfully", "rate_limit", ingest, "4/s")
 		var took float64
-		py.into(t, &took, `(began := time.monotonic(), group(telemetry_ingest.s(event(f"slow-{i}")) for i in range(6))().get(timeout=20), time.monotonic() - began)[2]`)
+		py.into(t, &took, `(began := time.monotonic(), group(telemetry_ingest.s(event(f"slow-{i}")) for i in range(6))().get(timeout=TIMEOUT), time.monotonic() - began)[2]`)
 		if took < 1 {
 			t.Errorf("6 tasks at 4/s took %.2f s", took)
 		}
 		control("rate limit (disabled|set) successfully", "rate_limit", ingest, "0")
 		control("time limits set successfully", "time_limit", ingest, "50", "60")
 
-		// It takes from the queues that it is told to.
+		// Consumers of queues.
 		control("no longer consuming from celery", "cancel_consumer", "celery")
 		if got := queues(); slices.Contains(got, "celery") {
-			t.Errorf("after cancel_consumer celery it consumes %v", got)
+			t.Errorf("after cancel_consumer celery, the worker consumes %v", got)
 		}
 		control("add consumer other", "add_consumer", "other")
-		py.eval(t, `(waits := telemetry_ingest.delay(event("waits")), telemetry_ingest.apply_async([event("other")], queue="other").get(timeout=10))`)
+		py.eval(t, `(waits := telemetry_ingest.delay(event("waits")), telemetry_ingest.apply_async([event("other")], queue="other").get(timeout=TIMEOUT))`)
 		if got := py.eval(t, `[waits.state, server.llen("celery")]`); got != `["PENDING", 1]` {
-			t.Errorf("a task on a queue that nobody consumes: %s", got)
+			t.Errorf("a task on a queue without consumers: %s", got)
 		}
 		control("add consumer celery", "add_consumer", "celery")
-		py.eval(t, `waits.get(timeout=10)`)
+		py.eval(t, `waits.get(timeout=TIMEOUT)`)
 		if !done(id("waits")) {
-			t.Error("celery result does not know a result")
+			t.Error("celery result does not print a result")
 		}
 
-		// Events are sent when somebody wants them.
+		// Task events.
 		control("task events enabled", "enable_events")
 		control("task events already enabled", "enable_events")
 		control("task events disabled", "disable_events")
 
-		begin := time.Now()
-		py.eval(t, `cli("control", "--destination", %q, "shutdown")`, node) // a worker that goes does not answer
+		py.eval(t, `cli("control", "--destination", %q, "shutdown")`, node) // a worker that shuts down does not reply
 		worker.waitForExit(t)
-		if took := time.Since(begin); took > 15*time.Second {
-			t.Errorf("it took %s to shut down", took)
-		}
 	})
 }

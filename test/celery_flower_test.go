@@ -16,21 +16,22 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// Flower shows the workers, what they do and what waits, and its buttons work.
+// Flower shows workers, tasks and queue lengths, and its buttons work.
 func TestCeleryFlower(t *testing.T) {
-	r := newCeleryFixture(t, "new")
+	t.Parallel()
+	f := newCeleryFixture(t, "new")
 	ctx := browser(t)
-	py := r.shell(t)
-	worker, node := r.worker(t, py)
-	url := r.flower(t)
+	py := f.shell(t)
+	worker, node := f.worker(t, py)
+	url := f.flower(t)
 
 	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
-		step, cancel := context.WithTimeout(ctx, 15*time.Second)
+		step, cancel := context.WithTimeout(ctx, testenv.Timeout)
 		defer cancel()
 		if err := chromedp.Do(step, actions...); err != nil {
 			body, _ := chromedp.Run(ctx, chromedp.Text("body"))
-			t.Fatalf("%s: %v; the page says\n%s", what, err, body)
+			t.Fatalf("%s: %v; the page is\n%s", what, err, body)
 		}
 	}
 	text := func(selector string) string {
@@ -41,13 +42,13 @@ func TestCeleryFlower(t *testing.T) {
 		}
 		return strings.TrimSpace(s)
 	}
-	// shows opens a page again and again until an element has a text.
+	// shows reloads a page until an element has a text.
 	shows := func(path, selector, want string) {
 		t.Helper()
 		var got string
 		for deadline := time.Now().Add(testenv.Timeout); !strings.Contains(got, want); {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: %s does not come to show %q but\n%s", path, selector, want, got)
+				t.Fatalf("%s: %s does not show %q but\n%s", path, selector, want, got)
 			}
 			run(path, chromedp.Navigate(url+path), chromedp.WaitVisible(selector))
 			got = text(selector)
@@ -62,7 +63,7 @@ func TestCeleryFlower(t *testing.T) {
 			err = os.WriteFile(filepath.Join(*screenshots, "flower-"+name+".png"), png, 0o644)
 		}
 		if err != nil {
-			t.Fatalf("take a picture of %s: %v", name, err)
+			t.Fatalf("screenshot of %s: %v", name, err)
 		}
 	}
 	wants := func(page, selector string, wanted ...string) {
@@ -75,10 +76,10 @@ func TestCeleryFlower(t *testing.T) {
 		}
 	}
 
-	// Flower counts what it hears of, from when it has switched events on.
+	// Flower counts the events that it receives once it has enabled them.
 	shows("/workers", "#workers-table tbody", "Online")
-	testenv.Until(t, "events are on", func() bool {
-		py.eval(t, `telemetry_ingest.delay(event("probe")).get(timeout=10)`)
+	testenv.Until(t, "events are enabled", func() bool {
+		py.eval(t, `telemetry_ingest.delay(event("probe")).get(timeout=TIMEOUT)`)
 		resp, err := http.Get(url + "/api/tasks?limit=1")
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +87,7 @@ func TestCeleryFlower(t *testing.T) {
 		defer resp.Body.Close()
 		return resp.ContentLength > 2
 	})
-	py.eval(t, `(ok := telemetry_ingest.delay(event("shown")), bad := telemetry_ingest.delay(3), later := telemetry_ingest.apply_async([event("later")], countdown=600), ok.get(timeout=10), bad.get(timeout=10, propagate=False))`)
+	py.eval(t, `(ok := telemetry_ingest.delay(event("shown")), bad := telemetry_ingest.delay(3), later := telemetry_ingest.apply_async([event("later")], countdown=600), ok.get(timeout=TIMEOUT), bad.get(timeout=TIMEOUT, propagate=False))`)
 	id := func(name string) (id string) {
 		t.Helper()
 		py.into(t, &id, "%s.id", name)
@@ -102,7 +103,7 @@ func TestCeleryFlower(t *testing.T) {
 	wants("pool", "#tab-pool", "Max concurrency", "Worker PID", fmt.Sprint(worker.cmd.Process.Pid), "Prefetch Count")
 	shot("worker")
 	run("broker tab", chromedp.Click("#worker-tab-broker"), chromedp.WaitVisible("#tab-broker table"))
-	_, port, _ := net.SplitHostPort(r.redis.Addr)
+	_, port, _ := net.SplitHostPort(f.redis.Addr)
 	wants("broker tab", "#tab-broker", "redis", port)
 	run("queues tab", chromedp.Click("#worker-tab-queues"), chromedp.WaitVisible("#worker-queues td"))
 	wants("queues tab", "#worker-queues", "celery", "Cancel")
@@ -128,9 +129,9 @@ func TestCeleryFlower(t *testing.T) {
 		return strings.Contains(py.eval(t, `list(app.control.inspect().revoked().values())`), id("later"))
 	})
 
-	// What waits is counted, over all priorities.
-	py.eval(t, `app.control.cancel_consumer("celery", reply=True)`)
-	py.eval(t, `(ingest_many(30, "low", priority=9), ingest_many(12, "usual"))`)
+	// The queue length counts tasks of all priorities.
+	py.eval(t, `app.control.cancel_consumer("celery", destination=[%q], reply=True, timeout=TIMEOUT)`, node)
+	py.eval(t, `(ingest_many(30, "low", priority=9), ingest_many(12, "default"))`)
 	shows("/broker", "#main-content", "celery")
 	shows("/broker", "#main-content tbody", "42")
 	shot("broker")
@@ -143,8 +144,8 @@ func TestCeleryFlower(t *testing.T) {
 	shot("offline")
 }
 
-// flower starts Flower, and returns its address once it answers.
-func (r *celeryFixture) flower(t *testing.T) string {
+// flower starts Flower, waits until it responds, and returns its URL.
+func (f *celeryFixture) flower(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -152,11 +153,11 @@ func (r *celeryFixture) flower(t *testing.T) string {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	cmd := r.pythonCommand("-m", "celery", "-A", "app", "flower", "--address=127.0.0.1", fmt.Sprint("--port=", port))
+	cmd := f.pythonCommand("-m", "celery", "-A", "app", "flower", "--address=127.0.0.1", fmt.Sprint("--port=", port))
 	cmd.Env = append(cmd.Env, "FLOWER_UNAUTHENTICATED_API=1")
 	startProcess(t, cmd)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
-	testenv.Until(t, "Flower answers", func() bool {
+	testenv.Until(t, "Flower responds", func() bool {
 		resp, err := http.Get(url + "/healthcheck")
 		if err != nil {
 			return false

@@ -1,15 +1,15 @@
-// Package test drives picket from outside: the program as a user runs it, in a
-// real browser and with clients that others wrote. It is a module of its own,
-// so that what it needs is no dependency of picket.
+// Package test tests the picket program in a real browser and with third-party
+// clients. It is a separate module, so that their packages are no dependencies of
+// picket.
 package test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,9 +24,11 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
-var screenshots = flag.String("screenshots", "", "write pictures of the pages to this `DIR`")
+var screenshots = flag.String("screenshots", "", "write screenshots of the pages to this `DIR`")
 
 // A server is a running picket serve.
 type server struct {
@@ -34,24 +36,17 @@ type server struct {
 	bin                 string
 }
 
-// start runs picket on a free port with the builtin rules.
+// start starts picket serve on a free port with the built-in rules.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	return startOn(t, filepath.Join(t.TempDir(), "data"), args...)
 }
 
-// startOn is start on data that may be there already.
+// startOn is start with a data directory that may exist.
 func startOn(t testing.TB, data string, args ...string) *server {
 	t.Helper()
 	s := &server{data: data, bin: binary(t)}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	s.url = "http://" + addr
-	cmd := exec.Command(s.bin, append([]string{"serve", "--data", s.data, "--listen", addr, "--log-level", "warn"}, args...)...)
+	cmd := exec.Command(s.bin, append([]string{"serve", "--data", s.data, "--listen", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -66,26 +61,22 @@ func startOn(t testing.TB, data string, args ...string) *server {
 			t.Errorf("picket serve: %v", err)
 		}
 	})
-	// It says where the console is once it listens.
-	var said strings.Builder
-	buf := make([]byte, 4096)
-	for !strings.Contains(said.String(), "console:") {
-		n, err := stdout.Read(buf)
-		if err != nil {
-			t.Fatalf("picket serve ended; it said %q", said.String())
-		}
-		said.Write(buf[:n])
+	// It prints the console's URL once it listens, the password before.
+	var output strings.Builder
+	for lines := bufio.NewScanner(stdout); s.url == "" && lines.Scan(); {
+		_, s.url, _ = strings.Cut(lines.Text(), "console: ")
+		output.WriteString(lines.Text() + "\n")
 	}
 	go io.Copy(io.Discard, stdout)
-	m := regexp.MustCompile(`password (\S+)`).FindStringSubmatch(said.String())
-	if m == nil {
-		t.Fatalf("no password in %q", said.String())
+	m := regexp.MustCompile(`password (\S+)`).FindStringSubmatch(output.String())
+	if s.url == "" || m == nil {
+		t.Fatalf("no URL or password in %q", output.String())
 	}
 	s.password = m[1]
 	return s
 }
 
-// picket runs another command on the server's data.
+// picket runs another command on the server's data directory.
 func (s *server) picket(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(s.bin, append(args, "--data", s.data)...).Output()
@@ -95,7 +86,7 @@ func (s *server) picket(t testing.TB, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// post posts events, and waits until the server has worked them off.
+// post posts events, and waits until the server has processed them.
 func (s *server) post(t *testing.T, events ...map[string]any) {
 	t.Helper()
 	token := s.picket(t, "token", "create", "--collector", "test")
@@ -115,23 +106,18 @@ func (s *server) post(t *testing.T, events ...map[string]any) {
 	if resp.StatusCode != http.StatusCreated {
 		t.Fatalf("%d: %s", resp.StatusCode, answer)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	testenv.Until(t, "the queue is empty", func() bool {
 		resp, err := http.Get(s.url + "/metrics")
 		if err != nil {
 			t.Fatal(err)
 		}
 		text, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if strings.Contains(string(text), "\npicket_events_waiting 0\n") {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("events still wait after 30 s")
-		}
-	}
+		return strings.Contains(string(text), "\npicket_events_waiting 0\n")
+	})
 }
 
-// attackEvents is a small story on a few hosts.
+// attackEvents are the events of an attack on a few hosts.
 func attackEvents() []map[string]any {
 	var events []map[string]any
 	at := time.Now().Add(-50 * time.Minute)
@@ -160,15 +146,12 @@ func attackEvents() []map[string]any {
 	return events
 }
 
-// browser starts a headless Chromium, or skips the test where there is none.
+// browser starts a headless Chromium, or skips the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
-	if err != nil && os.Getenv("PICKET_TEST_REQUIRE") != "" {
-		t.Fatal("chromium is not installed")
-	}
 	if err != nil {
-		t.Skip("SKIPPED for want of a browser: chromium is not installed")
+		testenv.Skip(t, "chromium in the path; apt-get install chromium")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
@@ -180,33 +163,32 @@ func browser(t *testing.T) context.Context {
 	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil { // starts it
 		t.Fatalf("start the browser: %v", err)
 	}
-	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancel)
 	return ctx
 }
 
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	ctx := browser(t)
 	s := start(t)
 	s.post(t, attackEvents()...)
 	s.post(t, map[string]any{"event_type": "process", "process": map[string]any{"name": "x"}}, map[string]any{"event_type": "other", "agent_id": "WS-000", "event_id": "fine"})
 
-	// Whatever a page's script complains of fails the test.
+	// An exception in a page's script fails the test.
 	if err := chromedp.Listen(ctx, func(ev any) {
 		if e, ok := ev.(*runtime.EventExceptionThrown); ok {
-			t.Errorf("in the page: %v", e.ExceptionDetails)
+			t.Errorf("exception in the page: %v", e.ExceptionDetails)
 		}
 	}); err != nil {
 		t.Fatal(err)
 	}
 	run := func(what string, actions ...chromedp.Action[chromedp.Void]) {
 		t.Helper()
-		step, cancel := context.WithTimeout(ctx, 15*time.Second)
+		step, cancel := context.WithTimeout(ctx, testenv.Timeout)
 		defer cancel()
 		if err := chromedp.Do(step, actions...); err != nil {
 			body, _ := chromedp.Run(ctx, chromedp.Text("body"))
 			at, _ := chromedp.Run(ctx, chromedp.Location())
-			t.Fatalf("%s: %v; %s says\n%s", what, err, at, body)
+			t.Fatalf("%s: %v; %s is\n%s", what, err, at, body)
 		}
 	}
 	shot := func(name string) {
@@ -215,7 +197,7 @@ func TestConsole(t *testing.T) {
 		}
 		png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 		if err != nil {
-			t.Fatalf("take a picture of %s: %v", name, err)
+			t.Fatalf("screenshot of %s: %v", name, err)
 		}
 		if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), png, 0o644); err != nil {
 			t.Fatal(err)
@@ -238,7 +220,7 @@ func TestConsole(t *testing.T) {
 		}
 	}
 
-	// Nobody gets in without the password, and a wrong one says so.
+	// A wrong password is rejected with a message.
 	run("open", chromedp.Navigate(s.url+"/console/alerts"), chromedp.WaitVisible("form.signin"))
 	run("sign in wrongly", chromedp.SendKeys("input[name=name]", "admin"), chromedp.SendKeys("input[name=password]", "wrong"+kb.Enter), chromedp.WaitVisible(".problem"))
 	wants("sign-in", "Wrong name or password")
@@ -254,7 +236,7 @@ func TestConsole(t *testing.T) {
 	shot("alerts")
 	run("filter", chromedp.SetValue("select[name=level]", "critical"), chromedp.Click("form.filters button"), chromedp.WaitVisible("form.filters a"))
 	if body := text(); strings.Contains(body, "PsExec Service") {
-		t.Error("the filter by level does not")
+		t.Error("the filter by level shows other alerts")
 	}
 	run("open one", chromedp.KeyEvent("j"), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("dl.facts"))
 	wants("alert", "CommandLine", "Status", "Triage")
@@ -263,7 +245,7 @@ func TestConsole(t *testing.T) {
 	run("triage", chromedp.SetValue("select[name=status]", "resolved"), chromedp.SendKeys("textarea", "Cleaned."), chromedp.Click("aside form button"), chromedp.WaitVisible(".note"))
 	wants("triaged alert", "resolved", "Cleaned.")
 
-	// Text of events is shown, never run: certutil's line has a script in it.
+	// Events are escaped: certutil's command line contains a script.
 	run("search by key", chromedp.Navigate(s.url+"/console/events"), chromedp.WaitVisible("input[name=q]"), chromedp.KeyEvent("/"), chromedp.WaitVisible("input[name=q]:focus"))
 	run("search", chromedp.SendKeys("input[name=q]", kb.Backspace+`Image=*\certutil.exe`+kb.Enter), chromedp.WaitVisible("td.line"))
 	wants("events", "<script>alert(1)</script>")
@@ -278,14 +260,14 @@ func TestConsole(t *testing.T) {
 	run("rules again", chromedp.Navigate(s.url+"/console/rules?q=t1490"), chromedp.WaitVisible("tr.off"))
 	shot("rules")
 
-	// Dead letters: the one rejected event is there, and can be deleted.
+	// The rejected event is a dead letter, which can be deleted.
 	run("queue", chromedp.Navigate(s.url+"/console/queue"), chromedp.WaitVisible("table.flow"))
 	wants("queue", "rejected", "This field is required.")
 	shot("queue")
-	run("delete a letter", chromedp.Click("td form button.danger"), chromedp.WaitVisible(".empty"))
+	run("delete a dead letter", chromedp.Click("td form button.danger"), chromedp.WaitVisible(".empty"))
 	wants("queue", "None. What can't be processed")
 
-	// Dark, when the reader's system is.
+	// The dark color scheme.
 	run("dark", chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
@@ -304,10 +286,11 @@ func TestConsole(t *testing.T) {
 	run("sign out", chromedp.Click("form.who button"), chromedp.WaitVisible("form.signin"))
 }
 
-// A page that is looked at shows a new alert by itself, and keeps what is
-// open.
+// An open page shows a new alert without being reloaded.
 func TestLive(t *testing.T) {
-	ctx := browser(t)
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(browser(t), 2*testenv.Timeout)
+	defer cancel()
 	s := start(t)
 	if err := chromedp.Do(ctx, chromedp.Navigate(s.url+"/console/sign-in"), chromedp.SendKeys("input[name=name]", "admin"),
 		chromedp.SendKeys("input[name=password]", s.password+kb.Enter), chromedp.WaitVisible(".tiles"),
@@ -316,6 +299,6 @@ func TestLive(t *testing.T) {
 	}
 	s.post(t, attackEvents()...)
 	if err := chromedp.Do(ctx, chromedp.WaitVisible("table.list a.row")); err != nil {
-		t.Fatalf("the new alert does not show: %v", err)
+		t.Fatalf("the page does not show the new alert: %v", err)
 	}
 }

@@ -21,30 +21,31 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// With -consumer python the tests try themselves: a stock Celery worker stands
-// where picket's is meant to.
+// With -consumer python, a stock Celery worker replaces picket's, which shows
+// whether the tests themselves are right.
 var consumer = flag.String("consumer", "picket", "whose worker runs the tasks in the Celery tests: picket or python")
 
-// ingest is the task of the replaced system.
+// ingest is the legacy system's task.
 const ingest = "ingestion.tasks.telemetry_ingest"
 
-// A celeryFixture is a Redis, and a version of Celery to use it with.
+// A celeryFixture is a Redis broker and a version of Celery.
 type celeryFixture struct {
 	version string
 	redis   *redistest.Server
-	client  *redis.Client // of it
-	python  string        // the interpreter
-	data    string        // picket's
-	options string        // of the queue's URL
-	seen    string        // a list for what Python's telemetry_ingest is given; "" is none
+	client  *redis.Client
+	python  string // the interpreter
+	data    string // picket's data directory
+	options string // of the queue's URL
+	seen    string // PICKET_TEST_SEEN of celery/app.py
 }
 
-// eachCelery runs a test with every Celery, each on a Redis of its own.
-func eachCelery(t *testing.T, f func(t *testing.T, r *celeryFixture)) {
+// eachCelery runs a test with every version of Celery, each with its own Redis.
+func eachCelery(t *testing.T, test func(t *testing.T, f *celeryFixture)) {
+	t.Parallel()
 	for _, version := range []string{"5.2", "new"} {
 		t.Run("celery "+version, func(t *testing.T) {
 			t.Parallel()
-			f(t, newCeleryFixture(t, version))
+			test(t, newCeleryFixture(t, version))
 		})
 	}
 }
@@ -63,50 +64,51 @@ func newCeleryFixture(t testing.TB, version string) *celeryFixture {
 	return &celeryFixture{version: version, python: python, redis: server, client: server.Client(), data: t.TempDir()}
 }
 
-// broker is the Redis as Celery's settings name it.
-func (r *celeryFixture) broker() string { return r.redis.URL() }
+// broker returns the broker's URL for Celery.
+func (f *celeryFixture) broker() string { return f.redis.URL() }
 
-// queue is the same for picket's --queue.
-func (r *celeryFixture) queue() string { return "celery+" + r.redis.URL() + r.options }
+// queue returns the broker's URL for picket's --queue.
+func (f *celeryFixture) queue() string { return "celery+" + f.redis.URL() + f.options }
 
-// pythonCommand is an interpreter in the folder of the Celery app.
-func (r *celeryFixture) pythonCommand(args ...string) *exec.Cmd {
-	cmd := exec.Command(r.python, args...)
+// pythonCommand returns a command that runs Python in the directory of the Celery
+// app.
+func (f *celeryFixture) pythonCommand(args ...string) *exec.Cmd {
+	cmd := exec.Command(f.python, args...)
 	cmd.Dir = "celery"
-	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+r.broker(), "PICKET_TEST_SEEN="+r.seen, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
+	cmd.Env = append(os.Environ(), "PICKET_TEST_REDIS="+f.broker(), "PICKET_TEST_SEEN="+f.seen, "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1")
 	return cmd
 }
 
 // pythonWorker starts a stock Celery worker.
-func (r *celeryFixture) pythonWorker(t testing.TB, name string, args ...string) *process {
+func (f *celeryFixture) pythonWorker(t testing.TB, name string, args ...string) *process {
 	t.Helper()
-	cmd := r.pythonCommand(append([]string{"-W", "ignore", "-m", "celery", "--quiet", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
+	cmd := f.pythonCommand(append([]string{"-W", "ignore", "-m", "celery", "--quiet", "-A", "app", "worker", "-n", name + "@%h", "--loglevel", "WARNING"}, args...)...)
 	return startProcess(t, cmd)
 }
 
 // picketWorker starts a picket worker.
-func (r *celeryFixture) picketWorker(t testing.TB, args ...string) *process {
+func (f *celeryFixture) picketWorker(t testing.TB, args ...string) *process {
 	t.Helper()
-	return startProcess(t, exec.Command(binary(t), append([]string{"worker", "--data", r.data, "--queue", r.queue(), "--log-level", "warn"}, args...)...))
+	return startProcess(t, exec.Command(binary(t), append([]string{"worker", "--data", f.data, "--queue", f.queue(), "--log-level", "warn"}, args...)...))
 }
 
-// worker starts one worker of the kind that is to be tested, with two hands,
-// and returns it and its node name once it answers.
-func (r *celeryFixture) worker(t testing.TB, py *shell) (*process, string) {
+// worker starts the worker under test with a concurrency of 2, waits until it
+// replies to a ping, and returns it and its node name.
+func (f *celeryFixture) worker(t testing.TB, py *shell) (*process, string) {
 	t.Helper()
 	var p *process
 	if *consumer == "python" {
-		p = r.pythonWorker(t, "python", "--concurrency", "2")
+		p = f.pythonWorker(t, "python", "--concurrency", "2")
 	} else {
-		p = r.picketWorker(t, "--concurrency", "2")
+		p = f.picketWorker(t, "--concurrency", "2")
 	}
 	return p, py.nodes(t, 1)[0]
 }
 
-// results counts the results in the backend.
-func (r *celeryFixture) results(t testing.TB) int {
+// results returns the number of results in the backend.
+func (f *celeryFixture) results(t testing.TB) int {
 	t.Helper()
-	n, err := r.client.Eval(t.Context(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
+	n, err := f.client.Eval(t.Context(), `return #redis.call("keys", "celery-task-meta-*")`, nil).Int()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +138,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Most tests wait for other processes most of the time.
+	err := flag.Set("test.parallel", "6")
 	flag.Parse()
-	var err error
+	if err != nil {
+		panic(err)
+	}
 	if buildDir, err = os.MkdirTemp("", "picket-test-*"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -147,17 +153,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// A process runs beside the test, and is killed with its children at its end.
+// A process runs beside the test. It and its children are killed when the test
+// ends.
 type process struct {
 	cmd    *exec.Cmd
-	output testenv.Buffer // on stdout and stderr
-	end    chan struct{}  // closed when it has exited
-	err    error          // of Wait; after end
+	output testenv.Buffer // stdout and stderr
+	exited chan struct{}  // closed when the process has exited
+	err    error          // from Wait; valid once exited is closed
 }
 
 func startProcess(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, end: make(chan struct{})}
+	p := &process{cmd: cmd, exited: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = &p.output
 	}
@@ -168,53 +175,53 @@ func startProcess(t testing.TB, cmd *exec.Cmd) *process {
 	}
 	go func() {
 		p.err = cmd.Wait()
-		close(p.end)
+		close(p.exited)
 	}()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("%s said:\n%s", strings.Join(cmd.Args, " "), p.output.String())
+			t.Logf("%s printed:\n%s", strings.Join(cmd.Args, " "), p.output.String())
 		}
 	})
 	return p
 }
 
-// kill is kill -9, of its children too.
+// kill sends SIGKILL to the process and its children.
 func (p *process) kill() {
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.end
+	<-p.exited
 }
 
-// interrupt is SIGTERM, after which the process must end well.
-func (p *process) interrupt(t testing.TB) {
+// stop sends SIGTERM, after which the process must exit with status 0.
+func (p *process) stop(t testing.TB) {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	p.waitForExit(t)
 }
 
-// waitForExit waits until the process has exited, which it must do well.
+// waitForExit waits until the process has exited with status 0.
 func (p *process) waitForExit(t testing.TB) {
 	t.Helper()
 	select {
-	case <-p.end:
+	case <-p.exited:
 		if p.err != nil {
-			t.Errorf("%s ended with %v: %s", p.cmd.Args[0], p.err, p.output.String())
+			t.Errorf("%s exited with %v: %s", p.cmd.Args[0], p.err, p.output.String())
 		}
 	case <-time.After(testenv.Timeout):
-		t.Fatalf("%s does not end: %s", p.cmd.Args[0], p.output.String())
+		t.Fatalf("%s does not exit: %s", p.cmd.Args[0], p.output.String())
 	}
 }
 
-// A shell is a Python in which a stock Celery is at hand: celery/shell.py.
+// A shell evaluates Python expressions with a stock Celery: celery/shell.py.
 type shell struct {
 	process *process
 	in      *json.Encoder
 	answers *bufio.Reader
 }
 
-func (r *celeryFixture) shell(t testing.TB) *shell {
+func (f *celeryFixture) shell(t testing.TB) *shell {
 	t.Helper()
-	cmd := r.pythonCommand("shell.py")
+	cmd := f.pythonCommand("shell.py")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -223,13 +230,13 @@ func (r *celeryFixture) shell(t testing.TB) *shell {
 	cmd.Stdout = w
 	p := startProcess(t, cmd)
 	go func() {
-		<-p.end
+		<-p.exited
 		w.Close()
 	}()
 	return &shell{process: p, in: json.NewEncoder(in), answers: bufio.NewReader(out)}
 }
 
-// An answer is what came of a Python expression.
+// An answer is the value or the exception of a Python expression.
 type answer struct {
 	Value json.RawMessage
 	Error string // the class of the exception
@@ -248,11 +255,11 @@ func (s *shell) ask(format string, args ...any) (a answer, err error) {
 	return a, err
 }
 
-// try is ask of what must be answered soon.
+// try evaluates a Python expression, which must return or raise.
 func (s *shell) try(t testing.TB, format string, args ...any) answer {
 	t.Helper()
-	late := time.AfterFunc(2*testenv.Timeout, s.process.kill)
-	defer late.Stop()
+	timeout := time.AfterFunc(2*testenv.Timeout, s.process.kill)
+	defer timeout.Stop()
 	a, err := s.ask(format, args...)
 	if err != nil {
 		t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
@@ -260,7 +267,8 @@ func (s *shell) try(t testing.TB, format string, args ...any) answer {
 	return a
 }
 
-// eval is try of what must not raise; the value as JSON.
+// eval evaluates an expression, which must not raise, and returns its value as
+// JSON.
 func (s *shell) eval(t testing.TB, format string, args ...any) string {
 	t.Helper()
 	a := s.try(t, format, args...)
@@ -270,15 +278,15 @@ func (s *shell) eval(t testing.TB, format string, args ...any) string {
 	return string(a.Value)
 }
 
-// is is try of what must have a value.
+// is checks the value of an expression.
 func (s *shell) is(t testing.TB, want, format string, args ...any) {
 	t.Helper()
 	if a := s.try(t, format, args...); a.Error != "" || string(a.Value) != want {
-		t.Errorf("%s\nis   %s %s %s\nwant %s", fmt.Sprintf(format, args...), a.Value, a.Error, a.Text, want)
+		t.Errorf("%s\ngot  %s %s %s\nwant %s", fmt.Sprintf(format, args...), a.Value, a.Error, a.Text, want)
 	}
 }
 
-// into is eval of what has a Go type.
+// into evaluates an expression into a Go value.
 func (s *shell) into(t testing.TB, v any, format string, args ...any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(s.eval(t, format, args...)), v); err != nil {
@@ -286,7 +294,7 @@ func (s *shell) into(t testing.TB, v any, format string, args ...any) {
 	}
 }
 
-// raises is try of what must raise such an exception.
+// raises checks that an expression raises an exception with a class and a text.
 func (s *shell) raises(t testing.TB, class, text, format string, args ...any) {
 	t.Helper()
 	a := s.try(t, format, args...)
@@ -295,18 +303,18 @@ func (s *shell) raises(t testing.TB, class, text, format string, args ...any) {
 	}
 }
 
-// nodes waits until n workers answer, and returns their names.
+// nodes waits until n workers reply to a ping, and returns their names.
 func (s *shell) nodes(t testing.TB, n int) (names []string) {
 	t.Helper()
 	s.into(t, &names, "nodes(%d)", n)
 	return names
 }
 
-// cli runs the celery command, which must exit with code 0, and returns what
-// it prints.
+// cli runs the celery command, which must exit with status 0, and returns its
+// output.
 func (s *shell) cli(t testing.TB, args ...string) string {
 	t.Helper()
-	quoted, _ := json.Marshal(args) // is Python too
+	quoted, _ := json.Marshal(args) // valid in Python too
 	var res struct {
 		Exit int
 		Out  string

@@ -47,15 +47,15 @@ Sources:
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
-	fl.StringVar(&f.token, "token", "", "the `TOKEN` that picket token create --agent gave")
-	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of what to read: process, or replay=FILE (repeatable)")
-	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, made if need be")
-	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "most `BYTES` in the spool; beyond, the newest events are dropped and counted")
-	fl.StringVar(&f.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
-	fl.BoolVar(&f.insecure, "insecure", false, "send the token over plain http to another machine")
-	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, as its token has it; default the host's name")
-	fl.Float64Var(&f.speed, "replay-speed", 0, "`PACE` of a replay: 1 as it happened, 0 as fast as it goes")
-	fl.IntVar(&f.loops, "replay-loops", 1, "replay `N` times; below 0 for ever")
+	fl.StringVar(&f.token, "token", "", "the agent's `TOKEN`, from picket token create --agent")
+	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
+	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, created if it does not exist")
+	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
+	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
+	fl.BoolVar(&f.insecure, "insecure", false, "allow sending the token to another machine over plain HTTP")
+	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, the same as in its token; default: the host's name")
+	fl.Float64Var(&f.speed, "replay-speed", 0, "`PACE` of a replay: 1 as it happened, 0 as fast as possible")
+	fl.IntVar(&f.loops, "replay-loops", 1, "replay `N` times; negative: forever")
 	return cmd
 }
 

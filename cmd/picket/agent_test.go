@@ -11,165 +11,174 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// An agentFixture is an agent beside a server that comes and goes.
+// An agentFixture is a server and what an agent needs beside it: a token, a file
+// of events to replay and a spool.
 type agentFixture struct {
 	*loadTest
-	fleet *testCluster
-	token string
-	file  string // of the events that it replays
-	spool string
+	cluster *testCluster
+	token   string
+	file    string
+	spool   string
 }
 
 func newAgentFixture(t *testing.T, events int) *agentFixture {
-	f := newTestCluster(t)
-	f.startServer()
-	r := &agentFixture{fleet: f, token: f.token("--agent", "h"), file: filepath.Join(t.TempDir(), "events.ndjson"), spool: t.TempDir()}
-	r.loadTest = &loadTest{t: t, http: http.DefaultClient, url: f.url(), api: f.token("--api", "test", "--role", "viewer"), sent: make(map[string]bool)}
+	c := newTestCluster(t)
+	c.startServer()
+	f := &agentFixture{cluster: c, token: c.createToken("--agent", "h"), file: filepath.Join(t.TempDir(), "events.ndjson"), spool: t.TempDir()}
+	f.loadTest = &loadTest{t: t, http: http.DefaultClient, url: c.url(), apiToken: c.createToken("--api", "test", "--role", "viewer"), sent: make(map[string]bool)}
 	var text strings.Builder
 	for i := range events {
 		id, command := fmt.Sprintf("e%d", i), "ls -l"
 		if i%50 == 0 {
-			command = fires
+			command = firstAlertCommand
 		}
-		r.sent[id] = command == fires
+		f.sent[id] = command == firstAlertCommand
 		fmt.Fprintln(&text, eventJSON(id, "h", command))
 	}
-	if err := os.WriteFile(r.file, []byte(text.String()), 0o600); err != nil {
+	if err := os.WriteFile(f.file, []byte(text.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return f
 }
 
 // startAgent starts the agent.
-func (r *agentFixture) startAgent(args ...string) *process {
-	r.t.Helper()
-	args = append([]string{"agent", "--server", r.url, "--token", r.token, "--source", "replay=" + r.file, "--spool", "."}, args...)
-	p, _, err := start(r.spool, args...)
+func (f *agentFixture) startAgent(args ...string) *process {
+	f.t.Helper()
+	args = append([]string{"agent", "--server", f.url, "--token", f.token, "--source", "replay=" + f.file, "--spool", "."}, args...)
+	p, _, err := startProcess(f.spool, nil, args...)
 	if err != nil {
-		r.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	r.t.Cleanup(p.kill)
+	f.t.Cleanup(p.kill)
 	return p
 }
 
-// waitForExit waits for an agent that ends by itself, its spool empty.
-func (r *agentFixture) waitForExit(p *process) {
-	r.t.Helper()
-	testenv.Until(r.t, "the agent is done", func() bool {
+// waitForExit waits until an agent has posted everything and exited with
+// status 0.
+func (f *agentFixture) waitForExit(p *process) {
+	f.t.Helper()
+	testenv.Until(f.t, "the agent exits", func() bool {
 		select {
-		case <-p.end:
+		case <-p.exited:
 			return true
 		default:
 			return false
 		}
 	})
-	if p.res != nil {
-		r.t.Fatalf("the agent ended with %v: %s", p.res, p.err.String())
+	if p.err != nil {
+		f.t.Fatalf("agent exited with %v: %s", p.err, p.stderr.String())
 	}
 }
 
-// An agent that is killed while the server comes and goes starts over each
-// time, and every event is there once.
+// However often the agent and the server are killed, every event is stored once.
 func TestKillAgent(t *testing.T) {
-	r := newAgentFixture(t, 20_000)
-	for n := range rounds(6) {
-		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
-		p := r.startAgent()
+	t.Parallel()
+	f := newAgentFixture(t, 20_000)
+	for n := range rounds(t, 6) {
+		before, _ := metric(f.get("/metrics"), `picket_events_total{outcome="received"}`)
+		p := f.startAgent()
 		testenv.Until(t, "more events received", func() bool {
-			v, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+			v, _ := metric(f.get("/metrics"), `picket_events_total{outcome="received"}`)
 			return v != before
 		})
 		randomDelay()
 		if n%2 == 0 {
-			r.fleet.server.kill()
+			f.cluster.server.kill()
 			randomDelay()
 			p.kill()
-			r.fleet.startServer()
+			f.cluster.startServer()
 		} else {
 			p.kill()
 		}
 	}
-	r.waitForExit(r.startAgent())
-	r.check()
+	f.waitForExit(f.startAgent())
+	f.check()
 }
 
 // An agent that is killed continues after the last event that it spooled: the
 // server receives no event twice.
 func TestKilledAgentContinues(t *testing.T) {
-	r := newAgentFixture(t, 0)
+	t.Parallel()
+	f := newAgentFixture(t, 0)
 	var text strings.Builder
 	write := func(first, last int, at string) {
 		for i := first; i < last; i++ {
 			id := fmt.Sprintf("e%d", i)
-			r.sent[id] = false
+			f.sent[id] = false
 			fmt.Fprintln(&text, strings.Replace(eventJSON(id, "h", "ls -l"), "{", `{"@timestamp":"`+at+`",`, 1))
 		}
 	}
-	// At the pace of the events' own times, the second half is a year later.
+	// At replay speed 1 the second half is due a year later.
 	write(0, 500, "2024-01-01T00:00:00Z")
 	write(500, 1000, "2025-01-01T00:00:00Z")
-	testenv.Check(t, os.WriteFile(r.file, []byte(text.String()), 0o600))
-	p := r.startAgent("--replay-speed", "1")
+	testenv.Check(t, os.WriteFile(f.file, []byte(text.String()), 0o600))
+	// Without a server nothing is posted by the agent that is killed: a batch whose
+	// acknowledgement it did not receive would rightly be sent again.
+	f.cluster.server.kill()
+	p := f.startAgent("--replay-speed", "1")
 	testenv.Until(t, "the first half is spooled", func() bool {
-		b, err := os.ReadFile(filepath.Join(r.spool, "checkpoints.json"))
+		b, err := os.ReadFile(filepath.Join(f.spool, "checkpoints.json"))
 		return err == nil && strings.Contains(string(b), `\"event\":500}`)
 	})
 	p.kill()
-	r.waitForExit(r.startAgent())
-	r.check()
-	if n, _ := metric(r.get("/metrics"), `picket_events_total{outcome="duplicate"}`); n != "0" {
+	f.cluster.startServer()
+	f.waitForExit(f.startAgent())
+	f.check()
+	if n, _ := metric(f.get("/metrics"), `picket_events_total{outcome="duplicate"}`); n != "0" {
 		t.Errorf("%s events were sent twice", n)
 	}
 }
 
-// What an agent has spooled while the server is away outlives kill -9 of the
-// agent, also in the middle of sending, and the file that it came from.
-func TestSpoolOutlivesAgent(t *testing.T) {
-	r := newAgentFixture(t, 10_000)
-	r.fleet.server.kill()
-	p := r.startAgent()
-	testenv.Until(t, "the source has ended", func() bool { return strings.Contains(p.err.String(), "source ended") })
+// Events that an agent spooled while the server was down survive kill -9 of the
+// agent, also during uploads, and the loss of the file that they came from.
+func TestSpoolSurvivesKill(t *testing.T) {
+	t.Parallel()
+	f := newAgentFixture(t, 10_000)
+	f.cluster.server.kill()
+	p := f.startAgent()
+	testenv.Until(t, "the source has ended", func() bool { return strings.Contains(p.stderr.String(), "source ended") })
 	p.kill()
-	if err := os.Truncate(r.file, 0); err != nil {
+	if err := os.Truncate(f.file, 0); err != nil {
 		t.Fatal(err)
 	}
-	r.fleet.startServer()
-	for range rounds(3) {
-		before, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
-		p := r.startAgent()
+	f.cluster.startServer()
+	for range rounds(t, 3) {
+		before, _ := metric(f.get("/metrics"), `picket_events_total{outcome="received"}`)
+		p := f.startAgent()
 		testenv.Until(t, "more events received", func() bool {
 			select {
-			case <-p.end: // it was quicker
+			case <-p.exited: // everything has been posted
 				return true
 			default:
 			}
-			v, _ := metric(r.get("/metrics"), `picket_events_total{outcome="received"}`)
+			v, _ := metric(f.get("/metrics"), `picket_events_total{outcome="received"}`)
 			return v != before
 		})
 		p.kill()
 	}
-	r.waitForExit(r.startAgent())
-	r.check()
+	f.waitForExit(f.startAgent())
+	f.check()
 }
 
-// An agent whose token is refused keeps what it has, says why, and sends it
-// once the token is right.
-func TestAgentRefused(t *testing.T) {
-	r := newAgentFixture(t, 100)
-	good := r.token
-	r.token = "wrong"
-	p := r.startAgent()
-	testenv.Until(t, "the agent says why", func() bool { return strings.Contains(p.err.String(), "picket token create") })
+// An agent whose token is rejected keeps its events, logs the cause, and posts
+// them once it has a valid token.
+func TestAgentTokenRejected(t *testing.T) {
+	t.Parallel()
+	f := newAgentFixture(t, 100)
+	valid := f.token
+	f.token = "wrong"
+	p := f.startAgent()
+	testenv.Until(t, "the agent logs the cause", func() bool { return strings.Contains(p.stderr.String(), "picket token create") })
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(r.file, 0); err != nil {
+	if err := os.Truncate(f.file, 0); err != nil {
 		t.Fatal(err)
 	}
-	r.token = good
-	r.waitForExit(r.startAgent())
-	r.check()
-	if resp, err := http.Get(r.url + "/readyz"); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
-		t.Errorf("the server is not ready: %v %v", resp, err)
+	f.token = valid
+	f.waitForExit(f.startAgent())
+	f.check()
+	if resp, err := http.Get(f.url + "/readyz"); err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("server is not ready: %v %v", resp, err)
 	}
 }

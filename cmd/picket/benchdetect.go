@@ -33,15 +33,15 @@ func newBenchDetect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "detect --rules PATH FILE...",
 		Short: "Measure parsing alone, matching alone, and both, on one core",
-		Long: `Measures parsing alone, matching alone, and both, on one core; and for scale what
-Go's encoding/json takes to read the same events into maps.`,
+		Long: `Measures parsing alone, matching alone, and both, on one core. For comparison, it
+also measures how long Go's encoding/json takes to decode the same events into maps.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
-	each := cmd.Flags().Duration("for", 2*time.Second, "how long to measure each")
-	sample := cmd.Flags().Int("sample", 0, "run `N` of the rules only, spread evenly; 0: all")
+	each := cmd.Flags().Duration("for", 2*time.Second, "how long each measurement takes")
+	sample := cmd.Flags().Int("sample", 0, "run only `N` of the rules, sampled evenly; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		set, err := loadSample(*names, *pipelines, *sample)
 		if err != nil {

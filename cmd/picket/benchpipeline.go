@@ -42,18 +42,17 @@ func newBenchPipeline() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pipeline --server URL --token T [FILE...]",
 		Short: "Load a server with events and time them until its queue is empty",
-		Long: `Posts events, real ones from files or made ones, and measures how fast they are
-accepted, how long each answer takes, and how fast they are through: until the
-server's queue is empty again. Every event is posted with an id of its own, so
-that none is a duplicate.`,
+		Long: `Posts events, from files or generated, and measures how fast the server accepts
+them, how long each response takes, and how long the server needs until its queue
+is empty again. Every event has a new id, so that none is a duplicate.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	fl.StringVar(&f.token, "token", "", "a collector's `TOKEN`")
-	fl.IntVar(&f.batch, "batch", 500, "`N` events in a request; 1 posts single events")
-	fl.IntVar(&f.connections, "connections", 4, "`N` connections at a time")
-	fl.IntVar(&f.events, "events", 100_000, "`N` events in all")
-	fl.BoolVar(&f.compress, "compress", true, "post zstd, as agents do")
+	fl.IntVar(&f.batch, "batch", 500, "number `N` of events in a request; 1 posts single events")
+	fl.IntVar(&f.connections, "connections", 4, "number `N` of simultaneous connections")
+	fl.IntVar(&f.events, "events", 100_000, "total number `N` of events")
+	fl.BoolVar(&f.compress, "compress", true, "compress with zstd, as agents do")
 	asJSON := fl.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if f.token == "" {

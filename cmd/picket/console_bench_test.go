@@ -27,19 +27,19 @@ import (
 	"github.com/picket-edr/picket/rules"
 )
 
-// BenchmarkConsole asks for pages of the console and the API's statistics with
-// as many alerts as PICKET_BENCH_ALERTS says, by default few, in the store that
-// PICKET_BENCH_STORE names as --store does. Cold: nothing is cached.
+// BenchmarkConsole requests pages of the console and the API, without a cache and
+// with one. PICKET_BENCH_ALERTS is the number of alerts, by default 5000, and
+// PICKET_BENCH_STORE the store, by default SQLite.
 func BenchmarkConsole(b *testing.B) {
 	n, err := strconv.Atoi(os.Getenv("PICKET_BENCH_ALERTS"))
 	if err != nil {
 		n = 5000
 	}
-	place := &storeLocation{data: b.TempDir(), name: "sqlite"}
+	location := &storeLocation{data: b.TempDir(), name: "sqlite"}
 	if uri := os.Getenv("PICKET_BENCH_STORE"); uri != "" {
-		place.name = uri
+		location.name = uri
 	}
-	s, err := place.open(b.Context(), slog.New(slog.DiscardHandler), false)
+	s, err := location.open(b.Context(), slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func BenchmarkConsole(b *testing.B) {
 	storetest.FillAlerts(b, s, n, begin.UTC())
 	b.Logf("%d alerts filled in %s", n, time.Since(begin).Round(time.Second))
 	for _, caching := range []string{"cold", "cached"} {
-		ask := console(b, s, caching == "cached")
+		get := newConsole(b, s, caching == "cached")
 		for _, page := range []struct{ name, path string }{
 			{"overview", "/console/"},
 			{"alerts", "/console/alerts"},
@@ -67,14 +67,14 @@ func BenchmarkConsole(b *testing.B) {
 		} {
 			b.Run(page.name+"/"+caching, func(b *testing.B) {
 				for b.Loop() {
-					ask(page.path)
+					get(page.path)
 				}
 			})
 		}
 	}
 }
 
-// A noCache cache keeps nothing.
+// noCache is a cache that caches nothing.
 type noCache struct{}
 
 func (noCache) Get(ctx context.Context, _ string, _ time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
@@ -82,8 +82,8 @@ func (noCache) Get(ctx context.Context, _ string, _ time.Duration, fill func(con
 }
 func (noCache) Invalidate(context.Context, ...string) {}
 
-// console returns how a page of a server is asked for, by one who is signed in.
-func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) {
+// newConsole signs in to a server, and returns a function that requests a page.
+func newConsole(b *testing.B, s store.Store, caching bool) (get func(path string)) {
 	b.Helper()
 	log := slog.New(slog.DiscardHandler)
 	q, err := sqlitequeue.Open(filepath.Join(b.TempDir(), "queue.db"), sqlitequeue.Options{Logger: log})
@@ -103,17 +103,17 @@ func console(b *testing.B, s store.Store, caching bool) (ask func(path string)) 
 	if err := s.PutUser(b.Context(), store.User{Name: "bench", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now()}); err != nil {
 		b.Fatal(err)
 	}
-	var figures cache.Cache = noCache{}
+	var statistics cache.Cache = noCache{}
 	if caching {
-		// The first who asks in two seconds is the cold one.
+		// The clock stands still, so that entries do not expire.
 		now := time.Now()
-		figures = cache.NewMemory(func() time.Time { return now })
+		statistics = cache.NewMemory(func() time.Time { return now })
 	}
-	shown, sessions := cache.NewCachedStore(s, figures), auth.NewSessions(s, time.Now)
+	cached, sessions := cache.NewCachedStore(s, statistics), auth.NewSessions(s, time.Now)
 	mux := httpapi.NewMux(log)
-	(&api.Server{Store: shown, Queue: q, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
-	(&legacy.Dashboard{Store: shown, Rules: loader, Tokens: auth.NewTokens(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
-	(&web.Console{Store: shown, Queue: q, Rules: loader, Sessions: sessions, Audit: audit.NewRecorder(s, log, time.Now), Now: time.Now, Version: "bench",
+	(&api.Server{Store: cached, Queue: q, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&legacy.Dashboard{Store: cached, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&web.Console{Store: cached, Queue: q, Rules: loader, Sessions: sessions, Audit: audit.NewRecorder(s, log, time.Now), Now: time.Now, Version: "bench",
 		Dropped: func() (int64, int64) { return 0, 0 }}).Routes(mux)
 	form := url.Values{"name": {"bench"}, "password": {password}}
 	in := httptest.NewRequest(http.MethodPost, "/console/sign-in", strings.NewReader(form.Encode()))

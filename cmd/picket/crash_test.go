@@ -5,37 +5,49 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// rounds is how often something is killed, less with -short.
-func rounds(n int) int {
+// rounds returns how often a test repeats a failure: n times, PICKET_TEST_ROUNDS
+// times as often, or at most 3 times with -short.
+func rounds(t *testing.T, n int) int {
+	t.Helper()
+	if text := os.Getenv("PICKET_TEST_ROUNDS"); text != "" {
+		factor, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("PICKET_TEST_ROUNDS: %v", err)
+		}
+		return n * factor
+	}
 	if testing.Short() {
 		return min(n, 3)
 	}
 	return n
 }
 
-// randomDelay waits for any short time, so that what follows comes at a moment
-// that nothing foresees.
+// randomDelay sleeps for up to 60 ms, so that the next failure comes at an
+// unpredictable point.
 func randomDelay() { time.Sleep(rand.N(60 * time.Millisecond)) }
 
-// The server is killed again and again while clients post: what it answered
-// for is there in the end, all of it, and once.
+// The server is killed repeatedly while clients post. Every acknowledged event is
+// stored once.
 func TestKillServer(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{"queue": nil, "eager": {"--eager"}} {
 		t.Run(name, func(t *testing.T) {
-			f := newTestCluster(t, args...)
-			f.startServer()
-			l := startLoad(f)
-			for range rounds(10) {
+			t.Parallel()
+			c := newTestCluster(t, args...)
+			c.startServer()
+			l := startLoad(c, loadOptions{})
+			for range rounds(t, 10) {
 				l.waitForBatches(10)
 				randomDelay()
-				f.server.kill()
-				f.startServer()
+				c.server.kill()
+				c.startServer()
 			}
 			l.waitForBatches(10)
 			l.stop()
@@ -44,79 +56,82 @@ func TestKillServer(t *testing.T) {
 	}
 }
 
-// manyRule is a correlation over what fires in a load, and many its id.
+// correlationRule is a correlation over the matches of firstAlertRule, and
+// correlationID its id.
 const (
-	many     = "00000000-0000-4000-8000-00000000000a"
-	manyRule = "title: Many\nid: " + many + "\ncorrelation: {type: event_count, rules: [" + firstAlert + "], generate: true, " +
+	correlationID   = "00000000-0000-4000-8000-00000000000a"
+	correlationRule = "title: Many\nid: " + correlationID + "\ncorrelation: {type: event_count, rules: [" + firstAlertRule + "], generate: true, " +
 		"group-by: [Computer], timespan: 1m, condition: {gte: 2}}\n"
 )
 
-// A correlation over events that come while the server is killed again and
-// again lists each of them once, in one alert a host.
+// writeCorrelation writes correlationRule to a new directory.
+func writeCorrelation(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	testenv.Check(t, os.WriteFile(filepath.Join(dir, "correlation.yml"), []byte(correlationRule), 0o600))
+	return dir
+}
+
+// The server is killed repeatedly while a correlation runs. It lists each event
+// once, in one alert per host.
 func TestKillCorrelating(t *testing.T) {
-	rules := t.TempDir()
-	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f := newTestCluster(t, "--rules", "builtin", "--rules", rules)
-	f.startServer()
-	l := startLoad(f)
-	for range rounds(6) {
+	t.Parallel()
+	c := newTestCluster(t, "--rules", "builtin", "--rules", writeCorrelation(t))
+	c.startServer()
+	l := startLoad(c, loadOptions{})
+	for range rounds(t, 6) {
 		l.waitForBatches(10)
 		randomDelay()
-		f.server.kill()
-		f.startServer()
+		c.server.kill()
+		c.startServer()
 	}
 	l.waitForBatches(10)
 	l.stop()
 	l.check()
-	l.checkMany()
+	l.checkCorrelation()
 }
 
-// A server that is asked to stop under load answers what it has in hand, ends
-// well and in time, and loses nothing.
+// A server that gets SIGTERM under load exits with status 0, and no event is
+// lost.
 func TestStopUnderLoad(t *testing.T) {
-	f := newTestCluster(t)
-	f.startServer()
-	l := startLoad(f)
-	for range rounds(4) {
+	t.Parallel()
+	c := newTestCluster(t)
+	c.startServer()
+	l := startLoad(c, loadOptions{})
+	for range rounds(t, 4) {
 		l.waitForBatches(20)
 		randomDelay()
-		if err := f.server.stop(); err != nil {
+		if err := c.server.stop(); err != nil {
 			t.Fatal(err)
 		}
-		f.startServer()
+		c.startServer()
 	}
 	l.waitForBatches(10)
 	l.stop()
 	l.check()
 }
 
-// Workers in a process of their own do the work of a server without any, and
-// what one that is killed had in hand goes to the next.
+// Worker processes serve a server that has no workers of its own. When one is
+// killed, the next one receives its batches.
 func TestKillWorker(t *testing.T) {
-	f := newTestCluster(t, "--workers", "0")
-	f.startServer()
-	l := startLoad(f)
+	t.Parallel()
+	c := newTestCluster(t, "--workers", "0")
+	c.startServer()
+	l := startLoad(c, loadOptions{})
 	var stored string
-	for n := range rounds(6) {
-		p, _, err := start(f.data, "worker", "--data", ".", "--concurrency", "2")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.kill)
+	last := rounds(t, 6) - 1
+	for n := range last + 1 {
+		p := c.startWorker(c.data, "--data", ".")
 		testenv.Until(t, "more events stored", func() bool {
 			v, _ := metric(l.get("/metrics"), `picket_events_total{outcome="stored"}`)
 			defer func() { stored = v }()
 			return v != stored && n > 0 || v != "0" && v != stored
 		})
 		randomDelay()
-		if n == rounds(6)-1 {
+		if n == last {
 			l.stop()
 			l.waitUntilEmpty()
-			if err := p.stop(); err != nil {
-				t.Error(err)
-			}
+			c.stopWorkers(p)
 			break
 		}
 		p.kill()
@@ -125,11 +140,12 @@ func TestKillWorker(t *testing.T) {
 	l.check()
 }
 
-// Rules that are added, changed, broken and removed under load are in force
-// within seconds, and no event is lost over it.
-func TestReload(t *testing.T) {
+// Rule files are added, changed, broken and removed under load. The rules are
+// reloaded, and no event is lost.
+func TestReloadRules(t *testing.T) {
+	t.Parallel()
 	rules := t.TempDir()
-	f := newTestCluster(t, "--rules", "builtin", "--rules", rules)
+	c := newTestCluster(t, "--rules", "builtin", "--rules", rules)
 	write := func(name, text string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(rules, name), []byte(text), 0o600); err != nil {
@@ -141,44 +157,44 @@ func TestReload(t *testing.T) {
 	}
 	const one, two = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 	write("one.yml", rule(one, "word-of-one"))
-	f.startServer()
-	l := startLoad(f)
+	c.startServer()
+	l := startLoad(c, loadOptions{pause: 20 * time.Millisecond})
 	probes := 0
-	// fired posts an event and returns which rule fires on it.
-	fired := func(word string) (id string) {
+	// match posts an event and returns the rules that match it.
+	match := func(word string) (ids string) {
 		probes++
 		event := fmt.Sprintf("probe-%d", probes)
 		l.mu.Lock()
 		l.sent[event] = false
 		l.mu.Unlock()
-		testenv.Until(t, "the probe is taken", func() bool { return l.post([]byte(eventJSON(event, "probe", word))) })
-		testenv.Until(t, "the probe is stored", func() bool {
+		testenv.Until(t, "the event is accepted", func() bool { return l.post([]byte(eventJSON(event, "probe", word))) })
+		testenv.Until(t, "the event is stored", func() bool {
 			n := 0
 			l.getAll("/api/v1/events?q=event_id="+event+"&", "events", func(map[string]any) { n++ })
 			return n == 1
 		})
-		l.getAll("/api/v1/matches?event_id="+event+"&", "matches", func(row map[string]any) { id += row["rule_id"].(string) })
-		return id
+		l.getAll("/api/v1/matches?event_id="+event+"&", "matches", func(row map[string]any) { ids += row["rule_id"].(string) })
+		return ids
 	}
-	if got := fired("word-of-one"); got != one {
-		t.Fatalf("the first rule does not fire: %q", got)
+	if got := match("word-of-one"); got != one {
+		t.Fatalf("rules %q match, want the first", got)
 	}
 	write("two.yml", rule(two, "word-of-two"))
-	testenv.Until(t, "the rule that was added fires", func() bool { return fired("word-of-two") == two })
+	testenv.Until(t, "the new rule matches", func() bool { return match("word-of-two") == two })
 	write("two.yml", rule(two, "another-word"))
-	testenv.Until(t, "the rule that was changed fires", func() bool { return fired("another-word") == two && fired("word-of-two") == "" })
+	testenv.Until(t, "the changed rule matches", func() bool { return match("another-word") == two && match("word-of-two") == "" })
 	write("two.yml", "title: broken\ndetection: {condition: nothing}\n")
-	testenv.Until(t, "the rule that was broken is reported", func() bool {
+	testenv.Until(t, "the broken rule is reported", func() bool {
 		v, _ := metric(l.get("/metrics"), "picket_rule_problems")
 		return v == "1"
 	})
-	if got := fired("another-word") + fired("word-of-one"); got != one {
-		t.Errorf("beside a rule that was broken, %q fire", got)
+	if got := match("another-word") + match("word-of-one"); got != one {
+		t.Errorf("beside a broken rule, rules %q match", got)
 	}
 	if err := os.Remove(filepath.Join(rules, "one.yml")); err != nil {
 		t.Fatal(err)
 	}
-	testenv.Until(t, "the rule that was removed is silent", func() bool { return fired("word-of-one") == "" })
+	testenv.Until(t, "the removed rule does not match", func() bool { return match("word-of-one") == "" })
 	l.stop()
 	l.check()
 }

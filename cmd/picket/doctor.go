@@ -32,11 +32,11 @@ func newDoctor() *cobra.Command {
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8000", "the server's `ADDR`")
 	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
-	fl.StringVar(&f.server, "server", "", "the server's `URL`; default http:// and --listen")
-	fl.StringVar(&f.token, "token", "", "an agent's or collector's `TOKEN` to try")
-	fl.StringVar(&f.caFile, "ca-file", "", "`FILE` of the certificates that sign the server's (PEM)")
+	fl.StringVar(&f.server, "server", "", "the server's `URL`; default: http:// and --listen")
+	fl.StringVar(&f.token, "token", "", "an agent's or collector's `TOKEN` to test")
+	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
-	fl.BoolVar(&f.json, "json", false, "print JSON, a line a check")
+	fl.BoolVar(&f.json, "json", false, "print JSON, one check per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := examine(cmd, f)
 		if err != nil {
@@ -77,7 +77,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if sources, err := enabledRuleSources(dir, f.rules); err != nil {
 		doctor.RulesUnreadable(r, err)
 	} else {
-		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackOf(file) != "" })
+		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackName(file) != "" })
 	}
 	if f.server == "" {
 		f.server = "http://" + f.listen

@@ -12,35 +12,36 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// Doctor says what is to be known of a store on MongoDB and of a cache, and
-// what to do where one of them is not there.
+// Doctor checks a store on MongoDB, a queue and a cache on Redis, and gives a
+// hint for each that cannot be used.
 func TestDoctorEngines(t *testing.T) {
+	t.Parallel()
 	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
 	database := mongo.Database(t)
 	args := []string{"doctor", "--data", "nothing", "--listen", "127.0.0.1:1", "--queue", redis.URL(), "--cache", "redis://" + redis.Addr + "/1", "--store"}
-	says := func(store string, lines ...string) {
+	report := func(store string, lines ...string) {
 		t.Helper()
 		cmd := exec.Command("picket", append(args, store)...)
 		cmd.Dir = t.TempDir()
 		out, err := cmd.Output()
-		if _, failed := err.(*exec.ExitError); !failed { // nobody listens, for one thing
+		if _, failed := err.(*exec.ExitError); !failed { // at least the port check fails
 			t.Fatalf("doctor: %v: %s", err, out)
 		}
 		for _, line := range lines {
 			if !regexp.MustCompile("(?m)" + line).Match(out) {
-				t.Errorf("doctor does not say %s:\n%s", line, out)
+				t.Errorf("doctor does not print %s:\n%s", line, out)
 			}
 		}
 	}
-	says(database, "^ok    disk   .*only a server needs one", "^ok    queue ", "^ok    cache .* answers",
+	report(database, "^ok    disk   .*only a server needs one", "^ok    queue ", "^ok    cache .* answers",
 		"^FAIL  store  FerretDB .*nothing yet", "hint: picket serve --store makes it")
-	f := newTestCluster(t, "--workers", "0", "--store", database)
-	f.startServer()
-	says(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
-	says("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*access denied", "hint: the user needs readWrite")
-	f.server.kill()
+	c := newTestCluster(t, "--workers", "0", "--store", database)
+	c.startServer()
+	report(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
+	report("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*access denied", "hint: the user needs readWrite")
+	c.server.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)
 	redis.Kill()
-	says(database+"?serverSelectionTimeoutMS=300&connectTimeoutMS=300", "^FAIL  store ", "hint: is MongoDB running there", "^FAIL  cache ", "hint: is Redis running there", "^FAIL  queue ")
+	report(database+"?serverSelectionTimeoutMS=300&connectTimeoutMS=300", "^FAIL  store ", "hint: is MongoDB running there", "^FAIL  cache ", "hint: is Redis running there", "^FAIL  queue ")
 	mongo.Process().Signal(syscall.SIGCONT)
 }

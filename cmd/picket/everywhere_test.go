@@ -4,8 +4,6 @@ package main
 
 import (
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,34 +14,29 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// Everything is on machines of its own: a server, two workers that run the
-// rules that it publishes, the queue on Redis, the store on MongoDB. Each is
-// killed or frozen under load. Every event that was answered for is stored
-// once, every alert is there once, and a correlation over them lists each.
-func TestKillEverywhere(t *testing.T) {
+// The parts of a deployment on many machines are killed or paused under load: the
+// server, two workers that run the rules that it publishes, Redis and the store.
+// Every acknowledged event and every alert is stored once, and a correlation over
+// the events lists each.
+func TestKillEverything(t *testing.T) {
+	t.Parallel()
 	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
-	t.Setenv("PICKET_QUEUE", redis.URL()+"?lease=2s")
-	t.Setenv("PICKET_STORE", mongo.Database(t))
-	t.Setenv("PICKET_CACHE", "redis://"+redis.Addr+"/1")
-	rules := t.TempDir()
-	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
-	f.startServer()
-	l := startLoad(f)
-	c := newTestWorkers(t, t.TempDir)
+	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
+	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t), "PICKET_CACHE=redis://" + redis.Addr + "/1"}
+	c.startServer()
+	l := startLoad(c, loadOptions{})
+	workers := c.startWorkers("")
 	l.waitForBatches(10)
-	for n := range rounds(5) {
+	for n := range rounds(t, 5) {
 		switch n % 5 {
 		case 0:
 			i := rand.IntN(2)
-			c.workers[i].kill()
+			workers[i].kill()
 			l.waitForBatches(5)
-			c.start(i)
+			workers[i] = c.startWorker(t.TempDir())
 		case 1:
-			f.server.kill()
-			f.startServer()
+			c.server.kill()
+			c.startServer()
 		case 2:
 			redis.Kill()
 			l.waitForBatches(10) // into the disk buffer
@@ -63,43 +56,38 @@ func TestKillEverywhere(t *testing.T) {
 	}
 	l.stop()
 	l.check()
-	l.checkMany()
-	c.stop()
+	l.checkCorrelation()
+	c.stopWorkers(workers[:]...)
 }
 
-// The network between them parts, slows down and breaks: between the server
-// and Redis, and between a worker and Redis and the store.
+// Connections are partitioned, delayed and closed: those of the server to Redis,
+// and those of a worker to Redis and to the store.
 func TestBadNetwork(t *testing.T) {
+	t.Parallel()
 	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
 	database := mongo.Database(t)
 	serverRedis, workerRedis := nettest.NewProxy(t, redis.Addr), nettest.NewProxy(t, redis.Addr)
 	workerMongo := nettest.NewProxy(t, mongo.Addr())
-	t.Setenv("PICKET_STORE", database)
-	f := newTestCluster(t, "--workers", "0", "--queue", "redis://"+serverRedis.Addr+"/0?lease=2s")
-	f.startServer()
-	l := startLoad(f)
-	p, _, err := start(t.TempDir(), "worker", "--concurrency", "2", "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
+	c := newTestCluster(t, "--workers", "0", "--queue", "redis://"+serverRedis.Addr+"/0?lease=2s")
+	c.env = []string{"PICKET_STORE=" + database}
+	c.startServer()
+	l := startLoad(c, loadOptions{})
+	worker := c.startWorker(t.TempDir(), "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
 		"--store", strings.Replace(database, mongo.Addr(), workerMongo.Addr, 1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.kill)
 	l.waitForBatches(10)
-	for _, bad := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
-		bad.Partition()
+	for _, proxy := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
+		proxy.Partition()
 		l.waitForBatches(5) // into the disk buffer or the queue
-		bad.Heal()
+		proxy.Heal()
 		l.waitForBatches(2)
-		bad.Delay(5 * time.Millisecond)
+		proxy.Delay(5 * time.Millisecond)
 		l.waitForBatches(5)
-		bad.CloseConns()
+		proxy.CloseConns()
 		l.waitForBatches(2)
-		bad.Heal()
+		proxy.Heal()
 		l.waitForBatches(2)
 	}
 	l.stop()
 	l.check()
-	if err := p.stop(); err != nil {
-		t.Error(err)
-	}
+	c.stopWorkers(worker)
 }

@@ -12,16 +12,17 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// Of servers that are first started at one moment on one empty store, one
-// makes the account and shows its password.
-func TestFirstStartAtOnce(t *testing.T) {
+// Of servers that start concurrently on one empty store, exactly one creates the
+// admin account and prints its password.
+func TestConcurrentFirstStart(t *testing.T) {
+	t.Parallel()
 	const servers = 4
-	for name, place := range map[string]func(t *testing.T) *storeLocation{
+	for name, newLocation := range map[string]func(t *testing.T) *storeLocation{
 		"sqlite":  func(t *testing.T) *storeLocation { return &storeLocation{data: t.TempDir(), name: "sqlite"} },
 		"mongodb": func(t *testing.T) *storeLocation { return &storeLocation{name: mongotest.Start(t).Database(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			at := place(t)
+			at := newLocation(t)
 			var mu sync.Mutex
 			var passwords []string
 			var up sync.WaitGroup
@@ -30,7 +31,7 @@ func TestFirstStartAtOnce(t *testing.T) {
 				if at.remote() {
 					dir = t.TempDir()
 				}
-				p, out, err := start(dir, "serve", "--data", ".", "--store", at.name, "--listen", "127.0.0.1:0", "--workers", "0")
+				p, out, err := startProcess(dir, nil, "serve", "--data", ".", "--store", at.name, "--listen", "127.0.0.1:0", "--workers", "0")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -50,14 +51,14 @@ func TestFirstStartAtOnce(t *testing.T) {
 						}
 					}
 					if !serves {
-						t.Errorf("a server does not start: %s", p.err.String())
+						t.Errorf("server did not start: %s", p.stderr.String())
 						up.Done()
 					}
 				}()
 			}
 			up.Wait()
 			if len(passwords) != 1 {
-				t.Fatalf("%d passwords were shown, want 1", len(passwords))
+				t.Fatalf("%d passwords were printed, want 1", len(passwords))
 			}
 			s, err := at.open(t.Context(), nil, true)
 			if err != nil {
@@ -65,7 +66,7 @@ func TestFirstStartAtOnce(t *testing.T) {
 			}
 			defer s.Close()
 			if _, err := auth.NewSessions(s, time.Now).SignIn(t.Context(), "admin", passwords[0], "127.0.0.1"); err != nil {
-				t.Errorf("the password that was shown: %v", err)
+				t.Errorf("sign in with the printed password: %v", err)
 			}
 		})
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// pauseDuration is for how long servers are frozen: 5 seconds, or what
-// PICKET_TEST_FREEZE says.
+// pauseDuration returns how long servers are paused: 5 seconds, or
+// PICKET_TEST_FREEZE.
 func pauseDuration(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("PICKET_TEST_FREEZE")
@@ -28,16 +28,17 @@ func pauseDuration(t *testing.T) time.Duration {
 	return d
 }
 
-// Redis freezes under full load, with a store that keeps up: what was sent to
-// it and not answered is in the disk buffer, behind much else, and done by Redis when it
-// thaws. It is there once.
-func TestFreezeRedis(t *testing.T) {
+// Redis is paused under full load, with a store that keeps up. Requests that got
+// no reply are in the disk buffer, behind much else, and Redis carries them out too
+// when it resumes. Their events are stored once.
+func TestPauseRedis(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Durable...)
 	url := redis.URL() + "?lease=2s"
-	f := newTestCluster(t, "--workers", "0", "--queue", url)
-	f.startServer()
-	l := startPaced(f, pauseDuration(t)/2500)
-	c := newTestWorkers(t, func() string { return f.data }, "--data", ".", "--queue", url)
+	c := newTestCluster(t, "--workers", "0", "--queue", url)
+	c.startServer()
+	l := startLoad(c, loadOptions{pause: pauseDuration(t) / 2500})
+	workers := c.startWorkers(c.data, "--data", ".", "--queue", url)
 	l.waitForBatches(100)
 	redis.Pause()
 	l.runFor(pauseDuration(t))
@@ -45,49 +46,49 @@ func TestFreezeRedis(t *testing.T) {
 	l.waitForBatches(100)
 	l.stop()
 	l.check()
-	c.stop()
+	c.stopWorkers(workers[:]...)
 }
 
-// Redis, the store and both freeze for a while under load. Intake goes on, and
-// all catches up by itself.
-func TestFreezeEngines(t *testing.T) {
+// Redis, the store, and both are paused under load. Intake continues, and the
+// backlog is processed without help.
+func TestPauseEngines(t *testing.T) {
+	t.Parallel()
 	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
-	stop := func() { mongo.Process().Signal(syscall.SIGSTOP) }
-	proceed := func() { mongo.Process().Signal(syscall.SIGCONT) }
-	t.Setenv("PICKET_QUEUE", redis.URL()+"?lease=2s")
-	t.Setenv("PICKET_STORE", mongo.Database(t))
-	f := newTestCluster(t, "--workers", "0")
-	f.startServer()
-	// FerretDB reads all events for each page of them: there can be few.
-	l := startPaced(f, pauseDuration(t)/15)
-	c := newTestWorkers(t, t.TempDir)
+	pauseMongo := func() { mongo.Process().Signal(syscall.SIGSTOP) }
+	resumeMongo := func() { mongo.Process().Signal(syscall.SIGCONT) }
+	c := newTestCluster(t, "--workers", "0")
+	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
+	c.startServer()
+	// FerretDB reads all events for each page of them, so that there can be few.
+	l := startLoad(c, loadOptions{pause: pauseDuration(t) / 15})
+	workers := c.startWorkers("")
 	l.waitForBatches(10)
-	for _, freeze := range []struct{ begin, end func() }{
+	for _, engines := range []struct{ pause, resume func() }{
 		{redis.Pause, redis.Resume},
-		{stop, proceed},
-		{func() { redis.Pause(); stop() }, func() { redis.Resume(); proceed() }},
+		{pauseMongo, resumeMongo},
+		{func() { redis.Pause(); pauseMongo() }, func() { redis.Resume(); resumeMongo() }},
 	} {
-		freeze.begin()
+		engines.pause()
 		l.runFor(pauseDuration(t))
-		freeze.end()
+		engines.resume()
 		l.waitForBatches(10)
 	}
 	l.stop()
 	l.check()
-	c.stop()
+	c.stopWorkers(workers[:]...)
 }
 
-// A server that has no disk buffer has its senders wait while Redis is
-// frozen.
-func TestFreezeWithoutSpool(t *testing.T) {
+// A server without a disk buffer answers clients with 503 while Redis is paused.
+func TestPauseWithoutDiskBuffer(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Durable...)
-	f := newTestCluster(t, "--queue", redis.URL()+"?lease=2s", "--spill-bytes", "0")
-	f.startServer()
-	l := startLoad(f)
+	c := newTestCluster(t, "--queue", redis.URL()+"?lease=2s", "--spill-bytes", "0")
+	c.startServer()
+	l := startLoad(c, loadOptions{})
 	l.waitForBatches(10)
 	redis.Pause()
-	tries := l.attempts()
-	testenv.Until(t, "senders are told to wait", func() bool { return l.attempts() > tries+2*loadClients })
+	before := l.attempts()
+	testenv.Until(t, "clients retry", func() bool { return l.attempts() > before+2*loadClients })
 	redis.Resume()
 	l.waitForBatches(10)
 	l.stop()

@@ -18,9 +18,9 @@ func newHunt() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 	}
 	at := addStoreFlags(cmd)
-	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
+	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
 	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
-	asJSON := cmd.Flags().Bool("json", false, "print the events as received, a line each")
+	asJSON := cmd.Flags().Bool("json", false, "print the events as received, one per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		q := store.EventQuery{Limit: 500}
 		if *since > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,72 +17,67 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A loadTest is clients that post to a server which comes and goes: each keeps a
-// batch until it is answered, as agents do.
+// A loadTest is clients that post to a server which may be down at times: like
+// agents, each retries a batch until it is acknowledged.
 type loadTest struct {
-	regroups bool // the queue delivers again in other batches
+	regroups bool // the queue redelivers messages in other batches
 	t        *testing.T
 	http     *http.Client
 	url      string
 	token    string // of a collector
-	api      string // of a reader
+	apiToken string
 
 	clients sync.WaitGroup
-	pause   time.Duration // of each client after a batch: others need the cores too
+	pause   time.Duration
 	quit    chan struct{}
 	acked   atomic.Int64 // batches
 
-	mu    sync.Mutex
-	sent  map[string]bool // event id to whether it fires the first-alert rule
-	tries int
+	mu       sync.Mutex
+	sent     map[string]bool // event id to whether it matches firstAlertRule
+	requests int
 }
 
 const (
 	loadClients = 4
 	loadBatch   = 20
-	// fires is a command line that fires the rule firstAlert.
-	fires      = "sh -c : picket-first-alert"
-	firstAlert = "9b170e7e-feb7-517f-ad35-a5179b0a1d0e"
+	// firstAlertRule is the id of a built-in rule that firstAlertCommand matches.
+	firstAlertRule    = "9b170e7e-feb7-517f-ad35-a5179b0a1d0e"
+	firstAlertCommand = "sh -c : picket-first-alert"
 )
 
-// startLoad makes tokens on the server that is up, and starts posting.
-func startLoad(f *testCluster) *loadTest {
-	f.t.Helper()
-	return startPaced(f, 2*time.Millisecond)
+// loadOptions adapt a load.
+type loadOptions struct {
+	pause  time.Duration // of each client after a batch; 2 ms
+	client *http.Client  // http.DefaultClient
 }
 
-// startPaced is startLoad with a pause of one's own.
-func startPaced(f *testCluster, pause time.Duration) *loadTest {
-	f.t.Helper()
-	return startLoadBy(http.DefaultClient, f, pause)
-}
-
-// startLoadBy is startPaced with a client of one's own.
-func startLoadBy(client *http.Client, f *testCluster, pause time.Duration) *loadTest {
-	f.t.Helper()
+// startLoad creates tokens on the running server, and starts posting.
+func startLoad(c *testCluster, o loadOptions) *loadTest {
+	c.t.Helper()
 	l := &loadTest{
-		t: f.t, http: client, pause: pause, url: f.url(), token: f.token("--collector", "load"), api: f.token("--api", "test", "--role", "admin"),
+		t: c.t, http: cmp.Or(o.client, http.DefaultClient), pause: cmp.Or(o.pause, 2*time.Millisecond), url: c.url(),
+		token: c.createToken("--collector", "load"), apiToken: c.createToken("--api", "test", "--role", "admin"),
 		quit: make(chan struct{}), sent: make(map[string]bool),
 	}
-	for c := range loadClients {
-		l.clients.Go(func() { l.client(c) })
+	for n := range loadClients {
+		l.clients.Go(func() { l.client(n) })
 	}
-	f.t.Cleanup(func() { l.stop() })
+	c.t.Cleanup(l.stop)
 	return l
 }
 
-// client posts batch after batch until the load halts, and one that bears an
-// event without what it must have now and then.
+// client posts batches until the load is stopped. Some contain an event that is
+// invalid.
 func (l *loadTest) client(c int) {
 	for n := 0; ; n++ {
 		var body bytes.Buffer
 		for i := range loadBatch {
 			id, command := fmt.Sprintf("c%d-%d-%d", c, n, i), "ls -l"
 			if i == n%loadBatch {
-				command = fires
+				command = firstAlertCommand
 			}
 			l.mu.Lock()
-			l.sent[id] = command == fires
+			l.sent[id] = command == firstAlertCommand
 			l.mu.Unlock()
 			fmt.Fprintf(&body, "%s\n", eventJSON(id, fmt.Sprintf("host%d", n%3), command))
 		}
@@ -89,7 +85,7 @@ func (l *loadTest) client(c int) {
 			fmt.Fprintf(&body, `{"event_id":"bad-%d-%d","event_type":"process"}`+"\n", c, n)
 		}
 		for !l.post(body.Bytes()) {
-			// A server that is down answers at once: the pause spares the core.
+			// A connection to a server that is down fails at once; do not spin.
 			select {
 			case <-time.After(10 * time.Millisecond):
 			case <-l.t.Context().Done():
@@ -110,10 +106,10 @@ func eventJSON(id, host, command string) string {
 		`"host":{"hostname":%q,"os":"Linux"},"process":{"name":"/bin/sh","pid":1,"command_line":%q,"user":"u"}}`, host, id, host, command)
 }
 
-// post reports whether the server has taken the batch.
+// post posts a batch, and reports whether the server acknowledged it.
 func (l *loadTest) post(body []byte) bool {
 	l.mu.Lock()
-	l.tries++
+	l.requests++
 	l.mu.Unlock()
 	req, err := http.NewRequest(http.MethodPost, l.url+"/api/v1/telemetry/", bytes.NewReader(body))
 	if err != nil {
@@ -137,15 +133,14 @@ func (l *loadTest) post(body []byte) bool {
 	return resp.StatusCode == http.StatusCreated && err == nil
 }
 
-// waitForBatches waits until so many further batches are acknowledged.
-func (l *loadTest) waitForBatches(batches int64) {
+// waitForBatches waits until n more batches have been acknowledged.
+func (l *loadTest) waitForBatches(n int64) {
 	l.t.Helper()
-	want := l.acked.Load() + batches
+	want := l.acked.Load() + n
 	testenv.Until(l.t, "batches acknowledged", func() bool { return l.acked.Load() >= want })
 }
 
-// runFor holds that batches are acknowledged all along a time, but for the
-// first moments.
+// runFor checks that batches are acknowledged all through a period.
 func (l *loadTest) runFor(d time.Duration) {
 	l.t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
@@ -153,14 +148,15 @@ func (l *loadTest) runFor(d time.Duration) {
 	}
 }
 
-// attempts is how many requests were made.
+// attempts returns how many requests have been sent.
 func (l *loadTest) attempts() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tries
+	return l.requests
 }
 
-// stop lets each client see its last batch through. The server must be up.
+// stop stops the clients once their current batches are acknowledged. The
+// server must be running.
 func (l *loadTest) stop() {
 	select {
 	case <-l.quit:
@@ -170,22 +166,27 @@ func (l *loadTest) stop() {
 	l.clients.Wait()
 }
 
-// check waits until the queue is empty and then accounts for every event,
-// match and alert. The load has halted by then.
+// matching returns how many of the events sent match firstAlertRule.
+func (l *loadTest) matching() (n int) {
+	for _, matches := range l.sent {
+		if matches {
+			n++
+		}
+	}
+	return n
+}
+
+// check waits until the queue is empty, then checks that every event, match and
+// alert is stored once. The load must be stopped.
 func (l *loadTest) check() {
 	l.t.Helper()
 	l.waitUntilEmpty()
-	fired := 0
-	for _, f := range l.sent {
-		if f {
-			fired++
-		}
-	}
+	want := l.matching()
 	got := make(map[string]int)
 	l.getAll("/api/v1/events?", "events", func(row map[string]any) { got[row["event_id"].(string)]++ })
 	for id := range l.sent {
 		if got[id] != 1 {
-			l.t.Errorf("event %s is there %d times", id, got[id])
+			l.t.Errorf("event %s is stored %d times", id, got[id])
 		}
 	}
 	if len(got) != len(l.sent) {
@@ -194,80 +195,75 @@ func (l *loadTest) check() {
 	matched := make(map[string]int)
 	testenv.Until(l.t, "all matches", func() bool {
 		clear(matched)
-		l.getAll("/api/v1/matches?rule_id="+firstAlert+"&", "matches", func(row map[string]any) { matched[row["event_id"].(string)]++ })
-		return len(matched) >= fired
+		l.getAll("/api/v1/matches?rule_id="+firstAlertRule+"&", "matches", func(row map[string]any) { matched[row["event_id"].(string)]++ })
+		return len(matched) >= want
 	})
-	for id, f := range l.sent {
-		if want := map[bool]int{true: 1}[f]; matched[id] != want {
-			l.t.Errorf("event %s has %d matches, not %d", id, matched[id], want)
+	for id, matches := range l.sent {
+		if want := map[bool]int{true: 1}[matches]; matched[id] != want {
+			l.t.Errorf("event %s has %d matches, want %d", id, matched[id], want)
 		}
 	}
 	count := 0
-	l.getAll("/api/v1/alerts?rule_id="+firstAlert+"&", "alerts", func(row map[string]any) { count += int(row["count"].(float64)) })
-	if count != fired {
-		l.t.Errorf("alerts count %d matches, not %d", count, fired)
+	l.getAll("/api/v1/alerts?rule_id="+firstAlertRule+"&", "alerts", func(row map[string]any) { count += int(row["count"].(float64)) })
+	if count != want {
+		l.t.Errorf("alerts count %d matches, want %d", count, want)
 	}
 	l.checkCounters()
 }
 
-// checkMany waits until the correlation manyRule has all that fired, each
-// once, in one alert a host.
-func (l *loadTest) checkMany() {
+// checkCorrelation waits until correlationRule has matched all events that
+// match firstAlertRule, each once, in one alert per host.
+func (l *loadTest) checkCorrelation() {
 	l.t.Helper()
-	fired := 0
-	for _, f := range l.sent {
-		if f {
-			fired++
-		}
-	}
+	want := l.matching()
 	testenv.Until(l.t, "all events in the alerts of the correlation", func() bool {
 		alerts, count := 0, 0
-		l.getAll("/api/v1/alerts?rule_id="+many+"&", "alerts", func(row map[string]any) {
+		l.getAll("/api/v1/alerts?rule_id="+correlationID+"&", "alerts", func(row map[string]any) {
 			alerts++
 			count += int(row["count"].(float64))
 		})
-		if alerts > 3 || count > fired {
-			l.t.Fatalf("%d alerts of %d events, of 3 hosts and %d", alerts, count, fired)
+		if alerts > 3 || count > want {
+			l.t.Fatalf("%d alerts count %d events, want at most 3 alerts and %d events", alerts, count, want)
 		}
-		return count == fired
+		return count == want
 	})
-	// A store on several machines may show an alert a moment before its matches.
+	// In MongoDB an alert can be visible before its matches.
 	listed := make(map[string]bool)
 	testenv.Until(l.t, "all matches of the correlation", func() bool {
 		clear(listed)
-		l.getAll("/api/v1/matches?rule_id="+many+"&", "matches", func(row map[string]any) { listed[row["event_id"].(string)] = true })
-		return len(listed) >= fired
+		l.getAll("/api/v1/matches?rule_id="+correlationID+"&", "matches", func(row map[string]any) { listed[row["event_id"].(string)] = true })
+		return len(listed) >= want
 	})
 	for event := range listed {
 		if !l.sent[event] {
 			l.t.Errorf("event %s is in an alert", event)
 		}
 	}
-	if len(listed) != fired {
-		l.t.Errorf("%d events are in alerts, not %d", len(listed), fired)
+	if len(listed) != want {
+		l.t.Errorf("%d events are in alerts, want %d", len(listed), want)
 	}
 }
 
-// checkCounters holds that every event received is accounted for.
+// checkCounters checks that the metrics account for every event received.
 func (l *loadTest) checkCounters() {
 	l.t.Helper()
 	text := l.get("/metrics")
 	counter := func(outcome string) (n int) {
 		v, _ := metric(text, `picket_events_total{outcome="`+outcome+`"}`)
 		if _, err := fmt.Sscan(v, &n); err != nil {
-			l.t.Fatalf("counter of %s is %q", outcome, v)
+			l.t.Fatalf("counter %s is %q", outcome, v)
 		}
 		return n
 	}
 	received, stored, duplicate := counter("received"), counter("stored"), counter("duplicate")
 	rejected, dead := counter("rejected"), counter("dead")
 	l.t.Logf("%d batches, %d events, %d requests: received %d, stored %d, duplicate %d, rejected %d, dead %d",
-		l.acked.Load(), len(l.sent), l.tries, received, stored, duplicate, rejected, dead)
-	known := stored + duplicate + rejected + dead
-	if l.regroups && received < known {
-		known = received // what came again did so in another batch, as duplicates
+		l.acked.Load(), len(l.sent), l.requests, received, stored, duplicate, rejected, dead)
+	accounted := stored + duplicate + rejected + dead
+	if l.regroups && received < accounted {
+		accounted = received // events redelivered in another batch count as duplicates
 	}
-	if received != known {
+	if received != accounted {
 		l.t.Error("received is not stored + duplicate + rejected + dead")
 	}
 	if stored != len(l.sent) || dead != 0 {
@@ -275,7 +271,7 @@ func (l *loadTest) checkCounters() {
 	}
 }
 
-// waitUntilEmpty waits until no event waits in the queue.
+// waitUntilEmpty waits until the queue is empty.
 func (l *loadTest) waitUntilEmpty() {
 	l.t.Helper()
 	testenv.Until(l.t, "an empty queue", func() bool {
@@ -284,7 +280,7 @@ func (l *loadTest) waitUntilEmpty() {
 	})
 }
 
-// get reads a page. An engine that is away for a moment is waited for.
+// get returns the body of a page. It retries while the server answers 503.
 func (l *loadTest) get(path string) (body string) {
 	l.t.Helper()
 	testenv.Until(l.t, "an answer to "+path, func() bool {
@@ -292,7 +288,7 @@ func (l *loadTest) get(path string) (body string) {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		req.Header.Set("Authorization", "Token "+l.api)
+		req.Header.Set("Authorization", "Token "+l.apiToken)
 		resp, err := l.http.Do(req)
 		if err != nil {
 			l.t.Fatal(err)

@@ -77,16 +77,17 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "picket",
 		Short: "Endpoint detection and response: one binary, server and agent",
-		Long: `picket receives events of endpoints, queues them durably, runs Sigma rules over
-each, stores them, and shows alerts on a web console.
+		Long: `picket receives events from endpoints, queues them durably, runs Sigma rules over
+them, stores them, and shows alerts on a web console.
 
   picket serve        the server, with everything in one process
   picket agent        watches a host and sends its events
   picket scan FILE    runs rules over files of events
 
 Every flag can also be given in the environment, --log-level as PICKET_LOG_LEVEL,
-or in a YAML file (--config). The command line wins over the environment, that
-over the file. A command that fails exits with 1, one that is wrongly used with 2.`,
+or in a YAML file (--config). The command line overrides the environment,
+which overrides the file. The exit status is 1 if a command fails, and 2 if its
+arguments are wrong.`,
 		Version:           version,
 		SilenceUsage:      true,
 		SilenceErrors:     true,

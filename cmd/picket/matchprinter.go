@@ -36,24 +36,24 @@ func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
 	return p
 }
 
-func (p *matchPrinter) print(h scan.Hit) error {
+func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	p.n++
 	if p.json {
-		return p.printJSON(h)
+		return p.printJSON(m)
 	}
 	if p.n == 1 {
 		fmt.Fprintf(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
 	}
 	when := "-"
-	if !h.Time.IsZero() {
-		when = h.Time.Format("2006-01-02 15:04:05")
+	if !m.Time.IsZero() {
+		when = m.Time.Format("2006-01-02 15:04:05")
 	}
-	why := make([]string, 0, len(h.Why))
-	for _, e := range h.Why {
+	why := make([]string, 0, len(m.Why))
+	for _, e := range m.Why {
 		why = append(why, e.Field+"="+e.Value)
 	}
-	fmt.Fprintf(p.w, "%s  %-19s  %-7d  %s\n", p.level(h.Level), when, h.Record, printable(h.Title))
-	line := h.File
+	fmt.Fprintf(p.w, "%s  %-19s  %-7d  %s\n", p.level(m.Level), when, m.Record, printable(m.Title))
+	line := m.File
 	if len(why) > 0 {
 		line += "  " + strings.Join(why, "  ")
 	}
@@ -91,9 +91,9 @@ func (p *matchPrinter) level(l sigma.Level) string {
 	return "\x1b[" + colours[l] + "m" + s + "\x1b[0m"
 }
 
-func (p *matchPrinter) printJSON(h scan.Hit) error {
-	if h.Tags == nil {
-		h.Tags = []string{}
+func (p *matchPrinter) printJSON(m scan.LocatedMatch) error {
+	if m.Tags == nil {
+		m.Tags = []string{}
 	}
 	line := struct {
 		RuleID string           `json:"rule_id"`
@@ -105,12 +105,12 @@ func (p *matchPrinter) printJSON(h scan.Hit) error {
 		Time   *time.Time       `json:"time"`
 		Event  json.RawMessage  `json:"event"`
 		Why    []sigma.Evidence `json:"why,omitempty"`
-	}{h.RuleID, h.Title, h.Level.String(), h.Tags, h.File, h.Record, nil, h.Raw, nil}
+	}{m.RuleID, m.Title, m.Level.String(), m.Tags, m.File, m.Record, nil, m.Raw, nil}
 	if p.why {
-		line.Why = h.Why
+		line.Why = m.Why
 	}
-	if !h.Time.IsZero() {
-		line.Time = &h.Time
+	if !m.Time.IsZero() {
+		line.Time = &m.Time
 	}
 	return printJSON(p.w, line)
 }

@@ -18,9 +18,9 @@ func newMigrate() *cobra.Command {
 		Short: "Copy the store of a data directory into MongoDB",
 		Long: `Copies events, matches, alerts with their triage, hosts, counters, accounts and the
 audit log of a data directory into an empty MongoDB database, and compares the two
-at the end. Stop the server first. Cut off, it goes on where it was. The data
-directory is not changed; who is signed in, and what correlations have under way, is
-not copied.`,
+at the end. Stop the server first. If the command is interrupted, run it again: it
+continues where it stopped. The data directory is not changed. Sessions of the
+console and the state of correlations are not copied.`,
 		Example: `  picket migrate --data /var/lib/picket --store mongodb://db1,db2,db3/picket?replicaSet=rs0`,
 		Args:    cobra.NoArgs,
 	}

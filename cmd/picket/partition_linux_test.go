@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,71 +13,56 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 )
 
-// The server, two workers, Redis and the store are each on a host of their
-// own, and senders on that of the server. At random one is cut off, by a cable
-// that is unplugged or by a network that swallows everything, and comes back.
-// Every event that was answered for is stored once, and every alert is there
-// once.
+// The server, two workers, Redis and the store each run on a host of their own,
+// and the clients on that of the server. Hosts chosen at random are unplugged, or
+// all their packets are dropped, and they are connected again. Every acknowledged
+// event and every alert is stored once.
 func TestPartitions(t *testing.T) {
-	sw := nettest.NewBridge(t)
-	serving, queueing, storing := sw.Host(), sw.Host(), sw.Host()
-	working := [2]*nettest.Host{sw.Host(), sw.Host()}
+	t.Parallel()
+	bridge := nettest.NewBridge(t)
+	serverHost, redisHost, storeHost := bridge.Host(), bridge.Host(), bridge.Host()
+	workerHosts := [2]*nettest.Host{bridge.Host(), bridge.Host()}
 	var redis *redistest.Server
-	queueing.Do(func() {
-		redis = redistest.Start(t, append([]string{"--bind", queueing.Addr + " 127.0.0.1", "--protected-mode", "no"}, redistest.Durable...)...)
+	redisHost.Do(func() {
+		redis = redistest.Start(t, append([]string{"--bind", redisHost.Addr + " 127.0.0.1", "--protected-mode", "no"}, redistest.Durable...)...)
 	})
 	var mongo *mongotest.Server
-	storing.Do(func() { mongo = mongotest.StartOn(t, t.TempDir(), storing.Addr+":0", "-quick") })
+	storeHost.Do(func() { mongo = mongotest.StartOn(t, t.TempDir(), storeHost.Addr+":0", "-quick") })
 	_, port, _ := net.SplitHostPort(redis.Addr)
-	t.Setenv("PICKET_QUEUE", "redis://"+net.JoinHostPort(queueing.Addr, port)+"/0?lease=2s")
-	t.Setenv("PICKET_STORE", mongo.Database(t))
-	rules := t.TempDir()
-	if err := os.WriteFile(filepath.Join(rules, "many.yml"), []byte(manyRule), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", rules)
+	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
+	c.env = []string{"PICKET_QUEUE=redis://" + net.JoinHostPort(redisHost.Addr, port) + "/0?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return serving.Dial(ctx, network, addr)
+		return serverHost.Dial(ctx, network, addr)
 	}}}
 	var l *loadTest
-	serving.Do(func() {
-		f.startServer()
-		l = startLoadBy(client, f, 400*time.Millisecond) // FerretDB reads all events for each page
+	serverHost.Do(func() {
+		c.startServer()
+		// FerretDB reads all events for each page of them, so that there can be few.
+		l = startLoad(c, loadOptions{client: client, pause: 400 * time.Millisecond})
 	})
-	crew := make([]*process, len(working))
-	for i, host := range working {
-		host.Do(func() {
-			p, _, err := start(t.TempDir(), "worker", "--concurrency", "2")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(p.kill)
-			crew[i] = p
-		})
+	var workers [2]*process
+	for i, host := range workerHosts {
+		host.Do(func() { workers[i] = c.startWorker(t.TempDir()) })
 	}
 	l.waitForBatches(10)
-	hosts := append([]*nettest.Host{serving, queueing, storing}, working[:]...)
+	hosts := append([]*nettest.Host{serverHost, redisHost, storeHost}, workerHosts[:]...)
 	last := -1
-	for n := range rounds(6) {
+	for n := range rounds(t, 6) {
 		i := rand.IntN(len(hosts))
 		for i == last {
 			i = rand.IntN(len(hosts))
 		}
 		last = i
-		how := []func(){hosts[i].Unplug, hosts[i].Blackhole}[n%2]
-		t.Logf("host %d of server, Redis, store, worker, worker is apart (%d)", i, n%2)
-		how()
+		disconnect := []func(){hosts[i].Unplug, hosts[i].Blackhole}[n%2]
+		t.Logf("%s is disconnected (%d)", []string{"server", "Redis", "store", "worker 1", "worker 2"}[i], n%2)
+		disconnect()
 		l.waitForBatches(5)
-		time.Sleep(rand.N(4 * time.Second)) // longer than some wait for an answer
+		time.Sleep(rand.N(4 * time.Second)) // shorter and longer than the timeouts of requests
 		hosts[i].Heal()
 		l.waitForBatches(5)
 	}
 	l.stop()
 	l.check()
-	l.checkMany()
-	for _, p := range crew {
-		if err := p.stop(); err != nil {
-			t.Error(err)
-		}
-	}
+	l.checkCorrelation()
+	c.stopWorkers(workers[:]...)
 }

@@ -17,8 +17,8 @@ import (
 
 func newQueue() *cobra.Command {
 	return newGroup("queue", "Inspect the queue and requeue or purge its dead letters, beside a running server",
-		queueCommand("stats", "Show how much waits, and the counters", cobra.NoArgs, queueStats),
-		queueCommand("peek", "List the messages that wait, oldest first", cobra.NoArgs, queuePeek),
+		queueCommand("stats", "Show the size of the queue and its counters", cobra.NoArgs, queueStats),
+		queueCommand("peek", "List waiting messages, oldest first", cobra.NoArgs, queuePeek),
 		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
 		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, deadLetterAction("requeued", queue.Inspector.Requeue)),
 		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, deadLetterAction("deleted", queue.Inspector.Purge)),
@@ -95,11 +95,11 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 
 func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
-	letters, err := q.DeadLetters(cmd.Context(), 0, limit)
+	deadLetters, err := q.DeadLetters(cmd.Context(), 0, limit)
 	if err != nil {
 		return err
 	}
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		if asJSON {
 			err = printJSON(cmd.OutOrStdout(), struct {
 				queue.DeadLetter

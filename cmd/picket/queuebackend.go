@@ -79,7 +79,7 @@ var queueBackends = []queueBackend{
 	},
 }
 
-const queueUsage = "`ENGINE` of the queue: sqlite, or a URL as in redis://HOST:6379/0 or, of a Celery broker, celery+redis://HOST:6379/0"
+const queueUsage = "`ENGINE` of the queue: sqlite, a Redis URL such as redis://HOST:6379/0, or a Celery broker such as celery+redis://HOST:6379/0"
 
 // addQueueFlag adds --queue to a command.
 func addQueueFlag(cmd *cobra.Command) *string {

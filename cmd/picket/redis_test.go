@@ -3,33 +3,34 @@
 package main
 
 import (
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A server and two workers share a queue on Redis; each of the three and
-// Redis itself is killed, and Redis frozen, under load. Intake goes on while
-// Redis is away, every event that was answered for is stored once, and every
-// alert is there once.
-func TestKillAroundRedis(t *testing.T) { testKillAround(t, "") }
+// A server and two workers share a queue on Redis. Each process and Redis are
+// killed, and Redis is paused, under load. Intake continues while Redis is down,
+// and every acknowledged event and every alert is stored once.
+func TestKillRedisQueue(t *testing.T) { testKillRedisQueue(t, "") }
 
-// The same with tasks of Celery between server and workers.
-func TestKillAroundCelery(t *testing.T) { testKillAround(t, "celery+") }
+// The same with a queue of Celery tasks.
+func TestKillCeleryQueue(t *testing.T) { testKillRedisQueue(t, "celery+") }
 
-func testKillAround(t *testing.T, protocol string) {
+func testKillRedisQueue(t *testing.T, protocol string) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Durable...)
 	url := protocol + redis.URL() + "?lease=2s"
-	f := newTestCluster(t, "--workers", "0", "--queue", url)
-	f.startServer()
-	l := startLoad(f)
-	c := newTestWorkers(t, func() string { return f.data }, "--data", ".", "--queue", url)
+	c := newTestCluster(t, "--workers", "0", "--queue", url)
+	c.startServer()
+	l := startLoad(c, loadOptions{})
+	worker := []string{"--data", ".", "--queue", url}
+	workers := c.startWorkers(c.data, worker...)
 	l.waitForBatches(10)
-	for n := range rounds(8) {
+	for n := range rounds(t, 8) {
 		switch n % 4 {
 		case 0:
 			redis.Kill()
@@ -37,12 +38,12 @@ func testKillAround(t *testing.T, protocol string) {
 			redis.Start()
 		case 1:
 			i := rand.IntN(2)
-			c.workers[i].kill()
+			workers[i].kill()
 			l.waitForBatches(10)
-			c.start(i)
+			workers[i] = c.startWorker(c.data, worker...)
 		case 2:
-			f.server.kill()
-			f.startServer()
+			c.server.kill()
+			c.startServer()
 		case 3:
 			redis.Pause()
 			randomDelay()
@@ -52,57 +53,52 @@ func testKillAround(t *testing.T, protocol string) {
 		l.waitForBatches(10)
 		randomDelay()
 	}
-	// The server ends with batches in the disk buffer, and its next run forwards them.
+	// The server is killed with batches in the disk buffer. The next one forwards them.
 	redis.Kill()
 	l.waitForBatches(10)
-	f.server.kill()
-	f.startServer()
+	c.server.kill()
+	c.startServer()
 	l.waitForBatches(10)
 	redis.Start()
 	l.waitForBatches(10)
 	l.stop()
 	l.regroups = protocol != ""
-	testenv.Until(t, "the server has Redis back", func() bool {
-		return strings.Contains(f.server.err.String(), "buffered batches forwarded") || f.server.err.String() == ""
+	testenv.Until(t, "the server forwards the disk buffer", func() bool {
+		return strings.Contains(c.server.stderr.String(), "buffered batches forwarded") || c.server.stderr.String() == ""
 	})
 	l.check()
-	c.stop()
+	c.stopWorkers(workers[:]...)
 }
 
-// The commands that look at a queue do so on Redis, and doctor says what its
-// settings are worth.
+// The queue commands work on Redis, and doctor warns of its settings.
 func TestRedisCommands(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
-	f := newTestCluster(t, "--workers", "0", "--queue", redis.URL())
-	f.startServer()
-	l := startLoad(f)
+	c := newTestCluster(t, "--workers", "0", "--queue", redis.URL())
+	c.startServer()
+	l := startLoad(c, loadOptions{})
 	l.waitForBatches(10)
 	l.stop()
-	out := f.run("queue", "stats", "--queue", redis.URL(), "--json")
+	out := c.run("queue", "stats", "--queue", redis.URL(), "--json")
 	if !strings.Contains(out, `"pending":`) || strings.Contains(out, `"pending":0,`) {
 		t.Errorf("queue stats: %s", out)
 	}
-	if out := f.run("queue", "peek", "--queue", redis.URL(), "--limit", "3"); strings.Count(out, "\n") != 3 {
+	if out := c.run("queue", "peek", "--queue", redis.URL(), "--limit", "3"); strings.Count(out, "\n") != 3 {
 		t.Errorf("queue peek: %s", out)
 	}
-	if out := f.run("queue", "requeue", "--queue", redis.URL(), "--all"); !strings.Contains(out, "requeued") {
+	if out := c.run("queue", "requeue", "--queue", redis.URL(), "--all"); !strings.Contains(out, "requeued") {
 		t.Errorf("queue requeue: %s", out)
 	}
-	p, r, err := start(f.data, "doctor", "--data", ".", "--queue", redis.URL(), "--listen", f.addr)
+	p, stdout, err := startProcess(c.data, nil, "doctor", "--data", ".", "--queue", redis.URL(), "--listen", c.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
-	buf := make([]byte, 4096)
-	for n, err := r.Read(buf); err == nil; n, err = r.Read(buf) {
-		said.Write(buf[:n])
+	report, err := io.ReadAll(stdout)
+	if err != nil {
+		t.Fatal(err)
 	}
-	select {
-	case <-p.end:
-	case <-time.After(testenv.Timeout):
-		t.Fatal("doctor does not end")
-	}
-	if !strings.Contains(said.String(), "appendonly is off") || p.res == nil {
-		t.Errorf("doctor: %v: %s", p.res, said.String())
+	<-p.exited
+	if !strings.Contains(string(report), "appendonly is off") || p.err == nil {
+		t.Errorf("doctor: %v: %s", p.err, report)
 	}
 }

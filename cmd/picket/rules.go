@@ -11,7 +11,7 @@ import (
 )
 
 func newRules() *cobra.Command {
-	return newGroup("rules", "List, check, test, install, switch and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
+	return newGroup("rules", "List, check, test, install, enable, disable and convert rules", newRulesList(), newRulesLint(), newRulesProfile(), newRulesTest(),
 		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesConvert())
 }
 
@@ -45,7 +45,7 @@ func newRulesTest() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 	}
 	pipelines := addPipelineFlag(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a case")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one case per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		sources, err := ruleSources(orBuiltin(args), *pipelines...)
 		if err != nil {

@@ -14,14 +14,14 @@ import (
 func newRulesAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add DIR|FILE|ZIP|URL",
-		Short: "Install a rule pack into the data directory; a running server follows",
-		Long: `Installs the rules of a folder, a .yml file, a .zip archive, or what an https URL
-leads to: such a file, or a repository on GitHub. They go to DATA/rules/NAME with
-their licenses, and run beside what --rules names; a server that runs takes them
-up within seconds. A pack of the same name is replaced in one step.
+		Short: "Install a rule pack into the data directory; a running server loads it",
+		Long: `Installs the rules of a directory, a .yml file, a .zip archive, or an https URL of
+such a file or of a repository on GitHub. The rules are copied to DATA/rules/NAME
+with their licenses, and run in addition to those of --rules. A running server
+loads them within seconds. A pack of the same name is replaced atomically.
 
-Archives of SigmaHQ's releases are taken as they are. Folders called deprecated,
-unsupported and regression_data are left out.`,
+The archives of SigmaHQ's releases can be installed as they are. Directories
+called deprecated, unsupported and regression_data are skipped.`,
 		Example: `  picket rules add sigma_all_rules.zip
   picket rules add https://github.com/SigmaHQ/sigma --data /var/lib/picket`,
 		Args: cobra.ExactArgs(1),

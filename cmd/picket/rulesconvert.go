@@ -16,20 +16,20 @@ import (
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
-// maxDump bounds a file of legacy rules in bytes.
-const maxDump = 64 << 20
+// maxLegacyRulesSize bounds a file of legacy rules in bytes.
+const maxLegacyRulesSize = 64 << 20
 
 func newRulesConvert() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "convert FILE|DIR|-",
 		Short: "Convert the legacy system's JSON rules to Sigma",
-		Long: `Makes Sigma rules of the JSON rules of the Django system that picket replaces: one
-object or several, an array, a dump of Django's (dumpdata) or an export of
-MongoDB's (mongoexport). - is standard input; of a directory, the .json, .jsonl and
-.ndjson files are taken.
+		Long: `Converts the JSON rules of the legacy Django system to Sigma rules. The input is one
+object or several, an array, a Django dump (dumpdata) or a MongoDB export
+(mongoexport). - is standard input. Of a directory, the .json, .jsonl and .ndjson
+files are read.
 
-A rule that can't be converted exactly is named with the reason, the others are
-converted, and it exits with 1.`,
+A rule that cannot be converted exactly is reported with the reason. The others
+are converted, and the exit status is 1.`,
 		Example: `  mongoexport --db edr --collection detection_rules | picket rules convert - --out rules
   picket rules add rules --name mine`,
 		Args: cobra.ExactArgs(1),
@@ -51,11 +51,11 @@ converted, and it exits with 1.`,
 				w.fail(name, e)
 			}
 			for _, r := range rules {
-				if first, ok := w.from[r.OldID]; ok {
-					w.fail(name, &ruleconvert.Error{Rule: r.OldID, Reason: "there is another of this id in " + first + ", which is converted"})
+				if first, ok := w.from[r.LegacyID]; ok {
+					w.fail(name, &ruleconvert.Error{Rule: r.LegacyID, Reason: "there is another of this id in " + first + ", which is converted"})
 					continue
 				}
-				w.from[r.OldID] = name
+				w.from[r.LegacyID] = name
 				if err := w.write(r); err != nil {
 					return err
 				}
@@ -101,9 +101,9 @@ func readDump(stdin io.Reader, name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxDump+1))
-	if err == nil && len(data) > maxDump {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxDump)
+	data, err := io.ReadAll(io.LimitReader(in, maxLegacyRulesSize+1))
+	if err == nil && len(data) > maxLegacyRulesSize {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxLegacyRulesSize)
 	}
 	return data, err
 }
@@ -122,9 +122,9 @@ func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
 	fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, printable(err.Error()))
 }
 
-func (w *ruleWriter) write(r ruleconvert.Rule) error {
+func (w *ruleWriter) write(r ruleconvert.ConvertedRule) error {
 	for _, note := range r.Notes {
-		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.OldID), printable(note))
+		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.LegacyID), printable(note))
 	}
 	w.written++
 	if w.dir == "" {

@@ -18,14 +18,14 @@ func newRulesEnable(verb string) *cobra.Command {
 	off := verb == "disable"
 	cmd := &cobra.Command{
 		Use:   verb + " RULE...",
-		Short: map[bool]string{true: "Disable rules; a running server follows", false: "Enable rules again; a running server follows"}[off],
-		Long: `Switches rules ` + map[bool]string{true: "off", false: "on again"}[off] + `, each named by its id, its title or its file's name. A server that runs
-follows within seconds, and it stays so after a restart. Nothing is switched if
-one of the rules is not known.`,
+		Short: map[bool]string{true: "Disable rules; a running server applies it", false: "Enable disabled rules; a running server applies it"}[off],
+		Long: `` + map[bool]string{true: "Disables", false: "Enables"}[off] + ` rules, each named by its id, its title or the name of its file. A
+running server applies the change within seconds and keeps it after a restart.
+If one of the rules does not exist, nothing is changed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	f := addEnabledRulesFlags(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	f := addServerRulesFlags(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in, err := f.load()
 		if err != nil {

@@ -25,15 +25,15 @@ func newRulesLint() *cobra.Command {
 		Use:   "lint [PATH...]",
 		Short: "Check that rules load, and report likely mistakes in them",
 		Long: `Checks that rules load, and reports likely mistakes in them: escapes, wildcards and
-regular expressions that do not do what they seem to, searches that nothing uses,
-missing or wrong metadata, slow rules. docs/sigma.md lists the checks. It exits
-with 1 if there is an error: a rule does not load, or two have the same id.
---min info also shows what is only worth knowing.`,
+regular expressions that do not do what they seem to, searches that no condition
+uses, missing or wrong metadata, slow rules. docs/sigma.md lists the checks. The
+exit status is 1 if there is an error: a rule does not load, or two rules have the
+same id. --min info also prints hints.`,
 		Example: `  picket rules lint sigma/rules
   picket rules lint --min info --ignore unknown_field my-rules`,
 		Args: cobra.ArbitraryArgs,
 	}
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a finding")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one finding per line")
 	pipelines := addPipelineFlag(cmd)
 	least := cmd.Flags().String("min", "warning", "print findings of this `SEVERITY` and above: error, warning or info")
 	only := cmd.Flags().StringArray("only", nil, "run only this `CHECK` (repeatable)")

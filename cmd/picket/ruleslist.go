@@ -19,14 +19,14 @@ func newRulesList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PATH...]",
 		Short: "List the rules of a data directory, or those of a pack",
-		Long: `Without a path, lists the rules of a server: picket's own (or what --rules names,
-as for picket serve) and those of the packs that picket rules add installed, each
-with the pack it is of and whether it is on. With paths, lists what is there.`,
+		Long: `Without a path, lists the rules of a server: picket's own (or those of --rules, as
+for picket serve) and those of the packs that picket rules add installed, each with
+its pack and whether it is enabled. With paths, lists the rules in those files.`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f := addEnabledRulesFlags(cmd)
+	f := addServerRulesFlags(cmd)
 	pipelines := addPipelineFlag(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var in enabledRules
 		var err error
@@ -68,16 +68,16 @@ with the pack it is of and whether it is on. With paths, lists what is there.`,
 	return cmd
 }
 
-// enabledRulesFlags are the flags that name a server's rules.
-type enabledRulesFlags struct {
+// serverRulesFlags are the flags that name a server's rules.
+type serverRulesFlags struct {
 	data  string
 	rules []string
 }
 
-func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
-	f := new(enabledRulesFlags)
+func addServerRulesFlags(cmd *cobra.Command) *serverRulesFlags {
+	f := new(serverRulesFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
-	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "what the server's --rules name: builtin, or a `PATH` (repeatable)")
+	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
 	return f
 }
 
@@ -89,7 +89,7 @@ type enabledRules struct {
 }
 
 // load reads the rules of a data directory, which must exist.
-func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
+func (f *serverRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
@@ -120,7 +120,7 @@ func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	if in.dir == "" {
 		return ""
 	}
-	return in.dir.packs().PackOf(r.File)
+	return in.dir.packs().PackName(r.File)
 }
 
 // enabledRuleSources returns the sources of a server's rules: those of --rules, then the

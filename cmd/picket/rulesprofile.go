@@ -40,7 +40,7 @@ prefilter is evaluated for every event of its logsource.`,
 	}
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` (repeatable)")
 	pipelines := addPipelineFlag(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a rule")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	top := cmd.Flags().Int("top", 20, "print the `N` most expensive rules; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *top < 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -22,18 +23,18 @@ func newRulesRetro() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retro RULE...",
 		Short: "Run rules over the stored events, beside a running server",
-		Long: `Runs rules over the events that are stored, newest first, and prints what they fire
-on: a new rule over what came before it, or a rule that is to be changed. RULE is a
-file or directory of rules, or the id, name or title of one that --rules names. It
-changes nothing and opens no alerts.`,
+		Long: `Runs rules over the stored events, newest first, and prints the matches. Use it to
+test a new or changed rule on past events. RULE is a file or directory of rules, or
+the id, name or title of a rule in --rules. The command changes nothing and opens no
+alerts.`,
 		Example: `  picket rules retro new-rule.yml --since 168h
   picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	at := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
-	since := cmd.Flags().Duration("since", 0, "events of the last `AGE` only, by their own time")
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
+	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir, err := at.dir()
 		if err != nil {
@@ -112,22 +113,17 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	out := newMatchPrinter(cmd.OutOrStdout(), false, false)
 	bar := startProgressBar(cmd.ErrOrStderr(), &p)
 	start, n := time.Now(), 0
-	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(h scan.Hit) error {
-		if !wanted[h.RuleID] {
+	err = scan.Events(ctx, detect.NewEngine(set.Rules, nil), &p, func(m scan.LocatedMatch) error {
+		if !wanted[m.RuleID] {
 			return nil
 		}
 		n++
 		if asJSON {
-			return printStoredMatch(out, h)
+			return printStoredMatch(out, m)
 		}
-		h.File = h.Host + "  " + h.EventID
-		return out.print(h)
-	}, func(add func(picket.Event) error) error {
-		return forEachStoredEvent(ctx, s, q, func(ev picket.Event) error {
-			p.Bytes.Add(int64(len(ev.Raw)))
-			return add(ev)
-		})
-	})
+		m.File = m.Host + "  " + m.EventID
+		return out.print(m)
+	}, storedEvents(ctx, s, q, &p))
 	bar.stop()
 	if err := errors.Join(err, out.flush()); err != nil {
 		return fmt.Errorf("run rules over stored events: %w", err)
@@ -138,27 +134,32 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 	return nil
 }
 
-// forEachStoredEvent calls f with the events that q selects, newest received first.
-func forEachStoredEvent(ctx context.Context, s store.Events, q store.EventQuery, f func(picket.Event) error) error {
-	for q.Limit = 2000; ; {
-		page, err := s.SearchEvents(ctx, q)
-		if err != nil {
-			return err
-		}
-		for i := range page.Events {
-			if err := f(page.Events[i]); err != nil {
-				return err
+// storedEvents yields the events that q selects, newest received first, and counts
+// their bytes.
+func storedEvents(ctx context.Context, s store.Events, q store.EventQuery, p *scan.Progress) iter.Seq2[picket.Event, error] {
+	return func(yield func(picket.Event, error) bool) {
+		for q.Limit = 2000; ; {
+			page, err := s.SearchEvents(ctx, q)
+			if err != nil {
+				yield(picket.Event{}, err)
+				return
 			}
-		}
-		if q.Cursor = page.Next; q.Cursor == "" {
-			return nil
+			for _, ev := range page.Events {
+				p.Bytes.Add(int64(len(ev.Raw)))
+				if !yield(ev, nil) {
+					return
+				}
+			}
+			if q.Cursor = page.Next; q.Cursor == "" {
+				return
+			}
 		}
 	}
 }
 
-func printStoredMatch(p *matchPrinter, h scan.Hit) error {
-	if h.Tags == nil {
-		h.Tags = []string{}
+func printStoredMatch(p *matchPrinter, m scan.LocatedMatch) error {
+	if m.Tags == nil {
+		m.Tags = []string{}
 	}
 	return printJSON(p.w, struct {
 		RuleID  string          `json:"rule_id"`
@@ -170,5 +171,5 @@ func printStoredMatch(p *matchPrinter, h scan.Hit) error {
 		Host    string          `json:"host"`
 		Time    time.Time       `json:"time"`
 		Event   json.RawMessage `json:"event"`
-	}{h.RuleID, h.Title, h.Level.String(), h.Tags, h.EventID, h.AgentID, h.Host, h.Time, h.Raw})
+	}{m.RuleID, m.Title, m.Level.String(), m.Tags, m.EventID, m.AgentID, m.Host, m.Time, m.Raw})
 }

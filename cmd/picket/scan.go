@@ -19,20 +19,21 @@ func newScan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan [--rules PATH]... FILE|DIR...",
 		Short: "Run rules over files of events (.evtx, .json, .ndjson, .xml; .gz and .zst too)",
-		Long: `Runs rules over the events in files, and says which rule fires on which. Files are
-event logs of Windows (.evtx), their export to XML, or JSON: an event a line, an
-array, or one event after the other; .gz and .zst are unpacked, and - is standard
-input. A directory is searched for such files by name.
+		Long: `Runs rules over the events in files and prints the matches. Files are Windows event
+logs (.evtx), their export to XML, or JSON: one event per line, an array, or
+concatenated objects. Files in .gz and .zst are decompressed, and - is standard
+input. Directories are searched for files with such names.
 
-What can't be read is said, and the scan goes on; it then exits with 1.`,
+Files and events that cannot be read are reported and skipped, and the exit status
+is then 1.`,
 		Example: `  picket scan Security.evtx
   picket scan --rules sigma/rules --min-level high --json logs/`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or a `PATH` of a directory, file or .zip (repeatable)")
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules to run: builtin, or the `PATH` of a directory, file or .zip (repeatable)")
 	pipelines := addPipelineFlag(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a match")
-	why := cmd.Flags().Bool("why", false, "with --json, also say which values a rule fired on")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
+	why := cmd.Flags().Bool("why", false, "with --json, also print the values that a rule matched on")
 	level := cmd.Flags().String("min-level", "informational", "print matches of this `LEVEL` and above")
 	completeFlag(cmd, "min-level", "informational", "low", "medium", "high", "critical")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -55,11 +56,11 @@ What can't be read is said, and the scan goes on; it then exits with 1.`,
 		bar := startProgressBar(cmd.ErrOrStderr(), &p)
 		start, bad := time.Now(), 0
 		err = scan.Files(cmd.Context(), detect.NewEngine(set.Rules, nil), args, &p,
-			func(h scan.Hit) error {
-				if h.Level < least {
+			func(m scan.LocatedMatch) error {
+				if m.Level < least {
 					return nil
 				}
-				return out.print(h)
+				return out.print(m)
 			},
 			func(err error) {
 				bad++

@@ -24,23 +24,24 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// TestScript runs the stories in testdata/script: picket from outside. Beside
-// the commands of testscript they have
+// TestScript runs the scripts in testdata/script, which run picket as users do.
+// Besides the commands of testscript they have
 //
-//	serve ARG...             start picket serve on a free port, in data, as
-//	                         $URL and $ADDR, until the script ends or stop
-//	stop                     end it by SIGTERM; it must end well
-//	token NAME ARG...        make a token, into $NAME
-//	http METHOD PATH [FILE]  ask $URL with $TOKEN; status and body to stdout
-//	poll REGEXP PATH         ask until the answer matches
-//	keys FILE KEY,...        each line of a file is a JSON object of these keys
-//	value FILE KEY NAME      put a value of the JSON in a file into $NAME
+//	serve ARG...             start picket serve on a free port with --data data, set
+//	                         $URL and $ADDR; it runs until the script or stop ends it
+//	stop                     send SIGTERM; the server must exit with status 0
+//	token NAME ARG...        create a token and set $NAME to it
+//	http METHOD PATH [FILE]  send a request to $URL with $TOKEN; print status and body
+//	poll REGEXP PATH         repeat a GET until the response matches
+//	keys FILE KEY,...        check that each line of a file is a JSON object with exactly these keys
+//	value FILE KEY NAME      set $NAME to a value of the JSON object in a file
 //	zstd FROM TO             compress a file
-//	zip DIR TO               make an archive of a folder
-//	mongo NAME               start a server of MongoDB's protocol, a database of which is $NAME
+//	zip DIR TO               archive a directory
+//	mongo NAME               start FerretDB and set $NAME to the URI of a new database
 //
-// and the condition [mongo], that there is such a server to start.
+// and the condition [mongo]: FerretDB can be built.
 func TestScript(t *testing.T) {
+	t.Parallel()
 	st := &scriptServers{servers: make(map[string]*process)}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -71,18 +72,18 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// A scriptServers is what the commands of one run of the scripts share.
+// scriptServers has the running servers of all scripts.
 type scriptServers struct {
 	mu      sync.Mutex
-	servers map[string]*process // by the script's folder
+	servers map[string]*process // by the script's directory
 }
 
 func (st *scriptServers) serve(ts *testscript.TestScript, _ bool, args []string) {
-	p, err := startServer(ts.MkAbs("."), "127.0.0.1:0", append([]string{"--data", "data"}, args...)...)
+	p, err := startServer(ts.MkAbs("."), "127.0.0.1:0", nil, append([]string{"--data", "data"}, args...)...)
 	ts.Check(err)
 	ts.Defer(func() {
 		p.kill()
-		ts.Logf("the server's log:\n%s", p.err.String())
+		ts.Logf("the server's log:\n%s", p.stderr.String())
 	})
 	st.mu.Lock()
 	st.servers[ts.Getenv("WORK")] = p
@@ -116,7 +117,7 @@ func scriptHTTP(ts *testscript.TestScript, _ bool, args []string) {
 	io.WriteString(ts.Stdout(), answer)
 }
 
-// scriptRequest returns status and body of an answer.
+// scriptRequest returns the status and body of a response.
 func scriptRequest(ts *testscript.TestScript, method, path string, body []byte) (string, error) {
 	req, err := http.NewRequest(method, ts.Getenv("URL")+path, bytes.NewReader(body))
 	if err != nil {
@@ -147,7 +148,7 @@ func scriptPoll(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("no answer matches %s; the last is\n%s", args[0], answer)
+			ts.Fatalf("no response matches %s; the last is\n%s", args[0], answer)
 		}
 	}
 }

@@ -42,13 +42,13 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server: intake, queue, workers, store and console in one process",
-		Long: `Runs the server: it takes telemetry over HTTP, queues it on disk, runs Sigma
+		Long: `Runs the server: it receives telemetry over HTTP, queues it on disk, runs Sigma
 rules over it, stores it, and shows alerts on the console, all in one process.
-It prints the console's address, and at its first start the password of admin
-(PICKET_ADMIN_PASSWORD sets another).
+It prints the address of the console and, at its first start, the password of the
+user admin (PICKET_ADMIN_PASSWORD sets another).
 
-SIGTERM and Ctrl-C stop it within 15 seconds; no accepted event is lost, nor is
-one by kill -9.`,
+SIGTERM and Ctrl-C stop it within 15 seconds. No accepted event is lost, not even
+by kill -9.`,
 		Example: `  picket serve
   picket serve --data /var/lib/picket --listen 0.0.0.0:8000 --tls-cert c.pem --tls-key k.pem
   picket serve --rules builtin --rules /etc/picket/rules`,
@@ -56,36 +56,36 @@ one by kill -9.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, f) },
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.data, "data", "picket-data", "data `DIR`, made if need be")
+	fl.StringVar(&f.data, "data", "picket-data", "data `DIR`, created if it does not exist")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8000", "`ADDR` to listen on")
 	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
-	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` a queue on Redis has an event: reply, when Redis answers, or fsync, when it is on Redis's disk")
-	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "most `BYTES` of the disk buffer, which keeps batches in the data directory while Redis is unreachable; 0: senders must wait")
+	fl.StringVar(&f.redisDurability, "redis-durability", "reply", "`WHEN` Redis counts as having stored an event: reply, when Redis answers, or fsync, when the event is on its disk")
+	fl.Int64Var(&f.spillBytes, "spill-bytes", 1<<30, "maximum `BYTES` of the disk buffer, which keeps batches in the data directory while Redis is unreachable; 0: senders must wait")
 	fl.StringVar(&f.store, "store", "sqlite", storeUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	f.pipelines = addPipelineFlag(cmd)
-	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, a `PATH` of a directory, file or .zip (repeatable), or store: those that another server publishes")
-	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "`N` workers in this process; 0: intake and console only")
+	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to run: builtin, the `PATH` of a directory, file or .zip (repeatable), or store, for those that another server publishes")
+	fl.IntVar(&f.workers, "workers", runtime.GOMAXPROCS(0), "number `N` of workers in this process; 0: intake and console only")
 	fl.BoolVar(&f.eager, "eager", false, "detect and store before answering")
-	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` to serve TLS with")
-	fl.StringVar(&f.tlsKey, "tls-key", "", "key `FILE` of the certificate")
-	fl.BoolVar(&f.insecure, "insecure", false, "serve without TLS beyond this machine: tokens and passwords cross the network in the clear")
-	fl.StringVar(&f.pprof, "pprof", "", "serve profiles of this process on a loopback `ADDR`, as in 127.0.0.1:6060")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` for TLS")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "private key `FILE` of the certificate")
+	fl.BoolVar(&f.insecure, "insecure", false, "serve other machines without TLS: tokens and passwords cross the network in the clear")
+	fl.StringVar(&f.pprof, "pprof", "", "serve profiles of this process on a loopback `ADDR`, such as 127.0.0.1:6060")
 	fl.BoolVar(&f.watchHost, "watch-host", false, "also run an agent that watches this host")
-	fl.Int64Var(&f.maxBody, "max-body", 16<<20, "most `BYTES` of a request as sent")
-	fl.Int64Var(&f.maxDecoded, "max-decoded", 64<<20, "most `BYTES` of a request decompressed")
-	fl.IntVar(&f.maxEvents, "max-events", 10_000, "`N` events in a request at most")
-	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "most `BYTES` of an event")
-	fl.IntVar(&f.maxConns, "max-connections", 4096, "`N` connections at a time at most")
-	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "most `BYTES` in the queue; beyond, senders are told to wait")
-	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events when they take more than `BYTES` on disk; 0: never")
-	fl.DurationVar(&f.retention, "retention", 0, "delete events `AGE` after their receipt, as in 720h; 0: never")
-	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to leave free; below, senders are told to wait")
+	fl.Int64Var(&f.maxBody, "max-body", 16<<20, "maximum `BYTES` of a request as sent")
+	fl.Int64Var(&f.maxDecoded, "max-decoded", 64<<20, "maximum `BYTES` of a request after decompression")
+	fl.IntVar(&f.maxEvents, "max-events", 10_000, "maximum number `N` of events in a request")
+	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
+	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
+	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
+	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
+	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
+	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
 	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
 }
 
-const cacheUsage = "`PLACE` where the console's statistics are cached: memory, or a URL as in redis://HOST:6379/1"
+const cacheUsage = "`ENGINE` of the cache for the console's statistics: memory, or a URL such as redis://HOST:6379/1"
 
 // checkCache returns an error if --cache names no cache.
 func checkCache(name string) error {

@@ -77,7 +77,7 @@ func (s *server) open() (err error) {
 
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
-	tokens, sessions := auth.NewTokens(s.store, time.Now), auth.NewSessions(s.store, time.Now)
+	tokens, sessions := auth.NewTokenVerifier(s.store, time.Now), auth.NewSessions(s.store, time.Now)
 	var sink ingest.Enqueuer = s.queue
 	if f.eager {
 		sink = eagerQueue{s.queue, s.worker, s.log}
@@ -92,11 +92,11 @@ func (s *server) open() (err error) {
 	mux.WriteRefusal = legacy.WriteRefusal
 	s.intake.Routes(mux)
 	(&legacy.Commands{Tokens: tokens}).Routes(mux)
-	figures, err := s.openCache()
+	statistics, err := s.openCache()
 	if err != nil {
 		return err
 	}
-	shown := cache.NewCachedStore(s.store, figures)
+	shown := cache.NewCachedStore(s.store, statistics)
 	recorder := audit.NewRecorder(s.store, s.log, time.Now)
 	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: recorder, Now: time.Now}
 	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)

@@ -60,7 +60,7 @@ var storeBackends = []storeBackend{
 }
 
 // storeUsage describes --store.
-const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, as in mongodb://host:27017/picket"
+const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, such as mongodb://host:27017/picket"
 
 // A storeLocation is where a store is: --store, and --data for a local one.
 type storeLocation struct{ data, name string }

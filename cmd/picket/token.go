@@ -12,20 +12,20 @@ import (
 )
 
 func newToken() *cobra.Command {
-	return newGroup("token", "Make, list and revoke the tokens of agents, collectors and programs",
+	return newGroup("token", "Create, list and revoke the tokens of agents, collectors and programs",
 		newTokenCreate(), newTokenList(), newTokenRevoke())
 }
 
 func newTokenCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create --agent ID | --collector NAME | --api NAME --role ROLE",
-		Short: "Make a token; its secret is shown this once",
+		Short: "Create a token; its secret is shown only now",
 		Args:  cobra.NoArgs,
 	}
 	at := addStoreFlags(cmd)
-	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID`, and as no other")
-	collector := cmd.Flags().String("collector", "", "a token that posts telemetry for any agent, for a forwarder `NAME`")
-	api := cmd.Flags().String("api", "", "a token that reads and acts, for a program `NAME`")
+	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID` only")
+	collector := cmd.Flags().String("collector", "", "a token for a forwarder `NAME` that posts telemetry of any agent")
+	api := cmd.Flags().String("api", "", "a token for a program `NAME` that reads and acts")
 	role := cmd.Flags().String("role", "", "`ROLE` of an --api token: viewer, analyst or admin")
 	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
@@ -70,7 +70,7 @@ func newTokenCreate() *cobra.Command {
 func newTokenList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs}
 	at := addStoreFlags(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a token")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one token per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := at.openExisting(cmd)
 		if err != nil {
@@ -107,7 +107,7 @@ func shortTime(t time.Time) string {
 }
 
 func newTokenRevoke() *cobra.Command {
-	cmd := &cobra.Command{Use: "revoke ID", Short: "End a token, by its id from the list", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke a token, by its id from the list", Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := at.openExisting(cmd)

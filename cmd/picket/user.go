@@ -124,7 +124,7 @@ func readPassword(cmd *cobra.Command) (string, error) {
 func newUserList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs}
 	at := addStoreFlags(cmd)
-	asJSON := cmd.Flags().Bool("json", false, "print JSON, a line a user")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one user per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return at.use(cmd, func(s store.Store) error {
 			users, err := s.Users(cmd.Context())
@@ -155,7 +155,7 @@ func newUserList() *cobra.Command {
 }
 
 func newUserDisable() *cobra.Command {
-	return userCommand("disable NAME", "Keep a user out, from now on", func(cmd *cobra.Command, s store.Store, u store.User) error {
+	return userCommand("disable NAME", "Disable a user and end their sessions", func(cmd *cobra.Command, s store.Store, u store.User) error {
 		u.Disabled = true
 		if err := s.PutUser(cmd.Context(), u); err != nil {
 			return err

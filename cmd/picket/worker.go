@@ -22,9 +22,9 @@ import (
 func newWorker() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Run workers in a process of their own, beside a server or on another machine",
-		Long: `Runs workers in a process of their own: on the data directory of a server on the
-same machine, or on any machine with a remote queue and store. picket serve
+		Short: "Run workers in a separate process, beside a server or on another machine",
+		Long: `Runs workers in a separate process: on the data directory of a server on the same
+machine, or on any machine with a remote queue and store. picket serve
 --workers 0 then receives telemetry and shows alerts, and any number of picket
 worker processes detect. On a Celery broker it replaces celery worker. kill -9
 loses nothing: the batches of a killed worker are delivered to another.`,
@@ -36,7 +36,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	data := addDataFlag(cmd)
 	names := cmd.Flags().StringArray("rules", nil, "rules to run: builtin, a `PATH` (repeatable), or store: those that a server publishes (default builtin, or store where that is on another machine)")
 	pipelines := addPipelineFlag(cmd)
-	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "`N` batches at a time")
+	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "number `N` of batches to process at a time")
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {

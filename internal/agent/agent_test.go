@@ -23,7 +23,7 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A server takes telemetry and remembers it, unless answer says otherwise.
+// A server records the telemetry that it accepts. answer may respond instead.
 type server struct {
 	*httptest.Server
 	answer func(w http.ResponseWriter, r *http.Request, events []string) bool // true: it answered
@@ -130,8 +130,8 @@ func newClient(t *testing.T, url string) *agent.Client {
 	return c
 }
 
-// quick are options of an agent that does not wait where it need not.
-func quick(t *testing.T, s *server, spool agent.Spool, src agent.Source) agent.Options {
+// fastOptions are options of an agent with short delays.
+func fastOptions(t *testing.T, s *server, spool agent.Spool, src agent.Source) agent.Options {
 	return agent.Options{
 		Spool: spool, Client: newClient(t, s.URL),
 		Inputs:     []agent.Input{{Name: "test", Source: src}},
@@ -144,7 +144,7 @@ func quick(t *testing.T, s *server, spool agent.Spool, src agent.Source) agent.O
 // run runs an agent until its sources have ended and all is posted.
 func run(t *testing.T, o agent.Options) agent.Snapshot {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	a := agent.New(o)
 	testenv.Check(t, a.Run(ctx))
@@ -167,7 +167,7 @@ func wantEvents(t *testing.T, s *server, want list) {
 
 func TestPostsInOrder(t *testing.T) {
 	s, src := newServer(t), numbered(1234)
-	o := quick(t, s, newSpool(t, sqlitequeue.Options{}), src)
+	o := fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)
 	o.BatchEvents = 100
 	m := run(t, o)
 	wantEvents(t, s, src)
@@ -189,7 +189,7 @@ func TestPostsInOrder(t *testing.T) {
 
 func TestBatchBytes(t *testing.T) {
 	s, src := newServer(t), numbered(100)
-	o := quick(t, s, newSpool(t, sqlitequeue.Options{}), src)
+	o := fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)
 	o.BatchBytes = 10 * (len(src.events[99]) + 1)
 	s.answer = func(_ http.ResponseWriter, _ *http.Request, events []string) bool {
 		if len(events) > 11 {
@@ -201,18 +201,18 @@ func TestBatchBytes(t *testing.T) {
 	wantEvents(t, s, src)
 }
 
-// A first event does not wait for more than the batch's age.
+// An event is posted once the batch has reached its maximum age.
 func TestBatchAge(t *testing.T) {
 	s, src := newServer(t), numbered(1)
 	src.hang = true
 	ctx, cancel := context.WithCancel(t.Context())
 	s.answer = func(http.ResponseWriter, *http.Request, []string) bool { cancel(); return false }
-	testenv.Check(t, agent.New(quick(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
+	testenv.Check(t, agent.New(fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)).Run(ctx))
 	wantEvents(t, s, src)
 }
 
-// What is not posted when the agent stops is posted by the next one.
-func TestStopKeepsTheRest(t *testing.T) {
+// Events that were not posted when the agent stopped are posted by the next one.
+func TestStopKeepsSpool(t *testing.T) {
 	s, src := newServer(t), numbered(50)
 	path := filepath.Join(t.TempDir(), "spool.db")
 	spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
@@ -224,14 +224,14 @@ func TestStopKeepsTheRest(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
-	testenv.Check(t, agent.New(quick(t, s, spool, src)).Run(ctx))
+	testenv.Check(t, agent.New(fastOptions(t, s, spool, src)).Run(ctx))
 	s.mu.Lock()
 	s.answer = nil
 	s.mu.Unlock()
 	testenv.Check(t, spool.Close())
 	spool, err = sqlitequeue.Open(path, sqlitequeue.Options{})
 	testenv.Check(t, err)
-	run(t, quick(t, s, spool, list{}))
+	run(t, fastOptions(t, s, spool, list{}))
 	testenv.Check(t, spool.Close())
 	wantEvents(t, s, src)
 }

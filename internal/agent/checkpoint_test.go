@@ -25,7 +25,7 @@ func TestCheckpoint(t *testing.T) {
 
 	// The first run spools 60 events and is stopped.
 	ctx, cancel := context.WithCancel(t.Context())
-	o := quick(t, s, spool, list{events: all.events[:60], hang: true})
+	o := fastOptions(t, s, spool, list{events: all.events[:60], hang: true})
 	o.Checkpoints, o.BatchEvents = checkpoints, 7
 	done := make(chan error, 1)
 	go func() { done <- agent.New(o).Run(ctx) }()
@@ -37,7 +37,7 @@ func TestCheckpoint(t *testing.T) {
 	testenv.Check(t, err)
 
 	// The second run has the whole source and spools only the rest.
-	o = quick(t, s, spool, all)
+	o = fastOptions(t, s, spool, all)
 	o.Checkpoints = checkpoints
 	if m := run(t, o); m.Read != 40 {
 		t.Errorf("%d events read, want 40", m.Read)

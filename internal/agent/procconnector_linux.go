@@ -14,19 +14,19 @@ import (
 
 // The process connector of the kernel: include/uapi/linux/cn_proc.h.
 const (
-	cnIdxProc    = 1
-	cnValProc    = 1
-	cnListen     = 1
-	procNone     = 0
-	procFork     = 0x00000001
-	procExec     = 0x00000002
-	procExit     = 0x80000000
-	nlHeader     = unix.NLMSG_HDRLEN
-	cnHeader     = 20 // struct cn_msg
-	eventHeader  = 16 // what, cpu, timestamp of struct proc_event
-	eventAt      = nlHeader + cnHeader
-	dataAt       = eventAt + eventHeader
-	receiveSpace = 8 << 20 // of the socket's buffer: some 100,000 events
+	cnIdxProc          = 1
+	cnValProc          = 1
+	cnListen           = 1
+	procNone           = 0
+	procFork           = 0x00000001
+	procExec           = 0x00000002
+	procExit           = 0x80000000
+	nlHeaderLen        = unix.NLMSG_HDRLEN
+	cnHeaderLen        = 20 // struct cn_msg
+	procEventHeaderLen = 16 // what, cpu, timestamp of struct proc_event
+	eventAt            = nlHeaderLen + cnHeaderLen
+	dataAt             = eventAt + procEventHeaderLen
+	receiveSpace       = 8 << 20 // of the socket's buffer: some 100,000 events
 )
 
 // A connector receives process events from the kernel.
@@ -62,14 +62,14 @@ func (c *connector) subscribe() error {
 		return fmt.Errorf("set timeout of process connector: %w", err)
 	}
 	e := binary.NativeEndian
-	m := make([]byte, nlHeader+cnHeader+4)
+	m := make([]byte, nlHeaderLen+cnHeaderLen+4)
 	e.PutUint32(m[0:], uint32(len(m)))
 	e.PutUint16(m[4:], unix.NLMSG_DONE)
 	e.PutUint32(m[12:], uint32(os.Getpid()))
-	e.PutUint32(m[nlHeader:], cnIdxProc)
-	e.PutUint32(m[nlHeader+4:], cnValProc)
-	e.PutUint16(m[nlHeader+16:], 4)
-	e.PutUint32(m[nlHeader+cnHeader:], cnListen)
+	e.PutUint32(m[nlHeaderLen:], cnIdxProc)
+	e.PutUint32(m[nlHeaderLen+4:], cnValProc)
+	e.PutUint16(m[nlHeaderLen+16:], 4)
+	e.PutUint32(m[nlHeaderLen+cnHeaderLen:], cnListen)
 	if err := unix.Sendto(c.fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("ask process connector: %w", err)
 	}

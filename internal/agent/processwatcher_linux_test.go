@@ -14,7 +14,7 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A seen is what the tests read of a process event.
+// seen is the part of a process event that the tests check.
 type seen struct {
 	AgentID   string  `json:"agent_id"`
 	EventID   string  `json:"event_id"`
@@ -35,18 +35,18 @@ type seen struct {
 	}
 }
 
-// watchFor runs a program of ours under the source, over and over since a
-// poll may miss it, until both its start and its end were told.
+// watchFor runs a program repeatedly, because a poll may miss it, until the source
+// yields both its start and its end.
 func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, ended seen) {
 	t.Helper()
 	sleepPath, err := exec.LookPath("sleep")
 	testenv.Check(t, err)
-	// A copy, whose path nobody else runs.
+	// A copy has a path that no other process runs.
 	program := filepath.Join(t.TempDir(), "sleeper")
 	b, err := os.ReadFile(sleepPath)
 	testenv.Check(t, err)
 	testenv.Check(t, os.WriteFile(program, b, 0o700))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	go func() {
 		for ctx.Err() == nil {
@@ -95,26 +95,26 @@ func wantProcess(t *testing.T, started, ended seen) {
 }
 
 func TestProcessConnector(t *testing.T) {
-	var said string
-	src := &agent.Process{AgentID: "me", Report: func(message, _ string) { said = message }}
+	var reported string
+	src := &agent.Process{AgentID: "me", Report: func(message, _ string) { reported = message }}
 	started, ended := watchFor(t, src, 100*time.Millisecond)
 	wantProcess(t, started, ended)
-	if said != "" {
-		t.Skipf("SKIPPED, only /proc was tested: %s", said)
+	if reported != "" {
+		t.Skipf("SKIPPED, only /proc was tested: %s", reported)
 	}
 	if ended.Process.ExitCode == nil || *ended.Process.ExitCode != 0 {
 		t.Errorf("ended: %+v", ended)
 	}
 }
 
-// TestShortLived: the kernel tells even of what lives for a moment.
-func TestShortLived(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+// The process connector reports even processes that end at once.
+func TestShortLivedProcess(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
-	said := make(chan string, 1)
+	reported := make(chan string, 1)
 	src := &agent.Process{Report: func(message, _ string) {
 		select {
-		case said <- message:
+		case reported <- message:
 		default:
 		}
 		cancel()
@@ -136,7 +136,7 @@ func TestShortLived(t *testing.T) {
 		}
 	}
 	select {
-	case message := <-said:
+	case message := <-reported:
 		t.Skipf("SKIPPED: %s", message)
 	default:
 		t.Fatal("the process was not seen")

@@ -81,9 +81,9 @@ func TestReplayFormats(t *testing.T) {
 	}
 }
 
-// An event without an id gets one of its content and place, the same each time;
-// the event is otherwise as it was.
-func TestReplayNames(t *testing.T) {
+// An event without an id gets one derived from its content and position, the same
+// each time. The event is otherwise unchanged.
+func TestReplayIDs(t *testing.T) {
 	path := file(t, "x.ndjson", "{\"n\":1}\n{\"n\":1}\n")
 	first, err := replay(t, &agent.Replay{Path: path})
 	testenv.Check(t, err)

@@ -23,7 +23,7 @@ func (a *Agent) upload(ctx context.Context, batchDone chan<- struct{}) {
 			if ctx.Err() == nil {
 				failures++
 				a.log.Error("reading the spool failed; retrying", "error", err)
-				backoff.Sleep(ctx, a.retryDelay(failures))
+				a.retryPolicy().Wait(ctx, failures)
 			}
 			continue
 		}
@@ -56,7 +56,7 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 		}
 		failures++
 		a.metrics.retries.Add(1)
-		wait := a.retryDelay(failures)
+		wait := a.retryPolicy().Delay(failures)
 		status, _ := errors.AsType[*StatusError](err)
 		switch {
 		case status == nil: // no answer
@@ -69,7 +69,7 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 			wait = status.RetryAfter + rand.N(status.RetryAfter/4+1)
 		case status.Status >= 500 || status.Status == http.StatusTooManyRequests:
 		default: // the token or the address is wrong: only a person can fix it
-			wait = a.opt.MaxRetryDelay/2 + rand.N(a.opt.MaxRetryDelay/2+1)
+			wait = a.opt.MaxRetryDelay - rand.N(a.opt.MaxRetryDelay/2+1)
 		}
 		if !unavailable {
 			unavailable = true
@@ -145,7 +145,7 @@ func (a *Agent) logRejected(rs []RejectedEvent) {
 
 // sendHalves posts the two halves of a body.
 func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
-	plain, err := zst.Decode(nil, body)
+	plain, err := zst.Decompress(nil, body)
 	if err != nil {
 		return &StatusError{Status: http.StatusBadRequest, Message: fmt.Sprintf("too large, and damaged: %v", err)}
 	}
@@ -169,9 +169,6 @@ func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// retryDelay returns the wait after the nth failure: a random time up to a bound
-// that doubles ("full jitter"), so that a thousand agents do not retry at once.
-func (a *Agent) retryDelay(n int) time.Duration {
-	most := min(a.opt.RetryDelay<<min(n-1, 16), a.opt.MaxRetryDelay)
-	return rand.N(most) + time.Millisecond
+func (a *Agent) retryPolicy() backoff.Policy {
+	return backoff.Policy{First: a.opt.RetryDelay, Max: a.opt.MaxRetryDelay}
 }

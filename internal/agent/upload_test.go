@@ -25,8 +25,9 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// Whatever the server does but take it, the batch is kept, and its place too.
-func TestServerTrouble(t *testing.T) {
+// The agent keeps a batch, and the order of batches, until the server responds
+// 201.
+func TestServerErrors(t *testing.T) {
 	for name, trouble := range map[string]func(w http.ResponseWriter){
 		"503":          func(w http.ResponseWriter) { w.WriteHeader(503) },
 		"500":          func(w http.ResponseWriter) { http.Error(w, "oops", 500) },
@@ -49,7 +50,7 @@ func TestServerTrouble(t *testing.T) {
 				trouble(w)
 				return true
 			}
-			o := quick(t, s, newSpool(t, sqlitequeue.Options{}), src)
+			o := fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src)
 			o.BatchEvents = 10
 			m := run(t, o)
 			wantEvents(t, s, src)
@@ -75,12 +76,12 @@ func TestRetryAfter(t *testing.T) {
 		}
 		return false
 	}
-	run(t, quick(t, s, newSpool(t, sqlitequeue.Options{}), src))
+	run(t, fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src))
 	wantEvents(t, s, src)
 }
 
-// Bad events are counted; the batch is done with.
-func TestRefused(t *testing.T) {
+// Rejected events are counted, and their batch is not sent again.
+func TestRejectedEvents(t *testing.T) {
 	for name, answer := range map[string]string{
 		"201":           `{"status":"accepted","failed":2,"errors":[{"index":1,"event_id":"e1","reason":"x"},{"index":3,"event_id":"e3","reason":"y"}]}`,
 		"400":           `{"status":"error","errors":[{},{"host":["This field is required."]},{},{"host":["no"]}]}`,
@@ -97,22 +98,22 @@ func TestRefused(t *testing.T) {
 				fmt.Fprint(w, answer)
 				return true
 			}
-			m := run(t, quick(t, s, spool, numbered(4)))
+			m := run(t, fastOptions(t, s, spool, numbered(4)))
 			st, err := spool.Stats(t.Context())
 			testenv.Check(t, err)
 			wantRefused, wantDead := int64(2), int64(0)
-			if name == "400 not named" { // nobody else has these: they are kept
+			if name == "400 not named" { // these exist nowhere else, so they are kept
 				wantRefused, wantDead = 4, 1
 			}
 			if m.Rejected != wantRefused || st.Dead != wantDead || s.posts != 1 {
-				t.Errorf("metrics %+v, %d posts, %d letters", m, s.posts, st.Dead)
+				t.Errorf("metrics %+v, %d posts, %d dead letters", m, s.posts, st.Dead)
 			}
 		})
 	}
 }
 
-// A batch that is too large is cut until it fits; an event that never fits is
-// refused.
+// A batch that is too large is split until its parts are accepted. An event that
+// is too large by itself is rejected.
 func TestTooLarge(t *testing.T) {
 	s, src := newServer(t), numbered(20)
 	const huge = 13
@@ -124,14 +125,14 @@ func TestTooLarge(t *testing.T) {
 		}
 		return false
 	}
-	m := run(t, quick(t, s, newSpool(t, sqlitequeue.Options{}), src))
+	m := run(t, fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src))
 	wantEvents(t, s, list{events: append(src.events[:huge:huge], src.events[huge+1:]...)})
 	if m.Posted != 19 || m.Rejected != 1 {
 		t.Errorf("metrics %+v", m)
 	}
 }
 
-// A full spool drops the newest and says how many, or makes the source wait.
+// A full spool drops the newest events and counts them, or blocks the source.
 func TestSpoolFull(t *testing.T) {
 	var bulky list
 	for i := range 40 {
@@ -151,7 +152,7 @@ func TestSpoolFull(t *testing.T) {
 				}
 				return false
 			}
-			o := quick(t, s, newSpool(t, sqlitequeue.Options{MaxBytes: 8000}), ending{bulky, spooled})
+			o := fastOptions(t, s, newSpool(t, sqlitequeue.Options{MaxBytes: 8000}), ending{bulky, spooled})
 			o.BatchEvents = 2
 			o.Inputs[0].Lossless = wait
 			m := run(t, o)
@@ -177,7 +178,7 @@ func TestSpoolFull(t *testing.T) {
 
 func TestReportsDropped(t *testing.T) {
 	s := newServer(t)
-	_, err := newClient(t, s.URL).Post(t.Context(), zst.Fast(nil, []byte(`[{}]`)), 7)
+	_, err := newClient(t, s.URL).Post(t.Context(), zst.CompressFast(nil, []byte(`[{}]`)), 7)
 	testenv.Check(t, err)
 	if s.dropped != 7 {
 		t.Errorf("%d events reported as dropped, want 7", s.dropped)
@@ -201,7 +202,7 @@ func (e ending) Events(ctx context.Context, from agent.Position) iter.Seq2[agent
 	}
 }
 
-func TestClientRefusesToShowTheToken(t *testing.T) {
+func TestClientRefusesPlaintextToken(t *testing.T) {
 	for server, ok := range map[string]bool{
 		"https://picket.example.org":     true,
 		"http://localhost:8000":          true,
@@ -238,17 +239,17 @@ func TestTLS(t *testing.T) {
 	c, err = agent.NewClient(agent.ClientOptions{Server: s.URL})
 	testenv.Check(t, err)
 	if _, err := c.Post(t.Context(), nil, 0); err == nil {
-		t.Error("posted to a server whose certificate nobody signed")
+		t.Error("posted to a server with an untrusted certificate")
 	}
 }
 
-// telling is a spool that tells of each batch that it took.
-type telling struct {
+// A notifyingSpool sends on a channel for each batch that it has stored.
+type notifyingSpool struct {
 	*sqlitequeue.Queue
 	took chan<- struct{}
 }
 
-func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.DeadLetter) error {
+func (s notifyingSpool) Enqueue(ctx context.Context, m queue.Message, ls ...queue.DeadLetter) error {
 	err := s.Queue.Enqueue(ctx, m, ls...)
 	if err == nil {
 		s.took <- struct{}{}
@@ -256,8 +257,8 @@ func (s telling) Enqueue(ctx context.Context, m queue.Message, ls ...queue.DeadL
 	return err
 }
 
-// TestKill kills an agent whose server takes nothing, and lets the next one
-// post: all that was spooled arrives.
+// An agent is killed while the server rejects everything. The next agent posts all
+// events that were spooled.
 func TestKill(t *testing.T) {
 	const pathEnv, urlEnv = "PICKET_SPOOL_PATH", "PICKET_SERVER_URL"
 	if path := os.Getenv(pathEnv); path != "" {
@@ -266,7 +267,7 @@ func TestKill(t *testing.T) {
 		src := numbered(1000)
 		src.hang = true
 		spooled := make(chan struct{}, 100)
-		a := agent.New(agent.Options{Spool: telling{spool, spooled}, Client: newClient(t, os.Getenv(urlEnv)), BatchEvents: 10,
+		a := agent.New(agent.Options{Spool: notifyingSpool{spool, spooled}, Client: newClient(t, os.Getenv(urlEnv)), BatchEvents: 10,
 			Inputs: []agent.Input{{Source: src}}, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 		go a.Run(t.Context())
 		for range 100 {
@@ -281,7 +282,7 @@ func TestKill(t *testing.T) {
 	s.answer = func(w http.ResponseWriter, _ *http.Request, _ []string) bool { w.WriteHeader(503); return true }
 	s.mu.Unlock()
 	path := filepath.Join(t.TempDir(), "spool.db")
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout=1m")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$", "-test.timeout="+testenv.Timeout.String())
 	cmd.Env = append(os.Environ(), pathEnv+"="+path, urlEnv+"="+s.URL)
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)
@@ -296,6 +297,6 @@ func TestKill(t *testing.T) {
 	spool, err := sqlitequeue.Open(path, sqlitequeue.Options{})
 	testenv.Check(t, err)
 	defer spool.Close()
-	run(t, quick(t, s, spool, list{}))
+	run(t, fastOptions(t, s, spool, list{}))
 	wantEvents(t, s, numbered(1000))
 }

@@ -50,7 +50,7 @@ type Server struct {
 	Queue    Queue
 	Rules    Rules
 	Triage   *triage.Service
-	Tokens   *auth.Tokens
+	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
 	Now      func() time.Time
 }

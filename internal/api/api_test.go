@@ -182,7 +182,7 @@ func TestEventsAndMatches(t *testing.T) {
 	}
 }
 
-// The account of events adds up at every step of their way.
+// The counts of events add up at every stage.
 func TestFlow(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	type flow struct{ Received, Stored, Duplicate, Rejected, Dead, Waiting int64 }

@@ -15,7 +15,7 @@ func TestAuthorisation(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	rank := map[string]int{"viewer": 1, "session": 1, "analyst": 2, "admin": 3}
 	open := map[string]bool{"GET /api/v1/health/{$}": true, "GET /api/v1/openapi.json": true,
-		"POST /api/v1/osquery/log": true, "POST /api/v1/osquery/enroll": true} // the last two say so in their own way
+		"POST /api/v1/osquery/log": true, "POST /api/v1/osquery/enroll": true} // the last two respond in their own format
 	need := map[string]int{
 		"PATCH /api/v1/alerts/{id}": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3,
 	}

@@ -19,7 +19,7 @@ func TestOpenAPI(t *testing.T) {
 		Paths      map[string]map[string]map[string]any `json:"paths"`
 		Components map[string]map[string]any            `json:"components"`
 	}
-	r.Get(t, "nobody", "/api/v1/openapi.json", &doc)
+	r.Get(t, "anonymous", "/api/v1/openapi.json", &doc)
 	if doc.OpenAPI != "3.1.0" {
 		t.Errorf("openapi %q", doc.OpenAPI)
 	}
@@ -62,7 +62,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 
-	w := r.Do("nobody", "GET", "/api/v1/openapi.json", nil)
+	w := r.Do("anonymous", "GET", "/api/v1/openapi.json", nil)
 	var all any
 	testenv.Check(t, json.Unmarshal(w.Body.Bytes(), &all))
 	var walk func(v any)

@@ -87,15 +87,15 @@ func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) e
 	if q.err != nil {
 		return q.err
 	}
-	letters, err := s.Queue.DeadLetters(r.Context(), before, limit)
+	deadLetters, err := s.Queue.DeadLetters(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}
 	cursor := ""
-	if len(letters) == limit {
-		cursor = strconv.FormatInt(letters[limit-1].ID, 10)
+	if len(deadLetters) == limit {
+		cursor = strconv.FormatInt(deadLetters[limit-1].ID, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(letters), "next": nextCursor(cursor)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(deadLetters), "next": nextCursor(cursor)})
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {

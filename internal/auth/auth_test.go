@@ -21,7 +21,7 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A testClock is moved by hand.
+// A testClock stands still until a test moves it.
 type testClock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -67,12 +67,11 @@ func TestNewToken(t *testing.T) {
 	}
 }
 
-// A token is known by its secret alone, at once, and for no more than a second
-// after it is revoked.
+// A token is identified by its secret alone. Changes take effect within a second.
 func TestTokens(t *testing.T) {
 	s, clk := open(t)
 	ctx := t.Context()
-	tokens := auth.NewTokens(s, clk.Now)
+	tokens := auth.NewTokenVerifier(s, clk.Now)
 	tok, secret, err := auth.NewToken(auth.KindAPI, "reader", auth.RoleAnalyst, clk.Now())
 	testenv.Check(t, err)
 	if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
@@ -84,9 +83,9 @@ func TestTokens(t *testing.T) {
 	if id != (auth.Identity{Kind: auth.KindAPI, Subject: "reader", Role: auth.RoleAnalyst}) || id.String() != "api:reader" {
 		t.Errorf("%+v", id)
 	}
-	for _, bad := range []string{"", secret[:39], secret + "0", tok.Hash, tok.ID, strings.Repeat("x", 1000)} {
-		if _, err := tokens.Check(ctx, bad); !errors.Is(err, auth.ErrUnauthenticated) {
-			t.Errorf("%q: %v", bad, err)
+	for _, invalid := range []string{"", secret[:39], secret + "0", tok.Hash, tok.ID, strings.Repeat("x", 1000)} {
+		if _, err := tokens.Check(ctx, invalid); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("%q: %v", invalid, err)
 		}
 	}
 	testenv.Check(t, s.RevokeToken(ctx, tok.ID, clk.Now()))
@@ -98,30 +97,30 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A hangingStore is a store that does not answer, while it is so.
+// A hangingStore is a store whose lookups hang while hanging is set.
 type hangingStore struct {
 	store.Store
-	is atomic.Bool
+	hanging atomic.Bool
 }
 
 func (f *hangingStore) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
-	if f.is.Load() {
+	if f.hanging.Load() {
 		<-ctx.Done()
 		return store.Token{}, ctx.Err()
 	}
 	return f.Store.TokenByHash(ctx, hash)
 }
 
-// Who is known is let in while the store is away, for an hour, and hardly
-// waits for it; who is not hears that it is away.
-func TestStoreAway(t *testing.T) {
+// While the store is unreachable, recently used tokens stay valid for an hour and
+// are checked almost without delay; other tokens get ErrUnavailable.
+func TestStoreUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Options{NoBackground: true})
 		testenv.Check(t, err)
 		defer s.Close()
 		ctx := t.Context()
-		away := &hangingStore{Store: s}
-		tokens := auth.NewTokens(away, time.Now)
+		unreachable := &hangingStore{Store: s}
+		tokens := auth.NewTokenVerifier(unreachable, time.Now)
 		tok, secret, err := auth.NewToken(auth.KindCollector, "known", "", time.Now())
 		testenv.Check(t, err)
 		testenv.Check(t, s.AddToken(ctx, tok))
@@ -131,7 +130,7 @@ func TestStoreAway(t *testing.T) {
 		if _, err := tokens.Check(ctx, secret); err != nil {
 			t.Fatal(err)
 		}
-		away.is.Store(true)
+		unreachable.hanging.Store(true)
 		begin, waited := time.Now(), time.Duration(0)
 		for time.Since(begin) < 59*time.Minute {
 			asked := time.Now()
@@ -142,17 +141,17 @@ func TestStoreAway(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if waited > 12*time.Minute {
-			t.Errorf("requests one after another waited %s of an hour", waited)
+			t.Errorf("successive requests waited %s within an hour", waited)
 		}
 		begin = time.Now()
 		if _, err := tokens.Check(ctx, unknown); !errors.Is(err, picket.ErrUnavailable) || time.Since(begin) > 5*time.Second {
-			t.Errorf("who is not known hears %v after %s", err, time.Since(begin))
+			t.Errorf("an unknown token gets %v after %s", err, time.Since(begin))
 		}
 		time.Sleep(2 * time.Minute)
 		if _, err := tokens.Check(ctx, secret); !errors.Is(err, picket.ErrUnavailable) {
 			t.Errorf("after an hour: %v", err)
 		}
-		away.is.Store(false)
+		unreachable.hanging.Store(false)
 		if _, err := tokens.Check(ctx, secret); err != nil {
 			t.Error(err)
 		}
@@ -215,9 +214,9 @@ func addUser(t *testing.T, s *sqlitestore.Store, name string, change func(*store
 }
 
 func TestPasswords(t *testing.T) {
-	for _, bad := range []string{"", "short", strings.Repeat("x", 1025)} {
-		if _, err := auth.HashPassword(bad); !errors.Is(err, picket.ErrInvalid) {
-			t.Errorf("%d bytes: %v", len(bad), err)
+	for _, invalid := range []string{"", "short", strings.Repeat("x", 1025)} {
+		if _, err := auth.HashPassword(invalid); !errors.Is(err, picket.ErrInvalid) {
+			t.Errorf("%d bytes: %v", len(invalid), err)
 		}
 	}
 	one, err := auth.HashPassword(password)
@@ -242,9 +241,9 @@ func TestSessions(t *testing.T) {
 	if id != (auth.Identity{Kind: "user", Subject: "ann", Role: auth.RoleAnalyst}) {
 		t.Errorf("%+v", id)
 	}
-	for _, bad := range []string{"", "x", secret[1:]} {
-		if _, err := sessions.Check(ctx, bad); !errors.Is(err, auth.ErrUnauthenticated) {
-			t.Errorf("%q: %v", bad, err)
+	for _, invalid := range []string{"", "x", secret[1:]} {
+		if _, err := sessions.Check(ctx, invalid); !errors.Is(err, auth.ErrUnauthenticated) {
+			t.Errorf("%q: %v", invalid, err)
 		}
 	}
 	for _, c := range [][2]string{{"ann", "wrong"}, {"nobody", password}, {"odd", ""}, {strings.Repeat("x", 1000), password}, {"ann", strings.Repeat("x", 2000)}} {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// A name that nobody has costs the same work as a wrong password: the decoy is
-// a hash of the same cost, that no password has.
-func TestDecoyCostsTheSame(t *testing.T) {
+// The hash that is checked for unknown users costs as much as that of a password,
+// and no password matches it.
+func TestDecoyCost(t *testing.T) {
 	phc, err := HashPassword("correct horse battery")
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func Cookie(r *http.Request) string {
 
 // Identify returns who is asking for data: a program by its API token, or a
 // person by the console's session.
-func Identify(r *http.Request, tokens *Tokens, sessions *Sessions) (Identity, error) {
+func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Identity, error) {
 	secret := Secret(r)
 	if secret == "" {
 		return sessions.Check(r.Context(), Cookie(r))

@@ -90,15 +90,15 @@ func hash(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// tokenTTL is how long a looked-up token stays valid in the cache, and so how long
+// tokenCacheTTL is how long a looked-up token stays valid in the cache, and so how long
 // a revocation may take.
-const tokenTTL = time.Second
+const tokenCacheTTL = time.Second
 
 // maxCachedTokens bounds the cache; beyond it tokens are looked up more often.
 const maxCachedTokens = 1 << 16
 
-// Tokens checks tokens against a store. It is safe for concurrent use.
-type Tokens struct {
+// A TokenVerifier checks tokens against a store. It is safe for concurrent use.
+type TokenVerifier struct {
 	store store.Tokens
 	now   func() time.Time
 
@@ -112,9 +112,9 @@ type cachedToken struct {
 	asked time.Time // last answer of the store
 }
 
-// NewTokens returns a checker of the tokens in s.
-func NewTokens(s store.Tokens, now func() time.Time) *Tokens {
-	return &Tokens{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
+// NewTokenVerifier returns a verifier of the tokens in s.
+func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
+	return &TokenVerifier{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
 }
 
 // Limits while the store is unavailable. Tokens in the cache stay valid for
@@ -130,7 +130,7 @@ const (
 // Check returns the identity that a token's secret authenticates. An unknown or
 // revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
 // picket.ErrUnavailable.
-func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
+func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
 	}
@@ -160,13 +160,13 @@ func (t *Tokens) Check(ctx context.Context, secret string) (Identity, error) {
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.remember(sum, cachedToken{id, now.Add(tokenTTL), now})
+	t.remember(sum, cachedToken{id, now.Add(tokenCacheTTL), now})
 	return id, nil
 }
 
 // CheckSender is Check for tokens that may send telemetry, those of agents and
 // collectors. Any other token is ErrForbidden.
-func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, error) {
+func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identity, error) {
 	id, err := t.Check(ctx, secret)
 	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
 		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
@@ -175,7 +175,7 @@ func (t *Tokens) CheckSender(ctx context.Context, secret string) (Identity, erro
 }
 
 // remember caches a token.
-func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
+func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.cache) >= maxCachedTokens {
@@ -185,7 +185,7 @@ func (t *Tokens) remember(sum [sha256.Size]byte, c cachedToken) {
 }
 
 // lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
-func (t *Tokens) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
+func (t *TokenVerifier) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
 	limit := unknownTokenTimeout
 	if known { // other requests use the answer too
 		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout

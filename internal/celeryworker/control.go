@@ -11,15 +11,14 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// replyExpires is how long an answer waits for who asked. Celery keeps it for
-// ever.
+// replyExpires is how long a reply waits to be read. Celery keeps it forever.
 const replyExpires = time.Minute
 
-// handleControl carries out a command, and answers it where that is asked for.
+// handleControl carries out a command and replies if asked to.
 func (n *Node) handleControl(ctx context.Context, message []byte) {
 	c, err := celery.DecodeControl(message)
 	if err != nil {
-		n.log.Warn("remote control not understood", "error", err)
+		n.log.Warn("decoding remote control command failed", "error", err)
 		return
 	}
 	n.clock.Adjust(c.Clock)
@@ -39,32 +38,32 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 		answer = celery.ErrorReply{Error: err.Error()}
 	}
 	if stateChanging[c.Method] {
-		n.log.Info("remote control", "command", c.Method, "arguments", string(c.Arguments), "error", err)
+		n.log.Info("remote control command", "command", c.Method, "arguments", string(c.Arguments), "error", err)
 	}
 	if !c.WantsReply() || answer == nil {
 		return
 	}
 	value, err := json.Marshal(answer)
 	if err != nil {
-		value = json.RawMessage(`{"error": "the answer cannot be told"}`)
+		value = json.RawMessage(`{"error": "the answer cannot be encoded"}`)
 	}
 	key := n.broker.Keys.Reply(c.ReplyTo.RoutingKey)
 	pipe := n.broker.Client.Pipeline()
 	pipe.LPush(ctx, key, celery.AppendReply(nil, n.name, c, value, n.clock.Tick()))
 	pipe.Expire(ctx, key, replyExpires)
 	if _, err := pipe.Exec(ctx); err != nil {
-		n.log.Warn("remote control not answered", "command", c.Method, "error", err)
+		n.log.Warn("replying to remote control command failed", "command", c.Method, "error", err)
 	}
 }
 
-// stateChanging are the commands that change something: who gave them is not known,
-// that they were given is logged.
+// stateChanging are the commands that change something. They are logged; their sender
+// is not known.
 var stateChanging = map[string]bool{
 	"revoke": true, "terminate": true, "rate_limit": true, "time_limit": true, "pool_grow": true, "pool_shrink": true,
 	"add_consumer": true, "cancel_consumer": true, "shutdown": true,
 }
 
-// commands are what a node can be told and asked.
+// commands are the remote control commands.
 //
 // Source: celery/worker/control.py.
 var commands = map[string]func(*Node, context.Context, *celery.Control) (any, error){
@@ -100,13 +99,13 @@ var commands = map[string]func(*Node, context.Context, *celery.Control) (any, er
 }
 
 var (
-	//lint:ignore ST1005 Celery's words
+	//lint:ignore ST1005 Celery's wording
 	errNoRestarts = errors.New("Pool restarts not enabled")
-	//lint:ignore ST1005 Celery's words
+	//lint:ignore ST1005 Celery's wording
 	errNoAutoscale = errors.New("Autoscale not enabled")
 )
 
-// argument reads an argument into to, and reports whether it is there.
+// argument decodes an argument into to, and reports whether it exists.
 func argument(c *celery.Control, name string, to any) (bool, error) {
 	raw, ok := c.Argument(name)
 	if !ok || string(raw) == "null" {
@@ -118,11 +117,11 @@ func argument(c *celery.Control, name string, to any) (bool, error) {
 	return true, nil
 }
 
-func ok(format string, args ...any) (any, error) {
+func okReply(format string, args ...any) (any, error) {
 	return celery.OKReply{OK: fmt.Sprintf(format, args...)}, nil
 }
 
-// stringsOf reads an argument that is a string or a list of them.
+// stringsOf returns an argument that is a string or a list of strings.
 func stringsOf(c *celery.Control, name string) ([]string, error) {
 	raw, _ := c.Argument(name)
 	var one string

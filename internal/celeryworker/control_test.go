@@ -190,9 +190,9 @@ func TestRevoked(t *testing.T) {
 // What Flower hears: the worker, and with events on all that becomes of tasks.
 func TestEvents(t *testing.T) {
 	r := celerytest.New(t)
-	heard := r.Client.PSubscribe(t.Context(), r.Keys.EventChannel("*"))
-	defer heard.Close()
-	_, err := heard.Receive(t.Context())
+	events := r.Client.PSubscribe(t.Context(), r.Keys.EventChannel("*"))
+	defer events.Close()
+	_, err := events.Receive(t.Context())
 	testenv.Check(t, err)
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	stop := runNode(r, q, celeryworker.Options{Pool: &pool{1}, Version: "1"})
@@ -209,7 +209,7 @@ func TestEvents(t *testing.T) {
 	stop()
 	got := make(map[string][]string)
 	for last := false; !last; {
-		m, err := heard.ReceiveMessage(t.Context())
+		m, err := events.ReceiveMessage(t.Context())
 		testenv.Check(t, err)
 		es, err := celery.DecodeEvents([]byte(m.Payload))
 		testenv.Check(t, err)

@@ -10,8 +10,8 @@ import (
 	"github.com/picket-edr/picket/celery"
 )
 
-// heartbeat shows at once that the node is there: who begins to listen to events
-// asks for it.
+// heartbeat publishes a heartbeat at once. Programs that start to read events ask for
+// it.
 func (n *Node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
 	n.publishWorkerEvent(ctx, "worker-heartbeat")
 	return nil, nil
@@ -19,21 +19,21 @@ func (n *Node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
 
 func (n *Node) enableEvents(ctx context.Context, _ *celery.Control) (any, error) {
 	if n.eventsEnabled.Swap(true) {
-		return ok("task events already enabled")
+		return okReply("task events already enabled")
 	}
 	n.publishWorkerEvent(ctx, "worker-online")
-	return ok("task events enabled")
+	return okReply("task events enabled")
 }
 
 func (n *Node) disableEvents(context.Context, *celery.Control) (any, error) {
 	if !n.eventsEnabled.Swap(false) {
-		return ok("task events already disabled")
+		return okReply("task events already disabled")
 	}
-	return ok("task events disabled")
+	return okReply("task events disabled")
 }
 
-// revoke keeps tasks from being run. One that is being run is not stopped: it
-// takes milliseconds, and its event was accepted.
+// revoke revokes tasks that have not started. A running task is not stopped: it takes
+// milliseconds, and its event has been accepted.
 func (n *Node) revoke(ctx context.Context, c *celery.Control) (any, error) {
 	ids, err := stringsOf(c, "task_id")
 	if err != nil {
@@ -42,7 +42,7 @@ func (n *Node) revoke(ctx context.Context, c *celery.Control) (any, error) {
 	if err := n.q.Revoke(ctx, ids); err != nil {
 		return nil, err
 	}
-	return ok("tasks %v flagged as revoked", ids)
+	return okReply("tasks %v flagged as revoked", ids)
 }
 
 func (n *Node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
@@ -63,9 +63,9 @@ func (n *Node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
 		return nil, err
 	}
 	if text == "0" {
-		return ok("rate limit disabled successfully")
+		return okReply("rate limit disabled successfully")
 	}
-	return ok("new rate limit set successfully")
+	return okReply("new rate limit set successfully")
 }
 
 func (n *Node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
@@ -83,7 +83,7 @@ func (n *Node) timeLimit(_ context.Context, c *celery.Control) (any, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.soft, n.hard = time.Duration(soft*float64(time.Second)), time.Duration(hard*float64(time.Second))
-	return ok("time limits set successfully")
+	return okReply("time limits set successfully")
 }
 
 func (n *Node) poolGrow(_ context.Context, c *celery.Control) (any, error) {
@@ -94,7 +94,7 @@ func (n *Node) poolShrink(_ context.Context, c *celery.Control) (any, error) {
 	return n.resize(c, -1, "pool will shrink")
 }
 
-// maxPoolSize bounds what remote control may make of a crew.
+// maxPoolSize bounds what remote control can set.
 const maxPoolSize = 256
 
 func (n *Node) resize(c *celery.Control, sign int, done string) (any, error) {
@@ -103,7 +103,7 @@ func (n *Node) resize(c *celery.Control, sign int, done string) (any, error) {
 		return nil, err
 	}
 	n.opt.Pool.Resize(min(max(n.opt.Pool.Concurrency()+sign*by, 1), maxPoolSize))
-	return ok("%s", done)
+	return okReply("%s", done)
 }
 
 func (n *Node) addConsumer(_ context.Context, c *celery.Control) (any, error) {
@@ -112,9 +112,9 @@ func (n *Node) addConsumer(_ context.Context, c *celery.Control) (any, error) {
 		return nil, errors.Join(err, errors.New("add_consumer: no queue is named"))
 	}
 	if !n.q.Consume(name, true) {
-		return ok("already consuming from %s", name)
+		return okReply("already consuming from %s", name)
 	}
-	return ok("add consumer %s", name)
+	return okReply("add consumer %s", name)
 }
 
 func (n *Node) cancelConsumer(_ context.Context, c *celery.Control) (any, error) {
@@ -123,7 +123,7 @@ func (n *Node) cancelConsumer(_ context.Context, c *celery.Control) (any, error)
 		return nil, errors.Join(err, errors.New("cancel_consumer: no queue is named"))
 	}
 	n.q.Consume(name, false)
-	return ok("no longer consuming from %s", name)
+	return okReply("no longer consuming from %s", name)
 }
 
 func (n *Node) shutdown(context.Context, *celery.Control) (any, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 )
 
-// hello answers a worker that starts, and asks all others for their clocks.
+// hello replies to a starting worker, which asks all others for their clocks.
 func (n *Node) hello(_ context.Context, c *celery.Control) (any, error) {
 	var from string
 	if _, err := argument(c, "from_node", &from); err != nil || from == n.name {
@@ -41,7 +41,7 @@ func (n *Node) stats(context.Context, *celery.Control) (any, error) {
 	return s, nil
 }
 
-// conf tells the settings that have a name in Celery.
+// conf returns the settings that have a name in Celery.
 func (n *Node) conf(context.Context, *celery.Control) (any, error) {
 	s := n.broker
 	results := "disabled"
@@ -61,7 +61,7 @@ func (n *Node) conf(context.Context, *celery.Control) (any, error) {
 	}, nil
 }
 
-// seconds is a duration as JSON, null for none.
+// seconds returns a duration in seconds, nil (JSON null) for zero.
 func seconds(d time.Duration) any {
 	if d == 0 {
 		return nil
@@ -70,25 +70,24 @@ func seconds(d time.Duration) any {
 }
 
 func (n *Node) report(context.Context, *celery.Control) (any, error) {
-	return ok("software -> picket:%s\nbroker -> %s\nqueues -> %v\ntasks -> %v", n.opt.Version, n.broker.Config, n.q.Queues(), n.broker.Tasks)
+	return okReply("software -> picket:%s\nbroker -> %s\nqueues -> %v\ntasks -> %v", n.opt.Version, n.broker.Config, n.q.Queues(), n.broker.Tasks)
 }
 
-// active tells the tasks that are held: all of them are being worked on.
+// active returns the tasks in flight, all of which are running.
 func (n *Node) active(context.Context, *celery.Control) (any, error) {
 	all := []celery.TaskInfo{}
 	n.q.EachInflight(func(t *celeryqueue.Task) { all = append(all, n.info(t.Task, t.Started(), os.Getpid())) })
 	return all, nil
 }
 
-// info is what is told of a task that began at a time in a process, or that has
-// not begun.
+// info describes a task that started at a time in a process, or has not started.
 func (n *Node) info(t *celery.Task, started time.Time, pid int) celery.TaskInfo {
 	i := t.Info(n.name, started, pid)
 	i.Args, i.Kwargs = plain(t.Args), plain(t.Kwargs)
 	return i
 }
 
-// plain is JSON of Python's as others can read it.
+// plain converts Python's JSON to standard JSON.
 func plain(src json.RawMessage) json.RawMessage {
 	out, err := celery.NormalizeJSON(nil, src)
 	if err != nil {

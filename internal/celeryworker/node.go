@@ -123,8 +123,8 @@ var nameLua string
 
 var nameScript = redis.NewScript(nameLua)
 
-// claimName returns a name that no other node has: the host's, with a number
-// where there are several.
+// claimName returns a name that no other node has: the host's, with a number if
+// necessary.
 func (n *Node) claimName(ctx context.Context) (string, error) {
 	host, _ := os.Hostname()
 	base, at := "picket", host
@@ -145,8 +145,8 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 	}
 }
 
-// tryClaimName takes a name that is free, or whose node shows no sign of life for
-// longer than a heartbeat: one that was killed leaves its name behind.
+// tryClaimName claims a name that is free, or whose node has not renewed it for longer
+// than a heartbeat: a killed node leaves its name behind.
 func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
 	key := n.nameKey(name)
 	free, err := n.broker.Client.SetNX(ctx, key, n.broker.ClientID, nameExpires).Result()
@@ -172,14 +172,14 @@ func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err er
 
 func (n *Node) nameKey(name string) string { return n.broker.Key("node:" + name) }
 
-// hostname is the node's name, "" before it has one.
+// hostname returns the node's name, "" before it has one.
 func (n *Node) hostname() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.name
 }
 
-// listen carries out what it is told, until ctx ends.
+// listen handles remote control and heartbeats until ctx ends.
 func (n *Node) listen(ctx context.Context) {
 	control, beats := n.broker.Keys.ControlChannel(), n.broker.Keys.EventChannel("worker-heartbeat")
 	channels := []string{beats}
@@ -195,7 +195,7 @@ func (n *Node) listen(ctx context.Context) {
 	}
 	sub := n.broker.Client.Subscribe(ctx, channels...)
 	defer sub.Close()
-	messages := sub.Channel() // it connects anew by itself
+	messages := sub.Channel() // it reconnects by itself
 	for {
 		select {
 		case <-ctx.Done():
@@ -213,7 +213,8 @@ func (n *Node) listen(ctx context.Context) {
 	}
 }
 
-// handleHeartbeat notes workers of another kind, who may know tasks that picket does not.
+// handleHeartbeat records workers of another kind, which may know tasks that picket
+// does not.
 func (n *Node) handleHeartbeat(events []celery.Event) {
 	for i := range events {
 		n.clock.Adjust(events[i].Clock)
@@ -223,14 +224,14 @@ func (n *Node) handleHeartbeat(events []celery.Event) {
 	}
 }
 
-// event makes an event of the node's, with what all have.
+// event returns an event with the fields that all events of the node have.
 func (n *Node) event(kind string) celery.Event {
 	now := time.Now()
 	_, offset := now.Zone()
 	return celery.Event{Type: kind, Hostname: n.hostname(), UTCOffset: -offset / 3600, PID: os.Getpid(), Clock: n.clock.Tick(), Time: now}
 }
 
-// publishWorkerEvent publishes an event about the node. One that is lost is of no harm.
+// publishWorkerEvent publishes an event about the node. A lost one does no harm.
 func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	e := n.event(kind)
 	e.Freq, e.Active, e.Processed = heartbeatEvery, n.q.InflightCount(), int(n.processed.Load())
@@ -240,14 +241,14 @@ func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	n.broker.Client.Publish(ctx, n.broker.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
 }
 
-// emit keeps events of tasks until the next flush.
+// emit buffers task events until the next flush.
 func (n *Node) emit(events ...celery.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.events = append(n.events, events...)
 }
 
-// flush publishes the events that are kept.
+// flush publishes the buffered events.
 func (n *Node) flush(ctx context.Context) {
 	n.mu.Lock()
 	events := n.events
@@ -262,10 +263,11 @@ func (n *Node) flush(ctx context.Context) {
 	for part := range slices.Chunk(events, eventsChunk) {
 		pipe.Publish(ctx, n.broker.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
 	}
-	pipe.Exec(ctx) // nobody keeps events: those of an outage are gone
+	pipe.Exec(ctx) // events are not retained: those of an outage are lost
 }
 
-// loadAverage is the host's, where the system tells it in a file.
+// loadAverage returns the load average of the host, zero if the system has no
+// /proc/loadavg.
 func loadAverage() (avg [3]float64) {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err == nil {

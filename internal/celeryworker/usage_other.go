@@ -2,5 +2,5 @@
 
 package celeryworker
 
-// usage is not known here.
+// usage is not available on this system.
 func usage() map[string]any { return map[string]any{} }

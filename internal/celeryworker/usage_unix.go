@@ -4,7 +4,7 @@ package celeryworker
 
 import "syscall"
 
-// usage is what the process has used, as getrusage names it.
+// usage returns the resource usage of the process, by getrusage's names.
 func usage() map[string]any {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

@@ -20,24 +20,24 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-// manyThenOne are three words of one host within a minute, and then another;
-// the second correlation is of what does not follow.
+// manyThenOne has a correlation of three events of one host within a minute, and one
+// of an event that another does not follow.
 const manyThenOne = `
 ---
 title: Many
 id: 00000000-0000-4000-8000-00000000000a
 name: many
 level: high
-correlation: {type: event_count, rules: [` + detecttest.IDOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
+correlation: {type: event_count, rules: [` + detecttest.RuleOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
 ---
 title: Alone
 id: 00000000-0000-4000-8000-00000000000b
 level: low
-correlation: {type: temporal, rules: [` + detecttest.IDOne + `, ` + detecttest.IDTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.IDOne + ` and not ` + detecttest.IDTwo + `}
+correlation: {type: temporal, rules: [` + detecttest.RuleOne + `, ` + detecttest.RuleTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.RuleOne + ` and not ` + detecttest.RuleTwo + `}
 `
 
-// A deployment is an engine over a store, whose clock and followers a test
-// drives.
+// A deployment is an engine over a store. Tests set its clock and step its
+// runners.
 type deployment struct {
 	*testing.T
 	engine *detect.Engine
@@ -47,7 +47,7 @@ type deployment struct {
 }
 
 func deploy(t *testing.T, correlations string) *deployment {
-	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{Now: func() time.Time { return d.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func deploy(t *testing.T, correlations string) *deployment {
 	return d
 }
 
-// newRunner is another process's follower.
+// newRunner returns the runner of another process.
 func (d *deployment) newRunner(name string) *correlate.Runner {
 	return correlate.New(d.engine, d.store, name, slog.New(slog.DiscardHandler), func() time.Time { return d.now })
 }
@@ -123,9 +123,9 @@ func (d *deployment) want(alerts ...string) {
 	}
 }
 
-// Events of many batches, out of order and sent twice, make one alert that
-// lists them all, also when followers die on the way.
-func TestFollower(t *testing.T) {
+// Events of many batches, out of order and repeated, become one alert that lists
+// all of them, even if runners die in between.
+func TestRunner(t *testing.T) {
 	d := deploy(t, manyThenOne)
 	one, two := d.newRunner("one"), d.newRunner("two")
 	d.save(d.event("a", "h1", "one", 30), d.event("b", "h2", "one", 31))
@@ -134,7 +134,7 @@ func TestFollower(t *testing.T) {
 	d.save(d.event("c", "h1", "one", 10), d.event("a", "h1", "one", 30))
 	d.step(one)
 	d.want()
-	d.now = d.now.Add(20 * time.Second) // the first has died
+	d.now = d.now.Add(20 * time.Second) // the lease of the first has expired
 	d.save(d.event("d", "h1", "one", 20), d.event("e", "h1", "one", 200))
 	d.step(two)
 	d.want("high Many on h1: a c d")
@@ -152,10 +152,10 @@ func TestFollower(t *testing.T) {
 	d.want("high Many on h1: a c d f", "low Alone on h1: a b c d e f")
 }
 
-// An alert of several hosts is one.
-func TestFollowerOverHosts(t *testing.T) {
+// An alert over several hosts is one alert.
+func TestRunnerOverHosts(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Spread\nid: 00000000-0000-4000-8000-00000000000c\nlevel: critical\n"+
-		"correlation: {type: value_count, rules: ["+detecttest.IDOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
+		"correlation: {type: value_count, rules: ["+detecttest.RuleOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
 	f := d.newRunner("f")
 	for i, host := range []string{"h1", "h2", "h3", "h4"} {
 		d.save(d.event(host, host, "one", i))
@@ -168,18 +168,18 @@ func TestFollowerOverHosts(t *testing.T) {
 	}
 }
 
-// Rules that change while a follower works take effect at once, over what is
-// kept; without correlations, rules speak for themselves again.
-func TestFollowerReload(t *testing.T) {
+// Rules that change while a runner works apply at once, to the observations kept.
+// A rule without correlations raises alerts of its own again.
+func TestRunnerReload(t *testing.T) {
 	d := deploy(t, manyThenOne)
 	f := d.newRunner("f")
 	d.save(d.event("a", "h1", "one", 1), d.event("b", "h1", "one", 2))
 	d.step(f)
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
 	d.save(d.event("c", "h1", "one", 3))
 	d.step(f)
 	d.want("high Many on h1: a b c")
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Rules())
+	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Rules())
 	d.save(d.event("e", "h1", "one", 4))
 	d.step(f)
 	d.want("high Many on h1: a b c", "high one on h1: e")

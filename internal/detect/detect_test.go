@@ -15,7 +15,7 @@ import (
 )
 
 func TestDetect(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")+"---\n"+detecttest.Rule(detecttest.IDTwo, "two")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")).Detector()
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	events := []picket.Event{detecttest.ProcessEvent("a", "nothing"), detecttest.ProcessEvent("b", "two and one"), detecttest.ProcessEvent("c", "one")}
 	events[2].Time = when
@@ -46,10 +46,10 @@ func TestDetect(t *testing.T) {
 	}
 }
 
-// What is no object is an error that names the event, and the detector is as
-// good as new after it.
-func TestDetectBadEvent(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
+// An event that is not a JSON object is an error that contains its id, after which
+// the detector works as before.
+func TestDetectInvalidEvent(t *testing.T) {
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	for _, raw := range []string{"", "[]", `{"a":`, `"text"`, "{}{}"} {
 		_, err := d.Detect([]picket.Event{detecttest.ProcessEvent("good", "one"), {ID: "bad", Raw: []byte(raw)}})
 		if err == nil || !strings.Contains(err.Error(), "event bad") {
@@ -64,11 +64,11 @@ func TestDetectBadEvent(t *testing.T) {
 	}
 }
 
-// Rules are replaced between two batches of one detector.
-func TestReplace(t *testing.T) {
-	e := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "word"))
+// The rules are replaced between two batches of one detector.
+func TestReplaceRules(t *testing.T) {
+	e := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "word"))
 	d := e.Detector()
-	for _, id := range []string{detecttest.IDOne, detecttest.IDTwo, detecttest.IDOne} {
+	for _, id := range []string{detecttest.RuleOne, detecttest.RuleTwo, detecttest.RuleOne} {
 		e.Replace(detecttest.Engine(t, detecttest.Rule(id, "word")).Rules())
 		matches, err := d.Detect([]picket.Event{detecttest.ProcessEvent("a", "word")})
 		if err != nil || len(matches) != 1 || matches[0].RuleID != id {
@@ -77,11 +77,11 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// An alert of the sender's own becomes a match beside those of the rules.
-func TestVerdict(t *testing.T) {
+// An alert of the sender becomes a match besides those of the rules.
+func TestVendorAlert(t *testing.T) {
 	raw := `{"uuid":"u1","output":"text","priority":"Warning","rule":"Terminal shell in container","time":"2026-01-02T03:04:05Z",` +
 		`"hostname":"node","source":"syscall","tags":["container","shell"],"output_fields":{"evt.type":"execve","proc.cmdline":"sh one","proc.exepath":"/bin/sh"}}`
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	matches, err := d.Detect([]picket.Event{{ID: "u1", Raw: []byte(raw)}})
 	if err != nil {
 		t.Fatal(err)
@@ -90,17 +90,16 @@ func TestVerdict(t *testing.T) {
 	for _, m := range matches {
 		got = append(got, fmt.Sprint(m.RuleID, " ", m.Title, " ", m.Level, " ", m.Tags))
 	}
-	want := []string{detecttest.IDOne + " one high [attack.t1059]",
+	want := []string{detecttest.RuleOne + " one high [attack.t1059]",
 		"falco:Terminal shell in container Terminal shell in container medium [falco.container falco.shell]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
-// A batch of one event costs what it costs, and not what the largest batch
-// before it did.
+// The memory that a small batch uses does not depend on the largest batch before.
 func TestSmallBatchAfterLarge(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	large := make([]picket.Event, 5000)
 	for i := range large {
 		large[i] = detecttest.ProcessEvent(fmt.Sprint(i), "ls")
@@ -124,7 +123,7 @@ func TestSmallBatchAfterLarge(t *testing.T) {
 
 // Events do not share the bytes that detection reads them from.
 func TestDetectLeavesRaw(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.IDOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
 	ev := detecttest.ProcessEvent("a", `one "quoted" \ é`)
 	before := bytes.Clone(ev.Raw)
 	if _, err := d.Detect([]picket.Event{ev}); err != nil {

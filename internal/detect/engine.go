@@ -32,9 +32,9 @@ type Mismatch struct {
 	Expected []string // ids of the rules that match
 }
 
-// selfCheckInterval is how many events there are to a self-check, which evaluates
+// eventsPerSelfCheck is how many events there are to a self-check, which evaluates
 // every rule in full.
-const selfCheckInterval = 10_000
+const eventsPerSelfCheck = 10_000
 
 // Checks returns how many self-checks were made, and how many of them failed.
 func (e *Engine) Checks() (events, failed int64) { return e.checked.Load(), e.mismatches.Load() }
@@ -122,7 +122,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			d.groups[doc.Class] = group
 		}
 		d.fired = d.matcher.Match(group, ev.Fields, d.fired[:0])
-		if d.events++; d.events%selfCheckInterval == 0 {
+		if d.events++; d.events%eventsPerSelfCheck == 0 {
 			d.engine.selfCheck(ev, group, d.fired)
 		}
 		for _, rule := range d.fired {

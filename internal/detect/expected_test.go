@@ -52,8 +52,8 @@ func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 	return fired
 }
 
-// Real telemetry of attacks fires exactly the rules that an independent
-// evaluator says.
+// Telemetry of real attacks matches exactly the rules that an independent
+// evaluator finds.
 func TestExpectedHits(t *testing.T) {
 	dir := filepath.Join(testenv.DataDir(t), "otrf")
 	d := sigmaHQ(t).Detector()

@@ -52,7 +52,7 @@ func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue
 	for _, w := range consumers {
 		if !known(w) && state.Name == s.Publish {
 			r.fail("queue", "give picket a queue of its own: ?queue=picket in --queue of server and workers, and task_routes in Django; see docs/celery.md",
-				"%s consumes %s and does not know %s: it throws such tasks away", w.Name, state.Name, s.Task)
+				"%s consumes %s and does not know %s: it discards such tasks", w.Name, state.Name, s.Task)
 		}
 	}
 	strange := cmp.Or(strings.Join(state.Unregistered, ", "), "none")

@@ -6,7 +6,7 @@ import (
 	"unicode/utf16"
 )
 
-// The tokens of binary XML; 0x40 flags that more follows.
+// The tokens of binary XML. The flag 0x40 means that more follows.
 const (
 	tokenEOF         = 0x00
 	tokenOpen        = 0x01
@@ -27,8 +27,8 @@ const (
 	moreFlag         = 0x40
 )
 
-// An element is a node of a template: what is not known before a record
-// stands in it as substitutions.
+// An element is a node of a template. Substitutions stand for what differs between
+// records.
 type element struct {
 	name       string
 	attributes []attribute
@@ -42,43 +42,42 @@ type attribute struct {
 
 // A part is a piece of content: an element, text, or a substitution.
 type part struct {
-	element *element
-	text    string
-	sub     int // -1: none
+	element      *element
+	text         string
+	substitution int // -1: none
 }
 
-// A value is one substitution's: its type and bytes.
+// A value is the type and the bytes of a substitution.
 type value struct {
 	kind byte
 	data []byte
 }
 
-// A parser reads binary XML from a chunk; offsets are the chunk's.
+// A parser reads binary XML from a chunk. Offsets are those of the chunk.
 type parser struct {
 	r     *Reader
 	b     []byte
 	at    int
 	depth int
-	// bare: elements are without dependency id, as in fragments that are not
-	// in a template.
-	bare bool
+	// Elements have no dependency id in fragments outside templates.
+	noDependencyID bool
 }
 
 func (p *parser) fail(format string, args ...any) {
-	panic(malformed(fmt.Sprintf(format, args...) + fmt.Sprintf(" at %#x", p.at)))
+	panic(formatError(fmt.Sprintf(format, args...) + fmt.Sprintf(" at %#x", p.at)))
 }
 
-func (p *parser) take(n int) []byte {
+func (p *parser) read(n int) []byte {
 	if n < 0 || n > len(p.b)-p.at {
-		p.fail("%d bytes are not there", n)
+		p.fail("%d bytes are missing", n)
 	}
 	p.at += n
 	return p.b[p.at-n : p.at]
 }
 
-func (p *parser) u8() byte    { return p.take(1)[0] }
-func (p *parser) u16() uint16 { return binary.LittleEndian.Uint16(p.take(2)) }
-func (p *parser) u32() uint32 { return binary.LittleEndian.Uint32(p.take(4)) }
+func (p *parser) u8() byte    { return p.read(1)[0] }
+func (p *parser) u16() uint16 { return binary.LittleEndian.Uint16(p.read(2)) }
+func (p *parser) u32() uint32 { return binary.LittleEndian.Uint32(p.read(4)) }
 
 func (p *parser) peek() byte {
 	if p.at >= len(p.b) {
@@ -87,8 +86,8 @@ func (p *parser) peek() byte {
 	return p.b[p.at]
 }
 
-// name reads a reference to a name: inline where the offset points to right
-// here, else elsewhere in the chunk.
+// name reads a reference to a name, which is inline if the offset is that of the
+// next byte.
 func (p *parser) name() string {
 	offset := int(p.u32())
 	if offset == p.at {
@@ -109,11 +108,11 @@ func (p *parser) nameAt(offset int) (string, int) {
 	if offset+8+2*n+2 > len(chunk) {
 		p.fail("name at %#x of %d characters", offset, n)
 	}
-	return wide(chunk[offset+8 : offset+8+2*n]), 8 + 2*n + 2
+	return decodeUTF16(chunk[offset+8 : offset+8+2*n]), 8 + 2*n + 2
 }
 
-// wide decodes UTF-16.
-func wide(b []byte) string {
+// decodeUTF16 decodes UTF-16.
+func decodeUTF16(b []byte) string {
 	u := make([]uint16, len(b)/2)
 	for i := range u {
 		u[i] = binary.LittleEndian.Uint16(b[2*i:])
@@ -142,9 +141,9 @@ func (p *parser) content() []part {
 			p.at++
 			return parts
 		case tokenOpen:
-			parts = append(parts, part{element: p.element(), sub: -1})
+			parts = append(parts, part{element: p.element(), substitution: -1})
 		case tokenFragment:
-			p.take(4)
+			p.read(4)
 		default:
 			parts = append(parts, p.part())
 		}
@@ -156,27 +155,27 @@ func (p *parser) part() part {
 	token := p.u8()
 	switch token &^ moreFlag {
 	case tokenValue:
-		if kind := p.u8(); kind != kindWide {
+		if kind := p.u8(); kind != kindUTF16 {
 			p.fail("value of type %#x in text", kind)
 		}
-		return part{text: wide(p.take(2 * int(p.u16()))), sub: -1}
+		return part{text: decodeUTF16(p.read(2 * int(p.u16()))), substitution: -1}
 	case tokenNormalSub, tokenOptionalSub:
 		index := int(p.u16())
-		p.u8() // the type, which the value itself says again
-		return part{sub: index}
+		p.u8() // the type, which the value repeats
+		return part{substitution: index}
 	case tokenCData:
-		return part{text: wide(p.take(2 * int(p.u16()))), sub: -1}
+		return part{text: decodeUTF16(p.read(2 * int(p.u16()))), substitution: -1}
 	case tokenCharRef:
-		return part{text: string(rune(p.u16())), sub: -1}
+		return part{text: string(rune(p.u16())), substitution: -1}
 	case tokenEntity:
 		name := p.name()
-		return part{text: entities[name], sub: -1}
+		return part{text: entities[name], substitution: -1}
 	case tokenPITarget:
 		p.name()
-		return part{sub: -1}
+		return part{substitution: -1}
 	case tokenPIData:
-		p.take(2 * int(p.u16()))
-		return part{sub: -1}
+		p.read(2 * int(p.u16()))
+		return part{substitution: -1}
 	}
 	p.at--
 	p.fail("token %#x", token)
@@ -187,7 +186,7 @@ var entities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, 
 
 func (p *parser) element() *element {
 	token := p.u8()
-	if !p.bare {
+	if !p.noDependencyID {
 		p.u16() // dependency id
 	}
 	p.u32() // size
@@ -217,39 +216,39 @@ func (p *parser) element() *element {
 	return e
 }
 
-// template reads an instance of a template: what it is an instance of, and
+// templateInstance reads an instance of a template, and returns the template and
 // the values.
-func (p *parser) template() (*element, []value) {
-	p.take(2) // token, unknown
+func (p *parser) templateInstance() (*element, []value) {
+	p.read(2) // token, unknown
 	p.u32()   // template id
 	offset := p.u32()
 	t, known := p.r.templates[offset]
-	if int(offset) == p.at { // defined right here
-		size := binary.LittleEndian.Uint32(p.take(24)[20:])
+	if int(offset) == p.at { // defined inline
+		size := binary.LittleEndian.Uint32(p.read(24)[20:])
 		if end := p.at + int(size); !known && end <= len(p.b) {
-			t = p.define(offset)
+			t = p.parseTemplate(offset)
 			p.at = end
 		} else {
-			p.take(int(size))
+			p.read(int(size))
 		}
 	} else if !known {
-		t = p.define(offset)
+		t = p.parseTemplate(offset)
 	}
 	n := int(p.u32())
 	if n > len(p.b) {
 		p.fail("%d values", n)
 	}
-	head := p.take(4 * n)
+	header := p.read(4 * n)
 	values := make([]value, n)
 	for i := range values {
-		size := int(binary.LittleEndian.Uint16(head[4*i:]))
-		values[i] = value{kind: head[4*i+2], data: p.take(size)}
+		size := int(binary.LittleEndian.Uint16(header[4*i:]))
+		values[i] = value{kind: header[4*i+2], data: p.read(size)}
 	}
 	return t, values
 }
 
-// define parses the template at an offset of the chunk, once.
-func (p *parser) define(offset uint32) *element {
+// parseTemplate parses the template at an offset of the chunk, and caches it.
+func (p *parser) parseTemplate(offset uint32) *element {
 	at := int(offset) + 24
 	if at > len(p.r.chunk) {
 		p.fail("template offset %#x", offset)

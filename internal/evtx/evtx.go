@@ -1,11 +1,10 @@
-// Package evtx reads the Windows event log as JSON, from its files (.evtx) for
-// `picket scan` and from XML: each record becomes an object in the form of
-// evtx_dump, which package normalize calls "evtx".
+// Package evtx reads the Windows event log as JSON, from .evtx files for picket scan
+// and from XML. Each record becomes a JSON object in the format of evtx_dump, which
+// package normalize calls "evtx".
 //
-// Format: "Windows XML Event Log (EVTX) format" of the libevtx project, and
-// [MS-EVEN6] 2.2.12 for the binary XML in it. A file is a header of 4 KiB and
-// chunks of 64 KiB, each with its own names and templates, so that reading
-// streams by chunk.
+// See "Windows XML Event Log (EVTX) format" of the libevtx project, and [MS-EVEN6]
+// 2.2.12 for the binary XML. A file is a header of 4 KiB and chunks of 64 KiB, each
+// with its own names and templates, so that it can be read chunk by chunk.
 package evtx
 
 import (
@@ -30,13 +29,14 @@ type Record struct {
 	JSON []byte    // {"Event": …}; valid until the next call of Next
 }
 
-// A Reader reads records in the order of the file. It is for one goroutine.
+// A Reader reads records in the order of the file. It is not safe for concurrent
+// use.
 type Reader struct {
-	r     io.Reader
-	chunk []byte // nil until the first, chunkSize bytes
-	at    int    // of the next record in the chunk
-	end   int    // of the records
-	n     int    // chunks read
+	r      io.Reader
+	chunk  []byte // nil until the first, chunkSize bytes
+	at     int    // of the next record in the chunk
+	end    int    // of the records
+	chunks int    // chunks read
 
 	templates map[uint32]*element
 	out       []byte
@@ -44,18 +44,18 @@ type Reader struct {
 
 // NewReader reads the header of a log.
 func NewReader(r io.Reader) (*Reader, error) {
-	head := make([]byte, headerSize)
-	if _, err := io.ReadFull(r, head); err != nil {
+	header := make([]byte, headerSize)
+	if _, err := io.ReadFull(r, header); err != nil {
 		return nil, fmt.Errorf("read evtx header: %w", err)
 	}
-	if string(head[:8]) != "ElfFile\x00" {
+	if string(header[:8]) != "ElfFile\x00" {
 		return nil, errors.New("read evtx header: not an event log")
 	}
 	return &Reader{r: r}, nil
 }
 
-// Next returns the next record, or io.EOF. After an error about one record the
-// next call goes on behind it; a *RecordError says which it was.
+// Next returns the next record, or io.EOF. After a *RecordError, the next call
+// returns the record behind the one that cannot be read.
 func (r *Reader) Next() (Record, error) {
 	for {
 		if r.chunk == nil || r.at+recordHeader > r.end {
@@ -70,7 +70,7 @@ func (r *Reader) Next() (Record, error) {
 			r.at = r.end // the rest of the chunk is slack
 			continue
 		}
-		rec := Record{ID: binary.LittleEndian.Uint64(b[8:]), Time: filetime(binary.LittleEndian.Uint64(b[16:]))}
+		rec := Record{ID: binary.LittleEndian.Uint64(b[8:]), Time: fromFiletime(binary.LittleEndian.Uint64(b[16:]))}
 		start := r.at + recordHeader
 		r.at += size
 		json, err := r.render(start, r.at-4)
@@ -82,7 +82,7 @@ func (r *Reader) Next() (Record, error) {
 	}
 }
 
-// A RecordError is a record that can't be read.
+// A RecordError reports a record that cannot be read.
 type RecordError struct {
 	ID  uint64
 	Err error
@@ -104,9 +104,9 @@ func (r *Reader) nextChunk() error {
 		}
 		return err
 	}
-	r.n++
+	r.chunks++
 	if string(r.chunk[:8]) != "ElfChnk\x00" {
-		return nil // never used, or overwritten: nothing in it
+		return nil // never used, or overwritten
 	}
 	end := int(binary.LittleEndian.Uint32(r.chunk[48:]))
 	if end < chunkHeaderSize || end > chunkSize {
@@ -117,28 +117,28 @@ func (r *Reader) nextChunk() error {
 	return nil
 }
 
-// render turns the binary XML of a record into JSON.
+// render converts the binary XML of a record to JSON.
 func (r *Reader) render(start, end int) (out []byte, err error) {
 	p := parser{r: r, b: r.chunk[:end], at: start}
 	defer func() {
-		if bad, ok := recover().(malformed); ok {
-			err = bad
+		if e, ok := recover().(formatError); ok {
+			err = e
 		}
 	}()
 	w := writer{out: r.out[:0]}
-	w.fragment(&p)
+	w.writeFragment(&p)
 	r.out = w.out
 	return w.out, nil
 }
 
-// malformed is what parsing panics with at bytes that can't be; render alone
+// A formatError is malformed binary XML. Parsing panics with it, and render
 // recovers it.
-type malformed string
+type formatError string
 
-func (m malformed) Error() string { return string(m) }
+func (m formatError) Error() string { return string(m) }
 
-// filetime is a count of 100 ns since 1601.
-func filetime(t uint64) time.Time {
+// fromFiletime converts a count of 100 ns since 1601.
+func fromFiletime(t uint64) time.Time {
 	const to1970 = 116444736000000000
 	if t < to1970 || t > to1970+1<<62/100 {
 		return time.Time{}

@@ -16,8 +16,8 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// The regression cases have each event twice: as a log, and as the JSON that
-// another reader made of it.
+// The regression cases have each event as an event log, and as JSON that another
+// reader made of it. Both are equal.
 func TestAgainstOtherReader(t *testing.T) {
 	dir := filepath.Join(testenv.DataDir(t), "regression")
 	logs := 0
@@ -95,7 +95,7 @@ func readAll(t *testing.T, path string) (events []any) {
 	}
 }
 
-// Whatever the bytes, reading ends, without a panic.
+// Whatever the bytes, reading ends, and does not panic.
 func FuzzReader(f *testing.F) {
 	head := make([]byte, 4096)
 	copy(head, "ElfFile\x00")

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// The types of values; 0x80 flags an array of them.
+// The types of values. The flag 0x80 means an array of them.
 const (
 	kindNull       = 0x00
-	kindWide       = 0x01
+	kindUTF16      = 0x01
 	kindANSI       = 0x02
 	kindInt8       = 0x03
 	kindUint8      = 0x04
@@ -38,44 +38,44 @@ const (
 	arrayFlag      = 0x80
 )
 
-// A writer turns elements into JSON: an element is its text, or an object of
-// its children, with its attributes under "#attributes" and text beside them
-// under "#text". <Data Name="X"> is the member X.
+// A writer converts elements to JSON. An element becomes its text, or an object of
+// its children, with its attributes in "#attributes" and its text in "#text".
+// <Data Name="X"> becomes the member X.
 type writer struct {
 	out []byte
 }
 
-// fragment writes a record's top: an instance of a template, or an element.
-func (w *writer) fragment(p *parser) {
+// writeFragment writes a record: an instance of a template, or an element.
+func (w *writer) writeFragment(p *parser) {
 	w.out = append(w.out, '{')
-	w.members(p, w.top(p), true)
+	w.members(p, w.readFragment(p), true)
 	w.out = append(w.out, '}')
 }
 
-// A bound is content with the values for its substitutions.
-type bound struct {
+// boundContent is content with the values of its substitutions.
+type boundContent struct {
 	parts  []part
 	values []value
 }
 
-// top reads a fragment.
-func (w *writer) top(p *parser) bound {
+// readFragment reads a fragment.
+func (w *writer) readFragment(p *parser) boundContent {
 	if p.depth++; p.depth > maxDepth {
 		p.fail("nested deeper than %d", maxDepth)
 	}
 	if p.peek() == tokenFragment {
-		p.take(4)
+		p.read(4)
 	}
 	if p.peek()&^moreFlag == tokenTemplate {
-		t, values := p.template()
-		return bound{t.content, values}
+		t, values := p.templateInstance()
+		return boundContent{t.content, values}
 	}
-	return bound{parts: p.content()}
+	return boundContent{parts: p.content()}
 }
 
-// members writes the elements of b as members of an object; first is whether
-// none stands before them. It reports whether that is still so.
-func (w *writer) members(p *parser, b bound, first bool) bool {
+// members writes the elements of b as members of an object. first is whether the
+// object has no members yet, which it returns for the next call.
+func (w *writer) members(p *parser, b boundContent, first bool) bool {
 	for i := range b.parts {
 		pt := &b.parts[i]
 		if pt.element != nil {
@@ -87,25 +87,25 @@ func (w *writer) members(p *parser, b bound, first bool) bool {
 			continue
 		}
 		if v := b.value(pt); v.kind == kindXML && len(v.data) > 0 {
-			in := w.inner(p, v)
-			first = w.members(&in, w.top(&in), first)
+			in := w.nestedParser(p, v)
+			first = w.members(&in, w.readFragment(&in), first)
 		}
 	}
 	return first
 }
 
-// inner is a parser of the binary XML that is a value.
-func (w *writer) inner(p *parser, v value) parser {
-	// The value is a slice of the chunk: names refer to the chunk's offsets.
+// nestedParser returns a parser of a value that is binary XML.
+func (w *writer) nestedParser(p *parser, v value) parser {
+	// The value is a slice of the chunk, and its names are offsets of the chunk.
 	start := cap(p.r.chunk) - cap(v.data)
-	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, bare: true}
+	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, noDependencyID: true}
 }
 
-func (b bound) value(pt *part) value {
-	if pt.sub < 0 || pt.sub >= len(b.values) {
+func (b boundContent) value(pt *part) value {
+	if pt.substitution < 0 || pt.substitution >= len(b.values) {
 		return value{}
 	}
-	return b.values[pt.sub]
+	return b.values[pt.substitution]
 }
 
 func (w *writer) member(p *parser, e *element, values []value) {
@@ -113,7 +113,7 @@ func (w *writer) member(p *parser, e *element, values []value) {
 	if e.name == "Data" {
 		for _, a := range e.attributes {
 			if a.name == "Name" {
-				if s := text(bound{a.parts, values}); s != "" {
+				if s := textOf(boundContent{a.parts, values}); s != "" {
 					name, named = s, true
 				}
 			}
@@ -121,15 +121,15 @@ func (w *writer) member(p *parser, e *element, values []value) {
 	}
 	w.string(name)
 	w.out = append(w.out, ':')
-	content := bound{e.content, values}
+	content := boundContent{e.content, values}
 	attributes := 0
 	start := len(w.out)
 	for _, a := range e.attributes {
 		if named && a.name == "Name" {
 			continue
 		}
-		v := bound{a.parts, values}
-		if text(v) == "" {
+		v := boundContent{a.parts, values}
+		if textOf(v) == "" {
 			continue
 		}
 		if attributes++; attributes == 1 {
@@ -152,7 +152,7 @@ func (w *writer) member(p *parser, e *element, values []value) {
 		w.members(p, content, attributes == 0)
 		w.out = append(w.out, '}')
 	case attributes > 0:
-		if text(content) != "" {
+		if textOf(content) != "" {
 			w.out = append(w.out, `,"#text":`...)
 			w.scalar(content)
 		}
@@ -162,8 +162,8 @@ func (w *writer) member(p *parser, e *element, values []value) {
 	}
 }
 
-// nested reports whether there are elements in b.
-func (b bound) nested() bool {
+// nested reports whether b contains elements.
+func (b boundContent) nested() bool {
 	for i := range b.parts {
 		if b.parts[i].element != nil {
 			return true
@@ -175,9 +175,9 @@ func (b bound) nested() bool {
 	return false
 }
 
-// scalar writes text content: one value as its type, several joined.
-func (w *writer) scalar(b bound) {
-	if len(b.parts) == 1 && b.parts[0].sub >= 0 {
+// scalar writes text content. A single value keeps its type.
+func (w *writer) scalar(b boundContent) {
+	if len(b.parts) == 1 && b.parts[0].substitution >= 0 {
 		w.value(b.value(&b.parts[0]))
 		return
 	}
@@ -185,13 +185,13 @@ func (w *writer) scalar(b bound) {
 		w.out = append(w.out, "null"...)
 		return
 	}
-	w.string(text(b))
+	w.string(textOf(b))
 }
 
-func text(b bound) string {
+func textOf(b boundContent) string {
 	var s strings.Builder
 	for i := range b.parts {
-		if b.parts[i].sub < 0 {
+		if b.parts[i].substitution < 0 {
 			s.WriteString(b.parts[i].text)
 			continue
 		}
@@ -234,41 +234,41 @@ func (w *writer) value(v value) {
 	}
 }
 
-// items splits an array into its values; any other value is its one item.
+// items returns the values of an array, or the value itself.
 func (v value) items() []value {
 	if v.kind&arrayFlag == 0 {
 		return []value{v}
 	}
 	kind := v.kind &^ arrayFlag
 	var items []value
-	if kind == kindWide {
-		for _, s := range strings.Split(strings.TrimSuffix(wide(v.data), "\x00"), "\x00") {
+	if kind == kindUTF16 {
+		for _, s := range strings.Split(strings.TrimSuffix(decodeUTF16(v.data), "\x00"), "\x00") {
 			items = append(items, value{kindANSI, []byte(s)})
 		}
 		return items
 	}
-	size := sizes[kind]
+	size := fixedSizes[kind]
 	for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
 		items = append(items, value{kind, rest[:size]})
 	}
 	return items
 }
 
-var sizes = map[byte]int{
+var fixedSizes = map[byte]int{
 	kindInt8: 1, kindUint8: 1, kindInt16: 2, kindUint16: 2, kindInt32: 4, kindUint32: 4, kindInt64: 8, kindUint64: 8,
 	kindFloat: 4, kindDouble: 8, kindBool: 4, kindGUID: 16, kindFiletime: 8, kindSystemtime: 16, kindHex32: 4, kindHex64: 8,
 }
 
-// render returns a value's text, and whether JSON has it in quotes.
+// render returns the text of a value, and whether it is a JSON string.
 func (v value) render() (s string, quoted bool) {
 	d := v.data
-	if size, fixed := sizes[v.kind]; fixed && len(d) < size {
+	if size, fixed := fixedSizes[v.kind]; fixed && len(d) < size {
 		return "", true
 	}
 	le := binary.LittleEndian
 	switch v.kind {
-	case kindWide:
-		return strings.TrimRight(wide(d), "\x00"), true
+	case kindUTF16:
+		return strings.TrimRight(decodeUTF16(d), "\x00"), true
 	case kindANSI:
 		return strings.ToValidUTF8(strings.TrimRight(string(d), "\x00"), "\ufffd"), true
 	case kindInt8:
@@ -288,9 +288,9 @@ func (v value) render() (s string, quoted bool) {
 	case kindUint64:
 		return strconv.FormatUint(le.Uint64(d), 10), false
 	case kindFloat:
-		return float(float64(math.Float32frombits(le.Uint32(d))))
+		return formatFloat(float64(math.Float32frombits(le.Uint32(d))))
 	case kindDouble:
-		return float(math.Float64frombits(le.Uint64(d)))
+		return formatFloat(math.Float64frombits(le.Uint64(d)))
 	case kindBool:
 		return strconv.FormatBool(le.Uint32(d) != 0), false
 	case kindBinary:
@@ -304,25 +304,25 @@ func (v value) render() (s string, quoted bool) {
 			return fmt.Sprintf("0x%x", le.Uint32(d)), true
 		}
 	case kindFiletime:
-		return filetime(le.Uint64(d)).Format("2006-01-02T15:04:05.000000Z"), true
+		return fromFiletime(le.Uint64(d)).Format("2006-01-02T15:04:05.000000Z"), true
 	case kindSystemtime:
 		u := func(i int) int { return int(le.Uint16(d[2*i:])) }
 		t := time.Date(u(0), time.Month(u(1)), u(3), u(4), u(5), u(6), u(7)*1e6, time.UTC)
 		return t.Format("2006-01-02T15:04:05.000000Z"), true
 	case kindSID:
-		return sid(d), true
+		return formatSID(d), true
 	}
 	return "", true
 }
 
-func float(f float64) (string, bool) {
+func formatFloat(f float64) (string, bool) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return strconv.FormatFloat(f, 'g', -1, 64), true // JSON has no such number
 	}
 	return strconv.FormatFloat(f, 'g', -1, 64), false
 }
 
-func sid(d []byte) string {
+func formatSID(d []byte) string {
 	if len(d) < 8 || len(d) < 8+4*int(d[1]) {
 		return ""
 	}

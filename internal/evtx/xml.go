@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ReadXML reads <Event> elements, as wevtutil and the event viewer export them
-// and Sysmon for Linux writes them, and calls add with the JSON of each that a
-// log itself would give. The bytes are add's to keep.
+// ReadXML reads <Event> elements, as wevtutil, the Event Viewer and Sysmon for Linux
+// write them, and calls add with each as JSON in the format of Reader. add may keep
+// the bytes.
 func ReadXML(r io.Reader, add func([]byte) error) error {
 	d := xml.NewDecoder(r)
 	d.CharsetReader = func(string, io.Reader) (io.Reader, error) {
@@ -43,8 +43,8 @@ func ReadXML(r io.Reader, add func([]byte) error) error {
 // maxXMLDepth bounds how deep elements nest.
 const maxXMLDepth = 32
 
-// xmlElement reads an element to its end: its text, or an object of attributes
-// and children.
+// xmlElement reads an element to its end, and returns its text, or an object of its
+// attributes and children.
 func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
 	if depth > maxXMLDepth {
 		return nil, errors.New("XML is nested too deep")
@@ -73,7 +73,7 @@ func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) 
 			if err != nil {
 				return nil, err
 			}
-			put(members, nameOf(t), v)
+			addMember(members, memberName(t), v)
 		case xml.EndElement:
 			text := strings.TrimSpace(chars.String())
 			switch {
@@ -89,8 +89,9 @@ func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) 
 	}
 }
 
-// nameOf is the member that an element becomes: <Data Name="X"> is X.
-func nameOf(e xml.StartElement) string {
+// memberName returns the name of the member that an element becomes, which is X for
+// <Data Name="X">.
+func memberName(e xml.StartElement) string {
 	if e.Name.Local == "Data" {
 		for _, a := range e.Attr {
 			if a.Name.Local == "Name" && a.Value != "" {
@@ -101,14 +102,14 @@ func nameOf(e xml.StartElement) string {
 	return e.Name.Local
 }
 
-// put adds a member; one that is there twice is an array.
-func put(members map[string]any, name string, v any) {
-	switch old := members[name].(type) {
+// addMember adds a member. Members of the same name become an array.
+func addMember(members map[string]any, name string, v any) {
+	switch existing := members[name].(type) {
 	case nil:
 		members[name] = v
 	case []any:
-		members[name] = append(old, v)
+		members[name] = append(existing, v)
 	default:
-		members[name] = []any{old, v}
+		members[name] = []any{existing, v}
 	}
 }

@@ -45,7 +45,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
+func TestDecodeErrors(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, flatjson.MaxDepth+1) + "1" + strings.Repeat("}", flatjson.MaxDepth+1)
 	for _, in := range []string{
 		``, ` `, `[]`, `1`, `"a"`, `{`, `{"a"`, `{"a":`, `{"a":1`, `{"a":1,`, `{"a":1,}`, `{a:1}`, `{"a":01}`, `{"a":1.}`, `{"a":.5}`,
@@ -59,8 +59,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// A decoder that has seen an event's paths allocates nothing for the next.
-func TestLeavesAllocateNothing(t *testing.T) {
+// A decoder that knows the paths of an event does not allocate.
+func TestDecodeDoesNotAllocate(t *testing.T) {
 	raw := []byte(`{"agent_id":"a","process":{"name":"/bin/sh","pid":12},"tags":["x","y"]}`)
 	var d flatjson.Decoder
 	leaves, _, _ := d.Leaves(raw, nil)
@@ -69,8 +69,8 @@ func TestLeavesAllocateNothing(t *testing.T) {
 	}
 }
 
-// Made-up names without end must not take memory without end.
-func TestPathsAreForgotten(t *testing.T) {
+// An unbounded number of member names takes a bounded amount of memory.
+func TestPathMemory(t *testing.T) {
 	var d flatjson.Decoder
 	made := 0
 	d.OnPath = func(*flatjson.Path) { made++ }

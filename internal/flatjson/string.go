@@ -114,7 +114,7 @@ func (d *Decoder) escaped(start, i int) (string, error) {
 			i += 2
 			continue
 		}
-		r, n := unescape(d.s[i:])
+		r, n := DecodeEscape(d.s[i:])
 		if n == 0 {
 			d.at = i
 			return "", d.fail("malformed escape")
@@ -127,35 +127,38 @@ func (d *Decoder) escaped(start, i int) (string, error) {
 // simple is what the escapes of one letter stand for, by the letter.
 var simple = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// unescape reads the \u escape that s starts with and returns its character
-// and its length, 0 if it is malformed. Half of a surrogate pair is U+FFFD, as
-// in encoding/json.
-func unescape(s string) (rune, int) {
-	if len(s) < 2 || s[1] != 'u' {
+// DecodeEscape decodes the JSON escape at the start of s and returns its character
+// and its length, which is 0 if s does not start with a valid escape. Half of a
+// surrogate pair is U+FFFD, as in encoding/json.
+func DecodeEscape[S string | []byte](s S) (r rune, n int) {
+	if len(s) < 2 || s[0] != '\\' {
 		return 0, 0
 	}
-	r, ok := hex4(s[2:])
-	if !ok {
+	if c := simple[s[1]]; c != 0 {
+		return rune(c), 2
+	}
+	if s[1] != 'u' {
+		return 0, 0
+	}
+	if r = parseHex4(s[2:]); r < 0 {
 		return 0, 0
 	}
 	if !utf16.IsSurrogate(r) {
 		return r, 6
 	}
 	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
-		if low, ok := hex4(s[8:]); ok {
-			if full := utf16.DecodeRune(r, low); full != utf8.RuneError {
-				return full, 12
-			}
+		if full := utf16.DecodeRune(r, parseHex4(s[8:])); full != utf8.RuneError {
+			return full, 12
 		}
 	}
 	return utf8.RuneError, 6
 }
 
-func hex4(s string) (rune, bool) {
+// parseHex4 returns the number that the first four hex digits of s are, or -1.
+func parseHex4[S string | []byte](s S) (r rune) {
 	if len(s) < 4 {
-		return 0, false
+		return -1
 	}
-	var r rune
 	for i := range 4 {
 		c := s[i]
 		switch {
@@ -164,9 +167,9 @@ func hex4(s string) (rune, bool) {
 		case 'a' <= c|0x20 && c|0x20 <= 'f':
 			c = c | 0x20 - 'a' + 10
 		default:
-			return 0, false
+			return -1
 		}
 		r = r<<4 | rune(c)
 	}
-	return r, true
+	return r
 }

@@ -102,7 +102,7 @@ func TestReadJSON(t *testing.T) {
 	}
 }
 
-// A fakeConn is a connection that knows whether it was closed.
+// A fakeConn records whether it was closed.
 type fakeConn struct {
 	net.Conn
 	closed bool
@@ -110,9 +110,9 @@ type fakeConn struct {
 
 func (c *fakeConn) Close() error { c.closed = true; return nil }
 
-// Past the bound the idle go first, then those that take longest; a new one
-// is always let in.
-func TestConns(t *testing.T) {
+// Beyond the limit, idle connections are closed first, then those with the longest
+// requests. A new connection is always accepted.
+func TestConnLimiter(t *testing.T) {
 	bound := httpapi.NewConnLimiter(3)
 	cs := make([]*fakeConn, 7)
 	for i := range cs {

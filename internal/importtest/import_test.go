@@ -1,6 +1,7 @@
-// Package importtest holds the rules of who may import whom, as a test. It
-// opens the files itself: what `go list` says is hidden from go test's cache,
-// and a broken rule would go unseen.
+// Package importtest has the rules of the code as tests: which package may import
+// which, the list of packages in doc.go, and words that names must not have. It reads
+// the files itself: the go test cache does not notice changes of what go list
+// returns.
 package importtest
 
 import (
@@ -19,23 +20,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// module is the prefix of picket's own packages.
+// module is the path of picket's module.
 const module = "github.com/picket-edr/picket"
 
-// A layer is a set of packages, by folder; imports go to layers further up in
-// the table only.
+// A layer is a set of packages, by directory. A package imports only layers above its
+// own in the table.
 type layer struct {
 	name     string
 	packages []string
-	// beside lists the imports within the layer, as "from→to".
+	// beside lists the allowed imports within the layer, as "from→to".
 	beside []string
-	// outside is what may be imported from other modules; nil: anything but
-	// the drivers.
+	// outside lists the allowed imports from other modules; nil allows all but
+	// drivers.
 	outside []string
 }
 
-// The layers, the lowest first. A package that is in none fails the test:
-// give it its place.
+// The layers, the lowest first. Every package must be in one.
 var layers = []layer{
 	{
 		name: "pure",
@@ -102,8 +102,8 @@ func imports(from string, to ...string) []string {
 	return edges
 }
 
-// An adapter is the only home of a driver. It imports its seam, and what is
-// below that.
+// An adapter is the only package that imports a driver. It imports its seam and the
+// layers below.
 type adapter struct{ seam, driver string }
 
 var adapters = map[string]adapter{
@@ -116,7 +116,7 @@ var adapters = map[string]adapter{
 	"internal/store/mongostore":  {"internal/store", "go.mongodb.org/mongo-driver"},
 }
 
-// connectors are below the adapters of a driver, which have them in common.
+// connectors are packages below several adapters that also import their driver.
 var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis"}
 
 // effects are packages that reach disk, network or a database.
@@ -128,10 +128,10 @@ var pure = map[string][]string{
 	"internal/store/sqlitestore/block": effects,
 }
 
-// vague are names that say nothing of what is in a package.
+// vague are package names that say nothing about the content.
 var vague = []string{"utils", "util", "common", "models", "types", "core", "config", "services", "helpers", "misc", "pkg"}
 
-// A file is what one Go file imports.
+// A file is a Go file and its imports.
 type file struct {
 	name    string // from the module's root, with slashes
 	imports []string
@@ -151,7 +151,7 @@ func testSupport(dir string) bool {
 func TestImports(t *testing.T) {
 	files := goFiles(t, os.DirFS(filepath.Join("..", "..")))
 	if len(files) < 100 {
-		t.Fatalf("only %d files found: this test tests nothing", len(files))
+		t.Fatalf("only %d files found: the test checks nothing", len(files))
 	}
 	for _, f := range files {
 		for _, complaint := range check(f) {
@@ -202,14 +202,13 @@ func goFiles(t *testing.T, fsys fs.FS) []file {
 	return files
 }
 
-// isModule reports whether a folder is a module of its own, with rules of its
-// own.
+// isModule reports whether a directory is another module.
 func isModule(fsys fs.FS, dir string) bool {
 	_, err := fs.Stat(fsys, path.Join(dir, "go.mod"))
 	return err == nil && dir != "."
 }
 
-// check returns what is wrong with a file's imports.
+// check returns the violations of a file.
 func check(f file) []string {
 	var wrong []string
 	complain := func(format string, args ...any) {
@@ -217,7 +216,7 @@ func check(f file) []string {
 	}
 	for part := range strings.SplitSeq(f.dir(), "/") {
 		if slices.Contains(vague, part) {
-			complain("package %s: the name says nothing of what is in it", part)
+			complain("package %s: the name says nothing about the content", part)
 		}
 	}
 	for _, imp := range f.imports {
@@ -227,21 +226,21 @@ func check(f file) []string {
 		}
 		if imp == module || strings.HasPrefix(imp, module+"/") {
 			own := path.Clean("." + strings.TrimPrefix(imp, module))
-			if why := own2own(f, own); why != "" {
+			if why := checkOwn(f, own); why != "" {
 				complain("imports %s: %s", imp, why)
 			}
-		} else if why := own2other(f, imp); why != "" {
+		} else if why := checkOther(f, imp); why != "" {
 			complain("imports %s: %s", imp, why)
 		}
 	}
 	return wrong
 }
 
-// own2own says what is wrong with a file importing a package of the module.
-func own2own(f file, to string) string {
+// checkOwn returns why a file must not import a package of the module, "" if it may.
+func checkOwn(f file, to string) string {
 	from := f.dir()
 	if f.test() {
-		return "" // tests set the stage with what they like
+		return "" // tests may import anything
 	}
 	if testSupport(to) {
 		return "it is for tests only"
@@ -263,9 +262,9 @@ func own2own(f file, to string) string {
 	}
 	switch rf, rt := rank(from), rank(to); {
 	case rf < 0:
-		return fmt.Sprintf("%s is in no layer; give it its place in layers", from)
+		return fmt.Sprintf("%s is in no layer; add it to layers", from)
 	case rt < 0:
-		return "it is in no layer; give it its place in layers"
+		return "it is in no layer; add it to layers"
 	case rt > rf:
 		return fmt.Sprintf("%s are above %s", layers[rt].name, layers[rf].name)
 	case rt == rf && !slices.Contains(layers[rf].beside, from+"→"+to):
@@ -278,14 +277,14 @@ func isSeam(dir string) bool {
 	return dir == "internal/queue" || dir == "internal/store" || dir == "internal/cache"
 }
 
-// rank is the number of a package's layer, -1 where it has none.
+// rank returns the index of a package's layer, -1 if it has none.
 func rank(dir string) int {
 	return slices.IndexFunc(layers, func(l layer) bool { return slices.Contains(l.packages, dir) })
 }
 
-// own2other says what is wrong with a file importing a package of the
-// standard library or of another module.
-func own2other(f file, imp string) string {
+// checkOther returns why a file must not import a package of the standard library or
+// of another module, "" if it may.
+func checkOther(f file, imp string) string {
 	from := f.dir()
 	if !f.test() && (imp == "testing" || strings.HasPrefix(imp, "testing/")) {
 		return "the program must not link it"
@@ -298,7 +297,7 @@ func own2other(f file, imp string) string {
 			if adapters[from].driver == a.driver || connectors[from] == a.driver || f.test() {
 				return ""
 			}
-			return "it is a driver, whose only home is its adapter"
+			return "it is a driver; only its adapter may import it"
 		}
 	}
 	if r := rank(from); r >= 0 && layers[r].outside != nil && !f.test() && !slices.Contains(layers[r].outside, imp) {
@@ -307,10 +306,10 @@ func own2other(f file, imp string) string {
 	return ""
 }
 
-// under reports whether a package is, or is within, a module.
+// under reports whether a package belongs to a module.
 func under(imp, mod string) bool { return imp == mod || strings.HasPrefix(imp, mod+"/") }
 
-// The rules themselves are tested: a rule that never says no keeps nothing.
+// The rules reject what they should.
 func TestCheck(t *testing.T) {
 	var got []string
 	for _, f := range []file{
@@ -344,7 +343,7 @@ func TestCheck(t *testing.T) {
 		"a.go: imports " + module + "/internal/queue: plumbing are above root",
 		"internal/worker/a.go: imports " + module + "/internal/web: they are side by side in stages",
 		"internal/worker/a.go: imports " + module + "/internal/queue/sqlitequeue: only the program imports an adapter",
-		"internal/worker/a.go: imports modernc.org/sqlite: it is a driver, whose only home is its adapter",
+		"internal/worker/a.go: imports modernc.org/sqlite: it is a driver; only its adapter may import it",
 		"internal/queue/sqlitequeue/a.go: imports " + module + "/internal/store: an adapter imports its seam, and nothing of the stages",
 		"internal/queue/sqlitequeue/a.go: imports " + module + "/internal/worker: an adapter imports its seam, and nothing of the stages",
 		"internal/queue/a.go: imports testing: the program must not link it",
@@ -352,9 +351,9 @@ func TestCheck(t *testing.T) {
 		"internal/detect/a.go: imports time: the package must be pure",
 		"internal/detect/a.go: imports " + module + "/internal/store: the package must be pure",
 		"internal/store/sqlitestore/block/a.go: imports os: the package must be pure",
-		"internal/store/sqlitestore/block/a.go: imports modernc.org/sqlite: it is a driver, whose only home is its adapter",
-		"internal/utils/a.go: package utils: the name says nothing of what is in it",
-		"internal/new/a.go: imports " + module + ": internal/new is in no layer; give it its place in layers",
+		"internal/store/sqlitestore/block/a.go: imports modernc.org/sqlite: it is a driver; only its adapter may import it",
+		"internal/utils/a.go: package utils: the name says nothing about the content",
+		"internal/new/a.go: imports " + module + ": internal/new is in no layer; add it to layers",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

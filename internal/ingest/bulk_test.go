@@ -52,8 +52,8 @@ func TestBulk(t *testing.T) {
 	}
 }
 
-// The whole answer, and what is in the queue of it.
-func TestBulkAnswer(t *testing.T) {
+// The whole response, and what is enqueued.
+func TestBulkResponse(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	body := `{"create":{"_index":"winlogbeat-8"}}` + "\n" + `{"event_id":"own","host":{"name":"h"}}` + "\n" + `{"create":{"_index":"b","_id":"given"}}` + "\n" + `{"host":{"name":"h"}}` + "\n"
 	accept := "application/vnd.elasticsearch+json; compatible-with=8"
@@ -78,8 +78,8 @@ func TestBulkAnswer(t *testing.T) {
 	}
 }
 
-// What senders ask before and beside the bulk API.
-func TestElasticQuestions(t *testing.T) {
+// The requests that senders make besides the bulk API.
+func TestElasticsearchProbes(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, c := range []struct {
 		method, path, body string

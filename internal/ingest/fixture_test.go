@@ -47,7 +47,7 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 	}
 	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
 	r := &fixture{
-		queue: q, handler: ingest.New(q, auth.NewTokens(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
+		queue: q, handler: ingest.New(q, auth.NewTokenVerifier(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
 	}
 	r.handler.Routes(r.mux)
@@ -94,7 +94,7 @@ func (r *fixture) takeAll(t testing.TB) []picket.Event {
 	}
 }
 
-// native is a good event of the replaced system's agent; with adds to it, and
+// native is a good event of the legacy agent; with adds to it, and
 // what it adds wins.
 const nativeStart = `{"agent_id":"PC1","event_id":"e1","event_type":"process","timestamp":1700000000,"severity":"info",` +
 	`"version":"1.0","host":{"hostname":"PC1","os":"Windows","os_version":"11"},"process":{"name":"C:\\a.exe","pid":1}`

@@ -15,7 +15,7 @@ import (
 )
 
 // Events of every format keep their identity.
-func TestShapes(t *testing.T) {
+func TestIdentityByFormat(t *testing.T) {
 	files, err := filepath.Glob("../normalize/testdata/*.json")
 	testenv.Check(t, err)
 	if len(files) < 20 {
@@ -27,11 +27,11 @@ func TestShapes(t *testing.T) {
 		testenv.Check(t, err)
 		golden, err := os.ReadFile(strings.TrimSuffix(file, ".json") + ".golden")
 		testenv.Check(t, err)
-		said := make(map[string]string)
+		expected := make(map[string]string)
 		for line := range strings.Lines(string(golden)) {
 			for _, name := range []string{"type ", "os ", "id ", "agent ", "host ", "declared type "} {
-				if rest, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok && said[name] == "" {
-					said[name] = strings.Trim(strings.TrimSpace(rest), `"`)
+				if rest, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok && expected[name] == "" {
+					expected[name] = strings.Trim(strings.TrimSpace(rest), `"`)
 				}
 			}
 		}
@@ -43,11 +43,11 @@ func TestShapes(t *testing.T) {
 			continue
 		}
 		ev := events[0]
-		if id := said["id "]; id != "" && ev.ID != id || ev.ID == "" {
+		if id := expected["id "]; id != "" && ev.ID != id || ev.ID == "" {
 			t.Errorf("%s: id %q, want %q", name, ev.ID, id)
 		}
-		agent, host, typ := said["agent "], said["host "], said["type "]
-		if declared := said["declared type "]; declared != "" {
+		agent, host, typ := expected["agent "], expected["host "], expected["type "]
+		if declared := expected["declared type "]; declared != "" {
 			typ = declared
 		}
 		if agent == "" {
@@ -56,8 +56,8 @@ func TestShapes(t *testing.T) {
 		if host == "" {
 			host = agent
 		}
-		if ev.AgentID != agent || ev.Host != host || ev.Type != typ || ev.OS != said["os "] {
-			t.Errorf("%s: agent %q host %q type %q os %q, want %q %q %q %q", name, ev.AgentID, ev.Host, ev.Type, ev.OS, agent, host, typ, said["os "])
+		if ev.AgentID != agent || ev.Host != host || ev.Type != typ || ev.OS != expected["os "] {
+			t.Errorf("%s: agent %q host %q type %q os %q, want %q %q %q %q", name, ev.AgentID, ev.Host, ev.Type, ev.OS, agent, host, typ, expected["os "])
 		}
 		if diff := cmp.Diff(strings.TrimSpace(string(raw)), string(ev.Raw)); diff != "" {
 			t.Errorf("%s: the event is not as received: %s", name, diff)

@@ -30,10 +30,10 @@ func TestNearlyFullDisk(t *testing.T) {
 // count is ignored.
 func TestAgentDropped(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
-	for _, said := range []string{"7", "", "-1", "many", "99999999999999999999", "3"} {
+	for _, count := range []string{"7", "", "-1", "many", "99999999999999999999", "3"} {
 		req := httptest.NewRequest(http.MethodPost, "/api/v1/telemetry/", strings.NewReader(native))
 		req.Header.Set("Authorization", "Token "+r.agent)
-		req.Header.Set("X-Picket-Dropped", said)
+		req.Header.Set("X-Picket-Dropped", count)
 		w := httptest.NewRecorder()
 		r.mux.ServeHTTP(w, req)
 		if w.Code != http.StatusCreated {

@@ -27,8 +27,9 @@ func bomb(t *testing.T, head, filler string, size int) []byte {
 	return append([]byte(gzipped(t, head)), strings.Repeat(gzipped(t, block), 1+size/len(block))...)
 }
 
-// A hundred megabytes out of a few kilobytes are refused while they unfold.
-func TestBombs(t *testing.T) {
+// A hundred megabytes compressed to a few kilobytes are rejected during
+// decompression.
+func TestDecompressionBombs(t *testing.T) {
 	const size = 100 << 20
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for _, c := range []struct {
@@ -77,8 +78,8 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// What is no telemetry is refused with a reason, or is one bad event.
-func TestGarbage(t *testing.T) {
+// A body that is not telemetry is rejected with a reason, or is one invalid event.
+func TestMalformedBodies(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for name, body := range map[string]string{
 		"deep":             `{"a":` + strings.Repeat(`[`, 1000) + strings.Repeat(`]`, 1000) + `}`,
@@ -116,7 +117,7 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// Hundreds of clients that send a byte now and then do not keep others out.
+// Hundreds of clients that send a byte now and then do not block others.
 func TestSlowClients(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	conns := httpapi.NewConnLimiter(100)

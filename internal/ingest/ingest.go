@@ -48,7 +48,7 @@ type Options struct {
 // A Handler serves the intake. It is safe for concurrent use.
 type Handler struct {
 	queue   Enqueuer
-	tokens  *auth.Tokens
+	tokens  *auth.TokenVerifier
 	opt     Options
 	bodies  *bodyReader
 	readers sync.Pool // of *normalize.Reader
@@ -61,7 +61,7 @@ type Handler struct {
 func (h *Handler) AgentDropped() int64 { return h.agentDropped.Load() }
 
 // New returns an intake that puts batches on q.
-func New(q Enqueuer, tokens *auth.Tokens, o Options) *Handler {
+func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	o.MaxBody = cmp.Or(o.MaxBody, 16<<20)
 	o.MaxDecoded = cmp.Or(o.MaxDecoded, 64<<20)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)

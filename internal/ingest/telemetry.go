@@ -59,12 +59,12 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
-	unsure := !lines
+	undecided := !lines
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
-		if unsure {
-			s.lines, unsure = looksLikeLines(body)
+		if undecided {
+			s.lines, undecided = looksLikeLines(body)
 		}
-		if unsure {
+		if undecided {
 			if len(body) > h.opt.MaxEvent {
 				return s.tooLarge()
 			}
@@ -187,7 +187,7 @@ func ndjson(r *http.Request) (bool, error) {
 // looksLikeLines decides from the start of a body declared as plain JSON whether
 // it is NDJSON: its first line is a complete object and more follows. unsure
 // means that more of the body is needed.
-func looksLikeLines(body []byte) (lines, unsure bool) {
+func looksLikeLines(body []byte) (lines, undecided bool) {
 	rest := bytes.TrimLeft(body, " \t\r\n")
 	if len(rest) == 0 {
 		return false, true

@@ -18,7 +18,7 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// required is what the replaced system said of an event without anything.
+// required is the legacy system's error for an empty event.
 const required = `{"agent_id":["This field is required."],"event_id":["This field is required."],"event_type":["This field is required."],` +
 	`"severity":["This field is required."],"version":["This field is required."],"host":["This field is required."]}`
 
@@ -27,8 +27,8 @@ func invalid(errors string) string {
 }
 
 // The answers are those of Django REST framework, byte for byte, where the
-// replaced system's contract says something of the case.
-func TestTelemetryAnswers(t *testing.T) {
+// legacy system's contract says something of the case.
+func TestTelemetryResponses(t *testing.T) {
 	accepted := func(n int, rest string) string {
 		return fmt.Sprintf(`{"status":"accepted","message":"Queued %d events for processing","batch_size":%d,"failed":0%s}`, n, n, rest)
 	}
@@ -105,7 +105,7 @@ func dict(got string) string {
 	return `{"non_field_errors":["Invalid data. Expected a dictionary, but got ` + got + `."]}`
 }
 
-func TestTelemetryRefusals(t *testing.T) {
+func TestTelemetryErrors(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxBody: 1 << 20, MaxDecoded: 2 << 20, MaxEvents: 10, MaxEvent: 200 << 10})
 	json := []string{"Content-Type", "application/json"}
 	token := append([]string{"Authorization", "Token " + r.agent}, json...)
@@ -165,9 +165,9 @@ func gzipped(t testing.TB, s string) string {
 	return b.String()
 }
 
-// What is bad of a batch is named, and kept as a dead letter that can be put
-// back; the rest is accepted.
-func TestPartlyBad(t *testing.T) {
+// Invalid events of a batch are listed in the response, and become dead deadLetters
+// that can be requeued.
+func TestPartlyInvalidBatch(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	bad := `{"event_type":"process","agent_id":"PC1","event_id":"bad"}`
 	w := r.post(r.agent, "["+native+","+bad+","+nativeWith(`"event_id":"e2"`)+"]")
@@ -186,10 +186,10 @@ func TestPartlyBad(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	letters, err := r.queue.DeadLetters(ctx, 0, 10)
+	deadLetters, err := r.queue.DeadLetters(ctx, 0, 10)
 	testenv.Check(t, err)
-	if len(letters) != 3 || letters[2].EventID != "bad" || letters[2].AgentID != "PC1" || letters[2].Cause != reason {
-		t.Fatalf("letters: %+v", letters)
+	if len(deadLetters) != 3 || deadLetters[2].EventID != "bad" || deadLetters[2].AgentID != "PC1" || deadLetters[2].Cause != reason {
+		t.Fatalf("dead letters: %+v", deadLetters)
 	}
 	st, err := r.queue.Stats(ctx)
 	testenv.Check(t, err)
@@ -197,7 +197,7 @@ func TestPartlyBad(t *testing.T) {
 		t.Errorf("accepted %d, rejected %d", st.Accepted, st.Rejected)
 	}
 	r.takeAll(t)
-	if n, err := r.queue.Requeue(ctx, letters[2].ID); err != nil || n != 1 {
+	if n, err := r.queue.Requeue(ctx, deadLetters[2].ID); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
 	if events := r.takeAll(t); len(events) != 1 || string(events[0].Raw) != bad {
@@ -205,8 +205,7 @@ func TestPartlyBad(t *testing.T) {
 	}
 }
 
-// The same bytes give the same ids, and equal events in one request are told
-// apart by their place.
+// Equal bytes get equal ids, and equal events in one request get different ones.
 func TestContentIDs(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	const event = `{"event_type":"dns_query","host":"h","QueryName":"a.example"}`
@@ -258,8 +257,8 @@ func TestCompressed(t *testing.T) {
 	}
 }
 
-// An agent's token speaks for that agent only; a collector's for any.
-func TestWhoMaySay(t *testing.T) {
+// An agent's token is for that agent only, a collector's for any agent.
+func TestTokenAgents(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	other := nativeWith(`"agent_id":"PC2"`)
 	check := func(w *httptest.ResponseRecorder, status int, agent, host string) {

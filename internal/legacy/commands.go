@@ -10,7 +10,7 @@ import (
 
 // Commands answers the polls of legacy agents, which ask for commands every few
 // seconds. There never are any.
-type Commands struct{ Tokens *auth.Tokens }
+type Commands struct{ Tokens *auth.TokenVerifier }
 
 // Routes adds the paths of the polls to mux.
 func (c *Commands) Routes(mux *httpapi.Mux) {

@@ -22,7 +22,7 @@ func TestCommands(t *testing.T) {
 		{"a collector's agent", "GET", poll, "collector", "PC7", http.StatusNoContent, ""},
 		{"no agent named", "GET", poll, "agent", "", http.StatusBadRequest, `{"error":"X-Agent-ID header required"}`},
 		{"another agent's commands", "GET", poll, "agent", "PC2", http.StatusForbidden, ""},
-		{"no token", "GET", poll, "nobody", "PC1", http.StatusUnauthorized, `{"detail":"Authentication credentials were not provided."}`},
+		{"no token", "GET", poll, "anonymous", "PC1", http.StatusUnauthorized, `{"detail":"Authentication credentials were not provided."}`},
 		{"a result of an unknown command", "POST", result, "agent", "PC1", http.StatusNotFound, `{"error":"Command not found"}`},
 		{"a result with a wrong token", "POST", result, "wrong", "PC1", http.StatusUnauthorized, `{"detail":"Invalid token."}`},
 	} {

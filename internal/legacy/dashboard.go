@@ -39,7 +39,7 @@ type Dashboard struct {
 	Store    Store
 	Rules    Rules
 	Triage   *triage.Service
-	Tokens   *auth.Tokens
+	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
 	Now      func() time.Time
 }

@@ -21,8 +21,9 @@ func TestMain(m *testing.M) {
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// The legacy dashboard's API answers byte for byte what the legacy system did.
-func TestLegacy(t *testing.T) {
+// The responses of the legacy dashboard's API equal the legacy system's byte for
+// byte.
+func TestDashboard(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	r.Post(t, servertest.Event("e0", 0, `C:\Windows\notepad.exe`), servertest.Event("e1", 60, `C:\Windows\whoami.exe`))
 	r.Post(t, servertest.Event("e2", 120, `C:\Windows\whoami.exe`), servertest.Event("late", 7200, "x"))
@@ -82,8 +83,8 @@ func TestLegacy(t *testing.T) {
 	}
 }
 
-// Unauthorised requests get the legacy answers.
-func TestLegacyRefusals(t *testing.T) {
+// Unauthorized requests get the legacy responses.
+func TestDashboardUnauthorized(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	r.SaveAlerts(t, 1)
 	status := "/api/v1/dashboard/alerts/" + r.Alerts(t)[0].ID + "/status/"
@@ -92,14 +93,14 @@ func TestLegacyRefusals(t *testing.T) {
 		status            int
 		want              string
 	}{
-		{"nobody", "GET", "/api/v1/dashboard/stats/", 403, `{"detail":"Authentication credentials were not provided."}`},
+		{"anonymous", "GET", "/api/v1/dashboard/stats/", 403, `{"detail":"Authentication credentials were not provided."}`},
 		{"wrong", "GET", "/api/v1/dashboard/stats/", 403, `{"detail":"Invalid token."}`},
 		{"agent", "GET", "/api/v1/dashboard/stats/", 403, `{"detail":"You do not have permission to perform this action."}`},
 		{"collector", "GET", "/api/v1/dashboard/stats/", 403, `{"detail":"You do not have permission to perform this action."}`},
 		{"viewer", "POST", status, 302, ``},
 		{"session", "POST", status, 302, ``},
 		{"agent", "POST", status, 403, `{"detail":"You do not have permission to perform this action."}`},
-		{"nobody", "GET", "/api/v1/health/", 200, `{"status":"ok"}`},
+		{"anonymous", "GET", "/api/v1/health/", 200, `{"status":"ok"}`},
 	} {
 		w := r.Do(c.who, c.method, c.path, strings.NewReader(`{"status":"RESOLVED"}`))
 		if w.Code != c.status || w.Body.String() != c.want || c.status == 302 && w.Header().Get("Location") != "/dashboard/" {

@@ -47,10 +47,10 @@ func (q *WaitingQueue) Waiting() int64 { return q.waiting.Load() }
 // Dropped returns how many events have been dropped since the start.
 func (q *WaitingQueue) Dropped() int64 { return q.dropped.Load() }
 
-// A legacyRequest is in the context of a legacy agent's request.
-type legacyRequest struct{ dropped int }
+// A droppedCounter is in the context of a legacy agent's request.
+type droppedCounter struct{ dropped int }
 
-type legacyRequestKey struct{}
+type droppedCounterKey struct{}
 
 // isLegacyAgent reports whether a request comes from a legacy agent.
 func isLegacyAgent(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "EDR-Agent/") }
@@ -64,8 +64,8 @@ func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 		}
 		// The wait is longer than the server's deadline for other requests.
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(q.wait + 30*time.Second))
-		var state legacyRequest
-		err := h(w, r.WithContext(context.WithValue(r.Context(), legacyRequestKey{}, &state)))
+		var state droppedCounter
+		err := h(w, r.WithContext(context.WithValue(r.Context(), droppedCounterKey{}, &state)))
 		if errors.Is(err, queue.ErrFull) && state.dropped > 0 {
 			return httpapi.JSON(w, http.StatusCreated, ingest.NoneQueued(state.dropped))
 		}
@@ -77,7 +77,7 @@ func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 // queue is full.
 func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	err := q.queue.Enqueue(ctx, m, rejected...)
-	state, legacy := ctx.Value(legacyRequestKey{}).(*legacyRequest)
+	state, legacy := ctx.Value(droppedCounterKey{}).(*droppedCounter)
 	if err == nil || !legacy {
 		return err
 	}

@@ -100,8 +100,8 @@ func TestLegacyAgentWaits(t *testing.T) {
 	}
 }
 
-// After the wait its batch is dropped and counted.
-func TestLegacyAgentIsDropped(t *testing.T) {
+// A batch that has waited too long is dropped and counted.
+func TestLegacyBatchIsDropped(t *testing.T) {
 	s := newFullServer(t, 50*time.Millisecond)
 	w := post(t.Context(), s, "["+servertest.Event("a", 0, "x")+","+servertest.Event("b", 0, "x")+"]")
 	want := `{"status":"accepted","message":"Queued 0 events for processing","batch_size":2,"failed":2}`

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -35,8 +35,8 @@ func message(text string) []byte {
 	return raw
 }
 
-// What records write in odd ways is read all the same, and what is no record is
-// none.
+// Unusual but valid audit records are parsed, and text that is not a record is
+// left alone.
 func TestAuditRecords(t *testing.T) {
 	const head = "type=EXECVE msg=audit(1700000000.123:456): "
 	for _, tt := range []struct{ text, field, want string }{
@@ -67,8 +67,8 @@ func TestAuditRecords(t *testing.T) {
 	}
 }
 
-// A call that failed started and made nothing.
-func TestFailedCalls(t *testing.T) {
+// A failed system call started no process and created no file.
+func TestFailedSyscalls(t *testing.T) {
 	const id = "msg=audit(1700000000.123:456): "
 	text := "type=SYSCALL " + id + "arch=c000003e syscall=59 success=no exe=\"/bin/sh\" pid=1\n" +
 		"type=EXECVE " + id + "a0=\"id\"\ntype=PATH " + id + "name=\"/x\" nametype=CREATE"
@@ -78,8 +78,8 @@ func TestFailedCalls(t *testing.T) {
 	}
 }
 
-// Lines of logs that are none stay what they are.
-func TestNoSyslog(t *testing.T) {
+// Log lines of other kinds stay as they are.
+func TestNotSyslog(t *testing.T) {
 	for _, raw := range []string{
 		`{"message":"hello"}`, `{"message":"Jan  2 03:04:05 no program here"}`, `{"message":"2026-01-02 03:04:05 INFO main: started"}`,
 		`{"program":"sshd"}`, `{"message":"Jan  2 03:04:05 host two words: x"}`, `{"message":"","program":"sshd"}`,
@@ -92,9 +92,9 @@ func TestNoSyslog(t *testing.T) {
 	}
 }
 
-// An event that says what it is, or that it is of another system, is no line of
-// Linux's logs whatever else it has.
-func TestSyslogOfOthers(t *testing.T) {
+// An event that declares its format, or comes from another system, is not treated
+// as a Linux log line.
+func TestDeclaredFormatWins(t *testing.T) {
 	for raw, want := range map[string]sigma.LogSource{
 		`{"event_type":"dns","program":"named","message":"x"}`:          {Product: "linux", Category: "dns"},
 		`{"os":"windows","program":"svchost","message":"x"}`:            {Product: "windows"},
@@ -112,8 +112,8 @@ func TestSyslogOfOthers(t *testing.T) {
 	}
 }
 
-// Routes are few whatever texts say, and equal ones are one.
-func TestRoutesOfTexts(t *testing.T) {
+// Texts lead to few routes, and equal routes are one.
+func TestRoutesAreShared(t *testing.T) {
 	r, seen := normalize.NewReader(), make(map[*normalize.Class]bool)
 	for i := range 1000 {
 		for _, text := range []string{
@@ -133,32 +133,28 @@ func TestRoutesOfTexts(t *testing.T) {
 	}
 }
 
-// Texts made to be slow to read are not.
+// Texts that are hard to parse take linear time. In quadratic time one of these
+// would take so long that the test times out.
 func TestTextsAreLinear(t *testing.T) {
-	const head, size = "type=EXECVE msg=audit(1700000000.123:456): ", 1 << 19
+	const head, size = "type=EXECVE msg=audit(1700000000.123:456): ", 4 << 20
 	for _, unit := range []string{`a0[1]=41 `, `a={ `, `a0="x" `, `a= `, "=", `msg='`, "\n" + head, "a ", "<Event>", "<Event><System>"} {
 		for _, text := range []string{head + strings.Repeat(unit, size/len(unit)), strings.Repeat(unit, size/len(unit)) + "</Event>"} {
-			start := time.Now()
 			d, err := normalize.NewReader().Read(message(text))
 			if err != nil {
 				t.Fatal(err)
 			}
 			d.Fields(nil)
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("%q again and again: %v", unit, took)
-			}
 		}
 	}
 }
 
-// The same of what Laurel lists.
+// So do the lists of Laurel.
 func TestListsAreLinear(t *testing.T) {
-	start := time.Now()
-	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, 1<<17) + `]},"PARENT_INFO":{"ARGV":["a"` +
-		strings.Repeat(`,"a"`, 1<<17) + `]}}`
-	if _, err := normalize.NewReader().Read([]byte(raw)); err != nil || time.Since(start) > 5*time.Second {
-		t.Error(err, time.Since(start))
-	}
+	const n = 1 << 20
+	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, n) + `]},"PARENT_INFO":{"ARGV":["a"` +
+		strings.Repeat(`,"a"`, n) + `]}}`
+	_, err := normalize.NewReader().Read([]byte(raw))
+	testenv.Check(t, err)
 }
 
 func FuzzText(f *testing.F) {

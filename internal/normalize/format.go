@@ -79,20 +79,20 @@ func (m *format) withAliases(name string) []string {
 	return []string{name}
 }
 
-// attributesOf returns what a path tells of the event: one may be the agent's name
-// and, for want of a better, the host's.
+// attributesOf returns the attributes of the event that a path holds. A path may hold
+// several, such as the agent and, if no better path exists, the host.
 func (m *format) attributesOf(path string) []attribute {
-	var roles []attribute
+	var attributes []attribute
 	for kind, paths := range [attributeKinds][]string{
 		idAttribute: m.idPaths, agentAttribute: m.agentPaths, hostAttribute: m.hostPaths, timeAttribute: m.timePaths, typeAttribute: m.typePaths, osAttribute: m.osPaths, classKeyAttribute: m.classKeyPaths,
 	} {
 		for i, p := range paths {
 			if p == path {
-				roles = append(roles, attribute{attributeKind(kind), uint8(i + 1)})
+				attributes = append(attributes, attribute{attributeKind(kind), uint8(i + 1)})
 			}
 		}
 	}
-	return roles
+	return attributes
 }
 
 // formatCount is the number of formats.
@@ -177,9 +177,9 @@ func detectFormat(bits uint64) int {
 
 // Values of classKey.format for classes that several formats share.
 const (
-	ecsClasses = formatCount + iota
-	auditClasses
-	syslogClasses
+	anyECSFormat = formatCount + iota
+	anyAuditFormat
+	anySyslogFormat
 )
 
 // A classKey identifies a class, so that it is created only once.

@@ -91,14 +91,14 @@ func nativeClass(r *Reader, d *Event, os, action string) *Class {
 // typedClass returns the class of an event whose declared type is all that is known.
 // The type is also the category, if Sigma has such a category.
 func typedClass(r *Reader, d *Event, system string) *Class {
-	if !sigmaCategories[d.Type] {
+	if !declarableCategories[d.Type] {
 		return r.categoryClass(d.format, system, "", "")
 	}
 	return r.categoryClass(d.format, system, d.Type, d.Type)
 }
 
-// sigmaCategories are the categories that a sender can declare as event_type.
-var sigmaCategories = func() map[string]bool {
+// declarableCategories are the categories that a sender can declare as event_type.
+var declarableCategories = func() map[string]bool {
 	set := map[string]bool{
 		"file_access": true, "file_rename": true, "process_termination": true, "antivirus": true, "dns": true,
 		"firewall": true, "proxy": true, "webserver": true, "database": true,

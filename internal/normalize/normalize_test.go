@@ -74,7 +74,7 @@ func describe(d *normalize.Event) string {
 	return b.String()
 }
 
-// An event_id or agent_id at the top level is recognised in every format.
+// An event_id or agent_id at the top level is used in every format.
 func TestDeclaredIdentity(t *testing.T) {
 	files, _ := filepath.Glob("testdata/*.json")
 	for _, file := range files {

@@ -77,7 +77,7 @@ var registryTypes = map[string]string{
 func auditedRegistry(dst []sigma.Field, from int) []sigma.Field {
 	o := eventFields(dst[from:])
 	if key := o.get("ObjectName"); key != "" {
-		target := sysmonKey(key)
+		target := sysmonRegistryPath(key)
 		if value := o.get("ObjectValueName"); value != "" {
 			target += `\` + value
 		}
@@ -90,9 +90,9 @@ func auditedRegistry(dst []sigma.Field, from int) []sigma.Field {
 	return appendField(dst, "User", accountName(o.get("SubjectDomainName"), o.get("SubjectUserName")))
 }
 
-// sysmonKey converts a kernel's name of a registry key to Sysmon's: short names of
+// sysmonRegistryPath converts a kernel's name of a registry key to Sysmon's: short names of
 // hives, and the alias of the current control set.
-func sysmonKey(key string) string {
+func sysmonRegistryPath(key string) string {
 	const machine, user, set = `\REGISTRY\MACHINE`, `\REGISTRY\USER`, `\SYSTEM\ControlSet00`
 	if rest, ok := cutFold(key, machine); ok {
 		if in, ok := cutFold(rest, set); ok && in != "" && '0' <= in[0] && in[0] <= '9' && (len(in) == 1 || in[1] == '\\') {

@@ -115,7 +115,7 @@ type Queue interface {
 	// their leases end.
 	Retry(ctx context.Context, delay time.Duration, rs ...Retry) error
 	// Bury acks d and stores dead letters in its place, in one durable step.
-	Bury(ctx context.Context, d Delivery, letters ...DeadLetter) error
+	Bury(ctx context.Context, d Delivery, deadLetters ...DeadLetter) error
 	// Close releases the queue. Messages that are still leased are delivered
 	// again later.
 	Close() error

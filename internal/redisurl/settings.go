@@ -72,7 +72,7 @@ func (s Settings) Durability(fsync bool) string {
 	case s.AppendFsync == "no":
 		return "kill -9 of the server; a power cut may lose half a minute, a failover the last moments"
 	}
-	return "what appendfsync says, which the server does not tell"
+	return "what appendfsync promises; the server does not report it"
 }
 
 // Warnings describes the settings that can lose accepted batches.

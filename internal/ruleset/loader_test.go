@@ -16,6 +16,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 var discardLog = slog.New(slog.DiscardHandler)
@@ -48,10 +49,9 @@ func titles(rules []ruleset.RuleInfo) string {
 	return strings.Join(all, " ")
 }
 
-// A rule that is switched off stays so over a restart, as does one that is
-// switched on again.
-func TestSwitch(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
+// A rule that was disabled, or enabled again, is so after a restart.
+func TestSetEnabled(t *testing.T) {
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
 	offFile := filepath.Join(t.TempDir(), "rules-off")
 	load := func() *ruleset.Loader {
 		l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, offFile, discardLog)
@@ -71,7 +71,7 @@ func TestSwitch(t *testing.T) {
 		id   string
 		on   bool
 		want string
-	}{{detecttest.IDOne, false, "two|one"}, {detecttest.IDTwo, false, "|one two"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDTwo, true, "two|one"}, {detecttest.IDOne, true, "one two|"}} {
+	}{{detecttest.RuleOne, false, "two|one"}, {detecttest.RuleTwo, false, "|one two"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleOne, true, "one two|"}} {
 		l := load()
 		if err := l.SetEnabled(t.Context(), step.id, step.on); err != nil {
 			t.Fatal(err)
@@ -88,8 +88,8 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
-// Two people who switch rules at once do not undo each other.
-func TestSwitchAtOnce(t *testing.T) {
+// Concurrent changes do not undo each other.
+func TestConcurrentSetEnabled(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 8 {
 		files[fmt.Sprintf("%d.yml", i)] = detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
@@ -112,12 +112,12 @@ func TestSwitchAtOnce(t *testing.T) {
 	}
 }
 
-// Watch follows the files, in a mount of Kubernetes too, and goes on with the
-// rules it has when they can't be read.
+// Watch reloads changed files, also in a volume of Kubernetes, and keeps the
+// previous rules while the files cannot be read.
 func TestWatch(t *testing.T) {
 	root := t.TempDir()
 	put := func(version, word string) {
-		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.IDOne, word))
+		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.RuleOne, word))
 		if err := os.Symlink(version, filepath.Join(root, "..tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -139,29 +139,23 @@ func TestWatch(t *testing.T) {
 	defer func() { stop(); <-watched }()
 	await := func(want string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			on, _ := l.List()
+		testenv.Until(t, "the rules are "+want, func() bool {
+			enabled, _ := l.List()
 			set, _ := l.Status()
-			got := titles(on)
-			if got += fmt.Sprint(" ", len(set.Problems)); got == want {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("rules are %q, not %q", got, want)
-			}
-		}
+			return titles(enabled)+fmt.Sprint(" ", len(set.Problems)) == want
+		})
 	}
 	await("one 0")
 	put("..v2", "second")
 	await("second 0")
-	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.IDTwo, "two"))
+	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.RuleTwo, "two"))
 	await("second two 0")
 	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
 	await("second 1")
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.IDTwo, "back"))
+	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.RuleTwo, "back"))
 	if err := os.Rename(root+".away", root); err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +171,8 @@ func TestNewLoaderFails(t *testing.T) {
 	}
 }
 
-// An optional folder is without rules until it comes into being.
-func TestOptional(t *testing.T) {
+// An optional directory has no rules until it is created.
+func TestOptionalSource(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "rules")
 	l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir, Optional: true}}, "", discardLog)
 	if err != nil {
@@ -192,26 +186,22 @@ func TestOptional(t *testing.T) {
 		if want == "" {
 			err = os.RemoveAll(dir)
 		} else {
-			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.IDOne, "one"))
+			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.RuleOne, "one"))
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			if on, _ := l.List(); titles(on) == want {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the rules are not %q", want)
-			}
-		}
+		testenv.Until(t, fmt.Sprintf("the rules are %q", want), func() bool {
+			enabled, _ := l.List()
+			return titles(enabled) == want
+		})
 	}
 }
 
-// Of two rules with one id, that of the first source runs, whatever the files
-// are called.
+// Of two rules with one id, the rule of the first source is used, whatever the
+// names of the files.
 func TestSourceOrder(t *testing.T) {
-	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.IDOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "second")})
+	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.RuleOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "second")})
 	for _, c := range [][2]string{{first, second}, {second, first}} {
 		set, err := ruleset.Load([]ruleset.Source{{Name: c[0]}, {Name: c[1]}}, nil)
 		if err != nil {
@@ -224,10 +214,10 @@ func TestSourceOrder(t *testing.T) {
 	}
 }
 
-// A pipeline counts as part of the rules: what changes in it is loaded, and
-// one that is broken leaves the rules that run.
+// A pipeline is part of the rules: its changes are loaded, and while it is
+// malformed the previous rules stay.
 func TestLoaderPipeline(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.IDOne, "one")})
+	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")})
 	pipe := filepath.Join(t.TempDir(), "p.yml")
 	write := func(text string) {
 		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {

@@ -48,7 +48,7 @@ func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([
 		entries, err = f.dirFiles(os.DirFS(file))
 	case ext == ".yml" || ext == ".yaml":
 		entries = []packFile{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
-	case isZip(file):
+	case hasZipSignature(file):
 		z, zerr := zip.OpenReader(file)
 		if zerr != nil {
 			return nil, zerr
@@ -64,8 +64,8 @@ func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([
 	return f.copyAll(ctx, entries, fresh)
 }
 
-// isZip reports whether a file starts with the signature of zip archives.
-func isZip(name string) bool {
+// hasZipSignature reports whether a file starts with the signature of zip archives.
+func hasZipSignature(name string) bool {
 	f, err := os.Open(name)
 	if err != nil {
 		return false

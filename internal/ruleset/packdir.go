@@ -138,8 +138,8 @@ func (f PackDir) Names() ([]string, error) {
 	return names, nil
 }
 
-// PackOf returns the name of the pack that a rule file belongs to, "" if none.
-func (f PackDir) PackOf(file string) string {
+// PackName returns the name of the pack that a rule file belongs to, "" if none.
+func (f PackDir) PackName(file string) string {
 	rest, ok := strings.CutPrefix(file, filepath.Clean(f.Path)+"/")
 	if name, _, in := strings.Cut(rest, "/"); ok && in {
 		return name

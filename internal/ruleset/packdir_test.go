@@ -77,8 +77,8 @@ func tree(t testing.TB, dir string) []string {
 	return all
 }
 
-// Of an archive, the rules and the licenses are kept, and a later one of the
-// same name takes the place of the first, file for file.
+// The rules and licenses of an archive are kept, and a pack of the same name
+// replaces the installed one, file for file.
 func TestAddZip(t *testing.T) {
 	f := newPackDir(t)
 	first := zipOf(t,
@@ -110,8 +110,8 @@ func TestAddZip(t *testing.T) {
 	}
 }
 
-// A folder and a single file are packs too, and are removed by name.
-func TestAddFolderAndFile(t *testing.T) {
+// A directory and a single file are packs too, and are removed by name.
+func TestAddDirAndFile(t *testing.T) {
 	f, from := newPackDir(t), t.TempDir()
 	write(t, filepath.Join(from, "My rules", "a", "one.yml"), packRule(1))
 	write(t, filepath.Join(from, "My rules", "a", "one.test.yml"), "fires: {}\n")
@@ -132,7 +132,7 @@ func TestAddFolderAndFile(t *testing.T) {
 	if err != nil || set.Rules.Len() != 2 {
 		t.Fatalf("%d rules are in force, %v", set.Rules.Len(), err)
 	}
-	if got := f.PackOf(set.Rules.Rules()[0].File); got != "My-rules" {
+	if got := f.PackName(set.Rules.Rules()[0].File); got != "My-rules" {
 		t.Errorf("the first rule is of pack %q", got)
 	}
 	if err := f.Remove("two"); err != nil {
@@ -148,8 +148,8 @@ func TestAddFolderAndFile(t *testing.T) {
 	}
 }
 
-// What is refused leaves the pack that was there as it was, and nothing else.
-func TestAddRefuses(t *testing.T) {
+// A pack that is rejected leaves the installed pack unchanged, and no other files.
+func TestAddErrors(t *testing.T) {
 	large := strings.Repeat("# nothing but a comment\n", 200_000)
 	small := ruleset.PackLimits{Download: 1 << 20, Unpacked: 100_000, Files: 10}
 	many := make([]member, 11)
@@ -195,8 +195,9 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
-// An archive that lies about the size of a file is stopped by what comes out.
-func TestAddLyingZip(t *testing.T) {
+// An archive that declares a wrong file size is stopped by the bytes that it
+// unpacks to.
+func TestAddZipWithWrongSize(t *testing.T) {
 	name := zipOf(t, member{name: "a.yml", text: strings.Repeat("#", maxPackFile+100)})
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -215,8 +216,8 @@ func TestAddLyingZip(t *testing.T) {
 
 const maxPackFile = 4 << 20
 
-// Of the folder that holds the packs, no pack is made.
-func TestAddItself(t *testing.T) {
+// The directory of the packs cannot be added as a pack.
+func TestAddPackDir(t *testing.T) {
 	f := newPackDir(t)
 	write(t, filepath.Join(f.Path, "pack", "a.yml"), packRule(1))
 	if _, err := f.Add(t.Context(), filepath.Dir(filepath.Dir(f.Path)), "other"); err == nil || !strings.Contains(err.Error(), "holds the data directory") {
@@ -227,7 +228,7 @@ func TestAddItself(t *testing.T) {
 	}
 }
 
-func TestAddStops(t *testing.T) {
+func TestAddCanceled(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	if _, err := newPackDir(t).Add(ctx, zipOf(t, member{name: "a.yml", text: packRule(1)}), "pack"); !errors.Is(err, context.Canceled) {
@@ -262,7 +263,7 @@ func TestNameOf(t *testing.T) {
 	}
 }
 
-// FuzzAddZip: whatever an archive is, nothing lies outside of the folder.
+// Whatever the archive, no file is written outside of the directory.
 func FuzzAddZip(f *testing.F) {
 	for _, m := range []member{{name: "a.yml", text: packRule(1)}, {name: "../a.yml", text: packRule(1)}, {name: "a/../../b.yml", text: packRule(1)}} {
 		data, err := os.ReadFile(zipOf(f, m))
@@ -285,7 +286,7 @@ func FuzzAddZip(f *testing.F) {
 	})
 }
 
-// A pack of correlations over rules of another pack is taken.
+// A pack may have correlations over rules of another pack.
 func TestAddCorrelations(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "many.yml")
 	write(t, name, "title: Many\nid: 00000000-0000-4000-8000-00000000000a\ncorrelation: {type: event_count, rules: [elsewhere], timespan: 1m, condition: {gte: 2}}\n")

@@ -56,7 +56,7 @@ func TestAddURL(t *testing.T) {
 	}
 }
 
-func TestAddBadURL(t *testing.T) {
+func TestAddInvalidURL(t *testing.T) {
 	for _, from := range []string{"ftp://example.org/x.zip", "https://", "https:///x.zip", "file:///etc/x.yml", "https://[::1/x.zip"} {
 		if _, err := newPackDir(t).Add(t.Context(), from, "pack"); err == nil || !strings.Contains(err.Error(), "no URL of https") {
 			t.Errorf("%s: %v", from, err)

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// Pages at GitHub are turned into what they show; other addresses stay.
-func TestDirect(t *testing.T) {
+// The URL of a GitHub page becomes the URL of the file or archive that it shows.
+// Other URLs stay.
+func TestDownloadURL(t *testing.T) {
 	for from, want := range map[string]string{
 		"https://github.com/SigmaHQ/sigma":              "https://github.com/SigmaHQ/sigma/archive/HEAD.zip",
 		"https://github.com/SigmaHQ/sigma.git":          "https://github.com/SigmaHQ/sigma/archive/HEAD.zip",
@@ -24,8 +25,8 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// No redirect leads from https to http, not even on this machine.
-func TestRedirectDown(t *testing.T) {
+// A redirect from https to http is not followed, not even to this machine.
+func TestRedirectToHTTP(t *testing.T) {
 	via := httptest.NewRequest(http.MethodGet, "https://127.0.0.1/x.zip", http.NoBody)
 	to := httptest.NewRequest(http.MethodGet, "http://127.0.0.1/x.zip", http.NoBody)
 	if err := checkRedirect(to, []*http.Request{via}); err == nil {

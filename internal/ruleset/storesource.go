@@ -31,7 +31,7 @@ func bundle(files []ruleFile, off map[string]bool, now time.Time) *store.Publish
 		panic(err) // strings always encode
 	}
 	sum := sha256.Sum256(data)
-	return &store.PublishedRules{Version: hex.EncodeToString(sum[:])[:12], Bundle: zst.Small(nil, data), Published: now}
+	return &store.PublishedRules{Version: hex.EncodeToString(sum[:])[:12], Bundle: zst.CompressSmall(nil, data), Published: now}
 }
 
 // PublishTo publishes the loaded rules in the store, and all that are loaded later,
@@ -113,7 +113,7 @@ func (p *storeSource) read() ([]ruleFile, map[string]bool, error) {
 	if err := p.refresh(); err != nil {
 		return nil, nil, err
 	}
-	data, err := zst.Decode(nil, p.last.Bundle)
+	data, err := zst.Decompress(nil, p.last.Bundle)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read published rules %s: %w", p.last.Version, err)
 	}

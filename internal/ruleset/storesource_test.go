@@ -3,6 +3,7 @@ package ruleset_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -11,33 +12,34 @@ import (
 	"github.com/picket-edr/picket/internal/detect/detecttest"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// Workers elsewhere run what a server publishes: its rules, pipelines and what
-// is switched off, also as they change.
+// Workers on other machines use what a server publishes: its rules, pipelines and
+// disabled rules, also when they change.
 func TestPublish(t *testing.T) {
-	fleet, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
+	cluster, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fleet.Close()
+	defer cluster.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	waiting := make(chan *ruleset.Loader)
 	go func() {
-		l, err := ruleset.NewPublishedLoader(ctx, fleet, discardLog)
+		l, err := ruleset.NewPublishedLoader(ctx, cluster, discardLog)
 		if err != nil {
 			t.Error(err)
 		}
 		waiting <- l
 	}()
-	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.IDOne, "one"), "2.yml": detecttest.Rule(detecttest.IDTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
 	pipe := filepath.Join(t.TempDir(), "pipe.yml")
 	write(t, pipe, "transformations: [{type: change_logsource, product: other}]\n")
 	server, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.PublishTo(ctx, fleet); err != nil {
+	if err := server.PublishTo(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
 	worker := <-waiting
@@ -49,17 +51,12 @@ func TestPublish(t *testing.T) {
 		go func() { l.Watch(ctx, time.Millisecond); done <- struct{}{} }()
 	}
 	defer func() { stop(); <-done; <-done }()
-	await := func(on, off string) {
+	await := func(wantEnabled, wantDisabled string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			a, b := worker.List()
-			if titles(a) == on && titles(b) == off {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("the worker runs %q without %q, not %q without %q", titles(a), titles(b), on, off)
-			}
-		}
+		testenv.Until(t, fmt.Sprintf("the worker has %q enabled and %q disabled", wantEnabled, wantDisabled), func() bool {
+			enabled, disabled := worker.List()
+			return titles(enabled) == wantEnabled && titles(disabled) == wantDisabled
+		})
 		mine, _ := server.Status()
 		theirs, _ := worker.Status()
 		if mine.Revision != theirs.Revision || theirs.Rules.Rules()[0].LogSource.Product != "other" {
@@ -67,13 +64,13 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	await("one two", "")
-	if err := server.SetEnabled(ctx, detecttest.IDTwo, false); err != nil {
+	if err := server.SetEnabled(ctx, detecttest.RuleTwo, false); err != nil {
 		t.Fatal(err)
 	}
 	await("one", "two")
-	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.IDOne, "first"))
+	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.RuleOne, "first"))
 	await("first", "two")
-	if err := worker.SetEnabled(ctx, detecttest.IDOne, false); !errors.Is(err, picket.ErrInvalid) {
-		t.Errorf("a worker switches rules: %v", err)
+	if err := worker.SetEnabled(ctx, detecttest.RuleOne, false); !errors.Is(err, picket.ErrInvalid) {
+		t.Errorf("a worker disables a rule: %v", err)
 	}
 }

@@ -6,52 +6,52 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// maxObservations bounds the events that are kept for correlations, whose
-// bytes are kept with them. Files come one after the other, whatever the times
-// of their events, so nothing is let go before that.
+// maxObservations bounds the matches kept for correlations, each with the bytes
+// of its event. Because files are read one after another, whatever the times of
+// their events, nothing expires earlier.
 const maxObservations = 100_000
 
-// A correlator tells correlations of the hits of their rules.
+// A correlator evaluates correlations over matches.
 type correlator struct {
-	state *correlation.Correlator
-	fired []correlation.Match
+	state   *correlation.Correlator
+	matches []correlation.Match
 }
 
 func newCorrelator(rules *sigma.RuleSet) *correlator {
 	return &correlator{state: correlation.New(rules.Correlations(), correlation.Options{MaxObservations: maxObservations})}
 }
 
-// hit passes a hit on, unless it is there for correlations only, and then
-// those that it completes.
-func (c *correlator) hit(h Hit, pass func(Hit) error) error {
-	if !h.CorrelationOnly {
-		if err := pass(h); err != nil {
+// process emits a match, unless its rule is for correlations only, and then the
+// matches of correlations that it completes.
+func (c *correlator) process(m LocatedMatch, emit func(LocatedMatch) error) error {
+	if !m.CorrelationOnly {
+		if err := emit(m); err != nil {
 			return err
 		}
 	}
-	if h.Observed == nil {
+	if m.Observed == nil {
 		return nil
 	}
-	c.fired = c.state.Observe(correlation.Observation{Rule: h.RuleID, Event: h.EventID, Time: h.Time, Fields: h.Observed, Context: h}, c.fired[:0])
-	return c.pass(pass)
+	c.matches = c.state.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed, Context: m}, c.matches[:0])
+	return c.emit(emit)
 }
 
-// flush passes on what was complete only at the end.
-func (c *correlator) flush(pass func(Hit) error) error {
-	c.fired = c.state.Flush(c.fired[:0])
-	return c.pass(pass)
+// flush emits the matches of correlations that need the end of all events.
+func (c *correlator) flush(emit func(LocatedMatch) error) error {
+	c.matches = c.state.Flush(c.matches[:0])
+	return c.emit(emit)
 }
 
-// pass makes a hit of each event that made a correlation fire.
-func (c *correlator) pass(pass func(Hit) error) error {
-	for _, f := range c.fired {
-		for _, e := range f.Events {
-			h, r := e.Context.(Hit), f.Rule
-			h.Match = picket.Match{
-				ID: picket.MatchID(r.ID, h.EventID), RuleID: r.ID, EventID: h.EventID, AgentID: h.AgentID,
-				Time: h.Time, Why: sigma.GroupEvidence(f.Group), Title: r.Title, Level: r.Level, Tags: r.Tags, Host: h.Host,
+// emit emits a match for each event of the matches of correlations.
+func (c *correlator) emit(emit func(LocatedMatch) error) error {
+	for _, cm := range c.matches {
+		for _, e := range cm.Events {
+			m, r := e.Context.(LocatedMatch), cm.Rule
+			m.Match = picket.Match{
+				ID: picket.MatchID(r.ID, m.EventID), RuleID: r.ID, EventID: m.EventID, AgentID: m.AgentID,
+				Time: m.Time, Why: sigma.GroupEvidence(cm.Group), Title: r.Title, Level: r.Level, Tags: r.Tags, Host: m.Host,
 			}
-			if err := pass(h); err != nil {
+			if err := emit(m); err != nil {
 				return err
 			}
 		}

@@ -36,7 +36,7 @@ const export = `<?xml version="1.0" encoding="UTF-8"?>
 <Event><System><EventID Qualifiers="0">7</EventID></System><EventData><Data>one</Data><Data>two</Data></EventData></Event>
 </Events>`
 
-// Events that a viewer exported as XML become what the log itself would give.
+// Events exported as XML become what reading the event log returns.
 func TestXML(t *testing.T) {
 	want := []string{
 		`{"Event":{"EventData":{"CommandLine":"cmd /c \"a & b\"","Empty":null,"Image":"C:\\Windows\\System32\\cmd.exe"},` +
@@ -68,7 +68,7 @@ func TestXML(t *testing.T) {
 	}
 }
 
-func TestBrokenXML(t *testing.T) {
+func TestMalformedXML(t *testing.T) {
 	for name, text := range map[string]string{
 		"cut":   export[:len(export)-60],
 		"deep":  "<Event>" + strings.Repeat("<a>", 100_000),
@@ -80,7 +80,7 @@ func TestBrokenXML(t *testing.T) {
 	}
 }
 
-// A log of Windows and the JSON that was made of it fire the same rules.
+// An event log and the JSON that was made from it match the same rules.
 func TestEVTX(t *testing.T) {
 	dir := testenv.DataDir(t)
 	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
@@ -98,12 +98,12 @@ func TestEVTX(t *testing.T) {
 		t.Fatalf("%d logs, %v", len(logs), err)
 	}
 	e := detect.NewEngine(set.Rules, nil)
-	hits := func(paths []string) (all []string) {
-		err := scan.Files(t.Context(), e, paths, new(scan.Progress), func(h scan.Hit) error {
-			if h.Title == "" || h.Record < 1 || h.Time.IsZero() {
-				t.Errorf("hit is %+v", h)
+	matches := func(paths []string) (all []string) {
+		err := scan.Files(t.Context(), e, paths, new(scan.Progress), func(m scan.LocatedMatch) error {
+			if m.Title == "" || m.Record < 1 || m.Time.IsZero() {
+				t.Errorf("match is %+v", m)
 			}
-			all = append(all, strings.TrimSuffix(h.File, filepath.Ext(h.File))+" "+h.RuleID)
+			all = append(all, strings.TrimSuffix(m.File, filepath.Ext(m.File))+" "+m.RuleID)
 			return nil
 		}, func(err error) { t.Error(err) })
 		if err != nil {
@@ -112,7 +112,7 @@ func TestEVTX(t *testing.T) {
 		slices.Sort(all)
 		return all
 	}
-	if diff := cmp.Diff(hits(texts), hits(logs)); diff != "" {
+	if diff := cmp.Diff(matches(texts), matches(logs)); diff != "" {
 		t.Errorf("(-JSON +log)\n%s", diff)
 	}
 }

@@ -18,62 +18,63 @@ import (
 	"github.com/picket-edr/picket/internal/evtx"
 )
 
-// A source is a file of events.
-type source struct {
-	name string
-	kind string // extension without compression, as in ".evtx"
-	pack string // ".gz", ".zst" or ""
+// An eventFile is a file of events.
+type eventFile struct {
+	name        string
+	ext         string // without that of the compression, as in ".evtx"
+	compression string // ".gz", ".zst" or ""
 }
 
-// kinds are the files that a directory is searched for.
-var kinds = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true}
+// eventExtensions are the extensions of files that are read in directories.
+var eventExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true}
 
-func sourceOf(name string) source {
-	s := source{name: name, kind: strings.ToLower(filepath.Ext(name))}
-	switch s.kind {
+func newEventFile(name string) eventFile {
+	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
+	switch s.ext {
 	case ".gz", ".zst", ".zstd":
-		s.pack = s.kind
-		s.kind = strings.ToLower(filepath.Ext(strings.TrimSuffix(name, filepath.Ext(name))))
+		s.compression = s.ext
+		s.ext = strings.ToLower(filepath.Ext(strings.TrimSuffix(name, filepath.Ext(name))))
 	}
 	return s
 }
 
-// list finds the files under paths. A file that is named is read whatever its
-// name; one in a directory when its name says that it is of events.
-func list(paths []string, p *Progress, problem func(error)) []source {
-	var all []source
+// findFiles returns the files under paths. A file that is given by name is read
+// whatever its extension; files in directories are read if their extension is
+// known.
+func findFiles(paths []string, p *Progress, report func(error)) []eventFile {
+	var all []eventFile
 	for _, path := range paths {
-		found, err := under(path, p)
+		found, err := filesUnder(path, p)
 		switch {
 		case err != nil:
-			problem(fmt.Errorf("read %s: %w", path, err))
+			report(fmt.Errorf("read %s: %w", path, err))
 		case len(found) == 0:
-			problem(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
+			report(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
 		}
 		all = append(all, found...)
 	}
 	return all
 }
 
-// under finds the files that one path names.
-func under(path string, p *Progress) ([]source, error) {
+// filesUnder returns the files under one path.
+func filesUnder(path string, p *Progress) ([]eventFile, error) {
 	if path == stdin {
-		return []source{{name: path}}, nil
+		return []eventFile{{name: path}}, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, errors.Unwrap(err) // the path is said by then
+		return nil, errors.Unwrap(err) // the caller adds the path
 	}
 	if !info.IsDir() {
 		p.Total.Add(info.Size())
-		return []source{sourceOf(path)}, nil
+		return []eventFile{newEventFile(path)}, nil
 	}
-	var all []source
+	var all []eventFile
 	err = filepath.WalkDir(filepath.Clean(path)+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if s := sourceOf(filepath.Clean(name)); kinds[s.kind] {
+		if s := newEventFile(filepath.Clean(name)); eventExtensions[s.ext] {
 			all = append(all, s)
 			if info, err := d.Info(); err == nil {
 				p.Total.Add(info.Size())
@@ -87,14 +88,14 @@ func under(path string, p *Progress) ([]source, error) {
 // stdin is the name of standard input.
 const stdin = "-"
 
-// Read calls add with each event of a file, in order; add keeps the bytes.
-// skipped hears of events that can't be read.
+// Read calls add with each event of a file in order. add may keep the bytes. Read
+// calls skipped with an error for each event that cannot be read.
 func Read(name string, add func(raw []byte) error, skipped func(error)) error {
-	return sourceOf(name).read(context.Background(), new(Progress), add, skipped)
+	return newEventFile(name).read(context.Background(), new(Progress), add, skipped)
 }
 
-// read calls add until the file or ctx ends.
-func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, skipped func(error)) error {
+// read calls add with each event until the file or ctx ends.
+func (s eventFile) read(ctx context.Context, p *Progress, add func([]byte) error, skipped func(error)) error {
 	f := os.Stdin
 	if s.name != stdin {
 		var err error
@@ -103,8 +104,8 @@ func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, s
 		}
 		defer f.Close()
 	}
-	r := bufio.NewReaderSize(&counter{ctx, f, p}, 256<<10)
-	switch s.pack {
+	r := bufio.NewReaderSize(&countingReader{ctx, f, p}, 256<<10)
+	switch s.compression {
 	case ".gz":
 		z, err := gzip.NewReader(r)
 		if err != nil {
@@ -123,9 +124,9 @@ func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, s
 	switch {
 	case bytes.Equal(head, []byte("ElfFile\x00")):
 		return readEVTX(r, add, skipped)
-	case s.kind == ".evtx":
+	case s.ext == ".evtx":
 		return errors.New("not an event log")
-	case s.kind == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, bom), []byte("<")):
+	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, bom), []byte("<")):
 		return evtx.ReadXML(r, add)
 	}
 	return readJSON(r, add, skipped)
@@ -133,14 +134,14 @@ func (s source) read(ctx context.Context, p *Progress, add func([]byte) error, s
 
 var bom = []byte("\xef\xbb\xbf")
 
-// A counter counts what is read of a file, until ctx ends.
-type counter struct {
+// A countingReader counts the bytes read from a file. It fails once ctx ends.
+type countingReader struct {
 	ctx context.Context
 	r   io.Reader
 	p   *Progress
 }
 
-func (c *counter) Read(b []byte) (int, error) {
+func (c *countingReader) Read(b []byte) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return 0, err
 	}

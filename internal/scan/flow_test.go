@@ -17,8 +17,8 @@ import (
 	"github.com/picket-edr/picket/internal/scan"
 )
 
-// Results come in the order of the events, however many cores work.
-func TestOrder(t *testing.T) {
+// Matches are reported in the order of the events, however many cores are used.
+func TestMatchOrder(t *testing.T) {
 	var text strings.Builder
 	var want []int
 	for i := range 5_000 {
@@ -32,29 +32,29 @@ func TestOrder(t *testing.T) {
 	path := file(t, "events.ndjson", []byte(text.String()))
 	for range 3 {
 		if records, _, _ := result(t, path); !cmp.Equal(want, records) {
-			t.Fatal("hits are in another order")
+			t.Fatal("matches are in another order")
 		}
 	}
 }
 
-// A scan ends when its context does, and when a hit can't be written.
-func TestEnds(t *testing.T) {
+// A scan ends when its context does, and when a match cannot be written.
+func TestFilesErrors(t *testing.T) {
 	path := endless(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { cancel(); return nil }, func(err error) { t.Error(err) })
+	err := scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.LocatedMatch) error { cancel(); return nil }, func(err error) { t.Error(err) })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
 	}
 	full := errors.New("disk full")
-	hits := 0
-	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.Hit) error { hits++; return full }, func(err error) { t.Error(err) })
-	if err != full || hits != 1 {
-		t.Errorf("error is %v, after %d hits", err, hits)
+	matches := 0
+	err = scan.Files(t.Context(), engine(t), []string{endless(t)}, new(scan.Progress), func(scan.LocatedMatch) error { matches++; return full }, func(err error) { t.Error(err) })
+	if err != full || matches != 1 {
+		t.Errorf("error is %v, after %d matches", err, matches)
 	}
 }
 
-// A file that says nothing more does not hold up the end.
-func TestEndsWithoutInput(t *testing.T) {
+// A read that blocks does not delay the end of a scan.
+func TestCancelBlockedRead(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -63,29 +63,29 @@ func TestEndsWithoutInput(t *testing.T) {
 	defer w.Close() // the scan still reads from it until here
 	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SKIPPED for want of %s", path)
+		t.Skipf("SKIPPED, missing: %s", path)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	err = scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.Hit) error { return nil }, func(error) {})
+	err = scan.Files(ctx, engine(t), []string{path}, new(scan.Progress), func(scan.LocatedMatch) error { return nil }, func(error) {})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error is %v", err)
 	}
 }
 
-// Memory stays flat, however much is read.
+// Memory use is bounded, however much is read.
 func TestMemory(t *testing.T) {
 	var p scan.Progress
 	var most atomic.Uint64
 	ctx, cancel := context.WithCancel(t.Context())
 	n := 0
-	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(h scan.Hit) error {
+	err := scan.Files(ctx, engine(t), []string{endless(t)}, &p, func(m scan.LocatedMatch) error {
 		if n++; n%2000 == 0 {
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			most.Store(max(most.Load(), m.HeapAlloc))
+			var mem runtime.MemStats
+			runtime.ReadMemStats(&mem)
+			most.Store(max(most.Load(), mem.HeapAlloc))
 		}
-		if h.Record > 60_000 {
+		if m.Record > 60_000 {
 			cancel()
 		}
 		return nil
@@ -98,7 +98,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// endless makes a pipe that events come from until nobody reads them.
+// endless returns a pipe from which events can be read without end.
 func endless(t *testing.T) string {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -107,7 +107,7 @@ func endless(t *testing.T) string {
 	}
 	path := fmt.Sprintf("/dev/fd/%d", r.Fd())
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SKIPPED for want of %s", path)
+		t.Skipf("SKIPPED, missing: %s", path)
 	}
 	done := make(chan struct{})
 	go func() {

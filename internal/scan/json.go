@@ -9,26 +9,25 @@ import (
 	"io"
 )
 
-// maxLine bounds one event on a line.
+// maxLine bounds the bytes of a line.
 const maxLine = 16 << 20
 
-// readJSON reads events a line each, or else JSON texts one after another:
-// objects, or arrays of them.
+// readJSON reads NDJSON, or JSON objects and arrays of objects one after another.
 func readJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
 	if b, _ := r.Peek(len(bom)); bytes.Equal(b, bom) {
 		r.Discard(len(bom))
 	}
 	head, err := r.Peek(r.Size())
-	if isLines(head, err == io.EOF) {
-		return readLines(r, add, skipped)
+	if isNDJSON(head, err == io.EOF) {
+		return readNDJSON(r, add, skipped)
 	}
-	return readTexts(r, add)
+	return readJSONValues(r, add)
 }
 
-// isLines decides by the start of a file, or by all of it, whether it holds an
-// event a line. Where the first text in it is broken, a line further down that
-// is an event by itself tells.
-func isLines(head []byte, whole bool) bool {
+// isNDJSON reports whether a file is NDJSON, by its first bytes, which may be the
+// whole file. If the first value is malformed, any later line that is a JSON object
+// decides.
+func isNDJSON(head []byte, whole bool) bool {
 	head = bytes.TrimLeft(head, " \t\r\n")
 	if len(head) == 0 || head[0] == '[' {
 		return false
@@ -39,10 +38,10 @@ func isLines(head []byte, whole bool) bool {
 	line, rest, ended := bytes.Cut(head, []byte("\n"))
 	switch {
 	case err == nil:
-		// One text on the first line, and no other there.
+		// The first line is exactly one value.
 		return first[0] == '{' && len(bytes.TrimSpace(line)) == len(first)
 	case errors.Is(err, io.ErrUnexpectedEOF) && !whole:
-		return !ended // a long line, or a long text on many
+		return !ended // one long line, or a long value on many
 	}
 	for ended {
 		line, rest, ended = bytes.Cut(rest, []byte("\n"))
@@ -53,11 +52,11 @@ func isLines(head []byte, whole bool) bool {
 	return false
 }
 
-func readLines(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
+func readNDJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
 	for n := 1; ; n++ {
 		line, err := readLine(r)
 		switch text := bytes.TrimSpace(line); {
-		case err == errLong:
+		case err == errLineTooLong:
 			skipped(fmt.Errorf("line %d: %w", n, err))
 		case err != nil && err != io.EOF:
 			return err
@@ -75,10 +74,10 @@ func readLines(r *bufio.Reader, add func([]byte) error, skipped func(error)) err
 	}
 }
 
-var errLong = fmt.Errorf("an event larger than %d bytes", maxLine)
+var errLineTooLong = fmt.Errorf("an event larger than %d bytes", maxLine)
 
-// readLine returns the next line in bytes of its own. Of one that is too long
-// it reads past the end.
+// readLine returns the next line in newly allocated bytes. It skips a line that is
+// too long.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var line []byte
 	long := false
@@ -90,28 +89,28 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 		switch {
 		case err == bufio.ErrBufferFull:
 		case long && (err == nil || err == io.EOF):
-			return nil, errLong // of the last line, the next call returns io.EOF
+			return nil, errLineTooLong // after the last line, the next call returns io.EOF
 		default:
 			return line, err
 		}
 	}
 }
 
-// readTexts reads objects, and arrays of them. Past a text that is broken
-// there is no telling where the next begins.
-func readTexts(r io.Reader, add func([]byte) error) error {
+// readJSONValues reads objects and arrays of objects. It stops at a malformed value,
+// because nothing marks where the next one begins.
+func readJSONValues(r io.Reader, add func([]byte) error) error {
 	d := json.NewDecoder(r)
-	in := false // an array
+	inArray := false
 	for n := 1; ; {
 		switch more := d.More(); {
-		case more && !in && opensArray(d), !more && in:
+		case more && !inArray && startsArray(d), !more && inArray:
 			if _, err := d.Token(); err != nil {
 				return fmt.Errorf("after %d events: %w", n-1, err)
 			}
-			in = !in
+			inArray = !inArray
 			continue
 		case !more:
-			// The end, or a bracket too many.
+			// The end, or an unmatched bracket.
 			if _, err := d.Token(); err != io.EOF {
 				return fmt.Errorf("after %d events: %w", n-1, err)
 			}
@@ -128,9 +127,9 @@ func readTexts(r io.Reader, add func([]byte) error) error {
 	}
 }
 
-// opensArray reports whether the next text, which the decoder has begun to
-// buffer, is an array.
-func opensArray(d *json.Decoder) bool {
+// startsArray reports whether the next value, of which the decoder has buffered the
+// first bytes, is an array.
+func startsArray(d *json.Decoder) bool {
 	var b [64]byte
 	for buffered := d.Buffered(); ; {
 		n, err := buffered.Read(b[:])

@@ -1,9 +1,9 @@
-// Package scan runs rules over files of events, for `picket scan` and the
-// benchmarks, and over stored ones: the same formats and the same engine as the
-// server, without a queue.
+// Package scan runs rules over events in files, for picket scan and the benchmarks,
+// and over stored events, for picket rules retro. It reads the formats of the
+// intake and uses the same engine, without a queue.
 //
-// Promise: memory stays flat whatever the size of the files, all cores work,
-// and results come in the order of the events; those of correlations when they
+// Memory use is bounded whatever the size of the files, all cores are used, and
+// matches are reported in the order of the events; those of correlations once they
 // are complete.
 package scan
 
@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync/atomic"
 
@@ -18,31 +19,31 @@ import (
 	"github.com/picket-edr/picket/internal/detect"
 )
 
-// A Hit is one rule on one event of a file.
-type Hit struct {
+// A LocatedMatch is a match and the position of its event.
+type LocatedMatch struct {
 	picket.Match
 	File   string
-	Record int // of the event in its file, from 1
+	Record int // number of the event in its file, from 1
 	Raw    []byte
 }
 
 // Progress counts while a scan runs. It is safe for concurrent use.
 type Progress struct {
-	Bytes, Total atomic.Int64 // of the files as they are on disk, read and in all
-	Events, Bad  atomic.Int64 // Bad can't be read as events
+	Bytes, Total       atomic.Int64 // bytes of the files on disk: read so far, and all
+	Events, Unreadable atomic.Int64 // records that are events, and that are not
 }
 
-// A job is a run of events of one file, or something wrong between two.
+// A job is consecutive events of one file, or a problem at this point of the input.
 type job struct {
 	file   string
 	first  int // the record number of events[0]
 	events []picket.Event
-	done   chan outcome
+	done   chan jobResult
 }
 
-// An outcome is what came of a job.
-type outcome struct {
-	hits     []Hit
+// A jobResult is the result of detection on a job.
+type jobResult struct {
+	matches  []LocatedMatch
 	problems []error
 }
 
@@ -52,14 +53,14 @@ const (
 	jobBytes  = 1 << 20
 )
 
-// Files scans files and directories, and standard input by the name "-". It
-// calls hit for each match and problem for what can't be read, which does not
-// end the scan, in the order of the events and one at a time. It returns an
-// error only when ctx ends or hit fails.
-func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, hit func(Hit) error, problem func(error)) error {
-	return scan(ctx, e, p, hit, problem, func(f *filler) error {
-		for _, s := range list(paths, p, f.say) {
-			if err := f.file(s); err != nil {
+// Files scans files, directories and, as "-", standard input. In the order of the
+// events and never concurrently, it calls match for each match, and report for each
+// problem, after which the scan continues. It returns an error only if ctx ends or
+// match fails.
+func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, match func(LocatedMatch) error, report func(error)) error {
+	return scan(ctx, e, p, match, report, func(f *producer) error {
+		for _, s := range findFiles(paths, p, f.report) {
+			if err := f.readFile(s); err != nil {
 				return err
 			}
 		}
@@ -67,24 +68,29 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, h
 	})
 }
 
-// Events scans the events that each gives to add, which keeps them. It calls
-// hit as Files does, with no File and the number of the event as its Record,
-// and returns the error of each, too.
-func Events(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) error, each func(add func(picket.Event) error) error) error {
-	failed := error(nil) // set before the last job is seen
-	err := scan(ctx, e, p, hit, func(err error) { failed = errors.Join(failed, err) }, func(f *filler) error {
-		if err := each(f.event); err != nil && f.ctx.Err() == nil {
-			f.flush()
-			f.say(err)
+// Events scans events, which it keeps. It calls match as Files does, with no File
+// and with the number of the event as its Record. It returns the errors of the
+// sequence, too, the first of which ends it.
+func Events(ctx context.Context, e *detect.Engine, p *Progress, match func(LocatedMatch) error, events iter.Seq2[picket.Event, error]) error {
+	var failed error // set before the last job is received
+	err := scan(ctx, e, p, match, func(err error) { failed = errors.Join(failed, err) }, func(f *producer) error {
+		for ev, err := range events {
+			if err != nil && f.ctx.Err() == nil {
+				f.flush()
+				f.report(err)
+			}
+			if err != nil || f.add(ev) != nil {
+				break
+			}
 		}
 		return f.flush()
 	})
 	return errors.Join(err, failed)
 }
 
-// scan detects on what fill gives to a filler.
-func scan(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) error, problem func(error), fill func(*filler) error) error {
-	scanning, cancel := context.WithCancel(ctx)
+// scan runs detection on the events that produce adds to a producer.
+func scan(ctx context.Context, e *detect.Engine, p *Progress, match func(LocatedMatch) error, report func(error), produce func(*producer) error) error {
+	producing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := runtime.GOMAXPROCS(0)
 	jobs, order := make(chan *job, workers), make(chan *job, 4*workers)
@@ -93,31 +99,31 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) erro
 		go func() {
 			d := e.Detector()
 			for j := range jobs {
-				j.done <- run(d, j, p)
+				j.done <- detectJob(d, j, p)
 			}
 		}()
 	}
 	go func() {
 		defer close(order)
 		defer close(jobs)
-		// It fails only when nobody waits for more.
-		_ = fill(&filler{ctx: scanning, jobs: jobs, order: order, progress: p})
+		// It fails only if the scan has ended.
+		_ = produce(&producer{ctx: producing, jobs: jobs, order: order, progress: p})
 	}()
 	c := newCorrelator(e.Rules())
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err() // a file that does not answer is not waited for
+			return ctx.Err() // without waiting for a read that blocks
 		case j, ok := <-order:
 			if !ok {
-				return errors.Join(ctx.Err(), c.flush(hit))
+				return errors.Join(ctx.Err(), c.flush(match))
 			}
-			o := <-j.done
-			for _, err := range o.problems {
-				problem(err)
+			r := <-j.done
+			for _, err := range r.problems {
+				report(err)
 			}
-			for _, h := range o.hits {
-				if err := c.hit(h, hit); err != nil {
+			for _, m := range r.matches {
+				if err := c.process(m, match); err != nil {
 					return err
 				}
 			}
@@ -125,101 +131,101 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, hit func(Hit) erro
 	}
 }
 
-// run detects on a job. An event that is no JSON object is bad, and the rest
-// go on without it.
-func run(d *detect.Detector, j *job, p *Progress) outcome {
-	var o outcome
+// detectJob runs detection on a job. An event that is not a JSON object is counted
+// as unreadable, and the other events are evaluated without it.
+func detectJob(d *detect.Detector, j *job, p *Progress) jobResult {
+	var r jobResult
 	matches, err := d.Detect(j.events)
 	if err != nil {
 		matches = nil
 		for i := range j.events {
 			one, err := d.Detect(j.events[i : i+1])
 			if err != nil {
-				p.Bad.Add(1)
-				o.problems = append(o.problems, fmt.Errorf("read %s: record %d: %w", j.file, j.first+i, errors.Unwrap(err)))
+				p.Unreadable.Add(1)
+				r.problems = append(r.problems, fmt.Errorf("read %s: record %d: %w", j.file, j.first+i, errors.Unwrap(err)))
 			}
 			matches = append(matches, one...)
 		}
 	}
-	p.Events.Add(int64(len(j.events) - len(o.problems)))
-	o.hits = make([]Hit, 0, len(matches))
-	for at, ms := range picket.MatchesByEvent(j.events, matches) {
+	p.Events.Add(int64(len(j.events) - len(r.problems)))
+	r.matches = make([]LocatedMatch, 0, len(matches))
+	for i, ms := range picket.MatchesByEvent(j.events, matches) {
 		for _, m := range ms {
-			o.hits = append(o.hits, Hit{Match: m, File: j.file, Record: j.first + at, Raw: j.events[at].Raw})
+			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: j.first + i, Raw: j.events[i].Raw})
 		}
 	}
-	return o
+	return r
 }
 
-// A filler gathers events into jobs.
-type filler struct {
+// A producer groups events into jobs.
+type producer struct {
 	ctx         context.Context
 	jobs, order chan *job
 	progress    *Progress
 
-	name     string // of the file at hand
+	file     string // the current file
 	n, bytes int    // events of the file so far; bytes of the job
 	job      *job
 }
 
-// file reads one file. It fails only when ctx ends.
-func (f *filler) file(s source) error {
-	f.name, f.n = s.name, 0
-	if err := s.read(f.ctx, f.progress, f.add, f.skip); err != nil && f.ctx.Err() == nil {
-		f.flush()
-		f.say(fmt.Errorf("read %s: %w", s.name, err))
+// readFile reads a file. It fails only if ctx ends.
+func (p *producer) readFile(s eventFile) error {
+	p.file, p.n = s.name, 0
+	if err := s.read(p.ctx, p.progress, p.addRaw, p.skip); err != nil && p.ctx.Err() == nil {
+		p.flush()
+		p.report(fmt.Errorf("read %s: %w", s.name, err))
 	}
-	return f.flush()
+	return p.flush()
 }
 
-// add takes one event of a file, whose bytes it keeps.
-func (f *filler) add(raw []byte) error {
-	return f.event(picket.Event{ID: fmt.Sprintf("%s#%d", f.name, f.n+1), Raw: raw})
+// addRaw adds an event of a file, and keeps its bytes.
+func (p *producer) addRaw(raw []byte) error {
+	return p.add(picket.Event{ID: fmt.Sprintf("%s#%d", p.file, p.n+1), Raw: raw})
 }
 
-// event takes one event, which it keeps.
-func (f *filler) event(ev picket.Event) error {
-	f.n++
-	if f.job == nil {
-		f.job = &job{file: f.name, first: f.n, events: make([]picket.Event, 0, jobEvents), done: make(chan outcome, 1)}
+// add adds an event, and keeps it.
+func (p *producer) add(ev picket.Event) error {
+	p.n++
+	if p.job == nil {
+		p.job = &job{file: p.file, first: p.n, events: make([]picket.Event, 0, jobEvents), done: make(chan jobResult, 1)}
 	}
-	f.job.events = append(f.job.events, ev)
-	if f.bytes += len(ev.Raw); len(f.job.events) == jobEvents || f.bytes >= jobBytes {
-		return f.flush()
+	p.job.events = append(p.job.events, ev)
+	if p.bytes += len(ev.Raw); len(p.job.events) == jobEvents || p.bytes >= jobBytes {
+		return p.flush()
 	}
 	return nil
 }
 
-// skip takes note of an event that can't be read. It has a number all the
-// same, so that the numbers of lines are those that an editor shows.
-func (f *filler) skip(err error) {
-	f.flush()
-	f.n++
-	f.progress.Bad.Add(1)
-	f.say(fmt.Errorf("read %s: record %d: %w", f.name, f.n, err))
+// skip reports an event that cannot be read. It is counted as a record, so that
+// record numbers match line numbers.
+func (p *producer) skip(err error) {
+	p.flush()
+	p.n++
+	p.progress.Unreadable.Add(1)
+	p.report(fmt.Errorf("read %s: record %d: %w", p.file, p.n, err))
 }
 
-// say puts a problem among the jobs, in its turn.
-func (f *filler) say(err error) {
-	j := &job{done: make(chan outcome, 1)}
-	j.done <- outcome{problems: []error{err}}
+// report adds a problem at this point of the input.
+func (p *producer) report(err error) {
+	j := &job{done: make(chan jobResult, 1)}
+	j.done <- jobResult{problems: []error{err}}
 	select {
-	case f.order <- j:
-	case <-f.ctx.Done():
+	case p.order <- j:
+	case <-p.ctx.Done():
 	}
 }
 
-func (f *filler) flush() error {
-	if f.job == nil {
-		return f.ctx.Err()
+func (p *producer) flush() error {
+	if p.job == nil {
+		return p.ctx.Err()
 	}
-	j := f.job
-	f.job, f.bytes = nil, 0
+	j := p.job
+	p.job, p.bytes = nil, 0
 	select {
-	case f.order <- j:
-	case <-f.ctx.Done():
-		return f.ctx.Err()
+	case p.order <- j:
+	case <-p.ctx.Done():
+		return p.ctx.Err()
 	}
-	f.jobs <- j // workers take from it until it is closed
+	p.jobs <- j // workers take from it until it is closed
 	return nil
 }

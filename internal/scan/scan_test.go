@@ -18,7 +18,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// engine runs one rule, that fires on the word evil in a command line.
+// engine has one rule, which matches the word evil in a command line.
 func engine(t testing.TB) *detect.Engine {
 	t.Helper()
 	pack, err := sigma.Parse("evil.yml", []byte("title: Evil\nid: evil\nlogsource: {product: linux, category: process_creation}\n"+
@@ -38,12 +38,12 @@ func event(id int, command string) string {
 		`"host":{"hostname":"h","os":"Linux"},"process":{"name":"/bin/sh","pid":1,"command_line":%q,"user":"u"}}`, id, command)
 }
 
-// pretty breaks an event into lines, as printers of JSON do.
+// pretty formats an event over several lines.
 func pretty(ev string) string {
 	return strings.NewReplacer(`{"`, "{\n  \"", `,"`, ",\n  \"", `}`, "\n}").Replace(ev)
 }
 
-// file makes a file in a folder of its own.
+// file writes a file to a new directory.
 func file(t testing.TB, name string, data []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -53,15 +53,16 @@ func file(t testing.TB, name string, data []byte) string {
 	return path
 }
 
-// result is what a scan says: the records that fired, and the problems.
+// result scans files and returns the numbers of the records that matched, and the
+// problems.
 func result(t testing.TB, paths ...string) (records []int, problems []string, p *scan.Progress) {
 	t.Helper()
 	p = new(scan.Progress)
-	err := scan.Files(t.Context(), engine(t), paths, p, func(h scan.Hit) error {
-		if !bytes.Contains(h.Raw, []byte("evil")) || h.RuleID != "evil" || h.Time.Unix() != 1764000000 {
-			t.Errorf("hit is %+v", h)
+	err := scan.Files(t.Context(), engine(t), paths, p, func(m scan.LocatedMatch) error {
+		if !bytes.Contains(m.Raw, []byte("evil")) || m.RuleID != "evil" || m.Time.Unix() != 1764000000 {
+			t.Errorf("match is %+v", m)
 		}
-		records = append(records, h.Record)
+		records = append(records, m.Record)
 		return nil
 	}, func(err error) { problems = append(problems, strings.TrimPrefix(err.Error(), "read ")) })
 	if err != nil {
@@ -70,8 +71,8 @@ func result(t testing.TB, paths ...string) (records []int, problems []string, p 
 	return records, problems, p
 }
 
-// Whatever the form of a file, events have the same numbers.
-func TestForms(t *testing.T) {
+// Record numbers do not depend on the form of a file.
+func TestJSONForms(t *testing.T) {
 	good, evil := event(1, "ls"), event(2, "evil")
 	long := event(3, "evil "+strings.Repeat("x", 600<<10))
 	for name, text := range map[string]string{
@@ -92,14 +93,14 @@ func TestForms(t *testing.T) {
 			if diff := cmp.Diff([]int{2, 3}, records); diff != "" || len(problems) > 0 {
 				t.Errorf("%s %q", diff, problems)
 			}
-			if p.Events.Load() != 4 || p.Bad.Load() != 0 || p.Bytes.Load() != p.Total.Load() || p.Total.Load() != int64(len(text)) {
-				t.Errorf("%d events, %d bad, %d of %d bytes", p.Events.Load(), p.Bad.Load(), p.Bytes.Load(), p.Total.Load())
+			if p.Events.Load() != 4 || p.Unreadable.Load() != 0 || p.Bytes.Load() != p.Total.Load() || p.Total.Load() != int64(len(text)) {
+				t.Errorf("%d events, %d unreadable, %d of %d bytes", p.Events.Load(), p.Unreadable.Load(), p.Bytes.Load(), p.Total.Load())
 			}
 		})
 	}
 }
 
-func TestPacked(t *testing.T) {
+func TestCompressed(t *testing.T) {
 	text := []byte(event(1, "ls") + "\n" + event(2, "evil") + "\n")
 	var packed bytes.Buffer
 	for range 2 { // a file of two parts, as logs that are appended to are
@@ -125,8 +126,9 @@ func TestPacked(t *testing.T) {
 	}
 }
 
-// What is broken is said once, in its turn, and what is behind it is read.
-func TestBroken(t *testing.T) {
+// A malformed record is reported once, in order, and the records behind it are
+// read.
+func TestMalformedJSON(t *testing.T) {
 	evil := event(1, "evil")
 	for name, c := range map[string]struct {
 		text    string
@@ -158,7 +160,7 @@ func TestBroken(t *testing.T) {
 			}
 			for i, want := range c.want {
 				if !strings.HasPrefix(problems[i], path+": "+want) {
-					t.Errorf("problem is %q, not %q", problems[i], want)
+					t.Errorf("problem is %q, want %q", problems[i], want)
 				}
 			}
 			if p.Events.Load() != int64(len(c.records)) {
@@ -185,8 +187,8 @@ func TestPaths(t *testing.T) {
 	}
 	for _, root := range []string{dir, dir + "/", link} {
 		var files []string
-		err := scan.Files(t.Context(), engine(t), []string{root}, new(scan.Progress), func(h scan.Hit) error {
-			files = append(files, h.File)
+		err := scan.Files(t.Context(), engine(t), []string{root}, new(scan.Progress), func(m scan.LocatedMatch) error {
+			files = append(files, m.File)
 			return nil
 		}, func(err error) { t.Error(err) })
 		clean := filepath.Clean(root)
@@ -205,7 +207,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// Read hands out each event in bytes of its own.
+// Read returns each event in newly allocated bytes.
 func TestRead(t *testing.T) {
 	var events []string
 	var kept [][]byte

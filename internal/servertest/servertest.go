@@ -1,5 +1,5 @@
-// Package servertest is a server without a network for tests of its HTTP
-// handlers: the intake, the APIs and the console over real engines.
+// Package servertest provides a server without a network for tests of HTTP handlers:
+// the intake, the APIs and the console over real engines.
 package servertest
 
 import (
@@ -35,7 +35,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// Now is the time at which the server stands still.
+// Now is the time of the server, whose clock stands still.
 var Now = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
 // A Server is the handlers of a server, with a token of each kind and a session.
@@ -48,7 +48,7 @@ type Server struct {
 	Mux     *httpapi.Mux
 	// Credentials are the header and value of each kind of caller: "agent" (of
 	// PC1), "collector", "viewer", "analyst", "admin" (API tokens), "session" (of
-	// the viewer ann), "nobody" and "wrong".
+	// the viewer ann), "anonymous" and "wrong".
 	Credentials map[string][2]string
 
 	worker   *worker.Worker
@@ -92,11 +92,11 @@ func New(t testing.TB, o Options) *Server {
 	testenv.Check(t, err)
 
 	clock := func() time.Time { return Now }
-	tokens, sessions := auth.NewTokens(s, time.Now), auth.NewSessions(s, clock)
+	tokens, sessions := auth.NewTokenVerifier(s, time.Now), auth.NewSessions(s, clock)
 	recorder := audit.NewRecorder(s, log, clock)
 	decisions := &triage.Service{Alerts: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
-		Credentials: map[string][2]string{"nobody": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
+		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
 	srv.Waiting = legacy.NewWaitingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
 	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteDetail, srv.Waiting.Wrap
 	srv.Ingest = ingest.New(srv.Waiting, tokens, o.Ingest)

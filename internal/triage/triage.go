@@ -104,7 +104,7 @@ func (s *Service) deadLetters(ctx context.Context, who auth.Identity, action str
 	if len(ids) > 0 {
 		object = fmt.Sprint(ids)
 	}
-	s.Audit.Record(ctx, who, action, object, strconv.Itoa(n)+" letters")
+	s.Audit.Record(ctx, who, action, object, strconv.Itoa(n)+" dead letters")
 	return n, nil
 }
 

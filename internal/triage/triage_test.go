@@ -16,12 +16,11 @@ import (
 	"github.com/picket-edr/picket/internal/triage"
 )
 
-// A decision is one update of an alert, in the forms of the three interfaces
-// that people use.
+// A decision is an update of an alert.
 type decision struct{ status, assignee, note string }
 
-// send sends a decision on an alert through an interface and returns the
-// status of the answer.
+// send sends a decision on an alert to an interface and returns the status of the
+// response.
 func send(t *testing.T, s *servertest.Server, through, id string, d decision) int {
 	t.Helper()
 	var req *http.Request
@@ -48,9 +47,9 @@ func send(t *testing.T, s *servertest.Server, through, id string, d decision) in
 	return w.Code
 }
 
-// The console, the API and the legacy API have the same bounds and leave the
-// same audit entry.
-func TestSameThroughAllInterfaces(t *testing.T) {
+// The console, the API and the legacy API have the same limits, and write the same
+// audit entry.
+func TestAllInterfacesAgree(t *testing.T) {
 	s := servertest.New(t, servertest.Options{})
 	s.SaveAlerts(t, 3)
 	alerts := s.Alerts(t)

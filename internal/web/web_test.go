@@ -102,7 +102,7 @@ func (r *fixture) signIn(name string) string {
 	return cookies[0].Value
 }
 
-// Every page shows, says what it is to, and runs nothing of what events say.
+// Every page is rendered, contains what it must, and escapes the text of events.
 func TestPages(t *testing.T) {
 	r := newFixture(t)
 	session := r.signIn(auth.RoleAdmin)
@@ -141,7 +141,8 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Who is not signed in is sent to do so and back, but never elsewhere.
+// A visitor without a session is redirected to sign in and then back, but never to
+// another site.
 func TestSignIn(t *testing.T) {
 	r := newFixture(t)
 	w := r.do("GET", "/console/alerts?status=all", "", nil)
@@ -166,10 +167,10 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
-// What changes something needs the role for it, and is recorded.
+// A change requires its role, and is recorded.
 func TestRoles(t *testing.T) {
 	r := newFixture(t)
-	letters := func() int {
+	deadLetters := func() int {
 		ls, err := r.queue.DeadLetters(t.Context(), 0, 10)
 		if err != nil {
 			t.Fatal(err)
@@ -194,8 +195,8 @@ func TestRoles(t *testing.T) {
 	if a := r.alertOf(t); a.Status != picket.StatusResolved || len(a.Notes) == 0 || a.Notes[0].Author != "analyst" {
 		t.Errorf("alert %+v", a)
 	}
-	if n := letters(); n != 0 {
-		t.Errorf("%d letters left", n)
+	if n := deadLetters(); n != 0 {
+		t.Errorf("%d dead letters left", n)
 	}
 	entries, err := r.store.AuditLog(t.Context(), 100)
 	if err != nil {

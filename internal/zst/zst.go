@@ -30,11 +30,11 @@ func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 	return e
 }
 
-// Fast appends src, compressed for speed, to dst.
-func Fast(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
+// CompressFast appends src, compressed for speed, to dst.
+func CompressFast(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
 
-// Small appends src, compressed for size, to dst.
-func Small(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
+// CompressSmall appends src, compressed for size, to dst.
+func CompressSmall(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
 
 var streams = sync.Pool{New: func() any {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
@@ -45,9 +45,9 @@ var streams = sync.Pool{New: func() any {
 	return e
 }}
 
-// Join appends the size bytes that parts writes, compressed for speed, to dst. It
+// CompressParts appends the size bytes that parts writes, compressed for speed, to dst. It
 // needs no contiguous copy of them.
-func Join(dst []byte, size int, parts func(write func([]byte))) []byte {
+func CompressParts(dst []byte, size int, parts func(write func([]byte))) []byte {
 	out := bytes.NewBuffer(dst)
 	e := streams.Get().(*zstd.Encoder)
 	defer streams.Put(e)
@@ -60,9 +60,9 @@ func Join(dst []byte, size int, parts func(write func([]byte))) []byte {
 	return out.Bytes()
 }
 
-// Size returns the decompressed size that a frame declares, or 0 if it declares
+// DecompressedSize returns the decompressed size that a frame declares, or 0 if it declares
 // none.
-func Size(frame []byte) int {
+func DecompressedSize(frame []byte) int {
 	var h zstd.Header
 	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecoded {
 		return 0
@@ -84,9 +84,9 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 	return d
 })
 
-// Decode appends src, decompressed, to dst. It is for frames that picket wrote,
+// Decompress appends src, decompressed, to dst. It is for frames that picket wrote,
 // which declare their size. Request bodies are streamed instead.
-func Decode(dst, src []byte) ([]byte, error) {
+func Decompress(dst, src []byte) ([]byte, error) {
 	out, err := decoder().DecodeAll(src, dst)
 	if err != nil {
 		return nil, fmt.Errorf("decompress %d bytes: %w", len(src), err)

@@ -36,9 +36,9 @@ func (c *Condition) Eval(holds func(index int) bool) bool {
 	return slices.ContainsFunc(c.Operands, func(k Condition) bool { return k.Eval(holds) })
 }
 
-// Unused returns the first of n operands that the condition does not refer to,
+// FirstUnused returns the first of n operands that the condition does not refer to,
 // or -1 if it refers to all.
-func (c *Condition) Unused(n int) int {
+func (c *Condition) FirstUnused(n int) int {
 	used := make([]bool, n)
 	c.MarkUsed(used)
 	return slices.Index(used, false)

@@ -33,9 +33,9 @@ type Meta struct {
 	Related             []RelatedRule
 }
 
-// Ref returns the name by which observations refer to the document: its ID,
+// IDOrName returns the name by which observations refer to the document: its ID,
 // or its Name if it has no ID.
-func (m *Meta) Ref() string {
+func (m *Meta) IDOrName() string {
 	if m.ID != "" {
 		return m.ID
 	}

@@ -31,8 +31,8 @@ type input struct {
 	inner  *Rule    // nil for a rule
 }
 
-// Compiled are the correlations of a rule set.
-type Compiled struct {
+// CompiledRules are the correlations of a rule set.
+type CompiledRules struct {
 	// Rules are the correlations that run, each after those that it refers to.
 	Rules []*Rule
 
@@ -42,21 +42,21 @@ type Compiled struct {
 
 // Fields returns the fields of a rule's events that correlations need, nil if
 // no correlation refers to the rule.
-func (c *Compiled) Fields(r *ast.Rule) []string { return c.fields[r] }
+func (c *CompiledRules) Fields(r *ast.Rule) []string { return c.fields[r] }
 
 // Only reports whether a rule raises no alerts of its own: correlations refer
 // to it, and none of them sets generate.
-func (c *Compiled) Only(r *ast.Rule) bool { return c.only[r] }
+func (c *CompiledRules) Only(r *ast.Rule) bool { return c.only[r] }
 
 // Compile compiles the correlations over rules. Those that cannot be compiled are
 // left out, each with an error. Disabled holds the IDs of correlations that do
 // not run; they suppress the alerts of their rules all the same.
 //
 // sigma.Compile calls it.
-func Compile(rules []*ast.Rule, all []*ast.Correlation, disabled map[string]bool) (*Compiled, []*ast.DocumentError) {
+func Compile(rules []*ast.Rule, all []*ast.Correlation, disabled map[string]bool) (*CompiledRules, []*ast.DocumentError) {
 	c := compiler{
 		rules: rules, all: all, disabled: disabled, compiled: make(map[*ast.Correlation]*Rule),
-		out: &Compiled{fields: make(map[*ast.Rule][]string), only: make(map[*ast.Rule]bool)},
+		out: &CompiledRules{fields: make(map[*ast.Rule][]string), only: make(map[*ast.Rule]bool)},
 	}
 	for _, r := range rules {
 		c.metas = append(c.metas, &r.Meta)
@@ -83,7 +83,7 @@ type compiler struct {
 	metas      []*ast.Meta                // of both
 	compiled   map[*ast.Correlation]*Rule // nil while one is being compiled
 	suppressed []*ast.Meta
-	out        *Compiled
+	out        *CompiledRules
 	errs       []*ast.DocumentError
 }
 
@@ -193,7 +193,7 @@ func (c *compiler) input(corr *ast.Correlation, ref string) (input, ast.Level, b
 		c.errs = append(c.errs, ast.MissingRule(ast.CorrelationDocument, &corr.Meta, corr.ConditionPosition, ref))
 		return input{}, 0, false
 	}
-	in := input{ref: m.Ref()}
+	in := input{ref: m.IDOrName()}
 	for _, name := range slices.Concat(corr.GroupBy, corr.ValueFields) {
 		if field, ok := corr.Aliases[name][ref]; ok {
 			name = field

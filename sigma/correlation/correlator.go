@@ -67,13 +67,13 @@ type Options struct {
 // window has ended: temporal conditions with not for each event that may
 // complete them, and aggregates over tumbling windows.
 type Correlator struct {
-	opt       Options
-	states    []*ruleState
-	edges     map[string][]edge // by rule
-	count     int               // observations kept
-	evicted   int64
-	matches   []Match // of the call that is running
-	lastSweep time.Time
+	opt         Options
+	states      []*ruleState
+	edges       map[string][]edge // by rule
+	count       int               // observations kept
+	evicted     int64
+	matches     []Match // of the call that is running
+	lastCleanup time.Time
 }
 
 // A ruleState is the state of one correlation.
@@ -191,7 +191,7 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 	}
 	c.count++
 	if !e.to.deferred {
-		b.slide(c, at)
+		b.evaluateSlidingWindows(c, at)
 	}
 }
 
@@ -216,8 +216,8 @@ func (s *ruleState) bucket(group []string) *bucket {
 func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 	c.matches = dst
 	c.evaluateUntil(now.Add(-c.opt.Grace).UnixNano())
-	if now.Sub(c.lastSweep) > time.Minute {
-		c.lastSweep = now
+	if now.Sub(c.lastCleanup) > time.Minute {
+		c.lastCleanup = now
 		for _, s := range c.states {
 			before := now.Add(-s.retention - c.opt.AllowedLateness).UnixNano()
 			for key := range s.buckets {

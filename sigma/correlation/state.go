@@ -24,7 +24,7 @@ func (c *Correlator) State() []byte {
 	for _, s := range c.states {
 		for _, b := range s.buckets {
 			if b.hasWatermark {
-				all = append(all, savedState{s.Ref(), b.group, b.watermark, b.emissions})
+				all = append(all, savedState{s.IDOrName(), b.group, b.watermark, b.emissions})
 			}
 		}
 	}
@@ -46,7 +46,7 @@ func (c *Correlator) Restore(state []byte) error {
 		return fmt.Errorf("restore correlations: %w", err)
 	}
 	for _, saved := range all {
-		i := slices.IndexFunc(c.states, func(s *ruleState) bool { return s.Ref() == saved.Rule })
+		i := slices.IndexFunc(c.states, func(s *ruleState) bool { return s.IDOrName() == saved.Rule })
 		if i < 0 || !c.states[i].deferred || len(c.states[i].GroupBy) != len(saved.Group) {
 			continue
 		}

@@ -154,9 +154,9 @@ func (b *bucket) rebuildAggregate(last int) {
 	}
 }
 
-// slide evaluates the sliding windows that contain observation at, which is
+// evaluateSlidingWindows evaluates the sliding windows that contain observation at, which is
 // new.
-func (b *bucket) slide(c *Correlator, at int) {
+func (b *bucket) evaluateSlidingWindows(c *Correlator, at int) {
 	if at == len(b.obs)-1 { // the common case: it is the latest
 		b.advanceWindow(at)
 		b.evaluateWindow(c, at, inOrder)

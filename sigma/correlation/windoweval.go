@@ -138,7 +138,7 @@ func (b *bucket) latestMembers(last int, inputs []int) []int {
 		case ordered && k == len(inputs)-1:
 			return nil
 		default:
-			members[k] = b.latestOf(inputs[k], b.obs[end].at, b.obs[last].at-int64(b.Timespan), used)
+			members[k] = b.latestObservation(inputs[k], b.obs[last].at-int64(b.Timespan), b.obs[end].at, used)
 		}
 		if members[k] < 0 {
 			return nil
@@ -153,11 +153,11 @@ func (b *bucket) latestMembers(last int, inputs []int) []int {
 	return members
 }
 
-// latestOf returns the index of an input's latest observation at until or
+// latestObservation returns the index of an input's latest observation at until or
 // before, but not before from and not of an excluded event, or -1.
-func (b *bucket) latestOf(input int, until, from int64, excluded []string) int {
+func (b *bucket) latestObservation(input int, from, until int64, excludedEvents []string) int {
 	for i := b.firstAt(until+1) - 1; i >= 0 && b.obs[i].at >= from; i-- {
-		if o := &b.obs[i]; o.input == input && !slices.Contains(excluded, o.event) {
+		if o := &b.obs[i]; o.input == input && !slices.Contains(excludedEvents, o.event) {
 			return i
 		}
 	}

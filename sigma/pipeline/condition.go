@@ -87,7 +87,7 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 		r.note(err)
 		return c
 	}
-	if i := cond.Unused(len(c.list)); i >= 0 {
+	if i := cond.FirstUnused(len(c.list)); i >= 0 {
 		r.fail(yamldoc.PositionOf(expr.Value), "the expression does not name the condition %q", names[i])
 	}
 	c.expr = &cond

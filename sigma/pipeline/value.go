@@ -102,12 +102,12 @@ func escapeBackslashes(s string) string {
 	return b.String()
 }
 
-var pythonGroup = regexp.MustCompile(`\\(\\|n|t|r|[0-9]{1,2}|g<[A-Za-z_0-9]+>)`)
+var pythonReplacementEscape = regexp.MustCompile(`\\(\\|n|t|r|[0-9]{1,2}|g<[A-Za-z_0-9]+>)`)
 
 // goReplacement converts a replacement text of Python's re to one of Go's.
 func goReplacement(s string) string {
 	s = strings.ReplaceAll(s, "$", "$$")
-	return pythonGroup.ReplaceAllStringFunc(s, func(m string) string {
+	return pythonReplacementEscape.ReplaceAllStringFunc(s, func(m string) string {
 		switch m[1] {
 		case '\\':
 			return `\`

@@ -1,9 +1,8 @@
-"""A stand-in for the Celery app of the Django project that picket replaces.
+"""A stand-in for the Celery app of the legacy Django project, with its settings.
 
-PICKET_TEST_REDIS names the broker, which is the result backend too, and
-settings are those of that project. Its telemetry_ingest does what the original
-does but for MongoDB and the rules; where PICKET_TEST_SEEN is set it leaves what
-it was given in a list of that name.
+PICKET_TEST_REDIS is the broker and the result backend. telemetry_ingest does
+what the original does, except for MongoDB and the rules. If PICKET_TEST_SEEN is
+set, it appends its arguments to the Redis list of that name.
 """
 import json
 import os
@@ -52,7 +51,7 @@ def slow(seconds):
 
 @app.task(bind=True, max_retries=3)
 def flaky(self, failures):
-    """Fails so many times before it succeeds."""
+    """Fails the given number of times, then succeeds."""
     if self.request.retries < failures:
         raise self.retry(countdown=0, exc=RuntimeError("not yet"))
     return self.request.retries
@@ -60,17 +59,17 @@ def flaky(self, failures):
 
 @app.task
 def event_id(result):
-    """What a chain does with the result of telemetry_ingest."""
+    """The next task of a chain after telemetry_ingest."""
     return result["event_id"]
 
 
 @app.task
 def event_ids(results):
-    """The same with those of a group."""
+    """The callback of a chord of telemetry_ingest tasks."""
     return [r["event_id"] for r in results]
 
 
 @app.task
 def failed(task_id):
-    """What is called when another task fails."""
+    """An errback."""
     return task_id

@@ -1,8 +1,8 @@
-"""A Python shell for the Go tests, with a stock Celery in it.
+"""A Python shell for the Go tests, with a stock Celery.
 
-Reads an expression a line, as a JSON string, and answers with a line
-{"value": …} or {"error": class, "text": …}. What users of Celery write in
-their programs can so be written in a test.
+Each line of input is an expression as a JSON string; each line of output is
+{"value": …} or {"error": class, "text": …}. Tests can so contain what users of
+Celery write in their programs.
 """
 import contextlib
 import datetime
@@ -23,9 +23,12 @@ from app import add, app, event_id, event_ids, failed, flaky, seen, slow, teleme
 answers = sys.stdout
 server = redis.Redis.from_url(url)
 
+# How long to wait for what is certain to come; no test passes by reaching it.
+TIMEOUT = 180
+
 
 def event(id, **more):
-    """One event as the replaced system's agents send them."""
+    """An event as legacy agents send it."""
     return {
         "event_id": id,
         "agent_id": "PC1",
@@ -39,19 +42,21 @@ def event(id, **more):
     }
 
 
-def nodes(n, timeout=30):
-    """The names of the workers that answer, once there are n of them."""
-    deadline = time.monotonic() + timeout
+def nodes(n):
+    """Waits until n workers reply to a ping, and returns their names."""
+    deadline = time.monotonic() + TIMEOUT
+    wait = 0.3
     while True:
-        found = sorted(name for answer in app.control.ping(timeout=0.3) for name in answer)
+        found = sorted(name for answer in app.control.ping(timeout=wait) for name in answer)
+        wait *= 1.5
         if len(found) == n:
             return found
         if time.monotonic() > deadline:
-            raise TimeoutError(f"of {n} workers these answer: {found}")
+            raise TimeoutError(f"want {n} workers, these reply: {found}")
 
 
 def cli(*args):
-    """The celery command: its exit code, and what it prints."""
+    """Runs the celery command, and returns its exit code and output."""
     out = io.StringIO()
     code = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
@@ -62,12 +67,12 @@ def cli(*args):
     return {"exit": code, "out": out.getvalue()}
 
 
-# What picket's builtin rules take for an attack.
+# An event that matches one of picket's built-in rules.
 attack = {"process": {"name": "C:\\Windows\\System32\\vssadmin.exe", "pid": 813, "command_line": "vssadmin delete shadows /all"}}
 
 
 def ingest_many(n, prefix, **options):
-    """Sends n events, every hundredth an attack; the ids of their tasks."""
+    """Sends n events, of which every hundredth is an attack, and returns the ids of the tasks."""
     ids = []
     with app.producer_pool.acquire(block=True) as producer:
         for i in range(n):
@@ -77,12 +82,12 @@ def ingest_many(n, prefix, **options):
 
 
 def done(ids):
-    """When those of the tasks that have succeeded did."""
+    """The times at which those of the tasks that succeeded were done."""
     found = [json.loads(raw) for raw in server.mget(f"celery-task-meta-{id}" for id in ids) if raw]
     return [r["date_done"] for r in found if r["status"] == "SUCCESS"]
 
 
-events = []  # that watch has seen, without heartbeats
+events = []  # received since watch(), without heartbeats
 state = app.events.State()
 
 
@@ -102,7 +107,7 @@ def watch():
             events.append(e)
 
     threading.Thread(target=run, daemon=True).start()
-    ready.wait(10)
+    ready.wait(TIMEOUT)
 
 
 for line in sys.stdin:

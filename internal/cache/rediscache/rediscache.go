@@ -55,8 +55,8 @@ func (c *Cache) Close() error { return c.client.Close() }
 // unlock deletes a lock if the caller still holds it.
 var unlock = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
-// lockKey is the key of the lock for computing a value.
-func lockKey(name string) string { return name + ":making" }
+// computeLockKey is the key of the lock for computing a value.
+func computeLockKey(name string) string { return name + ":making" }
 
 // Get implements cache.Cache. Values expire in Redis. Of the concurrent calls of a
 // process, one sends a request.
@@ -100,7 +100,7 @@ func (c *Cache) readOrLock(ctx context.Context, name, token string) (value []byt
 		if value, err = c.client.Get(ctx, name).Bytes(); !errors.Is(err, redis.Nil) {
 			return err
 		}
-		if locked, err = c.client.SetNX(ctx, lockKey(name), token, computeTimeout).Result(); err != nil || !locked {
+		if locked, err = c.client.SetNX(ctx, computeLockKey(name), token, computeTimeout).Result(); err != nil || !locked {
 			return err
 		}
 		// Another server may have stored it, and released its lock, in between.
@@ -108,7 +108,7 @@ func (c *Cache) readOrLock(ctx context.Context, name, token string) (value []byt
 			return nil
 		}
 		if err == nil {
-			err = unlock.Run(ctx, c.client, []string{lockKey(name)}, token).Err()
+			err = unlock.Run(ctx, c.client, []string{computeLockKey(name)}, token).Err()
 		}
 		return err
 	})
@@ -123,13 +123,13 @@ func (c *Cache) computeAndStore(ctx context.Context, name, token string, ttl tim
 		if left := ttl - time.Since(start); err == nil && left > 0 {
 			// Without the lock the key has been invalidated meanwhile, and the value
 			// may be from before the change.
-			if holder, e := c.client.Get(ctx, lockKey(name)).Result(); e == nil && holder == token {
+			if holder, e := c.client.Get(ctx, computeLockKey(name)).Result(); e == nil && holder == token {
 				if e := c.client.Set(ctx, name, value, max(left, time.Millisecond)).Err(); e != nil {
 					return e
 				}
 			}
 		}
-		return unlock.Run(ctx, c.client, []string{lockKey(name)}, token).Err()
+		return unlock.Run(ctx, c.client, []string{computeLockKey(name)}, token).Err()
 	})
 	return value, err
 }
@@ -142,7 +142,7 @@ func (c *Cache) Invalidate(ctx context.Context, keys ...string) {
 			if err := c.client.Del(ctx, c.prefix+k).Err(); err != nil {
 				return err
 			}
-			if err := c.client.Del(ctx, lockKey(c.prefix+k)).Err(); err != nil {
+			if err := c.client.Del(ctx, computeLockKey(c.prefix+k)).Err(); err != nil {
 				return err
 			}
 		}

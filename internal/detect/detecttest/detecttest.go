@@ -32,8 +32,8 @@ func Rule(id, word string) string {
 
 // Ids for rules.
 const (
-	IDOne = "00000000-0000-4000-8000-000000000001"
-	IDTwo = "00000000-0000-4000-8000-000000000002"
+	RuleOne = "00000000-0000-4000-8000-000000000001"
+	RuleTwo = "00000000-0000-4000-8000-000000000002"
 )
 
 // ProcessEvent returns an event of a process start.

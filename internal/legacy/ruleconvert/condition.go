@@ -11,12 +11,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A condition is one of an old rule, or one of its exceptions.
+// A condition is a condition or an exception of a legacy rule.
 type condition struct {
 	field, operator string
 	value           any
 	values          []any
-	cased           bool
+	caseSensitive   bool
 }
 
 func readCondition(v any) (condition, error) {
@@ -24,7 +24,7 @@ func readCondition(v any) (condition, error) {
 	if !ok {
 		return condition{}, errors.New("it is no JSON object")
 	}
-	c := condition{field: textOf(m["field"]), operator: textOf(m["operator"]), value: m["value"], cased: true}
+	c := condition{field: textOf(m["field"]), operator: textOf(m["operator"]), value: m["value"], caseSensitive: true}
 	if list, given := m["values"]; given && list != nil {
 		if c.values, ok = list.([]any); !ok {
 			return c, errors.New("values is no list")
@@ -32,93 +32,93 @@ func readCondition(v any) (condition, error) {
 	}
 	switch cased, given := m["case_sensitive"]; {
 	case !given:
-	case cased == nil: // there, null is false
-		c.cased = false
+	case cased == nil: // null means false
+		c.caseSensitive = false
 	default:
-		if c.cased, ok = cased.(bool); !ok {
+		if c.caseSensitive, ok = cased.(bool); !ok {
 			return c, errors.New("case_sensitive is neither true nor false")
 		}
 	}
 	return c, nil
 }
 
-// An operation is what an old operator is in Sigma.
+// An operation is the Sigma equivalent of a legacy operator.
 type operation struct {
-	modifiers []string
-	many      bool // it takes values, not value
-	negated   bool // it holds for what is there and is not so
-	numbers   bool // it compares numbers
-	plain     bool // it takes a number for its text
+	modifiers    []string
+	multiple     bool // it uses values, not value
+	negated      bool // it holds if the field exists and does not match
+	numeric      bool // it compares numbers
+	numberAsText bool // it compares a number as text
 }
 
 var operations = map[string]operation{
-	"equals":       {plain: true},
-	"not_equals":   {plain: true, negated: true},
+	"equals":       {numberAsText: true},
+	"not_equals":   {numberAsText: true, negated: true},
 	"contains":     {modifiers: []string{"contains"}},
 	"not_contains": {modifiers: []string{"contains"}, negated: true},
-	"contains_any": {modifiers: []string{"contains"}, many: true},
-	"contains_all": {modifiers: []string{"contains", "all"}, many: true},
+	"contains_any": {modifiers: []string{"contains"}, multiple: true},
+	"contains_all": {modifiers: []string{"contains", "all"}, multiple: true},
 	"starts_with":  {modifiers: []string{"startswith"}},
 	"ends_with":    {modifiers: []string{"endswith"}},
 	"regex":        {modifiers: []string{"re"}},
-	"greater_than": {modifiers: []string{"gt"}, numbers: true},
-	"less_than":    {modifiers: []string{"lt"}, numbers: true},
-	"in_list":      {many: true},
+	"greater_than": {modifiers: []string{"gt"}, numeric: true},
+	"less_than":    {modifiers: []string{"lt"}, numeric: true},
+	"in_list":      {multiple: true},
 }
 
-// search converts the condition, of a rule about such entities. It may come
-// with a note.
-func (c condition) search(entity string) (s search, note string, err error) {
-	field, err := fieldOf(entity, c.field)
+// selection converts the condition of a rule for an entity type. note is "" or a
+// difference that the reader should know.
+func (c condition) selection(entity string) (s selection, note string, err error) {
+	field, err := sigmaField(entity, c.field)
 	if err != nil {
 		return nil, "", err
 	}
 	op, ok := operations[c.operator]
 	if !ok {
-		return nil, "", fmt.Errorf("operator %q is none of the old system's, so it never held", c.operator)
+		return nil, "", fmt.Errorf("operator %q is none of the legacy system's, so it never held", c.operator)
 	}
-	given, err := c.given(op)
+	values, err := c.texts(op)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", c.operator, err)
 	}
 	modifiers := op.modifiers
-	if len(given) == 1 && len(modifiers) == 2 {
-		modifiers = modifiers[:1] // all, of one
+	if len(values) == 1 && len(modifiers) == 2 {
+		modifiers = modifiers[:1] // |all needs several values
 	}
-	it := item{}
+	it := detectionItem{}
 	switch {
-	case op.numbers:
-		it.values = []*yaml.Node{{Kind: yaml.ScalarNode, Value: given[0]}}
+	case op.numeric:
+		it.values = []*yaml.Node{{Kind: yaml.ScalarNode, Value: values[0]}}
 	case c.operator == "regex":
-		if note, err = checkRegex(given[0]); err != nil {
-			return nil, "", fmt.Errorf("regex %q: %w", given[0], err)
+		if note, err = checkRegex(values[0]); err != nil {
+			return nil, "", fmt.Errorf("regex %q: %w", values[0], err)
 		}
-		if !c.cased {
+		if !c.caseSensitive {
 			modifiers = []string{"re", "i"}
 		}
-		it.values = []*yaml.Node{quoted(given[0])}
+		it.values = []*yaml.Node{quoted(values[0])}
 	default:
-		if c.cased {
+		if c.caseSensitive {
 			modifiers = append(modifiers[:len(modifiers):len(modifiers)], "cased")
 		}
-		it.values = list(given, func(s string) *yaml.Node { return quoted(escape(s)) }).Content
+		it.values = list(values, func(s string) *yaml.Node { return quoted(escape(s)) }).Content
 	}
 	if op.negated {
 		modifiers = append(modifiers[:len(modifiers):len(modifiers)], "neq")
 	}
 	it.key = strings.Join(append([]string{field}, modifiers...), "|")
-	s = search{it}
+	s = selection{it}
 	if op.negated {
-		// There, no condition holds for a field that is missing; here, neq does.
-		s = append(s, item{field, []*yaml.Node{quoted("*")}})
+		// A legacy condition never holds for a missing field; Sigma's neq does.
+		s = append(s, detectionItem{field, []*yaml.Node{quoted("*")}})
 	}
 	return s, note, nil
 }
 
-// given returns the values of a condition, as text.
-func (c condition) given(op operation) ([]string, error) {
+// texts returns the values of a condition as text.
+func (c condition) texts(op operation) ([]string, error) {
 	all := []any{c.value}
-	if op.many {
+	if op.multiple {
 		all = c.values
 	}
 	if len(all) == 0 {
@@ -128,7 +128,7 @@ func (c condition) given(op operation) ([]string, error) {
 	for _, v := range all {
 		switch v := v.(type) {
 		case string:
-			if op.numbers {
+			if op.numeric {
 				if v = strings.TrimSpace(v); !isNumber(v) {
 					return nil, fmt.Errorf("%q is no number", v)
 				}
@@ -136,11 +136,11 @@ func (c condition) given(op operation) ([]string, error) {
 			out = append(out, v)
 		case json.Number:
 			switch {
-			case op.numbers && !isNumber(v.String()):
+			case op.numeric && !isNumber(v.String()):
 				return nil, fmt.Errorf("%s is too large a number", v)
-			case op.plain && strings.Trim(v.String(), "-0123456789") != "":
+			case op.numberAsText && strings.Trim(v.String(), "-0123456789") != "":
 				return nil, fmt.Errorf("%s is compared as text, which for such a number can't be told", v)
-			case !op.plain && !op.numbers:
+			case !op.numberAsText && !op.numeric:
 				return nil, fmt.Errorf("%s is a number where a text is wanted, so it did not hold; put it into quotes", v)
 			}
 			out = append(out, v.String())
@@ -155,15 +155,14 @@ func (c condition) given(op operation) ([]string, error) {
 
 var numberForm = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?$`)
 
-// isNumber reports whether s is a number that Sigma and the old system read
-// alike.
+// isNumber reports whether Sigma and the legacy system parse s as the same number.
 func isNumber(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
 	return err == nil && numberForm.MatchString(s)
 }
 
-// escape writes a text so that Sigma reads it as it is: a backslash is doubled
-// only where it would escape something.
+// escape escapes a text for Sigma. A backslash is doubled only where it would escape
+// the next character.
 func escape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {

@@ -1,11 +1,10 @@
-// Package convert makes Sigma rules of the JSON rules of the system that picket
-// replaces. `picket rules convert` is its only user.
+// Package ruleconvert converts the JSON rules of the legacy system to Sigma, for
+// picket rules convert.
 //
-// Promise: it is pure, JSON to YAML, and a rule fires on the events of that
-// system's agents exactly when the old one did; what can't be converted so is
-// an error that says why, never a rule that is nearly right. Where the old
-// system read its own rule otherwise than its author will have meant it, so
-// that a condition never held, that is an error too.
+// It is pure: JSON in, YAML out. A converted rule matches the events of legacy
+// agents exactly when the legacy rule did. A rule for which that is impossible is an
+// error that says why, and so is one with a condition that could never hold because
+// the legacy system read it differently from what its author must have meant.
 package ruleconvert
 
 import (
@@ -16,18 +15,19 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Rule is what was made of one old rule.
-type Rule struct {
-	OldID string
-	Name  string // of a file for it, without extension
-	YAML  []byte // a document, or two of a rule about files
-	// Notes are what its reader should know, as that the old rule was off.
+// A ConvertedRule is what a legacy rule was converted to.
+type ConvertedRule struct {
+	LegacyID string
+	Name     string // file name without extension
+	YAML     []byte // one document, or two for a rule about files
+	// Notes are differences that the reader should know, for example that the legacy
+	// rule was disabled.
 	Notes []string
 }
 
-// An Error says why something was not converted.
+// An Error says why a rule was not converted.
 type Error struct {
-	Rule   string // its old id, or where it stands in the input
+	Rule   string // its legacy id, or its position in the input
 	Reason string
 }
 
@@ -39,22 +39,22 @@ func (e *Error) Error() string {
 	return e.Rule + ": " + e.Reason
 }
 
-// JSON converts the rules in data: one object or several, arrays of them, a
-// dump of Django's or an export of MongoDB's. What can't be converted is among
-// the errors, and the others are.
-func JSON(data []byte) ([]Rule, []*Error) {
-	olds, errs := read(data)
-	var rules []Rule
+// JSON converts the rules in data: objects, arrays of them, a dump of Django or an
+// export of MongoDB. It returns an error for each rule that it cannot convert, and
+// converts the others.
+func JSON(data []byte) ([]ConvertedRule, []*Error) {
+	legacyRules, errs := read(data)
+	var rules []ConvertedRule
 	ids, names := make(map[string]bool), make(map[string]bool)
-	for _, o := range olds {
+	for _, o := range legacyRules {
 		if ids[o.id] {
-			errs = append(errs, &Error{o.place, "there are two rules of this id; the first is converted"})
+			errs = append(errs, &Error{o.location, "there are two rules of this id; the first is converted"})
 			continue
 		}
 		ids[o.id] = true
 		r, err := convert(o)
 		if err != nil {
-			errs = append(errs, &Error{o.place, err.Error()})
+			errs = append(errs, &Error{o.location, err.Error()})
 			continue
 		}
 		base := r.Name
@@ -67,16 +67,16 @@ func JSON(data []byte) ([]Rule, []*Error) {
 	return rules, errs
 }
 
-func convert(o old) (Rule, error) {
-	l, err := o.logic()
+func convert(o legacyRule) (ConvertedRule, error) {
+	l, err := o.conditions()
 	if err != nil {
-		return Rule{}, err
+		return ConvertedRule{}, err
 	}
-	head, err := o.head()
+	head, err := o.metadata()
 	if err != nil {
-		return Rule{}, err
+		return ConvertedRule{}, err
 	}
-	r := Rule{OldID: o.id, Name: fileName(o.id), Notes: append(o.notes(l.categories), l.notes...)}
+	r := ConvertedRule{LegacyID: o.id, Name: fileName(o.id), Notes: append(o.notes(l.categories), l.notes...)}
 	for i, category := range l.categories {
 		doc := l.document(o, head, category, i > 0)
 		for _, note := range r.Notes {
@@ -95,7 +95,7 @@ func convert(o old) (Rule, error) {
 	return r, nil
 }
 
-// fileName makes the name of a file of an old id.
+// fileName returns the file name for a legacy id.
 func fileName(id string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

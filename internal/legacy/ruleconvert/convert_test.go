@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// Rules as the old system was seeded with come out as in the golden file, and
+// Rules as the legacy system was seeded with come out as in the golden file, and
 // each fires on an event of its own and not on that of another.
 func TestSeeds(t *testing.T) {
 	data, err := os.ReadFile("testdata/seeds.json")
@@ -80,14 +80,14 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-const logic = `{"entity_type":"process","logic":"AND","conditions":[{"field":"process.name","operator":"equals","value":"x"}]}`
+const legacyConditions = `{"entity_type":"process","logic":"AND","conditions":[{"field":"process.name","operator":"equals","value":"x"}]}`
 
-// Rules are found in whatever form they were dumped.
-func TestForms(t *testing.T) {
+// Rules are found in all forms of dumps.
+func TestInputForms(t *testing.T) {
 	record := func(id string) string {
-		return `{"rule_id":"` + id + `","name":"N ` + id + `","severity":"LOW","deployment_status":"PRODUCTION","detection_logic":` + logic + `}`
+		return `{"rule_id":"` + id + `","name":"N ` + id + `","severity":"LOW","deployment_status":"PRODUCTION","detection_logic":` + legacyConditions + `}`
 	}
-	quoted, _ := json.Marshal(logic)
+	quoted, _ := json.Marshal(legacyConditions)
 	units := utf16.Encode([]rune(record("U")))
 	wide := []byte{0xFF, 0xFE}
 	for _, u := range units {
@@ -98,19 +98,19 @@ func TestForms(t *testing.T) {
 		{"an array", "[" + record("A") + "," + record("B") + "]", "A B"},
 		{"lines", record("A") + "\n" + record("B") + "\n", "A B"},
 		{"a dump of Django's", `[{"model":"ingestion.detectionrule","pk":7,"fields":` + record("A") + `},{"model":"auth.user","pk":1,"fields":{}}]`, "A"},
-		{"a dump with the id as key", `[{"model":"ingestion.detectionrule","pk":7,"fields":{"name":"x","detection_logic":` + logic + `}}]`, "7"},
+		{"a dump with the id as key", `[{"model":"ingestion.detectionrule","pk":7,"fields":{"name":"x","detection_logic":` + legacyConditions + `}}]`, "7"},
 		{"MongoDB's export", `{"_id":{"$oid":"65f0"},` + record("A")[1:], "A"},
-		{"without rule_id", `{"_id":{"$oid":"65f0"},"detection_logic":` + logic + `}`, "65f0"},
+		{"without rule_id", `{"_id":{"$oid":"65f0"},"detection_logic":` + legacyConditions + `}`, "65f0"},
 		{"the API's answer", `{"count":1,"results":[` + record("A") + `]}`, "A"},
 		{"logic as text", `{"rule_id":"A","detection_logic":` + string(quoted) + `}`, "A"},
-		{"the logic alone", logic, "rule-112b83e4f908"},
+		{"the logic alone", legacyConditions, "rule-112b83e4f908"},
 		{"a byte order mark", "\xEF\xBB\xBF" + record("A"), "A"},
 		{"UTF-16", string(wide), "U"},
 	} {
 		rules, errs := ruleconvert.JSON([]byte(c.data))
 		var ids []string
 		for _, r := range rules {
-			ids = append(ids, r.OldID)
+			ids = append(ids, r.LegacyID)
 		}
 		if got := strings.Join(ids, " "); got != c.want || len(errs) > 0 {
 			t.Errorf("%s: %q, %v", c.name, got, errs)
@@ -118,7 +118,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// MongoDB's numbers are numbers.
+// Numbers of MongoDB's Extended JSON are numbers.
 func TestMongoNumber(t *testing.T) {
 	rules, errs := ruleconvert.JSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
 	if len(errs) > 0 || !bytes.Contains(rules[0].YAML, []byte("DestinationPort|gt: 8000\n")) {
@@ -126,7 +126,8 @@ func TestMongoNumber(t *testing.T) {
 	}
 }
 
-// What can't be converted exactly says why, and the rest is converted.
+// A rule that cannot be converted exactly is an error with a reason, and the
+// others are converted.
 func TestErrors(t *testing.T) {
 	condition := func(c string) string {
 		return `{"rule_id":"A","detection_logic":{"entity_type":"process","conditions":[` + c + `]}}`
@@ -141,8 +142,8 @@ func TestErrors(t *testing.T) {
 		{`{"rule_id":"A","detection_logic":{"entity_type":"registry","conditions":[]}}`, `A: entity_type "registry" is none of`},
 		{`{"rule_id":"A","detection_logic":{"entity_type":"process","conditions":[]}}`, "A: there are no conditions"},
 		{`{"rule_id":"A","detection_logic":{"entity_type":"process","logic":"and","conditions":[{}]}}`, "A: logic and is neither AND nor OR"},
-		{`{"rule_id":"A","severity":"BAD","detection_logic":` + logic + `}`, `A: severity "BAD"`},
-		{`{"rule_id":"A","deployment_status":"LIVE","detection_logic":` + logic + `}`, `A: deployment_status "LIVE"`},
+		{`{"rule_id":"A","severity":"BAD","detection_logic":` + legacyConditions + `}`, `A: severity "BAD"`},
+		{`{"rule_id":"A","deployment_status":"LIVE","detection_logic":` + legacyConditions + `}`, `A: deployment_status "LIVE"`},
 		{condition(`1`), "A: condition 1: it is no JSON object"},
 		{condition(`{}`), "A: condition 1: it has no field"},
 		{condition(`{"field":"process.name","operator":"like","value":"x"}`), `operator "like" is none`},
@@ -160,21 +161,21 @@ func TestErrors(t *testing.T) {
 		{condition(`{"field":"process","operator":"equals","value":"x"}`), "process is no field, but a group"},
 		{condition(`{"field":"Image","operator":"equals","value":"x"}`), "Image is Sigma's name"},
 		{condition(`{"field":"a|b","operator":"equals","value":"x"}`), "a field can't be called"},
-		{`{"rule_id":"A","exceptions":[{"field":"x"}],"detection_logic":` + logic + `}`, `A: exception 1: operator ""`},
+		{`{"rule_id":"A","exceptions":[{"field":"x"}],"detection_logic":` + legacyConditions + `}`, `A: exception 1: operator ""`},
 	} {
 		rules, errs := ruleconvert.JSON([]byte(c.data))
 		if len(rules) > 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want) {
 			t.Errorf("%s: %v, %v, want %q", c.data, rules, errs, c.want)
 		}
 	}
-	good := `{"rule_id":"B","detection_logic":` + logic + `}`
+	good := `{"rule_id":"B","detection_logic":` + legacyConditions + `}`
 	rules, errs := ruleconvert.JSON([]byte(condition(`{}`) + good + good))
 	if len(rules) != 1 || len(errs) != 2 || errs[1].Error() != "B: there are two rules of this id; the first is converted" {
 		t.Errorf("%v, %v", rules, errs)
 	}
 }
 
-// The expectations are what Python's re says.
+// The expectations are the results of Python's re.
 func TestRegex(t *testing.T) {
 	for _, c := range []struct{ source, note, err string }{
 		{source: `^cmd(\.exe)?`},
@@ -218,7 +219,7 @@ func TestRegex(t *testing.T) {
 	}
 }
 
-// A rule about files is about those made, those deleted, or both.
+// A rule about files is about created files, deleted files, or both.
 func TestFileOperation(t *testing.T) {
 	for operation, want := range map[string][]string{"created": {"file_event"}, "deleted": {"file_delete"}, "": {"file_event", "file_delete"}, "renamed": {"file_event", "file_delete"}} {
 		conditions := []any{map[string]any{"field": "file.path", "operator": "contains", "value": "x"}}
@@ -242,7 +243,7 @@ func TestFileOperation(t *testing.T) {
 	}
 }
 
-// Notes tell what the reader must know, and stand in the rule too.
+// Notes list what the reader should know, and are comments in the rule.
 func TestNotes(t *testing.T) {
 	rules, errs := ruleconvert.JSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
 		"detection_logic":{"entity_type":"process","conditions":[{"field":"process.name","operator":"equals","value":"x"}],
@@ -263,14 +264,14 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// FuzzJSON: whatever the input is, what is converted loads.
+// Whatever the input, converted rules load.
 func FuzzJSON(f *testing.F) {
 	seeds, err := os.ReadFile("testdata/seeds.json")
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(seeds)
-	f.Add([]byte(logic))
+	f.Add([]byte(legacyConditions))
 	f.Add([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"less_than","value":"1e9999999999"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		rules, _ := ruleconvert.JSON(data)

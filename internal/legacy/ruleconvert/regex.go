@@ -10,14 +10,15 @@ import (
 )
 
 var (
-	// repeatToN is {,n}, which is up to n there and itself in RE2.
+	// repeatToN is {,n}, which means up to n in Python, and is literal text in RE2.
 	repeatToN  = regexp.MustCompile(`^\{,\d*\}`)
 	leadFlags  = regexp.MustCompile(`^\(\?[ims]+\)`)
 	otherFlags = regexp.MustCompile(`^\(\?[a-zA-Z]*(-[a-zA-Z]+)?\)`)
 )
 
-// checkRegex refuses an expression that means something else in RE2 than in
-// Python, or nothing. Where the two differ beyond ASCII only, there is a note.
+// checkRegex returns an error for an expression that RE2 does not support, or that
+// has another meaning than in Python. If the two differ only beyond ASCII, it
+// returns a note.
 func checkRegex(source string) (note string, err error) {
 	if _, err := regexp.Compile(source); err != nil {
 		why := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
@@ -51,7 +52,7 @@ func checkRegex(source string) (note string, err error) {
 			if strings.HasPrefix(rest, "[^") {
 				i++
 			}
-			if strings.HasPrefix(source[i+1:], "]") { // the first is a member
+			if strings.HasPrefix(source[i+1:], "]") { // as the first character it is a member
 				i++
 			} else if strings.HasPrefix(source[i+1:], "[:") {
 				return "", errors.New("[: within a class means something else in RE2; write the class out")

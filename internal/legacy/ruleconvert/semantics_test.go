@@ -15,7 +15,7 @@ import (
 	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-// engine converts a rule and compiles what comes of it.
+// engine converts a rule and compiles the result.
 func engine(t testing.TB, rule map[string]any) *detect.Detector {
 	t.Helper()
 	data, err := json.Marshal(rule)
@@ -212,8 +212,8 @@ func checkMade(t testing.TB, seed uint64) (fired, all int) {
 	return agree(t, rule, events), len(events)
 }
 
-// Old rules and converted ones agree on made events.
-func TestMade(t *testing.T) {
+// Generated legacy rules and their conversions match the same generated events.
+func TestGeneratedRules(t *testing.T) {
 	fired, all := 0, 0
 	n := uint64(1000)
 	if testing.Short() {
@@ -228,7 +228,7 @@ func TestMade(t *testing.T) {
 	}
 }
 
-func FuzzMade(f *testing.F) {
+func FuzzGeneratedRules(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) { checkMade(t, seed) })
 }

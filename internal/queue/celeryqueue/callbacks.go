@@ -15,14 +15,14 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// publishFollowUps sends the tasks that are to follow those that ended: links, the next
-// of a chain, errbacks, and the callback of a chord whose last member this is.
-// They go to the queue that their signature names, or to that which others
-// publish to.
-func (q *Queue) publishFollowUps(ctx context.Context, over []FinishedTask) error {
+// publishFollowUps publishes the tasks that follow finished ones: links, the next task
+// of a chain, errbacks, and the callback of a chord whose last member has finished.
+// They go to the queue that their signature names or, if it names none, to the queue
+// that the intake publishes to.
+func (q *Queue) publishFollowUps(ctx context.Context, finished []FinishedTask) error {
 	var next []celery.Task
-	for i := range over {
-		o := &over[i]
+	for i := range finished {
+		o := &finished[i]
 		if len(o.Callbacks)+len(o.Errbacks)+len(o.Chain) == 0 && o.Chord == nil {
 			continue
 		}
@@ -34,7 +34,7 @@ func (q *Queue) publishFollowUps(ctx context.Context, over []FinishedTask) error
 			tasks, err = o.ErrbackTasks()
 		}
 		if err != nil {
-			q.log.Error("what was to follow a task is not sent", "task", o.ID, "error", err)
+			q.log.Error("publishing follow-up tasks failed", "task", o.ID, "error", err)
 		}
 		last, err := q.onChordPart(ctx, o)
 		if err != nil {
@@ -54,21 +54,21 @@ func (q *Queue) publishFollowUps(ctx context.Context, over []FinishedTask) error
 	}
 	pipe := q.client.Pipeline()
 	for i := range next {
-		if n := next[i].ChordSize; n > 0 && q.results != nil { // before the first member can be done
+		if n := next[i].ChordSize; n > 0 && q.results != nil { // set before the first member can finish
 			if err := q.results.Set(ctx, q.set.keys.ChordSize(next[i].GroupID), n, q.set.expires).Err(); err != nil {
-				return fmt.Errorf("send what follows: %w", redisstats.WrapError(err))
+				return fmt.Errorf("publish follow-up tasks: %w", redisstats.WrapError(err))
 			}
 		}
 		pipe.LPush(ctx, q.set.keys.List(next[i].RoutingKey, next[i].Priority), next[i].Append(nil))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("send what follows: %w", redisstats.WrapError(err))
+		return fmt.Errorf("publish follow-up tasks: %w", redisstats.WrapError(err))
 	}
 	return nil
 }
 
-// onChordPart adds the result of a chord's member to the others, and returns the
-// chord's callback when they are complete.
+// onChordPart adds the result of a chord's member, and returns the chord's callback
+// once all members have finished.
 //
 // Source: celery/backends/redis.py RedisBackend.on_chord_part_return.
 func (q *Queue) onChordPart(ctx context.Context, o *FinishedTask) ([]celery.Task, error) {
@@ -111,12 +111,12 @@ func (q *Queue) onChordPart(ctx context.Context, o *FinishedTask) ([]celery.Task
 	}
 	tasks, err := o.ChordCallback(results)
 	if err != nil {
-		q.log.Error("the callback of a chord is not sent", "chord", o.GroupID, "error", err)
+		q.log.Error("publishing the callback of a chord failed", "chord", o.GroupID, "error", err)
 	}
 	return tasks, redisstats.WrapError(q.results.Del(ctx, parts, added, size).Err())
 }
 
-// failChord tells who waits for a chord that one of its members failed.
+// failChord writes the result of a chord one of whose members has failed.
 func (q *Queue) failChord(ctx context.Context, o *FinishedTask, member *celery.Result) error {
 	var id string
 	if json.Unmarshal(o.Chord.Options["task_id"], &id) != nil || id == "" {

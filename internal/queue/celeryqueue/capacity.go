@@ -15,30 +15,30 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// The gauge is read anew after capacityAge, and when it says full after fullCapacityAge.
-// In between it is moved on by what this queue publishes.
+// The usage is measured again after capacityAge or, if the broker is full, after
+// fullCapacityAge. In between it is estimated from what this queue publishes.
 const (
 	capacityAge     = 250 * time.Millisecond
 	fullCapacityAge = 20 * time.Millisecond
 )
 
-// rejectedShare is the part of Options.MaxBytes that letters of rejected
-// events may take.
+// rejectedShare is the divisor of Options.MaxBytes that bounds the dead letters of
+// rejected events.
 const rejectedShare = 10
 
-// A capacity knows about how full the broker is. Workers in Python keep no books,
-// so Redis is asked.
+// A capacity tracks how full the broker is. Python workers do not count bytes, so Redis
+// is asked for its memory usage.
 type capacity struct {
 	mu       sync.Mutex
 	read     time.Time
-	bytes    int64 // of the lists and of the letters
-	rejected int64 // of the letters of rejected events
-	err      error // why it could not be read
+	bytes    int64 // of the lists and the dead letters
+	rejected int64 // of the dead letters of rejected events
+	err      error // why it could not be measured
 }
 
-// reserve returns an error that is queue.ErrFull where size bytes find none, and
-// whether the letters are not to be kept.
-func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, letters []queue.DeadLetter) (dropped bool, err error) {
+// reserve returns queue.ErrFull if there is no room for size bytes, and whether the
+// dead letters must be dropped.
+func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, deadLetters []queue.DeadLetter) (dropDeadLetters bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	full := func() error {
@@ -56,15 +56,15 @@ func (g *capacity) reserve(ctx context.Context, q *Queue, size int64, letters []
 		return false, err
 	}
 	g.bytes += size
-	for i := range letters {
-		g.rejected += int64(len(letters[i].Payload))
+	for i := range deadLetters {
+		g.rejected += int64(len(deadLetters[i].Payload))
 	}
 	return g.rejected > q.opt.MaxBytes/rejectedShare, nil
 }
 
-// measureUsage asks what the lists and the letters take.
+// measureUsage returns the memory usage of the lists and the dead letters.
 func (q *Queue) measureUsage(ctx context.Context) (bytes, rejected int64, err error) {
-	// Not the caller's end: others wait for the answer too.
+	// Without the caller's cancellation: other callers use the result too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
 	pipe := q.client.Pipeline()
@@ -79,7 +79,7 @@ func (q *Queue) measureUsage(ctx context.Context) (bytes, rejected int64, err er
 		return 0, 0, redisstats.WrapError(err)
 	}
 	for _, cmd := range held {
-		bytes += cmd.Val() // 0 where there is no list
+		bytes += cmd.Val() // 0 if there is no list
 	}
 	if leased.Val()+parked.Val() > 0 {
 		bytes += unacked.Val()
@@ -88,7 +88,7 @@ func (q *Queue) measureUsage(ctx context.Context) (bytes, rejected int64, err er
 	return bytes + number(counts.Val()[0]), number(counts.Val()[1]), nil
 }
 
-// allLists is the lists of all queues that this one publishes to or consumes.
+// allLists returns the lists of all queues that this one publishes to or consumes.
 func (q *Queue) allLists() []string {
 	var keys []string
 	publish := q.set.keys.Lists(q.set.publish)

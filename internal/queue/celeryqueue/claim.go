@@ -17,29 +17,29 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// maxClaimBytes bounds the bytes of the tasks that are taken at once.
+// maxClaimBytes bounds the bytes of the tasks claimed at once.
 const maxClaimBytes = 4 << 20
 
-// The pause before a queue that was empty is asked again grows from the first
-// to the second of these: kombu's lists can be waited on one at a time only,
-// and not without taking what comes.
+// The interval of polls of empty queues grows from the first to the second of these.
+// Polling is needed: BRPOP would remove a task before it is leased.
 const (
 	minPollInterval = 4 * time.Millisecond
 	maxPollInterval = 40 * time.Millisecond
 )
 
-// maxUnconfirmed is how many claims whose answers were lost are asked for again.
+// maxUnconfirmed bounds the claims whose replies were lost and that are asked for
+// again.
 const maxUnconfirmed = 8
 
-// A list is one of kombu's lists: a queue at one priority.
+// A list is one of kombu's Redis lists: a queue at one priority.
 type list struct {
 	key    string
 	queue  string
 	shared bool
 }
 
-// lists are what is consumed, in the order of consumption: all queues at the
-// first priority, then all at the next.
+// lists returns the lists to consume, in order: all queues at the first priority, then
+// all at the next.
 func (q *Queue) lists() []list {
 	q.mu.Lock()
 	queues := slices.Clone(q.queues)
@@ -53,7 +53,7 @@ func (q *Queue) lists() []list {
 	return all
 }
 
-// A claimedTask task is held, and not decoded yet.
+// A claimedTask is a leased task that is not decoded yet.
 type claimedTask struct {
 	tag string
 	raw []byte
@@ -73,8 +73,7 @@ func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 	}
 }
 
-// receive claims tasks and makes deliveries of those that are to be run, which
-// may be none.
+// receive claims tasks and returns deliveries of those to run, which may be none.
 func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	select {
 	case q.receiveMu <- struct{}{}:
@@ -97,25 +96,24 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 		return nil, err
 	}
 	if !isolating {
-		done() // the next can claim while these are examined
+		done() // another goroutine can claim meanwhile
 	}
 	ds, err := q.classify(context.WithoutCancel(ctx), l, isolating)
 	if err != nil {
-		q.markUnconfirmed(l.prefix) // what of it is still held is taken again
+		q.markUnconfirmed(l.prefix) // the next claim returns what is still leased
 	}
 	return ds, err
 }
 
-// A claimResult is what was taken at once.
+// A claimResult is the result of one claim.
 type claimResult struct {
 	prefix  string // of the tags
 	tasks   []claimedTask
-	tried   bool // some tasks, these or others, came back
-	revoked bool // some are revoked
+	tried   bool // some tasks, these or others, have been tried before
+	revoked bool // some tasks are revoked
 }
 
-// claim returns up to most tasks that it took, when there are any. Its caller
-// has the turn.
+// claim waits for tasks and claims up to most of them. The caller holds receiveMu.
 func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) {
 	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
 		if err := ctx.Err(); err != nil {
@@ -150,7 +148,7 @@ func (q *Queue) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// claimOnce takes up to so many tasks as there are now.
+// claimOnce claims up to most of the tasks that are available now.
 func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err error) {
 	lists := q.lists()
 	k := q.set.keys
@@ -158,21 +156,21 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	q.claims++
 	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
 	q.mu.Lock()
-	unsure := q.unconfirmed
+	unconfirmed := q.unconfirmed
 	q.unconfirmed = nil
 	q.mu.Unlock()
-	if len(unsure) > 0 {
-		most = q.opt.Group // they may have been as many
+	if len(unconfirmed) > 0 {
+		most = q.opt.Group // unconfirmed claims may have been this large
 	}
 	args := []any{most, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
-	open := q.unregistered.shouldClaim()
+	claimUnregistered := q.unregistered.shouldClaim()
 	for _, at := range lists {
 		keys = append(keys, at.key)
 		how := ""
-		if at.shared && !open {
+		if at.shared && !claimUnregistered {
 			how = "shared"
 		}
-		name, _ := json.Marshal(at.queue) // a string always can be
+		name, _ := json.Marshal(at.queue) // a string always encodes
 		args = append(args, how, name)
 	}
 	args = append(args, 2*len(q.set.tasks))
@@ -180,11 +178,11 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
-	args = append(args, anys(unsure)...)
-	// Not the caller's end: what was taken must come back.
+	args = append(args, anys(unconfirmed)...)
+	// Without the caller's cancellation: what was claimed must be returned.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
-		q.markUnconfirmed(append(unsure, prefix)...) // it may have been done
+		q.markUnconfirmed(append(unconfirmed, prefix)...) // the claim may have happened
 		return l, err
 	}
 	l.prefix = prefix
@@ -192,10 +190,10 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	if err != nil || len(out) < 3 {
 		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.WrapError(err))
 	}
-	strange, _ := out[0].(int64)
+	unregistered, _ := out[0].(int64)
 	tried, _ := out[1].(int64)
 	revoked, _ := out[2].(int64)
-	q.unregistered.sawUnregistered(strange)
+	q.unregistered.sawUnregistered(unregistered)
 	l.tried, l.revoked = tried > 0, revoked > 0
 	for i := 3; i+2 < len(out); i += 3 {
 		tag, _ := out[i].(string)
@@ -209,16 +207,16 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	return l, nil
 }
 
-// markUnconfirmed notes claims of which nobody knows what became of them.
+// markUnconfirmed records claims whose outcome is unknown.
 func (q *Queue) markUnconfirmed(prefixes ...string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.unconfirmed = append(q.unconfirmed, prefixes...)
-	// Of the oldest the leases have ended by then.
+	// The leases of the oldest have expired by then.
 	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmed, 0):]
 }
 
-// A Task is one that is held.
+// A Task is a leased task.
 type Task struct {
 	*celery.Task
 	tag      string
@@ -228,13 +226,13 @@ type Task struct {
 	queued   time.Time
 	event    picket.Event
 	foreign  bool // not published by picket
-	attempts int  // how often it came back
-	lost     int  // how often who held it died
-	matches  int  // what was found in its event
+	attempts int  // earlier attempts
+	lost     int  // how often its worker was lost
+	matches  int  // matches of its event
 }
 
-// classify decodes tasks, ends those that are not to be run, and makes deliveries
-// of the rest.
+// classify decodes tasks, finishes those that must not run, and returns deliveries of
+// the rest.
 func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]queue.Delivery, error) {
 	now := time.Now()
 	all, errs := make([]*Task, len(l.tasks)), make([]error, len(l.tasks))
@@ -252,36 +250,35 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 		}
 	}
 	var run, later []*Task
-	var over []FinishedTask
+	var finished []FinishedTask
 	for i, t := range all {
 		switch {
 		case errs[i] != nil:
-			over = append(over, rejectedTask(t, "DecodeError", errs[i]))
+			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
 		case !slices.Contains(q.set.tasks, t.Name):
-			over = append(over, unregistered(t))
+			finished = append(finished, unregistered(t))
 		case gone[t.ID]:
-			over = append(over, revokedTask(t, "revoked"))
+			finished = append(finished, revokedTask(t, "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			over = append(over, revokedTask(t, causeExpired))
+			finished = append(finished, revokedTask(t, causeExpired))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
 			if err := q.readEvent(t, now); err != nil {
-				over = append(over, rejectedTask(t, "ValueError", err))
+				finished = append(finished, rejectedTask(t, "ValueError", err))
 				continue
 			}
 			run = append(run, t)
 		}
 	}
-	return q.dispatch(ctx, run, later, over, l.tried, isolating)
+	return q.dispatch(ctx, run, later, finished, l.tried, isolating)
 }
 
-// dispatch ends what is over, parks what is for later, and holds what is to
-// be run.
-func (q *Queue) dispatch(ctx context.Context, run, later []*Task, over []FinishedTask, tried, isolating bool) ([]queue.Delivery, error) {
-	q.taskReceived(run, later, over)
-	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, over)); err != nil {
-		return nil, err // they are taken again, with those that could be run
+// dispatch finishes, schedules and delivers classified tasks.
+func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []FinishedTask, tried, isolating bool) ([]queue.Delivery, error) {
+	q.taskReceived(run, later, finished)
+	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, finished)); err != nil {
+		return nil, err // all of them are claimed again
 	}
 	if tried {
 		var err error
@@ -301,7 +298,7 @@ func (q *Queue) dispatch(ctx context.Context, run, later []*Task, over []Finishe
 	return ds, nil
 }
 
-// readEvent makes the event of a task.
+// readEvent sets the event of a task.
 func (q *Queue) readEvent(t *Task, now time.Time) error {
 	arg, ok := t.Argument(0, "data")
 	if !ok {

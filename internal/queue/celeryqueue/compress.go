@@ -10,8 +10,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// unzstd decompresses a body that a producer compressed by zstd, kombu's name
-// for which is "application/zstd".
+// unzstd decompresses a body with kombu's compression "application/zstd".
 func unzstd(src []byte, most int) ([]byte, error) {
 	r, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20))
 	if err != nil {

@@ -16,40 +16,40 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// A Diagnose is what a look at a broker finds.
+// A BrokerReport is what Diagnose finds at a broker.
 type BrokerReport struct {
 	redisurl.Settings
-	Publish string // the queue that intake publishes to
-	Task    string // and the name of what it publishes
+	Publish string // the queue that the intake publishes to
+	Task    string // the name of the tasks that it publishes
 	Queues  []QueueState
 	Workers []WorkerState
-	Results error // why results cannot be written, nil if they can
+	Results error // why results cannot be written; nil if they can
 }
 
 // A QueueState is one queue of a broker.
 type QueueState struct {
 	Name    string
-	Shared  bool  // picket takes only what it knows
+	Shared  bool  // picket claims only tasks that it knows
 	Waiting int64 // tasks
-	// Unregistered are names of tasks among the oldest that are none of picket's.
+	// Unregistered are names of unknown tasks among the oldest.
 	Unregistered []string
 }
 
-// A WorkerState is a worker that answered, picket's or another.
+// A WorkerState is a worker that replied, picket's or another.
 type WorkerState struct {
 	Name   string
 	Picket bool
-	Queues []string // that it consumes
-	Tasks  []string // that it knows
+	Queues []string // consumed by the worker
+	Tasks  []string // registered in the worker
 }
 
-// surveyTime is how long workers have to answer.
-const surveyTime = 1500 * time.Millisecond
+// replyTimeout is how long workers have to reply.
+const replyTimeout = 1500 * time.Millisecond
 
-// surveyed is how many of the oldest tasks of a queue are looked at.
-const surveyed = 100
+// sampleSize is how many of the oldest tasks of a queue are examined.
+const sampleSize = 100
 
-// Diagnose looks at the broker, and asks the workers who they are.
+// Diagnose examines the broker and asks its workers what they consume.
 func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 	s := &BrokerReport{Publish: q.set.publish, Task: q.set.tasks[0]}
 	var err error
@@ -68,7 +68,7 @@ func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 				return nil, redisstats.WrapError(err)
 			}
 			state.Waiting += n
-			oldest, err := q.client.LRange(ctx, key, -surveyed, -1).Result()
+			oldest, err := q.client.LRange(ctx, key, -sampleSize, -1).Result()
 			if err != nil {
 				return nil, redisstats.WrapError(err)
 			}
@@ -93,22 +93,23 @@ func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 	return s, err
 }
 
-// Consumers are the workers that consume a queue.
+// Consumers returns the workers that consume a queue.
 func (s *BrokerReport) Consumers(queue string) []WorkerState {
 	return slices.DeleteFunc(slices.Clone(s.Workers), func(w WorkerState) bool { return !slices.Contains(w.Queues, queue) })
 }
 
-// workers asks all workers what they consume and what they know.
+// workers asks all workers for the queues that they consume and the tasks that they
+// know.
 func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
-	queues, err := q.ask(ctx, "active_queues")
+	queues, err := q.broadcast(ctx, "active_queues")
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := q.ask(ctx, "registered")
+	tasks, err := q.broadcast(ctx, "registered")
 	if err != nil {
 		return nil, err
 	}
-	conf, err := q.ask(ctx, "stats")
+	conf, err := q.broadcast(ctx, "stats")
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
 		w := WorkerState{Name: name}
 		var consumed []celery.QueueInfo
 		var stats celery.Stats
-		// What is not understood is as if it had not been said.
+		// Replies that cannot be decoded are ignored.
 		_ = json.Unmarshal(value, &consumed)
 		_ = json.Unmarshal(tasks[name], &w.Tasks)
 		_ = json.Unmarshal(conf[name], &stats)
@@ -131,12 +132,12 @@ func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
 	return all, nil
 }
 
-// ask broadcasts a command, and returns the answers by node.
-func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMessage, error) {
-	c := celery.Control{Method: method, Ticket: celery.NewID(), Expires: time.Now().Add(surveyTime),
+// broadcast broadcasts a command and returns the replies by node.
+func (q *Queue) broadcast(ctx context.Context, method string) (map[string]json.RawMessage, error) {
+	c := celery.Control{Method: method, Ticket: celery.NewID(), Expires: time.Now().Add(replyTimeout),
 		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
 	key := q.set.keys.Reply(c.ReplyTo.RoutingKey)
-	// kombu answers only to where a queue is bound.
+	// kombu replies only to bound queues.
 	binding, bound := q.set.keys.BindingKey(c.ReplyTo.Exchange), q.set.keys.BindingMember(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
 	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
 		return nil, redisstats.WrapError(err)
@@ -146,12 +147,12 @@ func (q *Queue) ask(ctx context.Context, method string) (map[string]json.RawMess
 		q.client.SRem(ctx, binding, bound)
 		q.client.Del(ctx, key)
 	}()
-	heard, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
+	lastReply, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
 	if err != nil {
 		return nil, redisstats.WrapError(err)
 	}
 	answers := make(map[string]json.RawMessage)
-	for deadline := time.Now().Add(surveyTime); int64(len(answers)) < heard; {
+	for deadline := time.Now().Add(replyTimeout); int64(len(answers)) < lastReply; {
 		left := time.Until(deadline)
 		if left <= 0 {
 			break

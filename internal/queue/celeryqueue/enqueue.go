@@ -17,12 +17,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// maxTasks bounds the bytes of the tasks that are published in one step.
-const maxTasks = 256 << 20
+// maxTaskBytes bounds the bytes of the tasks published in one step.
+const maxTaskBytes = 256 << 20
 
-// Enqueue implements queue.Queue: it publishes a task for each event of m,
-// which must be a batch. After an error nobody knows whether the server did
-// it; published twice, an event is stored once.
+// Enqueue implements queue.Queue. It publishes a task for each event of m. After an
+// error it is unknown whether the tasks were published; an event that is published
+// twice is stored once.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	if err := q.EnqueueAll(ctx, queue.EnqueueRequest{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
@@ -30,8 +30,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	return nil
 }
 
-// EnqueueAll does all that is asked, in this order and in one step, or
-// nothing.
+// EnqueueAll enqueues all requests in order in one step, or none.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
 	if err := q.closed(); err != nil {
 		return err
@@ -53,7 +52,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 			args = append(args, w)
 		}
 		size += part
-		if size > q.opt.MaxBytes || size > maxTasks {
+		if size > q.opt.MaxBytes || size > maxTaskBytes {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
 		dropped, err := q.capacity.reserve(ctx, q, part, rs[i].Rejected)
@@ -63,7 +62,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		if dropped {
 			args = append(args, len(rs[i].Rejected), 0)
 		} else {
-			args = appendLetters(append(args, 0), rs[i].Rejected)
+			args = appendDeadLetters(append(args, 0), rs[i].Rejected)
 		}
 	}
 	_, err := q.run(ctx, enqueueScript, []string{
@@ -73,20 +72,20 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	return err
 }
 
-// appendLetters appends what the scripts want of letters.
-func appendLetters(args []any, letters []queue.DeadLetter) []any {
-	args = append(args, len(letters))
-	for i := range letters {
-		args = redisstats.AppendDeadLetter(args, cmp.Or(letters[i].Reason, queue.Rejected), &letters[i])
+// appendDeadLetters appends dead letters as the scripts expect them.
+func appendDeadLetters(args []any, deadLetters []queue.DeadLetter) []any {
+	args = append(args, len(deadLetters))
+	for i := range deadLetters {
+		args = redisstats.AppendDeadLetter(args, cmp.Or(deadLetters[i].Reason, queue.Rejected), &deadLetters[i])
 	}
 	return args
 }
 
-// eventHeaderName names the header that tells a worker of picket's what a task's
-// argument cannot. Others do not look at it.
+// eventHeaderName is the header of tasks that carries what their argument cannot. Only
+// picket's workers read it.
 const eventHeaderName = "picket"
 
-// A eventHeader is that header.
+// An eventHeader is the value of that header.
 type eventHeader struct {
 	Batch    string `json:"batch"`
 	Received int64  `json:"received"` // microseconds since 1970, as are all times here
@@ -97,12 +96,12 @@ type eventHeader struct {
 	Type     string `json:"type"`
 	OS       string `json:"os"`
 	Time     int64  `json:"time"`
-	// Size is how much of the argument is the event as received; the rest was
-	// added for the task in Python.
+	// Size is how many bytes of the argument are the event as received; the rest
+	// was added for Python's task.
 	Size int `json:"size"`
 }
 
-// encodeTasks are the tasks of a batch, as they lie in a list.
+// encodeTasks returns the tasks of a batch in wire format.
 func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 	b, err := picket.DecodeBatch(payload)
 	if err != nil {
@@ -136,8 +135,8 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// addLegacyFields adds to an event, the last thing in dst, what the replaced system's
-// task reads of it without asking whether it is there.
+// addLegacyFields adds to the event at the end of dst the fields that the legacy Python
+// task requires.
 func addLegacyFields(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
 	leaves, _, err := d.Leaves(e.Raw, nil)
 	if err != nil {
@@ -161,7 +160,7 @@ func addLegacyFields(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
 			dst = append(dst, f.value...)
 			continue
 		}
-		text, _ := json.Marshal(f.value) // a string always can be
+		text, _ := json.Marshal(f.value) // a string always encodes
 		dst = append(dst, text...)
 	}
 	return append(dst, '}')

@@ -15,12 +15,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// A inflight is the tasks of one delivery.
+// An inflight is the tasks of one delivery.
 type inflight struct{ tasks []*Task }
 
-// deliver makes a delivery of tasks.
+// deliver returns a delivery of tasks.
 func (q *Queue) deliver(tasks []*Task) queue.Delivery {
-	b := picket.Batch{ID: groupID(tasks), Events: make([]picket.Event, len(tasks))}
+	b := picket.Batch{ID: batchID(tasks), Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
@@ -42,9 +42,9 @@ func (q *Queue) deliver(tasks []*Task) queue.Delivery {
 	return d
 }
 
-// groupID names the batch of tasks: the same tasks always make the same, and
-// one task alone is what it was published as.
-func groupID(tasks []*Task) string {
+// batchID returns the id of a batch of tasks: the same tasks always have the same id.
+// The id of a single task is its own.
+func batchID(tasks []*Task) string {
 	if len(tasks) == 1 {
 		return tasks[0].ID
 	}
@@ -58,17 +58,17 @@ func groupID(tasks []*Task) string {
 	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// findInflight returns what a delivery holds, nil if it is no longer the caller's.
-func (q *Queue) findInflight(token int64) *inflight {
+// findInflight returns the tasks of a delivery, nil if it is no longer the caller's.
+func (q *Queue) findInflight(receipt int64) *inflight {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.inflight[token]
+	return q.inflight[receipt]
 }
 
-func (q *Queue) dropInflight(token int64) {
+func (q *Queue) dropInflight(receipt int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.inflight, token)
+	delete(q.inflight, receipt)
 }
 
 // ReportResult implements queue.ResultReporter.
@@ -86,18 +86,18 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 	}
 }
 
-// Ack implements queue.Queue: the tasks of the deliveries have succeeded.
+// Ack implements queue.Queue: the tasks of the deliveries succeed.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
-	var over []FinishedTask
+	var finished []FinishedTask
 	for i := range ds {
 		if h := q.findInflight(ds[i].Receipt); h != nil {
 			for _, t := range h.tasks {
-				over = append(over, succeeded(t))
+				finished = append(finished, succeeded(t))
 			}
 		}
 	}
-	if err := q.finish(ctx, over); err != nil {
-		return fmt.Errorf("ack %d tasks: %w", len(over), err)
+	if err := q.finish(ctx, finished); err != nil {
+		return fmt.Errorf("ack %d tasks: %w", len(finished), err)
 	}
 	for i := range ds {
 		q.dropInflight(ds[i].Receipt)
@@ -105,32 +105,32 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return nil
 }
 
-// Bury implements queue.Queue: the tasks of the letters' events have failed,
-// the others have succeeded. A letter that is of no one event is of all.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+// Bury implements queue.Queue: the tasks of the dead-lettered events fail, the others
+// succeed. A dead letter without event id concerns all tasks.
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
 	h := q.findInflight(d.Receipt)
 	if h == nil {
 		return nil
 	}
-	letters = slices.Clone(letters)
-	cause := make(map[string]string, len(letters))
-	for i := range letters {
-		letters[i].Reason = queue.Failed
-		cause[letters[i].EventID] = letters[i].Cause
+	deadLetters = slices.Clone(deadLetters)
+	cause := make(map[string]string, len(deadLetters))
+	for i := range deadLetters {
+		deadLetters[i].Reason = queue.Failed
+		cause[deadLetters[i].EventID] = deadLetters[i].Cause
 	}
 	all, whole := cause[""]
-	var over []FinishedTask
+	var finished []FinishedTask
 	for _, t := range h.tasks {
 		if why, failed := cause[t.event.ID]; failed {
-			over = append(over, failedWith(t, "RuntimeError", why))
+			finished = append(finished, failedWith(t, "RuntimeError", why))
 		} else if whole {
-			over = append(over, failedWith(t, "RuntimeError", all))
+			finished = append(finished, failedWith(t, "RuntimeError", all))
 		} else {
-			over = append(over, succeeded(t))
+			finished = append(finished, succeeded(t))
 		}
 	}
-	over[0].letters = letters // they are kept together, whichever task they are of
-	if err := q.finish(ctx, over); err != nil {
+	finished[0].deadLetters = deadLetters // stored together, whichever task they belong to
+	if err := q.finish(ctx, finished); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
 	q.dropInflight(d.Receipt)
@@ -147,7 +147,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 		if h == nil {
 			continue
 		}
-		defer q.dropInflight(d.Receipt) // after an error too: not renewed, the leases end
+		defer q.dropInflight(d.Receipt) // after an error too: the leases then expire
 		errs = append(errs, q.taskRetried(ctx, h.tasks, rs[i].Cause))
 		tasks = append(tasks, h.tasks...)
 	}
@@ -156,7 +156,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
-			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // in their order
+			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // keeps the order
 		}
 		errs = append(errs, q.schedule(ctx, tasks, true))
 	}
@@ -166,8 +166,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// schedule keeps tasks back until their time, and counts a try where they have
-// been tried.
+// schedule delays tasks until their ETA and, if tried, counts an attempt of each.
 func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 	if len(tasks) == 0 {
 		return nil
@@ -181,17 +180,17 @@ func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
 	}
 	k := q.set.keys
-	_, err := q.runClosing(ctx, parkScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
+	_, err := q.runClosing(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
 	return err
 }
 
-// release puts tasks back where they are taken from first, so that their order
-// stays, and counts a try where they have been tried.
+// release returns tasks to the head of their lists, which keeps their order and, if
+// tried, counts an attempt of each.
 func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
-	var back []redelivery
+	var back []returnedTask
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, redelivery{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		back = append(back, returnedTask{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
 		if tried {
 			back[len(back)-1].id = t.ID
 		}
@@ -199,15 +198,15 @@ func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
 	return q.restore(ctx, back)
 }
 
-// A redelivery is a task that goes back to its list.
-type redelivery struct {
+// A returnedTask is a task that returns to its list.
+type returnedTask struct {
 	tag, list string
 	raw       []byte
-	id        string // of the try that it was, or ""
-	lost      bool   // who held it died
+	id        string // of the task if this counts as an attempt, else ""
+	lost      bool   // its worker was lost
 }
 
-func (q *Queue) restore(ctx context.Context, all []redelivery) error {
+func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -230,8 +229,8 @@ func (q *Queue) restore(ctx context.Context, all []redelivery) error {
 	return err
 }
 
-// loadAttempts asks how often tasks came back, and ends those whose holders died too
-// often.
+// loadAttempts sets the attempts of tasks, and finishes those whose workers were lost
+// too often.
 func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) {
 	if len(run) == 0 {
 		return nil, nil
@@ -247,7 +246,7 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) 
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
 	var good []*Task
-	var over []FinishedTask
+	var finished []FinishedTask
 	for i, t := range run {
 		t.attempts, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
 		if t.lost < queue.MaxLost {
@@ -256,8 +255,8 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) 
 		}
 		o := failedWith(t, "WorkerLostError", queue.LostCause(t.lost))
 		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
-		o.letters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
-		over = append(over, o)
+		o.deadLetters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
+		finished = append(finished, o)
 	}
-	return good, errors.Join(q.finish(ctx, over))
+	return good, errors.Join(q.finish(ctx, finished))
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// Stats implements queue.Inspector. A task is an event. Leased are picket's
-// alone: what Python workers hold looks the same whichever queue it is of.
-// Accepted counts tasks of others when they are done. The age of the oldest is
-// known of what picket published.
+// Stats implements queue.Inspector. A task counts as an event. Leased counts picket's
+// workers only, because the tasks that Python workers hold do not tell their queue.
+// Accepted counts the tasks of other producers once they are done. The age of the
+// oldest message is known for picket's tasks only.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	bytes, _, err := q.measureUsage(ctx)
 	if err != nil {
@@ -61,8 +61,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	return s, nil
 }
 
-// Peek implements queue.Inspector: what is kept back first, then the lists,
-// each from where it is consumed.
+// Peek implements queue.Inspector: first delayed tasks, then the lists from their
+// consuming end.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
 	err := q.eachScheduled(ctx, func(p scheduledTask) {
@@ -86,7 +86,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	return ds, nil
 }
 
-// peeked decodes a task to look at it; nil where it is none of picket's.
+// peeked decodes a task, nil if it is not picket's.
 func (q *Queue) peeked(raw []byte) *Task {
 	t := &Task{started: time.Now(), foreign: true}
 	var err error
@@ -128,23 +128,23 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	return all, nil
 }
 
-// Requeue implements queue.Inspector. A message that could not be read goes
-// back as it came, and an event as a new task.
+// Requeue implements queue.Inspector. A message that could not be decoded is requeued
+// as it was, an event as a new task.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.tend(ctx, "requeue", ids)
+	return q.changeDeadLetters(ctx, "requeue", ids)
 }
 
 // Purge implements queue.Inspector.
 func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.tend(ctx, "purge", ids)
+	return q.changeDeadLetters(ctx, "purge", ids)
 }
 
-// tendChunk is how many letters are read at once.
-const tendChunk = 100
+// deadLetterChunk is how many dead letters are read at once.
+const deadLetterChunk = 100
 
-// tend does what the script of that name does to letters: those named, or all
-// there are now, from the newest down.
-func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error) {
+// changeDeadLetters requeues or purges dead letters: those named or, from the newest,
+// all that exist now.
+func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (int, error) {
 	n, before := 0, int64(0)
 	for {
 		var ls []queue.DeadLetter
@@ -160,7 +160,7 @@ func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error
 				}
 			}
 		} else {
-			ls, err = q.DeadLetters(ctx, before, tendChunk)
+			ls, err = q.DeadLetters(ctx, before, deadLetterChunk)
 		}
 		if err == nil && len(ls) > 0 {
 			before = ls[len(ls)-1].ID
@@ -171,7 +171,7 @@ func (q *Queue) tend(ctx context.Context, doing string, ids []int64) (int, error
 		if err != nil {
 			return n, fmt.Errorf("%s dead letters: %w", doing, err)
 		}
-		if len(ids) > 0 || len(ls) < tendChunk {
+		if len(ids) > 0 || len(ls) < deadLetterChunk {
 			return n, nil
 		}
 	}
@@ -192,9 +192,9 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLette
 		to, accepted := 1, 0
 		tasks, err := q.encodeTasks(l.Payload)
 		switch {
-		case err != nil: // no batch: a message as it came
+		case err != nil: // not a batch: a message as it was received
 			tasks = [][]byte{l.Payload}
-			keys = append(keys, q.home(l.Payload))
+			keys = append(keys, q.originalList(l.Payload))
 			to = len(keys) - 3
 		case l.Reason == queue.Rejected:
 			accepted = l.Events
@@ -207,16 +207,16 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLette
 	if len(args) == 1 {
 		return 0, nil
 	}
-	cmd, err := q.run(ctx, tendScript, keys, args...)
+	cmd, err := q.run(ctx, deadLetterScript, keys, args...)
 	if err != nil {
 		return 0, err
 	}
 	return cmd.Int()
 }
 
-// home is the list that a message as it came goes back to: that of the queue
-// it was sent to, if it says so, or else one of picket's own.
-func (q *Queue) home(raw []byte) string {
+// originalList returns the list that an undecodable message is requeued to: that of the
+// queue it was sent to, or one of picket's own.
+func (q *Queue) originalList(raw []byte) string {
 	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
 		return q.set.keys.List(t.RoutingKey, t.Priority)
 	}

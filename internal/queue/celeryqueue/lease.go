@@ -13,14 +13,15 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// maintainInterval is how often what is due, or was lost, is put back.
+// maintainInterval is how often expired leases are reclaimed and due tasks released.
 const maintainInterval = 200 * time.Millisecond
 
-// reclaimBatch is how much of each is put back at once.
+// reclaimBatch bounds how many tasks are returned to their lists at once.
 const reclaimBatch = 500
 
-// maintain renews the leases of what is held, and puts back what is due, what a
-// dead worker held, and what others left unacked. Every queue does it for all.
+// maintain renews the leases of this queue, and returns to their lists the tasks that
+// are due, that a lost worker held, and that others left unacknowledged. Every queue
+// does this for all.
 func (q *Queue) maintain() {
 	tick := time.NewTicker(min(maintainInterval, q.opt.Lease/4))
 	defer tick.Stop()
@@ -42,14 +43,14 @@ func (q *Queue) maintain() {
 		cancel()
 		err := errors.Join(errs...)
 		if err != nil && !down {
-			q.log.Warn("broker away; trying again", "error", err)
+			q.log.Warn("broker unreachable; retrying", "error", err)
 		}
 		down = err != nil
 	}
 }
 
-// renew renews the leases of all that is held, and its score among Celery's
-// unacked, so that nobody takes it for forgotten however long it takes.
+// renew renews the leases of all tasks in flight, and their scores in Celery's unacked
+// index, so that Celery does not redeliver them.
 func (q *Queue) renew(ctx context.Context) error {
 	q.mu.Lock()
 	args := []any{q.opt.Lease.Seconds()}
@@ -66,7 +67,7 @@ func (q *Queue) renew(ctx context.Context) error {
 	return err
 }
 
-// reclaim puts back what is to be put back.
+// reclaim returns due, lost and unacknowledged tasks to their lists.
 func (q *Queue) reclaim(ctx context.Context) error {
 	k := q.set.keys
 	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked")},
@@ -78,7 +79,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	if err != nil {
 		return redisstats.WrapError(err)
 	}
-	var back []redelivery
+	var back []returnedTask
 	lost := 0
 	for i := 0; i+2 < len(out); i += 3 {
 		r, ok := q.redelivery(ctx, out[i], out[i+1], out[i+2])
@@ -91,23 +92,23 @@ func (q *Queue) reclaim(ctx context.Context) error {
 		back = append(back, r)
 	}
 	if lost > 0 {
-		q.log.Warn("a worker died with tasks; they are put back", "tasks", lost)
+		q.log.Warn("worker lost; its tasks will be redelivered", "tasks", lost)
 	}
-	slices.Reverse(back) // what is put back last is taken first
+	slices.Reverse(back) // the last one returned is consumed first
 	return q.restore(ctx, back)
 }
 
-// redelivery makes what puts back an entry of the unacked hash. One that
-// cannot be understood stays where it is.
-func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redelivery, bool) {
-	if entry == "" { // only the index, or the lease, was left of it
-		return redelivery{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
+// redelivery returns the redelivery of an entry of the unacked hash. An entry that
+// cannot be decoded stays where it is.
+func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returnedTask, bool) {
+	if entry == "" { // only its index entry or lease is left
+		return returnedTask{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
 	}
 	var parts []json.RawMessage
 	var exchange, routing string
 	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
 		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routing) != nil {
-		return redelivery{}, false
+		return returnedTask{}, false
 	}
 	t, _ := q.decoder.Decode(parts[0])
 	if t == nil {
@@ -116,10 +117,10 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redeliv
 	name := routing
 	if exchange != "" {
 		if name = q.boundQueue(ctx, exchange, routing); name == "" {
-			return redelivery{}, false
+			return returnedTask{}, false
 		}
 	}
-	r := redelivery{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
+	r := returnedTask{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
 	if why == "due" {
 		return r, true
 	}
@@ -130,8 +131,8 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (redeliv
 	return r, true
 }
 
-// boundQueue returns a queue that is bound to a direct exchange under a key, "" if
-// there is none.
+// boundQueue returns a queue bound to a direct exchange with a routing key, "" if there
+// is none.
 func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string {
 	members, err := q.client.SMembers(ctx, q.set.keys.BindingKey(exchange)).Result()
 	if err != nil {
@@ -145,14 +146,14 @@ func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string
 	return ""
 }
 
-// A scheduledTask task is one that is kept back until it is due.
+// A scheduledTask is a task that is delayed until it is due.
 type scheduledTask struct {
 	*celery.Task
-	redelivery
+	returnedTask
 	due time.Time
 }
 
-// maxScheduled is how many of the tasks that are kept back are looked at.
+// maxScheduled bounds the delayed tasks that are examined.
 const maxScheduled = 10_000
 
 // EachScheduled calls f with the tasks that are to run later, the first due first.
@@ -160,7 +161,7 @@ func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due ti
 	return q.eachScheduled(ctx, func(t scheduledTask) { f(t.Task, t.due) })
 }
 
-// eachScheduled calls f with the tasks that are kept back, the first due first.
+// eachScheduled calls f with the delayed tasks, the first due first.
 func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error {
 	const chunk = 500
 	for from := int64(0); from < maxScheduled; from += chunk {
@@ -187,5 +188,5 @@ func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error 
 	return nil
 }
 
-// tagPrefix begins the tags of what picket holds.
+// tagPrefix begins the tags of all tasks that picket leases.
 const tagPrefix = "picket-"

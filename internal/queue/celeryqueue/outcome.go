@@ -14,13 +14,13 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// An FinishedTask is how a task ended.
+// A FinishedTask is a task and how it ended.
 type FinishedTask struct {
 	*Task
 	status         celery.Status
-	exceptionClass string // of the exception, where it failed
+	exceptionClass string // of the exception of a failure
 	cause          string
-	letters        []queue.DeadLetter
+	deadLetters    []queue.DeadLetter
 
 	children []celery.ResultChild // the tasks that follow
 }
@@ -31,7 +31,7 @@ func failedWith(t *Task, class, cause string) FinishedTask {
 	return FinishedTask{Task: t, status: celery.Failure, exceptionClass: class, cause: cause}
 }
 
-// deadLetterCause is a cause with the task that it is about, as far as that is known.
+// deadLetterCause returns a cause with the task it concerns, as far as that is known.
 func (t *Task) deadLetterCause(cause string) string {
 	if t.Name == "" && t.ID == "" {
 		return "a message: " + cause
@@ -46,27 +46,27 @@ func revokedTask(t *Task, cause string) FinishedTask {
 	return FinishedTask{Task: t, status: celery.Revoked, exceptionClass: "TaskRevokedError", cause: cause}
 }
 
-// rejectedTask is the outcome of a task that cannot be run as it is. The message
-// stands in the letter as it came.
+// rejectedTask returns the failure of a task that cannot run. Its dead letter holds the
+// message as received.
 func rejectedTask(t *Task, class string, err error) FinishedTask {
-	// That it is invalid goes without saying here.
+	// The cause need not say that it is invalid.
 	o := failedWith(t, class, strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error()))
 	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
 		o.cause += "; " + r.Hint
 	}
-	o.letters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	o.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
 	return o
 }
 
-// unregistered is the outcome of a task that is none of picket's, in Celery's
-// words.
+// unregistered returns the failure of a task that is not registered, in Celery's
+// wording.
 func unregistered(t *Task) FinishedTask {
 	o := rejectedTask(t, "NotRegistered", fmt.Errorf("%s", t.Name))
-	o.letters[0].Cause = t.deadLetterCause("no task of this name is registered here")
+	o.deadLetters[0].Cause = t.deadLetterCause("no task of this name is registered here")
 	return o
 }
 
-// An taskResult is what a task that succeeded returns: the replaced system's.
+// A taskResult is the result of a successful task, as the legacy task returns it.
 type taskResult struct {
 	Status  string `json:"status"`
 	EventID string `json:"event_id"`
@@ -74,13 +74,13 @@ type taskResult struct {
 	Alerts  int    `json:"alerts_created"`
 }
 
-// value is the JSON of an outcome's answer.
+// value returns the result as JSON.
 func (o *FinishedTask) value() json.RawMessage {
-	v, _ := json.Marshal(taskResult{"success", o.event.ID, o.event.Type, o.matches}) // strings and a number always can be
+	v, _ := json.Marshal(taskResult{"success", o.event.ID, o.event.Type, o.matches}) // strings and numbers always encode
 	return v
 }
 
-// modules are where Python has its exceptions that are not built in.
+// modules are the Python modules of exceptions that are not built in.
 var modules = map[string]string{
 	"TaskRevokedError": "celery.exceptions", "NotRegistered": "celery.exceptions", "DecodeError": "kombu.exceptions",
 	"WorkerLostError": "billiard.exceptions",
@@ -92,7 +92,7 @@ func (o *FinishedTask) Exception() *celery.Exception {
 	return e
 }
 
-// result is an outcome as it is told to who waits for it.
+// result returns the Celery result of the task.
 func (o *FinishedTask) result(now time.Time) *celery.Result {
 	r := &celery.Result{TaskID: o.ID, Status: o.status, Children: o.children, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
 	if o.status == celery.Success {
@@ -106,36 +106,36 @@ func (o *FinishedTask) result(now time.Time) *celery.Result {
 	return r
 }
 
-// Traceback is what Python would print of where a task failed.
+// Traceback returns a Python traceback of a failure.
 func (o *FinishedTask) Traceback() string {
 	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.exceptionClass, o.cause)
 }
 
-// finish sends what is to follow, writes results, and lets go of the tasks, in
-// this order: who dies in between has them done once more.
-func (q *Queue) finish(ctx context.Context, over []FinishedTask) error {
-	if len(over) == 0 {
+// finish publishes follow-up tasks, writes results and removes the tasks, in this
+// order: if the process dies in between, the tasks are run again.
+func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
+	if len(finished) == 0 {
 		return nil
 	}
 	now := time.Now()
-	if err := q.publishFollowUps(ctx, over); err != nil {
+	if err := q.publishFollowUps(ctx, finished); err != nil {
 		return err
 	}
-	if err := q.publishResults(ctx, over, now); err != nil {
+	if err := q.publishResults(ctx, finished, now); err != nil {
 		return err
 	}
-	args := []any{0, 0, len(over)}
+	args := []any{0, 0, len(finished)}
 	var tried []any
-	var letters []queue.DeadLetter
+	var deadLetters []queue.DeadLetter
 	done, foreign := 0, 0
-	for i := range over {
-		o := &over[i]
+	for i := range finished {
+		o := &finished[i]
 		args = append(args, o.tag)
 		if o.attempts > 0 {
 			tried = append(tried, o.ID)
 		}
-		letters = append(letters, o.letters...)
-		if len(o.letters) > 0 && o.letters[0].Reason == queue.Rejected {
+		deadLetters = append(deadLetters, o.deadLetters...)
+		if len(o.deadLetters) > 0 && o.deadLetters[0].Reason == queue.Rejected {
 			continue
 		}
 		done++
@@ -145,13 +145,13 @@ func (q *Queue) finish(ctx context.Context, over []FinishedTask) error {
 	}
 	args[0], args[1] = done, foreign
 	args = append(append(args, len(tried)), tried...)
-	args = appendLetters(args, letters)
+	args = appendDeadLetters(args, deadLetters)
 	k := q.set.keys
 	if _, err := q.runClosing(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("counts"),
 		q.set.key("rate"), q.set.key("dead"), q.set.key("tries"), q.set.key("lost")}, args...); err != nil {
 		return err
 	}
-	q.taskFinished(over, now)
+	q.taskFinished(finished, now)
 	return nil
 }
 
@@ -159,18 +159,18 @@ func (q *Queue) finish(ctx context.Context, over []FinishedTask) error {
 const resultChunk = 500
 
 // publishResults writes the results of tasks.
-func (q *Queue) publishResults(ctx context.Context, over []FinishedTask, now time.Time) error {
+func (q *Queue) publishResults(ctx context.Context, finished []FinishedTask, now time.Time) error {
 	if q.results == nil {
 		return nil
 	}
 	var keys []string
 	var values [][]byte
-	for i := range over {
-		o := &over[i]
+	for i := range finished {
+		o := &finished[i]
 		if o.IgnoreResult || o.ID == "" {
 			continue
 		}
-		// A chain that ends here tells who waits for its end.
+		// Whoever waits for the end of the chain gets this result.
 		if o.status != celery.Success {
 			for _, t := range o.AbortedChain() {
 				if t.ID != "" {
@@ -187,8 +187,8 @@ func (q *Queue) publishResults(ctx context.Context, over []FinishedTask, now tim
 	return q.writeResults(ctx, keys, values)
 }
 
-// writeResults writes results, each as Celery does: not over one that
-// succeeded, and published to who waits for it.
+// writeResults writes and publishes results as Celery does: it never overwrites a
+// success.
 func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte) error {
 	for len(keys) > 0 {
 		n := min(len(keys), resultChunk)
@@ -212,7 +212,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 	return nil
 }
 
-// hasSucceeded reports whether a result is that of a success.
+// hasSucceeded reports whether a stored result is a success.
 func hasSucceeded(text string) bool {
 	r, err := celery.DecodeResult([]byte(text))
 	return err == nil && r.Status == celery.Success

@@ -1,27 +1,26 @@
-// Package celeryqueue is a queue of Celery tasks on Redis, one task an event:
-// what a Python worker runs, and what Python producers sent.
+// Package celeryqueue is a queue of Celery tasks on Redis, one task for each event: the
+// tasks that Python producers publish and Python workers run.
 //
-// It takes the place of either side. As a producer it publishes what
-// telemetry_ingest.delay(event) would. As a worker it takes such tasks by the
-// hundred, in one atomic step, hands them on as one batch, and writes the
-// result of each. A task that is held stands in kombu's own unacked hash, so
-// that nothing is lost if picket goes away for good; and under a lease of
-// picket's, so that nobody waits an hour for what a dead worker held. Beside
-// kombu's keys it uses
+// It can replace either side. As a producer it publishes what
+// telemetry_ingest.delay(event) would. As a worker it claims hundreds of tasks in one
+// atomic step, delivers them as one batch, and writes the result of each. A claimed task
+// is in kombu's own unacked hash, so that Python workers find it if picket goes away for
+// good, and it has a lease of picket's, so that it is redelivered within seconds if its
+// worker is lost. Its own keys are
 //
-//	picket:celery:leases   zset    tags of what picket's workers hold, by when that ends
-//	picket:celery:parked   zset    tags of what is to run later, by when
-//	picket:celery:tries    hash    task id → how often it came back
-//	picket:celery:lost     hash    task id → how often who held it died
+//	picket:celery:leases   zset    tags of the tasks that picket's workers lease, by expiry
+//	picket:celery:parked   zset    tags of delayed tasks, by the time they are due
+//	picket:celery:tries    hash    task id → earlier attempts
+//	picket:celery:lost     hash    task id → how often its worker was lost
 //	picket:celery:dead     stream  dead letters
 //	picket:celery:counts   hash    counters
-//	picket:celery:rate     hash    events in and out of the last minute; expires
+//	picket:celery:rate     hash    events in and out in the last minute; expires
 //	picket:celery:batches  zset    ids of the last 4,096 batches published
-//	picket:celery:revoked  zset    ids of revoked tasks, by when that is forgotten
-//	picket:celery:node:N   string  who has the name N; expires
+//	picket:celery:revoked  zset    ids of revoked tasks, by expiry
+//	picket:celery:node:N   string  the client that has the node name N; expires
 //
-// The wire is package celery's; docs/celery.md tells users what is kept of
-// Celery's ways, and what is not.
+// Package celery has the wire format, package celeryworker the events and remote control.
+// docs/celery.md tells users which features of Celery are supported.
 package celeryqueue
 
 import (
@@ -45,23 +44,23 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// Options tune a queue.
+// Options configure a queue.
 type Options struct {
-	// Event makes an event of what others sent, a JSON object, which must not
-	// change; id is for an event that has none. What is wrong with one is an
-	// error that is picket.ErrInvalid. It is called by many goroutines; nil
-	// refuses what others send.
+	// Event reads the event of a task that another producer published: a JSON
+	// object, which must not change. id is for an event without one. An invalid
+	// event is picket.ErrInvalid. It must be safe for concurrent use; nil rejects
+	// such tasks.
 	Event func(raw []byte, id string, received time.Time) (picket.Event, error)
 	// Group bounds the tasks of one delivery; 0 means 2,048.
 	Group int
-	// MaxBytes bounds what the lists hold, as Redis estimates it; 0 means 4 GiB.
+	// MaxBytes bounds the memory of the lists, as Redis reports it; 0 means 4 GiB.
 	MaxBytes int64
-	// Lease is how long tasks stay with a process that no longer renews them;
-	// 0 means what the URL says, or 30 s.
+	// Lease is how long tasks stay with a process that has stopped renewing them; 0
+	// means the URL's value, or 30 s.
 	Lease time.Duration
-	// Lazy makes Open succeed while Redis is away.
+	// Lazy: Open succeeds even if Redis is unreachable.
 	Lazy bool
-	// Logger hears of tasks and of outages; nil means slog.Default.
+	// Logger logs tasks and outages; nil means slog.Default.
 	Logger *slog.Logger
 }
 
@@ -73,11 +72,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// closeTimeout bounds what closing asks of Redis.
+// closeTimeout bounds the Redis commands of Close.
 const closeTimeout = time.Second
 
-// Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a
-// Celery broker.
+// A Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a Celery
+// broker. It is safe for concurrent use.
 type Queue struct {
 	opt      Options
 	log      *slog.Logger
@@ -87,19 +86,19 @@ type Queue struct {
 	decoder  celery.Decoder
 	capacity capacity
 
-	receiveMu    chan struct{} // held by the one who looks for tasks
-	claims       int64         // numbers the claims; of who has the turn
+	receiveMu    chan struct{} // held while claiming
+	claims       int64         // numbers the claims; guarded by receiveMu
 	tagPrefix    string        // begins the tags of this queue
 	observer     Observer      // nil: none
 	rateLimit    rateLimiter
-	isolating    atomic.Bool // tasks that were lost wait to be delivered alone
+	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredTasks
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the fields below
 	inflight    map[int64]*inflight
 	token       int64
-	queues      []string // the queues consumed, own and shared
-	unconfirmed []string // claims that may have been done, and were not seen
+	queues      []string // queues consumed, own and shared
+	unconfirmed []string // prefixes of claims whose outcome is unknown
 
 	stop       chan struct{} // closed by Close
 	stopOnce   sync.Once
@@ -113,8 +112,8 @@ var (
 	_ queue.ResultReporter = (*Queue)(nil)
 )
 
-// Open opens the queue at a URL. Its errors are picket.ErrUnavailable where
-// Redis is away.
+// Open opens the queue at a URL. If Redis is unreachable, the error is
+// picket.ErrUnavailable.
 func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	set, err := parseURL(url)
 	if err != nil {
@@ -137,7 +136,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
 			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
 		}
-		q.log.Warn("queue not there yet", "error", err)
+		q.log.Warn("queue unreachable; will connect when available", "error", err)
 	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
 		if settings.OlderThan(6, 2) {
 			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.broker, settings.Version, picket.ErrInvalid)
@@ -158,14 +157,14 @@ func (q *Queue) closed() error {
 	}
 }
 
-// Close gives back what this queue holds, where Redis can be reached, and
-// ends its connections.
+// Close returns the tasks in flight to their lists, if Redis is reachable, and closes
+// the connections.
 func (q *Queue) Close() error {
 	q.stopOnce.Do(func() {
 		close(q.stop)
 		q.background.Wait()
 		if err := q.releaseAll(); err != nil {
-			q.log.Warn("tasks come again when their leases end", "error", err)
+			q.log.Warn("could not release tasks; they will be redelivered when their leases expire", "error", err)
 		}
 		q.closeErr = q.client.Close()
 		if q.results != nil {
@@ -175,7 +174,7 @@ func (q *Queue) Close() error {
 	return q.closeErr
 }
 
-// releaseAll puts back what is still held.
+// releaseAll returns all tasks in flight to their lists.
 func (q *Queue) releaseAll() error {
 	q.mu.Lock()
 	var all []*Task

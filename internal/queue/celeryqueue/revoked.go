@@ -12,21 +12,21 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// revokeExpires is how long a revoked task is remembered, as Celery does; and
-// maxRevoked how many are.
+// revokeExpires is how long a revocation lasts, as in Celery; maxRevoked bounds the
+// revocations.
 const (
 	revokeExpires = 3 * time.Hour
 	maxRevoked    = 50_000
 )
 
-// RevokedIDs returns the ids that are revoked. They are kept at the broker, so that
-// all workers know them, those that start later too.
+// RevokedIDs returns the ids of revoked tasks. They are stored at the broker, for all
+// workers, including those that start later.
 func (q *Queue) RevokedIDs(ctx context.Context) ([]string, error) {
 	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
 	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
-// revokedAmong tells which of tasks are revoked.
+// revokedAmong returns which of the tasks are revoked.
 func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]bool, error) {
 	var ids []string
 	for _, t := range tasks {
@@ -56,7 +56,7 @@ func anys(all []string) []any {
 	return out
 }
 
-// expireRevoked forgets what was revoked long ago.
+// expireRevoked deletes old revocations.
 func (q *Queue) expireRevoked(ctx context.Context) error {
 	pipe := q.client.Pipeline()
 	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
@@ -65,8 +65,8 @@ func (q *Queue) expireRevoked(ctx context.Context) error {
 	return redisstats.WrapError(err)
 }
 
-// Revoke remembers ids, and brings forward those of the tasks that are kept
-// back, so that who waits for them hears of it.
+// Revoke revokes tasks. Delayed ones return to their lists at once, so that whoever
+// waits for them gets a result.
 func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	forgotten := float64(time.Now().Add(revokeExpires).Unix())
 	var members []redis.Z
@@ -79,10 +79,10 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
-	var back []redelivery
+	var back []returnedTask
 	if err := q.eachScheduled(ctx, func(p scheduledTask) {
 		if slices.Contains(ids, p.ID) {
-			back = append(back, p.redelivery)
+			back = append(back, p.returnedTask)
 		}
 	}); err != nil {
 		return fmt.Errorf("revoke: %w", err)

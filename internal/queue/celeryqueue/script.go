@@ -19,25 +19,25 @@ var (
 	claimLua string
 	//go:embed lua/finish.lua
 	finishLua string
-	//go:embed lua/park.lua
-	parkLua string
+	//go:embed lua/schedule.lua
+	scheduleLua string
 	//go:embed lua/restore.lua
 	restoreLua string
 	//go:embed lua/renew.lua
 	renewLua string
 	//go:embed lua/overdue.lua
 	overdueLua string
-	//go:embed lua/tend.lua
-	tendLua string
+	//go:embed lua/deadletter.lua
+	deadLetterLua string
 
-	enqueueScript, claimScript, finishScript = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
-	parkScript, restoreScript, renewScript   = newScript(parkLua), newScript(restoreLua), newScript(renewLua)
-	overdueScript, tendScript                = newScript(overdueLua), newScript(tendLua)
+	enqueueScript, claimScript, finishScript   = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
+	scheduleScript, restoreScript, renewScript = newScript(scheduleLua), newScript(restoreLua), newScript(renewLua)
+	overdueScript, deadLetterScript            = newScript(overdueLua), newScript(deadLetterLua)
 )
 
 func newScript(body string) *redis.Script { return redis.NewScript(redisstats.LuaLibrary + lib + body) }
 
-// run runs a script at the broker, in one step.
+// run runs a script atomically at the broker.
 func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	if err := q.closed(); err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ..
 	return q.runClosing(ctx, s, keys, args...)
 }
 
-// runClosing is run for a queue that is being closed too.
+// runClosing is run, also for a queue that is being closed.
 func (q *Queue) runClosing(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	cmd := s.Run(ctx, q.client, keys, args...)
 	return cmd, redisstats.WrapError(cmd.Err())

@@ -12,49 +12,49 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// scheme is what a URL for this package begins with, before redisurl's.
+// scheme begins the URLs of this package, before redisurl's.
 const scheme = "celery+"
 
-// IsURL reports whether a text is a URL for this package, by its scheme.
+// IsURL reports whether a text is a URL of this package, by its scheme.
 func IsURL(name string) bool {
 	rest, found := strings.CutPrefix(name, scheme)
 	return found && redisurl.IsURL(rest)
 }
 
-// settings are what a URL says.
+// settings are the settings in a URL.
 type settings struct {
 	broker        *redisurl.Config
 	results       *redisurl.Config // nil: results are not written
 	keys          celery.Keys
-	ownQueues     []string // queues of which every task is picket's
-	sharedQueues  []string // queues of which picket takes the tasks that it knows
-	publish       string   // the queue that intake's tasks go to
-	tasks         []string // the names that picket knows its task by
+	ownQueues     []string // queues whose tasks are all picket's
+	sharedQueues  []string // queues of which picket claims only the tasks that it knows
+	publish       string   // the queue that the intake's tasks go to
+	tasks         []string // the names of picket's task
 	expires       time.Duration
 	visibility    time.Duration
-	node          string // "": made of the host's name
-	control       bool   // remote control is obeyed
-	ignoreResults bool   // tasks of intake have no results
+	node          string // "": derived from the host's name
+	control       bool   // remote control is enabled
+	ignoreResults bool   // the intake's tasks have no results
 }
 
-// parseURL reads
+// parseURL parses
 //
 //	celery+redis://[user:password@]host[:port][/db][?…]
 //
-// where the rest is as redisurl.Parse has it, with these in the query:
+// The query takes redisurl.Parse's parameters, and these, here with their defaults:
 //
-//	queue         a queue that is picket's own (repeatable; picket)
-//	shared        a queue that is shared with other workers (repeatable; celery)
-//	publish       the queue that intake's tasks go to (the one queue that is named, or else celery)
+//	queue         a queue of picket's own (repeatable; picket)
+//	shared        a queue shared with other workers (repeatable; celery)
+//	publish       the queue that the intake's tasks go to (the only queue named, or else celery)
 //	task          the name of the task (repeatable; ingestion.tasks.telemetry_ingest)
 //	results       the URL of the result backend, or off (the broker)
-//	ignore_result true or false: whether tasks of intake have no results (true)
-//	expires       how long results are kept (24h; 0 for ever)
+//	ignore_result true or false: the intake's tasks have no results (true)
+//	expires       how long results are kept (24h; 0 means forever)
 //	node          the worker's name in Flower and celery inspect (picket@host)
-//	control       on or off: whether remote control is obeyed (on)
-//	visibility    the visibility_timeout of the others at the broker (1h)
+//	control       on or off: remote control (on)
+//	visibility    the visibility_timeout of the other workers (1h)
 //	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
-//	              what kombu's transport options are, where they are not its defaults
+//	              kombu's transport options, if they are not the defaults
 func parseURL(text string) (*settings, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
@@ -145,7 +145,7 @@ func join(base string, query url.Values) string {
 	return base + "?" + query.Encode()
 }
 
-// key names a key that is picket's alone.
+// key returns the name of one of picket's own keys.
 func (s *settings) key(name string) string {
 	return s.keys.Prefix + s.broker.Prefix + ":celery:" + name
 }

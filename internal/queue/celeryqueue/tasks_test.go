@@ -35,16 +35,16 @@ func TestResultOfTask(t *testing.T) {
 	for _, d := range ds {
 		q.ReportResult(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
 	}
-	heard := r.Client.Subscribe(t.Context(), r.Keys.Result("a"))
-	defer heard.Close()
-	_, err := heard.Receive(t.Context())
+	events := r.Client.Subscribe(t.Context(), r.Keys.Result("a"))
+	defer events.Close()
+	_, err := events.Receive(t.Context())
 	testenv.Check(t, err)
 	testenv.Check(t, q.Ack(t.Context(), ds...))
 	const want = `{"status":"success","event_id":"event of a","event_type":"process","alerts_created":2}`
 	if got := r.Result("a"); got.Status != celery.Success || string(got.Value) != want {
 		t.Errorf("%s %s", got.Status, got.Value)
 	}
-	m, err := heard.ReceiveMessage(t.Context())
+	m, err := events.ReceiveMessage(t.Context())
 	testenv.Check(t, err)
 	if m.Payload != r.Client.Get(t.Context(), r.Keys.Result("a")).Val() {
 		t.Errorf("published %s", m.Payload)
@@ -99,14 +99,14 @@ func TestRefused(t *testing.T) {
 	if got := r.Result("pickled"); got.Exception.Type != "DecodeError" || got.Exception.Module != "kombu.exceptions" || !strings.Contains(got.Exception.String(), "pickle") {
 		t.Errorf("pickled is %s", got.Exception)
 	}
-	var letters []queue.DeadLetter
+	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "six letters", func() bool {
 		var err error
-		letters, err = q.DeadLetters(t.Context(), 0, 10)
+		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
-		return len(letters) == 6
+		return len(deadLetters) == 6
 	})
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		if l.Reason != queue.Rejected || l.Cause == "" || len(l.Payload) == 0 {
 			t.Errorf("letter %+v", l)
 		}
@@ -198,8 +198,8 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// A Python worker gets all that the replaced system's task reads, and picket's
-// worker the event exactly as it was received.
+// A Python worker gets all fields that the legacy task reads, and picket's worker the
+// event exactly as it was received.
 func TestPublished(t *testing.T) {
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})

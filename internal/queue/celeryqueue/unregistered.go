@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// unregisteredTasks tells when tasks that picket does not know, on a queue that it
-// shares, are for nobody: then they become dead letters, as they would with a
-// Celery worker, instead of waiting for ever.
+// unregisteredTasks decides when picket claims tasks of a shared queue that it does not
+// know: when no other worker seems to exist that may know them. They then become dead
+// letters, as with a Celery worker, instead of waiting forever.
 type unregisteredTasks struct {
 	mu     sync.Mutex
-	since  time.Time // when some were seen first that are still there
-	others time.Time // when a worker was heard last that may know them
+	since  time.Time // since when there have been such tasks
+	others time.Time // last heartbeat of another worker
 }
 
-// How long strange tasks wait for a worker to show itself, which it does every
-// two seconds: where none ever did, and where one did before, for it may be
-// being replaced.
+// Grace periods for unregistered tasks: the first if no other worker was ever seen, the
+// second if one was, because it may be restarting. Workers send heartbeats every two
+// seconds.
 const (
 	unclaimedGrace   = 10 * time.Second
 	otherWorkerGrace = 5 * time.Minute
 )
 
-// sawUnregistered notes how many strange tasks the last look found.
+// sawUnregistered records how many unregistered tasks the last claim saw.
 func (s *unregisteredTasks) sawUnregistered(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -34,15 +34,15 @@ func (s *unregisteredTasks) sawUnregistered(n int64) {
 	}
 }
 
-// sawOtherWorker notes that a worker of another kind shows itself.
+// sawOtherWorker records the heartbeat of another worker.
 func (s *unregisteredTasks) sawOtherWorker() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.others = time.Now()
 }
 
-// pollInterval is how long to wait at most before looking again: looking past
-// strange tasks is dear.
+// pollInterval returns the maximum interval of polls, which is longer while there are
+// unregistered tasks, because skipping them is expensive.
 func (s *unregisteredTasks) pollInterval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,13 +52,13 @@ func (s *unregisteredTasks) pollInterval() time.Duration {
 	return 5 * maxPollInterval
 }
 
-// shouldClaim reports whether strange tasks are to be taken too.
+// shouldClaim reports whether to claim unregistered tasks.
 func (s *unregisteredTasks) shouldClaim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	patience := unclaimedGrace
+	grace := unclaimedGrace
 	if !s.others.IsZero() {
-		patience = otherWorkerGrace
+		grace = otherWorkerGrace
 	}
-	return !s.since.IsZero() && time.Since(s.since) > patience && time.Since(s.others) > patience
+	return !s.since.IsZero() && time.Since(s.since) > grace && time.Since(s.others) > grace
 }

@@ -154,8 +154,8 @@ func TestRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buffer.db")
 	s.Kill()
 	q := open(t, s.URL(), path, 4000)
-	letter := queue.DeadLetter{Cause: "bad", AgentID: "agent1", EventID: "e", Events: 1, Time: time.UnixMicro(1e15).UTC(), Payload: []byte("x")}
-	testenv.Check(t, q.Enqueue(t.Context(), message(1, 0), letter))
+	deadLetter := queue.DeadLetter{Cause: "bad", AgentID: "agent1", EventID: "e", Events: 1, Time: time.UnixMicro(1e15).UTC(), Payload: []byte("x")}
+	testenv.Check(t, q.Enqueue(t.Context(), message(1, 0), deadLetter))
 	n, err := 1, error(nil)
 	for ; n < 100 && err == nil; n++ {
 		err = q.Enqueue(t.Context(), message(n%5, n))

@@ -121,7 +121,7 @@ func (d *decoder) bytes() []byte {
 type (
 	gobRequest struct {
 		Message  gobMessage
-		Rejected []gobLetter
+		Rejected []gobDeadLetter
 	}
 	gobMessage struct {
 		ID      string
@@ -129,7 +129,7 @@ type (
 		Payload []byte
 		Agent   string
 	}
-	gobLetter struct {
+	gobDeadLetter struct {
 		ID      int64
 		Kind    string
 		Cause   string

@@ -33,7 +33,7 @@ func Kill(t *testing.T, open Open) {
 	dir := t.TempDir()
 	log := NewChildLog()
 	for range 4 {
-		log.KillChild(t, dir)
+		log.RunAndKillChild(t, dir)
 	}
 	q, err := open(dir)
 	testenv.Check(t, err)
@@ -44,7 +44,7 @@ func Kill(t *testing.T, open Open) {
 }
 
 // RunChild enqueues, receives and acks messages until the process is killed, if
-// KillChild started it. Otherwise it returns false.
+// RunAndKillChild started it. Otherwise it returns false.
 func RunChild(t *testing.T, open Open) bool {
 	dir := os.Getenv(dirEnv)
 	if dir == "" {
@@ -110,9 +110,9 @@ type ChildLog struct {
 // NewChildLog returns an empty log.
 func NewChildLog() *ChildLog { return &ChildLog{map[string]bool{}, map[string]bool{}} }
 
-// KillChild starts a child with the queue in dir, kills it after a while, and adds
+// RunAndKillChild starts a child with the queue in dir, kills it after a while, and adds
 // what it reported.
-func (l *ChildLog) KillChild(t *testing.T, dir string) {
+func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 	t.Helper()
 	exe, err := os.Executable()
 	testenv.Check(t, err)
@@ -172,9 +172,9 @@ func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
 		testenv.Check(t, q.Ack(t.Context(), ds...)) // a suspect is delivered when nothing else is leased
 		return false
 	})
-	letters, err := q.DeadLetters(t.Context(), 0, 1000)
+	deadLetters, err := q.DeadLetters(t.Context(), 0, 1000)
 	testenv.Check(t, err)
-	for _, dl := range letters { // lost with too many children
+	for _, dl := range deadLetters { // lost with too many children
 		b, err := picket.DecodeBatch(dl.Payload)
 		testenv.Check(t, err)
 		found[b.ID] = true

@@ -58,9 +58,9 @@ func Poison(t *testing.T, open Open) {
 	testenv.Check(t, err)
 	defer q.Close()
 	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
-	letters, err := q.DeadLetters(t.Context(), 0, 10)
+	deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
 	testenv.Check(t, err)
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		b, err := picket.DecodeBatch(l.Payload)
 		testenv.Check(t, err)
 		if diff := cmp.Diff(batch(poisoned, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {

@@ -103,7 +103,7 @@ func (q *Queue) runPerShard(ctx context.Context, ds []queue.Delivery, newCall fu
 }
 
 // Bury implements queue.Queue.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
 	if err := q.connect(ctx); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
@@ -114,9 +114,9 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 	s := q.shards[l.entry.shard]
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead, s.lost},
 		args: []any{s.n, q.consumer, l.entry.id, l.deliveries, l.size}}}
-	for i := range letters {
-		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &letters[i])
-		o.size += len(letters[i].Payload)
+	for i := range deadLetters {
+		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &deadLetters[i])
+		o.size += len(deadLetters[i].Payload)
 	}
 	if err := q.do(ctx, o); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)

@@ -145,10 +145,10 @@ func TestUnreachable(t *testing.T) {
 	s.Kill()
 	_, receive := q.Receive(t.Context(), 1)
 	_, stats := q.Stats(t.Context())
-	_, letters := q.DeadLetters(t.Context(), 0, 1)
+	_, deadLetters := q.DeadLetters(t.Context(), 0, 1)
 	_, opened := redisqueue.Open(t.Context(), s.URL(), redisqueue.Options{Logger: discardLog})
 	for what, err := range map[string]error{
-		"enqueue": q.Enqueue(t.Context(), message("a", 1)), "receive": receive, "stats": stats, "letters": letters, "open": opened,
+		"enqueue": q.Enqueue(t.Context(), message("a", 1)), "receive": receive, "stats": stats, "letters": deadLetters, "open": opened,
 	} {
 		if !errors.Is(err, picket.ErrUnavailable) || errors.Is(err, queue.ErrFull) {
 			t.Errorf("%s: error %v, want ErrUnavailable", what, err)

@@ -22,7 +22,7 @@ var fetchPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Sec
 
 // A fetched message was just leased.
 type fetched struct {
-	entry    entry
+	entry    entryID
 	delivery queue.Delivery
 }
 
@@ -153,12 +153,12 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fe
 
 func (f *fetcher) newFetched(s *shard, id string, deliveries, lost int, batch, agent, payload string) fetched {
 	f.avgSize = max((7*f.avgSize+len(payload))/8, 1)
-	e := entry{s.n, id}
+	e := entryID{s.n, id}
 	return fetched{e, delivery(e, deliveries, lost, batch, agent, payload)}
 }
 
-func delivery(e entry, attempt, lost int, batch, agent, payload string) queue.Delivery {
-	at, events := e.decode()
+func delivery(e entryID, attempt, lost int, batch, agent, payload string) queue.Delivery {
+	at, events := e.parse()
 	return queue.Delivery{
 		Message: queue.Message{ID: batch, Agent: agent, Events: events, Payload: []byte(payload)},
 		Attempt: attempt, Lost: lost, Enqueued: at,
@@ -239,7 +239,7 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
 
 // appendMessages appends the messages of a shard that a script returned.
 func (f *fetcher) appendMessages(ms []fetched, s *shard, out []any) []fetched {
-	eachMessage(s, out, func(e entry, deliveries, lost int, batch, agent, payload string) {
+	eachMessage(s, out, func(e entryID, deliveries, lost int, batch, agent, payload string) {
 		ms = append(ms, f.newFetched(s, e.id, deliveries, lost, batch, agent, payload))
 	})
 	return ms
@@ -247,7 +247,7 @@ func (f *fetcher) appendMessages(ms []fetched, s *shard, out []any) []fetched {
 
 // eachMessage calls f for each message that a script returned: ID, deliveries,
 // losses and fields.
-func eachMessage(s *shard, out []any, f func(e entry, deliveries, lost int, batch, agent, payload string)) {
+func eachMessage(s *shard, out []any, f func(e entryID, deliveries, lost int, batch, agent, payload string)) {
 	for i := 0; i+3 < len(out); i += 4 {
 		id, _ := out[i].(string)
 		n, _ := out[i+1].(int64)
@@ -258,6 +258,6 @@ func eachMessage(s *shard, out []any, f func(e entry, deliveries, lost int, batc
 			name, _ := fields[j].(string)
 			v[name], _ = fields[j+1].(string)
 		}
-		f(entry{s.n, id}, int(n), int(lost), v["b"], v["a"], v["d"])
+		f(entryID{s.n, id}, int(n), int(lost), v["b"], v["a"], v["d"])
 	}
 }

@@ -38,15 +38,15 @@ func TestGolden(t *testing.T) {
 		}
 		return queue.Message{ID: id, Agent: agent, Events: events, Payload: b.Encode(nil)}
 	}
-	letters, err := q.DeadLetters(t.Context(), 0, 10)
+	deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
 	testenv.Check(t, err)
 	want := []queue.DeadLetter{
 		{ID: 1839148313962560, Reason: queue.Rejected, Cause: "event_type: missing", AgentID: "agent-2", EventID: "bad", Events: 1, Time: at, Payload: []byte("{}")},
 		{ID: 1839148313962496, Reason: queue.Failed, Cause: "detect: panic: oops", AgentID: "agent-1", EventID: "buried/1", Events: 1, Time: at,
 			Payload: message("buried.1", "", 1).Payload},
 	}
-	letters[1].Payload = recode(t, letters[1].Payload)
-	if diff := cmp.Diff(want, letters); diff != "" {
+	deadLetters[1].Payload = recode(t, deadLetters[1].Payload)
+	if diff := cmp.Diff(want, deadLetters); diff != "" {
 		t.Errorf("dead letters (-want +got):\n%s", diff)
 	}
 	st, err := q.Stats(t.Context())

@@ -10,7 +10,7 @@ import (
 
 // A lease is a message that this queue has leased.
 type lease struct {
-	entry      entry
+	entry      entryID
 	size       int // bytes of its payload
 	deliveries int // so far; a different number on the server means that the lease was lost
 }

@@ -109,7 +109,7 @@ type Queue struct {
 	prefetched  []queue.Delivery // leased, and not delivered yet
 	idleSince   time.Time        // since when no receiver has waited
 	leases      map[int64]*lease
-	byEntry     map[entry]int64
+	byEntry     map[entryID]int64
 	lastReceipt int64
 	idle        chan struct{} // closed when nothing is leased any more; nil: no one waits
 
@@ -139,7 +139,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt: o.withDefaults(), config: config, client: config.Connect(),
 		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
-		leases:   make(map[int64]*lease), byEntry: make(map[entry]int64),
+		leases:   make(map[int64]*lease), byEntry: make(map[entryID]int64),
 		stop: make(chan struct{}),
 	}
 	q.log = q.opt.Logger.With("queue", config.String())

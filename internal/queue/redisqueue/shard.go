@@ -58,15 +58,15 @@ func (q *Queue) shardOf(agent string) *shard {
 	return q.shards[h.Sum32()%uint32(len(q.shards))]
 }
 
-// An entry identifies a message: the number of its shard and its ID in the
+// An entryID identifies a message: the number of its shard and its ID in the
 // stream, <ms>-<n << 20 | number of events>.
-type entry struct {
+type entryID struct {
 	shard int
 	id    string
 }
 
-// decode reads the time and the number of events from the ID.
-func (e entry) decode() (enqueued time.Time, events int) {
+// parse reads the time and the number of events from the ID.
+func (e entryID) parse() (enqueued time.Time, events int) {
 	ms, n, _ := strings.Cut(e.id, "-")
 	at, _ := strconv.ParseInt(ms, 10, 64)
 	rest, _ := strconv.ParseUint(n, 10, 64)
@@ -74,7 +74,7 @@ func (e entry) decode() (enqueued time.Time, events int) {
 }
 
 // before reports whether e was enqueued before o, by the clocks of their servers.
-func (e entry) before(o entry) bool {
+func (e entryID) before(o entryID) bool {
 	a, an, _ := strings.Cut(e.id, "-")
 	b, bn, _ := strings.Cut(o.id, "-")
 	if a != b {

@@ -87,7 +87,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		if err != nil {
 			return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 		}
-		eachMessage(q.shards[i], out, func(e entry, deliveries, lost int, batch, agent, payload string) {
+		eachMessage(q.shards[i], out, func(e entryID, deliveries, lost int, batch, agent, payload string) {
 			all = append(all, fetched{e, delivery(e, deliveries+1, lost, batch, agent, payload)})
 		})
 	}

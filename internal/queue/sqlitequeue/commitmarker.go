@@ -46,7 +46,7 @@ func (m *commitMarker) close() error {
 }
 
 // write records a committed state. Errors are ignored: the commit has succeeded.
-func (m *commitMarker) write(st *state) {
+func (m *commitMarker) write(st *counters) {
 	var b [commitMarkerSize]byte
 	binary.LittleEndian.PutUint64(b[0:], uint64(st.File))
 	binary.LittleEndian.PutUint64(b[8:], uint64(st.Seq))
@@ -58,7 +58,7 @@ func (m *commitMarker) write(st *state) {
 // compare logs how many of the recorded transactions are missing from st, and
 // keeps a copy of the damaged write-ahead log for recovery attempts. The queue
 // goes on: stopping would not recover them.
-func (m *commitMarker) compare(st *state, log *slog.Logger) error {
+func (m *commitMarker) compare(st *counters, log *slog.Logger) error {
 	var b [commitMarkerSize]byte
 	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerSize {
 		if errors.Is(err, io.EOF) {

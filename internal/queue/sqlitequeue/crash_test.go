@@ -39,7 +39,7 @@ func TestTornTail(t *testing.T) {
 	for round := range 12 {
 		dir := t.TempDir()
 		children := queuetest.NewChildLog()
-		children.KillChild(t, dir)
+		children.RunAndKillChild(t, dir)
 		path := filepath.Join(dir, "queue.db")
 		wal, err := os.ReadFile(path + "-wal")
 		if err != nil {

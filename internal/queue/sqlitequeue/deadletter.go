@@ -20,10 +20,10 @@ func deadLetterBytes(l *queue.DeadLetter) int64 {
 }
 
 // Bury implements queue.Queue.
-func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.DeadLetter) error {
+func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
 	size := 0
-	for i := range letters {
-		size += int(deadLetterBytes(&letters[i]))
+	for i := range deadLetters {
+		size += int(deadLetterBytes(&deadLetters[i]))
 	}
 	err := q.transact(ctx, size, func(t *tx) error {
 		held, err := t.isLeased(d)
@@ -33,9 +33,9 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, letters ...queue.Dea
 		if err := t.removeMessage(d.Receipt); err != nil {
 			return err
 		}
-		for i := range letters {
-			t.st.Failed += int64(letters[i].Events)
-			if err := t.addDeadLetter(&letters[i], queue.Failed); err != nil {
+		for i := range deadLetters {
+			t.st.Failed += int64(deadLetters[i].Events)
+			if err := t.addDeadLetter(&deadLetters[i], queue.Failed); err != nil {
 				return err
 			}
 		}
@@ -56,10 +56,10 @@ func (t *tx) isLeased(d queue.Delivery) (bool, error) {
 
 // addRejected counts the events that intake rejected and stores their dead
 // letters. When there is no space, it only counts them: the sender got the error.
-func (t *tx) addRejected(letters []queue.DeadLetter) error {
+func (t *tx) addRejected(deadLetters []queue.DeadLetter) error {
 	limit := t.w.q.opt.MaxBytes
-	for i := range letters {
-		l := &letters[i]
+	for i := range deadLetters {
+		l := &deadLetters[i]
 		t.st.Rejected += int64(l.Events)
 		size := deadLetterBytes(l)
 		if t.st.RejectedBytes+size > limit/rejectedShare || t.st.Bytes+size > limit {

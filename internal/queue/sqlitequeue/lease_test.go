@@ -64,7 +64,7 @@ func TestCloseReturnsMessages(t *testing.T) {
 // time, and another receives them once the process has been killed.
 func TestLeasedByOtherProcess(t *testing.T) {
 	t.Parallel()
-	const dirEnv, lease = "PICKET_LEASE_DIR", 100 * time.Millisecond
+	const dirEnv, lease = "PICKET_LEASE_DIR", time.Second
 	o := sqlitequeue.Options{Lease: lease}
 	if dir := os.Getenv(dirEnv); dir != "" {
 		q := open(t, filepath.Join(dir, "queue.db"), o)
@@ -86,7 +86,7 @@ func TestLeasedByOtherProcess(t *testing.T) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "leased a") {
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*lease)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*lease)
 	defer cancel()
 	if ds, err := q.Receive(ctx, 1); err == nil {
 		t.Fatalf("received %+v, which another process has leased", ds)

@@ -17,8 +17,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	defer tx.Rollback()
-	var st state
-	if err := st.scan(tx.QueryRowContext(ctx, "SELECT "+stateColumns+" FROM state")); err != nil {
+	var st counters
+	if err := st.scan(tx.QueryRowContext(ctx, "SELECT "+counterColumns+" FROM state")); err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	s := queue.Stats{

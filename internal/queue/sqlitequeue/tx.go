@@ -9,21 +9,21 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// state is the row of table state.
-type state struct {
+// counters are the only row of table state: what the queue has counted and holds.
+type counters struct {
 	File, Seq, Last, Head, Messages, Events, DeadLetters, Bytes, RejectedBytes int64
 	Accepted, Rejected, Failed, Purged, Dropped                                int64
 }
 
-const stateColumns = `file, seq, last, head, messages, events, letters, bytes, rejected_bytes,
+const counterColumns = `file, seq, last, head, messages, events, letters, bytes, rejected_bytes,
 	accepted, rejected, failed, purged, dropped`
 
-func (st *state) scan(row *sql.Row) error {
+func (st *counters) scan(row *sql.Row) error {
 	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.DeadLetters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
-func (st *state) read(s *statements) error { return st.scan(s.readState.QueryRow()) }
+func (st *counters) read(s *statements) error { return st.scan(s.readState.QueryRow()) }
 
 // statements are prepared on the write connection.
 type statements struct {
@@ -41,7 +41,7 @@ func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
 		to  **sql.Stmt
 		sql string
 	}{
-		{&s.readState, "SELECT " + stateColumns + " FROM state"},
+		{&s.readState, "SELECT " + counterColumns + " FROM state"},
 		{&s.writeState, `UPDATE state SET seq = ?, last = ?, head = ?, messages = ?, events = ?, letters = ?, bytes = ?,
 			rejected_bytes = ?, accepted = ?, rejected = ?, failed = ?, purged = ?, dropped = ?`},
 		{&s.addRate, `INSERT INTO rate VALUES (?, ?, ?)
@@ -94,14 +94,14 @@ type tx struct {
 	w          *writer
 	stmts      *statements
 	now        int64
-	st         state
+	st         counters
 	in, out    int64 // events, for the rates
 	registered bool  // the row of this consumer exists
 	written    int   // payload bytes, for the checkpointer
 }
 
 // writeState writes the counters and rates, if they changed.
-func (t *tx) writeState(before state) error {
+func (t *tx) writeState(before counters) error {
 	if t.st == before {
 		return nil
 	}

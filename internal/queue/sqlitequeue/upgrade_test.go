@@ -53,15 +53,15 @@ func TestVersion1(t *testing.T) {
 		if diff := cmp.Diff(want, recoded(t, ds), cmpopts.IgnoreFields(queue.Delivery{}, "Receipt")); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)
 		}
-		letters, err := q.DeadLetters(t.Context(), 0, 10)
+		deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
 		buried := goldenMessage("buried.1", 1).Payload
-		wantLetters := []queue.DeadLetter{
+		wantDeadLetters := []queue.DeadLetter{
 			{ID: 7, Reason: queue.Rejected, Cause: "event_type: missing", AgentID: "agent-2", EventID: "bad", Events: 1, Time: goldenTime, Payload: []byte("{}")},
 			{ID: 5, Reason: queue.Failed, Cause: "detect: panic: oops", AgentID: "agent-1", EventID: "buried/1", Events: 1, Time: goldenTime, Payload: buried},
 		}
-		letters[1].Payload = recode(t, letters[1].Payload)
-		if diff := cmp.Diff(wantLetters, letters); diff != "" {
+		deadLetters[1].Payload = recode(t, deadLetters[1].Payload)
+		if diff := cmp.Diff(wantDeadLetters, deadLetters); diff != "" {
 			t.Errorf("dead letters (-want +got):\n%s", diff)
 		}
 		wantStats := queue.Stats{Pending: 3, PendingEvents: 4, Dead: 2, Accepted: 9, Rejected: 1, Failed: 1, Bytes: 548, MaxBytes: 4 << 30}

@@ -55,7 +55,7 @@ func newWriter(q *Queue) (*writer, error) {
 	if w.marker, err = openCommitMarker(q.path); err != nil {
 		return nil, err
 	}
-	var st state
+	var st counters
 	if err := st.read(&w.stmts); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (s *Store) applyAllPending(ctx context.Context) error {
 	for {
 		more := false
 		err := s.runStep(ctx, func(ctx context.Context, t *txn) (ok bool, err error) {
-			more, err = t.applyBatches(ctx)
+			more, err = t.applyPendingBatches(ctx)
 			return len(t.batches) > 0, err
 		})
 		if err != nil {
@@ -85,19 +85,19 @@ func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool,
 			stale = append(stale, m.ID)
 		}
 	}
-	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deleteMarks(ctx, stale)
+	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
 }
 
-func (s *Store) deleteMarks(ctx context.Context, ids []string) error {
+func (s *Store) deletePendingBatches(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	return deleteMany(ctx, s.pendingMarks, bson.D{elem("_id", bson.D{elem("$in", ids)})})
 }
 
-// applyBatches adds the effects of pending batches to the step, the oldest first,
+// applyPendingBatches adds the effects of pending batches to the step, the oldest first,
 // and reports whether there may be more.
-func (t *txn) applyBatches(ctx context.Context) (more bool, err error) {
+func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	pending, more, err := t.store.readPending(ctx)
 	if err != nil || len(pending) == 0 {
 		return more, err

@@ -122,11 +122,11 @@ func (b *batchEffects) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the effects of a batch: %w", err)
 	}
-	return zst.Fast(nil, text), nil
+	return zst.CompressFast(nil, text), nil
 }
 
 func decodeBatchEffects(data []byte) (*batchEffects, error) {
-	text, err := zst.Decode(nil, data)
+	text, err := zst.Decompress(nil, data)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ type observationBatch struct {
 }
 
 func decodeObservations(data []byte) ([]store.Observation, error) {
-	text, err := zst.Decode(nil, data)
+	text, err := zst.Decompress(nil, data)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -15,6 +14,7 @@ import (
 	"github.com/picket-edr/picket/internal/store/mongostore"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 	"github.com/picket-edr/picket/internal/store/storetest"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func open(t testing.TB, uri string, opt mongostore.Options) *mongostore.Store {
@@ -64,7 +64,7 @@ func withDatabase(t testing.TB, uri, name string) string {
 }
 
 func drop(t testing.TB, uri, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Timeout)
 	defer cancel()
 	c, err := mongo.Connect(options.Client().ApplyURI(uri))
 	if err == nil {

@@ -101,7 +101,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error) {
 	d, err := s.readCorrelations(ctx)
 	if err == nil && d.State != nil {
-		state, err = zst.Decode(nil, d.State)
+		state, err = zst.Decompress(nil, d.State)
 	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("read correlation checkpoint: %w", err)
@@ -124,7 +124,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		}
 		d.Offset = c.Offset
 		if c.State != nil {
-			d.State = zst.Fast(nil, c.State)
+			d.State = zst.CompressFast(nil, c.State)
 		}
 		t.correlations = d
 		if len(c.Matches) == 0 {

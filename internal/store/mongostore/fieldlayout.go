@@ -12,31 +12,31 @@ import (
 // A field layout says how the Fields of an event follow from the leaves of its
 // JSON, so that most fields take a few bytes. It is a list of:
 //
-//	fromLeaf   leaf, n         n leaves beginning with leaf, under their own names
-//	cutLeaf    leaf, n         a leaf, under its name without the first n bytes
-//	namedLeaf  leaf, name      a leaf under another name
+//	layoutFromLeaf   leaf, n         n leaves beginning with leaf, under their own names
+//	layoutCutLeaf    leaf, n         a leaf, under its name without the first n bytes
+//	layoutNamedLeaf  leaf, name      a leaf under another name
 //	literal    kind, name      the next of the literals beside the layout
 //
 // Each is its code as a byte, followed by numbers as uvarints; a name is its
 // length and its bytes. Without a layout, Fields are the leaves.
 const (
-	fromLeaf = iota
-	cutLeaf
-	namedLeaf
-	literal
-	noFields // the only code: there are leaves, but no fields
+	layoutFromLeaf = iota
+	layoutCutLeaf
+	layoutNamedLeaf
+	layoutLiteral
+	layoutNoFields // the only code: there are leaves, but no fields
 )
 
 func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, literals []string) {
 	if len(fields) == 0 && len(leaves) > 0 {
-		return []byte{noFields}, nil
+		return []byte{layoutNoFields}, nil
 	}
 	at := 0
 	for i := 0; i < len(fields); {
 		f := &fields[i]
 		leaf := findLeaf(leaves, at, f)
 		if leaf < 0 {
-			layout = append(layout, literal, byte(f.Value.Kind))
+			layout = append(layout, layoutLiteral, byte(f.Value.Kind))
 			layout = appendName(layout, f.Name)
 			text := f.Value.Text
 			if f.Value.Kind == sigma.Null {
@@ -54,13 +54,13 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 		case n == len(fields) && n == len(leaves):
 			return nil, nil
 		case n > 0:
-			layout = binary.AppendUvarint(append(layout, fromLeaf), uint64(leaf))
+			layout = binary.AppendUvarint(append(layout, layoutFromLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(n))
 		case strings.HasSuffix(name, f.Name):
-			layout = binary.AppendUvarint(append(layout, cutLeaf), uint64(leaf))
+			layout = binary.AppendUvarint(append(layout, layoutCutLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(len(name)-len(f.Name)))
 		default:
-			layout = appendName(binary.AppendUvarint(append(layout, namedLeaf), uint64(leaf)), f.Name)
+			layout = appendName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
 		}
 		n = max(n, 1)
 		i += n
@@ -106,14 +106,14 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 		}
 		return out, nil
 	}
-	if len(layout) == 1 && layout[0] == noFields {
+	if len(layout) == 1 && layout[0] == layoutNoFields {
 		return nil, nil
 	}
 	r := layoutReader{b: layout}
 	var out []sigma.Field
 	for len(r.b) > 0 && !r.bad {
-		code := r.number(literal + 1)
-		if code == literal {
+		code := r.number(layoutLiteral + 1)
+		if code == layoutLiteral {
 			f := sigma.Field{Value: sigma.Value{Kind: sigma.Kind(r.number(int(sigma.Bool) + 1))}, Name: r.name()}
 			if len(literals) == 0 {
 				return nil, errLayout
@@ -131,13 +131,13 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 		}
 		name := leaves[leaf].Path.Name
 		switch code {
-		case fromLeaf:
+		case layoutFromLeaf:
 			for i := range r.number(len(leaves) - leaf + 1) {
 				out = append(out, sigma.Field{Name: leaves[leaf+i].Path.Name, Value: leaves[leaf+i].Value})
 			}
-		case cutLeaf:
+		case layoutCutLeaf:
 			out = append(out, sigma.Field{Name: name[r.number(len(name)+1):], Value: leaves[leaf].Value})
-		case namedLeaf:
+		case layoutNamedLeaf:
 			out = append(out, sigma.Field{Name: r.name(), Value: leaves[leaf].Value})
 		}
 	}

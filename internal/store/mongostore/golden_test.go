@@ -95,7 +95,7 @@ func readGolden(t *testing.T, name string) []goldenDoc {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := zst.Decode(nil, packed)
+	text, err := zst.Decompress(nil, packed)
 	if err != nil {
 		t.Fatal(err)
 	}

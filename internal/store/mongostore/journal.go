@@ -73,7 +73,7 @@ func (s *Store) commitStep(ctx context.Context, r *redoRecord) error {
 	if err := s.options.fault("step"); err != nil {
 		return err
 	}
-	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.Fast(nil, plain)})
+	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.CompressFast(nil, plain)})
 	if err != nil {
 		return fmt.Errorf("journal step %d: %w", r.Step, err)
 	}
@@ -153,7 +153,7 @@ func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
 
 // applyJournaled applies a step that was read from the journal.
 func (s *Store) applyJournaled(ctx context.Context, d *stepDoc) error {
-	plain, err := zst.Decode(nil, d.Redo)
+	plain, err := zst.Decompress(nil, d.Redo)
 	if err != nil {
 		return fmt.Errorf("read step %d: %w", d.N, err)
 	}

@@ -27,6 +27,7 @@ var unavailableCodes = map[int]bool{6: true, 7: true, 50: true, 64: true, 89: tr
 // is the caller's context: if that has ended, the server is not to blame.
 func classifyError(parent context.Context, err error) error {
 	var se mongo.ServerError
+	var pool interface{ Retryable() bool } // the driver's error for a pool that lost its server
 	switch {
 	case err == nil:
 		return nil
@@ -36,7 +37,7 @@ func classifyError(parent context.Context, err error) error {
 		return picket.ErrNotFound
 	case errors.Is(err, mongo.ErrClientDisconnected):
 		return errClosed
-	case mongo.IsTimeout(err), mongo.IsNetworkError(err), errors.Is(err, context.DeadlineExceeded):
+	case mongo.IsTimeout(err), mongo.IsNetworkError(err), errors.Is(err, context.DeadlineExceeded), errors.As(err, &pool) && pool.Retryable():
 		return fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
 	case errors.As(err, &se):
 		for code := range unavailableCodes {

@@ -74,7 +74,7 @@ func (s *Store) applyRedo(ctx context.Context, r *redoRecord) error {
 	if err := s.bulkWrite(ctx, s.batches, writes); err != nil {
 		return fmt.Errorf("mark batches applied: %w", err)
 	}
-	if err := s.deleteMarks(ctx, r.Marks); err != nil {
+	if err := s.deletePendingBatches(ctx, r.Marks); err != nil {
 		return fmt.Errorf("delete pending marks: %w", err)
 	}
 	return nil

@@ -60,8 +60,8 @@ func (c *compactor) recordPending(blocks []block.Encoded, fullBlock int) {
 	}
 }
 
-// setPending replaces the counts.
-func (c *compactor) setPending(bytes, events, blocks int64) {
+// setBacklog replaces the counts.
+func (c *compactor) setBacklog(bytes, events, blocks int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.bytes, c.events, c.blocks = bytes, events, blocks
@@ -98,7 +98,7 @@ func (s *Store) runBackground() {
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
 			s.log.Error("compaction failed", "error", err)
-			s.compactor.setPending(0, 0, 0) // saves must not wait for a compaction that fails
+			s.compactor.setBacklog(0, 0, 0) // saves must not wait for a compaction that fails
 		}
 		select {
 		case <-s.compactor.wake:
@@ -179,7 +179,7 @@ func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in 
 		bytes += b.RawBytes
 		events += int64(b.EventCount)
 	}
-	s.compactor.setPending(bytes, events, int64(len(fresh)))
+	s.compactor.setBacklog(bytes, events, int64(len(fresh)))
 	group, index = s.planMerge(fresh, all)
 	if len(group) > 0 {
 		in, err = snap.readBlocks(group)

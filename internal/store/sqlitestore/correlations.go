@@ -38,7 +38,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 		if err := rows.Scan(&after, &at, &data); err != nil {
 			return nil, 0, fmt.Errorf("read observations: %w", err)
 		}
-		text, err := zst.Decode(nil, data)
+		text, err := zst.Decompress(nil, data)
 		if err != nil {
 			return nil, 0, fmt.Errorf("read observations %d: %w", after, err)
 		}
@@ -82,7 +82,7 @@ func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state 
 
 // CommitCorrelations implements store.Correlations.
 func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.CorrelationCommit) (store.SaveResult, error) {
-	var b saveBatch
+	var b dedupedBatch
 	err := s.writer.transact(ctx, func(t *tx) error {
 		n, err := t.exec("UPDATE follower SET mark = ?, state = coalesce(?, state) WHERE holder = ?", c.Offset, c.State, holder)
 		if err != nil {
@@ -91,7 +91,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if n == 0 {
 			return fmt.Errorf("%s does not have the lease: %w", holder, picket.ErrConflict)
 		}
-		b = saveBatch{matches: c.Matches, replay: c.Replay}
+		b = dedupedBatch{matches: c.Matches, replay: c.Replay}
 		if err := t.saveMatches(&b); err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (d *deduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p.batches = make([]saveBatch, len(batches))
+	p.batches = make([]dedupedBatch, len(batches))
 	for i, b := range batches {
 		sb := &p.batches[i]
 		sb.id = b.ID
@@ -71,7 +71,7 @@ func (d *deduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
 	}
 }
 
-func (d *deduper) reserveEvents(p *saveOp, sb *saveBatch, evs []picket.Event, hashes []uint64) {
+func (d *deduper) reserveEvents(p *saveOp, sb *dedupedBatch, evs []picket.Event, hashes []uint64) {
 	sb.isNew = make([]bool, len(evs))
 	for k, h := range hashes {
 		if other, ok := d.pending[h]; ok {

@@ -38,7 +38,7 @@ func unpack(t *testing.T, to, from string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := zst.Decode(nil, packed)
+	plain, err := zst.Decompress(nil, packed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 // A saveOp is one attempt of a call of Save.
 type saveOp struct {
-	batches   []saveBatch
+	batches   []dedupedBatch
 	reserved  []uint64  // hashes of the event ids that it has reserved
 	dependsOn []*saveOp // those that store events which it counts as duplicates
 	stale     bool      // it has to be retried; set by the writer
@@ -27,8 +27,8 @@ type saveOp struct {
 	err  error         // set before done is closed
 }
 
-// A saveBatch is a batch of a saveOp.
-type saveBatch struct {
+// A dedupedBatch is a batch of a saveOp, and which of its events are new.
+type dedupedBatch struct {
 	id           string
 	duplicate    bool
 	isNew        []bool // by event
@@ -212,7 +212,7 @@ func (s *Store) blockLength(evs []picket.Event) int {
 
 // splitObservations moves the observations out of the matches, and drops the
 // matches that open no alert.
-func (b *saveBatch) splitObservations() error {
+func (b *dedupedBatch) splitObservations() error {
 	var observations []store.Observation
 	var rest []picket.Match
 	for i := range b.matches {
@@ -232,6 +232,6 @@ func (b *saveBatch) splitObservations() error {
 	if err != nil {
 		return err
 	}
-	b.observations = zst.Fast(nil, data)
+	b.observations = zst.CompressFast(nil, data)
 	return nil
 }

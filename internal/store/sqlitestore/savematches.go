@@ -23,7 +23,7 @@ type openAlert struct {
 }
 
 // saveMatches adds a batch's matches to the alerts that they join or open.
-func (t *tx) saveMatches(b *saveBatch) error {
+func (t *tx) saveMatches(b *dedupedBatch) error {
 	open := make(map[alertKey]*openAlert)
 	var changed []*openAlert
 	for i := range b.matches {

@@ -54,8 +54,8 @@ type Store struct {
 	writer  *writer
 
 	dedup     *deduper
-	builders  freeList[*block.Builder]
-	searchers freeList[*block.Searcher]
+	builders  pool[*block.Builder]
+	searchers pool[*block.Searcher]
 
 	quit       context.Context // canceled when Close begins
 	cancel     context.CancelFunc
@@ -84,9 +84,9 @@ func open(path string, opt Options) (*Store, error) {
 		opt.Now = time.Now
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders = newFreeList(block.NewBuilder)
+	s.builders = newPool(block.NewBuilder)
 	frames := block.NewFrameCache()
-	s.searchers = newFreeList(func() *block.Searcher { return block.NewSearcher(frames) })
+	s.searchers = newPool(func() *block.Searcher { return block.NewSearcher(frames) })
 	s.compactor = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 

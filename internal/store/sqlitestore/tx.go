@@ -133,7 +133,7 @@ func (t *tx) save(p *saveOp) error {
 }
 
 // saveDetections writes the observations and matches of a batch.
-func (t *tx) saveDetections(b *saveBatch) error {
+func (t *tx) saveDetections(b *dedupedBatch) error {
 	b.newMatches, b.opened = 0, nil // an earlier attempt may have set them
 	if b.observations != nil {
 		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), b.observations); err != nil {

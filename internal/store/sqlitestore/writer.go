@@ -224,7 +224,7 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 	if nextSeq == w.nextSeq {
 		return nil
 	}
-	rows, err := w.query(selectIDsSince, w.nextSeq)
+	rows, err := w.query(selectEventIDPartsSince, w.nextSeq)
 	if err != nil {
 		return fmt.Errorf("read ids: %w", err)
 	}
@@ -243,7 +243,7 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 	return rows.Err()
 }
 
-var selectIDsSince = fmt.Sprintf("SELECT data FROM parts JOIN blocks ON key = seq << %d | %d WHERE seq + span > ?", partBits, block.PartIDs)
+var selectEventIDPartsSince = fmt.Sprintf("SELECT data FROM parts JOIN blocks ON key = seq << %d | %d WHERE seq + span > ?", partBits, block.PartIDs)
 
 func (w *writer) stmt(q string) (*sql.Stmt, error) {
 	if st := w.stmts[q]; st != nil {

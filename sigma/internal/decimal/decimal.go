@@ -114,7 +114,7 @@ func (d Decimal) Cmp(e Decimal) int {
 	case d.exp > e.exp:
 		c = 1
 	default:
-		c = cmpDigits(d.digits, e.digits)
+		c = cmpSignificands(d.digits, e.digits)
 	}
 	return sign(!d.neg, c)
 }
@@ -126,7 +126,7 @@ func sign(positive bool, c int) int {
 	return -c
 }
 
-func cmpDigits(a, b string) int {
+func cmpSignificands(a, b string) int {
 	i, j := 0, 0
 	for {
 		if i < len(a) && a[i] == '.' {

@@ -46,14 +46,14 @@ func (b *Builder) AddNumber(d decimal.Decimal, p Posting) {
 // AddAlways adds a posting that any value has, null included.
 func (b *Builder) AddAlways(p Posting) { b.always = append(b.always, p) }
 
-// A keyedEntry is an entry with the key that it has in a table.
-type keyedEntry[K uint32 | uint64] struct {
+// A hashedEntry is an entry with the key that it has in a table.
+type hashedEntry[K uint32 | uint64] struct {
 	key   K
 	entry entry
 }
 
-func sortKeyed[K uint32 | uint64](es []keyedEntry[K]) {
-	slices.SortStableFunc(es, func(a, b keyedEntry[K]) int { return cmp.Compare(a.key, b.key) })
+func sortByHash[K uint32 | uint64](es []hashedEntry[K]) {
+	slices.SortStableFunc(es, func(a, b hashedEntry[K]) int { return cmp.Compare(a.key, b.key) })
 }
 
 // maxDirect is the number of short literals of one length up to which searching
@@ -69,7 +69,7 @@ func (b *Builder) Build() *Index {
 	slices.SortStableFunc(b.literals, func(x, y builderLiteral) int {
 		return cmp.Or(cmp.Compare(x.Placement, y.Placement), strings.Compare(string(x.Text), string(y.Text)))
 	})
-	var suffixes []keyedEntry[uint64]
+	var suffixes []hashedEntry[uint64]
 	var ngrams [2][2][5][]entry // by nonASCII, anchored and width
 	for i := 0; i < len(b.literals); {
 		first := b.literals[i]
@@ -85,7 +85,7 @@ func (b *Builder) Build() *Index {
 			ix.always = append(ix.always, ix.postings[e.from:e.to]...)
 		case e.placement == Equals || e.placement == Suffix:
 			n := min(len(e.text), suffixBytes)
-			suffixes = append(suffixes, keyedEntry[uint64]{suffixKey([]byte(e.text), n), e})
+			suffixes = append(suffixes, hashedEntry[uint64]{suffixKey([]byte(e.text), n), e})
 		default:
 			nonASCII, anchored := 0, 0
 			if !casefold.IsASCII(e.text) {

@@ -52,15 +52,15 @@ func newNgramTable(freq *Frequencies, literals []entry, width int, nonASCII, anc
 		stride = min(stride, len(e.text)-width+1)
 		minLength = min(minLength, len(e.text))
 	}
-	var es []keyedEntry[uint32]
+	var es []hashedEntry[uint32]
 	for _, e := range literals {
 		at := freq.rarest(e.text, width, stride)
 		for i := at; i < at+stride; i++ {
 			e.offset = int32(i)
-			es = append(es, keyedEntry[uint32]{ngramAt(e.text, i, width), e})
+			es = append(es, hashedEntry[uint32]{ngramAt(e.text, i, width), e})
 		}
 	}
-	sortKeyed(es)
+	sortByHash(es)
 	size, shift := word.TableSize(2*len(es), 32)
 	bitSize, bitShift := word.TableSize(min(64*len(es)+64, 1<<17), 32)
 	t := &ngramTable{

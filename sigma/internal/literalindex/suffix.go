@@ -26,8 +26,8 @@ type suffixSlot struct {
 }
 
 // newSuffixTable returns a table of entries that have their suffixKey as key.
-func newSuffixTable(es []keyedEntry[uint64]) *suffixTable {
-	sortKeyed(es)
+func newSuffixTable(es []hashedEntry[uint64]) *suffixTable {
+	sortByHash(es)
 	size, shift := word.TableSize(2*len(es), 64)
 	t := &suffixTable{slots: make([]suffixSlot, size), shift: shift, entries: make([]entry, 0, len(es))}
 	for i := 0; i < len(es); {

@@ -234,7 +234,7 @@ func (p *parser) ruleCondition(c *ast.Correlation, node *yaml.Node) *ast.Diagnos
 	if err != nil {
 		return err
 	}
-	if i := cond.Unused(len(c.Rules)); i >= 0 {
+	if i := cond.FirstUnused(len(c.Rules)); i >= 0 {
 		return yamldoc.ErrorAt(node, "the condition does not name the rule %q", c.Rules[i])
 	}
 	c.Condition = &cond

@@ -151,8 +151,8 @@ func (p *parser) conjunction(node *yaml.Node) (ast.Conjunction, *ast.Diagnostic)
 	return all, nil
 }
 
-// modifiers are those of the Sigma Modifiers Appendix, long forms included.
-var modifiers = []string{
+// modifierNames are those of the Sigma Modifiers Appendix, long forms included.
+var modifierNames = []string{
 	"contains", "startswith", "endswith", "all", "cased", "exists", "neq", "expand", "fieldref", "cidr", "windash",
 	"re", "i", "ignorecase", "m", "multiline", "s", "dotall",
 	"base64", "base64offset", "wide", "utf16le", "utf16be", "utf16",
@@ -163,8 +163,8 @@ func (p *parser) item(kv yamldoc.Pair) (ast.DetectionItem, *ast.Diagnostic) {
 	parts := strings.Split(kv.Name, "|")
 	it := ast.DetectionItem{Field: parts[0], Keyword: parts[0] == "", Modifiers: parts[1:], Position: yamldoc.PositionOf(kv.Key)}
 	for _, m := range it.Modifiers {
-		if !slices.Contains(modifiers, m) {
-			return it, yamldoc.ErrorAt(kv.Key, "unknown modifier %q", m).WithHint(suggest.DidYouMean(m, modifiers, ""))
+		if !slices.Contains(modifierNames, m) {
+			return it, yamldoc.ErrorAt(kv.Key, "unknown modifier %q", m).WithHint(suggest.DidYouMean(m, modifierNames, ""))
 		}
 	}
 	switch kv.Value.Kind {

@@ -25,14 +25,14 @@ const (
 // selective first.
 func (n literalInfo) requiredSets() [][]string {
 	sets := slices.Clone(n.required)
-	if isUseful(n.exact) {
+	if isNonTrivial(n.exact) {
 		sets = append(sets, n.exact)
 	}
 	slices.SortStableFunc(sets, func(a, b []string) int { return score(b) - score(a) })
 	return sets[:min(len(sets), maxRequiredSets)]
 }
 
-func isUseful(set []string) bool { return len(set) > 0 && !slices.Contains(set, "") }
+func isNonTrivial(set []string) bool { return len(set) > 0 && !slices.Contains(set, "") }
 
 // score is higher for sets that fewer strings contain.
 func score(set []string) int {
@@ -122,7 +122,7 @@ func analyzeConcat(subs []*syntax.Regexp) literalInfo {
 	var out literalInfo
 	exact, isWhole := []string{""}, true
 	cut := func() {
-		if isUseful(exact) {
+		if isNonTrivial(exact) {
 			out.required = append(out.required, exact)
 		}
 		exact, isWhole = []string{""}, false
@@ -166,7 +166,7 @@ func analyzeAlternate(subs []*syntax.Regexp) literalInfo {
 	if exact != nil {
 		return literalInfo{exact: exact}
 	}
-	if !isUseful(set) || len(set) > 2*maxExact {
+	if !isNonTrivial(set) || len(set) > 2*maxExact {
 		return literalInfo{}
 	}
 	return literalInfo{required: [][]string{set}}

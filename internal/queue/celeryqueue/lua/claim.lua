@@ -1,13 +1,13 @@
--- Takes tasks off the lists and holds them, in one step: what kombu does in
--- two, and loses when it dies in between.
+-- Claims tasks: removes them from the lists and adds them to the unacked hash, in one
+-- step. kombu does this in two, and loses tasks if it dies in between.
 -- KEYS: unacked, unacked_index, leases, tries, revoked, lists in their order
--- ARGV: most tasks, most bytes, seconds of the lease, prefix of the tags,
---       a list's queue as JSON or "" where only what is known is to be taken,
---       …, number of marks of what is known, marks, prefixes of claims before
---       whose answers were lost: what they took is given again
--- Of a list that is shared the oldest `reach` are looked at. Returns how many
--- strange ones were seen there, how many tasks were tried before, how many are
--- revoked, then tag, number of the list, task, and so on.
+-- ARGV: most tasks, most bytes, seconds of the lease, prefix of the tags, for each list
+--       "shared" or "" and its queue as JSON, number of patterns of known tasks, the
+--       patterns, prefixes of earlier claims whose replies were lost: what they claimed
+--       is returned again
+-- Of a shared list only known tasks among the oldest `reach` are claimed. Returns how many
+-- unregistered tasks were seen there, how many tasks have attempts, how many are revoked,
+-- then for each task its tag, the number of its list, and the task.
 local most, room, tag = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4]
 local lists, reach, chunk = #KEYS - 5, 1000, 64
 local now = seconds()
@@ -33,7 +33,7 @@ local function known(raw)
   return false
 end
 
--- again gives what was taken under a prefix, and never arrived.
+-- again returns what was claimed under a prefix.
 local function again(prefix)
   local tags = {}
   for i = 1, most do tags[i] = prefix .. i end

@@ -1,9 +1,9 @@
--- Publishes tasks, and keeps letters of what intake rejected.
+-- Publishes tasks, and adds dead letters of rejected events.
 -- KEYS: list, binding, counters, rates, dead letters, batches
--- ARGV: binding's member, then for each request the id of its batch, number of
---       tasks, tasks, letters for which there is no room, number of letters,
---       letters
--- What was done before, of a request whose answer was lost, is not done again.
+-- ARGV: binding's member, then for each request the id of its batch, number of tasks,
+--       tasks, number of dead letters to drop, number of dead letters, dead letters
+-- A batch that was published before, by a request whose reply was lost, is not published
+-- again.
 redis.call('SADD', KEYS[2], ARGV[1])
 local i, known = 2, 4096
 while i <= #ARGV do

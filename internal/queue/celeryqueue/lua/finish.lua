@@ -1,12 +1,12 @@
--- Lets go of tasks that are done with, and keeps letters in their place.
+-- Removes finished tasks and adds dead letters in their place.
 -- KEYS: unacked, unacked_index, leases, counters, rates, dead letters, tries, lost
--- ARGV: tasks done, those of them that others published, number of tags, tags,
---       number of tries to forget, their ids, number of letters, letters
+-- ARGV: tasks done, those of them from other producers, number of tags, tags, number of
+--       attempt counters to delete, their ids, number of dead letters, dead letters
 local n = tonumber(ARGV[3])
 local tags = {}
 for i = 1, n do tags[i] = ARGV[3 + i] end
 if n > 0 then
-  -- Done before, and the answer was lost: it is not counted again.
+  -- Done before, and the reply was lost: do not count again.
   if many('HDEL', KEYS[1], tags) == 0 then return 0 end
   many('ZREM', KEYS[2], tags)
   many('ZREM', KEYS[3], tags)

@@ -1,11 +1,10 @@
--- What the scripts share; it stands between those of all queues on Redis and
--- each.
+-- Functions of all scripts of this package, after those of redisstats.
 local function seconds()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
--- many calls a command with a long list of arguments, a part at a time.
+-- many calls a command with a long list of arguments, in parts.
 local function many(command, key, args)
   local sum = 0
   for i = 1, #args, 4000 do
@@ -15,7 +14,7 @@ local function many(command, key, args)
   return sum
 end
 
--- letters keeps n dead letters, of 7 values each.
+-- letters adds n dead letters, of 7 values each.
 local function letters(dead, cnt, argv, from, n)
   for i = from, from + (n - 1) * 7, 7 do
     local id = math.max(num(cnt, 'letter') + 1, millis() * 16)

@@ -1,8 +1,8 @@
--- Lists what is to be put back: leases that have ended, what is due, and what
--- others held past the visibility timeout.
+-- Lists the tasks to return to their lists: those whose leases have expired, those that
+-- are due, and those that others hold past the visibility timeout.
 -- KEYS: unacked, unacked_index, leases, parked
 -- ARGV: most of each, visibility timeout in seconds
--- Returns tag, why (lost, due or unseen) and what is held, and so on.
+-- Returns for each its tag, the reason (lost, due or unseen) and its unacked entry.
 local now, out = seconds(), {}
 local function add(why, tags)
   for _, tag in ipairs(tags) do

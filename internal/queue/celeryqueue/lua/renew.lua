@@ -1,4 +1,4 @@
--- Renews the leases of what is held: picket's, and Celery's visibility.
+-- Renews the leases of tasks in flight, and their visibility in Celery.
 -- KEYS: unacked_index, leases
 -- ARGV: seconds of the lease, tags
 local now = seconds()

@@ -1,7 +1,7 @@
--- Puts tasks back to where they are taken from first.
+-- Returns tasks to the consuming end of their lists.
 -- KEYS: unacked, unacked_index, leases, parked, tries, lost, lists
--- ARGV: for each a tag, the number of its list, the task, the id of a try or
---       "", and 1 where who held it died
+-- ARGV: for each its tag, the number of its list, the task, its id to count an attempt or
+--       "", and 1 if its worker was lost
 local n = 0
 for i = 1, #ARGV, 5 do
   local tag = ARGV[i]

@@ -215,7 +215,7 @@ func FuzzTrigrams(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string, from, size uint8) {
 		ev := picket.Event{ID: "x", Raw: []byte(raw)}
 		b := NewBuilder()
-		b.readLeaves(ev.Raw)
+		b.decodeLeaves(ev.Raw)
 		b.startBlock(1)
 		in := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, layoutRows: []int{0}}
 		b.addEvent(&in, 0, 1, &layoutBuilder{})

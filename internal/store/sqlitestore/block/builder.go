@@ -50,7 +50,7 @@ func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
 	var layouts layoutBuilder
 	ids := make([]string, len(evs))
 	for i := range evs {
-		if !b.readLeaves(evs[i].Raw) {
+		if !b.decodeLeaves(evs[i].Raw) {
 			d.flags |= flagNonCanonical
 		}
 		layouts.add(b.leaves, evs[i].Fields)
@@ -75,9 +75,9 @@ func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
 	return out
 }
 
-// readLeaves reads the leaves of an event and reports whether it is JSON. An
+// decodeLeaves reads the leaves of an event and reports whether it is JSON. An
 // event that is not JSON has no leaves.
-func (b *Builder) readLeaves(raw []byte) bool {
+func (b *Builder) decodeLeaves(raw []byte) bool {
 	var err error
 	if b.leaves, _, err = b.dec.Leaves(raw, b.leaves[:0]); err != nil {
 		b.leaves = b.leaves[:0]

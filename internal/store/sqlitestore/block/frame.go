@@ -10,7 +10,7 @@ import (
 
 // frameSize is how many bytes of events a frame takes before the next begins:
 // large enough to compress well, small enough to unpack for one event.
-const frameSize = 512 << 10
+const frameBytes = 512 << 10
 
 // encodeFrame packs the bytes of consecutive events: all lengths, then all
 // events.
@@ -78,13 +78,13 @@ func (f *frame) open(plain []byte, rows int) error {
 func (f *frame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
 
 // splitFrames divides events into frames.
-func splitFrames(evs []picket.Event) []frameInfo {
-	var out []frameInfo
-	var f frameInfo
+func splitFrames(evs []picket.Event) []frameSize {
+	var out []frameSize
+	var f frameSize
 	for i := range evs {
-		if f.raw >= frameSize && len(out) < maxFrames-1 {
+		if f.raw >= frameBytes && len(out) < maxFrames-1 {
 			out = append(out, f)
-			f = frameInfo{}
+			f = frameSize{}
 		}
 		f.rows++
 		f.raw += len(evs[i].Raw)

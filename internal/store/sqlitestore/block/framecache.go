@@ -41,7 +41,7 @@ func (c *FrameCache) get(packed []byte) (plain []byte, key uint64) {
 // oldest block; a frame older than all cached ones is not cached, so a search
 // through everything does not evict the newest.
 func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
-	if len(plain) > 4*frameSize {
+	if len(plain) > 4*frameBytes {
 		return
 	}
 	c.mu.Lock()

@@ -26,7 +26,7 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 	ids := make([]string, len(in.events))
 	row := 0
 	for i, f := range in.frames {
-		d.frames = append(d.frames, f.frameInfo)
+		d.frames = append(d.frames, f.frameSize)
 		var flags byte
 		for end := row + f.rows; row < end; row++ {
 			ids[row] = in.events[row].ID
@@ -90,7 +90,7 @@ func (b *Builder) column(name string) *columnBuilder {
 // reports whether its JSON is canonical.
 func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
 	raw := in.events[row].Raw
-	canonical := b.readLeaves(raw) && !(in.nonCanonical && nonCanonical(raw))
+	canonical := b.decodeLeaves(raw) && !(in.nonCanonical && nonCanonical(raw))
 	for i := range b.leaves {
 		b.addLeaf(row, frame, &b.leaves[i])
 	}

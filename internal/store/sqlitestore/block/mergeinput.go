@@ -19,7 +19,7 @@ type MergeInput struct {
 
 // A mergeFrame is a frame; packed is nil if it has yet to be encoded.
 type mergeFrame struct {
-	frameInfo
+	frameSize
 	packed []byte
 }
 
@@ -113,12 +113,12 @@ func (in *MergeInput) repackFrames() {
 		joined = mergeFrame{}
 	}
 	for _, f := range in.frames {
-		if f.raw >= frameSize/2 {
+		if f.raw >= frameBytes/2 {
 			flush()
 			out = append(out, f)
 			continue
 		}
-		if joined.raw+f.raw > frameSize*5/4 {
+		if joined.raw+f.raw > frameBytes*5/4 {
 			flush()
 		}
 		joined.rows += f.rows

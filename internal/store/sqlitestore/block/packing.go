@@ -21,7 +21,7 @@ func pack(dst, src []byte) []byte {
 	if len(src) >= minPackSize {
 		start := len(dst)
 		dst = append(dst, packedZstd)
-		dst = zst.Small(dst, src)
+		dst = zst.CompressSmall(dst, src)
 		if len(dst)-start <= len(src) {
 			return dst
 		}
@@ -40,7 +40,7 @@ func unpack(scratch, b []byte) ([]byte, error) {
 	case packedPlain:
 		return b[1:], nil
 	case packedZstd:
-		return zst.Decode(scratch[:0], b[1:])
+		return zst.Decompress(scratch[:0], b[1:])
 	}
 	return nil, fmt.Errorf("unknown packing %d: %w", b[0], ErrCorrupt)
 }

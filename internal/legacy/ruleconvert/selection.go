@@ -6,16 +6,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A search is items that must all hold.
-type search []item
+// A selection is detection items that must all match.
+type selection []detectionItem
 
-// An item is a field with modifiers, as Sigma writes it, and its values.
-type item struct {
+// A detectionItem is a field with its modifiers, as in "Image|endswith", and its
+// values.
+type detectionItem struct {
 	key    string
 	values []*yaml.Node
 }
 
-func (s search) shares(t search) bool {
+func (s selection) sharesKey(t selection) bool {
 	for _, a := range s {
 		for _, b := range t {
 			if a.key == b.key {
@@ -26,7 +27,7 @@ func (s search) shares(t search) bool {
 	return false
 }
 
-func (s search) node() *yaml.Node {
+func (s selection) node() *yaml.Node {
 	m := mapping()
 	for _, it := range s {
 		v := it.values[0]
@@ -42,7 +43,7 @@ func mapping(content ...*yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Content: content}
 }
 
-// text is a string, quoted if need be.
+// text returns a string node, quoted if necessary.
 func text(s string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029\t") {
@@ -51,7 +52,7 @@ func text(s string) *yaml.Node {
 	return n
 }
 
-// quoted is a string that a reader sees to be one.
+// quoted returns a quoted string node.
 func quoted(s string) *yaml.Node {
 	n := text(s)
 	if n.Style == 0 {

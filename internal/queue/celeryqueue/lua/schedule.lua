@@ -1,7 +1,7 @@
--- Keeps tasks back until they are due. They stay unacked, as they would with a
--- Celery worker, which would find them there should picket not come back.
+-- Delays tasks until they are due. They stay unacked, as with a Celery worker, which would
+-- find them there if picket went away.
 -- KEYS: unacked, unacked_index, leases, parked, tries
--- ARGV: then for each a tag, when it is due, and the id of a try or ""
+-- ARGV: for each its tag, when it is due, and its id to count an attempt or ""
 for i = 1, #ARGV, 3 do
   local tag, due, id = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if redis.call('HEXISTS', KEYS[1], tag) == 1 then

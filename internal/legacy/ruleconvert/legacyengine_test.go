@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// This file is the replaced system's evaluation of rules, as simple as can be:
+// This file is the legacy system's evaluation of rules, as simple as can be:
 // what the converted rules are held against. An event and a rule are JSON as
 // encoding/json reads it, with numbers as float64.
 

@@ -10,15 +10,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A head is what a rule has beside its logic.
-type head struct {
+// metadata is everything in a rule but its conditions.
+type metadata struct {
 	id, title, description, status, author, level string
 	date, modified                                string
-	references, tags, oldTags, falsePositives     []string
+	references, tags, legacyTags, falsePositives  []string
 }
 
-// statuses and levels are the old words for Sigma's; the empty word is a rule
-// that has none.
+// statuses and levels map the legacy values to Sigma's. "" is a missing value.
 var (
 	statuses = map[string]string{"": "experimental", "DRAFT": "experimental", "TESTING": "test", "PRODUCTION": "stable", "DEPRECATED": "deprecated"}
 	levels   = map[string]string{
@@ -29,40 +28,40 @@ var (
 		"TA0006": "credential-access", "TA0007": "discovery", "TA0008": "lateral-movement", "TA0009": "collection", "TA0010": "exfiltration",
 		"TA0011": "command-and-control", "TA0040": "impact", "TA0042": "resource-development", "TA0043": "reconnaissance",
 	}
-	technique = regexp.MustCompile(`^[tT]\d{4}(\.\d{3})?$`)
-	isoDate   = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}`)
-	uuidForm  = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	techniqueForm = regexp.MustCompile(`^[tT]\d{4}(\.\d{3})?$`)
+	isoDate       = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}`)
+	uuidForm      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )
 
-// head reads what says what the rule is. The logic alone has little.
-func (o old) head() (head, error) {
-	h := head{id: ruleID(o.id), title: o.id, status: "experimental", level: "medium"}
-	r := o.all()
+// metadata reads the metadata, of which a rule without a record has little.
+func (o legacyRule) metadata() (metadata, error) {
+	h := metadata{id: ruleID(o.id), title: o.id, status: "experimental", level: "medium"}
+	r := o.fields()
 	if name := strings.TrimSpace(textOf(r["name"])); name != "" {
 		h.title = name
 	}
 	h.description, h.author = textOf(r["description"]), textOf(r["author"])
 	var ok bool
 	if h.status, ok = statuses[strings.ToUpper(textOf(r["deployment_status"]))]; !ok {
-		return h, fmt.Errorf("deployment_status %q is none of the old system's", textOf(r["deployment_status"]))
+		return h, fmt.Errorf("deployment_status %q is none of the legacy system's", textOf(r["deployment_status"]))
 	}
 	if h.level, ok = levels[strings.ToUpper(textOf(r["severity"]))]; !ok {
-		return h, fmt.Errorf("severity %q is none of the old system's", textOf(r["severity"]))
+		return h, fmt.Errorf("severity %q is none of the legacy system's", textOf(r["severity"]))
 	}
 	h.date, h.modified = isoDate.FindString(textOf(r["created_at"])), isoDate.FindString(textOf(r["last_modified"]))
-	h.references, h.oldTags = texts(r["references"]), texts(r["tags"])
-	for _, t := range texts(r["mitre_tactics"]) {
+	h.references, h.legacyTags = textList(r["references"]), textList(r["tags"])
+	for _, t := range textList(r["mitre_tactics"]) {
 		if name, ok := tactics[strings.ToUpper(t)]; ok {
 			h.tags = append(h.tags, "attack."+name)
 		} else {
-			h.oldTags = append(h.oldTags, t)
+			h.legacyTags = append(h.legacyTags, t)
 		}
 	}
-	for _, t := range texts(r["mitre_techniques"]) {
-		if technique.MatchString(t) {
+	for _, t := range textList(r["mitre_techniques"]) {
+		if techniqueForm.MatchString(t) {
 			h.tags = append(h.tags, "attack."+strings.ToLower(t))
 		} else {
-			h.oldTags = append(h.oldTags, t)
+			h.legacyTags = append(h.legacyTags, t)
 		}
 	}
 	for _, e := range o.exceptions() {
@@ -73,10 +72,11 @@ func (o old) head() (head, error) {
 	return h, nil
 }
 
-// notes are what is lost of the record, and what its reader should do about it.
-func (o old) notes(categories []string) []string {
+// notes returns what the conversion of the record loses, and what the reader can do
+// about it.
+func (o legacyRule) notes(categories []string) []string {
 	var notes []string
-	r := o.all()
+	r := o.fields()
 	status := strings.ToUpper(textOf(r["deployment_status"]))
 	if off := r["enabled"] == false; off || status != "PRODUCTION" && status != "" {
 		why := "was switched off"
@@ -85,7 +85,7 @@ func (o old) notes(categories []string) []string {
 		}
 		ids := []string{ruleID(o.id)}
 		for _, c := range categories[1:] {
-			ids = append(ids, o.idOf(c))
+			ids = append(ids, o.secondID(c))
 		}
 		notes = append(notes, fmt.Sprintf("it did not run, as it %s; here it does, until picket rules disable %s", why, strings.Join(ids, " ")))
 	}
@@ -97,12 +97,12 @@ func (o old) notes(categories []string) []string {
 	return notes
 }
 
-// node is the head as the entries of a Sigma rule, before and after its
-// logsource and detection. The second document of a rule says so.
-func (h head) node(o old, category string, second bool) (before, after []*yaml.Node) {
+// entries returns the entries of a Sigma rule before and after its logsource and
+// detection. The second document of a rule has an id and a title of its own.
+func (h metadata) entries(o legacyRule, category string, second bool) (before, after []*yaml.Node) {
 	id, title := h.id, h.title
 	if second {
-		id, title = o.idOf(category), h.title+" ("+category+")"
+		id, title = o.secondID(category), h.title+" ("+category+")"
 	}
 	add := func(to *[]*yaml.Node, key string, v any) {
 		switch v := v.(type) {
@@ -126,8 +126,8 @@ func (h head) node(o old, category string, second bool) (before, after []*yaml.N
 	add(&before, "modified", h.modified)
 	add(&before, "tags", h.tags)
 	custom := mapping(text("rule_id"), text(o.id))
-	if len(h.oldTags) > 0 {
-		custom.Content = append(custom.Content, text("tags"), list(h.oldTags, text))
+	if len(h.legacyTags) > 0 {
+		custom.Content = append(custom.Content, text("tags"), list(h.legacyTags, text))
 	}
 	before = append(before, text("custom"), custom)
 	add(&after, "falsepositives", h.falsePositives)
@@ -135,11 +135,11 @@ func (h head) node(o old, category string, second bool) (before, after []*yaml.N
 	return before, after
 }
 
-// idOf is the id of a rule's second document.
-func (o old) idOf(category string) string { return ruleID(o.id + "#" + category) }
+// secondID returns the id of a rule's second document.
+func (o legacyRule) secondID(category string) string { return ruleID(o.id + "#" + category) }
 
-// texts are the texts and numbers in a list.
-func texts(v any) []string {
+// textList returns the texts and numbers in a list.
+func textList(v any) []string {
 	all, _ := v.([]any)
 	var out []string
 	for _, e := range all {
@@ -150,14 +150,14 @@ func texts(v any) []string {
 	return out
 }
 
-// ruleID makes a UUID of an old id, always the same (version 5 of RFC 9562);
-// one that is a UUID stays.
-func ruleID(oldID string) string {
-	if uuidForm.MatchString(oldID) {
-		return strings.ToLower(oldID)
+// ruleID returns a UUID derived from a legacy id (version 5 of RFC 9562). An id that
+// is a UUID stays.
+func ruleID(legacyID string) string {
+	if uuidForm.MatchString(legacyID) {
+		return strings.ToLower(legacyID)
 	}
 	const space = "\x5b\xb3\x14\x5e\x0c\x41\x4c\x0d\x9a\x4f\x27\xd7\x33\x0e\xa8\x61"
-	h := sha1.Sum([]byte(space + oldID))
+	h := sha1.Sum([]byte(space + legacyID))
 	h[6], h[8] = h[6]&0x0f|0x50, h[8]&0x3f|0x80
 	x := hex.EncodeToString(h[:16])
 	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]

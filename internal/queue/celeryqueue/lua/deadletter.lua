@@ -1,9 +1,8 @@
--- Takes dead letters out, to be put back or deleted.
+-- Removes dead letters, to requeue or purge them.
 -- KEYS: dead letters, counters, rates, lists
--- ARGV: requeue or purge, then for each the id, how many events are accepted
---       by that, the number of a list, and the tasks to be put there: their
---       number, they themselves
--- Returns how many it did.
+-- ARGV: requeue or purge, then for each its id, how many events that accepts, the number
+--       of a list, the number of tasks to publish there, and the tasks
+-- Returns how many were removed.
 local did, i = 0, 2
 while i <= #ARGV do
   local id, accepted = ARGV[i] .. '-0', tonumber(ARGV[i + 1])
