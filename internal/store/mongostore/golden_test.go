@@ -166,7 +166,7 @@ func addFieldNames(names map[string]bool, path string, value any) {
 			addFieldNames(names, path, e)
 		}
 	case bson.Binary:
-		plain, err := zst.Decode(nil, v.Data)
+		plain, err := zst.Decompress(nil, v.Data)
 		if err != nil {
 			return // not compressed
 		}
