@@ -61,7 +61,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 	for i := range b.Events {
 		p = append(p, b.Events[i].Raw...)
 	}
-	return zst.CompressFast(dst, p)
+	return zst.CompressForSpeed(dst, p)
 }
 
 // maxCopied is up to how many bytes of events are copied to be compressed in one piece,

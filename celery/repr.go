@@ -10,7 +10,7 @@ import (
 // 'c': True}. A text of more than max bytes is cut and ends in "..."; max 0 means no
 // limit. It stops at malformed JSON.
 func Repr(dst, jsonValue []byte, max int) []byte {
-	r := reprer{dst: dst, b: jsonValue, limit: limit(dst, max)}
+	r := reprer{dst: dst, b: jsonValue, limit: limitLen(dst, max)}
 	r.value(skipSpace(jsonValue, 0), 0)
 	return r.end(len(dst), max)
 }
@@ -18,7 +18,7 @@ func Repr(dst, jsonValue []byte, max int) []byte {
 // reprTuple returns Python's repr of the tuple that a JSON array stands for.
 func reprTuple(array []byte, max int) []byte {
 	dst := make([]byte, 0, 128)
-	r := reprer{dst: append(dst, '('), b: array, limit: limit(dst, max)}
+	r := reprer{dst: append(dst, '('), b: array, limit: limitLen(dst, max)}
 	if i := skipSpace(array, 0); i < len(array) && array[i] == '[' {
 		r.list(i, 0, ",)", ")")
 	} else {
@@ -27,7 +27,7 @@ func reprTuple(array []byte, max int) []byte {
 	return r.end(0, max)
 }
 
-func limit(dst []byte, max int) int {
+func limitLen(dst []byte, max int) int {
 	if max <= 0 {
 		return 1 << 62
 	}

@@ -5,24 +5,24 @@ import "github.com/picket-edr/picket/sigma/internal/word"
 // A fieldTable maps names of fields to their numbers. It is faster than a map:
 // a hash of the length and the ends of a name distinguishes nearly all names.
 type fieldTable struct {
-	slots []fieldEntry // a power of two, open addressing
+	slots []fieldTableSlot // a power of two, open addressing
 	shift uint
 }
 
-type fieldEntry struct {
+type fieldTableSlot struct {
 	name string // "" in a free slot
 	id   int32
 }
 
 func newFieldTable(ids map[string]int32) fieldTable {
 	size, shift := word.TableSize(4*len(ids)+1, 64)
-	t := fieldTable{slots: make([]fieldEntry, size), shift: shift}
+	t := fieldTable{slots: make([]fieldTableSlot, size), shift: shift}
 	for name, id := range ids {
 		i := fieldHash(name) >> shift
 		for t.slots[i].name != "" {
 			i = (i + 1) & uint64(size-1)
 		}
-		t.slots[i] = fieldEntry{name, id}
+		t.slots[i] = fieldTableSlot{name, id}
 	}
 	return t
 }

@@ -92,7 +92,7 @@ func (b *batch) add(e []byte) {
 // message returns the batch as it is spooled and posted. It is compressed here,
 // once.
 func (b *batch) message() queue.Message {
-	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.CompressFast(nil, append(b.body, ']'))}
+	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.CompressForSpeed(nil, append(b.body, ']'))}
 }
 
 // enqueue puts a batch into the spool and saves the position after it. While the

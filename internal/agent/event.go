@@ -15,7 +15,7 @@ type nativeEvent struct {
 	AgentID   string       `json:"agent_id"`
 	EventID   string       `json:"event_id"`
 	EventType string       `json:"event_type"`
-	Timestamp seconds      `json:"timestamp"`
+	Timestamp epochSeconds `json:"timestamp"`
 	Severity  string       `json:"severity"`
 	Version   string       `json:"version"`
 	Host      hostInfo     `json:"host"`
@@ -43,10 +43,10 @@ type processInfo struct {
 	ExitCode          *int   `json:"exit_code,omitempty"`
 }
 
-// seconds encodes a time as Unix seconds with microseconds.
-type seconds time.Time
+// epochSeconds encodes a time as Unix seconds with microseconds.
+type epochSeconds time.Time
 
-func (s seconds) MarshalJSON() ([]byte, error) {
+func (s epochSeconds) MarshalJSON() ([]byte, error) {
 	us := time.Time(s).UnixMicro()
 	return fmt.Appendf(nil, "%d.%06d", us/1e6, us%1e6), nil
 }
@@ -62,6 +62,6 @@ func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, instan
 	}
 	return json.Marshal(&nativeEvent{
 		AgentID: agentID, EventID: hex.EncodeToString(h.Sum(nil)[:16]), EventType: "process",
-		Timestamp: seconds(at), Severity: "info", Version: "1.0", Host: host, Process: p,
+		Timestamp: epochSeconds(at), Severity: "info", Version: "1.0", Host: host, Process: p,
 	})
 }

@@ -92,8 +92,8 @@ func (c *connector) subscribe() error {
 
 func (c *connector) close() { unix.Close(c.fd) }
 
-// A procEvent is the used part of a connector event.
-type procEvent struct {
+// A connectorEvent is what is used of an event of the process connector.
+type connectorEvent struct {
 	what      uint32
 	err       uint32
 	pid, tgid int    // the thread and the process
@@ -103,17 +103,17 @@ type procEvent struct {
 
 // receive returns the next event. Its errors are those of recvfrom: EAGAIN if
 // there is none yet, ENOBUFS if some were lost.
-func (c *connector) receive() (procEvent, error) {
+func (c *connector) receive() (connectorEvent, error) {
 	for {
 		n, from, err := unix.Recvfrom(c.fd, c.buf, 0)
 		if err != nil {
-			return procEvent{}, err
+			return connectorEvent{}, err
 		}
 		if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 || n < dataAt+4 {
 			continue // not from the kernel: any process can send to this socket
 		}
 		e, b := binary.NativeEndian, c.buf[:n]
-		ev := procEvent{what: e.Uint32(b[eventAt:])}
+		ev := connectorEvent{what: e.Uint32(b[eventAt:])}
 		word := func(i int) uint32 {
 			if at := dataAt + 4*i; at+4 <= n {
 				return e.Uint32(b[at:])
@@ -157,7 +157,7 @@ func (w *processWatcher) listen(ctx context.Context, c *connector, report func(m
 }
 
 // handle handles one connector event.
-func (w *processWatcher) handle(ev procEvent, forked map[int]int) {
+func (w *processWatcher) handle(ev connectorEvent, forked map[int]int) {
 	if ev.pid != ev.tgid {
 		return // a thread, not a process
 	}

@@ -178,7 +178,7 @@ func TestSpoolFull(t *testing.T) {
 
 func TestReportsDropped(t *testing.T) {
 	s := newServer(t)
-	_, err := newClient(t, s.URL).Post(t.Context(), zst.CompressFast(nil, []byte(`[{}]`)), 7)
+	_, err := newClient(t, s.URL).Post(t.Context(), zst.CompressForSpeed(nil, []byte(`[{}]`)), 7)
 	testenv.Check(t, err)
 	if s.dropped != 7 {
 		t.Errorf("%d events reported as dropped, want 7", s.dropped)

@@ -40,7 +40,7 @@ func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.move(conn, c.waiting)
 		if len(c.at) > c.max {
-			victim = c.oldest(conn)
+			victim = c.connToEvict(conn)
 			c.move(victim, nil)
 			c.closed++
 		}
@@ -57,8 +57,8 @@ func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// oldest returns the connection to close for a new one.
-func (c *ConnLimiter) oldest(newest net.Conn) net.Conn {
+// connToEvict returns the connection to close for a new one.
+func (c *ConnLimiter) connToEvict(newest net.Conn) net.Conn {
 	for _, l := range [...]*list.List{c.waiting, c.active} {
 		if e := l.Front(); e != nil && e.Value != newest {
 			return e.Value.(net.Conn)

@@ -17,7 +17,7 @@ import (
 var refusedWords = map[string]string{
 	"witness": "prefilter, commitMarker", "judge": "evaluate", "judged": "evaluated", "tally": "aggregate", "stranger": "unregistered",
 	"strangers": "unregistered", "hopeless": "isPermanent", "obey": "handle", "hear": "receive", "heard": "received",
-	"tell": "emit, report", "telling": "eventsEnabled", "recipe": "layout", "ingredient": "field", "exotic": "nonCanonical", "spare": "freeList",
+	"tell": "emit, report", "telling": "eventsEnabled", "recipe": "layout", "ingredient": "field", "exotic": "nonCanonical", "spare": "pool",
 	"crew": "pool, workers", "survey": "diagnose", "books": "stats", "shape": "format", "shapes": "formats", "rig": "fixture",
 	"hire": "startWorker", "patience": "timeout", "anew": "again", "forget": "invalidate, delete", "dearest": "most expensive",
 	"follower": "runner", "sweep": "reclaim", "homes": "targets", "figures": "statistics", "verdict": "senderAlert", "recall": "loadAttempts",

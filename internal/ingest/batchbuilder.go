@@ -180,8 +180,8 @@ func contentID(sender string, index int, raw []byte) string {
 	return hex.EncodeToString(h.Sum(sum[:0])[:16])
 }
 
-// encode makes the queue message of the batch and releases its events.
-func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.DeadLetter) {
+// messageAndRejected makes the queue message of the batch and releases its events.
+func (b *batchBuilder) messageAndRejected() (m queue.Message, deadLetters []queue.DeadLetter) {
 	m = queue.Message{ID: b.batch.ID, Events: len(b.batch.Events)}
 	switch {
 	case m.Events > 0:
@@ -201,7 +201,7 @@ func (b *batchBuilder) encode() (m queue.Message, deadLetters []queue.DeadLetter
 // send puts the batch, and the rejected events as dead letters, on the queue.
 // It calls release once the request's body is no longer needed.
 func (b *batchBuilder) send(ctx context.Context, release func()) error {
-	m, deadLetters := b.encode()
+	m, deadLetters := b.messageAndRejected()
 	release()
 	if b.seen == 0 {
 		return nil

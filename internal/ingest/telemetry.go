@@ -36,8 +36,8 @@ type indexedError struct {
 	Errors  FieldErrors `json:"errors"`
 }
 
-// NoneQueued returns the answer to a request whose n events were all dropped.
-func NoneQueued(n int) any {
+// AllDroppedAnswer returns the answer to a request whose n events were all dropped.
+func AllDroppedAnswer(n int) any {
 	return telemetryAnswer{Status: "accepted", Message: queuedMessage(0), BatchSize: n, Failed: n}
 }
 

@@ -50,7 +50,7 @@ func (m *Migration) Run(ctx context.Context) (Result, error) {
 	if err := m.begin(); err != nil {
 		return Result{}, err
 	}
-	if err := m.copy(); err != nil {
+	if err := m.copyAll(); err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
 	r, err := m.verify()
@@ -86,13 +86,13 @@ func (m *Migration) begin() (err error) {
 // pageSize is the number of records copied at a time.
 const pageSize = 1000
 
-// copy runs the stages that are not done.
-func (m *Migration) copy() error {
+// copyAll runs the stages that are not done.
+func (m *Migration) copyAll() error {
 	stages := []struct {
 		name string
 		do   func() error
 	}{
-		{"events", m.events}, {"matches", m.matches}, {"hosts", m.hosts}, {"alerts", m.alerts}, {"accounts", m.accounts}, {"counters", m.counters},
+		{"events", m.copyEvents}, {"matches", m.copyMatches}, {"hosts", m.copyHosts}, {"alerts", m.copyAlerts}, {"accounts", m.copyAccounts}, {"counters", m.copyCounters},
 	}
 	at := 0
 	for i, st := range stages {
@@ -126,7 +126,7 @@ func (m *Migration) checkpoint(n int, next string) error {
 	return m.To.SaveMigrationProgress(m.ctx, m.progress)
 }
 
-func (m *Migration) events() error {
+func (m *Migration) copyEvents() error {
 	for {
 		page, err := m.From.SearchEvents(m.ctx, store.EventQuery{Limit: pageSize, Cursor: m.progress.Cursor})
 		if err != nil {
@@ -143,7 +143,7 @@ func (m *Migration) events() error {
 	}
 }
 
-func (m *Migration) matches() error {
+func (m *Migration) copyMatches() error {
 	for {
 		page, err := m.From.Matches(m.ctx, store.MatchQuery{Limit: pageSize, Cursor: m.progress.Cursor})
 		if err != nil {
@@ -158,7 +158,7 @@ func (m *Migration) matches() error {
 	}
 }
 
-func (m *Migration) hosts() error {
+func (m *Migration) copyHosts() error {
 	for {
 		page, err := m.From.Hosts(m.ctx, "", pageSize, m.progress.Cursor)
 		if err != nil {
@@ -173,7 +173,7 @@ func (m *Migration) hosts() error {
 	}
 }
 
-func (m *Migration) alerts() error {
+func (m *Migration) copyAlerts() error {
 	for {
 		page, err := m.From.Alerts(m.ctx, store.AlertQuery{Limit: pageSize, Cursor: m.progress.Cursor})
 		if err != nil {
@@ -192,7 +192,7 @@ func (m *Migration) alerts() error {
 	}
 }
 
-func (m *Migration) accounts() error {
+func (m *Migration) copyAccounts() error {
 	users, err := m.From.Users(m.ctx)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (m *Migration) accounts() error {
 	return m.checkpoint(len(users)+len(tokens)+len(log), "")
 }
 
-func (m *Migration) counters() error {
+func (m *Migration) copyCounters() error {
 	minutes, err := m.From.Activity(m.ctx, time.Time{}, time.Time{})
 	if err != nil {
 		return err

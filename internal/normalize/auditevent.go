@@ -181,7 +181,7 @@ func argument(n int) string {
 
 // Bits for the categories of an event, which can have several.
 const (
-	auditExec = 1 << iota
+	auditProcessCreation = 1 << iota
 	auditConnect
 	auditCreate
 	auditDelete
@@ -208,7 +208,7 @@ func (a *auditEvent) finish(joined bool) int {
 	of := 0
 	exec := a.syscall == "execve" || a.syscall == "execveat" || a.syscall == "" && a.executed
 	if exec && a.exe != "" && a.success != "no" && (a.executed || len(a.title) > 0) {
-		of |= auditExec
+		of |= auditProcessCreation
 	}
 	if a.ip != "" && a.syscall == "connect" {
 		of |= auditConnect
@@ -231,8 +231,8 @@ func (a *auditEvent) addCategoryFields(of int) {
 	a.emit("Image", a.exe)
 	a.emit("ProcessId", a.pid)
 	a.emit("User", a.userName())
-	a.emit("LogonId", a.logon())
-	if of&auditExec != 0 {
+	a.emit("LogonId", a.loginUserID())
+	if of&auditProcessCreation != 0 {
 		a.emit("CommandLine", a.commandLine())
 		a.emit("CurrentDirectory", a.cwd)
 		a.emit("ParentProcessId", a.ppid)
@@ -276,9 +276,9 @@ func (a *auditEvent) userName() string {
 	return a.uid
 }
 
-// logon returns the user of the session or, for daemons, which have no session,
+// loginUserID returns the user of the session or, for daemons, which have no session,
 // the user of the process.
-func (a *auditEvent) logon() string {
+func (a *auditEvent) loginUserID() string {
 	for _, id := range []string{a.auid, a.ses, a.uid} {
 		if id != "" && id != "4294967295" && id != "-1" && id != "unset" {
 			return id

@@ -6,9 +6,9 @@ import (
 	eventlog "github.com/picket-edr/picket/internal/evtx"
 )
 
-// eventXML is an event as XML in the text of another event, as Sysmon for Linux and
+// embeddedEventXML is an event as XML in the text of another event, as Sysmon for Linux and
 // some forwarders of Windows events write to syslog.
-var eventXML = format{
+var embeddedEventXML = format{
 	name:         "event-xml",
 	extractEvent: xmlEvent,
 	agentPaths:   generic.agentPaths,

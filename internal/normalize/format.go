@@ -102,7 +102,7 @@ const formatCount = 19
 // first. generic takes every remaining event.
 var formats, pathBits = assignBits([formatCount]format{
 	evtx, legacyWindows, winlogbeat, kunai, tetragon, falco, osquery, ocsf, tracee, native, flatWindows,
-	laurel, goAudit, auditbeat, ecs, eventXML, auditd, syslog, generic,
+	laurel, goAudit, auditbeat, ecs, embeddedEventXML, auditd, syslog, generic,
 })
 
 // assignBits assigns a bit to each path of a discriminator and to each top-level

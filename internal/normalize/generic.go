@@ -11,5 +11,5 @@ var generic = format{
 	osPaths:       []string{"host.os.type", "host.os.platform", "host.os", "os", "platform"},
 	classKeyPaths: []string{"service.type", "service"},
 	mayHoldText:   true,
-	classify:      func(r *Reader, d *Event, os, _ string) *Class { return typedClass(r, d, normalizeOS(os)) },
+	classify:      func(r *Reader, d *Event, os, _ string) *Class { return declaredTypeClass(r, d, normalizeOS(os)) },
 }

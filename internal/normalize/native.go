@@ -83,14 +83,14 @@ func nativeClass(r *Reader, d *Event, os, action string) *Class {
 	case "network":
 		category = "network_connection"
 	default:
-		return typedClass(r, d, system)
+		return declaredTypeClass(r, d, system)
 	}
 	return r.categoryClass(d.format, system, category, category)
 }
 
-// typedClass returns the class of an event whose declared type is all that is known.
+// declaredTypeClass returns the class of an event whose declared type is all that is known.
 // The type is also the category, if Sigma has such a category.
-func typedClass(r *Reader, d *Event, system string) *Class {
+func declaredTypeClass(r *Reader, d *Event, system string) *Class {
 	if !declarableCategories[d.Type] {
 		return r.categoryClass(d.format, system, "", "")
 	}

@@ -24,7 +24,7 @@ var syslog = format{
 			system = "linux"
 		}
 		if system != "linux" || declarableCategories[d.Type] {
-			return typedClass(r, d, system)
+			return declaredTypeClass(r, d, system)
 		}
 		services := logServices(d.text.program)
 		if services[0] == "sudo" {

@@ -52,11 +52,11 @@ type Delivery struct {
 // A batch may kill the process that works on it, by exhausting its memory for
 // example. The lease of such a batch is lost, as are those of all other batches
 // that the process had leased. A queue delivers a message that was lost
-// IsolateAfter times while the receiving process has leased nothing else, and
+// IsolateAfterLost times while the receiving process has leased nothing else, and
 // turns one that was lost MaxLost times into a dead letter.
 const (
-	IsolateAfter = 2
-	MaxLost      = 4
+	IsolateAfterLost = 2
+	MaxLost          = 4
 )
 
 // IsolationTimeout bounds how long a queue delays other deliveries to a process

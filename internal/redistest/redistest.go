@@ -195,8 +195,8 @@ func (s *Server) Kill() {
 	}
 }
 
-// Config writes a file to the server's directory and returns its path.
-func (s *Server) Config(name, text string) string {
+// WriteFile writes a file to the server's directory and returns its path.
+func (s *Server) WriteFile(name, text string) string {
 	s.t.Helper()
 	path := filepath.Join(s.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

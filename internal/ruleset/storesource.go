@@ -31,7 +31,7 @@ func bundle(files []ruleFile, off map[string]bool, now time.Time) *store.Publish
 		panic(err) // strings always encode
 	}
 	sum := sha256.Sum256(data)
-	return &store.PublishedRules{Version: hex.EncodeToString(sum[:])[:12], Bundle: zst.CompressSmall(nil, data), Published: now}
+	return &store.PublishedRules{Version: hex.EncodeToString(sum[:])[:12], Bundle: zst.CompressForSize(nil, data), Published: now}
 }
 
 // PublishTo publishes the loaded rules in the store, and all that are loaded later,

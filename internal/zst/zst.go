@@ -30,11 +30,11 @@ func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 	return e
 }
 
-// CompressFast appends src, compressed for speed, to dst.
-func CompressFast(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
+// CompressForSpeed appends src, compressed for speed, to dst.
+func CompressForSpeed(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
 
-// CompressSmall appends src, compressed for size, to dst.
-func CompressSmall(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
+// CompressForSize appends src, compressed for size, to dst.
+func CompressForSize(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
 
 var streams = sync.Pool{New: func() any {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),

@@ -134,7 +134,7 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 		}, selectFields(o.Fields, in.fields))
 	}
 	if c.count > c.opt.MaxObservations {
-		c.evict()
+		c.evictEarliest()
 	}
 	return c.takeMatches()
 }
@@ -277,10 +277,10 @@ func (c *Correlator) drop(s *ruleState, key string, before int64, ties int) (dro
 	return dropped, tied
 }
 
-// evict removes the eighth of the observations that arrived first. Of those
+// evictEarliest removes the eighth of the observations that arrived first. Of those
 // that arrived at the same time, the first in the order of correlations, groups
 // and events go, so that the result does not depend on the order of a map.
-func (c *Correlator) evict() {
+func (c *Correlator) evictEarliest() {
 	arrived := make([]int64, 0, c.count)
 	for _, s := range c.states {
 		for _, b := range s.buckets {

@@ -13,7 +13,7 @@ import (
 // its workers, so it is delivered alone. isolating says that nothing else is
 // leased, so that such a task can be delivered now.
 func (q *Queue) isolate(ctx context.Context, run []*Task, isolating bool) ([]*Task, error) {
-	suspect := func(t *Task) bool { return t.lost >= queue.IsolateAfter }
+	suspect := func(t *Task) bool { return t.lost >= queue.IsolateAfterLost }
 	if len(run) == 0 {
 		return nil, nil
 	}

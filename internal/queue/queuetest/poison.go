@@ -151,7 +151,7 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 	w.leased += len(ds)
 	leased, beside := w.leased, w.isolated
 	for _, d := range ds {
-		w.isolated = w.isolated || d.Lost >= queue.IsolateAfter
+		w.isolated = w.isolated || d.Lost >= queue.IsolateAfterLost
 	}
 	w.mu.Unlock()
 	if beside {
@@ -160,7 +160,7 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 	var ids []string
 	poison := false
 	for _, d := range ds {
-		if d.Lost >= queue.IsolateAfter && leased > 1 {
+		if d.Lost >= queue.IsolateAfterLost && leased > 1 {
 			w.print("error", fmt.Sprintf("message %s, lost %d times, is delivered beside %d others", d.ID, d.Lost, leased-1))
 		}
 		b, err := picket.DecodeBatch(d.Payload)

@@ -20,8 +20,8 @@ const maxBlock = 500 * time.Millisecond
 
 var fetchPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
 
-// A fetched message was just leased.
-type fetched struct {
+// A fetchedMessage is a message that was just leased.
+type fetchedMessage struct {
 	entry    entryID
 	delivery queue.Delivery
 }
@@ -50,7 +50,7 @@ func (p *pipeliner) fetch() {
 				err = f.isolate(ctx)
 			} else {
 				q.readLock.RLock()
-				var ms []fetched
+				var ms []fetchedMessage
 				ms, err = f.round(ctx, want)
 				q.deliver(ms)
 				q.readLock.RUnlock()
@@ -85,7 +85,7 @@ type fetcher struct {
 
 // round leases messages: first delayed ones that are due, then those whose leases
 // ended, then new ones.
-func (f *fetcher) round(ctx context.Context, want int) ([]fetched, error) {
+func (f *fetcher) round(ctx context.Context, want int) ([]fetchedMessage, error) {
 	q, now := f.pipeliner.q, time.Now()
 	due := f.pipeliner.checkDue.Swap(false) || now.Sub(f.lastDueCheck) > maxBlock || !f.nextDue.IsZero() && now.After(f.nextDue)
 	if due {
@@ -115,7 +115,7 @@ func (f *fetcher) perStream(want int) int {
 	return max(min((want+f.activeStreams-1)/f.activeStreams, maxReceive/f.avgSize/f.activeStreams), 1)
 }
 
-func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fetched, error) {
+func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	if f.streams == nil {
 		for _, s := range f.pipeliner.shards {
@@ -139,7 +139,7 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fe
 	if err != nil {
 		return nil, err
 	}
-	var ms []fetched
+	var ms []fetchedMessage
 	f.activeStreams = len(streams)
 	for _, st := range streams {
 		i := slices.IndexFunc(f.pipeliner.shards, func(s *shard) bool { return s.in == st.Stream })
@@ -151,10 +151,10 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fe
 	return ms, nil
 }
 
-func (f *fetcher) newFetched(s *shard, id string, deliveries, lost int, batch, agent, payload string) fetched {
+func (f *fetcher) newFetched(s *shard, id string, deliveries, lost int, batch, agent, payload string) fetchedMessage {
 	f.avgSize = max((7*f.avgSize+len(payload))/8, 1)
 	e := entryID{s.n, id}
-	return fetched{e, delivery(e, deliveries, lost, batch, agent, payload)}
+	return fetchedMessage{e, delivery(e, deliveries, lost, batch, agent, payload)}
 }
 
 func delivery(e entryID, attempt, lost int, batch, agent, payload string) queue.Delivery {
@@ -167,18 +167,18 @@ func delivery(e entryID, attempt, lost int, batch, agent, payload string) queue.
 
 // leaseDue leases delayed messages that are due: one suspect of each shard if
 // alone, or otherwise any that are no suspects.
-func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone bool) ([]fetched, error) {
+func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone bool) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	var calls []*call
 	for _, s := range shards {
-		args := []any{q.consumer, f.perStream(want), queue.IsolateAfter, 0}
+		args := []any{q.consumer, f.perStream(want), queue.IsolateAfterLost, 0}
 		if alone {
 			args[1], args[3] = 1, 1
 		}
 		calls = append(calls, &call{script: dueScript, keys: []string{s.in, s.due, s.lost}, args: args})
 	}
 	err := q.run(ctx, calls, false)
-	var ms []fetched
+	var ms []fetchedMessage
 	f.nextDue = time.Time{}
 	for i, c := range calls {
 		out, _ := c.cmd.Slice() // err includes its error
@@ -204,17 +204,17 @@ const consumerIdleLeases = 20
 
 // claim leases messages that other consumers no longer renew, and those that
 // were leased to this one by a reply that was lost.
-func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
+func (f *fetcher) claim(ctx context.Context, want int) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	lease := q.opt.Lease.Milliseconds()
 	var calls []*call
 	for _, s := range f.pipeliner.shards {
 		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost, s.counts, s.rate, s.dead},
 			args: []any{q.consumer, lease, f.perStream(want), consumerIdleLeases * lease,
-				s.n, queue.IsolateAfter, queue.MaxLost, queue.LostCause(queue.MaxLost)}})
+				s.n, queue.IsolateAfterLost, queue.MaxLost, queue.LostCause(queue.MaxLost)}})
 	}
 	err := q.run(ctx, calls, false)
-	var ms []fetched
+	var ms []fetchedMessage
 	suspects := 0
 	for i, c := range calls {
 		out, _ := c.cmd.Slice() // err includes its error
@@ -238,7 +238,7 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetched, error) {
 }
 
 // appendMessages appends the messages of a shard that a script returned.
-func (f *fetcher) appendMessages(ms []fetched, s *shard, out []any) []fetched {
+func (f *fetcher) appendMessages(ms []fetchedMessage, s *shard, out []any) []fetchedMessage {
 	eachMessage(s, out, func(e entryID, deliveries, lost int, batch, agent, payload string) {
 		ms = append(ms, f.newFetched(s, e.id, deliveries, lost, batch, agent, payload))
 	})

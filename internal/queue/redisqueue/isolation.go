@@ -15,20 +15,20 @@ func (f *fetcher) isolate(ctx context.Context) error {
 	defer q.readLock.Unlock()
 	for q.wanted() > 0 && q.closed() == nil {
 		q.returnPrefetched(0)
-		q.waitIdle()
+		q.waitNoLeases()
 		ms, err := f.leaseSuspect(ctx)
 		q.deliver(ms)
 		if err != nil || len(ms) == 0 {
 			return err
 		}
-		q.waitIdle()
+		q.waitNoLeases()
 	}
 	return nil
 }
 
 // leaseSuspect leases one suspect if there is one: a message that may have killed
 // its receivers.
-func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetched, error) {
+func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetchedMessage, error) {
 	f.suspects = false
 	for _, s := range f.pipeliner.shards {
 		ms, err := f.leaseDue(ctx, []*shard{s}, 1, true)
@@ -40,9 +40,9 @@ func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetched, error) {
 	return nil, nil
 }
 
-// waitIdle waits until this queue has no leases, for queue.IsolationTimeout at
+// waitNoLeases waits until this queue has no leases, for queue.IsolationTimeout at
 // most.
-func (q *Queue) waitIdle() {
+func (q *Queue) waitNoLeases() {
 	q.mu.Lock()
 	if len(q.leases) == 0 {
 		q.mu.Unlock()

@@ -120,7 +120,7 @@ func (q *Queue) wakePipeliners() {
 
 // deliver adds fetched messages to prefetched and serves waiters. A message that
 // this queue leased before and renewed too late stays with its receiver.
-func (q *Queue) deliver(ms []fetched) {
+func (q *Queue) deliver(ms []fetchedMessage) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, m := range ms {

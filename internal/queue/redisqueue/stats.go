@@ -81,17 +81,17 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("peek: %w", err)
 	}
-	var all []fetched
+	var all []fetchedMessage
 	for i, c := range calls {
 		out, err := c.cmd.Slice()
 		if err != nil {
 			return nil, fmt.Errorf("peek: %w", redisstats.WrapError(err))
 		}
 		eachMessage(q.shards[i], out, func(e entryID, deliveries, lost int, batch, agent, payload string) {
-			all = append(all, fetched{e, delivery(e, deliveries+1, lost, batch, agent, payload)})
+			all = append(all, fetchedMessage{e, delivery(e, deliveries+1, lost, batch, agent, payload)})
 		})
 	}
-	slices.SortFunc(all, func(a, b fetched) int {
+	slices.SortFunc(all, func(a, b fetchedMessage) int {
 		if a.entry.before(b.entry) {
 			return -1
 		}

@@ -18,7 +18,7 @@ func (w *writer) housekeep() {
 		return
 	}
 	w.disk.refresh(now)
-	w.shrink()
+	w.vacuumIfSparse()
 	w.checkpointer.checkpointIdle(w.conn)
 	consumers, err := w.otherConsumers()
 	if err != nil {
@@ -72,9 +72,9 @@ func (t *tx) removeLost(consumers []consumer) (dead []lostMessage, err error) {
 	return dead, nil
 }
 
-// shrink returns some free pages to the file system if most of the file is free,
+// vacuumIfSparse returns some free pages to the file system if most of the file is free,
 // as it is after a backlog.
-func (w *writer) shrink() {
+func (w *writer) vacuumIfSparse() {
 	const keep, step = 1024, 1024
 	var free, all int
 	ctx := context.Background()

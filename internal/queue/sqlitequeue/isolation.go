@@ -6,7 +6,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// isolation ensures that a message which was lost queue.IsolateAfter times is the
+// isolation ensures that a message which was lost queue.IsolateAfterLost times is the
 // only one leased by this queue: it is delivered once nothing else is leased,
 // and nothing else is delivered until it is acked. Each of the two waits ends
 // after queue.IsolationTimeout.
@@ -26,7 +26,7 @@ func (i *isolation) start(suspect bool) {
 
 // isSuspect reports whether l may have killed the processes that leased it.
 func (t *tx) isSuspect(l leasedMessage) bool {
-	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfter
+	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfterLost
 }
 
 // mustWait reports whether the next delivery must wait because it, or the one

@@ -195,7 +195,7 @@ func (t *txn) addMatches(matches []matchRecord, replay bool) (newMatches int, op
 			continue
 		}
 		if doc == nil {
-			doc = t.openAlert(m, agent)
+			doc = t.newAlert(m, agent)
 			t.alerts[key] = doc
 			opened = append(opened, doc.ID)
 		}
@@ -206,8 +206,8 @@ func (t *txn) addMatches(matches []matchRecord, replay bool) (newMatches int, op
 	return newMatches, opened
 }
 
-// openAlert returns the new alert that a match opens, and counts it.
-func (t *txn) openAlert(m *matchRecord, agent string) *alertDoc {
+// newAlert returns the new alert that a match opens, and counts it.
+func (t *txn) newAlert(m *matchRecord, agent string) *alertDoc {
 	at := fromMicros(m.Time)
 	a := picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
 		Status: picket.StatusOpen, FirstSeen: at, LastSeen: at, Opened: fromMicros(t.now), Updated: fromMicros(t.now)}

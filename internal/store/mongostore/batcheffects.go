@@ -122,7 +122,7 @@ func (b *batchEffects) encode() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the effects of a batch: %w", err)
 	}
-	return zst.CompressFast(nil, text), nil
+	return zst.CompressForSpeed(nil, text), nil
 }
 
 func decodeBatchEffects(data []byte) (*batchEffects, error) {

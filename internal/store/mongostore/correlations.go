@@ -124,7 +124,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		}
 		d.Offset = c.Offset
 		if c.State != nil {
-			d.State = zst.CompressFast(nil, c.State)
+			d.State = zst.CompressForSpeed(nil, c.State)
 		}
 		t.correlations = d
 		if len(c.Matches) == 0 {

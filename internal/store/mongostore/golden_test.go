@@ -2,11 +2,17 @@ package mongostore_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/picket-edr/picket/internal/store/mongostore"
@@ -15,18 +21,24 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// The databases under testdata were written by an earlier version of picket:
-// one with every batch applied, one whose last batches are pending, and one
-// whose last step is in the journal and half carried out.
+var goldenOptions = mongostore.Options{NoBackground: true, Now: func() time.Time { return storetest.GoldenTime }}
+
+// The databases under testdata were written by an earlier version of picket: one
+// with every batch applied, one whose last batches are pending, and one whose last
+// step is in the journal and has not been applied.
 func TestGolden(t *testing.T) {
 	server := mongotest.Start(t)
-	opt := mongostore.Options{NoBackground: true, Now: func() time.Time { return storetest.GoldenTime }}
 	for _, name := range []string{"applied", "pending", "journal"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)
-			restore(t, uri, filepath.Join("testdata", name+".ndjson.zst"))
-			s := open(t, uri, opt)
+			client, database := driver(t, uri)
+			for _, d := range readGolden(t, name) {
+				if _, err := client.Database(database).Collection(d.collection).InsertOne(t.Context(), d.doc); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := open(t, uri, goldenOptions)
 			if _, err := s.Totals(t.Context()); err != nil { // reading applies what is pending
 				t.Fatal(err)
 			}
@@ -35,17 +47,51 @@ func TestGolden(t *testing.T) {
 	}
 	t.Run("written now", func(t *testing.T) {
 		t.Parallel()
-		s := open(t, server.Database(t), opt)
+		s := open(t, server.Database(t), goldenOptions)
 		storetest.FillGolden(t, s)
 		storetest.CheckGolden(t, s)
 	})
 }
 
-// restore inserts the documents of a file into a database: a line for each, as
+// What is written now has the same names as the databases under testdata, so an
+// earlier version can read it. crashBefore is how far saving the last batches gets.
+func TestGoldenNames(t *testing.T) {
+	server := mongotest.Start(t)
+	for name, crashBefore := range map[string]string{"applied": "", "pending": "step", "journal": "totals"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			uri := server.Database(t)
+			s := open(t, uri, goldenOptions)
+			storetest.FillGoldenUntilLast(t, s)
+			crashed := atomic.Bool{}
+			last := open(t, uri, goldenOptions.WithFault(func(before string) error {
+				if before == crashBefore || crashed.Load() {
+					crashed.Store(true)
+					return errCrashed
+				}
+				return nil
+			}))
+			if _, err := last.Save(t.Context(), storetest.LastGoldenBatches(t)...); (err != nil) != (crashBefore != "") {
+				t.Fatalf("save the last batches: %v", err)
+			}
+			if d := cmp.Diff(fieldNames(t, readGolden(t, name)), fieldNames(t, readDatabase(t, uri))); d != "" {
+				t.Errorf("names (-earlier +now):\n%s", d)
+			}
+		})
+	}
+}
+
+// A goldenDoc is a document of a collection.
+type goldenDoc struct {
+	collection string
+	doc        bson.D
+}
+
+// readGolden reads the documents of a file under testdata: one in each line, as
 // extended JSON under the name of its collection.
-func restore(t *testing.T, uri, file string) {
+func readGolden(t *testing.T, name string) []goldenDoc {
 	t.Helper()
-	packed, err := os.ReadFile(file)
+	packed, err := os.ReadFile(filepath.Join("testdata", name+".ndjson.zst"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,14 +99,85 @@ func restore(t *testing.T, uri, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, name := driver(t, uri)
+	var out []goldenDoc
 	for line := range bytes.Lines(text) {
-		var doc bson.D
-		if err := bson.UnmarshalExtJSON(line, true, &doc); err != nil {
+		var d bson.D
+		if err := bson.UnmarshalExtJSON(line, true, &d); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := client.Database(name).Collection(doc[0].Key).InsertOne(t.Context(), doc[0].Value); err != nil {
+		out = append(out, goldenDoc{d[0].Key, d[0].Value.(bson.D)})
+	}
+	return out
+}
+
+func readDatabase(t *testing.T, uri string) []goldenDoc {
+	t.Helper()
+	client, database := driver(t, uri)
+	db := client.Database(database)
+	collections, err := db.ListCollectionNames(t.Context(), bson.D{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []goldenDoc
+	for _, c := range collections {
+		cur, err := db.Collection(c).Find(t.Context(), bson.D{})
+		if err != nil {
 			t.Fatal(err)
 		}
+		var docs []bson.D
+		if err := cur.All(t.Context(), &docs); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range docs {
+			out = append(out, goldenDoc{c, d})
+		}
+	}
+	return out
+}
+
+// fieldNames returns the paths of all fields, also of those in compressed JSON and
+// BSON.
+func fieldNames(t *testing.T, docs []goldenDoc) []string {
+	t.Helper()
+	names := make(map[string]bool)
+	for _, d := range docs {
+		addFieldNames(names, d.collection, d.doc)
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+func addFieldNames(names map[string]bool, path string, value any) {
+	names[path] = true
+	switch v := value.(type) {
+	case bson.D:
+		for _, e := range v {
+			addFieldNames(names, path+"."+e.Key, e.Value)
+		}
+	case bson.A:
+		for _, e := range v {
+			addFieldNames(names, path, e)
+		}
+	case map[string]any:
+		for key, e := range v {
+			addFieldNames(names, path+"."+key, e)
+		}
+	case []any:
+		for _, e := range v {
+			addFieldNames(names, path, e)
+		}
+	case bson.Binary:
+		plain, err := zst.Decompress(nil, v.Data)
+		if err != nil {
+			return // not compressed
+		}
+		var fromJSON any
+		var fromBSON bson.D
+		if json.Unmarshal(plain, &fromJSON) == nil {
+			addFieldNames(names, path, fromJSON)
+		} else if bson.Unmarshal(plain, &fromBSON) == nil {
+			addFieldNames(names, path, fromBSON)
+		}
+	default:
+		names[fmt.Sprintf("%s (%T)", path, v)] = true
 	}
 }

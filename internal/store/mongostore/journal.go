@@ -73,7 +73,7 @@ func (s *Store) commitStep(ctx context.Context, r *redoRecord) error {
 	if err := s.options.fault("step"); err != nil {
 		return err
 	}
-	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.CompressFast(nil, plain)})
+	err = insert(ctx, s.journal, stepDoc{ID: stepID(r.Step), N: r.Step, At: time.Now().UnixMicro(), Redo: zst.CompressForSpeed(nil, plain)})
 	if err != nil {
 		return fmt.Errorf("journal step %d: %w", r.Step, err)
 	}

@@ -31,7 +31,7 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 	}
 	var storedBy map[string]string
 	var g errgroup.Group
-	g.Go(func() error { return s.insertMarks(ctx, batches, out) })
+	g.Go(func() error { return s.insertPendingMarks(ctx, batches, out) })
 	g.Go(func() (err error) { storedBy, err = s.saveEvents(ctx, batches, out); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
@@ -80,9 +80,9 @@ type pendingDoc struct {
 	Seq int64  `bson:"seq"`
 }
 
-// insertMarks marks batches as pending. This comes before they are saved, so that
+// insertPendingMarks marks batches as pending. This comes before they are saved, so that
 // none is missed.
-func (s *Store) insertMarks(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
+func (s *Store) insertPendingMarks(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
 	var docs []any
 	seq := s.seq.next(len(batches))
 	for i := range batches {

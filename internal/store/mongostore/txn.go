@@ -182,7 +182,7 @@ func (t *txn) redoRecord() (*redoRecord, error) {
 	if len(t.observations) > 0 {
 		text, jsonErr := json.Marshal(t.observations)
 		err = errors.Join(err, jsonErr)
-		r.Observations = zst.CompressFast(nil, text)
+		r.Observations = zst.CompressForSpeed(nil, text)
 	}
 	return r, err
 }

@@ -21,8 +21,8 @@ const (
 	// Save is slowed down to the speed of indexing. A search reads them whole.
 	maxBacklogBytes = 32 << 20
 
-	housekeepingInterval = time.Hour       // between deletions of old batch ids
-	idleCheckpointDelay  = 2 * time.Second // without a save, before the write-ahead log is emptied
+	batchIDTrimInterval = time.Hour       // between deletions of old batch ids
+	idleCheckpointDelay = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
 // A compactor knows how much is to be merged and indexed.
@@ -90,7 +90,7 @@ func (c *compactor) throttle(ctx, quit context.Context) {
 
 // runBackground merges and indexes blocks until the store closes.
 func (s *Store) runBackground() {
-	housekeeping := time.NewTicker(housekeepingInterval)
+	housekeeping := time.NewTicker(batchIDTrimInterval)
 	defer housekeeping.Stop()
 	idle := time.NewTicker(idleCheckpointDelay)
 	defer idle.Stop()

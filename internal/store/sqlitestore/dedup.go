@@ -19,7 +19,7 @@ type deduper struct {
 	seed maphash.Seed
 
 	mu      sync.Mutex // guards what follows
-	window  *idWindow
+	window  *recentIDs
 	pending map[uint64]*saveOp // by hash of event id
 	batches map[string]*saveOp // by batch id
 }

@@ -21,7 +21,7 @@ type saveOp struct {
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
-	minutes map[minuteKey]int64 // number of events
+	minutes map[eventCountKey]int64 // number of events
 
 	done chan struct{} // closed when it is durable or has failed
 	err  error         // set before done is closed
@@ -42,7 +42,7 @@ type dedupedBatch struct {
 	opened     []picket.Alert
 }
 
-type minuteKey struct {
+type eventCountKey struct {
 	minute    int64
 	eventType string
 }
@@ -186,7 +186,7 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 // countEvents counts events by host and by minute.
 func (p *saveOp) countEvents(evs []picket.Event) {
 	p.hosts = make(map[string]*store.HostActivity)
-	p.minutes = make(map[minuteKey]int64)
+	p.minutes = make(map[eventCountKey]int64)
 	for i := range evs {
 		h := p.hosts[evs[i].Host]
 		if h == nil {
@@ -195,7 +195,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)
-		p.minutes[minuteKey{store.MinuteOf(received), evs[i].Type}]++
+		p.minutes[eventCountKey{store.MinuteOf(received), evs[i].Type}]++
 	}
 }
 
@@ -232,6 +232,6 @@ func (b *dedupedBatch) splitObservations() error {
 	if err != nil {
 		return err
 	}
-	b.observations = zst.CompressFast(nil, data)
+	b.observations = zst.CompressForSpeed(nil, data)
 	return nil
 }

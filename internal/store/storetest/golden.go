@@ -1,7 +1,10 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -235,9 +238,36 @@ func checkGoldenCounters(t *testing.T, s store.Store) {
 	}
 	checkEqual(t, "minutes not listed", len(events), 0)
 	checkEqual(t, "alerts opened", opened, map[string]int64{"high": 3, "low": 2})
-	checkEqual(t, "host", must[store.Host](t)(s.Host(t.Context(), "host")),
-		store.Host{Name: "host", AgentID: "agent", OS: "linux", FirstSeen: evs[0].Received, LastSeen: evs[29].Received, Events: 30, Alerts: 2})
+	checkEqual(t, "hosts", must[store.HostPage](t)(s.Hosts(t.Context(), "", 0, "")).Hosts, goldenHosts(t))
 	checkEqual(t, "hosts by name", must[store.HostPage](t)(s.Hosts(t.Context(), "h2", 0, "")).Hosts[0].OS, "windows")
+}
+
+// goldenHosts returns the hosts of the golden store, newest LastSeen first.
+func goldenHosts(t *testing.T) []store.Host {
+	evs := GoldenEvents(t)
+	loudHost := evs[len(evs)-3].Host // of the alert of rule loud
+	slices.SortStableFunc(evs, func(a, b picket.Event) int { return a.Received.Compare(b.Received) })
+	var hosts []store.Host
+	for _, ev := range evs {
+		i := slices.IndexFunc(hosts, func(h store.Host) bool { return h.Name == ev.Host })
+		if i < 0 {
+			i = len(hosts)
+			hosts = append(hosts, store.Host{Name: ev.Host, FirstSeen: ev.Received})
+		}
+		h := &hosts[i]
+		h.AgentID, h.LastSeen = ev.AgentID, ev.Received
+		if ev.OS != "" {
+			h.OS = ev.OS
+		}
+		h.Events++
+	}
+	for i := range hosts {
+		hosts[i].Alerts = map[string]int64{"host": 2, loudHost: 1}[hosts[i].Name]
+	}
+	slices.SortFunc(hosts, func(a, b store.Host) int {
+		return cmp.Or(b.LastSeen.Compare(a.LastSeen), strings.Compare(b.Name, a.Name))
+	})
+	return hosts
 }
 
 func checkGoldenCorrelations(t *testing.T, s store.Store) {
@@ -249,6 +279,9 @@ func checkGoldenCorrelations(t *testing.T, s store.Store) {
 	}
 	all, _, err := s.Observations(t.Context(), 0, 10)
 	testenv.Check(t, err)
+	if len(all) != 3 {
+		t.Fatalf("%d observations, want 3", len(all))
+	}
 	checkEqual(t, "observations", all, []store.Observation{observation("loud", evs[n-3]), observation("silent", evs[n-3]), observation("silent", evs[n-2])})
 	offset, state, err := s.CorrelationCheckpoint(t.Context())
 	testenv.Check(t, err)

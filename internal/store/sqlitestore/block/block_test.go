@@ -70,7 +70,7 @@ func TestColumn(t *testing.T) {
 		for row := range n {
 			for range rng.IntN(1 + rng.IntN(4)) {
 				v := fmt.Sprint("value ", rng.IntN(distinct))
-				b.add(row, v)
+				b.indexOrAdd(row, v)
 				if !slices.Contains(want[row], v) {
 					want[row] = append(want[row], v)
 				}

@@ -30,9 +30,9 @@ func newColumnBuilder(name string, n int) *columnBuilder {
 	return &columnBuilder{name: name, indexOf: make(map[string]uint16), rows: make([]uint16, 0, n)}
 }
 
-// add records that a row has value v. Rows must not decrease from call to call.
+// indexOrAdd records that a row has value v. Rows must not decrease from call to call.
 // It returns the value's index, or -1 if the column is full.
-func (b *columnBuilder) add(row int, v string) int {
+func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	if b.full {
 		return -1
 	}

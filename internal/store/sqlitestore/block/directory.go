@@ -14,7 +14,7 @@ import (
 //	for each name: part of its column << 1, plus 1 if derived
 type directory struct {
 	flags   byte
-	frames  []frameSize
+	frames  []frameCounts
 	names   []string    // of fields, sorted
 	columns []columnRef // where the values of each name are
 }
@@ -32,7 +32,7 @@ const (
 	flagNonCanonical
 )
 
-type frameSize struct {
+type frameCounts struct {
 	rows int // events
 	raw  int // bytes as received
 }
@@ -71,9 +71,9 @@ func decodeDirectory(b []byte, n int) (*directory, error) {
 	}
 	r := byteReader{b: plain}
 	d := &directory{flags: r.byte()}
-	d.frames = make([]frameSize, r.count())
+	d.frames = make([]frameCounts, r.count())
 	for i := range d.frames {
-		d.frames[i] = frameSize{rows: int(r.uvarint()), raw: int(r.uvarint())}
+		d.frames[i] = frameCounts{rows: int(r.uvarint()), raw: int(r.uvarint())}
 		n -= d.frames[i].rows
 	}
 	d.names = r.strings(r.count())

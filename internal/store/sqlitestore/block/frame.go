@@ -8,7 +8,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// frameSize is how many bytes of events a frame takes before the next begins:
+// frameBytes is how many bytes of events a frame takes before the next begins:
 // large enough to compress well, small enough to unpack for one event.
 const frameBytes = 512 << 10
 
@@ -78,13 +78,13 @@ func (f *frame) open(plain []byte, rows int) error {
 func (f *frame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
 
 // splitFrames divides events into frames.
-func splitFrames(evs []picket.Event) []frameSize {
-	var out []frameSize
-	var f frameSize
+func splitFrames(evs []picket.Event) []frameCounts {
+	var out []frameCounts
+	var f frameCounts
 	for i := range evs {
 		if f.raw >= frameBytes && len(out) < maxFrames-1 {
 			out = append(out, f)
-			f = frameSize{}
+			f = frameCounts{}
 		}
 		f.rows++
 		f.raw += len(evs[i].Raw)

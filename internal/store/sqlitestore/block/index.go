@@ -26,7 +26,7 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 	ids := make([]string, len(in.events))
 	row := 0
 	for i, f := range in.frames {
-		d.frames = append(d.frames, f.frameSize)
+		d.frames = append(d.frames, f.frameCounts)
 		var flags byte
 		for end := row + f.rows; row < end; row++ {
 			ids[row] = in.events[row].ID
@@ -126,7 +126,7 @@ func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
 		b.trigrams.add(v)
 		return
 	}
-	at := t.column.add(row, v)
+	at := t.column.indexOrAdd(row, v)
 	if at < 0 || t.column.filteredIn[at] != frame {
 		b.trigrams.add(v)
 		if at >= 0 {
@@ -141,7 +141,7 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 		return
 	}
 	v := store.ValueText(f.Value)
-	c.add(row, v)
+	c.indexOrAdd(row, v)
 	if !c.derived && !b.isLeafValue(v) {
 		c.derived = true
 	}

@@ -19,7 +19,7 @@ type MergeInput struct {
 
 // A mergeFrame is a frame; packed is nil if it has yet to be encoded.
 type mergeFrame struct {
-	frameSize
+	frameCounts
 	packed []byte
 }
 

@@ -39,7 +39,7 @@ func encodeMetadata(evs []picket.Event, offsets []int64) []byte {
 	} {
 		b := newColumnBuilder("", len(evs))
 		for i := range evs {
-			b.add(i, text(&evs[i]))
+			b.indexOrAdd(i, text(&evs[i]))
 		}
 		out = appendSized(out, b.build(len(evs)).encode(nil))
 	}

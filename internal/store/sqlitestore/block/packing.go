@@ -21,7 +21,7 @@ func pack(dst, src []byte) []byte {
 	if len(src) >= minPackSize {
 		start := len(dst)
 		dst = append(dst, packedZstd)
-		dst = zst.CompressSmall(dst, src)
+		dst = zst.CompressForSize(dst, src)
 		if len(dst)-start <= len(src) {
 			return dst
 		}

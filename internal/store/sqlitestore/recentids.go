@@ -1,17 +1,17 @@
 package sqlitestore
 
-// An idWindow contains at least the last ids added to it, as many as it was made
+// A recentIDs contains at least the last ids added to it, as many as it was made
 // for, as 64-bit hashes. It consists of four hash tables that are filled one after
 // another; when one is full, the oldest is cleared. An id whose hash collides
 // with another's is taken for a duplicate: one event in 10^13 with a million ids.
-type idWindow struct {
+type recentIDs struct {
 	tables    [4]hashTable
 	current   int
 	tableSize int // hashes in a full table
 }
 
-func newIDWindow(size int) *idWindow {
-	w := &idWindow{tableSize: max(1, (size+2)/3)}
+func newIDWindow(size int) *recentIDs {
+	w := &recentIDs{tableSize: max(1, (size+2)/3)}
 	slots := 16
 	for slots*2 < w.tableSize*3 {
 		slots *= 2
@@ -22,7 +22,7 @@ func newIDWindow(size int) *idWindow {
 	return w
 }
 
-func (w *idWindow) has(h uint64) bool {
+func (w *recentIDs) has(h uint64) bool {
 	for i := range w.tables {
 		if w.tables[i].has(h) {
 			return true
@@ -31,7 +31,7 @@ func (w *idWindow) has(h uint64) bool {
 	return false
 }
 
-func (w *idWindow) add(h uint64) {
+func (w *recentIDs) add(h uint64) {
 	if w.has(h) {
 		return
 	}
