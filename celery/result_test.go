@@ -132,7 +132,7 @@ func TestNext(t *testing.T) {
 		t.Fatalf("got %+v, %v", next, err)
 	}
 	got := next[0]
-	if in := time.Until(got.Expires); in < 50*time.Second || in > time.Minute {
+	if in := time.Until(got.Expires); got.Expires.IsZero() || in > time.Minute {
 		t.Errorf("expires in %v", in)
 	}
 	got.Expires = time.Time{}

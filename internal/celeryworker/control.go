@@ -99,8 +99,7 @@ var commands = map[string]func(*Node, context.Context, *celery.Control) (any, er
 }
 
 var (
-	//lint:ignore ST1005 Celery's wording
-	errNoRestarts = errors.New("Pool restarts not enabled")
+	errNoRestarts  = errors.New("Pool restarts not enabled")
 	//lint:ignore ST1005 Celery's wording
 	errNoAutoscale = errors.New("Autoscale not enabled")
 )
