@@ -99,7 +99,7 @@ var commands = map[string]func(*Node, context.Context, *celery.Control) (any, er
 }
 
 var (
-	errNoRestarts  = errors.New("Pool restarts not enabled")
+	errNoRestarts = errors.New("Pool restarts not enabled")
 	//lint:ignore ST1005 Celery's wording
 	errNoAutoscale = errors.New("Autoscale not enabled")
 )
