@@ -93,7 +93,7 @@ func (l *Loader) Load() error {
 		l.unpublished = bundle(files, off, start)
 	}
 	l.mu.Unlock()
-	l.log.Info("rules loaded", "rules", set.Rules.Len(), "off", len(set.Disabled), "problems", len(set.Problems),
+	l.log.Info("rules loaded", "rules", set.Rules.Len(), "disabled", len(set.Disabled), "problems", len(set.Problems),
 		"revision", set.Revision, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }
