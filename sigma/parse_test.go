@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/ast"
+	"github.com/picket-edr/picket/sigma/internal/sigmatest"
 )
 
 const head = "title: t\nlevel: high\nlogsource: {product: p}\n"
@@ -185,7 +186,7 @@ func TestHints(t *testing.T) {
 		{"detection:", "detecton:", "1:1: the rule has no detection (write detection for detecton)"},
 		{"logsource:", "logsources:", "1:1: the rule has no logsource (write logsource for logsources)"},
 	} {
-		_, err := sigma.Parse("x.yml", []byte(strings.Replace(hintRule, test.old, test.new, 1)))
+		_, err := sigma.Parse("x.yml", []byte(strings.Replace(sigmatest.CleanRule, test.old, test.new, 1)))
 		if err == nil || err.Error() != "x.yml:"+test.want {
 			t.Errorf("got %v, want x.yml:%s", err, test.want)
 		}
@@ -195,30 +196,6 @@ func TestHints(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
-
-const hintRule = `title: A Clean Rule
-id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
-related:
-    - {id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53, type: similar}
-status: test
-description: Nothing to be said against this.
-references: [https://example.com/a]
-author: A
-date: 2024-01-02
-modified: 2024-02-03
-tags: [attack.execution, attack.t1059.001, cve.2024-3400, tlp.green, d3fend.d3-pa]
-logsource:
-    product: windows
-    category: process_creation
-detection:
-    selection:
-        CommandLine|contains: whoami
-    filter:
-        Image|endswith: '\cmd.exe'
-    condition: selection and not filter
-falsepositives: [Unknown]
-level: low
-`
 
 const hintCorrelation = `title: C
 correlation:

@@ -21,31 +21,6 @@ var known = []lint.KnownLogSource{
 	{LogSource: ast.LogSource{Product: "windows", Category: "process_creation", Service: "sysmon"}, EventIDs: []string{"1"}, Fields: []string{"EventID", "Image", "CommandLine"}},
 }
 
-// clean is a rule without findings.
-const clean = `title: A Clean Rule
-id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
-related:
-    - {id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53, type: similar}
-status: test
-description: Nothing to be said against this.
-references: [https://example.com/a]
-author: A
-date: 2024-01-02
-modified: 2024-02-03
-tags: [attack.execution, attack.t1059.001, cve.2024-3400, tlp.green, d3fend.d3-pa]
-logsource:
-    product: windows
-    category: process_creation
-detection:
-    selection:
-        CommandLine|contains: whoami
-    filter:
-        Image|endswith: '\cmd.exe'
-    condition: selection and not filter
-falsepositives: [Unknown]
-level: low
-`
-
 // Each check finds what it is for, at the right position, and nothing in a clean
 // rule.
 func TestLint(t *testing.T) {
@@ -118,18 +93,18 @@ func TestLint(t *testing.T) {
 		{"field_case", "CommandLine|", "Commandline|", "17:9: the field Commandline is named CommandLine in events"},
 		{"no_prefilter", "selection and not filter", "not filter and not selection", "1: the rule has no prefilter: it must be evaluated for every event of windows/process_creation/"},
 		{"weak_prefilter", "contains: whoami", "exists: true", "1: the rule has a weak prefilter: it must be evaluated for every event with a certain field"},
-		{"duplicate_id", "level: low\n", "level: low\n---\n" + clean, "25:1: proc_clean_rule.yml:1 has this id too"},
-		{"duplicate_title", "level: low\n", "level: low\n---\n" + strings.Replace(clean, "9a36", "9a37", 1), "24:1: proc_clean_rule.yml:1 has this title too"},
-		{"duplicate_name", "level: low\n", "level: low\nname: n\n---\n" + clean + "name: n\n", "47:1: proc_clean_rule.yml:1 has this name too"},
+		{"duplicate_id", "level: low\n", "level: low\n---\n" + sigmatest.CleanRule, "25:1: proc_clean_rule.yml:1 has this id too"},
+		{"duplicate_title", "level: low\n", "level: low\n---\n" + strings.Replace(sigmatest.CleanRule, "9a36", "9a37", 1), "24:1: proc_clean_rule.yml:1 has this title too"},
+		{"duplicate_name", "level: low\n", "level: low\nname: n\n---\n" + sigmatest.CleanRule + "name: n\n", "47:1: proc_clean_rule.yml:1 has this name too"},
 		{"correlation_key", "level: low\n", "level: low\n---\n" + correlation + "  odd: 1\n", `30:3: "odd" is not part of a correlation and has no effect`},
 		{"group_by", "level: low\n", "level: low\n---\n" + correlation, "25:1: without group-by, the events of all hosts count together"},
 	} {
 		tested[test.check] = true
 		t.Run(test.check, func(t *testing.T) {
-			if !strings.Contains(clean, test.old) {
+			if !strings.Contains(sigmatest.CleanRule, test.old) {
 				t.Fatalf("%q is not in the clean rule", test.old)
 			}
-			parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, test.old, test.new, 1)))
+			parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.CleanRule, test.old, test.new, 1)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +125,7 @@ func TestLint(t *testing.T) {
 			t.Errorf("no case for %s", c.Name)
 		}
 	}
-	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(clean))
+	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(sigmatest.CleanRule))
 	for _, f := range lint.Run(parsed, lint.Options{Known: known}) {
 		t.Errorf("of the clean rule: %s", f)
 	}
@@ -166,7 +141,7 @@ correlation:
 
 // The former names of checks are accepted.
 func TestFormerNames(t *testing.T) {
-	parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(clean, "selection and not filter", "not filter and not selection", 1)))
+	parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.CleanRule, "selection and not filter", "not filter and not selection", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +165,7 @@ func TestFormerNames(t *testing.T) {
 func TestLintFilenames(t *testing.T) {
 	var parsed ast.Collection
 	for _, name := range []string{"a/Good.yml", "b/Good.yml"} {
-		p, err := sigma.Parse(name, []byte(clean))
+		p, err := sigma.Parse(name, []byte(sigmatest.CleanRule))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -221,3 +221,28 @@ func sortedKeys(m map[string]any) []string {
 	slices.Sort(keys)
 	return keys
 }
+
+// CleanRule is a rule in which lint finds nothing.
+const CleanRule = `title: A Clean Rule
+id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
+related:
+    - {id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53, type: similar}
+status: test
+description: Nothing to be said against this.
+references: [https://example.com/a]
+author: A
+date: 2024-01-02
+modified: 2024-02-03
+tags: [attack.execution, attack.t1059.001, cve.2024-3400, tlp.green, d3fend.d3-pa]
+logsource:
+    product: windows
+    category: process_creation
+detection:
+    selection:
+        CommandLine|contains: whoami
+    filter:
+        Image|endswith: '\cmd.exe'
+    condition: selection and not filter
+falsepositives: [Unknown]
+level: low
+`
