@@ -52,8 +52,8 @@ type Delivery struct {
 // A batch may kill the process that works on it, by exhausting its memory for
 // example. The lease of such a batch is lost, as are those of all other batches
 // that the process had leased. A queue delivers a message that was lost
-// IsolateAfterLost times while the receiving process has leased nothing else, and
-// turns one that was lost MaxLost times into a dead letter.
+// IsolateAfterLost times while the receiving process has leased nothing else. A
+// receiver buries one that was lost MaxLost times instead of processing it.
 const (
 	IsolateAfterLost = 2
 	MaxLost          = 4
@@ -63,8 +63,11 @@ const (
 // so that an isolated message is alone.
 const IsolationTimeout = 30 * time.Second
 
-// LostCause is the cause of a dead letter that was lost n times.
-func LostCause(n int) string { return fmt.Sprintf("its worker was lost %d times", n) }
+// LostDeadLetter is the dead letter of a delivery that was lost MaxLost times.
+func LostDeadLetter(d Delivery) DeadLetter {
+	return DeadLetter{Reason: Failed, Cause: fmt.Sprintf("its worker was lost %d times", d.Lost), AgentID: d.Agent,
+		Events: d.Events, Time: time.Now(), Payload: d.Payload}
+}
 
 // A Retry is a delivery that goes back to the queue.
 type Retry struct {

@@ -32,6 +32,8 @@ type Events interface {
 	// before is not new; it and its matches are left out. Saving a batch whose ID
 	// has been saved before stores and counts nothing.
 	Save(ctx context.Context, batches ...Batch) ([]SaveResult, error)
+	// Saved reports whether a batch with this ID has been saved.
+	Saved(ctx context.Context, batchID string) (bool, error)
 	// SearchEvents returns the events that q selects in the reverse of the order
 	// in which they were stored. Events that are stored meanwhile do not change
 	// the pages of a query. A cursor of another list is picket.ErrInvalid, here

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,34 @@ func TestPoison(t *testing.T) {
 type nopDetector struct{}
 
 func (nopDetector) Detect([]picket.Event) ([]picket.Match, error) { return nil, nil }
+
+// A batch that was lost too often is not processed: it becomes a dead letter, or is
+// acked if it had been saved.
+func TestLostBatch(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	killed, saved := batch("killer", 3, "good"), batch("saved", 3, "good")
+	r.enqueue(t, killed)
+	r.enqueue(t, saved)
+	_, err := r.Save(t.Context(), store.Batch{ID: saved.ID, Events: saved.Events})
+	testenv.Check(t, err)
+	r.lost = queue.MaxLost
+	m := r.work(t, 2, new(detector), worker.Options{})
+	r.want(t, 3, 0, 1)
+	if m.Failed != 3 || m.Batches != 0 {
+		t.Errorf("metrics %+v", m)
+	}
+	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	testenv.Check(t, err)
+	if l := ls[0]; l.Reason != queue.Failed || l.Events != 3 || l.Cause != "its worker was lost 4 times" || !bytes.Equal(l.Payload, killed.Encode(nil)) {
+		t.Errorf("dead letter %+v", l)
+	}
+	r.lost = 0
+	n, err := r.Requeue(t.Context())
+	testenv.Check(t, err)
+	r.work(t, n, new(detector), worker.Options{})
+	r.want(t, 6, 0, 0)
+}
 
 func TestUndecodable(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -61,6 +62,10 @@ func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 			g.large = true
 		}
 		p := &pending{delivery: d}
+		if d.Lost >= queue.MaxLost { // decoding it may be what kills
+			g.pending = append(g.pending, p)
+			continue
+		}
 		b, err := picket.DecodeBatch(d.Payload)
 		if err != nil {
 			p.deadLetters = []queue.DeadLetter{{Reason: queue.Failed, Cause: err.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload}}
@@ -96,6 +101,9 @@ func (g *group) deliveries() []queue.Delivery {
 // process runs detection on g and saves it. Its errors are temporary.
 func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
 	w.log.Debug("batches received", "batch", g.pending[0].delivery.ID, "batches", len(g.pending), "events", g.events)
+	if err := w.buryLost(ctx, g); err != nil {
+		return err
+	}
 	if err := w.detectGroup(d, g); err != nil {
 		return err
 	}
@@ -112,6 +120,24 @@ func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// buryLost makes dead letters of the deliveries that were lost too often. Those
+// whose events were saved before the worker was lost are complete.
+func (w *Worker) buryLost(ctx context.Context, g *group) error {
+	for _, p := range g.pending {
+		if p.delivery.Lost < queue.MaxLost {
+			continue
+		}
+		saved, err := w.s.Saved(ctx, p.delivery.ID)
+		if err != nil {
+			return fmt.Errorf("look up batch %s: %w", p.delivery.ID, err)
+		}
+		if !saved {
+			p.deadLetters = []queue.DeadLetter{queue.LostDeadLetter(p.delivery)}
 		}
 	}
 	return nil

@@ -32,6 +32,7 @@ type Detector interface {
 
 // A Saver stores events and their matches; see store.Events.
 type Saver interface {
+	Saved(ctx context.Context, batchID string) (bool, error)
 	Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error)
 }
 

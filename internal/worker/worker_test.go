@@ -33,6 +33,7 @@ type fixture struct {
 	retries chan []queue.Retry // of calls; nil: not recorded
 	saves   atomic.Int64
 	save    func(ctx context.Context, bs []store.Batch) error // before each Save; nil: nothing
+	lost    int                                               // Delivery.Lost of each delivery
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -55,6 +56,14 @@ func (r *fixture) close(t testing.TB) {
 	t.Helper()
 	testenv.Check(t, r.Close())
 	testenv.Check(t, r.store.Close())
+}
+
+func (r *fixture) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
+	ds, err := r.Queue.Receive(ctx, max)
+	for i := range ds {
+		ds[i].Lost = r.lost
+	}
+	return ds, err
 }
 
 func (r *fixture) Ack(ctx context.Context, ds ...queue.Delivery) error {
@@ -88,6 +97,10 @@ func (r *fixture) Save(ctx context.Context, bs ...store.Batch) ([]store.SaveResu
 		}
 	}
 	return r.store.Save(ctx, bs...)
+}
+
+func (r *fixture) Saved(ctx context.Context, batchID string) (bool, error) {
+	return r.store.Saved(ctx, batchID)
 }
 
 // work runs a worker until n messages are settled.

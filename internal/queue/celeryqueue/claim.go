@@ -281,8 +281,8 @@ func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []Fin
 		return nil, err // all of them are claimed again
 	}
 	if tried {
-		var err error
-		if run, err = q.loadAttempts(ctx, run); err != nil {
+		err := q.loadAttempts(ctx, run)
+		if err != nil {
 			return nil, err
 		}
 		if run, err = q.isolate(ctx, run, isolating); err != nil {

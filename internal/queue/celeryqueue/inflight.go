@@ -119,12 +119,19 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 		cause[deadLetters[i].EventID] = deadLetters[i].Cause
 	}
 	all, whole := cause[""]
+	if e := &h.tasks[0].event; whole && len(h.tasks) == 1 {
+		deadLetters[0].AgentID, deadLetters[0].EventID = e.AgentID, e.ID
+	}
+	class := "RuntimeError"
+	if d.Lost >= queue.MaxLost {
+		class = "WorkerLostError"
+	}
 	var finished []FinishedTask
 	for _, t := range h.tasks {
 		if why, failed := cause[t.event.ID]; failed {
-			finished = append(finished, failedWith(t, "RuntimeError", why))
+			finished = append(finished, failedWith(t, class, why))
 		} else if whole {
-			finished = append(finished, failedWith(t, "RuntimeError", all))
+			finished = append(finished, failedWith(t, class, all))
 		} else {
 			finished = append(finished, succeeded(t))
 		}
@@ -229,11 +236,10 @@ func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 	return err
 }
 
-// loadAttempts sets the attempts of tasks, and finishes those whose workers were lost
-// too often.
-func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) {
+// loadAttempts sets how often tasks were attempted and lost.
+func (q *Queue) loadAttempts(ctx context.Context, run []*Task) error {
 	if len(run) == 0 {
-		return nil, nil
+		return nil
 	}
 	ids := make([]string, len(run))
 	for i, t := range run {
@@ -242,21 +248,11 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) ([]*Task, error) 
 	pipe := q.client.Pipeline()
 	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, redisstats.WrapError(err)
+		return redisstats.WrapError(err)
 	}
 	number := func(v any) int { text, _ := v.(string); n, _ := strconv.Atoi(text); return n }
-	var good []*Task
-	var finished []FinishedTask
 	for i, t := range run {
 		t.attempts, t.lost = number(tries.Val()[i]), number(lost.Val()[i])
-		if t.lost < queue.MaxLost {
-			good = append(good, t)
-			continue
-		}
-		o := failedWith(t, "WorkerLostError", queue.LostCause(t.lost))
-		one := picket.Batch{ID: t.ID + ".lost", Received: t.event.Received, Events: []picket.Event{t.event}}
-		o.deadLetters = []queue.DeadLetter{{Reason: queue.Failed, Cause: o.cause, AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Payload: one.Encode(nil)}}
-		finished = append(finished, o)
 	}
-	return good, errors.Join(q.finish(ctx, finished))
+	return nil
 }

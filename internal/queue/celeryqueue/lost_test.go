@@ -88,8 +88,8 @@ func TestRenewed(t *testing.T) {
 	r.WantEmpty()
 }
 
-// A task that kills who takes it comes alone after some times, and then no
-// more.
+// A task that was lost too often is delivered alone, and fails with Celery's
+// error if it is buried for that.
 func TestPoison(t *testing.T) {
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
@@ -107,7 +107,11 @@ func TestPoison(t *testing.T) {
 	r.Publish(celerytest.NewTask("worse"))
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:tries", "worse", 4).Err())
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:lost", "worse", 4).Err())
-	celerytest.Drain(t, q)
+	d := celerytest.Receive(t, q, 1)[0]
+	if d.Lost != queue.MaxLost {
+		t.Errorf("lost %d times", d.Lost)
+	}
+	testenv.Check(t, q.Bury(t.Context(), d, queue.LostDeadLetter(d)))
 	r.WantFailure("worse", "WorkerLostError", "its worker was lost 4 times")
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)

@@ -66,7 +66,7 @@ func Poison(t *testing.T, open Open) {
 		if diff := cmp.Diff(batch(poisoned, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {
 			t.Errorf("events of the dead letter (-want +got):\n%s", diff)
 		}
-		if l.Reason != queue.Failed || l.Events != 1 || l.Cause != queue.LostCause(queue.MaxLost) || l.Time.IsZero() {
+		if l.Reason != queue.Failed || l.Events != 1 || l.Cause != "its worker was lost 4 times" || l.Time.IsZero() {
 			t.Errorf("dead letter %+v", l)
 		}
 	}
@@ -159,6 +159,13 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 	}
 	var ids []string
 	poison := false
+	if d := ds[0]; d.Lost >= queue.MaxLost {
+		if len(ds) > 1 {
+			w.print("error", fmt.Sprintf("message %s is delivered with %d others", d.ID, len(ds)-1))
+		}
+		w.done(1)
+		return w.q.Bury(context.Background(), d, queue.LostDeadLetter(d))
+	}
 	for _, d := range ds {
 		if d.Lost >= queue.IsolateAfterLost && leased > 1 {
 			w.print("error", fmt.Sprintf("message %s, lost %d times, is delivered beside %d others", d.ID, d.Lost, leased-1))
@@ -184,9 +191,15 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 		select {} // until the signal arrives
 	}
 	w.print("processed", ids...)
-	w.mu.Lock() // before the Ack, after which others may be delivered
-	w.leased -= len(ds)
-	w.isolated = false
-	w.mu.Unlock()
+	w.done(len(ds))
 	return w.q.Ack(context.Background(), ds...)
+}
+
+// done must be called before deliveries are settled, after which others may be
+// delivered.
+func (w *poisonWorker) done(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leased -= n
+	w.isolated = false
 }

@@ -209,25 +209,21 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetchedMessage, error)
 	lease := q.opt.Lease.Milliseconds()
 	var calls []*call
 	for _, s := range f.pipeliner.shards {
-		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost, s.counts, s.rate, s.dead},
+		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost},
 			args: []any{q.consumer, lease, f.perStream(want), consumerIdleLeases * lease,
-				s.n, queue.IsolateAfterLost, queue.MaxLost, queue.LostCause(queue.MaxLost)}})
+				queue.IsolateAfterLost}})
 	}
 	err := q.run(ctx, calls, false)
 	var ms []fetchedMessage
 	suspects := 0
 	for i, c := range calls {
 		out, _ := c.cmd.Slice() // err includes its error
-		if len(out) < 2 {
+		if len(out) < 1 {
 			continue
 		}
-		dead, _ := out[0].([]any)
-		for _, batch := range dead {
-			q.log.Error("batch dead-lettered", "batch", batch, "cause", queue.LostCause(queue.MaxLost))
-		}
-		n, _ := out[1].(int64)
+		n, _ := out[0].(int64)
 		suspects += int(n)
-		ms = f.appendMessages(ms, f.pipeliner.shards[i], out[2:])
+		ms = f.appendMessages(ms, f.pipeliner.shards[i], out[1:])
 	}
 	if n := len(ms) + suspects; n > 0 {
 		f.lastClaim = time.Time{} // there may be more

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/picket-edr/picket/internal/queue"
 )
 
 // housekeep renews this queue's leases, releases those of consumers that are
@@ -30,9 +28,8 @@ func (w *writer) housekeep() {
 	if len(gone) == 0 && !renew {
 		return
 	}
-	var dead []lostMessage
-	err = w.transactNow(func(t *tx) (err error) {
-		if dead, err = t.removeLost(gone); err != nil {
+	err = w.transactNow(func(t *tx) error {
+		if err := t.removeLost(gone); err != nil {
 			return err
 		}
 		if err := t.trimRates(); err != nil || !renew {
@@ -51,25 +48,22 @@ func (w *writer) housekeep() {
 	for _, c := range gone {
 		w.q.log.Warn("process died; its messages will be redelivered", "pid", c.pid)
 	}
-	for _, m := range dead {
-		w.q.log.Error("batch dead-lettered", "batch", m.batch, "events", m.events, "cause", queue.LostCause(m.lost))
-	}
 }
 
-// removeLost releases the leases of consumers that died and deletes them. It
-// returns the messages that became dead letters.
-func (t *tx) removeLost(consumers []consumer) (dead []lostMessage, err error) {
+// removeLost releases the leases of consumers that died, counts a loss for each
+// message that they had leased, and deletes the consumers.
+func (t *tx) removeLost(consumers []consumer) error {
 	for _, c := range consumers {
-		ms, err := t.countLost(c.id)
-		if err != nil {
-			return nil, err
+		if !t.w.q.opt.IgnoreLost {
+			if _, err := t.stmts.addLost.Exec(c.id); err != nil {
+				return dbError("count lost leases", err)
+			}
 		}
-		dead = append(dead, ms...)
 		if err := t.removeConsumer(c.id); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return dead, nil
+	return nil
 }
 
 // vacuumIfSparse returns some free pages to the file system if most of the file is free,

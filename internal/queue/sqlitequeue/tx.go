@@ -30,7 +30,7 @@ type statements struct {
 	readState, writeState, addRate, trimRate                                 *sql.Stmt
 	insertMessage, deleteMessage, deleteLease                                *sql.Stmt
 	retried, fresh, insertLease, updateLease, returnLease, nextDue, isLeased *sql.Stmt
-	countLeased, addLost, listLost, insertLostDeadLetter                     *sql.Stmt
+	countLeased, addLost                                                     *sql.Stmt
 	insertDeadLetter, deleteDeadLetter, readDeadLetter, requeueDeadLetter    *sql.Stmt
 	insertConsumer, renewConsumer, releaseLeases, deleteConsumer             *sql.Stmt
 	all                                                                      []*sql.Stmt
@@ -59,9 +59,6 @@ func (s *statements) prepare(ctx context.Context, c *sql.Conn) error {
 		{&s.isLeased, "SELECT count(*) FROM lease WHERE id = ? AND owner = ? AND attempt = ?"},
 		{&s.countLeased, "SELECT count(*) FROM lease WHERE owner = ?"},
 		{&s.addLost, "UPDATE lease SET lost = lost + 1 WHERE owner = ?"},
-		{&s.listLost, `SELECT l.id, l.lost, m.batch, m.events, length(m.payload) FROM lease l JOIN message m ON m.id = l.id
-			WHERE l.owner = ? AND l.lost >= ? ORDER BY l.id`},
-		{&s.insertLostDeadLetter, "INSERT INTO letter SELECT ?, ?, ?, '', '', events, ?, payload FROM message WHERE id = ?"},
 		{&s.nextDue, "SELECT min(not_before) FROM lease WHERE owner = 0"},
 		{&s.insertDeadLetter, "INSERT INTO letter VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
 		{&s.deleteDeadLetter, "DELETE FROM letter WHERE id = ?"},

@@ -74,6 +74,15 @@ func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch,
 	return nil
 }
 
+// Saved implements store.Events.
+func (s *Store) Saved(ctx context.Context, batchID string) (bool, error) {
+	saved, err := findIn[batchDoc](ctx, s, s.batches, "_id", []string{batchID}, options.Find().SetProjection(byID(1)))
+	if err != nil {
+		return false, fmt.Errorf("look up batch %s: %w", batchID, err)
+	}
+	return len(saved) > 0, nil
+}
+
 // A pendingDoc marks a batch that is being saved, until its effects are applied.
 type pendingDoc struct {
 	ID  string `bson:"_id"`

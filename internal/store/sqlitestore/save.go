@@ -122,12 +122,21 @@ func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch)
 		if b.ID == "" {
 			return nil, fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
-		err := s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", b.ID).Scan(&out[i])
-		if err != nil {
-			return nil, fmt.Errorf("look up batch %s: %w", b.ID, err)
+		var err error
+		if out[i], err = s.Saved(ctx, b.ID); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// Saved implements store.Events.
+func (s *Store) Saved(ctx context.Context, batchID string) (saved bool, err error) {
+	err = s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", batchID).Scan(&saved)
+	if err != nil {
+		return false, fmt.Errorf("look up batch %s: %w", batchID, err)
+	}
+	return saved, nil
 }
 
 // prepareSave does everything that needs no transaction, then waits for the

@@ -67,6 +67,11 @@ func testDuplicateBatch(t *testing.T, s store.Store) {
 	if first.Stored != 5 || first.Matches != 1 || len(first.Opened) != 1 || first.DuplicateBatch {
 		t.Fatalf("first: %+v", first)
 	}
+	for id, want := range map[string]bool{"b1": true, "b2": false, "": false} {
+		if got := must[bool](t)(s.Saved(t.Context(), id)); got != want {
+			t.Errorf("batch %q is saved: %t, want %t", id, got, want)
+		}
+	}
 	before := must[store.Totals](t)(s.Totals(t.Context()))
 	checkEqual(t, "again", save(t, s, b), []store.SaveResult{{DuplicateBatch: true}})
 	b.Events = plainEvents(t, 5, 6) // a batch is its ID

@@ -1,24 +1,12 @@
 -- Leases messages whose leases ended, and deletes consumers that are gone. A
--- suspect becomes due instead, so that it is delivered alone, and a message that
--- was lost too often becomes a dead letter.
--- KEYS: stream, due, lost, counters, rates, dead letters
+-- suspect becomes due instead, so that it is delivered alone.
+-- KEYS: stream, due, lost
 -- ARGV: consumer, lease in ms, most, ms after which an idle consumer is deleted,
---   shard, losses that make a message a suspect, losses that make it a dead
---   letter, cause of the dead letter
--- Returns the IDs of the batches that became dead letters, the number of suspects,
--- then id, deliveries, losses, fields of each message leased.
-local me, lease, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local isolate, max = tonumber(ARGV[6]), tonumber(ARGV[7])
-local dead = {}
-local out = { dead, 0 }
-
-local function give_up(id, f) -- fields: b batch a agent d payload
-  rate(KEYS[5], 'out', remove_message(KEYS[1], KEYS[4], KEYS[2], KEYS[3], id, #f[6]))
-  count(KEYS[4], 'failed', events_of(id))
-  bury(KEYS[6], KEYS[4], tonumber(ARGV[5]),
-    { 'failed', ARGV[8], f[4], '', events_of(id), whole(millis() * 1000), f[6] })
-  dead[#dead + 1] = f[2]
-end
+--   losses that make a message a suspect
+-- Returns the number of suspects, then id, deliveries, losses, fields of each
+-- message leased.
+local me, lease, most, isolate = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local out = { 0 }
 
 local function claim(consumer, id, deliveries)
   local e = redis.call('XRANGE', KEYS[1], id, id)[1]
@@ -29,12 +17,10 @@ local function claim(consumer, id, deliveries)
   end
   -- Messages of this consumer were leased by a reply that did not arrive.
   local lost = consumer == me and lost_times(KEYS[3], id) or redis.call('HINCRBY', KEYS[3], id, 1)
-  if lost >= max then
-    give_up(id, e[2])
-  elseif lost >= isolate then
+  if lost >= isolate then
     redis.call('XCLAIM', KEYS[1], GROUP, WAITING, 0, id, 'JUSTID')
     redis.call('ZADD', KEYS[2], whole(millis()), id)
-    out[2] = out[2] + 1
+    out[1] = out[1] + 1
   else
     redis.call('XCLAIM', KEYS[1], GROUP, me, 0, id)
     for _, v in ipairs({ id, deliveries + 1, lost, e[2] }) do out[#out + 1] = v end
@@ -53,7 +39,7 @@ for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], GROUP)) do
     end
   elseif info.pending > 0 then
     for _, p in ipairs(redis.call('XPENDING', KEYS[1], GROUP, 'IDLE', lease, '-', '+', most, info.name)) do
-      if #out < 2 + 4 * most then claim(info.name, p[1], p[4]) end
+      if #out < 1 + 4 * most then claim(info.name, p[1], p[4]) end
     end
   elseif info.name ~= me and info.idle > tonumber(ARGV[4]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], GROUP, info.name) -- it has no leases
