@@ -5,6 +5,7 @@ package zst
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 
@@ -83,6 +84,16 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 	}
 	return d
 })
+
+// NewReader returns a reader of src, decompressed, which takes little memory whatever
+// the decompressed size. The caller must close it.
+func NewReader(src []byte) (io.ReadCloser, error) {
+	d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8*window))
+	if err != nil {
+		return nil, fmt.Errorf("decompress %d bytes: %w", len(src), err)
+	}
+	return d.IOReadCloser(), nil
+}
 
 // Decompress appends src, decompressed, to dst. It is for frames that picket wrote,
 // which declare their size. Request bodies are streamed instead.

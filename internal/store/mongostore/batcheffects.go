@@ -140,21 +140,50 @@ type observationBatch struct {
 	Observations []store.Observation `json:"Seen"`
 }
 
-func decodeObservations(data []byte) ([]store.Observation, error) {
-	text, err := zst.Decompress(nil, data)
+// decodeObservations calls add with each observation of an observationsDoc. It decodes
+// one at a time: see store.DecodeObservations.
+func decodeObservations(data []byte, add func(store.Observation)) error {
+	r, err := zst.NewReader(data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var batches []observationBatch
-	if err := json.Unmarshal(text, &batches); err != nil {
-		return nil, err
+	defer r.Close()
+	dec := json.NewDecoder(r)
+	if _, err := dec.Token(); err != nil { // [
+		return err
 	}
-	var out []store.Observation
-	for _, b := range batches {
-		for i := range b.Observations {
-			b.Observations[i].Arrived = fromMicros(b.At)
+	for dec.More() {
+		if err := decodeObservationBatch(dec, add); err != nil {
+			return err
 		}
-		out = append(out, b.Observations...)
 	}
-	return out, nil
+	return nil
+}
+
+func decodeObservationBatch(dec *json.Decoder, add func(store.Observation)) error {
+	if _, err := dec.Token(); err != nil { // {
+		return err
+	}
+	var at int64 // comes before Seen, as in observationBatch
+	for dec.More() {
+		name, err := dec.Token()
+		switch {
+		case err != nil:
+			return err
+		case name == "At":
+			err = dec.Decode(&at)
+		case name == "Seen":
+			err = store.DecodeObservations(dec, func(o store.Observation) {
+				o.Arrived = fromMicros(at)
+				add(o)
+			})
+		default:
+			err = fmt.Errorf("unknown member %v of observations", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token() // }
+	return err
 }

@@ -2,14 +2,12 @@ package sqlitestore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
-	"github.com/picket-edr/picket/internal/zst"
 )
 
 // A saveOp is one attempt of a call of Save.
@@ -34,7 +32,7 @@ type dedupedBatch struct {
 	isNew        []bool // by event
 	stored       int
 	matches      []picket.Match // of new events
-	observations []byte         // of new events, encoded; nil: none
+	observations [][]byte       // of new events, encoded
 	replay       bool           // matches may have been saved before
 
 	// Set by the writer:
@@ -237,10 +235,7 @@ func (b *dedupedBatch) splitObservations() error {
 		return nil
 	}
 	b.matches = rest
-	data, err := json.Marshal(observations)
-	if err != nil {
-		return err
-	}
-	b.observations = zst.CompressForSpeed(nil, data)
-	return nil
+	var err error
+	b.observations, err = encodeObservations(observations)
+	return err
 }

@@ -135,8 +135,8 @@ func (t *tx) save(p *saveOp) error {
 // saveDetections writes the observations and matches of a batch.
 func (t *tx) saveDetections(b *dedupedBatch) error {
 	b.newMatches, b.opened = 0, nil // an earlier attempt may have set them
-	if b.observations != nil {
-		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), b.observations); err != nil {
+	for _, data := range b.observations {
+		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), data); err != nil {
 			return fmt.Errorf("write observations of batch %s: %w", b.id, err)
 		}
 	}
