@@ -97,8 +97,8 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, first < 0
 	case opFieldRef:
-		for i := first; i >= 0; i = v.values[i].next {
-			for j := v.first(a.other); j >= 0; j = v.values[j].next {
+		for i, n := first, 0; i >= 0 && n < maxReferred; i, n = v.values[i].next, n+1 {
+			for j, m := v.first(a.other), 0; j >= 0 && m < maxReferred; j, m = v.values[j].next, m+1 {
 				if a.refersTo(v, i, j) {
 					return i, true
 				}
@@ -113,6 +113,10 @@ func (a *atom) find(v *eventView) (int32, bool) {
 	}
 	return -1, false
 }
+
+// maxReferred is how many values of each of the two fields a fieldref compares, the
+// first ones, because it compares each with each.
+const maxReferred = 256
 
 // refersTo reports whether a fieldref holds between the values i and j.
 func (a *atom) refersTo(v *eventView, i, j int32) bool {

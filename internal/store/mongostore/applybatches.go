@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/zst"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/casefold"
 )
@@ -21,6 +22,7 @@ import (
 const (
 	maxStepBatches = 256
 	maxStepBytes   = 3 << 20 // of effects, encoded
+	maxStepDecoded = 2 * maxEffectsDecoded
 	maxStepHosts   = 20_000
 )
 
@@ -104,9 +106,11 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	}
 	set := newReadSet()
 	var all []*batchEffects
-	bytes := 0
+	bytes, decoded := 0, 0
 	for i := range pending {
-		if bytes += len(pending[i].Data); i > 0 && (bytes > maxStepBytes || len(set.hosts) > maxStepHosts) {
+		bytes += len(pending[i].Data)
+		decoded += zst.DecompressedSize(pending[i].Data)
+		if i > 0 && (bytes > maxStepBytes || decoded > maxStepDecoded || len(set.hosts) > maxStepHosts) {
 			break
 		}
 		effects, err := decodeBatchEffects(pending[i].Data)
@@ -156,7 +160,7 @@ func (t *txn) countEvents(effects *batchEffects) {
 	t.totals.Raw += effects.Raw
 	for _, m := range effects.Minutes {
 		doc := t.minuteForUpdate(m.Minute)
-		doc.Events = addCount(doc.Events, m.Type, m.N)
+		doc.Events = addTypeCount(doc.Events, m.Type, m.N)
 	}
 	for i := range effects.Hosts {
 		seen := &effects.Hosts[i]

@@ -72,6 +72,7 @@ func newMatchRecord(m *picket.Match) matchRecord {
 // stored.
 func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	var out batchEffects
+	var minutes store.MinuteTally
 	var names []string // of hosts, in the order of their first events
 	hosts := make(map[string]*store.HostActivity)
 	for i := range b.Events {
@@ -90,7 +91,10 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 		received := ev.Received.UnixMicro()
 		h.Add(ev, received)
-		out.countMinute(store.MinuteOf(received), ev.Type)
+		minutes.Add(store.MinuteOf(received), ev.Type)
+	}
+	for _, m := range minutes.Counts {
+		out.Minutes = append(out.Minutes, minuteCount(m))
 	}
 	for _, name := range names {
 		h := hosts[name]
@@ -105,16 +109,6 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 	}
 	return out
-}
-
-func (b *batchEffects) countMinute(minute int64, eventType string) {
-	for i := len(b.Minutes) - 1; i >= 0; i-- { // likely the last one
-		if m := &b.Minutes[i]; m.Minute == minute && m.Type == eventType {
-			m.N++
-			return
-		}
-	}
-	b.Minutes = append(b.Minutes, minuteCount{minute, eventType, 1})
 }
 
 func (b *batchEffects) encode() ([]byte, error) {

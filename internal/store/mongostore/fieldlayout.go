@@ -31,10 +31,12 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 	if len(fields) == 0 && len(leaves) > 0 {
 		return []byte{layoutNoFields}, nil
 	}
+	var index flatjson.LeafIndex
+	index.Reset(leaves)
 	at := 0
 	for i := 0; i < len(fields); {
 		f := &fields[i]
-		leaf := findLeaf(leaves, at, f)
+		leaf := findLeaf(leaves, &index, at, f)
 		if leaf < 0 {
 			layout = append(layout, layoutLiteral, byte(f.Value.Kind))
 			layout = appendName(layout, f.Name)
@@ -72,24 +74,14 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 // findLeaf returns a leaf that has a field's value, or -1, preferably one that has
 // its name too. It searches from a position on, then before it: fields are mostly
 // in the order of the leaves.
-func findLeaf(leaves []flatjson.Leaf, at int, f *sigma.Field) int {
+func findLeaf(leaves []flatjson.Leaf, index *flatjson.LeafIndex, at int, f *sigma.Field) int {
 	if at < len(leaves) && leaves[at].Value == f.Value && leaves[at].Path.Name == f.Name {
 		return at
 	}
-	found := -1
-	for k := range leaves {
-		i := (at + k) % len(leaves)
-		if leaves[i].Value != f.Value {
-			continue
-		}
-		if leaves[i].Path.Name == f.Name {
-			return i
-		}
-		if found < 0 {
-			found = i
-		}
+	if named := index.FindNamed(at, f.Name, f.Value); named >= 0 {
+		return named
 	}
-	return found
+	return index.Find(at, f.Value)
 }
 
 func appendName(b []byte, name string) []byte {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/zst"
 )
 
 // Save implements store.Events. Of several batches, each is saved by itself.
@@ -105,9 +106,13 @@ func (s *Store) insertPendingMarks(ctx context.Context, batches []store.Batch, o
 	return nil
 }
 
-// maxEffectsBytes is the greatest size of a batch's effects, encoded, so that a
-// step can apply them.
-const maxEffectsBytes = 8 << 20
+// The greatest size of a batch's effects, encoded and decoded, so that a step can
+// apply them: its redo record, which repeats names in other forms, must fit into a
+// document of MongoDB.
+const (
+	maxEffectsBytes   = 3 << 20
+	maxEffectsDecoded = 16 << 20
+)
 
 // saveEvents inserts the events that are not stored yet, each for the first batch
 // that has it, and returns which batch has stored each event.
@@ -188,7 +193,7 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 		if err != nil {
 			return nil, err
 		}
-		if len(data) > maxEffectsBytes {
+		if len(data) > maxEffectsBytes || zst.DecompressedSize(data) > maxEffectsDecoded {
 			return nil, fmt.Errorf("batch %s has %d matches, %d bytes: %w", b.ID, len(effects.Matches), len(data), picket.ErrInvalid)
 		}
 		out[i].Stored, out[i].Duplicate = int(effects.Stored), int(effects.Duplicate)

@@ -19,7 +19,7 @@ type saveOp struct {
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
-	minutes map[eventCountKey]int64 // number of events
+	minutes store.MinuteTally
 
 	done chan struct{} // closed when it is durable or has failed
 	err  error         // set before done is closed
@@ -38,11 +38,6 @@ type dedupedBatch struct {
 	// Set by the writer:
 	newMatches int
 	opened     []picket.Alert
-}
-
-type eventCountKey struct {
-	minute    int64
-	eventType string
 }
 
 func (p *saveOp) dependOn(other *saveOp) {
@@ -193,7 +188,6 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 // countEvents counts events by host and by minute.
 func (p *saveOp) countEvents(evs []picket.Event) {
 	p.hosts = make(map[string]*store.HostActivity)
-	p.minutes = make(map[eventCountKey]int64)
 	for i := range evs {
 		h := p.hosts[evs[i].Host]
 		if h == nil {
@@ -202,7 +196,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)
-		p.minutes[eventCountKey{store.MinuteOf(received), evs[i].Type}]++
+		p.minutes.Add(store.MinuteOf(received), evs[i].Type)
 	}
 }
 

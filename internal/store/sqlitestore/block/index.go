@@ -104,6 +104,7 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	}
 	fields := layouts.appendFields(nil, layoutRow, b.leaves)
 	out.add(b.leaves, fields)
+	b.index.Reset(b.leaves)
 	for i := range fields {
 		b.addField(row, &fields[i])
 	}
@@ -142,14 +143,27 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 	}
 	v := store.ValueText(f.Value)
 	c.indexOrAdd(row, v)
-	if !c.derived && !b.isLeafValue(v) {
+	if !c.derived && !b.isLeafValue(f.Value) {
 		c.derived = true
 	}
 }
 
-func (b *Builder) isLeafValue(v string) bool {
-	for i := range b.leaves {
-		if store.ValueText(b.leaves[i].Value) == v {
+// isLeafValue reports whether v is the text of a value of the event's JSON. The index
+// is that of b.leaves.
+func (b *Builder) isLeafValue(v sigma.Value) bool {
+	if b.index.Find(0, v) >= 0 {
+		return true
+	}
+	text := store.ValueText(v)
+	for kind := sigma.Null; kind <= sigma.Bool; kind++ { // of another kind
+		w := sigma.Value{Kind: kind, Text: text}
+		if kind == sigma.Null {
+			if text != "null" {
+				continue
+			}
+			w.Text = ""
+		}
+		if b.index.Find(0, w) >= 0 {
 			return true
 		}
 	}
