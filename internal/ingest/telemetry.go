@@ -59,10 +59,11 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	var sniffer lineSniffer
 	undecided := !lines
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
 		if undecided {
-			s.lines, undecided = looksLikeLines(body)
+			s.lines, undecided = sniffer.sniff(body)
 		}
 		if undecided {
 			if len(body) > h.opt.MaxEvent {
@@ -184,24 +185,49 @@ func ndjson(r *http.Request) (bool, error) {
 	return false, httpapi.Errorf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
 }
 
-// looksLikeLines decides from the start of a body declared as plain JSON whether
-// it is NDJSON: its first line is a complete object and more follows. unsure
-// means that more of the body is needed.
-func looksLikeLines(body []byte) (lines, undecided bool) {
-	rest := bytes.TrimLeft(body, " \t\r\n")
-	if len(rest) == 0 {
+// A lineSniffer decides from the start of a body declared as plain JSON whether it is
+// NDJSON: its first line is a complete object and more follows. It looks at each byte
+// once, however often the body grows.
+type lineSniffer struct {
+	start int // of the first line, after white space
+	end   int // of the first line; 0 until there is a newline
+	at    int // how far the body has been looked at
+}
+
+// sniff looks at the new part of a growing body. undecided means that more of the body
+// is needed.
+func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
+	for s.at == s.start && s.at < len(body) && isSpace(body[s.at]) {
+		s.at++
+		s.start++
+	}
+	if s.start == len(body) {
 		return false, true
 	}
-	if rest[0] != '{' {
+	if body[s.start] != '{' {
 		return false, false
 	}
-	line, more, found := bytes.Cut(rest, []byte("\n"))
-	if !found || len(bytes.TrimSpace(more)) == 0 {
+	if s.end == 0 {
+		i := bytes.IndexByte(body[s.at:], '\n')
+		if i < 0 {
+			s.at = len(body)
+			return false, true
+		}
+		s.end = s.at + i
+		s.at = s.end + 1
+	}
+	for s.at < len(body) && isSpace(body[s.at]) {
+		s.at++
+	}
+	if s.at == len(body) {
 		return false, true
 	}
+	line := body[s.start:s.end]
 	one := splitter{maxEvent: len(line) + 1, maxEvents: 1, start: -1}
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // asParseError gives the splitter's errors their status.
 func asParseError(err error) error {
