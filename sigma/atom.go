@@ -23,7 +23,7 @@ type atom struct {
 	glob         *glob                  // of opGlob
 	required     [][]byte               // of opGlob: folded literals that every match contains
 	regex        *regexprefilter.Regex  // of opRegex
-	numbers      []decimal.Decimal      // of opNumber, any may be equal; of opCompare, the one
+	numbers      []decimal.Decimal      // of opNumberEquals, any may be equal; of opCompare, the one
 	compare      compareOp              // of opCompare
 	part         timePart               // of opCompare: which part of a time is compared
 	nets         []netip.Prefix         // of opCIDR: any may contain the address
@@ -42,7 +42,7 @@ const (
 	opAny             // there is a value
 	opGlob
 	opRegex
-	opNumber
+	opNumberEquals
 	opCompare
 	opCIDR
 	opNull
@@ -163,7 +163,7 @@ func (a *atom) matches(v *eventView, i int32) bool {
 		return a.glob.match(v.bytes(i, a.cased))
 	case opRegex:
 		return a.regex.Match(val.Text, v.folded(i))
-	case opNumber, opCompare:
+	case opNumberEquals, opCompare:
 		return a.matchesNumber(val)
 	case opCIDR:
 		addr, ok := parseIP(val.Text)

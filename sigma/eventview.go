@@ -33,14 +33,14 @@ type span struct{ from, to int32 }
 
 // What is kept for the next event is bounded.
 const (
-	maxArena  = 1 << 20 // bytes
-	maxValues = 1 << 12
+	maxArenaBytes = 1 << 20
+	maxValues     = 1 << 12
 )
 
 // reset makes room for the next event. If it returns true, epochs are counted
 // from the start again and all other state by epoch must be cleared.
 func (v *eventView) reset(fields int) (wrapped bool) {
-	if cap(v.arena) > maxArena {
+	if cap(v.arena) > maxArenaBytes {
 		v.arena = nil
 	}
 	if cap(v.values) > maxValues {

@@ -196,7 +196,7 @@ func (m selectivityModel) addAtom(b *literalindex.Builder, a *atom, i int32) {
 			b.AddLiteral(l, literalindex.Posting{Atom: i, Exact: !a.cased && len(l.Text) > 0})
 		}
 		return
-	case opNumber:
+	case opNumberEquals:
 		for _, n := range a.numbers {
 			b.AddNumber(n, literalindex.Posting{Atom: i, Exact: true})
 		}

@@ -91,7 +91,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {
 	for _, f := range findings {
 		if asJSON {
-			if err := printJSON(w, f); err != nil {
+			if err := printJSONLine(w, f); err != nil {
 				return err
 			}
 			continue

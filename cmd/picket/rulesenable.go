@@ -24,7 +24,7 @@ running server applies the change within seconds and keeps it after a restart.
 If one of the rules does not exist, nothing is changed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	f := addServerRulesFlags(cmd)
+	f := addEnabledRulesFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in, err := f.load()
@@ -47,7 +47,7 @@ If one of the rules does not exist, nothing is changed.`,
 		}
 		for _, id := range ids {
 			if *asJSON {
-				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
+				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
 			}

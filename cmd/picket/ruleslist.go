@@ -24,7 +24,7 @@ for picket serve) and those of the packs that picket rules add installed, each w
 its pack and whether it is enabled. With paths, lists the rules in those files.`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f := addServerRulesFlags(cmd)
+	f := addEnabledRulesFlags(cmd)
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -49,7 +49,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 			}
 			switch {
 			case *asJSON:
-				err = printJSON(cmd.OutOrStdout(), map[string]any{
+				err = printJSONLine(cmd.OutOrStdout(), map[string]any{
 					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
 					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
 					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
@@ -68,14 +68,14 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 	return cmd
 }
 
-// serverRulesFlags are the flags that name a server's rules.
-type serverRulesFlags struct {
+// enabledRulesFlags are the flags that name a server's rules.
+type enabledRulesFlags struct {
 	data  string
 	rules []string
 }
 
-func addServerRulesFlags(cmd *cobra.Command) *serverRulesFlags {
-	f := new(serverRulesFlags)
+func addEnabledRulesFlags(cmd *cobra.Command) *enabledRulesFlags {
+	f := new(enabledRulesFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
 	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
 	return f
@@ -89,7 +89,7 @@ type enabledRules struct {
 }
 
 // load reads the rules of a data directory, which must exist.
-func (f *serverRulesFlags) load(pipelines ...string) (enabledRules, error) {
+func (f *enabledRulesFlags) load(pipelines ...string) (enabledRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {

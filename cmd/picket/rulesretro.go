@@ -161,7 +161,7 @@ func printStoredMatch(p *matchPrinter, m scan.LocatedMatch) error {
 	if m.Tags == nil {
 		m.Tags = []string{}
 	}
-	return printJSON(p.w, struct {
+	return printJSONLine(p.w, struct {
 		RuleID  string          `json:"rule_id"`
 		Title   string          `json:"title"`
 		Level   string          `json:"level"`

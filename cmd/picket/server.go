@@ -45,7 +45,7 @@ type server struct {
 	// cacheConn is the connection to a remote cache; nil with the cache in memory.
 	cacheConn   io.Closer
 	intake      *ingest.Handler
-	waiting     *legacy.WaitingQueue
+	legacyQueue *legacy.BlockingQueue
 	connLimiter *httpapi.ConnLimiter
 	http        *http.Server
 	start       time.Time
@@ -82,11 +82,11 @@ func (s *server) open() (err error) {
 	if f.eager {
 		sink = eagerQueue{s.queue, s.worker, s.log}
 	}
-	s.waiting = legacy.NewWaitingQueue(sink, f.legacyWait, s.log)
-	s.intake = ingest.New(s.waiting, tokens, ingest.Options{
-		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
+	s.legacyQueue = legacy.NewBlockingQueue(sink, f.legacyWait, s.log)
+	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
+		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, Log: s.log,
 		ObserveRequest: observe(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.legacyQueue.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteRefusal
@@ -103,7 +103,7 @@ func (s *server) open() (err error) {
 	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: recorder, Sessions: sessions,
 		Now: time.Now, Secure: f.tlsCert != "", Version: version,
-		Dropped: func() (legacy, agents int64) { return s.waiting.Dropped(), s.intake.AgentDropped() }}
+		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDropped() }}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)

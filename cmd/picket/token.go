@@ -59,7 +59,7 @@ func newTokenCreate() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
+			return printJSONLine(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
 		return err
@@ -87,7 +87,7 @@ func newTokenList() *cobra.Command {
 		}
 		for _, t := range tokens {
 			if *asJSON {
-				if err := printJSON(cmd.OutOrStdout(), t); err != nil {
+				if err := printJSONLine(cmd.OutOrStdout(), t); err != nil {
 					return err
 				}
 				continue

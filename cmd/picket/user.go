@@ -137,7 +137,7 @@ func newUserList() *cobra.Command {
 			}
 			for _, u := range users {
 				if *asJSON {
-					if err := printJSON(cmd.OutOrStdout(), u); err != nil {
+					if err := printJSONLine(cmd.OutOrStdout(), u); err != nil {
 						return err
 					}
 					continue

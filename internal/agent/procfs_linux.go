@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCommandLine bounds a command line; the kernel allows megabytes.
-const maxCommandLine = 32 << 10
+// maxCommandLineBytes bounds a command line; the kernel allows megabytes.
+const maxCommandLineBytes = 32 << 10
 
 // clockTicks is USER_HZ, the unit of times in /proc; it is 100 on all platforms
 // that Go supports.
@@ -126,7 +126,7 @@ func readShort(path string, n int) []byte {
 // commandLineOf joins the arguments with spaces. Arguments that contain spaces are
 // quoted, so that rules can see where they end.
 func commandLineOf(dir string) string {
-	b := readShort(dir+"/cmdline", maxCommandLine)
+	b := readShort(dir+"/cmdline", maxCommandLineBytes)
 	if len(b) == 0 {
 		return ""
 	}

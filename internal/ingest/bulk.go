@@ -38,7 +38,7 @@ type bulkAnswer struct {
 // bulk accepts pairs of lines: an action and its document.
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
-	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
+	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
 	body, release, err := h.bodies.read(w, r, s.feed)
 	if err != nil {
 		return err
@@ -183,8 +183,8 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 // document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
-		if len(body) > h.opt.MaxEvent {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEvent)
+		if len(body) > h.opt.MaxEventBytes {
+			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEventBytes)
 		}
 		return nil
 	})

@@ -58,14 +58,14 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	undecided := !lines
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
 		if undecided {
 			s.lines, undecided = looksLikeLines(body)
 		}
 		if undecided {
-			if len(body) > h.opt.MaxEvent {
+			if len(body) > h.opt.MaxEventBytes {
 				return s.tooLarge()
 			}
 			return nil
@@ -199,7 +199,7 @@ func looksLikeLines(body []byte) (lines, undecided bool) {
 	if !found || len(bytes.TrimSpace(more)) == 0 {
 		return false, true
 	}
-	one := splitter{maxEvent: len(line) + 1, maxEvents: 1, start: -1}
+	one := splitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
 

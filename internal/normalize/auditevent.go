@@ -290,7 +290,7 @@ func (a *auditEvent) loginUserID() string {
 // auditClass returns the class of an event with these categories. All audit events
 // also belong to the service auditd.
 func auditClass(r *Reader, of int) *Class {
-	return r.internClass(classKey{format: anyAuditFormat, os: "linux", typ: "auditd", more: auditCombined[of]}, func() Class {
+	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditCombined[of]}, func() Class {
 		rt := Class{Type: "auditd", OS: "linux"}
 		for i, category := range auditCategories {
 			if of&(1<<i) == 0 {

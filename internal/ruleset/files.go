@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// maxRuleFile bounds a rule file in bytes, at ten times SigmaHQ's largest.
-const maxRuleFile = 4 << 20
+// maxRuleFileBytes bounds a rule file, at ten times SigmaHQ's largest.
+const maxRuleFileBytes = 4 << 20
 
 // A Source is a location of rules: a directory, a file, a .zip archive, or a file
 // system.
@@ -117,9 +117,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
-	if err == nil && len(data) > maxRuleFile {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFile)
+	data, err := io.ReadAll(io.LimitReader(f, maxRuleFileBytes+1))
+	if err == nil && len(data) > maxRuleFileBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFileBytes)
 	}
 	return data, err
 }

@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// maxPackFile bounds a file of a pack in bytes.
-const maxPackFile = 4 << 20
+// maxPackFileBytes bounds a file of a pack.
+const maxPackFileBytes = 4 << 20
 
 // A packFile is a candidate file of a pack.
 type packFile struct {
@@ -194,8 +194,8 @@ func copyOne(root *os.Root, e packFile) (n int64, err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	// Sizes in an archive may be wrong.
-	if n, err = io.Copy(out, io.LimitReader(in, maxPackFile+1)); err == nil && n > maxPackFile {
-		err = fmt.Errorf("it is larger than %d bytes", maxPackFile)
+	if n, err = io.Copy(out, io.LimitReader(in, maxPackFileBytes+1)); err == nil && n > maxPackFileBytes {
+		err = fmt.Errorf("it is larger than %d bytes", maxPackFileBytes)
 	}
 	return n, err
 }

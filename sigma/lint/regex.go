@@ -21,7 +21,7 @@ var regexChecks = []check{
 		}
 	})},
 	{Check: Check{"regex_literal", Info, "a regular expression that is plain text"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if modifier := plainText(t); modifier != "" {
+		if modifier := equivalentModifier(t); modifier != "" {
 			l.add(d, s.Position, "write "+modifier+", which is faster", "the expression %q is plain text", s.Text)
 		}
 	})},
@@ -131,8 +131,8 @@ func isAnyChar(t *syntax.Regexp) bool {
 	return t.Op == syntax.OpAnyChar || t.Op == syntax.OpAnyCharNotNL
 }
 
-// plainText returns the modifier that does the same as t, "" if none does.
-func plainText(t *syntax.Regexp) string {
+// equivalentModifier returns the modifier that does the same as t, "" if none does.
+func equivalentModifier(t *syntax.Regexp) string {
 	subs := []*syntax.Regexp{t}
 	if t.Op == syntax.OpConcat {
 		subs = t.Sub

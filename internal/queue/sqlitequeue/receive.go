@@ -10,9 +10,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, so that a backlog of large
+// maxReceiveBytes bounds the payload bytes of one Receive, so that a backlog of large
 // batches cannot exhaust memory.
-const maxReceive = 8 << 20
+const maxReceiveBytes = 8 << 20
 
 // A receive holds the argument and the result of a Receive.
 type receive struct {
@@ -120,13 +120,13 @@ func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 			return again[:max(i, 1)], nil, nil
 		}
 	}
-	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
+	if n -= len(again); n > 0 && size < maxReceiveBytes && t.st.Last > t.st.Head {
 		fresh, err = t.list(t.stmts.fresh, t.st.Head, n, &size)
 	}
 	return again, fresh, err
 }
 
-// list runs a query for messages and stops at maxReceive bytes in total.
+// list runs a query for messages and stops at maxReceiveBytes in total.
 func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
@@ -140,8 +140,8 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage
 		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
 			return nil, dbError("find messages", err)
 		}
-		if *size > 0 && *size+bytes > maxReceive {
-			*size = maxReceive
+		if *size > 0 && *size+bytes > maxReceiveBytes {
+			*size = maxReceiveBytes
 			break
 		}
 		*size += bytes

@@ -19,9 +19,9 @@ import (
 // What one step applies is bounded, so that its document is not too large for
 // MongoDB.
 const (
-	maxStepBatches = 256
-	maxStepBytes   = 3 << 20 // of effects, encoded
-	maxStepHosts   = 20_000
+	maxBatchesPerStep = 256
+	maxBytesPerStep   = 3 << 20 // of effects, encoded
+	maxHostsPerStep   = 20_000
 )
 
 // applyAllPending applies pending batches until none is left.
@@ -60,7 +60,7 @@ const markRetention = time.Hour
 // readPending returns pending batches, the oldest first, and whether there may be
 // more. It also deletes the marks of batches that are not pending.
 func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool, err error) {
-	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxStepBatches))
+	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxBatchesPerStep))
 	if err != nil || len(marks) == 0 {
 		return nil, false, err
 	}
@@ -85,7 +85,7 @@ func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool,
 			stale = append(stale, m.ID)
 		}
 	}
-	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
+	return pending, len(marks) == maxBatchesPerStep && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
 }
 
 func (s *Store) deletePendingBatches(ctx context.Context, ids []string) error {
@@ -106,7 +106,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	var all []*batchEffects
 	bytes := 0
 	for i := range pending {
-		if bytes += len(pending[i].Data); i > 0 && (bytes > maxStepBytes || len(set.hosts) > maxStepHosts) {
+		if bytes += len(pending[i].Data); i > 0 && (bytes > maxBytesPerStep || len(set.hosts) > maxHostsPerStep) {
 			break
 		}
 		effects, err := decodeBatchEffects(pending[i].Data)

@@ -68,7 +68,7 @@ func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
 	}
 	row := 0
 	for i, f := range d.frames {
-		out.Parts = append(out.Parts, Part{partFrame + i, encodeFrame(evs[row : row+f.rows])})
+		out.Parts = append(out.Parts, Part{partFirstFrame + i, encodeFrame(evs[row : row+f.rows])})
 		row += f.rows
 	}
 	out.Directory = d.encode()
