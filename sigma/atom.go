@@ -85,7 +85,7 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, false
 	}
-	first := v.first(a.field)
+	first := v.firstValue(a.field)
 	switch a.op {
 	case opExists:
 		return first, (first >= 0) == a.want
@@ -98,7 +98,7 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		return -1, first < 0
 	case opFieldRef:
 		for i := first; i >= 0; i = v.values[i].next {
-			for j := v.first(a.other); j >= 0; j = v.values[j].next {
+			for j := v.firstValue(a.other); j >= 0; j = v.values[j].next {
 				if a.refersTo(v, i, j) {
 					return i, true
 				}
@@ -131,7 +131,7 @@ func (a *atom) refersTo(v *eventView, i, j int32) bool {
 		}
 		return strings.Contains(s, t)
 	}
-	return a.placement.Match(v.folded(i), v.folded(j))
+	return a.placement.Match(v.foldedValue(i), v.foldedValue(j))
 }
 
 // matches reports whether the atom holds for value i alone. It never does for
@@ -145,7 +145,7 @@ func (a *atom) matches(v *eventView, i int32) bool {
 	case opAny:
 		return true
 	case opLiterals:
-		b := v.bytes(i, a.cased)
+		b := v.valueBytes(i, a.cased)
 		if a.literalIndex != nil {
 			return a.literalIndex.ContainsAny(b, val.ascii)
 		}
@@ -156,13 +156,13 @@ func (a *atom) matches(v *eventView, i int32) bool {
 		}
 	case opGlob:
 		for _, l := range a.required {
-			if !bytes.Contains(v.folded(i), l) {
+			if !bytes.Contains(v.foldedValue(i), l) {
 				return false
 			}
 		}
-		return a.glob.match(v.bytes(i, a.cased))
+		return a.glob.match(v.valueBytes(i, a.cased))
 	case opRegex:
-		return a.regex.Match(val.Text, v.folded(i))
+		return a.regex.Match(val.Text, v.foldedValue(i))
 	case opNumberEquals, opCompare:
 		return a.matchesNumber(val)
 	case opCIDR:

@@ -108,7 +108,7 @@ func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast
 }
 
 func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
-	m, err := modify(it, c.options.Placeholders)
+	m, err := applyModifiers(it, c.options.Placeholders)
 	if err != nil {
 		return expr{}, err
 	}

@@ -104,7 +104,7 @@ func (m *Matcher) probe(ix *literalindex.Index, n int32) {
 		if !val.isFolded && !ix.MayFind(val.Text) {
 			return
 		}
-		b := m.folded(n)
+		b := m.foldedValue(n)
 		ix.Find(b, m.values[n].ascii, &m.candidates)
 	}
 }

@@ -42,8 +42,8 @@ func newMetrics() *metrics {
 	return m
 }
 
-// observe returns a function that records durations in a histogram.
-func observe(h prometheus.Histogram) func(time.Duration) {
+// durationObserver returns a function that records durations in a histogram.
+func durationObserver(h prometheus.Histogram) func(time.Duration) {
 	return func(d time.Duration) { h.Observe(d.Seconds()) }
 }
 

@@ -73,7 +73,7 @@ func (s *server) open() (err error) {
 	}
 	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
-			ObserveQueueWait: observe(s.metrics.queueWait), ObserveDetection: observe(s.metrics.detection), ObserveSaving: observe(s.metrics.saving)})
+			ObserveQueueWait: durationObserver(s.metrics.queueWait), ObserveDetection: durationObserver(s.metrics.detection), ObserveSaving: durationObserver(s.metrics.saving)})
 
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
@@ -85,7 +85,7 @@ func (s *server) open() (err error) {
 	s.legacyQueue = legacy.NewBlockingQueue(sink, f.legacyWait, s.log)
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
 		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, Log: s.log,
-		ObserveRequest: observe(s.metrics.intake),
+		ObserveRequest: durationObserver(s.metrics.intake),
 		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.legacyQueue.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)

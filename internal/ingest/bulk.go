@@ -48,7 +48,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 		return fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	b := h.newBatchBuilder(from)
-	items, err := b.bulk(body, s.spans, index)
+	items, err := b.addBulk(body, s.spans, index)
 	if err != nil {
 		return err
 	}
@@ -112,10 +112,10 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 	return it
 }
 
-// bulk adds a bulk request's documents and returns the answer to each action. Only
+// addBulk adds a bulk request's documents and returns the answer to each action. Only
 // a malformed action line fails the whole request, because actions and documents
 // after it cannot be told apart.
-func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
+func (b *batchBuilder) addBulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	reader := b.h.readers.Get().(*normalize.Reader)
 	defer b.h.readers.Put(reader)
 	items := make([]map[string]bulkItem, 0, len(spans)/2)

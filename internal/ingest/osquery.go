@@ -130,7 +130,7 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fail(errNotJSON)
+		return fail(errNotObjectOrArray)
 	}
 	for d.More() {
 		name, err := d.Token()

@@ -28,7 +28,7 @@ type splitter struct {
 	inString, escaped    bool
 }
 
-var errNotJSON = fmt.Errorf("expected an object or an array")
+var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
 // feed scans the new part of a growing body.
 func (s *splitter) feed(body []byte) error {
@@ -93,15 +93,15 @@ func (s *splitter) feed(body []byte) error {
 			continue
 		}
 		s.space = 0
-		if err := s.separator(c); err != nil {
+		if err := s.readSeparator(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// separator handles a byte between events.
-func (s *splitter) separator(c byte) error {
+// readSeparator handles a byte between events.
+func (s *splitter) readSeparator(c byte) error {
 	switch {
 	case s.closed:
 		return fmt.Errorf("something after the end of the array at byte %d", s.at)
@@ -127,7 +127,7 @@ func (s *splitter) separator(c byte) error {
 			s.inString = true
 		}
 	default:
-		return fmt.Errorf("%w at byte %d", errNotJSON, s.at)
+		return fmt.Errorf("%w at byte %d", errNotObjectOrArray, s.at)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	lines, err := ndjson(r)
+	lines, err := isNDJSON(r)
 	if err != nil {
 		return err
 	}
@@ -165,9 +165,9 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 
 func queuedMessage(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
-// ndjson reports whether a request declares NDJSON. It refuses content types
+// isNDJSON reports whether a request declares NDJSON. It refuses content types
 // other than JSON; a request without one is taken for JSON.
-func ndjson(r *http.Request) (bool, error) {
+func isNDJSON(r *http.Request) (bool, error) {
 	ct := r.Header.Get("Content-Type")
 	if ct == "" {
 		return false, nil

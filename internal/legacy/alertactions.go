@@ -102,7 +102,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"note_added", body.Note}})
 }
 
-func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	var body struct {
 		IDs      []string `json:"alert_ids"`
 		Action   string   `json:"action"`

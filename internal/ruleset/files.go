@@ -76,7 +76,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			switch {
 			case err != nil:
 				return err
-			case hidden(name, d):
+			case isHidden(name, d):
 				return fs.SkipDir
 			case d.IsDir():
 				return nil
@@ -105,9 +105,9 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	return all, nil
 }
 
-// hidden reports whether a directory is skipped: those of version control systems,
+// isHidden reports whether a directory is skipped: those of version control systems,
 // and those to which the links in a Kubernetes mount point.
-func hidden(name string, d fs.DirEntry) bool {
+func isHidden(name string, d fs.DirEntry) bool {
 	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
 }
 

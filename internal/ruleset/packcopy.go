@@ -24,9 +24,9 @@ type packFile struct {
 	open func() (io.ReadCloser, error)
 }
 
-// copyFrom copies the rules, licenses and notices of from to the directory fresh, and
+// copyPack copies the rules, licenses and notices of from to the directory newDir, and
 // returns the names of the licenses. tmp is a directory for temporary files.
-func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([]string, error) {
+func (f PackDir) copyPack(ctx context.Context, from, name, tmp, newDir string) (licenses []string, err error) {
 	file, ext := from, strings.ToLower(filepath.Ext(from))
 	if u := parseURL(from); u != nil {
 		u = downloadURL(u)
@@ -61,7 +61,7 @@ func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([
 	if err != nil {
 		return nil, err
 	}
-	return f.copyAll(ctx, entries, fresh)
+	return f.copyAll(ctx, entries, newDir)
 }
 
 // hasZipSignature reports whether a file starts with the signature of zip archives.
@@ -144,8 +144,9 @@ func withoutRoot(entries []packFile) []packFile {
 	return entries
 }
 
-// copyAll writes the files to a directory. It cannot write outside of it.
-func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) ([]string, error) {
+// copyAll writes the files to a directory, and returns the names of the licenses. It
+// cannot write outside of the directory.
+func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) (licenses []string, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, err

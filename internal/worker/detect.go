@@ -12,7 +12,7 @@ import (
 
 // detect runs the detector. A panic becomes an error.
 func (w *Worker) detect(d Detector, events []picket.Event) (ms []picket.Match, err error) {
-	defer w.recovered("detect", &err)
+	defer w.recoverPanic("detect", &err)
 	start := time.Now()
 	ms, err = d.Detect(events)
 	took := time.Since(start)
@@ -45,7 +45,7 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	matches, err := w.detect(d, all)
 	switch {
 	case err == nil:
-		g.split(all, matches)
+		g.splitByBatch(all, matches)
 		return nil
 	case isTransient(err):
 		return err
@@ -58,9 +58,9 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	return nil
 }
 
-// split divides the events of all batches, which have their Fields now, and
+// splitByBatch divides the events of all batches, which have their Fields now, and
 // their matches among the batches.
-func (g *group) split(all []picket.Event, matches []picket.Match) {
+func (g *group) splitByBatch(all []picket.Event, matches []picket.Match) {
 	counts := make([]int, len(g.pending)) // of matches
 	at, end := 0, len(g.pending[0].batch.Events)
 	for i, ms := range picket.MatchesByEvent(all, matches) {
