@@ -19,10 +19,10 @@ import (
 // Limits of an event. They bound its cost by a small multiple of its length:
 // without them, one long name with thousands of members is thousands of long paths.
 const (
-	MaxDepth  = 64      // nested objects and arrays, including the outermost
-	MaxLeaves = 1 << 16 // scalars
-	MaxPath   = 4 << 10 // bytes of a dotted path
-	MaxPaths  = 1 << 13 // distinct paths
+	MaxDepth     = 64      // nested objects and arrays, including the outermost
+	MaxLeaves    = 1 << 16 // scalars
+	MaxPathBytes = 4 << 10 // bytes of a dotted path
+	MaxPaths     = 1 << 13 // distinct paths
 	// The distinct paths together may take freePathBytes, and pathFactor times the
 	// bytes of the event.
 	freePathBytes = 64 << 10
@@ -319,8 +319,8 @@ func (d *Decoder) intern(p *Path, key string) (*Path, error) {
 	if p != &d.root {
 		size += len(p.Name) + 1
 	}
-	if size > MaxPath {
-		return nil, d.fail(fmt.Sprintf("the path of a value is longer than %d bytes", MaxPath))
+	if size > MaxPathBytes {
+		return nil, d.fail(fmt.Sprintf("the path of a value is longer than %d bytes", MaxPathBytes))
 	}
 	var c *Path
 	if p == &d.root {

@@ -17,7 +17,7 @@ func FuzzSplit(f *testing.F) {
 			step = 1
 		}
 		split := func(lines bool) ([]span, error) {
-			s := splitter{maxEvent: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
+			s := splitter{maxEventBytes: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
 			for n := 0; n < len(body); n += step {
 				if err := s.feed(body[:n]); err != nil {
 					return nil, err

@@ -54,11 +54,11 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	lines, err := ndjson(r)
+	lines, err := isNDJSON(r)
 	if err != nil {
 		return err
 	}
-	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	var sniffer lineSniffer
 	undecided := !lines
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
@@ -66,7 +66,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 			s.lines, undecided = sniffer.sniff(body)
 		}
 		if undecided {
-			if len(body) > h.opt.MaxEvent {
+			if len(body) > h.opt.MaxEventBytes {
 				return s.tooLarge()
 			}
 			return nil
@@ -166,9 +166,9 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 
 func queuedMessage(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
-// ndjson reports whether a request declares NDJSON. It refuses content types
+// isNDJSON reports whether a request declares NDJSON. It refuses content types
 // other than JSON; a request without one is taken for JSON.
-func ndjson(r *http.Request) (bool, error) {
+func isNDJSON(r *http.Request) (bool, error) {
 	ct := r.Header.Get("Content-Type")
 	if ct == "" {
 		return false, nil
@@ -223,7 +223,7 @@ func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
 		return false, true
 	}
 	line := body[s.start:s.end]
-	one := splitter{maxEvent: len(line) + 1, maxEvents: 1, start: -1}
+	one := splitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
 

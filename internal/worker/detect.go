@@ -36,7 +36,7 @@ func (w *Worker) observeDetection(start time.Time) {
 
 // runDetector calls the detector. A panic becomes an error.
 func (w *Worker) runDetector(d Detector, events []picket.Event) (ms []picket.Match, err error) {
-	defer w.recovered("detect", &err)
+	defer w.recoverPanic("detect", &err)
 	if ms, err = d.Detect(events); err != nil {
 		return nil, fmt.Errorf("detect: %w", err)
 	}
@@ -65,7 +65,7 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	matches, err := w.detect(d, all)
 	switch {
 	case err == nil:
-		g.split(all, matches)
+		g.splitByBatch(all, matches)
 		return nil
 	case isTransient(err), errors.Is(err, picket.ErrTooManyMatches):
 		return err
@@ -78,9 +78,9 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	return nil
 }
 
-// split divides the events of all batches, which have their Fields now, and
+// splitByBatch divides the events of all batches, which have their Fields now, and
 // their matches among the batches.
-func (g *group) split(all []picket.Event, matches []picket.Match) {
+func (g *group) splitByBatch(all []picket.Event, matches []picket.Match) {
 	counts := make([]int, len(g.pending)) // of matches
 	at, end := 0, len(g.pending[0].batch.Events)
 	for i, ms := range picket.MatchesByEvent(all, matches) {

@@ -65,20 +65,20 @@ func CompressParts(dst []byte, size int, parts func(write func([]byte))) []byte 
 // none.
 func DecompressedSize(frame []byte) int {
 	var h zstd.Header
-	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecoded {
+	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecodedBytes {
 		return 0
 	}
 	return int(h.FrameContentSize)
 }
 
-// maxDecoded bounds the decompressed size of a frame.
-const maxDecoded = 1 << 30
+// maxDecodedBytes bounds the decompressed size of a frame.
+const maxDecodedBytes = 1 << 30
 
 var decoder = sync.OnceValue(func() *zstd.Decoder {
 	d, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
 		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxDecoded))
+		zstd.WithDecoderMaxMemory(maxDecodedBytes))
 	if err != nil {
 		panic(err)
 	}

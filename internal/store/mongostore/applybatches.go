@@ -20,10 +20,10 @@ import (
 // What one step applies is bounded, so that its document is not too large for
 // MongoDB.
 const (
-	maxStepBatches = 256
-	maxStepBytes   = 3 << 20 // of effects, encoded
-	maxStepDecoded = 2 * maxEffectsDecoded
-	maxStepHosts   = 20_000
+	maxBatchesPerStep      = 256
+	maxBytesPerStep        = 3 << 20 // of effects, encoded
+	maxDecodedBytesPerStep = 2 * maxDecodedEffectsBytes
+	maxHostsPerStep        = 20_000
 )
 
 // applyAllPending applies pending batches until none is left.
@@ -62,7 +62,7 @@ const markRetention = time.Hour
 // readPending returns pending batches, the oldest first, and whether there may be
 // more. It also deletes the marks of batches that are not pending.
 func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool, err error) {
-	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxStepBatches))
+	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxBatchesPerStep))
 	if err != nil || len(marks) == 0 {
 		return nil, false, err
 	}
@@ -87,7 +87,7 @@ func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool,
 			stale = append(stale, m.ID)
 		}
 	}
-	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
+	return pending, len(marks) == maxBatchesPerStep && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
 }
 
 func (s *Store) deletePendingBatches(ctx context.Context, ids []string) error {
@@ -110,7 +110,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	for i := range pending {
 		bytes += len(pending[i].Data)
 		decoded += zst.DecompressedSize(pending[i].Data)
-		if i > 0 && (bytes > maxStepBytes || decoded > maxStepDecoded || len(set.hosts) > maxStepHosts) {
+		if i > 0 && (bytes > maxBytesPerStep || decoded > maxDecodedBytesPerStep || len(set.hosts) > maxHostsPerStep) {
 			break
 		}
 		effects, err := decodeBatchEffects(pending[i].Data)

@@ -39,7 +39,7 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 		leaf := findLeaf(leaves, &index, at, f)
 		if leaf < 0 {
 			layout = append(layout, layoutLiteral, byte(f.Value.Kind))
-			layout = appendName(layout, f.Name)
+			layout = appendSizedName(layout, f.Name)
 			text := f.Value.Text
 			if f.Value.Kind == sigma.Null {
 				text = "null" // as searches see it
@@ -62,7 +62,7 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 			layout = binary.AppendUvarint(append(layout, layoutCutLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(len(name)-len(f.Name)))
 		default:
-			layout = appendName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
+			layout = appendSizedName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
 		}
 		n = max(n, 1)
 		i += n
@@ -84,7 +84,7 @@ func findLeaf(leaves []flatjson.Leaf, index *flatjson.LeafIndex, at int, f *sigm
 	return index.Find(at, f.Value)
 }
 
-func appendName(b []byte, name string) []byte {
+func appendSizedName(b []byte, name string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
 }
 

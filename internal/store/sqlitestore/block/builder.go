@@ -85,7 +85,7 @@ func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) 
 	}
 	row := 0
 	for i, f := range d.frames {
-		out.Parts = append(out.Parts, Part{partFrame + i, encodeFrame(evs[row : row+f.rows])})
+		out.Parts = append(out.Parts, Part{partFirstFrame + i, encodeFrame(evs[row : row+f.rows])})
 		row += f.rows
 	}
 	out.Directory = d.encode()

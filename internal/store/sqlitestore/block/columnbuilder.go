@@ -40,7 +40,7 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	if len(b.values) == 0 || v != b.lastValue {
 		var ok bool
 		if at, ok = b.indexOf[v]; !ok {
-			if len(b.values)+len(b.tuples) >= maxEntries {
+			if len(b.values)+len(b.tuples) >= maxColumnEntries {
 				b.full = true
 				return -1
 			}

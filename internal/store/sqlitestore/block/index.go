@@ -38,7 +38,7 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 		if f.packed == nil {
 			f.packed = encodeFrame(in.events[row-f.rows : row])
 		}
-		out.Parts = append(out.Parts, Part{partFrame + i, f.packed})
+		out.Parts = append(out.Parts, Part{partFirstFrame + i, f.packed})
 	}
 	if layouts.hasLiterals() {
 		d.flags |= flagLiterals
@@ -196,9 +196,9 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 		if same < 0 {
 			same = len(encoded)
 			encoded = append(encoded, plain)
-			parts = append(parts, Part{partColumn + same, pack(nil, plain)})
+			parts = append(parts, Part{partFirstColumn + same, pack(nil, plain)})
 		}
-		d.columns[i].part = partColumn + same
+		d.columns[i].part = partFirstColumn + same
 	}
 	return parts
 }

@@ -56,11 +56,11 @@ func (in *MergeInput) read(b *Block) error {
 	in.nonCanonical = in.nonCanonical || d.flags&flagNonCanonical != 0
 	row := 0
 	for i, info := range d.frames {
-		packed, err := b.parts.ReadPart(nil, partFrame+i)
+		packed, err := b.parts.ReadPart(nil, partFirstFrame+i)
 		if err != nil {
 			return err
 		}
-		var f frame
+		var f decodedFrame
 		if err := f.decode(packed, info.rows); err != nil {
 			return err
 		}
