@@ -72,7 +72,7 @@ func newMatchRecord(m *picket.Match) matchRecord {
 // stored.
 func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	var out batchEffects
-	var minutes store.MinuteTally
+	var minutes store.MinuteCounter
 	var names []string // of hosts, in the order of their first events
 	hosts := make(map[string]*store.HostActivity)
 	for i := range b.Events {

@@ -19,7 +19,7 @@ type saveOp struct {
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
-	minutes store.MinuteTally
+	minutes store.MinuteCounter
 
 	done chan struct{} // closed when it is durable or has failed
 	err  error         // set before done is closed

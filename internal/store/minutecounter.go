@@ -15,8 +15,8 @@ type MinuteCount struct {
 	N      int64
 }
 
-// A MinuteTally counts events by minute and type. The zero value is empty.
-type MinuteTally struct {
+// A MinuteCounter counts events by minute and type. The zero value is empty.
+type MinuteCounter struct {
 	Counts []MinuteCount
 	index  map[minuteType]int // in Counts
 	types  map[int64]int      // by minute
@@ -28,7 +28,7 @@ type minuteType struct {
 }
 
 // Add counts an event.
-func (t *MinuteTally) Add(minute int64, eventType string) {
+func (t *MinuteCounter) Add(minute int64, eventType string) {
 	if n := len(t.Counts); n > 0 && t.Counts[n-1].Minute == minute && t.Counts[n-1].Type == eventType { // likely
 		t.Counts[n-1].N++
 		return
