@@ -39,7 +39,7 @@ type bulkAnswer struct {
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
-	body, release, err := h.bodies.read(w, r, s.feed)
+	body, release, err := h.bodies.read(w, r, from.String(), s.feed)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 
 // document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
-	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
 		if len(body) > h.opt.MaxEventBytes {
 			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEventBytes)
 		}

@@ -31,6 +31,8 @@ type Options struct {
 	MaxDecodedBytes int64 // bytes of a request decompressed; 64 MiB
 	MaxEvents       int   // events of a request; 10,000
 	MaxEventBytes   int   // bytes of one event; 1 MiB
+	// BodyGrace is how long each 64 KiB of a body as sent may take to arrive; 5 s.
+	BodyGrace time.Duration
 	// Validator checks events in the native format; by default they need only
 	// be JSON objects.
 	Validator Validator
@@ -66,6 +68,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	o.MaxDecodedBytes = cmp.Or(o.MaxDecodedBytes, 64<<20)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)
 	o.MaxEventBytes = cmp.Or(o.MaxEventBytes, 1<<20)
+	o.BodyGrace = cmp.Or(o.BodyGrace, 5*time.Second)
 	if o.Validator == nil {
 		o.Validator = lenient{}
 	}
@@ -82,7 +85,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBodyBytes, o.MaxDecodedBytes)}
+	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(&o)}
 	h.readers.New = func() any { return normalize.NewReader() }
 	return h
 }

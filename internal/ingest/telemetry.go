@@ -61,7 +61,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	var sniffer lineSniffer
 	undecided := !lines
-	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
 		if undecided {
 			s.lines, undecided = sniffer.sniff(body)
 		}
