@@ -2,7 +2,6 @@ package celeryworker
 
 import (
 	"cmp"
-	"fmt"
 	"time"
 
 	"github.com/picket-edr/picket/celery"
@@ -72,24 +71,4 @@ func (n *Node) TasksRetried(tasks []*celeryqueue.Task, cause *celery.Exception) 
 		e.UUID, e.Exception = t.ID, cause.String()
 		n.emit(e)
 	}
-}
-
-// checkTimeLimits logs tasks that exceed their time limit, once each. They continue,
-// because their events have been accepted.
-func (n *Node) checkTimeLimits() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now, late := time.Now(), make(map[string]bool)
-	n.q.EachInflight(func(t *celeryqueue.Task) {
-		limit := cmp.Or(t.SoftLimit, n.soft, t.HardLimit, n.hard)
-		took := now.Sub(t.Started())
-		if limit <= 0 || took <= limit {
-			return
-		}
-		late[t.ID] = true
-		if !n.late[t.ID] {
-			n.log.Warn(fmt.Sprintf("Soft time limit (%s) exceeded for %s", limit, t), "took", took)
-		}
-	})
-	n.late = late
 }

@@ -65,6 +65,17 @@ func (q *Queue) findInflight(receipt int64) *inflight {
 	return q.inflight[receipt]
 }
 
+// EachInflight calls f with each task in flight. f must not call the queue.
+func (q *Queue) EachInflight(f func(*Task)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range q.inflight {
+		for _, t := range d.tasks {
+			f(t)
+		}
+	}
+}
+
 func (q *Queue) dropInflight(receipt int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -186,8 +197,8 @@ func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 		}
 		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
 	}
-	k := q.set.keys
-	_, err := q.runClosing(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
+	k := q.set.Keys
+	_, err := q.runClosing(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries")}, args...)
 	return err
 }
 
@@ -197,7 +208,7 @@ func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
 	var back []returnedTask
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, returnedTask{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		back = append(back, returnedTask{tag: t.tag, list: q.set.Keys.List(t.at.queue, t.Priority), raw: t.raw})
 		if tried {
 			back[len(back)-1].id = t.ID
 		}
@@ -217,8 +228,8 @@ func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 	if len(all) == 0 {
 		return nil
 	}
-	k := q.set.keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries"), q.set.key("lost")}
+	k := q.set.Keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries"), q.set.Key("lost")}
 	index := make(map[string]int)
 	var args []any
 	for _, r := range all {
@@ -246,7 +257,7 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) error {
 		ids[i] = t.ID
 	}
 	pipe := q.client.Pipeline()
-	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
+	tries, lost := pipe.HMGet(ctx, q.set.Key("tries"), ids...), pipe.HMGet(ctx, q.set.Key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisstats.WrapError(err)
 	}

@@ -20,7 +20,7 @@ import (
 // Accepted counts the tasks of other producers once they are done. The age of the
 // oldest message is known for picket's tasks only.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
-	bytes, _, err := q.measureUsage(ctx)
+	held, err := q.measureUsage(ctx)
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
@@ -30,12 +30,12 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	for _, key := range lists {
 		lens = append(lens, pipe.LLen(ctx, key))
 	}
-	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
-	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
+	leased, parked, dead := pipe.ZCard(ctx, q.set.Key("leases")), pipe.ZCard(ctx, q.set.Key("parked")), pipe.XLen(ctx, q.set.Key("dead"))
+	counts, ring, now := pipe.HGetAll(ctx, q.set.Key("counts")), pipe.HGetAll(ctx, q.set.Key("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
-	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
+	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: held.bytes, MaxBytes: q.opt.MaxBytes}
 	var oldest string
 	for i, n := range lens {
 		if s.Pending += n.Val(); n.Val() > 0 && oldest == "" {
@@ -43,8 +43,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 	}
 	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	held := redisstats.ParseInts(counts.Val())
-	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
+	total := redisstats.ParseInts(counts.Val())
+	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = total["accepted"], total["rejected"], total["failed"], total["purged"], total["dropped"]
 	var r redisstats.Rates
 	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
 	s.InRate, s.OutRate = r.PerSecond()
@@ -117,7 +117,7 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
+	ms, err := q.client.XRevRangeN(ctx, q.set.Key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 	}
@@ -178,7 +178,7 @@ func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64
 }
 
 func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLetter) (int, error) {
-	keys := []string{q.set.key("dead"), q.set.key("counts"), q.set.key("rate"), q.set.keys.List(q.set.publish, 0)}
+	keys := []string{q.set.Key("dead"), q.set.Key("counts"), q.set.Key("rate"), q.set.Keys.List(q.set.Publish, 0)}
 	args := []any{doing}
 	for i := range ls {
 		l := &ls[i]
@@ -218,7 +218,7 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLette
 // queue it was sent to, or one of picket's own.
 func (q *Queue) originalList(raw []byte) string {
 	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
-		return q.set.keys.List(t.RoutingKey, t.Priority)
+		return q.set.Keys.List(t.RoutingKey, t.Priority)
 	}
-	return q.set.keys.List(append(slices.Clone(q.set.ownQueues), q.set.publish)[0], 0)
+	return q.set.Keys.List(append(slices.Clone(q.set.OwnQueues), q.set.Publish)[0], 0)
 }

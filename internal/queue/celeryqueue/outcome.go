@@ -21,8 +21,6 @@ type FinishedTask struct {
 	exceptionClass string // of the exception of a failure
 	cause          string
 	deadLetters    []queue.DeadLetter
-
-	children []celery.ResultChild // the tasks that follow
 }
 
 func succeeded(t *Task) FinishedTask { return FinishedTask{Task: t, status: celery.Success} }
@@ -66,6 +64,13 @@ func unregistered(t *Task) FinishedTask {
 	return o
 }
 
+// withFollowUps returns the failure of a task after which others are to run. Those would
+// be lost if it ran.
+func withFollowUps(t *Task) FinishedTask {
+	return rejectedTask(t, "NotImplementedError", fmt.Errorf("links, chains and chords are not supported, and the task has %s; send it alone, or run it on a Python worker",
+		strings.Join(t.FollowUps(), " and ")))
+}
+
 // A taskResult is the result of a successful task, as the legacy task returns it.
 type taskResult struct {
 	Status  string `json:"status"`
@@ -94,7 +99,7 @@ func (o *FinishedTask) Exception() *celery.Exception {
 
 // result returns the Celery result of the task.
 func (o *FinishedTask) result(now time.Time) *celery.Result {
-	r := &celery.Result{TaskID: o.ID, Status: o.status, Children: o.children, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
+	r := &celery.Result{TaskID: o.ID, Status: o.status, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
 	if o.status == celery.Success {
 		r.Value = o.value()
 	} else {
@@ -111,16 +116,13 @@ func (o *FinishedTask) Traceback() string {
 	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.exceptionClass, o.cause)
 }
 
-// finish publishes follow-up tasks, writes results and removes the tasks, in this
-// order: if the process dies in between, the tasks are run again.
+// finish writes the results of tasks and removes the tasks, in this order: if the
+// process dies in between, the tasks are run again.
 func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	if len(finished) == 0 {
 		return nil
 	}
 	now := time.Now()
-	if err := q.publishFollowUps(ctx, finished); err != nil {
-		return err
-	}
 	if err := q.publishResults(ctx, finished, now); err != nil {
 		return err
 	}
@@ -146,9 +148,9 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	args[0], args[1] = done, foreign
 	args = append(append(args, len(tried)), tried...)
 	args = appendDeadLetters(args, deadLetters)
-	k := q.set.keys
-	if _, err := q.runClosing(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("counts"),
-		q.set.key("rate"), q.set.key("dead"), q.set.key("tries"), q.set.key("lost")}, args...); err != nil {
+	k := q.set.Keys
+	if _, err := q.runClosing(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("counts"),
+		q.set.Key("rate"), q.set.Key("dead"), q.set.Key("tries"), q.set.Key("lost")}, args...); err != nil {
 		return err
 	}
 	q.taskFinished(finished, now)
@@ -170,18 +172,7 @@ func (q *Queue) publishResults(ctx context.Context, finished []FinishedTask, now
 		if o.IgnoreResult || o.ID == "" {
 			continue
 		}
-		// Whoever waits for the end of the chain gets this result.
-		if o.status != celery.Success {
-			for _, t := range o.AbortedChain() {
-				if t.ID != "" {
-					r := o.result(now)
-					r.TaskID, r.Children = t.ID, nil
-					keys = append(keys, q.set.keys.Result(t.ID))
-					values = append(values, r.Append(nil))
-				}
-			}
-		}
-		keys = append(keys, q.set.keys.Result(o.ID))
+		keys = append(keys, q.set.Keys.Result(o.ID))
 		values = append(values, o.result(now).Append(nil))
 	}
 	return q.writeResults(ctx, keys, values)
@@ -201,7 +192,7 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 			if text, ok := old[i].(string); ok && hasSucceeded(text) {
 				continue
 			}
-			pipe.Set(ctx, keys[i], values[i], q.set.expires)
+			pipe.Set(ctx, keys[i], values[i], q.set.ResultExpires)
 			pipe.Publish(ctx, keys[i], values[i])
 		}
 		if _, err := pipe.Exec(ctx); err != nil {

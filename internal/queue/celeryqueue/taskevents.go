@@ -101,7 +101,7 @@ func (q *Queue) taskRetried(ctx context.Context, tasks []*Task, cause error) err
 	for _, t := range tasks {
 		if !t.IgnoreResult {
 			r := celery.Result{TaskID: t.ID, Status: celery.Retry, Exception: exception, GroupID: t.GroupID, ParentID: t.ParentID}
-			keys, values = append(keys, q.set.keys.Result(t.ID)), append(values, r.Append(nil))
+			keys, values = append(keys, q.set.Keys.Result(t.ID)), append(values, r.Append(nil))
 		}
 	}
 	return q.writeResults(ctx, keys, values)
@@ -117,7 +117,9 @@ func (t *Task) Started() time.Time { return t.started }
 func (t *FinishedTask) Status() celery.Status { return t.status }
 
 // ResultRepr returns Python's repr of the result of a success.
-func (t *FinishedTask) ResultRepr() string { return string(celery.Repr(nil, t.value(), 0)) }
+func (t *FinishedTask) ResultRepr() string {
+	return fmt.Sprintf("{'status': 'success', 'event_id': %s, 'event_type': %s, 'alerts_created': %d}", celery.Repr(t.event.ID), celery.Repr(t.event.Type), t.matches)
+}
 
 // Expired reports whether the task was revoked because it had expired.
 func (t *FinishedTask) Expired() bool { return t.cause == causeExpired }

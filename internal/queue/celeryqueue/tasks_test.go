@@ -1,6 +1,8 @@
 package celeryqueue_test
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -122,6 +124,48 @@ func TestRefused(t *testing.T) {
 		testenv.Check(t, err)
 		return s.Dead == 6 && s.Rejected == 6
 	})
+	r.WantEmpty()
+}
+
+// A task after which others are to run is refused before it runs: none of them is lost.
+func TestFollowUpsRefused(t *testing.T) {
+	r := celerytest.New(t)
+	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
+	celerytest.Drain(t, q)
+	for kind, embed := range map[string]string{
+		"callbacks": `{"callbacks": [{"task": "app.tasks.link"}], "errbacks": null, "chain": null, "chord": null}`,
+		"errbacks":  `{"callbacks": null, "errbacks": [{"task": "app.tasks.failed"}], "chain": [], "chord": null}`,
+		"chain":     `{"chain":[{"task":"app.tasks.next"}]}`,
+		"chord":     `{"callbacks": [], "chord": {"task": "app.tasks.all"}}`,
+	} {
+		c := celerytest.NewTask(kind)
+		c.Embed = json.RawMessage(embed)
+		c.ETA = time.Now().Add(time.Hour) // it is refused at once
+		r.Publish(c)
+		got := r.Result(kind)
+		if got.Exception == nil || got.Exception.Type != "NotImplementedError" || !strings.Contains(string(got.Exception.Args[0]), "the task has "+kind+";") {
+			t.Errorf("%s is %s %s", kind, got.Status, got.Exception)
+		}
+	}
+	var deadLetters []queue.DeadLetter
+	testenv.Until(t, "four dead letters", func() bool {
+		var err error
+		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		testenv.Check(t, err)
+		return len(deadLetters) == 4
+	})
+	for _, l := range deadLetters {
+		if task, err := new(celery.Decoder).Decode(l.Payload); err != nil || len(task.FollowUps()) != 1 || !strings.Contains(l.Cause, "not supported") {
+			t.Errorf("dead letter %+v: %v", l, err)
+		}
+	}
+	// Nothing follows the last task of a chain.
+	last := celerytest.NewTask("last")
+	last.Embed = json.RawMessage(`{"callbacks": null, "errbacks": null, "chain": [], "chord": null}`)
+	r.Publish(last)
+	if got := r.Result("last"); got.Status != celery.Success {
+		t.Errorf("the last task of a chain is %s %s", got.Status, got.Exception)
+	}
 	r.WantEmpty()
 }
 
@@ -296,24 +340,26 @@ func TestCompressed(t *testing.T) {
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
-	zlib := celerytest.NewTask("zlib")
-	zlib.Compression = "zlib"
-	r.Publish(zlib)
-	packer, err := zstd.NewWriter(nil)
-	testenv.Check(t, err)
-	send := func(id, body string) {
+	send := func(id, compression string, body []byte) {
 		c := celerytest.NewTask(id)
-		c.Headers = map[string]json.RawMessage{"compression": []byte(`"application/zstd"`)}
+		c.Headers = map[string]json.RawMessage{"compression": fmt.Appendf(nil, "%q", compression)}
 		var envelope map[string]any
 		testenv.Check(t, json.Unmarshal(c.Append(nil), &envelope))
-		envelope["body"] = base64.StdEncoding.EncodeToString(packer.EncodeAll([]byte(body), nil))
-		envelope["headers"].(map[string]any)["compression"] = "application/zstd"
+		envelope["body"] = base64.StdEncoding.EncodeToString(body)
 		raw, err := json.Marshal(envelope)
 		testenv.Check(t, err)
 		testenv.Check(t, r.Client.LPush(t.Context(), "picket", raw).Err())
 	}
-	send("zstd", `[[{"event_id":"z","agent_id":"a","event_type":"process"}],{},{}]`)
-	send("bomb", strings.Repeat(" ", 65<<20)+`[[],{},{}]`)
+	const body = `[[{"event_id":"z","agent_id":"a","event_type":"process"}],{},{}]`
+	var packed bytes.Buffer
+	w := zlib.NewWriter(&packed)
+	fmt.Fprint(w, body)
+	testenv.Check(t, w.Close())
+	send("zlib", "application/x-gzip", packed.Bytes())
+	packer, err := zstd.NewWriter(nil)
+	testenv.Check(t, err)
+	send("zstd", "application/zstd", packer.EncodeAll([]byte(body), nil))
+	send("bomb", "application/zstd", packer.EncodeAll([]byte(strings.Repeat(" ", 65<<20)+body), nil))
 	for _, id := range []string{"zlib", "zstd"} {
 		if got := r.Result(id); got.Status != celery.Success {
 			t.Errorf("%s is %s %s", id, got.Status, got.Exception)
