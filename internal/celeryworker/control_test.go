@@ -54,6 +54,7 @@ func reply(r *celerytest.Fixture, method, arguments string) string {
 }
 
 func TestControl(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	work := &pool{n: 2}
@@ -114,6 +115,7 @@ func TestControl(t *testing.T) {
 
 // Nodes of one host have names of their own, which are free again.
 func TestNodeNames(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var stop func()
 	for range 2 {
@@ -135,7 +137,7 @@ func TestNodeNames(t *testing.T) {
 		t.Errorf("%d nodes are bound", n)
 	}
 	// One that was killed has left its name behind.
-	testenv.Check(t, r.Client.Set(t.Context(), "picket:celery:node:w2@h", "killed", 10*time.Second).Err())
+	testenv.Check(t, r.Client.Set(t.Context(), "picket:celery:node:w2@h", "killed", 4*time.Second).Err())
 	runNode(r, celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryworker.Options{Pool: &pool{1}})
 	answers := r.Broadcast("ping", "{}")
 	if len(answers) != 2 || answers["w2@h"] == nil {
@@ -144,6 +146,7 @@ func TestNodeNames(t *testing.T) {
 }
 
 func TestRevoked(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.Options{Pool: &pool{1}})
@@ -174,6 +177,7 @@ func TestRevoked(t *testing.T) {
 
 // What Flower hears: the worker, and with events on all that becomes of tasks.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	events := r.Client.PSubscribe(t.Context(), r.Keys.EventChannel("*"))
 	defer events.Close()
@@ -244,6 +248,7 @@ func TestEvents(t *testing.T) {
 // A broker that goes and comes back finds worker and node as they were: the
 // commonest complaint about Celery is a worker that then does nothing.
 func TestBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.Options{Pool: &pool{1}})

@@ -5,7 +5,6 @@ package celeryworker
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/backoff"
@@ -46,7 +43,7 @@ type Options struct {
 // Intervals of a node: heartbeats as Celery sends them, and batches of task events.
 const (
 	heartbeatEvery = 2 * time.Second
-	nameExpires    = 10 * time.Second
+	nameExpires    = 2 * heartbeatEvery
 	eventsEvery    = 300 * time.Millisecond
 	eventsChunk    = 100
 	closeTimeout   = time.Second
@@ -118,11 +115,6 @@ func (n *Node) Run(ctx context.Context) {
 	}
 }
 
-//go:embed lua/name.lua
-var nameLua string
-
-var nameScript = redis.NewScript(nameLua)
-
 // claimName returns a name that no other node has: the host's, with a number if
 // necessary.
 func (n *Node) claimName(ctx context.Context) (string, error) {
@@ -145,29 +137,18 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 	}
 }
 
-// tryClaimName claims a name that is free, or whose node has not renewed it for longer
-// than a heartbeat: a killed node leaves its name behind.
+// tryClaimName claims a name that is free, or becomes free while a living node would have
+// renewed it: a killed node leaves its name behind.
 func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
-	key := n.nameKey(name)
-	free, err := n.q.Client().SetNX(ctx, key, n.q.ID(), nameExpires).Result()
-	if err != nil || free {
-		return free, redisstats.WrapError(err)
+	claim := func() (bool, error) {
+		mine, err := n.q.Client().SetNX(ctx, n.nameKey(name), n.q.ID(), nameExpires).Result()
+		return mine, redisstats.WrapError(err)
 	}
-	left, err := n.q.Client().PTTL(ctx, key).Result()
-	if err != nil {
-		return false, redisstats.WrapError(err)
+	if mine, err = claim(); mine || err != nil {
+		return mine, err
 	}
-	holder, err := n.q.Client().Get(ctx, key).Result()
-	if err != nil {
-		return false, redisstats.WrapError(err)
-	}
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-time.After(heartbeatEvery + heartbeatEvery/4):
-	}
-	claimed, err := nameScript.Run(ctx, n.q.Client(), []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.q.ID(), nameExpires.Milliseconds()).Bool()
-	return claimed, redisstats.WrapError(err)
+	backoff.Sleep(ctx, nameExpires+eventsEvery)
+	return claim()
 }
 
 func (n *Node) nameKey(name string) string { return n.set.Key("node:" + name) }

@@ -160,7 +160,9 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
-	args = append(args, anys(unconfirmed)...)
+	for _, prefix := range unconfirmed {
+		args = append(args, prefix)
+	}
 	// Without the caller's cancellation: what was claimed must be returned.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
@@ -236,20 +238,20 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 	for i, t := range all {
 		switch {
 		case errs[i] != nil:
-			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
+			finished = append(finished, rejected(t, "DecodeError", errs[i]))
 		case !slices.Contains(q.set.Tasks, t.Name):
 			finished = append(finished, unregistered(t))
 		case gone[t.ID]:
-			finished = append(finished, revokedTask(t, "revoked"))
+			finished = append(finished, raised(t, celery.Revoked, "TaskRevokedError", "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			finished = append(finished, revokedTask(t, causeExpired))
+			finished = append(finished, expired(t))
 		case len(t.FollowUps()) > 0:
 			finished = append(finished, withFollowUps(t))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
 			if err := q.readEvent(t, now); err != nil {
-				finished = append(finished, rejectedTask(t, "ValueError", err))
+				finished = append(finished, rejected(t, "ValueError", err))
 				continue
 			}
 			run = append(run, t)

@@ -142,64 +142,73 @@ func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
 // deadLetterChunk is how many dead letters are read at once.
 const deadLetterChunk = 100
 
-// changeDeadLetters requeues or purges dead letters: those named or, from the newest,
-// all that exist now.
-func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (int, error) {
-	n, before := 0, int64(0)
-	for {
-		var ls []queue.DeadLetter
-		var err error
-		if len(ids) > 0 {
-			for _, id := range ids {
-				var one []queue.DeadLetter
-				if one, err = q.DeadLetters(ctx, id+1, 1); err != nil {
-					break
-				}
-				if len(one) > 0 && one[0].ID == id {
-					ls = append(ls, one[0])
-				}
-			}
-		} else {
-			ls, err = q.DeadLetters(ctx, before, deadLetterChunk)
-		}
-		if err == nil && len(ls) > 0 {
-			before = ls[len(ls)-1].ID
-			var did int
-			did, err = q.tendSome(ctx, doing, ls)
-			n += did
-		}
+// changeDeadLetters requeues or purges dead letters: those named, or all that exist now.
+func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (n int, err error) {
+	if len(ids) > 0 {
+		n, err = q.changeNamed(ctx, doing, ids)
+	} else {
+		n, err = q.changeAll(ctx, doing)
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+	}
+	return n, nil
+}
+
+func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+	var named []queue.DeadLetter
+	for _, id := range ids {
+		one, err := q.DeadLetters(ctx, id+1, 1)
 		if err != nil {
-			return n, fmt.Errorf("%s dead letters: %w", doing, err)
+			return 0, err
 		}
-		if len(ids) > 0 || len(ls) < deadLetterChunk {
-			return n, nil
+		if len(one) > 0 && one[0].ID == id {
+			named = append(named, one[0])
 		}
+	}
+	return q.changePage(ctx, doing, named)
+}
+
+// changeAll pages from the newest dead letter to the oldest. New ones get higher IDs, so
+// it ends.
+func (q *Queue) changeAll(ctx context.Context, doing string) (int, error) {
+	n := 0
+	for before := int64(0); ; {
+		page, err := q.DeadLetters(ctx, before, deadLetterChunk)
+		if err != nil {
+			return n, err
+		}
+		changed, err := q.changePage(ctx, doing, page)
+		n += changed
+		if err != nil || len(page) < deadLetterChunk {
+			return n, err
+		}
+		before = page[len(page)-1].ID
 	}
 }
 
-func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLetter) (int, error) {
+// changePage requeues or purges dead letters.
+func (q *Queue) changePage(ctx context.Context, doing string, page []queue.DeadLetter) (int, error) {
 	keys := []string{q.set.Key("dead"), q.set.Key("counts"), q.set.Key("rate"), q.set.Keys.List(q.set.Publish, 0)}
 	args := []any{doing}
-	for i := range ls {
-		l := &ls[i]
-		if doing == "purge" {
-			args = append(args, l.ID, 0, 1, 0)
-			continue
+	for i := range page {
+		l := &page[i]
+		list, accepted := 1, 0
+		var tasks [][]byte
+		if doing == "requeue" {
+			if len(l.Payload) == 0 {
+				continue
+			}
+			var err error
+			if tasks, err = q.encodeTasks(l.Payload); err != nil { // not a batch: a message as it was received
+				tasks = [][]byte{l.Payload}
+				keys = append(keys, q.originalList(l.Payload))
+				list = len(keys) - 3
+			} else if l.Reason == queue.Rejected {
+				accepted = l.Events
+			}
 		}
-		if len(l.Payload) == 0 {
-			continue
-		}
-		to, accepted := 1, 0
-		tasks, err := q.encodeTasks(l.Payload)
-		switch {
-		case err != nil: // not a batch: a message as it was received
-			tasks = [][]byte{l.Payload}
-			keys = append(keys, q.originalList(l.Payload))
-			to = len(keys) - 3
-		case l.Reason == queue.Rejected:
-			accepted = l.Events
-		}
-		args = append(args, l.ID, accepted, to, len(tasks))
+		args = append(args, l.ID, accepted, list, len(tasks))
 		for _, t := range tasks {
 			args = append(args, t)
 		}

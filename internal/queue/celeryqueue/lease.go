@@ -54,8 +54,8 @@ func (q *Queue) maintain() {
 func (q *Queue) renew(ctx context.Context) error {
 	q.mu.Lock()
 	args := []any{q.opt.Lease.Seconds()}
-	for _, h := range q.inflight {
-		for _, t := range h.tasks {
+	for _, tasks := range q.inflight {
+		for _, t := range tasks {
 			args = append(args, t.tag)
 		}
 	}

@@ -77,14 +77,14 @@ const closeTimeout = time.Second
 // A Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a Celery
 // broker. It is safe for concurrent use.
 type Queue struct {
-	opt      Options
-	log      *slog.Logger
-	set      *Settings
-	client   redis.UniversalClient
-	results  redis.UniversalClient // nil: results are not written
-	decoder  celery.Decoder
-	usage    redisstats.Usage[usage]
-	lists    []list // that are consumed
+	opt     Options
+	log     *slog.Logger
+	set     *Settings
+	client  redis.UniversalClient
+	results redis.UniversalClient // nil: results are not written
+	decoder celery.Decoder
+	usage   redisstats.Usage[usage]
+	lists   []list // that are consumed
 
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
@@ -94,8 +94,8 @@ type Queue struct {
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredTasks
 
-	mu          sync.Mutex // guards the fields below
-	inflight    map[int64]*inflight
+	mu          sync.Mutex        // guards the fields below
+	inflight    map[int64][]*Task // the tasks of each delivery
 	token       int64
 	unconfirmed []string // prefixes of claims whose outcome is unknown
 
@@ -125,7 +125,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
 		lists:    set.lists(),
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
-		inflight: make(map[int64]*inflight),
+		inflight: make(map[int64][]*Task),
 	}
 	q.open, q.close = context.WithCancelCause(context.Background())
 	q.log = q.opt.Logger.With("queue", scheme+set.Broker.String())
@@ -193,8 +193,8 @@ func (q *Queue) Close() error {
 func (q *Queue) releaseAll() error {
 	q.mu.Lock()
 	var all []*Task
-	for _, h := range q.inflight {
-		all = append(all, h.tasks...)
+	for _, tasks := range q.inflight {
+		all = append(all, tasks...)
 	}
 	clear(q.inflight)
 	q.mu.Unlock()

@@ -32,28 +32,15 @@ func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]boo
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	until, err := q.client.Do(ctx, append([]any{"zmscore", q.set.Key("revoked")}, anys(ids)...)...).Slice()
+	until, err := q.client.ZMScore(ctx, q.set.Key("revoked"), ids...).Result()
 	if err != nil {
 		return nil, redisstats.WrapError(err)
 	}
-	is := make(map[string]bool)
-	for i := range until {
-		if until[i] != nil {
-			is[ids[i]] = true
-		}
+	revoked := make(map[string]bool)
+	for i, id := range ids {
+		revoked[id] = until[i] > 0 // 0 if there is none
 	}
-	return is, nil
-}
-
-func anys(all []string) []any {
-	out := make([]any, len(all))
-	for i := range all {
-		out[i] = all[i]
-	}
-	return out
+	return revoked, nil
 }
 
 // expireRevoked deletes old revocations.

@@ -23,6 +23,7 @@ import (
 )
 
 func TestResultOfTask(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	quietly := celerytest.NewTask("c")
@@ -64,6 +65,7 @@ func TestResultOfTask(t *testing.T) {
 }
 
 func TestSuccessStays(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
@@ -80,6 +82,7 @@ func TestSuccessStays(t *testing.T) {
 
 // What cannot be run fails with a class and a text, and is kept.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
@@ -129,6 +132,7 @@ func TestRefused(t *testing.T) {
 
 // A task after which others are to run is refused before it runs: none of them is lost.
 func TestFollowUpsRefused(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
@@ -170,6 +174,7 @@ func TestFollowUpsRefused(t *testing.T) {
 }
 
 func TestForLater(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
@@ -197,6 +202,7 @@ func TestForLater(t *testing.T) {
 }
 
 func TestPriorities(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var want []string
 	for _, p := range []int{9, 6, 3, 0} {
@@ -213,6 +219,7 @@ func TestPriorities(t *testing.T) {
 
 // Of a queue that is shared, what is of others stays, in its order.
 func TestShared(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var want, others []string
 	for i := range 300 {
@@ -245,6 +252,7 @@ func TestShared(t *testing.T) {
 // A Python worker gets all fields that the legacy task reads, and picket's worker the
 // event exactly as it was received.
 func TestPublished(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	at := time.UnixMicro(1_700_000_000_123_456).UTC()
@@ -292,6 +300,7 @@ func TestPublished(t *testing.T) {
 }
 
 func TestBuriedTasks(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
@@ -315,6 +324,7 @@ func TestBuriedTasks(t *testing.T) {
 }
 
 func TestRetried(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
@@ -337,6 +347,7 @@ func TestRetried(t *testing.T) {
 
 // Producers may compress; a bomb is refused.
 func TestCompressed(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
