@@ -35,7 +35,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 	for i := range b.Events {
 		raws += len(b.Events[i].Raw)
 	}
-	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, maxCopied))
+	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, compressInPartsAbove))
 	p = appendString(p, b.ID)
 	p = binary.AppendVarint(p, b.Received.UnixMicro())
 	p = binary.AppendUvarint(p, uint64(len(b.Events)))
@@ -50,7 +50,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
 	}
 	dst = append(dst, batchVersion)
-	if raws > maxCopied {
+	if raws > compressInPartsAbove {
 		return zst.CompressParts(dst, len(p)+raws, func(write func([]byte)) {
 			write(p)
 			for i := range b.Events {
@@ -64,9 +64,9 @@ func (b *Batch) Encode(dst []byte) []byte {
 	return zst.CompressForSpeed(dst, p)
 }
 
-// maxCopied is up to how many bytes of events are copied to be compressed in one piece,
-// which is faster. Larger batches are compressed without a copy.
-const maxCopied = 4 << 20
+// Above compressInPartsAbove bytes, events are compressed in parts, without a copy.
+// Up to it, they are copied and compressed in one piece, which is faster.
+const compressInPartsAbove = 4 << 20
 
 // EncodedSize returns how many bytes DecodeBatch will allocate for p according to its
 // header, 0 if that is not known.

@@ -23,7 +23,7 @@ type atom struct {
 	glob         *glob                  // of opGlob
 	required     [][]byte               // of opGlob: folded literals that every match contains
 	regex        *regexprefilter.Regex  // of opRegex
-	numbers      []decimal.Decimal      // of opNumber, any may be equal; of opCompare, the one
+	numbers      []decimal.Decimal      // of opNumberEquals, any may be equal; of opCompare, the one
 	compare      compareOp              // of opCompare
 	part         timePart               // of opCompare: which part of a time is compared
 	nets         []netip.Prefix         // of opCIDR: any may contain the address
@@ -42,7 +42,7 @@ const (
 	opAny             // there is a value
 	opGlob
 	opRegex
-	opNumber
+	opNumberEquals
 	opCompare
 	opCIDR
 	opNull
@@ -85,7 +85,7 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, false
 	}
-	first := v.first(a.field)
+	first := v.firstValue(a.field)
 	switch a.op {
 	case opExists:
 		return first, (first >= 0) == a.want
@@ -97,8 +97,8 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, first < 0
 	case opFieldRef:
-		for i := first; i >= 0; i = v.values[i].next {
-			for j := v.first(a.other); j >= 0; j = v.values[j].next {
+		for i, n := first, 0; i >= 0 && n < maxReferred; i, n = v.values[i].next, n+1 {
+			for j, m := v.firstValue(a.other), 0; j >= 0 && m < maxReferred; j, m = v.values[j].next, m+1 {
 				if a.refersTo(v, i, j) {
 					return i, true
 				}
@@ -113,6 +113,10 @@ func (a *atom) find(v *eventView) (int32, bool) {
 	}
 	return -1, false
 }
+
+// maxReferred is how many values of each of the two fields a fieldref compares, the
+// first ones, because it compares each with each.
+const maxReferred = 256
 
 // refersTo reports whether a fieldref holds between the values i and j.
 func (a *atom) refersTo(v *eventView, i, j int32) bool {
@@ -131,7 +135,7 @@ func (a *atom) refersTo(v *eventView, i, j int32) bool {
 		}
 		return strings.Contains(s, t)
 	}
-	return a.placement.Match(v.folded(i), v.folded(j))
+	return a.placement.Match(v.foldedValue(i), v.foldedValue(j))
 }
 
 // matches reports whether the atom holds for value i alone. It never does for
@@ -145,7 +149,7 @@ func (a *atom) matches(v *eventView, i int32) bool {
 	case opAny:
 		return true
 	case opLiterals:
-		b := v.bytes(i, a.cased)
+		b := v.valueBytes(i, a.cased)
 		if a.literalIndex != nil {
 			return a.literalIndex.ContainsAny(b, val.ascii)
 		}
@@ -156,14 +160,14 @@ func (a *atom) matches(v *eventView, i int32) bool {
 		}
 	case opGlob:
 		for _, l := range a.required {
-			if !bytes.Contains(v.folded(i), l) {
+			if !bytes.Contains(v.foldedValue(i), l) {
 				return false
 			}
 		}
-		return a.glob.match(v.bytes(i, a.cased))
+		return a.glob.match(v.valueBytes(i, a.cased))
 	case opRegex:
-		return a.regex.Match(val.Text, v.folded(i))
-	case opNumber, opCompare:
+		return a.regex.Match(val.Text, v.foldedValue(i))
+	case opNumberEquals, opCompare:
 		return a.matchesNumber(val)
 	case opCIDR:
 		addr, ok := parseIP(val.Text)

@@ -290,7 +290,7 @@ func (a *atom) cost() int32 {
 		default:
 			cost = 1000
 		}
-	case opNumber, opCompare, opCIDR, opFieldRef:
+	case opNumberEquals, opCompare, opCIDR, opFieldRef:
 		cost = 25
 	}
 	if a.field == anyField {

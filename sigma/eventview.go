@@ -33,14 +33,14 @@ type span struct{ from, to int32 }
 
 // What is kept for the next event is bounded.
 const (
-	maxArena  = 1 << 20 // bytes
-	maxValues = 1 << 12
+	maxArenaBytes = 1 << 20
+	maxValues     = 1 << 12
 )
 
 // reset makes room for the next event. If it returns true, epochs are counted
 // from the start again and all other state by epoch must be cleared.
 func (v *eventView) reset(fields int) (wrapped bool) {
-	if cap(v.arena) > maxArena {
+	if cap(v.arena) > maxArenaBytes {
 		v.arena = nil
 	}
 	if cap(v.values) > maxValues {
@@ -75,16 +75,16 @@ func (v *eventView) add(id int32, field int, value Value) int32 {
 	return n
 }
 
-// first returns the first value of a field, or -1.
-func (v *eventView) first(id int32) int32 {
+// firstValue returns the first value of a field, or -1.
+func (v *eventView) firstValue(id int32) int32 {
 	if s := &v.slots[id]; s.epoch == v.epoch {
 		return s.first
 	}
 	return -1
 }
 
-// folded returns value i folded.
-func (v *eventView) folded(i int32) []byte {
+// foldedValue returns value i folded.
+func (v *eventView) foldedValue(i int32) []byte {
 	val := &v.values[i]
 	if !val.isFolded {
 		val.fold.from = int32(len(v.arena))
@@ -95,10 +95,10 @@ func (v *eventView) folded(i int32) []byte {
 	return v.arena[val.fold.from:val.fold.to:val.fold.to]
 }
 
-// bytes returns value i folded or, if cased, as it is.
-func (v *eventView) bytes(i int32, cased bool) []byte {
+// valueBytes returns value i folded or, if cased, as it is.
+func (v *eventView) valueBytes(i int32, cased bool) []byte {
 	if !cased {
-		return v.folded(i)
+		return v.foldedValue(i)
 	}
 	val := &v.values[i]
 	if !val.isCopied {

@@ -108,7 +108,7 @@ func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast
 }
 
 func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
-	m, err := modify(it, c.options.Placeholders)
+	m, err := applyModifiers(it, c.options.Placeholders)
 	if err != nil {
 		return expr{}, err
 	}
@@ -139,7 +139,7 @@ func (c *compiler) lowerAnyOf(m *modifiedItem, values []modifiedValue) (expr, er
 		field = c.internField(m.Field)
 	}
 	literals := atom{op: opLiterals, field: field, cased: m.cased}
-	numbers := atom{op: opNumber, field: field}
+	numbers := atom{op: opNumberEquals, field: field}
 	nets := atom{op: opCIDR, field: field}
 	var operands []expr
 	for _, v := range values {
@@ -151,7 +151,7 @@ func (c *compiler) lowerAnyOf(m *modifiedItem, values []modifiedValue) (expr, er
 		switch a.op {
 		case opLiterals:
 			literals.literals = append(literals.literals, a.literals...)
-		case opNumber:
+		case opNumberEquals:
 			numbers.numbers = append(numbers.numbers, a.numbers...)
 		case opCIDR:
 			nets.nets = append(nets.nets, a.nets...)
@@ -210,7 +210,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		return atom{op: opNull}, nil
 	case v.kind == numberValue && !m.Keyword:
 		d, _ := decimal.Parse(s.Text)
-		return atom{op: opNumber, numbers: []decimal.Decimal{d}}, nil
+		return atom{op: opNumberEquals, numbers: []decimal.Decimal{d}}, nil
 	case v.kind != patternValue:
 		v.pattern = pattern.Of(s.Text)
 	}

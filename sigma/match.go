@@ -92,7 +92,7 @@ func (m *Matcher) begin(g *RuleGroup) {
 
 // probe looks value n up in an index.
 func (m *Matcher) probe(ix *literalindex.Index, n int32) {
-	m.candidates.Add(ix.Always())
+	m.candidates.MarkFound(ix.Always())
 	val := &m.values[n]
 	if val.Kind == Null {
 		return
@@ -104,7 +104,7 @@ func (m *Matcher) probe(ix *literalindex.Index, n int32) {
 		if !val.isFolded && !ix.MayFind(val.Text) {
 			return
 		}
-		b := m.folded(n)
+		b := m.foldedValue(n)
 		ix.Find(b, m.values[n].ascii, &m.candidates)
 	}
 }
@@ -114,7 +114,7 @@ func (m *Matcher) probeNumber(ix *literalindex.Index, text string) {
 		return
 	}
 	if d, ok := decimal.Parse(text); ok {
-		m.candidates.Add(ix.Number(d))
+		m.candidates.MarkFound(ix.Number(d))
 	}
 }
 

@@ -49,7 +49,7 @@ func TestMatcherShrinks(t *testing.T) {
 	}
 	m.Match(g, huge, nil)
 	m.Match(g, huge[:1], nil)
-	if cap(m.arena) > maxArena || cap(m.values) > maxValues {
+	if cap(m.arena) > maxArenaBytes || cap(m.values) > maxValues {
 		t.Errorf("keeps %d bytes and %d values", cap(m.arena), cap(m.values))
 	}
 }

@@ -42,8 +42,8 @@ type modifiedItem struct {
 	time                           timePart
 }
 
-// modify applies the modifiers of an item from left to right.
-func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedItem, error) {
+// applyModifiers applies the modifiers of an item from left to right.
+func applyModifiers(it ast.DetectionItem, placeholders map[string][]string) (*modifiedItem, error) {
 	m := &modifiedItem{DetectionItem: it}
 	for _, s := range it.Values {
 		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
@@ -63,7 +63,7 @@ func modify(it ast.DetectionItem, placeholders map[string][]string) (*modifiedIt
 			return nil, fmt.Errorf("modifier %s: %w", name, err)
 		}
 	}
-	return m, m.check()
+	return m, m.checkCombination()
 }
 
 func kindOf(s ast.Scalar) valueKind {
@@ -141,7 +141,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
-			ps, err := transform(name, v.pattern)
+			ps, err := transformPattern(name, v.pattern)
 			if err != nil {
 				return err
 			}
@@ -157,8 +157,8 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 	return nil
 }
 
-// check rejects combinations without a meaning.
-func (m *modifiedItem) check() error {
+// checkCombination rejects combinations without a meaning.
+func (m *modifiedItem) checkCombination() error {
 	exclusive := 0
 	for _, on := range []bool{m.re, m.cidr, m.exists, m.fieldref, m.compare != equal || m.time != noTimePart} {
 		if on {
@@ -175,8 +175,8 @@ func (m *modifiedItem) check() error {
 	return nil
 }
 
-// transform applies a string modifier to one pattern.
-func transform(name string, p pattern.Pattern) ([]pattern.Pattern, error) {
+// transformPattern applies a string modifier to one pattern.
+func transformPattern(name string, p pattern.Pattern) ([]pattern.Pattern, error) {
 	switch name {
 	case "contains":
 		return []pattern.Pattern{p.WithStars(true, true)}, nil

@@ -89,7 +89,7 @@ func (m selectivityModel) estimate(a *atom) float64 {
 			sum += m.literalSelectivity(l.Placement, string(l.Text))
 		}
 		return min(sum, maxSelectivity)
-	case opNumber:
+	case opNumberEquals:
 		return float64(numberSelectivity * len(a.numbers))
 	case opGlob, opRegex:
 		if set := m.requiredLiterals(a); set != nil {
@@ -185,7 +185,7 @@ func (r *Rule) PrefilterStrength() PrefilterStrength {
 	model := selectivityModel{r.program.interned}
 	for _, id := range p.atoms {
 		switch a := &model.atoms[id]; a.op {
-		case opLiterals, opNumber:
+		case opLiterals, opNumberEquals:
 			continue
 		case opGlob, opRegex:
 			if model.requiredLiterals(a) != nil {

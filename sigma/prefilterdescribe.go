@@ -61,7 +61,7 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 			from = to
 		}
 		return name + " " + strings.Join(parts, " or ")
-	case opNumber:
+	case opNumberEquals:
 		var texts []string
 		for _, n := range a.numbers {
 			texts = append(texts, n.String())

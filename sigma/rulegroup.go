@@ -66,7 +66,7 @@ func (rs *RuleSet) Group(sources ...LogSource) *RuleGroup {
 	if rs.groups == nil || len(rs.groups) >= maxGroups {
 		rs.groups = make(map[string]*RuleGroup)
 	}
-	g = rs.groupOf(rs.rulesFor(sources))
+	g = rs.internGroup(rs.rulesFor(sources))
 	rs.groups[string(key)] = g
 	return g
 }
@@ -84,8 +84,8 @@ func (rs *RuleSet) rulesFor(sources []LogSource) []int32 {
 	return rules
 }
 
-// groupOf returns the group of these rules, which many sources may share.
-func (rs *RuleSet) groupOf(rules []int32) *RuleGroup {
+// internGroup returns the group of these rules, which many sources may share.
+func (rs *RuleSet) internGroup(rules []int32) *RuleGroup {
 	if len(rules) == 0 {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (m selectivityModel) addAtom(b *literalindex.Builder, a *atom, i int32) {
 			b.AddLiteral(l, literalindex.Posting{Atom: i, Exact: !a.cased && len(l.Text) > 0})
 		}
 		return
-	case opNumber:
+	case opNumberEquals:
 		for _, n := range a.numbers {
 			b.AddNumber(n, literalindex.Posting{Atom: i, Exact: true})
 		}

@@ -45,9 +45,9 @@ func parseTime(s string) (time.Time, bool) {
 	}
 	c := timeScanner{s: s}
 	year, month, day := c.number(4), 0, 0
-	if c.skip("-"); !c.bad {
+	if c.expect("-"); !c.bad {
 		month = c.number(2)
-		c.skip("-")
+		c.expect("-")
 		day = c.number(2)
 	}
 	if c.bad || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
@@ -56,19 +56,19 @@ func parseTime(s string) (time.Time, bool) {
 	if c.s == "" {
 		return time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC), true
 	}
-	c.skip("Tt ")
+	c.expect("Tt ")
 	hour := c.number(2)
-	c.skip(":")
+	c.expect(":")
 	minute, second := c.number(2), 0
-	if c.has(":") {
+	if c.accept(":") {
 		second = c.number(2)
-		if c.has(".,") {
+		if c.accept(".,") {
 			for c.s != "" && isDigit(c.s[0]) {
 				c.s = c.s[1:]
 			}
 		}
 	}
-	c.has(" ")
+	c.accept(" ")
 	offset := c.zone()
 	if c.bad || c.s != "" || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}, false
@@ -127,8 +127,8 @@ func (c *timeScanner) number(digits int) int {
 	return n
 }
 
-// has skips one character if it is any of these, and reports whether it did.
-func (c *timeScanner) has(any string) bool {
+// accept skips one character if it is any of these, and reports whether it did.
+func (c *timeScanner) accept(any string) bool {
 	if c.bad || c.s == "" {
 		return false
 	}
@@ -141,9 +141,9 @@ func (c *timeScanner) has(any string) bool {
 	return false
 }
 
-// skip requires one of these characters.
-func (c *timeScanner) skip(any string) {
-	if !c.has(any) {
+// expect requires one of these characters.
+func (c *timeScanner) expect(any string) {
+	if !c.accept(any) {
 		c.bad = true
 	}
 }
@@ -151,15 +151,15 @@ func (c *timeScanner) skip(any string) {
 // zone reads an optional zone: Z, ±hh:mm, ±hhmm or ±hh. It returns the offset in
 // minutes.
 func (c *timeScanner) zone() int {
-	if c.bad || c.s == "" || c.has("Zz") {
+	if c.bad || c.s == "" || c.accept("Zz") {
 		return 0
 	}
-	neg := c.has("-")
+	neg := c.accept("-")
 	if !neg {
-		c.skip("+")
+		c.expect("+")
 	}
 	n := c.number(2) * 60
-	if c.has(":") || c.s != "" {
+	if c.accept(":") || c.s != "" {
 		n += c.number(2)
 	}
 	if neg {

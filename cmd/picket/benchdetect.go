@@ -56,7 +56,7 @@ also measures how long Go's encoding/json takes to decode the same events into m
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), res)
+			return printJSONLine(cmd.OutOrStdout(), res)
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events (%d bytes), %d rules, %d matches, one core:\n"+
 			"  parsing alone   %9.0f events/s\n  matching alone  %9.0f events/s\n  both            %9.0f events/s\n"+

@@ -138,8 +138,8 @@ func newLog(cmd *cobra.Command) (*slog.Logger, error) {
 	}
 }
 
-// printJSON writes v as one line of JSON.
-func printJSON(w io.Writer, v any) error {
+// printJSONLine writes v as one line of JSON.
+func printJSONLine(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)

@@ -38,7 +38,7 @@ func newDoctor() *cobra.Command {
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
 	fl.BoolVar(&f.json, "json", false, "print JSON, one check per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := examine(cmd, f)
+		r, err := runChecks(cmd, f)
 		if err != nil {
 			return err
 		}
@@ -53,8 +53,8 @@ func newDoctor() *cobra.Command {
 	return cmd
 }
 
-// examine runs all checks.
-func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
+// runChecks runs all checks.
+func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	queue, err := findQueueBackend(f.queue, "reply")
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if f.cache != "memory" {
 		doctor.RedisCache(ctx, r, f.cache)
 	}
-	if sources, err := enabledRuleSources(dir, f.rules); err != nil {
+	if sources, err := serverRuleSources(dir, f.rules); err != nil {
 		doctor.RulesUnreadable(r, err)
 	} else {
 		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackName(file) != "" })
@@ -91,7 +91,7 @@ func examine(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {
 	for _, f := range findings {
 		if asJSON {
-			if err := printJSON(w, f); err != nil {
+			if err := printJSONLine(w, f); err != nil {
 				return err
 			}
 			continue

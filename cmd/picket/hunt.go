@@ -17,7 +17,7 @@ func newHunt() *cobra.Command {
   picket hunt --since 1h 'mimikatz or host=WS-042'`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
 	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
 	asJSON := cmd.Flags().Bool("json", false, "print the events as received, one per line")
@@ -32,7 +32,7 @@ func newHunt() *cobra.Command {
 				return &usageError{err}
 			}
 		}
-		return at.use(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
+		return location.withStore(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
 	}
 	return cmd
 }

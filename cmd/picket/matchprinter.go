@@ -112,7 +112,7 @@ func (p *matchPrinter) printJSON(m scan.LocatedMatch) error {
 	if !m.Time.IsZero() {
 		line.Time = &m.Time
 	}
-	return printJSON(p.w, line)
+	return printJSONLine(p.w, line)
 }
 
 func (p *matchPrinter) flush() error { return p.w.Flush() }

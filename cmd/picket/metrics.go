@@ -42,8 +42,8 @@ func newMetrics() *metrics {
 	return m
 }
 
-// observe returns a function that records durations in a histogram.
-func observe(h prometheus.Histogram) func(time.Duration) {
+// durationObserver returns a function that records durations in a histogram.
+func durationObserver(h prometheus.Histogram) func(time.Duration) {
 	return func(d time.Duration) { h.Observe(d.Seconds()) }
 }
 
@@ -117,9 +117,9 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 	gauge("picket_events_kept", "Events in the store.", float64(t.Events))
 	gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))
 	gauge("picket_store_disk_bytes", "Bytes of the store on disk.", float64(t.DiskBytes))
-	counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.waiting.Dropped()))
+	counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.legacyQueue.DroppedEvents()))
 	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.intake.AgentDropped()))
-	gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.waiting.Waiting()))
+	gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.legacyQueue.WaitingRequests()))
 	for state, n := range map[string]int64{"pending": q.Pending, "leased": q.Leased, "dead": q.Dead} {
 		labelled("picket_queue_messages", "Messages in the queue by state.", prometheus.GaugeValue, "state", state, float64(n))
 	}

@@ -56,7 +56,7 @@ console and the state of correlations are not copied.`,
 			return hintedMigration(fmt.Errorf("migrate: %w", err))
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), got)
+			return printJSONLine(cmd.OutOrStdout(), got)
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
 			got.Events, got.Matches, got.Alerts, got.Hosts, got.Users, got.Tokens)

@@ -54,7 +54,7 @@ func queueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) 
 		return err
 	}
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), st)
+		return printJSONLine(cmd.OutOrStdout(), st)
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
@@ -82,7 +82,7 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 			Enqueued time.Time `json:"enqueued"`
 		}{d.ID, d.Events, len(d.Payload), d.Attempt, d.Enqueued}
 		if asJSON {
-			err = printJSON(cmd.OutOrStdout(), row)
+			err = printJSONLine(cmd.OutOrStdout(), row)
 		} else {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", shortTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
 		}
@@ -101,7 +101,7 @@ func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 	}
 	for _, l := range deadLetters {
 		if asJSON {
-			err = printJSON(cmd.OutOrStdout(), struct {
+			err = printJSONLine(cmd.OutOrStdout(), struct {
 				queue.DeadLetter
 				Event any `json:"event"`
 			}{l, deadLetterEvent(l)})
@@ -148,7 +148,7 @@ func deadLetterAction(did string, do func(queue.Inspector, context.Context, ...i
 			return err
 		}
 		if asJSON {
-			return printJSON(cmd.OutOrStdout(), map[string]int{"count": n})
+			return printJSONLine(cmd.OutOrStdout(), map[string]int{"count": n})
 		}
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n, did)
 		return err

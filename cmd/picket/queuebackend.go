@@ -67,14 +67,14 @@ var queueBackends = []queueBackend{
 		accepts: celeryqueue.IsURL,
 		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
 			q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{
-				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newReaderPool().Read, Logger: o.log})
+				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newEventReaderPool().Read, Logger: o.log})
 			if err != nil {
 				return nil, hintedRedis(err)
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q), celery: q}, q, nil, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
-			doctor.CeleryQueue(ctx, r, name, newReaderPool().Read)
+			doctor.CeleryQueue(ctx, r, name, newEventReaderPool().Read)
 		},
 	},
 }
@@ -219,17 +219,17 @@ func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, erro
 	return b.open(ctx, name, dir, queueOptions{durability: "reply", log: slog.New(slog.DiscardHandler)})
 }
 
-// A readerPool reads the events of tasks that other programs published. It is
+// An eventReaderPool reads the events of tasks that other programs published. It is
 // safe for concurrent use.
-type readerPool struct{ pool sync.Pool }
+type eventReaderPool struct{ pool sync.Pool }
 
-func newReaderPool() *readerPool {
-	return &readerPool{sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}}
+func newEventReaderPool() *eventReaderPool {
+	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}) }}}
 }
 
-// Read reads one event; see ingest.Reader.
-func (p *readerPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := p.pool.Get().(*ingest.Reader)
+// Read reads one event; see ingest.QueuedEventReader.
+func (p *eventReaderPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
+	r := p.pool.Get().(*ingest.QueuedEventReader)
 	defer p.pool.Put(r)
 	return r.Read(raw, id, received)
 }

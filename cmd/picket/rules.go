@@ -62,7 +62,7 @@ func newRulesTest() *cobra.Command {
 			}
 			switch {
 			case *asJSON:
-				err = printJSON(cmd.OutOrStdout(), r)
+				err = printJSONLine(cmd.OutOrStdout(), r)
 			case r.Err != "":
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
 			}

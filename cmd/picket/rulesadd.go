@@ -38,7 +38,7 @@ called deprecated, unsupported and regression_data are skipped.`,
 			return hintedPack(args[0], err)
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), pack)
+			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
 		if pack.Problems > 0 {

@@ -47,7 +47,7 @@ If one of the rules does not exist, nothing is changed.`,
 		}
 		for _, id := range ids {
 			if *asJSON {
-				err = printJSON(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
+				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
 			}
@@ -62,7 +62,7 @@ If one of the rules does not exist, nothing is changed.`,
 
 // find returns the rule with an id, or else the only rule with a title, or else the only
 // rule in a file with a name.
-func (in enabledRules) find(name string) (ruleset.RuleInfo, error) {
+func (in serverRules) find(name string) (ruleset.RuleInfo, error) {
 	is := []func(r ruleset.RuleInfo) bool{
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.Title, name) },
@@ -100,7 +100,7 @@ func (e *ambiguousRuleError) Error() string {
 }
 
 // hintedRule adds a hint to the error of a name that identifies no rule, or several.
-func hintedRule(verb, name string, in enabledRules, err error) error {
+func hintedRule(verb, name string, in serverRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
 	if several, ok := err.(*ambiguousRuleError); ok {
 		ids := make([]string, len(several.rules))

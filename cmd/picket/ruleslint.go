@@ -39,8 +39,8 @@ same id. --min info also prints hints.`,
 	only := cmd.Flags().StringArray("only", nil, "run only this `CHECK` (repeatable)")
 	ignore := cmd.Flags().StringArray("ignore", nil, "skip this `CHECK` (repeatable)")
 	completeFlag(cmd, "min", "error", "warning", "info")
-	completeFlag(cmd, "only", checkNames()...)
-	completeFlag(cmd, "ignore", checkNames()...)
+	completeFlag(cmd, "only", lintCheckNames()...)
+	completeFlag(cmd, "ignore", lintCheckNames()...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		min, err := lint.ParseSeverity(*least)
 		if err != nil {
@@ -48,7 +48,7 @@ same id. --min info also prints hints.`,
 		}
 		for _, name := range slices.Concat(*only, *ignore) {
 			if _, ok := lint.CheckName(name); !ok {
-				return usagef("there is no check %q: the checks are %s", name, strings.Join(checkNames(), ", "))
+				return usagef("there is no check %q: the checks are %s", name, strings.Join(lintCheckNames(), ", "))
 			}
 		}
 		set, err := loadRules(orBuiltin(args), *pipelines...)
@@ -76,7 +76,7 @@ same id. --min info also prints hints.`,
 	return cmd
 }
 
-func checkNames() []string {
+func lintCheckNames() []string {
 	var names []string
 	for _, c := range lint.Checks() {
 		names = append(names, c.Name)
@@ -109,7 +109,7 @@ func lintSet(set ruleset.LoadedRules, o lint.Options, min lint.Severity) ([]lint
 
 func printLint(cmd *cobra.Command, asJSON bool, l lintLine) error {
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), l)
+		return printJSONLine(cmd.OutOrStdout(), l)
 	}
 	s := l.Kind + ": " + l.String()
 	if l.Check != "load" {

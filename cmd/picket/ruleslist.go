@@ -28,7 +28,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var in enabledRules
+		var in serverRules
 		var err error
 		if len(args) > 0 {
 			if cmd.Flags().Changed("data") || cmd.Flags().Changed("rules") {
@@ -36,7 +36,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 			}
 			in.set, err = loadRules(args, *pipelines...)
 		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
-			in, err = loadEnabledRules("", f.rules, *pipelines...) // no server has run here yet: list what one would load
+			in, err = loadServerRules("", f.rules, *pipelines...) // no server has run here yet: list what one would load
 		}
 		if err != nil {
 			return err
@@ -49,7 +49,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 			}
 			switch {
 			case *asJSON:
-				err = printJSON(cmd.OutOrStdout(), map[string]any{
+				err = printJSONLine(cmd.OutOrStdout(), map[string]any{
 					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
 					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
 					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
@@ -81,27 +81,27 @@ func addServerRulesFlags(cmd *cobra.Command) *serverRulesFlags {
 	return f
 }
 
-// enabledRules are the rules of a server, with those that are disabled.
-type enabledRules struct {
+// serverRules are the rules of a server, with those that are disabled.
+type serverRules struct {
 	dir      dataDir
 	set      ruleset.LoadedRules
 	disabled map[string]bool
 }
 
 // load reads the rules of a data directory, which must exist.
-func (f *serverRulesFlags) load(pipelines ...string) (enabledRules, error) {
+func (f *serverRulesFlags) load(pipelines ...string) (serverRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
-		return enabledRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
+		return serverRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
-		return enabledRules{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
+		return serverRules{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
 	}
-	return loadEnabledRules(dataDir(f.data), f.rules, pipelines...)
+	return loadServerRules(dataDir(f.data), f.rules, pipelines...)
 }
 
-// loadEnabledRules reads the rules that a server on dir would load.
-func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enabledRules, err error) {
+// loadServerRules reads the rules that a server on dir would load.
+func loadServerRules(dir dataDir, names []string, pipelines ...string) (in serverRules, err error) {
 	in.dir = dir
-	sources, err := enabledRuleSources(dir, names, pipelines...)
+	sources, err := serverRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return in, err
 	}
@@ -113,7 +113,7 @@ func loadEnabledRules(dir dataDir, names []string, pipelines ...string) (in enab
 }
 
 // pack returns the name of a rule's pack, "" if it is in none.
-func (in enabledRules) pack(r ruleset.RuleInfo) string {
+func (in serverRules) pack(r ruleset.RuleInfo) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
 	}
@@ -123,9 +123,9 @@ func (in enabledRules) pack(r ruleset.RuleInfo) string {
 	return in.dir.packs().PackName(r.File)
 }
 
-// enabledRuleSources returns the sources of a server's rules: those of --rules, then the
+// serverRuleSources returns the sources of a server's rules: those of --rules, then the
 // packs in its data directory.
-func enabledRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
+func serverRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
 	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {

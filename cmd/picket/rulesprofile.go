@@ -102,7 +102,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 			Nanos: r.Time.Nanoseconds(), Share: float64(r.Time) / float64(max(total, 1)), PerEvent: float64(r.Time) / float64(r.Events), Prefilter: r.Prefilter,
 		}
 		if asJSON {
-			if err := printJSON(cmd.OutOrStdout(), line); err != nil {
+			if err := printJSONLine(cmd.OutOrStdout(), line); err != nil {
 				return err
 			}
 			continue

@@ -31,12 +31,12 @@ alerts.`,
   picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
 	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := at.dir()
+		dir, err := location.dir()
 		if err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ alerts.`,
 		if *since > 0 {
 			q.Since = time.Now().Add(-*since)
 		}
-		return at.use(cmd, func(s store.Store) error { return runRetro(cmd, s, q, set, wanted, *asJSON) })
+		return location.withStore(cmd, func(s store.Store) error { return runRetro(cmd, s, q, set, wanted, *asJSON) })
 	}
 	return cmd
 }
@@ -161,7 +161,7 @@ func printStoredMatch(p *matchPrinter, m scan.LocatedMatch) error {
 	if m.Tags == nil {
 		m.Tags = []string{}
 	}
-	return printJSON(p.w, struct {
+	return printJSONLine(p.w, struct {
 		RuleID  string          `json:"rule_id"`
 		Title   string          `json:"title"`
 		Level   string          `json:"level"`

@@ -45,7 +45,7 @@ type server struct {
 	// cacheConn is the connection to a remote cache; nil with the cache in memory.
 	cacheConn   io.Closer
 	intake      *ingest.Handler
-	waiting     *legacy.WaitingQueue
+	legacyQueue *legacy.BlockingQueue
 	connLimiter *httpapi.ConnLimiter
 	http        *http.Server
 	start       time.Time
@@ -73,7 +73,7 @@ func (s *server) open() (err error) {
 	}
 	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
-			ObserveQueueWait: observe(s.metrics.queueWait), ObserveDetection: observe(s.metrics.detection), ObserveSaving: observe(s.metrics.saving)})
+			ObserveQueueWait: durationObserver(s.metrics.queueWait), ObserveDetection: durationObserver(s.metrics.detection), ObserveSaving: durationObserver(s.metrics.saving)})
 
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
@@ -82,11 +82,11 @@ func (s *server) open() (err error) {
 	if f.eager {
 		sink = eagerQueue{s.queue, s.worker, s.log}
 	}
-	s.waiting = legacy.NewWaitingQueue(sink, f.legacyWait, s.log)
-	s.intake = ingest.New(s.waiting, tokens, ingest.Options{
-		MaxBody: f.maxBody, MaxDecoded: f.maxDecoded, MaxEvents: f.maxEvents, MaxEvent: f.maxEvent, Log: s.log,
-		ObserveRequest: observe(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.waiting.Wrap,
+	s.legacyQueue = legacy.NewBlockingQueue(sink, f.legacyWait, s.log)
+	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
+		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, Log: s.log,
+		ObserveRequest: durationObserver(s.metrics.intake),
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.legacyQueue.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteRefusal
@@ -103,7 +103,7 @@ func (s *server) open() (err error) {
 	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: recorder, Sessions: sessions,
 		Now: time.Now, Secure: f.tlsCert != "", Version: version,
-		Dropped: func() (legacy, agents int64) { return s.waiting.Dropped(), s.intake.AgentDropped() }}
+		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDropped() }}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)

@@ -131,8 +131,8 @@ func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
 	return l.open(cmd.Context(), nil, true)
 }
 
-// use runs f on an existing store and closes it.
-func (l storeLocation) use(cmd *cobra.Command, f func(store.Store) error) error {
+// withStore runs f on an existing store and closes it.
+func (l storeLocation) withStore(cmd *cobra.Command, f func(store.Store) error) error {
 	s, err := l.openExisting(cmd)
 	if err != nil {
 		return err
@@ -140,9 +140,9 @@ func (l storeLocation) use(cmd *cobra.Command, f func(store.Store) error) error 
 	return useAndClose(s, f)
 }
 
-// flag returns the flag that names the location for another command, without a
+// asFlag returns the flag that names the location for another command, without a
 // password.
-func (l storeLocation) flag() string {
+func (l storeLocation) asFlag() string {
 	if l.remote() {
 		return "--store …"
 	}

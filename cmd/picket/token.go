@@ -22,7 +22,7 @@ func newTokenCreate() *cobra.Command {
 		Short: "Create a token; its secret is shown only now",
 		Args:  cobra.NoArgs,
 	}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID` only")
 	collector := cmd.Flags().String("collector", "", "a token for a forwarder `NAME` that posts telemetry of any agent")
 	api := cmd.Flags().String("api", "", "a token for a program `NAME` that reads and acts")
@@ -47,7 +47,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s, err := at.openOrCreate(cmd)
+		s, err := location.openOrCreate(cmd)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func newTokenCreate() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
+			return printJSONLine(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
 		}
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
 		return err
@@ -69,10 +69,10 @@ func newTokenCreate() *cobra.Command {
 
 func newTokenList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List tokens, without their secrets", Args: cobra.NoArgs}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one token per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, err := at.openExisting(cmd)
+		s, err := location.openExisting(cmd)
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func newTokenList() *cobra.Command {
 		}
 		for _, t := range tokens {
 			if *asJSON {
-				if err := printJSON(cmd.OutOrStdout(), t); err != nil {
+				if err := printJSONLine(cmd.OutOrStdout(), t); err != nil {
 					return err
 				}
 				continue
@@ -108,9 +108,9 @@ func shortTime(t time.Time) string {
 
 func newTokenRevoke() *cobra.Command {
 	cmd := &cobra.Command{Use: "revoke ID", Short: "Revoke a token, by its id from the list", Args: cobra.ExactArgs(1)}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := at.openExisting(cmd)
+		s, err := location.openExisting(cmd)
 		if err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func newUser() *cobra.Command {
 
 func newUserAdd() *cobra.Command {
 	cmd := &cobra.Command{Use: "add NAME", Short: "Add a user; the password is asked for, or read from stdin", Args: cobra.ExactArgs(1)}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
 	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -45,7 +45,7 @@ func newUserAdd() *cobra.Command {
 		if !auth.ValidRole(*role) {
 			return usagef("add user: role %q is none of viewer, analyst, admin", *role)
 		}
-		s, err := at.openOrCreate(cmd)
+		s, err := location.openOrCreate(cmd)
 		if err != nil {
 			return err
 		}
@@ -71,9 +71,9 @@ func newUserPasswd() *cobra.Command {
 // userCommand returns a command that does something to an existing user.
 func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u store.User) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.ExactArgs(1)}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return at.use(cmd, func(s store.Store) error {
+		return location.withStore(cmd, func(s store.Store) error {
 			u, err := s.User(cmd.Context(), args[0])
 			if err != nil {
 				return hinted(err, "picket user list shows the names")
@@ -123,10 +123,10 @@ func readPassword(cmd *cobra.Command) (string, error) {
 
 func newUserList() *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Short: "List users", Args: cobra.NoArgs}
-	at := addStoreFlags(cmd)
+	location := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one user per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return at.use(cmd, func(s store.Store) error {
+		return location.withStore(cmd, func(s store.Store) error {
 			users, err := s.Users(cmd.Context())
 			if err != nil {
 				return err
@@ -137,7 +137,7 @@ func newUserList() *cobra.Command {
 			}
 			for _, u := range users {
 				if *asJSON {
-					if err := printJSON(cmd.OutOrStdout(), u); err != nil {
+					if err := printJSONLine(cmd.OutOrStdout(), u); err != nil {
 						return err
 					}
 					continue
@@ -192,6 +192,6 @@ func (s *server) firstUser() error {
 	if err != nil || given {
 		return err
 	}
-	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().flag())
+	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
 	return err
 }

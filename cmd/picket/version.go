@@ -55,7 +55,7 @@ func newVersion() *cobra.Command {
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *asJSON {
-			return printJSON(cmd.OutOrStdout(), map[string]string{
+			return printJSONLine(cmd.OutOrStdout(), map[string]string{
 				"version": version, "commit": revision(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 			})
 		}

@@ -123,7 +123,7 @@ func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir,
 		}
 		return ruleset.NewPublishedLoader(ctx, fleet, log)
 	}
-	sources, err := enabledRuleSources(dir, names, pipelines...)
+	sources, err := serverRuleSources(dir, names, pipelines...)
 	if err != nil {
 		return nil, err
 	}

@@ -97,13 +97,13 @@ func (o Options) withDefaults() Options {
 
 // An Agent reads sources and uploads their events.
 type Agent struct {
-	opt     Options
-	log     *slog.Logger
-	metrics metrics
-	dropped atomic.Int64 // not yet reported to the server
+	opt      Options
+	log      *slog.Logger
+	counters counters
+	dropped  atomic.Int64 // not yet reported to the server
 }
 
-type metrics struct {
+type counters struct {
 	read, spooled, posted, rejected, dropped, retries atomic.Int64
 }
 
@@ -122,7 +122,7 @@ func New(o Options) *Agent {
 
 // Metrics returns the counters.
 func (a *Agent) Metrics() Snapshot {
-	m := &a.metrics
+	m := &a.counters
 	return Snapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
 		Dropped: m.dropped.Load(), Retries: m.retries.Load()}
 }

@@ -31,7 +31,7 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 				}
 				continue
 			}
-			a.metrics.read.Add(1)
+			a.counters.read.Add(1)
 			events <- e
 		}
 	}()
@@ -103,7 +103,7 @@ func (a *Agent) enqueue(ctx context.Context, in Input, b *batch) {
 	for warned := false; ; {
 		err := a.opt.Spool.Enqueue(put, m)
 		if err == nil {
-			a.metrics.spooled.Add(int64(m.Events))
+			a.counters.spooled.Add(int64(m.Events))
 			a.saveCheckpoint(in.Name, b.position)
 			return
 		}
@@ -112,10 +112,10 @@ func (a *Agent) enqueue(ctx context.Context, in Input, b *batch) {
 			return
 		}
 		if !in.Lossless || ctx.Err() != nil || !errors.Is(err, queue.ErrFull) {
-			a.metrics.dropped.Add(int64(m.Events))
+			a.counters.dropped.Add(int64(m.Events))
 			a.dropped.Add(int64(m.Events))
 			a.log.Error("events dropped: the spool is full or failing", "source", in.Name, "events", m.Events,
-				"dropped", a.metrics.dropped.Load(), "error", err)
+				"dropped", a.counters.dropped.Load(), "error", err)
 			return
 		}
 		if !warned {

@@ -119,8 +119,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("server answered %d %s: %s", e.Status, http.StatusText(e.Status), e.Message)
 }
 
-// maxAnswer bounds the bytes read of an answer.
-const maxAnswer = 4 << 20
+// maxResponseBytes bounds what is read of a response.
+const maxResponseBytes = 4 << 20
 
 // Post sends body, a JSON array compressed with zstd, and returns once the server
 // has it on disk. dropped is how many events were dropped since the last Post.
@@ -141,7 +141,7 @@ func (c *Client) Post(ctx context.Context, body []byte, dropped int64) (Result, 
 		return Result{}, fmt.Errorf("post batch: %w", err)
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
 	switch {
 	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
 		return Result{}, statusError(res, answer)

@@ -35,9 +35,9 @@ type connector struct {
 	buf []byte
 }
 
-// connect subscribes to the kernel's process connector. It needs CAP_NET_ADMIN,
+// openConnector subscribes to the kernel's process connector. It needs CAP_NET_ADMIN,
 // and the initial pid namespace, because the pids are of that namespace.
-func connect() (*connector, error) {
+func openConnector() (*connector, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_CONNECTOR)
 	if err != nil {
 		return nil, fmt.Errorf("open process connector: %w", err)
@@ -167,7 +167,7 @@ func (w *processWatcher) handle(ev connectorEvent, forked map[int]int) {
 	case procExec:
 		parent := forked[ev.pid]
 		delete(forked, ev.pid)
-		if !w.started(ev.pid) {
+		if !w.reportStart(ev.pid) {
 			w.reportMissed(ev.pid, parent)
 		}
 	case procExit:
@@ -176,7 +176,7 @@ func (w *processWatcher) handle(ev connectorEvent, forked map[int]int) {
 		if s := unix.WaitStatus(ev.exitCode); s.Signaled() {
 			code = 128 + int(s.Signal()) // as shells do
 		}
-		w.exited(ev.pid, &code)
+		w.reportExit(ev.pid, &code)
 	}
 }
 
@@ -185,7 +185,7 @@ func (w *processWatcher) handle(ev connectorEvent, forked map[int]int) {
 func (w *processWatcher) reportMissed(pid, parent int) {
 	p := &process{info: processInfo{PID: pid, ParentPID: parent, Name: "?", Action: "created"},
 		instance: w.proc.bootID + " missed " + strconv.FormatInt(time.Now().UnixNano(), 10)}
-	w.proc.parent(&p.info, w.seen)
+	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
 	w.emit(p)
 }

@@ -30,7 +30,7 @@ func (s *Process) Events(ctx context.Context, _ Position) iter.Seq2[Event, error
 			report = func(string, string) {}
 		}
 		if !s.PollOnly {
-			c, err := connect()
+			c, err := openConnector()
 			if err == nil {
 				defer c.close()
 				defer raisePriority()()
@@ -109,13 +109,13 @@ func (w *processWatcher) scan() error {
 	}
 	for pid, old := range w.seen {
 		if !here[pid] || !w.unchanged(old) {
-			w.exited(pid, nil)
+			w.reportExit(pid, nil)
 		}
 	}
 	slices.Sort(pids) // parents before their children, except when pids wrap around
 	for _, pid := range pids {
 		if w.seen[pid] == nil {
-			w.started(pid)
+			w.reportStart(pid)
 		}
 	}
 	return nil
@@ -128,22 +128,22 @@ func (w *processWatcher) unchanged(old *process) bool {
 	return ok && start == old.startTicks && (image == "" || image == old.info.Name)
 }
 
-// started yields the start of a process, or of another program in it. It returns
+// reportStart yields the start of a process, or of another program in it. It returns
 // false if the process has exited already.
-func (w *processWatcher) started(pid int) bool {
+func (w *processWatcher) reportStart(pid int) bool {
 	p, err := w.proc.read(pid)
 	if err != nil {
 		return false
 	}
-	w.proc.parent(&p.info, w.seen)
+	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
 	w.emit(p)
 	return true
 }
 
-// exited yields the exit of a process. A process that was never seen only forked
+// reportExit yields the exit of a process. A process that was never seen only forked
 // and never ran a program; its start was not reported either.
-func (w *processWatcher) exited(pid int, exitCode *int) {
+func (w *processWatcher) reportExit(pid int, exitCode *int) {
 	p := w.seen[pid]
 	if p == nil {
 		return

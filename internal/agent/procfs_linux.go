@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCommandLine bounds a command line; the kernel allows megabytes.
-const maxCommandLine = 32 << 10
+// maxCommandLineBytes bounds a command line; the kernel allows megabytes.
+const maxCommandLineBytes = 32 << 10
 
 // clockTicks is USER_HZ, the unit of times in /proc; it is 100 on all platforms
 // that Go supports.
@@ -76,13 +76,13 @@ func (f *procfs) read(pid int) (*process, error) {
 	if p.info.Name == "" {
 		p.info.Name = comm // a kernel thread, or not permitted
 	}
-	p.info.User = f.owner(dir)
+	p.info.User = f.userName(dir)
 	p.info.ContainerID = containerIDOf(dir)
 	return p, nil
 }
 
-// parent fills in p's parent, from the known processes or from /proc.
-func (f *procfs) parent(p *processInfo, seen map[int]*process) {
+// setParent fills in p's parent, from the known processes or from /proc.
+func (f *procfs) setParent(p *processInfo, seen map[int]*process) {
 	if p.ParentPID == 0 {
 		return
 	}
@@ -126,7 +126,7 @@ func readShort(path string, n int) []byte {
 // commandLineOf joins the arguments with spaces. Arguments that contain spaces are
 // quoted, so that rules can see where they end.
 func commandLineOf(dir string) string {
-	b := readShort(dir+"/cmdline", maxCommandLine)
+	b := readShort(dir+"/cmdline", maxCommandLineBytes)
 	if len(b) == 0 {
 		return ""
 	}
@@ -161,8 +161,8 @@ func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
 	return strings.ToValidUTF8(string(b[open+1:end]), "\ufffd"), ppid, start, nil
 }
 
-// owner returns the name of the process's effective user.
-func (f *procfs) owner(dir string) string {
+// userName returns the name of the process's effective user.
+func (f *procfs) userName(dir string) string {
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
 		return ""

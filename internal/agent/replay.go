@@ -80,7 +80,7 @@ func (r *Replay) Events(ctx context.Context, from Position) iter.Seq2[Event, err
 		}
 		for ; at.Loop < max(r.Loops, 1) || r.Loops < 0; at = (replayPosition{File: at.File, Loop: at.Loop + 1}) {
 			n := at.Event
-			for e, err := range r.once(ctx, at) {
+			for e, err := range r.readOnce(ctx, at) {
 				n++
 				if !yield(e, err) || err != nil {
 					return
@@ -93,8 +93,8 @@ func (r *Replay) Events(ctx context.Context, from Position) iter.Seq2[Event, err
 	}
 }
 
-// once replays the file from a position to its end.
-func (r *Replay) once(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
+// readOnce replays the file from a position to its end.
+func (r *Replay) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		fail := func(err error) { yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err)) }
 		f, err := os.Open(r.Path)

@@ -55,14 +55,14 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 			return
 		}
 		failures++
-		a.metrics.retries.Add(1)
+		a.counters.retries.Add(1)
 		wait := a.retryPolicy().Delay(failures)
 		status, _ := errors.AsType[*StatusError](err)
 		switch {
 		case status == nil: // no answer
 		case status.Status == http.StatusBadRequest:
 			a.log.Error("server rejected a whole batch; it is kept as a dead letter", "events", d.Events, "error", err)
-			a.metrics.rejected.Add(int64(d.Events))
+			a.counters.rejected.Add(int64(d.Events))
 			a.removeFromSpool(ctx, d, err)
 			return
 		case status.RetryAfter > 0:
@@ -117,7 +117,7 @@ func (a *Agent) send(ctx context.Context, body []byte, n int) error {
 	switch {
 	case err == nil:
 		a.logRejected(res.Rejected)
-		a.metrics.posted.Add(int64(n - len(res.Rejected)))
+		a.counters.posted.Add(int64(n - len(res.Rejected)))
 	case status != nil && status.Status == http.StatusBadRequest && len(status.Rejected) > 0:
 		// The server rejected each event; retrying would not help.
 		a.logRejected(status.Rejected)
@@ -132,7 +132,7 @@ func (a *Agent) send(ctx context.Context, body []byte, n int) error {
 
 // logRejected counts rejected events and logs the first of them.
 func (a *Agent) logRejected(rs []RejectedEvent) {
-	a.metrics.rejected.Add(int64(len(rs)))
+	a.counters.rejected.Add(int64(len(rs)))
 	const shown = 10
 	for i, r := range rs {
 		if i == shown {

@@ -86,7 +86,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	handle("GET /api/v1/workers", auth.RoleViewer, s.workers)
 	handle("GET /api/v1/stats", auth.RoleViewer, s.stats)
 	handle("GET /api/v1/queue", auth.RoleViewer, s.queue)
-	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.dead)
+	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.deadLetters)
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {

@@ -74,7 +74,7 @@ func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	return httpapi.JSON(w, http.StatusOK, st)
 }
 
-func (s *Server) dead(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
 	limit, before := q.limit(), int64(0)
 	if v := q.Get("cursor"); v != "" {

@@ -32,10 +32,10 @@ const (
 	RoleAdmin   = "admin"   // manages dead letters, rules, users and tokens
 )
 
-var rank = map[string]int{RoleViewer: 1, RoleAnalyst: 2, RoleAdmin: 3}
+var roleRank = map[string]int{RoleViewer: 1, RoleAnalyst: 2, RoleAdmin: 3}
 
 // ValidRole reports whether role is a role.
-func ValidRole(role string) bool { return rank[role] > 0 }
+func ValidRole(role string) bool { return roleRank[role] > 0 }
 
 // ErrUnauthenticated: the credentials are missing or not valid. ErrForbidden: they
 // are valid but do not permit the request.
@@ -52,7 +52,7 @@ type Identity struct {
 }
 
 // Can reports whether the identity has the role or a higher one.
-func (id Identity) Can(role string) bool { return rank[id.Role] >= rank[role] }
+func (id Identity) Can(role string) bool { return roleRank[id.Role] >= roleRank[role] }
 
 // String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }

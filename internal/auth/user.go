@@ -20,16 +20,16 @@ import (
 // Parameters of argon2id (RFC 9106): OWASP's second recommendation, which needs
 // less memory than the first.
 const (
-	argonTime    = 2
-	argonMemory  = 19 << 10 // KiB
-	argonThreads = 1
-	minPassword  = 10
+	argonTime        = 2
+	argonMemory      = 19 << 10 // KiB
+	argonThreads     = 1
+	minPasswordBytes = 10
 )
 
 // HashPassword returns the hash of a password in PHC string format.
 func HashPassword(password string) (string, error) {
-	if len(password) < minPassword || len(password) > 1024 {
-		return "", fmt.Errorf("set password: it must have %d to 1024 characters: %w", minPassword, picket.ErrInvalid)
+	if len(password) < minPasswordBytes || len(password) > 1024 {
+		return "", fmt.Errorf("set password: it must have %d to 1024 characters: %w", minPasswordBytes, picket.ErrInvalid)
 	}
 	salt := []byte(randomHex(8))
 	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
@@ -98,14 +98,14 @@ const (
 	attemptWindow   = time.Minute
 )
 
-// maxUserName bounds the name in a sign-in, in bytes.
-const maxUserName = 256
+// maxUserNameBytes bounds the name in a sign-in.
+const maxUserNameBytes = 256
 
 // SignIn checks a password and returns the secret of a new session. A wrong name
 // and a wrong password both are ErrUnauthenticated, and take the same time. After
 // five failures a minute of a user from an address, the error is ErrTooMany.
 func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (string, error) {
-	if len(name) > maxUserName {
+	if len(name) > maxUserNameBytes {
 		return "", ErrUnauthenticated
 	}
 	now := s.now()

@@ -8,11 +8,13 @@ package correlate
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
@@ -32,7 +34,7 @@ type Runner struct {
 	rules      *sigma.RuleSet // of state
 	state      *correlation.Correlator
 	offset     int64
-	targets    map[string]alertTarget
+	targets    map[targetKey]alertTarget
 	leaseUntil time.Time // when to renew the lease
 	stateSaved time.Time // when the state was last committed
 	failing    bool      // the last step failed, which was logged
@@ -43,24 +45,37 @@ type Runner struct {
 // An alertTarget is the host whose alert the matches of a correlation and group join,
 // while they follow one another.
 type alertTarget struct {
-	eventSource
-	last time.Time
+	source unique.Handle[eventSource]
+	last   time.Time
 }
 
-// An eventSource is the agent and host of an event.
+// A targetKey is the hash of a correlation's ID and a group.
+type targetKey [16]byte
+
+func newTargetKey(m *correlation.Match) (key targetKey) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q", m.Rule.ID)
+	for _, g := range m.Group {
+		fmt.Fprintf(h, "%q%q", g.Field, g.Value)
+	}
+	copy(key[:], h.Sum(nil))
+	return key
+}
+
+// An eventSource is the agent and host of an event. Many observations have the same.
 type eventSource struct{ agent, host string }
 
 const (
 	pollInterval       = 250 * time.Millisecond // between reads of new observations
 	leaseDuration      = 10 * time.Second
 	checkpointInterval = 30 * time.Second
-	pageSize           = 10_000
+	pageSize           = 4096
 )
 
 // New returns a runner of the engine's correlations. holder identifies it among all
 // processes that share the store.
 func New(e *detect.Engine, s store.Correlations, holder string, log *slog.Logger, now func() time.Time) *Runner {
-	return &Runner{engine: e, store: s, holder: holder, log: log, now: now, targets: make(map[string]alertTarget)}
+	return &Runner{engine: e, store: s, holder: holder, log: log, now: now, targets: make(map[targetKey]alertTarget)}
 }
 
 // Kept and Dropped return how many observations the state holds, and how many were
@@ -209,7 +224,8 @@ func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 }
 
 func observation(o *store.Observation) correlation.Observation {
-	return correlation.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields, Context: eventSource{o.AgentID, o.Host}}
+	return correlation.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields,
+		Context: unique.Make(eventSource{o.AgentID, o.Host}), ContextBytes: len(o.AgentID) + len(o.Host)}
 }
 
 // matches returns a match for each event of the correlation matches. Correlation
@@ -219,20 +235,21 @@ func (r *Runner) matches(found []correlation.Match) []picket.Match {
 	var out []picket.Match
 	for _, match := range found {
 		c := match.Rule
-		key := fmt.Sprint(c.ID, match.Group)
+		key := newTargetKey(&match)
 		h, ok := r.targets[key]
 		if !ok || match.Time.Sub(h.last).Abs() > c.Timespan {
-			h.eventSource = match.Events[len(match.Events)-1].Context.(eventSource)
+			h.source = match.Events[len(match.Events)-1].Context.(unique.Handle[eventSource])
 		}
 		h.last = match.Time
 		if len(r.targets) > maxTargets {
 			clear(r.targets)
 		}
 		r.targets[key] = h
+		target, why := h.source.Value(), sigma.GroupEvidence(match.Group)
 		for _, e := range match.Events {
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: e.ID, AgentID: e.Context.(eventSource).agent, AlertAgent: h.agent,
-				Host: h.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: sigma.GroupEvidence(match.Group),
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: e.ID, AgentID: e.Context.(unique.Handle[eventSource]).Value().agent,
+				AlertAgent: target.agent, Host: target.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
 			})
 		}
 	}

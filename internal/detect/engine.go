@@ -9,6 +9,7 @@ package detect
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
@@ -92,12 +93,14 @@ type Detector struct {
 
 // Detect sets the Fields of the events, and the Time and Host of events without
 // them, and returns the matches in the order of the events. An event whose Raw is
-// not one JSON object is an error that names it; the intake accepts none.
+// not one JSON object is an error that names it; the intake accepts none. The error
+// is picket.ErrTooManyMatches if the matches of several events take too much memory.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 	if rules := d.engine.Rules(); rules != d.rules {
 		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
 	}
 	var matches []picket.Match
+	cost := 0 // of matches
 	// One array holds the fields of the whole batch. Its size is estimated from the
 	// last batch, so that it rarely grows.
 	fields := make([]sigma.Field, 0, min(len(events)*max(d.fieldsPerEvent, minFieldsPerEvent), maxPreallocatedFields))
@@ -128,13 +131,17 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		for _, rule := range d.fired {
 			m := newMatch(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
-				m.Why = rule.Explain(ev.Fields)
+				m.Why = shortened(rule.Explain(ev.Fields))
 			}
 			m.Observed = observedFields(ev, rule.CorrelationFields())
 			matches = append(matches, m)
+			cost += matchCost(&m)
 		}
 		if v := doc.Alert; v != nil {
 			matches = append(matches, newMatch(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))
+		}
+		if i > 0 && cost > maxMatchesCost {
+			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrTooManyMatches)
 		}
 	}
 	if len(events) > 0 {
@@ -149,6 +156,40 @@ const (
 	minFieldsPerEvent     = 32
 	maxPreallocatedFields = 1 << 19
 )
+
+// maxMatchesCost bounds what the matches of one call of Detect take in memory, in
+// bytes, unless they are of a single event.
+const maxMatchesCost = 16 << 20
+
+// matchCost is about what a match takes in memory.
+func matchCost(m *picket.Match) int {
+	n := 512
+	for _, e := range m.Why {
+		n += 32 + len(e.Value)
+	}
+	for _, v := range m.Observed {
+		n += 64 + len(v)
+	}
+	return n
+}
+
+// Bounds of the evidence of a match, because a value of an event may be evidence of
+// very many matches.
+const (
+	maxEvidence      = 32
+	maxEvidenceBytes = 2 << 10 // of one value
+)
+
+// shortened cuts evidence to its bounds.
+func shortened(why []sigma.Evidence) []sigma.Evidence {
+	why = why[:min(len(why), maxEvidence)]
+	for i := range why {
+		if v := why[i].Value; len(v) > maxEvidenceBytes {
+			why[i].Value = strings.ToValidUTF8(v[:maxEvidenceBytes], "") + "…"
+		}
+	}
+	return why
+}
 
 // newMatch returns the match of a rule on an event.
 func newMatch(ev *picket.Event, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {

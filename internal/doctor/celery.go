@@ -42,7 +42,7 @@ func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byt
 	for i := range s.Queues {
 		celeryQueueState(r, s, &s.Queues[i])
 	}
-	backlog(ctx, r, q)
+	checkBacklog(ctx, r, q)
 }
 
 // celeryQueueState checks one queue and its consumers.

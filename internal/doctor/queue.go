@@ -24,7 +24,7 @@ func SQLiteQueue(ctx context.Context, r *Report, path string) {
 		return
 	}
 	defer q.Close()
-	backlog(ctx, r, q)
+	checkBacklog(ctx, r, q)
 }
 
 // RedisQueue checks a queue on Redis and the settings of its server.
@@ -47,12 +47,12 @@ func RedisQueue(ctx context.Context, r *Report, url string) {
 	} else {
 		r.ok("redis", "%s", text)
 	}
-	backlog(ctx, r, q)
+	checkBacklog(ctx, r, q)
 }
 
-// backlog checks that the messages of a queue are processed, and that there are
+// checkBacklog checks that the messages of a queue are processed, and that there are
 // no dead letters.
-func backlog(ctx context.Context, r *Report, q queue.Inspector) {
+func checkBacklog(ctx context.Context, r *Report, q queue.Inspector) {
 	st, err := q.Stats(ctx)
 	switch {
 	case err != nil:

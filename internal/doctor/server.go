@@ -24,15 +24,15 @@ type Server struct {
 
 // Check checks the port, the clock and the token.
 func (s *Server) Check(ctx context.Context, r *Report) {
-	s.port(ctx, r)
-	s.clock(ctx, r)
+	s.checkPort(ctx, r)
+	s.checkClock(ctx, r)
 	if s.Token != "" {
-		s.token(ctx, r)
+		s.checkToken(ctx, r)
 	}
 }
 
-// port checks that the program that listens is a picket server that is ready.
-func (s *Server) port(ctx context.Context, r *Report) {
+// checkPort checks that the program that listens is a picket server that is ready.
+func (s *Server) checkPort(ctx context.Context, r *Report) {
 	conn, err := net.DialTimeout("tcp", s.Listen, 2*time.Second)
 	if err != nil {
 		r.fail("port", "start it with picket serve", "no server answers at %s", s.Listen)
@@ -73,11 +73,11 @@ func (s *Server) get(ctx context.Context, path string) (string, http.Header, err
 	return string(body), resp.Header, err
 }
 
-// clock compares this machine's clock with the server's.
-func (s *Server) clock(ctx context.Context, r *Report) {
+// checkClock compares this machine's clock with the server's.
+func (s *Server) checkClock(ctx context.Context, r *Report) {
 	_, h, err := s.get(ctx, "/healthz")
 	if err != nil {
-		return // reported by port
+		return // reported by checkPort
 	}
 	there, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *Server) clock(ctx context.Context, r *Report) {
 	r.ok("clock", "agrees with the server's")
 }
 
-// token posts an empty array, which changes nothing.
-func (s *Server) token(ctx context.Context, r *Report) {
+// checkToken posts an empty array, which changes nothing.
+func (s *Server) checkToken(ctx context.Context, r *Report) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/api/v1/telemetry/", strings.NewReader("[]"))
 	if err != nil {
 		r.fail("token", "", "%v", err)
@@ -102,7 +102,7 @@ func (s *Server) token(ctx context.Context, r *Report) {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := s.Client.Do(req)
 	if err != nil {
-		return // reported by port
+		return // reported by checkPort
 	}
 	resp.Body.Close()
 	switch resp.StatusCode {

@@ -145,13 +145,13 @@ func (p *parser) content() []part {
 		case tokenFragment:
 			p.read(4)
 		default:
-			parts = append(parts, p.part())
+			parts = append(parts, p.textPart())
 		}
 	}
 }
 
-// part reads one piece of text or a substitution.
-func (p *parser) part() part {
+// textPart reads one piece of text or a substitution.
+func (p *parser) textPart() part {
 	token := p.u8()
 	switch token &^ moreFlag {
 	case tokenValue:
@@ -201,7 +201,7 @@ func (p *parser) element() *element {
 				if t != tokenValue && t != tokenNormalSub && t != tokenOptionalSub && t != tokenCharRef && t != tokenEntity {
 					break
 				}
-				a.parts = append(a.parts, p.part())
+				a.parts = append(a.parts, p.textPart())
 			}
 			e.attributes = append(e.attributes, a)
 		}

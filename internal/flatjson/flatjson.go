@@ -1,6 +1,7 @@
 // Package flatjson decodes one JSON object into flat leaves: its scalars, each with
 // its dotted path. The intake and the workers decode every event with it. It is
-// strict: it accepts only RFC 8259 JSON in valid UTF-8 with bounded nesting.
+// strict: it accepts only RFC 8259 JSON in valid UTF-8, within limits that bound what
+// an event costs.
 //
 // It does not allocate for an event whose paths it has seen before: paths are
 // interned, and values alias the input or, if they contain escapes, an arena.
@@ -15,12 +16,25 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// MaxDepth bounds the nesting of objects and arrays, including the outermost.
-const MaxDepth = 64
+// Limits of an event. They bound its cost by a small multiple of its length:
+// without them, one long name with thousands of members is thousands of long paths.
+const (
+	MaxDepth     = 64      // nested objects and arrays, including the outermost
+	MaxLeaves    = 1 << 16 // scalars
+	MaxPathBytes = 4 << 10 // bytes of a dotted path
+	MaxPaths     = 1 << 13 // distinct paths
+	// The distinct paths together may take freePathBytes, and pathFactor times the
+	// bytes of the event.
+	freePathBytes = 64 << 10
+	pathFactor    = 4
+)
 
-// maxPaths bounds the interned paths of a decoder, so that senders of many field
-// names cost time and not memory.
-const maxPaths = 1 << 15
+// What a decoder keeps interned for the next event. Past that it drops all paths,
+// so that senders of many field names cost time and not memory.
+const (
+	maxInterned      = 1 << 14 // paths
+	maxInternedBytes = 2 << 20 // of their names
+)
 
 // A Path is the position of a leaf in the event. Paths are interned: within one
 // decoder equal paths are the same pointer, until the decoder drops all of them
@@ -36,6 +50,7 @@ type Path struct {
 	Data any
 
 	children map[string]*Path
+	event    uint32 // Decoder.event of the last event that has it
 }
 
 // A Leaf is one scalar: a member of an object or an element of an array.
@@ -51,15 +66,20 @@ type Decoder struct {
 	// OnPath, if not nil, is called once for each new path, to set Bits and Data.
 	OnPath func(*Path)
 
-	root  Path
-	paths int
-	arena []byte
+	root          Path
+	interned      int // paths
+	internedBytes int // of their names
+	arena         []byte
 
 	// of the event being decoded
-	s        string
-	at       int
-	pathBits uint64
-	dst      []Leaf
+	event     uint32 // its number, to count each path once
+	s         string
+	at        int
+	pathBits  uint64
+	dst       []Leaf
+	most      int // len(dst) at which the event has MaxLeaves
+	paths     int // distinct
+	pathBytes int // of their names
 }
 
 // A SyntaxError is where an event stops being acceptable JSON.
@@ -75,9 +95,10 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Rea
 // including those of objects and arrays. The values alias raw, which must not
 // change while they are in use.
 func (d *Decoder) Leaves(raw []byte, dst []Leaf) ([]Leaf, uint64, error) {
-	if d.paths > maxPaths {
-		d.root, d.paths = Path{}, 0
+	if d.event++; d.interned > maxInterned || d.internedBytes > maxInternedBytes || d.event == 0 {
+		d.root, d.interned, d.internedBytes, d.event = Path{}, 0, 0, 1
 	}
+	d.most, d.paths, d.pathBytes = len(dst)+MaxLeaves, 0, 0
 	d.s = unsafe.String(unsafe.SliceData(raw), len(raw))
 	d.at, d.pathBits, d.dst = 0, 0, dst
 	d.space()
@@ -144,7 +165,18 @@ func (d *Decoder) object(p *Path, depth int) error {
 			return d.fail("expected a colon")
 		}
 		d.at++
-		if err := d.value(d.child(p, key), depth, false); err != nil {
+		c, ok := p.children[key]
+		if !ok {
+			if c, err = d.intern(p, key); err != nil {
+				return err
+			}
+		}
+		if c.event != d.event {
+			if err := d.countPath(c); err != nil {
+				return err
+			}
+		}
+		if err := d.value(c, depth, false); err != nil {
 			return err
 		}
 		switch d.next() {
@@ -183,6 +215,9 @@ func (d *Decoder) array(p *Path, depth int) error {
 
 func (d *Decoder) value(p *Path, depth int, element bool) error {
 	d.pathBits |= p.Bits
+	if len(d.dst) == d.most {
+		return d.fail(fmt.Sprintf("more than %d values", MaxLeaves))
+	}
 	switch c := d.next(); {
 	case c == '"':
 		s, err := d.string()
@@ -278,25 +313,44 @@ func (d *Decoder) digits() bool {
 	return d.at > start
 }
 
-// child returns the path of a member of p.
-func (d *Decoder) child(p *Path, key string) *Path {
-	if c, ok := p.children[key]; ok {
-		return c
-	}
-	c := &Path{Key: string([]byte(key)), Parent: p} // a copy: key aliases the event
-	c.Name = c.Key
+// intern adds the path of a member of p.
+func (d *Decoder) intern(p *Path, key string) (*Path, error) {
+	size := len(key)
 	if p != &d.root {
-		c.Name = p.Name + "." + c.Key
+		size += len(p.Name) + 1
+	}
+	if size > MaxPathBytes {
+		return nil, d.fail(fmt.Sprintf("the path of a value is longer than %d bytes", MaxPathBytes))
+	}
+	var c *Path
+	if p == &d.root {
+		name := strings.Clone(key) // key aliases the event
+		c = &Path{Name: name, Key: name}
 	} else {
-		c.Parent = nil
+		name := p.Name + "." + key
+		c = &Path{Name: name, Key: name[len(p.Name)+1:], Parent: p}
 	}
 	if p.children == nil {
 		p.children = make(map[string]*Path)
 	}
 	p.children[c.Key] = c
-	d.paths++
+	d.interned++
+	d.internedBytes += size
 	if d.OnPath != nil {
 		d.OnPath(c)
 	}
-	return c
+	return c, nil
+}
+
+// countPath counts a path that the event has not had before. The result does not
+// depend on what is interned.
+func (d *Decoder) countPath(p *Path) error {
+	p.event = d.event
+	if d.paths++; d.paths > MaxPaths {
+		return d.fail(fmt.Sprintf("more than %d distinct paths", MaxPaths))
+	}
+	if d.pathBytes += len(p.Name); d.pathBytes > freePathBytes+pathFactor*len(d.s) {
+		return d.fail(fmt.Sprintf("the paths of its values take more than %d bytes", freePathBytes+pathFactor*len(d.s)))
+	}
+	return nil
 }

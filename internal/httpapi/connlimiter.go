@@ -38,18 +38,18 @@ func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
 	var victim net.Conn
 	switch state {
 	case http.StateNew:
-		c.move(conn, c.waiting)
+		c.moveTo(conn, c.waiting)
 		if len(c.at) > c.max {
 			victim = c.connToEvict(conn)
-			c.move(victim, nil)
+			c.moveTo(victim, nil)
 			c.closed++
 		}
 	case http.StateIdle:
-		c.move(conn, c.waiting)
+		c.moveTo(conn, c.waiting)
 	case http.StateActive:
-		c.move(conn, c.active)
+		c.moveTo(conn, c.active)
 	case http.StateClosed, http.StateHijacked:
-		c.move(conn, nil)
+		c.moveTo(conn, nil)
 	}
 	c.mu.Unlock()
 	if victim != nil {
@@ -67,8 +67,8 @@ func (c *ConnLimiter) connToEvict(newest net.Conn) net.Conn {
 	return newest
 }
 
-// move moves conn to the end of a list or, if to is nil, removes it.
-func (c *ConnLimiter) move(conn net.Conn, to *list.List) {
+// moveTo moves conn to the end of a list or, if to is nil, removes it.
+func (c *ConnLimiter) moveTo(conn net.Conn, to *list.List) {
 	if p, ok := c.at[conn]; ok {
 		p.in.Remove(p.e)
 		delete(c.at, conn)

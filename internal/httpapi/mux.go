@@ -74,24 +74,25 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // routeError returns the error for a request that no route matches: an unknown
 // path, or a wrong method. http.ServeMux would answer it in plain text.
 func routeError(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
-	said := &headerRecorder{header: make(http.Header)}
-	refuse.ServeHTTP(said, r)
-	if said.status != http.StatusMethodNotAllowed {
+	refused := &discardingRecorder{header: make(http.Header)}
+	refuse.ServeHTTP(refused, r)
+	if refused.status != http.StatusMethodNotAllowed {
 		return Errorf(http.StatusNotFound, "no such path: %s", r.URL.Path)
 	}
-	w.Header().Set("Allow", said.header.Get("Allow"))
+	w.Header().Set("Allow", refused.header.Get("Allow"))
 	return Errorf(http.StatusMethodNotAllowed, "Method %q not allowed.", r.Method)
 }
 
-// A headerRecorder is a ResponseWriter that discards the body.
-type headerRecorder struct {
+// A discardingRecorder is a ResponseWriter that records the status and the header,
+// and discards the body.
+type discardingRecorder struct {
 	header http.Header
 	status int
 }
 
-func (a *headerRecorder) Header() http.Header         { return a.header }
-func (a *headerRecorder) WriteHeader(status int)      { a.status = status }
-func (a *headerRecorder) Write(p []byte) (int, error) { return len(p), nil }
+func (a *discardingRecorder) Header() http.Header         { return a.header }
+func (a *discardingRecorder) WriteHeader(status int)      { a.status = status }
+func (a *discardingRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
 // serve runs a handler and logs the request.
 func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError ErrorWriter) {

@@ -80,7 +80,7 @@ func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDef
 	var errs FieldErrors
 	switch {
 	case err == nil:
-		errs = b.describe(&ev, d, defaults)
+		errs = b.fillAndValidate(&ev, d, defaults)
 	case len(raw) > 0 && raw[0] != '{':
 		errs = b.validator.NotObject(raw)
 	default:
@@ -92,9 +92,9 @@ func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDef
 	return ev, errs
 }
 
-// describe fills in who and what ev is, from the event itself, the token and
+// fillAndValidate fills in who and what ev is, from the event itself, the token and
 // the request's defaults, in this order, and checks it.
-func (b *batchBuilder) describe(ev *picket.Event, d *normalize.Event, defaults requestDefaults) FieldErrors {
+func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, defaults requestDefaults) FieldErrors {
 	ev.ID, ev.AgentID, ev.Host, ev.Type, ev.OS = d.ID, d.AgentID, d.Host, d.Type, d.Class.OS
 	if !d.Time.IsZero() {
 		ev.Time = d.Time

@@ -27,10 +27,10 @@ const zstdWindow = 8 << 20
 
 // A bodyReader reads bodies into memory, decompressed and within limits.
 type bodyReader struct {
-	maxBody, maxDecoded int64
-	tiers               []bufferTier
-	buffers             sync.Pool // of *[]byte, one chunk or a little more
-	zstds               sync.Pool // of *zstd.Decoder
+	maxBodyBytes, maxDecodedBytes int64
+	tiers                         []bufferTier
+	buffers                       sync.Pool // of *[]byte, one chunk or a little more
+	zstds                         sync.Pool // of *zstd.Decoder
 }
 
 // A bufferTier limits how many bodies may be larger than a size at the same time.
@@ -41,7 +41,7 @@ type bufferTier struct {
 }
 
 func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
-	return &bodyReader{maxBody: maxBody, maxDecoded: maxDecoded, tiers: []bufferTier{
+	return &bodyReader{maxBodyBytes: maxBody, maxDecodedBytes: maxDecoded, tiers: []bufferTier{
 		{chunk, make(chan struct{}, 64)}, {1 << 20, make(chan struct{}, 6)}, {8 << 20, make(chan struct{}, 1)},
 	}}
 }
@@ -71,10 +71,10 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 			drain(w, r)
 		}
 	}()
-	if r.ContentLength > b.maxBody {
+	if r.ContentLength > b.maxBodyBytes {
 		return nil, nil, b.readError(errTooLong)
 	}
-	src, done, err := b.decompress(r, &limitedReader{r.Body, b.maxBody})
+	src, done, err := b.decompress(r, &limitedReader{r.Body, b.maxBodyBytes})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,8 +82,8 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 
 	body = (*buf)[:0]
 	for {
-		if int64(len(body)) > b.maxDecoded {
-			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecoded)
+		if int64(len(body)) > b.maxDecodedBytes {
+			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecodedBytes)
 		}
 		if len(body) == cap(body) {
 			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
@@ -92,7 +92,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 				}
 				climbed++
 			}
-			body = append(make([]byte, 0, min(2*int64(cap(body)), b.maxDecoded+1)), body...)
+			body = append(make([]byte, 0, min(2*int64(cap(body)), b.maxDecodedBytes+1)), body...)
 			*buf = body
 		}
 		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunk)])
@@ -155,7 +155,7 @@ func acquireSlot(ctx context.Context, slots chan struct{}) error {
 
 func (b *bodyReader) readError(err error) error {
 	if errors.Is(err, errTooLong) {
-		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBody)
+		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBodyBytes)
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "zstd frame needs a window larger than %d bytes", zstdWindow)

@@ -38,7 +38,7 @@ type bulkAnswer struct {
 // bulk accepts pairs of lines: an action and its document.
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
-	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
+	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
 	body, release, err := h.bodies.read(w, r, s.feed)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 		return fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	b := h.newBatchBuilder(from)
-	items, err := b.bulk(body, s.spans, index)
+	items, err := b.addBulk(body, s.spans, index)
 	if err != nil {
 		return err
 	}
@@ -112,10 +112,10 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 	return it
 }
 
-// bulk adds a bulk request's documents and returns the answer to each action. Only
+// addBulk adds a bulk request's documents and returns the answer to each action. Only
 // a malformed action line fails the whole request, because actions and documents
 // after it cannot be told apart.
-func (b *batchBuilder) bulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
+func (b *batchBuilder) addBulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	reader := b.h.readers.Get().(*normalize.Reader)
 	defer b.h.readers.Put(reader)
 	items := make([]map[string]bulkItem, 0, len(spans)/2)
@@ -183,8 +183,8 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 // document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
-		if len(body) > h.opt.MaxEvent {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEvent)
+		if len(body) > h.opt.MaxEventBytes {
+			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEventBytes)
 		}
 		return nil
 	})

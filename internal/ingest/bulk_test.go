@@ -12,7 +12,7 @@ import (
 )
 
 func TestBulk(t *testing.T) {
-	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEventBytes: 1000})
 	illegal := func(reason string) string {
 		return `{"error":{"reason":"` + reason + `","root_cause":[{"type":"illegal_argument_exception","reason":"` + reason + `"}],"type":"illegal_argument_exception"},"status":400}`
 	}
@@ -130,7 +130,7 @@ func TestElasticsearchProbes(t *testing.T) {
 }
 
 func TestOsquery(t *testing.T) {
-	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEvent: 1000})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxEvents: 10, MaxEventBytes: 1000})
 	row := `{"name":"process_events","hostIdentifier":"h","unixTime":1700000000,"action":"added","columns":{"path":"/bin/sh","cmdline":"sh -c id"}}`
 	log := func(key, kind, data string) string {
 		return `{"node_key":"` + key + `","log_type":"` + kind + `","data":` + data + `}`

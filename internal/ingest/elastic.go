@@ -28,14 +28,14 @@ func (h *Handler) elasticRoutes(mux *httpapi.Mux) {
 	mux.Fallback(isElastic, withElasticHeaders(h.elasticAPI), WriteElastic)
 }
 
-// picketPaths are the first path elements that are never an index.
-var picketPaths = []string{"api", "console", "dashboard", "accounts", "telemetry", "ws"}
+// nonIndexSegments are the first path elements that are never an index.
+var nonIndexSegments = []string{"api", "console", "dashboard", "accounts", "telemetry", "ws"}
 
 // isElastic reports whether a request is for Elasticsearch: its path names one of
 // Elasticsearch's APIs, or an index, with a token.
 func isElastic(r *http.Request) bool {
 	index, rest := elasticPath(r.URL)
-	if slices.Contains(picketPaths, index) {
+	if slices.Contains(nonIndexSegments, index) {
 		return false
 	}
 	return len(rest) > 0 && strings.HasPrefix(rest[0], "_") || index != "" && len(rest) <= 2 && auth.Secret(r) != ""

@@ -27,10 +27,10 @@ type Enqueuer interface {
 
 // Options bound a request and adapt the intake. Zero fields take the default.
 type Options struct {
-	MaxBody    int64 // bytes of a request as sent; 16 MiB
-	MaxDecoded int64 // bytes of a request decompressed; 64 MiB
-	MaxEvents  int   // events of a request; 10,000
-	MaxEvent   int   // bytes of one event; 1 MiB
+	MaxBodyBytes    int64 // bytes of a request as sent; 16 MiB
+	MaxDecodedBytes int64 // bytes of a request decompressed; 64 MiB
+	MaxEvents       int   // events of a request; 10,000
+	MaxEventBytes   int   // bytes of one event; 1 MiB
 	// Validator checks events in the native format; by default they need only
 	// be JSON objects.
 	Validator Validator
@@ -62,10 +62,10 @@ func (h *Handler) AgentDropped() int64 { return h.agentDropped.Load() }
 
 // New returns an intake that puts batches on q.
 func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
-	o.MaxBody = cmp.Or(o.MaxBody, 16<<20)
-	o.MaxDecoded = cmp.Or(o.MaxDecoded, 64<<20)
+	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, 16<<20)
+	o.MaxDecodedBytes = cmp.Or(o.MaxDecodedBytes, 64<<20)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)
-	o.MaxEvent = cmp.Or(o.MaxEvent, 1<<20)
+	o.MaxEventBytes = cmp.Or(o.MaxEventBytes, 1<<20)
 	if o.Validator == nil {
 		o.Validator = lenient{}
 	}
@@ -82,7 +82,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBody, o.MaxDecoded)}
+	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBodyBytes, o.MaxDecodedBytes)}
 	h.readers.New = func() any { return normalize.NewReader() }
 	return h
 }

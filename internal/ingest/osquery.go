@@ -88,8 +88,8 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	reader := h.readers.Get().(*normalize.Reader)
 	defer h.readers.Put(reader)
 	for i, row := range rows {
-		if len(row) > h.opt.MaxEvent {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEvent)
+		if len(row) > h.opt.MaxEventBytes {
+			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
 		}
 		b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
 	}
@@ -130,7 +130,7 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fail(errNotJSON)
+		return fail(errNotObjectOrArray)
 	}
 	for d.More() {
 		name, err := d.Token()

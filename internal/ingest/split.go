@@ -15,8 +15,8 @@ type span struct{ start, end int }
 // past a limit is rejected early. It only balances brackets; whether a span is
 // valid JSON is checked later.
 type splitter struct {
-	maxEvent, maxEvents int
-	lines               bool // each line is an event (NDJSON); else objects, or one array of values
+	maxEventBytes, maxEvents int
+	lines                    bool // each line is an event (NDJSON); else objects, or one array of values
 
 	spans []span
 	at    int // how far the body has been scanned
@@ -28,7 +28,7 @@ type splitter struct {
 	inString, escaped    bool
 }
 
-var errNotJSON = fmt.Errorf("expected an object or an array")
+var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
 // feed scans the new part of a growing body.
 func (s *splitter) feed(body []byte) error {
@@ -38,7 +38,7 @@ func (s *splitter) feed(body []byte) error {
 	for ; s.at < len(body); s.at++ {
 		c := body[s.at]
 		if s.start >= 0 {
-			if s.at-s.start >= s.maxEvent {
+			if s.at-s.start >= s.maxEventBytes {
 				return s.tooLarge()
 			}
 			if s.inString {
@@ -87,21 +87,21 @@ func (s *splitter) feed(body []byte) error {
 			continue
 		}
 		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
-			if s.space++; s.space > s.maxEvent {
+			if s.space++; s.space > s.maxEventBytes {
 				return s.tooLarge()
 			}
 			continue
 		}
 		s.space = 0
-		if err := s.separator(c); err != nil {
+		if err := s.readSeparator(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// separator handles a byte between events.
-func (s *splitter) separator(c byte) error {
+// readSeparator handles a byte between events.
+func (s *splitter) readSeparator(c byte) error {
 	switch {
 	case s.closed:
 		return fmt.Errorf("something after the end of the array at byte %d", s.at)
@@ -127,7 +127,7 @@ func (s *splitter) separator(c byte) error {
 			s.inString = true
 		}
 	default:
-		return fmt.Errorf("%w at byte %d", errNotJSON, s.at)
+		return fmt.Errorf("%w at byte %d", errNotObjectOrArray, s.at)
 	}
 	return nil
 }
@@ -145,7 +145,7 @@ func (s *splitter) feedLines(body []byte) error {
 		i := bytes.IndexByte(body[s.at:], '\n')
 		if i < 0 {
 			s.at = len(body)
-			if s.at-s.start > s.maxEvent {
+			if s.at-s.start > s.maxEventBytes {
 				return s.tooLarge()
 			}
 			return nil
@@ -163,7 +163,7 @@ func (s *splitter) endLine(body []byte, end int) error {
 	switch {
 	case len(text) == 0:
 		return nil
-	case len(text) > s.maxEvent:
+	case len(text) > s.maxEventBytes:
 		return s.tooLarge()
 	case len(s.spans) == s.maxEvents:
 		return tooMany(s.maxEvents)
@@ -192,7 +192,7 @@ func (s *splitter) finish(body []byte) error {
 }
 
 func (s *splitter) tooLarge() error {
-	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", len(s.spans), s.maxEvent)
+	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", len(s.spans), s.maxEventBytes)
 }
 
 func tooMany(n int) error {

@@ -17,7 +17,7 @@ func FuzzSplit(f *testing.F) {
 			step = 1
 		}
 		split := func(lines bool) ([]span, error) {
-			s := splitter{maxEvent: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
+			s := splitter{maxEventBytes: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
 			for n := 0; n < len(body); n += step {
 				if err := s.feed(body[:n]); err != nil {
 					return nil, err
@@ -52,6 +52,32 @@ func FuzzSplit(f *testing.F) {
 		}
 		if err == nil && n != len(spans) || err != nil && n > 0 {
 			t.Errorf("%d lines in %q: %v", n, body, err)
+		}
+	})
+}
+
+// FuzzSniff: the sniffer decides the same however the body arrives, and as soon as the
+// first line is complete and more follows.
+func FuzzSniff(f *testing.F) {
+	for _, s := range []string{"{}", "{}\n", "{}\n{}", " \n{}\n\n {", "{\n\"a\":1}", "[\n{}", "{\"a\n\":1}\n{}", ""} {
+		f.Add([]byte(s), 1)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, step int) {
+		var whole, grown lineSniffer
+		lines, undecided := whole.sniff(body)
+		for n := range body {
+			if step > 0 && n%step != 0 {
+				continue
+			}
+			if l, u := grown.sniff(body[:n]); !u {
+				if l != lines || undecided {
+					t.Fatalf("%q: %v after %d bytes; %v, undecided %v after all", body, l, n, lines, undecided)
+				}
+				return
+			}
+		}
+		if l, u := grown.sniff(body); l != lines || u != undecided {
+			t.Fatalf("%q: %v, %v in pieces; %v, %v at once", body, l, u, lines, undecided)
 		}
 	})
 }

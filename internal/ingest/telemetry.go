@@ -54,18 +54,19 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	lines, err := ndjson(r)
+	lines, err := isNDJSON(r)
 	if err != nil {
 		return err
 	}
-	s := splitter{maxEvent: h.opt.MaxEvent, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	var sniffer lineSniffer
 	undecided := !lines
 	body, release, err := h.bodies.read(w, r, func(body []byte) error {
 		if undecided {
-			s.lines, undecided = looksLikeLines(body)
+			s.lines, undecided = sniffer.sniff(body)
 		}
 		if undecided {
-			if len(body) > h.opt.MaxEvent {
+			if len(body) > h.opt.MaxEventBytes {
 				return s.tooLarge()
 			}
 			return nil
@@ -165,9 +166,9 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 
 func queuedMessage(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
 
-// ndjson reports whether a request declares NDJSON. It refuses content types
+// isNDJSON reports whether a request declares NDJSON. It refuses content types
 // other than JSON; a request without one is taken for JSON.
-func ndjson(r *http.Request) (bool, error) {
+func isNDJSON(r *http.Request) (bool, error) {
 	ct := r.Header.Get("Content-Type")
 	if ct == "" {
 		return false, nil
@@ -184,24 +185,49 @@ func ndjson(r *http.Request) (bool, error) {
 	return false, httpapi.Errorf(http.StatusUnsupportedMediaType, `Unsupported media type "%s" in request.`, ct)
 }
 
-// looksLikeLines decides from the start of a body declared as plain JSON whether
-// it is NDJSON: its first line is a complete object and more follows. unsure
-// means that more of the body is needed.
-func looksLikeLines(body []byte) (lines, undecided bool) {
-	rest := bytes.TrimLeft(body, " \t\r\n")
-	if len(rest) == 0 {
+// A lineSniffer decides from the start of a body declared as plain JSON whether it is
+// NDJSON: its first line is a complete object and more follows. It looks at each byte
+// once, however often the body grows.
+type lineSniffer struct {
+	start int // of the first line, after white space
+	end   int // of the first line; 0 until there is a newline
+	at    int // how far the body has been looked at
+}
+
+// sniff looks at the new part of a growing body. undecided means that more of the body
+// is needed.
+func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
+	for s.at == s.start && s.at < len(body) && isSpace(body[s.at]) {
+		s.at++
+		s.start++
+	}
+	if s.start == len(body) {
 		return false, true
 	}
-	if rest[0] != '{' {
+	if body[s.start] != '{' {
 		return false, false
 	}
-	line, more, found := bytes.Cut(rest, []byte("\n"))
-	if !found || len(bytes.TrimSpace(more)) == 0 {
+	if s.end == 0 {
+		i := bytes.IndexByte(body[s.at:], '\n')
+		if i < 0 {
+			s.at = len(body)
+			return false, true
+		}
+		s.end = s.at + i
+		s.at = s.end + 1
+	}
+	for s.at < len(body) && isSpace(body[s.at]) {
+		s.at++
+	}
+	if s.at == len(body) {
 		return false, true
 	}
-	one := splitter{maxEvent: len(line) + 1, maxEvents: 1, start: -1}
+	line := body[s.start:s.end]
+	one := splitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // asParseError gives the splitter's errors their status.
 func asParseError(err error) error {

@@ -106,7 +106,7 @@ func dict(got string) string {
 }
 
 func TestTelemetryErrors(t *testing.T) {
-	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxBody: 1 << 20, MaxDecoded: 2 << 20, MaxEvents: 10, MaxEvent: 200 << 10})
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{MaxBodyBytes: 1 << 20, MaxDecodedBytes: 2 << 20, MaxEvents: 10, MaxEventBytes: 200 << 10})
 	json := []string{"Content-Type", "application/json"}
 	token := append([]string{"Authorization", "Token " + r.agent}, json...)
 	cases := []struct {

@@ -87,14 +87,14 @@ func onlyNativeFields(d *normalize.Event) bool {
 	return only
 }
 
-// maxName bounds ids and names, in bytes.
-const maxName = 512
+// maxNameBytes bounds ids and names.
+const maxNameBytes = 512
 
 // CheckName returns what is wrong with an id or a name, "" if nothing is.
 func CheckName(s string) string {
 	switch {
-	case len(s) > maxName:
-		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxName)
+	case len(s) > maxNameBytes:
+		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxNameBytes)
 	case strings.ContainsRune(s, 0):
 		return "Null characters are not allowed."
 	}

@@ -93,7 +93,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if body.Note == "" {
 		return badRequest("Note cannot be empty")
 	}
-	if len(body.Note) > triage.MaxNote {
+	if len(body.Note) > triage.MaxNoteBytes {
 		return badRequest("Note is too long")
 	}
 	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Note: body.Note}); err != nil {
@@ -102,7 +102,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"note_added", body.Note}})
 }
 
-func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	var body struct {
 		IDs      []string `json:"alert_ids"`
 		Action   string   `json:"action"`
@@ -125,7 +125,7 @@ func (d *Dashboard) bulk(w http.ResponseWriter, r *http.Request, who auth.Identi
 		return badRequest("Invalid action. Must be one of: resolve, false_positive, assign")
 	case body.Action == "assign" && body.Assignee == "":
 		return badRequest("Missing assignee email")
-	case len(body.IDs) > maxRows || len(body.Note) > triage.MaxNote || len(body.Assignee) > triage.MaxAssignee:
+	case len(body.IDs) > maxRows || len(body.Note) > triage.MaxNoteBytes || len(body.Assignee) > triage.MaxAssigneeBytes:
 		return badRequest("Too many alert_ids, or note or assignee too long")
 	}
 	done, missing, errs := 0, 0, []string{}

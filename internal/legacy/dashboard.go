@@ -28,8 +28,8 @@ type Store interface {
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
 }
 
-// Rules lists the loaded rules.
-type Rules interface {
+// RuleLister lists the loaded rules.
+type RuleLister interface {
 	List() (on, off []ruleset.RuleInfo)
 }
 
@@ -37,7 +37,7 @@ type Rules interface {
 // field names and errors. All fields are needed.
 type Dashboard struct {
 	Store    Store
-	Rules    Rules
+	Rules    RuleLister
 	Triage   *triage.Service
 	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
@@ -78,7 +78,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 		handle("POST "+base+"{id}/assign/{$}", auth.RoleAnalyst, d.assign)
 		handle("POST "+base+"{id}/note/{$}", auth.RoleAnalyst, d.addNote)
 	}
-	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulk)
+	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulkAction)
 	handle("POST /api/v1/dashboard/rules/{id}/toggle/{$}", auth.RoleAnalyst, d.toggleRule)
 	handle("GET /api/v1/search/{$}", auth.RoleViewer, d.search)
 	redirectPages(mux)

@@ -114,7 +114,7 @@ func (a *auditEvent) addBeatArguments(d *Event) {
 			if !a.executed {
 				a.beginRecord("EXECVE")
 			}
-			a.add(argument(len(a.args)), l.Value.Text)
+			a.add(argumentName(len(a.args)), l.Value.Text)
 		}
 	}
 }

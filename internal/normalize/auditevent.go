@@ -171,8 +171,8 @@ func isArgument(name string) bool {
 	return len(name) > 1 && name[0] == 'a' && parseDigits(name[1:]) >= 0
 }
 
-// argument returns the name of the nth argument.
-func argument(n int) string {
+// argumentName returns the name of the nth argument.
+func argumentName(n int) string {
 	if n < 10 {
 		return "a0a1a2a3a4a5a6a7a8a9"[2*n : 2*n+2]
 	}
@@ -199,7 +199,7 @@ func (a *auditEvent) finish(joined bool) int {
 	}
 	if !a.executed {
 		for n, p := range a.pointers {
-			a.emit(argument(n), p)
+			a.emit(argumentName(n), p)
 		}
 	}
 	if !joined || a.records < 2 {
@@ -290,7 +290,7 @@ func (a *auditEvent) loginUserID() string {
 // auditClass returns the class of an event with these categories. All audit events
 // also belong to the service auditd.
 func auditClass(r *Reader, of int) *Class {
-	return r.internClass(classKey{format: anyAuditFormat, os: "linux", typ: "auditd", more: auditCombined[of]}, func() Class {
+	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditCombinationNames[of]}, func() Class {
 		rt := Class{Type: "auditd", OS: "linux"}
 		for i, category := range auditCategories {
 			if of&(1<<i) == 0 {
@@ -308,8 +308,8 @@ func auditClass(r *Reader, of int) *Class {
 	})
 }
 
-// auditCombined are the names of the combinations of categories.
-var auditCombined = func() (names [auditCombinations]string) {
+// auditCombinationNames are the names of the combinations of categories.
+var auditCombinationNames = func() (names [auditCombinations]string) {
 	for of := range names {
 		names[of] = strconv.Itoa(of)
 	}

@@ -162,7 +162,7 @@ func ecsClass(r *Reader, d *Event, os, category string) *Class {
 // registryClass returns the class of a registry category. All registry events also
 // belong to the category registry_event.
 func registryClass(r *Reader, system, category string) *Class {
-	return r.internClass(classKey{format: anyECSFormat, os: system, more: category}, func() Class {
+	return r.internClass(classKey{format: classKeyAnyECS, os: system, more: category}, func() Class {
 		return Class{Type: category, OS: system, Sources: []sigma.LogSource{
 			{Product: system, Category: category}, {Product: system, Category: "registry_event"},
 		}}

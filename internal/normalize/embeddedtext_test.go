@@ -140,21 +140,26 @@ func TestTextsAreLinear(t *testing.T) {
 	for _, unit := range []string{`a0[1]=41 `, `a={ `, `a0="x" `, `a= `, "=", `msg='`, "\n" + head, "a ", "<Event>", "<Event><System>"} {
 		for _, text := range []string{head + strings.Repeat(unit, size/len(unit)), strings.Repeat(unit, size/len(unit)) + "</Event>"} {
 			d, err := normalize.NewReader().Read(message(text))
-			if err != nil {
+			switch {
+			case err == nil:
+				d.Fields(nil)
+			case !strings.Contains(err.Error(), "more than 65536 fields"):
 				t.Fatal(err)
 			}
-			d.Fields(nil)
 		}
 	}
 }
 
 // So do the lists of Laurel.
 func TestListsAreLinear(t *testing.T) {
-	const n = 1 << 20
+	const n = 1<<15 - 8 // nearly flatjson.MaxLeaves together
 	raw := `{"ID":"1:2","SYSCALL":{"exe":"x"},"PROCTITLE":{"ARGV":["a"` + strings.Repeat(`,"a"`, n) + `]},"PARENT_INFO":{"ARGV":["a"` +
 		strings.Repeat(`,"a"`, n) + `]}}`
-	_, err := normalize.NewReader().Read([]byte(raw))
-	testenv.Check(t, err)
+	r := normalize.NewReader()
+	for range 32 {
+		_, err := r.Read([]byte(raw))
+		testenv.Check(t, err)
+	}
 }
 
 func FuzzText(f *testing.F) {
@@ -174,6 +179,9 @@ func FuzzText(f *testing.F) {
 	r := normalize.NewReader()
 	f.Fuzz(func(t *testing.T, text string) {
 		d, err := r.Read(message(text))
+		if err != nil && strings.Contains(err.Error(), "more than 65536 fields") {
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,13 +27,13 @@ var embeddedEventXML = format{
 	},
 }
 
-// maxEventXML bounds the XML of an event in bytes.
-const maxEventXML = 1 << 20
+// maxEventXMLBytes bounds the XML of an event.
+const maxEventXMLBytes = 1 << 20
 
 // xmlEvent returns the first <Event> in a text as JSON, nil if there is none.
 func xmlEvent(text string) []byte {
 	start := strings.Index(text, "<Event")
-	if start < 0 || len(text)-start > maxEventXML {
+	if start < 0 || len(text)-start > maxEventXMLBytes {
 		return nil
 	}
 	length := strings.Index(text[start:], "</Event>")

@@ -3,15 +3,15 @@ package normalize
 // evtx is an event of the Windows event log whose XML was converted to JSON, as
 // evtx_dump, SigmaHQ's regression cases and whids do: System and EventData under
 // Event, attributes under "#attributes".
-var evtx = windowsMapping(evtxName, "Event.", [][]string{{"Event.System"}})
+var evtx = windowsFormat(evtxName, "Event.", [][]string{{"Event.System"}})
 
 const evtxName = "evtx"
 
 // legacyWindows is the same in the intermediate format of legacy agents: System
 // and EventData under "info".
-var legacyWindows = windowsMapping("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
+var legacyWindows = windowsFormat("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
 
-func windowsMapping(name, base string, signs [][]string) format {
+func windowsFormat(name, base string, signs [][]string) format {
 	sys, kinds := base+"System.", variantPathsUnder(base+"EventData.")
 	return format{
 		name:             name,

@@ -177,9 +177,9 @@ func detectFormat(bits uint64) int {
 
 // Values of classKey.format for classes that several formats share.
 const (
-	anyECSFormat = formatCount + iota
-	anyAuditFormat
-	anySyslogFormat
+	classKeyAnyECS = formatCount + iota
+	classKeyAnyAudit
+	classKeyAnySyslog
 )
 
 // A classKey identifies a class, so that it is created only once.

@@ -62,7 +62,7 @@ func (a *auditEvent) addLaurel(l *flatjson.Leaf) {
 	}
 	switch l.Path.Name {
 	case "EXECVE.ARGV":
-		a.add(argument(len(a.args)), value)
+		a.add(argumentName(len(a.args)), value)
 	case "EXECVE.ARGV_STR":
 		a.executed, a.line = true, value
 	case "SYSCALL.ARGV":

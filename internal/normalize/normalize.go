@@ -8,6 +8,7 @@
 package normalize
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -73,9 +74,13 @@ func NewReader() *Reader {
 	return r
 }
 
-// A pathData is how each format interprets one path.
+// A pathData is how the formats interpret one path. A path mostly occurs in events of
+// one format, so only the interpretation that was used last is at hand.
 type pathData struct {
-	byFormat [formatCount]pathMapping
+	path    *flatjson.Path
+	format  *format // of mapping; nil: none
+	mapping pathMapping
+	others  map[*format]pathMapping // nil until a second format uses the path
 	// The ranks of the path in textPaths and programPaths, from 1; 0 if it is not
 	// among them.
 	textRank, programRank uint8
@@ -108,19 +113,42 @@ const (
 )
 
 func setPathData(p *flatjson.Path) {
-	t := new(pathData)
+	t := &pathData{path: p}
 	p.Bits = pathBits[p.Name]
-	for i := range formats {
-		m := &formats[i]
-		t.byFormat[i] = pathMapping{m.fieldNamesOf(p), m.attributesOf(p.Name)}
-	}
 	t.textRank = uint8(slices.Index(textPaths, p.Name) + 1)
 	t.programRank = uint8(slices.Index(programPaths, p.Name) + 1)
 	p.Data = t
 }
 
+// in returns how a format interprets the path. The result is valid until the next
+// call.
+func (t *pathData) in(m *format) *pathMapping {
+	if t.format != m {
+		t.use(m)
+	}
+	return &t.mapping
+}
+
+func (t *pathData) use(m *format) {
+	if t.format != nil {
+		if t.others == nil {
+			t.others = make(map[*format]pathMapping)
+		}
+		t.others[t.format] = t.mapping
+	}
+	t.format = m
+	if known, ok := t.others[m]; ok {
+		t.mapping = known
+		return
+	}
+	t.mapping = pathMapping{m.fieldNamesOf(t.path), m.attributesOf(t.path.Name)}
+}
+
+// maxTextFields bounds the fields that come from the text in an event.
+const maxTextFields = flatjson.MaxLeaves
+
 // Read reads one event. It fails only if raw is not one JSON object in valid UTF-8
-// within flatjson.MaxDepth.
+// within the limits of flatjson, and if a text in it has more than maxTextFields.
 func (r *Reader) Read(raw []byte) (*Event, error) {
 	leaves, bits, err := r.dec.Leaves(raw, r.leaves[:0])
 	r.leaves = leaves
@@ -140,7 +168,7 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	var best [attributeKinds]sigma.Value
 	var rank [attributeKinds]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Data.(*pathData).byFormat[i].attributes {
+		for _, ro := range leaves[k].Path.Data.(*pathData).in(m).attributes {
 			// Of a repeated key the last value wins, as in most JSON parsers.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -154,6 +182,9 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	d.AgentID, d.Host, d.Type = best[agentAttribute].Text, best[hostAttribute].Text, best[typeAttribute].Text
 	d.Time = parseTime(best[timeAttribute])
 	d.Class = m.classify(r, d, best[osAttribute].Text, best[classKeyAttribute].Text)
+	if d.text != nil && len(d.text.fields) > maxTextFields {
+		return nil, fmt.Errorf("the text in it has more than %d fields", maxTextFields)
+	}
 	if m.senderAlert != nil {
 		d.Alert = m.senderAlert(d)
 	}
@@ -166,7 +197,7 @@ func (d *Event) Fields(dst []sigma.Field) []sigma.Field {
 	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
-		for _, name := range l.Path.Data.(*pathData).byFormat[d.format.index].fields {
+		for _, name := range l.Path.Data.(*pathData).in(d.format).fields {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}

@@ -81,7 +81,7 @@ func programName(s string) string {
 
 func syslogClass(r *Reader, services []string) *Class {
 	// The first service identifies the list.
-	return r.internClass(classKey{format: anySyslogFormat, os: "linux", typ: services[0], more: "log"}, func() Class {
+	return r.internClass(classKey{format: classKeyAnySyslog, os: "linux", typ: services[0], more: "log"}, func() Class {
 		rt := Class{Type: services[0], OS: "linux"}
 		for _, s := range services {
 			rt.Sources = append(rt.Sources, sigma.LogSource{Product: "linux", Service: s})

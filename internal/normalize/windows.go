@@ -190,7 +190,7 @@ func windowsClass(r *Reader, channel, eventID, kind string, also func(*Class)) *
 	}
 	key := classKey{os: product, typ: service, more: eventID}
 	if also != nil {
-		key.format = anyECSFormat
+		key.format = classKeyAnyECS
 	}
 	return r.internClass(key, func() Class {
 		rt := windowsSourcesClass(product, service, names)

@@ -67,7 +67,7 @@ func winlogDerive(d *Event, dst []sigma.Field) []sigma.Field {
 func addECSNames(rt *Class) {
 	rt.aliases = make(map[string][]string)
 	for _, s := range rt.Sources {
-		for _, add := range []map[string][]string{ecsByService[s.Service], ecsByCategory[s.Category]} {
+		for _, add := range []map[string][]string{ecsFieldsByService[s.Service], ecsFieldsByCategory[s.Category]} {
 			for path, names := range add {
 				for _, name := range names {
 					if !slices.Contains(rt.aliases[path], name) {
@@ -79,10 +79,10 @@ func addECSNames(rt *Class) {
 	}
 }
 
-// ecsByService and ecsByCategory are the Sigma names of ECS fields whose meaning
+// ecsFieldsByService and ecsFieldsByCategory are the Sigma names of ECS fields whose meaning
 // depends on the event. Source: the ingest pipelines of Winlogbeat, and pySigma's
 // pipeline for them.
-var ecsByService = map[string]map[string][]string{
+var ecsFieldsByService = map[string]map[string][]string{
 	"security": {
 		"destination.ip":              {"DestAddress"},
 		"destination.port":            {"DestPort"},
@@ -100,11 +100,11 @@ var ecsByService = map[string]map[string][]string{
 		"winlog.logon.id":             {"SubjectLogonId", "TargetLogonId"},
 		"winlog.logon.failure.status": {"Status"},
 	},
-	"powershell":         powershellNames,
-	"powershell-classic": mergeMaps(powershellNames, map[string][]string{"powershell.command.value": {"CommandLine"}}),
+	"powershell":         powershellFields,
+	"powershell-classic": mergeMaps(powershellFields, map[string][]string{"powershell.command.value": {"CommandLine"}}),
 }
 
-var powershellNames = map[string][]string{
+var powershellFields = map[string][]string{
 	"event.sequence":       {"SequenceNumber"},
 	"file.path":            {"ScriptName", "Path"},
 	"process.command_line": {"HostApplication"},
@@ -113,16 +113,16 @@ var powershellNames = map[string][]string{
 	"powershell.command.invocation_details.value": {"Payload"},
 }
 
-var sourceNames = map[string][]string{
+var sourceProcessFields = map[string][]string{
 	"process.entity_id":  {"SourceProcessGuid", "SourceProcessGUID"},
 	"process.executable": {"SourceImage"},
 	"process.pid":        {"SourceProcessId"},
 	"process.thread.id":  {"SourceThreadId"},
 }
 
-var ecsByCategory = map[string]map[string][]string{
-	"create_remote_thread": sourceNames,
-	"process_access":       sourceNames,
+var ecsFieldsByCategory = map[string]map[string][]string{
+	"create_remote_thread": sourceProcessFields,
+	"process_access":       sourceProcessFields,
 	"driver_load":          {"file.path": {"ImageLoaded"}},
 	"image_load":           {"file.path": {"ImageLoaded"}},
 	"pipe_created":         {"file.name": {"PipeName"}},

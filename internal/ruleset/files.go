@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// maxRuleFile bounds a rule file in bytes, at ten times SigmaHQ's largest.
-const maxRuleFile = 4 << 20
+// maxRuleFileBytes bounds a rule file, at ten times SigmaHQ's largest.
+const maxRuleFileBytes = 4 << 20
 
 // A Source is a location of rules: a directory, a file, a .zip archive, or a file
 // system.
@@ -76,7 +76,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			switch {
 			case err != nil:
 				return err
-			case hidden(name, d):
+			case isHidden(name, d):
 				return fs.SkipDir
 			case d.IsDir():
 				return nil
@@ -105,9 +105,9 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	return all, nil
 }
 
-// hidden reports whether a directory is skipped: those of version control systems,
+// isHidden reports whether a directory is skipped: those of version control systems,
 // and those to which the links in a Kubernetes mount point.
-func hidden(name string, d fs.DirEntry) bool {
+func isHidden(name string, d fs.DirEntry) bool {
 	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
 }
 
@@ -117,9 +117,9 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxRuleFile+1))
-	if err == nil && len(data) > maxRuleFile {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFile)
+	data, err := io.ReadAll(io.LimitReader(f, maxRuleFileBytes+1))
+	if err == nil && len(data) > maxRuleFileBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxRuleFileBytes)
 	}
 	return data, err
 }

@@ -55,7 +55,7 @@ func (d *fileSource) fingerprint() string {
 			switch {
 			case err != nil:
 				fmt.Fprintf(&b, "%s %v\n", name, err)
-			case hidden(name, e):
+			case isHidden(name, e):
 				return fs.SkipDir
 			case !e.IsDir():
 				add(filepath.Join(s.Name, filepath.FromSlash(name)))

@@ -85,7 +85,7 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 		}
 		p, err := sigma.Parse(f.Name, f.Data)
 		if err != nil {
-			set.Problems = append(set.Problems, problems(f.Name, err)...)
+			set.Problems = append(set.Problems, problemsOf(f.Name, err)...)
 		}
 		// duplicate reports whether a document's id is taken. It gives a document
 		// without id a synthetic one.
@@ -112,7 +112,7 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
-		set.Problems = append(set.Problems, problems("", e)...)
+		set.Problems = append(set.Problems, problemsOf("", e)...)
 	}
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
 	set.listRules(pack, off, failed)
@@ -161,12 +161,12 @@ func syntheticID(m *ast.Meta, l sigma.LogSource) string {
 	return "title-" + hex.EncodeToString(h[:8])
 }
 
-// problems converts an error, which may join several, into problems.
-func problems(file string, err error) []Problem {
+// problemsOf converts an error, which may join several, into problems.
+func problemsOf(file string, err error) []Problem {
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var ps []Problem
 		for _, e := range many.Unwrap() {
-			ps = append(ps, problems(file, e)...)
+			ps = append(ps, problemsOf(file, e)...)
 		}
 		return ps
 	}

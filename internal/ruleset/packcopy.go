@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// maxPackFile bounds a file of a pack in bytes.
-const maxPackFile = 4 << 20
+// maxPackFileBytes bounds a file of a pack.
+const maxPackFileBytes = 4 << 20
 
 // A packFile is a candidate file of a pack.
 type packFile struct {
@@ -24,9 +24,9 @@ type packFile struct {
 	open func() (io.ReadCloser, error)
 }
 
-// copyFrom copies the rules, licenses and notices of from to the directory fresh, and
+// copyPack copies the rules, licenses and notices of from to the directory newDir, and
 // returns the names of the licenses. tmp is a directory for temporary files.
-func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([]string, error) {
+func (f PackDir) copyPack(ctx context.Context, from, name, tmp, newDir string) (licenses []string, err error) {
 	file, ext := from, strings.ToLower(filepath.Ext(from))
 	if u := parseURL(from); u != nil {
 		u = downloadURL(u)
@@ -61,7 +61,7 @@ func (f PackDir) copyFrom(ctx context.Context, from, name, tmp, fresh string) ([
 	if err != nil {
 		return nil, err
 	}
-	return f.copyAll(ctx, entries, fresh)
+	return f.copyAll(ctx, entries, newDir)
 }
 
 // hasZipSignature reports whether a file starts with the signature of zip archives.
@@ -144,8 +144,9 @@ func withoutRoot(entries []packFile) []packFile {
 	return entries
 }
 
-// copyAll writes the files to a directory. It cannot write outside of it.
-func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) ([]string, error) {
+// copyAll writes the files to a directory, and returns the names of the licenses. It
+// cannot write outside of the directory.
+func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) (licenses []string, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, err
@@ -194,8 +195,8 @@ func copyOne(root *os.Root, e packFile) (n int64, err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	// Sizes in an archive may be wrong.
-	if n, err = io.Copy(out, io.LimitReader(in, maxPackFile+1)); err == nil && n > maxPackFile {
-		err = fmt.Errorf("it is larger than %d bytes", maxPackFile)
+	if n, err = io.Copy(out, io.LimitReader(in, maxPackFileBytes+1)); err == nil && n > maxPackFileBytes {
+		err = fmt.Errorf("it is larger than %d bytes", maxPackFileBytes)
 	}
 	return n, err
 }

@@ -67,15 +67,15 @@ func (f PackDir) Add(ctx context.Context, from, name string) (p Pack, err error)
 		return p, err
 	}
 	defer os.RemoveAll(tmp)
-	fresh := filepath.Join(tmp, "pack")
-	if err := os.Mkdir(fresh, 0o755); err != nil {
+	newDir := filepath.Join(tmp, "pack")
+	if err := os.Mkdir(newDir, 0o755); err != nil {
 		return p, err
 	}
-	licenses, err := f.copyFrom(ctx, from, name, tmp, fresh)
+	licenses, err := f.copyPack(ctx, from, name, tmp, newDir)
 	if err != nil {
 		return p, err
 	}
-	set, err := Load([]Source{{Name: fresh}}, nil)
+	set, err := Load([]Source{{Name: newDir}}, nil)
 	if err != nil {
 		return p, err
 	}
@@ -86,23 +86,23 @@ func (f PackDir) Add(ctx context.Context, from, name string) (p Pack, err error)
 		return p, errors.New("there are no rules in it")
 	case len(set.Enabled) == 0 && n == len(set.Problems):
 		first := broken[0]
-		first.File = strings.TrimPrefix(first.File, fresh+"/")
+		first.File = strings.TrimPrefix(first.File, newDir+"/")
 		return p, fmt.Errorf("none of its %d rules loads; the first: %s", n, first)
 	}
 	p = Pack{Name: name, Path: filepath.Join(f.Path, name), Rules: len(set.Enabled), Problems: len(set.Problems), Licenses: licenses}
-	return p, replaceDir(p.Path, fresh, filepath.Join(tmp, "old"))
+	return p, replaceDir(p.Path, newDir, filepath.Join(tmp, "old"))
 }
 
-// replaceDir moves fresh to path. It moves what is at path to aside, and back if that
+// replaceDir moves newDir to path. It moves what is at path to backup, and back if that
 // fails.
-func replaceDir(path, fresh, aside string) error {
-	moved := os.Rename(path, aside)
+func replaceDir(path, newDir, backup string) error {
+	moved := os.Rename(path, backup)
 	if moved != nil && !errors.Is(moved, fs.ErrNotExist) {
 		return moved
 	}
-	if err := os.Rename(fresh, path); err != nil {
+	if err := os.Rename(newDir, path); err != nil {
 		if moved == nil {
-			err = errors.Join(err, os.Rename(aside, path))
+			err = errors.Join(err, os.Rename(backup, path))
 		}
 		return err
 	}

@@ -198,7 +198,7 @@ func TestAddErrors(t *testing.T) {
 // An archive that declares a wrong file size is stopped by the bytes that it
 // unpacks to.
 func TestAddZipWithWrongSize(t *testing.T) {
-	name := zipOf(t, member{name: "a.yml", text: strings.Repeat("#", maxPackFile+100)})
+	name := zipOf(t, member{name: "a.yml", text: strings.Repeat("#", maxPackFileBytes+100)})
 	data, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestAddZipWithWrongSize(t *testing.T) {
 	}
 }
 
-const maxPackFile = 4 << 20
+const maxPackFileBytes = 4 << 20
 
 // The directory of the packs cannot be added as a pack.
 func TestAddPackDir(t *testing.T) {

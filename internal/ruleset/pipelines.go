@@ -31,7 +31,7 @@ func parsePipelines(files []ruleFile) (*pipeline.Pipeline, error) {
 func (set *LoadedRules) applyPipelines(p *pipeline.Pipeline, pack ast.Collection) ast.Collection {
 	pack, errs := p.Apply(pack)
 	for _, err := range errs {
-		set.Problems = append(set.Problems, problems("", err)...)
+		set.Problems = append(set.Problems, problemsOf("", err)...)
 	}
 	return pack
 }

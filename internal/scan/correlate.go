@@ -6,10 +6,13 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// maxObservations bounds the matches kept for correlations, each with the bytes
-// of its event. Because files are read one after another, whatever the times of
-// their events, nothing expires earlier.
-const maxObservations = 100_000
+// Bounds of the matches kept for correlations, each with the bytes of its event.
+// Because files are read one after another, whatever the times of their events,
+// nothing expires earlier.
+const (
+	maxObservations     = 100_000
+	maxObservationBytes = 256 << 20
+)
 
 // A correlator evaluates correlations over matches.
 type correlator struct {
@@ -18,7 +21,7 @@ type correlator struct {
 }
 
 func newCorrelator(rules *sigma.RuleSet) *correlator {
-	return &correlator{state: correlation.New(rules.Correlations(), correlation.Options{MaxObservations: maxObservations})}
+	return &correlator{state: correlation.New(rules.Correlations(), correlation.Options{MaxObservations: maxObservations, MaxBytes: maxObservationBytes})}
 }
 
 // process emits a match, unless its rule is for correlations only, and then the
@@ -32,7 +35,8 @@ func (c *correlator) process(m LocatedMatch, emit func(LocatedMatch) error) erro
 	if m.Observed == nil {
 		return nil
 	}
-	c.matches = c.state.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed, Context: m}, c.matches[:0])
+	c.matches = c.state.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed,
+		Context: m, ContextBytes: len(m.Raw)}, c.matches[:0])
 	return c.emit(emit)
 }
 

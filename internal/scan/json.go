@@ -9,8 +9,8 @@ import (
 	"io"
 )
 
-// maxLine bounds the bytes of a line.
-const maxLine = 16 << 20
+// maxLineBytes bounds a line.
+const maxLineBytes = 16 << 20
 
 // readJSON reads NDJSON, or JSON objects and arrays of objects one after another.
 func readJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
@@ -74,7 +74,7 @@ func readNDJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) er
 	}
 }
 
-var errLineTooLong = fmt.Errorf("an event larger than %d bytes", maxLine)
+var errLineTooLong = fmt.Errorf("an event larger than %d bytes", maxLineBytes)
 
 // readLine returns the next line in newly allocated bytes. It skips a line that is
 // too long.
@@ -83,7 +83,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	long := false
 	for {
 		part, err := r.ReadSlice('\n')
-		if long = long || len(line)+len(part) > maxLine; !long {
+		if long = long || len(line)+len(part) > maxLineBytes; !long {
 			line = append(line, part...)
 		}
 		switch {

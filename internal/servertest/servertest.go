@@ -40,12 +40,12 @@ var Now = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
 // A Server is the handlers of a server, with a token of each kind and a session.
 type Server struct {
-	Store   *sqlitestore.Store
-	Queue   *sqlitequeue.Queue
-	Rules   *ruleset.Loader
-	Ingest  *ingest.Handler
-	Waiting *legacy.WaitingQueue
-	Mux     *httpapi.Mux
+	Store       *sqlitestore.Store
+	Queue       *sqlitequeue.Queue
+	Rules       *ruleset.Loader
+	Ingest      *ingest.Handler
+	LegacyQueue *legacy.BlockingQueue
+	Mux         *httpapi.Mux
 	// Credentials are the header and value of each kind of caller: "agent" (of
 	// PC1), "collector", "viewer", "analyst", "admin" (API tokens), "session" (of
 	// the viewer ann), "anonymous" and "wrong".
@@ -97,16 +97,16 @@ func New(t testing.TB, o Options) *Server {
 	decisions := &triage.Service{Alerts: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
-	srv.Waiting = legacy.NewWaitingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
-	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteDetail, srv.Waiting.Wrap
-	srv.Ingest = ingest.New(srv.Waiting, tokens, o.Ingest)
+	srv.LegacyQueue = legacy.NewBlockingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
+	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteDetail, srv.LegacyQueue.Wrap
+	srv.Ingest = ingest.New(srv.LegacyQueue, tokens, o.Ingest)
 	srv.Mux.WriteRefusal = legacy.WriteRefusal
 	srv.Ingest.Routes(srv.Mux)
 	(&api.Server{Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Dashboard{Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Commands{Tokens: tokens}).Routes(srv.Mux)
 	(&web.Console{Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
-		Dropped: func() (int64, int64) { return srv.Waiting.Dropped(), srv.Ingest.AgentDropped() }}).Routes(srv.Mux)
+		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDropped() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
 	srv.worker = worker.New(q, func() worker.Detector { return rules.Engine().Detector() }, s, worker.Options{Concurrency: 1, Logger: log})
 	srv.sessions = sessions

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-const minute = int64(time.Minute / time.Microsecond)
+const microsPerMinute = int64(time.Minute / time.Microsecond)
 
 // MinuteOf returns the start of the minute of a time, both in microseconds.
 func MinuteOf(us int64) int64 {
-	m := us / minute
-	if us%minute < 0 {
+	m := us / microsPerMinute
+	if us%microsPerMinute < 0 {
 		m--
 	}
-	return m * minute
+	return m * microsPerMinute
 }
 
 // TimeRange returns the microseconds, from lo up to but not including hi, that

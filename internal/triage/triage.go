@@ -20,8 +20,8 @@ import (
 
 // Bounds in bytes of what people write about an alert.
 const (
-	MaxNote     = 10_000
-	MaxAssignee = 256
+	MaxNoteBytes     = 10_000
+	MaxAssigneeBytes = 256
 )
 
 // Alerts updates alerts.
@@ -59,10 +59,10 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 		return picket.Alert{}, fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
 	case u.Status == nil && u.Assignee == nil && u.Note == "":
 		return picket.Alert{}, fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case len(u.Note) > MaxNote:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d bytes: %w", MaxNote, picket.ErrInvalid)
-	case u.Assignee != nil && len(*u.Assignee) > MaxAssignee:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d bytes: %w", MaxAssignee, picket.ErrInvalid)
+	case len(u.Note) > MaxNoteBytes:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d bytes: %w", MaxNoteBytes, picket.ErrInvalid)
+	case u.Assignee != nil && len(*u.Assignee) > MaxAssigneeBytes:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d bytes: %w", MaxAssigneeBytes, picket.ErrInvalid)
 	}
 	u.Author, u.At = who.Subject, s.Now().UTC()
 	a, err := s.Alerts.UpdateAlert(ctx, id, u)

@@ -57,8 +57,8 @@ func TestAllInterfacesAgree(t *testing.T) {
 	for i, through := range []string{"console", "api", "legacy"} {
 		id := alerts[i].ID
 		for _, bad := range []decision{
-			{"investigating", "carol", strings.Repeat("x", triage.MaxNote+1)},
-			{"investigating", strings.Repeat("x", triage.MaxAssignee+1), "n"},
+			{"investigating", "carol", strings.Repeat("x", triage.MaxNoteBytes+1)},
+			{"investigating", strings.Repeat("x", triage.MaxAssigneeBytes+1), "n"},
 		} {
 			if status := send(t, s, through, id, bad); status != http.StatusBadRequest {
 				t.Errorf("%s: past a bound: %d", through, status)

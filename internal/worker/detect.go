@@ -10,15 +10,34 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// detect runs the detector. A panic becomes an error.
-func (w *Worker) detect(d Detector, events []picket.Event) (ms []picket.Match, err error) {
-	defer w.recovered("detect", &err)
-	start := time.Now()
-	ms, err = d.Detect(events)
+// detect runs the detector on all events.
+func (w *Worker) detect(d Detector, events []picket.Event) ([]picket.Match, error) {
+	defer w.observeDetection(time.Now())
+	return w.runDetector(d, events)
+}
+
+// detectSome runs the detector on events, until one fails or there are too many
+// matches. It returns the matches of the first n events.
+func (w *Worker) detectSome(d Detector, events []picket.Event) (matches []picket.Match, n int, err error) {
+	defer w.observeDetection(time.Now())
+	for n = len(events); n > 0; n /= 2 {
+		if matches, err = w.runDetector(d, events[:n]); err == nil || isTransient(err) {
+			break
+		}
+	}
+	return matches, n, err
+}
+
+func (w *Worker) observeDetection(start time.Time) {
 	took := time.Since(start)
 	w.metrics.detectTime.Add(int64(took))
 	w.opt.ObserveDetection(took)
-	if err != nil {
+}
+
+// runDetector calls the detector. A panic becomes an error.
+func (w *Worker) runDetector(d Detector, events []picket.Event) (ms []picket.Match, err error) {
+	defer w.recoverPanic("detect", &err)
+	if ms, err = d.Detect(events); err != nil {
 		return nil, fmt.Errorf("detect: %w", err)
 	}
 	return ms, nil
@@ -29,8 +48,9 @@ func isTransient(err error) bool {
 	return errors.Is(err, picket.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// detectGroup runs detection on all events of g at once, or, if that fails, on
-// each batch. Events that detection fails on become dead letters.
+// detectGroup runs detection on all events of g or, if that fails, on each batch.
+// Events that detection fails on become dead letters. If there are too many matches,
+// it returns picket.ErrTooManyMatches.
 func (w *Worker) detectGroup(d Detector, g *group) error {
 	if g.events == 0 {
 		return nil
@@ -45,9 +65,9 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	matches, err := w.detect(d, all)
 	switch {
 	case err == nil:
-		g.split(all, matches)
+		g.splitByBatch(all, matches)
 		return nil
-	case isTransient(err):
+	case isTransient(err), errors.Is(err, picket.ErrTooManyMatches):
 		return err
 	}
 	for _, p := range g.pending {
@@ -58,9 +78,9 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 	return nil
 }
 
-// split divides the events of all batches, which have their Fields now, and
+// splitByBatch divides the events of all batches, which have their Fields now, and
 // their matches among the batches.
-func (g *group) split(all []picket.Event, matches []picket.Match) {
+func (g *group) splitByBatch(all []picket.Event, matches []picket.Match) {
 	counts := make([]int, len(g.pending)) // of matches
 	at, end := 0, len(g.pending[0].batch.Events)
 	for i, ms := range picket.MatchesByEvent(all, matches) {
@@ -99,7 +119,7 @@ func (w *Worker) isolateFailures(d Detector, p *pending) error {
 	}, func(i int, err error) {
 		failed = append(failed, i)
 		p.deadLetters = append(p.deadLetters, deadLetter(&p.batch, i, err))
-	}, isTransient)
+	}, func(err error) bool { return isTransient(err) || errors.Is(err, picket.ErrTooManyMatches) })
 	if err == nil && len(good) > 0 {
 		p.saves = []store.Batch{{ID: partID(p.batch.ID, failed), Events: good, Matches: matches}}
 	}

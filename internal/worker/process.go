@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,7 @@ type group struct {
 	pending []*pending
 	events  int
 	bytes   int
+	cost    int
 	large   bool // holds Worker.large
 }
 
@@ -24,6 +26,8 @@ type pending struct {
 	batch       picket.Batch
 	saves       []store.Batch      // the events that can be stored: one batch or none
 	deadLetters []queue.DeadLetter // the events that cannot
+	inParts     bool               // it was saved in parts; matches are theirs, to be reported
+	matches     []picket.Match
 }
 
 // processDeliveries processes the deliveries of one Receive, in groups. It
@@ -71,11 +75,18 @@ func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 			p.deadLetters = []queue.DeadLetter{{Reason: queue.Failed, Cause: err.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload}}
 		}
 		p.batch = b
+		bytes, cost := 0, 0
+		for j := range b.Events {
+			bytes += len(b.Events[j].Raw)
+			cost += eventCost(b.Events[j].Raw)
+		}
+		if len(g.pending) > 0 && g.cost+cost > w.opt.MaxCost {
+			return ds[i:]
+		}
 		g.pending = append(g.pending, p)
 		g.events += len(b.Events)
-		for j := range b.Events {
-			g.bytes += len(b.Events[j].Raw)
-		}
+		g.bytes += bytes
+		g.cost += cost
 		if g.bytes >= w.opt.MaxBytes || g.events >= w.opt.MaxEvents {
 			return ds[i+1:]
 		}
@@ -104,25 +115,37 @@ func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
 	if err := w.buryLost(ctx, g); err != nil {
 		return err
 	}
-	if err := w.detectGroup(d, g); err != nil {
+	if g.cost > w.opt.MaxCost {
+		return w.processInParts(ctx, d, g)
+	}
+	err := w.detectGroup(d, g)
+	if errors.Is(err, picket.ErrTooManyMatches) {
+		return w.processInParts(ctx, d, g)
+	}
+	if err != nil {
 		return err
 	}
-	err := w.save(ctx, g)
+	err = w.save(ctx, g)
 	if err == nil || !isPermanent(err) {
 		return err
 	}
 	// At least one event cannot be stored. Save each batch by itself, and find
 	// the event in those that fail.
 	for _, p := range g.pending {
-		err := w.save(ctx, &group{pending: []*pending{p}, events: len(p.batch.Events)})
-		if err != nil && isPermanent(err) {
-			err = w.saveParts(ctx, p)
-		}
-		if err != nil {
+		if err := w.saveOne(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// saveOne saves one batch. Events that cannot be stored become dead letters.
+func (w *Worker) saveOne(ctx context.Context, p *pending) error {
+	err := w.save(ctx, &group{pending: []*pending{p}, events: len(p.batch.Events)})
+	if err != nil && isPermanent(err) {
+		err = w.saveParts(ctx, p)
+	}
+	return err
 }
 
 // buryLost makes dead letters of the deliveries that were lost too often. Those
@@ -145,13 +168,20 @@ func (w *Worker) buryLost(ctx context.Context, g *group) error {
 
 // Handle processes one message before intake answers its sender. It saves
 // either all of it or nothing: after an error the caller can leave m to Run,
-// which isolates the events that fail.
+// which isolates the events that fail, and works large batches in parts.
 func (w *Worker) Handle(ctx context.Context, m queue.Message) error {
 	d := w.detectors.Get().(Detector)
 	defer w.detectors.Put(d)
 	b, err := picket.DecodeBatch(m.Payload)
 	if err != nil {
 		return err
+	}
+	cost := 0
+	for i := range b.Events {
+		cost += eventCost(b.Events[i].Raw)
+	}
+	if cost > w.opt.MaxCost {
+		return fmt.Errorf("batch %s takes %d bytes of memory, more than %d", b.ID, cost, w.opt.MaxCost)
 	}
 	matches, err := w.detect(d, b.Events)
 	if err != nil {

@@ -16,8 +16,8 @@ type panicError struct{ value any }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
-// recovered turns a panic into *err. Only the log gets the stack.
-func (w *Worker) recovered(doing string, err *error) {
+// recoverPanic turns a panic into *err. Only the log gets the stack.
+func (w *Worker) recoverPanic(doing string, err *error) {
 	if v := recover(); v != nil {
 		w.log.Error("recovered from panic", "doing", doing, "panic", v, "stack", string(debug.Stack()))
 		*err = fmt.Errorf("%s: %w", doing, &panicError{v})
@@ -33,7 +33,7 @@ func isPermanent(err error) bool {
 
 // save stores the events of g that can be stored.
 func (w *Worker) save(ctx context.Context, g *group) (err error) {
-	defer w.recovered("save", &err)
+	defer w.recoverPanic("save", &err)
 	var batches []store.Batch
 	for _, p := range g.pending {
 		batches = append(batches, p.saves...)

@@ -13,9 +13,12 @@ import (
 func (w *Worker) settle(ctx context.Context, g *group) {
 	var complete []queue.Delivery
 	for _, p := range g.pending {
-		for i := range p.saves {
-			if w.opt.Results != nil {
+		if w.opt.Results != nil {
+			for i := range p.saves {
 				w.opt.Results.ReportResult(p.delivery, p.saves[i].Matches)
+			}
+			if p.inParts {
+				w.opt.Results.ReportResult(p.delivery, p.matches)
 			}
 		}
 		if len(p.deadLetters) == 0 {

@@ -26,7 +26,8 @@ type Detector interface {
 	// Detect sets the events' Fields and returns their matches, in the order of
 	// events. After an error or a panic, it is called again with parts of the
 	// same events. An error that is picket.ErrUnavailable is temporary: the same
-	// call may succeed later.
+	// call may succeed later. It is picket.ErrTooManyMatches if the matches of
+	// several events would take too much memory.
 	Detect(events []picket.Event) ([]picket.Match, error)
 }
 
@@ -46,6 +47,9 @@ type Options struct {
 	// MaxEvents and MaxBytes (of events as received) bound one Save; 0 means
 	// 4,096 and 8 MiB. A larger batch is saved by itself.
 	MaxEvents, MaxBytes int
+	// MaxCost bounds the memory that the fields of the events of one Save take, in
+	// bytes, by an estimate; 0 means 32 MiB. A larger batch is processed in parts.
+	MaxCost int
 	// Linger is how long a goroutine waits after receiving only a few events, so
 	// that more gather for one Save; 0 means 20 ms, a negative value disables it.
 	Linger time.Duration
@@ -75,6 +79,7 @@ func (o Options) withDefaults() Options {
 	o.MaxMessages = cmp.Or(o.MaxMessages, 512)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 4096)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
+	o.MaxCost = cmp.Or(o.MaxCost, 32<<20)
 	o.Linger = cmp.Or(o.Linger, 20*time.Millisecond)
 	o.RetryDelay = cmp.Or(o.RetryDelay, 500*time.Millisecond)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
@@ -103,8 +108,8 @@ type Worker struct {
 	storeDown   atomic.Bool   // the last Save failed, and that was logged
 	concurrency atomic.Int64  // how many goroutines should run
 	resized     chan struct{} // capacity 1
-	// large is held while a batch larger than MaxBytes is processed, one at a
-	// time, because each needs several times its size in memory.
+	// large is held while a batch larger than MaxBytes or MaxCost is processed, one
+	// at a time, because each needs several times its size in memory.
 	large sync.Mutex
 }
 

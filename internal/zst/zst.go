@@ -5,6 +5,7 @@ package zst
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"runtime"
 	"sync"
 
@@ -64,25 +65,35 @@ func CompressParts(dst []byte, size int, parts func(write func([]byte))) []byte 
 // none.
 func DecompressedSize(frame []byte) int {
 	var h zstd.Header
-	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecoded {
+	if err := h.Decode(frame[:min(len(frame), zstd.HeaderMaxSize)]); err != nil || !h.HasFCS || h.FrameContentSize > maxDecodedBytes {
 		return 0
 	}
 	return int(h.FrameContentSize)
 }
 
-// maxDecoded bounds the decompressed size of a frame.
-const maxDecoded = 1 << 30
+// maxDecodedBytes bounds the decompressed size of a frame.
+const maxDecodedBytes = 1 << 30
 
 var decoder = sync.OnceValue(func() *zstd.Decoder {
 	d, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)),
 		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxMemory(maxDecoded))
+		zstd.WithDecoderMaxMemory(maxDecodedBytes))
 	if err != nil {
 		panic(err)
 	}
 	return d
 })
+
+// NewReader returns a reader of src, decompressed, which takes little memory whatever
+// the decompressed size. The caller must close it.
+func NewReader(src []byte) (io.ReadCloser, error) {
+	d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8*window))
+	if err != nil {
+		return nil, fmt.Errorf("decompress %d bytes: %w", len(src), err)
+	}
+	return d.IOReadCloser(), nil
+}
 
 // Decompress appends src, decompressed, to dst. It is for frames that picket wrote,
 // which declare their size. Request bodies are streamed instead.

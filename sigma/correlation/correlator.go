@@ -21,6 +21,8 @@ type Observation struct {
 	Fields map[string]string
 	// Context is passed through to the Event of a Match.
 	Context any
+	// ContextBytes is how much memory Context takes, for Options.MaxBytes.
+	ContextBytes int
 }
 
 // A Match is a match of a correlation.
@@ -55,6 +57,9 @@ type Options struct {
 	// every correlation. Past it, the eighth that arrived first is evicted.
 	// Default 1,000,000.
 	MaxObservations int
+	// MaxBytes is about how much memory the observations and their groups take, in
+	// bytes. Past it, observations are evicted as for MaxObservations. Default 64 MiB.
+	MaxBytes int
 }
 
 // A Correlator evaluates correlations over observations. It keeps the state of
@@ -71,6 +76,7 @@ type Correlator struct {
 	states      []*ruleState
 	edges       map[string][]edge // by rule
 	count       int               // observations kept
+	bytes       int               // that they and their buckets take
 	evicted     int64
 	matches     []Match // of the call that is running
 	lastCleanup time.Time
@@ -97,6 +103,7 @@ func New(rules []*Rule, o Options) *Correlator {
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
 	o.AllowedLateness = cmp.Or(o.AllowedLateness, time.Hour)
 	o.MaxObservations = cmp.Or(o.MaxObservations, 1_000_000)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
 	c := &Correlator{opt: o, edges: make(map[string][]edge)}
 	byRule := make(map[*Rule]*ruleState)
 	for _, rule := range rules {
@@ -130,10 +137,10 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 		in := e.to.inputs[e.input]
 		c.add(e, observation{
 			at: o.Time.UnixNano(), arrived: o.Arrived.UnixNano(), input: e.input,
-			event: o.Event, context: o.Context, kept: selectFields(o.Fields, e.to.keptFields),
+			event: o.Event, context: o.Context, contextBytes: o.ContextBytes, kept: selectFields(o.Fields, e.to.keptFields),
 		}, selectFields(o.Fields, in.fields))
 	}
-	if c.count > c.opt.MaxObservations {
+	for c.count > 0 && (c.count > c.opt.MaxObservations || c.bytes > c.opt.MaxBytes) {
 		c.evictEarliest()
 	}
 	return c.takeMatches()
@@ -151,7 +158,8 @@ func selectFields(fields map[string]string, names []string) []fieldValue {
 	}
 	out := make([]fieldValue, len(names))
 	for i, name := range names {
-		out[i].text, out[i].ok = fields[name]
+		text, ok := fields[name]
+		out[i] = fieldValue{ShortValue(text), ok}
 	}
 	return out
 }
@@ -178,7 +186,7 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 	for i, v := range values[:by] {
 		group[i] = v.text
 	}
-	b := e.to.bucket(group)
+	b := c.bucket(e.to, group)
 	if o.inner != nil {
 		o.inner.bucket.parents[b] = true
 	}
@@ -190,13 +198,14 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 		return
 	}
 	c.count++
+	c.bytes += b.obs[at].bytes()
 	if !e.to.deferred {
 		b.evaluateSlidingWindows(c, at)
 	}
 }
 
 // bucket returns the bucket of a group.
-func (s *ruleState) bucket(group []string) *bucket {
+func (c *Correlator) bucket(s *ruleState, group []string) *bucket {
 	var key strings.Builder
 	for _, v := range group {
 		key.WriteString(v)
@@ -206,6 +215,7 @@ func (s *ruleState) bucket(group []string) *bucket {
 	if b == nil {
 		b = &bucket{ruleState: s, group: group, aggregator: s.newAggregator(), parents: make(map[*bucket]bool)}
 		s.buckets[key.String()] = b
+		c.bytes += b.bytes()
 	}
 	return b
 }
@@ -258,7 +268,7 @@ func (c *Correlator) Retention() time.Duration {
 }
 
 // Evicted returns how many observations were evicted to stay within
-// Options.MaxObservations.
+// Options.MaxObservations and Options.MaxBytes.
 func (c *Correlator) Evicted() int64 { return c.evicted }
 
 // Len returns how many observations are kept.
@@ -269,11 +279,13 @@ func (c *Correlator) Len() int { return c.count }
 // empty.
 func (c *Correlator) drop(s *ruleState, key string, before int64, ties int) (dropped, tied int) {
 	b := s.buckets[key]
-	dropped, tied = b.drop(before, ties)
+	dropped, tied, freed := b.drop(before, ties)
 	if len(b.obs) == 0 {
 		delete(s.buckets, key)
+		freed += b.bytes() + b.emissionBytes
 	}
 	c.count -= dropped
+	c.bytes -= freed
 	return dropped, tied
 }
 

@@ -50,9 +50,14 @@ func (c *Correlator) Restore(state []byte) error {
 		if i < 0 || !c.states[i].deferred || len(c.states[i].GroupBy) != len(saved.Group) {
 			continue
 		}
-		b := c.states[i].bucket(saved.Group)
+		for k, v := range saved.Group {
+			saved.Group[k] = ShortValue(v)
+		}
+		b := c.bucket(c.states[i], saved.Group)
 		b.watermark, b.hasWatermark, b.emissions, b.restored = saved.Watermark, true, saved.Emissions, saved.Emissions
 		for _, e := range saved.Emissions {
+			c.bytes += e.bytes()
+			b.emissionBytes += e.bytes()
 			b.propagate(c, e)
 		}
 	}

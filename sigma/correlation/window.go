@@ -28,23 +28,48 @@ type bucket struct {
 	watermark    int64
 	hasWatermark bool
 
-	emissions []emission       // if the correlation is deferred and has parents
-	restored  []emission       // those from before a restart
-	reported  map[string]bool  // events already reported, if an input is a correlation
-	parents   map[*bucket]bool // buckets of other correlations to which this one added
+	emissions     []emission // if the correlation is deferred and has parents
+	emissionBytes int
+	restored      []emission       // those from before a restart
+	reported      map[string]bool  // events already reported, if an input is a correlation
+	reportedBytes int              // of their ids
+	parents       map[*bucket]bool // buckets of other correlations to which this one added
+}
+
+// bytes is about what an empty bucket takes in memory. The map of buckets has its
+// group too.
+func (b *bucket) bytes() int {
+	n := 512
+	for _, v := range b.group {
+		n += 16 + 2*len(v)
+	}
+	return n
 }
 
 // An observation is an event in a bucket. Times are Unix nanoseconds.
 type observation struct {
-	at, arrived int64
-	input       int
-	event       string
-	context     any
-	value       string       // that ValueCount counts
-	number      float64      // that other types aggregate
-	kept        []fieldValue // of keptFields
-	inner       *innerWindow // if the input is a correlation
-	reported    bool
+	at, arrived  int64
+	input        int
+	event        string
+	context      any
+	contextBytes int
+	value        string       // that ValueCount counts
+	number       float64      // that other types aggregate
+	kept         []fieldValue // of keptFields
+	inner        *innerWindow // if the input is a correlation
+	reported     bool
+}
+
+// bytes is about what the observation takes in memory.
+func (o *observation) bytes() int {
+	n := 192 + len(o.event) + len(o.value) + o.contextBytes
+	for _, v := range o.kept {
+		n += 24 + len(v.text)
+	}
+	if o.inner != nil {
+		n += 96 // with its entry in parents
+	}
+	return n
 }
 
 // An innerWindow is the window in which an inner correlation matched.
@@ -72,7 +97,7 @@ func (s *ruleState) readValues(o *observation, values []fieldValue) bool {
 			b.WriteString(v.text)
 			b.WriteByte(0)
 		}
-		o.value = b.String()
+		o.value = ShortValue(b.String())
 	case ast.ValueSum, ast.ValueAvg, ast.ValuePercentile, ast.ValueMedian:
 		if _, ok := decimal.Parse(values[0].text); !ok {
 			return false
@@ -108,33 +133,44 @@ func (b *bucket) firstAt(t int64) int {
 	return sort.Search(len(b.obs), func(i int) bool { return b.obs[i].at >= t })
 }
 
-// maxReported bounds the set of reported events of a bucket.
-const maxReported = 100_000
+// maxReportedBytes bounds the set of reported events of a bucket.
+const maxReportedBytes = 8 << 20
 
 // drop removes the observations that arrived before a time, and at most ties of
-// those that arrived at it. It returns how many of both.
-func (b *bucket) drop(before int64, ties int) (dropped, tied int) {
+// those that arrived at it. It returns how many of both, and how many bytes that frees.
+func (b *bucket) drop(before int64, ties int) (dropped, tied, freed int) {
 	n := len(b.obs)
 	maps.DeleteFunc(b.parents, func(parent *bucket, _ bool) bool { return len(parent.obs) == 0 })
-	if len(b.reported) > maxReported {
-		clear(b.reported) // some may be reported again
+	if b.reportedBytes > maxReportedBytes {
+		b.reported, b.reportedBytes = nil, 0 // some may be reported again
 	}
-	b.emissions = slices.DeleteFunc(b.emissions, func(e emission) bool { return e.Arrived < before })
-	b.obs = slices.DeleteFunc(b.obs, func(o observation) bool {
-		if o.arrived == before && tied < ties {
-			tied++
-			return true
+	b.emissions = slices.DeleteFunc(b.emissions, func(e emission) bool {
+		if e.Arrived >= before {
+			return false
 		}
-		return o.arrived < before
+		b.emissionBytes -= e.bytes()
+		freed += e.bytes()
+		return true
+	})
+	b.obs = slices.DeleteFunc(b.obs, func(o observation) bool {
+		tie := o.arrived == before && tied < ties
+		if tie {
+			tied++
+		}
+		if !tie && o.arrived >= before {
+			return false
+		}
+		freed += o.bytes()
+		return true
 	})
 	if len(b.obs) == n {
-		return 0, 0
+		return 0, 0, freed
 	}
 	if cap(b.obs) > 64 && len(b.obs) < cap(b.obs)/4 {
 		b.obs = slices.Clone(b.obs)
 	}
 	b.rebuildAggregate(len(b.obs) - 1)
-	return n - len(b.obs), tied
+	return n - len(b.obs), tied, freed
 }
 
 // rebuildAggregate makes the aggregate that of the window that ends with
@@ -237,6 +273,8 @@ func (b *bucket) emit(c *Correlator, unreported []int, last int, from int64) {
 	}
 	if b.deferred {
 		b.emissions = append(b.emissions, e)
+		b.emissionBytes += e.bytes()
+		c.bytes += e.bytes()
 	}
 	b.propagate(c, e)
 	for _, i := range unreported {
@@ -303,6 +341,15 @@ type emission struct {
 	context any
 }
 
+// bytes is about what the emission takes in memory.
+func (e *emission) bytes() int {
+	n := 256 + len(e.Event)
+	for name, v := range e.Kept {
+		n += 64 + len(name) + len(v)
+	}
+	return n
+}
+
 // propagate adds an emission to the correlations over this one.
 func (b *bucket) propagate(c *Correlator, e emission) {
 	for _, parent := range b.outgoing {
@@ -325,6 +372,7 @@ func (b *bucket) appendUnreported(events []Event, o *observation) []Event {
 	for _, e := range o.appendEvents(nil) {
 		if !b.reported[e.ID] {
 			b.reported[e.ID] = true
+			b.reportedBytes += 64 + len(e.ID)
 			events = append(events, e)
 		}
 	}

@@ -23,7 +23,7 @@ var costChecks = []check{
 // eachWith calls f for each rule that compiles and has a prefilter of that
 // strength.
 func (l *linter) eachWith(strength sigma.PrefilterStrength, docs []*document, f func(d *document)) {
-	rules := l.compile().Rules()
+	rules := l.compiledRules().Rules()
 	for _, d := range docs {
 		if d.kind != ast.RuleDocument || l.failed[d.meta] {
 			continue
@@ -35,8 +35,8 @@ func (l *linter) eachWith(strength sigma.PrefilterStrength, docs []*document, f 
 	}
 }
 
-// compile compiles the rules once.
-func (l *linter) compile() *sigma.RuleSet {
+// compiledRules returns the compiled rules, which it compiles at the first call.
+func (l *linter) compiledRules() *sigma.RuleSet {
 	if l.compiled == nil {
 		set, errs := sigma.Compile(ast.Collection{Rules: l.collection.Rules}, sigma.Options{Placeholders: l.options.Placeholders})
 		l.compiled, l.failed = set, make(map[*ast.Meta]bool)

@@ -19,7 +19,7 @@ var logSourceChecks = []check{
 			l.add(d, at, l.suggestSource(d.source), "there are no events of the logsource %s", d.source)
 		}
 	}},
-	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkSpecific},
+	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkLogsourceSpecific},
 	{Check: Check{"category_event_id", Info, "an EventID under a category, which determines it already"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Field != "EventID" || d.source.Category == "" {
 			return
@@ -62,9 +62,9 @@ func (l *linter) suggestSource(s ast.LogSource) string {
 	return ""
 }
 
-// checkSpecific finds rules for a service that select events for which there is
+// checkLogsourceSpecific finds rules for a service that select events for which there is
 // a category: with the category, they would match those of other sources too.
-func checkSpecific(l *linter, d *document, it *ast.DetectionItem) {
+func checkLogsourceSpecific(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Field != "EventID" || d.source.Service == "" || d.source.Category != "" || len(it.Modifiers) > 0 {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 // regexChecks check regular expressions that compile.
 var regexChecks = []check{
 	{Check: Check{"regex_never", Warning, "a regular expression that can't match"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if impossible(t, false, false) {
+		if neverMatches(t, false, false) {
 			l.add(d, s.Position, "^ matches at the start only, and $ at the end", "the expression %q can't match", s.Text)
 		}
 	})},
@@ -21,7 +21,7 @@ var regexChecks = []check{
 		}
 	})},
 	{Check: Check{"regex_literal", Info, "a regular expression that is plain text"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if modifier := plainText(t); modifier != "" {
+		if modifier := equivalentModifier(t); modifier != "" {
 			l.add(d, s.Position, "write "+modifier+", which is faster", "the expression %q is plain text", s.Text)
 		}
 	})},
@@ -60,9 +60,9 @@ func eachRegex(f func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp)) 
 	}
 }
 
-// impossible reports whether t can't match if text must precede it, or follow
+// neverMatches reports whether t can't match if text must precede it, or follow
 // it.
-func impossible(t *syntax.Regexp, before, after bool) bool {
+func neverMatches(t *syntax.Regexp, before, after bool) bool {
 	switch t.Op {
 	case syntax.OpNoMatch:
 		return true
@@ -71,12 +71,12 @@ func impossible(t *syntax.Regexp, before, after bool) bool {
 	case syntax.OpEndText:
 		return after
 	case syntax.OpCapture, syntax.OpPlus:
-		return impossible(t.Sub[0], before, after)
+		return neverMatches(t.Sub[0], before, after)
 	case syntax.OpRepeat:
-		return t.Min > 0 && impossible(t.Sub[0], before, after)
+		return t.Min > 0 && neverMatches(t.Sub[0], before, after)
 	case syntax.OpAlternate:
 		for _, s := range t.Sub {
-			if !impossible(s, before, after) {
+			if !neverMatches(s, before, after) {
 				return false
 			}
 		}
@@ -91,7 +91,7 @@ func impossible(t *syntax.Regexp, before, after bool) bool {
 			for k, n := range sizes {
 				b, a = b || k < i && n > 0, a || k > i && n > 0
 			}
-			if impossible(s, b, a) {
+			if neverMatches(s, b, a) {
 				return true
 			}
 		}
@@ -131,8 +131,8 @@ func isAnyChar(t *syntax.Regexp) bool {
 	return t.Op == syntax.OpAnyChar || t.Op == syntax.OpAnyCharNotNL
 }
 
-// plainText returns the modifier that does the same as t, "" if none does.
-func plainText(t *syntax.Regexp) string {
+// equivalentModifier returns the modifier that does the same as t, "" if none does.
+func equivalentModifier(t *syntax.Regexp) string {
 	subs := []*syntax.Regexp{t}
 	if t.Op == syntax.OpConcat {
 		subs = t.Sub

@@ -25,7 +25,7 @@ func readAddCondition(r *mapReader, _ string) transformation {
 	if err == nil && kv.Value.Kind != yaml.MappingNode {
 		err = yamldoc.ErrorAt(kv.Value, "conditions must be a mapping")
 	}
-	r.note(err)
+	r.recordError(err)
 	return transformation{func(st *applyState, p *processingItem) *ast.Diagnostic {
 		if st.kind != ast.RuleDocument {
 			return nil

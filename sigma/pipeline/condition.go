@@ -59,7 +59,7 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 		what := in.text("type", true)
 		in.what = "the condition " + what
 		c.list = append(c.list, read(in, what))
-		in.end()
+		in.rejectUnreadKeys()
 		names = append(names, name)
 	}
 	kv, ok := r.take(kind + "_conditions")
@@ -84,7 +84,7 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 	}
 	cond, err := parser.ParseCondition(expr.Value, names)
 	if err != nil {
-		r.note(err)
+		r.recordError(err)
 		return c
 	}
 	if i := cond.FirstUnused(len(c.list)); i >= 0 {
@@ -96,7 +96,7 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 
 func unknownCondition(r *mapReader, what string, known ...string) {
 	if r.err == nil {
-		r.note(yamldoc.ErrorAt(r.byKey["type"].Value, "unknown condition %q", what).WithHint(suggest.DidYouMean(what, known, "one of "+strings.Join(known, ", "))))
+		r.recordError(yamldoc.ErrorAt(r.byKey["type"].Value, "unknown condition %q", what).WithHint(suggest.DidYouMean(what, known, "one of "+strings.Join(known, ", "))))
 	}
 }
 

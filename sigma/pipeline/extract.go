@@ -97,7 +97,7 @@ func readExtract(r *mapReader, _ string) transformation {
 				if prefix != "" {
 					name = prefix + "." + name
 				}
-				all = append(all, ast.DetectionItem{Field: name, Values: []ast.Scalar{extracted(m[i], v.Position)}, Position: it.Position})
+				all = append(all, ast.DetectionItem{Field: name, Values: []ast.Scalar{inferScalar(m[i], v.Position)}, Position: it.Position})
 			}
 			if all != nil {
 				nested = append(nested, all)
@@ -113,8 +113,8 @@ func readExtract(r *mapReader, _ string) transformation {
 	})
 }
 
-// extracted returns a string as the kind of scalar that it looks like.
-func extracted(s string, p ast.Position) ast.Scalar {
+// inferScalar returns a string as the kind of scalar that it looks like.
+func inferScalar(s string, p ast.Position) ast.Scalar {
 	v := literalScalar(s, p)
 	if low := strings.ToLower(s); low == "null" || low == "none" {
 		return ast.Scalar{Kind: ast.Null, Position: p}

@@ -77,7 +77,7 @@ func Parse(file string, data []byte) (*Pipeline, error) {
 		}
 	}
 	r.take("allowed_backends") // names of query languages
-	r.end()
+	r.rejectUnreadKeys()
 	if r.err != nil {
 		return nil, &ast.ParseError{File: file, Diagnostic: *r.err}
 	}

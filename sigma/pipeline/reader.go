@@ -38,22 +38,22 @@ func newMapReader(node *yaml.Node, what string) *mapReader {
 func (r *mapReader) inner(node *yaml.Node, what string) *mapReader {
 	in := &mapReader{Reader: r.Reader, node: node, what: what, byKey: make(map[string]yamldoc.Pair), readerState: r.readerState}
 	pairs, err := in.Mapping(node, what)
-	in.note(err)
+	in.recordError(err)
 	for _, kv := range pairs {
 		in.byKey[kv.Name] = kv
 	}
 	return in
 }
 
-// note keeps an error, unless there is one already.
-func (r *mapReader) note(err *ast.Diagnostic) {
+// recordError keeps an error, unless there is one already.
+func (r *mapReader) recordError(err *ast.Diagnostic) {
 	if r.err == nil {
 		r.err = err
 	}
 }
 
 func (r *mapReader) fail(p ast.Position, format string, args ...any) {
-	r.note(ast.ErrorAt(p, format, args...))
+	r.recordError(ast.ErrorAt(p, format, args...))
 }
 
 // take returns an entry, whose key is known from then on.
@@ -90,7 +90,7 @@ func (r *mapReader) oneOf(key string, words ...string) string {
 		return words[0]
 	}
 	if !slices.Contains(words, v.Text) {
-		r.note(ast.ErrorAt(v.Position, "%s can't be %q", key, v.Text).WithHint(suggest.DidYouMean(v.Text, words, "")))
+		r.recordError(ast.ErrorAt(v.Position, "%s can't be %q", key, v.Text).WithHint(suggest.DidYouMean(v.Text, words, "")))
 	}
 	return v.Text
 }
@@ -116,7 +116,7 @@ func (r *mapReader) compile(source string, p ast.Position, fromStart bool) *rege
 	}
 	re, err := regexp.Compile(source)
 	if err != nil {
-		r.note(ast.ErrorAt(p, "%v", err).WithHint("regular expressions are Go's, without lookaround and backreferences"))
+		r.recordError(ast.ErrorAt(p, "%v", err).WithHint("regular expressions are Go's, without lookaround and backreferences"))
 		return regexp.MustCompile("")
 	}
 	return re
@@ -133,7 +133,7 @@ func (r *mapReader) strings(key string) []string {
 
 func (r *mapReader) stringsOf(kv yamldoc.Pair) []string {
 	out, err := r.Strings(kv.Value, kv.Name)
-	r.note(err)
+	r.recordError(err)
 	return out
 }
 
@@ -144,7 +144,7 @@ func (r *mapReader) mapping(key string) []yamldoc.Pair {
 		return nil
 	}
 	pairs, err := r.Mapping(kv.Value, key)
-	r.note(err)
+	r.recordError(err)
 	return pairs
 }
 
@@ -161,11 +161,11 @@ func (r *mapReader) sequence(key string) []*yaml.Node {
 	return kv.Value.Content
 }
 
-// end rejects keys that were not read.
-func (r *mapReader) end() {
+// rejectUnreadKeys rejects keys that were not read.
+func (r *mapReader) rejectUnreadKeys() {
 	for _, key := range slices.Sorted(maps.Keys(r.byKey)) {
 		if !slices.Contains(r.known, key) {
-			r.note(ast.ErrorAt(yamldoc.PositionOf(r.byKey[key].Key), "%s has no %q", r.what, key).WithHint(suggest.DidYouMean(key, r.known, "")))
+			r.recordError(ast.ErrorAt(yamldoc.PositionOf(r.byKey[key].Key), "%s has no %q", r.what, key).WithHint(suggest.DidYouMean(key, r.known, "")))
 		}
 	}
 }
@@ -207,12 +207,12 @@ func readItem(outer *mapReader, file string, node *yaml.Node) *processingItem {
 	if !ok {
 		if r.err == nil {
 			kv := r.byKey["type"]
-			r.note(yamldoc.ErrorAt(kv.Value, "unknown transformation %q", it.kind).WithHint(suggest.DidYouMean(it.kind, slices.Sorted(maps.Keys(transformations())), "")))
+			r.recordError(yamldoc.ErrorAt(kv.Value, "unknown transformation %q", it.kind).WithHint(suggest.DidYouMean(it.kind, slices.Sorted(maps.Keys(transformations())), "")))
 		}
 		return it
 	}
 	r.what = it.kind
 	it.transformation = read(r, file)
-	r.end()
+	r.rejectUnreadKeys()
 	return it
 }

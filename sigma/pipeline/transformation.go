@@ -56,7 +56,7 @@ func transformations() map[string]func(r *mapReader, file string) transformation
 func unsupported(why string) func(r *mapReader, file string) transformation {
 	return func(r *mapReader, _ string) transformation {
 		if r.err == nil {
-			r.note(yamldoc.ErrorAt(r.byKey["type"].Value, "%s is not supported: %s", r.what, why).WithHint("write value_placeholders, with the values in vars"))
+			r.recordError(yamldoc.ErrorAt(r.byKey["type"].Value, "%s is not supported: %s", r.what, why).WithHint("write value_placeholders, with the values in vars"))
 		}
 		return transformation{}
 	}

@@ -129,14 +129,14 @@ func (c condition) texts(op operation) ([]string, error) {
 		switch v := v.(type) {
 		case string:
 			if op.numeric {
-				if v = strings.TrimSpace(v); !isNumber(v) {
+				if v = strings.TrimSpace(v); !isPortableNumber(v) {
 					return nil, fmt.Errorf("%q is no number", v)
 				}
 			}
 			out = append(out, v)
 		case json.Number:
 			switch {
-			case op.numeric && !isNumber(v.String()):
+			case op.numeric && !isPortableNumber(v.String()):
 				return nil, fmt.Errorf("%s is too large a number", v)
 			case op.numberAsText && strings.Trim(v.String(), "-0123456789") != "":
 				return nil, fmt.Errorf("%s is compared as text, which for such a number can't be told", v)
@@ -155,8 +155,8 @@ func (c condition) texts(op operation) ([]string, error) {
 
 var numberForm = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?$`)
 
-// isNumber reports whether Sigma and the legacy system parse s as the same number.
-func isNumber(s string) bool {
+// isPortableNumber reports whether Sigma and the legacy system parse s as the same number.
+func isPortableNumber(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
 	return err == nil && numberForm.MatchString(s)
 }

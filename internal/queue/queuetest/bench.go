@@ -26,8 +26,8 @@ func Benchmark(b *testing.B, open func(b *testing.B) Queue) {
 
 const callers = 64
 
-// fill enqueues b.N messages from many goroutines, and returns how long each took.
-func fill(b *testing.B, q Queue, size int) []time.Duration {
+// enqueueMessages enqueues b.N messages from many goroutines, and returns how long each took.
+func enqueueMessages(b *testing.B, q Queue, size int) []time.Duration {
 	p := messageOfSize("bench", size).Payload
 	took := make([]time.Duration, b.N)
 	next := make(chan int)
@@ -54,7 +54,7 @@ func fill(b *testing.B, q Queue, size int) []time.Duration {
 func benchEnqueue(b *testing.B, q Queue, size int) {
 	b.SetBytes(int64(size))
 	b.ResetTimer()
-	took := fill(b, q, size)
+	took := enqueueMessages(b, q, size)
 	b.StopTimer()
 	report(b, took)
 }
@@ -98,7 +98,7 @@ func drain(b *testing.B, q Queue, n int) {
 
 func benchReceive(b *testing.B, q Queue, size int) {
 	b.SetBytes(int64(size))
-	fill(b, q, size)
+	enqueueMessages(b, q, size)
 	b.ResetTimer()
 	drain(b, q, b.N)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
@@ -109,7 +109,7 @@ func benchBoth(b *testing.B, q Queue, size int) {
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	wg.Go(func() { drain(b, q, b.N) })
-	took := fill(b, q, size)
+	took := enqueueMessages(b, q, size)
 	wg.Wait()
 	b.StopTimer()
 	report(b, took)

@@ -22,9 +22,9 @@ type checkpointer struct {
 
 func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 
-// add counts a transaction of so many payload bytes, and starts a copy if the
+// countCommit counts a transaction of so many payload bytes, and starts a copy if the
 // log is large enough.
-func (c *checkpointer) add(payload int) {
+func (c *checkpointer) countCommit(payload int) {
 	c.logBytes += payload + 5*16384
 	c.written = true
 	if c.logBytes < checkpointBytes || c.running != nil {
@@ -38,8 +38,8 @@ func (c *checkpointer) add(payload int) {
 	}()
 }
 
-// copied reports whether a copy has just ended.
-func (c *checkpointer) copied() bool {
+// copyEnded reports whether a copy has just ended.
+func (c *checkpointer) copyEnded() bool {
 	if c.running == nil {
 		return false
 	}

@@ -80,11 +80,11 @@ func (w *writer) vacuumIfSparse() {
 		w.q.log.Warn("shrinking queue file failed", "error", err)
 		return
 	}
-	w.checkpointer.add(step * 16384)
+	w.checkpointer.countCommit(step * 16384)
 }
 
-// poll checks whether another process changed the file, if receives are waiting.
-func (w *writer) poll() {
+// pollOtherProcesses checks whether another process changed the file, if receives are waiting.
+func (w *writer) pollOtherProcesses() {
 	if len(w.waiting) == 0 || w.q.Err() != nil {
 		return
 	}

@@ -174,7 +174,7 @@ func (q *Queue) closeFiles() error {
 // Enqueue implements queue.Queue.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	size := len(m.Payload)
-	if int64(size) > q.opt.MaxBytes || size > maxPayload {
+	if int64(size) > q.opt.MaxBytes || size > maxPayloadBytes {
 		return fmt.Errorf("enqueue batch %s of %d bytes: larger than the queue allows: %w", m.ID, size, picket.ErrInvalid)
 	}
 	for i := range rejected {
@@ -200,5 +200,5 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	return nil
 }
 
-// maxPayload is below SQLite's limit for a value.
-const maxPayload = 512 << 20
+// maxPayloadBytes is below SQLite's limit for a value.
+const maxPayloadBytes = 512 << 20

@@ -10,9 +10,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive, so that a backlog of large
+// maxReceiveBytes bounds the payload bytes of one Receive, so that a backlog of large
 // batches cannot exhaust memory.
-const maxReceive = 8 << 20
+const maxReceiveBytes = 8 << 20
 
 // A receive holds the argument and the result of a Receive.
 type receive struct {
@@ -62,8 +62,8 @@ func (q *Queue) returnUnread(ls []leasedMessage) {
 	}
 }
 
-// serve leases messages to waiting receives and returns those it served.
-func (w *writer) serve(t *tx) (served []*op, err error) {
+// serveReceives leases messages to waiting receives and returns those it served.
+func (w *writer) serveReceives(t *tx) (served []*op, err error) {
 	w.mayServe = false
 	for len(w.waiting) > 0 {
 		o := w.waiting[0]
@@ -84,7 +84,7 @@ func (w *writer) serve(t *tx) (served []*op, err error) {
 			continue
 		}
 		served = append(served, o)
-		if o.receive.leased, err = t.lease(again, fresh); err != nil {
+		if o.receive.leased, err = t.leaseMessages(again, fresh); err != nil {
 			return served, err
 		}
 		w.isolation.start(suspect)
@@ -112,7 +112,7 @@ func (w *writer) scheduleNext(t *tx) error {
 func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 	n = max(n, 1)
 	size := int64(0)
-	if again, err = t.list(t.stmts.retried, t.now, n, &size); err != nil {
+	if again, err = t.listMessages(t.stmts.retried, t.now, n, &size); err != nil {
 		return nil, nil, err
 	}
 	for i, l := range again {
@@ -120,14 +120,14 @@ func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
 			return again[:max(i, 1)], nil, nil
 		}
 	}
-	if n -= len(again); n > 0 && size < maxReceive && t.st.Last > t.st.Head {
-		fresh, err = t.list(t.stmts.fresh, t.st.Head, n, &size)
+	if n -= len(again); n > 0 && size < maxReceiveBytes && t.st.Last > t.st.Head {
+		fresh, err = t.listMessages(t.stmts.fresh, t.st.Head, n, &size)
 	}
 	return again, fresh, err
 }
 
-// list runs a query for messages and stops at maxReceive bytes in total.
-func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
+// listMessages runs a query for messages and stops at maxReceiveBytes in total.
+func (t *tx) listMessages(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
 	rows, err := by.Query(from, n)
 	if err != nil {
 		return nil, dbError("find messages", err)
@@ -140,8 +140,8 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage
 		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
 			return nil, dbError("find messages", err)
 		}
-		if *size > 0 && *size+bytes > maxReceive {
-			*size = maxReceive
+		if *size > 0 && *size+bytes > maxReceiveBytes {
+			*size = maxReceiveBytes
 			break
 		}
 		*size += bytes
@@ -151,8 +151,8 @@ func (t *tx) list(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage
 	return found, dbError("find messages", rows.Err())
 }
 
-// lease leases the messages that findDeliverable listed.
-func (t *tx) lease(again, fresh []leasedMessage) ([]leasedMessage, error) {
+// leaseMessages leases the messages that findDeliverable listed.
+func (t *tx) leaseMessages(again, fresh []leasedMessage) ([]leasedMessage, error) {
 	if err := t.registerConsumer(); err != nil {
 		return nil, err
 	}

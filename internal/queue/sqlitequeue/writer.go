@@ -89,13 +89,13 @@ func (w *writer) run() {
 			if now.Sub(w.lastHousekeep) >= housekeepInterval {
 				w.housekeep()
 			}
-			w.poll()
+			w.pollOtherProcesses()
 		case <-w.q.stop:
-			w.close()
+			w.drainAndClose()
 			return
 		}
 		w.commit(group)
-		if w.checkpointer.copied() {
+		if w.checkpointer.copyEnded() {
 			w.checkpointer.finish(w.conn)
 		}
 	}
@@ -187,7 +187,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 		}
 	}
 	if w.mayServe || t.st.Messages > before.Messages {
-		if served, err = w.serve(t); err != nil {
+		if served, err = w.serveReceives(t); err != nil {
 			return served, err
 		}
 	}
@@ -199,7 +199,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	}
 	if t.st != before {
 		w.marker.write(&t.st)
-		w.checkpointer.add(t.written)
+		w.checkpointer.countCommit(t.written)
 	}
 	return served, nil
 }
@@ -221,8 +221,8 @@ func (w *writer) transactNow(f func(*tx) error) error {
 	return o.Outcome()
 }
 
-// close runs the operations that are waiting and releases the leases.
-func (w *writer) close() {
+// drainAndClose runs the operations that are waiting and releases the leases.
+func (w *writer) drainAndClose() {
 	for {
 		var group []*op
 		select {

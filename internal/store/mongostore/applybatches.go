@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/zst"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/casefold"
 )
@@ -19,9 +20,10 @@ import (
 // What one step applies is bounded, so that its document is not too large for
 // MongoDB.
 const (
-	maxStepBatches = 256
-	maxStepBytes   = 3 << 20 // of effects, encoded
-	maxStepHosts   = 20_000
+	maxBatchesPerStep      = 256
+	maxBytesPerStep        = 3 << 20 // of effects, encoded
+	maxDecodedBytesPerStep = 2 * maxDecodedEffectsBytes
+	maxHostsPerStep        = 20_000
 )
 
 // applyAllPending applies pending batches until none is left.
@@ -60,7 +62,7 @@ const markRetention = time.Hour
 // readPending returns pending batches, the oldest first, and whether there may be
 // more. It also deletes the marks of batches that are not pending.
 func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool, err error) {
-	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxStepBatches))
+	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxBatchesPerStep))
 	if err != nil || len(marks) == 0 {
 		return nil, false, err
 	}
@@ -85,7 +87,7 @@ func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool,
 			stale = append(stale, m.ID)
 		}
 	}
-	return pending, len(marks) == maxStepBatches && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
+	return pending, len(marks) == maxBatchesPerStep && len(pending)+len(stale) > 0, s.deletePendingBatches(ctx, stale)
 }
 
 func (s *Store) deletePendingBatches(ctx context.Context, ids []string) error {
@@ -104,9 +106,11 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	}
 	set := newReadSet()
 	var all []*batchEffects
-	bytes := 0
+	bytes, decoded := 0, 0
 	for i := range pending {
-		if bytes += len(pending[i].Data); i > 0 && (bytes > maxStepBytes || len(set.hosts) > maxStepHosts) {
+		bytes += len(pending[i].Data)
+		decoded += zst.DecompressedSize(pending[i].Data)
+		if i > 0 && (bytes > maxBytesPerStep || decoded > maxDecodedBytesPerStep || len(set.hosts) > maxHostsPerStep) {
 			break
 		}
 		effects, err := decodeBatchEffects(pending[i].Data)
@@ -156,7 +160,7 @@ func (t *txn) countEvents(effects *batchEffects) {
 	t.totals.Raw += effects.Raw
 	for _, m := range effects.Minutes {
 		doc := t.minuteForUpdate(m.Minute)
-		doc.Events = addCount(doc.Events, m.Type, m.N)
+		doc.Events = addTypeCount(doc.Events, m.Type, m.N)
 	}
 	for i := range effects.Hosts {
 		seen := &effects.Hosts[i]

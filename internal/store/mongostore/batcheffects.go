@@ -72,6 +72,7 @@ func newMatchRecord(m *picket.Match) matchRecord {
 // stored.
 func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	var out batchEffects
+	var minutes store.MinuteCounter
 	var names []string // of hosts, in the order of their first events
 	hosts := make(map[string]*store.HostActivity)
 	for i := range b.Events {
@@ -90,7 +91,10 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 		received := ev.Received.UnixMicro()
 		h.Add(ev, received)
-		out.countMinute(store.MinuteOf(received), ev.Type)
+		minutes.Add(store.MinuteOf(received), ev.Type)
+	}
+	for _, m := range minutes.Counts {
+		out.Minutes = append(out.Minutes, minuteCount(m))
 	}
 	for _, name := range names {
 		h := hosts[name]
@@ -105,16 +109,6 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 	}
 	return out
-}
-
-func (b *batchEffects) countMinute(minute int64, eventType string) {
-	for i := len(b.Minutes) - 1; i >= 0; i-- { // likely the last one
-		if m := &b.Minutes[i]; m.Minute == minute && m.Type == eventType {
-			m.N++
-			return
-		}
-	}
-	b.Minutes = append(b.Minutes, minuteCount{minute, eventType, 1})
 }
 
 func (b *batchEffects) encode() ([]byte, error) {
@@ -140,21 +134,50 @@ type observationBatch struct {
 	Observations []store.Observation `json:"Seen"`
 }
 
-func decodeObservations(data []byte) ([]store.Observation, error) {
-	text, err := zst.Decompress(nil, data)
+// decodeObservations calls add with each observation of an observationsDoc. It decodes
+// one at a time: see store.DecodeObservations.
+func decodeObservations(data []byte, add func(store.Observation)) error {
+	r, err := zst.NewReader(data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var batches []observationBatch
-	if err := json.Unmarshal(text, &batches); err != nil {
-		return nil, err
+	defer r.Close()
+	dec := json.NewDecoder(r)
+	if _, err := dec.Token(); err != nil { // [
+		return err
 	}
-	var out []store.Observation
-	for _, b := range batches {
-		for i := range b.Observations {
-			b.Observations[i].Arrived = fromMicros(b.At)
+	for dec.More() {
+		if err := decodeObservationBatch(dec, add); err != nil {
+			return err
 		}
-		out = append(out, b.Observations...)
 	}
-	return out, nil
+	return nil
+}
+
+func decodeObservationBatch(dec *json.Decoder, add func(store.Observation)) error {
+	if _, err := dec.Token(); err != nil { // {
+		return err
+	}
+	var at int64 // comes before Seen, as in observationBatch
+	for dec.More() {
+		name, err := dec.Token()
+		switch {
+		case err != nil:
+			return err
+		case name == "At":
+			err = dec.Decode(&at)
+		case name == "Seen":
+			err = store.DecodeObservations(dec, func(o store.Observation) {
+				o.Arrived = fromMicros(at)
+				add(o)
+			})
+		default:
+			err = fmt.Errorf("unknown member %v of observations", name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := dec.Token() // }
+	return err
 }

@@ -78,7 +78,8 @@ func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl 
 // Observations implements store.Correlations.
 func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]store.Observation, int64, error) {
 	var page []store.Observation
-	for len(page) < limit {
+	bytes := 0
+	for len(page) < limit && bytes < store.MaxObservationBytes {
 		doc, err := findOne[observationsDoc](ctx, s.observations, bson.D{elem("_id", bson.D{elem("$gt", after)})},
 			options.FindOne().SetSort(bson.D{elem("_id", 1)}))
 		if errors.Is(err, picket.ErrNotFound) {
@@ -87,11 +88,13 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 		if err != nil {
 			return nil, 0, fmt.Errorf("read observations: %w", err)
 		}
-		observations, err := decodeObservations(doc.Data)
+		err = decodeObservations(doc.Data, func(o store.Observation) {
+			bytes += o.Size()
+			page = append(page, o)
+		})
 		if err != nil {
 			return nil, 0, fmt.Errorf("read observations %d: %w", doc.Offset, err)
 		}
-		page = append(page, observations...)
 		after = doc.Offset
 	}
 	return page, after, nil
@@ -100,7 +103,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 // CorrelationCheckpoint implements store.Correlations.
 func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error) {
 	d, err := s.readCorrelations(ctx)
-	if err == nil && d.State != nil {
+	if err == nil && d.State != nil && zst.DecompressedSize(d.State) <= store.MaxStateBytes {
 		state, err = zst.Decompress(nil, d.State)
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -154,6 +155,29 @@ func addCount(list []namedCount, name string, n int64) []namedCount {
 		}
 	}
 	return append(list, namedCount{name, n})
+}
+
+// addTypeCount is addCount for event types, of which there are at most
+// store.MaxMinuteTypes and store.OtherTypes.
+func addTypeCount(list []namedCount, name string, n int64) []namedCount {
+	list = boundTypes(list)
+	if len(list) >= store.MaxMinuteTypes && !slices.ContainsFunc(list, func(c namedCount) bool { return c.Name == name }) {
+		name = store.OtherTypes
+	}
+	return addCount(list, name, n)
+}
+
+// boundTypes counts the types past store.MaxMinuteTypes as store.OtherTypes. Earlier
+// versions had no bound.
+func boundTypes(list []namedCount) []namedCount {
+	if len(list) <= store.MaxMinuteTypes+1 {
+		return list
+	}
+	kept := slices.Clone(list[:store.MaxMinuteTypes])
+	for _, c := range list[store.MaxMinuteTypes:] {
+		kept = addCount(kept, store.OtherTypes, c.N)
+	}
+	return kept
 }
 
 // A ruleDoc counts a rule's alerts that are not closed, in rule_stats.

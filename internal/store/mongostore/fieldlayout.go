@@ -31,13 +31,15 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 	if len(fields) == 0 && len(leaves) > 0 {
 		return []byte{layoutNoFields}, nil
 	}
+	var index flatjson.LeafIndex
+	index.Reset(leaves)
 	at := 0
 	for i := 0; i < len(fields); {
 		f := &fields[i]
-		leaf := findLeaf(leaves, at, f)
+		leaf := findLeaf(leaves, &index, at, f)
 		if leaf < 0 {
 			layout = append(layout, layoutLiteral, byte(f.Value.Kind))
-			layout = appendName(layout, f.Name)
+			layout = appendSizedName(layout, f.Name)
 			text := f.Value.Text
 			if f.Value.Kind == sigma.Null {
 				text = "null" // as searches see it
@@ -60,7 +62,7 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 			layout = binary.AppendUvarint(append(layout, layoutCutLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(len(name)-len(f.Name)))
 		default:
-			layout = appendName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
+			layout = appendSizedName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
 		}
 		n = max(n, 1)
 		i += n
@@ -72,27 +74,17 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 // findLeaf returns a leaf that has a field's value, or -1, preferably one that has
 // its name too. It searches from a position on, then before it: fields are mostly
 // in the order of the leaves.
-func findLeaf(leaves []flatjson.Leaf, at int, f *sigma.Field) int {
+func findLeaf(leaves []flatjson.Leaf, index *flatjson.LeafIndex, at int, f *sigma.Field) int {
 	if at < len(leaves) && leaves[at].Value == f.Value && leaves[at].Path.Name == f.Name {
 		return at
 	}
-	found := -1
-	for k := range leaves {
-		i := (at + k) % len(leaves)
-		if leaves[i].Value != f.Value {
-			continue
-		}
-		if leaves[i].Path.Name == f.Name {
-			return i
-		}
-		if found < 0 {
-			found = i
-		}
+	if named := index.FindNamed(at, f.Name, f.Value); named >= 0 {
+		return named
 	}
-	return found
+	return index.Find(at, f.Value)
 }
 
-func appendName(b []byte, name string) []byte {
+func appendSizedName(b []byte, name string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
 }
 

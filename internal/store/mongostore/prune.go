@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	batchIDRetention = 7 * 24 * time.Hour
-	rollupRetention  = 400 * 24 * time.Hour
-	maxStepDeletions = 2000 // events deleted in one step, so that other steps are not held up
+	batchIDRetention    = 7 * 24 * time.Hour
+	rollupRetention     = 400 * 24 * time.Hour
+	maxDeletionsPerStep = 2000 // events deleted in one step, so that other steps are not held up
 )
 
 // Prune implements store.Events. MaxBytes limits the size of the events as
@@ -68,7 +68,7 @@ type oldEvent struct {
 func (s *Store) findOldest(ctx context.Context, filter bson.D, by string) ([]oldEvent, error) {
 	var out []oldEvent
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem(by, 1)}).SetLimit(maxStepDeletions).
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem(by, 1)}).SetLimit(maxDeletionsPerStep).
 			SetProjection(bson.D{elem("seq", 1), elem("raw", 1), elem("received", 1), elem("received_us", 1)}))
 		if err != nil {
 			return err

@@ -99,6 +99,11 @@ func (s *Store) insertMatches(ctx context.Context, matches []matchDoc) error {
 // nothing and the upsert fails because the _id is taken, which is fine.
 func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
+	if c.Name() == s.minutes.Name() {
+		if err := boundMinutes(p.Docs); err != nil {
+			return err
+		}
+	}
 	if s.isFerretDB {
 		return s.replaceOlderOneByOne(ctx, c, step, p.Docs)
 	}
@@ -112,6 +117,29 @@ func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", p.Collection, err)
+	}
+	return nil
+}
+
+// maxMinuteBytes is more than a minute's document takes within store.MaxMinuteTypes.
+const maxMinuteBytes = 1 << 20
+
+// boundMinutes makes minutes small that were journaled before their types were bounded
+// and may be too large for MongoDB: the step could never be applied.
+func boundMinutes(docs []bson.Raw) error {
+	for i, raw := range docs {
+		if len(raw) <= maxMinuteBytes {
+			continue
+		}
+		var m minuteDoc
+		err := bson.Unmarshal(raw, &m)
+		if err == nil {
+			m.Events = boundTypes(m.Events)
+			docs[i], err = bson.Marshal(&m)
+		}
+		if err != nil {
+			return fmt.Errorf("shorten minute: %w", err)
+		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/zst"
 )
 
 // Save implements store.Events. Of several batches, each is saved by itself.
@@ -29,25 +30,25 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 	if err := s.findDuplicateBatches(ctx, batches, out); err != nil {
 		return nil, err
 	}
-	var storedBy map[string]string
+	var batchByEvent map[string]string
 	var g errgroup.Group
 	g.Go(func() error { return s.insertPendingMarks(ctx, batches, out) })
-	g.Go(func() (err error) { storedBy, err = s.saveEvents(ctx, batches, out); return err })
+	g.Go(func() (err error) { batchByEvent, err = s.saveEvents(ctx, batches, out); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	wait, err := s.insertBatches(ctx, batches, out, storedBy)
+	toApply, err := s.insertBatches(ctx, batches, out, batchByEvent)
 	if err != nil {
 		return nil, err
 	}
-	if len(wait) == 0 {
+	if len(toApply) == 0 {
 		s.wakeBackground()
 		return out, nil
 	}
 	if err := s.applyAllPending(ctx); err != nil {
 		return nil, err
 	}
-	return out, s.readResults(ctx, batches, wait, out)
+	return out, s.readResults(ctx, batches, toApply, out)
 }
 
 // findDuplicateBatches sets DuplicateBatch for the batches that were saved before
@@ -105,14 +106,18 @@ func (s *Store) insertPendingMarks(ctx context.Context, batches []store.Batch, o
 	return nil
 }
 
-// maxEffectsBytes is the greatest size of a batch's effects, encoded, so that a
-// step can apply them.
-const maxEffectsBytes = 8 << 20
+// The greatest size of a batch's effects, encoded and decoded, so that a step can
+// apply them: its redo record, which repeats names in other forms, must fit into a
+// document of MongoDB.
+const (
+	maxEffectsBytes        = 3 << 20
+	maxDecodedEffectsBytes = 16 << 20
+)
 
 // saveEvents inserts the events that are not stored yet, each for the first batch
 // that has it, and returns which batch has stored each event.
-func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.SaveResult) (map[string]string, error) {
-	storedBy := make(map[string]string)
+func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.SaveResult) (batchByEvent map[string]string, err error) {
+	batchByEvent = make(map[string]string)
 	var docs []any
 	var c eventCoder
 	for i := range batches {
@@ -122,10 +127,10 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 		seq := s.seq.next(len(batches[i].Events))
 		for k := range batches[i].Events {
 			ev := &batches[i].Events[k]
-			if _, ok := storedBy[ev.ID]; ok {
+			if _, ok := batchByEvent[ev.ID]; ok {
 				continue
 			}
-			storedBy[ev.ID] = batches[i].ID
+			batchByEvent[ev.ID] = batches[i].ID
 			docs = append(docs, c.encode(ev, batches[i].ID, seq+int64(k)))
 		}
 	}
@@ -134,21 +139,21 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 		return nil, fmt.Errorf("insert events: %w", err)
 	}
 	if len(existing) == 0 {
-		return storedBy, nil
+		return batchByEvent, nil
 	}
 	ids := make([]string, len(existing))
 	for i, at := range existing {
 		ids[i] = docs[at].(*eventDoc).ID
 	}
-	return storedBy, s.readStoredBy(ctx, ids, storedBy)
+	return batchByEvent, s.readBatchByEvent(ctx, ids, batchByEvent)
 }
 
-// readStoredBy reads which batches have stored some events. It may be the batch
+// readBatchByEvent reads which batches have stored some events. It may be the batch
 // that is being saved: in an earlier attempt, or by another process that is saving
 // the same batch.
-func (s *Store) readStoredBy(ctx context.Context, ids []string, storedBy map[string]string) error {
+func (s *Store) readBatchByEvent(ctx context.Context, ids []string, batchByEvent map[string]string) error {
 	for _, id := range ids {
-		storedBy[id] = ""
+		batchByEvent[id] = ""
 	}
 	docs, err := findIn[struct {
 		ID    string `bson:"_id"`
@@ -158,7 +163,7 @@ func (s *Store) readStoredBy(ctx context.Context, ids []string, storedBy map[str
 		return fmt.Errorf("look up existing events: %w", err)
 	}
 	for _, ev := range docs {
-		storedBy[ev.ID] = ev.Batch
+		batchByEvent[ev.ID] = ev.Batch
 	}
 	return nil
 }
@@ -166,10 +171,10 @@ func (s *Store) readStoredBy(ctx context.Context, ids []string, storedBy map[str
 // insertBatches saves the batches: whoever inserts a batch's document has saved
 // it, and for all others it is a duplicate. It returns the batches that have
 // matches or observations, which a step must apply before Save returns.
-func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult, storedBy map[string]string) ([]int, error) {
+func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult, batchByEvent map[string]string) (toApply []int, err error) {
 	counted := make(map[string]bool) // ids of events
 	var docs []any
-	var docBatch, wait []int
+	var docBatch []int
 	now := s.options.Now().UnixMicro()
 	for i := range batches {
 		b := &batches[i]
@@ -179,7 +184,7 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 		isNew := make([]bool, len(b.Events))
 		for k := range b.Events {
 			id := b.Events[k].ID
-			if isNew[k] = storedBy[id] == b.ID && !counted[id]; isNew[k] {
+			if isNew[k] = batchByEvent[id] == b.ID && !counted[id]; isNew[k] {
 				counted[id] = true
 			}
 		}
@@ -188,14 +193,14 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 		if err != nil {
 			return nil, err
 		}
-		if len(data) > maxEffectsBytes {
+		if len(data) > maxEffectsBytes || zst.DecompressedSize(data) > maxDecodedEffectsBytes {
 			return nil, fmt.Errorf("batch %s has %d matches, %d bytes: %w", b.ID, len(effects.Matches), len(data), picket.ErrInvalid)
 		}
 		out[i].Stored, out[i].Duplicate = int(effects.Stored), int(effects.Duplicate)
 		docs = append(docs, batchDoc{ID: b.ID, At: now, Pending: true, Data: data})
 		docBatch = append(docBatch, i)
 		if len(effects.Matches)+len(effects.Observations) > 0 {
-			wait = append(wait, i)
+			toApply = append(toApply, i)
 		}
 	}
 	if err := s.options.fault("batches"); err != nil {
@@ -208,13 +213,13 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 	for _, at := range existing {
 		out[docBatch[at]] = store.SaveResult{DuplicateBatch: true}
 	}
-	return wait, nil
+	return toApply, nil
 }
 
 // readResults reads how many matches were new and which alerts were opened, once
 // the batches have been applied.
-func (s *Store) readResults(ctx context.Context, batches []store.Batch, wait []int, out []store.SaveResult) error {
-	for _, i := range wait {
+func (s *Store) readResults(ctx context.Context, batches []store.Batch, toApply []int, out []store.SaveResult) error {
+	for _, i := range toApply {
 		if out[i].DuplicateBatch {
 			continue
 		}

@@ -156,7 +156,7 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 	if index {
 		merged = b.Index(in)
 	} else {
-		merged = b.Fresh(in.Events())
+		merged = b.Merge(in)
 	}
 	return true, s.replaceBlocks(ctx, group, &merged)
 }

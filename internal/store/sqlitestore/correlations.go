@@ -13,7 +13,7 @@ import (
 )
 
 const correlationsSchema = `
--- The observations that were saved, one row for each batch: zstd of JSON.
+-- The observations that were saved, a row or several for each batch: zstd of JSON.
 CREATE TABLE observations (mark INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX observations_at ON observations (at);
 -- One row: who evaluates correlations until when, and the checkpoint.
@@ -32,29 +32,55 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	}
 	defer rows.Close()
 	var page []store.Observation
-	for len(page) < limit && rows.Next() {
+	bytes := 0
+	for len(page) < limit && bytes < store.MaxObservationBytes && rows.Next() {
 		var at int64
 		var data []byte
 		if err := rows.Scan(&after, &at, &data); err != nil {
 			return nil, 0, fmt.Errorf("read observations: %w", err)
 		}
-		text, err := zst.Decompress(nil, data)
+		err := decodeObservations(data, func(o store.Observation) {
+			o.Arrived = block.FromMicros(at)
+			bytes += o.Size()
+			page = append(page, o)
+		})
 		if err != nil {
 			return nil, 0, fmt.Errorf("read observations %d: %w", after, err)
 		}
-		var batch []store.Observation
-		if err := json.Unmarshal(text, &batch); err != nil {
-			return nil, 0, fmt.Errorf("read observations %d: %w", after, err)
-		}
-		for i := range batch {
-			batch[i].Arrived = block.FromMicros(at)
-		}
-		page = append(page, batch...)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, 0, fmt.Errorf("read observations: %w", err)
 	}
 	return page, after, nil
+}
+
+// decodeObservations calls add with each observation of a row.
+func decodeObservations(data []byte, add func(store.Observation)) error {
+	r, err := zst.NewReader(data)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	return store.DecodeObservations(json.NewDecoder(r), add)
+}
+
+// encodeObservations returns the rows of observations.
+func encodeObservations(observations []store.Observation) ([][]byte, error) {
+	var rows [][]byte
+	for len(observations) > 0 {
+		n, bytes := 0, 0
+		for n < len(observations) && (n == 0 || bytes < store.MaxObservationBytes/2) {
+			bytes += observations[n].Size()
+			n++
+		}
+		data, err := json.Marshal(observations[:n])
+		if err != nil {
+			return nil, fmt.Errorf("encode observations: %w", err)
+		}
+		rows = append(rows, zst.CompressForSpeed(nil, data))
+		observations = observations[n:]
+	}
+	return rows, nil
 }
 
 // AcquireCorrelationLease implements store.Correlations.
@@ -74,7 +100,8 @@ func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl 
 
 // CorrelationCheckpoint implements store.Correlations.
 func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error) {
-	if err := s.readDB.QueryRowContext(ctx, "SELECT mark, state FROM follower").Scan(&offset, &state); err != nil {
+	err = s.readDB.QueryRowContext(ctx, "SELECT mark, CASE WHEN length(state) <= ? THEN state END FROM follower", store.MaxStateBytes).Scan(&offset, &state)
+	if err != nil {
 		return 0, nil, fmt.Errorf("read correlation checkpoint: %w", err)
 	}
 	return offset, state, nil

@@ -10,12 +10,12 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// A deduper decides which of the events that are being saved are new. The first
+// An eventDeduper decides which of the events that are being saved are new. The first
 // Save with an id reserves it. A later one counts it as a duplicate and waits
 // until the first is durable, because its result promises that the event is
 // stored. If the first fails, its reservations are released and the later one is
 // retried.
-type deduper struct {
+type eventDeduper struct {
 	seed maphash.Seed
 
 	mu      sync.Mutex // guards what follows
@@ -24,8 +24,8 @@ type deduper struct {
 	batches map[string]*saveOp // by batch id
 }
 
-func newDeduper(size int) *deduper {
-	return &deduper{
+func newEventDeduper(size int) *eventDeduper {
+	return &eventDeduper{
 		seed:    maphash.MakeSeed(),
 		window:  newIDWindow(size),
 		pending: make(map[uint64]*saveOp),
@@ -33,9 +33,9 @@ func newDeduper(size int) *deduper {
 	}
 }
 
-func (d *deduper) hash(id string) uint64 { return maphash.String(d.seed, id) }
+func (d *eventDeduper) hash(id string) uint64 { return maphash.String(d.seed, id) }
 
-func (d *deduper) hashes(ids *block.IDList) []uint64 {
+func (d *eventDeduper) hashes(ids *block.IDList) []uint64 {
 	out := make([]uint64, ids.Len())
 	var id []byte
 	for i := range out {
@@ -47,7 +47,7 @@ func (d *deduper) hashes(ids *block.IDList) []uint64 {
 
 // reserve decides which batches and events of p are new, reserves their ids, and
 // makes p depend on the operations that store the others.
-func (d *deduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
+func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
 	hashes := make([][]uint64, len(batches))
 	for i, b := range batches {
 		hashes[i] = make([]uint64, len(b.Events))
@@ -71,7 +71,7 @@ func (d *deduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
 	}
 }
 
-func (d *deduper) reserveEvents(p *saveOp, sb *dedupedBatch, evs []picket.Event, hashes []uint64) {
+func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, evs []picket.Event, hashes []uint64) {
 	sb.isNew = make([]bool, len(evs))
 	for k, h := range hashes {
 		if other, ok := d.pending[h]; ok {
@@ -89,14 +89,14 @@ func (d *deduper) reserveEvents(p *saveOp, sb *dedupedBatch, evs []picket.Event,
 }
 
 // finish ends p: it is durable or has failed with err.
-func (d *deduper) finish(p *saveOp, err error) {
+func (d *eventDeduper) finish(p *saveOp, err error) {
 	p.err = err
 	d.release(p, err == nil)
 	close(p.done)
 }
 
 // release releases p's reservations; the ids that are stored enter the window.
-func (d *deduper) release(p *saveOp, stored bool) {
+func (d *eventDeduper) release(p *saveOp, stored bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range p.reserved {
@@ -114,7 +114,7 @@ func (d *deduper) release(p *saveOp, stored bool) {
 
 // observeRemote adds ids that another process has stored to the window. An
 // operation that has reserved one of them becomes stale.
-func (d *deduper) observeRemote(ids *block.IDList) {
+func (d *eventDeduper) observeRemote(ids *block.IDList) {
 	hashes := d.hashes(ids)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -126,9 +126,9 @@ func (d *deduper) observeRemote(ids *block.IDList) {
 	}
 }
 
-// loadDeduper returns a deduper that has the ids of the newest blocks.
-func (s *Store) loadDeduper(ctx context.Context) (*deduper, error) {
-	d := newDeduper(s.options.DedupeWindow)
+// loadEventDeduper returns an eventDeduper that has the ids of the newest blocks.
+func (s *Store) loadEventDeduper(ctx context.Context) (*eventDeduper, error) {
+	d := newEventDeduper(s.options.DedupeWindow)
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
@@ -148,13 +147,13 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	kept, offsets, first := receivedSince(in, before)
-	if len(kept) == 0 { // saved since the whole blocks were deleted
+	kept, first := in.KeepSince(before)
+	if kept == 0 { // saved since the whole blocks were deleted
 		return int64(old.EventCount), s.replaceBlocks(ctx, blocks, nil)
 	}
 	b := s.builders.get()
 	defer s.builders.put(b)
-	fresh := b.Fresh(kept, offsets)
+	fresh := b.Merge(in)
 	err = s.writer.transact(ctx, func(t *tx) error {
 		if deleted, err := t.deleteBlock(old); err != nil {
 			return err
@@ -167,25 +166,7 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 		return 0, err
 	}
 	s.compactor.recordPending([]block.Encoded{fresh}, 0)
-	return int64(old.EventCount - len(kept)), nil
-}
-
-// receivedSince returns the events received at or after a time, and the sequence
-// numbers that they have: the first one's, and the distances from it.
-func receivedSince(in *block.MergeInput, since int64) (kept []picket.Event, offsets []int64, first int64) {
-	evs, _ := in.Events()
-	kept = evs[:0]
-	for i := range evs {
-		if block.Micros(evs[i].Received) < since {
-			continue
-		}
-		if len(kept) == 0 {
-			first = in.Seq(i)
-		}
-		kept = append(kept, evs[i])
-		offsets = append(offsets, in.Seq(i)-first)
-	}
-	return kept, offsets, first
+	return int64(old.EventCount - kept), nil
 }
 
 // shrinkFile returns free pages to the file system if there are many.

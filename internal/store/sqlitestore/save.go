@@ -2,14 +2,12 @@ package sqlitestore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
-	"github.com/picket-edr/picket/internal/zst"
 )
 
 // A saveOp is one attempt of a call of Save.
@@ -21,7 +19,7 @@ type saveOp struct {
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
-	minutes map[eventCountKey]int64 // number of events
+	minutes store.MinuteCounter
 
 	done chan struct{} // closed when it is durable or has failed
 	err  error         // set before done is closed
@@ -34,17 +32,12 @@ type dedupedBatch struct {
 	isNew        []bool // by event
 	stored       int
 	matches      []picket.Match // of new events
-	observations []byte         // of new events, encoded; nil: none
+	observations [][]byte       // of new events, encoded
 	replay       bool           // matches may have been saved before
 
 	// Set by the writer:
 	newMatches int
 	opened     []picket.Alert
-}
-
-type eventCountKey struct {
-	minute    int64
-	eventType string
 }
 
 func (p *saveOp) dependOn(other *saveOp) {
@@ -195,7 +188,6 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 // countEvents counts events by host and by minute.
 func (p *saveOp) countEvents(evs []picket.Event) {
 	p.hosts = make(map[string]*store.HostActivity)
-	p.minutes = make(map[eventCountKey]int64)
 	for i := range evs {
 		h := p.hosts[evs[i].Host]
 		if h == nil {
@@ -204,7 +196,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)
-		p.minutes[eventCountKey{store.MinuteOf(received), evs[i].Type}]++
+		p.minutes.Add(store.MinuteOf(received), evs[i].Type)
 	}
 }
 
@@ -237,10 +229,7 @@ func (b *dedupedBatch) splitObservations() error {
 		return nil
 	}
 	b.matches = rest
-	data, err := json.Marshal(observations)
-	if err != nil {
-		return err
-	}
-	b.observations = zst.CompressForSpeed(nil, data)
-	return nil
+	var err error
+	b.observations, err = encodeObservations(observations)
+	return err
 }

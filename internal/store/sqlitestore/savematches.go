@@ -33,7 +33,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 		a := open[key]
 		if a == nil {
 			var err error
-			if a, err = t.openAlert(m, agent); err != nil {
+			if a, err = t.findOrOpenAlert(m, agent); err != nil {
 				return fmt.Errorf("look up alert of rule %s: %w", m.RuleID, err)
 			}
 			open[key] = a
@@ -65,9 +65,9 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 	return nil
 }
 
-// openAlert returns the alert that a match joins, or a new one, which is inserted
+// findOrOpenAlert returns the alert that a match joins, or a new one, which is inserted
 // with its first match.
-func (t *tx) openAlert(m *picket.Match, agent string) (*openAlert, error) {
+func (t *tx) findOrOpenAlert(m *picket.Match, agent string) (*openAlert, error) {
 	row, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
 		m.RuleID, agent, m.Host))
 	if err == nil {

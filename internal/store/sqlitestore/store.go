@@ -53,7 +53,7 @@ type Store struct {
 	writeDB *sql.DB // the connection of the writer
 	writer  *writer
 
-	dedup     *deduper
+	dedup     *eventDeduper
 	builders  pool[*block.Builder]
 	searchers pool[*block.Searcher]
 
@@ -116,7 +116,7 @@ func open(path string, opt Options) (*Store, error) {
 	if s.writer, err = newWriter(s, conn); err != nil {
 		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	if s.dedup, err = s.loadDeduper(ctx); err != nil {
+	if s.dedup, err = s.loadEventDeduper(ctx); err != nil {
 		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
 	s.goroutines.Go(s.writer.run)

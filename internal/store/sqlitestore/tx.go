@@ -119,8 +119,8 @@ func (t *tx) save(p *saveOp) error {
 	if err := t.upsertHosts(p.hosts); err != nil {
 		return err
 	}
-	for m, n := range p.minutes {
-		if err := t.addRollup(m.minute, rollupEvents, m.eventType, n); err != nil {
+	for _, m := range p.minutes.Counts {
+		if err := t.addEvents(m); err != nil {
 			return err
 		}
 	}
@@ -135,8 +135,8 @@ func (t *tx) save(p *saveOp) error {
 // saveDetections writes the observations and matches of a batch.
 func (t *tx) saveDetections(b *dedupedBatch) error {
 	b.newMatches, b.opened = 0, nil // an earlier attempt may have set them
-	if b.observations != nil {
-		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), b.observations); err != nil {
+	for _, data := range b.observations {
+		if _, err := t.exec("INSERT INTO observations (at, data) VALUES (?, ?)", block.Micros(t.now), data); err != nil {
 			return fmt.Errorf("write observations of batch %s: %w", b.id, err)
 		}
 	}
@@ -163,6 +163,25 @@ func (t *tx) addRollup(minute int64, kind int, name string, n int64) error {
 		return fmt.Errorf("write rollup: %w", err)
 	}
 	return nil
+}
+
+// addEvents counts the events of a type in a minute, within store.MaxMinuteTypes.
+func (t *tx) addEvents(m store.MinuteCount) error {
+	n, err := t.exec("UPDATE rollup SET n = n + ? WHERE minute = ? AND kind = ? AND name = ?", m.N, m.Minute, rollupEvents, m.Type)
+	if err != nil {
+		return fmt.Errorf("write rollup: %w", err)
+	}
+	if n > 0 {
+		return nil
+	}
+	var types int
+	if err := t.writer.row("SELECT count(*) FROM rollup WHERE minute = ? AND kind = ?", m.Minute, rollupEvents).Scan(&types); err != nil {
+		return fmt.Errorf("count types: %w", err)
+	}
+	if types >= store.MaxMinuteTypes {
+		m.Type = store.OtherTypes
+	}
+	return t.addRollup(m.Minute, rollupEvents, m.Type, m.N)
 }
 
 func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {

@@ -46,7 +46,7 @@ func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
 					tb.Error(err)
 					continue
 				}
-				triage(tb, s, saved[0].Opened)
+				triageEveryHundredth(tb, s, saved[0].Opened)
 			}
 		})
 	}
@@ -57,8 +57,8 @@ func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
 	wg.Wait()
 }
 
-// triage gives one alert in a hundred another status, concurrently.
-func triage(tb testing.TB, s store.Store, opened []picket.Alert) {
+// triageEveryHundredth gives one alert in a hundred another status, concurrently.
+func triageEveryHundredth(tb testing.TB, s store.Store, opened []picket.Alert) {
 	statuses := []picket.AlertStatus{picket.StatusResolved, picket.StatusInvestigating, picket.StatusFalsePositive}
 	var wg sync.WaitGroup
 	for i := 0; i < len(opened); i += 100 {

@@ -58,14 +58,14 @@ func (c *Candidates) Rules() []int32 { return c.rules }
 // AddRules adds rules that are candidates in any case.
 func (c *Candidates) AddRules(rules []int32) { c.rules = append(c.rules, rules...) }
 
-// Add notes that atoms were found.
-func (c *Candidates) Add(postings []Posting) {
+// MarkFound notes that atoms were found.
+func (c *Candidates) MarkFound(postings []Posting) {
 	if len(postings) > 0 {
-		c.add(postings)
+		c.markFound(postings)
 	}
 }
 
-func (c *Candidates) add(postings []Posting) {
+func (c *Candidates) markFound(postings []Posting) {
 	for _, p := range postings {
 		a := &c.atoms[p.Atom]
 		found := Maybe

@@ -66,7 +66,7 @@ func (v visitor) visit(e *entry) bool {
 	if v.candidates == nil {
 		return false
 	}
-	v.candidates.add(v.index.postings[e.from:e.to])
+	v.candidates.markFound(v.index.postings[e.from:e.to])
 	return true
 }
 
@@ -116,7 +116,7 @@ func (ix *Index) search(b []byte, ascii bool, v visitor) bool {
 			if v.candidates == nil {
 				return false
 			}
-			v.candidates.add(ix.empty)
+			v.candidates.markFound(ix.empty)
 		}
 		return true
 	}

@@ -102,7 +102,7 @@ func RecordedEvents(t testing.TB) []Event {
 					ev.id, _ = strconv.Atoi(f.Value.Text)
 				}
 			}
-			ev.route()
+			ev.setSources()
 			out = append(out, ev)
 		}
 		if err := lines.Err(); err != nil {
@@ -155,8 +155,8 @@ var sysmonCategories = map[int][]string{
 	25: {"process_tampering"}, 26: {"file_delete_detected"},
 }
 
-// route sets the logsources of the event, and renames fields of Security 4688.
-func (ev *Event) route() {
+// setSources sets the logsources of the event, and renames fields of Security 4688.
+func (ev *Event) setSources() {
 	add := func(category, service string) {
 		ev.Sources = append(ev.Sources, ast.LogSource{Product: "windows", Category: category, Service: service})
 	}

@@ -183,11 +183,11 @@ func DecodeEvents(t *testing.T, message string) []Event {
 	return all
 }
 
-var readers = sync.Pool{New: func() any { return ingest.NewReader("celery", legacy.Validator{}) }}
+var readers = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}) }}
 
 // ReadEvent is celeryqueue.Options.Event with the rules of the intake.
 func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := readers.Get().(*ingest.Reader)
+	r := readers.Get().(*ingest.QueuedEventReader)
 	defer readers.Put(r)
 	return r.Read(raw, id, received)
 }

@@ -31,14 +31,14 @@ const (
 	partIDFilter     = 2
 	partFieldLayouts = 3
 	partTextFilters  = 4
-	partFrame        = 16  // the first frame; the others follow
-	partColumn       = 144 // the first column; the others follow
+	partFirstFrame   = 16  // the first frame; the others follow
+	partFirstColumn  = 144 // the first column; the others follow
 
-	maxFrames  = partColumn - partFrame
+	maxFrames  = partFirstColumn - partFirstFrame
 	maxColumns = 300 // fields that have a column; others are only in the events
 
 	// PartCount is greater than every part number.
-	PartCount = partColumn + maxColumns
+	PartCount = partFirstColumn + maxColumns
 )
 
 // A Part is one blob of a block.

@@ -147,7 +147,7 @@ func FuzzDecode(f *testing.F) {
 		if d, err := decodeDirectory(packed, n); err == nil {
 			d.lookUp("x")
 		}
-		var fr frame
+		var fr decodedFrame
 		if err := fr.decode(packed, n); err == nil {
 			for i := range n {
 				fr.raw(i)

@@ -3,14 +3,17 @@ package block
 import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/sigma"
 )
 
 // A Builder makes blocks. It is for one goroutine at a time.
 type Builder struct {
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf // of the event read last
+	fields []sigma.Field   // of the event merged last
 
 	// For indexed blocks:
+	index     flatjson.LeafIndex // of leaves
 	columns   map[string]*columnBuilder
 	paths     []*pathData
 	trigrams  *trigramSet
@@ -45,6 +48,20 @@ func (b *Builder) resetPaths() {
 // the distances of the events' sequence numbers from the first one's; nil if
 // they are consecutive.
 func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
+	return b.fresh(evs, offsets, func(i int) []sigma.Field { return evs[i].Fields })
+}
+
+// Merge makes one block without an index of the events of fresh blocks. It has the
+// fields of one event at a time in memory.
+func (b *Builder) Merge(in *MergeInput) Encoded {
+	return b.fresh(in.events, in.offsets, func(i int) []sigma.Field {
+		b.fields = in.layouts[i].appendFields(b.fields[:0], in.layoutRows[i], b.leaves)
+		return b.fields
+	})
+}
+
+// fresh calls fields for each event in order, after it has read the event's leaves.
+func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
 	out := Encoded{Header: headerOf(evs, offsets)}
 	d := directory{frames: splitFrames(evs)}
 	var layouts layoutBuilder
@@ -53,7 +70,7 @@ func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
 		if !b.decodeLeaves(evs[i].Raw) {
 			d.flags |= flagNonCanonical
 		}
-		layouts.add(b.leaves, evs[i].Fields)
+		layouts.add(b.leaves, fields(i))
 		ids[i] = evs[i].ID
 		if d.flags&flagNonCanonical == 0 && nonCanonical(evs[i].Raw) {
 			d.flags |= flagNonCanonical
@@ -68,7 +85,7 @@ func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
 	}
 	row := 0
 	for i, f := range d.frames {
-		out.Parts = append(out.Parts, Part{partFrame + i, encodeFrame(evs[row : row+f.rows])})
+		out.Parts = append(out.Parts, Part{partFirstFrame + i, encodeFrame(evs[row : row+f.rows])})
 		row += f.rows
 	}
 	out.Directory = d.encode()

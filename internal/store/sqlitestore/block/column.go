@@ -27,8 +27,8 @@ const (
 	codeNext    = 1
 	codeEntry   = 2
 
-	// maxEntries leaves room for the codes.
-	maxEntries = 1<<16 - 8
+	// maxColumnEntries leaves room for the codes.
+	maxColumnEntries = 1<<16 - 8
 )
 
 func (c *column) encode(dst []byte) []byte {

@@ -2,7 +2,6 @@ package block
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
@@ -20,6 +19,7 @@ type columnBuilder struct {
 	valueBytes int
 	// filteredIn is, for each value, the frame (+1) whose text filter has it.
 	filteredIn []uint16
+	lastRow    []int32 // that has it, for each value
 	// derived: some value is not in the JSON of its event.
 	derived bool
 	// full: there were more values than a column can have.
@@ -40,7 +40,7 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	if len(b.values) == 0 || v != b.lastValue {
 		var ok bool
 		if at, ok = b.indexOf[v]; !ok {
-			if len(b.values)+len(b.tuples) >= maxEntries {
+			if len(b.values)+len(b.tuples) >= maxColumnEntries {
 				b.full = true
 				return -1
 			}
@@ -48,10 +48,15 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 			b.indexOf[v] = at
 			b.values = append(b.values, v)
 			b.filteredIn = append(b.filteredIn, 0)
+			b.lastRow = append(b.lastRow, -1)
 			b.valueBytes += len(v)
 		}
 		b.lastValue, b.lastIndex = v, at
 	}
+	if b.lastRow[at] == int32(row) {
+		return int(at)
+	}
+	b.lastRow[at] = int32(row)
 	if row < len(b.rows) {
 		b.addToTuple(row, at)
 		return int(at)
@@ -63,11 +68,8 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	return int(at)
 }
 
-// addToTuple adds another value to a row that has one.
+// addToTuple adds another value to a row that has others.
 func (b *columnBuilder) addToTuple(row int, at uint16) {
-	if b.rows[row] == at+1 {
-		return
-	}
 	if b.tuples == nil {
 		b.tuples = make(map[int][]uint16)
 	}
@@ -75,9 +77,7 @@ func (b *columnBuilder) addToTuple(row int, at uint16) {
 	if t == nil {
 		t = []uint16{b.rows[row] - 1}
 	}
-	if !slices.Contains(t, at) {
-		b.tuples[row] = append(t, at)
-	}
+	b.tuples[row] = append(t, at)
 }
 
 // tooLarge reports whether the column would cost more than it saves; a search

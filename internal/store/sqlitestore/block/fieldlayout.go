@@ -38,6 +38,7 @@ type layoutBuilder struct {
 	literalHeaders []byte
 	literalText    []byte
 	buf            []byte
+	index          flatjson.LeafIndex
 	used           bool // some event needs a layout
 }
 
@@ -51,6 +52,7 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 		b.used = true
 		b.nameIndex, b.layoutIndex = make(map[string]int), make(map[string]int)
 	}
+	b.index.Reset(leaves)
 	layout := binary.AppendUvarint(b.buf[:0], uint64(len(fields)))
 	at := 0
 	for i := range fields {
@@ -62,7 +64,7 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 			b.names = append(b.names, f.Name)
 		}
 		layout = binary.AppendUvarint(layout, uint64(name))
-		leaf := findLeaf(leaves, at, f.Value)
+		leaf := b.index.Find(at, f.Value) // fields are mostly in the order of the leaves
 		layout = binary.AppendUvarint(layout, uint64(leaf+1))
 		if leaf < 0 {
 			b.literalHeaders = append(b.literalHeaders, byte(f.Value.Kind))
@@ -95,22 +97,6 @@ func equalsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
 		}
 	}
 	return true
-}
-
-// findLeaf searches for v from a position on, then before it: fields are mostly
-// in the order of the leaves.
-func findLeaf(leaves []flatjson.Leaf, from int, v sigma.Value) int {
-	for i := from; i < len(leaves); i++ {
-		if leaves[i].Value == v {
-			return i
-		}
-	}
-	for i := range min(from, len(leaves)) {
-		if leaves[i].Value == v {
-			return i
-		}
-	}
-	return -1
 }
 
 // encode returns the part, nil if the fields of every event are its leaves.
@@ -194,8 +180,12 @@ func (l *fieldLayouts) readLiterals(r *byteReader) error {
 			all, lengths = append(all, v), append(lengths, int(r.uvarint()))
 		}
 	}
+	text := string(r.b) // one copy, that they share
 	for i, v := range all {
-		v.Text = string(r.bytes(lengths[i]))
+		if lengths[i] < 0 || lengths[i] > len(text) {
+			return ErrCorrupt
+		}
+		v.Text, text = text[:lengths[i]], text[lengths[i]:]
 	}
 	return r.err
 }

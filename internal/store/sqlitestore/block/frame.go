@@ -29,9 +29,9 @@ func encodeFrame(evs []picket.Event) []byte {
 	return pack(nil, out)
 }
 
-// A frame is the bytes of consecutive events of a block: event i of the frame is
+// A decodedFrame is the bytes of consecutive events of a block: event i of the frame is
 // data[start[i]:start[i+1]].
-type frame struct {
+type decodedFrame struct {
 	plain []byte // lengths and events
 	data  []byte
 	start []int
@@ -39,7 +39,7 @@ type frame struct {
 }
 
 // decode unpacks a frame of some rows.
-func (f *frame) decode(packed []byte, rows int) error {
+func (f *decodedFrame) decode(packed []byte, rows int) error {
 	plain, err := unpack(f.buf, packed)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
@@ -53,7 +53,7 @@ func (f *frame) decode(packed []byte, rows int) error {
 }
 
 // open makes f the frame of unpacked bytes, which it does not change.
-func (f *frame) open(plain []byte, rows int) error {
+func (f *decodedFrame) open(plain []byte, rows int) error {
 	f.plain = plain
 	r := byteReader{b: plain}
 	f.start = append(f.start[:0], 0)
@@ -75,7 +75,7 @@ func (f *frame) open(plain []byte, rows int) error {
 }
 
 // raw returns the bytes of an event. They are valid until the next decode.
-func (f *frame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
+func (f *decodedFrame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
 
 // splitFrames divides events into frames.
 func splitFrames(evs []picket.Event) []frameCounts {

@@ -74,7 +74,7 @@ func checkWhole(t *testing.T, name string, files []*golden, want []picket.Event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _ := in.Events()
+	got := in.EventsWithFields()
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
 		t.Errorf("%s, read whole (-want +got):\n%s", name, d)
 	}

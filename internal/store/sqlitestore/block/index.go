@@ -38,7 +38,7 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 		if f.packed == nil {
 			f.packed = encodeFrame(in.events[row-f.rows : row])
 		}
-		out.Parts = append(out.Parts, Part{partFrame + i, f.packed})
+		out.Parts = append(out.Parts, Part{partFirstFrame + i, f.packed})
 	}
 	if layouts.hasLiterals() {
 		d.flags |= flagLiterals
@@ -104,6 +104,7 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	}
 	fields := layouts.appendFields(nil, layoutRow, b.leaves)
 	out.add(b.leaves, fields)
+	b.index.Reset(b.leaves)
 	for i := range fields {
 		b.addField(row, &fields[i])
 	}
@@ -142,14 +143,27 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 	}
 	v := store.ValueText(f.Value)
 	c.indexOrAdd(row, v)
-	if !c.derived && !b.isLeafValue(v) {
+	if !c.derived && !b.isLeafValue(f.Value) {
 		c.derived = true
 	}
 }
 
-func (b *Builder) isLeafValue(v string) bool {
-	for i := range b.leaves {
-		if store.ValueText(b.leaves[i].Value) == v {
+// isLeafValue reports whether v is the text of a value of the event's JSON. The index
+// is that of b.leaves.
+func (b *Builder) isLeafValue(v sigma.Value) bool {
+	if b.index.Find(0, v) >= 0 {
+		return true
+	}
+	text := store.ValueText(v)
+	for kind := sigma.Null; kind <= sigma.Bool; kind++ { // of another kind
+		w := sigma.Value{Kind: kind, Text: text}
+		if kind == sigma.Null {
+			if text != "null" {
+				continue
+			}
+			w.Text = ""
+		}
+		if b.index.Find(0, w) >= 0 {
 			return true
 		}
 	}
@@ -182,9 +196,9 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 		if same < 0 {
 			same = len(encoded)
 			encoded = append(encoded, plain)
-			parts = append(parts, Part{partColumn + same, pack(nil, plain)})
+			parts = append(parts, Part{partFirstColumn + same, pack(nil, plain)})
 		}
-		d.columns[i].part = partColumn + same
+		d.columns[i].part = partFirstColumn + same
 	}
 	return parts
 }

@@ -1,9 +1,6 @@
 package block
 
-import (
-	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/internal/flatjson"
-)
+import "github.com/picket-edr/picket"
 
 // A MergeInput is the content of blocks that are to become one. The blocks must
 // be in the order of their sequence numbers.
@@ -59,11 +56,11 @@ func (in *MergeInput) read(b *Block) error {
 	in.nonCanonical = in.nonCanonical || d.flags&flagNonCanonical != 0
 	row := 0
 	for i, info := range d.frames {
-		packed, err := b.parts.ReadPart(nil, partFrame+i)
+		packed, err := b.parts.ReadPart(nil, partFirstFrame+i)
 		if err != nil {
 			return err
 		}
-		var f frame
+		var f decodedFrame
 		if err := f.decode(packed, info.rows); err != nil {
 			return err
 		}
@@ -79,22 +76,29 @@ func (in *MergeInput) read(b *Block) error {
 	return nil
 }
 
-// Events returns the events with their Fields, and their offsets as
-// Builder.Fresh takes them.
-func (in *MergeInput) Events() (evs []picket.Event, offsets []int64) {
-	var dec flatjson.Decoder
+// KeepSince drops the events that were received before a time, in microseconds. It
+// returns how many are left and the sequence number of the first. What is left must be
+// merged, not indexed.
+func (in *MergeInput) KeepSince(since int64) (n int, first int64) {
+	var offsets []int64
 	for i := range in.events {
-		leaves, _, err := dec.Leaves(in.events[i].Raw, nil)
-		if err != nil {
-			leaves = nil
+		if Micros(in.events[i].Received) < since {
+			continue
 		}
-		in.events[i].Fields = in.layouts[i].appendFields(nil, in.layoutRows[i], leaves)
+		seq := in.seq(i)
+		if n == 0 {
+			first = seq
+		}
+		offsets = append(offsets, seq-first)
+		in.events[n], in.layouts[n], in.layoutRows[n] = in.events[i], in.layouts[i], in.layoutRows[i]
+		n++
 	}
-	return in.events, in.offsets
+	in.events, in.layouts, in.layoutRows, in.offsets, in.firstSeq, in.frames = in.events[:n], in.layouts[:n], in.layoutRows[:n], offsets, first, nil
+	return n, first
 }
 
-// Seq returns the sequence number of event i.
-func (in *MergeInput) Seq(i int) int64 {
+// seq returns the sequence number of event i.
+func (in *MergeInput) seq(i int) int64 {
 	if in.offsets == nil {
 		return in.firstSeq + int64(i)
 	}

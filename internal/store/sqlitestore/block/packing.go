@@ -13,12 +13,12 @@ const (
 	packedZstd  = 1
 )
 
-// minPackSize is the size below which compression costs more than it saves.
-const minPackSize = 48
+// minPackBytes is the size below which compression costs more than it saves.
+const minPackBytes = 48
 
 // pack appends src to dst, compressed if that makes it smaller.
 func pack(dst, src []byte) []byte {
-	if len(src) >= minPackSize {
+	if len(src) >= minPackBytes {
 		start := len(dst)
 		dst = append(dst, packedZstd)
 		dst = zst.CompressForSize(dst, src)

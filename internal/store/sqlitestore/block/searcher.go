@@ -30,7 +30,7 @@ type Searcher struct {
 	layouts       *fieldLayouts
 
 	// Of the current frame:
-	frame       frame
+	frame       decodedFrame
 	frameIndex  int // -1 none
 	frameStart  int // its first row
 	folded      []byte
@@ -153,7 +153,7 @@ func (s *Searcher) loadFrame(i, start int) error {
 	if s.frameIndex == i {
 		return nil
 	}
-	data, err := s.block.parts.ReadPart(s.packedBuf, partFrame+i)
+	data, err := s.block.parts.ReadPart(s.packedBuf, partFirstFrame+i)
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,14 @@ import (
 // queue. Batches past it are dropped.
 const maxWaitingBytes = 64 << 20
 
-// A WaitingQueue protects the batches of legacy agents, which discard a batch
+// A BlockingQueue protects the batches of legacy agents, which discard a batch
 // on any answer but 200 and 201. While the queue is full their requests wait
 // instead of failing. Batches that still find no room are dropped, counted and
 // logged, and answered as accepted with no events queued.
 //
 // It wraps both sides of the intake: Enqueue is between the intake and the
 // queue, Wrap around the intake's handler. It is safe for concurrent use.
-type WaitingQueue struct {
+type BlockingQueue struct {
 	queue ingest.Enqueuer
 	wait  time.Duration
 	log   *slog.Logger
@@ -35,17 +35,17 @@ type WaitingQueue struct {
 	dropped atomic.Int64
 }
 
-// NewWaitingQueue returns a WaitingQueue in front of q, in which a batch waits
+// NewBlockingQueue returns a BlockingQueue in front of q, in which a batch waits
 // for at most wait.
-func NewWaitingQueue(q ingest.Enqueuer, wait time.Duration, log *slog.Logger) *WaitingQueue {
-	return &WaitingQueue{queue: q, wait: wait, log: log}
+func NewBlockingQueue(q ingest.Enqueuer, wait time.Duration, log *slog.Logger) *BlockingQueue {
+	return &BlockingQueue{queue: q, wait: wait, log: log}
 }
 
-// Waiting returns how many requests wait now.
-func (q *WaitingQueue) Waiting() int64 { return q.waiting.Load() }
+// WaitingRequests returns how many requests wait now.
+func (q *BlockingQueue) WaitingRequests() int64 { return q.waiting.Load() }
 
-// Dropped returns how many events have been dropped since the start.
-func (q *WaitingQueue) Dropped() int64 { return q.dropped.Load() }
+// DroppedEvents returns how many events have been dropped since the start.
+func (q *BlockingQueue) DroppedEvents() int64 { return q.dropped.Load() }
 
 // A droppedCounter is in the context of a legacy agent's request.
 type droppedCounter struct{ dropped int }
@@ -57,7 +57,7 @@ func isLegacyAgent(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(
 
 // Wrap returns h for all senders: the requests of legacy agents may wait, and
 // never see a full queue.
-func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
+func (q *BlockingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !isLegacyAgent(r) {
 			return h(w, r)
@@ -75,7 +75,7 @@ func (q *WaitingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 
 // Enqueue puts a batch on the queue. For a legacy agent it waits while the
 // queue is full.
-func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+func (q *BlockingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	err := q.queue.Enqueue(ctx, m, rejected...)
 	state, legacy := ctx.Value(droppedCounterKey{}).(*droppedCounter)
 	if err == nil || !legacy {
@@ -95,7 +95,7 @@ func (q *WaitingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ..
 }
 
 // waitForRoom retries until the queue takes the batch or the wait is over.
-func (q *WaitingQueue) waitForRoom(ctx context.Context, m queue.Message, rejected []queue.DeadLetter) error {
+func (q *BlockingQueue) waitForRoom(ctx context.Context, m queue.Message, rejected []queue.DeadLetter) error {
 	size := int64(len(m.Payload))
 	for i := range rejected {
 		size += int64(len(rejected[i].Payload))

@@ -51,7 +51,7 @@ func postAndWait(t *testing.T, ctx context.Context, s *servertest.Server, body s
 	t.Helper()
 	done := make(chan *httptest.ResponseRecorder, 1)
 	go func() { done <- post(ctx, s, body) }()
-	for s.Waiting.Waiting() == 0 {
+	for s.LegacyQueue.WaitingRequests() == 0 {
 		select {
 		case w := <-done:
 			t.Fatal("answered without waiting", w.Code, w.Body)
@@ -106,7 +106,7 @@ func TestLegacyAgentWaits(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	wantOnce(t, "patient", append(events, takeAll(t, s)...))
-	if n := s.Waiting.Dropped(); n != 0 {
+	if n := s.LegacyQueue.DroppedEvents(); n != 0 {
 		t.Errorf("%d dropped", n)
 	}
 }
@@ -119,7 +119,7 @@ func TestLegacyBatchIsDropped(t *testing.T) {
 	if w.Code != http.StatusCreated || w.Body.String() != want {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if n := s.Waiting.Dropped(); n != 2 {
+	if n := s.LegacyQueue.DroppedEvents(); n != 2 {
 		t.Errorf("%d dropped", n)
 	}
 	// Malformed JSON is an error whether or not there is room.

@@ -10,25 +10,25 @@ import (
 	"github.com/picket-edr/picket/internal/normalize"
 )
 
-// A Reader reads events that senders put on the queue themselves, bypassing the
+// A QueuedEventReader reads events that senders put on the queue themselves, bypassing the
 // intake, under the intake's rules. It is for one goroutine.
-type Reader struct {
+type QueuedEventReader struct {
 	from      auth.Identity
 	reader    *normalize.Reader
 	validator Validator
 }
 
-// NewReader returns a Reader. sender is the agent of events that name neither
+// NewQueuedEventReader returns a QueuedEventReader. sender is the agent of events that name neither
 // an agent nor a host; v checks events in the native format.
-func NewReader(sender string, v Validator) *Reader {
-	return &Reader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, normalize.NewReader(), v}
+func NewQueuedEventReader(sender string, v Validator) *QueuedEventReader {
+	return &QueuedEventReader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, normalize.NewReader(), v}
 }
 
 // Read parses one event, a JSON object that must not change while the event is
 // used. id is the event's id if its format has none. An invalid event is
 // picket.ErrInvalid. Of the native format only the agent, id and type are
 // required, because rules can match an event without the other fields.
-func (r *Reader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
+func (r *QueuedEventReader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
 	b := batchBuilder{from: r.from, validator: r.validator, batch: picket.Batch{Received: received}}
 	ev, errs := b.read(r.reader, raw, requestDefaults{id: id})
 	errs = slices.DeleteFunc(errs, func(e FieldError) bool {
