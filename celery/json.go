@@ -66,11 +66,14 @@ func elements(b []byte, each func(value []byte)) error {
 
 // member returns the last member of an object with a name, nil if there is none.
 func member(object []byte, name string) (value []byte) {
-	_ = members(object, func(key, v []byte) {
+	err := members(object, func(key, v []byte) {
 		if string(key) == name {
 			value = v
 		}
 	})
+	if err != nil {
+		return nil
+	}
 	return value
 }
 
@@ -136,19 +139,10 @@ func text(value []byte) string {
 
 func isNull(value []byte) bool { return string(value) == "null" }
 
-// number returns a value as a number; ok is false if it is not one.
-func number(value []byte) (n float64, ok bool) {
-	n, err := strconv.ParseFloat(string(value), 64)
-	return n, err == nil
-}
-
-// integer returns a value as an integer (2.0 is 2), or otherwise if it is not a number.
+// integer returns a value as an integer, or otherwise if it is not one.
 func integer(value []byte, otherwise int) int {
 	if n, err := strconv.Atoi(string(value)); err == nil {
 		return n
-	}
-	if n, ok := number(value); ok && n > -1<<53 && n < 1<<53 {
-		return int(n)
 	}
 	return otherwise
 }

@@ -54,9 +54,16 @@ func skipObject(b []byte, i, depth int, each func(key, value []byte)) int {
 		return i + 1
 	}
 	for {
-		key, colon := skipKey(b, i)
-		if colon < 0 {
-			return colon
+		if i == len(b) || b[i] != '"' {
+			return ^i
+		}
+		key := skipString(b, i)
+		if key < 0 {
+			return key
+		}
+		colon := skipSpace(b, key)
+		if colon == len(b) || b[colon] != ':' {
+			return ^colon
 		}
 		start := skipSpace(b, colon+1)
 		end := skipValue(b, start, depth+1)
@@ -105,20 +112,6 @@ func skipWord(b []byte, i int, word string) int {
 		return ^i
 	}
 	return i + len(word)
-}
-
-// skipKey returns the index after the key at i, and that of its colon.
-func skipKey(b []byte, i int) (end, colon int) {
-	if i >= len(b) || b[i] != '"' {
-		return ^i, ^i
-	}
-	if end = skipString(b, i); end < 0 {
-		return end, end
-	}
-	if colon = skipSpace(b, end); colon == len(b) || b[colon] != ':' {
-		return end, ^colon
-	}
-	return end, colon
 }
 
 func skipString(b []byte, i int) int {
