@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // Python's JSON is not encoding/json's: it may contain NaN, Infinity and -Infinity.
@@ -88,39 +90,13 @@ func unquoted(quoted []byte) []byte {
 }
 
 func appendUnquoted(dst, inner []byte) []byte {
-	for i := 0; i < len(inner); i++ {
-		if inner[i] != '\\' {
-			dst = append(dst, inner[i])
+	for len(inner) > 0 {
+		if inner[0] != '\\' {
+			dst, inner = append(dst, inner[0]), inner[1:]
 			continue
 		}
-		i++
-		switch c := inner[i]; c {
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'n':
-			dst = append(dst, '\n')
-		case 'r':
-			dst = append(dst, '\r')
-		case 't':
-			dst = append(dst, '\t')
-		case 'u':
-			r, _ := hex4(inner, i+1)
-			i += 4
-			if utf16.IsSurrogate(r) {
-				low, ok := rune(0), false
-				if i+2 < len(inner) && inner[i+1] == '\\' && inner[i+2] == 'u' {
-					low, ok = hex4(inner, i+3)
-				}
-				if r = utf16.DecodeRune(r, low); ok && r != utf8.RuneError {
-					i += 6
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-		default:
-			dst = append(dst, c)
-		}
+		r, n := jsonescape.Decode(inner)
+		dst, inner = utf8.AppendRune(dst, r), inner[n:]
 	}
 	return dst
 }

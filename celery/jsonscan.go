@@ -3,6 +3,8 @@ package celery
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // The functions of this file return the index after what they skip. A negative result
@@ -120,9 +122,11 @@ func skipString(b []byte, i int) int {
 		case '"':
 			return i + 1
 		case '\\':
-			if i = skipEscape(b, i+1); i < 0 {
-				return i
+			_, n := jsonescape.Decode(b[i:])
+			if n == 0 {
+				return ^i
 			}
+			i += n - 1
 		default: // a control character
 			return ^i
 		}
@@ -145,43 +149,6 @@ func plainText(b []byte, i int) int {
 		i++
 	}
 	return i
-}
-
-// skipEscape returns the index of the last byte of the escape after a backslash.
-func skipEscape(b []byte, i int) int {
-	if i >= len(b) {
-		return ^i
-	}
-	switch b[i] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return i
-	case 'u':
-		if _, ok := hex4(b, i+1); ok {
-			return i + 4
-		}
-	}
-	return ^i
-}
-
-func hex4(b []byte, i int) (rune, bool) {
-	if len(b) < i+4 {
-		return 0, false
-	}
-	var r rune
-	for _, c := range b[i : i+4] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
 }
 
 func skipNumber(b []byte, i int) int {
