@@ -54,7 +54,7 @@ func members(b []byte, each func(key, value []byte)) error {
 	if i == len(b) || b[i] != '{' {
 		return errNotObject
 	}
-	return atEnd(b, skipObject(b, i, 0, each))
+	return atEnd(b, skipContainer(b, i, 0, each))
 }
 
 // elements calls each for the elements of an array, in order.
@@ -63,7 +63,7 @@ func elements(b []byte, each func(value []byte)) error {
 	if i == len(b) || b[i] != '[' {
 		return errNotArray
 	}
-	return atEnd(b, skipArray(b, i, 0, each))
+	return atEnd(b, skipContainer(b, i, 0, func(_, value []byte) { each(value) }))
 }
 
 // member returns the last member of an object with a name, nil if there is none.

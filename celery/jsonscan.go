@@ -28,10 +28,8 @@ func skipValue(b []byte, i, depth int) int {
 	switch b[i] {
 	case '"':
 		return skipString(b, i)
-	case '{':
-		return skipObject(b, i, depth, nil)
-	case '[':
-		return skipArray(b, i, depth, nil)
+	case '{', '[':
+		return skipContainer(b, i, depth, nil)
 	case 't':
 		return skipWord(b, i, "true")
 	case 'f':
@@ -50,63 +48,45 @@ func skipValue(b []byte, i, depth int) int {
 	return skipNumber(b, i)
 }
 
-// skipObject calls each, unless it is nil, for the members of the object at i.
-func skipObject(b []byte, i, depth int, each func(key, value []byte)) int {
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
+// skipContainer calls each, unless it is nil, for the members of the object at i or, with
+// empty keys, for the elements of the array there.
+func skipContainer(b []byte, i, depth int, each func(key, value []byte)) int {
+	isObject, end := b[i] == '{', b[i]+2 // } or ]
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
 		return i + 1
 	}
 	for {
-		if i == len(b) || b[i] != '"' {
+		key, start := i, i
+		if isObject {
+			if i == len(b) || b[i] != '"' {
+				return ^i
+			}
+			if i = skipString(b, i); i < 0 {
+				return i
+			}
+			colon := skipSpace(b, i)
+			if colon == len(b) || b[colon] != ':' {
+				return ^colon
+			}
+			start = skipSpace(b, colon+1)
+		}
+		next := skipValue(b, start, depth+1)
+		if next < 0 {
+			return next
+		}
+		if each != nil && isObject {
+			each(unquoted(b[key:i]), b[start:next])
+		} else if each != nil {
+			each(nil, b[start:next])
+		}
+		if i = skipSpace(b, next); i == len(b) || b[i] != ',' && b[i] != end {
 			return ^i
 		}
-		key := skipString(b, i)
-		if key < 0 {
-			return key
-		}
-		colon := skipSpace(b, key)
-		if colon == len(b) || b[colon] != ':' {
-			return ^colon
-		}
-		start := skipSpace(b, colon+1)
-		end := skipValue(b, start, depth+1)
-		if end < 0 {
-			return end
-		}
-		if each != nil {
-			each(unquoted(b[i:key]), b[start:end])
-		}
-		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
-			return skipByte(b, i, '}')
+		if b[i] == end {
+			return i + 1
 		}
 		i = skipSpace(b, i+1)
 	}
-}
-
-// skipArray calls each, unless it is nil, for the elements of the array at i.
-func skipArray(b []byte, i, depth int, each func(value []byte)) int {
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
-		return i + 1
-	}
-	for {
-		end := skipValue(b, i, depth+1)
-		if end < 0 {
-			return end
-		}
-		if each != nil {
-			each(b[i:end])
-		}
-		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
-			return skipByte(b, i, ']')
-		}
-		i = skipSpace(b, i+1)
-	}
-}
-
-func skipByte(b []byte, i int, c byte) int {
-	if i >= len(b) || b[i] != c {
-		return ^i
-	}
-	return i + 1
 }
 
 func skipWord(b []byte, i int, word string) int {
