@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,9 +52,27 @@ type Handler struct {
 	tokens  *auth.TokenVerifier
 	opt     Options
 	bodies  *bodyReader
-	readers sync.Pool // of *normalize.Reader
+	readers readerPool
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
+}
+
+// A readerPool limits how many goroutines read events at the same time. Each reader
+// takes some megabytes when events are hostile, and more of them are not faster.
+type readerPool struct {
+	slots chan struct{}
+	pool  sync.Pool // of *normalize.Reader
+}
+
+// use calls f with a reader. f must not wait for anything.
+func (p *readerPool) use(ctx context.Context, f func(*normalize.Reader) error) error {
+	if err := acquireSlot(ctx, p.slots); err != nil {
+		return err
+	}
+	defer func() { <-p.slots }()
+	r := p.pool.Get().(*normalize.Reader)
+	defer p.pool.Put(r)
+	return f(r)
 }
 
 // AgentDropped returns how many events agents have reported as dropped, because
@@ -83,7 +102,8 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 		o.Now = time.Now
 	}
 	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBodyBytes, o.MaxDecodedBytes)}
-	h.readers.New = func() any { return normalize.NewReader() }
+	h.readers.slots = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	h.readers.pool.New = func() any { return normalize.NewReader() }
 	return h
 }
 
