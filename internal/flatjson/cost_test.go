@@ -7,6 +7,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/testenv"
+	"github.com/picket-edr/picket/sigma"
 )
 
 // repeat returns head, then what unit returns for each i below n, joined by commas, then
@@ -40,6 +41,41 @@ func hostile() []string {
 		repeat(`{"a":[`, 60_000, func(int) string { return `"\\n"` }, "]}"), // escapes go to the arena
 		`{"a":"` + strings.Repeat(`\u0041`, 150_000) + `"}`,
 		repeat(`{"a":[`, 300, func(int) string { return `"` + strings.Repeat("x", 1000) + `\\"` }, "]}"),
+	}
+}
+
+// A LeafIndex finds what searching the leaves one by one finds.
+func TestLeafIndex(t *testing.T) {
+	for _, n := range []int{3, 1000} {
+		event := repeat(`{"a":[`, n, func(i int) string { return fmt.Sprint(i % 7) }, `],"b":[1,"x",1]}`)
+		var d flatjson.Decoder
+		leaves, _, err := d.Leaves([]byte(event), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var x flatjson.LeafIndex
+		x.Reset(leaves)
+		for from := range len(leaves) + 1 {
+			for _, v := range []sigma.Value{num("1"), num("6"), str("x"), str("1"), num("8")} {
+				for _, name := range []string{"", "a", "b"} {
+					want := -1
+					for k := range leaves {
+						i := (from + k) % len(leaves)
+						if l := leaves[i]; l.Value == v && (name == "" || l.Path.Name == name) {
+							want = i
+							break
+						}
+					}
+					got := x.Find(from, v)
+					if name != "" {
+						got = x.FindNamed(from, name, v)
+					}
+					if got != want {
+						t.Fatalf("%d leaves: %v %q from %d is %d, want %d", n, v, name, from, got, want)
+					}
+				}
+			}
+		}
 	}
 }
 
