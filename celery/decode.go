@@ -2,6 +2,7 @@ package celery
 
 import (
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"compress/gzip"
 	"compress/zlib"
@@ -38,7 +39,7 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 		return nil, err
 	}
 	t := &Task{GroupIndex: -1}
-	headersErr := t.readHeaders(e.headers)
+	compression, headersErr := t.readHeaders(e.headers)
 	bodyEncoding, propertiesErr := t.readProperties(e.properties)
 	if t.Name == "" || t.ID == "" {
 		return d.unsupportedProtocol(&e, bodyEncoding)
@@ -46,7 +47,7 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	if err := errors.Join(headersErr, propertiesErr); err != nil {
 		return t, decodeError("the task's headers are bad: "+oneLine(err), "")
 	}
-	body, err := d.body(&e, bodyEncoding, t.Compression)
+	body, err := d.body(&e, bodyEncoding, compression)
 	if err != nil {
 		return t, err
 	}
@@ -59,7 +60,8 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 // oneLine returns the text of joined errors in one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// unsupportedProtocol returns the error for an envelope without a task's headers.
+// unsupportedProtocol returns the error for an envelope without a task's headers and,
+// if it is of protocol 1, the task's name and ID.
 func (d *Decoder) unsupportedProtocol(e *envelope, bodyEncoding string) (*Task, error) {
 	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
 	if err := e.checkContent(); err != nil {
@@ -69,30 +71,23 @@ func (d *Decoder) unsupportedProtocol(e *envelope, bodyEncoding string) (*Task, 
 	if err != nil {
 		return nil, decodeError("the message isn't a task of protocol 2: its headers name none", hint)
 	}
-	t := &Task{GroupIndex: -1}
-	err = members(body, func(key, value []byte) error {
-		switch string(key) {
-		case "task":
-			t.Name = text(value)
-		case "id":
-			t.ID = text(value)
-		case "group", "taskset":
-			t.GroupID = text(value)
-		case "retries":
-			t.Retries = integer(value, 0)
-		}
-		return nil
-	})
-	if err != nil || t.ID == "" || t.Name == "" {
+	t := &Task{GroupIndex: -1, ID: text(member(body, "id")), Name: text(member(body, "task"))}
+	if t.ID == "" || t.Name == "" {
 		return nil, decodeError("the message isn't a task: neither its headers nor its body name one", hint)
 	}
 	return t, decodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
 }
 
-func (t *Task) readHeaders(headers []byte) error {
-	var bad error
-	err := members(headers, func(key, value []byte) error {
-		var err error
+func (t *Task) readHeaders(headers []byte) (compression string, err error) {
+	var badTime error
+	parse := func(key, value []byte) time.Time {
+		at, err := parseTime(value)
+		if err != nil && badTime == nil {
+			badTime = fmt.Errorf("%s: %w", key, err)
+		}
+		return at
+	}
+	err = members(headers, func(key, value []byte) {
 		switch string(key) {
 		case "lang":
 		case "task":
@@ -102,17 +97,15 @@ func (t *Task) readHeaders(headers []byte) error {
 		case "shadow":
 			t.Shadow = text(value)
 		case "eta":
-			t.ETA, err = parseTime(value)
+			t.ETA = parse(key, value)
 		case "expires":
-			t.Expires, err = parseTime(value)
+			t.Expires = parse(key, value)
 		case "group":
 			t.GroupID = text(value)
 		case "group_index":
 			t.GroupIndex = integer(value, -1)
 		case "retries":
 			t.Retries = integer(value, 0)
-		case "timelimit":
-			t.HardLimit, t.SoftLimit = timeLimits(value)
 		case "root_id":
 			t.RootID = t.sharedText(value)
 		case "parent_id":
@@ -126,40 +119,16 @@ func (t *Task) readHeaders(headers []byte) error {
 		case "ignore_result":
 			t.IgnoreResult = string(value) == "true"
 		case "compression":
-			t.Compression = text(value)
+			compression = text(value)
 		case "redelivered":
 			t.Redelivered = t.Redelivered || string(value) == "true"
-		case "replaced_task_nesting", "stamped_headers", "stamps":
-			if stampHeaders[string(key)] != string(value) {
+		default:
+			if rawHeaders[string(key)] != string(value) {
 				t.setHeader(key, value)
 			}
-		default:
-			t.setHeader(key, value)
 		}
-		if err != nil && bad == nil {
-			bad = fmt.Errorf("%s: %w", key, err)
-		}
-		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return bad
-}
-
-// timeLimits decodes the header [hard, soft].
-func timeLimits(value []byte) (hard, soft time.Duration) {
-	i := 0
-	_ = elements(value, func(limit []byte) error {
-		switch i++; i {
-		case 1:
-			hard = seconds(limit)
-		case 2:
-			soft = seconds(limit)
-		}
-		return nil
-	})
-	return hard, soft
+	return compression, cmp.Or(err, badTime)
 }
 
 // sharedText returns an ID, which shares the memory of the task's own ID if it is the
@@ -182,7 +151,8 @@ func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error
 	if len(properties) == 0 {
 		return "", nil
 	}
-	err = members(properties, func(key, value []byte) error {
+	var deliveryErr error
+	err = members(properties, func(key, value []byte) {
 		switch string(key) {
 		case "correlation_id":
 			t.CorrelationID = t.sharedText(value)
@@ -198,18 +168,17 @@ func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error
 				bodyEncoding = text(value)
 			}
 		case "delivery_info":
-			return t.readDelivery(value)
+			deliveryErr = t.readDelivery(value)
 		}
-		return nil
 	})
-	return bodyEncoding, err
+	return bodyEncoding, cmp.Or(err, deliveryErr)
 }
 
 func (t *Task) readDelivery(info []byte) error {
 	if isNull(info) {
 		return nil
 	}
-	return members(info, func(key, value []byte) error {
+	return members(info, func(key, value []byte) {
 		switch string(key) {
 		case "exchange":
 			t.Exchange = text(value)
@@ -218,7 +187,6 @@ func (t *Task) readDelivery(info []byte) error {
 		case "redelivered":
 			t.Redelivered = t.Redelivered || string(value) == "true"
 		}
-		return nil
 	})
 }
 
@@ -227,8 +195,8 @@ func (t *Task) readBody(body []byte) error {
 	if err := isUTF8(body); err != nil {
 		return err
 	}
-	i := 0
-	err := elements(body, func(value []byte) error {
+	i, isTask := 0, true
+	err := elements(body, func(value []byte) {
 		i++
 		switch {
 		case i == 1 && value[0] == '[':
@@ -236,49 +204,23 @@ func (t *Task) readBody(body []byte) error {
 		case i == 2 && value[0] == '{':
 			t.Kwargs = value
 		case i == 3 && value[0] == '{':
-			return t.readEmbed(value)
+			if string(value) != noEmbed {
+				t.Embed = value
+			}
 		default:
-			return errors.New("it isn't [args, kwargs, embed]")
+			isTask = false
 		}
-		return nil
 	})
-	if err == nil && i < 2 {
+	if err == nil && (i < 2 || !isTask) {
 		err = errors.New("it isn't [args, kwargs, embed]")
 	}
 	return err
 }
 
-func (t *Task) readEmbed(embed []byte) error {
-	return members(embed, func(key, value []byte) (err error) {
-		switch {
-		case isNull(value):
-		case string(key) == "callbacks":
-			t.Callbacks, err = parseSignatures(value)
-		case string(key) == "errbacks":
-			t.Errbacks, err = parseSignatures(value)
-		case string(key) == "chain":
-			t.Chain, err = parseSignatures(value)
-		case string(key) == "chord":
-			t.Chord = new(Signature)
-			*t.Chord, err = parseSignature(value)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		return nil
-	})
-}
-
 // body returns the body's JSON, decompressed but not checked.
 func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error) {
-	if err := e.checkContent(); err != nil {
-		return nil, err
-	}
-	max := d.MaxBody
-	if max <= 0 {
-		max = defaultMaxBody
-	}
-	body, err := e.rawBody(encoding, max)
+	max := cmp.Or(d.MaxBody, defaultMaxBody)
+	body, err := e.body(encoding, max)
 	if err != nil || compression == "" {
 		return body, err
 	}

@@ -7,12 +7,14 @@
 //	worker:   task, err := decoder.Decode(message)               // what to run, or why not
 //	          PUBLISH keys.EventChannel("task-multi") AppendEvents(nil, events)
 //	          SETEX keys.Result(task.ID), PUBLISH the same       // result.Append(nil)
-//	          LPUSH the tasks of task.FollowUpTasks(result.Value) // links, the rest of a chain
 //
 // Python producers, `.get()`, `celery inspect` and Flower cannot distinguish a program
 // that uses this package from one in Python. The formats are those of Celery 5.6.2 with
 // kombu 5.6.2, from captures and from the sources that the comments name. Messages of
 // Celery 4.0 and later can be decoded.
+//
+// Links, chains and chords are not interpreted: a worker must refuse a task that has
+// [Task.FollowUps], or what follows it is lost.
 //
 // Only JSON is supported. Anything else (pickle, protocol 1, compression bombs) is a
 // [DecodeError] that says what to change in the producer. Arguments stay JSON as Python

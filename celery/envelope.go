@@ -3,8 +3,10 @@ package celery
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,13 +18,13 @@ import (
 //	 "headers": {…}, "properties": {…, "delivery_info": {"exchange", "routing_key"}, "body_encoding": "base64", …}}
 //
 // Source: kombu/transport/virtual/base.py Channel.prepare_message.
-type envelope struct{ body, encoding, contentType, headers, properties []byte }
+type envelope struct{ rawBody, encoding, contentType, headers, properties []byte }
 
 func openEnvelope(b []byte) (e envelope, err error) {
-	err = members(b, func(key, value []byte) error {
+	err = members(b, func(key, value []byte) {
 		switch string(key) {
 		case "body":
-			e.body = value
+			e.rawBody = value
 		case "content-encoding":
 			e.encoding = value
 		case "content-type":
@@ -32,7 +34,6 @@ func openEnvelope(b []byte) (e envelope, err error) {
 		case "properties":
 			e.properties = value
 		}
-		return nil
 	})
 	if err == nil {
 		err = isUTF8(b)
@@ -40,7 +41,7 @@ func openEnvelope(b []byte) (e envelope, err error) {
 	if err != nil {
 		return e, decodeError("the message isn't an envelope of kombu: "+err.Error(), "only Celery and kombu may write to this list")
 	}
-	if len(e.body) == 0 || e.body[0] != '"' {
+	if len(e.rawBody) == 0 || e.rawBody[0] != '"' {
 		return e, decodeError("the message has no body", "only Celery and kombu may write to this list")
 	}
 	return e, nil
@@ -57,26 +58,31 @@ func (e *DecodeError) Error() string { return e.Reason }
 
 func decodeError(what, hint string) error { return &DecodeError{Reason: what, Hint: hint} }
 
-// jsonBody returns the body of an event, command or reply, which must be JSON.
-func (e *envelope) jsonBody(max int) ([]byte, error) {
-	if err := e.checkContent(); err != nil {
-		return nil, err
+// maxMessage bounds the bodies of events, commands and replies in bytes.
+const maxMessage = 16 << 20
+
+// decodeMessage decodes the body and, unless to is nil, the headers of an event, a
+// command or a reply. Its error is a *DecodeError.
+func decodeMessage(message []byte, body, headers any) error {
+	e, err := openEnvelope(message)
+	if err != nil {
+		return err
 	}
-	bodyEncoding := ""
-	err := members(e.properties, func(key, value []byte) error {
-		if string(key) == "body_encoding" {
-			bodyEncoding = text(value)
-		}
-		return nil
-	})
-	if err != nil && len(e.properties) > 0 {
-		return nil, decodeError("the message's properties are bad: "+err.Error(), "")
+	b, err := e.body(text(member(e.properties, "body_encoding")), maxMessage)
+	if err != nil {
+		return err
 	}
-	body, err := e.rawBody(bodyEncoding, max)
-	if err == nil && isUTF8(body) != nil {
-		err = decodeError("the body isn't UTF-8", "")
+	plain, err := NormalizeJSON(nil, b)
+	if err == nil {
+		err = json.Unmarshal(plain, body)
 	}
-	return body, err
+	if err != nil {
+		return decodeError("the body is bad: "+err.Error(), "")
+	}
+	if headers != nil && json.Unmarshal(e.headers, headers) != nil {
+		return decodeError("the headers are bad", "")
+	}
+	return nil
 }
 
 // checkContent returns an error for anything but JSON in UTF-8.
@@ -106,9 +112,12 @@ func (e *envelope) checkContent() error {
 	}
 }
 
-// rawBody returns the bytes of the body, still compressed if it is.
-func (e *envelope) rawBody(encoding string, max int) ([]byte, error) {
-	inner := unquoted(e.body)
+// body returns the bytes of the body, still compressed if it is.
+func (e *envelope) body(encoding string, max int) ([]byte, error) {
+	if err := e.checkContent(); err != nil {
+		return nil, err
+	}
+	inner := unquoted(e.rawBody)
 	switch strings.ToLower(encoding) {
 	case "", "utf-8":
 		if len(inner) > max {
@@ -187,51 +196,24 @@ func Redelivered(envelope []byte) ([]byte, error) {
 	if err := checkJSON(envelope); err != nil {
 		return nil, decodeError("the message isn't an envelope of kombu: "+err.Error(), "")
 	}
-	mark := func(dst, object []byte) []byte { return setMember(dst, object, "redelivered", "true", nil) }
-	dst := make([]byte, 0, len(envelope)+48)
-	properties := func(dst, object []byte) []byte { return setMember(dst, object, "delivery_info", "", mark) }
-	b := setMember(dst, envelope, "headers", "", mark)
-	return setMember(make([]byte, 0, len(b)+24), b, "properties", "", properties), nil
+	marked := markRedelivered(envelope, member(envelope, "headers"))
+	return markRedelivered(marked, member(member(marked, "properties"), "delivery_info")), nil
 }
 
-// setMember appends an object with one member changed: to value, which is added if
-// there is no such member, or else to what edit appends for its old value, if there is
-// one. Anything but an object is appended unchanged.
-func setMember(dst, object []byte, name, value string, edit func(dst, old []byte) []byte) []byte {
-	var old []byte
-	count := 0
-	err := members(object, func(key, v []byte) error {
-		if count++; string(key) == name {
-			old = v
-		}
-		return nil
-	})
-	if err != nil {
-		return append(dst, object...)
+// markRedelivered sets "redelivered" in an object that is a part of b. If it is not an
+// object, b is returned.
+func markRedelivered(b, object []byte) []byte {
+	if len(object) == 0 || object[0] != '{' {
+		return b
 	}
-	if old != nil {
-		at := cap(object) - cap(old) // old is part of object
-		dst = append(dst, object[:at]...)
-		if edit != nil {
-			dst = edit(dst, old)
-		} else {
-			dst = append(dst, value...)
-		}
-		return append(dst, object[at+len(old):]...)
+	if old := member(object, "redelivered"); old != nil {
+		at := cap(b) - cap(old)
+		return slices.Concat(b[:at], []byte("true"), b[at+len(old):])
 	}
-	if value == "" {
-		return append(dst, object...)
+	mark := `, "redelivered": true`
+	if object[skipSpace(object, 1)] == '}' {
+		mark = mark[len(", "):]
 	}
-	end := len(object) - 1
-	for object[end] != '}' {
-		end--
-	}
-	dst = append(dst, object[:end]...)
-	if count > 0 {
-		dst = append(dst, ", "...)
-	}
-	dst = appendString(dst, name)
-	dst = append(dst, ": "...)
-	dst = append(dst, value...)
-	return append(dst, object[end:]...)
+	end := cap(b) - cap(object) + len(object) - 1
+	return slices.Concat(b[:end], []byte(mark), b[end:])
 }

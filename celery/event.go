@@ -1,29 +1,24 @@
 package celery
 
 import (
-	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // An Event is something that happened to a task or a worker. Its type determines which
-// fields it has:
+// fields are sent:
 //
 //	worker-online, worker-heartbeat, worker-offline   Freq, Active, Processed, LoadAvg, Software, Version, System
-//	task-sent       UUID, RootID, ParentID, Name, Args, Kwargs, Retries, ETA, Expires, Queue, Exchange, RoutingKey
 //	task-received   UUID, RootID, ParentID, Name, Args, Kwargs, Retries, ETA, Expires
 //	task-started    UUID
 //	task-succeeded  UUID, Result, Runtime
 //	task-failed     UUID, Exception, Traceback
 //	task-retried    UUID, Exception, Traceback
-//	task-revoked    UUID, Terminated, Signal, Expired
-//	task-rejected   UUID, Requeue
-//	task-cancelled  UUID
+//	task-revoked    UUID, Expired
 //
 // Source: celery/worker/heartbeat.py Heart, celery/worker/request.py Request,
-// celery/worker/strategy.py default, celery/app/amqp.py AMQP.as_task_v2.
+// celery/worker/strategy.py default.
 type Event struct {
 	Type      string
 	Hostname  string    // the node's name: "worker1@vm"
@@ -39,17 +34,11 @@ type Event struct {
 	Retries          int
 	ETA, Expires     time.Time // when it is due and when it expires
 
-	Queue, Exchange, RoutingKey string
-
 	Result    string // its repr
 	Runtime   time.Duration
 	Exception string // its repr
 	Traceback string
-
-	Terminated bool // it was running
-	Signal     int  // that terminated it; 0 for none
-	Expired    bool // it had expired
-	Requeue    bool // it will be redelivered
+	Expired   bool // it was revoked because it had expired
 
 	Freq              time.Duration // between heartbeats
 	Active, Processed int           // running tasks; tasks received so far
@@ -74,7 +63,7 @@ func (e *Event) Append(dst []byte) []byte {
 	} else {
 		dst = e.appendTask(dst)
 	}
-	dst = appendUnix(append(dst, `, "timestamp": `...), e.Time)
+	dst = appendFloat(append(dst, `, "timestamp": `...), unixSeconds(e.Time))
 	dst = append(dst, `, "type": `...)
 	dst = appendString(dst, e.Type)
 	return append(dst, '}')
@@ -95,20 +84,15 @@ func (e *Event) appendWorker(dst []byte) []byte {
 func (e *Event) appendTask(dst []byte) []byte {
 	dst = appendString(append(dst, `, "uuid": `...), e.UUID)
 	switch e.Type {
-	case "task-sent", "task-received":
-		dst = appendText(append(dst, `, "root_id": `...), e.RootID)
-		dst = appendText(append(dst, `, "parent_id": `...), e.ParentID)
+	case "task-received":
 		dst = appendString(append(dst, `, "name": `...), e.Name)
 		dst = appendString(append(dst, `, "args": `...), e.Args)
 		dst = appendString(append(dst, `, "kwargs": `...), e.Kwargs)
+		dst = appendText(append(dst, `, "root_id": `...), e.RootID)
+		dst = appendText(append(dst, `, "parent_id": `...), e.ParentID)
 		dst = strconv.AppendInt(append(dst, `, "retries": `...), int64(e.Retries), 10)
 		dst = appendTime(append(dst, `, "eta": `...), e.ETA)
 		dst = appendTime(append(dst, `, "expires": `...), e.Expires)
-		if e.Type == "task-sent" {
-			dst = appendString(append(dst, `, "queue": `...), e.Queue)
-			dst = appendString(append(dst, `, "exchange": `...), e.Exchange)
-			dst = appendString(append(dst, `, "routing_key": `...), e.RoutingKey)
-		}
 	case "task-succeeded":
 		dst = appendString(append(dst, `, "result": `...), e.Result)
 		dst = appendFloat(append(dst, `, "runtime": `...), e.Runtime.Seconds())
@@ -116,15 +100,7 @@ func (e *Event) appendTask(dst []byte) []byte {
 		dst = appendString(append(dst, `, "exception": `...), e.Exception)
 		dst = appendText(append(dst, `, "traceback": `...), e.Traceback)
 	case "task-revoked":
-		dst = strconv.AppendBool(append(dst, `, "terminated": `...), e.Terminated)
-		if e.Signal == 0 {
-			dst = append(dst, `, "signum": null`...)
-		} else {
-			dst = strconv.AppendInt(append(dst, `, "signum": `...), int64(e.Signal), 10)
-		}
-		dst = strconv.AppendBool(append(dst, `, "expired": `...), e.Expired)
-	case "task-rejected":
-		dst = strconv.AppendBool(append(dst, `, "requeue": `...), e.Requeue)
+		dst = strconv.AppendBool(append(dst, `, "terminated": false, "signum": null, "expired": `...), e.Expired)
 	}
 	return dst
 }
@@ -137,7 +113,7 @@ func AppendEvent(dst []byte, e *Event) []byte {
 }
 
 // AppendEvents appends the message of several task events of one worker, for
-// keys.EventChannel("task-multi"). Celery sends at most 24 at once.
+// keys.EventChannel("task-multi").
 func AppendEvents(dst []byte, events []Event) []byte {
 	body := append(make([]byte, 0, 512*len(events)), '[')
 	hostname := ""
@@ -158,124 +134,15 @@ func appendEvents(dst, body []byte, hostname, key string) []byte {
 	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.append(dst)
 }
 
-// maxMessage bounds the bodies of events, commands and replies in bytes.
-const maxMessage = 16 << 20
-
-// DecodeEvents decodes a message with one or several events. Missing and malformed
-// fields are zero.
-func DecodeEvents(envelope []byte) ([]Event, error) {
-	e, err := openEnvelope(envelope)
-	if err != nil {
-		return nil, err
-	}
-	body, err := e.jsonBody(maxMessage)
-	if err != nil {
-		return nil, err
-	}
-	var events []Event
-	read := func(value []byte) error {
-		var ev Event
-		if err := members(value, func(key, v []byte) error { ev.set(string(key), v); return nil }); err != nil {
-			return err
-		}
-		if ev.Type == "" {
-			return errors.New("an event has no type")
-		}
-		events = append(events, ev)
-		return nil
-	}
-	if i := skipSpace(body, 0); i < len(body) && body[i] == '[' {
-		err = elements(body, read)
-	} else {
-		err = read(body)
-	}
-	if err != nil {
-		return nil, decodeError(fmt.Sprintf("the events are bad: %v", err), "")
-	}
-	return events, nil
+// A Heartbeat is what one worker reads in the worker-heartbeat event of another.
+type Heartbeat struct {
+	Clock    int64  `json:"clock"`
+	Software string `json:"sw_ident"`
 }
 
-func (e *Event) set(name string, v []byte) {
-	switch name {
-	case "type":
-		e.Type = text(v)
-	case "hostname":
-		e.Hostname = text(v)
-	case "utcoffset":
-		e.UTCOffset = integer(v, 0)
-	case "pid":
-		e.PID = integer(v, 0)
-	case "clock":
-		e.Clock = int64(integer(v, 0))
-	case "timestamp":
-		e.Time = unix(v)
-	case "freq":
-		e.Freq = seconds(v)
-	case "active":
-		e.Active = integer(v, 0)
-	case "processed":
-		e.Processed = integer(v, 0)
-	case "loadavg":
-		i := 0
-		_ = elements(v, func(load []byte) error {
-			if i < len(e.LoadAvg) {
-				e.LoadAvg[i], _ = number(load)
-			}
-			i++
-			return nil
-		})
-	case "sw_ident":
-		e.Software = text(v)
-	case "sw_ver":
-		e.Version = text(v)
-	case "sw_sys":
-		e.System = text(v)
-	default:
-		e.setTask(name, v)
-	}
-}
-
-func (e *Event) setTask(name string, v []byte) {
-	switch name {
-	case "uuid":
-		e.UUID = text(v)
-	case "root_id":
-		e.RootID = text(v)
-	case "parent_id":
-		e.ParentID = text(v)
-	case "name":
-		e.Name = text(v)
-	case "args":
-		e.Args = text(v)
-	case "kwargs":
-		e.Kwargs = text(v)
-	case "retries":
-		e.Retries = integer(v, 0)
-	case "eta":
-		e.ETA, _ = parseTime(v)
-	case "expires":
-		e.Expires, _ = parseTime(v)
-	case "queue":
-		e.Queue = text(v)
-	case "exchange":
-		e.Exchange = text(v)
-	case "routing_key":
-		e.RoutingKey = text(v)
-	case "result":
-		e.Result = text(v)
-	case "runtime":
-		e.Runtime = seconds(v)
-	case "exception":
-		e.Exception = text(v)
-	case "traceback":
-		e.Traceback = text(v)
-	case "terminated":
-		e.Terminated = string(v) == "true"
-	case "signum":
-		e.Signal = integer(v, 0)
-	case "expired":
-		e.Expired = string(v) == "true"
-	case "requeue":
-		e.Requeue = string(v) == "true"
-	}
+// DecodeHeartbeat decodes the message of a worker-heartbeat event. Its error is a
+// *DecodeError.
+func DecodeHeartbeat(envelope []byte) (h Heartbeat, err error) {
+	err = decodeMessage(envelope, &h, nil)
+	return h, err
 }

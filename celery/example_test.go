@@ -18,16 +18,19 @@ func ExampleTask_Append() {
 	// Output: LPUSH edr true
 }
 
-// A worker: read a message, run it, write the result, send what comes next.
+// A worker: read a message, run it unless others are to follow, write the result.
 func ExampleDecoder() {
 	var decoder celery.Decoder
-	link := celery.Signature{Task: "mail.send", Args: json.RawMessage(`["soc@example.org"]`)}
-	sent := celery.Task{ID: "t-1", Name: "sum", Args: json.RawMessage("[1, 2]"), Callbacks: []celery.Signature{link}}
+	sent := celery.Task{ID: "t-1", Name: "sum", Args: json.RawMessage("[1, 2]")}
 
 	task, err := decoder.Decode(sent.Append(nil))
 	var refused *celery.DecodeError
 	if errors.As(err, &refused) {
 		fmt.Println(refused.Reason, refused.Hint)
+		return
+	}
+	if kinds := task.FollowUps(); len(kinds) > 0 {
+		fmt.Println("refused: the task has", kinds)
 		return
 	}
 	var numbers []int
@@ -43,15 +46,8 @@ func ExampleDecoder() {
 	result := celery.Result{
 		TaskID: task.ID, Status: celery.Success, Value: fmt.Append(nil, numbers[0]+numbers[1]), Done: time.Unix(1795465234, 0),
 	}
-	next, err := task.FollowUpTasks(result.Value)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(next[0].Name, string(next[0].Args))
 	fmt.Println(celery.Keys{}.Result(task.ID), string(result.Append(nil)))
 	// Output:
-	// mail.send [3, "soc@example.org"]
 	// celery-task-meta-t-1 {"status": "SUCCESS", "result": 3, "traceback": null, "children": [], "date_done": "2026-11-23T20:20:34+00:00", "task_id": "t-1"}
 }
 

@@ -7,13 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/picket-edr/picket/celery"
 )
 
 // FuzzDecode: whatever is on the list, a task is refused with one line, or can
-// be sent again and is then the same; and its workflow can be followed.
+// be sent again and is then the same.
 func FuzzDecode(f *testing.F) {
 	f.Add(captured(f))
 	for _, v := range vectors(f) {
@@ -36,7 +34,6 @@ func FuzzDecodeBody(f *testing.F) {
 // taskBody is a task's body, opened.
 func taskBody(task *celery.Task) string {
 	var e struct{ Body []byte }
-	task.Compression = ""
 	if err := json.Unmarshal(task.Append(nil), &e); err != nil {
 		panic(err)
 	}
@@ -56,7 +53,6 @@ func checkDecode(t *testing.T, envelope []byte) {
 	if _, err := celery.NormalizeJSON(nil, task.Args); err != nil {
 		t.Fatalf("args %s: %v", task.Args, err)
 	}
-	task.Compression = ""
 	again, err := d.Decode(task.Append(nil))
 	if err != nil {
 		t.Fatalf("%+v can't be sent again: %v", task, err)
@@ -64,30 +60,14 @@ func checkDecode(t *testing.T, envelope []byte) {
 	if again.Name != task.Name || !bytes.Equal(again.Args, task.Args) || !bytes.Equal(again.Kwargs, task.Kwargs) || again.ETA.IsZero() != task.ETA.IsZero() {
 		t.Fatalf("sent again, %+v is %+v", task, again)
 	}
-	if diff := cmp.Diff(task.Chain, again.Chain, cmpopts.EquateEmpty(), cmp.Comparer(sameRaw)); diff != "" {
-		t.Fatalf("the chain changed (-before +after):\n%s", diff)
-	}
-	task.AbortedChain()
-	next, _ := task.FollowUpTasks([]byte("[NaN]"))
-	failed, _ := task.ErrbackTasks()
-	callback, _ := task.ChordCallback([]json.RawMessage{[]byte("1"), nil})
-	for _, tasks := range [][]celery.Task{next, failed, callback} {
-		for i := range tasks {
-			if _, err := d.Decode(tasks[i].Append(nil)); err != nil {
-				t.Fatalf("the next task, %+v, is refused: %v", tasks[i], err)
-			}
-		}
+	if !bytes.Equal(again.Embed, task.Embed) || len(again.FollowUps()) != len(task.FollowUps()) {
+		t.Fatalf("sent again, %s is %s", task.Embed, again.Embed)
 	}
 	if redelivered, err := celery.Redelivered(envelope); err != nil {
 		t.Fatalf("Redelivered: %v", err)
 	} else if again, err := d.Decode(redelivered); err != nil || !again.Redelivered || !bytes.Equal(again.Args, task.Args) {
 		t.Fatalf("redelivered as %s: %+v, %v", redelivered, again, err)
 	}
-}
-
-// sameRaw compares JSON as it was written; no arguments are the empty ones.
-func sameRaw(a, b json.RawMessage) bool {
-	return string(a) == string(b) || len(a) == 0 && len(b) == len("[]") || len(b) == 0 && len(a) == len("[]")
 }
 
 // FuzzPlain: what it returns encoding/json reads, and what that reads it leaves
@@ -121,27 +101,36 @@ func FuzzPlain(f *testing.F) {
 		if again, err := celery.NormalizeJSON(nil, got); err != nil || !bytes.Contains(src, []byte("__type__")) && !bytes.Equal(again, got) {
 			t.Fatalf("Plain(%q) = %q, %v", got, again, err)
 		}
-		celery.Repr(nil, src, 100)
 	})
 }
 
 func FuzzDecodeControl(f *testing.F) {
 	c := celery.Control{Method: "ping", Destination: []string{"w@h"}, Pattern: "*", Matcher: "glob", Ticket: "t", ReplyTo: celery.ReplyTo{RoutingKey: "o"}}
-	f.Add(c.Append(nil))
-	c.Destination, c.Pattern = nil, "[!a]?[*"
-	f.Add(c.Append(nil))
+	for _, pattern := range []string{"*", "[!a]?[*"} {
+		c.Pattern = pattern
+		message, err := c.Append(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(message)
+		c.Destination = nil
+	}
 	f.Fuzz(func(t *testing.T, envelope []byte) {
 		c, err := celery.DecodeControl(envelope)
 		if err != nil {
 			return
 		}
 		c.Matches("w@h")
-		again, err := celery.DecodeControl(c.Append(nil))
+		message, err := c.Append(nil)
+		if err != nil {
+			t.Fatalf("%+v cannot be sent again: %v", c, err)
+		}
+		again, err := celery.DecodeControl(message)
 		if err != nil || again.Method != c.Method || again.Matches("w@h") != c.Matches("w@h") || again.WantsReply() != c.WantsReply() {
 			t.Fatalf("sent again, %+v is %+v, %v", c, again, err)
 		}
-		if node, ticket, value, err := celery.DecodeReply(celery.AppendReply(nil, "w@h", c, c.Arguments, 1)); err != nil || node != "w@h" || ticket != c.Ticket {
-			t.Fatalf("reply of %q to %q: %s, %v", node, ticket, value, err)
+		if node, value, err := celery.DecodeReply(celery.AppendReply(nil, "w@h", c, c.Arguments, 1)); err != nil || node != "w@h" {
+			t.Fatalf("reply of %q: %s, %v", node, value, err)
 		}
 	})
 }
@@ -164,33 +153,24 @@ func FuzzDecodeResult(f *testing.F) {
 		if err != nil || again.Status != r.Status || again.TaskID != r.TaskID || again.Exception.String() != r.Exception.String() {
 			t.Fatalf("written again, %+v is %+v, %v", r, again, err)
 		}
-		if member, err := celery.DecodeMember(celery.AppendMember(nil, r)); err != nil || member.TaskID != r.TaskID {
-			t.Fatalf("member %+v, %v", member, err)
-		}
 	})
 }
 
-func FuzzDecodeEvents(f *testing.F) {
+func FuzzDecodeHeartbeat(f *testing.F) {
 	for _, line := range lines(f, "testdata/captured_events.ndjson") {
 		f.Add(line)
-		f.Add(bytes.Join([][]byte{[]byte("["), line, []byte(","), line, []byte("]")}, nil))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if !bytes.ContainsRune(body, 0) { // as an envelope, too
-			celery.DecodeEvents(body)
+			celery.DecodeHeartbeat(body)
 		}
-		events, err := celery.DecodeEvents([]byte(enveloped(string(body))))
+		h, err := celery.DecodeHeartbeat([]byte(enveloped(string(body))))
 		if err != nil {
 			return
 		}
-		again, err := celery.DecodeEvents(celery.AppendEvents(nil, events))
-		if err != nil || len(again) != len(events) {
-			t.Fatalf("sent again, %+v is %+v, %v", events, again, err)
-		}
-		for i := range again {
-			if again[i].Type != events[i].Type || again[i].UUID != events[i].UUID && !strings.HasPrefix(again[i].Type, "worker-") || again[i].Clock != events[i].Clock {
-				t.Fatalf("sent again, %+v is %+v", events[i], again[i])
-			}
+		e := celery.Event{Type: "worker-heartbeat", Clock: h.Clock, Software: h.Software}
+		if again, err := celery.DecodeHeartbeat(celery.AppendEvent(nil, &e)); err != nil || again != h {
+			t.Fatalf("sent again, %+v is %+v, %v", h, again, err)
 		}
 	})
 }

@@ -47,64 +47,31 @@ func atEnd(b []byte, i int) error {
 
 // members calls each for the members of an object, in order. Keys have no quotes;
 // values are as written.
-func members(b []byte, each func(key, value []byte) error) error {
+func members(b []byte, each func(key, value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {
 		return errNotObject
 	}
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
-		return atEnd(b, i+1)
-	}
-	for {
-		keyEnd, colon := skipKey(b, i)
-		if colon < 0 {
-			return errNotJSON(colon)
-		}
-		start := skipSpace(b, colon+1)
-		end := skipValue(b, start, 1)
-		if end < 0 {
-			return errNotJSON(end)
-		}
-		if err := each(unquoted(b[i:keyEnd]), b[start:end]); err != nil {
-			return err
-		}
-		i = skipSpace(b, end)
-		if i == len(b) || b[i] != ',' && b[i] != '}' {
-			return errNotJSON(^i)
-		}
-		if b[i] == '}' {
-			return atEnd(b, i+1)
-		}
-		i = skipSpace(b, i+1)
-	}
+	return atEnd(b, skipObject(b, i, 0, each))
 }
 
 // elements calls each for the elements of an array, in order.
-func elements(b []byte, each func(value []byte) error) error {
+func elements(b []byte, each func(value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '[' {
 		return errNotArray
 	}
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
-		return atEnd(b, i+1)
-	}
-	for {
-		end := skipValue(b, i, 1)
-		if end < 0 {
-			return errNotJSON(end)
+	return atEnd(b, skipArray(b, i, 0, each))
+}
+
+// member returns the last member of an object with a name, nil if there is none.
+func member(object []byte, name string) (value []byte) {
+	_ = members(object, func(key, v []byte) {
+		if string(key) == name {
+			value = v
 		}
-		if err := each(b[i:end]); err != nil {
-			return err
-		}
-		i = skipSpace(b, end)
-		if i == len(b) || b[i] != ',' && b[i] != ']' {
-			return errNotJSON(^i)
-		}
-		if b[i] == ']' {
-			return atEnd(b, i+1)
-		}
-		i = skipSpace(b, i+1)
-	}
+	})
+	return value
 }
 
 // unquoted returns the content of a quoted string. It is part of quoted if there are no

@@ -27,9 +27,9 @@ func skipValue(b []byte, i, depth int) int {
 	case '"':
 		return skipString(b, i)
 	case '{':
-		return skipObject(b, i, depth)
+		return skipObject(b, i, depth, nil)
 	case '[':
-		return skipArray(b, i, depth)
+		return skipArray(b, i, depth, nil)
 	case 't':
 		return skipWord(b, i, "true")
 	case 'f':
@@ -48,33 +48,45 @@ func skipValue(b []byte, i, depth int) int {
 	return skipNumber(b, i)
 }
 
-func skipObject(b []byte, i, depth int) int {
+// skipObject calls each, unless it is nil, for the members of the object at i.
+func skipObject(b []byte, i, depth int, each func(key, value []byte)) int {
 	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
 		return i + 1
 	}
 	for {
-		if _, i = skipKey(b, i); i < 0 {
-			return i
+		key, colon := skipKey(b, i)
+		if colon < 0 {
+			return colon
 		}
-		if i = skipValue(b, skipSpace(b, i+1), depth+1); i < 0 {
-			return i
+		start := skipSpace(b, colon+1)
+		end := skipValue(b, start, depth+1)
+		if end < 0 {
+			return end
 		}
-		if i = skipSpace(b, i); i == len(b) || b[i] != ',' {
+		if each != nil {
+			each(unquoted(b[i:key]), b[start:end])
+		}
+		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
 			return skipByte(b, i, '}')
 		}
 		i = skipSpace(b, i+1)
 	}
 }
 
-func skipArray(b []byte, i, depth int) int {
+// skipArray calls each, unless it is nil, for the elements of the array at i.
+func skipArray(b []byte, i, depth int, each func(value []byte)) int {
 	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
 		return i + 1
 	}
 	for {
-		if i = skipValue(b, i, depth+1); i < 0 {
-			return i
+		end := skipValue(b, i, depth+1)
+		if end < 0 {
+			return end
 		}
-		if i = skipSpace(b, i); i == len(b) || b[i] != ',' {
+		if each != nil {
+			each(b[i:end])
+		}
+		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
 			return skipByte(b, i, ']')
 		}
 		i = skipSpace(b, i+1)

@@ -16,22 +16,18 @@ type Keys struct {
 	// keys and to pub/sub channels.
 	Prefix string
 	// ResultPrefix is result_backend_transport_options["global_keyprefix"], for
-	// results and groups only. Celery appends _ unless it ends in one of :_-.
+	// results only. Celery appends _ unless it ends in one of :_-.
 	ResultPrefix string
 	// Sep is "sep", between a queue and its priority; "" means "\x06\x16".
 	Sep string
 	// Steps are "priority_steps", ascending; nil means 0, 3, 6, 9.
 	Steps []int
 	// FanoutPrefix is "fanout_prefix", in which {db} stands for DB; "" means
-	// "/{db}.". NoFanoutPrefix is fanout_prefix=False.
-	FanoutPrefix   string
-	NoFanoutPrefix bool
+	// "/{db}.".
+	FanoutPrefix string
 	// DB is the number of the broker's database. It is part of channel names,
 	// because pub/sub ignores databases.
 	DB int
-	// UnackedKey, UnackedIndexKey and UnackedMutexKey are the options of these
-	// names in lower case; "" means kombu's defaults.
-	UnackedKey, UnackedIndexKey, UnackedMutexKey string
 }
 
 // defaultSteps are kombu's PRIORITY_STEPS.
@@ -86,14 +82,11 @@ func (k Keys) Lists(queue string) []string {
 }
 
 // Unacked returns the hash of delivery tags to `[envelope, exchange, routing key]`.
-func (k Keys) Unacked() string { return k.Prefix + cmp.Or(k.UnackedKey, "unacked") }
+func (k Keys) Unacked() string { return k.Prefix + "unacked" }
 
 // UnackedIndex returns the sorted set of delivery tags by their delivery time in Unix
 // seconds.
-func (k Keys) UnackedIndex() string { return k.Prefix + cmp.Or(k.UnackedIndexKey, "unacked_index") }
-
-// UnackedMutex returns the lock under which unacknowledged messages are redelivered.
-func (k Keys) UnackedMutex() string { return k.Prefix + cmp.Or(k.UnackedMutexKey, "unacked_mutex") }
+func (k Keys) UnackedIndex() string { return k.Prefix + "unacked_index" }
 
 // BindingKey returns the set of an exchange's bindings, see [Keys.BindingMember].
 func (k Keys) BindingKey(exchange string) string { return k.Prefix + "_kombu.binding." + exchange }
@@ -107,19 +100,6 @@ func (k Keys) BindingMember(routingKey, pattern, queue string) string {
 // Result returns the key of a task's result, which is also the channel on which it is
 // published to waiting clients.
 func (k Keys) Result(taskID string) string { return k.result() + "celery-task-meta-" + taskID }
-
-// Group returns the key of a group's result.
-func (k Keys) Group(groupID string) string { return k.result() + "celery-taskset-meta-" + groupID }
-
-// ChordResults returns the sorted set of the results of a chord's members, by their
-// index in the group; see [AppendMember].
-func (k Keys) ChordResults(groupID string) string { return k.Group(groupID) + ".j" }
-
-// ChordAdded returns the counter of members that were added to a running chord.
-func (k Keys) ChordAdded(groupID string) string { return k.Group(groupID) + ".t" }
-
-// ChordSize returns the key of the number of members with which a chord started.
-func (k Keys) ChordSize(groupID string) string { return k.Group(groupID) + ".s" }
 
 func (k Keys) result() string {
 	if k.ResultPrefix == "" || strings.ContainsRune(":_-.", rune(k.ResultPrefix[len(k.ResultPrefix)-1])) {
@@ -150,8 +130,5 @@ const (
 )
 
 func (k Keys) fanout() string {
-	if k.NoFanoutPrefix {
-		return k.Prefix
-	}
 	return k.Prefix + strings.ReplaceAll(cmp.Or(k.FanoutPrefix, "/{db}."), "{db}", strconv.Itoa(k.DB))
 }

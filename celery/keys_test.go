@@ -11,22 +11,16 @@ func TestKeys(t *testing.T) {
 	var k celery.Keys
 	all := celery.Keys{
 		Prefix: "p:", ResultPrefix: "res", Sep: ":", Steps: []int{0, 5}, FanoutPrefix: "f{db}/", DB: 2,
-		UnackedKey: "u", UnackedIndexKey: "ui", UnackedMutexKey: "um",
 	}
 	for _, test := range []struct{ name, got, want string }{
 		{"list", k.List("celery", 0), "celery"},
 		{"unacked", k.Unacked(), "unacked"},
 		{"list of 3", k.List("celery", 3), "celery\x06\x163"},
-		{"group", k.Group("g"), "celery-taskset-meta-g"},
 		{"binding", k.BindingKey("reply.celery.pidbox"), "_kombu.binding.reply.celery.pidbox"},
 		{"bound", k.BindingMember("celery", "", "celery"), "celery\x06\x16\x06\x16celery"},
 		{"bound events", k.BindingMember("worker.#", "", "celeryev.1"), "worker.#\x06\x16\x06\x16celeryev.1"},
 		{"result", k.Result("t"), "celery-task-meta-t"},
-		{"chord results", k.ChordResults("g"), "celery-taskset-meta-g.j"},
-		{"chord added", k.ChordAdded("g"), "celery-taskset-meta-g.t"},
-		{"chord size", k.ChordSize("g"), "celery-taskset-meta-g.s"},
 		{"index", k.UnackedIndex(), "unacked_index"},
-		{"mutex", k.UnackedMutex(), "unacked_mutex"},
 		{"events", k.EventChannel("worker-heartbeat"), "/0.celeryev/worker.heartbeat"},
 		{"task events", k.EventChannel("task-multi"), "/0.celeryev/task.multi"},
 		{"all events", k.EventChannel("*"), "/0.celeryev/*"},
@@ -38,14 +32,14 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	got := []string{
-		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.UnackedMutex(), all.BindingKey("x"), all.BindingMember("r", "p", "q"),
-		all.Result("t"), all.ChordSize("g"), all.EventChannel("task-sent"), all.ControlChannel(), all.Reply("o"),
-		celery.Keys{NoFanoutPrefix: true, Prefix: "p:"}.ControlChannel(), celery.Keys{ResultPrefix: "r:"}.Result("t"),
+		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.BindingKey("x"), all.BindingMember("r", "p", "q"),
+		all.Result("t"), all.EventChannel("task-sent"), all.ControlChannel(), all.Reply("o"),
+		celery.Keys{ResultPrefix: "r:"}.Result("t"),
 	}
 	want := []string{
-		"p:q", "p:q:5", "p:u", "p:ui", "p:um", "p:_kombu.binding.x", "r:p:q",
-		"res_celery-task-meta-t", "res_celery-taskset-meta-g.s", "p:f2/celeryev/task.sent", "p:f2/celery.pidbox", "p:o.reply.celery.pidbox",
-		"p:celery.pidbox", "r:celery-task-meta-t",
+		"p:q", "p:q:5", "p:unacked", "p:unacked_index", "p:_kombu.binding.x", "r:p:q",
+		"res_celery-task-meta-t", "p:f2/celeryev/task.sent", "p:f2/celery.pidbox", "p:o.reply.celery.pidbox",
+		"r:celery-task-meta-t",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -23,160 +23,89 @@ func NormalizeJSON(dst, src []byte) ([]byte, error) {
 	if !bytes.Contains(src, []byte("NaN")) && !bytes.Contains(src, []byte("Infinity")) && !bytes.Contains(src, []byte(`"__`)) {
 		return src, nil
 	}
-	p := normalizer{dst: dst[:0], b: src}
-	p.value(skipSpace(src, 0))
-	if p.copied == 0 {
+	dst = dst[:0]
+	copied := 0 // how much of src is in dst
+	for i := 0; i < len(src); {
+		end, plain := normalizeToken(src, i)
+		if plain != nil {
+			dst = append(append(dst, src[copied:i]...), plain...)
+			copied = end
+		}
+		i = end
+	}
+	if copied == 0 {
 		return src, nil
 	}
-	return append(p.dst, src[p.copied:]...), nil
+	return append(dst, src[copied:]...), nil
 }
 
-// A normalizer converts JSON that is known to be well-formed.
-type normalizer struct {
-	dst, b []byte
-	copied int // how much of b is in dst
+// normalizeToken returns the end of what begins at i in valid JSON, which is a typed
+// value or a single token, and what replaces it, nil if it stays.
+func normalizeToken(src []byte, i int) (end int, plain []byte) {
+	switch c := src[i]; {
+	case c == '"':
+		return skipString(src, i), nil
+	case c == '{':
+		return normalizeTyped(src, i)
+	case c == 'N', c == 'I', c == '-' && src[i+1] == 'I':
+		end = skipValue(src, i, 0)
+		return end, append(append([]byte{'"'}, src[i:end]...), '"')
+	}
+	return i + 1, nil
 }
 
-// replace replaces b[start:end].
-func (p *normalizer) replace(start, end int, with ...[]byte) {
-	p.dst = append(p.dst, p.b[p.copied:start]...)
-	for _, w := range with {
-		p.dst = append(p.dst, w...)
+// normalizeTyped returns the end of the typed value at i and its plain value or, if
+// there is none, the index after the brace and nil. Its members must be in kombu's order.
+func normalizeTyped(src []byte, i int) (end int, plain []byte) {
+	none := i + 1
+	kind, i := quotedMember(src, i+1, `"__type__"`)
+	if kind == nil || src[i] != ',' {
+		return none, nil
 	}
-	p.copied = end
-}
-
-func (p *normalizer) value(i int) int {
-	switch c := p.b[i]; c {
-	case '{':
-		if end, value := typedValueAt(p.b, i); value != nil {
-			p.replace(i, end, value)
-			return end
-		}
-		return p.members(i)
-	case '[':
-		for i = skipSpace(p.b, i+1); p.b[i] != ']'; {
-			if i = skipSpace(p.b, p.value(i)); p.b[i] == ',' {
-				i = skipSpace(p.b, i+1)
-			}
-		}
-		return i + 1
-	case 'N', 'I', '-':
-		end := skipValue(p.b, i, 0)
-		if word := p.b[i:end]; c != '-' || word[1] == 'I' {
-			p.replace(i, end, []byte(`"`), word, []byte(`"`))
-		}
-		return end
-	}
-	return skipValue(p.b, i, 0)
-}
-
-func (p *normalizer) members(i int) int {
-	for i = skipSpace(p.b, i+1); p.b[i] != '}'; {
-		_, colon := skipKey(p.b, i)
-		i = skipSpace(p.b, colon+1)
-		if i = skipSpace(p.b, p.value(i)); p.b[i] == ',' {
-			i = skipSpace(p.b, i+1)
-		}
-	}
-	return i + 1
-}
-
-// typedValueAt returns the end of the typed value at i and its plain value, if there is
-// one.
-func typedValueAt(b []byte, i int) (end int, value []byte) {
-	var kind []byte
-	if i = skipSpace(b, i+1); b[i] != '"' {
-		return 0, nil
-	}
-	for range 2 {
-		if b[i] != '"' {
-			return 0, nil
-		}
-		keyEnd, colon := skipKey(b, i)
-		key := b[i:keyEnd]
-		i = skipSpace(b, colon+1)
-		switch string(key) {
-		case `"__type__"`:
-			if b[i] != '"' || kind != nil {
-				return 0, nil
-			}
-			end := skipString(b, i)
-			kind, i = b[i:end], end
-		case `"__value__"`:
-			if value != nil {
-				return 0, nil
-			}
-			if i, value = typedValue(b, i); value == nil {
-				return 0, nil
-			}
-		default:
-			return 0, nil
-		}
-		if i = skipSpace(b, i); b[i] == ',' {
-			i = skipSpace(b, i+1)
-		}
-	}
-	if b[i] != '}' || kind == nil {
-		return 0, nil
-	}
-	return i + 1, normalizeTyped(string(kind), value)
-}
-
-// typedValue returns the value of a typed value: a string, or an object with only
-// "hex".
-func typedValue(b []byte, i int) (end int, value []byte) {
-	if b[i] == '"' {
-		end = skipString(b, i)
-		return end, b[i:end]
-	}
-	if b[i] != '{' {
-		return 0, nil
-	}
-	start := i
-	if i = skipSpace(b, i+1); b[i] != '"' {
-		return 0, nil
-	}
-	_, colon := skipKey(b, i)
-	if i = skipSpace(b, colon+1); b[i] != '"' {
-		return 0, nil
-	}
-	if i = skipSpace(b, skipString(b, i)); b[i] != '}' {
-		return 0, nil
-	}
-	return i + 1, b[start : i+1]
-}
-
-// normalizeTyped returns the plain form of a value, nil for a type that kombu does not
-// know.
-func normalizeTyped(kind string, value []byte) []byte {
-	switch kind {
+	value, i := quotedMember(src, i+1, `"__value__"`)
+	switch string(kind) {
 	case `"datetime"`, `"date"`, `"time"`, `"decimal"`, `"bytes"`, `"base64"`:
-		if value[0] == '"' {
-			return value
-		}
 	case `"uuid"`:
-		return normalizeUUID(value)
+		if value == nil && src[i] == '{' {
+			if value, i = quotedMember(src, i+1, `"hex"`); value == nil || src[i] != '}' {
+				return none, nil
+			}
+			value, i = quotedUUID(value), skipSpace(src, i+1)
+		}
+	default:
+		return none, nil
 	}
-	return nil
+	if value == nil || src[i] != '}' {
+		return none, nil
+	}
+	return i + 1, value
 }
 
-func normalizeUUID(value []byte) []byte {
-	if value[0] == '"' {
-		return value
+// quotedMember returns the string, in quotes, that is the value of the member at i, and
+// the index of what follows it. If the member has another name or value, the string is
+// nil and the index that of the member or the value.
+func quotedMember(src []byte, i int, name string) (quoted []byte, next int) {
+	i = skipSpace(src, i)
+	if !bytes.HasPrefix(src[i:], []byte(name)) {
+		return nil, i
 	}
+	_, colon := skipKey(src, i)
+	start := skipSpace(src, colon+1)
+	if src[start] != '"' {
+		return nil, start
+	}
+	end := skipString(src, start)
+	return src[start:end], skipSpace(src, end)
+}
+
+// quotedUUID returns a UUID with dashes from its digits, nil if they are malformed.
+func quotedUUID(digits []byte) []byte {
 	var id [16]byte
-	err := members(value, func(key, v []byte) error {
-		inner := unquoted(v)
-		if string(key) != "hex" || len(inner) != 32 {
-			return errNotObject
-		}
-		_, err := hex.Decode(id[:], inner)
-		return err
-	})
-	if err != nil {
+	if len(digits) != 34 {
 		return nil
 	}
-	quoted := append(make([]byte, 0, 38), '"')
-	return append(appendUUID(quoted, id), '"')
+	if _, err := hex.Decode(id[:], digits[1:33]); err != nil {
+		return nil
+	}
+	return append(appendUUID([]byte{'"'}, id), '"')
 }

@@ -1,9 +1,7 @@
 package celery
 
 import (
-	"bytes"
 	"cmp"
-	"compress/zlib"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -24,17 +22,13 @@ type Task struct {
 	// may contain NaN and typed values, see NormalizeJSON. Nil means none.
 	Args, Kwargs json.RawMessage
 
-	Callbacks []Signature // "link": run with the result, when it succeeds
-	Errbacks  []Signature // "link_error": run when it fails
-	Chain     []Signature // the tasks that follow, the last element first
-	Chord     *Signature  // run after all of the group
+	// Embed is the JSON object of the tasks to run after this one, as the producer
+	// wrote it; nil for none. See [Task.FollowUps].
+	Embed json.RawMessage
 
 	ETA     time.Time // do not run before
 	Expires time.Time // do not run after
 	Retries int       // earlier attempts
-
-	// SoftLimit and HardLimit bound how long the task may run.
-	SoftLimit, HardLimit time.Duration
 
 	RootID, ParentID string // the first task of the workflow, and the sender of this one
 	GroupID          string
@@ -51,19 +45,31 @@ type Task struct {
 	DeliveryTag          string // of this message; new each time it is sent
 	Redelivered          bool   // delivered before, but not acknowledged
 
-	// ChordSize is not part of the message. It is the number of members of a chord
-	// that this task starts together with others of its group: set
-	// keys.ChordSize(GroupID) to it before any of them is sent. It is 0 for all
-	// other tasks, including members of a chord that has started.
-	ChordSize int
-
-	// Compression of the body: the name in the message ("application/x-gzip") when
-	// it was received. A task with a compression is sent with zlib.
-	Compression string
-
-	// Headers are the headers other than Celery's own, as JSON. Stamps are among
-	// them ("stamped_headers", "stamps"), and "replaced_task_nesting".
+	// Headers are the headers that have no field here, as JSON: "timelimit", the
+	// stamps ("stamped_headers", "stamps"), "replaced_task_nesting", and the
+	// producer's own.
 	Headers map[string]json.RawMessage
+}
+
+// noEmbed is the Embed of a task after which none is to run.
+const noEmbed = `{"callbacks": null, "errbacks": null, "chain": null, "chord": null}`
+
+// FollowUps returns how tasks follow this one: "callbacks" (link), "errbacks"
+// (link_error), "chain" and "chord" are possible. This package cannot start them.
+func (t *Task) FollowUps() []string {
+	if t.Embed == nil {
+		return nil
+	}
+	var kinds []string
+	_ = members(t.Embed, func(key, value []byte) {
+		switch string(key) {
+		case "callbacks", "errbacks", "chain", "chord":
+			if !isNull(value) && string(value) != "[]" {
+				kinds = append(kinds, string(key))
+			}
+		}
+	})
+	return kinds
 }
 
 // Argument returns the argument at a position from 0, or else the keyword argument with
@@ -71,40 +77,22 @@ type Task struct {
 func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
 	var found json.RawMessage
 	i := 0
-	_ = elements(t.Args, func(value []byte) error {
+	_ = elements(t.Args, func(value []byte) {
 		if i == position {
 			found = value
 		}
 		i++
-		return nil
 	})
 	if found != nil {
 		return found, true
 	}
-	_ = members(t.Kwargs, func(key, value []byte) error {
-		if string(key) == name {
-			found = value
-		}
-		return nil
-	})
+	found = member(t.Kwargs, name)
 	return found, found != nil
 }
 
-// Retry returns the task to send to run t again, not before eta if that is not zero:
-// with the same ID, and one more retry.
-//
-// Source: celery/app/task.py Task.signature_from_request.
-func (t *Task) Retry(eta time.Time) Task {
-	again := *t
-	again.Retries++
-	again.ETA, again.DeliveryTag, again.Redelivered = eta, "", false
-	again.RootID, again.ParentID = cmp.Or(t.RootID, t.ID), t.ID
-	return again
-}
-
 // Append appends the envelope that a Python producer would send. It fills in what is
-// missing: IDs ([NewID]; RootID and CorrelationID are the task's own), the delivery
-// tag, and the reprs of the arguments. Args and Kwargs must be JSON.
+// missing: IDs ([NewID]; RootID and CorrelationID are the task's own) and the delivery
+// tag. Args, Kwargs and Embed must be JSON. The body is not compressed.
 //
 // A zero GroupIndex is used only if the task has a GroupID.
 func (t *Task) Append(dst []byte) []byte {
@@ -127,40 +115,13 @@ func (t *Task) Append(dst []byte) []byte {
 	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
 }
 
-// body returns `[args, kwargs, embed]`, compressed if the task has a compression.
+// body returns `[args, kwargs, embed]`.
 func (t *Task) body() []byte {
-	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+96)
-	b = append(b, '[')
-	b = appendRaw(b, t.Args, "[]")
-	b = append(b, ", "...)
-	b = appendRaw(b, t.Kwargs, "{}")
-	b = append(b, `, {"callbacks": `...)
-	b = appendSignatures(b, t.Callbacks)
-	b = append(b, `, "errbacks": `...)
-	b = appendSignatures(b, t.Errbacks)
-	b = append(b, `, "chain": `...)
-	b = appendSignatures(b, t.Chain)
-	b = append(b, `, "chord": `...)
-	if t.Chord != nil {
-		b = t.Chord.Append(b)
-	} else {
-		b = append(b, "null"...)
-	}
-	b = append(b, "}]"...)
-	if t.Compression == "" {
-		return b
-	}
-	var packed bytes.Buffer
-	w := zlib.NewWriter(&packed)
-	w.Write(b) // a Buffer never fails
-	w.Close()
-	return packed.Bytes()
-}
-
-// celeryHeaders are Celery's headers, which Headers cannot replace.
-var celeryHeaders = []string{
-	"lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id",
-	"parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "compression", "redelivered",
+	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+len(t.Embed)+96)
+	b = appendRaw(append(b, '['), t.Args, "[]")
+	b = appendRaw(append(b, ", "...), t.Kwargs, "{}")
+	b = appendRaw(append(b, ", "...), t.Embed, noEmbed)
+	return append(b, ']')
 }
 
 func (t *Task) appendHeaders(dst []byte, id string) []byte {
@@ -185,16 +146,14 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	}
 	dst = append(dst, `, "retries": `...)
 	dst = strconv.AppendInt(dst, int64(t.Retries), 10)
-	dst = append(dst, `, "timelimit": [`...)
-	dst = appendSeconds(dst, t.HardLimit)
-	dst = append(dst, ", "...)
-	dst = appendSeconds(dst, t.SoftLimit)
-	text(`], "root_id": `, cmp.Or(t.RootID, id))
+	dst = append(dst, `, "timelimit": `...)
+	dst = appendRaw(dst, t.Headers["timelimit"], "[null, null]")
+	text(`, "root_id": `, cmp.Or(t.RootID, id))
 	text(`, "parent_id": `, t.ParentID)
 	dst = append(dst, `, "argsrepr": `...)
-	dst = appendString(dst, t.argsRepr())
+	dst = appendString(dst, t.ArgsRepr)
 	dst = append(dst, `, "kwargsrepr": `...)
-	dst = appendString(dst, t.kwargsRepr())
+	dst = appendString(dst, t.KwargsRepr)
 	text(`, "origin": `, t.Origin)
 	dst = append(dst, `, "ignore_result": `...)
 	dst = strconv.AppendBool(dst, t.IgnoreResult)
@@ -205,39 +164,14 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	dst = append(dst, `, "stamps": `...)
 	dst = appendRaw(dst, t.Headers["stamps"], "{}")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
-		if _, stamp := stampHeaders[name]; !stamp && !slices.Contains(celeryHeaders, name) {
+		if _, written := rawHeaders[name]; !written {
 			dst = append(appendString(append(dst, ", "...), name), ": "...)
 			dst = appendRaw(dst, t.Headers[name], "null")
 		}
 	}
-	if t.Compression != "" {
-		dst = append(dst, `, "compression": "application/x-gzip"`...)
-	}
 	return dst
 }
 
-// stampHeaders are headers of Celery's that are kept in Headers, unless they have these
-// values, which stand for none.
-var stampHeaders = map[string]string{"replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}
-
-// maxRepr bounds the reprs of arguments.
-//
-// Source: celery/app/amqp.py AMQP.argsrepr_maxsize.
-const maxRepr = 1024
-
-func (t *Task) argsRepr() string {
-	if t.ArgsRepr != "" {
-		return t.ArgsRepr
-	}
-	return string(reprTuple(t.Args, maxRepr))
-}
-
-func (t *Task) kwargsRepr() string {
-	switch {
-	case t.KwargsRepr != "":
-		return t.KwargsRepr
-	case len(t.Kwargs) == 0:
-		return "{}"
-	}
-	return string(Repr(nil, t.Kwargs, maxRepr))
-}
+// rawHeaders are the headers of Celery that are kept in Headers, and their values that
+// stand for none.
+var rawHeaders = map[string]string{"timelimit": "[null, null]", "replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}

@@ -39,39 +39,10 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, layout)
 }
 
-// seconds decodes a duration in seconds; anything but a number is 0.
-func seconds(value []byte) time.Duration {
-	n, ok := number(value)
-	if !ok || n != n || n > 1e9 || n < -1e9 {
+// unixSeconds returns t as a Python timestamp: seconds since 1970, to the microsecond.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
 		return 0
 	}
-	return time.Duration(n * float64(time.Second))
-}
-
-// appendSeconds appends a duration in seconds, whole ones without a decimal point, or
-// null.
-func appendSeconds(dst []byte, d time.Duration) []byte {
-	switch {
-	case d == 0:
-		return append(dst, "null"...)
-	case d%time.Second == 0:
-		return fmt.Appendf(dst, "%d", d/time.Second)
-	}
-	return appendFloat(dst, d.Seconds())
-}
-
-// unix decodes a Python timestamp: seconds since 1970, to the microsecond.
-func unix(value []byte) time.Time {
-	n, ok := number(value)
-	if !ok || n != n || n < -1e11 || n > 1e11 || n == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(n*1e6 + 0.5)).UTC()
-}
-
-func appendUnix(dst []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return append(dst, "0.0"...)
-	}
-	return appendFloat(dst, float64(t.UnixMicro())/1e6)
+	return float64(t.UnixMicro()) / 1e6
 }

@@ -3,10 +3,11 @@ package celery_test
 import (
 	"bufio"
 	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"maps"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -160,170 +161,53 @@ func open(t *testing.T, envelope []byte) map[string]any {
 		t.Fatal(err)
 	}
 	if e["headers"].(map[string]any)["compression"] != nil {
-		delete(e, "body") // one may compress better than the other
-		return e
+		delete(e["headers"].(map[string]any), "compression") // which is not written
+		z, err := zlib.NewReader(bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err = io.ReadAll(z); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var parts any
 	if err := json.Unmarshal(plain(t, body), &parts); err != nil {
 		t.Fatalf("%v in %s", err, body)
 	}
-	if embed, ok := parts.([]any)[2].(map[string]any); ok && cmp.Equal(embed["chain"], []any{}) {
-		embed["chain"] = nil // the same
-	}
 	e["body"] = parts
 	return e
 }
 
-// TestVectorsNext runs what Python ran, and sends what Python sent next.
-func TestVectorsNext(t *testing.T) {
+// followed are the cases of tasks after which others are to run, with the kinds of those.
+var followed = map[string]string{
+	"link": "callbacks", "links": "callbacks", "link error": "errbacks", "link errors": "errbacks", "link group": "callbacks",
+	"chain": "chain", "chain fails": "errbacks chain", "chain of chains": "callbacks", "stamped": "chain", "chain to group": "chain", "chain to chord": "chain",
+	"chord": "chord", "chord to chain": "chord", "chord fails": "chord",
+}
+
+// TestVectorsFollowUps finds in what Python sent whether other tasks are to follow.
+func TestVectorsFollowUps(t *testing.T) {
 	for _, v := range vectors(t) {
-		if len(v.Next) == 0 {
+		if _, no := refused[v.Case]; no {
 			continue
 		}
-		t.Run(v.Celery+" "+v.Case, func(t *testing.T) {
-			var got []celery.Task
-			var results []json.RawMessage
-			var task *celery.Task
-			for _, m := range v.Sent {
-				task = decode(t, m.Envelope)
-				result := stored(t, v, task.ID)
-				var next []celery.Task
-				var err error
-				if result.Status == celery.Success {
-					next, err = task.FollowUpTasks(result.Value)
-				} else {
-					next, err = task.ErrbackTasks()
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				results = append(results, result.Value)
-				got = append(got, next...)
+		for _, m := range v.Sent {
+			if got := strings.Join(decode(t, m.Envelope).FollowUps(), " "); got != followed[v.Case] {
+				t.Errorf("%s %s has %q, want %q", v.Celery, v.Case, got, followed[v.Case])
 			}
-			switch {
-			case v.Case == "chord fails":
-				callback, err := task.ChordCallback(nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got, err = callback[0].ErrbackTasks(); err != nil {
-					t.Fatal(err)
-				}
-				got[0].ParentID, got[0].RootID = "", "" // of no use: Celery makes them up
-			case task.Chord != nil:
-				next, err := task.ChordCallback(results)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, next...)
-			}
-			if begins := v.Case == "chain to chord"; got[0].ChordSize != map[bool]int{true: 2}[begins] {
-				t.Errorf("chord of %d", got[0].ChordSize)
-			}
-			compareTasks(t, v, got)
-		})
-	}
-}
-
-// compareTasks holds tasks against those that Python sent, in any order and but
-// for the IDs that are made up on sending.
-func compareTasks(t *testing.T, v vector, got []celery.Task) {
-	t.Helper()
-	frozen := map[string]bool{}
-	for _, m := range v.Sent {
-		for _, word := range strings.FieldsFunc(open2(t, m.Envelope), func(r rune) bool { return r == '"' }) {
-			frozen[word] = len(word) == 36
-		}
-	}
-	summary := func(task *celery.Task) map[string]any {
-		id := func(s string) string {
-			if s != "" && !frozen[s] {
-				return "fresh"
-			}
-			return s
-		}
-		s := map[string]any{
-			"id": id(task.ID), "name": task.Name, "args": string(bytes.ReplaceAll(task.Args, []byte(" "), nil)), "kwargs": string(task.Kwargs),
-			"root": id(task.RootID), "parent": id(task.ParentID), "group": id(task.GroupID), "index": task.GroupIndex,
-			"priority": task.Priority, "chord": newChordSignature(task), "headers": len(task.Headers),
-		}
-		var chain []string
-		for _, step := range task.Chain {
-			chain = append(chain, step.Task)
-		}
-		s["chain"] = chain
-		if v.Celery == "5.2.7" {
-			delete(s, "index") // which it leaves out
-			s["group"] = s["group"] != ""
-		}
-		if v.Case == "chord fails" {
-			delete(s, "root")
-			delete(s, "parent")
-		}
-		return s
-	}
-	var have, want []map[string]any
-	for i := range got {
-		have = append(have, summary(decode(t, string(got[i].Append(nil)))))
-	}
-	for _, m := range v.Next {
-		want = append(want, summary(decode(t, m.Envelope)))
-	}
-	less := func(a, b map[string]any) bool { return a["args"].(string) < b["args"].(string) }
-	sortBy(have, less)
-	sortBy(want, less)
-	if diff := cmp.Diff(want, have); diff != "" {
-		t.Errorf("next tasks (-Python +Go):\n%s", diff)
-	}
-}
-
-// newChordSignature is the callback of a task's chord, as its JSON without what is nothing.
-func newChordSignature(task *celery.Task) string {
-	if task.Chord == nil {
-		return ""
-	}
-	callback := *task.Chord
-	callback.Options = maps.Clone(callback.Options)
-	maps.DeleteFunc(callback.Options, func(_ string, value json.RawMessage) bool {
-		return string(value) == "null" || string(value) == "[]"
-	})
-	delete(callback.Options, "group_id")  // which Celery 5.2 leaves out
-	delete(callback.Options, "parent_id") // which Celery 5.7 leaves out
-	return string(callback.Append(nil))
-}
-
-// open2 is an envelope's text together with its body's.
-func open2(t *testing.T, envelope string) string {
-	t.Helper()
-	all, err := json.Marshal(open(t, []byte(envelope)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(all)
-}
-
-func sortBy(all []map[string]any, less func(a, b map[string]any) bool) {
-	for i := range all {
-		for j := i; j > 0 && less(all[j], all[j-1]); j-- {
-			all[j], all[j-1] = all[j-1], all[j]
 		}
 	}
 }
 
-func stored(t *testing.T, v vector, id string) *celery.Result {
-	t.Helper()
-	r, err := celery.DecodeResult([]byte(v.Results[(celery.Keys{}).Result(id)]))
-	if err != nil {
-		t.Fatalf("result of %s: %v", id, err)
-	}
-	return r
-}
-
-// TestVectorsResults writes the results again, byte for byte.
+// TestVectorsResults writes the results again, byte for byte, except those of tasks
+// that have sent others. NaN becomes a string.
 func TestVectorsResults(t *testing.T) {
 	n := 0
 	for _, v := range vectors(t) {
 		for _, want := range v.Results {
+			if !strings.Contains(want, `"children": []`) {
+				continue
+			}
 			r, err := celery.DecodeResult([]byte(want))
 			if err != nil {
 				t.Fatalf("%s: %v", want, err)
@@ -331,36 +215,14 @@ func TestVectorsResults(t *testing.T) {
 			if v.Celery == "5.2.7" && !r.Done.IsZero() { // without a zone
 				want = regexp.MustCompile(`("date_done": "[^"]*)"`).ReplaceAllString(want, `$1+00:00"`)
 			}
-			if diff := cmp.Diff(want, string(r.Append(nil))); diff != "" {
+			if diff := cmp.Diff(string(plain(t, []byte(want))), string(r.Append(nil))); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", v.Case, diff)
 			}
 			n++
 		}
 	}
-	if n < 60 {
+	if n < 40 {
 		t.Errorf("only %d results", n)
-	}
-}
-
-// TestVectorsOrphans finds the tasks of a chain that failed, as Celery did.
-func TestVectorsOrphans(t *testing.T) {
-	for _, v := range vectors(t) {
-		if v.Case != "chain fails" {
-			continue
-		}
-		failed := decode(t, v.Sent[0].Envelope)
-		ids := []string{failed.ID}
-		for _, orphan := range failed.AbortedChain() {
-			ids = append(ids, orphan.ID)
-		}
-		if len(ids) != 3 || len(v.Results) != 3 {
-			t.Fatalf("%s: %d tasks failed, %d results", v.Celery, len(ids), len(v.Results))
-		}
-		for _, id := range ids {
-			if r := stored(t, v, id); r.Status != celery.Failure || r.Exception.String() != "ValueError('bad event', 7)" {
-				t.Errorf("%s: %s: %+v", v.Celery, id, r)
-			}
-		}
 	}
 }
 

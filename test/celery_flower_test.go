@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,11 +131,14 @@ func TestCeleryFlower(t *testing.T) {
 	})
 
 	// The queue length counts tasks of all priorities.
-	py.eval(t, `app.control.cancel_consumer("celery", destination=[%q], reply=True, timeout=TIMEOUT)`, node)
+	signal := func(s syscall.Signal) { testenv.Check(t, worker.cmd.Process.Signal(s)) }
+	signal(syscall.SIGSTOP)
 	py.eval(t, `(ingest_many(30, "low", priority=9), ingest_many(12, "default"))`)
 	shows("/broker", "#main-content", "celery")
 	shows("/broker", "#main-content tbody", "42")
 	shot("broker")
+	signal(syscall.SIGCONT)
+	shows("/workers", "#workers-online", "1")
 
 	run("shut down", chromedp.Navigate(url+"/worker/"+node), chromedp.WaitVisible("#worker-group"), chromedp.Click("#worker-group"),
 		chromedp.WaitVisible("#worker-shutdown"), chromedp.Click("#worker-shutdown"))

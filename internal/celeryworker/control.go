@@ -3,8 +3,8 @@ package celeryworker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/picket-edr/picket/celery"
@@ -27,28 +27,27 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
-	var answer any
-	command, known := commands[c.Method]
-	if known {
-		answer, err = command(n, ctx, c)
+	var reply any
+	if run, known := commands[c.Method]; known {
+		reply, err = run(n, ctx, c)
 	} else {
 		err = fmt.Errorf("KeyError('%s')", c.Method)
 	}
 	if err != nil {
-		answer = celery.ErrorReply{Error: err.Error()}
+		reply = map[string]string{"error": err.Error()}
 	}
-	if stateChanging[c.Method] {
+	if slices.Contains(stateChanging, c.Method) {
 		n.log.Info("remote control command", "command", c.Method, "arguments", string(c.Arguments), "error", err)
 	}
-	if !c.WantsReply() || answer == nil {
+	if !c.WantsReply() || reply == nil {
 		return
 	}
-	value, err := json.Marshal(answer)
+	value, err := json.Marshal(reply)
 	if err != nil {
 		value = json.RawMessage(`{"error": "the answer cannot be encoded"}`)
 	}
-	key := n.broker.Keys.Reply(c.ReplyTo.RoutingKey)
-	pipe := n.broker.Client.Pipeline()
+	key := n.set.Keys.Reply(c.ReplyTo.RoutingKey)
+	pipe := n.q.Client().Pipeline()
 	pipe.LPush(ctx, key, celery.AppendReply(nil, n.name, c, value, n.clock.Tick()))
 	pipe.Expire(ctx, key, replyExpires)
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -58,76 +57,59 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 
 // stateChanging are the commands that change something. They are logged; their sender
 // is not known.
-var stateChanging = map[string]bool{
-	"revoke": true, "terminate": true, "rate_limit": true, "time_limit": true, "pool_grow": true, "pool_shrink": true,
-	"add_consumer": true, "cancel_consumer": true, "shutdown": true,
-}
+var stateChanging = []string{"revoke", "terminate", "rate_limit", "pool_grow", "pool_shrink", "shutdown"}
 
-// commands are the remote control commands.
+// commands are the remote control commands. All others are answered with an error.
 //
 // Source: celery/worker/control.py.
 var commands = map[string]func(*Node, context.Context, *celery.Control) (any, error){
-	"ping":  func(*Node, context.Context, *celery.Control) (any, error) { return celery.PongReply(), nil },
-	"hello": (*Node).hello,
-	"stats": (*Node).stats,
-	"clock": func(n *Node, _ context.Context, _ *celery.Control) (any, error) {
-		return map[string]int64{"clock": n.clock.Now()}, nil
-	},
-	"conf":            (*Node).conf,
-	"report":          (*Node).report,
-	"active":          (*Node).active,
-	"reserved":        func(*Node, context.Context, *celery.Control) (any, error) { return []celery.TaskInfo{}, nil },
-	"scheduled":       (*Node).scheduled,
-	"registered":      (*Node).registered,
-	"active_queues":   (*Node).activeQueues,
-	"revoked":         func(n *Node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.RevokedIDs(ctx) },
-	"query_task":      (*Node).queryTask,
-	"heartbeat":       (*Node).heartbeat,
-	"enable_events":   (*Node).enableEvents,
-	"disable_events":  (*Node).disableEvents,
-	"revoke":          (*Node).revoke,
-	"terminate":       (*Node).revoke,
-	"rate_limit":      (*Node).rateLimit,
-	"time_limit":      (*Node).timeLimit,
-	"pool_grow":       (*Node).poolGrow,
-	"pool_shrink":     (*Node).poolShrink,
-	"pool_restart":    func(*Node, context.Context, *celery.Control) (any, error) { return nil, errNoRestarts },
-	"autoscale":       func(*Node, context.Context, *celery.Control) (any, error) { return nil, errNoAutoscale },
-	"add_consumer":    (*Node).addConsumer,
-	"cancel_consumer": (*Node).cancelConsumer,
-	"shutdown":        (*Node).shutdown,
+	"ping":           func(*Node, context.Context, *celery.Control) (any, error) { return okReply("pong") },
+	"hello":          (*Node).hello,
+	"stats":          (*Node).stats,
+	"conf":           (*Node).conf,
+	"active":         (*Node).active,
+	"reserved":       func(*Node, context.Context, *celery.Control) (any, error) { return []any{}, nil },
+	"scheduled":      (*Node).scheduled,
+	"registered":     func(n *Node, _ context.Context, _ *celery.Control) (any, error) { return n.set.Tasks, nil },
+	"active_queues":  (*Node).activeQueues,
+	"revoked":        func(n *Node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.RevokedIDs(ctx) },
+	"query_task":     (*Node).queryTask,
+	"heartbeat":      (*Node).heartbeat,
+	"enable_events":  (*Node).enableEvents,
+	"disable_events": (*Node).disableEvents,
+	"revoke":         (*Node).revoke,
+	"terminate":      (*Node).revoke,
+	"rate_limit":     (*Node).rateLimit,
+	"pool_grow":      func(n *Node, _ context.Context, c *celery.Control) (any, error) { return n.resize(c, 1, "grow") },
+	"pool_shrink":    func(n *Node, _ context.Context, c *celery.Control) (any, error) { return n.resize(c, -1, "shrink") },
+	"shutdown":       func(n *Node, _ context.Context, _ *celery.Control) (any, error) { n.opt.Shutdown(); return nil, nil },
 }
 
-var (
-	errNoRestarts = errors.New("Pool restarts not enabled")
-	//lint:ignore ST1005 Celery's wording
-	errNoAutoscale = errors.New("Autoscale not enabled")
-)
-
-// argument decodes an argument into to, and reports whether it exists.
-func argument(c *celery.Control, name string, to any) (bool, error) {
-	raw, ok := c.Argument(name)
-	if !ok || string(raw) == "null" {
-		return false, nil
-	}
-	if err := json.Unmarshal(raw, to); err != nil {
-		return false, fmt.Errorf("%s: argument %s is not understood", c.Method, name)
-	}
-	return true, nil
-}
-
+// okReply is the reply to a command that was carried out.
 func okReply(format string, args ...any) (any, error) {
-	return celery.OKReply{OK: fmt.Sprintf(format, args...)}, nil
+	return map[string]string{"ok": fmt.Sprintf(format, args...)}, nil
 }
 
-// stringsOf returns an argument that is a string or a list of strings.
-func stringsOf(c *celery.Control, name string) ([]string, error) {
-	raw, _ := c.Argument(name)
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		return []string{one}, nil
+// arguments decodes the arguments of a command. What is missing or null is unchanged.
+func arguments(c *celery.Control, to any) error {
+	if len(c.Arguments) == 0 {
+		return nil
 	}
-	var all []string
-	_, err := argument(c, name, &all)
-	return all, err
+	if err := json.Unmarshal(c.Arguments, to); err != nil {
+		return fmt.Errorf("%s: arguments are not understood: %w", c.Method, err)
+	}
+	return nil
+}
+
+// A stringList is an argument that is a string or a list of strings.
+type stringList []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *stringList) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil && string(b) != "null" {
+		*l = []string{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(l))
 }

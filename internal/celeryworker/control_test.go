@@ -54,6 +54,7 @@ func reply(r *celerytest.Fixture, method, arguments string) string {
 }
 
 func TestControl(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	work := &pool{n: 2}
@@ -74,9 +75,7 @@ func TestControl(t *testing.T) {
 		{"stats", "{}", `"max-concurrency":2`},
 		{"stats", "{}", `"total":{"` + celerytest.TaskName + `":2}`},
 		{"conf", "{}", `"task_default_queue":"celery"`},
-		{"report", "{}", `picket:1`},
-		{"clock", "{}", `{"clock":`},
-		{"hello", `{"from_node":"other@h","revoked":{}}`, `{"revoked":{},"clock":`},
+		{"hello", `{"from_node":"other@h","revoked":{}}`, `"revoked":{}`},
 		{"pool_grow", `{"n":3}`, `{"ok":"pool will grow"}`},
 		{"stats", "{}", `"max-concurrency":5`},
 		{"pool_shrink", `{"n":10}`, `{"ok":"pool will shrink"}`},
@@ -85,16 +84,11 @@ func TestControl(t *testing.T) {
 		{"rate_limit", `{"task_name":"` + celerytest.TaskName + `","rate_limit":"ten"}`, `{"error":"Invalid rate limit string`},
 		{"rate_limit", `{"task_name":"none","rate_limit":"1/s"}`, `{"error":"unknown task"}`},
 		{"rate_limit", `{"task_name":"` + celerytest.TaskName + `","rate_limit":0}`, `{"ok":"rate limit disabled successfully"}`},
-		{"time_limit", `{"task_name":"` + celerytest.TaskName + `","soft":1,"hard":null}`, `{"ok":"time limits set successfully"}`},
-		{"conf", "{}", `"task_soft_time_limit":1`},
 		{"enable_events", "{}", `{"ok":"task events enabled"}`},
 		{"enable_events", "{}", `{"ok":"task events already enabled"}`},
 		{"disable_events", "{}", `{"ok":"task events disabled"}`},
-		{"add_consumer", `{"queue":"more"}`, `{"ok":"add consumer more"}`},
-		{"add_consumer", `{"queue":"more"}`, `{"ok":"already consuming from more"}`},
-		{"active_queues", "{}", `"name":"more"`},
-		{"add_consumer", `{}`, `{"error":"add_consumer: no queue is named"}`},
-		{"autoscale", `{"max":3,"min":1}`, `{"error":"Autoscale not enabled"}`},
+		{"autoscale", `{"max":3,"min":1}`, `{"error":"KeyError('autoscale')"}`},
+		{"add_consumer", `{"queue":"more"}`, `{"error":"KeyError('add_consumer')"}`},
 		{"no_such_thing", "{}", `{"error":"KeyError('no_such_thing')"}`},
 		{"revoke", `{"task_id":["x","y"],"terminate":true,"signal":"KILL"}`, `{"ok":"tasks [x y] flagged as revoked"}`},
 		{"revoked", "{}", `["x","y"]`},
@@ -103,18 +97,10 @@ func TestControl(t *testing.T) {
 			t.Errorf("%s %s: %s, want %s", c.method, c.arguments, got, c.want)
 		}
 	}
-	// A queue that was added is consumed, one that was cancelled is not.
-	if got := reply(r, "cancel_consumer", `{"queue":"celery"}`); got != `{"ok":"no longer consuming from celery"}` {
-		t.Error(got)
-	}
-	more := celerytest.NewTask("of more")
-	more.RoutingKey = "more"
-	r.Publish(celerytest.NewTask("left"), more)
-	if diff := cmp.Diff([]string{"event of of more"}, celerytest.EventIDs(t, celerytest.Receive(t, q, 1))); diff != "" {
-		t.Errorf("received (-want +got):\n%s", diff)
-	}
 	testenv.Check(t, q.Ack(t.Context(), ds...))
-	r.Client.Publish(t.Context(), r.Keys.ControlChannel(), (&celery.Control{Method: "shutdown", Destination: []string{"w@h"}}).Append(nil))
+	shutdown, err := (&celery.Control{Method: "shutdown", Destination: []string{"w@h"}}).Append(nil)
+	testenv.Check(t, err)
+	r.Client.Publish(t.Context(), r.Keys.ControlChannel(), shutdown)
 	select {
 	case <-ended:
 	case <-time.After(testenv.Timeout):
@@ -129,6 +115,7 @@ func TestControl(t *testing.T) {
 
 // Nodes of one host have names of their own, which are free again.
 func TestNodeNames(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var stop func()
 	for range 2 {
@@ -150,7 +137,7 @@ func TestNodeNames(t *testing.T) {
 		t.Errorf("%d nodes are bound", n)
 	}
 	// One that was killed has left its name behind.
-	testenv.Check(t, r.Client.Set(t.Context(), "picket:celery:node:w2@h", "killed", 10*time.Second).Err())
+	testenv.Check(t, r.Client.Set(t.Context(), "picket:celery:node:w2@h", "killed", 4*time.Second).Err())
 	runNode(r, celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryworker.Options{Pool: &pool{1}})
 	answers := r.Broadcast("ping", "{}")
 	if len(answers) != 2 || answers["w2@h"] == nil {
@@ -159,6 +146,7 @@ func TestNodeNames(t *testing.T) {
 }
 
 func TestRevoked(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.Options{Pool: &pool{1}})
@@ -189,6 +177,7 @@ func TestRevoked(t *testing.T) {
 
 // What Flower hears: the worker, and with events on all that becomes of tasks.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	events := r.Client.PSubscribe(t.Context(), r.Keys.EventChannel("*"))
 	defer events.Close()
@@ -209,10 +198,8 @@ func TestEvents(t *testing.T) {
 	for last := false; !last; {
 		m, err := events.ReceiveMessage(t.Context())
 		testenv.Check(t, err)
-		es, err := celery.DecodeEvents([]byte(m.Payload))
-		testenv.Check(t, err)
-		for _, e := range es {
-			if e.Hostname != "w@h" || e.Clock == 0 || e.Time.IsZero() || e.PID == 0 {
+		for _, e := range celerytest.DecodeEvents(t, m.Payload) {
+			if e.Hostname != "w@h" || e.Clock == 0 || e.Timestamp == 0 || e.PID == 0 {
 				t.Errorf("event %+v", e)
 			}
 			last = last || e.Type == "worker-offline"
@@ -226,7 +213,7 @@ func TestEvents(t *testing.T) {
 			}
 			switch e.Type {
 			case "worker-online":
-				if e.Software != "picket" || e.Version != "1" || e.Freq != 2*time.Second {
+				if e.Software != "picket" || e.Version != "1" || e.Freq != 2 {
 					t.Errorf("event %+v", e)
 				}
 			case "task-received":
@@ -261,6 +248,7 @@ func TestEvents(t *testing.T) {
 // A broker that goes and comes back finds worker and node as they were: the
 // commonest complaint about Celery is a worker that then does nothing.
 func TestBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.Options{Pool: &pool{1}})

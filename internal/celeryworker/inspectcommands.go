@@ -3,6 +3,7 @@ package celeryworker
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -13,121 +14,129 @@ import (
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 )
 
+// The replies of this file are those of celery/worker/control.py. Flower fails if a
+// member is missing.
+type object = map[string]any
+
 // hello replies to a starting worker, which asks all others for their clocks.
 func (n *Node) hello(_ context.Context, c *celery.Control) (any, error) {
-	var from string
-	if _, err := argument(c, "from_node", &from); err != nil || from == n.name {
+	var args struct {
+		From string `json:"from_node"`
+	}
+	if err := arguments(c, &args); err != nil || args.From == n.name {
 		return nil, err
 	}
-	return celery.HelloReply{Revoked: map[string]float64{}, Clock: n.clock.Now()}, nil
+	return object{"revoked": object{}, "clock": n.clock.Now()}, nil
 }
 
 func (n *Node) stats(context.Context, *celery.Control) (any, error) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	s := celery.Stats{
-		Total: map[string]int{}, PID: os.Getpid(), Clock: strconv.FormatInt(n.clock.Now(), 10), Uptime: int(time.Since(n.started).Seconds()),
-		Pool:          celery.PoolStats{Implementation: celeryqueue.Software, MaxConcurrency: n.opt.Pool.Concurrency(), Processes: []int{os.Getpid()}},
-		PrefetchCount: n.broker.GroupSize, Rusage: usage(),
-	}
-	for name, count := range n.total {
-		s.Total[name] = count
-	}
-	o := n.broker.Config.Options
-	host, port, _ := net.SplitHostPort(o.Addrs[0])
-	s.Broker = celery.BrokerStats{Hostname: host, Transport: "redis", VirtualHost: strconv.Itoa(o.DB), SSL: o.TLSConfig != nil,
-		ConnectTimeout: o.DialTimeout.Seconds(), FailoverStrategy: "round-robin", TransportOptions: map[string]any{}, Alternates: []string{}}
-	s.Broker.Port, _ = strconv.Atoi(port)
-	return s, nil
+	total := maps.Clone(n.total)
+	n.mu.Unlock()
+	o := n.set.Broker.Options
+	host, portText, _ := net.SplitHostPort(o.Addrs[0])
+	port, _ := strconv.Atoi(portText)
+	return object{
+		"total": total, "pid": os.Getpid(), "clock": strconv.FormatInt(n.clock.Now(), 10), "uptime": int(time.Since(n.started).Seconds()),
+		"pool": object{"implementation": software, "max-concurrency": n.opt.Pool.Concurrency(), "processes": []int{os.Getpid()}},
+		"broker": object{
+			"hostname": host, "port": port, "transport": "redis", "virtual_host": strconv.Itoa(o.DB), "ssl": o.TLSConfig != nil,
+			"connect_timeout": o.DialTimeout.Seconds(), "failover_strategy": "round-robin", "transport_options": object{}, "alternates": []string{},
+			"userid": nil, "insist": false, "login_method": nil, "uri_prefix": nil, "heartbeat": 0,
+		},
+		"prefetch_count": n.q.GroupSize(), "rusage": usage(),
+	}, nil
 }
 
 // conf returns the settings that have a name in Celery.
 func (n *Node) conf(context.Context, *celery.Control) (any, error) {
-	s := n.broker
+	s := n.set
 	results := "disabled"
 	if s.Results != nil {
 		results = s.Results.String()
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return map[string]any{
-		"broker_url": s.Config.String(), "result_backend": results, "result_expires": s.ResultExpires.Seconds(),
-		"broker_transport_options": map[string]any{"visibility_timeout": s.VisibilityTimeout.Seconds(), "global_keyprefix": s.Keys.Prefix},
+	return object{
+		"broker_url": s.Broker.String(), "result_backend": results, "result_expires": s.ResultExpires.Seconds(),
+		"broker_transport_options": object{"visibility_timeout": s.VisibilityTimeout.Seconds(), "global_keyprefix": s.Keys.Prefix},
 		"task_default_queue":       s.Publish, "task_serializer": "json", "result_serializer": "json", "accept_content": []string{"json"},
 		"task_acks_late": true, "task_reject_on_worker_lost": true, "worker_concurrency": n.opt.Pool.Concurrency(),
 		"worker_prefetch_multiplier": 1, "worker_send_task_events": n.eventsEnabled.Load(),
-		"task_time_limit": seconds(n.hard), "task_soft_time_limit": seconds(n.soft),
+		"task_time_limit": nil, "task_soft_time_limit": nil,
 		"include": s.Tasks, "timezone": "UTC", "enable_utc": true,
 	}, nil
 }
 
-// seconds returns a duration in seconds, nil (JSON null) for zero.
-func seconds(d time.Duration) any {
-	if d == 0 {
-		return nil
+// eachActive calls f with the description of each task in flight, all of which run.
+func (n *Node) eachActive(f func(id string, info object)) {
+	n.q.EachInflight(func(t *celeryqueue.Task) {
+		info := n.info(t.Task)
+		info["time_start"], info["worker_pid"] = float64(t.Started().UnixMicro())/1e6, os.Getpid()
+		f(t.ID, info)
+	})
+}
+
+// info describes a task that has not started.
+//
+// Source: celery/worker/request.py Request.info.
+func (n *Node) info(t *celery.Task) object {
+	return object{
+		"id": t.ID, "name": t.Name, "type": t.Name, "hostname": n.name, "args": plain(t.Args, "[]"), "kwargs": plain(t.Kwargs, "{}"),
+		"acknowledged": false, "time_start": nil, "worker_pid": nil,
+		"delivery_info": object{"exchange": t.Exchange, "routing_key": t.RoutingKey, "priority": t.Priority, "redelivered": t.Redelivered},
 	}
-	return d.Seconds()
 }
 
-func (n *Node) report(context.Context, *celery.Control) (any, error) {
-	return okReply("software -> picket:%s\nbroker -> %s\nqueues -> %v\ntasks -> %v", n.opt.Version, n.broker.Config, n.q.Queues(), n.broker.Tasks)
+// plain converts Python's JSON to standard JSON, or returns otherwise if there is none.
+func plain(src json.RawMessage, otherwise string) json.RawMessage {
+	if out, err := celery.NormalizeJSON(nil, src); err == nil {
+		return out
+	}
+	return json.RawMessage(otherwise)
 }
 
-// active returns the tasks in flight, all of which are running.
 func (n *Node) active(context.Context, *celery.Control) (any, error) {
-	all := []celery.TaskInfo{}
-	n.q.EachInflight(func(t *celeryqueue.Task) { all = append(all, n.info(t.Task, t.Started(), os.Getpid())) })
+	all := []object{}
+	n.eachActive(func(_ string, info object) { all = append(all, info) })
 	return all, nil
 }
 
-// info describes a task that started at a time in a process, or has not started.
-func (n *Node) info(t *celery.Task, started time.Time, pid int) celery.TaskInfo {
-	i := t.Info(n.name, started, pid)
-	i.Args, i.Kwargs = plain(t.Args), plain(t.Kwargs)
-	return i
-}
-
-// plain converts Python's JSON to standard JSON.
-func plain(src json.RawMessage) json.RawMessage {
-	out, err := celery.NormalizeJSON(nil, src)
-	if err != nil {
-		return json.RawMessage("null")
-	}
-	return out
-}
-
 func (n *Node) scheduled(ctx context.Context, _ *celery.Control) (any, error) {
-	all := []celery.Scheduled{}
+	all := []object{}
 	err := n.q.EachScheduled(ctx, func(t *celery.Task, due time.Time) {
-		all = append(all, celery.Scheduled{ETA: due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), Priority: t.Priority, Request: n.info(t, time.Time{}, 0)})
+		all = append(all, object{"eta": due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.info(t)})
 	})
 	return all, err
 }
 
-func (n *Node) registered(context.Context, *celery.Control) (any, error) { return n.broker.Tasks, nil }
-
 func (n *Node) activeQueues(context.Context, *celery.Control) (any, error) {
-	all := []celery.QueueInfo{}
-	for _, name := range n.q.Queues() {
-		all = append(all, celery.NewQueueInfo(name))
+	var all []object
+	for _, name := range n.set.Queues() {
+		all = append(all, object{
+			"name": name, "routing_key": name, "durable": true, "exclusive": false, "auto_delete": false, "no_ack": false, "bindings": []any{},
+			"exchange": object{"name": name, "type": "direct", "durable": true, "passive": false, "auto_delete": false, "no_declare": false,
+				"arguments": nil, "delivery_mode": nil},
+			"alias": nil, "no_declare": nil, "queue_arguments": nil, "binding_arguments": nil, "consumer_arguments": nil, "expires": nil,
+			"message_ttl": nil, "max_length": nil, "max_length_bytes": nil, "max_priority": nil,
+		})
 	}
 	return all, nil
 }
 
+// queryTask returns [state, description] for each of the tasks that is here.
 func (n *Node) queryTask(ctx context.Context, c *celery.Control) (any, error) {
-	ids, err := stringsOf(c, "ids")
-	if err != nil {
+	var args struct{ IDs stringList }
+	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	found := make(map[string]celery.QueryTask)
-	n.q.EachInflight(func(t *celeryqueue.Task) {
-		if slices.Contains(ids, t.ID) {
-			found[t.ID] = celery.QueryTask{State: "active", Info: n.info(t.Task, t.Started(), os.Getpid())}
+	found := object{}
+	n.eachActive(func(id string, info object) {
+		if slices.Contains(args.IDs, id) {
+			found[id] = []any{"active", info}
 		}
 	})
-	err = n.q.EachScheduled(ctx, func(t *celery.Task, due time.Time) {
-		if slices.Contains(ids, t.ID) {
-			found[t.ID] = celery.QueryTask{State: "reserved", Info: n.info(t, time.Time{}, 0)}
+	err := n.q.EachScheduled(ctx, func(t *celery.Task, _ time.Time) {
+		if slices.Contains(args.IDs, t.ID) {
+			found[t.ID] = []any{"reserved", n.info(t)}
 		}
 	})
 	return found, err

@@ -5,7 +5,6 @@ package celeryworker
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,14 +16,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
 )
+
+// software is the software name of picket's workers in Celery.
+const software = "picket"
 
 // A Pool is the workers of this process.
 type Pool interface {
@@ -43,7 +43,7 @@ type Options struct {
 // Intervals of a node: heartbeats as Celery sends them, and batches of task events.
 const (
 	heartbeatEvery = 2 * time.Second
-	nameExpires    = 10 * time.Second
+	nameExpires    = 2 * heartbeatEvery
 	eventsEvery    = 300 * time.Millisecond
 	eventsChunk    = 100
 	closeTimeout   = time.Second
@@ -54,24 +54,22 @@ type Node struct {
 	opt       Options
 	log       *slog.Logger
 	q         *celeryqueue.Queue
-	broker    celeryqueue.Broker
+	set       *celeryqueue.Settings
 	started   time.Time
 	clock     celery.Clock
 	processed atomic.Int64
 	// eventsEnabled: task events are on.
 	eventsEnabled atomic.Bool
 
-	mu         sync.Mutex
-	name       string          // "" until Run has claimed one
-	total      map[string]int  // tasks received, by name
-	soft, hard time.Duration   // time limits
-	late       map[string]bool // ids of tasks that exceeded their limit, which was logged
-	events     []celery.Event  // to be published
+	mu     sync.Mutex
+	name   string         // "" until Run has claimed one
+	total  map[string]int // tasks received, by name
+	events []celery.Event // to be published
 }
 
 // New returns the node of a queue. Run makes it visible.
 func New(q *celeryqueue.Queue, o Options) *Node {
-	n := &Node{opt: o, log: o.Logger, q: q, broker: q.Broker(), started: time.Now(), total: make(map[string]int), late: make(map[string]bool)}
+	n := &Node{opt: o, log: o.Logger, q: q, set: q.Settings(), started: time.Now(), total: make(map[string]int)}
 	q.Observe(n)
 	return n
 }
@@ -91,7 +89,7 @@ func (n *Node) Run(ctx context.Context) {
 		n.name = name
 		n.mu.Unlock()
 	}
-	n.log.Info("Celery node started", "node", n.name, "queues", n.q.Queues())
+	n.log.Info("Celery node started", "node", n.name, "queues", n.set.Queues())
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { n.listen(ctx) })
@@ -106,30 +104,24 @@ func (n *Node) Run(ctx context.Context) {
 			defer cancel()
 			n.flush(last)
 			n.publishWorkerEvent(last, "worker-offline")
-			n.broker.Client.Del(last, n.nameKey(n.name))
+			n.q.Client().Del(last, n.nameKey(n.name))
 			return
 		case <-heartbeat.C:
 			n.publishWorkerEvent(ctx, "worker-heartbeat")
-			n.checkTimeLimits()
-			n.broker.Client.Set(ctx, n.nameKey(n.name), n.broker.ClientID, nameExpires)
+			n.q.Client().Set(ctx, n.nameKey(n.name), n.q.ID(), nameExpires)
 		case <-flush.C:
 			n.flush(ctx)
 		}
 	}
 }
 
-//go:embed lua/name.lua
-var nameLua string
-
-var nameScript = redis.NewScript(nameLua)
-
 // claimName returns a name that no other node has: the host's, with a number if
 // necessary.
 func (n *Node) claimName(ctx context.Context) (string, error) {
 	host, _ := os.Hostname()
 	base, at := "picket", host
-	if n.broker.NodeName != "" {
-		base, at, _ = strings.Cut(n.broker.NodeName, "@")
+	if n.set.NodeName != "" {
+		base, at, _ = strings.Cut(n.set.NodeName, "@")
 	}
 	for i := 1; ; i++ {
 		name := base + "@" + at
@@ -145,32 +137,21 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 	}
 }
 
-// tryClaimName claims a name that is free, or whose node has not renewed it for longer
-// than a heartbeat: a killed node leaves its name behind.
+// tryClaimName claims a name that is free, or becomes free while a living node would have
+// renewed it: a killed node leaves its name behind.
 func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
-	key := n.nameKey(name)
-	free, err := n.broker.Client.SetNX(ctx, key, n.broker.ClientID, nameExpires).Result()
-	if err != nil || free {
-		return free, redisstats.WrapError(err)
+	claim := func() (bool, error) {
+		mine, err := n.q.Client().SetNX(ctx, n.nameKey(name), n.q.ID(), nameExpires).Result()
+		return mine, redisstats.WrapError(err)
 	}
-	left, err := n.broker.Client.PTTL(ctx, key).Result()
-	if err != nil {
-		return false, redisstats.WrapError(err)
+	if mine, err = claim(); mine || err != nil {
+		return mine, err
 	}
-	holder, err := n.broker.Client.Get(ctx, key).Result()
-	if err != nil {
-		return false, redisstats.WrapError(err)
-	}
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-time.After(heartbeatEvery + heartbeatEvery/4):
-	}
-	claimed, err := nameScript.Run(ctx, n.broker.Client, []string{key}, holder, (left - heartbeatEvery).Milliseconds(), n.broker.ClientID, nameExpires.Milliseconds()).Bool()
-	return claimed, redisstats.WrapError(err)
+	backoff.Sleep(ctx, nameExpires+eventsEvery)
+	return claim()
 }
 
-func (n *Node) nameKey(name string) string { return n.broker.Key("node:" + name) }
+func (n *Node) nameKey(name string) string { return n.set.Key("node:" + name) }
 
 // hostname returns the node's name, "" before it has one.
 func (n *Node) hostname() string {
@@ -181,19 +162,19 @@ func (n *Node) hostname() string {
 
 // listen handles remote control and heartbeats until ctx ends.
 func (n *Node) listen(ctx context.Context) {
-	control, beats := n.broker.Keys.ControlChannel(), n.broker.Keys.EventChannel("worker-heartbeat")
+	control, beats := n.set.Keys.ControlChannel(), n.set.Keys.EventChannel("worker-heartbeat")
 	channels := []string{beats}
-	if n.broker.RemoteControl {
+	if n.set.RemoteControl {
 		channels = append(channels, control)
-		binding, bound := n.broker.Keys.BindingKey("celery.pidbox"), n.broker.Keys.BindingMember("", "", n.name+".celery.pidbox")
-		n.broker.Client.SAdd(ctx, binding, bound)
+		binding, bound := n.set.Keys.BindingKey("celery.pidbox"), n.set.Keys.BindingMember("", "", n.name+".celery.pidbox")
+		n.q.Client().SAdd(ctx, binding, bound)
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
-			n.broker.Client.SRem(ctx, binding, bound)
+			n.q.Client().SRem(ctx, binding, bound)
 		}()
 	}
-	sub := n.broker.Client.Subscribe(ctx, channels...)
+	sub := n.q.Client().Subscribe(ctx, channels...)
 	defer sub.Close()
 	messages := sub.Channel() // it reconnects by itself
 	for {
@@ -206,8 +187,8 @@ func (n *Node) listen(ctx context.Context) {
 			}
 			if m.Channel == control {
 				n.handleControl(ctx, []byte(m.Payload))
-			} else if events, err := celery.DecodeEvents([]byte(m.Payload)); err == nil {
-				n.handleHeartbeat(events)
+			} else if h, err := celery.DecodeHeartbeat([]byte(m.Payload)); err == nil {
+				n.handleHeartbeat(h)
 			}
 		}
 	}
@@ -215,12 +196,10 @@ func (n *Node) listen(ctx context.Context) {
 
 // handleHeartbeat records workers of another kind, which may know tasks that picket
 // does not.
-func (n *Node) handleHeartbeat(events []celery.Event) {
-	for i := range events {
-		n.clock.Adjust(events[i].Clock)
-		if events[i].Software != celeryqueue.Software {
-			n.q.SawOtherWorker()
-		}
+func (n *Node) handleHeartbeat(h celery.Heartbeat) {
+	n.clock.Adjust(h.Clock)
+	if h.Software != software {
+		n.q.SawOtherWorker()
 	}
 }
 
@@ -234,11 +213,12 @@ func (n *Node) event(kind string) celery.Event {
 // publishWorkerEvent publishes an event about the node. A lost one does no harm.
 func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	e := n.event(kind)
-	e.Freq, e.Active, e.Processed = heartbeatEvery, n.q.InflightCount(), int(n.processed.Load())
-	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), celeryqueue.Software, n.opt.Version, runtime.GOOS
+	n.q.EachInflight(func(*celeryqueue.Task) { e.Active++ })
+	e.Freq, e.Processed = heartbeatEvery, int(n.processed.Load())
+	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), software, n.opt.Version, runtime.GOOS
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
-	n.broker.Client.Publish(ctx, n.broker.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
+	n.q.Client().Publish(ctx, n.set.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
 }
 
 // emit buffers task events until the next flush.
@@ -259,9 +239,9 @@ func (n *Node) flush(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
-	pipe := n.broker.Client.Pipeline()
+	pipe := n.q.Client().Pipeline()
 	for part := range slices.Chunk(events, eventsChunk) {
-		pipe.Publish(ctx, n.broker.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
+		pipe.Publish(ctx, n.set.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
 	}
 	pipe.Exec(ctx) // events are not retained: those of an outage are lost
 }

@@ -2,8 +2,6 @@ package celeryworker
 
 import (
 	"cmp"
-	"fmt"
-	"time"
 
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
@@ -34,62 +32,32 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 	}
 }
 
-// TasksFinished implements celeryqueue.Observer. It emits task-succeeded, task-failed
-// and task-revoked.
-func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask, now time.Time) {
+// TasksFinished implements celeryqueue.Observer. It emits task-succeeded, task-failed,
+// task-retried and task-revoked.
+func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask) {
 	if !n.eventsEnabled.Load() {
 		return
 	}
 	for i := range tasks {
-		n.emit(n.finishedEvent(&tasks[i], now))
+		n.emit(n.finishedEvent(&tasks[i]))
 	}
 }
 
-func (n *Node) finishedEvent(t *celeryqueue.FinishedTask, now time.Time) celery.Event {
-	var e celery.Event
-	switch t.Status() {
+func (n *Node) finishedEvent(t *celeryqueue.FinishedTask) (e celery.Event) {
+	switch t.Result.Status {
 	case celery.Success:
 		e = n.event("task-succeeded")
-		e.Result, e.Runtime = t.ResultRepr(), now.Sub(t.Started())
+		e.Result, e.Runtime = t.ResultRepr(), t.Runtime()
 	case celery.Revoked:
 		e = n.event("task-revoked")
-		e.Expired = t.Expired()
+		e.Expired = t.Expired
+	case celery.Retry:
+		e = n.event("task-retried")
+		e.Exception = t.Result.Exception.String()
 	default:
 		e = n.event("task-failed")
-		e.Exception, e.Traceback = t.Exception().String(), t.Traceback()
+		e.Exception, e.Traceback = t.Result.Exception.String(), t.Result.Traceback
 	}
 	e.UUID = t.ID
 	return e
-}
-
-// TasksRetried implements celeryqueue.Observer. It emits task-retried.
-func (n *Node) TasksRetried(tasks []*celeryqueue.Task, cause *celery.Exception) {
-	if !n.eventsEnabled.Load() {
-		return
-	}
-	for _, t := range tasks {
-		e := n.event("task-retried")
-		e.UUID, e.Exception = t.ID, cause.String()
-		n.emit(e)
-	}
-}
-
-// checkTimeLimits logs tasks that exceed their time limit, once each. They continue,
-// because their events have been accepted.
-func (n *Node) checkTimeLimits() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	now, late := time.Now(), make(map[string]bool)
-	n.q.EachInflight(func(t *celeryqueue.Task) {
-		limit := cmp.Or(t.SoftLimit, n.soft, t.HardLimit, n.hard)
-		took := now.Sub(t.Started())
-		if limit <= 0 || took <= limit {
-			return
-		}
-		late[t.ID] = true
-		if !n.late[t.ID] {
-			n.log.Warn(fmt.Sprintf("Soft time limit (%s) exceeded for %s", limit, t), "took", took)
-		}
-	})
-	n.late = late
 }

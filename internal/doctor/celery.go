@@ -55,6 +55,9 @@ func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue
 				"%s consumes %s and does not know %s: it discards such tasks", w.Name, state.Name, s.Task)
 		}
 	}
+	knowsOther := func(w celeryqueue.WorkerState) bool {
+		return slices.ContainsFunc(w.Tasks, func(name string) bool { return slices.Contains(state.Unregistered, name) })
+	}
 	strange := cmp.Or(strings.Join(state.Unregistered, ", "), "none")
 	switch {
 	case state.Waiting == 0:
@@ -62,7 +65,7 @@ func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue
 	case len(consumers) == 0:
 		r.fail("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
 			"%s: %d tasks wait, and no worker that answers consumes it", state.Name, state.Waiting)
-	case len(state.Unregistered) > 0 && state.Shared && !slices.ContainsFunc(consumers, func(w celeryqueue.WorkerState) bool { return !w.Picket }):
+	case len(state.Unregistered) > 0 && state.Shared && !slices.ContainsFunc(consumers, knowsOther):
 		r.fail("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
 			"%s: %d tasks wait, among them %s, which no worker that answers knows", state.Name, state.Waiting, strange)
 	default:

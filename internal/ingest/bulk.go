@@ -39,7 +39,7 @@ type bulkAnswer struct {
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
-	body, release, err := h.bodies.read(w, r, s.feed)
+	body, release, err := h.bodies.read(w, r, from.String(), s.feed)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 	}
 	b := h.newBatchBuilder(from)
 	var items []map[string]bulkItem
-	if err := h.readers.use(r.Context(), func(reader *normalize.Reader) (err error) {
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) (err error) {
 		items, err = b.addBulk(reader, body, s.spans, index)
 		return err
 	}); err != nil {
@@ -183,7 +183,7 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 
 // document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
-	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
 		if len(body) > h.opt.MaxEventBytes {
 			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEventBytes)
 		}
@@ -195,7 +195,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	defer release()
 	b := h.newBatchBuilder(from)
 	it := bulkItem{Index: index, ID: id}
-	if err := h.readers.use(r.Context(), func(reader *normalize.Reader) error {
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
 		b.addItem(reader, bytes.TrimSpace(body), &it)
 		return nil
 	}); err != nil {

@@ -61,7 +61,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	var sniffer lineSniffer
 	undecided := !lines
-	body, release, err := h.bodies.read(w, r, func(body []byte) error {
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
 		if undecided {
 			s.lines, undecided = sniffer.sniff(body)
 		}
@@ -87,7 +87,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	b := h.newBatchBuilder(from)
 	b.batch.Events = make([]picket.Event, 0, len(s.spans))
 	single := !s.array && !s.lines && len(s.spans) == 1
-	if err := h.readers.use(r.Context(), func(reader *normalize.Reader) error {
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
 		return b.addSpans(reader, body, s.spans, s.array || single)
 	}); err != nil {
 		return err

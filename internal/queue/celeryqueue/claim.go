@@ -13,6 +13,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
@@ -40,14 +41,11 @@ type list struct {
 
 // lists returns the lists to consume, in order: all queues at the first priority, then
 // all at the next.
-func (q *Queue) lists() []list {
-	q.mu.Lock()
-	queues := slices.Clone(q.queues)
-	q.mu.Unlock()
+func (s *Settings) lists() []list {
 	var all []list
-	for step := range q.set.keys.Lists("") {
-		for _, name := range queues {
-			all = append(all, list{q.set.keys.Lists(name)[step], name, slices.Contains(q.set.sharedQueues, name)})
+	for step := range s.Keys.Lists("") {
+		for _, name := range s.Queues() {
+			all = append(all, list{s.Keys.Lists(name)[step], name, slices.Contains(s.SharedQueues, name)})
 		}
 	}
 	return all
@@ -62,6 +60,9 @@ type claimedTask struct {
 
 // Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
 func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(q.open, func() { cancel(redisstats.ErrClosed) })()
 	for {
 		ds, err := q.receive(ctx)
 		if err != nil {
@@ -78,9 +79,7 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	select {
 	case q.receiveMu <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-q.stop:
-		return nil, redisstats.ErrClosed
+		return nil, context.Cause(ctx)
 	}
 	done := sync.OnceFunc(func() { <-q.receiveMu })
 	defer done()
@@ -116,8 +115,8 @@ type claimResult struct {
 // claim waits for tasks and claims up to most of them. The caller holds receiveMu.
 func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) {
 	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
-		if err := ctx.Err(); err != nil {
-			return l, err
+		if ctx.Err() != nil {
+			return l, context.Cause(ctx)
 		}
 		n, wait := q.rateLimit.allowed(most)
 		if n > 0 {
@@ -128,31 +127,14 @@ func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) 
 			}
 			wait = idle
 		}
-		if err := q.pause(ctx, wait); err != nil {
-			return l, err
-		}
-	}
-}
-
-// pause waits, and returns an error if ctx ends or the queue is closed.
-func (q *Queue) pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-q.stop:
-		return redisstats.ErrClosed
+		backoff.Sleep(ctx, wait)
 	}
 }
 
 // claimOnce claims up to most of the tasks that are available now.
 func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err error) {
-	lists := q.lists()
-	k := q.set.keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("tries"), q.set.key("revoked")}
+	k := q.set.Keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("tries"), q.set.Key("revoked")}
 	q.claims++
 	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
 	q.mu.Lock()
@@ -164,7 +146,7 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	}
 	args := []any{most, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
 	claimUnregistered := q.unregistered.shouldClaim()
-	for _, at := range lists {
+	for _, at := range q.lists {
 		keys = append(keys, at.key)
 		how := ""
 		if at.shared && !claimUnregistered {
@@ -173,12 +155,14 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		name, _ := json.Marshal(at.queue) // a string always encodes
 		args = append(args, how, name)
 	}
-	args = append(args, 2*len(q.set.tasks))
-	for _, name := range q.set.tasks {
+	args = append(args, 2*len(q.set.Tasks))
+	for _, name := range q.set.Tasks {
 		text, _ := json.Marshal(name)
 		args = append(args, `"task": `+string(text), `"task":`+string(text))
 	}
-	args = append(args, anys(unconfirmed)...)
+	for _, prefix := range unconfirmed {
+		args = append(args, prefix)
+	}
 	// Without the caller's cancellation: what was claimed must be returned.
 	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
@@ -199,10 +183,10 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		tag, _ := out[i].(string)
 		at, _ := out[i+1].(int64)
 		raw, _ := out[i+2].(string)
-		if at < 1 || int(at) > len(lists) {
+		if at < 1 || int(at) > len(q.lists) {
 			return l, fmt.Errorf("take tasks: no list %d", at)
 		}
-		l.tasks = append(l.tasks, claimedTask{tag, []byte(raw), lists[at-1]})
+		l.tasks = append(l.tasks, claimedTask{tag, []byte(raw), q.lists[at-1]})
 	}
 	return l, nil
 }
@@ -254,18 +238,20 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 	for i, t := range all {
 		switch {
 		case errs[i] != nil:
-			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
-		case !slices.Contains(q.set.tasks, t.Name):
+			finished = append(finished, rejected(t, "DecodeError", errs[i]))
+		case !slices.Contains(q.set.Tasks, t.Name):
 			finished = append(finished, unregistered(t))
 		case gone[t.ID]:
-			finished = append(finished, revokedTask(t, "revoked"))
+			finished = append(finished, raised(t, celery.Revoked, "TaskRevokedError", "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			finished = append(finished, revokedTask(t, causeExpired))
+			finished = append(finished, expired(t))
+		case len(t.FollowUps()) > 0:
+			finished = append(finished, withFollowUps(t))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
 			if err := q.readEvent(t, now); err != nil {
-				finished = append(finished, rejectedTask(t, "ValueError", err))
+				finished = append(finished, rejected(t, "ValueError", err))
 				continue
 			}
 			run = append(run, t)

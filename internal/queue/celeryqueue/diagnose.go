@@ -1,11 +1,11 @@
 package celeryqueue
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -22,8 +22,8 @@ type BrokerReport struct {
 	Publish string // the queue that the intake publishes to
 	Task    string // the name of the tasks that it publishes
 	Queues  []QueueState
-	Workers []WorkerState
-	Results error // why results cannot be written; nil if they can
+	Workers []WorkerState // those that replied, sorted by name
+	Results error         // why results cannot be written; nil if they can
 }
 
 // A QueueState is one queue of a broker.
@@ -38,7 +38,6 @@ type QueueState struct {
 // A WorkerState is a worker that replied, picket's or another.
 type WorkerState struct {
 	Name   string
-	Picket bool
 	Queues []string // consumed by the worker
 	Tasks  []string // registered in the worker
 }
@@ -51,46 +50,55 @@ const sampleSize = 100
 
 // Diagnose examines the broker and asks its workers what they consume.
 func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
-	s := &BrokerReport{Publish: q.set.publish, Task: q.set.tasks[0]}
+	s := &BrokerReport{Publish: q.set.Publish, Task: q.set.Tasks[0]}
 	var err error
 	if s.Settings, err = redisurl.ReadSettings(ctx, q.client); err != nil {
 		return nil, redisstats.WrapError(err)
 	}
-	names := q.Queues()
-	if !slices.Contains(names, q.set.publish) {
-		names = append(names, q.set.publish)
+	names := q.set.Queues()
+	if !slices.Contains(names, q.set.Publish) {
+		names = append(names, q.set.Publish)
 	}
 	for _, name := range names {
-		state := QueueState{Name: name, Shared: slices.Contains(q.set.sharedQueues, name)}
-		for _, key := range q.set.keys.Lists(name) {
-			n, err := q.client.LLen(ctx, key).Result()
-			if err != nil {
-				return nil, redisstats.WrapError(err)
-			}
-			state.Waiting += n
-			oldest, err := q.client.LRange(ctx, key, -sampleSize, -1).Result()
-			if err != nil {
-				return nil, redisstats.WrapError(err)
-			}
-			for _, raw := range oldest {
-				t, err := q.decoder.Decode([]byte(raw))
-				switch {
-				case t == nil:
-					state.Unregistered = append(state.Unregistered, err.Error())
-				case !slices.Contains(q.set.tasks, t.Name):
-					state.Unregistered = append(state.Unregistered, t.Name)
-				}
-			}
+		state, err := q.queueState(ctx, name)
+		if err != nil {
+			return nil, redisstats.WrapError(err)
 		}
-		slices.Sort(state.Unregistered)
-		state.Unregistered = slices.Compact(state.Unregistered)
 		s.Queues = append(s.Queues, state)
 	}
 	if q.results != nil {
 		s.Results = redisstats.WrapError(q.results.Ping(ctx).Err())
 	}
 	s.Workers, err = q.workers(ctx)
-	return s, err
+	return s, redisstats.WrapError(err)
+}
+
+// queueState examines one queue.
+func (q *Queue) queueState(ctx context.Context, name string) (QueueState, error) {
+	state := QueueState{Name: name, Shared: slices.Contains(q.set.SharedQueues, name)}
+	unregistered := make(map[string]bool)
+	for _, key := range q.set.Keys.Lists(name) {
+		n, err := q.client.LLen(ctx, key).Result()
+		if err != nil {
+			return state, err
+		}
+		state.Waiting += n
+		oldest, err := q.client.LRange(ctx, key, -sampleSize, -1).Result()
+		if err != nil {
+			return state, err
+		}
+		for _, raw := range oldest {
+			t, err := q.decoder.Decode([]byte(raw))
+			switch {
+			case t == nil:
+				unregistered[err.Error()] = true
+			case !slices.Contains(q.set.Tasks, t.Name):
+				unregistered[t.Name] = true
+			}
+		}
+	}
+	state.Unregistered = slices.Sorted(maps.Keys(unregistered))
+	return state, nil
 }
 
 // Consumers returns the workers that consume a queue.
@@ -99,7 +107,7 @@ func (s *BrokerReport) Consumers(queue string) []WorkerState {
 }
 
 // workers asks all workers for the queues that they consume and the tasks that they
-// know.
+// know. Replies that cannot be decoded are ignored.
 func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
 	queues, err := q.broadcast(ctx, "active_queues")
 	if err != nil {
@@ -109,64 +117,54 @@ func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, err := q.broadcast(ctx, "stats")
-	if err != nil {
-		return nil, err
-	}
 	var all []WorkerState
-	for name, value := range queues {
+	for _, name := range slices.Sorted(maps.Keys(queues)) {
 		w := WorkerState{Name: name}
-		var consumed []celery.QueueInfo
-		var stats celery.Stats
-		// Replies that cannot be decoded are ignored.
-		_ = json.Unmarshal(value, &consumed)
+		var consumed []struct{ Name string }
+		_ = json.Unmarshal(queues[name], &consumed)
 		_ = json.Unmarshal(tasks[name], &w.Tasks)
-		_ = json.Unmarshal(conf[name], &stats)
 		for _, c := range consumed {
 			w.Queues = append(w.Queues, c.Name)
 		}
-		w.Picket = stats.Pool.Implementation == Software
 		all = append(all, w)
 	}
-	slices.SortFunc(all, func(a, b WorkerState) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
 // broadcast broadcasts a command and returns the replies by node.
 func (q *Queue) broadcast(ctx context.Context, method string) (map[string]json.RawMessage, error) {
-	c := celery.Control{Method: method, Ticket: celery.NewID(), Expires: time.Now().Add(replyTimeout),
-		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
-	key := q.set.keys.Reply(c.ReplyTo.RoutingKey)
-	// kombu replies only to bound queues.
-	binding, bound := q.set.keys.BindingKey(c.ReplyTo.Exchange), q.set.keys.BindingMember(c.ReplyTo.RoutingKey, "", c.ReplyTo.RoutingKey+"."+c.ReplyTo.Exchange)
+	c := celery.NewControl(method, time.Now().Add(replyTimeout))
+	message, err := c.Append(nil)
+	if err != nil {
+		return nil, err
+	}
+	oid, exchange := c.ReplyTo.RoutingKey, c.ReplyTo.Exchange
+	key := q.set.Keys.Reply(oid)
+	binding, bound := q.set.Keys.BindingKey(exchange), q.set.Keys.BindingMember(oid, "", oid+"."+exchange)
 	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
-		return nil, redisstats.WrapError(err)
+		return nil, err
 	}
 	defer func() {
 		ctx := context.WithoutCancel(ctx)
 		q.client.SRem(ctx, binding, bound)
 		q.client.Del(ctx, key)
 	}()
-	lastReply, err := q.client.Publish(ctx, q.set.keys.ControlChannel(), c.Append(nil)).Result()
+	receivers, err := q.client.Publish(ctx, q.set.Keys.ControlChannel(), message).Result()
 	if err != nil {
-		return nil, redisstats.WrapError(err)
+		return nil, err
 	}
-	answers := make(map[string]json.RawMessage)
-	for deadline := time.Now().Add(replyTimeout); int64(len(answers)) < lastReply; {
-		left := time.Until(deadline)
-		if left <= 0 {
-			break
-		}
-		got, err := q.client.BRPop(ctx, max(left, 100*time.Millisecond), key).Result()
+	replies := make(map[string]json.RawMessage)
+	for int64(len(replies)) < receivers && time.Now().Before(c.Expires) {
+		got, err := q.client.BRPop(ctx, max(time.Until(c.Expires), 100*time.Millisecond), key).Result()
 		if errors.Is(err, redis.Nil) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("ask workers: %w", redisstats.WrapError(err))
+			return nil, fmt.Errorf("ask workers: %w", err)
 		}
-		if node, ticket, value, err := celery.DecodeReply([]byte(got[1])); err == nil && ticket == c.Ticket {
-			answers[node] = value
+		if node, value, err := celery.DecodeReply([]byte(got[1])); err == nil {
+			replies[node] = value
 		}
 	}
-	return answers, nil
+	return replies, nil
 }

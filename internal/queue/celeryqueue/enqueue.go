@@ -35,7 +35,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.closed(); err != nil {
 		return err
 	}
-	args := []any{q.set.keys.BindingMember(q.set.publish, "", q.set.publish)}
+	args := []any{q.set.Keys.BindingMember(q.set.Publish, "", q.set.Publish)}
 	size := int64(0)
 	for i := range rs {
 		var wires [][]byte
@@ -55,7 +55,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		if size > q.opt.MaxBytes || size > maxTaskBytes {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
-		dropped, err := q.capacity.reserve(ctx, q, part, rs[i].Rejected)
+		dropped, err := q.reserve(ctx, part, rs[i].Rejected)
 		if err != nil {
 			return err
 		}
@@ -66,8 +66,8 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		}
 	}
 	_, err := q.run(ctx, enqueueScript, []string{
-		q.set.keys.List(q.set.publish, 0), q.set.keys.BindingKey(q.set.publish), q.set.key("counts"), q.set.key("rate"), q.set.key("dead"),
-		q.set.key("batches"),
+		q.set.Keys.List(q.set.Publish, 0), q.set.Keys.BindingKey(q.set.Publish), q.set.Key("counts"), q.set.Key("rate"), q.set.Key("dead"),
+		q.set.Key("batches"),
 	}, args...)
 	return err
 }
@@ -126,7 +126,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 			return nil, fmt.Errorf("event %s: %w", e.ID, err)
 		}
 		t := celery.Task{
-			ID: id, Name: q.set.tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.ignoreResults, Origin: q.tagPrefix, RoutingKey: q.set.publish,
+			ID: id, Name: q.set.Tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.IgnoreResults, Origin: q.tagPrefix, RoutingKey: q.set.Publish,
 			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
 			Headers: map[string]json.RawMessage{eventHeaderName: n},
 		}

@@ -11,12 +11,10 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
-
-// An inflight is the tasks of one delivery.
-type inflight struct{ tasks []*Task }
 
 // deliver returns a delivery of tasks.
 func (q *Queue) deliver(tasks []*Task) queue.Delivery {
@@ -38,7 +36,7 @@ func (q *Queue) deliver(tasks []*Task) queue.Delivery {
 	defer q.mu.Unlock()
 	q.token++
 	d.Receipt = q.token
-	q.inflight[d.Receipt] = &inflight{tasks}
+	q.inflight[d.Receipt] = tasks
 	return d
 }
 
@@ -59,10 +57,21 @@ func batchID(tasks []*Task) string {
 }
 
 // findInflight returns the tasks of a delivery, nil if it is no longer the caller's.
-func (q *Queue) findInflight(receipt int64) *inflight {
+func (q *Queue) findInflight(receipt int64) []*Task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.inflight[receipt]
+}
+
+// EachInflight calls f with each task in flight. f must not call the queue.
+func (q *Queue) EachInflight(f func(*Task)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, tasks := range q.inflight {
+		for _, t := range tasks {
+			f(t)
+		}
+	}
 }
 
 func (q *Queue) dropInflight(receipt int64) {
@@ -73,15 +82,14 @@ func (q *Queue) dropInflight(receipt int64) {
 
 // ReportResult implements queue.ResultReporter.
 func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
-	h := q.findInflight(d.Receipt)
-	if h == nil || len(matches) == 0 {
+	if len(matches) == 0 {
 		return
 	}
 	found := make(map[string]int, len(matches))
 	for i := range matches {
 		found[matches[i].EventID]++
 	}
-	for _, t := range h.tasks {
+	for _, t := range q.findInflight(d.Receipt) {
 		t.matches += found[t.event.ID]
 	}
 }
@@ -90,10 +98,8 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	var finished []FinishedTask
 	for i := range ds {
-		if h := q.findInflight(ds[i].Receipt); h != nil {
-			for _, t := range h.tasks {
-				finished = append(finished, succeeded(t))
-			}
+		for _, t := range q.findInflight(ds[i].Receipt) {
+			finished = append(finished, succeeded(t))
 		}
 	}
 	if err := q.finish(ctx, finished); err != nil {
@@ -108,8 +114,8 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 // Bury implements queue.Queue: the tasks of the dead-lettered events fail, the others
 // succeed. A dead letter without event id concerns all tasks.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
-	h := q.findInflight(d.Receipt)
-	if h == nil {
+	tasks := q.findInflight(d.Receipt)
+	if tasks == nil {
 		return nil
 	}
 	deadLetters = slices.Clone(deadLetters)
@@ -119,7 +125,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 		cause[deadLetters[i].EventID] = deadLetters[i].Cause
 	}
 	all, whole := cause[""]
-	if e := &h.tasks[0].event; whole && len(h.tasks) == 1 {
+	if e := &tasks[0].event; whole && len(tasks) == 1 {
 		deadLetters[0].AgentID, deadLetters[0].EventID = e.AgentID, e.ID
 	}
 	class := "RuntimeError"
@@ -127,11 +133,11 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 		class = "WorkerLostError"
 	}
 	var finished []FinishedTask
-	for _, t := range h.tasks {
+	for _, t := range tasks {
 		if why, failed := cause[t.event.ID]; failed {
-			finished = append(finished, failedWith(t, class, why))
+			finished = append(finished, raised(t, celery.Failure, class, why))
 		} else if whole {
-			finished = append(finished, failedWith(t, class, all))
+			finished = append(finished, raised(t, celery.Failure, class, all))
 		} else {
 			finished = append(finished, succeeded(t))
 		}
@@ -150,13 +156,13 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	var errs []error
 	for i := range rs {
 		d := &rs[i].Delivery
-		h := q.findInflight(d.Receipt)
-		if h == nil {
+		retried := q.findInflight(d.Receipt)
+		if retried == nil {
 			continue
 		}
 		defer q.dropInflight(d.Receipt) // after an error too: the leases then expire
-		errs = append(errs, q.taskRetried(ctx, h.tasks, rs[i].Cause))
-		tasks = append(tasks, h.tasks...)
+		errs = append(errs, q.taskRetried(ctx, retried, rs[i].Cause))
+		tasks = append(tasks, retried...)
 	}
 	if delay <= 0 {
 		errs = append(errs, q.release(ctx, tasks, true))
@@ -186,8 +192,8 @@ func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
 		}
 		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
 	}
-	k := q.set.keys
-	_, err := q.runClosing(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries")}, args...)
+	k := q.set.Keys
+	_, err := q.run(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries")}, args...)
 	return err
 }
 
@@ -197,7 +203,7 @@ func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
 	var back []returnedTask
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		back = append(back, returnedTask{tag: t.tag, list: q.set.keys.List(t.at.queue, t.Priority), raw: t.raw})
+		back = append(back, returnedTask{tag: t.tag, list: q.set.Keys.List(t.at.queue, t.Priority), raw: t.raw})
 		if tried {
 			back[len(back)-1].id = t.ID
 		}
@@ -217,8 +223,8 @@ func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 	if len(all) == 0 {
 		return nil
 	}
-	k := q.set.keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked"), q.set.key("tries"), q.set.key("lost")}
+	k := q.set.Keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries"), q.set.Key("lost")}
 	index := make(map[string]int)
 	var args []any
 	for _, r := range all {
@@ -232,7 +238,7 @@ func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 		}
 		args = append(args, r.tag, index[r.list], r.raw, r.id, lost)
 	}
-	_, err := q.runClosing(ctx, restoreScript, keys, args...)
+	_, err := q.run(ctx, restoreScript, keys, args...)
 	return err
 }
 
@@ -246,7 +252,7 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) error {
 		ids[i] = t.ID
 	}
 	pipe := q.client.Pipeline()
-	tries, lost := pipe.HMGet(ctx, q.set.key("tries"), ids...), pipe.HMGet(ctx, q.set.key("lost"), ids...)
+	tries, lost := pipe.HMGet(ctx, q.set.Key("tries"), ids...), pipe.HMGet(ctx, q.set.Key("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisstats.WrapError(err)
 	}

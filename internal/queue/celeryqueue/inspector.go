@@ -20,7 +20,7 @@ import (
 // Accepted counts the tasks of other producers once they are done. The age of the
 // oldest message is known for picket's tasks only.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
-	bytes, _, err := q.measureUsage(ctx)
+	held, err := q.measureUsage(ctx)
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
@@ -30,12 +30,12 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	for _, key := range lists {
 		lens = append(lens, pipe.LLen(ctx, key))
 	}
-	leased, parked, dead := pipe.ZCard(ctx, q.set.key("leases")), pipe.ZCard(ctx, q.set.key("parked")), pipe.XLen(ctx, q.set.key("dead"))
-	counts, ring, now := pipe.HGetAll(ctx, q.set.key("counts")), pipe.HGetAll(ctx, q.set.key("rate")), pipe.Time(ctx)
+	leased, parked, dead := pipe.ZCard(ctx, q.set.Key("leases")), pipe.ZCard(ctx, q.set.Key("parked")), pipe.XLen(ctx, q.set.Key("dead"))
+	counts, ring, now := pipe.HGetAll(ctx, q.set.Key("counts")), pipe.HGetAll(ctx, q.set.Key("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
-	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: bytes, MaxBytes: q.opt.MaxBytes}
+	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: held.bytes, MaxBytes: q.opt.MaxBytes}
 	var oldest string
 	for i, n := range lens {
 		if s.Pending += n.Val(); n.Val() > 0 && oldest == "" {
@@ -43,8 +43,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 		}
 	}
 	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	held := redisstats.ParseInts(counts.Val())
-	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = held["accepted"], held["rejected"], held["failed"], held["purged"], held["dropped"]
+	total := redisstats.ParseInts(counts.Val())
+	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = total["accepted"], total["rejected"], total["failed"], total["purged"], total["dropped"]
 	var r redisstats.Rates
 	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
 	s.InRate, s.OutRate = r.PerSecond()
@@ -117,7 +117,7 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.D
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	ms, err := q.client.XRevRangeN(ctx, q.set.key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
+	ms, err := q.client.XRevRangeN(ctx, q.set.Key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
 	}
@@ -142,64 +142,73 @@ func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
 // deadLetterChunk is how many dead letters are read at once.
 const deadLetterChunk = 100
 
-// changeDeadLetters requeues or purges dead letters: those named or, from the newest,
-// all that exist now.
-func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (int, error) {
-	n, before := 0, int64(0)
-	for {
-		var ls []queue.DeadLetter
-		var err error
-		if len(ids) > 0 {
-			for _, id := range ids {
-				var one []queue.DeadLetter
-				if one, err = q.DeadLetters(ctx, id+1, 1); err != nil {
-					break
-				}
-				if len(one) > 0 && one[0].ID == id {
-					ls = append(ls, one[0])
-				}
-			}
-		} else {
-			ls, err = q.DeadLetters(ctx, before, deadLetterChunk)
-		}
-		if err == nil && len(ls) > 0 {
-			before = ls[len(ls)-1].ID
-			var did int
-			did, err = q.tendSome(ctx, doing, ls)
-			n += did
-		}
+// changeDeadLetters requeues or purges dead letters: those named, or all that exist now.
+func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (n int, err error) {
+	if len(ids) > 0 {
+		n, err = q.changeNamed(ctx, doing, ids)
+	} else {
+		n, err = q.changeAll(ctx, doing)
+	}
+	if err != nil {
+		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+	}
+	return n, nil
+}
+
+func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+	var named []queue.DeadLetter
+	for _, id := range ids {
+		one, err := q.DeadLetters(ctx, id+1, 1)
 		if err != nil {
-			return n, fmt.Errorf("%s dead letters: %w", doing, err)
+			return 0, err
 		}
-		if len(ids) > 0 || len(ls) < deadLetterChunk {
-			return n, nil
+		if len(one) > 0 && one[0].ID == id {
+			named = append(named, one[0])
 		}
+	}
+	return q.changePage(ctx, doing, named)
+}
+
+// changeAll pages from the newest dead letter to the oldest. New ones get higher IDs, so
+// it ends.
+func (q *Queue) changeAll(ctx context.Context, doing string) (int, error) {
+	n := 0
+	for before := int64(0); ; {
+		page, err := q.DeadLetters(ctx, before, deadLetterChunk)
+		if err != nil {
+			return n, err
+		}
+		changed, err := q.changePage(ctx, doing, page)
+		n += changed
+		if err != nil || len(page) < deadLetterChunk {
+			return n, err
+		}
+		before = page[len(page)-1].ID
 	}
 }
 
-func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLetter) (int, error) {
-	keys := []string{q.set.key("dead"), q.set.key("counts"), q.set.key("rate"), q.set.keys.List(q.set.publish, 0)}
+// changePage requeues or purges dead letters.
+func (q *Queue) changePage(ctx context.Context, doing string, page []queue.DeadLetter) (int, error) {
+	keys := []string{q.set.Key("dead"), q.set.Key("counts"), q.set.Key("rate"), q.set.Keys.List(q.set.Publish, 0)}
 	args := []any{doing}
-	for i := range ls {
-		l := &ls[i]
-		if doing == "purge" {
-			args = append(args, l.ID, 0, 1, 0)
-			continue
+	for i := range page {
+		l := &page[i]
+		list, accepted := 1, 0
+		var tasks [][]byte
+		if doing == "requeue" {
+			if len(l.Payload) == 0 {
+				continue
+			}
+			var err error
+			if tasks, err = q.encodeTasks(l.Payload); err != nil { // not a batch: a message as it was received
+				tasks = [][]byte{l.Payload}
+				keys = append(keys, q.originalList(l.Payload))
+				list = len(keys) - 3
+			} else if l.Reason == queue.Rejected {
+				accepted = l.Events
+			}
 		}
-		if len(l.Payload) == 0 {
-			continue
-		}
-		to, accepted := 1, 0
-		tasks, err := q.encodeTasks(l.Payload)
-		switch {
-		case err != nil: // not a batch: a message as it was received
-			tasks = [][]byte{l.Payload}
-			keys = append(keys, q.originalList(l.Payload))
-			to = len(keys) - 3
-		case l.Reason == queue.Rejected:
-			accepted = l.Events
-		}
-		args = append(args, l.ID, accepted, to, len(tasks))
+		args = append(args, l.ID, accepted, list, len(tasks))
 		for _, t := range tasks {
 			args = append(args, t)
 		}
@@ -218,7 +227,7 @@ func (q *Queue) tendSome(ctx context.Context, doing string, ls []queue.DeadLette
 // queue it was sent to, or one of picket's own.
 func (q *Queue) originalList(raw []byte) string {
 	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
-		return q.set.keys.List(t.RoutingKey, t.Priority)
+		return q.set.Keys.List(t.RoutingKey, t.Priority)
 	}
-	return q.set.keys.List(append(slices.Clone(q.set.ownQueues), q.set.publish)[0], 0)
+	return q.set.Keys.List(append(slices.Clone(q.set.OwnQueues), q.set.Publish)[0], 0)
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 )
 
@@ -46,8 +47,9 @@ func (q *Queue) waitIdle(ctx context.Context) error {
 		if leased == 0 {
 			break
 		}
-		if err := q.pause(ctx, minPollInterval); err != nil {
-			return err
+		backoff.Sleep(ctx, minPollInterval)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func (q *Queue) maintain() {
 	down := false
 	for {
 		select {
-		case <-q.stop:
+		case <-q.open.Done():
 			return
 		case <-tick.C:
 		}
@@ -54,8 +54,8 @@ func (q *Queue) maintain() {
 func (q *Queue) renew(ctx context.Context) error {
 	q.mu.Lock()
 	args := []any{q.opt.Lease.Seconds()}
-	for _, h := range q.inflight {
-		for _, t := range h.tasks {
+	for _, tasks := range q.inflight {
+		for _, t := range tasks {
 			args = append(args, t.tag)
 		}
 	}
@@ -63,15 +63,15 @@ func (q *Queue) renew(ctx context.Context) error {
 	if len(args) == 1 {
 		return nil
 	}
-	_, err := q.run(ctx, renewScript, []string{q.set.keys.UnackedIndex(), q.set.key("leases")}, args...)
+	_, err := q.run(ctx, renewScript, []string{q.set.Keys.UnackedIndex(), q.set.Key("leases")}, args...)
 	return err
 }
 
 // reclaim returns due, lost and unacknowledged tasks to their lists.
 func (q *Queue) reclaim(ctx context.Context) error {
-	k := q.set.keys
-	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("parked")},
-		reclaimBatch, q.set.visibility.Seconds())
+	k := q.set.Keys
+	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked")},
+		reclaimBatch, q.set.VisibilityTimeout.Seconds())
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 // cannot be decoded stays where it is.
 func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returnedTask, bool) {
 	if entry == "" { // only its index entry or lease is left
-		return returnedTask{tag: tag, list: q.set.keys.List(q.set.publish, 0)}, true
+		return returnedTask{tag: tag, list: q.set.Keys.List(q.set.Publish, 0)}, true
 	}
 	var parts []json.RawMessage
 	var exchange, routing string
@@ -120,7 +120,7 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returne
 			return returnedTask{}, false
 		}
 	}
-	r := returnedTask{tag: tag, list: q.set.keys.List(name, t.Priority), raw: parts[0]}
+	r := returnedTask{tag: tag, list: q.set.Keys.List(name, t.Priority), raw: parts[0]}
 	if why == "due" {
 		return r, true
 	}
@@ -134,12 +134,12 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returne
 // boundQueue returns a queue bound to a direct exchange with a routing key, "" if there
 // is none.
 func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string {
-	members, err := q.client.SMembers(ctx, q.set.keys.BindingKey(exchange)).Result()
+	members, err := q.client.SMembers(ctx, q.set.Keys.BindingKey(exchange)).Result()
 	if err != nil {
 		return ""
 	}
 	for _, m := range members {
-		if name, ok := strings.CutPrefix(m, q.set.keys.BindingMember(routing, "", "")); ok {
+		if name, ok := strings.CutPrefix(m, q.set.Keys.BindingMember(routing, "", "")); ok {
 			return name
 		}
 	}
@@ -165,7 +165,7 @@ func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due ti
 func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error {
 	const chunk = 500
 	for from := int64(0); from < maxScheduled; from += chunk {
-		due, err := q.client.ZRangeWithScores(ctx, q.set.key("parked"), from, from+chunk-1).Result()
+		due, err := q.client.ZRangeWithScores(ctx, q.set.Key("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)
 		}
@@ -173,7 +173,7 @@ func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error 
 		for _, z := range due {
 			tags = append(tags, z.Member.(string))
 		}
-		held, err := q.client.HMGet(ctx, q.set.keys.Unacked(), tags...).Result()
+		held, err := q.client.HMGet(ctx, q.set.Keys.Unacked(), tags...).Result()
 		if err != nil {
 			return redisstats.WrapError(err)
 		}

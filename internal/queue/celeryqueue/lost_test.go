@@ -49,6 +49,7 @@ func TestPoisonKills(t *testing.T) {
 // What a Python worker held when it died is put back when it is overdue, to
 // the list that it came from, marked.
 func TestPythonWorkerDied(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	for i, age := range []time.Duration{30 * time.Minute, 2 * time.Hour} {
 		c := celerytest.NewTask(fmt.Sprint(i))
@@ -75,6 +76,7 @@ func TestPythonWorkerDied(t *testing.T) {
 
 // What takes longer than any lease stays with who has it.
 func TestRenewed(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL()+"?lease=1s&visibility=1s", celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
@@ -91,6 +93,7 @@ func TestRenewed(t *testing.T) {
 // A task that was lost too often is delivered alone, and fails with Celery's
 // error if it is buried for that.
 func TestPoison(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("good"), celerytest.NewTask("poison"))
@@ -123,6 +126,7 @@ func TestPoison(t *testing.T) {
 
 // Closing gives back what is held, in its order.
 func TestClosingGivesBack(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
@@ -140,6 +144,7 @@ func TestClosingGivesBack(t *testing.T) {
 // What was taken when the answer was lost is given again, long before its
 // lease ends.
 func TestAnswerLost(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("first")) // the server knows the script from then on
@@ -161,6 +166,7 @@ func TestAnswerLost(t *testing.T) {
 
 // Sent again because the answer was lost, a batch is published once.
 func TestPublishedTwice(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	b := picket.Batch{ID: "b", Events: []picket.Event{{ID: "e", AgentID: "a", Raw: []byte(`{}`)}}}

@@ -17,53 +17,10 @@ import (
 // A FinishedTask is a task and how it ended.
 type FinishedTask struct {
 	*Task
-	status         celery.Status
-	exceptionClass string // of the exception of a failure
-	cause          string
-	deadLetters    []queue.DeadLetter
+	Result  celery.Result
+	Expired bool // it was revoked because it had expired
 
-	children []celery.ResultChild // the tasks that follow
-}
-
-func succeeded(t *Task) FinishedTask { return FinishedTask{Task: t, status: celery.Success} }
-
-func failedWith(t *Task, class, cause string) FinishedTask {
-	return FinishedTask{Task: t, status: celery.Failure, exceptionClass: class, cause: cause}
-}
-
-// deadLetterCause returns a cause with the task it concerns, as far as that is known.
-func (t *Task) deadLetterCause(cause string) string {
-	if t.Name == "" && t.ID == "" {
-		return "a message: " + cause
-	}
-	return t.String() + ": " + cause
-}
-
-// causeExpired is the cause of a task that was revoked because it had expired.
-const causeExpired = "expired"
-
-func revokedTask(t *Task, cause string) FinishedTask {
-	return FinishedTask{Task: t, status: celery.Revoked, exceptionClass: "TaskRevokedError", cause: cause}
-}
-
-// rejectedTask returns the failure of a task that cannot run. Its dead letter holds the
-// message as received.
-func rejectedTask(t *Task, class string, err error) FinishedTask {
-	// The cause need not say that it is invalid.
-	o := failedWith(t, class, strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error()))
-	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
-		o.cause += "; " + r.Hint
-	}
-	o.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(o.cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
-	return o
-}
-
-// unregistered returns the failure of a task that is not registered, in Celery's
-// wording.
-func unregistered(t *Task) FinishedTask {
-	o := rejectedTask(t, "NotRegistered", fmt.Errorf("%s", t.Name))
-	o.deadLetters[0].Cause = t.deadLetterCause("no task of this name is registered here")
-	return o
+	deadLetters []queue.DeadLetter
 }
 
 // A taskResult is the result of a successful task, as the legacy task returns it.
@@ -74,10 +31,9 @@ type taskResult struct {
 	Alerts  int    `json:"alerts_created"`
 }
 
-// value returns the result as JSON.
-func (o *FinishedTask) value() json.RawMessage {
-	v, _ := json.Marshal(taskResult{"success", o.event.ID, o.event.Type, o.matches}) // strings and numbers always encode
-	return v
+func succeeded(t *Task) FinishedTask {
+	value, _ := json.Marshal(taskResult{"success", t.event.ID, t.event.Type, t.matches}) // strings and numbers always encode
+	return FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: celery.Success, Value: value, GroupID: t.GroupID, ParentID: t.ParentID}}
 }
 
 // modules are the Python modules of exceptions that are not built in.
@@ -86,42 +42,70 @@ var modules = map[string]string{
 	"WorkerLostError": "billiard.exceptions",
 }
 
-func (o *FinishedTask) Exception() *celery.Exception {
-	e := celery.NewException(o.exceptionClass, o.cause)
-	e.Module = modules[o.exceptionClass]
-	return e
-}
-
-// result returns the Celery result of the task.
-func (o *FinishedTask) result(now time.Time) *celery.Result {
-	r := &celery.Result{TaskID: o.ID, Status: o.status, Children: o.children, GroupID: o.GroupID, ParentID: o.ParentID, Done: now}
-	if o.status == celery.Success {
-		r.Value = o.value()
-	} else {
-		r.Exception = o.Exception()
+// raised returns how a task ended that raised an exception.
+func raised(t *Task, status celery.Status, class, cause string) FinishedTask {
+	exception := celery.NewException(class, cause)
+	exception.Module = modules[class]
+	f := FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: status, Exception: exception, GroupID: t.GroupID, ParentID: t.ParentID}}
+	if status == celery.Failure {
+		f.Result.Traceback = fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", t.Name, class, cause)
 	}
-	if o.status == celery.Failure {
-		r.Traceback = o.Traceback()
+	return f
+}
+
+func expired(t *Task) FinishedTask {
+	f := raised(t, celery.Revoked, "TaskRevokedError", "expired")
+	f.Expired = true
+	return f
+}
+
+// rejected returns the failure of a task that cannot run. Its dead letter holds the
+// message as received.
+func rejected(t *Task, class string, err error) FinishedTask {
+	// The cause need not say that it is invalid.
+	cause := strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error())
+	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
+		cause += "; " + r.Hint
 	}
-	return r
+	f := raised(t, celery.Failure, class, cause)
+	f.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	return f
 }
 
-// Traceback returns a Python traceback of a failure.
-func (o *FinishedTask) Traceback() string {
-	return fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", o.Name, o.exceptionClass, o.cause)
+// deadLetterCause returns a cause with the task it concerns, as far as that is known.
+func (t *Task) deadLetterCause(cause string) string {
+	if t.Name == "" && t.ID == "" {
+		return "a message: " + cause
+	}
+	return t.String() + ": " + cause
 }
 
-// finish publishes follow-up tasks, writes results and removes the tasks, in this
-// order: if the process dies in between, the tasks are run again.
+// unregistered returns the failure of a task that is not registered, in Celery's
+// wording.
+func unregistered(t *Task) FinishedTask {
+	f := rejected(t, "NotRegistered", errors.New(t.Name))
+	f.deadLetters[0].Cause = t.deadLetterCause("no task of this name is registered here")
+	return f
+}
+
+// withFollowUps returns the failure of a task after which others are to run. Those would
+// be lost if it ran.
+func withFollowUps(t *Task) FinishedTask {
+	return rejected(t, "NotImplementedError", fmt.Errorf("links, chains and chords are not supported, and the task has %s; send it alone, or run it on a Python worker",
+		strings.Join(t.FollowUps(), " and ")))
+}
+
+// finish writes the results of tasks and removes the tasks, in this order: if the
+// process dies in between, the tasks are run again.
 func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	if len(finished) == 0 {
 		return nil
 	}
 	now := time.Now()
-	if err := q.publishFollowUps(ctx, finished); err != nil {
-		return err
+	for i := range finished {
+		finished[i].Result.Done = now
 	}
-	if err := q.publishResults(ctx, finished, now); err != nil {
+	if err := q.writeResults(ctx, finished); err != nil {
 		return err
 	}
 	args := []any{0, 0, len(finished)}
@@ -129,67 +113,49 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	var deadLetters []queue.DeadLetter
 	done, foreign := 0, 0
 	for i := range finished {
-		o := &finished[i]
-		args = append(args, o.tag)
-		if o.attempts > 0 {
-			tried = append(tried, o.ID)
+		f := &finished[i]
+		args = append(args, f.tag)
+		if f.attempts > 0 {
+			tried = append(tried, f.ID)
 		}
-		deadLetters = append(deadLetters, o.deadLetters...)
-		if len(o.deadLetters) > 0 && o.deadLetters[0].Reason == queue.Rejected {
+		deadLetters = append(deadLetters, f.deadLetters...)
+		if len(f.deadLetters) > 0 && f.deadLetters[0].Reason == queue.Rejected {
 			continue
 		}
 		done++
-		if o.foreign {
+		if f.foreign {
 			foreign++
 		}
 	}
 	args[0], args[1] = done, foreign
 	args = append(append(args, len(tried)), tried...)
 	args = appendDeadLetters(args, deadLetters)
-	k := q.set.keys
-	if _, err := q.runClosing(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.key("leases"), q.set.key("counts"),
-		q.set.key("rate"), q.set.key("dead"), q.set.key("tries"), q.set.key("lost")}, args...); err != nil {
+	k := q.set.Keys
+	if _, err := q.run(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("counts"),
+		q.set.Key("rate"), q.set.Key("dead"), q.set.Key("tries"), q.set.Key("lost")}, args...); err != nil {
 		return err
 	}
-	q.taskFinished(finished, now)
+	q.logFinished(finished)
+	if q.observer != nil {
+		q.observer.TasksFinished(finished)
+	}
 	return nil
 }
 
 // resultChunk is how many results are written at once.
 const resultChunk = 500
 
-// publishResults writes the results of tasks.
-func (q *Queue) publishResults(ctx context.Context, finished []FinishedTask, now time.Time) error {
-	if q.results == nil {
-		return nil
-	}
+// writeResults writes and publishes the results of tasks as Celery does: it never
+// overwrites a success.
+func (q *Queue) writeResults(ctx context.Context, finished []FinishedTask) error {
 	var keys []string
-	var values [][]byte
+	var results []*celery.Result
 	for i := range finished {
-		o := &finished[i]
-		if o.IgnoreResult || o.ID == "" {
-			continue
+		if f := &finished[i]; q.results != nil && !f.IgnoreResult && f.ID != "" {
+			keys = append(keys, q.set.Keys.Result(f.ID))
+			results = append(results, &f.Result)
 		}
-		// Whoever waits for the end of the chain gets this result.
-		if o.status != celery.Success {
-			for _, t := range o.AbortedChain() {
-				if t.ID != "" {
-					r := o.result(now)
-					r.TaskID, r.Children = t.ID, nil
-					keys = append(keys, q.set.keys.Result(t.ID))
-					values = append(values, r.Append(nil))
-				}
-			}
-		}
-		keys = append(keys, q.set.keys.Result(o.ID))
-		values = append(values, o.result(now).Append(nil))
 	}
-	return q.writeResults(ctx, keys, values)
-}
-
-// writeResults writes and publishes results as Celery does: it never overwrites a
-// success.
-func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte) error {
 	for len(keys) > 0 {
 		n := min(len(keys), resultChunk)
 		old, err := q.results.MGet(ctx, keys[:n]...).Result()
@@ -201,13 +167,14 @@ func (q *Queue) writeResults(ctx context.Context, keys []string, values [][]byte
 			if text, ok := old[i].(string); ok && hasSucceeded(text) {
 				continue
 			}
-			pipe.Set(ctx, keys[i], values[i], q.set.expires)
-			pipe.Publish(ctx, keys[i], values[i])
+			value := results[i].Append(nil)
+			pipe.Set(ctx, keys[i], value, q.set.ResultExpires)
+			pipe.Publish(ctx, keys[i], value)
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
-		keys, values = keys[n:], values[n:]
+		keys, results = keys[n:], results[n:]
 	}
 	return nil
 }

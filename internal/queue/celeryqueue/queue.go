@@ -30,7 +30,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,13 +77,14 @@ const closeTimeout = time.Second
 // A Queue is a queue.Queue, a queue.Inspector and a queue.ResultReporter on a Celery
 // broker. It is safe for concurrent use.
 type Queue struct {
-	opt      Options
-	log      *slog.Logger
-	set      *settings
-	client   redis.UniversalClient
-	results  redis.UniversalClient // nil: results are not written
-	decoder  celery.Decoder
-	capacity capacity
+	opt     Options
+	log     *slog.Logger
+	set     *Settings
+	client  redis.UniversalClient
+	results redis.UniversalClient // nil: results are not written
+	decoder celery.Decoder
+	usage   redisstats.Usage[usage]
+	lists   []list // that are consumed
 
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
@@ -94,14 +94,14 @@ type Queue struct {
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredTasks
 
-	mu          sync.Mutex // guards the fields below
-	inflight    map[int64]*inflight
+	mu          sync.Mutex        // guards the fields below
+	inflight    map[int64][]*Task // the tasks of each delivery
 	token       int64
-	queues      []string // queues consumed, own and shared
 	unconfirmed []string // prefixes of claims whose outcome is unknown
 
-	stop       chan struct{} // closed by Close
-	stopOnce   sync.Once
+	open       context.Context // ends when the queue is closed
+	close      context.CancelCauseFunc
+	closeOnce  sync.Once
 	background sync.WaitGroup
 	closeErr   error
 }
@@ -119,27 +119,28 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	o.Lease = cmp.Or(o.Lease, set.broker.Lease)
+	o.Lease = cmp.Or(o.Lease, set.Broker.Lease)
 	q := &Queue{
-		opt: o.withDefaults(), set: set, client: set.broker.Connect(),
+		opt: o.withDefaults(), set: set, client: set.Broker.Connect(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
-		queues:   append(slices.Clone(set.ownQueues), set.sharedQueues...),
+		lists:    set.lists(),
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
-		inflight: make(map[int64]*inflight), stop: make(chan struct{}),
+		inflight: make(map[int64][]*Task),
 	}
-	q.log = q.opt.Logger.With("queue", scheme+set.broker.String())
-	if set.results != nil {
-		q.results = set.results.Connect()
+	q.open, q.close = context.WithCancelCause(context.Background())
+	q.log = q.opt.Logger.With("queue", scheme+set.Broker.String())
+	if set.Results != nil {
+		q.results = set.Results.Connect()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
 		err = redisstats.WrapError(err)
 		if !q.opt.Lazy || !errors.Is(err, picket.ErrUnavailable) {
-			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.broker, err), q.Close())
+			return nil, errors.Join(fmt.Errorf("open queue %s: %w", set.Broker, err), q.Close())
 		}
 		q.log.Warn("queue unreachable; will connect when available", "error", err)
 	} else if settings, err := redisurl.ReadSettings(ctx, q.client); err == nil {
 		if settings.OlderThan(6, 2) {
-			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.broker, settings.Version, picket.ErrInvalid)
+			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.Broker, settings.Version, picket.ErrInvalid)
 			return nil, errors.Join(err, q.Close())
 		}
 		settings.LogWarnings(q.log)
@@ -148,20 +149,34 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	return q, nil
 }
 
-func (q *Queue) closed() error {
-	select {
-	case <-q.stop:
-		return redisstats.ErrClosed
-	default:
-		return nil
-	}
-}
+// closed returns an error if the queue is closed.
+func (q *Queue) closed() error { return context.Cause(q.open) }
+
+// Settings returns the settings of the queue's URL.
+func (q *Queue) Settings() *Settings { return q.set }
+
+// Client returns the connection to the broker. The queue closes it.
+func (q *Queue) Client() redis.UniversalClient { return q.client }
+
+// ID identifies the queue among all at the broker.
+func (q *Queue) ID() string { return q.tagPrefix }
+
+// GroupSize returns how many tasks a delivery holds at most.
+func (q *Queue) GroupSize() int { return q.opt.Group }
+
+// SetRateLimit limits the tasks received per second. limit is in Celery's notation:
+// "10/s", "100/m", "1000/h", a number of tasks a second, or "0" for no limit.
+func (q *Queue) SetRateLimit(limit string) error { return q.rateLimit.set(limit) }
+
+// SawOtherWorker records the heartbeat of a worker of another kind, which may know
+// tasks that picket does not.
+func (q *Queue) SawOtherWorker() { q.unregistered.sawOtherWorker() }
 
 // Close returns the tasks in flight to their lists, if Redis is reachable, and closes
 // the connections.
 func (q *Queue) Close() error {
-	q.stopOnce.Do(func() {
-		close(q.stop)
+	q.closeOnce.Do(func() {
+		q.close(redisstats.ErrClosed)
 		q.background.Wait()
 		if err := q.releaseAll(); err != nil {
 			q.log.Warn("could not release tasks; they will be redelivered when their leases expire", "error", err)
@@ -178,8 +193,8 @@ func (q *Queue) Close() error {
 func (q *Queue) releaseAll() error {
 	q.mu.Lock()
 	var all []*Task
-	for _, h := range q.inflight {
-		all = append(all, h.tasks...)
+	for _, tasks := range q.inflight {
+		all = append(all, tasks...)
 	}
 	clear(q.inflight)
 	q.mu.Unlock()

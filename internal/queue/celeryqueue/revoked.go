@@ -22,7 +22,7 @@ const (
 // RevokedIDs returns the ids of revoked tasks. They are stored at the broker, for all
 // workers, including those that start later.
 func (q *Queue) RevokedIDs(ctx context.Context) ([]string, error) {
-	ids, err := q.client.ZRange(ctx, q.set.key("revoked"), 0, -1).Result()
+	ids, err := q.client.ZRange(ctx, q.set.Key("revoked"), 0, -1).Result()
 	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
@@ -32,35 +32,22 @@ func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]boo
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
 	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	until, err := q.client.Do(ctx, append([]any{"zmscore", q.set.key("revoked")}, anys(ids)...)...).Slice()
+	until, err := q.client.ZMScore(ctx, q.set.Key("revoked"), ids...).Result()
 	if err != nil {
 		return nil, redisstats.WrapError(err)
 	}
-	is := make(map[string]bool)
-	for i := range until {
-		if until[i] != nil {
-			is[ids[i]] = true
-		}
+	revoked := make(map[string]bool)
+	for i, id := range ids {
+		revoked[id] = until[i] > 0 // 0 if there is none
 	}
-	return is, nil
-}
-
-func anys(all []string) []any {
-	out := make([]any, len(all))
-	for i := range all {
-		out[i] = all[i]
-	}
-	return out
+	return revoked, nil
 }
 
 // expireRevoked deletes old revocations.
 func (q *Queue) expireRevoked(ctx context.Context) error {
 	pipe := q.client.Pipeline()
-	pipe.ZRemRangeByScore(ctx, q.set.key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
-	pipe.ZRemRangeByRank(ctx, q.set.key("revoked"), 0, -maxRevoked-1)
+	pipe.ZRemRangeByScore(ctx, q.set.Key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
+	pipe.ZRemRangeByRank(ctx, q.set.Key("revoked"), 0, -maxRevoked-1)
 	_, err := pipe.Exec(ctx)
 	return redisstats.WrapError(err)
 }
@@ -76,7 +63,7 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	if len(members) == 0 {
 		return nil
 	}
-	if err := q.client.ZAdd(ctx, q.set.key("revoked"), members...).Err(); err != nil {
+	if err := q.client.ZAdd(ctx, q.set.Key("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
 	var back []returnedTask

@@ -39,14 +39,6 @@ func newScript(body string) *redis.Script { return redis.NewScript(redisstats.Lu
 
 // run runs a script atomically at the broker.
 func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
-	if err := q.closed(); err != nil {
-		return nil, err
-	}
-	return q.runClosing(ctx, s, keys, args...)
-}
-
-// runClosing is run, also for a queue that is being closed.
-func (q *Queue) runClosing(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	cmd := s.Run(ctx, q.client, keys, args...)
 	return cmd, redisstats.WrapError(cmd.Err())
 }

@@ -1,6 +1,7 @@
 package celeryqueue
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -21,20 +22,30 @@ func IsURL(name string) bool {
 	return found && redisurl.IsURL(rest)
 }
 
-// settings are the settings in a URL.
-type settings struct {
-	broker        *redisurl.Config
-	results       *redisurl.Config // nil: results are not written
-	keys          celery.Keys
-	ownQueues     []string // queues whose tasks are all picket's
-	sharedQueues  []string // queues of which picket claims only the tasks that it knows
-	publish       string   // the queue that the intake's tasks go to
-	tasks         []string // the names of picket's task
-	expires       time.Duration
-	visibility    time.Duration
-	node          string // "": derived from the host's name
-	control       bool   // remote control is enabled
-	ignoreResults bool   // the intake's tasks have no results
+// Settings are the settings in a URL.
+type Settings struct {
+	Broker            *redisurl.Config
+	Results           *redisurl.Config // nil: results are not written
+	Keys              celery.Keys
+	OwnQueues         []string // queues whose tasks are all picket's
+	SharedQueues      []string // queues of which picket claims only the tasks that it knows
+	Publish           string   // the queue that the intake's tasks go to
+	Tasks             []string // the names of picket's task
+	ResultExpires     time.Duration
+	VisibilityTimeout time.Duration
+	NodeName          string // "": derived from the host's name
+	RemoteControl     bool
+	IgnoreResults     bool // the intake's tasks have no results
+}
+
+// Queues returns the names of the queues that are consumed.
+func (s *Settings) Queues() []string {
+	return append(append([]string{}, s.OwnQueues...), s.SharedQueues...)
+}
+
+// Key returns the name of one of picket's own keys.
+func (s *Settings) Key(name string) string {
+	return s.Keys.Prefix + s.Broker.Prefix + ":celery:" + name
 }
 
 // parseURL parses
@@ -55,97 +66,113 @@ type settings struct {
 //	visibility    the visibility_timeout of the other workers (1h)
 //	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
 //	              kombu's transport options, if they are not the defaults
-func parseURL(text string) (*settings, error) {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
-	}
+func parseURL(text string) (*Settings, error) {
 	if !IsURL(text) {
-		return nil, bad("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
+		return nil, invalidURL("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
 	}
 	base, tail, _ := strings.Cut(strings.TrimPrefix(text, scheme), "?")
 	query, err := url.ParseQuery(tail)
 	if err != nil {
-		return nil, bad("its query cannot be read")
+		return nil, invalidURL("its query cannot be read")
 	}
-	take := func(name string) []string {
-		v := query[name]
-		delete(query, name)
-		return v
+	p := parameters{query: query}
+	s := &Settings{
+		OwnQueues: p.all("queue"), SharedQueues: p.all("shared"), Tasks: p.all("task"), NodeName: p.text("node", ""),
+		ResultExpires: p.duration("expires", 24*time.Hour), VisibilityTimeout: p.duration("visibility", time.Hour),
+		RemoteControl: p.either("control", "on", "off"), IgnoreResults: p.either("ignore_result", "true", "false"),
+		Keys: celery.Keys{Prefix: p.text("global_keyprefix", ""), ResultPrefix: p.text("result_keyprefix", ""), Sep: p.text("sep", ""),
+			FanoutPrefix: p.text("fanout_prefix", ""), Steps: p.integers("priority_steps")},
 	}
-	one := func(name, otherwise string) string {
-		if v := take(name); len(v) > 0 {
-			return v[0]
-		}
-		return otherwise
+	publish := "celery"
+	switch {
+	case len(s.OwnQueues) == 1 && len(s.SharedQueues) == 0:
+		publish = s.OwnQueues[0]
+	case len(s.OwnQueues) == 0 && len(s.SharedQueues) == 0:
+		s.OwnQueues, s.SharedQueues = []string{"picket"}, []string{"celery"}
 	}
-	s := &settings{ownQueues: take("queue"), sharedQueues: take("shared"), tasks: take("task"), node: one("node", "")}
-	s.publish = "celery"
-	if len(s.ownQueues) == 1 && len(s.sharedQueues) == 0 {
-		s.publish = s.ownQueues[0]
+	s.Publish = p.text("publish", publish)
+	if len(s.Tasks) == 0 {
+		s.Tasks = []string{"ingestion.tasks.telemetry_ingest"}
 	}
-	if len(s.ownQueues) == 0 && len(s.sharedQueues) == 0 {
-		s.ownQueues, s.sharedQueues = []string{"picket"}, []string{"celery"}
+	results := p.text("results", "")
+	if p.err != nil {
+		return nil, p.err
 	}
-	s.publish = one("publish", s.publish)
-	if len(s.tasks) == 0 {
-		s.tasks = []string{"ingestion.tasks.telemetry_ingest"}
-	}
-	s.keys = celery.Keys{Prefix: one("global_keyprefix", ""), ResultPrefix: one("result_keyprefix", ""), Sep: one("sep", ""), FanoutPrefix: one("fanout_prefix", "")}
-	for step := range strings.SplitSeq(one("priority_steps", ""), ",") {
-		if step == "" {
-			continue
-		}
-		n, err := strconv.Atoi(step)
-		if err != nil {
-			return nil, bad("priority_steps has %q, which is no number", step)
-		}
-		s.keys.Steps = append(s.keys.Steps, n)
-	}
-	for _, d := range []struct {
-		name      string
-		to        *time.Duration
-		otherwise time.Duration
-	}{{"expires", &s.expires, 24 * time.Hour}, {"visibility", &s.visibility, time.Hour}} {
-		*d.to = d.otherwise
-		if text := one(d.name, ""); text != "" {
-			if *d.to, err = time.ParseDuration(text); err != nil || *d.to < 0 {
-				return nil, bad("%s=%s is no duration", d.name, text)
-			}
-		}
-	}
-	results, control, silent := one("results", ""), one("control", "on"), one("ignore_result", "true")
-	s.control, s.ignoreResults = control == "on", silent == "true"
-	if s.broker, err = redisurl.Parse(join(base, query)); err != nil {
+	if s.Broker, err = redisurl.Parse(strings.TrimSuffix(base+"?"+query.Encode(), "?")); err != nil {
 		return nil, err
 	}
-	s.keys.DB = s.broker.Options.DB
+	s.Keys.DB = s.Broker.Options.DB
 	switch {
-	case s.broker.Options.IsClusterMode:
-		return nil, bad("Celery knows no Redis Cluster")
-	case silent != "true" && silent != "false":
-		return nil, bad("ignore_result=%s is neither true nor false", silent)
-	case control != "on" && control != "off":
-		return nil, bad("control=%s is neither on nor off", control)
-	case strings.Contains(s.node, "@") != (s.node != ""):
-		return nil, bad("node=%s is not as in picket@host", s.node)
+	case s.Broker.Options.IsClusterMode:
+		return nil, invalidURL("Celery knows no Redis Cluster")
+	case strings.Contains(s.NodeName, "@") != (s.NodeName != ""):
+		return nil, invalidURL("node=%s is not as in picket@host", s.NodeName)
 	case results == "":
-		s.results = s.broker
+		s.Results = s.Broker
 	case results != "off":
-		if s.results, err = redisurl.Parse(results); err != nil {
+		if s.Results, err = redisurl.Parse(results); err != nil {
 			return nil, fmt.Errorf("results: %w", err)
 		}
 	}
 	return s, nil
 }
 
-func join(base string, query url.Values) string {
-	if len(query) == 0 {
-		return base
-	}
-	return base + "?" + query.Encode()
+func invalidURL(format string, args ...any) error {
+	return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
 }
 
-// key returns the name of one of picket's own keys.
-func (s *settings) key(name string) string {
-	return s.keys.Prefix + s.broker.Prefix + ":celery:" + name
+// parameters takes parameters out of a query.
+type parameters struct {
+	query url.Values
+	err   error // of the first invalid value
+}
+
+func (p *parameters) all(name string) []string {
+	values := p.query[name]
+	delete(p.query, name)
+	return values
+}
+
+func (p *parameters) text(name, otherwise string) string {
+	if values := p.all(name); len(values) > 0 {
+		return values[0]
+	}
+	return otherwise
+}
+
+// either reports whether a parameter has the first of two values, its default.
+func (p *parameters) either(name, first, second string) bool {
+	value := p.text(name, first)
+	if value != first && value != second {
+		p.fail("%s=%s is neither %s nor %s", name, value, first, second)
+	}
+	return value == first
+}
+
+func (p *parameters) duration(name string, otherwise time.Duration) time.Duration {
+	value := p.text(name, otherwise.String())
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 {
+		p.fail("%s=%s is no duration", name, value)
+	}
+	return d
+}
+
+func (p *parameters) integers(name string) []int {
+	var all []int
+	for value := range strings.SplitSeq(p.text(name, ""), ",") {
+		if value == "" {
+			continue
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			p.fail("%s has %q, which is no number", name, value)
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+func (p *parameters) fail(format string, args ...any) {
+	p.err = cmp.Or(p.err, invalidURL(format, args...))
 }

@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %v", c.url, err)
 			continue
 		}
-		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.ownQueues, s.sharedQueues, s.publish}); diff != "" {
+		if diff := cmp.Diff([]any{c.own, c.shared, c.publish}, []any{s.OwnQueues, s.SharedQueues, s.Publish}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.url, diff)
 		}
 	}
@@ -38,10 +38,10 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.results.Options.Addrs[0] != "r:6379" || s.results.Options.DB != 1 || s.expires != 0 || s.visibility != 10*time.Minute || s.broker.Lease != 5*time.Second {
+	if s.Results.Options.Addrs[0] != "r:6379" || s.Results.Options.DB != 1 || s.ResultExpires != 0 || s.VisibilityTimeout != 10*time.Minute || s.Broker.Lease != 5*time.Second {
 		t.Errorf("%+v", s)
 	}
-	got := []string{s.keys.List("q", 7), s.keys.Result("t"), s.keys.ControlChannel(), s.key("leases"), s.broker.String()}
+	got := []string{s.Keys.List("q", 7), s.Keys.Result("t"), s.Keys.ControlChannel(), s.Key("leases"), s.Broker.String()}
 	want := []string{"g_q:5", "r_celery-task-meta-t", "g_3-celery.pidbox", "g_picket:celery:leases", "redis://h:1/3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)

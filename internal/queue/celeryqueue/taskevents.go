@@ -17,9 +17,9 @@ type Observer interface {
 	// TasksReceived is called with all tasks received, and those among them that
 	// began: the others are scheduled for later or revoked.
 	TasksReceived(all, begun []*Task)
-	TasksFinished(tasks []FinishedTask, now time.Time)
-	// TasksRetried is called with tasks that failed for now and will run again.
-	TasksRetried(tasks []*Task, cause *celery.Exception)
+	// TasksFinished is called with tasks that ended, and with those that failed for
+	// now and will run again, whose status is celery.Retry.
+	TasksFinished([]FinishedTask)
 }
 
 // Observe sets the observer. It is called at most once, before Receive.
@@ -28,9 +28,13 @@ func (q *Queue) Observe(o Observer) { q.observer = o }
 // taskReceived logs and reports tasks that were claimed: those to run now, those to run
 // later, and those that have finished without running.
 func (q *Queue) taskReceived(run, later []*Task, finished []FinishedTask) {
+	begun := append([]*Task{}, run...)
 	all := append(append([]*Task{}, run...), later...)
 	for i := range finished {
 		all = append(all, finished[i].Task)
+		if finished[i].Result.Status == celery.Failure { // a revoked task never began
+			begun = append(begun, finished[i].Task)
+		}
 	}
 	switch {
 	case len(all) == 0:
@@ -42,43 +46,33 @@ func (q *Queue) taskReceived(run, later []*Task, finished []FinishedTask) {
 	default:
 		q.log.Info(fmt.Sprintf("Task %s[%d tasks] received", all[0].Name, len(all)))
 	}
-	if q.observer == nil {
-		return
+	if q.observer != nil {
+		q.observer.TasksReceived(all, begun)
 	}
-	begun := append([]*Task{}, run...)
-	for i := range finished {
-		if finished[i].status == celery.Failure { // a revoked task never began
-			begun = append(begun, finished[i].Task)
-		}
-	}
-	q.observer.TasksReceived(all, begun)
 }
 
-// taskFinished logs and reports how tasks finished.
-func (q *Queue) taskFinished(finished []FinishedTask, now time.Time) {
+// logFinished logs how tasks finished.
+func (q *Queue) logFinished(finished []FinishedTask) {
 	alerts, succeeded := 0, 0
 	for i := range finished {
 		t := &finished[i]
-		switch {
-		case t.status == celery.Revoked:
-			q.log.Info(fmt.Sprintf("Discarding revoked task: %s", t), "cause", t.cause)
-		case t.status == celery.Failure:
-			q.log.Error(fmt.Sprintf("Task %s raised unexpected: %s", t, t.Exception()))
+		switch t.Result.Status {
+		case celery.Revoked:
+			q.log.Info(fmt.Sprintf("Discarding revoked task: %s", t), "cause", t.Result.Exception)
+		case celery.Failure:
+			q.log.Error(fmt.Sprintf("Task %s raised unexpected: %s", t, t.Result.Exception))
 		default:
 			succeeded++
 			alerts += t.matches
 			if len(finished) <= maxLoggedTasks {
 				q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", t.matches), "task", t.ID, "event", t.event.ID)
-				q.log.Info(fmt.Sprintf("Task %s succeeded in %.6fs: %s", t, now.Sub(t.started).Seconds(), t.ResultRepr()))
+				q.log.Info(fmt.Sprintf("Task %s succeeded in %.6fs: %s", t, t.Runtime().Seconds(), t.ResultRepr()))
 			}
 		}
 	}
 	if len(finished) > maxLoggedTasks && succeeded > 0 {
 		q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", alerts), "tasks", succeeded)
-		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", finished[0].Name, succeeded, now.Sub(finished[0].started).Seconds()))
-	}
-	if q.observer != nil {
-		q.observer.TasksFinished(finished, now)
+		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", finished[0].Name, succeeded, finished[0].Runtime().Seconds()))
 	}
 }
 
@@ -88,23 +82,15 @@ func (q *Queue) taskRetried(ctx context.Context, tasks []*Task, cause error) err
 	if cause == nil {
 		return nil
 	}
-	exception := celery.NewException("RuntimeError", cause.Error())
-	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), exception))
-	if q.observer != nil {
-		q.observer.TasksRetried(tasks, exception)
-	}
-	if q.results == nil {
-		return nil
-	}
-	var keys []string
-	var values [][]byte
+	var retried []FinishedTask
 	for _, t := range tasks {
-		if !t.IgnoreResult {
-			r := celery.Result{TaskID: t.ID, Status: celery.Retry, Exception: exception, GroupID: t.GroupID, ParentID: t.ParentID}
-			keys, values = append(keys, q.set.keys.Result(t.ID)), append(values, r.Append(nil))
-		}
+		retried = append(retried, raised(t, celery.Retry, "RuntimeError", cause.Error()))
 	}
-	return q.writeResults(ctx, keys, values)
+	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), retried[0].Result.Exception))
+	if q.observer != nil {
+		q.observer.TasksFinished(retried)
+	}
+	return q.writeResults(ctx, retried)
 }
 
 // String returns "name[id]", as Celery's log does.
@@ -113,11 +99,10 @@ func (t *Task) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }
 // Started returns when the task was claimed.
 func (t *Task) Started() time.Time { return t.started }
 
-// Status returns Success, Failure or Revoked.
-func (t *FinishedTask) Status() celery.Status { return t.status }
+// Runtime returns how long the task took.
+func (t *FinishedTask) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }
 
 // ResultRepr returns Python's repr of the result of a success.
-func (t *FinishedTask) ResultRepr() string { return string(celery.Repr(nil, t.value(), 0)) }
-
-// Expired reports whether the task was revoked because it had expired.
-func (t *FinishedTask) Expired() bool { return t.cause == causeExpired }
+func (t *FinishedTask) ResultRepr() string {
+	return fmt.Sprintf("{'status': 'success', 'event_id': %s, 'event_type': %s, 'alerts_created': %d}", celery.Repr(t.event.ID), celery.Repr(t.event.Type), t.matches)
+}

@@ -1,6 +1,8 @@
 package celeryqueue_test
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -21,6 +23,7 @@ import (
 )
 
 func TestResultOfTask(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	quietly := celerytest.NewTask("c")
@@ -62,6 +65,7 @@ func TestResultOfTask(t *testing.T) {
 }
 
 func TestSuccessStays(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
@@ -78,6 +82,7 @@ func TestSuccessStays(t *testing.T) {
 
 // What cannot be run fails with a class and a text, and is kept.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
@@ -125,7 +130,51 @@ func TestRefused(t *testing.T) {
 	r.WantEmpty()
 }
 
+// A task after which others are to run is refused before it runs: none of them is lost.
+func TestFollowUpsRefused(t *testing.T) {
+	t.Parallel()
+	r := celerytest.New(t)
+	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
+	celerytest.Drain(t, q)
+	for kind, embed := range map[string]string{
+		"callbacks": `{"callbacks": [{"task": "app.tasks.link"}], "errbacks": null, "chain": null, "chord": null}`,
+		"errbacks":  `{"callbacks": null, "errbacks": [{"task": "app.tasks.failed"}], "chain": [], "chord": null}`,
+		"chain":     `{"chain":[{"task":"app.tasks.next"}]}`,
+		"chord":     `{"callbacks": [], "chord": {"task": "app.tasks.all"}}`,
+	} {
+		c := celerytest.NewTask(kind)
+		c.Embed = json.RawMessage(embed)
+		c.ETA = time.Now().Add(time.Hour) // it is refused at once
+		r.Publish(c)
+		got := r.Result(kind)
+		if got.Exception == nil || got.Exception.Type != "NotImplementedError" || !strings.Contains(string(got.Exception.Args[0]), "the task has "+kind+";") {
+			t.Errorf("%s is %s %s", kind, got.Status, got.Exception)
+		}
+	}
+	var deadLetters []queue.DeadLetter
+	testenv.Until(t, "four dead letters", func() bool {
+		var err error
+		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		testenv.Check(t, err)
+		return len(deadLetters) == 4
+	})
+	for _, l := range deadLetters {
+		if task, err := new(celery.Decoder).Decode(l.Payload); err != nil || len(task.FollowUps()) != 1 || !strings.Contains(l.Cause, "not supported") {
+			t.Errorf("dead letter %+v: %v", l, err)
+		}
+	}
+	// Nothing follows the last task of a chain.
+	last := celerytest.NewTask("last")
+	last.Embed = json.RawMessage(`{"callbacks": null, "errbacks": null, "chain": [], "chord": null}`)
+	r.Publish(last)
+	if got := r.Result("last"); got.Status != celery.Success {
+		t.Errorf("the last task of a chain is %s %s", got.Status, got.Exception)
+	}
+	r.WantEmpty()
+}
+
 func TestForLater(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
@@ -153,6 +202,7 @@ func TestForLater(t *testing.T) {
 }
 
 func TestPriorities(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var want []string
 	for _, p := range []int{9, 6, 3, 0} {
@@ -169,6 +219,7 @@ func TestPriorities(t *testing.T) {
 
 // Of a queue that is shared, what is of others stays, in its order.
 func TestShared(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	var want, others []string
 	for i := range 300 {
@@ -201,6 +252,7 @@ func TestShared(t *testing.T) {
 // A Python worker gets all fields that the legacy task reads, and picket's worker the
 // event exactly as it was received.
 func TestPublished(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	at := time.UnixMicro(1_700_000_000_123_456).UTC()
@@ -248,6 +300,7 @@ func TestPublished(t *testing.T) {
 }
 
 func TestBuriedTasks(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
@@ -271,6 +324,7 @@ func TestBuriedTasks(t *testing.T) {
 }
 
 func TestRetried(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
@@ -293,27 +347,30 @@ func TestRetried(t *testing.T) {
 
 // Producers may compress; a bomb is refused.
 func TestCompressed(t *testing.T) {
+	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.Drain(t, q)
-	zlib := celerytest.NewTask("zlib")
-	zlib.Compression = "zlib"
-	r.Publish(zlib)
-	packer, err := zstd.NewWriter(nil)
-	testenv.Check(t, err)
-	send := func(id, body string) {
+	send := func(id, compression string, body []byte) {
 		c := celerytest.NewTask(id)
-		c.Headers = map[string]json.RawMessage{"compression": []byte(`"application/zstd"`)}
+		c.Headers = map[string]json.RawMessage{"compression": fmt.Appendf(nil, "%q", compression)}
 		var envelope map[string]any
 		testenv.Check(t, json.Unmarshal(c.Append(nil), &envelope))
-		envelope["body"] = base64.StdEncoding.EncodeToString(packer.EncodeAll([]byte(body), nil))
-		envelope["headers"].(map[string]any)["compression"] = "application/zstd"
+		envelope["body"] = base64.StdEncoding.EncodeToString(body)
 		raw, err := json.Marshal(envelope)
 		testenv.Check(t, err)
 		testenv.Check(t, r.Client.LPush(t.Context(), "picket", raw).Err())
 	}
-	send("zstd", `[[{"event_id":"z","agent_id":"a","event_type":"process"}],{},{}]`)
-	send("bomb", strings.Repeat(" ", 65<<20)+`[[],{},{}]`)
+	const body = `[[{"event_id":"z","agent_id":"a","event_type":"process"}],{},{}]`
+	var packed bytes.Buffer
+	w := zlib.NewWriter(&packed)
+	fmt.Fprint(w, body)
+	testenv.Check(t, w.Close())
+	send("zlib", "application/x-gzip", packed.Bytes())
+	packer, err := zstd.NewWriter(nil)
+	testenv.Check(t, err)
+	send("zstd", "application/zstd", packer.EncodeAll([]byte(body), nil))
+	send("bomb", "application/zstd", packer.EncodeAll([]byte(strings.Repeat(" ", 65<<20)+body), nil))
 	for _, id := range []string{"zlib", "zstd"} {
 		if got := r.Result(id); got.Status != celery.Success {
 			t.Errorf("%s is %s %s", id, got.Status, got.Exception)

@@ -110,6 +110,9 @@ type ChildLog struct {
 // NewChildLog returns an empty log.
 func NewChildLog() *ChildLog { return &ChildLog{map[string]bool{}, map[string]bool{}} }
 
+// killAfter is how many lines of a child are read before it is killed.
+const killAfter = 500
+
 // RunAndKillChild starts a child with the queue in dir, kills it after a while, and adds
 // what it reported.
 func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
@@ -124,7 +127,7 @@ func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 	testenv.Check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	for n := 0; lines.Scan(); n++ {
-		if n == 1500 {
+		if n == killAfter {
 			testenv.Check(t, cmd.Process.Kill())
 		}
 		what, id, _ := strings.Cut(lines.Text(), " ")

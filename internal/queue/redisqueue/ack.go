@@ -25,7 +25,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	for _, p := range parts {
 		if p.err == nil {
 			q.dropLeases(p.receipts...)
-			q.capacity.add(-p.bytes)
+			q.addUsage(-p.bytes)
 		}
 		err = cmp.Or(err, p.err)
 	}

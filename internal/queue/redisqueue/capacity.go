@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,62 +14,36 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// The capacity is read again after capacityMaxAge, or after fullMaxAge if the
-// queue is full. In between, it is updated by what this queue enqueues and acks.
-const (
-	capacityMaxAge = 250 * time.Millisecond
-	fullMaxAge     = 20 * time.Millisecond
-)
-
 // maxMemoryShare is the fraction of a server's maxmemory up to which messages are
 // enqueued. The server needs the rest to deliver and delete messages.
 const maxMemoryShare = 0.9
 
-// capacity tells how full the queue is, approximately: the shards can be on many
-// servers, which cannot be read at the same moment.
-type capacity struct {
-	mu     sync.Mutex
-	read   time.Time
+// A usage is how full the queue is, approximately: the shards can be on many servers,
+// which cannot be read at the same moment.
+type usage struct {
 	bytes  int64
 	memory float64 // fraction of maxmemory used, of the fullest server; 0 without maxmemory
-	err    error   // of the last read
 }
 
-func (c *capacity) add(n int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bytes += n
-}
+// addUsage records that the queue holds n bytes more.
+func (q *Queue) addUsage(n int64) { q.usage.Add(func(u *usage) { u.bytes += n }) }
 
 // checkCapacity returns queue.ErrFull if there is no space for size bytes.
 func (q *Queue) checkCapacity(ctx context.Context, size int64) error {
-	c := &q.capacity
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	full := func() error {
-		if c.err != nil {
-			return c.err
+	full := func(u usage) error {
+		if u.bytes+size > q.opt.MaxBytes {
+			return fmt.Errorf("%d of %d bytes held: %w", u.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
-		if c.bytes+size > q.opt.MaxBytes {
-			return fmt.Errorf("%d of %d bytes held: %w", c.bytes, q.opt.MaxBytes, queue.ErrFull)
-		}
-		if c.memory > maxMemoryShare {
-			return fmt.Errorf("%.0f%% of redis's maxmemory used: %w", c.memory*100, queue.ErrFull)
+		if u.memory > maxMemoryShare {
+			return fmt.Errorf("%.0f%% of redis's maxmemory used: %w", u.memory*100, queue.ErrFull)
 		}
 		return nil
 	}
-	age := time.Since(c.read)
-	if age > capacityMaxAge || age > fullMaxAge && c.err == nil && full() != nil {
-		// Errors are cached too, or every caller would wait for the timeout of a
-		// server that does not answer, one after another.
-		c.err = q.readCapacity(ctx, c)
-		c.read = time.Now()
-	}
-	return full()
+	return q.usage.Reserve(func() (usage, error) { return q.readUsage(ctx) }, full, func(*usage) {})
 }
 
-// readCapacity reads c from the servers.
-func (q *Queue) readCapacity(ctx context.Context, c *capacity) error {
+// readUsage reads the usage from the servers.
+func (q *Queue) readUsage(ctx context.Context) (usage, error) {
 	// Not canceled with the caller: others wait for the result too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
@@ -84,18 +57,17 @@ func (q *Queue) readCapacity(ctx context.Context, c *capacity) error {
 		info = pipe.Info(ctx, "memory")
 	}
 	pipe.Exec(ctx)
-	var sum int64
+	var u usage
 	for _, cmd := range bytes {
 		n, err := cmd.Int64()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return redisstats.WrapError(err)
+			return usage{}, redisstats.WrapError(err)
 		}
-		sum += n
+		u.bytes += n
 	}
-	c.bytes, c.memory = sum, 0
 	if info != nil {
-		c.memory = memoryUsed(info.Val())
-		return nil
+		u.memory = memoryUsed(info.Val())
+		return u, nil
 	}
 	var mu sync.Mutex // ForEachMaster is concurrent
 	// A server that does not answer must not stop enqueuing to others.
@@ -103,10 +75,10 @@ func (q *Queue) readCapacity(ctx context.Context, c *capacity) error {
 		used := memoryUsed(master.Info(ctx, "memory").Val())
 		mu.Lock()
 		defer mu.Unlock()
-		c.memory = max(c.memory, used)
+		u.memory = max(u.memory, used)
 		return nil
 	})
-	return nil
+	return u, nil
 }
 
 // memoryUsed reads the fraction of maxmemory that is in use from the reply of

@@ -61,7 +61,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.do(ctx, o); err != nil {
 		return err
 	}
-	q.capacity.add(stored)
+	q.addUsage(stored)
 	return nil
 }
 

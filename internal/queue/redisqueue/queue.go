@@ -98,7 +98,7 @@ type Queue struct {
 	pipeliners []*pipeliner
 	waitAOF    bool
 	settings   Settings
-	capacity   capacity
+	usage      redisstats.Usage[usage]
 
 	// readLock is locked for reading by pipeliners that lease messages, and for
 	// writing by one that isolates a message.

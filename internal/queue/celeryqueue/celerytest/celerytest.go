@@ -2,6 +2,7 @@
 package celerytest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -42,7 +43,7 @@ func New(t *testing.T) *Fixture {
 
 // NewTask returns a task with one event, as a Python producer publishes it.
 func NewTask(id string) celery.Task {
-	return celery.Task{ID: id, Name: TaskName, GroupIndex: -1, RoutingKey: "celery",
+	return celery.Task{ID: id, Name: TaskName, GroupIndex: -1, RoutingKey: "celery", ArgsRepr: "({...},)", KwargsRepr: "{}",
 		Args: fmt.Appendf(nil, `[{"event_id":"event of %s","agent_id":"PC1","event_type":"process","timestamp":1700000000}]`, id)}
 }
 
@@ -142,18 +143,43 @@ func Drain(t *testing.T, q *celeryqueue.Queue) {
 // Broadcast sends a remote control command and returns the replies by node.
 func (f *Fixture) Broadcast(method, arguments string) map[string]json.RawMessage {
 	f.T.Helper()
-	c := celery.Control{Method: method, Arguments: json.RawMessage(arguments), Ticket: celery.NewID(),
-		ReplyTo: celery.ReplyTo{Exchange: "reply.celery.pidbox", RoutingKey: celery.NewID()}}
-	n, err := f.Client.Publish(f.T.Context(), f.Keys.ControlChannel(), c.Append(nil)).Result()
+	c := celery.NewControl(method, time.Time{})
+	c.Arguments = json.RawMessage(arguments)
+	message, err := c.Append(nil)
+	testenv.Check(f.T, err)
+	n, err := f.Client.Publish(f.T.Context(), f.Keys.ControlChannel(), message).Result()
 	testenv.Check(f.T, err)
 	all := make(map[string]json.RawMessage)
 	for range n {
 		got, err := f.Client.BRPop(f.T.Context(), testenv.Timeout, f.Keys.Reply(c.ReplyTo.RoutingKey)).Result()
 		testenv.Check(f.T, err)
-		node, _, value, err := celery.DecodeReply([]byte(got[1]))
+		node, value, err := celery.DecodeReply([]byte(got[1]))
 		testenv.Check(f.T, err)
 		all[node] = value
 	}
+	return all
+}
+
+// An Event is an event of a task or a worker, as Python programs see it.
+type Event struct {
+	Type, Hostname, UUID, Name, Args, Kwargs, Result, Exception, Traceback string
+	PID, Clock                                                             int
+	Timestamp, Freq, Runtime                                               float64
+	Expired                                                                bool
+	Software                                                               string `json:"sw_ident"`
+	Version                                                                string `json:"sw_ver"`
+}
+
+// DecodeEvents decodes a message with one or several events.
+func DecodeEvents(t *testing.T, message string) []Event {
+	t.Helper()
+	var envelope struct{ Body []byte }
+	testenv.Check(t, json.Unmarshal([]byte(message), &envelope))
+	if !bytes.HasPrefix(envelope.Body, []byte("[")) {
+		envelope.Body = fmt.Appendf(nil, "[%s]", envelope.Body)
+	}
+	var all []Event
+	testenv.Check(t, json.Unmarshal(envelope.Body, &all))
 	return all
 }
 
