@@ -89,14 +89,14 @@ func TestManyRejected(t *testing.T) {
 	if n := strings.Count(w.Body.String(), "agent_id"); w.Code != http.StatusBadRequest || n != 999 {
 		t.Fatalf("%d, %d errors", w.Code, n)
 	}
-	letters, err := r.queue.DeadLetters(t.Context(), 0, 1000)
+	deadLetters, err := r.queue.DeadLetters(t.Context(), 0, 1000)
 	testenv.Check(t, err)
 	events := 0
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		events += l.Events
 	}
-	if len(letters) != 101 || events != 999 {
-		t.Errorf("%d dead letters of %d events", len(letters), events)
+	if len(deadLetters) != 101 || events != 999 {
+		t.Errorf("%d dead deadLetters of %d events", len(deadLetters), events)
 	}
 }
 
