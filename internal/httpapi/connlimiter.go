@@ -2,22 +2,32 @@ package httpapi
 
 import (
 	"container/list"
+	"context"
 	"net"
 	"net/http"
 	"sync"
 )
 
-// A ConnLimiter bounds the connections of a server. Past the bound it closes the
+// A ConnLimiter bounds the connections of a server, and the requests in progress,
+// of which an HTTP/2 connection can have many. Past the first bound it closes the
 // connection that has been idle longest or, if none is idle, the one whose request
-// has taken longest. So neither idle clients nor slow ones can keep others out.
-// It is safe for concurrent use.
+// has taken longest; past the second, the one with the most requests. So neither
+// idle clients nor slow ones can keep others out. It is safe for concurrent use.
 type ConnLimiter struct {
 	max int
 
 	mu              sync.Mutex
 	waiting, active *list.List // of net.Conn, the longest first
 	at              map[net.Conn]listEntry
+	requests        map[*connRequests]struct{} // of connections with requests in progress
+	inProgress      int                        // requests
 	closed          int64
+}
+
+// connRequests counts the requests in progress of a connection.
+type connRequests struct {
+	conn net.Conn
+	n    int
 }
 
 // A listEntry is the entry of a connection in one of the lists.
@@ -26,10 +36,67 @@ type listEntry struct {
 	e  *list.Element
 }
 
-// NewConnLimiter returns a limiter to max connections. Its State is for
-// http.Server.ConnState.
+// NewConnLimiter returns a limiter to max connections and max requests.
 func NewConnLimiter(max int) *ConnLimiter {
-	return &ConnLimiter{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]listEntry)}
+	return &ConnLimiter{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]listEntry),
+		requests: make(map[*connRequests]struct{})}
+}
+
+// Limit sets the hooks of srv and wraps its handler.
+func (c *ConnLimiter) Limit(srv *http.Server) {
+	srv.ConnState = c.State
+	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connRequestsKey{}, &connRequests{conn: conn})
+	}
+	h := srv.Handler
+	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		of := r.Context().Value(connRequestsKey{}).(*connRequests)
+		c.begin(of)
+		defer c.end(of)
+		h.ServeHTTP(w, r)
+	})
+}
+
+type connRequestsKey struct{}
+
+// begin counts a request, and makes room for it.
+func (c *ConnLimiter) begin(of *connRequests) {
+	c.mu.Lock()
+	of.n++
+	c.requests[of] = struct{}{}
+	c.inProgress++
+	var victim *connRequests
+	if c.inProgress > c.max {
+		for r := range c.requests {
+			if victim == nil || r.n > victim.n {
+				victim = r
+			}
+		}
+		if victim.n == 1 { // the bound on connections suffices
+			victim = nil
+		}
+	}
+	if victim != nil { // its handlers end soon, and are not counted any more
+		c.inProgress -= victim.n
+		delete(c.requests, victim)
+		c.closed++
+	}
+	c.mu.Unlock()
+	if victim != nil {
+		victim.conn.Close()
+	}
+}
+
+func (c *ConnLimiter) end(of *connRequests) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.requests[of]; !ok {
+		return // the connection was closed
+	}
+	c.inProgress--
+	if of.n--; of.n == 0 {
+		delete(c.requests, of)
+	}
 }
 
 // State records a new state of a connection.

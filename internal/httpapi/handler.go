@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
+	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -143,6 +145,43 @@ func Write(w http.ResponseWriter, status int, body []byte) error {
 	w.Write(body) // fails only if the client has disconnected
 	return nil
 }
+
+// What a client may send in a body before it is authenticated, and how long that
+// may take.
+const (
+	MaxUnauthenticated     = 4 << 10 // bytes
+	UnauthenticatedTimeout = 10 * time.Second
+)
+
+// ReadStart reads the start of a body whose sender is not authenticated:
+// MaxUnauthenticated bytes, or less if the body ends before, which complete says.
+// r.Body still has all of the body afterwards.
+func ReadStart(w http.ResponseWriter, r *http.Request) (start []byte, complete bool, err error) {
+	conn := http.NewResponseController(w)
+	begin := time.Now()
+	conn.SetReadDeadline(begin.Add(UnauthenticatedTimeout))
+	start = make([]byte, MaxUnauthenticated)
+	n, err := io.ReadFull(r.Body, start)
+	start = start[:n]
+	switch {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		complete = true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, false, Errorf(http.StatusRequestTimeout, "the body took too long to arrive")
+	case err != nil:
+		return nil, false, fmt.Errorf("read body: %v: %w", err, picket.ErrInvalid)
+	default:
+		conn.SetReadDeadline(begin.Add(BodyTimeout))
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(start), r.Body), r.Body}
+	return start, complete, nil
+}
+
+// BodyTimeout bounds how long the body of an authenticated request may take.
+const BodyTimeout = time.Minute
 
 // ReadJSON decodes a JSON body of at most 1 MiB into v.
 func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {

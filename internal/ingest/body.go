@@ -2,8 +2,8 @@ package ingest
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,29 +28,26 @@ const zstdWindow = 8 << 20
 // A bodyReader reads bodies into memory, decompressed and within limits.
 type bodyReader struct {
 	maxBodyBytes, maxDecodedBytes int64
-	tiers                         []bufferTier
+	grace                         time.Duration
+	tiers                         []*bufferTier
 	buffers                       sync.Pool // of *[]byte, one chunk or a little more
 	zstds                         sync.Pool // of *zstd.Decoder
 }
 
-// A bufferTier limits how many bodies may be larger than a size at the same time.
-// A growing body acquires the tiers in order, which rules out deadlocks.
-type bufferTier struct {
-	size  int64
-	slots chan struct{}
-}
-
-func newBodyReader(maxBody, maxDecoded int64) *bodyReader {
-	return &bodyReader{maxBodyBytes: maxBody, maxDecodedBytes: maxDecoded, tiers: []bufferTier{
-		{chunk, make(chan struct{}, 64)}, {1 << 20, make(chan struct{}, 6)}, {8 << 20, make(chan struct{}, 1)},
+func newBodyReader(o *Options) *bodyReader {
+	return &bodyReader{maxBodyBytes: o.MaxBodyBytes, maxDecodedBytes: o.MaxDecodedBytes, grace: o.BodyGrace, tiers: []*bufferTier{
+		newBufferTier(0, 1024, 128), newBufferTier(chunk, 64, 16), newBufferTier(1<<20, 6, 3), newBufferTier(8<<20, 1, 1),
 	}}
 }
 
-// read reads the body of r. It calls feed as the body grows, and stops if feed
+// read reads the body of a request of sender. It calls feed as the body grows, and stops if feed
 // returns an error. The caller calls release, at least once, when it no longer
 // needs the body or anything that aliases it.
-func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body []byte) error) (body []byte, release func(), err error) {
-	climbed := 0
+func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string, feed func(body []byte) error) (body []byte, release func(), err error) {
+	if err := b.tiers[0].acquire(r.Context(), sender); err != nil {
+		return nil, nil, err
+	}
+	climbed := 1
 	buf, ok := b.buffers.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
@@ -58,7 +55,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	}
 	free := func() {
 		for ; climbed > 0; climbed-- {
-			<-b.tiers[climbed-1].slots
+			b.tiers[climbed-1].release(sender)
 		}
 		if buf != nil && cap(*buf) <= 4*chunk {
 			b.buffers.Put(buf)
@@ -68,26 +65,33 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 	defer func() {
 		if err != nil {
 			free()
-			drain(w, r)
+			if httpapi.Status(err) != http.StatusRequestTimeout { // otherwise nothing comes
+				drain(w, r)
+			}
 		}
 	}()
 	if r.ContentLength > b.maxBodyBytes {
 		return nil, nil, b.readError(errTooLong)
 	}
-	src, done, err := b.decompress(r, &limitedReader{r.Body, b.maxBodyBytes})
+	sent := &limitedReader{r.Body, b.maxBodyBytes}
+	src, done, err := b.decompress(r, sent)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer done()
 
 	body = (*buf)[:0]
+	conn, begin := http.NewResponseController(w), time.Now()
+	// The body occupies memory that others may be waiting for, so each chunk of it
+	// must arrive within the grace. What else takes time here does not count.
+	waited, counted := time.Duration(0), sent.left
 	for {
 		if int64(len(body)) > b.maxDecodedBytes {
 			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecodedBytes)
 		}
 		if len(body) == cap(body) {
 			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
-				if err := acquireSlot(r.Context(), b.tiers[climbed].slots); err != nil {
+				if err := b.tiers[climbed].acquire(r.Context(), sender); err != nil {
 					return nil, nil, err
 				}
 				climbed++
@@ -95,7 +99,12 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, feed func(body
 			body = append(make([]byte, 0, min(2*int64(cap(body)), b.maxDecodedBytes+1)), body...)
 			*buf = body
 		}
+		now := time.Now()
+		conn.SetReadDeadline(earlier(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
 		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunk)])
+		if waited += time.Since(now); counted-sent.left >= chunk {
+			waited, counted = 0, sent.left
+		}
 		body = body[:len(body)+n]
 		if n > 0 {
 			if err := feed(body); err != nil {
@@ -128,6 +137,13 @@ func (b *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 const (
 	drained   = 64 << 20
 	drainTime = 10 * time.Second
@@ -142,15 +158,6 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	}
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
 	io.CopyN(io.Discard, r.Body, drained)
-}
-
-func acquireSlot(ctx context.Context, slots chan struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return &httpapi.Error{Status: http.StatusServiceUnavailable, RetryAfter: 1, Err: fmt.Errorf("wait for memory: %w", ctx.Err())}
-	}
 }
 
 func (b *bodyReader) readError(err error) error {
@@ -197,4 +204,17 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 	default:
 		return nil, nil, httpapi.Errorf(http.StatusUnsupportedMediaType, "Content-Encoding %q is not supported; use gzip or zstd", enc)
 	}
+}
+
+// decompressStart returns what start, the first bytes of the body of r, decompresses
+// to, as far as that goes and at most httpapi.MaxUnauthenticated bytes.
+func (b *bodyReader) decompressStart(r *http.Request, start []byte) ([]byte, error) {
+	src, done, err := b.decompress(r, bytes.NewReader(start))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	plain := make([]byte, httpapi.MaxUnauthenticated)
+	n, _ := io.ReadFull(src, plain) // an error is reported when all of it is read
+	return plain[:n], nil
 }

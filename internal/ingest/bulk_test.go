@@ -151,7 +151,7 @@ func TestOsquery(t *testing.T) {
 		{"nothing", "log", log(r.agent, "result", "[]"), 200, `{}`, 0},
 		{"null", "log", log(r.agent, "result", "null"), 400, `{"error":"read the log of osquery: data is no array: invalid"}`, 0},
 		{"bad row", "log", log(r.collector, "result", "["+row+",5]"), 200, `{}`, 1},
-		{"no JSON", "log", `nope`, 400, `{"error":"read the log of osquery: not JSON: invalid"}`, 0},
+		{"no JSON", "log", `nope`, 400, `{"error":"read the request of osquery: not JSON: invalid"}`, 0},
 		{"cut short", "log", log(r.agent, "result", "[{")[:60], 400, "", 0},
 		{"too many", "log", log(r.agent, "result", "["+strings.Repeat("1,", 10)+"1]"), 413, "", 0},
 		{"too large", "log", log(r.agent, "result", `[{"a":"`+strings.Repeat("x", 1000)+`"}]`), 413, "", 0},

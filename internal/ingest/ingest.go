@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ type Options struct {
 	MaxDecodedBytes int64 // bytes of a request decompressed; 64 MiB
 	MaxEvents       int   // events of a request; 10,000
 	MaxEventBytes   int   // bytes of one event; 1 MiB
+	// BodyGrace is how long each 64 KiB of a body as sent may take to arrive; 5 s.
+	BodyGrace time.Duration
 	// Validator checks events in the native format; by default they need only
 	// be JSON objects.
 	Validator Validator
@@ -51,9 +54,27 @@ type Handler struct {
 	tokens  *auth.TokenVerifier
 	opt     Options
 	bodies  *bodyReader
-	readers sync.Pool // of *normalize.Reader
+	readers readerPool
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
+}
+
+// A readerPool limits how many goroutines read events at the same time. Each reader
+// takes some megabytes when events are hostile, and more of them are not faster.
+type readerPool struct {
+	slots *bufferTier
+	pool  sync.Pool // of *normalize.Reader
+}
+
+// use calls f with a reader, for a request of sender. f must not wait for anything.
+func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.Reader) error) error {
+	if err := p.slots.acquire(ctx, sender); err != nil {
+		return err
+	}
+	defer p.slots.release(sender)
+	r := p.pool.Get().(*normalize.Reader)
+	defer p.pool.Put(r)
+	return f(r)
 }
 
 // AgentDropped returns how many events agents have reported as dropped, because
@@ -66,6 +87,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	o.MaxDecodedBytes = cmp.Or(o.MaxDecodedBytes, 64<<20)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)
 	o.MaxEventBytes = cmp.Or(o.MaxEventBytes, 1<<20)
+	o.BodyGrace = cmp.Or(o.BodyGrace, 5*time.Second)
 	if o.Validator == nil {
 		o.Validator = lenient{}
 	}
@@ -82,8 +104,9 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(o.MaxBodyBytes, o.MaxDecodedBytes)}
-	h.readers.New = func() any { return normalize.NewReader() }
+	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(&o)}
+	h.readers.slots = newBufferTier(0, 2*int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0)))
+	h.readers.pool.New = func() any { return normalize.NewReader() }
 	return h
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
@@ -22,20 +23,14 @@ func nodeInvalid(w http.ResponseWriter) error {
 // osqueryEnroll accepts a collector's or an agent's token as enroll secret, and
 // returns it as node key: the token identifies the sender.
 func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
-	var req struct {
-		Secret string `json:"enroll_secret"`
-	}
-	if err := httpapi.ReadJSON(w, r, &req); err != nil {
-		return err
-	}
-	_, err := h.tokens.CheckSender(r.Context(), req.Secret)
+	_, secret, err := h.osquerySender(w, r, "enroll_secret")
 	if isAuthError(err) {
 		return nodeInvalid(w)
 	}
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": req.Secret, "node_invalid": false})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": secret, "node_invalid": false})
 }
 
 // isAuthError reports whether the credentials are the reason for an error.
@@ -43,55 +38,60 @@ func isAuthError(err error) bool {
 	return errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden)
 }
 
+// osquerySender authenticates a request of osquery by its Authorization header, or
+// by a field of its body, which must be among the first bytes.
+func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field string) (from auth.Identity, secret string, err error) {
+	if secret = auth.Secret(r); secret == "" {
+		start, complete, err := httpapi.ReadStart(w, r)
+		if err != nil {
+			return auth.Identity{}, "", err
+		}
+		if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") { // its decoders take megabytes
+			return auth.Identity{}, "", httpapi.Errorf(http.StatusUnsupportedMediaType, "zstd is only for requests with an Authorization header; use gzip")
+		}
+		plain, err := h.bodies.decompressStart(r, start)
+		if err != nil {
+			return auth.Identity{}, "", err
+		}
+		if complete && len(plain) < httpapi.MaxUnauthenticated && !json.Valid(plain) {
+			return auth.Identity{}, "", fmt.Errorf("read the request of osquery: not JSON: %w", picket.ErrInvalid)
+		}
+		secret = firstStringField(plain, field)
+	}
+	from, err = h.tokens.CheckSender(r.Context(), secret)
+	return from, secret, err
+}
+
 // osqueryLog accepts the posts of osquery's TLS logger: result rows or status lines
 // in an envelope. Each row is an event.
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
-	// The node key is in the body, where osquery puts it first. It is checked
-	// after the first chunk, so that unauthenticated bodies cannot take more
-	// memory than that.
-	var from auth.Identity
-	known := false
-	identify := func(start []byte) (err error) {
-		secret := auth.Secret(r)
-		if secret == "" {
-			secret = nodeKey(start)
-		}
-		from, err = h.tokens.CheckSender(r.Context(), secret)
-		known = err == nil
-		return err
-	}
-	body, release, err := h.bodies.read(w, r, func(body []byte) error {
-		if !known && len(body) >= chunk {
-			return identify(body)
-		}
-		return nil
-	})
-	if err == nil {
-		defer release()
-		if !known {
-			err = identify(body)
-		}
-	}
-	switch {
-	case isAuthError(err) && (body == nil || json.Valid(body)):
+	from, _, err := h.osquerySender(w, r, "node_key")
+	if isAuthError(err) {
 		return nodeInvalid(w)
-	case isAuthError(err):
-		return fmt.Errorf("read the log of osquery: not JSON: %w", picket.ErrInvalid)
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
+	body, release, err := h.bodies.read(w, r, from.String(), func([]byte) error { return nil })
+	if err != nil {
+		return err
+	}
+	defer release()
 	logType, rows, err := osqueryRows(body, h.opt.MaxEvents)
 	if err != nil {
 		return err
 	}
 	b := h.newBatchBuilder(from)
-	reader := h.readers.Get().(*normalize.Reader)
-	defer h.readers.Put(reader)
-	for i, row := range rows {
-		if len(row) > h.opt.MaxEventBytes {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
+		for i, row := range rows {
+			if len(row) > h.opt.MaxEventBytes {
+				return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
+			}
+			b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
 		}
-		b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
+		return nil
+	}); err != nil {
+		return err
 	}
 	if err := b.send(r.Context(), release); err != nil {
 		return err
@@ -99,8 +99,9 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.JSON(w, http.StatusOK, struct{}{})
 }
 
-// nodeKey returns the node key at the start of a body, "" if there is none.
-func nodeKey(start []byte) string {
+// firstStringField returns a field at the start of a JSON object, "" if it is not
+// there.
+func firstStringField(start []byte, field string) string {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return ""
@@ -114,9 +115,9 @@ func nodeKey(start []byte) string {
 		if d.Decode(&value) != nil {
 			return ""
 		}
-		var key string
-		if name == "node_key" && json.Unmarshal(value, &key) == nil {
-			return key
+		var text string
+		if name == field && json.Unmarshal(value, &text) == nil {
+			return text
 		}
 	}
 	return ""
