@@ -17,6 +17,9 @@ const batchVersion = 2
 // far lower.
 const maxBatchBytes = 1 << 30
 
+// minEventBytes is the size of an event without any text, as version 1 encodes it.
+const minEventBytes = 7
+
 // Encode appends the batch to dst in the format of queues:
 //
 //	version   1 byte, 2
@@ -98,7 +101,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	r := reader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
 	b := Batch{ID: r.string(), Received: r.time()}
 	n := r.uvarint()
-	if n > uint64(len(plain)) { // every event has more than a byte
+	if n > uint64(len(plain)/minEventBytes) {
 		return Batch{}, fmt.Errorf("decode batch: %d events in %d bytes: %w", n, len(plain), ErrInvalid)
 	}
 	b.Events = make([]Event, n)

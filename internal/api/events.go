@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -44,8 +45,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	return httpapi.Write(w, http.StatusOK, append(b, '}'))
 }
 
+// event answers the event that the path and the query name. If those name several, it
+// answers 300 and lists them.
 func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
+		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+	}
 	if err != nil {
 		return err
 	}
@@ -54,11 +60,49 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 
 // rawEvent answers the bytes of the event as they were received.
 func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
+		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+	}
 	if err != nil {
 		return err
 	}
 	return httpapi.Write(w, http.StatusOK, ev.Raw)
+}
+
+// eventRef returns the reference to an event that a request makes.
+func eventRef(r *http.Request) store.EventRef {
+	q := r.URL.Query()
+	return store.EventRef{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id"), Sender: q.Get("sender"), Index: q.Get("index")}
+}
+
+// An eventChoice lists the events that have the same id.
+type eventChoice struct {
+	Error  string         `json:"error"`
+	Events []eventSummary `json:"events"`
+	More   bool           `json:"more"`
+}
+
+// An eventSummary is an event without its content.
+type eventSummary struct {
+	EventID   string    `json:"event_id"`
+	Namespace string    `json:"namespace"`
+	AgentID   string    `json:"agent_id"`
+	Sender    string    `json:"sender"`
+	Index     string    `json:"index,omitempty"`
+	Host      string    `json:"host"`
+	EventType string    `json:"event_type"`
+	Time      time.Time `json:"time"`
+	Received  time.Time `json:"received"`
+}
+
+func newEventChoice(e *store.AmbiguousEventError) eventChoice {
+	c := eventChoice{Error: e.Error(), Events: make([]eventSummary, len(e.Events)), More: e.More}
+	for i := range e.Events {
+		ev := &e.Events[i]
+		c.Events[i] = eventSummary{ev.ID, store.RefOf(ev).Namespace, ev.AgentID, ev.Sender, ev.Index, ev.Host, ev.Type, ev.Time, ev.Received}
+	}
+	return c
 }
 
 // appendEvent appends an event as JSON. It writes the JSON itself to keep the
@@ -68,6 +112,14 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 	b = appendJSON(b, ev.ID)
 	b = append(b, `,"event_id":`...)
 	b = appendJSON(b, ev.ID)
+	b = append(b, `,"namespace":`...)
+	b = appendJSON(b, store.RefOf(ev).Namespace)
+	b = append(b, `,"sender":`...)
+	b = appendJSON(b, ev.Sender)
+	if ev.Index != "" {
+		b = append(b, `,"index":`...)
+		b = appendJSON(b, ev.Index)
+	}
 	b = append(b, `,"agent_id":`...)
 	b = appendJSON(b, ev.AgentID)
 	b = append(b, `,"host":`...)

@@ -32,7 +32,7 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	}
 	matched := make(map[string]bool)
 	for _, m := range matches.Matches {
-		matched[m.EventID] = true
+		matched[m.EventKey()] = true
 	}
 	// The pattern ignores case and knows wildcards: it may select other agents.
 	page.Events = slices.DeleteFunc(page.Events, func(ev picket.Event) bool { return ev.AgentID != a.AgentID })
@@ -42,7 +42,7 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 		ev := &page.Events[i]
 		rows = append(rows, object{
 			{"event_id", ev.ID}, {"type", ev.Type}, {"timestamp", isoUTC(ev.Time)}, {"timestamp_local", isoLocal(ev.Time)},
-			{"severity", severityOf(ev)}, {"is_alert", matched[ev.ID]},
+			{"severity", severityOf(ev)}, {"is_alert", matched[ev.Key()]},
 		})
 	}
 	pythonTime := func(t time.Time) string { return strings.Replace(isoUTC(t), "T", " ", 1) }
