@@ -12,10 +12,9 @@ type metrics struct {
 }
 
 // A Snapshot has a worker's counters since New. Events counts new events, Conflicting
-// the duplicates with other content than what is stored, Failed
-// those that became dead letters, and Retries the messages that were returned to
-// the queue because the store was unavailable. Times are sums over all
-// goroutines.
+// the Duplicates with other content than what is stored, Failed the events that became
+// dead letters, and Retries the messages that were returned to the queue because the
+// store was unavailable. Times are sums over all goroutines.
 type Snapshot struct {
 	Batches, Events, Duplicates, Conflicting, Matches, Alerts, Failed, Retries int64
 	DetectTime, SaveTime                                                       time.Duration
@@ -40,8 +39,8 @@ func (w *Worker) logSummaries() (stop func()) {
 		m, now := w.Metrics(), time.Now()
 		if m.Batches != last.Batches || m.Failed != last.Failed {
 			w.log.Info("batches processed", "batches", m.Batches-last.Batches, "events", m.Events-last.Events,
-				"duplicates", m.Duplicates-last.Duplicates, "conflicting", m.Conflicting-last.Conflicting, "matches", m.Matches-last.Matches,
-				"dead", m.Failed-last.Failed, "interval", now.Sub(logged).Round(time.Millisecond))
+				"duplicates", m.Duplicates-last.Duplicates, "matches", m.Matches-last.Matches,
+				"dead", m.Failed-last.Failed, "conflicting", m.Conflicting-last.Conflicting, "interval", now.Sub(logged).Round(time.Millisecond))
 		}
 		last, logged = m, now
 	}
