@@ -15,9 +15,9 @@ type Match struct {
 	RuleID         string           `json:"rule_id"`
 	AlertID        string           `json:"alert_id"` // set by the store
 	EventID        string           `json:"event_id"`
-	EventNamespace string           `json:"namespace"` // Event.Namespace
 	AgentID        string           `json:"agent_id"`
-	Time           time.Time        `json:"time"` // of the event
+	EventNamespace string           `json:"namespace"` // Event.Namespace
+	Time           time.Time        `json:"time"`      // of the event
 	Why            []sigma.Evidence `json:"why"`
 
 	// Properties of the rule and the host for the alert; not stored with the match.

@@ -86,12 +86,12 @@ type eventChoice struct {
 // An eventSummary is an event without its content.
 type eventSummary struct {
 	EventID   string    `json:"event_id"`
-	Namespace string    `json:"namespace"`
 	AgentID   string    `json:"agent_id"`
-	Sender    string    `json:"sender"`
-	Index     string    `json:"index,omitempty"`
 	Host      string    `json:"host"`
 	EventType string    `json:"event_type"`
+	Namespace string    `json:"namespace"`
+	Sender    string    `json:"sender"`
+	Index     string    `json:"index,omitempty"`
 	Time      time.Time `json:"time"`
 	Received  time.Time `json:"received"`
 }
@@ -100,7 +100,7 @@ func newEventChoice(e *store.AmbiguousEventError) eventChoice {
 	c := eventChoice{Error: e.Error(), Events: make([]eventSummary, len(e.Events)), More: e.More}
 	for i := range e.Events {
 		ev := &e.Events[i]
-		c.Events[i] = eventSummary{ev.ID, store.RefOf(ev).Namespace, ev.AgentID, ev.Sender, ev.Index, ev.Host, ev.Type, ev.Time, ev.Received}
+		c.Events[i] = eventSummary{ev.ID, ev.AgentID, ev.Host, ev.Type, store.RefOf(ev).Namespace, ev.Sender, ev.Index, ev.Time, ev.Received}
 	}
 	return c
 }
@@ -112,6 +112,12 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 	b = appendJSON(b, ev.ID)
 	b = append(b, `,"event_id":`...)
 	b = appendJSON(b, ev.ID)
+	b = append(b, `,"agent_id":`...)
+	b = appendJSON(b, ev.AgentID)
+	b = append(b, `,"host":`...)
+	b = appendJSON(b, ev.Host)
+	b = append(b, `,"event_type":`...)
+	b = appendJSON(b, ev.Type)
 	b = append(b, `,"namespace":`...)
 	b = appendJSON(b, store.RefOf(ev).Namespace)
 	b = append(b, `,"sender":`...)
@@ -120,12 +126,6 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 		b = append(b, `,"index":`...)
 		b = appendJSON(b, ev.Index)
 	}
-	b = append(b, `,"agent_id":`...)
-	b = appendJSON(b, ev.AgentID)
-	b = append(b, `,"host":`...)
-	b = appendJSON(b, ev.Host)
-	b = append(b, `,"event_type":`...)
-	b = appendJSON(b, ev.Type)
 	b = append(b, `,"time":"`...)
 	b = ev.Time.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","received":"`...)

@@ -37,7 +37,7 @@ func TestResultOfTask(t *testing.T) {
 	}
 	for _, d := range ds {
 		on := func(id string) picket.Match {
-			return picket.Match{EventID: id, EventNamespace: (&picket.Event{Sender: "celery", AgentID: "A"}).Namespace()}
+			return picket.Match{EventID: id, EventNamespace: (&picket.Event{Sender: "celery", AgentID: "PC1"}).Namespace()}
 		}
 		q.ReportResult(d, []picket.Match{on("event of a"), on("event of a"), on("event of other"), {EventID: "event of a"}})
 	}
