@@ -16,6 +16,9 @@ const batchVersion = 1
 // far lower.
 const maxBatchBytes = 1 << 30
 
+// minEventBytes is the size of an encoded event without any text.
+const minEventBytes = 7
+
 // Encode appends the batch to dst in the format of queues:
 //
 //	version   1 byte, 1
@@ -95,7 +98,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	r := reader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
 	b := Batch{ID: r.string(), Received: r.time()}
 	n := r.uvarint()
-	if n > uint64(len(plain)) { // every event has more than a byte
+	if n > uint64(len(plain)/minEventBytes) {
 		return Batch{}, fmt.Errorf("decode batch: %d events in %d bytes: %w", n, len(plain), ErrInvalid)
 	}
 	b.Events = make([]Event, n)

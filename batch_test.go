@@ -2,12 +2,14 @@ package picket_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/testenv"
 )
 
 func batch(raws ...string) picket.Batch {
@@ -50,8 +52,15 @@ func FuzzBatch(f *testing.F) {
 	f.Add([]byte{1})
 	b := batch(`{"a":1}`, `{"b":2}`)
 	f.Add(b.Encode(nil))
+	many := batch(slices.Repeat([]string{"{}"}, 20_000)...)
+	for i := range many.Events {
+		many.Events[i] = picket.Event{Time: many.Received, Received: many.Received}
+	}
+	f.Add(many.Encode(nil))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		b, err := picket.DecodeBatch(p)
+		var b picket.Batch
+		var err error
+		testenv.CheckAllocated(t, 2<<20+64*(len(p)+picket.EncodedSize(p)), func() { b, err = picket.DecodeBatch(p) })
 		if err != nil {
 			if !errors.Is(err, picket.ErrInvalid) {
 				t.Fatal(err)

@@ -99,7 +99,7 @@ func TestDocFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	define := regexp.MustCompile(`^(String|StringArray|StringSlice|Int|Int64|Bool|Duration|Float64)(Var)?P?$`)
+	define := regexp.MustCompile(`^(String|StringArray|StringSlice|Int|Int64|Bool|Duration|Float64)(Var)?P?$|^Var$`)
 	page, found := read(t, "docs/configuration.md"), 0
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {

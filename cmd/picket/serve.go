@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +35,7 @@ type serveFlags struct {
 	queueBytes, storeBytes, minFree   int64
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
+	trustedProxies                    []netip.Prefix
 }
 
 func (f serveFlags) storeLocation() storeLocation { return storeLocation{f.data, f.store} }
@@ -70,6 +73,7 @@ by kill -9.`,
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` for TLS")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "private key `FILE` of the certificate")
 	fl.BoolVar(&f.insecure, "insecure", false, "serve other machines without TLS: tokens and passwords cross the network in the clear")
+	fl.Var(prefixList{&f.trustedProxies}, "trusted-proxies", "`NETWORKS` of reverse proxies, as in 10.0.0.0/8,192.0.2.1: the client is who they say in X-Forwarded-For and X-Forwarded-Proto")
 	fl.StringVar(&f.pprof, "pprof", "", "serve profiles of this process on a loopback `ADDR`, such as 127.0.0.1:6060")
 	fl.BoolVar(&f.watchHost, "watch-host", false, "also run an agent that watches this host")
 	fl.Int64Var(&f.maxBody, "max-body", 16<<20, "maximum `BYTES` of a request as sent")
@@ -181,4 +185,35 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 		return err
 	}
 	return s.run(listener, base)
+}
+
+// A prefixList is a flag: networks or addresses, separated by commas.
+type prefixList struct{ to *[]netip.Prefix }
+
+func (l prefixList) Type() string { return "networks" }
+
+func (l prefixList) String() string {
+	var out []string
+	if l.to != nil {
+		for _, p := range *l.to {
+			out = append(out, p.String())
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+func (l prefixList) Set(text string) error {
+	*l.to = nil
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		p, err := netip.ParsePrefix(part)
+		if ip, ipErr := netip.ParseAddr(part); ipErr == nil {
+			p, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			return fmt.Errorf("%q is neither a network nor an address", part)
+		}
+		*l.to = append(*l.to, p.Masked())
+	}
+	return nil
 }

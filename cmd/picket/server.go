@@ -50,6 +50,7 @@ type server struct {
 	http        *http.Server
 	start       time.Time
 	metrics     *metrics
+	audit       *audit.Recorder
 }
 
 // open opens the queue, the store and the cache, and wires the parts.
@@ -97,19 +98,19 @@ func (s *server) open() (err error) {
 		return err
 	}
 	shown := cache.NewCachedStore(s.store, statistics)
-	recorder := audit.NewRecorder(s.store, s.log, time.Now)
-	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: recorder, Now: time.Now}
+	s.audit = audit.NewRecorder(s.store, s.log, time.Now)
+	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: s.audit, Now: time.Now}
 	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
-	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: recorder, Sessions: sessions,
-		Now: time.Now, Secure: f.tlsCert != "", Version: version,
+	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: s.audit, Sessions: sessions,
+		Now: time.Now, Version: version,
 		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDropped() }}
 	console.Routes(mux)
 	mux.Handle("/{$}", s.root, httpapi.WriteError)
 	s.healthRoutes(mux)
 	s.connLimiter = httpapi.NewConnLimiter(f.maxConns)
 	s.http = &http.Server{
-		Handler:           crossOrigin(mux),
+		Handler:           httpapi.TrustProxies(httpapi.StrictTransport(crossOrigin(mux)), f.trustedProxies),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		// A window of 128 KiB suffices for 10 Mbit/s at 100 ms. What a client
@@ -154,6 +155,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	defer cancel()
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.runRetention(ctx) })
+	beside.Go(func() { s.audit.Run(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
 		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })

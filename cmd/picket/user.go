@@ -29,8 +29,8 @@ func userName() string {
 }
 
 func newUser() *cobra.Command {
-	return newGroup("user", "Add, list and disable the people who sign in to the console",
-		newUserAdd(), newUserList(), newUserPasswd(), newUserDisable())
+	return newGroup("user", "Manage the people who sign in to the console",
+		newUserAdd(), newUserList(), newUserPasswd(), newUserRole(), newUserEnable(), newUserDisable(), newUserDelete(), newUserSessions())
 }
 
 func newUserAdd() *cobra.Command {
@@ -152,19 +152,6 @@ func newUserList() *cobra.Command {
 		})
 	}
 	return cmd
-}
-
-func newUserDisable() *cobra.Command {
-	return userCommand("disable NAME", "Disable a user and end their sessions", func(cmd *cobra.Command, s store.Store, u store.User) error {
-		u.Disabled = true
-		if err := s.PutUser(cmd.Context(), u); err != nil {
-			return err
-		}
-		if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
-			return err
-		}
-		return auditCLI(cmd, s, "user.disable", u.Name, "")
-	})
 }
 
 // firstUser creates the user admin in an empty store and prints the password

@@ -21,6 +21,8 @@ type Recorder struct {
 	store Store
 	log   *slog.Logger
 	now   func() time.Time
+
+	refusals refusals
 }
 
 // NewRecorder returns a recorder that writes to s.

@@ -236,13 +236,13 @@ func TestSessions(t *testing.T) {
 	sessions := auth.NewSessions(s, clk.Now)
 	secret, err := sessions.SignIn(ctx, "ann", password, "1.1.1.1")
 	testenv.Check(t, err)
-	id, err := sessions.Check(ctx, secret)
+	id, err := sessions.Check(ctx, secret, "1.1.1.1")
 	testenv.Check(t, err)
 	if id != (auth.Identity{Kind: "user", Subject: "ann", Role: auth.RoleAnalyst}) {
 		t.Errorf("%+v", id)
 	}
 	for _, invalid := range []string{"", "x", secret[1:]} {
-		if _, err := sessions.Check(ctx, invalid); !errors.Is(err, auth.ErrUnauthenticated) {
+		if _, err := sessions.Check(ctx, invalid, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 			t.Errorf("%q: %v", invalid, err)
 		}
 	}
@@ -254,29 +254,40 @@ func TestSessions(t *testing.T) {
 
 	// The role is the user's of now; who is disabled is out at once.
 	addUser(t, s, "ann", func(u *store.User) { u.Role = auth.RoleViewer })
-	if id, err := sessions.Check(ctx, secret); err != nil || id.Role != auth.RoleViewer {
+	if id, err := sessions.Check(ctx, secret, "1.1.1.1"); err != nil || id.Role != auth.RoleViewer {
 		t.Error(id, err)
 	}
 	addUser(t, s, "ann", func(u *store.User) { u.Disabled = true })
-	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a disabled user is in", err)
 	}
 	if _, err := sessions.SignIn(ctx, "ann", password, "1.1.1.3"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a disabled user signs in", err)
 	}
 	addUser(t, s, "ann", nil)
-	if _, err := sessions.Check(ctx, secret); err != nil {
+	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); err != nil {
 		t.Error(err)
 	}
-	clk.Add(auth.SessionLifetime)
-	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+	for range auth.SessionLifetime/auth.SessionIdle*2 - 1 { // used now and then
+		clk.Add(auth.SessionIdle / 2)
+		_, err := sessions.Check(ctx, secret, "1.1.1.1")
+		testenv.Check(t, err)
+	}
+	clk.Add(auth.SessionIdle / 2)
+	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives its time", err)
 	}
 	secret, err = sessions.SignIn(ctx, "ann", password, "1.1.1.1")
 	testenv.Check(t, err)
+	idle, err := sessions.SignIn(ctx, "ann", password, "1.1.1.1")
+	testenv.Check(t, err)
 	testenv.Check(t, sessions.SignOut(ctx, secret))
-	if _, err := sessions.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives the sign-out", err)
+	}
+	clk.Add(auth.SessionIdle)
+	if _, err := sessions.Check(ctx, idle, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("an idle session lasts", err)
 	}
 }
 
@@ -300,7 +311,7 @@ func TestSignInLimits(t *testing.T) {
 	if err := try("ann", password, "1.1.1.1"); !errors.Is(err, auth.ErrTooMany) {
 		t.Error("the sixth is let try", err)
 	}
-	testenv.Check(t, try("ann", password, "2.2.2.2")) // she herself is elsewhere
+	testenv.Check(t, try("ann", password, "2.2.2.2"))
 	clk.Add(time.Minute)
 	testenv.Check(t, try("ann", password, "1.1.1.1"))
 
@@ -320,5 +331,38 @@ func TestSignInLimits(t *testing.T) {
 	}
 	if n != 20 {
 		t.Errorf("%d of 60 guesses were looked at", n)
+	}
+
+	// Attackers at many addresses cannot lock out a user where the user is known,
+	// nor can others behind the same address.
+	for i := range 60 {
+		_ = try("ann", "wrong", fmt.Sprintf("4.4.4.%d", i))
+	}
+	if err := try("ann", password, "5.5.5.5"); !errors.Is(err, auth.ErrTooMany) {
+		t.Error("after 60 failures, an unknown address is let try", err)
+	}
+	testenv.Check(t, try("ann", password, "2.2.2.2"))
+	for i := range 30 {
+		_ = try(fmt.Sprint("guess", i), "wrong", "2.2.2.2")
+	}
+	testenv.Check(t, try("ann", password, "2.2.2.2"))
+
+	// A /64 network is one address.
+	for i := range 5 {
+		_ = try("bob", "wrong", fmt.Sprintf("2001:db8::%d", i))
+	}
+	if err := try("bob", "wrong", "2001:db8::1:2:3:4"); !errors.Is(err, auth.ErrTooMany) {
+		t.Error("another address of the network is let try", err)
+	}
+	if err := try("bob", "wrong", "2001:db8:0:1::1"); !errors.Is(err, auth.ErrUnauthenticated) {
+		t.Error("another network is not let try", err)
+	}
+
+	// A refused sign-in names its user only if there is one.
+	for name, want := range map[string]string{"ann": "ann", "my password": ""} {
+		_, err := sessions.SignIn(t.Context(), name, "wrong", "6.6.6.6")
+		if refused, ok := errors.AsType[*auth.SignInError](err); !ok || refused.User != want {
+			t.Errorf("sign-in of %q is refused with %#v", name, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 )
@@ -50,11 +51,21 @@ func Cookie(r *http.Request) string {
 func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Identity, error) {
 	secret := Secret(r)
 	if secret == "" {
-		return sessions.Check(r.Context(), Cookie(r))
+		return sessions.Identify(r)
 	}
 	id, err := tokens.Check(r.Context(), secret)
 	if err == nil && id.Kind != KindAPI {
 		err = fmt.Errorf("read with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
+}
+
+// ClientIP returns the address of the client, which httpapi.TrustProxies corrects
+// behind a proxy.
+func ClientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }

@@ -108,6 +108,7 @@ func (p *parser) nameAt(offset int) (string, int) {
 	if offset+8+2*n+2 > len(chunk) {
 		p.fail("name at %#x of %d characters", offset, n)
 	}
+	p.r.spend(4 * n)
 	return decodeUTF16(chunk[offset+8 : offset+8+2*n]), 8 + 2*n + 2
 }
 
@@ -158,13 +159,13 @@ func (p *parser) textPart() part {
 		if kind := p.u8(); kind != kindUTF16 {
 			p.fail("value of type %#x in text", kind)
 		}
-		return part{text: decodeUTF16(p.read(2 * int(p.u16()))), substitution: -1}
+		return part{text: p.text(), substitution: -1}
 	case tokenNormalSub, tokenOptionalSub:
 		index := int(p.u16())
 		p.u8() // the type, which the value repeats
 		return part{substitution: index}
 	case tokenCData:
-		return part{text: decodeUTF16(p.read(2 * int(p.u16()))), substitution: -1}
+		return part{text: p.text(), substitution: -1}
 	case tokenCharRef:
 		return part{text: string(rune(p.u16())), substitution: -1}
 	case tokenEntity:
@@ -182,9 +183,20 @@ func (p *parser) textPart() part {
 	return part{}
 }
 
+// text reads text after its length.
+func (p *parser) text() string {
+	n := int(p.u16())
+	p.r.spend(4 * n)
+	return decodeUTF16(p.read(2 * n))
+}
+
+// nodeCost is about what an element or a part takes in memory, in bytes.
+const nodeCost = 64
+
 var entities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
 
 func (p *parser) element() *element {
+	p.r.spend(nodeCost)
 	token := p.u8()
 	if !p.noDependencyID {
 		p.u16() // dependency id
@@ -195,6 +207,7 @@ func (p *parser) element() *element {
 		p.u32() // size of the attributes
 		for p.peek()&^moreFlag == tokenAttribute {
 			p.at++
+			p.r.spend(nodeCost)
 			a := attribute{name: p.name()}
 			for {
 				t := p.peek() &^ moreFlag
@@ -239,6 +252,7 @@ func (p *parser) templateInstance() (*element, []value) {
 		p.fail("%d values", n)
 	}
 	header := p.read(4 * n)
+	p.r.spend(32 * n)
 	values := make([]value, n)
 	for i := range values {
 		size := int(binary.LittleEndian.Uint16(header[4*i:]))

@@ -40,6 +40,19 @@ type Reader struct {
 
 	templates map[uint32]*element
 	out       []byte
+	budget    int // bytes that the rest of the chunk may take
+}
+
+// chunkBudget is how many bytes the parsed templates, names and values of a chunk may
+// take, about. Chunks can refer to the same bytes again and again, so without a bound
+// a small file could take any amount of memory.
+const chunkBudget = 128 * chunkSize
+
+// spend takes n bytes of the budget, or fails.
+func (r *Reader) spend(n int) {
+	if r.budget -= n; r.budget < 0 {
+		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", chunkBudget)))
+	}
 }
 
 // NewReader reads the header of a log.
@@ -113,7 +126,7 @@ func (r *Reader) nextChunk() error {
 		end = chunkSize
 	}
 	r.at, r.end = chunkHeaderSize, end
-	r.templates = make(map[uint32]*element)
+	r.templates, r.budget = make(map[uint32]*element), chunkBudget
 	return nil
 }
 
@@ -125,7 +138,7 @@ func (r *Reader) render(start, end int) (out []byte, err error) {
 			err = e
 		}
 	}()
-	w := writer{out: r.out[:0]}
+	w := writer{r: r, out: r.out[:0]}
 	w.writeFragment(&p)
 	r.out = w.out
 	return w.out, nil

@@ -2,11 +2,13 @@ package evtx_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,19 +114,68 @@ func FuzzReader(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	for _, c := range hostileChunks() {
+		f.Add(slices.Concat(head, c))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := evtx.NewReader(bytes.NewReader(data))
-		if err != nil {
+		testenv.CheckAllocated(t, 1<<20+1024*len(data), func() { readToEnd(t, data) })
+	})
+}
+
+func readToEnd(t *testing.T, data []byte) {
+	r, err := evtx.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return
+	}
+	for {
+		rec, err := r.Next()
+		if err == io.EOF {
 			return
 		}
-		for {
-			rec, err := r.Next()
-			if err == io.EOF {
-				return
-			}
-			if err == nil && !json.Valid(rec.JSON) {
-				t.Fatalf("not JSON: %q", rec.JSON)
-			}
+		if err == nil && !json.Valid(rec.JSON) {
+			t.Fatalf("not JSON: %q", rec.JSON)
 		}
-	})
+	}
+}
+
+// hostileChunks are chunks that refer to the same long bytes again and again.
+func hostileChunks() [][]byte {
+	const start, name = 512, 40_000
+	chunk := func(content []byte) []byte {
+		c := make([]byte, 64<<10)
+		copy(c, "ElfChnk\x00")
+		le := binary.LittleEndian
+		le.PutUint32(c[48:], 64<<10)
+		record := c[start:]
+		le.PutUint32(record, 0x2a2a)
+		le.PutUint32(record[4:], uint32(24+len(content)+4))
+		copy(record[24:], content)
+		le.PutUint16(c[name+6:], 12_000) // a name of 12,000 characters
+		for i := range 12_000 {
+			le.PutUint16(c[name+8+2*i:], 'a')
+		}
+		return c
+	}
+	fragment := []byte{0x0f, 1, 1, 0}
+	element := func(content []byte) []byte {
+		e := binary.LittleEndian.AppendUint32([]byte{0x01, 0, 0, 0, 0, 0, 0}, name)
+		return append(append(append(e, 0x02), content...), 0x04)
+	}
+	children := bytes.Repeat(element(nil), 2500) // elements of the long name
+	entities := bytes.Repeat(append([]byte{0x09}, binary.LittleEndian.AppendUint32(nil, name)...), 6000)
+	return [][]byte{
+		chunk(slices.Concat(fragment, element(children), []byte{0})),
+		chunk(slices.Concat(fragment, element(entities), []byte{0})),
+	}
+}
+
+// What the records of a chunk take is bounded, and reported.
+func TestHostileChunk(t *testing.T) {
+	head := make([]byte, 4096)
+	copy(head, "ElfFile\x00")
+	r, err := evtx.NewReader(bytes.NewReader(slices.Concat(head, hostileChunks()[0])))
+	testenv.Check(t, err)
+	if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), "take more than") {
+		t.Error(err)
+	}
 }

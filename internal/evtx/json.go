@@ -42,6 +42,7 @@ const (
 // its children, with its attributes in "#attributes" and its text in "#text".
 // <Data Name="X"> becomes the member X.
 type writer struct {
+	r   *Reader
 	out []byte
 }
 
@@ -113,7 +114,7 @@ func (w *writer) member(p *parser, e *element, values []value) {
 	if e.name == "Data" {
 		for _, a := range e.attributes {
 			if a.name == "Name" {
-				if s := textOf(boundContent{a.parts, values}); s != "" {
+				if s := w.textOf(boundContent{a.parts, values}); s != "" {
 					name, named = s, true
 				}
 			}
@@ -129,7 +130,7 @@ func (w *writer) member(p *parser, e *element, values []value) {
 			continue
 		}
 		v := boundContent{a.parts, values}
-		if textOf(v) == "" {
+		if w.textOf(v) == "" {
 			continue
 		}
 		if attributes++; attributes == 1 {
@@ -152,7 +153,7 @@ func (w *writer) member(p *parser, e *element, values []value) {
 		w.members(p, content, attributes == 0)
 		w.out = append(w.out, '}')
 	case attributes > 0:
-		if textOf(content) != "" {
+		if w.textOf(content) != "" {
 			w.out = append(w.out, `,"#text":`...)
 			w.scalar(content)
 		}
@@ -185,17 +186,18 @@ func (w *writer) scalar(b boundContent) {
 		w.out = append(w.out, "null"...)
 		return
 	}
-	w.string(textOf(b))
+	w.string(w.textOf(b))
 }
 
-func textOf(b boundContent) string {
+func (w *writer) textOf(b boundContent) string {
 	var s strings.Builder
 	for i := range b.parts {
 		if b.parts[i].substitution < 0 {
+			w.r.spend(len(b.parts[i].text))
 			s.WriteString(b.parts[i].text)
 			continue
 		}
-		for k, item := range b.value(&b.parts[i]).items() {
+		for k, item := range w.items(b.value(&b.parts[i])) {
 			if k > 0 {
 				s.WriteString(", ")
 			}
@@ -207,12 +209,13 @@ func textOf(b boundContent) string {
 }
 
 func (w *writer) string(s string) {
+	w.r.spend(nodeCost + len(s))
 	q, _ := json.Marshal(s) // a string always marshals
 	w.out = append(w.out, q...)
 }
 
 func (w *writer) value(v value) {
-	items := v.items()
+	items := w.items(v)
 	if v.kind&arrayFlag != 0 {
 		w.out = append(w.out, '[')
 	}
@@ -232,6 +235,14 @@ func (w *writer) value(v value) {
 	if v.kind&arrayFlag != 0 {
 		w.out = append(w.out, ']')
 	}
+}
+
+// items returns v.items, and spends what rendering them takes.
+func (w *writer) items(v value) []value {
+	w.r.spend(nodeCost + 4*len(v.data))
+	items := v.items()
+	w.r.spend(nodeCost * (len(items) - 1))
+	return items
 }
 
 // items returns the values of an array, or the value itself.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 )
@@ -25,7 +26,8 @@ func ReadXML(r io.Reader, add func([]byte) error) error {
 			return err
 		}
 		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "Event" {
-			v, err := xmlElement(d, start, 1)
+			nodes := 0
+			v, err := xmlElement(d, start, 1, &nodes)
 			if err != nil {
 				return err
 			}
@@ -40,12 +42,19 @@ func ReadXML(r io.Reader, add func([]byte) error) error {
 	}
 }
 
-// maxXMLDepth bounds how deep elements nest.
-const maxXMLDepth = 32
+// Bounds of an event: how deep its elements nest, and how many elements and attributes
+// it has.
+const (
+	maxXMLDepth = 32
+	maxXMLNodes = 10_000
+)
 
 // xmlElement reads an element to its end, and returns its text, or an object of its
 // attributes and children.
-func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) {
+func xmlElement(d *xml.Decoder, start xml.StartElement, depth int, nodes *int) (any, error) {
+	if *nodes += 1 + len(start.Attr); *nodes > maxXMLNodes {
+		return nil, fmt.Errorf("XML has more than %d elements and attributes", maxXMLNodes)
+	}
 	if depth > maxXMLDepth {
 		return nil, errors.New("XML is nested too deep")
 	}
@@ -69,7 +78,7 @@ func xmlElement(d *xml.Decoder, start xml.StartElement, depth int) (any, error) 
 		case xml.CharData:
 			chars.Write(t)
 		case xml.StartElement:
-			v, err := xmlElement(d, t, depth+1)
+			v, err := xmlElement(d, t, depth+1, nodes)
 			if err != nil {
 				return nil, err
 			}

@@ -9,6 +9,7 @@ package flatjson
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -250,6 +251,9 @@ func (d *Decoder) value(p *Path, depth int, element bool) error {
 }
 
 func (d *Decoder) leaf(p *Path, k sigma.Kind, text string, element bool) {
+	if len(d.dst) == cap(d.dst) { // append grows long slices by a quarter only
+		d.dst = slices.Grow(d.dst, max(len(d.dst), 16))
+	}
 	d.dst = append(d.dst, Leaf{p, sigma.Value{Kind: k, Text: text}, element})
 }
 

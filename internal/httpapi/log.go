@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
+
+	"github.com/picket-edr/picket/internal/auth"
 )
 
 // logRequest logs a request: server errors at Error, client errors at Info, and
@@ -25,21 +26,12 @@ func (m *Mux) logRequest(r *http.Request, status int, took time.Duration, err er
 	}
 	attrs := []slog.Attr{
 		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
-		slog.Duration("took", took.Round(time.Microsecond)), slog.String("from", ClientIP(r)),
+		slog.Duration("took", took.Round(time.Microsecond)), slog.String("from", auth.ClientIP(r)),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	m.log.LogAttrs(r.Context(), level, "request", attrs...)
-}
-
-// ClientIP returns the address of the connection's other end.
-func ClientIP(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 type statusWriter struct {

@@ -18,20 +18,24 @@ import (
 
 // A rejection is an event that intake rejected.
 type rejection struct {
-	index      int
-	id         string
-	errs       FieldErrors
-	deadLetter queue.DeadLetter
+	index int
+	id    string
+	errs  FieldErrors
 }
 
 // A batchBuilder builds the batch of one request.
 type batchBuilder struct {
-	h         *Handler
-	from      auth.Identity
-	batch     picket.Batch
-	rejected  []rejection
-	seen      int // events so far, accepted and rejected
-	validator Validator
+	h        *Handler
+	from     auth.Identity
+	batch    picket.Batch
+	rejected []rejection
+	// deadLetters are those of the first maxRejectedSingly rejected events; the
+	// others are in rest and share one.
+	deadLetters []queue.DeadLetter
+	rest        picket.Batch
+	restCause   string
+	seen        int // events so far, accepted and rejected
+	validator   Validator
 }
 
 func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
@@ -63,14 +67,34 @@ func (b *batchBuilder) add(r *normalize.Reader, raw []byte, defaults requestDefa
 	if ev.Host == "" {
 		ev.Host = ev.AgentID
 	}
-	one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
-	// Cloned, because the reader's strings alias the body.
-	ev.AgentID, ev.ID = strings.Clone(ev.AgentID), strings.Clone(ev.ID)
-	b.rejected = append(b.rejected, rejection{index: index, id: ev.ID, errs: errs, deadLetter: queue.DeadLetter{
-		Reason: queue.Rejected, Cause: errs.String(), AgentID: ev.AgentID, EventID: ev.ID, Events: 1,
-		Time: b.batch.Received, Payload: one.Encode(nil),
-	}})
+	rej := rejection{index: index, id: strings.Clone(ev.ID), errs: errs} // cloned, because the reader's strings alias the body
+	b.rejected = append(b.rejected, rej)
+	if len(b.deadLetters) < maxRejectedSingly {
+		one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
+		b.deadLetters = append(b.deadLetters, queue.DeadLetter{
+			Reason: queue.Rejected, Cause: errs.String(), AgentID: strings.Clone(ev.AgentID), EventID: rej.id, Events: 1,
+			Time: b.batch.Received, Payload: one.Encode(nil),
+		})
+		return errs
+	}
+	if b.restCause == "" {
+		b.restCause = errs.String()
+	}
+	b.rest.Events = append(b.rest.Events, ev)
 	return errs
+}
+
+// maxRejectedSingly is how many rejected events of a request have dead letters of their
+// own. A dead letter takes some hundred bytes besides its event, which may have two.
+const maxRejectedSingly = 100
+
+// sharedDeadLetter returns the dead letter of the other rejected events.
+func (b *batchBuilder) sharedDeadLetter() queue.DeadLetter {
+	b.rest.ID, b.rest.Received = newBatchID(), b.batch.Received
+	return queue.DeadLetter{
+		Reason: queue.Rejected, AgentID: b.from.Subject, Events: len(b.rest.Events), Time: b.batch.Received, Payload: b.rest.Encode(nil),
+		Cause: fmt.Sprintf("%d more events of a request were rejected, the first of them because: %s", len(b.rest.Events), b.restCause),
+	}
 }
 
 // read parses and checks one event.
@@ -187,15 +211,14 @@ func (b *batchBuilder) messageAndRejected() (m queue.Message, deadLetters []queu
 	case m.Events > 0:
 		m.Payload = b.batch.Encode(nil)
 		m.Agent = strings.Clone(b.batch.Events[0].AgentID) // the reader's strings alias the body
-	case len(b.rejected) > 0:
-		m.Agent = b.rejected[0].deadLetter.AgentID
+	case len(b.deadLetters) > 0:
+		m.Agent = b.deadLetters[0].AgentID
 	}
-	b.batch.Events = nil
-	deadLetters = make([]queue.DeadLetter, len(b.rejected))
-	for i := range b.rejected {
-		deadLetters[i] = b.rejected[i].deadLetter
+	if len(b.rest.Events) > 0 {
+		b.deadLetters = append(b.deadLetters, b.sharedDeadLetter())
 	}
-	return m, deadLetters
+	b.batch.Events, b.rest.Events = nil, nil
+	return m, b.deadLetters
 }
 
 // send puts the batch, and the rejected events as dead letters, on the queue.
@@ -210,7 +233,7 @@ func (b *batchBuilder) send(ctx context.Context, release func()) error {
 	if err := h.queue.Enqueue(ctx, m, deadLetters...); err != nil {
 		return fmt.Errorf("queue %d events: %w", m.Events, err)
 	}
-	h.opt.Log.Debug("request queued", "batch", m.ID, "events", m.Events, "rejected", len(deadLetters), "agent", b.from.Subject)
+	h.opt.Log.Debug("request queued", "batch", m.ID, "events", m.Events, "rejected", len(b.rejected), "agent", b.from.Subject)
 	return nil
 }
 

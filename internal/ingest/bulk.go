@@ -48,8 +48,11 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 		return fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	b := h.newBatchBuilder(from)
-	items, err := b.addBulk(body, s.spans, index)
-	if err != nil {
+	var items []map[string]bulkItem
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) (err error) {
+		items, err = b.addBulk(reader, body, s.spans, index)
+		return err
+	}); err != nil {
 		return err
 	}
 	// Built before the batch is queued, because send releases the body.
@@ -115,9 +118,7 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 // addBulk adds a bulk request's documents and returns the answer to each action. Only
 // a malformed action line fails the whole request, because actions and documents
 // after it cannot be told apart.
-func (b *batchBuilder) addBulk(body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
-	reader := b.h.readers.Get().(*normalize.Reader)
-	defer b.h.readers.Put(reader)
+func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
 	items := make([]map[string]bulkItem, 0, len(spans)/2)
 	refuse := func(verb string, it bulkItem, reason string) {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"illegal_argument_exception", reason}
@@ -193,10 +194,13 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	}
 	defer release()
 	b := h.newBatchBuilder(from)
-	reader := h.readers.Get().(*normalize.Reader)
-	defer h.readers.Put(reader)
 	it := bulkItem{Index: index, ID: id}
-	b.addItem(reader, bytes.TrimSpace(body), &it)
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
+		b.addItem(reader, bytes.TrimSpace(body), &it)
+		return nil
+	}); err != nil {
+		return err
+	}
 	it.ID = strings.Clone(it.ID)
 	if err := b.send(r.Context(), release); err != nil {
 		return err

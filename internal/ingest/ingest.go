@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,9 +54,27 @@ type Handler struct {
 	tokens  *auth.TokenVerifier
 	opt     Options
 	bodies  *bodyReader
-	readers sync.Pool // of *normalize.Reader
+	readers readerPool
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
+}
+
+// A readerPool limits how many goroutines read events at the same time. Each reader
+// takes some megabytes when events are hostile, and more of them are not faster.
+type readerPool struct {
+	slots *bufferTier
+	pool  sync.Pool // of *normalize.Reader
+}
+
+// use calls f with a reader, for a request of sender. f must not wait for anything.
+func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.Reader) error) error {
+	if err := p.slots.acquire(ctx, sender); err != nil {
+		return err
+	}
+	defer p.slots.release(sender)
+	r := p.pool.Get().(*normalize.Reader)
+	defer p.pool.Put(r)
+	return f(r)
 }
 
 // AgentDropped returns how many events agents have reported as dropped, because
@@ -86,7 +105,8 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 		o.Now = time.Now
 	}
 	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(&o)}
-	h.readers.New = func() any { return normalize.NewReader() }
+	h.readers.slots = newBufferTier(0, 2*int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0)))
+	h.readers.pool.New = func() any { return normalize.NewReader() }
 	return h
 }
 

@@ -82,13 +82,16 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	b := h.newBatchBuilder(from)
-	reader := h.readers.Get().(*normalize.Reader)
-	defer h.readers.Put(reader)
-	for i, row := range rows {
-		if len(row) > h.opt.MaxEventBytes {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
+		for i, row := range rows {
+			if len(row) > h.opt.MaxEventBytes {
+				return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
+			}
+			b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
 		}
-		b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
+		return nil
+	}); err != nil {
+		return err
 	}
 	if err := b.send(r.Context(), release); err != nil {
 		return err

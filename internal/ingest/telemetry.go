@@ -87,7 +87,9 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	b := h.newBatchBuilder(from)
 	b.batch.Events = make([]picket.Event, 0, len(s.spans))
 	single := !s.array && !s.lines && len(s.spans) == 1
-	if err := b.addSpans(body, s.spans, s.array || single); err != nil {
+	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
+		return b.addSpans(reader, body, s.spans, s.array || single)
+	}); err != nil {
 		return err
 	}
 	status, answer, err := b.answer(single)
@@ -116,9 +118,7 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 
 // addSpans adds the events of a body. A body that is one JSON text is rejected
 // as a whole if it is malformed anywhere.
-func (b *batchBuilder) addSpans(body []byte, spans []span, oneText bool) error {
-	reader := b.h.readers.Get().(*normalize.Reader)
-	defer b.h.readers.Put(reader)
+func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []span, oneText bool) error {
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])
 		if errs := b.add(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {

@@ -50,6 +50,8 @@ type Users interface {
 	PutUser(ctx context.Context, u User) error
 	// User returns the user or picket.ErrNotFound.
 	User(ctx context.Context, name string) (User, error)
+	// DeleteUser deletes a user, or returns picket.ErrNotFound.
+	DeleteUser(ctx context.Context, name string) error
 	Users(ctx context.Context) ([]User, error)
 }
 
@@ -67,6 +69,12 @@ type Sessions interface {
 	AddSession(ctx context.Context, s Session) error
 	// Session returns the session, or picket.ErrNotFound also if it has expired.
 	Session(ctx context.Context, hash string, now time.Time) (Session, error)
+	// ExtendSession changes when a session expires. A session that has been deleted
+	// stays so.
+	ExtendSession(ctx context.Context, hash string, expires time.Time) error
+	// UserSessions lists the sessions of a user that have not expired, the newest
+	// first.
+	UserSessions(ctx context.Context, user string, now time.Time) ([]Session, error)
 	DeleteSession(ctx context.Context, hash string) error
 	// DeleteUserSessions signs a user out everywhere, as when the password changes.
 	DeleteUserSessions(ctx context.Context, user string) error

@@ -12,23 +12,26 @@ import (
 type signInView struct{ Name, Next, Error string }
 
 func (c *Console) signInPage(w http.ResponseWriter, r *http.Request) error {
-	if _, err := c.Sessions.Check(r.Context(), auth.Cookie(r)); err == nil {
+	if _, err := c.Sessions.Identify(r); err == nil {
 		http.Redirect(w, r, Home, http.StatusSeeOther)
 		return nil
 	}
-	return c.render(w, http.StatusOK, "signin.html", pageData{Title: "Sign in", Page: signInView{Next: r.URL.Query().Get("next")}})
+	return c.render(w, http.StatusOK, "signin.html", pageData{Title: "Sign in", Page: signInView{Next: nextPath(r.URL.Query().Get("next"))}})
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+	if _, complete, err := httpapi.ReadStart(w, r); err != nil {
+		return err
+	} else if !complete {
+		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "the form is larger than %d bytes", httpapi.MaxUnauthenticated)
+	}
 	if err := r.ParseForm(); err != nil {
 		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
 	}
-	name, next := r.PostForm.Get("name"), r.PostForm.Get("next")
-	secret, err := c.Sessions.SignIn(r.Context(), name, r.PostForm.Get("password"), httpapi.ClientIP(r))
-	who := auth.Identity{Kind: "user", Subject: name}
-	if errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrTooMany) {
-		c.Audit.Record(r.Context(), who, "sign-in.refused", httpapi.ClientIP(r), err.Error())
+	name, next := r.PostForm.Get("name"), nextPath(r.PostForm.Get("next"))
+	secret, err := c.Sessions.SignIn(r.Context(), name, r.PostForm.Get("password"), auth.ClientIP(r))
+	if refused, ok := errors.AsType[*auth.SignInError](err); ok {
+		c.Audit.RecordRefusal(refused.User, auth.ClientIP(r))
 		text := "Wrong name or password."
 		if errors.Is(err, auth.ErrTooMany) {
 			text = "Too many failed attempts. Wait a minute."
@@ -38,26 +41,36 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c.Audit.Record(r.Context(), who, "sign-in", httpapi.ClientIP(r), "")
-	http.SetCookie(w, c.cookie(secret, int(auth.SessionLifetime.Seconds())))
-	// Only to a path of the console, to prevent open redirects.
-	if !strings.HasPrefix(next, Home) || strings.ContainsAny(next, "\\\r\n") {
-		next = Home
-	}
+	c.Audit.Record(r.Context(), auth.Identity{Kind: "user", Subject: name}, "sign-in", auth.ClientIP(r), "")
+	http.SetCookie(w, cookie(r, secret, int(auth.SessionLifetime.Seconds())))
 	http.Redirect(w, r, next, http.StatusSeeOther)
 	return nil
 }
 
-func (c *Console) cookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{Name: auth.CookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: c.Secure, SameSite: http.SameSiteLaxMode}
+// maxNextBytes bounds the path to return to after a sign-in, because the form with
+// it must fit into httpapi.MaxUnauthenticated bytes.
+const maxNextBytes = 512
+
+// nextPath returns next if it is a path of the console, to prevent open redirects,
+// and Home otherwise.
+func nextPath(next string) string {
+	if len(next) > maxNextBytes || !strings.HasPrefix(next, Home) || strings.ContainsAny(next, "\\\r\n") {
+		return Home
+	}
+	return next
+}
+
+// cookie returns the session's cookie. Behind TLS, browsers send it over TLS only.
+func cookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{Name: auth.CookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: httpapi.IsTLS(r), SameSite: http.SameSiteLaxMode}
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	if err := c.Sessions.SignOut(r.Context(), auth.Cookie(r)); err != nil {
 		return err
 	}
-	c.Audit.Record(r.Context(), who, "sign-out", httpapi.ClientIP(r), "")
-	http.SetCookie(w, c.cookie("", -1))
+	c.Audit.Record(r.Context(), who, "sign-out", auth.ClientIP(r), "")
+	http.SetCookie(w, cookie(r, "", -1))
 	http.Redirect(w, r, "/console/sign-in", http.StatusSeeOther)
 	return nil
 }

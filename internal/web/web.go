@@ -62,7 +62,7 @@ type Rules interface {
 	List() (enabled, disabled []ruleset.RuleInfo)
 }
 
-// A Console serves the pages. All fields but Secure are needed.
+// A Console serves the pages. All fields are needed.
 type Console struct {
 	Store    Store
 	Queue    Queue
@@ -71,7 +71,6 @@ type Console struct {
 	Audit    *audit.Recorder
 	Sessions *auth.Sessions
 	Now      func() time.Time
-	Secure   bool // behind TLS: browsers send the cookie over TLS only
 	Version  string
 	// Dropped returns how many events have been dropped since the start: those
 	// of legacy agents that found the queue full, and those that agents report
@@ -117,7 +116,7 @@ type pageHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity)
 // redirects them back.
 func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		who, err := c.Sessions.Check(r.Context(), auth.Cookie(r))
+		who, err := c.Sessions.Identify(r)
 		if errors.Is(err, auth.ErrUnauthenticated) {
 			to := "/console/sign-in"
 			if r.Method == http.MethodGet && r.URL.Path != Home {
@@ -170,7 +169,7 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, v pageD
 // writeError writes the error page.
 func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status := httpapi.Status(err)
-	who, _ := c.Sessions.Check(r.Context(), auth.Cookie(r))
+	who, _ := c.Sessions.Identify(r)
 	page := struct {
 		Status        int
 		Name, Message string

@@ -128,6 +128,21 @@ func (s *Store) User(ctx context.Context, name string) (store.User, error) {
 	return d.user(), nil
 }
 
+// DeleteUser implements store.Users.
+func (s *Store) DeleteUser(ctx context.Context, name string) error {
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		r, err := s.users.DeleteOne(ctx, byID(name))
+		if err == nil && r.DeletedCount == 0 {
+			err = picket.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete user %s: %w", name, err)
+	}
+	return nil
+}
+
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	docs, err := find[userDoc](ctx, s.users, bson.D{}, options.Find().SetSort(byID(1)))
@@ -171,7 +186,37 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 	if err != nil {
 		return store.Session{}, fmt.Errorf("look up session: %w", err)
 	}
-	return store.Session{Hash: d.Hash, User: d.User, Created: fromMicros(d.Created), Expires: fromMicros(d.Expires)}, nil
+	return d.session(), nil
+}
+
+// ExtendSession implements store.Sessions.
+func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Time) error {
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.sessions.UpdateOne(ctx, byID(hash), bson.D{elem("$set", bson.D{elem("expires", expires.UnixMicro())})})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("extend session: %w", err)
+	}
+	return nil
+}
+
+// UserSessions implements store.Sessions.
+func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
+	filter := bson.D{elem("user", user), elem("expires", bson.D{elem("$gt", now.UnixMicro())})}
+	docs, err := find[sessionDoc](ctx, s.sessions, filter, options.Find().SetSort(bson.D{elem("created", -1), elem("_id", 1)}))
+	if err != nil {
+		return nil, fmt.Errorf("list sessions of %s: %w", user, err)
+	}
+	var out []store.Session
+	for i := range docs {
+		out = append(out, docs[i].session())
+	}
+	return out, nil
+}
+
+func (d *sessionDoc) session() store.Session {
+	return store.Session{Hash: d.Hash, User: d.User, Created: fromMicros(d.Created), Expires: fromMicros(d.Expires)}
 }
 
 // DeleteSession implements store.Sessions.

@@ -134,6 +134,18 @@ func (s *Store) User(ctx context.Context, name string) (store.User, error) {
 	return u, nil
 }
 
+// DeleteUser implements store.Users.
+func (s *Store) DeleteUser(ctx context.Context, name string) error {
+	n, err := s.exec(ctx, "DELETE FROM users WHERE name = ?", name)
+	if err == nil && n == 0 {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("delete user %s: %w", name, err)
+	}
+	return nil
+}
+
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	var out []store.User
@@ -177,6 +189,32 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 	}
 	ss.Created, ss.Expires = block.FromMicros(created), block.FromMicros(expires)
 	return ss, nil
+}
+
+// ExtendSession implements store.Sessions.
+func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Time) error {
+	if _, err := s.exec(ctx, "UPDATE sessions SET expires = ? WHERE hash = ?", block.Micros(expires), hash); err != nil {
+		return fmt.Errorf("extend session: %w", err)
+	}
+	return nil
+}
+
+// UserSessions implements store.Sessions.
+func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
+	var out []store.Session
+	err := s.lookup(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
+		[]any{user, block.Micros(now)}, func(r *sql.Rows) error {
+			ss := store.Session{User: user}
+			var created, expires int64
+			err := r.Scan(&ss.Hash, &created, &expires)
+			ss.Created, ss.Expires = block.FromMicros(created), block.FromMicros(expires)
+			out = append(out, ss)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list sessions of %s: %w", user, err)
+	}
+	return out, nil
 }
 
 // DeleteSession implements store.Sessions.

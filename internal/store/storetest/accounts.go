@@ -44,6 +44,10 @@ func testUsers(t *testing.T, s store.Store) {
 	checkError(t, "an unknown user", err, picket.ErrNotFound)
 	checkError(t, "adding an existing name", s.AddUser(ctx, store.User{Name: "ann", PasswordHash: "h3", Created: start}), picket.ErrConflict)
 	checkEqual(t, "user after that", must[store.User](t)(s.User(ctx, "ann")), u)
+	testenv.Check(t, s.DeleteUser(ctx, "ann"))
+	_, err = s.User(ctx, "ann")
+	checkError(t, "a deleted user", err, picket.ErrNotFound)
+	checkError(t, "deleting it again", s.DeleteUser(ctx, "ann"), picket.ErrNotFound)
 }
 
 // testConcurrentAddUser adds the same user many times concurrently. One call
@@ -88,6 +92,13 @@ func testSessions(t *testing.T, s store.Store) {
 		checkError(t, "session "+hash, err, picket.ErrNotFound)
 	}
 	checkNoSession("s1", start.Add(time.Hour))
+	testenv.Check(t, s.ExtendSession(ctx, "s1", start.Add(3*time.Hour)))
+	a.Expires = start.Add(3 * time.Hour)
+	checkEqual(t, "extended session", must[store.Session](t)(s.Session(ctx, "s1", start.Add(2*time.Hour))), a)
+	testenv.Check(t, s.ExtendSession(ctx, "nothing", start.Add(3*time.Hour)))
+	checkEqual(t, "sessions of ann", must[[]store.Session](t)(s.UserSessions(ctx, "ann", start)), []store.Session{a, b})
+	checkEqual(t, "later", must[[]store.Session](t)(s.UserSessions(ctx, "ann", start.Add(2*time.Hour))), []store.Session{a})
+	checkEqual(t, "sessions of nobody", must[[]store.Session](t)(s.UserSessions(ctx, "nobody", start)), []store.Session(nil))
 	checkNoSession("nothing", start)
 	testenv.Check(t, s.DeleteSession(ctx, "s1"))
 	checkNoSession("s1", start)

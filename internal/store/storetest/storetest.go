@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Counts", testAlertCounts},
 		{"Matches", testMatchQueries},
 		{"Correlations/Observations", testObservations},
+		{"Correlations/Pages", testObservationPages},
 		{"Correlations/Commits", testCorrelationCommits},
 		{"Coordination/Rules", testPublishedRules},
 		{"Coordination/Workers", testWorkers},
@@ -76,6 +77,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Event", testEventByID},
 		{"Totals", testTotals},
 		{"Activity", testActivity},
+		{"Activity/ManyTypes", testManyTypes},
 		{"Prune/Age", testPruneAge},
 		{"Prune/Bytes", testPruneBytes},
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/casefold"
 )
@@ -124,44 +125,50 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, rows uint16) {
 		n := int(rows) % 5000
-		packed := append([]byte{packedPlain}, data...)
-		if c, err := decodeColumn(data, n); err == nil {
-			c.match(func(string) bool { return true }, nil, newBitset(n))
-		}
-		if l, err := DecodeIDs(data); err == nil && l.Len() == n {
-			for i := range n {
-				l.At(i)
-			}
-		}
-		if m, err := decodeMetadata(packed, n); err == nil {
-			for i := range n {
-				m.agent.value(i)
-				m.seq(1, i)
-			}
-		}
-		if l, err := decodeFieldLayouts(packed, n); err == nil {
-			for i := range n {
-				l.appendFields(nil, i, nil)
-			}
-		}
-		if d, err := decodeDirectory(packed, n); err == nil {
-			d.lookUp("x")
-		}
-		var fr decodedFrame
-		if err := fr.decode(packed, n); err == nil {
-			for i := range n {
-				fr.raw(i)
-			}
-		}
-		for rest := data; len(rest) > 0; {
-			var filter textFilter
-			var err error
-			if filter, rest, err = cutTextFilter(rest); err != nil {
-				break
-			}
-			filter.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
-		}
+		testenv.CheckAllocated(t, 4<<20+512*n+256*len(data), func() { decodeAll(data, n) })
 	})
+}
+
+// decodeAll gives bytes to every reader of the format, as those of n events.
+func decodeAll(data []byte, n int) {
+	packed := append([]byte{packedPlain}, data...)
+	if c, err := decodeColumn(data, n); err == nil {
+		c.match(func(string) bool { return true }, nil, newBitset(n))
+	}
+	if l, err := DecodeIDs(data); err == nil && l.Len() == n {
+		for i := range n {
+			l.At(i)
+		}
+	}
+	if m, err := decodeMetadata(packed, n); err == nil {
+		for i := range n {
+			m.agent.value(i)
+			m.seq(1, i)
+		}
+	}
+	if l, err := decodeFieldLayouts(packed, n); err == nil {
+		var fields []sigma.Field
+		for i := range n {
+			fields = l.appendFields(fields[:0], i, nil)
+		}
+	}
+	if d, err := decodeDirectory(packed, n); err == nil {
+		d.lookUp("x")
+	}
+	var fr decodedFrame
+	if err := fr.decode(packed, n); err == nil {
+		for i := range n {
+			fr.raw(i)
+		}
+	}
+	for rest := data; len(rest) > 0; {
+		var filter textFilter
+		var err error
+		if filter, rest, err = cutTextFilter(rest); err != nil {
+			break
+		}
+		filter.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
+	}
 }
 
 // FuzzSearch damages one part of a block, and searches and reads the block. That
