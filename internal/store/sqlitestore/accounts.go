@@ -232,33 +232,3 @@ func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 	}
 	return nil
 }
-
-// AddAuditEntry implements store.Accounts.
-func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
-	_, err := s.exec(ctx, "INSERT INTO audit (at, actor, action, object, detail) VALUES (?, ?, ?, ?, ?)",
-		block.Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail)
-	if err != nil {
-		return fmt.Errorf("write audit entry: %w", err)
-	}
-	return nil
-}
-
-// AuditLog implements store.Accounts.
-func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, error) {
-	if limit <= 0 {
-		limit = defaultLimit
-	}
-	var out []store.AuditEntry
-	err := s.query(ctx, "SELECT at, actor, action, object, detail FROM audit ORDER BY n DESC LIMIT ?", []any{limit}, func(r *sql.Rows) error {
-		var e store.AuditEntry
-		var at int64
-		err := r.Scan(&at, &e.Actor, &e.Action, &e.Object, &e.Detail)
-		e.Time = block.FromMicros(at)
-		out = append(out, e)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read audit log: %w", err)
-	}
-	return out, nil
-}

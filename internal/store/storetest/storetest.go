@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Users/ConcurrentAdd", testConcurrentAddUser},
 		{"Sessions", testSessions},
 		{"Audit", testAuditLog},
+		{"Audit/Concurrent", testConcurrentAudit},
 	})
 }
 
