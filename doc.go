@@ -38,6 +38,7 @@
 //	sigma                        parses, compiles, matches and explains Sigma rules; public
 //	sigma/pipeline               processing pipelines: rules for other field names; public
 //	sigma/lint                   reports likely mistakes in rules; public
+//	internal/jsonescape          escapes of JSON strings
 //	celery                       Celery's protocol: tasks, results, events, remote control; public
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process

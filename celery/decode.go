@@ -20,9 +20,8 @@ type Decoder struct {
 	// MaxBody bounds the bytes of a decoded and decompressed body; 0 means 64 MiB.
 	MaxBody int
 	// Decompress are further decompressors by their name in messages, for instance
-	// "application/zstd". Each returns an error rather than more than max bytes.
-	// zlib ("application/x-gzip") and bzip2 are built in.
-	Decompress map[string]func(src []byte, max int) ([]byte, error)
+	// "application/zstd". zlib ("application/x-gzip") and bzip2 are built in.
+	Decompress map[string]func(src []byte) (io.ReadCloser, error)
 }
 
 const defaultMaxBody = 64 << 20
@@ -227,7 +226,7 @@ func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error
 	body, err = d.decompress(body, compression, max)
 	var refused *DecodeError
 	switch {
-	case err == nil && len(body) > max || errors.Is(err, errTooLarge):
+	case err == nil && len(body) > max:
 		return nil, tooLarge(max)
 	case errors.As(err, &refused):
 		return nil, err
@@ -237,34 +236,39 @@ func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error
 	return body, nil
 }
 
-// decompress decompresses a body, by kombu's name of the compression or an alias.
+// decompress decompresses up to max+1 bytes of a body, by kombu's name of the
+// compression or an alias.
 //
 // Source: kombu/compression.py.
 func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, error) {
-	if f := d.Decompress[compression]; f != nil {
-		return f(body, max)
+	open := d.Decompress[compression]
+	if open == nil {
+		open = decompressors[compression]
 	}
-	var r io.Reader
-	var err error
-	switch compression {
-	case "application/x-gzip", "gzip", "zlib":
-		if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) {
-			r, err = gzip.NewReader(bytes.NewReader(body))
-		} else {
-			r, err = zlib.NewReader(bytes.NewReader(body))
-		}
-	case "application/x-bz2", "bzip2", "bzip":
-		r = bzip2.NewReader(bytes.NewReader(body))
-	default:
+	if open == nil {
 		return nil, decodeError(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
 			"set task_compression = 'zlib' in the producer's Celery settings")
 	}
+	r, err := open(body)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := io.ReadAll(io.LimitReader(r, int64(max)+1))
-	if err == nil && len(plain) > max {
-		err = errTooLarge
+	defer r.Close()
+	return io.ReadAll(io.LimitReader(r, int64(max)+1))
+}
+
+var decompressors = map[string]func(src []byte) (io.ReadCloser, error){
+	"application/x-gzip": unzip, "gzip": unzip, "zlib": unzip,
+	"application/x-bz2": unbzip2, "bzip2": unbzip2, "bzip": unbzip2,
+}
+
+func unzip(src []byte) (io.ReadCloser, error) {
+	if bytes.HasPrefix(src, []byte{0x1f, 0x8b}) {
+		return gzip.NewReader(bytes.NewReader(src))
 	}
-	return plain, err
+	return zlib.NewReader(bytes.NewReader(src))
+}
+
+func unbzip2(src []byte) (io.ReadCloser, error) {
+	return io.NopCloser(bzip2.NewReader(bytes.NewReader(src))), nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -61,7 +60,7 @@ func decodeError(what, hint string) error { return &DecodeError{Reason: what, Hi
 // maxMessage bounds the bodies of events, commands and replies in bytes.
 const maxMessage = 16 << 20
 
-// decodeMessage decodes the body and, unless to is nil, the headers of an event, a
+// decodeMessage decodes the body and, unless headers is nil, the headers of an event, a
 // command or a reply. Its error is a *DecodeError.
 func decodeMessage(message []byte, body, headers any) error {
 	e, err := openEnvelope(message)
@@ -79,7 +78,7 @@ func decodeMessage(message []byte, body, headers any) error {
 	if err != nil {
 		return decodeError("the body is bad: "+err.Error(), "")
 	}
-	if headers != nil && json.Unmarshal(e.headers, headers) != nil {
+	if headers != nil && len(e.headers) > 0 && json.Unmarshal(e.headers, headers) != nil {
 		return decodeError("the headers are bad", "")
 	}
 	return nil
@@ -140,8 +139,6 @@ func (e *envelope) body(encoding string, max int) ([]byte, error) {
 	}
 	return body, nil
 }
-
-var errTooLarge = errors.New("too large")
 
 func tooLarge(max int) error {
 	return decodeError(fmt.Sprintf("the body is larger than %d bytes", max), "send less in one task, or allow larger bodies")

@@ -135,27 +135,6 @@ func FuzzDecodeControl(f *testing.F) {
 	})
 }
 
-func FuzzDecodeResult(f *testing.F) {
-	for _, line := range lines(f, "testdata/captured_results.ndjson") {
-		f.Add(line)
-	}
-	for _, v := range vectors(f) {
-		for _, r := range v.Results {
-			f.Add([]byte(r))
-		}
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := celery.DecodeResult(b)
-		if err != nil {
-			return
-		}
-		again, err := celery.DecodeResult(r.Append(nil))
-		if err != nil || again.Status != r.Status || again.TaskID != r.TaskID || again.Exception.String() != r.Exception.String() {
-			t.Fatalf("written again, %+v is %+v, %v", r, again, err)
-		}
-	})
-}
-
 func FuzzDecodeHeartbeat(f *testing.F) {
 	for _, line := range lines(f, "testdata/captured_events.ndjson") {
 		f.Add(line)

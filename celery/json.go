@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // Python's JSON is not encoding/json's: it may contain NaN, Infinity and -Infinity.
@@ -52,7 +54,7 @@ func members(b []byte, each func(key, value []byte)) error {
 	if i == len(b) || b[i] != '{' {
 		return errNotObject
 	}
-	return atEnd(b, skipObject(b, i, 0, each))
+	return atEnd(b, skipContainer(b, i, 0, each))
 }
 
 // elements calls each for the elements of an array, in order.
@@ -61,16 +63,19 @@ func elements(b []byte, each func(value []byte)) error {
 	if i == len(b) || b[i] != '[' {
 		return errNotArray
 	}
-	return atEnd(b, skipArray(b, i, 0, each))
+	return atEnd(b, skipContainer(b, i, 0, func(_, value []byte) { each(value) }))
 }
 
 // member returns the last member of an object with a name, nil if there is none.
 func member(object []byte, name string) (value []byte) {
-	_ = members(object, func(key, v []byte) {
+	err := members(object, func(key, v []byte) {
 		if string(key) == name {
 			value = v
 		}
 	})
+	if err != nil {
+		return nil
+	}
 	return value
 }
 
@@ -85,39 +90,13 @@ func unquoted(quoted []byte) []byte {
 }
 
 func appendUnquoted(dst, inner []byte) []byte {
-	for i := 0; i < len(inner); i++ {
-		if inner[i] != '\\' {
-			dst = append(dst, inner[i])
+	for len(inner) > 0 {
+		if inner[0] != '\\' {
+			dst, inner = append(dst, inner[0]), inner[1:]
 			continue
 		}
-		i++
-		switch c := inner[i]; c {
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'n':
-			dst = append(dst, '\n')
-		case 'r':
-			dst = append(dst, '\r')
-		case 't':
-			dst = append(dst, '\t')
-		case 'u':
-			r, _ := hex4(inner, i+1)
-			i += 4
-			if utf16.IsSurrogate(r) {
-				low, ok := rune(0), false
-				if i+2 < len(inner) && inner[i+1] == '\\' && inner[i+2] == 'u' {
-					low, ok = hex4(inner, i+3)
-				}
-				if r = utf16.DecodeRune(r, low); ok && r != utf8.RuneError {
-					i += 6
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-		default:
-			dst = append(dst, c)
-		}
+		r, n := jsonescape.Decode(inner)
+		dst, inner = utf8.AppendRune(dst, r), inner[n:]
 	}
 	return dst
 }
@@ -136,19 +115,10 @@ func text(value []byte) string {
 
 func isNull(value []byte) bool { return string(value) == "null" }
 
-// number returns a value as a number; ok is false if it is not one.
-func number(value []byte) (n float64, ok bool) {
-	n, err := strconv.ParseFloat(string(value), 64)
-	return n, err == nil
-}
-
-// integer returns a value as an integer (2.0 is 2), or otherwise if it is not a number.
+// integer returns a value as an integer, or otherwise if it is not one.
 func integer(value []byte, otherwise int) int {
 	if n, err := strconv.Atoi(string(value)); err == nil {
 		return n
-	}
-	if n, ok := number(value); ok && n > -1<<53 && n < 1<<53 {
-		return int(n)
 	}
 	return otherwise
 }

@@ -3,6 +3,8 @@ package celery
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // The functions of this file return the index after what they skip. A negative result
@@ -26,10 +28,8 @@ func skipValue(b []byte, i, depth int) int {
 	switch b[i] {
 	case '"':
 		return skipString(b, i)
-	case '{':
-		return skipObject(b, i, depth, nil)
-	case '[':
-		return skipArray(b, i, depth, nil)
+	case '{', '[':
+		return skipContainer(b, i, depth, nil)
 	case 't':
 		return skipWord(b, i, "true")
 	case 'f':
@@ -48,56 +48,45 @@ func skipValue(b []byte, i, depth int) int {
 	return skipNumber(b, i)
 }
 
-// skipObject calls each, unless it is nil, for the members of the object at i.
-func skipObject(b []byte, i, depth int, each func(key, value []byte)) int {
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
+// skipContainer calls each, unless it is nil, for the members of the object at i or, with
+// empty keys, for the elements of the array there.
+func skipContainer(b []byte, i, depth int, each func(key, value []byte)) int {
+	isObject, end := b[i] == '{', b[i]+2 // } or ]
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
 		return i + 1
 	}
 	for {
-		key, colon := skipKey(b, i)
-		if colon < 0 {
-			return colon
+		key, start := i, i
+		if isObject {
+			if i == len(b) || b[i] != '"' {
+				return ^i
+			}
+			if i = skipString(b, i); i < 0 {
+				return i
+			}
+			colon := skipSpace(b, i)
+			if colon == len(b) || b[colon] != ':' {
+				return ^colon
+			}
+			start = skipSpace(b, colon+1)
 		}
-		start := skipSpace(b, colon+1)
-		end := skipValue(b, start, depth+1)
-		if end < 0 {
-			return end
+		next := skipValue(b, start, depth+1)
+		if next < 0 {
+			return next
 		}
-		if each != nil {
-			each(unquoted(b[i:key]), b[start:end])
+		if each != nil && isObject {
+			each(unquoted(b[key:i]), b[start:next])
+		} else if each != nil {
+			each(nil, b[start:next])
 		}
-		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
-			return skipByte(b, i, '}')
+		if i = skipSpace(b, next); i == len(b) || b[i] != ',' && b[i] != end {
+			return ^i
 		}
-		i = skipSpace(b, i+1)
-	}
-}
-
-// skipArray calls each, unless it is nil, for the elements of the array at i.
-func skipArray(b []byte, i, depth int, each func(value []byte)) int {
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
-		return i + 1
-	}
-	for {
-		end := skipValue(b, i, depth+1)
-		if end < 0 {
-			return end
-		}
-		if each != nil {
-			each(b[i:end])
-		}
-		if i = skipSpace(b, end); i == len(b) || b[i] != ',' {
-			return skipByte(b, i, ']')
+		if b[i] == end {
+			return i + 1
 		}
 		i = skipSpace(b, i+1)
 	}
-}
-
-func skipByte(b []byte, i int, c byte) int {
-	if i >= len(b) || b[i] != c {
-		return ^i
-	}
-	return i + 1
 }
 
 func skipWord(b []byte, i int, word string) int {
@@ -107,29 +96,17 @@ func skipWord(b []byte, i int, word string) int {
 	return i + len(word)
 }
 
-// skipKey returns the index after the key at i, and that of its colon.
-func skipKey(b []byte, i int) (end, colon int) {
-	if i >= len(b) || b[i] != '"' {
-		return ^i, ^i
-	}
-	if end = skipString(b, i); end < 0 {
-		return end, end
-	}
-	if colon = skipSpace(b, end); colon == len(b) || b[colon] != ':' {
-		return end, ^colon
-	}
-	return end, colon
-}
-
 func skipString(b []byte, i int) int {
 	for i = plainText(b, i+1); i < len(b); i = plainText(b, i+1) {
 		switch b[i] {
 		case '"':
 			return i + 1
 		case '\\':
-			if i = skipEscape(b, i+1); i < 0 {
-				return i
+			_, n := jsonescape.Decode(b[i:])
+			if n == 0 {
+				return ^i
 			}
+			i += n - 1
 		default: // a control character
 			return ^i
 		}
@@ -152,43 +129,6 @@ func plainText(b []byte, i int) int {
 		i++
 	}
 	return i
-}
-
-// skipEscape returns the index of the last byte of the escape after a backslash.
-func skipEscape(b []byte, i int) int {
-	if i >= len(b) {
-		return ^i
-	}
-	switch b[i] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		return i
-	case 'u':
-		if _, ok := hex4(b, i+1); ok {
-			return i + 4
-		}
-	}
-	return ^i
-}
-
-func hex4(b []byte, i int) (rune, bool) {
-	if len(b) < i+4 {
-		return 0, false
-	}
-	var r rune
-	for _, c := range b[i : i+4] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
 }
 
 func skipNumber(b []byte, i int) int {

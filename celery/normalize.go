@@ -47,12 +47,17 @@ func normalizeToken(src []byte, i int) (end int, plain []byte) {
 		return skipString(src, i), nil
 	case c == '{':
 		return normalizeTyped(src, i)
-	case c == 'N', c == 'I', c == '-' && src[i+1] == 'I':
-		end = skipValue(src, i, 0)
-		return end, append(append([]byte{'"'}, src[i:end]...), '"')
+	case c == 'N':
+		return i + len("NaN"), quotedNaN
+	case c == 'I':
+		return i + len("Infinity"), quotedInfinity
+	case c == '-' && src[i+1] == 'I':
+		return i + len("-Infinity"), quotedMinusInfinity
 	}
 	return i + 1, nil
 }
+
+var quotedNaN, quotedInfinity, quotedMinusInfinity = []byte(`"NaN"`), []byte(`"Infinity"`), []byte(`"-Infinity"`)
 
 // normalizeTyped returns the end of the typed value at i and its plain value or, if
 // there is none, the index after the brace and nil. Its members must be in kombu's order.
@@ -89,8 +94,7 @@ func quotedMember(src []byte, i int, name string) (quoted []byte, next int) {
 	if !bytes.HasPrefix(src[i:], []byte(name)) {
 		return nil, i
 	}
-	_, colon := skipKey(src, i)
-	start := skipSpace(src, colon+1)
+	start := skipSpace(src, skipSpace(src, i+len(name))+1) // after the colon
 	if src[start] != '"' {
 		return nil, start
 	}

@@ -3,8 +3,6 @@ package celery
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -22,19 +20,16 @@ const (
 	Revoked Status = "REVOKED"
 )
 
-// Ready reports whether the task has finished, successfully or not.
-func (s Status) Ready() bool { return s == Success || s == Failure || s == Revoked }
-
 // An Exception is why a task failed. The client raises it.
 type Exception struct {
 	// Type is the name of the class, such as "ValueError". The client uses the
 	// class of that name in Module, or creates one; a name in Module that is not an
 	// exception is an error in the client.
-	Type string `json:"exc_type"`
+	Type string
 	// Module is the module of the class; "" means "builtins".
-	Module string `json:"exc_module"`
+	Module string
 	// Args are the arguments of the class, as JSON.
-	Args []json.RawMessage `json:"exc_message"`
+	Args []json.RawMessage
 }
 
 // NewException returns one of Python's built-in exceptions with a message.
@@ -78,18 +73,18 @@ func (e *Exception) append(dst []byte) []byte {
 // A Result is the result of a task: the value at [Keys.Result], which is also
 // published.
 type Result struct {
-	TaskID string `json:"task_id"`
-	Status Status `json:"status"`
+	TaskID string
+	Status Status
 
 	// Value is the return value of the task as JSON; nil is null.
-	Value json.RawMessage `json:"result"`
+	Value json.RawMessage
 	// Exception replaces Value for Failure, Retry and Revoked.
-	Exception *Exception `json:"-"`
-	Traceback string     `json:"traceback"` // may be empty
+	Exception *Exception
+	Traceback string // may be empty
 
-	GroupID  string    `json:"group_id"` // of the task
-	ParentID string    `json:"parent_id"`
-	Done     time.Time `json:"-"` // when it finished; zero before
+	GroupID  string // of the task
+	ParentID string
+	Done     time.Time // when it finished; zero before
 }
 
 // Append appends the result as Celery stores it. Value must be JSON.
@@ -119,27 +114,5 @@ func (r *Result) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// DecodeResult decodes a result of Celery or Append. NaN in it becomes a string, see
-// [NormalizeJSON].
-func DecodeResult(b []byte) (*Result, error) {
-	r := new(Result)
-	plain, err := NormalizeJSON(nil, b)
-	if err == nil {
-		err = json.Unmarshal(plain, r)
-	}
-	if err == nil && r.Status == "" {
-		err = errors.New("no status")
-	}
-	if err == nil {
-		r.Done, err = parseTime(member(plain, "date_done"))
-	}
-	if err == nil && r.Status != Success && member(r.Value, "exc_type") != nil {
-		r.Exception = new(Exception)
-		err = json.Unmarshal(r.Value, r.Exception)
-		r.Value = nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("result: %w", err)
-	}
-	return r, nil
-}
+// ResultStatus returns the status of a stored result, "" if it is not a result.
+func ResultStatus(result []byte) Status { return Status(text(member(result, "status"))) }

@@ -208,14 +208,12 @@ func TestVectorsResults(t *testing.T) {
 			if !strings.Contains(want, `"children": []`) {
 				continue
 			}
-			r, err := celery.DecodeResult([]byte(want))
-			if err != nil {
-				t.Fatalf("%s: %v", want, err)
-			}
+			want = string(plain(t, []byte(want)))
+			r := pythonResult(t, []byte(want))
 			if v.Celery == "5.2.7" && !r.Done.IsZero() { // without a zone
 				want = regexp.MustCompile(`("date_done": "[^"]*)"`).ReplaceAllString(want, `$1+00:00"`)
 			}
-			if diff := cmp.Diff(string(plain(t, []byte(want))), string(r.Append(nil))); diff != "" {
+			if diff := cmp.Diff(want, string(r.Append(nil))); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", v.Case, diff)
 			}
 			n++

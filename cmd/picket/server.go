@@ -156,6 +156,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.runRetention(ctx) })
 	beside.Go(func() { s.audit.Run(ctx) })
+	beside.Go(func() { s.pruneAudit(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
 		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })
@@ -243,6 +244,32 @@ func (s *server) runRetention(ctx context.Context) {
 			s.log.Error("retention failed", "error", err)
 		} else if n > 0 {
 			s.log.Info("retention: old events deleted", "events", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// maxAuditEntries bounds the audit log.
+const maxAuditEntries = 1_000_000
+
+// pruneAudit deletes old entries of the audit log once an hour.
+func (s *server) pruneAudit(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		before := time.Time{}
+		if s.f.auditRetention > 0 {
+			before = time.Now().Add(-s.f.auditRetention)
+		}
+		n, err := s.store.PruneAudit(ctx, before, maxAuditEntries)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("pruning audit log failed", "error", err)
+		} else if n > 0 {
+			s.audit.Record(ctx, auth.Identity{Kind: "server", Subject: processID()}, "audit.prune", "audit log", fmt.Sprintf("%d entries", n))
 		}
 		select {
 		case <-ctx.Done():

@@ -1,5 +1,5 @@
 // Package api is the JSON API: alerts, matches, events, hosts, workers, the
-// queue and the counters.
+// queue, the counters and the audit log.
 package api
 
 import (
@@ -31,6 +31,7 @@ type Store interface {
 	Totals(ctx context.Context) (store.Totals, error)
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
 	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
+	AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error)
 }
 
 // A Queue answers what is in the queue.
@@ -89,6 +90,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.deadLetters)
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
+	handle("GET /api/v1/audit", auth.RoleAdmin, s.audit)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.Write(w, http.StatusOK, openapi)
 	}, httpapi.WriteError)
@@ -112,6 +114,19 @@ func (q *queryParams) limit() int {
 	if err != nil || n < 1 || n > maxLimit {
 		q.fail("limit", v, fmt.Sprintf("a number from 1 to %d", maxLimit))
 		return 0
+	}
+	return n
+}
+
+// number returns the cursor of a list whose rows are numbered, 0 without one.
+func (q *queryParams) number(name string) int64 {
+	v := q.Get(name)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		q.fail(name, v, "one that a page gave")
 	}
 	return n
 }

@@ -43,9 +43,10 @@ var layers = []layer{
 			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline",
 			"sigma/internal/decimal", "sigma/internal/literalindex", "sigma/internal/parser", "sigma/internal/pattern",
 			"sigma/internal/regexprefilter", "sigma/internal/suggest", "sigma/internal/word", "sigma/internal/yamldoc",
-			"celery",
+			"celery", "internal/jsonescape",
 		},
 		beside: slices.Concat(
+			imports("celery", "internal/jsonescape"),
 			imports("sigma/casefold", "sigma/internal/word"),
 			imports("sigma/ast", "sigma/casefold"),
 			imports("sigma/internal/decimal", "sigma/internal/word"),

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"unicode/utf8"
 
-	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // AppendEventText appends the text of an event to dst, in which the bare words of a
@@ -19,7 +19,7 @@ func AppendEventText(dst, raw []byte) []byte {
 		}
 		dst = append(dst, raw[:i]...)
 		raw = raw[i:]
-		r, n := flatjson.DecodeEscape(raw)
+		r, n := jsonescape.Decode(raw)
 		if n == 0 {
 			dst = append(dst, '\\')
 			raw = raw[1:]

@@ -47,6 +47,7 @@ type Store interface {
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
 	CountHosts(ctx context.Context, since time.Time) (total, online int64, err error)
 	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
+	AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error)
 }
 
 // A Queue answers what is in the queue.
@@ -95,6 +96,7 @@ func (c *Console) Routes(mux *httpapi.Mux) {
 	page("POST /console/rules/{id}", auth.RoleAnalyst, c.setRuleEnabled)
 	page("GET /console/queue", auth.RoleViewer, c.queue)
 	page("POST /console/queue", auth.RoleAdmin, c.changeDeadLetters)
+	page("GET /console/audit", auth.RoleAdmin, c.auditLog)
 	mux.Handle("GET /console/sign-in", c.signInPage, c.writeError)
 	mux.Handle("POST /console/sign-in", c.signIn, c.writeError)
 	page("POST /console/sign-out", auth.RoleViewer, c.signOut)

@@ -198,7 +198,7 @@ func TestRoles(t *testing.T) {
 	if n := deadLetters(); n != 0 {
 		t.Errorf("%d dead letters left", n)
 	}
-	entries, err := r.store.AuditLog(t.Context(), 100)
+	entries, err := r.store.AuditEntries(t.Context(), store.AuditQuery{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

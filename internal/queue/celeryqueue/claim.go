@@ -2,6 +2,7 @@ package celeryqueue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,13 +50,6 @@ func (s *Settings) lists() []list {
 		}
 	}
 	return all
-}
-
-// A claimedTask is a leased task that is not decoded yet.
-type claimedTask struct {
-	tag string
-	raw []byte
-	at  list
 }
 
 // Receive implements queue.Queue. A delivery holds up to Options.Group tasks.
@@ -106,17 +100,17 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 
 // A claimResult is the result of one claim.
 type claimResult struct {
-	prefix  string // of the tags
-	tasks   []claimedTask
-	tried   bool // some tasks, these or others, have been tried before
-	revoked bool // some tasks are revoked
+	prefix  string  // of the tags
+	tasks   []*Task // not decoded yet
+	tried   bool    // some tasks, these or others, have been tried before
+	revoked bool    // some tasks are revoked
 }
 
 // claim waits for tasks and claims up to most of them. The caller holds receiveMu.
 func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) {
 	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
-		if ctx.Err() != nil {
-			return l, context.Cause(ctx)
+		if err := cmp.Or(q.closed(), context.Cause(ctx)); err != nil {
+			return l, err
 		}
 		n, wait := q.rateLimit.allowed(most)
 		if n > 0 {
@@ -179,6 +173,7 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	revoked, _ := out[2].(int64)
 	q.unregistered.sawUnregistered(unregistered)
 	l.tried, l.revoked = tried > 0, revoked > 0
+	now := time.Now()
 	for i := 3; i+2 < len(out); i += 3 {
 		tag, _ := out[i].(string)
 		at, _ := out[i+1].(int64)
@@ -186,7 +181,7 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 		if at < 1 || int(at) > len(q.lists) {
 			return l, fmt.Errorf("take tasks: no list %d", at)
 		}
-		l.tasks = append(l.tasks, claimedTask{tag, []byte(raw), q.lists[at-1]})
+		l.tasks = append(l.tasks, &Task{tag: tag, raw: []byte(raw), at: q.lists[at-1], started: now, foreign: true})
 	}
 	return l, nil
 }
@@ -219,23 +214,22 @@ type Task struct {
 // the rest.
 func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]queue.Delivery, error) {
 	now := time.Now()
-	all, errs := make([]*Task, len(l.tasks)), make([]error, len(l.tasks))
+	errs := make([]error, len(l.tasks))
 	for i, t := range l.tasks {
-		all[i] = &Task{tag: t.tag, raw: t.raw, at: t.at, started: now, foreign: true}
-		if all[i].Task, errs[i] = q.decoder.Decode(t.raw); all[i].Task == nil {
-			all[i].Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
+		if t.Task, errs[i] = q.decoder.Decode(t.raw); t.Task == nil {
+			t.Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
 		}
 	}
 	var gone map[string]bool
-	var err error
 	if l.revoked {
-		if gone, err = q.revokedAmong(ctx, all); err != nil {
+		var err error
+		if gone, err = q.revokedAmong(ctx, l.tasks); err != nil {
 			return nil, err
 		}
 	}
 	var run, later []*Task
 	var finished []FinishedTask
-	for i, t := range all {
+	for i, t := range l.tasks {
 		switch {
 		case errs[i] != nil:
 			finished = append(finished, rejected(t, "DecodeError", errs[i]))

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
@@ -65,9 +66,9 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 // consuming end.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
-	err := q.eachScheduled(ctx, func(p scheduledTask) {
+	err := q.eachScheduled(ctx, func(_ *celery.Task, _ time.Time, r returnedTask) {
 		if len(ds) < n {
-			ds = q.appendPeeked(ds, p.raw)
+			ds = q.appendPeeked(ds, r.raw)
 		}
 	})
 	for _, key := range q.allLists() {

@@ -146,23 +146,16 @@ func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string
 	return ""
 }
 
-// A scheduledTask is a task that is delayed until it is due.
-type scheduledTask struct {
-	*celery.Task
-	returnedTask
-	due time.Time
-}
-
 // maxScheduled bounds the delayed tasks that are examined.
 const maxScheduled = 10_000
 
 // EachScheduled calls f with the tasks that are to run later, the first due first.
 func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due time.Time)) error {
-	return q.eachScheduled(ctx, func(t scheduledTask) { f(t.Task, t.due) })
+	return q.eachScheduled(ctx, func(t *celery.Task, due time.Time, _ returnedTask) { f(t, due) })
 }
 
-// eachScheduled calls f with the delayed tasks, the first due first.
-func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error {
+// eachScheduled is EachScheduled that also passes what returns a task to its list.
+func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Time, returnedTask)) error {
 	const chunk = 500
 	for from := int64(0); from < maxScheduled; from += chunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.Key("parked"), from, from+chunk-1).Result()
@@ -181,7 +174,7 @@ func (q *Queue) eachScheduled(ctx context.Context, f func(scheduledTask)) error 
 			entry, _ := held[i].(string)
 			r, ok := q.redelivery(ctx, tags[i], "due", entry)
 			if t, _ := q.decoder.Decode(r.raw); ok && t != nil {
-				f(scheduledTask{t, r, time.UnixMicro(int64(due[i].Score * 1e6))})
+				f(t, time.UnixMicro(int64(due[i].Score*1e6)), r)
 			}
 		}
 	}

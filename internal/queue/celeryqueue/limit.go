@@ -17,15 +17,12 @@ type rateLimiter struct{ limiter atomic.Pointer[rate.Limiter] }
 // set sets the limit in Celery's notation: "10/s", "100/m", "1000/h", a number of tasks
 // a second, or "0" for no limit.
 func (l *rateLimiter) set(text string) error {
-	number, per, found := strings.Cut(strings.TrimSpace(text), "/")
-	seconds, known := map[string]float64{"s": 1, "m": 60, "h": 3600}[per]
+	number, per, _ := strings.Cut(strings.TrimSpace(text), "/")
+	seconds := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[per]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || n < 0 || found && !known {
+	if err != nil || n < 0 || seconds == 0 {
 		//lint:ignore ST1005 Celery's wording
 		return fmt.Errorf("Invalid rate limit string: %q", text)
-	}
-	if !found {
-		seconds = 1
 	}
 	if n == 0 {
 		l.limiter.Store(nil)

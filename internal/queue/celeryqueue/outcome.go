@@ -164,7 +164,7 @@ func (q *Queue) writeResults(ctx context.Context, finished []FinishedTask) error
 		}
 		pipe := q.results.Pipeline()
 		for i := range n {
-			if text, ok := old[i].(string); ok && hasSucceeded(text) {
+			if stored, ok := old[i].(string); ok && celery.ResultStatus([]byte(stored)) == celery.Success {
 				continue
 			}
 			value := results[i].Append(nil)
@@ -177,10 +177,4 @@ func (q *Queue) writeResults(ctx context.Context, finished []FinishedTask) error
 		keys, results = keys[n:], results[n:]
 	}
 	return nil
-}
-
-// hasSucceeded reports whether a stored result is a success.
-func hasSucceeded(text string) bool {
-	r, err := celery.DecodeResult([]byte(text))
-	return err == nil && r.Status == celery.Success
 }

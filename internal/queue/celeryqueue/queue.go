@@ -29,6 +29,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/zst"
 )
 
 // Options configure a queue.
@@ -124,7 +126,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		opt: o.withDefaults(), set: set, client: set.Broker.Connect(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
 		lists:    set.lists(),
-		decoder:  celery.Decoder{Decompress: map[string]func([]byte, int) ([]byte, error){"application/zstd": unzstd}},
+		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 		inflight: make(map[int64][]*Task),
 	}
 	q.open, q.close = context.WithCancelCause(context.Background())

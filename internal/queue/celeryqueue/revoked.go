@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
@@ -67,9 +68,9 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
 	var back []returnedTask
-	if err := q.eachScheduled(ctx, func(p scheduledTask) {
-		if slices.Contains(ids, p.ID) {
-			back = append(back, p.returnedTask)
+	if err := q.eachScheduled(ctx, func(t *celery.Task, _ time.Time, r returnedTask) {
+		if slices.Contains(ids, t.ID) {
+			back = append(back, r)
 		}
 	}); err != nil {
 		return fmt.Errorf("revoke: %w", err)

@@ -52,20 +52,7 @@ func (s *Settings) Key(name string) string {
 //
 //	celery+redis://[user:password@]host[:port][/db][?…]
 //
-// The query takes redisurl.Parse's parameters, and these, here with their defaults:
-//
-//	queue         a queue of picket's own (repeatable; picket)
-//	shared        a queue shared with other workers (repeatable; celery)
-//	publish       the queue that the intake's tasks go to (the only queue named, or else celery)
-//	task          the name of the task (repeatable; ingestion.tasks.telemetry_ingest)
-//	results       the URL of the result backend, or off (the broker)
-//	ignore_result true or false: the intake's tasks have no results (true)
-//	expires       how long results are kept (24h; 0 means forever)
-//	node          the worker's name in Flower and celery inspect (picket@host)
-//	control       on or off: remote control (on)
-//	visibility    the visibility_timeout of the other workers (1h)
-//	global_keyprefix, result_keyprefix, sep, priority_steps, fanout_prefix
-//	              kombu's transport options, if they are not the defaults
+// The query takes redisurl.Parse's parameters, and those of docs/celery.md.
 func parseURL(text string) (*Settings, error) {
 	if !IsURL(text) {
 		return nil, invalidURL("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")

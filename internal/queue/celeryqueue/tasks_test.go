@@ -331,8 +331,8 @@ func TestRetried(t *testing.T) {
 	testenv.Check(t, q.Retry(t.Context(), 50*time.Millisecond, queue.Retry{Delivery: celerytest.Receive(t, q, 1)[0], Cause: errors.New("store away")}))
 	raw, err := r.Client.Get(t.Context(), r.Keys.Result("a")).Bytes()
 	testenv.Check(t, err)
-	if got, err := celery.DecodeResult(raw); err != nil || got.Status != celery.Retry || got.Exception.String() != "RuntimeError('store away')" {
-		t.Errorf("%s: %v", raw, err)
+	if got := celerytest.DecodeResult(t, raw); got.Status != celery.Retry || got.Exception.String() != "RuntimeError('store away')" {
+		t.Errorf("%s", raw)
 	}
 	d := celerytest.Receive(t, q, 1)[0]
 	if d.Attempt != 2 {

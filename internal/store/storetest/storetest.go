@@ -50,6 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Users/ConcurrentAdd", testConcurrentAddUser},
 		{"Sessions", testSessions},
 		{"Audit", testAuditLog},
+		{"Audit/Concurrent", testConcurrentAudit},
 	})
 }
 
@@ -71,6 +72,9 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SearchEvents/Queries", testQueries},
 		{"SearchEvents/Random", testRandomQueries},
 		{"SearchEvents/BadCursor", testBadCursors},
+		{"SearchEvents/OnlyFields", testOnlyFields},
+		{"SearchEvents/Ends", testSearchEnds},
+		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
 		{"Totals", testTotals},
 		{"Activity", testActivity},

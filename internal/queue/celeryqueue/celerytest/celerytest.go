@@ -86,18 +86,42 @@ func EventIDs(t *testing.T, ds []queue.Delivery) []string {
 	return ids
 }
 
+// A Result is a task's result, as Python programs see it.
+type Result struct {
+	Status    celery.Status
+	Value     json.RawMessage `json:"result"`
+	GroupID   string          `json:"group_id"`
+	Exception *celery.Exception
+}
+
+// DecodeResult decodes a result.
+func DecodeResult(t *testing.T, raw []byte) *Result {
+	t.Helper()
+	r := new(Result)
+	testenv.Check(t, json.Unmarshal(raw, r))
+	if r.Status != celery.Success {
+		var e struct {
+			Type    string            `json:"exc_type"`
+			Module  string            `json:"exc_module"`
+			Message []json.RawMessage `json:"exc_message"`
+		}
+		testenv.Check(t, json.Unmarshal(r.Value, &e))
+		r.Exception = &celery.Exception{Type: e.Type, Module: e.Module, Args: e.Message}
+	}
+	return r
+}
+
 // Result waits for a task's result.
-func (f *Fixture) Result(id string) *celery.Result {
+func (f *Fixture) Result(id string) *Result {
 	f.T.Helper()
-	var result *celery.Result
+	var result *Result
 	testenv.Until(f.T, "a result of "+id, func() bool {
 		raw, err := f.Client.Get(f.T.Context(), f.Keys.Result(id)).Bytes()
 		if err != nil {
 			return false
 		}
-		result, err = celery.DecodeResult(raw)
-		testenv.Check(f.T, err)
-		return result.Status.Ready()
+		result = DecodeResult(f.T, raw)
+		return result.Status == celery.Success || result.Status == celery.Failure || result.Status == celery.Revoked
 	})
 	return result
 }

@@ -1,0 +1,57 @@
+// Package jsonescape decodes the escapes of JSON strings.
+package jsonescape
+
+import (
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Short is what the escapes of one letter stand for, by the letter; 0 for none.
+var Short = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// Decode decodes the JSON escape at the start of s and returns its character
+// and its length, which is 0 if s does not start with a valid escape. Half of a
+// surrogate pair is U+FFFD, as in encoding/json.
+func Decode[S string | []byte](s S) (r rune, n int) {
+	if len(s) < 2 || s[0] != '\\' {
+		return 0, 0
+	}
+	if c := Short[s[1]]; c != 0 {
+		return rune(c), 2
+	}
+	if s[1] != 'u' {
+		return 0, 0
+	}
+	if r = parseHex4(s[2:]); r < 0 {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+		if full := utf16.DecodeRune(r, parseHex4(s[8:])); full != utf8.RuneError {
+			return full, 12
+		}
+	}
+	return utf8.RuneError, 6
+}
+
+// parseHex4 returns the number that the first four hex digits of s are, or -1.
+func parseHex4[S string | []byte](s S) (r rune) {
+	if len(s) < 4 {
+		return -1
+	}
+	for i := range 4 {
+		c := s[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
