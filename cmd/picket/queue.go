@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -30,7 +32,7 @@ type queueAction func(cmd *cobra.Command, q queue.Inspector, args []string, asJS
 
 func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: check}
-	data, name := addDataFlag(cmd), addQueueFlag(cmd)
+	at, name := addStoreFlags(cmd), addQueueFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	switch cmd.Name() {
 	case "peek", "dead":
@@ -39,11 +41,15 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction
 		cmd.Flags().Bool("all", false, "all dead letters")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q, err := openQueueBeside(cmd.Context(), *name, *data)
+		q, err := openQueueBeside(cmd.Context(), *name, at.data)
 		if err != nil {
 			return err
 		}
-		return errors.Join(run(cmd, q, args, *asJSON), q.Close())
+		err = errors.Join(run(cmd, q, args, *asJSON), q.Close())
+		if changes := cmd.Flags().Lookup("all") != nil; err == nil && changes {
+			at.auditChange(cmd, "queue."+cmd.Name(), cmp.Or(strings.Join(args, " "), "all"), "")
+		}
+		return err
 	}
 	return cmd
 }

@@ -26,17 +26,18 @@ called deprecated, unsupported and regression_data are skipped.`,
   picket rules add https://github.com/SigmaHQ/sigma --data /var/lib/picket`,
 		Args: cobra.ExactArgs(1),
 	}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	name := cmd.Flags().String("name", "", "`NAME` of the pack; default made of what it is installed from")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := makeDataDir(*data); err != nil {
+		if err := makeDataDir(at.data); err != nil {
 			return err
 		}
-		pack, err := dataDir(*data).packs().Add(cmd.Context(), args[0], *name)
+		pack, err := dataDir(at.data).packs().Add(cmd.Context(), args[0], *name)
 		if err != nil {
 			return hintedPack(args[0], err)
 		}
+		at.auditChange(cmd, "rules.add", pack.Name, args[0])
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
@@ -66,9 +67,9 @@ func hintedPack(from string, err error) error {
 
 func newRulesRemove() *cobra.Command {
 	cmd := &cobra.Command{Use: "remove NAME", Short: "Remove a rule pack that picket rules add installed", Args: cobra.ExactArgs(1)}
-	data := addDataFlag(cmd)
+	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		packs := dataDir(*data).packs()
+		packs := dataDir(at.data).packs()
 		if err := packs.Remove(args[0]); err != nil {
 			failed := fmt.Errorf("remove rules %q: %w", args[0], err)
 			names, listErr := packs.Names()
@@ -76,10 +77,11 @@ func newRulesRemove() *cobra.Command {
 			case !errors.Is(err, ruleset.ErrNoPack) || listErr != nil:
 				return hinted(failed, dataHint)
 			case len(names) == 0:
-				return hinted(failed, "there are none in "+*data+"; give the server's --data")
+				return hinted(failed, "there are none in "+at.data+"; give the server's --data")
 			}
-			return hinted(failed, "the packs in "+*data+" are "+strings.Join(names, ", "))
+			return hinted(failed, "the packs in "+at.data+" are "+strings.Join(names, ", "))
 		}
+		at.auditChange(cmd, "rules.remove", args[0], "")
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", args[0])
 		return err
 	}

@@ -25,6 +25,7 @@ If one of the rules does not exist, nothing is changed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	f := addServerRulesFlags(cmd)
+	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in, err := f.load()
@@ -44,6 +45,9 @@ If one of the rules does not exist, nothing is changed.`,
 		}
 		if err := ruleset.SetDisabled(in.dir.disabledRules(), ids, off); err != nil {
 			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
+		}
+		for _, id := range ids {
+			storeLocation{f.data, *storeName}.auditChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
 		}
 		for _, id := range ids {
 			if *asJSON {

@@ -35,6 +35,8 @@ type serveFlags struct {
 	queueBytes, storeBytes, minFree   int64
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
+	searchTimeout                     time.Duration
+	auditRetention                    time.Duration
 	trustedProxies                    []netip.Prefix
 }
 
@@ -81,9 +83,11 @@ by kill -9.`,
 	fl.IntVar(&f.maxEvents, "max-events", 10_000, "maximum number `N` of events in a request")
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
+	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
+	fl.DurationVar(&f.auditRetention, "audit-retention", 365*24*time.Hour, "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
 	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
 	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
@@ -134,6 +138,9 @@ func checkServe(f serveFlags) error {
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
 		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
+	}
+	if f.searchTimeout <= 0 {
+		return usagef("--search-timeout %v is not above 0", f.searchTimeout)
 	}
 	if f.workers < 0 {
 		return usagef("--workers %d is below 0", f.workers)

@@ -103,10 +103,11 @@ func (s *server) open() (err error) {
 	}
 	shown := cache.NewCachedStore(s.store, statistics)
 	s.audit = audit.NewRecorder(s.store, s.log, time.Now)
+	reads := httpapi.NewReadLimiter(f.searchTimeout)
 	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: s.audit, Now: time.Now}
-	(&api.Server{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
-	(&legacy.Dashboard{Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
-	console := &web.Console{Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: s.audit, Sessions: sessions,
+	(&api.Server{Reads: reads, Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&legacy.Dashboard{Reads: reads, Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
+	console := &web.Console{Reads: reads, Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: s.audit, Sessions: sessions,
 		Now: time.Now, Version: version,
 		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDropped() }}
 	console.Routes(mux)
@@ -160,6 +161,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.runRetention(ctx) })
 	beside.Go(func() { s.audit.Run(ctx) })
+	beside.Go(func() { s.pruneAudit(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
 		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })
@@ -247,6 +249,32 @@ func (s *server) runRetention(ctx context.Context) {
 			s.log.Error("retention failed", "error", err)
 		} else if n > 0 {
 			s.log.Info("retention: old events deleted", "events", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// maxAuditEntries bounds the audit log.
+const maxAuditEntries = 1_000_000
+
+// pruneAudit deletes old entries of the audit log once an hour.
+func (s *server) pruneAudit(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		before := time.Time{}
+		if s.f.auditRetention > 0 {
+			before = time.Now().Add(-s.f.auditRetention)
+		}
+		n, err := s.store.PruneAudit(ctx, before, maxAuditEntries)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("pruning audit log failed", "error", err)
+		} else if n > 0 {
+			s.audit.Record(ctx, auth.Identity{Kind: "server", Subject: processID()}, "audit.prune", "audit log", fmt.Sprintf("%d entries", n))
 		}
 		select {
 		case <-ctx.Done():

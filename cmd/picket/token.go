@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/store"
 )
 
 func newToken() *cobra.Command {
@@ -121,9 +120,4 @@ func newTokenRevoke() *cobra.Command {
 		return auditCLI(cmd, s, "token.revoke", args[0], "")
 	}
 	return cmd
-}
-
-// auditCLI records an action of the command line in the audit log.
-func auditCLI(cmd *cobra.Command, s store.Accounts, action, object, detail string) error {
-	return s.AddAuditEntry(cmd.Context(), store.AuditEntry{Time: time.Now().UTC(), Actor: "cli:" + userName(), Action: action, Object: object, Detail: detail})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/user"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,15 +17,6 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/store"
 )
-
-// userName returns the operating system user who runs the program.
-func userName() string {
-	u, err := user.Current()
-	if err != nil {
-		return "unknown"
-	}
-	return u.Username
-}
 
 func newUser() *cobra.Command {
 	return newGroup("user", "Manage the people who sign in to the console",

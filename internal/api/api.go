@@ -1,5 +1,5 @@
 // Package api is the JSON API: alerts, matches, events, hosts, workers, the
-// queue and the counters.
+// queue, the counters and the audit log.
 package api
 
 import (
@@ -31,6 +31,7 @@ type Store interface {
 	Totals(ctx context.Context) (store.Totals, error)
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
 	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
+	AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error)
 }
 
 // A Queue answers what is in the queue.
@@ -52,6 +53,7 @@ type Server struct {
 	Triage   *triage.Service
 	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
+	Reads    *httpapi.ReadLimiter
 	Now      func() time.Time
 }
 
@@ -75,20 +77,26 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 			return h(w, r, who)
 		}, httpapi.WriteError)
 	}
-	handle("GET /api/v1/alerts", auth.RoleViewer, s.alerts)
-	handle("GET /api/v1/alerts/{id}", auth.RoleViewer, s.alert)
+	read := func(pattern, role string, limit httpapi.ReadLimit, h authorisedHandler) {
+		handle(pattern, role, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
+		})
+	}
+	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.List, s.alerts)
+	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.List, s.alert)
 	handle("PATCH /api/v1/alerts/{id}", auth.RoleAnalyst, s.updateAlert)
-	handle("GET /api/v1/matches", auth.RoleViewer, s.matches)
-	handle("GET /api/v1/events", auth.RoleViewer, s.events)
-	handle("GET /api/v1/events/{id}", auth.RoleViewer, s.event)
-	handle("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.rawEvent)
-	handle("GET /api/v1/hosts", auth.RoleViewer, s.hosts)
-	handle("GET /api/v1/workers", auth.RoleViewer, s.workers)
-	handle("GET /api/v1/stats", auth.RoleViewer, s.stats)
-	handle("GET /api/v1/queue", auth.RoleViewer, s.queue)
-	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.deadLetters)
+	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.List, s.matches)
+	read("GET /api/v1/events", auth.RoleViewer, s.Reads.Search, s.events)
+	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.List, s.event)
+	read("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.Reads.List, s.rawEvent)
+	read("GET /api/v1/hosts", auth.RoleViewer, s.Reads.List, s.hosts)
+	read("GET /api/v1/workers", auth.RoleViewer, s.Reads.List, s.workers)
+	read("GET /api/v1/stats", auth.RoleViewer, s.Reads.List, s.stats)
+	read("GET /api/v1/queue", auth.RoleViewer, s.Reads.List, s.queue)
+	read("GET /api/v1/queue/dead", auth.RoleViewer, s.Reads.List, s.deadLetters)
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
+	read("GET /api/v1/audit", auth.RoleAdmin, s.Reads.List, s.audit)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.Write(w, http.StatusOK, openapi)
 	}, httpapi.WriteError)
@@ -112,6 +120,19 @@ func (q *queryParams) limit() int {
 	if err != nil || n < 1 || n > maxLimit {
 		q.fail("limit", v, fmt.Sprintf("a number from 1 to %d", maxLimit))
 		return 0
+	}
+	return n
+}
+
+// number returns the cursor of a list whose rows are numbered, 0 without one.
+func (q *queryParams) number(name string) int64 {
+	v := q.Get(name)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 1 {
+		q.fail(name, v, "one that a page gave")
 	}
 	return n
 }

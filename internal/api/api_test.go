@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
@@ -97,7 +98,7 @@ func TestTriage(t *testing.T) {
 	if w := r.Do("analyst", "PATCH", "/api/v1/alerts/none", strings.NewReader(`{"note":"x"}`)); w.Code != 404 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	log, err := r.Store.AuditLog(t.Context(), 10)
+	log, err := r.Store.AuditEntries(t.Context(), store.AuditQuery{Limit: 10})
 	testenv.Check(t, err)
 	if len(log) != 2 || log[1].Actor != "api:analyst-token" || log[1].Action != "alert.update" || log[1].Detail != "status=investigating assignee=ann note" {
 		t.Errorf("audit: %+v", log)

@@ -78,14 +78,7 @@ func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 
 func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	limit, before := q.limit(), int64(0)
-	if v := q.Get("cursor"); v != "" {
-		n, err := strconv.ParseInt(v, 10, 64)
-		if err != nil || n < 1 {
-			q.fail("cursor", v, "one that a page gave")
-		}
-		before = n
-	}
+	limit, before := q.limit(), q.number("cursor")
 	if q.err != nil {
 		return q.err
 	}

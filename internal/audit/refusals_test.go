@@ -16,9 +16,9 @@ import (
 // entries is a store that keeps entries in memory.
 type entries []store.AuditEntry
 
-func (s *entries) AddAuditEntry(_ context.Context, e store.AuditEntry) error {
+func (s *entries) AddAuditEntry(_ context.Context, e store.AuditEntry) (store.AuditEntry, error) {
 	*s = append(*s, e)
-	return nil
+	return e, nil
 }
 
 // However many sign-ins are refused, a call records few entries, which count all

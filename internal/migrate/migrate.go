@@ -219,7 +219,7 @@ func (m *Migration) copyAccounts() error {
 	if err := m.To.ImportSecret(m.ctx, store.EventIDSecret, secret); err != nil {
 		return err
 	}
-	log, err := m.From.AuditLog(m.ctx, math.MaxInt32)
+	log, err := m.From.AuditEntries(m.ctx, store.AuditQuery{Limit: math.MaxInt32})
 	if err != nil {
 		return err
 	}

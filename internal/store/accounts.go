@@ -11,10 +11,7 @@ type Accounts interface {
 	Tokens
 	Users
 	Sessions
-	// AddAuditEntry appends to the log of who did what; AuditLog returns it, newest
-	// first.
-	AddAuditEntry(ctx context.Context, e AuditEntry) error
-	AuditLog(ctx context.Context, limit int) ([]AuditEntry, error)
+	AuditLog
 }
 
 // Tokens stores the tokens of agents, collectors and API clients.
@@ -86,13 +83,4 @@ type Session struct {
 	User    string
 	Created time.Time
 	Expires time.Time
-}
-
-// An AuditEntry says who did what to which object.
-type AuditEntry struct {
-	Time   time.Time `json:"time"`
-	Actor  string    `json:"actor"`
-	Action string    `json:"action"` // as in "alert.update", "token.create", "sign-in"
-	Object string    `json:"object"`
-	Detail string    `json:"detail,omitempty"`
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/servertest"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/triage"
 )
@@ -67,7 +68,7 @@ func TestAllInterfacesAgree(t *testing.T) {
 		if status := send(t, s, through, id, decision{"investigating", "carol", "looking"}); status >= 400 {
 			t.Errorf("%s: %d", through, status)
 		}
-		log, err := s.Store.AuditLog(t.Context(), 1)
+		log, err := s.Store.AuditEntries(t.Context(), store.AuditQuery{Limit: 1})
 		testenv.Check(t, err)
 		if len(log) != 1 || log[0].Action != "alert.update" || log[0].Object != id {
 			t.Fatalf("%s: audit log %+v", through, log)

@@ -23,6 +23,8 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"bytes": byteSize,
 		"age":   func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
 		"query": url.QueryEscape,
+		"cell":  func(text any) string { return cut(maxCell, fmt.Sprint(text)) },
+		"value": func(text string) string { return cut(maxValue, text) },
 		"eventLink": func(id, namespace string) string {
 			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
 		},

@@ -1,9 +1,7 @@
 package mongostore
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -233,41 +231,4 @@ func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil
-}
-
-type auditDoc struct {
-	N      int64  `bson:"_id"` // when it was written, microseconds, or the next number
-	At     int64  `bson:"at"`
-	Actor  string `bson:"actor"`
-	Action string `bson:"action"`
-	Object string `bson:"object"`
-	Detail string `bson:"detail,omitempty"`
-}
-
-// AddAuditEntry implements store.Accounts.
-func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) error {
-	for {
-		err := insert(ctx, s.audit, auditDoc{s.seq.next(1), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail})
-		if errors.Is(err, picket.ErrConflict) {
-			continue // another process has used the number
-		}
-		if err != nil {
-			return fmt.Errorf("write audit entry: %w", err)
-		}
-		return nil
-	}
-}
-
-// AuditLog implements store.Accounts.
-func (s *Store) AuditLog(ctx context.Context, limit int) ([]store.AuditEntry, error) {
-	limit = cmp.Or(max(limit, 0), defaultLimit)
-	docs, err := find[auditDoc](ctx, s.audit, bson.D{}, options.Find().SetSort(byID(-1)).SetLimit(int64(limit)))
-	if err != nil {
-		return nil, fmt.Errorf("read audit log: %w", err)
-	}
-	var out []store.AuditEntry
-	for _, d := range docs {
-		out = append(out, store.AuditEntry{Time: fromMicros(d.At), Actor: d.Actor, Action: d.Action, Object: d.Object, Detail: d.Detail})
-	}
-	return out, nil
 }

@@ -228,7 +228,8 @@ func (s *Store) IsEmpty(ctx context.Context) (bool, error) {
 func (s *Store) ImportAudit(ctx context.Context, es []store.AuditEntry, base int64) error {
 	docs := make([]any, len(es))
 	for i, e := range es {
-		docs[i] = auditDoc{base - int64(len(es)-i), e.Time.UnixMicro(), e.Actor, e.Action, e.Object, e.Detail}
+		e.N = base - int64(len(es)-i)
+		docs[i] = auditDocOf(&e)
 	}
 	if _, err := insertNew(ctx, s.audit, docs); err != nil {
 		return fmt.Errorf("import audit log: %w", err)

@@ -32,7 +32,7 @@ func TestGolden(t *testing.T) {
 	})
 }
 
-// A database with senders, of schema version 5.
+// Databases with senders, of schema version 6, without and with indexed blocks.
 func TestGoldenSenders(t *testing.T) {
 	for _, name := range []string{"senders", "senders-indexed"} {
 		path := filepath.Join(t.TempDir(), "events.db")

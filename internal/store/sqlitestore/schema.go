@@ -9,7 +9,7 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, identitySchema}
+var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema}
 
 const schemaVersion = len(schemas)
 
@@ -109,6 +109,12 @@ CREATE TABLE audit (
 const triageSchema = `
 DROP INDEX alerts_status;
 CREATE INDEX alerts_status ON alerts (status, level, last_seen);
+`
+
+// auditSchema chains the entries of the audit log.
+const auditSchema = `
+ALTER TABLE audit ADD COLUMN previous TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
 `
 
 // identitySchema adds what the identity of events needs. Matches from before have the

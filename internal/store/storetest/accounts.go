@@ -111,11 +111,55 @@ func testSessions(t *testing.T, s store.Store) {
 func testAuditLog(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	var want []store.AuditEntry
+	previous := ""
 	for i := range 5 {
-		e := store.AuditEntry{Time: start.Add(time.Duration(i) * time.Second), Actor: "ann", Action: "alert.update", Object: fmt.Sprint(i), Detail: "x"}
-		testenv.Check(t, s.AddAuditEntry(ctx, e))
+		e := store.AuditEntry{Time: start.Add(time.Duration(i) * time.Second), Actor: []string{"ann", "bob"}[i%2], Action: "alert.update", Object: fmt.Sprint(i), Detail: "x"}
+		stored := must[store.AuditEntry](t)(s.AddAuditEntry(ctx, e))
+		if stored.Previous != previous || stored.Hash != stored.ChainHash() || len(stored.Hash) != 64 {
+			t.Errorf("entry %d: %+v", i, stored)
+		}
+		previous = stored.Hash
+		e.N, e.Previous, e.Hash = stored.N, stored.Previous, stored.Hash
 		want = append([]store.AuditEntry{e}, want...)
 	}
-	checkEqual(t, "log", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 3)), want[:3])
-	checkEqual(t, "whole log", must[[]store.AuditEntry](t)(s.AuditLog(ctx, 0)), want)
+	list := func(q store.AuditQuery) []store.AuditEntry {
+		return must[[]store.AuditEntry](t)(s.AuditEntries(ctx, q))
+	}
+	checkEqual(t, "page", list(store.AuditQuery{Limit: 3}), want[:3])
+	checkEqual(t, "next page", list(store.AuditQuery{Limit: 3, Before: want[2].N}), want[3:])
+	checkEqual(t, "whole log", list(store.AuditQuery{}), want)
+	checkEqual(t, "by actor", list(store.AuditQuery{Actor: "bob"}), []store.AuditEntry{want[1], want[3]})
+	checkEqual(t, "by action", list(store.AuditQuery{Action: "sign-in"}), []store.AuditEntry(nil))
+	checkEqual(t, "nothing to prune", must[int64](t)(s.PruneAudit(ctx, start, 5)), int64(0))
+	checkEqual(t, "pruned by age", must[int64](t)(s.PruneAudit(ctx, start.Add(time.Second), 5)), int64(1))
+	checkEqual(t, "pruned by number", must[int64](t)(s.PruneAudit(ctx, start, 2)), int64(2))
+	checkEqual(t, "what is left", list(store.AuditQuery{}), want[:2])
+	checkEqual(t, "all pruned", must[int64](t)(s.PruneAudit(ctx, start.Add(time.Hour), 2)), int64(2))
+	checkEqual(t, "nothing is left", list(store.AuditQuery{}), []store.AuditEntry(nil))
+}
+
+// testConcurrentAudit appends entries concurrently. They form one chain.
+func testConcurrentAudit(t *testing.T, s store.Store) {
+	const many = 24
+	var work sync.WaitGroup
+	for i := range many {
+		work.Go(func() {
+			_, err := s.AddAuditEntry(t.Context(), store.AuditEntry{Time: start, Actor: "ann", Action: "sign-in", Object: fmt.Sprint(i)})
+			testenv.Check(t, err)
+		})
+	}
+	work.Wait()
+	entries := must[[]store.AuditEntry](t)(s.AuditEntries(t.Context(), store.AuditQuery{}))
+	if len(entries) != many {
+		t.Fatalf("%d entries", len(entries))
+	}
+	for i, e := range entries {
+		previous := ""
+		if i+1 < many {
+			previous = entries[i+1].Hash
+		}
+		if e.Previous != previous || e.Hash != e.ChainHash() {
+			t.Errorf("entry %d is not chained to the one before", many-i)
+		}
+	}
 }

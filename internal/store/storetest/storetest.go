@@ -51,6 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Users/ConcurrentAdd", testConcurrentAddUser},
 		{"Sessions", testSessions},
 		{"Audit", testAuditLog},
+		{"Audit/Concurrent", testConcurrentAudit},
 	})
 }
 
@@ -72,6 +73,9 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SearchEvents/Queries", testQueries},
 		{"SearchEvents/Random", testRandomQueries},
 		{"SearchEvents/BadCursor", testBadCursors},
+		{"SearchEvents/OnlyFields", testOnlyFields},
+		{"SearchEvents/Ends", testSearchEnds},
+		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
 		{"Identity/Senders", testSenders},
 		{"Identity/Indexes", testIndexes},

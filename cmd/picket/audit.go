@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"os/user"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/audit"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+func newAudit() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "audit", Short: "List who did what, newest first", Args: cobra.NoArgs,
+		Example: `  picket audit --actor user:ann
+  picket audit --limit 0 --json
+  picket audit verify`,
+	}
+	at := addStoreFlags(cmd)
+	var q store.AuditQuery
+	cmd.Flags().StringVar(&q.Actor, "actor", "", "only what `WHO` did, as in user:ann, api:NAME or cli:NAME")
+	cmd.Flags().StringVar(&q.Action, "action", "", "only this `ACTION`, as in sign-in or alert.update")
+	limit := cmd.Flags().Int("limit", 50, "list at most `N`; 0: all")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON, one entry per line")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return at.withStore(cmd, func(s store.Store) error { return listAudit(cmd, s, q, *limit, *asJSON) })
+	}
+	cmd.AddCommand(newAuditVerify())
+	return cmd
+}
+
+// listAudit prints at most limit entries; 0 means all.
+func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit int, asJSON bool) error {
+	const page = 1000
+	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for listed := 0; limit == 0 || listed < limit; {
+		q.Limit = page
+		if limit > 0 {
+			q.Limit = min(page, limit-listed)
+		}
+		entries, err := s.AuditEntries(cmd.Context(), q)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if asJSON {
+				err = printJSONLine(cmd.OutOrStdout(), e)
+			} else {
+				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shortTime(e.Time), printable(e.Actor), printable(e.Action), printable(e.Object), printable(e.Detail))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+		if len(entries) < q.Limit {
+			break
+		}
+		listed += len(entries)
+		q.Before = entries[len(entries)-1].N
+	}
+	return nil
+}
+
+func newAuditVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Check that no entry of the audit log was changed or deleted", Args: cobra.NoArgs,
+		Long: `Checks the chain of hashes from the newest entry to the oldest, and prints the hash of
+the newest. Compare that with the process log, where each entry is logged with its
+hash: whoever can write to the database can also make a new chain.`,
+	}
+	at := addStoreFlags(cmd)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return at.withStore(cmd, func(s store.Store) error {
+			v, err := audit.Verify(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = printJSONLine(cmd.OutOrStdout(), v)
+			} else if v.Problem == "" {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
+			}
+			if err == nil && v.Problem != "" {
+				err = fmt.Errorf("verify audit log: %s", v.Problem)
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+// auditCLI records an action of the command line in the audit log.
+func auditCLI(cmd *cobra.Command, s store.AuditLog, action, object, detail string) error {
+	_, err := s.AddAuditEntry(cmd.Context(), audit.NewEntry(time.Now(), "cli:"+userName(), action, object, detail))
+	return err
+}
+
+// auditChange records an action that has changed something outside the store. If
+// there is a store and it cannot be written to, it prints a warning: the action has
+// been carried out.
+func (l storeLocation) auditChange(cmd *cobra.Command, action, object, detail string) {
+	if _, err := l.dir(); err != nil {
+		return // no server has been started yet
+	}
+	err := l.withStore(cmd, func(s store.Store) error { return auditCLI(cmd, s, action, object, detail) })
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
+	}
+}
+
+// userName returns the operating system user who runs the program.
+func userName() string {
+	u, err := user.Current()
+	if err != nil {
+		return "unknown"
+	}
+	return u.Username
+}

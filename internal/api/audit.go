@@ -1,0 +1,28 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// audit lists who did what.
+func (s *Server) audit(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+	q := queryParams{Values: r.URL.Query()}
+	query := store.AuditQuery{Actor: q.Get("actor"), Action: q.Get("action"), Before: q.number("cursor"), Limit: q.limit()}
+	if q.err != nil {
+		return q.err
+	}
+	entries, err := s.Store.AuditEntries(r.Context(), query)
+	if err != nil {
+		return err
+	}
+	cursor := ""
+	if len(entries) == query.Limit {
+		cursor = strconv.FormatInt(entries[len(entries)-1].N, 10)
+	}
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"audit": orEmpty(entries), "next": nextCursor(cursor)})
+}

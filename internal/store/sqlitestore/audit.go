@@ -1,0 +1,63 @@
+package sqlitestore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
+)
+
+// AddAuditEntry implements store.AuditLog.
+func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) (store.AuditEntry, error) {
+	err := s.writer.transact(ctx, func(t *tx) error {
+		err := t.writer.conn.QueryRowContext(context.Background(), "SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1").Scan(&e.N, &e.Previous)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		e.N++
+		e.Hash = e.ChainHash()
+		_, err = t.exec("INSERT INTO audit (n, at, actor, action, object, detail, previous, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			e.N, block.Micros(e.Time), e.Actor, e.Action, e.Object, e.Detail, e.Previous, e.Hash)
+		return err
+	})
+	if err != nil {
+		return store.AuditEntry{}, fmt.Errorf("write audit entry: %w", err)
+	}
+	return e, nil
+}
+
+// AuditEntries implements store.AuditLog.
+func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error) {
+	before := cmp.Or(q.Before, math.MaxInt64)
+	var out []store.AuditEntry
+	err := s.lookup(ctx, `SELECT n, at, actor, action, object, detail, previous, hash FROM audit
+		WHERE n < ? AND (? = '' OR actor = ?) AND (? = '' OR action = ?) ORDER BY n DESC LIMIT ?`,
+		[]any{before, q.Actor, q.Actor, q.Action, q.Action, cmp.Or(max(q.Limit, 0), defaultLimit)}, func(r *sql.Rows) error {
+			var e store.AuditEntry
+			var at int64
+			err := r.Scan(&e.N, &at, &e.Actor, &e.Action, &e.Object, &e.Detail, &e.Previous, &e.Hash)
+			e.Time = block.FromMicros(at)
+			out = append(out, e)
+			return err
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read audit log: %w", err)
+	}
+	return out, nil
+}
+
+// PruneAudit implements store.AuditLog.
+func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int64, error) {
+	n, err := s.exec(ctx, `DELETE FROM audit WHERE n < coalesce((SELECT min(n) FROM audit WHERE at >= ?), (SELECT max(n) + 1 FROM audit))
+		OR n <= (SELECT n FROM audit ORDER BY n DESC LIMIT 1 OFFSET ?)`, block.Micros(before), keep)
+	if err != nil {
+		return 0, fmt.Errorf("prune audit log: %w", err)
+	}
+	return n, nil
+}
