@@ -20,9 +20,6 @@ const (
 	Revoked Status = "REVOKED"
 )
 
-// Ready reports whether the task has finished, successfully or not.
-func (s Status) Ready() bool { return s == Success || s == Failure || s == Revoked }
-
 // An Exception is why a task failed. The client raises it.
 type Exception struct {
 	// Type is the name of the class, such as "ValueError". The client uses the

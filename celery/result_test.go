@@ -83,13 +83,6 @@ func TestResult(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	for status, ready := range map[celery.Status]bool{
-		"PENDING": false, "STARTED": false, celery.Retry: false, celery.Success: true, celery.Failure: true, celery.Revoked: true, "OWN": false,
-	} {
-		if status.Ready() != ready {
-			t.Errorf("%s: ready is %t", status, status.Ready())
-		}
-	}
 	for stored, want := range map[string]celery.Status{
 		`{"status": "SUCCESS", "result": [NaN]}`: celery.Success, `{"result": {"status": "SUCCESS"}, "status": "RETRY"}`: celery.Retry,
 		"": "", "[]": "", "{}": "", `{"status": null}`: "", `{"status": "SUCCESS"`: "",

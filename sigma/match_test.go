@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/picket-edr/picket/sigma/internal/literalindex"
@@ -51,5 +52,31 @@ func TestMatcherShrinks(t *testing.T) {
 	m.Match(g, huge[:1], nil)
 	if cap(m.arena) > maxArenaBytes || cap(m.values) > maxValues {
 		t.Errorf("keeps %d bytes and %d values", cap(m.arena), cap(m.values))
+	}
+}
+
+// A fieldref compares the first values of two fields, so that events with very many
+// take little time: in quadratic time this would take minutes.
+func TestFieldRefOfManyValues(t *testing.T) {
+	rules, _ := Parse("x.yml", []byte("title: t\nlevel: low\nlogsource: {product: p}\ndetection: {s: {F|fieldref|contains: G}, condition: s}\n"))
+	rs, errs := Compile(rules, Options{})
+	if len(errs) > 0 {
+		t.Fatal(errs[0])
+	}
+	g, m := rs.Group(LogSource{Product: "p"}), NewMatcher()
+	fields := func(n, same int) (all []Field) {
+		for i := range n {
+			f, o := "f", "o"
+			if i == same {
+				f, o = "same", "same"
+			}
+			all = append(all, Field{"F", Value{String, f + strings.Repeat("x", 100)}}, Field{"G", Value{String, o}})
+		}
+		return all
+	}
+	for _, tt := range []struct{ n, same, want int }{{200, 199, 1}, {65_000, 3, 1}, {65_000, -1, 0}} {
+		if got := len(m.Match(g, fields(tt.n, tt.same), nil)); got != tt.want {
+			t.Errorf("%d values, the same at %d: %d matches", tt.n, tt.same, got)
+		}
 	}
 }

@@ -2,10 +2,12 @@ package detect_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -131,5 +133,28 @@ func TestDetectLeavesRaw(t *testing.T) {
 	}
 	if !bytes.Equal(before, ev.Raw) {
 		t.Errorf("%s became %s", before, ev.Raw)
+	}
+}
+
+// Events with very many matches are not evaluated at once, and their evidence is cut.
+func TestMatchesAreBounded(t *testing.T) {
+	var rules strings.Builder
+	for i := range 200 {
+		rules.WriteString(strings.ReplaceAll(detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "one"), "title: one", fmt.Sprint("title: one ", i)) + "---\n")
+	}
+	d := detecttest.Engine(t, strings.TrimSuffix(rules.String(), "---\n")).Detector()
+	var events []picket.Event
+	for i := range 100 {
+		events = append(events, detecttest.ProcessEvent(fmt.Sprint(i), "one "+strings.Repeat("é", 4<<10)))
+	}
+	if _, err := d.Detect(events); !errors.Is(err, picket.ErrTooManyMatches) {
+		t.Fatal(err)
+	}
+	matches, err := d.Detect(events[:1])
+	if err != nil || len(matches) != 200 {
+		t.Fatal(len(matches), err)
+	}
+	if v := matches[0].Why[0].Value; len(v) > 3<<10 || !strings.HasPrefix(v, "one é") || !utf8.ValidString(v) {
+		t.Errorf("evidence of %d bytes", len(v))
 	}
 }

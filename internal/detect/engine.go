@@ -176,17 +176,21 @@ func matchCost(m *picket.Match) int {
 // Bounds of the evidence of a match, because a value of an event may be evidence of
 // very many matches.
 const (
-	maxEvidence      = 32
-	maxEvidenceBytes = 2 << 10 // of one value
+	maxEvidence        = 32
+	maxValueBytes      = 2 << 10 // of one value
+	maxValueBytesInAll = 8 << 10
 )
 
 // shortened cuts evidence to its bounds.
 func shortened(why []sigma.Evidence) []sigma.Evidence {
 	why = why[:min(len(why), maxEvidence)]
+	left := maxValueBytesInAll
 	for i := range why {
-		if v := why[i].Value; len(v) > maxEvidenceBytes {
-			why[i].Value = strings.ToValidUTF8(v[:maxEvidenceBytes], "") + "…"
+		v := why[i].Value
+		if most := min(maxValueBytes, left); len(v) > most {
+			why[i].Value = strings.ToValidUTF8(v[:most], "") + "…"
 		}
+		left = max(0, left-len(v))
 	}
 	return why
 }

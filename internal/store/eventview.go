@@ -1,6 +1,9 @@
 package store
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/sigma"
@@ -10,6 +13,9 @@ import (
 // An EventView gives a query access to an event. It parses what the query needs,
 // once. The zero value is ready for Reset. It is for one goroutine.
 type EventView struct {
+	// Meter, if not nil, ends comparisons early; see Expr.
+	Meter *WorkMeter
+
 	ev     *picket.Event
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf
@@ -50,18 +56,23 @@ func (v *EventView) Text() []byte {
 // name that Sigma has for it, those at that path in the event as received, and the
 // built-in one (BuiltinField).
 func (v *EventView) AnyValue(field string, ok func(string) bool) bool {
+	match := func(s string) bool { return v.Meter.Spend(len(s)) == nil && ok(s) }
 	for i := range v.ev.Fields {
-		if f := &v.ev.Fields[i]; f.Name == field && ok(ValueText(f.Value)) {
+		if f := &v.ev.Fields[i]; f.Name == field && match(ValueText(f.Value)) {
 			return true
 		}
 	}
-	for _, l := range v.Leaves() {
-		if l.Path.Name == field && ok(ValueText(l.Value)) {
+	leaves := v.Leaves()
+	for i := range leaves {
+		if l := &leaves[i]; l.Path.Name == field && match(ValueText(l.Value)) {
 			return true
 		}
+	}
+	if v.Meter.Spend(len(leaves)) != nil {
+		return false
 	}
 	text, has := BuiltinField(v.ev, field)
-	return has && ok(text)
+	return has && match(text)
 }
 
 // BuiltinField returns the value of a field that every event has, whatever its
@@ -88,4 +99,18 @@ func ValueText(v sigma.Value) string {
 		return "null"
 	}
 	return v.Text
+}
+
+// SelectFields appends the fields with the given names to dst, with values of their
+// own that are cut to MaxListedValue bytes.
+func SelectFields(dst, fields []sigma.Field, names []string) []sigma.Field {
+	for i := range fields {
+		f := fields[i]
+		if !slices.Contains(names, f.Name) {
+			continue
+		}
+		f.Value.Text = strings.Clone(f.Value.Text[:min(len(f.Value.Text), MaxListedValue)])
+		dst = append(dst, f)
+	}
+	return dst
 }

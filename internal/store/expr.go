@@ -12,7 +12,8 @@ import (
 // *RegexpTerm, as ParseQuery returns them. Expressions are immutable.
 //
 // Match defines what a query selects. Stores may use indexes instead, as long as
-// the result is the same.
+// the result is the same. Once the Meter of the view has an error, the result means
+// nothing.
 type Expr interface {
 	Match(v *EventView) bool
 	// String returns the expression in the syntax of ParseQuery.
@@ -80,13 +81,20 @@ func (o Or) Match(v *EventView) bool {
 func (n Not) Match(v *EventView) bool { return !n.X.Match(v) }
 
 // Match implements Expr.
-func (t *TextTerm) Match(v *EventView) bool { return bytes.Contains(v.Text(), t.folded) }
+func (t *TextTerm) Match(v *EventView) bool {
+	text := v.Text()
+	return v.Meter.Spend(len(text)) == nil && bytes.Contains(text, t.folded)
+}
 
 // Match implements Expr.
 func (e *PatternTerm) Match(v *EventView) bool { return v.AnyValue(e.Field, e.Pattern.Match) }
 
 // Match implements Expr.
-func (r *RegexpTerm) Match(v *EventView) bool { return v.AnyValue(r.Field, r.Re.MatchString) }
+func (r *RegexpTerm) Match(v *EventView) bool { return v.AnyValue(r.Field, r.MatchValue) }
+
+// MatchValue reports whether the expression matches part of a value. It sees no more
+// of the value than MaxMatchedBytes.
+func (r *RegexpTerm) MatchValue(s string) bool { return r.Re.MatchString(cutValue(s)) }
 
 func (a And) String() string { return join(a, " and ") }
 func (o Or) String() string  { return join(o, " or ") }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,8 +26,9 @@ const (
 // Keywords may be in any case. A value is a word or quoted text, may contain the
 // wildcards * and ?, and must match a whole value of the field in any case;
 // field!=value is "not field=value". A regex has RE2 syntax, is a word or quoted
-// text too, and must match part of a value in the same case. A word ends at white
-// space or a parenthesis. Inside quotes, \" is a quote and every other backslash is
+// text too, and must match part of a value in the same case. It may be as large as
+// MaxRegexpSize allows, and sees no more of a value than MaxMatchedBytes. A word ends
+// at white space or a parenthesis. Inside quotes, \" is a quote and every other backslash is
 // a backslash, so quoted text cannot end in a backslash, but a word can.
 //
 // An empty query returns a nil Expr, which selects all. Errors are
@@ -56,9 +56,10 @@ func ParseQuery(s string) (Expr, error) {
 }
 
 type parser struct {
-	text  string
-	pos   int
-	terms int
+	text       string
+	pos        int
+	terms      int
+	regexpSize int // of the regular expressions so far
 }
 
 func (p *parser) errorAt(at int, format string, args ...any) error {
@@ -218,10 +219,11 @@ func (p *parser) parseLeaf() (Expr, error) {
 	}
 	switch op {
 	case "~":
-		re, err := regexp.Compile(value)
+		re, size, err := compileRegexp(value, min(MaxRegexpSize, MaxQueryRegexpSize-p.regexpSize))
 		if err != nil {
 			return nil, p.errorAt(valueAt, "%v", err)
 		}
+		p.regexpSize += size
 		return &RegexpTerm{Field: name, Re: re}, nil
 	case "!=":
 		return Not{&PatternTerm{Field: name, Pattern: NewPattern(value)}}, nil

@@ -10,15 +10,17 @@ import (
 
 // A Pattern matches a whole value in any case. Its wildcards are * for any text and
 // ? for any one character. They cannot be escaped; a regular expression can match
-// them.
+// them. With a ?, which can take the square of a value's length to search for, it
+// sees no more of a value than MaxMatchedBytes.
 type Pattern struct {
 	text   string
 	pieces [][]byte // between the stars, folded
+	cut    bool     // it has a ?
 }
 
 // NewPattern returns the pattern that is written as text.
 func NewPattern(text string) Pattern {
-	return Pattern{text: text, pieces: bytes.Split([]byte(casefold.String(text)), []byte("*"))}
+	return Pattern{text: text, pieces: bytes.Split([]byte(casefold.String(text)), []byte("*")), cut: strings.Contains(text, "?")}
 }
 
 // String returns the pattern as written.
@@ -26,6 +28,9 @@ func (p Pattern) String() string { return p.text }
 
 // Match reports whether all of s matches.
 func (p Pattern) Match(s string) bool {
+	if p.cut {
+		s = cutValue(s)
+	}
 	var stack [256]byte
 	f, _ := casefold.Append(stack[:0], s)
 	if len(p.pieces) == 1 {

@@ -36,8 +36,9 @@ type Events interface {
 	Saved(ctx context.Context, batchID string) (bool, error)
 	// SearchEvents returns the events that q selects in the reverse of the order
 	// in which they were stored. Events that are stored meanwhile do not change
-	// the pages of a query. A cursor of another list is picket.ErrInvalid, here
-	// and in all other lists.
+	// the pages of a query. It stops soon after ctx has ended, wherever it is. A
+	// cursor of another list is picket.ErrInvalid, and a page is bounded by
+	// MaxPageBytes, here and in all other lists.
 	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
 	// Event returns the event with an id, or picket.ErrNotFound.
 	Event(ctx context.Context, id string) (picket.Event, error)
@@ -74,7 +75,14 @@ type EventQuery struct {
 	Since, Until time.Time // of the events, from Since up to but not including Until; zero: no bound
 	Limit        int       // of a page; 0: 100
 	Cursor       string    // EventPage.Next of the page before
+
+	// What the events have, for lists that show little of them.
+	OnlyFields []string // Fields has only these, cut to MaxListedValue bytes; nil: all
+	NoRaw      bool     // Raw is nil
 }
+
+// MaxListedValue is how much of a value EventQuery.OnlyFields returns.
+const MaxListedValue = 1 << 10
 
 // An EventPage is one page of events.
 type EventPage struct {

@@ -61,20 +61,20 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		f = append(f, afterPosition("us.last", p.a, "order", p.b))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	docs, err := find[alertDoc](ctx, s.alerts, f,
-		options.Find().SetSort(bson.D{elem("us.last", -1), elem("order", -1)}).SetLimit(int64(limit)+1))
-	if err != nil {
-		return store.AlertPage{}, err
-	}
 	var page store.AlertPage
-	for i := range docs {
-		if i == limit {
-			page.Next = formatCursor(cursorAlerts, cursorPosition{a: docs[i-1].US.Last, b: docs[i-1].Order})
-			break
+	var last cursorPosition
+	budget := store.NewPageBudget(limit)
+	err := findUntil(ctx, s.alerts, f, func(d *alertDoc) bool {
+		a := d.alert()
+		if !budget.Take(store.AlertSize(&a)) {
+			page.Next = formatCursor(cursorAlerts, last)
+			return false
 		}
-		page.Alerts = append(page.Alerts, docs[i].alert())
-	}
-	return page, nil
+		last = cursorPosition{a: d.US.Last, b: d.Order}
+		page.Alerts = append(page.Alerts, a)
+		return true
+	}, options.Find().SetSort(bson.D{elem("us.last", -1), elem("order", -1)}).SetLimit(int64(limit)+1))
+	return page, err
 }
 
 var allLevels = []string{"", "informational", "low", "medium", "high", "critical"}
@@ -160,17 +160,18 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 		f = append(f, elem("order", bson.D{elem("$lt", p.a)}))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	docs, err := find[matchDoc](ctx, s.matches, f, options.Find().SetSort(bson.D{elem("order", -1)}).SetLimit(int64(limit)+1))
-	if err != nil {
-		return store.MatchPage{}, err
-	}
 	var page store.MatchPage
-	for i := range docs {
-		if i == limit {
-			page.Next = formatCursor(cursorMatches, cursorPosition{a: docs[i-1].Order})
-			break
+	var last cursorPosition
+	budget := store.NewPageBudget(limit)
+	err := findUntil(ctx, s.matches, f, func(d *matchDoc) bool {
+		m := d.match()
+		if !budget.Take(store.MatchSize(&m)) {
+			page.Next = formatCursor(cursorMatches, last)
+			return false
 		}
-		page.Matches = append(page.Matches, docs[i].match())
-	}
-	return page, nil
+		last = cursorPosition{a: d.Order}
+		page.Matches = append(page.Matches, m)
+		return true
+	}, options.Find().SetSort(bson.D{elem("order", -1)}).SetLimit(int64(limit)+1))
+	return page, err
 }

@@ -25,8 +25,8 @@ func (f *eventSearch) filter() bson.D {
 	if span != nil {
 		out = append(out, elem("timestamp", span))
 	}
-	if f.where != nil {
-		if d := translate(f.where); d != nil {
+	if f.query.Where != nil {
+		if d := translate(f.query.Where); d != nil {
 			out = append(out, elem("$and", bson.A{d}))
 		}
 	}

@@ -41,19 +41,20 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 	if err := s.ensureApplied(ctx); err != nil {
 		return store.HostPage{}, err
 	}
-	docs, err := find[hostDoc](ctx, s.hosts, f, options.Find().SetSort(bson.D{elem("seen", -1), elem("_id", -1)}).SetLimit(int64(limit)+1))
-	if err != nil {
-		return store.HostPage{}, err
-	}
 	var page store.HostPage
-	for i := range docs {
-		if i == limit {
-			page.Next = formatCursor(cursorHosts, cursorPosition{a: docs[i-1].Last, name: docs[i-1].Name})
-			break
+	var last cursorPosition
+	budget := store.NewPageBudget(limit)
+	err := findUntil(ctx, s.hosts, f, func(d *hostDoc) bool {
+		h := d.host()
+		if !budget.Take(store.HostSize(&h)) {
+			page.Next = formatCursor(cursorHosts, last)
+			return false
 		}
-		page.Hosts = append(page.Hosts, docs[i].host())
-	}
-	return page, nil
+		last = cursorPosition{a: d.Last, name: d.Name}
+		page.Hosts = append(page.Hosts, h)
+		return true
+	}, options.Find().SetSort(bson.D{elem("seen", -1), elem("_id", -1)}).SetLimit(int64(limit)+1))
+	return page, err
 }
 
 // Host implements store.Hosts.

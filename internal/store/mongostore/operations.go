@@ -72,6 +72,35 @@ func find[T any](ctx context.Context, c *mongo.Collection, filter any, o ...opti
 	return out, err
 }
 
+// findUntil calls take with the documents that a filter selects, until it returns
+// false. Unlike find, it does not hold all of them.
+func findUntil[T any](ctx context.Context, c *mongo.Collection, filter any, take func(*T) bool, o ...options.Lister[options.FindOptions]) error {
+	return withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		cur, err := c.Find(ctx, filter, o...)
+		if err != nil {
+			return err
+		}
+		defer closeCursor(ctx, cur)
+		for cur.Next(ctx) {
+			var d T
+			if err := cur.Decode(&d); err != nil {
+				return err
+			}
+			if !take(&d) {
+				return nil
+			}
+		}
+		return cur.Err()
+	})
+}
+
+// closeCursor closes a cursor on the server too, even if ctx has ended.
+func closeCursor(ctx context.Context, cur *mongo.Cursor) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), selectTimeout)
+	defer cancel()
+	cur.Close(ctx)
+}
+
 // ferretMaxLookups is up to how many documents are looked up one by one on
 // FerretDB. It looks up a single _id in SQLite, but decodes the whole collection
 // for any other filter, which takes some forty times as long.

@@ -27,7 +27,9 @@ func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 const searchPageSize = 500
 
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
-	f := eventSearch{where: q.Where, limit: cmp.Or(max(q.Limit, 0), defaultLimit) + 1}
+	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit)}
+	f.budget = store.NewPageBudget(f.limit)
+	f.view.Meter = store.NewWorkMeter(ctx)
 	f.lo, f.hi = store.TimeRange(q.Since, q.Until)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorEvents, q.Cursor)
@@ -36,7 +38,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		}
 		f.after = &p
 	}
-	for !f.full() {
+	for !f.full {
 		if more, err := f.readPage(ctx, s); err != nil {
 			return store.EventPage{}, err
 		} else if !more {
@@ -44,28 +46,26 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		}
 	}
 	page := store.EventPage{Events: f.events}
-	if f.full() {
-		page.Events = f.events[:f.limit-1]
-		page.Next = formatCursor(cursorEvents, f.lastOnPage)
+	if f.full {
+		page.Next = formatCursor(cursorEvents, f.last)
 	}
 	return page, nil
 }
 
 // An eventSearch is one call of SearchEvents.
 type eventSearch struct {
-	where  store.Expr
+	query  store.EventQuery
 	lo, hi int64 // event times, microseconds
-	limit  int   // one more than the page has
-	after  *cursorPosition
+	limit  int
+	budget store.PageBudget
+	after  *cursorPosition // of the last event read
 
-	events     []picket.Event
-	last       cursorPosition // of the last event found
-	lastOnPage cursorPosition // of the event found before that
-	coder      eventCoder
-	view       store.EventView
+	events []picket.Event // of the page
+	last   cursorPosition // of the last of them
+	full   bool           // another event was found, which does not fit on the page
+	coder  eventCoder
+	view   store.EventView
 }
-
-func (f *eventSearch) full() bool { return len(f.events) == f.limit }
 
 // readPage reads the next events, adds those that the query selects, and reports
 // whether there may be more.
@@ -75,8 +75,8 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 		filter = append(filter, afterPosition("seq", f.after.a, "_id", f.after.name))
 	}
 	limit := searchPageSize
-	if f.where == nil {
-		limit = min(limit, f.limit-len(f.events))
+	if f.query.Where == nil {
+		limit = min(limit, f.limit+1-len(f.events))
 	}
 	n := 0
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
@@ -84,8 +84,8 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 		if err != nil {
 			return err
 		}
-		defer cur.Close(ctx)
-		for !f.full() && cur.Next(ctx) {
+		defer closeCursor(ctx, cur)
+		for !f.full && cur.Next(ctx) {
 			var d eventDoc
 			if err := cur.Decode(&d); err != nil {
 				return err
@@ -111,11 +111,24 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 		return nil
 	}
 	f.view.Reset(&ev)
-	if f.where != nil && !f.where.Match(&f.view) {
+	if f.query.Where != nil {
+		matches := f.query.Where.Match(&f.view)
+		if err := f.view.Meter.Err(); err != nil || !matches {
+			return err
+		}
+	}
+	if f.query.OnlyFields != nil {
+		ev.Fields = store.SelectFields(nil, ev.Fields, f.query.OnlyFields)
+	}
+	if f.query.NoRaw {
+		ev.Raw = nil
+	}
+	if !f.budget.Take(store.EventSize(&ev)) {
+		f.full = true
 		return nil
 	}
 	f.events = append(f.events, ev)
-	f.lastOnPage, f.last = f.last, cursorPosition{a: d.Seq, name: d.ID}
+	f.last = cursorPosition{a: d.Seq, name: d.ID}
 	return nil
 }
 

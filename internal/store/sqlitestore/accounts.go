@@ -58,7 +58,7 @@ func scanToken(r rowScanner) (store.Token, error) {
 
 // TokenByHash implements store.Tokens.
 func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
-	t, err := scanToken(s.readDB.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
+	t, err := scanToken(s.lookupDB.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
 	if err != nil {
 		return store.Token{}, fmt.Errorf("look up token: %w", notFound(err))
 	}
@@ -68,7 +68,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	var out []store.Token
-	err := s.query(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
+	err := s.lookup(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
 		t, err := scanToken(r)
 		out = append(out, t)
 		return err
@@ -127,7 +127,7 @@ func scanUser(r rowScanner) (store.User, error) {
 
 // User implements store.Users.
 func (s *Store) User(ctx context.Context, name string) (store.User, error) {
-	u, err := scanUser(s.readDB.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
+	u, err := scanUser(s.lookupDB.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
 	if err != nil {
 		return store.User{}, fmt.Errorf("read user %s: %w", name, notFound(err))
 	}
@@ -149,7 +149,7 @@ func (s *Store) DeleteUser(ctx context.Context, name string) error {
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	var out []store.User
-	err := s.query(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
+	err := s.lookup(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
 		u, err := scanUser(r)
 		out = append(out, u)
 		return err
@@ -182,7 +182,7 @@ func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
 func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.Session, error) {
 	ss := store.Session{Hash: hash}
 	var created, expires int64
-	err := s.readDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, block.Micros(now)).
+	err := s.lookupDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, block.Micros(now)).
 		Scan(&ss.User, &created, &expires)
 	if err != nil {
 		return store.Session{}, fmt.Errorf("look up session: %w", notFound(err))
@@ -202,7 +202,7 @@ func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Tim
 // UserSessions implements store.Sessions.
 func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
 	var out []store.Session
-	err := s.query(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
+	err := s.lookup(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
 		[]any{user, block.Micros(now)}, func(r *sql.Rows) error {
 			ss := store.Session{User: user}
 			var created, expires int64

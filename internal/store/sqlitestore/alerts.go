@@ -47,15 +47,19 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 	}
 	var page store.AlertPage
 	var last alertRow
-	err = s.query(ctx, text, args, func(r *sql.Rows) error {
+	budget := store.NewPageBudget(limit)
+	err = s.query(ctx, text, args, func(r *sql.Rows) (bool, error) {
 		a, err := scanAlert(r)
-		if len(page.Alerts) == limit {
+		if err != nil {
+			return false, err
+		}
+		if !budget.Take(store.AlertSize(&a.Alert)) {
 			page.Next = formatCursor(cursorAlerts, block.Micros(last.LastSeen), last.n)
-			return err
+			return false, nil
 		}
 		last = a
 		page.Alerts = append(page.Alerts, a.Alert)
-		return err
+		return true, nil
 	})
 	if err != nil {
 		return store.AlertPage{}, fmt.Errorf("list alerts: %w", err)
@@ -66,7 +70,8 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 // alertsQuery returns the statement for a list of alerts. If only statuses and
 // levels are selected, the statement merges the lists of all pairs of them, which
 // the index alerts_status has in order; it then reads no more alerts than it
-// returns. Otherwise the + keeps SQLite from using that index.
+// returns. The lists have keys only, because SQLite keeps them in memory. Otherwise
+// the + keeps SQLite from using that index.
 func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err error) {
 	var where whereClause
 	where.addEqual("rule_id", q.RuleID)
@@ -84,7 +89,7 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 		}
 		where.add("(last_seen, n) < (?, ?)", at[0], at[1])
 	}
-	const from, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
+	const all, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
 	if len(q.Status)+len(q.Level) == 0 || q.RuleID+q.AgentID+q.Host+q.Text != "" {
 		if len(q.Status) > 0 {
 			addIn(&where, "+status", q.Status)
@@ -92,7 +97,7 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 		if len(q.Level) > 0 {
 			addIn(&where, "+level", parseLevels(q.Level))
 		}
-		return from + where.String() + order, append(where.args, limit), nil
+		return all + where.String() + order, append(where.args, limit), nil
 	}
 	statuses, levels := picket.AlertStatuses(), parseLevels(q.Level)
 	if len(q.Status) > 0 {
@@ -101,14 +106,18 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	if len(q.Level) == 0 {
 		levels = allLevels
 	}
-	lists := []string{"SELECT * FROM (" + from + "0)"}
+	const keys = "SELECT last_seen, n FROM alerts WHERE "
+	lists := []string{"SELECT * FROM (" + keys + "0)"}
 	for _, status := range statuses {
 		for _, level := range levels {
-			lists = append(lists, "SELECT * FROM ("+from+"status = ? AND level = ? AND "+where.String()+order+")")
+			lists = append(lists, "SELECT * FROM ("+keys+"status = ? AND level = ? AND "+where.String()+order+")")
 			args = append(append(append(args, status, level), where.args...), limit)
 		}
 	}
-	return strings.Join(lists, " UNION ALL ") + order, append(args, limit), nil
+	// CROSS JOIN looks each alert up in the order of the keys. A further ORDER BY
+	// would sort whole alerts in memory.
+	page := "SELECT n AS key FROM (" + strings.Join(lists, " UNION ALL ") + order + ")"
+	return "SELECT " + alertColumns + " FROM (" + page + ") CROSS JOIN alerts ON n = key", append(args, limit), nil
 }
 
 var allLevels = []sigma.Level{sigma.NoLevel, sigma.Informational, sigma.Low, sigma.Medium, sigma.High, sigma.Critical}
@@ -123,18 +132,27 @@ func parseLevels(names []string) []sigma.Level {
 	return out
 }
 
-// query calls f with each row of a query.
-func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+// query calls f with each row of a query until it returns false.
+func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Rows) (bool, error)) error {
+	return s.queryIn(ctx, s.readDB, q, args, f)
+}
+
+// lookup is query in lookupDB, for all rows.
+func (s *Store) lookup(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+	return s.queryIn(ctx, s.lookupDB, q, args, func(r *sql.Rows) (bool, error) { return true, f(r) })
+}
+
+func (s *Store) queryIn(ctx context.Context, db *sql.DB, q string, args []any, f func(*sql.Rows) (bool, error)) error {
 	if s.quit.Err() != nil {
 		return errClosed
 	}
-	rows, err := s.readDB.QueryContext(ctx, q, args...)
+	rows, err := db.QueryContext(ctx, q, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := f(rows); err != nil {
+		if more, err := f(rows); err != nil || !more {
 			return err
 		}
 	}
@@ -161,24 +179,24 @@ func notFound(err error) error {
 // AlertCounts implements store.Alerts.
 func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	c := store.NewAlertCounts()
-	err := s.query(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT status, level, sum(alerts) FROM alert_stats GROUP BY status, level HAVING sum(alerts) > 0", nil, func(r *sql.Rows) (bool, error) {
 		var status picket.AlertStatus
 		var level sigma.Level
 		var n int64
 		err := r.Scan(&status, &level, &n)
 		c.Add(status, level.String(), n)
-		return err
+		return true, err
 	})
 	if err == nil {
 		err = s.query(ctx, `SELECT rule_id, max(title), max(level), sum(alerts), sum(matches) FROM alert_stats
 			WHERE status NOT IN (?, ?) GROUP BY rule_id HAVING sum(alerts) > 0 ORDER BY sum(matches) DESC, rule_id LIMIT 10`,
-			[]any{picket.StatusResolved, picket.StatusFalsePositive}, func(r *sql.Rows) error {
+			[]any{picket.StatusResolved, picket.StatusFalsePositive}, func(r *sql.Rows) (bool, error) {
 				var rc store.RuleCount
 				var level sigma.Level
 				err := r.Scan(&rc.RuleID, &rc.Title, &level, &rc.Alerts, &rc.Matches)
 				rc.Level = level.String()
 				c.TopRules = append(c.TopRules, rc)
-				return err
+				return true, err
 			})
 	}
 	if err != nil {

@@ -37,7 +37,7 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 func (s *Store) PublishedRules(ctx context.Context, knownVersion string) (store.PublishedRules, error) {
 	var r store.PublishedRules
 	var at int64
-	err := s.readDB.QueryRowContext(ctx, "SELECT version, CASE WHEN version = ? THEN NULL ELSE bundle END, at FROM published_rules", knownVersion).
+	err := s.lookupDB.QueryRowContext(ctx, "SELECT version, CASE WHEN version = ? THEN NULL ELSE bundle END, at FROM published_rules", knownVersion).
 		Scan(&r.Version, &r.Bundle, &at)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = picket.ErrNotFound
@@ -70,7 +70,7 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 
 // Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
-	rows, err := s.readDB.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", block.Micros(since))
+	rows, err := s.lookupDB.QueryContext(ctx, "SELECT id, host, version, rules, concurrency, started, seen, events FROM workers WHERE seen >= ? ORDER BY id", block.Micros(since))
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}

@@ -100,7 +100,7 @@ func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl 
 
 // CorrelationCheckpoint implements store.Correlations.
 func (s *Store) CorrelationCheckpoint(ctx context.Context) (offset int64, state []byte, err error) {
-	err = s.readDB.QueryRowContext(ctx, "SELECT mark, CASE WHEN length(state) <= ? THEN state END FROM follower", store.MaxStateBytes).Scan(&offset, &state)
+	err = s.lookupDB.QueryRowContext(ctx, "SELECT mark, CASE WHEN length(state) <= ? THEN state END FROM follower", store.MaxStateBytes).Scan(&offset, &state)
 	if err != nil {
 		return 0, nil, fmt.Errorf("read correlation checkpoint: %w", err)
 	}

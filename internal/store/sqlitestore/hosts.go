@@ -37,15 +37,19 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 	}
 	limit = cmp.Or(max(limit, 0), defaultLimit)
 	var page store.HostPage
-	err := s.query(ctx, "SELECT "+hostColumns+" FROM hosts WHERE "+where.String()+" ORDER BY last_seen DESC, name DESC LIMIT ?", append(where.args, limit+1), func(r *sql.Rows) error {
+	budget := store.NewPageBudget(limit)
+	err := s.query(ctx, "SELECT "+hostColumns+" FROM hosts WHERE "+where.String()+" ORDER BY last_seen DESC, name DESC LIMIT ?", append(where.args, limit+1), func(r *sql.Rows) (bool, error) {
 		h, err := scanHost(r)
-		if len(page.Hosts) == limit {
-			last := page.Hosts[limit-1]
+		if err != nil {
+			return false, err
+		}
+		if !budget.Take(store.HostSize(&h)) {
+			last := page.Hosts[len(page.Hosts)-1]
 			page.Next = formatNamedCursor(cursorHosts, block.Micros(last.LastSeen), last.Name)
-			return err
+			return false, nil
 		}
 		page.Hosts = append(page.Hosts, h)
-		return err
+		return true, nil
 	})
 	if err != nil {
 		return store.HostPage{}, fmt.Errorf("list hosts: %w", err)

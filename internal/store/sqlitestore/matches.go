@@ -33,24 +33,28 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.MatchPage
 	var last int64
+	budget := store.NewPageBudget(limit)
 	err := s.query(ctx, `SELECT m.n, m.id, m.rule_id, a.id, m.event_id, m.agent_id, m.time, m.why
 		FROM matches m JOIN alerts a ON a.n = m.alert WHERE `+where.String()+" ORDER BY m.n DESC LIMIT ?", append(where.args, limit+1),
-		func(r *sql.Rows) error {
+		func(r *sql.Rows) (bool, error) {
 			var m picket.Match
 			var n, at int64
 			var why []byte
 			err := r.Scan(&n, &m.ID, &m.RuleID, &m.AlertID, &m.EventID, &m.AgentID, &at, &why)
-			if len(page.Matches) == limit {
-				page.Next = formatCursor(cursorMatches, last)
-				return err
-			}
-			m.Time = block.FromMicros(at)
-			last = n
 			if err == nil {
 				err = json.Unmarshal(why, &m.Why)
 			}
+			if err != nil {
+				return false, err
+			}
+			if !budget.Take(store.MatchSize(&m)) {
+				page.Next = formatCursor(cursorMatches, last)
+				return false, nil
+			}
+			m.Time = block.FromMicros(at)
+			last = n
 			page.Matches = append(page.Matches, m)
-			return err
+			return true, nil
 		})
 	if err != nil {
 		return store.MatchPage{}, fmt.Errorf("list matches: %w", err)

@@ -125,7 +125,7 @@ func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch)
 
 // Saved implements store.Events.
 func (s *Store) Saved(ctx context.Context, batchID string) (saved bool, err error) {
-	err = s.readDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", batchID).Scan(&saved)
+	err = s.lookupDB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", batchID).Scan(&saved)
 	if err != nil {
 		return false, fmt.Errorf("look up batch %s: %w", batchID, err)
 	}

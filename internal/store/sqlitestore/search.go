@@ -36,33 +36,46 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	}
 	since, until := store.TimeRange(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
-	f := &blockSearch{store: s, ctx: ctx, where: q.Where, since: since, until: until, beforeSeq: beforeSeq, limit: limit + 1}
+	f := &blockSearch{store: s, ctx: ctx, query: q, since: since, until: until, beforeSeq: beforeSeq, limit: limit, budget: store.NewPageBudget(limit)}
 	if err := f.run(); err != nil {
 		return store.EventPage{}, err
 	}
-	page := store.EventPage{Events: make([]picket.Event, 0, min(len(f.hits), limit))}
-	for i, h := range f.hits {
-		if i == limit {
-			page.Next = formatCursor(cursorEvents, f.hits[limit-1].Seq)
-			break
-		}
+	page := store.EventPage{Events: make([]picket.Event, 0, len(f.hits))}
+	for _, h := range f.hits {
 		page.Events = append(page.Events, h.Event)
+	}
+	if f.full {
+		page.Next = formatCursor(cursorEvents, f.hits[len(f.hits)-1].Seq)
 	}
 	return page, nil
 }
 
 // A blockSearch is one call of SearchEvents. It searches the newest block first,
 // alone, because that is often enough, and then as many at once as there are
-// cores.
+// cores, unless other searches use them.
 type blockSearch struct {
 	store        *Store
 	ctx          context.Context
-	where        store.Expr
+	query        store.EventQuery
 	since, until int64 // event times, microseconds
 	beforeSeq    int64
 	limit        int
+	budget       store.PageBudget
 
-	hits []block.Hit
+	hits []block.Hit // of the page
+	full bool        // another event was found, which does not fit on the page
+}
+
+// add adds the hits of the next block to the page.
+func (f *blockSearch) add(hits []block.Hit, more bool) {
+	for i := range hits {
+		if !f.budget.Take(store.EventSize(&hits[i].Event)) {
+			f.full = true
+			return
+		}
+		f.hits = append(f.hits, hits[i])
+	}
+	f.full = more
 }
 
 func (f *blockSearch) run() error {
@@ -75,10 +88,11 @@ func (f *blockSearch) run() error {
 	defer func() {
 		for _, o := range others {
 			o.close()
+			f.store.extraSearchers.Release(1)
 		}
 	}()
 	first := true
-	for end := f.beforeSeq; len(f.hits) < f.limit; {
+	for end := f.beforeSeq; !f.full; {
 		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", end, f.since, f.until, blockPageSize)
 		if err != nil {
 			return err
@@ -93,7 +107,7 @@ func (f *blockSearch) run() error {
 				return err
 			}
 			blocks = blocks[1:]
-			if len(blocks) > 1 && len(f.hits) < f.limit {
+			if len(blocks) > 1 && !f.full {
 				others = f.openSnapshots(snap, min(runtime.GOMAXPROCS(0), len(blocks))-1)
 			}
 		}
@@ -105,19 +119,21 @@ func (f *blockSearch) run() error {
 }
 
 // openSnapshots opens up to n further snapshots that show the same blocks. It
-// opens fewer while blocks are being merged or connections are scarce.
+// opens fewer while blocks are being merged, or other searches use the cores or the
+// connections.
 func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 	var out []*snapshot
 	for range n {
-		if f.store.readDB.Stats().InUse >= f.store.readDB.Stats().MaxOpenConnections/2 {
+		if f.store.readDB.Stats().InUse >= f.store.readDB.Stats().MaxOpenConnections/2 || !f.store.extraSearchers.TryAcquire(1) {
 			break
 		}
 		snap, err := f.store.snapshot(f.ctx)
-		if err != nil {
-			break
-		}
-		if snap.layout != first.layout {
+		if err == nil && snap.layout != first.layout {
 			snap.close()
+			err = errLayoutChanged
+		}
+		if err != nil {
+			f.store.extraSearchers.Release(1)
 			break
 		}
 		out = append(out, snap)
@@ -125,52 +141,76 @@ func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 	return out
 }
 
+var errLayoutChanged = errors.New("blocks were merged meanwhile")
+
+// A blockResult is what was found in one block.
+type blockResult struct {
+	done  chan struct{} // closed once the rest is set
+	hits  []block.Hit
+	bytes int  // of hits
+	more  bool // the block has more than fits on a page
+	err   error
+}
+
 // searchBlocks searches blocks, newest first, with a goroutine for each snapshot.
 func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error {
-	type result struct {
-		hits []block.Hit
-		err  error
+	results := make([]blockResult, len(blocks))
+	for i := range results {
+		results[i].done = make(chan struct{})
 	}
-	results := make([]result, len(blocks))
-	done := make([]chan struct{}, len(blocks))
-	for i := range done {
-		done[i] = make(chan struct{})
-	}
+	ahead := newSearchAhead()
 	var next atomic.Int64
-	var stop atomic.Bool
 	var goroutines sync.WaitGroup
 	defer goroutines.Wait()
-	defer stop.Store(true)
+	defer ahead.stop()
 	for _, snap := range snaps[:min(len(snaps), len(blocks))] {
 		goroutines.Go(func() {
 			searcher := f.store.searchers.get()
 			defer f.store.searchers.put(searcher)
-			q := block.NewQuery(f.where, f.since, f.until, f.beforeSeq)
+			q := block.NewQuery(f.query.Where, f.since, f.until, f.beforeSeq)
+			q.OnlyFields, q.NoRaw = f.query.OnlyFields, f.query.NoRaw
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(blocks) || stop.Load() {
+				if i >= len(blocks) || ahead.stopped() {
 					return
 				}
-				r := &results[i]
-				if r.err = f.ctx.Err(); r.err == nil {
-					r.hits, r.err = searcher.Search(snap.open(blocks[i]), q, f.limit)
+				if results[i].err = f.ctx.Err(); results[i].err == nil {
+					f.searchBlock(searcher, snap.open(blocks[i]), q, i, &results[i], ahead)
 				}
-				close(done[i])
+				close(results[i].done)
 			}
 		})
 	}
-	for i := range blocks {
-		<-done[i]
+	for i := range results {
+		<-results[i].done
 		if results[i].err != nil {
 			return results[i].err
 		}
-		f.hits = append(f.hits, results[i].hits...)
-		if len(f.hits) >= f.limit {
-			f.hits = f.hits[:f.limit]
+		if f.add(results[i].hits, results[i].more); f.full {
 			return nil
 		}
+		ahead.advance(results[i].bytes)
+		results[i].hits = nil
 	}
 	return nil
+}
+
+// searchBlock searches block number i for as many events as fit on a page.
+func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Query, i int, r *blockResult, ahead *searchAhead) {
+	budget := store.NewPageBudget(f.limit)
+	r.err = s.Search(f.ctx, b, q, func(h block.Hit) bool {
+		size := store.EventSize(&h.Event)
+		if !budget.Take(size) {
+			r.more = true
+			return false
+		}
+		if !ahead.hold(i, size) {
+			return false
+		}
+		r.hits = append(r.hits, h)
+		r.bytes += size
+		return true
+	})
 }
 
 // Event implements store.Events.

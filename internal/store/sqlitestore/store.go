@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
@@ -42,6 +44,7 @@ const (
 	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
 
 	batchIDRetention = 7 * 24 * time.Hour
+	lookupConns      = 4                // in lookupDB
 	busyTimeout      = 30 * time.Second // how long to wait for another process that writes
 )
 
@@ -50,12 +53,18 @@ type Store struct {
 	options Options
 	log     *slog.Logger
 	readDB  *sql.DB // a pool of read-only connections
-	writeDB *sql.DB // the connection of the writer
-	writer  *writer
+	// lookupDB is another one, for what must not wait for searches and lists:
+	// accounts, health, and what workers and servers ask.
+	lookupDB *sql.DB
+	writeDB  *sql.DB // the connection of the writer
+	writer   *writer
 
 	dedup     *eventDeduper
 	builders  pool[*block.Builder]
 	searchers pool[*block.Searcher]
+	// extraSearchers has a unit for each core that a search may use besides its
+	// first one.
+	extraSearchers *semaphore.Weighted
 
 	quit       context.Context // canceled when Close begins
 	cancel     context.CancelFunc
@@ -87,6 +96,7 @@ func open(path string, opt Options) (*Store, error) {
 	s.builders = newPool(block.NewBuilder)
 	frames := block.NewFrameCache()
 	s.searchers = newPool(func() *block.Searcher { return block.NewSearcher(frames) })
+	s.extraSearchers = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)) - 1)
 	s.compactor = newCompactor(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
@@ -111,13 +121,18 @@ func open(path string, opt Options) (*Store, error) {
 	if s.readDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
 		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	s.readDB.SetMaxOpenConns(4 + 2*runtime.GOMAXPROCS(0))
+	s.readDB.SetMaxOpenConns(8 + 2*runtime.GOMAXPROCS(0))
 	s.readDB.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
-	if s.writer, err = newWriter(s, conn); err != nil {
+	if s.lookupDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-500)")); err != nil {
 		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	if s.dedup, err = s.loadEventDeduper(ctx); err != nil {
-		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
+	s.lookupDB.SetMaxOpenConns(lookupConns)
+	s.lookupDB.SetMaxIdleConns(lookupConns)
+	if s.writer, err = newWriter(s, conn); err == nil {
+		s.dedup, err = s.loadEventDeduper(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.lookupDB.Close(), s.readDB.Close(), s.writeDB.Close())
 	}
 	s.goroutines.Go(s.writer.run)
 	if !opt.NoBackground {
@@ -141,7 +156,7 @@ func (s *Store) Close() error {
 		s.cancel()
 		s.writer.stop()
 		s.goroutines.Wait()
-		err = errors.Join(s.readDB.Close(), s.writer.close(), s.writeDB.Close())
+		err = errors.Join(s.lookupDB.Close(), s.readDB.Close(), s.writer.close(), s.writeDB.Close())
 	})
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)

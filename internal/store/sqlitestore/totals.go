@@ -13,7 +13,7 @@ import (
 // Totals implements store.Events.
 func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 	var t store.Totals
-	err := s.readDB.QueryRowContext(ctx, `SELECT stored, duplicate, matches, events, raw, page_count * page_size
+	err := s.lookupDB.QueryRowContext(ctx, `SELECT stored, duplicate, matches, events, raw, page_count * page_size
 		FROM counters, pragma_page_count, pragma_page_size`).
 		Scan(&t.Stored, &t.Duplicate, &t.Matches, &t.Events, &t.RawBytes, &t.DiskBytes)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
 	lo, hi := store.TimeRange(since, until)
 	var out []store.MinuteCounts
-	err := s.query(ctx, "SELECT minute, kind, name, n FROM rollup WHERE minute >= ? AND minute < ? ORDER BY minute", []any{lo, hi}, func(r *sql.Rows) error {
+	err := s.query(ctx, "SELECT minute, kind, name, n FROM rollup WHERE minute >= ? AND minute < ? ORDER BY minute", []any{lo, hi}, func(r *sql.Rows) (bool, error) {
 		var at, n int64
 		var kind int
 		var name string
@@ -41,7 +41,7 @@ func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.M
 		} else {
 			m.Alerts[name] = n
 		}
-		return err
+		return true, err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)

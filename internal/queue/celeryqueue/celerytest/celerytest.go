@@ -121,7 +121,7 @@ func (f *Fixture) Result(id string) *Result {
 			return false
 		}
 		result = DecodeResult(f.T, raw)
-		return result.Status.Ready()
+		return result.Status == celery.Success || result.Status == celery.Failure || result.Status == celery.Revoked
 	})
 	return result
 }

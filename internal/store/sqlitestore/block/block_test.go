@@ -84,7 +84,7 @@ func TestColumn(t *testing.T) {
 		for v := range distinct {
 			text := fmt.Sprint("value ", v)
 			got := newBitset(n)
-			col.match(func(s string) bool { return s == text }, got)
+			col.match(func(s string) bool { return s == text }, nil, got)
 			for row := range n {
 				if got.has(row) != slices.Contains(want[row], text) {
 					t.Fatalf("row %d has %q: %v", row, text, got.has(row))
@@ -133,7 +133,7 @@ func FuzzDecode(f *testing.F) {
 func decodeAll(data []byte, n int) {
 	packed := append([]byte{packedPlain}, data...)
 	if c, err := decodeColumn(data, n); err == nil {
-		c.match(func(string) bool { return true }, newBitset(n))
+		c.match(func(string) bool { return true }, nil, newBitset(n))
 	}
 	if l, err := DecodeIDs(data); err == nil && l.Len() == n {
 		for i := range n {
@@ -204,7 +204,7 @@ func FuzzSearch(f *testing.F) {
 		open := func() *Block { return Open(b.Header, 1, b.Directory, memoryParts(b.Parts)) }
 		s := NewSearcher(NewFrameCache())
 		for _, x := range []store.Expr{nil, where} {
-			s.Search(open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), 10)
+			s.Search(t.Context(), open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), func(Hit) bool { return true })
 		}
 		if row, found, err := open().FindID("a"); err == nil && found {
 			s.Event(open(), row)

@@ -3,6 +3,8 @@ package block
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // A column is one field of a block: the distinct values it has, and which of
@@ -125,17 +127,21 @@ func (c *column) readCodes(codes []byte, width, n int) error {
 	return nil
 }
 
-// match sets the bit of each row that has a value for which ok returns true.
-func (c *column) match(ok func(string) bool, bits bitset) {
+// match sets the bit of each row that has a value for which ok returns true. It
+// returns the error of the meter.
+func (c *column) match(ok func(string) bool, meter *store.WorkMeter, bits bitset) error {
 	matching := make([]bool, 1+len(c.values)+len(c.tuples))
 	any := false
 	for i, v := range c.values {
+		if err := meter.Spend(len(v)); err != nil {
+			return err
+		}
 		if ok(v) {
 			matching[1+i], any = true, true
 		}
 	}
 	if !any {
-		return
+		return nil
 	}
 	for i, t := range c.tuples {
 		for _, v := range t {
@@ -150,6 +156,7 @@ func (c *column) match(ok func(string) bool, bits bitset) {
 			bits.set(i)
 		}
 	}
+	return nil
 }
 
 // value returns the value of a row in a column without tuples, "" if it has none.

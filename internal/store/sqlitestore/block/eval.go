@@ -106,11 +106,17 @@ func (s *Searcher) evaluateField(n *queryNode) error {
 			return err
 		}
 		n.definite = newBitset(rows)
-		col.match(n.match, n.definite)
+		if err := col.match(n.match, s.meter, n.definite); err != nil {
+			return err
+		}
 	}
 	if builtin != nil {
 		for row := range rows {
-			if n.match(builtin(row)) {
+			v := builtin(row)
+			if err := s.meter.Spend(len(v)); err != nil {
+				return err
+			}
+			if n.match(v) {
 				n.definite.set(row)
 			}
 		}

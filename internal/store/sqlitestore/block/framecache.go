@@ -5,9 +5,12 @@ import (
 	"sync"
 )
 
-// frameCacheSize is how many unpacked frames are cached, of half a megabyte
-// each: those of the newest blocks, with which almost every search begins.
-const frameCacheSize = 32
+// What is cached: the unpacked frames of the newest blocks, with which almost every
+// search begins.
+const (
+	frameCacheSize  = 32 // frames
+	frameCacheBytes = (frameCacheSize + 2) * frameBytes
+)
 
 // A FrameCache holds unpacked frames. Its keys are hashes of the packed bytes,
 // so a frame stays cached when its block is merged into another. It is safe for
@@ -17,6 +20,7 @@ type FrameCache struct {
 
 	mu     sync.Mutex
 	frames map[uint64]cachedFrame
+	bytes  int // of frames
 }
 
 type cachedFrame struct {
@@ -46,7 +50,10 @@ func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.frames) >= frameCacheSize {
+	if _, ok := c.frames[key]; ok {
+		return // another searcher was faster
+	}
+	for len(c.frames) >= frameCacheSize || c.bytes+len(plain) > frameCacheBytes {
 		oldest, at := seq, uint64(0)
 		for k, f := range c.frames {
 			if f.seq < oldest {
@@ -56,7 +63,9 @@ func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
 		if oldest == seq {
 			return
 		}
+		c.bytes -= len(c.frames[at].plain)
 		delete(c.frames, at)
 	}
+	c.bytes += len(plain)
 	c.frames[key] = cachedFrame{append([]byte(nil), plain...), seq}
 }

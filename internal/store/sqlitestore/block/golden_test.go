@@ -95,7 +95,11 @@ func checkSearch(t *testing.T, name string, files []*golden, all []picket.Event,
 	}
 	s := block.NewSearcher(block.NewFrameCache())
 	for i := len(files) - 1; i >= 0; i-- {
-		hits, err := s.Search(files[i].open(), block.NewQuery(where, math.MinInt64, math.MaxInt64, math.MaxInt64), len(all))
+		var hits []block.Hit
+		err := s.Search(t.Context(), files[i].open(), block.NewQuery(where, math.MinInt64, math.MaxInt64, math.MaxInt64), func(h block.Hit) bool {
+			hits = append(hits, h)
+			return true
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,10 @@ import (
 
 // A Query is what a Searcher searches for. It is for one goroutine.
 type Query struct {
+	// OnlyFields and NoRaw are as in store.EventQuery.
+	OnlyFields []string
+	NoRaw      bool
+
 	root         *queryNode
 	since, until int64 // event times: from since, before until
 	beforeSeq    int64
@@ -84,7 +88,7 @@ func newQueryNode(x store.Expr) *queryNode {
 		}
 		n.setLiterals(literals)
 	case *store.RegexpTerm:
-		n.op, n.field, n.match = opField, x.Field, x.Re.MatchString
+		n.op, n.field, n.match = opField, x.Field, x.MatchValue
 		if re, err := syntax.Parse(x.Re.String(), syntax.Perl); err == nil {
 			n.setLiterals(requiredLiterals(re.Simplify(), nil))
 		}

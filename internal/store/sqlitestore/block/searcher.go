@@ -2,6 +2,7 @@ package block
 
 import (
 	"bytes"
+	"context"
 	"slices"
 
 	"github.com/picket-edr/picket"
@@ -20,6 +21,8 @@ type Searcher struct {
 	filterBuf []byte           // that the text filters are in
 	packedBuf []byte           // the part read last, a column or a frame
 	decoder   flatjson.Decoder // of events that are returned
+	leaves    []flatjson.Leaf  // of such an event
+	meter     *store.WorkMeter // of the current search
 
 	// Of the current block:
 	block         *Block
@@ -46,31 +49,32 @@ type Hit struct {
 	Event picket.Event
 }
 
-// Search returns the events of a block that match, newest first, at most limit.
-func (s *Searcher) Search(b *Block, q *Query, limit int) ([]Hit, error) {
-	hits, err := s.search(b, q, limit)
-	if err != nil {
-		return nil, b.fail(err)
+// Search calls yield with the events of a block that match, newest first, until it
+// returns false. It stops within a few milliseconds of work once ctx has ended.
+func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Hit) bool) error {
+	s.meter = store.NewWorkMeter(ctx)
+	s.view.Meter = s.meter
+	if err := s.search(b, q, yield); err != nil {
+		return b.fail(err)
 	}
-	return hits, nil
+	return nil
 }
 
-func (s *Searcher) search(b *Block, q *Query, limit int) ([]Hit, error) {
+func (s *Searcher) search(b *Block, q *Query, yield func(Hit) bool) error {
 	if err := s.open(b); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.evaluate(q.root); err != nil {
-		return nil, err
+		return err
 	}
 	if q.root.candidates.empty() {
-		return nil, nil
+		return nil
 	}
 	m, err := b.metadata()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	rows := s.candidatesWithinBounds(m, q)
-	var hits []Hit
 	end := b.EventCount
 	for i := len(s.directory.frames) - 1; i >= 0; i-- {
 		start := end - s.directory.frames[i].rows
@@ -79,23 +83,30 @@ func (s *Searcher) search(b *Block, q *Query, limit int) ([]Hit, error) {
 				continue
 			}
 			if err := s.loadFrame(i, start); err != nil {
-				return nil, err
+				return err
 			}
-			if !s.matches(q.root, row) {
+			matches := s.matches(q.root, row)
+			if err := s.meter.Spend(rowCost); err != nil {
+				return err
+			}
+			if !matches {
 				continue
 			}
-			ev, err := s.event(row)
+			ev, err := s.selected(q, row)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if hits = append(hits, Hit{m.seq(b.FirstSeq, row), ev}); len(hits) == limit {
-				return hits, nil
+			if !yield(Hit{m.seq(b.FirstSeq, row), ev}) {
+				return nil
 			}
 		}
 		end = start
 	}
-	return hits, nil
+	return nil
 }
+
+// rowCost is what the meter counts for a row besides the values that are compared.
+const rowCost = 64
 
 // candidatesWithinBounds returns the query's candidates within its bounds of
 // time and sequence number.
@@ -143,9 +154,22 @@ func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
 func (s *Searcher) open(b *Block) error {
 	s.block, s.frameIndex, s.viewedRow = b, -1, -1
 	s.filters, s.filtersLoaded, s.ids, s.layouts = nil, false, nil, nil
+	s.dropLargeBuffers()
 	var err error
 	s.directory, err = b.directory()
 	return err
+}
+
+// maxKeptBuffer bounds each buffer that a Searcher keeps for the next block.
+const maxKeptBuffer = 8 * frameBytes
+
+// dropLargeBuffers drops the buffers that an unusually large block has left.
+func (s *Searcher) dropLargeBuffers() {
+	for _, b := range []*[]byte{&s.columnBuf, &s.filterBuf, &s.packedBuf, &s.folded, &s.frame.buf} {
+		if cap(*b) > maxKeptBuffer {
+			*b = nil
+		}
+	}
 }
 
 // loadFrame makes frame i, which starts at a row, the current one.
@@ -245,6 +269,37 @@ func (s *Searcher) event(row int) (picket.Event, error) {
 		leaves = nil
 	}
 	ev.Fields = s.layouts.appendFields(nil, row, leaves)
+	return ev, nil
+}
+
+// selected returns what a query selects of an event of the current frame, with
+// bytes of its own.
+func (s *Searcher) selected(q *Query, row int) (picket.Event, error) {
+	if q.OnlyFields == nil {
+		ev, err := s.event(row)
+		if q.NoRaw {
+			ev.Raw = nil
+		}
+		return ev, err
+	}
+	m, err := s.block.metadata()
+	if err != nil {
+		return picket.Event{}, err
+	}
+	ev := m.event(row, s.ids.At(row), nil)
+	raw := s.frame.raw(row - s.frameStart)
+	if !q.NoRaw {
+		ev.Raw = bytes.Clone(raw)
+	}
+	if len(q.OnlyFields) == 0 {
+		return ev, nil
+	}
+	if s.leaves, _, err = s.decoder.Leaves(raw, s.leaves[:0]); err != nil {
+		s.leaves = s.leaves[:0]
+	}
+	s.viewed.Fields = s.layouts.appendFields(s.viewed.Fields[:0], row, s.leaves)
+	s.viewedRow = -1
+	ev.Fields = store.SelectFields(nil, s.viewed.Fields, q.OnlyFields)
 	return ev, nil
 }
 

@@ -1,0 +1,65 @@
+package store
+
+import "github.com/picket-edr/picket"
+
+// MaxPageBytes bounds a page of a list, whatever its limit: a page ends before the
+// row that would exceed it, and its Next continues there. A page has at least one
+// row.
+const MaxPageBytes = 4 << 20
+
+// A PageBudget is what a page of a list may still take.
+type PageBudget struct {
+	rows, bytes int
+	begun       bool
+}
+
+// NewPageBudget returns the budget of a page of up to limit rows.
+func NewPageBudget(limit int) PageBudget { return PageBudget{rows: limit, bytes: MaxPageBytes} }
+
+// Take takes a row of size bytes from the budget. It returns false if the row does
+// not fit, so that the page has ended.
+func (b *PageBudget) Take(size int) bool {
+	if b.rows <= 0 || size > b.bytes && b.begun {
+		return false
+	}
+	b.rows--
+	b.bytes -= size
+	b.begun = true
+	return true
+}
+
+// rowBytes is what a row takes besides its strings.
+const rowBytes = 256
+
+// EventSize is about how many bytes of memory an event takes.
+func EventSize(ev *picket.Event) int {
+	n := rowBytes + len(ev.ID) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
+	for i := range ev.Fields {
+		n += 40 + len(ev.Fields[i].Name) + len(ev.Fields[i].Value.Text)
+	}
+	return n
+}
+
+// AlertSize is about how many bytes of memory an alert takes.
+func AlertSize(a *picket.Alert) int {
+	n := rowBytes + len(a.ID) + len(a.RuleID) + len(a.Title) + len(a.AgentID) + len(a.Host) + len(a.Assignee)
+	for _, tag := range a.Tags {
+		n += 16 + len(tag)
+	}
+	for _, note := range a.Notes {
+		n += 56 + len(note.Author) + len(note.Text)
+	}
+	return n
+}
+
+// MatchSize is about how many bytes of memory a match takes.
+func MatchSize(m *picket.Match) int {
+	n := rowBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
+	for i := range m.Why {
+		n += 64 + len(m.Why[i].Field) + len(m.Why[i].Value)
+	}
+	return n
+}
+
+// HostSize is about how many bytes of memory a host takes.
+func HostSize(h *Host) int { return rowBytes + len(h.Name) + len(h.AgentID) + len(h.OS) }

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+)
+
+// Limits of the regular expressions of a query. The time that one takes for a value
+// is its size times the length of the value.
+const (
+	// MaxRegexpSize is of one: the characters, classes and operators that are left
+	// when counted repetitions are written out, as a{3} is aaa.
+	MaxRegexpSize = 1000
+	// MaxQueryRegexpSize is of all regular expressions of a query.
+	MaxQueryRegexpSize = 5000
+	// MaxMatchedBytes is how much of a value regular expressions and patterns with
+	// the wildcard ? see: a longer value is cut there.
+	MaxMatchedBytes = 64 << 10
+)
+
+// compileRegexp compiles a regular expression whose size is at most most, and
+// returns its size.
+func compileRegexp(text string, most int) (*regexp.Regexp, int, error) {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, 0, err
+	}
+	// Checked before it is compiled, which takes memory for every repetition.
+	size := regexpSize(tree)
+	if size > most {
+		return nil, 0, fmt.Errorf("the regular expression is too large: at most %d characters and operators, %d in the whole query, where a{3} counts as aaa",
+			MaxRegexpSize, MaxQueryRegexpSize)
+	}
+	re, err := regexp.Compile(text)
+	return re, size, err
+}
+
+// regexpSize returns the size of an expression, with repetitions written out.
+func regexpSize(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)/16 // a class has two runes for each range
+	switch re.Op {
+	case syntax.OpLiteral:
+		n = len(re.Rune)
+	case syntax.OpRepeat:
+		n = 0
+	}
+	for _, sub := range re.Sub {
+		n += regexpSize(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		times := re.Max
+		if times < 0 { // no upper bound: the last one is repeated
+			times = re.Min + 1
+		}
+		n *= max(times, 1)
+	}
+	return min(n, 1<<30) // syntax.Parse bounds repetitions to 1000
+}
+
+// cutValue returns as much of a value as regular expressions see.
+func cutValue(s string) string { return s[:min(len(s), MaxMatchedBytes)] }
