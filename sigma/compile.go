@@ -21,6 +21,9 @@ type Options struct {
 	// run. A rule that a disabled correlation refers to still raises no alerts
 	// of its own.
 	Disabled map[string]bool
+	// FilterReaches says whether a filter may apply to a rule that it selects; nil
+	// means always. It is for rules of several origins.
+	FilterReaches func(f *ast.Filter, r *ast.Rule) bool
 }
 
 // A RuleSet is a list of compiled rules. It is immutable and safe for
@@ -70,16 +73,29 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 			comp.fail(ast.RuleDocument, &r.Meta, err)
 			continue
 		}
-		for _, f := range filters {
-			if f.AppliesTo(r) {
-				e = join(exprAnd, []expr{e, f.expr})
-			}
-		}
+		e = comp.applyFilters(e, r, filters)
 		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.internTable}})
 	}
 	comp.finish(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
 	return rs, comp.errs
+}
+
+// applyFilters returns e narrowed down by the filters that apply to r.
+func (c *compiler) applyFilters(e expr, r *ast.Rule, filters []loweredFilter) expr {
+	for i := range filters {
+		f := &filters[i]
+		if !f.AppliesTo(r) || c.options.FilterReaches != nil && !c.options.FilterReaches(f.Filter, r) {
+			continue
+		}
+		if c.nodes+f.nodes > maxSetNodes {
+			c.fail(ast.FilterDocument, &f.Meta, ast.ErrorAt(f.RulesPosition, "the filter is too large for the number of rules that it applies to"))
+			continue
+		}
+		c.nodes += f.nodes
+		e = join(exprAnd, []expr{e, f.expr})
+	}
+	return e
 }
 
 // compileCorrelations compiles the correlations over the rules that run.
@@ -111,8 +127,11 @@ type compiler struct {
 	options Options
 	errs    []*ast.DocumentError
 	*internTable
-	byKey   map[string]int32 // atoms by key
-	regexes map[string]*regexprefilter.Regex
+	byKey  map[string]int32 // atoms by key
+	budget int              // bytes that the values of the document may still expand to
+
+	expanded, nodes int // of the documents so far; see maxSetExpandedBytes and maxSetNodes
+	regexes         map[string]*regexprefilter.Regex
 }
 
 func (c *compiler) fail(kind ast.DocumentKind, m *ast.Meta, d *ast.Diagnostic) {
@@ -122,7 +141,8 @@ func (c *compiler) fail(kind ast.DocumentKind, m *ast.Meta, d *ast.Diagnostic) {
 // A loweredFilter is a filter in executable form.
 type loweredFilter struct {
 	*ast.Filter
-	expr expr
+	expr  expr
+	nodes int
 }
 
 // lowerFilters lowers the filters. One that names an unknown rule is an error,
@@ -138,7 +158,7 @@ func (c *compiler) lowerFilters(all ast.Collection) []loweredFilter {
 			c.fail(ast.FilterDocument, &f.Meta, err)
 			continue
 		}
-		out = append(out, loweredFilter{f, e})
+		out = append(out, loweredFilter{f, e, e.nodes()})
 		for _, ref := range f.Rules {
 			if !slices.ContainsFunc(all.Rules, func(r *ast.Rule) bool { return r.MatchesRef(ref) }) {
 				c.errs = append(c.errs, ast.MissingRule(ast.FilterDocument, &f.Meta, f.RulesPosition, ref))

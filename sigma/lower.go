@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/decimal"
 	"github.com/picket-edr/picket/sigma/internal/literalindex"
 	"github.com/picket-edr/picket/sigma/internal/pattern"
+	"github.com/picket-edr/picket/sigma/internal/regexprefilter"
 )
 
 // An expr is a boolean expression over atoms: a rule in executable form.
@@ -49,6 +50,40 @@ func join(op exprOp, operands []expr) expr {
 	return expr{op: op, operands: flat}
 }
 
+// nodes returns how many nodes e has.
+func (e *expr) nodes() int {
+	n := 1
+	for i := range e.operands {
+		n += e.operands[i].nodes()
+	}
+	return n
+}
+
+// Bounds on what documents cost: on the nodes of an expression, in which each
+// reference to a search is a copy of it and to which filters are added, and on the
+// bytes of the patterns and regular expressions that values expand to, for example
+// by the modifier windash, beyond expansionFactor times the values themselves.
+const (
+	maxNodes            = 1 << 16 // of a document
+	maxSetNodes         = 1 << 21 // of all documents
+	maxExpandedBytes    = 2 << 20
+	maxSetExpandedBytes = 16 << 20
+	expansionFactor     = 8
+	regexNodeBytes      = 40 // that a node of a regular expression counts for
+)
+
+// conditionNodes returns how many nodes c has once lowered, given those of the searches.
+func conditionNodes(c *ast.Condition, searches []int) int {
+	if c.Op == ast.Ref {
+		return searches[c.Index]
+	}
+	n := 1
+	for i := range c.Operands {
+		n += conditionNodes(&c.Operands[i], searches)
+	}
+	return n
+}
+
 // lowerCondition lowers a condition over searches that are lowered already.
 func lowerCondition(c *ast.Condition, searches []expr) expr {
 	if c.Op == ast.Ref {
@@ -69,12 +104,25 @@ func lowerCondition(c *ast.Condition, searches []expr) expr {
 
 // lowerDetections lowers a detection block.
 func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
-	searches := make([]expr, len(d.Searches))
+	c.budget = min(maxExpandedBytes, maxSetExpandedBytes-c.expanded)
+	defer func(budget int) { c.expanded += max(budget-c.budget, 0) }(c.budget)
+	searches, nodes := make([]expr, len(d.Searches)), make([]int, len(d.Searches))
 	for i, s := range d.Searches {
 		var err *ast.Diagnostic
 		if searches[i], err = c.lowerAlternatives(s.Alternatives); err != nil {
 			return expr{}, err
 		}
+		nodes[i] = searches[i].nodes()
+	}
+	total := 0
+	for i := range d.Conditions {
+		if total += conditionNodes(&d.Conditions[i], nodes); total > maxNodes {
+			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxNodes)
+		}
+	}
+	if c.nodes += total; c.nodes > maxSetNodes {
+		c.nodes -= total
+		return expr{}, ast.ErrorAt(ast.Position{}, "all rules together are too large: more than %d parts", maxSetNodes)
 	}
 	var conditions []expr
 	for i := range d.Conditions {
@@ -108,7 +156,7 @@ func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast
 }
 
 func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
-	m, err := applyModifiers(it, c.options.Placeholders)
+	m, err := c.applyModifiers(it)
 	if err != nil {
 		return expr{}, err
 	}
@@ -183,6 +231,15 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 	case m.re:
 		if v.kind == nullValue {
 			return atom{}, errors.New("modifier re needs a string, not null")
+		}
+		size, err := regexprefilter.Size(s.Text)
+		if err == nil {
+			if c.budget -= size * regexNodeBytes; c.budget < 0 {
+				err = fmt.Errorf("the regular expressions of the rule are too large, once their repetitions are written out")
+			}
+		}
+		if err != nil {
+			return atom{}, fmt.Errorf("modifier re: %.300v", err)
 		}
 		re, err := c.internRegex(s.Text, m.flags)
 		if err != nil {

@@ -38,21 +38,37 @@ type modifiedItem struct {
 	contains, startswith, endswith bool
 	re, cidr, exists, fieldref     bool
 	flags                          string // of re
+	budget                         *int   // compiler.budget
 	compare                        compareOp
 	time                           timePart
 }
 
+// spend takes the size of patterns from the budget of the document.
+func (m *modifiedItem) spend(ps []modifiedValue) error {
+	for i := range ps {
+		*m.budget -= ps[i].pattern.Size()
+	}
+	if *m.budget < 0 {
+		return errors.New("the values of the rule, or of all rules together, expand to too many patterns")
+	}
+	return nil
+}
+
 // applyModifiers applies the modifiers of an item from left to right.
-func applyModifiers(it ast.DetectionItem, placeholders map[string][]string) (*modifiedItem, error) {
-	m := &modifiedItem{DetectionItem: it}
+func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
+	m := &modifiedItem{DetectionItem: it, budget: &c.budget}
 	for _, s := range it.Values {
+		c.budget += expansionFactor * (len(s.Text) + pattern.PartSize)
 		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
 		if alternatives[0].kind == patternValue {
 			alternatives[0].pattern = pattern.Parse(s.Text, false)
 		}
 		if it.Has("expand") {
 			var err error
-			if alternatives, err = expandValue(s, it.Has("re"), placeholders); err != nil {
+			if alternatives, err = expandValue(s, it.Has("re"), c.options.Placeholders); err != nil {
+				return nil, err
+			}
+			if err := m.spend(alternatives); err != nil {
 				return nil, err
 			}
 		}
@@ -141,7 +157,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
-			ps, err := transformPattern(name, v.pattern)
+			ps, err := transformPattern(name, v.pattern, *m.budget)
 			if err != nil {
 				return err
 			}
@@ -151,6 +167,9 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 		}
 		if len(out) > pattern.MaxVariants {
 			return pattern.ErrTooMany
+		}
+		if err := m.spend(out); err != nil {
+			return err
 		}
 		m.values[i] = out
 	}
@@ -175,8 +194,9 @@ func (m *modifiedItem) checkCombination() error {
 	return nil
 }
 
-// transformPattern applies a string modifier to one pattern.
-func transformPattern(name string, p pattern.Pattern) ([]pattern.Pattern, error) {
+// transformPattern applies a string modifier to one pattern. It is an error if the
+// result is much larger than p and has more than limit bytes.
+func transformPattern(name string, p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
 	switch name {
 	case "contains":
 		return []pattern.Pattern{p.WithStars(true, true)}, nil
@@ -185,7 +205,7 @@ func transformPattern(name string, p pattern.Pattern) ([]pattern.Pattern, error)
 	case "endswith":
 		return []pattern.Pattern{p.WithStars(true, false)}, nil
 	case "windash":
-		return windash(p)
+		return windash(p, limit)
 	case "wide", "utf16le":
 		return []pattern.Pattern{p.MapLiterals(func(s string) string { return utf16Bytes(s, false) })}, nil
 	case "utf16be":

@@ -14,17 +14,22 @@ var dashes = []string{"-", "/", "–", "—", "―"}
 
 // windash replaces each - or / that starts a word by each of the dashes, in all
 // combinations. Like in pySigma, a word starts there if the rune before is not
-// part of a word and the rune after is.
-func windash(p pattern.Pattern) ([]pattern.Pattern, error) {
+// part of a word and the rune after is. The variants have at most limit bytes.
+func windash(p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
 	variants := []pattern.Pattern{nil}
 	add := func(alternatives ...pattern.Part) error {
 		if len(variants)*len(alternatives) > pattern.MaxVariants {
 			return errors.New("the value has too many dashes")
 		}
 		next := make([]pattern.Pattern, 0, len(variants)*len(alternatives))
+		size := 0
 		for _, v := range variants {
 			for _, a := range alternatives {
-				next = append(next, append(slices.Clip(v), a).Canonical())
+				variant := append(slices.Clip(v), a).Canonical()
+				if size += variant.Size(); size > limit {
+					return pattern.ErrTooMany
+				}
+				next = append(next, variant)
 			}
 		}
 		variants = next

@@ -111,9 +111,9 @@ func newConsole(b *testing.B, s store.Store, caching bool) (get func(path string
 	}
 	cached, sessions := cache.NewCachedStore(s, statistics), auth.NewSessions(s, time.Now)
 	mux := httpapi.NewMux(log)
-	(&api.Server{Store: cached, Queue: q, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
-	(&legacy.Dashboard{Store: cached, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
-	(&web.Console{Store: cached, Queue: q, Rules: loader, Sessions: sessions, Audit: audit.NewRecorder(s, log, time.Now), Now: time.Now, Version: "bench",
+	(&api.Server{Reads: httpapi.NewReadLimiter(time.Minute), Store: cached, Queue: q, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&legacy.Dashboard{Reads: httpapi.NewReadLimiter(time.Minute), Store: cached, Rules: loader, Tokens: auth.NewTokenVerifier(s, time.Now), Sessions: sessions, Now: time.Now}).Routes(mux)
+	(&web.Console{Reads: httpapi.NewReadLimiter(time.Minute), Store: cached, Queue: q, Rules: loader, Sessions: sessions, Audit: audit.NewRecorder(s, log, time.Now), Now: time.Now, Version: "bench",
 		Dropped: func() (int64, int64) { return 0, 0 }}).Routes(mux)
 	form := url.Values{"name": {"bench"}, "password": {password}}
 	in := httptest.NewRequest(http.MethodPost, "/console/sign-in", strings.NewReader(form.Encode()))

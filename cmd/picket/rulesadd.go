@@ -21,23 +21,28 @@ with their licenses, and run in addition to those of --rules. A running server
 loads them within seconds. A pack of the same name is replaced atomically.
 
 The archives of SigmaHQ's releases can be installed as they are. Directories
-called deprecated, unsupported and regression_data are skipped.`,
+called deprecated, unsupported and regression_data are skipped.
+
+The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		Example: `  picket rules add sigma_all_rules.zip
   picket rules add https://github.com/SigmaHQ/sigma --data /var/lib/picket`,
 		Args: cobra.ExactArgs(1),
 	}
 	at := addStoreFlags(cmd)
-	name := cmd.Flags().String("name", "", "`NAME` of the pack; default made of what it is installed from")
+	var o ruleset.AddOptions
+	cmd.Flags().StringVar(&o.Name, "name", "", "`NAME` of the pack; default made of what it is installed from")
+	cmd.Flags().StringVar(&o.SHA256, "sha256", "", "`HASH` that the file or download must have")
+	cmd.Flags().BoolVar(&o.FiltersAny, "filters-any", false, "let the pack's filters apply to the rules of --rules and of other packs too")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := makeDataDir(at.data); err != nil {
 			return err
 		}
-		pack, err := dataDir(at.data).packs().Add(cmd.Context(), args[0], *name)
+		pack, err := dataDir(at.data).packs().Add(cmd.Context(), args[0], o)
 		if err != nil {
 			return hintedPack(args[0], err)
 		}
-		at.auditChange(cmd, "rules.add", pack.Name, args[0])
+		at.auditChange(cmd, "rules.add", pack.Name, fmt.Sprintf("from %s filters-any=%t", args[0], o.FiltersAny))
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
@@ -59,6 +64,8 @@ func hintedPack(from string, err error) error {
 		return hinted(&usageError{failed}, "give the pack another --name")
 	case errors.Is(err, ruleset.ErrPlainHTTP):
 		return hinted(failed, "give an https URL, or download it by other means and add the file")
+	case errors.Is(err, ruleset.ErrSHA256):
+		return hinted(failed, "somebody has changed it, or it is another version; nothing was installed")
 	case errors.Is(err, os.ErrPermission):
 		return hinted(failed, dataHint)
 	}

@@ -128,10 +128,14 @@ func (in serverRules) pack(r ruleset.RuleInfo) string {
 func serverRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
 	packs := dir.packs().Path
-	if err != nil || dir == "" || slices.ContainsFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }) {
+	if err != nil || dir == "" {
 		return sources, err
 	}
-	return append(sources, ruleset.Source{Name: packs, Optional: true}), nil
+	if i := slices.IndexFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }); i >= 0 {
+		sources[i].Packs = true
+		return sources, nil
+	}
+	return append(sources, ruleset.Source{Name: packs, Optional: true, Packs: true}), nil
 }
 
 func samePath(a, b string) bool {

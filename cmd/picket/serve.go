@@ -42,6 +42,7 @@ type serveFlags struct {
 	queueBytes, storeBytes, minFree   int64
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
+	searchTimeout                     time.Duration
 	auditRetention                    time.Duration
 	trustedProxies                    []netip.Prefix
 }
@@ -89,6 +90,7 @@ by kill -9.`,
 	fl.IntVar(&f.maxEvents, "max-events", 10_000, "maximum number `N` of events in a request")
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
+	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
@@ -143,6 +145,9 @@ func checkServe(f serveFlags) error {
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
 		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
+	}
+	if f.searchTimeout <= 0 {
+		return usagef("--search-timeout %v is not above 0", f.searchTimeout)
 	}
 	if f.workers < 0 {
 		return usagef("--workers %d is below 0", f.workers)

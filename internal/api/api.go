@@ -53,6 +53,7 @@ type Server struct {
 	Triage   *triage.Service
 	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
+	Reads    *httpapi.ReadLimiter
 	Now      func() time.Time
 }
 
@@ -76,21 +77,26 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 			return h(w, r, who)
 		}, httpapi.WriteError)
 	}
-	handle("GET /api/v1/alerts", auth.RoleViewer, s.alerts)
-	handle("GET /api/v1/alerts/{id}", auth.RoleViewer, s.alert)
+	read := func(pattern, role string, limit httpapi.ReadLimit, h authorisedHandler) {
+		handle(pattern, role, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
+		})
+	}
+	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.List, s.alerts)
+	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.List, s.alert)
 	handle("PATCH /api/v1/alerts/{id}", auth.RoleAnalyst, s.updateAlert)
-	handle("GET /api/v1/matches", auth.RoleViewer, s.matches)
-	handle("GET /api/v1/events", auth.RoleViewer, s.events)
-	handle("GET /api/v1/events/{id}", auth.RoleViewer, s.event)
-	handle("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.rawEvent)
-	handle("GET /api/v1/hosts", auth.RoleViewer, s.hosts)
-	handle("GET /api/v1/workers", auth.RoleViewer, s.workers)
-	handle("GET /api/v1/stats", auth.RoleViewer, s.stats)
-	handle("GET /api/v1/queue", auth.RoleViewer, s.queue)
-	handle("GET /api/v1/queue/dead", auth.RoleViewer, s.deadLetters)
+	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.List, s.matches)
+	read("GET /api/v1/events", auth.RoleViewer, s.Reads.Search, s.events)
+	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.List, s.event)
+	read("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.Reads.List, s.rawEvent)
+	read("GET /api/v1/hosts", auth.RoleViewer, s.Reads.List, s.hosts)
+	read("GET /api/v1/workers", auth.RoleViewer, s.Reads.List, s.workers)
+	read("GET /api/v1/stats", auth.RoleViewer, s.Reads.List, s.stats)
+	read("GET /api/v1/queue", auth.RoleViewer, s.Reads.List, s.queue)
+	read("GET /api/v1/queue/dead", auth.RoleViewer, s.Reads.List, s.deadLetters)
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
-	handle("GET /api/v1/audit", auth.RoleAdmin, s.audit)
+	read("GET /api/v1/audit", auth.RoleAdmin, s.Reads.List, s.audit)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.Write(w, http.StatusOK, openapi)
 	}, httpapi.WriteError)

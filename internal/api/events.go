@@ -13,7 +13,8 @@ import (
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	eq := store.EventQuery{Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor")}
+	eq := store.EventQuery{Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
+		OnlyFields: []string{}} // the answer has the events as received
 	if q.err != nil {
 		return q.err
 	}
@@ -28,7 +29,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, 256<<10), `{"events":[`...)
+	size := 1 << 10
+	for i := range page.Events {
+		size += store.EventSize(&page.Events[i])
+	}
+	b := append(make([]byte, 0, size), `{"events":[`...)
 	for i := range page.Events {
 		if i > 0 {
 			b = append(b, ',')

@@ -56,20 +56,32 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 				aq.Level = append(aq.Level, sigma.Informational.String())
 			}
 		}
-		page, err := d.Store.Alerts(r.Context(), aq)
-		if err != nil {
-			return err
-		}
-		for _, a := range page.Alerts {
-			rows = append(rows, object{
-				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", a.Title}, {"endpoint_id", a.AgentID},
-				{"hostname", a.Host}, {"status", statusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
-				{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
-				{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
-			})
+		for more := true; more; {
+			page, err := d.Store.Alerts(r.Context(), aq)
+			if err != nil {
+				return err
+			}
+			for _, a := range page.Alerts {
+				rows = append(rows, object{
+					{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", cutText(a.Title)}, {"endpoint_id", a.AgentID},
+					{"hostname", a.Host}, {"status", statusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
+					{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
+					{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
+				})
+			}
+			aq.Cursor, aq.Limit = page.Next, aq.Limit-len(page.Alerts)
+			more = aq.Cursor != "" && aq.Limit > 0
 		}
 	}
 	return pythonJSON(w, http.StatusOK, object{{"count", len(rows)}, {"alerts", rows}})
+}
+
+// cutText returns a text as lists show it: strings.Clone lets go of the rest.
+func cutText(s string) string {
+	if len(s) <= store.MaxListedValue {
+		return s
+	}
+	return strings.ToValidUTF8(strings.Clone(s[:store.MaxListedValue]), "")
 }
 
 func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {

@@ -41,6 +41,7 @@ type Dashboard struct {
 	Triage   *triage.Service
 	Tokens   *auth.TokenVerifier
 	Sessions *auth.Sessions
+	Reads    *httpapi.ReadLimiter
 	Now      func() time.Time
 }
 
@@ -65,14 +66,19 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 			return h(w, r, who)
 		}, writeDashboardError)
 	}
+	read := func(pattern string, limit httpapi.ReadLimit, h handler) {
+		handle(pattern, auth.RoleViewer, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
+		})
+	}
 	mux.Handle("GET /api/v1/health/{$}", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	}, writeDashboardError)
-	handle("GET /api/v1/dashboard/stats/{$}", auth.RoleViewer, d.stats)
-	handle("GET /api/v1/dashboard/alerts/{$}", auth.RoleViewer, d.alerts)
-	handle("GET /api/v1/dashboard/alerts/{id}/{$}", auth.RoleViewer, d.alert)
-	handle("GET /api/v1/alerts/{id}/timeline/{$}", auth.RoleViewer, d.timeline)
-	handle("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", auth.RoleViewer, d.timeline)
+	read("GET /api/v1/dashboard/stats/{$}", d.Reads.List, d.stats)
+	read("GET /api/v1/dashboard/alerts/{$}", d.Reads.List, d.alerts)
+	read("GET /api/v1/dashboard/alerts/{id}/{$}", d.Reads.List, d.alert)
+	read("GET /api/v1/alerts/{id}/timeline/{$}", d.Reads.Search, d.timeline)
+	read("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", d.Reads.Search, d.timeline)
 	for _, base := range []string{"/api/v1/alerts/", "/api/v1/dashboard/alerts/"} {
 		handle("POST "+base+"{id}/status/{$}", auth.RoleAnalyst, d.setStatus)
 		handle("POST "+base+"{id}/assign/{$}", auth.RoleAnalyst, d.assign)
@@ -80,7 +86,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 	}
 	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulkAction)
 	handle("POST /api/v1/dashboard/rules/{id}/toggle/{$}", auth.RoleAnalyst, d.toggleRule)
-	handle("GET /api/v1/search/{$}", auth.RoleViewer, d.search)
+	read("GET /api/v1/search/{$}", d.Reads.List, d.search)
 	redirectPages(mux)
 }
 

@@ -29,7 +29,7 @@ func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identi
 		}
 		for _, a := range page.Alerts {
 			alerts = append(alerts, object{
-				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", a.Title}, {"endpoint_id", a.AgentID},
+				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", cutText(a.Title)}, {"endpoint_id", a.AgentID},
 				{"status", statusNames[a.Status]},
 			})
 			if strings.Contains(strings.ToLower(a.AgentID), strings.ToLower(text)) {

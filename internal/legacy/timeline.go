@@ -1,6 +1,7 @@
 package legacy
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,29 +21,21 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if err != nil {
 		return err
 	}
-	where := &store.PatternTerm{Field: "agent_id", Pattern: store.NewPattern(a.AgentID)}
 	since, until := a.FirstSeen.Add(-30*time.Minute), a.FirstSeen.Add(30*time.Minute)
-	page, err := d.Store.SearchEvents(r.Context(), store.EventQuery{Where: where, Since: since, Until: until, Limit: maxRows})
+	matched, err := d.matchedEvents(r.Context(), a.ID)
 	if err != nil {
 		return err
 	}
-	matches, err := d.Store.Matches(r.Context(), store.MatchQuery{AlertID: a.ID, Limit: maxRows})
+	events, err := d.timelineEvents(r.Context(), a.AgentID, since, until)
 	if err != nil {
 		return err
 	}
-	matched := make(map[string]bool)
-	for _, m := range matches.Matches {
-		matched[m.EventID] = true
-	}
-	// The pattern ignores case and knows wildcards: it may select other agents.
-	page.Events = slices.DeleteFunc(page.Events, func(ev picket.Event) bool { return ev.AgentID != a.AgentID })
-	slices.SortStableFunc(page.Events, func(x, y picket.Event) int { return x.Time.Compare(y.Time) })
+	slices.SortStableFunc(events, func(x, y timelineEvent) int { return x.at.Compare(y.at) })
 	rows := []object{}
-	for i := range page.Events {
-		ev := &page.Events[i]
+	for _, ev := range events {
 		rows = append(rows, object{
-			{"event_id", ev.ID}, {"type", ev.Type}, {"timestamp", isoUTC(ev.Time)}, {"timestamp_local", isoLocal(ev.Time)},
-			{"severity", severityOf(ev)}, {"is_alert", matched[ev.ID]},
+			{"event_id", ev.id}, {"type", ev.eventType}, {"timestamp", isoUTC(ev.at)}, {"timestamp_local", isoLocal(ev.at)},
+			{"severity", ev.severity}, {"is_alert", matched[ev.id]},
 		})
 	}
 	pythonTime := func(t time.Time) string { return strings.Replace(isoUTC(t), "T", " ", 1) }
@@ -50,6 +43,52 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 		{"alert_id", a.ID}, {"endpoint", a.AgentID}, {"time_window", pythonTime(since) + " to " + pythonTime(until)},
 		{"event_count", len(rows)}, {"timeline", rows},
 	})
+}
+
+// matchedEvents returns the ids of the events of an alert's newest matches.
+func (d *Dashboard) matchedEvents(ctx context.Context, alertID string) (map[string]bool, error) {
+	ids := make(map[string]bool)
+	for q := (store.MatchQuery{AlertID: alertID, Limit: maxRows}); ; {
+		page, err := d.Store.Matches(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Matches {
+			ids[page.Matches[i].EventID] = true
+		}
+		if q.Cursor, q.Limit = page.Next, q.Limit-len(page.Matches); q.Cursor == "" || q.Limit <= 0 {
+			return ids, nil
+		}
+	}
+}
+
+// A timelineEvent is what a timeline shows of an event.
+type timelineEvent struct {
+	id, eventType, severity string
+	at                      time.Time
+}
+
+// timelineEvents returns the newest maxRows events of an agent in a time range. It
+// reads them in pages, because they may be large.
+func (d *Dashboard) timelineEvents(ctx context.Context, agentID string, since, until time.Time) ([]timelineEvent, error) {
+	var events []timelineEvent
+	q := store.EventQuery{Where: &store.PatternTerm{Field: "agent_id", Pattern: store.NewPattern(agentID)}, Since: since, Until: until,
+		Limit: maxRows, OnlyFields: []string{"severity"}}
+	for {
+		page, err := d.Store.SearchEvents(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Events {
+			// The pattern ignores case and knows wildcards: it may select other agents.
+			if ev := &page.Events[i]; ev.AgentID == agentID {
+				events = append(events, timelineEvent{ev.ID, ev.Type, severityOf(ev), ev.Time})
+			}
+		}
+		if q.Cursor, q.Limit = page.Next, q.Limit-len(page.Events); q.Cursor == "" || q.Limit <= 0 {
+			return events, nil
+		}
+	}
 }
 
 // severityOf returns the severity that the sender gave the event. picket itself
@@ -62,7 +101,8 @@ func severityOf(ev *picket.Event) string {
 	}
 	var v struct{ Severity any }
 	if json.Unmarshal(ev.Raw, &v) == nil && v.Severity != nil {
-		return fmt.Sprint(v.Severity)
+		s := fmt.Sprint(v.Severity)
+		return s[:min(len(s), store.MaxListedValue)]
 	}
 	return "info"
 }

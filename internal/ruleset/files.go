@@ -25,6 +25,9 @@ type Source struct {
 	Optional bool
 	// Pipeline: the file is a processing pipeline for the rules of all sources.
 	Pipeline bool
+	// Packs: each subdirectory is a pack, whose filters apply to the pack's own
+	// rules only, unless PackDir.Add was told otherwise.
+	Packs bool
 }
 
 // A ruleFile is a file with rules, rule tests or a pipeline.
@@ -32,6 +35,8 @@ type ruleFile struct {
 	Name     string `json:"name"`
 	Data     []byte `json:"data"`
 	Pipeline bool   `json:"pipeline,omitempty"`
+	// Pack is the only pack that filters in the file apply to; "" means all rules.
+	Pack string `json:"pack,omitempty"`
 }
 
 // readFiles reads the rule files (.yml and .yaml) of all sources, in the order of the
@@ -88,7 +93,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, ruleFile{Name: prefix + name, Data: data})
+			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.pack(fsys, name)})
 			if cases := testFileOf(name); name == root && cases != name {
 				// A single rule comes with its tests.
 				if data, err := readFile(fsys, cases); err == nil {
@@ -103,6 +108,18 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 		slices.SortStableFunc(all[from:], func(a, b ruleFile) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return all, nil
+}
+
+// pack returns the pack that the filters in a file are confined to, "" if none.
+func (s *Source) pack(fsys fs.FS, name string) string {
+	pack, _, ok := strings.Cut(name, "/")
+	if !s.Packs || !ok {
+		return ""
+	}
+	if _, err := fs.Stat(fsys, pack+"/"+filtersAnyFile); err == nil {
+		return ""
+	}
+	return pack
 }
 
 // isHidden reports whether a directory is skipped: those of version control systems,

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/picket-edr/picket/sigma"
 	"github.com/picket-edr/picket/sigma/ast"
@@ -73,6 +75,7 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	var set LoadedRules
 	var pack ast.Collection
 	sum, seen := sha256.New(), make(map[string]string)
+	packOf := make(map[string]string) // of files
 	pipe, err := parsePipelines(all)
 	if err != nil {
 		return LoadedRules{}, err
@@ -80,6 +83,9 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	for _, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
 		sum.Write(f.Data)
+		if packOf[f.Name] = f.Pack; f.Pack != "" {
+			fmt.Fprintf(sum, "pack %s\x00", f.Pack)
+		}
 		if f.Pipeline || strings.HasSuffix(f.Name, testFileSuffix) || isNotARule(f.Data) {
 			continue
 		}
@@ -87,11 +93,15 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 		if err != nil {
 			set.Problems = append(set.Problems, problemsOf(f.Name, err)...)
 		}
-		// duplicate reports whether a document's id is taken. It gives a document
-		// without id a synthetic one.
+		// duplicate reports whether a document's id is taken or not usable. It gives
+		// a document without id a synthetic one.
 		duplicate := func(m *ast.Meta, l sigma.LogSource) bool {
 			if m.ID == "" {
 				m.ID = syntheticID(m, l)
+			}
+			if !validID(m.ID) {
+				set.Problems = append(set.Problems, Problem{File: f.Name, Line: m.Line, Reason: fmt.Sprintf("id %.150q is not usable: it has spaces or control characters, or more than %d bytes", m.ID, maxIDBytes), Hint: "give it a UUID"})
+				return true
 			}
 			first, ok := seen[m.ID]
 			if ok {
@@ -108,15 +118,34 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	}
 	set.Parsed, set.Warnings = pack, pipe.Warnings
 	pack = set.applyPipelines(pipe, pack)
-	rs, errs := sigma.Compile(pack, sigma.Options{Disabled: off})
+	reaches := func(f *ast.Filter, r *ast.Rule) bool { return packOf[f.File] == "" || packOf[f.File] == packOf[r.File] }
+	rs, errs := sigma.Compile(pack, sigma.Options{Disabled: off, FilterReaches: reaches})
 	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problemsOf("", e)...)
 	}
+	set.Problems = append(set.Problems, unreachedRules(pack, reaches)...)
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
 	set.listRules(pack, off, failed)
 	return set, nil
+}
+
+// unreachedRules reports the rules that filters name and do not apply to, because
+// they are of another pack.
+func unreachedRules(pack ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
+	var ps []Problem
+	for _, f := range pack.Filters {
+		for _, ref := range f.Rules {
+			for _, r := range pack.Rules {
+				if r.MatchesRef(ref) && !reaches(f, r) {
+					ps = append(ps, Problem{File: f.File, Line: f.RulesPosition.Line, RuleID: f.ID,
+						Reason: "the filter does not apply to rule " + ref + ", which is of another pack", Hint: "install the pack with --filters-any if its filters are trusted"})
+				}
+			}
+		}
+	}
+	return ps
 }
 
 // listRules fills Enabled and Disabled. A filter whose rule is missing still counts as
@@ -143,6 +172,16 @@ func (set *LoadedRules) listRules(pack ast.Collection, off map[string]bool, fail
 	for _, f := range pack.Filters {
 		add(RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource})
 	}
+}
+
+// maxIDBytes bounds the id of a rule.
+const maxIDBytes = 128
+
+// validID reports whether an id can be listed, one per line or in a URL, without
+// being taken for another.
+func validID(id string) bool {
+	return id != "" && len(id) <= maxIDBytes && utf8.ValidString(id) &&
+		!strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 
 // isNotARule reports whether a YAML file is not a rule, such as a table of

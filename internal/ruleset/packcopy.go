@@ -3,6 +3,8 @@ package ruleset
 import (
 	"archive/zip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +28,7 @@ type packFile struct {
 
 // copyPack copies the rules, licenses and notices of from to the directory newDir, and
 // returns the names of the licenses. tmp is a directory for temporary files.
-func (f PackDir) copyPack(ctx context.Context, from, name, tmp, newDir string) (licenses []string, err error) {
+func (f PackDir) copyPack(ctx context.Context, from, name, sum, tmp, newDir string) (licenses []string, err error) {
 	file, ext := from, strings.ToLower(filepath.Ext(from))
 	if u := parseURL(from); u != nil {
 		u = downloadURL(u)
@@ -38,6 +40,11 @@ func (f PackDir) copyPack(ctx context.Context, from, name, tmp, newDir string) (
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, err
+	}
+	if sum != "" {
+		if err := checkSHA256(file, sum); err != nil {
+			return nil, err
+		}
 	}
 	var entries []packFile
 	switch {
@@ -62,6 +69,23 @@ func (f PackDir) copyPack(ctx context.Context, from, name, tmp, newDir string) (
 		return nil, err
 	}
 	return f.copyAll(ctx, entries, newDir)
+}
+
+// checkSHA256 returns ErrSHA256 unless a file has a hash.
+func checkSHA256(name, want string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("compute the SHA-256: %w", err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, want) {
+		return fmt.Errorf("%w: %s", ErrSHA256, got)
+	}
+	return nil
 }
 
 // hasZipSignature reports whether a file starts with the signature of zip archives.

@@ -46,12 +46,27 @@ var (
 	ErrPlainHTTP = errors.New("plain http can be changed on its way")
 	ErrPackName  = errors.New("a name is letters, digits, dots, dashes, underscores and plus signs, 64 at most, and not builtin")
 	ErrNoPack    = errors.New("there is no such pack")
+	ErrSHA256    = errors.New("it has another SHA-256 than the one given")
 )
 
+// AddOptions change how a pack is installed. The zero value is ready to use.
+type AddOptions struct {
+	Name string // "": derived from where the pack comes from
+	// SHA256 is the hash that the file or download must have, in hexadecimal; "":
+	// any. A directory has none.
+	SHA256 string
+	// FiltersAny: the pack's filters apply to the rules of other packs too.
+	FiltersAny bool
+}
+
+// filtersAnyFile marks a pack whose filters apply to all rules.
+const filtersAnyFile = ".filters-any"
+
 // Add installs a pack from a directory, a .yml or .zip file, or the URL of such a file
-// or of a GitHub repository. It replaces a pack of the same name; an empty name is
-// derived from from. A pack without any rule that loads is an error.
-func (f PackDir) Add(ctx context.Context, from, name string) (p Pack, err error) {
+// or of a GitHub repository. It replaces a pack of the same name. A pack without any
+// rule that loads is an error.
+func (f PackDir) Add(ctx context.Context, from string, o AddOptions) (p Pack, err error) {
+	name := o.Name
 	if name == "" {
 		name = PackName(from)
 	}
@@ -71,9 +86,14 @@ func (f PackDir) Add(ctx context.Context, from, name string) (p Pack, err error)
 	if err := os.Mkdir(newDir, 0o755); err != nil {
 		return p, err
 	}
-	licenses, err := f.copyPack(ctx, from, name, tmp, newDir)
+	licenses, err := f.copyPack(ctx, from, name, o.SHA256, tmp, newDir)
 	if err != nil {
 		return p, err
+	}
+	if o.FiltersAny {
+		if err := os.WriteFile(filepath.Join(newDir, filtersAnyFile), nil, 0o644); err != nil {
+			return p, err
+		}
 	}
 	set, err := Load([]Source{{Name: newDir}}, nil)
 	if err != nil {

@@ -88,7 +88,7 @@ func TestAddZip(t *testing.T) {
 		member{name: "sigma-1.2/deprecated/old.yml", text: packRule(3)}, member{name: "sigma-1.2/.github/ci.yml", text: "title: ci"},
 		member{name: "sigma-1.2/tools/run.py", text: "x"}, member{name: "sigma-1.2/docs", text: "README.md", mode: fs.ModeSymlink},
 	)
-	got, err := f.Add(t.Context(), first, "sigma")
+	got, err := f.Add(t.Context(), first, ruleset.AddOptions{Name: "sigma"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestAddZip(t *testing.T) {
 	}, tree(t, f.Path)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if _, err := f.Add(t.Context(), zipOf(t, member{name: "only.yml", text: packRule(4)}), "sigma"); err != nil {
+	if _, err := f.Add(t.Context(), zipOf(t, member{name: "only.yml", text: packRule(4)}), ruleset.AddOptions{Name: "sigma"}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"sigma/only.yml"}, tree(t, f.Path)); diff != "" {
@@ -118,7 +118,7 @@ func TestAddDirAndFile(t *testing.T) {
 	write(t, filepath.Join(from, "My rules", "notes.txt"), "x")
 	write(t, filepath.Join(from, "two.yml"), packRule(2))
 	for _, name := range []string{"My rules", "two.yml"} {
-		if p, err := f.Add(t.Context(), filepath.Join(from, name), ""); err != nil || p.Rules != 1 || p.Problems != 0 {
+		if p, err := f.Add(t.Context(), filepath.Join(from, name), ruleset.AddOptions{Name: ""}); err != nil || p.Rules != 1 || p.Problems != 0 {
 			t.Errorf("%s: %+v, %v", name, p, err)
 		}
 	}
@@ -186,7 +186,7 @@ func TestAddErrors(t *testing.T) {
 		if c.limits != (ruleset.PackLimits{}) {
 			f.Limits = c.limits
 		}
-		if _, err := f.Add(t.Context(), c.from, "pack"); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := f.Add(t.Context(), c.from, ruleset.AddOptions{Name: "pack"}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 		if got := tree(t, filepath.Dir(f.Path)); !slices.Equal(got, []string{"rules/pack/before.yml"}) {
@@ -209,7 +209,7 @@ func TestAddZipWithWrongSize(t *testing.T) {
 		t.Fatal("the size is not in the archive")
 	}
 	write(t, name, string(bytes.ReplaceAll(data, size, []byte{10, 0, 0, 0})))
-	if _, err := newPackDir(t).Add(t.Context(), name, "pack"); err == nil {
+	if _, err := newPackDir(t).Add(t.Context(), name, ruleset.AddOptions{Name: "pack"}); err == nil {
 		t.Error("it is taken")
 	}
 }
@@ -220,10 +220,10 @@ const maxPackFileBytes = 4 << 20
 func TestAddPackDir(t *testing.T) {
 	f := newPackDir(t)
 	write(t, filepath.Join(f.Path, "pack", "a.yml"), packRule(1))
-	if _, err := f.Add(t.Context(), filepath.Dir(filepath.Dir(f.Path)), "other"); err == nil || !strings.Contains(err.Error(), "holds the data directory") {
+	if _, err := f.Add(t.Context(), filepath.Dir(filepath.Dir(f.Path)), ruleset.AddOptions{Name: "other"}); err == nil || !strings.Contains(err.Error(), "holds the data directory") {
 		t.Error(err)
 	}
-	if p, err := f.Add(t.Context(), filepath.Join(f.Path, "pack"), "copy"); err != nil || p.Rules != 1 {
+	if p, err := f.Add(t.Context(), filepath.Join(f.Path, "pack"), ruleset.AddOptions{Name: "copy"}); err != nil || p.Rules != 1 {
 		t.Errorf("a copy of a pack: %+v, %v", p, err)
 	}
 }
@@ -231,7 +231,7 @@ func TestAddPackDir(t *testing.T) {
 func TestAddCanceled(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if _, err := newPackDir(t).Add(ctx, zipOf(t, member{name: "a.yml", text: packRule(1)}), "pack"); !errors.Is(err, context.Canceled) {
+	if _, err := newPackDir(t).Add(ctx, zipOf(t, member{name: "a.yml", text: packRule(1)}), ruleset.AddOptions{Name: "pack"}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }
@@ -257,7 +257,7 @@ func TestNameOf(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"builtin", "..", ".x", "a/b", `a\b`, "-x", "a b", strings.Repeat("x", 65)} {
-		if _, err := newPackDir(t).Add(t.Context(), "x", name); !errors.Is(err, ruleset.ErrPackName) {
+		if _, err := newPackDir(t).Add(t.Context(), "x", ruleset.AddOptions{Name: name}); !errors.Is(err, ruleset.ErrPackName) {
 			t.Errorf("the name %q is %v", name, err)
 		}
 	}
@@ -277,7 +277,7 @@ func FuzzAddZip(f *testing.F) {
 		dir.Limits = ruleset.PackLimits{Download: 1 << 20, Unpacked: 1 << 20, Files: 100}
 		name := filepath.Join(t.TempDir(), "x.zip")
 		write(t, name, string(data))
-		_, err := dir.Add(t.Context(), name, "pack")
+		_, err := dir.Add(t.Context(), name, ruleset.AddOptions{Name: "pack"})
 		for _, file := range tree(t, filepath.Dir(filepath.Dir(dir.Path))) {
 			if err != nil || !strings.HasPrefix(file, "data/rules/pack/") {
 				t.Errorf("there is %s after %v", file, err)
@@ -290,7 +290,7 @@ func FuzzAddZip(f *testing.F) {
 func TestAddCorrelations(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "many.yml")
 	write(t, name, "title: Many\nid: 00000000-0000-4000-8000-00000000000a\ncorrelation: {type: event_count, rules: [elsewhere], timespan: 1m, condition: {gte: 2}}\n")
-	p, err := ruleset.PackDir{Path: t.TempDir(), Limits: ruleset.DefaultPackLimits}.Add(t.Context(), name, "")
+	p, err := ruleset.PackDir{Path: t.TempDir(), Limits: ruleset.DefaultPackLimits}.Add(t.Context(), name, ruleset.AddOptions{Name: ""})
 	if err != nil || p.Problems != 1 {
 		t.Errorf("added %+v, %v", p, err)
 	}

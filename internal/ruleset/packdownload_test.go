@@ -33,7 +33,7 @@ func TestAddURL(t *testing.T) {
 	defer server.Close()
 
 	for _, path := range []string{"/pack.zip", "/latest?x=1", "/one.yml", "/moved.zip"} {
-		if p, err := newPackDir(t).Add(t.Context(), server.URL+path, ""); err != nil || p.Rules != 1 {
+		if p, err := newPackDir(t).Add(t.Context(), server.URL+path, ruleset.AddOptions{Name: ""}); err != nil || p.Rules != 1 {
 			t.Errorf("%s: %+v, %v", path, p, err)
 		}
 	}
@@ -47,7 +47,7 @@ func TestAddURL(t *testing.T) {
 	} {
 		f := newPackDir(t)
 		f.Limits.Download = 1 << 20
-		if _, err := f.Add(t.Context(), server.URL+path, "pack"); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := f.Add(t.Context(), server.URL+path, ruleset.AddOptions{Name: "pack"}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 		if got := tree(t, f.Path); got != nil {
@@ -58,11 +58,11 @@ func TestAddURL(t *testing.T) {
 
 func TestAddInvalidURL(t *testing.T) {
 	for _, from := range []string{"ftp://example.org/x.zip", "https://", "https:///x.zip", "file:///etc/x.yml", "https://[::1/x.zip"} {
-		if _, err := newPackDir(t).Add(t.Context(), from, "pack"); err == nil || !strings.Contains(err.Error(), "no URL of https") {
+		if _, err := newPackDir(t).Add(t.Context(), from, ruleset.AddOptions{Name: "pack"}); err == nil || !strings.Contains(err.Error(), "no URL of https") {
 			t.Errorf("%s: %v", from, err)
 		}
 	}
-	if _, err := newPackDir(t).Add(t.Context(), "http://example.org/x.zip", "pack"); !errors.Is(err, ruleset.ErrPlainHTTP) {
+	if _, err := newPackDir(t).Add(t.Context(), "http://example.org/x.zip", ruleset.AddOptions{Name: "pack"}); !errors.Is(err, ruleset.ErrPlainHTTP) {
 		t.Error(err)
 	}
 }

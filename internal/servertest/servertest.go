@@ -94,6 +94,7 @@ func New(t testing.TB, o Options) *Server {
 	clock := func() time.Time { return Now }
 	tokens, sessions := auth.NewTokenVerifier(s, time.Now), auth.NewSessions(s, clock)
 	recorder := audit.NewRecorder(s, log, clock)
+	reads := httpapi.NewReadLimiter(time.Minute)
 	decisions := &triage.Service{Alerts: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
@@ -102,10 +103,10 @@ func New(t testing.TB, o Options) *Server {
 	srv.Ingest = ingest.New(srv.LegacyQueue, tokens, o.Ingest)
 	srv.Mux.WriteRefusal = legacy.WriteRefusal
 	srv.Ingest.Routes(srv.Mux)
-	(&api.Server{Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
-	(&legacy.Dashboard{Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
+	(&api.Server{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
+	(&legacy.Dashboard{Reads: reads, Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Commands{Tokens: tokens}).Routes(srv.Mux)
-	(&web.Console{Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
+	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
 		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDropped() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
 	srv.worker = worker.New(q, func() worker.Detector { return rules.Engine().Detector() }, s, worker.Options{Concurrency: 1, Logger: log})

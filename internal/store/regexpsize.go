@@ -49,7 +49,11 @@ func regexpSize(re *syntax.Regexp) int {
 		n += regexpSize(sub)
 	}
 	if re.Op == syntax.OpRepeat {
-		n *= max(re.Max, re.Min+1, 1)
+		times := re.Max
+		if times < 0 { // no upper bound: the last one is repeated
+			times = re.Min + 1
+		}
+		n *= max(times, 1)
 	}
 	return min(n, 1<<30) // syntax.Parse bounds repetitions to 1000
 }

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -108,7 +106,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		e := evidence{Match: m}
 		ev, err := c.Store.Event(ctx, m.EventID)
 		if err == nil {
-			e.Raw = indentJSON(ev.Raw)
+			e.Raw = indentJSON(ev.Raw, maxShownEvidence)
 		} else if !errors.Is(err, picket.ErrNotFound) {
 			return err
 		}
@@ -118,15 +116,6 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Rule, v.Refs = rule.Description, rule.References
 	}
 	return c.render(w, http.StatusOK, "alert.html", pageData{Title: a.Title, Section: "alerts", Who: who, Page: v})
-}
-
-// indentJSON returns JSON with indentation, and other text as it is.
-func indentJSON(raw []byte) string {
-	var b bytes.Buffer
-	if json.Indent(&b, raw, "", "  ") != nil {
-		return string(raw)
-	}
-	return b.String()
 }
 
 // updateAlert changes what differs in the form from the alert as it is.

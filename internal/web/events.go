@@ -29,7 +29,7 @@ type eventRow struct {
 func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
 	v := eventsView{Query: q.Get("q")}
-	eq := store.EventQuery{Limit: pageSize, Cursor: q.Get("cursor")}
+	eq := store.EventQuery{Limit: pageSize, Cursor: q.Get("cursor"), OnlyFields: summaryFields, NoRaw: true}
 	var err error
 	if text := strings.TrimSpace(v.Query); text != "" {
 		eq.Where, err = store.ParseQuery(text)
@@ -68,10 +68,15 @@ func summary(fields []sigma.Field) string {
 }
 
 type eventView struct {
-	Event   picket.Event
-	Raw     string
-	Matches []picket.Match
+	Event      picket.Event
+	Fields     []sigma.Field // the first maxShownFields
+	MoreFields int
+	Raw        string
+	Matches    []picket.Match
 }
+
+// maxShownFields is how many fields of an event its page shows.
+const maxShownFields = 1000
 
 func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	ev, err := c.Store.Event(r.Context(), r.PathValue("id"))
@@ -82,7 +87,8 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	v := eventView{Event: ev, Raw: indentJSON(ev.Raw), Matches: page.Matches}
+	v := eventView{Event: ev, Fields: ev.Fields[:min(len(ev.Fields), maxShownFields)], Raw: indentJSON(ev.Raw, maxShownEvent), Matches: page.Matches}
+	v.MoreFields = len(ev.Fields) - len(v.Fields)
 	for i := range v.Matches {
 		if rule := c.rule(v.Matches[i].RuleID); rule != nil {
 			v.Matches[i].Title = rule.Title

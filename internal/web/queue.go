@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -65,17 +64,19 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "queue.html", pageData{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
 }
 
+// maxShownBatch is the size of the largest batch of which the page shows an event.
+const maxShownBatch = 4 << 20
+
 // deadLetterText returns the event of a dead letter, indented if it is JSON.
 func deadLetterText(l queue.DeadLetter) string {
+	if size := picket.EncodedSize(l.Payload); size == 0 || size > maxShownBatch {
+		return "" // a batch that ended its worker may end the server too
+	}
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) == 0 {
 		return ""
 	}
-	raw := b.Events[0].Raw
-	if json.Valid(raw) {
-		return indentJSON(raw)
-	}
-	return string(raw[:min(len(raw), 4096)])
+	return indentJSON(b.Events[0].Raw, maxShownEvidence)
 }
 
 // changeDeadLetters requeues or purges the dead letters that the form names, or

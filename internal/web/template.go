@@ -22,6 +22,8 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"bytes":  byteSize,
 		"age":    func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
 		"query":  url.QueryEscape,
+		"cell":   func(text any) string { return cut(maxCell, fmt.Sprint(text)) },
+		"value":  func(text string) string { return cut(maxValue, text) },
 		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
 		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
 		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },

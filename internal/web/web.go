@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -71,6 +72,7 @@ type Console struct {
 	Triage   *triage.Service
 	Audit    *audit.Recorder
 	Sessions *auth.Sessions
+	Reads    *httpapi.ReadLimiter
 	Now      func() time.Time
 	Version  string
 	// Dropped returns how many events have been dropped since the start: those
@@ -85,18 +87,23 @@ type Console struct {
 func (c *Console) Routes(mux *httpapi.Mux) {
 	c.pages = parsePages(c.Now)
 	page := func(pattern, role string, h pageHandler) { mux.Handle(pattern, c.signedIn(role, h), c.writeError) }
-	page("GET /console/{$}", auth.RoleViewer, c.overview)
-	page("GET /console/alerts", auth.RoleViewer, c.alerts)
-	page("GET /console/alerts/{id}", auth.RoleViewer, c.alert)
+	read := func(pattern, role string, limit httpapi.ReadLimit, h pageHandler) {
+		page(pattern, role, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
+			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
+		})
+	}
+	read("GET /console/{$}", auth.RoleViewer, c.Reads.List, c.overview)
+	read("GET /console/alerts", auth.RoleViewer, c.Reads.List, c.alerts)
+	read("GET /console/alerts/{id}", auth.RoleViewer, c.Reads.List, c.alert)
 	page("POST /console/alerts/{id}", auth.RoleAnalyst, c.updateAlert)
-	page("GET /console/hosts", auth.RoleViewer, c.hosts)
-	page("GET /console/events", auth.RoleViewer, c.events)
-	page("GET /console/events/{id}", auth.RoleViewer, c.event)
-	page("GET /console/rules", auth.RoleViewer, c.rules)
+	read("GET /console/hosts", auth.RoleViewer, c.Reads.List, c.hosts)
+	read("GET /console/events", auth.RoleViewer, c.Reads.Search, c.events)
+	read("GET /console/events/{id}", auth.RoleViewer, c.Reads.List, c.event)
+	read("GET /console/rules", auth.RoleViewer, c.Reads.List, c.rules)
 	page("POST /console/rules/{id}", auth.RoleAnalyst, c.setRuleEnabled)
-	page("GET /console/queue", auth.RoleViewer, c.queue)
+	read("GET /console/queue", auth.RoleViewer, c.Reads.List, c.queue)
 	page("POST /console/queue", auth.RoleAdmin, c.changeDeadLetters)
-	page("GET /console/audit", auth.RoleAdmin, c.auditLog)
+	read("GET /console/audit", auth.RoleAdmin, c.Reads.List, c.auditLog)
 	mux.Handle("GET /console/sign-in", c.signInPage, c.writeError)
 	mux.Handle("POST /console/sign-in", c.signIn, c.writeError)
 	page("POST /console/sign-out", auth.RoleViewer, c.signOut)
@@ -171,6 +178,9 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, v pageD
 // writeError writes the error page.
 func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	status := httpapi.Status(err)
+	if s := httpapi.RetryAfter(err); s > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(s))
+	}
 	who, _ := c.Sessions.Identify(r)
 	page := struct {
 		Status        int

@@ -18,21 +18,16 @@ func (q *Queue) isolate(ctx context.Context, run []*Task, isolating bool) ([]*Ta
 	if len(run) == 0 {
 		return nil, nil
 	}
-	if !slices.ContainsFunc(run, suspect) {
-		q.isolating.Store(false)
-		return run, nil
-	}
-	q.isolating.Store(true)
-	var deliver, back []*Task
+	q.isolating.Store(slices.ContainsFunc(run, suspect))
 	if isolating && suspect(run[0]) {
-		deliver, back = run[:1], run[1:]
-	} else {
-		for _, t := range run {
-			if suspect(t) {
-				back = append(back, t)
-			} else {
-				deliver = append(deliver, t)
-			}
+		return run[:1], q.release(ctx, run[1:], false)
+	}
+	var deliver, back []*Task
+	for _, t := range run {
+		if suspect(t) {
+			back = append(back, t)
+		} else {
+			deliver = append(deliver, t)
 		}
 	}
 	return deliver, q.release(ctx, back, false)

@@ -16,6 +16,10 @@ import (
 // transformations may be nested.
 const MaxNesting = 64
 
+// maxOperands is how many operands a condition may have, once its selectors are
+// expanded.
+const maxOperands = 1 << 16
+
 // ParseCondition reads a condition over operands of these names.
 func ParseCondition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
 	return new(parser).condition(node, names)
@@ -56,6 +60,7 @@ type conditionParser struct {
 	tokens    []string
 	names     []string
 	depth     int
+	operands  int      // read so far
 	upperCase []string // operators in upper case
 }
 
@@ -159,7 +164,15 @@ func (c *conditionParser) operand() (ast.Condition, *ast.Diagnostic) {
 		return ast.Condition{}, c.errorf("the condition names %q, which does not exist", name).WithHint(suggest.DidYouMean(name, c.names, ""))
 	}
 	c.tokens = c.tokens[1:]
-	return ast.Condition{Index: i}, nil
+	return ast.Condition{Index: i}, c.count(1)
+}
+
+// count counts operands against maxOperands.
+func (c *conditionParser) count(n int) *ast.Diagnostic {
+	if c.operands += n; c.operands > maxOperands {
+		return c.errorf("the condition has more than %d operands", maxOperands)
+	}
+	return nil
 }
 
 // selector reads "1 of x*", "any of x*" or "all of x*", where x* is a name, a
@@ -196,7 +209,7 @@ func (c *conditionParser) selector() (ast.Condition, *ast.Diagnostic) {
 	case 1:
 		return selected[0], nil
 	}
-	return ast.Condition{Op: op, Operands: selected}, nil
+	return ast.Condition{Op: op, Operands: selected}, c.count(len(selected))
 }
 
 // Selects reports whether the pattern of a selector selects a name: it matches

@@ -175,8 +175,24 @@ func (p Pattern) MapLiterals(f func(string) string) Pattern {
 	return out
 }
 
-// MaxVariants is how many patterns one value may expand to.
-const MaxVariants = 1 << 13
+// MaxVariants is how many patterns one value may expand to, and MaxVariantBytes the
+// Size of all of them.
+const (
+	MaxVariants     = 1 << 13
+	MaxVariantBytes = 8 << 20
+)
+
+// PartSize is what a part takes beside its text, in bytes, roughly.
+const PartSize = 32
+
+// Size returns what p takes in bytes, roughly.
+func (p Pattern) Size() int {
+	n := 0
+	for i := range p {
+		n += PartSize + len(p[i].Text)
+	}
+	return n
+}
 
 // ErrTooMany says that a value would expand to more than MaxVariants.
 var ErrTooMany = errors.New("the value has too many variants")
@@ -194,14 +210,16 @@ func (p Pattern) Expand(values func(name string) ([]Pattern, error)) ([]Pattern,
 			}
 		}
 		var next []Pattern
+		size := 0
 		for _, v := range variants {
 			for _, a := range alternatives {
 				next = append(next, slices.Concat(v, a))
+				if size += v.Size() + a.Size(); size > MaxVariantBytes || len(next) > MaxVariants {
+					return nil, ErrTooMany
+				}
 			}
 		}
-		if variants = next; len(variants) > MaxVariants {
-			return nil, ErrTooMany
-		}
+		variants = next
 	}
 	return variants, nil
 }

@@ -1,0 +1,65 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+)
+
+// How much of texts that senders wrote a page shows.
+const (
+	maxCell          = 200       // bytes of a text in a list
+	maxValue         = 4 << 10   // bytes of a value
+	maxShownEvent    = 512 << 10 // bytes of an event on its page, indented
+	maxShownEvidence = 64 << 10  // bytes of an event on the page of an alert
+)
+
+// cut returns the first n bytes of a text, and says so if it has more.
+func cut(n int, text string) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
+}
+
+// indentJSON returns JSON with indentation, and other text as it is, up to n bytes.
+func indentJSON(raw []byte, n int) string {
+	var b bytes.Buffer
+	if indentedSize(raw) <= n && json.Indent(&b, raw, "", "  ") == nil {
+		return b.String()
+	}
+	if len(raw) > n {
+		return cut(n, string(raw[:n+1])) + fmt.Sprintf("\n\n(the first %d of %d bytes)", n, len(raw))
+	}
+	return string(raw)
+}
+
+// indentedSize returns about how many bytes JSON takes with indentation, which can
+// be many times its size.
+func indentedSize(raw []byte) int {
+	size, depth, inString := len(raw), 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			}
+			inString = c != '"'
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			depth++
+			size += 1 + 2*depth
+		case c == '}' || c == ']':
+			depth--
+			size += 1 + 2*max(depth, 0)
+		case c == ',':
+			size += 1 + 2*max(depth, 0)
+		}
+	}
+	return size
+}
