@@ -33,6 +33,7 @@
 // (importtest).
 //
 //	sigma/casefold               Unicode case folding
+//	sigma/regexpsize             how large a regular expression compiles
 //	sigma/ast                    parsed Sigma rules
 //	sigma/correlation            the correlation runtime: windows, aggregates, state
 //	sigma                        parses, compiles, matches and explains Sigma rules; public
