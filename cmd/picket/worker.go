@@ -40,6 +40,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		setMemoryLimit()
 		backend, err := findQueueBackend(*queueURL, "reply")
 		if err != nil {
 			return err

@@ -109,9 +109,9 @@ func TestRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "six letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 6
 	})
 	for _, l := range deadLetters {
@@ -156,9 +156,9 @@ func TestFollowUpsRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "four dead letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 4
 	})
 	for _, l := range deadLetters {
