@@ -49,7 +49,9 @@ func TestEventsOfOtherSendersStay(t *testing.T) {
 		t.Errorf("alerts are %+v, want one on PC1", alerts)
 	}
 	post(t, r, "agent", servertest.Event("e1", 0, `C:\Windows\whoami.exe`)) // a retry
-	var flow struct{ Flow struct{ Stored, Duplicate, Conflicting int } }
+	var flow struct {
+		Flow struct{ Stored, Duplicate, Conflicting int }
+	}
 	totals, err := r.Store.Totals(t.Context())
 	testenv.Check(t, err)
 	if totals.Stored != 3 || totals.Duplicate != 1 || totals.Conflicting != 0 {
