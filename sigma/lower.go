@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/decimal"
 	"github.com/picket-edr/picket/sigma/internal/literalindex"
 	"github.com/picket-edr/picket/sigma/internal/pattern"
-	"github.com/picket-edr/picket/sigma/internal/regexprefilter"
+	"github.com/picket-edr/picket/sigma/regexpsize"
 )
 
 // An expr is a boolean expression over atoms: a rule in executable form.
@@ -232,7 +232,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		if v.kind == nullValue {
 			return atom{}, errors.New("modifier re needs a string, not null")
 		}
-		size, err := regexprefilter.Size(s.Text)
+		size, err := regexpsize.Of(s.Text)
 		if err == nil {
 			if c.budget -= size * regexNodeBytes; c.budget < 0 {
 				err = fmt.Errorf("the regular expressions of the rule are too large, once their repetitions are written out")

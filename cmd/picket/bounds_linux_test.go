@@ -143,15 +143,18 @@ func TestPoisonedQueue(t *testing.T) {
 		testenv.Check(t, q.Close())
 		c.checkPoisoned()
 	})
-	t.Run("redis", func(t *testing.T) {
+	t.Run("redis and a worker process", func(t *testing.T) {
 		redis := redistest.Start(t)
-		c := newTestCluster(t, "--workers", "2")
+		c := newTestCluster(t, "--workers", "0")
 		c.env = []string{"PICKET_QUEUE=" + redis.URL()}
 		q, err := redisqueue.Open(t.Context(), redis.URL(), redisqueue.Options{})
 		testenv.Check(t, err)
 		enqueueHostile(t, q)
 		testenv.Check(t, q.Close())
+		w := c.startWorker(c.data, "--data", ".")
+		limitMemory(t, w)
 		c.checkPoisoned()
+		checkMemory(t, w)
 	})
 }
 

@@ -97,7 +97,7 @@ func TestCommandsPrintWithFprintf(t *testing.T) {
 func TestCommandsPrintHostileText(t *testing.T) {
 	const evil = "evil\x1b]0;x\a\u009b31m\u202egnp\u2066\u061c\u2028\x9b"
 	const name = "evil\x1b]0;x\a\u009b31m\u202egnp\u2066\u061c\u2028" // of rule files: they must be UTF-8
-	const evilYAML = `evil\e]0;x\a\x9b31m\u202egnp\u2066\u061c\L` // inside double quotes
+	const evilYAML = `evil\e]0;x\a\x9b31m\u202egnp\u2066\u061c\L`     // inside double quotes
 	const evilJSON = `evil\u001b]0;x\u0007\u009b31m\u202egnp\u2066\u061c\u2028`
 	dir := t.TempDir()
 	write := func(name, text string) string {

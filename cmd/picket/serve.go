@@ -21,6 +21,13 @@ import (
 // another: near it the garbage collector works harder.
 const memoryLimit = 288 << 20
 
+// setMemoryLimit sets the soft memory limit of a server or worker.
+func setMemoryLimit() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+}
+
 // serveFlags are the flags of picket serve.
 type serveFlags struct {
 	data, listen, queue, store, cache string
@@ -161,9 +168,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
-	}
+	setMemoryLimit()
 	if f.tlsCert != "" {
 		// Checked before anything is created; it is read again to serve TLS.
 		if _, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {

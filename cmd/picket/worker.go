@@ -40,6 +40,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		setMemoryLimit()
 		backend, err := findQueueBackend(*queueURL, "reply")
 		if err != nil {
 			return err
@@ -56,16 +57,20 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		if err != nil {
 			return err
 		}
-		q, err := openQueue(cmd.Context(), *queueURL, dir, queueOptions{durability: "reply", lazy: true, log: log})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, q.Close()) }()
 		s, err := location.open(cmd.Context(), log, false)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
+		idSecret, err := s.Secret(cmd.Context(), store.EventIDSecret)
+		if err != nil {
+			return err
+		}
+		q, err := openQueue(cmd.Context(), *queueURL, dir, queueOptions{durability: "reply", lazy: true, idSecret: idSecret, log: log})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, q.Close()) }()
 		if len(*names) == 0 {
 			*names = []string{"builtin"}
 			if location.remote() {

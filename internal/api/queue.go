@@ -19,15 +19,17 @@ type Flow struct {
 	Received  int64 `json:"received"`
 	Stored    int64 `json:"stored"`
 	Duplicate int64 `json:"duplicate"`
-	Rejected  int64 `json:"rejected"` // by the intake, which answered with the reason
-	Dead      int64 `json:"dead"`     // accepted, but not processable
-	Waiting   int64 `json:"waiting"`  // in the queue, not yet stored
+	// Conflicting are the duplicates with other content than what is stored.
+	Conflicting int64 `json:"conflicting"`
+	Rejected    int64 `json:"rejected"` // by the intake, which answered with the reason
+	Dead        int64 `json:"dead"`     // accepted, but not processable
+	Waiting     int64 `json:"waiting"`  // in the queue, not yet stored
 }
 
 // NewFlow combines the counters of the queue and the store.
 func NewFlow(q queue.Stats, t store.Totals) Flow {
 	return Flow{
-		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Rejected: q.Rejected, Dead: q.Failed,
+		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Rejected: q.Rejected, Dead: q.Failed,
 		Waiting: q.PendingEvents + q.LeasedEvents,
 	}
 }
@@ -80,15 +82,15 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if q.err != nil {
 		return q.err
 	}
-	deadLetters, err := s.Queue.DeadLetters(r.Context(), before, limit)
+	page, err := s.Queue.DeadLetters(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}
 	cursor := ""
-	if len(deadLetters) == limit {
-		cursor = strconv.FormatInt(deadLetters[limit-1].ID, 10)
+	if page.Next > 0 {
+		cursor = strconv.FormatInt(page.Next, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(deadLetters), "next": nextCursor(cursor)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(page.DeadLetters), "next": nextCursor(cursor)})
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {

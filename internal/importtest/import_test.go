@@ -40,7 +40,7 @@ var layers = []layer{
 	{
 		name: "pure",
 		packages: []string{
-			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline",
+			"sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/lint", "sigma/pipeline", "sigma/regexpsize",
 			"sigma/internal/decimal", "sigma/internal/literalindex", "sigma/internal/parser", "sigma/internal/pattern",
 			"sigma/internal/regexprefilter", "sigma/internal/suggest", "sigma/internal/word", "sigma/internal/yamldoc",
 			"celery", "internal/jsonescape",
@@ -56,7 +56,7 @@ var layers = []layer{
 			imports("sigma/internal/parser", "sigma/ast", "sigma/internal/suggest", "sigma/internal/yamldoc"),
 			imports("sigma/correlation", "sigma/ast", "sigma/internal/decimal"),
 			imports("sigma", "sigma/ast", "sigma/casefold", "sigma/correlation", "sigma/internal/decimal", "sigma/internal/literalindex",
-				"sigma/internal/parser", "sigma/internal/pattern", "sigma/internal/regexprefilter", "sigma/internal/word"),
+				"sigma/internal/parser", "sigma/internal/pattern", "sigma/internal/regexprefilter", "sigma/internal/word", "sigma/regexpsize"),
 			imports("sigma/pipeline", "sigma/ast", "sigma/internal/decimal", "sigma/internal/parser", "sigma/internal/pattern", "sigma/internal/suggest", "sigma/internal/yamldoc"),
 			imports("sigma/lint", "sigma", "sigma/ast", "sigma/casefold", "sigma/internal/parser", "sigma/internal/pattern", "sigma/internal/regexprefilter",
 				"sigma/internal/suggest", "sigma/internal/yamldoc"),

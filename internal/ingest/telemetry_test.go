@@ -186,7 +186,8 @@ func TestPartlyInvalidBatch(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	deadLetters, err := r.queue.DeadLetters(ctx, 0, 10)
+	page, err := r.queue.DeadLetters(ctx, 0, 10)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	if len(deadLetters) != 3 || deadLetters[2].EventID != "bad" || deadLetters[2].AgentID != "PC1" || deadLetters[2].Cause != reason {
 		t.Fatalf("dead letters: %+v", deadLetters)

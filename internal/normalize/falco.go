@@ -68,8 +68,8 @@ func falcoAlert(d *Event) *SenderAlert {
 		v.Level = sigma.Informational
 	}
 	d.Each(func(l flatjson.Leaf) {
-		if l.Path.Name == "tags" {
-			v.Tags = append(v.Tags, "falco."+strings.Clone(l.Value.Text))
+		if l.Path.Name == "tags" && len(v.Tags) < maxAlertTags {
+			v.Tags = append(v.Tags, "falco."+l.Value.Text)
 		}
 	})
 	return v

@@ -46,7 +46,7 @@ type format struct {
 	// returns the event in a text as JSON, nil if there is none.
 	matchesText  func(d *Event) bool
 	extractEvent func(text string) []byte
-	// senderAlert returns the sender's own alert, nil if there is none.
+	// senderAlert returns the sender's own alert; Read bounds it.
 	senderAlert func(d *Event) *SenderAlert
 }
 

@@ -31,13 +31,6 @@ type Class struct {
 	aliases map[string][]string
 }
 
-// A SenderAlert is an alert that the sender itself raised, as Falco does.
-type SenderAlert struct {
-	RuleID, Title string
-	Level         sigma.Level
-	Tags          []string
-}
-
 // An Event is one event after Read. It is valid until the Reader's next Read. Its
 // strings may alias the event's bytes.
 type Event struct {
@@ -187,6 +180,7 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	}
 	if m.senderAlert != nil {
 		d.Alert = m.senderAlert(d)
+		d.Alert.bound()
 	}
 	return d, nil
 }

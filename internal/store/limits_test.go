@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"regexp/syntax"
 	"strings"
 	"testing"
 
@@ -11,18 +10,6 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/sigma"
 )
-
-func TestRegexpSize(t *testing.T) {
-	for text, want := range map[string]int{
-		``: 1, `abc`: 3, `(?i)abc`: 3, `a?`: 2, `(a?){10}`: 30, `(?:a{2}){3}`: 6, `[a-z]`: 1, `a|b`: 1, `ab|cd`: 5, `a{2,}`: 3, `a{0}`: 1, `((a{10}){10}){10}`: 1110,
-	} {
-		tree, err := syntax.Parse(text, syntax.Perl)
-		testenv.Check(t, err)
-		if got := regexpSize(tree); got != want {
-			t.Errorf("%s: %d, want %d", text, got, want)
-		}
-	}
-}
 
 // A regular expression is refused before it takes memory.
 func TestLargeRegexps(t *testing.T) {

@@ -32,7 +32,8 @@ func TestPoison(t *testing.T) {
 	if m.Failed != 2 || m.Retries != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	causes := map[string]string{}
 	for _, l := range ls {
@@ -78,7 +79,8 @@ func TestLostBatch(t *testing.T) {
 	if m.Failed != 3 || m.Batches != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	if l := ls[0]; l.Reason != queue.Failed || l.Events != 3 || l.Cause != "its worker was lost 4 times" || !bytes.Equal(l.Payload, killed.Encode(nil)) {
 		t.Errorf("dead letter %+v", l)
@@ -97,7 +99,8 @@ func TestUndecodable(t *testing.T) {
 	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
 	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
 	r.want(t, 1, 0, 1)
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
 		t.Errorf("dead letter %+v", l)

@@ -36,7 +36,10 @@ func TestResultOfTask(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	for _, d := range ds {
-		q.ReportResult(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
+		on := func(id string) picket.Match {
+			return picket.Match{EventID: id, EventNamespace: (&picket.Event{Sender: "celery", AgentID: "PC1"}).Namespace()}
+		}
+		q.ReportResult(d, []picket.Match{on("event of a"), on("event of a"), on("event of other"), {EventID: "event of a"}})
 	}
 	events := r.Client.Subscribe(t.Context(), r.Keys.Result("a"))
 	defer events.Close()
@@ -106,9 +109,9 @@ func TestRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "six letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 6
 	})
 	for _, l := range deadLetters {
@@ -153,9 +156,9 @@ func TestFollowUpsRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "four dead letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 4
 	})
 	for _, l := range deadLetters {

@@ -3,7 +3,8 @@ package store
 import (
 	"fmt"
 	"regexp"
-	"regexp/syntax"
+
+	"github.com/picket-edr/picket/sigma/regexpsize"
 )
 
 // Limits of the regular expressions of a query. The time that one takes for a value
@@ -22,40 +23,17 @@ const (
 // compileRegexp compiles a regular expression whose size is at most most, and
 // returns its size.
 func compileRegexp(text string, most int) (*regexp.Regexp, int, error) {
-	tree, err := syntax.Parse(text, syntax.Perl)
+	// Checked before it is compiled, which takes memory for every repetition.
+	size, err := regexpsize.Of(text)
 	if err != nil {
 		return nil, 0, err
 	}
-	// Checked before it is compiled, which takes memory for every repetition.
-	size := regexpSize(tree)
 	if size > most {
 		return nil, 0, fmt.Errorf("the regular expression is too large: at most %d characters and operators, %d in the whole query, where a{3} counts as aaa",
 			MaxRegexpSize, MaxQueryRegexpSize)
 	}
 	re, err := regexp.Compile(text)
 	return re, size, err
-}
-
-// regexpSize returns the size of an expression, with repetitions written out.
-func regexpSize(re *syntax.Regexp) int {
-	n := 1 + len(re.Rune)/16 // a class has two runes for each range
-	switch re.Op {
-	case syntax.OpLiteral:
-		n = len(re.Rune)
-	case syntax.OpRepeat:
-		n = 0
-	}
-	for _, sub := range re.Sub {
-		n += regexpSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		times := re.Max
-		if times < 0 { // no upper bound: the last one is repeated
-			times = re.Min + 1
-		}
-		n *= max(times, 1)
-	}
-	return min(n, 1<<30) // syntax.Parse bounds repetitions to 1000
 }
 
 // cutValue returns as much of a value as regular expressions see.

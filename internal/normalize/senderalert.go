@@ -1,0 +1,47 @@
+package normalize
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"strings"
+
+	"github.com/picket-edr/picket/sigma"
+)
+
+// A SenderAlert is an alert that the sender itself raised, as Falco does. Its texts
+// are bounded, because stores keep and index them for each alert.
+type SenderAlert struct {
+	RuleID, Title string
+	Level         sigma.Level
+	Tags          []string
+}
+
+// Bounds of a SenderAlert, in bytes.
+const (
+	maxAlertName = 128 // of RuleID and Title
+	maxAlertTag  = 64
+	maxAlertTags = 16 // their number
+)
+
+// bound cuts the texts of the alert to their bounds. Rule ids that differ stay
+// different.
+func (a *SenderAlert) bound() {
+	a.RuleID, a.Title = shortName(a.RuleID, maxAlertName), shortName(a.Title, maxAlertName)
+	a.Tags = a.Tags[:min(len(a.Tags), maxAlertTags)]
+	for i, tag := range a.Tags {
+		a.Tags[i] = shortName(tag, maxAlertTag)
+	}
+}
+
+// shortName returns s or, if it is longer than limit bytes, its start and a hash of
+// all of it.
+func shortName(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	h := sha256.New()
+	io.WriteString(h, s)
+	end := "…" + hex.EncodeToString(h.Sum(nil)[:12])
+	return strings.ToValidUTF8(s[:limit-len(end)], "") + end
+}
