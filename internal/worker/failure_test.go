@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -210,6 +211,28 @@ func (f *flaky) Detect([]picket.Event) ([]picket.Match, error) {
 		return nil, fmt.Errorf("correlation state: %w", picket.ErrUnavailable)
 	}
 	return nil, nil
+}
+
+// Of events with the same id in several indices, only the one that cannot be stored
+// becomes a dead letter.
+func TestStoreRejectsEventOfIndex(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	b := batch("b", 4, "evil")
+	for i := range b.Events {
+		b.Events[i].ID, b.Events[i].Index = "same", fmt.Sprint("index-", i)
+	}
+	r.enqueue(t, b)
+	r.save = func(_ context.Context, bs []store.Batch) error {
+		for _, b := range bs {
+			if slices.ContainsFunc(b.Events, func(e picket.Event) bool { return e.Index == "index-2" }) {
+				return fmt.Errorf("not storable: %w", picket.ErrInvalid)
+			}
+		}
+		return nil
+	}
+	r.work(t, 1, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 3, 3, 1)
 }
 
 // An event that cannot be stored becomes a dead letter, the others of its batch are

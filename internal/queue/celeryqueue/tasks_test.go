@@ -36,7 +36,10 @@ func TestResultOfTask(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	for _, d := range ds {
-		q.ReportResult(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
+		on := func(id string) picket.Match {
+			return picket.Match{EventID: id, EventNamespace: (&picket.Event{Sender: "celery", AgentID: "PC1"}).Namespace()}
+		}
+		q.ReportResult(d, []picket.Match{on("event of a"), on("event of a"), on("event of other"), {EventID: "event of a"}})
 	}
 	events := r.Client.Subscribe(t.Context(), r.Keys.Result("a"))
 	defer events.Close()
@@ -262,7 +265,7 @@ func TestPublished(t *testing.T) {
 	}
 	b := picket.Batch{ID: "batch", Received: at}
 	for i, raw := range raws {
-		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
+		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), Sender: "collector:c", Index: fmt.Sprint("index ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
 	}
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(raws), Payload: b.Encode(nil)}))
 	if !r.Client.SIsMember(t.Context(), r.Keys.BindingKey("celery"), r.Keys.BindingMember("celery", "", "celery")).Val() {
@@ -297,6 +300,31 @@ func TestPublished(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	r.WantEmpty()
+}
+
+// Two tasks have events with the same id: only the one whose event is dead-lettered
+// fails.
+func TestBuriedTaskOfSameID(t *testing.T) {
+	t.Parallel()
+	r := celerytest.New(t)
+	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
+	a, b := celerytest.NewTask("a"), celerytest.NewTask("b")
+	b.Args = []byte(strings.NewReplacer("event of b", "event of a", "PC1", "PC2").Replace(string(b.Args)))
+	r.Publish(a, b)
+	d := celerytest.Receive(t, q, 2)[0]
+	batch, err := picket.DecodeBatch(d.Payload)
+	testenv.Check(t, err)
+	bad := batch.Events[1]
+	one := picket.Batch{ID: "letter", Received: batch.Received, Events: []picket.Event{bad}}
+	testenv.Check(t, q.Bury(t.Context(), d, queue.DeadLetter{Reason: queue.Failed, Cause: "detect: no", AgentID: bad.AgentID, EventID: bad.ID, Events: 1, Payload: one.Encode(nil)}))
+	good, failed := "a", "b"
+	if bad.AgentID == "PC1" {
+		good, failed = failed, good
+	}
+	if got := r.Result(good); got.Status != celery.Success {
+		t.Errorf("%s is %s", good, got.Status)
+	}
+	r.WantFailure(failed, "RuntimeError", "detect: no")
 }
 
 func TestBuriedTasks(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // simple returns event number n.
 func simple(n int) picket.Event {
 	at := time.Date(2026, 8, 1, 0, 0, n, 0, time.UTC)
-	return picket.Event{ID: madeID(n), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
+	return picket.Event{ID: madeID(n), Sender: "agent:agent", AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
 		Raw:    fmt.Appendf(nil, `{"n":%d,"name":"worker %d"}`, n, n%7),
 		Fields: []sigma.Field{{Name: "n", Value: sigma.Value{Kind: sigma.Number, Text: fmt.Sprint(n)}}, {Name: "Name", Value: sigma.Value{Kind: sigma.String, Text: fmt.Sprintf("worker %d", n%7)}}}}
 }
@@ -270,7 +270,7 @@ func TestOlderSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; ALTER TABLE matches DROP COLUMN event_namespace; ALTER TABLE counters DROP COLUMN conflicting; DROP TABLE secrets; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
