@@ -121,7 +121,7 @@ func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
 // cachedTokenGrace, so that senders need not wait for the store; readers get an
 // error from the store anyway.
 const (
-	cachedTokenTimeout       = time.Second // of a look-up of a cached token
+	cachedTokenTimeout       = time.Second     // of a look-up of a cached token
 	uncachedTokenTimeout     = 5 * time.Second // of a look-up of any other
 	cachedTokenRetryInterval = 5 * time.Second // time between look-ups of a cached token
 	cachedTokenGrace         = time.Hour
