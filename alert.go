@@ -11,13 +11,14 @@ import (
 
 // A Match is one rule matching one event.
 type Match struct {
-	ID      string           `json:"id"` // MatchID(RuleID, EventID)
-	RuleID  string           `json:"rule_id"`
-	AlertID string           `json:"alert_id"` // set by the store
-	EventID string           `json:"event_id"`
-	AgentID string           `json:"agent_id"`
-	Time    time.Time        `json:"time"` // of the event
-	Why     []sigma.Evidence `json:"why"`
+	ID             string           `json:"id"` // MatchID(RuleID, EventKey())
+	RuleID         string           `json:"rule_id"`
+	AlertID        string           `json:"alert_id"` // set by the store
+	EventID        string           `json:"event_id"`
+	AgentID        string           `json:"agent_id"`
+	EventNamespace string           `json:"namespace"` // Event.Namespace
+	Time           time.Time        `json:"time"`      // of the event
+	Why            []sigma.Evidence `json:"why"`
 
 	// Properties of the rule and the host for the alert; not stored with the match.
 	Title string      `json:"-"`
@@ -35,13 +36,17 @@ type Match struct {
 	CorrelationOnly bool              `json:"-"`
 }
 
+// EventKey returns the Key of the event.
+func (m *Match) EventKey() string { return EventKey(m.EventID, m.EventNamespace) }
+
 // MatchID returns the id of the match of a rule on an event: 32 hex digits of the
-// SHA-256 of both ids. Detecting an event twice therefore yields the same matches.
-func MatchID(ruleID, eventID string) string {
+// SHA-256 of the rule's id and the event's key. Detecting an event twice therefore
+// yields the same matches.
+func MatchID(ruleID, eventKey string) string {
 	h := sha256.New()
 	h.Write([]byte(ruleID))
 	h.Write([]byte{0})
-	h.Write([]byte(eventID))
+	h.Write([]byte(eventKey))
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

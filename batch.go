@@ -9,26 +9,27 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// batchVersion is the first byte of an encoded batch.
-const batchVersion = 1
+// batchVersion is the first byte of an encoded batch. Version 1, which can still be
+// decoded, has neither sender nor index.
+const batchVersion = 2
 
 // maxBatchBytes bounds the lengths that decoding accepts. The limits of the intake are
 // far lower.
 const maxBatchBytes = 1 << 30
 
-// minEventBytes is the size of an encoded event without any text.
+// minEventBytes is the size of an event without any text, as version 1 encodes it.
 const minEventBytes = 7
 
 // Encode appends the batch to dst in the format of queues:
 //
-//	version   1 byte, 1
+//	version   1 byte, 2
 //	zstd frame of
 //	  id        string
 //	  received  varint, microseconds since 1970
 //	  n         uvarint, events
-//	  n times   id, agent, host, type, os  strings
-//	            time                       varint, microseconds since 1970
-//	            raw                        uvarint, its length
+//	  n times   id, agent, host, type, os, sender, index  strings
+//	            time                                      varint, microseconds since 1970
+//	            raw                                       uvarint, its length
 //	  raws      the n events as received, end to end
 //
 // where a string is its length as uvarint, then its bytes. Fields are not encoded: the
@@ -49,6 +50,8 @@ func (b *Batch) Encode(dst []byte) []byte {
 		p = appendString(p, e.Host)
 		p = appendString(p, e.Type)
 		p = appendString(p, e.OS)
+		p = appendString(p, e.Sender)
+		p = appendString(p, e.Index)
 		p = binary.AppendVarint(p, e.Time.UnixMicro())
 		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
 	}
@@ -88,7 +91,7 @@ func appendString(p []byte, s string) []byte {
 // DecodeBatch decodes what Encode wrote. The events and their strings share one buffer,
 // so Raw must not be changed. Its errors are ErrInvalid.
 func DecodeBatch(p []byte) (Batch, error) {
-	if len(p) == 0 || p[0] != batchVersion {
+	if len(p) == 0 || p[0] < 1 || p[0] > batchVersion {
 		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
 	}
 	plain, err := zst.Decompress(nil, p[1:])
@@ -105,8 +108,12 @@ func DecodeBatch(p []byte) (Batch, error) {
 	lens := make([]int, n)
 	total := 0
 	for i := range b.Events {
-		b.Events[i] = Event{ID: r.string(), AgentID: r.string(), Host: r.string(), Type: r.string(), OS: r.string(),
-			Time: r.time(), Received: b.Received}
+		e := &b.Events[i]
+		*e = Event{ID: r.string(), AgentID: r.string(), Host: r.string(), Type: r.string(), OS: r.string(), Received: b.Received}
+		if p[0] > 1 {
+			e.Sender, e.Index = r.string(), r.string()
+		}
+		e.Time = r.time()
 		size := r.uvarint()
 		if size > maxBatchBytes {
 			r.bad = true

@@ -23,8 +23,8 @@
 //   - Success is answered only after Enqueue returned nil. The batch then survives
 //     kill -9 and a power loss.
 //   - A batch is acknowledged only after all of it has been saved.
-//   - Saving is idempotent: an event is identified by its ID, a match by MatchID, a
-//     batch by its ID. Redelivery and retries change nothing.
+//   - Saving is idempotent: an event is identified by its Key (sender, agent, index and
+//     id), a match by MatchID, a batch by its ID. Redelivery and retries change nothing.
 //   - What was accepted is stored, or becomes a dead letter with its cause.
 //
 // # The packages, bottom up
@@ -106,6 +106,7 @@
 //	checkpoint     the saved position of an agent's source, or of the correlations
 //	class          what an event is: its type, operating system and logsources
 //	collector      a program that sends the events of many agents
+//	conflicting    a duplicate event with other bytes than what is stored
 //	correlation    a Sigma rule over several events: a count, a sequence, an absence
 //	dead letter    an event or batch that could not be processed, with its cause
 //	delivery       a message leased to a worker
@@ -122,12 +123,14 @@
 //	logsource      Sigma's description of the events that a rule is about
 //	match          one rule matching one event
 //	message        a batch in the queue
+//	namespace      stands for an event's sender, agent and index; its id is unique in it
 //	node           a picket worker as Celery's tools see it
 //	observation    a match kept as input of correlations
 //	pack           an installed collection of rules
 //	pipeline       a Sigma processing pipeline, which adapts rules to field names
 //	prefilter      literals one of which an event must contain for a rule to be evaluated
 //	rejected       an event that the intake refused; failed: one that no worker could process
+//	sender         who sent an event, as the intake authenticated it
 //	source         one input of an agent, such as process or replay=FILE
 //	spool          the agent's queue on disk of batches to upload
 //	store          where events, matches, alerts, hosts and accounts are kept

@@ -9,12 +9,20 @@ import (
 // An Event is one telemetry record of an endpoint.
 //
 // The intake sets everything but Fields; detection derives Fields from Raw; the store
-// keeps all of it. An event is identified by its ID: two events with the same ID are
-// the same event, and the second is a duplicate.
+// keeps all of it. An event is identified by its Key, which stands for Sender, AgentID,
+// Index and ID: two events with the same key are the same event, and the second is a
+// duplicate.
 type Event struct {
-	// ID is the sender's event_id or, if it has none, derived from the content and
-	// the position in the batch, so that a retry of the same bytes gets the same ID.
+	// ID is the sender's event_id or, if it has none, derived from a secret, the
+	// content and the position in the batch, so that a retry of the same bytes gets
+	// the same ID. Other senders may use the same ID for other events.
 	ID string
+	// Sender is who sent the event, as the intake authenticated it: the kind and name
+	// of its token, such as "agent:web-1" or "collector:fluentd", or "celery" for
+	// tasks of other programs. It is "" for events accepted before it was recorded.
+	Sender string
+	// Index is the Elasticsearch index of an event that was sent to one, or "".
+	Index string
 	// AgentID is the agent that sent the event, Host the machine that it is about.
 	// They differ behind a forwarder. Neither is ever empty.
 	AgentID, Host string

@@ -6,20 +6,20 @@ import (
 )
 
 // MatchesByEvent returns the index of each event that has matches, with these
-// matches. The matches must be in the order of the events. If event IDs repeat,
-// the second match of a rule on an ID belongs to the next event with that ID.
+// matches. The matches must be in the order of the events. If an event is repeated,
+// the second match of a rule on it belongs to the next copy.
 func MatchesByEvent(events []Event, matches []Match) iter.Seq2[int, []Match] {
 	return func(yield func(int, []Match) bool) {
 		at := 0
 		for len(matches) > 0 {
-			for at < len(events) && events[at].ID != matches[0].EventID {
+			for at < len(events) && !matches[0].isOn(&events[at]) {
 				at++
 			}
 			if at == len(events) {
 				return
 			}
 			n := 1
-			for n < len(matches) && matches[n].EventID == events[at].ID &&
+			for n < len(matches) && matches[n].isOn(&events[at]) &&
 				!slices.ContainsFunc(matches[:n], func(m Match) bool { return m.ID == matches[n].ID }) {
 				n++
 			}
@@ -31,3 +31,6 @@ func MatchesByEvent(events []Event, matches []Match) iter.Seq2[int, []Match] {
 		}
 	}
 }
+
+// isOn reports whether m is a match on an event.
+func (m *Match) isOn(e *Event) bool { return m.EventID == e.ID && m.EventNamespace == e.Namespace() }

@@ -45,3 +45,16 @@ func TestMatchesByEvent(t *testing.T) {
 		}
 	}
 }
+
+// Two senders use the same ID: the match belongs to the event of its sender.
+func TestMatchesByEventOfTwoSenders(t *testing.T) {
+	events := []picket.Event{{ID: "a", Sender: "agent:x", AgentID: "x"}, {ID: "a", Sender: "agent:y", AgentID: "y"}}
+	m := picket.Match{RuleID: "r", EventID: "a", EventNamespace: events[1].Namespace()}
+	for at, matches := range picket.MatchesByEvent(events, []picket.Match{m}) {
+		if at != 1 || len(matches) != 1 {
+			t.Errorf("event %d has %d matches", at, len(matches))
+		}
+		return
+	}
+	t.Error("no event has the match")
+}

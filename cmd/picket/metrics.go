@@ -113,6 +113,7 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 		labelled("picket_events_total", "Events by outcome; received is the sum of the others and picket_events_waiting.",
 			prometheus.CounterValue, "outcome", outcome, float64(n))
 	}
+	counter("picket_events_conflicting_total", "Duplicates that had other content than the event stored with their identity.", float64(flow.Conflicting))
 	gauge("picket_events_waiting", "Events in the queue.", float64(flow.Waiting))
 	gauge("picket_events_kept", "Events in the store.", float64(t.Events))
 	gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))

@@ -67,14 +67,14 @@ var queueBackends = []queueBackend{
 		accepts: celeryqueue.IsURL,
 		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
 			q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{
-				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newEventReaderPool().Read, Logger: o.log})
+				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newEventReaderPool(o.idSecret).Read, Logger: o.log})
 			if err != nil {
 				return nil, hintedRedis(err)
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q), celery: q}, q, nil, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
-			doctor.CeleryQueue(ctx, r, name, newEventReaderPool().Read)
+			doctor.CeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
 		},
 	},
 }
@@ -118,6 +118,7 @@ type queueOptions struct {
 	durability        string // of Redis: reply or fsync
 	bufferBytes       int64  // of the disk buffer that is used while the queue is unreachable; 0: no buffer
 	lazy              bool   // open a remote queue even if it is unreachable
+	idSecret          []byte // for events that other programs publish without an id
 	log               *slog.Logger
 }
 
@@ -223,8 +224,8 @@ func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, erro
 // safe for concurrent use.
 type eventReaderPool struct{ pool sync.Pool }
 
-func newEventReaderPool() *eventReaderPool {
-	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}) }}}
+func newEventReaderPool(idSecret []byte) *eventReaderPool {
+	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, idSecret) }}}
 }
 
 // Read reads one event; see ingest.QueuedEventReader.

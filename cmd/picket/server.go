@@ -56,12 +56,16 @@ type server struct {
 // open opens the queue, the store and the cache, and wires the parts.
 func (s *server) open() (err error) {
 	dir, f := dataDir(s.f.data), s.f
-	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
-		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, log: s.log,
-	}); err != nil {
+	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
 	}
-	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
+	idSecret, err := s.store.Secret(s.cmd.Context(), store.EventIDSecret)
+	if err != nil {
+		return err
+	}
+	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
+		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, idSecret: idSecret, log: s.log,
+	}); err != nil {
 		return err
 	}
 	if s.rules, err = loadEngineRules(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
@@ -85,7 +89,7 @@ func (s *server) open() (err error) {
 	}
 	s.legacyQueue = legacy.NewBlockingQueue(sink, f.legacyWait, s.log)
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
-		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, Log: s.log,
+		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, IDSecret: idSecret, Log: s.log,
 		ObserveRequest: durationObserver(s.metrics.intake),
 		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.legacyQueue.Wrap,
 	})

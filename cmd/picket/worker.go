@@ -57,16 +57,20 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		if err != nil {
 			return err
 		}
-		q, err := openQueue(cmd.Context(), *queueURL, dir, queueOptions{durability: "reply", lazy: true, log: log})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, q.Close()) }()
 		s, err := location.open(cmd.Context(), log, false)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
+		idSecret, err := s.Secret(cmd.Context(), store.EventIDSecret)
+		if err != nil {
+			return err
+		}
+		q, err := openQueue(cmd.Context(), *queueURL, dir, queueOptions{durability: "reply", lazy: true, idSecret: idSecret, log: log})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, q.Close()) }()
 		if len(*names) == 0 {
 			*names = []string{"builtin"}
 			if location.remote() {

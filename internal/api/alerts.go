@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -90,7 +91,7 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
 	mq := store.MatchQuery{
-		AlertID: q.Get("alert_id"), RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), EventID: q.Get("event_id"),
+		AlertID: q.Get("alert_id"), RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), EventID: q.Get("event_id"), EventNamespace: q.Get("namespace"),
 		Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
 	}
 	if q.err != nil {
@@ -101,7 +102,8 @@ func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity
 		return err
 	}
 	for i := range page.Matches {
-		page.Matches[i].Why = orEmpty(page.Matches[i].Why)
+		m := &page.Matches[i]
+		m.Why, m.EventNamespace = orEmpty(m.Why), cmp.Or(m.EventNamespace, store.NoNamespace)
 	}
 	return httpapi.JSON(w, http.StatusOK, map[string]any{"matches": orEmpty(page.Matches), "next": nextCursor(page.Next)})
 }

@@ -167,7 +167,7 @@ func TestEventsAndMatches(t *testing.T) {
 		}
 	}
 	r.Get(t, "viewer", "/api/v1/matches?event_id=e1", &matches)
-	if m := matches.Matches[0]; m.ID != picket.MatchID(m.RuleID, "e1") || len(m.Why) != 1 || m.Why[0].Field != "Image" || m.AlertID != alerts.Alerts[0].ID {
+	if m := matches.Matches[0]; m.EventID != "e1" || m.EventNamespace == "" || m.ID != picket.MatchID(m.RuleID, m.EventKey()) || len(m.Why) != 1 || m.Why[0].Field != "Image" || m.AlertID != alerts.Alerts[0].ID {
 		t.Errorf("%+v", m)
 	}
 	var hosts struct {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -49,8 +50,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	return httpapi.Write(w, http.StatusOK, append(b, '}'))
 }
 
+// event answers the event that the path and the query name. If those name several, it
+// answers 300 and lists them.
 func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
+		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+	}
 	if err != nil {
 		return err
 	}
@@ -59,11 +65,49 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 
 // rawEvent answers the bytes of the event as they were received.
 func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), r.PathValue("id"))
+	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
+		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+	}
 	if err != nil {
 		return err
 	}
 	return httpapi.Write(w, http.StatusOK, ev.Raw)
+}
+
+// eventRef returns the reference to an event that a request makes.
+func eventRef(r *http.Request) store.EventRef {
+	q := r.URL.Query()
+	return store.EventRef{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id"), Sender: q.Get("sender"), Index: q.Get("index")}
+}
+
+// An eventChoice lists the events that have the same id.
+type eventChoice struct {
+	Error  string         `json:"error"`
+	Events []eventSummary `json:"events"`
+	More   bool           `json:"more"`
+}
+
+// An eventSummary is an event without its content.
+type eventSummary struct {
+	EventID   string    `json:"event_id"`
+	AgentID   string    `json:"agent_id"`
+	Host      string    `json:"host"`
+	EventType string    `json:"event_type"`
+	Namespace string    `json:"namespace"`
+	Sender    string    `json:"sender"`
+	Index     string    `json:"index,omitempty"`
+	Time      time.Time `json:"time"`
+	Received  time.Time `json:"received"`
+}
+
+func newEventChoice(e *store.AmbiguousEventError) eventChoice {
+	c := eventChoice{Error: e.Error(), Events: make([]eventSummary, len(e.Events)), More: e.More}
+	for i := range e.Events {
+		ev := &e.Events[i]
+		c.Events[i] = eventSummary{ev.ID, ev.AgentID, ev.Host, ev.Type, store.RefOf(ev).Namespace, ev.Sender, ev.Index, ev.Time, ev.Received}
+	}
+	return c
 }
 
 // appendEvent appends an event as JSON. It writes the JSON itself to keep the
@@ -79,6 +123,14 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 	b = appendJSON(b, ev.Host)
 	b = append(b, `,"event_type":`...)
 	b = appendJSON(b, ev.Type)
+	b = append(b, `,"namespace":`...)
+	b = appendJSON(b, store.RefOf(ev).Namespace)
+	b = append(b, `,"sender":`...)
+	b = appendJSON(b, ev.Sender)
+	if ev.Index != "" {
+		b = append(b, `,"index":`...)
+		b = appendJSON(b, ev.Index)
+	}
 	b = append(b, `,"time":"`...)
 	b = ev.Time.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","received":"`...)

@@ -19,15 +19,17 @@ type Flow struct {
 	Received  int64 `json:"received"`
 	Stored    int64 `json:"stored"`
 	Duplicate int64 `json:"duplicate"`
-	Rejected  int64 `json:"rejected"` // by the intake, which answered with the reason
-	Dead      int64 `json:"dead"`     // accepted, but not processable
-	Waiting   int64 `json:"waiting"`  // in the queue, not yet stored
+	// Conflicting are the duplicates with other content than what is stored.
+	Conflicting int64 `json:"conflicting"`
+	Rejected    int64 `json:"rejected"` // by the intake, which answered with the reason
+	Dead        int64 `json:"dead"`     // accepted, but not processable
+	Waiting     int64 `json:"waiting"`  // in the queue, not yet stored
 }
 
 // NewFlow combines the counters of the queue and the store.
 func NewFlow(q queue.Stats, t store.Totals) Flow {
 	return Flow{
-		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Rejected: q.Rejected, Dead: q.Failed,
+		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Rejected: q.Rejected, Dead: q.Failed,
 		Waiting: q.PendingEvents + q.LeasedEvents,
 	}
 }

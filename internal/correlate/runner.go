@@ -62,8 +62,9 @@ func newTargetKey(m *correlation.Match) (key targetKey) {
 	return key
 }
 
-// An eventSource is the agent and host of an event. Many observations have the same.
-type eventSource struct{ agent, host string }
+// An eventSource is the agent, host and namespace of an event. Many observations have
+// the same.
+type eventSource struct{ agent, host, namespace string }
 
 const (
 	pollInterval       = 250 * time.Millisecond // between reads of new observations
@@ -224,8 +225,8 @@ func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 }
 
 func observation(o *store.Observation) correlation.Observation {
-	return correlation.Observation{Rule: o.RuleID, Event: o.EventID, Time: o.Time, Arrived: o.Arrived, Fields: o.Fields,
-		Context: unique.Make(eventSource{o.AgentID, o.Host}), ContextBytes: len(o.AgentID) + len(o.Host)}
+	return correlation.Observation{Rule: o.RuleID, Event: picket.EventKey(o.EventID, o.EventNamespace), Time: o.Time, Arrived: o.Arrived, Fields: o.Fields,
+		Context: unique.Make(eventSource{o.AgentID, o.Host, o.EventNamespace}), ContextBytes: len(o.AgentID) + len(o.Host) + len(o.EventNamespace)}
 }
 
 // matches returns a match for each event of the correlation matches. Correlation
@@ -247,8 +248,9 @@ func (r *Runner) matches(found []correlation.Match) []picket.Match {
 		r.targets[key] = h
 		target, why := h.source.Value(), sigma.GroupEvidence(match.Group)
 		for _, e := range match.Events {
+			source := e.Context.(unique.Handle[eventSource]).Value()
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: e.ID, AgentID: e.Context.(unique.Handle[eventSource]).Value().agent,
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDOf(e.ID, source.namespace), EventNamespace: source.namespace, AgentID: source.agent,
 				AlertAgent: target.agent, Host: target.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
 			})
 		}

@@ -197,8 +197,9 @@ func shortened(why []sigma.Evidence) []sigma.Evidence {
 
 // newMatch returns the match of a rule on an event.
 func newMatch(ev *picket.Event, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
+	namespace := ev.Namespace()
 	return picket.Match{
-		ID: picket.MatchID(ruleID, ev.ID), RuleID: ruleID, EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host,
+		ID: picket.MatchID(ruleID, picket.EventKey(ev.ID, namespace)), RuleID: ruleID, EventID: ev.ID, EventNamespace: namespace, AgentID: ev.AgentID, Host: ev.Host,
 		Time: ev.Time, Title: title, Level: level, Tags: tags, Why: why,
 	}
 }

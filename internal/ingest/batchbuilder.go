@@ -36,10 +36,12 @@ type batchBuilder struct {
 	restCause   string
 	seen        int // events so far, accepted and rejected
 	validator   Validator
+	sender      string // Sender of the events
+	idSecret    []byte // from which ids are derived
 }
 
 func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
-	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator}
+	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator, sender: from.String(), idSecret: h.opt.IDSecret}
 	b.batch = picket.Batch{ID: newBatchID(), Received: h.opt.Now().UTC().Truncate(time.Microsecond)}
 	return b
 }
@@ -48,7 +50,8 @@ func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
 // where an event itself says nothing.
 type requestDefaults struct {
 	id, typ string
-	anyType bool // accept events of unknown type
+	index   string // Index of the events
+	anyType bool   // accept events of unknown type
 }
 
 // add accepts or rejects one event. raw must not change until the batch is
@@ -99,7 +102,7 @@ func (b *batchBuilder) sharedDeadLetter() queue.DeadLetter {
 
 // read parses and checks one event.
 func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
-	ev := picket.Event{Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
+	ev := picket.Event{Sender: b.sender, Index: defaults.index, Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
 	d, err := r.Read(raw)
 	var errs FieldErrors
 	switch {
@@ -111,7 +114,7 @@ func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDef
 		errs = FieldErrors{{NonFieldErrors, fmt.Sprintf("not acceptable JSON: %v", err)}}
 	}
 	if ev.ID == "" {
-		ev.ID = contentID(b.from.Subject, b.seen, raw)
+		ev.ID = contentID(b.idSecret, b.from.Subject, b.seen, raw)
 	}
 	return ev, errs
 }
@@ -162,7 +165,7 @@ func (b *batchBuilder) checkNames(ev *picket.Event, errs FieldErrors) FieldError
 	for _, f := range [...]struct {
 		field string
 		name  *string
-	}{{"agent_id", &ev.AgentID}, {"event_id", &ev.ID}, {"event_type", &ev.Type}, {"host", &ev.Host}} {
+	}{{"agent_id", &ev.AgentID}, {"event_id", &ev.ID}, {"event_type", &ev.Type}, {"host", &ev.Host}, {"_index", &ev.Index}} {
 		reason := CheckName(*f.name)
 		if reason == "" {
 			continue
@@ -191,9 +194,11 @@ func claimsNative(d *normalize.Event) bool {
 }
 
 // contentID returns the id of an event that has none: the same bytes at the
-// same position in a request of the same sender are the same event.
-func contentID(sender string, index int, raw []byte) string {
+// same position in a request of the same sender are the same event. Without the
+// secret, no one can predict it.
+func contentID(secret []byte, sender string, index int, raw []byte) string {
 	h := sha256.New()
+	h.Write(secret)
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(index))
 	h.Write(n[:])

@@ -151,7 +151,7 @@ func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []sp
 
 // addItem adds one document and completes its answer.
 func (b *batchBuilder) addItem(reader *normalize.Reader, raw []byte, it *bulkItem) {
-	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, anyType: true}); errs != nil {
+	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, index: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
 	}

@@ -8,6 +8,7 @@ package ingest
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -34,6 +35,9 @@ type Options struct {
 	MaxEventBytes   int   // bytes of one event; 1 MiB
 	// BodyGrace is how long each 64 KiB of a body as sent may take to arrive; 5 s.
 	BodyGrace time.Duration
+	// IDSecret is the secret from which the ids of events without one are derived. All
+	// servers of an installation must have the same; by default it is random.
+	IDSecret []byte
 	// Validator checks events in the native format; by default they need only
 	// be JSON objects.
 	Validator Validator
@@ -88,6 +92,10 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 	o.MaxEvents = cmp.Or(o.MaxEvents, 10_000)
 	o.MaxEventBytes = cmp.Or(o.MaxEventBytes, 1<<20)
 	o.BodyGrace = cmp.Or(o.BodyGrace, 5*time.Second)
+	if o.IDSecret == nil {
+		o.IDSecret = make([]byte, 32)
+		rand.Read(o.IDSecret)
+	}
 	if o.Validator == nil {
 		o.Validator = lenient{}
 	}

@@ -16,12 +16,14 @@ type QueuedEventReader struct {
 	from      auth.Identity
 	reader    *normalize.Reader
 	validator Validator
+	idSecret  []byte
 }
 
-// NewQueuedEventReader returns a QueuedEventReader. sender is the agent of events that name neither
-// an agent nor a host; v checks events in the native format.
-func NewQueuedEventReader(sender string, v Validator) *QueuedEventReader {
-	return &QueuedEventReader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, normalize.NewReader(), v}
+// NewQueuedEventReader returns a QueuedEventReader. sender is the Sender of the events,
+// and the agent of those that name neither an agent nor a host; v checks events in the
+// native format; idSecret is as in Options.
+func NewQueuedEventReader(sender string, v Validator, idSecret []byte) *QueuedEventReader {
+	return &QueuedEventReader{auth.Identity{Kind: auth.KindCollector, Subject: sender}, normalize.NewReader(), v, idSecret}
 }
 
 // Read parses one event, a JSON object that must not change while the event is
@@ -29,7 +31,7 @@ func NewQueuedEventReader(sender string, v Validator) *QueuedEventReader {
 // picket.ErrInvalid. Of the native format only the agent, id and type are
 // required, because rules can match an event without the other fields.
 func (r *QueuedEventReader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	b := batchBuilder{from: r.from, validator: r.validator, batch: picket.Batch{Received: received}}
+	b := batchBuilder{from: r.from, validator: r.validator, sender: r.from.Subject, idSecret: r.idSecret, batch: picket.Batch{Received: received}}
 	ev, errs := b.read(r.reader, raw, requestDefaults{id: id})
 	errs = slices.DeleteFunc(errs, func(e FieldError) bool {
 		return e.Field != "event_id" && e.Field != "agent_id" && e.Field != "event_type" && e.Field != NonFieldErrors

@@ -97,6 +97,8 @@ func CheckName(s string) string {
 		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxNameBytes)
 	case strings.ContainsRune(s, 0):
 		return "Null characters are not allowed."
+	case strings.Contains(s, "\x1f"): // separates the parts of keys, see picket.EventKey
+		return "The character U+001F is not allowed."
 	}
 	return ""
 }

@@ -35,7 +35,7 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	for _, ev := range events {
 		rows = append(rows, object{
 			{"event_id", ev.id}, {"type", ev.eventType}, {"timestamp", isoUTC(ev.at)}, {"timestamp_local", isoLocal(ev.at)},
-			{"severity", ev.severity}, {"is_alert", matched[ev.id]},
+			{"severity", ev.severity}, {"is_alert", matched[ev.key]},
 		})
 	}
 	pythonTime := func(t time.Time) string { return strings.Replace(isoUTC(t), "T", " ", 1) }
@@ -45,27 +45,27 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	})
 }
 
-// matchedEvents returns the ids of the events of an alert's newest matches.
+// matchedEvents returns the keys of the events of an alert's newest matches.
 func (d *Dashboard) matchedEvents(ctx context.Context, alertID string) (map[string]bool, error) {
-	ids := make(map[string]bool)
+	keys := make(map[string]bool)
 	for q := (store.MatchQuery{AlertID: alertID, Limit: maxRows}); ; {
 		page, err := d.Store.Matches(ctx, q)
 		if err != nil {
 			return nil, err
 		}
 		for i := range page.Matches {
-			ids[page.Matches[i].EventID] = true
+			keys[page.Matches[i].EventKey()] = true
 		}
 		if q.Cursor, q.Limit = page.Next, q.Limit-len(page.Matches); q.Cursor == "" || q.Limit <= 0 {
-			return ids, nil
+			return keys, nil
 		}
 	}
 }
 
 // A timelineEvent is what a timeline shows of an event.
 type timelineEvent struct {
-	id, eventType, severity string
-	at                      time.Time
+	id, key, eventType, severity string
+	at                           time.Time
 }
 
 // timelineEvents returns the newest maxRows events of an agent in a time range. It
@@ -82,7 +82,7 @@ func (d *Dashboard) timelineEvents(ctx context.Context, agentID string, since, u
 		for i := range page.Events {
 			// The pattern ignores case and knows wildcards: it may select other agents.
 			if ev := &page.Events[i]; ev.AgentID == agentID {
-				events = append(events, timelineEvent{ev.ID, ev.Type, severityOf(ev), ev.Time})
+				events = append(events, timelineEvent{ev.ID, ev.Key(), ev.Type, severityOf(ev), ev.Time})
 			}
 		}
 		if q.Cursor, q.Limit = page.Next, q.Limit-len(page.Events); q.Cursor == "" || q.Limit <= 0 {

@@ -211,6 +211,14 @@ func (m *Migration) copyAccounts() error {
 			return err
 		}
 	}
+	// With another secret, events without ids that are sent again would be stored again.
+	secret, err := m.From.Secret(m.ctx, store.EventIDSecret)
+	if err != nil {
+		return err
+	}
+	if err := m.To.ImportSecret(m.ctx, store.EventIDSecret, secret); err != nil {
+		return err
+	}
 	log, err := m.From.AuditEntries(m.ctx, store.AuditQuery{Limit: math.MaxInt32})
 	if err != nil {
 		return err

@@ -75,8 +75,8 @@ func (m *Migration) compareEvents(got *Result) error {
 			break
 		}
 		switch {
-		case b != nil && a.ID == b.ID:
-			if a.AgentID != b.AgentID || a.Host != b.Host || a.Type != b.Type || !a.Time.Equal(b.Time) || !a.Received.Equal(b.Received) ||
+		case b != nil && a.Key() == b.Key():
+			if a.AgentID != b.AgentID || a.Sender != b.Sender || a.Index != b.Index || a.Host != b.Host || a.Type != b.Type || !a.Time.Equal(b.Time) || !a.Received.Equal(b.Received) ||
 				!bytes.Equal(a.Raw, b.Raw) || len(a.Fields) != len(b.Fields) {
 				return fmt.Errorf("event %s: %w", a.ID, errDiffer)
 			}
@@ -85,7 +85,7 @@ func (m *Migration) compareEvents(got *Result) error {
 		default:
 			// The SQLite store may hold a second copy of an event that was sent
 			// again much later.
-			if _, err := m.To.Event(m.ctx, a.ID); err != nil {
+			if _, err := m.To.Event(m.ctx, store.RefOf(a)); err != nil {
 				return fmt.Errorf("event %s: %w", a.ID, err)
 			}
 			got.Repeated++

@@ -6,8 +6,10 @@ import (
 )
 
 // Coordination is what servers and workers on several machines share: the rules
-// to run, and which workers there are.
+// to run, which workers there are, and secrets.
 type Coordination interface {
+	// Secret returns SecretBytes random bytes: for a name, always the same.
+	Secret(ctx context.Context, name string) ([]byte, error)
 	// PublishRules replaces the rules that workers are to run.
 	PublishRules(ctx context.Context, r PublishedRules) error
 	// PublishedRules returns the rules that were published last, or
@@ -18,6 +20,13 @@ type Coordination interface {
 	// Workers lists the workers that have reported since a time, by ID.
 	Workers(ctx context.Context, since time.Time) ([]Worker, error)
 }
+
+// SecretBytes is the length of a secret.
+const SecretBytes = 32
+
+// EventIDSecret is the name of the secret from which the intake derives the ids of
+// events that have none, so that only picket can predict them.
+const EventIDSecret = "event-ids"
 
 // PublishedRules are the rule files of a server.
 type PublishedRules struct {

@@ -41,23 +41,24 @@ const (
 // An Observation is an event that matched a rule of a correlation: a match with
 // Observed that was given to Save.
 type Observation struct {
-	RuleID  string            `json:"rule"`
-	EventID string            `json:"event"`
-	AgentID string            `json:"agent"`
-	Host    string            `json:"host"`
-	Time    time.Time         `json:"time"`
-	Fields  map[string]string `json:"fields"`
-	Arrived time.Time         `json:"-"` // when it was saved
+	RuleID         string            `json:"rule"`
+	EventID        string            `json:"event"`
+	EventNamespace string            `json:"namespace,omitempty"` // picket.Event.Namespace
+	AgentID        string            `json:"agent"`
+	Host           string            `json:"host"`
+	Time           time.Time         `json:"time"`
+	Fields         map[string]string `json:"fields"`
+	Arrived        time.Time         `json:"-"` // when it was saved
 }
 
 // NewObservation returns the observation of a match.
 func NewObservation(m *picket.Match) Observation {
-	return Observation{RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed}
+	return Observation{RuleID: m.RuleID, EventID: m.EventID, EventNamespace: m.EventNamespace, AgentID: m.AgentID, Host: m.Host, Time: m.Time, Fields: m.Observed}
 }
 
 // Size is about how many bytes the observation is as JSON.
 func (o *Observation) Size() int {
-	n := 128 + len(o.RuleID) + len(o.EventID) + len(o.AgentID) + len(o.Host)
+	n := 128 + len(o.RuleID) + len(o.EventID) + len(o.EventNamespace) + len(o.AgentID) + len(o.Host)
 	for name, v := range o.Fields {
 		n += 6 + len(name) + len(v)
 	}

@@ -33,7 +33,7 @@ const rowBytes = 256
 
 // EventSize is about how many bytes of memory an event takes.
 func EventSize(ev *picket.Event) int {
-	n := rowBytes + len(ev.ID) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
+	n := rowBytes + len(ev.ID) + len(ev.Sender) + len(ev.Index) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
 	for i := range ev.Fields {
 		n += 40 + len(ev.Fields[i].Name) + len(ev.Fields[i].Value.Text)
 	}

@@ -28,7 +28,7 @@ type Store interface {
 // Events stores events and what the rules have found in them.
 type Events interface {
 	// Save stores the new events of batches, their matches, and the alerts that
-	// those open or join, in one durable step. An event whose ID has been stored
+	// those open or join, in one durable step. An event whose Key has been stored
 	// before is not new; it and its matches are left out. Saving a batch whose ID
 	// has been saved before stores and counts nothing.
 	Save(ctx context.Context, batches ...Batch) ([]SaveResult, error)
@@ -40,8 +40,9 @@ type Events interface {
 	// cursor of another list is picket.ErrInvalid, and a page is bounded by
 	// MaxPageBytes, here and in all other lists.
 	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
-	// Event returns the event with an id, or picket.ErrNotFound.
-	Event(ctx context.Context, id string) (picket.Event, error)
+	// Event returns the event that ref names. It is picket.ErrNotFound if there is
+	// none, and an AmbiguousEventError if there are several.
+	Event(ctx context.Context, ref EventRef) (picket.Event, error)
 	// Totals returns the counters since the store was created.
 	Totals(ctx context.Context) (Totals, error)
 	// Activity returns what was received in each minute from since up to but not
@@ -64,6 +65,7 @@ type Batch struct {
 type SaveResult struct {
 	Stored         int            // new events
 	Duplicate      int            // events that were stored before
+	Conflicting    []int          // indexes of the duplicates with other bytes than what is stored
 	Matches        int            // new matches
 	Opened         []picket.Alert // alerts that the batch has opened
 	DuplicateBatch bool           // the batch was saved before; everything else is zero
@@ -93,12 +95,13 @@ type EventPage struct {
 // Totals are counters of events since the store was created. Retention does not
 // lower Stored.
 type Totals struct {
-	Stored    int64 `json:"Stored"`
-	Duplicate int64 `json:"Duplicate"`
-	Matches   int64 `json:"Matches"`
-	Events    int64 `json:"Events"`    // stored now
-	RawBytes  int64 `json:"RawBytes"`  // of the events stored now, as received
-	DiskBytes int64 `json:"DiskBytes"` // what the whole store takes on disk
+	Stored      int64 `json:"Stored"`
+	Duplicate   int64 `json:"Duplicate"`
+	Conflicting int64 `json:"Conflicting"` // of Duplicate, those with other bytes than what is stored
+	Matches     int64 `json:"Matches"`
+	Events      int64 `json:"Events"`    // stored now
+	RawBytes    int64 `json:"RawBytes"`  // of the events stored now, as received
+	DiskBytes   int64 `json:"DiskBytes"` // what the whole store takes on disk
 }
 
 // MinuteCounts counts what was received in one minute.

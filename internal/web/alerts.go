@@ -104,7 +104,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	v.More = page.Next != ""
 	for _, m := range page.Matches {
 		e := evidence{Match: m}
-		ev, err := c.Store.Event(ctx, m.EventID)
+		ev, err := c.Store.Event(ctx, store.NewEventRef(m.EventID, m.EventNamespace))
 		if err == nil {
 			e.Raw = indentJSON(ev.Raw, maxShownEvidence)
 		} else if !errors.Is(err, picket.ErrNotFound) {

@@ -79,11 +79,16 @@ type eventView struct {
 const maxShownFields = 1000
 
 func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	ev, err := c.Store.Event(r.Context(), r.PathValue("id"))
+	q := r.URL.Query()
+	ref := store.EventRef{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id")}
+	ev, err := c.Store.Event(r.Context(), ref)
+	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
+		return c.render(w, http.StatusMultipleChoices, "eventchoice.html", pageData{Title: "Event " + ref.ID, Section: "events", Who: who, Page: ambiguous})
+	}
 	if err != nil {
 		return err
 	}
-	page, err := c.Store.Matches(r.Context(), store.MatchQuery{EventID: ev.ID})
+	page, err := c.Store.Matches(r.Context(), store.MatchQuery{EventID: ev.ID, EventNamespace: store.RefOf(&ev).Namespace})
 	if err != nil {
 		return err
 	}

@@ -10,20 +10,24 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // parsePages parses every page together with the layout.
 func parsePages(now func() time.Time) map[string]*template.Template {
 	funcs := template.FuncMap{
-		"ago":    func(t time.Time) string { return timeAgo(now().Sub(t)) },
-		"time":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
-		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
-		"num":    groupDigits,
-		"bytes":  byteSize,
-		"age":    func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
-		"query":  url.QueryEscape,
-		"cell":   func(text any) string { return cut(maxCell, fmt.Sprint(text)) },
-		"value":  func(text string) string { return cut(maxValue, text) },
+		"ago":   func(t time.Time) string { return timeAgo(now().Sub(t)) },
+		"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+		"iso":   func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
+		"num":   groupDigits,
+		"bytes": byteSize,
+		"age":   func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
+		"query": url.QueryEscape,
+		"cell":  func(text any) string { return cut(maxCell, fmt.Sprint(text)) },
+		"value": func(text string) string { return cut(maxValue, text) },
+		"eventLink": func(id, namespace string) string {
+			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
+		},
 		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
 		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
 		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },

@@ -7,24 +7,24 @@ import (
 
 // metrics count since New.
 type metrics struct {
-	batches, events, duplicates, matches, alerts, failed, retries atomic.Int64
-	detectTime, saveTime                                          atomic.Int64 // nanoseconds
+	batches, events, duplicates, conflicting, matches, alerts, failed, retries atomic.Int64
+	detectTime, saveTime                                                       atomic.Int64 // nanoseconds
 }
 
-// A Snapshot has a worker's counters since New. Events counts new events, Failed
-// those that became dead letters, and Retries the messages that were returned to
-// the queue because the store was unavailable. Times are sums over all
-// goroutines.
+// A Snapshot has a worker's counters since New. Events counts new events, Conflicting
+// the Duplicates with other content than what is stored, Failed the events that became
+// dead letters, and Retries the messages that were returned to the queue because the
+// store was unavailable. Times are sums over all goroutines.
 type Snapshot struct {
-	Batches, Events, Duplicates, Matches, Alerts, Failed, Retries int64
-	DetectTime, SaveTime                                          time.Duration
+	Batches, Events, Duplicates, Conflicting, Matches, Alerts, Failed, Retries int64
+	DetectTime, SaveTime                                                       time.Duration
 }
 
 // Metrics reads the counters.
 func (w *Worker) Metrics() Snapshot {
 	m := &w.metrics
 	return Snapshot{
-		Batches: m.batches.Load(), Events: m.events.Load(), Duplicates: m.duplicates.Load(), Matches: m.matches.Load(),
+		Batches: m.batches.Load(), Events: m.events.Load(), Duplicates: m.duplicates.Load(), Conflicting: m.conflicting.Load(), Matches: m.matches.Load(),
 		Alerts: m.alerts.Load(), Failed: m.failed.Load(), Retries: m.retries.Load(),
 		DetectTime: time.Duration(m.detectTime.Load()), SaveTime: time.Duration(m.saveTime.Load()),
 	}
@@ -40,7 +40,7 @@ func (w *Worker) logSummaries() (stop func()) {
 		if m.Batches != last.Batches || m.Failed != last.Failed {
 			w.log.Info("batches processed", "batches", m.Batches-last.Batches, "events", m.Events-last.Events,
 				"duplicates", m.Duplicates-last.Duplicates, "matches", m.Matches-last.Matches,
-				"dead", m.Failed-last.Failed, "interval", now.Sub(logged).Round(time.Millisecond))
+				"dead", m.Failed-last.Failed, "conflicting", m.Conflicting-last.Conflicting, "interval", now.Sub(logged).Round(time.Millisecond))
 		}
 		last, logged = m, now
 	}

@@ -51,7 +51,12 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 		w.log.Info("store available again")
 	}
 	var sum store.SaveResult
-	for _, r := range results {
+	conflicting := 0
+	for i, r := range results {
+		conflicting += len(r.Conflicting)
+		if len(r.Conflicting) > 0 {
+			w.warnOfConflicts(&batches[i].Events[r.Conflicting[0]])
+		}
 		sum.Stored += r.Stored
 		sum.Duplicate += r.Duplicate
 		sum.Matches += r.Matches
@@ -63,12 +68,25 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	w.metrics.batches.Add(int64(len(batches)))
 	w.metrics.events.Add(int64(sum.Stored))
 	w.metrics.duplicates.Add(int64(sum.Duplicate))
+	w.metrics.conflicting.Add(int64(conflicting))
 	w.metrics.matches.Add(int64(sum.Matches))
 	w.metrics.saveTime.Add(int64(took))
 	w.opt.ObserveSaving(took)
 	w.log.Debug("batches stored", "batch", batches[0].ID, "batches", len(batches), "events", sum.Stored,
 		"duplicates", sum.Duplicate, "matches", sum.Matches, "took", took)
 	return nil
+}
+
+// warnOfConflicts logs that an event was left out because another with its identity and
+// other bytes is stored, at most once per summary interval. The summaries have the
+// numbers.
+func (w *Worker) warnOfConflicts(ev *picket.Event) {
+	now := time.Now().UnixNano()
+	last := w.conflictWarned.Load()
+	if last != 0 && now-last < int64(w.opt.SummaryInterval) || !w.conflictWarned.CompareAndSwap(last, now) {
+		return
+	}
+	w.log.Warn("duplicate event with other content left out", "event", ev.ID, "agent", ev.AgentID, "sender", ev.Sender)
 }
 
 // saveParts stores ever smaller parts of a batch to find the events that cannot
@@ -80,9 +98,9 @@ func (w *Worker) saveParts(ctx context.Context, p *pending) error {
 			matches[i] = ms
 		}
 		err := bisect(0, len(b.Events), func(from, to int) error {
-			part := store.Batch{ID: fmt.Sprintf("%s.of-%s", b.ID, b.Events[from].ID), Events: b.Events[from:to]}
+			part := store.Batch{ID: fmt.Sprintf("%s.of-%s", b.ID, b.Events[from].Key()), Events: b.Events[from:to]}
 			if to-from > 1 {
-				part.ID = fmt.Sprintf("%s.to-%s", part.ID, b.Events[to-1].ID)
+				part.ID = fmt.Sprintf("%s.to-%s", part.ID, b.Events[to-1].Key())
 			}
 			for _, ms := range matches[from:to] {
 				part.Matches = append(part.Matches, ms...)

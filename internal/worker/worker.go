@@ -108,6 +108,8 @@ type Worker struct {
 	storeDown   atomic.Bool   // the last Save failed, and that was logged
 	concurrency atomic.Int64  // how many goroutines should run
 	resized     chan struct{} // capacity 1
+	// conflictWarned is when warnOfConflicts last logged, in nanoseconds.
+	conflictWarned atomic.Int64
 	// large is held while a batch larger than MaxBytes or MaxCost is processed, one
 	// at a time, because each needs several times its size in memory.
 	large sync.Mutex

@@ -288,7 +288,7 @@ func (q *Queue) readEvent(t *Task, now time.Time) error {
 	if h := t.Headers[eventHeaderName]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
 		t.foreign = false
 		raw := append(slices.Clone(arg[:n.Size-1]), '}')
-		t.event = picket.Event{ID: n.ID, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,
+		t.event = picket.Event{ID: n.ID, Sender: n.Sender, Index: n.Index, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,
 			Time: time.UnixMicro(n.Time).UTC(), Received: time.UnixMicro(n.Received).UTC(), Raw: raw}
 		t.queued = time.UnixMicro(n.Queued)
 		return nil

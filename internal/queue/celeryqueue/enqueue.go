@@ -91,6 +91,8 @@ type eventHeader struct {
 	Received int64  `json:"received"` // microseconds since 1970, as are all times here
 	Queued   int64  `json:"queued"`
 	ID       string `json:"id"`
+	Sender   string `json:"sender,omitempty"`
+	Index    string `json:"index,omitempty"`
 	Agent    string `json:"agent"`
 	Host     string `json:"host"`
 	Type     string `json:"type"`
@@ -119,7 +121,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 		args := append([]byte{'['}, e.Raw...)
 		args = append(addLegacyFields(args, e, decoder), ']')
 		n, err := json.Marshal(eventHeader{
-			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Agent: e.AgentID, Host: e.Host,
+			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Sender: e.Sender, Index: e.Index, Agent: e.AgentID, Host: e.Host,
 			Type: e.Type, OS: e.OS, Time: e.Time.UnixMicro(), Size: len(e.Raw),
 		})
 		if err != nil {

@@ -50,7 +50,7 @@ func batchID(tasks []*Task) string {
 	var p []byte
 	for _, t := range tasks {
 		p = append(append(p[:0], t.ID...), 0)
-		p = append(append(p, t.event.ID...), 0)
+		p = append(append(p, t.event.Key()...), 0)
 		h.Write(p)
 	}
 	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
@@ -87,10 +87,10 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 	}
 	found := make(map[string]int, len(matches))
 	for i := range matches {
-		found[matches[i].EventID]++
+		found[matches[i].EventKey()]++
 	}
 	for _, t := range q.findInflight(d.Receipt) {
-		t.matches += found[t.event.ID]
+		t.matches += found[t.event.Key()]
 	}
 }
 
@@ -111,6 +111,17 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return nil
 }
 
+// deadEventKey returns the key of the event of a dead letter, "" if it has none.
+func deadEventKey(l *queue.DeadLetter) string {
+	if l.EventID == "" {
+		return ""
+	}
+	if b, err := picket.DecodeBatch(l.Payload); err == nil && len(b.Events) == 1 {
+		return b.Events[0].Key()
+	}
+	return l.EventID
+}
+
 // Bury implements queue.Queue: the tasks of the dead-lettered events fail, the others
 // succeed. A dead letter without event id concerns all tasks.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
@@ -122,7 +133,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	cause := make(map[string]string, len(deadLetters))
 	for i := range deadLetters {
 		deadLetters[i].Reason = queue.Failed
-		cause[deadLetters[i].EventID] = deadLetters[i].Cause
+		cause[deadEventKey(&deadLetters[i])] = deadLetters[i].Cause
 	}
 	all, whole := cause[""]
 	if e := &tasks[0].event; whole && len(tasks) == 1 {
@@ -134,7 +145,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	}
 	var finished []FinishedTask
 	for _, t := range tasks {
-		if why, failed := cause[t.event.ID]; failed {
+		if why, failed := cause[t.event.Key()]; failed {
 			finished = append(finished, raised(t, celery.Failure, class, why))
 		} else if whole {
 			finished = append(finished, raised(t, celery.Failure, class, all))

@@ -36,7 +36,10 @@ func TestResultOfTask(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	for _, d := range ds {
-		q.ReportResult(d, []picket.Match{{EventID: "event of a"}, {EventID: "event of a"}, {EventID: "event of other"}})
+		on := func(id string) picket.Match {
+			return picket.Match{EventID: id, EventNamespace: (&picket.Event{Sender: "celery", AgentID: "PC1"}).Namespace()}
+		}
+		q.ReportResult(d, []picket.Match{on("event of a"), on("event of a"), on("event of other"), {EventID: "event of a"}})
 	}
 	events := r.Client.Subscribe(t.Context(), r.Keys.Result("a"))
 	defer events.Close()

@@ -150,6 +150,11 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	f = addEqual(f, "rule_id", q.RuleID)
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "event_id", q.EventID)
+	if q.EventNamespace == store.NoNamespace {
+		f = append(f, elem("namespace", bson.D{elem("$exists", false)}))
+	} else {
+		f = addEqual(f, "namespace", q.EventNamespace)
+	}
 	lo, hi := store.TimeRange(q.Since, q.Until)
 	f = append(f, between("time_us", lo, hi)...)
 	if q.Cursor != "" {

@@ -157,6 +157,7 @@ func (r *readSet) addEffects(effects *batchEffects, now int64) {
 func (t *txn) countEvents(effects *batchEffects) {
 	t.totals.Stored += effects.Stored
 	t.totals.Duplicate += effects.Duplicate
+	t.totals.Conflicting += effects.Conflicting
 	t.totals.Raw += effects.Raw
 	for _, m := range effects.Minutes {
 		doc := t.minuteForUpdate(m.Minute)
@@ -250,7 +251,7 @@ func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
 	}
 	doc.Kept++
 	at, _ := toDate(fromMicros(m.Time))
-	t.matches = append(t.matches, matchDoc{ID: m.ID, Order: t.order(len(t.matches)), Alert: doc.ID, RuleID: m.Rule, EventID: m.Event,
+	t.matches = append(t.matches, matchDoc{ID: m.ID, Order: t.order(len(t.matches)), Alert: doc.ID, RuleID: m.Rule, EventID: m.Event, Namespace: m.Namespace,
 		AgentID: m.Agent, Time: at, US: m.Time, Why: evidenceDocs(m.Why)})
 }
 

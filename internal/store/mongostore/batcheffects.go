@@ -25,7 +25,8 @@ type batchDoc struct {
 type batchEffects struct {
 	Stored       int64               `json:"Stored"`
 	Duplicate    int64               `json:"Duplicate"`
-	Raw          int64               `json:"Raw"` // bytes of the stored events
+	Conflicting  int64               `json:"Conflicting,omitempty"` // of Duplicate
+	Raw          int64               `json:"Raw"`                   // bytes of the stored events
 	Hosts        []hostActivity      `json:"Hosts"`
 	Minutes      []minuteCount       `json:"Minutes"`
 	Matches      []matchRecord       `json:"Matches,omitempty"`
@@ -53,6 +54,7 @@ type matchRecord struct {
 	ID         string           `json:"ID"`
 	Rule       string           `json:"Rule"`
 	Event      string           `json:"Event"`
+	Namespace  string           `json:"Namespace,omitempty"` // of the event
 	Agent      string           `json:"Agent"`
 	Time       int64            `json:"Time"`
 	Why        []sigma.Evidence `json:"Why"`
@@ -64,7 +66,7 @@ type matchRecord struct {
 }
 
 func newMatchRecord(m *picket.Match) matchRecord {
-	return matchRecord{ID: m.ID, Rule: m.RuleID, Event: m.EventID, Agent: m.AgentID, Time: m.Time.UnixMicro(), Why: m.Why,
+	return matchRecord{ID: m.ID, Rule: m.RuleID, Event: m.EventID, Namespace: m.EventNamespace, Agent: m.AgentID, Time: m.Time.UnixMicro(), Why: m.Why,
 		Title: m.Title, Host: m.Host, Level: m.Level, Tags: m.Tags, AlertAgent: m.AlertAgent}
 }
 

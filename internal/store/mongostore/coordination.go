@@ -2,12 +2,15 @@ package mongostore
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -90,4 +93,34 @@ func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, e
 			Started: fromMicros(d.Started), LastSeen: fromMicros(d.Seen), Events: d.Events})
 	}
 	return all, nil
+}
+
+type secretDoc struct {
+	Name  string `bson:"_id"`
+	Value []byte `bson:"value"`
+}
+
+// Secret implements store.Coordination.
+func (s *Store) Secret(ctx context.Context, name string) ([]byte, error) {
+	d, err := findOne[secretDoc](ctx, s.secrets, byID(name))
+	if errors.Is(err, picket.ErrNotFound) {
+		candidate := make([]byte, store.SecretBytes)
+		rand.Read(candidate)
+		if err = s.addSecret(ctx, name, candidate); err == nil {
+			d, err = findOne[secretDoc](ctx, s.secrets, byID(name)) // another process may have been first
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	}
+	return d.Value, nil
+}
+
+// addSecret adds a secret unless there is one with the name.
+func (s *Store) addSecret(ctx context.Context, name string, value []byte) error {
+	err := insert(ctx, s.secrets, secretDoc{name, value})
+	if errors.Is(err, picket.ErrConflict) {
+		return nil
+	}
+	return err
 }

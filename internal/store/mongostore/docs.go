@@ -97,15 +97,16 @@ func parseLevel(name string) sigma.Level {
 
 // A matchDoc is a match as a document of matches.
 type matchDoc struct {
-	ID      string        `bson:"_id"`
-	Order   int64         `bson:"order"`
-	Alert   string        `bson:"alert"`
-	RuleID  string        `bson:"rule_id"`
-	EventID string        `bson:"event_id"`
-	AgentID string        `bson:"agent_id"`
-	Time    bson.DateTime `bson:"time"`
-	US      int64         `bson:"time_us"`
-	Why     []evidenceDoc `bson:"why"`
+	ID        string        `bson:"_id"`
+	Order     int64         `bson:"order"`
+	Alert     string        `bson:"alert"`
+	RuleID    string        `bson:"rule_id"`
+	EventID   string        `bson:"event_id"`
+	Namespace string        `bson:"namespace,omitempty"` // of the event
+	AgentID   string        `bson:"agent_id"`
+	Time      bson.DateTime `bson:"time"`
+	US        int64         `bson:"time_us"`
+	Why       []evidenceDoc `bson:"why"`
 }
 
 type evidenceDoc struct {
@@ -192,15 +193,16 @@ type ruleDoc struct {
 
 // The totalsDoc is the one document of totals.
 type totalsDoc struct {
-	ID         string       `bson:"_id"`
-	Step       int64        `bson:"step"`
-	Stored     int64        `bson:"stored"`
-	Duplicate  int64        `bson:"duplicate"`
-	Matches    int64        `bson:"matches"`
-	Raw        int64        `bson:"raw"` // bytes of all events stored
-	Deleted    int64        `bson:"gone"`
-	DeletedRaw int64        `bson:"gone_raw"` // bytes of the events deleted
-	Alerts     []alertCount `bson:"alerts"`
+	ID          string       `bson:"_id"`
+	Step        int64        `bson:"step"`
+	Stored      int64        `bson:"stored"`
+	Duplicate   int64        `bson:"duplicate"`
+	Conflicting int64        `bson:"conflicting,omitempty"` // of Duplicate
+	Matches     int64        `bson:"matches"`
+	Raw         int64        `bson:"raw"` // bytes of all events stored
+	Deleted     int64        `bson:"gone"`
+	DeletedRaw  int64        `bson:"gone_raw"` // bytes of the events deleted
+	Alerts      []alertCount `bson:"alerts"`
 }
 
 const totalsID = "totals"
@@ -225,7 +227,7 @@ func (t *totalsDoc) countAlert(a *picket.Alert, n int64) {
 
 // match returns the match of the document.
 func (d *matchDoc) match() picket.Match {
-	m := picket.Match{ID: d.ID, RuleID: d.RuleID, AlertID: d.Alert, EventID: d.EventID, AgentID: d.AgentID, Time: fromMicros(d.US)}
+	m := picket.Match{ID: d.ID, RuleID: d.RuleID, AlertID: d.Alert, EventID: d.EventID, EventNamespace: d.Namespace, AgentID: d.AgentID, Time: fromMicros(d.US)}
 	for _, w := range d.Why {
 		m.Why = append(m.Why, sigma.Evidence{Field: w.Field, Value: w.Value})
 	}

@@ -1,6 +1,8 @@
 package mongostore
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -15,8 +17,10 @@ import (
 
 // An eventDoc is an event as a document of telemetry_events.
 type eventDoc struct {
-	ID        string        `bson:"_id"`
+	ID        string        `bson:"_id"` // picket.Event.Key
 	EventID   string        `bson:"event_id"`
+	Sender    string        `bson:"sender,omitempty"`
+	Index     string        `bson:"index,omitempty"`
 	AgentID   string        `bson:"agent_id"`
 	Type      string        `bson:"event_type"`
 	Host      hostName      `bson:"host"`
@@ -25,7 +29,8 @@ type eventDoc struct {
 	TimeUS    int32         `bson:"timestamp_us,omitempty"` // below the millisecond
 	RecvUS    int32         `bson:"received_us,omitempty"`
 	Seq       int64         `bson:"seq"`
-	Batch     string        `bson:"batch"` // that has stored it
+	Batch     string        `bson:"batch"`          // that has stored it
+	Hash      int64         `bson:"hash,omitempty"` // contentHash of Raw; earlier versions had none
 
 	// Raw is the event as received: a string, so that MongoDB can search it, or
 	// binary if it is not UTF-8.
@@ -75,11 +80,11 @@ func (c *eventCoder) readLeaves(raw []byte) {
 	}
 }
 
-// encode returns the document of an event that a batch stores.
-func (c *eventCoder) encode(ev *picket.Event, batch string, seq int64) *eventDoc {
+// encode returns the document of an event with a key that a batch stores.
+func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eventDoc {
 	d := &eventDoc{
-		ID: ev.ID, EventID: ev.ID, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
-		Seq: seq, Batch: batch,
+		ID: key, EventID: ev.ID, Sender: ev.Sender, Index: ev.Index, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
+		Seq: seq, Batch: batch, Hash: contentHash(ev.Raw),
 	}
 	folded := foldedNames{casefold.String(ev.Host), casefold.String(ev.AgentID)}
 	if f := (foldedNames{ifDifferent(ev.Host, folded.Host), ifDifferent(ev.AgentID, folded.Agent)}); f != (foldedNames{}) {
@@ -98,6 +103,13 @@ func (c *eventCoder) encode(ev *picket.Event, batch string, seq int64) *eventDoc
 	}
 	c.setBuiltinConflicts(d, ev, folded)
 	return d
+}
+
+// contentHash returns a hash of an event's bytes, to tell whether a duplicate has the
+// same. It is never 0.
+func contentHash(raw []byte) int64 {
+	sum := sha256.Sum256(raw)
+	return int64(binary.BigEndian.Uint64(sum[:8]) | 1)
 }
 
 // setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
@@ -123,22 +135,27 @@ func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin 
 	}
 }
 
+// described returns the event of a document without Raw and Fields.
+func (d *eventDoc) described() picket.Event {
+	return picket.Event{ID: d.EventID, Sender: d.Sender, Index: d.Index, AgentID: d.AgentID, Host: d.Host.Hostname, Type: d.Type, OS: d.Host.OS,
+		Time: fromDate(d.Timestamp, d.TimeUS), Received: fromDate(d.Received, d.RecvUS)}
+}
+
 // decode returns the event of a document.
 func (c *eventCoder) decode(d *eventDoc) (picket.Event, error) {
-	ev := picket.Event{ID: d.ID, AgentID: d.AgentID, Host: d.Host.Hostname, Type: d.Type, OS: d.Host.OS,
-		Time: fromDate(d.Timestamp, d.TimeUS), Received: fromDate(d.Received, d.RecvUS)}
+	ev := d.described()
 	switch raw := d.Raw.(type) {
 	case string:
 		ev.Raw = []byte(raw)
 	case bson.Binary:
 		ev.Raw = raw.Data
 	default:
-		return ev, fmt.Errorf("read event %s: raw is %T", d.ID, d.Raw)
+		return ev, fmt.Errorf("read event %s: raw is %T", d.EventID, d.Raw)
 	}
 	c.readLeaves(ev.Raw)
 	var err error
 	if ev.Fields, err = decodeFields(c.leaves, d.FieldLayout, d.Literals); err != nil {
-		return ev, fmt.Errorf("read event %s: %w", d.ID, err)
+		return ev, fmt.Errorf("read event %s: %w", d.EventID, err)
 	}
 	return ev, nil
 }

@@ -86,12 +86,12 @@ func TestBuiltinConflicts(t *testing.T) {
 		`{"agent_id":"b","host":"h"}`:              {"agent_id"},
 		`{"host":["H","other"]}`:                   {"host"},
 	} {
-		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "h", Raw: []byte(raw)}, "b", 1)
+		d := c.encode(&picket.Event{ID: "1", AgentID: "a", Host: "h", Raw: []byte(raw)}, "1", "b", 1)
 		if diff := cmp.Diff(want, d.BuiltinConflicts); diff != "" {
 			t.Errorf("%s: %s", raw, diff)
 		}
 	}
-	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "b", 1); d.Folded == nil || d.Folded.Host != casefold.String("WS-1") || d.Folded.Agent != "" {
+	if d := c.encode(&picket.Event{Host: "WS-1", AgentID: "ws-1", Raw: []byte("{}")}, "1", "b", 1); d.Folded == nil || d.Folded.Host != casefold.String("WS-1") || d.Folded.Agent != "" {
 		t.Errorf("folded names are %+v", d.Folded)
 	}
 }

@@ -32,12 +32,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)
-			client, database := driver(t, uri)
-			for _, d := range readGolden(t, name) {
-				if _, err := client.Database(database).Collection(d.collection).InsertOne(t.Context(), d.doc); err != nil {
-					t.Fatal(err)
-				}
-			}
+			insertGolden(t, uri, name)
 			s := open(t, uri, goldenOptions)
 			if _, err := s.Totals(t.Context()); err != nil { // reading applies what is pending
 				t.Fatal(err)
@@ -51,6 +46,33 @@ func TestGolden(t *testing.T) {
 		storetest.FillGolden(t, s)
 		storetest.CheckGolden(t, s)
 	})
+}
+
+// A database with senders.
+func TestGoldenSenders(t *testing.T) {
+	server := mongotest.Start(t)
+	written := server.Database(t)
+	s := open(t, written, goldenOptions)
+	storetest.FillGoldenSenders(t, s)
+	if d := cmp.Diff(fieldNames(t, readGolden(t, "senders")), fieldNames(t, readDatabase(t, written))); d != "" {
+		t.Errorf("names (-earlier +now):\n%s", d)
+	}
+	storetest.CheckGoldenSenders(t, s)
+
+	uri := server.Database(t)
+	insertGolden(t, uri, "senders")
+	storetest.CheckGoldenSenders(t, open(t, uri, goldenOptions))
+}
+
+// insertGolden fills a database with the documents of a file under testdata.
+func insertGolden(t *testing.T, uri, name string) {
+	t.Helper()
+	client, database := driver(t, uri)
+	for _, d := range readGolden(t, name) {
+		if _, err := client.Database(database).Collection(d.collection).InsertOne(t.Context(), d.doc); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // What is written now has the same names as the databases under testdata, so an
@@ -83,7 +105,8 @@ func TestGoldenNames(t *testing.T) {
 
 // addedNames are of fields that came after testdata was written. Earlier versions
 // ignore them.
-var addedNames = []string{"audit.hash", "audit.hash (string)", "audit.previous", "audit.previous (string)"}
+var addedNames = []string{"audit.hash", "audit.hash (string)", "audit.previous", "audit.previous (string)",
+	"telemetry_events.hash", "telemetry_events.hash (int64)"}
 
 // A goldenDoc is a document of a collection.
 type goldenDoc struct {

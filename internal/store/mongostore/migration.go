@@ -62,14 +62,14 @@ func (s *Store) ImportEvents(ctx context.Context, evs []picket.Event, seq int64)
 	var c eventCoder
 	docs := make([]any, len(evs))
 	for i := range evs {
-		docs[i] = c.encode(&evs[i], "migration", seq-int64(i))
+		docs[i] = c.encode(&evs[i], evs[i].Key(), "migration", seq-int64(i))
 	}
 	existing, err := insertNew(ctx, s.events, docs)
 	if err != nil {
 		return 0, fmt.Errorf("import events: %w", err)
 	}
 	n := int64(len(docs) - len(existing))
-	for _, at := range existing { // inserted before the copy was interrupted, or a second event with the id
+	for _, at := range existing { // inserted before the copy was interrupted, or a second copy of the event
 		d := docs[at].(*eventDoc)
 		old, err := findOne[eventDoc](ctx, s.events, byID(d.ID))
 		if err != nil {
@@ -89,7 +89,7 @@ func (s *Store) ImportMatches(ctx context.Context, ms []picket.Match, order int6
 	for i := range ms {
 		m := &ms[i]
 		at, _ := toDate(m.Time)
-		docs[i] = matchDoc{ID: m.ID, Order: order - int64(i), Alert: m.AlertID, RuleID: m.RuleID, EventID: m.EventID, AgentID: m.AgentID,
+		docs[i] = matchDoc{ID: m.ID, Order: order - int64(i), Alert: m.AlertID, RuleID: m.RuleID, EventID: m.EventID, Namespace: m.EventNamespace, AgentID: m.AgentID,
 			Time: at, US: m.Time.UnixMicro(), Why: evidenceDocs(m.Why)}
 	}
 	if _, err := insertNew(ctx, s.matches, docs); err != nil {
@@ -198,7 +198,7 @@ func (s *Store) ImportTotals(ctx context.Context, totals store.Totals, events in
 		if t.totals, err = s.readTotals(ctx); err != nil {
 			return false, err
 		}
-		t.totals.Stored, t.totals.Duplicate, t.totals.Matches = totals.Stored, totals.Duplicate, totals.Matches
+		t.totals.Stored, t.totals.Duplicate, t.totals.Conflicting, t.totals.Matches = totals.Stored, totals.Duplicate, totals.Conflicting, totals.Matches
 		t.totals.Deleted = totals.Stored - events
 		t.totals.Raw, t.totals.DeletedRaw = totals.RawBytes, 0
 		return true, nil
@@ -233,6 +233,14 @@ func (s *Store) ImportAudit(ctx context.Context, es []store.AuditEntry, base int
 	}
 	if _, err := insertNew(ctx, s.audit, docs); err != nil {
 		return fmt.Errorf("import audit log: %w", err)
+	}
+	return nil
+}
+
+// ImportSecret sets a secret, unless there is one with the name.
+func (s *Store) ImportSecret(ctx context.Context, name string, value []byte) error {
+	if err := s.addSecret(ctx, name, value); err != nil {
+		return fmt.Errorf("import secret %s: %w", name, err)
 	}
 	return nil
 }

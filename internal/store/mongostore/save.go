@@ -30,14 +30,15 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 	if err := s.findDuplicateBatches(ctx, batches, out); err != nil {
 		return nil, err
 	}
-	var batchByEvent map[string]string
+	keys := eventKeys(batches)
+	var stored map[string]storedEvent
 	var g errgroup.Group
 	g.Go(func() error { return s.insertPendingMarks(ctx, batches, out) })
-	g.Go(func() (err error) { batchByEvent, err = s.saveEvents(ctx, batches, out); return err })
+	g.Go(func() (err error) { stored, err = s.saveEvents(ctx, batches, keys, out); return err })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	toApply, err := s.insertBatches(ctx, batches, out, batchByEvent)
+	toApply, err := s.insertBatches(ctx, batches, keys, out, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +115,28 @@ const (
 	maxDecodedEffectsBytes = 16 << 20
 )
 
+// A storedEvent is what a save has to know of an event that is stored.
+type storedEvent struct {
+	batch string // that has stored it
+	hash  int64  // contentHash; 0: not known
+}
+
+// eventKeys returns the keys of the events of each batch.
+func eventKeys(batches []store.Batch) [][]string {
+	keys := make([][]string, len(batches))
+	for i := range batches {
+		keys[i] = make([]string, len(batches[i].Events))
+		for k := range batches[i].Events {
+			keys[i][k] = batches[i].Events[k].Key()
+		}
+	}
+	return keys
+}
+
 // saveEvents inserts the events that are not stored yet, each for the first batch
-// that has it, and returns which batch has stored each event.
-func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []store.SaveResult) (batchByEvent map[string]string, err error) {
-	batchByEvent = make(map[string]string)
+// that has it, and returns what is stored under each key.
+func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, keys [][]string, out []store.SaveResult) (stored map[string]storedEvent, err error) {
+	stored = make(map[string]storedEvent)
 	var docs []any
 	var c eventCoder
 	for i := range batches {
@@ -126,12 +145,13 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 		}
 		seq := s.seq.next(len(batches[i].Events))
 		for k := range batches[i].Events {
-			ev := &batches[i].Events[k]
-			if _, ok := batchByEvent[ev.ID]; ok {
+			key := keys[i][k]
+			if _, ok := stored[key]; ok {
 				continue
 			}
-			batchByEvent[ev.ID] = batches[i].ID
-			docs = append(docs, c.encode(ev, batches[i].ID, seq+int64(k)))
+			d := c.encode(&batches[i].Events[k], key, batches[i].ID, seq+int64(k))
+			stored[key] = storedEvent{d.Batch, d.Hash}
+			docs = append(docs, d)
 		}
 	}
 	existing, err := insertNew(ctx, s.events, docs)
@@ -139,31 +159,32 @@ func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, out []sto
 		return nil, fmt.Errorf("insert events: %w", err)
 	}
 	if len(existing) == 0 {
-		return batchByEvent, nil
+		return stored, nil
 	}
-	ids := make([]string, len(existing))
+	known := make([]string, len(existing))
 	for i, at := range existing {
-		ids[i] = docs[at].(*eventDoc).ID
+		known[i] = docs[at].(*eventDoc).ID
 	}
-	return batchByEvent, s.readBatchByEvent(ctx, ids, batchByEvent)
+	return stored, s.readStored(ctx, known, stored)
 }
 
-// readBatchByEvent reads which batches have stored some events. It may be the batch
-// that is being saved: in an earlier attempt, or by another process that is saving
-// the same batch.
-func (s *Store) readBatchByEvent(ctx context.Context, ids []string, batchByEvent map[string]string) error {
-	for _, id := range ids {
-		batchByEvent[id] = ""
+// readStored reads what is stored under some keys. The batch may be the one that is
+// being saved: in an earlier attempt, or by another process that is saving the same
+// batch.
+func (s *Store) readStored(ctx context.Context, keys []string, stored map[string]storedEvent) error {
+	for _, key := range keys {
+		stored[key] = storedEvent{}
 	}
 	docs, err := findIn[struct {
 		ID    string `bson:"_id"`
 		Batch string `bson:"batch"`
-	}](ctx, s, s.eventsLocal, "_id", ids, options.Find().SetProjection(bson.D{elem("batch", 1)}))
+		Hash  int64  `bson:"hash"`
+	}](ctx, s, s.eventsLocal, "_id", keys, options.Find().SetProjection(bson.D{elem("batch", 1), elem("hash", 1)}))
 	if err != nil {
 		return fmt.Errorf("look up existing events: %w", err)
 	}
 	for _, ev := range docs {
-		batchByEvent[ev.ID] = ev.Batch
+		stored[ev.ID] = storedEvent{ev.Batch, ev.Hash}
 	}
 	return nil
 }
@@ -171,8 +192,8 @@ func (s *Store) readBatchByEvent(ctx context.Context, ids []string, batchByEvent
 // insertBatches saves the batches: whoever inserts a batch's document has saved
 // it, and for all others it is a duplicate. It returns the batches that have
 // matches or observations, which a step must apply before Save returns.
-func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult, batchByEvent map[string]string) (toApply []int, err error) {
-	counted := make(map[string]bool) // ids of events
+func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, keys [][]string, out []store.SaveResult, stored map[string]storedEvent) (toApply []int, err error) {
+	counted := make(map[string]bool) // keys of events
 	var docs []any
 	var docBatch []int
 	now := s.options.Now().UnixMicro()
@@ -182,13 +203,17 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 			continue
 		}
 		isNew := make([]bool, len(b.Events))
+		var conflicting []int
 		for k := range b.Events {
-			id := b.Events[k].ID
-			if isNew[k] = batchByEvent[id] == b.ID && !counted[id]; isNew[k] {
-				counted[id] = true
+			key := keys[i][k]
+			if isNew[k] = stored[key].batch == b.ID && !counted[key]; isNew[k] {
+				counted[key] = true
+			} else if hash := stored[key].hash; hash != 0 && hash != contentHash(b.Events[k].Raw) {
+				conflicting = append(conflicting, k)
 			}
 		}
 		effects := newBatchEffects(b, isNew)
+		effects.Conflicting = int64(len(conflicting))
 		data, err := effects.encode()
 		if err != nil {
 			return nil, err
@@ -196,7 +221,7 @@ func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, out []
 		if len(data) > maxEffectsBytes || zst.DecompressedSize(data) > maxDecodedEffectsBytes {
 			return nil, fmt.Errorf("batch %s has %d matches, %d bytes: %w", b.ID, len(effects.Matches), len(data), picket.ErrInvalid)
 		}
-		out[i].Stored, out[i].Duplicate = int(effects.Stored), int(effects.Duplicate)
+		out[i].Stored, out[i].Duplicate, out[i].Conflicting = int(effects.Stored), int(effects.Duplicate), conflicting
 		docs = append(docs, batchDoc{ID: b.ID, At: now, Pending: true, Data: data})
 		docBatch = append(docBatch, i)
 		if len(effects.Matches)+len(effects.Observations) > 0 {

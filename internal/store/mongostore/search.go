@@ -133,11 +133,55 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 }
 
 // Event implements store.Events.
-func (s *Store) Event(ctx context.Context, id string) (picket.Event, error) {
-	d, err := findOne[eventDoc](ctx, s.events, byID(id))
+func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+	ev, err := s.event(ctx, ref)
 	if err != nil {
-		return picket.Event{}, fmt.Errorf("read event %s: %w", id, err)
+		return picket.Event{}, fmt.Errorf("read event %s: %w", ref.ID, err)
+	}
+	return ev, nil
+}
+
+func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+	key, ok := ref.Key()
+	if !ok {
+		var err error
+		if key, err = s.findKey(ctx, ref); err != nil {
+			return picket.Event{}, err
+		}
+	}
+	d, err := findOne[eventDoc](ctx, s.events, byID(key))
+	if err != nil {
+		return picket.Event{}, err
+	}
+	if described := d.described(); !ref.Names(&described) {
+		return picket.Event{}, picket.ErrNotFound
 	}
 	var c eventCoder
 	return c.decode(&d)
+}
+
+// findKey returns the key of the one event that a reference names. The keys of the
+// events with an id are neighbours in the index of _id.
+func (s *Store) findKey(ctx context.Context, ref store.EventRef) (string, error) {
+	after, before := picket.EventKeyRange(ref.ID)
+	filter := bson.D{
+		elem("$or", bson.A{byID(ref.ID), bson.D{elem("_id", bson.D{elem("$gt", after), elem("$lt", before)})}}),
+		elem("event_id", ref.ID),
+	}
+	filter = addEqual(filter, "agent_id", ref.AgentID)
+	filter = addEqual(filter, "sender", ref.Sender)
+	filter = addEqual(filter, "index", ref.Index)
+	docs, err := find[eventDoc](ctx, s.events, filter, options.Find().SetSort(bson.D{elem("seq", -1)}).SetLimit(store.MaxSameID+1).
+		SetProjection(bson.D{elem("raw", 0), elem("recipe", 0), elem("more", 0)}))
+	if err != nil {
+		return "", err
+	}
+	named := store.NewSameIDEvents(ref)
+	for i := range docs {
+		named.Add(docs[i].described())
+	}
+	if err := named.Err(); err != nil {
+		return "", err
+	}
+	return docs[0].ID, nil
 }

@@ -61,7 +61,7 @@ type Store struct {
 	events, alerts, matches, hosts, minutes, ruleStats, totals, batches, pendingMarks *mongo.Collection
 	journal, observations, correlations                                               *mongo.Collection
 	tokens, users, sessions, audit                                                    *mongo.Collection
-	publishedRules, workers                                                           *mongo.Collection
+	publishedRules, workers, secrets                                                  *mongo.Collection
 	eventsLocal                                                                       *mongo.Collection // events, read with read concern "local"
 
 	seq          sequenceGenerator
@@ -143,7 +143,7 @@ func (s *Store) openCollections() {
 		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts, "rollups": &s.minutes,
 		"rule_stats": &s.ruleStats, "totals": &s.totals, "batches": &s.batches, "pending": &s.pendingMarks, "journal": &s.journal, "observations": &s.observations,
 		"follower": &s.correlations, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
-		"published_rules": &s.publishedRules, "workers": &s.workers,
+		"published_rules": &s.publishedRules, "workers": &s.workers, "secrets": &s.secrets,
 	} {
 		*c = s.db.Collection(name)
 	}

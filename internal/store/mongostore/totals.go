@@ -30,8 +30,8 @@ func (s *Store) readAllTotals(ctx context.Context) (store.Totals, error) {
 		return store.Totals{}, err
 	}
 	disk, err := s.disk.get(ctx, s)
-	return store.Totals{Stored: t.Stored, Duplicate: t.Duplicate, Matches: t.Matches, Events: t.Stored - t.Deleted, RawBytes: t.Raw - t.DeletedRaw,
-		DiskBytes: disk}, err
+	return store.Totals{Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Matches: t.Matches, Events: t.Stored - t.Deleted,
+		RawBytes: t.Raw - t.DeletedRaw, DiskBytes: disk}, err
 }
 
 // diskUsage caches how much the database takes on disk. Servers take long to

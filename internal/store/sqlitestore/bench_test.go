@@ -43,7 +43,7 @@ func otrf(tb testing.TB, n int) []store.Batch {
 			}
 		}
 		at := now.Add(time.Duration(i) * time.Millisecond)
-		evs = append(evs, picket.Event{ID: madeID(i), AgentID: "collector", Host: "WORKSTATION5", Type: "event", OS: "windows",
+		evs = append(evs, picket.Event{ID: madeID(i), Sender: "collector:winlogbeat", AgentID: "collector", Host: "WORKSTATION5", Type: "event", OS: "windows",
 			Time: at, Received: at.Add(time.Second).Truncate(time.Second), Raw: raws[k], Fields: fields[k]})
 	}
 	return inBatches(evs)

@@ -2,6 +2,7 @@ package sqlitestore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -89,4 +90,20 @@ func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, e
 		return nil, fmt.Errorf("list workers: %w", err)
 	}
 	return all, nil
+}
+
+// Secret implements store.Coordination.
+func (s *Store) Secret(ctx context.Context, name string) (value []byte, err error) {
+	err = s.writer.transact(ctx, func(t *tx) error {
+		candidate := make([]byte, store.SecretBytes)
+		rand.Read(candidate)
+		if _, err := t.exec("INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, candidate); err != nil {
+			return err
+		}
+		return t.writer.row("SELECT value FROM secrets WHERE name = ?", name).Scan(&value)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read secret %s: %w", name, err)
+	}
+	return value, nil
 }

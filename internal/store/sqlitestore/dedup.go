@@ -11,48 +11,84 @@ import (
 )
 
 // An eventDeduper decides which of the events that are being saved are new. The first
-// Save with an id reserves it. A later one counts it as a duplicate and waits
-// until the first is durable, because its result promises that the event is
+// Save with an event reserves its identity. A later one counts it as a duplicate and
+// waits until the first is durable, because its result promises that the event is
 // stored. If the first fails, its reservations are released and the later one is
 // retried.
 type eventDeduper struct {
-	seed maphash.Seed
+	idSeed, namespaceSeed, contentSeed maphash.Seed
 
 	mu      sync.Mutex // guards what follows
 	window  *recentIDs
-	pending map[uint64]*saveOp // by hash of event id
-	batches map[string]*saveOp // by batch id
+	pending map[uint64]pendingEvent // by hash of identity
+	batches map[string]*saveOp      // by batch id
+}
+
+// A pendingEvent is an event that is being saved.
+type pendingEvent struct {
+	op      *saveOp
+	content content
 }
 
 func newEventDeduper(size int) *eventDeduper {
 	return &eventDeduper{
-		seed:    maphash.MakeSeed(),
+		idSeed: maphash.MakeSeed(), namespaceSeed: maphash.MakeSeed(), contentSeed: maphash.MakeSeed(),
 		window:  newIDWindow(size),
-		pending: make(map[uint64]*saveOp),
+		pending: make(map[uint64]pendingEvent),
 		batches: make(map[string]*saveOp),
 	}
 }
 
-func (d *eventDeduper) hash(id string) uint64 { return maphash.String(d.seed, id) }
+// An identityHasher hashes the identities of events. It remembers the namespace of the
+// event before, which most events of a batch or block share.
+type identityHasher struct {
+	d         *eventDeduper
+	namespace namespace
+	hash      uint64 // of namespace
+}
 
-func (d *eventDeduper) hashes(ids *block.IDList) []uint64 {
-	out := make([]uint64, ids.Len())
-	var id []byte
-	for i := range out {
-		id = ids.AppendTo(id[:0], i)
-		out[i] = maphash.Bytes(d.seed, id)
+type namespace struct{ sender, agent, index string }
+
+// setNamespace makes n the namespace of the next events. Without a sender there is
+// none.
+func (h *identityHasher) setNamespace(n namespace) {
+	switch {
+	case n.sender == "":
+		h.namespace, h.hash = namespace{}, 0
+	case n != h.namespace:
+		h.namespace, h.hash = n, maphash.Comparable(h.d.namespaceSeed, n)
 	}
-	return out
+}
+
+// event returns the hashes of an event.
+func (h *identityHasher) event(ev *picket.Event) recentID {
+	h.setNamespace(namespace{ev.Sender, ev.AgentID, ev.Index})
+	return recentID{maphash.String(h.d.idSeed, ev.ID) ^ h.hash, contentHash(maphash.Bytes(h.d.contentSeed, ev.Raw))}
+}
+
+// stored returns what the window keeps of a stored event.
+func (h *identityHasher) stored(seq int64, id block.Identity) recentID {
+	h.setNamespace(namespace{id.Sender, id.AgentID, id.Index})
+	return recentID{maphash.Bytes(h.d.idSeed, id.ID) ^ h.hash, storedAt(seq)}
+}
+
+// storedIDs returns what the window keeps of the events of a block.
+func (d *eventDeduper) storedIDs(b *block.Block) ([]recentID, error) {
+	out := make([]recentID, 0, b.EventCount)
+	hasher := identityHasher{d: d}
+	err := b.EachIdentity(func(seq int64, id block.Identity) { out = append(out, hasher.stored(seq, id)) })
+	return out, err
 }
 
 // reserve decides which batches and events of p are new, reserves their ids, and
 // makes p depend on the operations that store the others.
 func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
-	hashes := make([][]uint64, len(batches))
+	hashes := make([][]recentID, len(batches))
+	hasher := identityHasher{d: d}
 	for i, b := range batches {
-		hashes[i] = make([]uint64, len(b.Events))
+		hashes[i] = make([]recentID, len(b.Events))
 		for k := range b.Events {
-			hashes[i][k] = d.hash(b.Events[k].ID)
+			hashes[i][k] = hasher.event(&b.Events[k])
 		}
 	}
 	d.mu.Lock()
@@ -67,21 +103,29 @@ func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []boo
 			continue
 		}
 		d.batches[b.ID] = p
-		d.reserveEvents(p, sb, b.Events, hashes[i])
+		d.reserveEvents(p, sb, hashes[i])
 	}
 }
 
-func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, evs []picket.Event, hashes []uint64) {
-	sb.isNew = make([]bool, len(evs))
+func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []recentID) {
+	sb.isNew = make([]bool, len(hashes))
 	for k, h := range hashes {
-		if other, ok := d.pending[h]; ok {
-			p.dependOn(other)
+		if other, ok := d.pending[h.id]; ok {
+			p.dependOn(other.op)
+			if other.content != h.content {
+				sb.conflicting = append(sb.conflicting, k)
+			}
 			continue
 		}
-		if d.window.has(h) {
+		if stored := d.window.find(h.id); stored != nil {
+			if seq, ok := stored.seq(); ok {
+				sb.uncompared = append(sb.uncompared, uncompared{k, h, seq})
+			} else if *stored != h.content {
+				sb.conflicting = append(sb.conflicting, k)
+			}
 			continue
 		}
-		d.pending[h] = p
+		d.pending[h.id] = pendingEvent{p, h.content}
 		p.reserved = append(p.reserved, h)
 		sb.isNew[k] = true
 		sb.stored++
@@ -100,7 +144,7 @@ func (d *eventDeduper) release(p *saveOp, stored bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range p.reserved {
-		delete(d.pending, h)
+		delete(d.pending, h.id)
 		if stored {
 			d.window.add(h)
 		}
@@ -112,15 +156,14 @@ func (d *eventDeduper) release(p *saveOp, stored bool) {
 	}
 }
 
-// observeRemote adds ids that another process has stored to the window. An
+// observeRemote adds events that another process has stored to the window. An
 // operation that has reserved one of them becomes stale.
-func (d *eventDeduper) observeRemote(ids *block.IDList) {
-	hashes := d.hashes(ids)
+func (d *eventDeduper) observeRemote(ids []recentID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, h := range hashes {
+	for _, h := range ids {
 		d.window.add(h)
-		if p := d.pending[h]; p != nil {
+		if p := d.pending[h.id].op; p != nil {
 			p.stale = true
 		}
 	}
@@ -134,12 +177,12 @@ func (s *Store) loadEventDeduper(ctx context.Context) (*eventDeduper, error) {
 		return nil, err
 	}
 	defer snap.close()
-	var newestFirst [][]uint64
+	var newestFirst [][]recentID
 	total := 0
 	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
-		ids, err := b.IDs()
-		newestFirst = append(newestFirst, d.hashes(&ids))
-		total += ids.Len()
+		ids, err := d.storedIDs(b)
+		newestFirst = append(newestFirst, ids)
+		total += len(ids)
 		return total < s.options.DedupeWindow, err
 	})
 	if err != nil {

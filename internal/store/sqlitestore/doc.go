@@ -30,11 +30,15 @@
 //
 // # Duplicates
 //
-// Event ids are deduplicated against a window of the hashes of the last million
-// ids (idwindow.go, dedup.go), which is rebuilt from the newest blocks when the
-// store is opened. There is no index of ids: inserting into one would cost more
+// Events are deduplicated against a window of the hashes of the last million
+// identities (recentids.go, dedup.go), which is rebuilt from the newest blocks when
+// the store is opened. There is no index of ids: inserting into one would cost more
 // than everything else. So an event that is sent again after a million others is
 // stored twice. Batch ids are kept for a week, however many events came since.
-// Ids that another process has stored are added to the window at the start of
+// Events that another process has stored are added to the window at the start of
 // each transaction.
+//
+// The window also has a hash of each event's bytes, so that a duplicate with other
+// bytes is noticed. Of events that this process did not save itself it has the
+// sequence number instead, and reads the bytes when a duplicate comes (conflicts.go).
 package sqlitestore

@@ -32,6 +32,18 @@ func TestGolden(t *testing.T) {
 	})
 }
 
+// Databases with senders, of schema version 6, without and with indexed blocks.
+func TestGoldenSenders(t *testing.T) {
+	for _, name := range []string{"senders", "senders-indexed"} {
+		path := filepath.Join(t.TempDir(), "events.db")
+		unpack(t, path, filepath.Join("testdata", name+".db.zst"))
+		storetest.CheckGoldenSenders(t, open(t, path, sqlitestore.Options{NoBackground: true, Now: goldenClock}))
+	}
+	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true, Now: goldenClock})
+	storetest.FillGoldenSenders(t, s)
+	storetest.CheckGoldenSenders(t, s)
+}
+
 func unpack(t *testing.T, to, from string) {
 	t.Helper()
 	packed, err := os.ReadFile(from)

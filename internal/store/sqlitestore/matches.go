@@ -21,6 +21,11 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	where.addEqual("m.rule_id", q.RuleID)
 	where.addEqual("m.agent_id", q.AgentID)
 	where.addEqual("m.event_id", q.EventID)
+	if q.EventNamespace == store.NoNamespace {
+		where.add("m.event_namespace = ''")
+	} else {
+		where.addEqual("m.event_namespace", q.EventNamespace)
+	}
 	lo, hi := store.TimeRange(q.Since, q.Until)
 	where.addBetween("m.time", lo, hi)
 	if q.Cursor != "" {
@@ -34,13 +39,13 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	var page store.MatchPage
 	var last int64
 	budget := store.NewPageBudget(limit)
-	err := s.query(ctx, `SELECT m.n, m.id, m.rule_id, a.id, m.event_id, m.agent_id, m.time, m.why
+	err := s.query(ctx, `SELECT m.n, m.id, m.rule_id, a.id, m.event_id, m.event_namespace, m.agent_id, m.time, m.why
 		FROM matches m JOIN alerts a ON a.n = m.alert WHERE `+where.String()+" ORDER BY m.n DESC LIMIT ?", append(where.args, limit+1),
 		func(r *sql.Rows) (bool, error) {
 			var m picket.Match
 			var n, at int64
 			var why []byte
-			err := r.Scan(&n, &m.ID, &m.RuleID, &m.AlertID, &m.EventID, &m.AgentID, &at, &why)
+			err := r.Scan(&n, &m.ID, &m.RuleID, &m.AlertID, &m.EventID, &m.EventNamespace, &m.AgentID, &at, &why)
 			if err == nil {
 				err = json.Unmarshal(why, &m.Why)
 			}

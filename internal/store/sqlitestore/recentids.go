@@ -1,5 +1,25 @@
 package sqlitestore
 
+// A recentID is the hash of an event's identity, and what is known of its content.
+type recentID struct {
+	id      uint64
+	content content
+}
+
+// A content is either the hash of an event's bytes or, for an event whose bytes this
+// process has not seen, the sequence number under which it is stored.
+type content uint64
+
+const contentIsHash content = 1 << 63
+
+func contentHash(h uint64) content { return content(h) | contentIsHash }
+
+// storedAt is the content of an event that is stored under a sequence number.
+func storedAt(seq int64) content { return content(seq) }
+
+// seq returns the sequence number, if c is one.
+func (c content) seq() (int64, bool) { return int64(c &^ contentIsHash), c&contentIsHash == 0 }
+
 // A recentIDs contains at least the last ids added to it, as many as it was made
 // for, as 64-bit hashes. It consists of four hash tables that are filled one after
 // another; when one is full, the oldest is cleared. An id whose hash collides
@@ -17,22 +37,25 @@ func newIDWindow(size int) *recentIDs {
 		slots *= 2
 	}
 	for i := range w.tables {
-		w.tables[i].slots = make([]uint64, slots)
+		w.tables[i].slots = make([]recentID, slots)
 	}
 	return w
 }
 
-func (w *recentIDs) has(h uint64) bool {
+// find returns what is known of an id; nil if it is not in the window. The pointer is
+// valid until the next add.
+func (w *recentIDs) find(h uint64) *content {
 	for i := range w.tables {
-		if w.tables[i].has(h) {
-			return true
+		if c := w.tables[i].find(h); c != nil {
+			return c
 		}
 	}
-	return false
+	return nil
 }
 
-func (w *recentIDs) add(h uint64) {
-	if w.has(h) {
+// add adds an id unless the window has it.
+func (w *recentIDs) add(r recentID) {
+	if w.find(r.id) != nil {
 		return
 	}
 	if w.tables[w.current].n >= w.tableSize {
@@ -40,34 +63,34 @@ func (w *recentIDs) add(h uint64) {
 		clear(w.tables[w.current].slots)
 		w.tables[w.current].n = 0
 	}
-	w.tables[w.current].add(h)
+	w.tables[w.current].add(r)
 }
 
 // A hashTable is a set of hashes with open addressing, at most two thirds full.
 // Zero marks a free slot; the hash 0 is stored as 1.
 type hashTable struct {
-	slots []uint64
+	slots []recentID
 	n     int
 }
 
-func (t *hashTable) has(h uint64) bool {
+func (t *hashTable) find(h uint64) *content {
 	h = max(h, 1)
 	mask := uint64(len(t.slots) - 1)
-	for i := h & mask; t.slots[i] != 0; i = (i + 1) & mask {
-		if t.slots[i] == h {
-			return true
+	for i := h & mask; t.slots[i].id != 0; i = (i + 1) & mask {
+		if t.slots[i].id == h {
+			return &t.slots[i].content
 		}
 	}
-	return false
+	return nil
 }
 
-func (t *hashTable) add(h uint64) {
-	h = max(h, 1)
+func (t *hashTable) add(r recentID) {
+	r.id = max(r.id, 1)
 	mask := uint64(len(t.slots) - 1)
-	i := h & mask
-	for t.slots[i] != 0 {
+	i := r.id & mask
+	for t.slots[i].id != 0 {
 		i = (i + 1) & mask
 	}
-	t.slots[i] = h
+	t.slots[i] = r
 	t.n++
 }

@@ -12,14 +12,17 @@ func TestIDWindow(t *testing.T) {
 	for i := range 10000 {
 		h := rng.Uint64()
 		all = append(all, h)
-		w.add(h)
+		w.add(recentID{h, storedAt(int64(i))})
 		for back := range 1000 {
-			if back <= i && back%97 == 0 && !w.has(all[i-back]) {
+			if back <= i && back%97 == 0 && w.find(all[i-back]) == nil {
 				t.Fatalf("after id %d, the id %d before it is missing", i, back)
 			}
 		}
 	}
-	if w.has(all[0]) || w.has(all[7000]) {
+	if seq, ok := w.find(all[9999]).seq(); !ok || seq != 9999 {
+		t.Errorf("the last id is stored under %d, %t", seq, ok)
+	}
+	if w.find(all[0]) != nil || w.find(all[7000]) != nil {
 		t.Error("the window has more ids than its size")
 	}
 }

@@ -13,9 +13,9 @@ import (
 // A saveOp is one attempt of a call of Save.
 type saveOp struct {
 	batches   []dedupedBatch
-	reserved  []uint64  // hashes of the event ids that it has reserved
-	dependsOn []*saveOp // those that store events which it counts as duplicates
-	stale     bool      // it has to be retried; set by the writer
+	reserved  []recentID // the events that it has reserved
+	dependsOn []*saveOp  // those that store events which it counts as duplicates
+	stale     bool       // it has to be retried; set by the writer
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
@@ -31,6 +31,8 @@ type dedupedBatch struct {
 	duplicate    bool
 	isNew        []bool // by event
 	stored       int
+	conflicting  []int // as in store.SaveResult
+	uncompared   []uncompared
 	matches      []picket.Match // of new events
 	observations [][]byte       // of new events, encoded
 	replay       bool           // matches may have been saved before
@@ -59,7 +61,7 @@ func (p *saveOp) results() []store.SaveResult {
 		if out[i].DuplicateBatch = b.duplicate; b.duplicate {
 			continue
 		}
-		out[i] = store.SaveResult{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Matches: b.newMatches, Opened: b.opened}
+		out[i] = store.SaveResult{Stored: b.stored, Duplicate: len(b.isNew) - b.stored, Conflicting: b.conflicting, Matches: b.newMatches, Opened: b.opened}
 	}
 	return out
 }
@@ -140,6 +142,9 @@ func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batc
 		return err
 	}
 	p.countEvents(evs)
+	if err := s.compareStored(ctx, p); err != nil {
+		return err
+	}
 	b := s.builders.get()
 	defer s.builders.put(b)
 	for len(evs) > 0 {

@@ -102,8 +102,8 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	n, err := t.exec(`INSERT INTO matches (id, alert, rule_id, event_id, agent_id, time, why) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO NOTHING`, m.ID, a.n, m.RuleID, m.EventID, m.AgentID, block.Micros(m.Time), why)
+	n, err := t.exec(`INSERT INTO matches (id, alert, rule_id, event_id, event_namespace, agent_id, time, why)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`, m.ID, a.n, m.RuleID, m.EventID, m.EventNamespace, m.AgentID, block.Micros(m.Time), why)
 	if err != nil || n == 0 {
 		return false, err
 	}

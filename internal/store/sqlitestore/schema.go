@@ -9,7 +9,7 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema}
+var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema}
 
 const schemaVersion = len(schemas)
 
@@ -115,6 +115,14 @@ CREATE INDEX alerts_status ON alerts (status, level, last_seen);
 const auditSchema = `
 ALTER TABLE audit ADD COLUMN previous TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
+`
+
+// identitySchema adds what the identity of events needs. Matches from before have the
+// namespace of events without a sender.
+const identitySchema = `
+ALTER TABLE matches ADD COLUMN event_namespace TEXT NOT NULL DEFAULT '';
+ALTER TABLE counters ADD COLUMN conflicting INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 `
 
 // migrate upgrades the schema of a file, and refuses a file that a newer picket

@@ -214,34 +214,44 @@ func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Qu
 }
 
 // Event implements store.Events.
-func (s *Store) Event(ctx context.Context, id string) (picket.Event, error) {
-	ev, err := s.event(ctx, id)
+func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+	ev, err := s.event(ctx, ref)
 	if err != nil {
-		return picket.Event{}, fmt.Errorf("read event %s: %w", id, err)
+		return picket.Event{}, fmt.Errorf("read event %s: %w", ref.ID, err)
 	}
 	return ev, nil
 }
 
-func (s *Store) event(ctx context.Context, id string) (ev picket.Event, err error) {
+func (s *Store) event(ctx context.Context, ref store.EventRef) (ev picket.Event, err error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return ev, err
 	}
 	defer snap.close()
-	found := false
+	searcher := s.searchers.get()
+	defer s.searchers.put(searcher)
+	named := store.NewSameIDEvents(ref)
 	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
-		row, ok, err := b.FindID(id)
-		if err != nil || !ok {
-			return true, errors.Join(err, ctx.Err())
+		rows, err := b.FindID(ref.ID)
+		if err != nil {
+			return false, err
 		}
-		found = true
-		searcher := s.searchers.get()
-		defer s.searchers.put(searcher)
-		ev, err = searcher.Event(b, row)
-		return false, err
+		for _, row := range rows {
+			described, err := b.Described(row, ref.ID)
+			if err != nil {
+				return false, err
+			}
+			first, more := named.Add(described)
+			if first {
+				if ev, err = searcher.Event(b, row); err != nil {
+					return false, err
+				}
+			}
+			if !more {
+				return false, nil
+			}
+		}
+		return true, ctx.Err()
 	})
-	if err == nil && !found {
-		err = picket.ErrNotFound
-	}
-	return ev, err
+	return ev, cmp.Or(err, named.Err())
 }

@@ -25,8 +25,8 @@ import (
 type Options struct {
 	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
-	// DedupeWindow is how many of the last event ids are recognized; an older
-	// event that is sent again is stored again. 0: 1,000,000, which takes 17 MB of
+	// DedupeWindow is how many of the last events are recognized; an older
+	// event that is sent again is stored again. 0: 1,000,000, which takes 34 MB of
 	// memory.
 	DedupeWindow int
 	// BlockEvents is how many events a full block has. 0: 2,048.

@@ -13,9 +13,9 @@ import (
 // Totals implements store.Events.
 func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 	var t store.Totals
-	err := s.lookupDB.QueryRowContext(ctx, `SELECT stored, duplicate, matches, events, raw, page_count * page_size
+	err := s.lookupDB.QueryRowContext(ctx, `SELECT stored, duplicate, conflicting, matches, events, raw, page_count * page_size
 		FROM counters, pragma_page_count, pragma_page_size`).
-		Scan(&t.Stored, &t.Duplicate, &t.Matches, &t.Events, &t.RawBytes, &t.DiskBytes)
+		Scan(&t.Stored, &t.Duplicate, &t.Conflicting, &t.Matches, &t.Events, &t.RawBytes, &t.DiskBytes)
 	if err != nil {
 		return store.Totals{}, fmt.Errorf("read totals: %w", err)
 	}

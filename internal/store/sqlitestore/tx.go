@@ -16,9 +16,9 @@ type tx struct {
 	nextSeq int64
 
 	// What writeCounters adds to the counters:
-	stored, duplicate, matches int64
-	events, raw, size          int64
-	layoutChanged              bool // blocks were merged or deleted
+	stored, duplicate, conflicting, matches int64
+	events, raw, size                       int64
+	layoutChanged                           bool // blocks were merged or deleted
 }
 
 func (t *tx) exec(q string, args ...any) (int64, error) {
@@ -35,8 +35,8 @@ func (t *tx) writeCounters() error {
 		layout = 1
 	}
 	_, err := t.exec(`UPDATE counters SET next_seq = ?, layout = layout + ?, stored = stored + ?, duplicate = duplicate + ?,
-		matches = matches + ?, events = events + ?, raw = raw + ?, size = size + ?`,
-		t.nextSeq, layout, t.stored, t.duplicate, t.matches, t.events, t.raw, t.size)
+		conflicting = conflicting + ?, matches = matches + ?, events = events + ?, raw = raw + ?, size = size + ?`,
+		t.nextSeq, layout, t.stored, t.duplicate, t.conflicting, t.matches, t.events, t.raw, t.size)
 	if err != nil {
 		return fmt.Errorf("write counters: %w", err)
 	}
@@ -115,6 +115,7 @@ func (t *tx) save(p *saveOp) error {
 		}
 		t.stored += int64(b.stored)
 		t.duplicate += int64(len(b.isNew) - b.stored)
+		t.conflicting += int64(len(b.conflicting))
 	}
 	if err := t.upsertHosts(p.hosts); err != nil {
 		return err

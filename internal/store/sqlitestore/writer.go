@@ -224,26 +224,55 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 	if nextSeq == w.nextSeq {
 		return nil
 	}
-	rows, err := w.query(selectEventIDPartsSince, w.nextSeq)
+	blocks, err := w.listBlocksSince(w.nextSeq)
 	if err != nil {
-		return fmt.Errorf("read ids: %w", err)
+		return fmt.Errorf("read blocks of another process: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var data []byte
-		if err := rows.Scan(&data); err != nil {
-			return fmt.Errorf("read ids: %w", err)
-		}
-		ids, err := block.DecodeIDs(data)
+	for _, b := range blocks {
+		ids, err := w.store.dedup.storedIDs(block.Open(b.Header, b.seq, b.directory, writerPartReader{w, b.seq}))
 		if err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		w.store.dedup.observeRemote(&ids)
+		w.store.dedup.observeRemote(ids)
 	}
-	return rows.Err()
+	return nil
 }
 
-var selectEventIDPartsSince = fmt.Sprintf("SELECT data FROM parts JOIN blocks ON key = seq << %d | %d WHERE seq + span > ?", partBits, block.PartIDs)
+// listBlocksSince returns the blocks that have events from a sequence number on.
+func (w *writer) listBlocksSince(seq int64) ([]*blockRow, error) {
+	rows, err := w.query("SELECT "+blockColumns+" FROM blocks WHERE seq + span > ?", seq)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []*blockRow
+	for rows.Next() {
+		b, err := scanBlock(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, rows.Err()
+}
+
+// A writerPartReader reads the parts of one block within the writer's transaction.
+type writerPartReader struct {
+	w   *writer
+	seq int64
+}
+
+// ReadPart implements block.PartReader.
+func (r writerPartReader) ReadPart(buf []byte, number int) ([]byte, error) {
+	err := r.w.row("SELECT data FROM parts WHERE key = ?", partKey(r.seq, number)).Scan(&buf)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read part %d: %w", number, err)
+	}
+	return buf, nil
+}
 
 func (w *writer) stmt(q string) (*sql.Stmt, error) {
 	if st := w.stmts[q]; st != nil {

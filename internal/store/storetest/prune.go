@@ -24,7 +24,7 @@ func testPruneAge(t *testing.T, s store.Store) {
 	}
 	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(kept))
 	checkEqual(t, "pages", eventIDs(searchAll(t, s, store.EventQuery{Limit: 1})), idsNewestFirst(kept))
-	_, err := s.Event(t.Context(), evs[0].ID)
+	_, err := s.Event(t.Context(), store.RefOf(&evs[0]))
 	checkError(t, "a pruned event", err, picket.ErrNotFound)
 	got := must[store.Totals](t)(s.Totals(t.Context()))
 	if got.Stored != 120 || got.Events != 70 {

@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Correlations/Commits", testCorrelationCommits},
 		{"Coordination/Rules", testPublishedRules},
 		{"Coordination/Workers", testWorkers},
+		{"Coordination/Secret", testSecret},
 		{"Hosts", testHosts},
 		{"Hosts/Paging", testHostPaging},
 		{"Hosts/Many", testManyHosts},
@@ -76,6 +77,11 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SearchEvents/Ends", testSearchEnds},
 		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
+		{"Identity/Senders", testSenders},
+		{"Identity/Indexes", testIndexes},
+		{"Identity/ManySenders", testManySenders},
+		{"Identity/NoSender", testNoSender},
+		{"Identity/Conflicts", testConflicts},
 		{"Totals", testTotals},
 		{"Activity", testActivity},
 		{"Activity/ManyTypes", testManyTypes},
@@ -123,7 +129,7 @@ func plainEvents(t testing.TB, lo, hi int) []picket.Event {
 // makeMatch returns the match of a rule on an event.
 func makeMatch(rule string, ev picket.Event) picket.Match {
 	return picket.Match{
-		ID: picket.MatchID(rule, ev.ID), RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Time: ev.Time,
+		ID: picket.MatchID(rule, ev.Key()), RuleID: rule, EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: ev.AgentID, Time: ev.Time,
 		Why:   []sigma.Evidence{{Field: "name", Value: "x"}},
 		Title: "Title of " + rule, Level: sigma.High, Tags: []string{"attack.t1059"}, Host: ev.Host,
 	}

@@ -207,7 +207,7 @@ func DecodeEvents(t *testing.T, message string) []Event {
 	return all
 }
 
-var readers = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}) }}
+var readers = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret")) }}
 
 // ReadEvent is celeryqueue.Options.Event with the rules of the intake.
 func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -25,9 +26,8 @@ type Header struct {
 
 // The numbers of a block's parts. They are part of the format.
 const (
-	PartIDs = 1 // for DecodeIDs
-
 	partMetadata     = 0
+	partIDs          = 1
 	partIDFilter     = 2
 	partFieldLayouts = 3
 	partTextFilters  = 4
@@ -119,11 +119,15 @@ func (b *Block) directory() (*directory, error) {
 
 func (b *Block) metadata() (*metadata, error) {
 	if b.meta == nil {
+		d, err := b.directory()
+		if err != nil {
+			return nil, err
+		}
 		data, err := b.parts.ReadPart(nil, partMetadata)
 		if err != nil {
 			return nil, err
 		}
-		m, err := decodeMetadata(data, b.EventCount)
+		m, err := decodeMetadata(data, b.EventCount, d.flags)
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +138,7 @@ func (b *Block) metadata() (*metadata, error) {
 
 // IDs returns the ids of the block's events.
 func (b *Block) IDs() (IDList, error) {
-	data, err := b.parts.ReadPart(nil, PartIDs)
+	data, err := b.parts.ReadPart(nil, partIDs)
 	if err != nil {
 		return IDList{}, b.fail(err)
 	}
@@ -145,28 +149,77 @@ func (b *Block) IDs() (IDList, error) {
 	return ids, nil
 }
 
-// FindID returns the last row that has an id.
-func (b *Block) FindID(id string) (row int, found bool, err error) {
+// FindID returns the rows that have an id, the last first.
+func (b *Block) FindID(id string) (rows []int, err error) {
 	if b.Indexed {
 		filter, err := b.parts.ReadPart(nil, partIDFilter)
 		if err != nil {
-			return 0, false, b.fail(err)
+			return nil, b.fail(err)
 		}
 		if !idFilterMayHave(filter, idHash(id)) {
-			return 0, false, nil
+			return nil, nil
 		}
 	}
 	ids, err := b.IDs()
 	if err != nil {
-		return 0, false, err
+		return nil, err
 	}
 	var have []byte
 	for row := ids.n - 1; row >= 0; row-- {
 		if have = ids.AppendTo(have[:0], row); string(have) == id {
-			return row, true, nil
+			rows = append(rows, row)
 		}
 	}
-	return 0, false, nil
+	return rows, nil
+}
+
+// FindSeq returns the row of the event with a sequence number.
+func (b *Block) FindSeq(seq int64) (row int, found bool, err error) {
+	m, err := b.metadata()
+	if err != nil {
+		return 0, false, b.fail(err)
+	}
+	if m.offsets == nil {
+		return int(seq - b.FirstSeq), seq >= b.FirstSeq && seq-b.FirstSeq < int64(b.EventCount), nil
+	}
+	row, found = slices.BinarySearch(m.offsets, seq-b.FirstSeq)
+	return row, found, nil
+}
+
+// An Identity is what identifies an event, in the terms of picket.Event.
+type Identity struct {
+	ID                     []byte // valid until the next event
+	Sender, AgentID, Index string
+}
+
+// EachIdentity calls f with the sequence number and the identity of each event.
+func (b *Block) EachIdentity(f func(seq int64, id Identity)) error {
+	ids, err := b.IDs()
+	if err != nil {
+		return err
+	}
+	m, err := b.metadata()
+	if err != nil {
+		return b.fail(err)
+	}
+	var of Identity
+	for row := range ids.n {
+		of.ID = ids.AppendTo(of.ID[:0], row)
+		if m.sender != nil {
+			of.Sender, of.AgentID, of.Index = m.sender.value(row), m.agent.value(row), m.index.value(row)
+		}
+		f(m.seq(b.FirstSeq, row), of)
+	}
+	return nil
+}
+
+// Described returns the event of a row that FindID has found, without Raw and Fields.
+func (b *Block) Described(row int, id string) (picket.Event, error) {
+	m, err := b.metadata()
+	if err != nil {
+		return picket.Event{}, b.fail(err)
+	}
+	return m.event(row, id, nil), nil
 }
 
 func (b *Block) fieldLayouts() (*fieldLayouts, error) {

@@ -140,10 +140,12 @@ func decodeAll(data []byte, n int) {
 			l.At(i)
 		}
 	}
-	if m, err := decodeMetadata(packed, n); err == nil {
-		for i := range n {
-			m.agent.value(i)
-			m.seq(1, i)
+	for _, flags := range []byte{0, flagSenders} {
+		if m, err := decodeMetadata(packed, n, flags); err == nil {
+			for i := range n {
+				m.event(i, "", nil)
+				m.seq(1, i)
+			}
 		}
 	}
 	if l, err := decodeFieldLayouts(packed, n); err == nil {
@@ -206,9 +208,13 @@ func FuzzSearch(f *testing.F) {
 		for _, x := range []store.Expr{nil, where} {
 			s.Search(t.Context(), open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), func(Hit) bool { return true })
 		}
-		if row, found, err := open().FindID("a"); err == nil && found {
-			s.Event(open(), row)
+		if rows, err := open().FindID("a"); err == nil && len(rows) > 0 {
+			s.Event(open(), rows[0])
+			s.Raw(open(), rows[0])
+			open().Described(rows[0], "a")
 		}
+		open().EachIdentity(func(int64, Identity) {})
+		open().FindSeq(2)
 		if in, err := ReadAll([]*Block{open()}); err == nil {
 			NewBuilder().Index(in)
 		}

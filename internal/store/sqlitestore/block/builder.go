@@ -79,7 +79,9 @@ func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) 
 	if layouts.hasLiterals() {
 		d.flags |= flagLiterals
 	}
-	out.Parts = append(out.Parts, Part{partMetadata, encodeMetadata(evs, offsets)}, Part{PartIDs, encodeIDs(ids)})
+	packed, flags := encodeMetadata(evs, offsets)
+	d.flags |= flags
+	out.Parts = append(out.Parts, Part{partMetadata, packed}, Part{partIDs, encodeIDs(ids)})
 	if part := layouts.encode(); part != nil {
 		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
 	}

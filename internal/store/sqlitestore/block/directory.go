@@ -30,6 +30,8 @@ const (
 	// flagNonCanonical: some event's JSON is nonCanonical. Indexed blocks have
 	// filterNonCanonical for each frame instead.
 	flagNonCanonical
+	// flagSenders: the metadata has the senders and indexes of the events.
+	flagSenders
 )
 
 type frameCounts struct {

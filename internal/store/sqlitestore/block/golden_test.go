@@ -119,15 +119,15 @@ func checkIDs(t *testing.T, name string, files []*golden, want []picket.Event) {
 		found := false
 		for _, g := range files {
 			b := g.open()
-			row, ok, err := b.FindID(want[i].ID)
+			rows, err := b.FindID(want[i].ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !ok {
+			if len(rows) == 0 {
 				continue
 			}
 			found = true
-			got, err := s.Event(b, row)
+			got, err := s.Event(b, rows[0])
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -43,9 +43,11 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 	if layouts.hasLiterals() {
 		d.flags |= flagLiterals
 	}
+	packed, flags := encodeMetadata(in.events, in.offsets)
+	d.flags |= flags
 	out.Parts = append(out.Parts,
-		Part{partMetadata, encodeMetadata(in.events, in.offsets)},
-		Part{PartIDs, encodeIDs(ids)},
+		Part{partMetadata, packed},
+		Part{partIDs, encodeIDs(ids)},
 		Part{partIDFilter, encodeIDFilter(ids)},
 		Part{partTextFilters, filters})
 	if part := layouts.encode(); part != nil {

@@ -3,6 +3,7 @@ package block
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/picket-edr/picket"
 )
@@ -11,10 +12,12 @@ import (
 // Packed, it is:
 //
 //	four columns, each preceded by its size: agents, hosts, types, operating systems
+//	with flagSenders, two more: senders, indexes
 //	for each event: its time and its time of receipt, as differences from the event before
 //	unless the sequence numbers are consecutive, for each event: the gap before it
 type metadata struct {
 	agent, host, eventType, os *column
+	sender, index              *column // nil if no event has a sender
 	time, received             []int64 // microseconds
 	// offsets are the events' distances from the block's first sequence number;
 	// nil if they are consecutive, as they are until events are pruned from
@@ -29,14 +32,20 @@ func (m *metadata) seq(first int64, row int) int64 {
 	return first + m.offsets[row]
 }
 
-func encodeMetadata(evs []picket.Event, offsets []int64) []byte {
+// encodeMetadata returns the metadata of events, and flagSenders if it has it.
+func encodeMetadata(evs []picket.Event, offsets []int64) (packed []byte, flags byte) {
 	var out []byte
-	for _, text := range []func(*picket.Event) string{
+	texts := []func(*picket.Event) string{
 		func(e *picket.Event) string { return e.AgentID },
 		func(e *picket.Event) string { return e.Host },
 		func(e *picket.Event) string { return e.Type },
 		func(e *picket.Event) string { return e.OS },
-	} {
+	}
+	if slices.ContainsFunc(evs, func(e picket.Event) bool { return e.Sender != "" }) {
+		flags = flagSenders
+		texts = append(texts, func(e *picket.Event) string { return e.Sender }, func(e *picket.Event) string { return e.Index })
+	}
+	for _, text := range texts {
 		b := newColumnBuilder("", len(evs))
 		for i := range evs {
 			b.indexOrAdd(i, text(&evs[i]))
@@ -55,18 +64,22 @@ func encodeMetadata(evs []picket.Event, offsets []int64) []byte {
 		out = binary.AppendUvarint(out, uint64(o-int64(i)-gap))
 		gap = o - int64(i)
 	}
-	return pack(nil, out)
+	return pack(nil, out), flags
 }
 
-// decodeMetadata reads the metadata of a block of n events.
-func decodeMetadata(b []byte, n int) (*metadata, error) {
+// decodeMetadata reads the metadata of a block of n events with flags.
+func decodeMetadata(b []byte, n int, flags byte) (*metadata, error) {
 	plain, err := unpack(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read metadata: %w", err)
 	}
 	r := byteReader{b: plain}
 	m := &metadata{time: make([]int64, n), received: make([]int64, n)}
-	for _, dst := range []**column{&m.agent, &m.host, &m.eventType, &m.os} {
+	columns := []**column{&m.agent, &m.host, &m.eventType, &m.os}
+	if flags&flagSenders != 0 {
+		columns = append(columns, &m.sender, &m.index)
+	}
+	for _, dst := range columns {
 		if *dst, err = decodeColumn(r.bytes(r.count()), n); err != nil {
 			return nil, fmt.Errorf("read metadata: %w", err)
 		}
@@ -90,6 +103,10 @@ func decodeMetadata(b []byte, n int) (*metadata, error) {
 
 // event returns the event of a row without its Fields.
 func (m *metadata) event(row int, id string, raw []byte) picket.Event {
-	return picket.Event{ID: id, AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
+	ev := picket.Event{ID: id, AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
 		Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]), Raw: raw}
+	if m.sender != nil {
+		ev.Sender, ev.Index = m.sender.value(row), m.index.value(row)
+	}
+	return ev
 }

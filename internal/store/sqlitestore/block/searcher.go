@@ -134,20 +134,35 @@ func (s *Searcher) Event(b *Block, row int) (picket.Event, error) {
 }
 
 func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
-	if err := s.open(b); err != nil {
+	if err := s.openAt(b, row); err != nil {
 		return picket.Event{}, err
+	}
+	return s.event(row)
+}
+
+// Raw returns the bytes of the event of a row. They are valid until the next call.
+func (s *Searcher) Raw(b *Block, row int) ([]byte, error) {
+	if s.block != b || s.frameIndex < 0 || row < s.frameStart || row >= s.frameStart+s.directory.frames[s.frameIndex].rows {
+		if err := s.openAt(b, row); err != nil {
+			return nil, b.fail(err)
+		}
+	}
+	return s.frame.raw(row - s.frameStart), nil
+}
+
+// openAt makes b the current block, and the frame of a row the current frame.
+func (s *Searcher) openAt(b *Block, row int) error {
+	if err := s.open(b); err != nil {
+		return err
 	}
 	start := 0
 	for i, f := range s.directory.frames {
 		if row < start+f.rows {
-			if err := s.loadFrame(i, start); err != nil {
-				return picket.Event{}, err
-			}
-			return s.event(row)
+			return s.loadFrame(i, start)
 		}
 		start += f.rows
 	}
-	return picket.Event{}, ErrCorrupt
+	return ErrCorrupt
 }
 
 // open makes b the current block.
