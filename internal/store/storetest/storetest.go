@@ -33,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Triage", testTriage},
 		{"Alerts/Reopen", testReopen},
 		{"Alerts/Limit", testAlertMatchLimit},
+		{"Alerts/Quota", testAlertQuota},
+		{"Alerts/SenderQuota", testSenderQuota},
 		{"Alerts/Queries", testAlertQueries},
 		{"Alerts/Paging", testAlertPaging},
 		{"Alerts/Counts", testAlertCounts},
