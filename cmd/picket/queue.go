@@ -101,25 +101,34 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 
 func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
-	deadLetters, err := q.DeadLetters(cmd.Context(), 0, limit)
-	if err != nil {
-		return err
-	}
-	for _, l := range deadLetters {
-		if asJSON {
-			err = printJSONLine(cmd.OutOrStdout(), struct {
-				queue.DeadLetter
-				Event any `json:"event"`
-			}{l, deadLetterEvent(l)})
-		} else {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
-				l.ID, shortTime(l.Time), l.Reason, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
-		}
+	for before := int64(0); limit > 0; {
+		page, err := q.DeadLetters(cmd.Context(), before, limit)
 		if err != nil {
 			return err
 		}
+		for _, l := range page.DeadLetters {
+			if err := printDeadLetter(cmd, l, asJSON); err != nil {
+				return err
+			}
+		}
+		limit -= len(page.DeadLetters)
+		if before = page.Next; before == 0 {
+			break
+		}
 	}
 	return nil
+}
+
+func printDeadLetter(cmd *cobra.Command, l queue.DeadLetter, asJSON bool) error {
+	if asJSON {
+		return printJSONLine(cmd.OutOrStdout(), struct {
+			queue.DeadLetter
+			Event any `json:"event"`
+		}{l, deadLetterEvent(l)})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
+		l.ID, shortTime(l.Time), l.Reason, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
+	return err
 }
 
 // deadLetterEvent returns the event of a dead letter: as JSON if it is, else as

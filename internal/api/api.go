@@ -37,7 +37,7 @@ type Store interface {
 // A Queue answers what is in the queue.
 type Queue interface {
 	Stats(ctx context.Context) (queue.Stats, error)
-	DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error)
+	DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error)
 }
 
 // Rules lists the enabled and the disabled rules.

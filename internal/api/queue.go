@@ -82,15 +82,15 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if q.err != nil {
 		return q.err
 	}
-	deadLetters, err := s.Queue.DeadLetters(r.Context(), before, limit)
+	page, err := s.Queue.DeadLetters(r.Context(), before, limit)
 	if err != nil {
 		return err
 	}
 	cursor := ""
-	if len(deadLetters) == limit {
-		cursor = strconv.FormatInt(deadLetters[limit-1].ID, 10)
+	if page.Next > 0 {
+		cursor = strconv.FormatInt(page.Next, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(deadLetters), "next": nextCursor(cursor)})
+	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(page.DeadLetters), "next": nextCursor(cursor)})
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {

@@ -152,6 +152,39 @@ func TestRunner(t *testing.T) {
 	d.want("high Many on h1: a c d f", "low Alone on h1: a b c d e f")
 }
 
+// Events of two senders with the same id are two events to a correlation, and each
+// match leads to its own.
+func TestRunnerSameID(t *testing.T) {
+	d := deploy(t, "\n---\ntitle: Many\nid: 00000000-0000-4000-8000-00000000000a\nlevel: high\n"+
+		"correlation: {type: event_count, rules: ["+detecttest.RuleOne+"], group-by: [User], timespan: 1m, condition: {gte: 3}}\n")
+	f := d.newRunner("f")
+	var keys []string
+	for i, host := range []string{"h1", "h2", "h3"} {
+		ev := d.event("same", host, "one", i)
+		ev.Sender = "agent:" + ev.AgentID
+		keys = append(keys, ev.Key())
+		d.save(ev)
+		d.step(f)
+	}
+	d.want("high Many on h3: same same same")
+	page, err := d.store.Matches(t.Context(), store.MatchQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range page.Matches {
+		got = append(got, m.EventKey())
+		if m.ID != picket.MatchID(m.RuleID, m.EventKey()) {
+			t.Errorf("match is %+v", m)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(keys)
+	if diff := cmp.Diff(keys, got); diff != "" {
+		t.Errorf("events of matches (-want +got):\n%s", diff)
+	}
+}
+
 // An alert over several hosts is one alert.
 func TestRunnerOverHosts(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Spread\nid: 00000000-0000-4000-8000-00000000000c\nlevel: critical\n"+

@@ -89,7 +89,8 @@ func TestManyRejected(t *testing.T) {
 	if n := strings.Count(w.Body.String(), "agent_id"); w.Code != http.StatusBadRequest || n != 999 {
 		t.Fatalf("%d, %d errors", w.Code, n)
 	}
-	deadLetters, err := r.queue.DeadLetters(t.Context(), 0, 1000)
+	page, err := r.queue.DeadLetters(t.Context(), 0, 1000)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	events := 0
 	for _, l := range deadLetters {

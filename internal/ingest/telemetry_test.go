@@ -60,6 +60,7 @@ func TestTelemetryResponses(t *testing.T) {
 		{"bool", nativeWith(`"severity":false`), 400, invalid(`{"severity":["Not a valid string."]}`)},
 		{"object for text", nativeWith(`"version":{"a":1}`), 400, invalid(`{"version":["Not a valid string."]}`)},
 		{"array for text", nativeWith(`"version":["a"]`), 400, invalid(`{"version":["Not a valid string."]}`)},
+		{"separator of keys in an id", nativeWith(`"event_id":"a\u001fb"`), 400, invalid(`{"event_id":["The character U+001F is not allowed."]}`)},
 		{"zero byte in an id", nativeWith(`"event_id":"a\u0000b"`), 400, invalid(`{"event_id":["Null characters are not allowed."]}`)},
 		{"zero byte in a text", nativeWith(`"severity":"a\u0000b"`), 400, invalid(`{"severity":["Null characters are not allowed."]}`)},
 		{"unknown type", nativeWith(`"event_type":"registry"`), 400, invalid(`{"event_type":["\"registry\" is not a valid choice."]}`)},
@@ -186,7 +187,8 @@ func TestPartlyInvalidBatch(t *testing.T) {
 	}
 
 	ctx := context.Background()
-	deadLetters, err := r.queue.DeadLetters(ctx, 0, 10)
+	page, err := r.queue.DeadLetters(ctx, 0, 10)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	if len(deadLetters) != 3 || deadLetters[2].EventID != "bad" || deadLetters[2].AgentID != "PC1" || deadLetters[2].Cause != reason {
 		t.Fatalf("dead letters: %+v", deadLetters)

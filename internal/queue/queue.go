@@ -138,8 +138,9 @@ type Inspector interface {
 	// Peek lists up to n waiting messages, oldest first, without leasing them.
 	Peek(ctx context.Context, n int) ([]Delivery, error)
 	// DeadLetters lists up to n dead letters with IDs below before (0: the
-	// newest), newest first.
-	DeadLetters(ctx context.Context, before int64, n int) ([]DeadLetter, error)
+	// newest), newest first. A page ends at MaxDeadLetterPageBytes, but has at
+	// least one. Payloads of more than MaxListedPayload are left out.
+	DeadLetters(ctx context.Context, before int64, n int) (DeadLetterPage, error)
 	// Requeue enqueues dead letters as new messages: those with the given IDs,
 	// or all. A letter without a payload stays. It returns how many were
 	// requeued. Events of a rejected letter then count as accepted, and those
@@ -148,6 +149,23 @@ type Inspector interface {
 	// Purge deletes dead letters: those with the given IDs, or all. It returns
 	// how many were deleted.
 	Purge(ctx context.Context, ids ...int64) (int, error)
+}
+
+// Bounds of what Inspector.DeadLetters returns.
+const (
+	MaxDeadLetterPageBytes = 4 << 20
+	MaxListedPayload       = 1 << 20
+)
+
+// A DeadLetterPage is one page of dead letters.
+type DeadLetterPage struct {
+	DeadLetters []DeadLetter
+	Next        int64 // before of the next page; 0 on the last
+}
+
+// ListedSize is about how many bytes a dead letter takes in a list.
+func (l *DeadLetter) ListedSize() int {
+	return 128 + len(l.Cause) + len(l.AgentID) + len(l.EventID) + len(l.Payload)
 }
 
 // Stats is a snapshot of a queue. Events add up: each event that was offered

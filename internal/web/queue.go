@@ -51,15 +51,15 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 		v.Full = int(v.Stats.Bytes * 100 / v.Stats.MaxBytes)
 	}
 	before, _ := strconv.ParseInt(r.URL.Query().Get("cursor"), 10, 64)
-	deadLetters, err := c.Queue.DeadLetters(ctx, max(before, 0), 20)
+	page, err := c.Queue.DeadLetters(ctx, max(before, 0), 20)
 	if err != nil {
 		return err
 	}
-	for _, l := range deadLetters {
+	for _, l := range page.DeadLetters {
 		v.DeadLetters = append(v.DeadLetters, deadLetterRow{l, deadLetterText(l)})
 	}
-	if len(deadLetters) == 20 {
-		v.Next = nextLink(r.URL, strconv.FormatInt(deadLetters[19].ID, 10))
+	if page.Next > 0 {
+		v.Next = nextLink(r.URL, strconv.FormatInt(page.Next, 10))
 	}
 	return c.render(w, http.StatusOK, "queue.html", pageData{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
 }

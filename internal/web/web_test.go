@@ -171,7 +171,8 @@ func TestSignIn(t *testing.T) {
 func TestRoles(t *testing.T) {
 	r := newFixture(t)
 	deadLetters := func() int {
-		ls, err := r.queue.DeadLetters(t.Context(), 0, 10)
+		page, err := r.queue.DeadLetters(t.Context(), 0, 10)
+		ls := page.DeadLetters
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,7 +33,8 @@ func TestPoison(t *testing.T) {
 	if m.Failed != 2 || m.Retries != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	causes := map[string]string{}
 	for _, l := range ls {
@@ -78,7 +80,8 @@ func TestLostBatch(t *testing.T) {
 	if m.Failed != 3 || m.Batches != 0 {
 		t.Errorf("metrics %+v", m)
 	}
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	if l := ls[0]; l.Reason != queue.Failed || l.Events != 3 || l.Cause != "its worker was lost 4 times" || !bytes.Equal(l.Payload, killed.Encode(nil)) {
 		t.Errorf("dead letter %+v", l)
@@ -97,7 +100,8 @@ func TestUndecodable(t *testing.T) {
 	testenv.Check(t, r.Enqueue(t.Context(), queue.Message{ID: "b", Events: 7, Payload: []byte("no batch")}))
 	r.work(t, 2, new(detector), worker.Options{Concurrency: 1})
 	r.want(t, 1, 0, 1)
-	ls, err := r.DeadLetters(t.Context(), 0, 10)
+	page, err := r.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	if l := ls[0]; l.Events != 7 || string(l.Payload) != "no batch" || l.Cause == "" {
 		t.Errorf("dead letter %+v", l)
@@ -207,6 +211,28 @@ func (f *flaky) Detect([]picket.Event) ([]picket.Match, error) {
 		return nil, fmt.Errorf("correlation state: %w", picket.ErrUnavailable)
 	}
 	return nil, nil
+}
+
+// Of events with the same id in several indices, only the one that cannot be stored
+// becomes a dead letter.
+func TestStoreRejectsEventOfIndex(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	b := batch("b", 4, "evil")
+	for i := range b.Events {
+		b.Events[i].ID, b.Events[i].Index = "same", fmt.Sprint("index-", i)
+	}
+	r.enqueue(t, b)
+	r.save = func(_ context.Context, bs []store.Batch) error {
+		for _, b := range bs {
+			if slices.ContainsFunc(b.Events, func(e picket.Event) bool { return e.Index == "index-2" }) {
+				return fmt.Errorf("not storable: %w", picket.ErrInvalid)
+			}
+		}
+		return nil
+	}
+	r.work(t, 1, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 3, 3, 1)
 }
 
 // An event that cannot be stored becomes a dead letter, the others of its batch are

@@ -158,7 +158,7 @@ func (d *detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		e.Fields = []sigma.Field{{Name: "what", Value: sigma.Value{Kind: sigma.String, Text: string(e.Raw)}}}
 		switch {
 		case bytes.Contains(e.Raw, []byte("evil")):
-			ms = append(ms, picket.Match{ID: picket.MatchID("rule", e.ID), RuleID: "rule", EventID: e.ID, AgentID: e.AgentID,
+			ms = append(ms, picket.Match{ID: picket.MatchID("rule", e.Key()), RuleID: "rule", EventID: e.ID, EventNamespace: e.Namespace(), AgentID: e.AgentID,
 				Time: e.Time, Title: "Evil", Level: sigma.High, Host: e.Host})
 		case bytes.Contains(e.Raw, []byte("panic")):
 			panic("cannot look at " + e.ID)
@@ -175,7 +175,7 @@ func batch(id string, n int, whats ...string) picket.Batch {
 	b := picket.Batch{ID: id, Received: now}
 	for _, what := range whats {
 		for i := range n {
-			b.Events = append(b.Events, picket.Event{ID: fmt.Sprintf("%s-%s-%d", id, what, i), AgentID: "agent", Host: "host",
+			b.Events = append(b.Events, picket.Event{ID: fmt.Sprintf("%s-%s-%d", id, what, i), Sender: "agent:agent", AgentID: "agent", Host: "host",
 				Type: "process", OS: "linux", Time: now, Received: now, Raw: fmt.Appendf(nil, `{"what":%q}`, what)})
 		}
 	}
@@ -279,6 +279,30 @@ func TestDuplicates(t *testing.T) {
 	}
 	r.work(t, 5, new(detector), worker.Options{Concurrency: 1})
 	r.want(t, 6, 3, 0)
+}
+
+// Duplicates with other content are counted and logged, with one example.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	for i := range 5 {
+		b := batch("b", 2, "good")
+		b.ID = fmt.Sprintf("again%d", i)
+		b.Events[1].Raw = fmt.Appendf(nil, `{"n":%d}`, i)
+		r.enqueue(t, b)
+	}
+	m := r.work(t, 5, new(detector), worker.Options{Concurrency: 1, MaxMessages: 1})
+	r.want(t, 2, 0, 0)
+	if m.Duplicates != 8 || m.Conflicting != 4 {
+		t.Errorf("%d duplicates, %d conflicting, want 8, 4", m.Duplicates, m.Conflicting)
+	}
+	const line = `msg="duplicate event with other content left out" event=b-good-1 agent=agent sender=agent:agent`
+	if n := strings.Count(r.log.String(), line); n != 1 {
+		t.Errorf("logged %d times, want once:\n%s", n, r.log)
+	}
+	if !strings.Contains(r.log.String(), "conflicting=4") {
+		t.Errorf("the summary lacks the conflicts:\n%s", r.log)
+	}
 }
 
 func TestDrain(t *testing.T) {

@@ -111,22 +111,33 @@ func (q *Queue) appendPeeked(ds []queue.Delivery, raw []byte) []queue.Delivery {
 }
 
 // DeadLetters implements queue.Inspector.
-func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error) {
+	page, err := q.listDeadLetters(ctx, before, n, queue.MaxListedPayload)
+	if err != nil {
+		return queue.DeadLetterPage{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	return page, nil
+}
+
+// listDeadLetters lists a page of dead letters, without payloads of more than maxPayload
+// bytes.
+func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload int) (page queue.DeadLetterPage, err error) {
 	if err := q.closed(); err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
+		return page, err
 	}
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	ms, err := q.client.XRevRangeN(ctx, q.set.Key("dead"), fmt.Sprintf("(%d-0", before), "-", int64(n)).Result()
+	cmd, err := q.run(ctx, listDeadScript, []string{q.set.Key("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayload)
 	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
+		return page, err
 	}
-	var all []queue.DeadLetter
-	for _, m := range ms {
-		all = append(all, redisstats.DecodeDeadLetter(m))
+	more := false
+	page.DeadLetters, more, err = redisstats.DecodeDeadLetters(cmd)
+	if more && len(page.DeadLetters) > 0 {
+		page.Next = page.DeadLetters[len(page.DeadLetters)-1].ID
 	}
-	return all, nil
+	return page, err
 }
 
 // Requeue implements queue.Inspector. A message that could not be decoded is requeued
@@ -159,12 +170,12 @@ func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64
 func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int, error) {
 	var named []queue.DeadLetter
 	for _, id := range ids {
-		one, err := q.DeadLetters(ctx, id+1, 1)
+		one, err := q.listDeadLetters(ctx, id+1, 1, math.MaxInt32)
 		if err != nil {
 			return 0, err
 		}
-		if len(one) > 0 && one[0].ID == id {
-			named = append(named, one[0])
+		if ls := one.DeadLetters; len(ls) > 0 && ls[0].ID == id {
+			named = append(named, ls[0])
 		}
 	}
 	return q.changePage(ctx, doing, named)
@@ -175,16 +186,16 @@ func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int
 func (q *Queue) changeAll(ctx context.Context, doing string) (int, error) {
 	n := 0
 	for before := int64(0); ; {
-		page, err := q.DeadLetters(ctx, before, deadLetterChunk)
+		page, err := q.listDeadLetters(ctx, before, deadLetterChunk, math.MaxInt32)
 		if err != nil {
 			return n, err
 		}
-		changed, err := q.changePage(ctx, doing, page)
+		changed, err := q.changePage(ctx, doing, page.DeadLetters)
 		n += changed
-		if err != nil || len(page) < deadLetterChunk {
+		if err != nil || page.Next == 0 {
 			return n, err
 		}
-		before = page[len(page)-1].ID
+		before = page.Next
 	}
 }
 

@@ -29,10 +29,13 @@ var (
 	overdueLua string
 	//go:embed lua/deadletter.lua
 	deadLetterLua string
+	//go:embed lua/listdead.lua
+	listDeadLua string
 
 	enqueueScript, claimScript, finishScript   = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
 	scheduleScript, restoreScript, renewScript = newScript(scheduleLua), newScript(restoreLua), newScript(renewLua)
 	overdueScript, deadLetterScript            = newScript(overdueLua), newScript(deadLetterLua)
+	listDeadScript                             = newScript(listDeadLua)
 )
 
 func newScript(body string) *redis.Script { return redis.NewScript(redisstats.LuaLibrary + lib + body) }

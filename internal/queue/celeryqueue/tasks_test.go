@@ -109,9 +109,9 @@ func TestRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "six letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 6
 	})
 	for _, l := range deadLetters {
@@ -156,9 +156,9 @@ func TestFollowUpsRefused(t *testing.T) {
 	}
 	var deadLetters []queue.DeadLetter
 	testenv.Until(t, "four dead letters", func() bool {
-		var err error
-		deadLetters, err = q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
 		testenv.Check(t, err)
+		deadLetters = page.DeadLetters
 		return len(deadLetters) == 4
 	})
 	for _, l := range deadLetters {
@@ -265,7 +265,7 @@ func TestPublished(t *testing.T) {
 	}
 	b := picket.Batch{ID: "batch", Received: at}
 	for i, raw := range raws {
-		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
+		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), Sender: "collector:c", Index: fmt.Sprint("index ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
 	}
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(raws), Payload: b.Encode(nil)}))
 	if !r.Client.SIsMember(t.Context(), r.Keys.BindingKey("celery"), r.Keys.BindingMember("celery", "", "celery")).Val() {
@@ -300,6 +300,31 @@ func TestPublished(t *testing.T) {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	r.WantEmpty()
+}
+
+// Two tasks have events with the same id: only the one whose event is dead-lettered
+// fails.
+func TestBuriedTaskOfSameID(t *testing.T) {
+	t.Parallel()
+	r := celerytest.New(t)
+	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
+	a, b := celerytest.NewTask("a"), celerytest.NewTask("b")
+	b.Args = []byte(strings.NewReplacer("event of b", "event of a", "PC1", "PC2").Replace(string(b.Args)))
+	r.Publish(a, b)
+	d := celerytest.Receive(t, q, 2)[0]
+	batch, err := picket.DecodeBatch(d.Payload)
+	testenv.Check(t, err)
+	bad := batch.Events[1]
+	one := picket.Batch{ID: "letter", Received: batch.Received, Events: []picket.Event{bad}}
+	testenv.Check(t, q.Bury(t.Context(), d, queue.DeadLetter{Reason: queue.Failed, Cause: "detect: no", AgentID: bad.AgentID, EventID: bad.ID, Events: 1, Payload: one.Encode(nil)}))
+	good, failed := "a", "b"
+	if bad.AgentID == "PC1" {
+		good, failed = failed, good
+	}
+	if got := r.Result(good); got.Status != celery.Success {
+		t.Errorf("%s is %s", good, got.Status)
+	}
+	r.WantFailure(failed, "RuntimeError", "detect: no")
 }
 
 func TestBuriedTasks(t *testing.T) {

@@ -19,7 +19,8 @@ func (su suite) testBury(t *testing.T, q Queue) {
 	d := receive(t, q, 1)[0]
 	testenv.Check(t, q.Bury(t.Context(), d, deadLetter("e1"), deadLetter("e2")))
 	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
-	ls, err := q.DeadLetters(t.Context(), 0, 10)
+	page, err := q.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	want := []queue.DeadLetter{deadLetter("e2"), deadLetter("e1")}
 	for i := range want {
@@ -39,7 +40,8 @@ func (su suite) testRejected(t *testing.T, q Queue) {
 	n := su.events(2)
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", n), deadLetter("bad")))
 	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
-	ls, err := q.DeadLetters(t.Context(), 0, 10)
+	page, err := q.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	if len(ls) != 1 || ls[0].Reason != queue.Rejected || ls[0].EventID != "bad" || ls[0].Cause != "cause of bad" {
 		t.Errorf("dead letters %+v", ls)
@@ -75,7 +77,8 @@ func (su suite) testRequeueRejected(t *testing.T, q Queue) {
 
 func (su suite) testRequeueSome(t *testing.T, q Queue) {
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "a"}, deadLetter("0"), deadLetter("1"), deadLetter("2")))
-	ls, err := q.DeadLetters(t.Context(), 0, 10)
+	page, err := q.DeadLetters(t.Context(), 0, 10)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	requeue(t, q, 1, ls[1].ID)
 	requeue(t, q, 0, ls[1].ID, 1<<40) // requeued before, and unknown
@@ -108,7 +111,8 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 	accepted := int64(su.events(1000))
 	enqueue(t, q, message("a", int(accepted)))
 	testenv.Check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
-	newest, err := q.DeadLetters(t.Context(), 0, 2)
+	page, err := q.DeadLetters(t.Context(), 0, 2)
+	newest := page.DeadLetters
 	testenv.Check(t, err)
 	n, err := q.Purge(t.Context(), newest[0].ID, newest[1].ID, newest[1].ID)
 	testenv.Check(t, err)
@@ -134,7 +138,8 @@ func (su suite) testDeadLetters(t *testing.T, q Queue) {
 	var got []string
 	before := int64(0)
 	for {
-		ls, err := q.DeadLetters(t.Context(), before, 2)
+		page, err := q.DeadLetters(t.Context(), before, 2)
+		ls := page.DeadLetters
 		testenv.Check(t, err)
 		if len(ls) == 0 {
 			break
@@ -222,7 +227,8 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 
 func newestDeadLetter(t *testing.T, q Queue) int64 {
 	t.Helper()
-	ls, err := q.DeadLetters(t.Context(), 0, 1)
+	page, err := q.DeadLetters(t.Context(), 0, 1)
+	ls := page.DeadLetters
 	testenv.Check(t, err)
 	return ls[0].ID
 }

@@ -176,7 +176,8 @@ func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
 		testenv.Check(t, q.Ack(t.Context(), ds...)) // a suspect is delivered when nothing else is leased
 		return false
 	})
-	deadLetters, err := q.DeadLetters(t.Context(), 0, 1000)
+	page, err := q.DeadLetters(t.Context(), 0, 1000)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	for _, dl := range deadLetters { // lost with too many children
 		b, err := picket.DecodeBatch(dl.Payload)

@@ -58,7 +58,8 @@ func Poison(t *testing.T, open Open) {
 	testenv.Check(t, err)
 	defer q.Close()
 	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
-	deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
+	page, err := q.DeadLetters(t.Context(), 0, 10)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	for _, l := range deadLetters {
 		b, err := picket.DecodeBatch(l.Payload)

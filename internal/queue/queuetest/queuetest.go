@@ -67,6 +67,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"Purge", su.testPurge},
 		{"Peek", su.testPeek},
 		{"Letters", su.testDeadLetters},
+		{"LetterPages", su.testDeadLetterPages},
 		{"LargePayload", su.testLargePayload},
 		{"CountersAddUp", su.testCounters},
 		{"Rates", su.testRates},

@@ -8,38 +8,60 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// DeadLetters implements queue.Inspector.
-func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
+// DeadLetters implements queue.Inspector. Each shard gives a part of the page.
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error) {
+	page, err := q.listDeadLetters(ctx, before, n)
+	if err != nil {
+		return queue.DeadLetterPage{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	return page, nil
+}
+
+func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page queue.DeadLetterPage, err error) {
 	if err := q.connect(ctx); err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
+		return page, err
 	}
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	pipe := q.client.Pipeline()
-	var cmds []*redis.XMessageSliceCmd
+	var calls []*call
 	for _, s := range q.shards {
-		cmds = append(cmds, pipe.XRevRangeN(ctx, s.dead, fmt.Sprintf("(%d-0", before), "-", int64(n)))
+		calls = append(calls, &call{script: listDeadScript, keys: []string{s.dead},
+			args: []any{before, n, queue.MaxDeadLetterPageBytes / len(q.shards), queue.MaxListedPayload}})
 	}
-	pipe.Exec(ctx)
-	var all []queue.DeadLetter
-	for _, cmd := range cmds {
-		ms, err := cmd.Result()
+	if err := q.run(ctx, calls, false); err != nil {
+		return page, err
+	}
+	// Below the lowest ID of a shard that has more, others would be missing.
+	more, lowest := false, int64(0)
+	for _, c := range calls {
+		deadLetters, shardHasMore, err := redisstats.DecodeDeadLetters(c.cmd)
 		if err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", redisstats.WrapError(err))
+			return page, err
 		}
-		for _, m := range ms {
-			all = append(all, redisstats.DecodeDeadLetter(m))
+		if shardHasMore && len(deadLetters) > 0 {
+			more, lowest = true, max(lowest, deadLetters[len(deadLetters)-1].ID)
+		}
+		page.DeadLetters = append(page.DeadLetters, deadLetters...)
+	}
+	slices.SortFunc(page.DeadLetters, func(a, b queue.DeadLetter) int { return cmp.Compare(b.ID, a.ID) })
+	bytes := 0
+	for i := range page.DeadLetters {
+		l := &page.DeadLetters[i]
+		bytes += l.ListedSize()
+		if i == n || l.ID < lowest || i > 0 && bytes > queue.MaxDeadLetterPageBytes {
+			page.DeadLetters, more = page.DeadLetters[:i], true
+			break
 		}
 	}
-	slices.SortFunc(all, func(a, b queue.DeadLetter) int { return cmp.Compare(b.ID, a.ID) })
-	return all[:min(n, len(all))], nil
+	if more && len(page.DeadLetters) > 0 {
+		page.Next = page.DeadLetters[len(page.DeadLetters)-1].ID
+	}
+	return page, nil
 }
 
 // Requeue implements queue.Inspector. A dead letter is requeued in its own shard.

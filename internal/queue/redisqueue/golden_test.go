@@ -38,7 +38,8 @@ func TestGolden(t *testing.T) {
 		}
 		return queue.Message{ID: id, Agent: agent, Events: events, Payload: b.Encode(nil)}
 	}
-	deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
+	page, err := q.DeadLetters(t.Context(), 0, 10)
+	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
 	want := []queue.DeadLetter{
 		{ID: 1839148313962560, Reason: queue.Rejected, Cause: "event_type: missing", AgentID: "agent-2", EventID: "bad", Events: 1, Time: at, Payload: []byte("{}")},

@@ -38,6 +38,7 @@ var (
 	statsScript       = newScript("stats")
 	peekScript        = newScript("peek")
 	deadLettersScript = newScript("deadletters")
+	listDeadScript    = newScript("listdead")
 )
 
 // newScript returns the embedded script of that name, with the libraries.

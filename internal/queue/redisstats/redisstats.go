@@ -80,6 +80,33 @@ func DecodeDeadLetter(m redis.XMessage) queue.DeadLetter {
 	}
 }
 
+// DecodeDeadLetters decodes the result of the Lua function list_dead_letters.
+func DecodeDeadLetters(cmd *redis.Cmd) (deadLetters []queue.DeadLetter, more bool, err error) {
+	out, err := cmd.Slice()
+	if err != nil {
+		return nil, false, WrapError(err)
+	}
+	for i, v := range out {
+		if i == 0 {
+			more = v == int64(1)
+			continue
+		}
+		entry, _ := v.([]any)
+		if len(entry) != 2 {
+			return nil, false, fmt.Errorf("a dead letter is %T", v)
+		}
+		m := redis.XMessage{Values: make(map[string]any)}
+		m.ID, _ = entry[0].(string)
+		fields, _ := entry[1].([]any)
+		for k := 0; k+1 < len(fields); k += 2 {
+			name, _ := fields[k].(string)
+			m.Values[name] = fields[k+1]
+		}
+		deadLetters = append(deadLetters, DecodeDeadLetter(m))
+	}
+	return deadLetters, more, nil
+}
+
 // AppendDeadLetter appends the arguments that the Lua function add_dead_letter
 // expects for l, with the given reason.
 func AppendDeadLetter(args []any, reason queue.DeadReason, l *queue.DeadLetter) []any {

@@ -101,30 +101,42 @@ func (t *tx) countDeadLetter(reason queue.DeadReason, size, sign int64) {
 }
 
 // DeadLetters implements queue.Inspector.
-func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) ([]queue.DeadLetter, error) {
+func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error) {
+	page, err := q.listDeadLetters(ctx, before, n)
+	if err != nil {
+		return queue.DeadLetterPage{}, fmt.Errorf("list dead letters: %w", err)
+	}
+	return page, nil
+}
+
+func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page queue.DeadLetterPage, err error) {
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	rows, err := q.readDB.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, payload FROM letter
-		WHERE id < ? ORDER BY id DESC LIMIT ?`, before, n)
+	rows, err := q.readDB.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, CASE WHEN length(payload) <= ? THEN payload END FROM letter
+		WHERE id < ? ORDER BY id DESC LIMIT ?`, queue.MaxListedPayload, before, n+1)
 	if err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
+		return page, err
 	}
 	defer rows.Close()
-	var all []queue.DeadLetter
+	bytes := 0
 	for rows.Next() {
 		var l queue.DeadLetter
 		var at int64
 		if err := rows.Scan(&l.ID, &l.Reason, &l.Cause, &l.AgentID, &l.EventID, &l.Events, &at, &l.Payload); err != nil {
-			return nil, fmt.Errorf("list dead letters: %w", err)
+			return page, err
 		}
 		l.Time = time.UnixMicro(at).UTC()
-		all = append(all, l)
+		bytes += l.ListedSize()
+		if have := len(page.DeadLetters); have == n || have > 0 && bytes > queue.MaxDeadLetterPageBytes {
+			if have > 0 {
+				page.Next = page.DeadLetters[have-1].ID
+			}
+			return page, nil
+		}
+		page.DeadLetters = append(page.DeadLetters, l)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list dead letters: %w", err)
-	}
-	return all, nil
+	return page, rows.Err()
 }
 
 // Requeue implements queue.Inspector.

@@ -53,7 +53,8 @@ func TestVersion1(t *testing.T) {
 		if diff := cmp.Diff(want, recoded(t, ds), cmpopts.IgnoreFields(queue.Delivery{}, "Receipt")); diff != "" {
 			t.Errorf("messages (-want +got):\n%s", diff)
 		}
-		deadLetters, err := q.DeadLetters(t.Context(), 0, 10)
+		page, err := q.DeadLetters(t.Context(), 0, 10)
+		deadLetters := page.DeadLetters
 		testenv.Check(t, err)
 		buried := goldenMessage("buried.1", 1).Payload
 		wantDeadLetters := []queue.DeadLetter{

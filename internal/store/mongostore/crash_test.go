@@ -29,11 +29,11 @@ func testBatch(batch string, lo, n int) store.Batch {
 	b := store.Batch{ID: batch}
 	for i := lo; i < lo+n; i++ {
 		at := start.Add(time.Duration(i) * time.Second)
-		ev := picket.Event{ID: fmt.Sprintf("event-%06d", i), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
+		ev := picket.Event{ID: fmt.Sprintf("event-%06d", i), Sender: "agent:agent", AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
 			Raw: fmt.Appendf(nil, `{"n":%d,"name":"process %d"}`, i, i)}
 		b.Events = append(b.Events, ev)
 		if i%10 == 0 {
-			b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID("rule", ev.ID), RuleID: "rule", EventID: ev.ID, AgentID: "agent", Time: at,
+			b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID("rule", ev.Key()), RuleID: "rule", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: "agent", Time: at,
 				Title: "Rule", Level: sigma.High, Host: "host", Observed: map[string]string{"User": "u"}})
 		}
 	}

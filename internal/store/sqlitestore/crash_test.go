@@ -25,7 +25,7 @@ func crashBatch(n int) store.Batch {
 	for i := max(0, (n-1)*crashSize); i < (n+1)*crashSize; i++ {
 		ev := simple(i)
 		b.Events = append(b.Events, ev)
-		b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID("r", ev.ID), RuleID: "r", EventID: ev.ID, AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Level: 3})
+		b.Matches = append(b.Matches, picket.Match{ID: picket.MatchID("r", ev.Key()), RuleID: "r", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: ev.AgentID, Host: ev.Host, Time: ev.Time, Level: 3})
 	}
 	return b
 }

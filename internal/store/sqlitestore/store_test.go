@@ -20,7 +20,7 @@ import (
 // simple returns event number n.
 func simple(n int) picket.Event {
 	at := time.Date(2026, 8, 1, 0, 0, n, 0, time.UTC)
-	return picket.Event{ID: madeID(n), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
+	return picket.Event{ID: madeID(n), Sender: "agent:agent", AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at, Received: at,
 		Raw:    fmt.Appendf(nil, `{"n":%d,"name":"worker %d"}`, n, n%7),
 		Fields: []sigma.Field{{Name: "n", Value: sigma.Value{Kind: sigma.Number, Text: fmt.Sprint(n)}}, {Name: "Name", Value: sigma.Value{Kind: sigma.String, Text: fmt.Sprintf("worker %d", n%7)}}}}
 }
