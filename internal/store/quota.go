@@ -7,11 +7,14 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// What one sender can add in a minute to what is kept for each alert and each host.
+// DefaultMaxNewAlerts is how many alerts the events of one agent open in a minute. For
+// each, MatchBytesPerAlert bytes of their matches are stored; further matches are only
+// counted. All agents of a sender have SenderQuotaFactor times as much of both, and add
+// as many hosts as alerts.
 const (
-	DefaultMaxNewAlerts = 100  // that the events of one agent open
-	agentsPerSender     = 10   // all agents of a sender may open as many alerts as so many agents
-	MaxNewHosts         = 1000 // of a sender
+	DefaultMaxNewAlerts = 100
+	MatchBytesPerAlert  = 64 << 10
+	SenderQuotaFactor   = 10
 )
 
 // CorrelationSender is the sender of the matches of correlations.
@@ -54,15 +57,12 @@ func (u *QuotaUse) used(k quotaKey) int {
 	return n
 }
 
-func (u *QuotaUse) add(k quotaKey) {
+func (u *QuotaUse) add(k quotaKey, n int) {
 	if u.added == nil {
 		u.added = make(map[quotaKey]int)
 	}
-	u.added[k]++
+	u.added[k] += n
 }
-
-func ofAgent(sender, agent string) quotaKey { return quotaKey{"alert", sender, agent} }
-func ofSender(sender string) quotaKey       { return quotaKey{"alerts", sender, ""} }
 
 // Alert returns the alert that a match of a sender's event opens: a, or past a quota the
 // one that gathers such matches.
@@ -71,35 +71,55 @@ func (u *QuotaUse) Alert(sender string, a picket.Alert) picket.Alert {
 	switch {
 	case limit < 0 || a.RuleID == AlertQuotaRule:
 		return a
-	case u.used(ofSender(sender)) >= limit*agentsPerSender:
+	case u.used(quotaKey{"alerts", sender, ""}) >= limit*SenderQuotaFactor:
 		return gathering("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
-	case u.used(ofAgent(sender, a.AgentID)) >= limit:
+	case u.used(quotaKey{"alerts of", sender, a.AgentID}) >= limit:
 		return gathering("Too many new alerts from this agent: further matches are here", a.AgentID)
 	}
 	return a
 }
 
-// gathering returns an alert that gathers matches. It has no host, because they may be of
-// many.
+// SeveralHosts is the host of alerts that gather matches.
+const SeveralHosts = "(several)"
+
+// gathering returns an alert that gathers matches.
 func gathering(title, agent string) picket.Alert {
-	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent}
+	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent, Host: SeveralHosts}
 }
 
 // AddAlert counts an alert that was opened.
 func (u *QuotaUse) AddAlert(sender string, a *picket.Alert) {
 	if a.RuleID != AlertQuotaRule {
-		u.add(ofSender(sender))
-		u.add(ofAgent(sender, a.AgentID))
+		u.add(quotaKey{"alerts", sender, ""}, 1)
+		u.add(quotaKey{"alerts of", sender, a.AgentID}, 1)
 	}
 }
 
-// AddHost counts a new host of a sender, unless the sender has added MaxNewHosts.
-func (u *QuotaUse) AddHost(sender string) bool {
-	k := quotaKey{"hosts", sender, ""}
-	if u.used(k) >= MaxNewHosts {
+// AddMatch counts the bytes of a match of a sender's event. It returns false past the
+// quota: the match is then only counted in its alert. Matches of correlations have no
+// quota, because a replay must know which of them are new.
+func (u *QuotaUse) AddMatch(sender string, m *picket.Match) bool {
+	limit := u.quota.maxAlerts * MatchBytesPerAlert
+	if limit < 0 || sender == CorrelationSender {
+		return true
+	}
+	all, one := quotaKey{"matches", sender, ""}, quotaKey{"matches of", sender, m.AgentID}
+	n := MatchSize(m)
+	if u.used(one)+n > limit || u.used(all)+n > limit*SenderQuotaFactor {
 		return false
 	}
-	u.add(k)
+	u.add(all, n)
+	u.add(one, n)
+	return true
+}
+
+// AddHost counts a new host of a sender. It returns false past the quota.
+func (u *QuotaUse) AddHost(sender string) bool {
+	k := quotaKey{"hosts", sender, ""}
+	if limit := u.quota.maxAlerts; limit >= 0 && u.used(k) >= limit*SenderQuotaFactor {
+		return false
+	}
+	u.add(k, 1)
 	return true
 }
 

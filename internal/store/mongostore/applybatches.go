@@ -219,7 +219,7 @@ func (t *txn) addMatches(ctx context.Context, sender string, matches []matchReco
 			opened = append(opened, doc.ID)
 		}
 		newMatches++
-		t.addMatch(doc, m)
+		t.addMatch(doc, sender, m)
 	}
 	t.totals.Matches += int64(newMatches)
 	return newMatches, opened, nil
@@ -267,7 +267,7 @@ func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
 
 // addMatch counts a match in its alert, and stores it unless the alert has enough
 // of them.
-func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
+func (t *txn) addMatch(doc *alertDoc, sender string, m *matchRecord) {
 	doc.Step = t.step
 	doc.Count++
 	doc.US.First, doc.US.Last, doc.US.Updated = min(doc.US.First, m.Time), max(doc.US.Last, m.Time), t.now
@@ -279,7 +279,7 @@ func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
 	r.Step = t.step
 	r.Matches++
 	t.knownMatches[m.ID] = true
-	if doc.Kept >= picket.AlertMatchLimit {
+	if doc.Kept >= picket.AlertMatchLimit || !t.quota.AddMatch(sender, m.match()) && doc.Count > 1 {
 		return
 	}
 	doc.Kept++

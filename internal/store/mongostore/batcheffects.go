@@ -114,6 +114,11 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	return out
 }
 
+// match returns what is stored of the match.
+func (r *matchRecord) match() *picket.Match {
+	return &picket.Match{ID: r.ID, RuleID: r.Rule, EventID: r.Event, EventNamespace: r.Namespace, AgentID: r.Agent, Why: r.Why}
+}
+
 func (b *batchEffects) encode() ([]byte, error) {
 	text, err := json.Marshal(b)
 	if err != nil {

@@ -115,7 +115,8 @@ func (t *tx) newAlert(a picket.Alert) *openAlert {
 // saveMatch inserts a match, unless its alert has enough of them, and reports
 // whether it is new.
 func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, error) {
-	if a.kept >= picket.AlertMatchLimit {
+	opens := a.isNew && a.added == 0
+	if a.kept >= picket.AlertMatchLimit || !t.quota.AddMatch(b.sender, m) && !opens {
 		return true, nil // its event is new, so it has not been counted before
 	}
 	if a.n == 0 {
@@ -133,7 +134,7 @@ func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, er
 		return false, err
 	}
 	a.kept++
-	if a.isNew && a.added == 0 {
+	if opens {
 		a.ID = picket.AlertID(m.ID)
 		t.quota.AddAlert(b.sender, &a.Alert)
 		return true, t.insertAlert(a)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,17 +22,17 @@ func floodBatch(t *testing.T, id string, lo, hi int, change func(n int, ev *pick
 	return b
 }
 
-// testAlertQuota checks that the events of an agent open a bounded number of alerts in a
+// testAgentQuota checks that the events of an agent open a bounded number of alerts in a
 // minute, and that one more has the other matches.
-func testAlertQuota(t *testing.T, s store.Store) {
-	const further = 50
-	b := floodBatch(t, "b1", 0, store.DefaultMaxNewAlerts+further, func(n int, ev *picket.Event) { ev.Host = fmt.Sprint("host-", n%3) })
+func testAgentQuota(t *testing.T, s store.Store) {
+	const further = 20
+	b := floodBatch(t, "b1", 0, QuotaOfAlerts+further, func(n int, ev *picket.Event) { ev.Host = fmt.Sprint("host-", n%3) })
 	saved := save(t, s, b)[0]
-	if saved.Matches != len(b.Matches) || len(saved.Opened) != store.DefaultMaxNewAlerts+1 {
+	if saved.Matches != len(b.Matches) || len(saved.Opened) != QuotaOfAlerts+1 {
 		t.Fatalf("%d new matches, %d alerts opened", saved.Matches, len(saved.Opened))
 	}
 	gathered := listAlerts(t, s, store.AlertQuery{RuleID: store.AlertQuotaRule})
-	if len(gathered) != 1 || gathered[0].Count != further || gathered[0].AgentID != "web-1" || gathered[0].Host != "" || gathered[0].Title == "" {
+	if len(gathered) != 1 || gathered[0].Count != further || gathered[0].AgentID != "web-1" || gathered[0].Host != store.SeveralHosts || gathered[0].Title == "" {
 		t.Fatalf("gathering alerts: %+v", gathered)
 	}
 	matches := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{AlertID: gathered[0].ID})).Matches
@@ -48,7 +49,7 @@ func testAlertQuota(t *testing.T, s store.Store) {
 		t.Helper()
 		got := listAlerts(t, s, store.AlertQuery{RuleID: store.AlertQuotaRule})
 		checkEqual(t, what, got, gathered)
-		if total := must[store.AlertCounts](t)(s.AlertCounts(t.Context())).Total; total != store.DefaultMaxNewAlerts+1 {
+		if total := must[store.AlertCounts](t)(s.AlertCounts(t.Context())).Total; total != QuotaOfAlerts+1 {
 			t.Errorf("%s: %d alerts", what, total)
 		}
 		if n := must[store.Totals](t)(s.Totals(t.Context())).Matches; n != int64(len(b.Matches)) {
@@ -63,7 +64,7 @@ func testAlertQuota(t *testing.T, s store.Store) {
 	checkSame("sent again")
 
 	// Other agents have quotas of their own, and matches join alerts that are open.
-	b = floodBatch(t, "b3", 1000, 1010, func(n int, ev *picket.Event) { ev.Sender, ev.AgentID = "agent:web-2", "web-2" })
+	b = floodBatch(t, "b3", 1000, 1000+QuotaOfAlerts, func(n int, ev *picket.Event) { ev.Sender, ev.AgentID = "agent:web-2", "web-2" })
 	if saved := save(t, s, b)[0]; len(saved.Opened) != len(b.Matches) {
 		t.Errorf("another agent opened %d alerts of %d", len(saved.Opened), len(b.Matches))
 	}
@@ -81,16 +82,43 @@ func testAlertQuota(t *testing.T, s store.Store) {
 	}
 }
 
+// testMatchQuota checks that a bounded number of matches of an agent are stored in a
+// minute, and that all are counted.
+func testMatchQuota(t *testing.T, s store.Store) {
+	const limit = QuotaOfAlerts * store.MatchBytesPerAlert
+	b := floodBatch(t, "b1", 0, 100, func(n int, ev *picket.Event) {})
+	for i := range b.Matches {
+		b.Matches[i] = makeMatch(fmt.Sprint("rule", i%2), b.Events[i])
+		b.Matches[i].Why[0].Value = strings.Repeat("x", 8<<10)
+	}
+	if saved := save(t, s, b)[0]; saved.Matches != len(b.Matches) || len(saved.Opened) != 2 {
+		t.Errorf("%d new matches, %d alerts opened", saved.Matches, len(saved.Opened))
+	}
+	save(t, s, b)
+	b.ID = "b2"
+	save(t, s, b)
+	count, bytes := int64(0), 0
+	for _, a := range listAlerts(t, s, store.AlertQuery{}) {
+		count += a.Count
+	}
+	matches := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{Limit: 1000})).Matches
+	for i := range matches {
+		bytes += store.MatchSize(&matches[i])
+	}
+	if count != int64(len(b.Matches)) || bytes > limit || bytes < limit-10<<10 {
+		t.Errorf("%d matches counted, %d with %d bytes stored", count, len(matches), bytes)
+	}
+}
+
 // testSenderQuota checks that a sender of many agents opens a bounded number of alerts,
 // and makes a bounded number of hosts.
 func testSenderQuota(t *testing.T, s store.Store) {
-	const alerts, further = 10 * store.DefaultMaxNewAlerts, 20
-	b := floodBatch(t, "b1", 0, store.MaxNewHosts+further, func(n int, ev *picket.Event) {
+	const perSender, further = store.SenderQuotaFactor * QuotaOfAlerts, 20
+	b := floodBatch(t, "b1", 0, perSender+further, func(n int, ev *picket.Event) {
 		name := fmt.Sprint("agent", n)
 		ev.Sender, ev.AgentID, ev.Host = "collector:fluentd", name, name
 	})
-	b.Matches = b.Matches[len(b.Matches)-alerts-further:]
-	if saved := save(t, s, b)[0]; saved.Matches != alerts+further || len(saved.Opened) != alerts+1 {
+	if saved := save(t, s, b)[0]; saved.Matches != perSender+further || len(saved.Opened) != perSender+1 {
 		t.Errorf("%d new matches, %d alerts opened", saved.Matches, len(saved.Opened))
 	}
 	gathered := listAlerts(t, s, store.AlertQuery{RuleID: store.AlertQuotaRule})
@@ -98,8 +126,8 @@ func testSenderQuota(t *testing.T, s store.Store) {
 		t.Errorf("gathering alerts: %+v", gathered)
 	}
 	total, _, err := s.CountHosts(t.Context(), time.Time{})
-	if err != nil || total != store.MaxNewHosts {
-		t.Errorf("%d hosts (%v), want %d", total, err, store.MaxNewHosts)
+	if err != nil || total != perSender {
+		t.Errorf("%d hosts (%v), want %d", total, err, perSender)
 	}
 	if n := len(searchAll(t, s, store.EventQuery{})); n != len(b.Events) {
 		t.Errorf("%d events, want %d", n, len(b.Events))
@@ -115,7 +143,7 @@ func testSenderQuota(t *testing.T, s store.Store) {
 	for _, ev := range b.Events {
 		open += must[store.Host](t)(s.Host(t.Context(), ev.Host)).Alerts
 	}
-	if open != alerts {
-		t.Errorf("hosts have %d open alerts, want %d", open, alerts)
+	if open != perSender {
+		t.Errorf("hosts have %d open alerts, want %d", open, perSender)
 	}
 }

@@ -33,8 +33,6 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Triage", testTriage},
 		{"Alerts/Reopen", testReopen},
 		{"Alerts/Limit", testAlertMatchLimit},
-		{"Alerts/Quota", testAlertQuota},
-		{"Alerts/SenderQuota", testSenderQuota},
 		{"Alerts/Queries", testAlertQueries},
 		{"Alerts/Paging", testAlertPaging},
 		{"Alerts/Counts", testAlertCounts},
@@ -54,6 +52,18 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Sessions", testSessions},
 		{"Audit", testAuditLog},
 		{"Audit/Concurrent", testConcurrentAudit},
+	})
+}
+
+// QuotaOfAlerts is the option MaxNewAlerts of the stores that RunQuotas opens.
+const QuotaOfAlerts = 5
+
+// RunQuotas runs the part of the suite about quotas.
+func RunQuotas(t *testing.T, open func(t *testing.T) store.Store) {
+	run(t, open, []testCase{
+		{"Quota/Agent", testAgentQuota},
+		{"Quota/Matches", testMatchQuota},
+		{"Quota/Sender", testSenderQuota},
 	})
 }
 
