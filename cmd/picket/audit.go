@@ -49,7 +49,7 @@ func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit i
 			if asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), e)
 			} else {
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shortTime(e.Time), printable(e.Actor), printable(e.Action), printable(e.Object), printable(e.Detail))
+				_, err = fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shortTime(e.Time), e.Actor, e.Action, e.Object, e.Detail)
 			}
 			if err != nil {
 				return err
@@ -85,7 +85,7 @@ hash: whoever can write to the database can also make a new chain.`,
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), v)
 			} else if v.Problem == "" {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
+				_, err = fprintf(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
 			}
 			if err == nil && v.Problem != "" {
 				err = fmt.Errorf("verify audit log: %s", v.Problem)
@@ -111,7 +111,7 @@ func (l storeLocation) auditChange(cmd *cobra.Command, action, object, detail st
 	}
 	err := l.withStore(cmd, func(s store.Store) error { return auditCLI(cmd, s, action, object, detail) })
 	if err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
+		fprintf(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
 	}
 }
 

@@ -75,7 +75,7 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), res)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d events (%d bytes) accepted at %.0f/s, answered in %.1f ms (median) and %.1f ms (99%%),\nstored and detected on at %.0f/s end to end; %d rejected\n",
+		_, err = fprintf(cmd.OutOrStdout(), "%d events (%d bytes) accepted at %.0f/s, answered in %.1f ms (median) and %.1f ms (99%%),\nstored and detected on at %.0f/s end to end; %d rejected\n",
 			res.Events, res.Bytes, res.Accepted, res.P50, res.P99, res.EndToEnd, res.Rejected)
 		return err
 	}

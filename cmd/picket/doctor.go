@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -100,9 +99,9 @@ func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {
 		if !f.OK {
 			state = "FAIL"
 		}
-		fmt.Fprintf(w, "%s  %-6s %s\n", state, f.Check, f.Text)
+		fprintf(w, "%s  %-6s %s\n", state, f.Check, f.Text)
 		if f.Hint != "" {
-			fmt.Fprintf(w, "             hint: %s\n", f.Hint)
+			fprintf(w, "             hint: %s\n", f.Hint)
 		}
 	}
 	return nil

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,9 +50,9 @@ func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJ
 		for i := range page.Events {
 			ev := &page.Events[i]
 			if asJSON {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", ev.Raw)
+				_, err = cmd.OutOrStdout().Write(slices.Concat(ev.Raw, []byte("\n")))
 			} else {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), printable(ev.Host), printable(ev.Type), truncate(printable(string(ev.Raw)), 400))
+				_, err = fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), ev.Host, ev.Type, truncate(string(ev.Raw), 400))
 			}
 			if err != nil {
 				return err

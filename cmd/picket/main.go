@@ -65,11 +65,11 @@ func hinted(err error, hint string) error { return &hintedError{err, hint} }
 // printError writes a line with what failed and why, and another with the hint if
 // there is one.
 func printError(w io.Writer, cmd *cobra.Command, err error) {
-	fmt.Fprintf(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fprintf(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if h := (*hintedError)(nil); errors.As(err, &h) {
-		fmt.Fprintf(w, "hint: %s\n", h.hint)
+		fprintf(w, "hint: %s\n", h.hint)
 	} else if u := (*usageError)(nil); errors.As(err, &u) {
-		fmt.Fprintf(w, "hint: %s --help\n", cmd.CommandPath())
+		fprintf(w, "hint: %s --help\n", cmd.CommandPath())
 	}
 }
 

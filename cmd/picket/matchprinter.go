@@ -42,7 +42,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		return p.printJSON(m)
 	}
 	if p.n == 1 {
-		fmt.Fprintf(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+		fprintf(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
 	}
 	when := "-"
 	if !m.Time.IsZero() {
@@ -52,24 +52,14 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	for _, e := range m.Why {
 		why = append(why, e.Field+"="+e.Value)
 	}
-	fmt.Fprintf(p.w, "%s  %-19s  %-7d  %s\n", p.level(m.Level), when, m.Record, printable(m.Title))
+	p.w.WriteString(p.level(m.Level)) // has escapes for colour
+	fprintf(p.w, "  %-19s  %-7d  %s\n", when, m.Record, m.Title)
 	line := m.File
 	if len(why) > 0 {
 		line += "  " + strings.Join(why, "  ")
 	}
-	_, err := fmt.Fprintf(p.w, "%15s%s\n", "", truncate(printable(line), p.width-16))
+	_, err := fprintf(p.w, "%15s%s\n", "", truncate(line, p.width-16))
 	return err
-}
-
-// printable replaces control characters with spaces. Text of events is not
-// trusted, and must not control the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 func truncate(s string, width int) string {

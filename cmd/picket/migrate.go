@@ -58,7 +58,7 @@ console and the state of correlations are not copied.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), got)
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
+		_, err = fprintf(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
 			got.Events, got.Matches, got.Alerts, got.Hosts, got.Users, got.Tokens)
 		return err
 	}

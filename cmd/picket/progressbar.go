@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -52,7 +51,7 @@ func (b *progressBar) draw() {
 	const width = 30
 	total := max(b.p.Total.Load(), 1)
 	done := min(int(b.p.Bytes.Load()*width/total), width)
-	fmt.Fprintf(b.w, "\r\x1b[K[%s%s] %3d%%  %d events", strings.Repeat("#", done), strings.Repeat(" ", width-done),
+	fprintf(b.w, "\r\x1b[K[%s%s] %3d%%  %d events", strings.Repeat("#", done), strings.Repeat(" ", width-done),
 		min(b.p.Bytes.Load()*100/total, 100), b.p.Events.Load())
 }
 
@@ -61,15 +60,15 @@ func (b *progressBar) println(s string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.on {
-		fmt.Fprint(b.w, "\r\x1b[K")
+		fprintf(b.w, "\r\x1b[K")
 	}
-	fmt.Fprintln(b.w, printable(s))
+	fprintf(b.w, "%s\n", s)
 }
 
 func (b *progressBar) stop() {
 	if b.on {
 		close(b.quit)
 		b.done.Wait()
-		fmt.Fprint(b.w, "\r\x1b[K")
+		fprintf(b.w, "\r\x1b[K")
 	}
 }

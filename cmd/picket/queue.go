@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -63,13 +62,13 @@ func queueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) 
 		return printJSONLine(cmd.OutOrStdout(), st)
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintf(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
-	fmt.Fprintf(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
-	fmt.Fprintf(tw, "dead\t%d letters\n", st.Dead)
-	fmt.Fprintf(tw, "oldest\t%.1f s\n", st.OldestAge)
-	fmt.Fprintf(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
-	fmt.Fprintf(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
-	fmt.Fprintf(tw, "so far\t%d accepted, %d rejected, %d failed, %d purged, %d dropped\n", st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped)
+	fprintf(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
+	fprintf(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
+	fprintf(tw, "dead\t%d letters\n", st.Dead)
+	fprintf(tw, "oldest\t%.1f s\n", st.OldestAge)
+	fprintf(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
+	fprintf(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
+	fprintf(tw, "so far\t%d accepted, %d rejected, %d failed, %d purged, %d dropped\n", st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped)
 	return tw.Flush()
 }
 
@@ -90,7 +89,7 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 		if asJSON {
 			err = printJSONLine(cmd.OutOrStdout(), row)
 		} else {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", shortTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
+			_, err = fprintf(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", shortTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
 		}
 		if err != nil {
 			return err
@@ -126,8 +125,8 @@ func printDeadLetter(cmd *cobra.Command, l queue.DeadLetter, asJSON bool) error 
 			Event any `json:"event"`
 		}{l, deadLetterEvent(l)})
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
-		l.ID, shortTime(l.Time), l.Reason, printable(l.AgentID), printable(l.EventID), printable(l.Cause))
+	_, err := fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
+		l.ID, shortTime(l.Time), l.Reason, l.AgentID, l.EventID, l.Cause)
 	return err
 }
 
@@ -165,7 +164,7 @@ func deadLetterAction(did string, do func(queue.Inspector, context.Context, ...i
 		if asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]int{"count": n})
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d %s\n", n, did)
+		_, err = fprintf(cmd.OutOrStdout(), "%d %s\n", n, did)
 		return err
 	}
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -37,26 +37,58 @@ func (s *server) healthRoutes(mux *httpapi.Mux) {
 	mux.Handle("GET /healthz", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok", "version": version})
 	}, httpapi.WriteError)
-	mux.Handle("GET /readyz", func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-		defer cancel()
-		checks := map[string]string{"queue": "ok", "store": "ok", "rules": "ok"}
-		status := http.StatusOK
-		fail := func(part string, err error) {
-			checks[part], status = err.Error(), http.StatusServiceUnavailable
-		}
-		if err := s.queue.ready(ctx); err != nil {
-			fail("queue", err)
-		}
-		if _, err := s.store.Totals(ctx); err != nil {
-			fail("store", err)
-		}
-		if s.rules.Engine().Rules().Len() == 0 {
-			fail("rules", fmt.Errorf("no rule is loaded: %w", picket.ErrUnavailable))
-		}
-		return httpapi.JSON(w, status, checks)
-	}, httpapi.WriteError)
+	mux.Handle("GET /readyz", s.ready, writeNotReady)
 	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
+}
+
+// ready answers GET /readyz: whether queue, store and rules are usable.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	var e notReadyError
+	e.queue = s.queue.ready(ctx)
+	_, e.store = s.store.Totals(ctx)
+	if s.rules.Engine().Rules().Len() == 0 {
+		e.rules = httpapi.Errorf(http.StatusServiceUnavailable, "no rule is loaded")
+	}
+	if e.queue != nil || e.store != nil || e.rules != nil {
+		return &e
+	}
+	return httpapi.JSON(w, http.StatusOK, e.parts())
+}
+
+// A notReadyError has the errors of the parts that are not usable. The log has them in
+// full.
+type notReadyError struct{ queue, store, rules error }
+
+func (e *notReadyError) Error() string {
+	return errors.Join(e.queue, e.store, e.rules).Error()
+}
+
+// parts returns the state of each part, without what names hosts or files.
+func (e *notReadyError) parts() map[string]string {
+	parts := make(map[string]string)
+	for name, err := range map[string]error{"queue": e.queue, "store": e.store, "rules": e.rules} {
+		parts[name] = "ok"
+		if err != nil {
+			parts[name] = httpapi.Message(err)
+		}
+	}
+	return parts
+}
+
+// Unwrap makes the status 503.
+func (e *notReadyError) Unwrap() error { return picket.ErrUnavailable }
+
+// writeNotReady answers that the server is not ready.
+func writeNotReady(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := errors.AsType[*notReadyError](err)
+	if !ok {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	httpapi.SetErrorHeaders(w, err)
+	httpapi.JSON(w, httpapi.Status(err), e.parts())
 }
 
 // servePprof serves net/http/pprof until ctx ends.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -64,14 +63,14 @@ func newRulesTest() *cobra.Command {
 			case *asJSON:
 				err = printJSONLine(cmd.OutOrStdout(), r)
 			case r.Err != "":
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
+				_, err = fprintf(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
 			}
 			if err != nil {
 				return err
 			}
 		}
 		if !*asJSON {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d cases, %d failed\n", len(results), failed)
+			fprintf(cmd.ErrOrStderr(), "%d cases, %d failed\n", len(results), failed)
 		}
 		if failed > 0 {
 			return errSilent

@@ -46,11 +46,11 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
+		fprintf(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
 		if pack.Problems > 0 {
-			fmt.Fprintf(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
+			fprintf(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout())
+		_, err = fprintf(cmd.OutOrStdout(), "\n")
 		return err
 	}
 	return cmd
@@ -89,7 +89,7 @@ func newRulesRemove() *cobra.Command {
 			return hinted(failed, "the packs in "+at.data+" are "+strings.Join(names, ", "))
 		}
 		at.auditChange(cmd, "rules.remove", args[0], "")
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", args[0])
+		_, err := fprintf(cmd.OutOrStdout(), "removed %s\n", args[0])
 		return err
 	}
 	return cmd

@@ -61,7 +61,7 @@ are converted, and the exit status is 1.`,
 				}
 			}
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
+		fprintf(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
 		if w.failed > 0 {
 			return errSilent
 		}
@@ -119,17 +119,17 @@ type ruleWriter struct {
 
 func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
 	w.failed++
-	fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, printable(err.Error()))
+	fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, err.Error())
 }
 
 func (w *ruleWriter) write(r ruleconvert.ConvertedRule) error {
 	for _, note := range r.Notes {
-		fmt.Fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", printable(r.LegacyID), printable(note))
+		fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", r.LegacyID, note)
 	}
 	w.written++
 	if w.dir == "" {
 		if w.written > 1 {
-			fmt.Fprintln(w.cmd.OutOrStdout(), "---")
+			fprintf(w.cmd.OutOrStdout(), "---\n")
 		}
 		_, err := w.cmd.OutOrStdout().Write(r.YAML)
 		return err

@@ -53,7 +53,7 @@ If one of the rules does not exist, nothing is changed.`,
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, printable(titles[id]))
+				_, err = fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, titles[id])
 			}
 			if err != nil {
 				return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -56,7 +55,7 @@ same id. --min info also prints hints.`,
 			return err
 		}
 		for _, note := range set.Warnings {
-			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
+			fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
 		for _, line := range lines {
@@ -65,7 +64,7 @@ same id. --min info also prints hints.`,
 			}
 		}
 		if !*asJSON {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
+			fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
 				set.Rules.Len(), counts[lint.Error], counts[lint.Warning], counts[lint.Info])
 		}
 		if counts[lint.Error] > 0 {
@@ -115,6 +114,6 @@ func printLint(cmd *cobra.Command, asJSON bool, l lintLine) error {
 	if l.Check != "load" {
 		s += " [" + l.Check + "]"
 	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), printable(s))
+	_, err := fprintf(cmd.OutOrStdout(), "%s\n", s)
 	return err
 }

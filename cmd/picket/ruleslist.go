@@ -55,9 +55,9 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), printable(r.Title))
+				_, err = fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), r.Title)
 			default:
-				_, err = fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, describeRule(r), printable(pack), printable(r.Title))
+				_, err = fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, describeRule(r), pack, r.Title)
 			}
 			if err != nil {
 				return err

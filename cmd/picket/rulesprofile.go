@@ -94,7 +94,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	if !asJSON {
-		fmt.Fprintln(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter")
+		fprintf(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter\n")
 	}
 	for _, r := range all {
 		line := profileLine{
@@ -111,14 +111,14 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 		if prefilter == "" {
 			prefilter = "none"
 		}
-		fmt.Fprintf(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
-			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, printable(r.Rule.Title), printable(shorten(prefilter)))
+		fprintf(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
+			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, r.Rule.Title, shorten(prefilter))
 	}
 	if err := tw.Flush(); err != nil || asJSON {
 		return err
 	}
 	n := time.Duration(p.Events)
-	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.CandidateTime/n, total/n)
+	_, err := fprintf(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.CandidateTime/n, total/n)
 	return err
 }
 

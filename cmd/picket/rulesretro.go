@@ -49,7 +49,7 @@ alerts.`,
 			return err
 		}
 		for _, p := range set.Problems {
-			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+			fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
 		var q store.EventQuery
 		if *since > 0 {
@@ -129,7 +129,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 		return fmt.Errorf("run rules over stored events: %w", err)
 	}
 	if !asJSON {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
+		fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }

@@ -46,10 +46,10 @@ is then 1.`,
 			return err
 		}
 		for _, note := range set.Warnings {
-			fmt.Fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
+			fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		for _, p := range set.Problems {
-			fmt.Fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+			fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
 		out := newMatchPrinter(cmd.OutOrStdout(), *asJSON, *why)
 		var p scan.Progress
@@ -75,7 +75,7 @@ is then 1.`,
 		}
 		if !*asJSON {
 			took := time.Since(start)
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s (%.0f events/s)\n",
+			fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s (%.0f events/s)\n",
 				out.n, p.Events.Load(), set.Rules.Len(), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
 		}
 		if bad > 0 {

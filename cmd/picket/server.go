@@ -195,7 +195,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 			}
 		})
 	}
-	fmt.Fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
+	fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
 	if s.f.watchHost {
 		stop, err := s.watchHost(ctx, base)
 		if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 
@@ -137,7 +136,7 @@ func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
 		return l.openExisting(cmd)
 	}
 	if _, err := existingDataDir(l.data); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
+		fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
 	}
 	if err := makeDataDir(l.data); err != nil {
 		return nil, err

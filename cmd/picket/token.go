@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"text/tabwriter"
 	"time"
 
@@ -60,7 +59,7 @@ func newTokenCreate() *cobra.Command {
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
 		}
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
+		_, err = fprintf(cmd.OutOrStdout(), "%s\n", secret)
 		return err
 	}
 	return cmd
@@ -82,7 +81,7 @@ func newTokenList() *cobra.Command {
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		if !*asJSON {
-			fmt.Fprintln(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED")
+			fprintf(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED\n")
 		}
 		for _, t := range tokens {
 			if *asJSON {
@@ -91,7 +90,7 @@ func newTokenList() *cobra.Command {
 				}
 				continue
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, shortTime(t.Created), shortTime(t.Revoked))
+			fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, shortTime(t.Created), shortTime(t.Revoked))
 		}
 		return tw.Flush()
 	}

@@ -99,9 +99,9 @@ func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(conte
 // readPassword prompts on a terminal; otherwise it reads a line of stdin.
 func readPassword(cmd *cobra.Command) (string, error) {
 	if fd := int(os.Stdin.Fd()); cmd.InOrStdin() == os.Stdin && term.IsTerminal(fd) {
-		fmt.Fprint(cmd.ErrOrStderr(), "password: ")
+		fprintf(cmd.ErrOrStderr(), "password: ")
 		p, err := term.ReadPassword(fd)
-		fmt.Fprintln(cmd.ErrOrStderr())
+		fprintf(cmd.ErrOrStderr(), "\n")
 		return string(p), err
 	}
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
@@ -123,7 +123,7 @@ func newUserList() *cobra.Command {
 			}
 			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			if !*asJSON {
-				fmt.Fprintln(tw, "NAME\tROLE\tSTATE\tCREATED")
+				fprintf(tw, "NAME\tROLE\tSTATE\tCREATED\n")
 			}
 			for _, u := range users {
 				if *asJSON {
@@ -136,7 +136,7 @@ func newUserList() *cobra.Command {
 				if u.Disabled {
 					state = "disabled"
 				}
-				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", u.Name, u.Role, state, shortTime(u.Created))
+				fprintf(tw, "%s\t%s\t%s\t%s\n", u.Name, u.Role, state, shortTime(u.Created))
 			}
 			return tw.Flush()
 		})
@@ -169,6 +169,6 @@ func (s *server) firstUser() error {
 	if err != nil || given {
 		return err
 	}
-	_, err = fmt.Fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
+	_, err = fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
 	return err
 }

@@ -109,7 +109,7 @@ func newUserSessions() *cobra.Command {
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		if !asJSON {
-			fmt.Fprintln(tw, "SIGNED IN\tEXPIRES UNLESS USED")
+			fprintf(tw, "SIGNED IN\tEXPIRES UNLESS USED\n")
 		}
 		var errs []error
 		for _, ses := range sessions {
@@ -117,7 +117,7 @@ func newUserSessions() *cobra.Command {
 				errs = append(errs, printJSONLine(cmd.OutOrStdout(), map[string]time.Time{"created": ses.Created, "expires": ses.Expires}))
 				continue
 			}
-			fmt.Fprintf(tw, "%s\t%s\n", shortTime(ses.Created), shortTime(ses.Expires))
+			fprintf(tw, "%s\t%s\n", shortTime(ses.Created), shortTime(ses.Expires))
 		}
 		return errors.Join(append(errs, tw.Flush())...)
 	})

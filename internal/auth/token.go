@@ -118,13 +118,13 @@ func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
 }
 
 // Limits while the store is unavailable. Tokens in the cache stay valid for
-// knownTokenGrace, so that senders need not wait for the store; readers get an
+// cachedTokenGrace, so that senders need not wait for the store; readers get an
 // error from the store anyway.
 const (
-	knownTokenTimeout   = time.Second // of a look-up of a cached token
-	unknownTokenTimeout = 5 * time.Second
-	unavailableFor      = 5 * time.Second // time between look-ups of a cached token
-	knownTokenGrace     = time.Hour
+	cachedTokenTimeout       = time.Second     // of a look-up of a cached token
+	uncachedTokenTimeout     = 5 * time.Second // of a look-up of any other
+	cachedTokenRetryInterval = 5 * time.Second // time between look-ups of a cached token
+	cachedTokenGrace         = time.Hour
 )
 
 // Check returns the identity that a token's secret authenticates. An unknown or
@@ -137,15 +137,15 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
 	c, ok := t.cache[sum]
-	if ok && !now.Before(c.until) && now.Before(c.asked.Add(knownTokenGrace)) {
+	if ok && !now.Before(c.until) && now.Before(c.asked.Add(cachedTokenGrace)) {
 		// One request looks the token up; the others use the cache meanwhile.
-		t.cache[sum] = cachedToken{c.id, now.Add(knownTokenTimeout), c.asked}
+		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenTimeout), c.asked}
 	}
 	t.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.id, nil
 	}
-	known := ok && now.Before(c.asked.Add(knownTokenGrace))
+	known := ok && now.Before(c.asked.Add(cachedTokenGrace))
 	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), known)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
@@ -154,7 +154,7 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
 	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.remember(sum, cachedToken{c.id, now.Add(unavailableFor), c.asked})
+		t.remember(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.asked})
 		return c.id, nil
 	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
@@ -186,9 +186,9 @@ func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
 
 // lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
 func (t *TokenVerifier) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := unknownTokenTimeout
+	limit := uncachedTokenTimeout
 	if known { // other requests use the answer too
-		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout
+		ctx, limit = context.WithoutCancel(ctx), cachedTokenTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

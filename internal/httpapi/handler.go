@@ -17,6 +17,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // A Handler answers a request or returns an error; it must not do both.
@@ -85,12 +86,23 @@ func RetryAfter(err error) int {
 	return 0
 }
 
-// Message returns the text of an error for the client. A 500 hides its cause.
+// Message returns the text of an error for the client. The causes of server errors
+// name hosts, addresses and files, so only the log has them; an *Error is written for
+// the client.
 func Message(err error) string {
-	if Status(err) == http.StatusInternalServerError {
-		return "internal error; the server's log has the cause"
+	status := Status(err)
+	forClient, ok := errors.AsType[*Error](err)
+	switch {
+	case status < 500:
+		return err.Error()
+	case ok:
+		return forClient.Error()
+	case errors.Is(err, queue.ErrFull):
+		return queue.ErrFull.Error()
+	case status == http.StatusServiceUnavailable:
+		return "temporarily unavailable; the server's log has the cause"
 	}
-	return err.Error()
+	return "internal error; the server's log has the cause"
 }
 
 // An ErrorWriter answers an error in the form that a route's clients expect.

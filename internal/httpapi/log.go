@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -10,28 +11,47 @@ import (
 	"github.com/picket-edr/picket/internal/auth"
 )
 
+// What requests can write into the log: so many of those that fail a minute, with
+// texts cut. A summary counts the others.
+const (
+	maxLogLines     = 60 // a minute, of client errors; the same of server errors
+	maxLogTextBytes = 512
+	logPeriod       = time.Minute
+)
+
 // logRequest logs a request: server errors at Error, client errors at Info, and
 // successes at Debug, because telemetry is thousands of requests a second.
 func (m *Mux) logRequest(r *http.Request, status int, took time.Duration, err error) {
-	level := slog.LevelDebug
+	level, limiter := slog.LevelDebug, (*logLimiter)(nil)
 	switch {
 	case err != nil && errors.Is(err, context.Canceled):
-	case status >= 500 && status != http.StatusServiceUnavailable:
-		level = slog.LevelError
+	case status >= 500:
+		level, limiter = slog.LevelError, m.serverErrors
+		if status == http.StatusServiceUnavailable {
+			level = slog.LevelInfo
+		}
 	case status >= 400:
-		level = slog.LevelInfo
+		level, limiter = slog.LevelInfo, m.clientErrors
 	}
-	if !m.log.Enabled(r.Context(), level) {
+	if !m.log.Enabled(r.Context(), level) || limiter != nil && !limiter.allow(status) {
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", status),
+		slog.String("method", cutLogText(r.Method)), slog.String("path", cutLogText(r.URL.Path)), slog.Int("status", status),
 		slog.Duration("took", took.Round(time.Microsecond)), slog.String("from", auth.ClientIP(r)),
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, slog.String("error", cutLogText(err.Error())))
 	}
 	m.log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+// cutLogText returns a text as the log has it: at most maxLogTextBytes of it.
+func cutLogText(s string) string {
+	if len(s) <= maxLogTextBytes {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes)", s[:maxLogTextBytes], len(s))
 }
 
 type statusWriter struct {

@@ -15,6 +15,8 @@ type Mux struct {
 	log       *slog.Logger
 	patterns  []string
 	fallbacks []fallback
+	// What is logged of requests that fail.
+	clientErrors, serverErrors *logLimiter
 	// WriteRefusal answers requests that no route takes; by default WriteError.
 	WriteRefusal ErrorWriter
 }
@@ -28,7 +30,8 @@ type fallback struct {
 
 // NewMux returns an empty Mux.
 func NewMux(log *slog.Logger) *Mux {
-	return &Mux{mux: http.NewServeMux(), log: log, WriteRefusal: WriteError}
+	return &Mux{mux: http.NewServeMux(), log: log, WriteRefusal: WriteError,
+		clientErrors: newLogLimiter(log), serverErrors: newLogLimiter(log)}
 }
 
 // Redirect returns a handler that redirects to a path.
@@ -103,7 +106,7 @@ func (m *Mux) serve(w http.ResponseWriter, r *http.Request, h Handler, onError E
 			if p == http.ErrAbortHandler {
 				panic(p)
 			}
-			m.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			m.log.Error("request failed", "method", cutLogText(r.Method), "path", cutLogText(r.URL.Path), "panic", p, "stack", string(debug.Stack()))
 			if sw.status == 0 {
 				onError(sw, r, errors.New("panic"))
 			}

@@ -71,7 +71,7 @@ var layers = []layer{
 		beside: []string{
 			"internal/normalize→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/store/sqlitestore/block→internal/store", "internal/store/sqlitestore/block→internal/flatjson",
-			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/cache→internal/store",
+			"internal/queue/diskbuffer→internal/queue", "internal/queue/redisstats→internal/queue", "internal/auth→internal/store", "internal/httpapi→internal/auth", "internal/httpapi→internal/queue", "internal/cache→internal/store",
 		},
 	},
 	{

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// fprintf is fmt.Fprintf for people: printable makes text out of its arguments that
+// cannot control the terminal. All commands print with it, or print JSON.
+func fprintf(w io.Writer, format string, args ...any) (int, error) {
+	clean := make([]any, len(args))
+	for i, a := range args {
+		switch kind := reflect.ValueOf(a).Kind(); {
+		case kind >= reflect.Bool && kind <= reflect.Complex128: // numbers, and words for them
+			clean[i] = a
+		default:
+			if b, ok := a.([]byte); ok {
+				a = string(b)
+			}
+			clean[i] = printable(fmt.Sprint(a))
+		}
+	}
+	return fmt.Fprintf(w, format, clean...)
+}
+
+// printable makes one line of text that is not trusted, such as that of events,
+// rules and file names. It replaces what could control a terminal or reorder what it
+// shows: control characters (C0, DEL and C1), line and paragraph separators and
+// bidirectional controls with spaces, invalid UTF-8 with U+FFFD.
+func printable(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return strings.Map(printableRune, s)
+		}
+	}
+	return s
+}
+
+func printableRune(r rune) rune {
+	if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+		return ' '
+	}
+	return r
+}
