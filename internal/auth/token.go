@@ -51,15 +51,15 @@ type Identity struct {
 	Role    string // of a person or an API token
 }
 
-// Can reports whether the identity has the role or a higher one.
-func (id Identity) Can(role string) bool { return roleRank[id.Role] >= roleRank[role] }
+// HasRole reports whether the identity has the role or a higher one.
+func (id Identity) HasRole(role string) bool { return roleRank[id.Role] >= roleRank[role] }
 
 // String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }
 
 // NewToken returns a token for the store and its secret: 40 hex digits, the format
 // of legacy tokens.
-func NewToken(kind, subject, role string, now time.Time) (store.Token, string, error) {
+func NewToken(kind, subject, role string, now time.Time) (token store.Token, secret string, err error) {
 	switch {
 	case subject == "" || len(subject) > 256:
 		return store.Token{}, "", fmt.Errorf("create token: a name of 1 to 256 bytes is needed: %w", picket.ErrInvalid)
@@ -69,23 +69,23 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
 	}
 	secret, id := randomHex(secretBytes), randomHex(4)
-	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
+	return store.Token{ID: id, Hash: hashSecret(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
 
 // secretBytes is the number of random bytes of a secret.
 const secretBytes = 20
 
-// randomHex returns n random bytes in hex.
-func randomHex(n int) string {
-	b := make([]byte, n)
+// randomHex returns byteCount random bytes in hex.
+func randomHex(byteCount int) string {
+	b := make([]byte, byteCount)
 	rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)
 }
 
-// hash returns what the store keeps of a secret. The secret is random, so it needs
+// hashSecret returns what the store keeps of a secret. The secret is random, so it needs
 // no salt and no slow hash. A look-up by hash leaks nothing through timing: an
 // attacker who does not know the secret cannot choose the hash.
-func hash(secret string) string {
+func hashSecret(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
@@ -118,13 +118,13 @@ func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
 }
 
 // Limits while the store is unavailable. Tokens in the cache stay valid for
-// cachedTokenGrace, so that senders need not wait for the store; readers get an
+// cachedTokenOutageGrace, so that senders need not wait for the store; readers get an
 // error from the store anyway.
 const (
-	cachedTokenTimeout       = time.Second     // of a look-up of a cached token
-	uncachedTokenTimeout     = 5 * time.Second // of a look-up of any other
-	cachedTokenRetryInterval = 5 * time.Second // time between look-ups of a cached token
-	cachedTokenGrace         = time.Hour
+	cachedTokenLookupTimeout   = time.Second     // of a look-up of a cached token
+	uncachedTokenLookupTimeout = 5 * time.Second // of a look-up of any other
+	cachedTokenRetryInterval   = 5 * time.Second // time between look-ups of a cached token
+	cachedTokenOutageGrace     = time.Hour
 )
 
 // Check returns the identity that a token's secret authenticates. An unknown or
@@ -137,30 +137,30 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
 	c, ok := t.cache[sum]
-	if ok && !now.Before(c.until) && now.Before(c.asked.Add(cachedTokenGrace)) {
+	if ok && !now.Before(c.until) && now.Before(c.asked.Add(cachedTokenOutageGrace)) {
 		// One request looks the token up; the others use the cache meanwhile.
-		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenTimeout), c.asked}
+		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenLookupTimeout), c.asked}
 	}
 	t.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.id, nil
 	}
-	known := ok && now.Before(c.asked.Add(cachedTokenGrace))
-	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), known)
+	cached := ok && now.Before(c.asked.Add(cachedTokenOutageGrace))
+	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), cached)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
 		t.mu.Lock()
 		delete(t.cache, sum)
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
-	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.remember(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.asked})
+	case errors.Is(err, picket.ErrUnavailable) && cached:
+		t.cacheToken(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.asked})
 		return c.id, nil
 	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.remember(sum, cachedToken{id, now.Add(tokenCacheTTL), now})
+	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now})
 	return id, nil
 }
 
@@ -174,8 +174,8 @@ func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identit
 	return id, err
 }
 
-// remember caches a token.
-func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
+// cacheToken caches a token.
+func (t *TokenVerifier) cacheToken(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.cache) >= maxCachedTokens {
@@ -185,10 +185,10 @@ func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
 }
 
 // lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
-func (t *TokenVerifier) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := uncachedTokenTimeout
-	if known { // other requests use the answer too
-		ctx, limit = context.WithoutCancel(ctx), cachedTokenTimeout
+func (t *TokenVerifier) lookUp(ctx context.Context, hash string, cached bool) (store.Token, error) {
+	limit := uncachedTokenLookupTimeout
+	if cached { // other requests use the answer too
+		ctx, limit = context.WithoutCancel(ctx), cachedTokenLookupTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
