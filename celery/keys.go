@@ -120,7 +120,9 @@ func (k Keys) ControlChannel() string { return k.fanoutPrefix() + controlExchang
 
 // Reply returns the list of replies to a command, by the routing key of its reply_to.
 // kombu never expires it; set an expiry of some seconds.
-func (k Keys) Reply(replyRoutingKey string) string { return k.Prefix + replyRoutingKey + "." + replyExchange }
+func (k Keys) Reply(replyRoutingKey string) string {
+	return k.Prefix + replyRoutingKey + "." + replyExchange
+}
 
 // The default event_exchange and control_exchange.
 const (
