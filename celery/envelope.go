@@ -57,8 +57,8 @@ func (e *DecodeError) Error() string { return e.Reason }
 
 func decodeError(what, hint string) error { return &DecodeError{Reason: what, Hint: hint} }
 
-// maxMessage bounds the bodies of events, commands and replies in bytes.
-const maxMessage = 16 << 20
+// maxMessageBytes bounds the bodies of events, commands and replies in bytes.
+const maxMessageBytes = 16 << 20
 
 // decodeMessage decodes the body and, unless headers is nil, the headers of an event, a
 // command or a reply. Its error is a *DecodeError.
@@ -67,7 +67,7 @@ func decodeMessage(message []byte, body, headers any) error {
 	if err != nil {
 		return err
 	}
-	b, err := e.body(text(member(e.properties, "body_encoding")), maxMessage)
+	b, err := e.body(text(member(e.properties, "body_encoding")), maxMessageBytes)
 	if err != nil {
 		return err
 	}

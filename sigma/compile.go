@@ -88,7 +88,7 @@ func (c *compiler) applyFilters(e expr, r *ast.Rule, filters []loweredFilter) ex
 		if !f.AppliesTo(r) || c.options.FilterReaches != nil && !c.options.FilterReaches(f.Filter, r) {
 			continue
 		}
-		if c.nodes+f.nodes > maxSetNodes {
+		if c.nodes+f.nodes > maxRuleSetNodes {
 			c.fail(ast.FilterDocument, &f.Meta, ast.ErrorAt(f.RulesPosition, "the filter is too large for the number of rules that it applies to"))
 			continue
 		}
@@ -130,7 +130,7 @@ type compiler struct {
 	byKey  map[string]int32 // atoms by key
 	budget int              // bytes that the values of the document may still expand to
 
-	expanded, nodes int // of the documents so far; see maxSetExpandedBytes and maxSetNodes
+	expanded, nodes int // of the documents so far; see maxRuleSetExpandedBytes and maxRuleSetNodes
 	regexes         map[string]*regexprefilter.Regex
 }
 

@@ -53,7 +53,7 @@ func newGlob(p pattern.Pattern) *glob {
 func (g *glob) match(b []byte) bool {
 	segs := g.segments
 	if g.head && len(segs) > 0 {
-		n := segs[0].prefix(b)
+		n := segs[0].prefixLen(b)
 		if n < 0 {
 			return false
 		}
@@ -63,14 +63,14 @@ func (g *glob) match(b []byte) bool {
 		b, segs = b[n:], segs[1:]
 	}
 	if g.tail && len(segs) > 0 {
-		n := segs[len(segs)-1].suffix(b)
+		n := segs[len(segs)-1].suffixLen(b)
 		if n < 0 {
 			return false
 		}
 		b, segs = b[:len(b)-n], segs[:len(segs)-1]
 	}
 	for _, seg := range segs {
-		end := seg.index(b)
+		end := seg.indexEnd(b)
 		if end < 0 {
 			return false
 		}
@@ -79,8 +79,8 @@ func (g *glob) match(b []byte) bool {
 	return true
 }
 
-// prefix returns how many bytes at the start of b the segment matches, or -1.
-func (s segment) prefix(b []byte) int {
+// prefixLen returns how many bytes at the start of b the segment matches, or -1.
+func (s segment) prefixLen(b []byte) int {
 	at := 0
 	for _, q := range s {
 		if q.literal != nil {
@@ -99,8 +99,8 @@ func (s segment) prefix(b []byte) int {
 	return at
 }
 
-// suffix returns how many bytes at the end of b the segment matches, or -1.
-func (s segment) suffix(b []byte) int {
+// suffixLen returns how many bytes at the end of b the segment matches, or -1.
+func (s segment) suffixLen(b []byte) int {
 	at := len(b)
 	for i := len(s) - 1; i >= 0; i-- {
 		if lit := s[i].literal; lit != nil {
@@ -119,9 +119,9 @@ func (s segment) suffix(b []byte) int {
 	return len(b) - at
 }
 
-// index returns the end of the first match of the segment in b, or -1. The
+// indexEnd returns the end of the first match of the segment in b, or -1. The
 // first match leaves the most for the segments after it.
-func (s segment) index(b []byte) int {
+func (s segment) indexEnd(b []byte) int {
 	for from := 0; from <= len(b); {
 		if s[0].literal != nil {
 			i := bytes.Index(b[from:], s[0].literal)
@@ -130,7 +130,7 @@ func (s segment) index(b []byte) int {
 			}
 			from += i
 		}
-		if n := s.prefix(b[from:]); n >= 0 {
+		if n := s.prefixLen(b[from:]); n >= 0 {
 			return from + n
 		}
 		_, n := utf8.DecodeRune(b[from:])

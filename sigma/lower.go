@@ -64,12 +64,12 @@ func (e *expr) nodes() int {
 // bytes of the patterns and regular expressions that values expand to, for example
 // by the modifier windash, beyond expansionFactor times the values themselves.
 const (
-	maxNodes            = 1 << 16 // of a document
-	maxSetNodes         = 1 << 21 // of all documents
-	maxExpandedBytes    = 2 << 20
-	maxSetExpandedBytes = 16 << 20
-	expansionFactor     = 8
-	regexNodeBytes      = 40 // that a node of a regular expression counts for
+	maxDocumentNodes         = 1 << 16 // of a document
+	maxRuleSetNodes          = 1 << 21 // of all documents
+	maxDocumentExpandedBytes = 2 << 20
+	maxRuleSetExpandedBytes  = 16 << 20
+	expansionFactor          = 8
+	regexNodeBytes           = 40 // that a node of a regular expression counts for
 )
 
 // conditionNodes returns how many nodes c has once lowered, given those of the searches.
@@ -104,7 +104,7 @@ func lowerCondition(c *ast.Condition, searches []expr) expr {
 
 // lowerDetections lowers a detection block.
 func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
-	c.budget = min(maxExpandedBytes, maxSetExpandedBytes-c.expanded)
+	c.budget = min(maxDocumentExpandedBytes, maxRuleSetExpandedBytes-c.expanded)
 	defer func(budget int) { c.expanded += max(budget-c.budget, 0) }(c.budget)
 	searches, nodes := make([]expr, len(d.Searches)), make([]int, len(d.Searches))
 	for i, s := range d.Searches {
@@ -116,13 +116,13 @@ func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
 	}
 	total := 0
 	for i := range d.Conditions {
-		if total += conditionNodes(&d.Conditions[i], nodes); total > maxNodes {
-			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxNodes)
+		if total += conditionNodes(&d.Conditions[i], nodes); total > maxDocumentNodes {
+			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxDocumentNodes)
 		}
 	}
-	if c.nodes += total; c.nodes > maxSetNodes {
+	if c.nodes += total; c.nodes > maxRuleSetNodes {
 		c.nodes -= total
-		return expr{}, ast.ErrorAt(ast.Position{}, "all rules together are too large: more than %d parts", maxSetNodes)
+		return expr{}, ast.ErrorAt(ast.Position{}, "all rules together are too large: more than %d parts", maxRuleSetNodes)
 	}
 	var conditions []expr
 	for i := range d.Conditions {

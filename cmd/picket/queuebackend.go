@@ -201,7 +201,7 @@ func (q *openedQueue) celeryNode(w *worker.Worker, shutdown func(), log *slog.Lo
 	if q.celery == nil {
 		return func(context.Context) {}
 	}
-	return celeryworker.New(q.celery, celeryworker.Options{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
+	return celeryworker.New(q.celery, celeryworker.NodeOptions{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
 }
 
 // openQueueBeside opens the queue for a command that runs beside the server. A

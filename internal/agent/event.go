@@ -54,9 +54,9 @@ func (s epochSeconds) MarshalJSON() ([]byte, error) {
 // encode returns the event of a process. Its id is a hash of the process instance
 // and of the event's content, so that an agent that restarts and sees the same
 // process again sends the same event.
-func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, instance string) ([]byte, error) {
+func (p *processInfo) encode(agentID string, host hostInfo, at time.Time, processInstance string) ([]byte, error) {
 	h := sha256.New()
-	for _, part := range []string{instance, strconv.Itoa(p.PID), p.Action, p.Name, p.CommandLine} {
+	for _, part := range []string{processInstance, strconv.Itoa(p.PID), p.Action, p.Name, p.CommandLine} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}

@@ -59,7 +59,7 @@ func (f *procfs) read(pid int) (*process, error) {
 	dir := f.root + "/" + strconv.Itoa(pid)
 	p := &process{info: processInfo{PID: pid, Action: "created"}}
 	// These disappear first when a process exits.
-	p.info.Name, p.info.CommandLine = f.image(dir)
+	p.info.Name, p.info.CommandLine = f.imageAndCommandLine(dir)
 	p.info.WorkingDirectory, _ = os.Readlink(dir + "/cwd")
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
@@ -90,10 +90,12 @@ func (f *procfs) setParent(p *processInfo, seen map[int]*process) {
 		p.ParentImage, p.ParentCommandLine = o.info.Name, o.info.CommandLine
 		return
 	}
-	p.ParentImage, p.ParentCommandLine = f.image(f.root + "/" + strconv.Itoa(p.ParentPID))
+	p.ParentImage, p.ParentCommandLine = f.imageAndCommandLine(f.root + "/" + strconv.Itoa(p.ParentPID))
 }
 
-func (f *procfs) image(dir string) (path, commandLine string) {
+// imageAndCommandLine reads the executable's path and the command line of a process;
+// empty if it may not. dir is the process's directory in /proc.
+func (f *procfs) imageAndCommandLine(dir string) (path, commandLine string) {
 	commandLine = commandLineOf(dir)
 	path, _ = os.Readlink(dir + "/exe")
 	return strings.TrimSuffix(path, " (deleted)"), commandLine

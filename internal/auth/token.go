@@ -135,9 +135,9 @@ func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
 
 // Limits while the store is unavailable.
 const (
-	knownTokenTimeout   = time.Second // of a look-up of a cached token
-	unknownTokenTimeout = 5 * time.Second
-	unavailableFor      = 5 * time.Second // time between look-ups of a cached token
+	cachedTokenTimeout       = time.Second     // of a look-up of a cached token
+	uncachedTokenTimeout     = 5 * time.Second // of a look-up of any other
+	cachedTokenRetryInterval = 5 * time.Second // time between look-ups of a cached token
 )
 
 // Unconfirmed returns how many requests were accepted because of Grace.
@@ -157,7 +157,7 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	fresh := known && now.Before(c.until)
 	if known && !fresh {
 		// One request looks the token up; the others use the cache meanwhile.
-		t.cache[sum] = cachedToken{c.id, now.Add(knownTokenTimeout), c.confirmed, c.graced}
+		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenTimeout), c.confirmed, c.graced}
 	}
 	t.mu.Unlock()
 	if fresh {
@@ -174,7 +174,7 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
 	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.remember(sum, cachedToken{c.id, now.Add(unavailableFor), c.confirmed, true})
+		t.remember(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.confirmed, true})
 		t.unconfirmed.Add(1)
 		t.warn(now, err)
 		return c.id, nil
@@ -221,9 +221,9 @@ func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
 
 // lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
 func (t *TokenVerifier) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := unknownTokenTimeout
+	limit := uncachedTokenTimeout
 	if known { // other requests use the answer too
-		ctx, limit = context.WithoutCancel(ctx), knownTokenTimeout
+		ctx, limit = context.WithoutCancel(ctx), cachedTokenTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

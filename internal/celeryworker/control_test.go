@@ -24,7 +24,7 @@ func (p *pool) Concurrency() int { return p.n }
 func (p *pool) Resize(n int)     { p.n = n }
 
 // runNode runs the node of a queue, and returns once it listens.
-func runNode(r *celerytest.Fixture, q *celeryqueue.Queue, o celeryworker.Options) (stop func()) {
+func runNode(r *celerytest.Fixture, q *celeryqueue.Queue, o celeryworker.NodeOptions) (stop func()) {
 	r.T.Helper()
 	o.Logger = slog.New(slog.DiscardHandler)
 	channel := r.Keys.ControlChannel()
@@ -59,7 +59,7 @@ func TestControl(t *testing.T) {
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	work := &pool{n: 2}
 	ended := make(chan bool, 1)
-	runNode(r, q, celeryworker.Options{Pool: work, Shutdown: func() { ended <- true }, Version: "1"})
+	runNode(r, q, celeryworker.NodeOptions{Pool: work, Shutdown: func() { ended <- true }, Version: "1"})
 	later := celerytest.NewTask("later")
 	later.ETA = time.Now().Add(time.Hour)
 	r.Publish(celerytest.NewTask("now"), later)
@@ -120,7 +120,7 @@ func TestNodeNames(t *testing.T) {
 	var stop func()
 	for range 2 {
 		q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
-		stop = runNode(r, q, celeryworker.Options{Pool: &pool{1}})
+		stop = runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	}
 	var names []string
 	for name := range r.Broadcast("ping", "{}") {
@@ -138,7 +138,7 @@ func TestNodeNames(t *testing.T) {
 	}
 	// One that was killed has left its name behind.
 	testenv.Check(t, r.Client.Set(t.Context(), "picket:celery:node:w2@h", "killed", 4*time.Second).Err())
-	runNode(r, celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryworker.Options{Pool: &pool{1}})
+	runNode(r, celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{}), celeryworker.NodeOptions{Pool: &pool{1}})
 	answers := r.Broadcast("ping", "{}")
 	if len(answers) != 2 || answers["w2@h"] == nil {
 		t.Errorf("nodes %v", answers)
@@ -149,7 +149,7 @@ func TestRevoked(t *testing.T) {
 	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	runNode(r, q, celeryworker.Options{Pool: &pool{1}})
+	runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	reply(r, "revoke", `{"task_id":"a"}`)
 	later := celerytest.NewTask("later")
 	later.ETA = time.Now().Add(time.Hour)
@@ -184,7 +184,7 @@ func TestEvents(t *testing.T) {
 	_, err := events.Receive(t.Context())
 	testenv.Check(t, err)
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
-	stop := runNode(r, q, celeryworker.Options{Pool: &pool{1}, Version: "1"})
+	stop := runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}, Version: "1"})
 	reply(r, "enable_events", "{}")
 	celerytest.Drain(t, q)
 	bad, late := celerytest.NewTask("bad"), celerytest.NewTask("late")
@@ -251,7 +251,7 @@ func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	r := celerytest.New(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	runNode(r, q, celeryworker.Options{Pool: &pool{1}})
+	runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { // as a worker does, who tries again

@@ -32,8 +32,8 @@ type Pool interface {
 	Resize(n int)
 }
 
-// Options describe a node.
-type Options struct {
+// NodeOptions describe a node.
+type NodeOptions struct {
 	Pool     Pool
 	Shutdown func() // ends the work of this process for good
 	Version  string // of picket
@@ -51,7 +51,7 @@ const (
 
 // A Node is this process as a Celery worker. It is a celeryqueue.Observer.
 type Node struct {
-	opt       Options
+	opt       NodeOptions
 	log       *slog.Logger
 	q         *celeryqueue.Queue
 	set       *celeryqueue.Settings
@@ -68,7 +68,7 @@ type Node struct {
 }
 
 // New returns the node of a queue. Run makes it visible.
-func New(q *celeryqueue.Queue, o Options) *Node {
+func New(q *celeryqueue.Queue, o NodeOptions) *Node {
 	n := &Node{opt: o, log: o.Logger, q: q, set: q.Settings(), started: time.Now(), total: make(map[string]int)}
 	q.Observe(n)
 	return n
@@ -221,8 +221,8 @@ func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	n.q.Client().Publish(ctx, n.set.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
 }
 
-// emit buffers task events until the next flush.
-func (n *Node) emit(events ...celery.Event) {
+// bufferEvents buffers task events until the next flush.
+func (n *Node) bufferEvents(events ...celery.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.events = append(n.events, events...)

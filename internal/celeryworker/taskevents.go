@@ -23,12 +23,12 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 		e := n.event("task-received")
 		e.UUID, e.RootID, e.ParentID, e.Name, e.Args, e.Kwargs = t.ID, t.RootID, t.ParentID, cmp.Or(t.Shadow, t.Name), t.ArgsRepr, t.KwargsRepr
 		e.Retries, e.ETA, e.Expires = t.Retries, t.ETA, t.Expires
-		n.emit(e)
+		n.bufferEvents(e)
 	}
 	for _, t := range begun {
 		e := n.event("task-started")
 		e.UUID = t.ID
-		n.emit(e)
+		n.bufferEvents(e)
 	}
 }
 
@@ -39,7 +39,7 @@ func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask) {
 		return
 	}
 	for i := range tasks {
-		n.emit(n.finishedEvent(&tasks[i]))
+		n.bufferEvents(n.finishedEvent(&tasks[i]))
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 // What a decoder keeps interned for the next event. Past that it drops all paths,
 // so that senders of many field names cost time and not memory.
 const (
-	maxInterned      = 1 << 14 // paths
+	maxInternedPaths = 1 << 14
 	maxInternedBytes = 2 << 20 // of their names
 )
 
@@ -96,7 +96,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Rea
 // including those of objects and arrays. The values alias raw, which must not
 // change while they are in use.
 func (d *Decoder) Leaves(raw []byte, dst []Leaf) ([]Leaf, uint64, error) {
-	if d.event++; d.interned > maxInterned || d.internedBytes > maxInternedBytes || d.event == 0 {
+	if d.event++; d.interned > maxInternedPaths || d.internedBytes > maxInternedBytes || d.event == 0 {
 		d.root, d.interned, d.internedBytes, d.event = Path{}, 0, 0, 1
 	}
 	d.most, d.paths, d.pathBytes = len(dst)+MaxLeaves, 0, 0

@@ -73,7 +73,7 @@ func Load(sources []Source, off map[string]bool) (LoadedRules, error) {
 // compileFiles parses and compiles files.
 func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	var set LoadedRules
-	var pack ast.Collection
+	var collection ast.Collection
 	sum, seen := sha256.New(), make(map[string]string)
 	packOf := make(map[string]string) // of files
 	pipe, err := parsePipelines(all)
@@ -114,30 +114,30 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 		p.Rules = slices.DeleteFunc(p.Rules, func(r *ast.Rule) bool { return duplicate(&r.Meta, r.LogSource) })
 		p.Correlations = slices.DeleteFunc(p.Correlations, func(c *ast.Correlation) bool { return duplicate(&c.Meta, sigma.LogSource{}) })
 		p.Filters = slices.DeleteFunc(p.Filters, func(f *ast.Filter) bool { return duplicate(&f.Meta, f.LogSource) })
-		pack.Add(p)
+		collection.Add(p)
 	}
-	set.Parsed, set.Warnings = pack, pipe.Warnings
-	pack = set.applyPipelines(pipe, pack)
+	set.Parsed, set.Warnings = collection, pipe.Warnings
+	collection = set.applyPipelines(pipe, collection)
 	reaches := func(f *ast.Filter, r *ast.Rule) bool { return packOf[f.File] == "" || packOf[f.File] == packOf[r.File] }
-	rs, errs := sigma.Compile(pack, sigma.Options{Disabled: off, FilterReaches: reaches})
+	rs, errs := sigma.Compile(collection, sigma.Options{Disabled: off, FilterReaches: reaches})
 	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problemsOf("", e)...)
 	}
-	set.Problems = append(set.Problems, unreachedRules(pack, reaches)...)
+	set.Problems = append(set.Problems, crossPackFilterProblems(collection, reaches)...)
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
-	set.listRules(pack, off, failed)
+	set.listRules(collection, off, failed)
 	return set, nil
 }
 
-// unreachedRules reports the rules that filters name and do not apply to, because
+// crossPackFilterProblems reports the rules that filters name and do not apply to, because
 // they are of another pack.
-func unreachedRules(pack ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
+func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
 	var ps []Problem
-	for _, f := range pack.Filters {
+	for _, f := range collection.Filters {
 		for _, ref := range f.Rules {
-			for _, r := range pack.Rules {
+			for _, r := range collection.Rules {
 				if r.MatchesRef(ref) && !reaches(f, r) {
 					ps = append(ps, Problem{File: f.File, Line: f.RulesPosition.Line, RuleID: f.ID,
 						Reason: "the filter does not apply to rule " + ref + ", which is of another pack", Hint: "install the pack with --filters-any if its filters are trusted"})
@@ -150,7 +150,7 @@ func unreachedRules(pack ast.Collection, reaches func(*ast.Filter, *ast.Rule) bo
 
 // listRules fills Enabled and Disabled. A filter whose rule is missing still counts as
 // enabled.
-func (set *LoadedRules) listRules(pack ast.Collection, off map[string]bool, failed map[*ast.Meta]bool) {
+func (set *LoadedRules) listRules(collection ast.Collection, off map[string]bool, failed map[*ast.Meta]bool) {
 	add := func(e RuleInfo) {
 		if off[e.ID] {
 			set.Disabled = append(set.Disabled, e)
@@ -158,18 +158,18 @@ func (set *LoadedRules) listRules(pack ast.Collection, off map[string]bool, fail
 			set.Enabled = append(set.Enabled, e)
 		}
 	}
-	for _, r := range pack.Rules {
+	for _, r := range collection.Rules {
 		add(RuleInfo{&r.Meta, ast.RuleDocument, r.LogSource})
 	}
 	for _, c := range set.Rules.Correlations() { // with their final levels
 		add(RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 	}
-	for _, c := range pack.Correlations {
+	for _, c := range collection.Correlations {
 		if off[c.ID] {
 			set.Disabled = append(set.Disabled, RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 		}
 	}
-	for _, f := range pack.Filters {
+	for _, f := range collection.Filters {
 		add(RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource})
 	}
 }

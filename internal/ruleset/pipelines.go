@@ -28,10 +28,10 @@ func parsePipelines(files []ruleFile) (*pipeline.Pipeline, error) {
 }
 
 // applyPipelines applies pipelines to the documents. Failures become problems.
-func (set *LoadedRules) applyPipelines(p *pipeline.Pipeline, pack ast.Collection) ast.Collection {
-	pack, errs := p.Apply(pack)
+func (set *LoadedRules) applyPipelines(p *pipeline.Pipeline, collection ast.Collection) ast.Collection {
+	collection, errs := p.Apply(collection)
 	for _, err := range errs {
 		set.Problems = append(set.Problems, problemsOf("", err)...)
 	}
-	return pack
+	return collection
 }

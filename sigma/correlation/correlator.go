@@ -141,7 +141,7 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 		}, selectFields(o.Fields, in.fields))
 	}
 	for c.count > 0 && (c.count > c.opt.MaxObservations || c.bytes > c.opt.MaxBytes) {
-		c.evictEarliest()
+		c.evictOldestObservations()
 	}
 	return c.takeMatches()
 }
@@ -289,10 +289,10 @@ func (c *Correlator) drop(s *ruleState, key string, before int64, ties int) (dro
 	return dropped, tied
 }
 
-// evictEarliest removes the eighth of the observations that arrived first. Of those
+// evictOldestObservations removes the eighth of the observations that arrived first. Of those
 // that arrived at the same time, the first in the order of correlations, groups
 // and events go, so that the result does not depend on the order of a map.
-func (c *Correlator) evictEarliest() {
+func (c *Correlator) evictOldestObservations() {
 	arrived := make([]int64, 0, c.count)
 	for _, s := range c.states {
 		for _, b := range s.buckets {

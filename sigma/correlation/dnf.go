@@ -33,6 +33,8 @@ func (r *Rule) isMonotonic() bool {
 // maxClauses is how many clauses a condition may have.
 const maxClauses = 64
 
+// planTemporal plans a temporal correlation: as clauses, or, if its condition compares
+// the number of rules that matched, as a count of those.
 func (r *Rule) planTemporal() *ast.Diagnostic {
 	if r.Condition == nil {
 		if len(r.Comparisons) == 0 || r.requiresAll() {

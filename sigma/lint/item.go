@@ -77,15 +77,15 @@ func checkDuplicates(l *linter, d *document, it *ast.DetectionItem) {
 	}
 }
 
-// maxShadowed is the length of lists up to which each value is compared with
+// maxShadowCheckValues is the length of lists up to which each value is compared with
 // each other.
-const maxShadowed = 256
+const maxShadowCheckValues = 256
 
 // checkShadowed finds values of a list that make no difference: with contains,
 // "abc" beside "ab"; under all, "ab" beside "abc".
 func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
 	implies := shadowTest(it)
-	if implies == nil || len(it.Values) < 2 || len(it.Values) > maxShadowed {
+	if implies == nil || len(it.Values) < 2 || len(it.Values) > maxShadowCheckValues {
 		return
 	}
 	texts := make([]string, len(it.Values))

@@ -38,7 +38,7 @@ var metadataChecks = []check{
 			l.addAt(d, "description", "put links into references", "the description contains a link")
 		}
 	}},
-	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkReferences},
+	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkReferenceLinks},
 	{Check: Check{"falsepositives", Info, "false positives that say nothing or are misspelt"}, document: checkFalsePositives},
 	{Check: Check{"duplicate_reference", Warning, "a repeated reference"}, document: func(l *linter, d *document) {
 		l.reportRepeated(d, "references", d.meta.References)
@@ -128,7 +128,7 @@ func checkTitle(l *linter, d *document) {
 // branchLink matches links to a branch, whose content changes.
 var branchLink = regexp.MustCompile(`^https?://(www\.)?github\.com/[^/]+/[^/]+/(blob|tree|raw)/(master|main|develop)/`)
 
-func checkReferences(l *linter, d *document) {
+func checkReferenceLinks(l *linter, d *document) {
 	for _, r := range d.meta.References {
 		switch {
 		case branchLink.MatchString(r):

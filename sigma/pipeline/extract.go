@@ -9,9 +9,9 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/yamldoc"
 )
 
-// readHashes reads hashes_fields, which replaces Hashes: 'MD5=...' by a field for
+// readHashesFields reads hashes_fields, which replaces Hashes: 'MD5=...' by a field for
 // each algorithm.
-func readHashes(r *mapReader, _ string) transformation {
+func readHashesFields(r *mapReader, _ string) transformation {
 	algos, prefix, drop := r.strings("valid_hash_algos"), r.text("field_prefix", false), r.flag("drop_algo_prefix")
 	fields := r.strings("field_to_parse")
 	if fields == nil {
@@ -71,9 +71,9 @@ func splitHash(s string) (algo, hash string) {
 	return map[int]string{32: "MD5", 40: "SHA1", 64: "SHA256", 128: "SHA512"}[len(hash)], hash
 }
 
-// readExtract reads extract_fields, which makes a field of each named group of a
+// readExtractFields reads extract_fields, which makes a field of each named group of a
 // regular expression.
-func readExtract(r *mapReader, _ string) transformation {
+func readExtractFields(r *mapReader, _ string) transformation {
 	re, prefix, keep := r.regex("regex", true), r.text("field_prefix", false), r.flag("preserve_unmatched")
 	if !slices.ContainsFunc(re.SubexpNames(), func(n string) bool { return n != "" }) {
 		r.fail(yamldoc.PositionOf(r.node), "the expression of extract_fields has no named group")

@@ -158,7 +158,7 @@ func mapCorrelation(c *ast.Correlation, rename func(string) []string) *ast.Diagn
 	return nil
 }
 
-func readMapping(r *mapReader, _ string) transformation {
+func readFieldMapping(r *mapReader, _ string) transformation {
 	m := r.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		if f == "" {
@@ -169,7 +169,7 @@ func readMapping(r *mapReader, _ string) transformation {
 	})
 }
 
-func readPrefixMapping(r *mapReader, _ string) transformation {
+func readFieldPrefixMapping(r *mapReader, _ string) transformation {
 	m := r.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		for _, prefix := range m.order {
@@ -185,19 +185,19 @@ func readPrefixMapping(r *mapReader, _ string) transformation {
 	})
 }
 
-func readPrefix(r *mapReader, _ string) transformation {
+func readFieldPrefix(r *mapReader, _ string) transformation {
 	prefix := r.text("prefix", true)
 	return onFields(func(f string) ([]string, bool) { return []string{prefix + f}, f != "" })
 }
 
-func readSuffix(r *mapReader, _ string) transformation {
+func readFieldSuffix(r *mapReader, _ string) transformation {
 	suffix := r.text("suffix", true)
 	return onFields(func(f string) ([]string, bool) { return []string{f + suffix}, f != "" })
 }
 
-// readFieldFunction reads field_name_transform, which applies a function by
+// readFieldTransform reads field_name_transform, which applies a function by
 // name. Those of pySigma are written in Python; a few are built in here.
-func readFieldFunction(r *mapReader, _ string) transformation {
+func readFieldTransform(r *mapReader, _ string) transformation {
 	functions := map[string]func(string) string{"lower": strings.ToLower, "upper": strings.ToUpper, "snake_case": snakeCase}
 	f := functions[r.oneOf("transform_func", "lower", "upper", "snake_case")]
 	m := r.fieldMap()

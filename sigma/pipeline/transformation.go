@@ -18,14 +18,14 @@ type transformation struct {
 // function, and not a variable, because nest refers back to it.
 func transformations() map[string]func(r *mapReader, file string) transformation {
 	return map[string]func(r *mapReader, file string) transformation{
-		"field_name_mapping":            readMapping,
-		"field_name_prefix_mapping":     readPrefixMapping,
-		"field_name_prefix":             readPrefix,
-		"field_name_suffix":             readSuffix,
-		"field_name_transform":          readFieldFunction,
-		"drop_detection_item":           readDrop,
-		"hashes_fields":                 readHashes,
-		"extract_fields":                readExtract,
+		"field_name_mapping":            readFieldMapping,
+		"field_name_prefix_mapping":     readFieldPrefixMapping,
+		"field_name_prefix":             readFieldPrefix,
+		"field_name_suffix":             readFieldSuffix,
+		"field_name_transform":          readFieldTransform,
+		"drop_detection_item":           readDropDetectionItem,
+		"hashes_fields":                 readHashesFields,
+		"extract_fields":                readExtractFields,
 		"wildcard_placeholders":         readWildcardPlaceholders,
 		"value_placeholders":            readValuePlaceholders,
 		"query_expression_placeholders": unsupported("events cannot be compared with a query expression"),
@@ -37,18 +37,18 @@ func transformations() map[string]func(r *mapReader, file string) transformation
 		"add_field":                     readAddField,
 		"remove_field":                  readRemoveField,
 		"set_field":                     readSetField,
-		"replace_string":                readReplace,
+		"replace_string":                readReplaceString,
 		"map_string":                    readMapString,
 		"regex":                         readRegex,
 		"set_value":                     readSetValue,
-		"convert_type":                  readConvert,
+		"convert_type":                  readConvertType,
 		"case":                          readCase,
 		"set_state":                     readSetState,
-		"set_custom_attribute":          readSetAttribute,
+		"set_custom_attribute":          readSetCustomAttribute,
 		"nest":                          readNest,
 		"rule_failure":                  readRuleFailure,
-		"detection_item_failure":        readItemFailure,
-		"strict_field_mapping_failure":  readStrict,
+		"detection_item_failure":        readDetectionItemFailure,
+		"strict_field_mapping_failure":  readStrictFieldMappingFailure,
 	}
 }
 
@@ -98,7 +98,7 @@ func onItems(f func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, 
 	}}
 }
 
-func readDrop(*mapReader, string) transformation {
+func readDropDetectionItem(*mapReader, string) transformation {
 	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		return nil, true, nil
 	})
@@ -109,6 +109,8 @@ func readAddField(r *mapReader, _ string) transformation {
 	return onDocument(func(st *applyState) { st.meta.Fields = slices.Concat(st.meta.Fields, fields) })
 }
 
+// readRemoveField reads remove_field, which removes names from the rule's list of
+// fields. Detections are unchanged.
 func readRemoveField(r *mapReader, _ string) transformation {
 	fields := r.strings("field")
 	return onDocument(func(st *applyState) {
@@ -136,7 +138,7 @@ func readSetState(r *mapReader, _ string) transformation {
 	return onDocument(func(st *applyState) { st.state[key] = val })
 }
 
-func readSetAttribute(r *mapReader, _ string) transformation {
+func readSetCustomAttribute(r *mapReader, _ string) transformation {
 	name := r.text("attribute", true)
 	var val ast.Scalar
 	if kv, ok := r.take("value"); ok {
@@ -163,14 +165,14 @@ func readRuleFailure(r *mapReader, _ string) transformation {
 	return transformation{func(*applyState, *processingItem) *ast.Diagnostic { return ast.ErrorAt(ast.Position{}, "%s", message) }}
 }
 
-func readItemFailure(r *mapReader, _ string) transformation {
+func readDetectionItemFailure(r *mapReader, _ string) transformation {
 	message := r.text("message", true)
 	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		return nil, false, ast.ErrorAt(ast.Position{}, "%s", message)
 	})
 }
 
-func readStrict(*mapReader, string) transformation {
+func readStrictFieldMappingFailure(*mapReader, string) transformation {
 	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic {
 		var missing []string
 		st.hasItem(func(it *ast.DetectionItem) bool {

@@ -62,7 +62,7 @@ func stringScalars(texts ...string) []ast.Scalar {
 	return out
 }
 
-func readReplace(r *mapReader, _ string) transformation {
+func readReplaceString(r *mapReader, _ string) transformation {
 	re, replacement := r.regex("regex", false), goReplacement(r.text("replacement", true))
 	skip, interpret := r.flag("skip_special"), r.flag("interpret_special")
 	return onValues(func(_ *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
@@ -162,7 +162,7 @@ func readSetValue(r *mapReader, _ string) transformation {
 	})
 }
 
-func readConvert(r *mapReader, _ string) transformation {
+func readConvertType(r *mapReader, _ string) transformation {
 	want := r.oneOf("target_type", "str", "num")
 	return onValues(func(_ *applyState, _ *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		switch {

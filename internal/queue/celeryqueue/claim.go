@@ -56,7 +56,7 @@ func (s *Settings) lists() []list {
 func (q *Queue) Receive(ctx context.Context, _ int) ([]queue.Delivery, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(q.open, func() { cancel(redisstats.ErrClosed) })()
+	defer context.AfterFunc(q.open, func() { cancel(redisstats.ErrQueueClosed) })()
 	for {
 		ds, err := q.receive(ctx)
 		if err != nil {
@@ -77,14 +77,14 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	}
 	done := sync.OnceFunc(func() { <-q.receiveMu })
 	defer done()
-	most, isolating := q.opt.Group, q.isolating.Load()
+	limit, isolating := q.opt.Group, q.isolating.Load()
 	if isolating {
-		most = 1
+		limit = 1
 		if err := q.waitIdle(ctx); err != nil {
 			return nil, err
 		}
 	}
-	l, err := q.claim(ctx, most)
+	l, err := q.claim(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -106,13 +106,13 @@ type claimResult struct {
 	revoked bool    // some tasks are revoked
 }
 
-// claim waits for tasks and claims up to most of them. The caller holds receiveMu.
-func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) {
+// claim waits for tasks and claims up to limit of them. The caller holds receiveMu.
+func (q *Queue) claim(ctx context.Context, limit int) (l claimResult, err error) {
 	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
 		if err := cmp.Or(q.closed(), context.Cause(ctx)); err != nil {
 			return l, err
 		}
-		n, wait := q.rateLimit.allowed(most)
+		n, wait := q.rateLimit.allowed(limit)
 		if n > 0 {
 			l, err = q.claimOnce(ctx, n)
 			if err != nil || len(l.tasks) > 0 {
@@ -125,8 +125,8 @@ func (q *Queue) claim(ctx context.Context, most int) (l claimResult, err error) 
 	}
 }
 
-// claimOnce claims up to most of the tasks that are available now.
-func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err error) {
+// claimOnce claims up to limit of the tasks that are available now.
+func (q *Queue) claimOnce(ctx context.Context, limit int) (l claimResult, err error) {
 	k := q.set.Keys
 	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("tries"), q.set.Key("revoked")}
 	q.claims++
@@ -136,9 +136,9 @@ func (q *Queue) claimOnce(ctx context.Context, most int) (l claimResult, err err
 	q.unconfirmed = nil
 	q.mu.Unlock()
 	if len(unconfirmed) > 0 {
-		most = q.opt.Group // unconfirmed claims may have been this large
+		limit = q.opt.Group // unconfirmed claims may have been this large
 	}
-	args := []any{most, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
+	args := []any{limit, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
 	claimUnregistered := q.unregistered.shouldClaim()
 	for _, at := range q.lists {
 		keys = append(keys, at.key)
@@ -284,7 +284,7 @@ func (q *Queue) readEvent(t *Task, now time.Time) error {
 	if !ok {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
 	}
-	var n eventHeader
+	var n taskEventHeader
 	if h := t.Headers[eventHeaderName]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
 		t.foreign = false
 		raw := append(slices.Clone(arg[:n.Size-1]), '}')

@@ -69,7 +69,7 @@ func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 	if q.results != nil {
 		s.Results = redisstats.WrapError(q.results.Ping(ctx).Err())
 	}
-	s.Workers, err = q.workers(ctx)
+	s.Workers, err = q.inspectWorkers(ctx)
 	return s, redisstats.WrapError(err)
 }
 
@@ -106,9 +106,9 @@ func (s *BrokerReport) Consumers(queue string) []WorkerState {
 	return slices.DeleteFunc(slices.Clone(s.Workers), func(w WorkerState) bool { return !slices.Contains(w.Queues, queue) })
 }
 
-// workers asks all workers for the queues that they consume and the tasks that they
+// inspectWorkers asks all workers for the queues that they consume and the tasks that they
 // know. Replies that cannot be decoded are ignored.
-func (q *Queue) workers(ctx context.Context) ([]WorkerState, error) {
+func (q *Queue) inspectWorkers(ctx context.Context) ([]WorkerState, error) {
 	queues, err := q.broadcast(ctx, "active_queues")
 	if err != nil {
 		return nil, err

@@ -85,8 +85,8 @@ func appendDeadLetters(args []any, deadLetters []queue.DeadLetter) []any {
 // picket's workers read it.
 const eventHeaderName = "picket"
 
-// An eventHeader is the value of that header.
-type eventHeader struct {
+// A taskEventHeader is the value of that header.
+type taskEventHeader struct {
 	Batch    string `json:"batch"`
 	Received int64  `json:"received"` // microseconds since 1970, as are all times here
 	Queued   int64  `json:"queued"`
@@ -120,7 +120,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 		}
 		args := append([]byte{'['}, e.Raw...)
 		args = append(addLegacyFields(args, e, decoder), ']')
-		n, err := json.Marshal(eventHeader{
+		n, err := json.Marshal(taskEventHeader{
 			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Sender: e.Sender, Index: e.Index, Agent: e.AgentID, Host: e.Host,
 			Type: e.Type, OS: e.OS, Time: e.Time.UnixMicro(), Size: len(e.Raw),
 		})

@@ -119,16 +119,16 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.Dea
 	return page, nil
 }
 
-// listDeadLetters lists a page of dead letters, without payloads of more than maxPayload
+// listDeadLetters lists a page of dead letters, without payloads of more than maxPayloadBytes
 // bytes.
-func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload int) (page queue.DeadLetterPage, err error) {
+func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayloadBytes int) (page queue.DeadLetterPage, err error) {
 	if err := q.closed(); err != nil {
 		return page, err
 	}
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	cmd, err := q.run(ctx, listDeadScript, []string{q.set.Key("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayload)
+	cmd, err := q.run(ctx, listDeadScript, []string{q.set.Key("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
 	if err != nil {
 		return page, err
 	}

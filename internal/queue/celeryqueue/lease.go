@@ -146,8 +146,8 @@ func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string
 	return ""
 }
 
-// maxScheduled bounds the delayed tasks that are examined.
-const maxScheduled = 10_000
+// maxScheduledExamined bounds the delayed tasks that are examined.
+const maxScheduledExamined = 10_000
 
 // EachScheduled calls f with the tasks that are to run later, the first due first.
 func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due time.Time)) error {
@@ -157,7 +157,7 @@ func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due ti
 // eachScheduled is EachScheduled that also passes what returns a task to its list.
 func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Time, returnedTask)) error {
 	const chunk = 500
-	for from := int64(0); from < maxScheduled; from += chunk {
+	for from := int64(0); from < maxScheduledExamined; from += chunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.Key("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)

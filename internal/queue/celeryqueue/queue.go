@@ -178,7 +178,7 @@ func (q *Queue) SawOtherWorker() { q.unregistered.sawOtherWorker() }
 // the connections.
 func (q *Queue) Close() error {
 	q.closeOnce.Do(func() {
-		q.close(redisstats.ErrClosed)
+		q.close(redisstats.ErrQueueClosed)
 		q.background.Wait()
 		if err := q.releaseAll(); err != nil {
 			q.log.Warn("could not release tasks; they will be redelivered when their leases expire", "error", err)

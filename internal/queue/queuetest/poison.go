@@ -18,8 +18,8 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// poisoned is the ID of the batch that kills the process.
-const poisoned = "poisoned"
+// poisonedBatchID is the ID of the batch that kills the process.
+const poisonedBatchID = "poisoned"
 
 // Poison tests that a message which kills every process that receives it is
 // isolated and then becomes a dead letter, and that all others are processed. It
@@ -37,7 +37,7 @@ func Poison(t *testing.T, open Open) {
 	for i := range messages {
 		id := fmt.Sprint("m", i)
 		if i == messages/2 {
-			id = poisoned
+			id = poisonedBatchID
 		}
 		enqueue(t, q, message(id, 1))
 	}
@@ -64,7 +64,7 @@ func Poison(t *testing.T, open Open) {
 	for _, l := range deadLetters {
 		b, err := picket.DecodeBatch(l.Payload)
 		testenv.Check(t, err)
-		if diff := cmp.Diff(batch(poisoned, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {
+		if diff := cmp.Diff(batch(poisonedBatchID, 1).Events, b.Events, cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Received" }, cmp.Ignore())); diff != "" {
 			t.Errorf("events of the dead letter (-want +got):\n%s", diff)
 		}
 		if l.Reason != queue.Failed || l.Events != 1 || l.Cause != "its worker was lost 4 times" || l.Time.IsZero() {
@@ -178,7 +178,7 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 		for _, e := range b.Events {
 			id, _, _ := strings.Cut(e.ID, "/")
 			ids = append(ids, id)
-			poison = poison || id == poisoned
+			poison = poison || id == poisonedBatchID
 		}
 	}
 	if poison {

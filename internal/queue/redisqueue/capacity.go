@@ -14,15 +14,15 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// maxMemoryShare is the fraction of a server's maxmemory up to which messages are
+// maxMemoryFraction is the fraction of a server's maxmemory up to which messages are
 // enqueued. The server needs the rest to deliver and delete messages.
-const maxMemoryShare = 0.9
+const maxMemoryFraction = 0.9
 
 // A usage is how full the queue is, approximately: the shards can be on many servers,
 // which cannot be read at the same moment.
 type usage struct {
-	bytes  int64
-	memory float64 // fraction of maxmemory used, of the fullest server; 0 without maxmemory
+	bytes          int64
+	memoryFraction float64 // fraction of maxmemory used, of the fullest server; 0 without maxmemory
 }
 
 // addUsage records that the queue holds n bytes more.
@@ -34,8 +34,8 @@ func (q *Queue) checkCapacity(ctx context.Context, size int64) error {
 		if u.bytes+size > q.opt.MaxBytes {
 			return fmt.Errorf("%d of %d bytes held: %w", u.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
-		if u.memory > maxMemoryShare {
-			return fmt.Errorf("%.0f%% of redis's maxmemory used: %w", u.memory*100, queue.ErrFull)
+		if u.memoryFraction > maxMemoryFraction {
+			return fmt.Errorf("%.0f%% of redis's maxmemory used: %w", u.memoryFraction*100, queue.ErrFull)
 		}
 		return nil
 	}
@@ -66,24 +66,24 @@ func (q *Queue) readUsage(ctx context.Context) (usage, error) {
 		u.bytes += n
 	}
 	if info != nil {
-		u.memory = memoryUsed(info.Val())
+		u.memoryFraction = usedMemoryFraction(info.Val())
 		return u, nil
 	}
 	var mu sync.Mutex // ForEachMaster is concurrent
 	// A server that does not answer must not stop enqueuing to others.
 	_ = q.client.(*redis.ClusterClient).ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		used := memoryUsed(master.Info(ctx, "memory").Val())
+		used := usedMemoryFraction(master.Info(ctx, "memory").Val())
 		mu.Lock()
 		defer mu.Unlock()
-		u.memory = max(u.memory, used)
+		u.memoryFraction = max(u.memoryFraction, used)
 		return nil
 	})
 	return u, nil
 }
 
-// memoryUsed reads the fraction of maxmemory that is in use from the reply of
+// usedMemoryFraction reads the fraction of maxmemory that is in use from the reply of
 // INFO; 0 without maxmemory.
-func memoryUsed(info string) float64 {
+func usedMemoryFraction(info string) float64 {
 	fields := redisurl.InfoFields(info)
 	limit, _ := strconv.ParseFloat(fields["maxmemory"], 64)
 	used, _ := strconv.ParseFloat(fields["used_memory"], 64)

@@ -25,7 +25,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 // are still in transit.
 func (q *Queue) Confirm(agent string, ids ...string) {
 	if q.connected.Load() {
-		q.shardOf(agent).confirm(ids...)
+		q.shardOf(agent).addConfirmed(ids...)
 	}
 }
 
@@ -36,7 +36,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	for i := range rs {
 		m := &rs[i].Message
 		size := int64(len(m.Payload))
-		if size > q.opt.MaxBytes || size > maxPayload || m.Events > maxEvents {
+		if size > q.opt.MaxBytes || size > maxPayloadBytes || m.Events > maxEvents {
 			return fmt.Errorf("%d events of %d bytes are more than the queue allows: %w", m.Events, size, picket.ErrInvalid)
 		}
 		if m.Events > 0 {

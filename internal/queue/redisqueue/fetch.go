@@ -112,7 +112,7 @@ func (f *fetcher) round(ctx context.Context, want int) ([]fetchedMessage, error)
 // active ones return about as many as wanted. Any excess is prefetched for the
 // next receiver.
 func (f *fetcher) perStream(want int) int {
-	return max(min((want+f.activeStreams-1)/f.activeStreams, maxReceive/f.avgSize/f.activeStreams), 1)
+	return max(min((want+f.activeStreams-1)/f.activeStreams, maxReceiveBytes/f.avgSize/f.activeStreams), 1)
 }
 
 func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fetchedMessage, error) {

@@ -26,7 +26,7 @@ type pipeliner struct {
 func newPipeliner(q *Queue, shards []*shard) *pipeliner {
 	return &pipeliner{
 		q: q, shards: shards, wake: make(chan struct{}, 1),
-		ops: groupcommit.Queue[*op]{MaxOps: 1024, MaxBytes: 4 << 20, C: make(chan *op, 1024), Closed: q.stop, Ended: q.stop, ErrClosed: redisstats.ErrClosed},
+		ops: groupcommit.Queue[*op]{MaxOps: 1024, MaxBytes: 4 << 20, C: make(chan *op, 1024), Closed: q.stop, Ended: q.stop, ErrClosed: redisstats.ErrQueueClosed},
 	}
 }
 
@@ -103,7 +103,7 @@ func (p *pipeliner) commit(group []*op) {
 	}
 	for s, c := range requests {
 		if c.cmd.Err() != nil {
-			s.confirm(confirmed[s]...)
+			s.addConfirmed(confirmed[s]...)
 		}
 	}
 	for _, o := range group {

@@ -74,8 +74,8 @@ const (
 	// rejectedShare limits the dead letters of rejected events to this fraction
 	// of MaxBytes.
 	rejectedShare = 10
-	// maxPayload is below Redis's limit for a value.
-	maxPayload = 500 << 20
+	// maxPayloadBytes is below Redis's limit for a value.
+	maxPayloadBytes = 500 << 20
 	// maxEvents is the largest number of events that fits into an entry's ID.
 	maxEvents = 1<<20 - 1
 )
@@ -180,7 +180,7 @@ func (q *Queue) connect(ctx context.Context) error {
 func (q *Queue) closed() error {
 	select {
 	case <-q.stop:
-		return redisstats.ErrClosed
+		return redisstats.ErrQueueClosed
 	default:
 		return nil
 	}
@@ -204,7 +204,7 @@ func (q *Queue) Close() error {
 		case <-ended:
 		case <-time.After(closeTimeout):
 		}
-		q.failWaiters(redisstats.ErrClosed)
+		q.failWaiters(redisstats.ErrQueueClosed)
 		if q.connected.Load() {
 			if err := q.releaseAll(); err != nil {
 				q.log.Warn("could not release messages; they will be redelivered when their leases expire", "error", err)

@@ -9,9 +9,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxReceive bounds the payload bytes of one Receive and, approximately, those of
+// maxReceiveBytes bounds the payload bytes of one Receive and, approximately, those of
 // one fetch, so that a backlog of large batches cannot exhaust memory.
-const maxReceive = 8 << 20
+const maxReceiveBytes = 8 << 20
 
 // A waiter is a Receive that waits for messages.
 type waiter struct {
@@ -47,7 +47,7 @@ func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error
 	w := &waiter{max: max(limit, 1), got: make(chan receiveResult, 1)}
 	q.mu.Lock()
 	q.waiters = append(q.waiters, w)
-	q.serve()
+	q.deliverPrefetched()
 	q.mu.Unlock()
 	q.wakePipeliners()
 	select {
@@ -60,7 +60,7 @@ func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error
 	defer q.mu.Unlock()
 	q.waiters = slices.DeleteFunc(q.waiters, func(o *waiter) bool { return o == w })
 	select {
-	case r := <-w.got: // served just before
+	case r := <-w.got: // delivered just before
 		return r.ds, r.err
 	default:
 	}
@@ -70,14 +70,14 @@ func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error
 	return nil, ctx.Err()
 }
 
-// serve delivers prefetched messages to waiters. Its caller holds mu.
-func (q *Queue) serve() {
+// deliverPrefetched delivers prefetched messages to waiters. Its caller holds mu.
+func (q *Queue) deliverPrefetched() {
 	for len(q.waiters) > 0 && len(q.prefetched) > 0 {
 		w := q.waiters[0]
 		q.waiters = q.waiters[1:]
 		n, size := 0, 0
 		for n < min(w.max, len(q.prefetched)) {
-			if size += len(q.prefetched[n].Payload); n > 0 && size > maxReceive {
+			if size += len(q.prefetched[n].Payload); n > 0 && size > maxReceiveBytes {
 				break
 			}
 			n++
@@ -134,5 +134,5 @@ func (q *Queue) deliver(ms []fetchedMessage) {
 		q.byEntry[m.entry] = q.lastReceipt
 		q.prefetched = append(q.prefetched, m.delivery)
 	}
-	q.serve()
+	q.deliverPrefetched()
 }

@@ -24,12 +24,12 @@ type shard struct {
 // remembers them longer than necessary.
 const maxConfirmed = 4096
 
-// confirm adds IDs to be confirmed.
-func (s *shard) confirm(ids ...string) {
+// addConfirmed adds batches whose IDs the next Enqueue confirms.
+func (s *shard) addConfirmed(batchIDs ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.confirmed)+len(ids) <= maxConfirmed {
-		s.confirmed = append(s.confirmed, ids...)
+	if len(s.confirmed)+len(batchIDs) <= maxConfirmed {
+		s.confirmed = append(s.confirmed, batchIDs...)
 	}
 }
 

@@ -72,12 +72,12 @@ func parseHash(v any) map[string]int64 {
 	return m
 }
 
-// maxPeek bounds the payload bytes that Peek reads from a shard.
-const maxPeek = 4 << 20
+// maxPeekBytes bounds the payload bytes that Peek reads from a shard.
+const maxPeekBytes = 4 << 20
 
 // Peek implements queue.Inspector.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
-	calls, err := q.runOnShards(ctx, peekScript, func(s *shard) []string { return []string{s.in, s.lost} }, max(n, 0), maxPeek)
+	calls, err := q.runOnShards(ctx, peekScript, func(s *shard) []string { return []string{s.in, s.lost} }, max(n, 0), maxPeekBytes)
 	if err != nil {
 		return nil, fmt.Errorf("peek: %w", err)
 	}

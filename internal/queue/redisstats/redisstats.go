@@ -23,8 +23,8 @@ import (
 //go:embed redisstats.lua
 var LuaLibrary string
 
-// ErrClosed is returned by a queue that was closed.
-var ErrClosed = errors.New("queue is closed")
+// ErrQueueClosed is returned by a queue that was closed.
+var ErrQueueClosed = errors.New("queue is closed")
 
 // Rates sums what the Lua function rate counted over the last minute. It counts
 // in a ring of slots that each cover rateSlot; the ring has one slot more than
@@ -128,7 +128,7 @@ func WrapError(err error) error {
 	switch {
 	case err == nil, errors.Is(err, redis.Nil):
 		return nil
-	case errors.Is(err, picket.ErrUnavailable), errors.Is(err, picket.ErrInvalid), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, picket.ErrUnavailable), errors.Is(err, picket.ErrInvalid), errors.Is(err, ErrQueueClosed), errors.Is(err, context.Canceled):
 		return err
 	case strings.Contains(err.Error(), "OOM command not allowed"):
 		return fmt.Errorf("redis has no memory left: %w: %w", err, queue.ErrFull)

@@ -140,7 +140,7 @@ func (w *writer) commit(group []*op) {
 	}
 	served, err := w.transact(claimed)
 	if err != nil {
-		err = w.recordFatal(err)
+		err = w.recordIfFatal(err)
 		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
 		for _, o := range append(claimed, served...) {
 			o.Finish(err)
@@ -204,8 +204,8 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	return served, nil
 }
 
-// recordFatal logs err and makes it the error of the queue, if it is fatal.
-func (w *writer) recordFatal(err error) error {
+// recordIfFatal logs err and makes it the error of the queue, if it is fatal.
+func (w *writer) recordIfFatal(err error) error {
 	if isFatal(err) {
 		broken := fmt.Errorf("queue stopped, open it again: %w", err)
 		w.q.broken.Store(&broken)
