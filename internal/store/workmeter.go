@@ -24,11 +24,17 @@ func (m *WorkMeter) Spend(n int) error {
 		return nil
 	}
 	if m.left -= n; m.left > 0 {
-		return m.err
+		return nil
 	}
-	m.left = meterBytes
+	return m.check() // not here, so that Spend is inlined
+}
+
+func (m *WorkMeter) check() error {
 	if m.err == nil {
 		m.err = m.ctx.Err()
+	}
+	if m.err == nil {
+		m.left = meterBytes
 	}
 	return m.err
 }
