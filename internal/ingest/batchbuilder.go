@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/queue"
 )
@@ -135,9 +136,9 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	if ev.Type == "" {
 		ev.Type = defaults.typ
 	}
-	var errs FieldErrors
+	errs := repeatedNames(d)
 	if claimsNative(d) || ev.Type == "" && !defaults.anyType {
-		errs = b.validator.Validate(d)
+		errs = append(errs, b.validator.Validate(d)...)
 	}
 	if b.from.Kind == auth.KindAgent {
 		// Only a declared agent_id is a claim; an id inside another format is data.
@@ -156,6 +157,29 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 		ev.AgentID, ev.Host = b.from.Subject, b.from.Subject
 	}
 	return b.checkNames(ev, errs)
+}
+
+// repeatedNames rejects an event that says more than once what it is: programs differ
+// in which of the values they read.
+func repeatedNames(d *normalize.Event) (errs FieldErrors) {
+	names := [...]string{"agent_id", "event_id"}
+	if !d.Has(names[0]) && !d.Has(names[1]) {
+		return nil
+	}
+	var seen [len(names)]int
+	d.Each(func(l flatjson.Leaf) {
+		for i, name := range names {
+			if l.Path.Name == name {
+				seen[i]++
+			}
+		}
+	})
+	for i, n := range seen {
+		if n > 1 {
+			errs = append(errs, FieldError{names[i], "the event has it more than once"})
+		}
+	}
+	return errs
 }
 
 // checkNames rejects names that no later stage could handle, and removes them
