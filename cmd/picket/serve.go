@@ -16,6 +16,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // memoryLimit is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
@@ -40,6 +41,7 @@ type serveFlags struct {
 	tlsCert, tlsKey, pprof            string
 	maxBody, maxDecoded               int64
 	maxEvents, maxEvent, maxConns     int
+	maxNewAlerts                      int
 	queueBytes, storeBytes, minFree   int64
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
@@ -48,7 +50,9 @@ type serveFlags struct {
 	trustedProxies                    []netip.Prefix
 }
 
-func (f serveFlags) storeLocation() storeLocation { return storeLocation{f.data, f.store} }
+func (f serveFlags) storeLocation() storeLocation {
+	return storeLocation{data: f.data, name: f.store, maxNewAlerts: f.maxNewAlerts}
+}
 
 func newServe() *cobra.Command {
 	var f serveFlags
@@ -90,6 +94,7 @@ by kill -9.`,
 	fl.Int64Var(&f.maxDecoded, "max-decoded", 64<<20, "maximum `BYTES` of a request after decompression")
 	fl.IntVar(&f.maxEvents, "max-events", 10_000, "maximum number `N` of events in a request")
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
+	fl.IntVar(&f.maxNewAlerts, "max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
 	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
 	fl.DurationVar(&f.tokenGrace, "token-grace", auth.DefaultTokenGrace, "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
