@@ -136,13 +136,13 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	if ev.Type == "" {
 		ev.Type = defaults.typ
 	}
-	errs := repeatedNames(d)
+	errs := repeatedAgent(d)
 	if claimsNative(d) || ev.Type == "" && !defaults.anyType {
 		errs = append(errs, b.validator.Validate(d)...)
 	}
 	if b.from.Kind == auth.KindAgent {
 		// Only a declared agent_id is a claim; an id inside another format is data.
-		if d.Has("agent_id") && d.AgentID != b.from.Subject {
+		if d.Has("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
 			errs = append(errs, FieldError{"agent_id", fmt.Sprintf("this token speaks for agent %q only", b.from.Subject)})
 		}
 		ev.AgentID = b.from.Subject
@@ -159,27 +159,22 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	return b.checkNames(ev, errs)
 }
 
-// repeatedNames rejects an event that says more than once what it is: programs differ
-// in which of the values they read.
-func repeatedNames(d *normalize.Event) (errs FieldErrors) {
-	names := [...]string{"agent_id", "event_id"}
-	if !d.Has(names[0]) && !d.Has(names[1]) {
+// repeatedAgent rejects an event that says more than once which agent sent it:
+// programs differ in which of the values they read.
+func repeatedAgent(d *normalize.Event) FieldErrors {
+	if !d.Has("agent_id") {
 		return nil
 	}
-	var seen [len(names)]int
+	n := 0
 	d.Each(func(l flatjson.Leaf) {
-		for i, name := range names {
-			if l.Path.Name == name {
-				seen[i]++
-			}
+		if l.Path.Name == "agent_id" {
+			n++
 		}
 	})
-	for i, n := range seen {
-		if n > 1 {
-			errs = append(errs, FieldError{names[i], "the event has it more than once"})
-		}
+	if n > 1 {
+		return FieldErrors{{"agent_id", "the event has it more than once"}}
 	}
-	return errs
+	return nil
 }
 
 // checkNames rejects names that no later stage could handle, and removes them

@@ -295,13 +295,12 @@ func TestTokenAgents(t *testing.T) {
 	}
 }
 
-// An event that says twice who sent it, or which it is, is rejected.
-func TestRepeatedNames(t *testing.T) {
+// An event that says twice which agent sent it is rejected.
+func TestRepeatedAgent(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	for name, body := range map[string]string{
-		"agent_id": strings.Replace(native, "{", `{"agent_id":"PC2",`, 1),
-		"event_id": strings.Replace(native, "{", `{"event_id":"other",`, 1),
-		"list":     `{"message":"x","agent_id":["PC1","PC2"]}`,
+		"key":  strings.Replace(native, "{", `{"agent_id":"PC2",`, 1),
+		"list": `{"message":"x","agent_id":["PC1","PC2"]}`,
 	} {
 		if w := r.post(r.collector, body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "the event has it more than once") {
 			t.Errorf("%s: %d %s", name, w.Code, w.Body)
