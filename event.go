@@ -41,6 +41,25 @@ type Event struct {
 	Fields []sigma.Field
 }
 
+// maxClockLead is how far a sender's clock is believed to be ahead.
+const maxClockLead = 24 * time.Hour
+
+// IsFromFuture reports whether Time is so long after Received that the sender's clock,
+// or the event, is wrong.
+func (e *Event) IsFromFuture() bool {
+	return !e.Received.IsZero() && e.Time.Sub(e.Received) > maxClockLead
+}
+
+// MatchTime is the time of the event's matches, by which alerts are listed: Time, or
+// Received if the event is from the future. Otherwise such an event would stay on top
+// of the lists.
+func (e *Event) MatchTime() time.Time {
+	if e.IsFromFuture() {
+		return e.Received
+	}
+	return e.Time
+}
+
 // A Batch is the events of one request: the unit that is queued, evaluated and stored.
 type Batch struct {
 	// ID is unique to the request. A batch that is delivered twice has the same ID,

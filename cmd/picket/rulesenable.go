@@ -47,7 +47,7 @@ If one of the rules does not exist, nothing is changed.`,
 			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		for _, id := range ids {
-			storeLocation{f.data, *storeName}.auditChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
+			storeLocation{data: f.data, name: *storeName}.auditChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
 		}
 		for _, id := range ids {
 			if *asJSON {

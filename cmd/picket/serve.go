@@ -14,7 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // memoryLimit is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
@@ -39,15 +41,18 @@ type serveFlags struct {
 	tlsCert, tlsKey, pprof            string
 	maxBody, maxDecoded               int64
 	maxEvents, maxEvent, maxConns     int
+	maxNewAlerts                      int
 	queueBytes, storeBytes, minFree   int64
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
 	searchTimeout                     time.Duration
-	auditRetention                    time.Duration
+	auditRetention, tokenGrace        time.Duration
 	trustedProxies                    []netip.Prefix
 }
 
-func (f serveFlags) storeLocation() storeLocation { return storeLocation{f.data, f.store} }
+func (f serveFlags) storeLocation() storeLocation {
+	return storeLocation{data: f.data, name: f.store, maxNewAlerts: f.maxNewAlerts}
+}
 
 func newServe() *cobra.Command {
 	var f serveFlags
@@ -89,8 +94,10 @@ by kill -9.`,
 	fl.Int64Var(&f.maxDecoded, "max-decoded", 64<<20, "maximum `BYTES` of a request after decompression")
 	fl.IntVar(&f.maxEvents, "max-events", 10_000, "maximum number `N` of events in a request")
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
+	fl.IntVar(&f.maxNewAlerts, "max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
 	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
+	fl.DurationVar(&f.tokenGrace, "token-grace", auth.DefaultTokenGrace, "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")

@@ -30,7 +30,7 @@ var storeBackends = []storeBackend{
 		accepts: func(name string) bool { return name == "sqlite" },
 		local:   true,
 		open: func(_ context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
-			s, err := sqlitestore.Open(dataDir(l.data).events(), sqlitestore.Options{Logger: log, NoBackground: brief})
+			s, err := sqlitestore.Open(dataDir(l.data).events(), sqlitestore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.quota()})
 			if err != nil { // a nil *Store would be a non-nil store.Store
 				return nil, hintedAccess(err)
 			}
@@ -45,7 +45,7 @@ var storeBackends = []storeBackend{
 			return strings.HasPrefix(name, "mongodb://") || strings.HasPrefix(name, "mongodb+srv://")
 		},
 		open: func(ctx context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
-			s, err := mongostore.Open(ctx, l.name, mongostore.Options{Logger: log, NoBackground: brief})
+			s, err := mongostore.Open(ctx, l.name, mongostore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.quota()})
 			if err != nil {
 				if hint := doctor.MongoHint(err); hint != "" {
 					err = hinted(err, hint)
@@ -62,7 +62,21 @@ var storeBackends = []storeBackend{
 const storeUsage = "`ENGINE` of the store: sqlite, or the URI of a MongoDB database, such as mongodb://host:27017/picket"
 
 // A storeLocation is where a store is: --store, and --data for a local one.
-type storeLocation struct{ data, name string }
+type storeLocation struct {
+	data, name   string
+	maxNewAlerts int // --max-new-alerts, for a store that saves events
+}
+
+// maxNewAlertsUsage describes --max-new-alerts.
+const maxNewAlertsUsage = "let the events of one agent open at most `N` alerts in a minute, and ten times as many those of one sender of many agents; one more alert has the other matches; 0: no limit"
+
+// quota returns the option MaxNewAlerts of a store.
+func (l storeLocation) quota() int {
+	if l.maxNewAlerts <= 0 {
+		return -1
+	}
+	return l.maxNewAlerts
+}
 
 // addStoreFlags adds --data and --store to a command.
 func addStoreFlags(cmd *cobra.Command) *storeLocation {

@@ -39,6 +39,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	concurrency := cmd.Flags().Int("concurrency", runtime.GOMAXPROCS(0), "number `N` of batches to process at a time")
 	queueURL := addQueueFlag(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
+	maxNewAlerts := cmd.Flags().Int("max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		setMemoryLimit()
 		backend, err := findQueueBackend(*queueURL, "reply")
@@ -52,7 +53,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		if err != nil {
 			return err
 		}
-		location := storeLocation{*data, *storeName}
+		location := storeLocation{data: *data, name: *storeName, maxNewAlerts: *maxNewAlerts}
 		dir, err := workerDir(location, backend)
 		if err != nil {
 			return err

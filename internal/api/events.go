@@ -135,7 +135,11 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 	b = ev.Time.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","received":"`...)
 	b = ev.Received.AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","event":`...)
+	b = append(b, '"')
+	if ev.IsFromFuture() {
+		b = append(b, `,"from_future":true`...)
+	}
+	b = append(b, `,"event":`...)
 	b = append(b, ev.Raw...)
 	return append(b, '}')
 }

@@ -200,6 +200,6 @@ func newMatch(ev *picket.Event, ruleID, title string, level sigma.Level, tags []
 	namespace := ev.Namespace()
 	return picket.Match{
 		ID: picket.MatchID(ruleID, picket.EventKey(ev.ID, namespace)), RuleID: ruleID, EventID: ev.ID, EventNamespace: namespace, AgentID: ev.AgentID, Host: ev.Host,
-		Time: ev.Time, Title: title, Level: level, Tags: tags, Why: why,
+		Time: ev.MatchTime(), Title: title, Level: level, Tags: tags, Why: why,
 	}
 }

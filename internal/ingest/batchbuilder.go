@@ -12,6 +12,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/queue"
 )
@@ -135,13 +136,13 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	if ev.Type == "" {
 		ev.Type = defaults.typ
 	}
-	var errs FieldErrors
+	errs := repeatedAgent(d)
 	if claimsNative(d) || ev.Type == "" && !defaults.anyType {
-		errs = b.validator.Validate(d)
+		errs = append(errs, b.validator.Validate(d)...)
 	}
 	if b.from.Kind == auth.KindAgent {
 		// Only a declared agent_id is a claim; an id inside another format is data.
-		if d.Has("agent_id") && d.AgentID != b.from.Subject {
+		if d.Has("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
 			errs = append(errs, FieldError{"agent_id", fmt.Sprintf("this token speaks for agent %q only", b.from.Subject)})
 		}
 		ev.AgentID = b.from.Subject
@@ -156,6 +157,24 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 		ev.AgentID, ev.Host = b.from.Subject, b.from.Subject
 	}
 	return b.checkNames(ev, errs)
+}
+
+// repeatedAgent rejects an event that says more than once which agent sent it:
+// programs differ in which of the values they read.
+func repeatedAgent(d *normalize.Event) FieldErrors {
+	if !d.Has("agent_id") {
+		return nil
+	}
+	n := 0
+	d.Each(func(l flatjson.Leaf) {
+		if l.Path.Name == "agent_id" {
+			n++
+		}
+	})
+	if n > 1 {
+		return FieldErrors{{"agent_id", "the event has it more than once"}}
+	}
+	return nil
 }
 
 // checkNames rejects names that no later stage could handle, and removes them

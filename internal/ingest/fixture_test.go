@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +102,13 @@ const nativeStart = `{"agent_id":"PC1","event_id":"e1","event_type":"process","t
 
 const native = nativeStart + "}"
 
-func nativeWith(members string) string { return nativeStart + "," + members + "}" }
+// nativeWith returns native with more members. An agent_id among them replaces its own.
+func nativeWith(members string) string {
+	start := nativeStart
+	if strings.Contains(members, `"agent_id":`) {
+		start = agentMember.ReplaceAllString(start, "")
+	}
+	return start + "," + members + "}"
+}
+
+var agentMember = regexp.MustCompile(`"agent_id":"[^"]*",`)

@@ -67,7 +67,7 @@ func TestIdentityByFormat(t *testing.T) {
 		if again := r.takeAll(t); len(again) != 1 || again[0].ID != ev.ID {
 			t.Errorf("%s: a retry has another id: %v", name, again)
 		}
-		declared := strings.TrimSuffix(strings.TrimSpace(string(raw)), "}") + `,"event_id":"declared","agent_id":"me"}`
+		declared := strings.TrimSuffix(strings.TrimSpace(agentMember.ReplaceAllString(string(raw), "")), "}") + `,"event_id":"declared","agent_id":"me"}`
 		r.post(r.collector, declared)
 		if got := r.takeAll(t); len(got) != 1 || got[0].ID != "declared" || got[0].AgentID != "me" {
 			t.Errorf("%s: declared identity is lost: %v", name, got)

@@ -294,3 +294,19 @@ func TestTokenAgents(t *testing.T) {
 		}
 	}
 }
+
+// An event that says twice which agent sent it is rejected.
+func TestRepeatedAgent(t *testing.T) {
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
+	for name, body := range map[string]string{
+		"key":  strings.Replace(native, "{", `{"agent_id":"PC2",`, 1),
+		"list": `{"message":"x","agent_id":["PC1","PC2"]}`,
+	} {
+		if w := r.post(r.collector, body); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "the event has it more than once") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+	}
+	if w := r.post(r.collector, native); w.Code != http.StatusCreated {
+		t.Errorf("once: %d %s", w.Code, w.Body)
+	}
+}

@@ -20,10 +20,19 @@ func NewMatches(b *Batch, isNew []bool) []picket.Match {
 	return out
 }
 
+// Sender returns the sender of the events, which is the same for all events of a batch.
+func (b *Batch) Sender() string {
+	if len(b.Events) == 0 {
+		return ""
+	}
+	return b.Events[0].Sender
+}
+
 // HostActivity summarizes the events of a batch that came from one host. Times
 // are those of receipt, in microseconds.
 type HostActivity struct {
 	AgentID, OS         string // of the last event, OS of the last that has one
+	Sender              string // of the first event
 	First, Last, Events int64
 }
 
@@ -34,6 +43,9 @@ func (h *HostActivity) Add(ev *picket.Event, received int64) {
 		if ev.OS != "" {
 			h.OS = ev.OS
 		}
+	}
+	if h.Events == 0 {
+		h.Sender = ev.Sender
 	}
 	if h.Events == 0 || received < h.First {
 		h.First = received

@@ -68,7 +68,7 @@ func summary(fields []sigma.Field) string {
 }
 
 type eventView struct {
-	Event      picket.Event
+	Event      *picket.Event
 	Fields     []sigma.Field // the first maxShownFields
 	MoreFields int
 	Raw        string
@@ -92,7 +92,7 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	v := eventView{Event: ev, Fields: ev.Fields[:min(len(ev.Fields), maxShownFields)], Raw: indentJSON(ev.Raw, maxShownEvent), Matches: page.Matches}
+	v := eventView{Event: &ev, Fields: ev.Fields[:min(len(ev.Fields), maxShownFields)], Raw: indentJSON(ev.Raw, maxShownEvent), Matches: page.Matches}
 	v.MoreFields = len(ev.Fields) - len(v.Fields)
 	for i := range v.Matches {
 		if rule := c.rule(v.Matches[i].RuleID); rule != nil {

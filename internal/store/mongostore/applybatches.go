@@ -127,7 +127,10 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 		t.countEvents(effects)
 		p := &pending[i]
 		applied := batchDoc{ID: p.ID, At: p.At}
-		applied.Matches, applied.Opened = t.addMatches(effects.Matches, false)
+		applied.Matches, applied.Opened, err = t.addMatches(ctx, effects.Sender, effects.Matches, false)
+		if err != nil {
+			return false, err
+		}
 		t.batches = append(t.batches, applied)
 		t.marks = append(t.marks, p.ID)
 		if len(effects.Observations) > 0 {
@@ -167,7 +170,10 @@ func (t *txn) countEvents(effects *batchEffects) {
 		seen := &effects.Hosts[i]
 		h := t.hosts[seen.Name]
 		if h == nil {
-			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Folded: casefold.String(seen.Name)}
+			if !t.quota.AddHost(effects.Sender) {
+				continue
+			}
+			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Alerts: t.unlisted[seen.Name], Folded: casefold.String(seen.Name)}
 			t.hosts[seen.Name] = h
 		}
 		h.Step = t.step
@@ -183,58 +189,85 @@ func (t *txn) countEvents(effects *batchEffects) {
 	}
 }
 
-// addMatches adds matches to the alerts that they join or open, and returns how
-// many are new and which alerts they have opened. A match past the limit of an
-// alert is only counted; with replay it is not, because it may have been counted
-// before.
-func (t *txn) addMatches(matches []matchRecord, replay bool) (newMatches int, opened []string) {
+// addMatches adds matches of a sender's events to the alerts that they join or open,
+// and returns how many are new and which alerts they have opened. A match past the
+// limit of an alert is only counted; with replay it is not, because it may have been
+// counted before.
+func (t *txn) addMatches(ctx context.Context, sender string, matches []matchRecord, replay bool) (newMatches int, opened []string, err error) {
 	for i := range matches {
 		m := &matches[i]
 		if t.knownMatches[m.ID] {
 			continue
 		}
-		agent := cmp.Or(m.AlertAgent, m.Agent)
-		key := openAlertKey(m.Rule, agent, m.Host)
-		doc := t.alerts[key]
+		a := picket.Alert{RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: cmp.Or(m.AlertAgent, m.Agent), Host: m.Host}
+		doc := t.alerts[openAlertKey(a.RuleID, a.AgentID, a.Host)]
+		if doc == nil {
+			if opens := t.quota.Alert(sender, a); opens.RuleID != a.RuleID {
+				a = opens
+				if doc, err = t.readOpenAlert(ctx, &a); err != nil {
+					return 0, nil, err
+				}
+			}
+		}
 		if doc != nil && replay && doc.Kept >= picket.AlertMatchLimit {
 			continue
 		}
 		if doc == nil {
-			doc = t.newAlert(m, agent)
-			t.alerts[key] = doc
+			a.ID = picket.AlertID(m.ID)
+			doc = t.newAlert(a, m.Time)
+			t.quota.AddAlert(sender, &a)
 			opened = append(opened, doc.ID)
 		}
 		newMatches++
-		t.addMatch(doc, m)
+		t.addMatch(doc, sender, m)
 	}
 	t.totals.Matches += int64(newMatches)
-	return newMatches, opened
+	return newMatches, opened, nil
 }
 
-// newAlert returns the new alert that a match opens, and counts it.
-func (t *txn) newAlert(m *matchRecord, agent string) *alertDoc {
-	at := fromMicros(m.Time)
-	a := picket.Alert{ID: picket.AlertID(m.ID), RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
-		Status: picket.StatusOpen, FirstSeen: at, LastSeen: at, Opened: fromMicros(t.now), Updated: fromMicros(t.now)}
+// readOpenAlert returns the alert of a's rule, agent and host that is not closed, nil if
+// there is none. It also reads the counters of the rule.
+func (t *txn) readOpenAlert(ctx context.Context, a *picket.Alert) (*alertDoc, error) {
+	key := openAlertKey(a.RuleID, a.AgentID, a.Host)
+	if t.alerts[key] != nil {
+		return t.alerts[key], nil
+	}
+	if t.rules[a.RuleID] == nil {
+		err := readInto(ctx, t.store, t.store.ruleStats, "_id", map[string]bool{a.RuleID: true}, t.rules, func(d *ruleDoc) string { return d.ID })
+		if err != nil {
+			return nil, err
+		}
+	}
+	err := readInto(ctx, t.store, t.store.alerts, "slot", map[string]bool{key: true}, t.alerts, func(a *alertDoc) string { return a.UniqueKey })
+	return t.alerts[key], err
+}
+
+// newAlert returns the new alert a, which a match opens, and counts it.
+func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
+	at := fromMicros(matched)
+	a.Status, a.FirstSeen, a.LastSeen, a.Opened, a.Updated = picket.StatusOpen, at, at, fromMicros(t.now), fromMicros(t.now)
 	if a.Tags == nil {
 		a.Tags = []string{}
 	}
 	doc := &alertDoc{Order: t.order(int(t.openedAlerts))}
 	t.openedAlerts++
 	doc.set(&a)
+	t.alerts[doc.UniqueKey] = doc
 	t.totals.countAlert(&a, 1)
 	t.ruleForUpdate(&a).Alerts++
 	minute := t.minuteForUpdate(store.MinuteOf(t.now))
 	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
 	if h := t.hostForUpdate(a.Host); h != nil {
 		h.Alerts++
+	} else {
+		t.unlisted[a.Host]++
 	}
 	return doc
 }
 
 // addMatch counts a match in its alert, and stores it unless the alert has enough
 // of them.
-func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
+func (t *txn) addMatch(doc *alertDoc, sender string, m *matchRecord) {
 	doc.Step = t.step
 	doc.Count++
 	doc.US.First, doc.US.Last, doc.US.Updated = min(doc.US.First, m.Time), max(doc.US.Last, m.Time), t.now
@@ -246,7 +279,7 @@ func (t *txn) addMatch(doc *alertDoc, m *matchRecord) {
 	r.Step = t.step
 	r.Matches++
 	t.knownMatches[m.ID] = true
-	if doc.Kept >= picket.AlertMatchLimit {
+	if doc.Kept >= picket.AlertMatchLimit || !t.quota.AddMatch(sender, m.match()) && doc.Count > 1 {
 		return
 	}
 	doc.Kept++

@@ -27,6 +27,7 @@ type batchEffects struct {
 	Duplicate    int64               `json:"Duplicate"`
 	Conflicting  int64               `json:"Conflicting,omitempty"` // of Duplicate
 	Raw          int64               `json:"Raw"`                   // bytes of the stored events
+	Sender       string              `json:"Sender,omitempty"`
 	Hosts        []hostActivity      `json:"Hosts"`
 	Minutes      []minuteCount       `json:"Minutes"`
 	Matches      []matchRecord       `json:"Matches,omitempty"`
@@ -73,7 +74,7 @@ func newMatchRecord(m *picket.Match) matchRecord {
 // newBatchEffects returns the effects of a batch; isNew says which events it has
 // stored.
 func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
-	var out batchEffects
+	out := batchEffects{Sender: b.Sender()}
 	var minutes store.MinuteCounter
 	var names []string // of hosts, in the order of their first events
 	hosts := make(map[string]*store.HostActivity)
@@ -111,6 +112,11 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 	}
 	return out
+}
+
+// match returns what is stored of the match.
+func (r *matchRecord) match() *picket.Match {
+	return &picket.Match{ID: r.ID, RuleID: r.Rule, EventID: r.Event, EventNamespace: r.Namespace, AgentID: r.Agent, Why: r.Why}
 }
 
 func (b *batchEffects) encode() ([]byte, error) {

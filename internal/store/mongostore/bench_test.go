@@ -35,11 +35,11 @@ func processes(b *testing.B, batches, matches int) []store.Batch {
 			if err != nil {
 				b.Fatal(err)
 			}
-			ev := picket.Event{ID: fmt.Sprintf("%016x", uint64(n)*0x9e3779b97f4a7c15), AgentID: agent, Host: agent, Type: "process", OS: "windows",
+			ev := picket.Event{ID: fmt.Sprintf("%016x", uint64(n)*0x9e3779b97f4a7c15), Sender: "agent:" + agent, AgentID: agent, Host: agent, Type: "process", OS: "windows",
 				Time: at, Received: at, Raw: raw, Fields: fields}
 			out[i].Events = append(out[i].Events, ev)
 			if matches > 0 && n%matches == 0 {
-				out[i].Matches = append(out[i].Matches, picket.Match{ID: picket.MatchID("rule", ev.ID), RuleID: "rule", EventID: ev.ID, AgentID: agent,
+				out[i].Matches = append(out[i].Matches, picket.Match{ID: picket.MatchID("rule", ev.Key()), RuleID: "rule", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: agent,
 					Time: at, Title: "Rule", Level: sigma.High, Host: agent})
 			}
 		}

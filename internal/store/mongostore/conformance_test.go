@@ -37,16 +37,23 @@ func TestConformance(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) store.Store {
 			return open(t, server.Database(t), mongostore.Options{})
 		})
+		storetest.RunQuotas(t, func(t *testing.T) store.Store {
+			return open(t, server.Database(t), mongostore.Options{MaxNewAlerts: storetest.QuotaOfAlerts})
+		})
 	})
 	t.Run("mongodb", func(t *testing.T) {
 		uri := os.Getenv("PICKET_TEST_MONGO")
 		if uri == "" {
 			t.Skip("PICKET_TEST_MONGO is not set to the URI of a MongoDB")
 		}
-		storetest.Run(t, func(t *testing.T) store.Store {
+		openNew := func(t *testing.T, opt mongostore.Options) store.Store {
 			name := "picket_test_" + strings.ToLower(rand.Text()[:12])
 			t.Cleanup(func() { drop(t, uri, name) })
-			return open(t, withDatabase(t, uri, name), mongostore.Options{})
+			return open(t, withDatabase(t, uri, name), opt)
+		}
+		storetest.Run(t, func(t *testing.T) store.Store { return openNew(t, mongostore.Options{}) })
+		storetest.RunQuotas(t, func(t *testing.T) store.Store {
+			return openNew(t, mongostore.Options{MaxNewAlerts: storetest.QuotaOfAlerts})
 		})
 	})
 }

@@ -143,8 +143,8 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if err := t.read(ctx, set); err != nil {
 			return false, err
 		}
-		saved.Matches, opened = t.addMatches(records, c.Replay)
-		return true, nil
+		saved.Matches, opened, err = t.addMatches(ctx, store.CorrelationSender, records, c.Replay)
+		return true, err
 	})
 	if err == nil && len(opened) > 0 {
 		saved.Opened, err = s.alertsByID(ctx, opened)

@@ -1,9 +1,8 @@
 package mongostore
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"unicode/utf8"
 
@@ -106,11 +105,13 @@ func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eve
 }
 
 // contentHash returns a hash of an event's bytes, to tell whether a duplicate has the
-// same. It is never 0.
+// same: the length and the CRC-32C. A sender that forges it only hides that it has sent
+// other bytes, which are not stored. It is 0 for no bytes.
 func contentHash(raw []byte) int64 {
-	sum := sha256.Sum256(raw)
-	return int64(binary.BigEndian.Uint64(sum[:8]) | 1)
+	return int64(len(raw))<<32 | int64(crc32.Checksum(raw, castagnoli))
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
 func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin foldedNames) {

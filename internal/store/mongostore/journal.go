@@ -59,6 +59,7 @@ func (s *Store) runStep(ctx context.Context, build func(ctx context.Context, t *
 		if errors.Is(err, picket.ErrConflict) {
 			continue
 		}
+		t.quota.Commit()
 		return err
 	}
 }

@@ -121,13 +121,19 @@ type storedEvent struct {
 	hash  int64  // contentHash; 0: not known
 }
 
-// eventKeys returns the keys of the events of each batch.
+// eventKeys returns the keys of the events of each batch. Most events have the namespace
+// of the event before.
 func eventKeys(batches []store.Batch) [][]string {
 	keys := make([][]string, len(batches))
+	last, namespace := new(picket.Event), ""
 	for i := range batches {
 		keys[i] = make([]string, len(batches[i].Events))
 		for k := range batches[i].Events {
-			keys[i][k] = batches[i].Events[k].Key()
+			ev := &batches[i].Events[k]
+			if ev.Sender != last.Sender || ev.AgentID != last.AgentID || ev.Index != last.Index {
+				last, namespace = ev, ev.Namespace()
+			}
+			keys[i][k] = picket.EventKey(ev.ID, namespace)
 		}
 	}
 	return keys

@@ -25,6 +25,9 @@ import (
 type Options struct {
 	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
+	// MaxNewAlerts is how many alerts the events of one agent open in a minute; see
+	// store.Quota. 0: store.DefaultMaxNewAlerts; negative: no bound.
+	MaxNewAlerts int
 	// NoBackground leaves applying pending batches to other processes, for a
 	// command that reads.
 	NoBackground bool
@@ -65,6 +68,7 @@ type Store struct {
 	eventsLocal                                                                       *mongo.Collection // events, read with read concern "local"
 
 	seq          sequenceGenerator
+	quota        *store.Quota
 	stepLock     chan struct{} // held by the goroutine that runs a step
 	lastStep     atomic.Int64  // the last step known to be done
 	lastStepSeen atomic.Int64  // when it was found done, microseconds
@@ -130,7 +134,7 @@ func connect(uri, database string, opt Options) (*Store, error) {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		stepLock: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+		quota: store.NewQuota(opt.MaxNewAlerts), stepLock: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	s.openCollections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
 	return s, nil

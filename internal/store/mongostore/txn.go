@@ -11,9 +11,11 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
@@ -27,6 +29,7 @@ type txn struct {
 	totals       *totalsDoc
 	alerts       map[string]*alertDoc // by UniqueKey
 	hosts        map[string]*hostDoc
+	unlisted     map[string]int64 // alerts that are not closed, by host that is not in hosts
 	minutes      map[string]*minuteDoc
 	rules        map[string]*ruleDoc
 	correlations *correlationsDoc // nil: unchanged
@@ -39,12 +42,14 @@ type txn struct {
 	deleted      []string // ids of events
 	deletedUpTo  int64    // the greatest seq of them
 	openedAlerts int64
+	quota        *store.QuotaUse
 }
 
 func newTxn(s *Store, step int64) *txn {
-	return &txn{store: s, step: step, now: s.options.Now().UnixMicro(),
+	now := s.options.Now().UnixMicro()
+	return &txn{store: s, step: step, now: now, quota: s.quota.Begin(now),
 		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[string]*minuteDoc),
-		rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
+		unlisted: make(map[string]int64), rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
 }
 
 // stepBits is how many bits of an order are the number within the step.
@@ -99,7 +104,37 @@ func (t *txn) read(ctx context.Context, r *readSet) error {
 		}
 		return err
 	})
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return t.countUnlisted(ctx, r)
+}
+
+// countUnlisted counts the open alerts of the hosts of a read set that are not listed,
+// because they were past the quota of their sender.
+func (t *txn) countUnlisted(ctx context.Context, r *readSet) error {
+	var names []string
+	for name := range r.hosts {
+		if t.hosts[name] == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	docs, err := findIn[struct {
+		Host   string `bson:"host"`
+		Status string `bson:"status"`
+	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{elem("host", 1), elem("status", 1)}))
+	if err != nil {
+		return fmt.Errorf("read alerts of new hosts: %w", err)
+	}
+	for _, d := range docs {
+		if !picket.AlertStatus(d.Status).Closed() {
+			t.unlisted[d.Host]++
+		}
+	}
+	return nil
 }
 
 // readInto reads the documents of some keys into a map.

@@ -36,6 +36,11 @@ func TestConformance(t *testing.T) {
 			return open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{BlockEvents: 64})
 		})
 	})
+	t.Run("quotas", func(t *testing.T) {
+		storetest.RunQuotas(t, func(t *testing.T) store.Store {
+			return open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{MaxNewAlerts: storetest.QuotaOfAlerts})
+		})
+	})
 	t.Run("indexed", func(t *testing.T) {
 		storetest.RunEvents(t, func(t *testing.T) store.Store {
 			return compactingStore{open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{NoBackground: true})}

@@ -118,7 +118,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if n == 0 {
 			return fmt.Errorf("%s does not have the lease: %w", holder, picket.ErrConflict)
 		}
-		b = dedupedBatch{matches: c.Matches, replay: c.Replay}
+		b = dedupedBatch{sender: store.CorrelationSender, matches: c.Matches, replay: c.Replay}
 		if err := t.saveMatches(&b); err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type saveOp struct {
 // A dedupedBatch is a batch of a saveOp, and which of its events are new.
 type dedupedBatch struct {
 	id           string
+	sender       string
 	duplicate    bool
 	isNew        []bool // by event
 	stored       int
@@ -174,6 +175,7 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 		if sb.duplicate {
 			continue
 		}
+		sb.sender = batches[i].Sender()
 		sb.matches = store.NewMatches(&batches[i], sb.isNew)
 		if err := sb.splitObservations(); err != nil {
 			return nil, err

@@ -33,7 +33,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 		a := open[key]
 		if a == nil {
 			var err error
-			if a, err = t.findOrOpenAlert(m, agent); err != nil {
+			if a, err = t.findOrOpenAlert(b, m, agent, open); err != nil {
 				return fmt.Errorf("look up alert of rule %s: %w", m.RuleID, err)
 			}
 			open[key] = a
@@ -41,7 +41,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 		if b.replay && a.kept >= picket.AlertMatchLimit {
 			continue
 		}
-		isNew, err := t.saveMatch(a, m)
+		isNew, err := t.saveMatch(b, a, m)
 		if err != nil {
 			return fmt.Errorf("write match %s: %w", m.ID, err)
 		}
@@ -66,31 +66,57 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 }
 
 // findOrOpenAlert returns the alert that a match joins, or a new one, which is inserted
-// with its first match.
-func (t *tx) findOrOpenAlert(m *picket.Match, agent string) (*openAlert, error) {
-	row, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
-		m.RuleID, agent, m.Host))
-	if err == nil {
-		return &openAlert{alertRow: row}, nil
+// with its first match. Past the quota of its sender it is the alert that gathers such
+// matches.
+func (t *tx) findOrOpenAlert(b *dedupedBatch, m *picket.Match, agent string, open map[alertKey]*openAlert) (*openAlert, error) {
+	a := picket.Alert{RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host}
+	found, err := t.findOpenAlert(&a)
+	if found != nil || err != nil {
+		return found, err
 	}
-	if !errors.Is(err, sql.ErrNoRows) {
+	if opens := t.quota.Alert(b.sender, a); opens.RuleID != a.RuleID {
+		a = opens
+		key := alertKey{a.RuleID, a.AgentID, a.Host}
+		if open[key] == nil {
+			if open[key], err = t.findOpenAlert(&a); err != nil {
+				return nil, err
+			}
+		}
+		if open[key] == nil {
+			open[key] = t.newAlert(a)
+		}
+		return open[key], nil
+	}
+	return t.newAlert(a), nil
+}
+
+// findOpenAlert returns the alert of a's rule, agent and host that is not closed, nil if
+// there is none.
+func (t *tx) findOpenAlert(a *picket.Alert) (*openAlert, error) {
+	row, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
+		a.RuleID, a.AgentID, a.Host))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
 		return nil, err
 	}
-	a := &openAlert{isNew: true}
-	a.Alert = picket.Alert{
-		RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host,
-		Status: picket.StatusOpen, Opened: block.FromMicros(block.Micros(t.now)),
-	}
+	return &openAlert{alertRow: row}, nil
+}
+
+func (t *tx) newAlert(a picket.Alert) *openAlert {
+	a.Status, a.Opened = picket.StatusOpen, block.FromMicros(block.Micros(t.now))
 	if a.Tags == nil {
 		a.Tags = []string{}
 	}
-	return a, nil
+	return &openAlert{alertRow: alertRow{Alert: a}, isNew: true}
 }
 
 // saveMatch inserts a match, unless its alert has enough of them, and reports
 // whether it is new.
-func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
-	if a.kept >= picket.AlertMatchLimit {
+func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, error) {
+	opens := a.isNew && a.added == 0
+	if a.kept >= picket.AlertMatchLimit || !t.quota.AddMatch(b.sender, m) && !opens {
 		return true, nil // its event is new, so it has not been counted before
 	}
 	if a.n == 0 {
@@ -108,8 +134,9 @@ func (t *tx) saveMatch(a *openAlert, m *picket.Match) (bool, error) {
 		return false, err
 	}
 	a.kept++
-	if a.isNew && a.added == 0 {
+	if opens {
 		a.ID = picket.AlertID(m.ID)
+		t.quota.AddAlert(b.sender, &a.Alert)
 		return true, t.insertAlert(a)
 	}
 	return true, nil

@@ -31,6 +31,9 @@ type Options struct {
 	DedupeWindow int
 	// BlockEvents is how many events a full block has. 0: 2,048.
 	BlockEvents int
+	// MaxNewAlerts is how many alerts the events of one agent open in a minute; see
+	// store.Quota. 0: store.DefaultMaxNewAlerts; negative: no bound.
+	MaxNewAlerts int
 	// NoBackground leaves merging blocks to other processes that have the file
 	// open (for a command that reads) or to Compact.
 	NoBackground bool

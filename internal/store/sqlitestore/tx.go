@@ -14,6 +14,7 @@ type tx struct {
 	writer  *writer
 	now     time.Time
 	nextSeq int64
+	quota   *store.QuotaUse
 
 	// What writeCounters adds to the counters:
 	stored, duplicate, conflicting, matches int64
@@ -185,14 +186,20 @@ func (t *tx) addEvents(m store.MinuteCount) error {
 	return t.addRollup(m.Minute, rollupEvents, m.Type, m.N)
 }
 
+// upsertHosts records the activity of hosts. A new host that is past the quota of its
+// sender is left out.
 func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {
 	for name, h := range hosts {
-		_, err := t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7) ON CONFLICT (name) DO UPDATE SET
+		n, err := t.exec(`UPDATE hosts SET
 			agent_id = CASE WHEN ?5 >= last_seen THEN ?2 ELSE agent_id END,
 			os = CASE WHEN ?3 <> '' AND (?5 >= last_seen OR os = '') THEN ?3 ELSE os END,
-			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6`,
-			name, h.AgentID, h.OS, h.First, h.Last, h.Events, casefold.String(name))
+			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6 WHERE name = ?1`,
+			name, h.AgentID, h.OS, h.First, h.Last, h.Events)
+		if err == nil && n == 0 && t.quota.AddHost(h.Sender) {
+			_, err = t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
+				VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT count(*) FROM alerts WHERE host = ?1 AND closed = 0), ?7)`,
+				name, h.AgentID, h.OS, h.First, h.Last, h.Events, casefold.String(name))
+		}
 		if err != nil {
 			return fmt.Errorf("write host %s: %w", name, err)
 		}

@@ -11,6 +11,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
@@ -24,6 +25,8 @@ type writer struct {
 	ops  chan *writeOp
 	quit chan struct{}
 	once sync.Once
+
+	quota *store.Quota
 
 	// nextSeq is the next sequence number after this process's last transaction.
 	// If the file has another one, another process has stored events since.
@@ -46,7 +49,8 @@ const (
 var errRetrySave = errors.New("another process has stored the same events")
 
 func newWriter(s *Store, conn *sql.Conn) (*writer, error) {
-	w := &writer{store: s, conn: conn, stmts: make(map[string]*sql.Stmt), ops: make(chan *writeOp), quit: make(chan struct{})}
+	w := &writer{store: s, conn: conn, stmts: make(map[string]*sql.Stmt), ops: make(chan *writeOp), quit: make(chan struct{}),
+		quota: store.NewQuota(s.options.MaxNewAlerts)}
 	err := conn.QueryRowContext(context.Background(), "SELECT next_seq FROM counters").Scan(&w.nextSeq)
 	if err != nil {
 		return nil, fmt.Errorf("read counters: %w", err)
@@ -172,6 +176,7 @@ func (w *writer) runTransaction(group []*writeOp) (err error) {
 		return fmt.Errorf("begin: %w", err)
 	}
 	t := &tx{writer: w, now: w.store.options.Now()}
+	t.quota = w.quota.Begin(block.Micros(t.now))
 	defer func() {
 		if err != nil {
 			w.conn.ExecContext(context.Background(), "ROLLBACK")
@@ -195,6 +200,7 @@ func (w *writer) runTransaction(group []*writeOp) (err error) {
 		return fmt.Errorf("commit: %w", err)
 	}
 	w.nextSeq = t.nextSeq
+	t.quota.Commit()
 	return nil
 }
 

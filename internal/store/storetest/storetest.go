@@ -55,6 +55,18 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	})
 }
 
+// QuotaOfAlerts is the option MaxNewAlerts of the stores that RunQuotas opens.
+const QuotaOfAlerts = 5
+
+// RunQuotas runs the part of the suite about quotas.
+func RunQuotas(t *testing.T, open func(t *testing.T) store.Store) {
+	run(t, open, []testCase{
+		{"Quota/Agent", testAgentQuota},
+		{"Quota/Matches", testMatchQuota},
+		{"Quota/Sender", testSenderQuota},
+	})
+}
+
 // RunEvents runs the part of the suite about store.Events, for an engine that can
 // store events in several ways.
 func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {

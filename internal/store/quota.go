@@ -1,0 +1,138 @@
+package store
+
+import (
+	"cmp"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// DefaultMaxNewAlerts is how many alerts the events of one agent open in a minute. For
+// each, MatchBytesPerAlert bytes of their matches are stored; further matches are only
+// counted. All agents of a sender have SenderQuotaFactor times as much of both, and add
+// as many hosts as alerts.
+const (
+	DefaultMaxNewAlerts = 100
+	MatchBytesPerAlert  = 64 << 10
+	SenderQuotaFactor   = 10
+)
+
+// CorrelationSender is the sender of the matches of correlations.
+const CorrelationSender = "correlations"
+
+// AlertQuotaRule is the rule id of the alerts that gather the matches past a quota.
+const AlertQuotaRule = "picket:alert-quota"
+
+// A Quota bounds what one sender adds in a minute. It counts in memory: each process has
+// a Quota of its own, which starts again with the process. What a batch adds is decided
+// once, when it is saved, so a batch that is delivered again changes nothing. A Quota is
+// for one transaction at a time.
+type Quota struct {
+	maxAlerts int
+	minute    int64
+	used      map[quotaKey]int
+}
+
+type quotaKey struct{ of, sender, agent string }
+
+// NewQuota returns a Quota of so many new alerts for an agent. 0: DefaultMaxNewAlerts;
+// negative: no bound.
+func NewQuota(maxAlerts int) *Quota { return &Quota{maxAlerts: cmp.Or(maxAlerts, DefaultMaxNewAlerts)} }
+
+// Begin returns what a transaction may add at a time, in microseconds.
+func (q *Quota) Begin(now int64) *QuotaUse { return &QuotaUse{quota: q, minute: MinuteOf(now)} }
+
+// A QuotaUse is what one transaction adds.
+type QuotaUse struct {
+	quota  *Quota
+	minute int64
+	added  map[quotaKey]int
+}
+
+func (u *QuotaUse) used(k quotaKey) int {
+	n := u.added[k]
+	if u.quota.minute == u.minute {
+		n += u.quota.used[k]
+	}
+	return n
+}
+
+func (u *QuotaUse) add(k quotaKey, n int) {
+	if u.added == nil {
+		u.added = make(map[quotaKey]int)
+	}
+	u.added[k] += n
+}
+
+// Alert returns the alert that a match of a sender's event opens: a, or past a quota the
+// one that gathers such matches.
+func (u *QuotaUse) Alert(sender string, a picket.Alert) picket.Alert {
+	limit := u.quota.maxAlerts
+	switch {
+	case limit < 0 || a.RuleID == AlertQuotaRule:
+		return a
+	case u.used(quotaKey{"alerts", sender, ""}) >= limit*SenderQuotaFactor:
+		return gathering("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
+	case u.used(quotaKey{"alerts of", sender, a.AgentID}) >= limit:
+		return gathering("Too many new alerts from this agent: further matches are here", a.AgentID)
+	}
+	return a
+}
+
+// SeveralHosts is the host of alerts that gather matches.
+const SeveralHosts = "(several)"
+
+// gathering returns an alert that gathers matches.
+func gathering(title, agent string) picket.Alert {
+	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent, Host: SeveralHosts}
+}
+
+// AddAlert counts an alert that was opened.
+func (u *QuotaUse) AddAlert(sender string, a *picket.Alert) {
+	if a.RuleID != AlertQuotaRule {
+		u.add(quotaKey{"alerts", sender, ""}, 1)
+		u.add(quotaKey{"alerts of", sender, a.AgentID}, 1)
+	}
+}
+
+// AddMatch counts the bytes of a match of a sender's event. It returns false past the
+// quota: the match is then only counted in its alert. Matches of correlations have no
+// quota, because a replay must know which of them are new.
+func (u *QuotaUse) AddMatch(sender string, m *picket.Match) bool {
+	limit := u.quota.maxAlerts * MatchBytesPerAlert
+	if limit < 0 || sender == CorrelationSender {
+		return true
+	}
+	all, one := quotaKey{"matches", sender, ""}, quotaKey{"matches of", sender, m.AgentID}
+	n := MatchSize(m)
+	if u.used(one)+n > limit || u.used(all)+n > limit*SenderQuotaFactor {
+		return false
+	}
+	u.add(all, n)
+	u.add(one, n)
+	return true
+}
+
+// AddHost counts a new host of a sender. It returns false past the quota.
+func (u *QuotaUse) AddHost(sender string) bool {
+	k := quotaKey{"hosts", sender, ""}
+	if limit := u.quota.maxAlerts; limit >= 0 && u.used(k) >= limit*SenderQuotaFactor {
+		return false
+	}
+	u.add(k, 1)
+	return true
+}
+
+// Commit counts what the transaction has added, once it cannot fail any more.
+func (u *QuotaUse) Commit() {
+	q := u.quota
+	if len(u.added) == 0 {
+		return
+	}
+	if q.minute != u.minute {
+		q.minute, q.used = u.minute, make(map[quotaKey]int)
+	}
+	for k, n := range u.added {
+		q.used[k] += n
+	}
+}
