@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -45,7 +46,7 @@ type serveFlags struct {
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
 	searchTimeout                     time.Duration
-	auditRetention                    time.Duration
+	auditRetention, tokenGrace        time.Duration
 	trustedProxies                    []netip.Prefix
 }
 
@@ -96,6 +97,7 @@ by kill -9.`,
 	fl.IntVar(&f.maxNewAlerts, "max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
 	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
+	fl.DurationVar(&f.tokenGrace, "token-grace", auth.DefaultTokenGrace, "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")

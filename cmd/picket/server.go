@@ -46,6 +46,7 @@ type server struct {
 	cacheConn   io.Closer
 	intake      *ingest.Handler
 	legacyQueue *legacy.BlockingQueue
+	tokens      *auth.TokenVerifier
 	connLimiter *httpapi.ConnLimiter
 	http        *http.Server
 	start       time.Time
@@ -83,6 +84,7 @@ func (s *server) open() (err error) {
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
 
 	tokens, sessions := auth.NewTokenVerifier(s.store, time.Now), auth.NewSessions(s.store, time.Now)
+	tokens.Grace, tokens.Log, s.tokens = f.tokenGrace, s.log, tokens
 	var sink ingest.Enqueuer = s.queue
 	if f.eager {
 		sink = eagerQueue{s.queue, s.worker, s.log}
