@@ -22,18 +22,19 @@ import (
 
 // agentFlags are the flags of picket agent.
 type agentFlags struct {
-	server, token, spool, caFile, id string
-	sources                          []string
-	spoolBytes                       int64
-	insecure                         bool
-	speed                            float64
-	loops                            int
+	server, spool, caFile, id string
+	token                     tokenFlags
+	sources                   []string
+	spoolBytes                int64
+	insecure                  bool
+	speed                     float64
+	loops                     int
 }
 
 func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
-		Use:   "agent --server URL --token T [--source NAME]...",
+		Use:   "agent --server URL --token T | --token-file F [--source NAME]...",
 		Short: "Watch this host and send its events to a server",
 		Long: `Reads events from sources, keeps them in a spool on disk until the server has
 acknowledged them, and sends them in order. After a restart, a replay continues
@@ -47,7 +48,7 @@ Sources:
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
-	fl.StringVar(&f.token, "token", "", "the agent's `TOKEN`, from picket token create --agent")
+	addTokenFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
 	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
 	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, created if it does not exist")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
@@ -60,23 +61,27 @@ Sources:
 }
 
 func runAgent(cmd *cobra.Command, f agentFlags) error {
-	if f.token == "" {
-		return hinted(usagef("run agent: --token is needed"), "picket token create --agent NAME, on the server")
+	token, err := f.token.read()
+	if err != nil {
+		return err
+	}
+	if token == "" {
+		return hinted(usagef("run agent: --token or --token-file is needed"), "picket token create --agent NAME, on the server")
 	}
 	log, err := newLog(cmd)
 	if err != nil {
 		return err
 	}
-	return startAgent(cmd.Context(), f, log)
+	return startAgent(cmd.Context(), f, token, log)
 }
 
 // startAgent runs an agent until ctx or all of its sources end.
-func startAgent(ctx context.Context, f agentFlags, log *slog.Logger) (err error) {
+func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logger) (err error) {
 	inputs, err := agentInputs(f, log)
 	if err != nil {
 		return err
 	}
-	client, err := agent.NewClient(agent.ClientOptions{Server: f.server, Token: f.token, CAFile: f.caFile, Insecure: f.insecure, Version: version})
+	client, err := agent.NewClient(agent.ClientOptions{Server: f.server, Token: token, CAFile: f.caFile, Insecure: f.insecure, Version: version})
 	if errors.Is(err, agent.ErrPlainHTTP) {
 		return hinted(err, "give an https:// --server, or --insecure where the network is trusted")
 	}
@@ -138,9 +143,9 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f := agentFlags{server: localURL(base), token: secret, sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
+		f := agentFlags{server: localURL(base), sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
 			spoolBytes: 256 << 20, id: host, insecure: s.f.insecure, caFile: s.f.tlsCert}
-		if err := startAgent(ctx, f, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
+		if err := startAgent(ctx, f, secret, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
 			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()

@@ -21,7 +21,8 @@ import (
 
 // pipelineFlags are the flags of bench pipeline.
 type pipelineFlags struct {
-	server, token              string
+	server                     string
+	token                      tokenFlags
 	batch, connections, events int
 	compress                   bool
 }
@@ -40,7 +41,7 @@ type pipelineResult struct {
 func newBenchPipeline() *cobra.Command {
 	var f pipelineFlags
 	cmd := &cobra.Command{
-		Use:   "pipeline --server URL --token T [FILE...]",
+		Use:   "pipeline --server URL --token T | --token-file F [FILE...]",
 		Short: "Load a server with events and time them until its queue is empty",
 		Long: `Posts events, from files or generated, and measures how fast the server accepts
 them, how long each response takes, and how long the server needs until its queue
@@ -48,27 +49,30 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
-	fl.StringVar(&f.token, "token", "", "a collector's `TOKEN`")
+	addTokenFlags(cmd, &f.token, "a collector's `TOKEN`")
 	fl.IntVar(&f.batch, "batch", 500, "number `N` of events in a request; 1 posts single events")
 	fl.IntVar(&f.connections, "connections", 4, "number `N` of simultaneous connections")
 	fl.IntVar(&f.events, "events", 100_000, "total number `N` of events")
 	fl.BoolVar(&f.compress, "compress", true, "compress with zstd, as agents do")
 	asJSON := fl.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if f.token == "" {
-			return hinted(usagef("bench pipeline: --token is needed"), "picket token create --collector NAME, on the server")
+		token, err := f.token.read()
+		if err != nil {
+			return err
+		}
+		if token == "" {
+			return hinted(usagef("bench pipeline: --token or --token-file is needed"), "picket token create --collector NAME, on the server")
 		}
 		if f.batch < 1 || f.connections < 1 || f.events < 1 {
 			return usagef("bench pipeline: --batch, --connections and --events must be above 0")
 		}
 		events := generatedEvents()
 		if len(args) > 0 {
-			var err error
 			if events, err = readEvents(args); err != nil {
 				return err
 			}
 		}
-		res, err := benchPipeline(cmd.Context(), f, events)
+		res, err := benchPipeline(cmd.Context(), f, token, events)
 		if err != nil {
 			return err
 		}
@@ -117,7 +121,7 @@ func generatedEvents() [][]byte {
 }
 
 // benchPipeline posts the events from several connections.
-func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipelineResult, error) {
+func benchPipeline(ctx context.Context, f pipelineFlags, token string, events [][]byte) (pipelineResult, error) {
 	res := pipelineResult{Events: f.events}
 	f.server = strings.TrimRight(f.server, "/")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.connections, DisableCompression: true}}
@@ -133,7 +137,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			p := benchPoster{ctx: ctx, f: f, client: client, run: run, events: events}
+			p := benchPoster{ctx: ctx, f: f, token: token, client: client, run: run, events: events}
 			if f.compress {
 				p.zstd, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
 			}
@@ -180,6 +184,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, events [][]byte) (pipel
 type benchPoster struct {
 	ctx       context.Context
 	f         pipelineFlags
+	token     string
 	client    *http.Client
 	zstd      *zstd.Encoder
 	run       string
@@ -249,7 +254,7 @@ func (p *benchPoster) send(payload []byte, encoding string) (int, []byte, error)
 	if err != nil {
 		return 0, nil, err
 	}
-	req.Header.Set("Authorization", "Token "+p.f.token)
+	req.Header.Set("Authorization", "Token "+p.token)
 	req.Header.Set("Content-Type", "application/json")
 	if encoding != "" {
 		req.Header.Set("Content-Encoding", encoding)

@@ -18,7 +18,8 @@ type doctorFlags struct {
 	store          *storeLocation
 	queue, cache   string
 	listen, server string
-	token, caFile  string
+	token          tokenFlags
+	caFile         string
 	rules          []string
 	json           bool
 }
@@ -32,7 +33,7 @@ func newDoctor() *cobra.Command {
 	fl.StringVar(&f.queue, "queue", "sqlite", queueUsage)
 	fl.StringVar(&f.cache, "cache", "memory", cacheUsage)
 	fl.StringVar(&f.server, "server", "", "the server's `URL`; default: http:// and --listen")
-	fl.StringVar(&f.token, "token", "", "an agent's or collector's `TOKEN` to test")
+	addTokenFlags(cmd, &f.token, "an agent's or collector's `TOKEN` to test")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
 	fl.BoolVar(&f.json, "json", false, "print JSON, one check per line")
@@ -62,6 +63,10 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if err := errors.Join(err, checkCache(f.cache)); err != nil {
 		return nil, err
 	}
+	token, err := f.token.read()
+	if err != nil {
+		return nil, err
+	}
 	transport, err := agent.NewTransport(f.caFile)
 	if err != nil {
 		return nil, err
@@ -81,7 +86,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if f.server == "" {
 		f.server = "http://" + f.listen
 	}
-	s := doctor.Server{Listen: f.listen, URL: f.server, Token: f.token, Client: &http.Client{Transport: transport, Timeout: 5 * time.Second}}
+	s := doctor.Server{Listen: f.listen, URL: f.server, Token: token, Client: &http.Client{Transport: transport, Timeout: 5 * time.Second}}
 	s.Check(ctx, r)
 	return r, nil
 }

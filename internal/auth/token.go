@@ -10,7 +10,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -99,33 +101,47 @@ const maxCachedTokens = 1 << 16
 
 // A TokenVerifier checks tokens against a store. It is safe for concurrent use.
 type TokenVerifier struct {
+	// Grace is how long a token stays valid after the store last confirmed it, while
+	// the store is unavailable: senders then need not wait, but a token that was
+	// revoked meanwhile still posts. Readers get an error from the store anyway.
+	Grace time.Duration
+	// Log gets a line a minute while tokens are accepted without the store.
+	Log *slog.Logger
+
 	store store.Tokens
 	now   func() time.Time
 
-	mu    sync.Mutex
-	cache map[[sha256.Size]byte]cachedToken // valid tokens only
+	unconfirmed atomic.Int64 // requests accepted without the store
+
+	mu     sync.Mutex
+	cache  map[[sha256.Size]byte]cachedToken // valid tokens only
+	warned time.Time
 }
 
 type cachedToken struct {
-	id    Identity
-	until time.Time // next look-up
-	asked time.Time // last answer of the store
+	id        Identity
+	until     time.Time // next look-up
+	confirmed time.Time // last answer of the store
+	graced    bool      // the store did not answer the last look-up
 }
+
+// DefaultTokenGrace is the Grace of a new TokenVerifier.
+const DefaultTokenGrace = 15 * time.Minute
 
 // NewTokenVerifier returns a verifier of the tokens in s.
 func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
-	return &TokenVerifier{store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
+	return &TokenVerifier{Grace: DefaultTokenGrace, Log: slog.New(slog.DiscardHandler), store: s, now: now, cache: make(map[[sha256.Size]byte]cachedToken)}
 }
 
-// Limits while the store is unavailable. Tokens in the cache stay valid for
-// cachedTokenOutageGrace, so that senders need not wait for the store; readers get an
-// error from the store anyway.
+// Limits while the store is unavailable.
 const (
 	cachedTokenLookupTimeout   = time.Second     // of a look-up of a cached token
 	uncachedTokenLookupTimeout = 5 * time.Second // of a look-up of any other
 	cachedTokenRetryInterval   = 5 * time.Second // time between look-ups of a cached token
-	cachedTokenOutageGrace     = time.Hour
 )
+
+// Unconfirmed returns how many requests were accepted because of Grace.
+func (t *TokenVerifier) Unconfirmed() int64 { return t.unconfirmed.Load() }
 
 // Check returns the identity that a token's secret authenticates. An unknown or
 // revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
@@ -137,15 +153,19 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
 	c, ok := t.cache[sum]
-	if ok && !now.Before(c.until) && now.Before(c.asked.Add(cachedTokenOutageGrace)) {
+	cached := ok && now.Before(c.confirmed.Add(max(t.Grace, tokenCacheTTL)))
+	fresh := cached && now.Before(c.until)
+	if cached && !fresh {
 		// One request looks the token up; the others use the cache meanwhile.
-		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenLookupTimeout), c.asked}
+		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenLookupTimeout), c.confirmed, c.graced}
 	}
 	t.mu.Unlock()
-	if ok && now.Before(c.until) {
+	if fresh {
+		if c.graced {
+			t.unconfirmed.Add(1)
+		}
 		return c.id, nil
 	}
-	cached := ok && now.Before(c.asked.Add(cachedTokenOutageGrace))
 	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), cached)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
@@ -154,13 +174,15 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
 	case errors.Is(err, picket.ErrUnavailable) && cached:
-		t.cacheToken(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.asked})
+		t.cacheToken(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.confirmed, true})
+		t.unconfirmed.Add(1)
+		t.warn(now, err)
 		return c.id, nil
 	case err != nil:
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now})
+	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now, false})
 	return id, nil
 }
 
@@ -172,6 +194,19 @@ func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identit
 		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
+}
+
+// warn logs once a minute that tokens are accepted without the store.
+func (t *TokenVerifier) warn(now time.Time, err error) {
+	t.mu.Lock()
+	due := now.Sub(t.warned) >= time.Minute
+	if due {
+		t.warned = now
+	}
+	t.mu.Unlock()
+	if due {
+		t.Log.Warn("tokens are accepted without the store, also those revoked since it last answered", "grace", t.Grace, "requests", t.unconfirmed.Load(), "error", err)
+	}
 }
 
 // cacheToken caches a token.
