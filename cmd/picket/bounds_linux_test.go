@@ -76,7 +76,9 @@ func checkMemory(t *testing.T, p *process) {
 	if m == nil {
 		t.Fatalf("process has ended: %.2000s", p.stderr.String())
 	}
-	if kb, _ := strconv.Atoi(string(m[1])); kb<<10 > maxResident {
+	kb, _ := strconv.Atoi(string(m[1]))
+	t.Logf("%d MiB resident at most", kb>>10)
+	if kb<<10 > maxResident {
 		t.Errorf("%d MiB resident", kb>>10)
 	}
 }

@@ -46,7 +46,8 @@ type serveFlags struct {
 	spillBytes                        int64
 	retention, legacyWait             time.Duration
 	searchTimeout                     time.Duration
-	auditRetention, tokenGrace        time.Duration
+	auditRetention, alertRetention    time.Duration
+	tokenGrace                        time.Duration
 	trustedProxies                    []netip.Prefix
 }
 
@@ -101,6 +102,7 @@ by kill -9.`,
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
+	fl.DurationVar(&f.alertRetention, "alert-retention", 365*24*time.Hour, "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
 	fl.DurationVar(&f.auditRetention, "audit-retention", 365*24*time.Hour, "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
 	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
 	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")

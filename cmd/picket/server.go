@@ -238,19 +238,23 @@ func (s *server) stopListening(ctx context.Context) {
 	}
 }
 
-// runRetention deletes events past their retention once a minute.
+// runRetention deletes what is past its retention once a minute.
 func (s *server) runRetention(ctx context.Context) {
-	if s.f.retention == 0 && s.f.storeBytes == 0 {
-		return
-	}
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
 		n, err := s.store.Prune(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
+		if n > 0 {
+			s.log.Info("retention: old events deleted", "events", n)
+		}
+		if s.f.alertRetention > 0 && err == nil {
+			n, err = s.store.PruneAlerts(ctx, time.Now().Add(-s.f.alertRetention))
+			if n > 0 {
+				s.log.Info("retention: closed alerts deleted", "alerts", n)
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("retention failed", "error", err)
-		} else if n > 0 {
-			s.log.Info("retention: old events deleted", "events", n)
 		}
 		select {
 		case <-ctx.Done():

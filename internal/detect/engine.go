@@ -128,8 +128,12 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		if d.events++; d.events%eventsPerSelfCheck == 0 {
 			d.engine.selfCheck(ev, group, d.fired)
 		}
+		namespace := ""
+		if len(d.fired) > 0 || doc.Alert != nil {
+			namespace = ev.Namespace()
+		}
 		for _, rule := range d.fired {
-			m := newMatch(ev, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
+			m := newMatch(ev, namespace, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
 				m.Why = shortened(rule.Explain(ev.Fields))
 			}
@@ -138,7 +142,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			cost += matchCost(&m)
 		}
 		if v := doc.Alert; v != nil {
-			matches = append(matches, newMatch(ev, v.RuleID, v.Title, v.Level, v.Tags, nil))
+			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 		if i > 0 && cost > maxMatchesCost {
 			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrTooManyMatches)
@@ -195,9 +199,8 @@ func shortened(why []sigma.Evidence) []sigma.Evidence {
 	return why
 }
 
-// newMatch returns the match of a rule on an event.
-func newMatch(ev *picket.Event, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
-	namespace := ev.Namespace()
+// newMatch returns the match of a rule on an event with a namespace.
+func newMatch(ev *picket.Event, namespace, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
 	return picket.Match{
 		ID: picket.MatchID(ruleID, picket.EventKey(ev.ID, namespace)), RuleID: ruleID, EventID: ev.ID, EventNamespace: namespace, AgentID: ev.AgentID, Host: ev.Host,
 		Time: ev.MatchTime(), Title: title, Level: level, Tags: tags, Why: why,

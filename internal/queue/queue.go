@@ -163,9 +163,10 @@ type DeadLetterPage struct {
 	Next        int64 // before of the next page; 0 on the last
 }
 
-// ListedSize is about how many bytes a dead letter takes in a list.
+// ListedSize is about how many bytes a dead letter takes in a list, in memory and as
+// JSON, in which a byte of a text can take six.
 func (l *DeadLetter) ListedSize() int {
-	return 128 + len(l.Cause) + len(l.AgentID) + len(l.EventID) + len(l.Payload)
+	return 128 + 6*(len(l.Cause)+len(l.AgentID)+len(l.EventID)) + len(l.Payload)
 }
 
 // Stats is a snapshot of a queue. Events add up: each event that was offered

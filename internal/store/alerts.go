@@ -22,6 +22,9 @@ type Alerts interface {
 	// AlertCounts counts alerts by status, level and rule. It reads no matches.
 	AlertCounts(ctx context.Context) (AlertCounts, error)
 	Matches(ctx context.Context, q MatchQuery) (MatchPage, error)
+	// PruneAlerts deletes the closed alerts that were last changed before a time,
+	// with their matches, and returns how many alerts it has deleted.
+	PruneAlerts(ctx context.Context, before time.Time) (int64, error)
 }
 
 // An AlertQuery selects alerts, newest LastSeen first. Empty fields select all.

@@ -40,26 +40,32 @@ func EventSize(ev *picket.Event) int {
 	return n
 }
 
-// AlertSize is about how many bytes of memory an alert takes.
+// jsonFactor is how many bytes of JSON a byte of a text can take, as \u0001 does. Texts
+// that are answered as JSON count as such.
+const jsonFactor = 6
+
+// AlertSize is about how many bytes an alert takes, in memory and as JSON.
 func AlertSize(a *picket.Alert) int {
-	n := rowBytes + len(a.ID) + len(a.RuleID) + len(a.Title) + len(a.AgentID) + len(a.Host) + len(a.Assignee)
+	n := len(a.RuleID) + len(a.Title) + len(a.AgentID) + len(a.Host) + len(a.Assignee)
 	for _, tag := range a.Tags {
-		n += 16 + len(tag)
+		n += 4 + len(tag)
 	}
 	for _, note := range a.Notes {
-		n += 56 + len(note.Author) + len(note.Text)
+		n += 16 + len(note.Author) + len(note.Text)
 	}
-	return n
+	return rowBytes + jsonFactor*n
 }
 
-// MatchSize is about how many bytes of memory a match takes.
+// MatchSize is about how many bytes a match takes, in memory and as JSON.
 func MatchSize(m *picket.Match) int {
-	n := rowBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
+	n := len(m.RuleID) + len(m.EventID) + len(m.AgentID)
 	for i := range m.Why {
-		n += 64 + len(m.Why[i].Field) + len(m.Why[i].Value)
+		n += 16 + len(m.Why[i].Field) + len(m.Why[i].Value)
 	}
-	return n
+	return rowBytes + jsonFactor*n
 }
 
-// HostSize is about how many bytes of memory a host takes.
-func HostSize(h *Host) int { return rowBytes + len(h.Name) + len(h.AgentID) + len(h.OS) }
+// HostSize is about how many bytes a host takes, in memory and as JSON.
+func HostSize(h *Host) int {
+	return rowBytes + jsonFactor*(len(h.Name)+len(h.AgentID)+len(h.OS))
+}

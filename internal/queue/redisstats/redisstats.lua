@@ -39,7 +39,7 @@ local function add_dead_letter(dead, cnt, id, argv, i)
 end
 
 -- list_dead_letters returns up to n dead letters with ids below an id, newest first,
--- as many as take up to max_bytes, but at least one, without payloads of more than
+-- as many as take up to max_bytes (DeadLetter.ListedSize), but at least one, without payloads of more than
 -- max_payload bytes. Before them it returns 1 if there are more, else 0.
 local function list_dead_letters(dead, below, n, max_bytes, max_payload)
   local out, bytes, from = {0}, 0, '(' .. below .. '-0'
@@ -48,7 +48,7 @@ local function list_dead_letters(dead, below, n, max_bytes, max_payload)
     if not e then return out end
     local f = e[2]
     if #f[14] > max_payload then f[14] = '' end
-    bytes = bytes + 128 + #f[4] + #f[6] + #f[8] + #f[14]
+    bytes = bytes + 128 + 6 * (#f[4] + #f[6] + #f[8]) + #f[14]
     if #out > n or #out > 1 and bytes > max_bytes then
       out[1] = 1
       return out

@@ -26,6 +26,7 @@ const (
 	plain indexKind = iota
 	unique
 	sparse // of documents that have the first field
+	closed // of closed alerts
 )
 
 func (s *Store) indexes() []indexSpec {
@@ -45,6 +46,7 @@ func (s *Store) indexes() []indexSpec {
 		{&s.alerts, "rule: rule_id -us.last -order", plain},
 		{&s.alerts, "agent: agent_id -us.last -order", plain},
 		{&s.alerts, "host: host -us.last -order", plain},
+		{&s.alerts, "closed: us.updated", closed},
 		{&s.matches, "order: -order", plain},
 		{&s.matches, "alert: alert -order", plain},
 		{&s.matches, "rule: rule_id -order", plain},
@@ -146,6 +148,8 @@ func (s *Store) createIndex(ctx context.Context, ix indexSpec) error {
 	switch ix.kind {
 	case unique:
 		o.SetUnique(true)
+	case closed:
+		o.SetPartialFilterExpression(bson.D{elem("slot", bson.D{elem("$lt", "d")})})
 	case sparse:
 		o.SetPartialFilterExpression(bson.D{elem(keys[0].Key, bson.D{elem("$exists", true)})})
 	}

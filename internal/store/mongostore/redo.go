@@ -25,6 +25,9 @@ type redoRecord struct {
 	Marks        []string   `bson:"marks,omitempty"` // pending marks to delete
 	Deleted      []string   `bson:"gone,omitempty"`  // ids of events to delete
 	DeletedUpTo  int64      `bson:"gone_seq,omitempty"`
+	// Ids of alerts to delete, and of rules whose counters are to be deleted.
+	DeletedAlerts []string `bson:"gone_alerts,omitempty"`
+	DeletedRules  []string `bson:"gone_rules,omitempty"`
 }
 
 // putDocs are documents of one collection to replace or insert. Each has the
@@ -61,6 +64,8 @@ func (s *Store) applyRedo(ctx context.Context, r *redoRecord) error {
 	if len(r.Deleted) > 0 {
 		g.Go(func() error { return s.deleteEvents(ctx, r.Deleted, r.DeletedUpTo) })
 	}
+	g.Go(func() error { return s.deleteOlder(ctx, r, r.DeletedAlerts, s.alerts.Name()) })
+	g.Go(func() error { return s.deleteOlder(ctx, r, r.DeletedRules, s.ruleStats.Name()) })
 	if err := g.Wait(); err != nil {
 		return err
 	}

@@ -41,8 +41,10 @@ type txn struct {
 	marks        []string // ids of batches whose pending marks are to be deleted
 	deleted      []string // ids of events
 	deletedUpTo  int64    // the greatest seq of them
-	openedAlerts int64
-	quota        *store.QuotaUse
+
+	deletedAlerts, deletedRules []string // ids
+	openedAlerts                int64
+	quota                       *store.QuotaUse
 }
 
 func newTxn(s *Store, step int64) *txn {
@@ -195,7 +197,8 @@ func (t *txn) minuteForUpdate(start int64) *minuteDoc {
 
 // redoRecord returns the record of everything that the txn has changed.
 func (t *txn) redoRecord() (*redoRecord, error) {
-	r := &redoRecord{Step: t.step, At: t.now, Matches: t.matches, Batches: t.batches, Marks: t.marks, Deleted: t.deleted, DeletedUpTo: t.deletedUpTo}
+	r := &redoRecord{Step: t.step, At: t.now, Matches: t.matches, Batches: t.batches, Marks: t.marks, Deleted: t.deleted, DeletedUpTo: t.deletedUpTo,
+		DeletedAlerts: t.deletedAlerts, DeletedRules: t.deletedRules}
 	var err error
 	add := func(c *mongo.Collection, p *putDocs) {
 		if p.Collection = c.Name(); len(p.Docs) > 0 {

@@ -9,7 +9,7 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema}
+var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema}
 
 const schemaVersion = len(schemas)
 
@@ -123,6 +123,11 @@ const identitySchema = `
 ALTER TABLE matches ADD COLUMN event_namespace TEXT NOT NULL DEFAULT '';
 ALTER TABLE counters ADD COLUMN conflicting INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+`
+
+// closedAlertsSchema makes an index of the alerts that retention can delete.
+const closedAlertsSchema = `
+CREATE INDEX alerts_closed ON alerts (updated) WHERE closed = 1;
 `
 
 // migrate upgrades the schema of a file, and refuses a file that a newer picket

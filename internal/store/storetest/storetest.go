@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Triage", testTriage},
 		{"Alerts/Reopen", testReopen},
 		{"Alerts/Limit", testAlertMatchLimit},
+		{"Alerts/Prune", testPruneAlerts},
 		{"Alerts/Queries", testAlertQueries},
 		{"Alerts/Paging", testAlertPaging},
 		{"Alerts/Counts", testAlertCounts},
