@@ -137,7 +137,7 @@ func BenchmarkRedelivered(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := celery.Redelivered(envelope); err != nil {
+		if _, err := celery.MarkRedelivered(envelope); err != nil {
 			b.Fatal(err)
 		}
 	}

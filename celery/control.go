@@ -57,7 +57,7 @@ func (c *Control) Matches(node string) bool {
 	}
 	switch c.Matcher {
 	case "glob":
-		matches, err := path.Match(fnmatch.Replace(c.Pattern), node)
+		matches, err := path.Match(fnmatchToPathMatch.Replace(c.Pattern), node)
 		return err == nil && matches
 	case "pcre": // Python's re.match: from the start, but not to the end
 		re, err := regexp.Compile(`\A(?:` + c.Pattern + `)`)
@@ -66,8 +66,8 @@ func (c *Control) Matches(node string) bool {
 	return false
 }
 
-// fnmatch converts a pattern of Python's fnmatch to one of path.Match.
-var fnmatch = strings.NewReplacer(`\`, `\\`, "[!", "[^", "[^", `[\^`, "[]", `[\]`)
+// fnmatchToPathMatch converts a pattern of Python's fnmatch to one of path.Match.
+var fnmatchToPathMatch = strings.NewReplacer(`\`, `\\`, "[!", "[^", "[^", `[\^`, "[]", `[\]`)
 
 // WantsReply reports whether the sender waits for a reply.
 func (c *Control) WantsReply() bool { return c.ReplyTo.RoutingKey != "" }
@@ -78,11 +78,11 @@ func (c *Control) Append(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = appendEnvelope(dst, body)
+	dst = appendEnvelopeStart(dst, body)
 	dst = strconv.AppendInt(append(dst, `"clock": `...), c.Clock, 10)
 	dst = appendFloat(append(dst, `, "expires": `...), unixSeconds(c.Expires))
 	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: controlExchange}.append(dst), nil
+	return deliveryProperties{mode: '1', exchange: controlExchange}.appendEnvelopeEnd(dst), nil
 }
 
 // DecodeControl decodes a command. Its error is a *DecodeError.
@@ -96,7 +96,7 @@ func DecodeControl(envelope []byte) (*Control, error) {
 		return nil, err
 	}
 	if c.Method == "" {
-		return nil, decodeError("the command has no method", "")
+		return nil, newDecodeError("the command has no method", "")
 	}
 	c.Clock = headers.Clock
 	if headers.Expires != 0 {
@@ -113,12 +113,12 @@ func DecodeControl(envelope []byte) (*Control, error) {
 func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clock int64) []byte {
 	body := append(make([]byte, 0, len(value)+len(node)+8), '{')
 	body = appendString(body, node)
-	body = appendRaw(append(body, ": "...), value, "null")
-	dst = appendEnvelope(dst, append(body, '}'))
-	dst = appendText(append(dst, `"ticket": `...), c.Ticket)
+	body = appendRawOr(append(body, ": "...), value, "null")
+	dst = appendEnvelopeStart(dst, append(body, '}'))
+	dst = appendStringOrNull(append(dst, `"ticket": `...), c.Ticket)
 	dst = strconv.AppendInt(append(dst, `, "clock": `...), clock, 10)
 	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.append(dst)
+	return deliveryProperties{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.appendEnvelopeEnd(dst)
 }
 
 // DecodeReply decodes a reply: its node, and its value as standard JSON. Its error is a
@@ -131,5 +131,5 @@ func DecodeReply(envelope []byte) (node string, value json.RawMessage, err error
 	for node, value := range reply {
 		return node, value, nil
 	}
-	return "", nil, decodeError("the reply names no node", "")
+	return "", nil, newDecodeError("the reply names no node", "")
 }

@@ -24,7 +24,7 @@ type Decoder struct {
 	Decompress map[string]func(src []byte) (io.ReadCloser, error)
 }
 
-const defaultMaxBody = 64 << 20
+const defaultMaxBodyBytes = 64 << 20
 
 // Decode decodes a task of protocol version 2 from its envelope. It keeps no part of
 // the envelope's memory, but Args and Kwargs share a block with the rest of the body.
@@ -33,7 +33,7 @@ const defaultMaxBody = 64 << 20
 // the headers could be decoded, the task is returned too, so that its failure can be
 // reported.
 func (d *Decoder) Decode(envelope []byte) (*Task, error) {
-	e, err := openEnvelope(envelope)
+	e, err := parseEnvelope(envelope)
 	if err != nil {
 		return nil, err
 	}
@@ -41,17 +41,17 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	compression, headersErr := t.readHeaders(e.headers)
 	bodyEncoding, propertiesErr := t.readProperties(e.properties)
 	if t.Name == "" || t.ID == "" {
-		return d.unsupportedProtocol(&e, bodyEncoding)
+		return d.protocolError(&e, bodyEncoding)
 	}
 	if err := errors.Join(headersErr, propertiesErr); err != nil {
-		return t, decodeError("the task's headers are bad: "+oneLine(err), "")
+		return t, newDecodeError("the task's headers are bad: "+oneLine(err), "")
 	}
-	body, err := d.body(&e, bodyEncoding, compression)
+	body, err := d.decodeBody(&e, bodyEncoding, compression)
 	if err != nil {
 		return t, err
 	}
 	if err := t.readBody(body); err != nil {
-		return t, decodeError("the body is bad: "+err.Error(), "")
+		return t, newDecodeError("the body is bad: "+err.Error(), "")
 	}
 	return t, nil
 }
@@ -59,22 +59,22 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 // oneLine returns the text of joined errors in one line.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// unsupportedProtocol returns the error for an envelope without a task's headers and,
+// protocolError returns the error for an envelope without a task's headers and,
 // if it is of protocol 1, the task's name and ID.
-func (d *Decoder) unsupportedProtocol(e *envelope, bodyEncoding string) (*Task, error) {
+func (d *Decoder) protocolError(e *envelope, bodyEncoding string) (nameAndID *Task, err error) {
 	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
-	if err := e.checkContent(); err != nil {
+	if err := e.checkContentType(); err != nil {
 		return nil, err
 	}
-	body, err := d.body(e, bodyEncoding, "")
+	body, err := d.decodeBody(e, bodyEncoding, "")
 	if err != nil {
-		return nil, decodeError("the message isn't a task of protocol 2: its headers name none", hint)
+		return nil, newDecodeError("the message isn't a task of protocol 2: its headers name none", hint)
 	}
-	t := &Task{GroupIndex: -1, ID: text(member(body, "id")), Name: text(member(body, "task"))}
+	t := &Task{GroupIndex: -1, ID: valueText(member(body, "id")), Name: valueText(member(body, "task"))}
 	if t.ID == "" || t.Name == "" {
-		return nil, decodeError("the message isn't a task: neither its headers nor its body name one", hint)
+		return nil, newDecodeError("the message isn't a task: neither its headers nor its body name one", hint)
 	}
-	return t, decodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
+	return t, newDecodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
 }
 
 func (t *Task) readHeaders(headers []byte) (compression string, err error) {
@@ -86,43 +86,43 @@ func (t *Task) readHeaders(headers []byte) (compression string, err error) {
 		}
 		return at
 	}
-	err = members(headers, func(key, value []byte) {
+	err = eachMember(headers, func(key, value []byte) {
 		switch string(key) {
 		case "lang":
 		case "task":
-			t.Name = text(value)
+			t.Name = valueText(value)
 		case "id":
-			t.ID = text(value)
+			t.ID = valueText(value)
 		case "shadow":
-			t.Shadow = text(value)
+			t.Shadow = valueText(value)
 		case "eta":
 			t.ETA = parse(key, value)
 		case "expires":
 			t.Expires = parse(key, value)
 		case "group":
-			t.GroupID = text(value)
+			t.GroupID = valueText(value)
 		case "group_index":
-			t.GroupIndex = integer(value, -1)
+			t.GroupIndex = integerOr(value, -1)
 		case "retries":
-			t.Retries = integer(value, 0)
+			t.Retries = integerOr(value, 0)
 		case "root_id":
-			t.RootID = t.sharedText(value)
+			t.RootID = t.internID(value)
 		case "parent_id":
-			t.ParentID = t.sharedText(value)
+			t.ParentID = t.internID(value)
 		case "argsrepr":
-			t.ArgsRepr = text(value)
+			t.ArgsRepr = valueText(value)
 		case "kwargsrepr":
-			t.KwargsRepr = text(value)
+			t.KwargsRepr = valueText(value)
 		case "origin":
-			t.Origin = text(value)
+			t.Origin = valueText(value)
 		case "ignore_result":
 			t.IgnoreResult = string(value) == "true"
 		case "compression":
-			compression = text(value)
+			compression = valueText(value)
 		case "redelivered":
 			t.Redelivered = t.Redelivered || string(value) == "true"
 		default:
-			if rawHeaders[string(key)] != string(value) {
+			if unparsedHeaders[string(key)] != string(value) {
 				t.setHeader(key, value)
 			}
 		}
@@ -130,13 +130,13 @@ func (t *Task) readHeaders(headers []byte) (compression string, err error) {
 	return compression, cmp.Or(err, badTime)
 }
 
-// sharedText returns an ID, which shares the memory of the task's own ID if it is the
+// internID returns an ID, which shares the memory of the task's own ID if it is the
 // same.
-func (t *Task) sharedText(value []byte) string {
+func (t *Task) internID(value []byte) string {
 	if n := len(t.ID); len(value) == n+2 && string(value[1:n+1]) == t.ID {
 		return t.ID
 	}
-	return text(value)
+	return valueText(value)
 }
 
 func (t *Task) setHeader(key, value []byte) {
@@ -151,38 +151,38 @@ func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error
 		return "", nil
 	}
 	var deliveryErr error
-	err = members(properties, func(key, value []byte) {
+	err = eachMember(properties, func(key, value []byte) {
 		switch string(key) {
 		case "correlation_id":
-			t.CorrelationID = t.sharedText(value)
+			t.CorrelationID = t.internID(value)
 		case "reply_to":
-			t.ReplyTo = text(value)
+			t.ReplyTo = valueText(value)
 		case "priority":
-			t.Priority = min(max(integer(value, 0), 0), 9)
+			t.Priority = min(max(integerOr(value, 0), 0), 9)
 		case "delivery_tag":
-			t.DeliveryTag = text(value)
+			t.DeliveryTag = valueText(value)
 		case "body_encoding":
 			bodyEncoding = "base64"
 			if string(value) != `"base64"` {
-				bodyEncoding = text(value)
+				bodyEncoding = valueText(value)
 			}
 		case "delivery_info":
-			deliveryErr = t.readDelivery(value)
+			deliveryErr = t.readDeliveryInfo(value)
 		}
 	})
 	return bodyEncoding, cmp.Or(err, deliveryErr)
 }
 
-func (t *Task) readDelivery(info []byte) error {
+func (t *Task) readDeliveryInfo(info []byte) error {
 	if isNull(info) {
 		return nil
 	}
-	return members(info, func(key, value []byte) {
+	return eachMember(info, func(key, value []byte) {
 		switch string(key) {
 		case "exchange":
-			t.Exchange = text(value)
+			t.Exchange = valueText(value)
 		case "routing_key":
-			t.RoutingKey = text(value)
+			t.RoutingKey = valueText(value)
 		case "redelivered":
 			t.Redelivered = t.Redelivered || string(value) == "true"
 		}
@@ -191,11 +191,11 @@ func (t *Task) readDelivery(info []byte) error {
 
 // readBody decodes `[args, kwargs, embed]`.
 func (t *Task) readBody(body []byte) error {
-	if err := isUTF8(body); err != nil {
+	if err := checkUTF8(body); err != nil {
 		return err
 	}
 	i, isTask := 0, true
-	err := elements(body, func(value []byte) {
+	err := eachElement(body, func(value []byte) {
 		i++
 		switch {
 		case i == 1 && value[0] == '[':
@@ -203,7 +203,7 @@ func (t *Task) readBody(body []byte) error {
 		case i == 2 && value[0] == '{':
 			t.Kwargs = value
 		case i == 3 && value[0] == '{':
-			if string(value) != noEmbed {
+			if string(value) != emptyEmbedJSON {
 				t.Embed = value
 			}
 		default:
@@ -216,37 +216,37 @@ func (t *Task) readBody(body []byte) error {
 	return err
 }
 
-// body returns the body's JSON, decompressed but not checked.
-func (d *Decoder) body(e *envelope, encoding, compression string) ([]byte, error) {
-	max := cmp.Or(d.MaxBody, defaultMaxBody)
-	body, err := e.body(encoding, max)
+// decodeBody returns the body's JSON, decompressed but not checked.
+func (d *Decoder) decodeBody(e *envelope, encoding, compression string) (bodyJSON []byte, err error) {
+	maxBytes := cmp.Or(d.MaxBody, defaultMaxBodyBytes)
+	body, err := e.body(encoding, maxBytes)
 	if err != nil || compression == "" {
 		return body, err
 	}
-	body, err = d.decompress(body, compression, max)
+	body, err = d.decompress(body, compression, maxBytes)
 	var refused *DecodeError
 	switch {
-	case err == nil && len(body) > max:
-		return nil, tooLarge(max)
+	case err == nil && len(body) > maxBytes:
+		return nil, bodyTooLargeError(maxBytes)
 	case errors.As(err, &refused):
 		return nil, err
 	case err != nil:
-		return nil, decodeError(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
+		return nil, newDecodeError(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
 	}
 	return body, nil
 }
 
-// decompress decompresses up to max+1 bytes of a body, by kombu's name of the
+// decompress decompresses up to maxBytes+1 bytes of a body, by kombu's name of the
 // compression or an alias.
 //
 // Source: kombu/compression.py.
-func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, error) {
+func (d *Decoder) decompress(body []byte, compression string, maxBytes int) ([]byte, error) {
 	open := d.Decompress[compression]
 	if open == nil {
 		open = decompressors[compression]
 	}
 	if open == nil {
-		return nil, decodeError(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
+		return nil, newDecodeError(fmt.Sprintf("the body is compressed as %.60q, which is not read", compression),
 			"set task_compression = 'zlib' in the producer's Celery settings")
 	}
 	r, err := open(body)
@@ -254,21 +254,21 @@ func (d *Decoder) decompress(body []byte, compression string, max int) ([]byte, 
 		return nil, err
 	}
 	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, int64(max)+1))
+	return io.ReadAll(io.LimitReader(r, int64(maxBytes)+1))
 }
 
 var decompressors = map[string]func(src []byte) (io.ReadCloser, error){
-	"application/x-gzip": unzip, "gzip": unzip, "zlib": unzip,
-	"application/x-bz2": unbzip2, "bzip2": unbzip2, "bzip": unbzip2,
+	"application/x-gzip": newGzipOrZlibReader, "gzip": newGzipOrZlibReader, "zlib": newGzipOrZlibReader,
+	"application/x-bz2": newBzip2Reader, "bzip2": newBzip2Reader, "bzip": newBzip2Reader,
 }
 
-func unzip(src []byte) (io.ReadCloser, error) {
+func newGzipOrZlibReader(src []byte) (io.ReadCloser, error) {
 	if bytes.HasPrefix(src, []byte{0x1f, 0x8b}) {
 		return gzip.NewReader(bytes.NewReader(src))
 	}
 	return zlib.NewReader(bytes.NewReader(src))
 }
 
-func unbzip2(src []byte) (io.ReadCloser, error) {
+func newBzip2Reader(src []byte) (io.ReadCloser, error) {
 	return io.NopCloser(bzip2.NewReader(bytes.NewReader(src))), nil
 }

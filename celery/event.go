@@ -47,21 +47,21 @@ type Event struct {
 	Version, System   string // of the software; operating system
 }
 
-// routingKey returns the topic of an event type.
-func routingKey(kind string) string { return strings.ReplaceAll(kind, "-", ".") }
+// eventRoutingKey returns the topic of an event type.
+func eventRoutingKey(eventType string) string { return strings.ReplaceAll(eventType, "-", ".") }
 
-// Append appends the event as a JSON object. An event of an unknown type has the common
-// fields and the task's ID.
-func (e *Event) Append(dst []byte) []byte {
+// AppendJSON appends the event as a JSON object. An event of an unknown type has the
+// common fields and the task's ID.
+func (e *Event) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"hostname": `...)
 	dst = appendString(dst, e.Hostname)
 	dst = strconv.AppendInt(append(dst, `, "utcoffset": `...), int64(e.UTCOffset), 10)
 	dst = strconv.AppendInt(append(dst, `, "pid": `...), int64(e.PID), 10)
 	dst = strconv.AppendInt(append(dst, `, "clock": `...), e.Clock, 10)
 	if strings.HasPrefix(e.Type, "worker-") {
-		dst = e.appendWorker(dst)
+		dst = e.appendWorkerFields(dst)
 	} else {
-		dst = e.appendTask(dst)
+		dst = e.appendTaskFields(dst)
 	}
 	dst = appendFloat(append(dst, `, "timestamp": `...), unixSeconds(e.Time))
 	dst = append(dst, `, "type": `...)
@@ -69,7 +69,7 @@ func (e *Event) Append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-func (e *Event) appendWorker(dst []byte) []byte {
+func (e *Event) appendWorkerFields(dst []byte) []byte {
 	dst = appendFloat(append(dst, `, "freq": `...), e.Freq.Seconds())
 	dst = strconv.AppendInt(append(dst, `, "active": `...), int64(e.Active), 10)
 	dst = strconv.AppendInt(append(dst, `, "processed": `...), int64(e.Processed), 10)
@@ -81,15 +81,15 @@ func (e *Event) appendWorker(dst []byte) []byte {
 	return appendString(append(dst, `, "sw_sys": `...), e.System)
 }
 
-func (e *Event) appendTask(dst []byte) []byte {
+func (e *Event) appendTaskFields(dst []byte) []byte {
 	dst = appendString(append(dst, `, "uuid": `...), e.UUID)
 	switch e.Type {
 	case "task-received":
 		dst = appendString(append(dst, `, "name": `...), e.Name)
 		dst = appendString(append(dst, `, "args": `...), e.Args)
 		dst = appendString(append(dst, `, "kwargs": `...), e.Kwargs)
-		dst = appendText(append(dst, `, "root_id": `...), e.RootID)
-		dst = appendText(append(dst, `, "parent_id": `...), e.ParentID)
+		dst = appendStringOrNull(append(dst, `, "root_id": `...), e.RootID)
+		dst = appendStringOrNull(append(dst, `, "parent_id": `...), e.ParentID)
 		dst = strconv.AppendInt(append(dst, `, "retries": `...), int64(e.Retries), 10)
 		dst = appendTime(append(dst, `, "eta": `...), e.ETA)
 		dst = appendTime(append(dst, `, "expires": `...), e.Expires)
@@ -98,7 +98,7 @@ func (e *Event) appendTask(dst []byte) []byte {
 		dst = appendFloat(append(dst, `, "runtime": `...), e.Runtime.Seconds())
 	case "task-failed", "task-retried":
 		dst = appendString(append(dst, `, "exception": `...), e.Exception)
-		dst = appendText(append(dst, `, "traceback": `...), e.Traceback)
+		dst = appendStringOrNull(append(dst, `, "traceback": `...), e.Traceback)
 	case "task-revoked":
 		dst = strconv.AppendBool(append(dst, `, "terminated": false, "signum": null, "expired": `...), e.Expired)
 	}
@@ -109,7 +109,7 @@ func (e *Event) appendTask(dst []byte) []byte {
 //
 // Source: celery/events/dispatcher.py EventDispatcher.
 func AppendEvent(dst []byte, e *Event) []byte {
-	return appendEvents(dst, e.Append(make([]byte, 0, 512)), e.Hostname, routingKey(e.Type))
+	return appendEventMessage(dst, e.AppendJSON(make([]byte, 0, 512)), e.Hostname, eventRoutingKey(e.Type))
 }
 
 // AppendEvents appends the message of several task events of one worker, for
@@ -121,17 +121,17 @@ func AppendEvents(dst []byte, events []Event) []byte {
 		if i > 0 {
 			body = append(body, ", "...)
 		}
-		body = events[i].Append(body)
+		body = events[i].AppendJSON(body)
 		hostname = events[i].Hostname
 	}
-	return appendEvents(dst, append(body, ']'), hostname, "task.multi")
+	return appendEventMessage(dst, append(body, ']'), hostname, "task.multi")
 }
 
-func appendEvents(dst, body []byte, hostname, key string) []byte {
-	dst = appendEnvelope(dst, body)
+func appendEventMessage(dst, body []byte, hostname, key string) []byte {
+	dst = appendEnvelopeStart(dst, body)
 	dst = appendString(append(dst, `"hostname": `...), hostname)
 	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.append(dst)
+	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.appendEnvelopeEnd(dst)
 }
 
 // A Heartbeat is what one worker reads in the worker-heartbeat event of another.

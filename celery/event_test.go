@@ -46,7 +46,7 @@ func TestEventsCaptured(t *testing.T) {
 		}
 		want := strings.NewReplacer(`":`, `": `, `,"`, `, "`, "…", `\u2026`).Replace(string(line))
 		want = strings.Replace(want, "[0.32,0.73,0.62]", "[0.32, 0.73, 0.62]", 1)
-		if diff := cmp.Diff(want, string(e.Append(nil))); diff != "" {
+		if diff := cmp.Diff(want, string(e.AppendJSON(nil))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		events, texts = append(events, e), append(texts, want)
@@ -83,7 +83,7 @@ func TestEventMessage(t *testing.T) {
 	if diff := cmp.Diff(want, envelope.Properties["delivery_info"]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if b := e.Append(nil); !json.Valid(b) || !strings.Contains(string(b), `"freq": 2.0, `) || !strings.Contains(string(b), `"timestamp": 1795465236.662, `) {
+	if b := e.AppendJSON(nil); !json.Valid(b) || !strings.Contains(string(b), `"freq": 2.0, `) || !strings.Contains(string(b), `"timestamp": 1795465236.662, `) {
 		t.Errorf("got %s", b)
 	}
 	if h, err := celery.DecodeHeartbeat(message); err != nil || h != (celery.Heartbeat{Clock: 7, Software: "picket"}) {
@@ -104,7 +104,7 @@ func TestEventKinds(t *testing.T) {
 	} {
 		e.Hostname, e.UTCOffset, e.PID, e.Clock, e.Time, e.UUID = "w@h", -1, 7, 9, at, "t-1"
 		want = common + want + `"timestamp": 1795465236.662001, "type": "` + e.Type + `"}`
-		if diff := cmp.Diff(want, string(e.Append(nil))); diff != "" {
+		if diff := cmp.Diff(want, string(e.AppendJSON(nil))); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}

@@ -38,11 +38,12 @@ type Clock struct{ n atomic.Int64 }
 // Tick advances the clock by one and returns it, for a message to send.
 func (c *Clock) Tick() int64 { return c.n.Add(1) }
 
-// Adjust advances the clock past n, the clock of a received message, and returns it.
-func (c *Clock) Adjust(n int64) int64 {
+// Adjust advances the clock past received, the clock of a received message, and returns
+// it.
+func (c *Clock) Adjust(received int64) int64 {
 	for {
 		now := c.n.Load()
-		next := max(now, n) + 1
+		next := max(now, received) + 1
 		if c.n.CompareAndSwap(now, next) {
 			return next
 		}

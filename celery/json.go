@@ -17,58 +17,58 @@ import (
 
 var errNotArray, errNotObject = errors.New("not a JSON array"), errors.New("not a JSON object")
 
-func errNotJSON(at int) error { return fmt.Errorf("not JSON at byte %d", ^at) }
+func notJSONError(invertedIndex int) error { return fmt.Errorf("not JSON at byte %d", ^invertedIndex) }
 
 // checkJSON returns an error unless b is one JSON value, NaN and the like included,
 // with only white space around it.
 func checkJSON(b []byte) error {
-	if err := isUTF8(b); err != nil {
+	if err := checkUTF8(b); err != nil {
 		return err
 	}
-	return atEnd(b, skipValue(b, skipSpace(b, 0), 0))
+	return checkEndsAt(b, skipValue(b, skipSpace(b, 0), 0))
 }
 
-func isUTF8(b []byte) error {
+func checkUTF8(b []byte) error {
 	if !utf8.Valid(b) {
 		return errors.New("not UTF-8")
 	}
 	return nil
 }
 
-// atEnd returns the error of a value that ended at i, after which only white space may
-// follow.
-func atEnd(b []byte, i int) error {
-	if i < 0 {
-		return errNotJSON(i)
+// checkEndsAt returns the error of a value that ended at end, after which only white
+// space may follow.
+func checkEndsAt(b []byte, end int) error {
+	if end < 0 {
+		return notJSONError(end)
 	}
-	if i = skipSpace(b, i); i < len(b) {
-		return errNotJSON(^i)
+	if end = skipSpace(b, end); end < len(b) {
+		return notJSONError(^end)
 	}
 	return nil
 }
 
-// members calls each for the members of an object, in order. Keys have no quotes;
+// eachMember calls each for the members of an object, in order. Keys have no quotes;
 // values are as written.
-func members(b []byte, each func(key, value []byte)) error {
+func eachMember(b []byte, each func(key, value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {
 		return errNotObject
 	}
-	return atEnd(b, skipContainer(b, i, 0, each))
+	return checkEndsAt(b, skipContainer(b, i, 0, each))
 }
 
-// elements calls each for the elements of an array, in order.
-func elements(b []byte, each func(value []byte)) error {
+// eachElement calls each for the elements of an array, in order.
+func eachElement(b []byte, each func(value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '[' {
 		return errNotArray
 	}
-	return atEnd(b, skipContainer(b, i, 0, func(_, value []byte) { each(value) }))
+	return checkEndsAt(b, skipContainer(b, i, 0, func(_, value []byte) { each(value) }))
 }
 
 // member returns the last member of an object with a name, nil if there is none.
 func member(object []byte, name string) (value []byte) {
-	err := members(object, func(key, v []byte) {
+	err := eachMember(object, func(key, v []byte) {
 		if string(key) == name {
 			value = v
 		}
@@ -101,9 +101,9 @@ func appendUnquoted(dst, inner []byte) []byte {
 	return dst
 }
 
-// text returns a value as a string: the content of a string, "" for null, and anything
-// else as written.
-func text(value []byte) string {
+// valueText returns a value as a string: the content of a string, "" for null, and
+// anything else as written.
+func valueText(value []byte) string {
 	switch {
 	case len(value) > 0 && value[0] == '"':
 		return string(unquoted(value))
@@ -115,12 +115,12 @@ func text(value []byte) string {
 
 func isNull(value []byte) bool { return string(value) == "null" }
 
-// integer returns a value as an integer, or otherwise if it is not one.
-func integer(value []byte, otherwise int) int {
+// integerOr returns a value as an integer, or fallback if it is not one.
+func integerOr(value []byte, fallback int) int {
 	if n, err := strconv.Atoi(string(value)); err == nil {
 		return n
 	}
-	return otherwise
+	return fallback
 }
 
 // appendString appends s as Python's json.dumps writes it, in ASCII.
@@ -137,12 +137,12 @@ func appendString(dst []byte, s string) []byte {
 		r, size := utf8.DecodeRuneInString(s[i:])
 		i += size
 		start = i
-		dst = appendSpecial(dst, r)
+		dst = appendEscaped(dst, r)
 	}
 	return append(append(dst, s[start:]...), '"')
 }
 
-func appendSpecial(dst []byte, r rune) []byte {
+func appendEscaped(dst []byte, r rune) []byte {
 	switch r {
 	case '"', '\\':
 		return append(dst, '\\', byte(r))
@@ -159,28 +159,28 @@ func appendSpecial(dst []byte, r rune) []byte {
 	}
 	if r > 0xffff {
 		high, low := utf16.EncodeRune(r)
-		dst, r = appendEscape(dst, high), low
+		dst, r = appendUnicodeEscape(dst, high), low
 	}
-	return appendEscape(dst, r)
+	return appendUnicodeEscape(dst, r)
 }
 
-func appendEscape(dst []byte, r rune) []byte {
+func appendUnicodeEscape(dst []byte, r rune) []byte {
 	const hex = "0123456789abcdef"
 	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }
 
-// appendText appends a string, null if it is empty.
-func appendText(dst []byte, s string) []byte {
+// appendStringOrNull appends a string, null if it is empty.
+func appendStringOrNull(dst []byte, s string) []byte {
 	if s == "" {
 		return append(dst, "null"...)
 	}
 	return appendString(dst, s)
 }
 
-// appendRaw appends a value as written, or otherwise if there is none.
-func appendRaw(dst, value []byte, otherwise string) []byte {
+// appendRawOr appends a value as written, or fallback if there is none.
+func appendRawOr(dst, value []byte, fallback string) []byte {
 	if len(value) == 0 {
-		return append(dst, otherwise...)
+		return append(dst, fallback...)
 	}
 	return append(dst, value...)
 }

@@ -10,10 +10,10 @@ import (
 // The functions of this file return the index after what they skip. A negative result
 // is ^index of the byte at which the text stops being JSON.
 
-// maxDepth bounds the nesting of arrays and objects, at about Python's default.
-const maxDepth = 1000
+// maxJSONDepth bounds the nesting of arrays and objects, at about Python's default.
+const maxJSONDepth = 1000
 
-func skipSpace(b []byte, i int) int {
+func skipSpace(b []byte, i int) (end int) {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
 	}
@@ -21,8 +21,8 @@ func skipSpace(b []byte, i int) int {
 }
 
 // skipValue returns the index after the value that begins at i.
-func skipValue(b []byte, i, depth int) int {
-	if i >= len(b) || depth > maxDepth {
+func skipValue(b []byte, i, depth int) (end int) {
+	if i >= len(b) || depth > maxJSONDepth {
 		return ^i
 	}
 	switch b[i] {
@@ -31,18 +31,18 @@ func skipValue(b []byte, i, depth int) int {
 	case '{', '[':
 		return skipContainer(b, i, depth, nil)
 	case 't':
-		return skipWord(b, i, "true")
+		return skipLiteral(b, i, "true")
 	case 'f':
-		return skipWord(b, i, "false")
+		return skipLiteral(b, i, "false")
 	case 'n':
-		return skipWord(b, i, "null")
+		return skipLiteral(b, i, "null")
 	case 'N':
-		return skipWord(b, i, "NaN")
+		return skipLiteral(b, i, "NaN")
 	case 'I':
-		return skipWord(b, i, "Infinity")
+		return skipLiteral(b, i, "Infinity")
 	case '-':
 		if i+1 < len(b) && b[i+1] == 'I' {
-			return skipWord(b, i, "-Infinity")
+			return skipLiteral(b, i, "-Infinity")
 		}
 	}
 	return skipNumber(b, i)
@@ -50,9 +50,9 @@ func skipValue(b []byte, i, depth int) int {
 
 // skipContainer calls each, unless it is nil, for the members of the object at i or, with
 // empty keys, for the elements of the array there.
-func skipContainer(b []byte, i, depth int, each func(key, value []byte)) int {
-	isObject, end := b[i] == '{', b[i]+2 // } or ]
-	if i = skipSpace(b, i+1); i < len(b) && b[i] == end {
+func skipContainer(b []byte, i, depth int, each func(key, value []byte)) (end int) {
+	isObject, closing := b[i] == '{', b[i]+2 // } or ]
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == closing {
 		return i + 1
 	}
 	for {
@@ -79,25 +79,25 @@ func skipContainer(b []byte, i, depth int, each func(key, value []byte)) int {
 		} else if each != nil {
 			each(nil, b[start:next])
 		}
-		if i = skipSpace(b, next); i == len(b) || b[i] != ',' && b[i] != end {
+		if i = skipSpace(b, next); i == len(b) || b[i] != ',' && b[i] != closing {
 			return ^i
 		}
-		if b[i] == end {
+		if b[i] == closing {
 			return i + 1
 		}
 		i = skipSpace(b, i+1)
 	}
 }
 
-func skipWord(b []byte, i int, word string) int {
-	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+func skipLiteral(b []byte, i int, literal string) (end int) {
+	if len(b)-i < len(literal) || string(b[i:i+len(literal)]) != literal {
 		return ^i
 	}
-	return i + len(word)
+	return i + len(literal)
 }
 
-func skipString(b []byte, i int) int {
-	for i = plainText(b, i+1); i < len(b); i = plainText(b, i+1) {
+func skipString(b []byte, i int) (end int) {
+	for i = skipPlainText(b, i+1); i < len(b); i = skipPlainText(b, i+1) {
 		switch b[i] {
 		case '"':
 			return i + 1
@@ -114,9 +114,9 @@ func skipString(b []byte, i int) int {
 	return ^i
 }
 
-// plainText returns the index of the next special byte in a string: a quote, a
+// skipPlainText returns the index of the next special byte in a string: a quote, a
 // backslash or a control character. It checks eight bytes at a time.
-func plainText(b []byte, i int) int {
+func skipPlainText(b []byte, i int) (end int) {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(b); i += 8 {
 		x := binary.LittleEndian.Uint64(b[i:])
@@ -131,7 +131,7 @@ func plainText(b []byte, i int) int {
 	return i
 }
 
-func skipNumber(b []byte, i int) int {
+func skipNumber(b []byte, i int) (end int) {
 	if b[i] == '-' {
 		i++
 	}
@@ -159,7 +159,7 @@ func skipNumber(b []byte, i int) int {
 	return i
 }
 
-func skipDigits(b []byte, i int) int {
+func skipDigits(b []byte, i int) (end int) {
 	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
 		i++
 	}

@@ -30,19 +30,19 @@ type Keys struct {
 	DB int
 }
 
-// defaultSteps are kombu's PRIORITY_STEPS.
-var defaultSteps = []int{0, 3, 6, 9}
+// defaultPrioritySteps are kombu's PRIORITY_STEPS.
+var defaultPrioritySteps = []int{0, 3, 6, 9}
 
-func (k Keys) sep() string {
+func (k Keys) separator() string {
 	if k.Sep == "" {
 		return "\x06\x16"
 	}
 	return k.Sep
 }
 
-func (k Keys) steps() []int {
+func (k Keys) prioritySteps() []int {
 	if k.Steps == nil {
-		return defaultSteps
+		return defaultPrioritySteps
 	}
 	return k.Steps
 }
@@ -51,7 +51,7 @@ func (k Keys) steps() []int {
 // from with RPOP: 0, the first to be served, to 9. Other priorities count as the
 // nearest of these.
 func (k Keys) List(queue string, priority int) string {
-	steps := k.steps()
+	steps := k.prioritySteps()
 	i, found := slices.BinarySearch(steps, min(max(priority, 0), 9))
 	if !found {
 		i--
@@ -62,21 +62,21 @@ func (k Keys) List(queue string, priority int) string {
 	if i < 0 {
 		return k.Prefix + queue
 	}
-	return k.list(queue, steps[i])
+	return k.listAtStep(queue, steps[i])
 }
 
-func (k Keys) list(queue string, step int) string {
+func (k Keys) listAtStep(queue string, step int) string {
 	if step == 0 {
 		return k.Prefix + queue
 	}
-	return k.Prefix + queue + k.sep() + strconv.Itoa(step)
+	return k.Prefix + queue + k.separator() + strconv.Itoa(step)
 }
 
 // Lists returns all lists of a queue in the order in which they are consumed.
 func (k Keys) Lists(queue string) []string {
-	lists := make([]string, 0, len(k.steps()))
-	for _, step := range k.steps() {
-		lists = append(lists, k.list(queue, step))
+	lists := make([]string, 0, len(k.prioritySteps()))
+	for _, step := range k.prioritySteps() {
+		lists = append(lists, k.listAtStep(queue, step))
 	}
 	return lists
 }
@@ -94,14 +94,14 @@ func (k Keys) BindingKey(exchange string) string { return k.Prefix + "_kombu.bin
 // BindingMember returns the member of BindingKey for a queue. The pattern is empty
 // except for topic exchanges.
 func (k Keys) BindingMember(routingKey, pattern, queue string) string {
-	return routingKey + k.sep() + pattern + k.sep() + queue
+	return routingKey + k.separator() + pattern + k.separator() + queue
 }
 
 // Result returns the key of a task's result, which is also the channel on which it is
 // published to waiting clients.
-func (k Keys) Result(taskID string) string { return k.result() + "celery-task-meta-" + taskID }
+func (k Keys) Result(taskID string) string { return k.resultPrefix() + "celery-task-meta-" + taskID }
 
-func (k Keys) result() string {
+func (k Keys) resultPrefix() string {
 	if k.ResultPrefix == "" || strings.ContainsRune(":_-.", rune(k.ResultPrefix[len(k.ResultPrefix)-1])) {
 		return k.ResultPrefix
 	}
@@ -111,16 +111,18 @@ func (k Keys) result() string {
 // EventChannel returns the channel of an event type: "/0.celeryev/worker.heartbeat" for
 // "worker-heartbeat". "task-multi" is the channel of arrays of task events, and "*"
 // gives the pattern (PSUBSCRIBE) of all.
-func (k Keys) EventChannel(kind string) string {
-	return k.fanout() + eventExchange + "/" + routingKey(kind)
+func (k Keys) EventChannel(eventType string) string {
+	return k.fanoutPrefix() + eventExchange + "/" + eventRoutingKey(eventType)
 }
 
 // ControlChannel returns the channel of remote control commands.
-func (k Keys) ControlChannel() string { return k.fanout() + controlExchange }
+func (k Keys) ControlChannel() string { return k.fanoutPrefix() + controlExchange }
 
 // Reply returns the list of replies to a command, by the routing key of its reply_to.
 // kombu never expires it; set an expiry of some seconds.
-func (k Keys) Reply(oid string) string { return k.Prefix + oid + "." + replyExchange }
+func (k Keys) Reply(replyRoutingKey string) string {
+	return k.Prefix + replyRoutingKey + "." + replyExchange
+}
 
 // The default event_exchange and control_exchange.
 const (
@@ -129,6 +131,6 @@ const (
 	replyExchange   = "reply.celery.pidbox"
 )
 
-func (k Keys) fanout() string {
+func (k Keys) fanoutPrefix() string {
 	return k.Prefix + strings.ReplaceAll(cmp.Or(k.FanoutPrefix, "/{db}."), "{db}", strconv.Itoa(k.DB))
 }

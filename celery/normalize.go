@@ -26,9 +26,9 @@ func NormalizeJSON(dst, src []byte) ([]byte, error) {
 	dst = dst[:0]
 	copied := 0 // how much of src is in dst
 	for i := 0; i < len(src); {
-		end, plain := normalizeToken(src, i)
-		if plain != nil {
-			dst = append(append(dst, src[copied:i]...), plain...)
+		end, replacement := normalizeToken(src, i)
+		if replacement != nil {
+			dst = append(append(dst, src[copied:i]...), replacement...)
 			copied = end
 		}
 		i = end
@@ -41,12 +41,12 @@ func NormalizeJSON(dst, src []byte) ([]byte, error) {
 
 // normalizeToken returns the end of what begins at i in valid JSON, which is a typed
 // value or a single token, and what replaces it, nil if it stays.
-func normalizeToken(src []byte, i int) (end int, plain []byte) {
+func normalizeToken(src []byte, i int) (end int, replacement []byte) {
 	switch c := src[i]; {
 	case c == '"':
 		return skipString(src, i), nil
 	case c == '{':
-		return normalizeTyped(src, i)
+		return normalizeTypedValue(src, i)
 	case c == 'N':
 		return i + len("NaN"), quotedNaN
 	case c == 'I':
@@ -59,20 +59,20 @@ func normalizeToken(src []byte, i int) (end int, plain []byte) {
 
 var quotedNaN, quotedInfinity, quotedMinusInfinity = []byte(`"NaN"`), []byte(`"Infinity"`), []byte(`"-Infinity"`)
 
-// normalizeTyped returns the end of the typed value at i and its plain value or, if
-// there is none, the index after the brace and nil. Its members must be in kombu's order.
-func normalizeTyped(src []byte, i int) (end int, plain []byte) {
+// normalizeTypedValue returns the end of the typed value at i and its plain value or,
+// if there is none, the index after the brace and nil. Its members must be in kombu's order.
+func normalizeTypedValue(src []byte, i int) (end int, replacement []byte) {
 	none := i + 1
-	kind, i := quotedMember(src, i+1, `"__type__"`)
+	kind, i := readStringMember(src, i+1, `"__type__"`)
 	if kind == nil || src[i] != ',' {
 		return none, nil
 	}
-	value, i := quotedMember(src, i+1, `"__value__"`)
+	value, i := readStringMember(src, i+1, `"__value__"`)
 	switch string(kind) {
 	case `"datetime"`, `"date"`, `"time"`, `"decimal"`, `"bytes"`, `"base64"`:
 	case `"uuid"`:
 		if value == nil && src[i] == '{' {
-			if value, i = quotedMember(src, i+1, `"hex"`); value == nil || src[i] != '}' {
+			if value, i = readStringMember(src, i+1, `"hex"`); value == nil || src[i] != '}' {
 				return none, nil
 			}
 			value, i = quotedUUID(value), skipSpace(src, i+1)
@@ -86,10 +86,10 @@ func normalizeTyped(src []byte, i int) (end int, plain []byte) {
 	return i + 1, value
 }
 
-// quotedMember returns the string, in quotes, that is the value of the member at i, and
+// readStringMember returns the string, in quotes, that is the value of the member at i, and
 // the index of what follows it. If the member has another name or value, the string is
 // nil and the index that of the member or the value.
-func quotedMember(src []byte, i int, name string) (quoted []byte, next int) {
+func readStringMember(src []byte, i int, name string) (quoted []byte, next int) {
 	i = skipSpace(src, i)
 	if !bytes.HasPrefix(src[i:], []byte(name)) {
 		return nil, i
@@ -102,13 +102,13 @@ func quotedMember(src []byte, i int, name string) (quoted []byte, next int) {
 	return src[start:end], skipSpace(src, end)
 }
 
-// quotedUUID returns a UUID with dashes from its digits, nil if they are malformed.
-func quotedUUID(digits []byte) []byte {
+// quotedUUID returns a UUID with dashes from its quoted digits, nil if they are malformed.
+func quotedUUID(quotedHex []byte) []byte {
 	var id [16]byte
-	if len(digits) != 34 {
+	if len(quotedHex) != 34 {
 		return nil
 	}
-	if _, err := hex.Decode(id[:], digits[1:33]); err != nil {
+	if _, err := hex.Decode(id[:], quotedHex[1:33]); err != nil {
 		return nil
 	}
 	return append(appendUUID([]byte{'"'}, id), '"')

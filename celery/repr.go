@@ -14,13 +14,13 @@ func Repr(s string) string {
 	}
 	dst := append(make([]byte, 0, len(s)+2), quote)
 	for _, c := range s {
-		dst = appendRepr(dst, c, quote)
+		dst = appendReprRune(dst, c, quote)
 	}
 	return string(append(dst, quote))
 }
 
-// appendRepr appends a character of a string, escaped if Python would.
-func appendRepr(dst []byte, c rune, quote byte) []byte {
+// appendReprRune appends a character of a string, escaped if Python would.
+func appendReprRune(dst []byte, c rune, quote byte) []byte {
 	const hex = "0123456789abcdef"
 	switch {
 	case c == rune(quote) || c == '\\':
@@ -36,7 +36,7 @@ func appendRepr(dst []byte, c rune, quote byte) []byte {
 	case c <= 0xff:
 		return append(dst, '\\', 'x', hex[c>>4], hex[c&15])
 	case c <= 0xffff:
-		return appendEscape(dst, c)
+		return appendUnicodeEscape(dst, c)
 	}
 	dst = append(dst, '\\', 'U', '0', '0', hex[c>>20&15], hex[c>>16&15])
 	return append(dst, hex[c>>12&15], hex[c>>8&15], hex[c>>4&15], hex[c&15])

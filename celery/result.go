@@ -46,7 +46,7 @@ func (e *Exception) String() string {
 	for i, arg := range e.Args {
 		args[i] = string(arg)
 		if arg[0] == '"' {
-			args[i] = Repr(text(arg))
+			args[i] = Repr(valueText(arg))
 		}
 	}
 	return e.Type + "(" + strings.Join(args, ", ") + ")"
@@ -63,7 +63,7 @@ func (e *Exception) append(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
-		dst = appendRaw(dst, arg, "null")
+		dst = appendRawOr(dst, arg, "null")
 	}
 	dst = append(dst, `], "exc_module": `...)
 	dst = appendString(dst, cmp.Or(e.Module, "builtins"))
@@ -97,10 +97,10 @@ func (r *Result) Append(dst []byte) []byte {
 	if r.Exception != nil {
 		dst = r.Exception.append(dst)
 	} else {
-		dst = appendRaw(dst, r.Value, "null")
+		dst = appendRawOr(dst, r.Value, "null")
 	}
 	dst = append(dst, `, "traceback": `...)
-	dst = appendText(dst, r.Traceback)
+	dst = appendStringOrNull(dst, r.Traceback)
 	dst = append(dst, `, "children": [], "date_done": `...)
 	dst = appendTime(dst, r.Done)
 	if r.GroupID != "" {
@@ -115,4 +115,4 @@ func (r *Result) Append(dst []byte) []byte {
 }
 
 // ResultStatus returns the status of a stored result, "" if it is not a result.
-func ResultStatus(result []byte) Status { return Status(text(member(result, "status"))) }
+func ResultStatus(result []byte) Status { return Status(valueText(member(result, "status"))) }

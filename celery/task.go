@@ -51,8 +51,8 @@ type Task struct {
 	Headers map[string]json.RawMessage
 }
 
-// noEmbed is the Embed of a task after which none is to run.
-const noEmbed = `{"callbacks": null, "errbacks": null, "chain": null, "chord": null}`
+// emptyEmbedJSON is the Embed of a task after which none is to run.
+const emptyEmbedJSON = `{"callbacks": null, "errbacks": null, "chain": null, "chord": null}`
 
 // FollowUps returns how tasks follow this one: "callbacks" (link), "errbacks"
 // (link_error), "chain" and "chord" are possible. This package cannot start them.
@@ -61,7 +61,7 @@ func (t *Task) FollowUps() []string {
 		return nil
 	}
 	var kinds []string
-	_ = members(t.Embed, func(key, value []byte) {
+	_ = eachMember(t.Embed, func(key, value []byte) {
 		switch string(key) {
 		case "callbacks", "errbacks", "chain", "chord":
 			if !isNull(value) && string(value) != "[]" {
@@ -74,10 +74,10 @@ func (t *Task) FollowUps() []string {
 
 // Argument returns the argument at a position from 0, or else the keyword argument with
 // a name, as the producer wrote it.
-func (t *Task) Argument(position int, name string) (json.RawMessage, bool) {
+func (t *Task) Argument(position int, name string) (value json.RawMessage, ok bool) {
 	var found json.RawMessage
 	i := 0
-	_ = elements(t.Args, func(value []byte) {
+	_ = eachElement(t.Args, func(value []byte) {
 		if i == position {
 			found = value
 		}
@@ -100,7 +100,7 @@ func (t *Task) Append(dst []byte) []byte {
 	if id == "" {
 		id = NewID()
 	}
-	dst = appendEnvelope(dst, t.body())
+	dst = appendEnvelopeStart(dst, t.bodyJSON())
 	dst = t.appendHeaders(dst, id)
 	dst = append(dst, `}, "properties": {"correlation_id": `...)
 	dst = appendString(dst, cmp.Or(t.CorrelationID, id))
@@ -112,22 +112,22 @@ func (t *Task) Append(dst []byte) []byte {
 		dst = append(dst, '"')
 	}
 	dst = append(dst, ", "...)
-	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.append(dst)
+	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.appendEnvelopeEnd(dst)
 }
 
-// body returns `[args, kwargs, embed]`.
-func (t *Task) body() []byte {
+// bodyJSON returns `[args, kwargs, embed]`.
+func (t *Task) bodyJSON() []byte {
 	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+len(t.Embed)+96)
-	b = appendRaw(append(b, '['), t.Args, "[]")
-	b = appendRaw(append(b, ", "...), t.Kwargs, "{}")
-	b = appendRaw(append(b, ", "...), t.Embed, noEmbed)
+	b = appendRawOr(append(b, '['), t.Args, "[]")
+	b = appendRawOr(append(b, ", "...), t.Kwargs, "{}")
+	b = appendRawOr(append(b, ", "...), t.Embed, emptyEmbedJSON)
 	return append(b, ']')
 }
 
 func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	text := func(name, value string) {
 		dst = append(dst, name...)
-		dst = appendText(dst, value)
+		dst = appendStringOrNull(dst, value)
 	}
 	dst = append(dst, `"lang": "py", "task": `...)
 	dst = appendString(dst, t.Name)
@@ -147,7 +147,7 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	dst = append(dst, `, "retries": `...)
 	dst = strconv.AppendInt(dst, int64(t.Retries), 10)
 	dst = append(dst, `, "timelimit": `...)
-	dst = appendRaw(dst, t.Headers["timelimit"], "[null, null]")
+	dst = appendRawOr(dst, t.Headers["timelimit"], "[null, null]")
 	text(`, "root_id": `, cmp.Or(t.RootID, id))
 	text(`, "parent_id": `, t.ParentID)
 	dst = append(dst, `, "argsrepr": `...)
@@ -158,20 +158,20 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 	dst = append(dst, `, "ignore_result": `...)
 	dst = strconv.AppendBool(dst, t.IgnoreResult)
 	dst = append(dst, `, "replaced_task_nesting": `...)
-	dst = appendRaw(dst, t.Headers["replaced_task_nesting"], "0")
+	dst = appendRawOr(dst, t.Headers["replaced_task_nesting"], "0")
 	dst = append(dst, `, "stamped_headers": `...)
-	dst = appendRaw(dst, t.Headers["stamped_headers"], "null")
+	dst = appendRawOr(dst, t.Headers["stamped_headers"], "null")
 	dst = append(dst, `, "stamps": `...)
-	dst = appendRaw(dst, t.Headers["stamps"], "{}")
+	dst = appendRawOr(dst, t.Headers["stamps"], "{}")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
-		if _, written := rawHeaders[name]; !written {
+		if _, written := unparsedHeaders[name]; !written {
 			dst = append(appendString(append(dst, ", "...), name), ": "...)
-			dst = appendRaw(dst, t.Headers[name], "null")
+			dst = appendRawOr(dst, t.Headers[name], "null")
 		}
 	}
 	return dst
 }
 
-// rawHeaders are the headers of Celery that are kept in Headers, and their values that
+// unparsedHeaders are the headers of Celery that are kept in Headers, and their values that
 // stand for none.
-var rawHeaders = map[string]string{"timelimit": "[null, null]", "replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}
+var unparsedHeaders = map[string]string{"timelimit": "[null, null]", "replaced_task_nesting": "0", "stamped_headers": "null", "stamps": "{}"}

@@ -254,22 +254,22 @@ func TestRedelivered(t *testing.T) {
 		{`{"properties": {"delivery_info": 7}}`, `{"properties": {"delivery_info": 7}}`},
 		{`[]`, `[]`},
 	} {
-		got, err := celery.Redelivered([]byte(test.before))
+		got, err := celery.MarkRedelivered([]byte(test.before))
 		if err != nil || string(got) != test.after {
 			t.Errorf("Redelivered(%s) = %s, %v", test.before, got, err)
 		}
 	}
-	got, err := celery.Redelivered(captured(t))
+	got, err := celery.MarkRedelivered(captured(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if task := decode(t, string(got)); !task.Redelivered {
 		t.Errorf("%s", got)
 	}
-	if again, err := celery.Redelivered(got); err != nil || !bytes.Equal(again, got) {
+	if again, err := celery.MarkRedelivered(got); err != nil || !bytes.Equal(again, got) {
 		t.Errorf("once more: %s, %v", again, err)
 	}
-	if _, err := celery.Redelivered([]byte(`{"headers": {}`)); err == nil {
+	if _, err := celery.MarkRedelivered([]byte(`{"headers": {}`)); err == nil {
 		t.Error("no error for half an envelope")
 	}
 }

@@ -15,7 +15,7 @@ var timeLayouts = [...]string{
 // parseTime parses an isoformat time; one without a zone is UTC. Empty and null are the
 // zero time.
 func parseTime(value []byte) (time.Time, error) {
-	s := text(value)
+	s := valueText(value)
 	if s == "" {
 		return time.Time{}, nil
 	}

@@ -125,7 +125,7 @@ func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returne
 		return r, true
 	}
 	r.id, r.lost = t.ID, strings.HasPrefix(tag, tagPrefix)
-	if again, err := celery.Redelivered(parts[0]); err == nil {
+	if again, err := celery.MarkRedelivered(parts[0]); err == nil {
 		r.raw = again
 	}
 	return r, true
