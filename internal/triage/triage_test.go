@@ -36,7 +36,7 @@ func send(t *testing.T, s *servertest.Server, through, id string, d decision) in
 		form := url.Values{"status": {d.status}, "note": {d.note}, "assignee": {d.assignee}}
 		req = httptest.NewRequest("POST", "/console/alerts/"+id, strings.NewReader(form.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Cookie", auth.CookieName+"="+s.SignIn(t, "bob", auth.RoleAnalyst))
+		req.Header.Set("Cookie", auth.SessionCookieName+"="+s.SignIn(t, "bob", auth.RoleAnalyst))
 	case "api":
 		req = httptest.NewRequest("PATCH", "/api/v1/alerts/"+id, body(map[string]string{"status": d.status, "note": d.note, "assignee": d.assignee}))
 		req.Header.Set(s.Credentials["analyst"][0], s.Credentials["analyst"][1])
