@@ -27,7 +27,7 @@ func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byt
 		r.fail("broker", "", "%v", err)
 		return
 	}
-	text := "Redis " + s.Version + "; published tasks survive " + s.Durability(false)
+	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
 	if ws := s.Warnings(); len(ws) > 0 {
 		r.fail("broker", ws[0], "%s", text)
 	} else {
