@@ -52,14 +52,14 @@ func MatchID(ruleID, eventKey string) string {
 
 // AlertID returns the id of an alert, derived from the match that opened it, so that
 // opening an alert is idempotent.
-func AlertID(matchID string) string {
-	h := sha256.Sum256([]byte("alert\x00" + matchID))
+func AlertID(openingMatchID string) string {
+	h := sha256.Sum256([]byte("alert\x00" + openingMatchID))
 	return hex.EncodeToString(h[:16])
 }
 
-// AlertMatchLimit is how many matches of an alert are stored; further ones are only
+// MaxStoredMatchesPerAlert is how many matches of an alert are stored; further ones are only
 // counted.
-const AlertMatchLimit = 10_000
+const MaxStoredMatchesPerAlert = 10_000
 
 // An Alert is what an analyst triages: the matches of one rule on one host,
 // from the first until it is resolved.

@@ -9,16 +9,16 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// batchVersion is the first byte of an encoded batch. Version 1, which can still be
+// batchEncodingVersion is the first byte of an encoded batch. Version 1, which can still be
 // decoded, has neither sender nor index.
-const batchVersion = 2
+const batchEncodingVersion = 2
 
 // maxBatchBytes bounds the lengths that decoding accepts. The limits of the intake are
 // far lower.
 const maxBatchBytes = 1 << 30
 
-// minEventBytes is the size of an event without any text, as version 1 encodes it.
-const minEventBytes = 7
+// minEncodedEventBytes is the size of an event without any text, as version 1 encodes it.
+const minEncodedEventBytes = 7
 
 // Encode appends the batch to dst in the format of queues:
 //
@@ -39,7 +39,7 @@ func (b *Batch) Encode(dst []byte) []byte {
 	for i := range b.Events {
 		raws += len(b.Events[i].Raw)
 	}
-	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, compressInPartsAbove))
+	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, compressInPartsAboveBytes))
 	p = appendString(p, b.ID)
 	p = binary.AppendVarint(p, b.Received.UnixMicro())
 	p = binary.AppendUvarint(p, uint64(len(b.Events)))
@@ -55,8 +55,8 @@ func (b *Batch) Encode(dst []byte) []byte {
 		p = binary.AppendVarint(p, e.Time.UnixMicro())
 		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
 	}
-	dst = append(dst, batchVersion)
-	if raws > compressInPartsAbove {
+	dst = append(dst, batchEncodingVersion)
+	if raws > compressInPartsAboveBytes {
 		return zst.CompressParts(dst, len(p)+raws, func(write func([]byte)) {
 			write(p)
 			for i := range b.Events {
@@ -70,13 +70,13 @@ func (b *Batch) Encode(dst []byte) []byte {
 	return zst.CompressForSpeed(dst, p)
 }
 
-// Above compressInPartsAbove bytes, events are compressed in parts, without a copy.
+// Above compressInPartsAboveBytes bytes, events are compressed in parts, without a copy.
 // Up to it, they are copied and compressed in one piece, which is faster.
-const compressInPartsAbove = 4 << 20
+const compressInPartsAboveBytes = 4 << 20
 
-// EncodedSize returns how many bytes DecodeBatch will allocate for p according to its
+// DecodedBytes returns how many bytes DecodeBatch will allocate for p according to its
 // header, 0 if that is not known.
-func EncodedSize(p []byte) int {
+func DecodedBytes(p []byte) int {
 	if len(p) == 0 {
 		return 0
 	}
@@ -91,17 +91,17 @@ func appendString(p []byte, s string) []byte {
 // DecodeBatch decodes what Encode wrote. The events and their strings share one buffer,
 // so Raw must not be changed. Its errors are ErrInvalid.
 func DecodeBatch(p []byte) (Batch, error) {
-	if len(p) == 0 || p[0] < 1 || p[0] > batchVersion {
+	if len(p) == 0 || p[0] < 1 || p[0] > batchEncodingVersion {
 		return Batch{}, fmt.Errorf("decode batch: unknown version: %w", ErrInvalid)
 	}
 	plain, err := zst.Decompress(nil, p[1:])
 	if err != nil {
 		return Batch{}, fmt.Errorf("decode batch: %w: %w", err, ErrInvalid)
 	}
-	r := reader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
-	b := Batch{ID: r.string(), Received: r.time()}
-	n := r.uvarint()
-	if n > uint64(len(plain)/minEventBytes) {
+	r := batchReader{p: plain, s: unsafe.String(unsafe.SliceData(plain), len(plain))}
+	b := Batch{ID: r.readString(), Received: r.readTime()}
+	n := r.readUvarint()
+	if n > uint64(len(plain)/minEncodedEventBytes) {
 		return Batch{}, fmt.Errorf("decode batch: %d events in %d bytes: %w", n, len(plain), ErrInvalid)
 	}
 	b.Events = make([]Event, n)
@@ -109,12 +109,12 @@ func DecodeBatch(p []byte) (Batch, error) {
 	total := 0
 	for i := range b.Events {
 		e := &b.Events[i]
-		*e = Event{ID: r.string(), AgentID: r.string(), Host: r.string(), Type: r.string(), OS: r.string(), Received: b.Received}
+		*e = Event{ID: r.readString(), AgentID: r.readString(), Host: r.readString(), Type: r.readString(), OS: r.readString(), Received: b.Received}
 		if p[0] > 1 {
-			e.Sender, e.Index = r.string(), r.string()
+			e.Sender, e.Index = r.readString(), r.readString()
 		}
-		e.Time = r.time()
-		size := r.uvarint()
+		e.Time = r.readTime()
+		size := r.readUvarint()
 		if size > maxBatchBytes {
 			r.bad = true
 			break
@@ -132,16 +132,16 @@ func DecodeBatch(p []byte) (Batch, error) {
 	return b, nil
 }
 
-// A reader decodes values from p. Past the end it sets bad and returns zeros. Its
+// A batchReader decodes values from p. Past the end it sets bad and returns zeros. Its
 // strings are parts of s, which aliases p.
-type reader struct {
+type batchReader struct {
 	p   []byte
 	s   string
 	at  int
 	bad bool
 }
 
-func (r *reader) uvarint() uint64 {
+func (r *batchReader) readUvarint() uint64 {
 	v, n := binary.Uvarint(r.p[r.at:])
 	if n <= 0 {
 		r.bad = true
@@ -151,7 +151,7 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
-func (r *reader) time() time.Time {
+func (r *batchReader) readTime() time.Time {
 	v, n := binary.Varint(r.p[r.at:])
 	if n <= 0 {
 		r.bad = true
@@ -161,8 +161,8 @@ func (r *reader) time() time.Time {
 	return time.UnixMicro(v).UTC()
 }
 
-func (r *reader) string() string {
-	n := r.uvarint()
+func (r *batchReader) readString() string {
+	n := r.readUvarint()
 	if n > uint64(len(r.p)-r.at) {
 		r.bad = true
 		return ""

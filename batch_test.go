@@ -89,7 +89,7 @@ func FuzzBatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		var b picket.Batch
 		var err error
-		testenv.CheckAllocated(t, 2<<20+64*(len(p)+picket.EncodedSize(p)), func() { b, err = picket.DecodeBatch(p) })
+		testenv.CheckAllocated(t, 2<<20+64*(len(p)+picket.DecodedBytes(p)), func() { b, err = picket.DecodeBatch(p) })
 		if err != nil {
 			if !errors.Is(err, picket.ErrInvalid) {
 				t.Fatal(err)

@@ -41,13 +41,13 @@ type Event struct {
 	Fields []sigma.Field
 }
 
-// maxClockLead is how far a sender's clock is believed to be ahead.
-const maxClockLead = 24 * time.Hour
+// maxSenderClockLead is how far a sender's clock is believed to be ahead.
+const maxSenderClockLead = 24 * time.Hour
 
 // IsFromFuture reports whether Time is so long after Received that the sender's clock,
 // or the event, is wrong.
 func (e *Event) IsFromFuture() bool {
-	return !e.Received.IsZero() && e.Time.Sub(e.Received) > maxClockLead
+	return !e.Received.IsZero() && e.Time.Sub(e.Received) > maxSenderClockLead
 }
 
 // MatchTime is the time of the event's matches, by which alerts are listed: Time, or

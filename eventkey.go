@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// namespaceLen is the length of a namespace: 96 bits in base64.
-const namespaceLen = 16
+// namespaceChars is the length of a namespace: 96 bits in base64.
+const namespaceChars = 16
 
-// keySeparator is between the two parts of a key. The intake accepts no id that
+// eventKeySeparator is between the two parts of a key. The intake accepts no id that
 // contains it.
-const keySeparator = "\x1f"
+const eventKeySeparator = "\x1f"
 
 // Namespace returns the namespace in which the event's ID is unique: 16 characters
 // that stand for Sender, AgentID and Index. So no sender can take the id of an event
@@ -28,7 +28,7 @@ func (e *Event) Namespace() string {
 		p = append(p, part...)
 	}
 	sum := sha256.Sum256(p)
-	return base64.RawURLEncoding.EncodeToString(sum[:namespaceLen*6/8])
+	return base64.RawURLEncoding.EncodeToString(sum[:namespaceChars*6/8])
 }
 
 // Key returns what identifies the event among all events.
@@ -36,11 +36,11 @@ func (e *Event) Key() string { return EventKey(e.ID, e.Namespace()) }
 
 // EventKey returns the key of the event with an id in a namespace. An event without
 // a namespace has its id as its key.
-func EventKey(id, namespace string) string {
+func EventKey(eventID, namespace string) string {
 	if namespace == "" {
-		return id
+		return eventID
 	}
-	return id + keySeparator + namespace
+	return eventID + eventKeySeparator + namespace
 }
 
 // EventIDOf returns the id of the event with a key in a namespace.
@@ -48,11 +48,11 @@ func EventIDOf(key, namespace string) string {
 	if namespace == "" {
 		return key
 	}
-	return strings.TrimSuffix(key, keySeparator+namespace)
+	return strings.TrimSuffix(key, eventKeySeparator+namespace)
 }
 
 // EventKeyRange returns the bounds between which the keys of all events with an id
 // are, except that of the event without a namespace.
-func EventKeyRange(id string) (after, before string) {
-	return id + keySeparator, id + string(keySeparator[0]+1)
+func EventKeyRange(eventID string) (after, before string) {
+	return eventID + eventKeySeparator, eventID + string(eventKeySeparator[0]+1)
 }

@@ -12,14 +12,14 @@ func MatchesByEvent(events []Event, matches []Match) iter.Seq2[int, []Match] {
 	return func(yield func(int, []Match) bool) {
 		at := 0
 		for len(matches) > 0 {
-			for at < len(events) && !matches[0].isOn(&events[at]) {
+			for at < len(events) && !matches[0].isOfEvent(&events[at]) {
 				at++
 			}
 			if at == len(events) {
 				return
 			}
 			n := 1
-			for n < len(matches) && matches[n].isOn(&events[at]) &&
+			for n < len(matches) && matches[n].isOfEvent(&events[at]) &&
 				!slices.ContainsFunc(matches[:n], func(m Match) bool { return m.ID == matches[n].ID }) {
 				n++
 			}
@@ -32,5 +32,7 @@ func MatchesByEvent(events []Event, matches []Match) iter.Seq2[int, []Match] {
 	}
 }
 
-// isOn reports whether m is a match on an event.
-func (m *Match) isOn(e *Event) bool { return m.EventID == e.ID && m.EventNamespace == e.Namespace() }
+// isOfEvent reports whether m is a match on an event.
+func (m *Match) isOfEvent(e *Event) bool {
+	return m.EventID == e.ID && m.EventNamespace == e.Namespace()
+}

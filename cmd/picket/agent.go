@@ -107,14 +107,14 @@ func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 		kind, arg, _ := strings.Cut(name, "=")
 		switch {
 		case kind == "process" && arg == "":
-			inputs = append(inputs, agent.Input{Name: name, Source: &agent.Process{AgentID: f.id, Report: func(message, hint string) {
+			inputs = append(inputs, agent.Input{Name: name, Source: &agent.ProcessSource{AgentID: f.id, Report: func(message, hint string) {
 				log.Warn(message, "source", "process", "hint", hint)
 			}}})
 		case kind == "replay" && arg != "":
 			if _, err := os.Stat(arg); err != nil {
 				return nil, fmt.Errorf("replay: %w", err)
 			}
-			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.Replay{Path: arg, Speed: f.speed, Loops: f.loops}})
+			inputs = append(inputs, agent.Input{Name: name, Lossless: true, Source: &agent.ReplaySource{Path: arg, Speed: f.speed, Loops: f.loops}})
 		default:
 			return nil, usagef("--source %q is neither process nor replay=FILE", name)
 		}

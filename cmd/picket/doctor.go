@@ -67,7 +67,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, err := agent.Transport(f.caFile)
+	transport, err := agent.NewTransport(f.caFile)
 	if err != nil {
 		return nil, err
 	}

@@ -67,9 +67,9 @@ console and the state of correlations are not copied.`,
 
 func hintedMigration(err error) error {
 	switch {
-	case errors.Is(err, migrate.ErrOtherSource):
+	case errors.Is(err, migrate.ErrCopyOfOtherSource):
 		return hinted(err, "give an empty database")
-	case errors.Is(err, migrate.ErrNotEmpty):
+	case errors.Is(err, migrate.ErrTargetNotEmpty):
 		return hinted(err, "copy before the first server uses it")
 	case errors.Is(err, migrate.ErrInterrupted):
 		return hinted(err, "the same command goes on where it was")

@@ -31,7 +31,8 @@ func (c *testCluster) saveEvents(raws []string, matches func(picket.Event) []pic
 	testenv.Check(c.t, err)
 	now := time.Now().UTC().Truncate(time.Second)
 	for i, raw := range raws {
-		ev := picket.Event{ID: fmt.Sprint("e", i), AgentID: "a", Host: "h", Type: "x", Time: now, Received: now, Raw: []byte(raw)}
+		ev := picket.Event{ID: fmt.Sprint("e", i), AgentID: fmt.Sprint("a", i), Host: "h", Type: "x", Time: now, Received: now, Raw: []byte(raw)}
+		ev.Sender = ev.AgentID // so that none has too many alerts
 		_, err := s.Save(c.t.Context(), store.Batch{ID: ev.ID, Events: []picket.Event{ev}, Matches: matches(ev)})
 		testenv.Check(c.t, err)
 	}
@@ -96,7 +97,7 @@ func TestHostileRows(t *testing.T) {
 		var ms []picket.Match
 		for i := range 10 {
 			rule := fmt.Sprint("rule-", i, "-of-", ev.ID)
-			ms = append(ms, picket.Match{ID: picket.MatchID(rule, ev.ID), RuleID: rule, EventID: ev.ID, AgentID: "a", Host: "h", Time: ev.Time,
+			ms = append(ms, picket.Match{ID: picket.MatchID(rule, ev.ID), RuleID: rule, EventID: ev.ID, AgentID: ev.AgentID, Host: "h", Time: ev.Time,
 				Title: title, Level: sigma.High, Why: []sigma.Evidence{{Field: "Image", Value: title}}})
 		}
 		return ms

@@ -22,7 +22,7 @@ func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtec
 // root serves /: senders with a token get the answer of Elasticsearch, and
 // browsers are redirected to the console.
 func (s *server) root(w http.ResponseWriter, r *http.Request) error {
-	if auth.Secret(r) == "" && r.Method == http.MethodGet {
+	if auth.TokenSecret(r) == "" && r.Method == http.MethodGet {
 		http.Redirect(w, r, web.Home, http.StatusFound)
 		return nil
 	}

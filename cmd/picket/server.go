@@ -77,7 +77,7 @@ func (s *server) open() (err error) {
 			return err
 		}
 	}
-	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().Detector() }, s.store,
+	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().NewDetector() }, s.store,
 		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
 			ObserveQueueWait: durationObserver(s.metrics.queueWait), ObserveDetection: durationObserver(s.metrics.detection), ObserveSaving: durationObserver(s.metrics.saving)})
 

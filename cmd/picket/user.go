@@ -155,7 +155,7 @@ func (s *server) firstUser() error {
 	password := os.Getenv("PICKET_ADMIN_PASSWORD")
 	given := password != ""
 	if !given {
-		password = auth.NewPassword()
+		password = auth.RandomPassword()
 	}
 	hash, err := auth.HashPassword(password)
 	if err != nil {

@@ -85,7 +85,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer stop()
 		go loader.Watch(ctx, time.Second)
-		w := worker.New(q, func() worker.Detector { return loader.Engine().Detector() }, s,
+		w := worker.New(q, func() worker.Detector { return loader.Engine().NewDetector() }, s,
 			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.results(), Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()

@@ -107,10 +107,10 @@ type counters struct {
 	read, spooled, posted, rejected, dropped, retries atomic.Int64
 }
 
-// A Snapshot is an agent's counters since New. All but Retries count events:
+// A MetricsSnapshot is an agent's counters since New. All but Retries count events:
 // Rejected those that the server rejected, Dropped those that the spool had no
 // room for.
-type Snapshot struct {
+type MetricsSnapshot struct {
 	Read, Spooled, Posted, Rejected, Dropped, Retries int64
 }
 
@@ -121,9 +121,9 @@ func New(o Options) *Agent {
 }
 
 // Metrics returns the counters.
-func (a *Agent) Metrics() Snapshot {
+func (a *Agent) Metrics() MetricsSnapshot {
 	m := &a.counters
-	return Snapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
+	return MetricsSnapshot{Read: m.read.Load(), Spooled: m.spooled.Load(), Posted: m.posted.Load(), Rejected: m.rejected.Load(),
 		Dropped: m.dropped.Load(), Retries: m.retries.Load()}
 }
 
@@ -141,7 +141,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	uploaded := make(chan struct{})
 	go func() {
 		defer close(uploaded)
-		a.upload(uploading, batchDone)
+		a.uploadSpool(uploading, batchDone)
 	}()
 	reading.Wait()
 	for ctx.Err() == nil {

@@ -142,7 +142,7 @@ func fastOptions(t *testing.T, s *server, spool agent.Spool, src agent.Source) a
 }
 
 // run runs an agent until its sources have ended and all is posted.
-func run(t *testing.T, o agent.Options) agent.Snapshot {
+func run(t *testing.T, o agent.Options) agent.MetricsSnapshot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
@@ -182,7 +182,7 @@ func TestPostsInOrder(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if want := (agent.Snapshot{Read: 1234, Spooled: 1234, Posted: 1234}); m != want {
+	if want := (agent.MetricsSnapshot{Read: 1234, Spooled: 1234, Posted: 1234}); m != want {
 		t.Errorf("metrics %+v, want %+v", m, want)
 	}
 }

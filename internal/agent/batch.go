@@ -11,15 +11,15 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// sourceBuffer is how many events a source may be ahead of its batch, for the
+// sourceBufferEvents is how many events a source may be ahead of its batch, for the
 // time that the spool takes to sync.
-const sourceBuffer = 4096
+const sourceBufferEvents = 4096
 
 // readSource collects one input's events into batches and spools them.
 func (a *Agent) readSource(ctx context.Context, in Input) {
 	log := a.log.With("source", in.Name)
 	from := a.loadCheckpoint(in.Name)
-	events := make(chan Event, sourceBuffer)
+	events := make(chan Event, sourceBufferEvents)
 	complete := true // the source has yielded all it has; read after events is closed
 	go func() {
 		defer close(events)
@@ -40,7 +40,7 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 	defer age.Stop()
 	flush := func() {
 		if b.events > 0 {
-			a.enqueue(ctx, in, &b)
+			a.spoolBatch(ctx, in, &b)
 			b = batch{}
 		}
 	}
@@ -79,13 +79,13 @@ type batch struct {
 	position Position // after the last event
 }
 
-func (b *batch) add(e []byte) {
+func (b *batch) add(rawEvent []byte) {
 	if b.events == 0 {
 		b.body = append(b.body, '[')
 	} else {
 		b.body = append(b.body, ',')
 	}
-	b.body = append(b.body, e...)
+	b.body = append(b.body, rawEvent...)
 	b.events++
 }
 
@@ -95,9 +95,9 @@ func (b *batch) message() queue.Message {
 	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.CompressForSpeed(nil, append(b.body, ']'))}
 }
 
-// enqueue puts a batch into the spool and saves the position after it. While the
+// spoolBatch puts a batch into the spool and saves the position after it. While the
 // spool is full, a lossless input waits; the events of any other are dropped.
-func (a *Agent) enqueue(ctx context.Context, in Input, b *batch) {
+func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) {
 	m := b.message()
 	put := context.WithoutCancel(ctx) // events that were read are spooled even while stopping
 	for warned := false; ; {

@@ -43,8 +43,8 @@ type CheckpointFile struct {
 	positions map[string]Position // nil: not read yet
 }
 
-// A checkpointFile is the content of the file.
-type checkpointFile struct {
+// A checkpointFileContent is the content of the file.
+type checkpointFileContent struct {
 	Version   int                 `json:"version"` // 1
 	Positions map[string]Position `json:"positions"`
 }
@@ -56,7 +56,7 @@ func NewCheckpointFile(path string) *CheckpointFile { return &CheckpointFile{pat
 func (f *CheckpointFile) Load(input string) (Position, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.read()
+	err := f.readIfNeeded()
 	return f.positions[input], err
 }
 
@@ -64,7 +64,7 @@ func (f *CheckpointFile) Load(input string) (Position, error) {
 func (f *CheckpointFile) Save(input string, p Position) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.read(); f.positions[input] == p {
+	if f.readIfNeeded(); f.positions[input] == p {
 		return nil
 	}
 	if p == "" {
@@ -72,7 +72,7 @@ func (f *CheckpointFile) Save(input string, p Position) error {
 	} else {
 		f.positions[input] = p
 	}
-	data, err := json.Marshal(checkpointFile{Version: 1, Positions: f.positions})
+	data, err := json.Marshal(checkpointFileContent{Version: 1, Positions: f.positions})
 	if err != nil {
 		return fmt.Errorf("save checkpoints: %w", err)
 	}
@@ -85,8 +85,8 @@ func (f *CheckpointFile) Save(input string, p Position) error {
 	return nil
 }
 
-// read reads the file once. A file that cannot be read counts as empty.
-func (f *CheckpointFile) read() error {
+// readIfNeeded reads the file once. A file that cannot be read counts as empty.
+func (f *CheckpointFile) readIfNeeded() error {
 	if f.positions != nil {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (f *CheckpointFile) read() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var file checkpointFile
+	var file checkpointFileContent
 	if err == nil {
 		err = json.Unmarshal(data, &file)
 	}

@@ -51,10 +51,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 	switch {
 	case u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("read server address %q: it must begin with https:// or http://: %w", o.Server, picket.ErrInvalid)
-	case u.Scheme == "http" && !o.Insecure && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !o.Insecure && !isLoopback(u.Hostname()):
 		return nil, fmt.Errorf("send token to %s: %w", u.Host, ErrPlainHTTP)
 	}
-	transport, err := Transport(o.CAFile)
+	transport, err := NewTransport(o.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +71,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 	}, nil
 }
 
-// Transport returns an HTTP transport that trusts the CA certificates in a file
+// NewTransport returns an HTTP transport that trusts the CA certificates in a file
 // (PEM), or the system's if caFile is "".
-func Transport(caFile string) (*http.Transport, error) {
+func NewTransport(caFile string) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	if caFile == "" {
 		return transport, nil
@@ -90,7 +90,7 @@ func Transport(caFile string) (*http.Transport, error) {
 	return transport, nil
 }
 
-func loopback(host string) bool {
+func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
@@ -102,8 +102,8 @@ type RejectedEvent struct {
 	Reason  string `json:"reason"`
 }
 
-// A Result is the server's answer to a batch that it accepted.
-type Result struct {
+// A PostResult is the server's answer to a batch that it accepted.
+type PostResult struct {
 	Rejected []RejectedEvent
 }
 
@@ -124,48 +124,48 @@ const maxResponseBytes = 4 << 20
 
 // Post sends body, a JSON array compressed with zstd, and returns once the server
 // has it on disk. dropped is how many events were dropped since the last Post.
-func (c *Client) Post(ctx context.Context, body []byte, dropped int64) (Result, error) {
+func (c *Client) Post(ctx context.Context, body []byte, droppedEvents int64) (PostResult, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return Result{}, fmt.Errorf("post batch: %w", err)
+		return PostResult{}, fmt.Errorf("post batch: %w", err)
 	}
 	req.Header.Set("Authorization", "Token "+c.token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Content-Encoding", "zstd")
 	req.Header.Set("User-Agent", c.agent)
-	if dropped > 0 {
-		req.Header.Set("X-Picket-Dropped", strconv.FormatInt(dropped, 10))
+	if droppedEvents > 0 {
+		req.Header.Set("X-Picket-Dropped", strconv.FormatInt(droppedEvents, 10))
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return Result{}, fmt.Errorf("post batch: %w", err)
+		return PostResult{}, fmt.Errorf("post batch: %w", err)
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
+	responseBody, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
 	switch {
 	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
-		return Result{}, statusError(res, answer)
+		return PostResult{}, newStatusError(res, responseBody)
 	case err != nil:
-		return Result{}, fmt.Errorf("post batch: read answer: %w", err)
+		return PostResult{}, fmt.Errorf("post batch: read answer: %w", err)
 	}
-	return Result{Rejected: rejectedEvents(answer)}, nil
+	return PostResult{Rejected: parseRejectedEvents(responseBody)}, nil
 }
 
-func statusError(res *http.Response, answer []byte) error {
-	e := &StatusError{Status: res.StatusCode, RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+func newStatusError(res *http.Response, responseBody []byte) error {
+	e := &StatusError{Status: res.StatusCode, RetryAfter: parseRetryAfter(res.Header.Get("Retry-After"), time.Now())}
 	if res.StatusCode == http.StatusBadRequest {
-		e.Rejected = rejectedEvents(answer)
+		e.Rejected = parseRejectedEvents(responseBody)
 	}
-	e.Message = strings.TrimSpace(string(answer[:min(len(answer), 300)]))
+	e.Message = strings.TrimSpace(string(responseBody[:min(len(responseBody), 300)]))
 	return e
 }
 
-// rejectedEvents returns the events that an answer names as rejected. Its errors
+// parseRejectedEvents returns the events that an answer names as rejected. Its errors
 // are a list of {index, event_id, reason}, or one object or null for each event
 // of the batch, empty for an accepted one.
-func rejectedEvents(answer []byte) []RejectedEvent {
+func parseRejectedEvents(responseBody []byte) []RejectedEvent {
 	var a struct{ Errors json.RawMessage }
-	if json.Unmarshal(answer, &a) != nil || len(a.Errors) == 0 {
+	if json.Unmarshal(responseBody, &a) != nil || len(a.Errors) == 0 {
 		return nil
 	}
 	var list []map[string]any
@@ -195,14 +195,14 @@ func rejectedEvents(answer []byte) []RejectedEvent {
 	return all
 }
 
-// retryAfter parses a Retry-After header: seconds or a date. It returns at most
+// parseRetryAfter parses a Retry-After header: seconds or a date. It returns at most
 // ten minutes.
-func retryAfter(s string, now time.Time) time.Duration {
+func parseRetryAfter(header string, now time.Time) time.Duration {
 	const most = 10 * time.Minute
-	if n, err := strconv.Atoi(s); err == nil && n > 0 {
+	if n, err := strconv.Atoi(header); err == nil && n > 0 {
 		return min(time.Duration(min(n, 3600))*time.Second, most)
 	}
-	if t, err := http.ParseTime(s); err == nil && t.After(now) {
+	if t, err := http.ParseTime(header); err == nil && t.After(now) {
 		return min(t.Sub(now), most)
 	}
 	return 0

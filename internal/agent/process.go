@@ -1,6 +1,6 @@
 package agent
 
-// Process is a source of the processes that start and exit on this host. It
+// ProcessSource is a source of the processes that start and exit on this host. It
 // exists on Linux only.
 //
 // As root, or with CAP_NET_ADMIN, it receives each start and exit from the
@@ -9,7 +9,7 @@ package agent
 // only what is known: the parent, the user and the exit code. Without these
 // privileges the source polls /proc four times a second, and misses shorter
 // processes and all exit codes.
-type Process struct {
+type ProcessSource struct {
 	AgentID string // "" means the hostname
 	// PollOnly polls /proc even if the process connector is available.
 	PollOnly bool

@@ -12,7 +12,7 @@ import (
 )
 
 // Events implements Source.
-func (*Process) Events(context.Context, Position) iter.Seq2[Event, error] {
+func (*ProcessSource) Events(context.Context, Position) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		yield(Event{}, fmt.Errorf("process source: not on %s; on Windows, forward Sysmon events: %w", runtime.GOOS, picket.ErrInvalid))
 	}

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollEvery is the interval of polls of /proc without the process connector.
-const pollEvery = 250 * time.Millisecond
+// procPollInterval is the time between polls of /proc without the process connector.
+const procPollInterval = 250 * time.Millisecond
 
 // Events implements Source.
-func (s *Process) Events(ctx context.Context, _ Position) iter.Seq2[Event, error] {
+func (s *ProcessSource) Events(ctx context.Context, _ Position) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		proc, err := newProcfs()
 		if err != nil {
@@ -30,19 +30,19 @@ func (s *Process) Events(ctx context.Context, _ Position) iter.Seq2[Event, error
 			report = func(string, string) {}
 		}
 		if !s.PollOnly {
-			c, err := openConnector()
+			c, err := openProcConnector()
 			if err == nil {
 				defer c.close()
 				defer raisePriority()()
-				w.reportRunning()
-				w.listen(ctx, c, report)
+				w.reportRunningProcesses()
+				w.listenToConnector(ctx, c, report)
 				return
 			}
-			report(fmt.Sprintf("polling /proc every %v, which misses shorter processes and exit codes: %v", pollEvery, err),
+			report(fmt.Sprintf("polling /proc every %v, which misses shorter processes and exit codes: %v", procPollInterval, err),
 				"run the agent as root, or give it CAP_NET_ADMIN")
 		}
-		w.reportRunning()
-		w.poll(ctx)
+		w.reportRunningProcesses()
+		w.pollProcfs(ctx)
 	}
 }
 
@@ -75,8 +75,8 @@ type processWatcher struct {
 	stopped bool // yield returned false
 }
 
-// emit yields the event of a process.
-func (w *processWatcher) emit(p *process) {
+// emitEvent yields the event of a process.
+func (w *processWatcher) emitEvent(p *process) {
 	at := time.Now()
 	if w.initial {
 		at = p.startTime
@@ -87,18 +87,18 @@ func (w *processWatcher) emit(p *process) {
 	}
 }
 
-// reportRunning yields the start of every running process, with the time at which
+// reportRunningProcesses yields the start of every running process, with the time at which
 // it started. Repeating this at each start of the agent is harmless: the events'
 // ids are the same.
-func (w *processWatcher) reportRunning() {
+func (w *processWatcher) reportRunningProcesses() {
 	w.initial = true
-	w.scan()
+	w.scanProcfs()
 	w.initial = false
 }
 
-// scan reads all processes and yields those that started or exited since the last
+// scanProcfs reads all processes and yields those that started or exited since the last
 // scan.
-func (w *processWatcher) scan() error {
+func (w *processWatcher) scanProcfs() error {
 	pids, err := w.proc.pids()
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (w *processWatcher) scan() error {
 		here[pid] = true
 	}
 	for pid, old := range w.seen {
-		if !here[pid] || !w.unchanged(old) {
+		if !here[pid] || !w.isUnchanged(old) {
 			w.reportExit(pid, nil)
 		}
 	}
@@ -121,23 +121,23 @@ func (w *processWatcher) scan() error {
 	return nil
 }
 
-// unchanged reports whether a pid still is the same process running the same
+// isUnchanged reports whether a pid still is the same process running the same
 // program.
-func (w *processWatcher) unchanged(old *process) bool {
+func (w *processWatcher) isUnchanged(old *process) bool {
 	start, image, ok := w.proc.identity(old.info.PID)
 	return ok && start == old.startTicks && (image == "" || image == old.info.Name)
 }
 
 // reportStart yields the start of a process, or of another program in it. It returns
 // false if the process has exited already.
-func (w *processWatcher) reportStart(pid int) bool {
+func (w *processWatcher) reportStart(pid int) (alive bool) {
 	p, err := w.proc.read(pid)
 	if err != nil {
 		return false
 	}
 	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
-	w.emit(p)
+	w.emitEvent(p)
 	return true
 }
 
@@ -150,19 +150,19 @@ func (w *processWatcher) reportExit(pid int, exitCode *int) {
 	}
 	delete(w.seen, pid)
 	p.info.Action, p.info.ExitCode = "terminated", exitCode
-	w.emit(p)
+	w.emitEvent(p)
 }
 
-// poll scans until ctx ends.
-func (w *processWatcher) poll(ctx context.Context) {
-	tick := time.NewTicker(pollEvery)
+// pollProcfs scans until ctx ends.
+func (w *processWatcher) pollProcfs(ctx context.Context) {
+	tick := time.NewTicker(procPollInterval)
 	defer tick.Stop()
 	for !w.stopped {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := w.scan(); err != nil && !w.yield(Event{}, fmt.Errorf("process source: %w", err)) {
+			if err := w.scanProcfs(); err != nil && !w.yield(Event{}, fmt.Errorf("process source: %w", err)) {
 				return
 			}
 		}

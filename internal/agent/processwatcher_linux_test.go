@@ -37,7 +37,7 @@ type seen struct {
 
 // watchFor runs a program repeatedly, because a poll may miss it, until the source
 // yields both its start and its end.
-func watchFor(t *testing.T, src *agent.Process, lives time.Duration) (started, ended seen) {
+func watchFor(t *testing.T, src *agent.ProcessSource, lives time.Duration) (started, ended seen) {
 	t.Helper()
 	sleepPath, err := exec.LookPath("sleep")
 	testenv.Check(t, err)
@@ -96,7 +96,7 @@ func wantProcess(t *testing.T, started, ended seen) {
 
 func TestProcessConnector(t *testing.T) {
 	var reported string
-	src := &agent.Process{AgentID: "me", Report: func(message, _ string) { reported = message }}
+	src := &agent.ProcessSource{AgentID: "me", Report: func(message, _ string) { reported = message }}
 	started, ended := watchFor(t, src, 100*time.Millisecond)
 	wantProcess(t, started, ended)
 	if reported != "" {
@@ -112,7 +112,7 @@ func TestShortLivedProcess(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	reported := make(chan string, 1)
-	src := &agent.Process{Report: func(message, _ string) {
+	src := &agent.ProcessSource{Report: func(message, _ string) {
 		select {
 		case reported <- message:
 		default:
@@ -144,6 +144,6 @@ func TestShortLivedProcess(t *testing.T) {
 }
 
 func TestProcessPoll(t *testing.T) {
-	started, ended := watchFor(t, &agent.Process{AgentID: "me", PollOnly: true}, time.Second)
+	started, ended := watchFor(t, &agent.ProcessSource{AgentID: "me", PollOnly: true}, time.Second)
 	wantProcess(t, started, ended)
 }

@@ -17,9 +17,9 @@ import (
 // maxCommandLineBytes bounds a command line; the kernel allows megabytes.
 const maxCommandLineBytes = 32 << 10
 
-// clockTicks is USER_HZ, the unit of times in /proc; it is 100 on all platforms
+// clockTicksPerSecond is USER_HZ, the unit of times in /proc; it is 100 on all platforms
 // that Go supports.
-const clockTicks = 100
+const clockTicksPerSecond = 100
 
 // A procfs reads processes from /proc and caches user names.
 type procfs struct {
@@ -56,28 +56,28 @@ type process struct {
 // read reads a process from /proc. Fields that cannot be read, because the process
 // has exited or belongs to another user, stay empty.
 func (f *procfs) read(pid int) (*process, error) {
-	dir := f.root + "/" + strconv.Itoa(pid)
+	procDir := f.root + "/" + strconv.Itoa(pid)
 	p := &process{info: processInfo{PID: pid, Action: "created"}}
 	// These disappear first when a process exits.
-	p.info.Name, p.info.CommandLine = f.imageAndCommandLine(dir)
-	p.info.WorkingDirectory, _ = os.Readlink(dir + "/cwd")
-	stat, err := os.ReadFile(dir + "/stat")
+	p.info.Name, p.info.CommandLine = f.imageAndCommandLine(procDir)
+	p.info.WorkingDirectory, _ = os.Readlink(procDir + "/cwd")
+	stat, err := os.ReadFile(procDir + "/stat")
 	if err != nil {
 		return nil, err
 	}
-	comm, ppid, start, err := parseStat(stat)
+	comm, ppid, startTicks, err := parseStat(stat)
 	if err != nil {
 		return nil, err
 	}
-	p.startTicks, p.info.ParentPID = start, ppid
-	p.instance = fmt.Sprintf("%s %d", f.bootID, start)
-	p.startTime = f.bootTime.Add(time.Duration(start) * time.Second / clockTicks).UTC()
+	p.startTicks, p.info.ParentPID = startTicks, ppid
+	p.instance = fmt.Sprintf("%s %d", f.bootID, startTicks)
+	p.startTime = f.bootTime.Add(time.Duration(startTicks) * time.Second / clockTicksPerSecond).UTC()
 	p.info.Started = p.startTime.Format("2006-01-02T15:04:05.00Z07:00")
 	if p.info.Name == "" {
 		p.info.Name = comm // a kernel thread, or not permitted
 	}
-	p.info.User = f.userName(dir)
-	p.info.ContainerID = containerIDOf(dir)
+	p.info.User = f.userName(procDir)
+	p.info.ContainerID = containerIDOf(procDir)
 	return p, nil
 }
 
@@ -95,22 +95,22 @@ func (f *procfs) setParent(p *processInfo, seen map[int]*process) {
 
 // imageAndCommandLine reads the executable's path and the command line of a process;
 // empty if it may not. dir is the process's directory in /proc.
-func (f *procfs) imageAndCommandLine(dir string) (path, commandLine string) {
-	commandLine = commandLineOf(dir)
-	path, _ = os.Readlink(dir + "/exe")
+func (f *procfs) imageAndCommandLine(procDir string) (path, commandLine string) {
+	commandLine = commandLineOf(procDir)
+	path, _ = os.Readlink(procDir + "/exe")
 	return strings.TrimSuffix(path, " (deleted)"), commandLine
 }
 
-// readShort reads up to n bytes of a file in /proc with few system calls; nil if
+// readUpTo reads up to maxBytes bytes of a file in /proc with few system calls; nil if
 // it cannot.
-func readShort(path string, n int) []byte {
+func readUpTo(path string, maxBytes int) []byte {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	b := make([]byte, 0, min(n, 1024))
-	for len(b) < n {
+	b := make([]byte, 0, min(maxBytes, 1024))
+	for len(b) < maxBytes {
 		got, err := unix.Read(fd, b[len(b):cap(b)])
 		if err == unix.EINTR {
 			continue
@@ -119,7 +119,7 @@ func readShort(path string, n int) []byte {
 			break
 		}
 		if b = b[:len(b)+got]; len(b) == cap(b) {
-			b = append(make([]byte, 0, min(n, 4*cap(b))), b...)
+			b = append(make([]byte, 0, min(maxBytes, 4*cap(b))), b...)
 		}
 	}
 	return b
@@ -127,8 +127,8 @@ func readShort(path string, n int) []byte {
 
 // commandLineOf joins the arguments with spaces. Arguments that contain spaces are
 // quoted, so that rules can see where they end.
-func commandLineOf(dir string) string {
-	b := readShort(dir+"/cmdline", maxCommandLineBytes)
+func commandLineOf(procDir string) string {
+	b := readUpTo(procDir+"/cmdline", maxCommandLineBytes)
 	if len(b) == 0 {
 		return ""
 	}
@@ -143,7 +143,7 @@ func commandLineOf(dir string) string {
 
 // parseStat parses /proc/PID/stat: the name, in parentheses and with any bytes,
 // then the state, the parent, and as the 22nd field the start.
-func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
+func parseStat(b []byte) (comm string, ppid int, startTicks uint64, err error) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 0 || end < open {
 		return "", 0, 0, errors.New("read stat: no name")
@@ -156,16 +156,16 @@ func parseStat(b []byte) (comm string, ppid int, start uint64, err error) {
 	if err != nil {
 		return "", 0, 0, fmt.Errorf("read stat: parent: %w", err)
 	}
-	start, err = strconv.ParseUint(f[19], 10, 64)
+	startTicks, err = strconv.ParseUint(f[19], 10, 64)
 	if err != nil {
 		return "", 0, 0, fmt.Errorf("read stat: start: %w", err)
 	}
-	return strings.ToValidUTF8(string(b[open+1:end]), "\ufffd"), ppid, start, nil
+	return strings.ToValidUTF8(string(b[open+1:end]), "\ufffd"), ppid, startTicks, nil
 }
 
 // userName returns the name of the process's effective user.
-func (f *procfs) userName(dir string) string {
-	status, err := os.ReadFile(dir + "/status")
+func (f *procfs) userName(procDir string) string {
+	status, err := os.ReadFile(procDir + "/status")
 	if err != nil {
 		return ""
 	}
@@ -189,16 +189,16 @@ func (f *procfs) userName(dir string) string {
 	return name
 }
 
-// containerID is the name that Docker, containerd and Podman give to a container's
+// containerIDPattern is the name that Docker, containerd and Podman give to a container's
 // control group.
-var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
+var containerIDPattern = regexp.MustCompile(`[0-9a-f]{64}`)
 
-func containerIDOf(dir string) string {
-	b, err := os.ReadFile(dir + "/cgroup")
+func containerIDOf(procDir string) string {
+	b, err := os.ReadFile(procDir + "/cgroup")
 	if err != nil {
 		return ""
 	}
-	return string(containerID.Find(b))
+	return string(containerIDPattern.Find(b))
 }
 
 // pids lists all processes.
@@ -236,15 +236,15 @@ func thisHost() hostInfo {
 
 // identity reads just enough to tell whether a pid still is the same process;
 // image is "" if it may not be read.
-func (f *procfs) identity(pid int) (start uint64, image string, ok bool) {
-	dir := f.root + "/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+func (f *procfs) identity(pid int) (startTicks uint64, image string, ok bool) {
+	procDir := f.root + "/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(procDir + "/stat")
 	if err != nil {
 		return 0, "", false
 	}
-	if _, _, start, err = parseStat(stat); err != nil {
+	if _, _, startTicks, err = parseStat(stat); err != nil {
 		return 0, "", false
 	}
-	image, _ = os.Readlink(dir + "/exe")
-	return start, strings.TrimSuffix(image, " (deleted)"), true
+	image, _ = os.Readlink(procDir + "/exe")
+	return startTicks, strings.TrimSuffix(image, " (deleted)"), true
 }

@@ -22,10 +22,10 @@ import (
 	"github.com/picket-edr/picket/internal/backoff"
 )
 
-// A Replay is a source of recorded events: a file with a JSON array, a JSON value
+// A ReplaySource is a source of recorded events: a file with a JSON array, a JSON value
 // a line, or concatenated JSON values. Files that end in .gz and .zst are
 // decompressed.
-type Replay struct {
+type ReplaySource struct {
 	Path string
 	// Speed is the pace relative to the events' own times: 1 as they happened, 10
 	// ten times as fast, 0 as fast as possible.
@@ -35,45 +35,45 @@ type Replay struct {
 	Loops int
 }
 
-// A replayPosition is a Position of a Replay, as JSON.
+// A replayPosition is a Position of a ReplaySource, as JSON.
 type replayPosition struct {
 	File  string `json:"file"`  // hash of the first bytes, to recognise another file
 	Loop  int    `json:"loop"`  // 0 is the first
 	Event int    `json:"event"` // how many events of the loop have been read
 }
 
-// identifiedBytes is how much of a file replayPosition.File covers.
-const identifiedBytes = 4 << 10
+// replayHashedPrefixBytes is how much of a file replayPosition.File covers.
+const replayHashedPrefixBytes = 4 << 10
 
 func (p replayPosition) encode() Position {
 	b, _ := json.Marshal(p) // strings and numbers always encode
 	return Position(b)
 }
 
-// start returns where to continue: at the position, if it is of this file, else
+// startPosition returns where to continue: at the position, if it is of this file, else
 // at the beginning.
-func (r *Replay) start(from Position) (replayPosition, error) {
+func (r *ReplaySource) startPosition(saved Position) (replayPosition, error) {
 	f, err := os.Open(r.Path)
 	if err != nil {
 		return replayPosition{}, err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.CopyN(h, f, identifiedBytes); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := io.CopyN(h, f, replayHashedPrefixBytes); err != nil && !errors.Is(err, io.EOF) {
 		return replayPosition{}, err
 	}
 	id := hex.EncodeToString(h.Sum(nil)[:16])
 	var p replayPosition
-	if from == "" || json.Unmarshal([]byte(from), &p) != nil || p.File != id {
+	if saved == "" || json.Unmarshal([]byte(saved), &p) != nil || p.File != id {
 		p = replayPosition{File: id}
 	}
 	return p, nil
 }
 
 // Events implements Source.
-func (r *Replay) Events(ctx context.Context, from Position) iter.Seq2[Event, error] {
+func (r *ReplaySource) Events(ctx context.Context, from Position) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		at, err := r.start(from)
+		at, err := r.startPosition(from)
 		if err != nil {
 			yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err))
 			return
@@ -94,7 +94,7 @@ func (r *Replay) Events(ctx context.Context, from Position) iter.Seq2[Event, err
 }
 
 // readOnce replays the file from a position to its end.
-func (r *Replay) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
+func (r *ReplaySource) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		fail := func(err error) { yield(Event{}, fmt.Errorf("replay %s: %w", r.Path, err)) }
 		f, err := os.Open(r.Path)
@@ -103,7 +103,7 @@ func (r *Replay) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Even
 			return
 		}
 		defer f.Close()
-		src, done, err := unpack(r.Path, f)
+		src, done, err := decompress(r.Path, f)
 		if err != nil {
 			fail(err)
 			return
@@ -128,8 +128,8 @@ func (r *Replay) readOnce(ctx context.Context, at replayPosition) iter.Seq2[Even
 	}
 }
 
-// unpack returns the decompressed content of a file, and what releases it.
-func unpack(path string, r io.Reader) (io.Reader, func(), error) {
+// decompress returns the decompressed content of a file, and what releases it.
+func decompress(path string, r io.Reader) (content io.Reader, release func(), err error) {
 	switch {
 	case strings.HasSuffix(path, ".gz"):
 		z, err := gzip.NewReader(bufio.NewReader(r))
@@ -150,7 +150,7 @@ func unpack(path string, r io.Reader) (io.Reader, func(), error) {
 func jsonValues(r io.Reader) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		buf := bufio.NewReaderSize(r, 64<<10)
-		first, err := firstByte(buf)
+		first, err := peekFirstNonSpace(buf)
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				yield(nil, err)
@@ -179,9 +179,9 @@ func jsonValues(r io.Reader) iter.Seq2[[]byte, error] {
 	}
 }
 
-// firstByte returns the first byte that is not white space or part of a byte
+// peekFirstNonSpace returns the first byte that is not white space or part of a byte
 // order mark, without consuming it.
-func firstByte(r *bufio.Reader) (byte, error) {
+func peekFirstNonSpace(r *bufio.Reader) (byte, error) {
 	if b, _ := r.Peek(3); string(b) == "\ufeff" {
 		r.Discard(3)
 	}
@@ -201,7 +201,7 @@ func firstByte(r *bufio.Reader) (byte, error) {
 // gets a hash of its content and its number in the file. A numeric event_id is
 // Windows' kind of event, not an id: its content is changed in later loops
 // instead, because the server derives the id from the content.
-func withStableID(raw []byte, n, loop int) []byte {
+func withStableID(raw []byte, eventNumber, loop int) []byte {
 	var top struct {
 		EventID json.RawMessage `json:"event_id"`
 	}
@@ -211,18 +211,18 @@ func withStableID(raw []byte, n, loop int) []byte {
 	var id string
 	switch {
 	case len(top.EventID) == 0:
-		sum := sha256.Sum256(append(strconv.AppendInt(nil, int64(n), 10), raw...))
+		sum := sha256.Sum256(append(strconv.AppendInt(nil, int64(eventNumber), 10), raw...))
 		id = hex.EncodeToString(sum[:16])
 	case loop == 0:
 		return raw
 	case json.Unmarshal(top.EventID, &id) != nil:
-		return prependField(raw, "replay_loop", loop)
+		return prependJSONField(raw, "replay_loop", loop)
 	}
 	if loop > 0 {
 		id += "-" + strconv.Itoa(loop)
 	}
 	if len(top.EventID) == 0 {
-		return prependField(raw, "event_id", id)
+		return prependJSONField(raw, "event_id", id)
 	}
 	var all map[string]json.RawMessage
 	if json.Unmarshal(raw, &all) != nil {
@@ -236,8 +236,8 @@ func withStableID(raw []byte, n, loop int) []byte {
 	return out
 }
 
-// prependField adds a member to a JSON object.
-func prependField(raw []byte, key string, value any) []byte {
+// prependJSONField adds a member to a JSON object.
+func prependJSONField(raw []byte, key string, value any) []byte {
 	v, _ := json.Marshal(value)
 	out := fmt.Appendf(nil, "{%q:%s", key, v)
 	if rest := strings.TrimSpace(string(raw[1:])); rest != "}" {

@@ -21,7 +21,7 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-func replay(t *testing.T, r *agent.Replay) (events []string, err error) {
+func replay(t *testing.T, r *agent.ReplaySource) (events []string, err error) {
 	t.Helper()
 	for e, e2 := range r.Events(t.Context(), "") {
 		if e2 != nil {
@@ -62,21 +62,21 @@ func TestReplayFormats(t *testing.T) {
 		"array.json.zst":  "[{\"event_id\": \"a\"},{\"event_id\":\"b\",\"c\":[2]}]",
 		"values.json":     "{\"event_id\": \"a\"}{\"event_id\":\"b\",\"c\":[2]}",
 	} {
-		got, err := replay(t, &agent.Replay{Path: file(t, name, content)})
+		got, err := replay(t, &agent.ReplaySource{Path: file(t, name, content)})
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s: error %v, events (-want +got):\n%s", name, err, diff)
 		}
 	}
-	if got, err := replay(t, &agent.Replay{Path: file(t, "empty.json", " \n"), Loops: 3}); len(got) != 0 || err != nil {
+	if got, err := replay(t, &agent.ReplaySource{Path: file(t, "empty.json", " \n"), Loops: 3}); len(got) != 0 || err != nil {
 		t.Errorf("empty file: %q, %v", got, err)
 	}
 	for name, content := range map[string]string{"cut.json": `[{"a":1},`, "bad.ndjson": "{\"a\":1}\nno"} {
-		got, err := replay(t, &agent.Replay{Path: file(t, name, content), Loops: -1})
+		got, err := replay(t, &agent.ReplaySource{Path: file(t, name, content), Loops: -1})
 		if len(got) != 1 || !errors.Is(err, picket.ErrInvalid) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	if _, err := replay(t, &agent.Replay{Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := replay(t, &agent.ReplaySource{Path: "no-such-file"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v of a file that is not there", err)
 	}
 }
@@ -85,9 +85,9 @@ func TestReplayFormats(t *testing.T) {
 // each time. The event is otherwise unchanged.
 func TestReplayIDs(t *testing.T) {
 	path := file(t, "x.ndjson", "{\"n\":1}\n{\"n\":1}\n")
-	first, err := replay(t, &agent.Replay{Path: path})
+	first, err := replay(t, &agent.ReplaySource{Path: path})
 	testenv.Check(t, err)
-	again, err := replay(t, &agent.Replay{Path: path})
+	again, err := replay(t, &agent.ReplaySource{Path: path})
 	testenv.Check(t, err)
 	if diff := cmp.Diff(first, again); diff != "" {
 		t.Errorf("another time, others (-first +again):\n%s", diff)
@@ -104,7 +104,7 @@ func TestReplayLoops(t *testing.T) {
 { }
 {"event_id":4688,"n":3}
 `)
-	got, err := replay(t, &agent.Replay{Path: path, Loops: 3})
+	got, err := replay(t, &agent.ReplaySource{Path: path, Loops: 3})
 	testenv.Check(t, err)
 	if len(got) != 12 {
 		t.Fatalf("%d events", len(got))
@@ -138,7 +138,7 @@ func TestReplayPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
-		r := &agent.Replay{Path: path, Speed: 2}
+		r := &agent.ReplaySource{Path: path, Speed: 2}
 		for _, err := range r.Events(t.Context(), "") {
 			testenv.Check(t, err)
 			at = append(at, time.Since(start))
@@ -155,7 +155,7 @@ func TestReplayStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n := 0
-	for range (&agent.Replay{Path: path, Loops: -1}).Events(ctx, "") {
+	for range (&agent.ReplaySource{Path: path, Loops: -1}).Events(ctx, "") {
 		if n++; n == 100 {
 			cancel()
 		}

@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// upload posts the batches of the spool in order until ctx ends. It signals on
+// uploadSpool posts the batches of the spool in order until ctx ends. It signals on
 // batchDone after each.
-func (a *Agent) upload(ctx context.Context, batchDone chan<- struct{}) {
+func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) {
 	for failures := 0; ctx.Err() == nil; {
 		ds, err := a.opt.Spool.Receive(ctx, 8)
 		if err != nil {
@@ -48,7 +48,7 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 			if unavailable {
 				a.log.Info("server accepts events again")
 			}
-			a.removeFromSpool(ctx, d, nil)
+			a.ackOrBury(ctx, d, nil)
 			return
 		}
 		if ctx.Err() != nil {
@@ -63,7 +63,7 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 		case status.Status == http.StatusBadRequest:
 			a.log.Error("server rejected a whole batch; it is kept as a dead letter", "events", d.Events, "error", err)
 			a.counters.rejected.Add(int64(d.Events))
-			a.removeFromSpool(ctx, d, err)
+			a.ackOrBury(ctx, d, err)
 			return
 		case status.RetryAfter > 0:
 			wait = status.RetryAfter + rand.N(status.RetryAfter/4+1)
@@ -73,14 +73,14 @@ func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 		}
 		if !unavailable {
 			unavailable = true
-			a.log.Warn("server does not accept events; keeping and retrying them", "hint", hint(status), "error", err)
+			a.log.Warn("server does not accept events; keeping and retrying them", "hint", uploadHint(status), "error", err)
 		}
 		backoff.Sleep(ctx, wait)
 	}
 }
 
-// hint returns what the user can do about a failed upload.
-func hint(e *StatusError) string {
+// uploadHint returns what the user can do about a failed upload.
+func uploadHint(e *StatusError) string {
 	switch {
 	case e == nil:
 		return "is the server running, and does the network reach it?"
@@ -93,8 +93,8 @@ func hint(e *StatusError) string {
 	}
 }
 
-// removeFromSpool acks d or, if there is a cause, dead-letters it.
-func (a *Agent) removeFromSpool(ctx context.Context, d queue.Delivery, cause error) {
+// ackOrBury acks d or, if there is a cause, dead-letters it.
+func (a *Agent) ackOrBury(ctx context.Context, d queue.Delivery, cause error) {
 	end := context.WithoutCancel(ctx)
 	var err error
 	if cause == nil {
@@ -107,17 +107,17 @@ func (a *Agent) removeFromSpool(ctx context.Context, d queue.Delivery, cause err
 	}
 }
 
-// send posts a body of n events. A body that is too large is posted in halves. If
+// send posts a body of eventCount events. A body that is too large is posted in halves. If
 // the second half fails, both are posted again, and the server recognises the
 // first by its ids.
-func (a *Agent) send(ctx context.Context, body []byte, n int) error {
+func (a *Agent) send(ctx context.Context, body []byte, eventCount int) error {
 	dropped := a.dropped.Load()
 	res, err := a.opt.Client.Post(ctx, body, dropped)
 	status, _ := errors.AsType[*StatusError](err)
 	switch {
 	case err == nil:
 		a.logRejected(res.Rejected)
-		a.counters.posted.Add(int64(n - len(res.Rejected)))
+		a.counters.posted.Add(int64(eventCount - len(res.Rejected)))
 	case status != nil && status.Status == http.StatusBadRequest && len(status.Rejected) > 0:
 		// The server rejected each event; retrying would not help.
 		a.logRejected(status.Rejected)

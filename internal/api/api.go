@@ -68,7 +68,7 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	handle := func(pattern, role string, h authorisedHandler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := auth.Identify(r, s.Tokens, s.Sessions)
-			if err == nil && !who.Can(role) {
+			if err == nil && !who.HasRole(role) {
 				err = fmt.Errorf("%s is not %s: %w", who, role, auth.ErrForbidden)
 			}
 			if err != nil {

@@ -23,7 +23,7 @@ type Recorder struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	refusals refusals
+	refusals refusalCounts
 }
 
 // NewRecorder returns a recorder that writes to s.
@@ -47,10 +47,10 @@ const maxTextBytes = 1 << 10
 
 // NewEntry returns an entry for a store. Longer texts than 1 KiB are cut.
 func NewEntry(now time.Time, actor, action, object, detail string) store.AuditEntry {
-	return store.AuditEntry{Time: now.UTC(), Actor: cut(actor), Action: action, Object: cut(object), Detail: cut(detail)}
+	return store.AuditEntry{Time: now.UTC(), Actor: truncate(actor), Action: action, Object: truncate(object), Detail: truncate(detail)}
 }
 
-func cut(s string) string {
+func truncate(s string) string {
 	if len(s) <= maxTextBytes {
 		return s
 	}

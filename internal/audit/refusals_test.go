@@ -26,11 +26,11 @@ func (s *entries) AddAuditEntry(_ context.Context, e store.AuditEntry) (store.Au
 func TestRefusals(t *testing.T) {
 	var s entries
 	r := audit.NewRecorder(&s, slog.New(slog.DiscardHandler), time.Now)
-	r.RecordRefusals(t.Context())
-	r.RecordRefusal("ann", "192.0.2.1")
-	r.RecordRefusal("ann", "192.0.2.1")
-	r.RecordRefusal("", "192.0.2.1")
-	r.RecordRefusals(t.Context())
+	r.FlushSignInRefusals(t.Context())
+	r.CountSignInRefusal("ann", "192.0.2.1")
+	r.CountSignInRefusal("ann", "192.0.2.1")
+	r.CountSignInRefusal("", "192.0.2.1")
+	r.FlushSignInRefusals(t.Context())
 	var got []string
 	for _, e := range s {
 		got = append(got, fmt.Sprint(e.Actor, " ", e.Action, " ", e.Object, " ", e.Detail))
@@ -42,9 +42,9 @@ func TestRefusals(t *testing.T) {
 
 	s = nil
 	for i := range 100_000 {
-		r.RecordRefusal("", fmt.Sprint("address ", i%5000))
+		r.CountSignInRefusal("", fmt.Sprint("address ", i%5000))
 	}
-	r.RecordRefusals(t.Context())
+	r.FlushSignInRefusals(t.Context())
 	if len(s) != 11 {
 		t.Errorf("%d entries", len(s))
 	}

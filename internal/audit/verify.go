@@ -21,15 +21,15 @@ type Verification struct {
 	Problem string `json:"problem,omitempty"`
 }
 
-// verifyPage is how many entries are read at a time.
-const verifyPage = 1000
+// verifyPageEntries is how many entries are read at a time.
+const verifyPageEntries = 1000
 
 // Verify checks the chain of the audit log from the newest entry to the oldest. An
 // intact chain may begin after entries that were pruned.
 func Verify(ctx context.Context, r Reader) (Verification, error) {
 	var v Verification
 	var next *store.AuditEntry // the entry after the one that is checked
-	q := store.AuditQuery{Limit: verifyPage}
+	q := store.AuditQuery{Limit: verifyPageEntries}
 	for {
 		page, err := r.AuditEntries(ctx, q)
 		if err != nil {
@@ -40,7 +40,7 @@ func Verify(ctx context.Context, r Reader) (Verification, error) {
 			if next == nil {
 				v.Head = e.Hash
 			}
-			if v.Problem = problem(e, next); v.Problem != "" {
+			if v.Problem = chainProblem(e, next); v.Problem != "" {
 				return v, nil
 			}
 			if e.Hash == "" {
@@ -50,15 +50,15 @@ func Verify(ctx context.Context, r Reader) (Verification, error) {
 			}
 			next = e
 		}
-		if len(page) < verifyPage {
+		if len(page) < verifyPageEntries {
 			return v, nil
 		}
 		q.Before = next.N
 	}
 }
 
-// problem says what is wrong with an entry, given the one after it, "" if nothing is.
-func problem(e, next *store.AuditEntry) string {
+// chainProblem says what is wrong with an entry, given the one after it, "" if nothing is.
+func chainProblem(e, next *store.AuditEntry) string {
 	switch {
 	case e.Hash != "" && e.Hash != e.ChainHash():
 		return fmt.Sprintf("entry %d was changed: its hash is not that of what it says", e.N)

@@ -178,13 +178,13 @@ func TestRoles(t *testing.T) {
 	order := []string{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin}
 	for i, have := range order {
 		for j, need := range order {
-			if (auth.Identity{Role: have}).Can(need) != (i >= j) {
+			if (auth.Identity{Role: have}).HasRole(need) != (i >= j) {
 				t.Errorf("%s may do what needs %s: %v", have, need, i < j)
 			}
 		}
 	}
 	for _, none := range []string{"", "root"} {
-		if (auth.Identity{Role: none}).Can(auth.RoleViewer) || auth.ValidRole(none) {
+		if (auth.Identity{Role: none}).HasRole(auth.RoleViewer) || auth.ValidRole(none) {
 			t.Errorf("role %q may do something", none)
 		}
 	}
@@ -202,16 +202,16 @@ func TestSecret(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", header)
-		if got := auth.Secret(r); got != want {
+		if got := auth.TokenSecret(r); got != want {
 			t.Errorf("%q: %q, want %q", header, got, want)
 		}
 	}
 	r := httptest.NewRequest("GET", "/", nil)
-	if auth.Cookie(r) != "" {
+	if auth.SessionSecret(r) != "" {
 		t.Error("a cookie out of nothing")
 	}
-	r.Header.Set("Cookie", auth.CookieName+"=abc")
-	if auth.Cookie(r) != "abc" {
+	r.Header.Set("Cookie", auth.SessionCookieName+"=abc")
+	if auth.SessionSecret(r) != "abc" {
 		t.Error("the cookie is not found")
 	}
 }
@@ -284,12 +284,12 @@ func TestSessions(t *testing.T) {
 	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); err != nil {
 		t.Error(err)
 	}
-	for range auth.SessionLifetime/auth.SessionIdle*2 - 1 { // used now and then
-		clk.Add(auth.SessionIdle / 2)
+	for range auth.SessionLifetime/auth.SessionIdleTimeout*2 - 1 { // used now and then
+		clk.Add(auth.SessionIdleTimeout / 2)
 		_, err := sessions.Check(ctx, secret, "1.1.1.1")
 		testenv.Check(t, err)
 	}
-	clk.Add(auth.SessionIdle / 2)
+	clk.Add(auth.SessionIdleTimeout / 2)
 	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives its time", err)
 	}
@@ -301,7 +301,7 @@ func TestSessions(t *testing.T) {
 	if _, err := sessions.Check(ctx, secret, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("a session outlives the sign-out", err)
 	}
-	clk.Add(auth.SessionIdle)
+	clk.Add(auth.SessionIdleTimeout)
 	if _, err := sessions.Check(ctx, idle, "1.1.1.1"); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("an idle session lasts", err)
 	}
@@ -324,7 +324,7 @@ func TestSignInLimits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := try("ann", password, "1.1.1.1"); !errors.Is(err, auth.ErrTooMany) {
+	if err := try("ann", password, "1.1.1.1"); !errors.Is(err, auth.ErrTooManySignInFailures) {
 		t.Error("the sixth is let try", err)
 	}
 	testenv.Check(t, try("ann", password, "2.2.2.2"))
@@ -354,7 +354,7 @@ func TestSignInLimits(t *testing.T) {
 	for i := range 60 {
 		_ = try("ann", "wrong", fmt.Sprintf("4.4.4.%d", i))
 	}
-	if err := try("ann", password, "5.5.5.5"); !errors.Is(err, auth.ErrTooMany) {
+	if err := try("ann", password, "5.5.5.5"); !errors.Is(err, auth.ErrTooManySignInFailures) {
 		t.Error("after 60 failures, an unknown address is let try", err)
 	}
 	testenv.Check(t, try("ann", password, "2.2.2.2"))
@@ -367,7 +367,7 @@ func TestSignInLimits(t *testing.T) {
 	for i := range 5 {
 		_ = try("bob", "wrong", fmt.Sprintf("2001:db8::%d", i))
 	}
-	if err := try("bob", "wrong", "2001:db8::1:2:3:4"); !errors.Is(err, auth.ErrTooMany) {
+	if err := try("bob", "wrong", "2001:db8::1:2:3:4"); !errors.Is(err, auth.ErrTooManySignInFailures) {
 		t.Error("another address of the network is let try", err)
 	}
 	if err := try("bob", "wrong", "2001:db8:0:1::1"); !errors.Is(err, auth.ErrUnauthenticated) {

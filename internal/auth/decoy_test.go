@@ -14,10 +14,10 @@ func TestDecoyCost(t *testing.T) {
 	}
 	cost := func(phc string) string { return strings.Join(strings.Split(phc, "$")[:4], "$") }
 	size := func(phc string, part int) int { return len(strings.Split(phc, "$")[part]) }
-	if cost(decoy) != cost(phc) || size(decoy, 5) != size(phc, 5) || size(decoy, 4) != size(phc, 4) {
-		t.Errorf("the decoy is %s, a hash %s", decoy, phc)
+	if cost(decoyPasswordHash) != cost(phc) || size(decoyPasswordHash, 5) != size(phc, 5) || size(decoyPasswordHash, 4) != size(phc, 4) {
+		t.Errorf("the decoy is %s, a hash %s", decoyPasswordHash, phc)
 	}
-	if checkPassword(decoy, "") || checkPassword(decoy, "correct horse battery") {
+	if passwordMatches(decoyPasswordHash, "") || passwordMatches(decoyPasswordHash, "correct horse battery") {
 		t.Error("the decoy has a password")
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// CookieName is the name of the session's cookie.
-const CookieName = "picket_session"
+// SessionCookieName is the name of the session's cookie.
+const SessionCookieName = "picket_session"
 
-// Secret returns the token in a request's Authorization header, "" if there is
+// TokenSecret returns the token in a request's Authorization header, "" if there is
 // none. The schemes are "Token" (legacy agents), "Bearer", and those of
 // Elasticsearch clients: "ApiKey", with the token as second part of the key, and
 // "Basic", with the token as password.
-func Secret(r *http.Request) string {
+func TokenSecret(r *http.Request) string {
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	rest = strings.TrimSpace(rest)
 	switch strings.ToLower(scheme) {
@@ -37,9 +37,9 @@ func Secret(r *http.Request) string {
 	return ""
 }
 
-// Cookie returns the session secret of a request, or "".
-func Cookie(r *http.Request) string {
-	c, err := r.Cookie(CookieName)
+// SessionSecret returns the session secret of a request, or "".
+func SessionSecret(r *http.Request) string {
+	c, err := r.Cookie(SessionCookieName)
 	if err != nil {
 		return ""
 	}
@@ -49,7 +49,7 @@ func Cookie(r *http.Request) string {
 // Identify returns who is asking for data: a program by its API token, or a
 // person by the console's session.
 func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Identity, error) {
-	secret := Secret(r)
+	secret := TokenSecret(r)
 	if secret == "" {
 		return sessions.Identify(r)
 	}

@@ -14,8 +14,8 @@ import (
 // Parameters of argon2id (RFC 9106): OWASP's second recommendation, which needs
 // less memory than the first.
 const (
-	argonTime        = 2
-	argonMemory      = 19 << 10 // KiB
+	argonPasses      = 2
+	argonMemoryKiB   = 19 << 10
 	argonThreads     = 1
 	minPasswordBytes = 10
 )
@@ -26,17 +26,17 @@ func HashPassword(password string) (string, error) {
 		return "", fmt.Errorf("set password: it must have %d to 1024 characters: %w", minPasswordBytes, picket.ErrInvalid)
 	}
 	salt := []byte(randomHex(8))
-	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, 32)
+	key := argon2.IDKey([]byte(password), salt, argonPasses, argonMemoryKiB, argonThreads, 32)
 	b64 := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", argonMemory, argonTime, argonThreads, b64(salt), b64(key)), nil
+	return fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$%s$%s", argonMemoryKiB, argonPasses, argonThreads, b64(salt), b64(key)), nil
 }
 
-// NewPassword returns a random password for the first user.
-func NewPassword() string { return randomHex(8) }
+// RandomPassword returns a random password for the first user.
+func RandomPassword() string { return randomHex(8) }
 
-// checkPassword reports whether a password matches a PHC string.
-func checkPassword(phc, password string) bool {
-	parts := strings.Split(phc, "$")
+// passwordMatches reports whether a password matches a PHC string.
+func passwordMatches(phcHash, password string) bool {
+	parts := strings.Split(phcHash, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" || len(password) > 1024 {
 		return false
 	}
@@ -54,6 +54,6 @@ func checkPassword(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 
-// decoy is a hash that matches no password. It is checked for unknown users, so
+// decoyPasswordHash is a hash that matches no password. It is checked for unknown users, so
 // that they take as long as known ones.
-const decoy = "$argon2id$v=19$m=19456,t=2,p=1$MDAwMDAwMDAwMDAwMDAwMA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+const decoyPasswordHash = "$argon2id$v=19$m=19456,t=2,p=1$MDAwMDAwMDAwMDAwMDAwMA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

@@ -18,28 +18,28 @@ type AccountStore interface {
 }
 
 // A session ends SessionLifetime after the sign-in, or when it has not been used
-// for SessionIdle.
+// for SessionIdleTimeout.
 const (
-	SessionLifetime = 12 * time.Hour
-	SessionIdle     = 2 * time.Hour
+	SessionLifetime    = 12 * time.Hour
+	SessionIdleTimeout = 2 * time.Hour
 )
 
-// sessionRenewal is how much of SessionIdle has passed when a use of the session is
+// sessionRenewalInterval is how much of SessionIdleTimeout has passed when a use of the session is
 // stored.
-const sessionRenewal = 5 * time.Minute
+const sessionRenewalInterval = 5 * time.Minute
 
 // Sessions signs people in and out. It is safe for concurrent use.
 type Sessions struct {
 	store    AccountStore
 	now      func() time.Time
-	attempts *attemptLimiter
+	attempts *signInLimiter
 	// hashing serialises password hashing, which takes 19 MiB and a core.
 	hashing chan struct{}
 }
 
 // NewSessions returns the sign-in of the users in s.
 func NewSessions(s AccountStore, now func() time.Time) *Sessions {
-	return &Sessions{store: s, now: now, attempts: newAttemptLimiter(), hashing: make(chan struct{}, 1)}
+	return &Sessions{store: s, now: now, attempts: newSignInLimiter(), hashing: make(chan struct{}, 1)}
 }
 
 // maxUserNameBytes bounds the name in a sign-in.
@@ -50,7 +50,7 @@ type SignInError struct {
 	// User is who was to be signed in, "" unless there is such a user: what was
 	// given as a name may be a password.
 	User string
-	Err  error // ErrUnauthenticated or ErrTooMany
+	Err  error // ErrUnauthenticated or ErrTooManySignInFailures
 }
 
 func (e *SignInError) Error() string { return e.Err.Error() }
@@ -60,38 +60,38 @@ func (e *SignInError) Unwrap() error { return e.Err }
 
 // SignIn checks a password and returns the secret of a new session. A wrong name
 // and a wrong password both are ErrUnauthenticated, and take the same time. Past
-// the limits on failures the error is ErrTooMany. Both are in a *SignInError.
-func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (string, error) {
+// the limits on failures the error is ErrTooManySignInFailures. Both are in a *SignInError.
+func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (sessionSecret string, err error) {
 	if len(name) > maxUserNameBytes {
 		return "", &SignInError{Err: ErrUnauthenticated}
 	}
 	attempt, ok := s.attempts.begin(s.now(), name, addr)
 	if !ok {
-		return "", &SignInError{Err: ErrTooMany}
+		return "", &SignInError{Err: ErrTooManySignInFailures}
 	}
 	u, err := s.store.User(ctx, name)
 	if err != nil && !errors.Is(err, picket.ErrNotFound) {
-		s.attempts.remove(attempt)
+		s.attempts.uncount(attempt)
 		return "", fmt.Errorf("sign in: %w", err)
 	}
 	phc := u.PasswordHash
 	if err != nil || u.Disabled {
-		phc = decoy
+		phc = decoyPasswordHash
 	}
 	select {
 	case s.hashing <- struct{}{}:
 	case <-ctx.Done():
 		return "", fmt.Errorf("sign in: %w", ctx.Err())
 	}
-	ok = checkPassword(phc, password)
+	ok = passwordMatches(phc, password)
 	<-s.hashing
-	if !ok || phc == decoy {
+	if !ok || phc == decoyPasswordHash {
 		return "", &SignInError{User: u.Name, Err: ErrUnauthenticated}
 	}
 	now := s.now()
-	s.attempts.succeeded(attempt, now)
+	s.attempts.recordSuccess(attempt, now)
 	secret := randomHex(secretBytes)
-	err = s.store.AddSession(ctx, store.Session{Hash: hash(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionIdle)})
+	err = s.store.AddSession(ctx, store.Session{Hash: hashSecret(secret), User: u.Name, Created: now.UTC(), Expires: now.UTC().Add(SessionIdleTimeout)})
 	if err != nil {
 		return "", fmt.Errorf("sign in %s: %w", name, err)
 	}
@@ -100,7 +100,7 @@ func (s *Sessions) SignIn(ctx context.Context, name, password, addr string) (str
 
 // Identify returns the identity of a request's session, or ErrUnauthenticated.
 func (s *Sessions) Identify(r *http.Request) (Identity, error) {
-	return s.Check(r.Context(), Cookie(r), ClientIP(r))
+	return s.Check(r.Context(), SessionSecret(r), ClientIP(r))
 }
 
 // Check returns the identity of a session that is used from an address, or
@@ -110,7 +110,7 @@ func (s *Sessions) Check(ctx context.Context, secret, addr string) (Identity, er
 		return Identity{}, ErrUnauthenticated
 	}
 	now := s.now()
-	ses, err := s.store.Session(ctx, hash(secret), now)
+	ses, err := s.store.Session(ctx, hashSecret(secret), now)
 	if errors.Is(err, picket.ErrNotFound) {
 		return Identity{}, ErrUnauthenticated
 	}
@@ -124,20 +124,20 @@ func (s *Sessions) Check(ctx context.Context, secret, addr string) (Identity, er
 	if err != nil {
 		return Identity{}, fmt.Errorf("check session of %s: %w", ses.User, err)
 	}
-	s.attempts.addKnown(u.Name, addr, now)
-	if err := s.renew(ctx, ses, now); err != nil {
+	s.attempts.addKnownAddr(u.Name, addr, now)
+	if err := s.extendIfDue(ctx, ses, now); err != nil {
 		return Identity{}, err
 	}
 	return Identity{Kind: "user", Subject: u.Name, Role: u.Role}, nil
 }
 
-// renew stores that a session is used, now and then.
-func (s *Sessions) renew(ctx context.Context, ses store.Session, now time.Time) error {
-	expires := now.UTC().Add(SessionIdle)
+// extendIfDue stores that a session is used, now and then.
+func (s *Sessions) extendIfDue(ctx context.Context, ses store.Session, now time.Time) error {
+	expires := now.UTC().Add(SessionIdleTimeout)
 	if end := ses.Created.Add(SessionLifetime); expires.After(end) {
 		expires = end
 	}
-	if expires.Sub(ses.Expires) < sessionRenewal {
+	if expires.Sub(ses.Expires) < sessionRenewalInterval {
 		return nil
 	}
 	err := s.store.ExtendSession(ctx, ses.Hash, expires)
@@ -149,5 +149,5 @@ func (s *Sessions) renew(ctx context.Context, ses store.Session, now time.Time) 
 
 // SignOut ends a session.
 func (s *Sessions) SignOut(ctx context.Context, secret string) error {
-	return s.store.DeleteSession(ctx, hash(secret))
+	return s.store.DeleteSession(ctx, hashSecret(secret))
 }

@@ -53,15 +53,15 @@ type Identity struct {
 	Role    string // of a person or an API token
 }
 
-// Can reports whether the identity has the role or a higher one.
-func (id Identity) Can(role string) bool { return roleRank[id.Role] >= roleRank[role] }
+// HasRole reports whether the identity has the role or a higher one.
+func (id Identity) HasRole(role string) bool { return roleRank[id.Role] >= roleRank[role] }
 
 // String returns the identity as it appears in logs and audit entries.
 func (id Identity) String() string { return id.Kind + ":" + id.Subject }
 
 // NewToken returns a token for the store and its secret: 40 hex digits, the format
 // of legacy tokens.
-func NewToken(kind, subject, role string, now time.Time) (store.Token, string, error) {
+func NewToken(kind, subject, role string, now time.Time) (token store.Token, secret string, err error) {
 	switch {
 	case subject == "" || len(subject) > 256:
 		return store.Token{}, "", fmt.Errorf("create token: a name of 1 to 256 bytes is needed: %w", picket.ErrInvalid)
@@ -71,23 +71,23 @@ func NewToken(kind, subject, role string, now time.Time) (store.Token, string, e
 		return store.Token{}, "", fmt.Errorf("create token: unknown kind %q: %w", kind, picket.ErrInvalid)
 	}
 	secret, id := randomHex(secretBytes), randomHex(4)
-	return store.Token{ID: id, Hash: hash(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
+	return store.Token{ID: id, Hash: hashSecret(secret), Kind: kind, Subject: subject, Role: role, Created: now.UTC()}, secret, nil
 }
 
 // secretBytes is the number of random bytes of a secret.
 const secretBytes = 20
 
-// randomHex returns n random bytes in hex.
-func randomHex(n int) string {
-	b := make([]byte, n)
+// randomHex returns byteCount random bytes in hex.
+func randomHex(byteCount int) string {
+	b := make([]byte, byteCount)
 	rand.Read(b) // never returns an error: it crashes the program instead
 	return hex.EncodeToString(b)
 }
 
-// hash returns what the store keeps of a secret. The secret is random, so it needs
+// hashSecret returns what the store keeps of a secret. The secret is random, so it needs
 // no salt and no slow hash. A look-up by hash leaks nothing through timing: an
 // attacker who does not know the secret cannot choose the hash.
-func hash(secret string) string {
+func hashSecret(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:])
 }
@@ -135,9 +135,9 @@ func NewTokenVerifier(s store.Tokens, now func() time.Time) *TokenVerifier {
 
 // Limits while the store is unavailable.
 const (
-	cachedTokenTimeout       = time.Second     // of a look-up of a cached token
-	uncachedTokenTimeout     = 5 * time.Second // of a look-up of any other
-	cachedTokenRetryInterval = 5 * time.Second // time between look-ups of a cached token
+	cachedTokenLookupTimeout   = time.Second     // of a look-up of a cached token
+	uncachedTokenLookupTimeout = 5 * time.Second // of a look-up of any other
+	cachedTokenRetryInterval   = 5 * time.Second // time between look-ups of a cached token
 )
 
 // Unconfirmed returns how many requests were accepted because of Grace.
@@ -153,11 +153,11 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	sum, now := sha256.Sum256([]byte(secret)), t.now()
 	t.mu.Lock()
 	c, ok := t.cache[sum]
-	known := ok && now.Before(c.confirmed.Add(max(t.Grace, tokenCacheTTL)))
-	fresh := known && now.Before(c.until)
-	if known && !fresh {
+	cached := ok && now.Before(c.confirmed.Add(max(t.Grace, tokenCacheTTL)))
+	fresh := cached && now.Before(c.until)
+	if cached && !fresh {
 		// One request looks the token up; the others use the cache meanwhile.
-		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenTimeout), c.confirmed, c.graced}
+		t.cache[sum] = cachedToken{c.id, now.Add(cachedTokenLookupTimeout), c.confirmed, c.graced}
 	}
 	t.mu.Unlock()
 	if fresh {
@@ -166,15 +166,15 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		}
 		return c.id, nil
 	}
-	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), known)
+	tok, err := t.lookUp(ctx, hex.EncodeToString(sum[:]), cached)
 	switch {
 	case errors.Is(err, picket.ErrNotFound) || err == nil && !tok.Revoked.IsZero():
 		t.mu.Lock()
 		delete(t.cache, sum)
 		t.mu.Unlock()
 		return Identity{}, ErrUnauthenticated
-	case errors.Is(err, picket.ErrUnavailable) && known:
-		t.remember(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.confirmed, true})
+	case errors.Is(err, picket.ErrUnavailable) && cached:
+		t.cacheToken(sum, cachedToken{c.id, now.Add(cachedTokenRetryInterval), c.confirmed, true})
 		t.unconfirmed.Add(1)
 		t.warn(now, err)
 		return c.id, nil
@@ -182,7 +182,7 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
-	t.remember(sum, cachedToken{id, now.Add(tokenCacheTTL), now, false})
+	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now, false})
 	return id, nil
 }
 
@@ -209,8 +209,8 @@ func (t *TokenVerifier) warn(now time.Time, err error) {
 	}
 }
 
-// remember caches a token.
-func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
+// cacheToken caches a token.
+func (t *TokenVerifier) cacheToken(sum [sha256.Size]byte, c cachedToken) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.cache) >= maxCachedTokens {
@@ -220,10 +220,10 @@ func (t *TokenVerifier) remember(sum [sha256.Size]byte, c cachedToken) {
 }
 
 // lookUp reads a token from the store. A timeout is picket.ErrUnavailable.
-func (t *TokenVerifier) lookUp(ctx context.Context, hash string, known bool) (store.Token, error) {
-	limit := uncachedTokenTimeout
-	if known { // other requests use the answer too
-		ctx, limit = context.WithoutCancel(ctx), cachedTokenTimeout
+func (t *TokenVerifier) lookUp(ctx context.Context, hash string, cached bool) (store.Token, error) {
+	limit := uncachedTokenLookupTimeout
+	if cached { // other requests use the answer too
+		ctx, limit = context.WithoutCancel(ctx), cachedTokenLookupTimeout
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -67,22 +67,22 @@ func newTargetKey(m *correlation.Match) (key targetKey) {
 type eventSource struct{ agent, host, namespace string }
 
 const (
-	pollInterval       = 250 * time.Millisecond // between reads of new observations
-	leaseDuration      = 10 * time.Second
-	checkpointInterval = 30 * time.Second
-	pageSize           = 4096
+	pollInterval        = 250 * time.Millisecond // between reads of new observations
+	leaseDuration       = 10 * time.Second
+	checkpointInterval  = 30 * time.Second
+	observationPageSize = 4096
 )
 
 // New returns a runner of the engine's correlations. holder identifies it among all
 // processes that share the store.
-func New(e *detect.Engine, s store.Correlations, holder string, log *slog.Logger, now func() time.Time) *Runner {
-	return &Runner{engine: e, store: s, holder: holder, log: log, now: now, targets: make(map[targetKey]alertTarget)}
+func New(e *detect.Engine, s store.Correlations, leaseHolder string, log *slog.Logger, now func() time.Time) *Runner {
+	return &Runner{engine: e, store: s, holder: leaseHolder, log: log, now: now, targets: make(map[targetKey]alertTarget)}
 }
 
-// Kept and Dropped return how many observations the state holds, and how many were
-// dropped because it was full.
-func (r *Runner) Kept() int64    { return r.kept.Load() }
-func (r *Runner) Dropped() int64 { return r.dropped.Load() }
+// KeptObservations and DroppedObservations return how many observations the state
+// holds, and how many were dropped because it was full.
+func (r *Runner) KeptObservations() int64    { return r.kept.Load() }
+func (r *Runner) DroppedObservations() int64 { return r.dropped.Load() }
 
 // Run runs steps until ctx ends.
 func (r *Runner) Run(ctx context.Context) {
@@ -122,7 +122,7 @@ func (r *Runner) Step(ctx context.Context) error {
 		}
 		r.leaseUntil = now.Add(leaseDuration / 3)
 	}
-	err := r.processNew(ctx, rules, now)
+	err := r.processNewObservations(ctx, rules, now)
 	if err != nil {
 		r.dropState() // uncommitted results will be computed again
 	}
@@ -137,26 +137,26 @@ func (r *Runner) dropState() {
 	r.kept.Store(0)
 }
 
-func (r *Runner) processNew(ctx context.Context, rules *sigma.RuleSet, now time.Time) error {
+func (r *Runner) processNewObservations(ctx context.Context, rules *sigma.RuleSet, now time.Time) error {
 	if r.state == nil || r.rules != rules {
-		if err := r.rebuild(ctx, rules); err != nil {
+		if err := r.rebuildState(ctx, rules); err != nil {
 			return err
 		}
 	}
 	for {
-		page, offset, err := r.store.Observations(ctx, r.offset, pageSize)
+		page, offset, err := r.store.Observations(ctx, r.offset, observationPageSize)
 		if err != nil {
 			return err
 		}
 		var found []correlation.Match
 		for i := range page {
-			found = r.state.Observe(observation(&page[i]), found)
+			found = r.state.Observe(toObservation(&page[i]), found)
 		}
 		observed := len(found)
 		if len(page) == 0 {
 			found = r.state.Advance(now, found)
 		}
-		c := store.CorrelationCommit{Offset: offset, Matches: r.matches(found)}
+		c := store.CorrelationCommit{Offset: offset, Matches: r.eventMatches(found)}
 		if len(found) > observed || now.Sub(r.stateSaved) > checkpointInterval {
 			c.State = r.state.State()
 			c.DeleteBefore = now.Add(-r.state.Retention())
@@ -187,9 +187,9 @@ func (r *Runner) commit(ctx context.Context, c store.CorrelationCommit) error {
 	return nil
 }
 
-// rebuild restores the state from the last checkpoint and the stored observations
+// rebuildState restores the state from the last checkpoint and the stored observations
 // before it.
-func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
+func (r *Runner) rebuildState(ctx context.Context, rules *sigma.RuleSet) error {
 	offset, state, err := r.store.CorrelationCheckpoint(ctx)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 		}
 	}
 	for r.offset < offset {
-		page, next, err := r.store.Observations(ctx, r.offset, pageSize)
+		page, next, err := r.store.Observations(ctx, r.offset, observationPageSize)
 		if err != nil {
 			return err
 		}
@@ -210,10 +210,10 @@ func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 		}
 		var found []correlation.Match
 		for i := range page {
-			found = r.state.Observe(observation(&page[i]), found)
+			found = r.state.Observe(toObservation(&page[i]), found)
 		}
 		// Most of these matches are stored. If a rule has changed since, some are not.
-		if matches := r.matches(found); len(matches) > 0 {
+		if matches := r.eventMatches(found); len(matches) > 0 {
 			if err := r.commit(ctx, store.CorrelationCommit{Offset: offset, Matches: matches, Replay: true}); err != nil {
 				return err
 			}
@@ -224,15 +224,15 @@ func (r *Runner) rebuild(ctx context.Context, rules *sigma.RuleSet) error {
 	return nil
 }
 
-func observation(o *store.Observation) correlation.Observation {
+func toObservation(o *store.Observation) correlation.Observation {
 	return correlation.Observation{Rule: o.RuleID, Event: picket.EventKey(o.EventID, o.EventNamespace), Time: o.Time, Arrived: o.Arrived, Fields: o.Fields,
 		Context: unique.Make(eventSource{o.AgentID, o.Host, o.EventNamespace}), ContextBytes: len(o.AgentID) + len(o.Host) + len(o.EventNamespace)}
 }
 
-// matches returns a match for each event of the correlation matches. Correlation
+// eventMatches returns a match for each event of the correlation matches. Correlation
 // matches that follow one another join one alert, on the host of the event that
 // completed the first.
-func (r *Runner) matches(found []correlation.Match) []picket.Match {
+func (r *Runner) eventMatches(found []correlation.Match) []picket.Match {
 	var out []picket.Match
 	for _, match := range found {
 		c := match.Rule
@@ -242,7 +242,7 @@ func (r *Runner) matches(found []correlation.Match) []picket.Match {
 			h.source = match.Events[len(match.Events)-1].Context.(unique.Handle[eventSource])
 		}
 		h.last = match.Time
-		if len(r.targets) > maxTargets {
+		if len(r.targets) > maxAlertTargets {
 			clear(r.targets)
 		}
 		r.targets[key] = h
@@ -258,5 +258,5 @@ func (r *Runner) matches(found []correlation.Match) []picket.Match {
 	return out
 }
 
-// maxTargets bounds the remembered alert targets.
-const maxTargets = 100_000
+// maxAlertTargets bounds the remembered alert targets.
+const maxAlertTargets = 100_000

@@ -28,12 +28,12 @@ title: Many
 id: 00000000-0000-4000-8000-00000000000a
 name: many
 level: high
-correlation: {type: event_count, rules: [` + detecttest.RuleOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
+correlation: {type: event_count, rules: [` + detecttest.RuleIDOne + `], group-by: [Computer], timespan: 1m, condition: {gte: 3}}
 ---
 title: Alone
 id: 00000000-0000-4000-8000-00000000000b
 level: low
-correlation: {type: temporal, rules: [` + detecttest.RuleOne + `, ` + detecttest.RuleTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.RuleOne + ` and not ` + detecttest.RuleTwo + `}
+correlation: {type: temporal, rules: [` + detecttest.RuleIDOne + `, ` + detecttest.RuleIDTwo + `], group-by: [User], timespan: 1m, condition: ` + detecttest.RuleIDOne + ` and not ` + detecttest.RuleIDTwo + `}
 `
 
 // A deployment is an engine over a store. Tests set its clock and step its
@@ -47,7 +47,7 @@ type deployment struct {
 }
 
 func deploy(t *testing.T, correlations string) *deployment {
-	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	d := &deployment{T: t, engine: detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")+"---\n"+detecttest.RuleMatching(detecttest.RuleIDTwo, "two")+correlations), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := sqlitestore.Open(filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{Now: func() time.Time { return d.now }})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func (d *deployment) event(id, host, command string, at int) picket.Event {
 // save is what a worker does with a batch.
 func (d *deployment) save(events ...picket.Event) {
 	d.Helper()
-	matches, err := d.engine.Detector().Detect(events)
+	matches, err := d.engine.NewDetector().Detect(events)
 	if err != nil {
 		d.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestRunner(t *testing.T) {
 // match leads to its own.
 func TestRunnerSameID(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Many\nid: 00000000-0000-4000-8000-00000000000a\nlevel: high\n"+
-		"correlation: {type: event_count, rules: ["+detecttest.RuleOne+"], group-by: [User], timespan: 1m, condition: {gte: 3}}\n")
+		"correlation: {type: event_count, rules: ["+detecttest.RuleIDOne+"], group-by: [User], timespan: 1m, condition: {gte: 3}}\n")
 	f := d.newRunner("f")
 	var keys []string
 	for i, host := range []string{"h1", "h2", "h3"} {
@@ -188,7 +188,7 @@ func TestRunnerSameID(t *testing.T) {
 // An alert over several hosts is one alert.
 func TestRunnerOverHosts(t *testing.T) {
 	d := deploy(t, "\n---\ntitle: Spread\nid: 00000000-0000-4000-8000-00000000000c\nlevel: critical\n"+
-		"correlation: {type: value_count, rules: ["+detecttest.RuleOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
+		"correlation: {type: value_count, rules: ["+detecttest.RuleIDOne+"], group-by: [User], timespan: 1m, condition: {field: Computer, gte: 3}}\n")
 	f := d.newRunner("f")
 	for i, host := range []string{"h1", "h2", "h3", "h4"} {
 		d.save(d.event(host, host, "one", i))
@@ -208,15 +208,15 @@ func TestRunnerReload(t *testing.T) {
 	f := d.newRunner("f")
 	d.save(d.event("a", "h1", "one", 1), d.event("b", "h1", "one", 2))
 	d.step(f)
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
+	d.engine.ReplaceRules(detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")+"---\n"+detecttest.RuleMatching(detecttest.RuleIDTwo, "two")+strings.ReplaceAll(manyThenOne, "gte: 3", "gte: 2")).Rules())
 	d.save(d.event("c", "h1", "one", 3))
 	d.step(f)
 	d.want("high Many on h1: a b c")
-	d.engine.Replace(detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Rules())
+	d.engine.ReplaceRules(detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).Rules())
 	d.save(d.event("e", "h1", "one", 4))
 	d.step(f)
 	d.want("high Many on h1: a b c", "high one on h1: e")
-	if f.Kept() != 0 {
-		t.Errorf("%d are kept", f.Kept())
+	if f.KeptObservations() != 0 {
+		t.Errorf("%d are kept", f.KeptObservations())
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestDetect(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")+"---\n"+detecttest.Rule(detecttest.RuleTwo, "two")).Detector()
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")+"---\n"+detecttest.RuleMatching(detecttest.RuleIDTwo, "two")).NewDetector()
 	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	events := []picket.Event{detecttest.ProcessEvent("a", "nothing"), detecttest.ProcessEvent("b", "two and one"), detecttest.ProcessEvent("c", "one")}
 	events[2].Time = when
@@ -51,7 +51,7 @@ func TestDetect(t *testing.T) {
 // An event that is not a JSON object is an error that contains its id, after which
 // the detector works as before.
 func TestDetectInvalidEvent(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).NewDetector()
 	for _, raw := range []string{"", "[]", `{"a":`, `"text"`, "{}{}"} {
 		_, err := d.Detect([]picket.Event{detecttest.ProcessEvent("good", "one"), {ID: "bad", Raw: []byte(raw)}})
 		if err == nil || !strings.Contains(err.Error(), "event bad") {
@@ -68,10 +68,10 @@ func TestDetectInvalidEvent(t *testing.T) {
 
 // The rules are replaced between two batches of one detector.
 func TestReplaceRules(t *testing.T) {
-	e := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "word"))
-	d := e.Detector()
-	for _, id := range []string{detecttest.RuleOne, detecttest.RuleTwo, detecttest.RuleOne} {
-		e.Replace(detecttest.Engine(t, detecttest.Rule(id, "word")).Rules())
+	e := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "word"))
+	d := e.NewDetector()
+	for _, id := range []string{detecttest.RuleIDOne, detecttest.RuleIDTwo, detecttest.RuleIDOne} {
+		e.ReplaceRules(detecttest.Engine(t, detecttest.RuleMatching(id, "word")).Rules())
 		matches, err := d.Detect([]picket.Event{detecttest.ProcessEvent("a", "word")})
 		if err != nil || len(matches) != 1 || matches[0].RuleID != id {
 			t.Errorf("matches are %v, %v; want rule %s", matches, err, id)
@@ -83,7 +83,7 @@ func TestReplaceRules(t *testing.T) {
 func TestVendorAlert(t *testing.T) {
 	raw := `{"uuid":"u1","output":"text","priority":"Warning","rule":"Terminal shell in container","time":"2026-01-02T03:04:05Z",` +
 		`"hostname":"node","source":"syscall","tags":["container","shell"],"output_fields":{"evt.type":"execve","proc.cmdline":"sh one","proc.exepath":"/bin/sh"}}`
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).NewDetector()
 	matches, err := d.Detect([]picket.Event{{ID: "u1", Raw: []byte(raw)}})
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestVendorAlert(t *testing.T) {
 	for _, m := range matches {
 		got = append(got, fmt.Sprint(m.RuleID, " ", m.Title, " ", m.Level, " ", m.Tags))
 	}
-	want := []string{detecttest.RuleOne + " one high [attack.t1059]",
+	want := []string{detecttest.RuleIDOne + " one high [attack.t1059]",
 		"falco:Terminal shell in container Terminal shell in container medium [falco.container falco.shell]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -101,7 +101,7 @@ func TestVendorAlert(t *testing.T) {
 
 // The memory that a small batch uses does not depend on the largest batch before.
 func TestSmallBatchAfterLarge(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).NewDetector()
 	large := make([]picket.Event, 5000)
 	for i := range large {
 		large[i] = detecttest.ProcessEvent(fmt.Sprint(i), "ls")
@@ -125,7 +125,7 @@ func TestSmallBatchAfterLarge(t *testing.T) {
 
 // Events do not share the bytes that detection reads them from.
 func TestDetectLeavesRaw(t *testing.T) {
-	d := detecttest.Engine(t, detecttest.Rule(detecttest.RuleOne, "one")).Detector()
+	d := detecttest.Engine(t, detecttest.RuleMatching(detecttest.RuleIDOne, "one")).NewDetector()
 	ev := detecttest.ProcessEvent("a", `one "quoted" \ é`)
 	before := bytes.Clone(ev.Raw)
 	if _, err := d.Detect([]picket.Event{ev}); err != nil {
@@ -140,9 +140,9 @@ func TestDetectLeavesRaw(t *testing.T) {
 func TestMatchesAreBounded(t *testing.T) {
 	var rules strings.Builder
 	for i := range 200 {
-		rules.WriteString(strings.ReplaceAll(detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "one"), "title: one", fmt.Sprint("title: one ", i)) + "---\n")
+		rules.WriteString(strings.ReplaceAll(detecttest.RuleMatching(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "one"), "title: one", fmt.Sprint("title: one ", i)) + "---\n")
 	}
-	d := detecttest.Engine(t, strings.TrimSuffix(rules.String(), "---\n")).Detector()
+	d := detecttest.Engine(t, strings.TrimSuffix(rules.String(), "---\n")).NewDetector()
 	var events []picket.Event
 	for i := range 100 {
 		events = append(events, detecttest.ProcessEvent(fmt.Sprint(i), "one "+strings.Repeat("é", 4<<10)))

@@ -37,8 +37,8 @@ type Mismatch struct {
 // every rule in full.
 const eventsPerSelfCheck = 10_000
 
-// Checks returns how many self-checks were made, and how many of them failed.
-func (e *Engine) Checks() (events, failed int64) { return e.checked.Load(), e.mismatches.Load() }
+// SelfChecks returns how many self-checks were made, and how many of them failed.
+func (e *Engine) SelfChecks() (made, failed int64) { return e.checked.Load(), e.mismatches.Load() }
 
 // selfCheck compares the rules that the index found with a full evaluation.
 func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*sigma.Rule) {
@@ -63,18 +63,18 @@ func (e *Engine) selfCheck(ev *picket.Event, group *sigma.RuleGroup, fired []*si
 // each self-check that fails.
 func NewEngine(rules *sigma.RuleSet, onMismatch func(Mismatch)) *Engine {
 	e := &Engine{onMismatch: onMismatch}
-	e.Replace(rules)
+	e.ReplaceRules(rules)
 	return e
 }
 
-// Replace replaces the rules. A batch that is being evaluated keeps the old ones.
-func (e *Engine) Replace(rules *sigma.RuleSet) { e.rules.Store(rules) }
+// ReplaceRules replaces the rules. A batch that is being evaluated keeps the old ones.
+func (e *Engine) ReplaceRules(rules *sigma.RuleSet) { e.rules.Store(rules) }
 
 // Rules returns the current rules.
 func (e *Engine) Rules() *sigma.RuleSet { return e.rules.Load() }
 
-// Detector returns a new detector, which is for one goroutine.
-func (e *Engine) Detector() *Detector {
+// NewDetector returns a new detector, which is for one goroutine.
+func (e *Engine) NewDetector() *Detector {
 	return &Detector{engine: e, reader: normalize.NewReader(), matcher: sigma.NewMatcher()}
 }
 
@@ -135,16 +135,16 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		for _, rule := range d.fired {
 			m := newMatch(ev, namespace, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
-				m.Why = shortened(rule.Explain(ev.Fields))
+				m.Why = shortenEvidence(rule.Explain(ev.Fields))
 			}
 			m.Observed = observedFields(ev, rule.CorrelationFields())
 			matches = append(matches, m)
-			cost += matchCost(&m)
+			cost += matchMemoryBytes(&m)
 		}
 		if v := doc.Alert; v != nil {
 			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
-		if i > 0 && cost > maxMatchesCost {
+		if i > 0 && cost > maxMatchesMemoryBytes {
 			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrTooManyMatches)
 		}
 	}
@@ -161,12 +161,12 @@ const (
 	maxPreallocatedFields = 1 << 19
 )
 
-// maxMatchesCost bounds what the matches of one call of Detect take in memory, in
+// maxMatchesMemoryBytes bounds what the matches of one call of Detect take in memory, in
 // bytes, unless they are of a single event.
-const maxMatchesCost = 16 << 20
+const maxMatchesMemoryBytes = 16 << 20
 
-// matchCost is about what a match takes in memory.
-func matchCost(m *picket.Match) int {
+// matchMemoryBytes is about what a match takes in memory.
+func matchMemoryBytes(m *picket.Match) int {
 	n := 512
 	for _, e := range m.Why {
 		n += 32 + len(e.Value)
@@ -180,18 +180,18 @@ func matchCost(m *picket.Match) int {
 // Bounds of the evidence of a match, because a value of an event may be evidence of
 // very many matches.
 const (
-	maxEvidence        = 32
-	maxValueBytes      = 2 << 10 // of one value
-	maxValueBytesInAll = 8 << 10
+	maxEvidencePerMatch      = 32
+	maxEvidenceValueBytes    = 2 << 10 // of one value
+	maxEvidenceBytesPerMatch = 8 << 10
 )
 
-// shortened cuts evidence to its bounds.
-func shortened(why []sigma.Evidence) []sigma.Evidence {
-	why = why[:min(len(why), maxEvidence)]
-	left := maxValueBytesInAll
+// shortenEvidence cuts evidence to its bounds.
+func shortenEvidence(why []sigma.Evidence) []sigma.Evidence {
+	why = why[:min(len(why), maxEvidencePerMatch)]
+	left := maxEvidenceBytesPerMatch
 	for i := range why {
 		v := why[i].Value
-		if most := min(maxValueBytes, left); len(v) > most {
+		if most := min(maxEvidenceValueBytes, left); len(v) > most {
 			why[i].Value = strings.ToValidUTF8(v[:most], "") + "…"
 		}
 		left = max(0, left-len(v))

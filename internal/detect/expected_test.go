@@ -56,7 +56,7 @@ func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 // evaluator finds.
 func TestExpectedHits(t *testing.T) {
 	dir := filepath.Join(testenv.DataDir(t), "otrf")
-	d := sigmaHQ(t).Detector()
+	d := sigmaHQ(t).NewDetector()
 	want := make(map[string]bool)
 	f, err := os.Open(filepath.Join(dir, "expected.tsv"))
 	if err != nil {
@@ -96,7 +96,7 @@ var explained = map[string]bool{}
 // event by event, from the JSON and from the log that it was made of.
 func TestRegressionCases(t *testing.T) {
 	dir := filepath.Join(testenv.DataDir(t), "regression")
-	d := sigmaHQ(t).Detector()
+	d := sigmaHQ(t).NewDetector()
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestRegressionCases(t *testing.T) {
 
 func BenchmarkDetect(b *testing.B) {
 	files, _ := filepath.Glob(filepath.Join(testenv.DataDir(b), "otrf", "*.json.gz"))
-	d := sigmaHQ(b).Detector()
+	d := sigmaHQ(b).NewDetector()
 	var events []picket.Event
 	size := 0
 	for _, file := range files {

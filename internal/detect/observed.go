@@ -9,9 +9,9 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// hostFields are field names that hold the host in some formats. Correlations
+// hostFieldNames are field names that hold the host in some formats. Correlations
 // group by them, so an event without the field has its host under that name.
-var hostFields = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
+var hostFieldNames = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
 
 // observedFields returns the values of the fields that correlations need of an
 // event, as correlation.ShortValue shortens them; nil if they need none.
@@ -25,7 +25,7 @@ func observedFields(ev *picket.Event, names []string) map[string]string {
 		switch {
 		case i >= 0:
 			values[name] = strings.Clone(correlation.ShortValue(ev.Fields[i].Value.Text))
-		case ev.Host != "" && slices.Contains(hostFields, name):
+		case ev.Host != "" && slices.Contains(hostFieldNames, name):
 			values[name] = ev.Host
 		}
 	}

@@ -8,23 +8,23 @@ import (
 
 // The tokens of binary XML. The flag 0x40 means that more follows.
 const (
-	tokenEOF         = 0x00
-	tokenOpen        = 0x01
-	tokenCloseOpen   = 0x02
-	tokenCloseEmpty  = 0x03
-	tokenEnd         = 0x04
-	tokenValue       = 0x05
-	tokenAttribute   = 0x06
-	tokenCData       = 0x07
-	tokenCharRef     = 0x08
-	tokenEntity      = 0x09
-	tokenPITarget    = 0x0a
-	tokenPIData      = 0x0b
-	tokenTemplate    = 0x0c
-	tokenNormalSub   = 0x0d
-	tokenOptionalSub = 0x0e
-	tokenFragment    = 0x0f
-	moreFlag         = 0x40
+	tokenEOF                  = 0x00
+	tokenOpenStartElement     = 0x01
+	tokenCloseStartElement    = 0x02
+	tokenCloseEmptyElement    = 0x03
+	tokenEndElement           = 0x04
+	tokenValue                = 0x05
+	tokenAttribute            = 0x06
+	tokenCData                = 0x07
+	tokenCharRef              = 0x08
+	tokenEntity               = 0x09
+	tokenPITarget             = 0x0a
+	tokenPIData               = 0x0b
+	tokenTemplateInstance     = 0x0c
+	tokenNormalSubstitution   = 0x0d
+	tokenOptionalSubstitution = 0x0e
+	tokenFragmentHeader       = 0x0f
+	tokenMoreFlag             = 0x40
 )
 
 // An element is a node of a template. Substitutions stand for what differs between
@@ -99,7 +99,7 @@ func (p *parser) name() string {
 	return s
 }
 
-func (p *parser) nameAt(offset int) (string, int) {
+func (p *parser) nameAt(offset int) (name string, size int) {
 	chunk := p.r.chunk
 	if offset < 0 || offset+8 > len(chunk) {
 		p.fail("name offset %#x", offset)
@@ -108,42 +108,42 @@ func (p *parser) nameAt(offset int) (string, int) {
 	if offset+8+2*n+2 > len(chunk) {
 		p.fail("name at %#x of %d characters", offset, n)
 	}
-	p.r.spend(4 * n)
+	p.r.spendMemory(4 * n)
 	return decodeUTF16(chunk[offset+8 : offset+8+2*n]), 8 + 2*n + 2
 }
 
 // decodeUTF16 decodes UTF-16.
-func decodeUTF16(b []byte) string {
-	u := make([]uint16, len(b)/2)
+func decodeUTF16(utf16le []byte) string {
+	u := make([]uint16, len(utf16le)/2)
 	for i := range u {
-		u[i] = binary.LittleEndian.Uint16(b[2*i:])
+		u[i] = binary.LittleEndian.Uint16(utf16le[2*i:])
 	}
 	return string(utf16.Decode(u))
 }
 
-// maxDepth bounds the nesting of elements and of templates in values.
-const maxDepth = 32
+// maxBinaryXMLDepth bounds the nesting of elements and of templates in values.
+const maxBinaryXMLDepth = 32
 
 // content reads parts until the end of the element, or of the fragment.
 func (p *parser) content() []part {
-	if p.depth++; p.depth > maxDepth {
-		p.fail("nested deeper than %d", maxDepth)
+	if p.depth++; p.depth > maxBinaryXMLDepth {
+		p.fail("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	defer func() { p.depth-- }()
 	var parts []part
 	for {
-		switch token := p.peek(); token &^ moreFlag {
+		switch token := p.peek(); token &^ tokenMoreFlag {
 		case tokenEOF:
 			if p.at < len(p.b) {
 				p.at++
 			}
 			return parts
-		case tokenEnd:
+		case tokenEndElement:
 			p.at++
 			return parts
-		case tokenOpen:
+		case tokenOpenStartElement:
 			parts = append(parts, part{element: p.element(), substitution: -1})
-		case tokenFragment:
+		case tokenFragmentHeader:
 			p.read(4)
 		default:
 			parts = append(parts, p.textPart())
@@ -154,13 +154,13 @@ func (p *parser) content() []part {
 // textPart reads one piece of text or a substitution.
 func (p *parser) textPart() part {
 	token := p.u8()
-	switch token &^ moreFlag {
+	switch token &^ tokenMoreFlag {
 	case tokenValue:
 		if kind := p.u8(); kind != kindUTF16 {
 			p.fail("value of type %#x in text", kind)
 		}
 		return part{text: p.text(), substitution: -1}
-	case tokenNormalSub, tokenOptionalSub:
+	case tokenNormalSubstitution, tokenOptionalSubstitution:
 		index := int(p.u16())
 		p.u8() // the type, which the value repeats
 		return part{substitution: index}
@@ -170,7 +170,7 @@ func (p *parser) textPart() part {
 		return part{text: string(rune(p.u16())), substitution: -1}
 	case tokenEntity:
 		name := p.name()
-		return part{text: entities[name], substitution: -1}
+		return part{text: xmlEntities[name], substitution: -1}
 	case tokenPITarget:
 		p.name()
 		return part{substitution: -1}
@@ -186,32 +186,32 @@ func (p *parser) textPart() part {
 // text reads text after its length.
 func (p *parser) text() string {
 	n := int(p.u16())
-	p.r.spend(4 * n)
+	p.r.spendMemory(4 * n)
 	return decodeUTF16(p.read(2 * n))
 }
 
-// nodeCost is about what an element or a part takes in memory, in bytes.
-const nodeCost = 64
+// nodeMemoryBytes is about what an element or a part takes in memory, in bytes.
+const nodeMemoryBytes = 64
 
-var entities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
+var xmlEntities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
 
 func (p *parser) element() *element {
-	p.r.spend(nodeCost)
+	p.r.spendMemory(nodeMemoryBytes)
 	token := p.u8()
 	if !p.noDependencyID {
 		p.u16() // dependency id
 	}
 	p.u32() // size
 	e := &element{name: p.name()}
-	if token&moreFlag != 0 {
+	if token&tokenMoreFlag != 0 {
 		p.u32() // size of the attributes
-		for p.peek()&^moreFlag == tokenAttribute {
+		for p.peek()&^tokenMoreFlag == tokenAttribute {
 			p.at++
-			p.r.spend(nodeCost)
+			p.r.spendMemory(nodeMemoryBytes)
 			a := attribute{name: p.name()}
 			for {
-				t := p.peek() &^ moreFlag
-				if t != tokenValue && t != tokenNormalSub && t != tokenOptionalSub && t != tokenCharRef && t != tokenEntity {
+				t := p.peek() &^ tokenMoreFlag
+				if t != tokenValue && t != tokenNormalSubstitution && t != tokenOptionalSubstitution && t != tokenCharRef && t != tokenEntity {
 					break
 				}
 				a.parts = append(a.parts, p.textPart())
@@ -220,8 +220,8 @@ func (p *parser) element() *element {
 		}
 	}
 	switch token := p.u8(); token {
-	case tokenCloseEmpty:
-	case tokenCloseOpen:
+	case tokenCloseEmptyElement:
+	case tokenCloseStartElement:
 		e.content = p.content()
 	default:
 		p.fail("token %#x after the start of <%s>", token, e.name)
@@ -252,7 +252,7 @@ func (p *parser) templateInstance() (*element, []value) {
 		p.fail("%d values", n)
 	}
 	header := p.read(4 * n)
-	p.r.spend(32 * n)
+	p.r.spendMemory(32 * n)
 	values := make([]value, n)
 	for i := range values {
 		size := int(binary.LittleEndian.Uint16(header[4*i:]))

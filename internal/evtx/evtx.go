@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	headerSize      = 4096
-	chunkSize       = 64 << 10
-	chunkHeaderSize = 512
-	recordHeader    = 24
+	fileHeaderBytes   = 4096
+	chunkBytes        = 64 << 10
+	chunkHeaderBytes  = 512
+	recordHeaderBytes = 24
 )
 
 // A Record is one event of the log.
@@ -33,7 +33,7 @@ type Record struct {
 // use.
 type Reader struct {
 	r      io.Reader
-	chunk  []byte // nil until the first, chunkSize bytes
+	chunk  []byte // nil until the first, chunkBytes bytes
 	at     int    // of the next record in the chunk
 	end    int    // of the records
 	chunks int    // chunks read
@@ -43,21 +43,21 @@ type Reader struct {
 	budget    int // bytes that the rest of the chunk may take
 }
 
-// chunkBudget is how many bytes the parsed templates, names and values of a chunk may
-// take, about. Chunks can refer to the same bytes again and again, so without a bound
+// maxChunkMemoryBytes is about how much memory the parsed templates, names and values of
+// a chunk may take. Chunks can refer to the same bytes again and again, so without a bound
 // a small file could take any amount of memory.
-const chunkBudget = 128 * chunkSize
+const maxChunkMemoryBytes = 128 * chunkBytes
 
-// spend takes n bytes of the budget, or fails.
-func (r *Reader) spend(n int) {
-	if r.budget -= n; r.budget < 0 {
-		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", chunkBudget)))
+// spendMemory takes bytes of the budget, or fails.
+func (r *Reader) spendMemory(bytes int) {
+	if r.budget -= bytes; r.budget < 0 {
+		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", maxChunkMemoryBytes)))
 	}
 }
 
 // NewReader reads the header of a log.
 func NewReader(r io.Reader) (*Reader, error) {
-	header := make([]byte, headerSize)
+	header := make([]byte, fileHeaderBytes)
 	if _, err := io.ReadFull(r, header); err != nil {
 		return nil, fmt.Errorf("read evtx header: %w", err)
 	}
@@ -71,7 +71,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 // returns the record behind the one that cannot be read.
 func (r *Reader) Next() (Record, error) {
 	for {
-		if r.chunk == nil || r.at+recordHeader > r.end {
+		if r.chunk == nil || r.at+recordHeaderBytes > r.end {
 			if err := r.nextChunk(); err != nil {
 				return Record{}, err
 			}
@@ -79,14 +79,14 @@ func (r *Reader) Next() (Record, error) {
 		}
 		b := r.chunk[r.at:r.end]
 		size := int(binary.LittleEndian.Uint32(b[4:]))
-		if binary.LittleEndian.Uint32(b) != 0x00002a2a || size < recordHeader+4 || size > len(b) {
+		if binary.LittleEndian.Uint32(b) != 0x00002a2a || size < recordHeaderBytes+4 || size > len(b) {
 			r.at = r.end // the rest of the chunk is slack
 			continue
 		}
 		rec := Record{ID: binary.LittleEndian.Uint64(b[8:]), Time: fromFiletime(binary.LittleEndian.Uint64(b[16:]))}
-		start := r.at + recordHeader
+		start := r.at + recordHeaderBytes
 		r.at += size
-		json, err := r.render(start, r.at-4)
+		json, err := r.renderJSON(start, r.at-4)
 		if err != nil {
 			return rec, &RecordError{rec.ID, err}
 		}
@@ -108,7 +108,7 @@ func (e *RecordError) Unwrap() error { return e.Err }
 
 func (r *Reader) nextChunk() error {
 	if r.chunk == nil {
-		r.chunk = make([]byte, chunkSize)
+		r.chunk = make([]byte, chunkBytes)
 	}
 	r.at, r.end = 0, 0
 	if _, err := io.ReadFull(r.r, r.chunk); err != nil {
@@ -122,16 +122,16 @@ func (r *Reader) nextChunk() error {
 		return nil // never used, or overwritten
 	}
 	end := int(binary.LittleEndian.Uint32(r.chunk[48:]))
-	if end < chunkHeaderSize || end > chunkSize {
-		end = chunkSize
+	if end < chunkHeaderBytes || end > chunkBytes {
+		end = chunkBytes
 	}
-	r.at, r.end = chunkHeaderSize, end
-	r.templates, r.budget = make(map[uint32]*element), chunkBudget
+	r.at, r.end = chunkHeaderBytes, end
+	r.templates, r.budget = make(map[uint32]*element), maxChunkMemoryBytes
 	return nil
 }
 
-// render converts the binary XML of a record to JSON.
-func (r *Reader) render(start, end int) (out []byte, err error) {
+// renderJSON converts the binary XML of a record to JSON.
+func (r *Reader) renderJSON(start, end int) (eventJSON []byte, err error) {
 	p := parser{r: r, b: r.chunk[:end], at: start}
 	defer func() {
 		if e, ok := recover().(formatError); ok {
@@ -151,11 +151,11 @@ type formatError string
 func (m formatError) Error() string { return string(m) }
 
 // fromFiletime converts a count of 100 ns since 1601.
-func fromFiletime(t uint64) time.Time {
+func fromFiletime(filetime uint64) time.Time {
 	const to1970 = 116444736000000000
-	if t < to1970 || t > to1970+1<<62/100 {
+	if filetime < to1970 || filetime > to1970+1<<62/100 {
 		return time.Time{}
 	}
-	n := int64(t - to1970)
+	n := int64(filetime - to1970)
 	return time.Unix(n/1e7, n%1e7*100).UTC()
 }

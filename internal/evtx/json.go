@@ -28,14 +28,14 @@ const (
 	kindBool       = 0x0d
 	kindBinary     = 0x0e
 	kindGUID       = 0x0f
-	kindSize       = 0x10
+	kindSizeT      = 0x10
 	kindFiletime   = 0x11
 	kindSystemtime = 0x12
 	kindSID        = 0x13
 	kindHex32      = 0x14
 	kindHex64      = 0x15
 	kindXML        = 0x21
-	arrayFlag      = 0x80
+	kindArrayFlag  = 0x80
 )
 
 // A writer converts elements to JSON. An element becomes its text, or an object of
@@ -49,34 +49,34 @@ type writer struct {
 // writeFragment writes a record: an instance of a template, or an element.
 func (w *writer) writeFragment(p *parser) {
 	w.out = append(w.out, '{')
-	w.members(p, w.readFragment(p), true)
+	w.writeMembers(p, w.readFragment(p), true)
 	w.out = append(w.out, '}')
 }
 
-// boundContent is content with the values of its substitutions.
-type boundContent struct {
+// contentWithValues is content with the values of its substitutions.
+type contentWithValues struct {
 	parts  []part
 	values []value
 }
 
 // readFragment reads a fragment.
-func (w *writer) readFragment(p *parser) boundContent {
-	if p.depth++; p.depth > maxDepth {
-		p.fail("nested deeper than %d", maxDepth)
+func (w *writer) readFragment(p *parser) contentWithValues {
+	if p.depth++; p.depth > maxBinaryXMLDepth {
+		p.fail("nested deeper than %d", maxBinaryXMLDepth)
 	}
-	if p.peek() == tokenFragment {
+	if p.peek() == tokenFragmentHeader {
 		p.read(4)
 	}
-	if p.peek()&^moreFlag == tokenTemplate {
+	if p.peek()&^tokenMoreFlag == tokenTemplateInstance {
 		t, values := p.templateInstance()
-		return boundContent{t.content, values}
+		return contentWithValues{t.content, values}
 	}
-	return boundContent{parts: p.content()}
+	return contentWithValues{parts: p.content()}
 }
 
-// members writes the elements of b as members of an object. first is whether the
+// writeMembers writes the elements of b as members of an object. first is whether the
 // object has no members yet, which it returns for the next call.
-func (w *writer) members(p *parser, b boundContent, first bool) bool {
+func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) (stillFirst bool) {
 	for i := range b.parts {
 		pt := &b.parts[i]
 		if pt.element != nil {
@@ -84,12 +84,12 @@ func (w *writer) members(p *parser, b boundContent, first bool) bool {
 				w.out = append(w.out, ',')
 			}
 			first = false
-			w.member(p, pt.element, b.values)
+			w.writeMember(p, pt.element, b.values)
 			continue
 		}
 		if v := b.value(pt); v.kind == kindXML && len(v.data) > 0 {
 			in := w.nestedParser(p, v)
-			first = w.members(&in, w.readFragment(&in), first)
+			first = w.writeMembers(&in, w.readFragment(&in), first)
 		}
 	}
 	return first
@@ -102,34 +102,34 @@ func (w *writer) nestedParser(p *parser, v value) parser {
 	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, noDependencyID: true}
 }
 
-func (b boundContent) value(pt *part) value {
+func (b contentWithValues) value(pt *part) value {
 	if pt.substitution < 0 || pt.substitution >= len(b.values) {
 		return value{}
 	}
 	return b.values[pt.substitution]
 }
 
-func (w *writer) member(p *parser, e *element, values []value) {
+func (w *writer) writeMember(p *parser, e *element, values []value) {
 	name, named := e.name, false
 	if e.name == "Data" {
 		for _, a := range e.attributes {
 			if a.name == "Name" {
-				if s := w.textOf(boundContent{a.parts, values}); s != "" {
+				if s := w.textOf(contentWithValues{a.parts, values}); s != "" {
 					name, named = s, true
 				}
 			}
 		}
 	}
-	w.string(name)
+	w.writeString(name)
 	w.out = append(w.out, ':')
-	content := boundContent{e.content, values}
+	content := contentWithValues{e.content, values}
 	attributes := 0
 	start := len(w.out)
 	for _, a := range e.attributes {
 		if named && a.name == "Name" {
 			continue
 		}
-		v := boundContent{a.parts, values}
+		v := contentWithValues{a.parts, values}
 		if w.textOf(v) == "" {
 			continue
 		}
@@ -138,33 +138,33 @@ func (w *writer) member(p *parser, e *element, values []value) {
 		} else {
 			w.out = append(w.out, ',')
 		}
-		w.string(a.name)
+		w.writeString(a.name)
 		w.out = append(w.out, ':')
-		w.scalar(v)
+		w.writeScalar(v)
 	}
 	if attributes > 0 {
 		w.out = append(w.out, '}')
 	}
 	switch {
-	case content.nested():
+	case content.hasElements():
 		if attributes == 0 {
 			w.out = append(w.out[:start], '{')
 		}
-		w.members(p, content, attributes == 0)
+		w.writeMembers(p, content, attributes == 0)
 		w.out = append(w.out, '}')
 	case attributes > 0:
 		if w.textOf(content) != "" {
 			w.out = append(w.out, `,"#text":`...)
-			w.scalar(content)
+			w.writeScalar(content)
 		}
 		w.out = append(w.out, '}')
 	default:
-		w.scalar(content)
+		w.writeScalar(content)
 	}
 }
 
-// nested reports whether b contains elements.
-func (b boundContent) nested() bool {
+// hasElements reports whether b contains elements.
+func (b contentWithValues) hasElements() bool {
 	for i := range b.parts {
 		if b.parts[i].element != nil {
 			return true
@@ -176,81 +176,81 @@ func (b boundContent) nested() bool {
 	return false
 }
 
-// scalar writes text content. A single value keeps its type.
-func (w *writer) scalar(b boundContent) {
+// writeScalar writes text content. A single value keeps its type.
+func (w *writer) writeScalar(b contentWithValues) {
 	if len(b.parts) == 1 && b.parts[0].substitution >= 0 {
-		w.value(b.value(&b.parts[0]))
+		w.writeValue(b.value(&b.parts[0]))
 		return
 	}
 	if len(b.parts) == 0 {
 		w.out = append(w.out, "null"...)
 		return
 	}
-	w.string(w.textOf(b))
+	w.writeString(w.textOf(b))
 }
 
-func (w *writer) textOf(b boundContent) string {
+func (w *writer) textOf(b contentWithValues) string {
 	var s strings.Builder
 	for i := range b.parts {
 		if b.parts[i].substitution < 0 {
-			w.r.spend(len(b.parts[i].text))
+			w.r.spendMemory(len(b.parts[i].text))
 			s.WriteString(b.parts[i].text)
 			continue
 		}
-		for k, item := range w.items(b.value(&b.parts[i])) {
+		for k, item := range w.arrayItemsInBudget(b.value(&b.parts[i])) {
 			if k > 0 {
 				s.WriteString(", ")
 			}
-			t, _ := item.render()
+			t, _ := item.jsonText()
 			s.WriteString(t)
 		}
 	}
 	return s.String()
 }
 
-func (w *writer) string(s string) {
-	w.r.spend(nodeCost + len(s))
+func (w *writer) writeString(s string) {
+	w.r.spendMemory(nodeMemoryBytes + len(s))
 	q, _ := json.Marshal(s) // a string always marshals
 	w.out = append(w.out, q...)
 }
 
-func (w *writer) value(v value) {
-	items := w.items(v)
-	if v.kind&arrayFlag != 0 {
+func (w *writer) writeValue(v value) {
+	items := w.arrayItemsInBudget(v)
+	if v.kind&kindArrayFlag != 0 {
 		w.out = append(w.out, '[')
 	}
 	for i, item := range items {
 		if i > 0 {
 			w.out = append(w.out, ',')
 		}
-		switch s, quoted := item.render(); {
+		switch s, quoted := item.jsonText(); {
 		case item.kind == kindNull:
 			w.out = append(w.out, "null"...)
 		case quoted:
-			w.string(s)
+			w.writeString(s)
 		default:
 			w.out = append(w.out, s...)
 		}
 	}
-	if v.kind&arrayFlag != 0 {
+	if v.kind&kindArrayFlag != 0 {
 		w.out = append(w.out, ']')
 	}
 }
 
-// items returns v.items, and spends what rendering them takes.
-func (w *writer) items(v value) []value {
-	w.r.spend(nodeCost + 4*len(v.data))
-	items := v.items()
-	w.r.spend(nodeCost * (len(items) - 1))
+// arrayItemsInBudget returns v.arrayItems, and spends the memory that rendering them takes.
+func (w *writer) arrayItemsInBudget(v value) []value {
+	w.r.spendMemory(nodeMemoryBytes + 4*len(v.data))
+	items := v.arrayItems()
+	w.r.spendMemory(nodeMemoryBytes * (len(items) - 1))
 	return items
 }
 
-// items returns the values of an array, or the value itself.
-func (v value) items() []value {
-	if v.kind&arrayFlag == 0 {
+// arrayItems returns the values of an array, or the value itself.
+func (v value) arrayItems() []value {
+	if v.kind&kindArrayFlag == 0 {
 		return []value{v}
 	}
-	kind := v.kind &^ arrayFlag
+	kind := v.kind &^ kindArrayFlag
 	var items []value
 	if kind == kindUTF16 {
 		for _, s := range strings.Split(strings.TrimSuffix(decodeUTF16(v.data), "\x00"), "\x00") {
@@ -258,22 +258,22 @@ func (v value) items() []value {
 		}
 		return items
 	}
-	size := fixedSizes[kind]
+	size := fixedSizeByKind[kind]
 	for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
 		items = append(items, value{kind, rest[:size]})
 	}
 	return items
 }
 
-var fixedSizes = map[byte]int{
+var fixedSizeByKind = map[byte]int{
 	kindInt8: 1, kindUint8: 1, kindInt16: 2, kindUint16: 2, kindInt32: 4, kindUint32: 4, kindInt64: 8, kindUint64: 8,
 	kindFloat: 4, kindDouble: 8, kindBool: 4, kindGUID: 16, kindFiletime: 8, kindSystemtime: 16, kindHex32: 4, kindHex64: 8,
 }
 
-// render returns the text of a value, and whether it is a JSON string.
-func (v value) render() (s string, quoted bool) {
+// jsonText returns the text of a value, and whether it is a JSON string.
+func (v value) jsonText() (text string, quoted bool) {
 	d := v.data
-	if size, fixed := fixedSizes[v.kind]; fixed && len(d) < size {
+	if size, fixed := fixedSizeByKind[v.kind]; fixed && len(d) < size {
 		return "", true
 	}
 	le := binary.LittleEndian
@@ -308,7 +308,7 @@ func (v value) render() (s string, quoted bool) {
 		return fmt.Sprintf("%X", d), true
 	case kindGUID:
 		return fmt.Sprintf("%08X-%04X-%04X-%X-%X", le.Uint32(d), le.Uint16(d[4:]), le.Uint16(d[6:]), d[8:10], d[10:16]), true
-	case kindSize, kindHex32, kindHex64:
+	case kindSizeT, kindHex32, kindHex64:
 		if len(d) >= 8 {
 			return fmt.Sprintf("0x%x", le.Uint64(d)), true
 		} else if len(d) >= 4 {
@@ -326,24 +326,24 @@ func (v value) render() (s string, quoted bool) {
 	return "", true
 }
 
-func formatFloat(f float64) (string, bool) {
+func formatFloat(f float64) (text string, quoted bool) {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return strconv.FormatFloat(f, 'g', -1, 64), true // JSON has no such number
 	}
 	return strconv.FormatFloat(f, 'g', -1, 64), false
 }
 
-func formatSID(d []byte) string {
-	if len(d) < 8 || len(d) < 8+4*int(d[1]) {
+func formatSID(sid []byte) string {
+	if len(sid) < 8 || len(sid) < 8+4*int(sid[1]) {
 		return ""
 	}
 	authority := uint64(0)
-	for _, b := range d[2:8] {
+	for _, b := range sid[2:8] {
 		authority = authority<<8 | uint64(b)
 	}
-	s := fmt.Sprintf("S-%d-%d", d[0], authority)
-	for i := range int(d[1]) {
-		s += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(d[8+4*i:]))
+	s := fmt.Sprintf("S-%d-%d", sid[0], authority)
+	for i := range int(sid[1]) {
+		s += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(sid[8+4*i:]))
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 // ReadXML reads <Event> elements, as wevtutil, the Event Viewer and Sysmon for Linux
 // write them, and calls add with each as JSON in the format of Reader. add may keep
 // the bytes.
-func ReadXML(r io.Reader, add func([]byte) error) error {
+func ReadXML(r io.Reader, add func(eventJSON []byte) error) error {
 	d := xml.NewDecoder(r)
 	d.CharsetReader = func(string, io.Reader) (io.Reader, error) {
 		return nil, errors.New("XML that is not in UTF-8; convert it first")
@@ -27,7 +27,7 @@ func ReadXML(r io.Reader, add func([]byte) error) error {
 		}
 		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "Event" {
 			nodes := 0
-			v, err := xmlElement(d, start, 1, &nodes)
+			v, err := readXMLElement(d, start, 1, &nodes)
 			if err != nil {
 				return err
 			}
@@ -49,10 +49,10 @@ const (
 	maxXMLNodes = 10_000
 )
 
-// xmlElement reads an element to its end, and returns its text, or an object of its
+// readXMLElement reads an element to its end, and returns its text, or an object of its
 // attributes and children.
-func xmlElement(d *xml.Decoder, start xml.StartElement, depth int, nodes *int) (any, error) {
-	if *nodes += 1 + len(start.Attr); *nodes > maxXMLNodes {
+func readXMLElement(d *xml.Decoder, start xml.StartElement, depth int, nodeCount *int) (any, error) {
+	if *nodeCount += 1 + len(start.Attr); *nodeCount > maxXMLNodes {
 		return nil, fmt.Errorf("XML has more than %d elements and attributes", maxXMLNodes)
 	}
 	if depth > maxXMLDepth {
@@ -78,7 +78,7 @@ func xmlElement(d *xml.Decoder, start xml.StartElement, depth int, nodes *int) (
 		case xml.CharData:
 			chars.Write(t)
 		case xml.StartElement:
-			v, err := xmlElement(d, t, depth+1, nodes)
+			v, err := readXMLElement(d, t, depth+1, nodeCount)
 			if err != nil {
 				return nil, err
 			}

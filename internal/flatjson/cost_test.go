@@ -66,9 +66,9 @@ func TestLeafIndex(t *testing.T) {
 							break
 						}
 					}
-					got := x.Find(from, v)
+					got := x.FindWrapping(from, v)
 					if name != "" {
-						got = x.FindNamed(from, name, v)
+						got = x.FindNamedWrapping(from, name, v)
 					}
 					if got != want {
 						t.Fatalf("%d leaves: %v %q from %d is %d, want %d", n, v, name, from, got, want)

@@ -24,17 +24,17 @@ const (
 	MaxLeaves    = 1 << 16 // scalars
 	MaxPathBytes = 4 << 10 // bytes of a dotted path
 	MaxPaths     = 1 << 13 // distinct paths
-	// The distinct paths together may take freePathBytes, and pathFactor times the
-	// bytes of the event.
-	freePathBytes = 64 << 10
-	pathFactor    = 4
+	// The distinct paths together may take basePathBytesLimit, and
+	// pathBytesPerEventByte times the bytes of the event.
+	basePathBytesLimit    = 64 << 10
+	pathBytesPerEventByte = 4
 )
 
 // What a decoder keeps interned for the next event. Past that it drops all paths,
 // so that senders of many field names cost time and not memory.
 const (
-	maxInternedPaths = 1 << 14
-	maxInternedBytes = 2 << 20 // of their names
+	maxInternedPaths     = 1 << 14
+	maxInternedNameBytes = 2 << 20 // of their names
 )
 
 // A Path is the position of a leaf in the event. Paths are interned: within one
@@ -95,17 +95,17 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Rea
 // yields a leaf each time. It also returns the bits of all paths that occur,
 // including those of objects and arrays. The values alias raw, which must not
 // change while they are in use.
-func (d *Decoder) Leaves(raw []byte, dst []Leaf) ([]Leaf, uint64, error) {
-	if d.event++; d.interned > maxInternedPaths || d.internedBytes > maxInternedBytes || d.event == 0 {
+func (d *Decoder) Leaves(raw []byte, dst []Leaf) (leaves []Leaf, pathBits uint64, err error) {
+	if d.event++; d.interned > maxInternedPaths || d.internedBytes > maxInternedNameBytes || d.event == 0 {
 		d.root, d.interned, d.internedBytes, d.event = Path{}, 0, 0, 1
 	}
 	d.most, d.paths, d.pathBytes = len(dst)+MaxLeaves, 0, 0
 	d.s = unsafe.String(unsafe.SliceData(raw), len(raw))
 	d.at, d.pathBits, d.dst = 0, 0, dst
-	d.space()
-	err := d.object(&d.root, 1)
+	d.skipSpace()
+	err = d.object(&d.root, 1)
 	if err == nil {
-		if d.space(); d.at != len(d.s) {
+		if d.skipSpace(); d.at != len(d.s) {
 			err = d.fail("something after the object")
 		}
 	}
@@ -125,7 +125,7 @@ func (d *Decoder) Decode(raw []byte, dst []sigma.Field) ([]sigma.Field, error) {
 
 func (d *Decoder) fail(reason string) error { return &SyntaxError{Offset: d.at, Reason: reason} }
 
-func (d *Decoder) space() {
+func (d *Decoder) skipSpace() {
 	for d.at < len(d.s) {
 		switch d.s[d.at] {
 		case ' ', '\t', '\n', '\r':
@@ -136,9 +136,9 @@ func (d *Decoder) space() {
 	}
 }
 
-// next skips space and returns the byte there, or 0 at the end.
-func (d *Decoder) next() byte {
-	d.space()
+// peekNonSpace skips space and returns the byte there, or 0 at the end.
+func (d *Decoder) peekNonSpace() byte {
+	d.skipSpace()
 	if d.at == len(d.s) {
 		return 0
 	}
@@ -146,29 +146,29 @@ func (d *Decoder) next() byte {
 }
 
 func (d *Decoder) object(p *Path, depth int) error {
-	if d.next() != '{' {
+	if d.peekNonSpace() != '{' {
 		return d.fail("expected an object")
 	}
 	d.at++
-	if d.next() == '}' {
+	if d.peekNonSpace() == '}' {
 		d.at++
 		return nil
 	}
 	for {
-		if d.next() != '"' {
+		if d.peekNonSpace() != '"' {
 			return d.fail("expected a key")
 		}
 		key, err := d.string()
 		if err != nil {
 			return err
 		}
-		if d.next() != ':' {
+		if d.peekNonSpace() != ':' {
 			return d.fail("expected a colon")
 		}
 		d.at++
 		c, ok := p.children[key]
 		if !ok {
-			if c, err = d.intern(p, key); err != nil {
+			if c, err = d.internMember(p, key); err != nil {
 				return err
 			}
 		}
@@ -180,7 +180,7 @@ func (d *Decoder) object(p *Path, depth int) error {
 		if err := d.value(c, depth, false); err != nil {
 			return err
 		}
-		switch d.next() {
+		switch d.peekNonSpace() {
 		case ',':
 			d.at++
 		case '}':
@@ -194,7 +194,7 @@ func (d *Decoder) object(p *Path, depth int) error {
 
 func (d *Decoder) array(p *Path, depth int) error {
 	d.at++
-	if d.next() == ']' {
+	if d.peekNonSpace() == ']' {
 		d.at++
 		return nil
 	}
@@ -202,7 +202,7 @@ func (d *Decoder) array(p *Path, depth int) error {
 		if err := d.value(p, depth, true); err != nil {
 			return err
 		}
-		switch d.next() {
+		switch d.peekNonSpace() {
 		case ',':
 			d.at++
 		case ']':
@@ -214,18 +214,18 @@ func (d *Decoder) array(p *Path, depth int) error {
 	}
 }
 
-func (d *Decoder) value(p *Path, depth int, element bool) error {
+func (d *Decoder) value(p *Path, depth int, inArray bool) error {
 	d.pathBits |= p.Bits
 	if len(d.dst) == d.most {
 		return d.fail(fmt.Sprintf("more than %d values", MaxLeaves))
 	}
-	switch c := d.next(); {
+	switch c := d.peekNonSpace(); {
 	case c == '"':
 		s, err := d.string()
 		if err != nil {
 			return err
 		}
-		d.leaf(p, sigma.String, s, element)
+		d.appendLeaf(p, sigma.String, s, inArray)
 	case c == '{' || c == '[':
 		if depth == MaxDepth {
 			return d.fail(fmt.Sprintf("nested deeper than %d", MaxDepth))
@@ -235,13 +235,13 @@ func (d *Decoder) value(p *Path, depth int, element bool) error {
 		}
 		return d.array(p, depth+1)
 	case c == '-' || '0' <= c && c <= '9':
-		return d.number(p, element)
+		return d.number(p, inArray)
 	case c == 't':
-		return d.word(p, "true", sigma.Bool, element)
+		return d.keyword(p, "true", sigma.Bool, inArray)
 	case c == 'f':
-		return d.word(p, "false", sigma.Bool, element)
+		return d.keyword(p, "false", sigma.Bool, inArray)
 	case c == 'n':
-		return d.word(p, "null", sigma.Null, element)
+		return d.keyword(p, "null", sigma.Null, inArray)
 	case c == 0 && d.at == len(d.s):
 		return d.fail("the event ends early")
 	default:
@@ -250,26 +250,26 @@ func (d *Decoder) value(p *Path, depth int, element bool) error {
 	return nil
 }
 
-func (d *Decoder) leaf(p *Path, k sigma.Kind, text string, element bool) {
+func (d *Decoder) appendLeaf(p *Path, k sigma.Kind, text string, inArray bool) {
 	if len(d.dst) == cap(d.dst) { // append grows long slices by a quarter only
 		d.dst = slices.Grow(d.dst, max(len(d.dst), 16))
 	}
-	d.dst = append(d.dst, Leaf{p, sigma.Value{Kind: k, Text: text}, element})
+	d.dst = append(d.dst, Leaf{p, sigma.Value{Kind: k, Text: text}, inArray})
 }
 
-func (d *Decoder) word(p *Path, w string, k sigma.Kind, element bool) error {
-	if len(d.s)-d.at < len(w) || d.s[d.at:d.at+len(w)] != w {
+func (d *Decoder) keyword(p *Path, keyword string, k sigma.Kind, inArray bool) error {
+	if len(d.s)-d.at < len(keyword) || d.s[d.at:d.at+len(keyword)] != keyword {
 		return d.fail("expected a value")
 	}
-	d.at += len(w)
+	d.at += len(keyword)
 	if k == sigma.Null {
-		w = ""
+		keyword = ""
 	}
-	d.leaf(p, k, w, element)
+	d.appendLeaf(p, k, keyword, inArray)
 	return nil
 }
 
-func (d *Decoder) number(p *Path, element bool) error {
+func (d *Decoder) number(p *Path, inArray bool) error {
 	start := d.at
 	if d.s[d.at] == '-' {
 		d.at++
@@ -277,12 +277,12 @@ func (d *Decoder) number(p *Path, element bool) error {
 	switch {
 	case d.at < len(d.s) && d.s[d.at] == '0':
 		d.at++
-	case !d.digits():
+	case !d.skipDigits():
 		return d.fail("malformed number")
 	}
 	if d.at < len(d.s) && d.s[d.at] == '.' {
 		d.at++
-		if !d.digits() {
+		if !d.skipDigits() {
 			return d.fail("malformed number")
 		}
 	}
@@ -291,25 +291,25 @@ func (d *Decoder) number(p *Path, element bool) error {
 		if d.at < len(d.s) && (d.s[d.at] == '+' || d.s[d.at] == '-') {
 			d.at++
 		}
-		if !d.digits() {
+		if !d.skipDigits() {
 			return d.fail("malformed number")
 		}
 	}
 	text := d.s[start:d.at]
-	if len(text) > plainNumber || strings.ContainsAny(text, "eE") {
+	if len(text) > maxUncheckedNumberBytes || strings.ContainsAny(text, "eE") {
 		if _, err := strconv.ParseFloat(text, 64); err != nil {
 			return d.fail("number out of range")
 		}
 	}
-	d.leaf(p, sigma.Number, text, element)
+	d.appendLeaf(p, sigma.Number, text, inArray)
 	return nil
 }
 
-// plainNumber is the length up to which a number without exponent is certainly in
-// the range of a float64, beyond which JSON parsers differ.
-const plainNumber = 300
+// maxUncheckedNumberBytes is the length up to which a number without exponent is
+// certainly in the range of a float64, beyond which JSON parsers differ.
+const maxUncheckedNumberBytes = 300
 
-func (d *Decoder) digits() bool {
+func (d *Decoder) skipDigits() (found bool) {
 	start := d.at
 	for d.at < len(d.s) && '0' <= d.s[d.at] && d.s[d.at] <= '9' {
 		d.at++
@@ -317,27 +317,27 @@ func (d *Decoder) digits() bool {
 	return d.at > start
 }
 
-// intern adds the path of a member of p.
-func (d *Decoder) intern(p *Path, key string) (*Path, error) {
+// internMember adds the path of a member of parent.
+func (d *Decoder) internMember(parent *Path, key string) (*Path, error) {
 	size := len(key)
-	if p != &d.root {
-		size += len(p.Name) + 1
+	if parent != &d.root {
+		size += len(parent.Name) + 1
 	}
 	if size > MaxPathBytes {
 		return nil, d.fail(fmt.Sprintf("the path of a value is longer than %d bytes", MaxPathBytes))
 	}
 	var c *Path
-	if p == &d.root {
+	if parent == &d.root {
 		name := strings.Clone(key) // key aliases the event
 		c = &Path{Name: name, Key: name}
 	} else {
-		name := p.Name + "." + key
-		c = &Path{Name: name, Key: name[len(p.Name)+1:], Parent: p}
+		name := parent.Name + "." + key
+		c = &Path{Name: name, Key: name[len(parent.Name)+1:], Parent: parent}
 	}
-	if p.children == nil {
-		p.children = make(map[string]*Path)
+	if parent.children == nil {
+		parent.children = make(map[string]*Path)
 	}
-	p.children[c.Key] = c
+	parent.children[c.Key] = c
 	d.interned++
 	d.internedBytes += size
 	if d.OnPath != nil {
@@ -353,8 +353,8 @@ func (d *Decoder) countPath(p *Path) error {
 	if d.paths++; d.paths > MaxPaths {
 		return d.fail(fmt.Sprintf("more than %d distinct paths", MaxPaths))
 	}
-	if d.pathBytes += len(p.Name); d.pathBytes > freePathBytes+pathFactor*len(d.s) {
-		return d.fail(fmt.Sprintf("the paths of its values take more than %d bytes", freePathBytes+pathFactor*len(d.s)))
+	if d.pathBytes += len(p.Name); d.pathBytes > basePathBytesLimit+pathBytesPerEventByte*len(d.s) {
+		return d.fail(fmt.Sprintf("the paths of its values take more than %d bytes", basePathBytesLimit+pathBytesPerEventByte*len(d.s)))
 	}
 	return nil
 }

@@ -19,25 +19,25 @@ type namedValue struct {
 	value sigma.Value
 }
 
-// fewLeaves is how many leaves are searched one by one, which is faster for few.
-const fewLeaves = 256
+// maxLinearSearchLeaves is up to how many leaves are searched one by one, which is faster.
+const maxLinearSearchLeaves = 256
 
 // Reset makes x the index of leaves.
 func (x *LeafIndex) Reset(leaves []Leaf) { *x = LeafIndex{leaves: leaves} }
 
-// Find returns the position of the first leaf at or after from that has a value, or
-// the first of those before from, or -1.
-func (x *LeafIndex) Find(from int, v sigma.Value) int {
-	if len(x.leaves) > fewLeaves {
-		x.build()
-		return firstFrom(x.byValue[v], from)
+// FindWrapping returns the position of the first leaf at or after start that has a value,
+// or the first of those before start, or -1.
+func (x *LeafIndex) FindWrapping(start int, v sigma.Value) (position int) {
+	if len(x.leaves) > maxLinearSearchLeaves {
+		x.buildOnce()
+		return firstFromWrapping(x.byValue[v], start)
 	}
-	for i := from; i < len(x.leaves); i++ {
+	for i := start; i < len(x.leaves); i++ {
 		if x.leaves[i].Value == v {
 			return i
 		}
 	}
-	for i := range min(from, len(x.leaves)) {
+	for i := range min(start, len(x.leaves)) {
 		if x.leaves[i].Value == v {
 			return i
 		}
@@ -45,14 +45,14 @@ func (x *LeafIndex) Find(from int, v sigma.Value) int {
 	return -1
 }
 
-// FindNamed is Find for leaves with a name too.
-func (x *LeafIndex) FindNamed(from int, name string, v sigma.Value) int {
-	if len(x.leaves) > fewLeaves {
-		x.build()
-		return firstFrom(x.byName[namedValue{name, v}], from)
+// FindNamedWrapping is FindWrapping for leaves with a name too.
+func (x *LeafIndex) FindNamedWrapping(start int, name string, v sigma.Value) (position int) {
+	if len(x.leaves) > maxLinearSearchLeaves {
+		x.buildOnce()
+		return firstFromWrapping(x.byName[namedValue{name, v}], start)
 	}
 	for k := range x.leaves {
-		i := (from + k) % len(x.leaves)
+		i := (start + k) % len(x.leaves)
 		if x.leaves[i].Value == v && x.leaves[i].Path.Name == name {
 			return i
 		}
@@ -60,7 +60,7 @@ func (x *LeafIndex) FindNamed(from int, name string, v sigma.Value) int {
 	return -1
 }
 
-func (x *LeafIndex) build() {
+func (x *LeafIndex) buildOnce() {
 	if x.byValue != nil {
 		return
 	}
@@ -73,12 +73,12 @@ func (x *LeafIndex) build() {
 	}
 }
 
-// firstFrom returns the first position at or after from, or else the first, or -1.
-func firstFrom(positions []int32, from int) int {
+// firstFromWrapping returns the first position at or after start, or else the first, or -1.
+func firstFromWrapping(positions []int32, start int) int {
 	if len(positions) == 0 {
 		return -1
 	}
-	i := sort.Search(len(positions), func(i int) bool { return int(positions[i]) >= from })
+	i := sort.Search(len(positions), func(i int) bool { return int(positions[i]) >= start })
 	if i == len(positions) {
 		i = 0
 	}

@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
+	oneInEachByte     = 0x0101010101010101
+	highBitOfEachByte = 0x8080808080808080
 )
 
-// special has the high bit of each byte of w set that ends a plain run: a
+// markSpecialBytes sets the high bit of each byte of w that ends a plain run: a
 // quote, a backslash, a control character, or one outside ASCII. A borrow can
 // set a bit above a true one, never below, and only the lowest is used.
-func special(w uint64) uint64 {
-	quote := w ^ (ones * '"')
-	slash := w ^ (ones * '\\')
-	return ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w | w) & highs
+func markSpecialBytes(w uint64) uint64 {
+	quote := w ^ (oneInEachByte * '"')
+	slash := w ^ (oneInEachByte * '\\')
+	return ((quote-oneInEachByte)&^quote | (slash-oneInEachByte)&^slash | (w-oneInEachByte*0x20)&^w | w) & highBitOfEachByte
 }
 
 // string reads the string that starts at d.at and returns its value, which
@@ -29,7 +29,7 @@ func (d *Decoder) string() (string, error) {
 	i, ascii := start, true
 	b := unsafe.Slice(unsafe.StringData(d.s), len(d.s))
 	for {
-		for i+8 <= len(b) && special(binary.LittleEndian.Uint64(b[i:])) == 0 {
+		for i+8 <= len(b) && markSpecialBytes(binary.LittleEndian.Uint64(b[i:])) == 0 {
 			i += 8
 		}
 		for i < len(b) && b[i] >= 0x20 && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
@@ -52,7 +52,7 @@ func (d *Decoder) string() (string, error) {
 				d.at = start
 				return "", d.fail("invalid UTF-8 in a string")
 			}
-			return d.escaped(start, i)
+			return d.readEscapedString(start, i)
 		case b[i] < 0x20:
 			d.at = i
 			return "", d.fail("control character in a string")
@@ -63,24 +63,25 @@ func (d *Decoder) string() (string, error) {
 	}
 }
 
-// arenaChunk is how much the arena grows by. Chunks are never used again: the
+// arenaChunkBytes is how much the arena grows by. Chunks are never used again: the
 // garbage collector frees one when the last event with a value in it is gone.
-const arenaChunk = 32 << 10
+const arenaChunkBytes = 32 << 10
 
-// escaped reads on from the first backslash, at i, of the string that starts
-// at start.
-func (d *Decoder) escaped(start, i int) (string, error) {
-	if need := i - start + 256; cap(d.arena)-len(d.arena) < need {
-		d.arena = make([]byte, 0, max(arenaChunk, 2*need))
+// readEscapedString reads the rest of the string that begins at start, from its first
+// backslash on.
+func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
+	if need := firstEscape - start + 256; cap(d.arena)-len(d.arena) < need {
+		d.arena = make([]byte, 0, max(arenaChunkBytes, 2*need))
 	}
 	base := len(d.arena)
-	out := append(d.arena, d.s[start:i]...)
+	out := append(d.arena, d.s[start:firstEscape]...)
 	ascii := true
 	b := unsafe.Slice(unsafe.StringData(d.s), len(d.s))
+	i := firstEscape
 	for {
 		run := i
 		for {
-			for i+8 <= len(b) && special(binary.LittleEndian.Uint64(b[i:])) == 0 {
+			for i+8 <= len(b) && markSpecialBytes(binary.LittleEndian.Uint64(b[i:])) == 0 {
 				i += 8
 			}
 			for i < len(b) && b[i] >= 0x20 && b[i] < 0x80 && b[i] != '"' && b[i] != '\\' {
@@ -110,8 +111,8 @@ func (d *Decoder) escaped(start, i int) (string, error) {
 			d.at = i
 			return "", d.fail("control character in a string")
 		}
-		if i+1 < len(b) && jsonescape.Short[b[i+1]] != 0 {
-			out = append(out, jsonescape.Short[b[i+1]])
+		if i+1 < len(b) && jsonescape.ShortEscapes[b[i+1]] != 0 {
+			out = append(out, jsonescape.ShortEscapes[b[i+1]])
 			i += 2
 			continue
 		}

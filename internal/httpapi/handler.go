@@ -52,7 +52,7 @@ var statuses = []struct {
 	{picket.ErrUnavailable, http.StatusServiceUnavailable},
 	{auth.ErrUnauthenticated, http.StatusUnauthorized},
 	{auth.ErrForbidden, http.StatusForbidden},
-	{auth.ErrTooMany, http.StatusTooManyRequests},
+	{auth.ErrTooManySignInFailures, http.StatusTooManyRequests},
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 }
 

@@ -30,7 +30,7 @@ func TestStatuses(t *testing.T) {
 		{queue.ErrFull, 503, 5, "queue full: unavailable"},
 		{auth.ErrUnauthenticated, 401, 0, "not authenticated"},
 		{auth.ErrForbidden, 403, 0, "not allowed"},
-		{auth.ErrTooMany, 429, 60, "too many failed sign-ins"},
+		{auth.ErrTooManySignInFailures, 429, 60, "too many failed sign-ins"},
 		{fmt.Errorf("redis://secret:6379: %w", queue.ErrFull), 503, 5, "queue full: unavailable"},
 		{context.DeadlineExceeded, 503, 5, "temporarily unavailable; the server's log has the cause"},
 		{fmt.Errorf("read mongodb://secret: %w", picket.ErrUnavailable), 503, 5, "temporarily unavailable; the server's log has the cause"},

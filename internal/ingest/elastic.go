@@ -38,7 +38,7 @@ func isElastic(r *http.Request) bool {
 	if slices.Contains(nonIndexSegments, index) {
 		return false
 	}
-	return len(rest) > 0 && strings.HasPrefix(rest[0], "_") || index != "" && len(rest) <= 2 && auth.Secret(r) != ""
+	return len(rest) > 0 && strings.HasPrefix(rest[0], "_") || index != "" && len(rest) <= 2 && auth.TokenSecret(r) != ""
 }
 
 // elasticPath splits a path into the index, "" if there is none, and the API.
@@ -58,7 +58,7 @@ func elasticPath(u *url.URL) (index string, rest []string) {
 
 // elasticAPI serves every path of Elasticsearch but the root.
 func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.tokens.CheckSender(r.Context(), auth.Secret(r))
+	from, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (h *Handler) Root(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
+	if _, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	return httpapi.JSON(w, http.StatusOK, map[string]any{

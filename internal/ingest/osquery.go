@@ -41,7 +41,7 @@ func isAuthError(err error) bool {
 // osquerySender authenticates a request of osquery by its Authorization header, or
 // by a field of its body, which must be among the first bytes.
 func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field string) (from auth.Identity, secret string, err error) {
-	if secret = auth.Secret(r); secret == "" {
+	if secret = auth.TokenSecret(r); secret == "" {
 		start, complete, err := httpapi.ReadStart(w, r)
 		if err != nil {
 			return auth.Identity{}, "", err

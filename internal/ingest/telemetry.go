@@ -50,7 +50,7 @@ type rejectionAnswer struct {
 
 // telemetry accepts one event, an array, or NDJSON.
 func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.tokens.CheckSender(r.Context(), auth.Secret(r))
+	from, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func asParseError(err error) error {
 
 // notAllowed answers a wrong method, after the check of the token.
 func (h *Handler) notAllowed(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
+	if _, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	w.Header().Set("Allow", "POST, OPTIONS")

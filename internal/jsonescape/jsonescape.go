@@ -6,17 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// Short is what the escapes of one letter stand for, by the letter; 0 for none.
-var Short = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+// ShortEscapes is what the escapes of one letter stand for, by the letter; 0 for none.
+var ShortEscapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // Decode decodes the JSON escape at the start of s and returns its character
 // and its length, which is 0 if s does not start with a valid escape. Half of a
 // surrogate pair is U+FFFD, as in encoding/json.
-func Decode[S string | []byte](s S) (r rune, n int) {
+func Decode[S string | []byte](s S) (r rune, escapeBytes int) {
 	if len(s) < 2 || s[0] != '\\' {
 		return 0, 0
 	}
-	if c := Short[s[1]]; c != 0 {
+	if c := ShortEscapes[s[1]]; c != 0 {
 		return rune(c), 2
 	}
 	if s[1] != 'u' {

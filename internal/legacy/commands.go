@@ -20,7 +20,7 @@ func (c *Commands) Routes(mux *httpapi.Mux) {
 
 // poll answers that no command is waiting.
 func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
-	from, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r))
+	from, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
 
 // result answers that there is no such command.
 func (c *Commands) result(w http.ResponseWriter, r *http.Request) error {
-	if _, err := c.Tokens.CheckSender(r.Context(), auth.Secret(r)); err != nil {
+	if _, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	return httpapi.JSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})

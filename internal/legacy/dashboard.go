@@ -59,7 +59,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 			if err != nil {
 				return err
 			}
-			if !who.Can(role) { // the legacy system redirected instead of refusing
+			if !who.HasRole(role) { // the legacy system redirected instead of refusing
 				http.Redirect(w, r, "/dashboard/", http.StatusFound)
 				return nil
 			}

@@ -39,7 +39,7 @@ func detail(r *http.Request, err error) string {
 		return "Invalid token header. No credentials provided."
 	case strings.EqualFold(scheme, "token") && strings.Contains(rest, " "):
 		return "Invalid token header. Token string should not contain spaces."
-	case auth.Secret(r) == "":
+	case auth.TokenSecret(r) == "":
 		return "Authentication credentials were not provided."
 	}
 	return "Invalid token."

@@ -49,7 +49,7 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 		t := fields[i]
 		required := i < 7 && name != "timestamp"
 		switch {
-		case !t.seen && d.Has(name): // an empty object or array
+		case !t.seen && d.HasNativeField(name): // an empty object or array
 			t.object = true
 			fallthrough
 		case t.seen:
@@ -63,7 +63,7 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	if len(errs) > 0 {
 		return errs
 	}
-	if !d.Has(d.Type) {
+	if !d.HasNativeField(d.Type) {
 		add(ingest.NonFieldErrors, fmt.Sprintf("%s event requires '%s' field", d.Type, d.Type))
 	}
 	return errs

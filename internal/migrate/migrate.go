@@ -36,22 +36,22 @@ type Migration struct {
 
 // Errors of Run that the user can act on. Both are picket.ErrConflict.
 var (
-	// ErrOtherSource: the database holds a copy of another store.
-	ErrOtherSource = fmt.Errorf("the database holds a copy of another store: %w", picket.ErrConflict)
-	// ErrNotEmpty: the database holds data that was not copied.
-	ErrNotEmpty = fmt.Errorf("the database is not empty: %w", picket.ErrConflict)
+	// ErrCopyOfOtherSource: the database holds a copy of another store.
+	ErrCopyOfOtherSource = fmt.Errorf("the database holds a copy of another store: %w", picket.ErrConflict)
+	// ErrTargetNotEmpty: the database holds data that was not copied.
+	ErrTargetNotEmpty = fmt.Errorf("the database is not empty: %w", picket.ErrConflict)
 	// ErrInterrupted: the copy stopped; Run continues it.
 	ErrInterrupted = errors.New("the copy was interrupted")
 )
 
 // Run copies what has not been copied yet, and compares the stores.
-func (m *Migration) Run(ctx context.Context) (Result, error) {
+func (m *Migration) Run(ctx context.Context) (VerifiedCounts, error) {
 	m.ctx = ctx
-	if err := m.begin(); err != nil {
-		return Result{}, err
+	if err := m.beginOrResume(); err != nil {
+		return VerifiedCounts{}, err
 	}
 	if err := m.copyAll(); err != nil {
-		return Result{}, fmt.Errorf("%w: %w", ErrInterrupted, err)
+		return VerifiedCounts{}, fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
 	r, err := m.verify()
 	if err != nil {
@@ -60,9 +60,9 @@ func (m *Migration) Run(ctx context.Context) (Result, error) {
 	return r, nil
 }
 
-// begin reads how far an earlier attempt came, and refuses a database with data
+// beginOrResume reads how far an earlier attempt came, and refuses a database with data
 // of another origin.
-func (m *Migration) begin() (err error) {
+func (m *Migration) beginOrResume() (err error) {
 	if m.progress, err = m.To.MigrationProgress(m.ctx); err != nil {
 		return err
 	}
@@ -74,17 +74,17 @@ func (m *Migration) begin() (err error) {
 			return err
 		}
 		if !empty {
-			return ErrNotEmpty
+			return ErrTargetNotEmpty
 		}
 		m.progress.Source = m.Source
 	default:
-		return fmt.Errorf("%s: %w", m.progress.Source, ErrOtherSource)
+		return fmt.Errorf("%s: %w", m.progress.Source, ErrCopyOfOtherSource)
 	}
 	return m.To.SaveMigrationProgress(m.ctx, m.progress)
 }
 
-// pageSize is the number of records copied at a time.
-const pageSize = 1000
+// pageRecords is the number of records copied at a time.
+const pageRecords = 1000
 
 // copyAll runs the stages that are not done.
 func (m *Migration) copyAll() error {
@@ -115,10 +115,10 @@ func (m *Migration) copyAll() error {
 	return m.To.SaveMigrationProgress(m.ctx, m.progress)
 }
 
-// checkpoint saves that n more records are copied, and where to continue.
-func (m *Migration) checkpoint(n int, next string) error {
-	m.progress.StageCount += int64(n)
-	m.progress.Cursor = next
+// checkpoint adds to the records copied so far, and saves where to continue.
+func (m *Migration) checkpoint(copied int, nextCursor string) error {
+	m.progress.StageCount += int64(copied)
+	m.progress.Cursor = nextCursor
 	if time.Since(m.reported) > time.Second {
 		m.reported = time.Now()
 		fmt.Fprintf(m.Progress, "picket: %s: %d copied\n", m.progress.Stage, m.progress.StageCount)
@@ -128,7 +128,7 @@ func (m *Migration) checkpoint(n int, next string) error {
 
 func (m *Migration) copyEvents() error {
 	for {
-		page, err := m.From.SearchEvents(m.ctx, store.EventQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		page, err := m.From.SearchEvents(m.ctx, store.EventQuery{Limit: pageRecords, Cursor: m.progress.Cursor})
 		if err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (m *Migration) copyEvents() error {
 
 func (m *Migration) copyMatches() error {
 	for {
-		page, err := m.From.Matches(m.ctx, store.MatchQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		page, err := m.From.Matches(m.ctx, store.MatchQuery{Limit: pageRecords, Cursor: m.progress.Cursor})
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (m *Migration) copyMatches() error {
 
 func (m *Migration) copyHosts() error {
 	for {
-		page, err := m.From.Hosts(m.ctx, "", pageSize, m.progress.Cursor)
+		page, err := m.From.Hosts(m.ctx, "", pageRecords, m.progress.Cursor)
 		if err != nil {
 			return err
 		}
@@ -175,13 +175,13 @@ func (m *Migration) copyHosts() error {
 
 func (m *Migration) copyAlerts() error {
 	for {
-		page, err := m.From.Alerts(m.ctx, store.AlertQuery{Limit: pageSize, Cursor: m.progress.Cursor})
+		page, err := m.From.Alerts(m.ctx, store.AlertQuery{Limit: pageRecords, Cursor: m.progress.Cursor})
 		if err != nil {
 			return err
 		}
 		kept := make(map[string]int64)
 		for _, a := range page.Alerts {
-			kept[a.ID] = min(a.Count, picket.AlertMatchLimit)
+			kept[a.ID] = min(a.Count, picket.MaxStoredMatchesPerAlert)
 		}
 		if err := m.To.ImportAlerts(m.ctx, page.Alerts, kept, -1-m.progress.StageCount); err != nil {
 			return err

@@ -10,8 +10,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A Result counts the records that were copied and compared equal.
-type Result struct {
+// VerifiedCounts are the numbers of records that were copied and compared equal.
+type VerifiedCounts struct {
 	Events   int64 `json:"events"`
 	Repeated int64 `json:"repeated_events"` // second copies of an event, which are not copied
 	Matches  int64 `json:"matches"`
@@ -22,10 +22,10 @@ type Result struct {
 }
 
 // verify compares the two stores, record by record.
-func (m *Migration) verify() (Result, error) {
-	var got Result
+func (m *Migration) verify() (VerifiedCounts, error) {
+	var got VerifiedCounts
 	m.progress.Stage = "comparing"
-	for _, f := range []func(*Result) error{m.compareEvents, m.compareMatches, m.compareAlerts, m.compareHostsAndAccounts} {
+	for _, f := range []func(*VerifiedCounts) error{m.compareEvents, m.compareMatches, m.compareAlerts, m.compareHostsAndAccounts} {
 		if err := f(&got); err != nil {
 			return got, err
 		}
@@ -33,7 +33,7 @@ func (m *Migration) verify() (Result, error) {
 	return got, nil
 }
 
-var errDiffer = errors.New("the stores differ")
+var errStoresDiffer = errors.New("the stores differ")
 
 // A pager reads a list one record after another.
 type pager[T any] struct {
@@ -60,10 +60,10 @@ func (p *pager[T]) nextRecord() (*T, error) {
 	return v, nil
 }
 
-func (m *Migration) compareEvents(got *Result) error {
+func (m *Migration) compareEvents(got *VerifiedCounts) error {
 	of := func(s store.Events) *pager[picket.Event] {
 		return &pager[picket.Event]{read: func(cursor string) ([]picket.Event, string, error) {
-			page, err := s.SearchEvents(m.ctx, store.EventQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.SearchEvents(m.ctx, store.EventQuery{Limit: pageRecords, Cursor: cursor})
 			return page.Events, page.Next, err
 		}}
 	}
@@ -78,7 +78,7 @@ func (m *Migration) compareEvents(got *Result) error {
 		case b != nil && a.Key() == b.Key():
 			if a.AgentID != b.AgentID || a.Sender != b.Sender || a.Index != b.Index || a.Host != b.Host || a.Type != b.Type || !a.Time.Equal(b.Time) || !a.Received.Equal(b.Received) ||
 				!bytes.Equal(a.Raw, b.Raw) || len(a.Fields) != len(b.Fields) {
-				return fmt.Errorf("event %s: %w", a.ID, errDiffer)
+				return fmt.Errorf("event %s: %w", a.ID, errStoresDiffer)
 			}
 			got.Events++
 			b, err = to.nextRecord()
@@ -92,13 +92,13 @@ func (m *Migration) compareEvents(got *Result) error {
 		}
 	}
 	if err == nil && b != nil {
-		err = fmt.Errorf("event %s is in the copy only: %w", b.ID, errDiffer)
+		err = fmt.Errorf("event %s is in the copy only: %w", b.ID, errStoresDiffer)
 	}
 	return err
 }
 
-// compareLists compares two lists that must be equal, and returns their length.
-func compareLists[T any](what string, from, to *pager[T], id func(*T) string) (int64, error) {
+// compareLists compares two lists that must be equal, and returns how many records are.
+func compareLists[T any](what string, from, to *pager[T], id func(*T) string) (equal int64, err error) {
 	for n := int64(0); ; n++ {
 		a, err := from.nextRecord()
 		if err != nil {
@@ -112,17 +112,17 @@ func compareLists[T any](what string, from, to *pager[T], id func(*T) string) (i
 		case a == nil && b == nil:
 			return n, nil
 		case a == nil:
-			return n, fmt.Errorf("%s %s is in the copy only: %w", what, id(b), errDiffer)
+			return n, fmt.Errorf("%s %s is in the copy only: %w", what, id(b), errStoresDiffer)
 		case b == nil || !reflect.DeepEqual(a, b):
-			return n, fmt.Errorf("%s %s: %w", what, id(a), errDiffer)
+			return n, fmt.Errorf("%s %s: %w", what, id(a), errStoresDiffer)
 		}
 	}
 }
 
-func (m *Migration) compareMatches(got *Result) (err error) {
+func (m *Migration) compareMatches(got *VerifiedCounts) (err error) {
 	of := func(s store.Alerts) *pager[picket.Match] {
 		return &pager[picket.Match]{read: func(cursor string) ([]picket.Match, string, error) {
-			page, err := s.Matches(m.ctx, store.MatchQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.Matches(m.ctx, store.MatchQuery{Limit: pageRecords, Cursor: cursor})
 			for i := range page.Matches {
 				if len(page.Matches[i].Why) == 0 {
 					page.Matches[i].Why = nil
@@ -135,10 +135,10 @@ func (m *Migration) compareMatches(got *Result) (err error) {
 	return err
 }
 
-func (m *Migration) compareAlerts(got *Result) (err error) {
+func (m *Migration) compareAlerts(got *VerifiedCounts) (err error) {
 	of := func(s store.Alerts) *pager[picket.Alert] {
 		return &pager[picket.Alert]{read: func(cursor string) ([]picket.Alert, string, error) {
-			page, err := s.Alerts(m.ctx, store.AlertQuery{Limit: pageSize, Cursor: cursor})
+			page, err := s.Alerts(m.ctx, store.AlertQuery{Limit: pageRecords, Cursor: cursor})
 			for i := range page.Alerts {
 				if len(page.Alerts[i].Notes) == 0 {
 					page.Alerts[i].Notes = nil
@@ -151,10 +151,10 @@ func (m *Migration) compareAlerts(got *Result) (err error) {
 	return err
 }
 
-func (m *Migration) compareHostsAndAccounts(got *Result) (err error) {
+func (m *Migration) compareHostsAndAccounts(got *VerifiedCounts) (err error) {
 	hosts := func(s store.Hosts) *pager[store.Host] {
 		return &pager[store.Host]{read: func(cursor string) ([]store.Host, string, error) {
-			page, err := s.Hosts(m.ctx, "", pageSize, cursor)
+			page, err := s.Hosts(m.ctx, "", pageRecords, cursor)
 			return page.Hosts, page.Next, err
 		}}
 	}
@@ -190,7 +190,7 @@ func (m *Migration) compareHostsAndAccounts(got *Result) (err error) {
 	a.DiskBytes, b.DiskBytes = 0, 0
 	a.Events -= got.Repeated
 	if a != b {
-		return fmt.Errorf("counters are %+v and %+v: %w", a, b, errDiffer)
+		return fmt.Errorf("counters are %+v and %+v: %w", a, b, errStoresDiffer)
 	}
 	return nil
 }

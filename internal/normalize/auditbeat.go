@@ -6,33 +6,33 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 )
 
-// auditbeat is the format of audit events that Auditbeat has joined, and of audit
+// auditbeatFormat is the format of audit events that Auditbeat has joined, and of audit
 // records from Filebeat's auditd module: partly ECS, the rest under auditd.
-var auditbeat = format{
+var auditbeatFormat = format{
 	name:           "auditbeat",
 	discriminators: [][]string{{"auditd.data|auditd.message_type|auditd.log"}},
-	fieldNames:     ecs.fieldNames,
+	fieldNames:     ecsFormat.fieldNames,
 	ignored: func(path string) bool {
 		return strings.HasPrefix(path, "auditd.data.") || strings.HasPrefix(path, "auditd.paths.") || strings.HasPrefix(path, "auditd.log.")
 	},
-	agentPaths:    ecs.agentPaths,
-	hostPaths:     ecs.hostPaths,
-	timePaths:     ecs.timePaths,
+	agentPaths:    ecsFormat.agentPaths,
+	hostPaths:     ecsFormat.hostPaths,
+	timePaths:     ecsFormat.timePaths,
 	classKeyPaths: []string{"auditd.message_type", "auditd.log.record_type", "event.action"},
 	classify: func(r *Reader, d *Event, _, typ string) *Class {
 		r.resetText(d)
 		a := &r.auditEvent
 		a.reset(d.text.fields)
 		a.beginRecord(strings.ToUpper(typ))
-		a.addBeat(d)
+		a.addAuditbeat(d)
 		// The sender has joined the records already.
 		a.records = 2
 		return r.finishAudit(d, d.Time, true)
 	},
 }
 
-// beatFields are where Auditbeat puts what records call otherwise.
-var beatFields = map[string]string{
+// auditbeatFields are where Auditbeat puts what records call otherwise.
+var auditbeatFields = map[string]string{
 	"process.executable":        "exe",
 	"process.name":              "comm",
 	"process.pid":               "pid",
@@ -51,25 +51,25 @@ var beatFields = map[string]string{
 	"process.title":             "proctitle",
 }
 
-// addBeat adds a whole event: first the fields of its SYSCALL record, or of its
+// addAuditbeat adds a whole event: first the fields of its SYSCALL record, or of its
 // only record, then those of the other records.
-func (a *auditEvent) addBeat(d *Event) {
+func (a *auditEvent) addAuditbeat(d *Event) {
 	typ := a.last
 	for k := range d.leaves {
-		a.addBeatField(&d.leaves[k])
+		a.addAuditbeatField(&d.leaves[k])
 	}
 	if a.cwd != "" {
 		a.emit("cwd", a.cwd)
 	}
-	a.addBeatArguments(d)
-	a.addBeatPaths(d)
+	a.addAuditbeatArguments(d)
+	a.addAuditbeatPaths(d)
 	if typ == "SYSCALL" && a.success == "fail" {
 		a.success = "no"
 	}
 }
 
-func (a *auditEvent) addBeatField(l *flatjson.Leaf) {
-	name, ok := beatFields[l.Path.Name]
+func (a *auditEvent) addAuditbeatField(l *flatjson.Leaf) {
+	name, ok := auditbeatFields[l.Path.Name]
 	if !ok {
 		if name, ok = strings.CutPrefix(l.Path.Name, "auditd.data."); !ok {
 			if name, ok = strings.CutPrefix(l.Path.Name, "auditd.log."); !ok {
@@ -104,8 +104,8 @@ func (a *auditEvent) addBeatField(l *flatjson.Leaf) {
 	}
 }
 
-// addBeatArguments adds the arguments of a started program.
-func (a *auditEvent) addBeatArguments(d *Event) {
+// addAuditbeatArguments adds the arguments of a started program.
+func (a *auditEvent) addAuditbeatArguments(d *Event) {
 	if a.syscall != "execve" && a.syscall != "execveat" {
 		return
 	}
@@ -119,8 +119,8 @@ func (a *auditEvent) addBeatArguments(d *Event) {
 	}
 }
 
-// addBeatPaths adds the files of a system call.
-func (a *auditEvent) addBeatPaths(d *Event) {
+// addAuditbeatPaths adds the files of a system call.
+func (a *auditEvent) addAuditbeatPaths(d *Event) {
 	begun := false
 	for k := range d.leaves {
 		name, ok := strings.CutPrefix(d.leaves[k].Path.Name, "auditd.paths.")

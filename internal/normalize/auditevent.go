@@ -48,10 +48,10 @@ func (a *auditEvent) emit(name, value string) {
 }
 
 // beginRecord starts the record of a type.
-func (a *auditEvent) beginRecord(typ string) {
-	a.last, a.path = typ, ""
+func (a *auditEvent) beginRecord(recordType string) {
+	a.last, a.path = recordType, ""
 	a.records++
-	a.emit("type", typ)
+	a.emit("type", recordType)
 }
 
 // add adds a field of the current record, with its value decoded.
@@ -80,12 +80,12 @@ func (a *auditEvent) add(name, value string) {
 			a.setAddress(parseSockaddr(value))
 		}
 	}
-	a.emitField(name, value)
+	a.emitSplitKeys(name, value)
 }
 
-// emitField emits a field. Several keys in one value are separated by a control
+// emitSplitKeys emits a field. Several keys in one value are separated by a control
 // character, and are emitted as one field each.
-func (a *auditEvent) emitField(name, value string) {
+func (a *auditEvent) emitSplitKeys(name, value string) {
 	if name != "key" {
 		a.emit(name, value)
 		return
@@ -115,7 +115,7 @@ func (a *auditEvent) addSyscall(name, value string) {
 			*p = value
 		}
 	}
-	a.emitField(name, value)
+	a.emitSplitKeys(name, value)
 }
 
 // syscallField returns where a field of a SYSCALL record is kept, nil if it is not.
@@ -172,29 +172,29 @@ func isArgument(name string) bool {
 }
 
 // argumentName returns the name of the nth argument.
-func argumentName(n int) string {
-	if n < 10 {
-		return "a0a1a2a3a4a5a6a7a8a9"[2*n : 2*n+2]
+func argumentName(index int) string {
+	if index < 10 {
+		return "a0a1a2a3a4a5a6a7a8a9"[2*index : 2*index+2]
 	}
-	return "a" + strconv.Itoa(n)
+	return "a" + strconv.Itoa(index)
 }
 
 // Bits for the categories of an event, which can have several.
 const (
-	auditProcessCreation = 1 << iota
-	auditConnect
-	auditCreate
-	auditDelete
-	auditCombinations
+	auditProcessCreationBit = 1 << iota
+	auditNetworkConnectionBit
+	auditFileEventBit
+	auditFileDeleteBit
+	auditCategorySets
 )
 
 var auditCategories = [...]string{"process_creation", "network_connection", "file_event", "file_delete"}
 
-// finish completes the event and returns its categories. joined says that all
+// finish completes the event and returns its categories. sameEvent says that all
 // records belong to the same event.
-func (a *auditEvent) finish(joined bool) int {
+func (a *auditEvent) finish(sameEvent bool) (categories int) {
 	if _, err := strconv.Atoi(a.syscall); err == nil {
-		a.syscall = syscalls[strings.TrimPrefix(a.arch, "0x")][a.syscall]
+		a.syscall = syscallNames[strings.TrimPrefix(a.arch, "0x")][a.syscall]
 		a.emit("SYSCALL", a.syscall)
 	}
 	if !a.executed {
@@ -202,54 +202,53 @@ func (a *auditEvent) finish(joined bool) int {
 			a.emit(argumentName(n), p)
 		}
 	}
-	if !joined || a.records < 2 {
+	if !sameEvent || a.records < 2 {
 		return 0
 	}
-	of := 0
 	exec := a.syscall == "execve" || a.syscall == "execveat" || a.syscall == "" && a.executed
 	if exec && a.exe != "" && a.success != "no" && (a.executed || len(a.title) > 0) {
-		of |= auditProcessCreation
+		categories |= auditProcessCreationBit
 	}
 	if a.ip != "" && a.syscall == "connect" {
-		of |= auditConnect
+		categories |= auditNetworkConnectionBit
 	}
 	if len(a.created) > 0 && a.success != "no" {
-		of |= auditCreate
+		categories |= auditFileEventBit
 	}
 	if len(a.deleted) > 0 && a.success != "no" {
-		of |= auditDelete
+		categories |= auditFileDeleteBit
 	}
-	a.addCategoryFields(of)
-	return of
+	a.addCategoryFields(categories)
+	return categories
 }
 
 // addCategoryFields appends the fields for rules of the categories.
-func (a *auditEvent) addCategoryFields(of int) {
-	if of == 0 {
+func (a *auditEvent) addCategoryFields(categories int) {
+	if categories == 0 {
 		return
 	}
 	a.emit("Image", a.exe)
 	a.emit("ProcessId", a.pid)
 	a.emit("User", a.userName())
 	a.emit("LogonId", a.loginUserID())
-	if of&auditProcessCreation != 0 {
+	if categories&auditProcessCreationBit != 0 {
 		a.emit("CommandLine", a.commandLine())
 		a.emit("CurrentDirectory", a.cwd)
 		a.emit("ParentProcessId", a.ppid)
 		a.emit("ParentImage", a.parentImage)
 		a.emit("ParentCommandLine", strings.Join(a.parentArgs, " "))
 	}
-	if of&auditConnect != 0 {
+	if categories&auditNetworkConnectionBit != 0 {
 		a.emit("DestinationIp", a.ip)
 		a.emit("DestinationPort", a.port)
 		a.emit("Initiated", "true")
 	}
-	if of&auditCreate != 0 {
+	if categories&auditFileEventBit != 0 {
 		for _, file := range a.created {
 			a.emit("TargetFilename", file)
 		}
 	}
-	if of&auditDelete != 0 {
+	if categories&auditFileDeleteBit != 0 {
 		for _, file := range a.deleted {
 			a.emit("TargetFilename", file)
 		}
@@ -289,11 +288,11 @@ func (a *auditEvent) loginUserID() string {
 
 // auditClass returns the class of an event with these categories. All audit events
 // also belong to the service auditd.
-func auditClass(r *Reader, of int) *Class {
-	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditCombinationNames[of]}, func() Class {
+func auditClass(r *Reader, categories int) *Class {
+	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditCategorySetKeys[categories]}, func() Class {
 		rt := Class{Type: "auditd", OS: "linux"}
 		for i, category := range auditCategories {
-			if of&(1<<i) == 0 {
+			if categories&(1<<i) == 0 {
 				continue
 			}
 			if len(rt.Sources) == 0 {
@@ -308,8 +307,8 @@ func auditClass(r *Reader, of int) *Class {
 	})
 }
 
-// auditCombinationNames are the names of the combinations of categories.
-var auditCombinationNames = func() (names [auditCombinations]string) {
+// auditCategorySetKeys are the class keys of the sets of categories.
+var auditCategorySetKeys = func() (names [auditCategorySets]string) {
 	for of := range names {
 		names[of] = strconv.Itoa(of)
 	}
@@ -317,11 +316,11 @@ var auditCombinationNames = func() (names [auditCombinations]string) {
 }()
 
 // finishAudit completes r.auditEvent and returns its class.
-func (r *Reader) finishAudit(d *Event, at time.Time, joined bool) *Class {
-	of := r.auditEvent.finish(joined)
+func (r *Reader) finishAudit(d *Event, at time.Time, sameEvent bool) *Class {
+	categories := r.auditEvent.finish(sameEvent)
 	d.text.fields = r.auditEvent.fields
 	if !at.IsZero() { // the time of a forwarder is later
 		d.Time = at
 	}
-	return auditClass(r, of)
+	return auditClass(r, categories)
 }

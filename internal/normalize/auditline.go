@@ -10,16 +10,16 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// hasRecord reports whether a text contains an audit record.
-func hasRecord(text string) bool {
+// hasAuditRecord reports whether a text contains an audit record.
+func hasAuditRecord(text string) bool {
 	_, _, ok := parseAuditHead(text)
 	return ok
 }
 
 // readRecords reads the records of a text, one a line, into a. It returns the head
 // of the first, and whether all belong to the same event.
-func (a *auditEvent) readRecords(text string) (head auditHead, joined bool) {
-	joined = true
+func (a *auditEvent) readRecords(text string) (head auditHead, sameEvent bool) {
+	sameEvent = true
 	for line := range strings.Lines(text) {
 		h, body, ok := parseAuditHead(strings.TrimRight(line, "\r\n"))
 		if !ok {
@@ -28,10 +28,10 @@ func (a *auditEvent) readRecords(text string) (head auditHead, joined bool) {
 		if a.records == 0 {
 			head = h
 		}
-		joined = joined && h.id == head.id
+		sameEvent = sameEvent && h.id == head.id
 		a.readRecord(h.typ, body)
 	}
-	return head, joined
+	return head, sameEvent
 }
 
 // An auditHead is the part of a record before its fields.
@@ -41,11 +41,11 @@ type auditHead struct {
 }
 
 // time returns the time of the event.
-func (h auditHead) time() time.Time { return auditTime(h.id) }
+func (h auditHead) time() time.Time { return parseAuditTime(h.id) }
 
-// auditTime returns the time in an event's id, zero if it has none.
-func auditTime(id string) time.Time {
-	seconds, _, ok := strings.Cut(id, ":")
+// parseAuditTime returns the time in an event's id, zero if it has none.
+func parseAuditTime(eventID string) time.Time {
+	seconds, _, ok := strings.Cut(eventID, ":")
 	if !ok {
 		return time.Time{}
 	}
@@ -71,36 +71,36 @@ func parseAuditHead(line string) (h auditHead, body string, ok bool) {
 			h.node = v
 		}
 	}
-	if name := auditTypes[h.typ]; name != "" {
+	if name := auditRecordTypes[h.typ]; name != "" {
 		h.typ = name
 	}
 	return h, strings.TrimPrefix(body, ":"), h.typ != ""
 }
 
 // readRecord adds the fields of one record.
-func (a *auditEvent) readRecord(typ, body string) {
-	a.beginRecord(typ)
-	c := splitArguments{a: a}
+func (a *auditEvent) readRecord(recordType, body string) {
+	a.beginRecord(recordType)
+	c := argumentJoiner{a: a}
 	forEachPair(body, 0, func(name, value string, quoted bool) {
-		if base, _, ok := strings.Cut(name, "["); ok && typ == "EXECVE" {
+		if base, _, ok := strings.Cut(name, "["); ok && recordType == "EXECVE" {
 			c.add(base, value, quoted)
 			return
 		}
 		c.flush()
-		a.add(name, decodeAuditValue(typ, name, value, quoted))
+		a.add(name, decodeAuditValue(recordType, name, value, quoted))
 	})
 	c.flush()
 }
 
-// splitArguments joins an argument that was split into several fields, because it
+// argumentJoiner joins an argument that was split into several fields, because it
 // is long: a1[0], a1[1], ….
-type splitArguments struct {
+type argumentJoiner struct {
 	a    *auditEvent
 	name string
 	text []byte
 }
 
-func (c *splitArguments) add(name, value string, quoted bool) {
+func (c *argumentJoiner) add(name, value string, quoted bool) {
 	if name != c.name {
 		c.flush()
 		c.name = name
@@ -114,9 +114,9 @@ func (c *splitArguments) add(name, value string, quoted bool) {
 	c.text = append(c.text, value...)
 }
 
-func (c *splitArguments) flush() {
+func (c *argumentJoiner) flush() {
 	if c.name != "" {
-		c.a.add(c.name, validUTF8(c.text))
+		c.a.add(c.name, toValidUTF8(c.text))
 		c.name, c.text = "", nil
 	}
 }
@@ -174,8 +174,8 @@ func (c *valueCutter) cut(s string) (value string, quote byte, rest string) {
 }
 
 // decodeAuditValue returns a value as the program wrote it.
-func decodeAuditValue(typ, name, value string, quoted bool) string {
-	if quoted || !encodedAuditFields[name] && !(typ == "EXECVE" && isArgument(name)) {
+func decodeAuditValue(recordType, name, value string, quoted bool) string {
+	if quoted || !encodedAuditFields[name] && !(recordType == "EXECVE" && isArgument(name)) {
 		return value
 	}
 	b, err := hex.DecodeString(value)
@@ -189,11 +189,11 @@ func decodeAuditValue(typ, name, value string, quoted bool) string {
 			}
 		}
 	}
-	return validUTF8(b)
+	return toValidUTF8(b)
 }
 
-// validUTF8 returns bytes as valid UTF-8.
-func validUTF8(b []byte) string { return strings.ToValidUTF8(string(b), "\ufffd") }
+// toValidUTF8 returns bytes as valid UTF-8.
+func toValidUTF8(b []byte) string { return strings.ToValidUTF8(string(b), "\ufffd") }
 
 // parseSockaddr parses an IPv4 or IPv6 socket address in hex. The family is in the
 // byte order of the machine, which is assumed to be little-endian.

@@ -1,8 +1,8 @@
 package normalize
 
-// auditTypes are the names of record types by number. Source: linux/audit.h and
+// auditRecordTypes are the names of record types by number. Source: linux/audit.h and
 // libaudit.h.
-var auditTypes = map[string]string{
+var auditRecordTypes = map[string]string{
 	"1006": "LOGIN", "1100": "USER_AUTH", "1101": "USER_ACCT", "1102": "USER_MGMT", "1103": "CRED_ACQ", "1104": "CRED_DISP",
 	"1105": "USER_START", "1106": "USER_END", "1107": "USER_AVC", "1108": "USER_CHAUTHTOK", "1109": "USER_ERR",
 	"1110": "CRED_REFR", "1111": "USYS_CONFIG", "1112": "USER_LOGIN", "1113": "USER_LOGOUT", "1114": "ADD_USER",
@@ -29,9 +29,9 @@ var encodedAuditFields = map[string]bool{
 	"name": true, "path": true, "proctitle": true, "root_dir": true, "vm": true, "watch": true,
 }
 
-// syscalls are the names of the system calls that rules use, by architecture and
+// syscallNames are the names of the system calls that rules use, by architecture and
 // number. auditd writes the names only with log_format = ENRICHED.
-var syscalls = map[string]map[string]string{
+var syscallNames = map[string]map[string]string{
 	"c000003e": { // x86-64
 		"2": "open", "41": "socket", "42": "connect", "43": "accept", "49": "bind", "50": "listen", "56": "clone", "57": "fork",
 		"59": "execve", "62": "kill", "76": "truncate", "82": "rename", "83": "mkdir", "84": "rmdir", "85": "creat", "86": "link",

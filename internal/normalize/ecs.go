@@ -5,10 +5,10 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// ecs is the Elastic Common Schema as written by Elastic Endpoint, Auditbeat and
+// ecsFormat is the Elastic Common Schema as written by Elastic Endpoint, Auditbeat and
 // ingest pipelines. Sources: ECS 8 and pySigma's pipelines for it.
-var ecs = format{
-	name: ecsName,
+var ecsFormat = format{
+	name: ecsFormatName,
 	discriminators: [][]string{
 		{"event.category", "process.executable"}, {"event.category", "@timestamp"}, {"ecs.version", "event"}, {"process.executable", "@timestamp"},
 	},
@@ -40,10 +40,10 @@ var ecs = format{
 	classKeyPaths: []string{"event.category"},
 	mayHoldText:   true,
 	classify:      ecsClass,
-	derive:        ecsDerive,
+	derive:        deriveECSFields,
 }
 
-const ecsName = "ecs"
+const ecsFormatName = "ecs"
 
 // ecsFields are the Sigma names of ECS fields, for events of endpoints and for
 // Windows events that went through an ingest pipeline.
@@ -169,14 +169,14 @@ func registryClass(r *Reader, system, category string) *Class {
 	})
 }
 
-// ecsDerive combines fields that ECS splits: Windows writes a user as DOMAIN\name,
+// deriveECSFields combines fields that ECS splits: Windows writes a user as DOMAIN\name,
 // and Sysmon all hashes of a file in one field.
-func ecsDerive(d *Event, dst []sigma.Field) []sigma.Field {
+func deriveECSFields(d *Event, dst []sigma.Field) []sigma.Field {
 	var e ecsParts
 	for k := range d.leaves {
 		e.put(&d.leaves[k])
 	}
-	return e.fields(dst)
+	return e.appendFields(dst)
 }
 
 // ecsParts are ECS fields that are combined into one Sigma field.
@@ -198,30 +198,30 @@ func (e *ecsParts) put(l *flatjson.Leaf) {
 	case "registry.data.strings":
 		e.data = l.Value.Text
 	case "process.hash.md5", "file.hash.md5", "dll.hash.md5":
-		e.hash("MD5", l.Value.Text)
+		e.addHash("MD5", l.Value.Text)
 	case "process.hash.sha1", "file.hash.sha1", "dll.hash.sha1":
-		e.hash("SHA1", l.Value.Text)
+		e.addHash("SHA1", l.Value.Text)
 	case "process.hash.sha256", "file.hash.sha256", "dll.hash.sha256":
-		e.hash("SHA256", l.Value.Text)
+		e.addHash("SHA256", l.Value.Text)
 	case "process.pe.imphash", "file.pe.imphash", "dll.pe.imphash":
-		e.hash("IMPHASH", l.Value.Text)
+		e.addHash("IMPHASH", l.Value.Text)
 	}
 }
 
-func (e *ecsParts) hash(algorithm, sum string) {
+func (e *ecsParts) addHash(algorithm, sum string) {
 	if len(e.hashes) > 0 {
 		e.hashes = append(e.hashes, ',')
 	}
 	e.hashes = append(append(append(e.hashes, algorithm...), '='), sum...)
 }
 
-// initiated maps the network directions of ECS to Sysmon's Initiated.
-var initiated = map[string]string{"egress": "true", "outbound": "true", "ingress": "false", "inbound": "false"}
+// initiatedByDirection maps the network directions of ECS to Sysmon's Initiated.
+var initiatedByDirection = map[string]string{"egress": "true", "outbound": "true", "ingress": "false", "inbound": "false"}
 
-func (e *ecsParts) fields(dst []sigma.Field) []sigma.Field {
+func (e *ecsParts) appendFields(dst []sigma.Field) []sigma.Field {
 	dst = appendField(dst, "User", accountName(e.domain, e.user))
 	dst = appendField(dst, "Hashes", string(e.hashes))
-	dst = appendField(dst, "Initiated", initiated[e.direction])
+	dst = appendField(dst, "Initiated", initiatedByDirection[e.direction])
 	if details := sysmonDetails(e.dataType, e.data); details != e.data {
 		dst = appendField(dst, "Details", details)
 	}

@@ -27,25 +27,25 @@ var programPaths = []string{
 }
 
 // detectTextFormat returns the format of an event with text: the format of the
-// text, or i if the text has none.
-func (r *Reader) detectTextFormat(d *Event, i int) int {
-	d.format = &formats[i] // until it is known
+// text, or fallback if the text has none.
+func (r *Reader) detectTextFormat(d *Event, fallback int) (formatIndex int) {
+	d.format = &formats[fallback] // until it is known
 	r.resetText(d)
 	d.findEmbeddedText()
 	if d.text.text == "" {
-		return i
+		return fallback
 	}
 	for j := range formats {
 		switch m := &formats[j]; {
 		case m.extractEvent != nil:
-			if raw := m.extractEvent(d.text.text); raw != nil && r.readEmbedded(d, raw) {
+			if raw := m.extractEvent(d.text.text); raw != nil && r.readEmbeddedEvent(d, raw) {
 				return j
 			}
 		case m.matchesText != nil && m.matchesText(d):
 			return j
 		}
 	}
-	return i
+	return fallback
 }
 
 // findEmbeddedText finds the text of an event and the program that wrote it.
@@ -62,15 +62,15 @@ func (d *Event) findEmbeddedText() {
 	}
 }
 
-// readEmbedded reads the Windows event in a text. It returns false if there is
+// readEmbeddedEvent reads the Windows event in a text. It returns false if there is
 // none.
-func (r *Reader) readEmbedded(d *Event, raw []byte) bool {
+func (r *Reader) readEmbeddedEvent(d *Event, raw []byte) (found bool) {
 	if r.embedded == nil {
 		r.embedded = NewReader()
 		r.embedded.classes = r.classes // so that equal classes are one pointer
 	}
 	inner, err := r.embedded.Read(raw)
-	if err != nil || inner.Format != evtxName {
+	if err != nil || inner.Format != evtxFormatName {
 		return false
 	}
 	d.text.event = inner

@@ -6,14 +6,14 @@ import (
 	eventlog "github.com/picket-edr/picket/internal/evtx"
 )
 
-// embeddedEventXML is an event as XML in the text of another event, as Sysmon for Linux and
+// eventXMLFormat is an event as XML in the text of another event, as Sysmon for Linux and
 // some forwarders of Windows events write to syslog.
-var embeddedEventXML = format{
+var eventXMLFormat = format{
 	name:         "event-xml",
-	extractEvent: xmlEvent,
-	agentPaths:   generic.agentPaths,
-	hostPaths:    generic.hostPaths,
-	timePaths:    generic.timePaths,
+	extractEvent: extractXMLEvent,
+	agentPaths:   genericFormat.agentPaths,
+	hostPaths:    genericFormat.hostPaths,
+	timePaths:    genericFormat.timePaths,
 	classify: func(r *Reader, d *Event, _, _ string) *Class {
 		// The forwarder may be another machine, and its time is later.
 		if d.text.event.Host != "" {
@@ -30,8 +30,8 @@ var embeddedEventXML = format{
 // maxEventXMLBytes bounds the XML of an event.
 const maxEventXMLBytes = 1 << 20
 
-// xmlEvent returns the first <Event> in a text as JSON, nil if there is none.
-func xmlEvent(text string) []byte {
+// extractXMLEvent returns the first <Event> in a text as JSON, nil if there is none.
+func extractXMLEvent(text string) (eventJSON []byte) {
 	start := strings.Index(text, "<Event")
 	if start < 0 || len(text)-start > maxEventXMLBytes {
 		return nil

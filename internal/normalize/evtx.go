@@ -1,24 +1,24 @@
 package normalize
 
-// evtx is an event of the Windows event log whose XML was converted to JSON, as
+// evtxFormat is an event of the Windows event log whose XML was converted to JSON, as
 // evtx_dump, SigmaHQ's regression cases and whids do: System and EventData under
 // Event, attributes under "#attributes".
-var evtx = windowsFormat(evtxName, "Event.", [][]string{{"Event.System"}})
+var evtxFormat = newWindowsFormat(evtxFormatName, "Event.", [][]string{{"Event.System"}})
 
-const evtxName = "evtx"
+const evtxFormatName = "evtx"
 
-// legacyWindows is the same in the intermediate format of legacy agents: System
+// legacyWindowsFormat is the same in the intermediate format of legacy agents: System
 // and EventData under "info".
-var legacyWindows = windowsFormat("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
+var legacyWindowsFormat = newWindowsFormat("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
 
-func windowsFormat(name, base string, signs [][]string) format {
-	sys, kinds := base+"System.", variantPathsUnder(base+"EventData.")
+func newWindowsFormat(name, pathPrefix string, discriminators [][]string) format {
+	sys, kinds := pathPrefix+"System.", variantPathsUnder(pathPrefix+"EventData.")
 	return format{
 		name:             name,
-		discriminators:   signs,
-		stripPrefixes:    []string{base + "EventData."},
-		lastPartPrefixes: []string{base + "UserData."},
-		fieldNames: mergeMaps(fieldRenames, map[string][]string{
+		discriminators:   discriminators,
+		stripPrefixes:    []string{pathPrefix + "EventData."},
+		lastPartPrefixes: []string{pathPrefix + "UserData."},
+		fieldNames: mergeMaps(windowsFieldAliases, map[string][]string{
 			sys + "Provider.#attributes.Name":          {"Provider_Name"},
 			sys + "Provider.#attributes.Guid":          {"Provider_Guid"},
 			sys + "EventID":                            {"EventID"},
@@ -44,7 +44,7 @@ func windowsFormat(name, base string, signs [][]string) format {
 		osPaths:       []string{sys + "Channel", sys + "Provider.#attributes.Name"},
 		classKeyPaths: []string{sys + "EventID", sys + "EventID.#text"},
 		classify: func(r *Reader, d *Event, channel, eventID string) *Class {
-			return windowsClass(r, channel, eventID, kinds.of(d, eventID), nil)
+			return windowsClass(r, channel, eventID, kinds.variantOf(d, eventID), nil)
 		},
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// falco is an alert of Falco: an event and the Falco rule that it matched.
-var falco = format{
+// falcoFormat is an alert of Falco: an event and the Falco rule that it matched.
+var falcoFormat = format{
 	name:           "falco",
 	discriminators: [][]string{{"rule", "priority", "output_fields"}},
 	fieldNames: map[string][]string{

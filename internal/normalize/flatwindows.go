@@ -1,8 +1,8 @@
 package normalize
 
-// flatWindows is an event of the Windows event log with all fields at the top level
+// flatWindowsFormat is an event of the Windows event log with all fields at the top level
 // under Sigma's names, as in NXLog and the OTRF Security-Datasets.
-var flatWindows = format{
+var flatWindowsFormat = format{
 	name:           "windows-flat",
 	discriminators: [][]string{{"EventID", "Channel"}, {"EventID", "SourceName"}, {"EventID", "ProviderName"}, {"EventID", "Provider_Name"}},
 	// Fields keep their names; Security 4688 also gets Sysmon's.
@@ -15,8 +15,8 @@ var flatWindows = format{
 	osPaths:       []string{"Channel", "SourceName", "ProviderName", "Provider_Name"},
 	classKeyPaths: []string{"EventID"},
 	classify: func(r *Reader, d *Event, channel, eventID string) *Class {
-		return windowsClass(r, channel, eventID, flatVariants.of(d, eventID), nil)
+		return windowsClass(r, channel, eventID, flatWindowsVariantPaths.variantOf(d, eventID), nil)
 	},
 }
 
-var flatVariants = variantPathsUnder("")
+var flatWindowsVariantPaths = variantPathsUnder("")

@@ -83,7 +83,7 @@ func (m *format) withAliases(name string) []string {
 // several, such as the agent and, if no better path exists, the host.
 func (m *format) attributesOf(path string) []attribute {
 	var attributes []attribute
-	for kind, paths := range [attributeKinds][]string{
+	for kind, paths := range [attributeKindCount][]string{
 		idAttribute: m.idPaths, agentAttribute: m.agentPaths, hostAttribute: m.hostPaths, timeAttribute: m.timePaths, typeAttribute: m.typePaths, osAttribute: m.osPaths, classKeyAttribute: m.classKeyPaths,
 	} {
 		for i, p := range paths {
@@ -100,14 +100,14 @@ const formatCount = 19
 
 // formats are all formats in the order in which they are tried: the more specific
 // first. generic takes every remaining event.
-var formats, pathBits = assignBits([formatCount]format{
-	evtx, legacyWindows, winlogbeat, kunai, tetragon, falco, osquery, ocsf, tracee, native, flatWindows,
-	laurel, goAudit, auditbeat, ecs, embeddedEventXML, auditd, syslog, generic,
+var formats, pathBits = assignPathBits([formatCount]format{
+	evtxFormat, legacyWindowsFormat, winlogbeatFormat, kunaiFormat, tetragonFormat, falcoFormat, osqueryFormat, ocsfFormat, traceeFormat, nativeFormat, flatWindowsFormat,
+	laurelFormat, goAuditFormat, auditbeatFormat, ecsFormat, eventXMLFormat, auditdFormat, syslogFormat, genericFormat,
 })
 
-// assignBits assigns a bit to each path of a discriminator and to each top-level
+// assignPathBits assigns a bit to each path of a discriminator and to each top-level
 // name of the native format, and computes the masks of deriveIf.
-func assignBits(ms [formatCount]format) ([formatCount]format, map[string]uint64) {
+func assignPathBits(ms [formatCount]format) ([formatCount]format, map[string]uint64) {
 	bits, used := make(map[string]uint64), 0
 	bit := func(path string) uint64 {
 		if bits[path] == 0 {
@@ -166,7 +166,7 @@ var discriminators = func() (masks []discriminator) {
 }()
 
 // detectFormat returns the index of the format with these paths.
-func detectFormat(bits uint64) int {
+func detectFormat(bits uint64) (formatIndex int) {
 	for _, m := range discriminators {
 		if bits&m.bits == m.bits {
 			return m.format

@@ -1,9 +1,9 @@
 package normalize
 
-// generic is any other JSON object. Its type is its event_type, or comes from the
+// genericFormat is any other JSON object. Its type is its event_type, or comes from the
 // URL that it was posted to. Its fields keep their paths as names, so that rules
 // can use them.
-var generic = format{
+var genericFormat = format{
 	name:          "generic",
 	agentPaths:    []string{"agent.id", "agent"},
 	hostPaths:     []string{"host.name", "host.hostname", "host", "hostname", "Hostname", "Computer", "computer_name", "HOSTNAME", "_HOSTNAME"},

@@ -2,15 +2,15 @@ package normalize
 
 import "strings"
 
-// goAudit is an audit event as go-audit joins it: the text of the records, their
+// goAuditFormat is an audit event as go-audit joins it: the text of the records, their
 // types by number, and the names of users.
-var goAudit = format{
+var goAuditFormat = format{
 	name:           "go-audit",
 	discriminators: [][]string{{"sequence", "messages.data"}},
 	ignored:        func(path string) bool { return path == "messages.type" || path == "messages.data" },
-	hostPaths:      generic.hostPaths,
-	agentPaths:     generic.agentPaths,
-	timePaths:      generic.timePaths,
+	hostPaths:      genericFormat.hostPaths,
+	agentPaths:     genericFormat.agentPaths,
+	timePaths:      genericFormat.timePaths,
 	classify: func(r *Reader, d *Event, _, _ string) *Class {
 		r.resetText(d)
 		a := &r.auditEvent
@@ -19,7 +19,7 @@ var goAudit = format{
 		for k := range d.leaves {
 			switch l := &d.leaves[k]; l.Path.Name {
 			case "messages.type":
-				if typ = auditTypes[l.Value.Text]; typ == "" {
+				if typ = auditRecordTypes[l.Value.Text]; typ == "" {
 					typ = l.Value.Text
 				}
 			case "messages.data":

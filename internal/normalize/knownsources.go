@@ -24,9 +24,9 @@ func KnownSources() []lint.KnownLogSource {
 		}
 		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "windows", Service: service}})
 	}
-	for _, service := range slices.Sorted(maps.Keys(eventCategories)) {
+	for _, service := range slices.Sorted(maps.Keys(windowsEventCategories)) {
 		ids := make(map[string][]string) // by category
-		for id, names := range eventCategories[service] {
+		for id, names := range windowsEventCategories[service] {
 			id, _, _ = strings.Cut(id, "+")
 			for _, name := range names {
 				if !slices.Contains(ids[name], id) {

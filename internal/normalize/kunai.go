@@ -1,7 +1,7 @@
 package normalize
 
-// kunai is an event of the eBPF sensor Kunai (kunai.rocks).
-var kunai = format{
+// kunaiFormat is an event of the eBPF sensor Kunai (kunai.rocks).
+var kunaiFormat = format{
 	name:           "kunai",
 	discriminators: [][]string{{"info.event.source", "info.event.name", "data"}, {"info.task", "info.event.id", "data"}},
 	fieldNames: map[string][]string{

@@ -9,14 +9,14 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 )
 
-// laurel is an audit event as Laurel joins it: a member for each record type.
-var laurel = format{
+// laurelFormat is an audit event as Laurel joins it: a member for each record type.
+var laurelFormat = format{
 	name:           "laurel",
-	discriminators: [][]string{{"ID", laurelTypes()}},
-	ignored:        func(path string) bool { return laurelRecord(path) != "" },
-	hostPaths:      append([]string{"NODE"}, generic.hostPaths...),
-	agentPaths:     generic.agentPaths,
-	timePaths:      generic.timePaths,
+	discriminators: [][]string{{"ID", laurelTypeAlternatives()}},
+	ignored:        func(path string) bool { return laurelRecordType(path) != "" },
+	hostPaths:      append([]string{"NODE"}, genericFormat.hostPaths...),
+	agentPaths:     genericFormat.agentPaths,
+	timePaths:      genericFormat.timePaths,
 	classKeyPaths:  []string{"ID"},
 	classify: func(r *Reader, d *Event, _, id string) *Class {
 		r.resetText(d)
@@ -25,20 +25,20 @@ var laurel = format{
 		for k := range d.leaves {
 			a.addLaurel(&d.leaves[k])
 		}
-		return r.finishAudit(d, auditTime(id), true)
+		return r.finishAudit(d, parseAuditTime(id), true)
 	},
 }
 
-// laurelTypes are the record types that identify Laurel. Short names such as PATH
+// laurelTypeAlternatives are the record types that identify Laurel. Short names such as PATH
 // occur in other formats too, so they are not enough without SYSCALL.
-func laurelTypes() string {
-	types := slices.Sorted(maps.Values(auditTypes))
+func laurelTypeAlternatives() string {
+	types := slices.Sorted(maps.Values(auditRecordTypes))
 	return strings.Join(slices.DeleteFunc(types, func(t string) bool { return len(t) <= len("LOGIN") }), "|")
 }
 
-// laurelRecord returns the record type of a path, "" if the path is not in a
+// laurelRecordType returns the record type of a path, "" if the path is not in a
 // record. Laurel writes record types in capitals.
-func laurelRecord(path string) string {
+func laurelRecordType(path string) string {
 	typ, _, ok := strings.Cut(path, ".")
 	if !ok || strings.ContainsFunc(typ, func(c rune) bool { return (c < 'A' || c > 'Z') && c != '_' && (c < '0' || c > '9') }) {
 		return ""
@@ -49,12 +49,12 @@ func laurelRecord(path string) string {
 // addLaurel adds one scalar. Its path is RECORD.name, or deeper in fields that
 // Laurel adds, or it is an element of a list of arguments.
 func (a *auditEvent) addLaurel(l *flatjson.Leaf) {
-	typ := laurelRecord(l.Path.Name)
+	typ := laurelRecordType(l.Path.Name)
 	if typ == "" {
 		return
 	}
 	name, value := l.Path.Name[len(typ)+1:], decodePercent(l.Value.Text)
-	if a.addParent(typ, name, value) {
+	if a.addParentField(typ, name, value) {
 		return
 	}
 	if typ != a.last {
@@ -66,7 +66,7 @@ func (a *auditEvent) addLaurel(l *flatjson.Leaf) {
 	case "EXECVE.ARGV_STR":
 		a.executed, a.line = true, value
 	case "SYSCALL.ARGV":
-		a.addPointer(value)
+		a.addSyscallArgument(value)
 	case "PROCTITLE.ARGV":
 		a.title = append(a.title, value)
 	case "SOCKADDR.SADDR.addr":
@@ -78,15 +78,15 @@ func (a *auditEvent) addLaurel(l *flatjson.Leaf) {
 	}
 }
 
-// addParent adds a field of the parent process, in the forms of all Laurel
+// addParentField adds a field of the parent process, in the forms of all Laurel
 // versions.
-func (a *auditEvent) addParent(typ, name, value string) bool {
-	if typ == "SYSCALL" {
+func (a *auditEvent) addParentField(recordType, name, value string) (added bool) {
+	if recordType == "SYSCALL" {
 		var ok bool
 		if name, ok = strings.CutPrefix(name, "PPID."); !ok {
 			return false
 		}
-	} else if typ != "PARENT_INFO" && typ != "PPID" {
+	} else if recordType != "PARENT_INFO" && recordType != "PPID" {
 		return false
 	}
 	switch strings.ToLower(name) {
@@ -99,8 +99,8 @@ func (a *auditEvent) addParent(typ, name, value string) bool {
 	return true
 }
 
-// addPointer adds the next argument of a system call.
-func (a *auditEvent) addPointer(value string) {
+// addSyscallArgument adds the next argument of a system call.
+func (a *auditEvent) addSyscallArgument(value string) {
 	for i := range a.pointers {
 		if a.pointers[i] == "" {
 			a.pointers[i] = strings.TrimPrefix(value, "0x")

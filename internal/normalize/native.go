@@ -2,8 +2,8 @@ package normalize
 
 import "github.com/picket-edr/picket/sigma"
 
-// native is the format of picket's agent. Legacy agents send a subset of it.
-var native = format{
+// nativeFormat is the format of picket's agent. Legacy agents send a subset of it.
+var nativeFormat = format{
 	name: "native",
 	discriminators: [][]string{
 		{"event_type", "process"}, {"event_type", "file"}, {"event_type", "network"},
@@ -103,7 +103,7 @@ var declarableCategories = func() map[string]bool {
 		"file_access": true, "file_rename": true, "process_termination": true, "antivirus": true, "dns": true,
 		"firewall": true, "proxy": true, "webserver": true, "database": true,
 	}
-	for _, of := range eventCategories {
+	for _, of := range windowsEventCategories {
 		for _, names := range of {
 			for _, name := range names {
 				set[name] = true

@@ -102,7 +102,7 @@ const (
 	typeAttribute
 	osAttribute
 	classKeyAttribute // what else the class depends on
-	attributeKinds
+	attributeKindCount
 )
 
 func setPathData(p *flatjson.Path) {
@@ -113,16 +113,16 @@ func setPathData(p *flatjson.Path) {
 	p.Data = t
 }
 
-// in returns how a format interprets the path. The result is valid until the next
+// mappingFor returns how a format interprets the path. The result is valid until the next
 // call.
-func (t *pathData) in(m *format) *pathMapping {
+func (t *pathData) mappingFor(m *format) *pathMapping {
 	if t.format != m {
-		t.use(m)
+		t.selectFormat(m)
 	}
 	return &t.mapping
 }
 
-func (t *pathData) use(m *format) {
+func (t *pathData) selectFormat(m *format) {
 	if t.format != nil {
 		if t.others == nil {
 			t.others = make(map[*format]pathMapping)
@@ -137,11 +137,11 @@ func (t *pathData) use(m *format) {
 	t.mapping = pathMapping{m.fieldNamesOf(t.path), m.attributesOf(t.path.Name)}
 }
 
-// maxTextFields bounds the fields that come from the text in an event.
-const maxTextFields = flatjson.MaxLeaves
+// maxEmbeddedTextFields bounds the fields that come from the text in an event.
+const maxEmbeddedTextFields = flatjson.MaxLeaves
 
 // Read reads one event. It fails only if raw is not one JSON object in valid UTF-8
-// within the limits of flatjson, and if a text in it has more than maxTextFields.
+// within the limits of flatjson, and if a text in it has more than maxEmbeddedTextFields.
 func (r *Reader) Read(raw []byte) (*Event, error) {
 	leaves, bits, err := r.dec.Leaves(raw, r.leaves[:0])
 	r.leaves = leaves
@@ -158,10 +158,10 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		d.Format, d.format = m.name, m
 	}
 
-	var best [attributeKinds]sigma.Value
-	var rank [attributeKinds]uint8
+	var best [attributeKindCount]sigma.Value
+	var rank [attributeKindCount]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Data.(*pathData).in(m).attributes {
+		for _, ro := range leaves[k].Path.Data.(*pathData).mappingFor(m).attributes {
 			// Of a repeated key the last value wins, as in most JSON parsers.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -175,12 +175,12 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	d.AgentID, d.Host, d.Type = best[agentAttribute].Text, best[hostAttribute].Text, best[typeAttribute].Text
 	d.Time = parseTime(best[timeAttribute])
 	d.Class = m.classify(r, d, best[osAttribute].Text, best[classKeyAttribute].Text)
-	if d.text != nil && len(d.text.fields) > maxTextFields {
-		return nil, fmt.Errorf("the text in it has more than %d fields", maxTextFields)
+	if d.text != nil && len(d.text.fields) > maxEmbeddedTextFields {
+		return nil, fmt.Errorf("the text in it has more than %d fields", maxEmbeddedTextFields)
 	}
 	if m.senderAlert != nil {
 		d.Alert = m.senderAlert(d)
-		d.Alert.bound()
+		d.Alert.truncate()
 	}
 	return d, nil
 }
@@ -191,7 +191,7 @@ func (d *Event) Fields(dst []sigma.Field) []sigma.Field {
 	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
-		for _, name := range l.Path.Data.(*pathData).in(d.format).fields {
+		for _, name := range l.Path.Data.(*pathData).mappingFor(d.format).fields {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}
@@ -217,9 +217,11 @@ func (d *Event) value(path string) string {
 	return ""
 }
 
-// Has reports whether the event has one of the top-level names of the native
+// HasNativeField reports whether the event has one of the top-level names of the native
 // format, even with null or an empty object as value.
-func (d *Event) Has(name string) bool { return d.pathBits&pathBits[name] != 0 && pathBits[name] != 0 }
+func (d *Event) HasNativeField(name string) bool {
+	return d.pathBits&pathBits[name] != 0 && pathBits[name] != 0
+}
 
 // Each calls f with each scalar of the event, in order.
 func (d *Event) Each(f func(l flatjson.Leaf)) {

@@ -6,9 +6,9 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// ocsf is an event of the Open Cybersecurity Schema Framework: classes 1001 (file),
+// ocsfFormat is an event of the Open Cybersecurity Schema Framework: classes 1001 (file),
 // 1007 (process), 4001 (network) and 4003 (DNS).
-var ocsf = format{
+var ocsfFormat = format{
 	name:           "ocsf",
 	discriminators: [][]string{{"class_uid", "metadata"}},
 	fieldNames: map[string][]string{

@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// osquery is one result row of osquery's event tables.
-var osquery = format{
+// osqueryFormat is one result row of osquery's event tables.
+var osqueryFormat = format{
 	name:           "osquery",
 	discriminators: [][]string{{"columns", "hostIdentifier"}, {"columns", "action", "name"}, {"snapshot", "hostIdentifier"}},
 	stripPrefixes:  []string{"columns."},

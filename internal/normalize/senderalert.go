@@ -19,29 +19,29 @@ type SenderAlert struct {
 
 // Bounds of a SenderAlert, in bytes.
 const (
-	maxAlertName = 128 // of RuleID and Title
-	maxAlertTag  = 64
-	maxAlertTags = 16 // their number
+	maxAlertNameBytes = 128 // of RuleID and Title
+	maxAlertTagBytes  = 64
+	maxAlertTags      = 16 // their number
 )
 
-// bound cuts the texts of the alert to their bounds. Rule ids that differ stay
+// truncate cuts the texts of the alert to their bounds. Rule ids that differ stay
 // different.
-func (a *SenderAlert) bound() {
-	a.RuleID, a.Title = shortName(a.RuleID, maxAlertName), shortName(a.Title, maxAlertName)
+func (a *SenderAlert) truncate() {
+	a.RuleID, a.Title = truncateWithHash(a.RuleID, maxAlertNameBytes), truncateWithHash(a.Title, maxAlertNameBytes)
 	a.Tags = a.Tags[:min(len(a.Tags), maxAlertTags)]
 	for i, tag := range a.Tags {
-		a.Tags[i] = shortName(tag, maxAlertTag)
+		a.Tags[i] = truncateWithHash(tag, maxAlertTagBytes)
 	}
 }
 
-// shortName returns s or, if it is longer than limit bytes, its start and a hash of
+// truncateWithHash returns s or, if it is longer than limitBytes, its start and a hash of
 // all of it.
-func shortName(s string, limit int) string {
-	if len(s) <= limit {
+func truncateWithHash(s string, limitBytes int) string {
+	if len(s) <= limitBytes {
 		return s
 	}
 	h := sha256.New()
 	io.WriteString(h, s)
 	end := "…" + hex.EncodeToString(h.Sum(nil)[:12])
-	return strings.ToValidUTF8(s[:limit-len(end)], "") + end
+	return strings.ToValidUTF8(s[:limitBytes-len(end)], "") + end
 }

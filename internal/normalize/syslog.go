@@ -6,18 +6,18 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// syslog is a Linux log line, with the program that wrote it beside the line or at
+// syslogFormat is a Linux log line, with the program that wrote it beside the line or at
 // its start. Rules for such logs search for keywords.
-var syslog = format{
+var syslogFormat = format{
 	name:        "syslog",
 	matchesText: isSyslog,
-	agentPaths:  generic.agentPaths,
-	hostPaths:   append([]string{"host.name", "host.hostname"}, generic.hostPaths...),
-	timePaths:   append([]string{"_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"}, generic.timePaths...), // of the systemd journal
-	osPaths:     generic.osPaths,
+	agentPaths:  genericFormat.agentPaths,
+	hostPaths:   append([]string{"host.name", "host.hostname"}, genericFormat.hostPaths...),
+	timePaths:   append([]string{"_SOURCE_REALTIME_TIMESTAMP", "__REALTIME_TIMESTAMP"}, genericFormat.timePaths...), // of the systemd journal
+	osPaths:     genericFormat.osPaths,
 	classify: func(r *Reader, d *Event, os, _ string) *Class {
 		if d.Host == "" {
-			_, d.Host, _ = cutSyslog(d.text.text)
+			_, d.Host, _ = parseSyslogHead(d.text.text)
 		}
 		system := normalizeOS(os)
 		if system == "" {
@@ -28,7 +28,7 @@ var syslog = format{
 		}
 		services := logServices(d.text.program)
 		if services[0] == "sudo" {
-			d.text.fields = sudoFields(d.text.text, d.text.fields)
+			d.text.fields = appendSudoFields(d.text.text, d.text.fields)
 		}
 		return syslogClass(r, services)
 	},
@@ -38,9 +38,9 @@ var syslog = format{
 // only if it names a known log.
 func isSyslog(d *Event) bool {
 	if d.text.program != "" {
-		return d.format.name != ecsName || programServices[programName(d.text.program)] != nil
+		return d.format.name != ecsFormatName || programServices[programName(d.text.program)] != nil
 	}
-	program, _, ok := cutSyslog(d.text.text)
+	program, _, ok := parseSyslogHead(d.text.text)
 	if ok {
 		d.text.program = program
 	}
@@ -65,10 +65,10 @@ func logServices(program string) []string {
 	if of := programServices[programName(program)]; of != nil {
 		return of
 	}
-	return syslogOnly
+	return syslogOnlyServices
 }
 
-var syslogOnly = []string{"syslog"}
+var syslogOnlyServices = []string{"syslog"}
 
 // programName returns the bare name of a program such as CRON[12]: or
 // /usr/sbin/sshd.
@@ -90,9 +90,9 @@ func syslogClass(r *Reader, services []string) *Class {
 	})
 }
 
-// sudoFields appends the fields of a command that sudo ran:
+// appendSudoFields appends the fields of a command that sudo ran:
 // TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/bin/sh.
-func sudoFields(text string, dst []sigma.Field) []sigma.Field {
+func appendSudoFields(text string, dst []sigma.Field) []sigma.Field {
 	for part := range strings.SplitSeq(text, " ; ") {
 		name, value, ok := strings.Cut(part, "=")
 		name = name[strings.LastIndexByte(name, ' ')+1:]
@@ -103,9 +103,9 @@ func sudoFields(text string, dst []sigma.Field) []sigma.Field {
 	return dst
 }
 
-// cutSyslog parses the start of a syslog line: [<PRI>]Jan  2 15:04:05 host
+// parseSyslogHead parses the start of a syslog line: [<PRI>]Jan  2 15:04:05 host
 // program[pid]: text, or the same with an ISO 8601 time.
-func cutSyslog(line string) (program, host string, ok bool) {
+func parseSyslogHead(line string) (program, host string, ok bool) {
 	if strings.HasPrefix(line, "<") {
 		if i := strings.IndexByte(line[:min(len(line), 6)], '>'); i > 0 {
 			line = line[i+1:]

@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// tetragon is an event of Cilium Tetragon's JSON export.
-var tetragon = format{
+// tetragonFormat is an event of Cilium Tetragon's JSON export.
+var tetragonFormat = format{
 	name:           "tetragon",
 	discriminators: [][]string{{"process_exec.process"}, {"process_exit.process"}, {"process_kprobe.process"}, {"process_tracepoint.process"}},
 	fieldNames:     tetragonFields(),
@@ -29,7 +29,7 @@ var tetragon = format{
 		return linuxClass(r, d, category)
 	},
 	derive: func(d *Event, dst []sigma.Field) []sigma.Field {
-		for _, kind := range tetragonKinds {
+		for _, kind := range tetragonEventTypes {
 			binary := d.value(kind + ".process.binary")
 			if binary == "" {
 				continue
@@ -44,11 +44,11 @@ var tetragon = format{
 	},
 }
 
-var tetragonKinds = [...]string{"process_exec", "process_exit", "process_kprobe", "process_tracepoint"}
+var tetragonEventTypes = [...]string{"process_exec", "process_exit", "process_kprobe", "process_tracepoint"}
 
 func tetragonFields() map[string][]string {
 	m := map[string][]string{"node_name": {"Computer"}}
-	for _, kind := range tetragonKinds {
+	for _, kind := range tetragonEventTypes {
 		m[kind+".process.binary"] = []string{"Image"}
 		m[kind+".process.cwd"] = []string{"CurrentDirectory"}
 		m[kind+".process.pid"] = []string{"ProcessId"}

@@ -54,7 +54,7 @@ func parseUnix(s string) time.Time {
 
 // parseISO parses 2006-01-02[T| ]15:04:05[.999…][Z|±07:00|±0700], and a date alone.
 // time.Parse is not used because it allocates when a layout does not fit.
-func parseISO(s string) (time.Time, bool) {
+func parseISO(s string) (t time.Time, ok bool) {
 	if len(s) < 10 || s[4] != '-' || s[7] != '-' {
 		return time.Time{}, false
 	}
@@ -81,15 +81,15 @@ func parseISO(s string) (time.Time, bool) {
 		}
 		rest = rest[i:]
 	}
-	offset, ok := parseOffset(rest)
+	offset, ok := parseZoneOffset(rest)
 	if !ok {
 		return time.Time{}, false
 	}
 	return time.Date(year, time.Month(month), day, hour, minute, second-offset, micros*1000, time.UTC), true
 }
 
-// parseOffset parses a zone offset into seconds east of UTC.
-func parseOffset(s string) (int, bool) {
+// parseZoneOffset parses a zone offset into seconds east of UTC.
+func parseZoneOffset(s string) (seconds int, ok bool) {
 	if s == "" || s == "Z" || s == "z" || s == " UTC" {
 		return 0, true
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// tracee is an event of Aqua Tracee: v1beta1 with workload, or the older format
+// traceeFormat is an event of Aqua Tracee: v1beta1 with workload, or the older format
 // with eventName.
-var tracee = format{
+var traceeFormat = format{
 	name:           "tracee",
 	discriminators: [][]string{{"workload.process", "name"}, {"eventName", "args", "processId"}},
 	fieldNames: map[string][]string{
@@ -40,12 +40,12 @@ var tracee = format{
 		}
 		return linuxClass(r, d, category)
 	},
-	derive: traceeDerive,
+	derive: deriveTraceeFields,
 }
 
-// traceeDerive appends the arguments, which Tracee lists as name and value. The
+// deriveTraceeFields appends the arguments, which Tracee lists as name and value. The
 // leaves of an argument are in that order.
-func traceeDerive(d *Event, dst []sigma.Field) []sigma.Field {
+func deriveTraceeFields(d *Event, dst []sigma.Field) []sigma.Field {
 	name, argv := "", []string(nil)
 	d.Each(func(l flatjson.Leaf) {
 		switch v := l.Value; l.Path.Name {

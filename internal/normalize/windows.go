@@ -92,8 +92,8 @@ var serviceAliases = map[string][]string{
 	"ldap":              {"ldap_debug"},
 }
 
-// eventCategories are Sigma's categories by service and EventID.
-var eventCategories = map[string]map[string][]string{
+// windowsEventCategories are Sigma's categories by service and EventID.
+var windowsEventCategories = map[string]map[string][]string{
 	"sysmon": {
 		"1": {"process_creation"}, "2": {"file_change"}, "3": {"network_connection"}, "4": {"sysmon_status"},
 		"5": {"process_termination"}, "6": {"driver_load"}, "7": {"image_load"}, "8": {"create_remote_thread"},
@@ -128,25 +128,25 @@ var eventCategories = map[string]map[string][]string{
 	},
 }
 
-// fieldRenames are second names of fields of Windows events. An event has the value
+// windowsFieldAliases are second names of fields of Windows events. An event has the value
 // under both.
-var fieldRenames = map[string][]string{
+var windowsFieldAliases = map[string][]string{
 	// Security 4688 as process_creation.
 	"*.NewProcessName":    {"Image"},
 	"*.ParentProcessName": {"ParentImage"},
 }
 
-// derivedFields are functions that compute further fields, by service and EventID.
-var derivedFields = map[string]map[string]func(dst []sigma.Field, from int) []sigma.Field{
-	"security":  {"4688": auditedProcess, "4657": auditedRegistry},
-	"windefend": forAllEvents(eventCategories["windefend"], defenderThreat),
+// fieldDerivers are functions that compute further fields, by service and EventID.
+var fieldDerivers = map[string]map[string]func(dst []sigma.Field, from int) []sigma.Field{
+	"security":  {"4688": deriveSecurity4688, "4657": deriveSecurity4657},
+	"windefend": mapAllKeysTo(windowsEventCategories["windefend"], deriveDefenderThreat),
 }
 
-// forAllEvents returns the same function for all events of a table.
-func forAllEvents[F any](of map[string][]string, f F) map[string]F {
-	m := make(map[string]F, len(of))
-	for id := range of {
-		m[id] = f
+// mapAllKeysTo returns a map from every key of table to value.
+func mapAllKeysTo[F any](table map[string][]string, value F) map[string]F {
+	m := make(map[string]F, len(table))
+	for id := range table {
+		m[id] = value
 	}
 	return m
 }
@@ -154,12 +154,12 @@ func forAllEvents[F any](of map[string][]string, f F) map[string]F {
 // variantPaths are the paths that distinguish events with the same EventID.
 type variantPaths struct{ eventType, operation string }
 
-func variantPathsUnder(base string) variantPaths {
-	return variantPaths{base + "EventType", base + "OperationType"}
+func variantPathsUnder(pathPrefix string) variantPaths {
+	return variantPaths{pathPrefix + "EventType", pathPrefix + "OperationType"}
 }
 
-// of returns the variant of an event, "" if its EventID has none.
-func (p variantPaths) of(d *Event, eventID string) string {
+// variantOf returns the variant of an event, "" if its EventID has none.
+func (p variantPaths) variantOf(d *Event, eventID string) string {
 	switch eventID {
 	case "12":
 		return d.value(p.eventType)
@@ -169,45 +169,45 @@ func (p variantPaths) of(d *Event, eventID string) string {
 	return ""
 }
 
-// windowsClass returns the class of an event of the Windows event log. also adds
-// what is particular to a format to a new class.
-func windowsClass(r *Reader, channel, eventID, kind string, also func(*Class)) *Class {
+// windowsClass returns the class of an event of the Windows event log. complete
+// adds what is particular to a format to a new class.
+func windowsClass(r *Reader, channel, eventID, variant string, complete func(*Class)) *Class {
 	// The case of channels varies; the buffer avoids an allocation.
 	var buf [96]byte
 	low := appendLower(buf[:0], channel)
 	service, product := channelServices[string(low)], "windows"
-	if len(low) >= len(linuxSysmon) && string(low[:len(linuxSysmon)]) == linuxSysmon {
+	if len(low) >= len(linuxSysmonPrefix) && string(low[:len(linuxSysmonPrefix)]) == linuxSysmonPrefix {
 		product = "linux"
 	}
-	of, id := eventCategories[service], eventID
+	of, id := windowsEventCategories[service], eventID
 	names, ok := of[eventID]
 	if !ok {
 		eventID, id = "", "" // values of the event must not be in the key, which would create many classes
-	} else if kind != "" {
-		if more, ok := of[eventID+"+"+kind]; ok {
-			eventID, names = eventID+"+"+kind, more
+	} else if variant != "" {
+		if more, ok := of[eventID+"+"+variant]; ok {
+			eventID, names = eventID+"+"+variant, more
 		}
 	}
 	key := classKey{os: product, typ: service, more: eventID}
-	if also != nil {
+	if complete != nil {
 		key.format = classKeyAnyECS
 	}
 	return r.internClass(key, func() Class {
-		rt := windowsSourcesClass(product, service, names)
-		rt.derive = derivedFields[service][id]
-		if also != nil {
-			also(&rt)
+		rt := newWindowsClass(product, service, names)
+		rt.derive = fieldDerivers[service][id]
+		if complete != nil {
+			complete(&rt)
 		}
 		return rt
 	})
 }
 
-// linuxSysmon is the prefix of the channel and the provider of Sysmon for Linux.
-const linuxSysmon = "linux-sysmon"
+// linuxSysmonPrefix is the prefix of the channel and the provider of Sysmon for Linux.
+const linuxSysmonPrefix = "linux-sysmon"
 
-// windowsSourcesClass returns a class whose type is the first category or, without
+// newWindowsClass returns a class whose type is the first category or, without
 // categories, the service.
-func windowsSourcesClass(product, service string, categories []string) Class {
+func newWindowsClass(product, service string, categories []string) Class {
 	rt := Class{Type: product, OS: product}
 	if service != "" {
 		rt.Type = service

@@ -25,10 +25,10 @@ func (o eventFields) get(name string) string {
 	return ""
 }
 
-// auditedProcess adds the field names of Sysmon's process creation to Security 4688.
-// Image and ParentImage are in fieldRenames. ProcessId of 4688 is the creator's.
-func auditedProcess(dst []sigma.Field, from int) []sigma.Field {
-	o := eventFields(dst[from:])
+// deriveSecurity4688 adds the field names of Sysmon's process creation to Security 4688.
+// Image and ParentImage are in windowsFieldAliases. ProcessId of 4688 is the creator's.
+func deriveSecurity4688(dst []sigma.Field, eventStart int) []sigma.Field {
+	o := eventFields(dst[eventStart:])
 	dst = appendField(dst, "LogonId", o.get("SubjectLogonId"))
 	dst = appendField(dst, "ProcessId", hexToDecimal(o.get("NewProcessId")))
 	dst = appendField(dst, "ParentProcessId", hexToDecimal(o.get("ProcessId")))
@@ -37,11 +37,11 @@ func auditedProcess(dst []sigma.Field, from int) []sigma.Field {
 
 // windowsUser returns the user that a process runs as, which may not be the user
 // who started it.
-func windowsUser(o eventFields) string {
-	if name := o.get("TargetUserName"); name != "" {
-		return accountName(o.get("TargetDomainName"), name)
+func windowsUser(fields eventFields) string {
+	if name := fields.get("TargetUserName"); name != "" {
+		return accountName(fields.get("TargetDomainName"), name)
 	}
-	return accountName(o.get("SubjectDomainName"), o.get("SubjectUserName"))
+	return accountName(fields.get("SubjectDomainName"), fields.get("SubjectUserName"))
 }
 
 // accountName returns DOMAIN\name.
@@ -66,16 +66,16 @@ func hexToDecimal(s string) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// registryTypes are Sysmon's EventType by OperationType of Security 4657.
-var registryTypes = map[string]string{
+// registryEventTypes are Sysmon's EventType by OperationType of Security 4657.
+var registryEventTypes = map[string]string{
 	"%%1904": "SetValue", "New registry value created": "SetValue",
 	"%%1905": "SetValue", "Existing registry value modified": "SetValue",
 	"%%1906": "DeleteValue", "Registry value deleted": "DeleteValue",
 }
 
-// auditedRegistry adds the field names of Sysmon's registry events to Security 4657.
-func auditedRegistry(dst []sigma.Field, from int) []sigma.Field {
-	o := eventFields(dst[from:])
+// deriveSecurity4657 adds the field names of Sysmon's registry events to Security 4657.
+func deriveSecurity4657(dst []sigma.Field, eventStart int) []sigma.Field {
+	o := eventFields(dst[eventStart:])
 	if key := o.get("ObjectName"); key != "" {
 		target := sysmonRegistryPath(key)
 		if value := o.get("ObjectValueName"); value != "" {
@@ -83,7 +83,7 @@ func auditedRegistry(dst []sigma.Field, from int) []sigma.Field {
 		}
 		dst = appendField(dst, "TargetObject", target)
 	}
-	dst = appendField(dst, "EventType", registryTypes[o.get("OperationType")])
+	dst = appendField(dst, "EventType", registryEventTypes[o.get("OperationType")])
 	dst = appendField(dst, "Details", sysmonDetails(o.get("NewValueType"), o.get("NewValue")))
 	dst = appendField(dst, "Image", o.get("ProcessName"))
 	dst = appendField(dst, "ProcessId", hexToDecimal(o.get("ProcessId")))
@@ -94,20 +94,20 @@ func auditedRegistry(dst []sigma.Field, from int) []sigma.Field {
 // hives, and the alias of the current control set.
 func sysmonRegistryPath(key string) string {
 	const machine, user, set = `\REGISTRY\MACHINE`, `\REGISTRY\USER`, `\SYSTEM\ControlSet00`
-	if rest, ok := cutFold(key, machine); ok {
-		if in, ok := cutFold(rest, set); ok && in != "" && '0' <= in[0] && in[0] <= '9' && (len(in) == 1 || in[1] == '\\') {
+	if rest, ok := cutPrefixFold(key, machine); ok {
+		if in, ok := cutPrefixFold(rest, set); ok && in != "" && '0' <= in[0] && in[0] <= '9' && (len(in) == 1 || in[1] == '\\') {
 			return `HKLM\System\CurrentControlSet` + in[1:]
 		}
 		return "HKLM" + rest
 	}
-	if rest, ok := cutFold(key, user); ok {
+	if rest, ok := cutPrefixFold(key, user); ok {
 		return "HKU" + rest
 	}
 	return key
 }
 
-// cutFold is strings.CutPrefix without regard to case.
-func cutFold(s, prefix string) (string, bool) {
+// cutPrefixFold is strings.CutPrefix without regard to case.
+func cutPrefixFold(s, prefix string) (rest string, found bool) {
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
 		return s, false
 	}
@@ -116,8 +116,8 @@ func cutFold(s, prefix string) (string, bool) {
 
 // sysmonDetails formats a registry value as Sysmon does, which depends on its type:
 // Windows' code in Security events, a name in Elastic's events.
-func sysmonDetails(typ, value string) string {
-	switch typ {
+func sysmonDetails(valueType, value string) string {
+	switch valueType {
 	case "%%1876", "REG_DWORD", "SZ_DWORD":
 		if n, err := strconv.ParseUint(value, 0, 32); err == nil {
 			return fmt.Sprintf("DWORD (0x%08x)", n)
@@ -132,10 +132,10 @@ func sysmonDetails(typ, value string) string {
 	return value
 }
 
-// defenderThreat adds the field names of Sigma's antivirus category to Defender's
+// deriveDefenderThreat adds the field names of Sigma's antivirus category to Defender's
 // events.
-func defenderThreat(dst []sigma.Field, from int) []sigma.Field {
-	o := eventFields(dst[from:])
+func deriveDefenderThreat(dst []sigma.Field, eventStart int) []sigma.Field {
+	o := eventFields(dst[eventStart:])
 	dst = appendField(dst, "Signature", o.get("ThreatName"))
 	return appendField(dst, "Filename", o.get("Path"))
 }

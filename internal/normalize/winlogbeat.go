@@ -6,15 +6,15 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// winlogbeat is a Windows event from Winlogbeat 7 or later, with the event's own data
+// winlogbeatFormat is a Windows event from Winlogbeat 7 or later, with the event's own data
 // under winlog.event_data. Elastic's ingest pipelines and Elastic Agent move most
 // of that to ECS fields.
-var winlogbeat = format{
+var winlogbeatFormat = format{
 	name:             "winlogbeat",
 	discriminators:   [][]string{{"winlog.channel"}, {"winlog.event_data"}},
 	stripPrefixes:    []string{"winlog.event_data."},
 	lastPartPrefixes: []string{"winlog.user_data."},
-	fieldNames: mergeMaps(mergeMaps(ecsFields, fieldRenames), map[string][]string{
+	fieldNames: mergeMaps(mergeMaps(ecsFields, windowsFieldAliases), map[string][]string{
 		"winlog.channel":           {"Channel"},
 		"winlog.event_id":          {"EventID"},
 		"winlog.provider_name":     {"Provider_Name"},
@@ -40,18 +40,18 @@ var winlogbeat = format{
 	osPaths:       []string{"winlog.channel", "winlog.provider_name"},
 	classKeyPaths: []string{"winlog.event_id", "event.code"},
 	classify: func(r *Reader, d *Event, channel, eventID string) *Class {
-		return windowsClass(r, channel, eventID, winlogVariants.of(d, eventID), addECSNames)
+		return windowsClass(r, channel, eventID, winlogbeatVariantPaths.variantOf(d, eventID), addECSAliases)
 	},
-	derive: winlogDerive,
+	derive: deriveWinlogbeatFields,
 	// Added by Elastic's pipelines only.
 	deriveIf: []string{"event.category", "process", "file", "network"},
 }
 
-var winlogVariants = variantPathsUnder("winlog.event_data.")
+var winlogbeatVariantPaths = variantPathsUnder("winlog.event_data.")
 
-// winlogDerive restores fields that Elastic's pipelines moved, if that depends on
+// deriveWinlogbeatFields restores fields that Elastic's pipelines moved, if that depends on
 // the kind of event.
-func winlogDerive(d *Event, dst []sigma.Field) []sigma.Field {
+func deriveWinlogbeatFields(d *Event, dst []sigma.Field) []sigma.Field {
 	var e ecsParts
 	for k := range d.leaves {
 		l := &d.leaves[k]
@@ -60,11 +60,11 @@ func winlogDerive(d *Event, dst []sigma.Field) []sigma.Field {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}
-	return e.fields(dst)
+	return e.appendFields(dst)
 }
 
-// addECSNames adds the field names for the service and the categories of a class.
-func addECSNames(rt *Class) {
+// addECSAliases adds the field names for the service and the categories of a class.
+func addECSAliases(rt *Class) {
 	rt.aliases = make(map[string][]string)
 	for _, s := range rt.Sources {
 		for _, add := range []map[string][]string{ecsFieldsByService[s.Service], ecsFieldsByCategory[s.Category]} {
@@ -100,11 +100,11 @@ var ecsFieldsByService = map[string]map[string][]string{
 		"winlog.logon.id":             {"SubjectLogonId", "TargetLogonId"},
 		"winlog.logon.failure.status": {"Status"},
 	},
-	"powershell":         powershellFields,
-	"powershell-classic": mergeMaps(powershellFields, map[string][]string{"powershell.command.value": {"CommandLine"}}),
+	"powershell":         ecsPowerShellFields,
+	"powershell-classic": mergeMaps(ecsPowerShellFields, map[string][]string{"powershell.command.value": {"CommandLine"}}),
 }
 
-var powershellFields = map[string][]string{
+var ecsPowerShellFields = map[string][]string{
 	"event.sequence":       {"SequenceNumber"},
 	"file.path":            {"ScriptName", "Path"},
 	"process.command_line": {"HostApplication"},
@@ -113,7 +113,7 @@ var powershellFields = map[string][]string{
 	"powershell.command.invocation_details.value": {"Payload"},
 }
 
-var sourceProcessFields = map[string][]string{
+var ecsSourceProcessFields = map[string][]string{
 	"process.entity_id":  {"SourceProcessGuid", "SourceProcessGUID"},
 	"process.executable": {"SourceImage"},
 	"process.pid":        {"SourceProcessId"},
@@ -121,8 +121,8 @@ var sourceProcessFields = map[string][]string{
 }
 
 var ecsFieldsByCategory = map[string]map[string][]string{
-	"create_remote_thread": sourceProcessFields,
-	"process_access":       sourceProcessFields,
+	"create_remote_thread": ecsSourceProcessFields,
+	"process_access":       ecsSourceProcessFields,
 	"driver_load":          {"file.path": {"ImageLoaded"}},
 	"image_load":           {"file.path": {"ImageLoaded"}},
 	"pipe_created":         {"file.name": {"PipeName"}},

@@ -34,8 +34,8 @@ func loaded(t testing.TB, path string, off map[string]bool) (string, []string) {
 
 func TestLoadKinds(t *testing.T) {
 	files := map[string]string{
-		"a/one.yml": detecttest.Rule(detecttest.RuleOne, "one"), "two.YAML": detecttest.Rule(detecttest.RuleTwo, "two"), "a/one.test.yml": "fires: {}\n", "README.md": "title: none",
-		".git/x.yml": detecttest.Rule(detecttest.RuleOne, "hidden"), "logsources.yml": "logsources:\n  linux: {}\n", "other.yml": "key: value\n",
+		"a/one.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one"), "two.YAML": detecttest.RuleMatching(detecttest.RuleIDTwo, "two"), "a/one.test.yml": "fires: {}\n", "README.md": "title: none",
+		".git/x.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "hidden"), "logsources.yml": "logsources:\n  linux: {}\n", "other.yml": "key: value\n",
 	}
 	dir := writeFiles(t, files)
 	if got, problems := loaded(t, dir, nil); got != "one two" || problems != nil {
@@ -81,17 +81,17 @@ func TestLoadKinds(t *testing.T) {
 
 func TestLoadProblems(t *testing.T) {
 	dir := writeFiles(t, map[string]string{
-		"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleOne, "twin"),
+		"1.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one"), "2.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "twin"),
 		"3.yml": "title: three\ndetection: {condition: nothing}\n", "4.yml": "title: [\n",
-		"5.yml": strings.Replace(detecttest.Rule("x", "five"), "id: x\n", "", 1), "6.yml": detecttest.Rule(detecttest.RuleTwo, "six") + "---\n" + detecttest.Rule(detecttest.RuleTwo, "seven"),
+		"5.yml": strings.Replace(detecttest.RuleMatching("x", "five"), "id: x\n", "", 1), "6.yml": detecttest.RuleMatching(detecttest.RuleIDTwo, "six") + "---\n" + detecttest.RuleMatching(detecttest.RuleIDTwo, "seven"),
 	})
 	got, problems := loaded(t, dir, nil)
 	if got != "one five six" {
 		t.Errorf("rules are %q", got)
 	}
 	for i, want := range []string{
-		"/2.yml:1: id " + detecttest.RuleOne + " is taken by " + dir + "/1.yml (give one of the two a new id)", "/3.yml:", "/4.yml:",
-		"/6.yml:8: id " + detecttest.RuleTwo + " is taken by ",
+		"/2.yml:1: id " + detecttest.RuleIDOne + " is taken by " + dir + "/1.yml (give one of the two a new id)", "/3.yml:", "/4.yml:",
+		"/6.yml:8: id " + detecttest.RuleIDTwo + " is taken by ",
 	} {
 		if i >= len(problems) || !strings.HasPrefix(problems[i], want) {
 			t.Errorf("problem %d is not %q", i, want)
@@ -115,11 +115,11 @@ func TestRevision(t *testing.T) {
 		}
 		return set.Revision
 	}
-	a := revision(map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")})
-	if len(a) != 12 || a != revision(map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")}) {
+	a := revision(map[string]string{"a.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one")})
+	if len(a) != 12 || a != revision(map[string]string{"a.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one")}) {
 		t.Errorf("revision is %q, and another the next time", a)
 	}
-	if a == revision(map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "two")}) {
+	if a == revision(map[string]string{"a.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "two")}) {
 		t.Error("other rules have the same revision")
 	}
 }

@@ -85,7 +85,7 @@ func (l *Loader) Load() error {
 	if l.engine == nil {
 		l.engine = detect.NewEngine(set.Rules, l.logMismatch)
 	} else {
-		l.engine.Replace(set.Rules)
+		l.engine.ReplaceRules(set.Rules)
 	}
 	l.mu.Lock()
 	l.set, l.loaded, l.fingerprint = set, start, stamp

@@ -51,7 +51,7 @@ func titles(rules []ruleset.RuleInfo) string {
 
 // A rule that was disabled, or enabled again, is so after a restart.
 func TestSetEnabled(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one"), "2.yml": detecttest.RuleMatching(detecttest.RuleIDTwo, "two")})
 	offFile := filepath.Join(t.TempDir(), "rules-off")
 	load := func() *ruleset.Loader {
 		l, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}}, offFile, discardLog)
@@ -71,7 +71,7 @@ func TestSetEnabled(t *testing.T) {
 		id   string
 		on   bool
 		want string
-	}{{detecttest.RuleOne, false, "two|one"}, {detecttest.RuleTwo, false, "|one two"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleTwo, true, "two|one"}, {detecttest.RuleOne, true, "one two|"}} {
+	}{{detecttest.RuleIDOne, false, "two|one"}, {detecttest.RuleIDTwo, false, "|one two"}, {detecttest.RuleIDTwo, true, "two|one"}, {detecttest.RuleIDTwo, true, "two|one"}, {detecttest.RuleIDOne, true, "one two|"}} {
 		l := load()
 		if err := l.SetEnabled(t.Context(), step.id, step.on); err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestSetEnabled(t *testing.T) {
 func TestConcurrentSetEnabled(t *testing.T) {
 	files := make(map[string]string)
 	for i := range 8 {
-		files[fmt.Sprintf("%d.yml", i)] = detecttest.Rule(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
+		files[fmt.Sprintf("%d.yml", i)] = detecttest.RuleMatching(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), fmt.Sprint("rule", i))
 	}
 	l, err := ruleset.NewLoader([]ruleset.Source{{Name: writeFiles(t, files)}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
 	if err != nil {
@@ -117,7 +117,7 @@ func TestConcurrentSetEnabled(t *testing.T) {
 func TestWatch(t *testing.T) {
 	root := t.TempDir()
 	put := func(version, word string) {
-		write(t, filepath.Join(root, version, "rule.yml"), detecttest.Rule(detecttest.RuleOne, word))
+		write(t, filepath.Join(root, version, "rule.yml"), detecttest.RuleMatching(detecttest.RuleIDOne, word))
 		if err := os.Symlink(version, filepath.Join(root, "..tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -148,14 +148,14 @@ func TestWatch(t *testing.T) {
 	await("one 0")
 	put("..v2", "second")
 	await("second 0")
-	write(t, filepath.Join(root, "two.yml"), detecttest.Rule(detecttest.RuleTwo, "two"))
+	write(t, filepath.Join(root, "two.yml"), detecttest.RuleMatching(detecttest.RuleIDTwo, "two"))
 	await("second two 0")
 	write(t, filepath.Join(root, "two.yml"), "title: broken\ndetection: {condition: x}\n")
 	await("second 1")
 	if err := os.Rename(root, root+".away"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(root+".away", "two.yml"), detecttest.Rule(detecttest.RuleTwo, "back"))
+	write(t, filepath.Join(root+".away", "two.yml"), detecttest.RuleMatching(detecttest.RuleIDTwo, "back"))
 	if err := os.Rename(root+".away", root); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestOptionalSource(t *testing.T) {
 		if want == "" {
 			err = os.RemoveAll(dir)
 		} else {
-			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.Rule(detecttest.RuleOne, "one"))
+			write(t, filepath.Join(dir, "pack", "1.yml"), detecttest.RuleMatching(detecttest.RuleIDOne, "one"))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -201,7 +201,7 @@ func TestOptionalSource(t *testing.T) {
 // Of two rules with one id, the rule of the first source is used, whatever the
 // names of the files.
 func TestSourceOrder(t *testing.T) {
-	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.Rule(detecttest.RuleOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "second")})
+	first, second := writeFiles(t, map[string]string{"z.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "first")}), writeFiles(t, map[string]string{"a.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "second")})
 	for _, c := range [][2]string{{first, second}, {second, first}} {
 		set, err := ruleset.Load([]ruleset.Source{{Name: c[0]}, {Name: c[1]}}, nil)
 		if err != nil {
@@ -217,7 +217,7 @@ func TestSourceOrder(t *testing.T) {
 // A pipeline is part of the rules: its changes are loaded, and while it is
 // malformed the previous rules stay.
 func TestLoaderPipeline(t *testing.T) {
-	dir := writeFiles(t, map[string]string{"a.yml": detecttest.Rule(detecttest.RuleOne, "one")})
+	dir := writeFiles(t, map[string]string{"a.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one")})
 	pipe := filepath.Join(t.TempDir(), "p.yml")
 	write := func(text string) {
 		if err := os.WriteFile(pipe, []byte(text), 0o600); err != nil {

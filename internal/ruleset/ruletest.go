@@ -105,7 +105,7 @@ func testRule(f ruleFile, name string, data []byte, pipe *pipeline.Pipeline) []T
 	if len(cases.Fires) == 0 || len(cases.Silent) == 0 {
 		return fail(errors.New("a case that fires and one that is silent are needed"))
 	}
-	d := detect.NewEngine(set, nil).Detector()
+	d := detect.NewEngine(set, nil).NewDetector()
 	var results []TestResult
 	run := func(kind string, cases map[string]testEvents, want bool) {
 		names := make([]string, 0, len(cases))

@@ -17,8 +17,8 @@ func TestCases(t *testing.T) {
 		return fmt.Sprintf("{agent_id: a, event_id: e, event_type: process, severity: info, version: '1', host: {hostname: h, os: Linux}, process: {name: /x, pid: 1, command_line: %s, user: u}}", command)
 	}
 	dir := writeFiles(t, map[string]string{
-		"good.yml": detecttest.Rule(detecttest.RuleOne, "one"), "good.test.yml": "fires:\n  a: " + event("one") + "\n  b: " + event("other") + "\nsilent:\n  c: " + event("one") + "\n",
-		"none.yaml": detecttest.Rule(detecttest.RuleTwo, "two"), "half.yml": detecttest.Rule(detecttest.RuleTwo, "half"), "half.test.yml": "fires:\n  a: " + event("half") + "\n",
+		"good.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one"), "good.test.yml": "fires:\n  a: " + event("one") + "\n  b: " + event("other") + "\nsilent:\n  c: " + event("one") + "\n",
+		"none.yaml": detecttest.RuleMatching(detecttest.RuleIDTwo, "two"), "half.yml": detecttest.RuleMatching(detecttest.RuleIDTwo, "half"), "half.test.yml": "fires:\n  a: " + event("half") + "\n",
 		"lost.test.yml": "fires: {}\n", "table.yml": "logsources: {}\n", "broken.yml": "title: x\ndetection: {condition: y}\n", "broken.test.yml": "",
 	})
 	results, err := ruleset.TestRules([]ruleset.Source{{Name: dir}})

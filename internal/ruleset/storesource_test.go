@@ -32,7 +32,7 @@ func TestPublish(t *testing.T) {
 		}
 		waiting <- l
 	}()
-	dir := writeFiles(t, map[string]string{"1.yml": detecttest.Rule(detecttest.RuleOne, "one"), "2.yml": detecttest.Rule(detecttest.RuleTwo, "two")})
+	dir := writeFiles(t, map[string]string{"1.yml": detecttest.RuleMatching(detecttest.RuleIDOne, "one"), "2.yml": detecttest.RuleMatching(detecttest.RuleIDTwo, "two")})
 	pipe := filepath.Join(t.TempDir(), "pipe.yml")
 	write(t, pipe, "transformations: [{type: change_logsource, product: other}]\n")
 	server, err := ruleset.NewLoader([]ruleset.Source{{Name: dir}, {Name: pipe, Pipeline: true}}, filepath.Join(t.TempDir(), "rules-off"), discardLog)
@@ -64,13 +64,13 @@ func TestPublish(t *testing.T) {
 		}
 	}
 	await("one two", "")
-	if err := server.SetEnabled(ctx, detecttest.RuleTwo, false); err != nil {
+	if err := server.SetEnabled(ctx, detecttest.RuleIDTwo, false); err != nil {
 		t.Fatal(err)
 	}
 	await("one", "two")
-	write(t, filepath.Join(dir, "1.yml"), detecttest.Rule(detecttest.RuleOne, "first"))
+	write(t, filepath.Join(dir, "1.yml"), detecttest.RuleMatching(detecttest.RuleIDOne, "first"))
 	await("first", "two")
-	if err := worker.SetEnabled(ctx, detecttest.RuleOne, false); !errors.Is(err, picket.ErrInvalid) {
+	if err := worker.SetEnabled(ctx, detecttest.RuleIDOne, false); !errors.Is(err, picket.ErrInvalid) {
 		t.Errorf("a worker disables a rule: %v", err)
 	}
 }

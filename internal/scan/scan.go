@@ -97,7 +97,7 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, match func(Located
 
 	for range workers {
 		go func() {
-			d := e.Detector()
+			d := e.NewDetector()
 			for j := range jobs {
 				j.done <- detectJob(d, j, p)
 			}

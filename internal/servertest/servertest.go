@@ -109,7 +109,7 @@ func New(t testing.TB, o Options) *Server {
 	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
 		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDropped() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
-	srv.worker = worker.New(q, func() worker.Detector { return rules.Engine().Detector() }, s, worker.Options{Concurrency: 1, Logger: log})
+	srv.worker = worker.New(q, func() worker.Detector { return rules.Engine().NewDetector() }, s, worker.Options{Concurrency: 1, Logger: log})
 	srv.sessions = sessions
 	srv.addCredentials(t)
 	return srv
@@ -128,7 +128,7 @@ func (s *Server) addCredentials(t testing.TB) {
 	for _, role := range []string{auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin} {
 		token(role, auth.KindAPI, role+"-token", role)
 	}
-	s.Credentials["session"] = [2]string{"Cookie", auth.CookieName + "=" + s.SignIn(t, "ann", auth.RoleViewer)}
+	s.Credentials["session"] = [2]string{"Cookie", auth.SessionCookieName + "=" + s.SignIn(t, "ann", auth.RoleViewer)}
 }
 
 // SignIn adds a user and returns the secret of a session.

@@ -97,7 +97,7 @@ type CorrelationCommit struct {
 	Matches      []picket.Match // on stored events; those that are stored already are left out
 	DeleteBefore time.Time      // delete the observations that arrived before; zero: none
 	// Replay says that the matches may have been committed before. A match past
-	// picket.AlertMatchLimit is then not counted, because whether it is new is
+	// picket.MaxStoredMatchesPerAlert is then not counted, because whether it is new is
 	// not known.
 	Replay bool
 }

@@ -44,8 +44,8 @@ func EventSize(ev *picket.Event) int {
 // that are answered as JSON count as such.
 const jsonFactor = 6
 
-// AlertSize is about how many bytes an alert takes, in memory and as JSON.
-func AlertSize(a *picket.Alert) int {
+// ListedAlertSize is about how many bytes an alert takes in a list, in memory and as JSON.
+func ListedAlertSize(a *picket.Alert) int {
 	n := len(a.RuleID) + len(a.Title) + len(a.AgentID) + len(a.Host) + len(a.Assignee)
 	for _, tag := range a.Tags {
 		n += 4 + len(tag)
@@ -56,8 +56,17 @@ func AlertSize(a *picket.Alert) int {
 	return rowBytes + jsonFactor*n
 }
 
-// MatchSize is about how many bytes a match takes, in memory and as JSON.
+// MatchSize is about how many bytes of memory a match takes.
 func MatchSize(m *picket.Match) int {
+	n := rowBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
+	for i := range m.Why {
+		n += 64 + len(m.Why[i].Field) + len(m.Why[i].Value)
+	}
+	return n
+}
+
+// ListedMatchSize is about how many bytes a match takes in a list, in memory and as JSON.
+func ListedMatchSize(m *picket.Match) int {
 	n := len(m.RuleID) + len(m.EventID) + len(m.AgentID)
 	for i := range m.Why {
 		n += 16 + len(m.Why[i].Field) + len(m.Why[i].Value)
@@ -65,7 +74,7 @@ func MatchSize(m *picket.Match) int {
 	return rowBytes + jsonFactor*n
 }
 
-// HostSize is about how many bytes a host takes, in memory and as JSON.
-func HostSize(h *Host) int {
+// ListedHostSize is about how many bytes a host takes in a list, in memory and as JSON.
+func ListedHostSize(h *Host) int {
 	return rowBytes + jsonFactor*(len(h.Name)+len(h.AgentID)+len(h.OS))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/servertest"
 	"github.com/picket-edr/picket/internal/store"
@@ -35,7 +36,7 @@ func send(t *testing.T, s *servertest.Server, through, id string, d decision) in
 		form := url.Values{"status": {d.status}, "note": {d.note}, "assignee": {d.assignee}}
 		req = httptest.NewRequest("POST", "/console/alerts/"+id, strings.NewReader(form.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Cookie", auth.CookieName+"="+s.SignIn(t, "bob", auth.RoleAnalyst))
+		req.Header.Set("Cookie", auth.SessionCookieName+"="+s.SignIn(t, "bob", auth.RoleAnalyst))
 	case "api":
 		req = httptest.NewRequest("PATCH", "/api/v1/alerts/"+id, body(map[string]string{"status": d.status, "note": d.note, "assignee": d.assignee}))
 		req.Header.Set(s.Credentials["analyst"][0], s.Credentials["analyst"][1])
@@ -78,5 +79,46 @@ func TestAllInterfacesAgree(t *testing.T) {
 	want := "status=investigating assignee=carol note"
 	if diff := cmp.Diff([]string{want, want, want}, details); diff != "" {
 		t.Errorf("audit details (-want +got)\n%s", diff)
+	}
+}
+
+// Every route of the legacy dashboard that takes a note or an assignee refuses long
+// ones and stores nothing of them.
+func TestLegacyRoutesRefuseLongTexts(t *testing.T) {
+	s := servertest.New(t, servertest.Options{})
+	s.SaveAlerts(t, 1)
+	id := s.Alerts(t)[0].ID
+	note := strings.Repeat("x", triage.MaxNoteBytes+1)
+	assignee := strings.Repeat("x", triage.MaxAssigneeBytes+1)
+	type request struct {
+		path string
+		body map[string]any
+	}
+	var requests []request
+	for _, base := range []string{"/api/v1/alerts/", "/api/v1/dashboard/alerts/"} {
+		requests = append(requests,
+			request{base + id + "/status/", map[string]any{"status": "resolved", "note": note}},
+			request{base + id + "/assign/", map[string]any{"analyst_email": assignee}},
+			request{base + id + "/note/", map[string]any{"note": note}})
+	}
+	for _, action := range []string{"resolve", "false_positive", "assign"} {
+		requests = append(requests,
+			request{"/api/v1/alerts/bulk/", map[string]any{"alert_ids": []string{id}, "action": action, "assignee": "carol", "note": note}})
+	}
+	for _, req := range requests {
+		body, err := json.Marshal(req.body)
+		testenv.Check(t, err)
+		r := httptest.NewRequest("POST", req.path, strings.NewReader(string(body)))
+		r.Header.Set(s.Credentials["analyst"][0], s.Credentials["analyst"][1])
+		w := httptest.NewRecorder()
+		s.Mux.ServeHTTP(w, r)
+		if w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d %.200s", req.path, w.Code, w.Body)
+		}
+	}
+	a, err := s.Store.Alert(t.Context(), id)
+	testenv.Check(t, err)
+	if len(a.Notes) != 0 || a.Assignee != "" || a.Status != picket.StatusOpen {
+		t.Errorf("the alert has changed: %+v", a)
 	}
 }

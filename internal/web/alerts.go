@@ -94,7 +94,7 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	v := alertView{Alert: a, CanAct: who.Can(auth.RoleAnalyst),
+	v := alertView{Alert: a, CanAct: who.HasRole(auth.RoleAnalyst),
 		Statuses: picket.AlertStatuses()}
 	slices.Reverse(v.Alert.Notes) // newest first
 	page, err := c.Store.Matches(ctx, store.MatchQuery{AlertID: a.ID, Limit: 10})

@@ -33,7 +33,7 @@ type deadLetterRow struct {
 
 func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	ctx := r.Context()
-	v := queueView{CanAct: who.Can(auth.RoleAdmin)}
+	v := queueView{CanAct: who.HasRole(auth.RoleAdmin)}
 	v.Legacy, v.Agents = c.Dropped()
 	var err error
 	if v.Stats, err = c.Queue.Stats(ctx); err != nil {
@@ -69,7 +69,7 @@ const maxShownBatch = 4 << 20
 
 // deadLetterText returns the event of a dead letter, indented if it is JSON.
 func deadLetterText(l queue.DeadLetter) string {
-	if size := picket.EncodedSize(l.Payload); size == 0 || size > maxShownBatch {
+	if size := picket.DecodedBytes(l.Payload); size == 0 || size > maxShownBatch {
 		return "" // a batch that ended its worker may end the server too
 	}
 	b, err := picket.DecodeBatch(l.Payload)

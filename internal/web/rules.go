@@ -33,7 +33,7 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identit
 	set, loaded := c.Rules.Status()
 	on, off := c.Rules.List()
 	v := rulesView{Text: r.URL.Query().Get("q"), Enabled: len(on), Disabled: len(off), Problems: set.Problems, Revision: set.Revision,
-		Loaded: loaded, CanAct: who.Can(auth.RoleAnalyst)}
+		Loaded: loaded, CanAct: who.HasRole(auth.RoleAnalyst)}
 	add := func(rules []ruleset.RuleInfo, on bool) {
 		for _, rule := range rules {
 			text := strings.ToLower(rule.Title + "\n" + rule.ID + "\n" + strings.Join(rule.Tags, "\n") + "\n" + rule.Level.String())

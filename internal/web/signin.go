@@ -31,9 +31,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
 	name, next := r.PostForm.Get("name"), nextPath(r.PostForm.Get("next"))
 	secret, err := c.Sessions.SignIn(r.Context(), name, r.PostForm.Get("password"), auth.ClientIP(r))
 	if refused, ok := errors.AsType[*auth.SignInError](err); ok {
-		c.Audit.RecordRefusal(refused.User, auth.ClientIP(r))
+		c.Audit.CountSignInRefusal(refused.User, auth.ClientIP(r))
 		text := "Wrong name or password."
-		if errors.Is(err, auth.ErrTooMany) {
+		if errors.Is(err, auth.ErrTooManySignInFailures) {
 			text = "Too many failed attempts. Wait a minute."
 		}
 		return c.render(w, httpapi.Status(err), "signin.html", pageData{Title: "Sign in", Page: signInView{name, next, text}})
@@ -62,11 +62,11 @@ func nextPath(next string) string {
 
 // cookie returns the session's cookie. Behind TLS, browsers send it over TLS only.
 func cookie(r *http.Request, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{Name: auth.CookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: httpapi.IsTLS(r), SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: auth.SessionCookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: httpapi.IsTLS(r), SameSite: http.SameSiteLaxMode}
 }
 
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	if err := c.Sessions.SignOut(r.Context(), auth.Cookie(r)); err != nil {
+	if err := c.Sessions.SignOut(r.Context(), auth.SessionSecret(r)); err != nil {
 		return err
 	}
 	c.Audit.Record(r.Context(), who, "sign-out", auth.ClientIP(r), "")

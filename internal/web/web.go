@@ -137,7 +137,7 @@ func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
 		if err != nil {
 			return err
 		}
-		if !who.Can(role) {
+		if !who.HasRole(role) {
 			return fmt.Errorf("%s is %s, which is not enough here: %w", who.Subject, who.Role, auth.ErrForbidden)
 		}
 		return h(w, r, who)

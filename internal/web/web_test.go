@@ -61,7 +61,7 @@ func newFixture(t *testing.T) *fixture {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	events := []picket.Event{{ID: "ev/1", AgentID: "a", Host: "<b>h</b>", Type: "process", Time: now, Received: now, Raw: []byte(
 		`{"event_type":"process","host":{"os":"Linux"},"process":{"name":"/bin/sh","command_line":"<script>alert(1)</script> picket-first-alert"}}`)}}
-	matches, err := loader.Engine().Detector().Detect(events)
+	matches, err := loader.Engine().NewDetector().Detect(events)
 	check(err)
 	saved, err := s.Save(t.Context(), store.Batch{ID: "b", Events: events, Matches: matches})
 	check(err)
@@ -84,7 +84,7 @@ func (r *fixture) do(method, path, session string, form url.Values) *httptest.Re
 	req := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if session != "" {
-		req.AddCookie(&http.Cookie{Name: auth.CookieName, Value: session})
+		req.AddCookie(&http.Cookie{Name: auth.SessionCookieName, Value: session})
 	}
 	w := httptest.NewRecorder()
 	r.mux.ServeHTTP(w, req)

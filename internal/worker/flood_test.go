@@ -46,7 +46,7 @@ func TestFloodDisk(t *testing.T) {
 			s, err := sqlitestore.Open(path, sqlitestore.Options{Now: func() time.Time { return now }})
 			testenv.Check(t, err)
 			rules, _ := sigma.Compile(ast.Collection{}, sigma.Options{})
-			d := detect.NewEngine(rules, nil).Detector()
+			d := detect.NewEngine(rules, nil).NewDetector()
 			bytes := 0
 			for from := 0; from < flood.events; from += 1000 {
 				var evs []picket.Event

@@ -57,7 +57,7 @@ func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.D
 // nextGroup decodes deliveries into g until it is full, and returns the rest.
 func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 	for i, d := range ds {
-		large := picket.EncodedSize(d.Payload) > w.opt.MaxBytes
+		large := picket.DecodedBytes(d.Payload) > w.opt.MaxBytes
 		if len(g.pending) > 0 && (large || g.events+d.Events > w.opt.MaxEvents) {
 			return ds[i:]
 		}

@@ -38,7 +38,7 @@ func engine(t testing.TB, rule map[string]any) *detect.Detector {
 			t.Fatalf("%s\n%v", rules[0].YAML, r.Warnings)
 		}
 	}
-	return detect.NewEngine(set.Rules, nil).Detector()
+	return detect.NewEngine(set.Rules, nil).NewDetector()
 }
 
 // agree fails where the old rule and the converted one differ on an event.

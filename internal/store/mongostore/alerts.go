@@ -66,7 +66,7 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.alerts, f, func(d *alertDoc) bool {
 		a := d.alert()
-		if !budget.Take(store.AlertSize(&a)) {
+		if !budget.Take(store.ListedAlertSize(&a)) {
 			page.Next = formatCursor(cursorAlerts, last)
 			return false
 		}
@@ -170,7 +170,7 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.matches, f, func(d *matchDoc) bool {
 		m := d.match()
-		if !budget.Take(store.MatchSize(&m)) {
+		if !budget.Take(store.ListedMatchSize(&m)) {
 			page.Next = formatCursor(cursorMatches, last)
 			return false
 		}

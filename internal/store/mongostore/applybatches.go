@@ -209,7 +209,7 @@ func (t *txn) addMatches(ctx context.Context, sender string, matches []matchReco
 				}
 			}
 		}
-		if doc != nil && replay && doc.Kept >= picket.AlertMatchLimit {
+		if doc != nil && replay && doc.Kept >= picket.MaxStoredMatchesPerAlert {
 			continue
 		}
 		if doc == nil {
@@ -279,7 +279,7 @@ func (t *txn) addMatch(doc *alertDoc, sender string, m *matchRecord) {
 	r.Step = t.step
 	r.Matches++
 	t.knownMatches[m.ID] = true
-	if doc.Kept >= picket.AlertMatchLimit || !t.quota.AddMatch(sender, m.match()) && doc.Count > 1 {
+	if doc.Kept >= picket.MaxStoredMatchesPerAlert || !t.quota.AddMatch(sender, m.match()) && doc.Count > 1 {
 		return
 	}
 	doc.Kept++

@@ -78,10 +78,10 @@ func findLeaf(leaves []flatjson.Leaf, index *flatjson.LeafIndex, at int, f *sigm
 	if at < len(leaves) && leaves[at].Value == f.Value && leaves[at].Path.Name == f.Name {
 		return at
 	}
-	if named := index.FindNamed(at, f.Name, f.Value); named >= 0 {
+	if named := index.FindNamedWrapping(at, f.Name, f.Value); named >= 0 {
 		return named
 	}
-	return index.Find(at, f.Value)
+	return index.FindWrapping(at, f.Value)
 }
 
 func appendSizedName(b []byte, name string) []byte {

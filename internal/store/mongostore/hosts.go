@@ -46,7 +46,7 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.hosts, f, func(d *hostDoc) bool {
 		h := d.host()
-		if !budget.Take(store.HostSize(&h)) {
+		if !budget.Take(store.ListedHostSize(&h)) {
 			page.Next = formatCursor(cursorHosts, last)
 			return false
 		}

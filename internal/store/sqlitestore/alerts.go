@@ -53,7 +53,7 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 		if err != nil {
 			return false, err
 		}
-		if !budget.Take(store.AlertSize(&a.Alert)) {
+		if !budget.Take(store.ListedAlertSize(&a.Alert)) {
 			page.Next = formatCursor(cursorAlerts, block.Micros(last.LastSeen), last.n)
 			return false, nil
 		}

@@ -43,7 +43,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 		if err != nil {
 			return false, err
 		}
-		if !budget.Take(store.HostSize(&h)) {
+		if !budget.Take(store.ListedHostSize(&h)) {
 			last := page.Hosts[len(page.Hosts)-1]
 			page.Next = formatNamedCursor(cursorHosts, block.Micros(last.LastSeen), last.Name)
 			return false, nil

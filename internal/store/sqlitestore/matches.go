@@ -52,7 +52,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 			if err != nil {
 				return false, err
 			}
-			if !budget.Take(store.MatchSize(&m)) {
+			if !budget.Take(store.ListedMatchSize(&m)) {
 				page.Next = formatCursor(cursorMatches, last)
 				return false, nil
 			}

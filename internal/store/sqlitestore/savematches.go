@@ -38,7 +38,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 			}
 			open[key] = a
 		}
-		if b.replay && a.kept >= picket.AlertMatchLimit {
+		if b.replay && a.kept >= picket.MaxStoredMatchesPerAlert {
 			continue
 		}
 		isNew, err := t.saveMatch(b, a, m)
@@ -116,7 +116,7 @@ func (t *tx) newAlert(a picket.Alert) *openAlert {
 // whether it is new.
 func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, error) {
 	opens := a.isNew && a.added == 0
-	if a.kept >= picket.AlertMatchLimit || !t.quota.AddMatch(b.sender, m) && !opens {
+	if a.kept >= picket.MaxStoredMatchesPerAlert || !t.quota.AddMatch(b.sender, m) && !opens {
 		return true, nil // its event is new, so it has not been counted before
 	}
 	if a.n == 0 {

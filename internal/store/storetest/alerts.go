@@ -142,7 +142,7 @@ func testReopen(t *testing.T, s store.Store) {
 // testAlertMatchLimit gives an alert more matches than it keeps: most of them as
 // matches of a correlation, because those need no new events, and the last by Save.
 func testAlertMatchLimit(t *testing.T, s store.Store) {
-	const n, saved = picket.AlertMatchLimit + 200, 400
+	const n, saved = picket.MaxStoredMatchesPerAlert + 200, 400
 	evs := eventsOnOneHost(t, 0, n)
 	if ok, err := s.AcquireCorrelationLease(t.Context(), "a", time.Hour); !ok || err != nil {
 		t.Fatalf("lease: %t, %v", ok, err)
@@ -176,8 +176,8 @@ func testAlertMatchLimit(t *testing.T, s store.Store) {
 			break
 		}
 	}
-	if kept != picket.AlertMatchLimit {
-		t.Errorf("%d matches kept, want %d", kept, picket.AlertMatchLimit)
+	if kept != picket.MaxStoredMatchesPerAlert {
+		t.Errorf("%d matches kept, want %d", kept, picket.MaxStoredMatchesPerAlert)
 	}
 	if tot := must[store.Totals](t)(s.Totals(t.Context())); tot.Matches != n {
 		t.Errorf("%d matches in all, want %d", tot.Matches, n)

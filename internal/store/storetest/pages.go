@@ -63,7 +63,7 @@ func testPageBytes(t *testing.T, s store.Store) {
 		{"matches", func(cursor string) (rows []string, bytes int, next string, err error) {
 			p, err := s.Matches(t.Context(), store.MatchQuery{Cursor: cursor})
 			for i := range p.Matches {
-				rows, bytes = append(rows, suffix(p.Matches[i].RuleID)), bytes+store.MatchSize(&p.Matches[i])
+				rows, bytes = append(rows, suffix(p.Matches[i].RuleID)), bytes+store.ListedMatchSize(&p.Matches[i])
 			}
 			return rows, bytes, p.Next, err
 		}},
@@ -92,7 +92,7 @@ func testPageBytes(t *testing.T, s store.Store) {
 
 func alertPage(p store.AlertPage, err error) (rows []string, bytes int, next string, _ error) {
 	for i := range p.Alerts {
-		rows, bytes = append(rows, p.Alerts[i].RuleID[len(p.Alerts[i].RuleID)-2:]), bytes+store.AlertSize(&p.Alerts[i])
+		rows, bytes = append(rows, p.Alerts[i].RuleID[len(p.Alerts[i].RuleID)-2:]), bytes+store.ListedAlertSize(&p.Alerts[i])
 	}
 	return rows, bytes, p.Next, err
 }

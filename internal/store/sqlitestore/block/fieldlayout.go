@@ -64,7 +64,7 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 			b.names = append(b.names, f.Name)
 		}
 		layout = binary.AppendUvarint(layout, uint64(name))
-		leaf := b.index.Find(at, f.Value) // fields are mostly in the order of the leaves
+		leaf := b.index.FindWrapping(at, f.Value) // fields are mostly in the order of the leaves
 		layout = binary.AppendUvarint(layout, uint64(leaf+1))
 		if leaf < 0 {
 			b.literalHeaders = append(b.literalHeaders, byte(f.Value.Kind))

@@ -153,7 +153,7 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 // isLeafValue reports whether v is the text of a value of the event's JSON. The index
 // is that of b.leaves.
 func (b *Builder) isLeafValue(v sigma.Value) bool {
-	if b.index.Find(0, v) >= 0 {
+	if b.index.FindWrapping(0, v) >= 0 {
 		return true
 	}
 	text := store.ValueText(v)
@@ -165,7 +165,7 @@ func (b *Builder) isLeafValue(v sigma.Value) bool {
 			}
 			w.Text = ""
 		}
-		if b.index.Find(0, w) >= 0 {
+		if b.index.FindWrapping(0, w) >= 0 {
 			return true
 		}
 	}
