@@ -72,7 +72,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 		return nil, err
 	}
 	ctx, dir, r := cmd.Context(), dataDir(f.store.data), new(doctor.Report)
-	doctor.CheckDisk(r, f.store.data, queue.local || store.local, sqlitequeue.FreeDisk)
+	doctor.CheckDisk(r, f.store.data, queue.local || store.local, sqlitequeue.FreeDiskBytes)
 	queue.diagnose(ctx, r, f.queue, dir)
 	store.diagnose(ctx, r, *f.store)
 	if f.cache != "memory" {

@@ -16,7 +16,7 @@ import (
 // hint for each that cannot be used.
 func TestDoctorEngines(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
 	database := mongo.Database(t)
 	args := []string{"doctor", "--data", "nothing", "--listen", "127.0.0.1:1", "--queue", redis.URL(), "--cache", "redis://" + redis.Addr + "/1", "--store"}
 	report := func(store string, lines ...string) {

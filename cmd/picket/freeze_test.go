@@ -33,7 +33,7 @@ func pauseDuration(t *testing.T) time.Duration {
 // when it resumes. Their events are stored once.
 func TestPauseRedis(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t, redistest.Durable...)
+	redis := redistest.Start(t, redistest.DurableArgs...)
 	url := redis.URL() + "?lease=2s"
 	c := newTestCluster(t, "--workers", "0", "--queue", url)
 	c.startServer()
@@ -53,7 +53,7 @@ func TestPauseRedis(t *testing.T) {
 // backlog is processed without help.
 func TestPauseEngines(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.Durable...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
 	pauseMongo := func() { mongo.Process().Signal(syscall.SIGSTOP) }
 	resumeMongo := func() { mongo.Process().Signal(syscall.SIGCONT) }
 	c := newTestCluster(t, "--workers", "0")
@@ -81,7 +81,7 @@ func TestPauseEngines(t *testing.T) {
 // A server without a disk buffer answers clients with 503 while Redis is paused.
 func TestPauseWithoutDiskBuffer(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t, redistest.Durable...)
+	redis := redistest.Start(t, redistest.DurableArgs...)
 	c := newTestCluster(t, "--queue", redis.URL()+"?lease=2s", "--spill-bytes", "0")
 	c.startServer()
 	l := startLoad(c, loadOptions{})

@@ -20,14 +20,14 @@ import (
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	bridge := nettest.NewBridge(t)
-	serverHost, redisHost, storeHost := bridge.Host(), bridge.Host(), bridge.Host()
-	workerHosts := [2]*nettest.Host{bridge.Host(), bridge.Host()}
+	serverHost, redisHost, storeHost := bridge.AttachHost(), bridge.AttachHost(), bridge.AttachHost()
+	workerHosts := [2]*nettest.Host{bridge.AttachHost(), bridge.AttachHost()}
 	var redis *redistest.Server
-	redisHost.Do(func() {
-		redis = redistest.Start(t, append([]string{"--bind", redisHost.Addr + " 127.0.0.1", "--protected-mode", "no"}, redistest.Durable...)...)
+	redisHost.Run(func() {
+		redis = redistest.Start(t, append([]string{"--bind", redisHost.Addr + " 127.0.0.1", "--protected-mode", "no"}, redistest.DurableArgs...)...)
 	})
 	var mongo *mongotest.Server
-	storeHost.Do(func() { mongo = mongotest.StartOn(t, t.TempDir(), storeHost.Addr+":0", "-quick") })
+	storeHost.Run(func() { mongo = mongotest.StartOn(t, t.TempDir(), storeHost.Addr+":0", "-quick") })
 	_, port, _ := net.SplitHostPort(redis.Addr)
 	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
 	c.env = []string{"PICKET_QUEUE=redis://" + net.JoinHostPort(redisHost.Addr, port) + "/0?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
@@ -35,14 +35,14 @@ func TestPartitions(t *testing.T) {
 		return serverHost.Dial(ctx, network, addr)
 	}}}
 	var l *loadTest
-	serverHost.Do(func() {
+	serverHost.Run(func() {
 		c.startServer()
 		// FerretDB reads all events for each page of them, so that there can be few.
 		l = startLoad(c, loadOptions{client: client, pause: 400 * time.Millisecond})
 	})
 	var workers [2]*process
 	for i, host := range workerHosts {
-		host.Do(func() { workers[i] = c.startWorker(t.TempDir()) })
+		host.Run(func() { workers[i] = c.startWorker(t.TempDir()) })
 	}
 	l.waitForBatches(10)
 	hosts := append([]*nettest.Host{serverHost, redisHost, storeHost}, workerHosts[:]...)

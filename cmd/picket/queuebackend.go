@@ -174,7 +174,7 @@ func hintedRedis(err error) error {
 
 // bufferOnDisk puts a disk buffer in front of a remote queue, if o asks for one:
 // the intake then accepts batches while the queue is unreachable.
-func bufferOnDisk(q *openedQueue, remote diskbuffer.Next, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
+func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}

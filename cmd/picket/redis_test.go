@@ -22,7 +22,7 @@ func TestKillCeleryQueue(t *testing.T) { testKillRedisQueue(t, "celery+") }
 
 func testKillRedisQueue(t *testing.T, protocol string) {
 	t.Parallel()
-	redis := redistest.Start(t, redistest.Durable...)
+	redis := redistest.Start(t, redistest.DurableArgs...)
 	url := protocol + redis.URL() + "?lease=2s"
 	c := newTestCluster(t, "--workers", "0", "--queue", url)
 	c.startServer()
@@ -35,7 +35,7 @@ func testKillRedisQueue(t *testing.T, protocol string) {
 		case 0:
 			redis.Kill()
 			l.waitForBatches(20) // into the disk buffer
-			redis.Start()
+			redis.Restart()
 		case 1:
 			i := rand.IntN(2)
 			workers[i].kill()
@@ -59,7 +59,7 @@ func testKillRedisQueue(t *testing.T, protocol string) {
 	c.server.kill()
 	c.startServer()
 	l.waitForBatches(10)
-	redis.Start()
+	redis.Restart()
 	l.waitForBatches(10)
 	l.stop()
 	l.regroups = protocol != ""

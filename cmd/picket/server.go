@@ -140,7 +140,7 @@ func (s *server) openCache() (cache.Cache, error) {
 	}
 	// Servers with different stores may share a Redis: the key names the store.
 	of := sha256.Sum256([]byte(s.f.store))
-	c := rediscache.New(place.Connect(), fmt.Sprintf("%s:figures:%x:", place.Prefix, of[:8]), s.log)
+	c := rediscache.New(place.NewClient(), fmt.Sprintf("%s:figures:%x:", place.Prefix, of[:8]), s.log)
 	s.cacheConn = c
 	return c, nil
 }

@@ -24,12 +24,12 @@ type Cache interface {
 // Memory is a Cache in this process.
 type Memory struct {
 	mu    sync.Mutex
-	calls map[string]*call
+	calls map[string]*fillCall
 	now   func() time.Time
 }
 
-// A call is one call of fill, in progress or done.
-type call struct {
+// A fillCall is one call of fill, in progress or done.
+type fillCall struct {
 	done       chan struct{} // closed once the rest is set
 	computedAt time.Time
 	value      []byte
@@ -41,7 +41,7 @@ const maxKeys = 1024
 
 // NewMemory returns an empty Memory that uses a clock.
 func NewMemory(now func() time.Time) *Memory {
-	return &Memory{calls: make(map[string]*call), now: now}
+	return &Memory{calls: make(map[string]*fillCall), now: now}
 }
 
 // Get implements Cache. Calls for a value that is being computed wait for it.
@@ -50,7 +50,7 @@ func (m *Memory) Get(ctx context.Context, key string, ttl time.Duration, fill fu
 		m.mu.Lock()
 		c := m.calls[key]
 		if c == nil || !c.computedAt.IsZero() && m.now().Sub(c.computedAt) >= ttl {
-			c = &call{done: make(chan struct{})}
+			c = &fillCall{done: make(chan struct{})}
 			if len(m.calls) >= maxKeys {
 				clear(m.calls)
 			}
@@ -77,7 +77,7 @@ func (m *Memory) Get(ctx context.Context, key string, ttl time.Duration, fill fu
 	}
 }
 
-func (m *Memory) fill(ctx context.Context, key string, c *call, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+func (m *Memory) fill(ctx context.Context, key string, c *fillCall, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	start := m.now() // the value may be as old as that
 	value, err := fill(ctx)
 	if ctx.Err() != nil && err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// replyExpires is how long a reply waits to be read. Celery keeps it forever.
-const replyExpires = time.Minute
+// replyTTL is how long a reply waits to be read. Celery keeps it forever.
+const replyTTL = time.Minute
 
 // handleControl carries out a command and replies if asked to.
 func (n *Node) handleControl(ctx context.Context, message []byte) {
@@ -28,7 +28,7 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
 	var reply any
-	if run, known := commands[c.Method]; known {
+	if run, known := commandHandlers[c.Method]; known {
 		reply, err = run(n, ctx, c)
 	} else {
 		err = fmt.Errorf("KeyError('%s')", c.Method)
@@ -36,7 +36,7 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 	if err != nil {
 		reply = map[string]string{"error": err.Error()}
 	}
-	if slices.Contains(stateChanging, c.Method) {
+	if slices.Contains(stateChangingCommands, c.Method) {
 		n.log.Info("remote control command", "command", c.Method, "arguments", string(c.Arguments), "error", err)
 	}
 	if !c.WantsReply() || reply == nil {
@@ -49,40 +49,44 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 	key := n.set.Keys.Reply(c.ReplyTo.RoutingKey)
 	pipe := n.q.Client().Pipeline()
 	pipe.LPush(ctx, key, celery.AppendReply(nil, n.name, c, value, n.clock.Tick()))
-	pipe.Expire(ctx, key, replyExpires)
+	pipe.Expire(ctx, key, replyTTL)
 	if _, err := pipe.Exec(ctx); err != nil {
 		n.log.Warn("replying to remote control command failed", "command", c.Method, "error", err)
 	}
 }
 
-// stateChanging are the commands that change something. They are logged; their sender
-// is not known.
-var stateChanging = []string{"revoke", "terminate", "rate_limit", "pool_grow", "pool_shrink", "shutdown"}
+// stateChangingCommands are the commands that change something. They are logged; their
+// sender is not known.
+var stateChangingCommands = []string{"revoke", "terminate", "rate_limit", "pool_grow", "pool_shrink", "shutdown"}
 
-// commands are the remote control commands. All others are answered with an error.
+// commandHandlers are the remote control commands. All others are answered with an error.
 //
 // Source: celery/worker/control.py.
-var commands = map[string]func(*Node, context.Context, *celery.Control) (any, error){
+var commandHandlers = map[string]func(*Node, context.Context, *celery.Control) (any, error){
 	"ping":           func(*Node, context.Context, *celery.Control) (any, error) { return okReply("pong") },
-	"hello":          (*Node).hello,
-	"stats":          (*Node).stats,
-	"conf":           (*Node).conf,
-	"active":         (*Node).active,
+	"hello":          (*Node).handleHello,
+	"stats":          (*Node).handleStats,
+	"conf":           (*Node).handleConf,
+	"active":         (*Node).handleActive,
 	"reserved":       func(*Node, context.Context, *celery.Control) (any, error) { return []any{}, nil },
-	"scheduled":      (*Node).scheduled,
+	"scheduled":      (*Node).handleScheduled,
 	"registered":     func(n *Node, _ context.Context, _ *celery.Control) (any, error) { return n.set.Tasks, nil },
-	"active_queues":  (*Node).activeQueues,
+	"active_queues":  (*Node).handleActiveQueues,
 	"revoked":        func(n *Node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.RevokedIDs(ctx) },
-	"query_task":     (*Node).queryTask,
-	"heartbeat":      (*Node).heartbeat,
-	"enable_events":  (*Node).enableEvents,
-	"disable_events": (*Node).disableEvents,
-	"revoke":         (*Node).revoke,
-	"terminate":      (*Node).revoke,
-	"rate_limit":     (*Node).rateLimit,
-	"pool_grow":      func(n *Node, _ context.Context, c *celery.Control) (any, error) { return n.resize(c, 1, "grow") },
-	"pool_shrink":    func(n *Node, _ context.Context, c *celery.Control) (any, error) { return n.resize(c, -1, "shrink") },
-	"shutdown":       func(n *Node, _ context.Context, _ *celery.Control) (any, error) { n.opt.Shutdown(); return nil, nil },
+	"query_task":     (*Node).handleQueryTask,
+	"heartbeat":      (*Node).handleHeartbeatCommand,
+	"enable_events":  (*Node).handleEnableEvents,
+	"disable_events": (*Node).handleDisableEvents,
+	"revoke":         (*Node).handleRevoke,
+	"terminate":      (*Node).handleRevoke,
+	"rate_limit":     (*Node).handleRateLimit,
+	"pool_grow": func(n *Node, _ context.Context, c *celery.Control) (any, error) {
+		return n.handlePoolResize(c, 1, "grow")
+	},
+	"pool_shrink": func(n *Node, _ context.Context, c *celery.Control) (any, error) {
+		return n.handlePoolResize(c, -1, "shrink")
+	},
+	"shutdown": func(n *Node, _ context.Context, _ *celery.Control) (any, error) { n.opt.Shutdown(); return nil, nil },
 }
 
 // okReply is the reply to a command that was carried out.
@@ -90,8 +94,9 @@ func okReply(format string, args ...any) (any, error) {
 	return map[string]string{"ok": fmt.Sprintf(format, args...)}, nil
 }
 
-// arguments decodes the arguments of a command. What is missing or null is unchanged.
-func arguments(c *celery.Control, to any) error {
+// decodeArguments decodes the arguments of a command. What is missing or null is
+// unchanged.
+func decodeArguments(c *celery.Control, to any) error {
 	if len(c.Arguments) == 0 {
 		return nil
 	}
@@ -101,11 +106,11 @@ func arguments(c *celery.Control, to any) error {
 	return nil
 }
 
-// A stringList is an argument that is a string or a list of strings.
-type stringList []string
+// A stringOrList is an argument that is a string or a list of strings.
+type stringOrList []string
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (l *stringList) UnmarshalJSON(b []byte) error {
+func (l *stringOrList) UnmarshalJSON(b []byte) error {
 	var one string
 	if json.Unmarshal(b, &one) == nil && string(b) != "null" {
 		*l = []string{one}

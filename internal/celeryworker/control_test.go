@@ -24,7 +24,7 @@ func (p *pool) Concurrency() int { return p.n }
 func (p *pool) Resize(n int)     { p.n = n }
 
 // runNode runs the node of a queue, and returns once it listens.
-func runNode(r *celerytest.Fixture, q *celeryqueue.Queue, o celeryworker.NodeOptions) (stop func()) {
+func runNode(r *celerytest.Broker, q *celeryqueue.Queue, o celeryworker.NodeOptions) (stop func()) {
 	r.T.Helper()
 	o.Logger = slog.New(slog.DiscardHandler)
 	channel := r.Keys.ControlChannel()
@@ -41,7 +41,7 @@ func runNode(r *celerytest.Fixture, q *celeryqueue.Queue, o celeryworker.NodeOpt
 }
 
 // reply returns the reply of the only node to a command.
-func reply(r *celerytest.Fixture, method, arguments string) string {
+func reply(r *celerytest.Broker, method, arguments string) string {
 	r.T.Helper()
 	all := r.Broadcast(method, arguments)
 	if len(all) != 1 {
@@ -55,7 +55,7 @@ func reply(r *celerytest.Fixture, method, arguments string) string {
 
 func TestControl(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	work := &pool{n: 2}
 	ended := make(chan bool, 1)
@@ -63,7 +63,7 @@ func TestControl(t *testing.T) {
 	later := celerytest.NewTask("later")
 	later.ETA = time.Now().Add(time.Hour)
 	r.Publish(celerytest.NewTask("now"), later)
-	ds := celerytest.Receive(t, q, 1)
+	ds := celerytest.ReceiveTasks(t, q, 1)
 	for _, c := range []struct{ method, arguments, want string }{
 		{"ping", "{}", `{"ok":"pong"}`},
 		{"registered", "{}", `["` + celerytest.TaskName + `"]`},
@@ -116,7 +116,7 @@ func TestControl(t *testing.T) {
 // Nodes of one host have names of their own, which are free again.
 func TestNodeNames(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	var stop func()
 	for range 2 {
 		q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
@@ -147,19 +147,19 @@ func TestNodeNames(t *testing.T) {
 
 func TestRevoked(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	reply(r, "revoke", `{"task_id":"a"}`)
 	later := celerytest.NewTask("later")
 	later.ETA = time.Now().Add(time.Hour)
 	r.Publish(celerytest.NewTask("a"), later, celerytest.NewTask("b"))
-	ds := celerytest.Receive(t, q, 1)
+	ds := celerytest.ReceiveTasks(t, q, 1)
 	if diff := cmp.Diff([]string{"event of b"}, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
 	}
 	testenv.Check(t, q.Ack(t.Context(), ds...))
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	r.WantFailure("a", "TaskRevokedError", "revoked")
 	reply(r, "revoke", `{"task_id":"later"}`)
 	r.WantFailure("later", "TaskRevokedError", "revoked")
@@ -167,8 +167,8 @@ func TestRevoked(t *testing.T) {
 	r.Publish(celerytest.NewTask("a"))
 	other := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("c"))
-	celerytest.Drain(t, other)
-	r.Result("c")
+	celerytest.AckInBackground(t, other)
+	r.WaitResult("c")
 	testenv.Until(t, "all to be done", func() bool {
 		return r.Client.LLen(t.Context(), "celery").Val() == 0 && r.Client.HLen(t.Context(), "unacked").Val() == 0
 	})
@@ -178,7 +178,7 @@ func TestRevoked(t *testing.T) {
 // What Flower hears: the worker, and with events on all that becomes of tasks.
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	events := r.Client.PSubscribe(t.Context(), r.Keys.EventChannel("*"))
 	defer events.Close()
 	_, err := events.Receive(t.Context())
@@ -186,14 +186,14 @@ func TestEvents(t *testing.T) {
 	q := celerytest.Open(t, r.URL()+"?node=w@h", celeryqueue.Options{})
 	stop := runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}, Version: "1"})
 	reply(r, "enable_events", "{}")
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	bad, late := celerytest.NewTask("bad"), celerytest.NewTask("late")
 	bad.Args = []byte(`[1]`)
 	late.Expires = time.Now().Add(-time.Hour)
 	r.Publish(celerytest.NewTask("good"), bad, late)
-	r.Result("good")
-	r.Result("bad")
-	r.Result("late")
+	r.WaitResult("good")
+	r.WaitResult("bad")
+	r.WaitResult("late")
 	got, finished := make(map[string][]string), 0
 	for last := false; !last; {
 		m, err := events.ReceiveMessage(t.Context())
@@ -249,7 +249,7 @@ func TestEvents(t *testing.T) {
 // commonest complaint about Celery is a worker that then does nothing.
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -267,10 +267,10 @@ func TestBrokerRestarts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	for i := range 3 {
 		r.Kill()
-		r.Start()
+		r.Restart()
 		id := fmt.Sprint(i)
 		r.Publish(celerytest.NewTask(id))
-		if got := r.Result(id); got.Status != celery.Success {
+		if got := r.WaitResult(id); got.Status != celery.Success {
 			t.Errorf("%s is %s", id, got.Status)
 		}
 		testenv.Until(t, "the node to hear again", func() bool { return len(r.Broadcast("ping", "{}")) == 1 })

@@ -9,14 +9,14 @@ import (
 	"github.com/picket-edr/picket/celery"
 )
 
-// heartbeat publishes a heartbeat at once. Programs that start to read events ask for
-// it.
-func (n *Node) heartbeat(ctx context.Context, _ *celery.Control) (any, error) {
+// handleHeartbeatCommand publishes a heartbeat at once. Programs that start to read
+// events ask for it.
+func (n *Node) handleHeartbeatCommand(ctx context.Context, _ *celery.Control) (any, error) {
 	n.publishWorkerEvent(ctx, "worker-heartbeat")
 	return nil, nil
 }
 
-func (n *Node) enableEvents(ctx context.Context, _ *celery.Control) (any, error) {
+func (n *Node) handleEnableEvents(ctx context.Context, _ *celery.Control) (any, error) {
 	if n.eventsEnabled.Swap(true) {
 		return okReply("task events already enabled")
 	}
@@ -24,20 +24,20 @@ func (n *Node) enableEvents(ctx context.Context, _ *celery.Control) (any, error)
 	return okReply("task events enabled")
 }
 
-func (n *Node) disableEvents(context.Context, *celery.Control) (any, error) {
+func (n *Node) handleDisableEvents(context.Context, *celery.Control) (any, error) {
 	if !n.eventsEnabled.Swap(false) {
 		return okReply("task events already disabled")
 	}
 	return okReply("task events disabled")
 }
 
-// revoke revokes tasks that have not started. A running task is not stopped: it takes
-// milliseconds, and its event has been accepted.
-func (n *Node) revoke(ctx context.Context, c *celery.Control) (any, error) {
+// handleRevoke revokes tasks that have not started. A running task is not stopped: it
+// takes milliseconds, and its event has been accepted.
+func (n *Node) handleRevoke(ctx context.Context, c *celery.Control) (any, error) {
 	var args struct {
-		IDs stringList `json:"task_id"`
+		IDs stringOrList `json:"task_id"`
 	}
-	if err := arguments(c, &args); err != nil {
+	if err := decodeArguments(c, &args); err != nil {
 		return nil, err
 	}
 	if err := n.q.Revoke(ctx, args.IDs); err != nil {
@@ -46,12 +46,12 @@ func (n *Node) revoke(ctx context.Context, c *celery.Control) (any, error) {
 	return okReply("tasks %v flagged as revoked", args.IDs)
 }
 
-func (n *Node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
+func (n *Node) handleRateLimit(_ context.Context, c *celery.Control) (any, error) {
 	var args struct {
 		Name  string `json:"task_name"`
 		Limit any    `json:"rate_limit"`
 	}
-	if err := arguments(c, &args); err != nil {
+	if err := decodeArguments(c, &args); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(n.set.Tasks, args.Name) {
@@ -73,9 +73,9 @@ func (n *Node) rateLimit(_ context.Context, c *celery.Control) (any, error) {
 // maxPoolSize bounds what remote control can set.
 const maxPoolSize = 256
 
-func (n *Node) resize(c *celery.Control, sign int, what string) (any, error) {
+func (n *Node) handlePoolResize(c *celery.Control, sign int, what string) (any, error) {
 	args := struct{ N int }{1}
-	if err := arguments(c, &args); err != nil {
+	if err := decodeArguments(c, &args); err != nil {
 		return nil, err
 	}
 	n.opt.Pool.Resize(min(max(n.opt.Pool.Concurrency()+sign*args.N, 1), maxPoolSize))

@@ -16,48 +16,48 @@ import (
 
 // The replies of this file are those of celery/worker/control.py. Flower fails if a
 // member is missing.
-type object = map[string]any
+type jsonObject = map[string]any
 
-// hello replies to a starting worker, which asks all others for their clocks.
-func (n *Node) hello(_ context.Context, c *celery.Control) (any, error) {
+// handleHello replies to a starting worker, which asks all others for their clocks.
+func (n *Node) handleHello(_ context.Context, c *celery.Control) (any, error) {
 	var args struct {
 		From string `json:"from_node"`
 	}
-	if err := arguments(c, &args); err != nil || args.From == n.name {
+	if err := decodeArguments(c, &args); err != nil || args.From == n.name {
 		return nil, err
 	}
-	return object{"revoked": object{}, "clock": n.clock.Now()}, nil
+	return jsonObject{"revoked": jsonObject{}, "clock": n.clock.Now()}, nil
 }
 
-func (n *Node) stats(context.Context, *celery.Control) (any, error) {
+func (n *Node) handleStats(context.Context, *celery.Control) (any, error) {
 	n.mu.Lock()
 	total := maps.Clone(n.total)
 	n.mu.Unlock()
 	o := n.set.Broker.Options
 	host, portText, _ := net.SplitHostPort(o.Addrs[0])
 	port, _ := strconv.Atoi(portText)
-	return object{
+	return jsonObject{
 		"total": total, "pid": os.Getpid(), "clock": strconv.FormatInt(n.clock.Now(), 10), "uptime": int(time.Since(n.started).Seconds()),
-		"pool": object{"implementation": software, "max-concurrency": n.opt.Pool.Concurrency(), "processes": []int{os.Getpid()}},
-		"broker": object{
+		"pool": jsonObject{"implementation": softwareName, "max-concurrency": n.opt.Pool.Concurrency(), "processes": []int{os.Getpid()}},
+		"broker": jsonObject{
 			"hostname": host, "port": port, "transport": "redis", "virtual_host": strconv.Itoa(o.DB), "ssl": o.TLSConfig != nil,
-			"connect_timeout": o.DialTimeout.Seconds(), "failover_strategy": "round-robin", "transport_options": object{}, "alternates": []string{},
+			"connect_timeout": o.DialTimeout.Seconds(), "failover_strategy": "round-robin", "transport_options": jsonObject{}, "alternates": []string{},
 			"userid": nil, "insist": false, "login_method": nil, "uri_prefix": nil, "heartbeat": 0,
 		},
-		"prefetch_count": n.q.GroupSize(), "rusage": object{},
+		"prefetch_count": n.q.MaxDeliveryTasks(), "rusage": jsonObject{},
 	}, nil
 }
 
-// conf returns the settings that have a name in Celery.
-func (n *Node) conf(context.Context, *celery.Control) (any, error) {
+// handleConf returns the settings that have a name in Celery.
+func (n *Node) handleConf(context.Context, *celery.Control) (any, error) {
 	s := n.set
 	results := "disabled"
 	if s.Results != nil {
 		results = s.Results.String()
 	}
-	return object{
+	return jsonObject{
 		"broker_url": s.Broker.String(), "result_backend": results, "result_expires": s.ResultExpires.Seconds(),
-		"broker_transport_options": object{"visibility_timeout": s.VisibilityTimeout.Seconds(), "global_keyprefix": s.Keys.Prefix},
+		"broker_transport_options": jsonObject{"visibility_timeout": s.VisibilityTimeout.Seconds(), "global_keyprefix": s.Keys.Prefix},
 		"task_default_queue":       s.Publish, "task_serializer": "json", "result_serializer": "json", "accept_content": []string{"json"},
 		"task_acks_late": true, "task_reject_on_worker_lost": true, "worker_concurrency": n.opt.Pool.Concurrency(),
 		"worker_prefetch_multiplier": 1, "worker_send_task_events": n.eventsEnabled.Load(),
@@ -66,54 +66,55 @@ func (n *Node) conf(context.Context, *celery.Control) (any, error) {
 	}, nil
 }
 
-// eachActive calls f with the description of each task in flight, all of which run.
-func (n *Node) eachActive(f func(id string, info object)) {
+// eachActiveTask calls f with the description of each task in flight, all of which run.
+func (n *Node) eachActiveTask(f func(id string, info jsonObject)) {
 	n.q.EachInflight(func(t *celeryqueue.Task) {
-		info := n.info(t.Task)
-		info["time_start"], info["worker_pid"] = float64(t.Started().UnixMicro())/1e6, os.Getpid()
+		info := n.describeTask(t.Task)
+		info["time_start"], info["worker_pid"] = float64(t.ClaimedAt().UnixMicro())/1e6, os.Getpid()
 		f(t.ID, info)
 	})
 }
 
-// info describes a task that has not started.
+// describeTask describes a task that has not started.
 //
 // Source: celery/worker/request.py Request.info.
-func (n *Node) info(t *celery.Task) object {
-	return object{
-		"id": t.ID, "name": t.Name, "type": t.Name, "hostname": n.name, "args": plain(t.Args, "[]"), "kwargs": plain(t.Kwargs, "{}"),
+func (n *Node) describeTask(t *celery.Task) jsonObject {
+	return jsonObject{
+		"id": t.ID, "name": t.Name, "type": t.Name, "hostname": n.name, "args": normalizeJSONOr(t.Args, "[]"), "kwargs": normalizeJSONOr(t.Kwargs, "{}"),
 		"acknowledged": false, "time_start": nil, "worker_pid": nil,
-		"delivery_info": object{"exchange": t.Exchange, "routing_key": t.RoutingKey, "priority": t.Priority, "redelivered": t.Redelivered},
+		"delivery_info": jsonObject{"exchange": t.Exchange, "routing_key": t.RoutingKey, "priority": t.Priority, "redelivered": t.Redelivered},
 	}
 }
 
-// plain converts Python's JSON to standard JSON, or returns otherwise if there is none.
-func plain(src json.RawMessage, otherwise string) json.RawMessage {
+// normalizeJSONOr converts Python's JSON to standard JSON, or returns fallback if there
+// is none.
+func normalizeJSONOr(src json.RawMessage, fallback string) json.RawMessage {
 	if out, err := celery.NormalizeJSON(nil, src); err == nil {
 		return out
 	}
-	return json.RawMessage(otherwise)
+	return json.RawMessage(fallback)
 }
 
-func (n *Node) active(context.Context, *celery.Control) (any, error) {
-	all := []object{}
-	n.eachActive(func(_ string, info object) { all = append(all, info) })
+func (n *Node) handleActive(context.Context, *celery.Control) (any, error) {
+	all := []jsonObject{}
+	n.eachActiveTask(func(_ string, info jsonObject) { all = append(all, info) })
 	return all, nil
 }
 
-func (n *Node) scheduled(ctx context.Context, _ *celery.Control) (any, error) {
-	all := []object{}
+func (n *Node) handleScheduled(ctx context.Context, _ *celery.Control) (any, error) {
+	all := []jsonObject{}
 	err := n.q.EachScheduled(ctx, func(t *celery.Task, due time.Time) {
-		all = append(all, object{"eta": due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.info(t)})
+		all = append(all, jsonObject{"eta": due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.describeTask(t)})
 	})
 	return all, err
 }
 
-func (n *Node) activeQueues(context.Context, *celery.Control) (any, error) {
-	var all []object
-	for _, name := range n.set.Queues() {
-		all = append(all, object{
+func (n *Node) handleActiveQueues(context.Context, *celery.Control) (any, error) {
+	var all []jsonObject
+	for _, name := range n.set.ConsumedQueues() {
+		all = append(all, jsonObject{
 			"name": name, "routing_key": name, "durable": true, "exclusive": false, "auto_delete": false, "no_ack": false, "bindings": []any{},
-			"exchange": object{"name": name, "type": "direct", "durable": true, "passive": false, "auto_delete": false, "no_declare": false,
+			"exchange": jsonObject{"name": name, "type": "direct", "durable": true, "passive": false, "auto_delete": false, "no_declare": false,
 				"arguments": nil, "delivery_mode": nil},
 			"alias": nil, "no_declare": nil, "queue_arguments": nil, "binding_arguments": nil, "consumer_arguments": nil, "expires": nil,
 			"message_ttl": nil, "max_length": nil, "max_length_bytes": nil, "max_priority": nil,
@@ -122,21 +123,21 @@ func (n *Node) activeQueues(context.Context, *celery.Control) (any, error) {
 	return all, nil
 }
 
-// queryTask returns [state, description] for each of the tasks that is here.
-func (n *Node) queryTask(ctx context.Context, c *celery.Control) (any, error) {
-	var args struct{ IDs stringList }
-	if err := arguments(c, &args); err != nil {
+// handleQueryTask returns [state, description] for each of the tasks that is here.
+func (n *Node) handleQueryTask(ctx context.Context, c *celery.Control) (any, error) {
+	var args struct{ IDs stringOrList }
+	if err := decodeArguments(c, &args); err != nil {
 		return nil, err
 	}
-	found := object{}
-	n.eachActive(func(id string, info object) {
+	found := jsonObject{}
+	n.eachActiveTask(func(id string, info jsonObject) {
 		if slices.Contains(args.IDs, id) {
 			found[id] = []any{"active", info}
 		}
 	})
 	err := n.q.EachScheduled(ctx, func(t *celery.Task, _ time.Time) {
 		if slices.Contains(args.IDs, t.ID) {
-			found[t.ID] = []any{"reserved", n.info(t)}
+			found[t.ID] = []any{"reserved", n.describeTask(t)}
 		}
 	})
 	return found, err

@@ -23,8 +23,8 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// software is the software name of picket's workers in Celery.
-const software = "picket"
+// softwareName is the software name of picket's workers in Celery.
+const softwareName = "picket"
 
 // A Pool is the workers of this process.
 type Pool interface {
@@ -42,11 +42,11 @@ type NodeOptions struct {
 
 // Intervals of a node: heartbeats as Celery sends them, and batches of task events.
 const (
-	heartbeatEvery = 2 * time.Second
-	nameExpires    = 2 * heartbeatEvery
-	eventsEvery    = 300 * time.Millisecond
-	eventsChunk    = 100
-	closeTimeout   = time.Second
+	heartbeatInterval   = 2 * time.Second
+	nameTTL             = 2 * heartbeatInterval
+	eventsInterval      = 300 * time.Millisecond
+	maxEventsPerMessage = 100
+	closeTimeout        = time.Second
 )
 
 // A Node is this process as a Celery worker. It is a celeryqueue.Observer.
@@ -70,7 +70,7 @@ type Node struct {
 // New returns the node of a queue. Run makes it visible.
 func New(q *celeryqueue.Queue, o NodeOptions) *Node {
 	n := &Node{opt: o, log: o.Logger, q: q, set: q.Settings(), started: time.Now(), total: make(map[string]int)}
-	q.Observe(n)
+	q.SetObserver(n)
 	return n
 }
 
@@ -89,12 +89,12 @@ func (n *Node) Run(ctx context.Context) {
 		n.name = name
 		n.mu.Unlock()
 	}
-	n.log.Info("Celery node started", "node", n.name, "queues", n.set.Queues())
+	n.log.Info("Celery node started", "node", n.name, "queues", n.set.ConsumedQueues())
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { n.listen(ctx) })
 	n.publishWorkerEvent(ctx, "worker-online")
-	heartbeat, flush := time.NewTicker(heartbeatEvery), time.NewTicker(eventsEvery)
+	heartbeat, flush := time.NewTicker(heartbeatInterval), time.NewTicker(eventsInterval)
 	defer heartbeat.Stop()
 	defer flush.Stop()
 	for {
@@ -104,11 +104,11 @@ func (n *Node) Run(ctx context.Context) {
 			defer cancel()
 			n.flush(last)
 			n.publishWorkerEvent(last, "worker-offline")
-			n.q.Client().Del(last, n.nameKey(n.name))
+			n.q.Client().Del(last, n.nameClaimKey(n.name))
 			return
 		case <-heartbeat.C:
 			n.publishWorkerEvent(ctx, "worker-heartbeat")
-			n.q.Client().Set(ctx, n.nameKey(n.name), n.q.ID(), nameExpires)
+			n.q.Client().Set(ctx, n.nameClaimKey(n.name), n.q.ID(), nameTTL)
 		case <-flush.C:
 			n.flush(ctx)
 		}
@@ -141,17 +141,17 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 // renewed it: a killed node leaves its name behind.
 func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
 	claim := func() (bool, error) {
-		mine, err := n.q.Client().SetNX(ctx, n.nameKey(name), n.q.ID(), nameExpires).Result()
+		mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ID(), nameTTL).Result()
 		return mine, redisstats.WrapError(err)
 	}
 	if mine, err = claim(); mine || err != nil {
 		return mine, err
 	}
-	backoff.Sleep(ctx, nameExpires+eventsEvery)
+	backoff.Sleep(ctx, nameTTL+eventsInterval)
 	return claim()
 }
 
-func (n *Node) nameKey(name string) string { return n.set.Key("node:" + name) }
+func (n *Node) nameClaimKey(name string) string { return n.set.OwnKey("node:" + name) }
 
 // hostname returns the node's name, "" before it has one.
 func (n *Node) hostname() string {
@@ -188,23 +188,23 @@ func (n *Node) listen(ctx context.Context) {
 			if m.Channel == control {
 				n.handleControl(ctx, []byte(m.Payload))
 			} else if h, err := celery.DecodeHeartbeat([]byte(m.Payload)); err == nil {
-				n.handleHeartbeat(h)
+				n.recordHeartbeat(h)
 			}
 		}
 	}
 }
 
-// handleHeartbeat records workers of another kind, which may know tasks that picket
+// recordHeartbeat records workers of another kind, which may know tasks that picket
 // does not.
-func (n *Node) handleHeartbeat(h celery.Heartbeat) {
+func (n *Node) recordHeartbeat(h celery.Heartbeat) {
 	n.clock.Adjust(h.Clock)
-	if h.Software != software {
-		n.q.SawOtherWorker()
+	if h.Software != softwareName {
+		n.q.RecordOtherWorker()
 	}
 }
 
-// event returns an event with the fields that all events of the node have.
-func (n *Node) event(kind string) celery.Event {
+// newEvent returns an event with the fields that all events of the node have.
+func (n *Node) newEvent(kind string) celery.Event {
 	now := time.Now()
 	_, offset := now.Zone()
 	return celery.Event{Type: kind, Hostname: n.hostname(), UTCOffset: -offset / 3600, PID: os.Getpid(), Clock: n.clock.Tick(), Time: now}
@@ -212,10 +212,10 @@ func (n *Node) event(kind string) celery.Event {
 
 // publishWorkerEvent publishes an event about the node. A lost one does no harm.
 func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
-	e := n.event(kind)
+	e := n.newEvent(kind)
 	n.q.EachInflight(func(*celeryqueue.Task) { e.Active++ })
-	e.Freq, e.Processed = heartbeatEvery, int(n.processed.Load())
-	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), software, n.opt.Version, runtime.GOOS
+	e.Freq, e.Processed = heartbeatInterval, int(n.processed.Load())
+	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), softwareName, n.opt.Version, runtime.GOOS
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
 	n.q.Client().Publish(ctx, n.set.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
@@ -240,7 +240,7 @@ func (n *Node) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)
 	defer cancel()
 	pipe := n.q.Client().Pipeline()
-	for part := range slices.Chunk(events, eventsChunk) {
+	for part := range slices.Chunk(events, maxEventsPerMessage) {
 		pipe.Publish(ctx, n.set.Keys.EventChannel("task-multi"), celery.AppendEvents(nil, part))
 	}
 	pipe.Exec(ctx) // events are not retained: those of an outage are lost

@@ -20,13 +20,13 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 		return
 	}
 	for _, t := range all {
-		e := n.event("task-received")
+		e := n.newEvent("task-received")
 		e.UUID, e.RootID, e.ParentID, e.Name, e.Args, e.Kwargs = t.ID, t.RootID, t.ParentID, cmp.Or(t.Shadow, t.Name), t.ArgsRepr, t.KwargsRepr
 		e.Retries, e.ETA, e.Expires = t.Retries, t.ETA, t.Expires
 		n.bufferEvents(e)
 	}
 	for _, t := range begun {
-		e := n.event("task-started")
+		e := n.newEvent("task-started")
 		e.UUID = t.ID
 		n.bufferEvents(e)
 	}
@@ -39,23 +39,23 @@ func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask) {
 		return
 	}
 	for i := range tasks {
-		n.bufferEvents(n.finishedEvent(&tasks[i]))
+		n.bufferEvents(n.newFinishedEvent(&tasks[i]))
 	}
 }
 
-func (n *Node) finishedEvent(t *celeryqueue.FinishedTask) (e celery.Event) {
+func (n *Node) newFinishedEvent(t *celeryqueue.FinishedTask) (e celery.Event) {
 	switch t.Result.Status {
 	case celery.Success:
-		e = n.event("task-succeeded")
+		e = n.newEvent("task-succeeded")
 		e.Result, e.Runtime = t.ResultRepr(), t.Runtime()
 	case celery.Revoked:
-		e = n.event("task-revoked")
+		e = n.newEvent("task-revoked")
 		e.Expired = t.Expired
 	case celery.Retry:
-		e = n.event("task-retried")
+		e = n.newEvent("task-retried")
 		e.Exception = t.Result.Exception.String()
 	default:
-		e = n.event("task-failed")
+		e = n.newEvent("task-failed")
 		e.Exception, e.Traceback = t.Result.Exception.String(), t.Result.Traceback
 	}
 	e.UUID = t.ID

@@ -27,7 +27,7 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 		r.addFailure("broker", "", "%v", err)
 		return
 	}
-	text := "Redis " + s.Version + "; published tasks survive " + s.Durability(false)
+	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
 	if ws := s.Warnings(); len(ws) > 0 {
 		r.addFailure("broker", ws[0], "%s", text)
 	} else {

@@ -41,7 +41,7 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string) {
 		return
 	}
 	text := fmt.Sprintf("Redis %s, %d shards, appendonly %t, appendfsync %s, maxmemory %s %s, WAITAOF %t; accepted events survive %s",
-		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.Durability(false))
+		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.DescribeDurability(false))
 	if ws := s.Warnings(); len(ws) > 0 {
 		r.addFailure("redis", ws[0], "%s", text)
 	} else {

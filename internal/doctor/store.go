@@ -73,7 +73,7 @@ func CheckRedisCache(ctx context.Context, r *Report, url string) {
 		r.addFailure("cache", "a URL is as in redis://host:6379/1", "%v", err)
 		return
 	}
-	client := target.Connect()
+	client := target.NewClient()
 	defer client.Close()
 	if err := client.Ping(ctx).Err(); err != nil {
 		r.addFailure("cache", "is Redis running there? Until it is, each server computes the console's statistics itself", "%s: %v", target, err)

@@ -23,11 +23,11 @@ const (
 )
 
 // NewOp returns an Op of so many bytes.
-func NewOp(size int) *Op { return &Op{size: size, done: make(chan error, 1)} }
+func NewOp(bytes int) *Op { return &Op{size: bytes, done: make(chan error, 1)} }
 
 // Claim claims the operation for the writer. It returns false if the caller
 // withdrew it.
-func (o *Op) Claim() bool {
+func (o *Op) Claim() (ok bool) {
 	return o.state.Load() == claimed || o.state.CompareAndSwap(waiting, claimed)
 }
 
@@ -37,10 +37,10 @@ func (o *Op) Withdrawn() bool { return o.state.Load() == withdrawn }
 // Finish reports the outcome to the caller. The writer calls it once.
 func (o *Op) Finish(err error) { o.done <- err }
 
-// Outcome waits for the outcome.
-func (o *Op) Outcome() error { return <-o.done }
+// WaitOutcome waits for the outcome.
+func (o *Op) WaitOutcome() error { return <-o.done }
 
-func (o *Op) withdraw() bool { return o.state.CompareAndSwap(waiting, withdrawn) }
+func (o *Op) withdraw() (ok bool) { return o.state.CompareAndSwap(waiting, withdrawn) }
 
 func (o *Op) base() *Op { return o }
 
@@ -82,7 +82,7 @@ func (q *Queue[T]) Do(ctx context.Context, o T) error {
 			return q.ErrClosed
 		}
 	}
-	return op.Outcome()
+	return op.WaitOutcome()
 }
 
 // Gather appends first and the other operations that are waiting to group. It

@@ -43,13 +43,13 @@ func NewBridge(t testing.TB) *Bridge {
 	b := &Bridge{t: t, ns: newNamespace(t)}
 	var out []byte
 	var err error
-	doIn(t, b.ns, func() {
+	runInNamespace(t, b.ns, func() {
 		out, err = exec.Command("ip", "link", "add", "br0", "type", "bridge", "forward_delay", "0").CombinedOutput()
 	})
 	if err != nil {
 		t.Skipf("SKIPPED: this kernel does not permit a bridge: %v: %s", err, out)
 	}
-	b.ip("link", "set", "br0", "up")
+	b.runIP("link", "set", "br0", "up")
 	return b
 }
 
@@ -58,11 +58,11 @@ func NewBridge(t testing.TB) *Bridge {
 func newNamespace(t testing.TB) *os.File {
 	t.Helper()
 	var ns *os.File
-	err := inNamespace(func() (err error) {
+	err := onNewThread(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
-		ns, err = os.Open(threadNamespace())
+		ns, err = os.Open(threadNamespacePath())
 		return err
 	})
 	if err != nil {
@@ -72,11 +72,11 @@ func newNamespace(t testing.TB) *os.File {
 	return ns
 }
 
-func threadNamespace() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }
+func threadNamespacePath() string { return fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()) }
 
-// inNamespace runs f on a new thread whose namespace it may change. The thread
+// onNewThread runs f on a new thread whose namespace it may change. The thread
 // ends afterwards.
-func inNamespace(f func() error) error {
+func onNewThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked, so the thread is not reused
@@ -85,12 +85,12 @@ func inNamespace(f func() error) error {
 	return <-done
 }
 
-// doIn runs f in a namespace: sockets that f opens and processes that it starts
+// runInNamespace runs f in a namespace: sockets that f opens and processes that it starts
 // are in it, but goroutines that it starts are not.
-func doIn(t testing.TB, ns *os.File, f func()) {
+func runInNamespace(t testing.TB, ns *os.File, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
-	own, err := os.Open(threadNamespace())
+	own, err := os.Open(threadNamespacePath())
 	if err == nil {
 		defer own.Close()
 		err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
@@ -110,50 +110,50 @@ func doIn(t testing.TB, ns *os.File, f func()) {
 	f()
 }
 
-func ip(t testing.TB, ns *os.File, args ...string) {
+func runIPIn(t testing.TB, ns *os.File, args ...string) {
 	t.Helper()
-	doIn(t, ns, func() {
+	runInNamespace(t, ns, func() {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			t.Errorf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 	})
 }
 
-func (b *Bridge) ip(args ...string) { b.t.Helper(); ip(b.t, b.ns, args...) }
+func (b *Bridge) runIP(args ...string) { b.t.Helper(); runIPIn(b.t, b.ns, args...) }
 
-// Host attaches another host.
-func (b *Bridge) Host() *Host {
+// AttachHost attaches another host.
+func (b *Bridge) AttachHost() *Host {
 	b.t.Helper()
 	b.hosts++
 	h := &Host{Addr: fmt.Sprintf("10.0.0.%d", b.hosts), bridge: b, ns: newNamespace(b.t), port: fmt.Sprint("port", b.hosts)}
-	b.ip("link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.ns.Fd()))
+	b.runIP("link", "add", h.port, "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.ns.Fd()))
 	h.Heal()
 	for _, args := range [][]string{
 		{"addr", "add", h.Addr + "/24", "dev", "eth0"}, {"link", "set", "eth0", "up"}, {"link", "set", "lo", "up"},
 	} {
-		ip(b.t, h.ns, args...)
+		runIPIn(b.t, h.ns, args...)
 	}
 	return h
 }
 
-// Do runs f on the host: sockets that f opens and processes that it starts are
+// Run runs f on the host: sockets that f opens and processes that it starts are
 // there, but goroutines that it starts are not.
-func (h *Host) Do(f func()) { h.bridge.t.Helper(); doIn(h.bridge.t, h.ns, f) }
+func (h *Host) Run(f func()) { h.bridge.t.Helper(); runInNamespace(h.bridge.t, h.ns, f) }
 
 // Dial connects from the host.
 func (h *Host) Dial(ctx context.Context, network, addr string) (c net.Conn, err error) {
-	h.Do(func() { c, err = new(net.Dialer).DialContext(ctx, network, addr) })
+	h.Run(func() { c, err = new(net.Dialer).DialContext(ctx, network, addr) })
 	return c, err
 }
 
 // Unplug unplugs the cable, which the host notices.
-func (h *Host) Unplug() { h.bridge.t.Helper(); h.bridge.ip("link", "set", h.port, "down") }
+func (h *Host) Unplug() { h.bridge.t.Helper(); h.bridge.runIP("link", "set", h.port, "down") }
 
 // Blackhole drops all packets, which the host does not notice.
-func (h *Host) Blackhole() { h.bridge.t.Helper(); h.bridge.ip("link", "set", h.port, "nomaster") }
+func (h *Host) Blackhole() { h.bridge.t.Helper(); h.bridge.runIP("link", "set", h.port, "nomaster") }
 
 // Heal reverts Unplug and Blackhole.
 func (h *Host) Heal() {
 	h.bridge.t.Helper()
-	h.bridge.ip("link", "set", h.port, "master", "br0", "up")
+	h.bridge.runIP("link", "set", h.port, "master", "br0", "up")
 }

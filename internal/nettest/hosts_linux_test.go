@@ -13,9 +13,9 @@ import (
 // Hosts reach each other unless one is disconnected. This machine reaches none.
 func TestBridge(t *testing.T) {
 	bridge := nettest.NewBridge(t)
-	one, two := bridge.Host(), bridge.Host()
+	one, two := bridge.AttachHost(), bridge.AttachHost()
 	var l net.Listener
-	two.Do(func() {
+	two.Run(func() {
 		var err error
 		if l, err = net.Listen("tcp", two.Addr+":0"); err != nil {
 			t.Fatal(err)

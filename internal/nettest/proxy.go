@@ -55,7 +55,7 @@ func (p *Proxy) serve() {
 func (p *Proxy) forward(client net.Conn) {
 	p.track(client)
 	defer p.untrack(client)
-	p.waitConnected()
+	p.waitPartitionAndDelay()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		return
@@ -77,22 +77,22 @@ func (p *Proxy) copy(dst, src net.Conn) {
 	for {
 		n, err := src.Read(chunk)
 		if n > 0 {
-			p.waitConnected()
+			p.waitPartitionAndDelay()
 			if _, err := dst.Write(chunk[:n]); err != nil {
 				return
 			}
 		}
 		if err != nil {
 			if err == io.EOF {
-				p.waitConnected()
+				p.waitPartitionAndDelay()
 			}
 			return
 		}
 	}
 }
 
-// waitConnected waits while the network is partitioned, then for the delay.
-func (p *Proxy) waitConnected() {
+// waitPartitionAndDelay waits while the network is partitioned, then for the delay.
+func (p *Proxy) waitPartitionAndDelay() {
 	p.mu.Lock()
 	for p.partitioned {
 		p.healed.Wait()

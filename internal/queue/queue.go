@@ -139,7 +139,7 @@ type Inspector interface {
 	Peek(ctx context.Context, n int) ([]Delivery, error)
 	// DeadLetters lists up to n dead letters with IDs below before (0: the
 	// newest), newest first. A page ends at MaxDeadLetterPageBytes, but has at
-	// least one. Payloads of more than MaxListedPayload are left out.
+	// least one. Payloads of more than MaxListedPayloadBytes are left out.
 	DeadLetters(ctx context.Context, before int64, n int) (DeadLetterPage, error)
 	// Requeue enqueues dead letters as new messages: those with the given IDs,
 	// or all. A letter without a payload stays. It returns how many were
@@ -154,7 +154,7 @@ type Inspector interface {
 // Bounds of what Inspector.DeadLetters returns.
 const (
 	MaxDeadLetterPageBytes = 4 << 20
-	MaxListedPayload       = 1 << 20
+	MaxListedPayloadBytes  = 1 << 20
 )
 
 // A DeadLetterPage is one page of dead letters.
@@ -163,9 +163,9 @@ type DeadLetterPage struct {
 	Next        int64 // before of the next page; 0 on the last
 }
 
-// ListedSize is about how many bytes a dead letter takes in a list, in memory and as
+// ListedBytes is about how many bytes a dead letter takes in a list, in memory and as
 // JSON, in which a byte of a text can take six.
-func (l *DeadLetter) ListedSize() int {
+func (l *DeadLetter) ListedBytes() int {
 	return 128 + 6*(len(l.Cause)+len(l.AgentID)+len(l.EventID)) + len(l.Payload)
 }
 

@@ -10,24 +10,24 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// slots is the number of slots of a Redis Cluster.
-const slots = 16384
+// clusterSlots is the number of slots of a Redis Cluster.
+const clusterSlots = 16384
 
 // A Cluster is a Redis Cluster of masters on loopback, without replicas.
 type Cluster []*Server
 
-// StartCluster starts n masters, assigns each an equal range of slots, and waits
+// StartCluster starts so many masters, assigns each an equal range of slots, and waits
 // until all of them consider the cluster complete.
-func StartCluster(t testing.TB, n int, args ...string) Cluster {
+func StartCluster(t testing.TB, masters int, args ...string) Cluster {
 	t.Helper()
 	ctx := context.Background()
 	var c Cluster
-	for range n {
+	for range masters {
 		c = append(c, Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}, args...)...))
 	}
 	for i, s := range c {
 		client := s.Client()
-		if err := client.ClusterAddSlotsRange(ctx, i*slots/n, (i+1)*slots/n-1).Err(); err != nil {
+		if err := client.ClusterAddSlotsRange(ctx, i*clusterSlots/masters, (i+1)*clusterSlots/masters-1).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if err := client.Do(ctx, "cluster", "set-config-epoch", i+1).Err(); err != nil {
@@ -45,7 +45,7 @@ func StartCluster(t testing.TB, n int, args ...string) Cluster {
 		testenv.Until(t, "the cluster is complete", func() bool {
 			info := client.ClusterInfo(ctx).Val()
 			nodes := strings.Count(client.ClusterNodes(ctx).Val(), "connected")
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:"+strconv.Itoa(slots)) && nodes >= n
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:"+strconv.Itoa(clusterSlots)) && nodes >= masters
 		})
 	}
 	return c
@@ -60,8 +60,8 @@ func (c Cluster) URL() string {
 	return "redis://" + strings.Join(addrs, ",") + "/0?cluster=true"
 }
 
-// Move migrates a slot and its keys from one master to another, as redis-cli does.
-func (c Cluster) Move(t testing.TB, slot int, from, to *Server) {
+// MigrateSlot migrates a slot and its keys from one master to another, as redis-cli does.
+func (c Cluster) MigrateSlot(t testing.TB, slot int, from, to *Server) {
 	t.Helper()
 	ctx := context.Background()
 	f, g := from.Client(), to.Client()

@@ -25,8 +25,8 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// Durable are settings that put data on disk before a command is answered.
-var Durable = []string{"--appendonly", "yes", "--appendfsync", "always"}
+// DurableArgs are settings that put data on disk before a command is answered.
+var DurableArgs = []string{"--appendonly", "yes", "--appendfsync", "always"}
 
 // A Server is a redis-server on loopback with its own directory.
 type Server struct {
@@ -42,8 +42,8 @@ type Server struct {
 	out bytes.Buffer // of the running process
 }
 
-// binary finds the redis-server program.
-func binary(t testing.TB) string {
+// redisServerPath finds the redis-server program.
+func redisServerPath(t testing.TB) string {
 	t.Helper()
 	name := os.Getenv("PICKET_TEST_REDIS_SERVER")
 	if name == "" {
@@ -60,16 +60,16 @@ func binary(t testing.TB) string {
 // server is killed when the test ends.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	binary(t)
+	redisServerPath(t)
 	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(reservePort(t))), t: t, dir: t.TempDir(), args: args}
 	t.Cleanup(s.Kill)
-	s.Start()
+	s.Restart()
 	return s
 }
 
-// reserved has the ports that this process has given to servers, some of which
+// reservedPorts has the ports that this process has given to servers, some of which
 // may not listen yet.
-var reserved sync.Map
+var reservedPorts sync.Map
 
 // reservePort returns a free port for which the port 10,000 above, which Redis
 // Cluster uses, is free too.
@@ -85,7 +85,7 @@ func reservePort(t testing.TB) int {
 		if port > 50_000 {
 			port -= 20_000
 		}
-		if _, taken := reserved.LoadOrStore(port, true); !taken && isFree(port) && isFree(port+10_000) {
+		if _, taken := reservedPorts.LoadOrStore(port, true); !taken && isFree(port) && isFree(port+10_000) {
 			return port
 		}
 	}
@@ -104,8 +104,8 @@ func isFree(port int) bool {
 // URL returns the server's URL, as for --queue.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
-// Start restarts a server that was killed, with the same port and data.
-func (s *Server) Start() {
+// Restart restarts a server that was killed, with the same port and data.
+func (s *Server) Restart() {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{"--port", port, "--bind", host, "--dir", s.dir, "--daemonize", "no", "--loglevel", "notice"}
@@ -115,7 +115,7 @@ func (s *Server) Start() {
 		args = append(args, "--save", "")
 	}
 	args = append(args, s.args...)
-	cmd := exec.Command(binary(s.t), args...)
+	cmd := exec.Command(redisServerPath(s.t), args...)
 	s.mu.Lock()
 	s.out.Reset()
 	cmd.Stdout, cmd.Stderr = &lockedWriter{&s.mu, &s.out}, &lockedWriter{&s.mu, &s.out}

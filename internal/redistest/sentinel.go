@@ -11,7 +11,7 @@ import (
 // without other Sentinels, after a second without a reply.
 func StartSentinel(t testing.TB, name string, master *Server) *Server {
 	t.Helper()
-	binary(t)
+	redisServerPath(t)
 	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(reservePort(t))), t: t, dir: t.TempDir()}
 	host, port, _ := net.SplitHostPort(master.Addr)
 	// A Sentinel rewrites its configuration file.
@@ -19,6 +19,6 @@ func StartSentinel(t testing.TB, name string, master *Server) *Server {
 		name, host, port, name, name))
 	s.args = []string{"--sentinel"}
 	t.Cleanup(s.Kill)
-	s.Start()
+	s.Restart()
 	return s
 }

@@ -25,7 +25,7 @@ func TestUnsentDataIsDiscarded(t *testing.T) {
 	defer l.Close()
 	p, err := redisurl.Parse("redis://" + l.Addr().String())
 	testenv.Check(t, err)
-	client := p.Connect()
+	client := p.NewClient()
 	connected := make(chan error, 1)
 	go func() { connected <- client.Ping(t.Context()).Err() }()
 	conn, err := l.Accept()

@@ -40,8 +40,8 @@ type Config struct {
 // String returns the URL without credentials.
 func (c *Config) String() string { return c.display }
 
-// Connect returns a client, which connects when it is used.
-func (c *Config) Connect() redis.UniversalClient {
+// NewClient returns a client, which connects when it is used.
+func (c *Config) NewClient() redis.UniversalClient {
 	silenceDriver()
 	return redis.NewUniversalClient(c.Options)
 }

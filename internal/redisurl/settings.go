@@ -34,7 +34,7 @@ func ReadSettings(ctx context.Context, node Node) (Settings, error) {
 	if err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
 		return Settings{}, fmt.Errorf("read the server's settings: %w", err)
 	}
-	fields := InfoFields(info)
+	fields := ParseInfo(info)
 	s := Settings{
 		Version: fields["redis_version"], AppendOnly: fields["aof_enabled"] == "1",
 		MaxMemoryPolicy: fields["maxmemory_policy"], MaxMemory: fields["maxmemory"],
@@ -60,8 +60,8 @@ func (s Settings) OlderThan(major, minor int) bool {
 	return n == 2 && (a < major || a == major && b < minor)
 }
 
-// Durability describes what an accepted batch survives.
-func (s Settings) Durability(fsync bool) string {
+// DescribeDurability describes what an accepted batch survives.
+func (s Settings) DescribeDurability(fsync bool) string {
 	switch {
 	case !s.AppendOnly:
 		return "nothing: an accepted batch is lost when the server ends, for appendonly is off"
@@ -96,9 +96,9 @@ func (s Settings) LogWarnings(log *slog.Logger) {
 	}
 }
 
-// Fsync reports whether WAITAOF is needed to wait for fsync, or returns an error
+// NeedsWaitAOF reports whether WAITAOF is needed to wait for fsync, or returns an error
 // if the server cannot do that.
-func (s Settings) Fsync() (waitAOF bool, err error) {
+func (s Settings) NeedsWaitAOF() (waitAOF bool, err error) {
 	switch {
 	case s.AppendOnly && s.AppendFsync == "always":
 		return false, nil // it syncs before it answers
@@ -108,8 +108,8 @@ func (s Settings) Fsync() (waitAOF bool, err error) {
 	return false, fmt.Errorf("durability fsync needs appendonly yes, and appendfsync always or a server with WAITAOF (7.2): %w", picket.ErrInvalid)
 }
 
-// InfoFields parses the reply of INFO.
-func InfoFields(info string) map[string]string {
+// ParseInfo parses the reply of INFO.
+func ParseInfo(info string) map[string]string {
 	fields := make(map[string]string)
 	for line := range strings.Lines(info) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {

@@ -12,18 +12,18 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// window is the history that an encoder keeps. Batches are about a megabyte, so
+// windowBytes is the history that an encoder keeps. Batches are about a megabyte, so
 // more would cost memory for nothing.
-const window = 1 << 20
+const windowBytes = 1 << 20
 
-var fast = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedFastest) })
-var small = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedDefault) })
+var speedEncoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedFastest) })
+var sizeEncoder = sync.OnceValue(func() *zstd.Encoder { return newEncoder(zstd.SpeedDefault) })
 
 func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 	e, err := zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(level),
 		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
-		zstd.WithWindowSize(window),
+		zstd.WithWindowSize(windowBytes),
 		zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic(err) // the options are constant
@@ -32,31 +32,32 @@ func newEncoder(level zstd.EncoderLevel) *zstd.Encoder {
 }
 
 // CompressForSpeed appends src, compressed for speed, to dst.
-func CompressForSpeed(dst, src []byte) []byte { return fast().EncodeAll(src, dst) }
+func CompressForSpeed(dst, src []byte) []byte { return speedEncoder().EncodeAll(src, dst) }
 
 // CompressForSize appends src, compressed for size, to dst.
-func CompressForSize(dst, src []byte) []byte { return small().EncodeAll(src, dst) }
+func CompressForSize(dst, src []byte) []byte { return sizeEncoder().EncodeAll(src, dst) }
 
-var streams = sync.Pool{New: func() any {
+var streamEncoders = sync.Pool{New: func() any {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true))
+		zstd.WithWindowSize(windowBytes), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic(err) // the options are constant
 	}
 	return e
 }}
 
-// CompressParts appends the size bytes that parts writes, compressed for speed, to dst. It
+// CompressParts appends the totalBytes bytes that parts writes, compressed for speed, to dst. It
 // needs no contiguous copy of them.
-func CompressParts(dst []byte, size int, parts func(write func([]byte))) []byte {
+func CompressParts(dst []byte, totalBytes int, parts func(write func([]byte))) []byte {
 	out := bytes.NewBuffer(dst)
-	e := streams.Get().(*zstd.Encoder)
-	defer streams.Put(e)
-	e.ResetContentSize(out, int64(size))
-	// Writing to memory fails only if size is wrong, and then Close returns an error.
+	e := streamEncoders.Get().(*zstd.Encoder)
+	defer streamEncoders.Put(e)
+	e.ResetContentSize(out, int64(totalBytes))
+	// Writing to memory fails only if totalBytes is wrong, and then Close returns an
+	// error.
 	parts(func(p []byte) { e.Write(p) })
 	if err := e.Close(); err != nil {
-		panic(fmt.Sprintf("compress %d bytes: %v", size, err))
+		panic(fmt.Sprintf("compress %d bytes: %v", totalBytes, err))
 	}
 	return out.Bytes()
 }
@@ -88,7 +89,7 @@ var decoder = sync.OnceValue(func() *zstd.Decoder {
 // NewReader returns a reader of src, decompressed, which takes little memory whatever
 // the decompressed size. The caller must close it.
 func NewReader(src []byte) (io.ReadCloser, error) {
-	d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8*window))
+	d, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8*windowBytes))
 	if err != nil {
 		return nil, fmt.Errorf("decompress %d bytes: %w", len(src), err)
 	}

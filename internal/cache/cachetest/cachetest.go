@@ -26,13 +26,13 @@ func Run(t *testing.T, open func(t *testing.T) cache.Cache) {
 	}
 }
 
-// counter returns a fill function that returns another value each time.
-func counter() func(context.Context) ([]byte, error) {
+// countingFill returns a fill function that returns another value each time.
+func countingFill() func(context.Context) ([]byte, error) {
 	var n atomic.Int64
 	return func(context.Context) ([]byte, error) { return fmt.Append(nil, n.Add(1)), nil }
 }
 
-func get(t *testing.T, c cache.Cache, key string, ttl time.Duration, fill func(context.Context) ([]byte, error), want string) {
+func wantGet(t *testing.T, c cache.Cache, key string, ttl time.Duration, fill func(context.Context) ([]byte, error), want string) {
 	t.Helper()
 	if got, err := c.Get(t.Context(), key, ttl, fill); err != nil || string(got) != want {
 		t.Errorf("%s is %q, %v; want %q", key, got, err, want)
@@ -40,17 +40,17 @@ func get(t *testing.T, c cache.Cache, key string, ttl time.Duration, fill func(c
 }
 
 func testHit(t *testing.T, c cache.Cache) {
-	a, b := counter(), counter()
+	a, b := countingFill(), countingFill()
 	for range 3 {
-		get(t, c, "a", time.Hour, a, "1")
+		wantGet(t, c, "a", time.Hour, a, "1")
 	}
-	get(t, c, "b", time.Hour, b, "1")
-	get(t, c, "a", time.Hour, b, "1")
+	wantGet(t, c, "b", time.Hour, b, "1")
+	wantGet(t, c, "a", time.Hour, b, "1")
 }
 
 func testExpiry(t *testing.T, c cache.Cache) {
-	f := counter()
-	get(t, c, "a", 10*time.Millisecond, f, "1")
+	f := countingFill()
+	wantGet(t, c, "a", 10*time.Millisecond, f, "1")
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		if got, err := c.Get(t.Context(), "a", 10*time.Millisecond, f); err != nil {
 			t.Fatal(err)
@@ -64,12 +64,12 @@ func testExpiry(t *testing.T, c cache.Cache) {
 }
 
 func testInvalidate(t *testing.T, c cache.Cache) {
-	a, b := counter(), counter()
-	get(t, c, "a", time.Hour, a, "1")
-	get(t, c, "b", time.Hour, b, "1")
+	a, b := countingFill(), countingFill()
+	wantGet(t, c, "a", time.Hour, a, "1")
+	wantGet(t, c, "b", time.Hour, b, "1")
 	c.Invalidate(t.Context(), "a", "nothing")
-	get(t, c, "a", time.Hour, a, "2")
-	get(t, c, "b", time.Hour, b, "1")
+	wantGet(t, c, "a", time.Hour, a, "2")
+	wantGet(t, c, "b", time.Hour, b, "1")
 }
 
 func testErrors(t *testing.T, c cache.Cache) {
@@ -77,7 +77,7 @@ func testErrors(t *testing.T, c cache.Cache) {
 	if _, err := c.Get(t.Context(), "a", time.Hour, func(context.Context) ([]byte, error) { return nil, broken }); !errors.Is(err, broken) {
 		t.Errorf("error is %v", err)
 	}
-	get(t, c, "a", time.Hour, counter(), "1")
+	wantGet(t, c, "a", time.Hour, countingFill(), "1")
 }
 
 // Of concurrent calls, one computes the value.
@@ -121,7 +121,7 @@ func testCanceledCaller(t *testing.T, c cache.Cache) {
 		}
 	})
 	<-computing
-	callers.Go(func() { get(t, c, "a", time.Hour, counter(), "1") })
+	callers.Go(func() { wantGet(t, c, "a", time.Hour, countingFill(), "1") })
 	cancel()
 	callers.Wait()
 }

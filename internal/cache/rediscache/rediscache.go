@@ -52,8 +52,8 @@ func New(client redis.UniversalClient, prefix string, log *slog.Logger) *Cache {
 // Close closes the client.
 func (c *Cache) Close() error { return c.client.Close() }
 
-// unlock deletes a lock if the caller still holds it.
-var unlock = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
+// unlockScript deletes a lock if the caller still holds it.
+var unlockScript = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
 // computeLockKey is the key of the lock for computing a value.
 func computeLockKey(name string) string { return name + ":making" }
@@ -95,12 +95,12 @@ func (c *Cache) get(ctx context.Context, key string, ttl time.Duration, fill fun
 
 // readOrLock returns the value or, if there is none, whether it has acquired the
 // lock for computing it.
-func (c *Cache) readOrLock(ctx context.Context, name, token string) (value []byte, locked bool, err error) {
-	err = c.request(ctx, func(ctx context.Context) error {
+func (c *Cache) readOrLock(ctx context.Context, name, lockToken string) (value []byte, locked bool, err error) {
+	err = c.callIfAvailable(ctx, func(ctx context.Context) error {
 		if value, err = c.client.Get(ctx, name).Bytes(); !errors.Is(err, redis.Nil) {
 			return err
 		}
-		if locked, err = c.client.SetNX(ctx, computeLockKey(name), token, computeTimeout).Result(); err != nil || !locked {
+		if locked, err = c.client.SetNX(ctx, computeLockKey(name), lockToken, computeTimeout).Result(); err != nil || !locked {
 			return err
 		}
 		// Another server may have stored it, and released its lock, in between.
@@ -108,28 +108,28 @@ func (c *Cache) readOrLock(ctx context.Context, name, token string) (value []byt
 			return nil
 		}
 		if err == nil {
-			err = unlock.Run(ctx, c.client, []string{computeLockKey(name)}, token).Err()
+			err = unlockScript.Run(ctx, c.client, []string{computeLockKey(name)}, lockToken).Err()
 		}
 		return err
 	})
 	return value, locked, err
 }
 
-func (c *Cache) computeAndStore(ctx context.Context, name, token string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
+func (c *Cache) computeAndStore(ctx context.Context, name, lockToken string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	start := time.Now()
 	value, err := fill(ctx)
 	ctx = context.WithoutCancel(ctx)
-	_ = c.request(ctx, func(ctx context.Context) error {
+	_ = c.callIfAvailable(ctx, func(ctx context.Context) error {
 		if left := ttl - time.Since(start); err == nil && left > 0 {
 			// Without the lock the key has been invalidated meanwhile, and the value
 			// may be from before the change.
-			if holder, e := c.client.Get(ctx, computeLockKey(name)).Result(); e == nil && holder == token {
+			if holder, e := c.client.Get(ctx, computeLockKey(name)).Result(); e == nil && holder == lockToken {
 				if e := c.client.Set(ctx, name, value, max(left, time.Millisecond)).Err(); e != nil {
 					return e
 				}
 			}
 		}
-		return unlock.Run(ctx, c.client, []string{computeLockKey(name)}, token).Err()
+		return unlockScript.Run(ctx, c.client, []string{computeLockKey(name)}, lockToken).Err()
 	})
 	return value, err
 }
@@ -137,7 +137,7 @@ func (c *Cache) computeAndStore(ctx context.Context, name, token string, ttl tim
 // Invalidate implements cache.Cache.
 func (c *Cache) Invalidate(ctx context.Context, keys ...string) {
 	c.local.Invalidate(ctx, keys...)
-	_ = c.request(ctx, func(ctx context.Context) error {
+	_ = c.callIfAvailable(ctx, func(ctx context.Context) error {
 		for _, k := range keys { // one at a time, because in a Cluster they are on several servers
 			if err := c.client.Del(ctx, c.prefix+k).Err(); err != nil {
 				return err
@@ -154,8 +154,8 @@ func (c *Cache) isUnavailable() bool { return time.Now().UnixNano() < c.unavaila
 
 var errUnavailable = errors.New("redis did not answer recently")
 
-// request calls f, unless Redis did not answer recently.
-func (c *Cache) request(ctx context.Context, f func(context.Context) error) error {
+// callIfAvailable calls f, unless Redis did not answer recently.
+func (c *Cache) callIfAvailable(ctx context.Context, f func(context.Context) error) error {
 	if c.isUnavailable() {
 		return errUnavailable
 	}

@@ -89,6 +89,6 @@ func TestUnreachable(t *testing.T) {
 	s.Resume()
 	s.Kill()
 	waitForExpiry("Redis is down")
-	s.Start()
+	s.Restart()
 	waitForExpiry("Redis is back")
 }

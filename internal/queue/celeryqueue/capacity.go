@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// rejectedShare is the divisor of Options.MaxBytes that bounds the dead letters of
+// rejectedBytesDivisor is the divisor of Options.MaxBytes that bounds the dead letters of
 // rejected events.
-const rejectedShare = 10
+const rejectedBytesDivisor = 10
 
 // A usage is how much memory the broker holds for the queue.
 type usage struct {
@@ -24,22 +24,22 @@ type usage struct {
 	rejected int64 // of the dead letters of rejected events
 }
 
-// reserve returns queue.ErrFull if there is no room for size bytes, and whether the
-// dead letters must be dropped.
-func (q *Queue) reserve(ctx context.Context, size int64, deadLetters []queue.DeadLetter) (dropDeadLetters bool, err error) {
+// reserveCapacity returns queue.ErrFull if there is no room for so many bytes, and whether
+// the dead letters must be dropped.
+func (q *Queue) reserveCapacity(ctx context.Context, bytes int64, deadLetters []queue.DeadLetter) (dropDeadLetters bool, err error) {
 	read := func() (usage, error) { return q.measureUsage(ctx) }
 	full := func(u usage) error {
-		if size > 0 && u.bytes+size > q.opt.MaxBytes {
+		if bytes > 0 && u.bytes+bytes > q.opt.MaxBytes {
 			return fmt.Errorf("%d of %d bytes held: %w", u.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
 		return nil
 	}
 	err = q.usage.Reserve(read, full, func(u *usage) {
-		u.bytes += size
+		u.bytes += bytes
 		for i := range deadLetters {
 			u.rejected += int64(len(deadLetters[i].Payload))
 		}
-		dropDeadLetters = u.rejected > q.opt.MaxBytes/rejectedShare
+		dropDeadLetters = u.rejected > q.opt.MaxBytes/rejectedBytesDivisor
 	})
 	return dropDeadLetters, err
 }
@@ -55,9 +55,9 @@ func (q *Queue) measureUsage(ctx context.Context) (usage, error) {
 	for _, key := range q.allLists() {
 		held = append(held, pipe.MemoryUsage(ctx, key))
 	}
-	leased, parked := pipe.ZCard(ctx, q.set.Key("leases")), pipe.ZCard(ctx, q.set.Key("parked"))
+	leased, parked := pipe.ZCard(ctx, q.set.OwnKey("leases")), pipe.ZCard(ctx, q.set.OwnKey("parked"))
 	unacked := pipe.MemoryUsage(ctx, q.set.Keys.Unacked())
-	counts := pipe.HMGet(ctx, q.set.Key("counts"), "bytes", "rbytes")
+	counts := pipe.HMGet(ctx, q.set.OwnKey("counts"), "bytes", "rbytes")
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return usage{}, redisstats.WrapError(err)
 	}
@@ -78,7 +78,7 @@ func (q *Queue) allLists() []string {
 	for _, l := range q.lists {
 		keys = append(keys, l.key)
 	}
-	if !slices.Contains(q.set.Queues(), q.set.Publish) {
+	if !slices.Contains(q.set.ConsumedQueues(), q.set.Publish) {
 		keys = append(keys, q.set.Keys.Lists(q.set.Publish)...)
 	}
 	return keys

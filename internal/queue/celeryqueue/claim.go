@@ -29,24 +29,24 @@ const (
 	maxPollInterval = 40 * time.Millisecond
 )
 
-// maxUnconfirmed bounds the claims whose replies were lost and that are asked for
+// maxUnconfirmedClaims bounds the claims whose replies were lost and that are asked for
 // again.
-const maxUnconfirmed = 8
+const maxUnconfirmedClaims = 8
 
-// A list is one of kombu's Redis lists: a queue at one priority.
-type list struct {
+// A priorityList is one of kombu's Redis lists: a queue at one priority.
+type priorityList struct {
 	key    string
 	queue  string
 	shared bool
 }
 
-// lists returns the lists to consume, in order: all queues at the first priority, then
-// all at the next.
-func (s *Settings) lists() []list {
-	var all []list
+// consumedLists returns the lists to consume, in order: all queues at the first
+// priority, then all at the next.
+func (s *Settings) consumedLists() []priorityList {
+	var all []priorityList
 	for step := range s.Keys.Lists("") {
-		for _, name := range s.Queues() {
-			all = append(all, list{s.Keys.Lists(name)[step], name, slices.Contains(s.SharedQueues, name)})
+		for _, name := range s.ConsumedQueues() {
+			all = append(all, priorityList{s.Keys.Lists(name)[step], name, slices.Contains(s.SharedQueues, name)})
 		}
 	}
 	return all
@@ -80,11 +80,11 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	limit, isolating := q.opt.Group, q.isolating.Load()
 	if isolating {
 		limit = 1
-		if err := q.waitIdle(ctx); err != nil {
+		if err := q.waitNoLeases(ctx); err != nil {
 			return nil, err
 		}
 	}
-	l, err := q.claim(ctx, limit)
+	l, err := q.waitAndClaim(ctx, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +106,18 @@ type claimResult struct {
 	revoked bool    // some tasks are revoked
 }
 
-// claim waits for tasks and claims up to limit of them. The caller holds receiveMu.
-func (q *Queue) claim(ctx context.Context, limit int) (l claimResult, err error) {
-	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.pollInterval()) {
-		if err := cmp.Or(q.closed(), context.Cause(ctx)); err != nil {
+// waitAndClaim waits for tasks and claims up to limit of them. The caller holds
+// receiveMu.
+func (q *Queue) waitAndClaim(ctx context.Context, limit int) (l claimResult, err error) {
+	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.maxPollInterval()) {
+		if err := cmp.Or(q.checkOpen(), context.Cause(ctx)); err != nil {
 			return l, err
 		}
 		n, wait := q.rateLimit.allowed(limit)
 		if n > 0 {
 			l, err = q.claimOnce(ctx, n)
 			if err != nil || len(l.tasks) > 0 {
-				q.rateLimit.received(len(l.tasks))
+				q.rateLimit.consume(len(l.tasks))
 				return l, err
 			}
 			wait = idle
@@ -128,7 +129,7 @@ func (q *Queue) claim(ctx context.Context, limit int) (l claimResult, err error)
 // claimOnce claims up to limit of the tasks that are available now.
 func (q *Queue) claimOnce(ctx context.Context, limit int) (l claimResult, err error) {
 	k := q.set.Keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("tries"), q.set.Key("revoked")}
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("tries"), q.set.OwnKey("revoked")}
 	q.claims++
 	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
 	q.mu.Lock()
@@ -158,7 +159,7 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (l claimResult, err er
 		args = append(args, prefix)
 	}
 	// Without the caller's cancellation: what was claimed must be returned.
-	cmd, err := q.run(context.WithoutCancel(ctx), claimScript, keys, args...)
+	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, keys, args...)
 	if err != nil {
 		q.markUnconfirmed(append(unconfirmed, prefix)...) // the claim may have happened
 		return l, err
@@ -171,7 +172,7 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (l claimResult, err er
 	unregistered, _ := out[0].(int64)
 	tried, _ := out[1].(int64)
 	revoked, _ := out[2].(int64)
-	q.unregistered.sawUnregistered(unregistered)
+	q.unregistered.recordUnregistered(unregistered)
 	l.tried, l.revoked = tried > 0, revoked > 0
 	now := time.Now()
 	for i := 3; i+2 < len(out); i += 3 {
@@ -192,7 +193,7 @@ func (q *Queue) markUnconfirmed(prefixes ...string) {
 	defer q.mu.Unlock()
 	q.unconfirmed = append(q.unconfirmed, prefixes...)
 	// The leases of the oldest have expired by then.
-	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmed, 0):]
+	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmedClaims, 0):]
 }
 
 // A Task is a leased task.
@@ -200,7 +201,7 @@ type Task struct {
 	*celery.Task
 	tag      string
 	raw      []byte
-	at       list
+	at       priorityList
 	started  time.Time
 	queued   time.Time
 	event    picket.Event
@@ -212,7 +213,7 @@ type Task struct {
 
 // classify decodes tasks, finishes those that must not run, and returns deliveries of
 // the rest.
-func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]queue.Delivery, error) {
+func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool) ([]queue.Delivery, error) {
 	now := time.Now()
 	errs := make([]error, len(l.tasks))
 	for i, t := range l.tasks {
@@ -232,40 +233,40 @@ func (q *Queue) classify(ctx context.Context, l claimResult, isolating bool) ([]
 	for i, t := range l.tasks {
 		switch {
 		case errs[i] != nil:
-			finished = append(finished, rejected(t, "DecodeError", errs[i]))
+			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
 		case !slices.Contains(q.set.Tasks, t.Name):
-			finished = append(finished, unregistered(t))
+			finished = append(finished, unregisteredTask(t))
 		case gone[t.ID]:
 			finished = append(finished, raised(t, celery.Revoked, "TaskRevokedError", "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			finished = append(finished, expired(t))
+			finished = append(finished, expiredTask(t))
 		case len(t.FollowUps()) > 0:
-			finished = append(finished, withFollowUps(t))
+			finished = append(finished, refusedForFollowUps(t))
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
 			if err := q.readEvent(t, now); err != nil {
-				finished = append(finished, rejected(t, "ValueError", err))
+				finished = append(finished, rejectedTask(t, "ValueError", err))
 				continue
 			}
 			run = append(run, t)
 		}
 	}
-	return q.dispatch(ctx, run, later, finished, l.tried, isolating)
+	return q.dispatch(ctx, run, later, finished, l.tried, nothingLeased)
 }
 
 // dispatch finishes, schedules and delivers classified tasks.
-func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []FinishedTask, tried, isolating bool) ([]queue.Delivery, error) {
-	q.taskReceived(run, later, finished)
+func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []FinishedTask, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
+	q.notifyReceived(run, later, finished)
 	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, finished)); err != nil {
 		return nil, err // all of them are claimed again
 	}
-	if tried {
+	if anyTried {
 		err := q.loadAttempts(ctx, run)
 		if err != nil {
 			return nil, err
 		}
-		if run, err = q.isolate(ctx, run, isolating); err != nil {
+		if run, err = q.holdBackSuspects(ctx, run, nothingLeased); err != nil {
 			return nil, err
 		}
 	} else if len(run) > 0 {
@@ -273,7 +274,7 @@ func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []Fin
 	}
 	var ds []queue.Delivery
 	for tasks := range slices.Chunk(run, q.opt.Group) {
-		ds = append(ds, q.deliver(tasks))
+		ds = append(ds, q.newDelivery(tasks))
 	}
 	return ds, nil
 }
@@ -285,7 +286,7 @@ func (q *Queue) readEvent(t *Task, now time.Time) error {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
 	}
 	var n taskEventHeader
-	if h := t.Headers[eventHeaderName]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
+	if h := t.Headers[eventTaskHeader]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
 		t.foreign = false
 		raw := append(slices.Clone(arg[:n.Size-1]), '}')
 		t.event = picket.Event{ID: n.ID, Sender: n.Sender, Index: n.Index, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,

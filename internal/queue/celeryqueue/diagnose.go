@@ -45,8 +45,8 @@ type WorkerState struct {
 // replyTimeout is how long workers have to reply.
 const replyTimeout = 1500 * time.Millisecond
 
-// sampleSize is how many of the oldest tasks of a queue are examined.
-const sampleSize = 100
+// maxSampledTasks is how many of the oldest tasks of a queue are examined.
+const maxSampledTasks = 100
 
 // Diagnose examines the broker and asks its workers what they consume.
 func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
@@ -55,7 +55,7 @@ func (q *Queue) Diagnose(ctx context.Context) (*BrokerReport, error) {
 	if s.Settings, err = redisurl.ReadSettings(ctx, q.client); err != nil {
 		return nil, redisstats.WrapError(err)
 	}
-	names := q.set.Queues()
+	names := q.set.ConsumedQueues()
 	if !slices.Contains(names, q.set.Publish) {
 		names = append(names, q.set.Publish)
 	}
@@ -83,7 +83,7 @@ func (q *Queue) queueState(ctx context.Context, name string) (QueueState, error)
 			return state, err
 		}
 		state.Waiting += n
-		oldest, err := q.client.LRange(ctx, key, -sampleSize, -1).Result()
+		oldest, err := q.client.LRange(ctx, key, -maxSampledTasks, -1).Result()
 		if err != nil {
 			return state, err
 		}
@@ -132,8 +132,8 @@ func (q *Queue) inspectWorkers(ctx context.Context) ([]WorkerState, error) {
 }
 
 // broadcast broadcasts a command and returns the replies by node.
-func (q *Queue) broadcast(ctx context.Context, method string) (map[string]json.RawMessage, error) {
-	c := celery.NewControl(method, time.Now().Add(replyTimeout))
+func (q *Queue) broadcast(ctx context.Context, command string) (repliesByNode map[string]json.RawMessage, err error) {
+	c := celery.NewControl(command, time.Now().Add(replyTimeout))
 	message, err := c.Append(nil)
 	if err != nil {
 		return nil, err

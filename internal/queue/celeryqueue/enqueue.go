@@ -32,7 +32,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 
 // EnqueueAll enqueues all requests in order in one step, or none.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
-	if err := q.closed(); err != nil {
+	if err := q.checkOpen(); err != nil {
 		return err
 	}
 	args := []any{q.set.Keys.BindingMember(q.set.Publish, "", q.set.Publish)}
@@ -55,7 +55,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 		if size > q.opt.MaxBytes || size > maxTaskBytes {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
-		dropped, err := q.reserve(ctx, part, rs[i].Rejected)
+		dropped, err := q.reserveCapacity(ctx, part, rs[i].Rejected)
 		if err != nil {
 			return err
 		}
@@ -65,25 +65,25 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 			args = appendDeadLetters(append(args, 0), rs[i].Rejected)
 		}
 	}
-	_, err := q.run(ctx, enqueueScript, []string{
-		q.set.Keys.List(q.set.Publish, 0), q.set.Keys.BindingKey(q.set.Publish), q.set.Key("counts"), q.set.Key("rate"), q.set.Key("dead"),
-		q.set.Key("batches"),
+	_, err := q.runScript(ctx, enqueueScript, []string{
+		q.set.Keys.List(q.set.Publish, 0), q.set.Keys.BindingKey(q.set.Publish), q.set.OwnKey("counts"), q.set.OwnKey("rate"), q.set.OwnKey("dead"),
+		q.set.OwnKey("batches"),
 	}, args...)
 	return err
 }
 
 // appendDeadLetters appends dead letters as the scripts expect them.
-func appendDeadLetters(args []any, deadLetters []queue.DeadLetter) []any {
-	args = append(args, len(deadLetters))
+func appendDeadLetters(scriptArgs []any, deadLetters []queue.DeadLetter) []any {
+	scriptArgs = append(scriptArgs, len(deadLetters))
 	for i := range deadLetters {
-		args = redisstats.AppendDeadLetter(args, cmp.Or(deadLetters[i].Reason, queue.Rejected), &deadLetters[i])
+		scriptArgs = redisstats.AppendDeadLetterArgs(scriptArgs, cmp.Or(deadLetters[i].Reason, queue.Rejected), &deadLetters[i])
 	}
-	return args
+	return scriptArgs
 }
 
-// eventHeaderName is the header of tasks that carries what their argument cannot. Only
+// eventTaskHeader is the header of tasks that carries what their argument cannot. Only
 // picket's workers read it.
-const eventHeaderName = "picket"
+const eventTaskHeader = "picket"
 
 // A taskEventHeader is the value of that header.
 type taskEventHeader struct {
@@ -130,7 +130,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 		t := celery.Task{
 			ID: id, Name: q.set.Tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.IgnoreResults, Origin: q.tagPrefix, RoutingKey: q.set.Publish,
 			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
-			Headers: map[string]json.RawMessage{eventHeaderName: n},
+			Headers: map[string]json.RawMessage{eventTaskHeader: n},
 		}
 		out[i] = t.Append(nil)
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// deliver returns a delivery of tasks.
-func (q *Queue) deliver(tasks []*Task) queue.Delivery {
+// newDelivery returns a delivery of tasks.
+func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
 	b := picket.Batch{ID: batchID(tasks), Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
@@ -99,7 +99,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	var finished []FinishedTask
 	for i := range ds {
 		for _, t := range q.findInflight(ds[i].Receipt) {
-			finished = append(finished, succeeded(t))
+			finished = append(finished, succeededTask(t))
 		}
 	}
 	if err := q.finish(ctx, finished); err != nil {
@@ -111,8 +111,8 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return nil
 }
 
-// deadEventKey returns the key of the event of a dead letter, "" if it has none.
-func deadEventKey(l *queue.DeadLetter) string {
+// deadLetterEventKey returns the key of the event of a dead letter, "" if it has none.
+func deadLetterEventKey(l *queue.DeadLetter) string {
 	if l.EventID == "" {
 		return ""
 	}
@@ -133,7 +133,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	cause := make(map[string]string, len(deadLetters))
 	for i := range deadLetters {
 		deadLetters[i].Reason = queue.Failed
-		cause[deadEventKey(&deadLetters[i])] = deadLetters[i].Cause
+		cause[deadLetterEventKey(&deadLetters[i])] = deadLetters[i].Cause
 	}
 	all, whole := cause[""]
 	if e := &tasks[0].event; whole && len(tasks) == 1 {
@@ -150,7 +150,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 		} else if whole {
 			finished = append(finished, raised(t, celery.Failure, class, all))
 		} else {
-			finished = append(finished, succeeded(t))
+			finished = append(finished, succeededTask(t))
 		}
 	}
 	finished[0].deadLetters = deadLetters // stored together, whichever task they belong to
@@ -172,11 +172,11 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 			continue
 		}
 		defer q.dropInflight(d.Receipt) // after an error too: the leases then expire
-		errs = append(errs, q.taskRetried(ctx, retried, rs[i].Cause))
+		errs = append(errs, q.reportRetried(ctx, retried, rs[i].Cause))
 		tasks = append(tasks, retried...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.release(ctx, tasks, true))
+		errs = append(errs, q.returnTasks(ctx, tasks, true))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
@@ -190,36 +190,37 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// schedule delays tasks until their ETA and, if tried, counts an attempt of each.
-func (q *Queue) schedule(ctx context.Context, tasks []*Task, tried bool) error {
+// schedule delays tasks until their ETA and, if countAttempt, counts an attempt of
+// each.
+func (q *Queue) schedule(ctx context.Context, tasks []*Task, countAttempt bool) error {
 	if len(tasks) == 0 {
 		return nil
 	}
 	var args []any
 	for _, t := range tasks {
 		id := ""
-		if tried {
+		if countAttempt {
 			id = t.ID
 		}
 		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
 	}
 	k := q.set.Keys
-	_, err := q.run(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries")}, args...)
+	_, err := q.runScript(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries")}, args...)
 	return err
 }
 
-// release returns tasks to the head of their lists, which keeps their order and, if
-// tried, counts an attempt of each.
-func (q *Queue) release(ctx context.Context, tasks []*Task, tried bool) error {
+// returnTasks returns tasks to the head of their lists, which keeps their order and, if
+// countAttempt, counts an attempt of each.
+func (q *Queue) returnTasks(ctx context.Context, tasks []*Task, countAttempt bool) error {
 	var back []returnedTask
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
 		back = append(back, returnedTask{tag: t.tag, list: q.set.Keys.List(t.at.queue, t.Priority), raw: t.raw})
-		if tried {
+		if countAttempt {
 			back[len(back)-1].id = t.ID
 		}
 	}
-	return q.restore(ctx, back)
+	return q.runRestoreScript(ctx, back)
 }
 
 // A returnedTask is a task that returns to its list.
@@ -230,12 +231,12 @@ type returnedTask struct {
 	lost      bool   // its worker was lost
 }
 
-func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
+func (q *Queue) runRestoreScript(ctx context.Context, all []returnedTask) error {
 	if len(all) == 0 {
 		return nil
 	}
 	k := q.set.Keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked"), q.set.Key("tries"), q.set.Key("lost")}
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}
 	index := make(map[string]int)
 	var args []any
 	for _, r := range all {
@@ -249,7 +250,7 @@ func (q *Queue) restore(ctx context.Context, all []returnedTask) error {
 		}
 		args = append(args, r.tag, index[r.list], r.raw, r.id, lost)
 	}
-	_, err := q.run(ctx, restoreScript, keys, args...)
+	_, err := q.runScript(ctx, restoreScript, keys, args...)
 	return err
 }
 
@@ -263,7 +264,7 @@ func (q *Queue) loadAttempts(ctx context.Context, run []*Task) error {
 		ids[i] = t.ID
 	}
 	pipe := q.client.Pipeline()
-	tries, lost := pipe.HMGet(ctx, q.set.Key("tries"), ids...), pipe.HMGet(ctx, q.set.Key("lost"), ids...)
+	tries, lost := pipe.HMGet(ctx, q.set.OwnKey("tries"), ids...), pipe.HMGet(ctx, q.set.OwnKey("lost"), ids...)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return redisstats.WrapError(err)
 	}

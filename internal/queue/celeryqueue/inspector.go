@@ -31,8 +31,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	for _, key := range lists {
 		lens = append(lens, pipe.LLen(ctx, key))
 	}
-	leased, parked, dead := pipe.ZCard(ctx, q.set.Key("leases")), pipe.ZCard(ctx, q.set.Key("parked")), pipe.XLen(ctx, q.set.Key("dead"))
-	counts, ring, now := pipe.HGetAll(ctx, q.set.Key("counts")), pipe.HGetAll(ctx, q.set.Key("rate")), pipe.Time(ctx)
+	leased, parked, dead := pipe.ZCard(ctx, q.set.OwnKey("leases")), pipe.ZCard(ctx, q.set.OwnKey("parked")), pipe.XLen(ctx, q.set.OwnKey("dead"))
+	counts, ring, now := pipe.HGetAll(ctx, q.set.OwnKey("counts")), pipe.HGetAll(ctx, q.set.OwnKey("rate")), pipe.Time(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
@@ -56,7 +56,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
 	}
-	if t := q.peeked(raw); t != nil && !t.queued.IsZero() {
+	if t := q.decodePeeked(raw); t != nil && !t.queued.IsZero() {
 		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
 	}
 	return s, nil
@@ -68,7 +68,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
 	err := q.eachScheduled(ctx, func(_ *celery.Task, _ time.Time, r returnedTask) {
 		if len(ds) < n {
-			ds = q.appendPeeked(ds, r.raw)
+			ds = q.appendPeekedDelivery(ds, r.raw)
 		}
 	})
 	for _, key := range q.allLists() {
@@ -78,7 +78,7 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		var raws []string
 		raws, err = q.client.LRange(ctx, key, -int64(n-len(ds)), -1).Result()
 		for i := len(raws) - 1; i >= 0; i-- {
-			ds = q.appendPeeked(ds, []byte(raws[i]))
+			ds = q.appendPeekedDelivery(ds, []byte(raws[i]))
 		}
 	}
 	if err != nil {
@@ -87,8 +87,8 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	return ds, nil
 }
 
-// peeked decodes a task, nil if it is not picket's.
-func (q *Queue) peeked(raw []byte) *Task {
+// decodePeeked decodes a task, nil if it is not picket's.
+func (q *Queue) decodePeeked(raw []byte) *Task {
 	t := &Task{started: time.Now(), foreign: true}
 	var err error
 	if t.Task, err = q.decoder.Decode(raw); err != nil || q.readEvent(t, t.started) != nil {
@@ -97,8 +97,8 @@ func (q *Queue) peeked(raw []byte) *Task {
 	return t
 }
 
-func (q *Queue) appendPeeked(ds []queue.Delivery, raw []byte) []queue.Delivery {
-	t := q.peeked(raw)
+func (q *Queue) appendPeekedDelivery(ds []queue.Delivery, raw []byte) []queue.Delivery {
+	t := q.decodePeeked(raw)
 	if t == nil {
 		return append(ds, queue.Delivery{Message: queue.Message{Events: 1, Payload: raw}})
 	}
@@ -112,7 +112,7 @@ func (q *Queue) appendPeeked(ds []queue.Delivery, raw []byte) []queue.Delivery {
 
 // DeadLetters implements queue.Inspector.
 func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error) {
-	page, err := q.listDeadLetters(ctx, before, n, queue.MaxListedPayload)
+	page, err := q.listDeadLetters(ctx, before, n, queue.MaxListedPayloadBytes)
 	if err != nil {
 		return queue.DeadLetterPage{}, fmt.Errorf("list dead letters: %w", err)
 	}
@@ -122,13 +122,13 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.Dea
 // listDeadLetters lists a page of dead letters, without payloads of more than maxPayloadBytes
 // bytes.
 func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayloadBytes int) (page queue.DeadLetterPage, err error) {
-	if err := q.closed(); err != nil {
+	if err := q.checkOpen(); err != nil {
 		return page, err
 	}
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	cmd, err := q.run(ctx, listDeadScript, []string{q.set.Key("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
+	cmd, err := q.runScript(ctx, listDeadLettersScript, []string{q.set.OwnKey("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
 	if err != nil {
 		return page, err
 	}
@@ -143,31 +143,31 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload
 // Requeue implements queue.Inspector. A message that could not be decoded is requeued
 // as it was, an event as a new task.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.changeDeadLetters(ctx, "requeue", ids)
+	return q.requeueOrPurge(ctx, "requeue", ids)
 }
 
 // Purge implements queue.Inspector.
 func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.changeDeadLetters(ctx, "purge", ids)
+	return q.requeueOrPurge(ctx, "purge", ids)
 }
 
 // deadLetterChunk is how many dead letters are read at once.
 const deadLetterChunk = 100
 
-// changeDeadLetters requeues or purges dead letters: those named, or all that exist now.
-func (q *Queue) changeDeadLetters(ctx context.Context, doing string, ids []int64) (n int, err error) {
+// requeueOrPurge requeues or purges dead letters: those named, or all that exist now.
+func (q *Queue) requeueOrPurge(ctx context.Context, action string, ids []int64) (n int, err error) {
 	if len(ids) > 0 {
-		n, err = q.changeNamed(ctx, doing, ids)
+		n, err = q.requeueOrPurgeIDs(ctx, action, ids)
 	} else {
-		n, err = q.changeAll(ctx, doing)
+		n, err = q.requeueOrPurgeAll(ctx, action)
 	}
 	if err != nil {
-		return n, fmt.Errorf("%s dead letters: %w", doing, err)
+		return n, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	return n, nil
 }
 
-func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int, error) {
+func (q *Queue) requeueOrPurgeIDs(ctx context.Context, action string, ids []int64) (changed int, err error) {
 	var named []queue.DeadLetter
 	for _, id := range ids {
 		one, err := q.listDeadLetters(ctx, id+1, 1, math.MaxInt32)
@@ -178,19 +178,19 @@ func (q *Queue) changeNamed(ctx context.Context, doing string, ids []int64) (int
 			named = append(named, ls[0])
 		}
 	}
-	return q.changePage(ctx, doing, named)
+	return q.requeueOrPurgePage(ctx, action, named)
 }
 
-// changeAll pages from the newest dead letter to the oldest. New ones get higher IDs, so
-// it ends.
-func (q *Queue) changeAll(ctx context.Context, doing string) (int, error) {
+// requeueOrPurgeAll pages from the newest dead letter to the oldest. New ones get
+// higher IDs, so it ends.
+func (q *Queue) requeueOrPurgeAll(ctx context.Context, action string) (changed int, err error) {
 	n := 0
 	for before := int64(0); ; {
 		page, err := q.listDeadLetters(ctx, before, deadLetterChunk, math.MaxInt32)
 		if err != nil {
 			return n, err
 		}
-		changed, err := q.changePage(ctx, doing, page.DeadLetters)
+		changed, err := q.requeueOrPurgePage(ctx, action, page.DeadLetters)
 		n += changed
 		if err != nil || page.Next == 0 {
 			return n, err
@@ -199,22 +199,22 @@ func (q *Queue) changeAll(ctx context.Context, doing string) (int, error) {
 	}
 }
 
-// changePage requeues or purges dead letters.
-func (q *Queue) changePage(ctx context.Context, doing string, page []queue.DeadLetter) (int, error) {
-	keys := []string{q.set.Key("dead"), q.set.Key("counts"), q.set.Key("rate"), q.set.Keys.List(q.set.Publish, 0)}
-	args := []any{doing}
+// requeueOrPurgePage requeues or purges dead letters.
+func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []queue.DeadLetter) (changed int, err error) {
+	keys := []string{q.set.OwnKey("dead"), q.set.OwnKey("counts"), q.set.OwnKey("rate"), q.set.Keys.List(q.set.Publish, 0)}
+	args := []any{action}
 	for i := range page {
 		l := &page[i]
 		list, accepted := 1, 0
 		var tasks [][]byte
-		if doing == "requeue" {
+		if action == "requeue" {
 			if len(l.Payload) == 0 {
 				continue
 			}
 			var err error
 			if tasks, err = q.encodeTasks(l.Payload); err != nil { // not a batch: a message as it was received
 				tasks = [][]byte{l.Payload}
-				keys = append(keys, q.originalList(l.Payload))
+				keys = append(keys, q.requeueList(l.Payload))
 				list = len(keys) - 3
 			} else if l.Reason == queue.Rejected {
 				accepted = l.Events
@@ -228,16 +228,16 @@ func (q *Queue) changePage(ctx context.Context, doing string, page []queue.DeadL
 	if len(args) == 1 {
 		return 0, nil
 	}
-	cmd, err := q.run(ctx, deadLetterScript, keys, args...)
+	cmd, err := q.runScript(ctx, deadLetterScript, keys, args...)
 	if err != nil {
 		return 0, err
 	}
 	return cmd.Int()
 }
 
-// originalList returns the list that an undecodable message is requeued to: that of the
+// requeueList returns the list that an undecodable message is requeued to: that of the
 // queue it was sent to, or one of picket's own.
-func (q *Queue) originalList(raw []byte) string {
+func (q *Queue) requeueList(raw []byte) string {
 	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
 		return q.set.Keys.List(t.RoutingKey, t.Priority)
 	}

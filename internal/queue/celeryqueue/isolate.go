@@ -9,18 +9,17 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// isolate returns the tasks of run that can be delivered together, and puts
+// holdBackSuspects returns the tasks of run that can be delivered together, and puts
 // the others back. A task that was lost IsolateAfter times may be what killed
-// its workers, so it is delivered alone. isolating says that nothing else is
-// leased, so that such a task can be delivered now.
-func (q *Queue) isolate(ctx context.Context, run []*Task, isolating bool) ([]*Task, error) {
+// its workers, so it is delivered alone: now, if nothingLeased.
+func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased bool) ([]*Task, error) {
 	suspect := func(t *Task) bool { return t.lost >= queue.IsolateAfterLost }
 	if len(run) == 0 {
 		return nil, nil
 	}
 	q.isolating.Store(slices.ContainsFunc(run, suspect))
-	if isolating && suspect(run[0]) {
-		return run[:1], q.release(ctx, run[1:], false)
+	if nothingLeased && suspect(run[0]) {
+		return run[:1], q.returnTasks(ctx, run[1:], false)
 	}
 	var deliver, back []*Task
 	for _, t := range run {
@@ -30,11 +29,11 @@ func (q *Queue) isolate(ctx context.Context, run []*Task, isolating bool) ([]*Ta
 			deliver = append(deliver, t)
 		}
 	}
-	return deliver, q.release(ctx, back, false)
+	return deliver, q.returnTasks(ctx, back, false)
 }
 
-// waitIdle waits until nothing is leased, for queue.IsolationTimeout at most.
-func (q *Queue) waitIdle(ctx context.Context) error {
+// waitNoLeases waits until nothing is leased, for queue.IsolationTimeout at most.
+func (q *Queue) waitNoLeases(ctx context.Context) error {
 	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
 		q.mu.Lock()
 		leased := len(q.inflight)

@@ -16,8 +16,8 @@ import (
 // maintainInterval is how often expired leases are reclaimed and due tasks released.
 const maintainInterval = 200 * time.Millisecond
 
-// reclaimBatch bounds how many tasks are returned to their lists at once.
-const reclaimBatch = 500
+// reclaimBatchTasks bounds how many tasks are returned to their lists at once.
+const reclaimBatchTasks = 500
 
 // maintain renews the leases of this queue, and returns to their lists the tasks that
 // are due, that a lost worker held, and that others left unacknowledged. Every queue
@@ -37,7 +37,7 @@ func (q *Queue) maintain() {
 		var errs []error
 		if time.Since(renewed) > q.opt.Lease/4 {
 			renewed = time.Now()
-			errs = append(errs, q.renew(ctx), q.expireRevoked(ctx))
+			errs = append(errs, q.renew(ctx), q.deleteExpiredRevocations(ctx))
 		}
 		errs = append(errs, q.reclaim(ctx))
 		cancel()
@@ -63,15 +63,15 @@ func (q *Queue) renew(ctx context.Context) error {
 	if len(args) == 1 {
 		return nil
 	}
-	_, err := q.run(ctx, renewScript, []string{q.set.Keys.UnackedIndex(), q.set.Key("leases")}, args...)
+	_, err := q.runScript(ctx, renewScript, []string{q.set.Keys.UnackedIndex(), q.set.OwnKey("leases")}, args...)
 	return err
 }
 
 // reclaim returns due, lost and unacknowledged tasks to their lists.
 func (q *Queue) reclaim(ctx context.Context) error {
 	k := q.set.Keys
-	cmd, err := q.run(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("parked")},
-		reclaimBatch, q.set.VisibilityTimeout.Seconds())
+	cmd, err := q.runScript(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked")},
+		reclaimBatchTasks, q.set.VisibilityTimeout.Seconds())
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	var back []returnedTask
 	lost := 0
 	for i := 0; i+2 < len(out); i += 3 {
-		r, ok := q.redelivery(ctx, out[i], out[i+1], out[i+2])
+		r, ok := q.newReturnedTask(ctx, out[i], out[i+1], out[i+2])
 		if !ok {
 			continue
 		}
@@ -95,51 +95,51 @@ func (q *Queue) reclaim(ctx context.Context) error {
 		q.log.Warn("worker lost; its tasks will be redelivered", "tasks", lost)
 	}
 	slices.Reverse(back) // the last one returned is consumed first
-	return q.restore(ctx, back)
+	return q.runRestoreScript(ctx, back)
 }
 
-// redelivery returns the redelivery of an entry of the unacked hash. An entry that
+// newReturnedTask returns the redelivery of an entry of the unacked hash. An entry that
 // cannot be decoded stays where it is.
-func (q *Queue) redelivery(ctx context.Context, tag, why, entry string) (returnedTask, bool) {
+func (q *Queue) newReturnedTask(ctx context.Context, tag, reason, entry string) (task returnedTask, ok bool) {
 	if entry == "" { // only its index entry or lease is left
 		return returnedTask{tag: tag, list: q.set.Keys.List(q.set.Publish, 0)}, true
 	}
 	var parts []json.RawMessage
-	var exchange, routing string
+	var exchange, routingKey string
 	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
-		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routing) != nil {
+		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routingKey) != nil {
 		return returnedTask{}, false
 	}
 	t, _ := q.decoder.Decode(parts[0])
 	if t == nil {
 		t = new(celery.Task)
 	}
-	name := routing
+	name := routingKey
 	if exchange != "" {
-		if name = q.boundQueue(ctx, exchange, routing); name == "" {
+		if name = q.findBoundQueue(ctx, exchange, routingKey); name == "" {
 			return returnedTask{}, false
 		}
 	}
 	r := returnedTask{tag: tag, list: q.set.Keys.List(name, t.Priority), raw: parts[0]}
-	if why == "due" {
+	if reason == "due" {
 		return r, true
 	}
-	r.id, r.lost = t.ID, strings.HasPrefix(tag, tagPrefix)
+	r.id, r.lost = t.ID, strings.HasPrefix(tag, deliveryTagPrefix)
 	if again, err := celery.MarkRedelivered(parts[0]); err == nil {
 		r.raw = again
 	}
 	return r, true
 }
 
-// boundQueue returns a queue bound to a direct exchange with a routing key, "" if there
-// is none.
-func (q *Queue) boundQueue(ctx context.Context, exchange, routing string) string {
+// findBoundQueue returns a queue bound to a direct exchange with a routing key, "" if
+// there is none.
+func (q *Queue) findBoundQueue(ctx context.Context, exchange, routingKey string) string {
 	members, err := q.client.SMembers(ctx, q.set.Keys.BindingKey(exchange)).Result()
 	if err != nil {
 		return ""
 	}
 	for _, m := range members {
-		if name, ok := strings.CutPrefix(m, q.set.Keys.BindingMember(routing, "", "")); ok {
+		if name, ok := strings.CutPrefix(m, q.set.Keys.BindingMember(routingKey, "", "")); ok {
 			return name
 		}
 	}
@@ -158,7 +158,7 @@ func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due ti
 func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Time, returnedTask)) error {
 	const chunk = 500
 	for from := int64(0); from < maxScheduledExamined; from += chunk {
-		due, err := q.client.ZRangeWithScores(ctx, q.set.Key("parked"), from, from+chunk-1).Result()
+		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+chunk-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)
 		}
@@ -172,7 +172,7 @@ func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Tim
 		}
 		for i := range held {
 			entry, _ := held[i].(string)
-			r, ok := q.redelivery(ctx, tags[i], "due", entry)
+			r, ok := q.newReturnedTask(ctx, tags[i], "due", entry)
 			if t, _ := q.decoder.Decode(r.raw); ok && t != nil {
 				f(t, time.UnixMicro(int64(due[i].Score*1e6)), r)
 			}
@@ -181,5 +181,5 @@ func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Tim
 	return nil
 }
 
-// tagPrefix begins the tags of all tasks that picket leases.
-const tagPrefix = "picket-"
+// deliveryTagPrefix begins the tags of all tasks that picket leases.
+const deliveryTagPrefix = "picket-"

@@ -14,15 +14,15 @@ import (
 // tasks. Its zero value does not limit. It is safe for concurrent use.
 type rateLimiter struct{ limiter atomic.Pointer[rate.Limiter] }
 
-// set sets the limit in Celery's notation: "10/s", "100/m", "1000/h", a number of tasks
-// a second, or "0" for no limit.
-func (l *rateLimiter) set(text string) error {
-	number, per, _ := strings.Cut(strings.TrimSpace(text), "/")
+// setLimit sets the limit in Celery's notation: "10/s", "100/m", "1000/h", a number of
+// tasks a second, or "0" for no limit.
+func (l *rateLimiter) setLimit(limit string) error {
+	number, per, _ := strings.Cut(strings.TrimSpace(limit), "/")
 	seconds := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[per]
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || n < 0 || seconds == 0 {
 		//lint:ignore ST1005 Celery's wording
-		return fmt.Errorf("Invalid rate limit string: %q", text)
+		return fmt.Errorf("Invalid rate limit string: %q", limit)
 	}
 	if n == 0 {
 		l.limiter.Store(nil)
@@ -34,23 +34,23 @@ func (l *rateLimiter) set(text string) error {
 	return nil
 }
 
-// allowed returns how many of up to limit tasks may be received now or, if none, how
+// allowed returns how many of up to wanted tasks may be received now or, if none, how
 // long to wait, at most a second.
-func (l *rateLimiter) allowed(limit int) (n int, wait time.Duration) {
+func (l *rateLimiter) allowed(wanted int) (n int, wait time.Duration) {
 	r := l.limiter.Load()
 	if r == nil {
-		return limit, 0
+		return wanted, 0
 	}
 	tokens := r.Tokens()
 	if tokens >= 1 {
-		return min(limit, int(tokens)), 0
+		return min(wanted, int(tokens)), 0
 	}
 	return 0, min(time.Duration((1-tokens)/float64(r.Limit())*float64(time.Second))+time.Millisecond, time.Second)
 }
 
-// received records that n tasks were received.
-func (l *rateLimiter) received(n int) {
-	if r := l.limiter.Load(); r != nil && n > 0 {
-		r.ReserveN(time.Now(), min(n, r.Burst()))
+// consume records that so many tasks were received.
+func (l *rateLimiter) consume(tasks int) {
+	if r := l.limiter.Load(); r != nil && tasks > 0 {
+		r.ReserveN(time.Now(), min(tasks, r.Burst()))
 	}
 }

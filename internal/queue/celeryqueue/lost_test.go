@@ -25,10 +25,10 @@ func TestKill(t *testing.T) {
 	const name = "PICKET_TEST_CELERYQUEUE_REDIS"
 	url := os.Getenv(name)
 	if url == "" {
-		url = redistest.Start(t, redistest.Durable...).URL()
+		url = redistest.Start(t, redistest.DurableArgs...).URL()
 		t.Setenv(name, url) // for the children
 	}
-	queuetest.Kill(t, func(string) (queuetest.Queue, error) {
+	queuetest.RunKillTest(t, func(string) (queuetest.Queue, error) {
 		return celeryqueue.Open(t.Context(), "celery+"+url+"?lease=1s", celeryqueue.Options{Event: celerytest.ReadEvent, Group: 1, Logger: slog.New(slog.DiscardHandler)})
 	})
 }
@@ -41,7 +41,7 @@ func TestPoisonKills(t *testing.T) {
 		url = redistest.Start(t).URL()
 		t.Setenv(name, url) // for the children
 	}
-	queuetest.Poison(t, func(string) (queuetest.Queue, error) {
+	queuetest.RunPoisonTest(t, func(string) (queuetest.Queue, error) {
 		return celeryqueue.Open(t.Context(), "celery+"+url+"?lease=1s", celeryqueue.Options{Event: celerytest.ReadEvent, Group: 10, Logger: slog.New(slog.DiscardHandler)})
 	})
 }
@@ -50,7 +50,7 @@ func TestPoisonKills(t *testing.T) {
 // the list that it came from, marked.
 func TestPythonWorkerDied(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	for i, age := range []time.Duration{30 * time.Minute, 2 * time.Hour} {
 		c := celerytest.NewTask(fmt.Sprint(i))
 		c.Priority = 6
@@ -64,7 +64,7 @@ func TestPythonWorkerDied(t *testing.T) {
 		testenv.Check(t, r.Client.ZAdd(t.Context(), "unacked_index", redis.Z{Score: float64(time.Now().Add(-age).Unix()), Member: c.ID}).Err())
 	}
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	ds := celerytest.Receive(t, q, 1)
+	ds := celerytest.ReceiveTasks(t, q, 1)
 	if got := celerytest.EventIDs(t, ds); len(got) != 1 || got[0] != "event of 1" || ds[0].Attempt != 2 {
 		t.Errorf("got %v, attempt %d", got, ds[0].Attempt)
 	}
@@ -77,10 +77,10 @@ func TestPythonWorkerDied(t *testing.T) {
 // What takes longer than any lease stays with who has it.
 func TestRenewed(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL()+"?lease=1s&visibility=1s", celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
-	d := celerytest.Receive(t, q, 1)[0]
+	d := celerytest.ReceiveTasks(t, q, 1)[0]
 	tag := r.Client.HKeys(t.Context(), "unacked").Val()[0]
 	first := r.Client.ZScore(t.Context(), "unacked_index", tag).Val()
 	testenv.Until(t, "its visibility to be renewed twice over", func() bool {
@@ -94,13 +94,13 @@ func TestRenewed(t *testing.T) {
 // error if it is buried for that.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("good"), celerytest.NewTask("poison"))
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:tries", "poison", 3).Err())
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:lost", "poison", 3).Err())
 	for _, want := range []string{"good", "poison"} { // the one is done before the other is delivered
-		ds := celerytest.Receive(t, q, 1)
+		ds := celerytest.ReceiveTasks(t, q, 1)
 		if diff := cmp.Diff([]string{"event of " + want}, celerytest.EventIDs(t, ds)); diff != "" {
 			t.Errorf("received (-want +got):\n%s", diff)
 		}
@@ -110,7 +110,7 @@ func TestPoison(t *testing.T) {
 	r.Publish(celerytest.NewTask("worse"))
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:tries", "worse", 4).Err())
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:lost", "worse", 4).Err())
-	d := celerytest.Receive(t, q, 1)[0]
+	d := celerytest.ReceiveTasks(t, q, 1)[0]
 	if d.Lost != queue.MaxLost {
 		t.Errorf("lost %d times", d.Lost)
 	}
@@ -127,10 +127,10 @@ func TestPoison(t *testing.T) {
 // Closing gives back what is held, in its order.
 func TestClosingGivesBack(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
-	celerytest.Receive(t, q, 2)
+	celerytest.ReceiveTasks(t, q, 2)
 	testenv.Check(t, q.Close())
 	if n := r.Client.LLen(t.Context(), "celery").Val(); n != 2 {
 		t.Errorf("%d wait", n)
@@ -145,10 +145,10 @@ func TestClosingGivesBack(t *testing.T) {
 // lease ends.
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("first")) // the server knows the script from then on
-	testenv.Check(t, q.Ack(t.Context(), celerytest.Receive(t, q, 1)...))
+	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
 	r.Pause()
 	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
@@ -156,7 +156,7 @@ func TestAnswerLost(t *testing.T) {
 	}
 	r.Resume()
 	testenv.Until(t, "the server to carry out what it was told", func() bool { return r.Client.HLen(t.Context(), "unacked").Val() == 2 })
-	ds := celerytest.Receive(t, q, 2)
+	ds := celerytest.ReceiveTasks(t, q, 2)
 	if diff := cmp.Diff([]string{"event of a", "event of b"}, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("received (-want +got):\n%s", diff)
 	}
@@ -167,7 +167,7 @@ func TestAnswerLost(t *testing.T) {
 // Sent again because the answer was lost, a batch is published once.
 func TestPublishedTwice(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	b := picket.Batch{ID: "b", Events: []picket.Event{{ID: "e", AgentID: "a", Raw: []byte(`{}`)}}}
 	for range 2 {

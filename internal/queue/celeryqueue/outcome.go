@@ -31,13 +31,13 @@ type taskResult struct {
 	Alerts  int    `json:"alerts_created"`
 }
 
-func succeeded(t *Task) FinishedTask {
+func succeededTask(t *Task) FinishedTask {
 	value, _ := json.Marshal(taskResult{"success", t.event.ID, t.event.Type, t.matches}) // strings and numbers always encode
 	return FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: celery.Success, Value: value, GroupID: t.GroupID, ParentID: t.ParentID}}
 }
 
-// modules are the Python modules of exceptions that are not built in.
-var modules = map[string]string{
+// pythonModuleOfException has the Python modules of exceptions that are not built in.
+var pythonModuleOfException = map[string]string{
 	"TaskRevokedError": "celery.exceptions", "NotRegistered": "celery.exceptions", "DecodeError": "kombu.exceptions",
 	"WorkerLostError": "billiard.exceptions",
 }
@@ -45,7 +45,7 @@ var modules = map[string]string{
 // raised returns how a task ended that raised an exception.
 func raised(t *Task, status celery.Status, class, cause string) FinishedTask {
 	exception := celery.NewException(class, cause)
-	exception.Module = modules[class]
+	exception.Module = pythonModuleOfException[class]
 	f := FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: status, Exception: exception, GroupID: t.GroupID, ParentID: t.ParentID}}
 	if status == celery.Failure {
 		f.Result.Traceback = fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", t.Name, class, cause)
@@ -53,45 +53,45 @@ func raised(t *Task, status celery.Status, class, cause string) FinishedTask {
 	return f
 }
 
-func expired(t *Task) FinishedTask {
+func expiredTask(t *Task) FinishedTask {
 	f := raised(t, celery.Revoked, "TaskRevokedError", "expired")
 	f.Expired = true
 	return f
 }
 
-// rejected returns the failure of a task that cannot run. Its dead letter holds the
+// rejectedTask returns the failure of a task that cannot run. Its dead letter holds the
 // message as received.
-func rejected(t *Task, class string, err error) FinishedTask {
+func rejectedTask(t *Task, class string, err error) FinishedTask {
 	// The cause need not say that it is invalid.
 	cause := strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error())
 	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
 		cause += "; " + r.Hint
 	}
 	f := raised(t, celery.Failure, class, cause)
-	f.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.deadLetterCause(cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
+	f.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.causeWithTask(cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
 	return f
 }
 
-// deadLetterCause returns a cause with the task it concerns, as far as that is known.
-func (t *Task) deadLetterCause(cause string) string {
+// causeWithTask returns a cause with the task it concerns, as far as that is known.
+func (t *Task) causeWithTask(cause string) string {
 	if t.Name == "" && t.ID == "" {
 		return "a message: " + cause
 	}
 	return t.String() + ": " + cause
 }
 
-// unregistered returns the failure of a task that is not registered, in Celery's
+// unregisteredTask returns the failure of a task that is not registered, in Celery's
 // wording.
-func unregistered(t *Task) FinishedTask {
-	f := rejected(t, "NotRegistered", errors.New(t.Name))
-	f.deadLetters[0].Cause = t.deadLetterCause("no task of this name is registered here")
+func unregisteredTask(t *Task) FinishedTask {
+	f := rejectedTask(t, "NotRegistered", errors.New(t.Name))
+	f.deadLetters[0].Cause = t.causeWithTask("no task of this name is registered here")
 	return f
 }
 
-// withFollowUps returns the failure of a task after which others are to run. Those would
-// be lost if it ran.
-func withFollowUps(t *Task) FinishedTask {
-	return rejected(t, "NotImplementedError", fmt.Errorf("links, chains and chords are not supported, and the task has %s; send it alone, or run it on a Python worker",
+// refusedForFollowUps returns the failure of a task after which others are to run.
+// Those would be lost if it ran.
+func refusedForFollowUps(t *Task) FinishedTask {
+	return rejectedTask(t, "NotImplementedError", fmt.Errorf("links, chains and chords are not supported, and the task has %s; send it alone, or run it on a Python worker",
 		strings.Join(t.FollowUps(), " and ")))
 }
 
@@ -131,8 +131,8 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	args = append(append(args, len(tried)), tried...)
 	args = appendDeadLetters(args, deadLetters)
 	k := q.set.Keys
-	if _, err := q.run(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.Key("leases"), q.set.Key("counts"),
-		q.set.Key("rate"), q.set.Key("dead"), q.set.Key("tries"), q.set.Key("lost")}, args...); err != nil {
+	if _, err := q.runScript(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("counts"),
+		q.set.OwnKey("rate"), q.set.OwnKey("dead"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}, args...); err != nil {
 		return err
 	}
 	q.logFinished(finished)

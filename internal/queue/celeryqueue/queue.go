@@ -85,8 +85,8 @@ type Queue struct {
 	client  redis.UniversalClient
 	results redis.UniversalClient // nil: results are not written
 	decoder celery.Decoder
-	usage   redisstats.Usage[usage]
-	lists   []list // that are consumed
+	usage   redisstats.UsageCache[usage]
+	lists   []priorityList // that are consumed
 
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
@@ -94,7 +94,7 @@ type Queue struct {
 	observer     Observer      // nil: none
 	rateLimit    rateLimiter
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
-	unregistered unregisteredTasks
+	unregistered unregisteredPolicy
 
 	mu          sync.Mutex        // guards the fields below
 	inflight    map[int64][]*Task // the tasks of each delivery
@@ -123,16 +123,16 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	}
 	o.Lease = cmp.Or(o.Lease, set.Broker.Lease)
 	q := &Queue{
-		opt: o.withDefaults(), set: set, client: set.Broker.Connect(),
-		receiveMu: make(chan struct{}, 1), tagPrefix: tagPrefix + rand.Text() + "-",
-		lists:    set.lists(),
+		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
+		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
+		lists:    set.consumedLists(),
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 		inflight: make(map[int64][]*Task),
 	}
 	q.open, q.close = context.WithCancelCause(context.Background())
 	q.log = q.opt.Logger.With("queue", scheme+set.Broker.String())
 	if set.Results != nil {
-		q.results = set.Results.Connect()
+		q.results = set.Results.NewClient()
 	}
 	if err := q.client.Ping(ctx).Err(); err != nil {
 		err = redisstats.WrapError(err)
@@ -151,8 +151,8 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	return q, nil
 }
 
-// closed returns an error if the queue is closed.
-func (q *Queue) closed() error { return context.Cause(q.open) }
+// checkOpen returns an error if the queue is closed.
+func (q *Queue) checkOpen() error { return context.Cause(q.open) }
 
 // Settings returns the settings of the queue's URL.
 func (q *Queue) Settings() *Settings { return q.set }
@@ -163,16 +163,16 @@ func (q *Queue) Client() redis.UniversalClient { return q.client }
 // ID identifies the queue among all at the broker.
 func (q *Queue) ID() string { return q.tagPrefix }
 
-// GroupSize returns how many tasks a delivery holds at most.
-func (q *Queue) GroupSize() int { return q.opt.Group }
+// MaxDeliveryTasks returns how many tasks a delivery holds at most.
+func (q *Queue) MaxDeliveryTasks() int { return q.opt.Group }
 
 // SetRateLimit limits the tasks received per second. limit is in Celery's notation:
 // "10/s", "100/m", "1000/h", a number of tasks a second, or "0" for no limit.
-func (q *Queue) SetRateLimit(limit string) error { return q.rateLimit.set(limit) }
+func (q *Queue) SetRateLimit(limit string) error { return q.rateLimit.setLimit(limit) }
 
-// SawOtherWorker records the heartbeat of a worker of another kind, which may know
+// RecordOtherWorker records the heartbeat of a worker of another kind, which may know
 // tasks that picket does not.
-func (q *Queue) SawOtherWorker() { q.unregistered.sawOtherWorker() }
+func (q *Queue) RecordOtherWorker() { q.unregistered.recordOtherWorker() }
 
 // Close returns the tasks in flight to their lists, if Redis is reachable, and closes
 // the connections.
@@ -202,5 +202,5 @@ func (q *Queue) releaseAll() error {
 	q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return q.release(ctx, all, true)
+	return q.returnTasks(ctx, all, true)
 }

@@ -20,6 +20,6 @@ func opener(base string, o celeryqueue.Options) func(t *testing.T) queuetest.Que
 }
 
 func TestConformance(t *testing.T) {
-	s := redistest.Start(t, redistest.Durable...)
-	queuetest.RunSingle(t, opener(s.URL(), celeryqueue.Options{Group: 1}))
+	s := redistest.Start(t, redistest.DurableArgs...)
+	queuetest.RunSingleEvent(t, opener(s.URL(), celeryqueue.Options{Group: 1}))
 }

@@ -13,27 +13,27 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// revokeExpires is how long a revocation lasts, as in Celery; maxRevoked bounds the
+// revocationTTL is how long a revocation lasts, as in Celery; maxRevocations bounds the
 // revocations.
 const (
-	revokeExpires = 3 * time.Hour
-	maxRevoked    = 50_000
+	revocationTTL  = 3 * time.Hour
+	maxRevocations = 50_000
 )
 
 // RevokedIDs returns the ids of revoked tasks. They are stored at the broker, for all
 // workers, including those that start later.
 func (q *Queue) RevokedIDs(ctx context.Context) ([]string, error) {
-	ids, err := q.client.ZRange(ctx, q.set.Key("revoked"), 0, -1).Result()
+	ids, err := q.client.ZRange(ctx, q.set.OwnKey("revoked"), 0, -1).Result()
 	return append([]string{}, ids...), redisstats.WrapError(err)
 }
 
 // revokedAmong returns which of the tasks are revoked.
-func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]bool, error) {
+func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (revokedIDs map[string]bool, err error) {
 	var ids []string
 	for _, t := range tasks {
 		ids = append(ids, t.ID)
 	}
-	until, err := q.client.ZMScore(ctx, q.set.Key("revoked"), ids...).Result()
+	until, err := q.client.ZMScore(ctx, q.set.OwnKey("revoked"), ids...).Result()
 	if err != nil {
 		return nil, redisstats.WrapError(err)
 	}
@@ -44,11 +44,11 @@ func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (map[string]boo
 	return revoked, nil
 }
 
-// expireRevoked deletes old revocations.
-func (q *Queue) expireRevoked(ctx context.Context) error {
+// deleteExpiredRevocations deletes old revocations.
+func (q *Queue) deleteExpiredRevocations(ctx context.Context) error {
 	pipe := q.client.Pipeline()
-	pipe.ZRemRangeByScore(ctx, q.set.Key("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
-	pipe.ZRemRangeByRank(ctx, q.set.Key("revoked"), 0, -maxRevoked-1)
+	pipe.ZRemRangeByScore(ctx, q.set.OwnKey("revoked"), "-inf", strconv.FormatInt(time.Now().Unix(), 10))
+	pipe.ZRemRangeByRank(ctx, q.set.OwnKey("revoked"), 0, -maxRevocations-1)
 	_, err := pipe.Exec(ctx)
 	return redisstats.WrapError(err)
 }
@@ -56,7 +56,7 @@ func (q *Queue) expireRevoked(ctx context.Context) error {
 // Revoke revokes tasks. Delayed ones return to their lists at once, so that whoever
 // waits for them gets a result.
 func (q *Queue) Revoke(ctx context.Context, ids []string) error {
-	forgotten := float64(time.Now().Add(revokeExpires).Unix())
+	forgotten := float64(time.Now().Add(revocationTTL).Unix())
 	var members []redis.Z
 	for _, id := range ids {
 		members = append(members, redis.Z{Score: forgotten, Member: id})
@@ -64,7 +64,7 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	if len(members) == 0 {
 		return nil
 	}
-	if err := q.client.ZAdd(ctx, q.set.Key("revoked"), members...).Err(); err != nil {
+	if err := q.client.ZAdd(ctx, q.set.OwnKey("revoked"), members...).Err(); err != nil {
 		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
 	}
 	var back []returnedTask
@@ -75,5 +75,5 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 	}); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
-	return q.restore(ctx, back)
+	return q.runRestoreScript(ctx, back)
 }

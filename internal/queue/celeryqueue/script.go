@@ -10,7 +10,7 @@ import (
 )
 
 //go:embed lua/lib.lua
-var lib string
+var luaLibrary string
 
 var (
 	//go:embed lua/enqueue.lua
@@ -30,18 +30,20 @@ var (
 	//go:embed lua/deadletter.lua
 	deadLetterLua string
 	//go:embed lua/listdead.lua
-	listDeadLua string
+	listDeadLettersLua string
 
 	enqueueScript, claimScript, finishScript   = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
 	scheduleScript, restoreScript, renewScript = newScript(scheduleLua), newScript(restoreLua), newScript(renewLua)
 	overdueScript, deadLetterScript            = newScript(overdueLua), newScript(deadLetterLua)
-	listDeadScript                             = newScript(listDeadLua)
+	listDeadLettersScript                      = newScript(listDeadLettersLua)
 )
 
-func newScript(body string) *redis.Script { return redis.NewScript(redisstats.LuaLibrary + lib + body) }
+func newScript(body string) *redis.Script {
+	return redis.NewScript(redisstats.LuaLibrary + luaLibrary + body)
+}
 
-// run runs a script atomically at the broker.
-func (q *Queue) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
+// runScript runs a script atomically at the broker.
+func (q *Queue) runScript(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
 	cmd := s.Run(ctx, q.client, keys, args...)
 	return cmd, redisstats.WrapError(cmd.Err())
 }

@@ -38,13 +38,13 @@ type Settings struct {
 	IgnoreResults     bool // the intake's tasks have no results
 }
 
-// Queues returns the names of the queues that are consumed.
-func (s *Settings) Queues() []string {
+// ConsumedQueues returns the names of the queues that are consumed.
+func (s *Settings) ConsumedQueues() []string {
 	return append(append([]string{}, s.OwnQueues...), s.SharedQueues...)
 }
 
-// Key returns the name of one of picket's own keys.
-func (s *Settings) Key(name string) string {
+// OwnKey returns the name of one of picket's own keys.
+func (s *Settings) OwnKey(name string) string {
 	return s.Keys.Prefix + s.Broker.Prefix + ":celery:" + name
 }
 
@@ -55,20 +55,20 @@ func (s *Settings) Key(name string) string {
 // The query takes redisurl.Parse's parameters, and those of docs/celery.md.
 func parseURL(text string) (*Settings, error) {
 	if !IsURL(text) {
-		return nil, invalidURL("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
+		return nil, invalidURLError("it begins with none of celery+redis://, celery+rediss:// and celery+redis+sentinel://")
 	}
 	base, tail, _ := strings.Cut(strings.TrimPrefix(text, scheme), "?")
 	query, err := url.ParseQuery(tail)
 	if err != nil {
-		return nil, invalidURL("its query cannot be read")
+		return nil, invalidURLError("its query cannot be read")
 	}
-	p := parameters{query: query}
+	p := queryParameters{query: query}
 	s := &Settings{
-		OwnQueues: p.all("queue"), SharedQueues: p.all("shared"), Tasks: p.all("task"), NodeName: p.text("node", ""),
-		ResultExpires: p.duration("expires", 24*time.Hour), VisibilityTimeout: p.duration("visibility", time.Hour),
-		RemoteControl: p.either("control", "on", "off"), IgnoreResults: p.either("ignore_result", "true", "false"),
-		Keys: celery.Keys{Prefix: p.text("global_keyprefix", ""), ResultPrefix: p.text("result_keyprefix", ""), Sep: p.text("sep", ""),
-			FanoutPrefix: p.text("fanout_prefix", ""), Steps: p.integers("priority_steps")},
+		OwnQueues: p.takeAll("queue"), SharedQueues: p.takeAll("shared"), Tasks: p.takeAll("task"), NodeName: p.takeText("node", ""),
+		ResultExpires: p.takeDuration("expires", 24*time.Hour), VisibilityTimeout: p.takeDuration("visibility", time.Hour),
+		RemoteControl: p.takeEither("control", "on", "off"), IgnoreResults: p.takeEither("ignore_result", "true", "false"),
+		Keys: celery.Keys{Prefix: p.takeText("global_keyprefix", ""), ResultPrefix: p.takeText("result_keyprefix", ""), Sep: p.takeText("sep", ""),
+			FanoutPrefix: p.takeText("fanout_prefix", ""), Steps: p.takeIntegers("priority_steps")},
 	}
 	publish := "celery"
 	switch {
@@ -77,11 +77,11 @@ func parseURL(text string) (*Settings, error) {
 	case len(s.OwnQueues) == 0 && len(s.SharedQueues) == 0:
 		s.OwnQueues, s.SharedQueues = []string{"picket"}, []string{"celery"}
 	}
-	s.Publish = p.text("publish", publish)
+	s.Publish = p.takeText("publish", publish)
 	if len(s.Tasks) == 0 {
 		s.Tasks = []string{"ingestion.tasks.telemetry_ingest"}
 	}
-	results := p.text("results", "")
+	results := p.takeText("results", "")
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -91,9 +91,9 @@ func parseURL(text string) (*Settings, error) {
 	s.Keys.DB = s.Broker.Options.DB
 	switch {
 	case s.Broker.Options.IsClusterMode:
-		return nil, invalidURL("Celery knows no Redis Cluster")
+		return nil, invalidURLError("Celery knows no Redis Cluster")
 	case strings.Contains(s.NodeName, "@") != (s.NodeName != ""):
-		return nil, invalidURL("node=%s is not as in picket@host", s.NodeName)
+		return nil, invalidURLError("node=%s is not as in picket@host", s.NodeName)
 	case results == "":
 		s.Results = s.Broker
 	case results != "off":
@@ -104,62 +104,62 @@ func parseURL(text string) (*Settings, error) {
 	return s, nil
 }
 
-func invalidURL(format string, args ...any) error {
+func invalidURLError(format string, args ...any) error {
 	return fmt.Errorf("celery URL: %w: %w", fmt.Errorf(format, args...), picket.ErrInvalid)
 }
 
-// parameters takes parameters out of a query.
-type parameters struct {
+// queryParameters takes parameters out of a query.
+type queryParameters struct {
 	query url.Values
 	err   error // of the first invalid value
 }
 
-func (p *parameters) all(name string) []string {
+func (p *queryParameters) takeAll(name string) []string {
 	values := p.query[name]
 	delete(p.query, name)
 	return values
 }
 
-func (p *parameters) text(name, otherwise string) string {
-	if values := p.all(name); len(values) > 0 {
+func (p *queryParameters) takeText(name, fallback string) string {
+	if values := p.takeAll(name); len(values) > 0 {
 		return values[0]
 	}
-	return otherwise
+	return fallback
 }
 
-// either reports whether a parameter has the first of two values, its default.
-func (p *parameters) either(name, first, second string) bool {
-	value := p.text(name, first)
-	if value != first && value != second {
-		p.fail("%s=%s is neither %s nor %s", name, value, first, second)
+// takeEither reports whether a parameter, which has one of two values, has its default.
+func (p *queryParameters) takeEither(name, defaultValue, otherValue string) (isDefault bool) {
+	value := p.takeText(name, defaultValue)
+	if value != defaultValue && value != otherValue {
+		p.recordError("%s=%s is neither %s nor %s", name, value, defaultValue, otherValue)
 	}
-	return value == first
+	return value == defaultValue
 }
 
-func (p *parameters) duration(name string, otherwise time.Duration) time.Duration {
-	value := p.text(name, otherwise.String())
+func (p *queryParameters) takeDuration(name string, fallback time.Duration) time.Duration {
+	value := p.takeText(name, fallback.String())
 	d, err := time.ParseDuration(value)
 	if err != nil || d < 0 {
-		p.fail("%s=%s is no duration", name, value)
+		p.recordError("%s=%s is no duration", name, value)
 	}
 	return d
 }
 
-func (p *parameters) integers(name string) []int {
+func (p *queryParameters) takeIntegers(name string) []int {
 	var all []int
-	for value := range strings.SplitSeq(p.text(name, ""), ",") {
+	for value := range strings.SplitSeq(p.takeText(name, ""), ",") {
 		if value == "" {
 			continue
 		}
 		n, err := strconv.Atoi(value)
 		if err != nil {
-			p.fail("%s has %q, which is no number", name, value)
+			p.recordError("%s has %q, which is no number", name, value)
 		}
 		all = append(all, n)
 	}
 	return all
 }
 
-func (p *parameters) fail(format string, args ...any) {
-	p.err = cmp.Or(p.err, invalidURL(format, args...))
+func (p *queryParameters) recordError(format string, args ...any) {
+	p.err = cmp.Or(p.err, invalidURLError(format, args...))
 }

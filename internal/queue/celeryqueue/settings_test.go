@@ -41,7 +41,7 @@ func TestParse(t *testing.T) {
 	if s.Results.Options.Addrs[0] != "r:6379" || s.Results.Options.DB != 1 || s.ResultExpires != 0 || s.VisibilityTimeout != 10*time.Minute || s.Broker.Lease != 5*time.Second {
 		t.Errorf("%+v", s)
 	}
-	got := []string{s.Keys.List("q", 7), s.Keys.Result("t"), s.Keys.ControlChannel(), s.Key("leases"), s.Broker.String()}
+	got := []string{s.Keys.List("q", 7), s.Keys.Result("t"), s.Keys.ControlChannel(), s.OwnKey("leases"), s.Broker.String()}
 	want := []string{"g_q:5", "r_celery-task-meta-t", "g_3-celery.pidbox", "g_picket:celery:leases", "redis://h:1/3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
@@ -62,26 +62,26 @@ func TestRateLimit(t *testing.T) {
 		t.Errorf("without a limit %d of 100", n)
 	}
 	for text, want := range map[string]float64{"10/s": 10, "120/m": 2, "7200/h": 2, "5": 5, "0.5/s": 0.5} {
-		if err := l.set(text); err != nil || float64(l.limiter.Load().Limit()) != want {
+		if err := l.setLimit(text); err != nil || float64(l.limiter.Load().Limit()) != want {
 			t.Errorf("%s is %v a second: %v", text, l.limiter.Load().Limit(), err)
 		}
 	}
 	for _, text := range []string{"", "x/s", "1/day", "-1"} {
-		if l.set(text) == nil {
+		if l.setLimit(text) == nil {
 			t.Errorf("%q is a rate", text)
 		}
 	}
-	if err := l.set("0"); err != nil || l.limiter.Load() != nil {
+	if err := l.setLimit("0"); err != nil || l.limiter.Load() != nil {
 		t.Errorf("0 limits: %v", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		if err := l.set("10/s"); err != nil {
+		if err := l.setLimit("10/s"); err != nil {
 			t.Fatal(err)
 		}
 		if n, _ := l.allowed(100); n != 1 {
 			t.Errorf("at first %d", n)
 		}
-		l.received(1)
+		l.consume(1)
 		if n, wait := l.allowed(100); n != 0 || wait <= 0 || wait > 101*time.Millisecond {
 			t.Errorf("then %d, or wait for %s", n, wait)
 		}
@@ -95,20 +95,20 @@ func TestRateLimit(t *testing.T) {
 // Unregistered tasks are claimed once they have waited without a sign of another
 // worker.
 func TestUnregisteredTasks(t *testing.T) {
-	var s unregisteredTasks
-	s.sawUnregistered(1)
+	var s unregisteredPolicy
+	s.recordUnregistered(1)
 	if s.shouldClaim() {
 		t.Error("claimed at once")
 	}
-	s.since = s.since.Add(-2 * unclaimedGrace)
+	s.since = s.since.Add(-2 * noOtherWorkerGrace)
 	if !s.shouldClaim() {
 		t.Error("never claimed")
 	}
-	s.sawOtherWorker()
+	s.recordOtherWorker()
 	if s.shouldClaim() {
 		t.Error("claimed although another worker sent a heartbeat")
 	}
-	s.others = s.others.Add(-2 * unclaimedGrace)
+	s.others = s.others.Add(-2 * noOtherWorkerGrace)
 	if s.shouldClaim() {
 		t.Error("claimed although the worker may be restarting")
 	}
@@ -116,8 +116,8 @@ func TestUnregisteredTasks(t *testing.T) {
 	if !s.shouldClaim() {
 		t.Error("never claimed after the worker left")
 	}
-	s.sawUnregistered(0)
-	s.sawUnregistered(1)
+	s.recordUnregistered(0)
+	s.recordUnregistered(1)
 	if s.shouldClaim() {
 		t.Error("claimed at once after an empty queue")
 	}

@@ -22,12 +22,12 @@ type Observer interface {
 	TasksFinished([]FinishedTask)
 }
 
-// Observe sets the observer. It is called at most once, before Receive.
-func (q *Queue) Observe(o Observer) { q.observer = o }
+// SetObserver sets the observer. It is called at most once, before Receive.
+func (q *Queue) SetObserver(o Observer) { q.observer = o }
 
-// taskReceived logs and reports tasks that were claimed: those to run now, those to run
+// notifyReceived logs and reports tasks that were claimed: those to run now, those to run
 // later, and those that have finished without running.
-func (q *Queue) taskReceived(run, later []*Task, finished []FinishedTask) {
+func (q *Queue) notifyReceived(run, later []*Task, finished []FinishedTask) {
 	begun := append([]*Task{}, run...)
 	all := append(append([]*Task{}, run...), later...)
 	for i := range finished {
@@ -76,9 +76,9 @@ func (q *Queue) logFinished(finished []FinishedTask) {
 	}
 }
 
-// taskRetried logs and reports tasks that will run again, and writes their results. A
+// reportRetried logs and reports tasks that will run again, and writes their results. A
 // nil cause means that they did not begin.
-func (q *Queue) taskRetried(ctx context.Context, tasks []*Task, cause error) error {
+func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) error {
 	if cause == nil {
 		return nil
 	}
@@ -96,8 +96,8 @@ func (q *Queue) taskRetried(ctx context.Context, tasks []*Task, cause error) err
 // String returns "name[id]", as Celery's log does.
 func (t *Task) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }
 
-// Started returns when the task was claimed.
-func (t *Task) Started() time.Time { return t.started }
+// ClaimedAt returns when the task was claimed.
+func (t *Task) ClaimedAt() time.Time { return t.started }
 
 // Runtime returns how long the task took.
 func (t *FinishedTask) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }

@@ -24,14 +24,14 @@ import (
 
 func TestResultOfTask(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	quietly := celerytest.NewTask("c")
 	quietly.IgnoreResult = true
 	group := celerytest.NewTask("b")
 	group.GroupID, group.GroupIndex = "g", 1
 	r.Publish(celerytest.NewTask("a"), group, quietly)
-	ds := celerytest.Receive(t, q, 3)
+	ds := celerytest.ReceiveTasks(t, q, 3)
 	if diff := cmp.Diff([]string{"event of a", "event of b", "event of c"}, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -47,7 +47,7 @@ func TestResultOfTask(t *testing.T) {
 	testenv.Check(t, err)
 	testenv.Check(t, q.Ack(t.Context(), ds...))
 	const want = `{"status":"success","event_id":"event of a","event_type":"process","alerts_created":2}`
-	if got := r.Result("a"); got.Status != celery.Success || string(got.Value) != want {
+	if got := r.WaitResult("a"); got.Status != celery.Success || string(got.Value) != want {
 		t.Errorf("%s %s", got.Status, got.Value)
 	}
 	m, err := events.ReceiveMessage(t.Context())
@@ -58,7 +58,7 @@ func TestResultOfTask(t *testing.T) {
 	if ttl := r.Client.TTL(t.Context(), r.Keys.Result("a")).Val(); ttl <= 23*time.Hour || ttl > 24*time.Hour {
 		t.Errorf("expires in %s", ttl)
 	}
-	if got := r.Result("b"); got.GroupID != "g" {
+	if got := r.WaitResult("b"); got.GroupID != "g" {
 		t.Errorf("group %q", got.GroupID)
 	}
 	if r.Client.Exists(t.Context(), r.Keys.Result("c")).Val() != 0 {
@@ -69,15 +69,15 @@ func TestResultOfTask(t *testing.T) {
 
 func TestSuccessStays(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
-	testenv.Check(t, q.Ack(t.Context(), celerytest.Receive(t, q, 1)...))
+	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
 	first := r.Client.Get(t.Context(), r.Keys.Result("a")).Val()
 	again := celerytest.NewTask("a") // and now it is none
 	again.Args = []byte(`["text"]`)
 	r.Publish(again, celerytest.NewTask("b"))
-	testenv.Check(t, q.Ack(t.Context(), celerytest.Receive(t, q, 1)...))
+	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
 	if got := r.Client.Get(t.Context(), r.Keys.Result("a")).Val(); got != first {
 		t.Errorf("from %s to %s", first, got)
 	}
@@ -86,9 +86,9 @@ func TestSuccessStays(t *testing.T) {
 // What cannot be run fails with a class and a text, and is kept.
 func TestRefused(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	noDict, noArgument, foreign := celerytest.NewTask("no dict"), celerytest.NewTask("no argument"), celerytest.NewTask("foreign")
 	noDict.Args = []byte(`["text"]`)
 	noArgument.Args = []byte(`[]`)
@@ -104,7 +104,7 @@ func TestRefused(t *testing.T) {
 	r.WantFailure("no argument", "ValueError", celerytest.TaskName+"() missing 1 required positional argument: 'data'")
 	r.WantFailure("foreign", "NotRegistered", "app.tasks.other")
 	r.WantFailure("nothing", "ValueError", "agent_id: This field is required.; event_id: This field is required.; event_type: This field is required.")
-	if got := r.Result("pickled"); got.Exception.Type != "DecodeError" || got.Exception.Module != "kombu.exceptions" || !strings.Contains(got.Exception.String(), "pickle") {
+	if got := r.WaitResult("pickled"); got.Exception.Type != "DecodeError" || got.Exception.Module != "kombu.exceptions" || !strings.Contains(got.Exception.String(), "pickle") {
 		t.Errorf("pickled is %s", got.Exception)
 	}
 	var deadLetters []queue.DeadLetter
@@ -136,9 +136,9 @@ func TestRefused(t *testing.T) {
 // A task after which others are to run is refused before it runs: none of them is lost.
 func TestFollowUpsRefused(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	for kind, embed := range map[string]string{
 		"callbacks": `{"callbacks": [{"task": "app.tasks.link"}], "errbacks": null, "chain": null, "chord": null}`,
 		"errbacks":  `{"callbacks": null, "errbacks": [{"task": "app.tasks.failed"}], "chain": [], "chord": null}`,
@@ -149,7 +149,7 @@ func TestFollowUpsRefused(t *testing.T) {
 		c.Embed = json.RawMessage(embed)
 		c.ETA = time.Now().Add(time.Hour) // it is refused at once
 		r.Publish(c)
-		got := r.Result(kind)
+		got := r.WaitResult(kind)
 		if got.Exception == nil || got.Exception.Type != "NotImplementedError" || !strings.Contains(string(got.Exception.Args[0]), "the task has "+kind+";") {
 			t.Errorf("%s is %s %s", kind, got.Status, got.Exception)
 		}
@@ -170,7 +170,7 @@ func TestFollowUpsRefused(t *testing.T) {
 	last := celerytest.NewTask("last")
 	last.Embed = json.RawMessage(`{"callbacks": null, "errbacks": null, "chain": [], "chord": null}`)
 	r.Publish(last)
-	if got := r.Result("last"); got.Status != celery.Success {
+	if got := r.WaitResult("last"); got.Status != celery.Success {
 		t.Errorf("the last task of a chain is %s %s", got.Status, got.Exception)
 	}
 	r.WantEmpty()
@@ -178,9 +178,9 @@ func TestFollowUpsRefused(t *testing.T) {
 
 func TestForLater(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	soon, late, expired, expiring := celerytest.NewTask("soon"), celerytest.NewTask("late"), celerytest.NewTask("expired"), celerytest.NewTask("expiring")
 	began := time.Now()
 	soon.ETA = began.Add(700 * time.Millisecond)
@@ -190,7 +190,7 @@ func TestForLater(t *testing.T) {
 	r.Publish(soon, late, expired, expiring)
 	r.WantFailure("expired", "TaskRevokedError", "expired")
 	r.WantFailure("expiring", "TaskRevokedError", "expired")
-	if got := r.Result("soon"); got.Status != celery.Success || time.Since(began) < 700*time.Millisecond {
+	if got := r.WaitResult("soon"); got.Status != celery.Success || time.Since(began) < 700*time.Millisecond {
 		t.Errorf("%s after %s", got.Status, time.Since(began))
 	}
 	s, err := q.Stats(t.Context())
@@ -206,7 +206,7 @@ func TestForLater(t *testing.T) {
 
 func TestPriorities(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	var want []string
 	for _, p := range []int{9, 6, 3, 0} {
 		c := celerytest.NewTask(fmt.Sprint(p))
@@ -215,7 +215,7 @@ func TestPriorities(t *testing.T) {
 		want = append([]string{"event of " + c.ID}, want...)
 	}
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	if diff := cmp.Diff(want, celerytest.EventIDs(t, celerytest.Receive(t, q, 4))); diff != "" {
+	if diff := cmp.Diff(want, celerytest.EventIDs(t, celerytest.ReceiveTasks(t, q, 4))); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 }
@@ -223,7 +223,7 @@ func TestPriorities(t *testing.T) {
 // Of a queue that is shared, what is of others stays, in its order.
 func TestShared(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	var want, others []string
 	for i := range 300 {
 		c := celerytest.NewTask(fmt.Sprintf("%03d", i))
@@ -236,7 +236,7 @@ func TestShared(t *testing.T) {
 		r.Publish(c)
 	}
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{Group: 70})
-	ds := celerytest.Receive(t, q, len(want))
+	ds := celerytest.ReceiveTasks(t, q, len(want))
 	if diff := cmp.Diff(want, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("taken (-want +got):\n%s", diff)
 	}
@@ -256,7 +256,7 @@ func TestShared(t *testing.T) {
 // event exactly as it was received.
 func TestPublished(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	at := time.UnixMicro(1_700_000_000_123_456).UTC()
 	raws := []string{
@@ -290,7 +290,7 @@ func TestPublished(t *testing.T) {
 		}
 	}
 	var got []picket.Event
-	for _, d := range celerytest.Receive(t, q, len(raws)) {
+	for _, d := range celerytest.ReceiveTasks(t, q, len(raws)) {
 		one, err := picket.DecodeBatch(d.Payload)
 		testenv.Check(t, err)
 		got = append(got, one.Events...)
@@ -306,12 +306,12 @@ func TestPublished(t *testing.T) {
 // fails.
 func TestBuriedTaskOfSameID(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	a, b := celerytest.NewTask("a"), celerytest.NewTask("b")
 	b.Args = []byte(strings.NewReplacer("event of b", "event of a", "PC1", "PC2").Replace(string(b.Args)))
 	r.Publish(a, b)
-	d := celerytest.Receive(t, q, 2)[0]
+	d := celerytest.ReceiveTasks(t, q, 2)[0]
 	batch, err := picket.DecodeBatch(d.Payload)
 	testenv.Check(t, err)
 	bad := batch.Events[1]
@@ -321,7 +321,7 @@ func TestBuriedTaskOfSameID(t *testing.T) {
 	if bad.AgentID == "PC1" {
 		good, failed = failed, good
 	}
-	if got := r.Result(good); got.Status != celery.Success {
+	if got := r.WaitResult(good); got.Status != celery.Success {
 		t.Errorf("%s is %s", good, got.Status)
 	}
 	r.WantFailure(failed, "RuntimeError", "detect: no")
@@ -329,15 +329,15 @@ func TestBuriedTaskOfSameID(t *testing.T) {
 
 func TestBuriedTasks(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
-	d := celerytest.Receive(t, q, 2)[0]
+	d := celerytest.ReceiveTasks(t, q, 2)[0]
 	b, err := picket.DecodeBatch(d.Payload)
 	testenv.Check(t, err)
 	one := picket.Batch{ID: "letter", Received: b.Received, Events: b.Events[1:]}
 	testenv.Check(t, q.Bury(t.Context(), d, queue.DeadLetter{Reason: queue.Failed, Cause: "detect: no", EventID: "event of b", Events: 1, Payload: one.Encode(nil)}))
-	if got := r.Result("a"); got.Status != celery.Success {
+	if got := r.WaitResult("a"); got.Status != celery.Success {
 		t.Errorf("a is %s", got.Status)
 	}
 	r.WantFailure("b", "RuntimeError", "detect: no")
@@ -346,28 +346,28 @@ func TestBuriedTasks(t *testing.T) {
 	if n != 1 {
 		t.Errorf("requeued %d", n)
 	}
-	if diff := cmp.Diff([]string{"event of b"}, celerytest.EventIDs(t, celerytest.Receive(t, q, 1))); diff != "" {
+	if diff := cmp.Diff([]string{"event of b"}, celerytest.EventIDs(t, celerytest.ReceiveTasks(t, q, 1))); diff != "" {
 		t.Errorf("requeued (-want +got):\n%s", diff)
 	}
 }
 
 func TestRetried(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
-	testenv.Check(t, q.Retry(t.Context(), 50*time.Millisecond, queue.Retry{Delivery: celerytest.Receive(t, q, 1)[0], Cause: errors.New("store away")}))
+	testenv.Check(t, q.Retry(t.Context(), 50*time.Millisecond, queue.Retry{Delivery: celerytest.ReceiveTasks(t, q, 1)[0], Cause: errors.New("store away")}))
 	raw, err := r.Client.Get(t.Context(), r.Keys.Result("a")).Bytes()
 	testenv.Check(t, err)
 	if got := celerytest.DecodeResult(t, raw); got.Status != celery.Retry || got.Exception.String() != "RuntimeError('store away')" {
 		t.Errorf("%s", raw)
 	}
-	d := celerytest.Receive(t, q, 1)[0]
+	d := celerytest.ReceiveTasks(t, q, 1)[0]
 	if d.Attempt != 2 {
 		t.Errorf("attempt %d", d.Attempt)
 	}
 	testenv.Check(t, q.Ack(t.Context(), d))
-	if got := r.Result("a"); got.Status != celery.Success {
+	if got := r.WaitResult("a"); got.Status != celery.Success {
 		t.Errorf("%s", got.Status)
 	}
 	r.WantEmpty()
@@ -376,9 +376,9 @@ func TestRetried(t *testing.T) {
 // Producers may compress; a bomb is refused.
 func TestCompressed(t *testing.T) {
 	t.Parallel()
-	r := celerytest.New(t)
+	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	celerytest.Drain(t, q)
+	celerytest.AckInBackground(t, q)
 	send := func(id, compression string, body []byte) {
 		c := celerytest.NewTask(id)
 		c.Headers = map[string]json.RawMessage{"compression": fmt.Appendf(nil, "%q", compression)}
@@ -400,11 +400,11 @@ func TestCompressed(t *testing.T) {
 	send("zstd", "application/zstd", packer.EncodeAll([]byte(body), nil))
 	send("bomb", "application/zstd", packer.EncodeAll([]byte(strings.Repeat(" ", 65<<20)+body), nil))
 	for _, id := range []string{"zlib", "zstd"} {
-		if got := r.Result(id); got.Status != celery.Success {
+		if got := r.WaitResult(id); got.Status != celery.Success {
 			t.Errorf("%s is %s %s", id, got.Status, got.Exception)
 		}
 	}
-	if got := r.Result("bomb"); got.Exception == nil || got.Exception.Type != "DecodeError" {
+	if got := r.WaitResult("bomb"); got.Exception == nil || got.Exception.Type != "DecodeError" {
 		t.Errorf("the bomb is %s", got.Status)
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// unregisteredTasks decides when picket claims tasks of a shared queue that it does not
+// unregisteredPolicy decides when picket claims tasks of a shared queue that it does not
 // know: when no other worker seems to exist that may know them. They then become dead
 // letters, as with a Celery worker, instead of waiting forever.
-type unregisteredTasks struct {
+type unregisteredPolicy struct {
 	mu     sync.Mutex
 	since  time.Time // since when there have been such tasks
 	others time.Time // last heartbeat of another worker
@@ -18,12 +18,12 @@ type unregisteredTasks struct {
 // second if one was, because it may be restarting. Workers send heartbeats every two
 // seconds.
 const (
-	unclaimedGrace   = 10 * time.Second
-	otherWorkerGrace = 5 * time.Minute
+	noOtherWorkerGrace = 10 * time.Second
+	otherWorkerGrace   = 5 * time.Minute
 )
 
-// sawUnregistered records how many unregistered tasks the last claim saw.
-func (s *unregisteredTasks) sawUnregistered(n int64) {
+// recordUnregistered records how many unregistered tasks the last claim saw.
+func (s *unregisteredPolicy) recordUnregistered(n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -34,16 +34,16 @@ func (s *unregisteredTasks) sawUnregistered(n int64) {
 	}
 }
 
-// sawOtherWorker records the heartbeat of another worker.
-func (s *unregisteredTasks) sawOtherWorker() {
+// recordOtherWorker records the heartbeat of another worker.
+func (s *unregisteredPolicy) recordOtherWorker() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.others = time.Now()
 }
 
-// pollInterval returns the maximum interval of polls, which is longer while there are
+// maxPollInterval returns the maximum interval of polls, which is longer while there are
 // unregistered tasks, because skipping them is expensive.
-func (s *unregisteredTasks) pollInterval() time.Duration {
+func (s *unregisteredPolicy) maxPollInterval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.since.IsZero() {
@@ -53,10 +53,10 @@ func (s *unregisteredTasks) pollInterval() time.Duration {
 }
 
 // shouldClaim reports whether to claim unregistered tasks.
-func (s *unregisteredTasks) shouldClaim() bool {
+func (s *unregisteredPolicy) shouldClaim() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	grace := unclaimedGrace
+	grace := noOtherWorkerGrace
 	if !s.others.IsZero() {
 		grace = otherWorkerGrace
 	}

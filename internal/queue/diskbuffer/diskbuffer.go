@@ -26,8 +26,8 @@ type Buffer interface {
 	Stats(ctx context.Context) (queue.Stats, error)
 }
 
-// Next is the queue behind the buffer.
-type Next interface {
+// NextQueue is the queue behind the buffer.
+type NextQueue interface {
 	queue.Queue
 	queue.Inspector
 	// EnqueueAll enqueues requests of one agent, in order and in one step: all
@@ -52,7 +52,7 @@ type Options struct {
 type Queue struct {
 	queue.Queue
 	queue.Inspector
-	next   Next
+	next   NextQueue
 	buffer Buffer
 	opt    Options
 	log    *slog.Logger
@@ -69,7 +69,7 @@ type Queue struct {
 
 // New puts buffer in front of next and starts to forward what buffer holds.
 // The Queue owns both: its Close closes them.
-func New(next Next, buffer Buffer, o Options) (*Queue, error) {
+func New(next NextQueue, buffer Buffer, o Options) (*Queue, error) {
 	s, err := buffer.Stats(context.Background())
 	if err != nil {
 		return nil, fmt.Errorf("open disk buffer: %w", err)
@@ -81,7 +81,7 @@ func New(next Next, buffer Buffer, o Options) (*Queue, error) {
 		q.degraded.Store(true)
 		q.log.Info("forwarding batches buffered by an earlier run", "batches", n)
 	}
-	q.running.Go(func() { q.forward(ctx) })
+	q.running.Go(func() { q.forwardLoop(ctx) })
 	return q, nil
 }
 

@@ -44,7 +44,7 @@ func message(agent, n int) queue.Message {
 // In front of a queue that is reachable, nothing changes.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	var mu sync.Mutex
 	n := 0
 	queuetest.Run(t, func(t *testing.T) queuetest.Queue {
@@ -59,7 +59,7 @@ func TestConformance(t *testing.T) {
 // order for each agent.
 func TestOutages(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	q := open(t, s.URL(), filepath.Join(t.TempDir(), "buffer.db"), 0)
 	const agents = 5
 	var mu sync.Mutex
@@ -110,7 +110,7 @@ func TestOutages(t *testing.T) {
 		if q.Buffered() == 0 {
 			t.Error("nothing is buffered while Redis is away")
 		}
-		s.Start()
+		s.Restart()
 		caughtUp()
 	}
 	s.Pause()
@@ -150,7 +150,7 @@ func TestOutages(t *testing.T) {
 // too, and batches are confirmed.
 func TestRestart(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	path := filepath.Join(t.TempDir(), "buffer.db")
 	s.Kill()
 	q := open(t, s.URL(), path, 4000)
@@ -165,7 +165,7 @@ func TestRestart(t *testing.T) {
 	}
 	testenv.Check(t, q.Close())
 	q = open(t, s.URL(), path, 4000)
-	s.Start()
+	s.Restart()
 	testenv.Until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
 	st, err := q.Stats(t.Context())
 	testenv.Check(t, err)

@@ -11,19 +11,19 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// forwardBatches is how many buffered batches are leased at a time.
-const forwardBatches = 256
+// maxForwardBatches is how many buffered batches are leased at a time.
+const maxForwardBatches = 256
 
 // maxRequestBytes bounds one EnqueueAll, approximately.
 const maxRequestBytes = 1 << 20
 
 var retryPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
 
-// forward moves batches from the buffer to the next queue until ctx ends.
-func (q *Queue) forward(ctx context.Context) {
+// forwardLoop moves batches from the buffer to the next queue until ctx ends.
+func (q *Queue) forwardLoop(ctx context.Context) {
 	failures := 0 // in a row
 	for ctx.Err() == nil {
-		ds, err := q.buffer.Receive(ctx, forwardBatches)
+		ds, err := q.buffer.Receive(ctx, maxForwardBatches)
 		if err != nil {
 			if ctx.Err() == nil {
 				q.log.Error("reading disk buffer failed; retrying", "error", err)
@@ -64,10 +64,10 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (unsent []queue.D
 	var mu sync.Mutex // guards what follows
 	var sent []queue.Delivery
 	var wg sync.WaitGroup
-	for _, b := range q.byAgent(ctx, ds) {
+	for _, b := range q.decodeByAgent(ctx, ds) {
 		wg.Go(func() {
 			for len(b.ds) > 0 {
-				n, err := q.sendSome(ctx, b)
+				n, err := q.forwardFirst(ctx, b)
 				mu.Lock()
 				sent = append(sent, b.ds[:n]...)
 				b.ds, b.reqs = b.ds[n:], b.reqs[n:]
@@ -100,9 +100,9 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (unsent []queue.D
 	return unsent, failed
 }
 
-// byAgent decodes batches and groups them by agent. It buries those that it
+// decodeByAgent decodes batches and groups them by agent. It buries those that it
 // cannot decode.
-func (q *Queue) byAgent(ctx context.Context, ds []queue.Delivery) map[string]*agentBatches {
+func (q *Queue) decodeByAgent(ctx context.Context, ds []queue.Delivery) map[string]*agentBatches {
 	agents := make(map[string]*agentBatches)
 	for _, d := range ds {
 		r, err := decodeRecord(d.Payload)
@@ -121,16 +121,16 @@ func (q *Queue) byAgent(ctx context.Context, ds []queue.Delivery) map[string]*ag
 	return agents
 }
 
-// sendSome forwards the first batches of an agent, up to maxRequestBytes, and
+// forwardFirst forwards the first batches of an agent, up to maxRequestBytes, and
 // returns how many. It returns 0 and no error if it buried the first one
 // because the next queue will never accept it.
-func (q *Queue) sendSome(ctx context.Context, b *agentBatches) (int, error) {
+func (q *Queue) forwardFirst(ctx context.Context, b *agentBatches) (forwarded int, err error) {
 	n, size := 0, 0
 	for n < len(b.reqs) && (n == 0 || size+len(b.reqs[n].Message.Payload) <= maxRequestBytes) {
 		size += len(b.reqs[n].Message.Payload)
 		n++
 	}
-	err := q.next.EnqueueAll(ctx, b.reqs[:n]...)
+	err = q.next.EnqueueAll(ctx, b.reqs[:n]...)
 	if errors.Is(err, picket.ErrInvalid) && n > 1 {
 		n = 1
 		err = q.next.EnqueueAll(ctx, b.reqs[0])

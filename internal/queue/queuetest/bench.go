@@ -20,19 +20,19 @@ func Benchmark(b *testing.B, open func(b *testing.B) Queue) {
 	}{{"200B", 200}, {"64KiB", 64 << 10}} {
 		b.Run("Enqueue/"+c.name, func(b *testing.B) { benchEnqueue(b, open(b), c.size) })
 		b.Run("ReceiveAck/"+c.name, func(b *testing.B) { benchReceive(b, open(b), c.size) })
-		b.Run("Both/"+c.name, func(b *testing.B) { benchBoth(b, open(b), c.size) })
+		b.Run("Both/"+c.name, func(b *testing.B) { benchEnqueueAndReceive(b, open(b), c.size) })
 	}
 }
 
-const callers = 64
+const benchCallers = 64
 
 // enqueueMessages enqueues b.N messages from many goroutines, and returns how long each took.
-func enqueueMessages(b *testing.B, q Queue, size int) []time.Duration {
-	p := messageOfSize("bench", size).Payload
+func enqueueMessages(b *testing.B, q Queue, payloadBytes int) []time.Duration {
+	p := messageOfSize("bench", payloadBytes).Payload
 	took := make([]time.Duration, b.N)
 	next := make(chan int)
 	var wg sync.WaitGroup
-	for range callers {
+	for range benchCallers {
 		wg.Go(func() {
 			for i := range next {
 				start := time.Now()
@@ -51,22 +51,22 @@ func enqueueMessages(b *testing.B, q Queue, size int) []time.Duration {
 	return took
 }
 
-func benchEnqueue(b *testing.B, q Queue, size int) {
-	b.SetBytes(int64(size))
+func benchEnqueue(b *testing.B, q Queue, payloadBytes int) {
+	b.SetBytes(int64(payloadBytes))
 	b.ResetTimer()
-	took := enqueueMessages(b, q, size)
+	took := enqueueMessages(b, q, payloadBytes)
 	b.StopTimer()
-	report(b, took)
+	reportLatencies(b, took)
 }
 
-func report(b *testing.B, took []time.Duration) {
+func reportLatencies(b *testing.B, took []time.Duration) {
 	slices.Sort(took)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
 
-// drain receives and acks n messages from two goroutines.
-func drain(b *testing.B, q Queue, n int) {
+// drain receives and acks so many messages from two goroutines.
+func drain(b *testing.B, q Queue, messages int) {
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var mu sync.Mutex
@@ -86,7 +86,7 @@ func drain(b *testing.B, q Queue, n int) {
 					b.Error(err)
 				}
 				mu.Lock()
-				if n -= len(ds); n <= 0 {
+				if messages -= len(ds); messages <= 0 {
 					cancel()
 				}
 				mu.Unlock()
@@ -96,21 +96,21 @@ func drain(b *testing.B, q Queue, n int) {
 	wg.Wait()
 }
 
-func benchReceive(b *testing.B, q Queue, size int) {
-	b.SetBytes(int64(size))
-	enqueueMessages(b, q, size)
+func benchReceive(b *testing.B, q Queue, payloadBytes int) {
+	b.SetBytes(int64(payloadBytes))
+	enqueueMessages(b, q, payloadBytes)
 	b.ResetTimer()
 	drain(b, q, b.N)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 }
 
-func benchBoth(b *testing.B, q Queue, size int) {
-	b.SetBytes(int64(size))
+func benchEnqueueAndReceive(b *testing.B, q Queue, payloadBytes int) {
+	b.SetBytes(int64(payloadBytes))
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	wg.Go(func() { drain(b, q, b.N) })
-	took := enqueueMessages(b, q, size)
+	took := enqueueMessages(b, q, payloadBytes)
 	wg.Wait()
 	b.StopTimer()
-	report(b, took)
+	reportLatencies(b, took)
 }

@@ -14,11 +14,11 @@ import (
 )
 
 func (su suite) testBury(t *testing.T, q Queue) {
-	n := su.events(10)
+	n := su.eventCount(10)
 	enqueue(t, q, message("a", n))
 	d := receive(t, q, 1)[0]
 	testenv.Check(t, q.Bury(t.Context(), d, deadLetter("e1"), deadLetter("e2")))
-	wantCounts(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
+	wantStats(t, q, queue.Stats{Dead: 2, Accepted: int64(n), Failed: 2})
 	page, err := q.DeadLetters(t.Context(), 0, 10)
 	ls := page.DeadLetters
 	testenv.Check(t, err)
@@ -37,9 +37,9 @@ func (su suite) testBury(t *testing.T, q Queue) {
 }
 
 func (su suite) testRejected(t *testing.T, q Queue) {
-	n := su.events(2)
+	n := su.eventCount(2)
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", n), deadLetter("bad")))
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
+	wantStats(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Dead: 1, Accepted: int64(n), Rejected: 1})
 	page, err := q.DeadLetters(t.Context(), 0, 10)
 	ls := page.DeadLetters
 	testenv.Check(t, err)
@@ -50,29 +50,29 @@ func (su suite) testRejected(t *testing.T, q Queue) {
 
 func (su suite) testRejectedAlone(t *testing.T, q Queue) {
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, deadLetter("bad"), deadLetter("worse")))
-	wantCounts(t, q, queue.Stats{Dead: 2, Rejected: 2})
+	wantStats(t, q, queue.Stats{Dead: 2, Rejected: 2})
 }
 
 func (su suite) testRequeueFailed(t *testing.T, q Queue) {
-	n := int64(su.events(3))
+	n := int64(su.eventCount(3))
 	enqueue(t, q, message("a", int(n)))
 	testenv.Check(t, q.Bury(t.Context(), receive(t, q, 1)[0], deadLetter("e")))
-	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
-	requeue(t, q, 1)
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: n})
+	wantStats(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
+	wantRequeued(t, q, 1)
+	wantStats(t, q, queue.Stats{Pending: 1, PendingEvents: 1, Accepted: n})
 	d := receive(t, q, 1)[0]
-	if !bytes.Equal(d.Payload, payload("e", 1)) || d.Attempt != 1 || d.Events != 1 || d.ID == "" || d.ID == "a" {
+	if !bytes.Equal(d.Payload, encodedBatch("e", 1)) || d.Attempt != 1 || d.Events != 1 || d.ID == "" || d.ID == "a" {
 		t.Errorf("requeued as %+v", d)
 	}
 	// Buried again, it still counts as one failed event.
 	testenv.Check(t, q.Bury(t.Context(), d, deadLetter("e")))
-	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
+	wantStats(t, q, queue.Stats{Dead: 1, Accepted: n, Failed: 1})
 }
 
 func (su suite) testRequeueRejected(t *testing.T, q Queue) {
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1), deadLetter("e")))
-	requeue(t, q, 1)
-	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Accepted: 2})
+	wantRequeued(t, q, 1)
+	wantStats(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Accepted: 2})
 }
 
 func (su suite) testRequeueSome(t *testing.T, q Queue) {
@@ -80,26 +80,26 @@ func (su suite) testRequeueSome(t *testing.T, q Queue) {
 	page, err := q.DeadLetters(t.Context(), 0, 10)
 	ls := page.DeadLetters
 	testenv.Check(t, err)
-	requeue(t, q, 1, ls[1].ID)
-	requeue(t, q, 0, ls[1].ID, 1<<40) // requeued before, and unknown
-	if d := receive(t, q, 1)[0]; !bytes.Equal(d.Payload, payload("1", 1)) {
+	wantRequeued(t, q, 1, ls[1].ID)
+	wantRequeued(t, q, 0, ls[1].ID, 1<<40) // requeued before, and unknown
+	if d := receive(t, q, 1)[0]; !bytes.Equal(d.Payload, encodedBatch("1", 1)) {
 		t.Errorf("requeued %q", d.Payload)
 	}
-	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Dead: 2, Accepted: 1, Rejected: 2})
+	wantStats(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Dead: 2, Accepted: 1, Rejected: 2})
 	// A dead letter without a payload stays.
 	empty := deadLetter("3")
 	empty.Payload = nil
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "b"}, empty))
-	requeue(t, q, 2)
-	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Pending: 2, PendingEvents: 2, Dead: 1, Accepted: 3, Rejected: 1})
+	wantRequeued(t, q, 2)
+	wantStats(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Pending: 2, PendingEvents: 2, Dead: 1, Accepted: 3, Rejected: 1})
 }
 
-func requeue(t *testing.T, q Queue, want int, ids ...int64) {
+func wantRequeued(t *testing.T, q Queue, wantCount int, ids ...int64) {
 	t.Helper()
 	n, err := q.Requeue(t.Context(), ids...)
 	testenv.Check(t, err)
-	if n != want {
-		t.Errorf("requeued %d dead letters, want %d", n, want)
+	if n != wantCount {
+		t.Errorf("requeued %d dead letters, wantCount %d", n, wantCount)
 	}
 }
 
@@ -108,7 +108,7 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 	for i := range 1000 {
 		ls = append(ls, deadLetter(fmt.Sprint(i)))
 	}
-	accepted := int64(su.events(1000))
+	accepted := int64(su.eventCount(1000))
 	enqueue(t, q, message("a", int(accepted)))
 	testenv.Check(t, q.Bury(t.Context(), receive(t, q, 1)[0], ls...))
 	page, err := q.DeadLetters(t.Context(), 0, 2)
@@ -119,11 +119,11 @@ func (su suite) testPurge(t *testing.T, q Queue) {
 	if n != 2 {
 		t.Errorf("purged %d dead letters, want 2", n)
 	}
-	wantCounts(t, q, queue.Stats{Dead: 998, Accepted: accepted, Failed: 1000, Purged: 2})
+	wantStats(t, q, queue.Stats{Dead: 998, Accepted: accepted, Failed: 1000, Purged: 2})
 	if n, err = q.Purge(t.Context()); n != 998 || err != nil {
 		t.Errorf("purged %d dead letters, want 998: %v", n, err)
 	}
-	wantCounts(t, q, queue.Stats{Accepted: accepted, Failed: 1000, Purged: 1000})
+	wantStats(t, q, queue.Stats{Accepted: accepted, Failed: 1000, Purged: 1000})
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
 	if s.Bytes != 0 {
@@ -163,14 +163,14 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 	for i := range 300 {
 		switch op := rng.IntN(7); {
 		case op <= 1:
-			n := su.events(1 + rng.IntN(5))
+			n := su.eventCount(1 + rng.IntN(5))
 			testenv.Check(t, q.Enqueue(t.Context(), message(fmt.Sprint(i), n), deadLetter(fmt.Sprint(i))))
 			want.Accepted += int64(n)
 			want.Pending++
 			want.PendingEvents += int64(n)
 			want.Rejected++
 			want.Dead++
-			dead[newestDeadLetter(t, q)] = queue.Rejected
+			dead[newestDeadLetterID(t, q)] = queue.Rejected
 		case op == 2 && want.Pending > 0:
 			d := receive(t, q, 1)[0]
 			leased = append(leased, d)
@@ -194,7 +194,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 				testenv.Check(t, q.Bury(t.Context(), d, deadLetter("x")))
 				want.Failed++
 				want.Dead++
-				dead[newestDeadLetter(t, q)] = queue.Failed
+				dead[newestDeadLetterID(t, q)] = queue.Failed
 			}
 		case op == 6 && len(dead) > 0:
 			for id, kind := range dead {
@@ -203,7 +203,7 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 					testenv.Check(t, err)
 					want.Purged++
 				} else {
-					requeue(t, q, 1, id)
+					wantRequeued(t, q, 1, id)
 					want.Pending++
 					want.PendingEvents++
 					if kind == queue.Rejected {
@@ -218,14 +218,14 @@ func (su suite) testCounters(t *testing.T, q Queue) {
 				break
 			}
 		}
-		wantCounts(t, q, want)
+		wantStats(t, q, want)
 		if t.Failed() {
 			t.Fatalf("after step %d", i)
 		}
 	}
 }
 
-func newestDeadLetter(t *testing.T, q Queue) int64 {
+func newestDeadLetterID(t *testing.T, q Queue) int64 {
 	t.Helper()
 	page, err := q.DeadLetters(t.Context(), 0, 1)
 	ls := page.DeadLetters

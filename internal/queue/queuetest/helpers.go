@@ -21,22 +21,22 @@ func withTimeout(t *testing.T) context.Context {
 }
 
 func message(id string, events int) queue.Message {
-	return queue.Message{ID: id, Events: events, Payload: payload(id, events)}
+	return queue.Message{ID: id, Events: events, Payload: encodedBatch(id, events)}
 }
 
-// payload encodes a batch of n small events.
-func payload(id string, n int) []byte {
-	b := batch(id, n)
+// encodedBatch encodes a batch of small events.
+func encodedBatch(id string, events int) []byte {
+	b := batch(id, events)
 	return b.Encode(nil)
 }
 
-// at is the time of all events.
-var at = time.UnixMicro(1_700_000_000_000_000).UTC()
+// eventTime is the time of all events.
+var eventTime = time.UnixMicro(1_700_000_000_000_000).UTC()
 
-func batch(id string, n int) picket.Batch {
-	b := picket.Batch{ID: id, Received: at}
-	for i := range n {
-		e := picket.Event{ID: fmt.Sprintf("%s/%d", id, i), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: at.Add(-time.Second)}
+func batch(id string, events int) picket.Batch {
+	b := picket.Batch{ID: id, Received: eventTime}
+	for i := range events {
+		e := picket.Event{ID: fmt.Sprintf("%s/%d", id, i), AgentID: "agent", Host: "host", Type: "process", OS: "linux", Time: eventTime.Add(-time.Second)}
 		e.Raw = fmt.Appendf(nil, `{"event_id":%q,"a":[]}`, e.ID)
 		b.Events = append(b.Events, e)
 	}
@@ -58,7 +58,7 @@ func messageOfSize(id string, bytes int) queue.Message {
 
 func deadLetter(event string) queue.DeadLetter {
 	return queue.DeadLetter{Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
-		Time: at, Payload: payload(event, 1)}
+		Time: eventTime, Payload: encodedBatch(event, 1)}
 }
 
 func enqueue(t *testing.T, q Queue, ms ...queue.Message) {
@@ -87,7 +87,7 @@ func receive(t *testing.T, q Queue, n int) []queue.Delivery {
 	return all
 }
 
-func ids(ds []queue.Delivery) []string {
+func batchIDs(ds []queue.Delivery) []string {
 	var s []string
 	for _, d := range ds {
 		s = append(s, d.ID)
@@ -95,8 +95,8 @@ func ids(ds []queue.Delivery) []string {
 	return s
 }
 
-// counts returns Stats without the fields that a test cannot predict.
-func counts(t *testing.T, q Queue) queue.Stats {
+// predictableStats returns Stats without the fields that a test cannot predict.
+func predictableStats(t *testing.T, q Queue) queue.Stats {
 	t.Helper()
 	s, err := q.Stats(t.Context())
 	if err != nil {
@@ -106,16 +106,16 @@ func counts(t *testing.T, q Queue) queue.Stats {
 	return s
 }
 
-func wantCounts(t *testing.T, q Queue, want queue.Stats) {
+func wantStats(t *testing.T, q Queue, want queue.Stats) {
 	t.Helper()
-	if diff := cmp.Diff(want, counts(t, q)); diff != "" {
+	if diff := cmp.Diff(want, predictableStats(t, q)); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
 	}
 }
 
 func wantIDs(t *testing.T, ds []queue.Delivery, want ...string) {
 	t.Helper()
-	if diff := cmp.Diff(want, ids(ds)); diff != "" {
+	if diff := cmp.Diff(want, batchIDs(ds)); diff != "" {
 		t.Fatalf("messages (-want +got):\n%s", diff)
 	}
 }

@@ -17,17 +17,17 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// dirEnv tells a process that it is a child, and where its queue is.
-const dirEnv = "PICKET_QUEUETEST_DIR"
+// childDirEnv tells a process that it is a child, and where its queue is.
+const childDirEnv = "PICKET_QUEUETEST_DIR"
 
 // An Open opens the queue in dir, and creates it if it does not exist.
 type Open func(dir string) (Queue, error)
 
-// Kill tests that enqueued messages survive kill -9, and that leased ones are
+// RunKillTest tests that enqueued messages survive kill -9, and that leased ones are
 // delivered again. It runs the test binary with only the calling test, which must
-// do nothing before it calls Kill.
-func Kill(t *testing.T, open Open) {
-	if RunChild(t, open) {
+// do nothing before it calls RunKillTest.
+func RunKillTest(t *testing.T, open Open) {
+	if RunIfChild(t, open) {
 		return
 	}
 	dir := t.TempDir()
@@ -38,15 +38,15 @@ func Kill(t *testing.T, open Open) {
 	q, err := open(dir)
 	testenv.Check(t, err)
 	defer q.Close()
-	if missing := log.Missing(t, q); len(missing) > 0 {
+	if missing := log.DrainMissing(t, q); len(missing) > 0 {
 		t.Errorf("%d acknowledged messages are gone, as %s", len(missing), missing[0])
 	}
 }
 
-// RunChild enqueues, receives and acks messages until the process is killed, if
+// RunIfChild enqueues, receives and acks messages until the process is killed, if
 // RunAndKillChild started it. Otherwise it returns false.
-func RunChild(t *testing.T, open Open) bool {
-	dir := os.Getenv(dirEnv)
+func RunIfChild(t *testing.T, open Open) bool {
+	dir := os.Getenv(childDirEnv)
 	if dir == "" {
 		return false
 	}
@@ -63,7 +63,7 @@ func RunChild(t *testing.T, open Open) bool {
 		wg.Go(func() {
 			for n := 0; ; n++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), i, n)
-				if err := q.Enqueue(context.Background(), queueMessage(id)); err != nil {
+				if err := q.Enqueue(context.Background(), messageSizedByID(id)); err != nil {
 					report("error", err.Error())
 					return
 				}
@@ -97,7 +97,7 @@ func RunChild(t *testing.T, open Open) bool {
 	return true
 }
 
-func queueMessage(id string) queue.Message {
+func messageSizedByID(id string) queue.Message {
 	return messageOfSize(id, 1+len(id)*7%50*100)
 }
 
@@ -110,8 +110,8 @@ type ChildLog struct {
 // NewChildLog returns an empty log.
 func NewChildLog() *ChildLog { return &ChildLog{map[string]bool{}, map[string]bool{}} }
 
-// killAfter is how many lines of a child are read before it is killed.
-const killAfter = 500
+// killAfterLines is how many lines of a child are read before it is killed.
+const killAfterLines = 500
 
 // RunAndKillChild starts a child with the queue in dir, kills it after a while, and adds
 // what it reported.
@@ -120,14 +120,14 @@ func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 	exe, err := os.Executable()
 	testenv.Check(t, err)
 	cmd := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v=false")
-	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+	cmd.Env = append(os.Environ(), childDirEnv+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)
 	testenv.Check(t, cmd.Start())
 	lines := bufio.NewScanner(out)
 	for n := 0; lines.Scan(); n++ {
-		if n == killAfter {
+		if n == killAfterLines {
 			testenv.Check(t, cmd.Process.Kill())
 		}
 		what, id, _ := strings.Cut(lines.Text(), " ")
@@ -145,9 +145,9 @@ func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 	}
 }
 
-// Missing empties q and returns the messages that were enqueued but are not in it.
+// DrainMissing empties q and returns the messages that were enqueued but are not in it.
 // It fails the test if one is damaged.
-func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
+func (l *ChildLog) DrainMissing(t *testing.T, q Queue) []string {
 	t.Helper()
 	found := map[string]bool{}
 	lost := map[string]int{}
@@ -165,7 +165,7 @@ func (l *ChildLog) Missing(t *testing.T, q Queue) []string {
 			return s.Pending+s.Leased == 0
 		}
 		for _, d := range ds {
-			if !bytes.Equal(d.Payload, queueMessage(d.ID).Payload) {
+			if !bytes.Equal(d.Payload, messageSizedByID(d.ID).Payload) {
 				t.Errorf("message %s is damaged", d.ID)
 			}
 			if found[d.ID] && d.Lost == lost[d.ID] { // on a stalled machine, a lease can end

@@ -21,12 +21,12 @@ import (
 // poisonedBatchID is the ID of the batch that kills the process.
 const poisonedBatchID = "poisoned"
 
-// Poison tests that a message which kills every process that receives it is
+// RunPoisonTest tests that a message which kills every process that receives it is
 // isolated and then becomes a dead letter, and that all others are processed. It
 // runs the test binary with only the calling test, which must do nothing before it
-// calls Poison.
-func Poison(t *testing.T, open Open) {
-	if dir := os.Getenv(dirEnv); dir != "" {
+// calls RunPoisonTest.
+func RunPoisonTest(t *testing.T, open Open) {
+	if dir := os.Getenv(childDirEnv); dir != "" {
 		workUntilEmpty(t, dir, open)
 		return
 	}
@@ -57,7 +57,7 @@ func Poison(t *testing.T, open Open) {
 	q, err = open(dir)
 	testenv.Check(t, err)
 	defer q.Close()
-	wantCounts(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
+	wantStats(t, q, queue.Stats{Dead: 1, Accepted: messages, Failed: 1})
 	page, err := q.DeadLetters(t.Context(), 0, 10)
 	deadLetters := page.DeadLetters
 	testenv.Check(t, err)
@@ -78,7 +78,7 @@ func Poison(t *testing.T, open Open) {
 func workInChild(t *testing.T, dir string, processed map[string]bool) (died bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v=false")
-	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+	cmd.Env = append(os.Environ(), childDirEnv+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	testenv.Check(t, err)
@@ -118,7 +118,7 @@ func workUntilEmpty(t *testing.T, dir string, open Open) {
 					err = w.process(ds)
 				}
 				if err != nil && ctx.Err() == nil {
-					w.print("error", err.Error())
+					w.reportLine("error", err.Error())
 					return
 				}
 			}
@@ -141,7 +141,7 @@ type poisonWorker struct {
 	isolated bool // one of them was delivered as isolated
 }
 
-func (w *poisonWorker) print(what string, words ...string) {
+func (w *poisonWorker) reportLine(what string, words ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fmt.Printf("\n%s %s\n", what, strings.Join(words, " "))
@@ -156,20 +156,20 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 	}
 	w.mu.Unlock()
 	if beside {
-		w.print("error", fmt.Sprintf("message %s is delivered beside an isolated one", ds[0].ID))
+		w.reportLine("error", fmt.Sprintf("message %s is delivered beside an isolated one", ds[0].ID))
 	}
 	var ids []string
 	poison := false
 	if d := ds[0]; d.Lost >= queue.MaxLost {
 		if len(ds) > 1 {
-			w.print("error", fmt.Sprintf("message %s is delivered with %d others", d.ID, len(ds)-1))
+			w.reportLine("error", fmt.Sprintf("message %s is delivered with %d others", d.ID, len(ds)-1))
 		}
-		w.done(1)
+		w.endDeliveries(1)
 		return w.q.Bury(context.Background(), d, queue.LostDeadLetter(d))
 	}
 	for _, d := range ds {
 		if d.Lost >= queue.IsolateAfterLost && leased > 1 {
-			w.print("error", fmt.Sprintf("message %s, lost %d times, is delivered beside %d others", d.ID, d.Lost, leased-1))
+			w.reportLine("error", fmt.Sprintf("message %s, lost %d times, is delivered beside %d others", d.ID, d.Lost, leased-1))
 		}
 		b, err := picket.DecodeBatch(d.Payload)
 		if err != nil {
@@ -191,16 +191,16 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 		}
 		select {} // until the signal arrives
 	}
-	w.print("processed", ids...)
-	w.done(len(ds))
+	w.reportLine("processed", ids...)
+	w.endDeliveries(len(ds))
 	return w.q.Ack(context.Background(), ds...)
 }
 
-// done must be called before deliveries are settled, after which others may be
+// endDeliveries must be called before deliveries are settled, after which others may be
 // delivered.
-func (w *poisonWorker) done(n int) {
+func (w *poisonWorker) endDeliveries(deliveries int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.leased -= n
+	w.leased -= deliveries
 	w.isolated = false
 }

@@ -26,16 +26,16 @@ type Queue interface {
 // least 1 MiB and which open closes in the cleanup of the test.
 func Run(t *testing.T, open func(t *testing.T) Queue) { run(t, open, false) }
 
-// RunSingle runs the suite with messages of one event, for a queue that stores each
+// RunSingleEvent runs the suite with messages of one event, for a queue that stores each
 // event as a message of its own.
-func RunSingle(t *testing.T, open func(t *testing.T) Queue) { run(t, open, true) }
+func RunSingleEvent(t *testing.T, open func(t *testing.T) Queue) { run(t, open, true) }
 
-// events returns the number of events for a message that should have n.
-func (su suite) events(n int) int {
+// eventCount returns the number of events for a message that should have wanted.
+func (su suite) eventCount(wanted int) int {
 	if su.singleEvent {
 		return 1
 	}
-	return n
+	return wanted
 }
 
 // A suite has the tests.
@@ -52,7 +52,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"RoundTrip", su.testRoundTrip},
 		{"Order", su.testOrder},
 		{"ReceiveBlocks", su.testReceiveBlocks},
-		{"ReceiveEndsWithContext", su.testReceiveEnds},
+		{"ReceiveEndsWithContext", su.testReceiveContextEnds},
 		{"OneReceiverAtATime", su.testOneReceiver},
 		{"Retry", su.testRetry},
 		{"RetryMany", su.testRetryMany},
@@ -82,10 +82,10 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 
 func (su suite) testRoundTrip(t *testing.T, q Queue) {
 	before := time.Now().Add(-time.Second)
-	n := su.events(3)
+	n := su.eventCount(3)
 	m := message("a", n)
 	enqueue(t, q, m)
-	wantCounts(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Accepted: int64(n)})
+	wantStats(t, q, queue.Stats{Pending: 1, PendingEvents: int64(n), Accepted: int64(n)})
 	d := receive(t, q, 1)[0]
 	if diff := cmp.Diff(m, d.Message); diff != "" {
 		t.Errorf("message (-want +got):\n%s", diff)
@@ -96,9 +96,9 @@ func (su suite) testRoundTrip(t *testing.T, q Queue) {
 	if d.Enqueued.Before(before) || d.Enqueued.After(time.Now().Add(time.Second)) {
 		t.Errorf("enqueued at %v", d.Enqueued)
 	}
-	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: int64(n), Accepted: int64(n)})
+	wantStats(t, q, queue.Stats{Leased: 1, LeasedEvents: int64(n), Accepted: int64(n)})
 	testenv.Check(t, q.Ack(t.Context(), d))
-	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
+	wantStats(t, q, queue.Stats{Accepted: int64(n)})
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
 	if s.Bytes != 0 || s.MaxBytes <= 0 || s.OldestAge != 0 {
@@ -106,7 +106,7 @@ func (su suite) testRoundTrip(t *testing.T, q Queue) {
 	}
 	testenv.Check(t, q.Ack(t.Context())) // no deliveries
 	testenv.Check(t, q.Ack(t.Context(), d))
-	wantCounts(t, q, queue.Stats{Accepted: int64(n)})
+	wantStats(t, q, queue.Stats{Accepted: int64(n)})
 }
 
 func (su suite) testOrder(t *testing.T, q Queue) {
@@ -120,7 +120,7 @@ func (su suite) testOrder(t *testing.T, q Queue) {
 	ds = append(ds, receive(t, q, 40)...)
 	wantIDs(t, ds, want...)
 	testenv.Check(t, q.Ack(t.Context(), ds...))
-	wantCounts(t, q, queue.Stats{Accepted: 100})
+	wantStats(t, q, queue.Stats{Accepted: 100})
 }
 
 func (su suite) testReceiveBlocks(t *testing.T, q Queue) {
@@ -137,7 +137,7 @@ func (su suite) testReceiveBlocks(t *testing.T, q Queue) {
 	wantIDs(t, <-got, "a")
 }
 
-func (su suite) testReceiveEnds(t *testing.T, q Queue) {
+func (su suite) testReceiveContextEnds(t *testing.T, q Queue) {
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error, 1)
 	go func() {
@@ -200,7 +200,7 @@ func (su suite) testOneReceiver(t *testing.T, q Queue) {
 	for range receivers {
 		testenv.Check(t, <-errs)
 	}
-	wantCounts(t, q, queue.Stats{Accepted: messages})
+	wantStats(t, q, queue.Stats{Accepted: messages})
 }
 
 func (su suite) testPeek(t *testing.T, q Queue) {
@@ -211,14 +211,14 @@ func (su suite) testPeek(t *testing.T, q Queue) {
 	ds, err := q.Peek(t.Context(), 3)
 	testenv.Check(t, err)
 	wantIDs(t, ds, "1", "2", "3")
-	if !bytes.Equal(ds[0].Payload, payload("1", 1)) || ds[0].Events != 1 {
+	if !bytes.Equal(ds[0].Payload, encodedBatch("1", 1)) || ds[0].Events != 1 {
 		t.Errorf("peeked at %+v", ds[0])
 	}
 	testenv.Check(t, q.Retry(t.Context(), time.Hour, queue.Retry{Delivery: first[0], Cause: errors.New("no")}))
 	ds, err = q.Peek(t.Context(), 100)
 	testenv.Check(t, err)
 	wantIDs(t, ds, "0", "1", "2", "3", "4")
-	wantCounts(t, q, queue.Stats{Pending: 5, PendingEvents: 5, Accepted: 5})
+	wantStats(t, q, queue.Stats{Pending: 5, PendingEvents: 5, Accepted: 5})
 }
 
 func (su suite) testLargePayload(t *testing.T, q Queue) {
@@ -236,7 +236,7 @@ func (su suite) testLargePayload(t *testing.T, q Queue) {
 
 func (su suite) testRates(t *testing.T, q Queue) {
 	const maxSpan = 70.0 // seconds that the rates may cover
-	n := su.events(1000)
+	n := su.eventCount(1000)
 	enqueue(t, q, message("a", n))
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)

@@ -12,11 +12,11 @@ import (
 )
 
 func (su suite) testRetry(t *testing.T, q Queue) {
-	n := su.events(2)
+	n := su.eventCount(2)
 	enqueue(t, q, message("a", n), message("b", 1))
 	d := receive(t, q, 1)[0]
 	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: d, Cause: errors.New("store away")}))
-	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: int64(n + 1), Accepted: int64(n + 1)})
+	wantStats(t, q, queue.Stats{Pending: 2, PendingEvents: int64(n + 1), Accepted: int64(n + 1)})
 	seen := map[string]int{}
 	for _, d := range receive(t, q, 2) {
 		seen[d.ID] = d.Attempt
@@ -48,14 +48,14 @@ func (su suite) testRetryMany(t *testing.T, q Queue) {
 	ds := receive(t, q, 3)
 	testenv.Check(t, q.Retry(t.Context(), 0))
 	testenv.Check(t, q.Retry(t.Context(), time.Millisecond, queue.Retry{Delivery: ds[0], Cause: errors.New("store away")}, queue.Retry{Delivery: ds[2]}))
-	wantCounts(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Leased: 1, LeasedEvents: 1, Accepted: 3})
+	wantStats(t, q, queue.Stats{Pending: 2, PendingEvents: 2, Leased: 1, LeasedEvents: 1, Accepted: 3})
 	again := receive(t, q, 2)
 	wantIDs(t, again, "a", "c")
 	if again[0].Attempt != 2 || again[1].Attempt != 2 {
 		t.Errorf("attempts %d and %d, want 2", again[0].Attempt, again[1].Attempt)
 	}
 	testenv.Check(t, q.Ack(t.Context(), append(again, ds[1])...))
-	wantCounts(t, q, queue.Stats{Accepted: 3})
+	wantStats(t, q, queue.Stats{Accepted: 3})
 }
 
 // Retry and Bury of a delivery whose lease has ended have no effect.
@@ -66,9 +66,9 @@ func (su suite) testEndedLease(t *testing.T, q Queue) {
 	current := receive(t, q, 1)[0]
 	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: stale}))
 	testenv.Check(t, q.Bury(t.Context(), stale, deadLetter("e")))
-	wantCounts(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Accepted: 1})
+	wantStats(t, q, queue.Stats{Leased: 1, LeasedEvents: 1, Accepted: 1})
 	testenv.Check(t, q.Ack(t.Context(), current))
 	testenv.Check(t, q.Retry(t.Context(), 0, queue.Retry{Delivery: current}))
 	testenv.Check(t, q.Bury(t.Context(), current, deadLetter("e")))
-	wantCounts(t, q, queue.Stats{Accepted: 1})
+	wantStats(t, q, queue.Stats{Accepted: 1})
 }

@@ -115,7 +115,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	o := &op{shard: s, call: &call{script: buryScript, keys: []string{s.in, s.counts, s.rate, s.due, s.dead, s.lost},
 		args: []any{s.n, q.consumer, l.entry.id, l.deliveries, l.size}}}
 	for i := range deadLetters {
-		o.call.args = redisstats.AppendDeadLetter(o.call.args, queue.Failed, &deadLetters[i])
+		o.call.args = redisstats.AppendDeadLetterArgs(o.call.args, queue.Failed, &deadLetters[i])
 		o.size += len(deadLetters[i].Payload)
 	}
 	if err := q.do(ctx, o); err != nil {

@@ -176,7 +176,7 @@ func TestWarnings(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{redistest.Durable, nil},
+		{redistest.DurableArgs, nil},
 		{nil, []string{"appendonly is off"}},
 		{[]string{"--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"}, []string{"appendfsync is \\\"everysec\\\"", "maxmemory-policy is allkeys-lru"}},
 	} {
@@ -201,7 +201,7 @@ func TestFsync(t *testing.T) {
 	if _, err := redisqueue.Open(t.Context(), redistest.Start(t).URL(), redisqueue.Options{Fsync: true, Logger: discardLog}); !errors.Is(err, picket.ErrInvalid) {
 		t.Errorf("without appendonly: error %v, want ErrInvalid", err)
 	}
-	testenv.Check(t, open(t, redistest.Start(t, redistest.Durable...).URL(), redisqueue.Options{Fsync: true}).Enqueue(t.Context(), message("a", 1)))
+	testenv.Check(t, open(t, redistest.Start(t, redistest.DurableArgs...).URL(), redisqueue.Options{Fsync: true}).Enqueue(t.Context(), message("a", 1)))
 
 	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
 	settings, err := open(t, s.URL(), redisqueue.Options{}).Settings(t.Context())

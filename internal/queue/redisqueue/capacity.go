@@ -25,13 +25,13 @@ type usage struct {
 	memoryFraction float64 // fraction of maxmemory used, of the fullest server; 0 without maxmemory
 }
 
-// addUsage records that the queue holds n bytes more.
-func (q *Queue) addUsage(n int64) { q.usage.Add(func(u *usage) { u.bytes += n }) }
+// addUsage records that the queue holds so many bytes more.
+func (q *Queue) addUsage(bytes int64) { q.usage.Add(func(u *usage) { u.bytes += bytes }) }
 
-// checkCapacity returns queue.ErrFull if there is no space for size bytes.
-func (q *Queue) checkCapacity(ctx context.Context, size int64) error {
+// checkCapacity returns queue.ErrFull if there is no space for so many bytes.
+func (q *Queue) checkCapacity(ctx context.Context, bytes int64) error {
 	full := func(u usage) error {
-		if u.bytes+size > q.opt.MaxBytes {
+		if u.bytes+bytes > q.opt.MaxBytes {
 			return fmt.Errorf("%d of %d bytes held: %w", u.bytes, q.opt.MaxBytes, queue.ErrFull)
 		}
 		if u.memoryFraction > maxMemoryFraction {
@@ -84,7 +84,7 @@ func (q *Queue) readUsage(ctx context.Context) (usage, error) {
 // usedMemoryFraction reads the fraction of maxmemory that is in use from the reply of
 // INFO; 0 without maxmemory.
 func usedMemoryFraction(info string) float64 {
-	fields := redisurl.InfoFields(info)
+	fields := redisurl.ParseInfo(info)
 	limit, _ := strconv.ParseFloat(fields["maxmemory"], 64)
 	used, _ := strconv.ParseFloat(fields["used_memory"], 64)
 	if limit <= 0 {

@@ -129,12 +129,12 @@ func (tr *traffic) finish(t *testing.T, url string) {
 // acknowledged message is lost.
 func TestServerFailures(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	tr := start(t, s.URL(), redisqueue.Options{Lease: 2 * time.Second})
 	tr.progress(t, "traffic at the start", 50)
 	for range 3 {
 		s.Kill()
-		s.Start()
+		s.Restart()
 		tr.progress(t, "traffic after kill -9 of the server", 50)
 	}
 	admin := s.Client()
@@ -160,7 +160,7 @@ func TestServerFailures(t *testing.T) {
 // TestSlotMigrates moves shards between the masters of a Cluster under load.
 func TestSlotMigrates(t *testing.T) {
 	t.Parallel()
-	c := redistest.StartCluster(t, 3, redistest.Durable...)
+	c := redistest.StartCluster(t, 3, redistest.DurableArgs...)
 	tr := start(t, c.URL(), redisqueue.Options{Lease: 2 * time.Second, Shards: 8})
 	tr.progress(t, "traffic at the start", 50)
 	spread := map[string]bool{}
@@ -170,7 +170,7 @@ func TestSlotMigrates(t *testing.T) {
 		from := c[min(int(slot)*3/16384, 2)]
 		spread[from.Addr] = true
 		if shard%2 == 0 {
-			c.Move(t, int(slot), from, c[(min(int(slot)*3/16384, 2)+1)%3])
+			c.MigrateSlot(t, int(slot), from, c[(min(int(slot)*3/16384, 2)+1)%3])
 			tr.progress(t, "traffic after a shard has moved", 50)
 		}
 	}
@@ -184,13 +184,13 @@ func TestSlotMigrates(t *testing.T) {
 // it had leased are delivered to another.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	queuetest.Kill(t, openIn(t, redistest.Durable...))
+	queuetest.RunKillTest(t, openIn(t, redistest.DurableArgs...))
 }
 
 // TestPoison: a message that kills the processes that receive it.
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	queuetest.Poison(t, openIn(t))
+	queuetest.RunPoisonTest(t, openIn(t))
 }
 
 // openIn opens queues on a server that the first of them starts, and whose URL

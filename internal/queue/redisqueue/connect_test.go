@@ -25,7 +25,7 @@ import (
 func TestUserAndTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	_, port, _ := net.SplitHostPort(s.Addr)
 	port = "1" + port[1:]
 	admin := s.Client()
@@ -94,9 +94,9 @@ func certificate(t *testing.T) (cert, key string) {
 // TestSentinel: after a failover by Sentinel, the queue uses the new server.
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	first := redistest.Start(t, redistest.Durable...)
+	first := redistest.Start(t, redistest.DurableArgs...)
 	host, port, _ := net.SplitHostPort(first.Addr)
-	second := redistest.Start(t, append([]string{"--replicaof", host, port}, redistest.Durable...)...)
+	second := redistest.Start(t, append([]string{"--replicaof", host, port}, redistest.DurableArgs...)...)
 	sentinel := redistest.StartSentinel(t, "main", first)
 	q := open(t, "redis://"+sentinel.Addr+"/0?master=main", redisqueue.Options{Lease: 2 * time.Second})
 	testenv.Check(t, q.Enqueue(t.Context(), message("before", 10)))

@@ -30,10 +30,10 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page 
 	}
 	var calls []*call
 	for _, s := range q.shards {
-		calls = append(calls, &call{script: listDeadScript, keys: []string{s.dead},
-			args: []any{before, n, queue.MaxDeadLetterPageBytes / len(q.shards), queue.MaxListedPayload}})
+		calls = append(calls, &call{script: listDeadLettersScript, keys: []string{s.dead},
+			args: []any{before, n, queue.MaxDeadLetterPageBytes / len(q.shards), queue.MaxListedPayloadBytes}})
 	}
-	if err := q.run(ctx, calls, false); err != nil {
+	if err := q.runCalls(ctx, calls, false); err != nil {
 		return page, err
 	}
 	// Below the lowest ID of a shard that has more, others would be missing.
@@ -52,7 +52,7 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page 
 	bytes := 0
 	for i := range page.DeadLetters {
 		l := &page.DeadLetters[i]
-		bytes += l.ListedSize()
+		bytes += l.ListedBytes()
 		if i == n || l.ID < lowest || i > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			page.DeadLetters, more = page.DeadLetters[:i], true
 			break
@@ -66,29 +66,29 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page 
 
 // Requeue implements queue.Inspector. A dead letter is requeued in its own shard.
 func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.removeDeadLetters(ctx, "requeue", ids)
+	return q.requeueOrPurge(ctx, "requeue", ids)
 }
 
 // Purge implements queue.Inspector.
 func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.removeDeadLetters(ctx, "purge", ids)
+	return q.requeueOrPurge(ctx, "purge", ids)
 }
 
-// deadLetterChunk bounds the dead letters of one script, so that it does not delay
+// deadLettersPerCall bounds the dead letters of one script, so that it does not delay
 // other commands for long.
-const deadLetterChunk = 100
+const deadLettersPerCall = 100
 
-// removeDeadLetters requeues or purges dead letters: those with the given IDs, or
+// requeueOrPurge requeues or purges dead letters: those with the given IDs, or
 // all that exist now.
-func (q *Queue) removeDeadLetters(ctx context.Context, action string, ids []int64) (int, error) {
+func (q *Queue) requeueOrPurge(ctx context.Context, action string, ids []int64) (changed int, err error) {
 	if err := q.connect(ctx); err != nil {
 		return 0, fmt.Errorf("%s dead letters: %w", action, err)
 	}
 	n, err := 0, error(nil)
 	if len(ids) > 0 {
-		n, err = q.removeNamed(ctx, action, ids)
+		n, err = q.requeueOrPurgeIDs(ctx, action, ids)
 	} else {
-		n, err = q.removeAll(ctx, action)
+		n, err = q.requeueOrPurgeAll(ctx, action)
 	}
 	if err != nil {
 		return n, fmt.Errorf("%s dead letters: %w", action, err)
@@ -96,7 +96,7 @@ func (q *Queue) removeDeadLetters(ctx context.Context, action string, ids []int6
 	return n, nil
 }
 
-func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (int, error) {
+func (q *Queue) requeueOrPurgeIDs(ctx context.Context, action string, ids []int64) (changed int, err error) {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
 	byShard := make(map[*shard][]any)
@@ -107,8 +107,8 @@ func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (in
 	}
 	n := 0
 	for s, args := range byShard {
-		for part := range slices.Chunk(args, deadLetterChunk) {
-			did, _, err := q.removeSome(ctx, s, append([]any{action, 0}, part...))
+		for part := range slices.Chunk(args, deadLettersPerCall) {
+			did, _, err := q.requeueOrPurgeInShard(ctx, s, append([]any{action, 0}, part...))
 			if err != nil {
 				return n, err
 			}
@@ -118,14 +118,14 @@ func (q *Queue) removeNamed(ctx context.Context, action string, ids []int64) (in
 	return n, nil
 }
 
-// removeAll pages from the newest dead letter to the oldest. New dead letters get
+// requeueOrPurgeAll pages from the newest dead letter to the oldest. New dead letters get
 // higher IDs, so it ends.
-func (q *Queue) removeAll(ctx context.Context, action string) (int, error) {
+func (q *Queue) requeueOrPurgeAll(ctx context.Context, action string) (changed int, err error) {
 	n := 0
 	for _, s := range q.shards {
 		below := int64(math.MaxInt64)
 		for below > 0 {
-			did, lowest, err := q.removeSome(ctx, s, []any{action, deadLetterChunk, below})
+			did, lowest, err := q.requeueOrPurgeInShard(ctx, s, []any{action, deadLettersPerCall, below})
 			if err != nil {
 				return n, err
 			}
@@ -136,9 +136,9 @@ func (q *Queue) removeAll(ctx context.Context, action string) (int, error) {
 	return n, nil
 }
 
-func (q *Queue) removeSome(ctx context.Context, s *shard, args []any) (did int, lowest int64, err error) {
-	c := &call{script: deadLettersScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
-	if err := q.run(ctx, []*call{c}, false); err != nil {
+func (q *Queue) requeueOrPurgeInShard(ctx context.Context, s *shard, args []any) (changed int, lowestID int64, err error) {
+	c := &call{script: requeueOrPurgeScript, keys: []string{s.in, s.counts, s.rate, s.dead}, args: args}
+	if err := q.runCalls(ctx, []*call{c}, false); err != nil {
 		return 0, 0, err
 	}
 	out, err := c.cmd.Slice()
@@ -147,6 +147,6 @@ func (q *Queue) removeSome(ctx context.Context, s *shard, args []any) (did int, 
 	}
 	n, _ := out[0].(int64)
 	text, _ := out[1].(string)
-	lowest, _ = strconv.ParseInt(text, 10, 64)
-	return int(n), lowest, nil
+	lowestID, _ = strconv.ParseInt(text, 10, 64)
+	return int(n), lowestID, nil
 }

@@ -29,7 +29,7 @@ func (q *Queue) Confirm(agent string, ids ...string) {
 	}
 }
 
-// EnqueueAll implements diskbuffer.Next: it enqueues requests of one agent, in
+// EnqueueAll implements diskbuffer.NextQueue: it enqueues requests of one agent, in
 // order and in one step. Duplicates are recognized by ID until Confirm.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
 	stored := int64(0) // payload bytes; messages without events are not stored
@@ -76,6 +76,6 @@ func (o *op) add(r *queue.EnqueueRequest) {
 	o.request = append(o.request, m.ID, m.Agent, m.Events, payload, len(r.Rejected))
 	for i := range r.Rejected {
 		o.size += len(r.Rejected[i].Payload)
-		o.request = redisstats.AppendDeadLetter(o.request, queue.Rejected, &r.Rejected[i])
+		o.request = redisstats.AppendDeadLetterArgs(o.request, queue.Rejected, &r.Rejected[i])
 	}
 }

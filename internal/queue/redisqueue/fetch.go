@@ -14,11 +14,11 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// maxBlock is how long one read waits for a message, and therefore how long it
+// maxBlockTime is how long one read waits for a message, and therefore how long it
 // may take to notice a message that another process returned.
-const maxBlock = 500 * time.Millisecond
+const maxBlockTime = 500 * time.Millisecond
 
-var fetchPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
+var fetchBackoff = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
 
 // A fetchedMessage is a message that was just leased.
 type fetchedMessage struct {
@@ -26,9 +26,9 @@ type fetchedMessage struct {
 	delivery queue.Delivery
 }
 
-// fetch leases messages while receivers wait, until the queue is closed. Errors
+// fetchLoop leases messages while receivers wait, until the queue is closed. Errors
 // go to the receivers that wait, and fetch tries again if there are others.
-func (p *pipeliner) fetch() {
+func (p *pipeliner) fetchLoop() {
 	q := p.q
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -40,8 +40,8 @@ func (p *pipeliner) fetch() {
 			return
 		case <-p.wake:
 		}
-		for q.closed() == nil {
-			want := q.wanted()
+		for q.checkOpen() == nil {
+			want := q.countWanted()
 			if want <= 0 {
 				break
 			}
@@ -51,7 +51,7 @@ func (p *pipeliner) fetch() {
 			} else {
 				q.readLock.RLock()
 				var ms []fetchedMessage
-				ms, err = f.round(ctx, want)
+				ms, err = f.fetchRound(ctx, want)
 				q.deliver(ms)
 				q.readLock.RUnlock()
 			}
@@ -65,7 +65,7 @@ func (p *pipeliner) fetch() {
 			select {
 			case <-q.stop:
 				return
-			case <-time.After(fetchPolicy.Delay(failures)):
+			case <-time.After(fetchBackoff.Delay(failures)):
 			}
 		}
 	}
@@ -83,39 +83,39 @@ type fetcher struct {
 	suspects      bool      // messages are waiting to be isolated
 }
 
-// round leases messages: first delayed ones that are due, then those whose leases
+// fetchRound leases messages: first delayed ones that are due, then those whose leases
 // ended, then new ones.
-func (f *fetcher) round(ctx context.Context, want int) ([]fetchedMessage, error) {
+func (f *fetcher) fetchRound(ctx context.Context, wanted int) ([]fetchedMessage, error) {
 	q, now := f.pipeliner.q, time.Now()
-	due := f.pipeliner.checkDue.Swap(false) || now.Sub(f.lastDueCheck) > maxBlock || !f.nextDue.IsZero() && now.After(f.nextDue)
+	due := f.pipeliner.checkDue.Swap(false) || now.Sub(f.lastDueCheck) > maxBlockTime || !f.nextDue.IsZero() && now.After(f.nextDue)
 	if due {
 		f.lastDueCheck = now
-		if ms, err := f.leaseDue(ctx, f.pipeliner.shards, want, false); len(ms) > 0 || err != nil {
+		if ms, err := f.leaseDue(ctx, f.pipeliner.shards, wanted, false); len(ms) > 0 || err != nil {
 			f.pipeliner.checkDue.Store(true) // there may be more
 			return ms, err
 		}
 	}
 	if now.Sub(f.lastClaim) > q.opt.Lease/4 {
 		f.lastClaim = now
-		if ms, err := f.claim(ctx, want); len(ms) > 0 || err != nil {
+		if ms, err := f.claimExpired(ctx, wanted); len(ms) > 0 || err != nil {
 			return ms, err
 		}
 	}
-	block := maxBlock
+	block := maxBlockTime
 	if !f.nextDue.IsZero() {
 		block = min(block, max(time.Until(f.nextDue), time.Millisecond))
 	}
-	return f.read(ctx, want, block)
+	return f.readNew(ctx, wanted, block)
 }
 
 // perStream returns how many messages to request from each stream so that the
 // active ones return about as many as wanted. Any excess is prefetched for the
 // next receiver.
-func (f *fetcher) perStream(want int) int {
-	return max(min((want+f.activeStreams-1)/f.activeStreams, maxReceiveBytes/f.avgSize/f.activeStreams), 1)
+func (f *fetcher) perStream(wanted int) int {
+	return max(min((wanted+f.activeStreams-1)/f.activeStreams, maxReceiveBytes/f.avgSize/f.activeStreams), 1)
 }
 
-func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fetchedMessage, error) {
+func (f *fetcher) readNew(ctx context.Context, wanted int, block time.Duration) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	if f.streams == nil {
 		for _, s := range f.pipeliner.shards {
@@ -128,13 +128,13 @@ func (f *fetcher) read(ctx context.Context, want int, block time.Duration) ([]fe
 	ctx, cancel := context.WithTimeout(ctx, block+redisurl.CommandTimeout)
 	defer cancel()
 	streams, err := q.client.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: groupName, Consumer: q.consumer, Streams: f.streams, Count: int64(f.perStream(want)), Block: block,
+		Group: groupName, Consumer: q.consumer, Streams: f.streams, Count: int64(f.perStream(wanted)), Block: block,
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
 	if isNoGroup(err) {
-		return nil, q.createGroups(ctx, f.pipeliner.shards)
+		return nil, q.createConsumerGroups(ctx, f.pipeliner.shards)
 	}
 	if err != nil {
 		return nil, err
@@ -166,18 +166,18 @@ func delivery(e entryID, attempt, lost int, batch, agent, payload string) queue.
 }
 
 // leaseDue leases delayed messages that are due: one suspect of each shard if
-// alone, or otherwise any that are no suspects.
-func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone bool) ([]fetchedMessage, error) {
+// suspectsOnly, or otherwise any that are no suspects.
+func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, wanted int, suspectsOnly bool) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	var calls []*call
 	for _, s := range shards {
-		args := []any{q.consumer, f.perStream(want), queue.IsolateAfterLost, 0}
-		if alone {
+		args := []any{q.consumer, f.perStream(wanted), queue.IsolateAfterLost, 0}
+		if suspectsOnly {
 			args[1], args[3] = 1, 1
 		}
-		calls = append(calls, &call{script: dueScript, keys: []string{s.in, s.due, s.lost}, args: args})
+		calls = append(calls, &call{script: leaseDueScript, keys: []string{s.in, s.due, s.lost}, args: args})
 	}
-	err := q.run(ctx, calls, false)
+	err := q.runCalls(ctx, calls, false)
 	var ms []fetchedMessage
 	f.nextDue = time.Time{}
 	for i, c := range calls {
@@ -198,22 +198,22 @@ func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, want int, alone
 	return ms, err
 }
 
-// A consumer that has leased nothing and is idle for consumerIdleLeases times
+// A consumer that has leased nothing and is idle for idleConsumerLeasePeriods times
 // Options.Lease is deleted.
-const consumerIdleLeases = 20
+const idleConsumerLeasePeriods = 20
 
-// claim leases messages that other consumers no longer renew, and those that
+// claimExpired leases messages that other consumers no longer renew, and those that
 // were leased to this one by a reply that was lost.
-func (f *fetcher) claim(ctx context.Context, want int) ([]fetchedMessage, error) {
+func (f *fetcher) claimExpired(ctx context.Context, wanted int) ([]fetchedMessage, error) {
 	q := f.pipeliner.q
 	lease := q.opt.Lease.Milliseconds()
 	var calls []*call
 	for _, s := range f.pipeliner.shards {
 		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost},
-			args: []any{q.consumer, lease, f.perStream(want), consumerIdleLeases * lease,
+			args: []any{q.consumer, lease, f.perStream(wanted), idleConsumerLeasePeriods * lease,
 				queue.IsolateAfterLost}})
 	}
-	err := q.run(ctx, calls, false)
+	err := q.runCalls(ctx, calls, false)
 	var ms []fetchedMessage
 	suspects := 0
 	for i, c := range calls {
@@ -234,8 +234,8 @@ func (f *fetcher) claim(ctx context.Context, want int) ([]fetchedMessage, error)
 }
 
 // appendMessages appends the messages of a shard that a script returned.
-func (f *fetcher) appendMessages(ms []fetchedMessage, s *shard, out []any) []fetchedMessage {
-	eachMessage(s, out, func(e entryID, deliveries, lost int, batch, agent, payload string) {
+func (f *fetcher) appendMessages(ms []fetchedMessage, s *shard, scriptReply []any) []fetchedMessage {
+	eachMessage(s, scriptReply, func(e entryID, deliveries, lost int, batch, agent, payload string) {
 		ms = append(ms, f.newFetched(s, e.id, deliveries, lost, batch, agent, payload))
 	})
 	return ms
@@ -243,12 +243,12 @@ func (f *fetcher) appendMessages(ms []fetchedMessage, s *shard, out []any) []fet
 
 // eachMessage calls f for each message that a script returned: ID, deliveries,
 // losses and fields.
-func eachMessage(s *shard, out []any, f func(e entryID, deliveries, lost int, batch, agent, payload string)) {
-	for i := 0; i+3 < len(out); i += 4 {
-		id, _ := out[i].(string)
-		n, _ := out[i+1].(int64)
-		lost, _ := out[i+2].(int64)
-		fields, _ := out[i+3].([]any)
+func eachMessage(s *shard, scriptReply []any, f func(e entryID, deliveries, lost int, batch, agent, payload string)) {
+	for i := 0; i+3 < len(scriptReply); i += 4 {
+		id, _ := scriptReply[i].(string)
+		n, _ := scriptReply[i+1].(int64)
+		lost, _ := scriptReply[i+2].(int64)
+		fields, _ := scriptReply[i+3].([]any)
 		v := make(map[string]string, 3)
 		for j := 0; j+1 < len(fields); j += 2 {
 			name, _ := fields[j].(string)

@@ -13,7 +13,7 @@ func (f *fetcher) isolate(ctx context.Context) error {
 	q := f.pipeliner.q
 	q.readLock.Lock()
 	defer q.readLock.Unlock()
-	for q.wanted() > 0 && q.closed() == nil {
+	for q.countWanted() > 0 && q.checkOpen() == nil {
 		q.returnPrefetched(0)
 		q.waitNoLeases()
 		ms, err := f.leaseSuspect(ctx)

@@ -16,7 +16,7 @@ type lease struct {
 }
 
 // findLease returns the lease with a receipt, or false if it has ended.
-func (q *Queue) findLease(receipt int64) (lease, bool) {
+func (q *Queue) findLease(receipt int64) (found lease, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.leases[receipt]
@@ -90,15 +90,15 @@ func (q *Queue) renew() error {
 	if len(all) == 0 {
 		return nil
 	}
-	return q.run(ctx, all, false)
+	return q.runCalls(ctx, all, false)
 }
 
 // returnPrefetched returns the prefetched messages to the queue if no receiver has
-// waited for so long.
-func (q *Queue) returnPrefetched(idle time.Duration) {
+// waited for minIdle.
+func (q *Queue) returnPrefetched(minIdle time.Duration) {
 	q.mu.Lock()
 	var unread []queue.Delivery
-	if len(q.prefetched) > 0 && time.Since(q.idleSince) > idle {
+	if len(q.prefetched) > 0 && time.Since(q.idleSince) > minIdle {
 		unread, q.prefetched = q.prefetched, nil
 	}
 	q.mu.Unlock()
@@ -125,7 +125,7 @@ func (q *Queue) returnPrefetched(idle time.Duration) {
 		}
 		c.args = append(c.args, l.entry.id, l.deliveries)
 	}
-	if err := q.run(ctx, all, false); err != nil {
+	if err := q.runCalls(ctx, all, false); err != nil {
 		q.log.Warn("could not release messages; they will be redelivered when their leases expire", "messages", len(receipts), "error", err)
 	}
 	q.dropLeases(receipts...)

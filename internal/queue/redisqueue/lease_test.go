@@ -77,7 +77,7 @@ func TestGoneConsumer(t *testing.T) {
 // delivered again when its lease ends.
 func TestRetryWhileUnreachable(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	q := open(t, s.URL(), redisqueue.Options{Lease: 300 * time.Millisecond})
 	testenv.Check(t, q.Enqueue(t.Context(), message("a", 1)))
 	ds, err := q.Receive(t.Context(), 1)
@@ -86,7 +86,7 @@ func TestRetryWhileUnreachable(t *testing.T) {
 	if err := q.Retry(t.Context(), 0, queue.Retry{Delivery: ds[0]}); err == nil {
 		t.Error("no error while Redis is down")
 	}
-	s.Start()
+	s.Restart()
 	testenv.Until(t, "the message is delivered again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -86,7 +86,7 @@ func (p *pipeliner) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c, confirmed[s] = q.enqueueCall(s)
+			c, confirmed[s] = q.newEnqueueCall(s)
 			requests[s] = c
 			calls = append(calls, c)
 		}
@@ -97,9 +97,9 @@ func (p *pipeliner) commit(group []*op) {
 	// batch is lost.
 	var synced error
 	if len(calls) > 0 {
-		synced = q.run(ctx, append(calls, others...), q.waitAOF)
+		synced = q.runCalls(ctx, append(calls, others...), q.waitAOF)
 	} else {
-		q.run(ctx, others, false)
+		q.runCalls(ctx, others, false)
 	}
 	for s, c := range requests {
 		if c.cmd.Err() != nil {
@@ -115,12 +115,12 @@ func (p *pipeliner) commit(group []*op) {
 	}
 }
 
-// enqueueCall returns a call that enqueues in a shard, without its requests, and
+// newEnqueueCall returns a call that enqueues in a shard, without its requests, and
 // the IDs that it confirms. If it fails, they must be confirmed again.
-func (q *Queue) enqueueCall(s *shard) (*call, []string) {
+func (q *Queue) newEnqueueCall(s *shard) (c *call, confirmedIDs []string) {
 	ids, args := s.takeConfirmed()
 	return &call{
 		script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
-		args: append([]any{s.n, q.opt.MaxBytes / rejectedShare / int64(len(q.shards))}, args...),
+		args: append([]any{s.n, q.opt.MaxBytes / rejectedBytesDivisor / int64(len(q.shards))}, args...),
 	}, ids
 }

@@ -18,7 +18,7 @@
 // Each change is one script, so counters and content always agree. Concurrent
 // requests share a pipeline. Messages are deleted when they are acked, and
 // streams are never trimmed. What an accepted batch survives depends on the
-// server's persistence: see redisurl.Settings.Durability.
+// server's persistence: see redisurl.Settings.DescribeDurability.
 package redisqueue
 
 import (
@@ -71,9 +71,9 @@ func (o Options) withDefaults() Options {
 const (
 	defaultShards = 16
 	maxShards     = 64
-	// rejectedShare limits the dead letters of rejected events to this fraction
+	// rejectedBytesDivisor limits the dead letters of rejected events to this fraction
 	// of MaxBytes.
-	rejectedShare = 10
+	rejectedBytesDivisor = 10
 	// maxPayloadBytes is below Redis's limit for a value.
 	maxPayloadBytes = 500 << 20
 	// maxEvents is the largest number of events that fits into an entry's ID.
@@ -98,7 +98,7 @@ type Queue struct {
 	pipeliners []*pipeliner
 	waitAOF    bool
 	settings   Settings
-	usage      redisstats.Usage[usage]
+	usage      redisstats.UsageCache[usage]
 
 	// readLock is locked for reading by pipeliners that lease messages, and for
 	// writing by one that isolates a message.
@@ -137,7 +137,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	o.Lease = cmp.Or(o.Lease, config.Lease)
 	host, _ := os.Hostname()
 	q := &Queue{
-		opt: o.withDefaults(), config: config, client: config.Connect(),
+		opt: o.withDefaults(), config: config, client: config.NewClient(),
 		consumer: fmt.Sprintf("%s-%d-%s", host, os.Getpid(), rand.Text()),
 		leases:   make(map[int64]*lease), byEntry: make(map[entryID]int64),
 		stop: make(chan struct{}),
@@ -156,11 +156,11 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 // connect sets up the queue and starts its goroutines, unless it did so before.
 func (q *Queue) connect(ctx context.Context) error {
 	if q.connected.Load() {
-		return q.closed()
+		return q.checkOpen()
 	}
 	q.connectMu.Lock()
 	defer q.connectMu.Unlock()
-	if err := q.closed(); err != nil || q.connected.Load() {
+	if err := q.checkOpen(); err != nil || q.connected.Load() {
 		return err
 	}
 	if err := q.setUp(ctx); err != nil {
@@ -170,14 +170,14 @@ func (q *Queue) connect(ctx context.Context) error {
 		for range maxInFlight {
 			q.background.Go(p.run)
 		}
-		q.background.Go(p.fetch)
+		q.background.Go(p.fetchLoop)
 	}
 	q.background.Go(q.maintain)
 	q.connected.Store(true)
 	return nil
 }
 
-func (q *Queue) closed() error {
+func (q *Queue) checkOpen() error {
 	select {
 	case <-q.stop:
 		return redisstats.ErrQueueClosed
@@ -224,9 +224,9 @@ func (q *Queue) releaseAll() error {
 	var calls []*call
 	for _, s := range q.shards {
 		calls = append(calls, &call{script: releaseAllScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
-		if c, confirmed := q.enqueueCall(s); len(confirmed) > 0 {
+		if c, confirmed := q.newEnqueueCall(s); len(confirmed) > 0 {
 			calls = append(calls, c)
 		}
 	}
-	return q.run(ctx, calls, false)
+	return q.runCalls(ctx, calls, false)
 }

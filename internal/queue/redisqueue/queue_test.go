@@ -46,7 +46,7 @@ func opener(base, sep string, o redisqueue.Options) func(t *testing.T) queuetest
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, redistest.Durable...)
+	s := redistest.Start(t, redistest.DurableArgs...)
 	queuetest.Run(t, opener(s.URL(), "?", redisqueue.Options{}))
 }
 
@@ -58,12 +58,12 @@ func TestConformanceOneShard(t *testing.T) {
 
 func TestConformanceCluster(t *testing.T) {
 	t.Parallel()
-	c := redistest.StartCluster(t, 3, redistest.Durable...)
+	c := redistest.StartCluster(t, 3, redistest.DurableArgs...)
 	queuetest.Run(t, opener(c.URL(), "&", redisqueue.Options{Shards: 4}))
 }
 
 func BenchmarkQueue(b *testing.B) {
-	s := redistest.Start(b, redistest.Durable...)
+	s := redistest.Start(b, redistest.DurableArgs...)
 	var n atomic.Int64
 	queuetest.Benchmark(b, func(b *testing.B) queuetest.Queue {
 		return open(b, fmt.Sprintf("%s?prefix=bench%d", s.URL(), n.Add(1)), redisqueue.Options{MaxBytes: 1 << 40})

@@ -64,7 +64,7 @@ func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error
 		return r.ds, r.err
 	default:
 	}
-	if err := q.closed(); err != nil {
+	if err := q.checkOpen(); err != nil {
 		return nil, err
 	}
 	return nil, ctx.Err()
@@ -98,8 +98,8 @@ func (q *Queue) failWaiters(err error) {
 	q.waiters = nil
 }
 
-// wanted returns how many messages the waiters ask for beyond those prefetched.
-func (q *Queue) wanted() int {
+// countWanted returns how many messages the waiters ask for beyond those prefetched.
+func (q *Queue) countWanted() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := -len(q.prefetched)

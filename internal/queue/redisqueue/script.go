@@ -27,18 +27,18 @@ type script struct{ source, sha string }
 var luaFiles embed.FS
 
 var (
-	enqueueScript     = newScript("enqueue")
-	ackScript         = newScript("ack")
-	retryScript       = newScript("retry")
-	buryScript        = newScript("bury")
-	dueScript         = newScript("due")
-	claimScript       = newScript("claim")
-	renewScript       = newScript("renew")
-	releaseAllScript  = newScript("releaseall")
-	statsScript       = newScript("stats")
-	peekScript        = newScript("peek")
-	deadLettersScript = newScript("deadletters")
-	listDeadScript    = newScript("listdead")
+	enqueueScript         = newScript("enqueue")
+	ackScript             = newScript("ack")
+	retryScript           = newScript("retry")
+	buryScript            = newScript("bury")
+	leaseDueScript        = newScript("due")
+	claimScript           = newScript("claim")
+	renewScript           = newScript("renew")
+	releaseAllScript      = newScript("releaseall")
+	statsScript           = newScript("stats")
+	peekScript            = newScript("peek")
+	requeueOrPurgeScript  = newScript("deadletters")
+	listDeadLettersScript = newScript("listdead")
 )
 
 // newScript returns the embedded script of that name, with the libraries.
@@ -68,16 +68,16 @@ type call struct {
 // shard for example, is sent at most maxSends times.
 const maxSends = 6
 
-var sendPolicy = backoff.Policy{First: 20 * time.Millisecond, Max: 640 * time.Millisecond}
+var sendBackoff = backoff.Policy{First: 20 * time.Millisecond, Max: 640 * time.Millisecond}
 
-// run runs calls in one pipeline, and with fsync waits until their changes are on
+// runCalls runs calls in one pipeline, and with fsync waits until their changes are on
 // disk. It resends calls that the server did not start, but none that may have
 // run. It returns the first error; each call has its own.
-func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
+func (q *Queue) runCalls(ctx context.Context, calls []*call, fsync bool) error {
 	var failed error
 	for n := 1; ; n++ {
 		var again []*call
-		synced := q.send(ctx, calls, fsync)
+		synced := q.sendCallsOnce(ctx, calls, fsync)
 		for _, c := range calls {
 			switch err := c.cmd.Err(); {
 			case err == nil || errors.Is(err, redis.Nil):
@@ -97,19 +97,20 @@ func (q *Queue) run(ctx context.Context, calls []*call, fsync bool) error {
 			return redisstats.WrapError(cmp.Or(failed, err))
 		}
 		if isNoGroup(err) {
-			if err := q.createGroups(ctx, q.shards); err != nil {
+			if err := q.createConsumerGroups(ctx, q.shards); err != nil {
 				return redisstats.WrapError(err)
 			}
 		}
 		if n > 1 || !again[0].sendSource { // the source is sent at once
-			sendPolicy.Wait(ctx, n)
+			sendBackoff.Wait(ctx, n)
 		}
 		calls = again
 	}
 }
 
-// send sends calls once. It returns the error of the fsync; each call has its own.
-func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
+// sendCallsOnce sends calls once. It returns the error of the fsync; each call has its
+// own.
+func (q *Queue) sendCallsOnce(ctx context.Context, calls []*call, fsync bool) error {
 	var pipe redis.Pipeliner
 	cluster, _ := q.client.(*redis.ClusterClient)
 	if fsync && cluster != nil {
@@ -149,12 +150,12 @@ func (q *Queue) send(ctx context.Context, calls []*call, fsync bool) error {
 	if synced == nil {
 		return nil
 	}
-	return syncedLocally(synced)
+	return checkFsynced(synced)
 }
 
-// syncedLocally checks the reply of WAITAOF, the number of servers that have
+// checkFsynced checks the reply of WAITAOF, the number of servers that have
 // fsynced. At its timeout it replies too, without an error.
-func syncedLocally(cmd *redis.Cmd) error {
+func checkFsynced(cmd *redis.Cmd) error {
 	n, err := cmd.Int64Slice()
 	if err != nil {
 		return fmt.Errorf("wait for the disk: %w", err)

@@ -11,15 +11,15 @@ import (
 	"github.com/picket-edr/picket/internal/redisurl"
 )
 
-// format is the version of the keys, stored in the hash picket:meta.
-const format = 1
+// formatVersion is the version of the keys, stored in the hash picket:meta.
+const formatVersion = 1
 
 // setUp creates the queue's keys or reads its number of shards, and checks the
 // server's settings.
 func (q *Queue) setUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*redisurl.CommandTimeout)
 	defer cancel()
-	n, err := q.readMeta(ctx)
+	n, err := q.readOrStoreShardCount(ctx)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 	} else {
 		q.pipeliners = []*pipeliner{newPipeliner(q, q.shards)}
 	}
-	if err := q.createGroups(ctx, q.shards); err != nil {
+	if err := q.createConsumerGroups(ctx, q.shards); err != nil {
 		return err
 	}
 	if q.settings, err = q.readSettings(ctx); err != nil {
@@ -44,28 +44,28 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if !q.opt.Fsync {
 		return nil
 	}
-	if q.waitAOF, err = q.settings.Fsync(); err != nil {
+	if q.waitAOF, err = q.settings.NeedsWaitAOF(); err != nil {
 		return err
 	}
 	return nil
 }
 
-// readMeta returns the number of shards, after storing it for a new queue.
-func (q *Queue) readMeta(ctx context.Context) (int, error) {
+// readOrStoreShardCount returns the number of shards, after storing it for a new queue.
+func (q *Queue) readOrStoreShardCount(ctx context.Context) (shards int, err error) {
 	key := q.config.Prefix + ":meta"
 	want := q.opt.Shards
 	if want == 0 {
 		want = defaultShards
 	}
 	pipe := q.client.Pipeline()
-	pipe.HSetNX(ctx, key, "format", format)
+	pipe.HSetNX(ctx, key, "format", formatVersion)
 	pipe.HSetNX(ctx, key, "shards", want)
 	meta := pipe.HGetAll(ctx, key)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("read %s: %w", key, err)
 	}
-	if v := meta.Val()["format"]; v != strconv.Itoa(format) {
-		return 0, fmt.Errorf("the queue has format %q, and this picket reads %d: use the picket that wrote it: %w", v, format, picket.ErrInvalid)
+	if v := meta.Val()["format"]; v != strconv.Itoa(formatVersion) {
+		return 0, fmt.Errorf("the queue has format %q, and this picket reads %d: use the picket that wrote it: %w", v, formatVersion, picket.ErrInvalid)
 	}
 	n, err := strconv.Atoi(meta.Val()["shards"])
 	if err != nil || n < 1 || n > maxShards {
@@ -80,9 +80,9 @@ func (q *Queue) readMeta(ctx context.Context) (int, error) {
 // groupName is the name of the consumer group, also known to the scripts.
 const groupName = "workers"
 
-// createGroups creates missing consumer groups. They start at the first message:
+// createConsumerGroups creates missing consumer groups. They start at the first message:
 // acked messages are deleted, so no message is delivered again needlessly.
-func (q *Queue) createGroups(ctx context.Context, shards []*shard) error {
+func (q *Queue) createConsumerGroups(ctx context.Context, shards []*shard) error {
 	pipe := q.client.Pipeline()
 	for _, s := range shards {
 		pipe.XGroupCreateMkStream(ctx, s.in, groupName, "0")

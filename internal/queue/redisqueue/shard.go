@@ -20,15 +20,15 @@ type shard struct {
 	confirmed []string
 }
 
-// maxConfirmed bounds shard.confirmed. IDs beyond it are dropped, and the server
+// maxConfirmedIDs bounds shard.confirmed. IDs beyond it are dropped, and the server
 // remembers them longer than necessary.
-const maxConfirmed = 4096
+const maxConfirmedIDs = 4096
 
 // addConfirmed adds batches whose IDs the next Enqueue confirms.
 func (s *shard) addConfirmed(batchIDs ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.confirmed)+len(batchIDs) <= maxConfirmed {
+	if len(s.confirmed)+len(batchIDs) <= maxConfirmedIDs {
 		s.confirmed = append(s.confirmed, batchIDs...)
 	}
 }
@@ -46,9 +46,9 @@ func (s *shard) takeConfirmed() (ids []string, args []any) {
 	return ids, args
 }
 
-func newShard(prefix string, n int) *shard {
-	key := func(name string) string { return fmt.Sprintf("%s:{%d}:%s", prefix, n, name) }
-	return &shard{n: n, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches"), lost: key("lost")}
+func newShard(prefix string, number int) *shard {
+	key := func(name string) string { return fmt.Sprintf("%s:{%d}:%s", prefix, number, name) }
+	return &shard{n: number, in: key("in"), due: key("due"), dead: key("dead"), counts: key("counts"), rate: key("rate"), batches: key("batches"), lost: key("lost")}
 }
 
 // shardOf returns the shard of an agent.
@@ -78,16 +78,16 @@ func (e entryID) before(o entryID) bool {
 	a, an, _ := strings.Cut(e.id, "-")
 	b, bn, _ := strings.Cut(o.id, "-")
 	if a != b {
-		return lessDigits(a, b)
+		return lessNumeric(a, b)
 	}
 	if an != bn {
-		return lessDigits(an, bn)
+		return lessNumeric(an, bn)
 	}
 	return e.shard < o.shard
 }
 
-// lessDigits reports whether a < b, for decimal numbers without leading zeros.
-func lessDigits(a, b string) bool {
+// lessNumeric reports whether a < b, for decimal numbers without leading zeros.
+func lessNumeric(a, b string) bool {
 	if len(a) != len(b) {
 		return len(a) < len(b)
 	}

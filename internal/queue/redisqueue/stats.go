@@ -20,7 +20,7 @@ func (q *Queue) runOnShards(ctx context.Context, sc *script, keys func(*shard) [
 	for _, s := range q.shards {
 		calls = append(calls, &call{script: sc, keys: keys(s), args: args})
 	}
-	return calls, q.run(ctx, calls, false)
+	return calls, q.runCalls(ctx, calls, false)
 }
 
 // Stats implements queue.Inspector. It reads a snapshot of each shard, one shard
@@ -61,8 +61,8 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 }
 
 // parseHash parses the reply of HGETALL on a hash of integers.
-func parseHash(v any) map[string]int64 {
-	all, _ := v.([]any)
+func parseHash(reply any) map[string]int64 {
+	all, _ := reply.([]any)
 	m := make(map[string]int64, len(all)/2)
 	for i := 0; i+1 < len(all); i += 2 {
 		name, _ := all[i].(string)

@@ -27,7 +27,7 @@ func TestSyncedLocally(t *testing.T) {
 		cmd := redis.NewCmd(t.Context())
 		cmd.SetVal(c.value)
 		cmd.SetErr(c.err)
-		if err := redisstats.WrapError(syncedLocally(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
+		if err := redisstats.WrapError(checkFsynced(cmd)); (err == nil) != c.ok || err != nil && !errors.Is(err, picket.ErrUnavailable) {
 			t.Errorf("%v, %v: error %v", c.value, c.err, err)
 		}
 	}

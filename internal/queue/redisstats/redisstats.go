@@ -27,7 +27,7 @@ var LuaLibrary string
 var ErrQueueClosed = errors.New("queue is closed")
 
 // Rates sums what the Lua function rate counted over the last minute. It counts
-// in a ring of slots that each cover rateSlot; the ring has one slot more than
+// in a ring of slots that each cover rateSlotDuration; the ring has one slot more than
 // a minute needs.
 type Rates struct {
 	in, out int64
@@ -35,13 +35,13 @@ type Rates struct {
 }
 
 const (
-	rateSlot  = 5 * time.Second
-	rateSlots = 12
+	rateSlotDuration = 5 * time.Second
+	rateSlots        = 12
 )
 
-// Add adds a ring that was read at now by the server's clock.
-func (r *Rates) Add(now time.Time, ring map[string]int64) {
-	current := now.UnixMilli() / rateSlot.Milliseconds()
+// Add adds a ring that was read at readAt by the server's clock.
+func (r *Rates) Add(readAt time.Time, ring map[string]int64) {
+	current := readAt.UnixMilli() / rateSlotDuration.Milliseconds()
 	for k := range rateSlots + 1 {
 		n := strconv.Itoa(k)
 		slot, ok := ring["s"+n]
@@ -50,7 +50,7 @@ func (r *Rates) Add(now time.Time, ring map[string]int64) {
 		}
 		r.in += ring["in"+n]
 		r.out += ring["out"+n]
-		r.span = max(r.span, float64(now.UnixMilli()-slot*rateSlot.Milliseconds())/1000)
+		r.span = max(r.span, float64(readAt.UnixMilli()-slot*rateSlotDuration.Milliseconds())/1000)
 	}
 }
 
@@ -107,9 +107,9 @@ func DecodeDeadLetters(cmd *redis.Cmd) (deadLetters []queue.DeadLetter, more boo
 	return deadLetters, more, nil
 }
 
-// AppendDeadLetter appends the arguments that the Lua function add_dead_letter
+// AppendDeadLetterArgs appends the arguments that the Lua function add_dead_letter
 // expects for l, with the given reason.
-func AppendDeadLetter(args []any, reason queue.DeadReason, l *queue.DeadLetter) []any {
+func AppendDeadLetterArgs(args []any, reason queue.DeadReason, l *queue.DeadLetter) []any {
 	at := l.Time
 	if at.IsZero() {
 		at = time.Now()

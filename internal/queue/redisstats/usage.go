@@ -5,30 +5,30 @@ import (
 	"time"
 )
 
-// The usage of a queue is read again after usageAge or, if the queue is full, after
-// fullUsageAge.
+// The usage of a queue is read again after maxUsageAge or, if the queue is full, after
+// maxFullUsageAge.
 const (
-	usageAge     = 250 * time.Millisecond
-	fullUsageAge = 20 * time.Millisecond
+	maxUsageAge     = 250 * time.Millisecond
+	maxFullUsageAge = 20 * time.Millisecond
 )
 
-// A Usage caches how full a queue is, which takes a round trip to read. In between, it
-// is estimated from what this process does.
-type Usage[T any] struct {
+// A UsageCache caches how full a queue is, which takes a round trip to read. In
+// between, it is estimated from what this process does.
+type UsageCache[T any] struct {
 	mu    sync.Mutex
 	value T
 	read  time.Time
 	err   error // of the last read
 }
 
-// Reserve changes the usage by add, unless full returns an error for it, which is
+// Reserve changes the usage by change, unless checkFull returns an error for it, which is
 // returned. Before, it reads the usage if that is old; without one that could be read,
 // nothing can be reserved.
-func (u *Usage[T]) Reserve(read func() (T, error), full func(T) error, add func(*T)) error {
+func (u *UsageCache[T]) Reserve(read func() (T, error), checkFull func(T) error, change func(*T)) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	age := time.Since(u.read)
-	if age > usageAge || age > fullUsageAge && u.err == nil && full(u.value) != nil {
+	if age > maxUsageAge || age > maxFullUsageAge && u.err == nil && checkFull(u.value) != nil {
 		// Errors are cached too, or every caller would wait for the timeout of a
 		// server that does not answer, one after another.
 		u.value, u.err = read()
@@ -37,16 +37,16 @@ func (u *Usage[T]) Reserve(read func() (T, error), full func(T) error, add func(
 	if u.err != nil {
 		return u.err
 	}
-	if err := full(u.value); err != nil {
+	if err := checkFull(u.value); err != nil {
 		return err
 	}
-	add(&u.value)
+	change(&u.value)
 	return nil
 }
 
 // Add changes the usage.
-func (u *Usage[T]) Add(add func(*T)) {
+func (u *UsageCache[T]) Add(change func(*T)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	add(&u.value)
+	change(&u.value)
 }

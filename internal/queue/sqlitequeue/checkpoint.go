@@ -5,9 +5,9 @@ import (
 	"database/sql"
 )
 
-// checkpointBytes is the size of the write-ahead log at which it is copied into
+// checkpointLogBytes is the size of the write-ahead log at which it is copied into
 // the file.
-const checkpointBytes = 16 << 20
+const checkpointLogBytes = 16 << 20
 
 // A checkpointer copies the write-ahead log into the file on a connection of its
 // own, so that commits do not wait for it. Only what was committed during the
@@ -16,7 +16,7 @@ const checkpointBytes = 16 << 20
 type checkpointer struct {
 	db       *sql.DB
 	logBytes int        // approximate size of the log
-	written  bool       // since the last checkpointIdle
+	written  bool       // since the last truncateIfIdle
 	running  chan error // capacity 1; nil when no copy is running
 }
 
@@ -24,10 +24,10 @@ func newCheckpointer(db *sql.DB) *checkpointer { return &checkpointer{db: db} }
 
 // countCommit counts a transaction of so many payload bytes, and starts a copy if the
 // log is large enough.
-func (c *checkpointer) countCommit(payload int) {
-	c.logBytes += payload + 5*16384
+func (c *checkpointer) countCommit(payloadBytes int) {
+	c.logBytes += payloadBytes + 5*16384
 	c.written = true
-	if c.logBytes < checkpointBytes || c.running != nil {
+	if c.logBytes < checkpointLogBytes || c.running != nil {
 		return
 	}
 	done := make(chan error, 1)
@@ -52,9 +52,9 @@ func (c *checkpointer) copyEnded() bool {
 	}
 }
 
-// finish copies the rest on the writer's connection. Errors are ignored: the next
+// copyRest copies the rest on the writer's connection. Errors are ignored: the next
 // attempt may succeed, and otherwise a commit will fail.
-func (c *checkpointer) finish(conn *sql.Conn) {
+func (c *checkpointer) copyRest(conn *sql.Conn) {
 	var busy, log, copied int
 	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
@@ -70,10 +70,10 @@ func (c *checkpointer) wait() {
 	}
 }
 
-// checkpointIdle truncates the log after a second without writes, so that an idle
+// truncateIfIdle truncates the log after a second without writes, so that an idle
 // queue returns the disk space of its busiest hour.
-func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
-	if c.written || c.running != nil || c.logBytes < minTruncateBytes {
+func (c *checkpointer) truncateIfIdle(conn *sql.Conn) {
+	if c.written || c.running != nil || c.logBytes < minTruncateLogBytes {
 		c.written = false
 		return
 	}
@@ -84,5 +84,5 @@ func (c *checkpointer) checkpointIdle(conn *sql.Conn) {
 	}
 }
 
-// minTruncateBytes is the smallest log that is worth truncating.
-const minTruncateBytes = 1 << 20
+// minTruncateLogBytes is the smallest log that is worth truncating.
+const minTruncateLogBytes = 1 << 20

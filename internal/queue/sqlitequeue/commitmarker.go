@@ -26,7 +26,7 @@ type commitMarker struct {
 	path string // the queue's
 }
 
-const commitMarkerSize = 28
+const commitMarkerBytes = 28
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -47,7 +47,7 @@ func (m *commitMarker) close() error {
 
 // write records a committed state. Errors are ignored: the commit has succeeded.
 func (m *commitMarker) write(st *counters) {
-	var b [commitMarkerSize]byte
+	var b [commitMarkerBytes]byte
 	binary.LittleEndian.PutUint64(b[0:], uint64(st.File))
 	binary.LittleEndian.PutUint64(b[8:], uint64(st.Seq))
 	binary.LittleEndian.PutUint64(b[16:], uint64(st.Accepted))
@@ -55,12 +55,12 @@ func (m *commitMarker) write(st *counters) {
 	m.f.WriteAt(b[:], 0)
 }
 
-// compare logs how many of the recorded transactions are missing from st, and
+// reportMissing logs how many of the recorded transactions are missing from st, and
 // keeps a copy of the damaged write-ahead log for recovery attempts. The queue
 // goes on: stopping would not recover them.
-func (m *commitMarker) compare(st *counters, log *slog.Logger) error {
-	var b [commitMarkerSize]byte
-	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerSize {
+func (m *commitMarker) reportMissing(st *counters, log *slog.Logger) error {
+	var b [commitMarkerBytes]byte
+	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerBytes {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

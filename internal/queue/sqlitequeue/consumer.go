@@ -26,17 +26,17 @@ type consumer struct {
 	expires int64
 }
 
-// newConsumer describes this process.
-func newConsumer() consumer {
+// newOwnConsumer describes this process.
+func newOwnConsumer() consumer {
 	pid := os.Getpid()
-	started, _ := processStart(pid)
-	return consumer{host: processSpace(), pid: pid, started: started}
+	started, _ := processStartTime(pid)
+	return consumer{host: pidSpaceID(), pid: pid, started: started}
 }
 
 // isGone reports whether the messages leased to c can be delivered to others.
 func (c *consumer) isGone(self *consumer, now time.Time) bool {
 	if c.host == self.host && c.started != "" && c.host != "" {
-		started, ok := processStart(c.pid)
+		started, ok := processStartTime(c.pid)
 		return ok && started != c.started
 	}
 	return c.expires < now.UnixMicro()
@@ -56,17 +56,17 @@ func (t *tx) registerConsumer() error {
 		o.id = int64(binary.LittleEndian.Uint64(b[:]) >> 1)
 	}
 	_, err := t.stmts.insertConsumer.Exec(o.id, o.host, o.pid, o.started, t.now+t.w.q.opt.Lease.Microseconds())
-	return dbError("register consumer", err)
+	return wrapDBError("register consumer", err)
 }
 
 // removeConsumer releases all leases of a consumer and deletes it.
 func (t *tx) removeConsumer(id int64) error {
 	if _, err := t.stmts.releaseLeases.Exec(id); err != nil {
-		return dbError("release leases", err)
+		return wrapDBError("release leases", err)
 	}
 	_, err := t.stmts.deleteConsumer.Exec(id)
 	t.w.mayServe = true
-	return dbError("delete consumer", err)
+	return wrapDBError("delete consumer", err)
 }
 
 // otherConsumers lists the consumers of the file except this one.

@@ -19,19 +19,19 @@ func openIn(dir string) (queuetest.Queue, error) {
 
 func TestKill(t *testing.T) {
 	t.Parallel()
-	queuetest.Kill(t, openIn)
+	queuetest.RunKillTest(t, openIn)
 }
 
 func TestPoison(t *testing.T) {
 	t.Parallel()
-	queuetest.Poison(t, openIn)
+	queuetest.RunPoisonTest(t, openIn)
 }
 
 // TestTornTail damages the end of the write-ahead log of a killed process: each
 // acknowledged message is either delivered or reported as lost by Open.
 func TestTornTail(t *testing.T) {
 	t.Parallel()
-	if queuetest.RunChild(t, openIn) {
+	if queuetest.RunIfChild(t, openIn) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(3, 4))
@@ -72,7 +72,7 @@ func TestTornTail(t *testing.T) {
 				t.Errorf("damaged logs kept: %q", kept)
 			}
 		}
-		if missing := children.Missing(t, q); len(missing) > line.Events {
+		if missing := children.DrainMissing(t, q); len(missing) > line.Events {
 			t.Errorf("round %d: %d acknowledged messages are gone, %d reported: %s", round, len(missing), line.Events, &log)
 		}
 		if err := q.Close(); err != nil {

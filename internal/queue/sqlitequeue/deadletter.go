@@ -51,7 +51,7 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 func (t *tx) isLeased(d queue.Delivery) (bool, error) {
 	var n int
 	err := t.stmts.isLeased.QueryRow(d.Receipt, t.w.consumer.id, d.Attempt).Scan(&n)
-	return n == 1, dbError("look up lease", err)
+	return n == 1, wrapDBError("look up lease", err)
 }
 
 // addRejected counts the events that intake rejected and stores their dead
@@ -62,7 +62,7 @@ func (t *tx) addRejected(deadLetters []queue.DeadLetter) error {
 		l := &deadLetters[i]
 		t.st.Rejected += int64(l.Events)
 		size := deadLetterBytes(l)
-		if t.st.RejectedBytes+size > limit/rejectedShare || t.st.Bytes+size > limit {
+		if t.st.RejectedBytes+size > limit/rejectedBytesDivisor || t.st.Bytes+size > limit {
 			t.st.Dropped += int64(l.Events)
 			continue
 		}
@@ -84,7 +84,7 @@ func (t *tx) addDeadLetter(l *queue.DeadLetter, reason queue.DeadReason) error {
 		payload = []byte{}
 	}
 	if _, err := t.stmts.insertDeadLetter.Exec(id, string(reason), l.Cause, l.AgentID, l.EventID, l.Events, at, payload); err != nil {
-		return dbError("insert dead letter", err)
+		return wrapDBError("insert dead letter", err)
 	}
 	t.countDeadLetter(reason, deadLetterBytes(l), 1)
 	t.written += len(l.Payload)
@@ -92,11 +92,11 @@ func (t *tx) addDeadLetter(l *queue.DeadLetter, reason queue.DeadReason) error {
 }
 
 // countDeadLetter counts a dead letter that was added (sign 1) or removed (-1).
-func (t *tx) countDeadLetter(reason queue.DeadReason, size, sign int64) {
+func (t *tx) countDeadLetter(reason queue.DeadReason, bytes, sign int64) {
 	t.st.DeadLetters += sign
-	t.st.Bytes += sign * size
+	t.st.Bytes += sign * bytes
 	if reason == queue.Rejected {
-		t.st.RejectedBytes += sign * size
+		t.st.RejectedBytes += sign * bytes
 	}
 }
 
@@ -109,12 +109,12 @@ func (q *Queue) DeadLetters(ctx context.Context, before int64, n int) (queue.Dea
 	return page, nil
 }
 
-func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page queue.DeadLetterPage, err error) {
-	if before <= 0 {
-		before = math.MaxInt64
+func (q *Queue) listDeadLetters(ctx context.Context, beforeID int64, limit int) (page queue.DeadLetterPage, err error) {
+	if beforeID <= 0 {
+		beforeID = math.MaxInt64
 	}
 	rows, err := q.readDB.QueryContext(ctx, `SELECT id, kind, cause, agent, event, events, time, CASE WHEN length(payload) <= ? THEN payload END FROM letter
-		WHERE id < ? ORDER BY id DESC LIMIT ?`, queue.MaxListedPayload, before, n+1)
+		WHERE id < ? ORDER BY id DESC LIMIT ?`, queue.MaxListedPayloadBytes, beforeID, limit+1)
 	if err != nil {
 		return page, err
 	}
@@ -127,8 +127,8 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page 
 			return page, err
 		}
 		l.Time = time.UnixMicro(at).UTC()
-		bytes += l.ListedSize()
-		if have := len(page.DeadLetters); have == n || have > 0 && bytes > queue.MaxDeadLetterPageBytes {
+		bytes += l.ListedBytes()
+		if have := len(page.DeadLetters); have == limit || have > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			if have > 0 {
 				page.Next = page.DeadLetters[have-1].ID
 			}
@@ -147,7 +147,7 @@ func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
 		}
 		t.st.Last++
 		if _, err := t.stmts.requeueDeadLetter.Exec(t.st.Last, t.now, id); err != nil {
-			return false, dbError("requeue dead letter", err)
+			return false, wrapDBError("requeue dead letter", err)
 		}
 		t.st.Messages++
 		t.st.Events += l.events
@@ -182,7 +182,7 @@ type deadLetterInfo struct {
 // exist now, and deletes those for which f returns true. It returns how many it
 // deleted. It uses several transactions, so that it does not delay other
 // operations for long.
-func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (int, error) {
+func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (removed int, err error) {
 	const chunk = 200
 	all := len(ids) == 0
 	next, n := int64(math.MaxInt64), 0
@@ -218,10 +218,10 @@ func (q *Queue) removeDeadLetters(ctx context.Context, doing string, ids []int64
 	}
 }
 
-// deadLetterIDs lists the IDs of dead letters below before, newest first. New
+// deadLetterIDs lists the IDs of dead letters below beforeID, newest first. New
 // dead letters get higher IDs, so paging through all of them ends.
-func (q *Queue) deadLetterIDs(ctx context.Context, before int64, n int) ([]int64, error) {
-	rows, err := q.readDB.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", before, n)
+func (q *Queue) deadLetterIDs(ctx context.Context, beforeID int64, limit int) ([]int64, error) {
+	rows, err := q.readDB.QueryContext(ctx, "SELECT id FROM letter WHERE id < ? ORDER BY id DESC LIMIT ?", beforeID, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -238,20 +238,20 @@ func (q *Queue) deadLetterIDs(ctx context.Context, before int64, n int) ([]int64
 }
 
 // removeDeadLetter runs f on a dead letter and deletes it if f returns true.
-func (t *tx) removeDeadLetter(id int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (bool, error) {
+func (t *tx) removeDeadLetter(id int64, f func(*tx, int64, *deadLetterInfo) (bool, error)) (removed bool, err error) {
 	var l deadLetterInfo
-	err := t.stmts.readDeadLetter.QueryRow(id).Scan(&l.reason, &l.events, &l.payload, &l.size)
+	err = t.stmts.readDeadLetter.QueryRow(id).Scan(&l.reason, &l.events, &l.payload, &l.size)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil {
-		return false, dbError("read dead letter", err)
+		return false, wrapDBError("read dead letter", err)
 	}
 	if ok, err := f(t, id, &l); !ok || err != nil {
 		return false, err
 	}
 	if _, err := t.stmts.deleteDeadLetter.Exec(id); err != nil {
-		return false, dbError("delete dead letter", err)
+		return false, wrapDBError("delete dead letter", err)
 	}
 	t.countDeadLetter(l.reason, l.size, -1)
 	return true, nil

@@ -15,8 +15,8 @@ type diskSpace struct {
 	low     bool
 }
 
-func newDiskSpace(path string, min int64) *diskSpace {
-	return &diskSpace{dir: filepath.Dir(path), min: min, free: FreeDisk}
+func newDiskSpace(queuePath string, minFreeBytes int64) *diskSpace {
+	return &diskSpace{dir: filepath.Dir(queuePath), min: minFreeBytes, free: FreeDiskBytes}
 }
 
 // refresh asks for the free space. If that fails, the disk is assumed to have
@@ -30,8 +30,8 @@ func (d *diskSpace) refresh(now time.Time) {
 	d.low = err == nil && free < d.min
 }
 
-// full reports whether the free space is below the minimum.
-func (d *diskSpace) full() bool {
+// isLow reports whether the free space is below the minimum.
+func (d *diskSpace) isLow() bool {
 	d.refresh(time.Now())
 	return d.low
 }

@@ -2,8 +2,8 @@ package sqlitequeue
 
 import "golang.org/x/sys/windows"
 
-// FreeDisk returns how many bytes are free to this user on the disk of dir.
-func FreeDisk(dir string) (int64, error) {
+// FreeDiskBytes returns how many bytes are free to this user on the disk of dir.
+func FreeDiskBytes(dir string) (int64, error) {
 	p, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, err

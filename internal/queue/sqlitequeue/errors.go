@@ -25,13 +25,13 @@ type diskError struct{ err error }
 func (e *diskError) Error() string { return e.err.Error() }
 func (e *diskError) Unwrap() error { return e.err }
 
-// dbError wraps an error of the database as a diskError of the matching kind.
-func dbError(doing string, err error) error {
+// wrapDBError wraps an error of the database as a diskError of the matching kind.
+func wrapDBError(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("%s: %w", doing, err)
-	switch code(err) {
+	switch resultCode(err) {
 	case codeFull:
 		err = fmt.Errorf("%w: %w", err, queue.ErrFull)
 	case codeBusy:
@@ -40,7 +40,7 @@ func dbError(doing string, err error) error {
 	return &diskError{err}
 }
 
-func code(err error) int {
+func resultCode(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code() & 0xff
 	}
@@ -51,7 +51,7 @@ func code(err error) int {
 // fsync must not be retried: a second one would succeed although the data was
 // dropped.
 func isFatal(err error) bool {
-	switch code(err) {
+	switch resultCode(err) {
 	case codeIOErr, codeCorrupt, codeNotADB:
 		return true
 	}

@@ -17,7 +17,7 @@ func (w *writer) housekeep() {
 	}
 	w.disk.refresh(now)
 	w.vacuumIfSparse()
-	w.checkpointer.checkpointIdle(w.conn)
+	w.checkpointer.truncateIfIdle(w.conn)
 	consumers, err := w.otherConsumers()
 	if err != nil {
 		w.q.log.Warn("looking up consumers failed", "error", err)
@@ -29,14 +29,14 @@ func (w *writer) housekeep() {
 		return
 	}
 	err = w.transactNow(func(t *tx) error {
-		if err := t.removeLost(gone); err != nil {
+		if err := t.removeDeadConsumers(gone); err != nil {
 			return err
 		}
 		if err := t.trimRates(); err != nil || !renew {
 			return err
 		}
 		_, err = t.stmts.renewConsumer.Exec(t.now+w.q.opt.Lease.Microseconds(), w.consumer.id)
-		return dbError("renew leases", err)
+		return wrapDBError("renew leases", err)
 	})
 	if err != nil {
 		w.q.log.Warn("renewing leases failed", "error", err)
@@ -50,13 +50,13 @@ func (w *writer) housekeep() {
 	}
 }
 
-// removeLost releases the leases of consumers that died, counts a loss for each
+// removeDeadConsumers releases the leases of consumers that died, counts a loss for each
 // message that they had leased, and deletes the consumers.
-func (t *tx) removeLost(consumers []consumer) error {
+func (t *tx) removeDeadConsumers(consumers []consumer) error {
 	for _, c := range consumers {
 		if !t.w.q.opt.IgnoreLost {
 			if _, err := t.stmts.addLost.Exec(c.id); err != nil {
-				return dbError("count lost leases", err)
+				return wrapDBError("count lost leases", err)
 			}
 		}
 		if err := t.removeConsumer(c.id); err != nil {

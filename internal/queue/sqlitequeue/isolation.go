@@ -16,10 +16,10 @@ type isolation struct {
 
 func (i *isolation) active() bool { return !i.until.IsZero() }
 
-// start begins or ends the isolation when a message is delivered.
-func (i *isolation) start(suspect bool) {
+// startOrEnd begins or ends the isolation when a message is delivered.
+func (i *isolation) startOrEnd(isSuspect bool) {
 	i.until = time.Time{}
-	if suspect {
+	if isSuspect {
 		i.until = time.Now().Add(queue.IsolationTimeout)
 	}
 }
@@ -39,7 +39,7 @@ func (t *tx) mustWait(suspect bool) (wait bool, err error) {
 	leased := 0
 	if id := t.w.consumer.id; id != 0 {
 		if err := t.stmts.countLeased.QueryRow(id).Scan(&leased); err != nil {
-			return false, dbError("count leases", err)
+			return false, wrapDBError("count leases", err)
 		}
 	}
 	now := time.Now()

@@ -12,12 +12,12 @@ type op struct {
 	// do runs in the transaction. A diskError rolls back the whole group. Any
 	// other error fails only this op, so do must not return one after writing.
 	do      func(*tx) error
-	receive *receive // set if this is a Receive, which may have to wait
-	err     error    // what do returned
+	receive *pendingReceive // set if this is a Receive, which may have to wait
+	err     error           // what do returned
 }
 
 // transact runs f in one transaction with other waiting operations and returns
 // once that is durable. If ctx ends before the writer claims it, f does not run.
-func (q *Queue) transact(ctx context.Context, size int, f func(*tx) error) error {
-	return q.ops.Do(ctx, &op{Op: groupcommit.NewOp(size), do: f})
+func (q *Queue) transact(ctx context.Context, payloadBytes int, f func(*tx) error) error {
+	return q.ops.Do(ctx, &op{Op: groupcommit.NewOp(payloadBytes), do: f})
 }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// processSpace identifies the space in which PIDs are unique: this host.
-func processSpace() string {
+// pidSpaceID identifies the space in which PIDs are unique: this host.
+func pidSpaceID() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return ""
@@ -17,11 +17,11 @@ func processSpace() string {
 	return name
 }
 
-// processStart returns "running" if the process exists and "" if not. The start
+// processStartTime returns "running" if the process exists and "" if not. The start
 // time is not known here, because reading it differs between versions of the
 // system: leases of a dead process whose PID was reused last until that process
 // ends.
-func processStart(pid int) (string, bool) {
+func processStartTime(pid int) (string, bool) {
 	switch err := syscall.Kill(pid, 0); {
 	case err == nil || errors.Is(err, syscall.EPERM):
 		return "running", true

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// processSpace identifies the space in which PIDs are unique: this boot of the
+// pidSpaceID identifies the space in which PIDs are unique: this boot of the
 // kernel and this PID namespace. It returns "" if they cannot be read.
-func processSpace() string {
+func pidSpaceID() string {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
@@ -22,9 +22,9 @@ func processSpace() string {
 	return strings.TrimSpace(string(boot)) + " " + ns
 }
 
-// processStart returns the start time of a process in clock ticks since boot, or
+// processStartTime returns the start time of a process in clock ticks since boot, or
 // "" if it does not exist. It returns false if that cannot be read.
-func processStart(pid int) (string, bool) {
+func processStartTime(pid int) (string, bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		_, err := os.Stat("/proc/self/stat")

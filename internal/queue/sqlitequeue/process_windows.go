@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// processSpace identifies the space in which PIDs are unique: this host.
-func processSpace() string {
+// pidSpaceID identifies the space in which PIDs are unique: this host.
+func pidSpaceID() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return ""
@@ -17,9 +17,9 @@ func processSpace() string {
 	return name
 }
 
-// processStart returns the start time of a process, or "" if it does not exist.
+// processStartTime returns the start time of a process, or "" if it does not exist.
 // It returns false if that cannot be read.
-func processStart(pid int) (string, bool) {
+func processStartTime(pid int) (string, bool) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // no such process
 		return "", true

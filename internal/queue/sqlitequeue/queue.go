@@ -54,9 +54,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// rejectedShare limits the dead letters of rejected events to this fraction of
+// rejectedBytesDivisor limits the dead letters of rejected events to this fraction of
 // MaxBytes, so that invalid events cannot displace valid ones.
-const rejectedShare = 10
+const rejectedBytesDivisor = 10
 
 // errClosed is returned by operations on a closed queue.
 var errClosed = errors.New("queue is closed")
@@ -181,7 +181,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 		size += int(deadLetterBytes(&rejected[i]))
 	}
 	err := q.transact(ctx, size, func(t *tx) error {
-		if q.w.disk.full() {
+		if q.w.disk.isLow() {
 			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrFull)
 		}
 		if m.Events > 0 {

@@ -7,40 +7,40 @@ import (
 	"time"
 )
 
-// Rates cover rateSpan. Events are counted per rateSlot, to keep the table small.
+// Rates cover rateSpan. Events are counted per rateSlotDuration, to keep the table small.
 const (
-	rateSlot = 5 * time.Second
-	rateSpan = time.Minute
+	rateSlotDuration = 5 * time.Second
+	rateSpan         = time.Minute
 )
 
-// addRate adds the events of this transaction to the current slot.
-func (t *tx) addRate() error {
+// addToRates adds the events of this transaction to the current slot.
+func (t *tx) addToRates() error {
 	if t.in == 0 && t.out == 0 {
 		return nil
 	}
-	slot := t.now / rateSlot.Microseconds()
+	slot := t.now / rateSlotDuration.Microseconds()
 	if _, err := t.stmts.addRate.Exec(slot, t.in, t.out); err != nil {
-		return dbError("count rate", err)
+		return wrapDBError("count rate", err)
 	}
 	return nil
 }
 
 // trimRates deletes slots that are older than rateSpan.
 func (t *tx) trimRates() error {
-	_, err := t.stmts.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlot.Microseconds())
-	return dbError("trim rates", err)
+	_, err := t.stmts.trimRate.Exec((t.now - rateSpan.Microseconds()) / rateSlotDuration.Microseconds())
+	return wrapDBError("trim rates", err)
 }
 
-// rates returns the events per second, in and out, over the last minute or since
+// ratesPerSecond returns the events per second, in and out, over the last minute or since
 // the first event if that is more recent.
-func rates(ctx context.Context, tx *sql.Tx, now int64) (in, out float64, err error) {
+func ratesPerSecond(ctx context.Context, tx *sql.Tx, now int64) (in, out float64, err error) {
 	var received, done int64
-	first := now / rateSlot.Microseconds()
-	from := (now-rateSpan.Microseconds())/rateSlot.Microseconds() + 1
+	first := now / rateSlotDuration.Microseconds()
+	from := (now-rateSpan.Microseconds())/rateSlotDuration.Microseconds() + 1
 	if err := tx.QueryRowContext(ctx, "SELECT ifnull(sum(received), 0), ifnull(sum(done), 0), ifnull(min(slot), ?) FROM rate WHERE slot >= ?",
 		first, from).Scan(&received, &done, &first); err != nil {
 		return 0, 0, fmt.Errorf("read rates: %w", err)
 	}
-	span := max(float64(now-first*rateSlot.Microseconds())/1e6, 1)
+	span := max(float64(now-first*rateSlotDuration.Microseconds())/1e6, 1)
 	return float64(received) / span, float64(done) / span, nil
 }

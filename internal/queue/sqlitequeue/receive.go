@@ -14,8 +14,8 @@ import (
 // batches cannot exhaust memory.
 const maxReceiveBytes = 8 << 20
 
-// A receive holds the argument and the result of a Receive.
-type receive struct {
+// A pendingReceive holds the argument and the result of a Receive.
+type pendingReceive struct {
 	max    int
 	leased []leasedMessage
 }
@@ -27,7 +27,7 @@ type leasedMessage struct {
 
 // Receive implements queue.Queue.
 func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) {
-	o := &op{Op: groupcommit.NewOp(0), receive: &receive{max: max}}
+	o := &op{Op: groupcommit.NewOp(0), receive: &pendingReceive{max: max}}
 	if err := q.ops.Do(ctx, o); err != nil {
 		return nil, fmt.Errorf("receive: %w", err)
 	}
@@ -38,7 +38,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 		var at int64
 		err := q.readMessage.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
-			q.returnUnread(o.receive.leased)
+			q.returnUndelivered(o.receive.leased)
 			return nil, fmt.Errorf("receive: read message %d: %w", l.id, err)
 		}
 		d.Enqueued = time.UnixMicro(at).UTC()
@@ -47,12 +47,12 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 	return ds, nil
 }
 
-// returnUnread returns messages that were leased but not delivered.
-func (q *Queue) returnUnread(ls []leasedMessage) {
+// returnUndelivered returns messages that were leased but not delivered.
+func (q *Queue) returnUndelivered(ls []leasedMessage) {
 	err := q.transact(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
 			if _, err := t.stmts.returnLease.Exec(t.now, "", l.id, t.w.consumer.id, l.attempt); err != nil {
-				return dbError("return message", err)
+				return wrapDBError("return message", err)
 			}
 		}
 		return nil
@@ -72,7 +72,7 @@ func (w *writer) serveReceives(t *tx) (served []*op, err error) {
 			return served, err
 		}
 		if len(again)+len(fresh) == 0 {
-			return served, w.scheduleNext(t)
+			return served, w.updateNextDue(t)
 		}
 		suspect := len(again) > 0 && t.isSuspect(again[0])
 		if wait, err := t.mustWait(suspect); wait || err != nil {
@@ -87,17 +87,17 @@ func (w *writer) serveReceives(t *tx) (served []*op, err error) {
 		if o.receive.leased, err = t.leaseMessages(again, fresh); err != nil {
 			return served, err
 		}
-		w.isolation.start(suspect)
+		w.isolation.startOrEnd(suspect)
 	}
 	w.mayServe = true // more messages may be waiting
 	return served, nil
 }
 
-// scheduleNext sets when the next delayed message is due.
-func (w *writer) scheduleNext(t *tx) error {
+// updateNextDue sets when the next delayed message is due.
+func (w *writer) updateNextDue(t *tx) error {
 	var next sql.NullInt64
 	if err := t.stmts.nextDue.QueryRow().Scan(&next); err != nil {
-		return dbError("find the next message due", err)
+		return wrapDBError("find the next message due", err)
 	}
 	w.nextDue = time.Time{}
 	if next.Valid {
@@ -106,31 +106,31 @@ func (w *writer) scheduleNext(t *tx) error {
 	return nil
 }
 
-// findDeliverable lists up to n messages to deliver: first those that were
+// findDeliverable lists up to limit messages to deliver: first those that were
 // leased before, because they are older, then those that never were. A suspect
 // is listed alone.
-func (t *tx) findDeliverable(n int) (again, fresh []leasedMessage, err error) {
-	n = max(n, 1)
+func (t *tx) findDeliverable(limit int) (retried, fresh []leasedMessage, err error) {
+	limit = max(limit, 1)
 	size := int64(0)
-	if again, err = t.listMessages(t.stmts.retried, t.now, n, &size); err != nil {
+	if retried, err = t.listMessages(t.stmts.retried, t.now, limit, &size); err != nil {
 		return nil, nil, err
 	}
-	for i, l := range again {
+	for i, l := range retried {
 		if t.isSuspect(l) {
-			return again[:max(i, 1)], nil, nil
+			return retried[:max(i, 1)], nil, nil
 		}
 	}
-	if n -= len(again); n > 0 && size < maxReceiveBytes && t.st.Last > t.st.Head {
-		fresh, err = t.listMessages(t.stmts.fresh, t.st.Head, n, &size)
+	if limit -= len(retried); limit > 0 && size < maxReceiveBytes && t.st.Last > t.st.Head {
+		fresh, err = t.listMessages(t.stmts.fresh, t.st.Head, limit, &size)
 	}
-	return again, fresh, err
+	return retried, fresh, err
 }
 
 // listMessages runs a query for messages and stops at maxReceiveBytes in total.
-func (t *tx) listMessages(by *sql.Stmt, from int64, n int, size *int64) ([]leasedMessage, error) {
-	rows, err := by.Query(from, n)
+func (t *tx) listMessages(query *sql.Stmt, from int64, limit int, totalBytes *int64) ([]leasedMessage, error) {
+	rows, err := query.Query(from, limit)
 	if err != nil {
-		return nil, dbError("find messages", err)
+		return nil, wrapDBError("find messages", err)
 	}
 	defer rows.Close()
 	var found []leasedMessage
@@ -138,36 +138,36 @@ func (t *tx) listMessages(by *sql.Stmt, from int64, n int, size *int64) ([]lease
 		var l leasedMessage
 		var bytes int64
 		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
-			return nil, dbError("find messages", err)
+			return nil, wrapDBError("find messages", err)
 		}
-		if *size > 0 && *size+bytes > maxReceiveBytes {
-			*size = maxReceiveBytes
+		if *totalBytes > 0 && *totalBytes+bytes > maxReceiveBytes {
+			*totalBytes = maxReceiveBytes
 			break
 		}
-		*size += bytes
+		*totalBytes += bytes
 		l.attempt++
 		found = append(found, l)
 	}
-	return found, dbError("find messages", rows.Err())
+	return found, wrapDBError("find messages", rows.Err())
 }
 
 // leaseMessages leases the messages that findDeliverable listed.
-func (t *tx) leaseMessages(again, fresh []leasedMessage) ([]leasedMessage, error) {
+func (t *tx) leaseMessages(retried, fresh []leasedMessage) ([]leasedMessage, error) {
 	if err := t.registerConsumer(); err != nil {
 		return nil, err
 	}
-	for _, l := range again {
+	for _, l := range retried {
 		if _, err := t.stmts.updateLease.Exec(t.w.consumer.id, l.id); err != nil {
-			return nil, dbError("lease message", err)
+			return nil, wrapDBError("lease message", err)
 		}
 	}
 	for _, l := range fresh {
 		if _, err := t.stmts.insertLease.Exec(l.id, t.w.consumer.id); err != nil {
-			return nil, dbError("lease message", err)
+			return nil, wrapDBError("lease message", err)
 		}
 		t.st.Head = l.id
 	}
-	return append(again, fresh...), nil
+	return append(retried, fresh...), nil
 }
 
 // Ack implements queue.Queue.
@@ -202,7 +202,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 				cause = rs[i].Cause.Error()
 			}
 			if _, err := t.stmts.returnLease.Exec(at, cause, d.Receipt, t.w.consumer.id, d.Attempt); err != nil {
-				return dbError("return message", err)
+				return wrapDBError("return message", err)
 			}
 		}
 		t.st.Seq++ // the counters stay the same, but the transaction is a change

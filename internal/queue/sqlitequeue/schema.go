@@ -13,8 +13,8 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// version is the format of the file, stored in its user_version.
-const version = 2
+// fileVersion is the format of the file, stored in its user_version.
+const fileVersion = 2
 
 // schema creates the tables. Times are microseconds since 1970.
 //
@@ -91,23 +91,23 @@ var pragmas = []string{
 	"wal_autocheckpoint(0)", "secure_delete(0)", "temp_store(MEMORY)", "cache_size(-8192)",
 }
 
-func openDB(path string, conns int, extra ...string) (*sql.DB, error) {
+func openDB(path string, maxConns int, extraPragmas ...string) (*sql.DB, error) {
 	p := filepath.ToSlash(path)
 	if !strings.HasPrefix(p, "/") {
 		p = "/" + p // a drive letter
 	}
-	v := url.Values{"_pragma": append(pragmas[:len(pragmas):len(pragmas)], extra...)}
+	v := url.Values{"_pragma": append(pragmas[:len(pragmas):len(pragmas)], extraPragmas...)}
 	db, err := sql.Open("sqlite", "file://"+(&url.URL{Path: p}).EscapedPath()+"?"+v.Encode())
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(conns)
+	db.SetMaxOpenConns(maxConns)
+	db.SetMaxIdleConns(maxConns)
 	return db, nil
 }
 
-// prepareFile creates the tables of a new file and upgrades those of an old one.
-func prepareFile(ctx context.Context, c *sql.Conn) error {
+// createOrUpgrade creates the tables of a new file and upgrades those of an old one.
+func createOrUpgrade(ctx context.Context, c *sql.Conn) error {
 	var v, pages int
 	if err := c.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages); err != nil {
 		return fmt.Errorf("read file: %w", err)
@@ -131,10 +131,10 @@ func prepareFile(ctx context.Context, c *sql.Conn) error {
 		return fmt.Errorf("read version: %w", err)
 	}
 	switch {
-	case v == version:
+	case v == fileVersion:
 		return nil
-	case v > version:
-		return fmt.Errorf("file has version %d, and this picket reads up to %d: use the newer picket that wrote it", v, version)
+	case v > fileVersion:
+		return fmt.Errorf("file has version %d, and this picket reads up to %d: use the newer picket that wrote it", v, fileVersion)
 	case v == 0:
 		var id [8]byte
 		rand.Read(id[:])
@@ -146,13 +146,13 @@ func prepareFile(ctx context.Context, c *sql.Conn) error {
 			return fmt.Errorf("create tables: %w", err)
 		}
 	default:
-		for ; v < version; v++ {
+		for ; v < fileVersion; v++ {
 			if _, err := c.ExecContext(ctx, upgrades[v]); err != nil {
 				return fmt.Errorf("upgrade tables from version %d: %w", v, err)
 			}
 		}
 	}
-	if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
+	if _, err := c.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", fileVersion)); err != nil {
 		return fmt.Errorf("set version: %w", err)
 	}
 	if _, err := c.ExecContext(ctx, "COMMIT"); err != nil {

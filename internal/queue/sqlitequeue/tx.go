@@ -19,7 +19,7 @@ const counterColumns = `file, seq, last, head, messages, events, letters, bytes,
 	accepted, rejected, failed, purged, dropped`
 
 func (st *counters) scan(row *sql.Row) error {
-	return dbError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.DeadLetters,
+	return wrapDBError("read state", row.Scan(&st.File, &st.Seq, &st.Last, &st.Head, &st.Messages, &st.Events, &st.DeadLetters,
 		&st.Bytes, &st.RejectedBytes, &st.Accepted, &st.Rejected, &st.Failed, &st.Purged, &st.Dropped))
 }
 
@@ -106,9 +106,9 @@ func (t *tx) writeState(before counters) error {
 	st := &t.st
 	if _, err := t.stmts.writeState.Exec(st.Seq, st.Last, st.Head, st.Messages, st.Events, st.DeadLetters, st.Bytes,
 		st.RejectedBytes, st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped); err != nil {
-		return dbError("write state", err)
+		return wrapDBError("write state", err)
 	}
-	return t.addRate()
+	return t.addToRates()
 }
 
 func (t *tx) addMessage(m queue.Message) error {
@@ -118,7 +118,7 @@ func (t *tx) addMessage(m queue.Message) error {
 		payload = []byte{}
 	}
 	if _, err := t.stmts.insertMessage.Exec(t.st.Last, m.ID, m.Events, t.now, payload); err != nil {
-		return dbError("insert message", err)
+		return wrapDBError("insert message", err)
 	}
 	t.st.Messages++
 	t.st.Events += int64(m.Events)
@@ -136,10 +136,10 @@ func (t *tx) removeMessage(id int64) error {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
-		return dbError("delete message", err)
+		return wrapDBError("delete message", err)
 	}
 	if _, err := t.stmts.deleteLease.Exec(id); err != nil {
-		return dbError("delete lease", err)
+		return wrapDBError("delete lease", err)
 	}
 	t.st.Messages--
 	t.st.Events -= events

@@ -45,8 +45,8 @@ func newWriter(q *Queue) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{q: q, conn: conn, consumer: newConsumer(), disk: newDiskSpace(q.path, q.opt.MinFreeDisk), checkpointer: newCheckpointer(q.checkpointDB)}
-	if err := prepareFile(ctx, conn); err != nil {
+	w := &writer{q: q, conn: conn, consumer: newOwnConsumer(), disk: newDiskSpace(q.path, q.opt.MinFreeDisk), checkpointer: newCheckpointer(q.checkpointDB)}
+	if err := createOrUpgrade(ctx, conn); err != nil {
 		return nil, err
 	}
 	if err := w.stmts.prepare(ctx, conn); err != nil {
@@ -59,7 +59,7 @@ func newWriter(q *Queue) (*writer, error) {
 	if err := st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	if err := w.marker.compare(&st, q.log); err != nil {
+	if err := w.marker.reportMissing(&st, q.log); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -96,7 +96,7 @@ func (w *writer) run() {
 		}
 		w.commit(group)
 		if w.checkpointer.copyEnded() {
-			w.checkpointer.finish(w.conn)
+			w.checkpointer.copyRest(w.conn)
 		}
 	}
 }
@@ -167,7 +167,7 @@ func withoutWithdrawn(ops []*op) []*op {
 func (w *writer) transact(group []*op) (served []*op, err error) {
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, dbError("begin", err)
+		return nil, wrapDBError("begin", err)
 	}
 	t := &tx{w: w, stmts: &w.stmts, now: time.Now().UnixMicro()}
 	defer func() {
@@ -195,7 +195,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 		return served, err
 	}
 	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
-		return served, dbError("commit", err)
+		return served, wrapDBError("commit", err)
 	}
 	if t.st != before {
 		w.marker.write(&t.st)
@@ -218,7 +218,7 @@ func (w *writer) recordIfFatal(err error) error {
 func (w *writer) transactNow(f func(*tx) error) error {
 	o := &op{Op: groupcommit.NewOp(0), do: f}
 	w.commit([]*op{o})
-	return o.Outcome()
+	return o.WaitOutcome()
 }
 
 // drainAndClose runs the operations that are waiting and releases the leases.

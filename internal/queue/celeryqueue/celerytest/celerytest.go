@@ -27,18 +27,18 @@ import (
 // TaskName is the task that queues run by default.
 const TaskName = "ingestion.tasks.telemetry_ingest"
 
-// A Fixture is a broker with a Redis client.
-type Fixture struct {
+// A Broker is a broker with a Redis client.
+type Broker struct {
 	*redistest.Server
 	T      *testing.T
 	Client *redis.Client
 	Keys   celery.Keys
 }
 
-// New starts a broker.
-func New(t *testing.T) *Fixture {
+// StartBroker starts a broker.
+func StartBroker(t *testing.T) *Broker {
 	s := redistest.Start(t)
-	return &Fixture{Server: s, T: t, Client: s.Client()}
+	return &Broker{Server: s, T: t, Client: s.Client()}
 }
 
 // NewTask returns a task with one event, as a Python producer publishes it.
@@ -48,20 +48,20 @@ func NewTask(id string) celery.Task {
 }
 
 // Publish publishes tasks as a Python producer does.
-func (f *Fixture) Publish(ts ...celery.Task) {
+func (f *Broker) Publish(ts ...celery.Task) {
 	f.T.Helper()
 	for i := range ts {
 		testenv.Check(f.T, f.Client.LPush(f.T.Context(), f.Keys.List(ts[i].RoutingKey, ts[i].Priority), ts[i].Append(nil)).Err())
 	}
 }
 
-// Receive receives deliveries until they hold n tasks.
-func Receive(t *testing.T, q *celeryqueue.Queue, n int) []queue.Delivery {
+// ReceiveTasks receives deliveries until they hold so many tasks.
+func ReceiveTasks(t *testing.T, q *celeryqueue.Queue, tasks int) []queue.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	var all []queue.Delivery
-	for got := 0; got < n; {
+	for got := 0; got < tasks; {
 		ds, err := q.Receive(ctx, 10)
 		testenv.Check(t, err)
 		for _, d := range ds {
@@ -111,8 +111,8 @@ func DecodeResult(t *testing.T, raw []byte) *Result {
 	return r
 }
 
-// Result waits for a task's result.
-func (f *Fixture) Result(id string) *Result {
+// WaitResult waits for a task's result.
+func (f *Broker) WaitResult(id string) *Result {
 	f.T.Helper()
 	var result *Result
 	testenv.Until(f.T, "a result of "+id, func() bool {
@@ -127,16 +127,16 @@ func (f *Fixture) Result(id string) *Result {
 }
 
 // WantFailure checks that a task has failed with an exception.
-func (f *Fixture) WantFailure(id, class, text string) {
+func (f *Broker) WantFailure(id, class, text string) {
 	f.T.Helper()
-	got := f.Result(id)
+	got := f.WaitResult(id)
 	if got.Exception == nil || got.Exception.Type != class || string(got.Exception.Args[0]) != fmt.Sprintf("%q", text) {
 		f.T.Errorf("%s is %s %s, want %s(%q)", id, got.Status, got.Exception, class, text)
 	}
 }
 
 // WantEmpty checks that no task is left at the broker, in any state.
-func (f *Fixture) WantEmpty() {
+func (f *Broker) WantEmpty() {
 	f.T.Helper()
 	for _, key := range []string{"unacked", "unacked_index", "picket:celery:leases", "picket:celery:parked", "picket:celery:tries", "picket:celery:lost", "celery", "picket"} {
 		if n := f.Client.Exists(f.T.Context(), key).Val(); n != 0 {
@@ -145,8 +145,8 @@ func (f *Fixture) WantEmpty() {
 	}
 }
 
-// Drain receives and acks in the background until the test ends.
-func Drain(t *testing.T, q *celeryqueue.Queue) {
+// AckInBackground receives and acks in the background until the test ends.
+func AckInBackground(t *testing.T, q *celeryqueue.Queue) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -165,7 +165,7 @@ func Drain(t *testing.T, q *celeryqueue.Queue) {
 }
 
 // Broadcast sends a remote control command and returns the replies by node.
-func (f *Fixture) Broadcast(method, arguments string) map[string]json.RawMessage {
+func (f *Broker) Broadcast(method, arguments string) map[string]json.RawMessage {
 	f.T.Helper()
 	c := celery.NewControl(method, time.Time{})
 	c.Arguments = json.RawMessage(arguments)
@@ -207,12 +207,12 @@ func DecodeEvents(t *testing.T, message string) []Event {
 	return all
 }
 
-var readers = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret")) }}
+var eventReaders = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret")) }}
 
 // ReadEvent is celeryqueue.Options.Event with the rules of the intake.
 func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := readers.Get().(*ingest.QueuedEventReader)
-	defer readers.Put(r)
+	r := eventReaders.Get().(*ingest.QueuedEventReader)
+	defer eventReaders.Put(r)
 	return r.Read(raw, id, received)
 }
 
