@@ -8,13 +8,15 @@ import (
 )
 
 // DefaultMaxNewAlerts is how many alerts the events of one agent open in a minute. For
-// each, MatchBytesPerAlert bytes of their matches are stored; further matches are only
-// counted. All agents of a sender have SenderQuotaFactor times as much of both, and add
-// as many hosts as alerts.
+// each, MatchBytesPerAlert bytes of their matches are stored, and further matches are
+// only counted. All agents of a sender have SenderQuotaFactor times as much of both, and
+// add as many hosts as alerts. In addition, the matches of a sender may take
+// MatchBytesPerEventByte times the bytes of its events of that minute.
 const (
-	DefaultMaxNewAlerts = 100
-	MatchBytesPerAlert  = 64 << 10
-	SenderQuotaFactor   = 10
+	DefaultMaxNewAlerts    = 500
+	MatchBytesPerAlert     = 13 << 10
+	MatchBytesPerEventByte = 2
+	SenderQuotaFactor      = 10
 )
 
 // CorrelationSender is the sender of the matches of correlations.
@@ -95,6 +97,9 @@ func (u *QuotaUse) AddAlert(sender string, a *picket.Alert) {
 	}
 }
 
+// AddEventBytes counts the bytes of a sender's new events.
+func (u *QuotaUse) AddEventBytes(sender string, n int) { u.add(quotaKey{"event bytes", sender, ""}, n) }
+
 // AddMatch counts the bytes of a match of a sender's event. It returns false past the
 // quota: the match is then only counted in its alert. Matches of correlations have no
 // quota, because a replay must know which of them are new.
@@ -103,9 +108,10 @@ func (u *QuotaUse) AddMatch(sender string, m *picket.Match) bool {
 	if limit < 0 || sender == CorrelationSender {
 		return true
 	}
+	extra := MatchBytesPerEventByte * u.used(quotaKey{"event bytes", sender, ""})
 	all, one := quotaKey{"matches", sender, ""}, quotaKey{"matches of", sender, m.AgentID}
 	n := MatchSize(m)
-	if u.used(one)+n > limit || u.used(all)+n > limit*SenderQuotaFactor {
+	if u.used(one)+n > limit+extra || u.used(all)+n > limit*SenderQuotaFactor+extra {
 		return false
 	}
 	u.add(all, n)

@@ -162,6 +162,7 @@ func (t *txn) countEvents(effects *batchEffects) {
 	t.totals.Duplicate += effects.Duplicate
 	t.totals.Conflicting += effects.Conflicting
 	t.totals.Raw += effects.Raw
+	t.quota.AddEventBytes(effects.Sender, int(effects.Raw))
 	for _, m := range effects.Minutes {
 		doc := t.minuteForUpdate(m.Minute)
 		doc.Events = addTypeCount(doc.Events, m.Type, m.N)

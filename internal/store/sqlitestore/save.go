@@ -32,6 +32,7 @@ type dedupedBatch struct {
 	duplicate    bool
 	isNew        []bool // by event
 	stored       int
+	rawBytes     int   // of the new events
 	conflicting  []int // as in store.SaveResult
 	uncompared   []uncompared
 	matches      []picket.Match // of new events
@@ -176,6 +177,11 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 			continue
 		}
 		sb.sender = batches[i].Sender()
+		for k, isNew := range sb.isNew {
+			if isNew {
+				sb.rawBytes += len(batches[i].Events[k].Raw)
+			}
+		}
 		sb.matches = store.NewMatches(&batches[i], sb.isNew)
 		if err := sb.splitObservations(); err != nil {
 			return nil, err

@@ -114,6 +114,7 @@ func (t *tx) save(p *saveOp) error {
 		if _, err := t.exec("INSERT INTO batches (id, at) VALUES (?, ?)", b.id, block.Micros(t.now)); err != nil {
 			return fmt.Errorf("write batch %s: %w", b.id, err)
 		}
+		t.quota.AddEventBytes(b.sender, b.rawBytes)
 		t.stored += int64(b.stored)
 		t.duplicate += int64(len(b.isNew) - b.stored)
 		t.conflicting += int64(len(b.conflicting))

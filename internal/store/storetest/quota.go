@@ -85,9 +85,10 @@ func testAgentQuota(t *testing.T, s store.Store) {
 // testMatchQuota checks that a bounded number of matches of an agent are stored in a
 // minute, and that all are counted.
 func testMatchQuota(t *testing.T, s store.Store) {
-	const limit = QuotaOfAlerts * store.MatchBytesPerAlert
+	limit := QuotaOfAlerts * store.MatchBytesPerAlert
 	b := floodBatch(t, "b1", 0, 100, func(n int, ev *picket.Event) {})
 	for i := range b.Matches {
+		limit += store.MatchBytesPerEventByte * len(b.Events[i].Raw)
 		b.Matches[i] = makeMatch(fmt.Sprint("rule", i%2), b.Events[i])
 		b.Matches[i].Why[0].Value = strings.Repeat("x", 8<<10)
 	}
