@@ -39,7 +39,7 @@ type atomOp uint8
 
 const (
 	opLiterals atomOp = iota
-	opAny             // there is a value
+	opAnyValue        // there is a value
 	opGlob
 	opRegex
 	opNumberEquals
@@ -60,23 +60,23 @@ const (
 	greaterOrEqual
 )
 
-func (c compareOp) holds(cmp int) bool {
+func (c compareOp) holds(comparison int) bool {
 	switch c {
 	case less:
-		return cmp < 0
+		return comparison < 0
 	case lessOrEqual:
-		return cmp <= 0
+		return comparison <= 0
 	case greater:
-		return cmp > 0
+		return comparison > 0
 	case greaterOrEqual:
-		return cmp >= 0
+		return comparison >= 0
 	}
-	return cmp == 0
+	return comparison == 0
 }
 
-// find returns the index of the first value of the event for which the atom
+// findMatch returns the index of the first value of the event for which the atom
 // holds, and whether the atom holds. The index is -1 if there is no such value.
-func (a *atom) find(v *eventView) (int32, bool) {
+func (a *atom) findMatch(v *eventView) (valueIndex int32, holds bool) {
 	if a.field == anyField {
 		for i := range v.values {
 			if a.matches(v, int32(i)) {
@@ -85,7 +85,7 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, false
 	}
-	first := v.firstValue(a.field)
+	first := v.firstValueIndex(a.field)
 	switch a.op {
 	case opExists:
 		return first, (first >= 0) == a.want
@@ -97,9 +97,9 @@ func (a *atom) find(v *eventView) (int32, bool) {
 		}
 		return -1, first < 0
 	case opFieldRef:
-		for i, n := first, 0; i >= 0 && n < maxReferred; i, n = v.values[i].next, n+1 {
-			for j, m := v.firstValue(a.other), 0; j >= 0 && m < maxReferred; j, m = v.values[j].next, m+1 {
-				if a.refersTo(v, i, j) {
+		for i, n := first, 0; i >= 0 && n < maxFieldRefValues; i, n = v.values[i].next, n+1 {
+			for j, m := v.firstValueIndex(a.other), 0; j >= 0 && m < maxFieldRefValues; j, m = v.values[j].next, m+1 {
+				if a.fieldRefHolds(v, i, j) {
 					return i, true
 				}
 			}
@@ -114,17 +114,17 @@ func (a *atom) find(v *eventView) (int32, bool) {
 	return -1, false
 }
 
-// maxReferred is how many values of each of the two fields a fieldref compares, the
+// maxFieldRefValues is how many values of each of the two fields a fieldref compares, the
 // first ones, because it compares each with each.
-const maxReferred = 256
+const maxFieldRefValues = 256
 
-// refersTo reports whether a fieldref holds between the values i and j.
-func (a *atom) refersTo(v *eventView, i, j int32) bool {
-	if v.values[i].Kind == Null || v.values[j].Kind == Null {
+// fieldRefHolds reports whether a fieldref holds between two values.
+func (a *atom) fieldRefHolds(v *eventView, leftIndex, rightIndex int32) bool {
+	if v.values[leftIndex].Kind == Null || v.values[rightIndex].Kind == Null {
 		return false
 	}
 	if a.cased {
-		s, t := v.values[i].Text, v.values[j].Text
+		s, t := v.values[leftIndex].Text, v.values[rightIndex].Text
 		switch a.placement {
 		case literalindex.Equals:
 			return s == t
@@ -135,21 +135,21 @@ func (a *atom) refersTo(v *eventView, i, j int32) bool {
 		}
 		return strings.Contains(s, t)
 	}
-	return a.placement.Match(v.foldedValue(i), v.foldedValue(j))
+	return a.placement.Match(v.foldedValue(leftIndex), v.foldedValue(rightIndex))
 }
 
 // matches reports whether the atom holds for value i alone. It never does for
 // null.
-func (a *atom) matches(v *eventView, i int32) bool {
-	val := &v.values[i]
+func (a *atom) matches(v *eventView, valueIndex int32) bool {
+	val := &v.values[valueIndex]
 	if val.Kind == Null {
 		return false
 	}
 	switch a.op {
-	case opAny:
+	case opAnyValue:
 		return true
 	case opLiterals:
-		b := v.valueBytes(i, a.cased)
+		b := v.valueBytes(valueIndex, a.cased)
 		if a.literalIndex != nil {
 			return a.literalIndex.ContainsAny(b, val.ascii)
 		}
@@ -160,13 +160,13 @@ func (a *atom) matches(v *eventView, i int32) bool {
 		}
 	case opGlob:
 		for _, l := range a.required {
-			if !bytes.Contains(v.foldedValue(i), l) {
+			if !bytes.Contains(v.foldedValue(valueIndex), l) {
 				return false
 			}
 		}
-		return a.glob.match(v.valueBytes(i, a.cased))
+		return a.glob.match(v.valueBytes(valueIndex, a.cased))
 	case opRegex:
-		return a.regex.Match(val.Text, v.foldedValue(i))
+		return a.regex.Match(val.Text, v.foldedValue(valueIndex))
 	case opNumberEquals, opCompare:
 		return a.matchesNumber(val)
 	case opCIDR:
@@ -183,21 +183,21 @@ func (a *atom) matches(v *eventView, i int32) bool {
 	return false
 }
 
-func (a *atom) matchesNumber(val *eventValue) bool {
+func (a *atom) matchesNumber(value *eventValue) bool {
 	var d decimal.Decimal
 	if a.part != noTimePart {
-		t, ok := parseTime(val.Text)
+		t, ok := parseTime(value.Text)
 		if !ok {
 			return false
 		}
-		n := a.part.of(t)
+		n := a.part.valueAt(t)
 		if want, ok := a.numbers[0].Int(); ok {
 			return a.compare.holds(n - want)
 		}
 		d, _ = decimal.Parse(strconv.Itoa(n))
 	} else {
 		var ok bool
-		if d, ok = decimal.Parse(val.Text); !ok {
+		if d, ok = decimal.Parse(value.Text); !ok {
 			return false
 		}
 	}

@@ -9,7 +9,7 @@ import (
 
 // BenchmarkMatch matches recorded events against all of SigmaHQ.
 func BenchmarkMatch(b *testing.B) {
-	rs, _ := sigma.Compile(sigmatest.SigmaHQ(b), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(b), sigma.Options{})
 	all := sigmatest.RecordedEvents(b)
 	for _, part := range []struct {
 		name string
@@ -66,7 +66,7 @@ func has(ev sigmatest.Event, category string) bool {
 
 // BenchmarkCompile compiles all of SigmaHQ.
 func BenchmarkCompile(b *testing.B) {
-	rules := sigmatest.SigmaHQ(b)
+	rules := sigmatest.SigmaHQRules(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		sigma.Compile(rules, sigma.Options{})

@@ -76,7 +76,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 		e = comp.applyFilters(e, r, filters)
 		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.internTable}})
 	}
-	comp.finish(rs.rules)
+	comp.finishRules(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
 	return rs, comp.errs
 }
@@ -93,7 +93,7 @@ func (c *compiler) applyFilters(e expr, r *ast.Rule, filters []loweredFilter) ex
 			continue
 		}
 		c.nodes += f.nodes
-		e = join(exprAnd, []expr{e, f.expr})
+		e = joinExprs(exprAnd, []expr{e, f.expr})
 	}
 	return e
 }
@@ -106,7 +106,7 @@ func (rs *RuleSet) compileCorrelations(c *compiler, all []*ast.Correlation) {
 	}
 	set, errs := correlation.Compile(parsed, all, c.options.Disabled)
 	for i, r := range rs.rules {
-		r.correlationFields, r.correlationOnly = set.Fields(parsed[i]), set.Only(parsed[i])
+		r.correlationFields, r.correlationOnly = set.NeededFields(parsed[i]), set.CorrelationOnly(parsed[i])
 	}
 	rs.correlations = set.Rules
 	c.errs = append(c.errs, errs...)
@@ -158,10 +158,10 @@ func (c *compiler) lowerFilters(all ast.Collection) []loweredFilter {
 			c.fail(ast.FilterDocument, &f.Meta, err)
 			continue
 		}
-		out = append(out, loweredFilter{f, e, e.nodes()})
+		out = append(out, loweredFilter{f, e, e.countNodes()})
 		for _, ref := range f.Rules {
 			if !slices.ContainsFunc(all.Rules, func(r *ast.Rule) bool { return r.MatchesRef(ref) }) {
-				c.errs = append(c.errs, ast.MissingRule(ast.FilterDocument, &f.Meta, f.RulesPosition, ref))
+				c.errs = append(c.errs, ast.NewMissingRuleError(ast.FilterDocument, &f.Meta, f.RulesPosition, ref))
 			}
 		}
 	}
@@ -211,16 +211,16 @@ func (c *compiler) internRegex(source, flags string) (*regexprefilter.Regex, err
 	return r, err
 }
 
-// finish does what needs the atoms of all rules: it indexes literals, orders
+// finishRules does what needs the atoms of all rules: it indexes literals, orders
 // expressions by cost, and chooses prefilters.
-func (c *compiler) finish(rules []*Rule) {
+func (c *compiler) finishRules(rules []*Rule) {
 	for i := range c.atoms {
 		for _, l := range c.atoms[i].literals {
 			c.frequencies.Add(string(l.Text))
 		}
 	}
 	for i := range c.atoms {
-		c.atoms[i].indexLiterals(c.frequencies)
+		c.atoms[i].buildLiteralIndex(c.frequencies)
 	}
 	model := selectivityModel{c.internTable}
 	for _, r := range rules {
@@ -230,12 +230,12 @@ func (c *compiler) finish(rules []*Rule) {
 }
 
 const (
-	manyContains = 5
-	manyLiterals = 24
+	minIndexedContains = 5
+	minIndexedLiterals = 24
 )
 
-// indexLiterals gives an atom of many literals an index of its own.
-func (a *atom) indexLiterals(f *literalindex.Frequencies) {
+// buildLiteralIndex gives an atom of many literals an index of its own.
+func (a *atom) buildLiteralIndex(f *literalindex.Frequencies) {
 	if a.op != opLiterals || a.cased {
 		return
 	}
@@ -248,7 +248,7 @@ func (a *atom) indexLiterals(f *literalindex.Frequencies) {
 			return // matches any value, which the index would not report
 		}
 	}
-	if n < manyContains && len(a.literals) < manyLiterals {
+	if n < minIndexedContains && len(a.literals) < minIndexedLiterals {
 		return
 	}
 	b := literalindex.NewBuilder(f)
@@ -303,9 +303,9 @@ func (a *atom) cost() int32 {
 		cost = 60
 	case opRegex:
 		switch {
-		case a.regex.IsSimple():
+		case a.regex.NeedsNoRegexp():
 			cost = 50
-		case a.regex.Required() != nil:
+		case a.regex.RequiredLiterals() != nil:
 			cost = 300
 		default:
 			cost = 1000

@@ -12,7 +12,7 @@ import (
 // On events made out of each rule of SigmaHQ, the engine and the oracle agree
 // on that rule and on others of the same group.
 func TestMadeEvents(t *testing.T) {
-	parsed := sigmatest.SigmaHQ(t)
+	parsed := sigmatest.SigmaHQRules(t)
 	rules := parsed.Rules
 	o := sigma.Options{Placeholders: map[string][]string{"known_cdcs": {"dc1", "dc2.*"}}}
 	rs, _ := sigma.Compile(parsed, o)
@@ -66,7 +66,7 @@ func TestRecordedEvents(t *testing.T) {
 	if testing.Short() {
 		t.Skip("slow")
 	}
-	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	for i, ev := range sigmatest.RecordedEvents(t) {
 		g := rs.Group(ev.Sources...)
@@ -85,7 +85,7 @@ func TestRecordedEvents(t *testing.T) {
 
 // A match that finds nothing allocates nothing, whatever came before.
 func TestNoAllocations(t *testing.T) {
-	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	var matched []*sigma.Rule
 	for i, ev := range sigmatest.RecordedEvents(t) {

@@ -23,34 +23,34 @@ type fieldSlot struct {
 type eventValue struct {
 	Value
 	isFolded, isCopied bool
-	ascii              bool  // valid once folded
-	fold, raw          span  // in the arena, once folded or copied
-	next               int32 // next value of the same field, or -1
-	field              int32 // index into the event's fields
+	ascii              bool     // valid once folded
+	fold, raw          byteSpan // in the arena, once folded or copied
+	next               int32    // next value of the same field, or -1
+	field              int32    // index into the event's fields
 }
 
-type span struct{ from, to int32 }
+type byteSpan struct{ from, to int32 }
 
 // What is kept for the next event is bounded.
 const (
-	maxArenaBytes = 1 << 20
-	maxValues     = 1 << 12
+	maxKeptArenaBytes = 1 << 20
+	maxKeptValues     = 1 << 12
 )
 
 // reset makes room for the next event. If it returns true, epochs are counted
 // from the start again and all other state by epoch must be cleared.
-func (v *eventView) reset(fields int) (wrapped bool) {
-	if cap(v.arena) > maxArenaBytes {
+func (v *eventView) reset(fieldCount int) (wrapped bool) {
+	if cap(v.arena) > maxKeptArenaBytes {
 		v.arena = nil
 	}
-	if cap(v.values) > maxValues {
+	if cap(v.values) > maxKeptValues {
 		v.values = nil
 	}
 	v.arena, v.values = v.arena[:0], v.values[:0]
-	if len(v.slots) != fields {
-		v.slots = make([]fieldSlot, fields)
+	if len(v.slots) != fieldCount {
+		v.slots = make([]fieldSlot, fieldCount)
 	}
-	if v.epoch++; v.epoch == literalindex.MaxEpoch {
+	if v.epoch++; v.epoch == literalindex.EpochLimit {
 		clear(v.slots)
 		v.epoch = 1
 		return true
@@ -58,13 +58,13 @@ func (v *eventView) reset(fields int) (wrapped bool) {
 	return false
 }
 
-// add appends the value of the event's field with that index and returns the
+// addValue appends the value of the event's field with that index and returns the
 // index of the value.
-func (v *eventView) add(id int32, field int, value Value) int32 {
+func (v *eventView) addValue(fieldID int32, fieldIndex int, value Value) (valueIndex int32) {
 	n := int32(len(v.values))
-	v.values = append(v.values, eventValue{Value: value, next: -1, field: int32(field)})
-	if id >= 0 {
-		s := &v.slots[id]
+	v.values = append(v.values, eventValue{Value: value, next: -1, field: int32(fieldIndex)})
+	if fieldID >= 0 {
+		s := &v.slots[fieldID]
 		if s.epoch == v.epoch {
 			v.values[s.last].next = n
 		} else {
@@ -75,17 +75,17 @@ func (v *eventView) add(id int32, field int, value Value) int32 {
 	return n
 }
 
-// firstValue returns the first value of a field, or -1.
-func (v *eventView) firstValue(id int32) int32 {
-	if s := &v.slots[id]; s.epoch == v.epoch {
+// firstValueIndex returns the first value of a field, or -1.
+func (v *eventView) firstValueIndex(fieldID int32) int32 {
+	if s := &v.slots[fieldID]; s.epoch == v.epoch {
 		return s.first
 	}
 	return -1
 }
 
 // foldedValue returns value i folded.
-func (v *eventView) foldedValue(i int32) []byte {
-	val := &v.values[i]
+func (v *eventView) foldedValue(valueIndex int32) []byte {
+	val := &v.values[valueIndex]
 	if !val.isFolded {
 		val.fold.from = int32(len(v.arena))
 		v.arena, val.ascii = casefold.Append(v.arena, val.Text)
@@ -96,11 +96,11 @@ func (v *eventView) foldedValue(i int32) []byte {
 }
 
 // valueBytes returns value i folded or, if cased, as it is.
-func (v *eventView) valueBytes(i int32, cased bool) []byte {
+func (v *eventView) valueBytes(valueIndex int32, cased bool) []byte {
 	if !cased {
-		return v.foldedValue(i)
+		return v.foldedValue(valueIndex)
 	}
-	val := &v.values[i]
+	val := &v.values[valueIndex]
 	if !val.isCopied {
 		val.raw.from = int32(len(v.arena))
 		v.arena = append(v.arena, val.Text...)

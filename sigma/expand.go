@@ -11,7 +11,7 @@ import (
 // a regular expression, these match literally except for their wildcards.
 func expandValue(s ast.Scalar, isRegexp bool, placeholders map[string][]string) ([]modifiedValue, error) {
 	if s.Kind != String {
-		return []modifiedValue{{kind: kindOf(s), scalar: s}}, nil
+		return []modifiedValue{{kind: valueKindOf(s), scalar: s}}, nil
 	}
 	p := pattern.Parse(s.Text, true)
 	if isRegexp {
@@ -22,7 +22,7 @@ func expandValue(s ast.Scalar, isRegexp bool, placeholders map[string][]string) 
 		for _, v := range placeholders[name] {
 			q := pattern.Parse(v, false)
 			if isRegexp {
-				q = pattern.Of(q.RegexpSource())
+				q = pattern.FromLiteral(q.RegexpSource())
 			}
 			values = append(values, q)
 		}

@@ -46,13 +46,13 @@ type explainer struct {
 }
 
 // explain evaluates e and keeps the values that it found only if e holds.
-func (x *explainer) explain(e *expr) bool {
+func (x *explainer) explain(e *expr) (holds bool) {
 	before := len(x.found)
 	switch e.op {
 	case exprAtom:
-		n, ok := x.atoms[e.atom].find(x.view)
+		n, ok := x.atoms[e.atom].findMatch(x.view)
 		if ok && n >= 0 {
-			x.add(n)
+			x.addValue(n)
 		}
 		return ok
 	case exprNot:
@@ -75,11 +75,11 @@ func (x *explainer) explain(e *expr) bool {
 	return any
 }
 
-func (x *explainer) add(n int32) {
+func (x *explainer) addValue(valueIndex int32) {
 	for _, have := range x.found {
-		if have == n {
+		if have == valueIndex {
 			return
 		}
 	}
-	x.found = append(x.found, n)
+	x.found = append(x.found, valueIndex)
 }

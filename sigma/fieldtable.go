@@ -48,5 +48,5 @@ func fieldHash(s string) uint64 {
 			h = h<<8 ^ uint64(s[i])
 		}
 	}
-	return h * word.Prime64
+	return h * word.HashMultiplier64
 }

@@ -53,7 +53,7 @@ func newGlob(p pattern.Pattern) *glob {
 func (g *glob) match(b []byte) bool {
 	segs := g.segments
 	if g.head && len(segs) > 0 {
-		n := segs[0].prefixLen(b)
+		n := segs[0].prefixMatchBytes(b)
 		if n < 0 {
 			return false
 		}
@@ -63,14 +63,14 @@ func (g *glob) match(b []byte) bool {
 		b, segs = b[n:], segs[1:]
 	}
 	if g.tail && len(segs) > 0 {
-		n := segs[len(segs)-1].suffixLen(b)
+		n := segs[len(segs)-1].suffixMatchBytes(b)
 		if n < 0 {
 			return false
 		}
 		b, segs = b[:len(b)-n], segs[:len(segs)-1]
 	}
 	for _, seg := range segs {
-		end := seg.indexEnd(b)
+		end := seg.firstMatchEnd(b)
 		if end < 0 {
 			return false
 		}
@@ -79,8 +79,8 @@ func (g *glob) match(b []byte) bool {
 	return true
 }
 
-// prefixLen returns how many bytes at the start of b the segment matches, or -1.
-func (s segment) prefixLen(b []byte) int {
+// prefixMatchBytes returns how many bytes at the start of b the segment matches, or -1.
+func (s segment) prefixMatchBytes(b []byte) int {
 	at := 0
 	for _, q := range s {
 		if q.literal != nil {
@@ -99,8 +99,8 @@ func (s segment) prefixLen(b []byte) int {
 	return at
 }
 
-// suffixLen returns how many bytes at the end of b the segment matches, or -1.
-func (s segment) suffixLen(b []byte) int {
+// suffixMatchBytes returns how many bytes at the end of b the segment matches, or -1.
+func (s segment) suffixMatchBytes(b []byte) int {
 	at := len(b)
 	for i := len(s) - 1; i >= 0; i-- {
 		if lit := s[i].literal; lit != nil {
@@ -119,9 +119,9 @@ func (s segment) suffixLen(b []byte) int {
 	return len(b) - at
 }
 
-// indexEnd returns the end of the first match of the segment in b, or -1. The
+// firstMatchEnd returns the end of the first match of the segment in b, or -1. The
 // first match leaves the most for the segments after it.
-func (s segment) indexEnd(b []byte) int {
+func (s segment) firstMatchEnd(b []byte) (end int) {
 	for from := 0; from <= len(b); {
 		if s[0].literal != nil {
 			i := bytes.Index(b[from:], s[0].literal)
@@ -130,7 +130,7 @@ func (s segment) indexEnd(b []byte) int {
 			}
 			from += i
 		}
-		if n := s.prefixLen(b[from:]); n >= 0 {
+		if n := s.prefixMatchBytes(b[from:]); n >= 0 {
 			return from + n
 		}
 		_, n := utf8.DecodeRune(b[from:])

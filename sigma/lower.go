@@ -33,9 +33,9 @@ const (
 	exprNot
 )
 
-// join makes one expression of operands, merging nested ones of the same
+// joinExprs makes one expression of operands, merging nested ones of the same
 // operator.
-func join(op exprOp, operands []expr) expr {
+func joinExprs(op exprOp, operands []expr) expr {
 	if len(operands) == 1 {
 		return operands[0]
 	}
@@ -50,11 +50,11 @@ func join(op exprOp, operands []expr) expr {
 	return expr{op: op, operands: flat}
 }
 
-// nodes returns how many nodes e has.
-func (e *expr) nodes() int {
+// countNodes returns how many nodes e has.
+func (e *expr) countNodes() int {
 	n := 1
 	for i := range e.operands {
-		n += e.operands[i].nodes()
+		n += e.operands[i].countNodes()
 	}
 	return n
 }
@@ -62,24 +62,24 @@ func (e *expr) nodes() int {
 // Bounds on what documents cost: on the nodes of an expression, in which each
 // reference to a search is a copy of it and to which filters are added, and on the
 // bytes of the patterns and regular expressions that values expand to, for example
-// by the modifier windash, beyond expansionFactor times the values themselves.
+// by the modifier windash, beyond freeExpansionFactor times the values themselves.
 const (
 	maxDocumentNodes         = 1 << 16 // of a document
 	maxRuleSetNodes          = 1 << 21 // of all documents
 	maxDocumentExpandedBytes = 2 << 20
 	maxRuleSetExpandedBytes  = 16 << 20
-	expansionFactor          = 8
+	freeExpansionFactor      = 8
 	regexNodeBytes           = 40 // that a node of a regular expression counts for
 )
 
-// conditionNodes returns how many nodes c has once lowered, given those of the searches.
-func conditionNodes(c *ast.Condition, searches []int) int {
+// countConditionNodes returns how many nodes c has once lowered, given those of the searches.
+func countConditionNodes(c *ast.Condition, searchNodes []int) int {
 	if c.Op == ast.Ref {
-		return searches[c.Index]
+		return searchNodes[c.Index]
 	}
 	n := 1
 	for i := range c.Operands {
-		n += conditionNodes(&c.Operands[i], searches)
+		n += countConditionNodes(&c.Operands[i], searchNodes)
 	}
 	return n
 }
@@ -97,9 +97,9 @@ func lowerCondition(c *ast.Condition, searches []expr) expr {
 	case ast.Not:
 		return expr{op: exprNot, operands: operands}
 	case ast.And:
-		return join(exprAnd, operands)
+		return joinExprs(exprAnd, operands)
 	}
-	return join(exprOr, operands)
+	return joinExprs(exprOr, operands)
 }
 
 // lowerDetections lowers a detection block.
@@ -112,11 +112,11 @@ func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
 		if searches[i], err = c.lowerAlternatives(s.Alternatives); err != nil {
 			return expr{}, err
 		}
-		nodes[i] = searches[i].nodes()
+		nodes[i] = searches[i].countNodes()
 	}
 	total := 0
 	for i := range d.Conditions {
-		if total += conditionNodes(&d.Conditions[i], nodes); total > maxDocumentNodes {
+		if total += countConditionNodes(&d.Conditions[i], nodes); total > maxDocumentNodes {
 			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxDocumentNodes)
 		}
 	}
@@ -128,7 +128,7 @@ func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
 	for i := range d.Conditions {
 		conditions = append(conditions, lowerCondition(&d.Conditions[i], searches))
 	}
-	return join(exprOr, conditions), nil
+	return joinExprs(exprOr, conditions), nil
 }
 
 func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast.Diagnostic) {
@@ -150,9 +150,9 @@ func (c *compiler) lowerAlternatives(alternatives []ast.Conjunction) (expr, *ast
 			}
 			operands = append(operands, e)
 		}
-		lowered = append(lowered, join(exprAnd, operands))
+		lowered = append(lowered, joinExprs(exprAnd, operands))
 	}
-	return join(exprOr, lowered), nil
+	return joinExprs(exprOr, lowered), nil
 }
 
 func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
@@ -170,7 +170,7 @@ func (c *compiler) lowerItem(it ast.DetectionItem) (expr, error) {
 			}
 			operands = append(operands, operand)
 		}
-		e = join(exprAnd, operands)
+		e = joinExprs(exprAnd, operands)
 	} else if e, err = c.lowerAnyOf(m, slices.Concat(m.values...)); err != nil {
 		return e, err
 	}
@@ -216,7 +216,7 @@ func (c *compiler) lowerAnyOf(m *modifiedItem, values []modifiedValue) (expr, er
 	if nets.nets != nil {
 		operands = append(operands, c.internAtom(nets))
 	}
-	return join(exprOr, operands), nil
+	return joinExprs(exprOr, operands), nil
 }
 
 // atomFor returns the atom of one value, without its field.
@@ -269,7 +269,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		d, _ := decimal.Parse(s.Text)
 		return atom{op: opNumberEquals, numbers: []decimal.Decimal{d}}, nil
 	case v.kind != patternValue:
-		v.pattern = pattern.Of(s.Text)
+		v.pattern = pattern.FromLiteral(s.Text)
 	}
 	if m.Keyword && !m.startswith && !m.endswith {
 		v.pattern = v.pattern.WithStars(true, true)
@@ -308,7 +308,7 @@ func patternAtom(p pattern.Pattern, cased bool) atom {
 	case len(p) == 1 && p[0].Kind == pattern.Literal:
 		return literal(literalindex.Equals, folded[0].Text)
 	case len(p) == 1 && p[0].Kind == pattern.Star:
-		return atom{op: opAny}
+		return atom{op: opAnyValue}
 	case len(p) == 2 && p[0].Kind == pattern.Literal && p[1].Kind == pattern.Star:
 		return literal(literalindex.Prefix, folded[0].Text)
 	case len(p) == 2 && p[0].Kind == pattern.Star && p[1].Kind == pattern.Literal:

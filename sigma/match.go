@@ -40,13 +40,13 @@ func (m *Matcher) Match(g *RuleGroup, fields []Field, dst []*Rule) []*Rule {
 	for _, r := range m.matched {
 		dst = append(dst, g.set.rules[r])
 	}
-	m.release()
+	m.releaseEvent()
 	return dst
 }
 
 // findCandidates finds the rules that must be evaluated.
 func (m *Matcher) findCandidates(g *RuleGroup, fields []Field) {
-	m.begin(g)
+	m.beginEvent(g)
 	for i := range fields {
 		f := &fields[i]
 		id, ok := g.fields.find(f.Name)
@@ -56,7 +56,7 @@ func (m *Matcher) findCandidates(g *RuleGroup, fields []Field) {
 			}
 			id = anyField
 		}
-		n := m.add(id, i, f.Value)
+		n := m.addValue(id, i, f.Value)
 		if ok {
 			if ix := g.fieldIndexes[id]; ix != nil {
 				m.probe(ix, n)
@@ -66,18 +66,18 @@ func (m *Matcher) findCandidates(g *RuleGroup, fields []Field) {
 			m.probe(g.keywordIndex, n)
 		}
 	}
-	m.candidates.AddRules(g.unindexed)
+	m.candidates.AddUnconditionalRules(g.unindexed)
 }
 
-// release drops the references to the event.
-func (m *Matcher) release() {
+// releaseEvent drops the references to the event.
+func (m *Matcher) releaseEvent() {
 	for i := range m.values {
 		m.values[i] = eventValue{}
 	}
 }
 
-// begin prepares for an event of the group.
-func (m *Matcher) begin(g *RuleGroup) {
+// beginEvent prepares for an event of the group.
+func (m *Matcher) beginEvent(g *RuleGroup) {
 	if m.set != g.set {
 		m.set = g.set
 		m.candidates.Reset(len(g.set.interned.atoms), len(g.set.rules))
@@ -85,15 +85,15 @@ func (m *Matcher) begin(g *RuleGroup) {
 	}
 	m.group = g
 	if m.reset(len(g.set.interned.fields)) {
-		m.candidates.ClearEpochs()
+		m.candidates.InvalidateEpochs()
 	}
-	m.candidates.Begin(m.epoch, g.indexedAtoms)
+	m.candidates.BeginEvent(m.epoch, g.indexedAtoms)
 }
 
 // probe looks value n up in an index.
-func (m *Matcher) probe(ix *literalindex.Index, n int32) {
-	m.candidates.MarkFound(ix.Always())
-	val := &m.values[n]
+func (m *Matcher) probe(ix *literalindex.Index, valueIndex int32) {
+	m.candidates.MarkFound(ix.PostingsForAnyValue())
+	val := &m.values[valueIndex]
 	if val.Kind == Null {
 		return
 	}
@@ -104,8 +104,8 @@ func (m *Matcher) probe(ix *literalindex.Index, n int32) {
 		if !val.isFolded && !ix.MayFind(val.Text) {
 			return
 		}
-		b := m.foldedValue(n)
-		ix.Find(b, m.values[n].ascii, &m.candidates)
+		b := m.foldedValue(valueIndex)
+		ix.Find(b, m.values[valueIndex].ascii, &m.candidates)
 	}
 }
 
@@ -114,7 +114,7 @@ func (m *Matcher) probeNumber(ix *literalindex.Index, text string) {
 		return
 	}
 	if d, ok := decimal.Parse(text); ok {
-		m.candidates.MarkFound(ix.Number(d))
+		m.candidates.MarkFound(ix.NumberPostings(d))
 	}
 }
 
@@ -137,19 +137,19 @@ func (m *Matcher) eval(e *expr) bool {
 	case exprNot:
 		return !m.eval(&e.operands[0])
 	}
-	return m.holds(e.atom)
+	return m.atomHolds(e.atom)
 }
 
-// holds evaluates an atom, once per event.
-func (m *Matcher) holds(id int32) bool {
-	if state, known := m.candidates.State(id); known {
+// atomHolds evaluates an atom, once per event.
+func (m *Matcher) atomHolds(atomID int32) bool {
+	if state, known := m.candidates.State(atomID); known {
 		if state != literalindex.Maybe {
 			return state == literalindex.True
 		}
-	} else if m.group.foundOnly[id/64]&(1<<(id%64)) != 0 {
+	} else if m.group.foundOnly[atomID/64]&(1<<(atomID%64)) != 0 {
 		return false // an index would have found it
 	}
-	_, ok := m.set.interned.atoms[id].find(&m.eventView)
-	m.candidates.SetState(id, ok)
+	_, ok := m.set.interned.atoms[atomID].findMatch(&m.eventView)
+	m.candidates.SetState(atomID, ok)
 	return ok
 }

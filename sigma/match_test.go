@@ -20,7 +20,7 @@ func TestEpochsRunOut(t *testing.T) {
 	m := NewMatcher()
 	for i := range 3 * 4 {
 		if i == 4 {
-			m.epoch = literalindex.MaxEpoch - 3
+			m.epoch = literalindex.EpochLimit - 3
 		}
 		fields, want := []Field{str("F", "xabcdx")}, 1
 		switch i % 3 {
@@ -44,13 +44,13 @@ func TestMatcherShrinks(t *testing.T) {
 	rs, _ := Compile(rules, Options{})
 	g := rs.Group(LogSource{Product: "p"})
 	m := NewMatcher()
-	huge := make([]Field, 3*maxValues)
+	huge := make([]Field, 3*maxKeptValues)
 	for i := range huge {
 		huge[i] = Field{"F", Value{String, string(make([]byte, 1000)) + "éabcdefg needl"}}
 	}
 	m.Match(g, huge, nil)
 	m.Match(g, huge[:1], nil)
-	if cap(m.arena) > maxArenaBytes || cap(m.values) > maxValues {
+	if cap(m.arena) > maxKeptArenaBytes || cap(m.values) > maxKeptValues {
 		t.Errorf("keeps %d bytes and %d values", cap(m.arena), cap(m.values))
 	}
 }

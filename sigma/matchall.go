@@ -26,7 +26,7 @@ func newEventView(t *internTable, fields []Field) *eventView {
 		if !ok {
 			id = anyField
 		}
-		v.add(id, i, f.Value)
+		v.addValue(id, i, f.Value)
 	}
 	return v
 }
@@ -43,6 +43,6 @@ func (p *program) holds(e *expr, v *eventView) bool {
 		}
 		return e.op == exprAnd
 	}
-	_, ok := p.interned.atoms[e.atom].find(v)
+	_, ok := p.interned.atoms[e.atom].findMatch(v)
 	return ok
 }

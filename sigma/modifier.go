@@ -43,10 +43,10 @@ type modifiedItem struct {
 	time                           timePart
 }
 
-// spend takes the size of patterns from the budget of the document.
-func (m *modifiedItem) spend(ps []modifiedValue) error {
+// spendPatternBytes takes the size of patterns from the budget of the document.
+func (m *modifiedItem) spendPatternBytes(ps []modifiedValue) error {
 	for i := range ps {
-		*m.budget -= ps[i].pattern.Size()
+		*m.budget -= ps[i].pattern.ApproximateBytes()
 	}
 	if *m.budget < 0 {
 		return errors.New("the values of the rule, or of all rules together, expand to too many patterns")
@@ -58,8 +58,8 @@ func (m *modifiedItem) spend(ps []modifiedValue) error {
 func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
 	m := &modifiedItem{DetectionItem: it, budget: &c.budget}
 	for _, s := range it.Values {
-		c.budget += expansionFactor * (len(s.Text) + pattern.PartSize)
-		alternatives := []modifiedValue{{kind: kindOf(s), scalar: s}}
+		c.budget += freeExpansionFactor * (len(s.Text) + pattern.PartOverheadBytes)
+		alternatives := []modifiedValue{{kind: valueKindOf(s), scalar: s}}
 		if alternatives[0].kind == patternValue {
 			alternatives[0].pattern = pattern.Parse(s.Text, false)
 		}
@@ -68,25 +68,25 @@ func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
 			if alternatives, err = expandValue(s, it.Has("re"), c.options.Placeholders); err != nil {
 				return nil, err
 			}
-			if err := m.spend(alternatives); err != nil {
+			if err := m.spendPatternBytes(alternatives); err != nil {
 				return nil, err
 			}
 		}
 		m.values = append(m.values, alternatives)
 	}
 	for i, name := range it.Modifiers {
-		if err := m.apply(i, name); err != nil {
+		if err := m.applyModifier(i, name); err != nil {
 			return nil, fmt.Errorf("modifier %s: %w", name, err)
 		}
 	}
 	return m, m.checkCombination()
 }
 
-func kindOf(s ast.Scalar) valueKind {
+func valueKindOf(s ast.Scalar) valueKind {
 	return map[Kind]valueKind{Null: nullValue, String: patternValue, Number: numberValue, Bool: boolValue}[s.Kind]
 }
 
-func (m *modifiedItem) apply(i int, name string) error {
+func (m *modifiedItem) applyModifier(modifierIndex int, name string) error {
 	switch name {
 	case "all":
 		m.all = true
@@ -102,7 +102,7 @@ func (m *modifiedItem) apply(i int, name string) error {
 	case "fieldref":
 		m.fieldref = true
 	case "re":
-		if i > 0 && m.Modifiers[i-1] != "expand" {
+		if modifierIndex > 0 && m.Modifiers[modifierIndex-1] != "expand" {
 			return errors.New("it must come first")
 		}
 		m.re = true
@@ -153,7 +153,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 		for _, v := range alternatives {
 			switch v.kind {
 			case numberValue, boolValue: // "contains: 1" means the digit
-				v.kind, v.pattern = patternValue, pattern.Of(v.scalar.Text)
+				v.kind, v.pattern = patternValue, pattern.FromLiteral(v.scalar.Text)
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
@@ -166,9 +166,9 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 			}
 		}
 		if len(out) > pattern.MaxVariants {
-			return pattern.ErrTooMany
+			return pattern.ErrTooManyVariants
 		}
-		if err := m.spend(out); err != nil {
+		if err := m.spendPatternBytes(out); err != nil {
 			return err
 		}
 		m.values[i] = out
@@ -195,9 +195,9 @@ func (m *modifiedItem) checkCombination() error {
 }
 
 // transformPattern applies a string modifier to one pattern. It is an error if the
-// result is much larger than p and has more than limit bytes.
-func transformPattern(name string, p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
-	switch name {
+// result is much larger than p and has more than limitBytes.
+func transformPattern(modifier string, p pattern.Pattern, limitBytes int) ([]pattern.Pattern, error) {
+	switch modifier {
 	case "contains":
 		return []pattern.Pattern{p.WithStars(true, true)}, nil
 	case "startswith":
@@ -205,20 +205,20 @@ func transformPattern(name string, p pattern.Pattern, limit int) ([]pattern.Patt
 	case "endswith":
 		return []pattern.Pattern{p.WithStars(true, false)}, nil
 	case "windash":
-		return windash(p, limit)
+		return windashVariants(p, limitBytes)
 	case "wide", "utf16le":
-		return []pattern.Pattern{p.MapLiterals(func(s string) string { return utf16Bytes(s, false) })}, nil
+		return []pattern.Pattern{p.MapLiterals(func(s string) string { return encodeUTF16(s, false) })}, nil
 	case "utf16be":
-		return []pattern.Pattern{p.MapLiterals(func(s string) string { return utf16Bytes(s, true) })}, nil
+		return []pattern.Pattern{p.MapLiterals(func(s string) string { return encodeUTF16(s, true) })}, nil
 	case "utf16": // little endian, with a byte order mark
-		p = p.MapLiterals(func(s string) string { return utf16Bytes(s, false) })
-		return []pattern.Pattern{append(pattern.Of("\xFF\xFE"), p...).Canonical()}, nil
+		p = p.MapLiterals(func(s string) string { return encodeUTF16(s, false) })
+		return []pattern.Pattern{append(pattern.FromLiteral("\xFF\xFE"), p...).Canonical()}, nil
 	}
 	if p.HasWildcard() {
 		return nil, errors.New("the value can't have wildcards")
 	}
-	if name == "base64" {
-		return []pattern.Pattern{pattern.Of(base64.StdEncoding.EncodeToString([]byte(p.PlainText())))}, nil
+	if modifier == "base64" {
+		return []pattern.Pattern{pattern.FromLiteral(base64.StdEncoding.EncodeToString([]byte(p.PlainText())))}, nil
 	}
-	return base64Offsets(p.PlainText()), nil
+	return base64OffsetPatterns(p.PlainText()), nil
 }

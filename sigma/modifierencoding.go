@@ -7,23 +7,23 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// base64Offsets returns what the base64 encoding of any text that contains s
+// base64OffsetPatterns returns what the base64 encoding of any text that contains s
 // has in common, for each of the three offsets at which s may start in a group
 // of three bytes: the characters that depend on s alone.
-func base64Offsets(s string) []pattern.Pattern {
+func base64OffsetPatterns(s string) []pattern.Pattern {
 	var out []pattern.Pattern
 	for offset := range 3 {
 		enc := base64.RawStdEncoding.EncodeToString([]byte("   "[:offset] + s))
 		first := []int{0, 2, 3}[offset]
 		last := (offset + len(s)) * 8 / 6
 		if first < last {
-			out = append(out, pattern.Of(enc[first:last]))
+			out = append(out, pattern.FromLiteral(enc[first:last]))
 		}
 	}
 	return out
 }
 
-func utf16Bytes(s string, bigEndian bool) string {
+func encodeUTF16(s string, bigEndian bool) string {
 	var b []byte
 	for _, u := range utf16.Encode([]rune(s)) {
 		if bigEndian {

@@ -186,7 +186,7 @@ func TestHints(t *testing.T) {
 		{"detection:", "detecton:", "1:1: the rule has no detection (write detection for detecton)"},
 		{"logsource:", "logsources:", "1:1: the rule has no logsource (write logsource for logsources)"},
 	} {
-		_, err := sigma.Parse("x.yml", []byte(strings.Replace(sigmatest.CleanRule, test.old, test.new, 1)))
+		_, err := sigma.Parse("x.yml", []byte(strings.Replace(sigmatest.LintCleanRule, test.old, test.new, 1)))
 		if err == nil || err.Error() != "x.yml:"+test.want {
 			t.Errorf("got %v, want x.yml:%s", err, test.want)
 		}

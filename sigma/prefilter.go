@@ -15,18 +15,18 @@ import (
 type prefilter struct {
 	atoms []int32
 	// selectivity estimates how many of a thousand events pass. It is
-	// noPrefilter if the rule has none.
+	// noPrefilterSelectivity if the rule has none.
 	selectivity float64
 }
 
-// noPrefilter is the selectivity of a rule without a prefilter.
-var noPrefilter = math.Inf(1)
+// noPrefilterSelectivity is the selectivity of a rule without a prefilter.
+var noPrefilterSelectivity = math.Inf(1)
 
 // Selectivities, in thousandths.
 const (
-	presenceSelectivity = 700 // a field is present
-	maxSelectivity      = 900 // from here on a prefilter is not worth its cost
-	numberSelectivity   = 20  // a field has a certain number
+	presenceSelectivityPermille = 700 // a field is present
+	maxSelectivityPermille      = 900 // from here on a prefilter is not worth its cost
+	numberSelectivityPermille   = 20  // a field has a certain number
 )
 
 // A selectivityModel estimates how many events satisfy an atom.
@@ -40,7 +40,7 @@ func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {
 	case e.op == exprNot:
 		return m.prefilter(&e.operands[0], !negated)
 	case e.op == exprAnd != negated: // all must hold: the prefilter of any one will do
-		best := prefilter{selectivity: noPrefilter}
+		best := prefilter{selectivity: noPrefilterSelectivity}
 		for i := range e.operands {
 			if p := m.prefilter(&e.operands[i], negated); p.selectivity < best.selectivity {
 				best = p
@@ -62,13 +62,13 @@ func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {
 
 func (m selectivityModel) atomPrefilter(id int32, negated bool) prefilter {
 	a := &m.atoms[id]
-	selectivity := noPrefilter
+	selectivity := noPrefilterSelectivity
 	switch {
 	case negated:
 		// An atom that holds for a missing field fails only if the field is
 		// present. Others also fail if it is missing.
 		if a.op == opNull || a.op == opExists && !a.want {
-			selectivity = presenceSelectivity
+			selectivity = presenceSelectivityPermille
 		}
 	case a.op == opNull, a.op == opExists && !a.want:
 	default:
@@ -88,15 +88,15 @@ func (m selectivityModel) estimate(a *atom) float64 {
 		for _, l := range a.literals {
 			sum += m.literalSelectivity(l.Placement, string(l.Text))
 		}
-		return min(sum, maxSelectivity)
+		return min(sum, maxSelectivityPermille)
 	case opNumberEquals:
-		return float64(numberSelectivity * len(a.numbers))
+		return float64(numberSelectivityPermille * len(a.numbers))
 	case opGlob, opRegex:
 		if set := m.requiredLiterals(a); set != nil {
-			return min(m.containsSelectivity(set), presenceSelectivity)
+			return min(m.containsSelectivity(set), presenceSelectivityPermille)
 		}
 	}
-	return presenceSelectivity
+	return presenceSelectivityPermille
 }
 
 // requiredLiterals returns literals of which a value must contain at least one
@@ -114,7 +114,7 @@ func (m selectivityModel) requiredLiterals(a *atom) [][]byte {
 		}
 		return best
 	}
-	for _, set := range a.regex.Required() {
+	for _, set := range a.regex.RequiredLiterals() {
 		choose(set)
 	}
 	return best
@@ -137,7 +137,7 @@ func (m selectivityModel) literalSelectivity(p literalindex.Placement, text stri
 		if p == literalindex.Equals {
 			return 100
 		}
-		return presenceSelectivity
+		return presenceSelectivityPermille
 	}
 	selectivity := 2.0
 	switch {
@@ -147,7 +147,7 @@ func (m selectivityModel) literalSelectivity(p literalindex.Placement, text stri
 		selectivity = [...]float64{40, 25, 16, 10, 8, 6, 5, 4}[n-4]
 	}
 	if n >= 4 {
-		selectivity *= 1 + float64(min(m.frequencies.Rarest(text), 1000))/10
+		selectivity *= 1 + float64(min(m.frequencies.RarestFrequency(text), 1000))/10
 	}
 	switch p {
 	case literalindex.Equals:
@@ -158,7 +158,7 @@ func (m selectivityModel) literalSelectivity(p literalindex.Placement, text stri
 	if n >= 3 && strings.Contains(literalindex.CommonText, text) {
 		selectivity = max(selectivity, 300)
 	}
-	return min(selectivity, maxSelectivity)
+	return min(selectivity, maxSelectivityPermille)
 }
 
 // A PrefilterStrength says how many events a rule must be evaluated for.
@@ -179,7 +179,7 @@ const (
 // PrefilterStrength returns the strength of the rule's prefilter.
 func (r *Rule) PrefilterStrength() PrefilterStrength {
 	p := &r.program.prefilter
-	if p.selectivity >= noPrefilter {
+	if p.selectivity >= noPrefilterSelectivity {
 		return NoPrefilter
 	}
 	model := selectivityModel{r.program.interned}

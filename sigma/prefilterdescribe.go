@@ -23,18 +23,18 @@ func newPrefilterDescriber(t *internTable) *prefilterDescriber {
 
 // Of a longer prefilter, only so much is described.
 const (
-	describedAtoms    = 3
-	describedLiterals = 3
+	maxDescribedAtoms    = 3
+	maxDescribedLiterals = 3
 )
 
 // describe returns "" for a rule without a prefilter.
 func (d *prefilterDescriber) describe(p *prefilter) string {
-	if p.selectivity >= noPrefilter {
+	if p.selectivity >= noPrefilterSelectivity {
 		return ""
 	}
 	var parts []string
 	for i, id := range p.atoms {
-		if i == describedAtoms {
+		if i == maxDescribedAtoms {
 			parts = append(parts, fmt.Sprintf("%d more", len(p.atoms)-i))
 			break
 		}
@@ -57,7 +57,7 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 			for ; to < len(a.literals) && a.literals[to].Placement == a.literals[from].Placement; to++ {
 				texts = append(texts, string(a.literals[to].Text))
 			}
-			parts = append(parts, placementNames[a.literals[from].Placement]+" "+shortList(texts))
+			parts = append(parts, placementNames[a.literals[from].Placement]+" "+joinShortened(texts))
 			from = to
 		}
 		return name + " " + strings.Join(parts, " or ")
@@ -66,14 +66,14 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 		for _, n := range a.numbers {
 			texts = append(texts, n.String())
 		}
-		return name + " = " + shortList(texts)
+		return name + " = " + joinShortened(texts)
 	case opGlob, opRegex:
 		if set := d.requiredLiterals(a); set != nil {
 			var texts []string
 			for _, l := range set {
 				texts = append(texts, string(l))
 			}
-			return name + " contains " + shortList(texts)
+			return name + " contains " + joinShortened(texts)
 		}
 	}
 	return name + " is present"
@@ -81,9 +81,9 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 
 var placementNames = [...]string{literalindex.Equals: "=", literalindex.Prefix: "startswith", literalindex.Suffix: "endswith", literalindex.Contains: "contains"}
 
-func shortList(texts []string) string {
-	if n := len(texts); n > describedLiterals {
-		return strings.Join(texts[:describedLiterals], ", ") + fmt.Sprintf(" and %d more", n-describedLiterals)
+func joinShortened(texts []string) string {
+	if n := len(texts); n > maxDescribedLiterals {
+		return strings.Join(texts[:maxDescribedLiterals], ", ") + fmt.Sprintf(" and %d more", n-maxDescribedLiterals)
 	}
 	return strings.Join(texts, ", ")
 }

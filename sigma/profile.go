@@ -50,7 +50,7 @@ func (m *Matcher) Profile(g *RuleGroup, fields []Field, p *Profile) {
 		return
 	}
 	if p.set != g.set {
-		*p = Profile{set: g.set, rules: make([]ruleCost, len(g.set.rules)), groups: make(map[*RuleGroup]int64), clock: clockCost(), Events: p.Events}
+		*p = Profile{set: g.set, rules: make([]ruleCost, len(g.set.rules)), groups: make(map[*RuleGroup]int64), clock: measureClockCost(), Events: p.Events}
 	}
 	start := time.Now()
 	m.findCandidates(g, fields)
@@ -68,11 +68,11 @@ func (m *Matcher) Profile(g *RuleGroup, fields []Field, p *Profile) {
 			c.matches++
 		}
 	}
-	m.release()
+	m.releaseEvent()
 }
 
-// clockCost measures the least that reading the clock twice takes.
-func clockCost() time.Duration {
+// measureClockCost measures the least that reading the clock twice takes.
+func measureClockCost() time.Duration {
 	least := time.Second
 	for range 100 {
 		start := time.Now()

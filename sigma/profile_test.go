@@ -90,7 +90,7 @@ func TestProfile(t *testing.T) {
 
 // Profile finds what Match does.
 func TestProfileMatches(t *testing.T) {
-	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(t), sigma.Options{})
 	m := sigma.NewMatcher()
 	var p sigma.Profile
 	var matched []*sigma.Rule

@@ -34,8 +34,8 @@ func (g *RuleGroup) Rules() []*Rule {
 	return out
 }
 
-// maxGroups bounds the cache of groups, in case events have ever new sources.
-const maxGroups = 4096
+// maxCachedGroups bounds the cache of groups, in case events have ever new sources.
+const maxCachedGroups = 4096
 
 // Group returns the rules that apply to an event that belongs to all of the
 // sources: those whose logsource covers any one of them. It is nil if there
@@ -63,7 +63,7 @@ func (rs *RuleSet) Group(sources ...LogSource) *RuleGroup {
 	if g, ok := rs.groups[string(key)]; ok {
 		return g
 	}
-	if rs.groups == nil || len(rs.groups) >= maxGroups {
+	if rs.groups == nil || len(rs.groups) >= maxCachedGroups {
 		rs.groups = make(map[string]*RuleGroup)
 	}
 	g = rs.internGroup(rs.rulesFor(sources))
@@ -95,7 +95,7 @@ func (rs *RuleSet) internGroup(rules []int32) *RuleGroup {
 	}
 	g, ok := rs.byRules[string(key)]
 	if !ok {
-		if rs.byRules == nil || len(rs.byRules) >= maxGroups {
+		if rs.byRules == nil || len(rs.byRules) >= maxCachedGroups {
 			rs.byRules = make(map[string]*RuleGroup)
 		}
 		g = rs.buildGroup(rules)
@@ -115,7 +115,7 @@ func (rs *RuleSet) buildGroup(rules []int32) *RuleGroup {
 	for _, r := range rules {
 		g.markUsedFields(&rs.rules[r].program.expr, used)
 		p := &rs.rules[r].program.prefilter
-		if p.selectivity >= noPrefilter {
+		if p.selectivity >= noPrefilterSelectivity {
 			g.unindexed = append(g.unindexed, r)
 			continue
 		}
@@ -171,7 +171,7 @@ func (g *RuleGroup) buildIndexes() {
 			b = literalindex.NewBuilder(model.frequencies)
 			builders[a.field] = b
 		}
-		model.addAtom(b, a, int32(i))
+		model.addAtomToIndex(b, a, int32(i))
 		if a.op != opNull && a.op != opExists {
 			g.foundOnly[id/64] |= 1 << (id % 64)
 		}
@@ -185,8 +185,8 @@ func (g *RuleGroup) buildIndexes() {
 	}
 }
 
-// addAtom adds to an index what finds an atom, the i-th of indexedAtoms.
-func (m selectivityModel) addAtom(b *literalindex.Builder, a *atom, i int32) {
+// addAtomToIndex adds to an index what finds an atom, the i-th of indexedAtoms.
+func (m selectivityModel) addAtomToIndex(b *literalindex.Builder, a *atom, i int32) {
 	switch a.op {
 	case opLiterals:
 		for _, l := range a.literals {
@@ -209,5 +209,5 @@ func (m selectivityModel) addAtom(b *literalindex.Builder, a *atom, i int32) {
 			return
 		}
 	}
-	b.AddAlways(literalindex.Posting{Atom: i})
+	b.AddForAnyValue(literalindex.Posting{Atom: i})
 }

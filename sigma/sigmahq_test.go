@@ -18,7 +18,7 @@ import (
 // Every rule of SigmaHQ parses and compiles, but for those that need values
 // for a placeholder.
 func TestSigmaHQ(t *testing.T) {
-	rules := sigmatest.SigmaHQ(t)
+	rules := sigmatest.SigmaHQRules(t)
 	if len(rules.Rules) != 3754 {
 		t.Errorf("parsed %d rules, want 3754", len(rules.Rules))
 	}
@@ -51,7 +51,7 @@ func TestSigmaHQ(t *testing.T) {
 // The rules that match recorded events are those that an independent
 // evaluator found.
 func TestExpectedHits(t *testing.T) {
-	rs, _ := sigma.Compile(sigmatest.SigmaHQ(t), sigma.Options{})
+	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(t), sigma.Options{})
 	data, err := os.ReadFile(filepath.Join(testenv.DataDir(t), "otrf", "expected.tsv"))
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestExpectedHits(t *testing.T) {
 // All rules of SigmaHQ, with the groups of all the logsources that they name,
 // stay small.
 func TestMemory(t *testing.T) {
-	rules := sigmatest.SigmaHQ(t)
+	rules := sigmatest.SigmaHQRules(t)
 	before := heap()
 	rs, _ := sigma.Compile(rules, sigma.Options{})
 	compiled := heap()

@@ -18,7 +18,7 @@ const (
 	yearPart
 )
 
-func (p timePart) of(t time.Time) int {
+func (p timePart) valueAt(t time.Time) int {
 	switch p {
 	case minutePart:
 		return t.Minute()
@@ -69,7 +69,7 @@ func parseTime(s string) (time.Time, bool) {
 		}
 	}
 	c.accept(" ")
-	offset := c.zone()
+	offset := c.zoneMinutes()
 	if c.bad || c.s != "" || hour > 23 || minute > 59 || second > 60 {
 		return time.Time{}, false
 	}
@@ -128,12 +128,12 @@ func (c *timeScanner) number(digits int) int {
 }
 
 // accept skips one character if it is any of these, and reports whether it did.
-func (c *timeScanner) accept(any string) bool {
+func (c *timeScanner) accept(anyOf string) (accepted bool) {
 	if c.bad || c.s == "" {
 		return false
 	}
-	for i := range len(any) {
-		if c.s[0] == any[i] {
+	for i := range len(anyOf) {
+		if c.s[0] == anyOf[i] {
 			c.s = c.s[1:]
 			return true
 		}
@@ -142,15 +142,15 @@ func (c *timeScanner) accept(any string) bool {
 }
 
 // expect requires one of these characters.
-func (c *timeScanner) expect(any string) {
-	if !c.accept(any) {
+func (c *timeScanner) expect(anyOf string) {
+	if !c.accept(anyOf) {
 		c.bad = true
 	}
 }
 
-// zone reads an optional zone: Z, ±hh:mm, ±hhmm or ±hh. It returns the offset in
+// zoneMinutes reads an optional zone: Z, ±hh:mm, ±hhmm or ±hh. It returns the offset in
 // minutes.
-func (c *timeScanner) zone() int {
+func (c *timeScanner) zoneMinutes() int {
 	if c.bad || c.s == "" || c.accept("Zz") {
 		return 0
 	}

@@ -9,13 +9,13 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// dashes are the characters that Windows programs accept before an option.
-var dashes = []string{"-", "/", "–", "—", "―"}
+// optionDashes are the characters that Windows programs accept before an option.
+var optionDashes = []string{"-", "/", "–", "—", "―"}
 
-// windash replaces each - or / that starts a word by each of the dashes, in all
+// windashVariants replaces each - or / that starts a word by each of the dashes, in all
 // combinations. Like in pySigma, a word starts there if the rune before is not
-// part of a word and the rune after is. The variants have at most limit bytes.
-func windash(p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
+// part of a word and the rune after is. The variants have at most limitBytes.
+func windashVariants(p pattern.Pattern, limitBytes int) ([]pattern.Pattern, error) {
 	variants := []pattern.Pattern{nil}
 	add := func(alternatives ...pattern.Part) error {
 		if len(variants)*len(alternatives) > pattern.MaxVariants {
@@ -26,8 +26,8 @@ func windash(p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
 		for _, v := range variants {
 			for _, a := range alternatives {
 				variant := append(slices.Clip(v), a).Canonical()
-				if size += variant.Size(); size > limit {
-					return pattern.ErrTooMany
+				if size += variant.ApproximateBytes(); size > limitBytes {
+					return pattern.ErrTooManyVariants
 				}
 				next = append(next, variant)
 			}
@@ -38,14 +38,14 @@ func windash(p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
 	for _, q := range p {
 		from := 0
 		for i := 0; q.Kind == pattern.Literal && i < len(q.Text); i++ {
-			if c := q.Text[i]; c != '-' && c != '/' || !startsWord(q.Text, i) {
+			if c := q.Text[i]; c != '-' && c != '/' || !dashStartsWord(q.Text, i) {
 				continue
 			}
 			if err := add(pattern.Part{Kind: pattern.Literal, Text: q.Text[from:i]}); err != nil {
 				return nil, err
 			}
 			var alternatives []pattern.Part
-			for _, d := range dashes {
+			for _, d := range optionDashes {
 				alternatives = append(alternatives, pattern.Part{Kind: pattern.Literal, Text: d})
 			}
 			if err := add(alternatives...); err != nil {
@@ -62,12 +62,12 @@ func windash(p pattern.Pattern, limit int) ([]pattern.Pattern, error) {
 	return variants, nil
 }
 
-func startsWord(s string, i int) bool {
-	before, _ := utf8.DecodeLastRuneInString(s[:i])
-	after, _ := utf8.DecodeRuneInString(s[i+1:])
-	return !isWord(before) && isWord(after)
+func dashStartsWord(s string, dashIndex int) bool {
+	before, _ := utf8.DecodeLastRuneInString(s[:dashIndex])
+	after, _ := utf8.DecodeRuneInString(s[dashIndex+1:])
+	return !isWordRune(before) && isWordRune(after)
 }
 
-func isWord(r rune) bool {
+func isWordRune(r rune) bool {
 	return r != utf8.RuneError && (r == '_' || unicode.IsLetter(r) || unicode.IsNumber(r))
 }

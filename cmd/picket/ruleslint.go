@@ -46,7 +46,7 @@ same id. --min info also prints hints.`,
 			return usagef("--min: %w", err)
 		}
 		for _, name := range slices.Concat(*only, *ignore) {
-			if _, ok := lint.CheckName(name); !ok {
+			if _, ok := lint.CurrentCheckName(name); !ok {
 				return usagef("there is no check %q: the checks are %s", name, strings.Join(lintCheckNames(), ", "))
 			}
 		}

@@ -14,7 +14,7 @@ import (
 var hostFieldNames = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
 
 // observedFields returns the values of the fields that correlations need of an
-// event, as correlation.ShortValue shortens them; nil if they need none.
+// event, as correlation.ShortenValue shortens them; nil if they need none.
 func observedFields(ev *picket.Event, names []string) map[string]string {
 	if names == nil {
 		return nil
@@ -24,7 +24,7 @@ func observedFields(ev *picket.Event, names []string) map[string]string {
 		i := slices.IndexFunc(ev.Fields, func(f sigma.Field) bool { return f.Name == name && f.Value.Kind != sigma.Null })
 		switch {
 		case i >= 0:
-			values[name] = strings.Clone(correlation.ShortValue(ev.Fields[i].Value.Text))
+			values[name] = strings.Clone(correlation.ShortenValue(ev.Fields[i].Value.Text))
 		case ev.Host != "" && slices.Contains(hostFieldNames, name):
 			values[name] = ev.Host
 		}

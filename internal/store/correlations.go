@@ -66,7 +66,7 @@ func (o *Observation) Size() int {
 }
 
 // DecodeObservations calls add with each observation of the JSON array that is next
-// in dec. It decodes one at a time, with values as correlation.ShortValue shortens
+// in dec. It decodes one at a time, with values as correlation.ShortenValue shortens
 // them, because arrays that were stored before values were bounded may be large.
 func DecodeObservations(dec *json.Decoder, add func(Observation)) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
@@ -78,8 +78,8 @@ func DecodeObservations(dec *json.Decoder, add func(Observation)) error {
 			return err
 		}
 		for name, v := range o.Fields {
-			if len(v) > correlation.MaxValue {
-				o.Fields[name] = strings.Clone(correlation.ShortValue(v))
+			if len(v) > correlation.MaxValueBytes {
+				o.Fields[name] = strings.Clone(correlation.ShortenValue(v))
 			}
 		}
 		add(o)

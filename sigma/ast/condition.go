@@ -36,20 +36,20 @@ func (c *Condition) Eval(holds func(index int) bool) bool {
 	return slices.ContainsFunc(c.Operands, func(k Condition) bool { return k.Eval(holds) })
 }
 
-// FirstUnused returns the first of n operands that the condition does not refer to,
-// or -1 if it refers to all.
-func (c *Condition) FirstUnused(n int) int {
-	used := make([]bool, n)
-	c.MarkUsed(used)
+// FirstUnusedOperand returns the first of operandCount operands that the condition
+// does not refer to, or -1 if it refers to all.
+func (c *Condition) FirstUnusedOperand(operandCount int) (index int) {
+	used := make([]bool, operandCount)
+	c.MarkUsedOperands(used)
 	return slices.Index(used, false)
 }
 
-// MarkUsed sets used[i] for each operand i that the condition refers to.
-func (c *Condition) MarkUsed(used []bool) {
+// MarkUsedOperands sets used[i] for each operand i that the condition refers to.
+func (c *Condition) MarkUsedOperands(used []bool) {
 	if c.Op == Ref {
 		used[c.Index] = true
 	}
 	for i := range c.Operands {
-		c.Operands[i].MarkUsed(used)
+		c.Operands[i].MarkUsedOperands(used)
 	}
 }

@@ -48,7 +48,7 @@ type Detections struct {
 	Conditions []Condition
 
 	// ConditionTexts are the conditions as the file writes them.
-	ConditionTexts []Located
+	ConditionTexts []LocatedText
 }
 
 // A Search is a search identifier and its definition. It holds if any of its

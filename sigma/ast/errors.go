@@ -101,9 +101,9 @@ func (e *DocumentError) Error() string {
 	return fmt.Sprintf("%s%s %q: %s", e.Prefix(e.Meta.File), e.Kind, e.Meta.Title, e.message())
 }
 
-// MissingRule returns the error of a document that refers, at a position, to
+// NewMissingRuleError returns the error of a document that refers, at a position, to
 // an unknown rule.
-func MissingRule(kind DocumentKind, m *Meta, p Position, ref string) *DocumentError {
+func NewMissingRuleError(kind DocumentKind, m *Meta, p Position, ref string) *DocumentError {
 	d := ErrorAt(p, "names the rule %q, which does not exist", ref).WithHint("rules are named by their id or name")
 	return &DocumentError{Kind: kind, Meta: m, Diagnostic: *d, Missing: ref}
 }

@@ -29,7 +29,7 @@ type Meta struct {
 	// Keys are the keys of the document, LogSourceKeys those of its logsource,
 	// and Related its related rules, in the order of the file. Package lint
 	// checks them.
-	Keys, LogSourceKeys []Located
+	Keys, LogSourceKeys []LocatedText
 	Related             []RelatedRule
 }
 
@@ -47,8 +47,8 @@ func (m *Meta) MatchesRef(ref string) bool {
 	return ref != "" && (strings.EqualFold(m.ID, ref) || m.Name == ref)
 }
 
-// A Located is a string in a file with its position.
-type Located struct {
+// A LocatedText is a string in a file with its position.
+type LocatedText struct {
 	Text string
 	Position
 }

@@ -27,10 +27,10 @@ func Append(dst []byte, s string) (folded []byte, ascii bool) {
 	i := 0
 	for i+8 <= len(s) {
 		w := word.Load64(s[i : i+8])
-		if w&high != 0 {
+		if w&highBitOfEachByte != 0 {
 			return appendFoldRunes(dst[:from+i], s[i:]), false
 		}
-		binary.LittleEndian.PutUint64(b[i:], lowerWord(w))
+		binary.LittleEndian.PutUint64(b[i:], lowerEightASCIIBytes(w))
 		if i += 8; i < len(s) && i+8 > len(s) {
 			i = len(s) - 8 // the last word overlaps the one before
 		}
@@ -56,10 +56,10 @@ func appendFoldRunes(dst []byte, s string) []byte {
 	for i := 0; i < len(s); {
 		for i+8 <= len(s) {
 			w := word.Load64(s[i : i+8])
-			if w&high != 0 {
+			if w&highBitOfEachByte != 0 {
 				break
 			}
-			dst = binary.LittleEndian.AppendUint64(dst, lowerWord(w))
+			dst = binary.LittleEndian.AppendUint64(dst, lowerEightASCIIBytes(w))
 			i += 8
 		}
 		if i == len(s) {
@@ -85,15 +85,15 @@ func appendFoldRunes(dst []byte, s string) []byte {
 }
 
 const (
-	ones = 0x0101010101010101
-	high = 0x8080808080808080
+	oneInEachByte     = 0x0101010101010101
+	highBitOfEachByte = 0x8080808080808080
 )
 
-// lowerWord returns eight ASCII bytes in lower case.
-func lowerWord(w uint64) uint64 {
+// lowerEightASCIIBytes returns eight ASCII bytes in lower case.
+func lowerEightASCIIBytes(word uint64) uint64 {
 	// The high bit of each byte of upper is set where 'A' <= byte <= 'Z'.
-	upper := (w + (0x80-'A')*ones) &^ (w + (0x80-'Z'-1)*ones) & high
-	return w | upper>>2
+	upper := (word + (0x80-'A')*oneInEachByte) &^ (word + (0x80-'Z'-1)*oneInEachByte) & highBitOfEachByte
+	return word | upper>>2
 }
 
 // Rune returns the representative of r: the least of the runes that differ from

@@ -47,7 +47,7 @@ type countAggregator struct {
 func (a *countAggregator) add(*observation)    { a.n++ }
 func (a *countAggregator) remove(*observation) { a.n-- }
 func (a *countAggregator) reset()              { a.n = 0 }
-func (a *countAggregator) satisfied([]observation) ([]bool, bool) {
+func (a *countAggregator) satisfied([]observation) (members []bool, ok bool) {
 	return nil, satisfies(a.comparisons, float64(a.n))
 }
 
@@ -64,7 +64,7 @@ func (a *distinctAggregator) remove(o *observation) {
 	}
 }
 func (a *distinctAggregator) reset() { clear(a.counts) }
-func (a *distinctAggregator) satisfied([]observation) ([]bool, bool) {
+func (a *distinctAggregator) satisfied([]observation) (members []bool, ok bool) {
 	return nil, satisfies(a.comparisons, float64(len(a.counts)))
 }
 
@@ -77,7 +77,7 @@ type sumAggregator struct {
 func (a *sumAggregator) add(o *observation)    { a.sum += o.number }
 func (a *sumAggregator) remove(o *observation) { a.sum -= o.number }
 func (a *sumAggregator) reset()                { a.sum = 0 }
-func (a *sumAggregator) satisfied([]observation) ([]bool, bool) {
+func (a *sumAggregator) satisfied([]observation) (members []bool, ok bool) {
 	return nil, satisfies(a.comparisons, a.sum)
 }
 
@@ -106,7 +106,7 @@ func (a *temporalAggregator) reset() {
 	a.distinct = 0
 }
 
-func (a *temporalAggregator) satisfied(window []observation) ([]bool, bool) {
+func (a *temporalAggregator) satisfied(window []observation) (members []bool, ok bool) {
 	if a.clauses == nil {
 		return nil, satisfies(a.Comparisons, float64(a.distinct))
 	}
@@ -149,10 +149,9 @@ func (a *temporalAggregator) hasAll(inputs []int) bool {
 // markSequences marks the observations that are part of a sequence of distinct
 // events with these inputs in this order, and reports whether there is any.
 // Events of one time may be in any order.
-func markSequences(window []observation, inputs []int, members []bool) bool {
-	before := reachable(window, inputs, false)
-	after := reachable(window, inputs, true)
-	found := false
+func markSequences(window []observation, inputs []int, members []bool) (found bool) {
+	before := sequenceReaches(window, inputs, false)
+	after := sequenceReaches(window, inputs, true)
 	for i := range window {
 		if before[i] && after[i] {
 			members[i], found = true, true
@@ -161,9 +160,9 @@ func markSequences(window []observation, inputs []int, members []bool) bool {
 	return found
 }
 
-// reachable reports for each observation whether a sequence of the inputs leads
+// sequenceReaches reports for each observation whether a sequence of the inputs leads
 // up to it or, backward, from it to the end.
-func reachable(window []observation, inputs []int, backward bool) []bool {
+func sequenceReaches(window []observation, inputs []int, backward bool) []bool {
 	n, last := len(window), len(inputs)-1
 	at := func(i int) int { // the i-th observation in the direction
 		if backward {

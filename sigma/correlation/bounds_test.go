@@ -33,11 +33,11 @@ func TestLongValues(t *testing.T) {
 		t.Fatalf("%d matches", len(matches))
 	}
 	for _, m := range matches {
-		if v := m.Group[0].Value; len(v) > correlation.MaxValue || !strings.HasPrefix(v, "xxx") || len(m.Events) != 3 {
+		if v := m.Group[0].Value; len(v) > correlation.MaxValueBytes || !strings.HasPrefix(v, "xxx") || len(m.Events) != 3 {
 			t.Errorf("%d events of the group %q", len(m.Events), v)
 		}
 	}
-	if v := correlation.ShortValue(long); v != correlation.ShortValue(v) || correlation.ShortValue(long+"1") == v {
+	if v := correlation.ShortenValue(long); v != correlation.ShortenValue(v) || correlation.ShortenValue(long+"1") == v {
 		t.Errorf("shortened to %q", v)
 	}
 }

@@ -40,13 +40,13 @@ type CompiledRules struct {
 	only   map[*ast.Rule]bool
 }
 
-// Fields returns the fields of a rule's events that correlations need, nil if
+// NeededFields returns the fields of a rule's events that correlations need, nil if
 // no correlation refers to the rule.
-func (c *CompiledRules) Fields(r *ast.Rule) []string { return c.fields[r] }
+func (c *CompiledRules) NeededFields(r *ast.Rule) []string { return c.fields[r] }
 
-// Only reports whether a rule raises no alerts of its own: correlations refer
+// CorrelationOnly reports whether a rule raises no alerts of its own: correlations refer
 // to it, and none of them sets generate.
-func (c *CompiledRules) Only(r *ast.Rule) bool { return c.only[r] }
+func (c *CompiledRules) CorrelationOnly(r *ast.Rule) bool { return c.only[r] }
 
 // Compile compiles the correlations over rules. Those that cannot be compiled are
 // left out, each with an error. Disabled holds the IDs of correlations that do
@@ -65,7 +65,7 @@ func Compile(rules []*ast.Rule, all []*ast.Correlation, disabled map[string]bool
 		c.metas = append(c.metas, &corr.Meta)
 	}
 	for _, corr := range all {
-		c.suppress(corr)
+		c.suppressReferredRules(corr)
 	}
 	for _, corr := range all {
 		if !disabled[corr.ID] {
@@ -98,20 +98,20 @@ func (c *compiler) collectFields() {
 		for i := range rule.inputs {
 			in := &rule.inputs[i]
 			if in.inner != nil {
-				in.inner.keptFields = appendNew(in.inner.keptFields, in.fields, rule.keptFields)
+				in.inner.keptFields = appendMissing(in.inner.keptFields, in.fields, rule.keptFields)
 				continue
 			}
 			for _, r := range c.rules {
 				if r.MatchesRef(in.ref) {
-					c.out.fields[r] = appendNew(c.out.fields[r], in.fields, rule.keptFields)
+					c.out.fields[r] = appendMissing(c.out.fields[r], in.fields, rule.keptFields)
 				}
 			}
 		}
 	}
 }
 
-// appendNew appends what dst does not contain yet. The result is not nil.
-func appendNew(dst []string, more ...[]string) []string {
+// appendMissing appends what dst does not contain yet. The result is not nil.
+func appendMissing(dst []string, more ...[]string) []string {
 	if dst == nil {
 		dst = []string{}
 	}
@@ -123,9 +123,9 @@ func appendNew(dst []string, more ...[]string) []string {
 	return dst
 }
 
-// suppress marks the rules that a correlation refers to as raising no alerts of
+// suppressReferredRules marks the rules that a correlation refers to as raising no alerts of
 // their own, whether the correlation runs or not.
-func (c *compiler) suppress(corr *ast.Correlation) {
+func (c *compiler) suppressReferredRules(corr *ast.Correlation) {
 	for _, ref := range corr.Rules {
 		m := c.find(ref)
 		if m == nil {
@@ -169,7 +169,7 @@ func (c *compiler) compile(corr *ast.Correlation) *Rule {
 	c.compiled[corr] = nil
 	rule := &Rule{Correlation: *corr, suppressed: slices.Contains(c.suppressed, &corr.Meta)}
 	for _, ref := range corr.Rules {
-		in, level, ok := c.input(corr, ref)
+		in, level, ok := c.resolveInput(corr, ref)
 		if !ok {
 			return nil
 		}
@@ -178,7 +178,7 @@ func (c *compiler) compile(corr *ast.Correlation) *Rule {
 			rule.Level = max(rule.Level, level)
 		}
 	}
-	if err := rule.plan(); err != nil {
+	if err := rule.planEvaluation(); err != nil {
 		c.fail(corr, err)
 		return nil
 	}
@@ -187,10 +187,10 @@ func (c *compiler) compile(corr *ast.Correlation) *Rule {
 	return rule
 }
 
-func (c *compiler) input(corr *ast.Correlation, ref string) (input, ast.Level, bool) {
+func (c *compiler) resolveInput(corr *ast.Correlation, ref string) (resolved input, level ast.Level, ok bool) {
 	m := c.find(ref)
 	if m == nil || c.disabled[m.ID] {
-		c.errs = append(c.errs, ast.MissingRule(ast.CorrelationDocument, &corr.Meta, corr.ConditionPosition, ref))
+		c.errs = append(c.errs, ast.NewMissingRuleError(ast.CorrelationDocument, &corr.Meta, corr.ConditionPosition, ref))
 		return input{}, 0, false
 	}
 	in := input{ref: m.IDOrName()}

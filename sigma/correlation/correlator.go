@@ -74,9 +74,9 @@ type Options struct {
 type Correlator struct {
 	opt         Options
 	states      []*ruleState
-	edges       map[string][]edge // by rule
-	count       int               // observations kept
-	bytes       int               // that they and their buckets take
+	edges       map[string][]inputEdge // by rule
+	count       int                    // observations kept
+	bytes       int                    // that they and their buckets take
 	evicted     int64
 	matches     []Match // of the call that is running
 	lastCleanup time.Time
@@ -86,13 +86,13 @@ type Correlator struct {
 type ruleState struct {
 	*Rule
 	buckets   map[string]*bucket // by group
-	outgoing  []edge             // to the correlations over this one
+	outgoing  []inputEdge        // to the correlations over this one
 	retention time.Duration
 	hasInner  bool // an input is a correlation
 }
 
-// An edge leads to an input of a correlation.
-type edge struct {
+// An inputEdge leads to an input of a correlation.
+type inputEdge struct {
 	to    *ruleState
 	input int
 }
@@ -104,14 +104,14 @@ func New(rules []*Rule, o Options) *Correlator {
 	o.AllowedLateness = cmp.Or(o.AllowedLateness, time.Hour)
 	o.MaxObservations = cmp.Or(o.MaxObservations, 1_000_000)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
-	c := &Correlator{opt: o, edges: make(map[string][]edge)}
+	c := &Correlator{opt: o, edges: make(map[string][]inputEdge)}
 	byRule := make(map[*Rule]*ruleState)
 	for _, rule := range rules {
 		s := &ruleState{Rule: rule, buckets: make(map[string]*bucket)}
 		byRule[rule] = s
 		c.states = append(c.states, s)
 		for i, in := range rule.inputs {
-			e := edge{s, i}
+			e := inputEdge{s, i}
 			if in.inner == nil {
 				c.edges[in.ref] = append(c.edges[in.ref], e)
 				continue
@@ -135,7 +135,7 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 	c.matches = dst
 	for _, e := range c.edges[o.Rule] {
 		in := e.to.inputs[e.input]
-		c.add(e, observation{
+		c.addObservation(e, observation{
 			at: o.Time.UnixNano(), arrived: o.Arrived.UnixNano(), input: e.input,
 			event: o.Event, context: o.Context, contextBytes: o.ContextBytes, kept: selectFields(o.Fields, e.to.keptFields),
 		}, selectFields(o.Fields, in.fields))
@@ -159,7 +159,7 @@ func selectFields(fields map[string]string, names []string) []fieldValue {
 	out := make([]fieldValue, len(names))
 	for i, name := range names {
 		text, ok := fields[name]
-		out[i] = fieldValue{ShortValue(text), ok}
+		out[i] = fieldValue{ShortenValue(text), ok}
 	}
 	return out
 }
@@ -170,9 +170,9 @@ func (c *Correlator) takeMatches() []Match {
 	return matches
 }
 
-// add adds an observation to the bucket that the values select: those of
+// addObservation adds an observation to the bucket that the values select: those of
 // GroupBy, followed by those of ValueFields.
-func (c *Correlator) add(e edge, o observation, values []fieldValue) {
+func (c *Correlator) addObservation(e inputEdge, o observation, values []fieldValue) {
 	by := len(e.to.GroupBy)
 	for _, v := range values[:by] {
 		if !v.ok {
@@ -186,14 +186,14 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 	for i, v := range values[:by] {
 		group[i] = v.text
 	}
-	b := c.bucket(e.to, group)
+	b := c.findOrCreateBucket(e.to, group)
 	if o.inner != nil {
 		o.inner.bucket.parents[b] = true
 	}
 	at, isNew := b.insert(o)
 	if !isNew {
 		if o.inner != nil {
-			b.extend(c, at, o.inner.from)
+			b.extendInnerWindow(c, at, o.inner.from)
 		}
 		return
 	}
@@ -204,8 +204,8 @@ func (c *Correlator) add(e edge, o observation, values []fieldValue) {
 	}
 }
 
-// bucket returns the bucket of a group.
-func (c *Correlator) bucket(s *ruleState, group []string) *bucket {
+// findOrCreateBucket returns the bucket of a group.
+func (c *Correlator) findOrCreateBucket(s *ruleState, group []string) *bucket {
 	var key strings.Builder
 	for _, v := range group {
 		key.WriteString(v)
@@ -231,7 +231,7 @@ func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 		for _, s := range c.states {
 			before := now.Add(-s.retention - c.opt.AllowedLateness).UnixNano()
 			for key := range s.buckets {
-				c.drop(s, key, before, 0)
+				c.dropObservations(s, key, before, 0)
 			}
 		}
 	}
@@ -242,17 +242,17 @@ func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 // dst the correlations that match.
 func (c *Correlator) Flush(dst []Match) []Match {
 	c.matches = dst
-	c.evaluateUntil(forever)
+	c.evaluateUntil(maxUnixNanos)
 	return c.takeMatches()
 }
 
 // evaluateUntil evaluates the deferred correlations, inner ones first, since
 // these add to the outer ones.
-func (c *Correlator) evaluateUntil(until int64) {
+func (c *Correlator) evaluateUntil(untilNanos int64) {
 	for _, s := range c.states {
 		if s.deferred {
 			for _, b := range s.buckets {
-				b.evaluate(c, until)
+				b.evaluateEndedWindows(c, untilNanos)
 			}
 		}
 	}
@@ -274,19 +274,19 @@ func (c *Correlator) Evicted() int64 { return c.evicted }
 // Len returns how many observations are kept.
 func (c *Correlator) Len() int { return c.count }
 
-// drop removes the observations of a bucket that arrived before a time, and at
-// most ties of those that arrived at it. It removes the bucket if that is then
+// dropObservations removes the observations of a bucket that arrived before a time, and at
+// most maxTies of those that arrived at it. It removes the bucket if that is then
 // empty.
-func (c *Correlator) drop(s *ruleState, key string, before int64, ties int) (dropped, tied int) {
+func (c *Correlator) dropObservations(s *ruleState, key string, beforeNanos int64, maxTies int) (droppedBefore, droppedTies int) {
 	b := s.buckets[key]
-	dropped, tied, freed := b.drop(before, ties)
+	droppedBefore, droppedTies, freedBytes := b.dropObservations(beforeNanos, maxTies)
 	if len(b.obs) == 0 {
 		delete(s.buckets, key)
-		freed += b.bytes() + b.emissionBytes
+		freedBytes += b.bytes() + b.emissionBytes
 	}
-	c.count -= dropped
-	c.bytes -= freed
-	return dropped, tied
+	c.count -= droppedBefore
+	c.bytes -= freedBytes
+	return droppedBefore, droppedTies
 }
 
 // evictOldestObservations removes the eighth of the observations that arrived first. Of those
@@ -307,7 +307,7 @@ func (c *Correlator) evictOldestObservations() {
 	ties := len(arrived)/8 + 1 - earlier
 	for _, s := range c.states {
 		for _, key := range slices.Sorted(maps.Keys(s.buckets)) {
-			dropped, tied := c.drop(s, key, last, ties)
+			dropped, tied := c.dropObservations(s, key, last, ties)
 			c.evicted += int64(dropped)
 			ties -= tied
 		}

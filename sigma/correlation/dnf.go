@@ -11,8 +11,8 @@ import (
 // ascending order.
 type clause struct{ required, negated []int }
 
-// plan decides how the condition is evaluated.
-func (r *Rule) plan() *ast.Diagnostic {
+// planEvaluation decides how the condition is evaluated.
+func (r *Rule) planEvaluation() *ast.Diagnostic {
 	switch r.Type {
 	case ast.EventCount, ast.ValueCount, ast.ValueSum:
 		r.deferred = !r.isMonotonic()
@@ -37,7 +37,7 @@ const maxClauses = 64
 // the number of rules that matched, as a count of those.
 func (r *Rule) planTemporal() *ast.Diagnostic {
 	if r.Condition == nil {
-		if len(r.Comparisons) == 0 || r.requiresAll() {
+		if len(r.Comparisons) == 0 || r.requiresAllRules() {
 			all := make([]int, len(r.Rules))
 			for i := range all {
 				all[i] = i
@@ -51,7 +51,7 @@ func (r *Rule) planTemporal() *ast.Diagnostic {
 		r.deferred = !r.isMonotonic()
 		return nil
 	}
-	clauses, ok := clausesOf(r.Condition, false)
+	clauses, ok := disjunctiveNormalForm(r.Condition, false)
 	if !ok {
 		return ast.ErrorAt(r.ConditionPosition, "the condition has more than %d alternatives", maxClauses)
 	}
@@ -74,8 +74,8 @@ func (r *Rule) planTemporal() *ast.Diagnostic {
 	return nil
 }
 
-// requiresAll reports whether the comparisons require each of the rules.
-func (r *Rule) requiresAll() bool {
+// requiresAllRules reports whether the comparisons require each of the rules.
+func (r *Rule) requiresAllRules() bool {
 	if len(r.Comparisons) != 1 {
 		return false
 	}
@@ -83,20 +83,20 @@ func (r *Rule) requiresAll() bool {
 	return (c.Op == "gte" || c.Op == "eq") && c.Value == n || c.Op == "gt" && c.Value == n-1
 }
 
-// clausesOf returns the disjunctive normal form of a condition, or that of its
+// disjunctiveNormalForm returns the disjunctive normal form of a condition, or that of its
 // negation; false if it is too long.
-func clausesOf(c *ast.Condition, negate bool) ([]clause, bool) {
+func disjunctiveNormalForm(c *ast.Condition, negate bool) (clauses []clause, ok bool) {
 	switch {
 	case c.Op == ast.Ref && negate:
 		return []clause{{negated: []int{c.Index}}}, true
 	case c.Op == ast.Ref:
 		return []clause{{required: []int{c.Index}}}, true
 	case c.Op == ast.Not:
-		return clausesOf(&c.Operands[0], !negate)
+		return disjunctiveNormalForm(&c.Operands[0], !negate)
 	case (c.Op == ast.Or) != negate:
 		var out []clause
 		for i := range c.Operands {
-			more, ok := clausesOf(&c.Operands[i], negate)
+			more, ok := disjunctiveNormalForm(&c.Operands[i], negate)
 			if out = append(out, more...); !ok || len(out) > maxClauses {
 				return nil, false
 			}
@@ -105,7 +105,7 @@ func clausesOf(c *ast.Condition, negate bool) ([]clause, bool) {
 	}
 	out := []clause{{}}
 	for i := range c.Operands {
-		factor, ok := clausesOf(&c.Operands[i], negate)
+		factor, ok := disjunctiveNormalForm(&c.Operands[i], negate)
 		if !ok || len(out)*len(factor) > maxClauses {
 			return nil, false
 		}

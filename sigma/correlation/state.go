@@ -51,14 +51,14 @@ func (c *Correlator) Restore(state []byte) error {
 			continue
 		}
 		for k, v := range saved.Group {
-			saved.Group[k] = ShortValue(v)
+			saved.Group[k] = ShortenValue(v)
 		}
-		b := c.bucket(c.states[i], saved.Group)
+		b := c.findOrCreateBucket(c.states[i], saved.Group)
 		b.watermark, b.hasWatermark, b.emissions, b.restored = saved.Watermark, true, saved.Emissions, saved.Emissions
 		for _, e := range saved.Emissions {
 			c.bytes += e.bytes()
 			b.emissionBytes += e.bytes()
-			b.propagate(c, e)
+			b.propagateToParents(c, e)
 		}
 	}
 	c.matches = nil

@@ -80,7 +80,7 @@ type innerWindow struct {
 
 // readValues reads the values that the condition counts or aggregates. It
 // reports whether the event has them: one that has not does not count.
-func (s *ruleState) readValues(o *observation, values []fieldValue) bool {
+func (s *ruleState) readValues(o *observation, values []fieldValue) (present bool) {
 	for _, v := range values {
 		if !v.ok {
 			return false
@@ -97,7 +97,7 @@ func (s *ruleState) readValues(o *observation, values []fieldValue) bool {
 			b.WriteString(v.text)
 			b.WriteByte(0)
 		}
-		o.value = ShortValue(b.String())
+		o.value = ShortenValue(b.String())
 	case ast.ValueSum, ast.ValueAvg, ast.ValuePercentile, ast.ValueMedian:
 		if _, ok := decimal.Parse(values[0].text); !ok {
 			return false
@@ -110,16 +110,16 @@ func (s *ruleState) readValues(o *observation, values []fieldValue) bool {
 }
 
 // insert adds o and returns its index, and whether it is new.
-func (b *bucket) insert(o observation) (at int, isNew bool) {
-	at = sort.Search(len(b.obs), func(i int) bool { return b.obs[i].compare(&o) >= 0 })
-	if at < len(b.obs) && b.obs[at].compare(&o) == 0 {
-		return at, false
+func (b *bucket) insert(o observation) (index int, isNew bool) {
+	index = sort.Search(len(b.obs), func(i int) bool { return b.obs[i].compare(&o) >= 0 })
+	if index < len(b.obs) && b.obs[index].compare(&o) == 0 {
+		return index, false
 	}
 	for i := range b.restored {
 		o.reported = o.reported || b.restored[i].From <= o.at && o.at <= b.restored[i].At
 	}
-	b.obs = slices.Insert(b.obs, at, o)
-	return at, true
+	b.obs = slices.Insert(b.obs, index, o)
+	return index, true
 }
 
 // compare orders observations by time, and those of one time independently of
@@ -128,49 +128,49 @@ func (o *observation) compare(p *observation) int {
 	return cmp.Or(cmp.Compare(o.at, p.at), strings.Compare(o.event, p.event), cmp.Compare(o.input, p.input))
 }
 
-// firstAt returns the index of the first observation at t or later.
-func (b *bucket) firstAt(t int64) int {
-	return sort.Search(len(b.obs), func(i int) bool { return b.obs[i].at >= t })
+// firstAtOrAfter returns the index of the first observation at a time or later.
+func (b *bucket) firstAtOrAfter(nanos int64) (index int) {
+	return sort.Search(len(b.obs), func(i int) bool { return b.obs[i].at >= nanos })
 }
 
-// maxReportedBytes bounds the set of reported events of a bucket.
-const maxReportedBytes = 8 << 20
+// maxReportedEventsBytes bounds the set of reported events of a bucket.
+const maxReportedEventsBytes = 8 << 20
 
-// drop removes the observations that arrived before a time, and at most ties of
+// dropObservations removes the observations that arrived before a time, and at most maxTies of
 // those that arrived at it. It returns how many of both, and how many bytes that frees.
-func (b *bucket) drop(before int64, ties int) (dropped, tied, freed int) {
+func (b *bucket) dropObservations(beforeNanos int64, maxTies int) (droppedBefore, droppedTies, freedBytes int) {
 	n := len(b.obs)
 	maps.DeleteFunc(b.parents, func(parent *bucket, _ bool) bool { return len(parent.obs) == 0 })
-	if b.reportedBytes > maxReportedBytes {
+	if b.reportedBytes > maxReportedEventsBytes {
 		b.reported, b.reportedBytes = nil, 0 // some may be reported again
 	}
 	b.emissions = slices.DeleteFunc(b.emissions, func(e emission) bool {
-		if e.Arrived >= before {
+		if e.Arrived >= beforeNanos {
 			return false
 		}
 		b.emissionBytes -= e.bytes()
-		freed += e.bytes()
+		freedBytes += e.bytes()
 		return true
 	})
 	b.obs = slices.DeleteFunc(b.obs, func(o observation) bool {
-		tie := o.arrived == before && tied < ties
+		tie := o.arrived == beforeNanos && droppedTies < maxTies
 		if tie {
-			tied++
+			droppedTies++
 		}
-		if !tie && o.arrived >= before {
+		if !tie && o.arrived >= beforeNanos {
 			return false
 		}
-		freed += o.bytes()
+		freedBytes += o.bytes()
 		return true
 	})
 	if len(b.obs) == n {
-		return 0, 0, freed
+		return 0, 0, freedBytes
 	}
 	if cap(b.obs) > 64 && len(b.obs) < cap(b.obs)/4 {
 		b.obs = slices.Clone(b.obs)
 	}
 	b.rebuildAggregate(len(b.obs) - 1)
-	return n - len(b.obs), tied, freed
+	return n - len(b.obs), droppedTies, freedBytes
 }
 
 // rebuildAggregate makes the aggregate that of the window that ends with
@@ -184,24 +184,24 @@ func (b *bucket) rebuildAggregate(last int) {
 	if last < 0 {
 		return
 	}
-	b.start = b.firstAt(b.obs[last].at - int64(b.Timespan))
+	b.start = b.firstAtOrAfter(b.obs[last].at - int64(b.Timespan))
 	for i := b.start; i <= last; i++ {
 		b.aggregator.add(&b.obs[i])
 	}
 }
 
-// evaluateSlidingWindows evaluates the sliding windows that contain observation at, which is
-// new.
-func (b *bucket) evaluateSlidingWindows(c *Correlator, at int) {
-	if at == len(b.obs)-1 { // the common case: it is the latest
-		b.advanceWindow(at)
-		b.evaluateWindow(c, at, inOrder)
+// evaluateSlidingWindows evaluates the sliding windows that contain the new
+// observation.
+func (b *bucket) evaluateSlidingWindows(c *Correlator, newIndex int) {
+	if newIndex == len(b.obs)-1 { // the common case: it is the latest
+		b.advanceWindow(newIndex)
+		b.evaluateWindow(c, newIndex, arrivedInOrder)
 		return
 	}
-	b.rebuildAggregate(at)
+	b.rebuildAggregate(newIndex)
 	reported := 0
-	for last := at; last < len(b.obs) && b.obs[last].at <= b.obs[at].at+int64(b.Timespan); last++ {
-		if last > at {
+	for last := newIndex; last < len(b.obs) && b.obs[last].at <= b.obs[newIndex].at+int64(b.Timespan); last++ {
+		if last > newIndex {
 			b.advanceWindow(last)
 		}
 		reported = b.evaluateWindow(c, last, reported)
@@ -218,51 +218,51 @@ func (b *bucket) advanceWindow(last int) {
 	}
 }
 
-// inOrder stands for the number of reported observations when the last one
+// arrivedInOrder stands for the number of reported observations when the last one
 // arrived in order, so that all windows before it have been evaluated.
-const inOrder = -1
+const arrivedInOrder = -1
 
 // evaluateWindow emits a match if the window that ends with observation last
-// satisfies the condition. The observations with an index below reported need
+// satisfies the condition. The observations with an index below firstUnreported need
 // not be looked at; it returns that index for the next window.
-func (b *bucket) evaluateWindow(c *Correlator, last, reported int) int {
+func (b *bucket) evaluateWindow(c *Correlator, last, firstUnreported int) (nextUnreported int) {
 	window := b.obs[b.start : last+1]
 	members, ok := b.aggregator.satisfied(window)
 	if !ok {
-		return reported
+		return firstUnreported
 	}
 	var unreported []int
-	for i := last; i >= max(b.start, reported); i-- {
+	for i := last; i >= max(b.start, firstUnreported); i-- {
 		if members != nil && !members[i-b.start] {
 			continue
 		}
 		if !b.obs[i].reported {
 			unreported = append(unreported, i)
-		} else if reported == inOrder && members == nil {
+		} else if firstUnreported == arrivedInOrder && members == nil {
 			break // those before it were reported together with it
 		}
 	}
 	slices.Reverse(unreported)
-	b.emit(c, unreported, last, b.obs[b.start].at)
+	b.emitMatch(c, unreported, last, b.obs[b.start].at)
 	if members == nil {
 		return last + 1
 	}
 	return 0
 }
 
-// emit reports a match with the unreported observations, and propagates it to
-// the correlations over this one. The window starts at from and ends with
+// emitMatch reports a match with the unreported observations, and propagates it to
+// the correlations over this one. The window starts at fromNanos and ends with
 // observation last.
-func (b *bucket) emit(c *Correlator, unreported []int, last int, from int64) {
+func (b *bucket) emitMatch(c *Correlator, unreported []int, last int, fromNanos int64) {
 	end := &b.obs[last]
-	b.report(c, unreported, end.at)
+	b.reportMatch(c, unreported, end.at)
 	for _, i := range unreported {
 		b.obs[i].reported = true
 	}
 	if len(b.outgoing) == 0 {
 		return
 	}
-	e := emission{At: end.at, From: from, Arrived: end.arrived, Event: end.event, Kept: make(map[string]string), context: end.context}
+	e := emission{At: end.at, From: fromNanos, Arrived: end.arrived, Event: end.event, Kept: make(map[string]string), context: end.context}
 	for i, name := range b.keptFields {
 		if i < len(end.kept) && end.kept[i].ok {
 			e.Kept[name] = end.kept[i].text
@@ -276,23 +276,23 @@ func (b *bucket) emit(c *Correlator, unreported []int, last int, from int64) {
 		b.emissionBytes += e.bytes()
 		c.bytes += e.bytes()
 	}
-	b.propagate(c, e)
+	b.propagateToParents(c, e)
 	for _, i := range unreported {
-		b.updateParents(c, b.obs[i].at)
+		b.updateParentMatches(c, b.obs[i].at)
 	}
 }
 
-// report appends a match with the events of these observations that were not
+// reportMatch appends a match with the events of these observations that were not
 // reported before, if there are any.
-func (b *bucket) report(c *Correlator, obs []int, at int64) {
-	if len(obs) == 0 || b.suppressed {
+func (b *bucket) reportMatch(c *Correlator, observations []int, atNanos int64) {
+	if len(observations) == 0 || b.suppressed {
 		return
 	}
-	m := Match{Rule: b.Rule, Time: time.Unix(0, at).UTC()}
+	m := Match{Rule: b.Rule, Time: time.Unix(0, atNanos).UTC()}
 	for i, name := range b.GroupBy {
 		m.Group = append(m.Group, GroupValue{Field: name, Value: b.group[i]})
 	}
-	for _, i := range obs {
+	for _, i := range observations {
 		m.Events = b.appendUnreported(m.Events, &b.obs[i])
 	}
 	if len(m.Events) > 0 {
@@ -300,22 +300,23 @@ func (b *bucket) report(c *Correlator, obs []int, at int64) {
 	}
 }
 
-// extend moves the start of the inner window of observation i back to from.
-func (b *bucket) extend(c *Correlator, i int, from int64) {
-	inner := b.obs[i].inner
-	if inner == nil || inner.from <= from {
+// extendInnerWindow moves the start of the inner window of an observation back to
+// fromNanos.
+func (b *bucket) extendInnerWindow(c *Correlator, index int, fromNanos int64) {
+	inner := b.obs[index].inner
+	if inner == nil || inner.from <= fromNanos {
 		return
 	}
-	inner.from = from
-	b.emitUpdate(c, i)
+	inner.from = fromNanos
+	b.emitUpdate(c, index)
 }
 
-// updateParents updates the parents' matches with the event at a time, which
+// updateParentMatches updates the parents' matches with the event at a time, which
 // has come to contribute to a match of b.
-func (b *bucket) updateParents(c *Correlator, at int64) {
+func (b *bucket) updateParentMatches(c *Correlator, atNanos int64) {
 	for parent := range b.parents {
 		for i := range parent.obs {
-			if w := parent.obs[i].inner; w != nil && w.bucket == b && w.from <= at && at <= w.to {
+			if w := parent.obs[i].inner; w != nil && w.bucket == b && w.from <= atNanos && atNanos <= w.to {
 				parent.emitUpdate(c, i)
 			}
 		}
@@ -323,10 +324,10 @@ func (b *bucket) updateParents(c *Correlator, at int64) {
 }
 
 // emitUpdate reports the events that a reported observation has gained.
-func (b *bucket) emitUpdate(c *Correlator, i int) {
-	if b.obs[i].reported {
-		b.report(c, []int{i}, b.obs[i].at)
-		b.updateParents(c, b.obs[i].at)
+func (b *bucket) emitUpdate(c *Correlator, index int) {
+	if b.obs[index].reported {
+		b.reportMatch(c, []int{index}, b.obs[index].at)
+		b.updateParentMatches(c, b.obs[index].at)
 	}
 }
 
@@ -350,10 +351,10 @@ func (e *emission) bytes() int {
 	return n
 }
 
-// propagate adds an emission to the correlations over this one.
-func (b *bucket) propagate(c *Correlator, e emission) {
+// propagateToParents adds an emission to the correlations over this one.
+func (b *bucket) propagateToParents(c *Correlator, e emission) {
 	for _, parent := range b.outgoing {
-		c.add(parent, observation{
+		c.addObservation(parent, observation{
 			at: e.At, arrived: e.Arrived, input: parent.input, event: e.Event, context: e.context,
 			kept: selectFields(e.Kept, parent.to.keptFields), inner: &innerWindow{b, e.From, e.At},
 		}, selectFields(e.Kept, parent.to.inputs[parent.input].fields))
@@ -386,7 +387,7 @@ func (o *observation) appendEvents(events []Event) []Event {
 		return append(events, Event{o.event, time.Unix(0, o.at).UTC(), o.context})
 	}
 	b := o.inner.bucket
-	for i := b.firstAt(o.inner.from); i < len(b.obs) && b.obs[i].at <= o.inner.to; i++ {
+	for i := b.firstAtOrAfter(o.inner.from); i < len(b.obs) && b.obs[i].at <= o.inner.to; i++ {
 		if b.obs[i].reported {
 			events = b.obs[i].appendEvents(events)
 		}

@@ -6,29 +6,29 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// forever is a time after all others.
-const forever = 1<<63 - 1
+// maxUnixNanos is a time after all others.
+const maxUnixNanos = 1<<63 - 1
 
-// evaluate evaluates the windows that ended, and whose events arrived, by
-// until. Windows are tumbling: each starts at the first observation after the
+// evaluateEndedWindows evaluates the windows that ended, and whose events arrived, by
+// untilNanos. Windows are tumbling: each starts at the first observation after the
 // window before.
-func (b *bucket) evaluate(c *Correlator, until int64) {
+func (b *bucket) evaluateEndedWindows(c *Correlator, untilNanos int64) {
 	if b.clauses != nil {
-		b.evaluateNegated(c, until)
+		b.evaluateNegated(c, untilNanos)
 		return
 	}
 	for {
-		from := b.afterWatermark()
+		from := b.firstAfterWatermark()
 		if from == len(b.obs) {
 			return
 		}
 		end := b.obs[from].at + int64(b.Timespan)
-		to := b.firstAt(end + 1)
-		if end > until && until != forever {
+		to := b.firstAtOrAfter(end + 1)
+		if end > untilNanos && untilNanos != maxUnixNanos {
 			return
 		}
 		for i := from; i < to; i++ {
-			if b.obs[i].arrived > until {
+			if b.obs[i].arrived > untilNanos {
 				return
 			}
 		}
@@ -38,18 +38,18 @@ func (b *bucket) evaluate(c *Correlator, until int64) {
 			for i := from; i < to; i++ {
 				all = append(all, i)
 			}
-			b.emit(c, all, to-1, b.obs[from].at)
+			b.emitMatch(c, all, to-1, b.obs[from].at)
 		}
 	}
 }
 
-// afterWatermark returns the index of the first observation that no window has
+// firstAfterWatermark returns the index of the first observation that no window has
 // been evaluated for.
-func (b *bucket) afterWatermark() int {
+func (b *bucket) firstAfterWatermark() (index int) {
 	if !b.hasWatermark {
 		return 0
 	}
-	return b.firstAt(b.watermark + 1)
+	return b.firstAtOrAfter(b.watermark + 1)
 }
 
 // aggregate returns what the condition of a correlation compares, for a window.
@@ -104,11 +104,11 @@ func percentile(numbers []float64, p float64) float64 {
 // evaluateNegated evaluates a temporal condition with not: for each observation
 // as the last of those that are required, once no negated one can arrive any
 // more.
-func (b *bucket) evaluateNegated(c *Correlator, until int64) {
+func (b *bucket) evaluateNegated(c *Correlator, untilNanos int64) {
 	span := int64(b.Timespan)
-	for i := b.afterWatermark(); i < len(b.obs); i++ {
+	for i := b.firstAfterWatermark(); i < len(b.obs); i++ {
 		o := &b.obs[i]
-		if until != forever && (o.at+span > until || o.arrived > until) {
+		if untilNanos != maxUnixNanos && (o.at+span > untilNanos || o.arrived > untilNanos) {
 			return
 		}
 		if i+1 == len(b.obs) || b.obs[i+1].at > o.at {
@@ -118,7 +118,7 @@ func (b *bucket) evaluateNegated(c *Correlator, until int64) {
 			if members := b.latestMembers(i, cl.required); members != nil && b.negatedAbsent(members, cl) {
 				unreported := slices.DeleteFunc(slices.Clone(members), func(i int) bool { return b.obs[i].reported })
 				slices.Sort(unreported)
-				b.emit(c, slices.Compact(unreported), i, b.obs[slices.Min(members)].at)
+				b.emitMatch(c, slices.Compact(unreported), i, b.obs[slices.Min(members)].at)
 			}
 		}
 	}
@@ -155,8 +155,8 @@ func (b *bucket) latestMembers(last int, inputs []int) []int {
 
 // latestObservation returns the index of an input's latest observation at until or
 // before, but not before from and not of an excluded event, or -1.
-func (b *bucket) latestObservation(input int, from, until int64, excludedEvents []string) int {
-	for i := b.firstAt(until+1) - 1; i >= 0 && b.obs[i].at >= from; i-- {
+func (b *bucket) latestObservation(input int, fromNanos, untilNanos int64, excludedEvents []string) (index int) {
+	for i := b.firstAtOrAfter(untilNanos+1) - 1; i >= 0 && b.obs[i].at >= fromNanos; i-- {
 		if o := &b.obs[i]; o.input == input && !slices.Contains(excludedEvents, o.event) {
 			return i
 		}
@@ -183,7 +183,7 @@ func (b *bucket) negatedAbsent(members []int, cl clause) bool {
 				to = b.obs[members[k]].at
 			}
 		}
-		for i := b.firstAt(from); i < len(b.obs) && b.obs[i].at <= to; i++ {
+		for i := b.firstAtOrAfter(from); i < len(b.obs) && b.obs[i].at <= to; i++ {
 			if b.obs[i].input == input {
 				return false
 			}

@@ -5,24 +5,24 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// costChecks check how well an index narrows down the events that a rule must
+// prefilterChecks check how well an index narrows down the events that a rule must
 // be evaluated for.
-var costChecks = []check{
+var prefilterChecks = []check{
 	{Check: Check{"no_prefilter", Warning, "a rule that must be evaluated for every event of its logsource"}, collection: func(l *linter, docs []*document) {
-		l.eachWith(sigma.NoPrefilter, docs, func(d *document) {
-			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has no prefilter: it must be evaluated for every event of %s", d.source)
+		l.eachRuleWithPrefilter(sigma.NoPrefilter, docs, func(d *document) {
+			l.addFinding(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has no prefilter: it must be evaluated for every event of %s", d.source)
 		})
 	}},
 	{Check: Check{"weak_prefilter", Info, "a rule that must be evaluated for every event with a certain field"}, collection: func(l *linter, docs []*document) {
-		l.eachWith(sigma.WeakPrefilter, docs, func(d *document) {
-			l.add(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has a weak prefilter: it must be evaluated for every event with a certain field")
+		l.eachRuleWithPrefilter(sigma.WeakPrefilter, docs, func(d *document) {
+			l.addFinding(d, ast.Position{}, "require a string that matching events contain, joined by and", "the rule has a weak prefilter: it must be evaluated for every event with a certain field")
 		})
 	}},
 }
 
-// eachWith calls f for each rule that compiles and has a prefilter of that
+// eachRuleWithPrefilter calls f for each rule that compiles and has a prefilter of that
 // strength.
-func (l *linter) eachWith(strength sigma.PrefilterStrength, docs []*document, f func(d *document)) {
+func (l *linter) eachRuleWithPrefilter(strength sigma.PrefilterStrength, docs []*document, f func(d *document)) {
 	rules := l.compiledRules().Rules()
 	for _, d := range docs {
 		if d.kind != ast.RuleDocument || l.failed[d.meta] {

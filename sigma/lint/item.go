@@ -12,38 +12,38 @@ import (
 // itemChecks check items: a field, modifiers and values. Combinations of
 // modifiers that have no meaning are errors of sigma.Compile.
 var itemChecks = []check{
-	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several strings at once"}, item: checkAll},
+	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several strings at once"}, item: checkAllModifier},
 	{Check: Check{"base64offset_whole", Warning, "base64offset without contains: the encoded text is part of a value"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Has("base64offset") && !it.Has("contains") {
-			l.add(d, it.Position, "add the modifier contains", "base64offset of %s compares with the whole value", it.Label())
+			l.addFinding(d, it.Position, "add the modifier contains", "base64offset of %s compares with the whole value", it.Label())
 		}
 	}},
 	{Check: Check{"repeated_modifier", Warning, "a repeated modifier other than base64"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		for i, m := range it.Modifiers {
 			if m != "base64" && slices.Contains(it.Modifiers[:i], m) {
-				l.add(d, it.Position, "", "the modifier %s is repeated", m)
+				l.addFinding(d, it.Position, "", "the modifier %s is repeated", m)
 			}
 		}
 	}},
 	{Check: Check{"field_space", Info, "spaces in or around the name of a field"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if strings.ContainsAny(it.Field, " \t") {
-			l.add(d, it.Position, "Sigma's names of Windows fields have no spaces", "the field %q has a space in it", it.Field)
+			l.addFinding(d, it.Position, "Sigma's names of Windows fields have no spaces", "the field %q has a space in it", it.Field)
 		}
 	}},
-	{Check: Check{"duplicate_value", Warning, "a repeated value"}, item: checkDuplicates},
-	{Check: Check{"shadowed_value", Info, "a value that is redundant beside a shorter one of the list"}, item: checkShadowed},
-	{Check: Check{"wildcard_modifier", Info, "stars at the ends of values where contains, startswith or endswith would do"}, item: checkStars},
+	{Check: Check{"duplicate_value", Warning, "a repeated value"}, item: checkDuplicateValues},
+	{Check: Check{"shadowed_value", Info, "a value that is redundant beside a shorter one of the list"}, item: checkShadowedValues},
+	{Check: Check{"wildcard_modifier", Info, "stars at the ends of values where contains, startswith or endswith would do"}, item: checkStarsForModifier},
 	{Check: Check{"non_ascii", Info, "characters that are not ASCII, which some editors change unnoticed"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		for _, v := range it.Values { // the first is enough
 			if strings.IndexFunc(v.Text, func(r rune) bool { return r > 126 }) >= 0 {
-				l.add(d, v.Position, "", "%q contains characters that are not ASCII", v.Text)
+				l.addFinding(d, v.Position, "", "%q contains characters that are not ASCII", v.Text)
 				return
 			}
 		}
 	}},
 }
 
-func checkAll(l *linter, d *document, it *ast.DetectionItem) {
+func checkAllModifier(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Keyword || !it.Has("all") || len(it.Values) < 2 || it.HasAny("contains", "re", "startswith", "endswith", "cidr", "lt", "lte", "gt", "gte", "neq") {
 		return
 	}
@@ -52,26 +52,26 @@ func checkAll(l *linter, d *document, it *ast.DetectionItem) {
 			return
 		}
 	}
-	l.add(d, it.Position, "add the modifier contains", "no single value of %s can equal all of these", it.Label())
+	l.addFinding(d, it.Position, "add the modifier contains", "no single value of %s can equal all of these", it.Label())
 }
 
-// valueKey returns the same text for values of an item that are equal.
-func valueKey(it *ast.DetectionItem, v ast.Scalar) string {
+// valueEqualityKey returns the same text for values of an item that are equal.
+func valueEqualityKey(it *ast.DetectionItem, v ast.Scalar) string {
 	if it.HasAny("cased", "re", "base64", "base64offset") || v.Kind != ast.String {
 		return v.Kind.String() + v.Text
 	}
 	return v.Kind.String() + casefold.String(v.Text)
 }
 
-func checkDuplicates(l *linter, d *document, it *ast.DetectionItem) {
+func checkDuplicateValues(l *linter, d *document, it *ast.DetectionItem) {
 	if len(it.Values) < 2 {
 		return
 	}
 	seen := make(map[string]bool, len(it.Values))
 	for _, v := range it.Values {
-		key := valueKey(it, v)
+		key := valueEqualityKey(it, v)
 		if seen[key] {
-			l.add(d, v.Position, "", "the value %q is repeated", v.Text)
+			l.addFinding(d, v.Position, "", "the value %q is repeated", v.Text)
 		}
 		seen[key] = true
 	}
@@ -81,10 +81,10 @@ func checkDuplicates(l *linter, d *document, it *ast.DetectionItem) {
 // each other.
 const maxShadowCheckValues = 256
 
-// checkShadowed finds values of a list that make no difference: with contains,
+// checkShadowedValues finds values of a list that make no difference: with contains,
 // "abc" beside "ab"; under all, "ab" beside "abc".
-func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
-	implies := shadowTest(it)
+func checkShadowedValues(l *linter, d *document, it *ast.DetectionItem) {
+	implies := shadowPredicate(it)
 	if implies == nil || len(it.Values) < 2 || len(it.Values) > maxShadowCheckValues {
 		return
 	}
@@ -105,18 +105,18 @@ func checkShadowed(l *linter, d *document, it *ast.DetectionItem) {
 				continue
 			}
 			if all {
-				l.add(d, it.Values[k].Position, "remove it", "%q is part of %q, which is required too", it.Values[k].Text, it.Values[i].Text)
+				l.addFinding(d, it.Values[k].Position, "remove it", "%q is part of %q, which is required too", it.Values[k].Text, it.Values[i].Text)
 			} else {
-				l.add(d, it.Values[i].Position, "remove it", "%q matches only where %q does", it.Values[i].Text, it.Values[k].Text)
+				l.addFinding(d, it.Values[i].Position, "remove it", "%q matches only where %q does", it.Values[i].Text, it.Values[k].Text)
 			}
 			break
 		}
 	}
 }
 
-// shadowTest returns a test of whether any value that long matches is also
+// shadowPredicate returns a test of whether any value that long matches is also
 // matched by short, or nil if that does not follow from the two strings.
-func shadowTest(it *ast.DetectionItem) func(long, short string) bool {
+func shadowPredicate(it *ast.DetectionItem) func(long, short string) bool {
 	if it.HasAny("re", "cidr", "fieldref", "expand", "windash", "base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "neq") {
 		return nil
 	}
@@ -133,24 +133,24 @@ func shadowTest(it *ast.DetectionItem) func(long, short string) bool {
 	return nil
 }
 
-// checkStars finds items whose values all have stars at the same ends, and
+// checkStarsForModifier finds items whose values all have stars at the same ends, and
 // nowhere else.
-func checkStars(l *linter, d *document, it *ast.DetectionItem) {
+func checkStarsForModifier(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Keyword || it.HasAny("contains", "startswith", "endswith", "re", "cidr", "expand", "fieldref", "exists") || len(it.Values) == 0 {
 		return
 	}
 	modifier := ""
 	for _, v := range it.Values {
-		m := starModifier(pattern.Parse(v.Text, false))
+		m := modifierForStars(pattern.Parse(v.Text, false))
 		if v.Kind != ast.String || m == "" || modifier != "" && m != modifier {
 			return
 		}
 		modifier = m
 	}
-	l.add(d, it.Position, "write "+it.Field+"|"+modifier+" without the stars", "the stars of %s mean the same as %s", it.Label(), modifier)
+	l.addFinding(d, it.Position, "write "+it.Field+"|"+modifier+" without the stars", "the stars of %s mean the same as %s", it.Label(), modifier)
 }
 
-func starModifier(p pattern.Pattern) string {
+func modifierForStars(p pattern.Pattern) string {
 	switch {
 	case len(p) == 3 && p[0].Kind == pattern.Star && p[1].Kind == pattern.Literal && p[2].Kind == pattern.Star:
 		return "contains"

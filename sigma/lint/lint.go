@@ -102,13 +102,13 @@ func Checks() []Check {
 	return out
 }
 
-// formerNames are the names that checks had before.
-var formerNames = map[string]string{"no_witness": "no_prefilter", "presence_only": "weak_prefilter"}
+// renamedChecks are the names that checks had before.
+var renamedChecks = map[string]string{"no_witness": "no_prefilter", "presence_only": "weak_prefilter"}
 
-// CheckName returns the name of the check that has or had the name given, and
+// CurrentCheckName returns the name of the check that has or had the name given, and
 // whether there is one.
-func CheckName(name string) (string, bool) {
-	name = cmp.Or(formerNames[name], name)
+func CurrentCheckName(name string) (current string, exists bool) {
+	name = cmp.Or(renamedChecks[name], name)
 	return name, slices.ContainsFunc(allChecks(), func(c check) bool { return c.Name == name })
 }
 
@@ -123,11 +123,11 @@ type check struct {
 }
 
 func allChecks() []check {
-	return slices.Concat(parserChecks, metadataChecks, collectionChecks, tagChecks, conditionChecks, itemChecks, valueChecks, regexChecks, logSourceChecks, costChecks)
+	return slices.Concat(parserWarningChecks, metadataChecks, collectionChecks, tagChecks, conditionChecks, itemChecks, valueChecks, regexChecks, logSourceChecks, prefilterChecks)
 }
 
-// parserChecks report the warnings of the parser.
-var parserChecks = []check{
+// parserWarningChecks report the warnings of the parser.
+var parserWarningChecks = []check{
 	{Check: Check{"missing_level", Warning, "no level: the rule counts as medium"}},
 	{Check: Check{"unknown_status", Warning, "a status that the specification does not define"}},
 	{Check: Check{"timeframe", Warning, "timeframe, which has no effect"}},
@@ -162,7 +162,7 @@ type linter struct {
 // finding: sigma.Compile reports it.
 func Run(c ast.Collection, o Options) []Finding {
 	l := &linter{options: o, collection: c}
-	only, ignore := currentNames(o.Only), currentNames(o.Ignore)
+	only, ignore := currentCheckNames(o.Only), currentCheckNames(o.Ignore)
 	var docs []*document
 	for _, r := range c.Rules {
 		docs = append(docs, &document{kind: ast.RuleDocument, meta: &r.Meta, source: r.LogSource, detections: &r.Detections})
@@ -186,10 +186,10 @@ func Run(c ast.Collection, o Options) []Finding {
 	return l.findings
 }
 
-func currentNames(names []string) []string {
+func currentCheckNames(names []string) []string {
 	var out []string
 	for _, name := range names {
-		current, _ := CheckName(name)
+		current, _ := CurrentCheckName(name)
 		out = append(out, current)
 	}
 	return out
@@ -204,7 +204,7 @@ func (l *linter) run(docs []*document) {
 	for _, d := range docs {
 		for _, w := range d.meta.Warnings {
 			if w.Check == c.Name {
-				l.add(d, w.Position, "", "%s", w.Reason)
+				l.addFinding(d, w.Position, "", "%s", w.Reason)
 			}
 		}
 		if c.document != nil {
@@ -226,9 +226,9 @@ func (l *linter) run(docs []*document) {
 	}
 }
 
-// add reports a finding at a position, or about the document as a whole if that
+// addFinding reports a finding at a position, or about the document as a whole if that
 // is unknown.
-func (l *linter) add(d *document, at ast.Position, hint, format string, args ...any) {
+func (l *linter) addFinding(d *document, at ast.Position, hint, format string, args ...any) {
 	if at.Line == 0 {
 		at.Line = d.meta.Line
 	}
@@ -238,8 +238,8 @@ func (l *linter) add(d *document, at ast.Position, hint, format string, args ...
 	})
 }
 
-// key returns the position of a key of the document.
-func (d *document) key(name string) (ast.Position, bool) {
+// keyPosition returns the position of a key of the document.
+func (d *document) keyPosition(name string) (position ast.Position, found bool) {
 	for _, k := range d.meta.Keys {
 		if k.Text == name {
 			return k.Position, true
@@ -248,8 +248,8 @@ func (d *document) key(name string) (ast.Position, bool) {
 	return ast.Position{}, false
 }
 
-// addAt reports a finding at a key of the document.
-func (l *linter) addAt(d *document, key, hint, format string, args ...any) {
-	at, _ := d.key(key)
-	l.add(d, at, hint, format, args...)
+// addFindingAtKey reports a finding at a key of the document.
+func (l *linter) addFindingAtKey(d *document, key, hint, format string, args ...any) {
+	at, _ := d.keyPosition(key)
+	l.addFinding(d, at, hint, format, args...)
 }

@@ -93,18 +93,18 @@ func TestLint(t *testing.T) {
 		{"field_case", "CommandLine|", "Commandline|", "17:9: the field Commandline is named CommandLine in events"},
 		{"no_prefilter", "selection and not filter", "not filter and not selection", "1: the rule has no prefilter: it must be evaluated for every event of windows/process_creation/"},
 		{"weak_prefilter", "contains: whoami", "exists: true", "1: the rule has a weak prefilter: it must be evaluated for every event with a certain field"},
-		{"duplicate_id", "level: low\n", "level: low\n---\n" + sigmatest.CleanRule, "25:1: proc_clean_rule.yml:1 has this id too"},
-		{"duplicate_title", "level: low\n", "level: low\n---\n" + strings.Replace(sigmatest.CleanRule, "9a36", "9a37", 1), "24:1: proc_clean_rule.yml:1 has this title too"},
-		{"duplicate_name", "level: low\n", "level: low\nname: n\n---\n" + sigmatest.CleanRule + "name: n\n", "47:1: proc_clean_rule.yml:1 has this name too"},
+		{"duplicate_id", "level: low\n", "level: low\n---\n" + sigmatest.LintCleanRule, "25:1: proc_clean_rule.yml:1 has this id too"},
+		{"duplicate_title", "level: low\n", "level: low\n---\n" + strings.Replace(sigmatest.LintCleanRule, "9a36", "9a37", 1), "24:1: proc_clean_rule.yml:1 has this title too"},
+		{"duplicate_name", "level: low\n", "level: low\nname: n\n---\n" + sigmatest.LintCleanRule + "name: n\n", "47:1: proc_clean_rule.yml:1 has this name too"},
 		{"correlation_key", "level: low\n", "level: low\n---\n" + correlation + "  odd: 1\n", `30:3: "odd" is not part of a correlation and has no effect`},
 		{"group_by", "level: low\n", "level: low\n---\n" + correlation, "25:1: without group-by, the events of all hosts count together"},
 	} {
 		tested[test.check] = true
 		t.Run(test.check, func(t *testing.T) {
-			if !strings.Contains(sigmatest.CleanRule, test.old) {
+			if !strings.Contains(sigmatest.LintCleanRule, test.old) {
 				t.Fatalf("%q is not in the clean rule", test.old)
 			}
-			parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.CleanRule, test.old, test.new, 1)))
+			parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.LintCleanRule, test.old, test.new, 1)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -125,7 +125,7 @@ func TestLint(t *testing.T) {
 			t.Errorf("no case for %s", c.Name)
 		}
 	}
-	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(sigmatest.CleanRule))
+	parsed, _ := sigma.Parse("proc_clean_rule.yml", []byte(sigmatest.LintCleanRule))
 	for _, f := range lint.Run(parsed, lint.Options{Known: known}) {
 		t.Errorf("of the clean rule: %s", f)
 	}
@@ -141,17 +141,17 @@ correlation:
 
 // The former names of checks are accepted.
 func TestFormerNames(t *testing.T) {
-	parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.CleanRule, "selection and not filter", "not filter and not selection", 1)))
+	parsed, err := sigma.Parse("proc_clean_rule.yml", []byte(strings.Replace(sigmatest.LintCleanRule, "selection and not filter", "not filter and not selection", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, ok := lint.CheckName("no_witness"); name != "no_prefilter" || !ok {
+	if name, ok := lint.CurrentCheckName("no_witness"); name != "no_prefilter" || !ok {
 		t.Errorf("no_witness is %s, %t", name, ok)
 	}
-	if name, ok := lint.CheckName("presence_only"); name != "weak_prefilter" || !ok {
+	if name, ok := lint.CurrentCheckName("presence_only"); name != "weak_prefilter" || !ok {
 		t.Errorf("presence_only is %s, %t", name, ok)
 	}
-	if _, ok := lint.CheckName("no_such_check"); ok {
+	if _, ok := lint.CurrentCheckName("no_such_check"); ok {
 		t.Error("no_such_check exists")
 	}
 	if got := lint.Run(parsed, lint.Options{Only: []string{"no_witness"}}); len(got) != 1 || got[0].Check != "no_prefilter" {
@@ -165,7 +165,7 @@ func TestFormerNames(t *testing.T) {
 func TestLintFilenames(t *testing.T) {
 	var parsed ast.Collection
 	for _, name := range []string{"a/Good.yml", "b/Good.yml"} {
-		p, err := sigma.Parse(name, []byte(sigmatest.CleanRule))
+		p, err := sigma.Parse(name, []byte(sigmatest.LintCleanRule))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestLintFilenames(t *testing.T) {
 
 // The severities are chosen so that SigmaHQ's rules have hardly any warnings.
 func TestLintSigmaHQ(t *testing.T) {
-	parsed := sigmatest.SigmaHQ(t)
+	parsed := sigmatest.SigmaHQRules(t)
 	start := time.Now()
 	counts := make(map[lint.Severity]int)
 	for _, f := range lint.Run(parsed, lint.Options{}) {

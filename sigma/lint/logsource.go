@@ -11,32 +11,32 @@ import (
 // logSourceChecks compare logsources and fields with those that are known.
 var logSourceChecks = []check{
 	{Check: Check{"unknown_logsource", Info, "a logsource that no known event has"}, document: func(l *linter, d *document) {
-		if l.options.Known != nil && d.detections != nil && len(l.known(d.source)) == 0 {
+		if l.options.Known != nil && d.detections != nil && len(l.coveredKnownSources(d.source)) == 0 {
 			at := ast.Position{}
 			if len(d.meta.LogSourceKeys) > 0 {
 				at = d.meta.LogSourceKeys[0].Position
 			}
-			l.add(d, at, l.suggestSource(d.source), "there are no events of the logsource %s", d.source)
+			l.addFinding(d, at, l.suggestLogSource(d.source), "there are no events of the logsource %s", d.source)
 		}
 	}},
-	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkLogsourceSpecific},
+	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkServiceHasCategory},
 	{Check: Check{"category_event_id", Info, "an EventID under a category, which determines it already"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Field != "EventID" || d.source.Category == "" {
 			return
 		}
-		for _, k := range l.known(d.source) {
+		for _, k := range l.coveredKnownSources(d.source) {
 			if len(k.EventIDs) > 0 {
-				l.add(d, it.Position, "remove it, or name a service", "the category %s determines the EventID", d.source.Category)
+				l.addFinding(d, it.Position, "remove it, or name a service", "the category %s determines the EventID", d.source.Category)
 				return
 			}
 		}
 	}},
-	{Check: Check{"unknown_field", Info, "a field that no known event of the logsource has"}, item: checkField},
-	{Check: Check{"field_case", Warning, "a field that events have in a different case"}, item: checkField},
+	{Check: Check{"unknown_field", Info, "a field that no known event of the logsource has"}, item: checkFieldName},
+	{Check: Check{"field_case", Warning, "a field that events have in a different case"}, item: checkFieldName},
 }
 
-// known returns the known logsources that a rule's logsource covers.
-func (l *linter) known(source ast.LogSource) []*KnownLogSource {
+// coveredKnownSources returns the known logsources that a rule's logsource covers.
+func (l *linter) coveredKnownSources(source ast.LogSource) []*KnownLogSource {
 	var out []*KnownLogSource
 	for i := range l.options.Known {
 		if k := &l.options.Known[i]; source.Covers(k.LogSource) {
@@ -46,8 +46,8 @@ func (l *linter) known(source ast.LogSource) []*KnownLogSource {
 	return out
 }
 
-// suggestSource returns a hint at what an unknown logsource was meant to be.
-func (l *linter) suggestSource(s ast.LogSource) string {
+// suggestLogSource returns a hint at what an unknown logsource was meant to be.
+func (l *linter) suggestLogSource(s ast.LogSource) string {
 	var categories, services []string
 	for i := range l.options.Known {
 		k := &l.options.Known[i]
@@ -62,28 +62,28 @@ func (l *linter) suggestSource(s ast.LogSource) string {
 	return ""
 }
 
-// checkLogsourceSpecific finds rules for a service that select events for which there is
+// checkServiceHasCategory finds rules for a service that select events for which there is
 // a category: with the category, they would match those of other sources too.
-func checkLogsourceSpecific(l *linter, d *document, it *ast.DetectionItem) {
+func checkServiceHasCategory(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Field != "EventID" || d.source.Service == "" || d.source.Category != "" || len(it.Modifiers) > 0 {
 		return
 	}
 	for _, v := range it.Values {
 		for i := range l.options.Known {
 			if k := &l.options.Known[i]; d.source.Covers(k.LogSource) && k.Category != "" && slices.Contains(k.EventIDs, v.Text) {
-				l.add(d, v.Position, "write category: "+k.Category+" for the service", "EventID %s of %s belongs to the category %s", v.Text, d.source.Service, k.Category)
+				l.addFinding(d, v.Position, "write category: "+k.Category+" for the service", "EventID %s of %s belongs to the category %s", v.Text, d.source.Service, k.Category)
 				break
 			}
 		}
 	}
 }
 
-// checkField makes both unknown_field and field_case.
-func checkField(l *linter, d *document, it *ast.DetectionItem) {
+// checkFieldName makes both unknown_field and field_case.
+func checkFieldName(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Keyword || l.options.Known == nil {
 		return
 	}
-	known := l.known(d.source)
+	known := l.coveredKnownSources(d.source)
 	for _, k := range known {
 		if k.Fields == nil || slices.Contains(k.Fields, it.Field) {
 			return
@@ -100,8 +100,8 @@ func checkField(l *linter, d *document, it *ast.DetectionItem) {
 	}
 	switch {
 	case other != "" && l.check.Name == "field_case":
-		l.add(d, it.Position, "write "+other, "the field %s is named %s in events", it.Field, other)
+		l.addFinding(d, it.Position, "write "+other, "the field %s is named %s in events", it.Field, other)
 	case other == "" && l.check.Name == "unknown_field":
-		l.add(d, it.Position, suggest.DidYouMean(it.Field, known[0].Fields, ""), "no known event of %s has a field %s", d.source, it.Field)
+		l.addFinding(d, it.Position, suggest.DidYouMean(it.Field, known[0].Fields, ""), "no known event of %s has a field %s", d.source, it.Field)
 	}
 }

@@ -13,29 +13,29 @@ import (
 
 // metadataChecks check the attributes that describe a document.
 var metadataChecks = []check{
-	missingKey("missing_id", "id", Warning, "a random UUID keeps alerts of the rule together when its title changes"),
-	missingKey("missing_status", "status", Warning, "one of stable, test, experimental, deprecated, unsupported"),
-	missingKey("missing_description", "description", Warning, ""),
-	missingKey("missing_author", "author", Info, ""),
-	missingKey("missing_date", "date", Info, ""),
+	missingKeyCheck("missing_id", "id", Warning, "a random UUID keeps alerts of the rule together when its title changes"),
+	missingKeyCheck("missing_status", "status", Warning, "one of stable, test, experimental, deprecated, unsupported"),
+	missingKeyCheck("missing_description", "description", Warning, ""),
+	missingKeyCheck("missing_author", "author", Info, ""),
+	missingKeyCheck("missing_date", "date", Info, ""),
 	{Check: Check{"invalid_id", Warning, "an id that is not a UUID"}, document: checkID},
-	{Check: Check{"id_version", Info, "an id that is a UUID, but not of version 4"}, document: checkIDVersion},
-	{Check: Check{"date", Warning, "an invalid date, or one not written as 2006-01-02"}, document: checkDates},
-	{Check: Check{"modified", Warning, "modified without date, before it, or equal to it"}, document: checkModified},
+	{Check: Check{"id_version", Info, "an id that is a UUID, but not of version 4"}, document: checkUUIDVersion},
+	{Check: Check{"date", Warning, "an invalid date, or one not written as 2006-01-02"}, document: checkDateFormats},
+	{Check: Check{"modified", Warning, "modified without date, before it, or equal to it"}, document: checkModifiedDate},
 	{Check: Check{"title_length", Warning, "a title of more than 256 characters"}, document: func(l *linter, d *document) {
 		if n := len([]rune(d.meta.Title)); n > 256 {
-			l.addAt(d, "title", "move the rest into the description", "the title has %d characters", n)
+			l.addFindingAtKey(d, "title", "move the rest into the description", "the title has %d characters", n)
 		}
 	}},
 	{Check: Check{"title_style", Info, "a title that begins with \"Detects\" or ends with a full stop"}, document: checkTitle},
 	{Check: Check{"description_length", Info, "a description of fewer than 16 characters"}, document: func(l *linter, d *document) {
 		if n := len(strings.TrimSpace(d.meta.Description)); n > 0 && n < 16 {
-			l.addAt(d, "description", "say what is detected and why it matters", "the description is very short")
+			l.addFindingAtKey(d, "description", "say what is detected and why it matters", "the description is very short")
 		}
 	}},
 	{Check: Check{"description_link", Info, "a link in the description"}, document: func(l *linter, d *document) {
 		if s := d.meta.Description; strings.Contains(s, "http://") || strings.Contains(s, "https://") {
-			l.addAt(d, "description", "put links into references", "the description contains a link")
+			l.addFindingAtKey(d, "description", "put links into references", "the description contains a link")
 		}
 	}},
 	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkReferenceLinks},
@@ -47,21 +47,21 @@ var metadataChecks = []check{
 		l.reportRepeated(d, "falsepositives", d.meta.FalsePositives)
 	}},
 	{Check: Check{"related", Warning, "a related rule without a UUID or known type, or that is the rule itself"}, document: checkRelated},
-	{Check: Check{"misspelt_key", Warning, "a key that looks like a misspelling"}, document: checkMisspelt},
-	{Check: Check{"custom_key", Info, "a key that the specification does not define"}, document: checkCustom},
+	{Check: Check{"misspelt_key", Warning, "a key that looks like a misspelling"}, document: checkMisspeltKeys},
+	{Check: Check{"custom_key", Info, "a key that the specification does not define"}, document: checkCustomKeys},
 	{Check: Check{"logsource_key", Warning, "a key of the logsource that has no effect"}, document: func(l *linter, d *document) {
 		for _, k := range d.meta.LogSourceKeys {
 			if known := []string{"product", "category", "service", "definition"}; !slices.Contains(known, k.Text) {
-				l.add(d, k.Position, suggest.DidYouMean(k.Text, known, ""), "%q is not part of a logsource and has no effect", k.Text)
+				l.addFinding(d, k.Position, suggest.DidYouMean(k.Text, known, ""), "%q is not part of a logsource and has no effect", k.Text)
 			}
 		}
 	}},
 }
 
-func missingKey(name, key string, s Severity, hint string) check {
+func missingKeyCheck(name, key string, s Severity, hint string) check {
 	return check{Check: Check{name, s, "no " + key}, document: func(l *linter, d *document) {
-		if _, ok := d.key(key); !ok {
-			l.add(d, ast.Position{}, hint, "the %s has no %s", d.kind, key)
+		if _, ok := d.keyPosition(key); !ok {
+			l.addFinding(d, ast.Position{}, hint, "the %s has no %s", d.kind, key)
 		}
 	}}
 }
@@ -70,71 +70,71 @@ func missingKey(name, key string, s Severity, hint string) check {
 func (l *linter) reportRepeated(d *document, key string, list []string) {
 	for i, s := range list {
 		if slices.Contains(list[:i], s) {
-			l.addAt(d, key, "", "%q is repeated in %s", s, key)
+			l.addFindingAtKey(d, key, "", "%q is repeated in %s", s, key)
 		}
 	}
 }
 
-var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+var uuidPattern = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 func checkID(l *linter, d *document) {
-	if _, ok := d.key("id"); ok && !uuid.MatchString(d.meta.ID) {
-		l.addAt(d, "id", "ids are random UUIDs", "the id %q is not a UUID", d.meta.ID)
+	if _, ok := d.keyPosition("id"); ok && !uuidPattern.MatchString(d.meta.ID) {
+		l.addFindingAtKey(d, "id", "ids are random UUIDs", "the id %q is not a UUID", d.meta.ID)
 	}
 }
 
-func checkIDVersion(l *linter, d *document) {
-	if id := d.meta.ID; uuid.MatchString(id) && id[14] != '4' {
-		l.addAt(d, "id", "random UUIDs are of version 4", "the id is a UUID of version %c", id[14])
+func checkUUIDVersion(l *linter, d *document) {
+	if id := d.meta.ID; uuidPattern.MatchString(id) && id[14] != '4' {
+		l.addFindingAtKey(d, "id", "random UUIDs are of version 4", "the id is a UUID of version %c", id[14])
 	}
 }
 
-func checkDates(l *linter, d *document) {
+func checkDateFormats(l *linter, d *document) {
 	for key, s := range map[string]string{"date": d.meta.Date, "modified": d.meta.Modified} {
-		if _, ok := d.key(key); !ok {
+		if _, ok := d.keyPosition(key); !ok {
 			continue
 		}
 		if _, err := time.Parse(time.DateOnly, s); err != nil {
-			l.addAt(d, key, "write dates as in 2006-01-02", "%s: %q is not a date", key, s)
+			l.addFindingAtKey(d, key, "write dates as in 2006-01-02", "%s: %q is not a date", key, s)
 		}
 	}
 }
 
-func checkModified(l *linter, d *document) {
-	_, hasDate := d.key("date")
-	if _, ok := d.key("modified"); !ok {
+func checkModifiedDate(l *linter, d *document) {
+	_, hasDate := d.keyPosition("date")
+	if _, ok := d.keyPosition("modified"); !ok {
 		return
 	}
 	switch m := d.meta; {
 	case !hasDate:
-		l.addAt(d, "modified", "", "the %s has modified and no date", d.kind)
+		l.addFindingAtKey(d, "modified", "", "the %s has modified and no date", d.kind)
 	case m.Modified == m.Date:
-		l.addAt(d, "modified", "remove it", "modified equals date")
+		l.addFindingAtKey(d, "modified", "remove it", "modified equals date")
 	case len(m.Modified) == len(m.Date) && m.Modified < m.Date:
-		l.addAt(d, "modified", "", "modified (%s) is before date (%s)", m.Modified, m.Date)
+		l.addFindingAtKey(d, "modified", "", "modified (%s) is before date (%s)", m.Modified, m.Date)
 	}
 }
 
 func checkTitle(l *linter, d *document) {
 	low := strings.ToLower(d.meta.Title)
 	if strings.HasPrefix(low, "detects ") || strings.HasPrefix(low, "detection of ") {
-		l.addAt(d, "title", "name what happens", "the title begins with a word that fits every rule")
+		l.addFindingAtKey(d, "title", "name what happens", "the title begins with a word that fits every rule")
 	}
 	if strings.HasSuffix(low, ".") {
-		l.addAt(d, "title", "", "the title ends with a full stop")
+		l.addFindingAtKey(d, "title", "", "the title ends with a full stop")
 	}
 }
 
-// branchLink matches links to a branch, whose content changes.
-var branchLink = regexp.MustCompile(`^https?://(www\.)?github\.com/[^/]+/[^/]+/(blob|tree|raw)/(master|main|develop)/`)
+// branchLinkPattern matches links to a branch, whose content changes.
+var branchLinkPattern = regexp.MustCompile(`^https?://(www\.)?github\.com/[^/]+/[^/]+/(blob|tree|raw)/(master|main|develop)/`)
 
 func checkReferenceLinks(l *linter, d *document) {
 	for _, r := range d.meta.References {
 		switch {
-		case branchLink.MatchString(r):
-			l.addAt(d, "references", "link to a commit", "%s changes with its branch", r)
+		case branchLinkPattern.MatchString(r):
+			l.addFindingAtKey(d, "references", "link to a commit", "%s changes with its branch", r)
 		case strings.Contains(r, "://attack.mitre.org/"):
-			l.addAt(d, "references", "write a tag, as in attack.t1059", "%s belongs in a tag", r)
+			l.addFindingAtKey(d, "references", "write a tag, as in attack.t1059", "%s belongs in a tag", r)
 		}
 	}
 }
@@ -144,9 +144,9 @@ func checkFalsePositives(l *linter, d *document) {
 		low := strings.ToLower(strings.TrimRight(strings.TrimSpace(s), "."))
 		switch {
 		case low == "" || slices.Contains([]string{"none", "no", "n/a", "pentest", "penetration test", "penetration testing"}, low):
-			l.addAt(d, "falsepositives", "write Unknown, or what legitimately causes matches", "%q says nothing about false positives", s)
+			l.addFindingAtKey(d, "falsepositives", "write Unknown, or what legitimately causes matches", "%q says nothing about false positives", s)
 		case strings.HasPrefix(low, "unkown") || strings.HasPrefix(low, "unknow") && low == "unknow" || strings.Contains(low, "ligitimate") || strings.Contains(low, "legitimeate"):
-			l.addAt(d, "falsepositives", "", "%q is misspelt", s)
+			l.addFindingAtKey(d, "falsepositives", "", "%q is misspelt", s)
 		}
 	}
 }
@@ -155,31 +155,31 @@ func checkRelated(l *linter, d *document) {
 	kinds := []string{"derived", "obsolete", "obsoletes", "merged", "renamed", "similar", "correlation"}
 	for _, r := range d.meta.Related {
 		switch {
-		case !uuid.MatchString(r.ID):
-			l.add(d, r.Position, "", "the id %q of a related rule is not a UUID", r.ID)
+		case !uuidPattern.MatchString(r.ID):
+			l.addFinding(d, r.Position, "", "the id %q of a related rule is not a UUID", r.ID)
 		case strings.EqualFold(r.ID, d.meta.ID):
-			l.add(d, r.Position, "", "the rule is related to itself")
+			l.addFinding(d, r.Position, "", "the rule is related to itself")
 		case !slices.Contains(kinds, r.Type):
-			l.add(d, r.Position, suggest.DidYouMean(r.Type, kinds, "one of derived, obsolete, merged, renamed, similar"), "unknown type %q of a related rule", r.Type)
+			l.addFinding(d, r.Position, suggest.DidYouMean(r.Type, kinds, "one of derived, obsolete, merged, renamed, similar"), "unknown type %q of a related rule", r.Type)
 		}
 	}
 }
 
-func checkMisspelt(l *linter, d *document) {
+func checkMisspeltKeys(l *linter, d *document) {
 	for _, k := range d.meta.Keys {
 		if slices.Contains(parser.DocumentKeys, k.Text) {
 			continue
 		}
 		if best := suggest.Nearest(k.Text, parser.DocumentKeys); best != "" {
-			l.add(d, k.Position, "did you mean "+best+"?", "unknown key %q", k.Text)
+			l.addFinding(d, k.Position, "did you mean "+best+"?", "unknown key %q", k.Text)
 		}
 	}
 }
 
-func checkCustom(l *linter, d *document) {
+func checkCustomKeys(l *linter, d *document) {
 	for _, k := range d.meta.Keys {
 		if !slices.Contains(parser.DocumentKeys, k.Text) && suggest.Nearest(k.Text, parser.DocumentKeys) == "" {
-			l.add(d, k.Position, "", "the specification defines no key %q", k.Text)
+			l.addFinding(d, k.Position, "", "the specification defines no key %q", k.Text)
 		}
 	}
 }

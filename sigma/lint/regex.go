@@ -12,27 +12,27 @@ import (
 var regexChecks = []check{
 	{Check: Check{"regex_never", Warning, "a regular expression that can't match"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
 		if neverMatches(t, false, false) {
-			l.add(d, s.Position, "^ matches at the start only, and $ at the end", "the expression %q can't match", s.Text)
+			l.addFinding(d, s.Position, "^ matches at the start only, and $ at the end", "the expression %q can't match", s.Text)
 		}
 	})},
 	{Check: Check{"regex_always", Warning, "a regular expression that matches every value"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if matchesAnything(t) {
-			l.add(d, s.Position, "it need not match the whole value; write exists", "the expression %q matches every value", s.Text)
+		if matchesAnyText(t) {
+			l.addFinding(d, s.Position, "it need not match the whole value; write exists", "the expression %q matches every value", s.Text)
 		}
 	})},
 	{Check: Check{"regex_literal", Info, "a regular expression that is plain text"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
 		if modifier := equivalentModifier(t); modifier != "" {
-			l.add(d, s.Position, "write "+modifier+", which is faster", "the expression %q is plain text", s.Text)
+			l.addFinding(d, s.Position, "write "+modifier+", which is faster", "the expression %q is plain text", s.Text)
 		}
 	})},
 	{Check: Check{"regex_star", Info, ".* at an end of a regular expression, which is not anchored"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
 		if strings.HasPrefix(s.Text, ".*") && len(s.Text) > 2 || strings.HasSuffix(s.Text, ".*") && !strings.HasSuffix(s.Text, `\.*`) && len(s.Text) > 2 {
-			l.add(d, s.Position, "remove it", ".* at an end of %q changes nothing", s.Text)
+			l.addFinding(d, s.Position, "remove it", ".* at an end of %q changes nothing", s.Text)
 		}
 	})},
 	{Check: Check{"regex_slow", Info, "a regular expression without a string that every match contains"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if r, err := regexprefilter.Compile(s.Text, ""); err == nil && !r.IsSimple() && r.Required() == nil && !matchesAnything(t) {
-			l.add(d, s.Position, "add a simpler condition, joined by and: it is evaluated first", "the expression %q must be run on every value", s.Text)
+		if r, err := regexprefilter.Compile(s.Text, ""); err == nil && !r.NeedsNoRegexp() && r.RequiredLiterals() == nil && !matchesAnyText(t) {
+			l.addFinding(d, s.Position, "add a simpler condition, joined by and: it is evaluated first", "the expression %q must be run on every value", s.Text)
 		}
 	})},
 }
@@ -62,21 +62,21 @@ func eachRegex(f func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp)) 
 
 // neverMatches reports whether t can't match if text must precede it, or follow
 // it.
-func neverMatches(t *syntax.Regexp, before, after bool) bool {
+func neverMatches(t *syntax.Regexp, textBefore, textAfter bool) bool {
 	switch t.Op {
 	case syntax.OpNoMatch:
 		return true
 	case syntax.OpBeginText:
-		return before
+		return textBefore
 	case syntax.OpEndText:
-		return after
+		return textAfter
 	case syntax.OpCapture, syntax.OpPlus:
-		return neverMatches(t.Sub[0], before, after)
+		return neverMatches(t.Sub[0], textBefore, textAfter)
 	case syntax.OpRepeat:
-		return t.Min > 0 && neverMatches(t.Sub[0], before, after)
+		return t.Min > 0 && neverMatches(t.Sub[0], textBefore, textAfter)
 	case syntax.OpAlternate:
 		for _, s := range t.Sub {
-			if !neverMatches(s, before, after) {
+			if !neverMatches(s, textBefore, textAfter) {
 				return false
 			}
 		}
@@ -84,10 +84,10 @@ func neverMatches(t *syntax.Regexp, before, after bool) bool {
 	case syntax.OpConcat:
 		sizes := make([]int, len(t.Sub))
 		for i, s := range t.Sub {
-			sizes[i] = regexprefilter.MinLength(s)
+			sizes[i] = regexprefilter.MinMatchBytes(s)
 		}
 		for i, s := range t.Sub {
-			b, a := before, after
+			b, a := textBefore, textAfter
 			for k, n := range sizes {
 				b, a = b || k < i && n > 0, a || k > i && n > 0
 			}
@@ -99,18 +99,18 @@ func neverMatches(t *syntax.Regexp, before, after bool) bool {
 	return false
 }
 
-// matchesAnything reports whether t matches in any text.
-func matchesAnything(t *syntax.Regexp) bool {
+// matchesAnyText reports whether t matches in any text.
+func matchesAnyText(t *syntax.Regexp) bool {
 	switch t.Op {
 	case syntax.OpEmptyMatch, syntax.OpStar, syntax.OpQuest:
 		return true
 	case syntax.OpCapture, syntax.OpPlus:
-		return matchesAnything(t.Sub[0])
+		return matchesAnyText(t.Sub[0])
 	case syntax.OpRepeat:
-		return t.Min == 0 || matchesAnything(t.Sub[0])
+		return t.Min == 0 || matchesAnyText(t.Sub[0])
 	case syntax.OpAlternate:
 		for _, s := range t.Sub {
-			if matchesAnything(s) {
+			if matchesAnyText(s) {
 				return true
 			}
 		}
@@ -118,7 +118,7 @@ func matchesAnything(t *syntax.Regexp) bool {
 		// ^.*$ needs a value without a newline, which is nearly any.
 		for i, s := range t.Sub {
 			anchor := s.Op == syntax.OpBeginText && i == 0 || s.Op == syntax.OpEndText && i == len(t.Sub)-1 && i > 0 && t.Sub[i-1].Op == syntax.OpStar && isAnyChar(t.Sub[i-1].Sub[0])
-			if !anchor && !matchesAnything(s) {
+			if !anchor && !matchesAnyText(s) {
 				return false
 			}
 		}

@@ -10,18 +10,18 @@ import (
 // tagChecks check tags, by the Sigma Tags Appendix.
 var tagChecks = []check{
 	{Check: Check{"tag_format", Warning, "a tag that is not namespace.name in lower case"}, document: eachTag(func(l *linter, d *document, tag, _, _ string) {
-		if !tagFormat.MatchString(tag) {
-			l.addAt(d, "tags", "as in attack.t1059.001", "the tag %q is not namespace.name in lower case", tag)
+		if !tagPattern.MatchString(tag) {
+			l.addFindingAtKey(d, "tags", "as in attack.t1059.001", "the tag %q is not namespace.name in lower case", tag)
 		}
 	})},
 	{Check: Check{"tag_namespace", Warning, "an unknown namespace of tags"}, document: eachTag(func(l *linter, d *document, tag, space, _ string) {
-		if _, ok := tagNames[space]; !ok && tagFormat.MatchString(tag) {
-			l.addAt(d, "tags", suggest.DidYouMean(space, tagSpaces, "one of "+strings.Join(tagSpaces, ", ")), "unknown namespace %q of a tag", space)
+		if _, ok := tagNamePatterns[space]; !ok && tagPattern.MatchString(tag) {
+			l.addFindingAtKey(d, "tags", suggest.DidYouMean(space, tagNamespaces, "one of "+strings.Join(tagNamespaces, ", ")), "unknown namespace %q of a tag", space)
 		}
 	})},
 	{Check: Check{"tag_name", Warning, "a tag that its namespace does not have, such as attack.t12"}, document: eachTag(func(l *linter, d *document, tag, space, name string) {
-		if re := tagNames[space]; re != nil && tagFormat.MatchString(tag) && !re.MatchString(name) {
-			l.addAt(d, "tags", tagHints[space], "%q is not a tag of the namespace %s", tag, space)
+		if re := tagNamePatterns[space]; re != nil && tagPattern.MatchString(tag) && !re.MatchString(name) {
+			l.addFindingAtKey(d, "tags", tagHints[space], "%q is not a tag of the namespace %s", tag, space)
 		}
 	})},
 	{Check: Check{"duplicate_tag", Warning, "a repeated tag"}, document: func(l *linter, d *document) {
@@ -38,14 +38,14 @@ func eachTag(f func(l *linter, d *document, tag, space, name string)) func(*lint
 	}
 }
 
-var tagFormat = regexp.MustCompile(`^[a-z0-9_-]+\.[a-z0-9._-]+$`)
+var tagPattern = regexp.MustCompile(`^[a-z0-9_-]+\.[a-z0-9._-]+$`)
 
-var tagSpaces = []string{"attack", "car", "cve", "d3fend", "detection", "stp", "tlp"}
+var tagNamespaces = []string{"attack", "car", "cve", "d3fend", "detection", "stp", "tlp"}
 
-// tagNames match what may follow a namespace. Techniques change with every
+// tagNamePatterns match what may follow a namespace. Techniques change with every
 // version of ATT&CK and D3FEND, so only their form is checked. The tactics are
 // those of all versions.
-var tagNames = map[string]*regexp.Regexp{
+var tagNamePatterns = map[string]*regexp.Regexp{
 	"attack": regexp.MustCompile(`^(t\d{4}(\.\d{3})?|[gsm]\d{4}|ds\d{4}|c\d{4}|reconnaissance|resource-development|initial-access|execution|persistence|` +
 		`privilege-escalation|defense-evasion|stealth|defense-impairment|credential-access|discovery|lateral-movement|collection|command-and-control|exfiltration|impact)$`),
 	"car":       regexp.MustCompile(`^\d{4}-\d{2}-\d{3}$`),

@@ -13,14 +13,14 @@ import (
 var valueChecks = []check{
 	{Check: Check{"control_character", Warning, "a control character, as \"\\t\" is in double quotes"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		if i := strings.IndexFunc(s.Text, func(r rune) bool { return r < 32 && r != '\n' || r == 127 }); i >= 0 {
-			l.add(d, s.Position, yamldoc.QuotesHint, "%q contains a control character", s.Text)
+			l.addFinding(d, s.Position, yamldoc.BackslashQuotesHint, "%q contains a control character", s.Text)
 		}
 	})},
 	{Check: Check{"double_wildcard", Warning, "two stars in a row"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		p := pattern.Parse(s.Text, false)
 		for i := 1; i < len(p); i++ {
 			if p[i].Kind == pattern.Star && p[i-1].Kind == pattern.Star {
-				l.add(d, s.Position, "one is enough", "%q has two stars in a row", s.Text)
+				l.addFinding(d, s.Position, "one is enough", "%q has two stars in a row", s.Text)
 				return
 			}
 		}
@@ -29,34 +29,34 @@ var valueChecks = []check{
 	{Check: Check{"escaped_wildcard", Info, "a backslash that makes a wildcard literal"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		for _, q := range pattern.Parse(s.Text, false) {
 			if q.Kind == pattern.Literal && strings.ContainsAny(q.Text, "*?") {
-				l.add(d, s.Position, `write \\* for a backslash and a wildcard`, "in %q, a backslash makes a wildcard literal", s.Text)
+				l.addFinding(d, s.Position, `write \\* for a backslash and a wildcard`, "in %q, a backslash makes a wildcard literal", s.Text)
 				return
 			}
 		}
 	})},
 	{Check: Check{"mixed_backslashes", Info, "single backslashes written both as one and as two"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
-		if mixedBackslashes(s.Text) {
-			l.add(d, s.Position, `a backslash may be written as one or as two; write \\\\ for two`, "%q writes a backslash in two ways", s.Text)
+		if hasMixedBackslashes(s.Text) {
+			l.addFinding(d, s.Position, `a backslash may be written as one or as two; write \\\\ for two`, "%q writes a backslash in two ways", s.Text)
 		}
 	})},
 	{Check: Check{"presence_star", Info, "a star alone, which means the same as exists"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		if p := pattern.Parse(s.Text, false).Canonical(); len(p) == 1 && p[0].Kind == pattern.Star && !it.Keyword {
-			l.add(d, s.Position, "write "+it.Field+"|exists: true", "a star alone means that %s is present", it.Label())
+			l.addFinding(d, s.Position, "write "+it.Field+"|exists: true", "a star alone means that %s is present", it.Label())
 		}
 	})},
 	{Check: Check{"empty_part", Warning, "an empty string under contains, startswith or endswith, which always holds"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
 		if s.Text == "" && it.HasAny("contains", "startswith", "endswith") {
-			l.add(d, s.Position, "", "every value of %s contains the empty string", it.Label())
+			l.addFinding(d, s.Position, "", "every value of %s contains the empty string", it.Label())
 		}
 	})},
 	{Check: Check{"number_as_text", Info, "a whole number in quotes"}, value: eachTextValue(func(l *linter, d *document, it *ast.DetectionItem, s *ast.Scalar) {
-		if wholeNumber.MatchString(s.Text) && !it.Keyword && len(it.Modifiers) == 0 {
-			l.add(d, s.Position, "without quotes it equals 1.0 too", "the number %s is written as a string", s.Text)
+		if wholeNumberPattern.MatchString(s.Text) && !it.Keyword && len(it.Modifiers) == 0 {
+			l.addFinding(d, s.Position, "without quotes it equals 1.0 too", "the number %s is written as a string", s.Text)
 		}
 	})},
 }
 
-var wholeNumber = regexp.MustCompile(`^-?(0|[1-9]\d*)$`)
+var wholeNumberPattern = regexp.MustCompile(`^-?(0|[1-9]\d*)$`)
 
 // eachTextValue returns a check that calls f for each value that is a Sigma
 // string.
@@ -76,13 +76,13 @@ func checkRedundantStar(l *linter, d *document, it *ast.DetectionItem, s *ast.Sc
 	first, last := p[0].Kind == pattern.Star, p[len(p)-1].Kind == pattern.Star
 	switch {
 	case it.Has("contains") && (first || last), it.Has("startswith") && last, it.Has("endswith") && first, it.Keyword && len(it.Modifiers) == 0 && (first || last):
-		l.add(d, s.Position, "remove it", "a star at an end of %q changes nothing", s.Text)
+		l.addFinding(d, s.Position, "remove it", "a star at an end of %q changes nothing", s.Text)
 	}
 }
 
-// mixedBackslashes reports whether a string contains both single and double
+// hasMixedBackslashes reports whether a string contains both single and double
 // backslashes. Leading ones do not count: two begin the name of a share.
-func mixedBackslashes(s string) bool {
+func hasMixedBackslashes(s string) bool {
 	one, two := false, false
 	s = strings.TrimLeft(s, `\*`)
 	for i := 0; i < len(s); i++ {

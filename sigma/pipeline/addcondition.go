@@ -60,7 +60,7 @@ func readAddCondition(r *mapReader, _ string) transformation {
 func fillTemplate(it ast.DetectionItem, l ast.LogSource) ast.DetectionItem {
 	var pairs []string
 	for name, value := range map[string]string{"category": l.Category, "product": l.Product, "service": l.Service} {
-		value = pattern.Of(value).Source(false)
+		value = pattern.FromLiteral(value).Source(false)
 		pairs = append(pairs, "${"+name+"}", value, "$"+name, value)
 	}
 	replace := strings.NewReplacer(append([]string{"$$", "$"}, pairs...)...)

@@ -32,9 +32,9 @@ type conditions[T any] struct {
 	expr *ast.Condition // over list, or nil
 }
 
-// hold reports whether the conditions hold; holds gives the result of each.
+// evaluate reports whether the conditions hold; holds gives the result of each.
 // Like in pySigma, an empty list holds, unless any is set.
-func (c *conditions[T]) hold(holds func(T) bool) bool {
+func (c *conditions[T]) evaluate(holds func(T) bool) bool {
 	var ok bool
 	switch {
 	case c.expr != nil:
@@ -55,7 +55,7 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 	c.not = r.flag(kind + "_cond_not")
 	var names []string
 	add := func(name string, node *yaml.Node) {
-		in := r.inner(node, "a condition")
+		in := r.innerReader(node, "a condition")
 		what := in.text("type", true)
 		in.what = "the condition " + what
 		c.list = append(c.list, read(in, what))
@@ -87,14 +87,14 @@ func readConditions[T any](r *mapReader, kind string, read func(r *mapReader, ki
 		r.recordError(err)
 		return c
 	}
-	if i := cond.FirstUnused(len(c.list)); i >= 0 {
+	if i := cond.FirstUnusedOperand(len(c.list)); i >= 0 {
 		r.fail(yamldoc.PositionOf(expr.Value), "the expression does not name the condition %q", names[i])
 	}
 	c.expr = &cond
 	return c
 }
 
-func unknownCondition(r *mapReader, what string, known ...string) {
+func failUnknownCondition(r *mapReader, what string, known ...string) {
 	if r.err == nil {
 		r.recordError(yamldoc.ErrorAt(r.byKey["type"].Value, "unknown condition %q", what).WithHint(suggest.DidYouMean(what, known, "one of "+strings.Join(known, ", "))))
 	}
@@ -106,16 +106,16 @@ func readRuleCondition(r *mapReader, what string) ruleCondition {
 		l := readLogSource(r)
 		return func(st *applyState) bool { return st.hasLogSource(l) }
 	case "contains_detection_item":
-		field, value := r.text("field", true), readValue(r)
+		field, value := r.text("field", true), readValueParameter(r)
 		return func(st *applyState) bool {
 			return st.hasItem(func(it *ast.DetectionItem) bool {
-				return isField(it, field) && slices.ContainsFunc(withStars(it).Values, func(v ast.Scalar) bool { return equalScalars(v, value) })
+				return comparesField(it, field) && slices.ContainsFunc(withModifiersAsStars(it).Values, func(v ast.Scalar) bool { return equalScalars(v, value) })
 			})
 		}
 	case "contains_field":
 		field := r.text("field", true)
 		return func(st *applyState) bool {
-			return st.hasItem(func(it *ast.DetectionItem) bool { return isField(it, field) })
+			return st.hasItem(func(it *ast.DetectionItem) bool { return comparesField(it, field) })
 		}
 	case "processing_item_applied":
 		id := r.text("processing_item_id", true)
@@ -132,7 +132,7 @@ func readRuleCondition(r *mapReader, what string) ruleCondition {
 		tag := r.text("tag", true)
 		return func(st *applyState) bool { return slices.Contains(st.meta.Tags, tag) }
 	}
-	unknownCondition(r, what, "logsource", "contains_detection_item", "contains_field", "processing_item_applied", "processing_state",
+	failUnknownCondition(r, what, "logsource", "contains_detection_item", "contains_field", "processing_item_applied", "processing_state",
 		"is_sigma_rule", "is_sigma_correlation_rule", "rule_attribute", "tag")
 	return nil
 }
@@ -144,8 +144,8 @@ func readItemCondition(r *mapReader, what string) itemCondition {
 		r.what = "the condition " + what
 		all := r.oneOf("cond", "any", "all") == "all"
 		return func(_ *applyState, it *ast.DetectionItem) bool {
-			values := withStars(it).Values
-			if !isPlain(it) {
+			values := withModifiersAsStars(it).Values
+			if !hasPlainValues(it) {
 				values = []ast.Scalar{{Kind: ast.Bool}} // which satisfies no condition
 			}
 			if all {
@@ -157,9 +157,9 @@ func readItemCondition(r *mapReader, what string) itemCondition {
 	switch what {
 	case "match_string":
 		re, not := r.regex("pattern", true), r.flag("negate")
-		return onValues(func(v ast.Scalar) bool { return (v.Kind == ast.String && re.MatchString(unescaped(v))) != not })
+		return onValues(func(v ast.Scalar) bool { return (v.Kind == ast.String && re.MatchString(unescapedText(v))) != not })
 	case "match_value":
-		value := readValue(r)
+		value := readValueParameter(r)
 		return onValues(func(v ast.Scalar) bool { return equalScalars(v, value) })
 	case "contains_wildcard":
 		return onValues(func(v ast.Scalar) bool { return v.Kind == ast.String && pattern.Parse(v.Text, false).HasWildcard() })
@@ -172,14 +172,14 @@ func readItemCondition(r *mapReader, what string) itemCondition {
 		c := readStateCondition(r)
 		return func(st *applyState, _ *ast.DetectionItem) bool { return c(st) }
 	}
-	unknownCondition(r, what, "match_string", "match_value", "contains_wildcard", "is_null", "processing_item_applied", "processing_state")
+	failUnknownCondition(r, what, "match_string", "match_value", "contains_wildcard", "is_null", "processing_item_applied", "processing_state")
 	return nil
 }
 
 func readFieldCondition(r *mapReader, what string) fieldCondition {
 	switch what {
 	case "include_fields", "exclude_fields":
-		matches := readFieldList(r)
+		matches := readFieldMatcher(r)
 		exclude := what == "exclude_fields"
 		return fieldCondition{name: func(_ *applyState, f string) bool { return matches(f) != exclude }}
 	case "processing_item_applied":
@@ -192,13 +192,13 @@ func readFieldCondition(r *mapReader, what string) fieldCondition {
 		c := readStateCondition(r)
 		return fieldCondition{name: func(st *applyState, _ string) bool { return c(st) }}
 	}
-	unknownCondition(r, what, "include_fields", "exclude_fields", "processing_item_applied", "processing_state")
+	failUnknownCondition(r, what, "include_fields", "exclude_fields", "processing_item_applied", "processing_state")
 	return fieldCondition{}
 }
 
-// readFieldList reads a list of fields, or of expressions for them. It never
+// readFieldMatcher reads a list of fields, or of expressions for them. It never
 // matches "", the field of keywords.
-func readFieldList(r *mapReader) func(string) bool {
+func readFieldMatcher(r *mapReader) func(string) bool {
 	fields := r.strings("fields")
 	if r.oneOf("mode", "plain", "re") == "plain" {
 		return func(f string) bool { return f != "" && slices.Contains(fields, f) }
@@ -207,12 +207,12 @@ func readFieldList(r *mapReader) func(string) bool {
 	for i, f := range fields {
 		alternatives[i] = "(?:" + f + ")"
 	}
-	re := r.compile(strings.Join(alternatives, "|"), yamldoc.PositionOf(r.node), true)
+	re := r.compileRegexp(strings.Join(alternatives, "|"), yamldoc.PositionOf(r.node), true)
 	return func(f string) bool { return f != "" && len(fields) > 0 && re.MatchString(f) }
 }
 
-// readValue reads the parameter value.
-func readValue(r *mapReader) ast.Scalar {
+// readValueParameter reads the parameter value.
+func readValueParameter(r *mapReader) ast.Scalar {
 	v, ok := r.scalar("value")
 	if !ok {
 		r.fail(yamldoc.PositionOf(r.node), "%s lacks value", r.what)
@@ -243,18 +243,18 @@ func (st *applyState) hasLogSource(l ast.LogSource) bool {
 	if st.correlation == nil {
 		return l.Covers(*st.source)
 	}
-	return coversAny(l, st.done, st.correlation.Rules, 0)
+	return coversAnyRule(l, st.done, st.correlation.Rules, 0)
 }
 
-// maxChain bounds correlations over correlations.
-const maxChain = 16
+// maxCorrelationChain bounds correlations over correlations.
+const maxCorrelationChain = 16
 
-// coversAny reports whether l covers the logsource of any of the rules.
-func coversAny(l ast.LogSource, c *ast.Collection, refs []string, depth int) bool {
-	return depth < maxChain && slices.ContainsFunc(refs, func(ref string) bool {
+// coversAnyRule reports whether l covers the logsource of any of the rules.
+func coversAnyRule(l ast.LogSource, c *ast.Collection, refs []string, depth int) bool {
+	return depth < maxCorrelationChain && slices.ContainsFunc(refs, func(ref string) bool {
 		return slices.ContainsFunc(c.Rules, func(r *ast.Rule) bool { return r.MatchesRef(ref) && l.Covers(r.LogSource) }) ||
 			slices.ContainsFunc(c.Correlations, func(corr *ast.Correlation) bool {
-				return corr.MatchesRef(ref) && coversAny(l, c, corr.Rules, depth+1)
+				return corr.MatchesRef(ref) && coversAnyRule(l, c, corr.Rules, depth+1)
 			})
 	})
 }
@@ -262,18 +262,18 @@ func coversAny(l ast.LogSource, c *ast.Collection, refs []string, depth int) boo
 // matches reports whether the conditions on items and on field names hold for
 // an item.
 func (p *processingItem) matches(st *applyState, it *ast.DetectionItem) bool {
-	return p.item.hold(func(c itemCondition) bool { return c(st, it) }) && p.field.hold(func(c fieldCondition) bool {
+	return p.item.evaluate(func(c itemCondition) bool { return c(st, it) }) && p.field.evaluate(func(c fieldCondition) bool {
 		if c.item != nil {
 			return c.item(st, it)
 		}
 		if c.name(st, fieldName(it)) {
 			return true
 		}
-		return it.Has("fieldref") && slices.ContainsFunc(it.Values, func(v ast.Scalar) bool { return c.name(st, unescaped(v)) })
+		return it.Has("fieldref") && slices.ContainsFunc(it.Values, func(v ast.Scalar) bool { return c.name(st, unescapedText(v)) })
 	})
 }
 
 // matchesField reports whether the conditions on field names hold for a field.
 func (p *processingItem) matchesField(st *applyState, field string) bool {
-	return p.field.hold(func(c fieldCondition) bool { return c.name(st, field) })
+	return p.field.evaluate(func(c fieldCondition) bool { return c.name(st, field) })
 }

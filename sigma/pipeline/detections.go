@@ -34,7 +34,7 @@ func finishDetections(d *ast.Detections) *ast.Diagnostic {
 	}
 	var conditions []ast.Condition
 	for _, c := range d.Conditions {
-		if c, ok := withoutEmpty(c, d.Searches); ok {
+		if c, ok := withoutEmptySearches(c, d.Searches); ok {
 			conditions = append(conditions, c)
 		}
 	}
@@ -45,15 +45,15 @@ func finishDetections(d *ast.Detections) *ast.Diagnostic {
 	return nil
 }
 
-// withoutEmpty returns the condition without the searches that have no
+// withoutEmptySearches returns the condition without the searches that have no
 // alternatives, and whether anything is left.
-func withoutEmpty(c ast.Condition, searches []ast.Search) (ast.Condition, bool) {
+func withoutEmptySearches(c ast.Condition, searches []ast.Search) (ast.Condition, bool) {
 	if c.Op == ast.Ref {
 		return c, len(searches[c.Index].Alternatives) > 0
 	}
 	var operands []ast.Condition
 	for _, o := range c.Operands {
-		if o, ok := withoutEmpty(o, searches); ok {
+		if o, ok := withoutEmptySearches(o, searches); ok {
 			operands = append(operands, o)
 		}
 	}

@@ -18,14 +18,14 @@ func readHashesFields(r *mapReader, _ string) transformation {
 		fields = []string{"Hashes", "Hash"}
 	}
 	return onItems(func(_ *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
-		values := withStars(&it).Values
-		if it.Keyword || !slices.Contains(fields, it.Field) || !isPlain(&it) || slices.ContainsFunc(values, func(v ast.Scalar) bool { return v.Kind != ast.String }) {
+		values := withModifiersAsStars(&it).Values
+		if it.Keyword || !slices.Contains(fields, it.Field) || !hasPlainValues(&it) || slices.ContainsFunc(values, func(v ast.Scalar) bool { return v.Kind != ast.String }) {
 			return nil, false, nil
 		}
 		var order []string
 		byField := make(map[string][]ast.Scalar)
 		for _, v := range values {
-			algo, hash := splitHash(unescaped(v))
+			algo, hash := splitHash(unescapedText(v))
 			if !slices.Contains(algos, algo) {
 				continue
 			}
@@ -79,13 +79,13 @@ func readExtractFields(r *mapReader, _ string) transformation {
 		r.fail(yamldoc.PositionOf(r.node), "the expression of extract_fields has no named group")
 	}
 	return onItems(func(_ *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
-		values := withStars(&it).Values
-		if !isPlain(&it) || slices.ContainsFunc(values, func(v ast.Scalar) bool { return v.Kind != ast.String }) {
+		values := withModifiersAsStars(&it).Values
+		if !hasPlainValues(&it) || slices.ContainsFunc(values, func(v ast.Scalar) bool { return v.Kind != ast.String }) {
 			return nil, false, nil
 		}
 		var nested []ast.Conjunction
 		for _, v := range values {
-			m := re.FindStringSubmatch(unescaped(v))
+			m := re.FindStringSubmatch(unescapedText(v))
 			if m == nil && keep {
 				nested = append(nested, ast.Conjunction{{Field: it.Field, Keyword: it.Keyword, Values: []ast.Scalar{v}, Position: it.Position}})
 			}

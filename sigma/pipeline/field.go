@@ -20,7 +20,7 @@ func onFields(m fieldMapping) transformation {
 			if !ok || !p.matchesField(st, field) {
 				return []string{field}
 			}
-			st.moveApplied(field, to, p.id)
+			st.moveAppliedToRenamed(field, to, p.id)
 			return to
 		}
 		var fields []string
@@ -29,10 +29,10 @@ func onFields(m fieldMapping) transformation {
 		}
 		st.meta.Fields = fields
 		if st.correlation != nil {
-			return mapCorrelation(st.correlation, rename)
+			return renameCorrelationFields(st.correlation, rename)
 		}
 		return onItems(func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
-			out, changed := mapReferences(it, rename, func(f string) bool { return p.matchesField(st, f) })
+			out, changed := renameFieldRefs(it, rename, func(f string) bool { return p.matchesField(st, f) })
 			to, ok := m(fieldName(&it))
 			if !ok || !p.matchesField(st, fieldName(&it)) {
 				return []ast.DetectionItem{out}, changed, nil
@@ -41,23 +41,23 @@ func onFields(m fieldMapping) transformation {
 			for _, f := range to {
 				st.mapped[f] = true
 			}
-			return mapItem(out, to), true, nil
+			return mapItemToFields(out, to), true, nil
 		}).transform(st, p)
 	}}
 }
 
-// moveApplied notes that a transformation renamed a field: what was applied to
+// moveAppliedToRenamed notes that a transformation renamed a field: what was applied to
 // the field before counts for its new names.
-func (st *applyState) moveApplied(from string, to []string, id string) {
-	if len(to) == 1 && to[0] == from {
+func (st *applyState) moveAppliedToRenamed(oldField string, newFields []string, itemID string) {
+	if len(newFields) == 1 && newFields[0] == oldField {
 		return
 	}
-	ids := st.fields[from]
-	delete(st.fields, from)
-	for _, f := range to {
+	ids := st.fields[oldField]
+	delete(st.fields, oldField)
+	for _, f := range newFields {
 		set := map[string]bool{}
-		if id != "" {
-			set[id] = true
+		if itemID != "" {
+			set[itemID] = true
 		}
 		for k := range ids {
 			set[k] = true
@@ -66,16 +66,16 @@ func (st *applyState) moveApplied(from string, to []string, id string) {
 	}
 }
 
-// mapReferences renames the fields that the values of a fieldref name, and
+// renameFieldRefs renames the fields that the values of a fieldref name, and
 // reports whether there are any.
-func mapReferences(it ast.DetectionItem, rename func(string) []string, matches func(string) bool) (ast.DetectionItem, bool) {
+func renameFieldRefs(it ast.DetectionItem, rename func(string) []string, matches func(string) bool) (ast.DetectionItem, bool) {
 	if !it.Has("fieldref") {
 		return it, false
 	}
 	var values []ast.Scalar
 	changed := false
 	for _, v := range it.Values {
-		name := unescaped(v)
+		name := unescapedText(v)
 		if v.Kind != ast.String || !matches(name) {
 			values = append(values, v)
 			continue
@@ -89,24 +89,24 @@ func mapReferences(it ast.DetectionItem, rename func(string) []string, matches f
 	return it, changed
 }
 
-// mapItem returns the item for another field, or for any of several. Keywords
+// mapItemToFields returns the item for another field, or for any of several. Keywords
 // that get a field are still searched for anywhere in its values.
-func mapItem(it ast.DetectionItem, to []string) []ast.DetectionItem {
+func mapItemToFields(it ast.DetectionItem, fields []string) []ast.DetectionItem {
 	if it.Keyword {
 		it.Keyword = false
-		if isPlain(&it) && !it.HasAny("contains", "startswith", "endswith") {
+		if hasPlainValues(&it) && !it.HasAny("contains", "startswith", "endswith") {
 			it.Modifiers = append(slices.Clip(it.Modifiers), "contains")
 		}
 	}
-	switch len(to) {
+	switch len(fields) {
 	case 0:
 		return nil
 	case 1:
-		it.Field = to[0]
+		it.Field = fields[0]
 		return []ast.DetectionItem{it}
 	}
 	var nested []ast.Conjunction
-	for _, f := range to {
+	for _, f := range fields {
 		one := it
 		one.Field = f
 		nested = append(nested, ast.Conjunction{one})
@@ -114,9 +114,9 @@ func mapItem(it ast.DetectionItem, to []string) []ast.DetectionItem {
 	return []ast.DetectionItem{{Position: it.Position, Nested: nested}}
 }
 
-// mapCorrelation renames the fields of a correlation: those that aliases stand
+// renameCorrelationFields renames the fields of a correlation: those that aliases stand
 // for, and those of group-by and of the condition unless these are aliases.
-func mapCorrelation(c *ast.Correlation, rename func(string) []string) *ast.Diagnostic {
+func renameCorrelationFields(c *ast.Correlation, rename func(string) []string) *ast.Diagnostic {
 	one := func(field, what string) (string, *ast.Diagnostic) {
 		to := rename(field)
 		if len(to) != 1 {

@@ -7,8 +7,8 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// isField reports whether the item compares the field; keywords have none.
-func isField(it *ast.DetectionItem, field string) bool { return !it.Keyword && it.Field == field }
+// comparesField reports whether the item compares the field; keywords have none.
+func comparesField(it *ast.DetectionItem, field string) bool { return !it.Keyword && it.Field == field }
 
 // fieldName returns the field of an item, "" for keywords.
 func fieldName(it *ast.DetectionItem) string {
@@ -18,18 +18,18 @@ func fieldName(it *ast.DetectionItem) string {
 	return it.Field
 }
 
-// isPlain reports whether the values are strings and numbers, rather than regular
+// hasPlainValues reports whether the values are strings and numbers, rather than regular
 // expressions, networks, other fields or encoded strings.
-func isPlain(it *ast.DetectionItem) bool {
+func hasPlainValues(it *ast.DetectionItem) bool {
 	return !it.HasAny("re", "cidr", "fieldref", "exists", "lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year",
 		"base64", "base64offset", "wide", "utf16", "utf16le", "utf16be", "windash")
 }
 
-// withStars returns the item with contains, startswith and endswith written as
+// withModifiersAsStars returns the item with contains, startswith and endswith written as
 // stars, which is how pipelines see values.
-func withStars(it *ast.DetectionItem) ast.DetectionItem {
+func withModifiersAsStars(it *ast.DetectionItem) ast.DetectionItem {
 	out := *it
-	if it.Keyword || !isPlain(it) || !it.HasAny("contains", "startswith", "endswith") {
+	if it.Keyword || !hasPlainValues(it) || !it.HasAny("contains", "startswith", "endswith") {
 		return out
 	}
 	expand := it.Has("expand")
@@ -39,7 +39,7 @@ func withStars(it *ast.DetectionItem) ast.DetectionItem {
 		if v.Kind == ast.Null {
 			continue // sigma.Compile reports it
 		}
-		p := pattern.Of(v.Text)
+		p := pattern.FromLiteral(v.Text)
 		if v.Kind == ast.String {
 			p = pattern.Parse(v.Text, expand)
 		}
@@ -58,13 +58,13 @@ func withStars(it *ast.DetectionItem) ast.DetectionItem {
 	return out
 }
 
-// unescaped returns a string as the regular expressions of pipelines see it: with
+// unescapedText returns a string as the regular expressions of pipelines see it: with
 // wildcards as they are, and literals without backslashes.
-func unescaped(s ast.Scalar) string { return pattern.Parse(s.Text, false).Unescaped() }
+func unescapedText(s ast.Scalar) string { return pattern.Parse(s.Text, false).Unescaped() }
 
 // literalScalar returns a string without wildcards.
 func literalScalar(text string, p ast.Position) ast.Scalar {
-	return ast.Scalar{Kind: ast.String, Text: pattern.Of(text).Source(false), Position: p}
+	return ast.Scalar{Kind: ast.String, Text: pattern.FromLiteral(text).Source(false), Position: p}
 }
 
 // equalScalars reports whether two scalars are equal, case included.
@@ -86,7 +86,7 @@ func equalScalars(a, b ast.Scalar) bool {
 func replaceItems(d *ast.Detections, f func(it ast.DetectionItem) ([]ast.DetectionItem, *ast.Diagnostic)) *ast.Diagnostic {
 	for i := range d.Searches {
 		for k, c := range d.Searches[i].Alternatives {
-			replaced, err := replaceIn(c, f)
+			replaced, err := replaceItemsIn(c, f)
 			if err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func replaceItems(d *ast.Detections, f func(it ast.DetectionItem) ([]ast.Detecti
 	return nil
 }
 
-func replaceIn(c ast.Conjunction, f func(it ast.DetectionItem) ([]ast.DetectionItem, *ast.Diagnostic)) (ast.Conjunction, *ast.Diagnostic) {
+func replaceItemsIn(c ast.Conjunction, f func(it ast.DetectionItem) ([]ast.DetectionItem, *ast.Diagnostic)) (ast.Conjunction, *ast.Diagnostic) {
 	out := make(ast.Conjunction, 0, len(c))
 	for _, it := range c {
 		if it.Nested == nil {
@@ -109,7 +109,7 @@ func replaceIn(c ast.Conjunction, f func(it ast.DetectionItem) ([]ast.DetectionI
 		}
 		var nested []ast.Conjunction
 		for _, inner := range it.Nested {
-			inner, err := replaceIn(inner, f)
+			inner, err := replaceItemsIn(inner, f)
 			if err != nil {
 				return nil, err
 			}

@@ -115,7 +115,7 @@ func (p *Pipeline) Apply(c ast.Collection) (ast.Collection, []*ast.DocumentError
 	for _, r := range c.Rules {
 		rule := *r
 		rule.Detections = cloneDetections(&r.Detections)
-		if err := p.apply(&out, &target{kind: ast.RuleDocument, meta: &rule.Meta, source: &rule.LogSource, detections: &rule.Detections}); err != nil {
+		if err := p.apply(&out, &targetDocument{kind: ast.RuleDocument, meta: &rule.Meta, source: &rule.LogSource, detections: &rule.Detections}); err != nil {
 			fail(ast.RuleDocument, &r.Meta, err)
 			continue
 		}
@@ -124,7 +124,7 @@ func (p *Pipeline) Apply(c ast.Collection) (ast.Collection, []*ast.DocumentError
 	for _, f := range c.Filters {
 		filter := *f
 		filter.Detections = cloneDetections(&f.Detections)
-		if err := p.apply(&out, &target{kind: ast.FilterDocument, meta: &filter.Meta, source: &filter.LogSource, detections: &filter.Detections}); err != nil {
+		if err := p.apply(&out, &targetDocument{kind: ast.FilterDocument, meta: &filter.Meta, source: &filter.LogSource, detections: &filter.Detections}); err != nil {
 			fail(ast.FilterDocument, &f.Meta, err)
 			continue
 		}
@@ -132,7 +132,7 @@ func (p *Pipeline) Apply(c ast.Collection) (ast.Collection, []*ast.DocumentError
 	}
 	for _, corr := range c.Correlations {
 		correlation := *corr
-		if err := p.apply(&out, &target{kind: ast.CorrelationDocument, meta: &correlation.Meta, correlation: &correlation}); err != nil {
+		if err := p.apply(&out, &targetDocument{kind: ast.CorrelationDocument, meta: &correlation.Meta, correlation: &correlation}); err != nil {
 			fail(ast.CorrelationDocument, &corr.Meta, err)
 			continue
 		}
@@ -141,8 +141,8 @@ func (p *Pipeline) Apply(c ast.Collection) (ast.Collection, []*ast.DocumentError
 	return out, errs
 }
 
-// A target is a document that is being transformed.
-type target struct {
+// A targetDocument is a document that is being transformed.
+type targetDocument struct {
 	kind        ast.DocumentKind
 	meta        *ast.Meta
 	source      *ast.LogSource   // nil for a correlation
@@ -153,7 +153,7 @@ type target struct {
 // An applyState is the state of a pipeline while it is applied to one document.
 type applyState struct {
 	*Pipeline
-	*target
+	*targetDocument
 	done       *ast.Collection            // the documents already transformed
 	applied    map[string]bool            // IDs of the transformations that were applied
 	state      map[string]ast.Scalar      // of set_state
@@ -163,24 +163,24 @@ type applyState struct {
 	added      int                        // searches added by add_condition
 }
 
-func (p *Pipeline) apply(done *ast.Collection, t *target) *ast.Diagnostic {
+func (p *Pipeline) apply(done *ast.Collection, target *targetDocument) *ast.Diagnostic {
 	st := &applyState{
-		Pipeline: p, target: t, done: done,
+		Pipeline: p, targetDocument: target, done: done,
 		applied: make(map[string]bool), state: make(map[string]ast.Scalar), attributes: make(map[string]ast.Scalar),
 		fields: make(map[string]map[string]bool), mapped: make(map[string]bool),
 	}
 	if err := st.applyItems(p.items); err != nil {
 		return err
 	}
-	if t.detections != nil {
-		return finishDetections(t.detections)
+	if target.detections != nil {
+		return finishDetections(target.detections)
 	}
 	return nil
 }
 
 func (st *applyState) applyItems(items []*processingItem) *ast.Diagnostic {
 	for _, it := range items {
-		if len(it.rule.list) > 0 && !it.rule.hold(func(c ruleCondition) bool { return c(st) }) {
+		if len(it.rule.list) > 0 && !it.rule.evaluate(func(c ruleCondition) bool { return c(st) }) {
 			continue
 		}
 		if it.id != "" {

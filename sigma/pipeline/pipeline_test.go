@@ -183,7 +183,7 @@ func TestPipelineSigmaHQ(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed := sigmatest.SigmaHQ(t)
+	parsed := sigmatest.SigmaHQRules(t)
 	out, errs := p.Apply(parsed)
 	rs, bad := sigma.Compile(out, sigma.Options{})
 	if len(errs) > 0 || len(bad) != 2 || rs.Len() != 3752 {

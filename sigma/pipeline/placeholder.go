@@ -10,8 +10,8 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/yamldoc"
 )
 
-// readPlaceholders reads which placeholders a transformation is for.
-func readPlaceholders(r *mapReader) func(name string) bool {
+// readPlaceholderMatcher reads which placeholders a transformation is for.
+func readPlaceholderMatcher(r *mapReader) func(name string) bool {
 	_, hasInclude := r.take("include")
 	include, exclude := r.strings("include"), r.strings("exclude")
 	if hasInclude && exclude != nil {
@@ -23,13 +23,13 @@ func readPlaceholders(r *mapReader) func(name string) bool {
 }
 
 func readWildcardPlaceholders(r *mapReader, _ string) transformation {
-	return onPlaceholders(readPlaceholders(r), func(*applyState, string) ([]pattern.Pattern, error) {
+	return onPlaceholders(readPlaceholderMatcher(r), func(*applyState, string) ([]pattern.Pattern, error) {
 		return []pattern.Pattern{{{Kind: pattern.Star}}}, nil
 	})
 }
 
 func readValuePlaceholders(r *mapReader, _ string) transformation {
-	return onPlaceholders(readPlaceholders(r), func(st *applyState, name string) ([]pattern.Pattern, error) {
+	return onPlaceholders(readPlaceholderMatcher(r), func(st *applyState, name string) ([]pattern.Pattern, error) {
 		values, ok := st.vars[name]
 		if !ok {
 			return nil, fmt.Errorf("the pipeline has no variable %q for the placeholder", name)
@@ -71,7 +71,7 @@ func onPlaceholders(matches func(string) bool, values func(st *applyState, name 
 					alternatives = slices.Clone(alternatives)
 					for i, a := range alternatives {
 						// A % of a value does not begin a placeholder.
-						alternatives[i] = pattern.Of(strings.ReplaceAll(a.RegexpSource(), "%", `\%`))
+						alternatives[i] = pattern.FromLiteral(strings.ReplaceAll(a.RegexpSource(), "%", `\%`))
 					}
 				}
 				return alternatives, err

@@ -31,11 +31,11 @@ type readerState struct {
 
 func newMapReader(node *yaml.Node, what string) *mapReader {
 	outer := &mapReader{Reader: new(yamldoc.Reader), readerState: new(readerState)}
-	return outer.inner(node, what)
+	return outer.innerReader(node, what)
 }
 
-// inner returns a reader of a mapping within the one that r reads.
-func (r *mapReader) inner(node *yaml.Node, what string) *mapReader {
+// innerReader returns a reader of a mapping within the one that r reads.
+func (r *mapReader) innerReader(node *yaml.Node, what string) *mapReader {
 	in := &mapReader{Reader: r.Reader, node: node, what: what, byKey: make(map[string]yamldoc.Pair), readerState: r.readerState}
 	pairs, err := in.Mapping(node, what)
 	in.recordError(err)
@@ -103,15 +103,15 @@ func (r *mapReader) flag(key string) bool {
 	return v.Text == "true"
 }
 
-// regex reads a regular expression. If fromStart is set, it is anchored at the
+// regex reads a regular expression. If anchorStart is set, it is anchored at the
 // start, as Python's match is.
-func (r *mapReader) regex(key string, fromStart bool) *regexp.Regexp {
+func (r *mapReader) regex(key string, anchorStart bool) *regexp.Regexp {
 	v, _ := r.scalar(key)
-	return r.compile(v.Text, v.Position, fromStart)
+	return r.compileRegexp(v.Text, v.Position, anchorStart)
 }
 
-func (r *mapReader) compile(source string, p ast.Position, fromStart bool) *regexp.Regexp {
-	if fromStart {
+func (r *mapReader) compileRegexp(source string, p ast.Position, anchorStart bool) *regexp.Regexp {
+	if anchorStart {
 		source = `^(?:` + source + `)`
 	}
 	re, err := regexp.Compile(source)
@@ -197,7 +197,7 @@ func (r *mapReader) fieldMap() fieldMap {
 
 // readItem reads one transformation with its conditions.
 func readItem(outer *mapReader, file string, node *yaml.Node) *processingItem {
-	r := outer.inner(node, "a transformation")
+	r := outer.innerReader(node, "a transformation")
 	it := &processingItem{Position: yamldoc.PositionOf(node), file: file, id: r.text("id", false)}
 	it.kind = r.text("type", true)
 	it.rule = readConditions(r, "rule", readRuleCondition)

@@ -15,10 +15,10 @@ import (
 // as stars.
 func onValues(f func(st *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformation {
 	return onItems(func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
-		if !isPlain(&it) {
+		if !hasPlainValues(&it) {
 			return nil, false, nil
 		}
-		out := withStars(&it)
+		out := withModifiersAsStars(&it)
 		values, changed := make([]ast.Scalar, 0, len(out.Values)), false
 		for _, v := range out.Values {
 			to, ok, err := f(st, &out, v)
@@ -43,8 +43,8 @@ func onValues(f func(st *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast
 	})
 }
 
-// onTexts is onValues for strings.
-func onTexts(f func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformation {
+// onStringValues is onValues for strings.
+func onStringValues(f func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformation {
 	return onValues(func(_ *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		if v.Kind != ast.String {
 			return nil, false, nil
@@ -63,7 +63,7 @@ func stringScalars(texts ...string) []ast.Scalar {
 }
 
 func readReplaceString(r *mapReader, _ string) transformation {
-	re, replacement := r.regex("regex", false), goReplacement(r.text("replacement", true))
+	re, replacement := r.regex("regex", false), toGoReplacement(r.text("replacement", true))
 	skip, interpret := r.flag("skip_special"), r.flag("interpret_special")
 	return onValues(func(_ *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		if v.Kind != ast.String && v.Kind != ast.Number {
@@ -73,7 +73,7 @@ func readReplaceString(r *mapReader, _ string) transformation {
 		if !skip {
 			// The expression sees wildcards as * and ?, and its result is read as
 			// a rule's string.
-			return stringScalars(escapeBackslashes(re.ReplaceAllString(unescaped(v), replacement))), true, nil
+			return stringScalars(escapeBackslashes(re.ReplaceAllString(unescapedText(v), replacement))), true, nil
 		}
 		var out pattern.Pattern
 		for _, q := range pattern.Parse(v.Text, expand) {
@@ -104,8 +104,8 @@ func escapeBackslashes(s string) string {
 
 var pythonReplacementEscape = regexp.MustCompile(`\\(\\|n|t|r|[0-9]{1,2}|g<[A-Za-z_0-9]+>)`)
 
-// goReplacement converts a replacement text of Python's re to one of Go's.
-func goReplacement(s string) string {
+// toGoReplacement converts a replacement text of Python's re to one of Go's.
+func toGoReplacement(s string) string {
 	s = strings.ReplaceAll(s, "$", "$$")
 	return pythonReplacementEscape.ReplaceAllStringFunc(s, func(m string) string {
 		switch m[1] {
@@ -122,8 +122,8 @@ func goReplacement(s string) string {
 
 func readMapString(r *mapReader, _ string) transformation {
 	m := r.fieldMap().fields
-	return onTexts(func(_ *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
-		to, ok := m[unescaped(v)]
+	return onStringValues(func(_ *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
+		to, ok := m[unescapedText(v)]
 		return stringScalars(to...), ok, nil
 	})
 }
@@ -134,15 +134,15 @@ func readMapString(r *mapReader, _ string) transformation {
 func readRegex(r *mapReader, _ string) transformation {
 	plain := r.oneOf("method", "ignore_case_brackets", "ignore_case_flag", "plain") == "plain"
 	return onItems(func(_ *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
-		if plain && isPlain(&it) && !it.Has("cased") {
+		if plain && hasPlainValues(&it) && !it.Has("cased") {
 			it.Modifiers = append(slices.Clip(it.Modifiers), "cased")
 		}
-		return []ast.DetectionItem{it}, isPlain(&it), nil
+		return []ast.DetectionItem{it}, hasPlainValues(&it), nil
 	})
 }
 
 func readSetValue(r *mapReader, _ string) transformation {
-	v := readValue(r)
+	v := readValueParameter(r)
 	switch r.oneOf("force_type", "", "str", "num") {
 	case "str":
 		v.Kind = ast.String
@@ -180,7 +180,7 @@ func readConvertType(r *mapReader, _ string) transformation {
 
 func readCase(r *mapReader, _ string) transformation {
 	f := map[string]func(string) string{"lower": strings.ToLower, "upper": strings.ToUpper, "snake_case": snakeCase}[r.oneOf("method", "lower", "upper", "snake_case")]
-	return onTexts(func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
+	return onStringValues(func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		expand := it.Has("expand")
 		return stringScalars(pattern.Parse(v.Text, expand).MapLiterals(f).Source(expand)), true, nil
 	})

@@ -68,7 +68,7 @@ func Parse(s string) (d Decimal, ok bool) {
 	return d, true
 }
 
-func parseExponent(s string) (int, bool) {
+func parseExponent(s string) (exponent int, ok bool) {
 	if s[0] != 'e' && s[0] != 'E' {
 		return 0, false
 	}
@@ -101,11 +101,11 @@ func (d Decimal) Cmp(e Decimal) int {
 	case d.digits == "" && e.digits == "":
 		return 0
 	case d.digits == "":
-		return sign(!e.neg, -1)
+		return applySign(!e.neg, -1)
 	case e.digits == "":
-		return sign(!d.neg, 1)
+		return applySign(!d.neg, 1)
 	case d.neg != e.neg:
-		return sign(e.neg, 1)
+		return applySign(e.neg, 1)
 	}
 	c := 0
 	switch {
@@ -116,14 +116,14 @@ func (d Decimal) Cmp(e Decimal) int {
 	default:
 		c = cmpSignificands(d.digits, e.digits)
 	}
-	return sign(!d.neg, c)
+	return applySign(!d.neg, c)
 }
 
-func sign(positive bool, c int) int {
+func applySign(positive bool, comparison int) int {
 	if positive {
-		return c
+		return comparison
 	}
-	return -c
+	return -comparison
 }
 
 func cmpSignificands(a, b string) int {
@@ -153,13 +153,13 @@ func cmpSignificands(a, b string) int {
 
 // Hash returns the same number for equal decimals.
 func (d Decimal) Hash() uint64 {
-	h := uint64(d.exp) * word.Prime64
+	h := uint64(d.exp) * word.HashMultiplier64
 	if d.neg {
 		h++
 	}
 	for i := range len(d.digits) {
 		if c := d.digits[i]; c != '.' {
-			h = (h ^ uint64(c)) * word.Prime64
+			h = (h ^ uint64(c)) * word.HashMultiplier64
 		}
 	}
 	return h
@@ -167,7 +167,7 @@ func (d Decimal) Hash() uint64 {
 
 // Int returns the decimal as an int if it is a whole number of at most nine
 // digits.
-func (d Decimal) Int() (int, bool) {
+func (d Decimal) Int() (value int, ok bool) {
 	if d.digits == "" {
 		return 0, true
 	}
@@ -178,7 +178,7 @@ func (d Decimal) Int() (int, bool) {
 	for i := len(d.digits); i < d.exp; i++ {
 		n *= 10
 	}
-	return sign(!d.neg, n), err == nil
+	return applySign(!d.neg, n), err == nil
 }
 
 // String returns the decimal as a number, with an exponent if it is long. It

@@ -43,22 +43,22 @@ func (b *Builder) AddNumber(d decimal.Decimal, p Posting) {
 	b.numbers = append(b.numbers, builderNumber{d, p})
 }
 
-// AddAlways adds a posting that any value has, null included.
-func (b *Builder) AddAlways(p Posting) { b.always = append(b.always, p) }
+// AddForAnyValue adds a posting that any value has, null included.
+func (b *Builder) AddForAnyValue(p Posting) { b.always = append(b.always, p) }
 
 // A hashedEntry is an entry with the key that it has in a table.
 type hashedEntry[K uint32 | uint64] struct {
 	key   K
-	entry entry
+	entry literalEntry
 }
 
 func sortByHash[K uint32 | uint64](es []hashedEntry[K]) {
 	slices.SortStableFunc(es, func(a, b hashedEntry[K]) int { return cmp.Compare(a.key, b.key) })
 }
 
-// maxDirect is the number of short literals of one length up to which searching
+// maxDirectLiterals is the number of short literals of one length up to which searching
 // for each is cheaper than a table.
-const maxDirect = 8
+const maxDirectLiterals = 8
 
 // Build makes the index.
 func (b *Builder) Build() *Index {
@@ -70,10 +70,10 @@ func (b *Builder) Build() *Index {
 		return cmp.Or(cmp.Compare(x.Placement, y.Placement), strings.Compare(string(x.Text), string(y.Text)))
 	})
 	var suffixes []hashedEntry[uint64]
-	var ngrams [2][2][5][]entry // by nonASCII, anchored and width
+	var ngrams [2][2][5][]literalEntry // by nonASCII, anchored and width
 	for i := 0; i < len(b.literals); {
 		first := b.literals[i]
-		e := entry{text: string(first.Text), placement: first.Placement, from: int32(len(ix.postings))}
+		e := literalEntry{text: string(first.Text), placement: first.Placement, from: int32(len(ix.postings))}
 		for ; i < len(b.literals) && b.literals[i].Placement == e.placement && string(b.literals[i].Text) == e.text; i++ {
 			ix.postings = append(ix.postings, b.literals[i].posting)
 		}
@@ -84,7 +84,7 @@ func (b *Builder) Build() *Index {
 		case e.text == "":
 			ix.always = append(ix.always, ix.postings[e.from:e.to]...)
 		case e.placement == Equals || e.placement == Suffix:
-			n := min(len(e.text), suffixBytes)
+			n := min(len(e.text), maxSuffixBytes)
 			suffixes = append(suffixes, hashedEntry[uint64]{suffixKey([]byte(e.text), n), e})
 		default:
 			nonASCII, anchored := 0, 0
@@ -104,7 +104,7 @@ func (b *Builder) Build() *Index {
 	for nonASCII := range ngrams {
 		for anchored := range ngrams[nonASCII] {
 			for width, es := range ngrams[nonASCII][anchored] {
-				if anchored == 0 && len(es) <= maxDirect && width < 4 {
+				if anchored == 0 && len(es) <= maxDirectLiterals && width < 4 {
 					for _, e := range es {
 						ix.direct = append(ix.direct, directLiteral{newNeedle([]byte(e.text)), e})
 					}
@@ -114,7 +114,7 @@ func (b *Builder) Build() *Index {
 			}
 		}
 	}
-	ix.setScreen()
+	ix.choosePrescreen()
 	return ix
 }
 
@@ -132,9 +132,9 @@ func (ix *Index) addNumber(n builderNumber) {
 	ix.numbers[h] = append(ix.numbers[h], numberEntry{n.number, []Posting{n.posting}})
 }
 
-// setScreen sets the screen if one table holds all literals that ASCII values
+// choosePrescreen sets the screen if one table holds all literals that ASCII values
 // may contain.
-func (ix *Index) setScreen() {
+func (ix *Index) choosePrescreen() {
 	if ix.suffixes != nil || ix.empty != nil || ix.direct != nil {
 		return
 	}
@@ -143,11 +143,11 @@ func (ix *Index) setScreen() {
 		ix.minLength = min(ix.minLength, t.minLength)
 		switch {
 		case t.nonASCII: // mayFind is true of values with such bytes
-		case ix.screen != nil || t.width != 4 || t.limit < math.MaxInt:
-			ix.screen = nil
+		case ix.prescreen != nil || t.width != 4 || t.limit < math.MaxInt:
+			ix.prescreen = nil
 			return
 		default:
-			ix.screen = t
+			ix.prescreen = t
 		}
 	}
 }

@@ -31,32 +31,32 @@ const (
 	Maybe State = 2
 )
 
-// MaxEpoch is the first number that is not an epoch.
-const MaxEpoch = 1 << 29
+// EpochLimit is the first number that is not an epoch.
+const EpochLimit = 1 << 29
 
 // Reset makes room for the atoms and rules of another rule set.
-func (c *Candidates) Reset(atoms, rules int) {
-	c.states = make([]uint32, atoms)
-	c.queued = make([]uint32, rules)
+func (c *Candidates) Reset(atomCount, ruleCount int) {
+	c.states = make([]uint32, atomCount)
+	c.queued = make([]uint32, ruleCount)
 }
 
-// ClearEpochs is called before epochs are counted from 1 again.
-func (c *Candidates) ClearEpochs() {
+// InvalidateEpochs is called before epochs are counted from 1 again.
+func (c *Candidates) InvalidateEpochs() {
 	clear(c.states)
 	clear(c.queued)
 }
 
-// Begin starts an event, for which postings refer to atoms.
-func (c *Candidates) Begin(epoch uint32, atoms []IndexedAtom) {
+// BeginEvent starts an event, for which postings refer to atoms.
+func (c *Candidates) BeginEvent(epoch uint32, atoms []IndexedAtom) {
 	c.epoch, c.atoms, c.rules = epoch, atoms, c.rules[:0]
 }
 
 // Rules returns the candidates, in no order. The slice is valid until the next
-// Begin.
+// BeginEvent.
 func (c *Candidates) Rules() []int32 { return c.rules }
 
-// AddRules adds rules that are candidates in any case.
-func (c *Candidates) AddRules(rules []int32) { c.rules = append(c.rules, rules...) }
+// AddUnconditionalRules adds rules that are candidates in any case.
+func (c *Candidates) AddUnconditionalRules(rules []int32) { c.rules = append(c.rules, rules...) }
 
 // MarkFound notes that atoms were found.
 func (c *Candidates) MarkFound(postings []Posting) {

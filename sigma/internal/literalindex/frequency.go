@@ -25,33 +25,35 @@ func (f *Frequencies) Add(literal string) { f.add(literal, 1) }
 
 func (f *Frequencies) add(text string, weight uint32) {
 	for i := 0; i+4 <= len(text); i++ {
-		f.counts[ngramAt(text, i, 4)*word.Prime32>>16] += weight
+		f.counts[ngramAt(text, i, 4)*word.HashMultiplier32>>16] += weight
 	}
 }
 
-// Rarest returns the frequency of the rarest sequence of four bytes in text,
+// RarestFrequency returns the frequency of the rarest sequence of four bytes in text,
 // which must not be shorter.
-func (f *Frequencies) Rarest(text string) uint32 { return f.count(text, f.rarest(text, 4, 1)) }
+func (f *Frequencies) RarestFrequency(text string) uint32 {
+	return f.ngramFrequency(text, f.rarestNgramRun(text, 4, 1))
+}
 
-// rarest returns the index in text at which run consecutive n-grams of width
+// rarestNgramRun returns the index in text at which run consecutive n-grams of width
 // bytes are rarest, added up. Shorter n-grams have no frequencies: all count as
 // equal.
-func (f *Frequencies) rarest(text string, width, run int) (at int) {
+func (f *Frequencies) rarestNgramRun(text string, width, run int) (offset int) {
 	least := uint32(math.MaxUint32)
 	for i := 0; i+width+run-1 <= len(text); i++ {
 		var n uint32
 		for k := i; k < i+run && width == 4; k++ {
-			n += f.count(text, k)
+			n += f.ngramFrequency(text, k)
 		}
 		if n < least {
-			at, least = i, n
+			offset, least = i, n
 		}
 	}
-	return at
+	return offset
 }
 
-func (f *Frequencies) count(text string, i int) uint32 {
-	return f.counts[ngramAt(text, i, 4)*word.Prime32>>16]
+func (f *Frequencies) ngramFrequency(text string, i int) uint32 {
+	return f.counts[ngramAt(text, i, 4)*word.HashMultiplier32>>16]
 }
 
 // CommonText is a sample of what values of ordinary events contain, folded.

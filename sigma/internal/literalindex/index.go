@@ -21,7 +21,7 @@ type Index struct {
 	suffixes  *suffixTable
 	ngrams    []*ngramTable
 	direct    []directLiteral // literals that are cheaper to search for than to keep in a table
-	screen    *ngramTable     // if not nil, the only table that ASCII values need
+	prescreen *ngramTable     // if not nil, the only table that ASCII values need
 	minLength int             // of the literals, if there is a screen
 	postings  []Posting
 	numbers   map[uint64][]numberEntry // by hash
@@ -31,12 +31,12 @@ type Index struct {
 
 // A Posting says what it means for an atom that a value contains a literal.
 type Posting struct {
-	Atom  int32 // index into the atoms given to Candidates.Begin
+	Atom  int32 // index into the atoms given to Candidates.BeginEvent
 	Exact bool  // the atom holds; otherwise it may hold
 }
 
-// An entry is a literal of the index with its postings, postings[from:to].
-type entry struct {
+// A literalEntry is a literal of the index with its postings, postings[from:to].
+type literalEntry struct {
 	text      string // folded
 	placement Placement
 	offset    int32 // in an ngramTable: of the n-gram within text
@@ -45,7 +45,7 @@ type entry struct {
 
 type directLiteral struct {
 	needle needle
-	entry  entry
+	entry  literalEntry
 }
 
 type numberEntry struct {
@@ -62,7 +62,7 @@ type visitor struct {
 }
 
 // visit returns whether the search goes on.
-func (v visitor) visit(e *entry) bool {
+func (v visitor) visit(e *literalEntry) (keepGoing bool) {
 	if v.candidates == nil {
 		return false
 	}
@@ -70,14 +70,14 @@ func (v visitor) visit(e *entry) bool {
 	return true
 }
 
-// Always returns the postings that any value has, null included.
-func (ix *Index) Always() []Posting { return ix.always }
+// PostingsForAnyValue returns the postings that any value has, null included.
+func (ix *Index) PostingsForAnyValue() []Posting { return ix.always }
 
-// HasNumbers reports whether Number can find anything.
+// HasNumbers reports whether NumberPostings can find anything.
 func (ix *Index) HasNumbers() bool { return ix.numbers != nil }
 
-// Number returns the postings of a number.
-func (ix *Index) Number(d decimal.Decimal) []Posting {
+// NumberPostings returns the postings of a number.
+func (ix *Index) NumberPostings(d decimal.Decimal) []Posting {
 	for _, e := range ix.numbers[d.Hash()] {
 		if e.number.Cmp(d) == 0 {
 			return e.postings
@@ -95,12 +95,12 @@ func (ix *Index) HasLiterals() bool {
 // than folding s.
 func (ix *Index) MayFind(s string) bool {
 	// Folding does not make values longer.
-	return ix.screen == nil || len(s) >= ix.minLength && (len(s) < 4 || ix.screen.mayFind(s))
+	return ix.prescreen == nil || len(s) >= ix.minLength && (len(s) < 4 || ix.prescreen.mayFind(s))
 }
 
 // Find adds the postings of the literals that a folded value contains to c.
-func (ix *Index) Find(value []byte, ascii bool, c *Candidates) {
-	ix.search(value, ascii, visitor{c, ix})
+func (ix *Index) Find(value []byte, ascii bool, candidates *Candidates) {
+	ix.search(value, ascii, visitor{candidates, ix})
 }
 
 // ContainsAny reports whether a folded value contains any of the literals.
@@ -110,7 +110,7 @@ func (ix *Index) ContainsAny(value []byte, ascii bool) bool {
 
 // search visits the literals that the value contains, until the visitor ends
 // it.
-func (ix *Index) search(b []byte, ascii bool, v visitor) bool {
+func (ix *Index) search(b []byte, ascii bool, v visitor) (keepGoing bool) {
 	if len(b) == 0 {
 		if len(ix.empty) > 0 {
 			if v.candidates == nil {
@@ -124,7 +124,7 @@ func (ix *Index) search(b []byte, ascii bool, v visitor) bool {
 		return false
 	}
 	for i := range ix.direct {
-		if d := &ix.direct[i]; d.needle.in(b) && !v.visit(&d.entry) {
+		if d := &ix.direct[i]; d.needle.isIn(b) && !v.visit(&d.entry) {
 			return false
 		}
 	}

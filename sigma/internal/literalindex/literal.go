@@ -43,7 +43,7 @@ func NewLiteral(p Placement, text string) Literal {
 // Match reports whether the literal is in value where it must be.
 func (l *Literal) Match(value []byte) bool {
 	if l.Placement == Contains {
-		return l.needle.in(value)
+		return l.needle.isIn(value)
 	}
 	return l.Placement.Match(value, l.Text)
 }
@@ -55,14 +55,14 @@ type needle struct {
 	rare int // index of the rarest byte
 }
 
-// byRarity lists the bytes of folded values, the most common last.
-const byRarity = "zq~^`{}[]@!#<>|+?*;&%$'\"jx()=kvwybfhugp2137485960mdcl,:nor_-stia\\./e "
+// bytesByRarity lists the bytes of folded values, the most common last.
+const bytesByRarity = "zq~^`{}[]@!#<>|+?*;&%$'\"jx()=kvwybfhugp2137485960mdcl,:nor_-stia\\./e "
 
 func newNeedle(text []byte) needle {
 	n := needle{text: text}
-	best := len(byRarity)
+	best := len(bytesByRarity)
 	for i, c := range text {
-		rank := bytes.IndexByte([]byte(byRarity), c) // -1, the rarest, for all others
+		rank := bytes.IndexByte([]byte(bytesByRarity), c) // -1, the rarest, for all others
 		if rank < best {
 			n.rare, best = i, rank
 		}
@@ -70,8 +70,8 @@ func newNeedle(text []byte) needle {
 	return n
 }
 
-// in reports whether b contains the needle.
-func (n *needle) in(b []byte) bool {
+// isIn reports whether b contains the needle.
+func (n *needle) isIn(b []byte) bool {
 	if len(n.text) == 0 {
 		return true
 	}

@@ -20,7 +20,7 @@ type ngramTable struct {
 	bitShift  uint
 	slots     []ngramSlot // a power of two, open addressing
 	shift     uint
-	entries   []entry
+	entries   []literalEntry
 }
 
 type ngramSlot struct {
@@ -28,9 +28,9 @@ type ngramSlot struct {
 	from, to int32 // into entries; equal in a free slot
 }
 
-// maxStride is how many bytes probes may be apart. Each literal is filed under
+// maxStrideBytes is how many bytes probes may be apart. Each literal is filed under
 // stride consecutive n-grams, so that one of them is probed.
-const maxStride = 4
+const maxStrideBytes = 4
 
 // lowerCaseBits is or-ed to every n-gram. It turns upper case into lower case,
 // and some other bytes into others, so that the bitmap can be probed with a
@@ -46,15 +46,15 @@ func ngramAt(text string, i, width int) uint32 {
 	return g
 }
 
-func newNgramTable(freq *Frequencies, literals []entry, width int, nonASCII, anchored bool) *ngramTable {
-	stride, minLength := maxStride, math.MaxInt
+func newNgramTable(freq *Frequencies, literals []literalEntry, width int, nonASCII, anchored bool) *ngramTable {
+	stride, minLength := maxStrideBytes, math.MaxInt
 	for _, e := range literals {
 		stride = min(stride, len(e.text)-width+1)
 		minLength = min(minLength, len(e.text))
 	}
 	var es []hashedEntry[uint32]
 	for _, e := range literals {
-		at := freq.rarest(e.text, width, stride)
+		at := freq.rarestNgramRun(e.text, width, stride)
 		for i := at; i < at+stride; i++ {
 			e.offset = int32(i)
 			es = append(es, hashedEntry[uint32]{ngramAt(e.text, i, width), e})
@@ -66,7 +66,7 @@ func newNgramTable(freq *Frequencies, literals []entry, width int, nonASCII, anc
 	t := &ngramTable{
 		width: width, stride: stride, minLength: minLength, mask: uint32(1<<(8*width) - 1), nonASCII: nonASCII, limit: math.MaxInt,
 		bitmap: make([]uint64, bitSize/64), bitShift: bitShift,
-		slots: make([]ngramSlot, size), shift: shift, entries: make([]entry, 0, len(es)),
+		slots: make([]ngramSlot, size), shift: shift, entries: make([]literalEntry, 0, len(es)),
 	}
 	if anchored {
 		t.limit = 0
@@ -79,7 +79,7 @@ func newNgramTable(freq *Frequencies, literals []entry, width int, nonASCII, anc
 				t.limit = max(t.limit, int(es[i].entry.offset)+width)
 			}
 		}
-		h := key * word.Prime32
+		h := key * word.HashMultiplier32
 		bit := h >> bitShift
 		t.bitmap[bit>>6] |= 1 << (bit & 63)
 		at := h >> shift
@@ -92,7 +92,7 @@ func newNgramTable(freq *Frequencies, literals []entry, width int, nonASCII, anc
 }
 
 // search visits the literals in b, until the visitor ends it.
-func (t *ngramTable) search(b []byte, v visitor) bool {
+func (t *ngramTable) search(b []byte, v visitor) (keepGoing bool) {
 	if len(b) < t.minLength {
 		return true
 	}
@@ -103,7 +103,7 @@ func (t *ngramTable) search(b []byte, v visitor) bool {
 }
 
 // searchUntil probes the n-grams in b[:end]; a literal may extend beyond end.
-func (t *ngramTable) searchUntil(b []byte, end int, v visitor) bool {
+func (t *ngramTable) searchUntil(b []byte, end int, v visitor) (keepGoing bool) {
 	i := 0
 	for last := min(len(b)-4, end-t.width); i <= last; i += t.stride {
 		var found bool
@@ -134,7 +134,7 @@ func (t *ngramTable) searchUntil(b []byte, end int, v visitor) bool {
 func (t *ngramTable) nextInBitmap(b []byte, i, last int) (next int, found bool) {
 	mask, shift, bitmap, stride := t.mask, t.bitShift&31, t.bitmap, t.stride
 	for ; i <= last; i += stride {
-		bit := (binary.LittleEndian.Uint32(b[i:]) | lowerCaseBits) & mask * word.Prime32 >> shift
+		bit := (binary.LittleEndian.Uint32(b[i:]) | lowerCaseBits) & mask * word.HashMultiplier32 >> shift
 		if bitmap[bit>>6]&(1<<(bit&63)) != 0 {
 			return i, true
 		}
@@ -154,7 +154,7 @@ func (t *ngramTable) mayFind(s string) bool {
 		}
 		w := word.Load32(s[i : i+4])
 		seen |= w
-		bit := ((w | lowerCaseBits) & mask * word.Prime32) >> (shift & 31)
+		bit := ((w | lowerCaseBits) & mask * word.HashMultiplier32) >> (shift & 31)
 		if bitmap[bit>>6]&(1<<(bit&63)) != 0 {
 			return true
 		}
@@ -166,9 +166,9 @@ func (t *ngramTable) mayFind(s string) bool {
 
 // probe visits the literals that have an n-gram and that b contains with the
 // n-gram at i.
-func (t *ngramTable) probe(b []byte, i int, gram uint32, v visitor) bool {
+func (t *ngramTable) probe(b []byte, i int, gram uint32, v visitor) (keepGoing bool) {
 	mask := uint32(len(t.slots) - 1)
-	for k := gram * word.Prime32 >> t.shift; ; k = (k + 1) & mask {
+	for k := gram * word.HashMultiplier32 >> t.shift; ; k = (k + 1) & mask {
 		s := &t.slots[k]
 		if s.from == s.to {
 			return true

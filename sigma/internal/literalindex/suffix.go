@@ -6,18 +6,18 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/word"
 )
 
-// suffixBytes is how many bytes at the end of a value are hashed.
-const suffixBytes = 8
+// maxSuffixBytes is how many bytes at the end of a value are hashed.
+const maxSuffixBytes = 8
 
 // A suffixTable is a hash table of the literals that end a value, by their last
-// suffixBytes bytes.
+// maxSuffixBytes bytes.
 type suffixTable struct {
 	slots   []suffixSlot // a power of two, open addressing
 	shift   uint
-	entries []entry
-	short   [suffixBytes]bool // there is a Suffix of that length
-	equal   [suffixBytes]bool // there is an Equals of that length
-	long    bool              // there is a literal of suffixBytes or more
+	entries []literalEntry
+	short   [maxSuffixBytes]bool // there is a Suffix of that length
+	equal   [maxSuffixBytes]bool // there is an Equals of that length
+	long    bool                 // there is a literal of maxSuffixBytes or more
 }
 
 type suffixSlot struct {
@@ -29,14 +29,14 @@ type suffixSlot struct {
 func newSuffixTable(es []hashedEntry[uint64]) *suffixTable {
 	sortByHash(es)
 	size, shift := word.TableSize(2*len(es), 64)
-	t := &suffixTable{slots: make([]suffixSlot, size), shift: shift, entries: make([]entry, 0, len(es))}
+	t := &suffixTable{slots: make([]suffixSlot, size), shift: shift, entries: make([]literalEntry, 0, len(es))}
 	for i := 0; i < len(es); {
 		key, from := es[i].key, int32(len(t.entries))
 		for ; i < len(es) && es[i].key == key; i++ {
 			e := es[i].entry
 			t.entries = append(t.entries, e)
 			switch n := len(e.text); {
-			case n >= suffixBytes:
+			case n >= maxSuffixBytes:
 				t.long = true
 			case e.placement == Suffix:
 				t.short[n] = true
@@ -44,7 +44,7 @@ func newSuffixTable(es []hashedEntry[uint64]) *suffixTable {
 				t.equal[n] = true
 			}
 		}
-		at := (key * word.Prime64) >> shift
+		at := (key * word.HashMultiplier64) >> shift
 		for t.slots[at].from != t.slots[at].to {
 			at = (at + 1) & uint64(size-1)
 		}
@@ -53,21 +53,21 @@ func newSuffixTable(es []hashedEntry[uint64]) *suffixTable {
 	return t
 }
 
-// suffixKey returns the key of the last n bytes of b; n is at most suffixBytes.
-func suffixKey(b []byte, n int) uint64 {
-	if n == suffixBytes {
-		return binary.LittleEndian.Uint64(b[len(b)-suffixBytes:])
+// suffixKey returns the key of the last length bytes of b; length is at most maxSuffixBytes.
+func suffixKey(b []byte, length int) uint64 {
+	if length == maxSuffixBytes {
+		return binary.LittleEndian.Uint64(b[len(b)-maxSuffixBytes:])
 	}
-	key := uint64(n) << 56
-	for i, c := range b[len(b)-n:] {
+	key := uint64(length) << 56
+	for i, c := range b[len(b)-length:] {
 		key |= uint64(c) << (8 * i)
 	}
 	return key
 }
 
-func (t *suffixTable) lookup(key uint64) []entry {
+func (t *suffixTable) lookup(key uint64) []literalEntry {
 	mask := uint64(len(t.slots) - 1)
-	for i := (key * word.Prime64) >> t.shift; ; i = (i + 1) & mask {
+	for i := (key * word.HashMultiplier64) >> t.shift; ; i = (i + 1) & mask {
 		s := &t.slots[i]
 		if s.from == s.to {
 			return nil
@@ -79,13 +79,13 @@ func (t *suffixTable) lookup(key uint64) []entry {
 }
 
 // search visits the literals that end b, until the visitor ends it.
-func (t *suffixTable) search(b []byte, v visitor) bool {
-	if len(b) >= suffixBytes && t.long {
-		if !v.visitSuffixes(b, t.lookup(suffixKey(b, suffixBytes))) {
+func (t *suffixTable) search(b []byte, v visitor) (keepGoing bool) {
+	if len(b) >= maxSuffixBytes && t.long {
+		if !v.visitSuffixes(b, t.lookup(suffixKey(b, maxSuffixBytes))) {
 			return false
 		}
 	}
-	for n := 1; n < suffixBytes && n <= len(b); n++ {
+	for n := 1; n < maxSuffixBytes && n <= len(b); n++ {
 		if t.short[n] || t.equal[n] && n == len(b) {
 			if !v.visitSuffixes(b, t.lookup(suffixKey(b, n))) {
 				return false
@@ -96,7 +96,7 @@ func (t *suffixTable) search(b []byte, v visitor) bool {
 }
 
 // visitSuffixes visits those of the entries that end b.
-func (v visitor) visitSuffixes(b []byte, entries []entry) bool {
+func (v visitor) visitSuffixes(b []byte, entries []literalEntry) (keepGoing bool) {
 	for i := range entries {
 		e := &entries[i]
 		if len(e.text) <= len(b) && (e.placement == Suffix || len(e.text) == len(b)) && string(b[len(b)-len(e.text):]) == e.text {

@@ -16,9 +16,9 @@ import (
 // transformations may be nested.
 const MaxNesting = 64
 
-// maxOperands is how many operands a condition may have, once its selectors are
+// maxConditionOperands is how many operands a condition may have, once its selectors are
 // expanded.
-const maxOperands = 1 << 16
+const maxConditionOperands = 1 << 16
 
 // ParseCondition reads a condition over operands of these names.
 func ParseCondition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
@@ -26,7 +26,7 @@ func ParseCondition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagno
 }
 
 func (p *parser) condition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
-	c := conditionParser{node: node, tokens: Tokens(node.Value), names: names}
+	c := conditionParser{node: node, tokens: ConditionTokens(node.Value), names: names}
 	cond, err := c.parse()
 	for _, word := range c.upperCase {
 		p.warn("operator_case", yamldoc.PositionOf(node), "write %q in lower case", word)
@@ -34,8 +34,8 @@ func (p *parser) condition(node *yaml.Node, names []string) (ast.Condition, *ast
 	return cond, err
 }
 
-// Tokens splits a condition into words, parentheses and pipes.
-func Tokens(s string) []string {
+// ConditionTokens splits a condition into words, parentheses and pipes.
+func ConditionTokens(s string) []string {
 	var tokens []string
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
 		n := strings.IndexAny(s, "()| \t\r\n")
@@ -88,7 +88,7 @@ func (c *conditionParser) unexpected() *ast.Diagnostic {
 
 // accept takes the word if it is next. The specification has operators in lower
 // case only; others are accepted with a warning.
-func (c *conditionParser) accept(word string) bool {
+func (c *conditionParser) accept(word string) (accepted bool) {
 	if len(c.tokens) == 0 || !strings.EqualFold(c.tokens[0], word) {
 		return false
 	}
@@ -164,13 +164,13 @@ func (c *conditionParser) operand() (ast.Condition, *ast.Diagnostic) {
 		return ast.Condition{}, c.errorf("the condition names %q, which does not exist", name).WithHint(suggest.DidYouMean(name, c.names, ""))
 	}
 	c.tokens = c.tokens[1:]
-	return ast.Condition{Index: i}, c.count(1)
+	return ast.Condition{Index: i}, c.countOperands(1)
 }
 
-// count counts operands against maxOperands.
-func (c *conditionParser) count(n int) *ast.Diagnostic {
-	if c.operands += n; c.operands > maxOperands {
-		return c.errorf("the condition has more than %d operands", maxOperands)
+// countOperands counts added operands against maxConditionOperands.
+func (c *conditionParser) countOperands(added int) *ast.Diagnostic {
+	if c.operands += added; c.operands > maxConditionOperands {
+		return c.errorf("the condition has more than %d operands", maxConditionOperands)
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func (c *conditionParser) selector() (ast.Condition, *ast.Diagnostic) {
 	}
 	var selected []ast.Condition
 	for i, name := range c.names {
-		if Selects(pattern, name) {
+		if SelectorMatches(pattern, name) {
 			selected = append(selected, ast.Condition{Index: i})
 		}
 	}
@@ -209,13 +209,13 @@ func (c *conditionParser) selector() (ast.Condition, *ast.Diagnostic) {
 	case 1:
 		return selected[0], nil
 	}
-	return ast.Condition{Op: op, Operands: selected}, c.count(len(selected))
+	return ast.Condition{Op: op, Operands: selected}, c.countOperands(len(selected))
 }
 
-// Selects reports whether the pattern of a selector selects a name: it matches
+// SelectorMatches reports whether the pattern of a selector selects a name: it matches
 // all of the name, a * matching anything. Names that begin with an underscore
 // are selected only by patterns that do too.
-func Selects(pattern, name string) bool {
+func SelectorMatches(pattern, name string) bool {
 	if strings.HasPrefix(name, "_") && !strings.HasPrefix(pattern, "_") {
 		return false
 	}

@@ -35,7 +35,7 @@ func (p *parser) correlation(node *yaml.Node, top map[string]yamldoc.Pair) (*ast
 	for _, kv := range pairs {
 		switch kv.Name {
 		case "type":
-			i := slices.Index(types, yamldoc.Text(kv.Value))
+			i := slices.Index(types, yamldoc.ScalarText(kv.Value))
 			if i < 0 {
 				return nil, yamldoc.ErrorAt(kv.Value, "unknown type of correlation %q", kv.Value.Value).WithHint(suggest.DidYouMean(kv.Value.Value, types, oneOf))
 			}
@@ -93,7 +93,7 @@ func timespan(node *yaml.Node) (time.Duration, *ast.Diagnostic) {
 		's': time.Second, 'm': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour,
 		'w': 7 * 24 * time.Hour, 'M': 2629746 * time.Second, 'y': 31556952 * time.Second,
 	}
-	s := yamldoc.Text(node)
+	s := yamldoc.ScalarText(node)
 	if len(s) > 1 {
 		n, err := strconv.ParseInt(s[:len(s)-1], 10, 64)
 		unit := units[s[len(s)-1]]
@@ -224,7 +224,7 @@ func number(kv yamldoc.Pair) (float64, *ast.Diagnostic) {
 // those that it names are the list.
 func (p *parser) ruleCondition(c *ast.Correlation, node *yaml.Node) *ast.Diagnostic {
 	if c.Rules == nil {
-		for _, word := range Tokens(node.Value) {
+		for _, word := range ConditionTokens(node.Value) {
 			if !slices.Contains([]string{"and", "or", "not", "(", ")"}, strings.ToLower(word)) && !slices.Contains(c.Rules, word) {
 				c.Rules = append(c.Rules, word)
 			}
@@ -234,7 +234,7 @@ func (p *parser) ruleCondition(c *ast.Correlation, node *yaml.Node) *ast.Diagnos
 	if err != nil {
 		return err
 	}
-	if i := cond.FirstUnused(len(c.Rules)); i >= 0 {
+	if i := cond.FirstUnusedOperand(len(c.Rules)); i >= 0 {
 		return yamldoc.ErrorAt(node, "the condition does not name the rule %q", c.Rules[i])
 	}
 	c.Condition = &cond

@@ -57,7 +57,7 @@ func (p *parser) conditions(node *yaml.Node) *ast.Diagnostic {
 	}
 	names := p.detections.Names()
 	for _, n := range list {
-		n, err := p.Resolve(n)
+		n, err := p.ResolveAlias(n)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (p *parser) conditions(node *yaml.Node) *ast.Diagnostic {
 			return err
 		}
 		p.detections.Conditions = append(p.detections.Conditions, cond)
-		p.detections.ConditionTexts = append(p.detections.ConditionTexts, ast.Located{Text: n.Value, Position: yamldoc.PositionOf(n)})
+		p.detections.ConditionTexts = append(p.detections.ConditionTexts, ast.LocatedText{Text: n.Value, Position: yamldoc.PositionOf(n)})
 	}
 	if len(p.detections.Conditions) == 0 {
 		return yamldoc.ErrorAt(node, "the detection has no condition")
@@ -94,7 +94,7 @@ func (p *parser) search(kv yamldoc.Pair) ([]ast.Conjunction, *ast.Diagnostic) {
 	var out []ast.Conjunction
 	keywords := ast.DetectionItem{Keyword: true, Position: yamldoc.PositionOf(node)}
 	for _, n := range node.Content {
-		n, err := p.Resolve(n)
+		n, err := p.ResolveAlias(n)
 		if err != nil {
 			return nil, err
 		}
@@ -142,7 +142,7 @@ func (p *parser) conjunction(node *yaml.Node) (ast.Conjunction, *ast.Diagnostic)
 	}
 	var all ast.Conjunction
 	for _, kv := range pairs {
-		it, err := p.item(kv)
+		it, err := p.detectionItem(kv)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +159,7 @@ var modifierNames = []string{
 	"lt", "lte", "gt", "gte", "minute", "hour", "day", "week", "month", "year",
 }
 
-func (p *parser) item(kv yamldoc.Pair) (ast.DetectionItem, *ast.Diagnostic) {
+func (p *parser) detectionItem(kv yamldoc.Pair) (ast.DetectionItem, *ast.Diagnostic) {
 	parts := strings.Split(kv.Name, "|")
 	it := ast.DetectionItem{Field: parts[0], Keyword: parts[0] == "", Modifiers: parts[1:], Position: yamldoc.PositionOf(kv.Key)}
 	for _, m := range it.Modifiers {
@@ -172,7 +172,7 @@ func (p *parser) item(kv yamldoc.Pair) (ast.DetectionItem, *ast.Diagnostic) {
 		it.Values = []ast.Scalar{yamldoc.NewScalar(kv.Value)}
 	case yaml.SequenceNode:
 		for _, n := range kv.Value.Content {
-			n, err := p.Resolve(n)
+			n, err := p.ResolveAlias(n)
 			if err != nil {
 				return it, err
 			}

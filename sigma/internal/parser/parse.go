@@ -97,7 +97,7 @@ func (p *parser) document(node *yaml.Node, out *ast.Collection) *ast.Diagnostic 
 	}
 	source, ok := byName["logsource"]
 	if !ok {
-		return yamldoc.ErrorAt(node, "the %s has no logsource", p.kind).WithHint(p.misspeltKey("logsource"))
+		return yamldoc.ErrorAt(node, "the %s has no logsource", p.kind).WithHint(p.misspeltKeyHint("logsource"))
 	}
 	if err := p.logSource(source.Value); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (p *parser) document(node *yaml.Node, out *ast.Collection) *ast.Diagnostic 
 	}
 	block, ok := byName["detection"]
 	if !ok {
-		return yamldoc.ErrorAt(node, "the rule has no detection").WithHint(p.misspeltKey("detection"))
+		return yamldoc.ErrorAt(node, "the rule has no detection").WithHint(p.misspeltKeyHint("detection"))
 	}
 	if err := p.detection(block.Value); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (p *parser) attributes(node *yaml.Node, byName map[string]yamldoc.Pair) *as
 		if kv.Value.Kind != yaml.ScalarNode {
 			return yamldoc.ErrorAt(kv.Value, "%s must be a string", name)
 		}
-		*dst = yamldoc.Text(kv.Value)
+		*dst = yamldoc.ScalarText(kv.Value)
 	}
 	for name, dst := range map[string]*[]string{
 		"references": &m.References, "tags": &m.Tags, "falsepositives": &m.FalsePositives, "fields": &m.Fields,
@@ -152,7 +152,7 @@ func (p *parser) attributes(node *yaml.Node, byName map[string]yamldoc.Pair) *as
 		m.Related = p.related(kv.Value)
 	}
 	if strings.TrimSpace(m.Title) == "" {
-		return yamldoc.ErrorAt(node, "the %s has no title", p.kind).WithHint(p.misspeltKey("title"))
+		return yamldoc.ErrorAt(node, "the %s has no title", p.kind).WithHint(p.misspeltKeyHint("title"))
 	}
 	kv, ok := byName["level"]
 	if !ok || yamldoc.IsNull(kv.Value) {
@@ -189,9 +189,9 @@ func (p *parser) related(node *yaml.Node) []ast.RelatedRule {
 		for _, kv := range pairs {
 			switch kv.Name {
 			case "id":
-				r.ID = yamldoc.Text(kv.Value)
+				r.ID = yamldoc.ScalarText(kv.Value)
 			case "type":
-				r.Type = yamldoc.Text(kv.Value)
+				r.Type = yamldoc.ScalarText(kv.Value)
 			}
 		}
 		out = append(out, r)
@@ -206,9 +206,9 @@ var DocumentKeys = []string{
 	"correlation", "filter", "generate",
 }
 
-// misspeltKey returns a hint if one of the document's keys looks like a
+// misspeltKeyHint returns a hint if one of the document's keys looks like a
 // misspelling of key, "" otherwise.
-func (p *parser) misspeltKey(key string) string {
+func (p *parser) misspeltKeyHint(key string) string {
 	for _, k := range p.meta.Keys {
 		if !slices.Contains(DocumentKeys, k.Text) && suggest.Similar(k.Text, key) {
 			return "write " + key + " for " + k.Text
@@ -239,7 +239,7 @@ func (p *parser) logSource(node *yaml.Node) *ast.Diagnostic {
 		if kv.Value.Kind != yaml.ScalarNode {
 			return yamldoc.ErrorAt(kv.Value, "the %s of a logsource must be a string", kv.Name)
 		}
-		*dst = strings.TrimSpace(yamldoc.Text(kv.Value))
+		*dst = strings.TrimSpace(yamldoc.ScalarText(kv.Value))
 	}
 	if *l == (ast.LogSource{}) {
 		return yamldoc.ErrorAt(node, "the logsource is empty").WithHint("give a product, a category or a service")

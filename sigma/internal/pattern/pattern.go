@@ -54,7 +54,7 @@ func Parse(s string, placeholders bool) Pattern {
 			flush()
 			p = append(p, Part{Kind: Question})
 		case c == '%' && placeholders:
-			name, n := placeholderAt(s[i:])
+			name, n := leadingPlaceholder(s[i:])
 			if n == 0 {
 				lit.WriteByte(c)
 				continue
@@ -79,7 +79,7 @@ func ParseRegexp(s string) Pattern {
 		if s[i] == '\\' {
 			i++
 		} else if s[i] == '%' {
-			if name, n := placeholderAt(s[i:]); n > 0 {
+			if name, n := leadingPlaceholder(s[i:]); n > 0 {
 				p = append(p, Part{Literal, s[from:i]}, Part{Placeholder, name})
 				from = i + n
 				i = from - 1
@@ -93,9 +93,9 @@ func ParseRegexp(s string) Pattern {
 // backslash escapes it.
 func IsSpecial(c byte) bool { return c == '*' || c == '?' || c == '\\' }
 
-// placeholderAt returns the name of the placeholder at the start of s and its
+// leadingPlaceholder returns the name of the placeholder at the start of s and its
 // length in bytes, 0 if there is none.
-func placeholderAt(s string) (name string, n int) {
+func leadingPlaceholder(s string) (name string, length int) {
 	end := strings.IndexByte(s[1:], '%')
 	if end < 1 {
 		return "", 0
@@ -107,8 +107,8 @@ func placeholderAt(s string) (name string, n int) {
 	return name, end + 2
 }
 
-// Of returns the pattern that matches only s.
-func Of(s string) Pattern { return Pattern{{Literal, s}} }
+// FromLiteral returns the pattern that matches only s.
+func FromLiteral(s string) Pattern { return Pattern{{Literal, s}} }
 
 // Canonical joins adjacent literals, merges adjacent stars, and moves stars
 // behind question marks. None of that changes what matches.
@@ -176,26 +176,26 @@ func (p Pattern) MapLiterals(f func(string) string) Pattern {
 }
 
 // MaxVariants is how many patterns one value may expand to, and MaxVariantBytes the
-// Size of all of them.
+// ApproximateBytes of all of them.
 const (
 	MaxVariants     = 1 << 13
 	MaxVariantBytes = 8 << 20
 )
 
-// PartSize is what a part takes beside its text, in bytes, roughly.
-const PartSize = 32
+// PartOverheadBytes is what a part takes beside its text, in bytes, roughly.
+const PartOverheadBytes = 32
 
-// Size returns what p takes in bytes, roughly.
-func (p Pattern) Size() int {
+// ApproximateBytes returns what p takes in bytes, roughly.
+func (p Pattern) ApproximateBytes() int {
 	n := 0
 	for i := range p {
-		n += PartSize + len(p[i].Text)
+		n += PartOverheadBytes + len(p[i].Text)
 	}
 	return n
 }
 
-// ErrTooMany says that a value would expand to more than MaxVariants.
-var ErrTooMany = errors.New("the value has too many variants")
+// ErrTooManyVariants says that a value would expand to more than MaxVariants.
+var ErrTooManyVariants = errors.New("the value has too many variants")
 
 // Expand replaces each placeholder by each of the patterns that values returns
 // for its name, in all combinations.
@@ -214,8 +214,8 @@ func (p Pattern) Expand(values func(name string) ([]Pattern, error)) ([]Pattern,
 		for _, v := range variants {
 			for _, a := range alternatives {
 				next = append(next, slices.Concat(v, a))
-				if size += v.Size() + a.Size(); size > MaxVariantBytes || len(next) > MaxVariants {
-					return nil, ErrTooMany
+				if size += v.ApproximateBytes() + a.ApproximateBytes(); size > MaxVariantBytes || len(next) > MaxVariants {
+					return nil, ErrTooManyVariants
 				}
 			}
 		}

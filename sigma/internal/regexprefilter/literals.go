@@ -17,7 +17,7 @@ type literalInfo struct {
 }
 
 const (
-	maxExact        = 24 // strings of exact
+	maxExactStrings = 24 // strings of exact
 	maxRequiredSets = 4  // that are worth testing
 )
 
@@ -28,14 +28,14 @@ func (n literalInfo) requiredSets() [][]string {
 	if isNonTrivial(n.exact) {
 		sets = append(sets, n.exact)
 	}
-	slices.SortStableFunc(sets, func(a, b []string) int { return score(b) - score(a) })
+	slices.SortStableFunc(sets, func(a, b []string) int { return selectivityScore(b) - selectivityScore(a) })
 	return sets[:min(len(sets), maxRequiredSets)]
 }
 
 func isNonTrivial(set []string) bool { return len(set) > 0 && !slices.Contains(set, "") }
 
-// score is higher for sets that fewer strings contain.
-func score(set []string) int {
+// selectivityScore is higher for sets that fewer strings contain.
+func selectivityScore(set []string) int {
 	shortest := len(set[0])
 	for _, s := range set {
 		shortest = min(shortest, len(s))
@@ -60,7 +60,7 @@ func analyze(t *syntax.Regexp) literalInfo {
 		return analyze(t.Sub[0])
 	case syntax.OpQuest:
 		sub := analyze(t.Sub[0])
-		if sub.exact == nil || len(sub.exact) >= maxExact {
+		if sub.exact == nil || len(sub.exact) >= maxExactStrings {
 			return literalInfo{}
 		}
 		return literalInfo{exact: union(sub.exact, []string{""})}
@@ -134,10 +134,10 @@ func analyzeConcat(subs []*syntax.Regexp) literalInfo {
 			out.required = append(out.required, sub.required...)
 			continue
 		}
-		if len(exact)*len(sub.exact) > maxExact {
+		if len(exact)*len(sub.exact) > maxExactStrings {
 			cut()
 		}
-		exact = product(exact, sub.exact)
+		exact = concatenations(exact, sub.exact)
 	}
 	if isWhole {
 		return literalInfo{exact: exact}
@@ -151,7 +151,7 @@ func analyzeAlternate(subs []*syntax.Regexp) literalInfo {
 	var set []string
 	for _, s := range subs {
 		sub := analyze(s)
-		if sub.exact == nil || exact == nil || len(exact)+len(sub.exact) > maxExact {
+		if sub.exact == nil || exact == nil || len(exact)+len(sub.exact) > maxExactStrings {
 			exact = nil
 		} else {
 			exact = union(exact, sub.exact)
@@ -166,7 +166,7 @@ func analyzeAlternate(subs []*syntax.Regexp) literalInfo {
 	if exact != nil {
 		return literalInfo{exact: exact}
 	}
-	if !isNonTrivial(set) || len(set) > 2*maxExact {
+	if !isNonTrivial(set) || len(set) > 2*maxExactStrings {
 		return literalInfo{}
 	}
 	return literalInfo{required: [][]string{set}}
@@ -182,8 +182,8 @@ func union(a, b []string) []string {
 	return out
 }
 
-// product returns the concatenations of each string of a and each of b.
-func product(a, b []string) []string {
+// concatenations returns the concatenations of each string of a and each of b.
+func concatenations(a, b []string) []string {
 	var out []string
 	for _, x := range a {
 		for _, y := range b {

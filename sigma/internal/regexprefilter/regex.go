@@ -67,8 +67,8 @@ func Compile(source, flags string) (*Regex, error) {
 		r.required = [][][]byte{{[]byte(casefold.String(longest))}}
 		return r, nil
 	}
-	r.minLength = MinLength(tree)
-	r.runs = appendRuns(nil, tree)
+	r.minLength = MinMatchBytes(tree)
+	r.runs = appendRequiredRuns(nil, tree)
 	for _, set := range analyze(tree).requiredSets() {
 		var literals [][]byte
 		for _, s := range set {
@@ -82,13 +82,13 @@ func Compile(source, flags string) (*Regex, error) {
 // Source returns the expression with its flags.
 func (r *Regex) Source() string { return r.source }
 
-// Required returns sets of literals: every folded value that the expression
+// RequiredLiterals returns sets of literals: every folded value that the expression
 // matches contains at least one literal of each set.
-func (r *Regex) Required() [][][]byte { return r.required }
+func (r *Regex) RequiredLiterals() [][][]byte { return r.required }
 
-// IsSimple reports whether Match needs no regular expression: it counts runes,
+// NeedsNoRegexp reports whether Match needs no regular expression: it counts runes,
 // or searches for literals.
-func (r *Regex) IsSimple() bool { return r.minRunes > 0 || r.ordered != nil }
+func (r *Regex) NeedsNoRegexp() bool { return r.minRunes > 0 || r.ordered != nil }
 
 func uncapture(t *syntax.Regexp) *syntax.Regexp {
 	for t.Op == syntax.OpCapture {
@@ -132,7 +132,7 @@ func (r *Regex) Match(text string, folded []byte) bool {
 	case r.minRunes > 0:
 		return hasLongLine(text, r.minRunes)
 	case r.ordered != nil:
-		return hasOrderedLine(text, r.ordered)
+		return hasLineWithLiteralsInOrder(text, r.ordered)
 	}
 	if len(text) < r.minLength {
 		return false
@@ -143,7 +143,7 @@ func (r *Regex) Match(text string, folded []byte) bool {
 		}
 	}
 	for i := range r.runs {
-		if !r.runs[i].in(text) {
+		if !r.runs[i].isIn(text) {
 			return false
 		}
 	}
@@ -160,10 +160,10 @@ func containsAny(b []byte, literals [][]byte) bool {
 }
 
 // hasLongLine reports whether a line of s has at least that many runes.
-func hasLongLine(s string, runes int) bool {
-	for len(s) >= runes {
+func hasLongLine(s string, minRunes int) bool {
+	for len(s) >= minRunes {
 		line, rest, _ := strings.Cut(s, "\n")
-		if len(line) >= runes && utf8.RuneCountInString(line) >= runes {
+		if len(line) >= minRunes && utf8.RuneCountInString(line) >= minRunes {
 			return true
 		}
 		s = rest
@@ -171,9 +171,9 @@ func hasLongLine(s string, runes int) bool {
 	return false
 }
 
-// hasOrderedLine reports whether a line of s contains the literals in this
+// hasLineWithLiteralsInOrder reports whether a line of s contains the literals in this
 // order.
-func hasOrderedLine(s string, literals []string) bool {
+func hasLineWithLiteralsInOrder(s string, literals []string) bool {
 	if len(literals) == 1 {
 		return strings.Contains(s, literals[0])
 	}

@@ -11,8 +11,8 @@ type classRun struct {
 	length int
 }
 
-// in reports whether s contains the run.
-func (r *classRun) in(s string) bool {
+// isIn reports whether s contains the run.
+func (r *classRun) isIn(s string) bool {
 	for end := r.length; end <= len(s); {
 		i := end - 1
 		for i >= end-r.length && r.class[s[i]] {
@@ -27,21 +27,21 @@ func (r *classRun) in(s string) bool {
 }
 
 const (
-	minRunLength = 5 // shorter runs are in most values
-	maxRuns      = 2
+	minRunBytes  = 5 // shorter runs are in most values
+	maxClassRuns = 2
 )
 
-// appendRuns appends the runs that every match of t contains.
-func appendRuns(runs []classRun, t *syntax.Regexp) []classRun {
+// appendRequiredRuns appends the runs that every match of t contains.
+func appendRequiredRuns(runs []classRun, t *syntax.Regexp) []classRun {
 	switch t.Op {
 	case syntax.OpCapture, syntax.OpPlus:
-		return appendRuns(runs, t.Sub[0])
+		return appendRequiredRuns(runs, t.Sub[0])
 	case syntax.OpConcat:
 		for _, s := range t.Sub {
-			runs = appendRuns(runs, s)
+			runs = appendRequiredRuns(runs, s)
 		}
 	case syntax.OpRepeat:
-		if class := uncapture(t.Sub[0]); class.Op == syntax.OpCharClass && t.Min >= minRunLength && len(runs) < maxRuns {
+		if class := uncapture(t.Sub[0]); class.Op == syntax.OpCharClass && t.Min >= minRunBytes && len(runs) < maxClassRuns {
 			run := classRun{length: t.Min}
 			for i := 0; i+1 < len(class.Rune); i += 2 {
 				if class.Rune[i+1] >= utf8.RuneSelf {
@@ -54,14 +54,14 @@ func appendRuns(runs []classRun, t *syntax.Regexp) []classRun {
 			return append(runs, run)
 		}
 		if t.Min > 0 {
-			return appendRuns(runs, t.Sub[0])
+			return appendRequiredRuns(runs, t.Sub[0])
 		}
 	}
 	return runs
 }
 
-// MinLength returns the least number of bytes that a match of t has.
-func MinLength(t *syntax.Regexp) int {
+// MinMatchBytes returns the least number of bytes that a match of t has.
+func MinMatchBytes(t *syntax.Regexp) int {
 	switch t.Op {
 	case syntax.OpLiteral:
 		// Each rune counts as one byte: without case, a rune may match one of
@@ -70,19 +70,19 @@ func MinLength(t *syntax.Regexp) int {
 	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
 		return 1
 	case syntax.OpCapture, syntax.OpPlus:
-		return MinLength(t.Sub[0])
+		return MinMatchBytes(t.Sub[0])
 	case syntax.OpRepeat:
-		return t.Min * MinLength(t.Sub[0])
+		return t.Min * MinMatchBytes(t.Sub[0])
 	case syntax.OpConcat:
 		sum := 0
 		for _, s := range t.Sub {
-			sum += MinLength(s)
+			sum += MinMatchBytes(s)
 		}
 		return sum
 	case syntax.OpAlternate:
-		least := MinLength(t.Sub[0])
+		least := MinMatchBytes(t.Sub[0])
 		for _, s := range t.Sub[1:] {
-			least = min(least, MinLength(s))
+			least = min(least, MinMatchBytes(s))
 		}
 		return least
 	}

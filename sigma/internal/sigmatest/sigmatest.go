@@ -28,9 +28,9 @@ var sigmaHQ struct {
 	errs []error
 }
 
-// SigmaHQ returns all rules of SigmaHQ. It skips the test if there is no test
+// SigmaHQRules returns all rules of SigmaHQ. It skips the test if there is no test
 // data.
-func SigmaHQ(t testing.TB) ast.Collection {
+func SigmaHQRules(t testing.TB) ast.Collection {
 	dir := filepath.Join(testenv.DataDir(t), "sigmahq")
 	sigmaHQ.once.Do(func() {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -164,7 +164,7 @@ func (ev *Event) setSources() {
 	case "microsoft-windows-sysmon/operational":
 		cats := sysmonCategories[ev.id]
 		if ev.id == 12 {
-			cats = ev.registryCategories(cats)
+			cats = ev.withRegistryCategories(cats)
 		}
 		for _, c := range cats {
 			add(c, "sysmon")
@@ -199,7 +199,7 @@ func (ev *Event) setSources() {
 	}
 }
 
-func (ev *Event) registryCategories(cats []string) []string {
+func (ev *Event) withRegistryCategories(cats []string) []string {
 	for _, f := range ev.Fields {
 		if f.Name == "EventType" {
 			switch f.Value.Text {
@@ -222,8 +222,8 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-// CleanRule is a rule in which lint finds nothing.
-const CleanRule = `title: A Clean Rule
+// LintCleanRule is a rule in which lint finds nothing.
+const LintCleanRule = `title: A Clean Rule
 id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a52
 related:
     - {id: 3b1c6d0e-9a36-4b0c-a8dc-0c2b7a3a7a53, type: similar}

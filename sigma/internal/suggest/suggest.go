@@ -18,7 +18,7 @@ func Nearest(word string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
 		if Similar(word, k) {
-			if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
+			if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < least {
 				best, least = k, d
 			}
 		}
@@ -33,12 +33,12 @@ func Similar(a, b string) bool {
 	if max(len(a), len(b)) > 64 || len(a)-len(b) > 2 || len(b)-len(a) > 2 {
 		return false
 	}
-	return distance(a, b) <= min(2, (max(len(a), len(b))-1)/2)
+	return editDistance(a, b) <= min(2, (max(len(a), len(b))-1)/2)
 }
 
-// distance is the optimal string alignment distance: how many letters must be
+// editDistance is the optimal string alignment distance: how many letters must be
 // inserted, deleted, replaced or swapped with the next to turn a into b.
-func distance(a, b string) int {
+func editDistance(a, b string) int {
 	var before, last []int
 	for i := 0; i <= len(a); i++ {
 		row := make([]int, len(b)+1)

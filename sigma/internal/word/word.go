@@ -4,12 +4,12 @@ package word
 
 import "math/bits"
 
-// Prime32 and Prime64 are the multipliers of multiplicative (Fibonacci)
+// HashMultiplier32 and HashMultiplier64 are the multipliers of multiplicative (Fibonacci)
 // hashing: the hash of a word is its product with the multiplier, of which the
 // upper bits index a table.
 const (
-	Prime32 = 0x9E3779B1
-	Prime64 = 0x9E3779B97F4A7C15
+	HashMultiplier32 = 0x9E3779B1
+	HashMultiplier64 = 0x9E3779B97F4A7C15
 )
 
 // Load32 returns the first four bytes of s as a little-endian number. The
@@ -26,9 +26,9 @@ func Load64(s string) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// TableSize returns the size of a table for least entries, a power of two, and
-// the shift that reduces a hash of width bits to an index.
-func TableSize(least, width int) (size int, shift uint) {
-	log := max(bits.Len(uint(least-1)), 3)
-	return 1 << log, uint(width - log)
+// TableSize returns the size of a table for minEntries, a power of two, and
+// the shift that reduces a hash of hashBits to an index.
+func TableSize(minEntries, hashBits int) (size int, shift uint) {
+	log := max(bits.Len(uint(minEntries-1)), 3)
+	return 1 << log, uint(hashBits - log)
 }

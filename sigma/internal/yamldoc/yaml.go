@@ -28,7 +28,7 @@ type Pair struct {
 // Mapping returns the entries of a mapping in order; duplicate keys are an
 // error. what names the mapping in errors.
 func (r *Reader) Mapping(node *yaml.Node, what string) ([]Pair, *ast.Diagnostic) {
-	node, err := r.Resolve(node)
+	node, err := r.ResolveAlias(node)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +38,11 @@ func (r *Reader) Mapping(node *yaml.Node, what string) ([]Pair, *ast.Diagnostic)
 	pairs := make([]Pair, 0, len(node.Content)/2)
 	seen := make(map[string]bool, len(node.Content)/2)
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, err := r.Resolve(node.Content[i])
+		key, err := r.ResolveAlias(node.Content[i])
 		if err != nil {
 			return nil, err
 		}
-		value, err := r.Resolve(node.Content[i+1])
+		value, err := r.ResolveAlias(node.Content[i+1])
 		if err != nil {
 			return nil, err
 		}
@@ -60,8 +60,8 @@ func (r *Reader) Mapping(node *yaml.Node, what string) ([]Pair, *ast.Diagnostic)
 	return pairs, nil
 }
 
-// Resolve follows aliases.
-func (r *Reader) Resolve(node *yaml.Node) (*yaml.Node, *ast.Diagnostic) {
+// ResolveAlias follows aliases.
+func (r *Reader) ResolveAlias(node *yaml.Node) (*yaml.Node, *ast.Diagnostic) {
 	if r.nodes++; r.nodes > maxNodes {
 		return nil, ErrorAt(node, "the document is too large")
 	}
@@ -77,7 +77,7 @@ func (r *Reader) Resolve(node *yaml.Node) (*yaml.Node, *ast.Diagnostic) {
 // Strings returns the elements of a list of scalars, or a single scalar as a
 // list of one. name names the list in errors.
 func (r *Reader) Strings(node *yaml.Node, name string) ([]string, *ast.Diagnostic) {
-	node, err := r.Resolve(node)
+	node, err := r.ResolveAlias(node)
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +91,14 @@ func (r *Reader) Strings(node *yaml.Node, name string) ([]string, *ast.Diagnosti
 	}
 	var out []string
 	for _, n := range node.Content {
-		n, err := r.Resolve(n)
+		n, err := r.ResolveAlias(n)
 		if err != nil {
 			return nil, err
 		}
 		if n.Kind != yaml.ScalarNode {
 			return nil, ErrorAt(n, "%s must be a list of strings", name)
 		}
-		out = append(out, Text(n))
+		out = append(out, ScalarText(n))
 	}
 	return out, nil
 }
@@ -114,16 +114,16 @@ func ErrorAt(node *yaml.Node, format string, args ...any) *ast.Diagnostic {
 }
 
 // Keys returns the keys of a mapping with their positions.
-func Keys(pairs []Pair) []ast.Located {
-	out := make([]ast.Located, len(pairs))
+func Keys(pairs []Pair) []ast.LocatedText {
+	out := make([]ast.LocatedText, len(pairs))
 	for i, kv := range pairs {
-		out[i] = ast.Located{Text: kv.Name, Position: PositionOf(kv.Key)}
+		out[i] = ast.LocatedText{Text: kv.Name, Position: PositionOf(kv.Key)}
 	}
 	return out
 }
 
-// Text returns the text of a scalar, "" for null.
-func Text(node *yaml.Node) string {
+// ScalarText returns the text of a scalar, "" for null.
+func ScalarText(node *yaml.Node) string {
 	if IsNull(node) {
 		return ""
 	}
@@ -165,7 +165,7 @@ func SyntaxError(file string, err error) *ast.ParseError {
 	reason := strings.TrimPrefix(err.Error(), "yaml: ")
 	pe := &ast.ParseError{File: file, Diagnostic: ast.Diagnostic{Reason: "invalid YAML: " + reason}}
 	if strings.Contains(reason, "unknown escape") {
-		pe.Hint = QuotesHint
+		pe.Hint = BackslashQuotesHint
 	}
 	if rest, ok := strings.CutPrefix(reason, "line "); ok {
 		if number, why, ok := strings.Cut(rest, ": "); ok {
@@ -177,5 +177,5 @@ func SyntaxError(file string, err error) *ast.ParseError {
 	return pe
 }
 
-// QuotesHint is the hint for a backslash in a double-quoted scalar.
-const QuotesHint = "in double quotes, a backslash begins an escape of YAML; write single quotes"
+// BackslashQuotesHint is the hint for a backslash in a double-quoted scalar.
+const BackslashQuotesHint = "in double quotes, a backslash begins an escape of YAML; write single quotes"
