@@ -71,7 +71,7 @@ also measures how long Go's encoding/json takes to decode the same events into m
 func readEvents(files []string) ([][]byte, error) {
 	var events [][]byte
 	for _, f := range files {
-		err := scan.Read(f, func(raw []byte) error {
+		err := scan.ReadFile(f, func(raw []byte) error {
 			events = append(events, raw)
 			return nil
 		}, func(error) {}) // values that are not events are skipped

@@ -72,16 +72,16 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 		return nil, err
 	}
 	ctx, dir, r := cmd.Context(), dataDir(f.store.data), new(doctor.Report)
-	doctor.Disk(r, f.store.data, queue.local || store.local, sqlitequeue.FreeDiskBytes)
+	doctor.CheckDisk(r, f.store.data, queue.local || store.local, sqlitequeue.FreeDiskBytes)
 	queue.diagnose(ctx, r, f.queue, dir)
 	store.diagnose(ctx, r, *f.store)
 	if f.cache != "memory" {
-		doctor.RedisCache(ctx, r, f.cache)
+		doctor.CheckRedisCache(ctx, r, f.cache)
 	}
 	if sources, err := serverRuleSources(dir, f.rules); err != nil {
-		doctor.RulesUnreadable(r, err)
+		doctor.ReportUnreadableRules(r, err)
 	} else {
-		doctor.Rules(r, sources, func(file string) bool { return dir.packs().PackName(file) != "" })
+		doctor.CheckRules(r, sources, func(file string) bool { return dir.packs().PackOfFile(file) != "" })
 	}
 	if f.server == "" {
 		f.server = "http://" + f.listen

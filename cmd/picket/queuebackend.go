@@ -47,7 +47,7 @@ var queueBackends = []queueBackend{
 		fsync:   true, // ignored: every commit is fsynced
 		open:    openSQLiteQueue,
 		diagnose: func(ctx context.Context, r *doctor.Report, _ string, dir dataDir) {
-			doctor.SQLiteQueue(ctx, r, dir.queue())
+			doctor.CheckSQLiteQueue(ctx, r, dir.queue())
 		},
 	},
 	{
@@ -61,7 +61,9 @@ var queueBackends = []queueBackend{
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q)}, q, q, dir, o)
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) { doctor.RedisQueue(ctx, r, name) },
+		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
+			doctor.CheckRedisQueue(ctx, r, name)
+		},
 	},
 	{
 		accepts: celeryqueue.IsURL,
@@ -74,7 +76,7 @@ var queueBackends = []queueBackend{
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q), celery: q}, q, nil, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
-			doctor.CeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
+			doctor.CheckCeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
 		},
 	},
 }

@@ -60,11 +60,11 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 func hintedPack(from string, err error) error {
 	failed := fmt.Errorf("add rules from %s: %w", from, err)
 	switch {
-	case errors.Is(err, ruleset.ErrPackName):
+	case errors.Is(err, ruleset.ErrInvalidPackName):
 		return hinted(&usageError{failed}, "give the pack another --name")
 	case errors.Is(err, ruleset.ErrPlainHTTP):
 		return hinted(failed, "give an https URL, or download it by other means and add the file")
-	case errors.Is(err, ruleset.ErrSHA256):
+	case errors.Is(err, ruleset.ErrSHA256Mismatch):
 		return hinted(failed, "somebody has changed it, or it is another version; nothing was installed")
 	case errors.Is(err, os.ErrPermission):
 		return hinted(failed, dataHint)
@@ -81,7 +81,7 @@ func newRulesRemove() *cobra.Command {
 			failed := fmt.Errorf("remove rules %q: %w", args[0], err)
 			names, listErr := packs.Names()
 			switch {
-			case !errors.Is(err, ruleset.ErrNoPack) || listErr != nil:
+			case !errors.Is(err, ruleset.ErrPackNotFound) || listErr != nil:
 				return hinted(failed, dataHint)
 			case len(names) == 0:
 				return hinted(failed, "there are none in "+at.data+"; give the server's --data")

@@ -46,7 +46,7 @@ are converted, and the exit status is 1.`,
 			if err != nil {
 				return fmt.Errorf("convert rules: %w", err)
 			}
-			rules, errs := ruleconvert.JSON(data)
+			rules, errs := ruleconvert.ConvertJSON(data)
 			for _, e := range errs {
 				w.fail(name, e)
 			}

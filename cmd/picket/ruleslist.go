@@ -120,7 +120,7 @@ func (in serverRules) pack(r ruleset.RuleInfo) string {
 	if in.dir == "" {
 		return ""
 	}
-	return in.dir.packs().PackName(r.File)
+	return in.dir.packs().PackOfFile(r.File)
 }
 
 // serverRuleSources returns the sources of a server's rules: those of --rules, then the

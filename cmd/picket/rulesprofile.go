@@ -64,7 +64,7 @@ func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
 	for _, f := range files {
-		err := scan.Read(f, func(raw []byte) error {
+		err := scan.ReadFile(f, func(raw []byte) error {
 			d, err := reader.Read(raw)
 			if err != nil {
 				return nil // values that are not events are skipped

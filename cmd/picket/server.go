@@ -93,12 +93,12 @@ func (s *server) open() (err error) {
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
 		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, IDSecret: idSecret, Log: s.log,
 		ObserveRequest: durationObserver(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetail, WrapTelemetry: s.legacyQueue.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetailError, WrapTelemetry: s.legacyQueue.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
-	mux.WriteRefusal = legacy.WriteRefusal
+	mux.WriteRefusal = legacy.WriteUnroutedError
 	s.intake.Routes(mux)
-	(&legacy.Commands{Tokens: tokens}).Routes(mux)
+	(&legacy.CommandPolls{Tokens: tokens}).Routes(mux)
 	statistics, err := s.openCache()
 	if err != nil {
 		return err

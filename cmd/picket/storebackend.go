@@ -37,7 +37,7 @@ var storeBackends = []storeBackend{
 			return s, nil
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) {
-			doctor.SQLiteStore(ctx, r, dataDir(l.data).events())
+			doctor.CheckSQLiteStore(ctx, r, dataDir(l.data).events())
 		},
 	},
 	{
@@ -54,7 +54,7 @@ var storeBackends = []storeBackend{
 			}
 			return s, nil
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) { doctor.MongoStore(ctx, r, l.name) },
+		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) { doctor.CheckMongoStore(ctx, r, l.name) },
 	},
 }
 

@@ -94,11 +94,11 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Iden
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	return s.changeDeadLetters(w, r, who, s.Triage.Requeue)
+	return s.changeDeadLetters(w, r, who, s.Triage.RequeueDeadLetters)
 }
 
 func (s *Server) purge(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
-	return s.changeDeadLetters(w, r, who, s.Triage.Purge)
+	return s.changeDeadLetters(w, r, who, s.Triage.PurgeDeadLetters)
 }
 
 // changeDeadLetters applies do to the dead letters that the body names, or to

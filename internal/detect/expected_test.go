@@ -36,7 +36,7 @@ func sigmaHQ(t testing.TB) *detect.Engine {
 func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 	t.Helper()
 	var fired [][]string
-	err := scan.Read(name, func(raw []byte) error {
+	err := scan.ReadFile(name, func(raw []byte) error {
 		matches, err := d.Detect([]picket.Event{{ID: fmt.Sprint(len(fired)), Raw: raw}})
 		ids := []string{}
 		for _, m := range matches {
@@ -132,7 +132,7 @@ func BenchmarkDetect(b *testing.B) {
 	var events []picket.Event
 	size := 0
 	for _, file := range files {
-		if err := scan.Read(file, func(raw []byte) error {
+		if err := scan.ReadFile(file, func(raw []byte) error {
 			events = append(events, picket.Event{ID: "x", Raw: raw})
 			size += len(raw)
 			return nil

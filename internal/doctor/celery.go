@@ -12,46 +12,46 @@ import (
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
 )
 
-// CeleryQueue checks what operators of Celery check first when a task stays
+// CheckCeleryQueue checks what operators of Celery check first when a task stays
 // pending: the broker, the result backend, the workers and their queues. read
 // reads the events of tasks.
-func CeleryQueue(ctx context.Context, r *Report, url string, read func(raw []byte, id string, received time.Time) (picket.Event, error)) {
-	q, err := celeryqueue.Open(ctx, url, celeryqueue.Options{Event: read, Logger: slog.New(slog.DiscardHandler)})
+func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func(raw []byte, id string, received time.Time) (picket.Event, error)) {
+	q, err := celeryqueue.Open(ctx, url, celeryqueue.Options{Event: readEvent, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		r.fail("queue", "is the broker running? the URL is celery+redis://[user:password@]host:port/0, as CELERY_BROKER_URL has it behind the plus", "%v", err)
+		r.addFailure("queue", "is the broker running? the URL is celery+redis://[user:password@]host:port/0, as CELERY_BROKER_URL has it behind the plus", "%v", err)
 		return
 	}
 	defer q.Close()
 	s, err := q.Diagnose(ctx)
 	if err != nil {
-		r.fail("broker", "", "%v", err)
+		r.addFailure("broker", "", "%v", err)
 		return
 	}
 	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
 	if ws := s.Warnings(); len(ws) > 0 {
-		r.fail("broker", ws[0], "%s", text)
+		r.addFailure("broker", ws[0], "%s", text)
 	} else {
-		r.ok("broker", "%s", text)
+		r.addOK("broker", "%s", text)
 	}
 	if s.Results != nil {
-		r.fail("result", "is the result backend running? results=URL in --queue names it", "%v", s.Results)
+		r.addFailure("result", "is the result backend running? results=URL in --queue names it", "%v", s.Results)
 	}
 	for _, w := range s.Workers {
-		r.ok("worker", "%s consumes %s", w.Name, strings.Join(w.Queues, ", "))
+		r.addOK("worker", "%s consumes %s", w.Name, strings.Join(w.Queues, ", "))
 	}
 	for i := range s.Queues {
-		celeryQueueState(r, s, &s.Queues[i])
+		checkCeleryQueueState(r, s, &s.Queues[i])
 	}
 	checkBacklog(ctx, r, q)
 }
 
-// celeryQueueState checks one queue and its consumers.
-func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue.QueueState) {
+// checkCeleryQueueState checks one queue and its consumers.
+func checkCeleryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue.QueueState) {
 	consumers := s.Consumers(state.Name)
 	known := func(w celeryqueue.WorkerState) bool { return slices.Contains(w.Tasks, s.Task) }
 	for _, w := range consumers {
 		if !known(w) && state.Name == s.Publish {
-			r.fail("queue", "give picket a queue of its own: ?queue=picket in --queue of server and workers, and task_routes in Django; see docs/celery.md",
+			r.addFailure("queue", "give picket a queue of its own: ?queue=picket in --queue of server and workers, and task_routes in Django; see docs/celery.md",
 				"%s consumes %s and does not know %s: it discards such tasks", w.Name, state.Name, s.Task)
 		}
 	}
@@ -61,14 +61,14 @@ func celeryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue
 	strange := cmp.Or(strings.Join(state.Unregistered, ", "), "none")
 	switch {
 	case state.Waiting == 0:
-		r.ok("queue", "%s: empty", state.Name)
+		r.addOK("queue", "%s: empty", state.Name)
 	case len(consumers) == 0:
-		r.fail("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
+		r.addFailure("queue", "start picket worker --queue … with that queue, or a Python worker with -Q "+state.Name,
 			"%s: %d tasks wait, and no worker that answers consumes it", state.Name, state.Waiting)
 	case len(state.Unregistered) > 0 && state.Shared && !slices.ContainsFunc(consumers, knowsOther):
-		r.fail("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
+		r.addFailure("queue", "start the worker that has these tasks; picket makes dead letters of what is nobody's, see docs/celery.md",
 			"%s: %d tasks wait, among them %s, which no worker that answers knows", state.Name, state.Waiting, strange)
 	default:
-		r.ok("queue", "%s: %d tasks wait; of other programs: %s", state.Name, state.Waiting, strange)
+		r.addOK("queue", "%s: %d tasks wait; of other programs: %s", state.Name, state.Waiting, strange)
 	}
 }

@@ -5,29 +5,29 @@ import (
 	"runtime"
 )
 
-// Disk checks the data directory and its free space, which freeDisk returns in
+// CheckDisk checks the data directory and its free space, which freeDisk returns in
 // bytes. needed is false if the queue and the store are remote: only a server
 // needs the directory then.
-func Disk(r *Report, dir string, needed bool, freeDisk func(dir string) (int64, error)) {
+func CheckDisk(r *Report, dir string, needed bool, freeDisk func(dir string) (int64, error)) {
 	info, err := os.Stat(dir)
 	if err != nil && !needed {
-		r.ok("disk", "no data directory at %s; only a server needs one", dir)
+		r.addOK("disk", "no data directory at %s; only a server needs one", dir)
 		return
 	}
 	if err != nil {
-		r.fail("disk", "picket serve makes it at its first start; or give --data", "no data directory at %s", dir)
+		r.addFailure("disk", "picket serve makes it at its first start; or give --data", "no data directory at %s", dir)
 		return
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		r.fail("disk", "chmod 700 "+dir, "%s can be read by others", dir)
+		r.addFailure("disk", "chmod 700 "+dir, "%s can be read by others", dir)
 	}
 	free, err := freeDisk(dir)
 	switch {
 	case err != nil:
-		r.fail("disk", "", "free space of %s: %v", dir, err)
+		r.addFailure("disk", "", "free space of %s: %v", dir, err)
 	case free < 1<<30:
-		r.fail("disk", "make room, or set --retention-bytes", "%d MiB free", free>>20)
+		r.addFailure("disk", "make room, or set --retention-bytes", "%d MiB free", free>>20)
 	default:
-		r.ok("disk", "%d GiB free under %s", free>>30, dir)
+		r.addOK("disk", "%d GiB free under %s", free>>30, dir)
 	}
 }

@@ -28,10 +28,10 @@ func (r *Report) Healthy() bool {
 	return true
 }
 
-func (r *Report) ok(check, format string, args ...any) {
+func (r *Report) addOK(check, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{Check: check, OK: true, Text: fmt.Sprintf(format, args...)})
 }
 
-func (r *Report) fail(check, hint, format string, args ...any) {
+func (r *Report) addFailure(check, hint, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{Check: check, Text: fmt.Sprintf(format, args...), Hint: hint})
 }

@@ -7,13 +7,13 @@ import (
 	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-// Rules checks that the rules of sources load. inPack reports whether a file
+// CheckRules checks that the rules of sources load. inPack reports whether a file
 // belongs to an installed pack: problems of packs are counted, but do not fail
 // the check, because they are not the reader's to fix.
-func Rules(r *Report, sources []ruleset.Source, inPack func(file string) bool) {
+func CheckRules(r *Report, sources []ruleset.Source, inPack func(file string) bool) {
 	set, err := ruleset.Load(sources, nil)
 	if err != nil {
-		RulesUnreadable(r, err)
+		ReportUnreadableRules(r, err)
 		return
 	}
 	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p ruleset.Problem) bool { return inPack(p.File) })
@@ -22,13 +22,13 @@ func Rules(r *Report, sources []ruleset.Source, inPack func(file string) bool) {
 		others = fmt.Sprintf(", %d of packs do not load", n)
 	}
 	if n := len(own); n > 0 {
-		r.fail("rules", "picket rules lint PATH lists all", "%d run%s, %d do not load, as %s", set.Rules.Len(), others, n, own[0])
+		r.addFailure("rules", "picket rules lint PATH lists all", "%d run%s, %d do not load, as %s", set.Rules.Len(), others, n, own[0])
 		return
 	}
-	r.ok("rules", "%d run%s", set.Rules.Len(), others)
+	r.addOK("rules", "%d run%s", set.Rules.Len(), others)
 }
 
-// RulesUnreadable reports that --rules cannot be read.
-func RulesUnreadable(r *Report, err error) {
-	r.fail("rules", "--rules takes builtin, a directory, a .yml file or a .zip", "%v", err)
+// ReportUnreadableRules reports that --rules cannot be read.
+func ReportUnreadableRules(r *Report, err error) {
+	r.addFailure("rules", "--rules takes builtin, a directory, a .yml file or a .zip", "%v", err)
 }

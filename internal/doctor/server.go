@@ -35,28 +35,28 @@ func (s *Server) Check(ctx context.Context, r *Report) {
 func (s *Server) checkPort(ctx context.Context, r *Report) {
 	conn, err := net.DialTimeout("tcp", s.Listen, 2*time.Second)
 	if err != nil {
-		r.fail("port", "start it with picket serve", "no server answers at %s", s.Listen)
+		r.addFailure("port", "start it with picket serve", "no server answers at %s", s.Listen)
 		return
 	}
 	conn.Close()
 	body, _, err := s.get(ctx, "/healthz")
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		r.fail("port", "give --ca-file the certificates that sign the server's", "%v", err)
+		r.addFailure("port", "give --ca-file the certificates that sign the server's", "%v", err)
 		return
 	}
 	if err != nil || !strings.Contains(body, `"status":"ok"`) {
-		r.fail("port", "give picket serve --listen another address", "%s belongs to another program", s.Listen)
+		r.addFailure("port", "give picket serve --listen another address", "%s belongs to another program", s.Listen)
 		return
 	}
 	if body, _, err = s.get(ctx, "/readyz"); err != nil {
-		r.fail("port", "", "the server is not ready: %s", strings.TrimSpace(body))
+		r.addFailure("port", "", "the server is not ready: %s", strings.TrimSpace(body))
 		return
 	}
-	r.ok("port", "the server at %s is ready", s.URL)
+	r.addOK("port", "the server at %s is ready", s.URL)
 }
 
 // get returns the body and header of a path of the server.
-func (s *Server) get(ctx context.Context, path string) (string, http.Header, error) {
+func (s *Server) get(ctx context.Context, path string) (body string, header http.Header, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
 	if err != nil {
 		return "", nil, err
@@ -66,11 +66,11 @@ func (s *Server) get(ctx context.Context, path string) (string, http.Header, err
 		return "", nil, err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	content, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %s: %w", resp.Status, picket.ErrUnavailable)
 	}
-	return string(body), resp.Header, err
+	return string(content), resp.Header, err
 }
 
 // checkClock compares this machine's clock with the server's.
@@ -85,17 +85,17 @@ func (s *Server) checkClock(ctx context.Context, r *Report) {
 	}
 	off := time.Since(there).Abs()
 	if off > 5*time.Second {
-		r.fail("clock", "set both by NTP: times of events are the sender's", "the server's clock is off by %s", off.Round(time.Second))
+		r.addFailure("clock", "set both by NTP: times of events are the sender's", "the server's clock is off by %s", off.Round(time.Second))
 		return
 	}
-	r.ok("clock", "agrees with the server's")
+	r.addOK("clock", "agrees with the server's")
 }
 
 // checkToken posts an empty array, which changes nothing.
 func (s *Server) checkToken(ctx context.Context, r *Report) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/api/v1/telemetry/", strings.NewReader("[]"))
 	if err != nil {
-		r.fail("token", "", "%v", err)
+		r.addFailure("token", "", "%v", err)
 		return
 	}
 	req.Header.Set("Authorization", "Token "+s.Token)
@@ -107,12 +107,12 @@ func (s *Server) checkToken(ctx context.Context, r *Report) {
 	resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusCreated:
-		r.ok("token", "may post telemetry")
+		r.addOK("token", "may post telemetry")
 	case http.StatusUnauthorized:
-		r.fail("token", "picket token list shows the tokens; picket token create makes another", "the server does not know it, or it is revoked")
+		r.addFailure("token", "picket token list shows the tokens; picket token create makes another", "the server does not know it, or it is revoked")
 	case http.StatusForbidden:
-		r.fail("token", "post with one made by --agent or --collector", "it may not post telemetry")
+		r.addFailure("token", "post with one made by --agent or --collector", "it may not post telemetry")
 	default:
-		r.fail("token", "", "the server answered %s", resp.Status)
+		r.addFailure("token", "", "the server answered %s", resp.Status)
 	}
 }

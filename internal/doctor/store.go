@@ -11,42 +11,42 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore"
 )
 
-// SQLiteStore checks the store in a file.
-func SQLiteStore(ctx context.Context, r *Report, path string) {
+// CheckSQLiteStore checks the store in a file.
+func CheckSQLiteStore(ctx context.Context, r *Report, path string) {
 	if _, err := os.Stat(path); err != nil {
-		r.fail("store", "picket serve makes it at its first start", "%s is not there", path)
+		r.addFailure("store", "picket serve makes it at its first start", "%s is not there", path)
 		return
 	}
 	s, err := sqlitestore.Open(path, sqlitestore.Options{NoBackground: true})
 	if err != nil {
-		r.fail("store", "stop the server and copy the file away before anything else", "%v", err)
+		r.addFailure("store", "stop the server and copy the file away before anything else", "%v", err)
 		return
 	}
 	defer s.Close()
 	t, err := s.Totals(ctx)
 	if err != nil {
-		r.fail("store", "", "%v", err)
+		r.addFailure("store", "", "%v", err)
 		return
 	}
-	r.ok("store", "%d events, %d MiB", t.Events, t.DiskBytes>>20)
+	r.addOK("store", "%d events, %d MiB", t.Events, t.DiskBytes>>20)
 }
 
-// MongoStore checks a store in MongoDB and its server.
-func MongoStore(ctx context.Context, r *Report, uri string) {
+// CheckMongoStore checks a store in MongoDB and its server.
+func CheckMongoStore(ctx context.Context, r *Report, uri string) {
 	d, err := mongostore.Diagnose(ctx, uri)
 	if err != nil {
-		r.fail("store", MongoHint(err), "%v", err)
+		r.addFailure("store", MongoHint(err), "%v", err)
 		return
 	}
 	ws := d.Warnings()
 	for _, w := range ws {
-		r.fail("mongo", w.Hint, "%s", w.Text)
+		r.addFailure("mongo", w.Hint, "%s", w.Text)
 	}
 	switch {
 	case !d.Initialized:
-		r.fail("store", "picket serve --store makes it at its first start", "%s", d)
+		r.addFailure("store", "picket serve --store makes it at its first start", "%s", d)
 	default:
-		r.ok("store", "%s", d)
+		r.addOK("store", "%s", d)
 	}
 }
 
@@ -66,18 +66,18 @@ func MongoHint(err error) string {
 	return ""
 }
 
-// RedisCache checks that the Redis of the console's statistics answers.
-func RedisCache(ctx context.Context, r *Report, url string) {
+// CheckRedisCache checks that the Redis of the console's statistics answers.
+func CheckRedisCache(ctx context.Context, r *Report, url string) {
 	target, err := redisurl.Parse(url)
 	if err != nil {
-		r.fail("cache", "a URL is as in redis://host:6379/1", "%v", err)
+		r.addFailure("cache", "a URL is as in redis://host:6379/1", "%v", err)
 		return
 	}
 	client := target.NewClient()
 	defer client.Close()
 	if err := client.Ping(ctx).Err(); err != nil {
-		r.fail("cache", "is Redis running there? Until it is, each server computes the console's statistics itself", "%s: %v", target, err)
+		r.addFailure("cache", "is Redis running there? Until it is, each server computes the console's statistics itself", "%s: %v", target, err)
 		return
 	}
-	r.ok("cache", "%s answers", target)
+	r.addOK("cache", "%s answers", target)
 }

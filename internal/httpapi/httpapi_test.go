@@ -48,7 +48,7 @@ func TestStatuses(t *testing.T) {
 func TestMux(t *testing.T) {
 	var log strings.Builder
 	m := httpapi.NewMux(slog.New(slog.NewTextHandler(&log, nil)))
-	m.WriteRefusal = legacy.WriteRefusal
+	m.WriteRefusal = legacy.WriteUnroutedError
 	answer := func(text string) httpapi.Handler {
 		return func(w http.ResponseWriter, r *http.Request) error { return httpapi.JSON(w, 200, text) }
 	}

@@ -46,7 +46,7 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 		testenv.Check(t, s.AddToken(context.Background(), tok))
 		return secret
 	}
-	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetail
+	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetailError
 	r := &fixture{
 		queue: q, handler: ingest.New(q, auth.NewTokenVerifier(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),

@@ -14,17 +14,17 @@ import (
 	"github.com/picket-edr/picket/internal/triage"
 )
 
-// A parseError is a request body that is not valid JSON.
-type parseError struct{ error }
+// A bodyParseError is a request body that is not valid JSON.
+type bodyParseError struct{ error }
 
-// readBody decodes a JSON body of at most 1 MiB.
-func readBody(w http.ResponseWriter, r *http.Request, v any) error {
+// readJSONBody decodes a JSON body of at most 1 MiB.
+func readJSONBody(w http.ResponseWriter, r *http.Request, v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return parseError{err}
+		return bodyParseError{err}
 	}
 	return nil
 }
@@ -40,7 +40,7 @@ func (d *Dashboard) setStatus(w http.ResponseWriter, r *http.Request, who auth.I
 		return err
 	}
 	var body struct{ Status, Note string }
-	if err := readBody(w, r, &body); err != nil {
+	if err := readJSONBody(w, r, &body); err != nil {
 		return err
 	}
 	status, _ := parseStatus(body.Status)
@@ -50,7 +50,7 @@ func (d *Dashboard) setStatus(w http.ResponseWriter, r *http.Request, who auth.I
 	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Status: &status, Note: body.Note}); err != nil {
 		return err
 	}
-	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"new_status", body.Status}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"success", true}, {"alert_id", id}, {"new_status", body.Status}})
 }
 
 func (d *Dashboard) assign(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -61,7 +61,7 @@ func (d *Dashboard) assign(w http.ResponseWriter, r *http.Request, who auth.Iden
 	body := struct {
 		Analyst *string `json:"analyst_email"`
 	}{}
-	if err := readBody(w, r, &body); err != nil {
+	if err := readJSONBody(w, r, &body); err != nil {
 		return err
 	}
 	analyst := who.Subject
@@ -71,7 +71,7 @@ func (d *Dashboard) assign(w http.ResponseWriter, r *http.Request, who auth.Iden
 	if err := d.assignAlert(r, who, id, analyst, ""); err != nil {
 		return err
 	}
-	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"assigned_to", analyst}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"success", true}, {"alert_id", id}, {"assigned_to", analyst}})
 }
 
 // assignAlert assigns an alert to an analyst and marks it as investigated.
@@ -87,7 +87,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 		return err
 	}
 	var body struct{ Note string }
-	if err := readBody(w, r, &body); err != nil {
+	if err := readJSONBody(w, r, &body); err != nil {
 		return err
 	}
 	if body.Note == "" {
@@ -99,7 +99,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Note: body.Note}); err != nil {
 		return err
 	}
-	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"alert_id", id}, {"note_added", body.Note}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"success", true}, {"alert_id", id}, {"note_added", body.Note}})
 }
 
 func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -109,7 +109,7 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 		Note     string   `json:"note"`
 		Assignee string   `json:"assignee"`
 	}
-	if err := readBody(w, r, &body); err != nil {
+	if err := readJSONBody(w, r, &body); err != nil {
 		return err
 	}
 	if len(body.IDs) == 0 || body.Action == "" {
@@ -125,7 +125,7 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 		return badRequest("Invalid action. Must be one of: resolve, false_positive, assign")
 	case body.Action == "assign" && body.Assignee == "":
 		return badRequest("Missing assignee email")
-	case len(body.IDs) > maxRows || len(body.Note) > triage.MaxNoteBytes || len(body.Assignee) > triage.MaxAssigneeBytes:
+	case len(body.IDs) > maxAnswerRows || len(body.Note) > triage.MaxNoteBytes || len(body.Assignee) > triage.MaxAssigneeBytes:
 		return badRequest("Too many alert_ids, or note or assignee too long")
 	}
 	done, missing, errs := 0, 0, []string{}
@@ -141,9 +141,9 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 		}
 	}
 	if done == 0 && missing == len(body.IDs) {
-		return pythonJSON(w, http.StatusNotFound, object{{"error", "No matching alerts found to update"}})
+		return writePythonJSON(w, http.StatusNotFound, orderedObject{{"error", "No matching alerts found to update"}})
 	}
-	return pythonJSON(w, http.StatusOK, object{{"success_count", done}, {"total_requested", len(body.IDs)}, {"errors", errs}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"success_count", done}, {"total_requested", len(body.IDs)}, {"errors", errs}})
 }
 
 func (d *Dashboard) closeAlert(r *http.Request, who auth.Identity, id string, status picket.AlertStatus, note string) error {
@@ -163,10 +163,10 @@ func (d *Dashboard) toggleRule(w http.ResponseWriter, r *http.Request, who auth.
 		found = found || rule.ID == id
 	}
 	if !found {
-		return pythonJSON(w, http.StatusNotFound, object{{"error", "Rule not found"}})
+		return writePythonJSON(w, http.StatusNotFound, orderedObject{{"error", "Rule not found"}})
 	}
 	if err := d.Triage.SetRuleEnabled(r.Context(), who, id, enable); err != nil {
 		return err
 	}
-	return pythonJSON(w, http.StatusOK, object{{"success", true}, {"rule_id", id}, {"enabled", enable}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"success", true}, {"rule_id", id}, {"enabled", enable}})
 }

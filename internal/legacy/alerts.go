@@ -26,7 +26,7 @@ func (d *Dashboard) stats(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	if t.Stored > 0 {
 		rate = float64(c.Total) / float64(t.Stored) * 100
 	}
-	return pythonJSON(w, http.StatusOK, object{
+	return writePythonJSON(w, http.StatusOK, orderedObject{
 		{"total_events", t.Stored}, {"total_rules", len(on) + len(off)}, {"active_rules", len(on)},
 		{"total_alerts", c.Total}, {"unresolved_alerts", c.ByStatus[picket.StatusOpen]}, {"critical_alerts", c.ByLevel[picket.StatusOpen]["critical"]},
 		{"detection_rate", fmt.Sprintf("%.2f%%", rate)},
@@ -44,9 +44,9 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 		if err != nil || n < 0 {
 			return fmt.Errorf("limit is %q, not a number: %w", v, picket.ErrInvalid)
 		}
-		limit = min(n, maxRows)
+		limit = min(n, maxAnswerRows)
 	}
-	rows := []object{}
+	rows := []orderedObject{}
 	known, ok := parseStatus(status)
 	if ok && limit > 0 {
 		aq := store.AlertQuery{Status: []picket.AlertStatus{known}, Limit: limit}
@@ -62,9 +62,9 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 				return err
 			}
 			for _, a := range page.Alerts {
-				rows = append(rows, object{
-					{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", cutText(a.Title)}, {"endpoint_id", a.AgentID},
-					{"hostname", a.Host}, {"status", statusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
+				rows = append(rows, orderedObject{
+					{"alert_id", a.ID}, {"severity", severityName(a.Level)}, {"rule_name", truncateListed(a.Title)}, {"endpoint_id", a.AgentID},
+					{"hostname", a.Host}, {"status", legacyStatusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
 					{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
 					{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
 				})
@@ -73,11 +73,11 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 			more = aq.Cursor != "" && aq.Limit > 0
 		}
 	}
-	return pythonJSON(w, http.StatusOK, object{{"count", len(rows)}, {"alerts", rows}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"count", len(rows)}, {"alerts", rows}})
 }
 
-// cutText returns a text as lists show it: strings.Clone lets go of the rest.
-func cutText(s string) string {
+// truncateListed returns a text as lists show it: strings.Clone lets go of the rest.
+func truncateListed(s string) string {
 	if len(s) <= store.MaxListedValue {
 		return s
 	}
@@ -93,11 +93,11 @@ func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	if err != nil {
 		return err
 	}
-	indicators, eventIDs := []object{}, []string{}
+	indicators, eventIDs := []orderedObject{}, []string{}
 	for _, m := range page.Matches {
 		eventIDs = append(eventIDs, m.EventID)
 		for _, e := range m.Why {
-			indicators = append(indicators, object{{"field", e.Field}, {"value", e.Value}})
+			indicators = append(indicators, orderedObject{{"field", e.Field}, {"value", e.Value}})
 		}
 	}
 	tactics, techniques := []string{}, []string{}
@@ -112,28 +112,28 @@ func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identit
 			tactics = append(tactics, name)
 		}
 	}
-	notes := []object{}
+	notes := []orderedObject{}
 	for _, n := range a.Notes {
-		notes = append(notes, object{{"timestamp", isoUTC(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
+		notes = append(notes, orderedObject{{"timestamp", isoUTC(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
 	}
 	var assigned any
 	if a.Assignee != "" {
 		assigned = a.Assignee
 	}
-	return pythonJSON(w, http.StatusOK, object{
-		{"alert_id", a.ID}, {"rule_id", a.RuleID}, {"rule_name", a.Title}, {"severity", severity(a.Level)},
-		{"confidence", confidence[a.Level]}, {"status", statusNames[a.Status]},
+	return writePythonJSON(w, http.StatusOK, orderedObject{
+		{"alert_id", a.ID}, {"rule_id", a.RuleID}, {"rule_name", a.Title}, {"severity", severityName(a.Level)},
+		{"confidence", confidenceByLevel[a.Level]}, {"status", legacyStatusNames[a.Status]},
 		{"endpoint_id", a.AgentID}, {"hostname", a.Host},
 		{"mitre_tactics", tactics}, {"mitre_techniques", techniques},
-		{"evidence", object{{"matched_indicators", indicators}, {"event_ids", eventIDs}}}, {"matched_indicators", indicators},
+		{"evidence", orderedObject{{"matched_indicators", indicators}, {"event_ids", eventIDs}}}, {"matched_indicators", indicators},
 		{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
 		{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
 		{"occurrence_count", a.Count}, {"assigned_analyst", assigned}, {"notes", notes},
 	})
 }
 
-// confidence stands in for the legacy rules' confidence, which Sigma rules do
+// confidenceByLevel stands in for the legacy rules' confidence, which Sigma rules do
 // not have.
-var confidence = map[sigma.Level]float64{
+var confidenceByLevel = map[sigma.Level]float64{
 	sigma.Informational: 0.1, sigma.Low: 0.3, sigma.Medium: 0.5, sigma.High: 0.8, sigma.Critical: 0.95,
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// maxWaitingBytes bounds the payloads of batches that wait for room in the
+// maxWaitingPayloadBytes bounds the payloads of batches that wait for room in the
 // queue. Batches past it are dropped.
-const maxWaitingBytes = 64 << 20
+const maxWaitingPayloadBytes = 64 << 20
 
 // A BlockingQueue protects the batches of legacy agents, which discard a batch
 // on any answer but 200 and 201. While the queue is full their requests wait
@@ -36,9 +36,9 @@ type BlockingQueue struct {
 }
 
 // NewBlockingQueue returns a BlockingQueue in front of q, in which a batch waits
-// for at most wait.
-func NewBlockingQueue(q ingest.Enqueuer, wait time.Duration, log *slog.Logger) *BlockingQueue {
-	return &BlockingQueue{queue: q, wait: wait, log: log}
+// for at most maxWait.
+func NewBlockingQueue(q ingest.Enqueuer, maxWait time.Duration, log *slog.Logger) *BlockingQueue {
+	return &BlockingQueue{queue: q, wait: maxWait, log: log}
 }
 
 // WaitingRequests returns how many requests wait now.
@@ -101,7 +101,7 @@ func (q *BlockingQueue) waitForRoom(ctx context.Context, m queue.Message, reject
 		size += int64(len(rejected[i].Payload))
 	}
 	defer q.bytes.Add(-size)
-	if q.bytes.Add(size) > maxWaitingBytes {
+	if q.bytes.Add(size) > maxWaitingPayloadBytes {
 		return queue.ErrFull
 	}
 	q.waiting.Add(1)

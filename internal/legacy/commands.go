@@ -8,18 +8,18 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// Commands answers the polls of legacy agents, which ask for commands every few
+// CommandPolls answers the polls of legacy agents, which ask for commands every few
 // seconds. There never are any.
-type Commands struct{ Tokens *auth.TokenVerifier }
+type CommandPolls struct{ Tokens *auth.TokenVerifier }
 
 // Routes adds the paths of the polls to mux.
-func (c *Commands) Routes(mux *httpapi.Mux) {
-	mux.Handle("GET /api/v1/commands/poll/{$}", c.poll, WriteDetail)
-	mux.Handle("POST /api/v1/commands/result/{id}/{$}", c.result, WriteDetail)
+func (c *CommandPolls) Routes(mux *httpapi.Mux) {
+	mux.Handle("GET /api/v1/commands/poll/{$}", c.answerNoCommand, WriteDetailError)
+	mux.Handle("POST /api/v1/commands/result/{id}/{$}", c.answerNoSuchCommand, WriteDetailError)
 }
 
-// poll answers that no command is waiting.
-func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
+// answerNoCommand answers that no command is waiting.
+func (c *CommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) error {
 	from, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
@@ -35,8 +35,8 @@ func (c *Commands) poll(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// result answers that there is no such command.
-func (c *Commands) result(w http.ResponseWriter, r *http.Request) error {
+// answerNoSuchCommand answers that there is no such command.
+func (c *CommandPolls) answerNoSuchCommand(w http.ResponseWriter, r *http.Request) error {
 	if _, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}

@@ -45,15 +45,15 @@ type Dashboard struct {
 	Now      func() time.Time
 }
 
-// A handler answers an authorised request.
-type handler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
+// An authorizedHandler answers an authorised request.
+type authorizedHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
-// maxRows bounds the rows of an answer and the alerts of a bulk action.
-const maxRows = 1000
+// maxAnswerRows bounds the rows of an answer and the alerts of a bulk action.
+const maxAnswerRows = 1000
 
 // Routes adds the dashboard's paths to mux.
 func (d *Dashboard) Routes(mux *httpapi.Mux) {
-	handle := func(pattern, role string, h handler) {
+	handle := func(pattern, role string, h authorizedHandler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := auth.Identify(r, d.Tokens, d.Sessions)
 			if err != nil {
@@ -66,7 +66,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 			return h(w, r, who)
 		}, writeDashboardError)
 	}
-	read := func(pattern string, limit httpapi.ReadLimit, h handler) {
+	read := func(pattern string, limit httpapi.ReadLimit, h authorizedHandler) {
 		handle(pattern, auth.RoleViewer, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
 		})
@@ -107,29 +107,29 @@ func redirectPages(mux *httpapi.Mux) {
 // that also take a session: missing credentials are a 403.
 func writeDashboardError(w http.ResponseWriter, r *http.Request, err error) {
 	forbidden := func(text string) { httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
-	_, malformed := errors.AsType[parseError](err)
+	_, malformed := errors.AsType[bodyParseError](err)
 	switch {
 	case malformed:
 		httpapi.JSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
 	case errors.Is(err, auth.ErrUnauthenticated):
-		forbidden(detail(r, err))
+		forbidden(errorDetail(r, err))
 	case errors.Is(err, auth.ErrForbidden):
 		forbidden("You do not have permission to perform this action.")
 	case errors.Is(err, picket.ErrNotFound):
-		pythonJSON(w, http.StatusNotFound, object{{"error", "Alert not found"}})
+		writePythonJSON(w, http.StatusNotFound, orderedObject{{"error", "Alert not found"}})
 	default:
 		httpapi.SetErrorHeaders(w, err)
-		pythonJSON(w, httpapi.Status(err), object{{"error", httpapi.Message(err)}})
+		writePythonJSON(w, httpapi.Status(err), orderedObject{{"error", httpapi.Message(err)}})
 	}
 }
 
-var statusNames = map[picket.AlertStatus]string{
+var legacyStatusNames = map[picket.AlertStatus]string{
 	picket.StatusOpen: "UNRESOLVED", picket.StatusInvestigating: "INVESTIGATING",
 	picket.StatusResolved: "RESOLVED", picket.StatusFalsePositive: "FALSE_POSITIVE",
 }
 
 func parseStatus(s string) (picket.AlertStatus, bool) {
-	for status, name := range statusNames {
+	for status, name := range legacyStatusNames {
 		if name == s {
 			return status, true
 		}
@@ -137,9 +137,9 @@ func parseStatus(s string) (picket.AlertStatus, bool) {
 	return "", false
 }
 
-// severity returns the legacy name of a level. The legacy system had no
+// severityName returns the legacy name of a level. The legacy system had no
 // "informational".
-func severity(l sigma.Level) string {
+func severityName(l sigma.Level) string {
 	if l == sigma.Informational {
 		return "LOW"
 	}

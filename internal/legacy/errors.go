@@ -9,27 +9,27 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// WriteDetail answers an error as Django REST framework does: {"detail": …},
+// WriteDetailError answers an error as Django REST framework does: {"detail": …},
 // with its messages for missing and wrong tokens. It is the error writer of the
 // intake.
-func WriteDetail(w http.ResponseWriter, r *http.Request, err error) {
+func WriteDetailError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
-	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": detail(r, err)})
+	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": errorDetail(r, err)})
 }
 
-// WriteRefusal answers a request that no route takes. A wrong method on a path
+// WriteUnroutedError answers a request that no route takes. A wrong method on a path
 // that ends in a slash, as all legacy paths do, gets Django REST framework's
 // answer.
-func WriteRefusal(w http.ResponseWriter, r *http.Request, err error) {
+func WriteUnroutedError(w http.ResponseWriter, r *http.Request, err error) {
 	if httpapi.Status(err) == http.StatusMethodNotAllowed && strings.HasSuffix(r.URL.Path, "/") {
-		WriteDetail(w, r, err)
+		WriteDetailError(w, r, err)
 		return
 	}
 	httpapi.WriteError(w, r, err)
 }
 
-// detail returns Django REST framework's message for an error.
-func detail(r *http.Request, err error) string {
+// errorDetail returns Django REST framework's message for an error.
+func errorDetail(r *http.Request, err error) string {
 	if !errors.Is(err, auth.ErrUnauthenticated) {
 		return httpapi.Message(err)
 	}

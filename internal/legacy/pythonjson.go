@@ -9,22 +9,22 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// An object is a JSON object whose members keep their order.
-type object []member
+// An orderedObject is a JSON object whose members keep their order.
+type orderedObject []objectMember
 
-type member struct {
+type objectMember struct {
 	key   string
 	value any
 }
 
-// pythonJSON answers v in the bytes that Python's json.dumps writes: a space
+// writePythonJSON answers v in the bytes that Python's json.dumps writes: a space
 // after each comma and colon, and all non-ASCII characters escaped.
-func pythonJSON(w http.ResponseWriter, status int, v any) error {
-	return httpapi.Write(w, status, appendPython(nil, v))
+func writePythonJSON(w http.ResponseWriter, status int, v any) error {
+	return httpapi.Write(w, status, appendPythonJSON(nil, v))
 }
 
-// appendPython appends a value of one of the types that answers consist of.
-func appendPython(b []byte, v any) []byte {
+// appendPythonJSON appends a value of one of the types that answers consist of.
+func appendPythonJSON(b []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
 		return append(b, "null"...)
@@ -44,16 +44,16 @@ func appendPython(b []byte, v any) []byte {
 		return appendPythonString(b, v)
 	case []string:
 		return appendPythonList(b, v)
-	case []object:
+	case []orderedObject:
 		return appendPythonList(b, v)
-	case object:
+	case orderedObject:
 		b = append(b, '{')
 		for i, m := range v {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
 			b = append(appendPythonString(b, m.key), ": "...)
-			b = appendPython(b, m.value)
+			b = appendPythonJSON(b, m.value)
 		}
 		return append(b, '}')
 	}
@@ -66,7 +66,7 @@ func appendPythonList[T any](b []byte, list []T) []byte {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		b = appendPython(b, v)
+		b = appendPythonJSON(b, v)
 	}
 	return append(b, ']')
 }

@@ -11,9 +11,9 @@ func TestPythonJSON(t *testing.T) {
 		v    any
 		want string
 	}{
-		{object{}, `{}`},
-		{object{{"a", 1}, {"b", nil}, {"c", true}, {"d", int64(-5)}}, `{"a": 1, "b": null, "c": true, "d": -5}`},
-		{[]object{{{"a", []string{"x", "y"}}}, {}}, `[{"a": ["x", "y"]}, {}]`},
+		{orderedObject{}, `{}`},
+		{orderedObject{{"a", 1}, {"b", nil}, {"c", true}, {"d", int64(-5)}}, `{"a": 1, "b": null, "c": true, "d": -5}`},
+		{[]orderedObject{{{"a", []string{"x", "y"}}}, {}}, `[{"a": ["x", "y"]}, {}]`},
 		{[]string{}, `[]`},
 		{0.95, `0.95`}, {1.0, `1.0`}, {0.1, `0.1`},
 		{"a, b: c", `"a, b: c"`},
@@ -23,7 +23,7 @@ func TestPythonJSON(t *testing.T) {
 		{"\xff", `"\ufffd"`},
 	} {
 		w := httptest.NewRecorder()
-		if err := pythonJSON(w, 200, c.v); err != nil || w.Body.String() != c.want {
+		if err := writePythonJSON(w, 200, c.v); err != nil || w.Body.String() != c.want {
 			t.Errorf("%#v: %s, want %s", c.v, w.Body, c.want)
 		}
 	}

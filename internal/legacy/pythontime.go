@@ -7,16 +7,16 @@ import (
 
 // isoUTC formats like Python's datetime.isoformat of a UTC time without zone,
 // isoLocal like that of a time in the server's zone.
-func isoUTC(t time.Time) string { return isoformat(t.UTC(), "") }
+func isoUTC(t time.Time) string { return formatISO(t.UTC(), "") }
 func isoLocal(t time.Time) string {
-	return isoformat(t.Local(), "-07:00")
+	return formatISO(t.Local(), "-07:00")
 }
 
-func isoformat(t time.Time, zone string) string {
+func formatISO(t time.Time, zoneLayout string) string {
 	if t.Nanosecond()/1000 == 0 {
-		return t.Format("2006-01-02T15:04:05" + zone)
+		return t.Format("2006-01-02T15:04:05" + zoneLayout)
 	}
-	return t.Format("2006-01-02T15:04:05.000000" + zone)
+	return t.Format("2006-01-02T15:04:05.000000" + zoneLayout)
 }
 
 // timeAgo returns how long ago t is, in the legacy wording.

@@ -12,7 +12,7 @@ import (
 
 // search finds up to five alerts and five agents whose names contain a text.
 func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	alerts, endpoints := []object{}, []string{}
+	alerts, endpoints := []orderedObject{}, []string{}
 	if text := strings.TrimSpace(r.URL.Query().Get("q")); utf8.RuneCountInString(text) >= 2 {
 		page, err := d.Store.Alerts(r.Context(), store.AlertQuery{Text: text, Limit: 5})
 		if err != nil {
@@ -28,9 +28,9 @@ func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identi
 			}
 		}
 		for _, a := range page.Alerts {
-			alerts = append(alerts, object{
-				{"alert_id", a.ID}, {"severity", severity(a.Level)}, {"rule_name", cutText(a.Title)}, {"endpoint_id", a.AgentID},
-				{"status", statusNames[a.Status]},
+			alerts = append(alerts, orderedObject{
+				{"alert_id", a.ID}, {"severity", severityName(a.Level)}, {"rule_name", truncateListed(a.Title)}, {"endpoint_id", a.AgentID},
+				{"status", legacyStatusNames[a.Status]},
 			})
 			if strings.Contains(strings.ToLower(a.AgentID), strings.ToLower(text)) {
 				known(a.AgentID)
@@ -40,5 +40,5 @@ func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identi
 			known(h.AgentID)
 		}
 	}
-	return pythonJSON(w, http.StatusOK, object{{"alerts", alerts}, {"endpoints", endpoints}})
+	return writePythonJSON(w, http.StatusOK, orderedObject{{"alerts", alerts}, {"endpoints", endpoints}})
 }

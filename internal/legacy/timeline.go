@@ -22,7 +22,7 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 		return err
 	}
 	since, until := a.FirstSeen.Add(-30*time.Minute), a.FirstSeen.Add(30*time.Minute)
-	matched, err := d.matchedEvents(r.Context(), a.ID)
+	matched, err := d.matchedEventKeys(r.Context(), a.ID)
 	if err != nil {
 		return err
 	}
@@ -31,24 +31,24 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 		return err
 	}
 	slices.SortStableFunc(events, func(x, y timelineEvent) int { return x.at.Compare(y.at) })
-	rows := []object{}
+	rows := []orderedObject{}
 	for _, ev := range events {
-		rows = append(rows, object{
+		rows = append(rows, orderedObject{
 			{"event_id", ev.id}, {"type", ev.eventType}, {"timestamp", isoUTC(ev.at)}, {"timestamp_local", isoLocal(ev.at)},
 			{"severity", ev.severity}, {"is_alert", matched[ev.key]},
 		})
 	}
 	pythonTime := func(t time.Time) string { return strings.Replace(isoUTC(t), "T", " ", 1) }
-	return pythonJSON(w, http.StatusOK, object{
+	return writePythonJSON(w, http.StatusOK, orderedObject{
 		{"alert_id", a.ID}, {"endpoint", a.AgentID}, {"time_window", pythonTime(since) + " to " + pythonTime(until)},
 		{"event_count", len(rows)}, {"timeline", rows},
 	})
 }
 
-// matchedEvents returns the keys of the events of an alert's newest matches.
-func (d *Dashboard) matchedEvents(ctx context.Context, alertID string) (map[string]bool, error) {
+// matchedEventKeys returns the keys of the events of an alert's newest matches.
+func (d *Dashboard) matchedEventKeys(ctx context.Context, alertID string) (map[string]bool, error) {
 	keys := make(map[string]bool)
-	for q := (store.MatchQuery{AlertID: alertID, Limit: maxRows}); ; {
+	for q := (store.MatchQuery{AlertID: alertID, Limit: maxAnswerRows}); ; {
 		page, err := d.Store.Matches(ctx, q)
 		if err != nil {
 			return nil, err
@@ -68,12 +68,12 @@ type timelineEvent struct {
 	at                           time.Time
 }
 
-// timelineEvents returns the newest maxRows events of an agent in a time range. It
+// timelineEvents returns the newest maxAnswerRows events of an agent in a time range. It
 // reads them in pages, because they may be large.
 func (d *Dashboard) timelineEvents(ctx context.Context, agentID string, since, until time.Time) ([]timelineEvent, error) {
 	var events []timelineEvent
 	q := store.EventQuery{Where: &store.PatternTerm{Field: "agent_id", Pattern: store.NewPattern(agentID)}, Since: since, Until: until,
-		Limit: maxRows, OnlyFields: []string{"severity"}}
+		Limit: maxAnswerRows, OnlyFields: []string{"severity"}}
 	for {
 		page, err := d.Store.SearchEvents(ctx, q)
 		if err != nil {
@@ -82,7 +82,7 @@ func (d *Dashboard) timelineEvents(ctx context.Context, agentID string, since, u
 		for i := range page.Events {
 			// The pattern ignores case and knows wildcards: it may select other agents.
 			if ev := &page.Events[i]; ev.AgentID == agentID {
-				events = append(events, timelineEvent{ev.ID, ev.Key(), ev.Type, severityOf(ev), ev.Time})
+				events = append(events, timelineEvent{ev.ID, ev.Key(), ev.Type, senderSeverity(ev), ev.Time})
 			}
 		}
 		if q.Cursor, q.Limit = page.Next, q.Limit-len(page.Events); q.Cursor == "" || q.Limit <= 0 {
@@ -91,9 +91,9 @@ func (d *Dashboard) timelineEvents(ctx context.Context, agentID string, since, u
 	}
 }
 
-// severityOf returns the severity that the sender gave the event. picket itself
+// senderSeverity returns the severity that the sender gave the event. picket itself
 // does not use it.
-func severityOf(ev *picket.Event) string {
+func senderSeverity(ev *picket.Event) string {
 	for _, f := range ev.Fields {
 		if f.Name == "severity" {
 			return f.Value.Text

@@ -17,7 +17,7 @@ type Validator struct{}
 
 // NotObject returns the serializer's error for JSON that is not an object.
 func (Validator) NotObject(raw []byte) ingest.FieldErrors {
-	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOf(raw))}}
+	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOfJSON(raw))}}
 }
 
 // A topLevelField is a field at the top level of an event. Of a repeated field
@@ -69,18 +69,18 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	return errs
 }
 
-func checkField(name string, t topLevelField, d *normalize.Event) string {
+func checkField(name string, t topLevelField, d *normalize.Event) (reason string) {
 	if t.scalar && t.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}
 	switch name {
 	case "host", "process", "file", "network":
 		if !t.object {
-			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonType(t))
+			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonTypeOfField(t))
 		}
 	case "event_type":
 		if !t.scalar || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
-			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonText(t))
+			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonStr(t))
 		}
 	case "timestamp":
 		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && (t.value.Text == "" || d.Time.IsZero()) {
@@ -98,8 +98,8 @@ func checkField(name string, t topLevelField, d *normalize.Event) string {
 	return ""
 }
 
-// pythonType returns the name of a value's type in Python.
-func pythonType(t topLevelField) string {
+// pythonTypeOfField returns the name of a value's type in Python.
+func pythonTypeOfField(t topLevelField) string {
 	switch {
 	case t.array:
 		return "list"
@@ -113,9 +113,9 @@ func pythonType(t topLevelField) string {
 	return "str"
 }
 
-// pythonTypeOf returns the name in Python of the type of a JSON text that is not
+// pythonTypeOfJSON returns the name in Python of the type of a JSON text that is not
 // an object.
-func pythonTypeOf(raw []byte) string {
+func pythonTypeOfJSON(raw []byte) string {
 	switch c := raw[0]; {
 	case c == '"':
 		return "str"
@@ -131,9 +131,9 @@ func pythonTypeOf(raw []byte) string {
 	return "int"
 }
 
-// pythonText formats a value as Python does, cut to 100 bytes so that an answer
+// pythonStr formats a value as Python does, cut to 100 bytes so that an answer
 // cannot be as large as the request.
-func pythonText(t topLevelField) string {
+func pythonStr(t topLevelField) string {
 	const most = 100
 	s := t.value.Text
 	switch {

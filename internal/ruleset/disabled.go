@@ -14,29 +14,29 @@ import (
 // ReadDisabled reads the ids of disabled rules from a file with an id a line. A
 // missing file, and "", have none.
 func ReadDisabled(file string) (map[string]bool, error) {
-	off := make(map[string]bool)
+	disabled := make(map[string]bool)
 	if file == "" {
-		return off, nil
+		return disabled, nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read disabled rules: %w", err)
 	}
 	for _, id := range strings.Fields(string(data)) {
-		off[id] = true
+		disabled[id] = true
 	}
-	return off, nil
+	return disabled, nil
 }
 
 // SetDisabled adds ids to the file of disabled rules, or removes them. It replaces
 // the file atomically; a Loader that watches the file reloads.
-func SetDisabled(file string, ids []string, off bool) error {
+func SetDisabled(file string, ids []string, disabled bool) error {
 	all, err := ReadDisabled(file)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		if off {
+		if disabled {
 			all[id] = true
 		} else {
 			delete(all, id)

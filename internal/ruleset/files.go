@@ -46,7 +46,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	var all []ruleFile
 	for _, s := range sources {
 		if s.Pipeline {
-			data, err := readFile(os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name))
+			data, err := readRuleFile(os.DirFS(filepath.Dir(s.Name)), filepath.Base(s.Name))
 			if err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
 			}
@@ -89,14 +89,14 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			if ext := strings.ToLower(path.Ext(name)); name != root && ext != ".yml" && ext != ".yaml" {
 				return nil
 			}
-			data, err := readFile(fsys, name)
+			data, err := readRuleFile(fsys, name)
 			if err != nil {
 				return err
 			}
-			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.pack(fsys, name)})
+			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.packOfFile(fsys, name)})
 			if cases := testFileOf(name); name == root && cases != name {
 				// A single rule comes with its tests.
-				if data, err := readFile(fsys, cases); err == nil {
+				if data, err := readRuleFile(fsys, cases); err == nil {
 					all = append(all, ruleFile{Name: prefix + cases, Data: data})
 				}
 			}
@@ -110,13 +110,13 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	return all, nil
 }
 
-// pack returns the pack that the filters in a file are confined to, "" if none.
-func (s *Source) pack(fsys fs.FS, name string) string {
+// packOfFile returns the pack that the filters in a file are confined to, "" if none.
+func (s *Source) packOfFile(fsys fs.FS, name string) string {
 	pack, _, ok := strings.Cut(name, "/")
 	if !s.Packs || !ok {
 		return ""
 	}
-	if _, err := fs.Stat(fsys, pack+"/"+filtersAnyFile); err == nil {
+	if _, err := fs.Stat(fsys, pack+"/"+filtersAnyMarkerFile); err == nil {
 		return ""
 	}
 	return pack
@@ -128,7 +128,7 @@ func isHidden(name string, d fs.DirEntry) bool {
 	return d.IsDir() && name != "." && strings.HasPrefix(d.Name(), ".")
 }
 
-func readFile(fsys fs.FS, name string) ([]byte, error) {
+func readRuleFile(fsys fs.FS, name string) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err

@@ -16,19 +16,19 @@ type fileSource struct {
 	mu           sync.Mutex // serialises changes of disabledFile
 }
 
-func (d *fileSource) read() ([]ruleFile, map[string]bool, error) {
-	off, err := ReadDisabled(d.disabledFile)
+func (d *fileSource) read() (files []ruleFile, disabledIDs map[string]bool, err error) {
+	disabled, err := ReadDisabled(d.disabledFile)
 	if err != nil {
 		return nil, nil, err
 	}
 	all, err := readFiles(d.sources)
-	return all, off, err
+	return all, disabled, err
 }
 
-func (d *fileSource) setDisabled(id string, off bool) error {
+func (d *fileSource) setDisabled(id string, disabled bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return SetDisabled(d.disabledFile, []string{id}, off)
+	return SetDisabled(d.disabledFile, []string{id}, disabled)
 }
 
 // fingerprint lists names, sizes and times of the rule files. It follows links,

@@ -62,16 +62,16 @@ type LoadedRules struct {
 
 // Load reads and compiles the rules of sources, without the disabled ones. Rules that
 // do not load are Problems; only a source that cannot be read is an error.
-func Load(sources []Source, off map[string]bool) (LoadedRules, error) {
+func Load(sources []Source, disabled map[string]bool) (LoadedRules, error) {
 	all, err := readFiles(sources)
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	return compileFiles(all, off)
+	return compileFiles(all, disabled)
 }
 
 // compileFiles parses and compiles files.
-func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
+func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error) {
 	var set LoadedRules
 	var collection ast.Collection
 	sum, seen := sha256.New(), make(map[string]string)
@@ -99,8 +99,8 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 			if m.ID == "" {
 				m.ID = syntheticID(m, l)
 			}
-			if !validID(m.ID) {
-				set.Problems = append(set.Problems, Problem{File: f.Name, Line: m.Line, Reason: fmt.Sprintf("id %.150q is not usable: it has spaces or control characters, or more than %d bytes", m.ID, maxIDBytes), Hint: "give it a UUID"})
+			if !isValidRuleID(m.ID) {
+				set.Problems = append(set.Problems, Problem{File: f.Name, Line: m.Line, Reason: fmt.Sprintf("id %.150q is not usable: it has spaces or control characters, or more than %d bytes", m.ID, maxRuleIDBytes), Hint: "give it a UUID"})
 				return true
 			}
 			first, ok := seen[m.ID]
@@ -119,7 +119,7 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	set.Parsed, set.Warnings = collection, pipe.Warnings
 	collection = set.applyPipelines(pipe, collection)
 	reaches := func(f *ast.Filter, r *ast.Rule) bool { return packOf[f.File] == "" || packOf[f.File] == packOf[r.File] }
-	rs, errs := sigma.Compile(collection, sigma.Options{Disabled: off, FilterReaches: reaches})
+	rs, errs := sigma.Compile(collection, sigma.Options{Disabled: disabled, FilterReaches: reaches})
 	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
 		failed[e.Meta] = true
@@ -127,7 +127,7 @@ func compileFiles(all []ruleFile, off map[string]bool) (LoadedRules, error) {
 	}
 	set.Problems = append(set.Problems, crossPackFilterProblems(collection, reaches)...)
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
-	set.listRules(collection, off, failed)
+	set.fillRuleLists(collection, disabled, failed)
 	return set, nil
 }
 
@@ -148,11 +148,11 @@ func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter
 	return ps
 }
 
-// listRules fills Enabled and Disabled. A filter whose rule is missing still counts as
+// fillRuleLists fills Enabled and Disabled. A filter whose rule is missing still counts as
 // enabled.
-func (set *LoadedRules) listRules(collection ast.Collection, off map[string]bool, failed map[*ast.Meta]bool) {
+func (set *LoadedRules) fillRuleLists(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool) {
 	add := func(e RuleInfo) {
-		if off[e.ID] {
+		if disabled[e.ID] {
 			set.Disabled = append(set.Disabled, e)
 		} else if !failed[e.Meta] {
 			set.Enabled = append(set.Enabled, e)
@@ -165,7 +165,7 @@ func (set *LoadedRules) listRules(collection ast.Collection, off map[string]bool
 		add(RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 	}
 	for _, c := range collection.Correlations {
-		if off[c.ID] {
+		if disabled[c.ID] {
 			set.Disabled = append(set.Disabled, RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
 		}
 	}
@@ -174,13 +174,13 @@ func (set *LoadedRules) listRules(collection ast.Collection, off map[string]bool
 	}
 }
 
-// maxIDBytes bounds the id of a rule.
-const maxIDBytes = 128
+// maxRuleIDBytes bounds the id of a rule.
+const maxRuleIDBytes = 128
 
-// validID reports whether an id can be listed, one per line or in a URL, without
+// isValidRuleID reports whether an id can be listed, one per line or in a URL, without
 // being taken for another.
-func validID(id string) bool {
-	return id != "" && len(id) <= maxIDBytes && utf8.ValidString(id) &&
+func isValidRuleID(id string) bool {
+	return id != "" && len(id) <= maxRuleIDBytes && utf8.ValidString(id) &&
 		!strings.ContainsFunc(id, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 

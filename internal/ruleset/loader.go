@@ -32,11 +32,11 @@ type Loader struct {
 // A ruleSource provides the rule files of a Loader.
 type ruleSource interface {
 	// read returns the files and the ids of disabled rules.
-	read() ([]ruleFile, map[string]bool, error)
-	// stamp identifies the state of the files; it changes if they do.
+	read() (files []ruleFile, disabledIDs map[string]bool, err error)
+	// fingerprint identifies the state of the files; it changes if they do.
 	fingerprint() string
 	// setDisabled disables or enables a rule persistently.
-	setDisabled(id string, off bool) error
+	setDisabled(id string, disabled bool) error
 }
 
 // NewLoader returns a loader of the rules of sources. disabledFile lists the ids of
@@ -45,8 +45,8 @@ func NewLoader(sources []Source, disabledFile string, log *slog.Logger) (*Loader
 	return newLoader(&fileSource{sources: sources, disabledFile: disabledFile}, log)
 }
 
-func newLoader(from ruleSource, log *slog.Logger) (*Loader, error) {
-	l := &Loader{source: from, log: log}
+func newLoader(source ruleSource, log *slog.Logger) (*Loader, error) {
+	l := &Loader{source: source, log: log}
 	if err := l.Load(); err != nil {
 		return nil, err
 	}
@@ -68,11 +68,11 @@ func (l *Loader) Load() error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
 	start, stamp := time.Now(), l.source.fingerprint()
-	files, off, err := l.source.read()
+	files, disabled, err := l.source.read()
 	if err != nil {
 		return err
 	}
-	set, err := compileFiles(files, off)
+	set, err := compileFiles(files, disabled)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (l *Loader) Load() error {
 	l.mu.Lock()
 	l.set, l.loaded, l.fingerprint = set, start, stamp
 	if l.publishTo != nil {
-		l.unpublished = bundle(files, off, start)
+		l.unpublished = newBundle(files, disabled, start)
 	}
 	l.mu.Unlock()
 	l.log.Info("rules loaded", "rules", set.Rules.Len(), "disabled", len(set.Disabled), "problems", len(set.Problems),
@@ -99,7 +99,7 @@ func (l *Loader) Load() error {
 }
 
 // Status returns the loaded rules and when they were loaded.
-func (l *Loader) Status() (LoadedRules, time.Time) {
+func (l *Loader) Status() (rules LoadedRules, loadedAt time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.set, l.loaded
@@ -134,8 +134,8 @@ func (l *Loader) SetEnabled(_ context.Context, id string, on bool) error {
 // sizes and times of files, which works on every file system. A change is loaded
 // once two consecutive polls see it, so that files are not read while they are being
 // copied.
-func (l *Loader) Watch(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
+func (l *Loader) Watch(ctx context.Context, pollInterval time.Duration) {
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	last := ""
 	for {
@@ -144,7 +144,7 @@ func (l *Loader) Watch(ctx context.Context, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		l.publish(ctx)
+		l.publishPending(ctx)
 		now := l.source.fingerprint()
 		l.mu.Lock()
 		changed := now != l.fingerprint

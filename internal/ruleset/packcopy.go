@@ -26,13 +26,13 @@ type packFile struct {
 	open func() (io.ReadCloser, error)
 }
 
-// copyPack copies the rules, licenses and notices of from to the directory newDir, and
-// returns the names of the licenses. tmp is a directory for temporary files.
-func (f PackDir) copyPack(ctx context.Context, from, name, sum, tmp, newDir string) (licenses []string, err error) {
-	file, ext := from, strings.ToLower(filepath.Ext(from))
-	if u := parseURL(from); u != nil {
-		u = downloadURL(u)
-		file, ext = filepath.Join(tmp, "download"), strings.ToLower(path.Ext(u.Path))
+// copyPack copies the rules, licenses and notices of a source to the directory newDir, and
+// returns the names of the licenses. tmpDir is a directory for temporary files.
+func (f PackDir) copyPack(ctx context.Context, pathOrURL, name, wantSHA256, tmpDir, newDir string) (licenses []string, err error) {
+	file, ext := pathOrURL, strings.ToLower(filepath.Ext(pathOrURL))
+	if u := parseURL(pathOrURL); u != nil {
+		u = contentURL(u)
+		file, ext = filepath.Join(tmpDir, "download"), strings.ToLower(path.Ext(u.Path))
 		if err := f.download(ctx, u, file); err != nil {
 			return nil, fmt.Errorf("download: %w", err)
 		}
@@ -41,15 +41,15 @@ func (f PackDir) copyPack(ctx context.Context, from, name, sum, tmp, newDir stri
 	if err != nil {
 		return nil, err
 	}
-	if sum != "" {
-		if err := checkSHA256(file, sum); err != nil {
+	if wantSHA256 != "" {
+		if err := checkSHA256(file, wantSHA256); err != nil {
 			return nil, err
 		}
 	}
 	var entries []packFile
 	switch {
 	case info.IsDir():
-		if within(f.Path, file) {
+		if isWithin(f.Path, file) {
 			return nil, errors.New("the folder holds the data directory; name one beside it")
 		}
 		entries, err = f.dirFiles(os.DirFS(file))
@@ -68,12 +68,12 @@ func (f PackDir) copyPack(ctx context.Context, from, name, sum, tmp, newDir stri
 	if err != nil {
 		return nil, err
 	}
-	return f.copyAll(ctx, entries, newDir)
+	return f.copyFiles(ctx, entries, newDir)
 }
 
-// checkSHA256 returns ErrSHA256 unless a file has a hash.
-func checkSHA256(name, want string) error {
-	f, err := os.Open(name)
+// checkSHA256 returns ErrSHA256Mismatch unless a file has a hash.
+func checkSHA256(path, want string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func checkSHA256(name, want string) error {
 		return fmt.Errorf("compute the SHA-256: %w", err)
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, want) {
-		return fmt.Errorf("%w: %s", ErrSHA256, got)
+		return fmt.Errorf("%w: %s", ErrSHA256Mismatch, got)
 	}
 	return nil
 }
@@ -100,10 +100,10 @@ func hasZipSignature(name string) bool {
 	return err == nil && string(head[:]) == "PK\x03\x04"
 }
 
-// within reports whether a path is in a directory.
-func within(name, folder string) bool {
-	a, err1 := filepath.Abs(name)
-	b, err2 := filepath.Abs(folder)
+// isWithin reports whether a path is in a directory.
+func isWithin(path, dir string) bool {
+	a, err1 := filepath.Abs(path)
+	b, err2 := filepath.Abs(dir)
 	rel, err3 := filepath.Rel(b, a)
 	return err1 == nil && err2 == nil && err3 == nil && filepath.IsLocal(rel)
 }
@@ -117,7 +117,7 @@ func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
 			return err
 		case d.IsDir() && name != "." && isExcludedDir(d.Name()):
 			return fs.SkipDir
-		case !d.IsDir() && (isRuleFile(name) || isDocument(name)):
+		case !d.IsDir() && (isRuleFile(name) || isLicenseOrReadme(name)):
 			entries = append(entries, packFile{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
 		}
 		if len(entries) > f.Limits.Files {
@@ -142,19 +142,19 @@ func (f PackDir) zipFiles(z *zip.Reader) ([]packFile, error) {
 			return nil, fmt.Errorf("the archive names a file %q, which is no path within it", file.Name)
 		}
 		folders := strings.Split(path.Dir(name), "/")
-		if file.FileInfo().IsDir() || slices.ContainsFunc(folders, isExcludedDir) || !isRuleFile(name) && !isDocument(name) {
+		if file.FileInfo().IsDir() || slices.ContainsFunc(folders, isExcludedDir) || !isRuleFile(name) && !isLicenseOrReadme(name) {
 			continue
 		}
 		if size += file.UncompressedSize64; size > uint64(f.Limits.Unpacked) {
-			return nil, f.tooLarge()
+			return nil, f.tooLargeError()
 		}
 		entries = append(entries, packFile{name, file.Mode().Type(), file.Open})
 	}
-	return withoutRoot(entries), nil
+	return stripCommonRoot(entries), nil
 }
 
-// withoutRoot removes the directory that all files are in.
-func withoutRoot(entries []packFile) []packFile {
+// stripCommonRoot removes the directory that all files are in.
+func stripCommonRoot(entries []packFile) []packFile {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -168,9 +168,9 @@ func withoutRoot(entries []packFile) []packFile {
 	return entries
 }
 
-// copyAll writes the files to a directory, and returns the names of the licenses. It
+// copyFiles writes the files to a directory, and returns the names of the licenses. It
 // cannot write outside of the directory.
-func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string) (licenses []string, err error) {
+func (f PackDir) copyFiles(ctx context.Context, entries []packFile, folder string) (licenses []string, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, err
@@ -184,14 +184,14 @@ func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string)
 		if e.mode.Type() != 0 {
 			return nil, fmt.Errorf("%s is no regular file, but a link or the like", e.name)
 		}
-		n, err := copyOne(root, e)
+		n, err := copyFile(root, e)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.name, err)
 		}
 		if left -= n; left < 0 {
-			return nil, f.tooLarge()
+			return nil, f.tooLargeError()
 		}
-		if isLicense(e.name) {
+		if isLicenseFile(e.name) {
 			licenses = append(licenses, e.name)
 		}
 	}
@@ -199,11 +199,11 @@ func (f PackDir) copyAll(ctx context.Context, entries []packFile, folder string)
 	return licenses, nil
 }
 
-func (f PackDir) tooLarge() error {
+func (f PackDir) tooLargeError() error {
 	return fmt.Errorf("unpacked, it is larger than %d bytes", f.Limits.Unpacked)
 }
 
-func copyOne(root *os.Root, e packFile) (n int64, err error) {
+func copyFile(root *os.Root, e packFile) (written int64, err error) {
 	if err := root.MkdirAll(path.Dir(e.name), 0o755); err != nil {
 		return 0, err
 	}
@@ -219,8 +219,8 @@ func copyOne(root *os.Root, e packFile) (n int64, err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	// Sizes in an archive may be wrong.
-	if n, err = io.Copy(out, io.LimitReader(in, maxPackFileBytes+1)); err == nil && n > maxPackFileBytes {
+	if written, err = io.Copy(out, io.LimitReader(in, maxPackFileBytes+1)); err == nil && written > maxPackFileBytes {
 		err = fmt.Errorf("it is larger than %d bytes", maxPackFileBytes)
 	}
-	return n, err
+	return written, err
 }

@@ -43,10 +43,10 @@ type PackDir struct {
 
 // Errors that the user can act on.
 var (
-	ErrPlainHTTP = errors.New("plain http can be changed on its way")
-	ErrPackName  = errors.New("a name is letters, digits, dots, dashes, underscores and plus signs, 64 at most, and not builtin")
-	ErrNoPack    = errors.New("there is no such pack")
-	ErrSHA256    = errors.New("it has another SHA-256 than the one given")
+	ErrPlainHTTP       = errors.New("plain http can be changed on its way")
+	ErrInvalidPackName = errors.New("a name is letters, digits, dots, dashes, underscores and plus signs, 64 at most, and not builtin")
+	ErrPackNotFound    = errors.New("there is no such pack")
+	ErrSHA256Mismatch  = errors.New("it has another SHA-256 than the one given")
 )
 
 // AddOptions change how a pack is installed. The zero value is ready to use.
@@ -59,19 +59,19 @@ type AddOptions struct {
 	FiltersAny bool
 }
 
-// filtersAnyFile marks a pack whose filters apply to all rules.
-const filtersAnyFile = ".filters-any"
+// filtersAnyMarkerFile marks a pack whose filters apply to all rules.
+const filtersAnyMarkerFile = ".filters-any"
 
 // Add installs a pack from a directory, a .yml or .zip file, or the URL of such a file
 // or of a GitHub repository. It replaces a pack of the same name. A pack without any
 // rule that loads is an error.
-func (f PackDir) Add(ctx context.Context, from string, o AddOptions) (p Pack, err error) {
+func (f PackDir) Add(ctx context.Context, pathOrURL string, o AddOptions) (p Pack, err error) {
 	name := o.Name
 	if name == "" {
-		name = PackName(from)
+		name = DerivePackName(pathOrURL)
 	}
 	if !validPackName(name) {
-		return p, fmt.Errorf("%q: %w", name, ErrPackName)
+		return p, fmt.Errorf("%q: %w", name, ErrInvalidPackName)
 	}
 	if err := os.MkdirAll(f.Path, 0o755); err != nil {
 		return p, err
@@ -86,12 +86,12 @@ func (f PackDir) Add(ctx context.Context, from string, o AddOptions) (p Pack, er
 	if err := os.Mkdir(newDir, 0o755); err != nil {
 		return p, err
 	}
-	licenses, err := f.copyPack(ctx, from, name, o.SHA256, tmp, newDir)
+	licenses, err := f.copyPack(ctx, pathOrURL, name, o.SHA256, tmp, newDir)
 	if err != nil {
 		return p, err
 	}
 	if o.FiltersAny {
-		if err := os.WriteFile(filepath.Join(newDir, filtersAnyFile), nil, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(newDir, filtersAnyMarkerFile), nil, 0o644); err != nil {
 			return p, err
 		}
 	}
@@ -133,7 +133,7 @@ func replaceDir(path, newDir, backup string) error {
 func (f PackDir) Remove(name string) error {
 	path := filepath.Join(f.Path, name)
 	if info, err := os.Stat(path); !validPackName(name) || err != nil || !info.IsDir() {
-		return ErrNoPack
+		return ErrPackNotFound
 	}
 	// Moved away first, so that half of it is never loaded.
 	tmp, err := os.MkdirTemp(f.Path, ".remove-")
@@ -158,8 +158,8 @@ func (f PackDir) Names() ([]string, error) {
 	return names, nil
 }
 
-// PackName returns the name of the pack that a rule file belongs to, "" if none.
-func (f PackDir) PackName(file string) string {
+// PackOfFile returns the name of the pack that a rule file belongs to, "" if none.
+func (f PackDir) PackOfFile(file string) string {
 	rest, ok := strings.CutPrefix(file, filepath.Clean(f.Path)+"/")
 	if name, _, in := strings.Cut(rest, "/"); ok && in {
 		return name

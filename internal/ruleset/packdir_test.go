@@ -132,14 +132,14 @@ func TestAddDirAndFile(t *testing.T) {
 	if err != nil || set.Rules.Len() != 2 {
 		t.Fatalf("%d rules are in force, %v", set.Rules.Len(), err)
 	}
-	if got := f.PackName(set.Rules.Rules()[0].File); got != "My-rules" {
+	if got := f.PackOfFile(set.Rules.Rules()[0].File); got != "My-rules" {
 		t.Errorf("the first rule is of pack %q", got)
 	}
 	if err := f.Remove("two"); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"two", "nothing", "", ".", "..", "../rules", "My-rules/a"} {
-		if err := f.Remove(name); !errors.Is(err, ruleset.ErrNoPack) {
+		if err := f.Remove(name); !errors.Is(err, ruleset.ErrPackNotFound) {
 			t.Errorf("removing %q is %v", name, err)
 		}
 	}
@@ -252,12 +252,12 @@ func TestNameOf(t *testing.T) {
 		"https://github.com/o/r/blob/master/rules/one.yml":                              "one",
 		"https://example.org/packs/linux-2.0.zip?token=x":                               "linux",
 	} {
-		if got := ruleset.PackName(from); got != want {
+		if got := ruleset.DerivePackName(from); got != want {
 			t.Errorf("%s is named %q, not %q", from, got, want)
 		}
 	}
 	for _, name := range []string{"builtin", "..", ".x", "a/b", `a\b`, "-x", "a b", strings.Repeat("x", 65)} {
-		if _, err := newPackDir(t).Add(t.Context(), "x", ruleset.AddOptions{Name: name}); !errors.Is(err, ruleset.ErrPackName) {
+		if _, err := newPackDir(t).Add(t.Context(), "x", ruleset.AddOptions{Name: name}); !errors.Is(err, ruleset.ErrInvalidPackName) {
 			t.Errorf("the name %q is %v", name, err)
 		}
 	}

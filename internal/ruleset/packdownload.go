@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// maxRedirects, answerTimeout and downloadTimeout bound a download.
+// maxRedirects, responseHeaderTimeout and downloadTimeout bound a download.
 const (
-	maxRedirects    = 5
-	answerTimeout   = 30 * time.Second
-	downloadTimeout = 10 * time.Minute
+	maxRedirects          = 5
+	responseHeaderTimeout = 30 * time.Second
+	downloadTimeout       = 10 * time.Minute
 )
 
 // download downloads u to a new file.
@@ -25,7 +25,7 @@ func (f PackDir) download(ctx context.Context, u *url.URL, name string) (err err
 		return err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.ResponseHeaderTimeout = answerTimeout
+	transport.ResponseHeaderTimeout = responseHeaderTimeout
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: downloadTimeout, CheckRedirect: checkRedirect}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)

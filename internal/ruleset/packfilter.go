@@ -18,14 +18,14 @@ func isRuleFile(name string) bool {
 	return (ext == ".yml" || ext == ".yaml") && !strings.HasPrefix(path.Base(name), ".")
 }
 
-func isLicense(name string) bool {
+func isLicenseFile(name string) bool {
 	base := strings.ToUpper(path.Base(name))
 	return slices.ContainsFunc([]string{"LICENSE", "LICENCE", "COPYING", "NOTICE"}, func(s string) bool { return strings.HasPrefix(base, s) })
 }
 
-// isDocument reports whether a file is a license, a README or a version file, which
+// isLicenseOrReadme reports whether a file is a license, a README or a version file, which
 // stay with the rules.
-func isDocument(name string) bool {
+func isLicenseOrReadme(name string) bool {
 	base := strings.ToLower(path.Base(name))
-	return isLicense(name) || base == "readme.md" || base == "version.txt"
+	return isLicenseFile(name) || base == "readme.md" || base == "version.txt"
 }

@@ -98,7 +98,7 @@ func TestPinnedPack(t *testing.T) {
 	_, err = f.Add(t.Context(), file, ruleset.AddOptions{Name: "pinned", SHA256: strings.ToUpper(hex.EncodeToString(sum[:]))})
 	testenv.Check(t, err)
 	sum[0]++
-	if _, err := f.Add(t.Context(), file, ruleset.AddOptions{Name: "other", SHA256: hex.EncodeToString(sum[:])}); !errors.Is(err, ruleset.ErrSHA256) {
+	if _, err := f.Add(t.Context(), file, ruleset.AddOptions{Name: "other", SHA256: hex.EncodeToString(sum[:])}); !errors.Is(err, ruleset.ErrSHA256Mismatch) {
 		t.Errorf("with another hash: %v", err)
 	}
 	names, err := f.Names()

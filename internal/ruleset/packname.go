@@ -9,27 +9,27 @@ import (
 )
 
 var (
-	packNamePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
-	notPackName     = regexp.MustCompile(`[^A-Za-z0-9._+-]+`)
-	// versionSuffix is the version or branch at the end of an archive's name.
-	versionSuffix = regexp.MustCompile(`(?i)[-_.](v?\d[\d.-]*|r\d{4}-\d{2}-\d{2}|main|master|head)$`)
-	// githubPath is a path at github.com: owner, repository, the rest.
-	githubPath = regexp.MustCompile(`^/([^/]+)/([^/]+?)(?:\.git)?(/.*)?$`)
+	packNamePattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
+	invalidPackNameChars = regexp.MustCompile(`[^A-Za-z0-9._+-]+`)
+	// versionSuffixPattern is the version or branch at the end of an archive's name.
+	versionSuffixPattern = regexp.MustCompile(`(?i)[-_.](v?\d[\d.-]*|r\d{4}-\d{2}-\d{2}|main|master|head)$`)
+	// githubPathPattern is a path at github.com: owner, repository, the rest.
+	githubPathPattern = regexp.MustCompile(`^/([^/]+)/([^/]+?)(?:\.git)?(/.*)?$`)
 )
 
 func validPackName(name string) bool { return packNamePattern.MatchString(name) && name != "builtin" }
 
-// PackName derives the name of a pack from its path or URL: the last part without
+// DerivePackName derives the name of a pack from its path or URL: the last part without
 // extension and version.
-func PackName(from string) string {
+func DerivePackName(pathOrURL string) string {
 	base := ""
-	if u := parseURL(from); u == nil {
-		abs, err := filepath.Abs(from)
+	if u := parseURL(pathOrURL); u == nil {
+		abs, err := filepath.Abs(pathOrURL)
 		if err != nil {
-			abs = from
+			abs = pathOrURL
 		}
 		base = filepath.Base(abs)
-	} else if m := githubPath.FindStringSubmatch(u.Path); m != nil && isGitHub(u) && !strings.HasPrefix(m[3], "/releases/") && !strings.HasPrefix(m[3], "/blob/") {
+	} else if m := githubPathPattern.FindStringSubmatch(u.Path); m != nil && isGitHub(u) && !strings.HasPrefix(m[3], "/releases/") && !strings.HasPrefix(m[3], "/blob/") {
 		base = m[2]
 	} else {
 		base = path.Base(u.Path)
@@ -40,19 +40,19 @@ func PackName(from string) string {
 			break
 		}
 	}
-	base = versionSuffix.ReplaceAllString(base, "")
-	base = strings.TrimRight(strings.TrimLeft(notPackName.ReplaceAllString(base, "-"), "-._+"), "-._")
+	base = versionSuffixPattern.ReplaceAllString(base, "")
+	base = strings.TrimRight(strings.TrimLeft(invalidPackNameChars.ReplaceAllString(base, "-"), "-._+"), "-._")
 	return base[:min(len(base), 64)]
 }
 
 // parseURL returns from as URL, nil if it is a path.
-func parseURL(from string) *url.URL {
-	if scheme, _, ok := strings.Cut(from, "://"); !ok || strings.ContainsAny(scheme, `/\.`) {
+func parseURL(pathOrURL string) *url.URL {
+	if scheme, _, ok := strings.Cut(pathOrURL, "://"); !ok || strings.ContainsAny(scheme, `/\.`) {
 		return nil
 	}
-	u, err := url.Parse(from)
+	u, err := url.Parse(pathOrURL)
 	if err != nil {
-		return &url.URL{Opaque: from} // rejected by checkURL
+		return &url.URL{Opaque: pathOrURL} // rejected by checkURL
 	}
 	return u
 }
@@ -61,10 +61,10 @@ func isGitHub(u *url.URL) bool {
 	return strings.EqualFold(u.Hostname(), "github.com") || strings.EqualFold(u.Hostname(), "www.github.com")
 }
 
-// downloadURL converts the URL of a repository's or file's page on GitHub to the URL
+// contentURL converts the URL of a repository's or file's page on GitHub to the URL
 // of its content.
-func downloadURL(u *url.URL) *url.URL {
-	m := githubPath.FindStringSubmatch(u.Path)
+func contentURL(u *url.URL) *url.URL {
+	m := githubPathPattern.FindStringSubmatch(u.Path)
 	if m == nil || !isGitHub(u) {
 		return u
 	}

@@ -19,7 +19,7 @@ func TestDownloadURL(t *testing.T) {
 		"https://example.org/SigmaHQ/sigma":             "https://example.org/SigmaHQ/sigma",
 		"https://github.com.example.org/SigmaHQ/sigma/": "https://github.com.example.org/SigmaHQ/sigma/",
 	} {
-		if got := downloadURL(parseURL(from)).String(); got != want {
+		if got := contentURL(parseURL(from)).String(); got != want {
 			t.Errorf("%s leads to %s, not %s", from, got, want)
 		}
 	}

@@ -81,9 +81,9 @@ func TestRules(sources []Source) ([]TestResult, error) {
 // testFileOf returns the name of the test file of a rule file.
 func testFileOf(name string) string { return strings.TrimSuffix(name, path.Ext(name)) + testFileSuffix }
 
-func testRule(f ruleFile, name string, data []byte, pipe *pipeline.Pipeline) []TestResult {
-	fail := func(err error) []TestResult { return []TestResult{{name, "", err.Error()}} }
-	if data == nil {
+func testRule(f ruleFile, testFileName string, testData []byte, pipe *pipeline.Pipeline) []TestResult {
+	fail := func(err error) []TestResult { return []TestResult{{testFileName, "", err.Error()}} }
+	if testData == nil {
 		return fail(errors.New("the rule has no cases: this file is not there"))
 	}
 	pack, err := sigma.Parse(f.Name, f.Data)
@@ -99,7 +99,7 @@ func testRule(f ruleFile, name string, data []byte, pipe *pipeline.Pipeline) []T
 		return fail(errs[0])
 	}
 	var cases testFile
-	if err := yaml.Unmarshal(data, &cases); err != nil {
+	if err := yaml.Unmarshal(testData, &cases); err != nil {
 		return fail(err)
 	}
 	if len(cases.Fires) == 0 || len(cases.Silent) == 0 {
@@ -114,7 +114,7 @@ func testRule(f ruleFile, name string, data []byte, pipe *pipeline.Pipeline) []T
 		}
 		slices.Sort(names)
 		for _, n := range names {
-			r := TestResult{File: name, Case: kind + " " + n}
+			r := TestResult{File: testFileName, Case: kind + " " + n}
 			if fired, err := anyRuleFires(d, set, cases[n]); err != nil {
 				r.Err = err.Error()
 			} else if fired != want {

@@ -23,10 +23,10 @@ type bundleContent struct {
 	Off   []string   `json:"off"`
 }
 
-// bundle returns files for publication: JSON compressed with zstd. The version is a
+// newBundle returns files for publication: JSON compressed with zstd. The version is a
 // hash of the content.
-func bundle(files []ruleFile, off map[string]bool, now time.Time) *store.PublishedRules {
-	data, err := json.Marshal(bundleContent{files, slices.Sorted(maps.Keys(off))})
+func newBundle(files []ruleFile, disabled map[string]bool, now time.Time) *store.PublishedRules {
+	data, err := json.Marshal(bundleContent{files, slices.Sorted(maps.Keys(disabled))})
 	if err != nil {
 		panic(err) // strings always encode
 	}
@@ -36,28 +36,28 @@ func bundle(files []ruleFile, off map[string]bool, now time.Time) *store.Publish
 
 // PublishTo publishes the loaded rules in the store, and all that are loaded later,
 // for workers on other machines. Watch retries failures.
-func (l *Loader) PublishTo(ctx context.Context, fleet store.Coordination) error {
+func (l *Loader) PublishTo(ctx context.Context, coordination store.Coordination) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
-	files, off, err := l.source.read()
+	files, disabled, err := l.source.read()
 	if err != nil {
 		return err
 	}
 	l.mu.Lock()
-	l.publishTo, l.unpublished = fleet, bundle(files, off, time.Now())
+	l.publishTo, l.unpublished = coordination, newBundle(files, disabled, time.Now())
 	l.mu.Unlock()
-	l.publish(ctx)
+	l.publishPending(ctx)
 	return nil
 }
 
-func (l *Loader) publish(ctx context.Context) {
+func (l *Loader) publishPending(ctx context.Context) {
 	l.mu.Lock()
-	unsent, fleet := l.unpublished, l.publishTo
+	unsent, coordination := l.unpublished, l.publishTo
 	l.mu.Unlock()
 	if unsent == nil {
 		return
 	}
-	if err := fleet.PublishRules(ctx, *unsent); err != nil {
+	if err := coordination.PublishRules(ctx, *unsent); err != nil {
 		l.log.Warn("publishing rules failed; retrying", "error", err)
 		return
 	}
@@ -79,8 +79,8 @@ type storeSource struct {
 // NewPublishedLoader returns a loader of the rules that a server publishes in a
 // store. It waits until there are rules. ctx bounds the wait, and all later requests
 // of the loader to the store.
-func NewPublishedLoader(ctx context.Context, fleet store.Coordination, log *slog.Logger) (*Loader, error) {
-	p := &storeSource{ctx: ctx, store: fleet}
+func NewPublishedLoader(ctx context.Context, coordination store.Coordination, log *slog.Logger) (*Loader, error) {
+	p := &storeSource{ctx: ctx, store: coordination}
 	for warned := false; ; warned = true {
 		l, err := newLoader(p, log)
 		if err == nil {
@@ -109,7 +109,7 @@ func (p *storeSource) refresh() error {
 	return err
 }
 
-func (p *storeSource) read() ([]ruleFile, map[string]bool, error) {
+func (p *storeSource) read() (files []ruleFile, disabledIDs map[string]bool, err error) {
 	if err := p.refresh(); err != nil {
 		return nil, nil, err
 	}
@@ -121,11 +121,11 @@ func (p *storeSource) read() ([]ruleFile, map[string]bool, error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return nil, nil, fmt.Errorf("read published rules %s: %w", p.last.Version, err)
 	}
-	off := make(map[string]bool)
+	disabled := make(map[string]bool)
 	for _, id := range b.Off {
-		off[id] = true
+		disabled[id] = true
 	}
-	return b.Files, off, nil
+	return b.Files, disabled, nil
 }
 
 // fingerprint returns the version or, if the store does not answer, the last known

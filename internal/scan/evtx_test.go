@@ -50,7 +50,7 @@ func TestXML(t *testing.T) {
 		"bare.xml": strings.NewReplacer("<Events>", "", "</Events>", "", `<?xml version="1.0" encoding="UTF-8"?>`, "").Replace(export),
 	} {
 		var got []string
-		err := scan.Read(file(t, name, []byte(text)), func(raw []byte) error {
+		err := scan.ReadFile(file(t, name, []byte(text)), func(raw []byte) error {
 			var v any
 			if err := json.Unmarshal(raw, &v); err != nil {
 				return err
@@ -74,7 +74,7 @@ func TestMalformedXML(t *testing.T) {
 		"deep":  "<Event>" + strings.Repeat("<a>", 100_000),
 		"other": `<?xml version="1.0" encoding="UTF-16"?><Event/>`,
 	} {
-		if err := scan.Read(file(t, "a.xml", []byte(text)), func([]byte) error { return nil }, func(error) {}); err == nil {
+		if err := scan.ReadFile(file(t, "a.xml", []byte(text)), func([]byte) error { return nil }, func(error) {}); err == nil {
 			t.Errorf("%s is no error", name)
 		}
 	}

@@ -25,8 +25,8 @@ type eventFile struct {
 	compression string // ".gz", ".zst" or ""
 }
 
-// eventExtensions are the extensions of files that are read in directories.
-var eventExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true}
+// eventFileExtensions are the extensions of files that are read in directories.
+var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true}
 
 func newEventFile(name string) eventFile {
 	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
@@ -38,18 +38,18 @@ func newEventFile(name string) eventFile {
 	return s
 }
 
-// findFiles returns the files under paths. A file that is given by name is read
+// findEventFiles returns the files under paths. A file that is given by name is read
 // whatever its extension; files in directories are read if their extension is
 // known.
-func findFiles(paths []string, p *Progress, report func(error)) []eventFile {
+func findEventFiles(paths []string, p *Progress, onProblem func(error)) []eventFile {
 	var all []eventFile
 	for _, path := range paths {
 		found, err := filesUnder(path, p)
 		switch {
 		case err != nil:
-			report(fmt.Errorf("read %s: %w", path, err))
+			onProblem(fmt.Errorf("read %s: %w", path, err))
 		case len(found) == 0:
-			report(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
+			onProblem(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
 		}
 		all = append(all, found...)
 	}
@@ -58,7 +58,7 @@ func findFiles(paths []string, p *Progress, report func(error)) []eventFile {
 
 // filesUnder returns the files under one path.
 func filesUnder(path string, p *Progress) ([]eventFile, error) {
-	if path == stdin {
+	if path == stdinPath {
 		return []eventFile{{name: path}}, nil
 	}
 	info, err := os.Stat(path)
@@ -74,7 +74,7 @@ func filesUnder(path string, p *Progress) ([]eventFile, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if s := newEventFile(filepath.Clean(name)); eventExtensions[s.ext] {
+		if s := newEventFile(filepath.Clean(name)); eventFileExtensions[s.ext] {
 			all = append(all, s)
 			if info, err := d.Info(); err == nil {
 				p.Total.Add(info.Size())
@@ -85,19 +85,19 @@ func filesUnder(path string, p *Progress) ([]eventFile, error) {
 	return all, err
 }
 
-// stdin is the name of standard input.
-const stdin = "-"
+// stdinPath is the name of standard input.
+const stdinPath = "-"
 
-// Read calls add with each event of a file in order. add may keep the bytes. Read
-// calls skipped with an error for each event that cannot be read.
-func Read(name string, add func(raw []byte) error, skipped func(error)) error {
-	return newEventFile(name).read(context.Background(), new(Progress), add, skipped)
+// ReadFile calls addEvent with each event of a file in order. addEvent may keep the
+// bytes. It calls onSkipped with an error for each event that cannot be read.
+func ReadFile(name string, addEvent func(raw []byte) error, onSkipped func(error)) error {
+	return newEventFile(name).read(context.Background(), new(Progress), addEvent, onSkipped)
 }
 
-// read calls add with each event until the file or ctx ends.
-func (s eventFile) read(ctx context.Context, p *Progress, add func([]byte) error, skipped func(error)) error {
+// read calls addEvent with each event until the file or ctx ends.
+func (s eventFile) read(ctx context.Context, p *Progress, addEvent func([]byte) error, onSkipped func(error)) error {
 	f := os.Stdin
-	if s.name != stdin {
+	if s.name != stdinPath {
 		var err error
 		if f, err = os.Open(s.name); err != nil {
 			return errors.Unwrap(err)
@@ -123,16 +123,16 @@ func (s eventFile) read(ctx context.Context, p *Progress, add func([]byte) error
 	head, _ := r.Peek(8)
 	switch {
 	case bytes.Equal(head, []byte("ElfFile\x00")):
-		return readEVTX(r, add, skipped)
+		return readEVTX(r, addEvent, onSkipped)
 	case s.ext == ".evtx":
 		return errors.New("not an event log")
-	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, bom), []byte("<")):
-		return evtx.ReadXML(r, add)
+	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, utf8BOM), []byte("<")):
+		return evtx.ReadXML(r, addEvent)
 	}
-	return readJSON(r, add, skipped)
+	return readJSON(r, addEvent, onSkipped)
 }
 
-var bom = []byte("\xef\xbb\xbf")
+var utf8BOM = []byte("\xef\xbb\xbf")
 
 // A countingReader counts the bytes read from a file. It fails once ctx ends.
 type countingReader struct {
@@ -150,7 +150,7 @@ func (c *countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func readEVTX(r io.Reader, add func([]byte) error, skipped func(error)) error {
+func readEVTX(r io.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
 	log, err := evtx.NewReader(r)
 	if err != nil {
 		return err
@@ -161,13 +161,13 @@ func readEVTX(r io.Reader, add func([]byte) error, skipped func(error)) error {
 			return nil
 		}
 		if _, ok := errors.AsType[*evtx.RecordError](err); ok {
-			skipped(err)
+			onSkipped(err)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if err := add(bytes.Clone(rec.JSON)); err != nil {
+		if err := addEvent(bytes.Clone(rec.JSON)); err != nil {
 			return err
 		}
 	}

@@ -13,21 +13,21 @@ import (
 const maxLineBytes = 16 << 20
 
 // readJSON reads NDJSON, or JSON objects and arrays of objects one after another.
-func readJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
-	if b, _ := r.Peek(len(bom)); bytes.Equal(b, bom) {
-		r.Discard(len(bom))
+func readJSON(r *bufio.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
+	if b, _ := r.Peek(len(utf8BOM)); bytes.Equal(b, utf8BOM) {
+		r.Discard(len(utf8BOM))
 	}
 	head, err := r.Peek(r.Size())
 	if isNDJSON(head, err == io.EOF) {
-		return readNDJSON(r, add, skipped)
+		return readNDJSON(r, addEvent, onSkipped)
 	}
-	return readJSONValues(r, add)
+	return readJSONValues(r, addEvent)
 }
 
 // isNDJSON reports whether a file is NDJSON, by its first bytes, which may be the
 // whole file. If the first value is malformed, any later line that is a JSON object
 // decides.
-func isNDJSON(head []byte, whole bool) bool {
+func isNDJSON(head []byte, isWholeFile bool) bool {
 	head = bytes.TrimLeft(head, " \t\r\n")
 	if len(head) == 0 || head[0] == '[' {
 		return false
@@ -40,7 +40,7 @@ func isNDJSON(head []byte, whole bool) bool {
 	case err == nil:
 		// The first line is exactly one value.
 		return first[0] == '{' && len(bytes.TrimSpace(line)) == len(first)
-	case errors.Is(err, io.ErrUnexpectedEOF) && !whole:
+	case errors.Is(err, io.ErrUnexpectedEOF) && !isWholeFile:
 		return !ended // one long line, or a long value on many
 	}
 	for ended {
@@ -52,19 +52,19 @@ func isNDJSON(head []byte, whole bool) bool {
 	return false
 }
 
-func readNDJSON(r *bufio.Reader, add func([]byte) error, skipped func(error)) error {
+func readNDJSON(r *bufio.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
 	for n := 1; ; n++ {
 		line, err := readLine(r)
 		switch text := bytes.TrimSpace(line); {
 		case err == errLineTooLong:
-			skipped(fmt.Errorf("line %d: %w", n, err))
+			onSkipped(fmt.Errorf("line %d: %w", n, err))
 		case err != nil && err != io.EOF:
 			return err
 		case len(text) == 0:
 		case text[0] != '{' || text[len(text)-1] != '}':
-			skipped(fmt.Errorf("line %d is not an event", n))
+			onSkipped(fmt.Errorf("line %d is not an event", n))
 		default:
-			if err := add(text); err != nil {
+			if err := addEvent(text); err != nil {
 				return err
 			}
 		}
@@ -98,12 +98,12 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 
 // readJSONValues reads objects and arrays of objects. It stops at a malformed value,
 // because nothing marks where the next one begins.
-func readJSONValues(r io.Reader, add func([]byte) error) error {
+func readJSONValues(r io.Reader, addEvent func([]byte) error) error {
 	d := json.NewDecoder(r)
 	inArray := false
 	for n := 1; ; {
 		switch more := d.More(); {
-		case more && !inArray && startsArray(d), !more && inArray:
+		case more && !inArray && nextIsArray(d), !more && inArray:
 			if _, err := d.Token(); err != nil {
 				return fmt.Errorf("after %d events: %w", n-1, err)
 			}
@@ -121,15 +121,15 @@ func readJSONValues(r io.Reader, add func([]byte) error) error {
 			return fmt.Errorf("record %d: %w", n, err)
 		}
 		n++
-		if err := add(text); err != nil {
+		if err := addEvent(text); err != nil {
 			return err
 		}
 	}
 }
 
-// startsArray reports whether the next value, of which the decoder has buffered the
+// nextIsArray reports whether the next value, of which the decoder has buffered the
 // first bytes, is an array.
-func startsArray(d *json.Decoder) bool {
+func nextIsArray(d *json.Decoder) bool {
 	var b [64]byte
 	for buffered := d.Buffered(); ; {
 		n, err := buffered.Read(b[:])

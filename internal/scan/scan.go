@@ -33,33 +33,33 @@ type Progress struct {
 	Events, Unreadable atomic.Int64 // records that are events, and that are not
 }
 
-// A job is consecutive events of one file, or a problem at this point of the input.
-type job struct {
+// A detectionJob is consecutive events of one file, or a problem at this point of the input.
+type detectionJob struct {
 	file   string
 	first  int // the record number of events[0]
 	events []picket.Event
-	done   chan jobResult
+	done   chan detectionResult
 }
 
-// A jobResult is the result of detection on a job.
-type jobResult struct {
+// A detectionResult is the result of detection on a job.
+type detectionResult struct {
 	matches  []LocatedMatch
 	problems []error
 }
 
-// jobEvents and jobBytes bound a job.
+// maxJobEvents and maxJobBytes bound a job.
 const (
-	jobEvents = 256
-	jobBytes  = 1 << 20
+	maxJobEvents = 256
+	maxJobBytes  = 1 << 20
 )
 
 // Files scans files, directories and, as "-", standard input. In the order of the
-// events and never concurrently, it calls match for each match, and report for each
+// events and never concurrently, it calls onMatch for each match, and onProblem for each
 // problem, after which the scan continues. It returns an error only if ctx ends or
-// match fails.
-func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, match func(LocatedMatch) error, report func(error)) error {
-	return scan(ctx, e, p, match, report, func(f *producer) error {
-		for _, s := range findFiles(paths, p, f.report) {
+// onMatch fails.
+func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, onMatch func(LocatedMatch) error, onProblem func(error)) error {
+	return scan(ctx, e, p, onMatch, onProblem, func(f *producer) error {
+		for _, s := range findEventFiles(paths, p, f.reportProblem) {
 			if err := f.readFile(s); err != nil {
 				return err
 			}
@@ -68,18 +68,18 @@ func Files(ctx context.Context, e *detect.Engine, paths []string, p *Progress, m
 	})
 }
 
-// Events scans events, which it keeps. It calls match as Files does, with no File
+// Events scans events, which it keeps. It calls onMatch as Files does, with no File
 // and with the number of the event as its Record. It returns the errors of the
 // sequence, too, the first of which ends it.
-func Events(ctx context.Context, e *detect.Engine, p *Progress, match func(LocatedMatch) error, events iter.Seq2[picket.Event, error]) error {
+func Events(ctx context.Context, e *detect.Engine, p *Progress, onMatch func(LocatedMatch) error, events iter.Seq2[picket.Event, error]) error {
 	var failed error // set before the last job is received
-	err := scan(ctx, e, p, match, func(err error) { failed = errors.Join(failed, err) }, func(f *producer) error {
+	err := scan(ctx, e, p, onMatch, func(err error) { failed = errors.Join(failed, err) }, func(f *producer) error {
 		for ev, err := range events {
 			if err != nil && f.ctx.Err() == nil {
 				f.flush()
-				f.report(err)
+				f.reportProblem(err)
 			}
-			if err != nil || f.add(ev) != nil {
+			if err != nil || f.addEvent(ev) != nil {
 				break
 			}
 		}
@@ -89,17 +89,17 @@ func Events(ctx context.Context, e *detect.Engine, p *Progress, match func(Locat
 }
 
 // scan runs detection on the events that produce adds to a producer.
-func scan(ctx context.Context, e *detect.Engine, p *Progress, match func(LocatedMatch) error, report func(error), produce func(*producer) error) error {
+func scan(ctx context.Context, e *detect.Engine, p *Progress, onMatch func(LocatedMatch) error, onProblem func(error), produce func(*producer) error) error {
 	producing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := runtime.GOMAXPROCS(0)
-	jobs, order := make(chan *job, workers), make(chan *job, 4*workers)
+	jobs, order := make(chan *detectionJob, workers), make(chan *detectionJob, 4*workers)
 
 	for range workers {
 		go func() {
 			d := e.NewDetector()
 			for j := range jobs {
-				j.done <- detectJob(d, j, p)
+				j.done <- runJob(d, j, p)
 			}
 		}()
 	}
@@ -116,14 +116,14 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, match func(Located
 			return ctx.Err() // without waiting for a read that blocks
 		case j, ok := <-order:
 			if !ok {
-				return errors.Join(ctx.Err(), c.flush(match))
+				return errors.Join(ctx.Err(), c.flush(onMatch))
 			}
 			r := <-j.done
 			for _, err := range r.problems {
-				report(err)
+				onProblem(err)
 			}
 			for _, m := range r.matches {
-				if err := c.process(m, match); err != nil {
+				if err := c.process(m, onMatch); err != nil {
 					return err
 				}
 			}
@@ -131,10 +131,10 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, match func(Located
 	}
 }
 
-// detectJob runs detection on a job. An event that is not a JSON object is counted
+// runJob runs detection on a job. An event that is not a JSON object is counted
 // as unreadable, and the other events are evaluated without it.
-func detectJob(d *detect.Detector, j *job, p *Progress) jobResult {
-	var r jobResult
+func runJob(d *detect.Detector, j *detectionJob, p *Progress) detectionResult {
+	var r detectionResult
 	matches, err := d.Detect(j.events)
 	if err != nil {
 		matches = nil
@@ -160,55 +160,55 @@ func detectJob(d *detect.Detector, j *job, p *Progress) jobResult {
 // A producer groups events into jobs.
 type producer struct {
 	ctx         context.Context
-	jobs, order chan *job
+	jobs, order chan *detectionJob
 	progress    *Progress
 
 	file     string // the current file
 	n, bytes int    // events of the file so far; bytes of the job
-	job      *job
+	job      *detectionJob
 }
 
 // readFile reads a file. It fails only if ctx ends.
 func (p *producer) readFile(s eventFile) error {
 	p.file, p.n = s.name, 0
-	if err := s.read(p.ctx, p.progress, p.addRaw, p.skip); err != nil && p.ctx.Err() == nil {
+	if err := s.read(p.ctx, p.progress, p.addRawEvent, p.skipRecord); err != nil && p.ctx.Err() == nil {
 		p.flush()
-		p.report(fmt.Errorf("read %s: %w", s.name, err))
+		p.reportProblem(fmt.Errorf("read %s: %w", s.name, err))
 	}
 	return p.flush()
 }
 
-// addRaw adds an event of a file, and keeps its bytes.
-func (p *producer) addRaw(raw []byte) error {
-	return p.add(picket.Event{ID: fmt.Sprintf("%s#%d", p.file, p.n+1), Raw: raw})
+// addRawEvent adds an event of a file, and keeps its bytes.
+func (p *producer) addRawEvent(raw []byte) error {
+	return p.addEvent(picket.Event{ID: fmt.Sprintf("%s#%d", p.file, p.n+1), Raw: raw})
 }
 
-// add adds an event, and keeps it.
-func (p *producer) add(ev picket.Event) error {
+// addEvent adds an event, and keeps it.
+func (p *producer) addEvent(ev picket.Event) error {
 	p.n++
 	if p.job == nil {
-		p.job = &job{file: p.file, first: p.n, events: make([]picket.Event, 0, jobEvents), done: make(chan jobResult, 1)}
+		p.job = &detectionJob{file: p.file, first: p.n, events: make([]picket.Event, 0, maxJobEvents), done: make(chan detectionResult, 1)}
 	}
 	p.job.events = append(p.job.events, ev)
-	if p.bytes += len(ev.Raw); len(p.job.events) == jobEvents || p.bytes >= jobBytes {
+	if p.bytes += len(ev.Raw); len(p.job.events) == maxJobEvents || p.bytes >= maxJobBytes {
 		return p.flush()
 	}
 	return nil
 }
 
-// skip reports an event that cannot be read. It is counted as a record, so that
+// skipRecord reports an event that cannot be read. It is counted as a record, so that
 // record numbers match line numbers.
-func (p *producer) skip(err error) {
+func (p *producer) skipRecord(err error) {
 	p.flush()
 	p.n++
 	p.progress.Unreadable.Add(1)
-	p.report(fmt.Errorf("read %s: record %d: %w", p.file, p.n, err))
+	p.reportProblem(fmt.Errorf("read %s: record %d: %w", p.file, p.n, err))
 }
 
-// report adds a problem at this point of the input.
-func (p *producer) report(err error) {
-	j := &job{done: make(chan jobResult, 1)}
-	j.done <- jobResult{problems: []error{err}}
+// reportProblem adds a problem at this point of the input.
+func (p *producer) reportProblem(err error) {
+	j := &detectionJob{done: make(chan detectionResult, 1)}
+	j.done <- detectionResult{problems: []error{err}}
 	select {
 	case p.order <- j:
 	case <-p.ctx.Done():

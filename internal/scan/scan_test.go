@@ -207,11 +207,11 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// Read returns each event in newly allocated bytes.
+// ReadFile returns each event in newly allocated bytes.
 func TestRead(t *testing.T) {
 	var events []string
 	var kept [][]byte
-	err := scan.Read(file(t, "a.ndjson", []byte(event(1, "a")+"\nx\n"+event(2, "b"))), func(raw []byte) error {
+	err := scan.ReadFile(file(t, "a.ndjson", []byte(event(1, "a")+"\nx\n"+event(2, "b"))), func(raw []byte) error {
 		kept = append(kept, raw)
 		return nil
 	}, func(err error) { events = append(events, err.Error()) })
@@ -224,7 +224,7 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff([]string{"line 2 is not an event", event(1, "a"), event(2, "b")}, events); diff != "" {
 		t.Error(diff)
 	}
-	if err := scan.Read(file(t, "a.ndjson", []byte("{}\n{}")), func([]byte) error { return io.ErrShortWrite }, nil); err != io.ErrShortWrite {
+	if err := scan.ReadFile(file(t, "a.ndjson", []byte("{}\n{}")), func([]byte) error { return io.ErrShortWrite }, nil); err != io.ErrShortWrite {
 		t.Errorf("error of add becomes %v", err)
 	}
 }

@@ -83,19 +83,19 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 	return a, nil
 }
 
-// Requeue puts dead letters back into the queue, those named or all of them,
+// RequeueDeadLetters puts dead letters back into the queue, those named or all of them,
 // and returns how many.
-func (s *Service) Requeue(ctx context.Context, who auth.Identity, ids ...int64) (int, error) {
-	return s.deadLetters(ctx, who, "queue.requeue", s.DeadLetters.Requeue, ids)
+func (s *Service) RequeueDeadLetters(ctx context.Context, who auth.Identity, ids ...int64) (requeued int, err error) {
+	return s.changeDeadLetters(ctx, who, "queue.requeue", s.DeadLetters.Requeue, ids)
 }
 
-// Purge deletes dead letters, those named or all of them, and returns how
+// PurgeDeadLetters deletes dead letters, those named or all of them, and returns how
 // many.
-func (s *Service) Purge(ctx context.Context, who auth.Identity, ids ...int64) (int, error) {
-	return s.deadLetters(ctx, who, "queue.purge", s.DeadLetters.Purge, ids)
+func (s *Service) PurgeDeadLetters(ctx context.Context, who auth.Identity, ids ...int64) (purged int, err error) {
+	return s.changeDeadLetters(ctx, who, "queue.purge", s.DeadLetters.Purge, ids)
 }
 
-func (s *Service) deadLetters(ctx context.Context, who auth.Identity, action string, do func(context.Context, ...int64) (int, error), ids []int64) (int, error) {
+func (s *Service) changeDeadLetters(ctx context.Context, who auth.Identity, action string, do func(context.Context, ...int64) (int, error), ids []int64) (int, error) {
 	n, err := do(ctx, ids...)
 	if err != nil {
 		return 0, err

@@ -86,7 +86,7 @@ func (c *Console) changeDeadLetters(w http.ResponseWriter, r *http.Request, who 
 	if err := r.ParseForm(); err != nil {
 		return httpapi.Errorf(http.StatusBadRequest, "read the form: %v", err)
 	}
-	actions := map[string]func(context.Context, auth.Identity, ...int64) (int, error){"requeue": c.Triage.Requeue, "purge": c.Triage.Purge}
+	actions := map[string]func(context.Context, auth.Identity, ...int64) (int, error){"requeue": c.Triage.RequeueDeadLetters, "purge": c.Triage.PurgeDeadLetters}
 	do := actions[r.PostForm.Get("do")]
 	if do == nil {
 		return fmt.Errorf("there is no action %q: %w", r.PostForm.Get("do"), picket.ErrInvalid)

@@ -31,19 +31,19 @@ func bisect(from, to int, try func(from, to int) error, failed func(i int, err e
 	return bisect(middle, to, try, failed, isTemporary)
 }
 
-// deadLetter makes a dead letter of event i of b: a batch of its own, with a new
+// newDeadLetter makes a dead letter of an event of b: a batch of its own, with a new
 // ID, because the store ignores batches whose ID it knows.
-func deadLetter(b *picket.Batch, i int, cause error) queue.DeadLetter {
-	e := b.Events[i]
-	one := picket.Batch{ID: fmt.Sprintf("%s.%d", b.ID, i), Received: b.Received, Events: []picket.Event{e}}
+func newDeadLetter(b *picket.Batch, eventIndex int, cause error) queue.DeadLetter {
+	e := b.Events[eventIndex]
+	one := picket.Batch{ID: fmt.Sprintf("%s.%d", b.ID, eventIndex), Received: b.Received, Events: []picket.Event{e}}
 	return queue.DeadLetter{Reason: queue.Failed, Cause: cause.Error(), AgentID: e.AgentID, EventID: e.ID,
 		Events: 1, Time: time.Now(), Payload: one.Encode(nil)}
 }
 
-// partID is the ID of a batch without the events that failed. If the batch is
+// batchIDWithout is the ID of a batch without the events that failed. If the batch is
 // delivered again and other events fail, the ID differs, and the store does not
 // ignore it.
-func partID(id string, failed []int) string {
+func batchIDWithout(id string, failed []int) string {
 	if len(failed) == 0 {
 		return id
 	}

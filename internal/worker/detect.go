@@ -16,9 +16,9 @@ func (w *Worker) detect(d Detector, events []picket.Event) ([]picket.Match, erro
 	return w.runDetector(d, events)
 }
 
-// detectSome runs the detector on events, until one fails or there are too many
+// detectPrefix runs the detector on events, until one fails or there are too many
 // matches. It returns the matches of the first n events.
-func (w *Worker) detectSome(d Detector, events []picket.Event) (matches []picket.Match, n int, err error) {
+func (w *Worker) detectPrefix(d Detector, events []picket.Event) (matches []picket.Match, n int, err error) {
 	defer w.observeDetection(time.Now())
 	for n = len(events); n > 0; n /= 2 {
 		if matches, err = w.runDetector(d, events[:n]); err == nil || isTransient(err) {
@@ -51,7 +51,7 @@ func isTransient(err error) bool {
 // detectGroup runs detection on all events of g or, if that fails, on each batch.
 // Events that detection fails on become dead letters. If there are too many matches,
 // it returns picket.ErrTooManyMatches.
-func (w *Worker) detectGroup(d Detector, g *group) error {
+func (w *Worker) detectGroup(d Detector, g *deliveryGroup) error {
 	if g.events == 0 {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 		return err
 	}
 	for _, p := range g.pending {
-		if err := w.isolateFailures(d, p); err != nil {
+		if err := w.isolateDetectFailures(d, p); err != nil {
 			return err
 		}
 	}
@@ -80,7 +80,7 @@ func (w *Worker) detectGroup(d Detector, g *group) error {
 
 // splitByBatch divides the events of all batches, which have their Fields now, and
 // their matches among the batches.
-func (g *group) splitByBatch(all []picket.Event, matches []picket.Match) {
+func (g *deliveryGroup) splitByBatch(all []picket.Event, matches []picket.Match) {
 	counts := make([]int, len(g.pending)) // of matches
 	at, end := 0, len(g.pending[0].batch.Events)
 	for i, ms := range picket.MatchesByEvent(all, matches) {
@@ -100,9 +100,9 @@ func (g *group) splitByBatch(all []picket.Event, matches []picket.Match) {
 	}
 }
 
-// isolateFailures runs detection on ever smaller parts of a batch to find the
+// isolateDetectFailures runs detection on ever smaller parts of a batch to find the
 // events that it fails on, which become dead letters.
-func (w *Worker) isolateFailures(d Detector, p *pending) error {
+func (w *Worker) isolateDetectFailures(d Detector, p *pendingDelivery) error {
 	events := p.batch.Events
 	if len(events) == 0 {
 		return nil
@@ -118,10 +118,10 @@ func (w *Worker) isolateFailures(d Detector, p *pending) error {
 		return err
 	}, func(i int, err error) {
 		failed = append(failed, i)
-		p.deadLetters = append(p.deadLetters, deadLetter(&p.batch, i, err))
+		p.deadLetters = append(p.deadLetters, newDeadLetter(&p.batch, i, err))
 	}, func(err error) bool { return isTransient(err) || errors.Is(err, picket.ErrTooManyMatches) })
 	if err == nil && len(good) > 0 {
-		p.saves = []store.Batch{{ID: partID(p.batch.ID, failed), Events: good, Matches: matches}}
+		p.saves = []store.Batch{{ID: batchIDWithout(p.batch.ID, failed), Events: good, Matches: matches}}
 	}
 	return err
 }

@@ -11,28 +11,28 @@ type metrics struct {
 	detectTime, saveTime                                                       atomic.Int64 // nanoseconds
 }
 
-// A Snapshot has a worker's counters since New. Events counts new events, Conflicting
+// A MetricsSnapshot has a worker's counters since New. Events counts new events, Conflicting
 // the Duplicates with other content than what is stored, Failed the events that became
 // dead letters, and Retries the messages that were returned to the queue because the
 // store was unavailable. Times are sums over all goroutines.
-type Snapshot struct {
+type MetricsSnapshot struct {
 	Batches, Events, Duplicates, Conflicting, Matches, Alerts, Failed, Retries int64
 	DetectTime, SaveTime                                                       time.Duration
 }
 
 // Metrics reads the counters.
-func (w *Worker) Metrics() Snapshot {
+func (w *Worker) Metrics() MetricsSnapshot {
 	m := &w.metrics
-	return Snapshot{
+	return MetricsSnapshot{
 		Batches: m.batches.Load(), Events: m.events.Load(), Duplicates: m.duplicates.Load(), Conflicting: m.conflicting.Load(), Matches: m.matches.Load(),
 		Alerts: m.alerts.Load(), Failed: m.failed.Load(), Retries: m.retries.Load(),
 		DetectTime: time.Duration(m.detectTime.Load()), SaveTime: time.Duration(m.saveTime.Load()),
 	}
 }
 
-// logSummaries logs periodically how much was processed. The function that it
+// startSummaryLog logs periodically how much was processed. The function that it
 // returns ends that, after a last summary.
-func (w *Worker) logSummaries() (stop func()) {
+func (w *Worker) startSummaryLog() (stop func()) {
 	last := w.Metrics()
 	logged := time.Now()
 	summarize := func() {

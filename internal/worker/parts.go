@@ -11,7 +11,7 @@ import (
 
 // processInParts processes batches whose fields or matches would take too much memory,
 // one part after another. Only one goroutine does so at a time.
-func (w *Worker) processInParts(ctx context.Context, d Detector, g *group) error {
+func (w *Worker) processInParts(ctx context.Context, d Detector, g *deliveryGroup) error {
 	if !g.large {
 		w.large.Lock()
 		g.large = true
@@ -33,32 +33,32 @@ func (w *Worker) processInParts(ctx context.Context, d Detector, g *group) error
 }
 
 // processPart processes events of a batch, beginning with one, and returns how many.
-func (w *Worker) processPart(ctx context.Context, d Detector, p *pending, from int) (int, error) {
+func (w *Worker) processPart(ctx context.Context, d Detector, p *pendingDelivery, from int) (processed int, err error) {
 	events := p.batch.Events[from:]
 	cost := 0
 	for i := range events {
-		if cost += eventCost(events[i].Raw); i > 0 && cost > w.opt.MaxCost {
+		if cost += eventMemoryBytes(events[i].Raw); i > 0 && cost > w.opt.MaxMemoryBytes {
 			events = events[:i]
 			break
 		}
 	}
-	matches, n, err := w.detectSome(d, events)
+	matches, n, err := w.detectPrefix(d, events)
 	if isTransient(err) {
 		return 0, err
 	}
-	part := pending{delivery: p.delivery, batch: picket.Batch{Received: p.batch.Received}}
+	part := pendingDelivery{delivery: p.delivery, batch: picket.Batch{Received: p.batch.Received}}
 	if n > 0 {
-		part.batch.ID, part.batch.Events = partIDOf(&p.batch, from, from+n), events[:n]
+		part.batch.ID, part.batch.Events = batchPartID(&p.batch, from, from+n), events[:n]
 		part.saves = []store.Batch{{ID: part.batch.ID, Events: events[:n], Matches: matches}}
 	} else { // detection fails on the first event
 		n = 1
-		part.deadLetters = []queue.DeadLetter{deadLetter(&p.batch, from, err)}
+		part.deadLetters = []queue.DeadLetter{newDeadLetter(&p.batch, from, err)}
 	}
-	if err := w.saveOne(ctx, &part); err != nil {
+	if err := w.savePending(ctx, &part); err != nil {
 		return 0, err
 	}
 	p.deadLetters = append(p.deadLetters, part.deadLetters...)
-	if w.opt.Results != nil && len(p.matches) < maxReported {
+	if w.opt.Results != nil && len(p.matches) < maxReportedMatches {
 		for i := range part.saves {
 			p.matches = append(p.matches, part.saves[i].Matches...)
 		}
@@ -69,12 +69,12 @@ func (w *Worker) processPart(ctx context.Context, d Detector, p *pending, from i
 	return n, nil
 }
 
-// maxReported is about how many matches of a batch in parts are reported to its sender.
-const maxReported = 10_000
+// maxReportedMatches is about how many matches of a batch in parts are reported to its sender.
+const maxReportedMatches = 10_000
 
-// partIDOf is the ID of a part of a batch. The last part has the batch's own ID: once that
+// batchPartID is the ID of a part of a batch. The last part has the batch's own ID: once that
 // is saved, all of the batch is.
-func partIDOf(b *picket.Batch, from, to int) string {
+func batchPartID(b *picket.Batch, from, to int) string {
 	if to == len(b.Events) {
 		return b.ID
 	}

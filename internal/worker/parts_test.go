@@ -24,7 +24,7 @@ func large(id string, n int) picket.Batch {
 	return b
 }
 
-// A batch that takes more memory than MaxCost is detected and saved in parts, once,
+// A batch that takes more memory than MaxMemoryBytes is detected and saved in parts, once,
 // also if it is delivered again, and its events that fail become dead letters.
 func TestParts(t *testing.T) {
 	t.Parallel()
@@ -41,13 +41,13 @@ func TestParts(t *testing.T) {
 	b.Events[160].Raw = []byte(`"bad"`)
 	r.enqueue(t, b)
 	r.enqueue(t, batch("small", 10, "good", "evil"))
-	r.work(t, 2, new(detector), worker.Options{Concurrency: 1, MaxCost: 1 << 20})
+	r.work(t, 2, new(detector), worker.Options{Concurrency: 1, MaxMemoryBytes: 1 << 20})
 	r.want(t, 218, 109, 2)
 	if n := most.Load(); n > 20 {
 		t.Errorf("%d events saved at once", n)
 	}
 	r.enqueue(t, b)
-	r.work(t, 1, new(detector), worker.Options{Concurrency: 1, MaxCost: 1 << 20})
+	r.work(t, 1, new(detector), worker.Options{Concurrency: 1, MaxMemoryBytes: 1 << 20})
 	r.want(t, 218, 109, 4)
 }
 
@@ -57,7 +57,7 @@ func TestSavedInParts(t *testing.T) {
 	r := newFixture(t)
 	r.enqueue(t, large("b", 50))
 	got := make(results, 1)
-	r.work(t, 1, new(detector), worker.Options{Concurrency: 1, MaxCost: 1 << 20, Results: got})
+	r.work(t, 1, new(detector), worker.Options{Concurrency: 1, MaxMemoryBytes: 1 << 20, Results: got})
 	if saved, err := r.Saved(t.Context(), "b"); err != nil || !saved {
 		t.Errorf("saved is %v, %v", saved, err)
 	}
@@ -95,7 +95,7 @@ func (d limited) Detect(events []picket.Event) ([]picket.Match, error) {
 func TestHandleLargeBatch(t *testing.T) {
 	t.Parallel()
 	r := newFixture(t)
-	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{MaxCost: 1 << 20})
+	w := worker.New(r, func() worker.Detector { return new(detector) }, r, worker.Options{MaxMemoryBytes: 1 << 20})
 	b := large("b", 50)
 	if err := w.Handle(t.Context(), queue.Message{ID: b.ID, Events: len(b.Events), Payload: b.Encode(nil)}); err == nil {
 		t.Error("handled")

@@ -11,17 +11,17 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A group is the deliveries that are saved together.
-type group struct {
-	pending []*pending
-	events  int
-	bytes   int
-	cost    int
-	large   bool // holds Worker.large
+// A deliveryGroup is the deliveries that are saved together.
+type deliveryGroup struct {
+	pending     []*pendingDelivery
+	events      int
+	bytes       int
+	memoryBytes int
+	large       bool // holds Worker.large
 }
 
-// A pending delivery is being processed.
-type pending struct {
+// A pendingDelivery is a delivery that is being processed.
+type pendingDelivery struct {
 	delivery    queue.Delivery
 	batch       picket.Batch
 	saves       []store.Batch      // the events that can be stored: one batch or none
@@ -31,22 +31,22 @@ type pending struct {
 }
 
 // processDeliveries processes the deliveries of one Receive, in groups. It
-// returns false if the store or the detector was unavailable, the nth time in a
-// row; the deliveries that were not saved are then returned to the queue.
-func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.Delivery, n int) bool {
+// returns false if the store or the detector was unavailable; the deliveries that
+// were not saved are then returned to the queue, with a delay that grows with attempt.
+func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.Delivery, attempt int) (allSaved bool) {
 	for len(ds) > 0 {
-		var g group
-		ds = w.nextGroup(&g, ds)
-		err := w.process(ctx, d, &g)
+		var g deliveryGroup
+		ds = w.fillGroup(&g, ds)
+		err := w.processGroup(ctx, d, &g)
 		if err == nil {
 			w.settle(ctx, &g)
 		} else {
 			if ctx.Err() == nil && !w.storeDown.Swap(true) {
 				w.log.Warn("store unavailable; retrying", "error", err)
 			}
-			w.returnToQueue(ctx, g.deliveries(), ds, w.backoff.Delay(n), err)
+			w.returnToQueue(ctx, g.deliveries(), ds, w.backoff.Delay(attempt), err)
 		}
-		w.release(&g)
+		w.releaseLargeLock(&g)
 		if err != nil {
 			return false
 		}
@@ -54,8 +54,8 @@ func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.D
 	return true
 }
 
-// nextGroup decodes deliveries into g until it is full, and returns the rest.
-func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
+// fillGroup decodes deliveries into g until it is full, and returns the rest.
+func (w *Worker) fillGroup(g *deliveryGroup, ds []queue.Delivery) (rest []queue.Delivery) {
 	for i, d := range ds {
 		large := picket.DecodedBytes(d.Payload) > w.opt.MaxBytes
 		if len(g.pending) > 0 && (large || g.events+d.Events > w.opt.MaxEvents) {
@@ -65,7 +65,7 @@ func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 			w.large.Lock()
 			g.large = true
 		}
-		p := &pending{delivery: d}
+		p := &pendingDelivery{delivery: d}
 		if d.Lost >= queue.MaxLost { // decoding it may be what kills
 			g.pending = append(g.pending, p)
 			continue
@@ -78,15 +78,15 @@ func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 		bytes, cost := 0, 0
 		for j := range b.Events {
 			bytes += len(b.Events[j].Raw)
-			cost += eventCost(b.Events[j].Raw)
+			cost += eventMemoryBytes(b.Events[j].Raw)
 		}
-		if len(g.pending) > 0 && g.cost+cost > w.opt.MaxCost {
+		if len(g.pending) > 0 && g.memoryBytes+cost > w.opt.MaxMemoryBytes {
 			return ds[i:]
 		}
 		g.pending = append(g.pending, p)
 		g.events += len(b.Events)
 		g.bytes += bytes
-		g.cost += cost
+		g.memoryBytes += cost
 		if g.bytes >= w.opt.MaxBytes || g.events >= w.opt.MaxEvents {
 			return ds[i+1:]
 		}
@@ -94,14 +94,14 @@ func (w *Worker) nextGroup(g *group, ds []queue.Delivery) []queue.Delivery {
 	return nil
 }
 
-// release must be called when g has been processed.
-func (w *Worker) release(g *group) {
+// releaseLargeLock must be called when g has been processed.
+func (w *Worker) releaseLargeLock(g *deliveryGroup) {
 	if g.large {
 		w.large.Unlock()
 	}
 }
 
-func (g *group) deliveries() []queue.Delivery {
+func (g *deliveryGroup) deliveries() []queue.Delivery {
 	ds := make([]queue.Delivery, len(g.pending))
 	for i, p := range g.pending {
 		ds[i] = p.delivery
@@ -109,13 +109,13 @@ func (g *group) deliveries() []queue.Delivery {
 	return ds
 }
 
-// process runs detection on g and saves it. Its errors are temporary.
-func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
+// processGroup runs detection on g and saves it. Its errors are temporary.
+func (w *Worker) processGroup(ctx context.Context, d Detector, g *deliveryGroup) error {
 	w.log.Debug("batches received", "batch", g.pending[0].delivery.ID, "batches", len(g.pending), "events", g.events)
 	if err := w.buryLost(ctx, g); err != nil {
 		return err
 	}
-	if g.cost > w.opt.MaxCost {
+	if g.memoryBytes > w.opt.MaxMemoryBytes {
 		return w.processInParts(ctx, d, g)
 	}
 	err := w.detectGroup(d, g)
@@ -125,32 +125,32 @@ func (w *Worker) process(ctx context.Context, d Detector, g *group) error {
 	if err != nil {
 		return err
 	}
-	err = w.save(ctx, g)
+	err = w.saveGroup(ctx, g)
 	if err == nil || !isPermanent(err) {
 		return err
 	}
 	// At least one event cannot be stored. Save each batch by itself, and find
 	// the event in those that fail.
 	for _, p := range g.pending {
-		if err := w.saveOne(ctx, p); err != nil {
+		if err := w.savePending(ctx, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// saveOne saves one batch. Events that cannot be stored become dead letters.
-func (w *Worker) saveOne(ctx context.Context, p *pending) error {
-	err := w.save(ctx, &group{pending: []*pending{p}, events: len(p.batch.Events)})
+// savePending saves one batch. Events that cannot be stored become dead letters.
+func (w *Worker) savePending(ctx context.Context, p *pendingDelivery) error {
+	err := w.saveGroup(ctx, &deliveryGroup{pending: []*pendingDelivery{p}, events: len(p.batch.Events)})
 	if err != nil && isPermanent(err) {
-		err = w.saveParts(ctx, p)
+		err = w.isolateSaveFailures(ctx, p)
 	}
 	return err
 }
 
 // buryLost makes dead letters of the deliveries that were lost too often. Those
 // whose events were saved before the worker was lost are complete.
-func (w *Worker) buryLost(ctx context.Context, g *group) error {
+func (w *Worker) buryLost(ctx context.Context, g *deliveryGroup) error {
 	for _, p := range g.pending {
 		if p.delivery.Lost < queue.MaxLost {
 			continue
@@ -178,15 +178,15 @@ func (w *Worker) Handle(ctx context.Context, m queue.Message) error {
 	}
 	cost := 0
 	for i := range b.Events {
-		cost += eventCost(b.Events[i].Raw)
+		cost += eventMemoryBytes(b.Events[i].Raw)
 	}
-	if cost > w.opt.MaxCost {
-		return fmt.Errorf("batch %s takes %d bytes of memory, more than %d", b.ID, cost, w.opt.MaxCost)
+	if cost > w.opt.MaxMemoryBytes {
+		return fmt.Errorf("batch %s takes %d bytes of memory, more than %d", b.ID, cost, w.opt.MaxMemoryBytes)
 	}
 	matches, err := w.detect(d, b.Events)
 	if err != nil {
 		return err
 	}
-	g := group{pending: []*pending{{batch: b, saves: []store.Batch{{ID: b.ID, Events: b.Events, Matches: matches}}}}}
-	return w.save(ctx, &g)
+	g := deliveryGroup{pending: []*pendingDelivery{{batch: b, saves: []store.Batch{{ID: b.ID, Events: b.Events, Matches: matches}}}}}
+	return w.saveGroup(ctx, &g)
 }

@@ -31,8 +31,8 @@ func isPermanent(err error) bool {
 	return panicked || errors.Is(err, picket.ErrInvalid)
 }
 
-// save stores the events of g that can be stored.
-func (w *Worker) save(ctx context.Context, g *group) (err error) {
+// saveGroup stores the events of g that can be stored.
+func (w *Worker) saveGroup(ctx context.Context, g *deliveryGroup) (err error) {
 	defer w.recoverPanic("save", &err)
 	var batches []store.Batch
 	for _, p := range g.pending {
@@ -55,7 +55,7 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	for i, r := range results {
 		conflicting += len(r.Conflicting)
 		if len(r.Conflicting) > 0 {
-			w.warnOfConflicts(&batches[i].Events[r.Conflicting[0]])
+			w.warnOfConflict(&batches[i].Events[r.Conflicting[0]])
 		}
 		sum.Stored += r.Stored
 		sum.Duplicate += r.Duplicate
@@ -77,10 +77,10 @@ func (w *Worker) save(ctx context.Context, g *group) (err error) {
 	return nil
 }
 
-// warnOfConflicts logs that an event was left out because another with its identity and
+// warnOfConflict logs that an event was left out because another with its identity and
 // other bytes is stored, at most once per summary interval. The summaries have the
 // numbers.
-func (w *Worker) warnOfConflicts(ev *picket.Event) {
+func (w *Worker) warnOfConflict(ev *picket.Event) {
 	now := time.Now().UnixNano()
 	last := w.conflictWarned.Load()
 	if last != 0 && now-last < int64(w.opt.SummaryInterval) || !w.conflictWarned.CompareAndSwap(last, now) {
@@ -89,9 +89,9 @@ func (w *Worker) warnOfConflicts(ev *picket.Event) {
 	w.log.Warn("duplicate event with other content left out", "event", ev.ID, "agent", ev.AgentID, "sender", ev.Sender)
 }
 
-// saveParts stores ever smaller parts of a batch to find the events that cannot
+// isolateSaveFailures stores ever smaller parts of a batch to find the events that cannot
 // be stored, which become dead letters.
-func (w *Worker) saveParts(ctx context.Context, p *pending) error {
+func (w *Worker) isolateSaveFailures(ctx context.Context, p *pendingDelivery) error {
 	for _, b := range p.saves {
 		matches := make([][]picket.Match, len(b.Events))
 		for i, ms := range picket.MatchesByEvent(b.Events, b.Matches) {
@@ -105,10 +105,10 @@ func (w *Worker) saveParts(ctx context.Context, p *pending) error {
 			for _, ms := range matches[from:to] {
 				part.Matches = append(part.Matches, ms...)
 			}
-			return w.save(ctx, &group{pending: []*pending{{delivery: p.delivery, saves: []store.Batch{part}}}, events: to - from})
+			return w.saveGroup(ctx, &deliveryGroup{pending: []*pendingDelivery{{delivery: p.delivery, saves: []store.Batch{part}}}, events: to - from})
 		}, func(i int, err error) {
 			whole := picket.Batch{ID: b.ID, Received: p.batch.Received, Events: b.Events}
-			p.deadLetters = append(p.deadLetters, deadLetter(&whole, i, err))
+			p.deadLetters = append(p.deadLetters, newDeadLetter(&whole, i, err))
 		}, func(err error) bool { return !isPermanent(err) })
 		if err != nil {
 			return err

@@ -10,7 +10,7 @@ import (
 // settle acks the batches that were saved completely and buries the others. It
 // retries until ctx ends, because a message that is neither acked nor buried
 // stays leased.
-func (w *Worker) settle(ctx context.Context, g *group) {
+func (w *Worker) settle(ctx context.Context, g *deliveryGroup) {
 	var complete []queue.Delivery
 	for _, p := range g.pending {
 		if w.opt.Results != nil {

@@ -47,9 +47,9 @@ type Options struct {
 	// MaxEvents and MaxBytes (of events as received) bound one Save; 0 means
 	// 4,096 and 8 MiB. A larger batch is saved by itself.
 	MaxEvents, MaxBytes int
-	// MaxCost bounds the memory that the fields of the events of one Save take, in
+	// MaxMemoryBytes bounds the memory that the fields of the events of one Save take, in
 	// bytes, by an estimate; 0 means 32 MiB. A larger batch is processed in parts.
-	MaxCost int
+	MaxMemoryBytes int
 	// Linger is how long a goroutine waits after receiving only a few events, so
 	// that more gather for one Save; 0 means 20 ms, a negative value disables it.
 	Linger time.Duration
@@ -71,15 +71,15 @@ type Options struct {
 	Logger                                            *slog.Logger // nil means slog.Default
 }
 
-// A goroutine lingers after receiving less than fewEvents.
-const fewEvents = 256
+// A goroutine lingers after receiving less than lingerBelowEvents.
+const lingerBelowEvents = 256
 
 func (o Options) withDefaults() Options {
 	o.Concurrency = cmp.Or(o.Concurrency, runtime.GOMAXPROCS(0))
 	o.MaxMessages = cmp.Or(o.MaxMessages, 512)
 	o.MaxEvents = cmp.Or(o.MaxEvents, 4096)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<20)
-	o.MaxCost = cmp.Or(o.MaxCost, 32<<20)
+	o.MaxMemoryBytes = cmp.Or(o.MaxMemoryBytes, 32<<20)
 	o.Linger = cmp.Or(o.Linger, 20*time.Millisecond)
 	o.RetryDelay = cmp.Or(o.RetryDelay, 500*time.Millisecond)
 	o.DrainTimeout = cmp.Or(o.DrainTimeout, 10*time.Second)
@@ -108,9 +108,9 @@ type Worker struct {
 	storeDown   atomic.Bool   // the last Save failed, and that was logged
 	concurrency atomic.Int64  // how many goroutines should run
 	resized     chan struct{} // capacity 1
-	// conflictWarned is when warnOfConflicts last logged, in nanoseconds.
+	// conflictWarned is when warnOfConflict last logged, in nanoseconds.
 	conflictWarned atomic.Int64
-	// large is held while a batch larger than MaxBytes or MaxCost is processed, one
+	// large is held while a batch larger than MaxBytes or MaxMemoryBytes is processed, one
 	// at a time, because each needs several times its size in memory.
 	large sync.Mutex
 }
@@ -136,7 +136,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		context.AfterFunc(work, func() { t.Stop() })
 	})
 	defer stop()
-	defer w.logSummaries()()
+	defer w.startSummaryLog()()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var loops []context.CancelFunc
@@ -149,7 +149,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			}
 			receive, end := context.WithCancel(ctx)
 			loops = append(loops, end)
-			wg.Go(func() { w.loop(receive, work) })
+			wg.Go(func() { w.receiveLoop(receive, work) })
 		}
 		select {
 		case <-ctx.Done():
@@ -167,16 +167,16 @@ func (w *Worker) Concurrency() int { return int(w.concurrency.Load()) }
 
 // Resize changes the number of goroutines, to at least one. Those that are no
 // longer needed finish the batches that they have received.
-func (w *Worker) Resize(n int) {
-	w.concurrency.Store(int64(max(n, 1)))
+func (w *Worker) Resize(goroutines int) {
+	w.concurrency.Store(int64(max(goroutines, 1)))
 	select {
 	case w.resized <- struct{}{}:
 	default:
 	}
 }
 
-// loop receives until ctx ends, and processes what it received until work ends.
-func (w *Worker) loop(ctx, work context.Context) {
+// receiveLoop receives until ctx ends, and processes what it received until processCtx ends.
+func (w *Worker) receiveLoop(ctx, processCtx context.Context) {
 	d := w.newDetector()
 	failures := 0 // of the queue or the store, in a row
 	for ctx.Err() == nil {
@@ -200,13 +200,13 @@ func (w *Worker) loop(ctx, work context.Context) {
 			events += d.Events
 			w.opt.ObserveQueueWait(time.Since(d.Enqueued))
 		}
-		if !w.processDeliveries(work, d, ds, failures+1) {
+		if !w.processDeliveries(processCtx, d, ds, failures+1) {
 			failures++
 			w.backoff.Wait(ctx, failures)
 			continue
 		}
 		failures = 0
-		if events < fewEvents {
+		if events < lingerBelowEvents {
 			backoff.Sleep(ctx, w.opt.Linger)
 		}
 	}

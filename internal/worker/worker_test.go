@@ -104,7 +104,7 @@ func (r *fixture) Saved(ctx context.Context, batchID string) (bool, error) {
 }
 
 // work runs a worker until n messages are settled.
-func (r *fixture) work(t *testing.T, n int, d worker.Detector, o worker.Options) worker.Snapshot {
+func (r *fixture) work(t *testing.T, n int, d worker.Detector, o worker.Options) worker.MetricsSnapshot {
 	t.Helper()
 	o.Logger, o.Linger, o.RetryDelay = slog.New(slog.NewTextHandler(r.log, nil)), -1, time.Millisecond
 	w := worker.New(r, func() worker.Detector { return d }, r, o)

@@ -11,20 +11,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A condition is a condition or an exception of a legacy rule.
-type condition struct {
+// A legacyCondition is a condition or an exception of a legacy rule.
+type legacyCondition struct {
 	field, operator string
 	value           any
 	values          []any
 	caseSensitive   bool
 }
 
-func readCondition(v any) (condition, error) {
+func parseCondition(v any) (legacyCondition, error) {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return condition{}, errors.New("it is no JSON object")
+		return legacyCondition{}, errors.New("it is no JSON object")
 	}
-	c := condition{field: textOf(m["field"]), operator: textOf(m["operator"]), value: m["value"], caseSensitive: true}
+	c := legacyCondition{field: textOf(m["field"]), operator: textOf(m["operator"]), value: m["value"], caseSensitive: true}
 	if list, given := m["values"]; given && list != nil {
 		if c.values, ok = list.([]any); !ok {
 			return c, errors.New("values is no list")
@@ -51,7 +51,7 @@ type operation struct {
 	numberAsText bool // it compares a number as text
 }
 
-var operations = map[string]operation{
+var operationByOperator = map[string]operation{
 	"equals":       {numberAsText: true},
 	"not_equals":   {numberAsText: true, negated: true},
 	"contains":     {modifiers: []string{"contains"}},
@@ -66,18 +66,18 @@ var operations = map[string]operation{
 	"in_list":      {multiple: true},
 }
 
-// selection converts the condition of a rule for an entity type. note is "" or a
+// toSelection converts the condition of a rule for an entity type. note is "" or a
 // difference that the reader should know.
-func (c condition) selection(entity string) (s selection, note string, err error) {
-	field, err := sigmaField(entity, c.field)
+func (c legacyCondition) toSelection(entityType string) (s selection, note string, err error) {
+	field, err := sigmaFieldName(entityType, c.field)
 	if err != nil {
 		return nil, "", err
 	}
-	op, ok := operations[c.operator]
+	op, ok := operationByOperator[c.operator]
 	if !ok {
 		return nil, "", fmt.Errorf("operator %q is none of the legacy system's, so it never held", c.operator)
 	}
-	values, err := c.texts(op)
+	values, err := c.textValues(op)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s: %w", c.operator, err)
 	}
@@ -96,12 +96,12 @@ func (c condition) selection(entity string) (s selection, note string, err error
 		if !c.caseSensitive {
 			modifiers = []string{"re", "i"}
 		}
-		it.values = []*yaml.Node{quoted(values[0])}
+		it.values = []*yaml.Node{quotedNode(values[0])}
 	default:
 		if c.caseSensitive {
 			modifiers = append(modifiers[:len(modifiers):len(modifiers)], "cased")
 		}
-		it.values = list(values, func(s string) *yaml.Node { return quoted(escape(s)) }).Content
+		it.values = sequenceNode(values, func(s string) *yaml.Node { return quotedNode(escapeSigma(s)) }).Content
 	}
 	if op.negated {
 		modifiers = append(modifiers[:len(modifiers):len(modifiers)], "neq")
@@ -110,13 +110,13 @@ func (c condition) selection(entity string) (s selection, note string, err error
 	s = selection{it}
 	if op.negated {
 		// A legacy condition never holds for a missing field; Sigma's neq does.
-		s = append(s, detectionItem{field, []*yaml.Node{quoted("*")}})
+		s = append(s, detectionItem{field, []*yaml.Node{quotedNode("*")}})
 	}
 	return s, note, nil
 }
 
-// texts returns the values of a condition as text.
-func (c condition) texts(op operation) ([]string, error) {
+// textValues returns the values of a condition as text.
+func (c legacyCondition) textValues(op operation) ([]string, error) {
 	all := []any{c.value}
 	if op.multiple {
 		all = c.values
@@ -153,17 +153,17 @@ func (c condition) texts(op operation) ([]string, error) {
 	return out, nil
 }
 
-var numberForm = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?$`)
+var numberPattern = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?$`)
 
 // isPortableNumber reports whether Sigma and the legacy system parse s as the same number.
 func isPortableNumber(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
-	return err == nil && numberForm.MatchString(s)
+	return err == nil && numberPattern.MatchString(s)
 }
 
-// escape escapes a text for Sigma. A backslash is doubled only where it would escape
+// escapeSigma escapes a text for Sigma. A backslash is doubled only where it would escape
 // the next character.
-func escape(s string) string {
+func escapeSigma(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {
 		run := len(s[i:]) - len(strings.TrimLeft(s[i:], `\`))

@@ -39,11 +39,11 @@ func (e *Error) Error() string {
 	return e.Rule + ": " + e.Reason
 }
 
-// JSON converts the rules in data: objects, arrays of them, a dump of Django or an
+// ConvertJSON converts the rules in data: objects, arrays of them, a dump of Django or an
 // export of MongoDB. It returns an error for each rule that it cannot convert, and
 // converts the others.
-func JSON(data []byte) ([]ConvertedRule, []*Error) {
-	legacyRules, errs := read(data)
+func ConvertJSON(data []byte) ([]ConvertedRule, []*Error) {
+	legacyRules, errs := parseRules(data)
 	var rules []ConvertedRule
 	ids, names := make(map[string]bool), make(map[string]bool)
 	for _, o := range legacyRules {
@@ -52,7 +52,7 @@ func JSON(data []byte) ([]ConvertedRule, []*Error) {
 			continue
 		}
 		ids[o.id] = true
-		r, err := convert(o)
+		r, err := convertRule(o)
 		if err != nil {
 			errs = append(errs, &Error{o.location, err.Error()})
 			continue
@@ -67,8 +67,8 @@ func JSON(data []byte) ([]ConvertedRule, []*Error) {
 	return rules, errs
 }
 
-func convert(o legacyRule) (ConvertedRule, error) {
-	l, err := o.conditions()
+func convertRule(o legacyRule) (ConvertedRule, error) {
+	l, err := o.convertConditions()
 	if err != nil {
 		return ConvertedRule{}, err
 	}
@@ -76,7 +76,7 @@ func convert(o legacyRule) (ConvertedRule, error) {
 	if err != nil {
 		return ConvertedRule{}, err
 	}
-	r := ConvertedRule{LegacyID: o.id, Name: fileName(o.id), Notes: append(o.notes(l.categories), l.notes...)}
+	r := ConvertedRule{LegacyID: o.id, Name: outputFileName(o.id), Notes: append(o.conversionNotes(l.categories), l.notes...)}
 	for i, category := range l.categories {
 		doc := l.document(o, head, category, i > 0)
 		for _, note := range r.Notes {
@@ -95,8 +95,8 @@ func convert(o legacyRule) (ConvertedRule, error) {
 	return r, nil
 }
 
-// fileName returns the file name for a legacy id.
-func fileName(id string) string {
+// outputFileName returns the file name for a legacy id.
+func outputFileName(id string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= '0' && r <= '9', r == '_':

@@ -28,7 +28,7 @@ func TestSeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, errs := ruleconvert.JSON(data)
+	rules, errs := ruleconvert.ConvertJSON(data)
 	if len(errs) > 0 || len(rules) != 7 {
 		t.Fatalf("%d rules, %v", len(rules), errs)
 	}
@@ -80,14 +80,14 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-const legacyConditions = `{"entity_type":"process","logic":"AND","conditions":[{"field":"process.name","operator":"equals","value":"x"}]}`
+const convertedConditions = `{"entity_type":"process","logic":"AND","conditions":[{"field":"process.name","operator":"equals","value":"x"}]}`
 
 // Rules are found in all forms of dumps.
 func TestInputForms(t *testing.T) {
 	record := func(id string) string {
-		return `{"rule_id":"` + id + `","name":"N ` + id + `","severity":"LOW","deployment_status":"PRODUCTION","detection_logic":` + legacyConditions + `}`
+		return `{"rule_id":"` + id + `","name":"N ` + id + `","severity":"LOW","deployment_status":"PRODUCTION","detection_logic":` + convertedConditions + `}`
 	}
-	quoted, _ := json.Marshal(legacyConditions)
+	quoted, _ := json.Marshal(convertedConditions)
 	units := utf16.Encode([]rune(record("U")))
 	wide := []byte{0xFF, 0xFE}
 	for _, u := range units {
@@ -98,16 +98,16 @@ func TestInputForms(t *testing.T) {
 		{"an array", "[" + record("A") + "," + record("B") + "]", "A B"},
 		{"lines", record("A") + "\n" + record("B") + "\n", "A B"},
 		{"a dump of Django's", `[{"model":"ingestion.detectionrule","pk":7,"fields":` + record("A") + `},{"model":"auth.user","pk":1,"fields":{}}]`, "A"},
-		{"a dump with the id as key", `[{"model":"ingestion.detectionrule","pk":7,"fields":{"name":"x","detection_logic":` + legacyConditions + `}}]`, "7"},
+		{"a dump with the id as key", `[{"model":"ingestion.detectionrule","pk":7,"fields":{"name":"x","detection_logic":` + convertedConditions + `}}]`, "7"},
 		{"MongoDB's export", `{"_id":{"$oid":"65f0"},` + record("A")[1:], "A"},
-		{"without rule_id", `{"_id":{"$oid":"65f0"},"detection_logic":` + legacyConditions + `}`, "65f0"},
+		{"without rule_id", `{"_id":{"$oid":"65f0"},"detection_logic":` + convertedConditions + `}`, "65f0"},
 		{"the API's answer", `{"count":1,"results":[` + record("A") + `]}`, "A"},
 		{"logic as text", `{"rule_id":"A","detection_logic":` + string(quoted) + `}`, "A"},
-		{"the logic alone", legacyConditions, "rule-112b83e4f908"},
+		{"the logic alone", convertedConditions, "rule-112b83e4f908"},
 		{"a byte order mark", "\xEF\xBB\xBF" + record("A"), "A"},
 		{"UTF-16", string(wide), "U"},
 	} {
-		rules, errs := ruleconvert.JSON([]byte(c.data))
+		rules, errs := ruleconvert.ConvertJSON([]byte(c.data))
 		var ids []string
 		for _, r := range rules {
 			ids = append(ids, r.LegacyID)
@@ -120,7 +120,7 @@ func TestInputForms(t *testing.T) {
 
 // Numbers of MongoDB's Extended JSON are numbers.
 func TestMongoNumber(t *testing.T) {
-	rules, errs := ruleconvert.JSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
+	rules, errs := ruleconvert.ConvertJSON([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"greater_than","value":{"$numberInt":"8000"}}]}`))
 	if len(errs) > 0 || !bytes.Contains(rules[0].YAML, []byte("DestinationPort|gt: 8000\n")) {
 		t.Errorf("%v\n%s", errs, rules)
 	}
@@ -142,8 +142,8 @@ func TestErrors(t *testing.T) {
 		{`{"rule_id":"A","detection_logic":{"entity_type":"registry","conditions":[]}}`, `A: entity_type "registry" is none of`},
 		{`{"rule_id":"A","detection_logic":{"entity_type":"process","conditions":[]}}`, "A: there are no conditions"},
 		{`{"rule_id":"A","detection_logic":{"entity_type":"process","logic":"and","conditions":[{}]}}`, "A: logic and is neither AND nor OR"},
-		{`{"rule_id":"A","severity":"BAD","detection_logic":` + legacyConditions + `}`, `A: severity "BAD"`},
-		{`{"rule_id":"A","deployment_status":"LIVE","detection_logic":` + legacyConditions + `}`, `A: deployment_status "LIVE"`},
+		{`{"rule_id":"A","severity":"BAD","detection_logic":` + convertedConditions + `}`, `A: severity "BAD"`},
+		{`{"rule_id":"A","deployment_status":"LIVE","detection_logic":` + convertedConditions + `}`, `A: deployment_status "LIVE"`},
 		{condition(`1`), "A: condition 1: it is no JSON object"},
 		{condition(`{}`), "A: condition 1: it has no field"},
 		{condition(`{"field":"process.name","operator":"like","value":"x"}`), `operator "like" is none`},
@@ -161,15 +161,15 @@ func TestErrors(t *testing.T) {
 		{condition(`{"field":"process","operator":"equals","value":"x"}`), "process is no field, but a group"},
 		{condition(`{"field":"Image","operator":"equals","value":"x"}`), "Image is Sigma's name"},
 		{condition(`{"field":"a|b","operator":"equals","value":"x"}`), "a field can't be called"},
-		{`{"rule_id":"A","exceptions":[{"field":"x"}],"detection_logic":` + legacyConditions + `}`, `A: exception 1: operator ""`},
+		{`{"rule_id":"A","exceptions":[{"field":"x"}],"detection_logic":` + convertedConditions + `}`, `A: exception 1: operator ""`},
 	} {
-		rules, errs := ruleconvert.JSON([]byte(c.data))
+		rules, errs := ruleconvert.ConvertJSON([]byte(c.data))
 		if len(rules) > 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want) {
 			t.Errorf("%s: %v, %v, want %q", c.data, rules, errs, c.want)
 		}
 	}
-	good := `{"rule_id":"B","detection_logic":` + legacyConditions + `}`
-	rules, errs := ruleconvert.JSON([]byte(condition(`{}`) + good + good))
+	good := `{"rule_id":"B","detection_logic":` + convertedConditions + `}`
+	rules, errs := ruleconvert.ConvertJSON([]byte(condition(`{}`) + good + good))
 	if len(rules) != 1 || len(errs) != 2 || errs[1].Error() != "B: there are two rules of this id; the first is converted" {
 		t.Errorf("%v, %v", rules, errs)
 	}
@@ -205,7 +205,7 @@ func TestRegex(t *testing.T) {
 		{source: `(`, err: "missing closing )"},
 	} {
 		data, _ := json.Marshal(ruleOf("process", "AND", []any{map[string]any{"field": "process.name", "operator": "regex", "value": c.source}}, nil))
-		rules, errs := ruleconvert.JSON(data)
+		rules, errs := ruleconvert.ConvertJSON(data)
 		switch {
 		case c.err != "":
 			if len(errs) != 1 || !strings.Contains(errs[0].Error(), c.err) {
@@ -227,7 +227,7 @@ func TestFileOperation(t *testing.T) {
 			conditions = append(conditions, map[string]any{"field": "file.operation", "operator": "equals", "value": operation})
 		}
 		data, _ := json.Marshal(ruleOf("file", "AND", conditions, nil))
-		rules, errs := ruleconvert.JSON(data)
+		rules, errs := ruleconvert.ConvertJSON(data)
 		if len(errs) > 0 {
 			t.Fatal(errs)
 		}
@@ -245,7 +245,7 @@ func TestFileOperation(t *testing.T) {
 
 // Notes list what the reader should know, and are comments in the rule.
 func TestNotes(t *testing.T) {
-	rules, errs := ruleconvert.JSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
+	rules, errs := ruleconvert.ConvertJSON([]byte(`{"rule_id":"A","enabled":true,"deployment_status":"DRAFT","effective_until":"2025-01-01T00:00:00Z",
 		"detection_logic":{"entity_type":"process","conditions":[{"field":"process.name","operator":"equals","value":"x"}],
 		"exceptions":[{"field":"process.user","operator":"equals","value":"x"}]}}`))
 	if len(errs) > 0 {
@@ -271,10 +271,10 @@ func FuzzJSON(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seeds)
-	f.Add([]byte(legacyConditions))
+	f.Add([]byte(convertedConditions))
 	f.Add([]byte(`{"entity_type":"network","conditions":[{"field":"network.dest_port","operator":"less_than","value":"1e9999999999"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		rules, _ := ruleconvert.JSON(data)
+		rules, _ := ruleconvert.ConvertJSON(data)
 		for _, r := range rules {
 			set, err := ruleset.Load([]ruleset.Source{{Name: "x", FS: fstest.MapFS{"r.yml": {Data: r.YAML}}}}, nil)
 			if err != nil || len(set.Problems) > 0 || set.Rules.Len() == 0 {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// sigmaFields maps fields of the legacy agent's events to Sigma's names, as package
+// sigmaFieldNames maps fields of the legacy agent's events to Sigma's names, as package
 // normalize does. Other fields keep their names.
-var sigmaFields = map[string]map[string]string{
+var sigmaFieldNames = map[string]map[string]string{
 	"process": {
 		"process.name": "Image", "process.pid": "ProcessId", "process.command_line": "CommandLine", "process.user": "User",
 		"process.working_directory": "CurrentDirectory", "process.parent_image": "ParentImage",
@@ -27,28 +27,28 @@ var sigmaFields = map[string]map[string]string{
 	},
 }
 
-// sigmaField returns Sigma's name of a field of an entity type's events.
-func sigmaField(entity, field string) (string, error) {
+// sigmaFieldName returns Sigma's name of a field of an entity type's events.
+func sigmaFieldName(entityType, field string) (string, error) {
 	if field == "" {
 		return "", errors.New("it has no field")
 	}
 	if strings.ContainsAny(field, "|\n") {
 		return "", fmt.Errorf("a field can't be called %q in Sigma", field)
 	}
-	if name, ok := sigmaFields[entity][field]; ok {
+	if name, ok := sigmaFieldNames[entityType][field]; ok {
 		return name, nil
 	}
 	switch first, rest, _ := strings.Cut(field, "."); {
-	case first == entity && rest == "", first == "host" && rest == "":
+	case first == entityType && rest == "", first == "host" && rest == "":
 		return "", fmt.Errorf("%s is no field, but a group of them", field)
-	case sigmaFields[first] != nil && first != entity:
-		return "", fmt.Errorf("events of type %s have no %s, so it never held", entity, field)
+	case sigmaFieldNames[first] != nil && first != entityType:
+		return "", fmt.Errorf("events of type %s have no %s, so it never held", entityType, field)
 	case field == "host.hostname":
 		return "Computer", nil
 	case field == "network.initiated":
 		return "", errors.New("network.initiated is true or false, which the legacy system compared with True and False")
 	}
-	for _, of := range sigmaFields {
+	for _, of := range sigmaFieldNames {
 		for _, name := range of {
 			if field == name {
 				return "", fmt.Errorf("%s is Sigma's name of a field, which the legacy system did not know", field)

@@ -19,46 +19,46 @@ type metadata struct {
 
 // statuses and levels map the legacy values to Sigma's. "" is a missing value.
 var (
-	statuses = map[string]string{"": "experimental", "DRAFT": "experimental", "TESTING": "test", "PRODUCTION": "stable", "DEPRECATED": "deprecated"}
-	levels   = map[string]string{
+	statusByDeploymentStatus = map[string]string{"": "experimental", "DRAFT": "experimental", "TESTING": "test", "PRODUCTION": "stable", "DEPRECATED": "deprecated"}
+	levelBySeverity          = map[string]string{
 		"": "medium", "CRITICAL": "critical", "HIGH": "high", "MEDIUM": "medium", "LOW": "low", "INFO": "informational", "INFORMATIONAL": "informational",
 	}
-	tactics = map[string]string{
+	tacticNames = map[string]string{
 		"TA0001": "initial-access", "TA0002": "execution", "TA0003": "persistence", "TA0004": "privilege-escalation", "TA0005": "stealth",
 		"TA0006": "credential-access", "TA0007": "discovery", "TA0008": "lateral-movement", "TA0009": "collection", "TA0010": "exfiltration",
 		"TA0011": "command-and-control", "TA0040": "impact", "TA0042": "resource-development", "TA0043": "reconnaissance",
 	}
-	techniqueForm = regexp.MustCompile(`^[tT]\d{4}(\.\d{3})?$`)
-	isoDate       = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}`)
-	uuidForm      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	techniquePattern = regexp.MustCompile(`^[tT]\d{4}(\.\d{3})?$`)
+	isoDatePattern   = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}`)
+	uuidPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 )
 
 // metadata reads the metadata, of which a rule without a record has little.
 func (o legacyRule) metadata() (metadata, error) {
-	h := metadata{id: ruleID(o.id), title: o.id, status: "experimental", level: "medium"}
-	r := o.fields()
+	h := metadata{id: sigmaRuleID(o.id), title: o.id, status: "experimental", level: "medium"}
+	r := o.topLevelFields()
 	if name := strings.TrimSpace(textOf(r["name"])); name != "" {
 		h.title = name
 	}
 	h.description, h.author = textOf(r["description"]), textOf(r["author"])
 	var ok bool
-	if h.status, ok = statuses[strings.ToUpper(textOf(r["deployment_status"]))]; !ok {
+	if h.status, ok = statusByDeploymentStatus[strings.ToUpper(textOf(r["deployment_status"]))]; !ok {
 		return h, fmt.Errorf("deployment_status %q is none of the legacy system's", textOf(r["deployment_status"]))
 	}
-	if h.level, ok = levels[strings.ToUpper(textOf(r["severity"]))]; !ok {
+	if h.level, ok = levelBySeverity[strings.ToUpper(textOf(r["severity"]))]; !ok {
 		return h, fmt.Errorf("severity %q is none of the legacy system's", textOf(r["severity"]))
 	}
-	h.date, h.modified = isoDate.FindString(textOf(r["created_at"])), isoDate.FindString(textOf(r["last_modified"]))
+	h.date, h.modified = isoDatePattern.FindString(textOf(r["created_at"])), isoDatePattern.FindString(textOf(r["last_modified"]))
 	h.references, h.legacyTags = textList(r["references"]), textList(r["tags"])
 	for _, t := range textList(r["mitre_tactics"]) {
-		if name, ok := tactics[strings.ToUpper(t)]; ok {
+		if name, ok := tacticNames[strings.ToUpper(t)]; ok {
 			h.tags = append(h.tags, "attack."+name)
 		} else {
 			h.legacyTags = append(h.legacyTags, t)
 		}
 	}
 	for _, t := range textList(r["mitre_techniques"]) {
-		if techniqueForm.MatchString(t) {
+		if techniquePattern.MatchString(t) {
 			h.tags = append(h.tags, "attack."+strings.ToLower(t))
 		} else {
 			h.legacyTags = append(h.legacyTags, t)
@@ -72,20 +72,20 @@ func (o legacyRule) metadata() (metadata, error) {
 	return h, nil
 }
 
-// notes returns what the conversion of the record loses, and what the reader can do
+// conversionNotes returns what the conversion of the record loses, and what the reader can do
 // about it.
-func (o legacyRule) notes(categories []string) []string {
+func (o legacyRule) conversionNotes(categories []string) []string {
 	var notes []string
-	r := o.fields()
+	r := o.topLevelFields()
 	status := strings.ToUpper(textOf(r["deployment_status"]))
 	if off := r["enabled"] == false; off || status != "PRODUCTION" && status != "" {
 		why := "was switched off"
 		if !off {
 			why = "was " + status
 		}
-		ids := []string{ruleID(o.id)}
+		ids := []string{sigmaRuleID(o.id)}
 		for _, c := range categories[1:] {
-			ids = append(ids, o.secondID(c))
+			ids = append(ids, o.secondDocumentID(c))
 		}
 		notes = append(notes, fmt.Sprintf("it did not run, as it %s; here it does, until picket rules disable %s", why, strings.Join(ids, " ")))
 	}
@@ -97,22 +97,22 @@ func (o legacyRule) notes(categories []string) []string {
 	return notes
 }
 
-// entries returns the entries of a Sigma rule before and after its logsource and
+// sigmaEntries returns the entries of a Sigma rule before and after its logsource and
 // detection. The second document of a rule has an id and a title of its own.
-func (h metadata) entries(o legacyRule, category string, second bool) (before, after []*yaml.Node) {
+func (h metadata) sigmaEntries(o legacyRule, category string, isSecond bool) (before, after []*yaml.Node) {
 	id, title := h.id, h.title
-	if second {
-		id, title = o.secondID(category), h.title+" ("+category+")"
+	if isSecond {
+		id, title = o.secondDocumentID(category), h.title+" ("+category+")"
 	}
 	add := func(to *[]*yaml.Node, key string, v any) {
 		switch v := v.(type) {
 		case string:
 			if v != "" {
-				*to = append(*to, text(key), text(v))
+				*to = append(*to, textNode(key), textNode(v))
 			}
 		case []string:
 			if len(v) > 0 {
-				*to = append(*to, text(key), list(v, text))
+				*to = append(*to, textNode(key), sequenceNode(v, textNode))
 			}
 		}
 	}
@@ -125,18 +125,20 @@ func (h metadata) entries(o legacyRule, category string, second bool) (before, a
 	add(&before, "date", h.date)
 	add(&before, "modified", h.modified)
 	add(&before, "tags", h.tags)
-	custom := mapping(text("rule_id"), text(o.id))
+	custom := mappingNode(textNode("rule_id"), textNode(o.id))
 	if len(h.legacyTags) > 0 {
-		custom.Content = append(custom.Content, text("tags"), list(h.legacyTags, text))
+		custom.Content = append(custom.Content, textNode("tags"), sequenceNode(h.legacyTags, textNode))
 	}
-	before = append(before, text("custom"), custom)
+	before = append(before, textNode("custom"), custom)
 	add(&after, "falsepositives", h.falsePositives)
 	add(&after, "level", h.level)
 	return before, after
 }
 
-// secondID returns the id of a rule's second document.
-func (o legacyRule) secondID(category string) string { return ruleID(o.id + "#" + category) }
+// secondDocumentID returns the id of a rule's second document.
+func (o legacyRule) secondDocumentID(category string) string {
+	return sigmaRuleID(o.id + "#" + category)
+}
 
 // textList returns the texts and numbers in a list.
 func textList(v any) []string {
@@ -150,10 +152,10 @@ func textList(v any) []string {
 	return out
 }
 
-// ruleID returns a UUID derived from a legacy id (version 5 of RFC 9562). An id that
+// sigmaRuleID returns a UUID derived from a legacy id (version 5 of RFC 9562). An id that
 // is a UUID stays.
-func ruleID(legacyID string) string {
-	if uuidForm.MatchString(legacyID) {
+func sigmaRuleID(legacyID string) string {
+	if uuidPattern.MatchString(legacyID) {
 		return strings.ToLower(legacyID)
 	}
 	const space = "\x5b\xb3\x14\x5e\x0c\x41\x4c\x0d\x9a\x4f\x27\xd7\x33\x0e\xa8\x61"

@@ -23,17 +23,17 @@ type legacyRule struct {
 	detection map[string]any // detection_logic: entity_type, conditions, logic
 }
 
-// fields returns the record, or detection_logic if there is none.
-func (o legacyRule) fields() map[string]any {
+// topLevelFields returns the record, or detection_logic if there is none.
+func (o legacyRule) topLevelFields() map[string]any {
 	if o.record != nil {
 		return o.record
 	}
 	return o.detection
 }
 
-// read parses the rules in JSON of any supported form.
-func read(data []byte) (rules []legacyRule, errs []*Error) {
-	dec := json.NewDecoder(bytes.NewReader(decodeText(data)))
+// parseRules parses the rules in JSON of any supported form.
+func parseRules(data []byte) (rules []legacyRule, errs []*Error) {
+	dec := json.NewDecoder(bytes.NewReader(decodeUTF16(data)))
 	dec.UseNumber() // a number keeps its digits
 	for n := 1; ; n++ {
 		var v any
@@ -77,13 +77,13 @@ func findRules(v any, location string) (rules []legacyRule, errs []*Error) {
 				return findRules(all, location+"."+list)
 			}
 		}
-		return readRule(v, location)
+		return parseRule(v, location)
 	}
 	return nil, []*Error{{location, "a rule is a JSON object"}}
 }
 
-// readRule reads a rule.
-func readRule(v map[string]any, location string) ([]legacyRule, []*Error) {
+// parseRule reads a rule.
+func parseRule(v map[string]any, location string) ([]legacyRule, []*Error) {
 	o := legacyRule{detection: v}
 	if v["detection_logic"] == nil && v["conditions"] == nil {
 		return nil, []*Error{{location, "it has neither detection_logic nor conditions, so it is no rule"}}
@@ -109,13 +109,13 @@ func readRule(v map[string]any, location string) ([]legacyRule, []*Error) {
 	}
 	o.location = o.id
 	if o.id == "" {
-		o.id, o.location = contentID(v), location
+		o.id, o.location = contentRuleID(v), location
 	}
 	return []legacyRule{o}, nil
 }
 
-// contentID returns an id for a rule without one, derived from its content.
-func contentID(v map[string]any) string {
+// contentRuleID returns an id for a rule without one, derived from its content.
+func contentRuleID(v map[string]any) string {
 	data, _ := json.Marshal(v) // what was unmarshaled can be marshaled
 	h := sha256.Sum256(data)
 	return "rule-" + hex.EncodeToString(h[:6])
@@ -155,8 +155,8 @@ func unwrapExtendedJSON(v any) any {
 	return v
 }
 
-// decodeText converts UTF-16, which Windows shells write, to UTF-8.
-func decodeText(data []byte) []byte {
+// decodeUTF16 converts UTF-16, which Windows shells write, to UTF-8.
+func decodeUTF16(data []byte) []byte {
 	var order binary.ByteOrder
 	switch {
 	case bytes.HasPrefix(data, []byte("\xEF\xBB\xBF")):

@@ -10,10 +10,10 @@ import (
 )
 
 var (
-	// repeatToN is {,n}, which means up to n in Python, and is literal text in RE2.
-	repeatToN  = regexp.MustCompile(`^\{,\d*\}`)
-	leadFlags  = regexp.MustCompile(`^\(\?[ims]+\)`)
-	otherFlags = regexp.MustCompile(`^\(\?[a-zA-Z]*(-[a-zA-Z]+)?\)`)
+	// repeatUpToPattern is {,n}, which means up to n in Python, and is literal text in RE2.
+	repeatUpToPattern   = regexp.MustCompile(`^\{,\d*\}`)
+	leadingFlagsPattern = regexp.MustCompile(`^\(\?[ims]+\)`)
+	inlineFlagsPattern  = regexp.MustCompile(`^\(\?[a-zA-Z]*(-[a-zA-Z]+)?\)`)
 )
 
 // checkRegex returns an error for an expression that RE2 does not support, or that
@@ -57,11 +57,11 @@ func checkRegex(source string) (note string, err error) {
 			} else if strings.HasPrefix(source[i+1:], "[:") {
 				return "", errors.New("[: within a class means something else in RE2; write the class out")
 			}
-		case repeatToN.MatchString(rest):
+		case repeatUpToPattern.MatchString(rest):
 			return "", errors.New("{,n} means something else in RE2; write {0,n}")
 		case strings.HasPrefix(rest, "(?<"), strings.HasPrefix(rest, "(?U"):
 			return "", fmt.Errorf("%s is unknown to Python, so it never held", rest[:3])
-		case i > 0 && otherFlags.MatchString(rest), i == 0 && otherFlags.MatchString(rest) && !leadFlags.MatchString(rest):
+		case i > 0 && inlineFlagsPattern.MatchString(rest), i == 0 && inlineFlagsPattern.MatchString(rest) && !leadingFlagsPattern.MatchString(rest):
 			return "", errors.New("flags that do not stand at the beginning mean something else in RE2")
 		case rest[0] == '$':
 			notes["$"] = true

@@ -27,24 +27,24 @@ func (s selection) sharesKey(t selection) bool {
 	return false
 }
 
-func (s selection) node() *yaml.Node {
-	m := mapping()
+func (s selection) yamlNode() *yaml.Node {
+	m := mappingNode()
 	for _, it := range s {
 		v := it.values[0]
 		if len(it.values) > 1 {
 			v = &yaml.Node{Kind: yaml.SequenceNode, Content: it.values}
 		}
-		m.Content = append(m.Content, text(it.key), v)
+		m.Content = append(m.Content, textNode(it.key), v)
 	}
 	return m
 }
 
-func mapping(content ...*yaml.Node) *yaml.Node {
+func mappingNode(content ...*yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Content: content}
 }
 
-// text returns a string node, quoted if necessary.
-func text(s string) *yaml.Node {
+// textNode returns a string node, quoted if necessary.
+func textNode(s string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
 	if strings.ContainsAny(s, "\n\r\u0085\u2028\u2029\t") {
 		n.Style = yaml.DoubleQuotedStyle
@@ -52,16 +52,16 @@ func text(s string) *yaml.Node {
 	return n
 }
 
-// quoted returns a quoted string node.
-func quoted(s string) *yaml.Node {
-	n := text(s)
+// quotedNode returns a quoted string node.
+func quotedNode(s string) *yaml.Node {
+	n := textNode(s)
 	if n.Style == 0 {
 		n.Style = yaml.SingleQuotedStyle
 	}
 	return n
 }
 
-func list(all []string, node func(string) *yaml.Node) *yaml.Node {
+func sequenceNode(all []string, node func(string) *yaml.Node) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, s := range all {
 		n.Content = append(n.Content, node(s))

@@ -22,7 +22,7 @@ func engine(t testing.TB, rule map[string]any) *detect.Detector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, errs := ruleconvert.JSON(data)
+	rules, errs := ruleconvert.ConvertJSON(data)
 	if len(errs) > 0 {
 		t.Fatalf("%s\n%v", data, errs)
 	}
@@ -60,7 +60,7 @@ func agree(t testing.TB, rule map[string]any, events []map[string]any) (fired in
 		}
 		if got := len(matches); got > 1 || want != (got == 1) {
 			data, _ := json.MarshalIndent(rule, "", " ")
-			rules, _ := ruleconvert.JSON(data)
+			rules, _ := ruleconvert.ConvertJSON(data)
 			t.Fatalf("the old rule fires: %t, the new: %d times\n%s\n%s\n%s", want, got, raw, data, rules[0].YAML)
 		}
 	}

@@ -7,9 +7,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// legacyConditions are the conditions and exceptions of a legacy rule as Sigma
+// convertedConditions are the conditions and exceptions of a legacy rule as Sigma
 // selections.
-type legacyConditions struct {
+type convertedConditions struct {
 	categories []string
 	anyOf      bool
 	conditions []selection
@@ -17,9 +17,9 @@ type legacyConditions struct {
 	notes      []string
 }
 
-// categories maps legacy entity types to Sigma's categories. Creating and deleting a
+// categoriesByEntityType maps legacy entity types to Sigma's categories. Creating and deleting a
 // file are one entity type, and two categories.
-var categories = map[string][]string{
+var categoriesByEntityType = map[string][]string{
 	"process": {"process_creation"},
 	"file":    {"file_event", "file_delete"},
 	"network": {"network_connection"},
@@ -35,12 +35,12 @@ func (o legacyRule) exceptions() []any {
 	return append(outer[:len(outer):len(outer)], inner...)
 }
 
-// conditions converts the conditions and exceptions.
-func (o legacyRule) conditions() (l legacyConditions, err error) {
-	entity := textOf(o.detection["entity_type"])
+// convertConditions converts the conditions and exceptions.
+func (o legacyRule) convertConditions() (l convertedConditions, err error) {
+	entityType := textOf(o.detection["entity_type"])
 	var ok bool
-	if l.categories, ok = categories[entity]; !ok {
-		return l, fmt.Errorf("entity_type %q is none of process, file and network, so the rule never ran", entity)
+	if l.categories, ok = categoriesByEntityType[entityType]; !ok {
+		return l, fmt.Errorf("entity_type %q is none of process, file and network, so the rule never ran", entityType)
 	}
 	switch word, given := o.detection["logic"]; {
 	case !given, word == "AND":
@@ -54,17 +54,17 @@ func (o legacyRule) conditions() (l legacyConditions, err error) {
 		return l, fmt.Errorf("there are no conditions")
 	}
 	for i, c := range conditions {
-		s, err := l.convert(entity, c)
+		s, err := l.convertCondition(entityType, c)
 		if err != nil {
 			return l, fmt.Errorf("condition %d: %w", i+1, err)
 		}
 		l.conditions = append(l.conditions, s)
-		if only := fileCategory(c); only != "" && !l.anyOf {
+		if only := fileOperationCategory(c); only != "" && !l.anyOf {
 			l.categories = []string{only}
 		}
 	}
 	for i, e := range o.exceptions() {
-		s, err := l.convert(entity, e)
+		s, err := l.convertCondition(entityType, e)
 		if err != nil {
 			return l, fmt.Errorf("exception %d: %w", i+1, err)
 		}
@@ -76,23 +76,23 @@ func (o legacyRule) conditions() (l legacyConditions, err error) {
 	return l, nil
 }
 
-// convert converts a condition or an exception, and records its note.
-func (l *legacyConditions) convert(entity string, v any) (selection, error) {
-	c, err := readCondition(v)
+// convertCondition converts a condition or an exception, and records its note.
+func (l *convertedConditions) convertCondition(entityType string, v any) (selection, error) {
+	c, err := parseCondition(v)
 	if err != nil {
 		return nil, err
 	}
-	s, note, err := c.selection(entity)
+	s, note, err := c.toSelection(entityType)
 	if note != "" {
 		l.notes = append(l.notes, note)
 	}
 	return s, err
 }
 
-// fileCategory returns the category that a condition on the file operation selects,
+// fileOperationCategory returns the category that a condition on the file operation selects,
 // or "" for both.
-func fileCategory(v any) string {
-	c, err := readCondition(v)
+func fileOperationCategory(v any) string {
+	c, err := parseCondition(v)
 	if err != nil || c.field != "file.operation" || c.operator != "equals" || !c.caseSensitive {
 		return ""
 	}
@@ -106,15 +106,15 @@ func fileCategory(v any) string {
 }
 
 // document returns the Sigma rule for a category.
-func (l legacyConditions) document(o legacyRule, h metadata, category string, second bool) *yaml.Node {
-	detection := mapping()
+func (l convertedConditions) document(o legacyRule, h metadata, category string, isSecond bool) *yaml.Node {
+	detection := mappingNode()
 	condition := "selection"
 	if l.anyOf && len(l.conditions) > 1 {
 		alternatives := &yaml.Node{Kind: yaml.SequenceNode}
 		for _, s := range l.conditions {
-			alternatives.Content = append(alternatives.Content, s.node())
+			alternatives.Content = append(alternatives.Content, s.yamlNode())
 		}
-		detection.Content = append(detection.Content, text("selection"), alternatives)
+		detection.Content = append(detection.Content, textNode("selection"), alternatives)
 	} else {
 		groups := mergeSelections(l.conditions)
 		for i, s := range groups {
@@ -123,19 +123,19 @@ func (l legacyConditions) document(o legacyRule, h metadata, category string, se
 				name += "_" + strconv.Itoa(i+1)
 				condition = "all of selection_*"
 			}
-			detection.Content = append(detection.Content, text(name), s.node())
+			detection.Content = append(detection.Content, textNode(name), s.yamlNode())
 		}
 	}
 	for i, s := range l.filters {
-		detection.Content = append(detection.Content, text("filter_"+strconv.Itoa(i+1)), s.node())
+		detection.Content = append(detection.Content, textNode("filter_"+strconv.Itoa(i+1)), s.yamlNode())
 	}
 	if len(l.filters) > 0 {
 		condition += " and not 1 of filter_*"
 	}
-	detection.Content = append(detection.Content, text("condition"), text(condition))
-	before, after := h.entries(o, category, second)
-	doc := mapping(before...)
-	doc.Content = append(doc.Content, text("logsource"), mapping(text("category"), text(category)), text("detection"), detection)
+	detection.Content = append(detection.Content, textNode("condition"), textNode(condition))
+	before, after := h.sigmaEntries(o, category, isSecond)
+	doc := mappingNode(before...)
+	doc.Content = append(doc.Content, textNode("logsource"), mappingNode(textNode("category"), textNode(category)), textNode("detection"), detection)
 	doc.Content = append(doc.Content, after...)
 	return doc
 }
