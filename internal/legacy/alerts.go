@@ -78,10 +78,10 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 
 // truncateListed returns a text as lists show it: strings.Clone lets go of the rest.
 func truncateListed(s string) string {
-	if len(s) <= store.MaxListedValue {
+	if len(s) <= store.MaxListedValueBytes {
 		return s
 	}
-	return strings.ToValidUTF8(strings.Clone(s[:store.MaxListedValue]), "")
+	return strings.ToValidUTF8(strings.Clone(s[:store.MaxListedValueBytes]), "")
 }
 
 func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {

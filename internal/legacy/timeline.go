@@ -102,7 +102,7 @@ func senderSeverity(ev *picket.Event) string {
 	var v struct{ Severity any }
 	if json.Unmarshal(ev.Raw, &v) == nil && v.Severity != nil {
 		s := fmt.Sprint(v.Severity)
-		return s[:min(len(s), store.MaxListedValue)]
+		return s[:min(len(s), store.MaxListedValueBytes)]
 	}
 	return "info"
 }

@@ -46,9 +46,9 @@ type AlertPage struct {
 	Next   string
 }
 
-// AlertText returns the text in which AlertQuery.Text is searched for, folded. A
+// AlertSearchText returns the text in which AlertQuery.Text is searched for, folded. A
 // line end keeps a search from matching across two parts of it.
-func AlertText(a *picket.Alert) string {
+func AlertSearchText(a *picket.Alert) string {
 	return casefold.String(strings.Join([]string{a.Title, a.RuleID, a.Host, a.AgentID}, "\n"))
 }
 

@@ -70,7 +70,7 @@ func (o *Observation) Size() int {
 // them, because arrays that were stored before values were bounded may be large.
 func DecodeObservations(dec *json.Decoder, add func(Observation)) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
-		return cmp.Or(err, errNoArray)
+		return cmp.Or(err, errNotArray)
 	}
 	for dec.More() {
 		var o Observation
@@ -88,7 +88,7 @@ func DecodeObservations(dec *json.Decoder, add func(Observation)) error {
 	return err
 }
 
-var errNoArray = errors.New("observations are not an array")
+var errNotArray = errors.New("observations are not an array")
 
 // A CorrelationCommit is the result of one evaluation step.
 type CorrelationCommit struct {

@@ -10,8 +10,8 @@ import (
 // NoNamespace is the EventRef.Namespace of events that have none. It is no namespace.
 const NoNamespace = "-"
 
-// MaxSameID is how many events an AmbiguousEventError lists.
-const MaxSameID = 100
+// MaxListedSameID is how many events an AmbiguousEventError lists.
+const MaxListedSameID = 100
 
 // An EventRef names an event: by its id, which is enough while only one sender has
 // used it, and by what else is set.
@@ -38,8 +38,8 @@ func (r EventRef) Key() (string, bool) {
 	return picket.EventKey(r.ID, r.Namespace), r.Namespace != ""
 }
 
-// Names reports whether r can name ev.
-func (r EventRef) Names(ev *picket.Event) bool {
+// RefersTo reports whether r can name ev.
+func (r EventRef) RefersTo(ev *picket.Event) bool {
 	return r.ID == ev.ID && (r.AgentID == "" || r.AgentID == ev.AgentID) && (r.Sender == "" || r.Sender == ev.Sender) &&
 		(r.Index == "" || r.Index == ev.Index) && (r.Namespace == "" || r.Namespace == cmp.Or(ev.Namespace(), NoNamespace))
 }
@@ -50,7 +50,7 @@ type AmbiguousEventError struct {
 	ID string
 	// Events are the events, newest first, without Raw and Fields.
 	Events []picket.Event
-	More   bool // there are more than MaxSameID
+	More   bool // there are more than MaxListedSameID
 }
 
 // Error implements error.
@@ -80,7 +80,7 @@ func NewSameIDEvents(ref EventRef) *SameIDEvents {
 // Add adds ev, without Raw and Fields, if the reference names it. first says that it is
 // the first, which the caller has to read, and more that further events matter.
 func (s *SameIDEvents) Add(ev picket.Event) (first, more bool) {
-	if !s.ref.Names(&ev) {
+	if !s.ref.RefersTo(&ev) {
 		return false, true
 	}
 	namespace := ev.Namespace()
@@ -90,7 +90,7 @@ func (s *SameIDEvents) Add(ev picket.Event) (first, more bool) {
 	s.seen[namespace] = true
 	ev.Raw, ev.Fields = nil, nil
 	s.events = append(s.events, ev)
-	return len(s.events) == 1, s.ref.Namespace == "" && len(s.events) <= MaxSameID
+	return len(s.events) == 1, s.ref.Namespace == "" && len(s.events) <= MaxListedSameID
 }
 
 // Err returns nil if exactly one event was added; picket.ErrNotFound; or an
@@ -102,6 +102,6 @@ func (s *SameIDEvents) Err() error {
 	case n == 1:
 		return nil
 	default:
-		return &AmbiguousEventError{ID: s.ref.ID, Events: s.events[:min(n, MaxSameID)], More: n > MaxSameID}
+		return &AmbiguousEventError{ID: s.ref.ID, Events: s.events[:min(n, MaxListedSameID)], More: n > MaxListedSameID}
 	}
 }

@@ -101,15 +101,15 @@ func ValueText(v sigma.Value) string {
 	return v.Text
 }
 
-// SelectFields appends the fields with the given names to dst, with values of their
-// own that are cut to MaxListedValue bytes.
-func SelectFields(dst, fields []sigma.Field, names []string) []sigma.Field {
+// AppendSelectedFields appends the fields with the given names to dst, with values of their
+// own that are cut to MaxListedValueBytes bytes.
+func AppendSelectedFields(dst, fields []sigma.Field, names []string) []sigma.Field {
 	for i := range fields {
 		f := fields[i]
 		if !slices.Contains(names, f.Name) {
 			continue
 		}
-		f.Value.Text = strings.Clone(f.Value.Text[:min(len(f.Value.Text), MaxListedValue)])
+		f.Value.Text = strings.Clone(f.Value.Text[:min(len(f.Value.Text), MaxListedValueBytes)])
 		dst = append(dst, f)
 	}
 	return dst

@@ -94,15 +94,15 @@ func (r *RegexpTerm) Match(v *EventView) bool { return v.AnyValue(r.Field, r.Mat
 
 // MatchValue reports whether the expression matches part of a value. It sees no more
 // of the value than MaxMatchedBytes.
-func (r *RegexpTerm) MatchValue(s string) bool { return r.Re.MatchString(cutValue(s)) }
+func (r *RegexpTerm) MatchValue(s string) bool { return r.Re.MatchString(truncateForRegexp(s)) }
 
-func (a And) String() string { return join(a, " and ") }
-func (o Or) String() string  { return join(o, " or ") }
+func (a And) String() string { return joinExprs(a, " and ") }
+func (o Or) String() string  { return joinExprs(o, " or ") }
 func (n Not) String() string { return "not " + n.X.String() }
 
 func (t *TextTerm) String() string {
 	if isKeyword(t.text) || strings.ContainsAny(t.text, "=~") {
-		return quote(t.text)
+		return quoteText(t.text)
 	}
 	return quoteUnlessWord(t.text)
 }
@@ -114,7 +114,7 @@ func (r *RegexpTerm) String() string {
 	return quoteFieldName(r.Field) + "~" + quoteUnlessRegexWord(r.Re.String())
 }
 
-func join(xs []Expr, op string) string {
+func joinExprs(xs []Expr, op string) string {
 	var b strings.Builder
 	b.WriteByte('(')
 	for i, x := range xs {
@@ -131,7 +131,7 @@ func join(xs []Expr, op string) string {
 // operator.
 func quoteFieldName(s string) string {
 	if strings.ContainsAny(s, "=~") || strings.HasSuffix(s, "!") {
-		return quote(s)
+		return quoteText(s)
 	}
 	return quoteUnlessWord(s)
 }
@@ -139,7 +139,7 @@ func quoteFieldName(s string) string {
 // quoteUnlessWord quotes what the parser would not read as one word.
 func quoteUnlessWord(s string) string {
 	if s == "" || strings.ContainsFunc(s, endsWord) || strings.Contains(s, `"`) {
-		return quote(s)
+		return quoteText(s)
 	}
 	return s
 }
@@ -154,13 +154,13 @@ func quoteUnlessRegexWord(s string) string {
 		case r == ')' && open > 0:
 			open--
 		case endsWord(r) || r == '"':
-			return quote(s)
+			return quoteText(s)
 		}
 	}
 	if s == "" {
-		return quote(s)
+		return quoteText(s)
 	}
 	return s
 }
 
-func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
+func quoteText(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }

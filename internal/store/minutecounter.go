@@ -1,11 +1,11 @@
 package store
 
-// MaxMinuteTypes is how many event types are counted by name in a minute. The events
-// of further types are counted as OtherTypes, so that senders of many types make no
+// MaxTypesPerMinute is how many event types are counted by name in a minute. The events
+// of further types are counted as OtherTypesName, so that senders of many types make no
 // large documents and pages.
 const (
-	MaxMinuteTypes = 200
-	OtherTypes     = "(other)"
+	MaxTypesPerMinute = 200
+	OtherTypesName    = "(other)"
 )
 
 // A MinuteCount counts the events of a type that were received in a minute.
@@ -38,8 +38,8 @@ func (t *MinuteCounter) Add(minute int64, eventType string) {
 	}
 	key := minuteType{minute, eventType}
 	at, ok := t.index[key]
-	if !ok && t.types[minute] >= MaxMinuteTypes {
-		key.eventType = OtherTypes
+	if !ok && t.types[minute] >= MaxTypesPerMinute {
+		key.eventType = OtherTypesName
 		at, ok = t.index[key]
 	}
 	if !ok {

@@ -28,21 +28,21 @@ func (b *PageBudget) Take(size int) bool {
 	return true
 }
 
-// rowBytes is what a row takes besides its strings.
-const rowBytes = 256
+// rowOverheadBytes is what a row takes besides its strings.
+const rowOverheadBytes = 256
 
 // EventSize is about how many bytes of memory an event takes.
 func EventSize(ev *picket.Event) int {
-	n := rowBytes + len(ev.ID) + len(ev.Sender) + len(ev.Index) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
+	n := rowOverheadBytes + len(ev.ID) + len(ev.Sender) + len(ev.Index) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
 	for i := range ev.Fields {
 		n += 40 + len(ev.Fields[i].Name) + len(ev.Fields[i].Value.Text)
 	}
 	return n
 }
 
-// jsonFactor is how many bytes of JSON a byte of a text can take, as \u0001 does. Texts
+// jsonBytesPerTextByte is how many bytes of JSON a byte of a text can take, as \u0001 does. Texts
 // that are answered as JSON count as such.
-const jsonFactor = 6
+const jsonBytesPerTextByte = 6
 
 // ListedAlertSize is about how many bytes an alert takes in a list, in memory and as JSON.
 func ListedAlertSize(a *picket.Alert) int {
@@ -53,12 +53,12 @@ func ListedAlertSize(a *picket.Alert) int {
 	for _, note := range a.Notes {
 		n += 16 + len(note.Author) + len(note.Text)
 	}
-	return rowBytes + jsonFactor*n
+	return rowOverheadBytes + jsonBytesPerTextByte*n
 }
 
 // MatchSize is about how many bytes of memory a match takes.
 func MatchSize(m *picket.Match) int {
-	n := rowBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
+	n := rowOverheadBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
 	for i := range m.Why {
 		n += 64 + len(m.Why[i].Field) + len(m.Why[i].Value)
 	}
@@ -71,10 +71,10 @@ func ListedMatchSize(m *picket.Match) int {
 	for i := range m.Why {
 		n += 16 + len(m.Why[i].Field) + len(m.Why[i].Value)
 	}
-	return rowBytes + jsonFactor*n
+	return rowOverheadBytes + jsonBytesPerTextByte*n
 }
 
 // ListedHostSize is about how many bytes a host takes in a list, in memory and as JSON.
 func ListedHostSize(h *Host) int {
-	return rowBytes + jsonFactor*(len(h.Name)+len(h.AgentID)+len(h.OS))
+	return rowOverheadBytes + jsonBytesPerTextByte*(len(h.Name)+len(h.AgentID)+len(h.OS))
 }

@@ -29,31 +29,31 @@ func (p Pattern) String() string { return p.text }
 // Match reports whether all of s matches.
 func (p Pattern) Match(s string) bool {
 	if p.cut {
-		s = cutValue(s)
+		s = truncateForRegexp(s)
 	}
 	var stack [256]byte
 	f, _ := casefold.Append(stack[:0], s)
 	if len(p.pieces) == 1 {
-		n, ok := hasPrefix(f, p.pieces[0])
+		n, ok := hasPiecePrefix(f, p.pieces[0])
 		return ok && n == len(f)
 	}
-	n, ok := hasPrefix(f, p.pieces[0])
+	n, ok := hasPiecePrefix(f, p.pieces[0])
 	if !ok {
 		return false
 	}
 	f = f[n:]
 	last := len(p.pieces) - 1
 	for _, piece := range p.pieces[1:last] {
-		if n = index(f, piece); n < 0 {
+		if n = indexOfPiece(f, piece); n < 0 {
 			return false
 		}
 		f = f[n:]
 	}
-	return hasSuffix(f, p.pieces[last])
+	return hasPieceSuffix(f, p.pieces[last])
 }
 
-// hasPrefix reports whether s starts with the piece, and how many bytes that takes.
-func hasPrefix(s []byte, piece []byte) (int, bool) {
+// hasPiecePrefix reports whether s starts with the piece, and how many bytes that takes.
+func hasPiecePrefix(s []byte, piece []byte) (int, bool) {
 	at := 0
 	for i := 0; i < len(piece); i++ {
 		switch {
@@ -71,8 +71,8 @@ func hasPrefix(s []byte, piece []byte) (int, bool) {
 	return at, true
 }
 
-// index returns where the first occurrence of the piece in s ends, or -1.
-func index(s []byte, piece []byte) int {
+// indexOfPiece returns where the first occurrence of the piece in s ends, or -1.
+func indexOfPiece(s []byte, piece []byte) int {
 	if bytes.IndexByte(piece, '?') < 0 {
 		if i := bytes.Index(s, piece); i >= 0 {
 			return i + len(piece)
@@ -83,14 +83,14 @@ func index(s []byte, piece []byte) int {
 		if at < len(s) && !utf8.RuneStart(s[at]) {
 			continue
 		}
-		if n, ok := hasPrefix(s[at:], piece); ok {
+		if n, ok := hasPiecePrefix(s[at:], piece); ok {
 			return at + n
 		}
 	}
 	return -1
 }
 
-func hasSuffix(s []byte, piece []byte) bool {
+func hasPieceSuffix(s []byte, piece []byte) bool {
 	at := len(s)
 	for i := len(piece); i > 0; i-- {
 		switch {

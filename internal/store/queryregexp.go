@@ -36,5 +36,5 @@ func compileRegexp(text string, most int) (*regexp.Regexp, int, error) {
 	return re, size, err
 }
 
-// cutValue returns as much of a value as regular expressions see.
-func cutValue(s string) string { return s[:min(len(s), MaxMatchedBytes)] }
+// truncateForRegexp returns as much of a value as regular expressions see.
+func truncateForRegexp(s string) string { return s[:min(len(s), MaxMatchedBytes)] }

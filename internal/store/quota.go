@@ -41,8 +41,10 @@ type quotaKey struct{ of, sender, agent string }
 // negative: no bound.
 func NewQuota(maxAlerts int) *Quota { return &Quota{maxAlerts: cmp.Or(maxAlerts, DefaultMaxNewAlerts)} }
 
-// Begin returns what a transaction may add at a time, in microseconds.
-func (q *Quota) Begin(now int64) *QuotaUse { return &QuotaUse{quota: q, minute: MinuteOf(now)} }
+// BeginTransaction returns what a transaction may add at a time, in microseconds.
+func (q *Quota) BeginTransaction(now int64) *QuotaUse {
+	return &QuotaUse{quota: q, minute: MinuteOf(now)}
+}
 
 // A QuotaUse is what one transaction adds.
 type QuotaUse struct {
@@ -66,17 +68,17 @@ func (u *QuotaUse) add(k quotaKey, n int) {
 	u.added[k] += n
 }
 
-// Alert returns the alert that a match of a sender's event opens: a, or past a quota the
+// AlertOrGathering returns the alert that a match of a sender's event opens: a, or past a quota the
 // one that gathers such matches.
-func (u *QuotaUse) Alert(sender string, a picket.Alert) picket.Alert {
+func (u *QuotaUse) AlertOrGathering(sender string, a picket.Alert) picket.Alert {
 	limit := u.quota.maxAlerts
 	switch {
 	case limit < 0 || a.RuleID == AlertQuotaRule:
 		return a
 	case u.used(quotaKey{"alerts", sender, ""}) >= limit*SenderQuotaFactor:
-		return gathering("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
+		return newGatheringAlert("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
 	case u.used(quotaKey{"alerts of", sender, a.AgentID}) >= limit:
-		return gathering("Too many new alerts from this agent: further matches are here", a.AgentID)
+		return newGatheringAlert("Too many new alerts from this agent: further matches are here", a.AgentID)
 	}
 	return a
 }
@@ -84,8 +86,8 @@ func (u *QuotaUse) Alert(sender string, a picket.Alert) picket.Alert {
 // SeveralHosts is the host of alerts that gather matches.
 const SeveralHosts = "(several)"
 
-// gathering returns an alert that gathers matches.
-func gathering(title, agent string) picket.Alert {
+// newGatheringAlert returns an alert that gathers matches.
+func newGatheringAlert(title, agent string) picket.Alert {
 	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent, Host: SeveralHosts}
 }
 

@@ -12,8 +12,8 @@ func TestQuota(t *testing.T) {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	q := NewQuota(2)
 	open := func(after time.Duration, agent string, commit bool) string {
-		u := q.Begin(now.Add(after).UnixMicro())
-		a := u.Alert("s", picket.Alert{RuleID: "r", AgentID: agent})
+		u := q.BeginTransaction(now.Add(after).UnixMicro())
+		a := u.AlertOrGathering("s", picket.Alert{RuleID: "r", AgentID: agent})
 		u.AddAlert("s", &a)
 		if commit {
 			u.Commit()

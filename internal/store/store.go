@@ -79,12 +79,12 @@ type EventQuery struct {
 	Cursor       string    // EventPage.Next of the page before
 
 	// What the events have, for lists that show little of them.
-	OnlyFields []string // Fields has only these, cut to MaxListedValue bytes; nil: all
+	OnlyFields []string // Fields has only these, cut to MaxListedValueBytes bytes; nil: all
 	NoRaw      bool     // Raw is nil
 }
 
-// MaxListedValue is how much of a value EventQuery.OnlyFields returns.
-const MaxListedValue = 1 << 10
+// MaxListedValueBytes is how much of a value EventQuery.OnlyFields returns.
+const MaxListedValueBytes = 1 << 10
 
 // An EventPage is one page of events.
 type EventPage struct {

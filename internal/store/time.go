@@ -16,21 +16,21 @@ func MinuteOf(us int64) int64 {
 	return m * microsPerMinute
 }
 
-// TimeRange returns the microseconds, from lo up to but not including hi, that
+// TimeRangeMicros returns the microseconds, from lo up to but not including hi, that
 // are neither before since nor at or after until. A zero time is no bound.
-func TimeRange(since, until time.Time) (lo, hi int64) {
+func TimeRangeMicros(since, until time.Time) (lo, hi int64) {
 	lo, hi = math.MinInt64, math.MaxInt64
 	if !since.IsZero() {
-		lo = microsUp(since)
+		lo = microsRoundedUp(since)
 	}
 	if !until.IsZero() {
-		hi = microsUp(until)
+		hi = microsRoundedUp(until)
 	}
 	return lo, hi
 }
 
-// microsUp rounds a time up to microseconds.
-func microsUp(t time.Time) int64 {
+// microsRoundedUp rounds a time up to microseconds.
+func microsRoundedUp(t time.Time) int64 {
 	us := t.UnixMicro()
 	if t.Nanosecond()%1000 != 0 {
 		us++

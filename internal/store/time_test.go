@@ -19,7 +19,7 @@ func TestTimeRange(t *testing.T) {
 		{at(5001), at(7001), 6, 8}, // neither 5 µs nor what is later than 7.001 µs
 		{at(-1500), at(-1000), -1, -1},
 	} {
-		if lo, hi := store.TimeRange(c.since, c.until); lo != c.lo || hi != c.hi {
+		if lo, hi := store.TimeRangeMicros(c.since, c.until); lo != c.lo || hi != c.hi {
 			t.Errorf("from %v to %v: %d to %d, want %d to %d", c.since, c.until, lo, hi, c.lo, c.hi)
 		}
 	}

@@ -11,12 +11,12 @@ type WorkMeter struct {
 	err  error
 }
 
-// meterBytes is how much is compared between two checks of the context. A regular
+// workCheckBytes is how much is compared between two checks of the context. A regular
 // expression of the largest size takes some tens of milliseconds for it.
-const meterBytes = 4 << 10
+const workCheckBytes = 4 << 10
 
 // NewWorkMeter returns a meter that checks ctx.
-func NewWorkMeter(ctx context.Context) *WorkMeter { return &WorkMeter{ctx: ctx, left: meterBytes} }
+func NewWorkMeter(ctx context.Context) *WorkMeter { return &WorkMeter{ctx: ctx, left: workCheckBytes} }
 
 // Spend counts n bytes of work. Once the context has ended, it returns its error.
 func (m *WorkMeter) Spend(n int) error {
@@ -34,7 +34,7 @@ func (m *WorkMeter) check() error {
 		m.err = m.ctx.Err()
 	}
 	if m.err == nil {
-		m.left = meterBytes
+		m.left = workCheckBytes
 	}
 	return m.err
 }

@@ -45,7 +45,7 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 
 // TokenByHash implements store.Tokens.
 func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
-	d, err := findOne[tokenDoc](ctx, s.tokens, bson.D{elem("hash", hash)})
+	d, err := findOne[tokenDoc](ctx, s.tokens, bson.D{bsonElem("hash", hash)})
 	if err != nil {
 		return store.Token{}, fmt.Errorf("look up token: %w", err)
 	}
@@ -54,7 +54,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
-	docs, err := find[tokenDoc](ctx, s.tokens, bson.D{}, options.Find().SetSort(bson.D{elem("created", 1), elem("_id", 1)}))
+	docs, err := find[tokenDoc](ctx, s.tokens, bson.D{}, options.Find().SetSort(bson.D{bsonElem("created", 1), bsonElem("_id", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("list tokens: %w", err)
 	}
@@ -70,8 +70,8 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 	_, err := findOne[tokenDoc](ctx, s.tokens, byID(id))
 	if err == nil {
 		err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := s.tokens.UpdateOne(ctx, bson.D{elem("_id", id), elem("revoked", nil)},
-				bson.D{elem("$set", bson.D{elem("revoked", at.UnixMicro())})})
+			_, err := s.tokens.UpdateOne(ctx, bson.D{bsonElem("_id", id), bsonElem("revoked", nil)},
+				bson.D{bsonElem("$set", bson.D{bsonElem("revoked", at.UnixMicro())})})
 			return err
 		})
 	}
@@ -164,7 +164,7 @@ type sessionDoc struct {
 // AddSession implements store.Sessions. It also deletes the sessions that have
 // expired when the new one is created.
 func (s *Store) AddSession(ctx context.Context, ss store.Session) error {
-	err := deleteMany(ctx, s.sessions, bson.D{elem("expires", bson.D{elem("$lte", ss.Created.UnixMicro())})})
+	err := deleteMany(ctx, s.sessions, bson.D{bsonElem("expires", bson.D{bsonElem("$lte", ss.Created.UnixMicro())})})
 	if err == nil {
 		d := sessionDoc{Hash: ss.Hash, User: ss.User, Created: ss.Created.UnixMicro(), Expires: ss.Expires.UnixMicro()}
 		err = insert(ctx, s.sessions, d)
@@ -190,7 +190,7 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 // ExtendSession implements store.Sessions.
 func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Time) error {
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.sessions.UpdateOne(ctx, byID(hash), bson.D{elem("$set", bson.D{elem("expires", expires.UnixMicro())})})
+		_, err := s.sessions.UpdateOne(ctx, byID(hash), bson.D{bsonElem("$set", bson.D{bsonElem("expires", expires.UnixMicro())})})
 		return err
 	})
 	if err != nil {
@@ -201,8 +201,8 @@ func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Tim
 
 // UserSessions implements store.Sessions.
 func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
-	filter := bson.D{elem("user", user), elem("expires", bson.D{elem("$gt", now.UnixMicro())})}
-	docs, err := find[sessionDoc](ctx, s.sessions, filter, options.Find().SetSort(bson.D{elem("created", -1), elem("_id", 1)}))
+	filter := bson.D{bsonElem("user", user), bsonElem("expires", bson.D{bsonElem("$gt", now.UnixMicro())})}
+	docs, err := find[sessionDoc](ctx, s.sessions, filter, options.Find().SetSort(bson.D{bsonElem("created", -1), bsonElem("_id", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("list sessions of %s: %w", user, err)
 	}
@@ -227,7 +227,7 @@ func (s *Store) DeleteSession(ctx context.Context, hash string) error {
 
 // DeleteUserSessions implements store.Sessions.
 func (s *Store) DeleteUserSessions(ctx context.Context, user string) error {
-	if err := deleteMany(ctx, s.sessions, bson.D{elem("user", user)}); err != nil {
+	if err := deleteMany(ctx, s.sessions, bson.D{bsonElem("user", user)}); err != nil {
 		return fmt.Errorf("end sessions of %s: %w", user, err)
 	}
 	return nil

@@ -40,19 +40,19 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		}
 	}
 	if len(statuses) > 0 {
-		f = append(f, elem("status", bson.D{elem("$in", statuses)}))
+		f = append(f, bsonElem("status", bson.D{bsonElem("$in", statuses)}))
 	}
 	if len(levels) > 0 {
-		f = append(f, elem("level", bson.D{elem("$in", levels)}))
+		f = append(f, bsonElem("level", bson.D{bsonElem("$in", levels)}))
 	}
 	f = addEqual(f, "rule_id", q.RuleID)
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "host", q.Host)
 	if q.Text != "" {
-		f = append(f, elem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
+		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(q.Text)}))
 	}
-	lo, hi := store.TimeRange(q.Since, q.Until)
-	f = append(f, between("us.last", lo, hi)...)
+	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
+	f = append(f, elemBetween("us.last", lo, hi)...)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorAlerts, q.Cursor)
 		if err != nil {
@@ -73,7 +73,7 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 		last = cursorPosition{a: d.US.Last, b: d.Order}
 		page.Alerts = append(page.Alerts, a)
 		return true
-	}, options.Find().SetSort(bson.D{elem("us.last", -1), elem("order", -1)}).SetLimit(int64(limit)+1))
+	}, options.Find().SetSort(bson.D{bsonElem("us.last", -1), bsonElem("order", -1)}).SetLimit(int64(limit)+1))
 	return page, err
 }
 
@@ -84,15 +84,15 @@ func addEqual(f bson.D, field, value string) bson.D {
 	if value == "" {
 		return f
 	}
-	return append(f, elem(field, value))
+	return append(f, bsonElem(field, value))
 }
 
 // afterPosition selects what follows a position in a list ordered by two fields,
 // both descending.
 func afterPosition(first string, a any, second string, b any) bson.E {
-	return elem("$or", bson.A{
-		bson.D{elem(first, bson.D{elem("$lt", a)})},
-		bson.D{elem(first, a), elem(second, bson.D{elem("$lt", b)})},
+	return bsonElem("$or", bson.A{
+		bson.D{bsonElem(first, bson.D{bsonElem("$lt", a)})},
+		bson.D{bsonElem(first, a), bsonElem(second, bson.D{bsonElem("$lt", b)})},
 	})
 }
 
@@ -124,8 +124,8 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 		}
 		c.Add(picket.AlertStatus(st.Status), st.Level, st.N)
 	}
-	top, err := find[ruleDoc](ctx, s.ruleStats, bson.D{elem("alerts", bson.D{elem("$gt", 0)})},
-		options.Find().SetSort(bson.D{elem("matches", -1), elem("_id", 1)}).SetLimit(10))
+	top, err := find[ruleDoc](ctx, s.ruleStats, bson.D{bsonElem("alerts", bson.D{bsonElem("$gt", 0)})},
+		options.Find().SetSort(bson.D{bsonElem("matches", -1), bsonElem("_id", 1)}).SetLimit(10))
 	if err != nil {
 		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
 	}
@@ -151,18 +151,18 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "event_id", q.EventID)
 	if q.EventNamespace == store.NoNamespace {
-		f = append(f, elem("namespace", bson.D{elem("$exists", false)}))
+		f = append(f, bsonElem("namespace", bson.D{bsonElem("$exists", false)}))
 	} else {
 		f = addEqual(f, "namespace", q.EventNamespace)
 	}
-	lo, hi := store.TimeRange(q.Since, q.Until)
-	f = append(f, between("time_us", lo, hi)...)
+	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
+	f = append(f, elemBetween("time_us", lo, hi)...)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorMatches, q.Cursor)
 		if err != nil {
 			return store.MatchPage{}, err
 		}
-		f = append(f, elem("order", bson.D{elem("$lt", p.a)}))
+		f = append(f, bsonElem("order", bson.D{bsonElem("$lt", p.a)}))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.MatchPage
@@ -177,6 +177,6 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 		last = cursorPosition{a: d.Order}
 		page.Matches = append(page.Matches, m)
 		return true
-	}, options.Find().SetSort(bson.D{elem("order", -1)}).SetLimit(int64(limit)+1))
+	}, options.Find().SetSort(bson.D{bsonElem("order", -1)}).SetLimit(int64(limit)+1))
 	return page, err
 }

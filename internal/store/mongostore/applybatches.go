@@ -62,7 +62,7 @@ const markRetention = time.Hour
 // readPending returns pending batches, the oldest first, and whether there may be
 // more. It also deletes the marks of batches that are not pending.
 func (s *Store) readPending(ctx context.Context) (pending []batchDoc, more bool, err error) {
-	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{elem("seq", 1)}).SetLimit(maxBatchesPerStep))
+	marks, err := find[pendingDoc](ctx, s.pendingMarks, bson.D{}, options.Find().SetSort(bson.D{bsonElem("seq", 1)}).SetLimit(maxBatchesPerStep))
 	if err != nil || len(marks) == 0 {
 		return nil, false, err
 	}
@@ -94,7 +94,7 @@ func (s *Store) deletePendingBatches(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	return deleteMany(ctx, s.pendingMarks, bson.D{elem("_id", bson.D{elem("$in", ids)})})
+	return deleteMany(ctx, s.pendingMarks, bson.D{bsonElem("_id", bson.D{bsonElem("$in", ids)})})
 }
 
 // applyPendingBatches adds the effects of pending batches to the step, the oldest first,
@@ -104,7 +104,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	if err != nil || len(pending) == 0 {
 		return more, err
 	}
-	set := newReadSet()
+	set := newTxnReads()
 	var all []*batchEffects
 	bytes, decoded := 0, 0
 	for i := range pending {
@@ -120,7 +120,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 		all = append(all, effects)
 		set.addEffects(effects, t.now)
 	}
-	if err := t.read(ctx, set); err != nil {
+	if err := t.readDocs(ctx, set); err != nil {
 		return false, err
 	}
 	for i, effects := range all {
@@ -141,7 +141,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 }
 
 // addEffects adds the documents that change when effects are applied.
-func (r *readSet) addEffects(effects *batchEffects, now int64) {
+func (r *txnReads) addEffects(effects *batchEffects, now int64) {
 	for _, h := range effects.Hosts {
 		r.hosts[h.Name] = true
 	}
@@ -203,7 +203,7 @@ func (t *txn) addMatches(ctx context.Context, sender string, matches []matchReco
 		a := picket.Alert{RuleID: m.Rule, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: cmp.Or(m.AlertAgent, m.Agent), Host: m.Host}
 		doc := t.alerts[openAlertKey(a.RuleID, a.AgentID, a.Host)]
 		if doc == nil {
-			if opens := t.quota.Alert(sender, a); opens.RuleID != a.RuleID {
+			if opens := t.quota.AlertOrGathering(sender, a); opens.RuleID != a.RuleID {
 				a = opens
 				if doc, err = t.readOpenAlert(ctx, &a); err != nil {
 					return 0, nil, err
@@ -250,7 +250,7 @@ func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
 	if a.Tags == nil {
 		a.Tags = []string{}
 	}
-	doc := &alertDoc{Order: t.order(int(t.openedAlerts))}
+	doc := &alertDoc{Order: t.orderOfItem(int(t.openedAlerts))}
 	t.openedAlerts++
 	doc.set(&a)
 	t.alerts[doc.UniqueKey] = doc
@@ -285,7 +285,7 @@ func (t *txn) addMatch(doc *alertDoc, sender string, m *matchRecord) {
 	}
 	doc.Kept++
 	at, _ := toDate(fromMicros(m.Time))
-	t.matches = append(t.matches, matchDoc{ID: m.ID, Order: t.order(len(t.matches)), Alert: doc.ID, RuleID: m.Rule, EventID: m.Event, Namespace: m.Namespace,
+	t.matches = append(t.matches, matchDoc{ID: m.ID, Order: t.orderOfItem(len(t.matches)), Alert: doc.ID, RuleID: m.Rule, EventID: m.Event, Namespace: m.Namespace,
 		AgentID: m.Agent, Time: at, US: m.Time, Why: evidenceDocs(m.Why)})
 }
 

@@ -58,13 +58,13 @@ func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) (store.Au
 func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error) {
 	filter := bson.D{}
 	if q.Before > 0 {
-		filter = append(filter, elem("_id", bson.D{elem("$lt", q.Before)}))
+		filter = append(filter, bsonElem("_id", bson.D{bsonElem("$lt", q.Before)}))
 	}
 	if q.Actor != "" {
-		filter = append(filter, elem("actor", q.Actor))
+		filter = append(filter, bsonElem("actor", q.Actor))
 	}
 	if q.Action != "" {
-		filter = append(filter, elem("action", q.Action))
+		filter = append(filter, bsonElem("action", q.Action))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	docs, err := find[auditDoc](ctx, s.audit, filter, options.Find().SetSort(byID(-1)).SetLimit(int64(limit)))
@@ -82,7 +82,7 @@ func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.A
 // PruneAudit implements store.AuditLog.
 func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int64, error) {
 	var upTo int64 // the entries that may go
-	first, err := find[auditDoc](ctx, s.audit, bson.D{elem("at", bson.D{elem("$gte", before.UnixMicro())})}, options.Find().SetSort(byID(1)).SetLimit(1))
+	first, err := find[auditDoc](ctx, s.audit, bson.D{bsonElem("at", bson.D{bsonElem("$gte", before.UnixMicro())})}, options.Find().SetSort(byID(1)).SetLimit(1))
 	if err == nil && len(first) > 0 {
 		upTo = first[0].N - 1
 	}
@@ -105,7 +105,7 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int
 	}
 	var n int64
 	err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		r, err := s.audit.DeleteMany(ctx, bson.D{elem("_id", bson.D{elem("$lte", upTo)})})
+		r, err := s.audit.DeleteMany(ctx, bson.D{bsonElem("_id", bson.D{bsonElem("$lte", upTo)})})
 		if err == nil {
 			n = r.DeletedCount
 		}

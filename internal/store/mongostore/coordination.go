@@ -23,13 +23,13 @@ type rulesDoc struct {
 	At      int64  `bson:"at"`
 }
 
-const publishedID = "rules"
+const publishedRulesID = "rules"
 
 // PublishRules implements store.Coordination.
 func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error {
-	doc := rulesDoc{publishedID, r.Version, r.Bundle, r.Published.UnixMicro()}
+	doc := rulesDoc{publishedRulesID, r.Version, r.Bundle, r.Published.UnixMicro()}
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.publishedRules.ReplaceOne(ctx, byID(publishedID), doc, options.Replace().SetUpsert(true))
+		_, err := s.publishedRules.ReplaceOne(ctx, byID(publishedRulesID), doc, options.Replace().SetUpsert(true))
 		return err
 	})
 	if err != nil {
@@ -40,9 +40,9 @@ func (s *Store) PublishRules(ctx context.Context, r store.PublishedRules) error 
 
 // PublishedRules implements store.Coordination.
 func (s *Store) PublishedRules(ctx context.Context, knownVersion string) (store.PublishedRules, error) {
-	d, err := findOne[rulesDoc](ctx, s.publishedRules, byID(publishedID), options.FindOne().SetProjection(bson.D{elem("version", 1), elem("at", 1)}))
+	d, err := findOne[rulesDoc](ctx, s.publishedRules, byID(publishedRulesID), options.FindOne().SetProjection(bson.D{bsonElem("version", 1), bsonElem("at", 1)}))
 	if err == nil && d.Version != knownVersion {
-		d, err = findOne[rulesDoc](ctx, s.publishedRules, byID(publishedID))
+		d, err = findOne[rulesDoc](ctx, s.publishedRules, byID(publishedRulesID))
 	}
 	if err != nil {
 		return store.PublishedRules{}, fmt.Errorf("read published rules: %w", err)
@@ -68,7 +68,7 @@ const workerRetention = 24 * time.Hour
 func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 	doc := workerDoc{w.ID, w.Host, w.Version, w.RulesRevision, w.Concurrency, w.Started.UnixMicro(), w.LastSeen.UnixMicro(), w.Events}
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		_, err := s.workers.DeleteMany(ctx, bson.D{elem("seen", bson.D{elem("$lt", w.LastSeen.Add(-workerRetention).UnixMicro())})})
+		_, err := s.workers.DeleteMany(ctx, bson.D{bsonElem("seen", bson.D{bsonElem("$lt", w.LastSeen.Add(-workerRetention).UnixMicro())})})
 		if err == nil {
 			_, err = s.workers.ReplaceOne(ctx, byID(w.ID), doc, options.Replace().SetUpsert(true))
 		}
@@ -82,8 +82,8 @@ func (s *Store) ReportWorker(ctx context.Context, w store.Worker) error {
 
 // Workers implements store.Coordination.
 func (s *Store) Workers(ctx context.Context, since time.Time) ([]store.Worker, error) {
-	docs, err := find[workerDoc](ctx, s.workers, bson.D{elem("seen", bson.D{elem("$gte", since.UnixMicro())})},
-		options.Find().SetSort(bson.D{elem("_id", 1)}))
+	docs, err := find[workerDoc](ctx, s.workers, bson.D{bsonElem("seen", bson.D{bsonElem("$gte", since.UnixMicro())})},
+		options.Find().SetSort(bson.D{bsonElem("_id", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("list workers: %w", err)
 	}

@@ -80,8 +80,8 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	var page []store.Observation
 	bytes := 0
 	for len(page) < limit && bytes < store.MaxObservationBytes {
-		doc, err := findOne[observationsDoc](ctx, s.observations, bson.D{elem("_id", bson.D{elem("$gt", after)})},
-			options.FindOne().SetSort(bson.D{elem("_id", 1)}))
+		doc, err := findOne[observationsDoc](ctx, s.observations, bson.D{bsonElem("_id", bson.D{bsonElem("$gt", after)})},
+			options.FindOne().SetSort(bson.D{bsonElem("_id", 1)}))
 		if errors.Is(err, picket.ErrNotFound) {
 			break
 		}
@@ -133,14 +133,14 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 		if len(c.Matches) == 0 {
 			return true, nil
 		}
-		set := newReadSet()
+		set := newTxnReads()
 		set.minutes[minuteID(store.MinuteOf(t.now))] = true
 		records := make([]matchRecord, len(c.Matches))
 		for i := range c.Matches {
 			records[i] = newMatchRecord(&c.Matches[i])
 			set.addMatch(&records[i])
 		}
-		if err := t.read(ctx, set); err != nil {
+		if err := t.readDocs(ctx, set); err != nil {
 			return false, err
 		}
 		saved.Matches, opened, err = t.addMatches(ctx, store.CorrelationSender, records, c.Replay)
@@ -151,7 +151,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 	}
 	if err == nil && !c.DeleteBefore.IsZero() {
 		err = deleteMany(ctx, s.observations, bson.D{
-			elem("at", bson.D{elem("$lt", c.DeleteBefore.UnixMicro())}), elem("_id", bson.D{elem("$lte", c.Offset)}),
+			bsonElem("at", bson.D{bsonElem("$lt", c.DeleteBefore.UnixMicro())}), bsonElem("_id", bson.D{bsonElem("$lte", c.Offset)}),
 		})
 	}
 	if err != nil {

@@ -108,7 +108,7 @@ func (s *Store) diagnoseServer(ctx context.Context, r *ServerReport) error {
 			} `bson:"storage"`
 		} `bson:"parsed"`
 	}
-	if err := runCommand(ctx, s.client.Database("admin"), bson.D{elem("getCmdLineOpts", 1)}, &options); err == nil {
+	if err := runCommand(ctx, s.client.Database("admin"), bson.D{bsonElem("getCmdLineOpts", 1)}, &options); err == nil {
 		enabled := options.Parsed.Storage.Journal.Enabled
 		r.NoJournal = enabled != nil && !*enabled
 	}
@@ -123,7 +123,7 @@ func (s *Store) diagnoseMember(ctx context.Context, r *ServerReport) error {
 		Local time.Time `bson:"localTime"`
 	}
 	begin := time.Now()
-	if err := runCommand(ctx, s.db, bson.D{elem("hello", 1)}, &hello); err != nil {
+	if err := runCommand(ctx, s.db, bson.D{bsonElem("hello", 1)}, &hello); err != nil {
 		return fmt.Errorf("ask the server for its role: %w", err)
 	}
 	took := time.Since(begin)

@@ -36,7 +36,7 @@ type alertDoc struct {
 	Last       time.Time  `bson:"last_seen"`
 	US         alertTimes `bson:"us"` // dates have milliseconds only
 	Notes      []noteDoc  `bson:"notes,omitempty"`
-	SearchText string     `bson:"fold"` // store.AlertText
+	SearchText string     `bson:"fold"` // store.AlertSearchText
 }
 
 type alertTimes struct {
@@ -73,7 +73,7 @@ func (d *alertDoc) set(a *picket.Alert) {
 	if a.Status.Closed() {
 		d.UniqueKey = "closed " + a.ID
 	}
-	d.SearchText = store.AlertText(a)
+	d.SearchText = store.AlertSearchText(a)
 }
 
 // alert returns the alert of the document.
@@ -159,24 +159,24 @@ func addCount(list []namedCount, name string, n int64) []namedCount {
 }
 
 // addTypeCount is addCount for event types, of which there are at most
-// store.MaxMinuteTypes and store.OtherTypes.
+// store.MaxTypesPerMinute and store.OtherTypesName.
 func addTypeCount(list []namedCount, name string, n int64) []namedCount {
-	list = boundTypes(list)
-	if len(list) >= store.MaxMinuteTypes && !slices.ContainsFunc(list, func(c namedCount) bool { return c.Name == name }) {
-		name = store.OtherTypes
+	list = foldTypesPastLimit(list)
+	if len(list) >= store.MaxTypesPerMinute && !slices.ContainsFunc(list, func(c namedCount) bool { return c.Name == name }) {
+		name = store.OtherTypesName
 	}
 	return addCount(list, name, n)
 }
 
-// boundTypes counts the types past store.MaxMinuteTypes as store.OtherTypes. Earlier
+// foldTypesPastLimit counts the types past store.MaxTypesPerMinute as store.OtherTypesName. Earlier
 // versions had no bound.
-func boundTypes(list []namedCount) []namedCount {
-	if len(list) <= store.MaxMinuteTypes+1 {
+func foldTypesPastLimit(list []namedCount) []namedCount {
+	if len(list) <= store.MaxTypesPerMinute+1 {
 		return list
 	}
-	kept := slices.Clone(list[:store.MaxMinuteTypes])
-	for _, c := range list[store.MaxMinuteTypes:] {
-		kept = addCount(kept, store.OtherTypes, c.N)
+	kept := slices.Clone(list[:store.MaxTypesPerMinute])
+	for _, c := range list[store.MaxTypesPerMinute:] {
+		kept = addCount(kept, store.OtherTypesName, c.N)
 	}
 	return kept
 }

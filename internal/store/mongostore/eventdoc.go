@@ -108,10 +108,10 @@ func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eve
 // same: the length and the CRC-32C. A sender that forges it only hides that it has sent
 // other bytes, which are not stored. It is 0 for no bytes.
 func contentHash(raw []byte) int64 {
-	return int64(len(raw))<<32 | int64(crc32.Checksum(raw, castagnoli))
+	return int64(len(raw))<<32 | int64(crc32.Checksum(raw, crc32cTable))
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var crc32cTable = crc32.MakeTable(crc32.Castagnoli)
 
 // setBuiltinConflicts sets BuiltinConflicts; builtin are the built-in values.
 func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin foldedNames) {
@@ -136,15 +136,15 @@ func (c *eventCoder) setBuiltinConflicts(d *eventDoc, ev *picket.Event, builtin 
 	}
 }
 
-// described returns the event of a document without Raw and Fields.
-func (d *eventDoc) described() picket.Event {
+// eventWithoutContent returns the event of a document without Raw and Fields.
+func (d *eventDoc) eventWithoutContent() picket.Event {
 	return picket.Event{ID: d.EventID, Sender: d.Sender, Index: d.Index, AgentID: d.AgentID, Host: d.Host.Hostname, Type: d.Type, OS: d.Host.OS,
 		Time: fromDate(d.Timestamp, d.TimeUS), Received: fromDate(d.Received, d.RecvUS)}
 }
 
 // decode returns the event of a document.
 func (c *eventCoder) decode(d *eventDoc) (picket.Event, error) {
-	ev := d.described()
+	ev := d.eventWithoutContent()
 	switch raw := d.Raw.(type) {
 	case string:
 		ev.Raw = []byte(raw)

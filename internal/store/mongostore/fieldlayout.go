@@ -104,9 +104,9 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 	r := layoutReader{b: layout}
 	var out []sigma.Field
 	for len(r.b) > 0 && !r.bad {
-		code := r.number(layoutLiteral + 1)
+		code := r.readNumber(layoutLiteral + 1)
 		if code == layoutLiteral {
-			f := sigma.Field{Value: sigma.Value{Kind: sigma.Kind(r.number(int(sigma.Bool) + 1))}, Name: r.name()}
+			f := sigma.Field{Value: sigma.Value{Kind: sigma.Kind(r.readNumber(int(sigma.Bool) + 1))}, Name: r.readName()}
 			if len(literals) == 0 {
 				return nil, errLayout
 			}
@@ -117,20 +117,20 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 			out = append(out, f)
 			continue
 		}
-		leaf := r.number(len(leaves))
+		leaf := r.readNumber(len(leaves))
 		if r.bad {
 			break
 		}
 		name := leaves[leaf].Path.Name
 		switch code {
 		case layoutFromLeaf:
-			for i := range r.number(len(leaves) - leaf + 1) {
+			for i := range r.readNumber(len(leaves) - leaf + 1) {
 				out = append(out, sigma.Field{Name: leaves[leaf+i].Path.Name, Value: leaves[leaf+i].Value})
 			}
 		case layoutCutLeaf:
-			out = append(out, sigma.Field{Name: name[r.number(len(name)+1):], Value: leaves[leaf].Value})
+			out = append(out, sigma.Field{Name: name[r.readNumber(len(name)+1):], Value: leaves[leaf].Value})
 		case layoutNamedLeaf:
-			out = append(out, sigma.Field{Name: r.name(), Value: leaves[leaf].Value})
+			out = append(out, sigma.Field{Name: r.readName(), Value: leaves[leaf].Value})
 		}
 	}
 	if r.bad {
@@ -146,8 +146,8 @@ type layoutReader struct {
 	bad bool
 }
 
-// number reads a number that must be below a limit.
-func (r *layoutReader) number(limit int) int {
+// readNumber reads a number that must be below a limit.
+func (r *layoutReader) readNumber(limit int) int {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 || v >= uint64(limit) {
 		r.b, r.bad = nil, true
@@ -157,8 +157,8 @@ func (r *layoutReader) number(limit int) int {
 	return int(v)
 }
 
-func (r *layoutReader) name() string {
-	n := r.number(len(r.b) + 1)
+func (r *layoutReader) readName() string {
+	n := r.readNumber(len(r.b) + 1)
 	if n > len(r.b) {
 		r.b, r.bad = nil, true
 		return ""

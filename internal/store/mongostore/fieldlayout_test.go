@@ -70,7 +70,7 @@ func TestLongestPlainRun(t *testing.T) {
 		"müller":                  "ller",
 		"a\nbc":                   "bc",
 		"say hello world":         "say hello world",
-		strings.Repeat("x", 1000): strings.Repeat("x", maxRunBytes),
+		strings.Repeat("x", 1000): strings.Repeat("x", maxSearchedRunBytes),
 	} {
 		if got := longestPlainRun(text); got != want {
 			t.Errorf("longestPlainRun(%q) = %q, want %q", text, got, want)

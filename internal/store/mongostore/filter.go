@@ -17,42 +17,42 @@ func (f *eventSearch) filter() bson.D {
 	out := bson.D{}
 	var span bson.D
 	if f.lo > math.MinInt64 {
-		span = append(span, elem("$gte", bson.DateTime(millis(f.lo))))
+		span = append(span, bsonElem("$gte", bson.DateTime(millisOfMicros(f.lo))))
 	}
 	if f.hi < math.MaxInt64 {
-		span = append(span, elem("$lte", bson.DateTime(millis(f.hi))))
+		span = append(span, bsonElem("$lte", bson.DateTime(millisOfMicros(f.hi))))
 	}
 	if span != nil {
-		out = append(out, elem("timestamp", span))
+		out = append(out, bsonElem("timestamp", span))
 	}
 	if f.query.Where != nil {
-		if d := translate(f.query.Where); d != nil {
-			out = append(out, elem("$and", bson.A{d}))
+		if d := exprToFilter(f.query.Where); d != nil {
+			out = append(out, bsonElem("$and", bson.A{d}))
 		}
 	}
 	return out
 }
 
-// translate returns a condition that holds for every event that x selects; nil if
+// exprToFilter returns a condition that holds for every event that x selects; nil if
 // there is none better than true. It may hold for other events too, so there is
 // none for a Not.
-func translate(x store.Expr) bson.D {
+func exprToFilter(x store.Expr) bson.D {
 	switch x := x.(type) {
 	case store.And:
 		var all bson.A
 		for _, sub := range x {
-			if d := translate(sub); d != nil {
+			if d := exprToFilter(sub); d != nil {
 				all = append(all, d)
 			}
 		}
 		if all == nil {
 			return nil
 		}
-		return bson.D{elem("$and", all)}
+		return bson.D{bsonElem("$and", all)}
 	case store.Or:
 		var conditions bson.A
 		for _, sub := range x {
-			d := translate(sub)
+			d := exprToFilter(sub)
 			if d == nil {
 				return nil
 			}
@@ -60,24 +60,24 @@ func translate(x store.Expr) bson.D {
 		}
 		return anyOf(conditions)
 	case *store.TextTerm:
-		return translateText("", string(x.Folded()))
+		return textToFilter("", string(x.Folded()))
 	case *store.PatternTerm:
-		return translatePattern(x)
+		return patternToFilter(x)
 	case *store.RegexpTerm:
 		prefix, _ := x.Re.LiteralPrefix()
-		return translateText(x.Field, casefold.String(prefix))
+		return textToFilter(x.Field, casefold.String(prefix))
 	}
 	return nil
 }
 
-func anyOf(conditions bson.A) bson.D { return bson.D{elem("$or", conditions)} }
+func anyOf(conditions bson.A) bson.D { return bson.D{bsonElem("$or", conditions)} }
 
-// translatePattern uses the indexes if a host or an agent is named in full.
-func translatePattern(x *store.PatternTerm) bson.D {
+// patternToFilter uses the indexes if a host or an agent is named in full.
+func patternToFilter(x *store.PatternTerm) bson.D {
 	fold := map[string]string{"host": "fold.host", "agent_id": "fold.agent"}[x.Field]
 	if fold != "" && !strings.ContainsAny(x.Pattern.String(), "*?") {
 		name := casefold.String(x.Pattern.String())
-		return anyOf(bson.A{bson.D{elem(builtinPaths[x.Field], name)}, bson.D{elem(fold, name)}, bson.D{elem("own", x.Field)}})
+		return anyOf(bson.A{bson.D{bsonElem(builtinPaths[x.Field], name)}, bson.D{bsonElem(fold, name)}, bson.D{bsonElem("own", x.Field)}})
 	}
 	best := ""
 	for _, lit := range x.Pattern.Literals() {
@@ -85,36 +85,36 @@ func translatePattern(x *store.PatternTerm) bson.D {
 			best = run
 		}
 	}
-	return translateText(x.Field, best)
+	return textToFilter(x.Field, best)
 }
 
 // builtinPaths are the paths of the built-in fields in an event's document.
 var builtinPaths = map[string]string{"event_id": "_id", "agent_id": "agent_id", "host": "host.hostname", "event_type": "event_type"}
 
-// translateText returns the condition that a folded text is in the event or, if a
+// textToFilter returns the condition that a folded text is in the event or, if a
 // field is named, in any of its values: a value is in raw, among the literals, or
 // built in. It returns nil if no part of the text can be searched for.
-func translateText(field, folded string) bson.D {
+func textToFilter(field, folded string) bson.D {
 	run := longestPlainRun(folded)
 	if run == "" {
 		return nil
 	}
-	re := bson.Regex{Pattern: runPattern(run), Options: "i"}
-	conditions := bson.A{bson.D{elem("raw", re)}, bson.D{elem("odd", true)}}
+	re := bson.Regex{Pattern: runToRegexp(run), Options: "i"}
+	conditions := bson.A{bson.D{bsonElem("raw", re)}, bson.D{bsonElem("odd", true)}}
 	if field != "" {
-		conditions = append(conditions, bson.D{elem("more", re)})
+		conditions = append(conditions, bson.D{bsonElem("more", re)})
 	}
 	if path := builtinPaths[field]; path != "" {
-		conditions = append(conditions, bson.D{elem(path, re)})
+		conditions = append(conditions, bson.D{bsonElem(path, re)})
 	}
 	return anyOf(conditions)
 }
 
-// maxRunBytes is how much of a text is searched for.
-const maxRunBytes = 128
+// maxSearchedRunBytes is how much of a text is searched for.
+const maxSearchedRunBytes = 128
 
 // longestPlainRun returns the longest part of a folded text that JSON writes as it
-// is, or with escapes for which runPattern allows: printable ASCII without quotes
+// is, or with escapes for which runToRegexp allows: printable ASCII without quotes
 // and slashes.
 func longestPlainRun(s string) string {
 	best, start := "", 0
@@ -127,13 +127,13 @@ func longestPlainRun(s string) string {
 		}
 		start = i + 1
 	}
-	return best[:min(len(best), maxRunBytes)]
+	return best[:min(len(best), maxSearchedRunBytes)]
 }
 
-// runPattern returns a regular expression that matches wherever a run is: as it is
+// runToRegexp returns a regular expression that matches wherever a run is: as it is
 // written, or anywhere in an event that writes ASCII as \u00xx, which hardly any
 // event does. The characters that fold to k and s match because of the option i,
 // and as escapes.
-func runPattern(run string) string {
+func runToRegexp(run string) string {
 	return regexp.QuoteMeta(run) + `|\\u00[2-7]|\\u212a|\\u017f`
 }

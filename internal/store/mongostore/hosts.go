@@ -29,7 +29,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, cursor string
 func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error) {
 	f := bson.D{}
 	if text != "" {
-		f = append(f, elem("fold", bson.Regex{Pattern: quoteText(text)}))
+		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(text)}))
 	}
 	if cursor != "" {
 		p, err := parseCursor(cursorHosts, cursor)
@@ -53,7 +53,7 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 		last = cursorPosition{a: d.Last, name: d.Name}
 		page.Hosts = append(page.Hosts, h)
 		return true
-	}, options.Find().SetSort(bson.D{elem("seen", -1), elem("_id", -1)}).SetLimit(int64(limit)+1))
+	}, options.Find().SetSort(bson.D{bsonElem("seen", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)+1))
 	return page, err
 }
 
@@ -76,7 +76,7 @@ func (s *Store) CountHosts(ctx context.Context, since time.Time) (total, online 
 		total, err = s.countDocuments(ctx, s.hosts, bson.D{})
 	}
 	if err == nil {
-		online, err = s.countDocuments(ctx, s.hosts, bson.D{elem("seen", bson.D{elem("$gte", since.UnixMicro())})})
+		online, err = s.countDocuments(ctx, s.hosts, bson.D{bsonElem("seen", bson.D{bsonElem("$gte", since.UnixMicro())})})
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("count hosts: %w", err)

@@ -23,42 +23,42 @@ type indexSpec struct {
 type indexKind int
 
 const (
-	plain indexKind = iota
+	plainIndex indexKind = iota
 	unique
-	sparse // of documents that have the first field
-	closed // of closed alerts
+	sparseIndex       // of documents that have the first field
+	closedAlertsIndex // of closed alerts
 )
 
 func (s *Store) indexes() []indexSpec {
 	return []indexSpec{
-		{&s.events, "seq: -seq -_id", plain},
-		{&s.events, "received: received", plain},
-		{&s.events, "time: -timestamp", plain},
-		{&s.events, "host: host.hostname -seq", plain},
-		{&s.events, "agent: agent_id -seq", plain},
-		{&s.events, "fold_host: fold.host -seq", sparse},
-		{&s.events, "fold_agent: fold.agent -seq", sparse},
-		{&s.events, "own: own -seq", sparse},
-		{&s.events, "odd: odd", sparse},
+		{&s.events, "seq: -seq -_id", plainIndex},
+		{&s.events, "received: received", plainIndex},
+		{&s.events, "time: -timestamp", plainIndex},
+		{&s.events, "host: host.hostname -seq", plainIndex},
+		{&s.events, "agent: agent_id -seq", plainIndex},
+		{&s.events, "fold_host: fold.host -seq", sparseIndex},
+		{&s.events, "fold_agent: fold.agent -seq", sparseIndex},
+		{&s.events, "own: own -seq", sparseIndex},
+		{&s.events, "odd: odd", sparseIndex},
 		{&s.alerts, "slot: slot", unique},
-		{&s.alerts, "seen: -us.last -order", plain},
-		{&s.alerts, "triage: status level -us.last -order", plain},
-		{&s.alerts, "rule: rule_id -us.last -order", plain},
-		{&s.alerts, "agent: agent_id -us.last -order", plain},
-		{&s.alerts, "host: host -us.last -order", plain},
-		{&s.alerts, "closed: us.updated", closed},
-		{&s.matches, "order: -order", plain},
-		{&s.matches, "alert: alert -order", plain},
-		{&s.matches, "rule: rule_id -order", plain},
-		{&s.matches, "agent: agent_id -order", plain},
-		{&s.matches, "event: event_id -order", plain},
-		{&s.hosts, "seen: -seen -_id", plain},
-		{&s.ruleStats, "matches: -matches _id", plain},
-		{&s.minutes, "start: start", plain},
-		{&s.batches, "at: at", plain},
+		{&s.alerts, "seen: -us.last -order", plainIndex},
+		{&s.alerts, "triage: status level -us.last -order", plainIndex},
+		{&s.alerts, "rule: rule_id -us.last -order", plainIndex},
+		{&s.alerts, "agent: agent_id -us.last -order", plainIndex},
+		{&s.alerts, "host: host -us.last -order", plainIndex},
+		{&s.alerts, "closed: us.updated", closedAlertsIndex},
+		{&s.matches, "order: -order", plainIndex},
+		{&s.matches, "alert: alert -order", plainIndex},
+		{&s.matches, "rule: rule_id -order", plainIndex},
+		{&s.matches, "agent: agent_id -order", plainIndex},
+		{&s.matches, "event: event_id -order", plainIndex},
+		{&s.hosts, "seen: -seen -_id", plainIndex},
+		{&s.ruleStats, "matches: -matches _id", plainIndex},
+		{&s.minutes, "start: start", plainIndex},
+		{&s.batches, "at: at", plainIndex},
 		{&s.tokens, "hash: hash", unique},
-		{&s.sessions, "user: user", plain},
-		{&s.sessions, "expires: expires", plain},
+		{&s.sessions, "user: user", plainIndex},
+		{&s.sessions, "expires: expires", plainIndex},
 	}
 }
 
@@ -85,7 +85,7 @@ func (s *Store) prepareDatabase(ctx context.Context) error {
 // detectServer asks the server for its version, and whether it is FerretDB.
 func (s *Store) detectServer(ctx context.Context) error {
 	var info bson.M
-	if err := runCommand(ctx, s.db, bson.D{elem("buildInfo", 1)}, &info); err != nil {
+	if err := runCommand(ctx, s.db, bson.D{bsonElem("buildInfo", 1)}, &info); err != nil {
 		return fmt.Errorf("ask the server for its version: %w", err)
 	}
 	s.version, _ = info["version"].(string)
@@ -139,19 +139,19 @@ func (s *Store) createIndex(ctx context.Context, ix indexSpec) error {
 	var keys bson.D
 	for _, f := range strings.Fields(fields) {
 		if down, ok := strings.CutPrefix(f, "-"); ok {
-			keys = append(keys, elem(down, -1))
+			keys = append(keys, bsonElem(down, -1))
 		} else {
-			keys = append(keys, elem(f, 1))
+			keys = append(keys, bsonElem(f, 1))
 		}
 	}
 	o := options.Index().SetName(ix.name())
 	switch ix.kind {
 	case unique:
 		o.SetUnique(true)
-	case closed:
-		o.SetPartialFilterExpression(bson.D{elem("slot", bson.D{elem("$lt", "d")})})
-	case sparse:
-		o.SetPartialFilterExpression(bson.D{elem(keys[0].Key, bson.D{elem("$exists", true)})})
+	case closedAlertsIndex:
+		o.SetPartialFilterExpression(bson.D{bsonElem("slot", bson.D{bsonElem("$lt", "d")})})
+	case sparseIndex:
+		o.SetPartialFilterExpression(bson.D{bsonElem(keys[0].Key, bson.D{bsonElem("$exists", true)})})
 	}
 	return withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
 		_, err := (*ix.of).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys, Options: o})

@@ -85,8 +85,8 @@ func (s *Store) commitStep(ctx context.Context, r *redoRecord) error {
 
 func stepID(n int64) string { return fmt.Sprintf("%019d", n) }
 
-// recordDone remembers that a step is done.
-func (s *Store) recordDone(n int64) {
+// recordStepDone remembers that a step is done.
+func (s *Store) recordStepDone(n int64) {
 	s.lastStep.Store(max(s.lastStep.Load(), n))
 	s.lastStepSeen.Store(time.Now().UnixMicro())
 }
@@ -96,7 +96,7 @@ func (s *Store) readLastStep(ctx context.Context) (stepDoc, error) {
 	known := s.lastStep.Load()
 	recent := time.Since(time.UnixMicro(s.lastStepSeen.Load())) < stepRetention/3
 	if !s.isFerretDB || !recent {
-		return findOne[stepDoc](ctx, s.journal, bson.D{elem("_id", bson.D{elem("$gte", stepID(known))})},
+		return findOne[stepDoc](ctx, s.journal, bson.D{bsonElem("_id", bson.D{bsonElem("$gte", stepID(known))})},
 			options.FindOne().SetSort(byID(-1)))
 	}
 	// FerretDB would read the whole journal for that query. As the known step is
@@ -129,7 +129,7 @@ func (s *Store) waitForLastStep(ctx context.Context) (int64, error) {
 			return 0, fmt.Errorf("read the last step: %w", err)
 		}
 		if last.Done {
-			s.recordDone(last.N)
+			s.recordStepDone(last.N)
 			return last.N, nil
 		}
 		if last.N != waitingFor {
@@ -176,19 +176,19 @@ func (s *Store) applyStep(ctx context.Context, r *redoRecord) error {
 	}
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := s.journal.UpdateOne(ctx, byID(stepID(r.Step)), bson.D{
-			elem("$set", bson.D{elem("done", true)}), elem("$unset", bson.D{elem("redo", "")}),
+			bsonElem("$set", bson.D{bsonElem("done", true)}), bsonElem("$unset", bson.D{bsonElem("redo", "")}),
 		})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("mark step %d done: %w", r.Step, err)
 	}
-	s.recordDone(r.Step)
+	s.recordStepDone(r.Step)
 	if r.Step%minStepsKept != 0 {
 		return nil
 	}
 	err = deleteMany(ctx, s.journal, bson.D{
-		elem("step", bson.D{elem("$lte", r.Step-minStepsKept)}), elem("at", bson.D{elem("$lt", time.Now().Add(-stepRetention).UnixMicro())}),
+		bsonElem("step", bson.D{bsonElem("$lte", r.Step-minStepsKept)}), bsonElem("at", bson.D{bsonElem("$lt", time.Now().Add(-stepRetention).UnixMicro())}),
 	})
 	if err != nil {
 		return fmt.Errorf("delete old steps: %w", err)

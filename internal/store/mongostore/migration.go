@@ -105,7 +105,7 @@ func (s *Store) ImportMatches(ctx context.Context, ms []picket.Match, order int6
 func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[string]int64, order int64) error {
 	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
 		ids := make([]string, len(as))
-		set := newReadSet()
+		set := newTxnReads()
 		for i := range as {
 			ids[i] = as[i].ID
 			set.addAlert(as[i].RuleID, as[i].AgentID, as[i].Host)
@@ -114,7 +114,7 @@ func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[st
 		if err != nil {
 			return false, err
 		}
-		if err := t.read(ctx, set); err != nil {
+		if err := t.readDocs(ctx, set); err != nil {
 			return false, err
 		}
 		known := make(map[string]bool)

@@ -24,18 +24,18 @@ func TestLargeMinutes(t *testing.T) {
 		t.Fatalf("only %d bytes", len(raw))
 	}
 	docs := []bson.Raw{raw}
-	testenv.Check(t, boundMinutes(docs))
+	testenv.Check(t, shrinkMinutes(docs))
 	var got minuteDoc
 	testenv.Check(t, bson.Unmarshal(docs[0], &got))
 	total := int64(0)
 	for _, c := range got.Events {
 		total += c.N
 	}
-	if len(docs[0]) > 1<<20 || total != 80_000 || got.ID != m.ID || got.Step != m.Step || len(got.Events) != store.MaxMinuteTypes+1 {
+	if len(docs[0]) > 1<<20 || total != 80_000 || got.ID != m.ID || got.Step != m.Step || len(got.Events) != store.MaxTypesPerMinute+1 {
 		t.Errorf("%d bytes, %d events of %d types", len(docs[0]), total, len(got.Events))
 	}
 	got.Events = addTypeCount(got.Events, "new", 1)
-	if last := got.Events[len(got.Events)-1]; last.Name != store.OtherTypes || last.N != 2*(40_000-store.MaxMinuteTypes)+1 {
+	if last := got.Events[len(got.Events)-1]; last.Name != store.OtherTypesName || last.N != 2*(40_000-store.MaxTypesPerMinute)+1 {
 		t.Errorf("others are %+v", last)
 	}
 }

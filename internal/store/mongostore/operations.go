@@ -16,7 +16,7 @@ import (
 // maxOpItems is how many keys or documents one operation has at most.
 const maxOpItems = 1000
 
-const duplicateKey = 11000
+const codeDuplicateKey = 11000
 
 // unavailableCodes are the codes of errors that are transient: no primary, an
 // election, a shutdown, a write that too few members have confirmed in time.
@@ -112,7 +112,7 @@ func findIn[T any](ctx context.Context, s *Store, c *mongo.Collection, field str
 	each := s.isFerretDB && field == "_id" && len(keys) <= ferretMaxLookups
 	for len(keys) > 0 {
 		n := min(maxOpItems, len(keys))
-		filter := bson.D{elem(field, bson.D{elem("$in", keys[:n])})}
+		filter := bson.D{bsonElem(field, bson.D{bsonElem("$in", keys[:n])})}
 		if each {
 			n = 1
 			filter = byID(keys[0])
@@ -158,7 +158,7 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (existing [
 				return err
 			}
 			for _, e := range many.WriteErrors {
-				if e.Code != duplicateKey {
+				if e.Code != codeDuplicateKey {
 					return err
 				}
 				existing = append(existing, at+e.Index)
@@ -210,7 +210,7 @@ func (s *Store) countDocuments(ctx context.Context, c *mongo.Collection, filter 
 		N int64 `bson:"n"`
 	}
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		return s.db.RunCommand(ctx, bson.D{elem("count", c.Name()), elem("query", filter)}).Decode(&out)
+		return s.db.RunCommand(ctx, bson.D{bsonElem("count", c.Name()), bsonElem("query", filter)}).Decode(&out)
 	})
 	return out.N, err
 }
@@ -218,5 +218,5 @@ func (s *Store) countDocuments(ctx context.Context, c *mongo.Collection, filter 
 // byID selects the document with an id.
 func byID(id any) bson.D { return bson.D{{Key: "_id", Value: id}} }
 
-// elem returns an element of a document: a field and its value or condition.
-func elem(field string, value any) bson.E { return bson.E{Key: field, Value: value} }
+// bsonElem returns an element of a document: a field and its value or condition.
+func bsonElem(field string, value any) bson.E { return bson.E{Key: field, Value: value} }

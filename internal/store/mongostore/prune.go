@@ -30,25 +30,25 @@ func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
 func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 	deleted := int64(0)
 	if r.MaxAge > 0 {
-		_, before := store.TimeRange(time.Time{}, r.Now.Add(-r.MaxAge))
-		n, err := s.pruneAge(ctx, before)
+		_, before := store.TimeRangeMicros(time.Time{}, r.Now.Add(-r.MaxAge))
+		n, err := s.pruneReceivedBefore(ctx, before)
 		deleted += n
 		if err != nil {
 			return deleted, err
 		}
 	}
 	if r.MaxBytes > 0 {
-		n, err := s.pruneBytes(ctx, r.MaxBytes)
+		n, err := s.pruneToSize(ctx, r.MaxBytes)
 		deleted += n
 		if err != nil {
 			return deleted, err
 		}
 	}
-	if err := deleteMany(ctx, s.minutes, bson.D{elem("start", bson.D{elem("$lt", r.Now.Add(-rollupRetention).UnixMicro())})}); err != nil {
+	if err := deleteMany(ctx, s.minutes, bson.D{bsonElem("start", bson.D{bsonElem("$lt", r.Now.Add(-rollupRetention).UnixMicro())})}); err != nil {
 		return deleted, err
 	}
 	err := deleteMany(ctx, s.batches, bson.D{
-		elem("at", bson.D{elem("$lt", r.Now.Add(-batchIDRetention).UnixMicro())}), elem("pending", bson.D{elem("$ne", true)}),
+		bsonElem("at", bson.D{bsonElem("$lt", r.Now.Add(-batchIDRetention).UnixMicro())}), bsonElem("pending", bson.D{bsonElem("$ne", true)}),
 	})
 	return deleted, err
 }
@@ -68,8 +68,8 @@ type oldEvent struct {
 func (s *Store) findOldest(ctx context.Context, filter bson.D, by string) ([]oldEvent, error) {
 	var out []oldEvent
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem(by, 1)}).SetLimit(maxDeletionsPerStep).
-			SetProjection(bson.D{elem("seq", 1), elem("raw", 1), elem("received", 1), elem("received_us", 1)}))
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem(by, 1)}).SetLimit(maxDeletionsPerStep).
+			SetProjection(bson.D{bsonElem("seq", 1), bsonElem("raw", 1), bsonElem("received", 1), bsonElem("received_us", 1)}))
 		if err != nil {
 			return err
 		}
@@ -92,14 +92,14 @@ func (s *Store) findOldest(ctx context.Context, filter bson.D, by string) ([]old
 	return out, err
 }
 
-// pruneAge deletes the events received before a time.
-func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
+// pruneReceivedBefore deletes the events received before a time.
+func (s *Store) pruneReceivedBefore(ctx context.Context, before int64) (int64, error) {
 	deleted := int64(0)
 	for {
 		n := 0
 		err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
 			// The query is to the millisecond, the loop to the microsecond.
-			found, err := s.findOldest(ctx, bson.D{elem("received", bson.D{elem("$lte", bson.DateTime(millis(before)))})}, "received")
+			found, err := s.findOldest(ctx, bson.D{bsonElem("received", bson.D{bsonElem("$lte", bson.DateTime(millisOfMicros(before)))})}, "received")
 			if err != nil {
 				return false, err
 			}
@@ -119,9 +119,9 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 	}
 }
 
-// pruneBytes deletes the events stored first until the rest has at most limit
+// pruneToSize deletes the events stored first until the rest has at most limit
 // bytes.
-func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
+func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
 	if err := s.ensureApplied(ctx); err != nil {
 		return 0, err
 	}

@@ -18,7 +18,7 @@ const maxAlertsPerStep = 100
 // closedBefore selects the closed alerts that were last changed before a time. The
 // condition on their UniqueKey is that of the index.
 func closedBefore(before int64) bson.D {
-	return bson.D{elem("slot", bson.D{elem("$gte", "closed "), elem("$lt", "closed!")}), elem("us.updated", bson.D{elem("$lt", before)})}
+	return bson.D{bsonElem("slot", bson.D{bsonElem("$gte", "closed "), bsonElem("$lt", "closed!")}), bsonElem("us.updated", bson.D{bsonElem("$lt", before)})}
 }
 
 // PruneAlerts implements store.Alerts.
@@ -39,13 +39,13 @@ func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error
 // pruneAlerts deletes the oldest of the closed alerts, up to maxAlertsPerStep. Their
 // matches go first, because a step has no room for them.
 func (s *Store) pruneAlerts(ctx context.Context, before int64) (n int, err error) {
-	docs, err := s.findClosed(ctx, before)
+	docs, err := s.findClosedAlerts(ctx, before)
 	if err != nil {
 		return 0, err
 	}
 	withoutMatches := make(map[string]bool)
 	for _, d := range docs {
-		if err := deleteMany(ctx, s.matches, bson.D{elem("alert", d.ID)}); err != nil {
+		if err := deleteMany(ctx, s.matches, bson.D{bsonElem("alert", d.ID)}); err != nil {
 			return 0, fmt.Errorf("delete matches of alert %s: %w", d.ID, err)
 		}
 		withoutMatches[d.ID] = true
@@ -54,7 +54,7 @@ func (s *Store) pruneAlerts(ctx context.Context, before int64) (n int, err error
 		return 0, nil
 	}
 	err = s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
-		docs, err := s.findClosed(ctx, before) // again, because one may have been reopened
+		docs, err := s.findClosedAlerts(ctx, before) // again, because one may have been reopened
 		if err != nil {
 			return false, err
 		}
@@ -77,10 +77,10 @@ func (s *Store) pruneAlerts(ctx context.Context, before int64) (n int, err error
 	return n, err
 }
 
-// findClosed returns the closed alerts that were last changed before a time, the oldest
+// findClosedAlerts returns the closed alerts that were last changed before a time, the oldest
 // first, up to maxAlertsPerStep.
-func (s *Store) findClosed(ctx context.Context, before int64) ([]alertDoc, error) {
-	return find[alertDoc](ctx, s.alerts, closedBefore(before), options.Find().SetSort(bson.D{elem("us.updated", 1)}).SetLimit(maxAlertsPerStep))
+func (s *Store) findClosedAlerts(ctx context.Context, before int64) ([]alertDoc, error) {
+	return find[alertDoc](ctx, s.alerts, closedBefore(before), options.Find().SetSort(bson.D{bsonElem("us.updated", 1)}).SetLimit(maxAlertsPerStep))
 }
 
 // deleteUnusedRules adds the deletion of the counters of rules that have no alerts besides
@@ -95,7 +95,7 @@ func (t *txn) deleteUnusedRules(ctx context.Context, rules map[string]bool) erro
 		if d.Alerts > 0 {
 			continue
 		}
-		_, err := findOne[alertDoc](ctx, s.alerts, bson.D{elem("rule_id", rule), elem("_id", bson.D{elem("$nin", t.deletedAlerts)})})
+		_, err := findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("rule_id", rule), bsonElem("_id", bson.D{bsonElem("$nin", t.deletedAlerts)})})
 		if errors.Is(err, picket.ErrNotFound) {
 			t.deletedRules = append(t.deletedRules, rule)
 		} else if err != nil {
@@ -110,7 +110,7 @@ func (s *Store) deleteOlder(ctx context.Context, r *redoRecord, ids []string, fr
 	if len(ids) == 0 {
 		return nil
 	}
-	err := deleteMany(ctx, s.db.Collection(from), bson.D{elem("_id", bson.D{elem("$in", ids)}), elem("step", bson.D{elem("$lt", r.Step)})})
+	err := deleteMany(ctx, s.db.Collection(from), bson.D{bsonElem("_id", bson.D{bsonElem("$in", ids)}), bsonElem("step", bson.D{bsonElem("$lt", r.Step)})})
 	if err != nil {
 		return fmt.Errorf("delete from %s: %w", from, err)
 	}

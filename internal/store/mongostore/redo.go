@@ -105,7 +105,7 @@ func (s *Store) insertMatches(ctx context.Context, matches []matchDoc) error {
 func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	c := s.db.Collection(p.Collection)
 	if c.Name() == s.minutes.Name() {
-		if err := boundMinutes(p.Docs); err != nil {
+		if err := shrinkMinutes(p.Docs); err != nil {
 			return err
 		}
 	}
@@ -126,12 +126,12 @@ func (s *Store) replaceOlder(ctx context.Context, step int64, p putDocs) error {
 	return nil
 }
 
-// maxMinuteBytes is more than a minute's document takes within store.MaxMinuteTypes.
+// maxMinuteBytes is more than a minute's document takes within store.MaxTypesPerMinute.
 const maxMinuteBytes = 1 << 20
 
-// boundMinutes makes minutes small that were journaled before their types were bounded
+// shrinkMinutes makes minutes small that were journaled before their types were bounded
 // and may be too large for MongoDB: the step could never be applied.
-func boundMinutes(docs []bson.Raw) error {
+func shrinkMinutes(docs []bson.Raw) error {
 	for i, raw := range docs {
 		if len(raw) <= maxMinuteBytes {
 			continue
@@ -139,7 +139,7 @@ func boundMinutes(docs []bson.Raw) error {
 		var m minuteDoc
 		err := bson.Unmarshal(raw, &m)
 		if err == nil {
-			m.Events = boundTypes(m.Events)
+			m.Events = foldTypesPastLimit(m.Events)
 			docs[i], err = bson.Marshal(&m)
 		}
 		if err != nil {
@@ -195,7 +195,7 @@ func (s *Store) replaceOlderOneByOne(ctx context.Context, c *mongo.Collection, s
 }
 
 func beforeStep(doc bson.Raw, step int64) bson.D {
-	return bson.D{elem("_id", doc.Lookup("_id")), elem("step", bson.D{elem("$lt", step)})}
+	return bson.D{bsonElem("_id", doc.Lookup("_id")), bsonElem("step", bson.D{bsonElem("$lt", step)})}
 }
 
 // deleteEvents deletes events whose seq is at most upToSeq: an event with one of
@@ -204,7 +204,7 @@ func (s *Store) deleteEvents(ctx context.Context, ids []string, upToSeq int64) e
 	for len(ids) > 0 {
 		n := min(maxOpItems, len(ids))
 		err := deleteMany(ctx, s.events, bson.D{
-			elem("_id", bson.D{elem("$in", ids[:n])}), elem("seq", bson.D{elem("$lte", upToSeq)}),
+			bsonElem("_id", bson.D{bsonElem("$in", ids[:n])}), bsonElem("seq", bson.D{bsonElem("$lte", upToSeq)}),
 		})
 		if err != nil {
 			return fmt.Errorf("delete events: %w", err)

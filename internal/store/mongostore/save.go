@@ -185,7 +185,7 @@ func (s *Store) readStored(ctx context.Context, keys []string, stored map[string
 		ID    string `bson:"_id"`
 		Batch string `bson:"batch"`
 		Hash  int64  `bson:"hash"`
-	}](ctx, s, s.eventsLocal, "_id", keys, options.Find().SetProjection(bson.D{elem("batch", 1), elem("hash", 1)}))
+	}](ctx, s, s.eventsLocal, "_id", keys, options.Find().SetProjection(bson.D{bsonElem("batch", 1), bsonElem("hash", 1)}))
 	if err != nil {
 		return fmt.Errorf("look up existing events: %w", err)
 	}

@@ -30,7 +30,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit)}
 	f.budget = store.NewPageBudget(f.limit)
 	f.view.Meter = store.NewWorkMeter(ctx)
-	f.lo, f.hi = store.TimeRange(q.Since, q.Until)
+	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
 	if q.Cursor != "" {
 		p, err := parseCursor(cursorEvents, q.Cursor)
 		if err != nil {
@@ -80,7 +80,7 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 	}
 	n := 0
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{elem("seq", -1), elem("_id", -1)}).SetLimit(int64(limit)))
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)))
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 		}
 	}
 	if f.query.OnlyFields != nil {
-		ev.Fields = store.SelectFields(nil, ev.Fields, f.query.OnlyFields)
+		ev.Fields = store.AppendSelectedFields(nil, ev.Fields, f.query.OnlyFields)
 	}
 	if f.query.NoRaw {
 		ev.Raw = nil
@@ -153,7 +153,7 @@ func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, er
 	if err != nil {
 		return picket.Event{}, err
 	}
-	if described := d.described(); !ref.Names(&described) {
+	if described := d.eventWithoutContent(); !ref.RefersTo(&described) {
 		return picket.Event{}, picket.ErrNotFound
 	}
 	var c eventCoder
@@ -165,20 +165,20 @@ func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, er
 func (s *Store) findKey(ctx context.Context, ref store.EventRef) (string, error) {
 	after, before := picket.EventKeyRange(ref.ID)
 	filter := bson.D{
-		elem("$or", bson.A{byID(ref.ID), bson.D{elem("_id", bson.D{elem("$gt", after), elem("$lt", before)})}}),
-		elem("event_id", ref.ID),
+		bsonElem("$or", bson.A{byID(ref.ID), bson.D{bsonElem("_id", bson.D{bsonElem("$gt", after), bsonElem("$lt", before)})}}),
+		bsonElem("event_id", ref.ID),
 	}
 	filter = addEqual(filter, "agent_id", ref.AgentID)
 	filter = addEqual(filter, "sender", ref.Sender)
 	filter = addEqual(filter, "index", ref.Index)
-	docs, err := find[eventDoc](ctx, s.events, filter, options.Find().SetSort(bson.D{elem("seq", -1)}).SetLimit(store.MaxSameID+1).
-		SetProjection(bson.D{elem("raw", 0), elem("recipe", 0), elem("more", 0)}))
+	docs, err := find[eventDoc](ctx, s.events, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1)}).SetLimit(store.MaxListedSameID+1).
+		SetProjection(bson.D{bsonElem("raw", 0), bsonElem("recipe", 0), bsonElem("more", 0)}))
 	if err != nil {
 		return "", err
 	}
 	named := store.NewSameIDEvents(ref)
 	for i := range docs {
-		named.Add(docs[i].described())
+		named.Add(docs[i].eventWithoutContent())
 	}
 	if err := named.Err(); err != nil {
 		return "", err

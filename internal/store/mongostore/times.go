@@ -26,27 +26,27 @@ func (q *sequenceGenerator) next(n int) int64 {
 
 func fromMicros(us int64) time.Time { return time.UnixMicro(us).UTC() }
 
-// between returns the condition that a number is at least lo and less than hi,
+// elemBetween returns the condition that a number is at least lo and less than hi,
 // where those are bounds.
-func between(field string, lo, hi int64) bson.D {
+func elemBetween(field string, lo, hi int64) bson.D {
 	var d bson.D
 	if lo > math.MinInt64 {
-		d = append(d, elem("$gte", lo))
+		d = append(d, bsonElem("$gte", lo))
 	}
 	if hi < math.MaxInt64 {
-		d = append(d, elem("$lt", hi))
+		d = append(d, bsonElem("$lt", hi))
 	}
 	if d == nil {
 		return nil
 	}
-	return bson.D{elem(field, d)}
+	return bson.D{bsonElem(field, d)}
 }
 
 // toDate returns a time as a BSON date, which has milliseconds, and the
 // microseconds below them.
 func toDate(t time.Time) (d bson.DateTime, below int32) {
 	us := t.UnixMicro()
-	ms := millis(us)
+	ms := millisOfMicros(us)
 	return bson.DateTime(ms), int32(us - ms*1000)
 }
 
@@ -54,8 +54,8 @@ func fromDate(d bson.DateTime, below int32) time.Time {
 	return fromMicros(int64(d)*1000 + int64(below))
 }
 
-// millis rounds microseconds down to milliseconds.
-func millis(us int64) int64 {
+// millisOfMicros rounds microseconds down to milliseconds.
+func millisOfMicros(us int64) int64 {
 	ms := us / 1000
 	if us%1000 < 0 {
 		ms--

@@ -78,7 +78,7 @@ func (s *Store) diskBytes(ctx context.Context) (int64, error) {
 		Indexes float64 `bson:"indexSize"`
 	}
 	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-		return s.db.RunCommand(ctx, bson.D{elem("dbStats", 1)}).Decode(&disk)
+		return s.db.RunCommand(ctx, bson.D{bsonElem("dbStats", 1)}).Decode(&disk)
 	})
 	return int64(disk.Storage + disk.Indexes), err
 }
@@ -88,8 +88,8 @@ func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.M
 	if err := s.ensureApplied(ctx); err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)
 	}
-	lo, hi := store.TimeRange(since, until)
-	docs, err := find[minuteDoc](ctx, s.minutes, append(bson.D{}, between("start", lo, hi)...), options.Find().SetSort(bson.D{elem("start", 1)}))
+	lo, hi := store.TimeRangeMicros(since, until)
+	docs, err := find[minuteDoc](ctx, s.minutes, append(bson.D{}, elemBetween("start", lo, hi)...), options.Find().SetSort(bson.D{bsonElem("start", 1)}))
 	if err != nil {
 		return nil, fmt.Errorf("read activity: %w", err)
 	}

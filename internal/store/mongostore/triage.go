@@ -20,9 +20,9 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 			return false, err
 		}
 		before := doc.alert()
-		set := newReadSet()
+		set := newTxnReads()
 		set.addAlert(before.RuleID, before.AgentID, before.Host)
-		if err := t.read(ctx, set); err != nil {
+		if err := t.readDocs(ctx, set); err != nil {
 			return false, err
 		}
 		out = doc.alert()

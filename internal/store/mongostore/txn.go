@@ -49,40 +49,40 @@ type txn struct {
 
 func newTxn(s *Store, step int64) *txn {
 	now := s.options.Now().UnixMicro()
-	return &txn{store: s, step: step, now: now, quota: s.quota.Begin(now),
+	return &txn{store: s, step: step, now: now, quota: s.quota.BeginTransaction(now),
 		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[string]*minuteDoc),
 		unlisted: make(map[string]int64), rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
 }
 
-// stepBits is how many bits of an order are the number within the step.
-const stepBits = 22
+// itemNumberBits is how many bits of an order are the number within the step.
+const itemNumberBits = 22
 
-// order returns the order of item i of this step. Items of later steps are later.
-func (t *txn) order(i int) int64 { return t.step<<stepBits | int64(i) }
+// orderOfItem returns the order of item i of this step. Items of later steps are later.
+func (t *txn) orderOfItem(i int) int64 { return t.step<<itemNumberBits | int64(i) }
 
-// A readSet names the documents that a txn reads before it changes any.
-type readSet struct {
+// A txnReads names the documents that a txn reads before it changes any.
+type txnReads struct {
 	openAlerts, hosts, rules, minutes, matches map[string]bool
 }
 
-func newReadSet() *readSet {
-	return &readSet{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)}
+func newTxnReads() *txnReads {
+	return &txnReads{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)}
 }
 
 // addAlert adds the documents that change with an open alert.
-func (r *readSet) addAlert(rule, agent, host string) {
+func (r *txnReads) addAlert(rule, agent, host string) {
 	r.openAlerts[openAlertKey(rule, agent, host)] = true
 	r.rules[rule] = true
 	r.hosts[host] = true
 }
 
-func (r *readSet) addMatch(m *matchRecord) {
+func (r *txnReads) addMatch(m *matchRecord) {
 	r.addAlert(m.Rule, cmp.Or(m.AlertAgent, m.Agent), m.Host)
 	r.matches[m.ID] = true
 }
 
-// read reads the documents of a read set, concurrently.
-func (t *txn) read(ctx context.Context, r *readSet) error {
+// readDocs reads the documents of a read set, concurrently.
+func (t *txn) readDocs(ctx context.Context, r *txnReads) error {
 	s := t.store
 	var g errgroup.Group
 	g.Go(func() (err error) { t.totals, err = s.readTotals(ctx); return err })
@@ -114,7 +114,7 @@ func (t *txn) read(ctx context.Context, r *readSet) error {
 
 // countUnlisted counts the open alerts of the hosts of a read set that are not listed,
 // because they were past the quota of their sender.
-func (t *txn) countUnlisted(ctx context.Context, r *readSet) error {
+func (t *txn) countUnlisted(ctx context.Context, r *txnReads) error {
 	var names []string
 	for name := range r.hosts {
 		if t.hosts[name] == nil {
@@ -127,7 +127,7 @@ func (t *txn) countUnlisted(ctx context.Context, r *readSet) error {
 	docs, err := findIn[struct {
 		Host   string `bson:"host"`
 		Status string `bson:"status"`
-	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{elem("host", 1), elem("status", 1)}))
+	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{bsonElem("host", 1), bsonElem("status", 1)}))
 	if err != nil {
 		return fmt.Errorf("read alerts of new hosts: %w", err)
 	}
@@ -207,7 +207,7 @@ func (t *txn) redoRecord() (*redoRecord, error) {
 	}
 	if t.totals != nil {
 		t.totals.Step = t.step
-		add(t.store.totals, marshal(&err, t.totals))
+		add(t.store.totals, marshalPut(&err, t.totals))
 	}
 	add(t.store.alerts, marshalChanged(&err, t.alerts, func(a *alertDoc) bool { return a.Step == t.step }))
 	add(t.store.hosts, marshalChanged(&err, t.hosts, func(h *hostDoc) bool { return h.Step == t.step }))
@@ -215,7 +215,7 @@ func (t *txn) redoRecord() (*redoRecord, error) {
 	add(t.store.minutes, marshalChanged(&err, t.minutes, func(m *minuteDoc) bool { return m.Step == t.step }))
 	if t.correlations != nil {
 		t.correlations.Step = t.step
-		add(t.store.correlations, marshal(&err, t.correlations))
+		add(t.store.correlations, marshalPut(&err, t.correlations))
 	}
 	if len(t.observations) > 0 {
 		text, jsonErr := json.Marshal(t.observations)
@@ -225,7 +225,7 @@ func (t *txn) redoRecord() (*redoRecord, error) {
 	return r, err
 }
 
-func marshal(failed *error, doc any) *putDocs {
+func marshalPut(failed *error, doc any) *putDocs {
 	raw, err := bson.Marshal(doc)
 	*failed = errors.Join(*failed, err)
 	return &putDocs{Docs: []bson.Raw{raw}}
@@ -236,7 +236,7 @@ func marshalChanged[T any](failed *error, docs map[string]*T, changed func(*T) b
 	p := new(putDocs)
 	for _, doc := range docs {
 		if changed(doc) {
-			p.Docs = append(p.Docs, marshal(failed, doc).Docs...)
+			p.Docs = append(p.Docs, marshalPut(failed, doc).Docs...)
 		}
 	}
 	return p

@@ -60,7 +60,7 @@ func scanToken(r rowScanner) (store.Token, error) {
 func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, error) {
 	t, err := scanToken(s.lookupDB.QueryRowContext(ctx, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash))
 	if err != nil {
-		return store.Token{}, fmt.Errorf("look up token: %w", notFound(err))
+		return store.Token{}, fmt.Errorf("look up token: %w", mapNoRows(err))
 	}
 	return t, nil
 }
@@ -129,7 +129,7 @@ func scanUser(r rowScanner) (store.User, error) {
 func (s *Store) User(ctx context.Context, name string) (store.User, error) {
 	u, err := scanUser(s.lookupDB.QueryRowContext(ctx, "SELECT "+userColumns+" FROM users WHERE name = ?", name))
 	if err != nil {
-		return store.User{}, fmt.Errorf("read user %s: %w", name, notFound(err))
+		return store.User{}, fmt.Errorf("read user %s: %w", name, mapNoRows(err))
 	}
 	return u, nil
 }
@@ -185,7 +185,7 @@ func (s *Store) Session(ctx context.Context, hash string, now time.Time) (store.
 	err := s.lookupDB.QueryRowContext(ctx, "SELECT user, created, expires FROM sessions WHERE hash = ? AND expires > ?", hash, block.Micros(now)).
 		Scan(&ss.User, &created, &expires)
 	if err != nil {
-		return store.Session{}, fmt.Errorf("look up session: %w", notFound(err))
+		return store.Session{}, fmt.Errorf("look up session: %w", mapNoRows(err))
 	}
 	ss.Created, ss.Expires = block.FromMicros(created), block.FromMicros(expires)
 	return ss, nil

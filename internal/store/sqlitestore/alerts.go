@@ -80,7 +80,7 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	if q.Text != "" {
 		where.add("instr(folded, ?) > 0", casefold.String(q.Text))
 	}
-	lo, hi := store.TimeRange(q.Since, q.Until)
+	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	where.addBetween("last_seen", lo, hi)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
@@ -163,13 +163,13 @@ func (s *Store) queryIn(ctx context.Context, db *sql.DB, q string, args []any, f
 func (s *Store) Alert(ctx context.Context, id string) (picket.Alert, error) {
 	a, err := scanAlert(s.readDB.QueryRowContext(ctx, "SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
 	if err != nil {
-		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, notFound(err))
+		return picket.Alert{}, fmt.Errorf("read alert %s: %w", id, mapNoRows(err))
 	}
 	return a.Alert, nil
 }
 
-// notFound maps the driver's error for no rows to picket's.
-func notFound(err error) error {
+// mapNoRows maps the driver's error for no rows to picket's.
+func mapNoRows(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return picket.ErrNotFound
 	}

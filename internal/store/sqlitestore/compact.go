@@ -12,10 +12,10 @@ import (
 
 const (
 	// Fresh blocks with fewer than smallBlockEvents events are merged into larger
-	// fresh ones, smallBlockGroup at a time: batches of single events must not
+	// fresh ones, maxSmallBlocksPerMerge at a time: batches of single events must not
 	// leave a block each.
-	smallBlockEvents = 64
-	smallBlockGroup  = 32
+	smallBlockEvents       = 64
+	maxSmallBlocksPerMerge = 32
 
 	// maxBacklogBytes is how many bytes of events may wait for their index before
 	// Save is slowed down to the speed of indexing. A search reads them whole.
@@ -50,7 +50,7 @@ func (c *compactor) recordPending(blocks []block.Encoded, fullBlock int) {
 		c.events += int64(blocks[i].EventCount)
 		c.blocks++
 	}
-	enough := c.events >= int64(fullBlock) || c.bytes >= maxBlockBytes || c.blocks >= smallBlockGroup
+	enough := c.events >= int64(fullBlock) || c.bytes >= maxBlockBytes || c.blocks >= maxSmallBlocksPerMerge
 	c.mu.Unlock()
 	if enough {
 		select {
@@ -229,7 +229,7 @@ func (s *Store) planMerge(fresh []*blockRow, all bool) (group []*blockRow, index
 			small = nil
 			continue
 		}
-		if small = append(small, b); len(small) == smallBlockGroup {
+		if small = append(small, b); len(small) == maxSmallBlocksPerMerge {
 			return small, false
 		}
 	}

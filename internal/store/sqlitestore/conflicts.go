@@ -10,11 +10,11 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// An uncompared event is a duplicate of an event whose bytes have to be read to be
+// An uncomparedDuplicate event is a duplicate of an event whose bytes have to be read to be
 // compared with.
-type uncompared struct {
+type uncomparedDuplicate struct {
 	event int // of the batch
-	recentID
+	recentEvent
 	seq int64 // of the stored event
 }
 
@@ -58,7 +58,7 @@ func (s *Store) compareStored(ctx context.Context, p *saveOp) error {
 
 // readContents returns the contents of the events with sequence numbers, which are in
 // order.
-func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]content, error) {
+func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]contentRef, error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]conte
 	defer snap.close()
 	searcher := s.searchers.get()
 	defer s.searchers.put(searcher)
-	out := make(map[int64]content, len(seqs))
+	out := make(map[int64]contentRef, len(seqs))
 	for len(seqs) > 0 {
 		rows, err := snap.listBlocks(ctx, "seq <= ? ORDER BY seq DESC LIMIT 1", seqs[0])
 		if err != nil {
@@ -76,7 +76,7 @@ func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]conte
 			seqs = seqs[1:]
 			continue
 		}
-		b := snap.open(rows[0])
+		b := snap.openBlock(rows[0])
 		n := max(1, countBefore(seqs, b.FirstSeq+b.Span))
 		if err := s.hashContents(b, searcher, seqs[:n], out); err != nil {
 			return nil, err
@@ -93,7 +93,7 @@ func countBefore(seqs []int64, end int64) int {
 }
 
 // hashContents adds the contents of a block's events to out.
-func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []int64, out map[int64]content) error {
+func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []int64, out map[int64]contentRef) error {
 	for _, seq := range seqs {
 		row, found, err := b.FindSeq(seq)
 		if err != nil {
@@ -106,7 +106,7 @@ func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []in
 		if err != nil {
 			return err
 		}
-		out[seq] = contentHash(maphash.Bytes(s.dedup.contentSeed, raw))
+		out[seq] = contentRefOfHash(maphash.Bytes(s.dedup.contentSeed, raw))
 	}
 	return nil
 }

@@ -100,7 +100,7 @@ func (s *Store) Secret(ctx context.Context, name string) (value []byte, err erro
 		if _, err := t.exec("INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, candidate); err != nil {
 			return err
 		}
-		return t.writer.row("SELECT value FROM secrets WHERE name = ?", name).Scan(&value)
+		return t.writer.queryRow("SELECT value FROM secrets WHERE name = ?", name).Scan(&value)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read secret %s: %w", name, err)

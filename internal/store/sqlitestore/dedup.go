@@ -19,7 +19,7 @@ type eventDeduper struct {
 	idSeed, namespaceSeed, contentSeed maphash.Seed
 
 	mu      sync.Mutex // guards what follows
-	window  *recentIDs
+	window  *recentEvents
 	pending map[uint64]pendingEvent // by hash of identity
 	batches map[string]*saveOp      // by batch id
 }
@@ -27,13 +27,13 @@ type eventDeduper struct {
 // A pendingEvent is an event that is being saved.
 type pendingEvent struct {
 	op      *saveOp
-	content content
+	content contentRef
 }
 
 func newEventDeduper(size int) *eventDeduper {
 	return &eventDeduper{
 		idSeed: maphash.MakeSeed(), namespaceSeed: maphash.MakeSeed(), contentSeed: maphash.MakeSeed(),
-		window:  newIDWindow(size),
+		window:  newRecentEvents(size),
 		pending: make(map[uint64]pendingEvent),
 		batches: make(map[string]*saveOp),
 	}
@@ -60,35 +60,35 @@ func (h *identityHasher) setNamespace(n namespace) {
 	}
 }
 
-// event returns the hashes of an event.
-func (h *identityHasher) event(ev *picket.Event) recentID {
+// hashEvent returns the hashes of an event.
+func (h *identityHasher) hashEvent(ev *picket.Event) recentEvent {
 	h.setNamespace(namespace{ev.Sender, ev.AgentID, ev.Index})
-	return recentID{maphash.String(h.d.idSeed, ev.ID) ^ h.hash, contentHash(maphash.Bytes(h.d.contentSeed, ev.Raw))}
+	return recentEvent{maphash.String(h.d.idSeed, ev.ID) ^ h.hash, contentRefOfHash(maphash.Bytes(h.d.contentSeed, ev.Raw))}
 }
 
-// stored returns what the window keeps of a stored event.
-func (h *identityHasher) stored(seq int64, id block.Identity) recentID {
+// hashStored returns what the window keeps of a stored event.
+func (h *identityHasher) hashStored(seq int64, id block.Identity) recentEvent {
 	h.setNamespace(namespace{id.Sender, id.AgentID, id.Index})
-	return recentID{maphash.Bytes(h.d.idSeed, id.ID) ^ h.hash, storedAt(seq)}
+	return recentEvent{maphash.Bytes(h.d.idSeed, id.ID) ^ h.hash, contentRefOfSeq(seq)}
 }
 
 // storedIDs returns what the window keeps of the events of a block.
-func (d *eventDeduper) storedIDs(b *block.Block) ([]recentID, error) {
-	out := make([]recentID, 0, b.EventCount)
+func (d *eventDeduper) storedIDs(b *block.Block) ([]recentEvent, error) {
+	out := make([]recentEvent, 0, b.EventCount)
 	hasher := identityHasher{d: d}
-	err := b.EachIdentity(func(seq int64, id block.Identity) { out = append(out, hasher.stored(seq, id)) })
+	err := b.EachIdentity(func(seq int64, id block.Identity) { out = append(out, hasher.hashStored(seq, id)) })
 	return out, err
 }
 
 // reserve decides which batches and events of p are new, reserves their ids, and
 // makes p depend on the operations that store the others.
 func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
-	hashes := make([][]recentID, len(batches))
+	hashes := make([][]recentEvent, len(batches))
 	hasher := identityHasher{d: d}
 	for i, b := range batches {
-		hashes[i] = make([]recentID, len(b.Events))
+		hashes[i] = make([]recentEvent, len(b.Events))
 		for k := range b.Events {
-			hashes[i][k] = hasher.event(&b.Events[k])
+			hashes[i][k] = hasher.hashEvent(&b.Events[k])
 		}
 	}
 	d.mu.Lock()
@@ -107,7 +107,7 @@ func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []boo
 	}
 }
 
-func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []recentID) {
+func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []recentEvent) {
 	sb.isNew = make([]bool, len(hashes))
 	for k, h := range hashes {
 		if other, ok := d.pending[h.id]; ok {
@@ -119,7 +119,7 @@ func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []recen
 		}
 		if stored := d.window.find(h.id); stored != nil {
 			if seq, ok := stored.seq(); ok {
-				sb.uncompared = append(sb.uncompared, uncompared{k, h, seq})
+				sb.uncompared = append(sb.uncompared, uncomparedDuplicate{k, h, seq})
 			} else if *stored != h.content {
 				sb.conflicting = append(sb.conflicting, k)
 			}
@@ -156,9 +156,9 @@ func (d *eventDeduper) release(p *saveOp, stored bool) {
 	}
 }
 
-// observeRemote adds events that another process has stored to the window. An
+// addStoredByOthers adds events that another process has stored to the window. An
 // operation that has reserved one of them becomes stale.
-func (d *eventDeduper) observeRemote(ids []recentID) {
+func (d *eventDeduper) addStoredByOthers(ids []recentEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range ids {
@@ -177,7 +177,7 @@ func (s *Store) loadEventDeduper(ctx context.Context) (*eventDeduper, error) {
 		return nil, err
 	}
 	defer snap.close()
-	var newestFirst [][]recentID
+	var newestFirst [][]recentEvent
 	total := 0
 	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
 		ids, err := d.storedIDs(b)

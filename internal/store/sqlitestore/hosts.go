@@ -61,7 +61,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 func (s *Store) Host(ctx context.Context, name string) (store.Host, error) {
 	h, err := scanHost(s.readDB.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ?", name))
 	if err != nil {
-		return store.Host{}, fmt.Errorf("read host %s: %w", name, notFound(err))
+		return store.Host{}, fmt.Errorf("read host %s: %w", name, mapNoRows(err))
 	}
 	return h, nil
 }

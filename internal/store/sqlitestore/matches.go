@@ -26,7 +26,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	} else {
 		where.addEqual("m.event_namespace", q.EventNamespace)
 	}
-	lo, hi := store.TimeRange(q.Since, q.Until)
+	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	where.addBetween("m.time", lo, hi)
 	if q.Cursor != "" {
 		at, err := parseCursor(cursorMatches, q.Cursor, 1)

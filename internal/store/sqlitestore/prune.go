@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	blocksPerPrune  = 16  // deleted in one transaction, so that saves are not held up
-	vacuumPages     = 512 // returned to the file system in one transaction
-	minFreeShare    = 8   // the file is shrunk if at least one page in so many is free
-	rollupRetention = 400 * 24 * time.Hour
+	maxBlocksPerPruneStep = 16  // deleted in one transaction, so that saves are not held up
+	vacuumPagesPerStep    = 512 // returned to the file system in one transaction
+	shrinkFreePageDivisor = 8   // the file is shrunk if at least one page in so many is free
+	rollupRetention       = 400 * 24 * time.Hour
 )
 
 // Prune implements store.Events. It deletes the oldest blocks as a whole; by
@@ -31,15 +31,15 @@ func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
 func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 	deleted := int64(0)
 	if r.MaxAge > 0 {
-		_, before := store.TimeRange(time.Time{}, r.Now.Add(-r.MaxAge))
-		n, err := s.pruneAge(ctx, before)
+		_, before := store.TimeRangeMicros(time.Time{}, r.Now.Add(-r.MaxAge))
+		n, err := s.pruneReceivedBefore(ctx, before)
 		deleted += n
 		if err != nil {
 			return deleted, err
 		}
 	}
 	if r.MaxBytes > 0 {
-		n, err := s.pruneBytes(ctx, r.MaxBytes)
+		n, err := s.pruneToSize(ctx, r.MaxBytes)
 		deleted += n
 		if err != nil {
 			return deleted, err
@@ -52,11 +52,11 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 	return deleted, s.shrinkFile(ctx)
 }
 
-// pruneAge deletes the events received before a time.
-func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
+// pruneReceivedBefore deletes the events received before a time.
+func (s *Store) pruneReceivedBefore(ctx context.Context, before int64) (int64, error) {
 	deleted := int64(0)
 	for {
-		n, err := s.deleteBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, blocksPerPrune)
+		n, err := s.deleteBlocks(ctx, "max_recv < ? ORDER BY seq LIMIT ?", before, maxBlocksPerPruneStep)
 		deleted += n
 		if err != nil {
 			return deleted, err
@@ -77,8 +77,8 @@ func (s *Store) pruneAge(ctx context.Context, before int64) (int64, error) {
 	}
 }
 
-// pruneBytes deletes the oldest blocks until the rest takes at most limit.
-func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
+// pruneToSize deletes the oldest blocks until the rest takes at most limit.
+func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
 	deleted := int64(0)
 	for {
 		var size int64
@@ -90,7 +90,7 @@ func (s *Store) pruneBytes(ctx context.Context, limit int64) (int64, error) {
 		}
 		n, err := s.deleteBlocks(ctx, `seq IN (SELECT seq FROM
 			(SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM (SELECT seq, size FROM blocks ORDER BY seq LIMIT ?))
-			WHERE before < ?) ORDER BY seq`, blocksPerPrune, size-limit)
+			WHERE before < ?) ORDER BY seq`, maxBlocksPerPruneStep, size-limit)
 		deleted += n
 		if err != nil || n == 0 {
 			return deleted, err
@@ -172,7 +172,7 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 // shrinkFile returns free pages to the file system if there are many.
 func (s *Store) shrinkFile(ctx context.Context) error {
 	free, pages, err := s.freePages(ctx)
-	if err != nil || free*minFreeShare < pages {
+	if err != nil || free*shrinkFreePageDivisor < pages {
 		return err
 	}
 	for free > 0 && ctx.Err() == nil {
@@ -199,7 +199,7 @@ func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {
 }
 
 func (t *tx) vacuum() error {
-	rows, err := t.writer.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	rows, err := t.writer.query(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPagesPerStep))
 	if err != nil {
 		return err
 	}

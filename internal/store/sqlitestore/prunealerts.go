@@ -10,9 +10,9 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// rowsPerPrune is how many alerts and matches are deleted in one transaction, so that
+// maxRowsPerPruneStep is how many alerts and matches are deleted in one transaction, so that
 // saves are not held up.
-const rowsPerPrune = 2000
+const maxRowsPerPruneStep = 2000
 
 // PruneAlerts implements store.Alerts. It returns the space to the file system.
 func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error) {
@@ -37,11 +37,11 @@ func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error
 	return deleted, nil
 }
 
-// pruneAlerts deletes at most about rowsPerPrune rows of closed alerts, the oldest first.
+// pruneAlerts deletes at most about maxRowsPerPruneStep rows of closed alerts, the oldest first.
 // It returns how many alerts it has deleted and whether there may be more.
 func (t *tx) pruneAlerts(before int64) (deleted int64, more bool, err error) {
-	for rows := int64(rowsPerPrune); rows > 0; rows-- {
-		a, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE closed = 1 AND updated < ? ORDER BY updated LIMIT 1", before))
+	for rows := int64(maxRowsPerPruneStep); rows > 0; rows-- {
+		a, err := scanAlert(t.writer.queryRow("SELECT "+alertColumns+" FROM alerts WHERE closed = 1 AND updated < ? ORDER BY updated LIMIT 1", before))
 		if errors.Is(err, sql.ErrNoRows) {
 			return deleted, false, nil
 		}

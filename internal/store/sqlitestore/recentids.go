@@ -1,50 +1,50 @@
 package sqlitestore
 
-// A recentID is the hash of an event's identity, and what is known of its content.
-type recentID struct {
+// A recentEvent is the hash of an event's identity, and what is known of its content.
+type recentEvent struct {
 	id      uint64
-	content content
+	content contentRef
 }
 
-// A content is either the hash of an event's bytes or, for an event whose bytes this
+// A contentRef is either the hash of an event's bytes or, for an event whose bytes this
 // process has not seen, the sequence number under which it is stored.
-type content uint64
+type contentRef uint64
 
-const contentIsHash content = 1 << 63
+const contentRefIsHash contentRef = 1 << 63
 
-func contentHash(h uint64) content { return content(h) | contentIsHash }
+func contentRefOfHash(h uint64) contentRef { return contentRef(h) | contentRefIsHash }
 
-// storedAt is the content of an event that is stored under a sequence number.
-func storedAt(seq int64) content { return content(seq) }
+// contentRefOfSeq is the content of an event that is stored under a sequence number.
+func contentRefOfSeq(seq int64) contentRef { return contentRef(seq) }
 
 // seq returns the sequence number, if c is one.
-func (c content) seq() (int64, bool) { return int64(c &^ contentIsHash), c&contentIsHash == 0 }
+func (c contentRef) seq() (int64, bool) { return int64(c &^ contentRefIsHash), c&contentRefIsHash == 0 }
 
-// A recentIDs contains at least the last ids added to it, as many as it was made
+// A recentEvents contains at least the last ids added to it, as many as it was made
 // for, as 64-bit hashes. It consists of four hash tables that are filled one after
 // another; when one is full, the oldest is cleared. An id whose hash collides
 // with another's is taken for a duplicate: one event in 10^13 with a million ids.
-type recentIDs struct {
+type recentEvents struct {
 	tables    [4]hashTable
 	current   int
 	tableSize int // hashes in a full table
 }
 
-func newIDWindow(size int) *recentIDs {
-	w := &recentIDs{tableSize: max(1, (size+2)/3)}
+func newRecentEvents(size int) *recentEvents {
+	w := &recentEvents{tableSize: max(1, (size+2)/3)}
 	slots := 16
 	for slots*2 < w.tableSize*3 {
 		slots *= 2
 	}
 	for i := range w.tables {
-		w.tables[i].slots = make([]recentID, slots)
+		w.tables[i].slots = make([]recentEvent, slots)
 	}
 	return w
 }
 
 // find returns what is known of an id; nil if it is not in the window. The pointer is
 // valid until the next add.
-func (w *recentIDs) find(h uint64) *content {
+func (w *recentEvents) find(h uint64) *contentRef {
 	for i := range w.tables {
 		if c := w.tables[i].find(h); c != nil {
 			return c
@@ -54,7 +54,7 @@ func (w *recentIDs) find(h uint64) *content {
 }
 
 // add adds an id unless the window has it.
-func (w *recentIDs) add(r recentID) {
+func (w *recentEvents) add(r recentEvent) {
 	if w.find(r.id) != nil {
 		return
 	}
@@ -69,11 +69,11 @@ func (w *recentIDs) add(r recentID) {
 // A hashTable is a set of hashes with open addressing, at most two thirds full.
 // Zero marks a free slot; the hash 0 is stored as 1.
 type hashTable struct {
-	slots []recentID
+	slots []recentEvent
 	n     int
 }
 
-func (t *hashTable) find(h uint64) *content {
+func (t *hashTable) find(h uint64) *contentRef {
 	h = max(h, 1)
 	mask := uint64(len(t.slots) - 1)
 	for i := h & mask; t.slots[i].id != 0; i = (i + 1) & mask {
@@ -84,7 +84,7 @@ func (t *hashTable) find(h uint64) *content {
 	return nil
 }
 
-func (t *hashTable) add(r recentID) {
+func (t *hashTable) add(r recentEvent) {
 	r.id = max(r.id, 1)
 	mask := uint64(len(t.slots) - 1)
 	i := r.id & mask

@@ -6,13 +6,13 @@ import (
 )
 
 func TestIDWindow(t *testing.T) {
-	w := newIDWindow(1000)
+	w := newRecentEvents(1000)
 	rng := rand.New(rand.NewPCG(1, 2))
 	var all []uint64
 	for i := range 10000 {
 		h := rng.Uint64()
 		all = append(all, h)
-		w.add(recentID{h, storedAt(int64(i))})
+		w.add(recentEvent{h, contentRefOfSeq(int64(i))})
 		for back := range 1000 {
 			if back <= i && back%97 == 0 && w.find(all[i-back]) == nil {
 				t.Fatalf("after id %d, the id %d before it is missing", i, back)

@@ -13,9 +13,9 @@ import (
 // A saveOp is one attempt of a call of Save.
 type saveOp struct {
 	batches   []dedupedBatch
-	reserved  []recentID // the events that it has reserved
-	dependsOn []*saveOp  // those that store events which it counts as duplicates
-	stale     bool       // it has to be retried; set by the writer
+	reserved  []recentEvent // the events that it has reserved
+	dependsOn []*saveOp     // those that store events which it counts as duplicates
+	stale     bool          // it has to be retried; set by the writer
 
 	blocks  []block.Encoded
 	hosts   map[string]*store.HostActivity
@@ -34,7 +34,7 @@ type dedupedBatch struct {
 	stored       int
 	rawBytes     int   // of the new events
 	conflicting  []int // as in store.SaveResult
-	uncompared   []uncompared
+	uncompared   []uncomparedDuplicate
 	matches      []picket.Match // of new events
 	observations [][]byte       // of new events, encoded
 	replay       bool           // matches may have been saved before

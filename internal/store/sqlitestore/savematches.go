@@ -74,7 +74,7 @@ func (t *tx) findOrOpenAlert(b *dedupedBatch, m *picket.Match, agent string, ope
 	if found != nil || err != nil {
 		return found, err
 	}
-	if opens := t.quota.Alert(b.sender, a); opens.RuleID != a.RuleID {
+	if opens := t.quota.AlertOrGathering(b.sender, a); opens.RuleID != a.RuleID {
 		a = opens
 		key := alertKey{a.RuleID, a.AgentID, a.Host}
 		if open[key] == nil {
@@ -93,7 +93,7 @@ func (t *tx) findOrOpenAlert(b *dedupedBatch, m *picket.Match, agent string, ope
 // findOpenAlert returns the alert of a's rule, agent and host that is not closed, nil if
 // there is none.
 func (t *tx) findOpenAlert(a *picket.Alert) (*openAlert, error) {
-	row, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
+	row, err := scanAlert(t.writer.queryRow("SELECT "+alertColumns+" FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0",
 		a.RuleID, a.AgentID, a.Host))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -120,7 +120,7 @@ func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, er
 		return true, nil // its event is new, so it has not been counted before
 	}
 	if a.n == 0 {
-		if err := t.writer.row("SELECT coalesce(max(n), 0) + 1 FROM alerts").Scan(&a.n); err != nil {
+		if err := t.writer.queryRow("SELECT coalesce(max(n), 0) + 1 FROM alerts").Scan(&a.n); err != nil {
 			return false, err
 		}
 	}
@@ -169,7 +169,7 @@ func (t *tx) insertAlert(a *openAlert) error {
 		count, kept, first_seen, last_seen, opened, updated, notes, folded)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', 0, 0, 0, 0, ?, 0, '[]', ?)`,
 		a.n, a.ID, a.RuleID, a.Title, a.Level, string(tags), a.AgentID, a.Host, a.Status, block.Micros(a.Opened),
-		store.AlertText(&a.Alert))
+		store.AlertSearchText(&a.Alert))
 	return err
 }
 

@@ -9,13 +9,13 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{schema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema}
+var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema}
 
 const schemaVersion = len(schemas)
 
 // Times are as block.Micros returns them. Tables blocks and parts are described
 // in doc.go.
-const schema = `
+const initialSchema = `
 CREATE TABLE blocks (
 	seq INTEGER PRIMARY KEY, -- of the first event
 	n INTEGER NOT NULL, span INTEGER NOT NULL,

@@ -34,7 +34,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		}
 		beforeSeq = at[0]
 	}
-	since, until := store.TimeRange(q.Since, q.Until)
+	since, until := store.TimeRangeMicros(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	f := &blockSearch{store: s, ctx: ctx, query: q, since: since, until: until, beforeSeq: beforeSeq, limit: limit, budget: store.NewPageBudget(limit)}
 	if err := f.run(); err != nil {
@@ -93,7 +93,7 @@ func (f *blockSearch) run() error {
 	}()
 	first := true
 	for end := f.beforeSeq; !f.full; {
-		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", end, f.since, f.until, blockPageSize)
+		blocks, err := snap.listBlocks(f.ctx, "seq < ? AND max_time >= ? AND min_time < ? ORDER BY seq DESC LIMIT ?", end, f.since, f.until, blockRowsPerPage)
 		if err != nil {
 			return err
 		}
@@ -175,7 +175,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 					return
 				}
 				if results[i].err = f.ctx.Err(); results[i].err == nil {
-					f.searchBlock(searcher, snap.open(blocks[i]), q, i, &results[i], ahead)
+					f.searchBlock(searcher, snap.openBlock(blocks[i]), q, i, &results[i], ahead)
 				}
 				close(results[i].done)
 			}
@@ -189,7 +189,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 		if f.add(results[i].hits, results[i].more); f.full {
 			return nil
 		}
-		ahead.advance(results[i].bytes)
+		ahead.nextTurn(results[i].bytes)
 		results[i].hits = nil
 	}
 	return nil
@@ -204,7 +204,7 @@ func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Qu
 			r.more = true
 			return false
 		}
-		if !ahead.hold(i, size) {
+		if !ahead.waitToHold(i, size) {
 			return false
 		}
 		r.hits = append(r.hits, h)
@@ -237,7 +237,7 @@ func (s *Store) event(ctx context.Context, ref store.EventRef) (ev picket.Event,
 			return false, err
 		}
 		for _, row := range rows {
-			described, err := b.Described(row, ref.ID)
+			described, err := b.EventWithoutContent(row, ref.ID)
 			if err != nil {
 				return false, err
 			}

@@ -23,9 +23,9 @@ func newSearchAhead() *searchAhead {
 	return a
 }
 
-// hold waits until block i may hold size more bytes. It returns false once no more
+// waitToHold waits until block i may hold size more bytes. It returns false once no more
 // hits are needed.
-func (a *searchAhead) hold(i, size int) bool {
+func (a *searchAhead) waitToHold(i, size int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !a.end && i != a.turn && a.held+size > store.MaxPageBytes {
@@ -35,9 +35,9 @@ func (a *searchAhead) hold(i, size int) bool {
 	return !a.end
 }
 
-// advance gives the turn to the next block, after the bytes of the one before were
+// nextTurn gives the turn to the next block, after the bytes of the one before were
 // added to the page.
-func (a *searchAhead) advance(bytes int) {
+func (a *searchAhead) nextTurn(bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.turn++

@@ -9,12 +9,12 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-// partBits is how many bits of a key of table parts are the part number.
-const partBits = 9
+// partNumberBits is how many bits of a key of table parts are the part number.
+const partNumberBits = 9
 
-const maxSeq = math.MaxInt64 >> partBits
+const maxSeq = math.MaxInt64 >> partNumberBits
 
-func partKey(seq int64, part int) int64 { return seq<<partBits | int64(part) }
+func partKey(seq int64, part int) int64 { return seq<<partNumberBits | int64(part) }
 
 // A snapshot is the store at one moment, on a connection of its own. It is for
 // one goroutine.
@@ -96,31 +96,31 @@ func (n *snapshot) listBlocks(ctx context.Context, where string, args ...any) ([
 	return out, rows.Err()
 }
 
-// blockPageSize is how many rows of blocks are read at a time.
-const blockPageSize = 128
+// blockRowsPerPage is how many rows of blocks are read at a time.
+const blockRowsPerPage = 128
 
 // eachBlock calls f with each block, newest first, until f returns false.
 func (n *snapshot) eachBlock(ctx context.Context, f func(*block.Block) (bool, error)) error {
 	for end := int64(maxSeq); ; {
-		page, err := n.listBlocks(ctx, "seq < ? ORDER BY seq DESC LIMIT ?", end, blockPageSize)
+		page, err := n.listBlocks(ctx, "seq < ? ORDER BY seq DESC LIMIT ?", end, blockRowsPerPage)
 		if err != nil {
 			return err
 		}
 		for _, b := range page {
-			if more, err := f(n.open(b)); err != nil || !more {
+			if more, err := f(n.openBlock(b)); err != nil || !more {
 				return err
 			}
 			end = b.seq
 		}
-		if len(page) < blockPageSize {
+		if len(page) < blockRowsPerPage {
 			return nil
 		}
 	}
 }
 
-// open returns the block of a row. The row may be from another snapshot with the
+// openBlock returns the block of a row. The row may be from another snapshot with the
 // same layout.
-func (n *snapshot) open(b *blockRow) *block.Block {
+func (n *snapshot) openBlock(b *blockRow) *block.Block {
 	return block.Open(b.Header, b.seq, b.directory, partReader{n, b.seq})
 }
 
@@ -128,7 +128,7 @@ func (n *snapshot) open(b *blockRow) *block.Block {
 func (n *snapshot) readBlocks(rows []*blockRow) (*block.MergeInput, error) {
 	blocks := make([]*block.Block, len(rows))
 	for i, b := range rows {
-		blocks[i] = n.open(b)
+		blocks[i] = n.openBlock(b)
 	}
 	return block.ReadAll(blocks)
 }

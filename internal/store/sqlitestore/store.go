@@ -47,7 +47,7 @@ const (
 	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
 
 	batchIDRetention = 7 * 24 * time.Hour
-	lookupConns      = 4                // in lookupDB
+	lookupPoolConns  = 4                // in lookupDB
 	busyTimeout      = 30 * time.Second // how long to wait for another process that writes
 )
 
@@ -129,8 +129,8 @@ func open(path string, opt Options) (*Store, error) {
 	if s.lookupDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-500)")); err != nil {
 		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
-	s.lookupDB.SetMaxOpenConns(lookupConns)
-	s.lookupDB.SetMaxIdleConns(lookupConns)
+	s.lookupDB.SetMaxOpenConns(lookupPoolConns)
+	s.lookupDB.SetMaxIdleConns(lookupPoolConns)
 	if s.writer, err = newWriter(s, conn); err == nil {
 		s.dedup, err = s.loadEventDeduper(ctx)
 	}

@@ -24,7 +24,7 @@ func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 
 // Activity implements store.Events.
 func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
-	lo, hi := store.TimeRange(since, until)
+	lo, hi := store.TimeRangeMicros(since, until)
 	var out []store.MinuteCounts
 	err := s.query(ctx, "SELECT minute, kind, name, n FROM rollup WHERE minute >= ? AND minute < ? ORDER BY minute", []any{lo, hi}, func(r *sql.Rows) (bool, error) {
 		var at, n int64

@@ -17,9 +17,9 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 	}
 	var out picket.Alert
 	err := s.writer.transact(ctx, func(t *tx) error {
-		a, err := scanAlert(t.writer.row("SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
+		a, err := scanAlert(t.writer.queryRow("SELECT "+alertColumns+" FROM alerts WHERE id = ?", id))
 		if err != nil {
-			return notFound(err)
+			return mapNoRows(err)
 		}
 		before := a.Alert
 		u.Apply(&a.Alert)
@@ -37,7 +37,7 @@ func (t *tx) updateTriage(a *alertRow, before *picket.Alert) error {
 	reopened := before.Status.Closed() && !a.Status.Closed()
 	if reopened {
 		var newer bool
-		err := t.writer.row("SELECT EXISTS (SELECT 1 FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0)",
+		err := t.writer.queryRow("SELECT EXISTS (SELECT 1 FROM alerts WHERE rule_id = ? AND agent_id = ? AND host = ? AND closed = 0)",
 			a.RuleID, a.AgentID, a.Host).Scan(&newer)
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
 			continue
 		}
 		var known bool
-		if err := t.writer.row("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
+		if err := t.writer.queryRow("SELECT EXISTS (SELECT 1 FROM batches WHERE id = ?)", p.batches[i].id).Scan(&known); err != nil || known {
 			return known, err
 		}
 	}
@@ -123,7 +123,7 @@ func (t *tx) save(p *saveOp) error {
 		return err
 	}
 	for _, m := range p.minutes.Counts {
-		if err := t.addEvents(m); err != nil {
+		if err := t.addMinuteEvents(m); err != nil {
 			return err
 		}
 	}
@@ -168,8 +168,8 @@ func (t *tx) addRollup(minute int64, kind int, name string, n int64) error {
 	return nil
 }
 
-// addEvents counts the events of a type in a minute, within store.MaxMinuteTypes.
-func (t *tx) addEvents(m store.MinuteCount) error {
+// addMinuteEvents counts the events of a type in a minute, within store.MaxTypesPerMinute.
+func (t *tx) addMinuteEvents(m store.MinuteCount) error {
 	n, err := t.exec("UPDATE rollup SET n = n + ? WHERE minute = ? AND kind = ? AND name = ?", m.N, m.Minute, rollupEvents, m.Type)
 	if err != nil {
 		return fmt.Errorf("write rollup: %w", err)
@@ -178,11 +178,11 @@ func (t *tx) addEvents(m store.MinuteCount) error {
 		return nil
 	}
 	var types int
-	if err := t.writer.row("SELECT count(*) FROM rollup WHERE minute = ? AND kind = ?", m.Minute, rollupEvents).Scan(&types); err != nil {
+	if err := t.writer.queryRow("SELECT count(*) FROM rollup WHERE minute = ? AND kind = ?", m.Minute, rollupEvents).Scan(&types); err != nil {
 		return fmt.Errorf("count types: %w", err)
 	}
-	if types >= store.MaxMinuteTypes {
-		m.Type = store.OtherTypes
+	if types >= store.MaxTypesPerMinute {
+		m.Type = store.OtherTypesName
 	}
 	return t.addRollup(m.Minute, rollupEvents, m.Type, m.N)
 }

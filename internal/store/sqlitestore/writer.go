@@ -101,13 +101,13 @@ func (w *writer) run() {
 		case <-w.quit:
 			return
 		case op := <-w.ops:
-			w.commit(w.collect(op))
+			w.commitGroup(w.collectGroup(op))
 		}
 	}
 }
 
-// collect returns an operation and those that are waiting.
-func (w *writer) collect(first *writeOp) []*writeOp {
+// collectGroup returns an operation and those that are waiting.
+func (w *writer) collectGroup(first *writeOp) []*writeOp {
 	group := []*writeOp{first}
 	bytes := first.size()
 	for len(group) < maxGroupOps && bytes < maxGroupBytes {
@@ -132,13 +132,13 @@ func (op *writeOp) size() int64 {
 	return n
 }
 
-// commit writes a group of operations in one transaction. If that fails, it
+// commitGroup writes a group of operations in one transaction. If that fails, it
 // writes each in a transaction of its own, so that one cannot fail the others.
-func (w *writer) commit(group []*writeOp) {
+func (w *writer) commitGroup(group []*writeOp) {
 	err := markUnavailable(w.runTransaction(group))
 	if err != nil && len(group) > 1 {
 		for _, op := range group {
-			w.commit([]*writeOp{op})
+			w.commitGroup([]*writeOp{op})
 		}
 		return
 	}
@@ -176,13 +176,13 @@ func (w *writer) runTransaction(group []*writeOp) (err error) {
 		return fmt.Errorf("begin: %w", err)
 	}
 	t := &tx{writer: w, now: w.store.options.Now()}
-	t.quota = w.quota.Begin(block.Micros(t.now))
+	t.quota = w.quota.BeginTransaction(block.Micros(t.now))
 	defer func() {
 		if err != nil {
 			w.conn.ExecContext(context.Background(), "ROLLBACK")
 		}
 	}()
-	if err := w.row("SELECT next_seq FROM counters").Scan(&t.nextSeq); err != nil {
+	if err := w.queryRow("SELECT next_seq FROM counters").Scan(&t.nextSeq); err != nil {
 		return fmt.Errorf("read counters: %w", err)
 	}
 	if err := w.observeOtherProcesses(t.nextSeq); err != nil {
@@ -239,7 +239,7 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 		if err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
-		w.store.dedup.observeRemote(ids)
+		w.store.dedup.addStoredByOthers(ids)
 	}
 	return nil
 }
@@ -270,7 +270,7 @@ type writerPartReader struct {
 
 // ReadPart implements block.PartReader.
 func (r writerPartReader) ReadPart(buf []byte, number int) ([]byte, error) {
-	err := r.w.row("SELECT data FROM parts WHERE key = ?", partKey(r.seq, number)).Scan(&buf)
+	err := r.w.queryRow("SELECT data FROM parts WHERE key = ?", partKey(r.seq, number)).Scan(&buf)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -308,7 +308,7 @@ func (w *writer) query(q string, args ...any) (*sql.Rows, error) {
 	return st.QueryContext(context.Background(), args...)
 }
 
-func (w *writer) row(q string, args ...any) rowScanner {
+func (w *writer) queryRow(q string, args ...any) rowScanner {
 	st, err := w.stmt(q)
 	if err != nil {
 		return failedRow{err}

@@ -27,8 +27,8 @@ func testManyTypes(t *testing.T, s store.Store) {
 		for _, n := range m.Events {
 			total -= n
 		}
-		if len(m.Events) > store.MaxMinuteTypes+1 || m.Events[store.OtherTypes] == 0 {
-			t.Errorf("%d types, %d events of others", len(m.Events), m.Events[store.OtherTypes])
+		if len(m.Events) > store.MaxTypesPerMinute+1 || m.Events[store.OtherTypesName] == 0 {
+			t.Errorf("%d types, %d events of others", len(m.Events), m.Events[store.OtherTypesName])
 		}
 	}
 	if total != 0 {

@@ -94,13 +94,13 @@ func testIndexes(t *testing.T, s store.Store) {
 
 // testManySenders checks that the list of events with one id is bounded.
 func testManySenders(t *testing.T, s store.Store) {
-	evs := plainEvents(t, 0, store.MaxSameID+20)
+	evs := plainEvents(t, 0, store.MaxListedSameID+20)
 	for i := range evs {
 		evs[i].ID, evs[i].Sender, evs[i].AgentID = "same", "collector:c", fmt.Sprint("agent-", i)
 	}
 	checkEqual(t, "saved", save(t, s, store.Batch{ID: "b1", Events: evs}), []store.SaveResult{{Stored: len(evs)}})
 	_, err := s.Event(t.Context(), store.EventRef{ID: "same"})
-	if e, ok := errors.AsType[*store.AmbiguousEventError](err); !ok || len(e.Events) != store.MaxSameID || !e.More {
+	if e, ok := errors.AsType[*store.AmbiguousEventError](err); !ok || len(e.Events) != store.MaxListedSameID || !e.More {
 		t.Errorf("error is %v", err)
 	}
 	checkEqual(t, "one of them", must[picket.Event](t)(s.Event(t.Context(), store.RefOf(&evs[0]))), evs[0])

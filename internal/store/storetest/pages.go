@@ -108,14 +108,14 @@ func testOnlyFields(t *testing.T, s store.Store) {
 			for i := range got {
 				want := evs[len(evs)-1-i]
 				if names != nil {
-					want.Fields = store.SelectFields(nil, want.Fields, names)
+					want.Fields = store.AppendSelectedFields(nil, want.Fields, names)
 				}
 				if noRaw {
 					want.Raw = nil
 				}
 				checkEqual(t, fmt.Sprint("event with ", names, noRaw), got[i], want)
 				for _, f := range got[i].Fields {
-					if names != nil && len(f.Value.Text) > store.MaxListedValue {
+					if names != nil && len(f.Value.Text) > store.MaxListedValueBytes {
 						t.Errorf("value of %d bytes", len(f.Value.Text))
 					}
 				}

@@ -20,20 +20,20 @@ func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
 func (b bitset) clear(i int)    { b[i/64] &^= 1 << (i % 64) }
 func (b bitset) has(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
 
-func (b bitset) and(o bitset) {
+func (b bitset) intersect(o bitset) {
 	for i := range b {
 		b[i] &= o[i]
 	}
 }
 
-func (b bitset) or(o bitset) {
+func (b bitset) unite(o bitset) {
 	for i := range b {
 		b[i] |= o[i]
 	}
 }
 
-// not returns the complement within n bits.
-func (b bitset) not(n int) bitset {
+// complement returns the complement within n bits.
+func (b bitset) complement(n int) bitset {
 	out := fullBitset(n)
 	for i := range out {
 		out[i] &^= b[i]

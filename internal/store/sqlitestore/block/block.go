@@ -64,8 +64,8 @@ func (b *Encoded) Size() int64 {
 	return n
 }
 
-// headerOf describes events; offsets is as in metadata.
-func headerOf(evs []picket.Event, offsets []int64) Header {
+// newHeader describes events; offsets is as in metadata.
+func newHeader(evs []picket.Event, offsets []int64) Header {
 	h := Header{EventCount: len(evs), Span: int64(len(evs)), MinTime: math.MaxInt64, MinReceived: math.MaxInt64, MaxTime: math.MinInt64, MaxReceived: math.MinInt64}
 	if offsets != nil {
 		h.Span = offsets[len(offsets)-1] + 1
@@ -104,7 +104,7 @@ func Open(h Header, firstSeq int64, directory []byte, parts PartReader) *Block {
 	return &Block{Header: h, FirstSeq: firstSeq, packedDir: directory, parts: parts}
 }
 
-func (b *Block) fail(err error) error { return fmt.Errorf("block %d: %w", b.FirstSeq, err) }
+func (b *Block) corruptError(err error) error { return fmt.Errorf("block %d: %w", b.FirstSeq, err) }
 
 func (b *Block) directory() (*directory, error) {
 	if b.dir == nil {
@@ -140,11 +140,11 @@ func (b *Block) metadata() (*metadata, error) {
 func (b *Block) IDs() (IDList, error) {
 	data, err := b.parts.ReadPart(nil, partIDs)
 	if err != nil {
-		return IDList{}, b.fail(err)
+		return IDList{}, b.corruptError(err)
 	}
 	ids, err := DecodeIDs(data)
 	if err != nil || ids.n != b.EventCount {
-		return IDList{}, b.fail(errors.Join(err, ErrCorrupt))
+		return IDList{}, b.corruptError(errors.Join(err, ErrCorrupt))
 	}
 	return ids, nil
 }
@@ -154,7 +154,7 @@ func (b *Block) FindID(id string) (rows []int, err error) {
 	if b.Indexed {
 		filter, err := b.parts.ReadPart(nil, partIDFilter)
 		if err != nil {
-			return nil, b.fail(err)
+			return nil, b.corruptError(err)
 		}
 		if !idFilterMayHave(filter, idHash(id)) {
 			return nil, nil
@@ -177,7 +177,7 @@ func (b *Block) FindID(id string) (rows []int, err error) {
 func (b *Block) FindSeq(seq int64) (row int, found bool, err error) {
 	m, err := b.metadata()
 	if err != nil {
-		return 0, false, b.fail(err)
+		return 0, false, b.corruptError(err)
 	}
 	if m.offsets == nil {
 		return int(seq - b.FirstSeq), seq >= b.FirstSeq && seq-b.FirstSeq < int64(b.EventCount), nil
@@ -200,7 +200,7 @@ func (b *Block) EachIdentity(f func(seq int64, id Identity)) error {
 	}
 	m, err := b.metadata()
 	if err != nil {
-		return b.fail(err)
+		return b.corruptError(err)
 	}
 	var of Identity
 	for row := range ids.n {
@@ -213,11 +213,11 @@ func (b *Block) EachIdentity(f func(seq int64, id Identity)) error {
 	return nil
 }
 
-// Described returns the event of a row that FindID has found, without Raw and Fields.
-func (b *Block) Described(row int, id string) (picket.Event, error) {
+// EventWithoutContent returns the event of a row that FindID has found, without Raw and Fields.
+func (b *Block) EventWithoutContent(row int, id string) (picket.Event, error) {
 	m, err := b.metadata()
 	if err != nil {
-		return picket.Event{}, b.fail(err)
+		return picket.Event{}, b.corruptError(err)
 	}
 	return m.event(row, id, nil), nil
 }

@@ -117,7 +117,7 @@ func TestLowerASCII(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	for _, b := range []Encoded{exampleFresh(), exampleIndexed(f)} {
 		for _, p := range append(b.Parts, Part{Data: b.Directory}) {
-			if plain, err := unpack(nil, p.Data); err == nil {
+			if plain, err := decompressPacked(nil, p.Data); err == nil {
 				f.Add(plain, uint16(b.EventCount))
 			}
 			f.Add(p.Data, uint16(b.EventCount))
@@ -166,7 +166,7 @@ func decodeAll(data []byte, n int) {
 	for rest := data; len(rest) > 0; {
 		var filter textFilter
 		var err error
-		if filter, rest, err = cutTextFilter(rest); err != nil {
+		if filter, rest, err = splitTextFilter(rest); err != nil {
 			break
 		}
 		filter.mayContain([]uint32{1, 1 << 23, 1<<24 - 1})
@@ -211,7 +211,7 @@ func FuzzSearch(f *testing.F) {
 		if rows, err := open().FindID("a"); err == nil && len(rows) > 0 {
 			s.Event(open(), rows[0])
 			s.Raw(open(), rows[0])
-			open().Described(rows[0], "a")
+			open().EventWithoutContent(rows[0], "a")
 		}
 		open().EachIdentity(func(int64, Identity) {})
 		open().FindSeq(2)
@@ -232,7 +232,7 @@ func FuzzTrigrams(f *testing.F) {
 		b.startBlock(1)
 		in := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, layoutRows: []int{0}}
 		b.addEvent(&in, 0, 1, &layoutBuilder{})
-		filter, _, err := cutTextFilter(b.trigrams.appendFilter(nil, 0))
+		filter, _, err := splitTextFilter(b.trigrams.appendFilter(nil, 0))
 		if err != nil {
 			t.Fatal(err)
 		}

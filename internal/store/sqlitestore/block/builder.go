@@ -62,7 +62,7 @@ func (b *Builder) Merge(in *MergeInput) Encoded {
 
 // fresh calls fields for each event in order, after it has read the event's leaves.
 func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
-	out := Encoded{Header: headerOf(evs, offsets)}
+	out := Encoded{Header: newHeader(evs, offsets)}
 	d := directory{frames: splitFrames(evs)}
 	var layouts layoutBuilder
 	ids := make([]string, len(evs))
@@ -72,7 +72,7 @@ func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) 
 		}
 		layouts.add(b.leaves, fields(i))
 		ids[i] = evs[i].ID
-		if d.flags&flagNonCanonical == 0 && nonCanonical(evs[i].Raw) {
+		if d.flags&flagNonCanonical == 0 && isNonCanonical(evs[i].Raw) {
 			d.flags |= flagNonCanonical
 		}
 	}

@@ -75,12 +75,12 @@ func (c *column) eachCode(f func(uint16)) {
 func decodeColumn(b []byte, n int) (*column, error) {
 	r := byteReader{b: b}
 	col := &column{}
-	col.values = r.strings(r.count())
-	col.tuples = make([][]uint16, r.count())
+	col.values = r.readStrings(r.readCount())
+	col.tuples = make([][]uint16, r.readCount())
 	for i := range col.tuples {
-		t := make([]uint16, r.count())
+		t := make([]uint16, r.readCount())
 		for k := range t {
-			v := r.uvarint()
+			v := r.readUvarint()
 			if v >= uint64(len(col.values)) {
 				return nil, ErrCorrupt
 			}
@@ -91,7 +91,7 @@ func decodeColumn(b []byte, n int) (*column, error) {
 		}
 		col.tuples[i] = t
 	}
-	width := int(r.byte())
+	width := int(r.readByte())
 	if r.err != nil || width != 1 && width != 2 || len(r.b) != n*width {
 		return nil, ErrCorrupt
 	}

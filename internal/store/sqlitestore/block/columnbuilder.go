@@ -58,7 +58,7 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	}
 	b.lastRow[at] = int32(row)
 	if row < len(b.rows) {
-		b.addToTuple(row, at)
+		b.addValueToTuple(row, at)
 		return int(at)
 	}
 	for len(b.rows) < row {
@@ -68,8 +68,8 @@ func (b *columnBuilder) indexOrAdd(row int, v string) int {
 	return int(at)
 }
 
-// addToTuple adds another value to a row that has others.
-func (b *columnBuilder) addToTuple(row int, at uint16) {
+// addValueToTuple adds another value to a row that has others.
+func (b *columnBuilder) addValueToTuple(row int, at uint16) {
 	if b.tuples == nil {
 		b.tuples = make(map[int][]uint16)
 	}
@@ -80,9 +80,9 @@ func (b *columnBuilder) addToTuple(row int, at uint16) {
 	b.tuples[row] = append(t, at)
 }
 
-// tooLarge reports whether the column would cost more than it saves; a search
+// isTooLarge reports whether the column would cost more than it saves; a search
 // for its values then reads the events themselves.
-func (b *columnBuilder) tooLarge(raw int) bool {
+func (b *columnBuilder) isTooLarge(raw int) bool {
 	return b.full || b.valueBytes > 32<<10 && b.valueBytes > raw/16
 }
 

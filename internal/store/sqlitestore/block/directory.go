@@ -27,7 +27,7 @@ const (
 	flagTruncated
 	// flagLiterals: some event has a field whose value is not in its JSON.
 	flagLiterals
-	// flagNonCanonical: some event's JSON is nonCanonical. Indexed blocks have
+	// flagNonCanonical: some event's JSON is isNonCanonical. Indexed blocks have
 	// filterNonCanonical for each frame instead.
 	flagNonCanonical
 	// flagSenders: the metadata has the senders and indexes of the events.
@@ -62,26 +62,26 @@ func (d *directory) encode() []byte {
 		}
 		out = binary.AppendUvarint(out, v)
 	}
-	return pack(nil, out)
+	return compressOrCopy(nil, out)
 }
 
 // decodeDirectory reads the directory of a block of n events.
 func decodeDirectory(b []byte, n int) (*directory, error) {
-	plain, err := unpack(nil, b)
+	plain, err := decompressPacked(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read directory: %w", err)
 	}
 	r := byteReader{b: plain}
-	d := &directory{flags: r.byte()}
-	d.frames = make([]frameCounts, r.count())
+	d := &directory{flags: r.readByte()}
+	d.frames = make([]frameCounts, r.readCount())
 	for i := range d.frames {
-		d.frames[i] = frameCounts{rows: int(r.uvarint()), raw: int(r.uvarint())}
+		d.frames[i] = frameCounts{rows: int(r.readUvarint()), raw: int(r.readUvarint())}
 		n -= d.frames[i].rows
 	}
-	d.names = r.strings(r.count())
+	d.names = r.readStrings(r.readCount())
 	d.columns = make([]columnRef, len(d.names))
 	for i := range d.columns {
-		v := r.uvarint()
+		v := r.readUvarint()
 		d.columns[i] = columnRef{part: int(v >> 1), derived: v&1 != 0}
 	}
 	if r.err != nil || n != 0 || len(d.frames) > maxFrames {

@@ -21,15 +21,15 @@ func (s *Searcher) evaluate(n *queryNode) error {
 			if err := s.evaluate(c); err != nil {
 				return err
 			}
-			n.definite.or(c.definite)
-			n.candidates.or(c.candidates)
+			n.definite.unite(c.definite)
+			n.candidates.unite(c.candidates)
 		}
 	case opNot:
 		c := n.children[0]
 		if err := s.evaluate(c); err != nil {
 			return err
 		}
-		n.definite, n.candidates = c.candidates.not(rows), c.definite.not(rows)
+		n.definite, n.candidates = c.candidates.complement(rows), c.definite.complement(rows)
 	case opText:
 		return s.evaluateText(n)
 	case opField:
@@ -51,8 +51,8 @@ func (s *Searcher) evaluateAnd(n *queryNode) error {
 		if err := s.evaluate(c); err != nil {
 			return err
 		}
-		n.definite.and(c.definite)
-		n.candidates.and(c.candidates)
+		n.definite.intersect(c.definite)
+		n.candidates.intersect(c.candidates)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (s *Searcher) readColumn(part int) (*column, error) {
 		return nil, err
 	}
 	s.packedBuf = data
-	plain, err := unpack(s.columnBuf, data)
+	plain, err := decompressPacked(s.columnBuf, data)
 	if err != nil {
 		return nil, err
 	}
@@ -161,9 +161,9 @@ func (s *Searcher) builtinField(field string) (func(row int) string, error) {
 	}, nil
 }
 
-// matches reports whether a row of the current frame matches. It reads the event
+// rowMatches reports whether a row of the current frame matches. It reads the event
 // if the row is a candidate but not definite.
-func (s *Searcher) matches(n *queryNode, row int) bool {
+func (s *Searcher) rowMatches(n *queryNode, row int) bool {
 	if n.definite.has(row) {
 		return true
 	}
@@ -173,20 +173,20 @@ func (s *Searcher) matches(n *queryNode, row int) bool {
 	switch n.op {
 	case opAnd:
 		for _, c := range n.children {
-			if !s.matches(c, row) {
+			if !s.rowMatches(c, row) {
 				return false
 			}
 		}
 		return true
 	case opOr:
 		for _, c := range n.children {
-			if s.matches(c, row) {
+			if s.rowMatches(c, row) {
 				return true
 			}
 		}
 		return false
 	case opNot:
-		return !s.matches(n.children[0], row)
+		return !s.rowMatches(n.children[0], row)
 	case opText:
 		if has, sure := s.containsLiteral(n, row); sure && (n.literalIsWhole || !has) {
 			return has

@@ -115,7 +115,7 @@ func (b *layoutBuilder) encode() []byte {
 	}
 	out = append(out, b.literalHeaders...)
 	out = append(out, b.literalText...)
-	return pack(nil, out)
+	return compressOrCopy(nil, out)
 }
 
 func (b *layoutBuilder) hasLiterals() bool { return len(b.literalHeaders) > 0 }
@@ -127,17 +127,17 @@ func decodeFieldLayouts(b []byte, n int) (*fieldLayouts, error) {
 	if b == nil {
 		return l, nil
 	}
-	plain, err := unpack(nil, b)
+	plain, err := decompressPacked(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read fields: %w", err)
 	}
 	r := byteReader{b: plain}
-	l.names = r.strings(r.count())
-	l.layouts = make([][]fieldRef, r.count())
+	l.names = r.readStrings(r.readCount())
+	l.layouts = make([][]fieldRef, r.readCount())
 	for i := range l.layouts {
-		l.layouts[i] = make([]fieldRef, r.count())
+		l.layouts[i] = make([]fieldRef, r.readCount())
 		for k := range l.layouts[i] {
-			ref := fieldRef{name: int(r.uvarint()), leaf: int(r.uvarint()) - 1}
+			ref := fieldRef{name: int(r.readUvarint()), leaf: int(r.readUvarint()) - 1}
 			if ref.name < 0 || ref.name >= len(l.names) {
 				return nil, ErrCorrupt
 			}
@@ -145,7 +145,7 @@ func decodeFieldLayouts(b []byte, n int) (*fieldLayouts, error) {
 		}
 	}
 	for i := range l.layoutOf {
-		l.layoutOf[i] = int(r.uvarint())
+		l.layoutOf[i] = int(r.readUvarint())
 		if l.layoutOf[i] < 0 || l.layoutOf[i] > len(l.layouts) {
 			return nil, ErrCorrupt
 		}
@@ -176,8 +176,8 @@ func (l *fieldLayouts) readLiterals(r *byteReader) error {
 		l.literals[i] = make([]sigma.Value, n)
 		for k := range l.literals[i] {
 			v := &l.literals[i][k]
-			v.Kind = sigma.Kind(r.byte())
-			all, lengths = append(all, v), append(lengths, int(r.uvarint()))
+			v.Kind = sigma.Kind(r.readByte())
+			all, lengths = append(all, v), append(lengths, int(r.readUvarint()))
 		}
 	}
 	text := string(r.b) // one copy, that they share
@@ -190,12 +190,12 @@ func (l *fieldLayouts) readLiterals(r *byteReader) error {
 	return r.err
 }
 
-// leavesOnly reports whether the fields of an event are its leaves.
-func (l *fieldLayouts) leavesOnly(row int) bool { return l.layoutOf[row] == 0 }
+// hasLeavesOnly reports whether the fields of an event are its leaves.
+func (l *fieldLayouts) hasLeavesOnly(row int) bool { return l.layoutOf[row] == 0 }
 
 // appendFields appends the fields of an event, which has the given leaves.
 func (l *fieldLayouts) appendFields(dst []sigma.Field, row int, leaves []flatjson.Leaf) []sigma.Field {
-	if l.leavesOnly(row) {
+	if l.hasLeavesOnly(row) {
 		for _, leaf := range leaves {
 			dst = append(dst, sigma.Field{Name: leaf.Path.Name, Value: leaf.Value})
 		}

@@ -26,7 +26,7 @@ func encodeFrame(evs []picket.Event) []byte {
 	for i := range evs {
 		out = append(out, evs[i].Raw...)
 	}
-	return pack(nil, out)
+	return compressOrCopy(nil, out)
 }
 
 // A decodedFrame is the bytes of consecutive events of a block: event i of the frame is
@@ -40,7 +40,7 @@ type decodedFrame struct {
 
 // decode unpacks a frame of some rows.
 func (f *decodedFrame) decode(packed []byte, rows int) error {
-	plain, err := unpack(f.buf, packed)
+	plain, err := decompressPacked(f.buf, packed)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
@@ -59,7 +59,7 @@ func (f *decodedFrame) open(plain []byte, rows int) error {
 	f.start = append(f.start[:0], 0)
 	at := 0
 	for range rows {
-		at += int(r.uvarint())
+		at += int(r.readUvarint())
 		f.start = append(f.start, at)
 	}
 	if r.err != nil || at != len(r.b) {

@@ -8,8 +8,8 @@ import (
 // What is cached: the unpacked frames of the newest blocks, with which almost every
 // search begins.
 const (
-	frameCacheSize  = 32 // frames
-	frameCacheBytes = (frameCacheSize + 2) * frameBytes
+	maxCachedFrames = 32 // frames
+	frameCacheBytes = (maxCachedFrames + 2) * frameBytes
 )
 
 // A FrameCache holds unpacked frames. Its keys are hashes of the packed bytes,
@@ -53,7 +53,7 @@ func (c *FrameCache) put(key uint64, seq int64, plain []byte) {
 	if _, ok := c.frames[key]; ok {
 		return // another searcher was faster
 	}
-	for len(c.frames) >= frameCacheSize || c.bytes+len(plain) > frameCacheBytes {
+	for len(c.frames) >= maxCachedFrames || c.bytes+len(plain) > frameCacheBytes {
 		oldest, at := seq, uint64(0)
 		for k, f := range c.frames {
 			if f.seq < oldest {

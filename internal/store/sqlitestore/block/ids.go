@@ -14,7 +14,7 @@ const (
 	idsUUID = 2 // all are lower-case UUIDs
 )
 
-const uuidLen = 36
+const uuidBytes = 36
 
 func encodeIDs(ids []string) []byte {
 	dst := binary.AppendUvarint(nil, uint64(len(ids)))
@@ -22,7 +22,7 @@ func encodeIDs(ids []string) []byte {
 		return append(dst, idsAny, packedPlain)
 	}
 	size := len(ids[0])
-	allHex, allUUID := size%2 == 0 && size > 0, size == uuidLen
+	allHex, allUUID := size%2 == 0 && size > 0, size == uuidBytes
 	for _, id := range ids {
 		allHex = allHex && len(id) == size && isHex(id)
 		allUUID = allUUID && isUUID(id)
@@ -44,7 +44,7 @@ func encodeIDs(ids []string) []byte {
 		}
 	default:
 		dst = append(dst, idsAny)
-		dst = pack(dst, appendStrings(nil, ids))
+		dst = compressOrCopy(dst, appendStrings(nil, ids))
 	}
 	return dst
 }
@@ -61,17 +61,17 @@ type IDList struct {
 // DecodeIDs reads the part PartIDs.
 func DecodeIDs(b []byte) (IDList, error) {
 	r := byteReader{b: b}
-	l := IDList{n: int(r.uvarint())}
-	switch r.byte() {
+	l := IDList{n: int(r.readUvarint())}
+	switch r.readByte() {
 	case idsAny:
-		plain, err := unpack(nil, r.b)
+		plain, err := decompressPacked(nil, r.b)
 		if err != nil {
 			return l, fmt.Errorf("read ids: %w", err)
 		}
 		r.b = plain
-		l.texts = r.strings(l.n)
+		l.texts = r.readStrings(l.n)
 	case idsHex:
-		l.size = int(r.uvarint())
+		l.size = int(r.readUvarint())
 		l.binary = r.b
 	case idsUUID:
 		l.size, l.uuid = 16, true
@@ -80,7 +80,7 @@ func DecodeIDs(b []byte) (IDList, error) {
 		return l, ErrCorrupt
 	}
 	if r.err == nil && l.texts == nil && (l.size <= 0 || l.n < 0 || len(l.binary)%l.size != 0 || len(l.binary)/l.size != l.n) {
-		r.fail()
+		r.setCorrupt()
 	}
 	return l, r.err
 }
@@ -126,18 +126,18 @@ func isHex(s string) bool {
 }
 
 func isUUID(s string) bool {
-	return len(s) == uuidLen && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+	return len(s) == uuidBytes && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
 		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
 }
 
 func appendUnhex(dst []byte, s string) []byte {
 	for i := 0; i+1 < len(s); i += 2 {
-		dst = append(dst, unhex(s[i])<<4|unhex(s[i+1]))
+		dst = append(dst, hexDigitValue(s[i])<<4|hexDigitValue(s[i+1]))
 	}
 	return dst
 }
 
-func unhex(c byte) byte {
+func hexDigitValue(c byte) byte {
 	if c <= '9' {
 		return c - '0'
 	}

@@ -17,7 +17,7 @@ const maxPaths = 1 << 16
 // Index makes one block with columns and filters of fresh blocks.
 func (b *Builder) Index(in *MergeInput) Encoded {
 	in.repackFrames()
-	out := Encoded{Header: headerOf(in.events, in.offsets)}
+	out := Encoded{Header: newHeader(in.events, in.offsets)}
 	out.Indexed = true
 	b.startBlock(len(in.events))
 	d := directory{flags: flagIndexed}
@@ -92,7 +92,7 @@ func (b *Builder) column(name string) *columnBuilder {
 // reports whether its JSON is canonical.
 func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
 	raw := in.events[row].Raw
-	canonical := b.decodeLeaves(raw) && !(in.nonCanonical && nonCanonical(raw))
+	canonical := b.decodeLeaves(raw) && !(in.nonCanonical && isNonCanonical(raw))
 	for i := range b.leaves {
 		b.addLeaf(row, frame, &b.leaves[i])
 	}
@@ -100,7 +100,7 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 		b.trigrams.add(string(store.AppendEventText(nil, raw)))
 	}
 	layouts, layoutRow := in.layouts[row], in.layoutRows[row]
-	if layouts.leavesOnly(layoutRow) {
+	if layouts.hasLeavesOnly(layoutRow) {
 		out.addLeaves()
 		return canonical
 	}
@@ -189,7 +189,7 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 	for i, name := range d.names {
 		c := b.columns[name]
 		d.columns[i].derived = c.derived
-		if c.tooLarge(raw) {
+		if c.isTooLarge(raw) {
 			continue
 		}
 		plain := c.build(len(evs)).encode(nil)
@@ -198,7 +198,7 @@ func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 		if same < 0 {
 			same = len(encoded)
 			encoded = append(encoded, plain)
-			parts = append(parts, Part{partFirstColumn + same, pack(nil, plain)})
+			parts = append(parts, Part{partFirstColumn + same, compressOrCopy(nil, plain)})
 		}
 		d.columns[i].part = partFirstColumn + same
 	}

@@ -10,7 +10,7 @@ type MergeInput struct {
 	offsets      []int64         // as in metadata
 	layouts      []*fieldLayouts // of each event's block
 	layoutRows   []int           // each event's row in that block
-	nonCanonical bool            // the JSON of some event may be nonCanonical
+	nonCanonical bool            // the JSON of some event may be isNonCanonical
 	frames       []mergeFrame
 }
 
@@ -26,7 +26,7 @@ func ReadAll(blocks []*Block) (*MergeInput, error) {
 	gaps := false
 	for _, b := range blocks {
 		if err := in.read(b); err != nil {
-			return nil, b.fail(err)
+			return nil, b.corruptError(err)
 		}
 		gaps = gaps || b.Span != int64(b.EventCount)
 	}

@@ -64,12 +64,12 @@ func encodeMetadata(evs []picket.Event, offsets []int64) (packed []byte, flags b
 		out = binary.AppendUvarint(out, uint64(o-int64(i)-gap))
 		gap = o - int64(i)
 	}
-	return pack(nil, out), flags
+	return compressOrCopy(nil, out), flags
 }
 
 // decodeMetadata reads the metadata of a block of n events with flags.
 func decodeMetadata(b []byte, n int, flags byte) (*metadata, error) {
-	plain, err := unpack(nil, b)
+	plain, err := decompressPacked(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read metadata: %w", err)
 	}
@@ -80,21 +80,21 @@ func decodeMetadata(b []byte, n int, flags byte) (*metadata, error) {
 		columns = append(columns, &m.sender, &m.index)
 	}
 	for _, dst := range columns {
-		if *dst, err = decodeColumn(r.bytes(r.count()), n); err != nil {
+		if *dst, err = decodeColumn(r.readBytes(r.readCount()), n); err != nil {
 			return nil, fmt.Errorf("read metadata: %w", err)
 		}
 	}
 	var last, lastReceived int64
 	for i := range n {
-		last += r.varint()
-		lastReceived += r.varint()
+		last += r.readVarint()
+		lastReceived += r.readVarint()
 		m.time[i], m.received[i] = last, lastReceived
 	}
 	if len(r.b) > 0 {
 		m.offsets = make([]int64, n)
 		var gap int64
 		for i := range n {
-			gap += int64(r.uvarint())
+			gap += int64(r.readUvarint())
 			m.offsets[i] = int64(i) + gap
 		}
 	}

@@ -16,8 +16,8 @@ const (
 // minPackBytes is the size below which compression costs more than it saves.
 const minPackBytes = 48
 
-// pack appends src to dst, compressed if that makes it smaller.
-func pack(dst, src []byte) []byte {
+// compressOrCopy appends src to dst, compressed if that makes it smaller.
+func compressOrCopy(dst, src []byte) []byte {
 	if len(src) >= minPackBytes {
 		start := len(dst)
 		dst = append(dst, packedZstd)
@@ -31,8 +31,8 @@ func pack(dst, src []byte) []byte {
 	return append(dst, src...)
 }
 
-// unpack returns what was packed. The result may alias b or be scratch, grown.
-func unpack(scratch, b []byte) ([]byte, error) {
+// decompressPacked returns what was packed. The result may alias b or be scratch, grown.
+func decompressPacked(scratch, b []byte) ([]byte, error) {
 	if len(b) == 0 {
 		return nil, ErrCorrupt
 	}
@@ -52,44 +52,44 @@ type byteReader struct {
 	err error
 }
 
-func (r *byteReader) fail() {
+func (r *byteReader) setCorrupt() {
 	r.b, r.err = nil, ErrCorrupt
 }
 
-func (r *byteReader) uvarint() uint64 {
+func (r *byteReader) readUvarint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
-		r.fail()
+		r.setCorrupt()
 		return 0
 	}
 	r.b = r.b[n:]
 	return v
 }
 
-// count reads the number of items that follow. Each item takes at least one
+// readCount reads the number of items that follow. Each item takes at least one
 // byte, so a corrupt count cannot ask for more memory than the part has bytes.
-func (r *byteReader) count() int {
-	v := r.uvarint()
+func (r *byteReader) readCount() int {
+	v := r.readUvarint()
 	if v > uint64(len(r.b)) {
-		r.fail()
+		r.setCorrupt()
 		return 0
 	}
 	return int(v)
 }
 
-func (r *byteReader) varint() int64 {
+func (r *byteReader) readVarint() int64 {
 	v, n := binary.Varint(r.b)
 	if n <= 0 {
-		r.fail()
+		r.setCorrupt()
 		return 0
 	}
 	r.b = r.b[n:]
 	return v
 }
 
-func (r *byteReader) bytes(n int) []byte {
+func (r *byteReader) readBytes(n int) []byte {
 	if n < 0 || n > len(r.b) {
-		r.fail()
+		r.setCorrupt()
 		return nil
 	}
 	out := r.b[:n:n]
@@ -97,9 +97,9 @@ func (r *byteReader) bytes(n int) []byte {
 	return out
 }
 
-func (r *byteReader) byte() byte {
+func (r *byteReader) readByte() byte {
 	if len(r.b) == 0 {
-		r.fail()
+		r.setCorrupt()
 		return 0
 	}
 	v := r.b[0]
@@ -107,24 +107,24 @@ func (r *byteReader) byte() byte {
 	return v
 }
 
-// strings reads n strings: all lengths, then all bytes. The strings share one
+// readStrings reads n strings: all lengths, then all bytes. The strings share one
 // copy of the bytes.
-func (r *byteReader) strings(n int) []string {
+func (r *byteReader) readStrings(n int) []string {
 	if n > len(r.b) {
-		r.fail()
+		r.setCorrupt()
 		return nil
 	}
 	lengths := make([]int, n)
 	total := 0
 	for i := range lengths {
-		lengths[i] = int(r.uvarint())
+		lengths[i] = int(r.readUvarint())
 		if lengths[i] < 0 || lengths[i] > len(r.b) {
-			r.fail()
+			r.setCorrupt()
 			return nil
 		}
 		total += lengths[i]
 	}
-	all := string(r.bytes(total))
+	all := string(r.readBytes(total))
 	if r.err != nil {
 		return nil
 	}

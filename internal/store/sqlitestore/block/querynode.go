@@ -72,7 +72,7 @@ func newQueryNode(x store.Expr) *queryNode {
 		n.op = opAll
 	case store.And:
 		n.op, n.children = opAnd, newQueryNodes(x)
-		slices.SortStableFunc(n.children, func(a, b *queryNode) int { return cmp.Compare(a.cost(), b.cost()) })
+		slices.SortStableFunc(n.children, func(a, b *queryNode) int { return cmp.Compare(a.estimatedCost(), b.estimatedCost()) })
 	case store.Or:
 		n.op, n.children = opOr, newQueryNodes(x)
 	case store.Not:
@@ -104,9 +104,9 @@ func newQueryNodes(xs []store.Expr) []*queryNode {
 	return out
 }
 
-// cost orders the members of a conjunction: those that can rule out a block
+// estimatedCost orders the members of a conjunction: those that can rule out a block
 // cheaply are evaluated first.
-func (n *queryNode) cost() int {
+func (n *queryNode) estimatedCost() int {
 	switch n.op {
 	case opField:
 		return 0

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// nonCanonical reports whether JSON is written in a way that a search through
+// isNonCanonical reports whether JSON is written in a way that a search through
 // its bytes could miss: with escapes other than the short ones, or with one of
 // the two characters outside ASCII that fold to ASCII letters.
-func nonCanonical(raw []byte) bool {
+func isNonCanonical(raw []byte) bool {
 	return hasEscape(raw, 'u') || hasEscape(raw, '/') ||
 		bytes.Contains(raw, []byte("\u212a")) || bytes.Contains(raw, []byte("\u017f"))
 }

@@ -55,7 +55,7 @@ func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Hi
 	s.meter = store.NewWorkMeter(ctx)
 	s.view.Meter = s.meter
 	if err := s.search(b, q, yield); err != nil {
-		return b.fail(err)
+		return b.corruptError(err)
 	}
 	return nil
 }
@@ -85,14 +85,14 @@ func (s *Searcher) search(b *Block, q *Query, yield func(Hit) bool) error {
 			if err := s.loadFrame(i, start); err != nil {
 				return err
 			}
-			matches := s.matches(q.root, row)
-			if err := s.meter.Spend(rowCost); err != nil {
+			matches := s.rowMatches(q.root, row)
+			if err := s.meter.Spend(rowMatchCost); err != nil {
 				return err
 			}
 			if !matches {
 				continue
 			}
-			ev, err := s.selected(q, row)
+			ev, err := s.selectedEvent(q, row)
 			if err != nil {
 				return err
 			}
@@ -105,8 +105,8 @@ func (s *Searcher) search(b *Block, q *Query, yield func(Hit) bool) error {
 	return nil
 }
 
-// rowCost is what the meter counts for a row besides the values that are compared.
-const rowCost = 64
+// rowMatchCost is what the meter counts for a row besides the values that are compared.
+const rowMatchCost = 64
 
 // candidatesWithinBounds returns the query's candidates within its bounds of
 // time and sequence number.
@@ -128,7 +128,7 @@ func (s *Searcher) candidatesWithinBounds(m *metadata, q *Query) bitset {
 func (s *Searcher) Event(b *Block, row int) (picket.Event, error) {
 	ev, err := s.eventOf(b, row)
 	if err != nil {
-		return ev, b.fail(err)
+		return ev, b.corruptError(err)
 	}
 	return ev, nil
 }
@@ -144,7 +144,7 @@ func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
 func (s *Searcher) Raw(b *Block, row int) ([]byte, error) {
 	if s.block != b || s.frameIndex < 0 || row < s.frameStart || row >= s.frameStart+s.directory.frames[s.frameIndex].rows {
 		if err := s.openAt(b, row); err != nil {
-			return nil, b.fail(err)
+			return nil, b.corruptError(err)
 		}
 	}
 	return s.frame.raw(row - s.frameStart), nil
@@ -175,13 +175,13 @@ func (s *Searcher) open(b *Block) error {
 	return err
 }
 
-// maxKeptBuffer bounds each buffer that a Searcher keeps for the next block.
-const maxKeptBuffer = 8 * frameBytes
+// maxKeptBufferBytes bounds each buffer that a Searcher keeps for the next block.
+const maxKeptBufferBytes = 8 * frameBytes
 
 // dropLargeBuffers drops the buffers that an unusually large block has left.
 func (s *Searcher) dropLargeBuffers() {
 	for _, b := range []*[]byte{&s.columnBuf, &s.filterBuf, &s.packedBuf, &s.folded, &s.frame.buf} {
-		if cap(*b) > maxKeptBuffer {
+		if cap(*b) > maxKeptBufferBytes {
 			*b = nil
 		}
 	}
@@ -248,7 +248,7 @@ func (s *Searcher) loadFilters() error {
 	s.filterBuf = data
 	s.filters = make([]textFilter, len(s.directory.frames))
 	for i := range s.filters {
-		if s.filters[i], data, err = cutTextFilter(data); err != nil {
+		if s.filters[i], data, err = splitTextFilter(data); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (s *Searcher) eventView(row int) *store.EventView {
 	s.viewed = picket.Event{ID: s.ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row),
 		Raw: s.frame.raw(row - s.frameStart), Fields: s.viewed.Fields[:0]}
 	s.view.Reset(&s.viewed)
-	if !s.layouts.leavesOnly(row) { // otherwise the view has the fields already
+	if !s.layouts.hasLeavesOnly(row) { // otherwise the view has the fields already
 		s.viewed.Fields = s.layouts.appendFields(s.viewed.Fields, row, s.view.Leaves())
 	}
 	s.viewedRow = row
@@ -287,9 +287,9 @@ func (s *Searcher) event(row int) (picket.Event, error) {
 	return ev, nil
 }
 
-// selected returns what a query selects of an event of the current frame, with
+// selectedEvent returns what a query selects of an event of the current frame, with
 // bytes of its own.
-func (s *Searcher) selected(q *Query, row int) (picket.Event, error) {
+func (s *Searcher) selectedEvent(q *Query, row int) (picket.Event, error) {
 	if q.OnlyFields == nil {
 		ev, err := s.event(row)
 		if q.NoRaw {
@@ -314,7 +314,7 @@ func (s *Searcher) selected(q *Query, row int) (picket.Event, error) {
 	}
 	s.viewed.Fields = s.layouts.appendFields(s.viewed.Fields[:0], row, s.leaves)
 	s.viewedRow = -1
-	ev.Fields = store.SelectFields(nil, s.viewed.Fields, q.OnlyFields)
+	ev.Fields = store.AppendSelectedFields(nil, s.viewed.Fields, q.OnlyFields)
 	return ev, nil
 }
 

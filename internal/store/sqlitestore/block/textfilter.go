@@ -22,11 +22,11 @@ type textFilter struct {
 }
 
 const (
-	// filterNonCanonical: the JSON of some event of the frame is nonCanonical.
+	// filterNonCanonical: the JSON of some event of the frame is isNonCanonical.
 	filterNonCanonical = 1 << 0
 
-	filterHeaderSize = 5
-	bitsPerTrigram   = 3
+	filterHeaderBytes = 5
+	bitsPerTrigram    = 3
 )
 
 // A trigramSet collects the trigrams of a frame.
@@ -100,13 +100,13 @@ func filterBit(k uint32, size int) uint32 {
 	return uint32(uint64(k*0x9e3779b1) * uint64(size*8) >> 32)
 }
 
-// cutTextFilter returns the first filter of b and the bytes after it.
-func cutTextFilter(b []byte) (textFilter, []byte, error) {
-	if len(b) < filterHeaderSize {
+// splitTextFilter returns the first filter of b and the bytes after it.
+func splitTextFilter(b []byte) (textFilter, []byte, error) {
+	if len(b) < filterHeaderBytes {
 		return textFilter{}, nil, ErrCorrupt
 	}
 	flags, size := b[0], int64(binary.LittleEndian.Uint32(b[1:]))
-	b = b[filterHeaderSize:]
+	b = b[filterHeaderBytes:]
 	if size == 0 || size > int64(len(b)) {
 		return textFilter{}, nil, ErrCorrupt
 	}
