@@ -61,12 +61,12 @@ Sources:
 }
 
 func runAgent(cmd *cobra.Command, f agentFlags) error {
-	token, err := f.token.read()
+	token, err := f.token.readToken()
 	if err != nil {
 		return err
 	}
 	if token == "" {
-		return hinted(usagef("run agent: --token or --token-file is needed"), "picket token create --agent NAME, on the server")
+		return withHint(usagef("run agent: --token or --token-file is needed"), "picket token create --agent NAME, on the server")
 	}
 	log, err := newLog(cmd)
 	if err != nil {
@@ -77,13 +77,13 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 
 // startAgent runs an agent until ctx or all of its sources end.
 func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logger) (err error) {
-	inputs, err := agentInputs(f, log)
+	inputs, err := newAgentInputs(f, log)
 	if err != nil {
 		return err
 	}
 	client, err := agent.NewClient(agent.ClientOptions{Server: f.server, Token: token, CAFile: f.caFile, Insecure: f.insecure, Version: version})
 	if errors.Is(err, agent.ErrPlainHTTP) {
-		return hinted(err, "give an https:// --server, or --insecure where the network is trusted")
+		return withHint(err, "give an https:// --server, or --insecure where the network is trusted")
 	}
 	if err != nil {
 		return err
@@ -100,8 +100,8 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}).Run(ctx)
 }
 
-// agentInputs returns the inputs that --source names.
-func agentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
+// newAgentInputs returns the inputs that --source names.
+func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {
 	var inputs []agent.Input
 	for _, name := range f.sources {
 		kind, arg, _ := strings.Cut(name, "=")
@@ -130,7 +130,7 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 		return nil, fmt.Errorf("watch this host: %w", err)
 	}
 	if runtime.GOOS != "linux" {
-		return nil, hinted(fmt.Errorf("watch this host: the process source is there for Linux only"), "leave out --watch-host")
+		return nil, withHint(fmt.Errorf("watch this host: the process source is there for Linux only"), "leave out --watch-host")
 	}
 	t, secret, err := auth.NewToken(auth.KindAgent, host, "", time.Now())
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
-	fprintf(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "  this host is watched as %s; to see a first alert, run\n\n      sh -c 'sleep 3; : picket-first-alert'\n\n  and open %s/console/alerts\n\n", host, base)
 	return func() { cancel(); <-done }, nil
 }
 

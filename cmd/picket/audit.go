@@ -49,7 +49,7 @@ func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit i
 			if asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), e)
 			} else {
-				_, err = fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", shortTime(e.Time), e.Actor, e.Action, e.Object, e.Detail)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\n", formatTime(e.Time), e.Actor, e.Action, e.Object, e.Detail)
 			}
 			if err != nil {
 				return err
@@ -85,7 +85,7 @@ hash: whoever can write to the database can also make a new chain.`,
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), v)
 			} else if v.Problem == "" {
-				_, err = fprintf(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
 			}
 			if err == nil && v.Problem != "" {
 				err = fmt.Errorf("verify audit log: %s", v.Problem)
@@ -96,22 +96,22 @@ hash: whoever can write to the database can also make a new chain.`,
 	return cmd
 }
 
-// auditCLI records an action of the command line in the audit log.
-func auditCLI(cmd *cobra.Command, s store.AuditLog, action, object, detail string) error {
+// addCLIAuditEntry records an action of the command line in the audit log.
+func addCLIAuditEntry(cmd *cobra.Command, s store.AuditLog, action, object, detail string) error {
 	_, err := s.AddAuditEntry(cmd.Context(), audit.NewEntry(time.Now(), "cli:"+userName(), action, object, detail))
 	return err
 }
 
-// auditChange records an action that has changed something outside the store. If
+// recordChange records an action that has changed something outside the store. If
 // there is a store and it cannot be written to, it prints a warning: the action has
 // been carried out.
-func (l storeLocation) auditChange(cmd *cobra.Command, action, object, detail string) {
-	if _, err := l.dir(); err != nil {
+func (l storeLocation) recordChange(cmd *cobra.Command, action, object, detail string) {
+	if _, err := l.existingDir(); err != nil {
 		return // no server has been started yet
 	}
-	err := l.withStore(cmd, func(s store.Store) error { return auditCLI(cmd, s, action, object, detail) })
+	err := l.withStore(cmd, func(s store.Store) error { return addCLIAuditEntry(cmd, s, action, object, detail) })
 	if err != nil {
-		fprintf(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
 	}
 }
 

@@ -56,12 +56,12 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 	fl.BoolVar(&f.compress, "compress", true, "compress with zstd, as agents do")
 	asJSON := fl.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		token, err := f.token.read()
+		token, err := f.token.readToken()
 		if err != nil {
 			return err
 		}
 		if token == "" {
-			return hinted(usagef("bench pipeline: --token or --token-file is needed"), "picket token create --collector NAME, on the server")
+			return withHint(usagef("bench pipeline: --token or --token-file is needed"), "picket token create --collector NAME, on the server")
 		}
 		if f.batch < 1 || f.connections < 1 || f.events < 1 {
 			return usagef("bench pipeline: --batch, --connections and --events must be above 0")
@@ -79,7 +79,7 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), res)
 		}
-		_, err = fprintf(cmd.OutOrStdout(), "%d events (%d bytes) accepted at %.0f/s, answered in %.1f ms (median) and %.1f ms (99%%),\nstored and detected on at %.0f/s end to end; %d rejected\n",
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "%d events (%d bytes) accepted at %.0f/s, answered in %.1f ms (median) and %.1f ms (99%%),\nstored and detected on at %.0f/s end to end; %d rejected\n",
 			res.Events, res.Bytes, res.Accepted, res.P50, res.P99, res.EndToEnd, res.Rejected)
 		return err
 	}
@@ -146,7 +146,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, token string, events []
 				if from >= f.events {
 					break
 				}
-				bad, err := p.post(from, min(from+f.batch, f.events))
+				bad, err := p.postEvents(from, min(from+f.batch, f.events))
 				rejected.Add(bad)
 				if err != nil {
 					mu.Lock()
@@ -194,9 +194,9 @@ type benchPoster struct {
 	size      int64
 }
 
-// post posts the events [from, to), each with its number as id, and returns how
+// postEvents posts the events [from, to), each with its number as id, and returns how
 // many were rejected. While the server is full it waits and retries.
-func (p *benchPoster) post(from, to int) (rejected int64, err error) {
+func (p *benchPoster) postEvents(from, to int) (rejected int64, err error) {
 	p.body = p.body[:0]
 	if to-from > 1 {
 		p.body = append(p.body, '[')
@@ -225,7 +225,7 @@ func (p *benchPoster) post(from, to int) (rejected int64, err error) {
 	}
 	for {
 		start := time.Now()
-		status, answer, err := p.send(payload, encoding)
+		status, answer, err := p.sendRequest(payload, encoding)
 		if err != nil {
 			return 0, err
 		}
@@ -249,7 +249,7 @@ func (p *benchPoster) post(from, to int) (rejected int64, err error) {
 	}
 }
 
-func (p *benchPoster) send(payload []byte, encoding string) (int, []byte, error) {
+func (p *benchPoster) sendRequest(payload []byte, encoding string) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(p.ctx, http.MethodPost, p.f.server+"/api/v1/telemetry/", bytes.NewReader(payload))
 	if err != nil {
 		return 0, nil, err

@@ -33,7 +33,7 @@ func applyConfig(cmd *cobra.Command, _ []string) error {
 	if path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return hinted(fmt.Errorf("read config: %w", err), "--config and PICKET_CONFIG name a YAML file")
+			return withHint(fmt.Errorf("read config: %w", err), "--config and PICKET_CONFIG name a YAML file")
 		}
 		if err := yaml.Unmarshal(data, &file); err != nil {
 			return fmt.Errorf("read config %s: %w", path, err)
@@ -88,7 +88,7 @@ func checkConfig(root *cobra.Command, path string, file map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(file)) {
 		switch {
 		case !known[key] || key == "help" || key == "version" || key == "config":
-			return hinted(usagef("read config %s: %q is no setting", path, key), "settings are named as flags are, without the dashes")
+			return withHint(usagef("read config %s: %q is no setting", path, key), "settings are named as flags are, without the dashes")
 		case file[key] == nil:
 			return usagef("read config %s: %q has no value", path, key)
 		}
@@ -148,13 +148,13 @@ func printJSONLine(w io.Writer, v any) error {
 // A dataDir is a server's data directory.
 type dataDir string
 
-func (d dataDir) queue() string         { return filepath.Join(string(d), "queue.db") }
-func (d dataDir) diskBuffer() string    { return filepath.Join(string(d), "spill.db") }
-func (d dataDir) events() string        { return filepath.Join(string(d), "events.db") }
-func (d dataDir) disabledRules() string { return filepath.Join(string(d), "rules-off") }
+func (d dataDir) queueFile() string         { return filepath.Join(string(d), "queue.db") }
+func (d dataDir) diskBufferFile() string    { return filepath.Join(string(d), "spill.db") }
+func (d dataDir) eventsFile() string        { return filepath.Join(string(d), "events.db") }
+func (d dataDir) disabledRulesFile() string { return filepath.Join(string(d), "rules-off") }
 
-// packs returns the directory of installed rule packs.
-func (d dataDir) packs() ruleset.PackDir {
+// packDir returns the directory of installed rule packs.
+func (d dataDir) packDir() ruleset.PackDir {
 	return ruleset.PackDir{Path: filepath.Join(string(d), "rules"), Limits: ruleset.DefaultPackLimits}
 }
 
@@ -166,8 +166,8 @@ func addDataFlag(cmd *cobra.Command) *string {
 // existingDataDir returns a data directory, or an error if no server has created
 // it.
 func existingDataDir(dir string) (dataDir, error) {
-	if _, err := os.Stat(dataDir(dir).events()); err != nil {
-		return "", hinted(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
+	if _, err := os.Stat(dataDir(dir).eventsFile()); err != nil {
+		return "", withHint(fmt.Errorf("open data directory %s: %w", dir, err), "give the server's --data, or start picket serve once")
 	}
 	return dataDir(dir), nil
 }

@@ -63,7 +63,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if err := errors.Join(err, checkCache(f.cache)); err != nil {
 		return nil, err
 	}
-	token, err := f.token.read()
+	token, err := f.token.readToken()
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if sources, err := serverRuleSources(dir, f.rules); err != nil {
 		doctor.ReportUnreadableRules(r, err)
 	} else {
-		doctor.CheckRules(r, sources, func(file string) bool { return dir.packs().PackOfFile(file) != "" })
+		doctor.CheckRules(r, sources, func(file string) bool { return dir.packDir().PackOfFile(file) != "" })
 	}
 	if f.server == "" {
 		f.server = "http://" + f.listen
@@ -104,9 +104,9 @@ func printFindings(w io.Writer, findings []doctor.Finding, asJSON bool) error {
 		if !f.OK {
 			state = "FAIL"
 		}
-		fprintf(w, "%s  %-6s %s\n", state, f.Check, f.Text)
+		fprintfPrintable(w, "%s  %-6s %s\n", state, f.Check, f.Text)
 		if f.Hint != "" {
-			fprintf(w, "             hint: %s\n", f.Hint)
+			fprintfPrintable(w, "             hint: %s\n", f.Hint)
 		}
 	}
 	return nil

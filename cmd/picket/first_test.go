@@ -28,7 +28,7 @@ func TestConcurrentFirstStart(t *testing.T) {
 			var up sync.WaitGroup
 			for range servers {
 				dir := at.data
-				if at.remote() {
+				if at.isRemote() {
 					dir = t.TempDir()
 				}
 				p, out, err := startProcess(dir, nil, "serve", "--data", ".", "--store", at.name, "--listen", "127.0.0.1:0", "--workers", "0")

@@ -52,7 +52,7 @@ func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJ
 			if asJSON {
 				_, err = cmd.OutOrStdout().Write(slices.Concat(ev.Raw, []byte("\n")))
 			} else {
-				_, err = fprintf(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", shortTime(ev.Time), ev.Host, ev.Type, truncate(string(ev.Raw), 400))
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, ev.Type, truncate(string(ev.Raw), 400))
 			}
 			if err != nil {
 				return err

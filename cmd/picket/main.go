@@ -60,16 +60,16 @@ type hintedError struct {
 func (e *hintedError) Error() string { return e.err.Error() }
 func (e *hintedError) Unwrap() error { return e.err }
 
-func hinted(err error, hint string) error { return &hintedError{err, hint} }
+func withHint(err error, hint string) error { return &hintedError{err, hint} }
 
 // printError writes a line with what failed and why, and another with the hint if
 // there is one.
 func printError(w io.Writer, cmd *cobra.Command, err error) {
-	fprintf(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	fprintfPrintable(w, "picket: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	if h := (*hintedError)(nil); errors.As(err, &h) {
-		fprintf(w, "hint: %s\n", h.hint)
+		fprintfPrintable(w, "hint: %s\n", h.hint)
 	} else if u := (*usageError)(nil); errors.As(err, &u) {
-		fprintf(w, "hint: %s --help\n", cmd.CommandPath())
+		fprintfPrintable(w, "hint: %s --help\n", cmd.CommandPath())
 	}
 }
 

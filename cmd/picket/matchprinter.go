@@ -42,7 +42,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		return p.printJSON(m)
 	}
 	if p.n == 1 {
-		fprintf(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+		fprintfPrintable(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
 	}
 	when := "-"
 	if !m.Time.IsZero() {
@@ -53,12 +53,12 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		why = append(why, e.Field+"="+e.Value)
 	}
 	p.w.WriteString(p.level(m.Level)) // has escapes for colour
-	fprintf(p.w, "  %-19s  %-7d  %s\n", when, m.Record, m.Title)
+	fprintfPrintable(p.w, "  %-19s  %-7d  %s\n", when, m.Record, m.Title)
 	line := m.File
 	if len(why) > 0 {
 		line += "  " + strings.Join(why, "  ")
 	}
-	_, err := fprintf(p.w, "%15s%s\n", "", truncate(line, p.width-16))
+	_, err := fprintfPrintable(p.w, "%15s%s\n", "", truncate(line, p.width-16))
 	return err
 }
 

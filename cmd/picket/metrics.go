@@ -47,15 +47,15 @@ func durationObserver(h prometheus.Histogram) func(time.Duration) {
 	return func(d time.Duration) { h.Observe(d.Seconds()) }
 }
 
-// A snapshot is what the queue and the store count at one time.
-type snapshot struct {
+// A metricsData is what the queue and the store count at one time.
+type metricsData struct {
 	queue         queue.Stats
 	totals        store.Totals
 	alerts        store.AlertCounts
 	hosts, online int64
 }
 
-func (s *server) snapshot(ctx context.Context) (snap snapshot, err error) {
+func (s *server) metricsSnapshot(ctx context.Context) (snap metricsData, err error) {
 	if snap.queue, err = s.queue.Stats(ctx); err != nil {
 		return snap, err
 	}
@@ -71,28 +71,28 @@ func (s *server) snapshot(ctx context.Context) (snap snapshot, err error) {
 
 // serveMetrics answers GET /metrics in the Prometheus text format.
 func (s *server) serveMetrics(w http.ResponseWriter, r *http.Request) error {
-	snap, err := s.snapshot(r.Context())
+	snap, err := s.metricsSnapshot(r.Context())
 	if err != nil {
 		return err
 	}
 	counters := prometheus.NewRegistry()
-	counters.MustRegister(&exposition{s: s, snap: snap})
+	counters.MustRegister(&metricsCollector{s: s, snap: snap})
 	promhttp.HandlerFor(prometheus.Gatherers{s.metrics.process, counters}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	return nil
 }
 
-// An exposition is the metrics of one snapshot.
-type exposition struct {
+// An metricsCollector is the metrics of one snapshot.
+type metricsCollector struct {
 	s    *server
-	snap snapshot
+	snap metricsData
 }
 
 // Describe implements prometheus.Collector. It describes nothing: the metrics
 // are checked when they are collected.
-func (e *exposition) Describe(chan<- *prometheus.Desc) {}
+func (e *metricsCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
-func (e *exposition) Collect(out chan<- prometheus.Metric) {
+func (e *metricsCollector) Collect(out chan<- prometheus.Metric) {
 	labelled := func(name, help string, kind prometheus.ValueType, label, value string, v float64) {
 		var labels prometheus.Labels
 		if label != "" {
@@ -119,7 +119,7 @@ func (e *exposition) Collect(out chan<- prometheus.Metric) {
 	gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))
 	gauge("picket_store_disk_bytes", "Bytes of the store on disk.", float64(t.DiskBytes))
 	counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.legacyQueue.DroppedEvents()))
-	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.intake.AgentDropped()))
+	counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.intake.AgentDroppedEvents()))
 	gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.legacyQueue.WaitingRequests()))
 	counter("picket_tokens_unconfirmed_total", "Requests with tokens that were accepted while the store could not confirm them.", float64(s.tokens.Unconfirmed()))
 	for state, n := range map[string]int64{"pending": q.Pending, "leased": q.Leased, "dead": q.Dead} {

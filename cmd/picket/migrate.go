@@ -36,7 +36,7 @@ console and the state of correlations are not copied.`,
 		if err != nil {
 			return err
 		}
-		from, err := sqlitestore.Open(dir.events(), sqlitestore.Options{NoBackground: true})
+		from, err := sqlitestore.Open(dir.eventsFile(), sqlitestore.Options{NoBackground: true})
 		if err != nil {
 			return err
 		}
@@ -53,26 +53,26 @@ console and the state of correlations are not copied.`,
 		m := &migrate.Migration{From: from, To: s.(*mongostore.Store), Source: abs, Progress: cmd.ErrOrStderr()}
 		got, err := m.Run(cmd.Context())
 		if err != nil {
-			return hintedMigration(fmt.Errorf("migrate: %w", err))
+			return withMigrationHint(fmt.Errorf("migrate: %w", err))
 		}
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), got)
 		}
-		_, err = fprintf(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
 			got.Events, got.Matches, got.Alerts, got.Hosts, got.Users, got.Tokens)
 		return err
 	}
 	return cmd
 }
 
-func hintedMigration(err error) error {
+func withMigrationHint(err error) error {
 	switch {
 	case errors.Is(err, migrate.ErrCopyOfOtherSource):
-		return hinted(err, "give an empty database")
+		return withHint(err, "give an empty database")
 	case errors.Is(err, migrate.ErrTargetNotEmpty):
-		return hinted(err, "copy before the first server uses it")
+		return withHint(err, "copy before the first server uses it")
 	case errors.Is(err, migrate.ErrInterrupted):
-		return hinted(err, "the same command goes on where it was")
+		return withHint(err, "the same command goes on where it was")
 	}
 	return err
 }

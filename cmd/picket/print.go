@@ -8,9 +8,9 @@ import (
 	"unicode"
 )
 
-// fprintf is fmt.Fprintf for people: printable makes text out of its arguments that
+// fprintfPrintable is fmt.Fprintf for people: printable makes text out of its arguments that
 // cannot control the terminal. All commands print with it, or print JSON.
-func fprintf(w io.Writer, format string, args ...any) (int, error) {
+func fprintfPrintable(w io.Writer, format string, args ...any) (int, error) {
 	clean := make([]any, len(args))
 	for i, a := range args {
 		switch kind := reflect.ValueOf(a).Kind(); {
@@ -20,17 +20,17 @@ func fprintf(w io.Writer, format string, args ...any) (int, error) {
 			if b, ok := a.([]byte); ok {
 				a = string(b)
 			}
-			clean[i] = printable(fmt.Sprint(a))
+			clean[i] = toPrintable(fmt.Sprint(a))
 		}
 	}
 	return fmt.Fprintf(w, format, clean...)
 }
 
-// printable makes one line of text that is not trusted, such as that of events,
+// toPrintable makes one line of text that is not trusted, such as that of events,
 // rules and file names. It replaces what could control a terminal or reorder what it
 // shows: control characters (C0, DEL and C1), line and paragraph separators and
 // bidirectional controls with spaces, invalid UTF-8 with U+FFFD.
-func printable(s string) string {
+func toPrintable(s string) string {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f {
 			return strings.Map(printableRune, s)

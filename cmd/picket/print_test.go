@@ -36,7 +36,7 @@ func isPrintable(lines string) bool {
 
 func TestFprintf(t *testing.T) {
 	var b bytes.Buffer
-	fprintf(&b, "%s %v %s %d %v %-4s|\n", controlling, errors.New(controlling), []byte(controlling), 7, time.Second, "é")
+	fprintfPrintable(&b, "%s %v %s %d %v %-4s|\n", controlling, errors.New(controlling), []byte(controlling), 7, time.Second, "é")
 	blank := strings.Repeat(" ", utf8.RuneCountInString(controlling)-1) + "\ufffd"
 	if want := blank + " " + blank + " " + blank + " 7 1s é   |\n"; b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
@@ -46,7 +46,7 @@ func TestFprintf(t *testing.T) {
 // An error cannot control the terminal or pretend to be two lines, nor can its hint.
 func TestPrintError(t *testing.T) {
 	var b bytes.Buffer
-	printError(&b, newRoot(), hinted(errors.New("read "+controlling+": no"), controlling))
+	printError(&b, newRoot(), withHint(errors.New("read "+controlling+": no"), controlling))
 	if lines := b.String(); !isPrintable(lines) || strings.Count(lines, "\n") != 2 {
 		t.Errorf("%q", lines)
 	}
@@ -121,7 +121,7 @@ func TestCommandsPrintHostileText(t *testing.T) {
 
 	data := filepath.Join(dir, "data")
 	testenv.Check(t, os.MkdirAll(data, 0o700))
-	s, err := sqlitestore.Open(dataDir(data).events(), sqlitestore.Options{})
+	s, err := sqlitestore.Open(dataDir(data).eventsFile(), sqlitestore.Options{})
 	testenv.Check(t, err)
 	_, err = s.Save(t.Context(), store.Batch{ID: "b", Events: []picket.Event{{ID: evil, AgentID: evil, Host: evil, Type: evil, Raw: []byte(event), Time: time.Now(), Received: time.Now()}}})
 	testenv.Check(t, err)
@@ -129,7 +129,7 @@ func TestCommandsPrintHostileText(t *testing.T) {
 	_, err = s.AddAuditEntry(t.Context(), store.AuditEntry{Time: time.Now(), Actor: evil, Action: evil, Object: evil, Detail: evil})
 	testenv.Check(t, err)
 	testenv.Check(t, s.Close())
-	q, err := sqlitequeue.Open(dataDir(data).queue(), sqlitequeue.Options{})
+	q, err := sqlitequeue.Open(dataDir(data).queueFile(), sqlitequeue.Options{})
 	testenv.Check(t, err)
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: evil, Agent: evil, Events: 1, Payload: []byte("x")},
 		queue.DeadLetter{Reason: queue.DeadReason(evil), Cause: evil, AgentID: evil, EventID: evil, Events: 1, Time: time.Now()}))

@@ -51,7 +51,7 @@ func (b *progressBar) draw() {
 	const width = 30
 	total := max(b.p.Total.Load(), 1)
 	done := min(int(b.p.Bytes.Load()*width/total), width)
-	fprintf(b.w, "\r\x1b[K[%s%s] %3d%%  %d events", strings.Repeat("#", done), strings.Repeat(" ", width-done),
+	fprintfPrintable(b.w, "\r\x1b[K[%s%s] %3d%%  %d events", strings.Repeat("#", done), strings.Repeat(" ", width-done),
 		min(b.p.Bytes.Load()*100/total, 100), b.p.Events.Load())
 }
 
@@ -60,15 +60,15 @@ func (b *progressBar) println(s string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.on {
-		fprintf(b.w, "\r\x1b[K")
+		fprintfPrintable(b.w, "\r\x1b[K")
 	}
-	fprintf(b.w, "%s\n", s)
+	fprintfPrintable(b.w, "%s\n", s)
 }
 
 func (b *progressBar) stop() {
 	if b.on {
 		close(b.quit)
 		b.done.Wait()
-		fprintf(b.w, "\r\x1b[K")
+		fprintfPrintable(b.w, "\r\x1b[K")
 	}
 }

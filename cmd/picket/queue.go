@@ -18,9 +18,9 @@ import (
 
 func newQueue() *cobra.Command {
 	return newGroup("queue", "Inspect the queue and requeue or purge its dead letters, beside a running server",
-		queueCommand("stats", "Show the size of the queue and its counters", cobra.NoArgs, queueStats),
-		queueCommand("peek", "List waiting messages, oldest first", cobra.NoArgs, queuePeek),
-		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, queueDead),
+		queueCommand("stats", "Show the size of the queue and its counters", cobra.NoArgs, printQueueStats),
+		queueCommand("peek", "List waiting messages, oldest first", cobra.NoArgs, printQueueMessages),
+		queueCommand("dead", "List dead letters with their causes, newest first", cobra.NoArgs, printDeadLetters),
 		queueCommand("requeue ID... | --all", "Put dead letters back into the queue", cobra.ArbitraryArgs, deadLetterAction("requeued", queue.Inspector.Requeue)),
 		queueCommand("purge ID... | --all", "Delete dead letters for good", cobra.ArbitraryArgs, deadLetterAction("deleted", queue.Inspector.Purge)),
 	)
@@ -46,14 +46,14 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction
 		}
 		err = errors.Join(run(cmd, q, args, *asJSON), q.Close())
 		if changes := cmd.Flags().Lookup("all") != nil; err == nil && changes {
-			at.auditChange(cmd, "queue."+cmd.Name(), cmp.Or(strings.Join(args, " "), "all"), "")
+			at.recordChange(cmd, "queue."+cmd.Name(), cmp.Or(strings.Join(args, " "), "all"), "")
 		}
 		return err
 	}
 	return cmd
 }
 
-func queueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+func printQueueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	st, err := q.Stats(cmd.Context())
 	if err != nil {
 		return err
@@ -62,17 +62,17 @@ func queueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) 
 		return printJSONLine(cmd.OutOrStdout(), st)
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fprintf(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
-	fprintf(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
-	fprintf(tw, "dead\t%d letters\n", st.Dead)
-	fprintf(tw, "oldest\t%.1f s\n", st.OldestAge)
-	fprintf(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
-	fprintf(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
-	fprintf(tw, "so far\t%d accepted, %d rejected, %d failed, %d purged, %d dropped\n", st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped)
+	fprintfPrintable(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
+	fprintfPrintable(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
+	fprintfPrintable(tw, "dead\t%d letters\n", st.Dead)
+	fprintfPrintable(tw, "oldest\t%.1f s\n", st.OldestAge)
+	fprintfPrintable(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
+	fprintfPrintable(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
+	fprintfPrintable(tw, "so far\t%d accepted, %d rejected, %d failed, %d purged, %d dropped\n", st.Accepted, st.Rejected, st.Failed, st.Purged, st.Dropped)
 	return tw.Flush()
 }
 
-func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+func printQueueMessages(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
 	ds, err := q.Peek(cmd.Context(), limit)
 	if err != nil {
@@ -89,7 +89,7 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 		if asJSON {
 			err = printJSONLine(cmd.OutOrStdout(), row)
 		} else {
-			_, err = fprintf(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", shortTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
+			_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", formatTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
 		}
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func queuePeek(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) e
 	return nil
 }
 
-func queueDead(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
+func printDeadLetters(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON bool) error {
 	limit, _ := cmd.Flags().GetInt("limit")
 	for before := int64(0); limit > 0; {
 		page, err := q.DeadLetters(cmd.Context(), before, limit)
@@ -123,16 +123,16 @@ func printDeadLetter(cmd *cobra.Command, l queue.DeadLetter, asJSON bool) error 
 		return printJSONLine(cmd.OutOrStdout(), struct {
 			queue.DeadLetter
 			Event any `json:"event"`
-		}{l, deadLetterEvent(l)})
+		}{l, deadLetterEventJSON(l)})
 	}
-	_, err := fprintf(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
-		l.ID, shortTime(l.Time), l.Reason, l.AgentID, l.EventID, l.Cause)
+	_, err := fprintfPrintable(cmd.OutOrStdout(), "%-6d  %s  %-8s  agent %s  event %s\n        %s\n",
+		l.ID, formatTime(l.Time), l.Reason, l.AgentID, l.EventID, l.Cause)
 	return err
 }
 
-// deadLetterEvent returns the event of a dead letter: as JSON if it is, else as
+// deadLetterEventJSON returns the event of a dead letter: as JSON if it is, else as
 // text.
-func deadLetterEvent(l queue.DeadLetter) any {
+func deadLetterEventJSON(l queue.DeadLetter) any {
 	b, err := picket.DecodeBatch(l.Payload)
 	if err != nil || len(b.Events) != 1 {
 		return nil
@@ -164,7 +164,7 @@ func deadLetterAction(did string, do func(queue.Inspector, context.Context, ...i
 		if asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]int{"count": n})
 		}
-		_, err = fprintf(cmd.OutOrStdout(), "%d %s\n", n, did)
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "%d %s\n", n, did)
 		return err
 	}
 }

@@ -47,7 +47,7 @@ var queueBackends = []queueBackend{
 		fsync:   true, // ignored: every commit is fsynced
 		open:    openSQLiteQueue,
 		diagnose: func(ctx context.Context, r *doctor.Report, _ string, dir dataDir) {
-			doctor.CheckSQLiteQueue(ctx, r, dir.queue())
+			doctor.CheckSQLiteQueue(ctx, r, dir.queueFile())
 		},
 	},
 	{
@@ -55,11 +55,11 @@ var queueBackends = []queueBackend{
 		fsync:   true,
 		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
 			q, err := redisqueue.Open(ctx, name, redisqueue.Options{
-				MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: o.connectLater(), Logger: o.log})
+				MaxBytes: o.maxBytes, Fsync: o.durability == "fsync", Lazy: o.mayConnectLater(), Logger: o.log})
 			if err != nil {
-				return nil, hintedRedis(err)
+				return nil, withRedisHint(err)
 			}
-			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q)}, q, q, dir, o)
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q)}, q, q, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
 			doctor.CheckRedisQueue(ctx, r, name)
@@ -69,11 +69,11 @@ var queueBackends = []queueBackend{
 		accepts: celeryqueue.IsURL,
 		open: func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error) {
 			q, err := celeryqueue.Open(ctx, name, celeryqueue.Options{
-				MaxBytes: o.maxBytes, Lazy: o.connectLater(), Event: newEventReaderPool(o.idSecret).Read, Logger: o.log})
+				MaxBytes: o.maxBytes, Lazy: o.mayConnectLater(), Event: newEventReaderPool(o.idSecret).Read, Logger: o.log})
 			if err != nil {
-				return nil, hintedRedis(err)
+				return nil, withRedisHint(err)
 			}
-			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: answersStats(q), celery: q}, q, nil, dir, o)
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q), celery: q}, q, nil, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
 			doctor.CheckCeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
@@ -124,8 +124,8 @@ type queueOptions struct {
 	log               *slog.Logger
 }
 
-// connectLater reports whether a remote queue may be unreachable at the start.
-func (o queueOptions) connectLater() bool { return o.lazy || o.bufferBytes > 0 }
+// mayConnectLater reports whether a remote queue may be unreachable at the start.
+func (o queueOptions) mayConnectLater() bool { return o.lazy || o.bufferBytes > 0 }
 
 // An openedQueue is the queue that --queue names.
 type openedQueue struct {
@@ -152,22 +152,22 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 }
 
 func openSQLiteQueue(_ context.Context, _ string, dir dataDir, o queueOptions) (*openedQueue, error) {
-	q, err := sqlitequeue.Open(dir.queue(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
+	q, err := sqlitequeue.Open(dir.queueFile(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
 	if err != nil {
-		return nil, hintedAccess(err)
+		return nil, withAccessHint(err)
 	}
-	ready := answersStats(q)
+	ready := statsCheck(q)
 	return &openedQueue{inspectableQueue: q, ready: func(ctx context.Context) error { return cmp.Or(q.Err(), ready(ctx)) }}, nil
 }
 
-// answersStats returns a readiness check: the queue answers.
-func answersStats(q queue.Inspector) func(context.Context) error {
+// statsCheck returns a readiness check: the queue answers.
+func statsCheck(q queue.Inspector) func(context.Context) error {
 	return func(ctx context.Context) error { _, err := q.Stats(ctx); return err }
 }
 
-func hintedRedis(err error) error {
+func withRedisHint(err error) error {
 	if errors.Is(err, picket.ErrUnavailable) {
-		return hinted(err, "is Redis running, and --queue its URL? picket doctor --queue shows what it says")
+		return withHint(err, "is Redis running, and --queue its URL? picket doctor --queue shows what it says")
 	}
 	return err
 }
@@ -178,9 +178,9 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}
-	buffer, err := sqlitequeue.Open(dir.diskBuffer(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
+	buffer, err := sqlitequeue.Open(dir.diskBufferFile(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
 	if err != nil {
-		return nil, errors.Join(hintedAccess(err), remote.Close())
+		return nil, errors.Join(withAccessHint(err), remote.Close())
 	}
 	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
 	if err != nil {
@@ -189,17 +189,17 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	return &openedQueue{inspectableQueue: buffered, ready: func(context.Context) error { return buffer.Err() }, celery: q.celery}, nil
 }
 
-// results returns where the workers report results; nil if senders wait for none.
-func (q *openedQueue) results() queue.ResultReporter {
+// resultReporter returns where the workers report results; nil if senders wait for none.
+func (q *openedQueue) resultReporter() queue.ResultReporter {
 	if q.celery == nil {
 		return nil
 	}
 	return q.celery
 }
 
-// celeryNode makes this process a node among the broker's Celery workers, if the queue
+// newCeleryNode makes this process a node among the broker's Celery workers, if the queue
 // is on a Celery broker. It is called before w runs. run runs the node until ctx ends.
-func (q *openedQueue) celeryNode(w *worker.Worker, shutdown func(), log *slog.Logger) (run func(ctx context.Context)) {
+func (q *openedQueue) newCeleryNode(w *worker.Worker, shutdown func(), log *slog.Logger) (run func(ctx context.Context)) {
 	if q.celery == nil {
 		return func(context.Context) {}
 	}

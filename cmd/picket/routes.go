@@ -19,9 +19,9 @@ import (
 // another site (CSRF), because browsers attach the session's cookie to them.
 func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
 
-// root serves /: senders with a token get the answer of Elasticsearch, and
+// serveRoot serves /: senders with a token get the answer of Elasticsearch, and
 // browsers are redirected to the console.
-func (s *server) root(w http.ResponseWriter, r *http.Request) error {
+func (s *server) serveRoot(w http.ResponseWriter, r *http.Request) error {
 	if auth.TokenSecret(r) == "" && r.Method == http.MethodGet {
 		http.Redirect(w, r, web.Home, http.StatusFound)
 		return nil
@@ -32,17 +32,17 @@ func (s *server) root(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// healthRoutes adds the paths of probes and Prometheus.
-func (s *server) healthRoutes(mux *httpapi.Mux) {
+// addHealthRoutes adds the paths of probes and Prometheus.
+func (s *server) addHealthRoutes(mux *httpapi.Mux) {
 	mux.Handle("GET /healthz", func(w http.ResponseWriter, r *http.Request) error {
-		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok", "version": version})
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": version})
 	}, httpapi.WriteError)
-	mux.Handle("GET /readyz", s.ready, writeNotReady)
+	mux.Handle("GET /readyz", s.serveReadiness, writeNotReady)
 	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
 }
 
-// ready answers GET /readyz: whether queue, store and rules are usable.
-func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
+// serveReadiness answers GET /readyz: whether queue, store and rules are usable.
+func (s *server) serveReadiness(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 	defer cancel()
 	var e notReadyError
@@ -54,7 +54,7 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
 	if e.queue != nil || e.store != nil || e.rules != nil {
 		return &e
 	}
-	return httpapi.JSON(w, http.StatusOK, e.parts())
+	return httpapi.WriteJSON(w, http.StatusOK, e.messages())
 }
 
 // A notReadyError has the errors of the parts that are not usable. The log has them in
@@ -65,13 +65,13 @@ func (e *notReadyError) Error() string {
 	return errors.Join(e.queue, e.store, e.rules).Error()
 }
 
-// parts returns the state of each part, without what names hosts or files.
-func (e *notReadyError) parts() map[string]string {
+// messages returns the state of each part, without what names hosts or files.
+func (e *notReadyError) messages() map[string]string {
 	parts := make(map[string]string)
 	for name, err := range map[string]error{"queue": e.queue, "store": e.store, "rules": e.rules} {
 		parts[name] = "ok"
 		if err != nil {
-			parts[name] = httpapi.Message(err)
+			parts[name] = httpapi.ClientMessage(err)
 		}
 	}
 	return parts
@@ -88,7 +88,7 @@ func writeNotReady(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	httpapi.SetErrorHeaders(w, err)
-	httpapi.JSON(w, httpapi.Status(err), e.parts())
+	httpapi.WriteJSON(w, httpapi.StatusOf(err), e.messages())
 }
 
 // servePprof serves net/http/pprof until ctx ends.

@@ -14,16 +14,16 @@ func newRules() *cobra.Command {
 		newRulesRetro(), newRulesAdd(), newRulesRemove(), newRulesEnable("enable"), newRulesEnable("disable"), newRulesConvert())
 }
 
-func orBuiltin(args []string) []string {
+func argsOrBuiltin(args []string) []string {
 	if len(args) == 0 {
 		return []string{"builtin"}
 	}
 	return args
 }
 
-// describeRule returns the logsource of a rule, or its kind if it is a correlation or a
+// ruleLine returns the logsource of a rule, or its kind if it is a correlation or a
 // filter.
-func describeRule(e ruleset.RuleInfo) string {
+func ruleLine(e ruleset.RuleInfo) string {
 	var parts []string
 	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
 		if part != "" {
@@ -46,7 +46,7 @@ func newRulesTest() *cobra.Command {
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one case per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		sources, err := ruleSources(orBuiltin(args), *pipelines...)
+		sources, err := ruleSources(argsOrBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
 		}
@@ -63,14 +63,14 @@ func newRulesTest() *cobra.Command {
 			case *asJSON:
 				err = printJSONLine(cmd.OutOrStdout(), r)
 			case r.Err != "":
-				_, err = fprintf(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "FAIL  %s: %s: %s\n", r.File, r.Case, r.Err)
 			}
 			if err != nil {
 				return err
 			}
 		}
 		if !*asJSON {
-			fprintf(cmd.ErrOrStderr(), "%d cases, %d failed\n", len(results), failed)
+			fprintfPrintable(cmd.ErrOrStderr(), "%d cases, %d failed\n", len(results), failed)
 		}
 		if failed > 0 {
 			return errSilent

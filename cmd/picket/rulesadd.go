@@ -38,58 +38,58 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		if err := makeDataDir(at.data); err != nil {
 			return err
 		}
-		pack, err := dataDir(at.data).packs().Add(cmd.Context(), args[0], o)
+		pack, err := dataDir(at.data).packDir().Add(cmd.Context(), args[0], o)
 		if err != nil {
-			return hintedPack(args[0], err)
+			return withPackHint(args[0], err)
 		}
-		at.auditChange(cmd, "rules.add", pack.Name, fmt.Sprintf("from %s filters-any=%t", args[0], o.FiltersAny))
+		at.recordChange(cmd, "rules.add", pack.Name, fmt.Sprintf("from %s filters-any=%t", args[0], o.FiltersAny))
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
-		fprintf(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
+		fprintfPrintable(cmd.OutOrStdout(), "added %s: %d rules, %d problems", pack.Name, pack.Rules, pack.Problems)
 		if pack.Problems > 0 {
-			fprintf(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
+			fprintfPrintable(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
 		}
-		_, err = fprintf(cmd.OutOrStdout(), "\n")
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "\n")
 		return err
 	}
 	return cmd
 }
 
-// hintedPack adds a hint to the error of a pack that cannot be installed.
-func hintedPack(from string, err error) error {
+// withPackHint adds a hint to the error of a pack that cannot be installed.
+func withPackHint(from string, err error) error {
 	failed := fmt.Errorf("add rules from %s: %w", from, err)
 	switch {
 	case errors.Is(err, ruleset.ErrInvalidPackName):
-		return hinted(&usageError{failed}, "give the pack another --name")
+		return withHint(&usageError{failed}, "give the pack another --name")
 	case errors.Is(err, ruleset.ErrPlainHTTP):
-		return hinted(failed, "give an https URL, or download it by other means and add the file")
+		return withHint(failed, "give an https URL, or download it by other means and add the file")
 	case errors.Is(err, ruleset.ErrSHA256Mismatch):
-		return hinted(failed, "somebody has changed it, or it is another version; nothing was installed")
+		return withHint(failed, "somebody has changed it, or it is another version; nothing was installed")
 	case errors.Is(err, os.ErrPermission):
-		return hinted(failed, dataHint)
+		return withHint(failed, dataHint)
 	}
-	return hinted(failed, "a pack is a folder, a .yml file, a .zip, or an https URL of these or of a repository on GitHub")
+	return withHint(failed, "a pack is a folder, a .yml file, a .zip, or an https URL of these or of a repository on GitHub")
 }
 
 func newRulesRemove() *cobra.Command {
 	cmd := &cobra.Command{Use: "remove NAME", Short: "Remove a rule pack that picket rules add installed", Args: cobra.ExactArgs(1)}
 	at := addStoreFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		packs := dataDir(at.data).packs()
+		packs := dataDir(at.data).packDir()
 		if err := packs.Remove(args[0]); err != nil {
 			failed := fmt.Errorf("remove rules %q: %w", args[0], err)
 			names, listErr := packs.Names()
 			switch {
 			case !errors.Is(err, ruleset.ErrPackNotFound) || listErr != nil:
-				return hinted(failed, dataHint)
+				return withHint(failed, dataHint)
 			case len(names) == 0:
-				return hinted(failed, "there are none in "+at.data+"; give the server's --data")
+				return withHint(failed, "there are none in "+at.data+"; give the server's --data")
 			}
-			return hinted(failed, "the packs in "+at.data+" are "+strings.Join(names, ", "))
+			return withHint(failed, "the packs in "+at.data+" are "+strings.Join(names, ", "))
 		}
-		at.auditChange(cmd, "rules.remove", args[0], "")
-		_, err := fprintf(cmd.OutOrStdout(), "removed %s\n", args[0])
+		at.recordChange(cmd, "rules.remove", args[0], "")
+		_, err := fprintfPrintable(cmd.OutOrStdout(), "removed %s\n", args[0])
 		return err
 	}
 	return cmd

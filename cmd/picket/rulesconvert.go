@@ -16,8 +16,8 @@ import (
 	"github.com/picket-edr/picket/internal/legacy/ruleconvert"
 )
 
-// maxLegacyRulesSize bounds a file of legacy rules in bytes.
-const maxLegacyRulesSize = 64 << 20
+// maxLegacyRulesBytes bounds a file of legacy rules in bytes.
+const maxLegacyRulesBytes = 64 << 20
 
 func newRulesConvert() *cobra.Command {
 	cmd := &cobra.Command{
@@ -36,9 +36,9 @@ are converted, and the exit status is 1.`,
 	}
 	out := cmd.Flags().String("out", "", "write a file a rule into `DIR`, made if need be; default one stream to standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		files, err := dumpFiles(args[0])
+		files, err := findDumpFiles(args[0])
 		if err != nil {
-			return hinted(fmt.Errorf("convert rules: %w", err), "give a file of JSON, a directory of them, or -")
+			return withHint(fmt.Errorf("convert rules: %w", err), "give a file of JSON, a directory of them, or -")
 		}
 		w := ruleWriter{cmd: cmd, dir: *out, from: make(map[string]string), taken: make(map[string]bool)}
 		for _, name := range files {
@@ -48,11 +48,11 @@ are converted, and the exit status is 1.`,
 			}
 			rules, errs := ruleconvert.ConvertJSON(data)
 			for _, e := range errs {
-				w.fail(name, e)
+				w.reportFailure(name, e)
 			}
 			for _, r := range rules {
 				if first, ok := w.from[r.LegacyID]; ok {
-					w.fail(name, &ruleconvert.Error{Rule: r.LegacyID, Reason: "there is another of this id in " + first + ", which is converted"})
+					w.reportFailure(name, &ruleconvert.Error{Rule: r.LegacyID, Reason: "there is another of this id in " + first + ", which is converted"})
 					continue
 				}
 				w.from[r.LegacyID] = name
@@ -61,7 +61,7 @@ are converted, and the exit status is 1.`,
 				}
 			}
 		}
-		fprintf(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
+		fprintfPrintable(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
 		if w.failed > 0 {
 			return errSilent
 		}
@@ -70,8 +70,8 @@ are converted, and the exit status is 1.`,
 	return cmd
 }
 
-// dumpFiles returns the files that an argument names.
-func dumpFiles(arg string) ([]string, error) {
+// findDumpFiles returns the files that an argument names.
+func findDumpFiles(arg string) ([]string, error) {
 	if arg == "-" {
 		return []string{arg}, nil
 	}
@@ -101,9 +101,9 @@ func readDump(stdin io.Reader, name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxLegacyRulesSize+1))
-	if err == nil && len(data) > maxLegacyRulesSize {
-		err = fmt.Errorf("%s is larger than %d bytes", name, maxLegacyRulesSize)
+	data, err := io.ReadAll(io.LimitReader(in, maxLegacyRulesBytes+1))
+	if err == nil && len(data) > maxLegacyRulesBytes {
+		err = fmt.Errorf("%s is larger than %d bytes", name, maxLegacyRulesBytes)
 	}
 	return data, err
 }
@@ -117,19 +117,19 @@ type ruleWriter struct {
 	written, failed int
 }
 
-func (w *ruleWriter) fail(file string, err *ruleconvert.Error) {
+func (w *ruleWriter) reportFailure(file string, err *ruleconvert.Error) {
 	w.failed++
-	fprintf(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, err.Error())
+	fprintfPrintable(w.cmd.ErrOrStderr(), "picket: rule not converted: %s: %s\n", file, err.Error())
 }
 
 func (w *ruleWriter) write(r ruleconvert.ConvertedRule) error {
 	for _, note := range r.Notes {
-		fprintf(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", r.LegacyID, note)
+		fprintfPrintable(w.cmd.ErrOrStderr(), "picket: note: %s: %s\n", r.LegacyID, note)
 	}
 	w.written++
 	if w.dir == "" {
 		if w.written > 1 {
-			fprintf(w.cmd.OutOrStdout(), "---\n")
+			fprintfPrintable(w.cmd.OutOrStdout(), "---\n")
 		}
 		_, err := w.cmd.OutOrStdout().Write(r.YAML)
 		return err
@@ -152,7 +152,7 @@ func writeRule(name string, data []byte) error {
 		if there, readErr := os.ReadFile(name); readErr == nil && bytes.Equal(there, data) {
 			return nil
 		}
-		return hinted(fmt.Errorf("convert rules: %s is there already, and is another", name), "give --out a new directory")
+		return withHint(fmt.Errorf("convert rules: %s is there already, and is another", name), "give --out a new directory")
 	}
 	if err == nil {
 		_, err = f.Write(data)

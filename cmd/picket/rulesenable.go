@@ -37,23 +37,23 @@ If one of the rules does not exist, nothing is changed.`,
 		for _, arg := range args {
 			r, err := in.find(arg)
 			if err != nil {
-				return hintedRule(verb, arg, in, err)
+				return withRuleHint(verb, arg, in, err)
 			}
 			if _, twice := titles[r.ID]; !twice {
 				ids, titles[r.ID] = append(ids, r.ID), r.Title
 			}
 		}
-		if err := ruleset.SetDisabled(in.dir.disabledRules(), ids, off); err != nil {
-			return hintedAccess(fmt.Errorf("%s rules: %w", verb, err))
+		if err := ruleset.SetDisabled(in.dir.disabledRulesFile(), ids, off); err != nil {
+			return withAccessHint(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		for _, id := range ids {
-			storeLocation{data: f.data, name: *storeName}.auditChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
+			storeLocation{data: f.data, name: *storeName}.recordChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
 		}
 		for _, id := range ids {
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})
 			} else {
-				_, err = fprintf(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, titles[id])
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "%sd %s  %s\n", verb, id, titles[id])
 			}
 			if err != nil {
 				return err
@@ -103,25 +103,25 @@ func (e *ambiguousRuleError) Error() string {
 	return fmt.Sprintf("%d rules are called so", len(e.rules))
 }
 
-// hintedRule adds a hint to the error of a name that identifies no rule, or several.
-func hintedRule(verb, name string, in serverRules, err error) error {
+// withRuleHint adds a hint to the error of a name that identifies no rule, or several.
+func withRuleHint(verb, name string, in serverRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
 	if several, ok := err.(*ambiguousRuleError); ok {
 		ids := make([]string, len(several.rules))
 		for i, r := range several.rules {
 			ids[i] = r.ID
 		}
-		return hinted(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
+		return withHint(failed, "give one's id: "+strings.Join(ids[:min(len(ids), 5)], ", "))
 	}
 	near := make(map[string]bool)
 	for _, r := range in.set.Enabled {
 		if len(name) > 2 && strings.Contains(strings.ToLower(r.Title+"\n"+r.File), strings.ToLower(name)) {
-			near[fmt.Sprintf("%q", printable(r.Title))] = true
+			near[fmt.Sprintf("%q", toPrintable(r.Title))] = true
 		}
 	}
 	if len(near) > 0 {
 		titles := slices.Sorted(maps.Keys(near))
-		return hinted(failed, "is it "+strings.Join(titles[:min(len(titles), 5)], " or ")+"?")
+		return withHint(failed, "is it "+strings.Join(titles[:min(len(titles), 5)], " or ")+"?")
 	}
-	return hinted(failed, "picket rules list names the rules in force; give the server's --data and --rules")
+	return withHint(failed, "picket rules list names the rules in force; give the server's --data and --rules")
 }

@@ -50,12 +50,12 @@ same id. --min info also prints hints.`,
 				return usagef("there is no check %q: the checks are %s", name, strings.Join(lintCheckNames(), ", "))
 			}
 		}
-		set, err := loadRules(orBuiltin(args), *pipelines...)
+		set, err := loadRules(argsOrBuiltin(args), *pipelines...)
 		if err != nil {
 			return err
 		}
 		for _, note := range set.Warnings {
-			fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		lines, counts := lintSet(set, lint.Options{Only: *only, Ignore: *ignore, Known: normalize.KnownSources()}, min)
 		for _, line := range lines {
@@ -64,7 +64,7 @@ same id. --min info also prints hints.`,
 			}
 		}
 		if !*asJSON {
-			fprintf(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
+			fprintfPrintable(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
 				set.Rules.Len(), counts[lint.Error], counts[lint.Warning], counts[lint.Info])
 		}
 		if counts[lint.Error] > 0 {
@@ -114,6 +114,6 @@ func printLint(cmd *cobra.Command, asJSON bool, l lintLine) error {
 	if l.Check != "load" {
 		s += " [" + l.Check + "]"
 	}
-	_, err := fprintf(cmd.OutOrStdout(), "%s\n", s)
+	_, err := fprintfPrintable(cmd.OutOrStdout(), "%s\n", s)
 	return err
 }

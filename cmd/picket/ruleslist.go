@@ -43,7 +43,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		for _, r := range in.set.Enabled {
-			state, pack := "on", in.pack(r)
+			state, pack := "on", in.packOf(r)
 			if in.disabled[r.ID] {
 				state = "off"
 			}
@@ -55,9 +55,9 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
 				})
 			case len(args) > 0:
-				_, err = fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, describeRule(r), r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, ruleLine(r), r.Title)
 			default:
-				_, err = fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, describeRule(r), pack, r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, ruleLine(r), pack, r.Title)
 			}
 			if err != nil {
 				return err
@@ -91,9 +91,9 @@ type serverRules struct {
 // load reads the rules of a data directory, which must exist.
 func (f *serverRulesFlags) load(pipelines ...string) (serverRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
-		return serverRules{}, hinted(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
+		return serverRules{}, withHint(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
-		return serverRules{}, hinted(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
+		return serverRules{}, withHint(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
 	}
 	return loadServerRules(dataDir(f.data), f.rules, pipelines...)
 }
@@ -108,26 +108,26 @@ func loadServerRules(dir dataDir, names []string, pipelines ...string) (in serve
 	if in.set, err = ruleset.Load(sources, nil); err != nil || dir == "" {
 		return in, err
 	}
-	in.disabled, err = ruleset.ReadDisabled(dir.disabledRules())
+	in.disabled, err = ruleset.ReadDisabled(dir.disabledRulesFile())
 	return in, err
 }
 
-// pack returns the name of a rule's pack, "" if it is in none.
-func (in serverRules) pack(r ruleset.RuleInfo) string {
+// packOf returns the name of a rule's pack, "" if it is in none.
+func (in serverRules) packOf(r ruleset.RuleInfo) string {
 	if strings.HasPrefix(r.File, "builtin/") {
 		return "builtin"
 	}
 	if in.dir == "" {
 		return ""
 	}
-	return in.dir.packs().PackOfFile(r.File)
+	return in.dir.packDir().PackOfFile(r.File)
 }
 
 // serverRuleSources returns the sources of a server's rules: those of --rules, then the
 // packs in its data directory.
 func serverRuleSources(dir dataDir, names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleSources(names, pipelines...)
-	packs := dir.packs().Path
+	packs := dir.packDir().Path
 	if err != nil || dir == "" {
 		return sources, err
 	}

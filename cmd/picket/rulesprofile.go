@@ -50,7 +50,7 @@ prefilter is evaluated for every event of its logsource.`,
 		if err != nil {
 			return err
 		}
-		p, err := profile(set.Rules, args)
+		p, err := profileRules(set.Rules, args)
 		if err != nil {
 			return err
 		}
@@ -59,8 +59,8 @@ prefilter is evaluated for every event of its logsource.`,
 	return cmd
 }
 
-// profile matches the events of files and measures the rules.
-func profile(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
+// profileRules matches the events of files and measures the rules.
+func profileRules(rules *sigma.RuleSet, files []string) (*sigma.Profile, error) {
 	reader, matcher, p := normalize.NewReader(), sigma.NewMatcher(), new(sigma.Profile)
 	var fields []sigma.Field
 	for _, f := range files {
@@ -94,7 +94,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	if !asJSON {
-		fprintf(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter\n")
+		fprintfPrintable(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter\n")
 	}
 	for _, r := range all {
 		line := profileLine{
@@ -111,19 +111,19 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 		if prefilter == "" {
 			prefilter = "none"
 		}
-		fprintf(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
-			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, r.Rule.Title, shorten(prefilter))
+		fprintfPrintable(tw, "%s\t%.1f%%\t%s ns\t%d\t%d\t%d\t%s\t%s\n", r.Time.Round(max(r.Time/1000, 1)), 100*line.Share,
+			strconv.FormatFloat(line.PerEvent, 'f', 1, 64), r.Candidates, r.Matches, r.Events, r.Rule.Title, shortenForTerminal(prefilter))
 	}
 	if err := tw.Flush(); err != nil || asJSON {
 		return err
 	}
 	n := time.Duration(p.Events)
-	_, err := fprintf(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.CandidateTime/n, total/n)
+	_, err := fprintfPrintable(cmd.ErrOrStderr(), "%d events: finding candidates %s an event, evaluating rules %s an event\n", p.Events, p.CandidateTime/n, total/n)
 	return err
 }
 
-// shorten cuts a text to the length of a line.
-func shorten(s string) string {
+// shortenForTerminal cuts a text to the length of a line.
+func shortenForTerminal(s string) string {
 	const most = 100
 	if r := []rune(s); len(r) > most {
 		return string(r[:most-1]) + "…"

@@ -36,20 +36,20 @@ alerts.`,
 	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := location.dir()
+		dir, err := location.existingDir()
 		if err != nil {
 			return err
 		}
 		packs := *names
-		if _, err := os.Stat(dir.packs().Path); err == nil {
-			packs = append(packs, dir.packs().Path)
+		if _, err := os.Stat(dir.packDir().Path); err == nil {
+			packs = append(packs, dir.packDir().Path)
 		}
-		set, wanted, err := selectRules(args, packs)
+		set, wanted, err := loadSelectedRules(args, packs)
 		if err != nil {
 			return err
 		}
 		for _, p := range set.Problems {
-			fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
 		var q store.EventQuery
 		if *since > 0 {
@@ -60,9 +60,9 @@ alerts.`,
 	return cmd
 }
 
-// selectRules loads the named rules: files, and single rules of packs. wanted are the ids
+// loadSelectedRules loads the named rules: files, and single rules of packs. wanted are the ids
 // of the latter.
-func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[string]bool, err error) {
+func loadSelectedRules(names, packs []string) (set ruleset.LoadedRules, wanted map[string]bool, err error) {
 	var paths, single []string
 	for _, n := range names {
 		if _, err := os.Stat(n); err == nil {
@@ -94,7 +94,7 @@ func selectRules(names, packs []string) (set ruleset.LoadedRules, wanted map[str
 			}
 		}
 		if !found {
-			return set, nil, hinted(fmt.Errorf("no rule is called %q", n), "a rule is named by its id, name or title, or by the path of its file")
+			return set, nil, withHint(fmt.Errorf("no rule is called %q", n), "a rule is named by its id, name or title, or by the path of its file")
 		}
 	}
 	return set, wanted, nil
@@ -123,20 +123,20 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 		}
 		m.File = m.Host + "  " + m.EventID
 		return out.print(m)
-	}, storedEvents(ctx, s, q, &p))
+	}, eachStoredEvent(ctx, s, q, &p))
 	bar.stop()
 	if err := errors.Join(err, out.flush()); err != nil {
 		return fmt.Errorf("run rules over stored events: %w", err)
 	}
 	if !asJSON {
-		fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
+		fprintfPrintable(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }
 
-// storedEvents yields the events that q selects, newest received first, and counts
+// eachStoredEvent yields the events that q selects, newest received first, and counts
 // their bytes.
-func storedEvents(ctx context.Context, s store.Events, q store.EventQuery, p *scan.Progress) iter.Seq2[picket.Event, error] {
+func eachStoredEvent(ctx context.Context, s store.Events, q store.EventQuery, p *scan.Progress) iter.Seq2[picket.Event, error] {
 	return func(yield func(picket.Event, error) bool) {
 		for q.Limit = 2000; ; {
 			page, err := s.SearchEvents(ctx, q)

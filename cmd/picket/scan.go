@@ -46,10 +46,10 @@ is then 1.`,
 			return err
 		}
 		for _, note := range set.Warnings {
-			fprintf(cmd.ErrOrStderr(), "picket: %s\n", note)
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
 		for _, p := range set.Problems {
-			fprintf(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
+			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
 		out := newMatchPrinter(cmd.OutOrStdout(), *asJSON, *why)
 		var p scan.Progress
@@ -75,7 +75,7 @@ is then 1.`,
 		}
 		if !*asJSON {
 			took := time.Since(start)
-			fprintf(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s (%.0f events/s)\n",
+			fprintfPrintable(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s (%.0f events/s)\n",
 				out.n, p.Events.Load(), set.Rules.Len(), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
 		}
 		if bad > 0 {
@@ -97,7 +97,7 @@ func loadRules(names []string, pipelines ...string) (ruleset.LoadedRules, error)
 		err = fmt.Errorf("read rules: there are none in %s", strings.Join(names, ", "))
 	}
 	if err != nil && !errors.Is(err, ruleset.ErrPipeline) {
-		err = hinted(err, rulesHint)
+		err = withHint(err, rulesHint)
 	}
 	return set, err
 }
@@ -108,7 +108,7 @@ const rulesHint = "rules are builtin, a directory, a .yml file or a .zip"
 func ruleSources(names []string, pipelines ...string) ([]ruleset.Source, error) {
 	sources, err := ruleset.ParseSources(names, rules.FS)
 	if err != nil {
-		return nil, hinted(err, rulesHint)
+		return nil, withHint(err, rulesHint)
 	}
 	for _, name := range pipelines {
 		sources = append(sources, ruleset.Source{Name: name, Pipeline: true})

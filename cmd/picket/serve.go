@@ -19,14 +19,14 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// memoryLimit is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
+// memoryLimitBytes is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
 // another: near it the garbage collector works harder.
-const memoryLimit = 288 << 20
+const memoryLimitBytes = 288 << 20
 
 // setMemoryLimit sets the soft memory limit of a server or worker.
 func setMemoryLimit() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit)
+		debug.SetMemoryLimit(memoryLimitBytes)
 	}
 }
 
@@ -125,7 +125,7 @@ const dataHint = "give --data a directory that this user may write to"
 // makeDataDir creates a data directory that only its owner can read.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return hinted(fmt.Errorf("make data directory: %w", err), dataHint)
+		return withHint(fmt.Errorf("make data directory: %w", err), dataHint)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func checkServe(f serveFlags) error {
 		return usagef("--listen %q: %w", f.listen, err)
 	}
 	if f.tlsCert == "" && !f.insecure && !isLoopback(host) {
-		return hinted(usagef("--listen %s reaches beyond this machine without TLS", f.listen),
+		return withHint(usagef("--listen %s reaches beyond this machine without TLS", f.listen),
 			"give --tls-cert and --tls-key, or --insecure where something in front of picket serves TLS")
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
@@ -181,7 +181,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if f.tlsCert != "" {
 		// Checked before anything is created; it is read again to serve TLS.
 		if _, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {
-			return hinted(fmt.Errorf("read certificate: %w", err), "--tls-cert and --tls-key take a certificate and its key, in PEM")
+			return withHint(fmt.Errorf("read certificate: %w", err), "--tls-cert and --tls-key take a certificate and its key, in PEM")
 		}
 	}
 	if err := makeDataDir(f.data); err != nil {
@@ -189,12 +189,12 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	}
 	s := &server{cmd: cmd, f: f, log: log, start: time.Now(), metrics: newMetrics()}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.open(); err != nil {
+	if err := s.openParts(); err != nil {
 		return err
 	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
-		return hinted(fmt.Errorf("listen: %w", err), "is the port taken, by another picket perhaps? give --listen another, as in 127.0.0.1:8001")
+		return withHint(fmt.Errorf("listen: %w", err), "is the port taken, by another picket perhaps? give --listen another, as in 127.0.0.1:8001")
 	}
 	defer listener.Close()
 	scheme := "http"
@@ -202,7 +202,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 		scheme = "https"
 	}
 	base := scheme + "://" + listener.Addr().String()
-	if err := s.firstUser(); err != nil {
+	if err := s.createFirstUser(); err != nil {
 		return err
 	}
 	return s.run(listener, base)

@@ -54,8 +54,8 @@ type server struct {
 	audit       *audit.Recorder
 }
 
-// open opens the queue, the store and the cache, and wires the parts.
-func (s *server) open() (err error) {
+// openParts opens the queue, the store and the cache, and wires the parts.
+func (s *server) openParts() (err error) {
 	dir, f := dataDir(s.f.data), s.f
 	if s.store, err = f.storeLocation().open(s.cmd.Context(), s.log, false); err != nil {
 		return err
@@ -72,13 +72,13 @@ func (s *server) open() (err error) {
 	if s.rules, err = loadEngineRules(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
 		return err
 	}
-	if f.storeLocation().remote() && !usesPublishedRules(f.rules) {
+	if f.storeLocation().isRemote() && !usesPublishedRules(f.rules) {
 		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}
 	s.worker = worker.New(s.queue, func() worker.Detector { return s.rules.Engine().NewDetector() }, s.store,
-		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.results(), Logger: s.log,
+		worker.Options{Concurrency: max(f.workers, 1), DrainTimeout: drainTimeout, Results: s.queue.resultReporter(), Logger: s.log,
 			ObserveQueueWait: durationObserver(s.metrics.queueWait), ObserveDetection: durationObserver(s.metrics.detection), ObserveSaving: durationObserver(s.metrics.saving)})
 
 	s.correlations = correlate.New(s.rules.Engine(), s.store, processID(), s.log, time.Now)
@@ -111,10 +111,10 @@ func (s *server) open() (err error) {
 	(&legacy.Dashboard{Reads: reads, Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	console := &web.Console{Reads: reads, Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: s.audit, Sessions: sessions,
 		Now: time.Now, Version: version,
-		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDropped() }}
+		Dropped: func() (legacy, agents int64) { return s.legacyQueue.DroppedEvents(), s.intake.AgentDroppedEvents() }}
 	console.Routes(mux)
-	mux.Handle("/{$}", s.root, httpapi.WriteError)
-	s.healthRoutes(mux)
+	mux.Handle("/{$}", s.serveRoot, httpapi.WriteError)
+	s.addHealthRoutes(mux)
 	s.connLimiter = httpapi.NewConnLimiter(f.maxConns)
 	s.http = &http.Server{
 		Handler:           httpapi.TrustProxies(httpapi.StrictTransport(crossOrigin(mux)), f.trustedProxies),
@@ -125,7 +125,7 @@ func (s *server) open() (err error) {
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: 64, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	s.connLimiter.Limit(s.http)
+	s.connLimiter.Install(s.http)
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.pruneAudit(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	if s.f.workers > 0 {
-		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, workerInfo(), s.rules.Revision) })
+		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, newWorkerInfo(), s.rules.Revision) })
 	}
 
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -175,7 +175,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	node, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	if s.f.workers > 0 {
-		run := s.queue.celeryNode(s.worker, stopWork, s.log)
+		run := s.queue.newCeleryNode(s.worker, stopWork, s.log)
 		beside.Go(func() { run(node) })
 	}
 	working := make(chan error, 1)
@@ -197,7 +197,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 			}
 		})
 	}
-	fprintf(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
+	fprintfPrintable(s.cmd.OutOrStdout(), "\n  console: %s\n", base)
 	if s.f.watchHost {
 		stop, err := s.watchHost(ctx, base)
 		if err != nil {
@@ -304,10 +304,10 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// hintedAccess adds a hint to a permission error.
-func hintedAccess(err error) error {
+// withAccessHint adds a hint to a permission error.
+func withAccessHint(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return hinted(err, dataHint)
+		return withHint(err, dataHint)
 	}
 	return err
 }

@@ -30,14 +30,14 @@ var storeBackends = []storeBackend{
 		accepts: func(name string) bool { return name == "sqlite" },
 		local:   true,
 		open: func(_ context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
-			s, err := sqlitestore.Open(dataDir(l.data).events(), sqlitestore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.quota()})
+			s, err := sqlitestore.Open(dataDir(l.data).eventsFile(), sqlitestore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.alertQuota()})
 			if err != nil { // a nil *Store would be a non-nil store.Store
-				return nil, hintedAccess(err)
+				return nil, withAccessHint(err)
 			}
 			return s, nil
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, l storeLocation) {
-			doctor.CheckSQLiteStore(ctx, r, dataDir(l.data).events())
+			doctor.CheckSQLiteStore(ctx, r, dataDir(l.data).eventsFile())
 		},
 	},
 	{
@@ -45,10 +45,10 @@ var storeBackends = []storeBackend{
 			return strings.HasPrefix(name, "mongodb://") || strings.HasPrefix(name, "mongodb+srv://")
 		},
 		open: func(ctx context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
-			s, err := mongostore.Open(ctx, l.name, mongostore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.quota()})
+			s, err := mongostore.Open(ctx, l.name, mongostore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.alertQuota()})
 			if err != nil {
 				if hint := doctor.MongoHint(err); hint != "" {
-					err = hinted(err, hint)
+					err = withHint(err, hint)
 				}
 				return nil, err
 			}
@@ -70,8 +70,8 @@ type storeLocation struct {
 // maxNewAlertsUsage describes --max-new-alerts.
 const maxNewAlertsUsage = "let the events of one agent open at most `N` alerts in a minute, and ten times as many those of one sender of many agents; one more alert has the other matches; 0: no limit"
 
-// quota returns the option MaxNewAlerts of a store.
-func (l storeLocation) quota() int {
+// alertQuota returns the option MaxNewAlerts of a store.
+func (l storeLocation) alertQuota() int {
 	if l.maxNewAlerts <= 0 {
 		return -1
 	}
@@ -96,14 +96,14 @@ func (l storeLocation) backend() (*storeBackend, error) {
 	return nil, usagef("--store is neither sqlite nor the URI of a database, as in mongodb://host:27017/picket")
 }
 
-// remote reports whether the store is not in the data directory.
-func (l storeLocation) remote() bool {
+// isRemote reports whether the store is not in the data directory.
+func (l storeLocation) isRemote() bool {
 	b, err := l.backend()
 	return err == nil && !b.local
 }
 
-// dir returns the data directory. A local store must exist in it.
-func (l storeLocation) dir() (dataDir, error) {
+// existingDir returns the data directory. A local store must exist in it.
+func (l storeLocation) existingDir() (dataDir, error) {
 	b, err := l.backend()
 	if err != nil || !b.local {
 		return dataDir(l.data), err
@@ -123,7 +123,7 @@ func (l storeLocation) open(ctx context.Context, log *slog.Logger, brief bool) (
 
 // openExisting opens a store that a server has created, for one command.
 func (l storeLocation) openExisting(cmd *cobra.Command) (store.Store, error) {
-	if _, err := l.dir(); err != nil {
+	if _, err := l.existingDir(); err != nil {
 		return nil, err
 	}
 	return l.open(cmd.Context(), nil, true)
@@ -132,11 +132,11 @@ func (l storeLocation) openExisting(cmd *cobra.Command) (store.Store, error) {
 // openOrCreate opens the store, and creates a local one. It prints a note then,
 // because the data directory may be the wrong one.
 func (l storeLocation) openOrCreate(cmd *cobra.Command) (store.Store, error) {
-	if l.remote() {
+	if l.isRemote() {
 		return l.openExisting(cmd)
 	}
 	if _, err := existingDataDir(l.data); err != nil {
-		fprintf(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: no server has been started on %s yet\n", l.data)
 	}
 	if err := makeDataDir(l.data); err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (l storeLocation) withStore(cmd *cobra.Command, f func(store.Store) error) 
 // asFlag returns the flag that names the location for another command, without a
 // password.
 func (l storeLocation) asFlag() string {
-	if l.remote() {
+	if l.isRemote() {
 		return "--store …"
 	}
 	return "--data " + l.data

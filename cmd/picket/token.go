@@ -53,13 +53,13 @@ func newTokenCreate() *cobra.Command {
 		if err := s.AddToken(cmd.Context(), t); err != nil {
 			return err
 		}
-		if err := auditCLI(cmd, s, "token.create", t.ID, kind+":"+subject); err != nil {
+		if err := addCLIAuditEntry(cmd, s, "token.create", t.ID, kind+":"+subject); err != nil {
 			return err
 		}
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]any{"token": secret, "id": t.ID, "kind": kind, "subject": subject, "role": *role})
 		}
-		_, err = fprintf(cmd.OutOrStdout(), "%s\n", secret)
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "%s\n", secret)
 		return err
 	}
 	return cmd
@@ -81,7 +81,7 @@ func newTokenList() *cobra.Command {
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		if !*asJSON {
-			fprintf(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED\n")
+			fprintfPrintable(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED\n")
 		}
 		for _, t := range tokens {
 			if *asJSON {
@@ -90,14 +90,14 @@ func newTokenList() *cobra.Command {
 				}
 				continue
 			}
-			fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, shortTime(t.Created), shortTime(t.Revoked))
+			fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, formatTime(t.Created), formatTime(t.Revoked))
 		}
 		return tw.Flush()
 	}
 	return cmd
 }
 
-func shortTime(t time.Time) string {
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
@@ -114,9 +114,9 @@ func newTokenRevoke() *cobra.Command {
 		}
 		defer s.Close()
 		if err := s.RevokeToken(cmd.Context(), args[0], time.Now()); err != nil {
-			return hinted(err, "picket token list shows the ids")
+			return withHint(err, "picket token list shows the ids")
 		}
-		return auditCLI(cmd, s, "token.revoke", args[0], "")
+		return addCLIAuditEntry(cmd, s, "token.revoke", args[0], "")
 	}
 	return cmd
 }

@@ -18,11 +18,11 @@ func addTokenFlags(cmd *cobra.Command, f *tokenFlags, usage string) {
 	cmd.Flags().StringVar(&f.file, "token-file", "", "`FILE` with the token, which only its user should be able to read (mode 0600)")
 }
 
-// maxTokenFile bounds a token file, in case --token-file names another.
-const maxTokenFile = 1 << 10
+// maxTokenFileBytes bounds a token file, in case --token-file names another.
+const maxTokenFileBytes = 1 << 10
 
-// read returns the token, "" if neither flag is given.
-func (f tokenFlags) read() (string, error) {
+// readToken returns the token, "" if neither flag is given.
+func (f tokenFlags) readToken() (string, error) {
 	switch {
 	case f.file == "":
 		return f.token, nil
@@ -34,13 +34,13 @@ func (f tokenFlags) read() (string, error) {
 		return "", fmt.Errorf("read --token-file: %w", err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxTokenFile+1))
+	text, err := io.ReadAll(io.LimitReader(file, maxTokenFileBytes+1))
 	if err != nil {
 		return "", fmt.Errorf("read --token-file: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
-	if token == "" || len(text) > maxTokenFile || strings.ContainsAny(token, " \t\r\n") {
-		return "", hinted(fmt.Errorf("read --token-file: %s does not hold one token", f.file), "write what picket token create prints into the file, and nothing else")
+	if token == "" || len(text) > maxTokenFileBytes || strings.ContainsAny(token, " \t\r\n") {
+		return "", withHint(fmt.Errorf("read --token-file: %s does not hold one token", f.file), "write what picket token create prints into the file, and nothing else")
 	}
 	return token, nil
 }

@@ -29,7 +29,7 @@ func newUserAdd() *cobra.Command {
 	role := cmd.Flags().String("role", auth.RoleAnalyst, "`ROLE` of the user: viewer, analyst or admin")
 	completeFlag(cmd, "role", auth.RoleViewer, auth.RoleAnalyst, auth.RoleAdmin)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if name := args[0]; name == "" || len(name) > 128 || printable(name) != name {
+		if name := args[0]; name == "" || len(name) > 128 || toPrintable(name) != name {
 			return usagef("add user: a name of 1 to 128 bytes, all of them to be seen, is needed")
 		}
 		if !auth.ValidRole(*role) {
@@ -41,7 +41,7 @@ func newUserAdd() *cobra.Command {
 		}
 		return useAndClose(s, func(s store.Store) error {
 			if _, err := s.User(cmd.Context(), args[0]); err == nil {
-				return hinted(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
+				return withHint(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
 			} else if !errors.Is(err, picket.ErrNotFound) {
 				return err
 			}
@@ -66,7 +66,7 @@ func userCommand(use, short string, do func(cmd *cobra.Command, s store.Store, u
 		return location.withStore(cmd, func(s store.Store) error {
 			u, err := s.User(cmd.Context(), args[0])
 			if err != nil {
-				return hinted(err, "picket user list shows the names")
+				return withHint(err, "picket user list shows the names")
 			}
 			return do(cmd, s, u)
 		})
@@ -93,15 +93,15 @@ func setPassword(cmd *cobra.Command, s store.Store, u store.User, put func(conte
 	if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 		return err
 	}
-	return auditCLI(cmd, s, action, u.Name, "role="+u.Role)
+	return addCLIAuditEntry(cmd, s, action, u.Name, "role="+u.Role)
 }
 
 // readPassword prompts on a terminal; otherwise it reads a line of stdin.
 func readPassword(cmd *cobra.Command) (string, error) {
 	if fd := int(os.Stdin.Fd()); cmd.InOrStdin() == os.Stdin && term.IsTerminal(fd) {
-		fprintf(cmd.ErrOrStderr(), "password: ")
+		fprintfPrintable(cmd.ErrOrStderr(), "password: ")
 		p, err := term.ReadPassword(fd)
-		fprintf(cmd.ErrOrStderr(), "\n")
+		fprintfPrintable(cmd.ErrOrStderr(), "\n")
 		return string(p), err
 	}
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
@@ -123,7 +123,7 @@ func newUserList() *cobra.Command {
 			}
 			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			if !*asJSON {
-				fprintf(tw, "NAME\tROLE\tSTATE\tCREATED\n")
+				fprintfPrintable(tw, "NAME\tROLE\tSTATE\tCREATED\n")
 			}
 			for _, u := range users {
 				if *asJSON {
@@ -136,7 +136,7 @@ func newUserList() *cobra.Command {
 				if u.Disabled {
 					state = "disabled"
 				}
-				fprintf(tw, "%s\t%s\t%s\t%s\n", u.Name, u.Role, state, shortTime(u.Created))
+				fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", u.Name, u.Role, state, formatTime(u.Created))
 			}
 			return tw.Flush()
 		})
@@ -144,9 +144,9 @@ func newUserList() *cobra.Command {
 	return cmd
 }
 
-// firstUser creates the user admin in an empty store and prints the password
+// createFirstUser creates the user admin in an empty store and prints the password
 // once. Of several servers that start at the same time, one does.
-func (s *server) firstUser() error {
+func (s *server) createFirstUser() error {
 	ctx := s.cmd.Context()
 	users, err := s.store.Users(ctx)
 	if err != nil || len(users) > 0 {
@@ -159,7 +159,7 @@ func (s *server) firstUser() error {
 	}
 	hash, err := auth.HashPassword(password)
 	if err != nil {
-		return hinted(fmt.Errorf("make the first user: %w", err), "PICKET_ADMIN_PASSWORD holds the password")
+		return withHint(fmt.Errorf("make the first user: %w", err), "PICKET_ADMIN_PASSWORD holds the password")
 	}
 	err = s.store.AddUser(ctx, store.User{Name: "admin", PasswordHash: hash, Role: auth.RoleAdmin, Created: time.Now().UTC()})
 	if errors.Is(err, picket.ErrConflict) {
@@ -169,6 +169,6 @@ func (s *server) firstUser() error {
 	if err != nil || given {
 		return err
 	}
-	_, err = fprintf(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
+	_, err = fprintfPrintable(s.cmd.OutOrStdout(), "\n  first start: sign in as admin with password %s\n  (shown once; picket user passwd admin %s changes it)\n", password, s.f.storeLocation().asFlag())
 	return err
 }

@@ -60,7 +60,7 @@ func newUserDelete() *cobra.Command {
 		if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 			return err
 		}
-		return auditCLI(cmd, s, "user.delete", u.Name, "role="+u.Role)
+		return addCLIAuditEntry(cmd, s, "user.delete", u.Name, "role="+u.Role)
 	})
 }
 
@@ -72,7 +72,7 @@ func changeUser(cmd *cobra.Command, s store.Store, u store.User, action, detail 
 	if err := s.PutUser(cmd.Context(), u); err != nil {
 		return err
 	}
-	return auditCLI(cmd, s, action, u.Name, detail)
+	return addCLIAuditEntry(cmd, s, action, u.Name, detail)
 }
 
 // checkAdminLeft returns an error if nobody could administer the server once u is
@@ -89,7 +89,7 @@ func checkAdminLeft(cmd *cobra.Command, s store.Users, u store.User) error {
 		after = after || other.Name != u.Name && isAdmin(other)
 	}
 	if before && !after {
-		return hinted(fmt.Errorf("change user %s: nobody else is an admin", u.Name), "make another user an admin first: picket user role NAME admin")
+		return withHint(fmt.Errorf("change user %s: nobody else is an admin", u.Name), "make another user an admin first: picket user role NAME admin")
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func newUserSessions() *cobra.Command {
 			if err := s.DeleteUserSessions(cmd.Context(), u.Name); err != nil {
 				return err
 			}
-			return auditCLI(cmd, s, "user.sign-out", u.Name, "")
+			return addCLIAuditEntry(cmd, s, "user.sign-out", u.Name, "")
 		}
 		sessions, err := s.UserSessions(cmd.Context(), u.Name, time.Now())
 		if err != nil {
@@ -109,7 +109,7 @@ func newUserSessions() *cobra.Command {
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		if !asJSON {
-			fprintf(tw, "SIGNED IN\tEXPIRES UNLESS USED\n")
+			fprintfPrintable(tw, "SIGNED IN\tEXPIRES UNLESS USED\n")
 		}
 		var errs []error
 		for _, ses := range sessions {
@@ -117,7 +117,7 @@ func newUserSessions() *cobra.Command {
 				errs = append(errs, printJSONLine(cmd.OutOrStdout(), map[string]time.Time{"created": ses.Created, "expires": ses.Expires}))
 				continue
 			}
-			fprintf(tw, "%s\t%s\n", shortTime(ses.Created), shortTime(ses.Expires))
+			fprintfPrintable(tw, "%s\t%s\n", formatTime(ses.Created), formatTime(ses.Expires))
 		}
 		return errors.Join(append(errs, tw.Flush())...)
 	})

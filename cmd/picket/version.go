@@ -15,8 +15,8 @@ var (
 	commit  = ""
 )
 
-// revision returns the commit that the binary was built from, "" if unknown.
-func revision() string {
+// vcsRevision returns the commit that the binary was built from, "" if unknown.
+func vcsRevision() string {
 	if commit != "" {
 		return commit
 	}
@@ -43,7 +43,7 @@ func revision() string {
 
 // versionLine returns the output of picket version.
 func versionLine() string {
-	rev := revision()
+	rev := vcsRevision()
 	if rev == "" {
 		rev = "unknown commit"
 	}
@@ -56,7 +56,7 @@ func newVersion() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), map[string]string{
-				"version": version, "commit": revision(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
+				"version": version, "commit": vcsRevision(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
 			})
 		}
 		_, err := io.WriteString(cmd.OutOrStdout(), versionLine())

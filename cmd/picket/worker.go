@@ -54,7 +54,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 			return err
 		}
 		location := storeLocation{data: *data, name: *storeName, maxNewAlerts: *maxNewAlerts}
-		dir, err := workerDir(location, backend)
+		dir, err := workerDataDir(location, backend)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		defer func() { err = errors.Join(err, q.Close()) }()
 		if len(*names) == 0 {
 			*names = []string{"builtin"}
-			if location.remote() {
+			if location.isRemote() {
 				*names = []string{"store"}
 			}
 		}
@@ -86,16 +86,16 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 		defer stop()
 		go loader.Watch(ctx, time.Second)
 		w := worker.New(q, func() worker.Detector { return loader.Engine().NewDetector() }, s,
-			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.results(), Logger: log})
+			worker.Options{Concurrency: *concurrency, DrainTimeout: drainTimeout, Results: q.resultReporter(), Logger: log})
 		var beside sync.WaitGroup
 		defer beside.Wait()
 		beside.Go(func() {
 			correlate.New(loader.Engine(), s, processID(), log, time.Now).Run(ctx)
 		})
-		beside.Go(func() { w.SendHeartbeats(ctx, s, workerInfo(), loader.Revision) })
+		beside.Go(func() { w.SendHeartbeats(ctx, s, newWorkerInfo(), loader.Revision) })
 		node, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlives the drain, to report its results
 		defer leave()
-		run := q.celeryNode(w, stop, log)
+		run := q.newCeleryNode(w, stop, log)
 		beside.Go(func() { run(node) })
 		log.Info("worker started", "data", dir, "concurrency", *concurrency)
 		return w.Run(ctx)
@@ -103,15 +103,15 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	return cmd
 }
 
-// workerDir returns the data directory of a worker. With a remote queue and a
+// workerDataDir returns the data directory of a worker. With a remote queue and a
 // local store, the worker may start before any server and creates it.
-func workerDir(location storeLocation, queue *queueBackend) (dataDir, error) {
+func workerDataDir(location storeLocation, queue *queueBackend) (dataDir, error) {
 	store, err := location.backend()
 	if err != nil {
 		return "", err
 	}
 	if queue.local || !store.local {
-		return location.dir()
+		return location.existingDir()
 	}
 	return dataDir(location.data), makeDataDir(location.data)
 }
@@ -133,7 +133,7 @@ func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir,
 	if err != nil {
 		return nil, err
 	}
-	return ruleset.NewLoader(sources, dir.disabledRules(), log)
+	return ruleset.NewLoader(sources, dir.disabledRulesFile(), log)
 }
 
 // processID identifies this process among all that share a store.
@@ -142,8 +142,8 @@ var processID = sync.OnceValue(func() string {
 	return fmt.Sprintf("%s/%d/%s", name, os.Getpid(), rand.Text())
 })
 
-// workerInfo describes the workers of this process in heartbeats.
-func workerInfo() store.Worker {
+// newWorkerInfo describes the workers of this process in heartbeats.
+func newWorkerInfo() store.Worker {
 	name, _ := os.Hostname()
 	return store.Worker{ID: processID(), Host: name, Version: version}
 }

@@ -16,17 +16,17 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	q := queryParams{Values: r.URL.Query()}
 	aq := store.AlertQuery{
 		RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), Host: q.Get("host"), Text: q.Get("text"),
-		Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
+		Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor"),
 	}
 	for _, v := range splitList(q.Get("status")) {
 		if !picket.AlertStatus(v).Valid() {
-			q.fail("status", v, "one of open, investigating, resolved, false_positive")
+			q.recordError("status", v, "one of open, investigating, resolved, false_positive")
 		}
 		aq.Status = append(aq.Status, picket.AlertStatus(v))
 	}
 	for _, v := range splitList(q.Get("level")) {
 		if _, err := sigma.ParseLevel(v); err != nil {
-			q.fail("level", v, "one of informational, low, medium, high, critical")
+			q.recordError("level", v, "one of informational, low, medium, high, critical")
 		}
 		aq.Level = append(aq.Level, v)
 	}
@@ -37,7 +37,7 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"alerts": orEmpty(page.Alerts), "next": nextCursor(page.Next)})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"alerts": nonNil(page.Alerts), "next": cursorOrNull(page.Next)})
 }
 
 // splitList splits a parameter with several values at commas.
@@ -48,16 +48,16 @@ func splitList(s string) []string {
 	return strings.Split(s, ",")
 }
 
-// nextCursor returns the cursor of the next page, nil (JSON null) at the end.
-func nextCursor(cursor string) any {
+// cursorOrNull returns the cursor of the next page, nil (JSON null) at the end.
+func cursorOrNull(cursor string) any {
 	if cursor == "" {
 		return nil
 	}
 	return cursor
 }
 
-// orEmpty returns an empty slice for nil, which would be null in JSON.
-func orEmpty[T any](rows []T) []T {
+// nonNil returns an empty slice for nil, which would be null in JSON.
+func nonNil[T any](rows []T) []T {
 	if rows == nil {
 		return []T{}
 	}
@@ -69,7 +69,7 @@ func (s *Server) alert(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, a)
+	return httpapi.WriteJSON(w, http.StatusOK, a)
 }
 
 func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -85,14 +85,14 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, a)
+	return httpapi.WriteJSON(w, http.StatusOK, a)
 }
 
 func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
 	mq := store.MatchQuery{
 		AlertID: q.Get("alert_id"), RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), EventID: q.Get("event_id"), EventNamespace: q.Get("namespace"),
-		Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
+		Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor"),
 	}
 	if q.err != nil {
 		return q.err
@@ -103,7 +103,7 @@ func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	}
 	for i := range page.Matches {
 		m := &page.Matches[i]
-		m.Why, m.EventNamespace = orEmpty(m.Why), cmp.Or(m.EventNamespace, store.NoNamespace)
+		m.Why, m.EventNamespace = nonNil(m.Why), cmp.Or(m.EventNamespace, store.NoNamespace)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"matches": orEmpty(page.Matches), "next": nextCursor(page.Next)})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"matches": nonNil(page.Matches), "next": cursorOrNull(page.Next)})
 }

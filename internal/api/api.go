@@ -58,7 +58,7 @@ type Server struct {
 }
 
 //go:embed openapi.json
-var openapi []byte
+var openAPIDocument []byte
 
 // An authorisedHandler answers an authorised request.
 type authorisedHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
@@ -82,28 +82,28 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
 		})
 	}
-	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.List, s.alerts)
-	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.List, s.alert)
+	read("GET /api/v1/alerts", auth.RoleViewer, s.Reads.ServeList, s.alerts)
+	read("GET /api/v1/alerts/{id}", auth.RoleViewer, s.Reads.ServeList, s.alert)
 	handle("PATCH /api/v1/alerts/{id}", auth.RoleAnalyst, s.updateAlert)
-	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.List, s.matches)
-	read("GET /api/v1/events", auth.RoleViewer, s.Reads.Search, s.events)
-	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.List, s.event)
-	read("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.Reads.List, s.rawEvent)
-	read("GET /api/v1/hosts", auth.RoleViewer, s.Reads.List, s.hosts)
-	read("GET /api/v1/workers", auth.RoleViewer, s.Reads.List, s.workers)
-	read("GET /api/v1/stats", auth.RoleViewer, s.Reads.List, s.stats)
-	read("GET /api/v1/queue", auth.RoleViewer, s.Reads.List, s.queue)
-	read("GET /api/v1/queue/dead", auth.RoleViewer, s.Reads.List, s.deadLetters)
+	read("GET /api/v1/matches", auth.RoleViewer, s.Reads.ServeList, s.matches)
+	read("GET /api/v1/events", auth.RoleViewer, s.Reads.ServeSearch, s.events)
+	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.ServeList, s.event)
+	read("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.Reads.ServeList, s.rawEvent)
+	read("GET /api/v1/hosts", auth.RoleViewer, s.Reads.ServeList, s.hosts)
+	read("GET /api/v1/workers", auth.RoleViewer, s.Reads.ServeList, s.workers)
+	read("GET /api/v1/stats", auth.RoleViewer, s.Reads.ServeList, s.stats)
+	read("GET /api/v1/queue", auth.RoleViewer, s.Reads.ServeList, s.queue)
+	read("GET /api/v1/queue/dead", auth.RoleViewer, s.Reads.ServeList, s.deadLetters)
 	handle("POST /api/v1/queue/dead/requeue", auth.RoleAdmin, s.requeue)
 	handle("POST /api/v1/queue/dead/purge", auth.RoleAdmin, s.purge)
-	read("GET /api/v1/audit", auth.RoleAdmin, s.Reads.List, s.audit)
+	read("GET /api/v1/audit", auth.RoleAdmin, s.Reads.ServeList, s.audit)
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
-		return httpapi.Write(w, http.StatusOK, openapi)
+		return httpapi.WriteRawJSON(w, http.StatusOK, openAPIDocument)
 	}, httpapi.WriteError)
 }
 
-// maxLimit bounds the rows of a page.
-const maxLimit = 1000
+// maxPageRows bounds the rows of a page.
+const maxPageRows = 1000
 
 // queryParams reads URL parameters; err is the first one that is malformed.
 type queryParams struct {
@@ -111,34 +111,34 @@ type queryParams struct {
 	err error
 }
 
-func (q *queryParams) limit() int {
+func (q *queryParams) pageLimit() int {
 	v := q.Get("limit")
 	if v == "" {
 		return 100
 	}
 	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 || n > maxLimit {
-		q.fail("limit", v, fmt.Sprintf("a number from 1 to %d", maxLimit))
+	if err != nil || n < 1 || n > maxPageRows {
+		q.recordError("limit", v, fmt.Sprintf("a number from 1 to %d", maxPageRows))
 		return 0
 	}
 	return n
 }
 
-// number returns the cursor of a list whose rows are numbered, 0 without one.
-func (q *queryParams) number(name string) int64 {
+// cursorNumber returns the cursor of a list whose rows are numbered, 0 without one.
+func (q *queryParams) cursorNumber(name string) int64 {
 	v := q.Get(name)
 	if v == "" {
 		return 0
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 1 {
-		q.fail(name, v, "one that a page gave")
+		q.recordError(name, v, "one that a page gave")
 	}
 	return n
 }
 
-// time returns a parameter in RFC 3339 or Unix seconds.
-func (q *queryParams) time(name string) time.Time {
+// timeParam returns a parameter in RFC 3339 or Unix seconds.
+func (q *queryParams) timeParam(name string) time.Time {
 	v := q.Get(name)
 	if v == "" {
 		return time.Time{}
@@ -149,11 +149,11 @@ func (q *queryParams) time(name string) time.Time {
 	if n, err := strconv.ParseFloat(v, 64); err == nil && n >= 0 && n < 1e11 {
 		return time.UnixMicro(int64(n * 1e6)).UTC()
 	}
-	q.fail(name, v, "a time as in 2006-01-02T15:04:05Z, or Unix seconds")
+	q.recordError(name, v, "a time as in 2006-01-02T15:04:05Z, or Unix seconds")
 	return time.Time{}
 }
 
-func (q *queryParams) fail(name, value, want string) {
+func (q *queryParams) recordError(name, value, want string) {
 	if q.err == nil {
 		q.err = fmt.Errorf("parameter %s is %q, not %s: %w", name, value, want, picket.ErrInvalid)
 	}

@@ -12,7 +12,7 @@ import (
 // audit lists who did what.
 func (s *Server) audit(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	query := store.AuditQuery{Actor: q.Get("actor"), Action: q.Get("action"), Before: q.number("cursor"), Limit: q.limit()}
+	query := store.AuditQuery{Actor: q.Get("actor"), Action: q.Get("action"), Before: q.cursorNumber("cursor"), Limit: q.pageLimit()}
 	if q.err != nil {
 		return q.err
 	}
@@ -24,5 +24,5 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if len(entries) == query.Limit {
 		cursor = strconv.FormatInt(entries[len(entries)-1].N, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"audit": orEmpty(entries), "next": nextCursor(cursor)})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"audit": nonNil(entries), "next": cursorOrNull(cursor)})
 }

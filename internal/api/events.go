@@ -14,7 +14,7 @@ import (
 
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	eq := store.EventQuery{Since: q.time("since"), Until: q.time("until"), Limit: q.limit(), Cursor: q.Get("cursor"),
+	eq := store.EventQuery{Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor"),
 		OnlyFields: []string{}} // the answer has the events as received
 	if q.err != nil {
 		return q.err
@@ -47,7 +47,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	} else {
 		b = strconv.AppendQuote(b, page.Next) // cursors are plain ASCII
 	}
-	return httpapi.Write(w, http.StatusOK, append(b, '}'))
+	return httpapi.WriteRawJSON(w, http.StatusOK, append(b, '}'))
 }
 
 // event answers the event that the path and the query name. If those name several, it
@@ -55,24 +55,24 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	ev, err := s.Store.Event(r.Context(), eventRef(r))
 	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
-		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
 	}
 	if err != nil {
 		return err
 	}
-	return httpapi.Write(w, http.StatusOK, appendEvent(nil, &ev))
+	return httpapi.WriteRawJSON(w, http.StatusOK, appendEvent(nil, &ev))
 }
 
 // rawEvent answers the bytes of the event as they were received.
 func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	ev, err := s.Store.Event(r.Context(), eventRef(r))
 	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
-		return httpapi.JSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
 	}
 	if err != nil {
 		return err
 	}
-	return httpapi.Write(w, http.StatusOK, ev.Raw)
+	return httpapi.WriteRawJSON(w, http.StatusOK, ev.Raw)
 }
 
 // eventRef returns the reference to an event that a request makes.
@@ -145,13 +145,13 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 }
 
 func appendJSON(b []byte, s string) []byte {
-	q, _ := httpapi.Marshal(s) // a string always marshals
+	q, _ := httpapi.MarshalJSON(s) // a string always marshals
 	return append(b, q...)
 }
 
 func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	limit := q.limit()
+	limit := q.pageLimit()
 	if q.err != nil {
 		return q.err
 	}
@@ -159,5 +159,5 @@ func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"hosts": orEmpty(page.Hosts), "next": nextCursor(page.Next)})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"hosts": nonNil(page.Hosts), "next": cursorOrNull(page.Next)})
 }

@@ -48,7 +48,7 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 		return err
 	}
 	on, off := s.Rules.List()
-	return httpapi.JSON(w, http.StatusOK, map[string]any{
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
 		"flow":    NewFlow(q, t),
 		"events":  map[string]int64{"kept": t.Events, "raw_bytes": t.RawBytes, "disk_bytes": t.DiskBytes},
 		"matches": t.Matches,
@@ -65,7 +65,7 @@ func (s *Server) workers(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	if all == nil {
 		all = []store.Worker{}
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"workers": all})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"workers": all})
 }
 
 func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
@@ -73,12 +73,12 @@ func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, st)
+	return httpapi.WriteJSON(w, http.StatusOK, st)
 }
 
 func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	limit, before := q.limit(), q.number("cursor")
+	limit, before := q.pageLimit(), q.cursorNumber("cursor")
 	if q.err != nil {
 		return q.err
 	}
@@ -90,7 +90,7 @@ func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	if page.Next > 0 {
 		cursor = strconv.FormatInt(page.Next, 10)
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"dead": orEmpty(page.DeadLetters), "next": nextCursor(cursor)})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"dead": nonNil(page.DeadLetters), "next": cursorOrNull(cursor)})
 }
 
 func (s *Server) requeue(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
@@ -118,5 +118,5 @@ func (s *Server) changeDeadLetters(w http.ResponseWriter, r *http.Request, who a
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]int{"count": n})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]int{"count": n})
 }

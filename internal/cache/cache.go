@@ -36,8 +36,8 @@ type fillCall struct {
 	err        error
 }
 
-// maxKeys bounds a Memory if keys are made up without end.
-const maxKeys = 1024
+// maxCachedKeys bounds a Memory if keys are made up without end.
+const maxCachedKeys = 1024
 
 // NewMemory returns an empty Memory that uses a clock.
 func NewMemory(now func() time.Time) *Memory {
@@ -51,7 +51,7 @@ func (m *Memory) Get(ctx context.Context, key string, ttl time.Duration, fill fu
 		c := m.calls[key]
 		if c == nil || !c.computedAt.IsZero() && m.now().Sub(c.computedAt) >= ttl {
 			c = &fillCall{done: make(chan struct{})}
-			if len(m.calls) >= maxKeys {
+			if len(m.calls) >= maxCachedKeys {
 				clear(m.calls)
 			}
 			m.calls[key] = c

@@ -10,8 +10,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// statisticsTTL is how old the statistics may be.
-const statisticsTTL = 2 * time.Second
+// statisticsCacheTTL is how old the statistics may be.
+const statisticsCacheTTL = 2 * time.Second
 
 const alertCountsKey = "alert-counts"
 
@@ -26,7 +26,7 @@ func NewCachedStore(s store.Store, c Cache) *CachedStore { return &CachedStore{s
 
 // cached returns the cached result of f, which is stored as JSON.
 func cached[T any](ctx context.Context, c Cache, key string, f func(context.Context) (T, error)) (v T, err error) {
-	data, err := c.Get(ctx, key, statisticsTTL, func(ctx context.Context) ([]byte, error) {
+	data, err := c.Get(ctx, key, statisticsCacheTTL, func(ctx context.Context) ([]byte, error) {
 		v, err := f(ctx)
 		if err != nil {
 			return nil, err

@@ -42,25 +42,25 @@ func NewConnLimiter(max int) *ConnLimiter {
 		requests: make(map[*connRequests]struct{})}
 }
 
-// Limit sets the hooks of srv and wraps its handler.
-func (c *ConnLimiter) Limit(srv *http.Server) {
-	srv.ConnState = c.State
+// Install sets the hooks of srv and wraps its handler.
+func (c *ConnLimiter) Install(srv *http.Server) {
+	srv.ConnState = c.TrackState
 	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, connRequestsKey{}, &connRequests{conn: conn})
 	}
 	h := srv.Handler
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of := r.Context().Value(connRequestsKey{}).(*connRequests)
-		c.begin(of)
-		defer c.end(of)
+		c.beginRequest(of)
+		defer c.endRequest(of)
 		h.ServeHTTP(w, r)
 	})
 }
 
 type connRequestsKey struct{}
 
-// begin counts a request, and makes room for it.
-func (c *ConnLimiter) begin(of *connRequests) {
+// beginRequest counts a request, and makes room for it.
+func (c *ConnLimiter) beginRequest(of *connRequests) {
 	c.mu.Lock()
 	of.n++
 	c.requests[of] = struct{}{}
@@ -87,7 +87,7 @@ func (c *ConnLimiter) begin(of *connRequests) {
 	}
 }
 
-func (c *ConnLimiter) end(of *connRequests) {
+func (c *ConnLimiter) endRequest(of *connRequests) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.requests[of]; !ok {
@@ -99,8 +99,8 @@ func (c *ConnLimiter) end(of *connRequests) {
 	}
 }
 
-// State records a new state of a connection.
-func (c *ConnLimiter) State(conn net.Conn, state http.ConnState) {
+// TrackState records a new state of a connection.
+func (c *ConnLimiter) TrackState(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	var victim net.Conn
 	switch state {

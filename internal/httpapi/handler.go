@@ -56,8 +56,8 @@ var statuses = []struct {
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 }
 
-// Status returns the HTTP status of an error: 500 for an unknown kind.
-func Status(err error) int {
+// StatusOf returns the HTTP status of an error: 500 for an unknown kind.
+func StatusOf(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Status
 	}
@@ -77,7 +77,7 @@ func RetryAfter(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok && e.RetryAfter > 0 {
 		return e.RetryAfter
 	}
-	switch Status(err) {
+	switch StatusOf(err) {
 	case http.StatusTooManyRequests:
 		return 60
 	case http.StatusServiceUnavailable:
@@ -86,11 +86,11 @@ func RetryAfter(err error) int {
 	return 0
 }
 
-// Message returns the text of an error for the client. The causes of server errors
+// ClientMessage returns the text of an error for the client. The causes of server errors
 // name hosts, addresses and files, so only the log has them; an *Error is written for
 // the client.
-func Message(err error) string {
-	status := Status(err)
+func ClientMessage(err error) string {
+	status := StatusOf(err)
 	forClient, ok := errors.AsType[*Error](err)
 	switch {
 	case status < 500:
@@ -111,7 +111,7 @@ type ErrorWriter func(w http.ResponseWriter, r *http.Request, err error)
 // WriteError answers {"error": …} and sets Retry-After and WWW-Authenticate.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	SetErrorHeaders(w, err)
-	JSON(w, Status(err), map[string]string{"error": Message(err)})
+	WriteJSON(w, StatusOf(err), map[string]string{"error": ClientMessage(err)})
 }
 
 // SetErrorHeaders sets the headers that belong to an error's status.
@@ -119,23 +119,23 @@ func SetErrorHeaders(w http.ResponseWriter, err error) {
 	if s := RetryAfter(err); s > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(s))
 	}
-	if Status(err) == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
+	if StatusOf(err) == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
 		w.Header().Set("WWW-Authenticate", "Token")
 	}
 }
 
-// JSON answers v as JSON, without HTML escapes.
-func JSON(w http.ResponseWriter, status int, v any) error {
-	body, err := Marshal(v)
+// WriteJSON answers v as WriteJSON, without HTML escapes.
+func WriteJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := MarshalJSON(v)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	return Write(w, status, body)
+	return WriteRawJSON(w, status, body)
 }
 
-// Marshal returns v as JSON, without HTML escapes and without a newline at the
+// MarshalJSON returns v as WriteJSON, without HTML escapes and without a newline at the
 // end.
-func Marshal(v any) ([]byte, error) {
+func MarshalJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -145,8 +145,8 @@ func Marshal(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// Write answers a body that is already JSON.
-func Write(w http.ResponseWriter, status int, body []byte) error {
+// WriteRawJSON answers a body that is already WriteJSON.
+func WriteRawJSON(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
@@ -161,18 +161,18 @@ func Write(w http.ResponseWriter, status int, body []byte) error {
 // What a client may send in a body before it is authenticated, and how long that
 // may take.
 const (
-	MaxUnauthenticated     = 4 << 10 // bytes
-	UnauthenticatedTimeout = 10 * time.Second
+	MaxUnauthenticatedBytes = 4 << 10 // bytes
+	UnauthenticatedTimeout  = 10 * time.Second
 )
 
-// ReadStart reads the start of a body whose sender is not authenticated:
-// MaxUnauthenticated bytes, or less if the body ends before, which complete says.
+// ReadUnauthenticatedStart reads the start of a body whose sender is not authenticated:
+// MaxUnauthenticatedBytes bytes, or less if the body ends before, which complete says.
 // r.Body still has all of the body afterwards.
-func ReadStart(w http.ResponseWriter, r *http.Request) (start []byte, complete bool, err error) {
+func ReadUnauthenticatedStart(w http.ResponseWriter, r *http.Request) (start []byte, complete bool, err error) {
 	conn := http.NewResponseController(w)
 	begin := time.Now()
 	conn.SetReadDeadline(begin.Add(UnauthenticatedTimeout))
-	start = make([]byte, MaxUnauthenticated)
+	start = make([]byte, MaxUnauthenticatedBytes)
 	n, err := io.ReadFull(r.Body, start)
 	start = start[:n]
 	switch {
@@ -195,7 +195,7 @@ func ReadStart(w http.ResponseWriter, r *http.Request) (start []byte, complete b
 // BodyTimeout bounds how long the body of an authenticated request may take.
 const BodyTimeout = time.Minute
 
-// ReadJSON decodes a JSON body of at most 1 MiB into v.
+// ReadJSON decodes a WriteJSON body of at most 1 MiB into v.
 func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err := d.Decode(v); err != nil {

@@ -39,7 +39,7 @@ func TestStatuses(t *testing.T) {
 		{&httpapi.Error{Status: 429, RetryAfter: 7, Err: errors.New("x")}, 429, 7, "x"},
 		{errors.New("secret"), 500, 0, "internal error; the server's log has the cause"},
 	} {
-		if s, r, m := httpapi.Status(c.err), httpapi.RetryAfter(c.err), httpapi.Message(c.err); s != c.status || r != c.retry || m != c.message {
+		if s, r, m := httpapi.StatusOf(c.err), httpapi.RetryAfter(c.err), httpapi.ClientMessage(c.err); s != c.status || r != c.retry || m != c.message {
 			t.Errorf("%v: %d, %d, %q", c.err, s, r, m)
 		}
 	}
@@ -50,7 +50,7 @@ func TestMux(t *testing.T) {
 	m := httpapi.NewMux(slog.New(slog.NewTextHandler(&log, nil)))
 	m.WriteRefusal = legacy.WriteUnroutedError
 	answer := func(text string) httpapi.Handler {
-		return func(w http.ResponseWriter, r *http.Request) error { return httpapi.JSON(w, 200, text) }
+		return func(w http.ResponseWriter, r *http.Request) error { return httpapi.WriteJSON(w, 200, text) }
 	}
 	m.Handle("GET /a/{id}", answer("<a>"), httpapi.WriteError)
 	m.Handle("POST /b/{$}", answer("b"), httpapi.WriteError)
@@ -99,7 +99,7 @@ func TestReadJSON(t *testing.T) {
 	} {
 		var v struct{ A int }
 		err := httpapi.ReadJSON(httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(body)), &v)
-		if (err == nil) != ok || err != nil && httpapi.Status(err) != 400 && httpapi.Status(err) != 413 {
+		if (err == nil) != ok || err != nil && httpapi.StatusOf(err) != 400 && httpapi.StatusOf(err) != 413 {
 			t.Errorf("%.20s: %v", body, err)
 		}
 	}
@@ -134,29 +134,29 @@ func TestConnLimiter(t *testing.T) {
 		}
 	}
 	for i := range 3 {
-		bound.State(cs[i], http.StateNew)
-		bound.State(cs[i], http.StateActive)
+		bound.TrackState(cs[i], http.StateNew)
+		bound.TrackState(cs[i], http.StateActive)
 	}
-	bound.State(cs[1], http.StateIdle)
+	bound.TrackState(cs[1], http.StateIdle)
 	gone("")
-	bound.State(cs[3], http.StateNew)
+	bound.TrackState(cs[3], http.StateNew)
 	gone("1") // the one that idles
-	bound.State(cs[1], http.StateClosed)
-	bound.State(cs[3], http.StateActive)
-	bound.State(cs[4], http.StateNew)
+	bound.TrackState(cs[1], http.StateClosed)
+	bound.TrackState(cs[3], http.StateActive)
+	bound.TrackState(cs[4], http.StateNew)
 	gone("01") // none idles: the one that takes longest
-	bound.State(cs[4], http.StateActive)
-	bound.State(cs[2], http.StateHijacked)
-	bound.State(cs[5], http.StateNew)
+	bound.TrackState(cs[4], http.StateActive)
+	bound.TrackState(cs[2], http.StateHijacked)
+	bound.TrackState(cs[5], http.StateNew)
 	gone("01")
-	bound.State(cs[6], http.StateNew)
+	bound.TrackState(cs[6], http.StateNew)
 	gone("015")
 	if open, closed := bound.Counts(); open != 3 || closed != 3 {
 		t.Errorf("%d open, %d closed", open, closed)
 	}
 	none := httpapi.NewConnLimiter(0)
 	last := new(fakeConn)
-	none.State(last, http.StateNew)
+	none.TrackState(last, http.StateNew)
 	if !last.closed {
 		t.Error("past a bound of none")
 	}

@@ -16,7 +16,7 @@ import (
 const (
 	maxLogLines     = 60 // a minute, of client errors; the same of server errors
 	maxLogTextBytes = 512
-	logPeriod       = time.Minute
+	logLimitPeriod  = time.Minute
 )
 
 // logRequest logs a request: server errors at Error, client errors at Info, and

@@ -25,7 +25,7 @@ func newLogLimiter(log *slog.Logger) *logLimiter {
 func (l *logLimiter) allow(status int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.start) >= logPeriod && len(l.others) == 0 {
+	if now := time.Now(); now.Sub(l.start) >= logLimitPeriod && len(l.others) == 0 {
 		l.start, l.lines = now, 0
 	}
 	if l.lines < maxLogLines {
@@ -33,7 +33,7 @@ func (l *logLimiter) allow(status int) bool {
 		return true
 	}
 	if len(l.others) == 0 {
-		time.AfterFunc(logPeriod-time.Since(l.start), l.summarize)
+		time.AfterFunc(logLimitPeriod-time.Since(l.start), l.summarize)
 	}
 	l.others[status]++
 	return false

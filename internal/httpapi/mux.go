@@ -34,8 +34,8 @@ func NewMux(log *slog.Logger) *Mux {
 		clientErrors: newLogLimiter(log), serverErrors: newLogLimiter(log)}
 }
 
-// Redirect returns a handler that redirects to a path.
-func Redirect(to string) Handler {
+// RedirectTo returns a handler that redirects to a path.
+func RedirectTo(to string) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, to, http.StatusFound)
 		return nil
@@ -71,12 +71,12 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return routeError(w, r, refuse) }, m.WriteRefusal)
+	m.serve(w, r, func(w http.ResponseWriter, r *http.Request) error { return unroutedError(w, r, refuse) }, m.WriteRefusal)
 }
 
-// routeError returns the error for a request that no route matches: an unknown
+// unroutedError returns the error for a request that no route matches: an unknown
 // path, or a wrong method. http.ServeMux would answer it in plain text.
-func routeError(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
+func unroutedError(w http.ResponseWriter, r *http.Request, refuse http.Handler) error {
 	refused := &discardingRecorder{header: make(http.Header)}
 	refuse.ServeHTTP(refused, r)
 	if refused.status != http.StatusMethodNotAllowed {

@@ -19,32 +19,32 @@ type ReadLimiter struct {
 
 // What runs at the same time.
 const (
-	maxSearches          = 4 // searches through events
-	maxSearchesPerCaller = 1
-	maxLists             = 8 // other lists and pages
-	maxListsPerCaller    = 4
+	maxConcurrentSearches          = 4 // searches through events
+	maxConcurrentSearchesPerCaller = 1
+	maxConcurrentLists             = 8 // other lists and pages
+	maxConcurrentListsPerCaller    = 4
 
-	readSlotWait = 10 * time.Second // how long a request waits for its turn
-	answerTime   = 30 * time.Second // how long a client may take to read an answer
+	readSlotWait  = 10 * time.Second // how long a request waits for its turn
+	answerTimeout = 30 * time.Second // how long a client may take to read an answer
 )
 
 // NewReadLimiter returns a ReadLimiter that ends requests after timeout.
 func NewReadLimiter(timeout time.Duration) *ReadLimiter {
 	return &ReadLimiter{timeout: timeout, slotWait: readSlotWait,
-		searches: NewSlots(maxSearches, maxSearchesPerCaller), lists: NewSlots(maxLists, maxListsPerCaller)}
+		searches: NewSlots(maxConcurrentSearches, maxConcurrentSearchesPerCaller), lists: NewSlots(maxConcurrentLists, maxConcurrentListsPerCaller)}
 }
 
-// A ReadLimit serves a request of caller with h, within a limit: ReadLimiter.Search or
-// ReadLimiter.List.
+// A ReadLimit serves a request of caller with h, within a limit: ReadLimiter.ServeSearch or
+// ReadLimiter.ServeList.
 type ReadLimit func(w http.ResponseWriter, r *http.Request, caller string, h Handler) error
 
-// Search serves a request of caller with h, which searches through events.
-func (l *ReadLimiter) Search(w http.ResponseWriter, r *http.Request, caller string, h Handler) error {
+// ServeSearch serves a request of caller with h, which searches through events.
+func (l *ReadLimiter) ServeSearch(w http.ResponseWriter, r *http.Request, caller string, h Handler) error {
 	return l.serve(w, r, caller, l.searches, "searches", h)
 }
 
-// List serves a request of caller with h, which reads anything else.
-func (l *ReadLimiter) List(w http.ResponseWriter, r *http.Request, caller string, h Handler) error {
+// ServeList serves a request of caller with h, which reads anything else.
+func (l *ReadLimiter) ServeList(w http.ResponseWriter, r *http.Request, caller string, h Handler) error {
 	return l.serve(w, r, caller, l.lists, "requests", h)
 }
 
@@ -55,7 +55,7 @@ func (l *ReadLimiter) serve(w http.ResponseWriter, r *http.Request, caller strin
 	defer slots.Release(caller)
 	ctx, cancel := context.WithTimeout(r.Context(), l.timeout)
 	defer cancel()
-	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(l.timeout + answerTime)) // unsupported only in tests
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(l.timeout + answerTimeout)) // unsupported only in tests
 	err := h(w, r.WithContext(ctx))
 	switch {
 	case err == nil:

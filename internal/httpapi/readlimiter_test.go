@@ -27,7 +27,7 @@ func TestReadLimiterSlots(t *testing.T) {
 		running, result := make(chan struct{}), make(chan error, 1)
 		results = append(results, result)
 		go func() {
-			result <- l.Search(httptest.NewRecorder(), readRequest(t.Context()), caller, func(http.ResponseWriter, *http.Request) error {
+			result <- l.ServeSearch(httptest.NewRecorder(), readRequest(t.Context()), caller, func(http.ResponseWriter, *http.Request) error {
 				close(running)
 				<-end
 				return nil
@@ -39,26 +39,26 @@ func TestReadLimiterSlots(t *testing.T) {
 		return limit(httptest.NewRecorder(), readRequest(t.Context()), caller, func(http.ResponseWriter, *http.Request) error { return nil })
 	}
 	start("a")
-	if err := try(l.Search, "a"); Status(err) != http.StatusTooManyRequests || !strings.Contains(err.Error(), "too many searches") {
+	if err := try(l.ServeSearch, "a"); StatusOf(err) != http.StatusTooManyRequests || !strings.Contains(err.Error(), "too many searches") {
 		t.Errorf("second search of a: %v", err)
 	}
-	if err := try(l.Search, "b"); err != nil {
+	if err := try(l.ServeSearch, "b"); err != nil {
 		t.Errorf("search of b: %v", err)
 	}
 	start("b")
 	start("c")
 	start("d")
-	if err := try(l.Search, "e"); Status(err) != http.StatusTooManyRequests {
+	if err := try(l.ServeSearch, "e"); StatusOf(err) != http.StatusTooManyRequests {
 		t.Errorf("fifth search: %v", err)
 	}
-	if err := try(l.List, "a"); err != nil {
+	if err := try(l.ServeList, "a"); err != nil {
 		t.Errorf("list of a: %v", err)
 	}
 	close(end)
 	for _, r := range results {
 		testenv.Check(t, <-r)
 	}
-	if err := try(l.Search, "a"); err != nil {
+	if err := try(l.ServeSearch, "a"); err != nil {
 		t.Errorf("search after the others: %v", err)
 	}
 	if n := len(l.searches.callers) + len(l.lists.callers); n != 0 {
@@ -74,13 +74,13 @@ func TestReadLimiterTimeout(t *testing.T) {
 		<-r.Context().Done()
 		return errors.New("interrupted") // as drivers say it
 	}
-	err := l.Search(httptest.NewRecorder(), readRequest(t.Context()), "a", wait)
-	if Status(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), "narrow the time range") {
+	err := l.ServeSearch(httptest.NewRecorder(), readRequest(t.Context()), "a", wait)
+	if StatusOf(err) != http.StatusServiceUnavailable || !strings.Contains(err.Error(), "narrow the time range") {
 		t.Errorf("a search that takes too long: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	l.timeout = testenv.Timeout
-	err = l.Search(httptest.NewRecorder(), readRequest(ctx), "a", func(w http.ResponseWriter, r *http.Request) error {
+	err = l.ServeSearch(httptest.NewRecorder(), readRequest(ctx), "a", func(w http.ResponseWriter, r *http.Request) error {
 		cancel()
 		return wait(w, r)
 	})

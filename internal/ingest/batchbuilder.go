@@ -17,8 +17,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue"
 )
 
-// A rejection is an event that intake rejected.
-type rejection struct {
+// A rejectedEvent is an event that intake rejected.
+type rejectedEvent struct {
 	index int
 	id    string
 	errs  FieldErrors
@@ -29,8 +29,8 @@ type batchBuilder struct {
 	h        *Handler
 	from     auth.Identity
 	batch    picket.Batch
-	rejected []rejection
-	// deadLetters are those of the first maxRejectedSingly rejected events; the
+	rejected []rejectedEvent
+	// deadLetters are those of the first maxSingleRejectedDeadLetters rejected events; the
 	// others are in rest and share one.
 	deadLetters []queue.DeadLetter
 	rest        picket.Batch
@@ -55,11 +55,11 @@ type requestDefaults struct {
 	anyType bool   // accept events of unknown type
 }
 
-// add accepts or rejects one event. raw must not change until the batch is
+// addEvent accepts or rejects one event. raw must not change until the batch is
 // sent. It returns the errors of a rejected event.
-func (b *batchBuilder) add(r *normalize.Reader, raw []byte, defaults requestDefaults) FieldErrors {
+func (b *batchBuilder) addEvent(r *normalize.Reader, raw []byte, defaults requestDefaults) FieldErrors {
 	index := b.seen
-	ev, errs := b.read(r, raw, defaults)
+	ev, errs := b.readEvent(r, raw, defaults)
 	b.seen++
 	if len(errs) == 0 {
 		b.batch.Events = append(b.batch.Events, ev)
@@ -71,9 +71,9 @@ func (b *batchBuilder) add(r *normalize.Reader, raw []byte, defaults requestDefa
 	if ev.Host == "" {
 		ev.Host = ev.AgentID
 	}
-	rej := rejection{index: index, id: strings.Clone(ev.ID), errs: errs} // cloned, because the reader's strings alias the body
+	rej := rejectedEvent{index: index, id: strings.Clone(ev.ID), errs: errs} // cloned, because the reader's strings alias the body
 	b.rejected = append(b.rejected, rej)
-	if len(b.deadLetters) < maxRejectedSingly {
+	if len(b.deadLetters) < maxSingleRejectedDeadLetters {
 		one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
 		b.deadLetters = append(b.deadLetters, queue.DeadLetter{
 			Reason: queue.Rejected, Cause: errs.String(), AgentID: strings.Clone(ev.AgentID), EventID: rej.id, Events: 1,
@@ -88,9 +88,9 @@ func (b *batchBuilder) add(r *normalize.Reader, raw []byte, defaults requestDefa
 	return errs
 }
 
-// maxRejectedSingly is how many rejected events of a request have dead letters of their
+// maxSingleRejectedDeadLetters is how many rejected events of a request have dead letters of their
 // own. A dead letter takes some hundred bytes besides its event, which may have two.
-const maxRejectedSingly = 100
+const maxSingleRejectedDeadLetters = 100
 
 // sharedDeadLetter returns the dead letter of the other rejected events.
 func (b *batchBuilder) sharedDeadLetter() queue.DeadLetter {
@@ -101,8 +101,8 @@ func (b *batchBuilder) sharedDeadLetter() queue.DeadLetter {
 	}
 }
 
-// read parses and checks one event.
-func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
+// readEvent parses and checks one event.
+func (b *batchBuilder) readEvent(r *normalize.Reader, raw []byte, defaults requestDefaults) (picket.Event, FieldErrors) {
 	ev := picket.Event{Sender: b.sender, Index: defaults.index, Received: b.batch.Received, Time: b.batch.Received, Raw: raw}
 	d, err := r.Read(raw)
 	var errs FieldErrors
@@ -115,7 +115,7 @@ func (b *batchBuilder) read(r *normalize.Reader, raw []byte, defaults requestDef
 		errs = FieldErrors{{NonFieldErrors, fmt.Sprintf("not acceptable JSON: %v", err)}}
 	}
 	if ev.ID == "" {
-		ev.ID = contentID(b.idSecret, b.from.Subject, b.seen, raw)
+		ev.ID = idFromContent(b.idSecret, b.from.Subject, b.seen, raw)
 	}
 	return ev, errs
 }
@@ -136,7 +136,7 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	if ev.Type == "" {
 		ev.Type = defaults.typ
 	}
-	errs := repeatedAgent(d)
+	errs := repeatedAgentErrors(d)
 	if claimsNative(d) || ev.Type == "" && !defaults.anyType {
 		errs = append(errs, b.validator.Validate(d)...)
 	}
@@ -159,9 +159,9 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	return b.checkNames(ev, errs)
 }
 
-// repeatedAgent rejects an event that says more than once which agent sent it:
+// repeatedAgentErrors rejects an event that says more than once which agent sent it:
 // programs differ in which of the values they read.
-func repeatedAgent(d *normalize.Event) FieldErrors {
+func repeatedAgentErrors(d *normalize.Event) FieldErrors {
 	if !d.HasNativeField("agent_id") {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (b *batchBuilder) checkNames(ev *picket.Event, errs FieldErrors) FieldError
 		field string
 		name  *string
 	}{{"agent_id", &ev.AgentID}, {"event_id", &ev.ID}, {"event_type", &ev.Type}, {"host", &ev.Host}, {"_index", &ev.Index}} {
-		reason := CheckName(*f.name)
+		reason := NameProblem(*f.name)
 		if reason == "" {
 			continue
 		}
@@ -212,10 +212,10 @@ func claimsNative(d *normalize.Event) bool {
 	return false
 }
 
-// contentID returns the id of an event that has none: the same bytes at the
+// idFromContent returns the id of an event that has none: the same bytes at the
 // same position in a request of the same sender are the same event. Without the
 // secret, no one can predict it.
-func contentID(secret []byte, sender string, index int, raw []byte) string {
+func idFromContent(secret []byte, sender string, index int, raw []byte) string {
 	h := sha256.New()
 	h.Write(secret)
 	var n [8]byte
@@ -245,9 +245,9 @@ func (b *batchBuilder) messageAndRejected() (m queue.Message, deadLetters []queu
 	return m, b.deadLetters
 }
 
-// send puts the batch, and the rejected events as dead letters, on the queue.
+// enqueue puts the batch, and the rejected events as dead letters, on the queue.
 // It calls release once the request's body is no longer needed.
-func (b *batchBuilder) send(ctx context.Context, release func()) error {
+func (b *batchBuilder) enqueue(ctx context.Context, release func()) error {
 	m, deadLetters := b.messageAndRejected()
 	release()
 	if b.seen == 0 {

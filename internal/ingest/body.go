@@ -18,25 +18,25 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// chunk is how many bytes of a body are read at a time.
-const chunk = 64 << 10
+// chunkBytes is how many bytes of a body are read at a time.
+const chunkBytes = 64 << 10
 
-// zstdWindow bounds the window of a zstd frame. 8 MiB suffices for the default
+// maxZstdWindowBytes bounds the window of a zstd frame. 8 MiB suffices for the default
 // levels of every encoder (RFC 8878, 3.1.1.1.2).
-const zstdWindow = 8 << 20
+const maxZstdWindowBytes = 8 << 20
 
 // A bodyReader reads bodies into memory, decompressed and within limits.
 type bodyReader struct {
 	maxBodyBytes, maxDecodedBytes int64
 	grace                         time.Duration
-	tiers                         []*bufferTier
+	tiers                         []*slotTier
 	buffers                       sync.Pool // of *[]byte, one chunk or a little more
 	zstds                         sync.Pool // of *zstd.Decoder
 }
 
 func newBodyReader(o *Options) *bodyReader {
-	return &bodyReader{maxBodyBytes: o.MaxBodyBytes, maxDecodedBytes: o.MaxDecodedBytes, grace: o.BodyGrace, tiers: []*bufferTier{
-		newBufferTier(0, 1024, 128), newBufferTier(chunk, 64, 16), newBufferTier(1<<20, 6, 3), newBufferTier(8<<20, 1, 1),
+	return &bodyReader{maxBodyBytes: o.MaxBodyBytes, maxDecodedBytes: o.MaxDecodedBytes, grace: o.BodyGrace, tiers: []*slotTier{
+		newBufferTier(0, 1024, 128), newBufferTier(chunkBytes, 64, 16), newBufferTier(1<<20, 6, 3), newBufferTier(8<<20, 1, 1),
 	}}
 }
 
@@ -51,13 +51,13 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	buf, ok := b.buffers.Get().(*[]byte)
 	if !ok {
 		buf = new([]byte)
-		*buf = make([]byte, 0, chunk)
+		*buf = make([]byte, 0, chunkBytes)
 	}
 	free := func() {
 		for ; climbed > 0; climbed-- {
 			b.tiers[climbed-1].release(sender)
 		}
-		if buf != nil && cap(*buf) <= 4*chunk {
+		if buf != nil && cap(*buf) <= 4*chunkBytes {
 			b.buffers.Put(buf)
 		}
 		buf = nil
@@ -65,7 +65,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	defer func() {
 		if err != nil {
 			free()
-			if httpapi.Status(err) != http.StatusRequestTimeout { // otherwise nothing comes
+			if httpapi.StatusOf(err) != http.StatusRequestTimeout { // otherwise nothing comes
 				drain(w, r)
 			}
 		}
@@ -101,8 +101,8 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 		}
 		now := time.Now()
 		conn.SetReadDeadline(earlier(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
-		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunk)])
-		if waited += time.Since(now); counted-sent.left >= chunk {
+		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunkBytes)])
+		if waited += time.Since(now); counted-sent.left >= chunkBytes {
 			waited, counted = 0, sent.left
 		}
 		body = body[:len(body)+n]
@@ -145,8 +145,8 @@ func earlier(a, b time.Time) time.Time {
 }
 
 const (
-	drained   = 64 << 20
-	drainTime = 10 * time.Second
+	maxDrainedBytes = 64 << 20
+	drainTimeout    = 10 * time.Second
 )
 
 // drain reads some more of a rejected body, because most senders read the answer
@@ -156,8 +156,8 @@ func drain(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Expect") != "" {
 		return
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
-	io.CopyN(io.Discard, r.Body, drained)
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTimeout))
+	io.CopyN(io.Discard, r.Body, maxDrainedBytes)
 }
 
 func (b *bodyReader) readError(err error) error {
@@ -165,7 +165,7 @@ func (b *bodyReader) readError(err error) error {
 		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBodyBytes)
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "zstd frame needs a window larger than %d bytes", zstdWindow)
+		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "zstd frame needs a window larger than %d bytes", maxZstdWindowBytes)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return httpapi.Errorf(http.StatusRequestTimeout, "the body took too long to arrive")
@@ -188,7 +188,7 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 		z, ok := b.zstds.Get().(*zstd.Decoder)
 		if !ok {
 			var err error
-			z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow))
+			z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindowBytes))
 			if err != nil {
 				return nil, nil, fmt.Errorf("make a zstd decoder: %w", err)
 			}
@@ -207,14 +207,14 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 }
 
 // decompressStart returns what start, the first bytes of the body of r, decompresses
-// to, as far as that goes and at most httpapi.MaxUnauthenticated bytes.
+// to, as far as that goes and at most httpapi.MaxUnauthenticatedBytes bytes.
 func (b *bodyReader) decompressStart(r *http.Request, start []byte) ([]byte, error) {
 	src, done, err := b.decompress(r, bytes.NewReader(start))
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	plain := make([]byte, httpapi.MaxUnauthenticated)
+	plain := make([]byte, httpapi.MaxUnauthenticatedBytes)
 	n, _ := io.ReadFull(src, plain) // an error is reported when all of it is read
 	return plain[:n], nil
 }

@@ -9,23 +9,23 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// A bufferTier limits how many bodies may be larger than a size at the same time,
+// A slotTier limits how many bodies may be larger than a size at the same time,
 // in all and of one sender. A growing body acquires the tiers in order, which
 // rules out deadlocks.
-type bufferTier struct {
+type slotTier struct {
 	size  int64
 	slots *httpapi.Slots
 }
 
-func newBufferTier(size, all, perSender int64) *bufferTier {
-	return &bufferTier{size, httpapi.NewSlots(all, perSender)}
+func newBufferTier(size, all, perSender int64) *slotTier {
+	return &slotTier{size, httpapi.NewSlots(all, perSender)}
 }
 
 // slotWait bounds how long a body waits for a slot.
 const slotWait = 10 * time.Second
 
 // acquire waits for a slot for a body of sender.
-func (t *bufferTier) acquire(ctx context.Context, sender string) error {
+func (t *slotTier) acquire(ctx context.Context, sender string) error {
 	ctx, cancel := context.WithTimeout(ctx, slotWait)
 	defer cancel()
 	if err := t.slots.Acquire(ctx, sender); err != nil {
@@ -35,4 +35,4 @@ func (t *bufferTier) acquire(ctx context.Context, sender string) error {
 }
 
 // release returns a slot of sender.
-func (t *bufferTier) release(sender string) { t.slots.Release(sender) }
+func (t *slotTier) release(sender string) { t.slots.Release(sender) }

@@ -14,10 +14,10 @@ import (
 	"github.com/picket-edr/picket/internal/normalize"
 )
 
-// bulkFactor multiplies Options.MaxEvents for bulk requests. Bulk senders limit
+// bulkEventsFactor multiplies Options.MaxEvents for bulk requests. Bulk senders limit
 // requests by bytes: 10 MB of short lines are within Vector's defaults, and Vector
 // drops requests that are answered with 413.
-const bulkFactor = 10
+const bulkEventsFactor = 10
 
 // A bulkItem is the answer to one action of a bulk request.
 type bulkItem struct {
@@ -38,7 +38,7 @@ type bulkAnswer struct {
 // bulk accepts pairs of lines: an action and its document.
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
-	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkFactor * h.opt.MaxEvents, lines: true, start: -1}
+	s := eventSplitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkEventsFactor * h.opt.MaxEvents, lines: true, start: -1}
 	body, release, err := h.bodies.read(w, r, from.String(), s.feed)
 	if err != nil {
 		return err
@@ -56,14 +56,14 @@ func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identit
 		return err
 	}
 	// Built before the batch is queued, because send releases the body.
-	answer, err := httpapi.Marshal(filterBulk(items, h.opt.Now().Sub(start).Milliseconds(), r.URL.Query().Get("filter_path")))
+	answer, err := httpapi.MarshalJSON(filterBulk(items, h.opt.Now().Sub(start).Milliseconds(), r.URL.Query().Get("filter_path")))
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	if err := b.send(r.Context(), release); err != nil {
+	if err := b.enqueue(r.Context(), release); err != nil {
 		return err
 	}
-	return httpapi.Write(w, http.StatusOK, answer)
+	return httpapi.WriteRawJSON(w, http.StatusOK, answer)
 }
 
 // filterBulk returns the parts of the answer that filter_path selects: a list of
@@ -118,7 +118,7 @@ func (it bulkItem) filtered(fields []string) bulkItem {
 // addBulk adds a bulk request's documents and returns the answer to each action. Only
 // a malformed action line fails the whole request, because actions and documents
 // after it cannot be told apart.
-func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []span, index string) ([]map[string]bulkItem, error) {
+func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []eventSpan, index string) ([]map[string]bulkItem, error) {
 	items := make([]map[string]bulkItem, 0, len(spans)/2)
 	refuse := func(verb string, it bulkItem, reason string) {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"illegal_argument_exception", reason}
@@ -151,7 +151,7 @@ func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []sp
 
 // addItem adds one document and completes its answer.
 func (b *batchBuilder) addItem(reader *normalize.Reader, raw []byte, it *bulkItem) {
-	if errs := b.add(reader, raw, requestDefaults{id: it.ID, typ: it.Index, index: it.Index, anyType: true}); errs != nil {
+	if errs := b.addEvent(reader, raw, requestDefaults{id: it.ID, typ: it.Index, index: it.Index, anyType: true}); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
 	}
@@ -202,13 +202,13 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 		return err
 	}
 	it.ID = strings.Clone(it.ID)
-	if err := b.send(r.Context(), release); err != nil {
+	if err := b.enqueue(r.Context(), release); err != nil {
 		return err
 	}
 	if it.Error != nil {
 		return httpapi.Errorf(it.Status, "%s", it.Error.Reason)
 	}
-	return httpapi.JSON(w, http.StatusCreated, map[string]any{
+	return httpapi.WriteJSON(w, http.StatusCreated, map[string]any{
 		"_index": it.Index, "_id": it.ID, "_version": 1, "result": "created", "_seq_no": 0, "_primary_term": 1,
 		"_shards": oneShard,
 	})

@@ -67,9 +67,9 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 	if len(rest) == 0 {
 		switch r.Method {
 		case http.MethodHead, http.MethodGet: // every index exists
-			return httpapi.JSON(w, http.StatusOK, map[string]any{index: struct{}{}})
+			return httpapi.WriteJSON(w, http.StatusOK, map[string]any{index: struct{}{}})
 		case http.MethodPut:
-			return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true, "shards_acknowledged": true, "index": index})
+			return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"acknowledged": true, "shards_acknowledged": true, "index": index})
 		}
 		return noSuchElasticAPI(r)
 	}
@@ -83,25 +83,25 @@ func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
 	case len(rest) <= 2 && index != "" && writes && (api == "_doc" || api == "_create" && id != "" || !strings.HasPrefix(api, "_")):
 		return h.document(w, r, from, index, id)
 	case api == "_refresh" || api == "_flush":
-		return httpapi.JSON(w, http.StatusOK, map[string]any{"_shards": oneShard})
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"_shards": oneShard})
 	case writes && isConfigurationAPI(api):
 		// Templates, policies and pipelines configure how Elasticsearch stores
 		// events. picket acknowledges and ignores them.
-		return httpapi.JSON(w, http.StatusOK, map[string]any{"acknowledged": true})
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"acknowledged": true})
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return noSuchElasticAPI(r)
 	case isConfigurationAPI(api):
-		return httpapi.JSON(w, http.StatusOK, struct{}{})
+		return httpapi.WriteJSON(w, http.StatusOK, struct{}{})
 	case api == "_cluster" && id == "health":
-		return httpapi.JSON(w, http.StatusOK, map[string]any{
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
 			"cluster_name": "picket", "status": "green", "timed_out": false, "number_of_nodes": 1, "number_of_data_nodes": 1})
 	case api == "_nodes":
-		return httpapi.JSON(w, http.StatusOK, map[string]any{"nodes": struct{}{}})
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"nodes": struct{}{}})
 	case api == "_license":
-		return httpapi.JSON(w, http.StatusOK, map[string]any{
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
 			"license": map[string]any{"status": "active", "uid": "picket", "type": "basic", "mode": "basic"}})
 	case api == "_xpack":
-		return httpapi.JSON(w, http.StatusOK, map[string]any{
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
 			"features": map[string]any{"ilm": map[string]any{"available": false, "enabled": false}}})
 	}
 	return noSuchElasticAPI(r)
@@ -129,7 +129,7 @@ func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
 	if _, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
 		"name": "picket", "cluster_name": "picket", "cluster_uuid": "picket",
 		"version": map[string]any{
 			"number": elasticVersion, "build_flavor": "default", "build_type": "binary", "build_hash": "picket",
@@ -160,7 +160,7 @@ type elasticError struct {
 
 // WriteElastic answers an error in Elasticsearch's format.
 func WriteElastic(w http.ResponseWriter, r *http.Request, err error) {
-	status := httpapi.Status(err)
+	status := httpapi.StatusOf(err)
 	if errors.Is(err, queue.ErrFull) {
 		status = http.StatusTooManyRequests // its clients back off on this status only
 	}
@@ -176,8 +176,8 @@ func WriteElastic(w http.ResponseWriter, r *http.Request, err error) {
 	if kind == "" {
 		kind = "illegal_argument_exception"
 	}
-	e := elasticError{kind, httpapi.Message(err)}
-	httpapi.JSON(w, status, map[string]any{
+	e := elasticError{kind, httpapi.ClientMessage(err)}
+	httpapi.WriteJSON(w, status, map[string]any{
 		"error":  map[string]any{"root_cause": []elasticError{e}, "type": e.Type, "reason": e.Reason},
 		"status": status,
 	})

@@ -40,7 +40,7 @@ func TestAgentDropped(t *testing.T) {
 			t.Fatal(w.Code, w.Body)
 		}
 	}
-	if n := r.handler.AgentDropped(); n != 10 {
+	if n := r.handler.AgentDroppedEvents(); n != 10 {
 		t.Errorf("%d dropped, want 10", n)
 	}
 }

@@ -122,7 +122,7 @@ func TestSlowClients(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	conns := httpapi.NewConnLimiter(100)
 	server := httptest.NewUnstartedServer(r.mux)
-	conns.Limit(server.Config)
+	conns.Install(server.Config)
 	server.Config.ReadHeaderTimeout = 10 * time.Second
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	server.Start()

@@ -66,7 +66,7 @@ type Handler struct {
 // A readerPool limits how many goroutines read events at the same time. Each reader
 // takes some megabytes when events are hostile, and more of them are not faster.
 type readerPool struct {
-	slots *bufferTier
+	slots *slotTier
 	pool  sync.Pool // of *normalize.Reader
 }
 
@@ -81,9 +81,9 @@ func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.R
 	return f(r)
 }
 
-// AgentDropped returns how many events agents have reported as dropped, because
+// AgentDroppedEvents returns how many events agents have reported as dropped, because
 // their spools were full, since the process started.
-func (h *Handler) AgentDropped() int64 { return h.agentDropped.Load() }
+func (h *Handler) AgentDroppedEvents() int64 { return h.agentDropped.Load() }
 
 // New returns an intake that puts batches on q.
 func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {

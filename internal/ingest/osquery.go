@@ -14,10 +14,10 @@ import (
 	"github.com/picket-edr/picket/internal/normalize"
 )
 
-// nodeInvalid answers that osquery must enroll again. The status is 200, because
+// writeNodeInvalid answers that osquery must enroll again. The status is 200, because
 // osquery ignores the body of others (docs/wiki/deployment/remote.md of osquery).
-func nodeInvalid(w http.ResponseWriter) error {
-	return httpapi.JSON(w, http.StatusOK, map[string]bool{"node_invalid": true})
+func writeNodeInvalid(w http.ResponseWriter) error {
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]bool{"node_invalid": true})
 }
 
 // osqueryEnroll accepts a collector's or an agent's token as enroll secret, and
@@ -25,12 +25,12 @@ func nodeInvalid(w http.ResponseWriter) error {
 func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
 	_, secret, err := h.osquerySender(w, r, "enroll_secret")
 	if isAuthError(err) {
-		return nodeInvalid(w)
+		return writeNodeInvalid(w)
 	}
 	if err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, map[string]any{"node_key": secret, "node_invalid": false})
+	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"node_key": secret, "node_invalid": false})
 }
 
 // isAuthError reports whether the credentials are the reason for an error.
@@ -42,7 +42,7 @@ func isAuthError(err error) bool {
 // by a field of its body, which must be among the first bytes.
 func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field string) (from auth.Identity, secret string, err error) {
 	if secret = auth.TokenSecret(r); secret == "" {
-		start, complete, err := httpapi.ReadStart(w, r)
+		start, complete, err := httpapi.ReadUnauthenticatedStart(w, r)
 		if err != nil {
 			return auth.Identity{}, "", err
 		}
@@ -53,7 +53,7 @@ func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field st
 		if err != nil {
 			return auth.Identity{}, "", err
 		}
-		if complete && len(plain) < httpapi.MaxUnauthenticated && !json.Valid(plain) {
+		if complete && len(plain) < httpapi.MaxUnauthenticatedBytes && !json.Valid(plain) {
 			return auth.Identity{}, "", fmt.Errorf("read the request of osquery: not JSON: %w", picket.ErrInvalid)
 		}
 		secret = firstStringField(plain, field)
@@ -67,7 +67,7 @@ func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field st
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	from, _, err := h.osquerySender(w, r, "node_key")
 	if isAuthError(err) {
-		return nodeInvalid(w)
+		return writeNodeInvalid(w)
 	}
 	if err != nil {
 		return err
@@ -87,16 +87,16 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 			if len(row) > h.opt.MaxEventBytes {
 				return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
 			}
-			b.add(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
+			b.addEvent(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
-	if err := b.send(r.Context(), release); err != nil {
+	if err := b.enqueue(r.Context(), release); err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusOK, struct{}{})
+	return httpapi.WriteJSON(w, http.StatusOK, struct{}{})
 }
 
 // firstStringField returns a field at the start of a JSON object, "" if it is not
@@ -147,7 +147,7 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 			}
 			for d.More() {
 				if len(rows) == most {
-					return "", nil, tooMany(most)
+					return "", nil, tooManyEventsError(most)
 				}
 				var row json.RawMessage
 				if err := d.Decode(&row); err != nil {

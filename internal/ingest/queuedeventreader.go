@@ -32,7 +32,7 @@ func NewQueuedEventReader(sender string, v Validator, idSecret []byte) *QueuedEv
 // required, because rules can match an event without the other fields.
 func (r *QueuedEventReader) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
 	b := batchBuilder{from: r.from, validator: r.validator, sender: r.from.Subject, idSecret: r.idSecret, batch: picket.Batch{Received: received}}
-	ev, errs := b.read(r.reader, raw, requestDefaults{id: id})
+	ev, errs := b.readEvent(r.reader, raw, requestDefaults{id: id})
 	errs = slices.DeleteFunc(errs, func(e FieldError) bool {
 		return e.Field != "event_id" && e.Field != "agent_id" && e.Field != "event_type" && e.Field != NonFieldErrors
 	})

@@ -8,17 +8,17 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// A span is the position of one event in a body.
-type span struct{ start, end int }
+// A eventSpan is the position of one event in a body.
+type eventSpan struct{ start, end int }
 
-// A splitter finds the events in a body while it is being read, so that a body
+// A eventSplitter finds the events in a body while it is being read, so that a body
 // past a limit is rejected early. It only balances brackets; whether a span is
 // valid JSON is checked later.
-type splitter struct {
+type eventSplitter struct {
 	maxEventBytes, maxEvents int
 	lines                    bool // each line is an event (NDJSON); else objects, or one array of values
 
-	spans []span
+	spans []eventSpan
 	at    int // how far the body has been scanned
 	start int // of the event being scanned, -1 between events
 	space int // bytes of white space since the last event
@@ -31,7 +31,7 @@ type splitter struct {
 var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
 // feed scans the new part of a growing body.
-func (s *splitter) feed(body []byte) error {
+func (s *eventSplitter) feed(body []byte) error {
 	if s.lines {
 		return s.feedLines(body)
 	}
@@ -101,7 +101,7 @@ func (s *splitter) feed(body []byte) error {
 }
 
 // readSeparator handles a byte between events.
-func (s *splitter) readSeparator(c byte) error {
+func (s *eventSplitter) readSeparator(c byte) error {
 	switch {
 	case s.closed:
 		return fmt.Errorf("something after the end of the array at byte %d", s.at)
@@ -117,7 +117,7 @@ func (s *splitter) readSeparator(c byte) error {
 		return fmt.Errorf("expected a value at byte %d", s.at)
 	case s.array || c == '{':
 		if len(s.spans) == s.maxEvents {
-			return tooMany(s.maxEvents)
+			return tooManyEventsError(s.maxEvents)
 		}
 		s.start, s.depth = s.at, 0
 		switch c {
@@ -132,12 +132,12 @@ func (s *splitter) readSeparator(c byte) error {
 	return nil
 }
 
-func (s *splitter) endElement(at int) {
-	s.spans = append(s.spans, span{s.start, at})
+func (s *eventSplitter) endElement(at int) {
+	s.spans = append(s.spans, eventSpan{s.start, at})
 	s.start, s.comma = -1, true
 }
 
-func (s *splitter) feedLines(body []byte) error {
+func (s *eventSplitter) feedLines(body []byte) error {
 	if s.start < 0 {
 		s.start = 0
 	}
@@ -158,7 +158,7 @@ func (s *splitter) feedLines(body []byte) error {
 	}
 }
 
-func (s *splitter) endLine(body []byte, end int) error {
+func (s *eventSplitter) endLine(body []byte, end int) error {
 	text := bytes.TrimSpace(body[s.start:end])
 	switch {
 	case len(text) == 0:
@@ -166,15 +166,15 @@ func (s *splitter) endLine(body []byte, end int) error {
 	case len(text) > s.maxEventBytes:
 		return s.tooLarge()
 	case len(s.spans) == s.maxEvents:
-		return tooMany(s.maxEvents)
+		return tooManyEventsError(s.maxEvents)
 	}
 	from := s.start + bytes.Index(body[s.start:end], text)
-	s.spans = append(s.spans, span{from, from + len(text)})
+	s.spans = append(s.spans, eventSpan{from, from + len(text)})
 	return nil
 }
 
 // finish handles the end of the body.
-func (s *splitter) finish(body []byte) error {
+func (s *eventSplitter) finish(body []byte) error {
 	if s.lines {
 		if s.start < 0 {
 			s.start = 0
@@ -191,10 +191,10 @@ func (s *splitter) finish(body []byte) error {
 	return nil
 }
 
-func (s *splitter) tooLarge() error {
+func (s *eventSplitter) tooLarge() error {
 	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", len(s.spans), s.maxEventBytes)
 }
 
-func tooMany(n int) error {
+func tooManyEventsError(n int) error {
 	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d events in a request", n)
 }

@@ -16,8 +16,8 @@ func FuzzSplit(f *testing.F) {
 		if step <= 0 {
 			step = 1
 		}
-		split := func(lines bool) ([]span, error) {
-			s := splitter{maxEventBytes: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
+		split := func(lines bool) ([]eventSpan, error) {
+			s := eventSplitter{maxEventBytes: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
 			for n := 0; n < len(body); n += step {
 				if err := s.feed(body[:n]); err != nil {
 					return nil, err

@@ -104,7 +104,7 @@ func TestManyStreams(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	server := httptest.NewUnstartedServer(r.mux)
 	conns := httpapi.NewConnLimiter(100)
-	conns.Limit(server.Config)
+	conns.Install(server.Config)
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	defer server.Close()

@@ -58,7 +58,7 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s := splitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
+	s := eventSplitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	var sniffer lineSniffer
 	undecided := !lines
 	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
@@ -96,11 +96,11 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := b.send(r.Context(), release); err != nil {
+	if err := b.enqueue(r.Context(), release); err != nil {
 		return err
 	}
 	h.countDropped(r, from)
-	return httpapi.Write(w, status, answer)
+	return httpapi.WriteRawJSON(w, status, answer)
 }
 
 // droppedHeader is how an agent reports how many events it has dropped, because
@@ -118,10 +118,10 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 
 // addSpans adds the events of a body. A body that is one JSON text is rejected
 // as a whole if it is malformed anywhere.
-func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []span, oneText bool) error {
+func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []eventSpan, oneText bool) error {
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])
-		if errs := b.add(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {
+		if errs := b.addEvent(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {
 			continue
 		}
 		reason := "malformed"
@@ -150,7 +150,7 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 			}
 			answer.Errors = errs
 		}
-		body, err = httpapi.Marshal(answer)
+		body, err = httpapi.MarshalJSON(answer)
 		return http.StatusBadRequest, body, err
 	}
 	answer := telemetryAnswer{Status: "accepted", Message: queuedMessage(n), BatchSize: b.seen, Failed: len(b.rejected)}
@@ -160,7 +160,7 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 	for _, rej := range b.rejected {
 		answer.Errors = append(answer.Errors, indexedError{rej.index, rej.id, rej.errs.String(), rej.errs})
 	}
-	body, err = httpapi.Marshal(answer)
+	body, err = httpapi.MarshalJSON(answer)
 	return http.StatusCreated, body, err
 }
 
@@ -197,7 +197,7 @@ type lineSniffer struct {
 // sniff looks at the new part of a growing body. undecided means that more of the body
 // is needed.
 func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
-	for s.at == s.start && s.at < len(body) && isSpace(body[s.at]) {
+	for s.at == s.start && s.at < len(body) && isJSONSpace(body[s.at]) {
 		s.at++
 		s.start++
 	}
@@ -216,18 +216,18 @@ func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
 		s.end = s.at + i
 		s.at = s.end + 1
 	}
-	for s.at < len(body) && isSpace(body[s.at]) {
+	for s.at < len(body) && isJSONSpace(body[s.at]) {
 		s.at++
 	}
 	if s.at == len(body) {
 		return false, true
 	}
 	line := body[s.start:s.end]
-	one := splitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
+	one := eventSplitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
 	return one.feed(line) == nil && len(one.spans) == 1, false
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+func isJSONSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // asParseError gives the splitter's errors their status.
 func asParseError(err error) error {

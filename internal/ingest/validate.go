@@ -43,11 +43,11 @@ func (e FieldErrors) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		key, err := httpapi.Marshal(f.Field)
+		key, err := httpapi.MarshalJSON(f.Field)
 		if err != nil {
 			return nil, err
 		}
-		reason, err := httpapi.Marshal([]string{f.Reason})
+		reason, err := httpapi.MarshalJSON([]string{f.Reason})
 		if err != nil {
 			return nil, err
 		}
@@ -90,8 +90,8 @@ func onlyNativeFields(d *normalize.Event) bool {
 // maxNameBytes bounds ids and names.
 const maxNameBytes = 512
 
-// CheckName returns what is wrong with an id or a name, "" if nothing is.
-func CheckName(s string) string {
+// NameProblem returns what is wrong with an id or a name, "" if nothing is.
+func NameProblem(s string) string {
 	switch {
 	case len(s) > maxNameBytes:
 		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxNameBytes)

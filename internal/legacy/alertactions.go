@@ -137,7 +137,7 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 			missing++
 			errs = append(errs, fmt.Sprintf("Alert %s not found", id))
 		default:
-			errs = append(errs, fmt.Sprintf("Error processing %s: %s", id, httpapi.Message(err)))
+			errs = append(errs, fmt.Sprintf("Error processing %s: %s", id, httpapi.ClientMessage(err)))
 		}
 	}
 	if done == 0 && missing == len(body.IDs) {

@@ -67,7 +67,7 @@ func (q *BlockingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 		var state droppedCounter
 		err := h(w, r.WithContext(context.WithValue(r.Context(), droppedCounterKey{}, &state)))
 		if errors.Is(err, queue.ErrFull) && state.dropped > 0 {
-			return httpapi.JSON(w, http.StatusCreated, ingest.AllDroppedAnswer(state.dropped))
+			return httpapi.WriteJSON(w, http.StatusCreated, ingest.AllDroppedAnswer(state.dropped))
 		}
 		return err
 	}

@@ -26,7 +26,7 @@ func (c *CommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) e
 	}
 	agent := r.Header.Get("X-Agent-ID")
 	if agent == "" {
-		return httpapi.JSON(w, http.StatusBadRequest, map[string]string{"error": "X-Agent-ID header required"})
+		return httpapi.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": "X-Agent-ID header required"})
 	}
 	if from.Kind == auth.KindAgent && agent != from.Subject {
 		return fmt.Errorf("poll as agent %q with the token of %s: %w", agent, from, auth.ErrForbidden)
@@ -40,5 +40,5 @@ func (c *CommandPolls) answerNoSuchCommand(w http.ResponseWriter, r *http.Reques
 	if _, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
-	return httpapi.JSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})
+	return httpapi.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})
 }

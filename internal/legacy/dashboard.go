@@ -72,13 +72,13 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 		})
 	}
 	mux.Handle("GET /api/v1/health/{$}", func(w http.ResponseWriter, r *http.Request) error {
-		return httpapi.JSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		return httpapi.WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	}, writeDashboardError)
-	read("GET /api/v1/dashboard/stats/{$}", d.Reads.List, d.stats)
-	read("GET /api/v1/dashboard/alerts/{$}", d.Reads.List, d.alerts)
-	read("GET /api/v1/dashboard/alerts/{id}/{$}", d.Reads.List, d.alert)
-	read("GET /api/v1/alerts/{id}/timeline/{$}", d.Reads.Search, d.timeline)
-	read("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", d.Reads.Search, d.timeline)
+	read("GET /api/v1/dashboard/stats/{$}", d.Reads.ServeList, d.stats)
+	read("GET /api/v1/dashboard/alerts/{$}", d.Reads.ServeList, d.alerts)
+	read("GET /api/v1/dashboard/alerts/{id}/{$}", d.Reads.ServeList, d.alert)
+	read("GET /api/v1/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.timeline)
+	read("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.timeline)
 	for _, base := range []string{"/api/v1/alerts/", "/api/v1/dashboard/alerts/"} {
 		handle("POST "+base+"{id}/status/{$}", auth.RoleAnalyst, d.setStatus)
 		handle("POST "+base+"{id}/assign/{$}", auth.RoleAnalyst, d.assign)
@@ -86,7 +86,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 	}
 	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulkAction)
 	handle("POST /api/v1/dashboard/rules/{id}/toggle/{$}", auth.RoleAnalyst, d.toggleRule)
-	read("GET /api/v1/search/{$}", d.Reads.List, d.search)
+	read("GET /api/v1/search/{$}", d.Reads.ServeList, d.search)
 	redirectPages(mux)
 }
 
@@ -96,21 +96,21 @@ func redirectPages(mux *httpapi.Mux) {
 		"/dashboard/{$}": "/console/", "/dashboard/alerts/{$}": "/console/alerts", "/dashboard/rules/{$}": "/console/rules",
 		"/dashboard/events/{$}": "/console/events", "/accounts/login/{$}": "/console/sign-in",
 	} {
-		mux.Handle("GET "+from, httpapi.Redirect(to), httpapi.WriteError)
+		mux.Handle("GET "+from, httpapi.RedirectTo(to), httpapi.WriteError)
 	}
 	mux.Handle("GET /dashboard/alerts/{id}/{$}", func(w http.ResponseWriter, r *http.Request) error {
-		return httpapi.Redirect("/console/alerts/"+url.PathEscape(r.PathValue("id")))(w, r)
+		return httpapi.RedirectTo("/console/alerts/"+url.PathEscape(r.PathValue("id")))(w, r)
 	}, httpapi.WriteError)
 }
 
 // writeDashboardError answers an error as Django REST framework did on paths
 // that also take a session: missing credentials are a 403.
 func writeDashboardError(w http.ResponseWriter, r *http.Request, err error) {
-	forbidden := func(text string) { httpapi.JSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
+	forbidden := func(text string) { httpapi.WriteJSON(w, http.StatusForbidden, map[string]string{"detail": text}) }
 	_, malformed := errors.AsType[bodyParseError](err)
 	switch {
 	case malformed:
-		httpapi.JSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
+		httpapi.WriteJSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
 	case errors.Is(err, auth.ErrUnauthenticated):
 		forbidden(errorDetail(r, err))
 	case errors.Is(err, auth.ErrForbidden):
@@ -119,7 +119,7 @@ func writeDashboardError(w http.ResponseWriter, r *http.Request, err error) {
 		writePythonJSON(w, http.StatusNotFound, orderedObject{{"error", "Alert not found"}})
 	default:
 		httpapi.SetErrorHeaders(w, err)
-		writePythonJSON(w, httpapi.Status(err), orderedObject{{"error", httpapi.Message(err)}})
+		writePythonJSON(w, httpapi.StatusOf(err), orderedObject{{"error", httpapi.ClientMessage(err)}})
 	}
 }
 

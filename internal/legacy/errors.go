@@ -14,14 +14,14 @@ import (
 // intake.
 func WriteDetailError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
-	httpapi.JSON(w, httpapi.Status(err), map[string]string{"detail": errorDetail(r, err)})
+	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": errorDetail(r, err)})
 }
 
 // WriteUnroutedError answers a request that no route takes. A wrong method on a path
 // that ends in a slash, as all legacy paths do, gets Django REST framework's
 // answer.
 func WriteUnroutedError(w http.ResponseWriter, r *http.Request, err error) {
-	if httpapi.Status(err) == http.StatusMethodNotAllowed && strings.HasSuffix(r.URL.Path, "/") {
+	if httpapi.StatusOf(err) == http.StatusMethodNotAllowed && strings.HasSuffix(r.URL.Path, "/") {
 		WriteDetailError(w, r, err)
 		return
 	}
@@ -31,7 +31,7 @@ func WriteUnroutedError(w http.ResponseWriter, r *http.Request, err error) {
 // errorDetail returns Django REST framework's message for an error.
 func errorDetail(r *http.Request, err error) string {
 	if !errors.Is(err, auth.ErrUnauthenticated) {
-		return httpapi.Message(err)
+		return httpapi.ClientMessage(err)
 	}
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	switch rest = strings.TrimSpace(rest); {

@@ -20,7 +20,7 @@ type objectMember struct {
 // writePythonJSON answers v in the bytes that Python's json.dumps writes: a space
 // after each comma and colon, and all non-ASCII characters escaped.
 func writePythonJSON(w http.ResponseWriter, status int, v any) error {
-	return httpapi.Write(w, status, appendPythonJSON(nil, v))
+	return httpapi.WriteRawJSON(w, status, appendPythonJSON(nil, v))
 }
 
 // appendPythonJSON appends a value of one of the types that answers consist of.

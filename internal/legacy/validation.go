@@ -93,7 +93,7 @@ func checkField(name string, t topLevelField, d *normalize.Event) (reason string
 		if strings.TrimSpace(t.value.Text) == "" {
 			return "This field may not be blank."
 		}
-		return ingest.CheckName(t.value.Text)
+		return ingest.NameProblem(t.value.Text)
 	}
 	return ""
 }

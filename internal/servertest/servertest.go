@@ -107,7 +107,7 @@ func New(t testing.TB, o Options) *Server {
 	(&legacy.Dashboard{Reads: reads, Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.CommandPolls{Tokens: tokens}).Routes(srv.Mux)
 	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
-		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDropped() }}).Routes(srv.Mux)
+		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDroppedEvents() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
 	srv.worker = worker.New(q, func() worker.Detector { return rules.Engine().NewDetector() }, s, worker.Options{Concurrency: 1, Logger: log})
 	srv.sessions = sessions

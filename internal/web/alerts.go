@@ -13,8 +13,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// pageSize is the number of rows on a page of a list.
-const pageSize = 50
+// rowsPerPage is the number of rows on a page of a list.
+const rowsPerPage = 50
 
 type alertsView struct {
 	Alerts       []picket.Alert
@@ -41,12 +41,12 @@ var statusFilters = map[string][]picket.AlertStatus{
 func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
 	v := alertsView{Status: q.Get("status"), Level: q.Get("level"), Text: q.Get("q"), Rule: q.Get("rule"), Host: q.Get("host"),
-		Levels: levels, First: q.Get("cursor") == ""}
+		Levels: alertLevels, First: q.Get("cursor") == ""}
 	statuses, ok := statusFilters[v.Status]
 	if !ok {
 		return fmt.Errorf("there is no status %q: %w", v.Status, picket.ErrInvalid)
 	}
-	aq := store.AlertQuery{Status: statuses, RuleID: v.Rule, Host: v.Host, Text: v.Text, Limit: pageSize, Cursor: q.Get("cursor")}
+	aq := store.AlertQuery{Status: statuses, RuleID: v.Rule, Host: v.Host, Text: v.Text, Limit: rowsPerPage, Cursor: q.Get("cursor")}
 	if v.Level != "" {
 		aq.Level = []string{v.Level}
 	}

@@ -19,12 +19,12 @@ func (c *Console) auditLog(w http.ResponseWriter, r *http.Request, who auth.Iden
 	before, _ := strconv.ParseInt(q.Get("cursor"), 10, 64)
 	v := auditView{Actor: q.Get("actor"), Action: q.Get("action")}
 	var err error
-	v.Entries, err = c.Store.AuditEntries(r.Context(), store.AuditQuery{Actor: v.Actor, Action: v.Action, Before: max(before, 0), Limit: pageSize})
+	v.Entries, err = c.Store.AuditEntries(r.Context(), store.AuditQuery{Actor: v.Actor, Action: v.Action, Before: max(before, 0), Limit: rowsPerPage})
 	if err != nil {
 		return err
 	}
-	if len(v.Entries) == pageSize {
-		v.Next = nextLink(r.URL, strconv.FormatInt(v.Entries[pageSize-1].N, 10))
+	if len(v.Entries) == rowsPerPage {
+		v.Next = nextLink(r.URL, strconv.FormatInt(v.Entries[rowsPerPage-1].N, 10))
 	}
 	return c.render(w, http.StatusOK, "audit.html", pageData{Title: "Audit log", Section: "audit", Who: who, Page: v})
 }

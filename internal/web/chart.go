@@ -9,14 +9,14 @@ import (
 // A chart is a bar chart with a stacked bar for each minute, of chartWidth by
 // chartHeight pixels.
 type chart struct {
-	Bars         []bar
+	Bars         []chartBar
 	Max, Total   int64
 	Start, End   time.Time
 	Width        int
 	Height, Base int
 }
 
-type bar struct {
+type chartBar struct {
 	X, Y, W, H float64
 	Class      string
 	Label      string
@@ -60,7 +60,7 @@ func stackedChart(start time.Time, n int, minutes []store.MinuteCounts, pick fun
 			}
 			h := max(float64(v)/float64(c.Max)*(chartHeight-4), 1.5)
 			y -= h
-			c.Bars = append(c.Bars, bar{X: float64(i)*step + 1, Y: max(y, 0), W: step - 2, H: h, Class: keys[k],
+			c.Bars = append(c.Bars, chartBar{X: float64(i)*step + 1, Y: max(y, 0), W: step - 2, H: h, Class: keys[k],
 				Label: m.Start.UTC().Format("15:04") + "  " + groupDigits(v) + " " + keys[k]})
 		}
 	}

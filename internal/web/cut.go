@@ -9,14 +9,14 @@ import (
 
 // How much of texts that senders wrote a page shows.
 const (
-	maxCell          = 200       // bytes of a text in a list
-	maxValue         = 4 << 10   // bytes of a value
-	maxShownEvent    = 512 << 10 // bytes of an event on its page, indented
-	maxShownEvidence = 64 << 10  // bytes of an event on the page of an alert
+	maxCellChars       = 200       // bytes of a text in a list
+	maxValueChars      = 4 << 10   // bytes of a value
+	maxShownEventBytes = 512 << 10 // bytes of an event on its page, indented
+	maxShownEvidence   = 64 << 10  // bytes of an event on the page of an alert
 )
 
-// cut returns the first n bytes of a text, and says so if it has more.
-func cut(n int, text string) string {
+// truncateTo returns the first n bytes of a text, and says so if it has more.
+func truncateTo(n int, text string) string {
 	if len(text) <= n {
 		return text
 	}
@@ -33,7 +33,7 @@ func indentJSON(raw []byte, n int) string {
 		return b.String()
 	}
 	if len(raw) > n {
-		return cut(n, string(raw[:n+1])) + fmt.Sprintf("\n\n(the first %d of %d bytes)", n, len(raw))
+		return truncateTo(n, string(raw[:n+1])) + fmt.Sprintf("\n\n(the first %d of %d bytes)", n, len(raw))
 	}
 	return string(raw)
 }

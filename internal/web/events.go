@@ -29,7 +29,7 @@ type eventRow struct {
 func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
 	v := eventsView{Query: q.Get("q")}
-	eq := store.EventQuery{Limit: pageSize, Cursor: q.Get("cursor"), OnlyFields: summaryFields, NoRaw: true}
+	eq := store.EventQuery{Limit: rowsPerPage, Cursor: q.Get("cursor"), OnlyFields: summaryFields, NoRaw: true}
 	var err error
 	if text := strings.TrimSpace(v.Query); text != "" {
 		eq.Where, err = store.ParseQuery(text)
@@ -40,7 +40,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 		page, err = c.Store.SearchEvents(r.Context(), eq)
 		v.Took, v.Next = time.Since(start).Round(100*time.Microsecond), nextLink(r.URL, page.Next)
 		for _, ev := range page.Events {
-			v.Events = append(v.Events, eventRow{ev, summary(ev.Fields)})
+			v.Events = append(v.Events, eventRow{ev, bestField(ev.Fields)})
 		}
 	}
 	status := http.StatusOK
@@ -55,8 +55,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request, who auth.Identi
 // summaryFields are the fields that describe an event best, best first.
 var summaryFields = []string{"CommandLine", "TargetFilename", "TargetObject", "QueryName", "DestinationIp", "ScriptBlockText", "ImageLoaded", "PipeName", "Image", "Message", "message"}
 
-// summary returns the first of summaryFields that an event has.
-func summary(fields []sigma.Field) string {
+// bestField returns the first of summaryFields that an event has.
+func bestField(fields []sigma.Field) string {
 	for _, name := range summaryFields {
 		for _, f := range fields {
 			if f.Name == name && f.Value.Text != "" {
@@ -92,7 +92,7 @@ func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identit
 	if err != nil {
 		return err
 	}
-	v := eventView{Event: &ev, Fields: ev.Fields[:min(len(ev.Fields), maxShownFields)], Raw: indentJSON(ev.Raw, maxShownEvent), Matches: page.Matches}
+	v := eventView{Event: &ev, Fields: ev.Fields[:min(len(ev.Fields), maxShownFields)], Raw: indentJSON(ev.Raw, maxShownEventBytes), Matches: page.Matches}
 	v.MoreFields = len(ev.Fields) - len(v.Fields)
 	for i := range v.Matches {
 		if rule := c.rule(v.Matches[i].RuleID); rule != nil {

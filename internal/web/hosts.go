@@ -22,7 +22,7 @@ type hostRow struct {
 func (c *Console) hosts(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
 	v := hostsView{Text: q.Get("q")}
-	page, err := c.Store.Hosts(r.Context(), v.Text, pageSize, q.Get("cursor"))
+	page, err := c.Store.Hosts(r.Context(), v.Text, rowsPerPage, q.Get("cursor"))
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,8 @@ type openByLevel struct {
 	Open  int64
 }
 
-// levels are Sigma's levels, highest first.
-var levels = []string{"critical", "high", "medium", "low", "informational"}
+// alertLevels are Sigma's levels, highest first.
+var alertLevels = []string{"critical", "high", "medium", "low", "informational"}
 
 // overviewMinutes is the length of the charts in minutes.
 const overviewMinutes = 60
@@ -53,11 +53,11 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Iden
 		}
 		return map[string]int64{"events": sum}
 	}, []string{"events"})
-	v.Alerts = stackedChart(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 { return m.Alerts }, levels)
+	v.Alerts = stackedChart(start, overviewMinutes, minutes, func(m store.MinuteCounts) map[string]int64 { return m.Alerts }, alertLevels)
 	if v.Counts, err = c.Store.AlertCounts(ctx); err != nil {
 		return err
 	}
-	for _, l := range levels {
+	for _, l := range alertLevels {
 		v.Levels = append(v.Levels, openByLevel{l, v.Counts.Open[l]})
 	}
 	if v.Hosts, v.Online, err = c.Store.CountHosts(ctx, now.Add(-onlineTimeout)); err != nil {

@@ -64,12 +64,12 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 	return c.render(w, http.StatusOK, "queue.html", pageData{Title: "Queue", Section: "queue", Who: who, Live: before == 0, Page: v})
 }
 
-// maxShownBatch is the size of the largest batch of which the page shows an event.
-const maxShownBatch = 4 << 20
+// maxShownBatchBytes is the size of the largest batch of which the page shows an event.
+const maxShownBatchBytes = 4 << 20
 
 // deadLetterText returns the event of a dead letter, indented if it is JSON.
 func deadLetterText(l queue.DeadLetter) string {
-	if size := picket.DecodedBytes(l.Payload); size == 0 || size > maxShownBatch {
+	if size := picket.DecodedBytes(l.Payload); size == 0 || size > maxShownBatchBytes {
 		return "" // a batch that ended its worker may end the server too
 	}
 	b, err := picket.DecodeBatch(l.Payload)

@@ -23,8 +23,8 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"bytes": byteSize,
 		"age":   func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
 		"query": url.QueryEscape,
-		"cell":  func(text any) string { return cut(maxCell, fmt.Sprint(text)) },
-		"value": func(text string) string { return cut(maxValue, text) },
+		"cell":  func(text any) string { return truncateTo(maxCellChars, fmt.Sprint(text)) },
+		"value": func(text string) string { return truncateTo(maxValueChars, text) },
 		"eventLink": func(id, namespace string) string {
 			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
 		},
@@ -32,12 +32,12 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
 		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	}
-	layout := template.Must(template.New("").Funcs(funcs).ParseFS(ui, "ui/layout.html"))
-	names, _ := fs.Glob(ui, "ui/*.html")
+	layout := template.Must(template.New("").Funcs(funcs).ParseFS(uiFiles, "ui/layout.html"))
+	names, _ := fs.Glob(uiFiles, "ui/*.html")
 	pages := make(map[string]*template.Template)
 	for _, name := range names {
 		if base := path.Base(name); base != "layout.html" {
-			pages[base] = template.Must(template.Must(layout.Clone()).ParseFS(ui, name))
+			pages[base] = template.Must(template.Must(layout.Clone()).ParseFS(uiFiles, name))
 		}
 	}
 	return pages

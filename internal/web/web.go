@@ -33,7 +33,7 @@ import (
 const Home = "/console/"
 
 //go:embed ui
-var ui embed.FS
+var uiFiles embed.FS
 
 // A Store answers the console's questions.
 type Store interface {
@@ -86,28 +86,28 @@ type Console struct {
 // Routes adds the console's paths to mux.
 func (c *Console) Routes(mux *httpapi.Mux) {
 	c.pages = parsePages(c.Now)
-	page := func(pattern, role string, h pageHandler) { mux.Handle(pattern, c.signedIn(role, h), c.writeError) }
+	page := func(pattern, role string, h pageHandler) { mux.Handle(pattern, c.requireSignIn(role, h), c.writeError) }
 	read := func(pattern, role string, limit httpapi.ReadLimit, h pageHandler) {
 		page(pattern, role, func(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 			return limit(w, r, who.String(), func(w http.ResponseWriter, r *http.Request) error { return h(w, r, who) })
 		})
 	}
-	read("GET /console/{$}", auth.RoleViewer, c.Reads.List, c.overview)
-	read("GET /console/alerts", auth.RoleViewer, c.Reads.List, c.alerts)
-	read("GET /console/alerts/{id}", auth.RoleViewer, c.Reads.List, c.alert)
+	read("GET /console/{$}", auth.RoleViewer, c.Reads.ServeList, c.overview)
+	read("GET /console/alerts", auth.RoleViewer, c.Reads.ServeList, c.alerts)
+	read("GET /console/alerts/{id}", auth.RoleViewer, c.Reads.ServeList, c.alert)
 	page("POST /console/alerts/{id}", auth.RoleAnalyst, c.updateAlert)
-	read("GET /console/hosts", auth.RoleViewer, c.Reads.List, c.hosts)
-	read("GET /console/events", auth.RoleViewer, c.Reads.Search, c.events)
-	read("GET /console/events/{id}", auth.RoleViewer, c.Reads.List, c.event)
-	read("GET /console/rules", auth.RoleViewer, c.Reads.List, c.rules)
+	read("GET /console/hosts", auth.RoleViewer, c.Reads.ServeList, c.hosts)
+	read("GET /console/events", auth.RoleViewer, c.Reads.ServeSearch, c.events)
+	read("GET /console/events/{id}", auth.RoleViewer, c.Reads.ServeList, c.event)
+	read("GET /console/rules", auth.RoleViewer, c.Reads.ServeList, c.rules)
 	page("POST /console/rules/{id}", auth.RoleAnalyst, c.setRuleEnabled)
-	read("GET /console/queue", auth.RoleViewer, c.Reads.List, c.queue)
+	read("GET /console/queue", auth.RoleViewer, c.Reads.ServeList, c.queue)
 	page("POST /console/queue", auth.RoleAdmin, c.changeDeadLetters)
-	read("GET /console/audit", auth.RoleAdmin, c.Reads.List, c.auditLog)
+	read("GET /console/audit", auth.RoleAdmin, c.Reads.ServeList, c.auditLog)
 	mux.Handle("GET /console/sign-in", c.signInPage, c.writeError)
 	mux.Handle("POST /console/sign-in", c.signIn, c.writeError)
 	page("POST /console/sign-out", auth.RoleViewer, c.signOut)
-	assets, _ := fs.Sub(ui, "ui") // of a constant name: it is there
+	assets, _ := fs.Sub(uiFiles, "ui") // of a constant name: it is there
 	files := http.StripPrefix("/console/ui/", http.FileServerFS(assets))
 	mux.Handle("GET /console/ui/{file}", func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Cache-Control", "public, max-age=3600")
@@ -115,15 +115,15 @@ func (c *Console) Routes(mux *httpapi.Mux) {
 		files.ServeHTTP(w, r)
 		return nil
 	}, httpapi.WriteError)
-	mux.Handle("GET /console", httpapi.Redirect(Home), httpapi.WriteError)
+	mux.Handle("GET /console", httpapi.RedirectTo(Home), httpapi.WriteError)
 }
 
 // A pageHandler serves a page to a signed-in user.
 type pageHandler func(w http.ResponseWriter, r *http.Request, who auth.Identity) error
 
-// signedIn redirects users who are not signed in to the sign-in page, which
+// requireSignIn redirects users who are not signed in to the sign-in page, which
 // redirects them back.
-func (c *Console) signedIn(role string, h pageHandler) httpapi.Handler {
+func (c *Console) requireSignIn(role string, h pageHandler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		who, err := c.Sessions.Identify(r)
 		if errors.Is(err, auth.ErrUnauthenticated) {
@@ -177,7 +177,7 @@ func (c *Console) render(w http.ResponseWriter, status int, name string, v pageD
 
 // writeError writes the error page.
 func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	status := httpapi.Status(err)
+	status := httpapi.StatusOf(err)
 	if s := httpapi.RetryAfter(err); s > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(s))
 	}
@@ -185,7 +185,7 @@ func (c *Console) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	page := struct {
 		Status        int
 		Name, Message string
-	}{status, http.StatusText(status), httpapi.Message(err)}
+	}{status, http.StatusText(status), httpapi.ClientMessage(err)}
 	if err := c.render(w, status, "error.html", pageData{Title: page.Name, Who: who, Page: page}); err != nil {
 		httpapi.WriteError(w, r, err)
 	}

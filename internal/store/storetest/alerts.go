@@ -81,7 +81,7 @@ func updateAlert(t testing.TB, s store.Store, id string, u store.AlertUpdate) pi
 func testTriage(t *testing.T, s store.Store) {
 	evs := eventsOnOneHost(t, 0, 2)
 	a := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{makeMatch("r", evs[0])}})[0].Opened[0]
-	at := start.Add(time.Hour)
+	at := startTime.Add(time.Hour)
 	status, who := picket.StatusInvestigating, "ann"
 	got := updateAlert(t, s, a.ID, store.AlertUpdate{Status: &status, Assignee: &who, Note: "looking", Author: "bob", At: at})
 	if got.Status != status || got.Assignee != who || !got.Updated.Equal(at) || len(got.Notes) != 3 {
@@ -120,19 +120,19 @@ func testReopen(t *testing.T, s store.Store) {
 	evs := eventsOnOneHost(t, 0, 4)
 	first := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{makeMatch("r", evs[0])}})[0].Opened[0]
 	closed, open := picket.StatusResolved, picket.StatusOpen
-	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &closed, At: startTime})
 
 	saved := save(t, s, store.Batch{ID: "b2", Events: evs[1:2], Matches: []picket.Match{makeMatch("r", evs[1])}})[0]
 	if len(saved.Opened) != 1 || saved.Opened[0].ID == first.ID {
 		t.Fatalf("after the alert is closed, a match opened %+v, want a new alert", saved.Opened)
 	}
 	second := saved.Opened[0]
-	_, err := s.UpdateAlert(t.Context(), first.ID, store.AlertUpdate{Status: &open, At: start})
+	_, err := s.UpdateAlert(t.Context(), first.ID, store.AlertUpdate{Status: &open, At: startTime})
 	checkError(t, "reopening while a newer alert is open", err, picket.ErrConflict)
 
 	dismissed := picket.StatusFalsePositive
-	updateAlert(t, s, second.ID, store.AlertUpdate{Status: &dismissed, At: start})
-	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &open, At: start})
+	updateAlert(t, s, second.ID, store.AlertUpdate{Status: &dismissed, At: startTime})
+	updateAlert(t, s, first.ID, store.AlertUpdate{Status: &open, At: startTime})
 	save(t, s, store.Batch{ID: "b3", Events: evs[2:3], Matches: []picket.Match{makeMatch("r", evs[2])}})
 	if got := must[picket.Alert](t)(s.Alert(t.Context(), first.ID)); got.Count != 2 {
 		t.Errorf("the reopened alert counts %d, want 2", got.Count)
@@ -200,7 +200,7 @@ func saveTwelveAlerts(t testing.TB, s store.Store) []picket.Alert {
 		t.Fatalf("%d alerts, want 12", len(opened))
 	}
 	for i, status := range []picket.AlertStatus{picket.StatusResolved, picket.StatusInvestigating, picket.StatusFalsePositive} {
-		opened[i] = updateAlert(t, s, opened[i].ID, store.AlertUpdate{Status: &status, At: start})
+		opened[i] = updateAlert(t, s, opened[i].ID, store.AlertUpdate{Status: &status, At: startTime})
 	}
 	return opened
 }
@@ -313,7 +313,7 @@ func testAlertCounts(t *testing.T, s store.Store) {
 	checkEqual(t, "counts", got, want)
 
 	closed := picket.StatusResolved
-	updateAlert(t, s, a.ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, a.ID, store.AlertUpdate{Status: &closed, At: startTime})
 	got = must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
 	if got.ByStatus[picket.StatusResolved] != 2 || got.Open["high"] != 3 || len(got.TopRules) != 4 || got.TopRules[0].RuleID == "busy" {
 		t.Errorf("after the alert of rule busy is closed: %+v", got)

@@ -17,7 +17,7 @@ func testManyTypes(t *testing.T, s store.Store) {
 	for n := range 5 {
 		evs := plainEvents(t, n*perBatch, (n+1)*perBatch)
 		for i := range evs {
-			evs[i].Received = start
+			evs[i].Received = startTime
 			evs[i].Type = fmt.Sprint("type", n*perBatch+i)
 		}
 		save(t, s, store.Batch{ID: fmt.Sprint("b", n), Events: evs})

@@ -31,7 +31,7 @@ func GoldenEvents(t testing.TB) []picket.Event {
 		return sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}}
 	}
 	evs = append(evs, unusualEvents(t)...)
-	at := start.Add(time.Minute)
+	at := startTime.Add(time.Minute)
 	return append(evs,
 		picket.Event{ID: "odd \x00 id ☃", AgentID: "b", Host: "H2", Type: "network", OS: "windows", Time: at.Add(time.Microsecond), Received: at.Add(999 * time.Microsecond),
 			Raw: []byte(`{"a":1,"b":null,"c":true,"d":"x"}`), Fields: []sigma.Field{
@@ -111,22 +111,22 @@ var goldenAccounts = struct {
 	workers []store.Worker
 }{
 	tokens: []store.Token{
-		{ID: "t1", Hash: "hash1", Kind: "agent", Subject: "agent-1", Created: start},
-		{ID: "t2", Hash: "hash2", Kind: "api", Subject: "ci", Role: "viewer", Created: start.Add(time.Second), Revoked: start.Add(time.Hour)},
+		{ID: "t1", Hash: "hash1", Kind: "agent", Subject: "agent-1", Created: startTime},
+		{ID: "t2", Hash: "hash2", Kind: "api", Subject: "ci", Role: "viewer", Created: startTime.Add(time.Second), Revoked: startTime.Add(time.Hour)},
 	},
 	users: []store.User{
-		{Name: "ann", PasswordHash: "h1", Role: "admin", Created: start},
-		{Name: "bob", PasswordHash: "h2", Role: "viewer", Disabled: true, Created: start.Add(time.Microsecond)},
+		{Name: "ann", PasswordHash: "h1", Role: "admin", Created: startTime},
+		{Name: "bob", PasswordHash: "h2", Role: "viewer", Disabled: true, Created: startTime.Add(time.Microsecond)},
 	},
-	session: store.Session{Hash: "s1", User: "ann", Created: start, Expires: start.Add(time.Hour)},
+	session: store.Session{Hash: "s1", User: "ann", Created: startTime, Expires: startTime.Add(time.Hour)},
 	audit: []store.AuditEntry{
-		{Time: start.Add(time.Second), Actor: "ann", Action: "sign-in", Object: "ann"},
-		{Time: start, Actor: "bob", Action: "alert.update", Object: "x", Detail: "y"},
+		{Time: startTime.Add(time.Second), Actor: "ann", Action: "sign-in", Object: "ann"},
+		{Time: startTime, Actor: "bob", Action: "alert.update", Object: "x", Detail: "y"},
 	},
-	rules: store.PublishedRules{Version: "v1", Bundle: []byte("bundle \x00\xff"), Published: start},
+	rules: store.PublishedRules{Version: "v1", Bundle: []byte("bundle \x00\xff"), Published: startTime},
 	workers: []store.Worker{
-		{ID: "w1", Host: "h1", Version: "1", RulesRevision: "r1", Concurrency: 2, Started: start, LastSeen: start.Add(time.Minute), Events: 5},
-		{ID: "w2", Host: "h2", Version: "2", RulesRevision: "r2", Concurrency: 4, Started: start, LastSeen: start.Add(2 * time.Minute)},
+		{ID: "w1", Host: "h1", Version: "1", RulesRevision: "r1", Concurrency: 2, Started: startTime, LastSeen: startTime.Add(time.Minute), Events: 5},
+		{ID: "w2", Host: "h2", Version: "2", RulesRevision: "r2", Concurrency: 4, Started: startTime, LastSeen: startTime.Add(2 * time.Minute)},
 	},
 }
 
@@ -303,12 +303,12 @@ func checkGoldenAccounts(t *testing.T, s store.Store) {
 	checkEqual(t, "tokens", must[[]store.Token](t)(s.Tokens(ctx)), want.tokens)
 	checkEqual(t, "token", must[store.Token](t)(s.TokenByHash(ctx, "hash1")), want.tokens[0])
 	checkEqual(t, "users", must[[]store.User](t)(s.Users(ctx)), want.users)
-	checkEqual(t, "session", must[store.Session](t)(s.Session(ctx, "s1", start)), want.session)
+	checkEqual(t, "session", must[store.Session](t)(s.Session(ctx, "s1", startTime)), want.session)
 	audit := must[[]store.AuditEntry](t)(s.AuditEntries(ctx, store.AuditQuery{}))
 	for i := range audit { // stores of earlier versions have no chain
 		audit[i].N, audit[i].Previous, audit[i].Hash = 0, "", ""
 	}
 	checkEqual(t, "audit", audit, want.audit)
 	checkEqual(t, "rules", must[store.PublishedRules](t)(s.PublishedRules(ctx, "")), want.rules)
-	checkEqual(t, "workers", must[[]store.Worker](t)(s.Workers(ctx, start)), want.workers)
+	checkEqual(t, "workers", must[[]store.Worker](t)(s.Workers(ctx, startTime)), want.workers)
 }

@@ -12,7 +12,7 @@ import (
 // with senders, of which two have the same id, and a conflicting duplicate.
 
 func goldenSenders(t testing.TB) []picket.Event {
-	evs := []picket.Event{sentBy(t, 1, "a"), sentBy(t, 1, "b"), sentBy(t, 2, "b")}
+	evs := []picket.Event{eventSentBy(t, 1, "a"), eventSentBy(t, 1, "b"), eventSentBy(t, 2, "b")}
 	evs[1].Sender, evs[1].Index = "collector:c", "logs-1"
 	return evs
 }

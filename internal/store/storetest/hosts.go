@@ -18,16 +18,16 @@ func testHosts(t *testing.T, s store.Store) {
 	checkEqual(t, "host", must[store.Host](t)(s.Host(t.Context(), "host-0")), want)
 
 	closed := picket.StatusResolved
-	updateAlert(t, s, saved.Opened[0].ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, saved.Opened[0].ID, store.AlertUpdate{Status: &closed, At: startTime})
 	save(t, s, store.Batch{ID: "b2", Events: append(plainEvents(t, 10, 11), evs[0])})
-	want.Alerts, want.Events, want.LastSeen, want.AgentID = 1, 6, start.Add(70*time.Second), "agent-1"
+	want.Alerts, want.Events, want.LastSeen, want.AgentID = 1, 6, startTime.Add(70*time.Second), "agent-1"
 	checkEqual(t, "later", must[store.Host](t)(s.Host(t.Context(), "host-0")), want)
 
 	page := must[store.HostPage](t)(s.Hosts(t.Context(), "HOST-1", 0, ""))
 	if len(page.Hosts) != 1 || page.Hosts[0].Name != "host-1" || page.Hosts[0].OS != "linux" {
 		t.Errorf("by name: %+v", page)
 	}
-	total, online, err := s.CountHosts(t.Context(), start.Add(70*time.Second))
+	total, online, err := s.CountHosts(t.Context(), startTime.Add(70*time.Second))
 	if total != 2 || online != 1 || err != nil {
 		t.Errorf("%d hosts, %d online, %v; want 2 and 1", total, online, err)
 	}
@@ -40,7 +40,7 @@ func testHostPaging(t *testing.T, s store.Store) {
 	var want []string
 	for i := range evs {
 		evs[i].Host = fmt.Sprintf("m%02d", i)
-		evs[i].Received = start // the same for all: the order must still be total
+		evs[i].Received = startTime // the same for all: the order must still be total
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs})
 	seen := make(map[string]bool)
@@ -79,7 +79,7 @@ func testManyHosts(t *testing.T, s store.Store) {
 		})
 	}
 	work.Wait()
-	total, _, err := s.CountHosts(t.Context(), start)
+	total, _, err := s.CountHosts(t.Context(), startTime)
 	if total != hosts || err != nil {
 		t.Errorf("%d hosts, %v; want %d", total, err, hosts)
 	}

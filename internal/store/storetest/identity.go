@@ -9,8 +9,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// sentBy returns an event as an agent's own token sends it.
-func sentBy(t testing.TB, n int, agent string) picket.Event {
+// eventSentBy returns an event as an agent's own token sends it.
+func eventSentBy(t testing.TB, n int, agent string) picket.Event {
 	ev := makeEvent(t, n, fmt.Sprintf(`{"n":%d,"agent":%q}`, n, agent))
 	ev.Sender, ev.AgentID, ev.Host = "agent:"+agent, agent, "host of "+agent
 	return ev
@@ -19,7 +19,7 @@ func sentBy(t testing.TB, n int, agent string) picket.Event {
 // testSenders checks that a sender that uses the id of another's event first takes
 // neither the event nor its alert away, and that each of the events can be reached.
 func testSenders(t *testing.T, s store.Store) {
-	attacker, victim := sentBy(t, 1, "a"), sentBy(t, 1, "b")
+	attacker, victim := eventSentBy(t, 1, "a"), eventSentBy(t, 1, "b")
 	relayed := victim
 	relayed.Sender = "collector:c"
 	evs := []picket.Event{attacker, victim, relayed}
@@ -109,7 +109,7 @@ func testManySenders(t *testing.T, s store.Store) {
 // testNoSender checks that events from before senders were recorded are identified by
 // their id alone, apart from those with senders.
 func testNoSender(t *testing.T, s store.Store) {
-	before, after := sentBy(t, 1, "a"), sentBy(t, 1, "a")
+	before, after := eventSentBy(t, 1, "a"), eventSentBy(t, 1, "a")
 	before.Sender = ""
 	otherAgent := before
 	otherAgent.AgentID = "b"
@@ -128,7 +128,7 @@ func testNoSender(t *testing.T, s store.Store) {
 // testConflicts checks that duplicates with other bytes than what is stored are counted
 // apart, and change nothing else.
 func testConflicts(t *testing.T, s store.Store) {
-	evs := []picket.Event{sentBy(t, 1, "a"), sentBy(t, 2, "a"), sentBy(t, 3, "a")}
+	evs := []picket.Event{eventSentBy(t, 1, "a"), eventSentBy(t, 2, "a"), eventSentBy(t, 3, "a")}
 	changed := func(i int) picket.Event {
 		ev := evs[i]
 		ev.Raw = append([]byte(" "), ev.Raw...)

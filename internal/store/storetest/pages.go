@@ -12,21 +12,21 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// large is a text of which three fill a page.
-var large = strings.Repeat("long text ", store.MaxPageBytes*3/100)
+// largeText is a text of which three fill a page.
+var largeText = strings.Repeat("long text ", store.MaxPageBytes*3/100)
 
 // testPageBytes checks that pages of large rows end at store.MaxPageBytes, that they
 // have at least one row, and that their cursors lead to all rows.
 func testPageBytes(t *testing.T, s store.Store) {
 	const n = 12
 	for i := range n {
-		ev := makeEvent(t, i, fmt.Sprintf(`{"n":%d,"name":%q}`, i, large))
+		ev := makeEvent(t, i, fmt.Sprintf(`{"n":%d,"name":%q}`, i, largeText))
 		ev.Host = fmt.Sprintf("host-%02d", i)
 		m := makeMatch(fmt.Sprintf("rule-%02d", i), ev)
-		m.Why = []sigma.Evidence{{Field: "name", Value: large}}
-		m.Title = large
+		m.Why = []sigma.Evidence{{Field: "name", Value: largeText}}
+		m.Title = largeText
 		if i == 5 { // larger than a page
-			m.Title += large + large + large
+			m.Title += largeText + largeText + largeText
 		}
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: []picket.Event{ev}, Matches: []picket.Match{m}})
 	}

@@ -43,10 +43,10 @@ func testPruneBytes(t *testing.T, s store.Store) {
 	for i := range evs {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+1]})
 	}
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: start, MaxBytes: 1 << 40})); n != 0 {
+	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: startTime, MaxBytes: 1 << 40})); n != 0 {
 		t.Errorf("%d events pruned although all are within the limit", n)
 	}
-	n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: start, MaxBytes: 1}))
+	n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: startTime, MaxBytes: 1}))
 	left := searchAll(t, s, store.EventQuery{})
 	if n == 0 || int(n)+len(left) != len(evs) {
 		t.Errorf("%d pruned and %d left of %d", n, len(left), len(evs))
@@ -68,11 +68,11 @@ func testPruneAlerts(t *testing.T, s store.Store) {
 	b2.Matches = []picket.Match{makeMatch("new", b2.Events[0]), makeMatch("open", b2.Events[1])}
 	opened := save(t, s, b2)[0].Opened
 	resolved, falsePositive := picket.StatusResolved, picket.StatusFalsePositive
-	updateAlert(t, s, old.ID, store.AlertUpdate{Status: &resolved, At: start})
-	updateAlert(t, s, opened[0].ID, store.AlertUpdate{Status: &falsePositive, At: start.Add(time.Hour)})
+	updateAlert(t, s, old.ID, store.AlertUpdate{Status: &resolved, At: startTime})
+	updateAlert(t, s, opened[0].ID, store.AlertUpdate{Status: &falsePositive, At: startTime.Add(time.Hour)})
 
 	for i, before := range []time.Duration{-time.Minute, 0, time.Minute} {
-		if n := must[int64](t)(s.PruneAlerts(t.Context(), start.Add(before))); n != int64(i/2) {
+		if n := must[int64](t)(s.PruneAlerts(t.Context(), startTime.Add(before))); n != int64(i/2) {
 			t.Errorf("%d alerts deleted before %v", n, before)
 		}
 	}

@@ -75,7 +75,7 @@ func testAgentQuota(t *testing.T, s store.Store) {
 	}
 
 	closed := picket.StatusResolved
-	updateAlert(t, s, gathered[0].ID, store.AlertUpdate{Status: &closed, At: start})
+	updateAlert(t, s, gathered[0].ID, store.AlertUpdate{Status: &closed, At: startTime})
 	counts := must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
 	if counts.ByStatus[closed] != 1 {
 		t.Errorf("counts after closing the gathering alert: %+v", counts)

@@ -16,15 +16,15 @@ func testRoundTrip(t *testing.T, s store.Store) {
 		return sigma.Field{Name: name, Value: sigma.Value{Kind: sigma.String, Text: v}}
 	}
 	evs := []picket.Event{
-		{ID: "flat", AgentID: "a", Host: "h", Type: "t", OS: "windows", Time: start, Received: start.Add(time.Second),
+		{ID: "flat", AgentID: "a", Host: "h", Type: "t", OS: "windows", Time: startTime, Received: startTime.Add(time.Second),
 			Raw: []byte(`{"a":1}`), Fields: []sigma.Field{{Name: "a", Value: sigma.Value{Kind: sigma.Number, Text: "1"}}}},
-		{ID: "renamed", AgentID: "a", Host: "h", Type: "t", Time: start.Add(time.Microsecond), Received: start.Add(time.Second),
+		{ID: "renamed", AgentID: "a", Host: "h", Type: "t", Time: startTime.Add(time.Microsecond), Received: startTime.Add(time.Second),
 			Raw: []byte("{ \"x\" : {\"img\":\"C:\\\\a\\u00e9.exe\",\n\"n\":null, \"l\":[true,\"b\",\"b\",1.50]} }"),
 			Fields: []sigma.Field{str("Image", `C:\aé.exe`), {Name: "x.n"}, {Name: "Same", Value: sigma.Value{Kind: sigma.Bool, Text: "true"}},
 				str("x.l", "b"), str("x.l", "b"), str("Derived", "not in there"), str("Derived", ""), str("Image", `C:\aé.exe`)}},
-		{ID: "no-fields", AgentID: "a", Host: "h2", Time: start.Add(-time.Hour), Received: start, Raw: []byte(`{"a":1,"a":2}`)},
-		{ID: "empty", AgentID: "b", Host: "h2", Time: start, Received: start, Raw: []byte(` {} `)},
-		{ID: "unusual \x00 id ☃", AgentID: "b", Host: "h2", Time: start, Received: start, Raw: []byte(`{"":"","a.b":"\ud83d\ude00","c":{"":[[]]}}`),
+		{ID: "no-fields", AgentID: "a", Host: "h2", Time: startTime.Add(-time.Hour), Received: startTime, Raw: []byte(`{"a":1,"a":2}`)},
+		{ID: "empty", AgentID: "b", Host: "h2", Time: startTime, Received: startTime, Raw: []byte(` {} `)},
+		{ID: "unusual \x00 id ☃", AgentID: "b", Host: "h2", Time: startTime, Received: startTime, Raw: []byte(`{"":"","a.b":"\ud83d\ude00","c":{"":[[]]}}`),
 			Fields: []sigma.Field{str("", ""), str("a.b", "😀")}},
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs})
@@ -207,7 +207,7 @@ func testActivity(t *testing.T, s store.Store) {
 	}
 	save(t, s, store.Batch{ID: "b1", Events: evs[:100]}, store.Batch{ID: "b2", Events: evs[100:]})
 	save(t, s, store.Batch{ID: "b3", Events: evs, Matches: []picket.Match{makeMatch("r", evs[0])}})
-	minutes := must[[]store.MinuteCounts](t)(s.Activity(t.Context(), start, start.Add(3*time.Minute)))
+	minutes := must[[]store.MinuteCounts](t)(s.Activity(t.Context(), startTime, startTime.Add(3*time.Minute)))
 	got := make(map[time.Time]map[string]int64)
 	for _, m := range minutes {
 		if len(m.Events) > 0 {
@@ -215,8 +215,8 @@ func testActivity(t *testing.T, s store.Store) {
 		}
 	}
 	want := map[time.Time]map[string]int64{ // received a minute after
-		start.Add(1 * time.Minute): {"process": 40, "dns_query": 20},
-		start.Add(2 * time.Minute): {"process": 40, "dns_query": 20},
+		startTime.Add(1 * time.Minute): {"process": 40, "dns_query": 20},
+		startTime.Add(2 * time.Minute): {"process": 40, "dns_query": 20},
 	}
 	checkEqual(t, "minutes", got, want)
 

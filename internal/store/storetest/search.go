@@ -62,12 +62,12 @@ func testSearchTime(t *testing.T, s store.Store) {
 		return out
 	}
 	for _, c := range []struct{ since, until time.Time }{
-		{start.Add(10 * time.Second), start.Add(20 * time.Second)},
-		{start.Add(95 * time.Second), time.Time{}},
-		{time.Time{}, start.Add(3 * time.Second)},
-		{start.Add(10 * time.Second), start.Add(10 * time.Second)},
-		{start.Add(time.Hour), time.Time{}},
-		{start.Add(50*time.Second + time.Nanosecond), start.Add(51*time.Second + time.Nanosecond)},
+		{startTime.Add(10 * time.Second), startTime.Add(20 * time.Second)},
+		{startTime.Add(95 * time.Second), time.Time{}},
+		{time.Time{}, startTime.Add(3 * time.Second)},
+		{startTime.Add(10 * time.Second), startTime.Add(10 * time.Second)},
+		{startTime.Add(time.Hour), time.Time{}},
+		{startTime.Add(50*time.Second + time.Nanosecond), startTime.Add(51*time.Second + time.Nanosecond)},
 	} {
 		checkEqual(t, fmt.Sprint(c.since, c.until), eventIDs(searchAll(t, s, store.EventQuery{Since: c.since, Until: c.until, Limit: 13})), in(c.since, c.until))
 	}
@@ -172,15 +172,15 @@ func evaluateQuery(evs []picket.Event, where store.Expr) []string {
 	return out
 }
 
-// randomEvents is the number of events in testRandomQueries.
-const randomEvents = 200
+// randomEventCount is the number of events in testRandomQueries.
+const randomEventCount = 200
 
 // testRandomQueries compares random queries over many events with evaluateQuery.
 func testRandomQueries(t *testing.T, s store.Store) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	unusual := unusualEvents(t)
 	var evs []picket.Event
-	for n := range randomEvents {
+	for n := range randomEventCount {
 		raw := string(unusual[rng.IntN(len(unusual))].Raw)
 		if rng.IntN(3) > 0 {
 			raw = fmt.Sprintf(`{"pid":%d,"name":"Worker %d","CommandLine":"C:\\bin\\worker.exe --id %x","tags":["t%d","t%d"]}`, n, rng.IntN(50), rng.Uint32(), rng.IntN(5), rng.IntN(5))
@@ -213,7 +213,7 @@ func randomExpr(t testing.TB, rng *rand.Rand, depth int) store.Expr {
 	text := queries[1+rng.IntN(len(queries)-1)]
 	switch rng.IntN(4) {
 	case 0:
-		text = fmt.Sprintf(`pid=%d`, rng.IntN(randomEvents))
+		text = fmt.Sprintf(`pid=%d`, rng.IntN(randomEventCount))
 	case 1:
 		text = fmt.Sprintf(`"worker %d"`, rng.IntN(60))
 	case 2:

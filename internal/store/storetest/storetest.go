@@ -112,13 +112,13 @@ func run(t *testing.T, open func(t *testing.T) store.Store, cases []testCase) {
 	}
 }
 
-// start is the time of event 0.
-var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+// startTime is the time of event 0.
+var startTime = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 // makeEvent returns event number n, with the fields that raw has.
 func makeEvent(t testing.TB, n int, raw string) picket.Event {
 	t.Helper()
-	at := start.Add(time.Duration(n) * time.Second)
+	at := startTime.Add(time.Duration(n) * time.Second)
 	var dec flatjson.Decoder
 	fields, err := dec.Decode([]byte(raw), nil)
 	if err != nil {
