@@ -30,7 +30,7 @@ type Options struct {
 // concurrent use.
 type RuleSet struct {
 	rules        []*Rule
-	interned     *internTable
+	interned     *sharedTables
 	correlations []*correlation.Rule
 
 	mu      sync.RWMutex
@@ -38,8 +38,8 @@ type RuleSet struct {
 	byRules map[string]*RuleGroup // by the rules in it
 }
 
-// An internTable holds what the rules of a set share.
-type internTable struct {
+// An sharedTables holds what the rules of a set share.
+type sharedTables struct {
 	fields      map[string]int32 // numbers of the fields that rules refer to
 	atoms       []atom
 	frequencies *literalindex.Frequencies // of the literals of the atoms
@@ -49,7 +49,7 @@ type internTable struct {
 type program struct {
 	expr      expr
 	prefilter prefilter
-	interned  *internTable
+	interned  *sharedTables
 }
 
 // Compile compiles the documents of a collection. Those that cannot be compiled
@@ -57,12 +57,12 @@ type program struct {
 // the documents, so that those given stay as they are.
 func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 	comp := &compiler{
-		options:     o,
-		internTable: &internTable{fields: make(map[string]int32), frequencies: literalindex.NewFrequencies()},
-		byKey:       make(map[string]int32),
-		regexes:     make(map[string]*regexprefilter.Regex),
+		options:      o,
+		sharedTables: &sharedTables{fields: make(map[string]int32), frequencies: literalindex.NewFrequencies()},
+		byKey:        make(map[string]int32),
+		regexes:      make(map[string]*regexprefilter.Regex),
 	}
-	rs := &RuleSet{interned: comp.internTable}
+	rs := &RuleSet{interned: comp.sharedTables}
 	filters := comp.lowerFilters(c)
 	for _, r := range c.Rules {
 		if o.Disabled[r.ID] {
@@ -74,7 +74,7 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 			continue
 		}
 		e = comp.applyFilters(e, r, filters)
-		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.internTable}})
+		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.sharedTables}})
 	}
 	comp.finishRules(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
@@ -126,7 +126,7 @@ func (rs *RuleSet) Correlations() []*correlation.Rule { return rs.correlations }
 type compiler struct {
 	options Options
 	errs    []*ast.DocumentError
-	*internTable
+	*sharedTables
 	byKey  map[string]int32 // atoms by key
 	budget int              // bytes that the values of the document may still expand to
 
@@ -222,7 +222,7 @@ func (c *compiler) finishRules(rules []*Rule) {
 	for i := range c.atoms {
 		c.atoms[i].buildLiteralIndex(c.frequencies)
 	}
-	model := selectivityModel{c.internTable}
+	model := selectivityModel{c.sharedTables}
 	for _, r := range rules {
 		c.orderByCost(&r.program.expr)
 		r.program.prefilter = model.prefilter(&r.program.expr, false)

@@ -27,7 +27,7 @@ func (r *Rule) Explain(fields []Field) []Evidence {
 	if r.program == nil {
 		return nil
 	}
-	x := explainer{internTable: r.program.interned, view: newEventView(r.program.interned, fields)}
+	x := explainer{sharedTables: r.program.interned, view: newEventView(r.program.interned, fields)}
 	if !x.explain(&r.program.expr) {
 		return nil
 	}
@@ -40,7 +40,7 @@ func (r *Rule) Explain(fields []Field) []Evidence {
 }
 
 type explainer struct {
-	*internTable
+	*sharedTables
 	view  *eventView
 	found []int32 // values, in order
 }

@@ -20,7 +20,7 @@ import (
 type expr struct {
 	op       exprOp
 	operands []expr // of and, or, not
-	atom     int32  // of exprAtom: index into internTable.atoms
+	atom     int32  // of exprAtom: index into sharedTables.atoms
 	cost     int32  // of evaluating it, in nanoseconds, roughly
 }
 

@@ -18,7 +18,7 @@ func (g *RuleGroup) MatchAll(fields []Field, dst []*Rule) []*Rule {
 }
 
 // newEventView returns a view of an event, with all its values.
-func newEventView(t *internTable, fields []Field) *eventView {
+func newEventView(t *sharedTables, fields []Field) *eventView {
 	v := new(eventView)
 	v.reset(len(t.fields))
 	for i, f := range fields {

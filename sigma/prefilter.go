@@ -30,7 +30,7 @@ const (
 )
 
 // A selectivityModel estimates how many events satisfy an atom.
-type selectivityModel struct{ *internTable }
+type selectivityModel struct{ *sharedTables }
 
 // prefilter returns the most selective prefilter of e or, if negated, of not e.
 func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {

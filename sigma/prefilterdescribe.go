@@ -13,7 +13,7 @@ type prefilterDescriber struct {
 	names []string // of fields, by number
 }
 
-func newPrefilterDescriber(t *internTable) *prefilterDescriber {
+func newPrefilterDescriber(t *sharedTables) *prefilterDescriber {
 	d := &prefilterDescriber{selectivityModel: selectivityModel{t}, names: make([]string, len(t.fields))}
 	for name, id := range t.fields {
 		d.names[id] = name

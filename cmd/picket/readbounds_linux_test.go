@@ -172,7 +172,7 @@ func TestHostileRows(t *testing.T) {
 var longSearches = []string{`a~(a?){300}b`, strings.Repeat(`a~(a?){30}b or `, 40) + "nothing", `a=*a?` + strings.Repeat("a", 4000) + `b*`}
 
 func (c *testCluster) saveLongValues() {
-	value := strings.Repeat("a", store.MaxMatchedBytes)
+	value := strings.Repeat("a", store.MaxRegexpInputBytes)
 	var raws []string
 	for i := range 60 {
 		raws = append(raws, fmt.Sprintf(`{"n":%d,"a":["%[2]s1","%[2]s2","%[2]s3"],"other":"%[3]sb"}`, i, value, value[:4000]))

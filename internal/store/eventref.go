@@ -30,8 +30,8 @@ func NewEventRef(id, namespace string) EventRef {
 	return EventRef{ID: id, Namespace: cmp.Or(namespace, NoNamespace)}
 }
 
-// Key returns the key of the event if the reference has a namespace.
-func (r EventRef) Key() (string, bool) {
+// KeyIfNamespaced returns the key of the event if the reference has a namespace.
+func (r EventRef) KeyIfNamespaced() (string, bool) {
 	if r.Namespace == NoNamespace {
 		return r.ID, true
 	}

@@ -93,7 +93,7 @@ func (e *PatternTerm) Match(v *EventView) bool { return v.AnyValue(e.Field, e.Pa
 func (r *RegexpTerm) Match(v *EventView) bool { return v.AnyValue(r.Field, r.MatchValue) }
 
 // MatchValue reports whether the expression matches part of a value. It sees no more
-// of the value than MaxMatchedBytes.
+// of the value than MaxRegexpInputBytes.
 func (r *RegexpTerm) MatchValue(s string) bool { return r.Re.MatchString(truncateForRegexp(s)) }
 
 func (a And) String() string { return joinExprs(a, " and ") }

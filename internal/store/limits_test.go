@@ -29,9 +29,9 @@ func TestLargeRegexps(t *testing.T) {
 	}
 }
 
-// Regular expressions and patterns with a ? see the first MaxMatchedBytes of a value.
+// Regular expressions and patterns with a ? see the first MaxRegexpInputBytes of a value.
 func TestLongValues(t *testing.T) {
-	long := strings.Repeat("x", MaxMatchedBytes)
+	long := strings.Repeat("x", MaxRegexpInputBytes)
 	for query, want := range map[string]map[string]bool{
 		`a~end`:    {"end" + long: true, long + "end": false},
 		`a~^x+$`:   {long + "end": true},
@@ -55,7 +55,7 @@ func TestLongValues(t *testing.T) {
 func TestMeter(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	value := strings.Repeat("a", MaxMatchedBytes)
+	value := strings.Repeat("a", MaxRegexpInputBytes)
 	raw := []byte(`{"a":["` + value + `","` + value + `"]}`)
 	for _, query := range []string{`a~a$`, `a=*a`, `aaa`, `not a=b`} {
 		x, err := ParseQuery(query)

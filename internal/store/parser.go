@@ -27,7 +27,7 @@ const (
 // wildcards * and ?, and must match a whole value of the field in any case;
 // field!=value is "not field=value". A regex has RE2 syntax, is a word or quoted
 // text too, and must match part of a value in the same case. It may be as large as
-// MaxRegexpSize allows, and sees no more of a value than MaxMatchedBytes. A word ends
+// MaxRegexpSize allows, and sees no more of a value than MaxRegexpInputBytes. A word ends
 // at white space or a parenthesis. Inside quotes, \" is a quote and every other backslash is
 // a backslash, so quoted text cannot end in a backslash, but a word can.
 //

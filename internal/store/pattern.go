@@ -11,7 +11,7 @@ import (
 // A Pattern matches a whole value in any case. Its wildcards are * for any text and
 // ? for any one character. They cannot be escaped; a regular expression can match
 // them. With a ?, which can take the square of a value's length to search for, it
-// sees no more of a value than MaxMatchedBytes.
+// sees no more of a value than MaxRegexpInputBytes.
 type Pattern struct {
 	text   string
 	pieces [][]byte // between the stars, folded

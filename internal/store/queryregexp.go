@@ -15,9 +15,9 @@ const (
 	MaxRegexpSize = 1000
 	// MaxQueryRegexpSize is of all regular expressions of a query.
 	MaxQueryRegexpSize = 5000
-	// MaxMatchedBytes is how much of a value regular expressions and patterns with
+	// MaxRegexpInputBytes is how much of a value regular expressions and patterns with
 	// the wildcard ? see: a longer value is cut there.
-	MaxMatchedBytes = 64 << 10
+	MaxRegexpInputBytes = 64 << 10
 )
 
 // compileRegexp compiles a regular expression whose size is at most most, and
@@ -37,4 +37,4 @@ func compileRegexp(text string, most int) (*regexp.Regexp, int, error) {
 }
 
 // truncateForRegexp returns as much of a value as regular expressions see.
-func truncateForRegexp(s string) string { return s[:min(len(s), MaxMatchedBytes)] }
+func truncateForRegexp(s string) string { return s[:min(len(s), MaxRegexpInputBytes)] }

@@ -28,7 +28,7 @@ type Store interface {
 // Events stores events and what the rules have found in them.
 type Events interface {
 	// Save stores the new events of batches, their matches, and the alerts that
-	// those open or join, in one durable step. An event whose Key has been stored
+	// those open or join, in one durable step. An event whose KeyIfNamespaced has been stored
 	// before is not new; it and its matches are left out. Saving a batch whose ID
 	// has been saved before stores and counts nothing.
 	Save(ctx context.Context, batches ...Batch) ([]SaveResult, error)

@@ -178,7 +178,7 @@ func Run(c ast.Collection, o Options) []Finding {
 			continue
 		}
 		l.check = &ch
-		l.run(docs)
+		l.runCheck(docs)
 	}
 	slices.SortStableFunc(l.findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.Meta.File, b.Meta.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.Check, b.Check))
@@ -195,8 +195,8 @@ func currentCheckNames(names []string) []string {
 	return out
 }
 
-// run makes one check.
-func (l *linter) run(docs []*document) {
+// runCheck makes one check.
+func (l *linter) runCheck(docs []*document) {
 	c := l.check
 	if c.collection != nil {
 		c.collection(l, docs)

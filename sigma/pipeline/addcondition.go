@@ -14,19 +14,19 @@ import (
 
 // readAddCondition reads add_condition, which joins a search to each condition
 // of a rule. Filters do not get it: the rules that they apply to do.
-func readAddCondition(r *mapReader, _ string) transformation {
+func readAddCondition(r *mapReader, _ string) transformFunc {
 	name, isTemplate, negated := r.text("name", false), r.flag("template"), r.flag("negated")
 	kv, ok := r.take("conditions")
 	if !ok {
 		r.fail(yamldoc.PositionOf(r.node), "add_condition lacks conditions")
-		return transformation{}
+		return transformFunc{}
 	}
 	items, err := parser.ParseConjunction(r.Reader, kv.Value)
 	if err == nil && kv.Value.Kind != yaml.MappingNode {
 		err = yamldoc.ErrorAt(kv.Value, "conditions must be a mapping")
 	}
 	r.recordError(err)
-	return transformation{func(st *applyState, p *processingItem) *ast.Diagnostic {
+	return transformFunc{func(st *applyState, p *processingItem) *ast.Diagnostic {
 		if st.kind != ast.RuleDocument {
 			return nil
 		}

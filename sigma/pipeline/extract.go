@@ -11,7 +11,7 @@ import (
 
 // readHashesFields reads hashes_fields, which replaces Hashes: 'MD5=...' by a field for
 // each algorithm.
-func readHashesFields(r *mapReader, _ string) transformation {
+func readHashesFields(r *mapReader, _ string) transformFunc {
 	algos, prefix, drop := r.strings("valid_hash_algos"), r.text("field_prefix", false), r.flag("drop_algo_prefix")
 	fields := r.strings("field_to_parse")
 	if fields == nil {
@@ -73,7 +73,7 @@ func splitHash(s string) (algo, hash string) {
 
 // readExtractFields reads extract_fields, which makes a field of each named group of a
 // regular expression.
-func readExtractFields(r *mapReader, _ string) transformation {
+func readExtractFields(r *mapReader, _ string) transformFunc {
 	re, prefix, keep := r.regex("regex", true), r.text("field_prefix", false), r.flag("preserve_unmatched")
 	if !slices.ContainsFunc(re.SubexpNames(), func(n string) bool { return n != "" }) {
 		r.fail(yamldoc.PositionOf(r.node), "the expression of extract_fields has no named group")

@@ -13,8 +13,8 @@ import (
 type fieldMapping func(field string) (to []string, ok bool)
 
 // onFields returns a transformation of field names, wherever they occur.
-func onFields(m fieldMapping) transformation {
-	return transformation{func(st *applyState, p *processingItem) *ast.Diagnostic {
+func onFields(m fieldMapping) transformFunc {
+	return transformFunc{func(st *applyState, p *processingItem) *ast.Diagnostic {
 		rename := func(field string) []string {
 			to, ok := m(field)
 			if !ok || !p.matchesField(st, field) {
@@ -158,7 +158,7 @@ func renameCorrelationFields(c *ast.Correlation, rename func(string) []string) *
 	return nil
 }
 
-func readFieldMapping(r *mapReader, _ string) transformation {
+func readFieldMapping(r *mapReader, _ string) transformFunc {
 	m := r.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		if f == "" {
@@ -169,7 +169,7 @@ func readFieldMapping(r *mapReader, _ string) transformation {
 	})
 }
 
-func readFieldPrefixMapping(r *mapReader, _ string) transformation {
+func readFieldPrefixMapping(r *mapReader, _ string) transformFunc {
 	m := r.fieldMap()
 	return onFields(func(f string) ([]string, bool) {
 		for _, prefix := range m.order {
@@ -185,19 +185,19 @@ func readFieldPrefixMapping(r *mapReader, _ string) transformation {
 	})
 }
 
-func readFieldPrefix(r *mapReader, _ string) transformation {
+func readFieldPrefix(r *mapReader, _ string) transformFunc {
 	prefix := r.text("prefix", true)
 	return onFields(func(f string) ([]string, bool) { return []string{prefix + f}, f != "" })
 }
 
-func readFieldSuffix(r *mapReader, _ string) transformation {
+func readFieldSuffix(r *mapReader, _ string) transformFunc {
 	suffix := r.text("suffix", true)
 	return onFields(func(f string) ([]string, bool) { return []string{f + suffix}, f != "" })
 }
 
 // readFieldTransform reads field_name_transform, which applies a function by
 // name. Those of pySigma are written in Python; a few are built in here.
-func readFieldTransform(r *mapReader, _ string) transformation {
+func readFieldTransform(r *mapReader, _ string) transformFunc {
 	functions := map[string]func(string) string{"lower": strings.ToLower, "upper": strings.ToUpper, "snake_case": snakeCase}
 	f := functions[r.oneOf("transform_func", "lower", "upper", "snake_case")]
 	m := r.fieldMap()

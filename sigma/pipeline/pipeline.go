@@ -42,7 +42,7 @@ type processingItem struct {
 	rule  conditions[ruleCondition]
 	item  conditions[itemCondition]
 	field conditions[fieldCondition]
-	transformation
+	transformFunc
 }
 
 // Parse reads a pipeline; file is the name that errors carry. The error is a

@@ -22,13 +22,13 @@ func readPlaceholderMatcher(r *mapReader) func(name string) bool {
 	}
 }
 
-func readWildcardPlaceholders(r *mapReader, _ string) transformation {
+func readWildcardPlaceholders(r *mapReader, _ string) transformFunc {
 	return onPlaceholders(readPlaceholderMatcher(r), func(*applyState, string) ([]pattern.Pattern, error) {
 		return []pattern.Pattern{{{Kind: pattern.Star}}}, nil
 	})
 }
 
-func readValuePlaceholders(r *mapReader, _ string) transformation {
+func readValuePlaceholders(r *mapReader, _ string) transformFunc {
 	return onPlaceholders(readPlaceholderMatcher(r), func(st *applyState, name string) ([]pattern.Pattern, error) {
 		values, ok := st.vars[name]
 		if !ok {
@@ -44,7 +44,7 @@ func readValuePlaceholders(r *mapReader, _ string) transformation {
 
 // onPlaceholders replaces the placeholders that matches selects, also in
 // regular expressions, by each of their values. Modifiers stay as they are.
-func onPlaceholders(matches func(string) bool, values func(st *applyState, name string) ([]pattern.Pattern, error)) transformation {
+func onPlaceholders(matches func(string) bool, values func(st *applyState, name string) ([]pattern.Pattern, error)) transformFunc {
 	return onItems(func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		if !it.Has("expand") {
 			return nil, false, nil

@@ -212,7 +212,7 @@ func readItem(outer *mapReader, file string, node *yaml.Node) *processingItem {
 		return it
 	}
 	r.what = it.kind
-	it.transformation = read(r, file)
+	it.transformFunc = read(r, file)
 	r.rejectUnreadKeys()
 	return it
 }

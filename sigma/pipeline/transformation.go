@@ -9,15 +9,15 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/yamldoc"
 )
 
-// A transformation changes a document. Its processing item has the conditions.
-type transformation struct {
+// A transformFunc changes a document. Its processing item has the conditions.
+type transformFunc struct {
 	transform func(st *applyState, p *processingItem) *ast.Diagnostic
 }
 
 // transformations returns how each type of transformation is read. It is a
 // function, and not a variable, because nest refers back to it.
-func transformations() map[string]func(r *mapReader, file string) transformation {
-	return map[string]func(r *mapReader, file string) transformation{
+func transformations() map[string]func(r *mapReader, file string) transformFunc {
+	return map[string]func(r *mapReader, file string) transformFunc{
 		"field_name_mapping":            readFieldMapping,
 		"field_name_prefix_mapping":     readFieldPrefixMapping,
 		"field_name_prefix":             readFieldPrefix,
@@ -53,18 +53,18 @@ func transformations() map[string]func(r *mapReader, file string) transformation
 }
 
 // unsupported reads a transformation of placeholders that cannot be supported.
-func unsupported(why string) func(r *mapReader, file string) transformation {
-	return func(r *mapReader, _ string) transformation {
+func unsupported(why string) func(r *mapReader, file string) transformFunc {
+	return func(r *mapReader, _ string) transformFunc {
 		if r.err == nil {
 			r.recordError(yamldoc.ErrorAt(r.byKey["type"].Value, "%s is not supported: %s", r.what, why).WithHint("write value_placeholders, with the values in vars"))
 		}
-		return transformation{}
+		return transformFunc{}
 	}
 }
 
 // onDocument returns a transformation of the document as a whole.
-func onDocument(f func(st *applyState)) transformation {
-	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic {
+func onDocument(f func(st *applyState)) transformFunc {
+	return transformFunc{func(st *applyState, _ *processingItem) *ast.Diagnostic {
 		f(st)
 		return nil
 	}}
@@ -72,8 +72,8 @@ func onDocument(f func(st *applyState)) transformation {
 
 // onItems returns a transformation of the items for which the conditions hold:
 // f returns what replaces an item, or false to leave it as it is.
-func onItems(f func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic)) transformation {
-	return transformation{func(st *applyState, p *processingItem) *ast.Diagnostic {
+func onItems(f func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic)) transformFunc {
+	return transformFunc{func(st *applyState, p *processingItem) *ast.Diagnostic {
 		if st.detections == nil {
 			return nil
 		}
@@ -98,32 +98,32 @@ func onItems(f func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, 
 	}}
 }
 
-func readDropDetectionItem(*mapReader, string) transformation {
+func readDropDetectionItem(*mapReader, string) transformFunc {
 	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		return nil, true, nil
 	})
 }
 
-func readAddField(r *mapReader, _ string) transformation {
+func readAddField(r *mapReader, _ string) transformFunc {
 	fields := r.strings("field")
 	return onDocument(func(st *applyState) { st.meta.Fields = slices.Concat(st.meta.Fields, fields) })
 }
 
 // readRemoveField reads remove_field, which removes names from the rule's list of
 // fields. Detections are unchanged.
-func readRemoveField(r *mapReader, _ string) transformation {
+func readRemoveField(r *mapReader, _ string) transformFunc {
 	fields := r.strings("field")
 	return onDocument(func(st *applyState) {
 		st.meta.Fields = slices.DeleteFunc(slices.Clone(st.meta.Fields), func(f string) bool { return slices.Contains(fields, f) })
 	})
 }
 
-func readSetField(r *mapReader, _ string) transformation {
+func readSetField(r *mapReader, _ string) transformFunc {
 	fields := r.strings("fields")
 	return onDocument(func(st *applyState) { st.meta.Fields = fields })
 }
 
-func readChangeLogsource(r *mapReader, _ string) transformation {
+func readChangeLogsource(r *mapReader, _ string) transformFunc {
 	l := readLogSource(r)
 	return onDocument(func(st *applyState) {
 		if st.source != nil {
@@ -132,13 +132,13 @@ func readChangeLogsource(r *mapReader, _ string) transformation {
 	})
 }
 
-func readSetState(r *mapReader, _ string) transformation {
+func readSetState(r *mapReader, _ string) transformFunc {
 	key := r.text("key", true)
 	val, _ := r.scalar("val")
 	return onDocument(func(st *applyState) { st.state[key] = val })
 }
 
-func readSetCustomAttribute(r *mapReader, _ string) transformation {
+func readSetCustomAttribute(r *mapReader, _ string) transformFunc {
 	name := r.text("attribute", true)
 	var val ast.Scalar
 	if kv, ok := r.take("value"); ok {
@@ -147,33 +147,33 @@ func readSetCustomAttribute(r *mapReader, _ string) transformation {
 	return onDocument(func(st *applyState) { st.attributes[name] = val })
 }
 
-func readNest(r *mapReader, file string) transformation {
+func readNest(r *mapReader, file string) transformFunc {
 	var items []*processingItem
 	if r.depth++; r.depth > parser.MaxNesting {
 		r.fail(yamldoc.PositionOf(r.node), "transformations are nested too deeply")
-		return transformation{}
+		return transformFunc{}
 	}
 	for _, n := range r.sequence("items") {
 		items = append(items, readItem(r, file, n))
 	}
 	r.depth--
-	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic { return st.applyItems(items) }}
+	return transformFunc{func(st *applyState, _ *processingItem) *ast.Diagnostic { return st.applyItems(items) }}
 }
 
-func readRuleFailure(r *mapReader, _ string) transformation {
+func readRuleFailure(r *mapReader, _ string) transformFunc {
 	message := r.text("message", true)
-	return transformation{func(*applyState, *processingItem) *ast.Diagnostic { return ast.ErrorAt(ast.Position{}, "%s", message) }}
+	return transformFunc{func(*applyState, *processingItem) *ast.Diagnostic { return ast.ErrorAt(ast.Position{}, "%s", message) }}
 }
 
-func readDetectionItemFailure(r *mapReader, _ string) transformation {
+func readDetectionItemFailure(r *mapReader, _ string) transformFunc {
 	message := r.text("message", true)
 	return onItems(func(*applyState, ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		return nil, false, ast.ErrorAt(ast.Position{}, "%s", message)
 	})
 }
 
-func readStrictFieldMappingFailure(*mapReader, string) transformation {
-	return transformation{func(st *applyState, _ *processingItem) *ast.Diagnostic {
+func readStrictFieldMappingFailure(*mapReader, string) transformFunc {
+	return transformFunc{func(st *applyState, _ *processingItem) *ast.Diagnostic {
 		var missing []string
 		st.hasItem(func(it *ast.DetectionItem) bool {
 			if f := it.Field; !it.Keyword && !st.mapped[f] && !slices.Contains(missing, f) {

@@ -13,7 +13,7 @@ import (
 // onValues returns a transformation of the values of plain items: f returns what
 // replaces a value, or false to leave it as it is. It sees contains and its like
 // as stars.
-func onValues(f func(st *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformation {
+func onValues(f func(st *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformFunc {
 	return onItems(func(st *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		if !hasPlainValues(&it) {
 			return nil, false, nil
@@ -44,7 +44,7 @@ func onValues(f func(st *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast
 }
 
 // onStringValues is onValues for strings.
-func onStringValues(f func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformation {
+func onStringValues(f func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic)) transformFunc {
 	return onValues(func(_ *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		if v.Kind != ast.String {
 			return nil, false, nil
@@ -62,7 +62,7 @@ func stringScalars(texts ...string) []ast.Scalar {
 	return out
 }
 
-func readReplaceString(r *mapReader, _ string) transformation {
+func readReplaceString(r *mapReader, _ string) transformFunc {
 	re, replacement := r.regex("regex", false), toGoReplacement(r.text("replacement", true))
 	skip, interpret := r.flag("skip_special"), r.flag("interpret_special")
 	return onValues(func(_ *applyState, it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
@@ -120,7 +120,7 @@ func toGoReplacement(s string) string {
 	})
 }
 
-func readMapString(r *mapReader, _ string) transformation {
+func readMapString(r *mapReader, _ string) transformFunc {
 	m := r.fieldMap().fields
 	return onStringValues(func(_ *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		to, ok := m[unescapedText(v)]
@@ -131,7 +131,7 @@ func readMapString(r *mapReader, _ string) transformation {
 // readRegex reads regex, which makes regular expressions of strings for engines
 // that compare with case. Comparisons here ignore case already, so only the
 // method plain has an effect.
-func readRegex(r *mapReader, _ string) transformation {
+func readRegex(r *mapReader, _ string) transformFunc {
 	plain := r.oneOf("method", "ignore_case_brackets", "ignore_case_flag", "plain") == "plain"
 	return onItems(func(_ *applyState, it ast.DetectionItem) ([]ast.DetectionItem, bool, *ast.Diagnostic) {
 		if plain && hasPlainValues(&it) && !it.Has("cased") {
@@ -141,7 +141,7 @@ func readRegex(r *mapReader, _ string) transformation {
 	})
 }
 
-func readSetValue(r *mapReader, _ string) transformation {
+func readSetValue(r *mapReader, _ string) transformFunc {
 	v := readValueParameter(r)
 	switch r.oneOf("force_type", "", "str", "num") {
 	case "str":
@@ -162,7 +162,7 @@ func readSetValue(r *mapReader, _ string) transformation {
 	})
 }
 
-func readConvertType(r *mapReader, _ string) transformation {
+func readConvertType(r *mapReader, _ string) transformFunc {
 	want := r.oneOf("target_type", "str", "num")
 	return onValues(func(_ *applyState, _ *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		switch {
@@ -178,7 +178,7 @@ func readConvertType(r *mapReader, _ string) transformation {
 	})
 }
 
-func readCase(r *mapReader, _ string) transformation {
+func readCase(r *mapReader, _ string) transformFunc {
 	f := map[string]func(string) string{"lower": strings.ToLower, "upper": strings.ToUpper, "snake_case": snakeCase}[r.oneOf("method", "lower", "upper", "snake_case")]
 	return onStringValues(func(it *ast.DetectionItem, v ast.Scalar) ([]ast.Scalar, bool, *ast.Diagnostic) {
 		expand := it.Has("expand")

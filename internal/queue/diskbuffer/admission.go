@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// admission limits how fast batches enter the buffer while it is being
+// drainThrottle limits how fast batches enter the buffer while it is being
 // drained: otherwise, senders that are faster than forwarding would keep it
 // from ever getting empty. While the next queue is unreachable, all enter.
-type admission struct {
+type drainThrottle struct {
 	mu       sync.Mutex
 	draining bool          // buffered batches are being forwarded
 	credit   int           // how many batches may enter until more are forwarded
@@ -16,7 +16,7 @@ type admission struct {
 }
 
 // set updates the state and wakes those who wait for admission.
-func (a *admission) set(draining bool, credit int) {
+func (a *drainThrottle) set(draining bool, credit int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.draining, a.credit = draining, credit

@@ -57,7 +57,7 @@ type Queue struct {
 	opt    Options
 	log    *slog.Logger
 
-	admission admission
+	admission drainThrottle
 	buffered  atomic.Int64 // messages in the buffer or about to enter it
 	degraded  atomic.Bool  // a warning was logged that the next queue is unreachable
 

@@ -48,7 +48,7 @@ func (su suite) testRejected(t *testing.T, q Queue) {
 	}
 }
 
-func (su suite) testRejectedAlone(t *testing.T, q Queue) {
+func (su suite) testEnqueueOnlyRejected(t *testing.T, q Queue) {
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: "a", Payload: []byte("a batch of none")}, deadLetter("bad"), deadLetter("worse")))
 	wantStats(t, q, queue.Stats{Dead: 2, Rejected: 2})
 }

@@ -60,7 +60,7 @@ func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
 		{"EndedLease", su.testEndedLease},
 		{"Bury", su.testBury},
 		{"Rejected", su.testRejected},
-		{"RejectedAlone", su.testRejectedAlone},
+		{"RejectedAlone", su.testEnqueueOnlyRejected},
 		{"RequeueFailed", su.testRequeueFailed},
 		{"RequeueRejected", su.testRequeueRejected},
 		{"RequeueSome", su.testRequeueSome},

@@ -86,7 +86,7 @@ func (p *pipeliner) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c, confirmed[s] = q.newEnqueueCall(s)
+			c, confirmed[s] = q.newConfirmingCall(s)
 			requests[s] = c
 			calls = append(calls, c)
 		}
@@ -115,9 +115,9 @@ func (p *pipeliner) commit(group []*op) {
 	}
 }
 
-// newEnqueueCall returns a call that enqueues in a shard, without its requests, and
+// newConfirmingCall returns a call that enqueues in a shard, without its requests, and
 // the IDs that it confirms. If it fails, they must be confirmed again.
-func (q *Queue) newEnqueueCall(s *shard) (c *call, confirmedIDs []string) {
+func (q *Queue) newConfirmingCall(s *shard) (c *call, confirmedIDs []string) {
 	ids, args := s.takeConfirmed()
 	return &call{
 		script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},

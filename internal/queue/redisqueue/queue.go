@@ -224,7 +224,7 @@ func (q *Queue) releaseAll() error {
 	var calls []*call
 	for _, s := range q.shards {
 		calls = append(calls, &call{script: releaseAllScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
-		if c, confirmed := q.newEnqueueCall(s); len(confirmed) > 0 {
+		if c, confirmed := q.newConfirmingCall(s); len(confirmed) > 0 {
 			calls = append(calls, c)
 		}
 	}

@@ -258,7 +258,7 @@ func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
 	t.ruleForUpdate(&a).Alerts++
 	minute := t.minuteForUpdate(store.MinuteOf(t.now))
 	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
-	if h := t.hostForUpdate(a.Host); h != nil {
+	if h := t.existingHostForUpdate(a.Host); h != nil {
 		h.Alerts++
 	} else {
 		t.unlisted[a.Host]++

@@ -14,7 +14,7 @@ import (
 //
 //	layoutFromLeaf   leaf, n         n leaves beginning with leaf, under their own names
 //	layoutCutLeaf    leaf, n         a leaf, under its name without the first n bytes
-//	layoutNamedLeaf  leaf, name      a leaf under another name
+//	layoutRenamedLeaf  leaf, name      a leaf under another name
 //	literal    kind, name      the next of the literals beside the layout
 //
 // Each is its code as a byte, followed by numbers as uvarints; a name is its
@@ -22,7 +22,7 @@ import (
 const (
 	layoutFromLeaf = iota
 	layoutCutLeaf
-	layoutNamedLeaf
+	layoutRenamedLeaf
 	layoutLiteral
 	layoutNoFields // the only code: there are leaves, but no fields
 )
@@ -62,7 +62,7 @@ func encodeFields(leaves []flatjson.Leaf, fields []sigma.Field) (layout []byte, 
 			layout = binary.AppendUvarint(append(layout, layoutCutLeaf), uint64(leaf))
 			layout = binary.AppendUvarint(layout, uint64(len(name)-len(f.Name)))
 		default:
-			layout = appendSizedName(binary.AppendUvarint(append(layout, layoutNamedLeaf), uint64(leaf)), f.Name)
+			layout = appendSizedName(binary.AppendUvarint(append(layout, layoutRenamedLeaf), uint64(leaf)), f.Name)
 		}
 		n = max(n, 1)
 		i += n
@@ -129,7 +129,7 @@ func decodeFields(leaves []flatjson.Leaf, layout []byte, literals []string) ([]s
 			}
 		case layoutCutLeaf:
 			out = append(out, sigma.Field{Name: name[r.readNumber(len(name)+1):], Value: leaves[leaf].Value})
-		case layoutNamedLeaf:
+		case layoutRenamedLeaf:
 			out = append(out, sigma.Field{Name: r.readName(), Value: leaves[leaf].Value})
 		}
 	}

@@ -54,7 +54,7 @@ func TestFieldsRoundTrip(t *testing.T) {
 
 func FuzzDecodeFields(f *testing.F) {
 	f.Add([]byte{layoutFromLeaf, 0, 2, layoutCutLeaf, 1, 1, layoutLiteral, 1, 1, 'x'}, "more")
-	f.Add([]byte{layoutNamedLeaf, 0, 200}, "")
+	f.Add([]byte{layoutRenamedLeaf, 0, 200}, "")
 	var c eventCoder
 	c.readLeaves([]byte(`{"a":1,"b":{"c":2}}`))
 	f.Fuzz(func(_ *testing.T, layout []byte, literals string) {

@@ -151,7 +151,7 @@ func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
 	r := t.ruleForUpdate(a)
 	r.Alerts++
 	r.Matches += a.Count
-	if h := t.hostForUpdate(a.Host); h != nil {
+	if h := t.existingHostForUpdate(a.Host); h != nil {
 		h.Alerts++
 	}
 	return nil

@@ -142,7 +142,7 @@ func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, er
 }
 
 func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
-	key, ok := ref.Key()
+	key, ok := ref.KeyIfNamespaced()
 	if !ok {
 		var err error
 		if key, err = s.findKey(ctx, ref); err != nil {

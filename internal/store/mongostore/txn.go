@@ -162,9 +162,9 @@ func (s *Store) readTotals(ctx context.Context) (*totalsDoc, error) {
 	return &t, nil
 }
 
-// hostForUpdate returns a host's document, to be changed; nil if no event came from that
+// existingHostForUpdate returns a host's document, to be changed; nil if no event came from that
 // host.
-func (t *txn) hostForUpdate(name string) *hostDoc {
+func (t *txn) existingHostForUpdate(name string) *hostDoc {
 	h := t.hosts[name]
 	if h != nil {
 		h.Step = t.step

@@ -189,7 +189,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 		if f.add(results[i].hits, results[i].more); f.full {
 			return nil
 		}
-		ahead.nextTurn(results[i].bytes)
+		ahead.passTurn(results[i].bytes)
 		results[i].hits = nil
 	}
 	return nil

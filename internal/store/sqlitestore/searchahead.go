@@ -35,9 +35,9 @@ func (a *searchAhead) waitToHold(i, size int) bool {
 	return !a.end
 }
 
-// nextTurn gives the turn to the next block, after the bytes of the one before were
+// passTurn gives the turn to the next block, after the bytes of the one before were
 // added to the page.
-func (a *searchAhead) nextTurn(bytes int) {
+func (a *searchAhead) passTurn(bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.turn++

@@ -126,7 +126,7 @@ func testOnlyFields(t *testing.T, s store.Store) {
 
 // testSearchEnds checks that a search ends with its context, also inside an event.
 func testSearchEnds(t *testing.T, s store.Store) {
-	value := strings.Repeat("a", store.MaxMatchedBytes)
+	value := strings.Repeat("a", store.MaxRegexpInputBytes)
 	literal := strings.Repeat("a", 8000) + "b" // so that no index rules the events out
 	var evs []picket.Event
 	for i := range 20 {

@@ -94,8 +94,8 @@ type Block struct {
 
 	parts     PartReader
 	packedDir []byte
-	dir       *directory // once read
-	meta      *metadata  // once read
+	dir       *directory     // once read
+	meta      *eventMetadata // once read
 }
 
 // Open returns the block that has a header and a directory and starts at a
@@ -117,7 +117,7 @@ func (b *Block) directory() (*directory, error) {
 	return b.dir, nil
 }
 
-func (b *Block) metadata() (*metadata, error) {
+func (b *Block) metadata() (*eventMetadata, error) {
 	if b.meta == nil {
 		d, err := b.directory()
 		if err != nil {
@@ -222,7 +222,7 @@ func (b *Block) EventWithoutContent(row int, id string) (picket.Event, error) {
 	return m.event(row, id, nil), nil
 }
 
-func (b *Block) fieldLayouts() (*fieldLayouts, error) {
+func (b *Block) readFieldLayouts() (*fieldLayouts, error) {
 	data, err := b.parts.ReadPart(nil, partFieldLayouts)
 	if err != nil {
 		return nil, err

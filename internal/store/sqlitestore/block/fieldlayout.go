@@ -8,7 +8,7 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// fieldLayouts say how the Fields of events follow from the leaves of their
+// readFieldLayouts say how the Fields of events follow from the leaves of their
 // JSON. A layout is a list of field names, each with the leaf that has its
 // value. Events of one kind share a layout, so most values take no space at all;
 // a value that is not a leaf is kept as a literal. Packed, they are:
@@ -45,7 +45,7 @@ type layoutBuilder struct {
 // add records the fields of the next event, which has the given leaves.
 func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 	if equalsLeaves(leaves, fields) {
-		b.addLeaves()
+		b.addWithoutLayout()
 		return
 	}
 	if !b.used {
@@ -84,8 +84,8 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 	b.layoutOf = append(b.layoutOf, n+1)
 }
 
-// addLeaves records that the fields of the next event are its leaves.
-func (b *layoutBuilder) addLeaves() { b.layoutOf = append(b.layoutOf, 0) }
+// addWithoutLayout records that the fields of the next event are its leaves.
+func (b *layoutBuilder) addWithoutLayout() { b.layoutOf = append(b.layoutOf, 0) }
 
 func equalsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
 	if len(leaves) != len(fields) {

@@ -101,7 +101,7 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	}
 	layouts, layoutRow := in.layouts[row], in.layoutRows[row]
 	if layouts.hasLeavesOnly(layoutRow) {
-		out.addLeaves()
+		out.addWithoutLayout()
 		return canonical
 	}
 	fields := layouts.appendFields(nil, layoutRow, b.leaves)

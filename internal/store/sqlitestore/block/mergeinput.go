@@ -49,7 +49,7 @@ func (in *MergeInput) read(b *Block) error {
 	if err != nil {
 		return err
 	}
-	layouts, err := b.fieldLayouts()
+	layouts, err := b.readFieldLayouts()
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// metadata is what a block keeps of its events besides their bytes and ids.
+// eventMetadata is what a block keeps of its events besides their bytes and ids.
 // Packed, it is:
 //
 //	four columns, each preceded by its size: agents, hosts, types, operating systems
 //	with flagSenders, two more: senders, indexes
 //	for each event: its time and its time of receipt, as differences from the event before
 //	unless the sequence numbers are consecutive, for each event: the gap before it
-type metadata struct {
+type eventMetadata struct {
 	agent, host, eventType, os *column
 	sender, index              *column // nil if no event has a sender
 	time, received             []int64 // microseconds
@@ -25,7 +25,7 @@ type metadata struct {
 	offsets []int64
 }
 
-func (m *metadata) seq(first int64, row int) int64 {
+func (m *eventMetadata) seq(first int64, row int) int64 {
 	if m.offsets == nil {
 		return first + int64(row)
 	}
@@ -68,13 +68,13 @@ func encodeMetadata(evs []picket.Event, offsets []int64) (packed []byte, flags b
 }
 
 // decodeMetadata reads the metadata of a block of n events with flags.
-func decodeMetadata(b []byte, n int, flags byte) (*metadata, error) {
+func decodeMetadata(b []byte, n int, flags byte) (*eventMetadata, error) {
 	plain, err := decompressPacked(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read metadata: %w", err)
 	}
 	r := byteReader{b: plain}
-	m := &metadata{time: make([]int64, n), received: make([]int64, n)}
+	m := &eventMetadata{time: make([]int64, n), received: make([]int64, n)}
 	columns := []**column{&m.agent, &m.host, &m.eventType, &m.os}
 	if flags&flagSenders != 0 {
 		columns = append(columns, &m.sender, &m.index)
@@ -102,7 +102,7 @@ func decodeMetadata(b []byte, n int, flags byte) (*metadata, error) {
 }
 
 // event returns the event of a row without its Fields.
-func (m *metadata) event(row int, id string, raw []byte) picket.Event {
+func (m *eventMetadata) event(row int, id string, raw []byte) picket.Event {
 	ev := picket.Event{ID: id, AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row), OS: m.os.value(row),
 		Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]), Raw: raw}
 	if m.sender != nil {

@@ -110,7 +110,7 @@ const rowMatchCost = 64
 
 // candidatesWithinBounds returns the query's candidates within its bounds of
 // time and sequence number.
-func (s *Searcher) candidatesWithinBounds(m *metadata, q *Query) bitset {
+func (s *Searcher) candidatesWithinBounds(m *eventMetadata, q *Query) bitset {
 	b := s.block
 	rows := slices.Clone(q.root.candidates)
 	if b.MinTime >= q.since && b.MaxTime < q.until && b.FirstSeq+b.Span <= q.beforeSeq {
@@ -202,7 +202,7 @@ func (s *Searcher) loadFrame(i, start int) error {
 		return err
 	}
 	if s.layouts == nil {
-		if s.layouts, err = s.block.fieldLayouts(); err != nil {
+		if s.layouts, err = s.block.readFieldLayouts(); err != nil {
 			return err
 		}
 	}
