@@ -20,9 +20,9 @@ func (Validator) NotObject(raw []byte) ingest.FieldErrors {
 	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOfJSON(raw))}}
 }
 
-// A fieldShape is a field at the top level of an event. Of a repeated field
+// A fieldPresence is a field at the top level of an event. Of a repeated field
 // the last counts.
-type fieldShape struct {
+type fieldPresence struct {
 	seen   bool
 	object bool // or an array of objects
 	array  bool // of scalars
@@ -34,12 +34,12 @@ type fieldShape struct {
 // its messages. It is laxer in one point: timestamp may also be a fraction or
 // ISO 8601.
 func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
-	var fields [len(ingest.NativeFields)]fieldShape
+	var fields [len(ingest.NativeFields)]fieldPresence
 	d.Each(func(l flatjson.Leaf) {
 		name, _, nested := strings.Cut(l.Path.Name, ".")
 		for i, f := range ingest.NativeFields {
 			if f == name {
-				fields[i] = fieldShape{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
+				fields[i] = fieldPresence{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
 			}
 		}
 	})
@@ -69,7 +69,7 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	return errs
 }
 
-func checkField(name string, t fieldShape, d *normalize.Event) (reason string) {
+func checkField(name string, t fieldPresence, d *normalize.Event) (reason string) {
 	if t.scalar && t.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}
@@ -99,7 +99,7 @@ func checkField(name string, t fieldShape, d *normalize.Event) (reason string) {
 }
 
 // pythonTypeOfField returns the name of a value's type in Python.
-func pythonTypeOfField(t fieldShape) string {
+func pythonTypeOfField(t fieldPresence) string {
 	switch {
 	case t.array:
 		return "list"
@@ -133,7 +133,7 @@ func pythonTypeOfJSON(raw []byte) string {
 
 // pythonStr formats a value as Python does, cut to 100 bytes so that an answer
 // cannot be as large as the request.
-func pythonStr(t fieldShape) string {
+func pythonStr(t fieldPresence) string {
 	const most = 100
 	s := t.value.Text
 	switch {
