@@ -15,7 +15,7 @@ TESTFLAGS ?= -p 4
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check race lint fuzz bench bench-celery deps test-go test-browser test-celery bench-once golden screenshots clean
+.PHONY: help build run test check race lint fuzz bench bench-celery deps test-go test-bounds test-browser test-celery bench-once golden screenshots clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ run: build ## Build picket, serve with its own rules and watch this host
 test: deps check ## Install what the tests need, then run all tests
 	@echo "all tests passed"
 
-check: lint race test-browser bench-once ## Run what CI runs
+check: lint race test-bounds test-browser bench-once ## Run what CI runs
 
 deps: ## Install what the tests need: a browser, Redis, Celery (Debian)
 	@./scripts/install-deps
@@ -50,6 +50,9 @@ test-go: ## Run unit and end-to-end tests without the race detector
 
 race: ## Run the same tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+test-bounds: ## Test that hostile input cannot exhaust a server's memory
+	$(GO) test -count=1 -run 'Hostile|Poisoned|Abandoned' ./cmd/picket
 
 test-browser: ## Test the console in a headless browser, and real Celery and Flower
 	cd test && $(GO) test $(TESTFLAGS) ./...

@@ -18,6 +18,7 @@ import (
 // Falco events that each name a rule of their own, a long or a short one, take little
 // memory and disk, and the page of their alerts is small.
 func TestHostileAlerts(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	long := strings.Repeat("name ", 20_000)
 	for name, flood := range map[string]struct {

@@ -84,6 +84,7 @@ func (r *reader) get(ctx context.Context, path string) (int, []byte, error) {
 // Lists and pages of events, alerts, matches and dead letters that are as large as any
 // version accepted them are answered within maxResident, several at the same time.
 func TestHostileRows(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	c := newTestCluster(t, "--workers", "2")
 	c.env = []string{"PICKET_ADMIN_PASSWORD=" + adminPassword}
@@ -183,6 +184,7 @@ func (c *testCluster) saveLongValues() {
 // While many search with what takes longest, others are served: health, the intake,
 // and requests with unknown tokens. The searches end when their time is over.
 func TestHostileSearches(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	c := newTestCluster(t, "--workers", "2", "--search-timeout", "3s")
 	c.saveLongValues()
@@ -235,6 +237,7 @@ func TestHostileSearches(t *testing.T) {
 
 // Searches end when their clients disconnect, so that others get their slots.
 func TestAbandonedSearches(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	c := newTestCluster(t, "--workers", "1", "--search-timeout", "1h")
 	c.saveLongValues()

@@ -73,7 +73,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	if r.ContentLength > b.maxBodyBytes {
 		return nil, nil, b.readError(errTooLong)
 	}
-	sent := &limitedReader{r.Body, b.maxBodyBytes}
+	sent := &limitedReader{r: r.Body, left: b.maxBodyBytes}
 	src, done, err := b.decompress(r, sent)
 	if err != nil {
 		return nil, nil, err
@@ -100,7 +100,9 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 			*buf = body
 		}
 		now := time.Now()
-		conn.SetReadDeadline(earlier(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
+		if !sent.ended { // otherwise net/http reads on to notice a disconnect, and would take a timeout for one
+			conn.SetReadDeadline(earlier(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
+		}
 		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunkBytes)])
 		if waited += time.Since(now); counted-sent.left >= chunkBytes {
 			waited, counted = 0, sent.left
@@ -125,12 +127,14 @@ var errTooLong = errors.New("body too long")
 
 // A limitedReader returns errTooLong after left bytes.
 type limitedReader struct {
-	r    io.Reader
-	left int64
+	r     io.Reader
+	left  int64
+	ended bool // r has returned io.EOF
 }
 
 func (b *limitedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
+	b.ended = err == io.EOF
 	if b.left -= int64(n); b.left < 0 {
 		return n, errTooLong
 	}

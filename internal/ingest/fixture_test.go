@@ -27,6 +27,7 @@ type fixture struct {
 	queue   *sqlitequeue.Queue
 	handler *ingest.Handler
 	mux     *httpapi.Mux
+	tokens  *auth.TokenVerifier
 
 	agent, collector, api string // tokens; agent's is for PC1
 }
@@ -47,8 +48,9 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 		return secret
 	}
 	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetailError
+	tokens := auth.NewTokenVerifier(s, time.Now)
 	r := &fixture{
-		queue: q, handler: ingest.New(q, auth.NewTokenVerifier(s, time.Now), o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
+		tokens: tokens, queue: q, handler: ingest.New(q, tokens, o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
 		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
 	}
 	r.handler.Routes(r.mux)

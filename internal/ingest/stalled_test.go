@@ -2,9 +2,13 @@ package ingest_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/testenv"
 )
@@ -140,4 +145,42 @@ func TestManyStreams(t *testing.T) {
 		}
 	}
 	testenv.Until(t, "a connection closed for its requests", func() bool { _, closed := conns.Counts(); return closed > 0 })
+}
+
+// A slowQueue takes longer than the grace of a body.
+type slowQueue struct {
+	ingest.Enqueuer
+	wait time.Duration
+}
+
+func (q slowQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
+	select {
+	case <-time.After(q.wait):
+		return q.Enqueuer.Enqueue(ctx, m, rejected...)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// The time for a body does not limit what happens once it has arrived.
+func TestSlowQueue(t *testing.T) {
+	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
+	const grace = 100 * time.Millisecond
+	mux := httpapi.NewMux(slog.New(slog.DiscardHandler))
+	ingest.New(slowQueue{r.queue, 5 * grace}, r.tokens, ingest.Options{BodyGrace: grace}).Routes(mux)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	fmt.Fprintf(z, `{"message":"%s"}`, strings.Repeat("x", 500<<10)) // read in several chunks after the last byte has arrived
+	testenv.Check(t, z.Close())
+	req, err := http.NewRequest("POST", server.URL+"/api/v1/telemetry", &body)
+	testenv.Check(t, err)
+	req.Header = http.Header{"Authorization": {"Token " + r.collector}, "Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}
+	resp, err := http.DefaultClient.Do(req)
+	testenv.Check(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Errorf("answered %s", resp.Status)
+	}
 }
