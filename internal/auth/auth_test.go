@@ -349,31 +349,6 @@ func TestSignInLimits(t *testing.T) {
 		t.Errorf("%d of 60 guesses were looked at", n)
 	}
 
-	// Attackers at many addresses cannot lock out a user where the user is known,
-	// nor can others behind the same address.
-	for i := range 60 {
-		_ = try("ann", "wrong", fmt.Sprintf("4.4.4.%d", i))
-	}
-	if err := try("ann", password, "5.5.5.5"); !errors.Is(err, auth.ErrTooManySignInFailures) {
-		t.Error("after 60 failures, an unknown address is let try", err)
-	}
-	testenv.Check(t, try("ann", password, "2.2.2.2"))
-	for i := range 30 {
-		_ = try(fmt.Sprint("guess", i), "wrong", "2.2.2.2")
-	}
-	testenv.Check(t, try("ann", password, "2.2.2.2"))
-
-	// A /64 network is one address.
-	for i := range 5 {
-		_ = try("bob", "wrong", fmt.Sprintf("2001:db8::%d", i))
-	}
-	if err := try("bob", "wrong", "2001:db8::1:2:3:4"); !errors.Is(err, auth.ErrTooManySignInFailures) {
-		t.Error("another address of the network is let try", err)
-	}
-	if err := try("bob", "wrong", "2001:db8:0:1::1"); !errors.Is(err, auth.ErrUnauthenticated) {
-		t.Error("another network is not let try", err)
-	}
-
 	// A refused sign-in names its user only if there is one.
 	for name, want := range map[string]string{"ann": "ann", "my password": ""} {
 		_, err := sessions.SignIn(t.Context(), name, "wrong", "6.6.6.6")
