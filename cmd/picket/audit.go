@@ -85,7 +85,11 @@ hash: whoever can write to the database can also make a new chain.`,
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), v)
 			} else if v.Problem == "" {
-				_, err = fprintfPrintable(cmd.OutOrStdout(), "%d entries, intact; newest hash %s\n", v.Entries+v.Unchained, v.Head)
+				older := ""
+				if v.Unchained > 0 {
+					older = fmt.Sprintf("; %d older ones have no hash and cannot be checked", v.Unchained)
+				}
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "%d entries, intact%s; newest hash %s\n", v.Entries, older, v.Head)
 			}
 			if err == nil && v.Problem != "" {
 				err = fmt.Errorf("verify audit log: %s", v.Problem)
@@ -102,14 +106,21 @@ func addCLIAuditEntry(cmd *cobra.Command, s store.AuditLog, action, object, deta
 	return err
 }
 
-// recordChange records an action that has changed something outside the store. If
+// recordChanges records an action that has changed objects outside the store. If
 // there is a store and it cannot be written to, it prints a warning: the action has
 // been carried out.
-func (l storeLocation) recordChange(cmd *cobra.Command, action, object, detail string) {
+func (l storeLocation) recordChanges(cmd *cobra.Command, action, detail string, objects ...string) {
 	if _, err := l.existingDir(); err != nil {
 		return // no server has been started yet
 	}
-	err := l.withStore(cmd, func(s store.Store) error { return addCLIAuditEntry(cmd, s, action, object, detail) })
+	err := l.withStore(cmd, func(s store.Store) error {
+		for _, object := range objects {
+			if err := addCLIAuditEntry(cmd, s, action, object, detail); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: warning: audit entry not stored: %v\n", err)
 	}

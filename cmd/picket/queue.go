@@ -46,7 +46,7 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction
 		}
 		err = errors.Join(run(cmd, q, args, *asJSON), q.Close())
 		if changes := cmd.Flags().Lookup("all") != nil; err == nil && changes {
-			at.recordChange(cmd, "queue."+cmd.Name(), cmp.Or(strings.Join(args, " "), "all"), "")
+			at.recordChanges(cmd, "queue."+cmd.Name(), "", cmp.Or(strings.Join(args, " "), "all"))
 		}
 		return err
 	}

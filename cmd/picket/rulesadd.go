@@ -42,7 +42,7 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		if err != nil {
 			return withPackHint(args[0], err)
 		}
-		at.recordChange(cmd, "rules.add", pack.Name, fmt.Sprintf("from %s filters-any=%t", args[0], o.FiltersAny))
+		at.recordChanges(cmd, "rules.add", fmt.Sprintf("from %s filters-any=%t", args[0], o.FiltersAny), pack.Name)
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
@@ -88,7 +88,7 @@ func newRulesRemove() *cobra.Command {
 			}
 			return withHint(failed, "the packs in "+at.data+" are "+strings.Join(names, ", "))
 		}
-		at.recordChange(cmd, "rules.remove", args[0], "")
+		at.recordChanges(cmd, "rules.remove", "", args[0])
 		_, err := fprintfPrintable(cmd.OutOrStdout(), "removed %s\n", args[0])
 		return err
 	}

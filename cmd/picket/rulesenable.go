@@ -46,9 +46,7 @@ If one of the rules does not exist, nothing is changed.`,
 		if err := ruleset.SetDisabled(in.dir.disabledRulesFile(), ids, off); err != nil {
 			return withAccessHint(fmt.Errorf("%s rules: %w", verb, err))
 		}
-		for _, id := range ids {
-			storeLocation{data: f.data, name: *storeName}.recordChange(cmd, "rule.switch", id, fmt.Sprintf("enabled=%t", !off))
-		}
+		storeLocation{data: f.data, name: *storeName}.recordChanges(cmd, "rule.switch", fmt.Sprintf("enabled=%t", !off), ids...)
 		for _, id := range ids {
 			if *asJSON {
 				err = printJSONLine(cmd.OutOrStdout(), map[string]any{"id": id, "title": titles[id], "enabled": !off, "changed": in.disabled[id] != off})

@@ -67,7 +67,7 @@ func (a signInAttempt) counterKeys() [3]string {
 	return [3]string{"both " + a.addr + "\x00" + a.user, "addr " + a.addr, "user " + a.user}
 }
 
-// begin counts an attempt as failed until remove or succeeded, so that concurrent
+// begin counts an attempt as failed until uncount or recordSuccess, so that concurrent
 // attempts cannot exceed the limits. It returns false past a limit.
 func (l *signInLimiter) begin(now time.Time, user, addr string) (a signInAttempt, allowed bool) {
 	a = signInAttempt{userAddr{user, clientNetwork(addr)}, now}
