@@ -36,7 +36,7 @@ type bodyReader struct {
 
 func newBodyReader(o *Options) *bodyReader {
 	return &bodyReader{maxBodyBytes: o.MaxBodyBytes, maxDecodedBytes: o.MaxDecodedBytes, grace: o.BodyGrace, tiers: []*slotTier{
-		newBufferTier(0, 1024, 128), newBufferTier(chunkBytes, 64, 16), newBufferTier(1<<20, 6, 3), newBufferTier(8<<20, 1, 1),
+		newSlotTier(0, 1024, 128), newSlotTier(chunkBytes, 64, 16), newSlotTier(1<<20, 6, 3), newSlotTier(8<<20, 1, 1),
 	}}
 }
 
@@ -73,6 +73,8 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	if r.ContentLength > b.maxBodyBytes {
 		return nil, nil, b.readError(errTooLong)
 	}
+	conn, begin := http.NewResponseController(w), time.Now()
+	conn.SetReadDeadline(begin.Add(b.grace)) // for the header of compressed data
 	sent := &limitedReader{r: r.Body, left: b.maxBodyBytes}
 	src, done, err := b.decompress(r, sent)
 	if err != nil {
@@ -81,7 +83,6 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	defer done()
 
 	body = (*buf)[:0]
-	conn, begin := http.NewResponseController(w), time.Now()
 	// The body occupies memory that others may be waiting for, so each chunk of it
 	// must arrive within the grace. What else takes time here does not count.
 	waited, counted := time.Duration(0), sent.left

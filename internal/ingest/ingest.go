@@ -113,7 +113,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 		o.Now = time.Now
 	}
 	h := &Handler{queue: q, tokens: tokens, opt: o, bodies: newBodyReader(&o)}
-	h.readers.slots = newBufferTier(0, 2*int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0)))
+	h.readers.slots = newSlotTier(0, 2*int64(runtime.GOMAXPROCS(0)), int64(runtime.GOMAXPROCS(0)))
 	h.readers.pool.New = func() any { return normalize.NewReader() }
 	return h
 }

@@ -75,6 +75,10 @@ func TestStalledSender(t *testing.T) {
 	defer server.Close()
 	defer server.CloseClientConnections()
 	var stalled []*bufio.Reader
+	for _, encoding := range []string{"gzip", "zstd"} { // before the header of the compressed data is complete
+		header := "Authorization: Token " + r.agent + "\r\nContent-Encoding: " + encoding + "\r\n"
+		stalled = append(stalled, stall(t, server, "/api/v1/telemetry/", header, []byte{0x1f}))
+	}
 	for size, clients := range map[int]int{100: 150, 200 << 10: 20, 2 << 20: 5, 9 << 20: 2} {
 		for range clients {
 			body := `[{"event_type":"x","host":"h","a":"` + strings.Repeat("x", min(size, 1<<20-100)) + `"}`

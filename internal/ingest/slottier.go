@@ -17,7 +17,7 @@ type slotTier struct {
 	slots *httpapi.Slots
 }
 
-func newBufferTier(size, all, perSender int64) *slotTier {
+func newSlotTier(size, all, perSender int64) *slotTier {
 	return &slotTier{size, httpapi.NewSlots(all, perSender)}
 }
 
