@@ -189,12 +189,13 @@ type classKey struct {
 }
 
 // internClass returns the class of a key, which is created on first use. The parts
-// of a key come from fixed tables, never from the event, so there are few classes.
+// of a key equal entries of fixed tables, so there are few classes.
 func (r *Reader) internClass(k classKey, make func() Class) *Class {
 	if rt, ok := r.classes[k]; ok {
 		return rt
 	}
 	rt := make()
+	k.os, k.typ, k.more = strings.Clone(k.os), strings.Clone(k.typ), strings.Clone(k.more) // they may alias the event
 	r.classes[k] = &rt
 	return &rt
 }
@@ -203,6 +204,7 @@ func (r *Reader) internClass(k classKey, make func() Class) *Class {
 // and at most one of Sigma's categories.
 func (r *Reader) categoryClass(m *format, os, typ, category string) *Class {
 	return r.internClass(classKey{uint8(m.index), os, typ, category}, func() Class {
+		typ, category := strings.Clone(typ), strings.Clone(category)
 		rt := Class{Type: typ, OS: os}
 		if category != "" || os != "" {
 			rt.Sources = []sigma.LogSource{{Product: os, Category: category}}

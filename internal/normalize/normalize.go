@@ -185,6 +185,18 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	return d, nil
 }
 
+// Release drops all references to the events that r has read, which would keep the last
+// of them in memory with its whole batch.
+func (r *Reader) Release() {
+	r.event = Event{}
+	r.leaves = flatjson.ClearForReuse(r.leaves)
+	r.text = embeddedText{fields: flatjson.ClearForReuse(r.text.fields)}
+	r.auditEvent.release()
+	if r.embedded != nil {
+		r.embedded.Release()
+	}
+}
+
 // Fields appends the event's values to dst under their Sigma names, or under their
 // dotted paths if they have none.
 func (d *Event) Fields(dst []sigma.Field) []sigma.Field {

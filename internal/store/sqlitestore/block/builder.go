@@ -44,6 +44,16 @@ func (b *Builder) resetPaths() {
 	}}
 }
 
+// release drops all references to the events of the last block.
+func (b *Builder) release() {
+	b.leaves, b.fields = flatjson.ClearForReuse(b.leaves), flatjson.ClearForReuse(b.fields)
+	b.index.Reset(nil)
+	b.columns = nil
+	for _, t := range b.paths {
+		*t = pathData{}
+	}
+}
+
 // Fresh makes a block of events with Fields and without an index. offsets are
 // the distances of the events' sequence numbers from the first one's; nil if
 // they are consecutive.
@@ -62,6 +72,7 @@ func (b *Builder) Merge(in *MergeInput) Encoded {
 
 // fresh calls fields for each event in order, after it has read the event's leaves.
 func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
+	defer b.release()
 	out := Encoded{Header: newHeader(evs, offsets)}
 	d := directory{frames: splitFrames(evs)}
 	var layouts layoutBuilder

@@ -16,6 +16,7 @@ const maxPaths = 1 << 16
 
 // Index makes one block with columns and filters of fresh blocks.
 func (b *Builder) Index(in *MergeInput) Encoded {
+	defer b.release()
 	in.repackFrames()
 	out := Encoded{Header: newHeader(in.events, in.offsets)}
 	out.Indexed = true
@@ -64,9 +65,6 @@ func (b *Builder) startBlock(events int) {
 		b.trigrams = newTrigramSet()
 	}
 	b.columns = make(map[string]*columnBuilder)
-	for _, t := range b.paths {
-		*t = pathData{}
-	}
 	b.truncated, b.events = false, events
 	if len(b.paths) > maxPaths {
 		b.resetPaths()
