@@ -51,6 +51,8 @@ type Identity struct {
 	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
 	Subject string // agent id, collector's or program's name, user name
 	Role    string // of a person or an API token
+	TokenID string // of an agent's token
+	Host    string // of an agent's token, see store.Token
 }
 
 // HasRole reports whether the identity has the role or a higher one.
@@ -182,6 +184,9 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
+	if id.Kind == KindAgent {
+		id.TokenID, id.Host = tok.ID, tok.Host
+	}
 	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now, false})
 	return id, nil
 }
@@ -194,6 +199,19 @@ func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identit
 		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
+}
+
+// BindHost binds the token of an agent that is not bound yet to the host that it is
+// used for, and returns the host that it is bound to. The new binding takes effect in
+// Check within a second.
+func (t *TokenVerifier) BindHost(ctx context.Context, agent Identity, host string) (bound string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, uncachedTokenLookupTimeout)
+	defer cancel()
+	bound, err = t.store.BindToken(ctx, agent.TokenID, host)
+	if err == nil && bound == host {
+		t.Log.Info("agent's token bound to its host", "agent", agent.Subject, "token", agent.TokenID, "host", host)
+	}
+	return bound, err
 }
 
 // warn logs once a minute that tokens are accepted without the store.

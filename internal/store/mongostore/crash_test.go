@@ -73,7 +73,7 @@ func readOutcome(t *testing.T, s store.Store) outcome {
 	observations, _, err := s.Observations(ctx, 0, 1000)
 	join(err)
 	o.Observations = len(observations)
-	o.Host, err = s.Host(ctx, "host")
+	o.Host, err = s.Host(ctx, store.HostKey{AgentID: "agent", Name: "host"})
 	join(err)
 	minutes, err := s.Activity(ctx, time.Time{}, time.Time{})
 	join(err)

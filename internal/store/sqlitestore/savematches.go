@@ -186,7 +186,7 @@ func (t *tx) updateAlert(a *openAlert) error {
 		if err := t.addRollup(store.MinuteOf(block.Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
 			return err
 		}
-		if err := t.addHostAlerts(a.Host, 1); err != nil {
+		if err := t.addHostAlerts(&a.Alert, 1); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,8 @@ func (t *tx) addAlertStats(a *picket.Alert, status picket.AlertStatus, alerts, m
 	return err
 }
 
-func (t *tx) addHostAlerts(host string, n int) error {
-	_, err := t.exec("UPDATE hosts SET alerts = alerts + ? WHERE name = ?", n, host)
+// addHostAlerts adds to the number of open alerts of an alert's host.
+func (t *tx) addHostAlerts(a *picket.Alert, n int) error {
+	_, err := t.exec("UPDATE hosts SET alerts = alerts + ? WHERE name = ? AND agent_id = ?", n, a.Host, a.AgentID)
 	return err
 }

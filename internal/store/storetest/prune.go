@@ -98,7 +98,7 @@ func testPruneAlerts(t *testing.T, s store.Store) {
 	counts = must[store.AlertCounts](t)(s.AlertCounts(t.Context()))
 	wantTop := []store.RuleCount{{RuleID: "old", Title: "Title of old", Level: "high", Alerts: 1, Matches: 1}, {RuleID: "open", Title: "Title of open", Level: "high", Alerts: 1, Matches: 1}}
 	checkEqual(t, "rules", counts.TopRules, wantTop)
-	if h := must[store.Host](t)(s.Host(t.Context(), "host")); h.Alerts != 2 {
+	if h := must[store.Host](t)(s.Host(t.Context(), store.HostKey{AgentID: evs[0].AgentID, Name: "host"})); h.Alerts != 2 {
 		t.Errorf("the host has %d open alerts, want 2", h.Alerts)
 	}
 	if n := must[store.Totals](t)(s.Totals(t.Context())).Matches; n != matches+3 {

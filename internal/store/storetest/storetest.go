@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Coordination/Secret", testSecret},
 		{"Hosts", testHosts},
 		{"Hosts/Paging", testHostPaging},
+		{"Hosts/OneName", testHostsOfOneName},
 		{"Hosts/Many", testManyHosts},
 		{"Tokens", testTokens},
 		{"Users", testUsers},
