@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -127,18 +126,5 @@ func BenchmarkEventsAppend(b *testing.B) {
 	var buf []byte
 	for b.Loop() {
 		buf = celery.AppendEvents(buf[:0], events)
-	}
-}
-
-func BenchmarkRedelivered(b *testing.B) {
-	envelope, err := os.ReadFile("testdata/captured_task.json")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := celery.MarkRedelivered(envelope); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

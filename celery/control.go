@@ -2,11 +2,7 @@ package celery
 
 import (
 	"encoding/json"
-	"path"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -19,8 +15,8 @@ type Control struct {
 	Arguments json.RawMessage `json:"arguments"` // a JSON object; nil for none
 
 	Destination []string `json:"destination"` // the nodes it is for; nil: decided by Pattern
-	Pattern     string   `json:"pattern"`     // a pattern of node names,
-	Matcher     string   `json:"matcher"`     // in the syntax "glob" or "pcre"
+	Pattern     string   `json:"pattern"`     // of node names
+	Matcher     string   `json:"matcher"`     // the syntax of Pattern
 
 	Ticket  string  `json:"ticket,omitempty"`  // repeated by the reply
 	ReplyTo ReplyTo `json:"reply_to,omitzero"` // zero: no reply
@@ -37,37 +33,23 @@ type ReplyTo struct {
 
 // NewControl returns a command to all nodes that asks for replies until a time. Before
 // it is published, the set keys.BindingKey(c.ReplyTo.Exchange) needs the member
-// keys.BindingMember(oid, "", oid+"."+c.ReplyTo.Exchange), where oid is the routing key:
+// BindingMember(oid, oid+"."+c.ReplyTo.Exchange), where oid is the routing key:
 // without that, kombu drops the replies.
 func NewControl(method string, expires time.Time) *Control {
 	return &Control{Method: method, Ticket: NewID(), ReplyTo: ReplyTo{replyExchange, NewID()}, Expires: expires}
 }
 
 // Matches reports whether the command is for a node: if there are destinations, if the
-// node is one; else if there is a pattern, if it matches the name; else always. A
-// malformed pattern matches nothing.
+// node is one; otherwise always, unless the command is for the nodes that match a
+// pattern, which is not supported.
 //
 // Source: kombu/pidbox.py Node.handle_message.
 func (c *Control) Matches(node string) bool {
 	if len(c.Destination) > 0 {
 		return slices.Contains(c.Destination, node)
 	}
-	if c.Pattern == "" || c.Matcher == "" {
-		return true
-	}
-	switch c.Matcher {
-	case "glob":
-		matches, err := path.Match(fnmatchToPathMatch.Replace(c.Pattern), node)
-		return err == nil && matches
-	case "pcre": // Python's re.match: from the start, but not to the end
-		re, err := regexp.Compile(`\A(?:` + c.Pattern + `)`)
-		return err == nil && re.MatchString(node)
-	}
-	return false
+	return c.Pattern == "" || c.Matcher == ""
 }
-
-// fnmatchToPathMatch converts a pattern of Python's fnmatch to one of path.Match.
-var fnmatchToPathMatch = strings.NewReplacer(`\`, `\\`, "[!", "[^", "[^", `[\^`, "[]", `[\]`)
 
 // WantsReply reports whether the sender waits for a reply.
 func (c *Control) WantsReply() bool { return c.ReplyTo.RoutingKey != "" }
@@ -78,11 +60,9 @@ func (c *Control) Append(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = appendEnvelopeStart(dst, body)
-	dst = strconv.AppendInt(append(dst, `"clock": `...), c.Clock, 10)
-	dst = appendFloat(append(dst, `, "expires": `...), unixSeconds(c.Expires))
-	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: controlExchange}.appendEnvelopeEnd(dst), nil
+	dst = appendInt(appendEnvelopeStart(dst, body), `"clock": `, c.Clock)
+	dst = append(appendTimestamp(dst, `, "expires": `, c.Expires), `}, "properties": {`...)
+	return deliveryProperties{mode: 1, exchange: controlExchange}.appendEnvelopeEnd(dst), nil
 }
 
 // DecodeControl decodes a command. Its error is a *DecodeError.
@@ -111,14 +91,11 @@ func DecodeControl(envelope []byte) (*Control, error) {
 //
 // Source: kombu/pidbox.py Mailbox._publish_reply.
 func AppendReply(dst []byte, node string, c *Control, value json.RawMessage, clock int64) []byte {
-	body := append(make([]byte, 0, len(value)+len(node)+8), '{')
-	body = appendString(body, node)
-	body = appendRawOr(append(body, ": "...), value, "null")
-	dst = appendEnvelopeStart(dst, append(body, '}'))
-	dst = appendStringOrNull(append(dst, `"ticket": `...), c.Ticket)
-	dst = strconv.AppendInt(append(dst, `, "clock": `...), clock, 10)
-	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.appendEnvelopeEnd(dst)
+	body := appendString(make([]byte, 0, len(value)+len(node)+8), "{", node)
+	body = append(appendRawOr(body, ": ", value, "null"), '}')
+	dst = appendStringOrNull(appendEnvelopeStart(dst, body), `"ticket": `, c.Ticket)
+	dst = append(appendInt(dst, `, "clock": `, clock), `}, "properties": {`...)
+	return deliveryProperties{mode: 1, exchange: c.ReplyTo.Exchange, routingKey: c.ReplyTo.RoutingKey}.appendEnvelopeEnd(dst)
 }
 
 // DecodeReply decodes a reply: its node, and its value as standard JSON. Its error is a

@@ -87,21 +87,8 @@ func TestControlFor(t *testing.T) {
 		{celery.Control{Destination: []string{}}, true},
 		{celery.Control{Destination: []string{"v@h", "w@h.d"}}, true},
 		{celery.Control{Destination: []string{"v@h"}, Pattern: "*", Matcher: "glob"}, false},
-		{celery.Control{Pattern: "nothing"}, true}, // kombu wants both
-		{celery.Control{Pattern: "*", Matcher: "own"}, false},
-		{celery.Control{Pattern: "w@*", Matcher: "glob"}, true},
-		{celery.Control{Pattern: "w@h?d", Matcher: "glob"}, true},
-		{celery.Control{Pattern: "w@h", Matcher: "glob"}, false},
-		{celery.Control{Pattern: "[vw]@h.[!a-c]", Matcher: "glob"}, true},
-		{celery.Control{Pattern: "[!w]@*", Matcher: "glob"}, false},
-		{celery.Control{Pattern: "[^w]@*", Matcher: "glob"}, true}, // ^ is a member
-		{celery.Control{Pattern: "[]w]@*", Matcher: "glob"}, true},
-		{celery.Control{Pattern: "w@h[", Matcher: "glob"}, false},
-		{celery.Control{Pattern: "[z-a]*", Matcher: "glob"}, false},
-		{celery.Control{Pattern: `w\*`, Matcher: "glob"}, false},
-		{celery.Control{Pattern: "w|x", Matcher: "pcre"}, true},
-		{celery.Control{Pattern: "@h", Matcher: "pcre"}, false},
-		{celery.Control{Pattern: "(", Matcher: "pcre"}, false},
+		{celery.Control{Pattern: "nothing"}, true},             // kombu wants both
+		{celery.Control{Pattern: "*", Matcher: "glob"}, false}, // not supported
 	} {
 		if got := test.control.Matches("w@h.d"); got != test.want {
 			t.Errorf("%+v is for w@h.d: %t", test.control, got)

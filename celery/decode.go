@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -43,8 +42,8 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	if t.Name == "" || t.ID == "" {
 		return d.protocolError(&e, bodyEncoding)
 	}
-	if err := errors.Join(headersErr, propertiesErr); err != nil {
-		return t, newDecodeError("the task's headers are bad: "+oneLine(err), "")
+	if err := cmp.Or(headersErr, propertiesErr); err != nil {
+		return t, newDecodeError("the task's headers are bad: "+err.Error(), "")
 	}
 	body, err := d.decodeBody(&e, bodyEncoding, compression)
 	if err != nil {
@@ -55,9 +54,6 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	}
 	return t, nil
 }
-
-// oneLine returns the text of joined errors in one line.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // protocolError returns the error for an envelope without a task's headers and,
 // if it is of protocol 1, the task's name and ID.
@@ -81,7 +77,7 @@ func (t *Task) readHeaders(headers []byte) (compression string, err error) {
 	var badTime error
 	parse := func(key, value []byte) time.Time {
 		at, err := parseTime(value)
-		if err != nil && badTime == nil {
+		if err != nil {
 			badTime = fmt.Errorf("%s: %w", key, err)
 		}
 		return at
@@ -119,11 +115,12 @@ func (t *Task) readHeaders(headers []byte) (compression string, err error) {
 			t.IgnoreResult = string(value) == "true"
 		case "compression":
 			compression = valueText(value)
-		case "redelivered":
-			t.Redelivered = t.Redelivered || string(value) == "true"
 		default:
 			if unparsedHeaders[string(key)] != string(value) {
-				t.setHeader(key, value)
+				if t.Headers == nil {
+					t.Headers = make(map[string]json.RawMessage, 4)
+				}
+				t.Headers[string(key)] = bytes.Clone(value)
 			}
 		}
 	})
@@ -139,18 +136,10 @@ func (t *Task) internID(value []byte) string {
 	return valueText(value)
 }
 
-func (t *Task) setHeader(key, value []byte) {
-	if t.Headers == nil {
-		t.Headers = make(map[string]json.RawMessage, 4)
-	}
-	t.Headers[string(key)] = bytes.Clone(value)
-}
-
 func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error) {
 	if len(properties) == 0 {
 		return "", nil
 	}
-	var deliveryErr error
 	err = eachMember(properties, func(key, value []byte) {
 		switch string(key) {
 		case "correlation_id":
@@ -167,26 +156,10 @@ func (t *Task) readProperties(properties []byte) (bodyEncoding string, err error
 				bodyEncoding = valueText(value)
 			}
 		case "delivery_info":
-			deliveryErr = t.readDeliveryInfo(value)
+			t.Exchange, t.RoutingKey = valueText(member(value, "exchange")), valueText(member(value, "routing_key"))
 		}
 	})
-	return bodyEncoding, cmp.Or(err, deliveryErr)
-}
-
-func (t *Task) readDeliveryInfo(info []byte) error {
-	if isNull(info) {
-		return nil
-	}
-	return eachMember(info, func(key, value []byte) {
-		switch string(key) {
-		case "exchange":
-			t.Exchange = valueText(value)
-		case "routing_key":
-			t.RoutingKey = valueText(value)
-		case "redelivered":
-			t.Redelivered = t.Redelivered || string(value) == "true"
-		}
-	})
+	return bodyEncoding, err
 }
 
 // readBody decodes `[args, kwargs, embed]`.
@@ -216,31 +189,16 @@ func (t *Task) readBody(body []byte) error {
 	return err
 }
 
-// decodeBody returns the body's JSON, decompressed but not checked.
+// decodeBody returns the body's JSON, decompressed but not checked. compression is kombu's
+// name of the compression or an alias.
+//
+// Source: kombu/compression.py.
 func (d *Decoder) decodeBody(e *envelope, encoding, compression string) (bodyJSON []byte, err error) {
 	maxBytes := cmp.Or(d.MaxBody, defaultMaxBodyBytes)
 	body, err := e.body(encoding, maxBytes)
 	if err != nil || compression == "" {
 		return body, err
 	}
-	body, err = d.decompress(body, compression, maxBytes)
-	var refused *DecodeError
-	switch {
-	case err == nil && len(body) > maxBytes:
-		return nil, bodyTooLargeError(maxBytes)
-	case errors.As(err, &refused):
-		return nil, err
-	case err != nil:
-		return nil, newDecodeError(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
-	}
-	return body, nil
-}
-
-// decompress decompresses up to maxBytes+1 bytes of a body, by kombu's name of the
-// compression or an alias.
-//
-// Source: kombu/compression.py.
-func (d *Decoder) decompress(body []byte, compression string, maxBytes int) ([]byte, error) {
 	open := d.Decompress[compression]
 	if open == nil {
 		open = decompressors[compression]
@@ -250,11 +208,17 @@ func (d *Decoder) decompress(body []byte, compression string, maxBytes int) ([]b
 			"set task_compression = 'zlib' in the producer's Celery settings")
 	}
 	r, err := open(body)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		defer r.Close()
+		body, err = io.ReadAll(io.LimitReader(r, int64(maxBytes)+1))
 	}
-	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, int64(maxBytes)+1))
+	switch {
+	case err != nil:
+		return nil, newDecodeError(fmt.Sprintf("the body is bad %.60s: %v", compression, err), "the message was cut or changed on its way")
+	case len(body) > maxBytes:
+		return nil, bodyTooLargeError(maxBytes)
+	}
+	return body, nil
 }
 
 var decompressors = map[string]func(src []byte) (io.ReadCloser, error){

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -88,27 +87,27 @@ func decodeMessage(message []byte, body, headers any) error {
 //
 // Source: kombu/serialization.py register_json and so on.
 func (e *envelope) checkContentType() error {
+	const hint = "set task_serializer = 'json' in the producer's Celery settings"
 	if string(e.contentType) == `"application/json"` && string(e.encoding) == `"utf-8"` {
 		return nil
 	}
-	kind := strings.ToLower(valueText(e.contentType))
-	if kind != "" && kind != "application/json" {
-		name, known := map[string]string{
-			"application/x-python-serialize": "pickle", "application/x-yaml": "YAML", "application/x-msgpack": "msgpack",
-			"application/data": "raw bytes", "text/plain": "raw text",
-		}[kind]
+	if kind := strings.ToLower(valueText(e.contentType)); kind != "" && kind != "application/json" {
+		name, known := contentTypeNames[kind]
 		if !known {
-			name = "of the unknown content type " + strconv.Quote(truncate(kind, 60))
+			name = fmt.Sprintf("of the unknown content type %.60q", kind)
 		}
-		return newDecodeError("the body is "+name+": only JSON is read", "set task_serializer = 'json' in the producer's Celery settings")
+		return newDecodeError("the body is "+name+": only JSON is read", hint)
 	}
-	switch encoding := strings.ToLower(valueText(e.encoding)); encoding {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		return nil
-	default:
-		return newDecodeError(fmt.Sprintf("the content encoding is %.60q: only utf-8 is read", encoding),
-			"set task_serializer = 'json' in the producer's Celery settings")
+	encoding := strings.ToLower(valueText(e.encoding))
+	if !slices.Contains([]string{"", "utf-8", "utf8", "us-ascii", "ascii"}, encoding) {
+		return newDecodeError(fmt.Sprintf("the content encoding is %.60q: only utf-8 is read", encoding), hint)
 	}
+	return nil
+}
+
+var contentTypeNames = map[string]string{
+	"application/x-python-serialize": "pickle", "application/x-yaml": "YAML", "application/x-msgpack": "msgpack",
+	"application/data": "raw bytes", "text/plain": "raw text",
 }
 
 // body returns the bytes of the body, still compressed if it is.
@@ -116,23 +115,17 @@ func (e *envelope) body(encoding string, maxBytes int) ([]byte, error) {
 	if err := e.checkContentType(); err != nil {
 		return nil, err
 	}
-	inner := unquoted(e.rawBody)
+	body := unquoted(e.rawBody)
 	switch strings.ToLower(encoding) {
 	case "", "utf-8":
-		if len(inner) > maxBytes {
-			return nil, bodyTooLargeError(maxBytes)
-		}
-		return bytes.Clone(inner), nil
+		body = bytes.Clone(body)
 	case "base64":
+		var err error
+		if body, err = base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(body))), body); err != nil {
+			return nil, newDecodeError("the body is bad base64: "+err.Error(), "the message was cut or changed on its way")
+		}
 	default:
 		return nil, newDecodeError(fmt.Sprintf("the body encoding is %.60q: only base64 and utf-8 are read", encoding), "")
-	}
-	if base64.StdEncoding.DecodedLen(len(inner)) > maxBytes+2 {
-		return nil, bodyTooLargeError(maxBytes)
-	}
-	body, err := base64.StdEncoding.AppendDecode(make([]byte, 0, base64.StdEncoding.DecodedLen(len(inner))), inner)
-	if err != nil {
-		return nil, newDecodeError("the body is bad base64: "+err.Error(), "the message was cut or changed on its way")
 	}
 	if len(body) > maxBytes {
 		return nil, bodyTooLargeError(maxBytes)
@@ -153,64 +146,19 @@ func appendEnvelopeStart(dst, body []byte) []byte {
 
 // deliveryProperties are the last properties of an envelope.
 type deliveryProperties struct {
-	mode                      byte // '1' transient, '2' persistent; equal in Redis
+	mode                      int64 // 1 transient, 2 persistent; equal in Redis
 	exchange, routingKey, tag string
 	priority                  int
 }
 
 // appendEnvelopeEnd appends the properties from delivery_mode on, and ends the envelope.
 func (d deliveryProperties) appendEnvelopeEnd(dst []byte) []byte {
-	dst = append(dst, `"delivery_mode": `...)
-	dst = append(dst, d.mode)
-	dst = append(dst, `, "delivery_info": {"exchange": `...)
-	dst = appendString(dst, d.exchange)
-	dst = append(dst, `, "routing_key": `...)
-	dst = appendString(dst, d.routingKey)
-	dst = append(dst, `}, "priority": `...)
-	dst = strconv.AppendInt(dst, int64(d.priority), 10)
-	dst = append(dst, `, "body_encoding": "base64", "delivery_tag": `...)
 	if d.tag == "" {
 		d.tag = NewID()
 	}
-	dst = appendString(dst, d.tag)
-	return append(dst, "}}"...)
-}
-
-// truncate returns at most maxBytes bytes of s.
-func truncate(s string, maxBytes int) string {
-	if len(s) > maxBytes {
-		return s[:maxBytes] + "..."
-	}
-	return s
-}
-
-// MarkRedelivered returns the envelope as kombu writes it when it returns an unacknowledged
-// message to its queue: "redelivered" is true in its headers and in its delivery_info,
-// if it has them, and the rest is unchanged byte for byte.
-//
-// Source: kombu/transport/redis.py Channel._do_restore_message.
-func MarkRedelivered(envelope []byte) ([]byte, error) {
-	if err := checkJSON(envelope); err != nil {
-		return nil, newDecodeError("the message isn't an envelope of kombu: "+err.Error(), "")
-	}
-	marked := setRedelivered(envelope, member(envelope, "headers"))
-	return setRedelivered(marked, member(member(marked, "properties"), "delivery_info")), nil
-}
-
-// setRedelivered sets "redelivered" in an object that is a part of message. If it is
-// not an object, message is returned.
-func setRedelivered(message, object []byte) []byte {
-	if len(object) == 0 || object[0] != '{' {
-		return message
-	}
-	if old := member(object, "redelivered"); old != nil {
-		at := cap(message) - cap(old)
-		return slices.Concat(message[:at], []byte("true"), message[at+len(old):])
-	}
-	mark := `, "redelivered": true`
-	if object[skipSpace(object, 1)] == '}' {
-		mark = mark[len(", "):]
-	}
-	end := cap(message) - cap(object) + len(object) - 1
-	return slices.Concat(message[:end], []byte(mark), message[end:])
+	dst = appendInt(dst, `"delivery_mode": `, d.mode)
+	dst = appendString(dst, `, "delivery_info": {"exchange": `, d.exchange)
+	dst = appendString(dst, `, "routing_key": `, d.routingKey)
+	dst = appendInt(dst, `}, "priority": `, int64(d.priority))
+	return append(appendString(dst, `, "body_encoding": "base64", "delivery_tag": `, d.tag), "}}"...)
 }

@@ -1,7 +1,6 @@
 package celery
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -53,54 +52,51 @@ func eventRoutingKey(eventType string) string { return strings.ReplaceAll(eventT
 // AppendJSON appends the event as a JSON object. An event of an unknown type has the
 // common fields and the task's ID.
 func (e *Event) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"hostname": `...)
-	dst = appendString(dst, e.Hostname)
-	dst = strconv.AppendInt(append(dst, `, "utcoffset": `...), int64(e.UTCOffset), 10)
-	dst = strconv.AppendInt(append(dst, `, "pid": `...), int64(e.PID), 10)
-	dst = strconv.AppendInt(append(dst, `, "clock": `...), e.Clock, 10)
+	dst = appendString(dst, `{"hostname": `, e.Hostname)
+	dst = appendInt(dst, `, "utcoffset": `, int64(e.UTCOffset))
+	dst = appendInt(dst, `, "pid": `, int64(e.PID))
+	dst = appendInt(dst, `, "clock": `, e.Clock)
 	if strings.HasPrefix(e.Type, "worker-") {
 		dst = e.appendWorkerFields(dst)
 	} else {
 		dst = e.appendTaskFields(dst)
 	}
-	dst = appendFloat(append(dst, `, "timestamp": `...), unixSeconds(e.Time))
-	dst = append(dst, `, "type": `...)
-	dst = appendString(dst, e.Type)
-	return append(dst, '}')
+	dst = appendTimestamp(dst, `, "timestamp": `, e.Time)
+	return append(appendString(dst, `, "type": `, e.Type), '}')
 }
 
 func (e *Event) appendWorkerFields(dst []byte) []byte {
-	dst = appendFloat(append(dst, `, "freq": `...), e.Freq.Seconds())
-	dst = strconv.AppendInt(append(dst, `, "active": `...), int64(e.Active), 10)
-	dst = strconv.AppendInt(append(dst, `, "processed": `...), int64(e.Processed), 10)
-	dst = appendFloat(append(dst, `, "loadavg": [`...), e.LoadAvg[0])
-	dst = appendFloat(append(dst, ", "...), e.LoadAvg[1])
-	dst = appendFloat(append(dst, ", "...), e.LoadAvg[2])
-	dst = appendString(append(dst, `], "sw_ident": `...), e.Software)
-	dst = appendString(append(dst, `, "sw_ver": `...), e.Version)
-	return appendString(append(dst, `, "sw_sys": `...), e.System)
+	dst = appendFloat(dst, `, "freq": `, e.Freq.Seconds())
+	dst = appendInt(dst, `, "active": `, int64(e.Active))
+	dst = appendInt(dst, `, "processed": `, int64(e.Processed))
+	dst = appendFloat(dst, `, "loadavg": [`, e.LoadAvg[0])
+	dst = appendFloat(dst, ", ", e.LoadAvg[1])
+	dst = appendFloat(dst, ", ", e.LoadAvg[2])
+	dst = appendString(dst, `], "sw_ident": `, e.Software)
+	dst = appendString(dst, `, "sw_ver": `, e.Version)
+	return appendString(dst, `, "sw_sys": `, e.System)
 }
 
 func (e *Event) appendTaskFields(dst []byte) []byte {
-	dst = appendString(append(dst, `, "uuid": `...), e.UUID)
+	dst = appendString(dst, `, "uuid": `, e.UUID)
 	switch e.Type {
 	case "task-received":
-		dst = appendString(append(dst, `, "name": `...), e.Name)
-		dst = appendString(append(dst, `, "args": `...), e.Args)
-		dst = appendString(append(dst, `, "kwargs": `...), e.Kwargs)
-		dst = appendStringOrNull(append(dst, `, "root_id": `...), e.RootID)
-		dst = appendStringOrNull(append(dst, `, "parent_id": `...), e.ParentID)
-		dst = strconv.AppendInt(append(dst, `, "retries": `...), int64(e.Retries), 10)
-		dst = appendTime(append(dst, `, "eta": `...), e.ETA)
-		dst = appendTime(append(dst, `, "expires": `...), e.Expires)
+		dst = appendString(dst, `, "name": `, e.Name)
+		dst = appendString(dst, `, "args": `, e.Args)
+		dst = appendString(dst, `, "kwargs": `, e.Kwargs)
+		dst = appendStringOrNull(dst, `, "root_id": `, e.RootID)
+		dst = appendStringOrNull(dst, `, "parent_id": `, e.ParentID)
+		dst = appendInt(dst, `, "retries": `, int64(e.Retries))
+		dst = appendTime(dst, `, "eta": `, e.ETA)
+		dst = appendTime(dst, `, "expires": `, e.Expires)
 	case "task-succeeded":
-		dst = appendString(append(dst, `, "result": `...), e.Result)
-		dst = appendFloat(append(dst, `, "runtime": `...), e.Runtime.Seconds())
+		dst = appendString(dst, `, "result": `, e.Result)
+		dst = appendFloat(dst, `, "runtime": `, e.Runtime.Seconds())
 	case "task-failed", "task-retried":
-		dst = appendString(append(dst, `, "exception": `...), e.Exception)
-		dst = appendStringOrNull(append(dst, `, "traceback": `...), e.Traceback)
+		dst = appendString(dst, `, "exception": `, e.Exception)
+		dst = appendStringOrNull(dst, `, "traceback": `, e.Traceback)
 	case "task-revoked":
-		dst = strconv.AppendBool(append(dst, `, "terminated": false, "signum": null, "expired": `...), e.Expired)
+		dst = appendBool(dst, `, "terminated": false, "signum": null, "expired": `, e.Expired)
 	}
 	return dst
 }
@@ -127,11 +123,10 @@ func AppendEvents(dst []byte, events []Event) []byte {
 	return appendEventMessage(dst, append(body, ']'), hostname, "task.multi")
 }
 
-func appendEventMessage(dst, body []byte, hostname, key string) []byte {
-	dst = appendEnvelopeStart(dst, body)
-	dst = appendString(append(dst, `"hostname": `...), hostname)
+func appendEventMessage(dst, body []byte, hostname, routingKey string) []byte {
+	dst = appendString(appendEnvelopeStart(dst, body), `"hostname": `, hostname)
 	dst = append(dst, `}, "properties": {`...)
-	return deliveryProperties{mode: '1', exchange: eventExchange, routingKey: key}.appendEnvelopeEnd(dst)
+	return deliveryProperties{mode: 1, exchange: eventExchange, routingKey: routingKey}.appendEnvelopeEnd(dst)
 }
 
 // A Heartbeat is what one worker reads in the worker-heartbeat event of another.

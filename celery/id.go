@@ -13,19 +13,8 @@ func NewID() string {
 	rand.Read(id[:]) // never returns an error
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80
-	var text [36]byte
-	return string(appendUUID(text[:0], id))
-}
-
-// appendUUID appends an ID with dashes.
-func appendUUID(dst []byte, id [16]byte) []byte {
-	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
-		if i > 0 {
-			dst = append(dst, '-')
-		}
-		dst = hex.AppendEncode(dst, part)
-	}
-	return dst
+	text := hex.EncodeToString(id[:])
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
 }
 
 // A Clock is the Lamport clock of a Celery process: it counts the messages that the

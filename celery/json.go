@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/picket-edr/picket/internal/jsonescape"
@@ -121,80 +120,4 @@ func integerOr(value []byte, fallback int) int {
 		return n
 	}
 	return fallback
-}
-
-// appendString appends s as Python's json.dumps writes it, in ASCII.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	start := 0 // of the part to copy unchanged
-	for i := 0; i < len(s); {
-		c := s[i]
-		if ' ' <= c && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		r, size := utf8.DecodeRuneInString(s[i:])
-		i += size
-		start = i
-		dst = appendEscaped(dst, r)
-	}
-	return append(append(dst, s[start:]...), '"')
-}
-
-func appendEscaped(dst []byte, r rune) []byte {
-	switch r {
-	case '"', '\\':
-		return append(dst, '\\', byte(r))
-	case '\n':
-		return append(dst, '\\', 'n')
-	case '\r':
-		return append(dst, '\\', 'r')
-	case '\t':
-		return append(dst, '\\', 't')
-	case '\b':
-		return append(dst, '\\', 'b')
-	case '\f':
-		return append(dst, '\\', 'f')
-	}
-	if r > 0xffff {
-		high, low := utf16.EncodeRune(r)
-		dst, r = appendUnicodeEscape(dst, high), low
-	}
-	return appendUnicodeEscape(dst, r)
-}
-
-func appendUnicodeEscape(dst []byte, r rune) []byte {
-	const hex = "0123456789abcdef"
-	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
-}
-
-// appendStringOrNull appends a string, null if it is empty.
-func appendStringOrNull(dst []byte, s string) []byte {
-	if s == "" {
-		return append(dst, "null"...)
-	}
-	return appendString(dst, s)
-}
-
-// appendRawOr appends a value as written, or fallback if there is none.
-func appendRawOr(dst, value []byte, fallback string) []byte {
-	if len(value) == 0 {
-		return append(dst, fallback...)
-	}
-	return append(dst, value...)
-}
-
-// appendFloat appends f as Python's repr writes it: 2.0, 1e+20.
-func appendFloat(dst []byte, f float64) []byte {
-	format := byte('f')
-	if abs := max(f, -f); abs != 0 && (abs < 1e-4 || abs >= 1e16) {
-		format = 'e'
-	}
-	start := len(dst)
-	dst = strconv.AppendFloat(dst, f, format, -1, 64)
-	if format == 'f' && bytes.IndexByte(dst[start:], '.') < 0 {
-		dst = append(dst, ".0"...)
-	}
-	return dst
 }

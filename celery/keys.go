@@ -1,8 +1,6 @@
 package celery
 
 import (
-	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,65 +16,35 @@ type Keys struct {
 	// ResultPrefix is result_backend_transport_options["global_keyprefix"], for
 	// results only. Celery appends _ unless it ends in one of :_-.
 	ResultPrefix string
-	// Sep is "sep", between a queue and its priority; "" means "\x06\x16".
-	Sep string
-	// Steps are "priority_steps", ascending; nil means 0, 3, 6, 9.
-	Steps []int
-	// FanoutPrefix is "fanout_prefix", in which {db} stands for DB; "" means
-	// "/{db}.".
-	FanoutPrefix string
 	// DB is the number of the broker's database. It is part of channel names,
 	// because pub/sub ignores databases.
 	DB int
 }
 
-// defaultPrioritySteps are kombu's PRIORITY_STEPS.
-var defaultPrioritySteps = []int{0, 3, 6, 9}
-
-func (k Keys) separator() string {
-	if k.Sep == "" {
-		return "\x06\x16"
-	}
-	return k.Sep
-}
-
-func (k Keys) prioritySteps() []int {
-	if k.Steps == nil {
-		return defaultPrioritySteps
-	}
-	return k.Steps
-}
+// kombu's PRIORITY_STEPS are 0, 3, 6 and 9. sep is between a queue and its step, and
+// between the parts of a binding.
+const (
+	maxPriority  = 9
+	priorityStep = 3
+	sep          = "\x06\x16"
+)
 
 // List returns the list that a task of a priority is pushed to with LPUSH, and consumed
 // from with RPOP: 0, the first to be served, to 9. Other priorities count as the
 // nearest of these.
 func (k Keys) List(queue string, priority int) string {
-	steps := k.prioritySteps()
-	i, found := slices.BinarySearch(steps, min(max(priority, 0), 9))
-	if !found {
-		i--
-	}
-	if i < 0 { // Python's steps[-1]
-		i = len(steps) - 1
-	}
-	if i < 0 {
-		return k.Prefix + queue
-	}
-	return k.listAtStep(queue, steps[i])
-}
-
-func (k Keys) listAtStep(queue string, step int) string {
+	step := min(max(priority, 0), maxPriority) / priorityStep * priorityStep
 	if step == 0 {
 		return k.Prefix + queue
 	}
-	return k.Prefix + queue + k.separator() + strconv.Itoa(step)
+	return k.Prefix + queue + sep + strconv.Itoa(step)
 }
 
 // Lists returns all lists of a queue in the order in which they are consumed.
 func (k Keys) Lists(queue string) []string {
-	lists := make([]string, 0, len(k.prioritySteps()))
-	for _, step := range k.prioritySteps() {
-		lists = append(lists, k.listAtStep(queue, step))
+	var lists []string
+	for step := 0; step <= maxPriority; step += priorityStep {
+		lists = append(lists, k.List(queue, step))
 	}
 	return lists
 }
@@ -88,40 +56,21 @@ func (k Keys) Unacked() string { return k.Prefix + "unacked" }
 // seconds.
 func (k Keys) UnackedIndex() string { return k.Prefix + "unacked_index" }
 
-// BindingKey returns the set of an exchange's bindings, see [Keys.BindingMember].
+// BindingKey returns the set of an exchange's bindings, see [BindingMember].
 func (k Keys) BindingKey(exchange string) string { return k.Prefix + "_kombu.binding." + exchange }
 
-// BindingMember returns the member of BindingKey for a queue. The pattern is empty
-// except for topic exchanges.
-func (k Keys) BindingMember(routingKey, pattern, queue string) string {
-	return routingKey + k.separator() + pattern + k.separator() + queue
-}
+// BindingMember returns the member of [Keys.BindingKey] for a queue of a direct or
+// fanout exchange.
+func BindingMember(routingKey, queue string) string { return routingKey + sep + sep + queue }
 
 // Result returns the key of a task's result, which is also the channel on which it is
 // published to waiting clients.
-func (k Keys) Result(taskID string) string { return k.resultPrefix() + "celery-task-meta-" + taskID }
-
-func (k Keys) resultPrefix() string {
-	if k.ResultPrefix == "" || strings.ContainsRune(":_-.", rune(k.ResultPrefix[len(k.ResultPrefix)-1])) {
-		return k.ResultPrefix
+func (k Keys) Result(taskID string) string {
+	prefix := k.ResultPrefix
+	if prefix != "" && !strings.ContainsRune(":_-.", rune(prefix[len(prefix)-1])) {
+		prefix += "_"
 	}
-	return k.ResultPrefix + "_"
-}
-
-// EventChannel returns the channel of an event type: "/0.celeryev/worker.heartbeat" for
-// "worker-heartbeat". "task-multi" is the channel of arrays of task events, and "*"
-// gives the pattern (PSUBSCRIBE) of all.
-func (k Keys) EventChannel(eventType string) string {
-	return k.fanoutPrefix() + eventExchange + "/" + eventRoutingKey(eventType)
-}
-
-// ControlChannel returns the channel of remote control commands.
-func (k Keys) ControlChannel() string { return k.fanoutPrefix() + controlExchange }
-
-// Reply returns the list of replies to a command, by the routing key of its reply_to.
-// kombu never expires it; set an expiry of some seconds.
-func (k Keys) Reply(replyRoutingKey string) string {
-	return k.Prefix + replyRoutingKey + "." + replyExchange
+	return prefix + "celery-task-meta-" + taskID
 }
 
 // The default event_exchange and control_exchange.
@@ -131,6 +80,22 @@ const (
 	replyExchange   = "reply.celery.pidbox"
 )
 
-func (k Keys) fanoutPrefix() string {
-	return k.Prefix + strings.ReplaceAll(cmp.Or(k.FanoutPrefix, "/{db}."), "{db}", strconv.Itoa(k.DB))
+// EventChannel returns the channel of an event type: "/0.celeryev/worker.heartbeat" for
+// "worker-heartbeat". "task-multi" is the channel of arrays of task events, and "*"
+// gives the pattern (PSUBSCRIBE) of all.
+func (k Keys) EventChannel(eventType string) string {
+	return k.fanoutChannel(eventExchange) + "/" + eventRoutingKey(eventType)
+}
+
+// ControlChannel returns the channel of remote control commands.
+func (k Keys) ControlChannel() string { return k.fanoutChannel(controlExchange) }
+
+func (k Keys) fanoutChannel(exchange string) string {
+	return k.Prefix + "/" + strconv.Itoa(k.DB) + "." + exchange
+}
+
+// Reply returns the list of replies to a command, by the routing key of its reply_to.
+// kombu never expires it; set an expiry of some seconds.
+func (k Keys) Reply(replyRoutingKey string) string {
+	return k.Prefix + replyRoutingKey + "." + replyExchange
 }

@@ -10,15 +10,14 @@ import (
 func TestKeys(t *testing.T) {
 	var k celery.Keys
 	all := celery.Keys{
-		Prefix: "p:", ResultPrefix: "res", Sep: ":", Steps: []int{0, 5}, FanoutPrefix: "f{db}/", DB: 2,
+		Prefix: "p:", ResultPrefix: "res", DB: 2,
 	}
 	for _, test := range []struct{ name, got, want string }{
 		{"list", k.List("celery", 0), "celery"},
 		{"unacked", k.Unacked(), "unacked"},
 		{"list of 3", k.List("celery", 3), "celery\x06\x163"},
 		{"binding", k.BindingKey("reply.celery.pidbox"), "_kombu.binding.reply.celery.pidbox"},
-		{"bound", k.BindingMember("celery", "", "celery"), "celery\x06\x16\x06\x16celery"},
-		{"bound events", k.BindingMember("worker.#", "", "celeryev.1"), "worker.#\x06\x16\x06\x16celeryev.1"},
+		{"bound", celery.BindingMember("celery", "celery"), "celery\x06\x16\x06\x16celery"},
 		{"result", k.Result("t"), "celery-task-meta-t"},
 		{"index", k.UnackedIndex(), "unacked_index"},
 		{"events", k.EventChannel("worker-heartbeat"), "/0.celeryev/worker.heartbeat"},
@@ -32,13 +31,13 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	got := []string{
-		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.BindingKey("x"), all.BindingMember("r", "p", "q"),
+		all.List("q", 4), all.List("q", 9), all.Unacked(), all.UnackedIndex(), all.BindingKey("x"),
 		all.Result("t"), all.EventChannel("task-sent"), all.ControlChannel(), all.Reply("o"),
 		celery.Keys{ResultPrefix: "r:"}.Result("t"),
 	}
 	want := []string{
-		"p:q", "p:q:5", "p:unacked", "p:unacked_index", "p:_kombu.binding.x", "r:p:q",
-		"res_celery-task-meta-t", "p:f2/celeryev/task.sent", "p:f2/celery.pidbox", "p:o.reply.celery.pidbox",
+		"p:q\x06\x163", "p:q\x06\x169", "p:unacked", "p:unacked_index", "p:_kombu.binding.x",
+		"res_celery-task-meta-t", "p:/2.celeryev/task.sent", "p:/2.celery.pidbox", "p:o.reply.celery.pidbox",
 		"r:celery-task-meta-t",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -54,12 +53,5 @@ func TestLists(t *testing.T) {
 		if got := (celery.Keys{}).List("q", priority); got != want {
 			t.Errorf("priority %d: %q", priority, got)
 		}
-	}
-	odd := celery.Keys{Steps: []int{1, 5}}
-	if got := odd.List("q", 0); got != "q\x06\x165" {
-		t.Errorf("a priority below the first step: %q", got)
-	}
-	if got := (celery.Keys{Steps: []int{}}).List("q", 3); got != "q" {
-		t.Errorf("no steps: %q", got)
 	}
 }

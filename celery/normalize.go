@@ -2,7 +2,7 @@ package celery
 
 import (
 	"bytes"
-	"encoding/hex"
+	"regexp"
 )
 
 // NormalizeJSON converts JSON as Python writes it to standard JSON. NaN, Infinity and
@@ -48,68 +48,34 @@ func normalizeToken(src []byte, i int) (end int, replacement []byte) {
 	case c == '{':
 		return normalizeTypedValue(src, i)
 	case c == 'N':
-		return i + len("NaN"), quotedNaN
+		return i + len("NaN"), []byte(`"NaN"`)
 	case c == 'I':
-		return i + len("Infinity"), quotedInfinity
+		return i + len("Infinity"), []byte(`"Infinity"`)
 	case c == '-' && src[i+1] == 'I':
-		return i + len("-Infinity"), quotedMinusInfinity
+		return i + len("-Infinity"), []byte(`"-Infinity"`)
 	}
 	return i + 1, nil
 }
 
-var quotedNaN, quotedInfinity, quotedMinusInfinity = []byte(`"NaN"`), []byte(`"Infinity"`), []byte(`"-Infinity"`)
+// typedValue matches a typed value as kombu writes it, and captures a string in quotes
+// or the five parts of a uuid.
+var typedValue = regexp.MustCompile(`^\{"__type__": *"(?:(?:datetime|date|time|decimal|bytes|base64)", *"__value__": *("(?:[^"\\]|\\.)*")` +
+	`|uuid", *"__value__": *\{"hex": *"([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})"\})\}`)
 
 // normalizeTypedValue returns the end of the typed value at i and its plain value or,
-// if there is none, the index after the brace and nil. Its members must be in kombu's order.
+// if there is none, the index after the brace and nil.
 func normalizeTypedValue(src []byte, i int) (end int, replacement []byte) {
-	none := i + 1
-	kind, i := readStringMember(src, i+1, `"__type__"`)
-	if kind == nil || src[i] != ',' {
-		return none, nil
+	if !bytes.HasPrefix(src[i:], []byte(`{"__type__"`)) {
+		return i + 1, nil
 	}
-	value, i := readStringMember(src, i+1, `"__value__"`)
-	switch string(kind) {
-	case `"datetime"`, `"date"`, `"time"`, `"decimal"`, `"bytes"`, `"base64"`:
-	case `"uuid"`:
-		if value == nil && src[i] == '{' {
-			if value, i = readStringMember(src, i+1, `"hex"`); value == nil || src[i] != '}' {
-				return none, nil
-			}
-			value, i = quotedUUID(value), skipSpace(src, i+1)
-		}
-	default:
-		return none, nil
+	m := typedValue.FindSubmatch(src[i:])
+	if m == nil {
+		return i + 1, nil
 	}
-	if value == nil || src[i] != '}' {
-		return none, nil
+	end = i + len(m[0])
+	if m[1] != nil {
+		return end, m[1]
 	}
-	return i + 1, value
-}
-
-// readStringMember returns the string, in quotes, that is the value of the member at i, and
-// the index of what follows it. If the member has another name or value, the string is
-// nil and the index that of the member or the value.
-func readStringMember(src []byte, i int, name string) (quoted []byte, next int) {
-	i = skipSpace(src, i)
-	if !bytes.HasPrefix(src[i:], []byte(name)) {
-		return nil, i
-	}
-	start := skipSpace(src, skipSpace(src, i+len(name))+1) // after the colon
-	if src[start] != '"' {
-		return nil, start
-	}
-	end := skipString(src, start)
-	return src[start:end], skipSpace(src, end)
-}
-
-// quotedUUID returns a UUID with dashes from its quoted digits, nil if they are malformed.
-func quotedUUID(quotedHex []byte) []byte {
-	var id [16]byte
-	if len(quotedHex) != 34 {
-		return nil
-	}
-	if _, err := hex.Decode(id[:], quotedHex[1:33]); err != nil {
-		return nil
-	}
-	return append(appendUUID([]byte{'"'}, id), '"')
+	uuid := append([]byte{'"'}, bytes.Join(m[2:], []byte{'-'})...)
+	return end, append(uuid, '"')
 }

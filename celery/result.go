@@ -34,7 +34,7 @@ type Exception struct {
 
 // NewException returns one of Python's built-in exceptions with a message.
 func NewException(class, message string) *Exception {
-	return &Exception{Type: class, Args: []json.RawMessage{appendString(nil, message)}}
+	return &Exception{Type: class, Args: []json.RawMessage{appendString(nil, "", message)}}
 }
 
 // String returns Python's repr: ValueError('bad event', 7).
@@ -56,18 +56,13 @@ func (e *Exception) String() string {
 //
 // Source: celery/backends/base.py Backend.prepare_exception.
 func (e *Exception) append(dst []byte) []byte {
-	dst = append(dst, `{"exc_type": `...)
-	dst = appendString(dst, e.Type)
-	dst = append(dst, `, "exc_message": [`...)
-	for i, arg := range e.Args {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		dst = appendRawOr(dst, arg, "null")
+	dst = appendString(dst, `{"exc_type": `, e.Type)
+	prefix := `, "exc_message": [`
+	for _, arg := range e.Args {
+		dst = appendRawOr(dst, prefix, arg, "null")
+		prefix = ", "
 	}
-	dst = append(dst, `], "exc_module": `...)
-	dst = appendString(dst, cmp.Or(e.Module, "builtins"))
-	return append(dst, '}')
+	return append(appendString(dst, `], "exc_module": `, cmp.Or(e.Module, "builtins")), '}')
 }
 
 // A Result is the result of a task: the value at [Keys.Result], which is also
@@ -91,27 +86,22 @@ type Result struct {
 //
 // Source: celery/backends/base.py Backend._get_result_meta.
 func (r *Result) Append(dst []byte) []byte {
-	dst = append(dst, `{"status": `...)
-	dst = appendString(dst, string(r.Status))
+	dst = appendString(dst, `{"status": `, string(r.Status))
 	dst = append(dst, `, "result": `...)
 	if r.Exception != nil {
 		dst = r.Exception.append(dst)
 	} else {
-		dst = appendRawOr(dst, r.Value, "null")
+		dst = appendRawOr(dst, "", r.Value, "null")
 	}
-	dst = append(dst, `, "traceback": `...)
-	dst = appendStringOrNull(dst, r.Traceback)
-	dst = append(dst, `, "children": [], "date_done": `...)
-	dst = appendTime(dst, r.Done)
+	dst = appendStringOrNull(dst, `, "traceback": `, r.Traceback)
+	dst = appendTime(dst, `, "children": [], "date_done": `, r.Done)
 	if r.GroupID != "" {
-		dst = appendString(append(dst, `, "group_id": `...), r.GroupID)
+		dst = appendString(dst, `, "group_id": `, r.GroupID)
 	}
 	if r.ParentID != "" {
-		dst = appendString(append(dst, `, "parent_id": `...), r.ParentID)
+		dst = appendString(dst, `, "parent_id": `, r.ParentID)
 	}
-	dst = append(dst, `, "task_id": `...)
-	dst = appendString(dst, r.TaskID)
-	return append(dst, '}')
+	return append(appendString(dst, `, "task_id": `, r.TaskID), '}')
 }
 
 // ResultStatus returns the status of a stored result, "" if it is not a result.

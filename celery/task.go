@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -43,7 +42,6 @@ type Task struct {
 	Priority             int    // 0, the first to be served, to 9
 	Exchange, RoutingKey string // "" and the queue, except for named exchanges
 	DeliveryTag          string // of this message; new each time it is sent
-	Redelivered          bool   // delivered before, but not acknowledged
 
 	// Headers are the headers that have no field here, as JSON: "timelimit", the
 	// stamps ("stamped_headers", "stamps"), "replaced_task_nesting", and the
@@ -102,74 +100,57 @@ func (t *Task) Append(dst []byte) []byte {
 	}
 	dst = appendEnvelopeStart(dst, t.bodyJSON())
 	dst = t.appendHeaders(dst, id)
-	dst = append(dst, `}, "properties": {"correlation_id": `...)
-	dst = appendString(dst, cmp.Or(t.CorrelationID, id))
-	dst = append(dst, `, "reply_to": `...)
-	dst = appendString(dst, t.ReplyTo)
+	dst = appendString(dst, `}, "properties": {"correlation_id": `, cmp.Or(t.CorrelationID, id))
+	dst = appendString(dst, `, "reply_to": `, t.ReplyTo)
 	if !t.Expires.IsZero() {
-		dst = append(dst, `, "expiration": "`...)
-		dst = strconv.AppendInt(dst, max(time.Until(t.Expires).Milliseconds(), 0), 10)
-		dst = append(dst, '"')
+		dst = append(appendInt(dst, `, "expiration": "`, max(time.Until(t.Expires).Milliseconds(), 0)), '"')
 	}
 	dst = append(dst, ", "...)
-	return deliveryProperties{'2', t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.appendEnvelopeEnd(dst)
+	return deliveryProperties{2, t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.appendEnvelopeEnd(dst)
 }
 
 // bodyJSON returns `[args, kwargs, embed]`.
 func (t *Task) bodyJSON() []byte {
 	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+len(t.Embed)+96)
-	b = appendRawOr(append(b, '['), t.Args, "[]")
-	b = appendRawOr(append(b, ", "...), t.Kwargs, "{}")
-	b = appendRawOr(append(b, ", "...), t.Embed, emptyEmbedJSON)
+	b = appendRawOr(b, "[", t.Args, "[]")
+	b = appendRawOr(b, ", ", t.Kwargs, "{}")
+	b = appendRawOr(b, ", ", t.Embed, emptyEmbedJSON)
 	return append(b, ']')
 }
 
 func (t *Task) appendHeaders(dst []byte, id string) []byte {
-	text := func(name, value string) {
-		dst = append(dst, name...)
-		dst = appendStringOrNull(dst, value)
-	}
-	dst = append(dst, `"lang": "py", "task": `...)
-	dst = appendString(dst, t.Name)
-	text(`, "id": `, id)
-	text(`, "shadow": `, t.Shadow)
-	dst = append(dst, `, "eta": `...)
-	dst = appendTime(dst, t.ETA)
-	dst = append(dst, `, "expires": `...)
-	dst = appendTime(dst, t.Expires)
-	text(`, "group": `, t.GroupID)
-	dst = append(dst, `, "group_index": `...)
+	dst = appendString(dst, `"lang": "py", "task": `, t.Name)
+	dst = appendString(dst, `, "id": `, id)
+	dst = appendStringOrNull(dst, `, "shadow": `, t.Shadow)
+	dst = appendTime(dst, `, "eta": `, t.ETA)
+	dst = appendTime(dst, `, "expires": `, t.Expires)
+	dst = appendStringOrNull(dst, `, "group": `, t.GroupID)
 	if t.GroupIndex < 0 || t.GroupID == "" {
-		dst = append(dst, "null"...)
+		dst = append(dst, `, "group_index": null`...)
 	} else {
-		dst = strconv.AppendInt(dst, int64(t.GroupIndex), 10)
+		dst = appendInt(dst, `, "group_index": `, int64(t.GroupIndex))
 	}
-	dst = append(dst, `, "retries": `...)
-	dst = strconv.AppendInt(dst, int64(t.Retries), 10)
-	dst = append(dst, `, "timelimit": `...)
-	dst = appendRawOr(dst, t.Headers["timelimit"], "[null, null]")
-	text(`, "root_id": `, cmp.Or(t.RootID, id))
-	text(`, "parent_id": `, t.ParentID)
-	dst = append(dst, `, "argsrepr": `...)
-	dst = appendString(dst, t.ArgsRepr)
-	dst = append(dst, `, "kwargsrepr": `...)
-	dst = appendString(dst, t.KwargsRepr)
-	text(`, "origin": `, t.Origin)
-	dst = append(dst, `, "ignore_result": `...)
-	dst = strconv.AppendBool(dst, t.IgnoreResult)
-	dst = append(dst, `, "replaced_task_nesting": `...)
-	dst = appendRawOr(dst, t.Headers["replaced_task_nesting"], "0")
-	dst = append(dst, `, "stamped_headers": `...)
-	dst = appendRawOr(dst, t.Headers["stamped_headers"], "null")
-	dst = append(dst, `, "stamps": `...)
-	dst = appendRawOr(dst, t.Headers["stamps"], "{}")
+	dst = appendInt(dst, `, "retries": `, int64(t.Retries))
+	dst = t.appendHeader(dst, "timelimit")
+	dst = appendString(dst, `, "root_id": `, cmp.Or(t.RootID, id))
+	dst = appendStringOrNull(dst, `, "parent_id": `, t.ParentID)
+	dst = appendString(dst, `, "argsrepr": `, t.ArgsRepr)
+	dst = appendString(dst, `, "kwargsrepr": `, t.KwargsRepr)
+	dst = appendStringOrNull(dst, `, "origin": `, t.Origin)
+	dst = appendBool(dst, `, "ignore_result": `, t.IgnoreResult)
+	dst = t.appendHeader(dst, "replaced_task_nesting")
+	dst = t.appendHeader(dst, "stamped_headers")
+	dst = t.appendHeader(dst, "stamps")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
 		if _, written := unparsedHeaders[name]; !written {
-			dst = append(appendString(append(dst, ", "...), name), ": "...)
-			dst = appendRawOr(dst, t.Headers[name], "null")
+			dst = t.appendHeader(dst, name)
 		}
 	}
 	return dst
+}
+
+func (t *Task) appendHeader(dst []byte, name string) []byte {
+	return appendRawOr(appendString(dst, ", ", name), ": ", t.Headers[name], cmp.Or(unparsedHeaders[name], "null"))
 }
 
 // unparsedHeaders are the headers of Celery that are kept in Headers, and their values that

@@ -243,37 +243,6 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-func TestRedelivered(t *testing.T) {
-	for _, test := range []struct{ before, after string }{
-		{`{"headers": {}, "properties": {"delivery_info": {}}}`, `{"headers": {"redelivered": true}, "properties": {"delivery_info": {"redelivered": true}}}`},
-		{`{"x": {"headers": 1}, "properties": {"p": 1, "delivery_info": {"a": [1, NaN ] } }, "headers":{"h":"\u00e9"} }`,
-			`{"x": {"headers": 1}, "properties": {"p": 1, "delivery_info": {"a": [1, NaN ] , "redelivered": true} }, "headers":{"h":"\u00e9", "redelivered": true} }`},
-		{`{"headers": {"redelivered": false, "h": 1}, "properties": {"delivery_info": {"redelivered":true}}}`,
-			`{"headers": {"redelivered": true, "h": 1}, "properties": {"delivery_info": {"redelivered":true}}}`},
-		{`{"headers": null}`, `{"headers": null}`},
-		{`{"properties": {"delivery_info": 7}}`, `{"properties": {"delivery_info": 7}}`},
-		{`[]`, `[]`},
-	} {
-		got, err := celery.MarkRedelivered([]byte(test.before))
-		if err != nil || string(got) != test.after {
-			t.Errorf("Redelivered(%s) = %s, %v", test.before, got, err)
-		}
-	}
-	got, err := celery.MarkRedelivered(captured(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if task := decode(t, string(got)); !task.Redelivered {
-		t.Errorf("%s", got)
-	}
-	if again, err := celery.MarkRedelivered(got); err != nil || !bytes.Equal(again, got) {
-		t.Errorf("once more: %s, %v", again, err)
-	}
-	if _, err := celery.MarkRedelivered([]byte(`{"headers": {}`)); err == nil {
-		t.Error("no error for half an envelope")
-	}
-}
-
 func TestArgument(t *testing.T) {
 	task := celery.Task{Args: json.RawMessage(`[1, {"a": "b"}]`), Kwargs: json.RawMessage(`{"x": NaN, "y": null}`)}
 	for _, test := range []struct {

@@ -26,23 +26,3 @@ func parseTime(value []byte) (time.Time, error) {
 	}
 	return time.Time{}, fmt.Errorf("%.60q is no ISO 8601 time", s)
 }
-
-// appendTime appends t as datetime.isoformat does, in UTC, or null.
-func appendTime(dst []byte, t time.Time) []byte {
-	if t.IsZero() {
-		return append(dst, "null"...)
-	}
-	layout := `"2006-01-02T15:04:05.000000+00:00"`
-	if t.Nanosecond() < 1000 {
-		layout = `"2006-01-02T15:04:05+00:00"`
-	}
-	return t.UTC().AppendFormat(dst, layout)
-}
-
-// unixSeconds returns t as a Python timestamp: seconds since 1970, to the microsecond.
-func unixSeconds(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMicro()) / 1e6
-}

@@ -139,11 +139,6 @@ func TestCeleryControl(t *testing.T) {
 		if got := scheduled[0]; got.Request.ID != id("later") || got.Request.Name != ingest || got.ETA == "" {
 			t.Errorf("celery inspect scheduled: %+v", got)
 		}
-		// Celery's own workers do not report scheduled tasks here.
-		var queried map[string][]any
-		if inspect(&queried, "query_task", id("later")); len(queried) > 1 || len(queried) == 1 && len(queried[id("later")]) != 2 {
-			t.Errorf("celery inspect query_task: %+v", queried)
-		}
 		control("flagged as revoked", "revoke", id("later"))
 		var ids []string
 		if inspect(&ids, "revoked"); !slices.Contains(ids, id("later")) {
@@ -154,15 +149,6 @@ func TestCeleryControl(t *testing.T) {
 			t.Errorf("celery inspect active: %v", tasks)
 		}
 		inspect(&tasks, "reserved")
-
-		// Rate limits.
-		control("new rate limit set successfully", "rate_limit", ingest, "4/s")
-		var took float64
-		py.into(t, &took, `(began := time.monotonic(), group(telemetry_ingest.s(event(f"slow-{i}")) for i in range(6))().get(timeout=TIMEOUT), time.monotonic() - began)[2]`)
-		if took < 1 {
-			t.Errorf("6 tasks at 4/s took %.2f s", took)
-		}
-		control("rate limit (disabled|set) successfully", "rate_limit", ingest, "0")
 
 		// The result of a task.
 		py.eval(t, `(r := telemetry_ingest.delay(event("done")), r.get(timeout=TIMEOUT))`)

@@ -1,27 +1,33 @@
 package main
 
 import (
+	"cmp"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/ingest"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 func newToken() *cobra.Command {
-	return newGroup("token", "Create, list and revoke the tokens of agents, collectors and programs",
-		newTokenCreate(), newTokenList(), newTokenRevoke())
+	return newGroup("token", "Create, list, bind and revoke the tokens of agents, collectors and programs",
+		newTokenCreate(), newTokenList(), newTokenBind(), newTokenRevoke())
 }
 
 func newTokenCreate() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "create --agent ID | --collector NAME | --api NAME --role ROLE",
+		Use:   "create --agent ID [--host HOST | --any-host] | --collector NAME | --api NAME --role ROLE",
 		Short: "Create a token; its secret is shown only now",
 		Args:  cobra.NoArgs,
 	}
 	location := addStoreFlags(cmd)
 	agent := cmd.Flags().String("agent", "", "a token that posts telemetry as the agent `ID` only")
+	host := cmd.Flags().String("host", "", "the `HOST` of the agent; default: the first one that its events name")
+	anyHost := cmd.Flags().Bool("any-host", false, "let the agent post events of any host, as one that reads forwarded events must")
 	collector := cmd.Flags().String("collector", "", "a token for a forwarder `NAME` that posts telemetry of any agent")
 	api := cmd.Flags().String("api", "", "a token for a program `NAME` that reads and acts")
 	role := cmd.Flags().String("role", "", "`ROLE` of an --api token: viewer, analyst or admin")
@@ -41,8 +47,14 @@ func newTokenCreate() *cobra.Command {
 		if (kind == auth.KindAPI) != (*role != "") {
 			return usagef("create token: --role goes with --api, and --api with --role")
 		}
+		if (*host != "" || *anyHost) && kind != auth.KindAgent {
+			return usagef("create token: --host and --any-host go with --agent")
+		}
 		t, secret, err := auth.NewToken(kind, subject, *role, time.Now())
 		if err != nil {
+			return err
+		}
+		if t.Host, err = boundHost(*host, *anyHost); err != nil {
 			return err
 		}
 		s, err := location.openOrCreate(cmd)
@@ -81,7 +93,7 @@ func newTokenList() *cobra.Command {
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		if !*asJSON {
-			fprintfPrintable(tw, "ID\tKIND\tFOR\tROLE\tCREATED\tREVOKED\n")
+			fprintfPrintable(tw, "ID\tKIND\tFOR\tROLE\tHOST\tCREATED\tREVOKED\n")
 		}
 		for _, t := range tokens {
 			if *asJSON {
@@ -90,9 +102,64 @@ func newTokenList() *cobra.Command {
 				}
 				continue
 			}
-			fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, formatTime(t.Created), formatTime(t.Revoked))
+			fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Subject, t.Role, hostText(t), formatTime(t.Created), formatTime(t.Revoked))
 		}
 		return tw.Flush()
+	}
+	return cmd
+}
+
+// hostText says of which hosts a token can post events.
+func hostText(t store.Token) string {
+	switch {
+	case t.Kind == auth.KindAPI:
+		return ""
+	case t.Kind == auth.KindCollector || t.Host == store.AnyHost:
+		return "any"
+	case t.Host == "":
+		return "first use"
+	}
+	return t.Host
+}
+
+// boundHost returns the Host of a token that the flags ask for.
+func boundHost(host string, anyHost bool) (string, error) {
+	if host != "" && anyHost {
+		return "", usagef("give a host or --any-host, not both")
+	}
+	if anyHost {
+		return store.AnyHost, nil
+	}
+	if problem := ingest.NameProblem(host); problem != "" || host == store.AnyHost {
+		return "", usagef("%q is not the name of a host", host)
+	}
+	return host, nil
+}
+
+func newTokenBind() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bind ID [HOST | --any-host]",
+		Short: "Bind an agent's token to another host, by its id from the list",
+		Long: "Bind an agent's token to HOST, as when a machine got another name. Without HOST, the next events that name a\n" +
+			"host bind it. The events of an agent count as events of its host, whatever they say.",
+		Args: cobra.RangeArgs(1, 2),
+	}
+	location := addStoreFlags(cmd)
+	anyHost := cmd.Flags().Bool("any-host", false, "let the agent post events of any host")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		host, err := boundHost(strings.Join(args[1:], ""), *anyHost)
+		if err != nil {
+			return err
+		}
+		s, err := location.openExisting(cmd)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		if err := s.SetTokenHost(cmd.Context(), args[0], host); err != nil {
+			return withHint(err, "picket token list shows the ids")
+		}
+		return addCLIAuditEntry(cmd, s, "token.bind", args[0], "host="+cmp.Or(host, "first use"))
 	}
 	return cmd
 }

@@ -51,6 +51,8 @@ type Identity struct {
 	Kind    string // KindAgent, KindCollector, KindAPI, or "user" for a person
 	Subject string // agent id, collector's or program's name, user name
 	Role    string // of a person or an API token
+	TokenID string // of an agent's token
+	Host    string // of an agent's token, see store.Token
 }
 
 // HasRole reports whether the identity has the role or a higher one.
@@ -143,10 +145,10 @@ const (
 // Unconfirmed returns how many requests were accepted because of Grace.
 func (t *TokenVerifier) Unconfirmed() int64 { return t.unconfirmed.Load() }
 
-// Check returns the identity that a token's secret authenticates. An unknown or
+// Authenticate returns the identity that a token's secret authenticates. An unknown or
 // revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
 // picket.ErrUnavailable.
-func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, error) {
+func (t *TokenVerifier) Authenticate(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
 	}
@@ -182,18 +184,34 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 		return Identity{}, fmt.Errorf("check token: %w", err)
 	}
 	id := Identity{Kind: tok.Kind, Subject: tok.Subject, Role: tok.Role}
+	if id.Kind == KindAgent {
+		id.TokenID, id.Host = tok.ID, tok.Host
+	}
 	t.cacheToken(sum, cachedToken{id, now.Add(tokenCacheTTL), now, false})
 	return id, nil
 }
 
-// CheckSender is Check for tokens that may send telemetry, those of agents and
+// AuthenticateSender is Authenticate for tokens that may send telemetry, those of agents and
 // collectors. Any other token is ErrForbidden.
-func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identity, error) {
-	id, err := t.Check(ctx, secret)
+func (t *TokenVerifier) AuthenticateSender(ctx context.Context, secret string) (Identity, error) {
+	id, err := t.Authenticate(ctx, secret)
 	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
 		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
+}
+
+// BindHost binds the token of an agent that is not bound yet to the host that it is
+// used for, and returns the host that it is bound to. The new binding takes effect in
+// Authenticate within a second.
+func (t *TokenVerifier) BindHost(ctx context.Context, agent Identity, host string) (bound string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, uncachedTokenLookupTimeout)
+	defer cancel()
+	bound, err = t.store.BindToken(ctx, agent.TokenID, host)
+	if err == nil && bound == host {
+		t.Log.Info("agent's token bound to its host", "agent", agent.Subject, "token", agent.TokenID, "host", host)
+	}
+	return bound, err
 }
 
 // warn logs once a minute that tokens are accepted without the store.

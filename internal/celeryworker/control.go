@@ -57,7 +57,7 @@ func (n *Node) handleControl(ctx context.Context, message []byte) {
 
 // stateChangingCommands are the commands that change something. They are logged; their
 // sender is not known.
-var stateChangingCommands = []string{"revoke", "terminate", "rate_limit", "pool_grow", "pool_shrink", "shutdown"}
+var stateChangingCommands = []string{"revoke", "terminate", "pool_grow", "pool_shrink", "shutdown"}
 
 // commandHandlers are the remote control commands. All others are answered with an error.
 //
@@ -73,13 +73,11 @@ var commandHandlers = map[string]func(*Node, context.Context, *celery.Control) (
 	"registered":     func(n *Node, _ context.Context, _ *celery.Control) (any, error) { return n.set.Tasks, nil },
 	"active_queues":  (*Node).handleActiveQueues,
 	"revoked":        func(n *Node, ctx context.Context, _ *celery.Control) (any, error) { return n.q.RevokedIDs(ctx) },
-	"query_task":     (*Node).handleQueryTask,
 	"heartbeat":      (*Node).handleHeartbeatCommand,
 	"enable_events":  (*Node).handleEnableEvents,
 	"disable_events": (*Node).handleDisableEvents,
 	"revoke":         (*Node).handleRevoke,
 	"terminate":      (*Node).handleRevoke,
-	"rate_limit":     (*Node).handleRateLimit,
 	"pool_grow": func(n *Node, _ context.Context, c *celery.Control) (any, error) {
 		return n.handlePoolResize(c, 1, "grow")
 	},

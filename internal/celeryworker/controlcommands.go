@@ -2,9 +2,6 @@ package celeryworker
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
 
 	"github.com/picket-edr/picket/celery"
 )
@@ -44,30 +41,6 @@ func (n *Node) handleRevoke(ctx context.Context, c *celery.Control) (any, error)
 		return nil, err
 	}
 	return okReply("tasks %v flagged as revoked", args.IDs)
-}
-
-func (n *Node) handleRateLimit(_ context.Context, c *celery.Control) (any, error) {
-	var args struct {
-		Name  string `json:"task_name"`
-		Limit any    `json:"rate_limit"`
-	}
-	if err := decodeArguments(c, &args); err != nil {
-		return nil, err
-	}
-	if !slices.Contains(n.set.Tasks, args.Name) {
-		return nil, errors.New("unknown task")
-	}
-	if args.Limit == nil {
-		args.Limit = 0
-	}
-	limit := fmt.Sprint(args.Limit)
-	if err := n.q.SetRateLimit(limit); err != nil {
-		return nil, err
-	}
-	if limit == "0" {
-		return okReply("rate limit disabled successfully")
-	}
-	return okReply("new rate limit set successfully")
 }
 
 // maxPoolSize bounds what remote control can set.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
@@ -66,23 +65,14 @@ func (n *Node) handleConf(context.Context, *celery.Control) (any, error) {
 	}, nil
 }
 
-// eachActiveTask calls f with the description of each task in flight, all of which run.
-func (n *Node) eachActiveTask(f func(id string, info jsonObject)) {
-	n.q.EachInflight(func(t *celeryqueue.Task) {
-		info := n.describeTask(t.Task)
-		info["time_start"], info["worker_pid"] = float64(t.ClaimedAt().UnixMicro())/1e6, os.Getpid()
-		f(t.ID, info)
-	})
-}
-
 // describeTask describes a task that has not started.
 //
 // Source: celery/worker/request.py Request.info.
-func (n *Node) describeTask(t *celery.Task) jsonObject {
+func (n *Node) describeTask(t *celeryqueue.Task) jsonObject {
 	return jsonObject{
 		"id": t.ID, "name": t.Name, "type": t.Name, "hostname": n.name, "args": normalizeJSONOr(t.Args, "[]"), "kwargs": normalizeJSONOr(t.Kwargs, "{}"),
 		"acknowledged": false, "time_start": nil, "worker_pid": nil,
-		"delivery_info": jsonObject{"exchange": t.Exchange, "routing_key": t.RoutingKey, "priority": t.Priority, "redelivered": t.Redelivered},
+		"delivery_info": jsonObject{"exchange": t.Exchange, "routing_key": t.RoutingKey, "priority": t.Priority, "redelivered": false},
 	}
 }
 
@@ -95,16 +85,21 @@ func normalizeJSONOr(src json.RawMessage, fallback string) json.RawMessage {
 	return json.RawMessage(fallback)
 }
 
+// handleActive returns the tasks in flight, all of which run.
 func (n *Node) handleActive(context.Context, *celery.Control) (any, error) {
 	all := []jsonObject{}
-	n.eachActiveTask(func(_ string, info jsonObject) { all = append(all, info) })
+	n.q.EachInflight(func(t *celeryqueue.Task) {
+		info := n.describeTask(t)
+		info["time_start"], info["worker_pid"] = float64(t.ClaimedAt().UnixMicro())/1e6, os.Getpid()
+		all = append(all, info)
+	})
 	return all, nil
 }
 
 func (n *Node) handleScheduled(ctx context.Context, _ *celery.Control) (any, error) {
 	all := []jsonObject{}
-	err := n.q.EachScheduled(ctx, func(t *celery.Task, due time.Time) {
-		all = append(all, jsonObject{"eta": due.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.describeTask(t)})
+	err := n.q.EachScheduled(ctx, func(t *celeryqueue.Task) {
+		all = append(all, jsonObject{"eta": t.ETA.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.describeTask(t)})
 	})
 	return all, err
 }
@@ -121,24 +116,4 @@ func (n *Node) handleActiveQueues(context.Context, *celery.Control) (any, error)
 		})
 	}
 	return all, nil
-}
-
-// handleQueryTask returns [state, description] for each of the tasks that is here.
-func (n *Node) handleQueryTask(ctx context.Context, c *celery.Control) (any, error) {
-	var args struct{ IDs stringOrList }
-	if err := decodeArguments(c, &args); err != nil {
-		return nil, err
-	}
-	found := jsonObject{}
-	n.eachActiveTask(func(id string, info jsonObject) {
-		if slices.Contains(args.IDs, id) {
-			found[id] = []any{"active", info}
-		}
-	})
-	err := n.q.EachScheduled(ctx, func(t *celery.Task, _ time.Time) {
-		if slices.Contains(args.IDs, t.ID) {
-			found[t.ID] = []any{"reserved", n.describeTask(t)}
-		}
-	})
-	return found, err
 }

@@ -4,6 +4,7 @@
 package celeryworker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -58,8 +59,8 @@ type Node struct {
 	started   time.Time
 	clock     celery.Clock
 	processed atomic.Int64
-	// eventsEnabled: task events are on.
-	eventsEnabled atomic.Bool
+
+	eventsEnabled atomic.Bool // task events are on
 
 	mu     sync.Mutex
 	name   string         // "" until Run has claimed one
@@ -119,36 +120,21 @@ func (n *Node) Run(ctx context.Context) {
 // necessary.
 func (n *Node) claimName(ctx context.Context) (string, error) {
 	host, _ := os.Hostname()
-	base, at := "picket", host
-	if n.set.NodeName != "" {
-		base, at, _ = strings.Cut(n.set.NodeName, "@")
-	}
-	for i := 1; ; i++ {
-		name := base + "@" + at
-		if i > 1 {
-			name = base + strconv.Itoa(i) + "@" + at
+	base, host, _ := strings.Cut(cmp.Or(n.set.NodeName, "picket@"+host), "@")
+	name := base + "@" + host
+	for i := 2; ; i++ {
+		// A killed node leaves its name behind, which a living one would renew.
+		for attempt := range 2 {
+			if attempt > 0 {
+				backoff.Sleep(ctx, nameTTL+eventsInterval)
+			}
+			mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ID(), nameTTL).Result()
+			if mine || err != nil {
+				return name, redisstats.WrapError(err)
+			}
 		}
-		switch mine, err := n.tryClaimName(ctx, name); {
-		case err != nil:
-			return "", err
-		case mine:
-			return name, nil
-		}
+		name = base + strconv.Itoa(i) + "@" + host
 	}
-}
-
-// tryClaimName claims a name that is free, or becomes free while a living node would have
-// renewed it: a killed node leaves its name behind.
-func (n *Node) tryClaimName(ctx context.Context, name string) (mine bool, err error) {
-	claim := func() (bool, error) {
-		mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ID(), nameTTL).Result()
-		return mine, redisstats.WrapError(err)
-	}
-	if mine, err = claim(); mine || err != nil {
-		return mine, err
-	}
-	backoff.Sleep(ctx, nameTTL+eventsInterval)
-	return claim()
 }
 
 func (n *Node) nameClaimKey(name string) string { return n.set.OwnKey("node:" + name) }
@@ -162,11 +148,11 @@ func (n *Node) hostname() string {
 
 // listen handles remote control and heartbeats until ctx ends.
 func (n *Node) listen(ctx context.Context) {
-	control, beats := n.set.Keys.ControlChannel(), n.set.Keys.EventChannel("worker-heartbeat")
-	channels := []string{beats}
+	control := n.set.Keys.ControlChannel()
+	channels := []string{n.set.Keys.EventChannel("worker-heartbeat")}
 	if n.set.RemoteControl {
 		channels = append(channels, control)
-		binding, bound := n.set.Keys.BindingKey("celery.pidbox"), n.set.Keys.BindingMember("", "", n.name+".celery.pidbox")
+		binding, bound := n.set.Keys.BindingKey("celery.pidbox"), celery.BindingMember("", n.name+".celery.pidbox")
 		n.q.Client().SAdd(ctx, binding, bound)
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -175,31 +161,16 @@ func (n *Node) listen(ctx context.Context) {
 		}()
 	}
 	sub := n.q.Client().Subscribe(ctx, channels...)
-	defer sub.Close()
-	messages := sub.Channel() // it reconnects by itself
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case m, ok := <-messages:
-			if !ok {
-				return
-			}
-			if m.Channel == control {
-				n.handleControl(ctx, []byte(m.Payload))
-			} else if h, err := celery.DecodeHeartbeat([]byte(m.Payload)); err == nil {
-				n.recordHeartbeat(h)
+	context.AfterFunc(ctx, func() { sub.Close() })
+	for m := range sub.Channel() { // which reconnects by itself
+		if m.Channel == control {
+			n.handleControl(ctx, []byte(m.Payload))
+		} else if h, err := celery.DecodeHeartbeat([]byte(m.Payload)); err == nil {
+			n.clock.Adjust(h.Clock)
+			if h.Software != softwareName {
+				n.q.RecordOtherWorker()
 			}
 		}
-	}
-}
-
-// recordHeartbeat records workers of another kind, which may know tasks that picket
-// does not.
-func (n *Node) recordHeartbeat(h celery.Heartbeat) {
-	n.clock.Adjust(h.Clock)
-	if h.Software != softwareName {
-		n.q.RecordOtherWorker()
 	}
 }
 
@@ -221,11 +192,11 @@ func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	n.q.Client().Publish(ctx, n.set.Keys.EventChannel(kind), celery.AppendEvent(nil, &e))
 }
 
-// bufferEvents buffers task events until the next flush.
-func (n *Node) bufferEvents(events ...celery.Event) {
+// bufferEvent buffers a task event until the next flush.
+func (n *Node) bufferEvent(e celery.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.events = append(n.events, events...)
+	n.events = append(n.events, e)
 }
 
 // flush publishes the buffered events.

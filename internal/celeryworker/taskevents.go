@@ -23,12 +23,12 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 		e := n.newEvent("task-received")
 		e.UUID, e.RootID, e.ParentID, e.Name, e.Args, e.Kwargs = t.ID, t.RootID, t.ParentID, cmp.Or(t.Shadow, t.Name), t.ArgsRepr, t.KwargsRepr
 		e.Retries, e.ETA, e.Expires = t.Retries, t.ETA, t.Expires
-		n.bufferEvents(e)
+		n.bufferEvent(e)
 	}
 	for _, t := range begun {
 		e := n.newEvent("task-started")
 		e.UUID = t.ID
-		n.bufferEvents(e)
+		n.bufferEvent(e)
 	}
 }
 
@@ -39,7 +39,7 @@ func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask) {
 		return
 	}
 	for i := range tasks {
-		n.bufferEvents(n.newFinishedEvent(&tasks[i]))
+		n.bufferEvent(n.newFinishedEvent(&tasks[i]))
 	}
 }
 

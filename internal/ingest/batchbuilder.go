@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/store"
 )
 
 // A rejectedEvent is an event that intake rejected.
@@ -38,11 +40,16 @@ type batchBuilder struct {
 	seen        int // events so far, accepted and rejected
 	validator   Validator
 	sender      string // Sender of the events
+	host        string // of the agent's token, "" for a collector's or before its first use
+	otherHosts  int    // events that name another
 	idSecret    []byte // from which ids are derived
 }
 
 func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
 	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator, sender: from.String(), idSecret: h.opt.IDSecret}
+	if from.Kind == auth.KindAgent && from.Host != store.AnyHost {
+		b.host = from.Host
+	}
 	b.batch = picket.Batch{ID: newBatchID(), Received: h.opt.Now().UTC().Truncate(time.Microsecond)}
 	return b
 }
@@ -64,12 +71,6 @@ func (b *batchBuilder) addEvent(r *normalize.Reader, raw []byte, defaults reques
 	if len(errs) == 0 {
 		b.batch.Events = append(b.batch.Events, ev)
 		return nil
-	}
-	if ev.AgentID == "" {
-		ev.AgentID = b.from.Subject
-	}
-	if ev.Host == "" {
-		ev.Host = ev.AgentID
 	}
 	rej := rejectedEvent{index: index, id: strings.Clone(ev.ID), errs: errs} // cloned, because the reader's strings alias the body
 	b.rejected = append(b.rejected, rej)
@@ -117,6 +118,7 @@ func (b *batchBuilder) readEvent(r *normalize.Reader, raw []byte, defaults reque
 	if ev.ID == "" {
 		ev.ID = idFromContent(b.idSecret, b.from.Subject, b.seen, raw)
 	}
+	b.setHost(&ev, len(errs) == 0)
 	return ev, errs
 }
 
@@ -147,16 +149,55 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 		}
 		ev.AgentID = b.from.Subject
 	}
-	if ev.Host == "" {
-		ev.Host = ev.AgentID
-	}
 	if ev.AgentID == "" {
-		ev.AgentID = ev.Host
-	}
-	if ev.AgentID == "" {
-		ev.AgentID, ev.Host = b.from.Subject, b.from.Subject
+		ev.AgentID = cmp.Or(ev.Host, b.from.Subject)
 	}
 	return b.checkNames(ev, errs)
+}
+
+// setHost sets the host of an event. An agent's events are from the host that its token
+// is bound to, whatever they say: what else they name, such as the computer of a
+// forwarded event, stays in the event. The first valid event that names a host binds the
+// token. An event that names none is from a host with the name of its agent.
+func (b *batchBuilder) setHost(ev *picket.Event, valid bool) {
+	ev.AgentID = cmp.Or(ev.AgentID, b.from.Subject)
+	switch {
+	case b.from.Kind != auth.KindAgent || b.from.Host == store.AnyHost:
+	case b.host != "":
+		if ev.Host != "" && !sameMachine(ev.Host, b.host) {
+			b.otherHosts++
+		}
+		ev.Host = b.host
+	case valid:
+		b.host = strings.Clone(ev.Host) // the reader's strings alias the body
+	}
+	ev.Host = cmp.Or(ev.Host, ev.AgentID)
+}
+
+// sameMachine reports whether two names can be of one machine: with and without its
+// domain, in any case.
+func sameMachine(a, b string) bool {
+	a, _, _ = strings.Cut(a, ".")
+	b, _, _ = strings.Cut(b, ".")
+	return strings.EqualFold(a, b)
+}
+
+// bindHost binds the agent's token to the host of this request, if the token is not bound yet.
+func (b *batchBuilder) bindHost(ctx context.Context) error {
+	if b.host == "" || b.from.Host != "" {
+		return nil
+	}
+	bound, err := b.h.tokens.BindHost(ctx, b.from, b.host)
+	if err != nil {
+		return err
+	}
+	if bound == b.host || bound == store.AnyHost {
+		return nil
+	}
+	for i := range b.batch.Events { // another request was first
+		b.batch.Events[i].Host = bound
+	}
+	return nil
 }
 
 // repeatedAgentErrors rejects an event that says more than once which agent sent it:
@@ -248,12 +289,16 @@ func (b *batchBuilder) messageAndRejected() (m queue.Message, deadLetters []queu
 // enqueue puts the batch, and the rejected events as dead letters, on the queue.
 // It calls release once the request's body is no longer needed.
 func (b *batchBuilder) enqueue(ctx context.Context, release func()) error {
+	h := b.h
+	if err := b.bindHost(ctx); err != nil {
+		return err
+	}
+	h.countOtherHosts(b)
 	m, deadLetters := b.messageAndRejected()
 	release()
 	if b.seen == 0 {
 		return nil
 	}
-	h := b.h
 	if err := h.queue.Enqueue(ctx, m, deadLetters...); err != nil {
 		return fmt.Errorf("queue %d events: %w", m.Events, err)
 	}

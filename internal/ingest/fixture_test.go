@@ -30,6 +30,9 @@ type fixture struct {
 	tokens  *auth.TokenVerifier
 
 	agent, collector, api string // tokens; agent's is for PC1
+	agentTokenID          string
+	store                 *sqlitestore.Store
+	now                   time.Time // for the look-up of tokens
 }
 
 func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture {
@@ -41,18 +44,20 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 	s, err := sqlitestore.Open(filepath.Join(dir, "store.db"), sqlitestore.Options{})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, s.Close()) })
+	r := &fixture{queue: q, store: s, now: time.Now(), mux: httpapi.NewMux(slog.New(slog.DiscardHandler))}
 	token := func(kind, subject, role string) string {
 		tok, secret, err := auth.NewToken(kind, subject, role, time.Now())
 		testenv.Check(t, err)
 		testenv.Check(t, s.AddToken(context.Background(), tok))
+		if kind == auth.KindAgent {
+			r.agentTokenID = tok.ID
+		}
 		return secret
 	}
 	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetailError
-	tokens := auth.NewTokenVerifier(s, time.Now)
-	r := &fixture{
-		tokens: tokens, queue: q, handler: ingest.New(q, tokens, o), mux: httpapi.NewMux(slog.New(slog.DiscardHandler)),
-		agent: token(auth.KindAgent, "PC1", ""), collector: token(auth.KindCollector, "col", ""), api: token(auth.KindAPI, "reader", auth.RoleAdmin),
-	}
+	r.tokens = auth.NewTokenVerifier(s, func() time.Time { return r.now })
+	r.handler = ingest.New(q, r.tokens, o)
+	r.agent, r.collector, r.api = token(auth.KindAgent, "PC1", ""), token(auth.KindCollector, "col", ""), token(auth.KindAPI, "reader", auth.RoleAdmin)
 	r.handler.Routes(r.mux)
 	r.mux.Handle("/{$}", r.handler.Root, ingest.WriteElastic)
 	return r

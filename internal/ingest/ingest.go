@@ -61,6 +61,9 @@ type Handler struct {
 	readers readerPool
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
+	// otherHosts counts the events of agents that name another host than their tokens are
+	// bound to; otherHostsMinute is when the last of them were logged.
+	otherHosts, otherHostsMinute atomic.Int64
 }
 
 // A readerPool limits how many goroutines read events at the same time. Each reader
@@ -87,6 +90,24 @@ func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.R
 // AgentDroppedEvents returns how many events agents have reported as dropped, because
 // their spools were full, since the process started.
 func (h *Handler) AgentDroppedEvents() int64 { return h.agentDropped.Load() }
+
+// OtherHostEvents returns how many events of agents have named another host than their
+// tokens are bound to, since the process started.
+func (h *Handler) OtherHostEvents() int64 { return h.otherHosts.Load() }
+
+// countOtherHosts counts the events of b that name another host, and says so in the log
+// once a minute.
+func (h *Handler) countOtherHosts(b *batchBuilder) {
+	if b.otherHosts == 0 {
+		return
+	}
+	n := h.otherHosts.Add(int64(b.otherHosts))
+	minute := b.batch.Received.Unix() / 60
+	if h.otherHostsMinute.Swap(minute) != minute {
+		h.opt.Log.Warn("events name another host than their agent's token is bound to; they count as events of the bound host",
+			"agent", b.from.Subject, "host", b.host, "token", b.from.TokenID, "events", n)
+	}
+}
 
 // New returns an intake that puts batches on q.
 func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {

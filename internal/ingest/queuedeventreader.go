@@ -39,8 +39,5 @@ func (r *QueuedEventReader) Read(raw []byte, id string, received time.Time) (pic
 	if len(errs) > 0 {
 		return ev, fmt.Errorf("%s: %w", errs, picket.ErrInvalid)
 	}
-	if ev.Host == "" { // it was not acceptable, so detection must not take it from the event
-		ev.Host = ev.AgentID
-	}
 	return ev, nil
 }

@@ -1,4 +1,4 @@
-// Package jsonescape decodes the escapes of JSON strings.
+// Package jsonescape decodes and encodes the escapes of JSON strings.
 package jsonescape
 
 import (
@@ -54,4 +54,50 @@ func parseHex4[S string | []byte](s S) (r rune) {
 		r = r<<4 | rune(c)
 	}
 	return r
+}
+
+// AppendASCII appends s as a JSON string in the bytes that Python's json.dumps writes:
+// what is not ASCII is escaped, and invalid UTF-8 becomes U+FFFD.
+func AppendASCII(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0 // of the part to copy unchanged
+	for i := 0; i < len(s); {
+		if c := s[i]; ' ' <= c && c <= '~' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		r, size := utf8.DecodeRuneInString(s[i:])
+		i += size
+		start = i
+		dst = appendEscape(dst, r)
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+func appendEscape(dst []byte, r rune) []byte {
+	switch r {
+	case '"', '\\':
+		return append(dst, '\\', byte(r))
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	case '\b':
+		return append(dst, '\\', 'b')
+	case '\f':
+		return append(dst, '\\', 'f')
+	}
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		dst, r = appendHex4(dst, high), low
+	}
+	return appendHex4(dst, r)
+}
+
+func appendHex4(dst []byte, r rune) []byte {
+	const hex = "0123456789abcdef"
+	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }

@@ -23,3 +23,15 @@ func TestDecode(t *testing.T) {
 		}
 	}
 }
+
+// TestAppendASCII has the bytes of Python's json.dumps.
+func TestAppendASCII(t *testing.T) {
+	for s, want := range map[string]string{
+		``: `""`, `plain`: `"plain"`, "a\"\\/\n\r\t\b\f": `"a\"\\/\n\r\t\b\f"`, "\x00\x1f\x7f": `"\u0000\u001f\u007f"`,
+		"é日😀z": `"\u00e9\u65e5\ud83d\ude00z"`, "\xff": `"\ufffd"`,
+	} {
+		if got := string(jsonescape.AppendASCII(nil, s)); got != want {
+			t.Errorf("AppendASCII(%q) = %s, want %s", s, got, want)
+		}
+	}
+}

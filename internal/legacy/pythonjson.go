@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"unicode/utf16"
 
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/jsonescape"
 )
 
 // An orderedObject is a JSON object whose members keep their order.
@@ -41,7 +41,7 @@ func appendPythonJSON(b []byte, v any) []byte {
 		}
 		return b
 	case string:
-		return appendPythonString(b, v)
+		return jsonescape.AppendASCII(b, v)
 	case []string:
 		return appendPythonList(b, v)
 	case []orderedObject:
@@ -52,7 +52,7 @@ func appendPythonJSON(b []byte, v any) []byte {
 			if i > 0 {
 				b = append(b, ", "...)
 			}
-			b = append(appendPythonString(b, m.key), ": "...)
+			b = append(jsonescape.AppendASCII(b, m.key), ": "...)
 			b = appendPythonJSON(b, m.value)
 		}
 		return append(b, '}')
@@ -69,32 +69,4 @@ func appendPythonList[T any](b []byte, list []T) []byte {
 		b = appendPythonJSON(b, v)
 	}
 	return append(b, ']')
-}
-
-func appendPythonString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for _, c := range s { // invalid UTF-8 becomes U+FFFD
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', byte(c))
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c == '\b':
-			b = append(b, `\b`...)
-		case c == '\f':
-			b = append(b, `\f`...)
-		case c >= ' ' && c <= '~':
-			b = append(b, byte(c))
-		case c >= 0x10000:
-			hi, lo := utf16.EncodeRune(c)
-			b = fmt.Appendf(b, `\u%04x\u%04x`, hi, lo)
-		default:
-			b = fmt.Appendf(b, `\u%04x`, c)
-		}
-	}
-	return append(b, '"')
 }

@@ -158,7 +158,7 @@ func (m *Migration) compareHostsAndAccounts(got *VerifiedCounts) (err error) {
 			return page.Hosts, page.Next, err
 		}}
 	}
-	if got.Hosts, err = compareLists("host", hosts(m.From), hosts(m.To), func(x *store.Host) string { return x.Name }); err != nil {
+	if got.Hosts, err = compareLists("host", hosts(m.From), hosts(m.To), func(x *store.Host) string { return x.Name + " of " + x.AgentID }); err != nil {
 		return err
 	}
 	users := func(s store.Users) *pager[store.User] {

@@ -28,7 +28,7 @@ type format struct {
 	// name, as in the UserData of Windows events.
 	lastPartPrefixes []string
 
-	// Paths of the event's attributes, best first.
+	// Paths of the event's metadata, best first.
 	idPaths, agentPaths, hostPaths, timePaths, typePaths, osPaths, classKeyPaths []string
 	numericID                                                                    bool
 
@@ -79,20 +79,20 @@ func (m *format) withAliases(name string) []string {
 	return []string{name}
 }
 
-// attributesOf returns the attributes of the event that a path holds. A path may hold
+// metadataAt returns which metadata of the event a path holds. A path may hold
 // several, such as the agent and, if no better path exists, the host.
-func (m *format) attributesOf(path string) []attribute {
-	var attributes []attribute
-	for kind, paths := range [attributeKindCount][]string{
-		idAttribute: m.idPaths, agentAttribute: m.agentPaths, hostAttribute: m.hostPaths, timeAttribute: m.timePaths, typeAttribute: m.typePaths, osAttribute: m.osPaths, classKeyAttribute: m.classKeyPaths,
+func (m *format) metadataAt(path string) []metadataField {
+	var fields []metadataField
+	for kind, paths := range [metadataKindCount][]string{
+		idMetadata: m.idPaths, agentMetadata: m.agentPaths, hostMetadata: m.hostPaths, timeMetadata: m.timePaths, typeMetadata: m.typePaths, osMetadata: m.osPaths, classKeyMetadata: m.classKeyPaths,
 	} {
 		for i, p := range paths {
 			if p == path {
-				attributes = append(attributes, attribute{attributeKind(kind), uint8(i + 1)})
+				fields = append(fields, metadataField{metadataKind(kind), uint8(i + 1)})
 			}
 		}
 	}
-	return attributes
+	return fields
 }
 
 // formatCount is the number of formats.
@@ -102,7 +102,7 @@ const formatCount = 19
 // first. generic takes every remaining event.
 var formats, pathBits = assignPathBits([formatCount]format{
 	evtxFormat, legacyWindowsFormat, winlogbeatFormat, kunaiFormat, tetragonFormat, falcoFormat, osqueryFormat, ocsfFormat, traceeFormat, nativeFormat, flatWindowsFormat,
-	laurelFormat, goAuditFormat, auditbeatFormat, ecsFormat, eventXMLFormat, auditdFormat, syslogFormat, genericFormat,
+	laurelFormat, goAuditFormat, auditbeatFormat, ecsFormat, embeddedEventXMLFormat, auditdFormat, syslogFormat, genericFormat,
 })
 
 // assignPathBits assigns a bit to each path of a discriminator and to each top-level

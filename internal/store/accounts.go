@@ -25,7 +25,16 @@ type Tokens interface {
 	// RevokeToken revokes a token by its ID, or returns picket.ErrNotFound. A token
 	// that is revoked already keeps its time of revocation.
 	RevokeToken(ctx context.Context, id string, at time.Time) error
+	// BindToken binds an agent's token to a host, unless it is bound already, and
+	// returns the host that it is bound to. Of several concurrent calls, one binds.
+	BindToken(ctx context.Context, id, host string) (bound string, err error)
+	// SetTokenHost changes the host that a token is bound to, "" for the next one that
+	// is used, or AnyHost. It returns picket.ErrNotFound if there is no such token.
+	SetTokenHost(ctx context.Context, id, host string) error
 }
+
+// AnyHost is the Host of an agent's token that is not bound to one.
+const AnyHost = "*"
 
 // A Token authenticates a program. Kind and Subject say as whom.
 type Token struct {
@@ -34,6 +43,7 @@ type Token struct {
 	Kind    string    `json:"kind"`    // "agent", "collector" or "api"
 	Subject string    `json:"subject"` // the agent id, or the collector's or program's name
 	Role    string    `json:"role,omitempty"`
+	Host    string    `json:"host,omitempty"` // that an agent's token is bound to; "" before its first use, or AnyHost
 	Created time.Time `json:"created"`
 	Revoked time.Time `json:"revoked,omitzero"`
 }

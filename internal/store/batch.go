@@ -31,7 +31,7 @@ func (b *Batch) Sender() string {
 // HostActivity summarizes the events of a batch that came from one host. Times
 // are those of receipt, in microseconds.
 type HostActivity struct {
-	AgentID, OS         string // of the last event, OS of the last that has one
+	OS                  string // of the last event that has one
 	Sender              string // of the first event
 	First, Last, Events int64
 }
@@ -39,7 +39,7 @@ type HostActivity struct {
 // Add adds an event received at a time.
 func (h *HostActivity) Add(ev *picket.Event, received int64) {
 	if h.Events == 0 || received >= h.Last {
-		h.Last, h.AgentID = received, ev.AgentID
+		h.Last = received
 		if ev.OS != "" {
 			h.OS = ev.OS
 		}

@@ -22,7 +22,8 @@ type alertsView struct {
 	First        bool   // this is the first page
 	Status       string
 	Level, Text  string
-	Rule, Host   string
+	Rule         string
+	Host, Agent  string
 	Levels       []string
 	Counts       store.AlertCounts
 	FilterActive bool
@@ -40,13 +41,13 @@ var statusFilters = map[string][]picket.AlertStatus{
 
 func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
-	v := alertsView{Status: q.Get("status"), Level: q.Get("level"), Text: q.Get("q"), Rule: q.Get("rule"), Host: q.Get("host"),
+	v := alertsView{Status: q.Get("status"), Level: q.Get("level"), Text: q.Get("q"), Rule: q.Get("rule"), Host: q.Get("host"), Agent: q.Get("agent"),
 		Levels: alertLevels, First: q.Get("cursor") == ""}
 	statuses, ok := statusFilters[v.Status]
 	if !ok {
 		return fmt.Errorf("there is no status %q: %w", v.Status, picket.ErrInvalid)
 	}
-	aq := store.AlertQuery{Status: statuses, RuleID: v.Rule, Host: v.Host, Text: v.Text, Limit: rowsPerPage, Cursor: q.Get("cursor")}
+	aq := store.AlertQuery{Status: statuses, RuleID: v.Rule, Host: v.Host, AgentID: v.Agent, Text: v.Text, Limit: rowsPerPage, Cursor: q.Get("cursor")}
 	if v.Level != "" {
 		aq.Level = []string{v.Level}
 	}
@@ -55,7 +56,7 @@ func (c *Console) alerts(w http.ResponseWriter, r *http.Request, who auth.Identi
 		return err
 	}
 	v.Alerts, v.Next = page.Alerts, nextLink(r.URL, page.Next)
-	v.FilterActive = v.Status != "" || v.Level != "" || v.Text != "" || v.Rule != "" || v.Host != ""
+	v.FilterActive = v.Status != "" || v.Level != "" || v.Text != "" || v.Rule != "" || v.Host != "" || v.Agent != ""
 	if v.Counts, err = c.Store.AlertCounts(r.Context()); err != nil {
 		return err
 	}

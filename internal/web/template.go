@@ -22,15 +22,15 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"num":   groupDigits,
 		"bytes": byteSize,
 		"age":   func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
-		"query": url.QueryEscape,
 		"cell":  func(text any) string { return truncateTo(maxCellChars, fmt.Sprint(text)) },
 		"value": func(text string) string { return truncateTo(maxValueChars, text) },
 		"eventLink": func(id, namespace string) string {
 			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
 		},
-		"status": func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
-		"of":     func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
-		"rate":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
+		"hostTerms": func(agent, host string) string { return exactTerm("host", host) + " " + exactTerm("agent_id", agent) },
+		"status":    func(s picket.AlertStatus) string { return strings.ReplaceAll(string(s), "_", " ") },
+		"of":        func(m map[picket.AlertStatus]int64, s picket.AlertStatus) int64 { return m[s] },
+		"rate":      func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	}
 	layout := template.Must(template.New("").Funcs(funcs).ParseFS(uiFiles, "ui/layout.html"))
 	names, _ := fs.Glob(uiFiles, "ui/*.html")
@@ -84,4 +84,10 @@ func byteSize(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	}
 	return fmt.Sprintf("%.1f %s", f, [...]string{"", "KiB", "MiB", "GiB", "TiB"}[unit])
+}
+
+// exactTerm returns the term of a search query that selects the events whose field is
+// value.
+func exactTerm(field, value string) string {
+	return field + `="` + strings.ReplaceAll(value, `"`, `\"`) + `"`
 }

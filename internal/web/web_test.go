@@ -1,11 +1,13 @@
 package web_test
 
 import (
+	"html"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/picket-edr/picket/internal/triage"
 	"github.com/picket-edr/picket/internal/web"
 	"github.com/picket-edr/picket/rules"
+	"github.com/picket-edr/picket/sigma"
 )
 
 // A fixture is a console over real engines, with an alert in the store and a dead
@@ -219,4 +222,31 @@ func (r *fixture) alertOf(t *testing.T) picket.Alert {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// The links to a host's events and alerts find them, whatever its name and its agent's
+// are, and not those of another agent's host of that name.
+func TestHostLinks(t *testing.T) {
+	r := newFixture(t)
+	session := r.signIn(auth.RoleViewer)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	for _, agent := range []string{`a&b "c"%41`, "other"} {
+		ev := picket.Event{ID: "event-of-" + agent[:1], AgentID: agent, Host: `h+1 & "x"%20`, Type: "process", Time: now, Received: now, Raw: []byte(`{}`)}
+		match := picket.Match{ID: agent, RuleID: "r", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: agent, Host: ev.Host, Time: now, Title: "Alert of " + agent[:1], Level: sigma.High}
+		if _, err := r.store.Save(t.Context(), store.Batch{ID: agent, Events: []picket.Event{ev}, Matches: []picket.Match{match}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := r.do("GET", "/console/hosts", session, nil).Body.String()
+	row := regexp.MustCompile(`<tr>.*a&amp;b.*</tr>`).FindString(page)
+	links := regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(row, -1)
+	if len(links) != 2 {
+		t.Fatalf("%d links in %q", len(links), row)
+	}
+	for i, want := range []string{"event-of-a", "Alert of a"} {
+		body := r.do("GET", html.UnescapeString(links[i][1]), session, nil).Body.String()
+		if other := want[:len(want)-1] + "o"; !strings.Contains(body, want) || strings.Contains(body, other) {
+			t.Errorf("%s: no %q, or %q, in\n%s", links[i][1], want, other, body)
+		}
+	}
 }

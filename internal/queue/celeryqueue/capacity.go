@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -51,20 +50,19 @@ func (q *Queue) measureUsage(ctx context.Context) (usage, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisurl.CommandTimeout)
 	defer cancel()
 	pipe := q.client.Pipeline()
-	var held []*redis.IntCmd
+	var lists []*redis.IntCmd
 	for _, key := range q.allLists() {
-		held = append(held, pipe.MemoryUsage(ctx, key))
+		lists = append(lists, pipe.MemoryUsage(ctx, key))
 	}
 	leased, parked := pipe.ZCard(ctx, q.set.OwnKey("leases")), pipe.ZCard(ctx, q.set.OwnKey("parked"))
-	unacked := pipe.MemoryUsage(ctx, q.set.Keys.Unacked())
-	counts := pipe.HMGet(ctx, q.set.OwnKey("counts"), "bytes", "rbytes")
+	unacked, counts := pipe.MemoryUsage(ctx, q.set.Keys.Unacked()), pipe.HGetAll(ctx, q.set.OwnKey("counts"))
 	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return usage{}, redisstats.WrapError(err)
 	}
-	number := func(v any) int64 { text, _ := v.(string); n, _ := strconv.ParseInt(text, 10, 64); return n }
-	u := usage{bytes: number(counts.Val()[0]), rejected: number(counts.Val()[1])}
-	for _, cmd := range held {
-		u.bytes += cmd.Val() // 0 if there is no list
+	count := redisstats.ParseInts(counts.Val())
+	u := usage{bytes: count["bytes"], rejected: count["rbytes"]}
+	for _, list := range lists {
+		u.bytes += list.Val() // 0 if there is no list
 	}
 	if leased.Val()+parked.Val() > 0 {
 		u.bytes += unacked.Val()

@@ -15,6 +15,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/backoff"
+	"github.com/picket-edr/picket/internal/jsonescape"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
@@ -108,83 +109,83 @@ type claimResult struct {
 
 // waitAndClaim waits for tasks and claims up to limit of them. The caller holds
 // receiveMu.
-func (q *Queue) waitAndClaim(ctx context.Context, limit int) (l claimResult, err error) {
+func (q *Queue) waitAndClaim(ctx context.Context, limit int) (claimResult, error) {
 	for idle := minPollInterval; ; idle = min(idle*5/4, q.unregistered.maxPollInterval()) {
 		if err := cmp.Or(q.checkOpen(), context.Cause(ctx)); err != nil {
+			return claimResult{}, err
+		}
+		l, err := q.claimOnce(ctx, limit)
+		if err != nil || len(l.tasks) > 0 {
 			return l, err
 		}
-		n, wait := q.rateLimit.allowed(limit)
-		if n > 0 {
-			l, err = q.claimOnce(ctx, n)
-			if err != nil || len(l.tasks) > 0 {
-				q.rateLimit.consume(len(l.tasks))
-				return l, err
-			}
-			wait = idle
-		}
-		backoff.Sleep(ctx, wait)
+		backoff.Sleep(ctx, idle)
 	}
 }
 
 // claimOnce claims up to limit of the tasks that are available now.
-func (q *Queue) claimOnce(ctx context.Context, limit int) (l claimResult, err error) {
-	k := q.set.Keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("tries"), q.set.OwnKey("revoked")}
+func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	q.claims++
-	prefix := q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"
-	q.mu.Lock()
-	unconfirmed := q.unconfirmed
-	q.unconfirmed = nil
-	q.mu.Unlock()
+	l := claimResult{prefix: q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"}
+	unconfirmed := q.takeUnconfirmed()
 	if len(unconfirmed) > 0 {
 		limit = q.opt.Group // unconfirmed claims may have been this large
 	}
-	args := []any{limit, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
+	keys, args := q.claimArguments(limit, l.prefix, unconfirmed)
+	// Without the caller's cancellation: what was claimed must be returned.
+	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, keys, args...)
+	if err != nil {
+		q.markUnconfirmed(append(unconfirmed, l.prefix)...) // the claim may have happened
+		return l, err
+	}
+	out, err := cmd.Slice()
+	if err != nil || len(out) < 3 {
+		return l, fmt.Errorf("claim tasks: %d values: %w", len(out), redisstats.WrapError(err))
+	}
+	q.unregistered.recordUnregistered(out[0] != int64(0))
+	l.tried, l.revoked = out[1] != int64(0), out[2] != int64(0)
+	now := time.Now()
+	for i := 3; i+2 < len(out); i += 3 {
+		tag, _ := out[i].(string)
+		list, _ := out[i+1].(int64) // from 1
+		raw, _ := out[i+2].(string)
+		l.tasks = append(l.tasks, &Task{tag: tag, raw: []byte(raw), queue: q.lists[list-1].queue, started: now, foreign: true})
+	}
+	return l, nil
+}
+
+// claimArguments returns the keys and arguments of the claim script.
+func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (keys []string, args []any) {
+	k := q.set.Keys
+	keys = []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("tries"), q.set.OwnKey("revoked")}
+	args = []any{limit, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
 	claimUnregistered := q.unregistered.shouldClaim()
-	for _, at := range q.lists {
-		keys = append(keys, at.key)
+	for _, l := range q.lists {
+		keys = append(keys, l.key)
 		how := ""
-		if at.shared && !claimUnregistered {
+		if l.shared && !claimUnregistered {
 			how = "shared"
 		}
-		name, _ := json.Marshal(at.queue) // a string always encodes
-		args = append(args, how, name)
+		args = append(args, how, string(jsonescape.AppendASCII(nil, l.queue)))
 	}
 	args = append(args, 2*len(q.set.Tasks))
 	for _, name := range q.set.Tasks {
-		text, _ := json.Marshal(name)
-		args = append(args, `"task": `+string(text), `"task":`+string(text))
+		text := string(jsonescape.AppendASCII(nil, name))
+		args = append(args, `"task": `+text, `"task":`+text)
 	}
 	for _, prefix := range unconfirmed {
 		args = append(args, prefix)
 	}
-	// Without the caller's cancellation: what was claimed must be returned.
-	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, keys, args...)
-	if err != nil {
-		q.markUnconfirmed(append(unconfirmed, prefix)...) // the claim may have happened
-		return l, err
-	}
-	l.prefix = prefix
-	out, err := cmd.Slice()
-	if err != nil || len(out) < 3 {
-		return l, fmt.Errorf("take tasks: %d values: %w", len(out), redisstats.WrapError(err))
-	}
-	unregistered, _ := out[0].(int64)
-	tried, _ := out[1].(int64)
-	revoked, _ := out[2].(int64)
-	q.unregistered.recordUnregistered(unregistered)
-	l.tried, l.revoked = tried > 0, revoked > 0
-	now := time.Now()
-	for i := 3; i+2 < len(out); i += 3 {
-		tag, _ := out[i].(string)
-		at, _ := out[i+1].(int64)
-		raw, _ := out[i+2].(string)
-		if at < 1 || int(at) > len(q.lists) {
-			return l, fmt.Errorf("take tasks: no list %d", at)
-		}
-		l.tasks = append(l.tasks, &Task{tag: tag, raw: []byte(raw), at: q.lists[at-1], started: now, foreign: true})
-	}
-	return l, nil
+	return keys, args
+}
+
+// takeUnconfirmed returns the prefixes of the claims whose outcome is unknown, and
+// forgets them.
+func (q *Queue) takeUnconfirmed() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	prefixes := q.unconfirmed
+	q.unconfirmed = nil
+	return prefixes
 }
 
 // markUnconfirmed records claims whose outcome is unknown.
@@ -196,12 +197,12 @@ func (q *Queue) markUnconfirmed(prefixes ...string) {
 	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmedClaims, 0):]
 }
 
-// A Task is a leased task.
+// A Task is a leased or scheduled task.
 type Task struct {
 	*celery.Task
 	tag      string
 	raw      []byte
-	at       priorityList
+	queue    string
 	started  time.Time
 	queued   time.Time
 	event    picket.Event
@@ -221,10 +222,10 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 			t.Task = &celery.Task{GroupIndex: -1, IgnoreResult: true}
 		}
 	}
-	var gone map[string]bool
+	var revoked map[string]bool
 	if l.revoked {
 		var err error
-		if gone, err = q.revokedAmong(ctx, l.tasks); err != nil {
+		if revoked, err = q.revokedAmong(ctx, l.tasks); err != nil {
 			return nil, err
 		}
 	}
@@ -235,11 +236,13 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 		case errs[i] != nil:
 			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
 		case !slices.Contains(q.set.Tasks, t.Name):
-			finished = append(finished, unregisteredTask(t))
-		case gone[t.ID]:
+			finished = append(finished, rejectedTask(t, "NotRegistered", errors.New(t.Name)))
+		case revoked[t.ID]:
 			finished = append(finished, raised(t, celery.Revoked, "TaskRevokedError", "revoked"))
 		case !t.Expires.IsZero() && !t.Expires.After(now):
-			finished = append(finished, expiredTask(t))
+			expired := raised(t, celery.Revoked, "TaskRevokedError", "expired")
+			expired.Expired = true
+			finished = append(finished, expired)
 		case len(t.FollowUps()) > 0:
 			finished = append(finished, refusedForFollowUps(t))
 		case t.ETA.After(now):
@@ -258,7 +261,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 // dispatch finishes, schedules and delivers classified tasks.
 func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []FinishedTask, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
 	q.notifyReceived(run, later, finished)
-	if err := errors.Join(q.schedule(ctx, later, false), q.finish(ctx, finished)); err != nil {
+	if err := errors.Join(q.schedule(ctx, later, countNothing), q.finish(ctx, finished)); err != nil {
 		return nil, err // all of them are claimed again
 	}
 	if anyTried {

@@ -1,6 +1,7 @@
 package celeryqueue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,11 +29,10 @@ type BrokerReport struct {
 
 // A QueueState is one queue of a broker.
 type QueueState struct {
-	Name    string
-	Shared  bool  // picket claims only tasks that it knows
-	Waiting int64 // tasks
-	// Unregistered are names of unknown tasks among the oldest.
-	Unregistered []string
+	Name         string
+	Shared       bool     // picket claims only tasks that it knows
+	Waiting      int64    // tasks
+	Unregistered []string // names of unknown tasks among the oldest
 }
 
 // A WorkerState is a worker that replied, picket's or another.
@@ -78,16 +78,13 @@ func (q *Queue) queueState(ctx context.Context, name string) (QueueState, error)
 	state := QueueState{Name: name, Shared: slices.Contains(q.set.SharedQueues, name)}
 	unregistered := make(map[string]bool)
 	for _, key := range q.set.Keys.Lists(name) {
-		n, err := q.client.LLen(ctx, key).Result()
-		if err != nil {
+		pipe := q.client.Pipeline()
+		length, oldest := pipe.LLen(ctx, key), pipe.LRange(ctx, key, -maxSampledTasks, -1)
+		if _, err := pipe.Exec(ctx); err != nil {
 			return state, err
 		}
-		state.Waiting += n
-		oldest, err := q.client.LRange(ctx, key, -maxSampledTasks, -1).Result()
-		if err != nil {
-			return state, err
-		}
-		for _, raw := range oldest {
+		state.Waiting += length.Val()
+		for _, raw := range oldest.Val() {
 			t, err := q.decoder.Decode([]byte(raw))
 			switch {
 			case t == nil:
@@ -110,11 +107,8 @@ func (s *BrokerReport) Consumers(queue string) []WorkerState {
 // know. Replies that cannot be decoded are ignored.
 func (q *Queue) inspectWorkers(ctx context.Context) ([]WorkerState, error) {
 	queues, err := q.broadcast(ctx, "active_queues")
-	if err != nil {
-		return nil, err
-	}
-	tasks, err := q.broadcast(ctx, "registered")
-	if err != nil {
+	tasks, err2 := q.broadcast(ctx, "registered")
+	if err := cmp.Or(err, err2); err != nil {
 		return nil, err
 	}
 	var all []WorkerState
@@ -140,15 +134,12 @@ func (q *Queue) broadcast(ctx context.Context, command string) (repliesByNode ma
 	}
 	oid, exchange := c.ReplyTo.RoutingKey, c.ReplyTo.Exchange
 	key := q.set.Keys.Reply(oid)
-	binding, bound := q.set.Keys.BindingKey(exchange), q.set.Keys.BindingMember(oid, "", oid+"."+exchange)
+	binding, bound := q.set.Keys.BindingKey(exchange), celery.BindingMember(oid, oid+"."+exchange)
 	if err := q.client.SAdd(ctx, binding, bound).Err(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		ctx := context.WithoutCancel(ctx)
-		q.client.SRem(ctx, binding, bound)
-		q.client.Del(ctx, key)
-	}()
+	defer q.client.SRem(context.WithoutCancel(ctx), binding, bound)
+	defer q.client.Del(context.WithoutCancel(ctx), key)
 	receivers, err := q.client.Publish(ctx, q.set.Keys.ControlChannel(), message).Result()
 	if err != nil {
 		return nil, err

@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -35,27 +33,26 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 	if err := q.checkOpen(); err != nil {
 		return err
 	}
-	args := []any{q.set.Keys.BindingMember(q.set.Publish, "", q.set.Publish)}
+	args := []any{celery.BindingMember(q.set.Publish, q.set.Publish)}
 	size := int64(0)
 	for i := range rs {
-		var wires [][]byte
+		var tasks [][]byte
 		if rs[i].Message.Events > 0 {
 			var err error
-			if wires, err = q.encodeTasks(rs[i].Message.Payload); err != nil {
+			if tasks, err = q.encodeTasks(rs[i].Message.Payload); err != nil {
 				return err
 			}
 		}
-		args = append(args, rs[i].Message.ID, len(wires))
-		part := int64(0)
-		for _, w := range wires {
-			part += int64(len(w))
-			args = append(args, w)
+		args = append(args, rs[i].Message.ID, len(tasks))
+		before := size
+		for _, t := range tasks {
+			size += int64(len(t))
+			args = append(args, t)
 		}
-		size += part
 		if size > q.opt.MaxBytes || size > maxTaskBytes {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
-		dropped, err := q.reserveCapacity(ctx, part, rs[i].Rejected)
+		dropped, err := q.reserveCapacity(ctx, size-before, rs[i].Rejected)
 		if err != nil {
 			return err
 		}
@@ -144,26 +141,18 @@ func addLegacyFields(dst []byte, e *picket.Event, d *flatjson.Decoder) []byte {
 	if err != nil {
 		return dst
 	}
-	sep := byte(',')
+	missing := map[string]any{"event_id": e.ID, "agent_id": e.AgentID, "event_type": e.Type, "severity": "info", "timestamp": e.Time.Unix()}
+	for i := range leaves {
+		delete(missing, leaves[i].Path.Name)
+	}
+	if len(missing) == 0 {
+		return dst
+	}
+	members, _ := json.Marshal(missing) // strings and numbers always encode
 	if len(bytes.TrimSpace(bytes.Trim(e.Raw, "{} \t\r\n"))) == 0 {
-		sep = ' '
+		members[0] = ' '
+	} else {
+		members[0] = ','
 	}
-	dst = dst[:len(dst)-1]
-	for _, f := range [...]struct{ name, value string }{
-		{"event_id", e.ID}, {"agent_id", e.AgentID}, {"event_type", e.Type}, {"severity", "info"},
-		{"timestamp", strconv.FormatInt(e.Time.Unix(), 10)},
-	} {
-		if slices.ContainsFunc(leaves, func(l flatjson.Leaf) bool { return l.Path.Name == f.name }) {
-			continue
-		}
-		dst = append(append(append(append(dst, sep, '"'), f.name...), '"'), ':')
-		sep = ','
-		if f.name == "timestamp" {
-			dst = append(dst, f.value...)
-			continue
-		}
-		text, _ := json.Marshal(f.value) // a string always encodes
-		dst = append(dst, text...)
-	}
-	return append(dst, '}')
+	return append(dst[:len(dst)-1], members...)
 }

@@ -18,7 +18,7 @@ import (
 
 // newDelivery returns a delivery of tasks.
 func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
-	b := picket.Batch{ID: batchID(tasks), Events: make([]picket.Event, len(tasks))}
+	b := picket.Batch{ID: batchID(tasks), Received: tasks[0].event.Received, Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
 		b.Events[i] = t.event
@@ -27,15 +27,14 @@ func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
 			d.Enqueued = t.queued
 		}
 	}
-	b.Received = b.Events[0].Received
 	d.Message = queue.Message{ID: b.ID, Events: len(tasks), Payload: b.Encode(nil)}
 	for _, t := range tasks {
 		t.event.Raw = nil // the payload has it
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.token++
-	d.Receipt = q.token
+	q.lastReceipt++
+	d.Receipt = q.lastReceipt
 	q.inflight[d.Receipt] = tasks
 	return d
 }
@@ -47,11 +46,8 @@ func batchID(tasks []*Task) string {
 		return tasks[0].ID
 	}
 	h := sha256.New()
-	var p []byte
 	for _, t := range tasks {
-		p = append(append(p[:0], t.ID...), 0)
-		p = append(append(p, t.event.Key()...), 0)
-		h.Write(p)
+		h.Write([]byte(t.ID + "\x00" + t.event.Key() + "\x00"))
 	}
 	return "tasks-" + hex.EncodeToString(h.Sum(nil)[:16])
 }
@@ -111,17 +107,6 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 	return nil
 }
 
-// deadLetterEventKey returns the key of the event of a dead letter, "" if it has none.
-func deadLetterEventKey(l *queue.DeadLetter) string {
-	if l.EventID == "" {
-		return ""
-	}
-	if b, err := picket.DecodeBatch(l.Payload); err == nil && len(b.Events) == 1 {
-		return b.Events[0].Key()
-	}
-	return l.EventID
-}
-
 // Bury implements queue.Queue: the tasks of the dead-lettered events fail, the others
 // succeed. A dead letter without event id concerns all tasks.
 func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue.DeadLetter) error {
@@ -130,14 +115,14 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 		return nil
 	}
 	deadLetters = slices.Clone(deadLetters)
-	cause := make(map[string]string, len(deadLetters))
+	causes := make(map[string]string, len(deadLetters)) // by the key of the event
 	for i := range deadLetters {
-		deadLetters[i].Reason = queue.Failed
-		cause[deadLetterEventKey(&deadLetters[i])] = deadLetters[i].Cause
-	}
-	all, whole := cause[""]
-	if e := &tasks[0].event; whole && len(tasks) == 1 {
-		deadLetters[0].AgentID, deadLetters[0].EventID = e.AgentID, e.ID
+		l := &deadLetters[i]
+		l.Reason = queue.Failed
+		causes[deadLetterEventKey(l)] = l.Cause
+		if l.EventID == "" && len(tasks) == 1 {
+			l.AgentID, l.EventID = tasks[0].event.AgentID, tasks[0].event.ID
+		}
 	}
 	class := "RuntimeError"
 	if d.Lost >= queue.MaxLost {
@@ -145,10 +130,12 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	}
 	var finished []FinishedTask
 	for _, t := range tasks {
-		if why, failed := cause[t.event.Key()]; failed {
-			finished = append(finished, raised(t, celery.Failure, class, why))
-		} else if whole {
-			finished = append(finished, raised(t, celery.Failure, class, all))
+		cause, failed := causes[t.event.Key()]
+		if !failed {
+			cause, failed = causes[""]
+		}
+		if failed {
+			finished = append(finished, raised(t, celery.Failure, class, cause))
 		} else {
 			finished = append(finished, succeededTask(t))
 		}
@@ -161,97 +148,41 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	return nil
 }
 
+// deadLetterEventKey returns the key of the event of a dead letter, "" if it has none.
+func deadLetterEventKey(l *queue.DeadLetter) string {
+	if l.EventID == "" {
+		return ""
+	}
+	if b, err := picket.DecodeBatch(l.Payload); err == nil && len(b.Events) == 1 {
+		return b.Events[0].Key()
+	}
+	return l.EventID
+}
+
 // Retry implements queue.Queue.
 func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
 	var tasks []*Task
 	var errs []error
 	for i := range rs {
-		d := &rs[i].Delivery
-		retried := q.findInflight(d.Receipt)
-		if retried == nil {
-			continue
-		}
-		defer q.dropInflight(d.Receipt) // after an error too: the leases then expire
+		receipt := rs[i].Delivery.Receipt
+		defer q.dropInflight(receipt) // after an error too: the leases then expire
+		retried := q.findInflight(receipt)
 		errs = append(errs, q.reportRetried(ctx, retried, rs[i].Cause))
 		tasks = append(tasks, retried...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.returnTasks(ctx, tasks, true))
+		errs = append(errs, q.restore(ctx, tasks, countAttempt))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
 			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // keeps the order
 		}
-		errs = append(errs, q.schedule(ctx, tasks, true))
+		errs = append(errs, q.schedule(ctx, tasks, countAttempt))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("retry %d batches: %w", len(rs), err)
 	}
 	return nil
-}
-
-// schedule delays tasks until their ETA and, if countAttempt, counts an attempt of
-// each.
-func (q *Queue) schedule(ctx context.Context, tasks []*Task, countAttempt bool) error {
-	if len(tasks) == 0 {
-		return nil
-	}
-	var args []any
-	for _, t := range tasks {
-		id := ""
-		if countAttempt {
-			id = t.ID
-		}
-		args = append(args, t.tag, strconv.FormatFloat(float64(t.ETA.UnixMicro())/1e6, 'f', 6, 64), id)
-	}
-	k := q.set.Keys
-	_, err := q.runScript(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries")}, args...)
-	return err
-}
-
-// returnTasks returns tasks to the head of their lists, which keeps their order and, if
-// countAttempt, counts an attempt of each.
-func (q *Queue) returnTasks(ctx context.Context, tasks []*Task, countAttempt bool) error {
-	var back []returnedTask
-	for i := len(tasks) - 1; i >= 0; i-- {
-		t := tasks[i]
-		back = append(back, returnedTask{tag: t.tag, list: q.set.Keys.List(t.at.queue, t.Priority), raw: t.raw})
-		if countAttempt {
-			back[len(back)-1].id = t.ID
-		}
-	}
-	return q.runRestoreScript(ctx, back)
-}
-
-// A returnedTask is a task that returns to its list.
-type returnedTask struct {
-	tag, list string
-	raw       []byte
-	id        string // of the task if this counts as an attempt, else ""
-	lost      bool   // its worker was lost
-}
-
-func (q *Queue) runRestoreScript(ctx context.Context, all []returnedTask) error {
-	if len(all) == 0 {
-		return nil
-	}
-	k := q.set.Keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}
-	index := make(map[string]int)
-	var args []any
-	for _, r := range all {
-		if index[r.list] == 0 {
-			index[r.list] = len(index) + 1
-			keys = append(keys, r.list)
-		}
-		lost := 0
-		if r.lost {
-			lost = 1
-		}
-		args = append(args, r.tag, index[r.list], r.raw, r.id, lost)
-	}
-	_, err := q.runScript(ctx, restoreScript, keys, args...)
-	return err
 }
 
 // loadAttempts sets how often tasks were attempted and lost.

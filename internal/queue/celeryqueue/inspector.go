@@ -11,7 +11,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
-	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
@@ -66,9 +65,9 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 // consuming end.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
-	err := q.eachScheduled(ctx, func(_ *celery.Task, _ time.Time, r returnedTask) {
+	err := q.EachScheduled(ctx, func(t *Task) {
 		if len(ds) < n {
-			ds = q.appendPeekedDelivery(ds, r.raw)
+			ds = append(ds, q.peekedDelivery(t.raw))
 		}
 	})
 	for _, key := range q.allLists() {
@@ -77,8 +76,8 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 		}
 		var raws []string
 		raws, err = q.client.LRange(ctx, key, -int64(n-len(ds)), -1).Result()
-		for i := len(raws) - 1; i >= 0; i-- {
-			ds = q.appendPeekedDelivery(ds, []byte(raws[i]))
+		for _, raw := range slices.Backward(raws) {
+			ds = append(ds, q.peekedDelivery([]byte(raw)))
 		}
 	}
 	if err != nil {
@@ -97,17 +96,15 @@ func (q *Queue) decodePeeked(raw []byte) *Task {
 	return t
 }
 
-func (q *Queue) appendPeekedDelivery(ds []queue.Delivery, raw []byte) []queue.Delivery {
+// peekedDelivery returns a task as a delivery that is not leased, or the message itself if
+// it is not a task of picket's.
+func (q *Queue) peekedDelivery(raw []byte) queue.Delivery {
 	t := q.decodePeeked(raw)
 	if t == nil {
-		return append(ds, queue.Delivery{Message: queue.Message{Events: 1, Payload: raw}})
+		return queue.Delivery{Message: queue.Message{Events: 1, Payload: raw}}
 	}
 	one := picket.Batch{ID: t.ID, Received: t.event.Received, Events: []picket.Event{t.event}}
-	d := queue.Delivery{Message: queue.Message{ID: t.ID, Events: 1, Payload: one.Encode(nil)}, Attempt: 1}
-	if !t.queued.IsZero() {
-		d.Enqueued = t.queued
-	}
-	return append(ds, d)
+	return queue.Delivery{Message: queue.Message{ID: t.ID, Events: 1, Payload: one.Encode(nil)}, Attempt: 1, Enqueued: t.queued}
 }
 
 // DeadLetters implements queue.Inspector.
@@ -138,108 +135,4 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload
 		page.Next = page.DeadLetters[len(page.DeadLetters)-1].ID
 	}
 	return page, err
-}
-
-// Requeue implements queue.Inspector. A message that could not be decoded is requeued
-// as it was, an event as a new task.
-func (q *Queue) Requeue(ctx context.Context, ids ...int64) (int, error) {
-	return q.requeueOrPurge(ctx, "requeue", ids)
-}
-
-// Purge implements queue.Inspector.
-func (q *Queue) Purge(ctx context.Context, ids ...int64) (int, error) {
-	return q.requeueOrPurge(ctx, "purge", ids)
-}
-
-// deadLetterChunk is how many dead letters are read at once.
-const deadLetterChunk = 100
-
-// requeueOrPurge requeues or purges dead letters: those named, or all that exist now.
-func (q *Queue) requeueOrPurge(ctx context.Context, action string, ids []int64) (n int, err error) {
-	if len(ids) > 0 {
-		n, err = q.requeueOrPurgeIDs(ctx, action, ids)
-	} else {
-		n, err = q.requeueOrPurgeAll(ctx, action)
-	}
-	if err != nil {
-		return n, fmt.Errorf("%s dead letters: %w", action, err)
-	}
-	return n, nil
-}
-
-func (q *Queue) requeueOrPurgeIDs(ctx context.Context, action string, ids []int64) (changed int, err error) {
-	var named []queue.DeadLetter
-	for _, id := range ids {
-		one, err := q.listDeadLetters(ctx, id+1, 1, math.MaxInt32)
-		if err != nil {
-			return 0, err
-		}
-		if ls := one.DeadLetters; len(ls) > 0 && ls[0].ID == id {
-			named = append(named, ls[0])
-		}
-	}
-	return q.requeueOrPurgePage(ctx, action, named)
-}
-
-// requeueOrPurgeAll pages from the newest dead letter to the oldest. New ones get
-// higher IDs, so it ends.
-func (q *Queue) requeueOrPurgeAll(ctx context.Context, action string) (changed int, err error) {
-	n := 0
-	for before := int64(0); ; {
-		page, err := q.listDeadLetters(ctx, before, deadLetterChunk, math.MaxInt32)
-		if err != nil {
-			return n, err
-		}
-		changed, err := q.requeueOrPurgePage(ctx, action, page.DeadLetters)
-		n += changed
-		if err != nil || page.Next == 0 {
-			return n, err
-		}
-		before = page.Next
-	}
-}
-
-// requeueOrPurgePage requeues or purges dead letters.
-func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []queue.DeadLetter) (changed int, err error) {
-	keys := []string{q.set.OwnKey("dead"), q.set.OwnKey("counts"), q.set.OwnKey("rate"), q.set.Keys.List(q.set.Publish, 0)}
-	args := []any{action}
-	for i := range page {
-		l := &page[i]
-		list, accepted := 1, 0
-		var tasks [][]byte
-		if action == "requeue" {
-			if len(l.Payload) == 0 {
-				continue
-			}
-			var err error
-			if tasks, err = q.encodeTasks(l.Payload); err != nil { // not a batch: a message as it was received
-				tasks = [][]byte{l.Payload}
-				keys = append(keys, q.requeueList(l.Payload))
-				list = len(keys) - 3
-			} else if l.Reason == queue.Rejected {
-				accepted = l.Events
-			}
-		}
-		args = append(args, l.ID, accepted, list, len(tasks))
-		for _, t := range tasks {
-			args = append(args, t)
-		}
-	}
-	if len(args) == 1 {
-		return 0, nil
-	}
-	cmd, err := q.runScript(ctx, deadLetterScript, keys, args...)
-	if err != nil {
-		return 0, err
-	}
-	return cmd.Int()
-}
-
-// requeueList returns the list that an undecodable message is requeued to: that of the
-// queue it was sent to, or one of picket's own.
-func (q *Queue) requeueList(raw []byte) string {
-	if t, _ := q.decoder.Decode(raw); t != nil && t.RoutingKey != "" {
-		return q.set.Keys.List(t.RoutingKey, t.Priority)
-	}
-	return q.set.Keys.List(append(slices.Clone(q.set.OwnQueues), q.set.Publish)[0], 0)
 }

@@ -19,7 +19,7 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased
 	}
 	q.isolating.Store(slices.ContainsFunc(run, suspect))
 	if nothingLeased && suspect(run[0]) {
-		return run[:1], q.returnTasks(ctx, run[1:], false)
+		return run[:1], q.restore(ctx, run[1:], countNothing)
 	}
 	var deliver, back []*Task
 	for _, t := range run {
@@ -29,7 +29,7 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased
 			deliver = append(deliver, t)
 		}
 	}
-	return deliver, q.returnTasks(ctx, back, false)
+	return deliver, q.restore(ctx, back, countNothing)
 }
 
 // waitNoLeases waits until nothing is leased, for queue.IsolationTimeout at most.

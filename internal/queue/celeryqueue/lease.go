@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/picket-edr/picket/celery"
@@ -39,9 +37,8 @@ func (q *Queue) maintain() {
 			renewed = time.Now()
 			errs = append(errs, q.renew(ctx), q.deleteExpiredRevocations(ctx))
 		}
-		errs = append(errs, q.reclaim(ctx))
+		err := errors.Join(append(errs, q.reclaim(ctx))...)
 		cancel()
-		err := errors.Join(errs...)
 		if err != nil && !down {
 			q.log.Warn("broker unreachable; retrying", "error", err)
 		}
@@ -52,14 +49,8 @@ func (q *Queue) maintain() {
 // renew renews the leases of all tasks in flight, and their scores in Celery's unacked
 // index, so that Celery does not redeliver them.
 func (q *Queue) renew(ctx context.Context) error {
-	q.mu.Lock()
 	args := []any{q.opt.Lease.Seconds()}
-	for _, tasks := range q.inflight {
-		for _, t := range tasks {
-			args = append(args, t.tag)
-		}
-	}
-	q.mu.Unlock()
+	q.EachInflight(func(t *Task) { args = append(args, t.tag) })
 	if len(args) == 1 {
 		return nil
 	}
@@ -79,107 +70,112 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	if err != nil {
 		return redisstats.WrapError(err)
 	}
-	var back []returnedTask
-	lost := 0
+	tasks := make(map[string][]*Task) // by the reason
 	for i := 0; i+2 < len(out); i += 3 {
-		r, ok := q.newReturnedTask(ctx, out[i], out[i+1], out[i+2])
-		if !ok {
-			continue
+		if t := q.decodeUnacked(out[i], out[i+2]); t != nil {
+			tasks[out[i+1]] = append(tasks[out[i+1]], t)
 		}
-		if r.lost {
-			lost++
-		}
-		back = append(back, r)
 	}
-	if lost > 0 {
+	if lost := len(tasks["lost"]); lost > 0 {
 		q.log.Warn("worker lost; its tasks will be redelivered", "tasks", lost)
 	}
-	slices.Reverse(back) // the last one returned is consumed first
-	return q.runRestoreScript(ctx, back)
+	return errors.Join(q.restore(ctx, tasks["lost"], countLost), q.restore(ctx, tasks["due"], countNothing), q.restore(ctx, tasks["unseen"], countAttempt))
 }
 
-// newReturnedTask returns the redelivery of an entry of the unacked hash. An entry that
-// cannot be decoded stays where it is.
-func (q *Queue) newReturnedTask(ctx context.Context, tag, reason, entry string) (task returnedTask, ok bool) {
+// decodeUnacked decodes an entry of the unacked hash. It returns nil for an entry that
+// cannot be decoded, or whose task was sent to a named exchange: it stays where it is,
+// for a Python worker.
+func (q *Queue) decodeUnacked(tag, entry string) *Task {
 	if entry == "" { // only its index entry or lease is left
-		return returnedTask{tag: tag, list: q.set.Keys.List(q.set.Publish, 0)}, true
+		return &Task{Task: new(celery.Task), tag: tag, queue: q.set.Publish}
 	}
 	var parts []json.RawMessage
 	var exchange, routingKey string
 	if json.Unmarshal([]byte(entry), &parts) != nil || len(parts) != 3 ||
-		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routingKey) != nil {
-		return returnedTask{}, false
+		json.Unmarshal(parts[1], &exchange) != nil || json.Unmarshal(parts[2], &routingKey) != nil || exchange != "" {
+		return nil
 	}
 	t, _ := q.decoder.Decode(parts[0])
 	if t == nil {
 		t = new(celery.Task)
 	}
-	name := routingKey
-	if exchange != "" {
-		if name = q.findBoundQueue(ctx, exchange, routingKey); name == "" {
-			return returnedTask{}, false
+	return &Task{Task: t, tag: tag, queue: routingKey, raw: parts[0]}
+}
+
+// Which attempts of a task restore counts.
+const (
+	countNothing = ""
+	countAttempt = "attempt"
+	countLost    = "lost" // an attempt whose worker was lost
+)
+
+// restore returns tasks to the head of their lists, which keeps their order.
+func (q *Queue) restore(ctx context.Context, tasks []*Task, count string) error {
+	if len(tasks) == 0 {
+		return nil
+	}
+	k := q.set.Keys
+	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}
+	index := make(map[string]int)
+	args := []any{count}
+	for i := len(tasks) - 1; i >= 0; i-- {
+		t := tasks[i]
+		list := k.List(t.queue, t.Priority)
+		if index[list] == 0 {
+			index[list] = len(index) + 1
+			keys = append(keys, list)
 		}
+		args = append(args, t.tag, index[list], t.raw, t.ID)
 	}
-	r := returnedTask{tag: tag, list: q.set.Keys.List(name, t.Priority), raw: parts[0]}
-	if reason == "due" {
-		return r, true
-	}
-	r.id, r.lost = t.ID, strings.HasPrefix(tag, deliveryTagPrefix)
-	if again, err := celery.MarkRedelivered(parts[0]); err == nil {
-		r.raw = again
-	}
-	return r, true
+	_, err := q.runScript(ctx, restoreScript, keys, args...)
+	return err
 }
 
-// findBoundQueue returns a queue bound to a direct exchange with a routing key, "" if
-// there is none.
-func (q *Queue) findBoundQueue(ctx context.Context, exchange, routingKey string) string {
-	members, err := q.client.SMembers(ctx, q.set.Keys.BindingKey(exchange)).Result()
-	if err != nil {
-		return ""
+// schedule delays tasks until their ETA and, if countAttempt, counts an attempt of
+// each.
+func (q *Queue) schedule(ctx context.Context, tasks []*Task, count string) error {
+	if len(tasks) == 0 {
+		return nil
 	}
-	for _, m := range members {
-		if name, ok := strings.CutPrefix(m, q.set.Keys.BindingMember(routingKey, "", "")); ok {
-			return name
-		}
+	args := []any{count}
+	for _, t := range tasks {
+		args = append(args, t.tag, float64(t.ETA.UnixMicro())/1e6, t.ID)
 	}
-	return ""
+	k := q.set.Keys
+	_, err := q.runScript(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries")}, args...)
+	return err
 }
 
-// maxScheduledExamined bounds the delayed tasks that are examined.
-const maxScheduledExamined = 10_000
+// maxScheduledTasks bounds the scheduled tasks that are examined, of which
+// scheduledChunk are read at once.
+const (
+	maxScheduledTasks = 10_000
+	scheduledChunk    = 500
+)
 
-// EachScheduled calls f with the tasks that are to run later, the first due first.
-func (q *Queue) EachScheduled(ctx context.Context, f func(t *celery.Task, due time.Time)) error {
-	return q.eachScheduled(ctx, func(t *celery.Task, due time.Time, _ returnedTask) { f(t, due) })
-}
-
-// eachScheduled is EachScheduled that also passes what returns a task to its list.
-func (q *Queue) eachScheduled(ctx context.Context, f func(*celery.Task, time.Time, returnedTask)) error {
-	const chunk = 500
-	for from := int64(0); from < maxScheduledExamined; from += chunk {
-		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+chunk-1).Result()
+// EachScheduled calls f with the tasks that are to run later, at their ETA, the first due
+// first.
+func (q *Queue) EachScheduled(ctx context.Context, f func(*Task)) error {
+	for from := int64(0); from < maxScheduledTasks; from += scheduledChunk {
+		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+scheduledChunk-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)
 		}
-		var tags []string
-		for _, z := range due {
-			tags = append(tags, z.Member.(string))
+		tags := make([]string, len(due))
+		for i := range due {
+			tags[i] = due[i].Member.(string)
 		}
-		held, err := q.client.HMGet(ctx, q.set.Keys.Unacked(), tags...).Result()
+		entries, err := q.client.HMGet(ctx, q.set.Keys.Unacked(), tags...).Result()
 		if err != nil {
 			return redisstats.WrapError(err)
 		}
-		for i := range held {
-			entry, _ := held[i].(string)
-			r, ok := q.newReturnedTask(ctx, tags[i], "due", entry)
-			if t, _ := q.decoder.Decode(r.raw); ok && t != nil {
-				f(t, time.UnixMicro(int64(due[i].Score*1e6)), r)
+		for i := range entries {
+			entry, _ := entries[i].(string)
+			if t := q.decodeUnacked(tags[i], entry); t != nil && t.ID != "" {
+				t.ETA = time.UnixMicro(int64(due[i].Score * 1e6))
+				f(t)
 			}
 		}
 	}
 	return nil
 }
-
-// deliveryTagPrefix begins the tags of all tasks that picket leases.
-const deliveryTagPrefix = "picket-"

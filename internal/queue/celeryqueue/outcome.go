@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,17 +24,21 @@ type FinishedTask struct {
 	deadLetters []queue.DeadLetter
 }
 
-// A taskResult is the result of a successful task, as the legacy task returns it.
-type taskResult struct {
-	Status  string `json:"status"`
-	EventID string `json:"event_id"`
-	Type    string `json:"event_type"`
-	Alerts  int    `json:"alerts_created"`
+// newFinishedTask returns a task with a result of a status.
+func newFinishedTask(t *Task, status celery.Status) FinishedTask {
+	return FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: status, GroupID: t.GroupID, ParentID: t.ParentID}}
 }
 
+// succeededTask returns a task with the result that the legacy task returns.
 func succeededTask(t *Task) FinishedTask {
-	value, _ := json.Marshal(taskResult{"success", t.event.ID, t.event.Type, t.matches}) // strings and numbers always encode
-	return FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: celery.Success, Value: value, GroupID: t.GroupID, ParentID: t.ParentID}}
+	f := newFinishedTask(t, celery.Success)
+	f.Result.Value, _ = json.Marshal(struct { // strings and numbers always encode
+		Status  string `json:"status"`
+		EventID string `json:"event_id"`
+		Type    string `json:"event_type"`
+		Alerts  int    `json:"alerts_created"`
+	}{"success", t.event.ID, t.event.Type, t.matches})
+	return f
 }
 
 // pythonModuleOfException has the Python modules of exceptions that are not built in.
@@ -44,18 +49,12 @@ var pythonModuleOfException = map[string]string{
 
 // raised returns how a task ended that raised an exception.
 func raised(t *Task, status celery.Status, class, cause string) FinishedTask {
-	exception := celery.NewException(class, cause)
-	exception.Module = pythonModuleOfException[class]
-	f := FinishedTask{Task: t, Result: celery.Result{TaskID: t.ID, Status: status, Exception: exception, GroupID: t.GroupID, ParentID: t.ParentID}}
+	f := newFinishedTask(t, status)
+	f.Result.Exception = celery.NewException(class, cause)
+	f.Result.Exception.Module = pythonModuleOfException[class]
 	if status == celery.Failure {
 		f.Result.Traceback = fmt.Sprintf("Traceback (most recent call last):\n  File \"picket\", in %s\n%s: %s\n", t.Name, class, cause)
 	}
-	return f
-}
-
-func expiredTask(t *Task) FinishedTask {
-	f := raised(t, celery.Revoked, "TaskRevokedError", "expired")
-	f.Expired = true
 	return f
 }
 
@@ -68,23 +67,15 @@ func rejectedTask(t *Task, class string, err error) FinishedTask {
 		cause += "; " + r.Hint
 	}
 	f := raised(t, celery.Failure, class, cause)
-	f.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: t.causeWithTask(cause), AgentID: t.event.AgentID, EventID: t.event.ID, Events: 1, Time: t.started, Payload: t.raw}}
-	return f
-}
-
-// causeWithTask returns a cause with the task it concerns, as far as that is known.
-func (t *Task) causeWithTask(cause string) string {
-	if t.Name == "" && t.ID == "" {
-		return "a message: " + cause
+	name := "a message"
+	if t.Name != "" || t.ID != "" {
+		name = t.String()
 	}
-	return t.String() + ": " + cause
-}
-
-// unregisteredTask returns the failure of a task that is not registered, in Celery's
-// wording.
-func unregisteredTask(t *Task) FinishedTask {
-	f := rejectedTask(t, "NotRegistered", errors.New(t.Name))
-	f.deadLetters[0].Cause = t.causeWithTask("no task of this name is registered here")
+	if class == "NotRegistered" { // Celery's wording is the name alone
+		cause = "no task of this name is registered here"
+	}
+	f.deadLetters = []queue.DeadLetter{{Reason: queue.Rejected, Cause: name + ": " + cause, AgentID: t.event.AgentID, EventID: t.event.ID,
+		Events: 1, Time: t.started, Payload: t.raw}}
 	return f
 }
 
@@ -108,13 +99,12 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	if err := q.writeResults(ctx, finished); err != nil {
 		return err
 	}
-	args := []any{0, 0, len(finished)}
-	var tried []any
+	var tags, tried []any
 	var deadLetters []queue.DeadLetter
 	done, foreign := 0, 0
 	for i := range finished {
 		f := &finished[i]
-		args = append(args, f.tag)
+		tags = append(tags, f.tag)
 		if f.attempts > 0 {
 			tried = append(tried, f.ID)
 		}
@@ -127,7 +117,7 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 			foreign++
 		}
 	}
-	args[0], args[1] = done, foreign
+	args := append([]any{done, foreign, len(tags)}, tags...)
 	args = append(append(args, len(tried)), tried...)
 	args = appendDeadLetters(args, deadLetters)
 	k := q.set.Keys
@@ -136,9 +126,7 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 		return err
 	}
 	q.logFinished(finished)
-	if q.observer != nil {
-		q.observer.TasksFinished(finished)
-	}
+	q.observer.TasksFinished(finished)
 	return nil
 }
 
@@ -148,22 +136,23 @@ const resultChunk = 500
 // writeResults writes and publishes the results of tasks as Celery does: it never
 // overwrites a success.
 func (q *Queue) writeResults(ctx context.Context, finished []FinishedTask) error {
-	var keys []string
-	var results []*celery.Result
-	for i := range finished {
-		if f := &finished[i]; q.results != nil && !f.IgnoreResult && f.ID != "" {
-			keys = append(keys, q.set.Keys.Result(f.ID))
-			results = append(results, &f.Result)
-		}
+	if q.results == nil {
+		return nil
 	}
-	for len(keys) > 0 {
-		n := min(len(keys), resultChunk)
-		old, err := q.results.MGet(ctx, keys[:n]...).Result()
-		if err != nil {
-			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
+	for chunk := range slices.Chunk(finished, resultChunk) {
+		var keys []string
+		var results []*celery.Result
+		for i := range chunk {
+			if f := &chunk[i]; !f.IgnoreResult && f.ID != "" {
+				keys, results = append(keys, q.set.Keys.Result(f.ID)), append(results, &f.Result)
+			}
 		}
+		if len(keys) == 0 {
+			continue
+		}
+		old, err := q.results.MGet(ctx, keys...).Result()
 		pipe := q.results.Pipeline()
-		for i := range n {
+		for i := range old {
 			if stored, ok := old[i].(string); ok && celery.ResultStatus([]byte(stored)) == celery.Success {
 				continue
 			}
@@ -171,10 +160,12 @@ func (q *Queue) writeResults(ctx context.Context, finished []FinishedTask) error
 			pipe.Set(ctx, keys[i], value, q.set.ResultExpires)
 			pipe.Publish(ctx, keys[i], value)
 		}
-		if _, err := pipe.Exec(ctx); err != nil {
+		if err == nil {
+			_, err = pipe.Exec(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("write results: %w", redisstats.WrapError(err))
 		}
-		keys, results = keys[n:], results[n:]
 	}
 	return nil
 }

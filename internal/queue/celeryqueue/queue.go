@@ -31,6 +31,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +75,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// deliveryTagPrefix begins the tags of all tasks that picket leases.
+const deliveryTagPrefix = "picket-"
+
 // closeTimeout bounds the Redis commands of Close.
 const closeTimeout = time.Second
 
@@ -91,14 +96,13 @@ type Queue struct {
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
 	tagPrefix    string        // begins the tags of this queue
-	observer     Observer      // nil: none
-	rateLimit    rateLimiter
+	observer     Observer
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredPolicy
 
 	mu          sync.Mutex        // guards the fields below
 	inflight    map[int64][]*Task // the tasks of each delivery
-	token       int64
+	lastReceipt int64
 	unconfirmed []string // prefixes of claims whose outcome is unknown
 
 	open       context.Context // ends when the queue is closed
@@ -125,7 +129,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
-		lists:    set.consumedLists(),
+		lists: set.consumedLists(), observer: nopObserver{},
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 		inflight: make(map[int64][]*Task),
 	}
@@ -166,10 +170,6 @@ func (q *Queue) ID() string { return q.tagPrefix }
 // MaxDeliveryTasks returns how many tasks a delivery holds at most.
 func (q *Queue) MaxDeliveryTasks() int { return q.opt.Group }
 
-// SetRateLimit limits the tasks received per second. limit is in Celery's notation:
-// "10/s", "100/m", "1000/h", a number of tasks a second, or "0" for no limit.
-func (q *Queue) SetRateLimit(limit string) error { return q.rateLimit.setLimit(limit) }
-
 // RecordOtherWorker records the heartbeat of a worker of another kind, which may know
 // tasks that picket does not.
 func (q *Queue) RecordOtherWorker() { q.unregistered.recordOtherWorker() }
@@ -194,13 +194,10 @@ func (q *Queue) Close() error {
 // releaseAll returns all tasks in flight to their lists.
 func (q *Queue) releaseAll() error {
 	q.mu.Lock()
-	var all []*Task
-	for _, tasks := range q.inflight {
-		all = append(all, tasks...)
-	}
+	all := slices.Concat(slices.Collect(maps.Values(q.inflight))...)
 	clear(q.inflight)
 	q.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return q.returnTasks(ctx, all, true)
+	return q.restore(ctx, all, countAttempt)
 }

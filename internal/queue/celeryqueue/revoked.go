@@ -9,7 +9,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/picket-edr/picket/celery"
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
@@ -19,6 +18,34 @@ const (
 	revocationTTL  = 3 * time.Hour
 	maxRevocations = 50_000
 )
+
+// Revoke revokes tasks. Delayed ones return to their lists at once, so that whoever
+// waits for them gets a result.
+func (q *Queue) Revoke(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var members []redis.Z
+	for _, id := range ids {
+		members = append(members, redis.Z{Score: float64(time.Now().Add(revocationTTL).Unix()), Member: id})
+	}
+	err := redisstats.WrapError(q.client.ZAdd(ctx, q.set.OwnKey("revoked"), members...).Err())
+	var delayed []*Task
+	if err == nil {
+		err = q.EachScheduled(ctx, func(t *Task) {
+			if slices.Contains(ids, t.ID) {
+				delayed = append(delayed, t)
+			}
+		})
+	}
+	if err == nil {
+		err = q.restore(ctx, delayed, countNothing)
+	}
+	if err != nil {
+		return fmt.Errorf("revoke: %w", err)
+	}
+	return nil
+}
 
 // RevokedIDs returns the ids of revoked tasks. They are stored at the broker, for all
 // workers, including those that start later.
@@ -34,14 +61,11 @@ func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (revokedIDs map
 		ids = append(ids, t.ID)
 	}
 	until, err := q.client.ZMScore(ctx, q.set.OwnKey("revoked"), ids...).Result()
-	if err != nil {
-		return nil, redisstats.WrapError(err)
-	}
 	revoked := make(map[string]bool)
-	for i, id := range ids {
-		revoked[id] = until[i] > 0 // 0 if there is none
+	for i := range until {
+		revoked[ids[i]] = until[i] > 0 // 0 if there is none
 	}
-	return revoked, nil
+	return revoked, redisstats.WrapError(err)
 }
 
 // deleteExpiredRevocations deletes old revocations.
@@ -51,29 +75,4 @@ func (q *Queue) deleteExpiredRevocations(ctx context.Context) error {
 	pipe.ZRemRangeByRank(ctx, q.set.OwnKey("revoked"), 0, -maxRevocations-1)
 	_, err := pipe.Exec(ctx)
 	return redisstats.WrapError(err)
-}
-
-// Revoke revokes tasks. Delayed ones return to their lists at once, so that whoever
-// waits for them gets a result.
-func (q *Queue) Revoke(ctx context.Context, ids []string) error {
-	forgotten := float64(time.Now().Add(revocationTTL).Unix())
-	var members []redis.Z
-	for _, id := range ids {
-		members = append(members, redis.Z{Score: forgotten, Member: id})
-	}
-	if len(members) == 0 {
-		return nil
-	}
-	if err := q.client.ZAdd(ctx, q.set.OwnKey("revoked"), members...).Err(); err != nil {
-		return fmt.Errorf("revoke: %w", redisstats.WrapError(err))
-	}
-	var back []returnedTask
-	if err := q.eachScheduled(ctx, func(t *celery.Task, _ time.Time, r returnedTask) {
-		if slices.Contains(ids, t.ID) {
-			back = append(back, r)
-		}
-	}); err != nil {
-		return fmt.Errorf("revoke: %w", err)
-	}
-	return q.runRestoreScript(ctx, back)
 }

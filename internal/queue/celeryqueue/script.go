@@ -2,44 +2,32 @@ package celeryqueue
 
 import (
 	"context"
-	_ "embed" // of the scripts
+	"embed"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-//go:embed lua/lib.lua
-var luaLibrary string
+//go:embed lua
+var luaFiles embed.FS
 
 var (
-	//go:embed lua/enqueue.lua
-	enqueueLua string
-	//go:embed lua/claim.lua
-	claimLua string
-	//go:embed lua/finish.lua
-	finishLua string
-	//go:embed lua/schedule.lua
-	scheduleLua string
-	//go:embed lua/restore.lua
-	restoreLua string
-	//go:embed lua/renew.lua
-	renewLua string
-	//go:embed lua/overdue.lua
-	overdueLua string
-	//go:embed lua/deadletter.lua
-	deadLetterLua string
-	//go:embed lua/listdead.lua
-	listDeadLettersLua string
-
-	enqueueScript, claimScript, finishScript   = newScript(enqueueLua), newScript(claimLua), newScript(finishLua)
-	scheduleScript, restoreScript, renewScript = newScript(scheduleLua), newScript(restoreLua), newScript(renewLua)
-	overdueScript, deadLetterScript            = newScript(overdueLua), newScript(deadLetterLua)
-	listDeadLettersScript                      = newScript(listDeadLettersLua)
+	enqueueScript         = newScript("enqueue")
+	claimScript           = newScript("claim")
+	finishScript          = newScript("finish")
+	scheduleScript        = newScript("schedule")
+	restoreScript         = newScript("restore")
+	renewScript           = newScript("renew")
+	overdueScript         = newScript("overdue")
+	deadLetterScript      = newScript("deadletter")
+	listDeadLettersScript = newScript("listdead")
 )
 
-func newScript(body string) *redis.Script {
-	return redis.NewScript(redisstats.LuaLibrary + luaLibrary + body)
+func newScript(name string) *redis.Script {
+	library, _ := luaFiles.ReadFile("lua/lib.lua") // embedded files can be read
+	body, _ := luaFiles.ReadFile("lua/" + name + ".lua")
+	return redis.NewScript(redisstats.LuaLibrary + string(library) + string(body))
 }
 
 // runScript runs a script atomically at the broker.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +40,7 @@ type Settings struct {
 
 // ConsumedQueues returns the names of the queues that are consumed.
 func (s *Settings) ConsumedQueues() []string {
-	return append(append([]string{}, s.OwnQueues...), s.SharedQueues...)
+	return slices.Concat(s.OwnQueues, s.SharedQueues)
 }
 
 // OwnKey returns the name of one of picket's own keys.
@@ -67,8 +67,7 @@ func parseURL(text string) (*Settings, error) {
 		OwnQueues: p.takeAll("queue"), SharedQueues: p.takeAll("shared"), Tasks: p.takeAll("task"), NodeName: p.takeText("node", ""),
 		ResultExpires: p.takeDuration("expires", 24*time.Hour), VisibilityTimeout: p.takeDuration("visibility", time.Hour),
 		RemoteControl: p.takeEither("control", "on", "off"), IgnoreResults: p.takeEither("ignore_result", "true", "false"),
-		Keys: celery.Keys{Prefix: p.takeText("global_keyprefix", ""), ResultPrefix: p.takeText("result_keyprefix", ""), Sep: p.takeText("sep", ""),
-			FanoutPrefix: p.takeText("fanout_prefix", ""), Steps: p.takeIntegers("priority_steps")},
+		Keys: celery.Keys{Prefix: p.takeText("global_keyprefix", ""), ResultPrefix: p.takeText("result_keyprefix", "")},
 	}
 	publish := "celery"
 	switch {
@@ -121,17 +120,14 @@ func (p *queryParameters) takeAll(name string) []string {
 }
 
 func (p *queryParameters) takeText(name, fallback string) string {
-	if values := p.takeAll(name); len(values) > 0 {
-		return values[0]
-	}
-	return fallback
+	return append(p.takeAll(name), fallback)[0]
 }
 
 // takeEither reports whether a parameter, which has one of two values, has its default.
 func (p *queryParameters) takeEither(name, defaultValue, otherValue string) (isDefault bool) {
 	value := p.takeText(name, defaultValue)
 	if value != defaultValue && value != otherValue {
-		p.recordError("%s=%s is neither %s nor %s", name, value, defaultValue, otherValue)
+		p.err = cmp.Or(p.err, invalidURLError("%s=%s is neither %s nor %s", name, value, defaultValue, otherValue))
 	}
 	return value == defaultValue
 }
@@ -140,26 +136,7 @@ func (p *queryParameters) takeDuration(name string, fallback time.Duration) time
 	value := p.takeText(name, fallback.String())
 	d, err := time.ParseDuration(value)
 	if err != nil || d < 0 {
-		p.recordError("%s=%s is no duration", name, value)
+		p.err = cmp.Or(p.err, invalidURLError("%s=%s is no duration", name, value))
 	}
 	return d
-}
-
-func (p *queryParameters) takeIntegers(name string) []int {
-	var all []int
-	for value := range strings.SplitSeq(p.takeText(name, ""), ",") {
-		if value == "" {
-			continue
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil {
-			p.recordError("%s has %q, which is no number", name, value)
-		}
-		all = append(all, n)
-	}
-	return all
-}
-
-func (p *queryParameters) recordError(format string, args ...any) {
-	p.err = cmp.Or(p.err, invalidURLError(format, args...))
 }

@@ -3,6 +3,7 @@ package celeryqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/picket-edr/picket/celery"
@@ -25,11 +26,16 @@ type Observer interface {
 // SetObserver sets the observer. It is called at most once, before Receive.
 func (q *Queue) SetObserver(o Observer) { q.observer = o }
 
+// A nopObserver is the observer of a queue without one.
+type nopObserver struct{}
+
+func (nopObserver) TasksReceived(_, _ []*Task)   {}
+func (nopObserver) TasksFinished([]FinishedTask) {}
+
 // notifyReceived logs and reports tasks that were claimed: those to run now, those to run
 // later, and those that have finished without running.
 func (q *Queue) notifyReceived(run, later []*Task, finished []FinishedTask) {
-	begun := append([]*Task{}, run...)
-	all := append(append([]*Task{}, run...), later...)
+	begun, all := slices.Clone(run), slices.Concat(run, later)
 	for i := range finished {
 		all = append(all, finished[i].Task)
 		if finished[i].Result.Status == celery.Failure { // a revoked task never began
@@ -46,9 +52,7 @@ func (q *Queue) notifyReceived(run, later []*Task, finished []FinishedTask) {
 	default:
 		q.log.Info(fmt.Sprintf("Task %s[%d tasks] received", all[0].Name, len(all)))
 	}
-	if q.observer != nil {
-		q.observer.TasksReceived(all, begun)
-	}
+	q.observer.TasksReceived(all, begun)
 }
 
 // logFinished logs how tasks finished.
@@ -79,7 +83,7 @@ func (q *Queue) logFinished(finished []FinishedTask) {
 // reportRetried logs and reports tasks that will run again, and writes their results. A
 // nil cause means that they did not begin.
 func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) error {
-	if cause == nil {
+	if cause == nil || len(tasks) == 0 {
 		return nil
 	}
 	var retried []FinishedTask
@@ -87,9 +91,7 @@ func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) e
 		retried = append(retried, raised(t, celery.Retry, "RuntimeError", cause.Error()))
 	}
 	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), retried[0].Result.Exception))
-	if q.observer != nil {
-		q.observer.TasksFinished(retried)
-	}
+	q.observer.TasksFinished(retried)
 	return q.writeResults(ctx, retried)
 }
 

@@ -268,7 +268,7 @@ func TestPublished(t *testing.T) {
 		b.Events = append(b.Events, picket.Event{ID: fmt.Sprint("id ", i), Sender: "collector:c", Index: fmt.Sprint("index ", i), AgentID: "agent", Host: "host", Type: "kind", OS: "windows", Time: at, Received: at, Raw: []byte(raw)})
 	}
 	testenv.Check(t, q.Enqueue(t.Context(), queue.Message{ID: b.ID, Events: len(raws), Payload: b.Encode(nil)}))
-	if !r.Client.SIsMember(t.Context(), r.Keys.BindingKey("celery"), r.Keys.BindingMember("celery", "", "celery")).Val() {
+	if !r.Client.SIsMember(t.Context(), r.Keys.BindingKey("celery"), celery.BindingMember("celery", "celery")).Val() {
 		t.Error("the queue is not bound")
 	}
 	for i := range raws {

@@ -22,12 +22,12 @@ const (
 	otherWorkerGrace   = 5 * time.Minute
 )
 
-// recordUnregistered records how many unregistered tasks the last claim saw.
-func (s *unregisteredPolicy) recordUnregistered(n int64) {
+// recordUnregistered records whether the last claim saw unregistered tasks.
+func (s *unregisteredPolicy) recordUnregistered(seen bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case n == 0:
+	case !seen:
 		s.since = time.Time{}
 	case s.since.IsZero():
 		s.since = time.Now()

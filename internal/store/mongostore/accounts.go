@@ -18,12 +18,13 @@ type tokenDoc struct {
 	Kind    string `bson:"kind"`
 	Subject string `bson:"subject"`
 	Role    string `bson:"role"`
+	Host    string `bson:"host,omitempty"`
 	Created int64  `bson:"created"` // microseconds, as all times of accounts
 	Revoked *int64 `bson:"revoked"`
 }
 
 func (d *tokenDoc) token() store.Token {
-	t := store.Token{ID: d.ID, Hash: d.Hash, Kind: d.Kind, Subject: d.Subject, Role: d.Role, Created: fromMicros(d.Created)}
+	t := store.Token{ID: d.ID, Hash: d.Hash, Kind: d.Kind, Subject: d.Subject, Role: d.Role, Host: d.Host, Created: fromMicros(d.Created)}
 	if d.Revoked != nil {
 		t.Revoked = fromMicros(*d.Revoked)
 	}
@@ -32,7 +33,7 @@ func (d *tokenDoc) token() store.Token {
 
 // AddToken implements store.Tokens.
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
-	d := tokenDoc{ID: t.ID, Hash: t.Hash, Kind: t.Kind, Subject: t.Subject, Role: t.Role, Created: t.Created.UnixMicro()}
+	d := tokenDoc{ID: t.ID, Hash: t.Hash, Kind: t.Kind, Subject: t.Subject, Role: t.Role, Host: t.Host, Created: t.Created.UnixMicro()}
 	if !t.Revoked.IsZero() {
 		us := t.Revoked.UnixMicro()
 		d.Revoked = &us
@@ -79,6 +80,48 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 		return fmt.Errorf("revoke token %s: %w", id, err)
 	}
 	return nil
+}
+
+// BindToken implements store.Tokens.
+func (s *Store) BindToken(ctx context.Context, id, host string) (bound string, err error) {
+	unbound := bson.D{bsonElem("_id", id), bsonElem("host", nil)} // or without the field
+	if _, err = s.updateToken(ctx, unbound, host); err == nil {
+		var d tokenDoc
+		d, err = findOne[tokenDoc](ctx, s.tokens, byID(id))
+		bound = d.Host
+	}
+	if err != nil {
+		return "", fmt.Errorf("bind token %s to a host: %w", id, err)
+	}
+	return bound, nil
+}
+
+// SetTokenHost implements store.Tokens.
+func (s *Store) SetTokenHost(ctx context.Context, id, host string) error {
+	found, err := s.updateToken(ctx, byID(id), host)
+	if err == nil && !found {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("change the host of token %s: %w", id, err)
+	}
+	return nil
+}
+
+// updateToken sets the host of the token that a filter selects.
+func (s *Store) updateToken(ctx context.Context, filter bson.D, host string) (found bool, err error) {
+	update := bson.D{bsonElem("$set", bson.D{bsonElem("host", host)})}
+	if host == "" {
+		update = bson.D{bsonElem("$unset", bson.D{bsonElem("host", "")})}
+	}
+	err = withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		r, err := s.tokens.UpdateOne(ctx, filter, update)
+		if err == nil {
+			found = r.MatchedCount > 0
+		}
+		return err
+	})
+	return found, err
 }
 
 type userDoc struct {

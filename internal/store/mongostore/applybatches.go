@@ -143,7 +143,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 // addEffects adds the documents that change when effects are applied.
 func (r *txnReads) addEffects(effects *batchEffects, now int64) {
 	for _, h := range effects.Hosts {
-		r.hosts[h.Name] = true
+		r.hosts[h.key()] = true
 	}
 	for _, m := range effects.Minutes {
 		r.minutes[minuteID(m.Minute)] = true
@@ -169,18 +169,16 @@ func (t *txn) countEvents(effects *batchEffects) {
 	}
 	for i := range effects.Hosts {
 		seen := &effects.Hosts[i]
-		h := t.hosts[seen.Name]
+		key := seen.key()
+		h := t.hosts[key]
 		if h == nil {
 			if !t.quota.AddHost(effects.Sender) {
 				continue
 			}
-			h = &hostDoc{Name: seen.Name, First: seen.First, Last: seen.Last, Alerts: t.unlisted[seen.Name], Folded: casefold.String(seen.Name)}
-			t.hosts[seen.Name] = h
+			h = &hostDoc{ID: hostID(key), AgentID: seen.Agent, First: seen.First, Last: seen.Last, Alerts: t.unlisted[key], Folded: casefold.String(seen.Name)}
+			t.hosts[key] = h
 		}
 		h.Step = t.step
-		if seen.Last >= h.Last {
-			h.AgentID = seen.Agent
-		}
 		if seen.OS != "" && (seen.Last >= h.Last || h.OS == "") {
 			h.OS = seen.OS
 		}
@@ -258,10 +256,10 @@ func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
 	t.ruleForUpdate(&a).Alerts++
 	minute := t.minuteForUpdate(store.MinuteOf(t.now))
 	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
-	if h := t.existingHostForUpdate(a.Host); h != nil {
+	if h := t.existingHostForUpdate(&a); h != nil {
 		h.Alerts++
 	} else {
-		t.unlisted[a.Host]++
+		t.unlisted[alertHostKey(&a)]++
 	}
 	return doc
 }

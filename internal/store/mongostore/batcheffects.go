@@ -43,6 +43,8 @@ type hostActivity struct {
 	Events int64  `json:"Events"`
 }
 
+func (h *hostActivity) key() store.HostKey { return store.HostKey{AgentID: h.Agent, Name: h.Name} }
+
 // A minuteCount counts the events of a type that were received in a minute.
 type minuteCount struct {
 	Minute int64  `json:"Minute"`
@@ -76,8 +78,8 @@ func newMatchRecord(m *picket.Match) matchRecord {
 func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	out := batchEffects{Sender: b.Sender()}
 	var minutes store.MinuteCounter
-	var names []string // of hosts, in the order of their first events
-	hosts := make(map[string]*store.HostActivity)
+	var keys []store.HostKey // of hosts, in the order of their first events
+	hosts := make(map[store.HostKey]*store.HostActivity)
 	for i := range b.Events {
 		ev := &b.Events[i]
 		if !isNew[i] {
@@ -86,11 +88,12 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 		out.Stored++
 		out.Raw += int64(len(ev.Raw))
-		h := hosts[ev.Host]
+		key := store.HostKey{AgentID: ev.AgentID, Name: ev.Host}
+		h := hosts[key]
 		if h == nil {
 			h = new(store.HostActivity)
-			hosts[ev.Host] = h
-			names = append(names, ev.Host)
+			hosts[key] = h
+			keys = append(keys, key)
 		}
 		received := ev.Received.UnixMicro()
 		h.Add(ev, received)
@@ -99,9 +102,9 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 	for _, m := range minutes.Counts {
 		out.Minutes = append(out.Minutes, minuteCount(m))
 	}
-	for _, name := range names {
-		h := hosts[name]
-		out.Hosts = append(out.Hosts, hostActivity{Name: name, Agent: h.AgentID, OS: h.OS, First: h.First, Last: h.Last, Events: h.Events})
+	for _, key := range keys {
+		h := hosts[key]
+		out.Hosts = append(out.Hosts, hostActivity{Name: key.Name, Agent: key.AgentID, OS: h.OS, First: h.First, Last: h.Last, Events: h.Events})
 	}
 	for _, m := range store.NewMatches(b, isNew) {
 		if m.Observed != nil {

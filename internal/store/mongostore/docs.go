@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -114,9 +115,11 @@ type evidenceDoc struct {
 	Value string `bson:"value"`
 }
 
-// A hostDoc is a host as a document of hosts.
+// A hostDoc is a host as a document of hosts. Its _id is hostID of its key. Earlier
+// versions had only the name as _id, and one host of that name; such a document stays
+// the one of the agent that it names.
 type hostDoc struct {
-	Name    string    `bson:"_id"`
+	ID      string    `bson:"_id"`
 	Step    int64     `bson:"step"`
 	AgentID string    `bson:"agent_id"`
 	OS      string    `bson:"os"`
@@ -126,6 +129,17 @@ type hostDoc struct {
 	Events  int64     `bson:"events"`
 	Alerts  int64     `bson:"alerts"`
 	Folded  string    `bson:"fold"`
+}
+
+// hostIDSeparator is refused in the names of events.
+const hostIDSeparator = "\x1f"
+
+// hostID returns the _id of a host's document.
+func hostID(k store.HostKey) string { return k.Name + hostIDSeparator + k.AgentID }
+
+func (d *hostDoc) key() store.HostKey {
+	name, _, _ := strings.Cut(d.ID, hostIDSeparator)
+	return store.HostKey{AgentID: d.AgentID, Name: name}
 }
 
 // A minuteDoc counts what was received in a minute, in rollups.

@@ -9,11 +9,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
 
 func (d *hostDoc) host() store.Host {
-	return store.Host{Name: d.Name, AgentID: d.AgentID, OS: d.OS, FirstSeen: fromMicros(d.First), LastSeen: fromMicros(d.Last),
+	return store.Host{Name: d.key().Name, AgentID: d.AgentID, OS: d.OS, FirstSeen: fromMicros(d.First), LastSeen: fromMicros(d.Last),
 		Events: d.Events, Alerts: d.Alerts}
 }
 
@@ -50,7 +51,7 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 			page.Next = formatCursor(cursorHosts, last)
 			return false
 		}
-		last = cursorPosition{a: d.Last, name: d.Name}
+		last = cursorPosition{a: d.Last, name: d.ID}
 		page.Hosts = append(page.Hosts, h)
 		return true
 	}, options.Find().SetSort(bson.D{bsonElem("seen", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)+1))
@@ -58,16 +59,29 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 }
 
 // Host implements store.Hosts.
-func (s *Store) Host(ctx context.Context, name string) (store.Host, error) {
+func (s *Store) Host(ctx context.Context, key store.HostKey) (store.Host, error) {
 	err := s.ensureApplied(ctx)
-	if err != nil {
-		return store.Host{}, fmt.Errorf("read host %s: %w", name, err)
+	found := make(map[store.HostKey]*hostDoc)
+	if err == nil {
+		err = s.readHosts(ctx, map[store.HostKey]bool{key: true}, found)
 	}
-	d, err := findOne[hostDoc](ctx, s.hosts, byID(name))
-	if err != nil {
-		return store.Host{}, fmt.Errorf("read host %s: %w", name, err)
+	if err == nil && found[key] == nil {
+		err = picket.ErrNotFound
 	}
-	return d.host(), nil
+	if err != nil {
+		return store.Host{}, fmt.Errorf("read host %s: %w", key.Name, err)
+	}
+	return found[key].host(), nil
+}
+
+// readHosts adds the documents of hosts to out, and may add others.
+func (s *Store) readHosts(ctx context.Context, keys map[store.HostKey]bool, out map[store.HostKey]*hostDoc) error {
+	ids := make(map[string]bool, 2*len(keys))
+	for k := range keys {
+		ids[hostID(k)] = true
+		ids[k.Name] = true // see hostDoc
+	}
+	return readInto(ctx, s, s.hosts, "_id", ids, out, (*hostDoc).key)
 }
 
 // CountHosts implements store.Hosts.

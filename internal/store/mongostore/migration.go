@@ -151,7 +151,7 @@ func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
 	r := t.ruleForUpdate(a)
 	r.Alerts++
 	r.Matches += a.Count
-	if h := t.existingHostForUpdate(a.Host); h != nil {
+	if h := t.existingHostForUpdate(a); h != nil {
 		h.Alerts++
 	}
 	return nil
@@ -162,7 +162,7 @@ func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
 func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 	docs := make([]any, len(hosts))
 	for i, h := range hosts {
-		docs[i] = hostDoc{Name: h.Name, AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: h.LastSeen.UnixMicro(), At: h.LastSeen,
+		docs[i] = hostDoc{ID: hostID(h.Key()), AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: h.LastSeen.UnixMicro(), At: h.LastSeen,
 			Events: h.Events, Folded: casefold.String(h.Name)}
 	}
 	if _, err := insertNew(ctx, s.hosts, docs); err != nil {

@@ -62,7 +62,7 @@ func (t *txn) updateTriage(doc *alertDoc, before, a *picket.Alert) error {
 	r := t.ruleForUpdate(a)
 	r.Alerts += n
 	r.Matches += n * a.Count
-	if h := t.existingHostForUpdate(a.Host); h != nil {
+	if h := t.existingHostForUpdate(a); h != nil {
 		h.Alerts += n
 	}
 	return nil

@@ -28,8 +28,8 @@ type txn struct {
 
 	totals       *totalsDoc
 	alerts       map[string]*alertDoc // by UniqueKey
-	hosts        map[string]*hostDoc
-	unlisted     map[string]int64 // alerts that are not closed, by host that is not in hosts
+	hosts        map[store.HostKey]*hostDoc
+	unlisted     map[store.HostKey]int64 // alerts that are not closed, by host that is not in hosts
 	minutes      map[string]*minuteDoc
 	rules        map[string]*ruleDoc
 	correlations *correlationsDoc // nil: unchanged
@@ -50,8 +50,8 @@ type txn struct {
 func newTxn(s *Store, step int64) *txn {
 	now := s.options.Now().UnixMicro()
 	return &txn{store: s, step: step, now: now, quota: s.quota.BeginTransaction(now),
-		alerts: make(map[string]*alertDoc), hosts: make(map[string]*hostDoc), minutes: make(map[string]*minuteDoc),
-		unlisted: make(map[string]int64), rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
+		alerts: make(map[string]*alertDoc), hosts: make(map[store.HostKey]*hostDoc), minutes: make(map[string]*minuteDoc),
+		unlisted: make(map[store.HostKey]int64), rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
 }
 
 // itemNumberBits is how many bits of an order are the number within the step.
@@ -62,18 +62,19 @@ func (t *txn) orderOfItem(i int) int64 { return t.step<<itemNumberBits | int64(i
 
 // A txnReads names the documents that a txn reads before it changes any.
 type txnReads struct {
-	openAlerts, hosts, rules, minutes, matches map[string]bool
+	openAlerts, rules, minutes, matches map[string]bool
+	hosts                               map[store.HostKey]bool
 }
 
 func newTxnReads() *txnReads {
-	return &txnReads{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool)}
+	return &txnReads{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[store.HostKey]bool)}
 }
 
 // addAlert adds the documents that change with an open alert.
 func (r *txnReads) addAlert(rule, agent, host string) {
 	r.openAlerts[openAlertKey(rule, agent, host)] = true
 	r.rules[rule] = true
-	r.hosts[host] = true
+	r.hosts[store.HostKey{AgentID: agent, Name: host}] = true
 }
 
 func (r *txnReads) addMatch(m *matchRecord) {
@@ -89,9 +90,7 @@ func (t *txn) readDocs(ctx context.Context, r *txnReads) error {
 	g.Go(func() error {
 		return readInto(ctx, s, s.alerts, "slot", r.openAlerts, t.alerts, func(a *alertDoc) string { return a.UniqueKey })
 	})
-	g.Go(func() error {
-		return readInto(ctx, s, s.hosts, "_id", r.hosts, t.hosts, func(h *hostDoc) string { return h.Name })
-	})
+	g.Go(func() error { return s.readHosts(ctx, r.hosts, t.hosts) })
 	g.Go(func() error {
 		return readInto(ctx, s, s.ruleStats, "_id", r.rules, t.rules, func(d *ruleDoc) string { return d.ID })
 	})
@@ -116,9 +115,9 @@ func (t *txn) readDocs(ctx context.Context, r *txnReads) error {
 // because they were past the quota of their sender.
 func (t *txn) countUnlisted(ctx context.Context, r *txnReads) error {
 	var names []string
-	for name := range r.hosts {
-		if t.hosts[name] == nil {
-			names = append(names, name)
+	for key := range r.hosts {
+		if t.hosts[key] == nil {
+			names = append(names, key.Name)
 		}
 	}
 	if len(names) == 0 {
@@ -126,21 +125,22 @@ func (t *txn) countUnlisted(ctx context.Context, r *txnReads) error {
 	}
 	docs, err := findIn[struct {
 		Host   string `bson:"host"`
+		Agent  string `bson:"agent_id"`
 		Status string `bson:"status"`
-	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{bsonElem("host", 1), bsonElem("status", 1)}))
+	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{bsonElem("host", 1), bsonElem("agent_id", 1), bsonElem("status", 1)}))
 	if err != nil {
 		return fmt.Errorf("read alerts of new hosts: %w", err)
 	}
 	for _, d := range docs {
 		if !picket.AlertStatus(d.Status).Closed() {
-			t.unlisted[d.Host]++
+			t.unlisted[store.HostKey{AgentID: d.Agent, Name: d.Host}]++
 		}
 	}
 	return nil
 }
 
 // readInto reads the documents of some keys into a map.
-func readInto[T any](ctx context.Context, s *Store, c *mongo.Collection, field string, keys map[string]bool, out map[string]*T, key func(*T) string) error {
+func readInto[T any, K comparable](ctx context.Context, s *Store, c *mongo.Collection, field string, keys map[string]bool, out map[K]*T, key func(*T) K) error {
 	docs, err := findIn[T](ctx, s, c, field, slices.Collect(maps.Keys(keys)))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", c.Name(), err)
@@ -162,14 +162,18 @@ func (s *Store) readTotals(ctx context.Context) (*totalsDoc, error) {
 	return &t, nil
 }
 
-// existingHostForUpdate returns a host's document, to be changed; nil if no event came from that
-// host.
-func (t *txn) existingHostForUpdate(name string) *hostDoc {
-	h := t.hosts[name]
+// existingHostForUpdate returns the document of an alert's host, to be changed; nil if no event
+// came from that host.
+func (t *txn) existingHostForUpdate(a *picket.Alert) *hostDoc {
+	h := t.hosts[alertHostKey(a)]
 	if h != nil {
 		h.Step = t.step
 	}
 	return h
+}
+
+func alertHostKey(a *picket.Alert) store.HostKey {
+	return store.HostKey{AgentID: a.AgentID, Name: a.Host}
 }
 
 // ruleForUpdate returns the document of an alert's rule, to be changed.
@@ -232,7 +236,7 @@ func marshalPut(failed *error, doc any) *putDocs {
 }
 
 // marshalChanged marshals the documents that the step has changed.
-func marshalChanged[T any](failed *error, docs map[string]*T, changed func(*T) bool) *putDocs {
+func marshalChanged[K comparable, T any](failed *error, docs map[K]*T, changed func(*T) bool) *putDocs {
 	p := new(putDocs)
 	for _, doc := range docs {
 		if changed(doc) {

@@ -31,8 +31,8 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	if !t.Revoked.IsZero() {
 		revoked = block.Micros(t.Revoked)
 	}
-	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, block.Micros(t.Created), revoked)
+	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, host, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, t.Host, block.Micros(t.Created), revoked)
 	if err == nil && n == 0 {
 		err = picket.ErrConflict
 	}
@@ -42,13 +42,13 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	return nil
 }
 
-const tokenColumns = "id, hash, kind, subject, role, created, revoked"
+const tokenColumns = "id, hash, kind, subject, role, host, created, revoked"
 
 func scanToken(r rowScanner) (store.Token, error) {
 	var t store.Token
 	var created int64
 	var revoked sql.NullInt64
-	err := r.Scan(&t.ID, &t.Hash, &t.Kind, &t.Subject, &t.Role, &created, &revoked)
+	err := r.Scan(&t.ID, &t.Hash, &t.Kind, &t.Subject, &t.Role, &t.Host, &created, &revoked)
 	t.Created = block.FromMicros(created)
 	if revoked.Valid {
 		t.Revoked = block.FromMicros(revoked.Int64)
@@ -87,6 +87,32 @@ func (s *Store) RevokeToken(ctx context.Context, id string, at time.Time) error 
 	}
 	if err != nil {
 		return fmt.Errorf("revoke token %s: %w", id, err)
+	}
+	return nil
+}
+
+// BindToken implements store.Tokens.
+func (s *Store) BindToken(ctx context.Context, id, host string) (bound string, err error) {
+	err = s.writer.transact(ctx, func(t *tx) error {
+		if _, err := t.exec("UPDATE tokens SET host = ? WHERE id = ? AND host = ''", host, id); err != nil {
+			return err
+		}
+		return mapNoRows(t.writer.queryRow("SELECT host FROM tokens WHERE id = ?", id).Scan(&bound))
+	})
+	if err != nil {
+		return "", fmt.Errorf("bind token %s to a host: %w", id, err)
+	}
+	return bound, nil
+}
+
+// SetTokenHost implements store.Tokens.
+func (s *Store) SetTokenHost(ctx context.Context, id, host string) error {
+	n, err := s.exec(ctx, "UPDATE tokens SET host = ? WHERE id = ?", host, id)
+	if err == nil && n == 0 {
+		err = picket.ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("change the host of token %s: %w", id, err)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
 // The lists that have cursors. A cursor is valid for its list only.
@@ -48,20 +50,30 @@ func parseCursor(list byte, s string, n int) ([]int64, error) {
 
 var errCursor = fmt.Errorf("the cursor is of another list or damaged: %w", picket.ErrInvalid)
 
-// formatNamedCursor is formatCursor for a list ordered by a number and a name.
-func formatNamedCursor(list byte, at int64, name string) string {
-	b := binary.AppendVarint([]byte{list}, at)
-	return base64.RawURLEncoding.EncodeToString(append(b, name...))
+// formatHostCursor is formatCursor for the list of hosts, which is ordered by time, name
+// and agent.
+func formatHostCursor(last *store.Host) string {
+	b := binary.AppendVarint([]byte{cursorHosts}, block.Micros(last.LastSeen))
+	b = binary.AppendUvarint(b, uint64(len(last.Name)))
+	b = append(b, last.Name...)
+	return base64.RawURLEncoding.EncodeToString(append(b, last.AgentID...))
 }
 
-func parseNamedCursor(list byte, s string) (int64, string, error) {
+func parseHostCursor(s string) (lastSeen int64, key store.HostKey, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) == 0 || b[0] != list {
-		return 0, "", errCursor
+	if err != nil || len(b) == 0 || b[0] != cursorHosts {
+		return 0, key, errCursor
 	}
-	at, size := binary.Varint(b[1:])
+	b = b[1:]
+	lastSeen, size := binary.Varint(b)
 	if size <= 0 {
-		return 0, "", errCursor
+		return 0, key, errCursor
 	}
-	return at, string(b[1+size:]), nil
+	b = b[size:]
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return 0, key, errCursor
+	}
+	b = b[size:]
+	return lastSeen, store.HostKey{Name: string(b[:n]), AgentID: string(b[n:])}, nil
 }

@@ -29,23 +29,23 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 		where.add("instr(folded, ?) > 0", casefold.String(text))
 	}
 	if after != "" {
-		at, name, err := parseNamedCursor(cursorHosts, after)
+		at, key, err := parseHostCursor(after)
 		if err != nil {
 			return store.HostPage{}, fmt.Errorf("list hosts: %w", err)
 		}
-		where.add("(last_seen, name) < (?, ?)", at, name)
+		where.add("(last_seen, name, agent_id) < (?, ?, ?)", at, key.Name, key.AgentID)
 	}
 	limit = cmp.Or(max(limit, 0), defaultLimit)
 	var page store.HostPage
 	budget := store.NewPageBudget(limit)
-	err := s.query(ctx, "SELECT "+hostColumns+" FROM hosts WHERE "+where.String()+" ORDER BY last_seen DESC, name DESC LIMIT ?", append(where.args, limit+1), func(r *sql.Rows) (bool, error) {
+	err := s.query(ctx, "SELECT "+hostColumns+" FROM hosts WHERE "+where.String()+" ORDER BY last_seen DESC, name DESC, agent_id DESC LIMIT ?", append(where.args, limit+1), func(r *sql.Rows) (bool, error) {
 		h, err := scanHost(r)
 		if err != nil {
 			return false, err
 		}
 		if !budget.Take(store.ListedHostSize(&h)) {
 			last := page.Hosts[len(page.Hosts)-1]
-			page.Next = formatNamedCursor(cursorHosts, block.Micros(last.LastSeen), last.Name)
+			page.Next = formatHostCursor(&last)
 			return false, nil
 		}
 		page.Hosts = append(page.Hosts, h)
@@ -58,10 +58,10 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 }
 
 // Host implements store.Hosts.
-func (s *Store) Host(ctx context.Context, name string) (store.Host, error) {
-	h, err := scanHost(s.readDB.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ?", name))
+func (s *Store) Host(ctx context.Context, key store.HostKey) (store.Host, error) {
+	h, err := scanHost(s.readDB.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ? AND agent_id = ?", key.Name, key.AgentID))
 	if err != nil {
-		return store.Host{}, fmt.Errorf("read host %s: %w", name, mapNoRows(err))
+		return store.Host{}, fmt.Errorf("read host %s: %w", key.Name, mapNoRows(err))
 	}
 	return h, nil
 }

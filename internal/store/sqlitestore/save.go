@@ -18,7 +18,7 @@ type saveOp struct {
 	stale     bool          // it has to be retried; set by the writer
 
 	blocks  []block.Encoded
-	hosts   map[string]*store.HostActivity
+	hosts   map[store.HostKey]*store.HostActivity
 	minutes store.MinuteCounter
 
 	done chan struct{} // closed when it is durable or has failed
@@ -151,7 +151,7 @@ func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batc
 	defer s.builders.put(b)
 	for len(evs) > 0 {
 		n := s.blockLength(evs)
-		p.blocks = append(p.blocks, b.Fresh(evs[:n], nil))
+		p.blocks = append(p.blocks, b.EncodeFresh(evs[:n], nil))
 		evs = evs[n:]
 	}
 	for _, o := range p.dependsOn {
@@ -200,12 +200,13 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 
 // countEvents counts events by host and by minute.
 func (p *saveOp) countEvents(evs []picket.Event) {
-	p.hosts = make(map[string]*store.HostActivity)
+	p.hosts = make(map[store.HostKey]*store.HostActivity)
 	for i := range evs {
-		h := p.hosts[evs[i].Host]
+		key := store.HostKey{AgentID: evs[i].AgentID, Name: evs[i].Host}
+		h := p.hosts[key]
 		if h == nil {
 			h = &store.HostActivity{}
-			p.hosts[evs[i].Host] = h
+			p.hosts[key] = h
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)

@@ -9,7 +9,7 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema}
+var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema, hostKeySchema}
 
 const schemaVersion = len(schemas)
 
@@ -128,6 +128,27 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 // closedAlertsSchema makes an index of the alerts that retention can delete.
 const closedAlertsSchema = `
 CREATE INDEX alerts_closed ON alerts (updated) WHERE closed = 1;
+`
+
+// hostKeySchema keeps the hosts of each agent apart, and says which host a token is bound
+// to. A host from before belongs to the agent that reported it last; the others that have
+// open alerts on it get hosts of that name without events.
+const hostKeySchema = `
+ALTER TABLE hosts RENAME TO hosts_by_name;
+DROP INDEX hosts_seen;
+CREATE TABLE hosts (
+	name TEXT NOT NULL, agent_id TEXT NOT NULL, os TEXT NOT NULL,
+	first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,
+	events INTEGER NOT NULL, alerts INTEGER NOT NULL, folded TEXT NOT NULL,
+	PRIMARY KEY (name, agent_id)
+) WITHOUT ROWID;
+CREATE INDEX hosts_seen ON hosts (last_seen, name, agent_id);
+INSERT INTO hosts SELECT name, agent_id, os, first_seen, last_seen, events,
+	(SELECT count(*) FROM alerts WHERE host = name AND alerts.agent_id = hosts_by_name.agent_id AND closed = 0), folded FROM hosts_by_name;
+INSERT INTO hosts SELECT h.name, a.agent_id, h.os, h.first_seen, h.first_seen, 0, count(*), h.folded
+	FROM alerts a JOIN hosts_by_name h ON h.name = a.host AND h.agent_id <> a.agent_id WHERE a.closed = 0 GROUP BY h.name, a.agent_id;
+DROP TABLE hosts_by_name;
+ALTER TABLE tokens ADD COLUMN host TEXT NOT NULL DEFAULT '';
 `
 
 // migrate upgrades the schema of a file, and refuses a file that a newer picket

@@ -270,7 +270,7 @@ func TestOlderSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; ALTER TABLE matches DROP COLUMN event_namespace; ALTER TABLE counters DROP COLUMN conflicting; DROP TABLE secrets; DROP INDEX alerts_closed; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; ALTER TABLE matches DROP COLUMN event_namespace; ALTER TABLE counters DROP COLUMN conflicting; DROP TABLE secrets; DROP INDEX alerts_closed; DROP TABLE hosts; CREATE TABLE hosts (name TEXT PRIMARY KEY, agent_id TEXT NOT NULL, os TEXT NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, events INTEGER NOT NULL, alerts INTEGER NOT NULL, folded TEXT NOT NULL) WITHOUT ROWID; CREATE INDEX hosts_seen ON hosts (last_seen, name); ALTER TABLE tokens DROP COLUMN host; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
@@ -301,7 +301,7 @@ func TestPruneShrinksFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := s.Prune(t.Context(), store.Retention{Now: evs[len(evs)-1].Received, MaxAge: 2000*time.Second - 1})
+	n, err := s.PruneEvents(t.Context(), store.Retention{Now: evs[len(evs)-1].Received, MaxAge: 2000*time.Second - 1})
 	if err != nil || n != 18000 {
 		t.Fatalf("%d events pruned, %v; want 18000", n, err)
 	}

@@ -83,9 +83,9 @@ func (t *tx) deleteBlock(b *blockRow) (bool, error) {
 	return true, nil
 }
 
-// hasKnownBatch reports whether a batch that p takes for new has been saved, by
+// anyBatchSavedMeanwhile reports whether a batch that p takes for new has been saved, by
 // another process or since p looked it up.
-func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
+func (t *tx) anyBatchSavedMeanwhile(p *saveOp) (bool, error) {
 	for i := range p.batches {
 		if p.batches[i].duplicate {
 			continue
@@ -189,20 +189,19 @@ func (t *tx) addMinuteEvents(m store.MinuteCount) error {
 
 // upsertHosts records the activity of hosts. A new host that is past the quota of its
 // sender is left out.
-func (t *tx) upsertHosts(hosts map[string]*store.HostActivity) error {
-	for name, h := range hosts {
+func (t *tx) upsertHosts(hosts map[store.HostKey]*store.HostActivity) error {
+	for key, h := range hosts {
 		n, err := t.exec(`UPDATE hosts SET
-			agent_id = CASE WHEN ?5 >= last_seen THEN ?2 ELSE agent_id END,
 			os = CASE WHEN ?3 <> '' AND (?5 >= last_seen OR os = '') THEN ?3 ELSE os END,
-			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6 WHERE name = ?1`,
-			name, h.AgentID, h.OS, h.First, h.Last, h.Events)
+			first_seen = min(first_seen, ?4), last_seen = max(last_seen, ?5), events = events + ?6 WHERE name = ?1 AND agent_id = ?2`,
+			key.Name, key.AgentID, h.OS, h.First, h.Last, h.Events)
 		if err == nil && n == 0 && t.quota.AddHost(h.Sender) {
 			_, err = t.exec(`INSERT INTO hosts (name, agent_id, os, first_seen, last_seen, events, alerts, folded)
-				VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT count(*) FROM alerts WHERE host = ?1 AND closed = 0), ?7)`,
-				name, h.AgentID, h.OS, h.First, h.Last, h.Events, casefold.String(name))
+				VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT count(*) FROM alerts WHERE host = ?1 AND agent_id = ?2 AND closed = 0), ?7)`,
+				key.Name, key.AgentID, h.OS, h.First, h.Last, h.Events, casefold.String(key.Name))
 		}
 		if err != nil {
-			return fmt.Errorf("write host %s: %w", name, err)
+			return fmt.Errorf("write host %s: %w", key.Name, err)
 		}
 	}
 	return nil

@@ -26,6 +26,27 @@ func testTokens(t *testing.T, s store.Store) {
 	checkEqual(t, "revoked", must[store.Token](t)(s.TokenByHash(ctx, "hash1")), a)
 	checkError(t, "revoking an unknown id", s.RevokeToken(ctx, "nothing", startTime), picket.ErrNotFound)
 	checkEqual(t, "tokens", must[[]store.Token](t)(s.Tokens(ctx)), []store.Token{a, b})
+
+	c := store.Token{ID: "t3", Hash: "hash3", Kind: "agent", Subject: "agent-3", Created: startTime}
+	testenv.Check(t, s.AddToken(ctx, c))
+	var bound [4]string
+	var work sync.WaitGroup
+	for i := range bound {
+		work.Go(func() { bound[i], _ = s.BindToken(ctx, "t3", fmt.Sprint("host-", i)) })
+	}
+	work.Wait()
+	c.Host = bound[0]
+	checkEqual(t, "one of several bindings", bound, [4]string{c.Host, c.Host, c.Host, c.Host})
+	checkEqual(t, "a bound token", must[store.Token](t)(s.TokenByHash(ctx, "hash3")), c)
+	for _, host := range []string{"other", store.AnyHost} {
+		testenv.Check(t, s.SetTokenHost(ctx, "t3", host))
+		checkEqual(t, "bound again", must[string](t)(s.BindToken(ctx, "t3", "late")), host)
+	}
+	testenv.Check(t, s.SetTokenHost(ctx, "t3", ""))
+	checkEqual(t, "bound at the next use", must[string](t)(s.BindToken(ctx, "t3", "late")), "late")
+	checkError(t, "the host of an unknown token", s.SetTokenHost(ctx, "nothing", "x"), picket.ErrNotFound)
+	_, err = s.BindToken(ctx, "nothing", "x")
+	checkError(t, "binding an unknown token", err, picket.ErrNotFound)
 }
 
 func testUsers(t *testing.T, s store.Store) {

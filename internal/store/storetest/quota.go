@@ -134,7 +134,7 @@ func testSenderQuota(t *testing.T, s store.Store) {
 		t.Errorf("%d events, want %d", n, len(b.Events))
 	}
 	// Another sender adds the hosts that were left out, with their open alerts.
-	b2 := floodBatch(t, "b2", 5000, 5000+len(b.Events), func(n int, ev *picket.Event) { ev.Host = b.Events[n-5000].Host })
+	b2 := floodBatch(t, "b2", 5000, 5000+len(b.Events), func(n int, ev *picket.Event) { ev.Host, ev.AgentID = b.Events[n-5000].Host, b.Events[n-5000].AgentID })
 	b2.Matches = nil
 	save(t, s, b2)
 	if total, _, err := s.CountHosts(t.Context(), time.Time{}); err != nil || total != int64(len(b.Events)) {
@@ -142,7 +142,7 @@ func testSenderQuota(t *testing.T, s store.Store) {
 	}
 	open := int64(0)
 	for _, ev := range b.Events {
-		open += must[store.Host](t)(s.Host(t.Context(), ev.Host)).Alerts
+		open += must[store.Host](t)(s.Host(t.Context(), store.HostKey{AgentID: ev.AgentID, Name: ev.Host})).Alerts
 	}
 	if open != perSender {
 		t.Errorf("hosts have %d open alerts, want %d", open, perSender)
