@@ -129,7 +129,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 		return fmt.Errorf("run rules over stored events: %w", err)
 	}
 	if !asJSON {
-		fprintfPrintable(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
+		fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s\n", quantity(n, "match"), quantity(p.Events.Load(), "event"), quantity(len(wanted), "rule"), time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }
