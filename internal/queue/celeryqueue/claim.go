@@ -130,9 +130,9 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	if len(unconfirmed) > 0 {
 		limit = q.opt.Group // unconfirmed claims may have been this large
 	}
-	keys, args := q.claimArguments(limit, l.prefix, unconfirmed)
+	lists, args := q.claimArguments(limit, l.prefix, unconfirmed)
 	// Without the caller's cancellation: what was claimed must be returned.
-	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, keys, args...)
+	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, lists, args...)
 	if err != nil {
 		q.markUnconfirmed(append(unconfirmed, l.prefix)...) // the claim may have happened
 		return l, err
@@ -153,14 +153,12 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	return l, nil
 }
 
-// claimArguments returns the keys and arguments of the claim script.
-func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (keys []string, args []any) {
-	k := q.set.Keys
-	keys = []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("tries"), q.set.OwnKey("revoked")}
+// claimArguments returns the lists and arguments of the claim script.
+func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (lists []string, args []any) {
 	args = []any{limit, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
 	claimUnregistered := q.unregistered.shouldClaim()
 	for _, l := range q.lists {
-		keys = append(keys, l.key)
+		lists = append(lists, l.key)
 		how := ""
 		if l.shared && !claimUnregistered {
 			how = "shared"
@@ -175,7 +173,7 @@ func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (
 	for _, prefix := range unconfirmed {
 		args = append(args, prefix)
 	}
-	return keys, args
+	return lists, args
 }
 
 // takeUnconfirmed returns the prefixes of the claims whose outcome is unknown, and

@@ -125,7 +125,7 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	cmd, err := q.runScript(ctx, listDeadLettersScript, []string{q.set.OwnKey("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
+	cmd, err := q.runScript(ctx, listDeadLettersScript, nil, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
 	if err != nil {
 		return page, err
 	}

@@ -120,9 +120,7 @@ func (q *Queue) finish(ctx context.Context, finished []FinishedTask) error {
 	args := append([]any{done, foreign, len(tags)}, tags...)
 	args = append(append(args, len(tried)), tried...)
 	args = appendDeadLetters(args, deadLetters)
-	k := q.set.Keys
-	if _, err := q.runScript(ctx, finishScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("counts"),
-		q.set.OwnKey("rate"), q.set.OwnKey("dead"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}, args...); err != nil {
+	if _, err := q.runScript(ctx, finishScript, nil, args...); err != nil {
 		return err
 	}
 	q.logFinished(finished)

@@ -93,6 +93,8 @@ type Queue struct {
 	usage   redisstats.UsageCache[usage]
 	lists   []priorityList // that are consumed
 
+	scriptKeys []string
+
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
 	tagPrefix    string        // begins the tags of this queue
@@ -129,7 +131,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	q := &Queue{
 		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
-		lists: set.consumedLists(), observer: nopObserver{},
+		lists: set.consumedLists(), scriptKeys: set.scriptKeys(), observer: nopObserver{},
 		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 		inflight: make(map[int64][]*Task),
 	}
