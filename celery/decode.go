@@ -40,7 +40,8 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	compression, headersErr := t.readHeaders(e.headers)
 	bodyEncoding, propertiesErr := t.readProperties(e.properties)
 	if t.Name == "" || t.ID == "" {
-		return d.protocolError(&e, bodyEncoding)
+		return nil, newDecodeError("the message isn't a task of protocol 2: its headers name none",
+			"set task_protocol = 2 (the default) in the producer's Celery settings")
 	}
 	if err := cmp.Or(headersErr, propertiesErr); err != nil {
 		return t, newDecodeError("the task's headers are bad: "+err.Error(), "")
@@ -53,24 +54,6 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 		return t, newDecodeError("the body is bad: "+err.Error(), "")
 	}
 	return t, nil
-}
-
-// protocolError returns the error for an envelope without a task's headers and,
-// if it is of protocol 1, the task's name and ID.
-func (d *Decoder) protocolError(e *envelope, bodyEncoding string) (nameAndID *Task, err error) {
-	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
-	if err := e.checkContentType(); err != nil {
-		return nil, err
-	}
-	body, err := d.decodeBody(e, bodyEncoding, "")
-	if err != nil {
-		return nil, newDecodeError("the message isn't a task of protocol 2: its headers name none", hint)
-	}
-	t := &Task{GroupIndex: -1, ID: valueText(member(body, "id")), Name: valueText(member(body, "task"))}
-	if t.ID == "" || t.Name == "" {
-		return nil, newDecodeError("the message isn't a task: neither its headers nor its body name one", hint)
-	}
-	return t, newDecodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
 }
 
 func (t *Task) readHeaders(headers []byte) (compression string, err error) {

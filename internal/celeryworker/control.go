@@ -103,16 +103,3 @@ func decodeArguments(c *celery.Control, to any) error {
 	}
 	return nil
 }
-
-// A stringOrList is an argument that is a string or a list of strings.
-type stringOrList []string
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *stringOrList) UnmarshalJSON(b []byte) error {
-	var one string
-	if json.Unmarshal(b, &one) == nil && string(b) != "null" {
-		*l = []string{one}
-		return nil
-	}
-	return json.Unmarshal(b, (*[]string)(l))
-}

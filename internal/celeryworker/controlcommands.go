@@ -1,7 +1,10 @@
 package celeryworker
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 
 	"github.com/picket-edr/picket/celery"
 )
@@ -32,15 +35,22 @@ func (n *Node) handleDisableEvents(context.Context, *celery.Control) (any, error
 // takes milliseconds, and its event has been accepted.
 func (n *Node) handleRevoke(ctx context.Context, c *celery.Control) (any, error) {
 	var args struct {
-		IDs stringOrList `json:"task_id"`
+		IDs json.RawMessage `json:"task_id"`
 	}
 	if err := decodeArguments(c, &args); err != nil {
 		return nil, err
 	}
-	if err := n.q.Revoke(ctx, args.IDs); err != nil {
+	var ids []string
+	if bytes.HasPrefix(args.IDs, []byte{'"'}) { // one instead of a list
+		args.IDs = fmt.Appendf(nil, "[%s]", args.IDs)
+	}
+	if err := json.Unmarshal(args.IDs, &ids); err != nil {
+		return nil, fmt.Errorf("revoke: task_id is not understood: %w", err)
+	}
+	if err := n.q.Revoke(ctx, ids); err != nil {
 		return nil, err
 	}
-	return okReply("tasks %v flagged as revoked", args.IDs)
+	return okReply("tasks %v flagged as revoked", ids)
 }
 
 // maxPoolSize bounds what remote control can set.

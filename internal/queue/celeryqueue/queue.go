@@ -31,8 +31,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -102,10 +100,11 @@ type Queue struct {
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredPolicy
 
-	mu          sync.Mutex        // guards the fields below
-	inflight    map[int64][]*Task // the tasks of each delivery
-	lastReceipt int64
-	unconfirmed []string // prefixes of claims whose outcome is unknown
+	inflight    sync.Map // the tasks of each delivery, a []*Task, by its receipt
+	lastReceipt atomic.Int64
+
+	mu          sync.Mutex
+	unconfirmed []string // prefixes of claims whose outcome is unknown; guarded by mu
 
 	open       context.Context // ends when the queue is closed
 	close      context.CancelCauseFunc
@@ -132,8 +131,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
 		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
 		lists: set.consumedLists(), scriptKeys: set.scriptKeys(), observer: nopObserver{},
-		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
-		inflight: make(map[int64][]*Task),
+		decoder: celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 	}
 	q.open, q.close = context.WithCancelCause(context.Background())
 	q.log = q.opt.Logger.With("queue", scheme+set.Broker.String())
@@ -172,10 +170,6 @@ func (q *Queue) ID() string { return q.tagPrefix }
 // MaxDeliveryTasks returns how many tasks a delivery holds at most.
 func (q *Queue) MaxDeliveryTasks() int { return q.opt.Group }
 
-// RecordOtherWorker records the heartbeat of a worker of another kind, which may know
-// tasks that picket does not.
-func (q *Queue) RecordOtherWorker() { q.unregistered.recordOtherWorker() }
-
 // Close returns the tasks in flight to their lists, if Redis is reachable, and closes
 // the connections.
 func (q *Queue) Close() error {
@@ -195,10 +189,9 @@ func (q *Queue) Close() error {
 
 // releaseAll returns all tasks in flight to their lists.
 func (q *Queue) releaseAll() error {
-	q.mu.Lock()
-	all := slices.Concat(slices.Collect(maps.Values(q.inflight))...)
-	clear(q.inflight)
-	q.mu.Unlock()
+	var all []*Task
+	q.EachInflight(func(t *Task) { all = append(all, t) })
+	q.inflight.Clear()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return q.restore(ctx, all, countAttempt)
