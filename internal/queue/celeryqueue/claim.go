@@ -127,15 +127,18 @@ func (q *Queue) waitAndClaim(ctx context.Context, limit int) (claimResult, error
 func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	q.claims++
 	l := claimResult{prefix: q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"}
-	unconfirmed := q.takeUnconfirmed()
-	if len(unconfirmed) > 0 {
+	var unconfirmed []string
+	for len(q.unconfirmed) > 0 {
+		unconfirmed = append(unconfirmed, <-q.unconfirmed)
 		limit = q.opt.Group // unconfirmed claims may have been this large
 	}
 	lists, args := q.claimArguments(limit, l.prefix, unconfirmed)
 	// Without the caller's cancellation: what was claimed must be returned.
 	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, lists, args...)
 	if err != nil {
-		q.markUnconfirmed(append(unconfirmed, l.prefix)...) // the claim may have happened
+		for _, prefix := range append(unconfirmed, l.prefix) {
+			q.markUnconfirmed(prefix) // the claim may have happened
+		}
 		return l, err
 	}
 	out, err := cmd.Slice()
@@ -177,23 +180,13 @@ func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (
 	return lists, args
 }
 
-// takeUnconfirmed returns the prefixes of the claims whose outcome is unknown, and
-// forgets them.
-func (q *Queue) takeUnconfirmed() []string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	prefixes := q.unconfirmed
-	q.unconfirmed = nil
-	return prefixes
-}
-
-// markUnconfirmed records claims whose outcome is unknown.
-func (q *Queue) markUnconfirmed(prefixes ...string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.unconfirmed = append(q.unconfirmed, prefixes...)
-	// The leases of the oldest have expired by then.
-	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmedClaims, 0):]
+// markUnconfirmed records a claim whose outcome is unknown. If there are too many, its
+// tasks are claimed when their leases expire.
+func (q *Queue) markUnconfirmed(prefix string) {
+	select {
+	case q.unconfirmed <- prefix:
+	default:
+	}
 }
 
 // A Task is a leased or scheduled task.

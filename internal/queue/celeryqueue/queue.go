@@ -65,14 +65,6 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) withDefaults() Options {
-	o.Group = cmp.Or(o.Group, 2048)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
-	o.Lease = cmp.Or(o.Lease, 30*time.Second)
-	o.Logger = cmp.Or(o.Logger, slog.Default())
-	return o
-}
-
 // deliveryTagPrefix begins the tags of all tasks that picket leases.
 const deliveryTagPrefix = "picket-"
 
@@ -88,13 +80,14 @@ type Queue struct {
 	client  redis.UniversalClient
 	results redis.UniversalClient // nil: results are not written
 	decoder celery.Decoder
-	usage   redisstats.UsageCache[usage]
+	usage   redisstats.UsageCache[snapshot]
 	lists   []priorityList // that are consumed
 
 	scriptKeys []string
 
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
+	unconfirmed  chan string   // prefixes of claims whose outcome is unknown; read under receiveMu
 	tagPrefix    string        // begins the tags of this queue
 	observer     Observer
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
@@ -102,9 +95,6 @@ type Queue struct {
 
 	inflight    sync.Map // the tasks of each delivery, a []*Task, by its receipt
 	lastReceipt atomic.Int64
-
-	mu          sync.Mutex
-	unconfirmed []string // prefixes of claims whose outcome is unknown; guarded by mu
 
 	open       context.Context // ends when the queue is closed
 	close      context.CancelCauseFunc
@@ -126,10 +116,13 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	o.Lease = cmp.Or(o.Lease, set.Broker.Lease)
+	o.Group = cmp.Or(o.Group, 2048)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
+	o.Lease = cmp.Or(o.Lease, set.Broker.Lease, 30*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	q := &Queue{
-		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
-		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
+		opt: o, set: set, client: set.Broker.NewClient(),
+		receiveMu: make(chan struct{}, 1), unconfirmed: make(chan string, maxUnconfirmedClaims), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
 		lists: set.consumedLists(), scriptKeys: set.scriptKeys(), observer: nopObserver{},
 		decoder: celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 	}
