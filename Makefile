@@ -10,7 +10,8 @@ PLATFORM = $(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)
 BUILDMODE ?= $(if $(filter linux/amd64 linux/arm64,$(PLATFORM)),pie,default)
 FUZZTIME ?= 20s
 # Tests wait for servers more than they compute: test more packages at once than there are cores.
-TESTFLAGS ?= -p 4
+# A busy machine may need more than the 10 minutes that go test allows a package.
+TESTFLAGS ?= -p 4 -timeout 30m
 
 export CGO_ENABLED ?= 0
 

@@ -14,7 +14,7 @@ var (
 	// ErrUnavailable: a temporary failure, such as a full queue, a nearly full disk
 	// or an unreachable server. A retry can succeed.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrTooManyMatches: events have too many matches to be evaluated at once. Fewer
+	// ErrBatchTooLarge: events have too many matches to be evaluated at once. Fewer
 	// events can succeed.
-	ErrTooManyMatches = errors.New("too many matches")
+	ErrBatchTooLarge = errors.New("too many matches")
 )

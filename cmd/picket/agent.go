@@ -61,7 +61,7 @@ Sources:
 }
 
 func runAgent(cmd *cobra.Command, f agentFlags) error {
-	token, err := f.token.readToken()
+	token, err := f.token.optionalToken()
 	if err != nil {
 		return err
 	}

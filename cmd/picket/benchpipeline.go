@@ -56,7 +56,7 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 	fl.BoolVar(&f.compress, "compress", true, "compress with zstd, as agents do")
 	asJSON := fl.Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		token, err := f.token.readToken()
+		token, err := f.token.optionalToken()
 		if err != nil {
 			return err
 		}

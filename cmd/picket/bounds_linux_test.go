@@ -49,7 +49,16 @@ func hostileEvents() map[string][]string {
 	}
 	logon := `{"Channel":"Security","EventID":4625,"Provider_Name":"Microsoft-Windows-Security-Auditing","Computer":"h","LogonType":3,` +
 		`"IpAddress":"10.0.0.1","TargetUserName":"` + strings.Repeat("u", 1_000_000) + `"}`
+	words := `whoami /all mimikatz sekurlsa::logonpasswords powershell -enc -nop -w hidden IEX DownloadString certutil -urlcache -f ` +
+		`vssadmin delete shadows wevtutil cl Security schtasks /create net user /add reg add HKLM\\Software\\Microsoft\\Windows\\CurrentVersion\\Run ` +
+		`rundll32 comsvcs.dll MiniDump lsass bitsadmin /transfer mshta http curl | sh base64 -d /etc/shadow nc -e /bin/sh chmod u+s /dev/tcp/ `
+	var commandLines []string
+	for i := range 60 {
+		commandLines = append(commandLines, fmt.Sprintf(`{"event_type":"process_creation","os":"windows","Image":"C:\\Windows\\powershell.exe","CommandLine":"%s%d"}`,
+			strings.Repeat(words, 780_000/len(words)), i))
+	}
 	return map[string][]string{
+		"long command lines":              commandLines,
 		"one long name with many members": repeat(1, `{"`+strings.Repeat("k", 64<<10)+`":{`+members.String()+`"a":1}}`),
 		"many numbers":                    repeat(60, `{"a":[`+numbers(499_000)+`]}`),
 		"fewer numbers":                   repeat(9000, `{"a":[`+numbers(3100)+`]}`),
@@ -115,32 +124,43 @@ func TestHostileRequests(t *testing.T) {
 	t.Parallel()
 	for name, events := range hostileEvents() {
 		t.Run(name, func(t *testing.T) {
+			newTestCluster(t, "--workers", "2").checkHostileRequest(events)
+		})
+		t.Run("redis/"+name, func(t *testing.T) {
 			c := newTestCluster(t, "--workers", "2")
-			p := c.startServer()
-			limitMemory(t, p)
-			token := c.createToken("--agent", "a1")
-			var body bytes.Buffer
-			z := gzip.NewWriter(&body)
-			fmt.Fprintf(z, "[%s]", strings.Join(events, ","))
-			testenv.Check(t, z.Close())
-			req, err := http.NewRequest("POST", c.url()+"/api/v1/telemetry/", &body)
-			testenv.Check(t, err)
-			req.Header = http.Header{"Authorization": {"Token " + token}, "Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}
-			resp, err := http.DefaultClient.Do(req)
-			testenv.Check(t, err)
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusCreated && (resp.StatusCode < 400 || resp.StatusCode >= 500) {
-				t.Errorf("answered %s: %.4000s", resp.Status, p.stderr.String())
-			}
-			c.waitForWorkers()
-			checkMemory(t, p)
-			testenv.Check(t, p.stop())
-			p = c.startServer()
-			limitMemory(t, p)
-			c.waitForWorkers()
-			checkMemory(t, p)
+			c.env = []string{"PICKET_QUEUE=" + redistest.Start(t).URL()}
+			c.checkHostileRequest(events)
 		})
 	}
+}
+
+// checkHostileRequest checks that a server answers a request of events and works them
+// within maxResident.
+func (c *testCluster) checkHostileRequest(events []string) {
+	t := c.t
+	p := c.startServer()
+	limitMemory(t, p)
+	token := c.createToken("--agent", "a1")
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	fmt.Fprintf(z, "[%s]", strings.Join(events, ","))
+	testenv.Check(t, z.Close())
+	req, err := http.NewRequest("POST", c.url()+"/api/v1/telemetry/", &body)
+	testenv.Check(t, err)
+	req.Header = http.Header{"Authorization": {"Token " + token}, "Content-Type": {"application/json"}, "Content-Encoding": {"gzip"}}
+	resp, err := http.DefaultClient.Do(req)
+	testenv.Check(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated && (resp.StatusCode < 400 || resp.StatusCode >= 500) {
+		t.Errorf("answered %s: %.4000s", resp.Status, p.stderr.String())
+	}
+	c.waitForWorkers()
+	checkMemory(t, p)
+	testenv.Check(t, p.stop())
+	p = c.startServer()
+	limitMemory(t, p)
+	c.waitForWorkers()
+	checkMemory(t, p)
 }
 
 // Batches that an earlier version put on the queue do not kill the workers: their events

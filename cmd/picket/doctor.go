@@ -63,7 +63,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if err := errors.Join(err, checkCache(f.cache)); err != nil {
 		return nil, err
 	}
-	token, err := f.token.readToken()
+	token, err := f.token.optionalToken()
 	if err != nil {
 		return nil, err
 	}

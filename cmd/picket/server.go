@@ -243,7 +243,7 @@ func (s *server) runRetention(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
-		n, err := s.store.Prune(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
+		n, err := s.store.PruneEvents(ctx, store.Retention{MaxAge: s.f.retention, MaxBytes: s.f.storeBytes, Now: time.Now()})
 		if n > 0 {
 			s.log.Info("retention: old events deleted", "events", n)
 		}

@@ -21,8 +21,8 @@ func addTokenFlags(cmd *cobra.Command, f *tokenFlags, usage string) {
 // maxTokenFileBytes bounds a token file, in case --token-file names another.
 const maxTokenFileBytes = 1 << 10
 
-// readToken returns the token, "" if neither flag is given.
-func (f tokenFlags) readToken() (string, error) {
+// optionalToken returns the token, "" if neither flag is given.
+func (f tokenFlags) optionalToken() (string, error) {
 	switch {
 	case f.file == "":
 		return f.token, nil

@@ -102,8 +102,8 @@ type RejectedEvent struct {
 	Reason  string `json:"reason"`
 }
 
-// A PostResult is the server's answer to a batch that it accepted.
-type PostResult struct {
+// A AcceptedResponse is the server's answer to a batch that it accepted.
+type AcceptedResponse struct {
 	Rejected []RejectedEvent
 }
 
@@ -124,10 +124,10 @@ const maxResponseBytes = 4 << 20
 
 // Post sends body, a JSON array compressed with zstd, and returns once the server
 // has it on disk. dropped is how many events were dropped since the last Post.
-func (c *Client) Post(ctx context.Context, body []byte, droppedEvents int64) (PostResult, error) {
+func (c *Client) Post(ctx context.Context, body []byte, droppedEvents int64) (AcceptedResponse, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
-		return PostResult{}, fmt.Errorf("post batch: %w", err)
+		return AcceptedResponse{}, fmt.Errorf("post batch: %w", err)
 	}
 	req.Header.Set("Authorization", "Token "+c.token)
 	req.Header.Set("Content-Type", "application/json")
@@ -138,17 +138,17 @@ func (c *Client) Post(ctx context.Context, body []byte, droppedEvents int64) (Po
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return PostResult{}, fmt.Errorf("post batch: %w", err)
+		return AcceptedResponse{}, fmt.Errorf("post batch: %w", err)
 	}
 	defer res.Body.Close()
 	responseBody, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
 	switch {
 	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
-		return PostResult{}, newStatusError(res, responseBody)
+		return AcceptedResponse{}, newStatusError(res, responseBody)
 	case err != nil:
-		return PostResult{}, fmt.Errorf("post batch: read answer: %w", err)
+		return AcceptedResponse{}, fmt.Errorf("post batch: read answer: %w", err)
 	}
-	return PostResult{Rejected: parseRejectedEvents(responseBody)}, nil
+	return AcceptedResponse{Rejected: parseRejectedEvents(responseBody)}, nil
 }
 
 func newStatusError(res *http.Response, responseBody []byte) error {

@@ -43,7 +43,7 @@ func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) {
 func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
 	failures, unavailable := 0, false
 	for ctx.Err() == nil {
-		err := a.send(ctx, d.Payload, d.Events)
+		err := a.postOrSplit(ctx, d.Payload, d.Events)
 		if err == nil {
 			if unavailable {
 				a.log.Info("server accepts events again")
@@ -107,10 +107,10 @@ func (a *Agent) ackOrBury(ctx context.Context, d queue.Delivery, cause error) {
 	}
 }
 
-// send posts a body of eventCount events. A body that is too large is posted in halves. If
+// postOrSplit posts a body of eventCount events. A body that is too large is posted in halves. If
 // the second half fails, both are posted again, and the server recognises the
 // first by its ids.
-func (a *Agent) send(ctx context.Context, body []byte, eventCount int) error {
+func (a *Agent) postOrSplit(ctx context.Context, body []byte, eventCount int) error {
 	dropped := a.dropped.Load()
 	res, err := a.opt.Client.Post(ctx, body, dropped)
 	status, _ := errors.AsType[*StatusError](err)
@@ -162,7 +162,7 @@ func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
 		for _, e := range half {
 			b.add(e)
 		}
-		if err := a.send(ctx, b.message().Payload, len(half)); err != nil {
+		if err := a.postOrSplit(ctx, b.message().Payload, len(half)); err != nil {
 			return err
 		}
 	}

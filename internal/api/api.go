@@ -27,7 +27,7 @@ type Store interface {
 	AlertCounts(ctx context.Context) (store.AlertCounts, error)
 	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
 	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
-	Event(ctx context.Context, ref store.EventRef) (picket.Event, error)
+	Event(ctx context.Context, ref store.EventSelector) (picket.Event, error)
 	Totals(ctx context.Context) (store.Totals, error)
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
 	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)

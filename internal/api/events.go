@@ -76,9 +76,9 @@ func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identit
 }
 
 // eventRef returns the reference to an event that a request makes.
-func eventRef(r *http.Request) store.EventRef {
+func eventRef(r *http.Request) store.EventSelector {
 	q := r.URL.Query()
-	return store.EventRef{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id"), Sender: q.Get("sender"), Index: q.Get("index")}
+	return store.EventSelector{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id"), Sender: q.Get("sender"), Index: q.Get("index")}
 }
 
 // An eventChoice lists the events that have the same id.

@@ -75,24 +75,24 @@ func TestTokens(t *testing.T) {
 	tokens := auth.NewTokenVerifier(s, clk.Now)
 	tok, secret, err := auth.NewToken(auth.KindAPI, "reader", auth.RoleAnalyst, clk.Now())
 	testenv.Check(t, err)
-	if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+	if _, err := tokens.Authenticate(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 		t.Error("known before it is stored", err)
 	}
 	testenv.Check(t, s.AddToken(ctx, tok))
-	id, err := tokens.Check(ctx, secret)
+	id, err := tokens.Authenticate(ctx, secret)
 	testenv.Check(t, err)
 	if id != (auth.Identity{Kind: auth.KindAPI, Subject: "reader", Role: auth.RoleAnalyst}) || id.String() != "api:reader" {
 		t.Errorf("%+v", id)
 	}
 	for _, invalid := range []string{"", secret[:39], secret + "0", tok.Hash, tok.ID, strings.Repeat("x", 1000)} {
-		if _, err := tokens.Check(ctx, invalid); !errors.Is(err, auth.ErrUnauthenticated) {
+		if _, err := tokens.Authenticate(ctx, invalid); !errors.Is(err, auth.ErrUnauthenticated) {
 			t.Errorf("%q: %v", invalid, err)
 		}
 	}
 	testenv.Check(t, s.RevokeToken(ctx, tok.ID, clk.Now()))
 	clk.Add(time.Second)
 	for range 2 {
-		if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		if _, err := tokens.Authenticate(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 			t.Error("still known a second after it was revoked", err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestStoreUnreachable(t *testing.T) {
 		other, unknown, err := auth.NewToken(auth.KindCollector, "unknown", "", time.Now())
 		testenv.Check(t, err)
 		testenv.Check(t, s.AddToken(ctx, other))
-		if _, err := tokens.Check(ctx, secret); err != nil {
+		if _, err := tokens.Authenticate(ctx, secret); err != nil {
 			t.Fatal(err)
 		}
 		unreachable.hanging.Store(true)
@@ -142,7 +142,7 @@ func TestStoreUnreachable(t *testing.T) {
 		begin, waited, checks := time.Now(), time.Duration(0), int64(0)
 		for ; time.Since(begin) < 14*time.Minute; checks++ {
 			asked := time.Now()
-			if id, err := tokens.Check(ctx, secret); err != nil || id.Subject != "known" {
+			if id, err := tokens.Authenticate(ctx, secret); err != nil || id.Subject != "known" {
 				t.Fatalf("after %s: %v", time.Since(begin), err)
 			}
 			waited += time.Since(asked)
@@ -157,18 +157,18 @@ func TestStoreUnreachable(t *testing.T) {
 		}
 		testenv.Check(t, s.RevokeToken(ctx, tok.ID, time.Now()))
 		begin = time.Now()
-		if _, err := tokens.Check(ctx, unknown); !errors.Is(err, picket.ErrUnavailable) || time.Since(begin) > 5*time.Second {
+		if _, err := tokens.Authenticate(ctx, unknown); !errors.Is(err, picket.ErrUnavailable) || time.Since(begin) > 5*time.Second {
 			t.Errorf("an unknown token gets %v after %s", err, time.Since(begin))
 		}
 		time.Sleep(2 * time.Minute)
-		if _, err := tokens.Check(ctx, secret); !errors.Is(err, picket.ErrUnavailable) {
+		if _, err := tokens.Authenticate(ctx, secret); !errors.Is(err, picket.ErrUnavailable) {
 			t.Errorf("after 16 minutes: %v", err)
 		}
 		unreachable.hanging.Store(false)
-		if _, err := tokens.Check(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
+		if _, err := tokens.Authenticate(ctx, secret); !errors.Is(err, auth.ErrUnauthenticated) {
 			t.Errorf("a revoked token: %v", err)
 		}
-		if _, err := tokens.Check(ctx, unknown); err != nil {
+		if _, err := tokens.Authenticate(ctx, unknown); err != nil {
 			t.Error(err)
 		}
 	})

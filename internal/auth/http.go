@@ -53,7 +53,7 @@ func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Ident
 	if secret == "" {
 		return sessions.Identify(r)
 	}
-	id, err := tokens.Check(r.Context(), secret)
+	id, err := tokens.Authenticate(r.Context(), secret)
 	if err == nil && id.Kind != KindAPI {
 		err = fmt.Errorf("read with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}

@@ -145,10 +145,10 @@ const (
 // Unconfirmed returns how many requests were accepted because of Grace.
 func (t *TokenVerifier) Unconfirmed() int64 { return t.unconfirmed.Load() }
 
-// Check returns the identity that a token's secret authenticates. An unknown or
+// Authenticate returns the identity that a token's secret authenticates. An unknown or
 // revoked token is ErrUnauthenticated; if the store cannot be asked, the error is
 // picket.ErrUnavailable.
-func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, error) {
+func (t *TokenVerifier) Authenticate(ctx context.Context, secret string) (Identity, error) {
 	if secret == "" || len(secret) > 256 {
 		return Identity{}, ErrUnauthenticated
 	}
@@ -191,10 +191,10 @@ func (t *TokenVerifier) Check(ctx context.Context, secret string) (Identity, err
 	return id, nil
 }
 
-// CheckSender is Check for tokens that may send telemetry, those of agents and
+// AuthenticateSender is Authenticate for tokens that may send telemetry, those of agents and
 // collectors. Any other token is ErrForbidden.
-func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identity, error) {
-	id, err := t.Check(ctx, secret)
+func (t *TokenVerifier) AuthenticateSender(ctx context.Context, secret string) (Identity, error) {
+	id, err := t.Authenticate(ctx, secret)
 	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
 		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
 	}
@@ -203,7 +203,7 @@ func (t *TokenVerifier) CheckSender(ctx context.Context, secret string) (Identit
 
 // BindHost binds the token of an agent that is not bound yet to the host that it is
 // used for, and returns the host that it is bound to. The new binding takes effect in
-// Check within a second.
+// Authenticate within a second.
 func (t *TokenVerifier) BindHost(ctx context.Context, agent Identity, host string) (bound string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, uncachedTokenLookupTimeout)
 	defer cancel()

@@ -94,8 +94,9 @@ type Detector struct {
 // Detect sets the Fields of the events, and the Time and Host of events without
 // them, and returns the matches in the order of the events. An event whose Raw is
 // not one JSON object is an error that names it; the intake accepts none. The error
-// is picket.ErrTooManyMatches if the matches of several events take too much memory.
+// is picket.ErrBatchTooLarge if the matches of several events take too much memory.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
+	defer d.reader.Release()
 	if rules := d.engine.Rules(); rules != d.rules {
 		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
 	}
@@ -145,7 +146,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 		if i > 0 && cost > maxMatchesMemoryBytes {
-			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrTooManyMatches)
+			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrBatchTooLarge)
 		}
 	}
 	if len(events) > 0 {

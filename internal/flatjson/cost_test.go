@@ -1,6 +1,7 @@
 package flatjson_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,6 +41,7 @@ func hostile() []string {
 		repeat("{", 50_000, func(i int) string { return fmt.Sprintf(`"%x":{"a":{}}`, i) }, "}"),
 		repeat(`{"a":[`, 60_000, func(int) string { return `"\\n"` }, "]}"), // escapes go to the arena
 		`{"a":"` + strings.Repeat(`\u0041`, 150_000) + `"}`,
+		`{"a":"\\n` + strings.Repeat(`long\\value `, 90_000) + `"}`,
 		repeat(`{"a":[`, 300, func(int) string { return `"` + strings.Repeat("x", 1000) + `\\"` }, "]}"),
 	}
 }
@@ -89,6 +91,24 @@ func FuzzLeavesCost(f *testing.F) {
 		var d flatjson.Decoder
 		testenv.CheckAllocated(t, 512<<10+96*len(in), func() { d.Leaves(in, nil) })
 	})
+}
+
+// A long value with escapes is decoded in one array of its size: what growing arrays
+// waste would be several times as much.
+func TestLongEscapedValue(t *testing.T) {
+	for _, value := range []string{strings.Repeat(`a long\\value `, 80_000), `\n` + strings.Repeat("x", 1<<20), strings.Repeat("x", 1<<20) + `\n`,
+		strings.Repeat(`\u00e9\\\"`, 70_000)} {
+		event := []byte(`{"a":"` + value + `","b":"\n"}`)
+		var want map[string]string
+		testenv.Check(t, json.Unmarshal(event, &want))
+		testenv.CheckAllocated(t, len(event)+128<<10, func() {
+			var d flatjson.Decoder
+			leaves, _, err := d.Leaves(event, nil)
+			if err != nil || leaves[0].Value.Text != want["a"] || leaves[1].Value.Text != want["b"] {
+				t.Errorf("decoded wrongly: %v", err)
+			}
+		})
+	}
 }
 
 // Within the limits, events of many values are accepted; past them they are not,

@@ -37,6 +37,20 @@ const (
 	maxInternedNameBytes = 2 << 20 // of their names
 )
 
+// maxReusedItems is how many items a slice may have room for to be reused.
+const maxReusedItems = 1 << 10
+
+// ClearForReuse returns an empty slice with the memory of s, without the values in it:
+// these alias events, each of which would keep all of its batch in memory. It returns
+// nil for a very long slice.
+func ClearForReuse[T any](s []T) []T {
+	if cap(s) > maxReusedItems {
+		return nil
+	}
+	clear(s[:cap(s)])
+	return s[:0]
+}
+
 // A Path is the position of a leaf in the event. Paths are interned: within one
 // decoder equal paths are the same pointer, until the decoder drops all of them
 // past a bound.

@@ -65,16 +65,21 @@ func (d *Decoder) string() (string, error) {
 
 // arenaChunkBytes is how much the arena grows by. Chunks are never used again: the
 // garbage collector frees one when the last event with a value in it is gone.
-const arenaChunkBytes = 32 << 10
+// A value of more than maxArenaValueBytes that does not fit is its own array.
+const (
+	arenaChunkBytes    = 32 << 10
+	maxArenaValueBytes = arenaChunkBytes / 4
+)
 
 // readEscapedString reads the rest of the string that begins at start, from its first
 // backslash on.
 func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
-	if need := firstEscape - start + 256; cap(d.arena)-len(d.arena) < need {
-		d.arena = make([]byte, 0, max(arenaChunkBytes, 2*need))
+	base, inArena := len(d.arena), true
+	out := d.arena
+	if need := firstEscape - start + utf8.UTFMax; cap(out)-base < need {
+		out, base, inArena = d.moveString(nil, start)
 	}
-	base := len(d.arena)
-	out := append(d.arena, d.s[start:firstEscape]...)
+	out = append(out, d.s[start:firstEscape]...)
 	ascii := true
 	b := unsafe.Slice(unsafe.StringData(d.s), len(d.s))
 	i := firstEscape
@@ -93,6 +98,9 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 			ascii = false
 			i++
 		}
+		if cap(out)-len(out) < i-run+utf8.UTFMax {
+			out, base, inArena = d.moveString(out[base:], run)
+		}
 		out = append(out, b[run:i]...)
 		switch {
 		case i == len(b):
@@ -105,7 +113,9 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 				d.at = start
 				return "", d.fail("invalid UTF-8 in a string")
 			}
-			d.arena = out // grown past the chunk, out is its own array, and s lives there
+			if inArena {
+				d.arena = out
+			}
 			return s, nil
 		case b[i] != '\\':
 			d.at = i
@@ -124,4 +134,22 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 		out = utf8.AppendRune(out, r)
 		i += n
 	}
+}
+
+// moveString returns a buffer with the decoded start of a string, at base, and with room
+// for the rest of it, which is at most as long as what the event has from next to the
+// closing quote. So that long strings are not copied again and again, it looks for that.
+func (d *Decoder) moveString(decoded []byte, next int) (out []byte, base int, inArena bool) {
+	end := next
+	for end < len(d.s) && d.s[end] != '"' {
+		if d.s[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	size := len(decoded) + min(end, len(d.s)) - next + 2*utf8.UTFMax
+	if inArena = size <= maxArenaValueBytes; inArena {
+		size = arenaChunkBytes
+	}
+	return append(make([]byte, 0, size), decoded...), 0, inArena
 }

@@ -39,7 +39,7 @@ type bulkAnswer struct {
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := eventSplitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkEventsFactor * h.opt.MaxEvents, lines: true, start: -1}
-	body, release, err := h.bodies.read(w, r, from.String(), s.feed)
+	body, release, err := h.bodies.read(w, r, from.String(), s.scan)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func elasticPath(u *url.URL) (index string, rest []string) {
 
 // elasticAPI serves every path of Elasticsearch but the root.
 func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r))
+	from, err := h.tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (h *Handler) Root(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) elasticRoot(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
+	if _, err := h.tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{

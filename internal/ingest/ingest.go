@@ -80,7 +80,10 @@ func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.R
 	}
 	defer p.slots.release(sender)
 	r := p.pool.Get().(*normalize.Reader)
-	defer p.pool.Put(r)
+	defer func() {
+		r.Release()
+		p.pool.Put(r)
+	}()
 	return f(r)
 }
 

@@ -58,7 +58,7 @@ func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field st
 		}
 		secret = firstStringField(plain, field)
 	}
-	from, err = h.tokens.CheckSender(r.Context(), secret)
+	from, err = h.tokens.AuthenticateSender(r.Context(), secret)
 	return from, secret, err
 }
 

@@ -30,10 +30,10 @@ type eventSplitter struct {
 
 var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
-// feed scans the new part of a growing body.
-func (s *eventSplitter) feed(body []byte) error {
+// scan scans the new part of a growing body.
+func (s *eventSplitter) scan(body []byte) error {
 	if s.lines {
-		return s.feedLines(body)
+		return s.scanNewLines(body)
 	}
 	for ; s.at < len(body); s.at++ {
 		c := body[s.at]
@@ -137,7 +137,7 @@ func (s *eventSplitter) endElement(at int) {
 	s.start, s.comma = -1, true
 }
 
-func (s *eventSplitter) feedLines(body []byte) error {
+func (s *eventSplitter) scanNewLines(body []byte) error {
 	if s.start < 0 {
 		s.start = 0
 	}

@@ -19,11 +19,11 @@ func FuzzSplit(f *testing.F) {
 		split := func(lines bool) ([]eventSpan, error) {
 			s := eventSplitter{maxEventBytes: 1 << 20, maxEvents: 1 << 20, lines: lines, start: -1}
 			for n := 0; n < len(body); n += step {
-				if err := s.feed(body[:n]); err != nil {
+				if err := s.scan(body[:n]); err != nil {
 					return nil, err
 				}
 			}
-			if err := s.feed(body); err != nil {
+			if err := s.scan(body); err != nil {
 				return nil, err
 			}
 			return s.spans, s.finish(body)

@@ -50,7 +50,7 @@ type rejectionAnswer struct {
 
 // telemetry accepts one event, an array, or NDJSON.
 func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
-	from, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r))
+	from, err := h.tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -71,13 +71,13 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 			}
 			return nil
 		}
-		return s.feed(body)
+		return s.scan(body)
 	})
 	if err != nil {
 		return asParseError(err)
 	}
 	defer release()
-	if err := s.feed(body); err != nil {
+	if err := s.scan(body); err != nil {
 		return asParseError(err)
 	}
 	if err := s.finish(body); err != nil {
@@ -224,7 +224,7 @@ func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
 	}
 	line := body[s.start:s.end]
 	one := eventSplitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
-	return one.feed(line) == nil && len(one.spans) == 1, false
+	return one.scan(line) == nil && len(one.spans) == 1, false
 }
 
 func isJSONSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
@@ -239,7 +239,7 @@ func asParseError(err error) error {
 
 // notAllowed answers a wrong method, after the check of the token.
 func (h *Handler) notAllowed(w http.ResponseWriter, r *http.Request) error {
-	if _, err := h.tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
+	if _, err := h.tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	w.Header().Set("Allow", "POST, OPTIONS")

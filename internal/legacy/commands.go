@@ -20,7 +20,7 @@ func (c *CommandPolls) Routes(mux *httpapi.Mux) {
 
 // answerNoCommand answers that no command is waiting.
 func (c *CommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) error {
-	from, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r))
+	from, err := c.Tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (c *CommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) e
 
 // answerNoSuchCommand answers that there is no such command.
 func (c *CommandPolls) answerNoSuchCommand(w http.ResponseWriter, r *http.Request) error {
-	if _, err := c.Tokens.CheckSender(r.Context(), auth.TokenSecret(r)); err != nil {
+	if _, err := c.Tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r)); err != nil {
 		return err
 	}
 	return httpapi.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "Command not found"})

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -31,6 +32,14 @@ type auditEvent struct {
 	ip, port                  string
 	created, deleted          []string
 	executed                  bool
+}
+
+// release drops all references to the last event.
+func (a *auditEvent) release() {
+	*a = auditEvent{
+		args: flatjson.ClearForReuse(a.args), title: flatjson.ClearForReuse(a.title), parentArgs: flatjson.ClearForReuse(a.parentArgs),
+		created: flatjson.ClearForReuse(a.created), deleted: flatjson.ClearForReuse(a.deleted),
+	}
 }
 
 // reset prepares for the next event, whose fields are appended to dst.

@@ -6,9 +6,9 @@ import (
 	eventlog "github.com/picket-edr/picket/internal/evtx"
 )
 
-// eventXMLFormat is an event as XML in the text of another event, as Sysmon for Linux and
+// embeddedEventXMLFormat is an event as XML in the text of another event, as Sysmon for Linux and
 // some forwarders of Windows events write to syslog.
-var eventXMLFormat = format{
+var embeddedEventXMLFormat = format{
 	name:         "event-xml",
 	extractEvent: extractXMLEvent,
 	agentPaths:   genericFormat.agentPaths,

@@ -28,7 +28,7 @@ type format struct {
 	// name, as in the UserData of Windows events.
 	lastPartPrefixes []string
 
-	// Paths of the event's attributes, best first.
+	// Paths of the event's metadata, best first.
 	idPaths, agentPaths, hostPaths, timePaths, typePaths, osPaths, classKeyPaths []string
 	numericID                                                                    bool
 
@@ -79,20 +79,20 @@ func (m *format) withAliases(name string) []string {
 	return []string{name}
 }
 
-// attributesOf returns the attributes of the event that a path holds. A path may hold
+// metadataAt returns which metadata of the event a path holds. A path may hold
 // several, such as the agent and, if no better path exists, the host.
-func (m *format) attributesOf(path string) []attribute {
-	var attributes []attribute
-	for kind, paths := range [attributeKindCount][]string{
-		idAttribute: m.idPaths, agentAttribute: m.agentPaths, hostAttribute: m.hostPaths, timeAttribute: m.timePaths, typeAttribute: m.typePaths, osAttribute: m.osPaths, classKeyAttribute: m.classKeyPaths,
+func (m *format) metadataAt(path string) []metadataField {
+	var fields []metadataField
+	for kind, paths := range [metadataKindCount][]string{
+		idMetadata: m.idPaths, agentMetadata: m.agentPaths, hostMetadata: m.hostPaths, timeMetadata: m.timePaths, typeMetadata: m.typePaths, osMetadata: m.osPaths, classKeyMetadata: m.classKeyPaths,
 	} {
 		for i, p := range paths {
 			if p == path {
-				attributes = append(attributes, attribute{attributeKind(kind), uint8(i + 1)})
+				fields = append(fields, metadataField{metadataKind(kind), uint8(i + 1)})
 			}
 		}
 	}
-	return attributes
+	return fields
 }
 
 // formatCount is the number of formats.
@@ -102,7 +102,7 @@ const formatCount = 19
 // first. generic takes every remaining event.
 var formats, pathBits = assignPathBits([formatCount]format{
 	evtxFormat, legacyWindowsFormat, winlogbeatFormat, kunaiFormat, tetragonFormat, falcoFormat, osqueryFormat, ocsfFormat, traceeFormat, nativeFormat, flatWindowsFormat,
-	laurelFormat, goAuditFormat, auditbeatFormat, ecsFormat, eventXMLFormat, auditdFormat, syslogFormat, genericFormat,
+	laurelFormat, goAuditFormat, auditbeatFormat, ecsFormat, embeddedEventXMLFormat, auditdFormat, syslogFormat, genericFormat,
 })
 
 // assignPathBits assigns a bit to each path of a discriminator and to each top-level
@@ -189,12 +189,13 @@ type classKey struct {
 }
 
 // internClass returns the class of a key, which is created on first use. The parts
-// of a key come from fixed tables, never from the event, so there are few classes.
+// of a key equal entries of fixed tables, so there are few classes.
 func (r *Reader) internClass(k classKey, make func() Class) *Class {
 	if rt, ok := r.classes[k]; ok {
 		return rt
 	}
 	rt := make()
+	k.os, k.typ, k.more = strings.Clone(k.os), strings.Clone(k.typ), strings.Clone(k.more) // they may alias the event
 	r.classes[k] = &rt
 	return &rt
 }
@@ -203,6 +204,7 @@ func (r *Reader) internClass(k classKey, make func() Class) *Class {
 // and at most one of Sigma's categories.
 func (r *Reader) categoryClass(m *format, os, typ, category string) *Class {
 	return r.internClass(classKey{uint8(m.index), os, typ, category}, func() Class {
+		typ, category := strings.Clone(typ), strings.Clone(category)
 		rt := Class{Type: typ, OS: os}
 		if category != "" || os != "" {
 			rt.Sources = []sigma.LogSource{{Product: os, Category: category}}

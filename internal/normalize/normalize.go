@@ -81,28 +81,28 @@ type pathData struct {
 
 // A pathMapping is how one format interprets one path.
 type pathMapping struct {
-	fields     []string    // names of the value in Sigma
-	attributes []attribute // what the value says about the event as a whole
+	fields   []string        // names of the value in Sigma
+	metadata []metadataField // what the value says about the event as a whole
 }
 
-// An attribute is a property of the event as a whole that a path holds, such as
-// its host. Of several paths with the same attribute, the lowest rank wins.
-type attribute struct {
-	kind attributeKind
+// An metadataField is a property of the event as a whole that a path holds, such as
+// its host. Of several paths with the same metadata, the lowest rank wins.
+type metadataField struct {
+	kind metadataKind
 	rank uint8
 }
 
-type attributeKind uint8
+type metadataKind uint8
 
 const (
-	idAttribute attributeKind = iota
-	agentAttribute
-	hostAttribute
-	timeAttribute
-	typeAttribute
-	osAttribute
-	classKeyAttribute // what else the class depends on
-	attributeKindCount
+	idMetadata metadataKind = iota
+	agentMetadata
+	hostMetadata
+	timeMetadata
+	typeMetadata
+	osMetadata
+	classKeyMetadata // what else the class depends on
+	metadataKindCount
 )
 
 func setPathData(p *flatjson.Path) {
@@ -134,7 +134,7 @@ func (t *pathData) selectFormat(m *format) {
 		t.mapping = known
 		return
 	}
-	t.mapping = pathMapping{m.fieldNamesOf(t.path), m.attributesOf(t.path.Name)}
+	t.mapping = pathMapping{m.fieldNamesOf(t.path), m.metadataAt(t.path.Name)}
 }
 
 // maxEmbeddedTextFields bounds the fields that come from the text in an event.
@@ -158,10 +158,10 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		d.Format, d.format = m.name, m
 	}
 
-	var best [attributeKindCount]sigma.Value
-	var rank [attributeKindCount]uint8
+	var best [metadataKindCount]sigma.Value
+	var rank [metadataKindCount]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Data.(*pathData).mappingFor(m).attributes {
+		for _, ro := range leaves[k].Path.Data.(*pathData).mappingFor(m).metadata {
 			// Of a repeated key the last value wins, as in most JSON parsers.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -169,12 +169,12 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		}
 	}
 	// A numeric event_id is Windows' kind of event, not the id of this one.
-	if v := best[idAttribute]; v.Kind == sigma.String || m.numericID && v.Kind == sigma.Number {
+	if v := best[idMetadata]; v.Kind == sigma.String || m.numericID && v.Kind == sigma.Number {
 		d.ID = v.Text
 	}
-	d.AgentID, d.Host, d.Type = best[agentAttribute].Text, best[hostAttribute].Text, best[typeAttribute].Text
-	d.Time = parseTime(best[timeAttribute])
-	d.Class = m.classify(r, d, best[osAttribute].Text, best[classKeyAttribute].Text)
+	d.AgentID, d.Host, d.Type = best[agentMetadata].Text, best[hostMetadata].Text, best[typeMetadata].Text
+	d.Time = parseTime(best[timeMetadata])
+	d.Class = m.classify(r, d, best[osMetadata].Text, best[classKeyMetadata].Text)
 	if d.text != nil && len(d.text.fields) > maxEmbeddedTextFields {
 		return nil, fmt.Errorf("the text in it has more than %d fields", maxEmbeddedTextFields)
 	}
@@ -183,6 +183,18 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 		d.Alert.truncate()
 	}
 	return d, nil
+}
+
+// Release drops all references to the events that r has read, which would keep the last
+// of them in memory with its whole batch.
+func (r *Reader) Release() {
+	r.event = Event{}
+	r.leaves = flatjson.ClearForReuse(r.leaves)
+	r.text = embeddedText{fields: flatjson.ClearForReuse(r.text.fields)}
+	r.auditEvent.release()
+	if r.embedded != nil {
+		r.embedded.Release()
+	}
 }
 
 // Fields appends the event's values to dst under their Sigma names, or under their

@@ -13,13 +13,13 @@ import (
 const maxLineBytes = 16 << 20
 
 // readJSON reads NDJSON, or JSON objects and arrays of objects one after another.
-func readJSON(r *bufio.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
+func readJSON(r *bufio.Reader, addEvent func([]byte) error, onSkippedLine func(error)) error {
 	if b, _ := r.Peek(len(utf8BOM)); bytes.Equal(b, utf8BOM) {
 		r.Discard(len(utf8BOM))
 	}
 	head, err := r.Peek(r.Size())
 	if isNDJSON(head, err == io.EOF) {
-		return readNDJSON(r, addEvent, onSkipped)
+		return readNDJSON(r, addEvent, onSkippedLine)
 	}
 	return readJSONValues(r, addEvent)
 }
@@ -52,17 +52,17 @@ func isNDJSON(head []byte, isWholeFile bool) bool {
 	return false
 }
 
-func readNDJSON(r *bufio.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
+func readNDJSON(r *bufio.Reader, addEvent func([]byte) error, onSkippedLine func(error)) error {
 	for n := 1; ; n++ {
 		line, err := readLine(r)
 		switch text := bytes.TrimSpace(line); {
 		case err == errLineTooLong:
-			onSkipped(fmt.Errorf("line %d: %w", n, err))
+			onSkippedLine(fmt.Errorf("line %d: %w", n, err))
 		case err != nil && err != io.EOF:
 			return err
 		case len(text) == 0:
 		case text[0] != '{' || text[len(text)-1] != '}':
-			onSkipped(fmt.Errorf("line %d is not an event", n))
+			onSkippedLine(fmt.Errorf("line %d is not an event", n))
 		default:
 			if err := addEvent(text); err != nil {
 				return err

@@ -18,8 +18,8 @@ type AuditLog interface {
 	// AuditEntries lists the entries that q selects, newest first.
 	AuditEntries(ctx context.Context, q AuditQuery) ([]AuditEntry, error)
 	// PruneAudit deletes the oldest entries: those before a time and those beyond
-	// the newest keep. It returns how many it has deleted.
-	PruneAudit(ctx context.Context, before time.Time, keep int) (int64, error)
+	// the newest maxEntries. It returns how many it has deleted.
+	PruneAudit(ctx context.Context, before time.Time, maxEntries int) (int64, error)
 }
 
 // An AuditEntry says who did what to which object.

@@ -7,15 +7,15 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// NoNamespace is the EventRef.Namespace of events that have none. It is no namespace.
+// NoNamespace is the EventSelector.Namespace of events that have none. It is no namespace.
 const NoNamespace = "-"
 
 // MaxListedSameID is how many events an AmbiguousEventError lists.
 const MaxListedSameID = 100
 
-// An EventRef names an event: by its id, which is enough while only one sender has
+// An EventSelector names an event: by its id, which is enough while only one sender has
 // used it, and by what else is set.
-type EventRef struct {
+type EventSelector struct {
 	ID string
 	// Namespace and ID name one event, or none.
 	Namespace              string
@@ -23,15 +23,15 @@ type EventRef struct {
 }
 
 // RefOf returns the reference that names ev and no other event.
-func RefOf(ev *picket.Event) EventRef { return NewEventRef(ev.ID, ev.Namespace()) }
+func RefOf(ev *picket.Event) EventSelector { return NewEventRef(ev.ID, ev.Namespace()) }
 
 // NewEventRef returns the reference to the event with an id in a namespace.
-func NewEventRef(id, namespace string) EventRef {
-	return EventRef{ID: id, Namespace: cmp.Or(namespace, NoNamespace)}
+func NewEventRef(id, namespace string) EventSelector {
+	return EventSelector{ID: id, Namespace: cmp.Or(namespace, NoNamespace)}
 }
 
 // KeyIfNamespaced returns the key of the event if the reference has a namespace.
-func (r EventRef) KeyIfNamespaced() (string, bool) {
+func (r EventSelector) KeyIfNamespaced() (string, bool) {
 	if r.Namespace == NoNamespace {
 		return r.ID, true
 	}
@@ -39,7 +39,7 @@ func (r EventRef) KeyIfNamespaced() (string, bool) {
 }
 
 // RefersTo reports whether r can name ev.
-func (r EventRef) RefersTo(ev *picket.Event) bool {
+func (r EventSelector) RefersTo(ev *picket.Event) bool {
 	return r.ID == ev.ID && (r.AgentID == "" || r.AgentID == ev.AgentID) && (r.Sender == "" || r.Sender == ev.Sender) &&
 		(r.Index == "" || r.Index == ev.Index) && (r.Namespace == "" || r.Namespace == cmp.Or(ev.Namespace(), NoNamespace))
 }
@@ -67,13 +67,13 @@ func (e *AmbiguousEventError) Unwrap() error { return picket.ErrConflict }
 
 // SameIDEvents collects the events that a reference names, newest first.
 type SameIDEvents struct {
-	ref    EventRef
+	ref    EventSelector
 	events []picket.Event
 	seen   map[string]bool // namespaces
 }
 
 // NewSameIDEvents returns a collection for ref.
-func NewSameIDEvents(ref EventRef) *SameIDEvents {
+func NewSameIDEvents(ref EventSelector) *SameIDEvents {
 	return &SameIDEvents{ref: ref, seen: make(map[string]bool)}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/sigma"
@@ -32,7 +33,7 @@ const AlertQuotaRule = "picket:alert-quota"
 type Quota struct {
 	maxAlerts int
 	minute    int64
-	used      map[quotaKey]int
+	used      map[quotaKey]*int
 }
 
 type quotaKey struct{ of, sender, agent string }
@@ -55,8 +56,8 @@ type QuotaUse struct {
 
 func (u *QuotaUse) used(k quotaKey) int {
 	n := u.added[k]
-	if u.quota.minute == u.minute {
-		n += u.quota.used[k]
+	if used := u.quota.used[k]; used != nil && u.quota.minute == u.minute {
+		n += *used
 	}
 	return n
 }
@@ -138,9 +139,14 @@ func (u *QuotaUse) Commit() {
 		return
 	}
 	if q.minute != u.minute {
-		q.minute, q.used = u.minute, make(map[quotaKey]int)
+		q.minute, q.used = u.minute, make(map[quotaKey]*int)
 	}
 	for k, n := range u.added {
-		q.used[k] += n
+		used := q.used[k]
+		if used == nil {
+			used = new(int)
+			q.used[quotaKey{k.of, strings.Clone(k.sender), strings.Clone(k.agent)}] = used // k aliases a batch
+		}
+		*used += n
 	}
 }

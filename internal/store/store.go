@@ -42,16 +42,16 @@ type Events interface {
 	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
 	// Event returns the event that ref names. It is picket.ErrNotFound if there is
 	// none, and an AmbiguousEventError if there are several.
-	Event(ctx context.Context, ref EventRef) (picket.Event, error)
+	Event(ctx context.Context, ref EventSelector) (picket.Event, error)
 	// Totals returns the counters since the store was created.
 	Totals(ctx context.Context) (Totals, error)
 	// Activity returns what was received in each minute from since up to but not
 	// including until, oldest first, without minutes in which nothing was. A zero
 	// time is no bound.
 	Activity(ctx context.Context, since, until time.Time) ([]MinuteCounts, error)
-	// Prune deletes the oldest received events until the rest is within r, and
+	// PruneEvents deletes the oldest received events until the rest is within r, and
 	// returns how many it has deleted.
-	Prune(ctx context.Context, r Retention) (int64, error)
+	PruneEvents(ctx context.Context, r Retention) (int64, error)
 }
 
 // A Batch is a batch with the result of detection.

@@ -80,7 +80,7 @@ const maxShownFields = 1000
 
 func (c *Console) event(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	q := r.URL.Query()
-	ref := store.EventRef{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id")}
+	ref := store.EventSelector{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id")}
 	ev, err := c.Store.Event(r.Context(), ref)
 	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
 		return c.render(w, http.StatusMultipleChoices, "eventchoice.html", pageData{Title: "Event " + ref.ID, Section: "events", Who: who, Page: ambiguous})

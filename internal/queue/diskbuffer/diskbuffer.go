@@ -101,7 +101,7 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 			q.log.Warn("queue unreachable; buffering batches on the local disk", "error", err)
 		}
 	}
-	record := encodeRecord(nil, &queue.EnqueueRequest{Message: m, Rejected: rejected})
+	record := appendEnqueueRequest(nil, &queue.EnqueueRequest{Message: m, Rejected: rejected})
 	// Counted first: a later batch of the same agent must not overtake this one.
 	q.buffered.Add(1)
 	// A buffer drops messages without events, and this one may have rejected ones.

@@ -27,8 +27,8 @@ import (
 // where a string is its length as uvarint, then its bytes.
 const recordVersion = 1
 
-// encodeRecord appends r to dst.
-func encodeRecord(dst []byte, r *queue.EnqueueRequest) []byte {
+// appendEnqueueRequest appends r to dst.
+func appendEnqueueRequest(dst []byte, r *queue.EnqueueRequest) []byte {
 	dst = append(dst, 0, recordVersion)
 	dst = appendString(dst, r.Message.ID)
 	dst = appendString(dst, r.Message.Agent)
@@ -52,9 +52,9 @@ func appendString[S string | []byte](dst []byte, s S) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// decodeRecord decodes a record, or the gob that earlier versions wrote. Its
+// decodeEnqueueRequest decodes a record, or the gob that earlier versions wrote. Its
 // errors are picket.ErrInvalid.
-func decodeRecord(p []byte) (queue.EnqueueRequest, error) {
+func decodeEnqueueRequest(p []byte) (queue.EnqueueRequest, error) {
 	if len(p) < 2 || p[0] != 0 {
 		return decodeGob(p)
 	}

@@ -35,18 +35,18 @@ const goldenRecord = "0001" + "0162" + "0161" + "ac02" + "077061796c6f6164" + "0
 	"0872656a6563746564" + "076e6f2074696d65" + "00" + "00" + "01" + "ffffddf2dfffdfdc01" + "00"
 
 func TestRecord(t *testing.T) {
-	p := encodeRecord(nil, &sample)
+	p := appendEnqueueRequest(nil, &sample)
 	if got := hex.EncodeToString(p); got != goldenRecord {
 		t.Errorf("encoded as\n%s, want\n%s", got, goldenRecord)
 	}
 	golden, err := hex.DecodeString(goldenRecord)
 	testenv.Check(t, err)
-	got, err := decodeRecord(golden)
+	got, err := decodeEnqueueRequest(golden)
 	if diff := cmp.Diff(sample, got); diff != "" || err != nil {
 		t.Errorf("error %v, record (-want +got):\n%s", err, diff)
 	}
 	for n := range p {
-		if _, err := decodeRecord(p[:n]); !errors.Is(err, picket.ErrInvalid) {
+		if _, err := decodeEnqueueRequest(p[:n]); !errors.Is(err, picket.ErrInvalid) {
 			t.Errorf("the first %d bytes: error %v, want ErrInvalid", n, err)
 		}
 	}

@@ -108,10 +108,10 @@ func (f *fetcher) fetchRound(ctx context.Context, wanted int) ([]fetchedMessage,
 	return f.readNew(ctx, wanted, block)
 }
 
-// perStream returns how many messages to request from each stream so that the
+// countPerStream returns how many messages to request from each stream so that the
 // active ones return about as many as wanted. Any excess is prefetched for the
 // next receiver.
-func (f *fetcher) perStream(wanted int) int {
+func (f *fetcher) countPerStream(wanted int) int {
 	return max(min((wanted+f.activeStreams-1)/f.activeStreams, maxReceiveBytes/f.avgSize/f.activeStreams), 1)
 }
 
@@ -128,7 +128,7 @@ func (f *fetcher) readNew(ctx context.Context, wanted int, block time.Duration) 
 	ctx, cancel := context.WithTimeout(ctx, block+redisurl.CommandTimeout)
 	defer cancel()
 	streams, err := q.client.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: groupName, Consumer: q.consumer, Streams: f.streams, Count: int64(f.perStream(wanted)), Block: block,
+		Group: groupName, Consumer: q.consumer, Streams: f.streams, Count: int64(f.countPerStream(wanted)), Block: block,
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
@@ -171,7 +171,7 @@ func (f *fetcher) leaseDue(ctx context.Context, shards []*shard, wanted int, sus
 	q := f.pipeliner.q
 	var calls []*call
 	for _, s := range shards {
-		args := []any{q.consumer, f.perStream(wanted), queue.IsolateAfterLost, 0}
+		args := []any{q.consumer, f.countPerStream(wanted), queue.IsolateAfterLost, 0}
 		if suspectsOnly {
 			args[1], args[3] = 1, 1
 		}
@@ -210,7 +210,7 @@ func (f *fetcher) claimExpired(ctx context.Context, wanted int) ([]fetchedMessag
 	var calls []*call
 	for _, s := range f.pipeliner.shards {
 		calls = append(calls, &call{script: claimScript, keys: []string{s.in, s.due, s.lost},
-			args: []any{q.consumer, lease, f.perStream(wanted), idleConsumerLeasePeriods * lease,
+			args: []any{q.consumer, lease, f.countPerStream(wanted), idleConsumerLeasePeriods * lease,
 				queue.IsolateAfterLost}})
 	}
 	err := q.runCalls(ctx, calls, false)

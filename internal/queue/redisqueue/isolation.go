@@ -15,13 +15,13 @@ func (f *fetcher) isolate(ctx context.Context) error {
 	defer q.readLock.Unlock()
 	for q.countWanted() > 0 && q.checkOpen() == nil {
 		q.returnPrefetched(0)
-		q.waitNoLeases()
+		q.waitIdleForIsolation()
 		ms, err := f.leaseSuspect(ctx)
 		q.deliver(ms)
 		if err != nil || len(ms) == 0 {
 			return err
 		}
-		q.waitNoLeases()
+		q.waitIdleForIsolation()
 	}
 	return nil
 }
@@ -40,9 +40,9 @@ func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetchedMessage, error) {
 	return nil, nil
 }
 
-// waitNoLeases waits until this queue has no leases, for queue.IsolationTimeout at
+// waitIdleForIsolation waits until this queue has no leases, for queue.IsolationTimeout at
 // most.
-func (q *Queue) waitNoLeases() {
+func (q *Queue) waitIdleForIsolation() {
 	q.mu.Lock()
 	if len(q.leases) == 0 {
 		q.mu.Unlock()

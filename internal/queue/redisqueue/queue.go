@@ -186,9 +186,6 @@ func (q *Queue) checkOpen() error {
 	}
 }
 
-// Err returns nil: no error of Redis is final.
-func (q *Queue) Err() error { return nil }
-
 // Close waits for the requests that are being sent, returns the messages leased
 // by this queue if Redis is reachable, and closes the connections.
 func (q *Queue) Close() error {

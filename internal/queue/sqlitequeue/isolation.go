@@ -25,7 +25,7 @@ func (i *isolation) startOrEnd(isSuspect bool) {
 }
 
 // isSuspect reports whether l may have killed the processes that leased it.
-func (t *tx) isSuspect(l leasedMessage) bool {
+func (t *tx) isSuspect(l messageLease) bool {
 	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfterLost
 }
 

@@ -17,10 +17,10 @@ const maxReceiveBytes = 8 << 20
 // A pendingReceive holds the argument and the result of a Receive.
 type pendingReceive struct {
 	max    int
-	leased []leasedMessage
+	leased []messageLease
 }
 
-type leasedMessage struct {
+type messageLease struct {
 	id            int64
 	attempt, lost int
 }
@@ -48,7 +48,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 }
 
 // returnUndelivered returns messages that were leased but not delivered.
-func (q *Queue) returnUndelivered(ls []leasedMessage) {
+func (q *Queue) returnUndelivered(ls []messageLease) {
 	err := q.transact(context.Background(), 0, func(t *tx) error {
 		for _, l := range ls {
 			if _, err := t.stmts.returnLease.Exec(t.now, "", l.id, t.w.consumer.id, l.attempt); err != nil {
@@ -109,7 +109,7 @@ func (w *writer) updateNextDue(t *tx) error {
 // findDeliverable lists up to limit messages to deliver: first those that were
 // leased before, because they are older, then those that never were. A suspect
 // is listed alone.
-func (t *tx) findDeliverable(limit int) (retried, fresh []leasedMessage, err error) {
+func (t *tx) findDeliverable(limit int) (retried, fresh []messageLease, err error) {
 	limit = max(limit, 1)
 	size := int64(0)
 	if retried, err = t.listMessages(t.stmts.retried, t.now, limit, &size); err != nil {
@@ -127,15 +127,15 @@ func (t *tx) findDeliverable(limit int) (retried, fresh []leasedMessage, err err
 }
 
 // listMessages runs a query for messages and stops at maxReceiveBytes in total.
-func (t *tx) listMessages(query *sql.Stmt, from int64, limit int, totalBytes *int64) ([]leasedMessage, error) {
+func (t *tx) listMessages(query *sql.Stmt, from int64, limit int, totalBytes *int64) ([]messageLease, error) {
 	rows, err := query.Query(from, limit)
 	if err != nil {
 		return nil, wrapDBError("find messages", err)
 	}
 	defer rows.Close()
-	var found []leasedMessage
+	var found []messageLease
 	for rows.Next() {
-		var l leasedMessage
+		var l messageLease
 		var bytes int64
 		if err := rows.Scan(&l.id, &l.attempt, &l.lost, &bytes); err != nil {
 			return nil, wrapDBError("find messages", err)
@@ -152,7 +152,7 @@ func (t *tx) listMessages(query *sql.Stmt, from int64, limit int, totalBytes *in
 }
 
 // leaseMessages leases the messages that findDeliverable listed.
-func (t *tx) leaseMessages(retried, fresh []leasedMessage) ([]leasedMessage, error) {
+func (t *tx) leaseMessages(retried, fresh []messageLease) ([]messageLease, error) {
 	if err := t.registerConsumer(); err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.A
 }
 
 // PruneAudit implements store.AuditLog.
-func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int64, error) {
+func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxEntries int) (int64, error) {
 	var upTo int64 // the entries that may go
 	first, err := find[auditDoc](ctx, s.audit, bson.D{bsonElem("at", bson.D{bsonElem("$gte", before.UnixMicro())})}, options.Find().SetSort(byID(1)).SetLimit(1))
 	if err == nil && len(first) > 0 {
@@ -88,7 +88,7 @@ func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int
 	}
 	var beyond []auditDoc
 	if err == nil {
-		beyond, err = find[auditDoc](ctx, s.audit, bson.D{}, options.Find().SetSort(byID(-1)).SetSkip(int64(keep)).SetLimit(1))
+		beyond, err = find[auditDoc](ctx, s.audit, bson.D{}, options.Find().SetSort(byID(-1)).SetSkip(int64(maxEntries)).SetLimit(1))
 	}
 	var last []store.AuditEntry
 	if err == nil && len(first) == 0 {

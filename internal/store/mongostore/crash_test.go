@@ -196,7 +196,7 @@ func TestThreeProcesses(t *testing.T) {
 func TestServerDown(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	server := mongotest.StartOn(t, dir, "127.0.0.1:0")
+	server := mongotest.StartFerretDBAt(t, dir, "127.0.0.1:0")
 	uri := server.Database(t) + "?serverSelectionTimeoutMS=500"
 	s := open(t, uri, mongostore.Options{})
 	if _, err := s.Save(t.Context(), testBatch("b1", 0, 10)); err != nil {
@@ -225,7 +225,7 @@ func TestServerDown(t *testing.T) {
 		}
 	}
 	calls.Wait()
-	mongotest.StartOn(t, dir, server.Addr())
+	mongotest.StartFerretDBAt(t, dir, server.Addr())
 	var saved []store.SaveResult
 	var err error
 	for range 20 {

@@ -17,9 +17,9 @@ const (
 	maxDeletionsPerStep = 2000 // events deleted in one step, so that other steps are not held up
 )
 
-// Prune implements store.Events. MaxBytes limits the size of the events as
+// PruneEvents implements store.Events. MaxBytes limits the size of the events as
 // received, because the server does not tell what they take after compression.
-func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
+func (s *Store) PruneEvents(ctx context.Context, r store.Retention) (int64, error) {
 	deleted, err := s.prune(ctx, r)
 	if err != nil {
 		return deleted, fmt.Errorf("prune: %w", err)
@@ -109,7 +109,7 @@ func (s *Store) pruneReceivedBefore(ctx context.Context, before int64) (int64, e
 					old = append(old, ev)
 				}
 			}
-			n, err = t.deleteEvents(ctx, old, -1)
+			n, err = t.addEventDeletions(ctx, old, -1)
 			return n > 0, err
 		})
 		deleted += int64(n)
@@ -138,7 +138,7 @@ func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
 			if err != nil {
 				return false, err
 			}
-			n, err = t.deleteEvents(ctx, old, totals.Raw-totals.DeletedRaw-limit)
+			n, err = t.addEventDeletions(ctx, old, totals.Raw-totals.DeletedRaw-limit)
 			return n > 0, err
 		})
 		if err != nil {
@@ -150,9 +150,9 @@ func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
 	}
 }
 
-// deleteEvents adds the deletion of events to the step: of so many that they have
+// addEventDeletions adds the deletion of events to the step: of so many that they have
 // some bytes in all or, if bytes is negative, of all. It returns their number.
-func (t *txn) deleteEvents(ctx context.Context, old []oldEvent, bytes int64) (int, error) {
+func (t *txn) addEventDeletions(ctx context.Context, old []oldEvent, bytes int64) (int, error) {
 	if len(old) == 0 {
 		return 0, nil
 	}

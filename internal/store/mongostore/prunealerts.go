@@ -15,9 +15,9 @@ import (
 // maxAlertsPerStep is how many alerts one step deletes.
 const maxAlertsPerStep = 100
 
-// closedBefore selects the closed alerts that were last changed before a time. The
+// closedAndUnchangedSince selects the closed alerts that were last changed before a time. The
 // condition on their UniqueKey is that of the index.
-func closedBefore(before int64) bson.D {
+func closedAndUnchangedSince(before int64) bson.D {
 	return bson.D{bsonElem("slot", bson.D{bsonElem("$gte", "closed "), bsonElem("$lt", "closed!")}), bsonElem("us.updated", bson.D{bsonElem("$lt", before)})}
 }
 
@@ -80,7 +80,7 @@ func (s *Store) pruneAlerts(ctx context.Context, before int64) (n int, err error
 // findClosedAlerts returns the closed alerts that were last changed before a time, the oldest
 // first, up to maxAlertsPerStep.
 func (s *Store) findClosedAlerts(ctx context.Context, before int64) ([]alertDoc, error) {
-	return find[alertDoc](ctx, s.alerts, closedBefore(before), options.Find().SetSort(bson.D{bsonElem("us.updated", 1)}).SetLimit(maxAlertsPerStep))
+	return find[alertDoc](ctx, s.alerts, closedAndUnchangedSince(before), options.Find().SetSort(bson.D{bsonElem("us.updated", 1)}).SetLimit(maxAlertsPerStep))
 }
 
 // deleteUnusedRules adds the deletion of the counters of rules that have no alerts besides

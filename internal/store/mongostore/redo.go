@@ -198,7 +198,7 @@ func beforeStep(doc bson.Raw, step int64) bson.D {
 	return bson.D{bsonElem("_id", doc.Lookup("_id")), bsonElem("step", bson.D{bsonElem("$lt", step)})}
 }
 
-// deleteEvents deletes events whose seq is at most upToSeq: an event with one of
+// addEventDeletions deletes events whose seq is at most upToSeq: an event with one of
 // the ids that is stored again later stays.
 func (s *Store) deleteEvents(ctx context.Context, ids []string, upToSeq int64) error {
 	for len(ids) > 0 {

@@ -133,7 +133,7 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 }
 
 // Event implements store.Events.
-func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+func (s *Store) Event(ctx context.Context, ref store.EventSelector) (picket.Event, error) {
 	ev, err := s.event(ctx, ref)
 	if err != nil {
 		return picket.Event{}, fmt.Errorf("read event %s: %w", ref.ID, err)
@@ -141,7 +141,7 @@ func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, er
 	return ev, nil
 }
 
-func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+func (s *Store) event(ctx context.Context, ref store.EventSelector) (picket.Event, error) {
 	key, ok := ref.KeyIfNamespaced()
 	if !ok {
 		var err error
@@ -162,7 +162,7 @@ func (s *Store) event(ctx context.Context, ref store.EventRef) (picket.Event, er
 
 // findKey returns the key of the one event that a reference names. The keys of the
 // events with an id are neighbours in the index of _id.
-func (s *Store) findKey(ctx context.Context, ref store.EventRef) (string, error) {
+func (s *Store) findKey(ctx context.Context, ref store.EventSelector) (string, error) {
 	after, before := picket.EventKeyRange(ref.ID)
 	filter := bson.D{
 		bsonElem("$or", bson.A{byID(ref.ID), bson.D{bsonElem("_id", bson.D{bsonElem("$gt", after), bsonElem("$lt", before)})}}),

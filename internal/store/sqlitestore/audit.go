@@ -53,9 +53,9 @@ func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.A
 }
 
 // PruneAudit implements store.AuditLog.
-func (s *Store) PruneAudit(ctx context.Context, before time.Time, keep int) (int64, error) {
+func (s *Store) PruneAudit(ctx context.Context, before time.Time, maxEntries int) (int64, error) {
 	n, err := s.exec(ctx, `DELETE FROM audit WHERE n < coalesce((SELECT min(n) FROM audit WHERE at >= ?), (SELECT max(n) + 1 FROM audit))
-		OR n <= (SELECT n FROM audit ORDER BY n DESC LIMIT 1 OFFSET ?)`, block.Micros(before), keep)
+		OR n <= (SELECT n FROM audit ORDER BY n DESC LIMIT 1 OFFSET ?)`, block.Micros(before), maxEntries)
 	if err != nil {
 		return 0, fmt.Errorf("prune audit log: %w", err)
 	}

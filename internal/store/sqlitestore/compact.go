@@ -154,9 +154,9 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 	defer s.builders.put(b)
 	var merged block.Encoded
 	if index {
-		merged = b.Index(in)
+		merged = b.EncodeIndexed(in)
 	} else {
-		merged = b.Merge(in)
+		merged = b.EncodeMerged(in)
 	}
 	return true, s.replaceBlocks(ctx, group, &merged)
 }

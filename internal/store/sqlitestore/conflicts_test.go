@@ -62,7 +62,7 @@ func TestConflictsAfterReopen(t *testing.T) {
 	}
 	mustSave(t, s, "fresh", evs[400:])
 	now := evs[1].Received.Add(time.Hour)
-	if _, err := s.Prune(t.Context(), store.Retention{MaxAge: 12 * time.Hour, Now: now}); err != nil {
+	if _, err := s.PruneEvents(t.Context(), store.Retention{MaxAge: 12 * time.Hour, Now: now}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -83,7 +83,7 @@ func TestConflictWithDeletedEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, path, sqlitestore.Options{NoBackground: true})
-	if _, err := s.Prune(t.Context(), store.Retention{MaxAge: time.Hour, Now: evs[9].Received.Add(48 * time.Hour)}); err != nil {
+	if _, err := s.PruneEvents(t.Context(), store.Retention{MaxAge: time.Hour, Now: evs[9].Received.Add(48 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	changed, _ := withOtherBytes(evs)

@@ -17,10 +17,10 @@ const (
 	rollupRetention       = 400 * 24 * time.Hour
 )
 
-// Prune implements store.Events. It deletes the oldest blocks as a whole; by
+// PruneEvents implements store.Events. It deletes the oldest blocks as a whole; by
 // age, it rewrites a block of which only some events are too old. The space is
 // returned to the file system.
-func (s *Store) Prune(ctx context.Context, r store.Retention) (int64, error) {
+func (s *Store) PruneEvents(ctx context.Context, r store.Retention) (int64, error) {
 	deleted, err := s.prune(ctx, r)
 	if err != nil {
 		return deleted, fmt.Errorf("prune: %w", err)
@@ -153,7 +153,7 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	}
 	b := s.builders.get()
 	defer s.builders.put(b)
-	fresh := b.Merge(in)
+	fresh := b.EncodeMerged(in)
 	err = s.writer.transact(ctx, func(t *tx) error {
 		if deleted, err := t.deleteBlock(old); err != nil {
 			return err

@@ -151,7 +151,7 @@ func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batc
 	defer s.builders.put(b)
 	for len(evs) > 0 {
 		n := s.blockLength(evs)
-		p.blocks = append(p.blocks, b.Fresh(evs[:n], nil))
+		p.blocks = append(p.blocks, b.EncodeFresh(evs[:n], nil))
 		evs = evs[n:]
 	}
 	for _, o := range p.dependsOn {

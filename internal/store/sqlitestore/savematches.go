@@ -33,7 +33,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 		a := open[key]
 		if a == nil {
 			var err error
-			if a, err = t.findOrOpenAlert(b, m, agent, open); err != nil {
+			if a, err = t.findOrOpenAlertWithinQuota(b, m, agent, open); err != nil {
 				return fmt.Errorf("look up alert of rule %s: %w", m.RuleID, err)
 			}
 			open[key] = a
@@ -65,10 +65,10 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 	return nil
 }
 
-// findOrOpenAlert returns the alert that a match joins, or a new one, which is inserted
+// findOrOpenAlertWithinQuota returns the alert that a match joins, or a new one, which is inserted
 // with its first match. Past the quota of its sender it is the alert that gathers such
 // matches.
-func (t *tx) findOrOpenAlert(b *dedupedBatch, m *picket.Match, agent string, open map[alertKey]*openAlert) (*openAlert, error) {
+func (t *tx) findOrOpenAlertWithinQuota(b *dedupedBatch, m *picket.Match, agent string, open map[alertKey]*openAlert) (*openAlert, error) {
 	a := picket.Alert{RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: agent, Host: m.Host}
 	found, err := t.findOpenAlert(&a)
 	if found != nil || err != nil {

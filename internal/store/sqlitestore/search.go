@@ -62,12 +62,12 @@ type blockSearch struct {
 	limit        int
 	budget       store.PageBudget
 
-	hits []block.Hit // of the page
-	full bool        // another event was found, which does not fit on the page
+	hits []block.FoundEvent // of the page
+	full bool               // another event was found, which does not fit on the page
 }
 
 // add adds the hits of the next block to the page.
-func (f *blockSearch) add(hits []block.Hit, more bool) {
+func (f *blockSearch) add(hits []block.FoundEvent, more bool) {
 	for i := range hits {
 		if !f.budget.Take(store.EventSize(&hits[i].Event)) {
 			f.full = true
@@ -146,7 +146,7 @@ var errLayoutChanged = errors.New("blocks were merged meanwhile")
 // A blockResult is what was found in one block.
 type blockResult struct {
 	done  chan struct{} // closed once the rest is set
-	hits  []block.Hit
+	hits  []block.FoundEvent
 	bytes int  // of hits
 	more  bool // the block has more than fits on a page
 	err   error
@@ -198,7 +198,7 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 // searchBlock searches block number i for as many events as fit on a page.
 func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Query, i int, r *blockResult, ahead *searchAhead) {
 	budget := store.NewPageBudget(f.limit)
-	r.err = s.Search(f.ctx, b, q, func(h block.Hit) bool {
+	r.err = s.Search(f.ctx, b, q, func(h block.FoundEvent) bool {
 		size := store.EventSize(&h.Event)
 		if !budget.Take(size) {
 			r.more = true
@@ -214,7 +214,7 @@ func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Qu
 }
 
 // Event implements store.Events.
-func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, error) {
+func (s *Store) Event(ctx context.Context, ref store.EventSelector) (picket.Event, error) {
 	ev, err := s.event(ctx, ref)
 	if err != nil {
 		return picket.Event{}, fmt.Errorf("read event %s: %w", ref.ID, err)
@@ -222,7 +222,7 @@ func (s *Store) Event(ctx context.Context, ref store.EventRef) (picket.Event, er
 	return ev, nil
 }
 
-func (s *Store) event(ctx context.Context, ref store.EventRef) (ev picket.Event, err error) {
+func (s *Store) event(ctx context.Context, ref store.EventSelector) (ev picket.Event, err error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return ev, err

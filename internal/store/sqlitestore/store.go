@@ -63,7 +63,7 @@ type Store struct {
 	writer   *writer
 
 	dedup     *eventDeduper
-	builders  pool[*block.Builder]
+	builders  pool[*block.Encoder]
 	searchers pool[*block.Searcher]
 	// extraSearchers has a unit for each core that a search may use besides its
 	// first one.
@@ -96,7 +96,7 @@ func open(path string, opt Options) (*Store, error) {
 		opt.Now = time.Now
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler))}
-	s.builders = newPool(block.NewBuilder)
+	s.builders = newPool(block.NewEncoder)
 	frames := block.NewFrameCache()
 	s.searchers = newPool(func() *block.Searcher { return block.NewSearcher(frames) })
 	s.extraSearchers = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)) - 1)

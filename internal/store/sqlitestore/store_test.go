@@ -301,7 +301,7 @@ func TestPruneShrinksFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := s.Prune(t.Context(), store.Retention{Now: evs[len(evs)-1].Received, MaxAge: 2000*time.Second - 1})
+	n, err := s.PruneEvents(t.Context(), store.Retention{Now: evs[len(evs)-1].Received, MaxAge: 2000*time.Second - 1})
 	if err != nil || n != 18000 {
 		t.Fatalf("%d events pruned, %v; want 18000", n, err)
 	}

@@ -83,9 +83,9 @@ func (t *tx) deleteBlock(b *blockRow) (bool, error) {
 	return true, nil
 }
 
-// hasKnownBatch reports whether a batch that p takes for new has been saved, by
+// anyBatchSavedMeanwhile reports whether a batch that p takes for new has been saved, by
 // another process or since p looked it up.
-func (t *tx) hasKnownBatch(p *saveOp) (bool, error) {
+func (t *tx) anyBatchSavedMeanwhile(p *saveOp) (bool, error) {
 	for i := range p.batches {
 		if p.batches[i].duplicate {
 			continue

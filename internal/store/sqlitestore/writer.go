@@ -212,7 +212,7 @@ func (t *tx) run(op *writeOp) error {
 	case op.save.stale:
 		return nil
 	}
-	known, err := t.hasKnownBatch(op.save)
+	known, err := t.anyBatchSavedMeanwhile(op.save)
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func testTriage(t *testing.T, s store.Store) {
 	checkError(t, "an unknown alert", err, picket.ErrNotFound)
 }
 
-func testReopen(t *testing.T, s store.Store) {
+func testReopenAlert(t *testing.T, s store.Store) {
 	evs := eventsOnOneHost(t, 0, 4)
 	first := save(t, s, store.Batch{ID: "b1", Events: evs[:1], Matches: []picket.Match{makeMatch("r", evs[0])}})[0].Opened[0]
 	closed, open := picket.StatusResolved, picket.StatusOpen

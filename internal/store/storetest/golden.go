@@ -174,7 +174,7 @@ func checkGoldenEvents(t *testing.T, s store.Store) {
 		testenv.Check(t, err)
 		checkEqual(t, queries[i], eventIDs(searchAll(t, s, store.EventQuery{Where: where})), evaluateQuery(evs, where))
 	}
-	checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: evs[7].ID})), evs[7])
+	checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: evs[7].ID})), evs[7])
 }
 
 func checkGoldenAlerts(t *testing.T, s store.Store) {

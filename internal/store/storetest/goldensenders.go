@@ -34,7 +34,7 @@ func CheckGoldenSenders(t *testing.T, s store.Store) {
 	t.Helper()
 	evs := goldenSenders(t)
 	checkEqual(t, "events", searchAll(t, s, store.EventQuery{}), []picket.Event{evs[2], evs[1], evs[0]})
-	checkAmbiguous(t, s, store.EventRef{ID: evs[0].ID}, evs[1], evs[0])
+	checkAmbiguous(t, s, store.EventSelector{ID: evs[0].ID}, evs[1], evs[0])
 	for i := range evs {
 		checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.RefOf(&evs[i]))), goldenSenders(t)[i])
 	}

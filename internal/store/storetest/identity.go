@@ -37,16 +37,16 @@ func testSenders(t *testing.T, s store.Store) {
 
 	for _, ev := range evs {
 		checkEqual(t, "event by reference", must[picket.Event](t)(s.Event(t.Context(), store.RefOf(&ev))), ev)
-		checkEqual(t, "event by sender", must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: ev.ID, Sender: ev.Sender})), ev)
+		checkEqual(t, "event by sender", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: ev.ID, Sender: ev.Sender})), ev)
 		matches := must[store.MatchPage](t)(s.Matches(t.Context(), store.MatchQuery{EventID: ev.ID, EventNamespace: ev.Namespace()})).Matches
 		if len(matches) != 1 || matches[0].EventKey() != ev.Key() || matches[0].ID != picket.MatchID("r", ev.Key()) {
 			t.Errorf("matches on the event of %s: %+v", ev.Sender, matches)
 		}
 	}
-	checkEqual(t, "event by agent", must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: attacker.ID, AgentID: "a"})), attacker)
-	checkAmbiguous(t, s, store.EventRef{ID: attacker.ID}, relayed, victim, attacker)
-	checkAmbiguous(t, s, store.EventRef{ID: attacker.ID, AgentID: "b"}, relayed, victim)
-	for _, ref := range []store.EventRef{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoNamespace},
+	checkEqual(t, "event by agent", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: attacker.ID, AgentID: "a"})), attacker)
+	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID}, relayed, victim, attacker)
+	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID, AgentID: "b"}, relayed, victim)
+	for _, ref := range []store.EventSelector{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoNamespace},
 		{ID: victim.ID, AgentID: "a", Namespace: victim.Namespace()}} {
 		_, err := s.Event(t.Context(), ref)
 		checkError(t, fmt.Sprintf("%+v", ref), err, picket.ErrNotFound)
@@ -60,7 +60,7 @@ func testSenders(t *testing.T, s store.Store) {
 }
 
 // checkAmbiguous checks that ref names several events.
-func checkAmbiguous(t *testing.T, s store.Store, ref store.EventRef, want ...picket.Event) {
+func checkAmbiguous(t *testing.T, s store.Store, ref store.EventSelector, want ...picket.Event) {
 	t.Helper()
 	_, err := s.Event(t.Context(), ref)
 	ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err)
@@ -88,7 +88,7 @@ func testIndexes(t *testing.T, s store.Store) {
 		t.Errorf("matches are %+v, want one on the second event", matches)
 	}
 	for _, ev := range evs {
-		checkEqual(t, "event by index", must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: "same", Index: ev.Index})), ev)
+		checkEqual(t, "event by index", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: "same", Index: ev.Index})), ev)
 	}
 }
 
@@ -99,7 +99,7 @@ func testManySenders(t *testing.T, s store.Store) {
 		evs[i].ID, evs[i].Sender, evs[i].AgentID = "same", "collector:c", fmt.Sprint("agent-", i)
 	}
 	checkEqual(t, "saved", save(t, s, store.Batch{ID: "b1", Events: evs}), []store.SaveResult{{Stored: len(evs)}})
-	_, err := s.Event(t.Context(), store.EventRef{ID: "same"})
+	_, err := s.Event(t.Context(), store.EventSelector{ID: "same"})
 	if e, ok := errors.AsType[*store.AmbiguousEventError](err); !ok || len(e.Events) != store.MaxListedSameID || !e.More {
 		t.Errorf("error is %v", err)
 	}

@@ -16,10 +16,10 @@ func testPruneAge(t *testing.T, s store.Store) {
 	evs[49].Received, evs[51].Received = evs[51].Received, evs[49].Received
 	kept := append([]picket.Event{evs[49], evs[50]}, evs[52:]...)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:60], Matches: []picket.Match{makeMatch("r", evs[0])}}, store.Batch{ID: "b2", Events: evs[60:]})
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: now, MaxAge: time.Hour})); n != 0 {
+	if n := must[int64](t)(s.PruneEvents(t.Context(), store.Retention{Now: now, MaxAge: time.Hour})); n != 0 {
 		t.Errorf("%d events pruned too early", n)
 	}
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: now.Add(time.Hour), MaxAge: time.Hour})); n != 50 {
+	if n := must[int64](t)(s.PruneEvents(t.Context(), store.Retention{Now: now.Add(time.Hour), MaxAge: time.Hour})); n != 50 {
 		t.Errorf("%d events pruned, want 50", n)
 	}
 	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(kept))
@@ -43,10 +43,10 @@ func testPruneBytes(t *testing.T, s store.Store) {
 	for i := range evs {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+1]})
 	}
-	if n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: startTime, MaxBytes: 1 << 40})); n != 0 {
+	if n := must[int64](t)(s.PruneEvents(t.Context(), store.Retention{Now: startTime, MaxBytes: 1 << 40})); n != 0 {
 		t.Errorf("%d events pruned although all are within the limit", n)
 	}
-	n := must[int64](t)(s.Prune(t.Context(), store.Retention{Now: startTime, MaxBytes: 1}))
+	n := must[int64](t)(s.PruneEvents(t.Context(), store.Retention{Now: startTime, MaxBytes: 1}))
 	left := searchAll(t, s, store.EventQuery{})
 	if n == 0 || int(n)+len(left) != len(evs) {
 		t.Errorf("%d pruned and %d left of %d", n, len(left), len(evs))

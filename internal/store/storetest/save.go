@@ -44,7 +44,7 @@ func testDuplicates(t *testing.T, s store.Store) {
 	checkEqual(t, "overlap", save(t, s, store.Batch{ID: "b2", Events: again}), []store.SaveResult{{Stored: 10, Duplicate: 10, Conflicting: []int{0}}})
 	checkEqual(t, "all known", save(t, s, store.Batch{ID: "b3", Events: evs}), []store.SaveResult{{Duplicate: 30}})
 	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
-	ev := must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: evs[10].ID}))
+	ev := must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: evs[10].ID}))
 	checkEqual(t, "the first copy", string(ev.Raw), string(evs[10].Raw))
 }
 

@@ -79,9 +79,9 @@ func testEventByID(t *testing.T, s store.Store) {
 		save(t, s, store.Batch{ID: fmt.Sprint("b", i), Events: evs[i : i+40]})
 	}
 	for i := 0; i < len(evs); i += 7 {
-		checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.EventRef{ID: evs[i].ID})), evs[i])
+		checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: evs[i].ID})), evs[i])
 	}
-	_, err := s.Event(t.Context(), store.EventRef{ID: "nothing"})
+	_, err := s.Event(t.Context(), store.EventSelector{ID: "nothing"})
 	checkError(t, "an unknown id", err, picket.ErrNotFound)
 }
 

@@ -31,7 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"Alerts/Grouping", testAlertGrouping},
 		{"Alerts/Duplicates", testAlertDuplicates},
 		{"Alerts/Triage", testTriage},
-		{"Alerts/Reopen", testReopen},
+		{"Alerts/Reopen", testReopenAlert},
 		{"Alerts/Limit", testAlertMatchLimit},
 		{"Alerts/Prune", testPruneAlerts},
 		{"Alerts/Queries", testAlertQueries},

@@ -16,9 +16,9 @@ import (
 // transformations may be nested.
 const MaxNesting = 64
 
-// maxConditionOperands is how many operands a condition may have, once its selectors are
+// maxExpandedOperands is how many operands a condition may have, once its selectors are
 // expanded.
-const maxConditionOperands = 1 << 16
+const maxExpandedOperands = 1 << 16
 
 // ParseCondition reads a condition over operands of these names.
 func ParseCondition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
@@ -167,10 +167,10 @@ func (c *conditionParser) operand() (ast.Condition, *ast.Diagnostic) {
 	return ast.Condition{Index: i}, c.countOperands(1)
 }
 
-// countOperands counts added operands against maxConditionOperands.
+// countOperands counts added operands against maxExpandedOperands.
 func (c *conditionParser) countOperands(added int) *ast.Diagnostic {
-	if c.operands += added; c.operands > maxConditionOperands {
-		return c.errorf("the condition has more than %d operands", maxConditionOperands)
+	if c.operands += added; c.operands > maxExpandedOperands {
+		return c.errorf("the condition has more than %d operands", maxExpandedOperands)
 	}
 	return nil
 }

@@ -225,7 +225,7 @@ func (p Pattern) Expand(values func(name string) ([]Pattern, error)) ([]Pattern,
 }
 
 // Source returns the pattern as a rule writes it: what Parse reads back.
-func (p Pattern) Source(placeholders bool) string {
+func (p Pattern) Source(escapePercent bool) string {
 	var b strings.Builder
 	for _, q := range p {
 		switch q.Kind {
@@ -237,7 +237,7 @@ func (p Pattern) Source(placeholders bool) string {
 			b.WriteString("%" + q.Text + "%")
 		default:
 			for i := range len(q.Text) {
-				if c := q.Text[i]; IsSpecial(c) || placeholders && c == '%' {
+				if c := q.Text[i]; IsSpecial(c) || escapePercent && c == '%' {
 					b.WriteByte('\\')
 				}
 				b.WriteByte(q.Text[i])

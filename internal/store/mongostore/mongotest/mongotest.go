@@ -33,11 +33,11 @@ type Server struct {
 // sync its files.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return StartOn(t, t.TempDir(), "127.0.0.1:0", "-quick")
+	return StartFerretDBAt(t, t.TempDir(), "127.0.0.1:0", "-quick")
 }
 
-// StartOn starts a server with its files in a directory, listening on an address.
-func StartOn(t testing.TB, dir, listen string, flags ...string) *Server {
+// StartFerretDBAt starts a server with its files in a directory, listening on an address.
+func StartFerretDBAt(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Helper()
 	bin, err := build()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// ErrCorrupt means that stored bytes are not what a Builder writes.
+// ErrCorrupt means that stored bytes are not what a Encoder writes.
 var ErrCorrupt = errors.New("corrupt block")
 
 // A Header describes a block without reading it. Times are in microseconds, as

@@ -206,7 +206,7 @@ func FuzzSearch(f *testing.F) {
 		open := func() *Block { return Open(b.Header, 1, b.Directory, memoryParts(b.Parts)) }
 		s := NewSearcher(NewFrameCache())
 		for _, x := range []store.Expr{nil, where} {
-			s.Search(t.Context(), open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), func(Hit) bool { return true })
+			s.Search(t.Context(), open(), NewQuery(x, math.MinInt64, math.MaxInt64, math.MaxInt64), func(FoundEvent) bool { return true })
 		}
 		if rows, err := open().FindID("a"); err == nil && len(rows) > 0 {
 			s.Event(open(), rows[0])
@@ -216,7 +216,7 @@ func FuzzSearch(f *testing.F) {
 		open().EachIdentity(func(int64, Identity) {})
 		open().FindSeq(2)
 		if in, err := ReadAll([]*Block{open()}); err == nil {
-			NewBuilder().Index(in)
+			NewEncoder().EncodeIndexed(in)
 		}
 	})
 }
@@ -227,7 +227,7 @@ func FuzzTrigrams(f *testing.F) {
 	f.Add(`{"a b":"C:\\x\u00e9","n":[1.5,true,null,{}]}`, uint8(3), uint8(9))
 	f.Fuzz(func(t *testing.T, raw string, from, size uint8) {
 		ev := picket.Event{ID: "x", Raw: []byte(raw)}
-		b := NewBuilder()
+		b := NewEncoder()
 		b.decodeLeaves(ev.Raw)
 		b.startBlock(1)
 		in := MergeInput{events: []picket.Event{ev}, layouts: []*fieldLayouts{{layoutOf: []int{0}}}, layoutRows: []int{0}}
@@ -266,7 +266,7 @@ func exampleFresh() Encoded {
 		{ID: "a", AgentID: "x", Raw: []byte(`{"a":[1,2],"b":"c"}`), Time: at, Received: at, Fields: []sigma.Field{str("B", "c"), str("D", "derived")}},
 		{ID: "b", Raw: []byte(`{"a":3,"e":{}}`), Time: at, Fields: []sigma.Field{{Name: "a", Value: sigma.Value{Kind: sigma.Number, Text: "3"}}}},
 	}
-	return NewBuilder().Fresh(evs, []int64{0, 5})
+	return NewEncoder().EncodeFresh(evs, []int64{0, 5})
 }
 
 func exampleIndexed(tb testing.TB) Encoded {
@@ -275,5 +275,5 @@ func exampleIndexed(tb testing.TB) Encoded {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return NewBuilder().Index(in)
+	return NewEncoder().EncodeIndexed(in)
 }

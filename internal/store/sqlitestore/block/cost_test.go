@@ -42,15 +42,15 @@ func FuzzBuildCost(f *testing.F) {
 		}
 		cost := len(raw) + 64*len(ev.Fields)
 		testenv.CheckAllocated(t, 24<<20+48*cost, func() {
-			b := NewBuilder()
-			fresh := b.Fresh([]picket.Event{ev}, nil)
+			b := NewEncoder()
+			fresh := b.EncodeFresh([]picket.Event{ev}, nil)
 			for _, index := range []bool{false, true} {
 				in, err := ReadAll([]*Block{Open(fresh.Header, 1, fresh.Directory, memoryParts(fresh.Parts))})
 				testenv.Check(t, err)
 				if index {
-					b.Index(in)
+					b.EncodeIndexed(in)
 				} else {
-					b.Merge(in)
+					b.EncodeMerged(in)
 				}
 			}
 		})

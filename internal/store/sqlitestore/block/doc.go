@@ -14,8 +14,8 @@
 //	frames         events as received, half a MiB in each           frame.go
 //	columns        the values of one field                          column.go
 //
-// A fresh block (Builder.Fresh) is cheap to write and has no filters and no
-// columns. An indexed block (Builder.Index) is made from fresh ones later; frames
+// A fresh block (Encoder.EncodeFresh) is cheap to write and has no filters and no
+// columns. An indexed block (Encoder.EncodeIndexed) is made from fresh ones later; frames
 // that are large enough are copied as they are. A field has no column where the
 // column would be large compared with the events (long texts that hardly
 // repeat), nor beyond 300 fields in a block. The directory says so, and a search

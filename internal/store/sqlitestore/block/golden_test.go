@@ -95,8 +95,8 @@ func checkSearch(t *testing.T, name string, files []*golden, all []picket.Event,
 	}
 	s := block.NewSearcher(block.NewFrameCache())
 	for i := len(files) - 1; i >= 0; i-- {
-		var hits []block.Hit
-		err := s.Search(t.Context(), files[i].open(), block.NewQuery(where, math.MinInt64, math.MaxInt64, math.MaxInt64), func(h block.Hit) bool {
+		var hits []block.FoundEvent
+		err := s.Search(t.Context(), files[i].open(), block.NewQuery(where, math.MinInt64, math.MaxInt64, math.MaxInt64), func(h block.FoundEvent) bool {
 			hits = append(hits, h)
 			return true
 		})

@@ -11,11 +11,12 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// maxPaths bounds what the builder remembers of paths, as the decoder does.
+// maxPaths bounds what the encoder remembers of paths, as the decoder does.
 const maxPaths = 1 << 16
 
-// Index makes one block with columns and filters of fresh blocks.
-func (b *Builder) Index(in *MergeInput) Encoded {
+// EncodeIndexed makes one block with columns and filters of fresh blocks.
+func (b *Encoder) EncodeIndexed(in *MergeInput) Encoded {
+	defer b.release()
 	in.repackFrames()
 	out := Encoded{Header: newHeader(in.events, in.offsets)}
 	out.Indexed = true
@@ -59,14 +60,11 @@ func (b *Builder) Index(in *MergeInput) Encoded {
 	return out
 }
 
-func (b *Builder) startBlock(events int) {
+func (b *Encoder) startBlock(events int) {
 	if b.trigrams == nil {
 		b.trigrams = newTrigramSet()
 	}
 	b.columns = make(map[string]*columnBuilder)
-	for _, t := range b.paths {
-		*t = pathData{}
-	}
 	b.truncated, b.events = false, events
 	if len(b.paths) > maxPaths {
 		b.resetPaths()
@@ -75,7 +73,7 @@ func (b *Builder) startBlock(events int) {
 
 // column returns the column of a field, nil if the block has as many columns as
 // it can have.
-func (b *Builder) column(name string) *columnBuilder {
+func (b *Encoder) column(name string) *columnBuilder {
 	c := b.columns[name]
 	if c == nil {
 		if len(b.columns) >= maxColumns {
@@ -90,7 +88,7 @@ func (b *Builder) column(name string) *columnBuilder {
 
 // addEvent adds an event to the columns and to the trigrams of its frame, and
 // reports whether its JSON is canonical.
-func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
+func (b *Encoder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
 	raw := in.events[row].Raw
 	canonical := b.decodeLeaves(raw) && !(in.nonCanonical && isNonCanonical(raw))
 	for i := range b.leaves {
@@ -113,7 +111,7 @@ func (b *Builder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	return canonical
 }
 
-func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
+func (b *Encoder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
 	t := l.Path.Data.(*pathData)
 	if t.filteredIn != frame {
 		for p := l.Path; p != nil; p = p.Parent {
@@ -138,7 +136,7 @@ func (b *Builder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
 	}
 }
 
-func (b *Builder) addField(row int, f *sigma.Field) {
+func (b *Encoder) addField(row int, f *sigma.Field) {
 	c := b.column(f.Name)
 	if c == nil {
 		return
@@ -152,7 +150,7 @@ func (b *Builder) addField(row int, f *sigma.Field) {
 
 // isLeafValue reports whether v is the text of a value of the event's JSON. The index
 // is that of b.leaves.
-func (b *Builder) isLeafValue(v sigma.Value) bool {
+func (b *Encoder) isLeafValue(v sigma.Value) bool {
 	if b.index.FindWrapping(0, v) >= 0 {
 		return true
 	}
@@ -174,7 +172,7 @@ func (b *Builder) isLeafValue(v sigma.Value) bool {
 
 // packColumns returns the parts of the columns and enters them into the
 // directory.
-func (b *Builder) packColumns(d *directory, evs []picket.Event, raw int) []Part {
+func (b *Encoder) packColumns(d *directory, evs []picket.Event, raw int) []Part {
 	if b.truncated {
 		d.flags |= flagTruncated
 	}

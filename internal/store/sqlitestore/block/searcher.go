@@ -43,15 +43,15 @@ type Searcher struct {
 // NewSearcher returns a Searcher that shares a cache with others.
 func NewSearcher(c *FrameCache) *Searcher { return &Searcher{cache: c} }
 
-// A Hit is an event found, with its sequence number.
-type Hit struct {
+// A FoundEvent is an event found, with its sequence number.
+type FoundEvent struct {
 	Seq   int64
 	Event picket.Event
 }
 
 // Search calls yield with the events of a block that match, newest first, until it
 // returns false. It stops within a few milliseconds of work once ctx has ended.
-func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Hit) bool) error {
+func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(FoundEvent) bool) error {
 	s.meter = store.NewWorkMeter(ctx)
 	s.view.Meter = s.meter
 	if err := s.search(b, q, yield); err != nil {
@@ -60,7 +60,7 @@ func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Hi
 	return nil
 }
 
-func (s *Searcher) search(b *Block, q *Query, yield func(Hit) bool) error {
+func (s *Searcher) search(b *Block, q *Query, yield func(FoundEvent) bool) error {
 	if err := s.open(b); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (s *Searcher) search(b *Block, q *Query, yield func(Hit) bool) error {
 			if err != nil {
 				return err
 			}
-			if !yield(Hit{m.seq(b.FirstSeq, row), ev}) {
+			if !yield(FoundEvent{m.seq(b.FirstSeq, row), ev}) {
 				return nil
 			}
 		}

@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A Builder makes blocks. It is for one goroutine at a time.
-type Builder struct {
+// A Encoder makes blocks. It is for one goroutine at a time.
+type Encoder struct {
 	dec    flatjson.Decoder
 	leaves []flatjson.Leaf // of the event read last
 	fields []sigma.Field   // of the event merged last
@@ -21,21 +21,21 @@ type Builder struct {
 	events    int
 }
 
-// pathData is what the builder keeps of a path of the JSON.
+// pathData is what the encoder keeps of a path of the JSON.
 type pathData struct {
 	column     *columnBuilder // nil if the path has none
 	resolved   bool           // column is set for this block
 	filteredIn uint16         // the frame (+1) whose text filter has the path's name
 }
 
-// NewBuilder returns a Builder.
-func NewBuilder() *Builder {
-	b := &Builder{}
+// NewEncoder returns an Encoder.
+func NewEncoder() *Encoder {
+	b := &Encoder{}
 	b.resetPaths()
 	return b
 }
 
-func (b *Builder) resetPaths() {
+func (b *Encoder) resetPaths() {
 	b.paths = nil
 	b.dec = flatjson.Decoder{OnPath: func(p *flatjson.Path) {
 		t := &pathData{}
@@ -44,24 +44,35 @@ func (b *Builder) resetPaths() {
 	}}
 }
 
-// Fresh makes a block of events with Fields and without an index. offsets are
-// the distances of the events' sequence numbers from the first one's; nil if
-// they are consecutive.
-func (b *Builder) Fresh(evs []picket.Event, offsets []int64) Encoded {
-	return b.fresh(evs, offsets, func(i int) []sigma.Field { return evs[i].Fields })
+// release drops all references to the events of the last block.
+func (b *Encoder) release() {
+	b.leaves, b.fields = flatjson.ClearForReuse(b.leaves), flatjson.ClearForReuse(b.fields)
+	b.index.Reset(nil)
+	b.columns = nil
+	for _, t := range b.paths {
+		*t = pathData{}
+	}
 }
 
-// Merge makes one block without an index of the events of fresh blocks. It has the
+// EncodeFresh makes a block of events with Fields and without an index. offsets are
+// the distances of the events' sequence numbers from the first one's; nil if
+// they are consecutive.
+func (b *Encoder) EncodeFresh(evs []picket.Event, offsets []int64) Encoded {
+	return b.encodeFresh(evs, offsets, func(i int) []sigma.Field { return evs[i].Fields })
+}
+
+// EncodeMerged makes one block without an index of the events of fresh blocks. It has the
 // fields of one event at a time in memory.
-func (b *Builder) Merge(in *MergeInput) Encoded {
-	return b.fresh(in.events, in.offsets, func(i int) []sigma.Field {
+func (b *Encoder) EncodeMerged(in *MergeInput) Encoded {
+	return b.encodeFresh(in.events, in.offsets, func(i int) []sigma.Field {
 		b.fields = in.layouts[i].appendFields(b.fields[:0], in.layoutRows[i], b.leaves)
 		return b.fields
 	})
 }
 
-// fresh calls fields for each event in order, after it has read the event's leaves.
-func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
+// encodeFresh calls fields for each event in order, after it has read the event's leaves.
+func (b *Encoder) encodeFresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
+	defer b.release()
 	out := Encoded{Header: newHeader(evs, offsets)}
 	d := directory{frames: splitFrames(evs)}
 	var layouts layoutBuilder
@@ -96,7 +107,7 @@ func (b *Builder) fresh(evs []picket.Event, offsets []int64, fields func(i int) 
 
 // decodeLeaves reads the leaves of an event and reports whether it is JSON. An
 // event that is not JSON has no leaves.
-func (b *Builder) decodeLeaves(raw []byte) bool {
+func (b *Encoder) decodeLeaves(raw []byte) bool {
 	var err error
 	if b.leaves, _, err = b.dec.Leaves(raw, b.leaves[:0]); err != nil {
 		b.leaves = b.leaves[:0]
