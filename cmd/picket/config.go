@@ -153,6 +153,8 @@ func (d dataDir) diskBufferFile() string    { return filepath.Join(string(d), "s
 func (d dataDir) eventsFile() string        { return filepath.Join(string(d), "events.db") }
 func (d dataDir) disabledRulesFile() string { return filepath.Join(string(d), "rules-off") }
 
+func (d dataDir) exceptionDir() string { return filepath.Join(string(d), "exceptions") }
+
 // packDir returns the directory of installed rule packs.
 func (d dataDir) packDir() ruleset.PackDir {
 	return ruleset.PackDir{Path: filepath.Join(string(d), "rules"), Limits: ruleset.DefaultPackLimits}

@@ -81,7 +81,7 @@ func runChecks(cmd *cobra.Command, f doctorFlags) (*doctor.Report, error) {
 	if sources, err := serverRuleSources(dir, f.rules); err != nil {
 		doctor.ReportUnreadableRules(r, err)
 	} else {
-		doctor.CheckRules(r, sources, func(file string) bool { return dir.packDir().PackOfFile(file) != "" })
+		doctor.CheckRules(r, sources)
 	}
 	if f.server == "" {
 		f.server = "http://" + f.listen
