@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -104,7 +105,7 @@ by kill -9.`,
 	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
 	fl.DurationVar(&f.alertRetention, "alert-retention", 365*24*time.Hour, "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
 	fl.DurationVar(&f.auditRetention, "audit-retention", 365*24*time.Hour, "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
-	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
+	fl.Int64Var(&f.minFree, "min-free-disk", sqlitequeue.DefaultMinFreeDisk, "`BYTES` of disk to keep free; with less, senders must wait; 0: no minimum")
 	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
 }
@@ -154,6 +155,20 @@ func checkServe(f serveFlags) error {
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
 		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
+	}
+	for _, limit := range []struct {
+		flag  string
+		value int64
+	}{
+		{"max-body", f.maxBody}, {"max-decoded", f.maxDecoded}, {"max-events", int64(f.maxEvents)}, {"max-event", int64(f.maxEvent)},
+		{"max-connections", int64(f.maxConns)}, {"queue-bytes", f.queueBytes},
+	} {
+		if limit.value <= 0 {
+			return usagef("--%s %d is not above 0", limit.flag, limit.value)
+		}
+	}
+	if f.minFree < 0 {
+		return usagef("--min-free-disk %d is below 0", f.minFree)
 	}
 	if f.searchTimeout <= 0 {
 		return usagef("--search-timeout %v is not above 0", f.searchTimeout)
