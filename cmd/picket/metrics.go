@@ -13,6 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/api"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -227,7 +228,10 @@ func (e *metricsCollector) writeProcess(m metricsWriter) {
 	}
 	m.counter("picket_detect_seconds_total", "Time that workers of this process spent detecting.", work.DetectTime.Seconds())
 	m.counter("picket_save_seconds_total", "Time that workers of this process spent saving.", work.SaveTime.Seconds())
-	m.gauge("picket_rules", "Rules enabled.", float64(rules.Rules.Len()))
+	n := ruleset.CountKinds(rules.Enabled)
+	m.gauge("picket_rules", "Rules enabled.", float64(n.Rules))
+	m.gauge("picket_rule_correlations", "Correlations enabled.", float64(n.Correlations))
+	m.gauge("picket_rule_filters", "Filters enabled.", float64(n.Filters))
 	m.gauge("picket_rule_problems", "Rules that did not load.", float64(len(rules.Problems)))
 	m.gauge("picket_rules_loaded_time_seconds", "When the rules were loaded.", float64(loaded.Unix()))
 	checked, failed := s.rules.Engine().SelfChecks()
