@@ -1,0 +1,114 @@
+package backup
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver
+)
+
+// A snapshot is a SQLite file as it was at one moment. Other processes can write the
+// file meanwhile.
+type snapshot struct {
+	db              *sql.DB // one connection, in a read transaction
+	tx              *sql.Tx
+	pages, pageSize int64
+}
+
+// openSnapshot takes a snapshot of a file.
+func openSnapshot(ctx context.Context, path string) (*snapshot, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if path = filepath.ToSlash(path); !strings.HasPrefix(path, "/") {
+		path = "/" + path // a drive letter
+	}
+	options := url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "cache_size(-2000)"}}
+	db, err := sql.Open("sqlite", "file://"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{db: db}
+	if err := s.begin(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *snapshot) begin(ctx context.Context) (err error) {
+	if s.tx, err = s.db.BeginTx(ctx, nil); err != nil {
+		return err
+	}
+	var tables int
+	if err := s.tx.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil { // begins the snapshot
+		return err
+	}
+	if err := s.tx.QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
+		return err
+	}
+	return s.tx.QueryRowContext(ctx, "PRAGMA page_size").Scan(&s.pageSize)
+}
+
+// bytes returns the size of the file.
+func (s *snapshot) bytes() int64 { return s.pages * s.pageSize }
+
+// writeTo writes the file.
+func (s *snapshot) writeTo(ctx context.Context, w io.Writer) error {
+	rows, err := s.tx.QueryContext(ctx, "SELECT pgno, data FROM sqlite_dbpage ORDER BY pgno")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	written := int64(0)
+	for rows.Next() {
+		var number int64
+		var page sql.RawBytes
+		if err := rows.Scan(&number, &page); err != nil {
+			return err
+		}
+		if written++; number != written || int64(len(page)) != s.pageSize {
+			return fmt.Errorf("page %d has number %d and %d bytes", written, number, len(page))
+		}
+		if _, err := w.Write(page); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if written != s.pages {
+		return fmt.Errorf("%d pages of %d", written, s.pages)
+	}
+	return nil
+}
+
+func (s *snapshot) close() error {
+	if s.tx != nil {
+		s.tx.Rollback()
+	}
+	return s.db.Close()
+}
+
+// isSQLite reports whether a file begins as SQLite's do.
+func isSQLite(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	const magic = "SQLite format 3\x00"
+	head := make([]byte, len(magic))
+	_, err = io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, nil
+	}
+	return string(head) == magic, err
+}
