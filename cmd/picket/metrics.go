@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/api"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -137,7 +138,10 @@ func (e *metricsCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge("picket_hosts", "Hosts known.", float64(e.snap.hosts))
 	gauge("picket_hosts_online", "Hosts seen in the last five minutes.", float64(e.snap.online))
-	gauge("picket_rules", "Rules enabled.", float64(rules.Rules.Len()))
+	n := ruleset.CountKinds(rules.Enabled)
+	gauge("picket_rules", "Rules enabled.", float64(n.Rules))
+	gauge("picket_rule_correlations", "Correlations enabled.", float64(n.Correlations))
+	gauge("picket_rule_filters", "Filters enabled.", float64(n.Filters))
 	gauge("picket_rule_problems", "Rules that did not load.", float64(len(rules.Problems)))
 	gauge("picket_rules_loaded_time_seconds", "When the rules were loaded.", float64(loaded.Unix()))
 	checked, failed := s.rules.Engine().SelfChecks()

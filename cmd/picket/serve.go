@@ -97,15 +97,20 @@ by kill -9.`,
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
 	fl.IntVar(&f.maxNewAlerts, "max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
-	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
-	fl.DurationVar(&f.tokenGrace, "token-grace", auth.DefaultTokenGrace, "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
+	f.searchTimeout = 30 * time.Second
+	addDurationFlag(fl, &f.searchTimeout, "search-timeout", "end a search, or another request that reads, after this `TIME`")
+	f.tokenGrace = auth.DefaultTokenGrace
+	addDurationFlag(fl, &f.tokenGrace, "token-grace", "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
-	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
-	fl.DurationVar(&f.alertRetention, "alert-retention", 365*24*time.Hour, "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
-	fl.DurationVar(&f.auditRetention, "audit-retention", 365*24*time.Hour, "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
+	addDurationFlag(fl, &f.retention, "retention", "delete events this `AGE` after their receipt, such as 30d; 0: never")
+	f.alertRetention = 365 * day
+	addDurationFlag(fl, &f.alertRetention, "alert-retention", "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
+	f.auditRetention = 365 * day
+	addDurationFlag(fl, &f.auditRetention, "audit-retention", "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
 	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
-	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
+	f.legacyWait = time.Minute
+	addDurationFlag(fl, &f.legacyWait, "legacy-wait", "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
 }
 
