@@ -98,7 +98,7 @@ func TestRoundTrip(t *testing.T) {
 
 // A file that moves a value from one database to the next, as events move, is in the
 // snapshot of one of them, whenever that is taken.
-func TestSnapshotsInOrder(t *testing.T) {
+func TestSnapshotsOfOneMoment(t *testing.T) {
 	dir := t.TempDir()
 	open := func(dir, name string) *sql.DB {
 		db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, name)+"?_pragma=journal_mode(wal)&_pragma=busy_timeout(10000)")

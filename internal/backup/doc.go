@@ -5,18 +5,20 @@
 //
 // The SQLite files are copied page by page from a snapshot of each, which is what one
 // read transaction sees: writers go on meanwhile, and only their write-ahead logs grow.
-// The snapshots are taken one after another before the first page is copied, in the
-// order in which events pass through the files:
+// All snapshots are of one moment: while they are taken, which is milliseconds, the
+// backup has the write locks of all files, so that no process can commit to any.
+//
+// Events pass through the files in this order:
 //
 //	agent's spool → disk buffer → queue → store
 //
 // Every program removes an event from one file only after it is durable in the next. So
-// an event that had been acknowledged when the backup started is in a snapshot: if it
-// has left the queue by the time of the queue's snapshot, it is in the store, whose
-// snapshot is later. In the opposite order, a batch that a worker saved and acked
-// between the two would be in neither. An event that moved between two snapshots is in
-// both, which is harmless: the restored queue delivers its batch once more, and the
-// store recognizes the batch by its id, as it does after any redelivery.
+// at any moment, an event that was acknowledged is in a file: also in the snapshots. It
+// is in two if it has been saved and not been acked yet. That is harmless: the restored
+// queue delivers its batch once more, and the store recognizes the batch by its id, as
+// it does after any redelivery. Without the locks, the snapshots would have to be taken
+// in the order above, and a batch that was enqueued, saved and acked between two of them
+// would be stored in the copy and not be among its counters.
 //
 // Other files are copied before the snapshots. The checkpoints of an agent's sources
 // are among them: they are then not ahead of the spool, and what an agent reads twice

@@ -22,8 +22,55 @@ type snapshot struct {
 	pages, pageSize int64
 }
 
-// openSnapshot takes a snapshot of a file.
-func openSnapshot(ctx context.Context, path string) (*snapshot, error) {
+// takeSnapshots takes snapshots of files at one moment: meanwhile no process can write
+// them. It has none, nil, of a file that cannot be read and that ignore accepts.
+func takeSnapshots(ctx context.Context, paths []string, ignore func(path string) bool) (snapshots []*snapshot, err error) {
+	var locks []*sql.DB
+	unlock := func() {
+		for _, db := range locks {
+			db.Close() // rolls back
+		}
+	}
+	defer unlock()
+	defer func() {
+		if err != nil {
+			closeAll(snapshots)
+		}
+	}()
+	readable := make([]bool, len(paths))
+	for i, path := range paths {
+		db, err := openDB(path)
+		if err != nil {
+			return nil, err
+		}
+		locks = append(locks, db)
+		_, err = db.ExecContext(ctx, "BEGIN IMMEDIATE")
+		if readable[i] = err == nil; err != nil && !ignore(path) {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+	}
+	for i, path := range paths {
+		var s *snapshot
+		if readable[i] {
+			if s, err = takeSnapshot(ctx, path); err != nil && !ignore(path) {
+				return snapshots, fmt.Errorf("read %s: %w", path, err)
+			}
+		}
+		snapshots = append(snapshots, s)
+	}
+	return snapshots, nil
+}
+
+func closeAll(snapshots []*snapshot) {
+	for _, s := range snapshots {
+		if s != nil {
+			s.close()
+		}
+	}
+}
+
+// openDB opens a SQLite file with one connection.
+func openDB(path string, extraPragmas ...string) (*sql.DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -31,8 +78,18 @@ func openSnapshot(ctx context.Context, path string) (*snapshot, error) {
 	if path = filepath.ToSlash(path); !strings.HasPrefix(path, "/") {
 		path = "/" + path // a drive letter
 	}
-	options := url.Values{"_pragma": {"busy_timeout(10000)", "query_only(1)", "cache_size(-2000)"}}
+	options := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "cache_size(-2000)"}, extraPragmas...)}
 	db, err := sql.Open("sqlite", "file://"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// takeSnapshot takes a snapshot of a file.
+func takeSnapshot(ctx context.Context, path string) (*snapshot, error) {
+	db, err := openDB(path, "query_only(1)")
 	if err != nil {
 		return nil, err
 	}

@@ -163,20 +163,17 @@ func (w *archiveWriter) addDataDir(ctx context.Context, d DataDir) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	snapshots := make([]*snapshot, len(l.databases))
-	defer func() {
-		for _, s := range snapshots {
-			if s != nil {
-				s.close()
-			}
-		}
-	}()
+	paths := make([]string, len(l.databases))
 	for i, name := range l.databases {
-		snapshots[i], err = openSnapshot(ctx, d.path(name))
-		if err != nil && slices.Contains(d.Databases, name) {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+		paths[i] = d.path(name)
 	}
+	snapshots, err := takeSnapshots(ctx, paths, func(path string) bool {
+		return !slices.ContainsFunc(d.Databases, func(name string) bool { return d.path(name) == path })
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { closeAll(snapshots) }()
 	// Opening a database may have made or removed files that belong to it.
 	if again, err := d.list(); err != nil {
 		return err
