@@ -128,12 +128,13 @@ func checkCache(name string) error {
 // dataHint is the hint about a data directory that is not writable.
 const dataHint = "give --data a directory that this user may write to"
 
-// makeDataDir creates a data directory that only its owner can read.
+// makeDataDir creates a data directory that only its owner can read. It refuses one
+// that is partly restored.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return withHint(fmt.Errorf("make data directory: %w", err), dataHint)
 	}
-	return nil
+	return checkRestored(dir)
 }
 
 // checkServe returns an error for settings that are unsafe or without effect.
