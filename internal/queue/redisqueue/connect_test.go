@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
-	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
