@@ -91,7 +91,7 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	if err := os.MkdirAll(f.spool, 0o700); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	spool, err := sqlitequeue.Open(filepath.Join(f.spool, "spool.db"), sqlitequeue.Options{MaxBytes: f.spoolBytes, IgnoreLost: true, Logger: log})
+	spool, err := sqlitequeue.Open(filepath.Join(f.spool, "spool.db"), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: log})
 	if err != nil {
 		return err
 	}

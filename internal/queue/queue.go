@@ -19,6 +19,9 @@ import (
 // almost full.
 var ErrFull = fmt.Errorf("queue full: %w", picket.ErrUnavailable)
 
+// ErrDiskFull is the ErrFull of a queue whose disk is almost full.
+var ErrDiskFull = fmt.Errorf("disk nearly full: %w", ErrFull)
+
 // A Message is one batch on its way to a worker.
 type Message struct {
 	ID      string // the batch's ID
