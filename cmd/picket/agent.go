@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,14 +92,48 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	if err := os.MkdirAll(f.spool, 0o700); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	spool, err := sqlitequeue.Open(filepath.Join(f.spool, "spool.db"), sqlitequeue.Options{MaxBytes: f.spoolBytes, IgnoreLost: true, Logger: log})
+	lock, err := agent.LockSpool(f.spool)
+	if errors.Is(err, agent.ErrSpoolInUse) {
+		return withHint(err, "give each agent a --spool of its own")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	spool, err := sqlitequeue.Open(filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, IgnoreLost: true, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
-		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}).Run(ctx)
+	id := f.agentID()
+	log.Info("agent started", "server", f.server, "agent", id, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
+	o := agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
+		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
+	if f.namesAgent() {
+		o.AgentID = id
+	}
+	err = agent.New(o).Run(ctx)
+	if wrong, ok := errors.AsType[*agent.WrongAgentError](err); ok {
+		return withHint(fmt.Errorf("run agent: %w", err), fmt.Sprintf("give --agent-id %s, or the token that picket token create --agent %s prints on the server", wrong.TokenAgentID, wrong.AgentID))
+	}
+	return err
 }
+
+// spoolFile is the spool's file in its directory.
+const spoolFile = "spool.db"
+
+// agentID returns the agent's ID: by default the host's name.
+func (f *agentFlags) agentID() string {
+	if f.id != "" {
+		return f.id
+	}
+	host, _ := os.Hostname() // the process source reports an error
+	return host
+}
+
+// namesAgent reports whether the agent's events name the agent. Those of a replay name
+// whatever is in its file.
+func (f *agentFlags) namesAgent() bool { return f.id != "" || slices.Contains(f.sources, "process") }
 
 // newAgentInputs returns the inputs that --source names.
 func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {

@@ -39,10 +39,11 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 	age := time.NewTimer(time.Hour)
 	defer age.Stop()
 	flush := func() {
-		if b.events > 0 {
+		// The server would reject events that name the wrong agent.
+		if _, wrong := errors.AsType[*WrongAgentError](context.Cause(ctx)); b.events > 0 && !wrong {
 			a.spoolBatch(ctx, in, &b)
-			b = batch{}
 		}
+		b = batch{}
 	}
 	for {
 		select {
