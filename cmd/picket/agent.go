@@ -32,6 +32,8 @@ type agentFlags struct {
 	loops                     int
 }
 
+const defaultSpoolDir = "picket-spool"
+
 func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
@@ -51,13 +53,14 @@ Sources:
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	addTokenFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
 	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
-	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, created if it does not exist")
+	fl.StringVar(&f.spool, "spool", defaultSpoolDir, "`DIR` of the spool, created if it does not exist")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.BoolVar(&f.insecure, "insecure", false, "allow sending the token to another machine over plain HTTP")
 	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, the same as in its token; default: the host's name")
 	fl.Float64Var(&f.speed, "replay-speed", 0, "`PACE` of a replay: 1 as it happened, 0 as fast as possible")
 	fl.IntVar(&f.loops, "replay-loops", 1, "replay `N` times; negative: forever")
+	cmd.AddCommand(newAgentSpool())
 	return cmd
 }
 
@@ -118,9 +121,6 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	}
 	return err
 }
-
-// spoolFile is the spool's file in its directory.
-const spoolFile = "spool.db"
 
 // agentID returns the agent's ID: by default the host's name.
 func (f *agentFlags) agentID() string {

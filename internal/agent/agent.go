@@ -109,6 +109,8 @@ type Agent struct {
 	counters counters
 	dropped  atomic.Int64 // not yet reported to the server
 	conn     connectionLog
+	// firstAnswer is closed after the first attempt to check the token.
+	firstAnswer chan struct{}
 }
 
 type counters struct {
@@ -122,10 +124,10 @@ type MetricsSnapshot struct {
 	Read, Spooled, Posted, Rejected, Dropped, Retries int64
 }
 
-// New returns an agent that does nothing until Run.
+// New returns an agent that does nothing until Run, which may be called once.
 func New(o Options) *Agent {
 	o = o.withDefaults()
-	a := &Agent{opt: o, log: o.Logger, conn: connectionLog{log: o.Logger}}
+	a := &Agent{opt: o, log: o.Logger, conn: connectionLog{log: o.Logger}, firstAnswer: make(chan struct{})}
 	a.dropped.Store(o.LostEvents)
 	return a
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/picket-edr/picket/internal/backoff"
 )
@@ -22,13 +23,17 @@ func (e *WrongAgentError) Error() string {
 func (a *Agent) checkToken(ctx context.Context) error {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		t, err := a.opt.Client.Token(ctx)
+		wrong := err == nil && t.Kind == "agent" && a.opt.AgentID != "" && t.Name != a.opt.AgentID
+		if failures == 1 && !wrong {
+			close(a.firstAnswer)
+		}
 		if answer, ok := errors.AsType[*AnswerError](err); ok && answer.Status == http.StatusNotFound {
 			return nil // an older server; the answers to batches show whether it is one
 		}
+		if wrong {
+			return &WrongAgentError{AgentID: a.opt.AgentID, TokenAgentID: t.Name}
+		}
 		if err == nil {
-			if t.Kind == "agent" && a.opt.AgentID != "" && t.Name != a.opt.AgentID {
-				return &WrongAgentError{AgentID: a.opt.AgentID, TokenAgentID: t.Name}
-			}
 			a.conn.succeeded()
 			return nil
 		}
@@ -36,6 +41,21 @@ func (a *Agent) checkToken(ctx context.Context) error {
 	}
 	return nil
 }
+
+// awaitFirstAnswer waits until it is known that the events do not name the wrong agent,
+// or the server has not answered soon.
+func (a *Agent) awaitFirstAnswer(ctx context.Context) {
+	timeout := time.NewTimer(firstAnswerTimeout)
+	defer timeout.Stop()
+	select {
+	case <-a.firstAnswer:
+	case <-ctx.Done():
+	case <-timeout.C:
+	}
+}
+
+// firstAnswerTimeout bounds how long events wait in memory for the first answer.
+const firstAnswerTimeout = 5 * time.Second
 
 // waitAfterFailure logs a failed request, and waits until the next attempt is due.
 func (a *Agent) waitAfterFailure(ctx context.Context, err error, failures int) {

@@ -81,8 +81,7 @@ func (a *Agent) ackOrBury(ctx context.Context, d queue.Delivery, refused []queue
 	}
 }
 
-// postOrSplit posts a batch. One that is too large for the server, or for a proxy before
-// it, is posted in halves. If the second half fails, both are posted again, and the
+// postOrSplit posts a batch. One that is too large for the server is posted in halves. If the second half fails, both are posted again, and the
 // server recognises the first by its events' ids. It returns what picket itself refused.
 func (a *Agent) postOrSplit(ctx context.Context, b queue.Message) (refused []queue.DeadLetter, err error) {
 	dropped := a.dropped.Load()
@@ -95,12 +94,12 @@ func (a *Agent) postOrSplit(ctx context.Context, b queue.Message) (refused []que
 		return nil, err
 	case len(answer.Rejected) > 0:
 		rejected = answer.Rejected // the server has them as dead letters
+	case !answer.refuses():
+		return nil, err
 	case answer.Status == http.StatusRequestEntityTooLarge && b.Events > 1:
 		return a.postHalves(ctx, b)
-	case answer.refuses():
-		return []queue.DeadLetter{deadLetter(b, answer.Error())}, nil
 	default:
-		return nil, err
+		return []queue.DeadLetter{deadLetter(b, answer.Error())}, nil
 	}
 	a.logRejected(rejected)
 	a.dropped.Add(-dropped)
