@@ -40,7 +40,8 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 	compression, headersErr := t.readHeaders(e.headers)
 	bodyEncoding, propertiesErr := t.readProperties(e.properties)
 	if t.Name == "" || t.ID == "" {
-		return d.protocolError(&e, bodyEncoding)
+		return nil, newDecodeError("the message isn't a task of protocol 2: its headers name none",
+			"set task_protocol = 2 (the default) in the producer's Celery settings")
 	}
 	if err := cmp.Or(headersErr, propertiesErr); err != nil {
 		return t, newDecodeError("the task's headers are bad: "+err.Error(), "")
@@ -53,24 +54,6 @@ func (d *Decoder) Decode(envelope []byte) (*Task, error) {
 		return t, newDecodeError("the body is bad: "+err.Error(), "")
 	}
 	return t, nil
-}
-
-// protocolError returns the error for an envelope without a task's headers and,
-// if it is of protocol 1, the task's name and ID.
-func (d *Decoder) protocolError(e *envelope, bodyEncoding string) (nameAndID *Task, err error) {
-	const hint = "set task_protocol = 2 (the default) in the producer's Celery settings"
-	if err := e.checkContentType(); err != nil {
-		return nil, err
-	}
-	body, err := d.decodeBody(e, bodyEncoding, "")
-	if err != nil {
-		return nil, newDecodeError("the message isn't a task of protocol 2: its headers name none", hint)
-	}
-	t := &Task{GroupIndex: -1, ID: valueText(member(body, "id")), Name: valueText(member(body, "task"))}
-	if t.ID == "" || t.Name == "" {
-		return nil, newDecodeError("the message isn't a task: neither its headers nor its body name one", hint)
-	}
-	return t, newDecodeError("the task is of Celery's protocol 1: only protocol 2 is read", hint)
 }
 
 func (t *Task) readHeaders(headers []byte) (compression string, err error) {
@@ -235,4 +218,26 @@ func newGzipOrZlibReader(src []byte) (io.ReadCloser, error) {
 
 func newBzip2Reader(src []byte) (io.ReadCloser, error) {
 	return io.NopCloser(bzip2.NewReader(bytes.NewReader(src))), nil
+}
+
+// The formats of Python's isoformat, and a few others that producers in other languages
+// write. Go parses fractions of a second in all of them.
+var timeLayouts = [...]string{
+	"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700",
+	"2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02",
+}
+
+// parseTime parses an isoformat time; one without a zone is UTC. Empty and null are the
+// zero time.
+func parseTime(value []byte) (time.Time, error) {
+	s := valueText(value)
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range timeLayouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.60q is no ISO 8601 time", s)
 }

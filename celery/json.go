@@ -14,10 +14,6 @@ import (
 // This file processes it without building a tree: a value is the bytes in which it was
 // written. jsonscan.go finds the ends of values.
 
-var errNotArray, errNotObject = errors.New("not a JSON array"), errors.New("not a JSON object")
-
-func notJSONError(invertedIndex int) error { return fmt.Errorf("not JSON at byte %d", ^invertedIndex) }
-
 // checkJSON returns an error unless b is one JSON value, NaN and the like included,
 // with only white space around it.
 func checkJSON(b []byte) error {
@@ -37,13 +33,13 @@ func checkUTF8(b []byte) error {
 // checkEndsAt returns the error of a value that ended at end, after which only white
 // space may follow.
 func checkEndsAt(b []byte, end int) error {
-	if end < 0 {
-		return notJSONError(end)
+	if end >= 0 {
+		if end = skipSpace(b, end); end == len(b) {
+			return nil
+		}
+		end = ^end
 	}
-	if end = skipSpace(b, end); end < len(b) {
-		return notJSONError(^end)
-	}
-	return nil
+	return fmt.Errorf("not JSON at byte %d", ^end)
 }
 
 // eachMember calls each for the members of an object, in order. Keys have no quotes;
@@ -51,7 +47,7 @@ func checkEndsAt(b []byte, end int) error {
 func eachMember(b []byte, each func(key, value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {
-		return errNotObject
+		return errors.New("not a JSON object")
 	}
 	return checkEndsAt(b, skipContainer(b, i, 0, each))
 }
@@ -60,7 +56,7 @@ func eachMember(b []byte, each func(key, value []byte)) error {
 func eachElement(b []byte, each func(value []byte)) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '[' {
-		return errNotArray
+		return errors.New("not a JSON array")
 	}
 	return checkEndsAt(b, skipContainer(b, i, 0, func(_, value []byte) { each(value) }))
 }

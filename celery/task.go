@@ -131,26 +131,22 @@ func (t *Task) appendHeaders(dst []byte, id string) []byte {
 		dst = appendInt(dst, `, "group_index": `, int64(t.GroupIndex))
 	}
 	dst = appendInt(dst, `, "retries": `, int64(t.Retries))
-	dst = t.appendHeader(dst, "timelimit")
+	dst = appendRawOr(dst, `, "timelimit": `, t.Headers["timelimit"], "[null, null]")
 	dst = appendString(dst, `, "root_id": `, cmp.Or(t.RootID, id))
 	dst = appendStringOrNull(dst, `, "parent_id": `, t.ParentID)
 	dst = appendString(dst, `, "argsrepr": `, t.ArgsRepr)
 	dst = appendString(dst, `, "kwargsrepr": `, t.KwargsRepr)
 	dst = appendStringOrNull(dst, `, "origin": `, t.Origin)
 	dst = appendBool(dst, `, "ignore_result": `, t.IgnoreResult)
-	dst = t.appendHeader(dst, "replaced_task_nesting")
-	dst = t.appendHeader(dst, "stamped_headers")
-	dst = t.appendHeader(dst, "stamps")
+	dst = appendRawOr(dst, `, "replaced_task_nesting": `, t.Headers["replaced_task_nesting"], "0")
+	dst = appendRawOr(dst, `, "stamped_headers": `, t.Headers["stamped_headers"], "null")
+	dst = appendRawOr(dst, `, "stamps": `, t.Headers["stamps"], "{}")
 	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
 		if _, written := unparsedHeaders[name]; !written {
-			dst = t.appendHeader(dst, name)
+			dst = appendRawOr(appendString(dst, ", ", name), ": ", t.Headers[name], "null")
 		}
 	}
 	return dst
-}
-
-func (t *Task) appendHeader(dst []byte, name string) []byte {
-	return appendRawOr(appendString(dst, ", ", name), ": ", t.Headers[name], cmp.Or(unparsedHeaders[name], "null"))
 }
 
 // unparsedHeaders are the headers of Celery that are kept in Headers, and their values that

@@ -167,7 +167,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no body", `{"headers": {}}`, "has no body", "", false},
 		{"body of an object", `{"body": {}, "headers": {}}`, "has no body", "", false},
 		{"not UTF-8", enveloped(body, "t.echo", "t.\xff"), "not UTF-8", "", false},
-		{"no task", enveloped(body, `"task": "t.echo", `, ""), "neither its headers nor its body", "task_protocol = 2", false},
+		{"no task", enveloped(body, `"task": "t.echo", `, ""), "isn't a task of protocol 2: its headers name none", "task_protocol = 2", false},
 		{"headers of null", enveloped(body, `{"task": "t.echo", "id": "t-1", "group": "g-1"}`, "null"), "isn't a task", "", false},
 		{"pickle", enveloped(body, "application/json", "application/x-python-serialize", `"utf-8"`, `"binary"`), "is pickle: only JSON", "task_serializer = 'json'", true},
 		{"YAML", enveloped(body, "application/json", "application/x-yaml"), "is YAML", "task_serializer", true},

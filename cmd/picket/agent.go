@@ -103,7 +103,7 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	spool, err := sqlitequeue.Open(filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, IgnoreLost: true, Logger: log})
+	spool, err := sqlitequeue.Open(filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ hash: whoever can write to the database can also make a new chain.`,
 				if v.Unchained > 0 {
 					older = fmt.Sprintf("; %d older ones have no hash and cannot be checked", v.Unchained)
 				}
-				_, err = fprintfPrintable(cmd.OutOrStdout(), "%d entries, intact%s; newest hash %s\n", v.Entries, older, v.Head)
+				_, err = fprintfPrintable(cmd.OutOrStdout(), "%s, intact%s; newest hash %s\n", quantity(v.Entries, "entry"), older, v.Head)
 			}
 			if err == nil && v.Problem != "" {
 				err = fmt.Errorf("verify audit log: %s", v.Problem)

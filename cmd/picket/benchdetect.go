@@ -58,10 +58,10 @@ also measures how long Go's encoding/json takes to decode the same events into m
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), res)
 		}
-		_, err = fprintfPrintable(cmd.OutOrStdout(), "%d events (%d bytes), %d rules, %d matches, one core:\n"+
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "%s (%d bytes), %s, %s, one core:\n"+
 			"  parsing alone   %9.0f events/s\n  matching alone  %9.0f events/s\n  both            %9.0f events/s\n"+
 			"encoding/json     %9.0f events/s: matching takes %.2f, both take %.2f of its time\n",
-			res.Events, res.Bytes, res.Rules, res.Matches, res.Parse, res.Match, res.Both, res.JSON, res.JSON/res.Match, res.JSON/res.Both)
+			quantity(res.Events, "event"), res.Bytes, quantity(res.Rules, "rule"), quantity(res.Matches, "match"), res.Parse, res.Match, res.Both, res.JSON, res.JSON/res.Match, res.JSON/res.Both)
 		return err
 	}
 	return cmd

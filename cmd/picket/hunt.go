@@ -18,13 +18,14 @@ func newHunt() *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 	}
 	location := addStoreFlags(cmd)
-	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
+	var since time.Duration
+	addDurationFlag(cmd.Flags(), &since, "since", "only events of the last `AGE`, by their own time, such as 24h or 30d")
 	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
 	asJSON := cmd.Flags().Bool("json", false, "print the events as received, one per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		q := store.EventQuery{Limit: 500}
-		if *since > 0 {
-			q.Since = time.Now().Add(-*since)
+		if since > 0 {
+			q.Since = time.Now().Add(-since)
 		}
 		if len(args) == 1 && args[0] != "" {
 			var err error

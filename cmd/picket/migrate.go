@@ -58,8 +58,8 @@ console and the state of correlations are not copied.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), got)
 		}
-		_, err = fprintfPrintable(cmd.OutOrStdout(), "copied and compared: %d events, %d matches, %d alerts, %d hosts, %d users, %d tokens\n",
-			got.Events, got.Matches, got.Alerts, got.Hosts, got.Users, got.Tokens)
+		_, err = fprintfPrintable(cmd.OutOrStdout(), "copied and compared: %s, %s, %s, %s, %s, %s\n", quantity(got.Events, "event"),
+			quantity(got.Matches, "match"), quantity(got.Alerts, "alert"), quantity(got.Hosts, "host"), quantity(got.Users, "user"), quantity(got.Tokens, "token"))
 		return err
 	}
 	return cmd

@@ -26,6 +26,20 @@ func fprintfPrintable(w io.Writer, format string, args ...any) (int, error) {
 	return fmt.Fprintf(w, format, clean...)
 }
 
+// quantity returns a number with its noun in the right form, as in "1 event" or "2 matches".
+func quantity[N int | int64](n N, noun string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "ch"):
+		noun += "es"
+	case strings.HasSuffix(noun, "ry"):
+		noun = strings.TrimSuffix(noun, "y") + "ies"
+	default:
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
+}
+
 // toPrintable makes one line of text that is not trusted, such as that of events,
 // rules and file names. It replaces what could control a terminal or reorder what it
 // shows: control characters (C0, DEL and C1), line and paragraph separators and

@@ -62,9 +62,9 @@ func printQueueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON b
 		return printJSONLine(cmd.OutOrStdout(), st)
 	}
 	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fprintfPrintable(tw, "pending\t%d messages, %d events\n", st.Pending, st.PendingEvents)
-	fprintfPrintable(tw, "leased\t%d messages, %d events\n", st.Leased, st.LeasedEvents)
-	fprintfPrintable(tw, "dead\t%d letters\n", st.Dead)
+	fprintfPrintable(tw, "pending\t%s, %s\n", quantity(st.Pending, "message"), quantity(st.PendingEvents, "event"))
+	fprintfPrintable(tw, "leased\t%s, %s\n", quantity(st.Leased, "message"), quantity(st.LeasedEvents, "event"))
+	fprintfPrintable(tw, "dead\t%s\n", quantity(st.Dead, "letter"))
 	fprintfPrintable(tw, "oldest\t%.1f s\n", st.OldestAge)
 	fprintfPrintable(tw, "size\t%d of %d bytes\n", st.Bytes, st.MaxBytes)
 	fprintfPrintable(tw, "rates\t%.1f events/s in, %.1f out\n", st.InRate, st.OutRate)
@@ -89,7 +89,7 @@ func printQueueMessages(cmd *cobra.Command, q queue.Inspector, _ []string, asJSO
 		if asJSON {
 			err = printJSONLine(cmd.OutOrStdout(), row)
 		} else {
-			_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %s  %d events  %d bytes  attempt %d\n", formatTime(row.Enqueued), row.ID, row.Events, row.Bytes, row.Attempt)
+			_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %s  %s  %s  attempt %d\n", formatTime(row.Enqueued), row.ID, quantity(row.Events, "event"), quantity(row.Bytes, "byte"), row.Attempt)
 		}
 		if err != nil {
 			return err

@@ -24,13 +24,7 @@ func argsOrBuiltin(args []string) []string {
 // ruleLine returns the logsource of a rule, or its kind if it is a correlation or a
 // filter.
 func ruleLine(e ruleset.RuleInfo) string {
-	var parts []string
-	for _, part := range []string{e.LogSource.Product, e.LogSource.Category, e.LogSource.Service} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
-	source := strings.Join(parts, "/")
+	source := e.LogSource.String()
 	if e.Kind == ast.RuleDocument {
 		return source
 	}
@@ -70,7 +64,7 @@ func newRulesTest() *cobra.Command {
 			}
 		}
 		if !*asJSON {
-			fprintfPrintable(cmd.ErrOrStderr(), "%d cases, %d failed\n", len(results), failed)
+			fprintfPrintable(cmd.ErrOrStderr(), "%s, %d failed\n", quantity(len(results), "case"), failed)
 		}
 		if failed > 0 {
 			return errSilent

@@ -61,7 +61,7 @@ are converted, and the exit status is 1.`,
 				}
 			}
 		}
-		fprintfPrintable(cmd.ErrOrStderr(), "%d rules converted, %d not\n", w.written, w.failed)
+		fprintfPrintable(cmd.ErrOrStderr(), "%s converted, %d not\n", quantity(w.written, "rule"), w.failed)
 		if w.failed > 0 {
 			return errSilent
 		}

@@ -54,6 +54,13 @@ same id. --min info also prints hints.`,
 		if err != nil {
 			return err
 		}
+		if len(args) > 0 { // these may name picket's own rules, as a filter does
+			own, err := loadRules([]string{"builtin"})
+			if err != nil {
+				return err
+			}
+			set.DropResolved(&own)
+		}
 		for _, note := range set.Warnings {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)
 		}
@@ -64,8 +71,8 @@ same id. --min info also prints hints.`,
 			}
 		}
 		if !*asJSON {
-			fprintfPrintable(cmd.ErrOrStderr(), "%d rules, %d errors, %d warnings, %d infos\n",
-				set.Rules.Len(), counts[lint.Error], counts[lint.Warning], counts[lint.Info])
+			fprintfPrintable(cmd.ErrOrStderr(), "%s, %s, %s, %s\n", ruleset.CountKinds(set.Enabled),
+				quantity(counts[lint.Error], "error"), quantity(counts[lint.Warning], "warning"), quantity(counts[lint.Info], "info"))
 		}
 		if counts[lint.Error] > 0 {
 			return errSilent

@@ -27,13 +27,14 @@ func newRulesRetro() *cobra.Command {
 test a new or changed rule on past events. RULE is a file or directory of rules, or
 the id, name or title of a rule in --rules. The command changes nothing and opens no
 alerts.`,
-		Example: `  picket rules retro new-rule.yml --since 168h
+		Example: `  picket rules retro new-rule.yml --since 7d
   picket rules retro 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --json`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	location := addStoreFlags(cmd)
 	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "rules that RULE may name: builtin, or a `PATH` (repeatable)")
-	since := cmd.Flags().Duration("since", 0, "only events of the last `AGE`, by their own time")
+	var since time.Duration
+	addDurationFlag(cmd.Flags(), &since, "since", "only events of the last `AGE`, by their own time, such as 24h or 30d")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one match per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir, err := location.existingDir()
@@ -52,8 +53,8 @@ alerts.`,
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: rule not loaded: %s\n", p)
 		}
 		var q store.EventQuery
-		if *since > 0 {
-			q.Since = time.Now().Add(-*since)
+		if since > 0 {
+			q.Since = time.Now().Add(-since)
 		}
 		return location.withStore(cmd, func(s store.Store) error { return runRetro(cmd, s, q, set, wanted, *asJSON) })
 	}
@@ -129,7 +130,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 		return fmt.Errorf("run rules over stored events: %w", err)
 	}
 	if !asJSON {
-		fprintfPrintable(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s\n", n, p.Events.Load(), len(wanted), time.Since(start).Round(time.Millisecond))
+		fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s\n", quantity(n, "match"), quantity(p.Events.Load(), "event"), quantity(len(wanted), "rule"), time.Since(start).Round(time.Millisecond))
 	}
 	return nil
 }

@@ -75,8 +75,8 @@ is then 1.`,
 		}
 		if !*asJSON {
 			took := time.Since(start)
-			fprintfPrintable(cmd.ErrOrStderr(), "%d matches in %d events with %d rules, %s (%.0f events/s)\n",
-				out.n, p.Events.Load(), set.Rules.Len(), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
+			fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s (%.0f events/s)\n",
+				quantity(out.n, "match"), quantity(p.Events.Load(), "event"), ruleset.CountKinds(set.Enabled), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
 		}
 		if bad > 0 {
 			return errSilent

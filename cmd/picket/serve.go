@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -97,15 +98,20 @@ by kill -9.`,
 	fl.IntVar(&f.maxEvent, "max-event", 1<<20, "maximum `BYTES` of an event")
 	fl.IntVar(&f.maxNewAlerts, "max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	fl.IntVar(&f.maxConns, "max-connections", 4096, "maximum number `N` of simultaneous connections")
-	fl.DurationVar(&f.searchTimeout, "search-timeout", 30*time.Second, "end a search, or another request that reads, after this `TIME`")
-	fl.DurationVar(&f.tokenGrace, "token-grace", auth.DefaultTokenGrace, "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
+	f.searchTimeout = 30 * time.Second
+	addDurationFlag(fl, &f.searchTimeout, "search-timeout", "end a search, or another request that reads, after this `TIME`")
+	f.tokenGrace = auth.DefaultTokenGrace
+	addDurationFlag(fl, &f.tokenGrace, "token-grace", "`TIME` that recently used tokens stay valid while the store is unavailable, revoked or not; then senders must wait")
 	fl.Int64Var(&f.queueBytes, "queue-bytes", 4<<30, "maximum `BYTES` in the queue; when it is full, senders must wait")
 	fl.Int64Var(&f.storeBytes, "retention-bytes", 0, "delete the oldest events while they use more than `BYTES` on disk; 0: never")
-	fl.DurationVar(&f.retention, "retention", 0, "delete events this `AGE` after their receipt, such as 720h; 0: never")
-	fl.DurationVar(&f.alertRetention, "alert-retention", 365*24*time.Hour, "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
-	fl.DurationVar(&f.auditRetention, "audit-retention", 365*24*time.Hour, "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
-	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
-	fl.DurationVar(&f.legacyWait, "legacy-wait", time.Minute, "`TIME` that a request of a legacy agent waits for room in the queue")
+	addDurationFlag(fl, &f.retention, "retention", "delete events this `AGE` after their receipt, such as 30d; 0: never")
+	f.alertRetention = 365 * day
+	addDurationFlag(fl, &f.alertRetention, "alert-retention", "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
+	f.auditRetention = 365 * day
+	addDurationFlag(fl, &f.auditRetention, "audit-retention", "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
+	fl.Int64Var(&f.minFree, "min-free-disk", sqlitequeue.DefaultMinFreeDisk, "`BYTES` of disk to keep free; with less, senders must wait; 0: no minimum")
+	f.legacyWait = time.Minute
+	addDurationFlag(fl, &f.legacyWait, "legacy-wait", "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
 }
 
@@ -122,12 +128,13 @@ func checkCache(name string) error {
 // dataHint is the hint about a data directory that is not writable.
 const dataHint = "give --data a directory that this user may write to"
 
-// makeDataDir creates a data directory that only its owner can read.
+// makeDataDir creates a data directory that only its owner can read. It refuses one
+// that is partly restored.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return withHint(fmt.Errorf("make data directory: %w", err), dataHint)
 	}
-	return nil
+	return checkRestored(dir)
 }
 
 // checkServe returns an error for settings that are unsafe or without effect.
@@ -154,6 +161,20 @@ func checkServe(f serveFlags) error {
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
 		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
+	}
+	for _, limit := range []struct {
+		flag  string
+		value int64
+	}{
+		{"max-body", f.maxBody}, {"max-decoded", f.maxDecoded}, {"max-events", int64(f.maxEvents)}, {"max-event", int64(f.maxEvent)},
+		{"max-connections", int64(f.maxConns)}, {"queue-bytes", f.queueBytes},
+	} {
+		if limit.value <= 0 {
+			return usagef("--%s %d is not above 0", limit.flag, limit.value)
+		}
+	}
+	if f.minFree < 0 {
+		return usagef("--min-free-disk %d is below 0", f.minFree)
 	}
 	if f.searchTimeout <= 0 {
 		return usagef("--search-timeout %v is not above 0", f.searchTimeout)

@@ -34,16 +34,16 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 
 // TasksFinished implements celeryqueue.Observer. It emits task-succeeded, task-failed,
 // task-retried and task-revoked.
-func (n *Node) TasksFinished(tasks []celeryqueue.FinishedTask) {
+func (n *Node) TasksFinished(tasks []*celeryqueue.Task) {
 	if !n.eventsEnabled.Load() {
 		return
 	}
-	for i := range tasks {
-		n.bufferEvent(n.newFinishedEvent(&tasks[i]))
+	for _, t := range tasks {
+		n.bufferEvent(n.newFinishedEvent(t))
 	}
 }
 
-func (n *Node) newFinishedEvent(t *celeryqueue.FinishedTask) (e celery.Event) {
+func (n *Node) newFinishedEvent(t *celeryqueue.Task) (e celery.Event) {
 	switch t.Result.Status {
 	case celery.Success:
 		e = n.newEvent("task-succeeded")

@@ -62,7 +62,8 @@ func AppendASCII(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0 // of the part to copy unchanged
 	for i := 0; i < len(s); {
-		if c := s[i]; ' ' <= c && c <= '~' && c != '"' && c != '\\' {
+		c := s[i]
+		if ' ' <= c && c <= '~' && c != '"' && c != '\\' {
 			i++
 			continue
 		}

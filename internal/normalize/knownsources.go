@@ -18,12 +18,13 @@ func KnownSources() []lint.KnownLogSource {
 			LogSource: sigma.LogSource{Product: product, Category: category, Service: service}, EventIDs: ids, Fields: knownFields(category),
 		})
 	}
-	for _, service := range slices.Sorted(maps.Values(channelServices)) {
-		if len(out) > 0 && out[len(out)-1].Service == service {
-			continue
+	addServices := func(product string, services ...string) {
+		slices.Sort(services)
+		for _, service := range slices.Compact(services) {
+			out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: product, Service: service}})
 		}
-		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "windows", Service: service}})
 	}
+	addServices("windows", append(slices.Collect(maps.Values(channelServices)), slices.Concat(slices.Collect(maps.Values(serviceAliases))...)...)...)
 	for _, service := range slices.Sorted(maps.Keys(windowsEventCategories)) {
 		ids := make(map[string][]string) // by category
 		for id, names := range windowsEventCategories[service] {
@@ -36,21 +37,21 @@ func KnownSources() []lint.KnownLogSource {
 		}
 		for _, category := range slices.Sorted(maps.Keys(ids)) {
 			add("windows", category, service, ids[category]...)
+			if service == "sysmon" {
+				add("linux", category, service, ids[category]...)
+			}
 		}
 	}
-	out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Service: "sysmon"}})
+	addServices("linux", append(slices.Concat(slices.Collect(maps.Values(programServices))...), "sysmon", "auditd", syslogOnlyServices[0])...)
+	for _, category := range auditCategories {
+		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"}})
+	}
 	for _, product := range []string{"windows", "linux", "macos"} {
-		for _, category := range sensorCategories {
+		for _, category := range slices.Sorted(maps.Keys(declarableCategories)) {
 			add(product, category, "")
 		}
 	}
 	return out
-}
-
-// sensorCategories are the categories of formats that have no services.
-var sensorCategories = []string{
-	"process_creation", "process_termination", "file_event", "file_delete", "file_rename", "file_access",
-	"network_connection", "dns_query", "driver_load",
 }
 
 // knownFields returns the fields of events of a category, nil if they are not

@@ -20,6 +20,9 @@ import (
 // almost full.
 var ErrFull = fmt.Errorf("queue full: %w", picket.ErrUnavailable)
 
+// ErrDiskFull is the ErrFull of a queue whose disk is almost full.
+var ErrDiskFull = fmt.Errorf("disk nearly full: %w", ErrFull)
+
 // ErrDamaged is returned when the queue's file cannot be read, and a retry cannot help.
 var ErrDamaged = errors.New("queue file damaged")
 

@@ -131,6 +131,14 @@ func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error)
 	return set, nil
 }
 
+// DropResolved drops the problems about rules that are missing here and that other has.
+func (set *LoadedRules) DropResolved(other *LoadedRules) {
+	set.Problems = slices.DeleteFunc(set.Problems, func(p Problem) bool {
+		matches := func(r RuleInfo) bool { return r.MatchesRef(p.Missing) }
+		return slices.ContainsFunc(other.Enabled, matches) || slices.ContainsFunc(other.Disabled, matches)
+	})
+}
+
 // crossPackFilterProblems reports the rules that filters name and do not apply to, because
 // they are of another pack.
 func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
@@ -196,7 +204,7 @@ func isNotARule(data []byte) bool {
 // syntheticID returns an id for a document without one, derived from its title and
 // logsource.
 func syntheticID(m *ast.Meta, l sigma.LogSource) string {
-	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", m.Title, l))
+	h := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s/%s/%s", m.Title, l.Product, l.Category, l.Service))
 	return "title-" + hex.EncodeToString(h[:8])
 }
 

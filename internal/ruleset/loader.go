@@ -93,7 +93,8 @@ func (l *Loader) Load() error {
 		l.unpublished = newBundle(files, disabled, start)
 	}
 	l.mu.Unlock()
-	l.log.Info("rules loaded", "rules", set.Rules.Len(), "disabled", len(set.Disabled), "problems", len(set.Problems),
+	n := CountKinds(set.Enabled)
+	l.log.Info("rules loaded", "rules", n.Rules, "correlations", n.Correlations, "filters", n.Filters, "disabled", len(set.Disabled), "problems", len(set.Problems),
 		"revision", set.Revision, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/queue"
+	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -75,6 +76,6 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, who auth.Iden
 	}
 	v.Newest = page.Alerts
 	set, _ := c.Rules.Status()
-	v.Rules, v.Problems = set.Rules.Len(), len(set.Problems)
+	v.Rules, v.Problems = ruleset.CountKinds(set.Enabled).Rules, len(set.Problems)
 	return c.render(w, http.StatusOK, "overview.html", pageData{Title: "Overview", Section: "overview", Who: who, Live: true, Page: v})
 }

@@ -16,7 +16,7 @@ const maxRulesShown = 200
 type rulesView struct {
 	Text              string
 	Rules             []ruleRow
-	Enabled, Disabled int
+	Enabled, Disabled ruleset.Counts
 	Hidden            int // rules found but not shown
 	Problems          []ruleset.Problem
 	Revision          string
@@ -32,7 +32,7 @@ type ruleRow struct {
 func (c *Console) rules(w http.ResponseWriter, r *http.Request, who auth.Identity) error {
 	set, loaded := c.Rules.Status()
 	on, off := c.Rules.List()
-	v := rulesView{Text: r.URL.Query().Get("q"), Enabled: len(on), Disabled: len(off), Problems: set.Problems, Revision: set.Revision,
+	v := rulesView{Text: r.URL.Query().Get("q"), Enabled: ruleset.CountKinds(on), Disabled: ruleset.CountKinds(off), Problems: set.Problems, Revision: set.Revision,
 		Loaded: loaded, CanAct: who.HasRole(auth.RoleAnalyst)}
 	add := func(rules []ruleset.RuleInfo, on bool) {
 		for _, rule := range rules {

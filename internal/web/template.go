@@ -25,6 +25,9 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"cell":  func(text any) string { return truncateTo(maxCellChars, fmt.Sprint(text)) },
 		"value": func(text string) string { return truncateTo(maxValueChars, text) },
 		"eventLink": func(id, namespace string) string {
+			if id == "." || id == ".." { // browsers take these for directories, escaped or not
+				return "/console/events?q=" + url.QueryEscape(exactTerm("event_id", id))
+			}
 			return "/console/events/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(store.NewEventRef(id, namespace).Namespace)
 		},
 		"hostTerms": func(agent, host string) string { return exactTerm("host", host) + " " + exactTerm("agent_id", agent) },

@@ -32,7 +32,7 @@ detection:
 		fmt.Println()
 	}
 	// Output:
-	// windows/process_creation/ high
+	// windows/process_creation high
 	// line 7: Image [endswith] \whoami.exe
 	// line 8: ParentImage [endswith] \winword.exe \excel.exe
 }

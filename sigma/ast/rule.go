@@ -2,6 +2,7 @@ package ast
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/picket-edr/picket/sigma/casefold"
@@ -82,9 +83,10 @@ type Rule struct {
 // See "Log Source" in the Sigma Rules Specification.
 type LogSource struct{ Product, Category, Service string }
 
-// String returns the parts joined by slashes, as in "windows/process_creation/".
+// String returns the parts that are not empty joined by slashes, as in
+// "windows/process_creation".
 func (l LogSource) String() string {
-	return l.Product + "/" + l.Category + "/" + l.Service
+	return strings.Join(slices.DeleteFunc([]string{l.Product, l.Category, l.Service}, func(s string) bool { return s == "" }), "/")
 }
 
 // Covers reports whether each non-empty part of l equals that of source,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,22 +127,25 @@ func (q *Queue) waitAndClaim(ctx context.Context, limit int) (claimResult, error
 func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	q.claims++
 	l := claimResult{prefix: q.tagPrefix + strconv.FormatInt(q.claims, 36) + "-"}
-	unconfirmed := q.takeUnconfirmed()
-	if len(unconfirmed) > 0 {
+	var unconfirmed []string
+	for len(q.unconfirmed) > 0 {
+		unconfirmed = append(unconfirmed, <-q.unconfirmed)
 		limit = q.opt.Group // unconfirmed claims may have been this large
 	}
-	keys, args := q.claimArguments(limit, l.prefix, unconfirmed)
+	lists, args := q.claimArguments(limit, l.prefix, unconfirmed)
 	// Without the caller's cancellation: what was claimed must be returned.
-	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, keys, args...)
+	cmd, err := q.runScript(context.WithoutCancel(ctx), claimScript, lists, args...)
 	if err != nil {
-		q.markUnconfirmed(append(unconfirmed, l.prefix)...) // the claim may have happened
+		for _, prefix := range append(unconfirmed, l.prefix) {
+			q.markUnconfirmed(prefix) // the claim may have happened
+		}
 		return l, err
 	}
 	out, err := cmd.Slice()
 	if err != nil || len(out) < 3 {
 		return l, fmt.Errorf("claim tasks: %d values: %w", len(out), redisstats.WrapError(err))
 	}
-	q.unregistered.recordUnregistered(out[0] != int64(0))
+	q.unregistered.record(out[0] != int64(0))
 	l.tried, l.revoked = out[1] != int64(0), out[2] != int64(0)
 	now := time.Now()
 	for i := 3; i+2 < len(out); i += 3 {
@@ -153,14 +157,12 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	return l, nil
 }
 
-// claimArguments returns the keys and arguments of the claim script.
-func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (keys []string, args []any) {
-	k := q.set.Keys
-	keys = []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("tries"), q.set.OwnKey("revoked")}
+// claimArguments returns the lists and arguments of the claim script.
+func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (lists []string, args []any) {
 	args = []any{limit, maxClaimBytes, q.opt.Lease.Seconds(), prefix}
 	claimUnregistered := q.unregistered.shouldClaim()
 	for _, l := range q.lists {
-		keys = append(keys, l.key)
+		lists = append(lists, l.key)
 		how := ""
 		if l.shared && !claimUnregistered {
 			how = "shared"
@@ -175,45 +177,39 @@ func (q *Queue) claimArguments(limit int, prefix string, unconfirmed []string) (
 	for _, prefix := range unconfirmed {
 		args = append(args, prefix)
 	}
-	return keys, args
+	return lists, args
 }
 
-// takeUnconfirmed returns the prefixes of the claims whose outcome is unknown, and
-// forgets them.
-func (q *Queue) takeUnconfirmed() []string {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	prefixes := q.unconfirmed
-	q.unconfirmed = nil
-	return prefixes
-}
-
-// markUnconfirmed records claims whose outcome is unknown.
-func (q *Queue) markUnconfirmed(prefixes ...string) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.unconfirmed = append(q.unconfirmed, prefixes...)
-	// The leases of the oldest have expired by then.
-	q.unconfirmed = q.unconfirmed[max(len(q.unconfirmed)-maxUnconfirmedClaims, 0):]
+// markUnconfirmed records a claim whose outcome is unknown. If there are too many, its
+// tasks are claimed when their leases expire.
+func (q *Queue) markUnconfirmed(prefix string) {
+	select {
+	case q.unconfirmed <- prefix:
+	default:
+	}
 }
 
 // A Task is a leased or scheduled task.
 type Task struct {
 	*celery.Task
-	tag      string
-	raw      []byte
-	queue    string
-	started  time.Time
-	queued   time.Time
-	event    picket.Event
-	foreign  bool // not published by picket
-	attempts int  // earlier attempts
-	lost     int  // how often its worker was lost
-	matches  int  // matches of its event
+	Result  celery.Result // of a task that has finished
+	Expired bool          // it was revoked because it had expired
+
+	tag         string // names the lease, and the entry in the unacked hash
+	raw         []byte // the message
+	queue       string
+	started     time.Time // when it was claimed
+	queued      time.Time // when picket published it
+	event       picket.Event
+	foreign     bool               // not published by picket
+	attempts    int                // earlier attempts
+	lost        int                // how often its worker was lost
+	matches     int                // matches of its event
+	deadLetters []queue.DeadLetter // to be stored when it finishes
 }
 
-// classify decodes tasks, finishes those that must not run, and returns deliveries of
-// the rest.
+// classify decodes tasks, finishes those that must not run, schedules those that run
+// later, and returns deliveries of the rest.
 func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool) ([]queue.Delivery, error) {
 	now := time.Now()
 	errs := make([]error, len(l.tasks))
@@ -229,41 +225,54 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 			return nil, err
 		}
 	}
-	var run, later []*Task
-	var finished []FinishedTask
+	var run, later, finished []*Task
 	for i, t := range l.tasks {
 		switch {
-		case errs[i] != nil:
-			finished = append(finished, rejectedTask(t, "DecodeError", errs[i]))
-		case !slices.Contains(q.set.Tasks, t.Name):
-			finished = append(finished, rejectedTask(t, "NotRegistered", errors.New(t.Name)))
-		case revoked[t.ID]:
-			finished = append(finished, raised(t, celery.Revoked, "TaskRevokedError", "revoked"))
-		case !t.Expires.IsZero() && !t.Expires.After(now):
-			expired := raised(t, celery.Revoked, "TaskRevokedError", "expired")
-			expired.Expired = true
-			finished = append(finished, expired)
-		case len(t.FollowUps()) > 0:
-			finished = append(finished, refusedForFollowUps(t))
+		case q.finishEarly(t, errs[i], revoked[t.ID], now):
+			finished = append(finished, t)
 		case t.ETA.After(now):
 			later = append(later, t)
 		default:
-			if err := q.readEvent(t, now); err != nil {
-				finished = append(finished, rejectedTask(t, "ValueError", err))
-				continue
-			}
 			run = append(run, t)
 		}
 	}
-	return q.dispatch(ctx, run, later, finished, l.tried, nothingLeased)
-}
-
-// dispatch finishes, schedules and delivers classified tasks.
-func (q *Queue) dispatch(ctx context.Context, run, later []*Task, finished []FinishedTask, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
 	q.notifyReceived(run, later, finished)
 	if err := errors.Join(q.schedule(ctx, later, countNothing), q.finish(ctx, finished)); err != nil {
 		return nil, err // all of them are claimed again
 	}
+	return q.deliver(ctx, run, l.tried, nothingLeased)
+}
+
+// finishEarly sets the result of a task that must not run, and the event of another. err
+// is why the task could not be decoded.
+func (q *Queue) finishEarly(t *Task, err error, revoked bool, now time.Time) (finished bool) {
+	switch {
+	case err != nil:
+		t.reject("DecodeError", err)
+	case !slices.Contains(q.set.Tasks, t.Name):
+		t.reject("NotRegistered", errors.New(t.Name))
+	case revoked:
+		t.raise(celery.Revoked, "TaskRevokedError", "revoked")
+	case !t.Expires.IsZero() && !t.Expires.After(now):
+		t.raise(celery.Revoked, "TaskRevokedError", "expired")
+		t.Expired = true
+	case len(t.FollowUps()) > 0: // they would be lost if the task ran
+		t.reject("NotImplementedError", fmt.Errorf("links, chains and chords are not supported, and the task has %s; send it alone, or run it on a Python worker",
+			strings.Join(t.FollowUps(), " and ")))
+	case t.ETA.After(now):
+		return false
+	default:
+		if err = q.readEvent(t, now); err == nil {
+			return false
+		}
+		t.reject("ValueError", err)
+	}
+	return true
+}
+
+// deliver returns deliveries of the tasks that can be delivered together, and returns
+// others to their lists.
+func (q *Queue) deliver(ctx context.Context, run []*Task, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
 	if anyTried {
 		err := q.loadAttempts(ctx, run)
 		if err != nil {

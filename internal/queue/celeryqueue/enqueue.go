@@ -62,10 +62,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 			args = appendDeadLetters(append(args, 0), rs[i].Rejected)
 		}
 	}
-	_, err := q.runScript(ctx, enqueueScript, []string{
-		q.set.Keys.List(q.set.Publish, 0), q.set.Keys.BindingKey(q.set.Publish), q.set.OwnKey("counts"), q.set.OwnKey("rate"), q.set.OwnKey("dead"),
-		q.set.OwnKey("batches"),
-	}, args...)
+	_, err := q.runScript(ctx, enqueueScript, []string{q.set.Keys.List(q.set.Publish, 0), q.set.Keys.BindingKey(q.set.Publish)}, args...)
 	return err
 }
 

@@ -31,11 +31,8 @@ func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
 	for _, t := range tasks {
 		t.event.Raw = nil // the payload has it
 	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.lastReceipt++
-	d.Receipt = q.lastReceipt
-	q.inflight[d.Receipt] = tasks
+	d.Receipt = q.lastReceipt.Add(1)
+	q.inflight.Store(d.Receipt, tasks)
 	return d
 }
 
@@ -54,26 +51,18 @@ func batchID(tasks []*Task) string {
 
 // findInflight returns the tasks of a delivery, nil if it is no longer the caller's.
 func (q *Queue) findInflight(receipt int64) []*Task {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.inflight[receipt]
+	tasks, _ := q.inflight.Load(receipt)
+	found, _ := tasks.([]*Task)
+	return found
 }
 
-// EachInflight calls f with each task in flight. f must not call the queue.
+// EachInflight calls f with each task in flight.
 func (q *Queue) EachInflight(f func(*Task)) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, tasks := range q.inflight {
-		for _, t := range tasks {
+	for _, tasks := range q.inflight.Range {
+		for _, t := range tasks.([]*Task) {
 			f(t)
 		}
 	}
-}
-
-func (q *Queue) dropInflight(receipt int64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	delete(q.inflight, receipt)
 }
 
 // ReportResult implements queue.ResultReporter.
@@ -92,17 +81,18 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 
 // Ack implements queue.Queue: the tasks of the deliveries succeed.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
-	var finished []FinishedTask
+	var tasks []*Task
 	for i := range ds {
-		for _, t := range q.findInflight(ds[i].Receipt) {
-			finished = append(finished, succeededTask(t))
-		}
+		tasks = append(tasks, q.findInflight(ds[i].Receipt)...)
 	}
-	if err := q.finish(ctx, finished); err != nil {
-		return fmt.Errorf("ack %d tasks: %w", len(finished), err)
+	for _, t := range tasks {
+		t.succeed()
+	}
+	if err := q.finish(ctx, tasks); err != nil {
+		return fmt.Errorf("ack %d tasks: %w", len(tasks), err)
 	}
 	for i := range ds {
-		q.dropInflight(ds[i].Receipt)
+		q.inflight.Delete(ds[i].Receipt)
 	}
 	return nil
 }
@@ -128,23 +118,22 @@ func (q *Queue) Bury(ctx context.Context, d queue.Delivery, deadLetters ...queue
 	if d.Lost >= queue.MaxLost {
 		class = "WorkerLostError"
 	}
-	var finished []FinishedTask
 	for _, t := range tasks {
 		cause, failed := causes[t.event.Key()]
 		if !failed {
 			cause, failed = causes[""]
 		}
 		if failed {
-			finished = append(finished, raised(t, celery.Failure, class, cause))
+			t.raise(celery.Failure, class, cause)
 		} else {
-			finished = append(finished, succeededTask(t))
+			t.succeed()
 		}
 	}
-	finished[0].deadLetters = deadLetters // stored together, whichever task they belong to
-	if err := q.finish(ctx, finished); err != nil {
+	tasks[0].deadLetters = deadLetters // stored together, whichever task they belong to
+	if err := q.finish(ctx, tasks); err != nil {
 		return fmt.Errorf("bury batch %s: %w", d.ID, err)
 	}
-	q.dropInflight(d.Receipt)
+	q.inflight.Delete(d.Receipt)
 	return nil
 }
 
@@ -165,7 +154,7 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	var errs []error
 	for i := range rs {
 		receipt := rs[i].Delivery.Receipt
-		defer q.dropInflight(receipt) // after an error too: the leases then expire
+		defer q.inflight.Delete(receipt) // after an error too: the leases then expire
 		retried := q.findInflight(receipt)
 		errs = append(errs, q.reportRetried(ctx, retried, rs[i].Cause))
 		tasks = append(tasks, retried...)

@@ -2,13 +2,10 @@ package celeryqueue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue"
@@ -20,45 +17,19 @@ import (
 // Accepted counts the tasks of other producers once they are done. The age of the
 // oldest message is known for picket's tasks only.
 func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
-	held, err := q.measureUsage(ctx)
+	s, err := q.readSnapshot(ctx)
+	var oldest string
+	if err == nil && s.oldestList != "" {
+		oldest, err = q.client.LIndex(ctx, s.oldestList, -1).Result()
+		err = redisstats.WrapError(err)
+	}
 	if err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
-	pipe := q.client.Pipeline()
-	var lens []*redis.IntCmd
-	lists := q.allLists()
-	for _, key := range lists {
-		lens = append(lens, pipe.LLen(ctx, key))
+	if t := q.decodePeeked([]byte(oldest)); t != nil && !t.queued.IsZero() {
+		s.OldestAge = max(s.time.Sub(t.queued).Seconds(), 0)
 	}
-	leased, parked, dead := pipe.ZCard(ctx, q.set.OwnKey("leases")), pipe.ZCard(ctx, q.set.OwnKey("parked")), pipe.XLen(ctx, q.set.OwnKey("dead"))
-	counts, ring, now := pipe.HGetAll(ctx, q.set.OwnKey("counts")), pipe.HGetAll(ctx, q.set.OwnKey("rate")), pipe.Time(ctx)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
-	}
-	s := queue.Stats{Pending: parked.Val(), Leased: leased.Val(), Dead: dead.Val(), Bytes: held.bytes, MaxBytes: q.opt.MaxBytes}
-	var oldest string
-	for i, n := range lens {
-		if s.Pending += n.Val(); n.Val() > 0 && oldest == "" {
-			oldest = lists[i]
-		}
-	}
-	s.PendingEvents, s.LeasedEvents = s.Pending, s.Leased
-	total := redisstats.ParseInts(counts.Val())
-	s.Accepted, s.Rejected, s.Failed, s.Purged, s.Dropped = total["accepted"], total["rejected"], total["failed"], total["purged"], total["dropped"]
-	var r redisstats.Rates
-	r.Add(now.Val(), redisstats.ParseInts(ring.Val()))
-	s.InRate, s.OutRate = r.PerSecond()
-	if oldest == "" {
-		return s, nil
-	}
-	raw, err := q.client.LIndex(ctx, oldest, -1).Bytes()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return queue.Stats{}, fmt.Errorf("read queue: %w", redisstats.WrapError(err))
-	}
-	if t := q.decodePeeked(raw); t != nil && !t.queued.IsZero() {
-		s.OldestAge = max(now.Val().Sub(t.queued).Seconds(), 0)
-	}
-	return s, nil
+	return s.Stats, nil
 }
 
 // Peek implements queue.Inspector: first delayed tasks, then the lists from their
@@ -125,7 +96,7 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n, maxPayload
 	if before <= 0 {
 		before = math.MaxInt64
 	}
-	cmd, err := q.runScript(ctx, listDeadLettersScript, []string{q.set.OwnKey("dead")}, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
+	cmd, err := q.runScript(ctx, listDeadLettersScript, nil, before, n, queue.MaxDeadLetterPageBytes, maxPayloadBytes)
 	if err != nil {
 		return page, err
 	}

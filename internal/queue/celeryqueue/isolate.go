@@ -35,9 +35,8 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased
 // waitNoLeases waits until nothing is leased, for queue.IsolationTimeout at most.
 func (q *Queue) waitNoLeases(ctx context.Context) error {
 	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
-		q.mu.Lock()
-		leased := len(q.inflight)
-		q.mu.Unlock()
+		leased := 0
+		q.EachInflight(func(*Task) { leased++ })
 		if leased == 0 {
 			break
 		}

@@ -54,15 +54,13 @@ func (q *Queue) renew(ctx context.Context) error {
 	if len(args) == 1 {
 		return nil
 	}
-	_, err := q.runScript(ctx, renewScript, []string{q.set.Keys.UnackedIndex(), q.set.OwnKey("leases")}, args...)
+	_, err := q.runScript(ctx, renewScript, nil, args...)
 	return err
 }
 
 // reclaim returns due, lost and unacknowledged tasks to their lists.
 func (q *Queue) reclaim(ctx context.Context) error {
-	k := q.set.Keys
-	cmd, err := q.runScript(ctx, overdueScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked")},
-		reclaimBatchTasks, q.set.VisibilityTimeout.Seconds())
+	cmd, err := q.runScript(ctx, overdueScript, nil, reclaimBatchTasks, q.set.VisibilityTimeout.Seconds())
 	if err != nil {
 		return err
 	}
@@ -114,20 +112,19 @@ func (q *Queue) restore(ctx context.Context, tasks []*Task, count string) error 
 	if len(tasks) == 0 {
 		return nil
 	}
-	k := q.set.Keys
-	keys := []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries"), q.set.OwnKey("lost")}
-	index := make(map[string]int)
+	var lists []string
+	index := make(map[string]int) // in lists, from 1
 	args := []any{count}
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
-		list := k.List(t.queue, t.Priority)
+		list := q.set.Keys.List(t.queue, t.Priority)
 		if index[list] == 0 {
 			index[list] = len(index) + 1
-			keys = append(keys, list)
+			lists = append(lists, list)
 		}
 		args = append(args, t.tag, index[list], t.raw, t.ID)
 	}
-	_, err := q.runScript(ctx, restoreScript, keys, args...)
+	_, err := q.runScript(ctx, restoreScript, lists, args...)
 	return err
 }
 
@@ -141,8 +138,7 @@ func (q *Queue) schedule(ctx context.Context, tasks []*Task, count string) error
 	for _, t := range tasks {
 		args = append(args, t.tag, float64(t.ETA.UnixMicro())/1e6, t.ID)
 	}
-	k := q.set.Keys
-	_, err := q.runScript(ctx, scheduleScript, []string{k.Unacked(), k.UnackedIndex(), q.set.OwnKey("leases"), q.set.OwnKey("parked"), q.set.OwnKey("tries")}, args...)
+	_, err := q.runScript(ctx, scheduleScript, nil, args...)
 	return err
 }
 

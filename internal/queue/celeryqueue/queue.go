@@ -31,8 +31,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,14 +65,6 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o Options) withDefaults() Options {
-	o.Group = cmp.Or(o.Group, 2048)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
-	o.Lease = cmp.Or(o.Lease, 30*time.Second)
-	o.Logger = cmp.Or(o.Logger, slog.Default())
-	return o
-}
-
 // deliveryTagPrefix begins the tags of all tasks that picket leases.
 const deliveryTagPrefix = "picket-"
 
@@ -90,20 +80,21 @@ type Queue struct {
 	client  redis.UniversalClient
 	results redis.UniversalClient // nil: results are not written
 	decoder celery.Decoder
-	usage   redisstats.UsageCache[usage]
+	usage   redisstats.UsageCache[snapshot]
 	lists   []priorityList // that are consumed
+
+	scriptKeys []string
 
 	receiveMu    chan struct{} // held while claiming
 	claims       int64         // numbers the claims; guarded by receiveMu
+	unconfirmed  chan string   // prefixes of claims whose outcome is unknown; read under receiveMu
 	tagPrefix    string        // begins the tags of this queue
 	observer     Observer
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredPolicy
 
-	mu          sync.Mutex        // guards the fields below
-	inflight    map[int64][]*Task // the tasks of each delivery
-	lastReceipt int64
-	unconfirmed []string // prefixes of claims whose outcome is unknown
+	inflight    sync.Map // the tasks of each delivery, a []*Task, by its receipt
+	lastReceipt atomic.Int64
 
 	open       context.Context // ends when the queue is closed
 	close      context.CancelCauseFunc
@@ -125,13 +116,15 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	o.Lease = cmp.Or(o.Lease, set.Broker.Lease)
+	o.Group = cmp.Or(o.Group, 2048)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
+	o.Lease = cmp.Or(o.Lease, set.Broker.Lease, 30*time.Second)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	q := &Queue{
-		opt: o.withDefaults(), set: set, client: set.Broker.NewClient(),
-		receiveMu: make(chan struct{}, 1), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
-		lists: set.consumedLists(), observer: nopObserver{},
-		decoder:  celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
-		inflight: make(map[int64][]*Task),
+		opt: o, set: set, client: set.Broker.NewClient(),
+		receiveMu: make(chan struct{}, 1), unconfirmed: make(chan string, maxUnconfirmedClaims), tagPrefix: deliveryTagPrefix + rand.Text() + "-",
+		lists: set.consumedLists(), scriptKeys: set.scriptKeys(), observer: nopObserver{},
+		decoder: celery.Decoder{Decompress: map[string]func([]byte) (io.ReadCloser, error){"application/zstd": zst.NewReader}},
 	}
 	q.open, q.close = context.WithCancelCause(context.Background())
 	q.log = q.opt.Logger.With("queue", scheme+set.Broker.String())
@@ -170,10 +163,6 @@ func (q *Queue) ID() string { return q.tagPrefix }
 // MaxDeliveryTasks returns how many tasks a delivery holds at most.
 func (q *Queue) MaxDeliveryTasks() int { return q.opt.Group }
 
-// RecordOtherWorker records the heartbeat of a worker of another kind, which may know
-// tasks that picket does not.
-func (q *Queue) RecordOtherWorker() { q.unregistered.recordOtherWorker() }
-
 // Close returns the tasks in flight to their lists, if Redis is reachable, and closes
 // the connections.
 func (q *Queue) Close() error {
@@ -193,10 +182,9 @@ func (q *Queue) Close() error {
 
 // releaseAll returns all tasks in flight to their lists.
 func (q *Queue) releaseAll() error {
-	q.mu.Lock()
-	all := slices.Concat(slices.Collect(maps.Values(q.inflight))...)
-	clear(q.inflight)
-	q.mu.Unlock()
+	var all []*Task
+	q.EachInflight(func(t *Task) { all = append(all, t) })
+	q.inflight.Clear()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	return q.restore(ctx, all, countAttempt)

@@ -64,7 +64,7 @@ func (q *Queue) eachDeadLetterPage(ctx context.Context, ids []int64, f func([]qu
 
 // requeueOrPurgePage requeues or purges dead letters.
 func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []queue.DeadLetter) (changed int, err error) {
-	keys := []string{q.set.OwnKey("dead"), q.set.OwnKey("counts"), q.set.OwnKey("rate"), q.set.Keys.List(q.set.Publish, 0)}
+	lists := []string{q.set.Keys.List(q.set.Publish, 0)}
 	args := []any{action}
 	for i := range page {
 		l := &page[i]
@@ -76,8 +76,8 @@ func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []qu
 			}
 			if tasks, err = q.encodeTasks(l.Payload); err != nil { // not a batch: a message as it was received
 				tasks = [][]byte{l.Payload}
-				keys = append(keys, q.requeueList(l.Payload))
-				list = len(keys) - 3
+				lists = append(lists, q.requeueList(l.Payload))
+				list = len(lists)
 			} else if l.Reason == queue.Rejected {
 				accepted = l.Events
 			}
@@ -90,7 +90,7 @@ func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []qu
 	if len(args) == 1 {
 		return 0, nil
 	}
-	cmd, err := q.runScript(ctx, deadLetterScript, keys, args...)
+	cmd, err := q.runScript(ctx, deadLetterScript, lists, args...)
 	if err != nil {
 		return 0, err
 	}

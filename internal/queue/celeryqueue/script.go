@@ -3,6 +3,7 @@ package celeryqueue
 import (
 	"context"
 	"embed"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -30,8 +31,18 @@ func newScript(name string) *redis.Script {
 	return redis.NewScript(redisstats.LuaLibrary + string(library) + string(body))
 }
 
-// runScript runs a script atomically at the broker.
-func (q *Queue) runScript(ctx context.Context, s *redis.Script, keys []string, args ...any) (*redis.Cmd, error) {
-	cmd := s.Run(ctx, q.client, keys, args...)
+// scriptKeys returns the keys that all scripts have, in the order of lib.lua.
+func (s *Settings) scriptKeys() []string {
+	keys := []string{s.Keys.Unacked(), s.Keys.UnackedIndex()}
+	for _, name := range []string{"leases", "parked", "tries", "lost", "revoked", "counts", "rate", "dead", "batches"} {
+		keys = append(keys, s.OwnKey(name))
+	}
+	return keys
+}
+
+// runScript runs a script atomically at the broker. lists are the keys that it has
+// besides those of all scripts.
+func (q *Queue) runScript(ctx context.Context, s *redis.Script, lists []string, args ...any) (*redis.Cmd, error) {
+	cmd := s.Run(ctx, q.client, slices.Concat(q.scriptKeys, lists), args...)
 	return cmd, redisstats.WrapError(cmd.Err())
 }

@@ -59,7 +59,7 @@ func TestParse(t *testing.T) {
 // worker.
 func TestUnregisteredTasks(t *testing.T) {
 	var s unregisteredPolicy
-	s.recordUnregistered(true)
+	s.record(true)
 	if s.shouldClaim() {
 		t.Error("claimed at once")
 	}
@@ -67,20 +67,22 @@ func TestUnregisteredTasks(t *testing.T) {
 	if !s.shouldClaim() {
 		t.Error("never claimed")
 	}
-	s.recordOtherWorker()
+	heartbeat := func(ago time.Duration) { s.others.Store(time.Now().Add(-ago).UnixNano()) }
+	heartbeat(0)
 	if s.shouldClaim() {
 		t.Error("claimed although another worker sent a heartbeat")
 	}
-	s.others = s.others.Add(-2 * noOtherWorkerGrace)
+	heartbeat(2 * noOtherWorkerGrace)
 	if s.shouldClaim() {
 		t.Error("claimed although the worker may be restarting")
 	}
-	s.since, s.others = s.since.Add(-2*otherWorkerGrace), s.others.Add(-2*otherWorkerGrace)
+	s.since = s.since.Add(-2 * otherWorkerGrace)
+	heartbeat(2 * otherWorkerGrace)
 	if !s.shouldClaim() {
 		t.Error("never claimed after the worker left")
 	}
-	s.recordUnregistered(false)
-	s.recordUnregistered(true)
+	s.record(false)
+	s.record(true)
 	if s.shouldClaim() {
 		t.Error("claimed at once after an empty queue")
 	}

@@ -20,7 +20,7 @@ type Observer interface {
 	TasksReceived(all, begun []*Task)
 	// TasksFinished is called with tasks that ended, and with those that failed for
 	// now and will run again, whose status is celery.Retry.
-	TasksFinished([]FinishedTask)
+	TasksFinished([]*Task)
 }
 
 // SetObserver sets the observer. It is called at most once, before Receive.
@@ -29,19 +29,14 @@ func (q *Queue) SetObserver(o Observer) { q.observer = o }
 // A nopObserver is the observer of a queue without one.
 type nopObserver struct{}
 
-func (nopObserver) TasksReceived(_, _ []*Task)   {}
-func (nopObserver) TasksFinished([]FinishedTask) {}
+func (nopObserver) TasksReceived(_, _ []*Task) {}
+func (nopObserver) TasksFinished([]*Task)      {}
 
 // notifyReceived logs and reports tasks that were claimed: those to run now, those to run
 // later, and those that have finished without running.
-func (q *Queue) notifyReceived(run, later []*Task, finished []FinishedTask) {
-	begun, all := slices.Clone(run), slices.Concat(run, later)
-	for i := range finished {
-		all = append(all, finished[i].Task)
-		if finished[i].Result.Status == celery.Failure { // a revoked task never began
-			begun = append(begun, finished[i].Task)
-		}
-	}
+func (q *Queue) notifyReceived(run, later, finished []*Task) {
+	all := slices.Concat(run, later, finished)
+	begun := slices.DeleteFunc(slices.Concat(run, finished), func(t *Task) bool { return t.Result.Status == celery.Revoked })
 	switch {
 	case len(all) == 0:
 		return
@@ -56,10 +51,9 @@ func (q *Queue) notifyReceived(run, later []*Task, finished []FinishedTask) {
 }
 
 // logFinished logs how tasks finished.
-func (q *Queue) logFinished(finished []FinishedTask) {
+func (q *Queue) logFinished(tasks []*Task) {
 	alerts, succeeded := 0, 0
-	for i := range finished {
-		t := &finished[i]
+	for _, t := range tasks {
 		switch t.Result.Status {
 		case celery.Revoked:
 			q.log.Info(fmt.Sprintf("Discarding revoked task: %s", t), "cause", t.Result.Exception)
@@ -68,15 +62,15 @@ func (q *Queue) logFinished(finished []FinishedTask) {
 		default:
 			succeeded++
 			alerts += t.matches
-			if len(finished) <= maxLoggedTasks {
+			if len(tasks) <= maxLoggedTasks {
 				q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", t.matches), "task", t.ID, "event", t.event.ID)
 				q.log.Info(fmt.Sprintf("Task %s succeeded in %.6fs: %s", t, t.Runtime().Seconds(), t.ResultRepr()))
 			}
 		}
 	}
-	if len(finished) > maxLoggedTasks && succeeded > 0 {
+	if len(tasks) > maxLoggedTasks && succeeded > 0 {
 		q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", alerts), "tasks", succeeded)
-		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", finished[0].Name, succeeded, finished[0].Runtime().Seconds()))
+		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", tasks[0].Name, succeeded, tasks[0].Runtime().Seconds()))
 	}
 }
 
@@ -86,13 +80,12 @@ func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) e
 	if cause == nil || len(tasks) == 0 {
 		return nil
 	}
-	var retried []FinishedTask
 	for _, t := range tasks {
-		retried = append(retried, raised(t, celery.Retry, "RuntimeError", cause.Error()))
+		t.raise(celery.Retry, "RuntimeError", cause.Error())
 	}
-	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), retried[0].Result.Exception))
-	q.observer.TasksFinished(retried)
-	return q.writeResults(ctx, retried)
+	q.log.Warn(fmt.Sprintf("Task %s[%d tasks] retry: %s", tasks[0].Name, len(tasks), tasks[0].Result.Exception))
+	q.observer.TasksFinished(tasks)
+	return q.writeResults(ctx, tasks)
 }
 
 // String returns "name[id]", as Celery's log does.
@@ -101,10 +94,10 @@ func (t *Task) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }
 // ClaimedAt returns when the task was claimed.
 func (t *Task) ClaimedAt() time.Time { return t.started }
 
-// Runtime returns how long the task took.
-func (t *FinishedTask) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }
+// Runtime returns how long a finished task took.
+func (t *Task) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }
 
 // ResultRepr returns Python's repr of the result of a success.
-func (t *FinishedTask) ResultRepr() string {
+func (t *Task) ResultRepr() string {
 	return fmt.Sprintf("{'status': 'success', 'event_id': %s, 'event_type': %s, 'alerts_created': %d}", celery.Repr(t.event.ID), celery.Repr(t.event.Type), t.matches)
 }

@@ -1,7 +1,7 @@
 package celeryqueue
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,9 +9,8 @@ import (
 // know: when no other worker seems to exist that may know them. They then become dead
 // letters, as with a Celery worker, instead of waiting forever.
 type unregisteredPolicy struct {
-	mu     sync.Mutex
-	since  time.Time // since when there have been such tasks
-	others time.Time // last heartbeat of another worker
+	since  time.Time    // since when there have been such tasks; guarded by receiveMu
+	others atomic.Int64 // last heartbeat of another worker, in Unix nanoseconds; 0: none
 }
 
 // Grace periods for unregistered tasks: the first if no other worker was ever seen, the
@@ -22,43 +21,32 @@ const (
 	otherWorkerGrace   = 5 * time.Minute
 )
 
-// recordUnregistered records whether the last claim saw unregistered tasks.
-func (s *unregisteredPolicy) recordUnregistered(seen bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case !seen:
-		s.since = time.Time{}
-	case s.since.IsZero():
-		s.since = time.Now()
-	}
-}
+// RecordOtherWorker records the heartbeat of a worker of another kind, which may know
+// tasks that picket does not.
+func (q *Queue) RecordOtherWorker() { q.unregistered.others.Store(time.Now().UnixNano()) }
 
-// recordOtherWorker records the heartbeat of another worker.
-func (s *unregisteredPolicy) recordOtherWorker() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.others = time.Now()
+// record records whether the last claim saw unregistered tasks.
+func (p *unregisteredPolicy) record(seen bool) {
+	if !seen {
+		p.since = time.Time{}
+	} else if p.since.IsZero() {
+		p.since = time.Now()
+	}
 }
 
 // maxPollInterval returns the maximum interval of polls, which is longer while there are
 // unregistered tasks, because skipping them is expensive.
-func (s *unregisteredPolicy) maxPollInterval() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.since.IsZero() {
+func (p *unregisteredPolicy) maxPollInterval() time.Duration {
+	if p.since.IsZero() {
 		return maxPollInterval
 	}
 	return 5 * maxPollInterval
 }
 
-// shouldClaim reports whether to claim unregistered tasks.
-func (s *unregisteredPolicy) shouldClaim() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	grace := noOtherWorkerGrace
-	if !s.others.IsZero() {
+func (p *unregisteredPolicy) shouldClaim() bool {
+	grace, others := noOtherWorkerGrace, p.others.Load()
+	if others != 0 {
 		grace = otherWorkerGrace
 	}
-	return !s.since.IsZero() && time.Since(s.since) > grace && time.Since(s.others) > grace
+	return !p.since.IsZero() && time.Since(p.since) > grace && time.Since(time.Unix(0, others)) > grace
 }

@@ -1,4 +1,8 @@
--- Functions of all scripts of this package, after those of redisstats.
+-- Keys and functions of all scripts of this package, after those of redisstats. Behind
+-- these keys, a script has the lists of tasks that it uses.
+local unacked, unacked_index, leases, parked, tries, lost, revoked, counts, rates, dead, batches = unpack(KEYS, 1, 11)
+local function list(n) return KEYS[11 + n] end
+
 local function seconds()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -14,13 +18,13 @@ local function many(command, key, args)
   return sum
 end
 
--- letters adds n dead letters, of 7 values each.
-local function letters(dead, cnt, argv, from, n)
+-- letters adds n dead letters, whose values begin at ARGV[from], 7 for each.
+local function letters(from, n)
   for i = from, from + (n - 1) * 7, 7 do
-    local id = math.max(num(cnt, 'letter') + 1, millis() * 16)
-    redis.call('HSET', cnt, 'letter', whole(id))
-    add_dead_letter(dead, cnt, id, argv, i)
-    count(cnt, argv[i], tonumber(argv[i + 4]))
+    local id = math.max(num(counts, 'letter') + 1, millis() * 16)
+    redis.call('HSET', counts, 'letter', whole(id))
+    add_dead_letter(dead, counts, id, ARGV, i)
+    count(counts, ARGV[i], tonumber(ARGV[i + 4]))
   end
 end
 

@@ -1,3 +1,3 @@
--- KEYS: the dead letters. ARGV: an id, how many letters and bytes below it, the size of
+-- ARGV: an id, how many letters and bytes below it, the size of
 -- the largest payload.
-return list_dead_letters(KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
+return list_dead_letters(dead, ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))

@@ -1,6 +1,5 @@
 -- Lists the tasks to return to their lists: those whose leases have expired, those that
 -- are due, and those that others hold past the visibility timeout.
--- KEYS: unacked, unacked_index, leases, parked
 -- ARGV: most of each, visibility timeout in seconds
 -- Returns for each its tag, the reason (lost, due or unseen) and its unacked entry.
 local now, out = seconds(), {}
@@ -8,13 +7,13 @@ local function add(why, tags)
   for _, tag in ipairs(tags) do
     out[#out + 1] = tag
     out[#out + 1] = why
-    out[#out + 1] = redis.call('HGET', KEYS[1], tag) or ''
+    out[#out + 1] = redis.call('HGET', unacked, tag) or ''
   end
 end
 local function upto(key, most)
   return redis.call('ZRANGEBYSCORE', key, '-inf', string.format('%.6f', most), 'LIMIT', 0, ARGV[1])
 end
-add('lost', upto(KEYS[3], now))
-add('due', upto(KEYS[4], now))
-add('unseen', upto(KEYS[2], now - tonumber(ARGV[2])))
+add('lost', upto(leases, now))
+add('due', upto(parked, now))
+add('unseen', upto(unacked_index, now - tonumber(ARGV[2])))
 return out
