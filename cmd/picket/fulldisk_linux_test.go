@@ -33,6 +33,7 @@ func TestNearlyFullDisk(t *testing.T) {
 	disk := mountSmallDisk(t)
 	c := newTestCluster(t, "--min-free-disk", "16777216")
 	c.data = disk
+	testenv.Check(t, os.Chmod(disk, 0o700))
 	c.startServer()
 	token := c.createToken("--collector", "load")
 	get := func(path string) (status int, body string) { return c.request(http.MethodGet, path, token, "") }

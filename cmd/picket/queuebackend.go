@@ -37,7 +37,7 @@ type queueBackend struct {
 	// buffer.
 	open func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error)
 	// diagnose reports on the queue and its server.
-	diagnose func(ctx context.Context, r *doctor.Report, name string, dir dataDir)
+	diagnose func(ctx context.Context, r *doctor.Report, name, durability string, dir dataDir)
 }
 
 var queueBackends = []queueBackend{
@@ -46,7 +46,7 @@ var queueBackends = []queueBackend{
 		local:   true,
 		fsync:   true, // ignored: every commit is fsynced
 		open:    openSQLiteQueue,
-		diagnose: func(ctx context.Context, r *doctor.Report, _ string, dir dataDir) {
+		diagnose: func(ctx context.Context, r *doctor.Report, _, _ string, dir dataDir) {
 			doctor.CheckSQLiteQueue(ctx, r, dir.queueFile())
 		},
 	},
@@ -61,8 +61,8 @@ var queueBackends = []queueBackend{
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q)}, q, q, dir, o)
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
-			doctor.CheckRedisQueue(ctx, r, name)
+		diagnose: func(ctx context.Context, r *doctor.Report, name, durability string, _ dataDir) {
+			doctor.CheckRedisQueue(ctx, r, name, durability == "fsync")
 		},
 	},
 	{
@@ -75,7 +75,7 @@ var queueBackends = []queueBackend{
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q), celery: q}, q, nil, dir, o)
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
+		diagnose: func(ctx context.Context, r *doctor.Report, name, _ string, _ dataDir) {
 			doctor.CheckCeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
 		},
 	},

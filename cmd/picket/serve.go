@@ -226,6 +226,9 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err := s.createFirstUser(); err != nil {
 		return err
 	}
+	if err := newServerRecord(cmd, listener.Addr().String()).write(dataDir(f.data)); err != nil {
+		log.Warn("writing server.json failed: picket doctor does not find this server by itself", "error", err)
+	}
 	return s.run(listener, base)
 }
 
