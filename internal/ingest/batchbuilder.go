@@ -300,7 +300,7 @@ func (b *batchBuilder) enqueue(ctx context.Context, release func()) error {
 		return nil
 	}
 	if err := h.queue.Enqueue(ctx, m, deadLetters...); err != nil {
-		return fmt.Errorf("queue %d events: %w", m.Events, err)
+		return &enqueueError{fmt.Errorf("queue %d events: %w", m.Events, err)}
 	}
 	h.opt.Log.Debug("request queued", "batch", m.ID, "events", m.Events, "rejected", len(b.rejected), "agent", b.from.Subject)
 	return nil

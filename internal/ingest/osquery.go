@@ -67,6 +67,7 @@ func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field st
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	from, _, err := h.osquerySender(w, r, "node_key")
 	if isAuthError(err) {
+		h.refused.count(err)
 		return writeNodeInvalid(w)
 	}
 	if err != nil {
