@@ -114,8 +114,8 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.WriteRawJSON(w, status, answer)
 }
 
-// droppedHeader is how an agent reports how many events it has dropped, because
-// its spool was full, since it last reported.
+// droppedHeader is how an agent reports how many events it has lost, because its spool
+// was full or damaged, since it last reported.
 const droppedHeader = "X-Picket-Dropped"
 
 func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
@@ -124,7 +124,7 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 		return
 	}
 	h.agentDropped.Add(n)
-	h.opt.Log.Warn("agent dropped events: its spool was full", "agent", from.Subject, "events", n)
+	h.opt.Log.Warn("agent lost events: its spool was full or damaged", "agent", from.Subject, "events", n)
 }
 
 // addSpans adds the events of a body. A body that is one JSON text is rejected
