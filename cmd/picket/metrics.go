@@ -208,7 +208,7 @@ func (e *metricsCollector) writeIntake(m metricsWriter) {
 	}
 	m.counter("picket_legacy_dropped_events_total", "Events of legacy agents dropped because the queue was full.", float64(s.legacyQueue.DroppedEvents()))
 	m.gauge("picket_legacy_waiting_requests", "Requests of legacy agents that wait for room in the queue.", float64(s.legacyQueue.WaitingRequests()))
-	m.counter("picket_agent_dropped_events_total", "Events that agents report as dropped because their spools were full.", float64(s.intake.AgentDroppedEvents()))
+	m.counter("picket_agent_dropped_events_total", "Events that agents report as lost because their spools were full or damaged.", float64(s.intake.AgentDroppedEvents()))
 	m.counter("picket_other_host_events_total", "Events of agents that name another host than their tokens are bound to.", float64(s.intake.OtherHostEvents()))
 	m.counter("picket_tokens_unconfirmed_total", "Requests with tokens that were accepted while the store could not confirm them.", float64(s.tokens.Unconfirmed()))
 }

@@ -93,7 +93,7 @@ func (s *server) openParts() (err error) {
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
 		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, IDSecret: idSecret, Log: s.log,
 		ObserveRequest: durationObserver(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteDetailError, WrapTelemetry: s.legacyQueue.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteTelemetryError, WrapTelemetry: s.legacyQueue.Wrap,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteUnroutedError

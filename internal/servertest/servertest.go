@@ -99,7 +99,7 @@ func New(t testing.TB, o Options) *Server {
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
 	srv.LegacyQueue = legacy.NewBlockingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
-	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteDetailError, srv.LegacyQueue.Wrap
+	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteTelemetryError, srv.LegacyQueue.Wrap
 	srv.Ingest = ingest.New(srv.LegacyQueue, tokens, o.Ingest)
 	srv.Mux.WriteRefusal = legacy.WriteUnroutedError
 	srv.Ingest.Routes(srv.Mux)
