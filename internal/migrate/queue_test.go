@@ -58,28 +58,28 @@ func batchOf(id, agent string, events int) queue.Message {
 	return queue.Message{ID: id, Events: events, Payload: b.Encode(nil), Agent: agent}
 }
 
-func letter(event string, reason queue.DeadReason) queue.DeadLetter {
+func deadLetter(event string, reason queue.DeadReason) queue.DeadLetter {
 	m := batchOf("of-"+event, "agent", 1)
 	return queue.DeadLetter{Reason: reason, Cause: "cause of " + event, AgentID: "agent", EventID: event, Events: 1,
 		Time: time.UnixMicro(1_700_000_000_123_456).UTC(), Payload: m.Payload}
 }
 
 // newFilledQueue returns a queue with waiting, delayed and processed messages, and dead
-// letters of both kinds, of which one is larger than lists show.
+// dead letters of both kinds, of which one is larger than lists show.
 func newFilledQueue(t *testing.T, open func() queue.Movable) queue.Movable {
 	t.Helper()
 	ctx, q := t.Context(), open()
-	large := letter("large", queue.Rejected)
+	large := deadLetter("large", queue.Rejected)
 	large.Cause += string(make([]byte, 100))
 	large.Payload = make([]byte, queue.MaxListedPayloadBytes+1)
-	testenv.Check(t, q.Enqueue(ctx, batchOf("done", "agent-0", 2), letter("bad", queue.Rejected), letter("bad", queue.Rejected), large))
+	testenv.Check(t, q.Enqueue(ctx, batchOf("done", "agent-0", 2), deadLetter("bad", queue.Rejected), deadLetter("bad", queue.Rejected), large))
 	ds, err := q.Receive(ctx, 100)
 	testenv.Check(t, err)
 	testenv.Check(t, q.Ack(ctx, ds...))
 	testenv.Check(t, q.Enqueue(ctx, batchOf("failed", "agent-0", 1)))
 	ds, err = q.Receive(ctx, 100)
 	testenv.Check(t, err)
-	testenv.Check(t, q.Bury(ctx, ds[0], letter("failed-0", queue.Failed)))
+	testenv.Check(t, q.Bury(ctx, ds[0], deadLetter("failed-0", queue.Failed)))
 	for n := range 15 {
 		testenv.Check(t, q.Enqueue(ctx, batchOf(fmt.Sprint("b", n), fmt.Sprint("agent-", n%3), 2)))
 	}
@@ -101,7 +101,7 @@ func filledEvents() map[string]int {
 
 // contents returns the events that wait in a queue, how often each, its dead letters from
 // the oldest, and its counters.
-func contents(t *testing.T, q queue.Movable) (events map[string]int, letters []string, counters queue.Counters) {
+func contents(t *testing.T, q queue.Movable) (events map[string]int, deadLetters []string, counters queue.Counters) {
 	t.Helper()
 	events = make(map[string]int)
 	waiting, err := q.Peek(t.Context(), 1000)
@@ -116,15 +116,15 @@ func contents(t *testing.T, q queue.Movable) (events map[string]int, letters []s
 	ls, err := q.OldestDeadLetters(t.Context(), 1000)
 	testenv.Check(t, err)
 	for i := range ls {
-		letters = append(letters, fmt.Sprint(ls[i].EventID, " ", ls[i].Reason, " ", ls[i].ContentHash()))
+		deadLetters = append(deadLetters, fmt.Sprint(ls[i].EventID, " ", ls[i].Reason, " ", ls[i].ContentHash()))
 	}
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
-	if int64(len(letters)) != s.Dead {
-		// Of a sharded queue only the letters of one shard are returned; all here are of one agent.
-		t.Errorf("%d dead letters of %d are read", len(letters), s.Dead)
+	if int64(len(deadLetters)) != s.Dead {
+		// Of a sharded queue only the dead letters of one shard are returned; all here are of one agent.
+		t.Errorf("%d dead letters of %d are read", len(deadLetters), s.Dead)
 	}
-	return events, letters, s.Counters()
+	return events, deadLetters, s.Counters()
 }
 
 // Everything is moved, in every direction, once, and counted as before.
@@ -135,20 +135,20 @@ func TestMoveQueue(t *testing.T) {
 			t.Parallel()
 			queues := newQueues(t)
 			from, to := newFilledQueue(t, queues[pair[0]]), queues[pair[1]]()
-			wantEvents, wantLetters, wantCounters := contents(t, from)
-			if diff := cmp.Diff(filledEvents(), wantEvents); diff != "" || len(wantLetters) != 4 {
-				t.Fatalf("%d dead letters to move, events: %s", len(wantLetters), diff)
+			wantEvents, wantDead, wantCounters := contents(t, from)
+			if diff := cmp.Diff(filledEvents(), wantEvents); diff != "" || len(wantDead) != 4 {
+				t.Fatalf("%d dead letters to move, events: %s", len(wantDead), diff)
 			}
 			got, err := (&QueueMove{From: from, To: to, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
 			if got.Events != 30 || got.DeadLetters != 4 || got.Left != 0 {
 				t.Errorf("moved %+v", got)
 			}
-			events, letters, counters := contents(t, to)
+			events, deadLetters, counters := contents(t, to)
 			if diff := cmp.Diff(wantEvents, events); diff != "" {
 				t.Errorf("events: %s", diff)
 			}
-			if diff := cmp.Diff(wantLetters, letters); diff != "" {
+			if diff := cmp.Diff(wantDead, deadLetters); diff != "" {
 				t.Errorf("dead letters: %s", diff)
 			}
 			if diff := cmp.Diff(wantCounters, counters); diff != "" {
@@ -164,11 +164,11 @@ func TestMoveQueue(t *testing.T) {
 			from = queues[pair[0]]()
 			_, err = (&QueueMove{From: to, To: from, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
-			events, letters, counters = contents(t, from)
+			events, deadLetters, counters = contents(t, from)
 			if diff := cmp.Diff(wantEvents, events); diff != "" {
 				t.Errorf("events after the way back: %s", diff)
 			}
-			if diff := cmp.Diff(wantLetters, letters); diff != "" {
+			if diff := cmp.Diff(wantDead, deadLetters); diff != "" {
 				t.Errorf("dead letters after the way back: %s", diff)
 			}
 			if diff := cmp.Diff(wantCounters, counters); diff != "" {
@@ -181,13 +181,13 @@ func TestMoveQueue(t *testing.T) {
 // A dyingQueue does not remove what was moved, as if the process died just before.
 type dyingQueue struct {
 	queue.Movable
-	letters bool // dies at dead letters only
+	deadLetters bool // dies at dead letters only
 }
 
 var errDied = errors.New("died")
 
 func (q dyingQueue) RemoveMoved(ctx context.Context, ds ...queue.Delivery) error {
-	if q.letters {
+	if q.deadLetters {
 		return q.Movable.RemoveMoved(ctx, ds...)
 	}
 	return errDied
@@ -206,10 +206,10 @@ func TestMoveInterrupted(t *testing.T) {
 			t.Parallel()
 			queues := newQueues(t)
 			from := newFilledQueue(t, queues[pair[0]])
-			wantEvents, wantLetters, wantCounters := contents(t, from)
-			for _, letters := range []bool{false, true} {
+			wantEvents, wantDead, wantCounters := contents(t, from)
+			for _, deadLetters := range []bool{false, true} {
 				to := queues[pair[1]]()
-				_, err := (&QueueMove{From: dyingQueue{from, letters}, To: to, Log: discard}).Run(t.Context())
+				_, err := (&QueueMove{From: dyingQueue{from, deadLetters}, To: to, Log: discard}).Run(t.Context())
 				if !errors.Is(err, errDied) {
 					t.Fatalf("move: %v", err)
 				}
@@ -219,11 +219,11 @@ func TestMoveInterrupted(t *testing.T) {
 			to := queues[pair[1]]()
 			_, err := (&QueueMove{From: from, To: to, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
-			events, letters, counters := contents(t, to)
+			events, deadLetters, counters := contents(t, to)
 			if diff := cmp.Diff(wantEvents, events); diff != "" {
 				t.Errorf("events: %s", diff)
 			}
-			if diff := cmp.Diff(wantLetters, letters); diff != "" {
+			if diff := cmp.Diff(wantDead, deadLetters); diff != "" {
 				t.Errorf("dead letters: %s", diff)
 			}
 			if diff := cmp.Diff(wantCounters, counters); diff != "" {
@@ -250,15 +250,15 @@ func TestMoveDiskBuffer(t *testing.T) {
 	testenv.Check(t, err)
 	redis.Kill()
 	for n := range 5 {
-		testenv.Check(t, buffered.Enqueue(t.Context(), batchOf(fmt.Sprint("b", n), "agent", 2), letter(fmt.Sprint("bad", n), queue.Rejected)))
+		testenv.Check(t, buffered.Enqueue(t.Context(), batchOf(fmt.Sprint("b", n), "agent", 2), deadLetter(fmt.Sprint("bad", n), queue.Rejected)))
 	}
 	buffered.Close()
 	to := newQueues(t)["sqlite"]()
 	got, err := (&QueueMove{From: open(), To: to, Buffer: true, Log: discard, Progress: io.Discard}).Run(t.Context())
 	testenv.Check(t, err)
-	events, letters, counters := contents(t, to)
-	if got.Batches != 5 || len(events) != 10 || len(letters) != 5 || counters != (queue.Counters{Accepted: 10, Rejected: 5}) {
-		t.Errorf("moved %+v: %d events, %d dead letters, %+v", got, len(events), len(letters), counters)
+	events, deadLetters, counters := contents(t, to)
+	if got.Batches != 5 || len(events) != 10 || len(deadLetters) != 5 || counters != (queue.Counters{Accepted: 10, Rejected: 5}) {
+		t.Errorf("moved %+v: %d events, %d dead letters, %+v", got, len(events), len(deadLetters), counters)
 	}
 }
 
@@ -286,7 +286,7 @@ func TestMoveWaits(t *testing.T) {
 	testenv.Until(t, "a line in the log", func() bool { return log.String() != "" })
 	redis.Restart()
 	testenv.Check(t, <-done)
-	if events, letters, _ := contents(t, to); len(events) != 30 || len(letters) != 4 {
-		t.Errorf("moved %d events, %d dead letters", len(events), len(letters))
+	if events, deadLetters, _ := contents(t, to); len(events) != 30 || len(deadLetters) != 4 {
+		t.Errorf("moved %d events, %d dead letters", len(events), len(deadLetters))
 	}
 }

@@ -14,10 +14,10 @@ var _ queue.Movable = (*Queue)(nil)
 
 // A moveTarget is what a queue knows of an earlier move to it that was interrupted.
 type moveTarget struct {
-	mu      sync.Mutex
-	loaded  bool
-	waiting map[string]bool // IDs of the messages that waited when the move began
-	letters map[string]int  // how many of the newest dead letters had a ContentHash then
+	mu          sync.Mutex
+	loaded      bool
+	waiting     map[string]bool // IDs of the messages that waited when the move began
+	deadLetters map[string]int  // how many of the newest dead letters had a ContentHash then
 }
 
 // recentDeadLetters is how many of the newest dead letters are compared with those that
@@ -32,7 +32,7 @@ func (q *Queue) loadMoveTarget(ctx context.Context) (*moveTarget, error) {
 	if m.loaded {
 		return m, nil
 	}
-	m.waiting, m.letters = make(map[string]bool), make(map[string]int)
+	m.waiting, m.deadLetters = make(map[string]bool), make(map[string]int)
 	rows, err := q.readDB.QueryContext(ctx, "SELECT batch FROM message")
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (q *Queue) loadMoveTarget(ctx context.Context) (*moveTarget, error) {
 		return nil, err
 	}
 	err = q.eachDeadLetter(ctx, "ORDER BY id DESC LIMIT ?", recentDeadLetters, func(l *queue.DeadLetter) bool {
-		m.letters[l.ContentHash()]++
+		m.deadLetters[l.ContentHash()]++
 		return true
 	})
 	m.loaded = err == nil
@@ -127,8 +127,8 @@ func (q *Queue) AddDeadLetters(ctx context.Context, ls ...queue.DeadLetter) erro
 	size := int64(0)
 	known.mu.Lock()
 	for i := range ls {
-		if hash := ls[i].ContentHash(); known.letters[hash] > 0 {
-			known.letters[hash]--
+		if hash := ls[i].ContentHash(); known.deadLetters[hash] > 0 {
+			known.deadLetters[hash]--
 			continue
 		}
 		added = append(added, &ls[i])
