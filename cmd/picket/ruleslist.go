@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -41,7 +40,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		tw := newTable(cmd.OutOrStdout())
 		for _, r := range in.set.Enabled {
 			state, pack := "on", in.packOf(r)
 			if in.disabled[r.ID] {

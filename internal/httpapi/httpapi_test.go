@@ -24,14 +24,14 @@ func TestStatuses(t *testing.T) {
 		status, retry int
 		message       string
 	}{
-		{fmt.Errorf("a: %w", picket.ErrInvalid), 400, 0, "a: invalid"},
+		{fmt.Errorf("a: %w", picket.ErrInvalid), 400, 0, "a"},
 		{picket.ErrNotFound, 404, 0, "not found"},
 		{picket.ErrConflict, 409, 0, "conflict"},
-		{queue.ErrFull, 503, 5, "queue full: unavailable"},
+		{queue.ErrFull, 503, 5, "queue full"},
 		{auth.ErrUnauthenticated, 401, 0, "not authenticated"},
 		{auth.ErrForbidden, 403, 0, "not allowed"},
 		{auth.ErrTooManySignInFailures, 429, 60, "too many failed sign-ins"},
-		{fmt.Errorf("redis://secret:6379: %w", queue.ErrFull), 503, 5, "queue full: unavailable"},
+		{fmt.Errorf("redis://secret:6379: %w", queue.ErrFull), 503, 5, "queue full"},
 		{context.DeadlineExceeded, 503, 5, "temporarily unavailable; the server's log has the cause"},
 		{fmt.Errorf("read mongodb://secret: %w", picket.ErrUnavailable), 503, 5, "temporarily unavailable; the server's log has the cause"},
 		{fmt.Errorf("/secret: %w", httpapi.Errorf(503, "narrow it")), 503, 5, "narrow it"},
