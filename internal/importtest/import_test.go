@@ -79,19 +79,20 @@ var layers = []layer{
 		packages: []string{
 			"internal/detect", "internal/ruleset", "internal/correlate", "internal/worker", "internal/ingest", "internal/api",
 			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/audit",
-			"internal/triage", "internal/legacy",
+			"internal/triage", "internal/legacy", "internal/rulecoverage",
 		},
 		beside: slices.Concat(
 			imports("internal/ruleset", "internal/detect"),
 			imports("internal/correlate", "internal/detect"),
 			imports("internal/scan", "internal/ruleset", "internal/detect"),
 			imports("internal/triage", "internal/audit"),
-			imports("internal/api", "internal/ruleset", "internal/triage"),
+			imports("internal/rulecoverage", "internal/ruleset"),
+			imports("internal/api", "internal/ruleset", "internal/rulecoverage", "internal/triage"),
 			imports("internal/web", "internal/ruleset", "internal/audit", "internal/triage"),
 			imports("internal/legacy", "internal/ruleset", "internal/ingest", "internal/triage"),
 		),
 	},
-	{name: "program", packages: []string{"cmd/picket", "internal/doctor", "internal/migrate"}, beside: []string{"cmd/picket→internal/doctor", "cmd/picket→internal/migrate"}},
+	{name: "program", packages: []string{"cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"}, beside: imports("cmd/picket", "internal/backup", "internal/doctor", "internal/migrate")},
 }
 
 // imports returns the entries of layer.beside for one package.
@@ -118,7 +119,11 @@ var adapters = map[string]adapter{
 }
 
 // connectors are packages below several adapters that also import their driver.
-var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis"}
+// The backup copies pages of files that it knows nothing else about.
+var connectors = map[string]string{
+	"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis",
+	"internal/backup": "modernc.org/sqlite",
+}
 
 // effects are packages that reach disk, network or a database.
 var effects = []string{"database/sql", "io/fs", "net", "net/http", "os", "os/exec", "path/filepath", "syscall"}
