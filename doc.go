@@ -73,6 +73,7 @@
 //
 //	internal/detect              the pure engine: events in, matches out
 //	internal/ruleset             the rules: load, watch, packs, enable and disable, publish, test
+//	internal/rulecoverage        which rules can fire on the events that are received
 //	internal/correlate           the elected runner of correlations
 //	internal/worker              receives, detects, saves, acknowledges
 //	internal/ingest              the intake: telemetry, Elasticsearch's bulk API, osquery
@@ -84,7 +85,8 @@
 //	internal/agent               sources, spool, upload
 //	internal/scan                rules over files
 //	internal/doctor              checks an installation
-//	internal/migrate             copies a store into MongoDB
+//	internal/migrate             copies a store into MongoDB; moves what one queue holds into another
+//	internal/backup              writes a data directory into an archive while it is in use; restores it
 //
 //	cmd/picket                   one binary: main.go, a file for each command, and all wiring
 //

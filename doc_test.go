@@ -199,15 +199,15 @@ func TestDeploy(t *testing.T) {
 		}
 		read++
 		text := string(data)
+		for _, m := range metric.FindAllString(text, -1) {
+			if !strings.Contains(metrics, "`"+m+"`") {
+				t.Errorf("%s: there is no metric %s", name, m)
+			}
+		}
 		switch filepath.Ext(name) {
 		case ".json":
 			if !json.Valid(data) {
 				t.Errorf("%s is no JSON", name)
-			}
-			for _, m := range metric.FindAllString(text, -1) {
-				if !strings.Contains(metrics, "`"+m+"`") {
-					t.Errorf("%s: there is no metric %s", name, m)
-				}
 			}
 			continue
 		case ".yml", ".yaml":

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type agentFlags struct {
 	loops                     int
 }
 
+const defaultSpoolDir = "picket-spool"
+
 func newAgent() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
@@ -50,13 +53,14 @@ Sources:
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
 	addTokenFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
 	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
-	fl.StringVar(&f.spool, "spool", "picket-spool", "`DIR` of the spool, created if it does not exist")
+	fl.StringVar(&f.spool, "spool", defaultSpoolDir, "`DIR` of the spool, created if it does not exist")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.BoolVar(&f.insecure, "insecure", false, "allow sending the token to another machine over plain HTTP")
 	fl.StringVar(&f.id, "agent-id", "", "this agent's `ID`, the same as in its token; default: the host's name")
 	fl.Float64Var(&f.speed, "replay-speed", 0, "`PACE` of a replay: 1 as it happened, 0 as fast as possible")
 	fl.IntVar(&f.loops, "replay-loops", 1, "replay `N` times; negative: forever")
+	cmd.AddCommand(newAgentSpool())
 	return cmd
 }
 
@@ -91,14 +95,45 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	if err := os.MkdirAll(f.spool, 0o700); err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	spool, err := sqlitequeue.Open(filepath.Join(f.spool, "spool.db"), sqlitequeue.Options{MaxBytes: f.spoolBytes, IgnoreLost: true, Logger: log})
+	lock, err := agent.LockSpool(f.spool)
+	if errors.Is(err, agent.ErrSpoolInUse) {
+		return withHint(err, "give each agent a --spool of its own")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	spool, err := sqlitequeue.Open(filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, spool.Close()) }()
-	return agent.New(agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
-		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}).Run(ctx)
+	id := f.agentID()
+	log.Info("agent started", "server", f.server, "agent", id, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
+	o := agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
+		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
+	if f.namesAgent() {
+		o.AgentID = id
+	}
+	err = agent.New(o).Run(ctx)
+	if wrong, ok := errors.AsType[*agent.WrongAgentError](err); ok {
+		return withHint(fmt.Errorf("run agent: %w", err), fmt.Sprintf("give --agent-id %s, or the token that picket token create --agent %s prints on the server", wrong.TokenAgentID, wrong.AgentID))
+	}
+	return err
 }
+
+// agentID returns the agent's ID: by default the host's name.
+func (f *agentFlags) agentID() string {
+	if f.id != "" {
+		return f.id
+	}
+	host, _ := os.Hostname() // the process source reports an error
+	return host
+}
+
+// namesAgent reports whether the agent's events name the agent. Those of a replay name
+// whatever is in its file.
+func (f *agentFlags) namesAgent() bool { return f.id != "" || slices.Contains(f.sources, "process") }
 
 // newAgentInputs returns the inputs that --source names.
 func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {

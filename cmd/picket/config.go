@@ -151,7 +151,10 @@ type dataDir string
 func (d dataDir) queueFile() string         { return filepath.Join(string(d), "queue.db") }
 func (d dataDir) diskBufferFile() string    { return filepath.Join(string(d), "spill.db") }
 func (d dataDir) eventsFile() string        { return filepath.Join(string(d), "events.db") }
+func (d dataDir) serverFile() string        { return filepath.Join(string(d), "server.json") }
 func (d dataDir) disabledRulesFile() string { return filepath.Join(string(d), "rules-off") }
+
+func (d dataDir) exceptionDir() string { return filepath.Join(string(d), "exceptions") }
 
 // packDir returns the directory of installed rule packs.
 func (d dataDir) packDir() ruleset.PackDir {

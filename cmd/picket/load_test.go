@@ -35,6 +35,8 @@ type loadTest struct {
 
 	mu       sync.Mutex
 	sent     map[string]bool // event id to whether it matches firstAlertRule
+	accepted []string        // ids of the events that were acknowledged
+	rejected []string        // and of those that were rejected with them
 	requests int
 }
 
@@ -72,6 +74,7 @@ func startLoad(c *testCluster, o loadOptions) *loadTest {
 func (l *loadTest) client(c int) {
 	for n := 0; ; n++ {
 		var body bytes.Buffer
+		var ids, bad []string
 		for i := range loadBatch {
 			id, command := fmt.Sprintf("c%d-%d-%d", c, n, i), "ls -l"
 			if i == n%loadBatch {
@@ -80,10 +83,12 @@ func (l *loadTest) client(c int) {
 			l.mu.Lock()
 			l.sent[id] = command == firstAlertCommand
 			l.mu.Unlock()
+			ids = append(ids, id)
 			fmt.Fprintf(&body, "%s\n", eventJSON(id, fmt.Sprintf("host%d", n%3), command))
 		}
 		if n%7 == 0 {
-			fmt.Fprintf(&body, `{"event_id":"bad-%d-%d","event_type":"process"}`+"\n", c, n)
+			bad = append(bad, fmt.Sprintf("bad-%d-%d", c, n))
+			fmt.Fprintf(&body, `{"event_id":%q,"event_type":"process"}`+"\n", bad[0])
 		}
 		for !l.post(body.Bytes()) {
 			// A connection to a server that is down fails at once; do not spin.
@@ -93,6 +98,9 @@ func (l *loadTest) client(c int) {
 				return
 			}
 		}
+		l.mu.Lock()
+		l.accepted, l.rejected = append(l.accepted, ids...), append(l.rejected, bad...)
+		l.mu.Unlock()
 		l.acked.Add(1)
 		select {
 		case <-l.quit:

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -129,6 +130,20 @@ func (c *testCluster) startServer() *process {
 }
 
 func (c *testCluster) url() string { return "http://" + c.addr }
+
+// request sends a request with a token, and returns its answer.
+func (c *testCluster) request(method, path, token, body string) (status int, answer string) {
+	c.t.Helper()
+	req, err := http.NewRequest(method, c.url()+path, strings.NewReader(body))
+	testenv.Check(c.t, err)
+	req.Header.Set("Authorization", "Token "+token)
+	resp, err := http.DefaultClient.Do(req)
+	testenv.Check(c.t, err)
+	defer resp.Body.Close()
+	content, err := io.ReadAll(resp.Body)
+	testenv.Check(c.t, err)
+	return resp.StatusCode, string(content)
+}
 
 // createToken creates a token with another process.
 func (c *testCluster) createToken(args ...string) string {

@@ -37,7 +37,7 @@ type queueBackend struct {
 	// buffer.
 	open func(ctx context.Context, name string, dir dataDir, o queueOptions) (*openedQueue, error)
 	// diagnose reports on the queue and its server.
-	diagnose func(ctx context.Context, r *doctor.Report, name string, dir dataDir)
+	diagnose func(ctx context.Context, r *doctor.Report, name, durability string, dir dataDir)
 }
 
 var queueBackends = []queueBackend{
@@ -46,7 +46,7 @@ var queueBackends = []queueBackend{
 		local:   true,
 		fsync:   true, // ignored: every commit is fsynced
 		open:    openSQLiteQueue,
-		diagnose: func(ctx context.Context, r *doctor.Report, _ string, dir dataDir) {
+		diagnose: func(ctx context.Context, r *doctor.Report, _, _ string, dir dataDir) {
 			doctor.CheckSQLiteQueue(ctx, r, dir.queueFile())
 		},
 	},
@@ -61,8 +61,8 @@ var queueBackends = []queueBackend{
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q)}, q, q, dir, o)
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
-			doctor.CheckRedisQueue(ctx, r, name)
+		diagnose: func(ctx context.Context, r *doctor.Report, name, durability string, _ dataDir) {
+			doctor.CheckRedisQueue(ctx, r, name, durability == "fsync")
 		},
 	},
 	{
@@ -75,7 +75,7 @@ var queueBackends = []queueBackend{
 			}
 			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q), celery: q}, q, nil, dir, o)
 		},
-		diagnose: func(ctx context.Context, r *doctor.Report, name string, _ dataDir) {
+		diagnose: func(ctx context.Context, r *doctor.Report, name, _ string, _ dataDir) {
 			doctor.CheckCeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
 		},
 	},
@@ -132,6 +132,11 @@ type openedQueue struct {
 	inspectableQueue
 	// ready returns why the intake cannot enqueue, nil if it can.
 	ready func(ctx context.Context) error
+	// local is the file in the data directory: the queue itself or its disk buffer; nil if
+	// there is none.
+	local *sqlitequeue.Queue
+	// buffer is the disk buffer in front of a remote queue; nil if there is none.
+	buffer *diskbuffer.Queue
 	// celery is the queue itself, or the one behind the disk buffer, if that is
 	// on a Celery broker; otherwise nil.
 	celery *celeryqueue.Queue
@@ -157,7 +162,7 @@ func openSQLiteQueue(_ context.Context, _ string, dir dataDir, o queueOptions) (
 		return nil, withAccessHint(err)
 	}
 	ready := statsCheck(q)
-	return &openedQueue{inspectableQueue: q, ready: func(ctx context.Context) error { return cmp.Or(q.Err(), ready(ctx)) }}, nil
+	return &openedQueue{inspectableQueue: q, local: q, ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
 }
 
 // statsCheck returns a readiness check: the queue answers.
@@ -186,7 +191,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
-	return &openedQueue{inspectableQueue: buffered, ready: func(context.Context) error { return buffer.Err() }, celery: q.celery}, nil
+	return &openedQueue{inspectableQueue: buffered, ready: buffered.CheckRoom, local: buffer, buffer: buffered, celery: q.celery}, nil
 }
 
 // resultReporter returns where the workers report results; nil if senders wait for none.

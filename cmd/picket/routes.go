@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/http/pprof"
 	"strings"
 	"time"
 
-	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/ingest"
@@ -17,7 +15,13 @@ import (
 
 // crossOrigin rejects state-changing requests that a browser sends on behalf of
 // another site (CSRF), because browsers attach the session's cookie to them.
-func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
+func crossOrigin(h http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpapi.WriteError(w, r, httpapi.Errorf(http.StatusForbidden, "a browser sent this request from a page of another site"))
+	}))
+	return protection.Handler(h)
+}
 
 // serveRoot serves /: senders with a token get the answer of Elasticsearch, and
 // browsers are redirected to the console.
@@ -39,56 +43,6 @@ func (s *server) addHealthRoutes(mux *httpapi.Mux) {
 	}, httpapi.WriteError)
 	mux.Handle("GET /readyz", s.serveReadiness, writeNotReady)
 	mux.Handle("GET /metrics", s.serveMetrics, httpapi.WriteError)
-}
-
-// serveReadiness answers GET /readyz: whether queue, store and rules are usable.
-func (s *server) serveReadiness(w http.ResponseWriter, r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
-	defer cancel()
-	var e notReadyError
-	e.queue = s.queue.ready(ctx)
-	_, e.store = s.store.Totals(ctx)
-	if s.rules.Engine().Rules().Len() == 0 {
-		e.rules = httpapi.Errorf(http.StatusServiceUnavailable, "no rule is loaded")
-	}
-	if e.queue != nil || e.store != nil || e.rules != nil {
-		return &e
-	}
-	return httpapi.WriteJSON(w, http.StatusOK, e.messages())
-}
-
-// A notReadyError has the errors of the parts that are not usable. The log has them in
-// full.
-type notReadyError struct{ queue, store, rules error }
-
-func (e *notReadyError) Error() string {
-	return errors.Join(e.queue, e.store, e.rules).Error()
-}
-
-// messages returns the state of each part, without what names hosts or files.
-func (e *notReadyError) messages() map[string]string {
-	parts := make(map[string]string)
-	for name, err := range map[string]error{"queue": e.queue, "store": e.store, "rules": e.rules} {
-		parts[name] = "ok"
-		if err != nil {
-			parts[name] = httpapi.ClientMessage(err)
-		}
-	}
-	return parts
-}
-
-// Unwrap makes the status 503.
-func (e *notReadyError) Unwrap() error { return picket.ErrUnavailable }
-
-// writeNotReady answers that the server is not ready.
-func writeNotReady(w http.ResponseWriter, r *http.Request, err error) {
-	e, ok := errors.AsType[*notReadyError](err)
-	if !ok {
-		httpapi.WriteError(w, r, err)
-		return
-	}
-	httpapi.SetErrorHeaders(w, err)
-	httpapi.WriteJSON(w, httpapi.StatusOf(err), e.messages())
 }
 
 // servePprof serves net/http/pprof until ctx ends.

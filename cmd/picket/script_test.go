@@ -28,8 +28,8 @@ import (
 // Besides the commands of testscript they have
 //
 //	serve ARG...             start picket serve on a free port with --data data, set
-//	                         $URL and $ADDR; it runs until the script or stop ends it
-//	stop                     send SIGTERM; the server must exit with status 0
+//	                         $URL and $ADDR; it runs until the script or stopserver ends it
+//	stopserver               send SIGTERM; the server must exit with status 0
 //	token NAME ARG...        create a token and set $NAME to it
 //	http METHOD PATH [FILE]  send a request to $URL with $TOKEN; print status and body
 //	poll REGEXP PATH         repeat a GET until the response matches
@@ -52,7 +52,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": st.serve, "stop": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
+			"serve": st.serve, "stopserver": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
 			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,
 			"zip": scriptZip,
 			"mongo": func(ts *testscript.TestScript, _ bool, args []string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/auth"
+	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -108,7 +109,7 @@ by kill -9.`,
 	addDurationFlag(fl, &f.alertRetention, "alert-retention", "delete closed alerts, with their matches, this `AGE` after their last change; 0: never")
 	f.auditRetention = 365 * day
 	addDurationFlag(fl, &f.auditRetention, "audit-retention", "delete entries of the audit log of this `AGE`, and those beyond a million; 0: only the latter")
-	fl.Int64Var(&f.minFree, "min-free-disk", 256<<20, "`BYTES` of disk to keep free; with less, senders must wait")
+	fl.Int64Var(&f.minFree, "min-free-disk", sqlitequeue.DefaultMinFreeDisk, "`BYTES` of disk to keep free; with less, senders must wait; 0: no minimum")
 	f.legacyWait = time.Minute
 	addDurationFlag(fl, &f.legacyWait, "legacy-wait", "`TIME` that a request of a legacy agent waits for room in the queue")
 	return cmd
@@ -127,12 +128,13 @@ func checkCache(name string) error {
 // dataHint is the hint about a data directory that is not writable.
 const dataHint = "give --data a directory that this user may write to"
 
-// makeDataDir creates a data directory that only its owner can read.
+// makeDataDir creates a data directory that only its owner can read. It refuses one
+// that is partly restored.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return withHint(fmt.Errorf("make data directory: %w", err), dataHint)
 	}
-	return nil
+	return checkRestored(dir)
 }
 
 // checkServe returns an error for settings that are unsafe or without effect.
@@ -159,6 +161,20 @@ func checkServe(f serveFlags) error {
 	}
 	if host, _, err := net.SplitHostPort(f.pprof); f.pprof != "" && (err != nil || !isLoopback(host)) {
 		return usagef("--pprof %q is no loopback address; profiles show what is in memory", f.pprof)
+	}
+	for _, limit := range []struct {
+		flag  string
+		value int64
+	}{
+		{"max-body", f.maxBody}, {"max-decoded", f.maxDecoded}, {"max-events", int64(f.maxEvents)}, {"max-event", int64(f.maxEvent)},
+		{"max-connections", int64(f.maxConns)}, {"queue-bytes", f.queueBytes},
+	} {
+		if limit.value <= 0 {
+			return usagef("--%s %d is not above 0", limit.flag, limit.value)
+		}
+	}
+	if f.minFree < 0 {
+		return usagef("--min-free-disk %d is below 0", f.minFree)
 	}
 	if f.searchTimeout <= 0 {
 		return usagef("--search-timeout %v is not above 0", f.searchTimeout)
@@ -209,6 +225,9 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	base := scheme + "://" + listener.Addr().String()
 	if err := s.createFirstUser(); err != nil {
 		return err
+	}
+	if err := newServerRecord(cmd, listener.Addr().String()).write(dataDir(f.data)); err != nil {
+		log.Warn("writing server.json failed: picket doctor does not find this server by itself", "error", err)
 	}
 	return s.run(listener, base)
 }

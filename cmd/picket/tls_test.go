@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +54,28 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.run(append(args, "--ca-file", cert)...)
+
+	// Doctor asks with TLS, as the running server or the settings say.
+	doctor := func(args ...string) string {
+		cmd := exec.Command("picket", append([]string{"doctor"}, args...)...)
+		cmd.Dir = c.data
+		out, _ := cmd.Output()
+		return string(out)
+	}
+	address := strings.TrimPrefix(p.url, "https://")
+	for _, args := range [][]string{{"--data", "."}, {"--data", ".", "--listen", address}, {"--data", "nothing", "--listen", address, "--tls-cert", cert}, {"--server", p.url, "--ca-file", cert}} {
+		if out := doctor(args...); !strings.Contains(out, "ok    port   the server at "+p.url+" is ready") {
+			t.Errorf("doctor %q: %s", args, out)
+		}
+	}
+	for want, args := range map[string][]string{
+		"speaks TLS, and was asked without": {"--data", "nothing", "--listen", address},
+		"hint: give --ca-file":              {"--server", p.url},
+	} {
+		if out := doctor(args...); !strings.Contains(out, want) || strings.Contains(out, "another program") {
+			t.Errorf("doctor %q: %s", args, out)
+		}
+	}
 	if err := p.stop(); err != nil {
 		t.Error(err)
 	}

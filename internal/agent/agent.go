@@ -4,8 +4,9 @@
 //	source ─▶ batch ─▶ spool (a queue on disk) ─▶ upload ─▶ ack
 //	              checkpoint after that
 //
-// Promise: a spooled batch stays in the spool until the server has answered that
-// it is durable, across kill -9 and any outage of the server. A source whose
+// Promise: a spooled batch stays in the spool until picket's server itself has answered
+// that this batch is durable, across kill -9 and any outage of the server; the answers of
+// proxies, portals and other programs count as an outage. A source whose
 // position can be saved continues after its last spooled event. When the spool
 // is full, lossless sources wait; events of the others are dropped, counted and
 // reported to the server.
@@ -71,7 +72,10 @@ type Spool interface {
 type Options struct {
 	Spool  Spool
 	Client *Client
-	Inputs []Input
+	// AgentID is the agent that the inputs' events name. A token of another agent ends
+	// Run with a *WrongAgentError. "" means that they name none or several.
+	AgentID string
+	Inputs  []Input
 	// Checkpoints store how far inputs have been spooled; nil means that every
 	// input starts at its beginning.
 	Checkpoints Checkpoints
@@ -82,7 +86,10 @@ type Options struct {
 	// RetryDelay bounds the wait before the first retry; 0 means 1 s. It doubles
 	// with each failure, up to MaxRetryDelay; 0 means 1 min.
 	RetryDelay, MaxRetryDelay time.Duration
-	Logger                    *slog.Logger // nil means slog.Default
+	// LostEvents is how many events were lost before the start, such as those of a
+	// damaged spool. They are reported to the server.
+	LostEvents int64
+	Logger     *slog.Logger // nil means slog.Default
 }
 
 func (o Options) withDefaults() Options {
@@ -101,6 +108,9 @@ type Agent struct {
 	log      *slog.Logger
 	counters counters
 	dropped  atomic.Int64 // not yet reported to the server
+	conn     connectionLog
+	// firstAnswer is closed after the first attempt to check the token.
+	firstAnswer chan struct{}
 }
 
 type counters struct {
@@ -114,10 +124,12 @@ type MetricsSnapshot struct {
 	Read, Spooled, Posted, Rejected, Dropped, Retries int64
 }
 
-// New returns an agent that does nothing until Run.
+// New returns an agent that does nothing until Run, which may be called once.
 func New(o Options) *Agent {
 	o = o.withDefaults()
-	return &Agent{opt: o, log: o.Logger}
+	a := &Agent{opt: o, log: o.Logger, conn: connectionLog{log: o.Logger}, firstAnswer: make(chan struct{})}
+	a.dropped.Store(o.LostEvents)
+	return a
 }
 
 // Metrics returns the counters.
@@ -129,33 +141,36 @@ func (a *Agent) Metrics() MetricsSnapshot {
 
 // Run reads and uploads until ctx ends, or until all sources have ended and the
 // spool is empty. Events that were read when ctx ends are spooled, and uploaded
-// by the next Run.
+// by the next Run. An error is one that only a person can repair: a
+// *WrongAgentError, or queue.ErrDamaged of the spool.
 func (a *Agent) Run(ctx context.Context) error {
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var reading sync.WaitGroup
 	for _, in := range a.opt.Inputs {
-		reading.Go(func() { a.readSource(ctx, in) })
+		reading.Go(func() { a.readSource(running, in) })
 	}
-	uploading, stop := context.WithCancel(ctx)
-	defer stop()
 	batchDone := make(chan struct{}, 1)
-	uploaded := make(chan struct{})
+	uploaded := make(chan error, 1)
 	go func() {
-		defer close(uploaded)
-		a.uploadSpool(uploading, batchDone)
+		err := a.uploadSpool(running, batchDone)
+		if err != nil {
+			stop(err)
+		}
+		uploaded <- err
 	}()
 	reading.Wait()
-	for ctx.Err() == nil {
-		s, err := a.opt.Spool.Stats(ctx)
+	for running.Err() == nil {
+		s, err := a.opt.Spool.Stats(running)
 		if err == nil && s.Pending+s.Leased == 0 {
 			break
 		}
 		select {
-		case <-ctx.Done():
+		case <-running.Done():
 		case <-batchDone:
 		case <-time.After(time.Second): // another process may upload from the spool
 		}
 	}
-	stop()
-	<-uploaded
-	return nil
+	stop(nil)
+	return <-uploaded
 }

@@ -24,9 +24,11 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A server records the telemetry that it accepts. answer may respond instead.
+// A server records the telemetry that it accepts. answer may respond instead; it is an
+// answer of picket's to this batch, unless it removes X-Picket-Batch.
 type server struct {
 	*httptest.Server
+	token  agent.TokenInfo                                                    // the zero value: an older server, which does not know
 	answer func(w http.ResponseWriter, r *http.Request, events []string) bool // true: it answered
 
 	mu     sync.Mutex // guards the rest
@@ -47,8 +49,17 @@ func newServer(t *testing.T) *server {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.Method == http.MethodGet && r.URL.Path == "/api/v1/token" {
+		if s.token == (agent.TokenInfo{}) {
+			http.NotFound(w, r)
+			return
+		}
+		json.NewEncoder(w).Encode(s.token)
+		return
+	}
 	s.posts++
 	s.last = r.Header.Clone()
+	w.Header().Set("X-Picket-Batch", r.Header.Get("X-Picket-Batch"))
 	z, err := zstd.NewReader(r.Body)
 	if err != nil {
 		panic(err)

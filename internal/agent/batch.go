@@ -39,10 +39,15 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 	age := time.NewTimer(time.Hour)
 	defer age.Stop()
 	flush := func() {
-		if b.events > 0 {
-			a.spoolBatch(ctx, in, &b)
-			b = batch{}
+		if b.events == 0 {
+			return
 		}
+		a.awaitFirstAnswer(ctx)
+		// The server would reject events that name the wrong agent.
+		if _, wrong := errors.AsType[*WrongAgentError](context.Cause(ctx)); !wrong {
+			a.spoolBatch(ctx, in, &b)
+		}
+		b = batch{}
 	}
 	for {
 		select {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/queue"
 )
 
 // ClientOptions configure how to reach a server.
@@ -37,8 +38,9 @@ var ErrPlainHTTP = fmt.Errorf("plain http would show it to the network: %w", pic
 
 // A Client posts telemetry.
 type Client struct {
-	url, token, agent string
-	http              *http.Client
+	server       *url.URL
+	token, agent string
+	http         *http.Client
 }
 
 // NewClient returns a client. A server address that would expose the token is
@@ -59,9 +61,9 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		url:   u.JoinPath("api/v1/telemetry/").String(),
-		token: o.Token,
-		agent: "picket-agent/" + cmp.Or(o.Version, "dev"),
+		server: u,
+		token:  o.Token,
+		agent:  "picket-agent/" + cmp.Or(o.Version, "dev"),
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   cmp.Or(o.Timeout, time.Minute),
@@ -102,70 +104,127 @@ type RejectedEvent struct {
 	Reason  string `json:"reason"`
 }
 
-// A AcceptedResponse is the server's answer to a batch that it accepted.
-type AcceptedResponse struct {
-	Rejected []RejectedEvent
-}
-
-// A StatusError is an HTTP answer other than success.
-type StatusError struct {
-	Status     int
-	Message    string
-	RetryAfter time.Duration   // 0: not given
-	Rejected   []RejectedEvent // of a 400 that names the events
-}
-
-func (e *StatusError) Error() string {
-	return fmt.Sprintf("server answered %d %s: %s", e.Status, http.StatusText(e.Status), e.Message)
-}
+// batchHeader names the batch of a request. The server's answer repeats it.
+const batchHeader = "X-Picket-Batch"
 
 // maxResponseBytes bounds what is read of a response.
 const maxResponseBytes = 4 << 20
 
-// Post sends body, a JSON array compressed with zstd, and returns once the server
-// has it on disk. dropped is how many events were dropped since the last Post.
-func (c *Client) Post(ctx context.Context, body []byte, droppedEvents int64) (AcceptedResponse, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+// Post sends a batch, a JSON array compressed with zstd. It returns without an error
+// only if picket itself has answered that it has this batch on disk; any other program
+// between the agent and the server can answer 201 as well. All other answers are an
+// *AnswerError. droppedEvents is how many events were lost since the last Post.
+func (c *Client) Post(ctx context.Context, b queue.Message, droppedEvents int64) ([]RejectedEvent, error) {
+	req, err := c.newRequest(ctx, http.MethodPost, "api/v1/telemetry/", bytes.NewReader(b.Payload))
 	if err != nil {
-		return AcceptedResponse{}, fmt.Errorf("post batch: %w", err)
+		return nil, fmt.Errorf("post batch: %w", err)
 	}
-	req.Header.Set("Authorization", "Token "+c.token)
+	req.Header.Set(batchHeader, b.ID)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Content-Encoding", "zstd")
-	req.Header.Set("User-Agent", c.agent)
 	if droppedEvents > 0 {
 		req.Header.Set("X-Picket-Dropped", strconv.FormatInt(droppedEvents, 10))
 	}
+	res, body, err := c.do(req)
+	if err != nil {
+		return nil, fmt.Errorf("post batch: %w", err)
+	}
+	var a telemetryAnswer
+	err = json.Unmarshal(body, &a)
+	named := res.Header.Get(batchHeader)
+	fromPicket := err == nil && named == b.ID
+	if named == "" { // an older server, or a proxy removed the header
+		fromPicket = err == nil && a.concerns(b.Events)
+	}
+	if fromPicket && res.StatusCode == http.StatusCreated && a.Status == "accepted" {
+		return a.rejectedEvents(), nil
+	}
+	e := newAnswerError(res, body)
+	e.FromPicket = fromPicket
+	if fromPicket && res.StatusCode == http.StatusBadRequest {
+		e.Rejected = a.rejectedEvents()
+	}
+	return nil, e
+}
+
+// A TokenInfo is for whom a token posts telemetry.
+type TokenInfo struct {
+	Kind string `json:"kind"` // "agent" or "collector"
+	Name string `json:"name"` // the agent's id, or the collector's name
+}
+
+// Token asks the server for whom the client's token posts telemetry. Older servers do
+// not know, and answer 404.
+func (c *Client) Token(ctx context.Context) (TokenInfo, error) {
+	req, err := c.newRequest(ctx, http.MethodGet, "api/v1/token", nil)
+	if err != nil {
+		return TokenInfo{}, fmt.Errorf("check token: %w", err)
+	}
+	res, body, err := c.do(req)
+	if err != nil {
+		return TokenInfo{}, fmt.Errorf("check token: %w", err)
+	}
+	var t TokenInfo
+	if res.StatusCode == http.StatusOK && json.Unmarshal(body, &t) == nil && t.Name != "" {
+		return t, nil
+	}
+	e := newAnswerError(res, body)
+	var refusal struct{ Error string }
+	e.FromPicket = json.Unmarshal(body, &refusal) == nil && refusal.Error != ""
+	return TokenInfo{}, e
+}
+
+func (c *Client) newRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.server.JoinPath(path).String(), body)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Token "+c.token)
+	req.Header.Set("User-Agent", c.agent)
+	return req, nil
+}
+
+// do sends a request and reads the answer. If the body of the answer is cut off, only an
+// answer that is an error anyway is returned.
+func (c *Client) do(req *http.Request) (*http.Response, []byte, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
-		return AcceptedResponse{}, fmt.Errorf("post batch: %w", err)
+		return nil, nil, err
 	}
 	defer res.Body.Close()
-	responseBody, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
-	switch {
-	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated:
-		return AcceptedResponse{}, newStatusError(res, responseBody)
-	case err != nil:
-		return AcceptedResponse{}, fmt.Errorf("post batch: read answer: %w", err)
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxResponseBytes))
+	if err != nil && res.StatusCode < 300 {
+		return nil, nil, fmt.Errorf("read answer: %w", err)
 	}
-	return AcceptedResponse{Rejected: parseRejectedEvents(responseBody)}, nil
+	return res, body, nil
 }
 
-func newStatusError(res *http.Response, responseBody []byte) error {
-	e := &StatusError{Status: res.StatusCode, RetryAfter: parseRetryAfter(res.Header.Get("Retry-After"), time.Now())}
-	if res.StatusCode == http.StatusBadRequest {
-		e.Rejected = parseRejectedEvents(responseBody)
-	}
-	e.Message = strings.TrimSpace(string(responseBody[:min(len(responseBody), 300)]))
-	return e
+// A telemetryAnswer is picket's answer to a batch, of which at least one event was
+// accepted or all were rejected.
+type telemetryAnswer struct {
+	Status    string          `json:"status"`
+	BatchSize *int            `json:"batch_size"`
+	Errors    json.RawMessage `json:"errors"`
 }
 
-// parseRejectedEvents returns the events that an answer names as rejected. Its errors
-// are a list of {index, event_id, reason}, or one object or null for each event
-// of the batch, empty for an accepted one.
-func parseRejectedEvents(responseBody []byte) []RejectedEvent {
-	var a struct{ Errors json.RawMessage }
-	if json.Unmarshal(responseBody, &a) != nil || len(a.Errors) == 0 {
+// concerns reports whether the answer is about a batch of so many events. It is for
+// servers that do not name the batch.
+func (a *telemetryAnswer) concerns(events int) bool {
+	var errs []json.RawMessage
+	switch a.Status {
+	case "accepted":
+		return a.BatchSize != nil && *a.BatchSize == events
+	case "error":
+		return json.Unmarshal(a.Errors, &errs) == nil && len(errs) == events
+	}
+	return false
+}
+
+// rejectedEvents returns the events that the answer names as rejected. Its errors are a
+// list of {index, event_id, reason}, or one object or null for each event of the batch,
+// empty for an accepted one.
+func (a *telemetryAnswer) rejectedEvents() []RejectedEvent {
+	if len(a.Errors) == 0 {
 		return nil
 	}
 	var list []map[string]any
@@ -193,17 +252,4 @@ func parseRejectedEvents(responseBody []byte) []RejectedEvent {
 		all = append(all, r)
 	}
 	return all
-}
-
-// parseRetryAfter parses a Retry-After header: seconds or a date. It returns at most
-// ten minutes.
-func parseRetryAfter(header string, now time.Time) time.Duration {
-	const most = 10 * time.Minute
-	if n, err := strconv.Atoi(header); err == nil && n > 0 {
-		return min(time.Duration(min(n, 3600))*time.Second, most)
-	}
-	if t, err := http.ParseTime(header); err == nil && t.After(now) {
-		return min(t.Sub(now), most)
-	}
-	return 0
 }

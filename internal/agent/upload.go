@@ -15,12 +15,19 @@ import (
 )
 
 // uploadSpool posts the batches of the spool in order until ctx ends. It signals on
-// batchDone after each.
-func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) {
+// batchDone after each. An error is one that a retry cannot help.
+func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) error {
+	if err := a.checkToken(ctx); err != nil {
+		return err
+	}
 	for failures := 0; ctx.Err() == nil; {
 		ds, err := a.opt.Spool.Receive(ctx, 8)
 		if err != nil {
-			if ctx.Err() == nil {
+			switch {
+			case ctx.Err() != nil:
+			case errors.Is(err, queue.ErrDamaged):
+				return err
+			default:
 				failures++
 				a.log.Error("reading the spool failed; retrying", "error", err)
 				a.retryPolicy().Wait(ctx, failures)
@@ -36,98 +43,72 @@ func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) {
 			}
 		}
 	}
+	return nil
 }
 
-// uploadBatch posts one batch until the server accepts or rejects it, or ctx
-// ends. It blocks, because the next batch must not overtake this one.
+// uploadBatch posts one batch until the server accepts or refuses it, or ctx ends. It
+// blocks, because the next batch must not overtake this one.
 func (a *Agent) uploadBatch(ctx context.Context, d queue.Delivery) {
-	failures, unavailable := 0, false
-	for ctx.Err() == nil {
-		err := a.postOrSplit(ctx, d.Payload, d.Events)
+	for failures := 1; ctx.Err() == nil; failures++ {
+		refused, err := a.postOrSplit(ctx, d.Message)
 		if err == nil {
-			if unavailable {
-				a.log.Info("server accepts events again")
-			}
-			a.ackOrBury(ctx, d, nil)
+			a.conn.succeeded()
+			a.ackOrBury(ctx, d, refused)
 			return
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		failures++
 		a.counters.retries.Add(1)
-		wait := a.retryPolicy().Delay(failures)
-		status, _ := errors.AsType[*StatusError](err)
-		switch {
-		case status == nil: // no answer
-		case status.Status == http.StatusBadRequest:
-			a.log.Error("server rejected a whole batch; it is kept as a dead letter", "events", d.Events, "error", err)
-			a.counters.rejected.Add(int64(d.Events))
-			a.ackOrBury(ctx, d, err)
-			return
-		case status.RetryAfter > 0:
-			wait = status.RetryAfter + rand.N(status.RetryAfter/4+1)
-		case status.Status >= 500 || status.Status == http.StatusTooManyRequests:
-		default: // the token or the address is wrong: only a person can fix it
-			wait = a.opt.MaxRetryDelay - rand.N(a.opt.MaxRetryDelay/2+1)
-		}
-		if !unavailable {
-			unavailable = true
-			a.log.Warn("server does not accept events; keeping and retrying them", "hint", uploadHint(status), "error", err)
-		}
-		backoff.Sleep(ctx, wait)
+		a.waitAfterFailure(ctx, err, failures)
 	}
 }
 
-// uploadHint returns what the user can do about a failed upload.
-func uploadHint(e *StatusError) string {
-	switch {
-	case e == nil:
-		return "is the server running, and does the network reach it?"
-	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
-		return "the token is not valid there: make one with picket token create"
-	case e.Status == http.StatusTooManyRequests || e.Status >= 500:
-		return "the server is busy or failing; nothing is lost"
-	default:
-		return "is this the address of a picket server?"
+// ackOrBury acks d or, if the server refused all or some of it, leaves dead letters in
+// its place.
+func (a *Agent) ackOrBury(ctx context.Context, d queue.Delivery, refused []queue.DeadLetter) {
+	for _, l := range refused {
+		a.counters.rejected.Add(int64(l.Events))
+		a.log.Error("server refused events; they are kept as a dead letter in the spool",
+			"events", l.Events, "hint", "picket agent spool list shows it", "error", l.Cause)
 	}
-}
-
-// ackOrBury acks d or, if there is a cause, dead-letters it.
-func (a *Agent) ackOrBury(ctx context.Context, d queue.Delivery, cause error) {
 	end := context.WithoutCancel(ctx)
 	var err error
-	if cause == nil {
+	if len(refused) == 0 {
 		err = a.opt.Spool.Ack(end, d)
 	} else {
-		err = a.opt.Spool.Bury(end, d, queue.DeadLetter{Reason: queue.Failed, Cause: cause.Error(), Events: d.Events, Time: time.Now(), Payload: d.Payload})
+		err = a.opt.Spool.Bury(end, d, refused...)
 	}
 	if err != nil {
 		a.log.Error("removing an uploaded batch from the spool failed; it will be uploaded again", "error", err)
 	}
 }
 
-// postOrSplit posts a body of eventCount events. A body that is too large is posted in halves. If
-// the second half fails, both are posted again, and the server recognises the
-// first by its ids.
-func (a *Agent) postOrSplit(ctx context.Context, body []byte, eventCount int) error {
+// postOrSplit posts a batch. One that is too large for the server is posted in halves. If the second half fails, both are posted again, and the
+// server recognises the first by its events' ids. It returns what picket itself refused.
+func (a *Agent) postOrSplit(ctx context.Context, b queue.Message) (refused []queue.DeadLetter, err error) {
 	dropped := a.dropped.Load()
-	res, err := a.opt.Client.Post(ctx, body, dropped)
-	status, _ := errors.AsType[*StatusError](err)
+	rejected, err := a.opt.Client.Post(ctx, b, dropped)
+	answer, _ := errors.AsType[*AnswerError](err)
 	switch {
 	case err == nil:
-		a.logRejected(res.Rejected)
-		a.counters.posted.Add(int64(eventCount - len(res.Rejected)))
-	case status != nil && status.Status == http.StatusBadRequest && len(status.Rejected) > 0:
-		// The server rejected each event; retrying would not help.
-		a.logRejected(status.Rejected)
-	case status != nil && status.Status == http.StatusRequestEntityTooLarge:
-		return a.sendHalves(ctx, body)
+		a.counters.posted.Add(int64(b.Events - len(rejected)))
+	case answer == nil:
+		return nil, err
+	case len(answer.Rejected) > 0:
+		rejected = answer.Rejected // the server has them as dead letters
+	case !answer.refuses():
+		return nil, err
+	case answer.Status == http.StatusRequestEntityTooLarge && b.Events > 1:
+		return a.postHalves(ctx, b)
 	default:
-		return err
+		return []queue.DeadLetter{deadLetter(b, answer.Error())}, nil
 	}
+	a.logRejected(rejected)
 	a.dropped.Add(-dropped)
-	return nil
+	return nil, nil
+}
+
+// deadLetter returns the dead letter of a batch that the server refuses.
+func deadLetter(b queue.Message, cause string) queue.DeadLetter {
+	return queue.DeadLetter{Reason: queue.Failed, Cause: cause, Events: b.Events, Time: time.Now(), Payload: b.Payload}
 }
 
 // logRejected counts rejected events and logs the first of them.
@@ -143,32 +124,37 @@ func (a *Agent) logRejected(rs []RejectedEvent) {
 	}
 }
 
-// sendHalves posts the two halves of a body.
-func (a *Agent) sendHalves(ctx context.Context, body []byte) error {
-	plain, err := zst.Decompress(nil, body)
-	if err != nil {
-		return &StatusError{Status: http.StatusBadRequest, Message: fmt.Sprintf("too large, and damaged: %v", err)}
-	}
+// postHalves posts the two halves of a batch.
+func (a *Agent) postHalves(ctx context.Context, b queue.Message) (refused []queue.DeadLetter, err error) {
 	var events []json.RawMessage
-	if err := json.Unmarshal(plain, &events); err != nil {
-		return &StatusError{Status: http.StatusBadRequest, Message: fmt.Sprintf("too large, and not an array: %v", err)}
+	plain, err := zst.Decompress(nil, b.Payload)
+	if err == nil {
+		err = json.Unmarshal(plain, &events)
 	}
-	if len(events) <= 1 {
-		a.logRejected([]RejectedEvent{{Reason: fmt.Sprintf("larger than the server accepts: %d bytes", len(plain))}})
-		return nil
+	if err == nil && len(events) != b.Events {
+		err = fmt.Errorf("%d events instead of %d", len(events), b.Events)
 	}
-	for _, half := range [][]json.RawMessage{events[:len(events)/2], events[len(events)/2:]} {
-		var b batch
-		for _, e := range half {
-			b.add(e)
+	if err != nil {
+		return []queue.DeadLetter{deadLetter(b, fmt.Sprintf("too large for the server, and damaged: %v", err))}, nil
+	}
+	for _, part := range [][]json.RawMessage{events[:len(events)/2], events[len(events)/2:]} {
+		var half batch
+		for _, e := range part {
+			half.add(e)
 		}
-		if err := a.postOrSplit(ctx, b.message().Payload, len(half)); err != nil {
-			return err
+		dead, err := a.postOrSplit(ctx, half.message())
+		if err != nil {
+			return nil, err
 		}
+		refused = append(refused, dead...)
 	}
-	return nil
+	return refused, nil
 }
 
 func (a *Agent) retryPolicy() backoff.Policy {
 	return backoff.Policy{First: a.opt.RetryDelay, Max: a.opt.MaxRetryDelay}
 }
+
+// withJitter returns d and up to a quarter more, so that agents that were told to wait do
+// not retry together.
+func withJitter(d time.Duration) time.Duration { return d + rand.N(d/4+1) }

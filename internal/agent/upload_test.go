@@ -113,7 +113,7 @@ func TestRejectedEvents(t *testing.T) {
 }
 
 // A batch that is too large is split until its parts are accepted. An event that
-// is too large by itself is rejected.
+// is too large by itself becomes a dead letter.
 func TestTooLarge(t *testing.T) {
 	s, src := newServer(t), numbered(20)
 	const huge = 13
@@ -121,14 +121,25 @@ func TestTooLarge(t *testing.T) {
 	s.answer = func(w http.ResponseWriter, _ *http.Request, events []string) bool {
 		if len(events) > 3 || strings.Contains(strings.Join(events, ""), "huge") {
 			w.WriteHeader(413)
+			fmt.Fprint(w, `{"detail":"the event is larger than 1048576 bytes"}`)
 			return true
 		}
 		return false
 	}
-	m := run(t, fastOptions(t, s, newSpool(t, sqlitequeue.Options{}), src))
+	spool := newSpool(t, sqlitequeue.Options{})
+	m := run(t, fastOptions(t, s, spool, src))
 	wantEvents(t, s, list{events: append(src.events[:huge:huge], src.events[huge+1:]...)})
 	if m.Posted != 19 || m.Rejected != 1 {
 		t.Errorf("metrics %+v", m)
+	}
+	dead, err := spool.DeadLetters(t.Context(), 0, 10)
+	testenv.Check(t, err)
+	if len(dead.DeadLetters) != 1 || dead.DeadLetters[0].Events != 1 || !strings.Contains(dead.DeadLetters[0].Cause, "larger than 1048576") {
+		t.Fatalf("dead letters %+v", dead.DeadLetters)
+	}
+	content, err := zst.Decompress(nil, dead.DeadLetters[0].Payload)
+	if string(content) != "["+`{"event_id":"huge"}`+"]" || err != nil {
+		t.Errorf("dead letter of %q, %v", content, err)
 	}
 }
 
@@ -178,7 +189,7 @@ func TestSpoolFull(t *testing.T) {
 
 func TestReportsDropped(t *testing.T) {
 	s := newServer(t)
-	_, err := newClient(t, s.URL).Post(t.Context(), zst.CompressForSpeed(nil, []byte(`[{}]`)), 7)
+	_, err := newClient(t, s.URL).Post(t.Context(), queue.Message{ID: "b", Events: 1, Payload: zst.CompressForSpeed(nil, []byte(`[{}]`))}, 7)
 	testenv.Check(t, err)
 	if s.dropped != 7 {
 		t.Errorf("%d events reported as dropped, want 7", s.dropped)
@@ -238,7 +249,7 @@ func TestTLS(t *testing.T) {
 
 	c, err = agent.NewClient(agent.ClientOptions{Server: s.URL})
 	testenv.Check(t, err)
-	if _, err := c.Post(t.Context(), nil, 0); err == nil {
+	if _, err := c.Post(t.Context(), queue.Message{}, 0); err == nil {
 		t.Error("posted to a server with an untrusted certificate")
 	}
 }

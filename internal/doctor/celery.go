@@ -10,6 +10,7 @@ import (
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/queue/celeryqueue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // CheckCeleryQueue checks what operators of Celery check first when a task stays
@@ -28,7 +29,7 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 		return
 	}
 	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
-	if ws := s.Warnings(); len(ws) > 0 {
+	if ws := s.Warnings(redisurl.FsyncUnsupported); len(ws) > 0 {
 		r.addFailure("broker", ws[0], "%s", text)
 	} else {
 		r.addOK("broker", "%s", text)

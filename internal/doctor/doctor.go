@@ -9,10 +9,11 @@ import "fmt"
 
 // A Finding is the result of one check.
 type Finding struct {
-	Check string `json:"check"`
-	OK    bool   `json:"ok"`
-	Text  string `json:"text"`
-	Hint  string `json:"hint,omitempty"` // what to do about a failure
+	Check   string `json:"check"`
+	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning,omitempty"` // ok, but worth to know
+	Text    string `json:"text"`
+	Hint    string `json:"hint,omitempty"` // what to do about a failure or a warning
 }
 
 // A Report collects the findings of checks in their order.
@@ -32,6 +33,16 @@ func (r *Report) addOK(check, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{Check: check, OK: true, Text: fmt.Sprintf(format, args...)})
 }
 
+func (r *Report) addWarning(check, hint, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{Check: check, OK: true, Warning: true, Text: fmt.Sprintf(format, args...), Hint: hint})
+}
+
 func (r *Report) addFailure(check, hint, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{Check: check, Text: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// ReportHiddenSetting reports that a flag of the running server is unknown.
+func ReportHiddenSetting(r *Report, flag string) {
+	r.addWarning(flag, "give --"+flag+" as the server has it, best in the environment or the config file",
+		"not checked: the URL that the server uses may contain a password, so the data directory does not have it")
 }

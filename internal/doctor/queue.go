@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/redisurl"
 )
 
 // CheckSQLiteQueue checks the queue in a file.
@@ -27,8 +29,9 @@ func CheckSQLiteQueue(ctx context.Context, r *Report, path string) {
 	checkBacklog(ctx, r, q)
 }
 
-// CheckRedisQueue checks a queue on Redis and the settings of its server.
-func CheckRedisQueue(ctx context.Context, r *Report, url string) {
+// CheckRedisQueue checks a queue on Redis and the settings of its server. fsync is whether
+// the server of picket runs with --redis-durability fsync.
+func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 	q, err := redisqueue.Open(ctx, url, redisqueue.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.addFailure("queue", "is Redis running? the URL is redis://[user:password@]host:port/0, or rediss:// for TLS", "%v", err)
@@ -41,8 +44,12 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string) {
 		return
 	}
 	text := fmt.Sprintf("Redis %s, %d shards, appendonly %t, appendfsync %s, maxmemory %s %s, WAITAOF %t; accepted events survive %s",
-		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.DescribeDurability(false))
-	if ws := s.Warnings(); len(ws) > 0 {
+		s.Version, s.Shards, s.AppendOnly, cmp.Or(s.AppendFsync, "unknown"), cmp.Or(s.MaxMemory, "unknown"), s.MaxMemoryPolicy, s.WaitAOF, s.DescribeDurability(fsync))
+	wait := redisurl.FsyncNotAwaited
+	if fsync {
+		wait = redisurl.FsyncAwaited
+	}
+	if ws := s.Warnings(wait); len(ws) > 0 {
 		r.addFailure("redis", ws[0], "%s", text)
 	} else {
 		r.addOK("redis", "%s", text)
@@ -50,18 +57,53 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string) {
 	checkBacklog(ctx, r, q)
 }
 
-// checkBacklog checks that the messages of a queue are processed, and that there are
-// no dead letters.
+// checkBacklog checks that the messages of a queue are processed, and what its dead
+// letters are.
 func checkBacklog(ctx context.Context, r *Report, q queue.Inspector) {
 	st, err := q.Stats(ctx)
 	switch {
 	case err != nil:
 		r.addFailure("queue", "", "%v", err)
+		return
 	case st.OldestAge > 60:
 		r.addFailure("queue", "is a worker running? its log says what keeps it", "%d messages wait, the oldest for %.0f s", st.Pending+st.Leased, st.OldestAge)
-	case st.Dead > 0:
-		r.addFailure("queue", "picket queue dead shows the causes, picket queue requeue --all puts them back", "%d dead letters", st.Dead)
 	default:
 		r.addOK("queue", "%d messages wait", st.Pending+st.Leased)
+	}
+	if st.Dead > 0 {
+		checkDeadLetters(ctx, r, q)
+	}
+}
+
+// maxCheckedDeadLetters is how many dead letters are looked at, the newest.
+const maxCheckedDeadLetters = 1000
+
+// checkDeadLetters reports dead letters: a failure if workers could not process what was
+// accepted; a warning if senders were told that their events were rejected.
+func checkDeadLetters(ctx context.Context, r *Report, q queue.Inspector) {
+	page, err := q.DeadLetters(ctx, 0, maxCheckedDeadLetters)
+	if err != nil {
+		r.addFailure("queue", "", "%v", err)
+		return
+	}
+	var failed, rejected []queue.DeadLetter
+	for _, l := range page.DeadLetters {
+		if l.Reason == queue.Rejected {
+			rejected = append(rejected, l)
+		} else {
+			failed = append(failed, l)
+		}
+	}
+	more := ""
+	if page.Next != 0 {
+		more = ", and there are older ones"
+	}
+	if len(failed) > 0 {
+		r.addFailure("queue", "picket queue dead shows the causes; once a cause is gone, picket queue requeue ID puts the event back; picket queue purge ID deletes it",
+			"%d dead letters that workers could not process%s; the newest, of %s: %s", len(failed), more, failed[0].Time.Format(time.DateTime), failed[0].Cause)
+	}
+	if len(rejected) > 0 {
+		r.addWarning("queue", "picket queue dead shows the causes; correct what sends such events, then picket queue purge ID deletes them",
+			"%d dead letters of rejected events%s; the newest, of %s: %s", len(rejected), more, rejected[0].Time.Format(time.DateTime), rejected[0].Cause)
 	}
 }

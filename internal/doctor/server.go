@@ -1,13 +1,18 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +21,6 @@ import (
 
 // A Server is the server to check.
 type Server struct {
-	Listen string // its address
 	URL    string // its base URL
 	Token  string // an agent's or collector's token to try; "": none
 	Client *http.Client
@@ -31,28 +35,72 @@ func (s *Server) Check(ctx context.Context, r *Report) {
 	}
 }
 
+// address returns the host and port of the server, and what it is asked with.
+func (s *Server) address() (address, scheme string, err error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return "", "", err
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(u.Hostname(), port), u.Scheme, nil
+}
+
 // checkPort checks that the program that listens is a picket server that is ready.
 func (s *Server) checkPort(ctx context.Context, r *Report) {
-	conn, err := net.DialTimeout("tcp", s.Listen, 2*time.Second)
+	address, scheme, err := s.address()
 	if err != nil {
-		r.addFailure("port", "start it with picket serve", "no server answers at %s", s.Listen)
+		r.addFailure("port", "a URL is as in https://picket.example.org:8000", "%v", err)
+		return
+	}
+	conn, err := net.DialTimeout("tcp", address, 2*time.Second)
+	if err != nil {
+		r.addFailure("port", "start it with picket serve", "no server answers at %s", address)
 		return
 	}
 	conn.Close()
 	body, _, err := s.get(ctx, "/healthz")
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	switch _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); {
+	case untrusted:
 		r.addFailure("port", "give --ca-file the certificates that sign the server's", "%v", err)
 		return
-	}
-	if err != nil || !strings.Contains(body, `"status":"ok"`) {
-		r.addFailure("port", "give picket serve --listen another address", "%s belongs to another program", s.Listen)
+	case scheme == "http" && strings.Contains(body, "HTTP request to an HTTPS server"):
+		r.addFailure("port", "give --server https://"+address+", and --ca-file if its certificate is of a CA of your own", "the server at %s speaks TLS, and was asked without", address)
+		return
+	case err != nil && strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		r.addFailure("port", "give --server http://"+address, "the server at %s speaks no TLS, and was asked with it", address)
+		return
+	case err != nil || !strings.Contains(body, `"status":"ok"`):
+		r.addFailure("port", "give picket serve --listen another address", "%s belongs to another program", address)
 		return
 	}
-	if body, _, err = s.get(ctx, "/readyz"); err != nil {
-		r.addFailure("port", "", "the server is not ready: %s", strings.TrimSpace(body))
-		return
+	body, _, err = s.get(ctx, "/readyz")
+	notes := readinessNotes(body)
+	switch {
+	case err != nil:
+		r.addFailure("port", "", "the server is not ready: %s", cmp.Or(notes, strings.TrimSpace(body), err.Error()))
+	case notes != "":
+		r.addWarning("port", "", "the server at %s is ready, but %s", s.URL, notes)
+	default:
+		r.addOK("port", "the server at %s is ready", s.URL)
 	}
-	r.addOK("port", "the server at %s is ready", s.URL)
+}
+
+// readinessNotes returns what an answer of /readyz says about parts that are not just ok.
+func readinessNotes(body string) string {
+	var parts map[string]string
+	if json.Unmarshal([]byte(body), &parts) != nil {
+		return ""
+	}
+	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if parts[name] != "ok" {
+			notes = append(notes, name+": "+parts[name])
+		}
+	}
+	return strings.Join(notes, "; ")
 }
 
 // get returns the body and header of a path of the server.

@@ -97,8 +97,10 @@ func ClientMessage(err error) string {
 		return err.Error()
 	case ok:
 		return forClient.Error()
+	case errors.Is(err, queue.ErrDiskFull):
+		return "the server's disk is nearly full; keep the events and try again"
 	case errors.Is(err, queue.ErrFull):
-		return queue.ErrFull.Error()
+		return "the queue is full; keep the events and try again"
 	case status == http.StatusServiceUnavailable:
 		return "temporarily unavailable; the server's log has the cause"
 	}

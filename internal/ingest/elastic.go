@@ -21,11 +21,11 @@ const elasticVersion = "8.17.0"
 // it.
 func (h *Handler) elasticRoutes(mux *httpapi.Mux) {
 	for _, pattern := range []string{"POST /_bulk", "PUT /_bulk", "POST /_bulk/{$}", "PUT /_bulk/{$}"} {
-		mux.Handle(pattern, withElasticHeaders(h.elasticAPI), WriteElastic)
+		mux.Handle(pattern, withElasticHeaders(h.counted(h.elasticAPI)), WriteElastic)
 	}
 	// An index can have any name, so no pattern can match its paths without
 	// matching others. The fallback is tried only if no route matches.
-	mux.Fallback(isElastic, withElasticHeaders(h.elasticAPI), WriteElastic)
+	mux.Fallback(isElastic, withElasticHeaders(h.counted(h.elasticAPI)), WriteElastic)
 }
 
 // nonIndexSegments are the first path elements that are never an index.

@@ -64,6 +64,7 @@ type Handler struct {
 	// otherHosts counts the events of agents that name another host than their tokens are
 	// bound to; otherHostsMinute is when the last of them were logged.
 	otherHosts, otherHostsMinute atomic.Int64
+	refused                      refusalCounter
 }
 
 // A readerPool limits how many goroutines read events at the same time. Each reader
@@ -87,8 +88,8 @@ func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.R
 	return f(r)
 }
 
-// AgentDroppedEvents returns how many events agents have reported as dropped, because
-// their spools were full, since the process started.
+// AgentDroppedEvents returns how many events agents have reported as lost, because their
+// spools were full or damaged, since the process started.
 func (h *Handler) AgentDroppedEvents() int64 { return h.agentDropped.Load() }
 
 // OtherHostEvents returns how many events of agents have named another host than their
@@ -144,12 +145,13 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 
 // Routes adds the intake's paths to mux.
 func (h *Handler) Routes(mux *httpapi.Mux) {
-	telemetry := h.timed(h.opt.WrapTelemetry(h.telemetry))
+	telemetry := repeatBatchHeader(h.counted(h.timed(h.opt.WrapTelemetry(h.telemetry))))
 	for _, path := range []string{"/api/v1/telemetry/{$}", "/api/v1/telemetry", "/telemetry", "/telemetry/{$}"} {
 		mux.Handle("POST "+path, telemetry, h.opt.WriteError)
 		mux.Handle(path, h.notAllowed, h.opt.WriteError)
 	}
-	mux.Handle("POST /api/v1/osquery/log", h.timed(h.osqueryLog), httpapi.WriteError)
+	mux.Handle("GET /api/v1/token", h.describeToken, httpapi.WriteError)
+	mux.Handle("POST /api/v1/osquery/log", h.counted(h.timed(h.osqueryLog)), httpapi.WriteError)
 	mux.Handle("POST /api/v1/osquery/enroll", h.osqueryEnroll, httpapi.WriteError)
 	h.elasticRoutes(mux)
 }

@@ -29,7 +29,7 @@ func (t *slotTier) acquire(ctx context.Context, sender string) error {
 	ctx, cancel := context.WithTimeout(ctx, slotWait)
 	defer cancel()
 	if err := t.slots.Acquire(ctx, sender); err != nil {
-		return &httpapi.Error{Status: http.StatusServiceUnavailable, RetryAfter: 1, Err: fmt.Errorf("wait for memory: %w", err)}
+		return &httpapi.Error{Status: http.StatusServiceUnavailable, RetryAfter: 1, Err: &busyError{fmt.Errorf("wait for memory: %w", err)}}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +19,12 @@ import (
 // ErrFull is returned by Enqueue when the queue holds MaxBytes or its disk is
 // almost full.
 var ErrFull = fmt.Errorf("queue full: %w", picket.ErrUnavailable)
+
+// ErrDiskFull is the ErrFull of a queue whose disk is almost full.
+var ErrDiskFull = fmt.Errorf("disk nearly full: %w", ErrFull)
+
+// ErrDamaged is returned when the queue's file cannot be read, and a retry cannot help.
+var ErrDamaged = errors.New("queue file damaged")
 
 // A Message is one batch on its way to a worker.
 type Message struct {

@@ -75,13 +75,27 @@ func (s Settings) DescribeDurability(fsync bool) string {
 	return "what appendfsync promises; the server does not report it"
 }
 
+// FsyncWait says whether a queue waits until a batch is on Redis's disk before it accepts
+// the batch.
+type FsyncWait int
+
+const (
+	FsyncUnsupported FsyncWait = iota // the queue cannot wait for it
+	FsyncNotAwaited                   // --redis-durability reply
+	FsyncAwaited                      // --redis-durability fsync
+)
+
 // Warnings describes the settings that can lose accepted batches.
-func (s Settings) Warnings() []string {
+func (s Settings) Warnings(wait FsyncWait) []string {
 	var ws []string
 	if !s.AppendOnly {
 		ws = append(ws, "appendonly is off: what was accepted is lost when the server ends; set appendonly yes")
-	} else if s.AppendFsync != "always" {
-		ws = append(ws, fmt.Sprintf("appendfsync is %q: a power cut loses what was accepted last; set it to always, or give --redis-durability fsync", s.AppendFsync))
+	} else if s.AppendFsync != "always" && !(wait == FsyncAwaited && s.WaitAOF) {
+		w := fmt.Sprintf("appendfsync is %q: a power cut loses what was accepted last; set it to always", s.AppendFsync)
+		if wait == FsyncNotAwaited && s.WaitAOF {
+			w += ", or give picket serve --redis-durability fsync"
+		}
+		ws = append(ws, w)
 	}
 	if p := s.MaxMemoryPolicy; p != "" && p != "noeviction" {
 		ws = append(ws, fmt.Sprintf("maxmemory-policy is %s: short of memory the server deletes what was accepted; set it to noeviction", p))
@@ -90,8 +104,8 @@ func (s Settings) Warnings() []string {
 }
 
 // LogWarnings logs the Warnings.
-func (s Settings) LogWarnings(log *slog.Logger) {
-	for _, w := range s.Warnings() {
+func (s Settings) LogWarnings(log *slog.Logger, wait FsyncWait) {
+	for _, w := range s.Warnings(wait) {
 		log.Warn("redis may lose accepted events", "why", w)
 	}
 }

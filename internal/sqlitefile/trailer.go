@@ -95,6 +95,10 @@ func checkedPageSize(header []byte) int {
 	return declaredPageSize(header)
 }
 
+// HasChecksums reports whether the pages of a file have trailers; firstPage is its first
+// page.
+func HasChecksums(firstPage []byte) bool { return checkedPageSize(firstPage) == len(firstPage) }
+
 // declaredPageSize returns the page size in the header of a file, 0 if there is none.
 func declaredPageSize(header []byte) int {
 	n := int(header[16])<<8 | int(header[17])<<16 // 1 is 65536

@@ -24,6 +24,8 @@ import (
 type Buffer interface {
 	queue.Queue
 	Stats(ctx context.Context) (queue.Stats, error)
+	// CheckRoom returns why Enqueue would refuse any batch, nil if it would not.
+	CheckRoom() error
 }
 
 // NextQueue is the queue behind the buffer.
@@ -60,6 +62,7 @@ type Queue struct {
 	admission drainThrottle
 	buffered  atomic.Int64 // messages in the buffer or about to enter it
 	degraded  atomic.Bool  // a warning was logged that the next queue is unreachable
+	full      atomic.Bool  // the buffer refused a batch, and nothing was forwarded since
 
 	stop      context.CancelFunc
 	running   sync.WaitGroup
@@ -93,6 +96,9 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	}
 	if direct {
 		err := q.Queue.Enqueue(ctx, m, rejected...)
+		if err == nil {
+			q.setReachable()
+		}
 		if !errors.Is(err, picket.ErrUnavailable) || errors.Is(err, queue.ErrFull) {
 			return err
 		}
@@ -108,6 +114,9 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	if err := q.buffer.Enqueue(ctx, queue.Message{ID: m.ID, Events: max(m.Events, 1), Payload: record, Agent: m.Agent}); err != nil {
 		q.buffered.Add(-1)
 		q.admission.set(false, 0) // the buffer may be empty again
+		if errors.Is(err, queue.ErrFull) && !errors.Is(err, queue.ErrDiskFull) && !q.full.Swap(true) {
+			q.log.Error("disk buffer full; batches are refused", "error", err)
+		}
 		return fmt.Errorf("disk buffer: %w", err)
 	}
 	return nil
@@ -134,6 +143,47 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 
 // Buffered returns the number of batches in the buffer.
 func (q *Queue) Buffered() int64 { return q.buffered.Load() }
+
+// BufferStats returns the state of the buffer alone.
+func (q *Queue) BufferStats(ctx context.Context) (queue.Stats, error) { return q.buffer.Stats(ctx) }
+
+// Degraded reports whether batches go through the buffer because the next queue was
+// unreachable.
+func (q *Queue) Degraded() bool { return q.degraded.Load() }
+
+// CheckRoom returns why Enqueue would refuse any batch, nil if it would not. While the
+// next queue is reachable, the buffer needs no room.
+func (q *Queue) CheckRoom(ctx context.Context) error {
+	if q.degraded.Load() && q.buffered.Load() == 0 {
+		// Nothing is being forwarded that would notice that the next queue is back.
+		if _, err := q.Inspector.Stats(ctx); err == nil {
+			q.setReachable()
+		}
+	}
+	err := q.buffer.CheckRoom()
+	switch {
+	case errors.Is(err, queue.ErrDiskFull) && !q.degraded.Load():
+		return nil
+	case err == nil && q.full.Load():
+		return queue.ErrFull
+	}
+	return err
+}
+
+// setReachable records that the next queue is reachable, if nothing is buffered.
+func (q *Queue) setReachable() {
+	if q.degraded.Load() && q.buffered.Load() == 0 && q.degraded.Swap(false) {
+		q.log.Info("queue reachable again; all buffered batches forwarded")
+	}
+}
+
+// setForwarded records that batches were forwarded, which makes room in the buffer.
+func (q *Queue) setForwarded(batches int) {
+	q.buffered.Add(-int64(batches))
+	if q.full.Load() && q.full.Swap(false) {
+		q.log.Error("disk buffer has room again; batches are accepted")
+	}
+}
 
 // Close closes the buffer and the next queue. What is still buffered is
 // forwarded after the buffer is opened again.

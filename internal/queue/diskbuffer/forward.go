@@ -46,9 +46,7 @@ func (q *Queue) forwardLoop(ctx context.Context) {
 			}
 			ds = unsent
 		}
-		if q.buffered.Load() == 0 && q.degraded.Swap(false) {
-			q.log.Info("queue reachable again; all buffered batches forwarded")
-		}
+		q.setReachable()
 	}
 }
 
@@ -91,7 +89,7 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (unsent []queue.D
 	if err := q.buffer.Ack(context.WithoutCancel(ctx), sent...); err != nil {
 		return append(sent, unsent...), err
 	}
-	q.buffered.Add(-int64(len(sent)))
+	q.setForwarded(len(sent))
 	if q.opt.Confirmer != nil {
 		for _, d := range sent {
 			q.opt.Confirmer.Confirm(d.Agent, d.ID)
@@ -155,5 +153,5 @@ func (q *Queue) bury(ctx context.Context, d queue.Delivery, cause error) {
 	if err != nil {
 		q.log.Error("dead-lettering buffered batch failed; will retry at next start", "batch", d.ID, "error", err)
 	}
-	q.buffered.Add(-1)
+	q.setForwarded(1)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/redistest"
+	"github.com/picket-edr/picket/internal/redisurl"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
@@ -66,8 +67,8 @@ func TestUserAndTLS(t *testing.T) {
 	}
 	settings, err := q.Settings(t.Context())
 	testenv.Check(t, err)
-	if len(settings.Warnings()) != 0 {
-		t.Errorf("warnings %q for a durable server", settings.Warnings())
+	if len(settings.Warnings(redisurl.FsyncNotAwaited)) != 0 {
+		t.Errorf("warnings %q for a durable server", settings.Warnings(redisurl.FsyncNotAwaited))
 	}
 }
 

@@ -40,7 +40,11 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if q.settings, err = q.readSettings(ctx); err != nil {
 		return err
 	}
-	q.settings.LogWarnings(q.log)
+	wait := redisurl.FsyncNotAwaited
+	if q.opt.Fsync {
+		wait = redisurl.FsyncAwaited
+	}
+	q.settings.LogWarnings(q.log, wait)
 	if !q.opt.Fsync {
 		return nil
 	}

@@ -3,6 +3,7 @@ package sqlitequeue
 import (
 	"context"
 	"database/sql"
+	"fmt"
 )
 
 // checkpointLogBytes is the size of the write-ahead log at which it is copied into
@@ -77,11 +78,18 @@ func (c *checkpointer) truncateIfIdle(conn *sql.Conn) {
 		c.written = false
 		return
 	}
+	// A reader, such as a backup, may keep the log in use for long. Without a timeout
+	// of 0, the queue would wait for it.
+	ctx := context.Background()
+	if _, err := conn.ExecContext(ctx, "PRAGMA busy_timeout = 0"); err != nil {
+		return
+	}
 	var busy, log, copied int
-	err := conn.QueryRowContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &copied)
+	err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &copied)
 	if err == nil && busy == 0 {
 		c.logBytes = 0
 	}
+	conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }
 
 // minTruncateLogBytes is the smallest log that is worth truncating.

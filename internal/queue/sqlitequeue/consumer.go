@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 )
@@ -85,4 +87,30 @@ func (w *writer) otherConsumers() ([]consumer, error) {
 		all = append(all, c)
 	}
 	return all, rows.Err()
+}
+
+// ReleaseLeases ends all leases in the file of a queue that no process has open: a copy,
+// whose leases belong to processes that use the original.
+func ReleaseLeases(path string) error {
+	q, err := Open(path, Options{IgnoreLost: true, MinFreeDisk: -1, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	err = q.transact(context.Background(), 0, func(t *tx) error {
+		all, err := t.w.otherConsumers()
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			if err := t.removeConsumer(c.id); err != nil {
+				return err
+			}
+		}
+		t.st.Seq++ // the counters stay the same, but the transaction is a change
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("release leases of %s: %w", path, err)
+	}
+	return errors.Join(err, q.Close())
 }

@@ -33,7 +33,7 @@ func wrapDBError(doing string, err error) error {
 	err = fmt.Errorf("%s: %w", doing, err)
 	switch resultCode(err) {
 	case codeFull:
-		err = fmt.Errorf("%w: %w", err, queue.ErrFull)
+		err = fmt.Errorf("%w: %w", err, queue.ErrDiskFull)
 	case codeBusy:
 		err = fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
 	}

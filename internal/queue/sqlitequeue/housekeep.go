@@ -12,10 +12,10 @@ import (
 func (w *writer) housekeep() {
 	now := time.Now()
 	w.lastHousekeep = now
+	w.disk.refresh(now)
 	if w.q.Err() != nil {
 		return
 	}
-	w.disk.refresh(now)
 	w.vacuumIfSparse()
 	w.checkpointer.truncateIfIdle(w.conn)
 	consumers, err := w.otherConsumers()

@@ -31,8 +31,7 @@ type Options struct {
 	// MaxBytes bounds the payload bytes held; 0 means 4 GiB.
 	MaxBytes int64
 	// MinFreeDisk is how many bytes must be free on the file's disk; with less,
-	// Enqueue returns queue.ErrFull. 0 means 256 MiB, a negative value disables
-	// the check.
+	// Enqueue returns queue.ErrDiskFull. 0: no minimum.
 	MinFreeDisk int64
 	// Lease is how long the messages leased by a process on another machine or
 	// in another container stay with it after it stopped renewing its lease;
@@ -48,11 +47,13 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<30)
-	o.MinFreeDisk = cmp.Or(o.MinFreeDisk, 256<<20)
 	o.Lease = cmp.Or(o.Lease, time.Minute)
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	return o
 }
+
+// DefaultMinFreeDisk is the MinFreeDisk of servers and agents.
+const DefaultMinFreeDisk = 256 << 20
 
 // rejectedBytesDivisor limits the dead letters of rejected events to this fraction of
 // MaxBytes, so that invalid events cannot displace valid ones.
@@ -181,8 +182,8 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 		size += int(deadLetterBytes(&rejected[i]))
 	}
 	err := q.transact(ctx, size, func(t *tx) error {
-		if q.w.disk.isLow() {
-			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrFull)
+		if q.w.disk.belowMinimum() {
+			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrDiskFull)
 		}
 		if m.Events > 0 {
 			if t.st.Bytes+int64(len(m.Payload)) > q.opt.MaxBytes {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/picket-edr/picket/internal/sqlitefile"
 )
@@ -81,10 +82,13 @@ var upgrades = map[int]string{
 	1: "ALTER TABLE lease ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
 }
 
+// busyTimeout is how long to wait for another process that writes.
+const busyTimeout = 10 * time.Second
+
 // pragmas are set on every connection. FULL makes COMMIT wait for fsync; on
 // macOS, fullfsync makes the drive flush its cache too.
 var pragmas = []string{
-	"busy_timeout(10000)", "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
+	fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "synchronous(FULL)", "fullfsync(1)", "checkpoint_fullfsync(1)",
 	"wal_autocheckpoint(0)", "secure_delete(0)", "temp_store(MEMORY)", "cache_size(-8192)",
 }
 

@@ -26,7 +26,7 @@ type writer struct {
 	stmts statements
 
 	marker       *commitMarker
-	disk         *diskSpace
+	disk         *diskMonitor
 	consumer     consumer
 	checkpointer *checkpointer
 
@@ -45,7 +45,7 @@ func newWriter(q *Queue) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{q: q, conn: conn, consumer: newOwnConsumer(), disk: newDiskSpace(q.path, q.opt.MinFreeDisk), checkpointer: newCheckpointer(q.checkpointDB)}
+	w := &writer{q: q, conn: conn, consumer: newOwnConsumer(), disk: newDiskMonitor(q.path, q.opt.MinFreeDisk, q.log), checkpointer: newCheckpointer(q.checkpointDB)}
 	if err := createOrUpgrade(ctx, conn); err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (w *writer) commit(group []*op) {
 	}
 	served, err := w.transact(claimed)
 	if err != nil {
-		err = w.recordIfFatal(err)
+		err = w.recordDiskError(err)
 		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
 		for _, o := range append(claimed, served...) {
 			o.Finish(err)
@@ -204,8 +204,12 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	return served, nil
 }
 
-// recordIfFatal logs err and makes it the error of the queue, if it is fatal.
-func (w *writer) recordIfFatal(err error) error {
+// recordDiskError records what err says about the disk: if it is fatal, it becomes the
+// error of the queue.
+func (w *writer) recordDiskError(err error) error {
+	if resultCode(err) == codeFull {
+		w.disk.recordWriteFailed()
+	}
 	if isFatal(err) {
 		broken := fmt.Errorf("queue stopped, open it again: %w", err)
 		w.q.broken.Store(&broken)

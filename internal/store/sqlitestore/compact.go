@@ -107,7 +107,8 @@ func (s *Store) runBackground() {
 		case <-idle.C:
 			if written {
 				// The error is not logged: the next write meets it too.
-				written = s.writer.checkpoint(s.quit) != nil
+				emptied, _ := s.writer.checkpoint(s.quit)
+				written = !emptied
 			}
 		case <-housekeeping.C:
 			if err := s.deleteOldBatchIDs(s.quit, s.options.Now()); err != nil && s.quit.Err() == nil {

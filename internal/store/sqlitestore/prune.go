@@ -187,7 +187,8 @@ func (s *Store) shrinkFile(ctx context.Context) error {
 			break
 		}
 	}
-	return errors.Join(ctx.Err(), s.writer.checkpoint(ctx))
+	_, err = s.writer.checkpoint(ctx)
+	return errors.Join(ctx.Err(), err)
 }
 
 func (s *Store) freePages(ctx context.Context) (free, pages int64, err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -322,17 +323,29 @@ type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
 
-// checkpoint moves the write-ahead log into the file and empties it, unless
-// someone is reading it.
-func (w *writer) checkpoint(ctx context.Context) error {
+// checkpointTimeout is how long a checkpoint, and with it every save, waits for readers
+// of the log. A backup reads for minutes.
+const checkpointTimeout = 200 * time.Millisecond
+
+// checkpoint moves the write-ahead log into the file. emptied is false if someone was
+// still reading the log.
+func (w *writer) checkpoint(ctx context.Context) (emptied bool, err error) {
 	conn, err := w.store.writeDB.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+		return false, fmt.Errorf("checkpoint: %w", err)
 	}
 	defer conn.Close()
+	setTimeout := func(d time.Duration) error {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
+		return err
+	}
+	if err := setTimeout(checkpointTimeout); err != nil {
+		return false, fmt.Errorf("checkpoint: %w", err)
+	}
+	defer setTimeout(busyTimeout)
 	var busy, log, moved int
 	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &moved); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+		return false, fmt.Errorf("checkpoint: %w", err)
 	}
-	return nil
+	return busy == 0, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // GET /readyz says which part is not usable, without naming hosts and files.
 func TestNotReadyNamesNoHost(t *testing.T) {
-	err := &notReadyError{queue: fmt.Errorf("dial redis://secret:6379: %w", picket.ErrUnavailable), rules: errors.New("/secret/rules")}
+	err := readiness{"queue": {err: fmt.Errorf("dial redis://secret:6379: %w", picket.ErrUnavailable)}, "store": {}, "rules": {err: errors.New("/secret/rules")}}.err()
 	w := httptest.NewRecorder()
 	writeNotReady(w, httptest.NewRequest("GET", "/readyz", nil), err)
 	body := w.Body.String()

@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/picket-edr/picket/internal/backoff"
+)
+
+// A WrongAgentError: the token is for another agent than the events.
+type WrongAgentError struct{ AgentID, TokenAgentID string }
+
+func (e *WrongAgentError) Error() string {
+	return fmt.Sprintf("the token posts as agent %q, and this is agent %q", e.TokenAgentID, e.AgentID)
+}
+
+// checkToken waits until the server has answered for whom the token posts, or ctx ends.
+// A token of another agent is a *WrongAgentError: the server would reject each event.
+func (a *Agent) checkToken(ctx context.Context) error {
+	for failures := 1; ctx.Err() == nil; failures++ {
+		t, err := a.opt.Client.Token(ctx)
+		wrong := err == nil && t.Kind == "agent" && a.opt.AgentID != "" && t.Name != a.opt.AgentID
+		if failures == 1 && !wrong {
+			close(a.firstAnswer)
+		}
+		if answer, ok := errors.AsType[*AnswerError](err); ok && answer.Status == http.StatusNotFound {
+			return nil // an older server; the answers to batches show whether it is one
+		}
+		if wrong {
+			return &WrongAgentError{AgentID: a.opt.AgentID, TokenAgentID: t.Name}
+		}
+		if err == nil {
+			a.conn.succeeded()
+			return nil
+		}
+		a.waitAfterFailure(ctx, err, failures)
+	}
+	return nil
+}
+
+// awaitFirstAnswer waits until it is known that the events do not name the wrong agent,
+// or the server has not answered soon.
+func (a *Agent) awaitFirstAnswer(ctx context.Context) {
+	timeout := time.NewTimer(firstAnswerTimeout)
+	defer timeout.Stop()
+	select {
+	case <-a.firstAnswer:
+	case <-ctx.Done():
+	case <-timeout.C:
+	}
+}
+
+// firstAnswerTimeout bounds how long events wait in memory for the first answer.
+const firstAnswerTimeout = 5 * time.Second
+
+// waitAfterFailure logs a failed request, and waits until the next attempt is due.
+func (a *Agent) waitAfterFailure(ctx context.Context, err error, failures int) {
+	if ctx.Err() != nil {
+		return
+	}
+	a.conn.failed(err)
+	wait := a.retryPolicy().Delay(failures)
+	if answer, ok := errors.AsType[*AnswerError](err); ok && answer.retryDelay() > 0 {
+		wait = withJitter(answer.retryDelay())
+	}
+	backoff.Sleep(ctx, wait)
+}
+
+// A connectionLog logs when the connection to the server is made and lost, and each new
+// cause of failures, but not each attempt. One goroutine uses it.
+type connectionLog struct {
+	log       *slog.Logger
+	connected bool
+	cause     string // of the last failure; "" after a success
+}
+
+// succeeded records that picket accepted a request.
+func (c *connectionLog) succeeded() {
+	switch {
+	case !c.connected:
+		c.log.Info("connected to the server")
+	case c.cause != "":
+		c.log.Info("server accepts events again")
+	}
+	c.connected, c.cause = true, ""
+}
+
+// failed records a failed request. As long as picket itself answers, the connection is
+// not lost.
+func (c *connectionLog) failed(err error) {
+	answer, _ := errors.AsType[*AnswerError](err)
+	lost := c.connected && (answer == nil || !answer.FromPicket)
+	switch cause := failureCause(err); {
+	case lost:
+		c.connected, c.cause = false, cause
+		c.log.Warn("connection to the server lost; keeping and retrying events", "hint", uploadHint(err), "error", err)
+	case cause != c.cause:
+		c.cause = cause
+		c.log.Warn("server does not accept events; keeping and retrying them", "hint", uploadHint(err), "error", err)
+	}
+}
