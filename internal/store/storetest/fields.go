@@ -8,7 +8,7 @@ import (
 )
 
 // testFieldNames checks that the names of all fields are listed, under Sigma's names and
-// as paths, and that a listing ends when it is told to.
+// as paths, and that a listing ends early.
 func testFieldNames(t *testing.T, s store.Store) {
 	evs := searchedEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
