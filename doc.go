@@ -73,6 +73,7 @@
 //
 //	internal/detect              the pure engine: events in, matches out
 //	internal/ruleset             the rules: load, watch, packs, enable and disable, publish, test
+//	internal/rulecoverage        which rules can fire on the events that are received
 //	internal/correlate           the elected runner of correlations
 //	internal/worker              receives, detects, saves, acknowledges
 //	internal/ingest              the intake: telemetry, Elasticsearch's bulk API, osquery

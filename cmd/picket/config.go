@@ -154,6 +154,8 @@ func (d dataDir) eventsFile() string        { return filepath.Join(string(d), "e
 func (d dataDir) serverFile() string        { return filepath.Join(string(d), "server.json") }
 func (d dataDir) disabledRulesFile() string { return filepath.Join(string(d), "rules-off") }
 
+func (d dataDir) exceptionDir() string { return filepath.Join(string(d), "exceptions") }
+
 // packDir returns the directory of installed rule packs.
 func (d dataDir) packDir() ruleset.PackDir {
 	return ruleset.PackDir{Path: filepath.Join(string(d), "rules"), Limits: ruleset.DefaultPackLimits}

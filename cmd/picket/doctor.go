@@ -114,7 +114,7 @@ func runChecks(cmd *cobra.Command, f *doctorFlags) (*doctor.Report, error) {
 	if sources, err := serverRuleSources(dir, f.rules); err != nil {
 		doctor.ReportUnreadableRules(r, err)
 	} else {
-		doctor.CheckRules(r, sources, func(file string) bool { return dir.packDir().PackOfFile(file) != "" })
+		doctor.CheckRules(r, sources)
 	}
 	s := doctor.Server{URL: f.server, Token: token, Client: &http.Client{Transport: transport, Timeout: 5 * time.Second}}
 	s.Check(ctx, r)

@@ -59,3 +59,13 @@ func printableRune(r rune) rune {
 	}
 	return r
 }
+
+// printLines prints text of several lines, each made printable.
+func printLines(w io.Writer, text string) error {
+	for line := range strings.Lines(text) {
+		if _, err := fprintfPrintable(w, "%s\n", strings.TrimRight(line, "\r\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

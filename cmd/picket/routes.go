@@ -15,7 +15,13 @@ import (
 
 // crossOrigin rejects state-changing requests that a browser sends on behalf of
 // another site (CSRF), because browsers attach the session's cookie to them.
-func crossOrigin(h http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(h) }
+func crossOrigin(h http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		httpapi.WriteError(w, r, httpapi.Errorf(http.StatusForbidden, "a browser sent this request from a page of another site"))
+	}))
+	return protection.Handler(h)
+}
 
 // serveRoot serves /: senders with a token get the answer of Elasticsearch, and
 // browsers are redirected to the console.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -43,21 +42,17 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		}
 		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		for _, r := range in.set.Enabled {
-			state, pack := "on", in.packOf(r)
+			state := "on"
 			if in.disabled[r.ID] {
 				state = "off"
 			}
 			switch {
 			case *asJSON:
-				err = printJSONLine(cmd.OutOrStdout(), map[string]any{
-					"id": r.ID, "title": r.Title, "level": r.Level.String(), "status": r.Status, "tags": r.Tags, "file": r.File,
-					"logsource": map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service},
-					"enabled":   !in.disabled[r.ID], "pack": pack, "kind": r.Kind.String(),
-				})
+				err = printJSONLine(cmd.OutOrStdout(), r.Summary(!in.disabled[r.ID]))
 			case len(args) > 0:
 				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, ruleLine(r), r.Title)
 			default:
-				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, ruleLine(r), pack, r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, ruleLine(r), r.Pack, r.Title)
 			}
 			if err != nil {
 				return err
@@ -84,6 +79,7 @@ func addServerRulesFlags(cmd *cobra.Command) *serverRulesFlags {
 // serverRules are the rules of a server, with those that are disabled.
 type serverRules struct {
 	dir      dataDir
+	sources  []ruleset.Source
 	set      ruleset.LoadedRules
 	disabled map[string]bool
 }
@@ -101,26 +97,14 @@ func (f *serverRulesFlags) load(pipelines ...string) (serverRules, error) {
 // loadServerRules reads the rules that a server on dir would load.
 func loadServerRules(dir dataDir, names []string, pipelines ...string) (in serverRules, err error) {
 	in.dir = dir
-	sources, err := serverRuleSources(dir, names, pipelines...)
-	if err != nil {
+	if in.sources, err = serverRuleSources(dir, names, pipelines...); err != nil {
 		return in, err
 	}
-	if in.set, err = ruleset.Load(sources, nil); err != nil || dir == "" {
+	if in.set, err = ruleset.Load(in.sources, nil); err != nil || dir == "" {
 		return in, err
 	}
 	in.disabled, err = ruleset.ReadDisabled(dir.disabledRulesFile())
 	return in, err
-}
-
-// packOf returns the name of a rule's pack, "" if it is in none.
-func (in serverRules) packOf(r ruleset.RuleInfo) string {
-	if strings.HasPrefix(r.File, "builtin/") {
-		return "builtin"
-	}
-	if in.dir == "" {
-		return ""
-	}
-	return in.dir.packDir().PackOfFile(r.File)
 }
 
 // serverRuleSources returns the sources of a server's rules: those of --rules, then the
@@ -131,6 +115,7 @@ func serverRuleSources(dir dataDir, names []string, pipelines ...string) ([]rule
 	if err != nil || dir == "" {
 		return sources, err
 	}
+	sources = append(sources, ruleset.Source{Name: dir.exceptionDir(), Optional: true})
 	if i := slices.IndexFunc(sources, func(s ruleset.Source) bool { return s.FS == nil && samePath(s.Name, packs) }); i >= 0 {
 		sources[i].Packs = true
 		return sources, nil

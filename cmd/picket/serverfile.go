@@ -77,7 +77,7 @@ func (r serverRecord) write(dir dataDir) error {
 	if err != nil {
 		return err
 	}
-	next := dir.serverFile() + ".new"
+	next := dir.serverFile() + ".tmp"
 	if err := os.WriteFile(next, append(content, '\n'), 0o600); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type Store interface {
 	AlertCounts(ctx context.Context) (store.AlertCounts, error)
 	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
 	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error)
 	Event(ctx context.Context, ref store.EventSelector) (picket.Event, error)
 	Totals(ctx context.Context) (store.Totals, error)
 	Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error)
@@ -40,9 +41,11 @@ type Queue interface {
 	DeadLetters(ctx context.Context, before int64, n int) (queue.DeadLetterPage, error)
 }
 
-// Rules lists the enabled and the disabled rules.
+// Rules are the loaded rules.
 type Rules interface {
 	List() (enabled, disabled []ruleset.RuleInfo)
+	Details(ctx context.Context, id string) (ruleset.RuleDetails, error)
+	Status() (rules ruleset.LoadedRules, loadedAt time.Time)
 }
 
 // A Server serves the API. All fields are needed.
@@ -90,6 +93,9 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	read("GET /api/v1/events/{id}", auth.RoleViewer, s.Reads.ServeList, s.event)
 	read("GET /api/v1/events/{id}/raw", auth.RoleViewer, s.Reads.ServeList, s.rawEvent)
 	read("GET /api/v1/hosts", auth.RoleViewer, s.Reads.ServeList, s.hosts)
+	read("GET /api/v1/rules", auth.RoleViewer, s.Reads.ServeList, s.rules)
+	read("GET /api/v1/rules/coverage", auth.RoleViewer, s.Reads.ServeSearch, s.ruleCoverage)
+	read("GET /api/v1/rules/{id}", auth.RoleViewer, s.Reads.ServeList, s.rule)
 	read("GET /api/v1/workers", auth.RoleViewer, s.Reads.ServeList, s.workers)
 	read("GET /api/v1/stats", auth.RoleViewer, s.Reads.ServeList, s.stats)
 	read("GET /api/v1/queue", auth.RoleViewer, s.Reads.ServeList, s.queue)

@@ -9,21 +9,28 @@ import (
 	"github.com/picket-edr/picket/internal/servertest"
 )
 
-// Every route of the intake and the APIs admits exactly the callers that it is
-// for. The console has tests of its own.
+// Every registered route admits exactly the callers that it is for. A route that is
+// registered and not named here must refuse those without a role.
 func TestAuthorisation(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	rank := map[string]int{"viewer": 1, "session": 1, "analyst": 2, "admin": 3}
 	open := map[string]bool{"GET /api/v1/health/{$}": true, "GET /api/v1/openapi.json": true,
+		"/{$}": true, "GET /console": true, "GET /console/ui/{file}": true, "GET /accounts/login/{$}": true,
+		"GET /console/sign-in": true, "POST /console/sign-in": true, "POST /console/sign-out": true,
+		"GET /dashboard/{$}": true, "GET /dashboard/rules/{$}": true, "GET /dashboard/events/{$}": true, // redirects to the console
+		"GET /dashboard/alerts/{$}": true, "GET /dashboard/alerts/{id}/{$}": true,
 		"POST /api/v1/osquery/log": true, "POST /api/v1/osquery/enroll": true} // the last two respond in their own format
 	need := map[string]int{
-		"PATCH /api/v1/alerts/{id}": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3, "GET /api/v1/audit": 3,
+		"PATCH /api/v1/alerts/{id}": 2, "POST /api/v1/queue/dead/requeue": 3, "POST /api/v1/queue/dead/purge": 3, "GET /api/v1/audit": 3, "GET /console/audit": 3,
 	}
 	wildcard := regexp.MustCompile(`\{[a-z]+\}`)
 	n := 0
 	for _, pattern := range r.Mux.Patterns() {
 		method, path, ok := strings.Cut(pattern, " ")
-		if !ok || open[pattern] || !strings.HasPrefix(path, "/api/") && !strings.Contains(path, "telemetry") && !strings.Contains(path, "_bulk") {
+		if !ok {
+			method, path = "GET", pattern
+		}
+		if open[pattern] {
 			continue
 		}
 		path = wildcard.ReplaceAllString(strings.TrimSuffix(path, "{$}"), "none")
@@ -38,8 +45,12 @@ func TestAuthorisation(t *testing.T) {
 		n++
 		for who := range r.Credentials {
 			w := r.Do(who, method, path, strings.NewReader(`{}`))
-			refused := w.Code == http.StatusUnauthorized || w.Code == http.StatusForbidden || w.Code == http.StatusFound
+			refused := w.Code == http.StatusUnauthorized || w.Code == http.StatusForbidden || w.Code == http.StatusFound ||
+				strings.HasPrefix(w.Header().Get("Location"), "/console/sign-in")
 			may := rank[who] >= least
+			if strings.HasPrefix(path, "/console") {
+				may = who == "session" && least == 1
+			}
 			if telemetry {
 				may = who == "agent" || who == "collector"
 			}
@@ -51,7 +62,7 @@ func TestAuthorisation(t *testing.T) {
 			}
 		}
 	}
-	if n < 30 {
+	if n < 45 {
 		t.Errorf("%d routes", n)
 	}
 }

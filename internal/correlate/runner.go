@@ -152,6 +152,7 @@ func (r *Runner) processNewObservations(ctx context.Context, rules *sigma.RuleSe
 		for i := range page {
 			found = r.state.Observe(toObservation(&page[i]), found)
 		}
+		found = r.state.EvaluateLate(found)
 		observed := len(found)
 		if len(page) == 0 {
 			found = r.state.Advance(now, found)
@@ -212,6 +213,7 @@ func (r *Runner) rebuildState(ctx context.Context, rules *sigma.RuleSet) error {
 		for i := range page {
 			found = r.state.Observe(toObservation(&page[i]), found)
 		}
+		found = r.state.EvaluateLate(found)
 		// Most of these matches are stored. If a rule has changed since, some are not.
 		if matches := r.eventMatches(found); len(matches) > 0 {
 			if err := r.commit(ctx, store.CorrelationCommit{Offset: offset, Matches: matches, Replay: true}); err != nil {

@@ -7,16 +7,15 @@ import (
 	"github.com/picket-edr/picket/internal/ruleset"
 )
 
-// CheckRules checks that the rules of sources load. inPack reports whether a file
-// belongs to an installed pack: problems of packs are counted, but do not fail
-// the check, because they are not the reader's to fix.
-func CheckRules(r *Report, sources []ruleset.Source, inPack func(file string) bool) {
+// CheckRules checks that the rules of sources load. Problems of installed packs are
+// counted, but do not fail the check, because they are not the reader's to fix.
+func CheckRules(r *Report, sources []ruleset.Source) {
 	set, err := ruleset.Load(sources, nil)
 	if err != nil {
 		ReportUnreadableRules(r, err)
 		return
 	}
-	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p ruleset.Problem) bool { return inPack(p.File) })
+	own := slices.DeleteFunc(slices.Clone(set.Problems), func(p ruleset.Problem) bool { return p.Pack != "" && p.Pack != "builtin" })
 	others := ""
 	if n := len(set.Problems) - len(own); n > 0 {
 		others = fmt.Sprintf(", %d of packs do not load", n)

@@ -79,14 +79,15 @@ var layers = []layer{
 		packages: []string{
 			"internal/detect", "internal/ruleset", "internal/correlate", "internal/worker", "internal/ingest", "internal/api",
 			"internal/notify", "internal/respond", "internal/agent", "internal/web", "internal/scan", "internal/audit",
-			"internal/triage", "internal/legacy",
+			"internal/triage", "internal/legacy", "internal/rulecoverage",
 		},
 		beside: slices.Concat(
 			imports("internal/ruleset", "internal/detect"),
 			imports("internal/correlate", "internal/detect"),
 			imports("internal/scan", "internal/ruleset", "internal/detect"),
 			imports("internal/triage", "internal/audit"),
-			imports("internal/api", "internal/ruleset", "internal/triage"),
+			imports("internal/rulecoverage", "internal/ruleset"),
+			imports("internal/api", "internal/ruleset", "internal/rulecoverage", "internal/triage"),
 			imports("internal/web", "internal/ruleset", "internal/audit", "internal/triage"),
 			imports("internal/legacy", "internal/ruleset", "internal/ingest", "internal/triage"),
 		),

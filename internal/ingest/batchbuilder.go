@@ -21,9 +21,10 @@ import (
 
 // A rejectedEvent is an event that intake rejected.
 type rejectedEvent struct {
-	index int
-	id    string
-	errs  FieldErrors
+	index    int
+	id       string
+	errs     FieldErrors
+	oversize bool
 }
 
 // A batchBuilder builds the batch of one request.
@@ -65,14 +66,34 @@ type requestDefaults struct {
 // addEvent accepts or rejects one event. raw must not change until the batch is
 // sent. It returns the errors of a rejected event.
 func (b *batchBuilder) addEvent(r *normalize.Reader, raw []byte, defaults requestDefaults) FieldErrors {
-	index := b.seen
 	ev, errs := b.readEvent(r, raw, defaults)
-	b.seen++
 	if len(errs) == 0 {
+		b.seen++
 		b.batch.Events = append(b.batch.Events, ev)
 		return nil
 	}
-	rej := rejectedEvent{index: index, id: strings.Clone(ev.ID), errs: errs} // cloned, because the reader's strings alias the body
+	b.reject(ev, errs, false)
+	return errs
+}
+
+// rejectOversize rejects an event that is too large. start is its start.
+func (b *batchBuilder) rejectOversize(start []byte, size int, defaults requestDefaults) FieldErrors {
+	start = start[:min(len(start), maxCutEventBytes, b.h.opt.MaxEventBytes)]
+	ev := picket.Event{Sender: b.sender, Index: defaults.index, Received: b.batch.Received, Time: b.batch.Received, Raw: start, ID: defaults.id, Type: defaults.typ}
+	errs := b.checkNames(&ev, FieldErrors{{NonFieldErrors, fmt.Sprintf("the event has %d bytes, more than the %d that are accepted (--max-event); only its start is kept",
+		size, b.h.opt.MaxEventBytes)}})
+	if ev.ID == "" {
+		ev.ID = idFromContent(b.idSecret, b.from.Subject, b.seen, start)
+	}
+	b.setHost(&ev, false)
+	b.reject(ev, errs, true)
+	return errs
+}
+
+// reject rejects an event.
+func (b *batchBuilder) reject(ev picket.Event, errs FieldErrors, oversize bool) {
+	rej := rejectedEvent{index: b.seen, id: strings.Clone(ev.ID), errs: errs, oversize: oversize} // cloned, because the reader's strings alias the body
+	b.seen++
 	b.rejected = append(b.rejected, rej)
 	if len(b.deadLetters) < maxSingleRejectedDeadLetters {
 		one := picket.Batch{ID: newBatchID(), Received: b.batch.Received, Events: []picket.Event{ev}}
@@ -80,13 +101,12 @@ func (b *batchBuilder) addEvent(r *normalize.Reader, raw []byte, defaults reques
 			Reason: queue.Rejected, Cause: errs.String(), AgentID: strings.Clone(ev.AgentID), EventID: rej.id, Events: 1,
 			Time: b.batch.Received, Payload: one.Encode(nil),
 		})
-		return errs
+		return
 	}
 	if b.restCause == "" {
 		b.restCause = errs.String()
 	}
 	b.rest.Events = append(b.rest.Events, ev)
-	return errs
 }
 
 // maxSingleRejectedDeadLetters is how many rejected events of a request have dead letters of their
@@ -248,7 +268,7 @@ func claimsNative(d *normalize.Event) bool {
 	case "native":
 		return native || d.Type == "" || d.HasNativeField("process") || d.HasNativeField("file") || d.HasNativeField("network")
 	case "generic":
-		return native && onlyNativeFields(d)
+		return native && HasOnlyNativeFields(d)
 	}
 	return false
 }

@@ -40,10 +40,11 @@ func newBodyReader(o *Options) *bodyReader {
 	}}
 }
 
-// read reads the body of a request of sender. It calls feed as the body grows, and stops if feed
-// returns an error. The caller calls release, at least once, when it no longer
+// read reads the body of a request of sender. It calls feed as the body grows, and stops if
+// feed returns an error. The body goes on as feed returns it, which may remove something
+// from its end. The caller calls release, at least once, when it no longer
 // needs the body or anything that aliases it.
-func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string, feed func(body []byte) error) (body []byte, release func(), err error) {
+func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string, feed func(body []byte) ([]byte, error)) (body []byte, release func(), err error) {
 	if err := b.tiers[0].acquire(r.Context(), sender); err != nil {
 		return nil, nil, err
 	}
@@ -86,8 +87,9 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	// The body occupies memory that others may be waiting for, so each chunk of it
 	// must arrive within the grace. What else takes time here does not count.
 	waited, counted := time.Duration(0), sent.left
+	decoded := int64(0)
 	for {
-		if int64(len(body)) > b.maxDecodedBytes {
+		if decoded > b.maxDecodedBytes {
 			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecodedBytes)
 		}
 		if len(body) == cap(body) {
@@ -109,10 +111,13 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 			waited, counted = 0, sent.left
 		}
 		body = body[:len(body)+n]
+		decoded += int64(n)
 		if n > 0 {
-			if err := feed(body); err != nil {
+			kept, err := feed(body)
+			if err != nil {
 				return nil, nil, err
 			}
+			body = kept
 		}
 		if err == io.EOF {
 			return body, free, nil

@@ -126,6 +126,9 @@ func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []ev
 	}
 	for i := 0; i < len(spans); i++ {
 		verb, it, err := parseBulkAction(body[spans[i].start:spans[i].end])
+		if spans[i].size > b.h.opt.MaxEventBytes {
+			err = fmt.Errorf("it has %d bytes, more than the %d that are accepted", spans[i].size, b.h.opt.MaxEventBytes)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("malformed action/metadata line [%d]: %w: %w", i+1, err, picket.ErrInvalid)
 		}
@@ -143,15 +146,22 @@ func (b *batchBuilder) addBulk(reader *normalize.Reader, body []byte, spans []ev
 			refuse(verb, it, "picket does not change events")
 			continue
 		}
-		b.addItem(reader, body[spans[i].start:spans[i].end], &it)
+		b.addItem(reader, body[spans[i].start:spans[i].end], spans[i].size, &it)
 		items = append(items, map[string]bulkItem{verb: it})
 	}
 	return items, nil
 }
 
-// addItem adds one document and completes its answer.
-func (b *batchBuilder) addItem(reader *normalize.Reader, raw []byte, it *bulkItem) {
-	if errs := b.addEvent(reader, raw, requestDefaults{id: it.ID, typ: it.Index, index: it.Index, anyType: true}); errs != nil {
+// addItem adds one document of size bytes and completes its answer. Of a document that is
+// too large, raw is the start.
+func (b *batchBuilder) addItem(reader *normalize.Reader, raw []byte, size int, it *bulkItem) {
+	defaults := requestDefaults{id: it.ID, typ: it.Index, index: it.Index, anyType: true}
+	if size > b.h.opt.MaxEventBytes {
+		errs := b.rejectOversize(raw, size, defaults)
+		it.Status, it.Error = http.StatusRequestEntityTooLarge, &elasticError{"illegal_argument_exception", errs.String()}
+		return
+	}
+	if errs := b.addEvent(reader, raw, defaults); errs != nil {
 		it.Status, it.Error = http.StatusBadRequest, &elasticError{"document_parsing_exception", errs.String()}
 		return
 	}
@@ -183,11 +193,14 @@ func parseBulkAction(line []byte) (verb string, it bulkItem, err error) {
 
 // document accepts a single document.
 func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Identity, index, id string) error {
-	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
-		if len(body) > h.opt.MaxEventBytes {
-			return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event is larger than %d bytes", h.opt.MaxEventBytes)
+	size, last := 0, 0 // of the document, and of the body that was kept of it
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) ([]byte, error) {
+		size += len(body) - last
+		if size > h.opt.MaxEventBytes {
+			body = body[:min(len(body), maxCutEventBytes, h.opt.MaxEventBytes)]
 		}
-		return nil
+		last = len(body)
+		return body, nil
 	})
 	if err != nil {
 		return err
@@ -196,7 +209,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	b := h.newBatchBuilder(from)
 	it := bulkItem{Index: index, ID: id}
 	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
-		b.addItem(reader, bytes.TrimSpace(body), &it)
+		b.addItem(reader, bytes.TrimSpace(body), size, &it)
 		return nil
 	}); err != nil {
 		return err

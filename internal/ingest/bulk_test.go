@@ -37,7 +37,10 @@ func TestBulk(t *testing.T) {
 		{"no document", "/_bulk", `{"create":{}}` + "\n", 400, illegal("the last action has no document: invalid")},
 		{"empty", "/_bulk", "\n", 400, illegal("the body is empty: invalid")},
 		{"two actions in a line", "/_bulk", `{"create":{},"index":{}}` + "\n{}\n", 400, illegal("malformed action/metadata line [1]: expected one of create, index, update, delete: invalid")},
-		{"large document", "/_bulk", `{"create":{}}` + "\n" + `{"x":"` + strings.Repeat("x", 1000) + `"}` + "\n", 413, ""},
+		{"large document", "/_bulk" + filter, `{"create":{}}` + "\n" + `{"x":"` + strings.Repeat("x", 1000) + `"}` + "\n" + `{"create":{}}` + "\n{}\n", 200, `{"errors":true,"items":[` +
+			`{"create":{"status":413,"error":{"type":"illegal_argument_exception","reason":"the event has 1008 bytes, more than the 1000 that are accepted (--max-event); only its start is kept"}}},` +
+			`{"create":{"status":201}}]}`},
+		{"large action", "/_bulk", `{"create":{"_id":"` + strings.Repeat("x", 1000) + `"}}` + "\n{}\n", 400, illegal("malformed action/metadata line [1]: it has 1021 bytes, more than the 1000 that are accepted: invalid")},
 		{"more than a batch of telemetry", "/_bulk?filter_path=errors", strings.Repeat(`{"create":{}}`+"\n{}\n", 100), 200, `{"errors":false}`},
 		{"too many", "/_bulk", strings.Repeat(`{"create":{}}`+"\n{}\n", 101), 413, ""},
 	}
@@ -154,7 +157,7 @@ func TestOsquery(t *testing.T) {
 		{"no JSON", "log", `nope`, 400, `{"error":"read the request of osquery: not JSON: invalid"}`, 0},
 		{"cut short", "log", log(r.agent, "result", "[{")[:60], 400, "", 0},
 		{"too many", "log", log(r.agent, "result", "["+strings.Repeat("1,", 10)+"1]"), 413, "", 0},
-		{"too large", "log", log(r.agent, "result", `[{"a":"`+strings.Repeat("x", 1000)+`"}]`), 413, "", 0},
+		{"too large", "log", log(r.agent, "result", `[{"a":"`+strings.Repeat("x", 1000)+`"},`+row+`]`), 200, `{}`, 1},
 		{"large and unknown", "log", log("no", "result", `["`+strings.Repeat("x", 200<<10)), 200, `{"node_invalid":true}`, 0},
 	} {
 		w := r.do("POST", "/api/v1/osquery/"+c.path, strings.NewReader(c.body), "Content-Type", "application/json")

@@ -86,7 +86,7 @@ func TestEventsPastLimits(t *testing.T) {
 func TestManyRejected(t *testing.T) {
 	r := newFixture(t, sqlitequeue.Options{}, ingest.Options{})
 	w := r.post(r.agent, "["+strings.Repeat("{},", 998)+"{}]")
-	if n := strings.Count(w.Body.String(), "agent_id"); w.Code != http.StatusBadRequest || n != 999 {
+	if n := strings.Count(w.Body.String(), `{"agent_id":[`); w.Code != http.StatusBadRequest || n != 999 {
 		t.Fatalf("%d, %d errors", w.Code, n)
 	}
 	page, err := r.queue.DeadLetters(t.Context(), 0, 1000)

@@ -54,7 +54,7 @@ func newFixture(t testing.TB, qo sqlitequeue.Options, o ingest.Options) *fixture
 		}
 		return secret
 	}
-	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteDetailError
+	o.Validator, o.WriteError = legacy.Validator{}, legacy.WriteTelemetryError
 	r.tokens = auth.NewTokenVerifier(s, func() time.Time { return r.now })
 	r.handler = ingest.New(q, r.tokens, o)
 	r.agent, r.collector, r.api = token(auth.KindAgent, "PC1", ""), token(auth.KindCollector, "col", ""), token(auth.KindAPI, "reader", auth.RoleAdmin)

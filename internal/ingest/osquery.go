@@ -73,7 +73,7 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, release, err := h.bodies.read(w, r, from.String(), func([]byte) error { return nil })
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) ([]byte, error) { return body, nil })
 	if err != nil {
 		return err
 	}
@@ -84,11 +84,13 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	}
 	b := h.newBatchBuilder(from)
 	if err := h.readers.use(r.Context(), from.String(), func(reader *normalize.Reader) error {
-		for i, row := range rows {
+		for _, row := range rows {
+			defaults := requestDefaults{typ: "osquery_" + logType, anyType: true}
 			if len(row) > h.opt.MaxEventBytes {
-				return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", i, h.opt.MaxEventBytes)
+				b.rejectOversize(row, len(row), defaults)
+				continue
 			}
-			b.addEvent(reader, bytes.TrimSpace(row), requestDefaults{typ: "osquery_" + logType, anyType: true})
+			b.addEvent(reader, bytes.TrimSpace(row), defaults)
 		}
 		return nil
 	}); err != nil {

@@ -8,20 +8,28 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// A eventSpan is the position of one event in a body.
-type eventSpan struct{ start, end int }
+// An eventSpan is the position of one event in a body.
+type eventSpan struct {
+	start, end int
+	size       int // of the event; of one that is too large, only the start is in the body
+}
 
-// A eventSplitter finds the events in a body while it is being read, so that a body
-// past a limit is rejected early. It only balances brackets; whether a span is
-// valid JSON is checked later.
+// maxCutEventBytes is how much is kept of an event that is too large.
+const maxCutEventBytes = 16 << 10
+
+// An eventSplitter finds the events in a body while it is being read, so that a body
+// past a limit is rejected early, and that of an event past the limit only the start is
+// in memory. It only balances brackets; whether a span is valid JSON is checked later.
 type eventSplitter struct {
 	maxEventBytes, maxEvents int
 	lines                    bool // each line is an event (NDJSON); else objects, or one array of values
 
-	spans []eventSpan
-	at    int // how far the body has been scanned
-	start int // of the event being scanned, -1 between events
-	space int // bytes of white space since the last event
+	spans   []eventSpan
+	at      int // how far the body has been scanned
+	start   int // of the event being scanned, -1 between events
+	cut     int // bytes of the event being scanned that were removed from the body
+	removed int // bytes that were removed from the body in all
+	space   int // bytes of white space since the last event
 
 	array, closed, comma bool // the body is an array; it has ended; a comma is due
 	depth                int
@@ -30,17 +38,48 @@ type eventSplitter struct {
 
 var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
-// scan scans the new part of a growing body.
-func (s *eventSplitter) scan(body []byte) error {
+// scan scans the new part of a growing body. It returns the body without what it removed
+// from its end.
+func (s *eventSplitter) scan(body []byte) ([]byte, error) {
+	scan := s.scanValues
 	if s.lines {
-		return s.scanNewLines(body)
+		scan = s.scanLines
 	}
+	if err := scan(body); err != nil {
+		return nil, err
+	}
+	if s.start < 0 || s.at-s.start+s.cut <= s.maxEventBytes {
+		return body, nil
+	}
+	if s.cut == 0 && len(bytes.TrimSpace(body[s.start:])) == 0 {
+		return nil, s.tooMuchSpaceError()
+	}
+	end := s.cutEnd(s.start, len(body))
+	n := len(body) - end
+	s.cut, s.removed, s.at = s.cut+n, s.removed+n, end
+	return body[:end], nil
+}
+
+// cutEnd returns where the kept start of an event ends that is too large.
+func (s *eventSplitter) cutEnd(start, end int) int {
+	return min(end, start+min(maxCutEventBytes, s.maxEventBytes))
+}
+
+// addSpan adds the event that was scanned.
+func (s *eventSplitter) addSpan(start, end int) {
+	span := eventSpan{start, end, end - start + s.cut}
+	if span.size > s.maxEventBytes {
+		span.end = s.cutEnd(start, end)
+	}
+	s.spans = append(s.spans, span)
+	s.cut = 0
+}
+
+// scanValues scans objects, or an array of values.
+func (s *eventSplitter) scanValues(body []byte) error {
 	for ; s.at < len(body); s.at++ {
 		c := body[s.at]
 		if s.start >= 0 {
-			if s.at-s.start >= s.maxEventBytes {
-				return s.tooLarge()
-			}
 			if s.inString {
 				switch {
 				case s.escaped:
@@ -88,7 +127,7 @@ func (s *eventSplitter) scan(body []byte) error {
 		}
 		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
 			if s.space++; s.space > s.maxEventBytes {
-				return s.tooLarge()
+				return s.tooMuchSpaceError()
 			}
 			continue
 		}
@@ -104,7 +143,7 @@ func (s *eventSplitter) scan(body []byte) error {
 func (s *eventSplitter) readSeparator(c byte) error {
 	switch {
 	case s.closed:
-		return fmt.Errorf("something after the end of the array at byte %d", s.at)
+		return fmt.Errorf("something after the end of the array at byte %d", s.at+s.removed)
 	case c == '[' && !s.array && len(s.spans) == 0:
 		s.array = true
 	case c == ']' && s.array && (s.comma || len(s.spans) == 0):
@@ -112,9 +151,9 @@ func (s *eventSplitter) readSeparator(c byte) error {
 	case c == ',' && s.array && s.comma:
 		s.comma = false
 	case s.array && s.comma:
-		return fmt.Errorf("expected a comma or the end of the array at byte %d", s.at)
+		return fmt.Errorf("expected a comma or the end of the array at byte %d", s.at+s.removed)
 	case s.array && (c == ',' || c == ']'):
-		return fmt.Errorf("expected a value at byte %d", s.at)
+		return fmt.Errorf("expected a value at byte %d", s.at+s.removed)
 	case s.array || c == '{':
 		if len(s.spans) == s.maxEvents {
 			return tooManyEventsError(s.maxEvents)
@@ -127,17 +166,17 @@ func (s *eventSplitter) readSeparator(c byte) error {
 			s.inString = true
 		}
 	default:
-		return fmt.Errorf("%w at byte %d", errNotObjectOrArray, s.at)
+		return fmt.Errorf("%w at byte %d", errNotObjectOrArray, s.at+s.removed)
 	}
 	return nil
 }
 
 func (s *eventSplitter) endElement(at int) {
-	s.spans = append(s.spans, eventSpan{s.start, at})
+	s.addSpan(s.start, at)
 	s.start, s.comma = -1, true
 }
 
-func (s *eventSplitter) scanNewLines(body []byte) error {
+func (s *eventSplitter) scanLines(body []byte) error {
 	if s.start < 0 {
 		s.start = 0
 	}
@@ -145,9 +184,6 @@ func (s *eventSplitter) scanNewLines(body []byte) error {
 		i := bytes.IndexByte(body[s.at:], '\n')
 		if i < 0 {
 			s.at = len(body)
-			if s.at-s.start > s.maxEventBytes {
-				return s.tooLarge()
-			}
 			return nil
 		}
 		if err := s.endLine(body, s.at+i); err != nil {
@@ -161,15 +197,17 @@ func (s *eventSplitter) scanNewLines(body []byte) error {
 func (s *eventSplitter) endLine(body []byte, end int) error {
 	text := bytes.TrimSpace(body[s.start:end])
 	switch {
-	case len(text) == 0:
+	case len(text) == 0 && s.cut == 0:
 		return nil
-	case len(text) > s.maxEventBytes:
-		return s.tooLarge()
 	case len(s.spans) == s.maxEvents:
 		return tooManyEventsError(s.maxEvents)
 	}
+	if s.cut > 0 {
+		s.addSpan(s.start, end)
+		return nil
+	}
 	from := s.start + bytes.Index(body[s.start:end], text)
-	s.spans = append(s.spans, eventSpan{from, from + len(text)})
+	s.addSpan(from, from+len(text))
 	return nil
 }
 
@@ -183,7 +221,7 @@ func (s *eventSplitter) finish(body []byte) error {
 			return err
 		}
 	} else if s.start >= 0 || s.array && !s.closed {
-		return fmt.Errorf("the body ends early, at byte %d", len(body))
+		return fmt.Errorf("the body ends early, at byte %d", len(body)+s.removed)
 	}
 	if len(s.spans) == 0 && !s.array {
 		return fmt.Errorf("the body is empty")
@@ -191,8 +229,8 @@ func (s *eventSplitter) finish(body []byte) error {
 	return nil
 }
 
-func (s *eventSplitter) tooLarge() error {
-	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "event %d is larger than %d bytes", len(s.spans), s.maxEventBytes)
+func (s *eventSplitter) tooMuchSpaceError() error {
+	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d bytes of white space before event %d", s.maxEventBytes, len(s.spans))
 }
 
 func tooManyEventsError(n int) error {

@@ -41,11 +41,21 @@ func AllDroppedAnswer(n int) any {
 	return telemetryAnswer{Status: "accepted", Message: queuedMessage(0), BatchSize: n, Failed: n}
 }
 
-// A rejectionAnswer is the answer when every event was rejected.
+// A rejectionAnswer is the answer when every event was rejected. The first three fields
+// are a wire contract with legacy agents.
 type rejectionAnswer struct {
-	Status  string `json:"status"`
-	Message string `json:"message"`
-	Errors  any    `json:"errors"` // FieldErrors; for several events a list with one for each
+	Status   string           `json:"status"`
+	Message  string           `json:"message"`
+	Errors   any              `json:"errors"` // FieldErrors; for several events a list with one for each
+	Error    string           `json:"error"`  // as in all errors of the API
+	Rejected []rejectedReason `json:"rejected"`
+}
+
+// A rejectedReason is why one event was rejected, in one line.
+type rejectedReason struct {
+	Index   int    `json:"index"`
+	EventID string `json:"event_id"`
+	Reason  string `json:"reason"`
 }
 
 // telemetry accepts one event, an array, or NDJSON.
@@ -61,23 +71,21 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	s := eventSplitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: h.opt.MaxEvents, lines: lines, start: -1}
 	var sniffer lineSniffer
 	undecided := !lines
-	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) error {
+	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) ([]byte, error) {
 		if undecided {
 			s.lines, undecided = sniffer.sniff(body)
 		}
-		if undecided {
-			if len(body) > h.opt.MaxEventBytes {
-				return s.tooLarge()
-			}
-			return nil
+		if undecided && len(body) <= h.opt.MaxEventBytes {
+			return body, nil
 		}
+		undecided = false // the first event is too large, which objects and lines have alike
 		return s.scan(body)
 	})
 	if err != nil {
 		return asParseError(err)
 	}
 	defer release()
-	if err := s.scan(body); err != nil {
+	if body, err = s.scan(body); err != nil {
 		return asParseError(err)
 	}
 	if err := s.finish(body); err != nil {
@@ -98,6 +106,9 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := b.enqueue(r.Context(), release); err != nil {
 		return err
+	}
+	if status != http.StatusCreated {
+		h.refused.count(httpapi.Errorf(status, "every event was rejected"))
 	}
 	h.countDropped(r, from)
 	return httpapi.WriteRawJSON(w, status, answer)
@@ -121,6 +132,10 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []eventSpan, oneText bool) error {
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])
+		if sp.size > b.h.opt.MaxEventBytes {
+			b.rejectOversize(raw, sp.size, requestDefaults{})
+			continue
+		}
 		if errs := b.addEvent(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {
 			continue
 		}
@@ -140,18 +155,7 @@ func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []e
 func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) {
 	n := len(b.batch.Events)
 	if n == 0 && b.seen > 0 {
-		answer := rejectionAnswer{Status: "error", Message: "Validation failed"}
-		if single {
-			answer.Errors = b.rejected[0].errs
-		} else {
-			errs := make([]FieldErrors, b.seen)
-			for _, rej := range b.rejected {
-				errs[rej.index] = rej.errs
-			}
-			answer.Errors = errs
-		}
-		body, err = httpapi.MarshalJSON(answer)
-		return http.StatusBadRequest, body, err
+		return b.rejectionAnswer(single)
 	}
 	answer := telemetryAnswer{Status: "accepted", Message: queuedMessage(n), BatchSize: b.seen, Failed: len(b.rejected)}
 	if single {
@@ -162,6 +166,26 @@ func (b *batchBuilder) answer(single bool) (status int, body []byte, err error) 
 	}
 	body, err = httpapi.MarshalJSON(answer)
 	return http.StatusCreated, body, err
+}
+
+// rejectionAnswer returns the status and body of the answer when every event was rejected.
+func (b *batchBuilder) rejectionAnswer(single bool) (status int, body []byte, err error) {
+	answer := rejectionAnswer{Status: "error", Message: "Validation failed"}
+	status = http.StatusRequestEntityTooLarge
+	errs := make([]FieldErrors, b.seen)
+	for _, rej := range b.rejected {
+		errs[rej.index] = rej.errs
+		answer.Rejected = append(answer.Rejected, rejectedReason{rej.index, rej.id, rej.errs.String()})
+		if !rej.oversize {
+			status = http.StatusBadRequest
+		}
+	}
+	answer.Errors, answer.Error = errs, fmt.Sprintf("all %d events were rejected; the first: %s", b.seen, answer.Rejected[0].Reason)
+	if single {
+		answer.Errors, answer.Error = errs[0], answer.Rejected[0].Reason
+	}
+	body, err = httpapi.MarshalJSON(answer)
+	return status, body, err
 }
 
 func queuedMessage(n int) string { return fmt.Sprintf("Queued %d events for processing", n) }
@@ -224,7 +248,7 @@ func (s *lineSniffer) sniff(body []byte) (lines, undecided bool) {
 	}
 	line := body[s.start:s.end]
 	one := eventSplitter{maxEventBytes: len(line) + 1, maxEvents: 1, start: -1}
-	return one.scan(line) == nil && len(one.spans) == 1, false
+	return one.scanValues(line) == nil && len(one.spans) == 1, false
 }
 
 func isJSONSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }

@@ -12,7 +12,8 @@ import (
 
 // A Validator checks the fields of events in picket's native format.
 type Validator interface {
-	// Validate returns what is wrong with an event in the native format.
+	// Validate returns what is wrong with an event in the native format, or of no known
+	// format and without a type.
 	Validate(d *normalize.Event) FieldErrors
 	// NotObject returns the error for JSON that is not an object.
 	NotObject(raw []byte) FieldErrors
@@ -76,9 +77,9 @@ func (e FieldErrors) String() string {
 // NativeFields are the top-level fields of picket's native format.
 var NativeFields = [...]string{"agent_id", "event_id", "event_type", "timestamp", "severity", "version", "host", "process", "file", "network"}
 
-// onlyNativeFields reports whether an event has no top-level field that the
+// HasOnlyNativeFields reports whether an event has no top-level field that the
 // native format does not have.
-func onlyNativeFields(d *normalize.Event) bool {
+func HasOnlyNativeFields(d *normalize.Event) bool {
 	only := true
 	d.Each(func(l flatjson.Leaf) {
 		name, _, _ := strings.Cut(l.Path.Name, ".")

@@ -10,11 +10,18 @@ import (
 )
 
 // WriteDetailError answers an error as Django REST framework does: {"detail": …},
-// with its messages for missing and wrong tokens. It is the error writer of the
-// intake.
+// with its messages for missing and wrong tokens.
 func WriteDetailError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
 	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": errorDetail(r, err)})
+}
+
+// WriteTelemetryError answers an error of the path that legacy agents and others post
+// telemetry to: as WriteDetailError, and as httpapi.WriteError.
+func WriteTelemetryError(w http.ResponseWriter, r *http.Request, err error) {
+	httpapi.SetErrorHeaders(w, err)
+	text := errorDetail(r, err)
+	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": text, "error": text})
 }
 
 // WriteUnroutedError answers a request that no route takes. A wrong method on a path

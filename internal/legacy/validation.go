@@ -32,8 +32,11 @@ type fieldPresence struct {
 
 // Validate requires the fields that the legacy system's serializer did, with
 // its messages. It is laxer in one point: timestamp may also be a fraction or
-// ISO 8601.
+// ISO 8601. Of an event that is not in the native format it only requires a type.
 func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
+	if d.Type == "" && d.Format != "native" && !ingest.HasOnlyNativeFields(d) {
+		return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: "no known format; add event_type (any name), see docs/telemetry.md"}}
+	}
 	var fields [len(ingest.NativeFields)]fieldPresence
 	d.Each(func(l flatjson.Leaf) {
 		name, _, nested := strings.Cut(l.Path.Name, ".")

@@ -37,6 +37,8 @@ type ruleFile struct {
 	Pipeline bool   `json:"pipeline,omitempty"`
 	// Pack is the only pack that filters in the file apply to; "" means all rules.
 	Pack string `json:"pack,omitempty"`
+	// InPack is the pack that the file is part of, "builtin" for picket's own.
+	InPack string `json:"in_pack,omitempty"`
 }
 
 // readFiles reads the rule files (.yml and .yaml) of all sources, in the order of the
@@ -93,7 +95,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.packOfFile(fsys, name)})
+			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.confiningPack(fsys, name), InPack: s.packOf(name)})
 			if cases := testFileOf(name); name == root && cases != name {
 				// A single rule comes with its tests.
 				if data, err := readRuleFile(fsys, cases); err == nil {
@@ -110,10 +112,22 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 	return all, nil
 }
 
-// packOfFile returns the pack that the filters in a file are confined to, "" if none.
-func (s *Source) packOfFile(fsys fs.FS, name string) string {
-	pack, _, ok := strings.Cut(name, "/")
-	if !s.Packs || !ok {
+// packOf returns the pack that a file is part of, "" if none.
+func (s *Source) packOf(name string) string {
+	pack, _, inFolder := strings.Cut(name, "/")
+	switch {
+	case s.FS != nil:
+		return s.Name
+	case s.Packs && inFolder:
+		return pack
+	}
+	return ""
+}
+
+// confiningPack returns the pack that the filters in a file are confined to, "" if none.
+func (s *Source) confiningPack(fsys fs.FS, name string) string {
+	pack := s.packOf(name)
+	if !s.Packs || pack == "" {
 		return ""
 	}
 	if _, err := fs.Stat(fsys, pack+"/"+filtersAnyMarkerFile); err == nil {

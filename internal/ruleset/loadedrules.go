@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -25,6 +26,8 @@ type Problem struct {
 	// Missing is a referenced rule that does not exist; another pack may have it.
 	Missing string `json:"missing,omitempty"`
 	Hint    string `json:"hint,omitempty"`
+	// Pack is the pack of the file, see RuleInfo.
+	Pack string `json:"pack,omitempty"`
 }
 
 // String returns the problem in one line, in the format of compilers.
@@ -47,17 +50,24 @@ type RuleInfo struct {
 	*ast.Meta
 	Kind      ast.DocumentKind
 	LogSource sigma.LogSource // zero for a correlation
+	Pack      string          // "builtin", the name of an installed pack, or ""
 }
 
 // LoadedRules is the result of loading rules.
 type LoadedRules struct {
 	Rules             *sigma.RuleSet // the enabled rules, compiled
 	Enabled, Disabled []RuleInfo     // for people
+	Expired           []RuleInfo     // filters that apply no longer
+	NextExpiry        time.Time      // of an enabled filter; zero if none expires
 	Problems          []Problem
 	Revision          string // hash of the files, 12 hex digits
 	// Parsed are all documents before the pipelines, enabled or not.
-	Parsed   ast.Collection
-	Warnings []string // parts of pipelines without effect
+	Parsed ast.Collection
+	// Effective are all documents as the pipelines have made them.
+	Effective ast.Collection
+	Warnings  []string // parts of pipelines without effect
+
+	reaches func(*ast.Filter, *ast.Rule) bool // see sigma.Options.FilterReaches
 }
 
 // Load reads and compiles the rules of sources, without the disabled ones. Rules that
@@ -67,15 +77,15 @@ func Load(sources []Source, disabled map[string]bool) (LoadedRules, error) {
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	return compileFiles(all, disabled)
+	return compileFiles(all, disabled, time.Now())
 }
 
 // compileFiles parses and compiles files.
-func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error) {
+func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (LoadedRules, error) {
 	var set LoadedRules
 	var collection ast.Collection
 	sum, seen := sha256.New(), make(map[string]string)
-	packOf := make(map[string]string) // of files
+	confinedTo, packOf := make(map[string]string), make(map[string]string) // packs, by file
 	pipe, err := parsePipelines(all)
 	if err != nil {
 		return LoadedRules{}, err
@@ -83,7 +93,8 @@ func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error)
 	for _, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
 		sum.Write(f.Data)
-		if packOf[f.Name] = f.Pack; f.Pack != "" {
+		packOf[f.Name] = f.InPack
+		if confinedTo[f.Name] = f.Pack; f.Pack != "" {
 			fmt.Fprintf(sum, "pack %s\x00", f.Pack)
 		}
 		if f.Pipeline || strings.HasSuffix(f.Name, testFileSuffix) || isNotARule(f.Data) {
@@ -117,8 +128,16 @@ func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error)
 		collection.Add(p)
 	}
 	set.Parsed, set.Warnings = collection, pipe.Warnings
+	collection.Filters = slices.DeleteFunc(slices.Clone(collection.Filters), func(f *ast.Filter) bool { return set.dropExpired(f, packOf[f.File], now) })
+	for _, f := range set.Expired {
+		fmt.Fprintf(sum, "expired %s\x00", f.ID)
+	}
 	collection = set.applyPipelines(pipe, collection)
-	reaches := func(f *ast.Filter, r *ast.Rule) bool { return packOf[f.File] == "" || packOf[f.File] == packOf[r.File] }
+	set.Effective = collection
+	reaches := func(f *ast.Filter, r *ast.Rule) bool {
+		return confinedTo[f.File] == "" || confinedTo[f.File] == confinedTo[r.File]
+	}
+	set.reaches = reaches
 	rs, errs := sigma.Compile(collection, sigma.Options{Disabled: disabled, FilterReaches: reaches})
 	failed := make(map[*ast.Meta]bool)
 	for _, e := range errs {
@@ -126,9 +145,22 @@ func compileFiles(all []ruleFile, disabled map[string]bool) (LoadedRules, error)
 		set.Problems = append(set.Problems, problemsOf("", e)...)
 	}
 	set.Problems = append(set.Problems, crossPackFilterProblems(collection, reaches)...)
+	for i := range set.Problems {
+		set.Problems[i].Pack = packOf[set.Problems[i].File]
+	}
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
-	set.fillRuleLists(collection, disabled, failed)
+	set.fillRuleLists(collection, disabled, failed, packOf)
 	return set, nil
+}
+
+// DropDisabled moves rules from Enabled to Disabled.
+func (set *LoadedRules) DropDisabled(disabled map[string]bool) {
+	set.Enabled = slices.DeleteFunc(set.Enabled, func(r RuleInfo) bool {
+		if disabled[r.ID] {
+			set.Disabled = append(set.Disabled, r)
+		}
+		return disabled[r.ID]
+	})
 }
 
 // DropResolved drops the problems about rules that are missing here and that other has.
@@ -137,6 +169,19 @@ func (set *LoadedRules) DropResolved(other *LoadedRules) {
 		matches := func(r RuleInfo) bool { return r.MatchesRef(p.Missing) }
 		return slices.ContainsFunc(other.Enabled, matches) || slices.ContainsFunc(other.Disabled, matches)
 	})
+}
+
+// dropExpired reports whether a filter has expired; else it notes when it will.
+func (set *LoadedRules) dropExpired(f *ast.Filter, pack string, now time.Time) bool {
+	switch {
+	case f.Expires.IsZero():
+	case !now.Before(f.Expires):
+		set.Expired = append(set.Expired, RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource, pack})
+		return true
+	case set.NextExpiry.IsZero() || f.Expires.Before(set.NextExpiry):
+		set.NextExpiry = f.Expires
+	}
+	return false
 }
 
 // crossPackFilterProblems reports the rules that filters name and do not apply to, because
@@ -158,8 +203,9 @@ func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter
 
 // fillRuleLists fills Enabled and Disabled. A filter whose rule is missing still counts as
 // enabled.
-func (set *LoadedRules) fillRuleLists(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool) {
-	add := func(e RuleInfo) {
+func (set *LoadedRules) fillRuleLists(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool, packOf map[string]string) {
+	add := func(m *ast.Meta, kind ast.DocumentKind, source sigma.LogSource) {
+		e := RuleInfo{m, kind, source, packOf[m.File]}
 		if disabled[e.ID] {
 			set.Disabled = append(set.Disabled, e)
 		} else if !failed[e.Meta] {
@@ -167,18 +213,18 @@ func (set *LoadedRules) fillRuleLists(collection ast.Collection, disabled map[st
 		}
 	}
 	for _, r := range collection.Rules {
-		add(RuleInfo{&r.Meta, ast.RuleDocument, r.LogSource})
+		add(&r.Meta, ast.RuleDocument, r.LogSource)
 	}
 	for _, c := range set.Rules.Correlations() { // with their final levels
-		add(RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
+		add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{})
 	}
 	for _, c := range collection.Correlations {
 		if disabled[c.ID] {
-			set.Disabled = append(set.Disabled, RuleInfo{&c.Meta, ast.CorrelationDocument, sigma.LogSource{}})
+			add(&c.Meta, ast.CorrelationDocument, sigma.LogSource{})
 		}
 	}
 	for _, f := range collection.Filters {
-		add(RuleInfo{&f.Meta, ast.FilterDocument, f.LogSource})
+		add(&f.Meta, ast.FilterDocument, f.LogSource)
 	}
 }
 

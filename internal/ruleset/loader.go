@@ -72,7 +72,7 @@ func (l *Loader) Load() error {
 	if err != nil {
 		return err
 	}
-	set, err := compileFiles(files, disabled)
+	set, err := compileFiles(files, disabled, start)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (l *Loader) Load() error {
 	}
 	l.mu.Unlock()
 	n := CountKinds(set.Enabled)
-	l.log.Info("rules loaded", "rules", n.Rules, "correlations", n.Correlations, "filters", n.Filters, "disabled", len(set.Disabled), "problems", len(set.Problems),
+	l.log.Info("rules loaded", "rules", n.Rules, "correlations", n.Correlations, "filters", n.Filters, "disabled", len(set.Disabled), "expired", len(set.Expired), "problems", len(set.Problems),
 		"revision", set.Revision, "took", time.Since(start).Round(time.Millisecond))
 	return nil
 }
@@ -131,7 +131,7 @@ func (l *Loader) SetEnabled(_ context.Context, id string, on bool) error {
 	return l.Load()
 }
 
-// Watch reloads the rules when their source changes, until ctx ends. It polls names,
+// Watch reloads the rules when their source changes or a filter expires, until ctx ends. It polls names,
 // sizes and times of files, which works on every file system. A change is loaded
 // once two consecutive polls see it, so that files are not read while they are being
 // copied.
@@ -148,7 +148,7 @@ func (l *Loader) Watch(ctx context.Context, pollInterval time.Duration) {
 		l.publishPending(ctx)
 		now := l.source.fingerprint()
 		l.mu.Lock()
-		changed := now != l.fingerprint
+		changed := now != l.fingerprint || !l.set.NextExpiry.IsZero() && !time.Now().Before(l.set.NextExpiry)
 		l.mu.Unlock()
 		if changed && now == last {
 			if err := l.Load(); err != nil {

@@ -157,12 +157,3 @@ func (f PackDir) Names() ([]string, error) {
 	}
 	return names, nil
 }
-
-// PackOfFile returns the name of the pack that a rule file belongs to, "" if none.
-func (f PackDir) PackOfFile(file string) string {
-	rest, ok := strings.CutPrefix(file, filepath.Clean(f.Path)+"/")
-	if name, _, in := strings.Cut(rest, "/"); ok && in {
-		return name
-	}
-	return ""
-}

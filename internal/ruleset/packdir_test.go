@@ -128,11 +128,11 @@ func TestAddDirAndFile(t *testing.T) {
 	if names, err := f.Names(); err != nil || !slices.Equal(names, []string{"My-rules", "two"}) {
 		t.Errorf("packs are %q, %v", names, err)
 	}
-	set, err := ruleset.Load([]ruleset.Source{{Name: f.Path}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: f.Path, Packs: true}}, nil)
 	if err != nil || set.Rules.Len() != 2 {
 		t.Fatalf("%d rules are in force, %v", set.Rules.Len(), err)
 	}
-	if got := f.PackOfFile(set.Rules.Rules()[0].File); got != "My-rules" {
+	if got := set.Enabled[0].Pack; got != "My-rules" {
 		t.Errorf("the first rule is of pack %q", got)
 	}
 	if err := f.Remove("two"); err != nil {

@@ -69,13 +69,23 @@ func (u AlertUpdate) Validate() error {
 	return nil
 }
 
+// MaxNotesPerAlert is how many notes an alert may have.
+const MaxNotesPerAlert = 1000
+
 // Apply makes the changes to an alert and adds their notes. Times are to the
-// microsecond, as stores keep them.
-func (u AlertUpdate) Apply(a *picket.Alert) {
+// microsecond, as stores keep them. It returns picket.ErrConflict for a note to an alert
+// that has MaxNotesPerAlert; a change of its status or assignee then leaves no note.
+func (u AlertUpdate) Apply(a *picket.Alert) error {
+	if u.Note != "" && len(a.Notes) >= MaxNotesPerAlert {
+		return fmt.Errorf("the alert has %d notes and takes no more: %w", len(a.Notes), picket.ErrConflict)
+	}
 	at := time.UnixMicro(u.At.UnixMicro()).UTC()
 	note := func(text string) {
-		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
 		a.Updated = at
+		if len(a.Notes) >= MaxNotesPerAlert {
+			return
+		}
+		a.Notes = append(a.Notes, picket.Note{Time: at, Author: u.Author, Text: text})
 	}
 	if u.Status != nil && *u.Status != a.Status {
 		note(fmt.Sprintf("status: %s → %s", a.Status, *u.Status))
@@ -88,6 +98,7 @@ func (u AlertUpdate) Apply(a *picket.Alert) {
 	if u.Note != "" {
 		note(u.Note)
 	}
+	return nil
 }
 
 // AlertCounts counts alerts.

@@ -1,6 +1,9 @@
 package ast
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // A Filter narrows rules down without changing their files: a rule that it
 // applies to matches only if the filter's condition holds too. It never
@@ -15,6 +18,10 @@ type Filter struct {
 	// all rules.
 	Rules         []string
 	RulesPosition Position
+	// Expires is when the filter ends to apply, zero for never. It is an addition
+	// to the specification, the key expires of the document; compilers do not look
+	// at it.
+	Expires time.Time
 
 	Detections Detections
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/picket-edr/picket/sigma/ast"
 )
 
 // An Observation is an event that a rule matched, as correlations see it.
@@ -79,6 +81,7 @@ type Correlator struct {
 	bytes       int                    // that they and their buckets take
 	evicted     int64
 	matches     []Match // of the call that is running
+	steps       int64   // of work
 	lastCleanup time.Time
 }
 
@@ -89,6 +92,28 @@ type ruleState struct {
 	outgoing  []inputEdge        // to the correlations over this one
 	retention time.Duration
 	hasInner  bool // an input is a correlation
+	// hasMembers says that not all observations of a window contribute to a match, so
+	// that evaluating a window costs its length.
+	hasMembers  bool
+	lateBuckets []*bucket // those with late observations
+	steps       *int64    // Correlator.steps
+}
+
+// count counts steps of work, for tests.
+func (s *ruleState) count(steps int) { *s.steps += int64(steps) }
+
+// maxPerGroup returns how many observations a group may have, 0 for any number.
+func (s *ruleState) maxPerGroup() int {
+	if !s.hasMembers && !s.hasInner && len(s.outgoing) == 0 {
+		return 0 // evaluating a further one costs little
+	}
+	n := MaxPerGroup
+	for _, c := range s.Comparisons {
+		if s.Type == ast.EventCount || s.Type == ast.ValueCount {
+			n = max(n, int(min(2*c.Value, MaxPerGroup*MaxPerGroup)))
+		}
+	}
+	return n
 }
 
 // An inputEdge leads to an input of a correlation.
@@ -107,7 +132,7 @@ func New(rules []*Rule, o Options) *Correlator {
 	c := &Correlator{opt: o, edges: make(map[string][]inputEdge)}
 	byRule := make(map[*Rule]*ruleState)
 	for _, rule := range rules {
-		s := &ruleState{Rule: rule, buckets: make(map[string]*bucket)}
+		s := &ruleState{Rule: rule, buckets: make(map[string]*bucket), hasMembers: rule.hasMembers(), steps: &c.steps}
 		byRule[rule] = s
 		c.states = append(c.states, s)
 		for i, in := range rule.inputs {
@@ -130,7 +155,8 @@ func New(rules []*Rule, o Options) *Correlator {
 	return c
 }
 
-// Observe takes an observation, and appends to dst the correlations that match.
+// Observe takes an observation, and appends to dst the correlations that match. Where an
+// observation arrives out of order and its group has many, EvaluateLate finds them.
 func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 	c.matches = dst
 	for _, e := range c.edges[o.Rule] {
@@ -188,18 +214,35 @@ func (c *Correlator) addObservation(e inputEdge, o observation, values []fieldVa
 	}
 	b := c.findOrCreateBucket(e.to, group)
 	if o.inner != nil {
-		o.inner.bucket.parents[b] = true
+		o.inner.bucket.addParent(b)
 	}
-	at, isNew := b.insert(o)
-	if !isNew {
+	c.addToBucket(b, o)
+	if limit := b.maxPerGroup(); limit > 0 && len(b.obs)+len(b.late) > limit {
+		c.dropExcess(b)
+	}
+}
+
+// addToBucket adds an observation and evaluates its windows, now or, where that costs
+// much, later.
+func (c *Correlator) addToBucket(b *bucket, o observation) {
+	at, found := b.find(&o)
+	if found {
 		if o.inner != nil {
 			b.extendInnerWindow(c, at, o.inner.from)
 		}
 		return
 	}
 	c.count++
-	c.bytes += b.obs[at].bytes()
-	if !e.to.deferred {
+	c.bytes += o.bytes()
+	if at < len(b.obs) && len(b.obs) > maxImmediate {
+		if len(b.late) == 0 {
+			b.lateBuckets = append(b.lateBuckets, b)
+		}
+		b.late = append(b.late, o)
+		return
+	}
+	b.insert(o)
+	if !b.deferred {
 		b.evaluateSlidingWindows(c, at)
 	}
 }
@@ -220,11 +263,21 @@ func (c *Correlator) findOrCreateBucket(s *ruleState, group []string) *bucket {
 	return b
 }
 
+// EvaluateLate evaluates the windows of observations that Observe has not, because they
+// arrived out of order and their group has many, and appends to dst the correlations
+// that match. Advance and Flush do so too. Call it after each batch of observations.
+func (c *Correlator) EvaluateLate(dst []Match) []Match {
+	c.matches = dst
+	c.evaluateLate()
+	return c.takeMatches()
+}
+
 // Advance evaluates the windows that have ended by now, drops what no
 // correlation needs any more, and appends to dst the correlations that match.
 // Call it every few seconds.
 func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 	c.matches = dst
+	c.evaluateLate()
 	c.evaluateUntil(now.Add(-c.opt.Grace).UnixNano())
 	if now.Sub(c.lastCleanup) > time.Minute {
 		c.lastCleanup = now
@@ -242,6 +295,7 @@ func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 // dst the correlations that match.
 func (c *Correlator) Flush(dst []Match) []Match {
 	c.matches = dst
+	c.evaluateLate()
 	c.evaluateUntil(maxUnixNanos)
 	return c.takeMatches()
 }
@@ -254,6 +308,7 @@ func (c *Correlator) evaluateUntil(untilNanos int64) {
 			for _, b := range s.buckets {
 				b.evaluateEndedWindows(c, untilNanos)
 			}
+			c.evaluateLate() // what they added to the correlations over them
 		}
 	}
 }
@@ -293,6 +348,7 @@ func (c *Correlator) dropObservations(s *ruleState, key string, beforeNanos int6
 // that arrived at the same time, the first in the order of correlations, groups
 // and events go, so that the result does not depend on the order of a map.
 func (c *Correlator) evictOldestObservations() {
+	c.evaluateLate()
 	arrived := make([]int64, 0, c.count)
 	for _, s := range c.states {
 		for _, b := range s.buckets {

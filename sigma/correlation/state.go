@@ -54,7 +54,8 @@ func (c *Correlator) Restore(state []byte) error {
 			saved.Group[k] = ShortenValue(v)
 		}
 		b := c.findOrCreateBucket(c.states[i], saved.Group)
-		b.watermark, b.hasWatermark, b.emissions, b.restored = saved.Watermark, true, saved.Emissions, saved.Emissions
+		b.watermark, b.hasWatermark, b.emissions = saved.Watermark, true, saved.Emissions
+		b.setRestored(saved.Emissions)
 		for _, e := range saved.Emissions {
 			c.bytes += e.bytes()
 			b.emissionBytes += e.bytes()

@@ -18,6 +18,7 @@ type bucket struct {
 	*ruleState
 	group []string      // the values of GroupBy
 	obs   []observation // in the order of compare
+	late  []observation // out of order, to be merged into obs; see maxImmediate
 
 	// aggregator is that of the window obs[start:], which ends with the last
 	// observation. It is nil if the correlation is deferred.
@@ -30,7 +31,7 @@ type bucket struct {
 
 	emissions     []emission // if the correlation is deferred and has parents
 	emissionBytes int
-	restored      []emission       // those from before a restart
+	restored      []timeRange      // of the windows that matched before a restart, ascending and disjoint
 	reported      map[string]bool  // events already reported, if an input is a correlation
 	reportedBytes int              // of their ids
 	parents       map[*bucket]bool // buckets of other correlations to which this one added
@@ -111,15 +112,47 @@ func (s *ruleState) readValues(o *observation, values []fieldValue) (present boo
 
 // insert adds o and returns its index, and whether it is new.
 func (b *bucket) insert(o observation) (index int, isNew bool) {
-	index = sort.Search(len(b.obs), func(i int) bool { return b.obs[i].compare(&o) >= 0 })
-	if index < len(b.obs) && b.obs[index].compare(&o) == 0 {
+	index, found := b.find(&o)
+	if found {
 		return index, false
 	}
-	for i := range b.restored {
-		o.reported = o.reported || b.restored[i].From <= o.at && o.at <= b.restored[i].At
-	}
+	o.reported = o.reported || b.matchedBeforeRestart(o.at)
 	b.obs = slices.Insert(b.obs, index, o)
 	return index, true
+}
+
+// find returns the index of the observation that equals o, or else where it belongs.
+func (b *bucket) find(o *observation) (index int, found bool) {
+	if n := len(b.obs); n > 0 && b.obs[n-1].compare(o) < 0 { // the common case
+		return n, false
+	}
+	index = sort.Search(len(b.obs), func(i int) bool { return b.obs[i].compare(o) >= 0 })
+	return index, index < len(b.obs) && b.obs[index].compare(o) == 0
+}
+
+// A timeRange is from one time to another, both included.
+type timeRange struct{ from, to int64 }
+
+// setRestored notes in which windows a bucket has matched before a restart.
+func (b *bucket) setRestored(emissions []emission) {
+	ranges := make([]timeRange, len(emissions))
+	for i := range emissions {
+		ranges[i] = timeRange{emissions[i].From, emissions[i].At}
+	}
+	slices.SortFunc(ranges, func(x, y timeRange) int { return cmp.Compare(x.from, y.from) })
+	b.restored = nil
+	for _, r := range ranges {
+		if n := len(b.restored); n > 0 && r.from <= b.restored[n-1].to {
+			b.restored[n-1].to = max(b.restored[n-1].to, r.to)
+			continue
+		}
+		b.restored = append(b.restored, r)
+	}
+}
+
+func (b *bucket) matchedBeforeRestart(nanos int64) bool {
+	i := sort.Search(len(b.restored), func(i int) bool { return b.restored[i].to >= nanos })
+	return i < len(b.restored) && b.restored[i].from <= nanos
 }
 
 // compare orders observations by time, and those of one time independently of
@@ -185,6 +218,7 @@ func (b *bucket) rebuildAggregate(last int) {
 		return
 	}
 	b.start = b.firstAtOrAfter(b.obs[last].at - int64(b.Timespan))
+	b.count(last - b.start + 1)
 	for i := b.start; i <= last; i++ {
 		b.aggregator.add(&b.obs[i])
 	}
@@ -198,10 +232,16 @@ func (b *bucket) evaluateSlidingWindows(c *Correlator, newIndex int) {
 		b.evaluateWindow(c, newIndex, arrivedInOrder)
 		return
 	}
-	b.rebuildAggregate(newIndex)
+	b.evaluateWindowsOf(c, newIndex, b.obs[newIndex].at)
+}
+
+// evaluateWindowsOf evaluates the sliding windows that contain an observation from
+// that with index first to those at lastNanos.
+func (b *bucket) evaluateWindowsOf(c *Correlator, first int, lastNanos int64) {
+	b.rebuildAggregate(first)
 	reported := 0
-	for last := newIndex; last < len(b.obs) && b.obs[last].at <= b.obs[newIndex].at+int64(b.Timespan); last++ {
-		if last > newIndex {
+	for last := first; last < len(b.obs) && b.obs[last].at <= lastNanos+int64(b.Timespan); last++ {
+		if last > first {
 			b.advanceWindow(last)
 		}
 		reported = b.evaluateWindow(c, last, reported)
@@ -227,12 +267,17 @@ const arrivedInOrder = -1
 // not be looked at; it returns that index for the next window.
 func (b *bucket) evaluateWindow(c *Correlator, last, firstUnreported int) (nextUnreported int) {
 	window := b.obs[b.start : last+1]
+	b.count(1)
+	if b.hasMembers {
+		b.count(len(window))
+	}
 	members, ok := b.aggregator.satisfied(window)
 	if !ok {
 		return firstUnreported
 	}
 	var unreported []int
 	for i := last; i >= max(b.start, firstUnreported); i-- {
+		b.count(1)
 		if members != nil && !members[i-b.start] {
 			continue
 		}
@@ -277,8 +322,11 @@ func (b *bucket) emitMatch(c *Correlator, unreported []int, last int, fromNanos 
 		c.bytes += e.bytes()
 	}
 	b.propagateToParents(c, e)
+	if len(b.parents) == 0 {
+		return
+	}
 	for _, i := range unreported {
-		b.updateParentMatches(c, b.obs[i].at)
+		b.updateParentMatches(c, []int64{b.obs[i].at}, b.obs[i].appendEvents(nil))
 	}
 }
 
@@ -288,47 +336,77 @@ func (b *bucket) reportMatch(c *Correlator, observations []int, atNanos int64) {
 	if len(observations) == 0 || b.suppressed {
 		return
 	}
-	m := Match{Rule: b.Rule, Time: time.Unix(0, atNanos).UTC()}
-	for i, name := range b.GroupBy {
-		m.Group = append(m.Group, GroupValue{Field: name, Value: b.group[i]})
-	}
+	var events []Event
 	for _, i := range observations {
-		m.Events = b.appendUnreported(m.Events, &b.obs[i])
+		if !b.hasInner {
+			events = b.obs[i].appendEvents(events)
+			continue
+		}
+		events = b.appendUnreported(events, b.obs[i].appendEvents(nil))
 	}
-	if len(m.Events) > 0 {
-		c.matches = append(c.matches, m)
+	if len(events) > 0 {
+		c.matches = append(c.matches, b.newMatch(events, atNanos))
 	}
 }
 
 // extendInnerWindow moves the start of the inner window of an observation back to
-// fromNanos.
+// fromNanos. A reported observation gains the events between.
 func (b *bucket) extendInnerWindow(c *Correlator, index int, fromNanos int64) {
-	inner := b.obs[index].inner
-	if inner == nil || inner.from <= fromNanos {
+	o := &b.obs[index]
+	if o.inner == nil || o.inner.from <= fromNanos {
 		return
 	}
-	inner.from = fromNanos
-	b.emitUpdate(c, index)
+	end := o.inner.from - 1
+	o.inner.from = fromNanos
+	if o.reported {
+		gained := o.inner.bucket.appendEventsBetween(nil, fromNanos, min(end, o.inner.to))
+		b.reportEvents(c, gained, o.at)
+		b.updateParentMatches(c, []int64{o.at}, gained)
+	}
 }
 
-// updateParentMatches updates the parents' matches with the event at a time, which
-// has come to contribute to a match of b.
-func (b *bucket) updateParentMatches(c *Correlator, atNanos int64) {
+// updateParentMatches updates the parents' matches with the events that observations
+// of b at these times, which are ascending, have gained.
+func (b *bucket) updateParentMatches(c *Correlator, times []int64, gained []Event) {
+	if len(gained) == 0 {
+		return
+	}
 	for parent := range b.parents {
-		for i := range parent.obs {
-			if w := parent.obs[i].inner; w != nil && w.bucket == b && w.from <= atNanos && atNanos <= w.to {
-				parent.emitUpdate(c, i)
+		var reached []int64
+		b.count(1)
+		for i := parent.firstAtOrAfter(times[0]); i < len(parent.obs); i++ {
+			b.count(1)
+			o := &parent.obs[i]
+			if o.inner == nil || o.inner.bucket != b || !o.reported {
+				continue
 			}
+			if k, _ := slices.BinarySearch(times, o.inner.from); k < len(times) && times[k] <= o.inner.to {
+				reached = append(reached, o.at)
+			}
+		}
+		if len(reached) > 0 {
+			parent.reportEvents(c, gained, reached[0])
+			parent.updateParentMatches(c, reached, gained)
 		}
 	}
 }
 
-// emitUpdate reports the events that a reported observation has gained.
-func (b *bucket) emitUpdate(c *Correlator, index int) {
-	if b.obs[index].reported {
-		b.reportMatch(c, []int{index}, b.obs[index].at)
-		b.updateParentMatches(c, b.obs[index].at)
+// reportEvents appends a match with those of the events that were not reported before.
+func (b *bucket) reportEvents(c *Correlator, events []Event, atNanos int64) {
+	if b.suppressed {
+		return
 	}
+	if events = b.appendUnreported(nil, events); len(events) > 0 {
+		c.matches = append(c.matches, b.newMatch(events, atNanos))
+	}
+}
+
+func (b *bucket) newMatch(events []Event, atNanos int64) Match {
+	m := Match{Rule: b.Rule, Time: time.Unix(0, atNanos).UTC(), Events: events}
+	for i, name := range b.GroupBy {
+		m.Group = append(m.Group, GroupValue{Field: name, Value: b.group[i]})
+	}
+	return m
 }
 
 // An emission is a match of a correlation as its parents see it. Its JSON is
@@ -361,23 +439,19 @@ func (b *bucket) propagateToParents(c *Correlator, e emission) {
 	}
 }
 
-// appendUnreported appends the events behind an observation that were not
-// reported before.
-func (b *bucket) appendUnreported(events []Event, o *observation) []Event {
-	if !b.hasInner {
-		return o.appendEvents(events)
-	}
+// appendUnreported appends those of the events that were not reported before.
+func (b *bucket) appendUnreported(dst, events []Event) []Event {
 	if b.reported == nil {
 		b.reported = make(map[string]bool)
 	}
-	for _, e := range o.appendEvents(nil) {
+	for _, e := range events {
 		if !b.reported[e.ID] {
 			b.reported[e.ID] = true
 			b.reportedBytes += 64 + len(e.ID)
-			events = append(events, e)
+			dst = append(dst, e)
 		}
 	}
-	return events
+	return dst
 }
 
 // appendEvents appends the event of an observation or, if its input is a
@@ -386,11 +460,31 @@ func (o *observation) appendEvents(events []Event) []Event {
 	if o.inner == nil {
 		return append(events, Event{o.event, time.Unix(0, o.at).UTC(), o.context})
 	}
-	b := o.inner.bucket
-	for i := b.firstAtOrAfter(o.inner.from); i < len(b.obs) && b.obs[i].at <= o.inner.to; i++ {
-		if b.obs[i].reported {
-			events = b.obs[i].appendEvents(events)
+	return o.inner.bucket.appendEventsBetween(events, o.inner.from, o.inner.to)
+}
+
+// appendEventsBetween appends the events of the reported observations from one time to
+// another. Inner windows that overlap are looked at once.
+func (b *bucket) appendEventsBetween(events []Event, fromNanos, toNanos int64) []Event {
+	var inner []innerWindow // disjoint, and ascending for each bucket
+	for i := b.firstAtOrAfter(fromNanos); i < len(b.obs) && b.obs[i].at <= toNanos; i++ {
+		b.count(1)
+		o := &b.obs[i]
+		switch {
+		case !o.reported:
+		case o.inner == nil:
+			events = o.appendEvents(events)
+		default:
+			w := *o.inner
+			for n := len(inner); n > 0 && inner[n-1].bucket == w.bucket && inner[n-1].to >= w.from; n-- {
+				w.from, w.to = min(w.from, inner[n-1].from), max(w.to, inner[n-1].to)
+				inner = inner[:n-1]
+			}
+			inner = append(inner, w)
 		}
+	}
+	for _, w := range inner {
+		events = w.bucket.appendEventsBetween(events, w.from, w.to)
 	}
 	return events
 }

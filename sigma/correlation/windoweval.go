@@ -27,6 +27,7 @@ func (b *bucket) evaluateEndedWindows(c *Correlator, untilNanos int64) {
 		if end > untilNanos && untilNanos != maxUnixNanos {
 			return
 		}
+		b.count(to - from)
 		for i := from; i < to; i++ {
 			if b.obs[i].arrived > untilNanos {
 				return
@@ -157,6 +158,7 @@ func (b *bucket) latestMembers(last int, inputs []int) []int {
 // before, but not before from and not of an excluded event, or -1.
 func (b *bucket) latestObservation(input int, fromNanos, untilNanos int64, excludedEvents []string) (index int) {
 	for i := b.firstAtOrAfter(untilNanos+1) - 1; i >= 0 && b.obs[i].at >= fromNanos; i-- {
+		b.count(1)
 		if o := &b.obs[i]; o.input == input && !slices.Contains(excludedEvents, o.event) {
 			return i
 		}
@@ -184,6 +186,7 @@ func (b *bucket) negatedAbsent(members []int, cl clause) bool {
 			}
 		}
 		for i := b.firstAtOrAfter(from); i < len(b.obs) && b.obs[i].at <= to; i++ {
+			b.count(1)
 			if b.obs[i].input == input {
 				return false
 			}

@@ -26,7 +26,9 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 			return false, err
 		}
 		out = doc.alert()
-		u.Apply(&out)
+		if err := u.Apply(&out); err != nil {
+			return false, err
+		}
 		return true, t.updateTriage(&doc, &before, &out)
 	})
 	if err != nil {

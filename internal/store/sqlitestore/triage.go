@@ -22,7 +22,9 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 			return mapNoRows(err)
 		}
 		before := a.Alert
-		u.Apply(&a.Alert)
+		if err := u.Apply(&a.Alert); err != nil {
+			return err
+		}
 		out = a.Alert
 		return t.updateTriage(&a, &before)
 	})

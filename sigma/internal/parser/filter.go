@@ -2,6 +2,7 @@ package parser
 
 import (
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -11,7 +12,7 @@ import (
 
 // filter reads the filter block: the rules, and then searches and a condition
 // as in a detection block.
-func (p *parser) filter(node *yaml.Node) (*ast.Filter, *ast.Diagnostic) {
+func (p *parser) filter(node *yaml.Node, document map[string]yamldoc.Pair) (*ast.Filter, *ast.Diagnostic) {
 	pairs, err := p.Mapping(node, "filter")
 	if err != nil {
 		return nil, err
@@ -41,6 +42,22 @@ func (p *parser) filter(node *yaml.Node) (*ast.Filter, *ast.Diagnostic) {
 	if len(p.detections.Conditions) > 1 {
 		return nil, yamldoc.ErrorAt(node, "a filter has one condition")
 	}
+	if kv, ok := document["expires"]; ok {
+		if f.Expires, err = expiry(kv.Value); err != nil {
+			return nil, err
+		}
+	}
 	f.Meta, f.Detections = p.meta, p.detections
 	return f, nil
+}
+
+// expiry reads a time in RFC 3339, or the start of a day in UTC.
+func expiry(node *yaml.Node) (time.Time, *ast.Diagnostic) {
+	text := yamldoc.ScalarText(node)
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, yamldoc.ErrorAt(node, "expires is neither a date nor a time").WithHint("write 2026-12-31 or 2026-12-31T12:00:00Z")
 }

@@ -103,7 +103,7 @@ func (p *parser) document(node *yaml.Node, out *ast.Collection) *ast.Diagnostic 
 		return err
 	}
 	if isFilter {
-		f, err := p.filter(filterBlock.Value)
+		f, err := p.filter(filterBlock.Value, byName)
 		if err == nil {
 			out.Filters = append(out.Filters, f)
 		}
@@ -199,11 +199,12 @@ func (p *parser) related(node *yaml.Node) []ast.RelatedRule {
 	return out
 }
 
-// DocumentKeys are the keys that the specification defines for documents.
+// DocumentKeys are the keys of documents that have a meaning.
 var DocumentKeys = []string{
 	"id", "name", "title", "taxonomy", "related", "status", "description", "license", "author", "references",
 	"date", "modified", "logsource", "detection", "fields", "falsepositives", "level", "tags", "scope",
 	"correlation", "filter", "generate",
+	"expires", // of filters; picket's own
 }
 
 // misspeltKeyHint returns a hint if one of the document's keys looks like a

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/picket-edr/picket/internal/rulecoverage"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+func newRulesCoverage() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "coverage",
+		Short: "Say which rules can fire on the events of the last days, and why others cannot",
+		Long: `Reads the newest 2,000 stored events of each type and says which of the enabled rules can
+fire on events like them: there must be events of the rule's logsource, and they must
+have the fields that the rule needs. It looks at fields, not at values.`,
+		Example: `  picket rules coverage
+  picket rules coverage --since 30d --json`,
+		Args: cobra.NoArgs,
+	}
+	location := addStoreFlags(cmd)
+	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+	since := 7 * day
+	addDurationFlag(cmd.Flags(), &since, "since", "events of the last `AGE`")
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		dir, err := location.existingDir()
+		if err != nil {
+			return err
+		}
+		in, err := loadServerRules(dir, *names)
+		if err != nil {
+			return err
+		}
+		in.set.DropDisabled(in.disabled)
+		return location.withStore(cmd, func(s store.Store) error {
+			report, err := rulecoverage.Measure(cmd.Context(), s, &in.set, time.Now().Add(-since))
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSONLine(cmd.OutOrStdout(), report)
+			}
+			return printCoverage(cmd, &report)
+		})
+	}
+	return cmd
+}
+
+func printCoverage(cmd *cobra.Command, report *rulecoverage.Report) error {
+	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fprintfPrintable(tw, "LOGSOURCE\tSAMPLED\tFIELDS\n")
+	for _, s := range report.Sources {
+		fprintfPrintable(tw, "%s\t%d\t%d\n", s.LogSource, s.Events, s.Fields)
+	}
+	byReason := make(map[string][]string) // titles
+	able := 0
+	for _, r := range report.Rules {
+		if r.CanFire {
+			able++
+		} else {
+			byReason[r.Reason] = append(byReason[r.Reason], r.Title)
+		}
+	}
+	fprintfPrintable(tw, "\n")
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	fprintfPrintable(cmd.OutOrStdout(), "%d of %d rules and correlations can fire.\n", able, len(report.Rules))
+	reasons := slices.SortedFunc(maps.Keys(byReason), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(byReason[b]), len(byReason[a])), strings.Compare(a, b))
+	})
+	for _, reason := range reasons {
+		fprintfPrintable(cmd.OutOrStdout(), "\n%s cannot: %s\n", quantity(len(byReason[reason]), "rule"), reason)
+		for _, title := range byReason[reason] {
+			if _, err := fprintfPrintable(cmd.OutOrStdout(), "  %s\n", title); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

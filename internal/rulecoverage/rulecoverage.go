@@ -1,0 +1,203 @@
+// Package rulecoverage says which rules can fire on the events that were received of
+// late, and why the others cannot. Analysts use it to see what is not collected.
+package rulecoverage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/picket-edr/picket/internal/normalize"
+	"github.com/picket-edr/picket/internal/ruleset"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/ast"
+)
+
+// Events are the stored events.
+type Events interface {
+	Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error)
+	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+}
+
+// A Report is the coverage of the enabled rules.
+type Report struct {
+	Since   time.Time        `json:"since"`
+	Sampled int              `json:"sampled"` // events that were read
+	Sources []ReceivedSource `json:"sources"` // that the sampled events belong to, by name
+	Rules   []RuleCoverage   `json:"rules"`   // and correlations, in the order of the rule set
+}
+
+// A ReceivedSource is a logsource that events belong to.
+type ReceivedSource struct {
+	LogSource string `json:"logsource"`
+	Events    int    `json:"events"` // among those sampled
+	Fields    int    `json:"fields"` // distinct
+}
+
+// RuleCoverage says whether a rule can fire.
+type RuleCoverage struct {
+	ID      string `json:"id"`
+	Title   string `json:"title"`
+	Level   string `json:"level"`
+	Kind    string `json:"kind"`
+	CanFire bool   `json:"can_fire"`
+	Reason  string `json:"reason,omitempty"` // why it cannot
+	// MissingFields are the fields that the rule names and no event of its logsource had.
+	MissingFields []string `json:"missing_fields,omitempty"`
+}
+
+// Bounds of a report.
+const (
+	maxSampledPerType  = 2000 // events
+	maxSampledTypes    = 500
+	maxFieldsPerSource = 10_000
+)
+
+// Measure samples the newest events of each type since a time, and returns which of the
+// enabled rules can fire on events like them.
+func Measure(ctx context.Context, events Events, set *ruleset.LoadedRules, since time.Time) (Report, error) {
+	report := Report{Since: since.UTC(), Sources: []ReceivedSource{}, Rules: []RuleCoverage{}}
+	s := sample{fieldsOf: make(map[sigma.LogSource]map[string]bool), eventsOf: make(map[sigma.LogSource]int), reader: normalize.NewReader()}
+	types, err := receivedTypes(ctx, events, since)
+	if err != nil {
+		return report, fmt.Errorf("measure coverage: %w", err)
+	}
+	for _, typ := range types {
+		if err := s.readNewest(ctx, events, typ); err != nil {
+			return report, fmt.Errorf("measure coverage: read events of type %q: %w", typ, err)
+		}
+	}
+	report.Sampled = s.events
+	for source, n := range s.eventsOf {
+		report.Sources = append(report.Sources, ReceivedSource{source.String(), n, len(s.fieldsOf[source])})
+	}
+	slices.SortFunc(report.Sources, func(a, b ReceivedSource) int { return strings.Compare(a.LogSource, b.LogSource) })
+	report.Rules = s.coverageOf(set)
+	return report, nil
+}
+
+// receivedTypes returns the types of the events received since a time, the most frequent
+// first.
+func receivedTypes(ctx context.Context, events Events, since time.Time) ([]string, error) {
+	minutes, err := events.Activity(ctx, since, time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]int64)
+	for _, m := range minutes {
+		for typ, n := range m.Events {
+			counts[typ] += n
+		}
+	}
+	types := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b))
+	})
+	return types[:min(len(types), maxSampledTypes)], nil
+}
+
+// A sample is what the sampled events have.
+type sample struct {
+	events   int
+	fieldsOf map[sigma.LogSource]map[string]bool
+	eventsOf map[sigma.LogSource]int
+	reader   *normalize.Reader
+	fields   []sigma.Field
+}
+
+// readNewest adds the newest received events of a type.
+func (s *sample) readNewest(ctx context.Context, events Events, typ string) error {
+	q := store.EventQuery{Where: &store.PatternTerm{Field: "event_type", Pattern: store.NewPattern(typ)}, Limit: maxSampledPerType}
+	for n := 0; n < maxSampledPerType; {
+		page, err := events.SearchEvents(ctx, q)
+		if err != nil {
+			return err
+		}
+		for i := range page.Events {
+			s.add(page.Events[i].Raw)
+		}
+		n += len(page.Events)
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return nil
+		}
+	}
+	return nil
+}
+
+// add adds the logsources and the fields of an event.
+func (s *sample) add(raw []byte) {
+	d, err := s.reader.Read(raw)
+	if err != nil {
+		return // accepted by an earlier version
+	}
+	defer s.reader.Release()
+	s.events++
+	s.fields = d.Fields(s.fields[:0])
+	for _, source := range d.Class.Sources {
+		s.eventsOf[source]++
+		of := s.fieldsOf[source]
+		if of == nil {
+			of = make(map[string]bool)
+			s.fieldsOf[source] = of
+		}
+		for i := range s.fields {
+			if name := s.fields[i].Name; !of[name] && len(of) < maxFieldsPerSource {
+				of[strings.Clone(name)] = true
+			}
+		}
+	}
+}
+
+// coverageOf returns the coverage of the enabled rules of a set.
+func (s *sample) coverageOf(set *ruleset.LoadedRules) []RuleCoverage {
+	enabled := make(map[*ast.Meta]bool)
+	for _, r := range set.Enabled {
+		enabled[r.Meta] = true
+	}
+	var out []RuleCoverage
+	canFire := make(map[string]bool) // by id and name
+	add := func(m *ast.Meta, kind ast.DocumentKind, c RuleCoverage) {
+		c.ID, c.Title, c.Level, c.Kind = m.ID, m.Title, m.Level.String(), kind.String()
+		out = append(out, c)
+		canFire[strings.ToLower(m.ID)] = c.CanFire
+		if m.Name != "" {
+			canFire[m.Name] = c.CanFire
+		}
+	}
+	for _, r := range set.Effective.Rules {
+		if enabled[&r.Meta] {
+			add(&r.Meta, ast.RuleDocument, s.coverageOfRule(r))
+		}
+	}
+	for _, c := range set.Rules.Correlations() { // each after those that it refers to
+		ok, silent := c.CanHold(func(ref string) bool { return canFire[ref] || canFire[strings.ToLower(ref)] })
+		coverage := RuleCoverage{CanFire: ok}
+		if !ok {
+			coverage.Reason = "these rules cannot fire: " + strings.Join(silent, ", ")
+		}
+		add(&c.Meta, ast.CorrelationDocument, coverage)
+	}
+	return out
+}
+
+// coverageOfRule returns whether a rule can fire on one of the logsources that it covers.
+func (s *sample) coverageOfRule(r *ast.Rule) RuleCoverage {
+	best := RuleCoverage{Reason: fmt.Sprintf("there were no events of the logsource %s", r.LogSource)}
+	for source, fields := range s.fieldsOf {
+		if !r.LogSource.Covers(source) {
+			continue
+		}
+		ok, missing := r.Detections.CanHold(func(name string) bool { return fields[name] })
+		if ok {
+			return RuleCoverage{CanFire: true}
+		}
+		if best.MissingFields == nil || len(missing) < len(best.MissingFields) {
+			best = RuleCoverage{Reason: "no event of the logsource had what the rule needs of " + strings.Join(missing, ", "), MissingFields: missing}
+		}
+	}
+	return best
+}
