@@ -7,12 +7,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
-	"strings"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
+	"github.com/picket-edr/picket/internal/sqlitefile"
 )
 
 // fileVersion is the format of the file, stored in its user_version.
@@ -100,12 +97,7 @@ var pragmas = []string{
 }
 
 func openDB(path string, maxConns int, extraPragmas ...string) (*sql.DB, error) {
-	p := filepath.ToSlash(path)
-	if !strings.HasPrefix(p, "/") {
-		p = "/" + p // a drive letter
-	}
-	v := url.Values{"_pragma": append(pragmas[:len(pragmas):len(pragmas)], extraPragmas...)}
-	db, err := sql.Open("sqlite", "file://"+(&url.URL{Path: p}).EscapedPath()+"?"+v.Encode())
+	db, err := sqlitefile.Open(path, append(pragmas[:len(pragmas):len(pragmas)], extraPragmas...)...)
 	if err != nil {
 		return nil, err
 	}
