@@ -46,7 +46,6 @@
 //	internal/evtx                Windows event logs as JSON
 //	internal/backoff             delays between retries
 //	internal/groupcommit         concurrent operations share one commit
-//	internal/sqlitefile          the rows of a damaged SQLite file
 //	.                            Event, Batch and its encoding, Match, Alert, kinds of errors
 //
 //	internal/flatjson            one JSON object as flat leaves, without allocation

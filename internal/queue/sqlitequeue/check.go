@@ -43,7 +43,7 @@ func isNew(path string) bool {
 // checkLog reports whether transactions are missing in the write-ahead log. SQLite drops
 // them without an error, and their frames with them, so it must not open the file before.
 func checkLog(path string) error {
-	f, err := sqlitefile.Open(path, pageBytes, sqlitefile.BeforeDamage)
+	f, err := sqlitefile.OpenRows(path, pageBytes, sqlitefile.BeforeDamage)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 	if err := removeFiles(path + salvagedSuffix); err != nil { // unfinished
 		return report, err
 	}
-	from, err := sqlitefile.Open(path, pageBytes, sqlitefile.AllFrames)
+	from, err := sqlitefile.OpenRows(path, pageBytes, sqlitefile.AllFrames)
 	if err != nil {
 		return report, err
 	}
@@ -161,7 +161,7 @@ type salvagedRow struct {
 // could be assigned.
 const maxSalvagedID = 1 << 48
 
-func (s *salvager) copyRows(from *sqlitefile.File) error {
+func (s *salvager) copyRows(from *sqlitefile.RowReader) error {
 	for r, err := range from.Rows() {
 		if err != nil {
 			return err
