@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -27,11 +25,8 @@ type matchPrinter struct {
 
 func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
 	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.colour = os.Getenv("NO_COLOR") == ""
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			p.width = max(width, 60)
-		}
+	if width := terminalWidth(w); width > 0 {
+		p.colour, p.width = os.Getenv("NO_COLOR") == "", width
 	}
 	return p
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
@@ -64,7 +65,7 @@ is then 1.`,
 			},
 			func(err error) {
 				bad++
-				bar.println("picket: " + err.Error())
+				bar.println("picket: " + picket.TrimErrorKind(err.Error()))
 			})
 		bar.stop()
 		if err != nil {
