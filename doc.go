@@ -52,6 +52,7 @@
 //	internal/normalize           detects event formats and maps them to Sigma's fields
 //	internal/legacy/ruleconvert  converts legacy rules to Sigma
 //	internal/redisurl            Redis connections and the settings of their servers
+//	internal/sqlitefile          SQLite files with checksums, and what can be read of damaged ones
 //	internal/queue               the seam between intake and workers
 //	internal/queue/redisstats    what the queues on Redis share: counters, rates, dead letters
 //	internal/queue/diskbuffer    a buffer on the local disk in front of a remote queue

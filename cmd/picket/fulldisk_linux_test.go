@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/picket-edr/picket/internal/testenv"
@@ -88,13 +90,35 @@ func TestNearlyFullDisk(t *testing.T) {
 	}
 }
 
-// With --min-free-disk 0 there is no minimum.
-func TestNoMinimumOfDisk(t *testing.T) {
+// With --min-free-disk 0 there is no minimum. On a disk that is truly full nothing that was
+// accepted is lost, and the server goes on by itself when there is room.
+func TestFullDisk(t *testing.T) {
 	t.Parallel()
+	disk := mountSmallDisk(t)
 	c := newTestCluster(t, "--min-free-disk", "0")
-	c.data = mountSmallDisk(t)
+	c.data = disk
 	c.startServer()
 	l := startLoad(c, loadOptions{})
+	l.waitForBatches(10)
+	filler, err := os.Create(filepath.Join(disk, "filler"))
+	testenv.Check(t, err)
+	for page := make([]byte, 64<<10); ; {
+		if _, err = filler.Write(page); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	testenv.Until(t, "/readyz says that the disk is full", func() bool {
+		status, body := c.request(http.MethodGet, "/readyz", "", "")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, `"disk":"nearly full: `)
+	})
+	testenv.Check(t, errors.Join(filler.Close(), os.Remove(filler.Name())))
+	testenv.Until(t, "/readyz says that there is room", func() bool {
+		status, _ := c.request(http.MethodGet, "/readyz", "", "")
+		return status == http.StatusOK
+	})
 	l.waitForBatches(10)
 	l.stop()
 	l.check()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +39,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		tw := newTable(cmd.OutOrStdout())
 		for _, r := range in.set.Enabled {
 			state := "on"
 			if in.disabled[r.ID] {

@@ -110,7 +110,7 @@ func (s *server) openParts() (err error) {
 	shown := cache.NewCachedStore(s.store, statistics)
 	s.audit = audit.NewRecorder(s.store, s.log, time.Now)
 	reads := httpapi.NewReadLimiter(f.searchTimeout)
-	decisions := &triage.Service{Alerts: shown, DeadLetters: s.queue, Rules: s.rules, Audit: s.audit, Now: time.Now}
+	decisions := &triage.Service{Alerts: shown, Users: s.store, DeadLetters: s.queue, Rules: s.rules, Audit: s.audit, Now: time.Now}
 	(&api.Server{Reads: reads, Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	(&legacy.Dashboard{Reads: reads, Store: shown, Rules: s.rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: time.Now}).Routes(mux)
 	console := &web.Console{Reads: reads, Store: shown, Queue: s.queue, Rules: s.rules, Triage: decisions, Audit: s.audit, Sessions: sessions,

@@ -81,6 +81,11 @@ func (s *Server) updateAlert(w http.ResponseWriter, r *http.Request, who auth.Id
 	if err := httpapi.ReadJSON(w, r, &body); err != nil {
 		return err
 	}
+	if body.Assignee != nil {
+		if err := s.Triage.CheckAssignee(r.Context(), *body.Assignee); err != nil {
+			return err
+		}
+	}
 	a, err := s.Triage.UpdateAlert(r.Context(), who, r.PathValue("id"), store.AlertUpdate{Status: body.Status, Assignee: body.Assignee, Note: body.Note})
 	if err != nil {
 		return err

@@ -158,7 +158,7 @@ func hostileChunks() [][]byte {
 	}
 	fragment := []byte{0x0f, 1, 1, 0}
 	element := func(content []byte) []byte {
-		e := binary.LittleEndian.AppendUint32([]byte{0x01, 0, 0, 0, 0, 0, 0}, name)
+		e := binary.LittleEndian.AppendUint32([]byte{0x01, 0, 0, 0, 0}, name)
 		return append(append(append(e, 0x02), content...), 0x04)
 	}
 	children := bytes.Repeat(element(nil), 2500) // elements of the long name

@@ -40,16 +40,33 @@ const (
 
 // A writer converts elements to JSON. An element becomes its text, or an object of
 // its children, with its attributes in "#attributes" and its text in "#text".
-// <Data Name="X"> becomes the member X.
+// <Data Name="X"> becomes the member X. Elements of the same name become a list.
 type writer struct {
 	r   *Reader
 	out []byte
+	// bare: the record is an element itself, not an instance of a template. Its empty
+	// elements are empty strings, as those whose values a template substitutes.
+	bare    bool
+	members []member // of all objects that are being written
+}
+
+// A member is an element that is to become a member of an object, or one of its values.
+type member struct {
+	name    string
+	named   bool // name is that of the attribute Name
+	element *element
+	values  []value
+	p       *parser
+	next    int // index of the next member of the same name; 0: there is none
+	written bool
 }
 
 // writeFragment writes a record: an instance of a template, or an element.
 func (w *writer) writeFragment(p *parser) {
+	content := w.readFragment(p)
+	w.bare = p.noDependencyID
 	w.out = append(w.out, '{')
-	w.writeMembers(p, w.readFragment(p), true)
+	w.writeMembers(p, content, true)
 	w.out = append(w.out, '}')
 }
 
@@ -71,28 +88,85 @@ func (w *writer) readFragment(p *parser) contentWithValues {
 		t, values := p.templateInstance()
 		return contentWithValues{t.content, values}
 	}
+	p.noDependencyID = true
 	return contentWithValues{parts: p.content()}
 }
 
-// writeMembers writes the elements of b as members of an object. first is whether the
-// object has no members yet, which it returns for the next call.
-func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) (stillFirst bool) {
+// writeMembers writes the elements of b as members of an object; first says that it has
+// no members yet.
+func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) {
+	start := len(w.members)
+	w.collectMembers(p, b)
+	w.linkRepeated(start)
+	for i := start; i < len(w.members); i++ {
+		m := w.members[i]
+		if m.written {
+			continue
+		}
+		if !first {
+			w.out = append(w.out, ',')
+		}
+		first = false
+		w.writeString(m.name)
+		w.out = append(w.out, ':')
+		if m.next == 0 {
+			w.writeElement(&m)
+			continue
+		}
+		w.out = append(w.out, '[')
+		for k := i; ; k = w.members[k].next {
+			m := w.members[k]
+			w.members[k].written = true
+			w.writeElement(&m)
+			if m.next == 0 {
+				break
+			}
+			w.out = append(w.out, ',')
+		}
+		w.out = append(w.out, ']')
+	}
+	w.members = w.members[:start]
+}
+
+// collectMembers appends the elements of b, and those of the fragments in its values.
+func (w *writer) collectMembers(p *parser, b contentWithValues) {
 	for i := range b.parts {
 		pt := &b.parts[i]
 		if pt.element != nil {
-			if !first {
-				w.out = append(w.out, ',')
-			}
-			first = false
-			w.writeMember(p, pt.element, b.values)
+			w.r.spendMemory(nodeMemoryBytes)
+			name, named := w.memberName(pt.element, b.values)
+			w.members = append(w.members, member{name: name, named: named, element: pt.element, values: b.values, p: p})
 			continue
 		}
 		if v := b.value(pt); v.kind == kindXML && len(v.data) > 0 {
 			in := w.nestedParser(p, v)
-			first = w.writeMembers(&in, w.readFragment(&in), first)
+			w.collectMembers(&in, w.readFragment(&in))
 		}
 	}
-	return first
+}
+
+// linkRepeated links the members from start on that have the same name.
+func (w *writer) linkRepeated(start int) {
+	ms := w.members[start:]
+	link := func(from, to int) { ms[from].next = start + to }
+	if len(ms) > 16 { // more than most objects have
+		last := make(map[string]int, len(ms))
+		for i := range ms {
+			if k, ok := last[ms[i].name]; ok {
+				link(k, i)
+			}
+			last[ms[i].name] = i
+		}
+		return
+	}
+	for i := range ms {
+		for k := i + 1; k < len(ms); k++ {
+			if ms[k].name == ms[i].name {
+				link(i, k)
+				break
+			}
+		}
+	}
 }
 
 // nestedParser returns a parser of a value that is binary XML.
@@ -109,8 +183,9 @@ func (b contentWithValues) value(pt *part) value {
 	return b.values[pt.substitution]
 }
 
-func (w *writer) writeMember(p *parser, e *element, values []value) {
-	name, named := e.name, false
+// memberName returns the name of the member that an element becomes, and whether it is
+// that of its attribute Name.
+func (w *writer) memberName(e *element, values []value) (name string, named bool) {
 	if e.name == "Data" {
 		for _, a := range e.attributes {
 			if a.name == "Name" {
@@ -120,13 +195,20 @@ func (w *writer) writeMember(p *parser, e *element, values []value) {
 			}
 		}
 	}
-	w.writeString(name)
-	w.out = append(w.out, ':')
+	if !named {
+		name = e.name
+	}
+	return name, named
+}
+
+// writeElement writes the value that an element becomes.
+func (w *writer) writeElement(m *member) {
+	e, values, p := m.element, m.values, m.p
 	content := contentWithValues{e.content, values}
 	attributes := 0
 	start := len(w.out)
 	for _, a := range e.attributes {
-		if named && a.name == "Name" {
+		if m.named && a.name == "Name" {
 			continue
 		}
 		v := contentWithValues{a.parts, values}
@@ -182,7 +264,7 @@ func (w *writer) writeScalar(b contentWithValues) {
 		w.writeValue(b.value(&b.parts[0]))
 		return
 	}
-	if len(b.parts) == 0 {
+	if len(b.parts) == 0 && !w.bare {
 		w.out = append(w.out, "null"...)
 		return
 	}

@@ -113,11 +113,13 @@ func memberName(e xml.StartElement) string {
 
 // addMember adds a member. Members of the same name become an array.
 func addMember(members map[string]any, name string, v any) {
-	switch existing := members[name].(type) {
-	case nil:
+	existing, repeated := members[name]
+	list, isList := existing.([]any)
+	switch {
+	case !repeated:
 		members[name] = v
-	case []any:
-		members[name] = append(existing, v)
+	case isList:
+		members[name] = append(list, v)
 	default:
 		members[name] = []any{existing, v}
 	}

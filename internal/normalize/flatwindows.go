@@ -5,10 +5,14 @@ package normalize
 var flatWindowsFormat = format{
 	name:           "windows-flat",
 	discriminators: [][]string{{"EventID", "Channel"}, {"EventID", "SourceName"}, {"EventID", "ProviderName"}, {"EventID", "Provider_Name"}},
-	// Fields keep their names; Security 4688 also gets Sysmon's.
+	// Fields keep their names; some have Sigma's name too.
 	fieldNames: map[string][]string{
 		"NewProcessName":    {"NewProcessName", "Image"},
 		"ParentProcessName": {"ParentProcessName", "ParentImage"},
+		"MandatoryLabel":    {"MandatoryLabel", "IntegrityLevel"},
+		// NXLog and Windows' own name of the provider.
+		"SourceName":   {"SourceName", "Provider_Name"},
+		"ProviderName": {"ProviderName", "Provider_Name"},
 	},
 	hostPaths:     []string{"Hostname", "Computer", "ComputerName", "host.name", "host"},
 	timePaths:     []string{"EventTime", "TimeCreated", "UtcTime", "@timestamp"},

@@ -134,6 +134,7 @@ var windowsFieldAliases = map[string][]string{
 	// Security 4688 as process_creation.
 	"*.NewProcessName":    {"Image"},
 	"*.ParentProcessName": {"ParentImage"},
+	"*.MandatoryLabel":    {"IntegrityLevel"},
 }
 
 // fieldDerivers are functions that compute further fields, by service and EventID.

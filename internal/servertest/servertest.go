@@ -95,7 +95,7 @@ func New(t testing.TB, o Options) *Server {
 	tokens, sessions := auth.NewTokenVerifier(s, time.Now), auth.NewSessions(s, clock)
 	recorder := audit.NewRecorder(s, log, clock)
 	reads := httpapi.NewReadLimiter(time.Minute)
-	decisions := &triage.Service{Alerts: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
+	decisions := &triage.Service{Alerts: s, Users: s, DeadLetters: q, Rules: rules, Audit: recorder, Now: clock}
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
 	srv.LegacyQueue = legacy.NewBlockingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)

@@ -7,6 +7,7 @@ package triage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -35,6 +36,11 @@ type DeadLetters interface {
 	Purge(ctx context.Context, ids ...int64) (int, error)
 }
 
+// Users finds the people to whom alerts are assigned.
+type Users interface {
+	User(ctx context.Context, name string) (store.User, error)
+}
+
 // Rules enables and disables rules.
 type Rules interface {
 	SetEnabled(ctx context.Context, id string, on bool) error
@@ -44,6 +50,7 @@ type Rules interface {
 // concurrent use.
 type Service struct {
 	Alerts      Alerts
+	Users       Users
 	DeadLetters DeadLetters
 	Rules       Rules
 	Audit       *audit.Recorder
@@ -81,6 +88,19 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 	}
 	s.Audit.Record(ctx, who, "alert.update", id, strings.Join(detail, " "))
 	return a, nil
+}
+
+// CheckAssignee is picket.ErrInvalid if name is not a user who can sign in. The legacy API,
+// whose clients assign alerts to e-mail addresses, does not check.
+func (s *Service) CheckAssignee(ctx context.Context, name string) error {
+	if name == "" || len(name) > MaxAssigneeBytes {
+		return nil // no one; UpdateAlert refuses the long name
+	}
+	u, err := s.Users.User(ctx, name)
+	if err == nil && u.Disabled || errors.Is(err, picket.ErrNotFound) {
+		return fmt.Errorf("assignee %q is not a user who can sign in: %w", name, picket.ErrInvalid)
+	}
+	return err
 }
 
 // RequeueDeadLetters puts dead letters back into the queue, those named or all of them,

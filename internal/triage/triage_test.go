@@ -55,6 +55,15 @@ func TestAllInterfacesAgree(t *testing.T) {
 	s := servertest.New(t, servertest.Options{})
 	s.SaveAlerts(t, 3)
 	alerts := s.Alerts(t)
+	testenv.Check(t, s.Store.PutUser(t.Context(), store.User{Name: "carol", Role: "analyst"}))
+	testenv.Check(t, s.Store.PutUser(t.Context(), store.User{Name: "gone", Role: "analyst", Disabled: true}))
+	for _, through := range []string{"console", "api"} {
+		for _, nobody := range []string{"nobody", "gone"} {
+			if status := send(t, s, through, alerts[0].ID, decision{"investigating", nobody, "n"}); status != http.StatusBadRequest {
+				t.Errorf("%s: assigned to %s: %d", through, nobody, status)
+			}
+		}
+	}
 	var details []string
 	for i, through := range []string{"console", "api", "legacy"} {
 		id := alerts[i].ID

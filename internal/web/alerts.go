@@ -76,6 +76,7 @@ func nextLink(u *url.URL, cursor string) string {
 type alertView struct {
 	Alert    picket.Alert
 	Matches  []evidence
+	Users    []string // who can be assigned
 	More     bool
 	Rule     string // its description
 	Refs     []string
@@ -98,6 +99,15 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	v := alertView{Alert: a, CanAct: who.HasRole(auth.RoleAnalyst),
 		Statuses: picket.AlertStatuses()}
 	slices.Reverse(v.Alert.Notes) // newest first
+	users, err := c.Store.Users(ctx)
+	if err != nil {
+		return err
+	}
+	for _, u := range users {
+		if !u.Disabled {
+			v.Users = append(v.Users, u.Name)
+		}
+	}
 	page, err := c.Store.Matches(ctx, store.MatchQuery{AlertID: a.ID, Limit: 10})
 	if err != nil {
 		return err
@@ -136,6 +146,9 @@ func (c *Console) updateAlert(w http.ResponseWriter, r *http.Request, who auth.I
 	}
 	if to := r.PostForm.Get("assignee"); r.PostForm.Has("assignee") && to != a.Assignee {
 		u.Assignee = &to
+		if err := c.Triage.CheckAssignee(r.Context(), to); err != nil {
+			return err
+		}
 	}
 	if u.Status != nil || u.Assignee != nil || u.Note != "" {
 		if _, err := c.Triage.UpdateAlert(r.Context(), who, id, u); err != nil {

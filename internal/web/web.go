@@ -49,6 +49,7 @@ type Store interface {
 	CountHosts(ctx context.Context, since time.Time) (total, online int64, err error)
 	Workers(ctx context.Context, since time.Time) ([]store.Worker, error)
 	AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error)
+	Users(ctx context.Context) ([]store.User, error)
 }
 
 // A Queue answers what is in the queue.

@@ -77,7 +77,7 @@ func newFixture(t *testing.T) *fixture {
 	r := &fixture{t: t, mux: httpapi.NewMux(log), store: s, queue: q, alert: saved[0].Opened[0].ID}
 	recorder := audit.NewRecorder(s, log, time.Now)
 	console := &web.Console{Reads: httpapi.NewReadLimiter(time.Minute), Store: s, Queue: q, Rules: loader, Sessions: auth.NewSessions(s, time.Now), Audit: recorder, Now: time.Now,
-		Triage:  &triage.Service{Alerts: s, DeadLetters: q, Rules: loader, Audit: recorder, Now: time.Now},
+		Triage:  &triage.Service{Alerts: s, Users: s, DeadLetters: q, Rules: loader, Audit: recorder, Now: time.Now},
 		Version: "test", Dropped: func() (int64, int64) { return 1, 2 }}
 	console.Routes(r.mux)
 	return r

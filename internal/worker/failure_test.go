@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,6 +132,34 @@ func TestStoreUnavailable(t *testing.T) {
 	}
 	if !strings.Contains(r.log.String(), "store available again") {
 		t.Error("not logged that the store is available again")
+	}
+}
+
+// On a full disk neither the store nor the queue can write. What could not be saved is
+// returned to the queue as soon as that can be written.
+func TestQueueUnavailableForReturn(t *testing.T) {
+	t.Parallel()
+	r := newFixture(t)
+	for i := range 5 {
+		r.enqueue(t, batch(fmt.Sprintf("b%d", i), 5, "evil"))
+	}
+	r.save = func(context.Context, []store.Batch) error {
+		if r.saves.Load() <= 1 {
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	var returns atomic.Int64
+	r.retry = func() error {
+		if returns.Add(1) <= 3 {
+			return queue.ErrDiskFull
+		}
+		return nil
+	}
+	r.work(t, 5, new(detector), worker.Options{Concurrency: 1})
+	r.want(t, 25, 25, 0)
+	if n := strings.Count(r.log.String(), "returning messages to queue failed; retrying"); n != 1 {
+		t.Errorf("the failure is logged %d times, want once", n)
 	}
 }
 

@@ -52,7 +52,8 @@ func (w *Worker) retryUntilDone(ctx context.Context, message string, f func() er
 
 // returnToQueue returns the deliveries that could not be saved and, after the
 // same delay, those received with them that were not tried: without a delay,
-// they would overtake older batches of the same agents.
+// they would overtake older batches of the same agents. It tries until ctx ends, because
+// what is not returned stays leased.
 func (w *Worker) returnToQueue(ctx context.Context, failed, untried []queue.Delivery, delay time.Duration, cause error) {
 	w.metrics.retries.Add(int64(len(failed)))
 	rs := make([]queue.Retry, 0, len(failed)+len(untried))
@@ -62,8 +63,8 @@ func (w *Worker) returnToQueue(ctx context.Context, failed, untried []queue.Deli
 	for _, d := range untried {
 		rs = append(rs, queue.Retry{Delivery: d})
 	}
-	// Also while stopping: otherwise the messages would wait for their leases to end.
-	if err := w.q.Retry(context.WithoutCancel(ctx), delay, rs...); err != nil {
-		w.log.Error("returning messages to queue failed", "messages", len(rs), "error", err)
-	}
+	// Once also while stopping: otherwise the messages would wait for their leases to end.
+	w.retryUntilDone(ctx, "returning messages to queue failed; retrying", func() error {
+		return w.q.Retry(context.WithoutCancel(ctx), delay, rs...)
+	})
 }

@@ -31,6 +31,7 @@ type fixture struct {
 
 	settled chan int           // messages acked or buried
 	retries chan []queue.Retry // of calls; nil: not recorded
+	retry   func() error       // before each Retry; nil: nothing
 	saves   atomic.Int64
 	save    func(ctx context.Context, bs []store.Batch) error // before each Save; nil: nothing
 	lost    int                                               // Delivery.Lost of each delivery
@@ -85,6 +86,11 @@ func (r *fixture) Bury(ctx context.Context, d queue.Delivery, ls ...queue.DeadLe
 func (r *fixture) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
 	if r.retries != nil {
 		r.retries <- rs
+	}
+	if r.retry != nil {
+		if err := r.retry(); err != nil {
+			return err
+		}
 	}
 	return r.Queue.Retry(ctx, delay, rs...)
 }

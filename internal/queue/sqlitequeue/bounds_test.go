@@ -89,6 +89,9 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(failed, queue.ErrFull) {
 		t.Fatalf("after %d messages: error %v, want ErrFull", n, failed)
 	}
+	if !errors.Is(failed, queue.ErrDiskFull) || !errors.Is(q.CheckRoom(), queue.ErrDiskFull) || !q.DiskSpace().Low {
+		t.Errorf("error %v, %v, space %+v, want ErrDiskFull", failed, q.CheckRoom(), q.DiskSpace())
+	}
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
 	if s.Pending != int64(n-1) {
@@ -96,6 +99,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	testenv.Check(t, exec.Command("mount", "-o", "remount,size=64m", dir).Run())
 	testenv.Check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
+	testenv.Until(t, "the queue notices that there is room", func() bool { return q.CheckRoom() == nil && !q.DiskSpace().Low })
 	for i := 0; i < n; {
 		ds, err := q.Receive(t.Context(), 100)
 		testenv.Check(t, err)

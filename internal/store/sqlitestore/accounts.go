@@ -25,6 +25,8 @@ func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) 
 	return n, nil
 }
 
+var errExists = fmt.Errorf("it exists already: %w", picket.ErrConflict)
+
 // AddToken implements store.Tokens.
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	var revoked any
@@ -34,7 +36,7 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, host, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, t.Host, block.Micros(t.Created), revoked)
 	if err == nil && n == 0 {
-		err = picket.ErrConflict
+		err = errExists
 	}
 	if err != nil {
 		return fmt.Errorf("add token %s: %w", t.ID, err)
@@ -122,7 +124,7 @@ func (s *Store) AddUser(ctx context.Context, u store.User) error {
 	n, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err == nil && n == 0 {
-		err = picket.ErrConflict
+		err = errExists
 	}
 	if err != nil {
 		return fmt.Errorf("add user %s: %w", u.Name, err)

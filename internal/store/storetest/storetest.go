@@ -89,6 +89,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SearchEvents/BadCursor", testBadCursors},
 		{"SearchEvents/OnlyFields", testOnlyFields},
 		{"SearchEvents/Ends", testSearchEnds},
+		{"EachFieldNames", testFieldNames},
 		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
 		{"Identity/Senders", testSenders},

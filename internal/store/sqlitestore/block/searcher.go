@@ -3,6 +3,7 @@ package block
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/picket-edr/picket"
@@ -122,6 +123,40 @@ func (s *Searcher) candidatesWithinBounds(m *eventMetadata, q *Query) bitset {
 		}
 	}
 	return rows
+}
+
+// FieldNames returns the names of the fields of a block's events.
+func (s *Searcher) FieldNames(b *Block) ([]string, error) {
+	names, err := s.fieldNames(b)
+	if err != nil {
+		return nil, b.corruptError(err)
+	}
+	return names, nil
+}
+
+func (s *Searcher) fieldNames(b *Block) ([]string, error) {
+	if err := s.open(b); err != nil || s.directory.flags&flagIndexed != 0 {
+		return slices.Clone(s.directory.names), err
+	}
+	if _, err := b.metadata(); err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	row := 0
+	for i, f := range s.directory.frames {
+		if err := s.loadFrame(i, row); err != nil {
+			return nil, err
+		}
+		for end := row + f.rows; row < end; row++ {
+			for _, leaf := range s.eventView(row).Leaves() {
+				seen[leaf.Path.Name] = true
+			}
+			for i := range s.viewed.Fields {
+				seen[s.viewed.Fields[i].Name] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(seen)), nil
 }
 
 // Event returns the event of a row.
