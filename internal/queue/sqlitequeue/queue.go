@@ -103,7 +103,7 @@ func Open(path string, o Options) (*Queue, error) {
 	q.log = q.opt.Logger.With("queue", path)
 	if err := q.open(); err != nil {
 		q.closeFiles()
-		return nil, fmt.Errorf("open queue %s: %w", path, err)
+		return nil, fmt.Errorf("open queue %s: %w", path, asDamage(err))
 	}
 	go q.w.run()
 	return q, nil
