@@ -52,6 +52,7 @@
 //	internal/normalize           detects event formats and maps them to Sigma's fields
 //	internal/legacy/ruleconvert  converts legacy rules to Sigma
 //	internal/redisurl            Redis connections and the settings of their servers
+//	internal/sqlitefile          SQLite files with checksums, and what can be read of damaged ones
 //	internal/queue               the seam between intake and workers
 //	internal/queue/redisstats    what the queues on Redis share: counters, rates, dead letters
 //	internal/queue/diskbuffer    a buffer on the local disk in front of a remote queue
@@ -83,9 +84,9 @@
 //	internal/legacy              everything that only clients of the legacy system need
 //	internal/agent               sources, spool, upload
 //	internal/scan                rules over files
+//	internal/backup              writes a data directory into an archive while it is in use; restores it
 //	internal/doctor              checks an installation
 //	internal/migrate             copies a store into MongoDB; moves what one queue holds into another
-//	internal/backup              writes a data directory into an archive while it is in use; restores it
 //
 //	cmd/picket                   one binary: main.go, a file for each command, and all wiring
 //

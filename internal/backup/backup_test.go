@@ -24,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
@@ -101,7 +102,7 @@ func TestRoundTrip(t *testing.T) {
 func TestSnapshotsOfOneMoment(t *testing.T) {
 	dir := t.TempDir()
 	open := func(dir, name string) *sql.DB {
-		db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, name)+"?_pragma=journal_mode(wal)&_pragma=busy_timeout(10000)")
+		db, err := sqlitefile.Open(filepath.Join(dir, name), "journal_mode(wal)", "busy_timeout(10000)")
 		testenv.Check(t, err)
 		t.Cleanup(func() { db.Close() })
 		return db

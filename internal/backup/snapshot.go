@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
-	"path/filepath"
-	"strings"
 
-	_ "modernc.org/sqlite" // the driver
+	"github.com/picket-edr/picket/internal/sqlitefile"
 )
 
 // A snapshot is a SQLite file as it was at one moment. Other processes can write the
@@ -71,15 +68,7 @@ func closeAll(snapshots []*snapshot) {
 
 // openDB opens a SQLite file with one connection.
 func openDB(path string, extraPragmas ...string) (*sql.DB, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	if path = filepath.ToSlash(path); !strings.HasPrefix(path, "/") {
-		path = "/" + path // a drive letter
-	}
-	options := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "cache_size(-2000)"}, extraPragmas...)}
-	db, err := sql.Open("sqlite", "file://"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+	db, err := sqlitefile.Open(path, append([]string{"busy_timeout(10000)", "cache_size(-2000)"}, extraPragmas...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -124,15 +113,18 @@ func (s *snapshot) writeTo(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer rows.Close()
-	written := int64(0)
+	written, checked := int64(0), false
 	for rows.Next() {
 		var number int64
-		var page sql.RawBytes
+		var page []byte
 		if err := rows.Scan(&number, &page); err != nil {
 			return err
 		}
 		if written++; number != written || int64(len(page)) != s.pageSize {
 			return fmt.Errorf("page %d has number %d and %d bytes", written, number, len(page))
+		}
+		if checked = checked || number == 1 && sqlitefile.HasChecksums(page); checked {
+			sqlitefile.SetChecksum(number, page) // a page of the write-ahead log has none
 		}
 		if _, err := w.Write(page); err != nil {
 			return err

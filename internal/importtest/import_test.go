@@ -67,7 +67,7 @@ var layers = []layer{
 	{name: "root", packages: []string{"."}, outside: []string{}},
 	{
 		name:     "plumbing",
-		packages: []string{"internal/flatjson", "internal/normalize", "internal/legacy/ruleconvert", "internal/redisurl", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/store/sqlitestore/block", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
+		packages: []string{"internal/flatjson", "internal/normalize", "internal/legacy/ruleconvert", "internal/redisurl", "internal/sqlitefile", "internal/queue", "internal/queue/diskbuffer", "internal/queue/redisstats", "internal/store", "internal/store/sqlitestore/block", "internal/httpapi", "internal/auth", "internal/cache", "internal/testenv"},
 		beside: []string{
 			"internal/normalize→internal/flatjson", "internal/store→internal/flatjson",
 			"internal/store/sqlitestore/block→internal/store", "internal/store/sqlitestore/block→internal/flatjson",
@@ -92,7 +92,8 @@ var layers = []layer{
 			imports("internal/legacy", "internal/ruleset", "internal/ingest", "internal/triage"),
 		),
 	},
-	{name: "program", packages: []string{"cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"}, beside: imports("cmd/picket", "internal/backup", "internal/doctor", "internal/migrate")},
+	{name: "program", packages: []string{"cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"}, beside: slices.Concat(
+		imports("cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"), imports("internal/doctor", "internal/backup"))},
 }
 
 // imports returns the entries of layer.beside for one package.
@@ -119,11 +120,7 @@ var adapters = map[string]adapter{
 }
 
 // connectors are packages below several adapters that also import their driver.
-// The backup copies pages of files that it knows nothing else about.
-var connectors = map[string]string{
-	"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis",
-	"internal/backup": "modernc.org/sqlite",
-}
+var connectors = map[string]string{"internal/redisurl": "github.com/redis/go-redis", "internal/queue/redisstats": "github.com/redis/go-redis", "internal/sqlitefile": "modernc.org/sqlite"}
 
 // effects are packages that reach disk, network or a database.
 var effects = []string{"database/sql", "io/fs", "net", "net/http", "os", "os/exec", "path/filepath", "syscall"}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -32,7 +33,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	f.view.Meter = store.NewWorkMeter(ctx)
 	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
 	if q.Cursor != "" {
-		p, err := parseCursor(cursorEvents, q.Cursor)
+		p, err := store.ParseCursor(store.EventCursor, q.Cursor)
 		if err != nil {
 			return store.EventPage{}, err
 		}
@@ -47,7 +48,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	}
 	page := store.EventPage{Events: f.events}
 	if f.full {
-		page.Next = formatCursor(cursorEvents, f.last)
+		page.Next = f.last.String()
 	}
 	return page, nil
 }
@@ -58,10 +59,10 @@ type eventSearch struct {
 	lo, hi int64 // event times, microseconds
 	limit  int
 	budget store.PageBudget
-	after  *cursorPosition // of the last event read
+	after  *store.Cursor // of the last event read
 
 	events []picket.Event // of the page
-	last   cursorPosition // of the last of them
+	last   store.Cursor   // of the last of them
 	full   bool           // another event was found, which does not fit on the page
 	coder  eventCoder
 	view   store.EventView
@@ -72,7 +73,7 @@ type eventSearch struct {
 func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 	filter := f.filter()
 	if f.after != nil {
-		filter = append(filter, afterPosition("seq", f.after.a, "_id", f.after.name))
+		filter = append(filter, afterPosition("seq", f.after.A, "_id", f.after.Name))
 	}
 	limit := searchPageSize
 	if f.query.Where == nil {
@@ -91,7 +92,7 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 				return err
 			}
 			n++
-			f.after = &cursorPosition{a: d.Seq, name: d.ID}
+			f.after = &store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
 			if err := f.addIfSelected(&d); err != nil {
 				return err
 			}
@@ -128,8 +129,38 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 		return nil
 	}
 	f.events = append(f.events, ev)
-	f.last = cursorPosition{a: d.Seq, name: d.ID}
+	f.last = store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
 	return nil
+}
+
+// maxFieldNameEvents bounds the events that EachFieldNames reads.
+const maxFieldNameEvents = 2 * searchPageSize
+
+// EachFieldNames implements store.Events.
+func (s *Store) EachFieldNames(ctx context.Context, seen func(names []string) bool) (complete bool, err error) {
+	q := store.EventQuery{Limit: searchPageSize}
+	for read := 0; read < maxFieldNameEvents; read += searchPageSize {
+		page, err := s.SearchEvents(ctx, q)
+		if err != nil {
+			return false, fmt.Errorf("list fields: %w", err)
+		}
+		var view store.EventView
+		var names []string
+		for i := range page.Events {
+			view.Reset(&page.Events[i])
+			for _, leaf := range view.Leaves() {
+				names = append(names, leaf.Path.Name)
+			}
+			for _, f := range page.Events[i].Fields {
+				names = append(names, f.Name)
+			}
+		}
+		slices.Sort(names)
+		if q.Cursor = page.Next; !seen(slices.Compact(names)) || q.Cursor == "" {
+			return q.Cursor == "", nil
+		}
+	}
+	return false, nil
 }
 
 // Event implements store.Events.

@@ -28,11 +28,11 @@ func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	beforeSeq := int64(maxSeq)
 	if q.Cursor != "" {
-		at, err := parseCursor(cursorEvents, q.Cursor, 1)
+		at, err := store.ParseCursor(store.EventCursor, q.Cursor)
 		if err != nil {
 			return store.EventPage{}, err
 		}
-		beforeSeq = at[0]
+		beforeSeq = at.A
 	}
 	since, until := store.TimeRangeMicros(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
@@ -45,7 +45,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		page.Events = append(page.Events, h.Event)
 	}
 	if f.full {
-		page.Next = formatCursor(cursorEvents, f.hits[len(f.hits)-1].Seq)
+		page.Next = store.Cursor{List: store.EventCursor, A: f.hits[len(f.hits)-1].Seq}.String()
 	}
 	return page, nil
 }
@@ -211,6 +211,35 @@ func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Qu
 		r.bytes += size
 		return true
 	})
+}
+
+// maxFieldNameBlocks bounds the blocks that EachFieldNames reads: millions of events.
+const maxFieldNameBlocks = 4096
+
+// EachFieldNames implements store.Events.
+func (s *Store) EachFieldNames(ctx context.Context, seen func(names []string) bool) (complete bool, err error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer snap.close()
+	searcher := s.searchers.get()
+	defer s.searchers.put(searcher)
+	blocks := 0
+	complete = true
+	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
+		if blocks == maxFieldNameBlocks {
+			complete = false
+			return false, nil
+		}
+		blocks++
+		names, err := searcher.FieldNames(b)
+		return err == nil && seen(names), cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		return false, fmt.Errorf("list fields: %w", err)
+	}
+	return complete, nil
 }
 
 // Event implements store.Events.

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
@@ -111,7 +110,7 @@ func open(path string, opt Options) (*Store, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	if s.writeDB, err = sql.Open("sqlite", dsn(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)")); err != nil {
+	if s.writeDB, err = openDB(path, "auto_vacuum(incremental)", "journal_mode(wal)", "synchronous(full)", "cache_size(-8000)"); err != nil {
 		return nil, err
 	}
 	conn, err := s.writeDB.Conn(ctx)
@@ -121,12 +120,12 @@ func open(path string, opt Options) (*Store, error) {
 	if err := migrate(ctx, conn); err != nil {
 		return nil, errors.Join(err, s.writeDB.Close())
 	}
-	if s.readDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-2000)")); err != nil {
+	if s.readDB, err = openDB(path, "query_only(1)", "cache_size(-2000)"); err != nil {
 		return nil, errors.Join(err, s.writeDB.Close())
 	}
 	s.readDB.SetMaxOpenConns(8 + 2*runtime.GOMAXPROCS(0))
 	s.readDB.SetMaxIdleConns(1 + runtime.GOMAXPROCS(0))
-	if s.lookupDB, err = sql.Open("sqlite", dsn(path, "query_only(1)", "cache_size(-500)")); err != nil {
+	if s.lookupDB, err = openDB(path, "query_only(1)", "cache_size(-500)"); err != nil {
 		return nil, errors.Join(err, s.readDB.Close(), s.writeDB.Close())
 	}
 	s.lookupDB.SetMaxOpenConns(lookupPoolConns)
@@ -144,9 +143,8 @@ func open(path string, opt Options) (*Store, error) {
 	return s, nil
 }
 
-func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}, pragmas...)}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
+func openDB(path string, pragmas ...string) (*sql.DB, error) {
+	return sqlitefile.Open(path, append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds())}, pragmas...)...)
 }
 
 // errClosed is the error of calls after Close has begun.

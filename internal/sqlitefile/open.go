@@ -1,0 +1,56 @@
+package sqlitefile
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// Open opens a SQLite file, with pragmas such as "cache_size(-2000)" on every connection.
+// The pages of a file that it creates have checksums.
+func Open(path string, pragmas ...string) (*sql.DB, error) {
+	if err := registerVFS(); err != nil {
+		return nil, err
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if path = filepath.ToSlash(path); !strings.HasPrefix(path, "/") {
+		path = "/" + path // a drive letter
+	}
+	options := url.Values{"_pragma": pragmas, "vfs": {vfsName}}
+	return sql.Open("sqlite", "file://"+(&url.URL{Path: path}).EscapedPath()+"?"+options.Encode())
+}
+
+// ErrDamaged means that a file, or a part of one, cannot be read because its content is
+// not what was written.
+var ErrDamaged = errors.New("the file is damaged")
+
+// IsDamage reports whether an error says that a file is damaged.
+func IsDamage(err error) bool {
+	if errors.Is(err, ErrDamaged) {
+		return true
+	}
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			return true
+		}
+	}
+	return false
+}
+
+// WrapDamage makes an error ErrDamaged if it says that a file is damaged.
+func WrapDamage(err error) error {
+	if !IsDamage(err) || errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
