@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -51,8 +52,12 @@ type linePrinter struct {
 	width int
 }
 
-// maxEventLine is how much of an event a line has, unless a terminal is narrower.
-const maxEventLine = 400
+// How many characters of an event a line has: as many as a narrower terminal has room
+// for, within these bounds.
+const (
+	maxEventLine  = 400
+	minEventWidth = 20
+)
 
 func newLinePrinter(w io.Writer) *linePrinter {
 	return &linePrinter{bufio.NewWriter(w), terminalWidth(w)}
@@ -62,10 +67,18 @@ func (p *linePrinter) print(ev *picket.Event, view *store.EventView) error {
 	const before = 19 + 2 + 20 + 1 + 20 + 1 // characters before the event
 	width := maxEventLine
 	if p.width > 0 {
-		width = max(p.width-before, minTerminalWidth-before)
+		width = min(max(p.width-before, minEventWidth), maxEventLine)
 	}
-	_, err := fprintfPrintable(p.w, "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, view.Category(), truncate(string(ev.Raw), width))
-	return err
+	fprintfPrintable(p.w, "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, view.Category(), truncate(string(ev.Raw), width))
+	for _, f := range ev.Fields {
+		if f.Name != "CommandLine" {
+			continue
+		}
+		if script := detect.DecodedCommand(f.Value.Text); script != "" {
+			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(toPrintable(script), width-len("decoded: ")))
+		}
+	}
+	return nil // the writer keeps its error for flush
 }
 
 func (p *linePrinter) flush() error { return p.w.Flush() }

@@ -92,7 +92,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"EachFieldNames", testFieldNames},
 		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
-		{"Identity/Senders", testSenders},
+		{"Identity/Senders", testEventIDsPerSender},
 		{"Identity/Indexes", testIndexes},
 		{"Identity/ManySenders", testManySenders},
 		{"Identity/NoSender", testNoSender},
