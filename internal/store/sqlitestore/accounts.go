@@ -70,7 +70,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	var out []store.Token
-	err := s.lookup(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
+	err := s.queryLookupDB(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
 		t, err := scanToken(r)
 		out = append(out, t)
 		return err
@@ -177,7 +177,7 @@ func (s *Store) DeleteUser(ctx context.Context, name string) error {
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	var out []store.User
-	err := s.lookup(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
+	err := s.queryLookupDB(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
 		u, err := scanUser(r)
 		out = append(out, u)
 		return err
@@ -230,7 +230,7 @@ func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Tim
 // UserSessions implements store.Sessions.
 func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
 	var out []store.Session
-	err := s.lookup(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
+	err := s.queryLookupDB(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
 		[]any{user, block.Micros(now)}, func(r *sql.Rows) error {
 			ss := store.Session{User: user}
 			var created, expires int64

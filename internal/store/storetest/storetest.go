@@ -93,7 +93,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"CountEvents", testCounts},
 		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
-		{"Identity/Senders", testSenders},
+		{"Identity/Senders", testEventIDsPerSender},
 		{"Identity/Indexes", testIndexes},
 		{"Identity/ManySenders", testManySenders},
 		{"Identity/NoSender", testNoSender},

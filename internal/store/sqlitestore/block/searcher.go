@@ -56,7 +56,7 @@ func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Fo
 	s.meter = store.NewWorkMeter(ctx)
 	s.view.Meter = s.meter
 	if err := s.search(b, q, yield); err != nil {
-		return b.corruptError(err)
+		return b.wrapError(err)
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (s *Searcher) candidatesWithinBounds(m *eventMetadata, q *Query) bitset {
 func (s *Searcher) FieldNames(b *Block) ([]string, error) {
 	names, err := s.fieldNames(b)
 	if err != nil {
-		return nil, b.corruptError(err)
+		return nil, b.wrapError(err)
 	}
 	return names, nil
 }
@@ -163,7 +163,7 @@ func (s *Searcher) fieldNames(b *Block) ([]string, error) {
 func (s *Searcher) Event(b *Block, row int) (picket.Event, error) {
 	ev, err := s.eventOf(b, row)
 	if err != nil {
-		return ev, b.corruptError(err)
+		return ev, b.wrapError(err)
 	}
 	return ev, nil
 }
@@ -179,7 +179,7 @@ func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
 func (s *Searcher) Raw(b *Block, row int) ([]byte, error) {
 	if s.block != b || s.frameIndex < 0 || row < s.frameStart || row >= s.frameStart+s.directory.frames[s.frameIndex].rows {
 		if err := s.openAt(b, row); err != nil {
-			return nil, b.corruptError(err)
+			return nil, b.wrapError(err)
 		}
 	}
 	return s.frame.raw(row - s.frameStart), nil
