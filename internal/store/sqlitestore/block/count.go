@@ -13,7 +13,7 @@ func (s *Searcher) Count(ctx context.Context, b *Block, q *Query, counts *store.
 	s.meter = store.NewWorkMeter(ctx)
 	s.view.Meter = s.meter
 	if err := s.count(b, q, counts); err != nil {
-		return b.corruptError(err)
+		return b.wrapError(err)
 	}
 	return ctx.Err()
 }
