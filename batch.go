@@ -40,18 +40,18 @@ func (b *Batch) Encode(dst []byte) []byte {
 		raws += len(b.Events[i].Raw)
 	}
 	p := make([]byte, 0, 64+128*len(b.Events)+min(raws, compressInPartsAboveBytes))
-	p = appendString(p, b.ID)
+	p = appendLengthPrefixed(p, b.ID)
 	p = binary.AppendVarint(p, b.Received.UnixMicro())
 	p = binary.AppendUvarint(p, uint64(len(b.Events)))
 	for i := range b.Events {
 		e := &b.Events[i]
-		p = appendString(p, e.ID)
-		p = appendString(p, e.AgentID)
-		p = appendString(p, e.Host)
-		p = appendString(p, e.Type)
-		p = appendString(p, e.OS)
-		p = appendString(p, e.Sender)
-		p = appendString(p, e.Index)
+		p = appendLengthPrefixed(p, e.ID)
+		p = appendLengthPrefixed(p, e.AgentID)
+		p = appendLengthPrefixed(p, e.Host)
+		p = appendLengthPrefixed(p, e.Type)
+		p = appendLengthPrefixed(p, e.OS)
+		p = appendLengthPrefixed(p, e.Sender)
+		p = appendLengthPrefixed(p, e.Index)
 		p = binary.AppendVarint(p, e.Time.UnixMicro())
 		p = binary.AppendUvarint(p, uint64(len(e.Raw)))
 	}
@@ -83,7 +83,7 @@ func DecodedBytes(p []byte) int {
 	return zst.DecompressedSize(p[1:])
 }
 
-func appendString(p []byte, s string) []byte {
+func appendLengthPrefixed(p []byte, s string) []byte {
 	p = binary.AppendUvarint(p, uint64(len(s)))
 	return append(p, s...)
 }

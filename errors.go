@@ -1,6 +1,9 @@
 package picket
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // Kinds of errors that callers act on. Packages wrap them with %w; only httpapi maps them
 // to status codes.
@@ -18,3 +21,19 @@ var (
 	// events can succeed.
 	ErrBatchTooLarge = errors.New("too many matches")
 )
+
+// kindSuffixes are the ends of errors that only repeat their kind to callers. "not found"
+// is none of them: it is mostly all that an error says.
+var kindSuffixes = []string{": invalid", ": conflict", ": unavailable", ": not allowed"}
+
+// TrimErrorKind returns the text of an error for people: without the kind at the end of
+// each line, because what precedes it says what is wrong.
+func TrimErrorKind(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		for _, suffix := range kindSuffixes {
+			lines[i] = strings.TrimSuffix(lines[i], suffix)
+		}
+	}
+	return strings.Join(lines, "\n")
+}

@@ -52,7 +52,7 @@ func TestSigmaHQ(t *testing.T) {
 // evaluator found.
 func TestExpectedHits(t *testing.T) {
 	rs, _ := sigma.Compile(sigmatest.SigmaHQRules(t), sigma.Options{})
-	data, err := os.ReadFile(filepath.Join(testenv.DataDir(t), "otrf", "expected.tsv"))
+	data, err := os.ReadFile(filepath.Join(testenv.ExternalDataDir(t), "otrf", "expected.tsv"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os/user"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +34,7 @@ func newAudit() *cobra.Command {
 // listAudit prints at most limit entries; 0 means all.
 func listAudit(cmd *cobra.Command, s store.AuditLog, q store.AuditQuery, limit int, asJSON bool) error {
 	const page = 1000
-	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	tw := newTable(cmd.OutOrStdout())
 	for listed := 0; limit == 0 || listed < limit; {
 		q.Limit = page
 		if limit > 0 {

@@ -108,6 +108,12 @@ func runChecks(cmd *cobra.Command, f *doctorFlags) (*doctor.Report, error) {
 	if isKnown("store") {
 		store.diagnose(ctx, r, *f.store)
 	}
+	if isKnown("queue") && isKnown("store") {
+		doctor.CheckDataFiles(ctx, r, doctor.DataFiles{
+			Dir: string(dir), Queue: dir.queueFile(), DiskBuffer: dir.diskBufferFile(), Store: dir.eventsFile(),
+			UsesQueue: queue.local, UsesBuffer: !queue.local, UsesStore: store.local,
+		})
+	}
 	if f.cache != "memory" {
 		doctor.CheckRedisCache(ctx, r, f.cache)
 	}

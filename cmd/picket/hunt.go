@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -14,55 +17,136 @@ func newHunt() *cobra.Command {
 		Use:   "hunt [QUERY]",
 		Short: "Search the stored events, newest first, beside a running server",
 		Example: `  picket hunt 'Image=*\powershell.exe and CommandLine~"(?i)-enc"'
-  picket hunt --since 1h 'mimikatz or host=WS-042'`,
+  picket hunt --since 1h 'mimikatz or host=WS-042'
+  picket hunt --since 24h --fields time,User,CommandLine --csv event_type=process_creation
+  picket hunt --since 24h --count-by User,Image`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	location := addStoreFlags(cmd)
 	var since time.Duration
 	addDurationFlag(cmd.Flags(), &since, "since", "only events of the last `AGE`, by their own time, such as 24h or 30d")
-	limit := cmd.Flags().Int("limit", 100, "print at most `N` events; 0: all")
-	asJSON := cmd.Flags().Bool("json", false, "print the events as received, one per line")
+	var o huntOutput
+	cmd.Flags().IntVar(&o.limit, "limit", 100, "print at most `N` events or counts; 0: all")
+	cmd.Flags().StringSliceVar(&o.fields, "fields", nil, "print these `FIELDS` of each event, such as time,host,Image")
+	countBy := cmd.Flags().StringSlice("count-by", nil, "count the events by the values of these `FIELDS`, and print the counts")
+	cmd.Flags().BoolVar(&o.csv, "csv", false, "print CSV, for spreadsheets")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, one line for each event, as received unless --fields is given, or count")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q := store.EventQuery{Limit: 500}
+		switch {
+		case o.csv && o.json:
+			return usagef("--csv and --json: only one of them is possible")
+		case len(o.fields) > 0 && len(*countBy) > 0:
+			return usagef("--fields and --count-by: only one of them is possible")
+		case slices.Contains(o.fields, "") || slices.Contains(*countBy, ""):
+			return usagef("a name is missing between the commas of --fields or --count-by")
+		}
+		var q store.EventQuery
 		if since > 0 {
 			q.Since = time.Now().Add(-since)
 		}
-		if len(args) == 1 && args[0] != "" {
+		if len(args) == 1 && strings.TrimSpace(args[0]) != "" {
 			var err error
 			if q.Where, err = store.ParseQuery(args[0]); err != nil {
 				return &usageError{err}
 			}
 		}
-		return location.withStore(cmd, func(s store.Store) error { return hunt(cmd, s, q, *limit, *asJSON) })
+		return location.withStore(cmd, func(s store.Store) error {
+			if err := printUnknownFields(cmd, s, slices.Concat(store.QueryFields(q.Where), o.fields, *countBy)); err != nil {
+				return err
+			}
+			if len(*countBy) > 0 {
+				return o.printCounts(cmd, s, q, *countBy)
+			}
+			return o.printEvents(cmd, s, q)
+		})
 	}
 	return cmd
 }
 
-func hunt(cmd *cobra.Command, s store.Events, q store.EventQuery, limit int, asJSON bool) error {
+// huntOutput is how the result of a hunt is printed.
+type huntOutput struct {
+	limit     int // of events or counts; 0: all
+	fields    []string
+	csv, json bool
+}
+
+// printUnknownFields prints a note about each field that no event has.
+func printUnknownFields(cmd *cobra.Command, s store.FieldLister, fields []string) error {
+	notes, err := store.UnknownFieldNotes(cmd.Context(), s, fields, normalize.KnownFields())
+	for _, note := range notes {
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: %s\n", note)
+	}
+	return err
+}
+
+// huntPage is how many events a hunt reads at a time.
+const huntPage = 500
+
+// printEvents prints the events that q selects.
+func (o *huntOutput) printEvents(cmd *cobra.Command, s store.EventSearcher, q store.EventQuery) error {
+	out := o.newEventPrinter(cmd.OutOrStdout())
+	var view store.EventView
 	printed := 0
-	for {
-		if limit > 0 {
-			q.Limit = min(500, limit-printed)
-		}
-		page, err := s.SearchEvents(cmd.Context(), q)
-		if err != nil {
-			return err
-		}
+	more, err := eachPage(cmd.Context(), s, q, o.limit, func(page store.EventPage) error {
 		for i := range page.Events {
-			ev := &page.Events[i]
-			if asJSON {
-				_, err = cmd.OutOrStdout().Write(slices.Concat(ev.Raw, []byte("\n")))
-			} else {
-				_, err = fprintfPrintable(cmd.OutOrStdout(), "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, ev.Type, truncate(string(ev.Raw), 400))
-			}
-			if err != nil {
+			view.Reset(&page.Events[i])
+			if err := out.print(&page.Events[i], &view); err != nil {
 				return err
 			}
 		}
 		printed += len(page.Events)
-		if page.Next == "" || limit > 0 && printed >= limit {
-			return nil
+		return out.flush()
+	})
+	if more {
+		fprintfPrintable(cmd.ErrOrStderr(), "%s shown, there are more: --limit N, or a shorter --since\n", quantity(printed, "event"))
+	}
+	return err
+}
+
+// eachPage calls f with pages of up to limit events together; 0 is no limit. more says
+// that q selects further events.
+func eachPage(ctx context.Context, s store.EventSearcher, q store.EventQuery, limit int, f func(store.EventPage) error) (more bool, err error) {
+	for read := 0; ; {
+		q.Limit = huntPage
+		if limit > 0 {
+			q.Limit = min(huntPage, limit-read)
+		}
+		page, err := s.SearchEvents(ctx, q)
+		if err == nil {
+			err = f(page)
+		}
+		if err != nil || page.Next == "" {
+			return false, err
+		}
+		if read += len(page.Events); limit > 0 && read >= limit {
+			return true, nil
 		}
 		q.Cursor = page.Next
 	}
+}
+
+// printCounts prints how many events that q selects have each combination of values.
+func (o *huntOutput) printCounts(cmd *cobra.Command, s store.EventSearcher, q store.EventQuery, fields []string) error {
+	counts, err := store.CountEvents(cmd.Context(), s, q, fields)
+	if err != nil {
+		return err
+	}
+	top := counts.Top(o.limit)
+	out := o.newRowPrinter(cmd.OutOrStdout(), append([]string{"count"}, fields...))
+	for _, c := range top {
+		if err := out.printCount(c); err != nil {
+			return err
+		}
+	}
+	if err := out.flush(); err != nil {
+		return err
+	}
+	if n := counts.Len(); n > len(top) {
+		fprintfPrintable(cmd.ErrOrStderr(), "%d of %s shown: --limit N\n", len(top), quantity(n, "count"))
+	}
+	if counts.Uncounted > 0 {
+		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: there are more combinations than are kept in memory: %s of %d have further ones, which are not in the list\n",
+			quantity(counts.Uncounted, "event"), counts.Events)
+	}
+	return nil
 }

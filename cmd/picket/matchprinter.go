@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
+	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/sigma"
 )
@@ -27,11 +27,8 @@ type matchPrinter struct {
 
 func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
 	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.colour = os.Getenv("NO_COLOR") == ""
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			p.width = max(width, 60)
-		}
+	if width := terminalWidth(w); width > 0 {
+		p.colour, p.width = os.Getenv("NO_COLOR") == "", width
 	}
 	return p
 }
@@ -42,24 +39,33 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		return p.printJSON(m)
 	}
 	if p.n == 1 {
-		fprintfPrintable(p.w, "%-13s  %-19s  %-7s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
+		fprintfPrintable(p.w, "%-13s  %-19s  %-15s  %s\n", "LEVEL", "TIME", "RECORD", "RULE, EVIDENCE")
 	}
 	when := "-"
 	if !m.Time.IsZero() {
 		when = m.Time.Format("2006-01-02 15:04:05")
 	}
-	why := make([]string, 0, len(m.Why))
-	for _, e := range m.Why {
-		why = append(why, e.Field+"="+e.Value)
-	}
 	p.w.WriteString(p.level(m.Level)) // has escapes for colour
-	fprintfPrintable(p.w, "  %-19s  %-7d  %s\n", when, m.Record, m.Title)
-	line := m.File
-	if len(why) > 0 {
-		line += "  " + strings.Join(why, "  ")
+	record := strconv.Itoa(m.Record)
+	if m.EventRecordID != "" {
+		record += " (" + m.EventRecordID + ")"
 	}
-	_, err := fprintfPrintable(p.w, "%15s%s\n", "", truncate(line, p.width-16))
-	return err
+	fprintfPrintable(p.w, "  %-19s  %-15s  %s\n", when, record, m.Title)
+	line := m.File + " "
+	var decoded []string // on lines of their own, because what they are decoded from is long
+	for _, e := range m.Why {
+		if strings.HasSuffix(e.Field, detect.DecodedSuffix) {
+			decoded = append(decoded, e.Field+"="+e.Value)
+		} else {
+			line += " " + e.Field + "=" + e.Value + " "
+		}
+	}
+	for _, line := range append([]string{strings.TrimSuffix(line, " ")}, decoded...) {
+		if _, err := fprintfPrintable(p.w, "%15s%s\n", "", truncate(line, p.width-16)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func truncate(s string, width int) string {
@@ -92,10 +98,11 @@ func (p *matchPrinter) printJSON(m scan.LocatedMatch) error {
 		Tags   []string         `json:"tags"`
 		File   string           `json:"file"`
 		Record int              `json:"record"`
+		ID     string           `json:"event_record_id,omitempty"`
 		Time   *time.Time       `json:"time"`
 		Event  json.RawMessage  `json:"event"`
 		Why    []sigma.Evidence `json:"why,omitempty"`
-	}{m.RuleID, m.Title, m.Level.String(), m.Tags, m.File, m.Record, nil, m.Raw, nil}
+	}{m.RuleID, m.Title, m.Level.String(), m.Tags, m.File, m.Record, m.EventRecordID, nil, m.Raw, nil}
 	if p.why {
 		line.Why = m.Why
 	}

@@ -15,7 +15,7 @@ import (
 func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate --data DIR --store mongodb://HOST/DATABASE",
-		Short: "Copy the store of a data directory into MongoDB",
+		Short: "Copy the store of a data directory into MongoDB, or move a queue",
 		Long: `Copies events, matches, alerts with their triage, hosts, counters, accounts and the
 audit log of a data directory into an empty MongoDB database, and compares the two
 at the end. Stop the server first. If the command is interrupted, run it again: it
@@ -24,6 +24,7 @@ console and the state of correlations are not copied.`,
 		Example: `  picket migrate --data /var/lib/picket --store mongodb://db1,db2,db3/picket?replicaSet=rs0`,
 		Args:    cobra.NoArgs,
 	}
+	cmd.AddCommand(newMigrateQueue())
 	location := addStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print what was copied as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,7 +60,7 @@ func printQueueStats(cmd *cobra.Command, q queue.Inspector, _ []string, asJSON b
 	if asJSON {
 		return printJSONLine(cmd.OutOrStdout(), st)
 	}
-	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	tw := newTable(cmd.OutOrStdout())
 	fprintfPrintable(tw, "pending\t%s, %s\n", quantity(st.Pending, "message"), quantity(st.PendingEvents, "event"))
 	fprintfPrintable(tw, "leased\t%s, %s\n", quantity(st.Leased, "message"), quantity(st.LeasedEvents, "event"))
 	fprintfPrintable(tw, "dead\t%s\n", quantity(st.Dead, "letter"))

@@ -59,7 +59,7 @@ var queueBackends = []queueBackend{
 			if err != nil {
 				return nil, withRedisHint(err)
 			}
-			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q)}, q, q, dir, o)
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, movable: q, ready: statsCheck(q)}, q, q, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name, durability string, _ dataDir) {
 			doctor.CheckRedisQueue(ctx, r, name, durability == "fsync")
@@ -73,7 +73,7 @@ var queueBackends = []queueBackend{
 			if err != nil {
 				return nil, withRedisHint(err)
 			}
-			return bufferOnDisk(&openedQueue{inspectableQueue: q, ready: statsCheck(q), celery: q}, q, nil, dir, o)
+			return bufferOnDisk(&openedQueue{inspectableQueue: q, movable: q, ready: statsCheck(q), celery: q}, q, nil, dir, o)
 		},
 		diagnose: func(ctx context.Context, r *doctor.Report, name, _ string, _ dataDir) {
 			doctor.CheckCeleryQueue(ctx, r, name, newEventReaderPool(nil).Read)
@@ -132,9 +132,12 @@ type openedQueue struct {
 	inspectableQueue
 	// ready returns why the intake cannot enqueue, nil if it can.
 	ready func(ctx context.Context) error
+	// movable is the queue itself, or the one behind the disk buffer.
+	movable queue.Movable
 	// local is the file in the data directory: the queue itself or its disk buffer; nil if
 	// there is none.
-	local *sqlitequeue.Queue
+	local     *sqlitequeue.Queue
+	localFile string // its path
 	// buffer is the disk buffer in front of a remote queue; nil if there is none.
 	buffer *diskbuffer.Queue
 	// celery is the queue itself, or the one behind the disk buffer, if that is
@@ -162,7 +165,7 @@ func openSQLiteQueue(_ context.Context, _ string, dir dataDir, o queueOptions) (
 		return nil, withAccessHint(err)
 	}
 	ready := statsCheck(q)
-	return &openedQueue{inspectableQueue: q, local: q, ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
+	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
 }
 
 // statsCheck returns a readiness check: the queue answers.
@@ -191,7 +194,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
-	return &openedQueue{inspectableQueue: buffered, ready: buffered.CheckRoom, local: buffer, buffer: buffered, celery: q.celery}, nil
+	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckRoom, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
 }
 
 // resultReporter returns where the workers report results; nil if senders wait for none.

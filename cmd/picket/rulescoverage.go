@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,7 +54,7 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 }
 
 func printCoverage(cmd *cobra.Command, report *rulecoverage.Report) error {
-	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	tw := newTable(cmd.OutOrStdout())
 	fprintfPrintable(tw, "LOGSOURCE\tSAMPLED\tFIELDS\n")
 	for _, s := range report.Sources {
 		fprintfPrintable(tw, "%s\t%d\t%d\n", s.LogSource, s.Events, s.Fields)

@@ -24,7 +24,7 @@ running server applies the change within seconds and keeps it after a restart.
 If one of the rules does not exist, nothing is changed.`,
 		Args: cobra.MinimumNArgs(1),
 	}
-	f := addServerRulesFlags(cmd)
+	f := addRulesLocationFlags(cmd)
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

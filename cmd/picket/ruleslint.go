@@ -59,7 +59,7 @@ same id. --min info also prints hints.`,
 			if err != nil {
 				return err
 			}
-			set.DropResolved(&own)
+			set.DropMissingRulesFoundIn(&own)
 		}
 		for _, note := range set.Warnings {
 			fprintfPrintable(cmd.ErrOrStderr(), "picket: %s\n", note)

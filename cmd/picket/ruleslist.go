@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,7 @@ for picket serve) and those of the packs that picket rules add installed, each w
 its pack and whether it is enabled. With paths, lists the rules in those files.`,
 		Args: cobra.ArbitraryArgs,
 	}
-	f := addServerRulesFlags(cmd)
+	f := addRulesLocationFlags(cmd)
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -40,7 +39,7 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 		if err != nil {
 			return err
 		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		tw := newTable(cmd.OutOrStdout())
 		for _, r := range in.set.Enabled {
 			state := "on"
 			if in.disabled[r.ID] {
@@ -63,14 +62,14 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 	return cmd
 }
 
-// serverRulesFlags are the flags that name a server's rules.
-type serverRulesFlags struct {
+// rulesLocationFlags are the flags that name a server's rules.
+type rulesLocationFlags struct {
 	data  string
 	rules []string
 }
 
-func addServerRulesFlags(cmd *cobra.Command) *serverRulesFlags {
-	f := new(serverRulesFlags)
+func addRulesLocationFlags(cmd *cobra.Command) *rulesLocationFlags {
+	f := new(rulesLocationFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
 	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
 	return f
@@ -85,7 +84,7 @@ type serverRules struct {
 }
 
 // load reads the rules of a data directory, which must exist.
-func (f *serverRulesFlags) load(pipelines ...string) (serverRules, error) {
+func (f *rulesLocationFlags) load(pipelines ...string) (serverRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
 		return serverRules{}, withHint(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,7 +91,7 @@ func printProfile(cmd *cobra.Command, p *sigma.Profile, top int, asJSON bool) er
 	if top > 0 && top < len(all) {
 		all = all[:top]
 	}
-	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	tw := newTable(cmd.OutOrStdout())
 	if !asJSON {
 		fprintfPrintable(tw, "time\tshare\tper event\tcandidates\tmatches\tevents\trule\tprefilter\n")
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"text/tabwriter"
-
 	"github.com/spf13/cobra"
 
 	"github.com/picket-edr/picket/internal/ruleset"
@@ -55,7 +53,7 @@ func newRulesShow() *cobra.Command {
 }
 
 func printRule(cmd *cobra.Command, d *ruleset.RuleDetails, hits store.RuleHits) error {
-	tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	tw := newTable(cmd.OutOrStdout())
 	state := "disabled"
 	if d.Enabled {
 		state = "enabled"

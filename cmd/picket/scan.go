@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
 	"github.com/picket-edr/picket/internal/ruleset"
 	"github.com/picket-edr/picket/internal/scan"
@@ -18,11 +19,15 @@ import (
 func newScan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan [--rules PATH]... FILE|DIR...",
-		Short: "Run rules over files of events (.evtx, .json, .ndjson, .xml; .gz and .zst too)",
+		Short: "Run rules over files of events (.evtx, .json, .ndjson, .xml; .gz, .zst and .zip too)",
 		Long: `Runs rules over the events in files and prints the matches. Files are Windows event
 logs (.evtx), their export to XML, or JSON: one event per line, an array, or
-concatenated objects. Files in .gz and .zst are decompressed, and - is standard
-input. Directories are searched for files with such names.
+concatenated objects. Files in .gz and .zst are decompressed, files in a .zip are
+read as in a directory, and - is standard input. Directories are searched for files
+with such names.
+
+The number of a match's record is its place in the file; behind it, in parentheses,
+is the EventRecordID of a Windows event.
 
 Files and events that cannot be read are reported and skipped, and the exit status
 is then 1.`,
@@ -64,7 +69,7 @@ is then 1.`,
 			},
 			func(err error) {
 				bad++
-				bar.println("picket: " + err.Error())
+				bar.println("picket: " + picket.TrimErrorKind(err.Error()))
 			})
 		bar.stop()
 		if err != nil {

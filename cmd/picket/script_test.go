@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/picket-edr/picket/internal/redistest"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 	"github.com/picket-edr/picket/internal/testenv"
 )
@@ -38,8 +40,9 @@ import (
 //	zstd FROM TO             compress a file
 //	zip DIR TO               archive a directory
 //	mongo NAME               start FerretDB and set $NAME to the URI of a new database
+//	redis NAME               start Redis and set $NAME to its URL
 //
-// and the condition [mongo]: FerretDB can be built.
+// and the conditions [mongo], FerretDB can be built, and [redis], there is redis-server.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	st := &scriptServers{servers: make(map[string]*process)}
@@ -58,12 +61,20 @@ func TestScript(t *testing.T) {
 			"mongo": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], mongotest.Start(t).Database(t))
 			},
+			"redis": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Setenv(args[0], redistest.Start(t).URL())
+			},
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "mongo" {
+			var err error
+			switch name {
+			case "mongo":
+				err = mongotest.Build()
+			case "redis":
+				_, err = exec.LookPath(cmp.Or(os.Getenv("PICKET_TEST_REDIS_SERVER"), "redis-server"))
+			default:
 				return false, fmt.Errorf("no condition is called %s", name)
 			}
-			err := mongotest.Build()
 			if err != nil && os.Getenv("PICKET_TEST_REQUIRE") != "" {
 				return false, err
 			}

@@ -38,6 +38,7 @@ type server struct {
 	f            serveFlags
 	log          *slog.Logger
 	queue        *openedQueue
+	leftovers    []leftoverQueue
 	store        store.Store
 	rules        *ruleset.Loader
 	worker       *worker.Worker
@@ -67,6 +68,9 @@ func (s *server) openParts() (err error) {
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
 		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, idSecret: idSecret, log: s.log,
 	}); err != nil {
+		return err
+	}
+	if err := s.openLeftovers(dir); err != nil {
 		return err
 	}
 	if s.rules, err = loadEngineRules(s.cmd.Context(), s.store, dir, f.rules, *f.pipelines, s.log); err != nil {
@@ -165,6 +169,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.audit.Run(ctx) })
 	beside.Go(func() { s.pruneAudit(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
+	beside.Go(func() { s.moveLeftovers(ctx) })
 	if s.f.workers > 0 {
 		beside.Go(func() { s.worker.SendHeartbeats(ctx, s.store, newWorkerInfo(), s.rules.Revision) })
 	}
@@ -294,6 +299,9 @@ func (s *server) close() error {
 	var errs []error
 	if s.cacheConn != nil {
 		errs = append(errs, s.cacheConn.Close())
+	}
+	for _, l := range s.leftovers {
+		errs = append(errs, l.queue.Close())
 	}
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -91,7 +90,7 @@ func newTokenList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		tw := newTable(cmd.OutOrStdout())
 		if !*asJSON {
 			fprintfPrintable(tw, "ID\tKIND\tFOR\tROLE\tHOST\tCREATED\tREVOKED\n")
 		}

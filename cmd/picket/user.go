@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +40,7 @@ func newUserAdd() *cobra.Command {
 		}
 		return useAndClose(s, func(s store.Store) error {
 			if _, err := s.User(cmd.Context(), args[0]); err == nil {
-				return withHint(fmt.Errorf("add user %s: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
+				return withHint(fmt.Errorf("add user %s: the user exists already: %w", args[0], picket.ErrConflict), "picket user passwd changes the password")
 			} else if !errors.Is(err, picket.ErrNotFound) {
 				return err
 			}
@@ -121,7 +120,7 @@ func newUserList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			tw := newTable(cmd.OutOrStdout())
 			if !*asJSON {
 				fprintfPrintable(tw, "NAME\tROLE\tSTATE\tCREATED\n")
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,7 +106,7 @@ func newUserSessions() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		tw := newTable(cmd.OutOrStdout())
 		if !asJSON {
 			fprintfPrintable(tw, "SIGNED IN\tEXPIRES UNLESS USED\n")
 		}

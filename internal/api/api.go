@@ -27,6 +27,7 @@ type Store interface {
 	AlertCounts(ctx context.Context) (store.AlertCounts, error)
 	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
 	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	EachFieldNames(ctx context.Context, seen func(names []string) (more bool)) (complete bool, err error)
 	Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error)
 	Event(ctx context.Context, ref store.EventSelector) (picket.Event, error)
 	Totals(ctx context.Context) (store.Totals, error)

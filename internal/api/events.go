@@ -2,20 +2,28 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
+	"github.com/picket-edr/picket/internal/normalize"
 	"github.com/picket-edr/picket/internal/store"
 )
 
+// events answers a page of events, or with count_by how many events there are.
 func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	eq := store.EventQuery{Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor"),
-		OnlyFields: []string{}} // the answer has the events as received
+	eq := store.EventQuery{Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor")}
+	fields, countBy := q.fieldNames("fields"), q.fieldNames("count_by")
+	if countBy != nil && (fields != nil || eq.Cursor != "") {
+		q.recordError("count_by", q.Get("count_by"), "alone: fields and cursor are of pages of events")
+	}
 	if q.err != nil {
 		return q.err
 	}
@@ -26,20 +34,68 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 		}
 		eq.Where = where
 	}
+	var notes []string
+	if eq.Cursor == "" {
+		var err error
+		named := slices.Concat(store.QueryFields(eq.Where), fields, countBy)
+		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.KnownFields()); err != nil {
+			return err
+		}
+	}
+	if countBy != nil {
+		return s.writeEventCounts(w, r, eq, countBy, notes)
+	}
+	if fields == nil {
+		eq.OnlyFields = []string{} // the answer has the events as received
+	}
 	page, err := s.Store.SearchEvents(r.Context(), eq)
 	if err != nil {
 		return err
 	}
+	return writeEventPage(w, page, fields, notes)
+}
+
+// maxNamedFields bounds the fields that a request names.
+const maxNamedFields = 32
+
+// fieldNames returns the names in a parameter, with commas between them.
+func (q *queryParams) fieldNames(name string) []string {
+	v := q.Get(name)
+	if v == "" {
+		return nil
+	}
+	names := strings.Split(v, ",")
+	if len(names) > maxNamedFields || slices.Contains(names, "") {
+		q.recordError(name, v, fmt.Sprintf("up to %d names of fields with commas between them", maxNamedFields))
+	}
+	return names
+}
+
+// writeEventPage answers a page of events: as received, or with fields the values of
+// those.
+func writeEventPage(w http.ResponseWriter, page store.EventPage, fields, notes []string) error {
 	size := 1 << 10
 	for i := range page.Events {
 		size += store.EventSize(&page.Events[i])
 	}
 	b := append(make([]byte, 0, size), `{"events":[`...)
+	var view store.EventView
 	for i := range page.Events {
+		ev := &page.Events[i]
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendEvent(b, &page.Events[i])
+		b = appendEventSummary(b, ev)
+		if fields == nil {
+			b = append(append(append(b, `,"event":`...), ev.Raw...), '}')
+			continue
+		}
+		view.Reset(ev)
+		values := make(map[string]store.FieldValue, len(fields))
+		for _, field := range fields {
+			values[field] = view.FieldValue(field)
+		}
+		b = append(append(append(b, `,"fields":`...), marshalJSON(values)...), '}')
 	}
 	b = append(b, `],"next":`...)
 	if page.Next == "" {
@@ -47,7 +103,40 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	} else {
 		b = strconv.AppendQuote(b, page.Next) // cursors are plain ASCII
 	}
+	if notes != nil {
+		b = append(append(b, `,"notes":`...), marshalJSON(notes)...)
+	}
 	return httpapi.WriteRawJSON(w, http.StatusOK, append(b, '}'))
+}
+
+// An eventCount is how many events have a combination of values.
+type eventCount struct {
+	Count  int64                       `json:"count"`
+	Values map[string]store.FieldValue `json:"values"`
+}
+
+// writeEventCounts answers how many events that q selects have each combination of
+// values in fields.
+func (s *Server) writeEventCounts(w http.ResponseWriter, r *http.Request, q store.EventQuery, fields, notes []string) error {
+	counts, err := store.CountEvents(r.Context(), s.Store, q, fields)
+	if err != nil {
+		return err
+	}
+	answer := struct {
+		Counts       []eventCount `json:"counts"`
+		Combinations int          `json:"combinations"`
+		Events       int64        `json:"events"`
+		Uncounted    int64        `json:"uncounted"`
+		Notes        []string     `json:"notes,omitempty"`
+	}{[]eventCount{}, counts.Len(), counts.Events, counts.Uncounted, notes}
+	for _, c := range counts.Top(q.Limit) {
+		values := make(map[string]store.FieldValue, len(fields))
+		for i, field := range fields {
+			values[field] = c.Values[i]
+		}
+		answer.Counts = append(answer.Counts, eventCount{c.Count, values})
+	}
+	return httpapi.WriteJSON(w, http.StatusOK, answer)
 }
 
 // event answers the event that the path and the query name. If those name several, it
@@ -113,6 +202,13 @@ func newEventChoice(e *store.AmbiguousEventError) eventChoice {
 // appendEvent appends an event as JSON. It writes the JSON itself to keep the
 // received event byte for byte.
 func appendEvent(b []byte, ev *picket.Event) []byte {
+	b = append(appendEventSummary(b, ev), `,"event":`...)
+	return append(append(b, ev.Raw...), '}')
+}
+
+// appendEventSummary appends an event as JSON without its content and without the end of
+// the object.
+func appendEventSummary(b []byte, ev *picket.Event) []byte {
 	b = append(b, `{"id":`...)
 	b = appendJSON(b, ev.ID)
 	b = append(b, `,"event_id":`...)
@@ -139,14 +235,15 @@ func appendEvent(b []byte, ev *picket.Event) []byte {
 	if ev.IsFromFuture() {
 		b = append(b, `,"from_future":true`...)
 	}
-	b = append(b, `,"event":`...)
-	b = append(b, ev.Raw...)
-	return append(b, '}')
+	return b
 }
 
-func appendJSON(b []byte, s string) []byte {
-	q, _ := httpapi.MarshalJSON(s) // a string always marshals
-	return append(b, q...)
+func appendJSON(b []byte, s string) []byte { return append(b, marshalJSON(s)...) }
+
+// marshalJSON returns what always marshals, as strings do.
+func marshalJSON(v any) []byte {
+	b, _ := httpapi.MarshalJSON(v)
+	return b
 }
 
 func (s *Server) hosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {

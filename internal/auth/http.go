@@ -55,7 +55,7 @@ func Identify(r *http.Request, tokens *TokenVerifier, sessions *Sessions) (Ident
 	}
 	id, err := tokens.Authenticate(r.Context(), secret)
 	if err == nil && id.Kind != KindAPI {
-		err = fmt.Errorf("read with a token of kind %s: %w", id.Kind, ErrForbidden)
+		err = fmt.Errorf("read: a token of kind %s may not: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
 }

@@ -196,7 +196,7 @@ func (t *TokenVerifier) Authenticate(ctx context.Context, secret string) (Identi
 func (t *TokenVerifier) AuthenticateSender(ctx context.Context, secret string) (Identity, error) {
 	id, err := t.Authenticate(ctx, secret)
 	if err == nil && id.Kind != KindAgent && id.Kind != KindCollector {
-		err = fmt.Errorf("post telemetry with a token of kind %s: %w", id.Kind, ErrForbidden)
+		err = fmt.Errorf("post telemetry: a token of kind %s may not: %w", id.Kind, ErrForbidden)
 	}
 	return id, err
 }

@@ -68,7 +68,7 @@ func (n *Node) handleConf(context.Context, *celery.Control) (any, error) {
 // describeTask describes a task that has not started.
 //
 // Source: celery/worker/request.py Request.info.
-func (n *Node) describeTask(t *celeryqueue.Task) jsonObject {
+func (n *Node) describeTask(t *celeryqueue.UnackedTask) jsonObject {
 	return jsonObject{
 		"id": t.ID, "name": t.Name, "type": t.Name, "hostname": n.name, "args": normalizeJSONOr(t.Args, "[]"), "kwargs": normalizeJSONOr(t.Kwargs, "{}"),
 		"acknowledged": false, "time_start": nil, "worker_pid": nil,
@@ -88,7 +88,7 @@ func normalizeJSONOr(src json.RawMessage, fallback string) json.RawMessage {
 // handleActive returns the tasks in flight, all of which run.
 func (n *Node) handleActive(context.Context, *celery.Control) (any, error) {
 	all := []jsonObject{}
-	n.q.EachInflight(func(t *celeryqueue.Task) {
+	n.q.EachInflight(func(t *celeryqueue.UnackedTask) {
 		info := n.describeTask(t)
 		info["time_start"], info["worker_pid"] = float64(t.ClaimedAt().UnixMicro())/1e6, os.Getpid()
 		all = append(all, info)
@@ -98,7 +98,7 @@ func (n *Node) handleActive(context.Context, *celery.Control) (any, error) {
 
 func (n *Node) handleScheduled(ctx context.Context, _ *celery.Control) (any, error) {
 	all := []jsonObject{}
-	err := n.q.EachScheduled(ctx, func(t *celeryqueue.Task) {
+	err := n.q.EachScheduled(ctx, func(t *celeryqueue.UnackedTask) {
 		all = append(all, jsonObject{"eta": t.ETA.UTC().Format("2006-01-02T15:04:05.000000+00:00"), "priority": t.Priority, "request": n.describeTask(t)})
 	})
 	return all, err

@@ -184,7 +184,7 @@ func (n *Node) newEvent(kind string) celery.Event {
 // publishWorkerEvent publishes an event about the node. A lost one does no harm.
 func (n *Node) publishWorkerEvent(ctx context.Context, kind string) {
 	e := n.newEvent(kind)
-	n.q.EachInflight(func(*celeryqueue.Task) { e.Active++ })
+	n.q.EachInflight(func(*celeryqueue.UnackedTask) { e.Active++ })
 	e.Freq, e.Processed = heartbeatInterval, int(n.processed.Load())
 	e.LoadAvg, e.Software, e.Version, e.System = loadAverage(), softwareName, n.opt.Version, runtime.GOOS
 	ctx, cancel := context.WithTimeout(ctx, redisurl.CommandTimeout)

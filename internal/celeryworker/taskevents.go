@@ -9,7 +9,7 @@ import (
 
 // TasksReceived implements celeryqueue.Observer. It counts the tasks, and emits
 // task-received and, for those that began, task-started.
-func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
+func (n *Node) TasksReceived(all, begun []*celeryqueue.UnackedTask) {
 	n.processed.Add(int64(len(all)))
 	n.mu.Lock()
 	for _, t := range all {
@@ -34,7 +34,7 @@ func (n *Node) TasksReceived(all, begun []*celeryqueue.Task) {
 
 // TasksFinished implements celeryqueue.Observer. It emits task-succeeded, task-failed,
 // task-retried and task-revoked.
-func (n *Node) TasksFinished(tasks []*celeryqueue.Task) {
+func (n *Node) TasksFinished(tasks []*celeryqueue.UnackedTask) {
 	if !n.eventsEnabled.Load() {
 		return
 	}
@@ -43,7 +43,7 @@ func (n *Node) TasksFinished(tasks []*celeryqueue.Task) {
 	}
 }
 
-func (n *Node) newFinishedEvent(t *celeryqueue.Task) (e celery.Event) {
+func (n *Node) newFinishedEvent(t *celeryqueue.UnackedTask) (e celery.Event) {
 	switch t.Result.Status {
 	case celery.Success:
 		e = n.newEvent("task-succeeded")

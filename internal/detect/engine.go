@@ -136,7 +136,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 		for _, rule := range d.fired {
 			m := newMatch(ev, namespace, rule.ID, rule.Title, rule.Level, rule.Tags, nil)
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
-				m.Why = shortenEvidence(rule.Explain(ev.Fields))
+				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(ev.Fields)))
 			}
 			m.Observed = observedFields(ev, rule.CorrelationFields())
 			matches = append(matches, m)

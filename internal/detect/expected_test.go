@@ -22,7 +22,7 @@ import (
 // sigmaHQ loads all rules of the Sigma project.
 func sigmaHQ(t testing.TB) *detect.Engine {
 	t.Helper()
-	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(testenv.DataDir(t), "sigmahq")}}, nil)
+	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(testenv.ExternalDataDir(t), "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func detectFile(t testing.TB, d *detect.Detector, name string) [][]string {
 // Telemetry of real attacks matches exactly the rules that an independent
 // evaluator finds.
 func TestExpectedHits(t *testing.T) {
-	dir := filepath.Join(testenv.DataDir(t), "otrf")
+	dir := filepath.Join(testenv.ExternalDataDir(t), "otrf")
 	d := sigmaHQ(t).NewDetector()
 	want := make(map[string]bool)
 	for _, name := range []string{"expected.tsv", "expected-added.tsv"} { // the second with Provider_Name and IntegrityLevel
@@ -97,7 +97,7 @@ var explained = map[string]bool{}
 // The regression cases of the Sigma project fire exactly the rules listed,
 // event by event, from the JSON and from the log that it was made of.
 func TestRegressionCases(t *testing.T) {
-	dir := filepath.Join(testenv.DataDir(t), "regression")
+	dir := filepath.Join(testenv.ExternalDataDir(t), "regression")
 	d := sigmaHQ(t).NewDetector()
 	data, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
 	if err != nil {
@@ -129,7 +129,7 @@ func TestRegressionCases(t *testing.T) {
 }
 
 func BenchmarkDetect(b *testing.B) {
-	files, _ := filepath.Glob(filepath.Join(testenv.DataDir(b), "otrf", "*.json.gz"))
+	files, _ := filepath.Glob(filepath.Join(testenv.ExternalDataDir(b), "otrf", "*.json.gz"))
 	d := sigmaHQ(b).NewDetector()
 	var events []picket.Event
 	size := 0

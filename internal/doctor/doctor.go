@@ -5,7 +5,11 @@
 // does otherwise.
 package doctor
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/picket-edr/picket"
+)
 
 // A Finding is the result of one check.
 type Finding struct {
@@ -38,7 +42,7 @@ func (r *Report) addWarning(check, hint, format string, args ...any) {
 }
 
 func (r *Report) addFailure(check, hint, format string, args ...any) {
-	r.Findings = append(r.Findings, Finding{Check: check, Text: fmt.Sprintf(format, args...), Hint: hint})
+	r.Findings = append(r.Findings, Finding{Check: check, Text: picket.TrimErrorKind(fmt.Sprintf(format, args...)), Hint: hint})
 }
 
 // ReportHiddenSetting reports that a flag of the running server is unknown.

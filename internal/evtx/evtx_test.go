@@ -21,7 +21,7 @@ import (
 // The regression cases have each event as an event log, and as JSON that another
 // reader made of it. Both are equal.
 func TestAgainstOtherReader(t *testing.T) {
-	dir := filepath.Join(testenv.DataDir(t), "regression")
+	dir := filepath.Join(testenv.ExternalDataDir(t), "regression")
 	logs := 0
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".evtx" {

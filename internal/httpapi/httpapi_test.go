@@ -24,7 +24,7 @@ func TestStatuses(t *testing.T) {
 		status, retry int
 		message       string
 	}{
-		{fmt.Errorf("a: %w", picket.ErrInvalid), 400, 0, "a: invalid"},
+		{fmt.Errorf("a: %w", picket.ErrInvalid), 400, 0, "a"},
 		{picket.ErrNotFound, 404, 0, "not found"},
 		{picket.ErrConflict, 409, 0, "conflict"},
 		{queue.ErrFull, 503, 5, "the queue is full; keep the events and try again"},

@@ -92,7 +92,8 @@ var layers = []layer{
 			imports("internal/legacy", "internal/ruleset", "internal/ingest", "internal/triage"),
 		),
 	},
-	{name: "program", packages: []string{"cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"}, beside: imports("cmd/picket", "internal/backup", "internal/doctor", "internal/migrate")},
+	{name: "program", packages: []string{"cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"}, beside: slices.Concat(
+		imports("cmd/picket", "internal/backup", "internal/doctor", "internal/migrate"), imports("internal/doctor", "internal/backup"))},
 }
 
 // imports returns the entries of layer.beside for one package.

@@ -29,7 +29,7 @@ func (c *CommandPolls) answerNoCommand(w http.ResponseWriter, r *http.Request) e
 		return httpapi.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": "X-Agent-ID header required"})
 	}
 	if from.Kind == auth.KindAgent && agent != from.Subject {
-		return fmt.Errorf("poll as agent %q with the token of %s: %w", agent, from, auth.ErrForbidden)
+		return fmt.Errorf("poll as agent %q: the token is that of %s: %w", agent, from, auth.ErrForbidden)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -1,6 +1,6 @@
-// Package migrate copies the store of a data directory into MongoDB, for picket
-// migrate. An interrupted copy continues where it stopped; at the end the two
-// stores are compared record by record.
+// Package migrate copies the store of a data directory into MongoDB, and moves what one
+// queue holds into another. What was interrupted continues where it stopped. At the end
+// of a copy, the two stores are compared record by record.
 //
 // It uses two engines at once, as only cmd/picket does otherwise.
 package migrate

@@ -79,7 +79,7 @@ func (a *auditEvent) add(name, value string) {
 			a.cwd = value
 		}
 	case "PATH":
-		a.addPath(name, value)
+		a.collectChangedFile(name, value)
 	case "PROCTITLE":
 		if name == "proctitle" {
 			a.title = append(a.title, value)
@@ -150,7 +150,7 @@ func (a *auditEvent) syscallField(name string) *string {
 	return nil
 }
 
-func (a *auditEvent) addPath(name, value string) {
+func (a *auditEvent) collectChangedFile(name, value string) {
 	switch name {
 	case "name":
 		a.path = value

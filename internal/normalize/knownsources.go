@@ -104,3 +104,13 @@ var sysmonFields = map[string]string{
 	"ps_module":                "ContextInfo Payload UserData",
 	"ps_script":                "ScriptBlockText ScriptBlockId Path MessageNumber MessageTotal",
 }
+
+// KnownFields returns the names of fields in Sigma's taxonomy and Sysmon's schema.
+func KnownFields() []string {
+	fields := strings.Fields(commonSysmonFields)
+	for _, category := range slices.Sorted(maps.Keys(sysmonFields)) {
+		fields = append(fields, strings.Fields(sysmonFields[category])...)
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}

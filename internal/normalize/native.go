@@ -1,6 +1,9 @@
 package normalize
 
-import "github.com/picket-edr/picket/sigma"
+import (
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/sigma"
+)
 
 // nativeFormat is the format of picket's agent. Legacy agents send a subset of it.
 var nativeFormat = format{
@@ -50,7 +53,7 @@ var nativeFormat = format{
 	hostPaths:     []string{"host.hostname"},
 	timePaths:     []string{"timestamp"},
 	osPaths:       []string{"host.os"},
-	classKeyPaths: []string{"process.action", "file.operation"},
+	classKeyPaths: picket.NativeActionPaths(),
 	classify:      nativeClass,
 }
 
@@ -62,27 +65,8 @@ func nativeClass(r *Reader, d *Event, os, action string) *Class {
 	if system == "" && os == "" {
 		system = "windows"
 	}
-	category := ""
-	switch d.Type {
-	case "process":
-		category = "process_creation"
-		if action == "terminated" || action == "exited" {
-			category = "process_termination"
-		}
-	case "file":
-		switch action {
-		case "deleted":
-			category = "file_delete"
-		case "renamed":
-			category = "file_rename"
-		case "accessed", "read":
-			category = "file_access"
-		default:
-			category = "file_event"
-		}
-	case "network":
-		category = "network_connection"
-	default:
+	category := picket.NativeCategory(d.Type, action)
+	if category == "" {
 		return declaredTypeClass(r, d, system)
 	}
 	return r.categoryClass(d.format, system, category, category)

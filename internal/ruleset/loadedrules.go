@@ -163,8 +163,8 @@ func (set *LoadedRules) DropDisabled(disabled map[string]bool) {
 	})
 }
 
-// DropResolved drops the problems about rules that are missing here and that other has.
-func (set *LoadedRules) DropResolved(other *LoadedRules) {
+// DropMissingRulesFoundIn drops the problems about rules that are missing here and that other has.
+func (set *LoadedRules) DropMissingRulesFoundIn(other *LoadedRules) {
 	set.Problems = slices.DeleteFunc(set.Problems, func(p Problem) bool {
 		matches := func(r RuleInfo) bool { return r.MatchesRef(p.Missing) }
 		return slices.ContainsFunc(other.Enabled, matches) || slices.ContainsFunc(other.Disabled, matches)

@@ -82,7 +82,7 @@ func TestMalformedXML(t *testing.T) {
 
 // An event log and the JSON that was made from it match the same rules.
 func TestEVTX(t *testing.T) {
-	dir := testenv.DataDir(t)
+	dir := testenv.ExternalDataDir(t)
 	set, err := ruleset.Load([]ruleset.Source{{Name: filepath.Join(dir, "sigmahq")}}, nil)
 	if err != nil {
 		t.Fatal(err)

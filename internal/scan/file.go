@@ -26,7 +26,10 @@ type eventFile struct {
 }
 
 // eventFileExtensions are the extensions of files that are read in directories.
-var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true}
+var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true, zipExtension: true}
+
+// eventFileKinds are those of them that hold events themselves, for people.
+const eventFileKinds = ".evtx, .json, .ndjson, .jsonl, .xml"
 
 func newEventFile(name string) eventFile {
 	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
@@ -49,7 +52,7 @@ func findEventFiles(paths []string, p *Progress, onProblem func(error)) []eventF
 		case err != nil:
 			onProblem(fmt.Errorf("read %s: %w", path, err))
 		case len(found) == 0:
-			onProblem(fmt.Errorf("read %s: no file in it is of events (.evtx, .json, .ndjson, .jsonl, .xml)", path))
+			onProblem(fmt.Errorf("read %s: no file in it is of events (%s)", path, eventFileKinds))
 		}
 		all = append(all, found...)
 	}
@@ -104,21 +107,27 @@ func (s eventFile) read(ctx context.Context, p *Progress, addEvent func([]byte) 
 		}
 		defer f.Close()
 	}
-	r := bufio.NewReaderSize(&countingReader{ctx, f, p}, 256<<10)
+	return s.readFrom(&countingReader{ctx, f, p}, nil, addEvent, onSkipped)
+}
+
+// readFrom reads a file's events from its bytes, which decompress to at most budget
+// bytes; nil is no bound.
+func (s eventFile) readFrom(file io.Reader, budget *int64, addEvent func([]byte) error, onSkipped func(error)) error {
+	r := bufio.NewReaderSize(&budgetReader{file, budget}, 256<<10)
 	switch s.compression {
 	case ".gz":
 		z, err := gzip.NewReader(r)
 		if err != nil {
 			return err
 		}
-		r = bufio.NewReaderSize(z, 256<<10)
+		r = bufio.NewReaderSize(&budgetReader{z, budget}, 256<<10)
 	case ".zst", ".zstd":
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
 			return err
 		}
 		defer z.Close()
-		r = bufio.NewReaderSize(z, 256<<10)
+		r = bufio.NewReaderSize(&budgetReader{z, budget}, 256<<10)
 	}
 	head, _ := r.Peek(8)
 	switch {
@@ -126,6 +135,8 @@ func (s eventFile) read(ctx context.Context, p *Progress, addEvent func([]byte) 
 		return readEVTX(r, addEvent, onSkipped)
 	case s.ext == ".evtx":
 		return errors.New("not an event log")
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return errors.New("a zip archive: give it as a file whose name ends in .zip")
 	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, utf8BOM), []byte("<")):
 		return evtx.ReadXML(r, addEvent)
 	}

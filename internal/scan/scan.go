@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"strings"
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
@@ -24,7 +25,10 @@ type LocatedMatch struct {
 	picket.Match
 	File   string
 	Record int // number of the event in its file, from 1
-	Raw    []byte
+	// EventRecordID is the number that Windows gave to the event in its log, "" for
+	// other events.
+	EventRecordID string
+	Raw           []byte
 }
 
 // Progress counts while a scan runs. It is safe for concurrent use.
@@ -151,10 +155,19 @@ func runJob(d *detect.Detector, j *detectionJob, p *Progress) detectionResult {
 	r.matches = make([]LocatedMatch, 0, len(matches))
 	for i, ms := range picket.MatchesByEvent(j.events, matches) {
 		for _, m := range ms {
-			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: j.first + i, Raw: j.events[i].Raw})
+			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: j.first + i, EventRecordID: eventRecordID(&j.events[i]), Raw: j.events[i].Raw})
 		}
 	}
 	return r
+}
+
+func eventRecordID(ev *picket.Event) string {
+	for i := range ev.Fields {
+		if f := &ev.Fields[i]; f.Name == "EventRecordID" {
+			return strings.Clone(f.Value.Text)
+		}
+	}
+	return ""
 }
 
 // A producer groups events into jobs.
@@ -170,10 +183,19 @@ type producer struct {
 
 // readFile reads a file. It fails only if ctx ends.
 func (p *producer) readFile(s eventFile) error {
-	p.file, p.n = s.name, 0
-	if err := s.read(p.ctx, p.progress, p.addRawEvent, p.skipRecord); err != nil && p.ctx.Err() == nil {
+	if s.isZip() {
+		return p.readZip(s)
+	}
+	return p.readRecords(s.name, func() error { return s.read(p.ctx, p.progress, p.addRawEvent, p.skipRecord) })
+}
+
+// readRecords calls read, which adds the records of a file, and reports its error as a
+// problem. It fails only if ctx ends.
+func (p *producer) readRecords(file string, read func() error) error {
+	p.file, p.n = file, 0
+	if err := read(); err != nil && p.ctx.Err() == nil {
 		p.flush()
-		p.reportProblem(fmt.Errorf("read %s: %w", s.name, err))
+		p.reportProblem(fmt.Errorf("read %s: %w", file, err))
 	}
 	return p.flush()
 }

@@ -1,7 +1,6 @@
 package sqlitefile
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,9 @@ type pageReader struct {
 	checked   bool
 	pageCount int64
 	damaged   map[int64]bool // met
+
+	damagedInLog  map[int64]int64 // the same as inLog of later versions that are damaged
+	damagedFrames int             // of the log
 }
 
 func openPages(path string) (*pageReader, error) {
@@ -60,7 +62,7 @@ func (r *pageReader) open(path string) error {
 		return err
 	}
 	r.pageCount = (info.Size() + int64(r.pageSize) - 1) / int64(r.pageSize)
-	return r.readLog()
+	return r.readLog(BeforeDamage)
 }
 
 // pageSizeByTrailers returns the page size for which one of the pages after the first has a
@@ -117,93 +119,20 @@ func (r *pageReader) readPage(number int64) ([]byte, error) {
 	return page, nil
 }
 
-// The format of a write-ahead log is described in https://sqlite.org/walformat.html.
-const (
-	logHeaderBytes   = 32
-	frameHeaderBytes = 24
-)
-
-func (r *pageReader) logHeader() ([]byte, binary.ByteOrder) {
-	header := make([]byte, logHeaderBytes)
-	if r.log == nil {
-		return nil, nil
+// readDamaged reads a page into page, whether its checksum is right or not. What is beyond
+// the end of the file is zero.
+func (r *pageReader) readDamaged(number int64, page []byte) error {
+	clear(page)
+	src, at := r.file, (number-1)*int64(r.pageSize)
+	inLog, ok := r.inLog[number]
+	if ok {
+		src, at = r.log, inLog
 	}
-	if _, err := r.log.ReadAt(header, 0); err != nil {
-		return nil, nil
+	if _, err := src.ReadAt(page, at); err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
-	switch binary.BigEndian.Uint32(header) {
-	case 0x377f0682:
-		return header, binary.LittleEndian
-	case 0x377f0683:
-		return header, binary.BigEndian
+	if r.checked && !ok {
+		verifyPage(number, page) // corrects a changed bit
 	}
-	return nil, nil
-}
-
-// logPageSize returns the page size in the header of the write-ahead log, 0 if there is
-// none.
-func (r *pageReader) logPageSize() int {
-	header, _ := r.logHeader()
-	if header == nil {
-		return 0
-	}
-	n := int(binary.BigEndian.Uint32(header[8:]))
-	if n < 512 || n > maxPageSize || n&(n-1) != 0 {
-		return 0
-	}
-	return n
-}
-
-// A logChecksum is the running checksum of a write-ahead log.
-type logChecksum struct {
-	order  binary.ByteOrder
-	s0, s1 uint32
-}
-
-func (c *logChecksum) add(b []byte) {
-	for ; len(b) >= 8; b = b[8:] {
-		c.s0 += c.order.Uint32(b) + c.s1
-		c.s1 += c.order.Uint32(b[4:]) + c.s0
-	}
-}
-
-func (c *logChecksum) equals(b []byte) bool {
-	return c.s0 == binary.BigEndian.Uint32(b) && c.s1 == binary.BigEndian.Uint32(b[4:])
-}
-
-// readLog finds the pages in the write-ahead log, as SQLite does: up to the last
-// transaction before the first damage.
-func (r *pageReader) readLog() error {
-	r.inLog = make(map[int64]int64)
-	header, order := r.logHeader()
-	if header == nil || r.logPageSize() != r.pageSize {
-		return nil
-	}
-	sum := logChecksum{order: order}
-	if sum.add(header[:24]); !sum.equals(header[24:]) {
-		return nil
-	}
-	uncommitted := make(map[int64]int64)
-	frame := make([]byte, frameHeaderBytes+r.pageSize)
-	for at := int64(logHeaderBytes); ; at += int64(len(frame)) {
-		if _, err := r.log.ReadAt(frame, at); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		sum.add(frame[:8])
-		sum.add(frame[frameHeaderBytes:])
-		if string(frame[8:16]) != string(header[16:24]) || !sum.equals(frame[16:]) {
-			return nil
-		}
-		uncommitted[int64(binary.BigEndian.Uint32(frame))] = at + frameHeaderBytes
-		if pages := binary.BigEndian.Uint32(frame[4:]); pages > 0 { // the transaction ends
-			for page, at := range uncommitted {
-				r.inLog[page] = at
-			}
-			clear(uncommitted)
-			r.pageCount = int64(pages)
-		}
-	}
+	return nil
 }

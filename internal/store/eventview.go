@@ -72,8 +72,30 @@ func (v *EventView) AnyValue(field string, ok func(string) bool) bool {
 		return false
 	}
 	text, has := BuiltinField(v.ev, field)
-	return has && match(text)
+	return has && match(text) || field == EventTypeField && v.anyCategory(match)
 }
+
+// anyCategory reports whether ok is true for a Sigma category of an event in the native
+// format, whose own type is less exact.
+func (v *EventView) anyCategory(ok func(string) bool) bool {
+	if picket.NativeCategory(v.ev.Type, "") == "" {
+		return false
+	}
+	hasAction := false
+	for i := range v.Leaves() {
+		if l := &v.leaves[i]; slices.Contains(picket.NativeActionPaths(), l.Path.Name) {
+			hasAction = true
+			if ok(picket.NativeCategory(v.ev.Type, l.Value.Text)) {
+				return true
+			}
+		}
+	}
+	return !hasAction && ok(picket.NativeCategory(v.ev.Type, ""))
+}
+
+// EventTypeField is the built-in field of an event's type. Events in the native format
+// also have their Sigma category under it.
+const EventTypeField = "event_type"
 
 // BuiltinField returns the value of a field that every event has, whatever its
 // JSON: event_id, agent_id, host and event_type. The event itself may have other
@@ -86,7 +108,7 @@ func BuiltinField(ev *picket.Event, field string) (string, bool) {
 		return ev.AgentID, true
 	case "host":
 		return ev.Host, true
-	case "event_type":
+	case EventTypeField:
 		return ev.Type, true
 	}
 	return "", false

@@ -40,6 +40,10 @@ type Events interface {
 	// cursor of another list is picket.ErrInvalid, and a page is bounded by
 	// MaxPageBytes, here and in all other lists.
 	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
+	// EachFieldNames calls seen with the names of the fields that events have, newest
+	// first and some repeatedly, until it returns false. complete is false if older
+	// events were left out.
+	EachFieldNames(ctx context.Context, seen func(names []string) (more bool)) (complete bool, err error)
 	// Event returns the event that ref names. It is picket.ErrNotFound if there is
 	// none, and an AmbiguousEventError if there are several.
 	Event(ctx context.Context, ref EventSelector) (picket.Event, error)

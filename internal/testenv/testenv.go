@@ -26,8 +26,8 @@ func FindData() (string, bool) {
 	return dir, err == nil
 }
 
-// DataDir returns the folder that FindData finds, or skips the test.
-func DataDir(t testing.TB) string {
+// ExternalDataDir returns the folder that FindData finds, or skips the test.
+func ExternalDataDir(t testing.TB) string {
 	t.Helper()
 	dir, ok := FindData()
 	if !ok {

@@ -172,20 +172,20 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 	return c.takeMatches()
 }
 
-// A fieldValue is the value of a field; ok is false if the field is missing.
-type fieldValue struct {
+// A optionalString is the value of a field; ok is false if the field is missing.
+type optionalString struct {
 	text string
 	ok   bool
 }
 
-func selectFields(fields map[string]string, names []string) []fieldValue {
+func selectFields(fields map[string]string, names []string) []optionalString {
 	if len(names) == 0 {
 		return nil
 	}
-	out := make([]fieldValue, len(names))
+	out := make([]optionalString, len(names))
 	for i, name := range names {
 		text, ok := fields[name]
-		out[i] = fieldValue{ShortenValue(text), ok}
+		out[i] = optionalString{ShortenValue(text), ok}
 	}
 	return out
 }
@@ -198,7 +198,7 @@ func (c *Correlator) takeMatches() []Match {
 
 // addObservation adds an observation to the bucket that the values select: those of
 // GroupBy, followed by those of ValueFields.
-func (c *Correlator) addObservation(e inputEdge, o observation, values []fieldValue) {
+func (c *Correlator) addObservation(e inputEdge, o observation, values []optionalString) {
 	by := len(e.to.GroupBy)
 	for _, v := range values[:by] {
 		if !v.ok {

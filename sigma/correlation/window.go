@@ -54,10 +54,10 @@ type observation struct {
 	event        string
 	context      any
 	contextBytes int
-	value        string       // that ValueCount counts
-	number       float64      // that other types aggregate
-	kept         []fieldValue // of keptFields
-	inner        *innerWindow // if the input is a correlation
+	value        string           // that ValueCount counts
+	number       float64          // that other types aggregate
+	kept         []optionalString // of keptFields
+	inner        *innerWindow     // if the input is a correlation
 	reported     bool
 }
 
@@ -81,7 +81,7 @@ type innerWindow struct {
 
 // readValues reads the values that the condition counts or aggregates. It
 // reports whether the event has them: one that has not does not count.
-func (s *ruleState) readValues(o *observation, values []fieldValue) (present bool) {
+func (s *ruleState) readValues(o *observation, values []optionalString) (present bool) {
 	for _, v := range values {
 		if !v.ok {
 			return false

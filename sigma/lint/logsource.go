@@ -105,3 +105,7 @@ func checkFieldName(l *linter, d *document, it *ast.DetectionItem) {
 		l.addFinding(d, it.Position, suggest.DidYouMean(it.Field, known[0].Fields, ""), "no known event of %s has a field %s", d.source, it.Field)
 	}
 }
+
+// NearestName returns the known name that a misspelt one was probably meant to be, ""
+// if none is similar.
+func NearestName(name string, known []string) string { return suggest.Nearest(name, known) }

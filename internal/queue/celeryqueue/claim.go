@@ -102,10 +102,10 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 
 // A claimResult is the result of one claim.
 type claimResult struct {
-	prefix  string  // of the tags
-	tasks   []*Task // not decoded yet
-	tried   bool    // some tasks, these or others, have been tried before
-	revoked bool    // some tasks are revoked
+	prefix  string         // of the tags
+	tasks   []*UnackedTask // not decoded yet
+	tried   bool           // some tasks, these or others, have been tried before
+	revoked bool           // some tasks are revoked
 }
 
 // waitAndClaim waits for tasks and claims up to limit of them. The caller holds
@@ -152,7 +152,7 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 		tag, _ := out[i].(string)
 		list, _ := out[i+1].(int64) // from 1
 		raw, _ := out[i+2].(string)
-		l.tasks = append(l.tasks, &Task{tag: tag, raw: []byte(raw), queue: q.lists[list-1].queue, started: now, foreign: true})
+		l.tasks = append(l.tasks, &UnackedTask{tag: tag, raw: []byte(raw), queue: q.lists[list-1].queue, started: now, foreign: true})
 	}
 	return l, nil
 }
@@ -189,8 +189,8 @@ func (q *Queue) markUnconfirmed(prefix string) {
 	}
 }
 
-// A Task is a leased or scheduled task.
-type Task struct {
+// A UnackedTask is a leased or scheduled task.
+type UnackedTask struct {
 	*celery.Task
 	Result  celery.Result // of a task that has finished
 	Expired bool          // it was revoked because it had expired
@@ -225,7 +225,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 			return nil, err
 		}
 	}
-	var run, later, finished []*Task
+	var run, later, finished []*UnackedTask
 	for i, t := range l.tasks {
 		switch {
 		case q.finishEarly(t, errs[i], revoked[t.ID], now):
@@ -245,7 +245,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 
 // finishEarly sets the result of a task that must not run, and the event of another. err
 // is why the task could not be decoded.
-func (q *Queue) finishEarly(t *Task, err error, revoked bool, now time.Time) (finished bool) {
+func (q *Queue) finishEarly(t *UnackedTask, err error, revoked bool, now time.Time) (finished bool) {
 	switch {
 	case err != nil:
 		t.reject("DecodeError", err)
@@ -272,9 +272,9 @@ func (q *Queue) finishEarly(t *Task, err error, revoked bool, now time.Time) (fi
 
 // deliver returns deliveries of the tasks that can be delivered together, and returns
 // others to their lists.
-func (q *Queue) deliver(ctx context.Context, run []*Task, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
+func (q *Queue) deliver(ctx context.Context, run []*UnackedTask, anyTried, nothingLeased bool) ([]queue.Delivery, error) {
 	if anyTried {
-		err := q.loadAttempts(ctx, run)
+		err := q.loadDeliveryCounts(ctx, run)
 		if err != nil {
 			return nil, err
 		}
@@ -292,7 +292,7 @@ func (q *Queue) deliver(ctx context.Context, run []*Task, anyTried, nothingLease
 }
 
 // readEvent sets the event of a task.
-func (q *Queue) readEvent(t *Task, now time.Time) error {
+func (q *Queue) readEvent(t *UnackedTask, now time.Time) error {
 	arg, ok := t.Argument(0, "data")
 	if !ok {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)

@@ -42,8 +42,8 @@ type WorkerState struct {
 	Tasks  []string // registered in the worker
 }
 
-// replyTimeout is how long workers have to reply.
-const replyTimeout = 1500 * time.Millisecond
+// workerReplyTimeout is how long workers have to reply.
+const workerReplyTimeout = 1500 * time.Millisecond
 
 // maxSampledTasks is how many of the oldest tasks of a queue are examined.
 const maxSampledTasks = 100
@@ -127,7 +127,7 @@ func (q *Queue) inspectWorkers(ctx context.Context) ([]WorkerState, error) {
 
 // broadcast broadcasts a command and returns the replies by node.
 func (q *Queue) broadcast(ctx context.Context, command string) (repliesByNode map[string]json.RawMessage, err error) {
-	c := celery.NewControl(command, time.Now().Add(replyTimeout))
+	c := celery.NewControl(command, time.Now().Add(workerReplyTimeout))
 	message, err := c.Append(nil)
 	if err != nil {
 		return nil, err

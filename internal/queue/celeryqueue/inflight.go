@@ -17,7 +17,7 @@ import (
 )
 
 // newDelivery returns a delivery of tasks.
-func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
+func (q *Queue) newDelivery(tasks []*UnackedTask) queue.Delivery {
 	b := picket.Batch{ID: batchID(tasks), Received: tasks[0].event.Received, Events: make([]picket.Event, len(tasks))}
 	d := queue.Delivery{Attempt: 1, Enqueued: tasks[0].started}
 	for i, t := range tasks {
@@ -38,7 +38,7 @@ func (q *Queue) newDelivery(tasks []*Task) queue.Delivery {
 
 // batchID returns the id of a batch of tasks: the same tasks always have the same id.
 // The id of a single task is its own.
-func batchID(tasks []*Task) string {
+func batchID(tasks []*UnackedTask) string {
 	if len(tasks) == 1 {
 		return tasks[0].ID
 	}
@@ -50,16 +50,16 @@ func batchID(tasks []*Task) string {
 }
 
 // findInflight returns the tasks of a delivery, nil if it is no longer the caller's.
-func (q *Queue) findInflight(receipt int64) []*Task {
+func (q *Queue) findInflight(receipt int64) []*UnackedTask {
 	tasks, _ := q.inflight.Load(receipt)
-	found, _ := tasks.([]*Task)
+	found, _ := tasks.([]*UnackedTask)
 	return found
 }
 
 // EachInflight calls f with each task in flight.
-func (q *Queue) EachInflight(f func(*Task)) {
+func (q *Queue) EachInflight(f func(*UnackedTask)) {
 	for _, tasks := range q.inflight.Range {
-		for _, t := range tasks.([]*Task) {
+		for _, t := range tasks.([]*UnackedTask) {
 			f(t)
 		}
 	}
@@ -81,7 +81,7 @@ func (q *Queue) ReportResult(d queue.Delivery, matches []picket.Match) {
 
 // Ack implements queue.Queue: the tasks of the deliveries succeed.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
-	var tasks []*Task
+	var tasks []*UnackedTask
 	for i := range ds {
 		tasks = append(tasks, q.findInflight(ds[i].Receipt)...)
 	}
@@ -150,7 +150,7 @@ func deadLetterEventKey(l *queue.DeadLetter) string {
 
 // Retry implements queue.Queue.
 func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retry) error {
-	var tasks []*Task
+	var tasks []*UnackedTask
 	var errs []error
 	for i := range rs {
 		receipt := rs[i].Delivery.Receipt
@@ -174,8 +174,8 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 	return nil
 }
 
-// loadAttempts sets how often tasks were attempted and lost.
-func (q *Queue) loadAttempts(ctx context.Context, run []*Task) error {
+// loadDeliveryCounts sets how often tasks were attempted and lost.
+func (q *Queue) loadDeliveryCounts(ctx context.Context, run []*UnackedTask) error {
 	if len(run) == 0 {
 		return nil
 	}

@@ -36,7 +36,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 // consuming end.
 func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 	var ds []queue.Delivery
-	err := q.EachScheduled(ctx, func(t *Task) {
+	err := q.EachScheduled(ctx, func(t *UnackedTask) {
 		if len(ds) < n {
 			ds = append(ds, q.peekedDelivery(t.raw))
 		}
@@ -58,8 +58,8 @@ func (q *Queue) Peek(ctx context.Context, n int) ([]queue.Delivery, error) {
 }
 
 // decodePeeked decodes a task, nil if it is not picket's.
-func (q *Queue) decodePeeked(raw []byte) *Task {
-	t := &Task{started: time.Now(), foreign: true}
+func (q *Queue) decodePeeked(raw []byte) *UnackedTask {
+	t := &UnackedTask{started: time.Now(), foreign: true}
 	var err error
 	if t.Task, err = q.decoder.Decode(raw); err != nil || q.readEvent(t, t.started) != nil {
 		return nil

@@ -12,8 +12,8 @@ import (
 // holdBackSuspects returns the tasks of run that can be delivered together, and puts
 // the others back. A task that was lost IsolateAfter times may be what killed
 // its workers, so it is delivered alone: now, if nothingLeased.
-func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased bool) ([]*Task, error) {
-	suspect := func(t *Task) bool { return t.lost >= queue.IsolateAfterLost }
+func (q *Queue) holdBackSuspects(ctx context.Context, run []*UnackedTask, nothingLeased bool) ([]*UnackedTask, error) {
+	suspect := func(t *UnackedTask) bool { return t.lost >= queue.IsolateAfterLost }
 	if len(run) == 0 {
 		return nil, nil
 	}
@@ -21,7 +21,7 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased
 	if nothingLeased && suspect(run[0]) {
 		return run[:1], q.restore(ctx, run[1:], countNothing)
 	}
-	var deliver, back []*Task
+	var deliver, back []*UnackedTask
 	for _, t := range run {
 		if suspect(t) {
 			back = append(back, t)
@@ -36,7 +36,7 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*Task, nothingLeased
 func (q *Queue) waitNoLeases(ctx context.Context) error {
 	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
 		leased := 0
-		q.EachInflight(func(*Task) { leased++ })
+		q.EachInflight(func(*UnackedTask) { leased++ })
 		if leased == 0 {
 			break
 		}

@@ -50,7 +50,7 @@ func (q *Queue) maintain() {
 // index, so that Celery does not redeliver them.
 func (q *Queue) renew(ctx context.Context) error {
 	args := []any{q.opt.Lease.Seconds()}
-	q.EachInflight(func(t *Task) { args = append(args, t.tag) })
+	q.EachInflight(func(t *UnackedTask) { args = append(args, t.tag) })
 	if len(args) == 1 {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	if err != nil {
 		return redisstats.WrapError(err)
 	}
-	tasks := make(map[string][]*Task) // by the reason
+	tasks := make(map[string][]*UnackedTask) // by the reason
 	for i := 0; i+2 < len(out); i += 3 {
 		if t := q.decodeUnacked(out[i], out[i+2]); t != nil {
 			tasks[out[i+1]] = append(tasks[out[i+1]], t)
@@ -83,9 +83,9 @@ func (q *Queue) reclaim(ctx context.Context) error {
 // decodeUnacked decodes an entry of the unacked hash. It returns nil for an entry that
 // cannot be decoded, or whose task was sent to a named exchange: it stays where it is,
 // for a Python worker.
-func (q *Queue) decodeUnacked(tag, entry string) *Task {
+func (q *Queue) decodeUnacked(tag, entry string) *UnackedTask {
 	if entry == "" { // only its index entry or lease is left
-		return &Task{Task: new(celery.Task), tag: tag, queue: q.set.Publish}
+		return &UnackedTask{Task: new(celery.Task), tag: tag, queue: q.set.Publish}
 	}
 	var parts []json.RawMessage
 	var exchange, routingKey string
@@ -97,7 +97,7 @@ func (q *Queue) decodeUnacked(tag, entry string) *Task {
 	if t == nil {
 		t = new(celery.Task)
 	}
-	return &Task{Task: t, tag: tag, queue: routingKey, raw: parts[0]}
+	return &UnackedTask{Task: t, tag: tag, queue: routingKey, raw: parts[0]}
 }
 
 // Which attempts of a task restore counts.
@@ -108,7 +108,7 @@ const (
 )
 
 // restore returns tasks to the head of their lists, which keeps their order.
-func (q *Queue) restore(ctx context.Context, tasks []*Task, count string) error {
+func (q *Queue) restore(ctx context.Context, tasks []*UnackedTask, count string) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (q *Queue) restore(ctx context.Context, tasks []*Task, count string) error 
 
 // schedule delays tasks until their ETA and, if countAttempt, counts an attempt of
 // each.
-func (q *Queue) schedule(ctx context.Context, tasks []*Task, count string) error {
+func (q *Queue) schedule(ctx context.Context, tasks []*UnackedTask, count string) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -151,7 +151,7 @@ const (
 
 // EachScheduled calls f with the tasks that are to run later, at their ETA, the first due
 // first.
-func (q *Queue) EachScheduled(ctx context.Context, f func(*Task)) error {
+func (q *Queue) EachScheduled(ctx context.Context, f func(*UnackedTask)) error {
 	for from := int64(0); from < maxScheduledTasks; from += scheduledChunk {
 		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+scheduledChunk-1).Result()
 		if err != nil || len(due) == 0 {

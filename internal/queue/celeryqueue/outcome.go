@@ -16,13 +16,13 @@ import (
 )
 
 // setResult sets a result that has only a status.
-func (t *Task) setResult(status celery.Status) {
+func (t *UnackedTask) setResult(status celery.Status) {
 	t.deadLetters = nil
 	t.Result = celery.Result{TaskID: t.ID, Status: status, GroupID: t.GroupID, ParentID: t.ParentID}
 }
 
 // succeed sets the result that the legacy task returns.
-func (t *Task) succeed() {
+func (t *UnackedTask) succeed() {
 	t.setResult(celery.Success)
 	t.Result.Value, _ = json.Marshal(struct { // strings and numbers always encode
 		Status  string `json:"status"`
@@ -39,7 +39,7 @@ var pythonModuleOfException = map[string]string{
 }
 
 // raise sets the result of a task that raised an exception.
-func (t *Task) raise(status celery.Status, class, cause string) {
+func (t *UnackedTask) raise(status celery.Status, class, cause string) {
 	t.setResult(status)
 	t.Result.Exception = celery.NewException(class, cause)
 	t.Result.Exception.Module = pythonModuleOfException[class]
@@ -50,7 +50,7 @@ func (t *Task) raise(status celery.Status, class, cause string) {
 
 // reject sets the failure of a task that cannot run. Its dead letter holds the message as
 // received.
-func (t *Task) reject(class string, err error) {
+func (t *UnackedTask) reject(class string, err error) {
 	// The cause need not say that it is invalid.
 	cause := strings.TrimSuffix(err.Error(), ": "+picket.ErrInvalid.Error())
 	if r, ok := errors.AsType[*celery.DecodeError](err); ok && r.Hint != "" {
@@ -70,7 +70,7 @@ func (t *Task) reject(class string, err error) {
 
 // finish writes the results of tasks and removes the tasks, in this order: if the
 // process dies in between, the tasks are run again.
-func (q *Queue) finish(ctx context.Context, tasks []*Task) error {
+func (q *Queue) finish(ctx context.Context, tasks []*UnackedTask) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -113,8 +113,8 @@ const resultChunk = 500
 
 // writeResults writes and publishes the results of tasks as Celery does: it never
 // overwrites a success.
-func (q *Queue) writeResults(ctx context.Context, tasks []*Task) error {
-	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t *Task) bool { return t.IgnoreResult || t.ID == "" })
+func (q *Queue) writeResults(ctx context.Context, tasks []*UnackedTask) error {
+	tasks = slices.DeleteFunc(slices.Clone(tasks), func(t *UnackedTask) bool { return t.IgnoreResult || t.ID == "" })
 	if q.results == nil {
 		return nil
 	}

@@ -93,7 +93,7 @@ type Queue struct {
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
 	unregistered unregisteredPolicy
 
-	inflight    sync.Map // the tasks of each delivery, a []*Task, by its receipt
+	inflight    sync.Map // the tasks of each delivery, a []*UnackedTask, by its receipt
 	lastReceipt atomic.Int64
 
 	open       context.Context // ends when the queue is closed
@@ -182,8 +182,8 @@ func (q *Queue) Close() error {
 
 // releaseAll returns all tasks in flight to their lists.
 func (q *Queue) releaseAll() error {
-	var all []*Task
-	q.EachInflight(func(t *Task) { all = append(all, t) })
+	var all []*UnackedTask
+	q.EachInflight(func(t *UnackedTask) { all = append(all, t) })
 	q.inflight.Clear()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

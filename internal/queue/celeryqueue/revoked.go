@@ -30,9 +30,9 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 		members = append(members, redis.Z{Score: float64(time.Now().Add(revocationTTL).Unix()), Member: id})
 	}
 	err := redisstats.WrapError(q.client.ZAdd(ctx, q.set.OwnKey("revoked"), members...).Err())
-	var delayed []*Task
+	var delayed []*UnackedTask
 	if err == nil {
-		err = q.EachScheduled(ctx, func(t *Task) {
+		err = q.EachScheduled(ctx, func(t *UnackedTask) {
 			if slices.Contains(ids, t.ID) {
 				delayed = append(delayed, t)
 			}
@@ -55,7 +55,7 @@ func (q *Queue) RevokedIDs(ctx context.Context) ([]string, error) {
 }
 
 // revokedAmong returns which of the tasks are revoked.
-func (q *Queue) revokedAmong(ctx context.Context, tasks []*Task) (revokedIDs map[string]bool, err error) {
+func (q *Queue) revokedAmong(ctx context.Context, tasks []*UnackedTask) (revokedIDs map[string]bool, err error) {
 	var ids []string
 	for _, t := range tasks {
 		ids = append(ids, t.ID)

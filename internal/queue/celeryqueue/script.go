@@ -23,6 +23,8 @@ var (
 	overdueScript         = newScript("overdue")
 	deadLetterScript      = newScript("deadletter")
 	listDeadLettersScript = newScript("listdead")
+	addDeadLettersScript  = newScript("adddead")
+	addCountersScript     = newScript("addcounters")
 )
 
 func newScript(name string) *redis.Script {

@@ -17,10 +17,10 @@ const maxLoggedTasks = 16
 type Observer interface {
 	// TasksReceived is called with all tasks received, and those among them that
 	// began: the others are scheduled for later or revoked.
-	TasksReceived(all, begun []*Task)
+	TasksReceived(all, begun []*UnackedTask)
 	// TasksFinished is called with tasks that ended, and with those that failed for
 	// now and will run again, whose status is celery.Retry.
-	TasksFinished([]*Task)
+	TasksFinished([]*UnackedTask)
 }
 
 // SetObserver sets the observer. It is called at most once, before Receive.
@@ -29,14 +29,14 @@ func (q *Queue) SetObserver(o Observer) { q.observer = o }
 // A nopObserver is the observer of a queue without one.
 type nopObserver struct{}
 
-func (nopObserver) TasksReceived(_, _ []*Task) {}
-func (nopObserver) TasksFinished([]*Task)      {}
+func (nopObserver) TasksReceived(_, _ []*UnackedTask) {}
+func (nopObserver) TasksFinished([]*UnackedTask)      {}
 
 // notifyReceived logs and reports tasks that were claimed: those to run now, those to run
 // later, and those that have finished without running.
-func (q *Queue) notifyReceived(run, later, finished []*Task) {
+func (q *Queue) notifyReceived(run, later, finished []*UnackedTask) {
 	all := slices.Concat(run, later, finished)
-	begun := slices.DeleteFunc(slices.Concat(run, finished), func(t *Task) bool { return t.Result.Status == celery.Revoked })
+	begun := slices.DeleteFunc(slices.Concat(run, finished), func(t *UnackedTask) bool { return t.Result.Status == celery.Revoked })
 	switch {
 	case len(all) == 0:
 		return
@@ -51,7 +51,7 @@ func (q *Queue) notifyReceived(run, later, finished []*Task) {
 }
 
 // logFinished logs how tasks finished.
-func (q *Queue) logFinished(tasks []*Task) {
+func (q *Queue) logFinished(tasks []*UnackedTask) {
 	alerts, succeeded := 0, 0
 	for _, t := range tasks {
 		switch t.Result.Status {
@@ -76,7 +76,7 @@ func (q *Queue) logFinished(tasks []*Task) {
 
 // reportRetried logs and reports tasks that will run again, and writes their results. A
 // nil cause means that they did not begin.
-func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) error {
+func (q *Queue) reportRetried(ctx context.Context, tasks []*UnackedTask, cause error) error {
 	if cause == nil || len(tasks) == 0 {
 		return nil
 	}
@@ -89,15 +89,15 @@ func (q *Queue) reportRetried(ctx context.Context, tasks []*Task, cause error) e
 }
 
 // String returns "name[id]", as Celery's log does.
-func (t *Task) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }
+func (t *UnackedTask) String() string { return fmt.Sprintf("%s[%s]", t.Name, t.ID) }
 
 // ClaimedAt returns when the task was claimed.
-func (t *Task) ClaimedAt() time.Time { return t.started }
+func (t *UnackedTask) ClaimedAt() time.Time { return t.started }
 
 // Runtime returns how long a finished task took.
-func (t *Task) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }
+func (t *UnackedTask) Runtime() time.Duration { return t.Result.Done.Sub(t.started) }
 
 // ResultRepr returns Python's repr of the result of a success.
-func (t *Task) ResultRepr() string {
+func (t *UnackedTask) ResultRepr() string {
 	return fmt.Sprintf("{'status': 'success', 'event_id': %s, 'event_type': %s, 'alerts_created': %d}", celery.Repr(t.event.ID), celery.Repr(t.event.Type), t.matches)
 }

@@ -103,7 +103,7 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (unsent []queue.D
 func (q *Queue) decodeByAgent(ctx context.Context, ds []queue.Delivery) map[string]*agentBatches {
 	agents := make(map[string]*agentBatches)
 	for _, d := range ds {
-		r, err := decodeEnqueueRequest(d.Payload)
+		r, err := DecodeEnqueueRequest(d.Payload)
 		if err != nil {
 			q.bury(ctx, d, err)
 			continue

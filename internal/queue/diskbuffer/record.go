@@ -52,9 +52,9 @@ func appendString[S string | []byte](dst []byte, s S) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// decodeEnqueueRequest decodes a record, or the gob that earlier versions wrote. Its
+// DecodeEnqueueRequest decodes a record, or the gob that earlier versions wrote. Its
 // errors are picket.ErrInvalid.
-func decodeEnqueueRequest(p []byte) (queue.EnqueueRequest, error) {
+func DecodeEnqueueRequest(p []byte) (queue.EnqueueRequest, error) {
 	if len(p) < 2 || p[0] != 0 {
 		return decodeGob(p)
 	}

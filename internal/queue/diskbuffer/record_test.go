@@ -41,12 +41,12 @@ func TestRecord(t *testing.T) {
 	}
 	golden, err := hex.DecodeString(goldenRecord)
 	testenv.Check(t, err)
-	got, err := decodeEnqueueRequest(golden)
+	got, err := DecodeEnqueueRequest(golden)
 	if diff := cmp.Diff(sample, got); diff != "" || err != nil {
 		t.Errorf("error %v, record (-want +got):\n%s", err, diff)
 	}
 	for n := range p {
-		if _, err := decodeEnqueueRequest(p[:n]); !errors.Is(err, picket.ErrInvalid) {
+		if _, err := DecodeEnqueueRequest(p[:n]); !errors.Is(err, picket.ErrInvalid) {
 			t.Errorf("the first %d bytes: error %v, want ErrInvalid", n, err)
 		}
 	}

@@ -13,14 +13,22 @@ import (
 
 // Ack implements queue.Queue.
 func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
+	if err := q.remove(ctx, ackScript, ds); err != nil {
+		return fmt.Errorf("ack %d messages: %w", len(ds), err)
+	}
+	return nil
+}
+
+// remove removes deliveries with a script.
+func (q *Queue) remove(ctx context.Context, removing *script, ds []queue.Delivery) error {
 	if len(ds) == 0 {
 		return nil
 	}
 	parts, err := q.runPerShard(ctx, ds, func(s *shard) *call {
-		return &call{script: ackScript, keys: []string{s.in, s.counts, s.rate, s.due, s.lost}}
+		return &call{script: removing, keys: []string{s.in, s.counts, s.rate, s.due, s.lost}}
 	}, func(l lease) []any { return []any{l.entry.id, l.size} })
 	if err != nil {
-		return fmt.Errorf("ack %d messages: %w", len(ds), err)
+		return err
 	}
 	for _, p := range parts {
 		if p.err == nil {
@@ -29,10 +37,7 @@ func (q *Queue) Ack(ctx context.Context, ds ...queue.Delivery) error {
 		}
 		err = cmp.Or(err, p.err)
 	}
-	if err != nil {
-		return fmt.Errorf("ack %d messages: %w", len(ds), err)
-	}
-	return nil
+	return err
 }
 
 // Retry implements queue.Queue. The causes are not kept.

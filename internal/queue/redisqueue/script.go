@@ -39,6 +39,9 @@ var (
 	peekScript            = newScript("peek")
 	requeueOrPurgeScript  = newScript("deadletters")
 	listDeadLettersScript = newScript("listdead")
+	addDeadLettersScript  = newScript("adddead")
+	addCountersScript     = newScript("addcounters")
+	removeMovedScript     = newScript("removemoved")
 )
 
 // newScript returns the embedded script of that name, with the libraries.

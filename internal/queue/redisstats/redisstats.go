@@ -135,3 +135,36 @@ func WrapError(err error) error {
 	}
 	return fmt.Errorf("redis: %w: %w", err, picket.ErrUnavailable)
 }
+
+// OldestDeadLetters returns up to n dead letters of a stream, oldest first, with their
+// payloads. It ends at queue.MaxDeadLetterPageBytes, but has at least one if there is
+// any.
+func OldestDeadLetters(ctx context.Context, client redis.UniversalClient, stream string, n int) (ls []queue.DeadLetter, err error) {
+	for from, bytes := "-", 0; len(ls) < n; {
+		page, err := client.XRangeN(ctx, stream, from, "+", 1).Result()
+		if err != nil {
+			return nil, WrapError(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		l := DecodeDeadLetter(page[0])
+		if bytes += l.ListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
+			break
+		}
+		ls, from = append(ls, l), "("+page[0].ID
+	}
+	return ls, nil
+}
+
+// AppendMovedDeadLetterArgs appends the arguments of a dead letter of another queue: an
+// ID that is the same when the letter is added again, then those of add_dead_letter.
+func AppendMovedDeadLetterArgs(args []any, l *queue.DeadLetter) []any {
+	return AppendDeadLetterArgs(append(args, fmt.Sprintf("letter-%d-%s", l.ID, l.ContentHash())), l.Reason, l)
+}
+
+// CounterArgs returns the arguments of the scripts that add counters: name and number
+// of each.
+func CounterArgs(c queue.Counters) []any {
+	return []any{"accepted", c.Accepted, "rejected", c.Rejected, "failed", c.Failed, "purged", c.Purged, "dropped", c.Dropped}
+}

@@ -55,26 +55,37 @@ func (m *commitMarker) write(st *counters) {
 	m.f.WriteAt(b[:], 0)
 }
 
+// read returns the recorded state. ok is false if there is none, or it is damaged itself.
+func (m *commitMarker) read() (last counters, ok bool, err error) {
+	var b [commitMarkerBytes]byte
+	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerBytes {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return last, false, err
+	}
+	if crc32.Checksum(b[:24], castagnoli) != binary.LittleEndian.Uint32(b[24:]) {
+		return last, false, nil
+	}
+	last.File = int64(binary.LittleEndian.Uint64(b[0:]))
+	last.Seq = int64(binary.LittleEndian.Uint64(b[8:]))
+	last.Accepted = int64(binary.LittleEndian.Uint64(b[16:]))
+	return last, true, nil
+}
+
 // reportMissing logs how many of the recorded transactions are missing from st, and
 // keeps a copy of the damaged write-ahead log for recovery attempts. The queue
 // goes on: stopping would not recover them.
 func (m *commitMarker) reportMissing(st *counters, log *slog.Logger) error {
-	var b [commitMarkerBytes]byte
-	if n, err := m.f.ReadAt(b[:], 0); n < commitMarkerBytes {
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	last, ok, err := m.read()
+	if err != nil {
 		return fmt.Errorf("read %s: %w", m.f.Name(), err)
 	}
-	if crc32.Checksum(b[:24], castagnoli) != binary.LittleEndian.Uint32(b[24:]) ||
-		int64(binary.LittleEndian.Uint64(b[0:])) != st.File {
-		return nil // of another file, or damaged itself
-	}
-	lost := int64(binary.LittleEndian.Uint64(b[8:])) - st.Seq
-	if lost <= 0 {
+	lost := last.Seq - st.Seq
+	if !ok || last.File != st.File || lost <= 0 {
 		return nil
 	}
-	events := int64(binary.LittleEndian.Uint64(b[16:])) - st.Accepted
+	events := last.Accepted - st.Accepted
 	kept := fmt.Sprintf("%s-wal.damaged-%s", m.path, time.Now().UTC().Format("20060102T150405"))
 	if err := copyFile(kept, m.path+"-wal"); err != nil {
 		kept = fmt.Sprintf("(not kept: %v)", err)

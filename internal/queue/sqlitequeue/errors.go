@@ -12,12 +12,21 @@ import (
 
 // The SQLite primary result codes that are handled here.
 const (
-	codeBusy    = 5
-	codeIOErr   = 10
-	codeCorrupt = 11
-	codeFull    = 13
-	codeNotADB  = 26
+	codePerm      = 3
+	codeBusy      = 5
+	codeLocked    = 6
+	codeNoMem     = 7
+	codeReadOnly  = 8
+	codeInterrupt = 9
+	codeIOErr     = 10
+	codeCorrupt   = 11
+	codeFull      = 13
+	codeCantOpen  = 14
+	codeNotADB    = 26
 )
+
+// codeShortRead is the extended code of a file that ends too early.
+const codeShortRead = codeIOErr | 2<<8
 
 // A diskError is an error of the database, which rolled back a whole group.
 type diskError struct{ err error }
@@ -36,15 +45,36 @@ func wrapDBError(doing string, err error) error {
 		err = fmt.Errorf("%w: %w", err, queue.ErrDiskFull)
 	case codeBusy:
 		err = fmt.Errorf("%w: %w", err, picket.ErrUnavailable)
+	case codeCorrupt, codeNotADB:
+		err = fmt.Errorf("%w: %w", err, queue.ErrDamaged)
 	}
 	return &diskError{err}
 }
 
-func resultCode(err error) int {
+func resultCode(err error) int { return extendedCode(err) & 0xff }
+
+func extendedCode(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code() & 0xff
+		return e.Code()
 	}
 	return 0
+}
+
+// asDamage makes an error of SQLite queue.ErrDamaged, unless its cause is outside of the
+// file, such as a full disk.
+func asDamage(err error) error {
+	switch resultCode(err) {
+	case 0, codePerm, codeBusy, codeLocked, codeNoMem, codeReadOnly, codeInterrupt, codeFull, codeCantOpen:
+		return err
+	case codeIOErr:
+		if extendedCode(err) != codeShortRead {
+			return err
+		}
+	}
+	if errors.Is(err, queue.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, queue.ErrDamaged)
 }
 
 // isFatal reports whether the file can no longer be trusted after err. A failed

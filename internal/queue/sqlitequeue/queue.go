@@ -73,6 +73,7 @@ type Queue struct {
 	readDB       *sql.DB
 	readMessage  *sql.Stmt // on readDB
 	w            *writer
+	move         moveTarget
 
 	ops      groupcommit.Queue[*op]
 	stop     chan struct{}         // closed by Close
@@ -103,7 +104,7 @@ func Open(path string, o Options) (*Queue, error) {
 	q.log = q.opt.Logger.With("queue", path)
 	if err := q.open(); err != nil {
 		q.closeFiles()
-		return nil, fmt.Errorf("open queue %s: %w", path, err)
+		return nil, fmt.Errorf("open queue %s: %w", path, asDamage(err))
 	}
 	go q.w.run()
 	return q, nil
@@ -182,13 +183,14 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 		size += int(deadLetterBytes(&rejected[i]))
 	}
 	err := q.transact(ctx, size, func(t *tx) error {
-		if q.w.disk.belowMinimum() {
-			return fmt.Errorf("less than %d bytes free on the disk of %s: %w", q.opt.MinFreeDisk, q.path, queue.ErrDiskFull)
+		bytes := int64(len(m.Payload))
+		if m.Events == 0 {
+			bytes = 0 // only the rejected events are kept, as far as there is space
+		}
+		if err := t.checkCapacity(bytes); err != nil {
+			return err
 		}
 		if m.Events > 0 {
-			if t.st.Bytes+int64(len(m.Payload)) > q.opt.MaxBytes {
-				return fmt.Errorf("%d of %d bytes held: %w", t.st.Bytes, q.opt.MaxBytes, queue.ErrFull)
-			}
 			if err := t.addMessage(m); err != nil {
 				return err
 			}

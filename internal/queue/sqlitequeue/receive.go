@@ -39,7 +39,7 @@ func (q *Queue) Receive(ctx context.Context, max int) ([]queue.Delivery, error) 
 		err := q.readMessage.QueryRow(l.id).Scan(&d.ID, &d.Events, &at, &d.Payload)
 		if err != nil {
 			q.returnUndelivered(o.receive.leased)
-			return nil, fmt.Errorf("receive: read message %d: %w", l.id, err)
+			return nil, fmt.Errorf("receive: read message %d: %w", l.id, asDamage(err))
 		}
 		d.Enqueued = time.UnixMicro(at).UTC()
 		ds = append(ds, d)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // fileVersion is the format of the file, stored in its user_version.
 const fileVersion = 2
+
+// ErrNewerFile: a newer picket wrote the file.
+var ErrNewerFile = errors.New("use the newer picket that wrote it")
 
 // schema creates the tables. Times are microseconds since 1970.
 //
@@ -109,7 +113,7 @@ func createOrUpgrade(ctx context.Context, c *sql.Conn) error {
 		return fmt.Errorf("read file: %w", err)
 	}
 	if pages == 0 { // these can only be set before the first page is written
-		for _, p := range []string{"PRAGMA page_size = 16384", "PRAGMA auto_vacuum = INCREMENTAL"} {
+		for _, p := range []string{fmt.Sprintf("PRAGMA page_size = %d", pageBytes), "PRAGMA auto_vacuum = INCREMENTAL"} {
 			if _, err := c.ExecContext(ctx, p); err != nil {
 				return fmt.Errorf("%s: %w", p, err)
 			}
@@ -130,7 +134,7 @@ func createOrUpgrade(ctx context.Context, c *sql.Conn) error {
 	case v == fileVersion:
 		return nil
 	case v > fileVersion:
-		return fmt.Errorf("file has version %d, and this picket reads up to %d: use the newer picket that wrote it", v, fileVersion)
+		return fmt.Errorf("file has version %d, and this picket reads up to %d: %w", v, fileVersion, ErrNewerFile)
 	case v == 0:
 		var id [8]byte
 		rand.Read(id[:])

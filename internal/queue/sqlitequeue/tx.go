@@ -111,6 +111,18 @@ func (t *tx) writeState(before counters) error {
 	return t.addToRates()
 }
 
+// checkCapacity returns queue.ErrFull, or queue.ErrDiskFull, if there is no space for so
+// many payload bytes.
+func (t *tx) checkCapacity(bytes int64) error {
+	switch o := &t.w.q.opt; {
+	case t.w.disk.belowMinimum():
+		return fmt.Errorf("less than %d bytes free on the disk of %s: %w", o.MinFreeDisk, t.w.q.path, queue.ErrDiskFull)
+	case t.st.Bytes+bytes > o.MaxBytes:
+		return fmt.Errorf("%d of %d bytes held: %w", t.st.Bytes, o.MaxBytes, queue.ErrFull)
+	}
+	return nil
+}
+
 func (t *tx) addMessage(m queue.Message) error {
 	t.st.Last++
 	payload := m.Payload

@@ -20,10 +20,10 @@ import (
 // What one step applies is bounded, so that its document is not too large for
 // MongoDB.
 const (
-	maxBatchesPerStep      = 256
-	maxBytesPerStep        = 3 << 20 // of effects, encoded
-	maxDecodedBytesPerStep = 2 * maxDecodedEffectsBytes
-	maxHostsPerStep        = 20_000
+	maxBatchesPerStep           = 256
+	maxBytesPerStep             = 3 << 20 // of effects, encoded
+	maxDecodedBytesPerApplyStep = 2 * maxDecodedEffectsBytes
+	maxHostsPerStep             = 20_000
 )
 
 // applyAllPending applies pending batches until none is left.
@@ -110,7 +110,7 @@ func (t *txn) applyPendingBatches(ctx context.Context) (more bool, err error) {
 	for i := range pending {
 		bytes += len(pending[i].Data)
 		decoded += zst.DecompressedSize(pending[i].Data)
-		if i > 0 && (bytes > maxBytesPerStep || decoded > maxDecodedBytesPerStep || len(set.hosts) > maxHostsPerStep) {
+		if i > 0 && (bytes > maxBytesPerStep || decoded > maxDecodedBytesPerApplyStep || len(set.hosts) > maxHostsPerStep) {
 			break
 		}
 		effects, err := decodeBatchEffects(pending[i].Data)

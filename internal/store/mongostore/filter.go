@@ -107,6 +107,9 @@ func textToFilter(field, folded string) bson.D {
 	if path := builtinPaths[field]; path != "" {
 		conditions = append(conditions, bson.D{bsonElem(path, re)})
 	}
+	if field == store.EventTypeField { // of these types it is also the category, which is not stored
+		conditions = append(conditions, bson.D{bsonElem(builtinPaths[field], bson.D{bsonElem("$in", bson.A{"process", "file", "network"})})})
+	}
 	return anyOf(conditions)
 }
 

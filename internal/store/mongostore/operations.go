@@ -140,7 +140,7 @@ func insert(ctx context.Context, c *mongo.Collection, doc any) error {
 	return withTimeout(ctx, opTimeout, func(ctx context.Context) error {
 		_, err := c.InsertOne(ctx, doc)
 		if mongo.IsDuplicateKeyError(err) {
-			return picket.ErrConflict
+			return fmt.Errorf("it exists already: %w", picket.ErrConflict)
 		}
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -130,6 +131,36 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 	f.events = append(f.events, ev)
 	f.last = cursorPosition{a: d.Seq, name: d.ID}
 	return nil
+}
+
+// maxFieldNameEvents bounds the events that EachFieldNames reads.
+const maxFieldNameEvents = 2 * searchPageSize
+
+// EachFieldNames implements store.Events.
+func (s *Store) EachFieldNames(ctx context.Context, seen func(names []string) bool) (complete bool, err error) {
+	q := store.EventQuery{Limit: searchPageSize}
+	for read := 0; read < maxFieldNameEvents; read += searchPageSize {
+		page, err := s.SearchEvents(ctx, q)
+		if err != nil {
+			return false, fmt.Errorf("list fields: %w", err)
+		}
+		var view store.EventView
+		var names []string
+		for i := range page.Events {
+			view.Reset(&page.Events[i])
+			for _, leaf := range view.Leaves() {
+				names = append(names, leaf.Path.Name)
+			}
+			for _, f := range page.Events[i].Fields {
+				names = append(names, f.Name)
+			}
+		}
+		slices.Sort(names)
+		if q.Cursor = page.Next; !seen(slices.Compact(names)) || q.Cursor == "" {
+			return q.Cursor == "", nil
+		}
+	}
+	return false, nil
 }
 
 // Event implements store.Events.

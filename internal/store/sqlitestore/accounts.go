@@ -25,6 +25,8 @@ func (s *Store) exec(ctx context.Context, q string, args ...any) (int64, error) 
 	return n, nil
 }
 
+var errExists = fmt.Errorf("it exists already: %w", picket.ErrConflict)
+
 // AddToken implements store.Tokens.
 func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	var revoked any
@@ -34,7 +36,7 @@ func (s *Store) AddToken(ctx context.Context, t store.Token) error {
 	n, err := s.exec(ctx, `INSERT INTO tokens (id, hash, kind, subject, role, host, created, revoked) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`, t.ID, t.Hash, t.Kind, t.Subject, t.Role, t.Host, block.Micros(t.Created), revoked)
 	if err == nil && n == 0 {
-		err = picket.ErrConflict
+		err = errExists
 	}
 	if err != nil {
 		return fmt.Errorf("add token %s: %w", t.ID, err)
@@ -68,7 +70,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash string) (store.Token, erro
 // Tokens implements store.Tokens.
 func (s *Store) Tokens(ctx context.Context) ([]store.Token, error) {
 	var out []store.Token
-	err := s.lookup(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
+	err := s.queryLookupDB(ctx, "SELECT "+tokenColumns+" FROM tokens ORDER BY created, id", nil, func(r *sql.Rows) error {
 		t, err := scanToken(r)
 		out = append(out, t)
 		return err
@@ -122,7 +124,7 @@ func (s *Store) AddUser(ctx context.Context, u store.User) error {
 	n, err := s.exec(ctx, `INSERT INTO users (name, password_hash, role, disabled, created) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`, u.Name, u.PasswordHash, u.Role, u.Disabled, block.Micros(u.Created))
 	if err == nil && n == 0 {
-		err = picket.ErrConflict
+		err = errExists
 	}
 	if err != nil {
 		return fmt.Errorf("add user %s: %w", u.Name, err)
@@ -175,7 +177,7 @@ func (s *Store) DeleteUser(ctx context.Context, name string) error {
 // Users implements store.Users.
 func (s *Store) Users(ctx context.Context) ([]store.User, error) {
 	var out []store.User
-	err := s.lookup(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
+	err := s.queryLookupDB(ctx, "SELECT "+userColumns+" FROM users ORDER BY name", nil, func(r *sql.Rows) error {
 		u, err := scanUser(r)
 		out = append(out, u)
 		return err
@@ -228,7 +230,7 @@ func (s *Store) ExtendSession(ctx context.Context, hash string, expires time.Tim
 // UserSessions implements store.Sessions.
 func (s *Store) UserSessions(ctx context.Context, user string, now time.Time) ([]store.Session, error) {
 	var out []store.Session
-	err := s.lookup(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
+	err := s.queryLookupDB(ctx, "SELECT hash, created, expires FROM sessions WHERE user = ? AND expires > ? ORDER BY created DESC, hash",
 		[]any{user, block.Micros(now)}, func(r *sql.Rows) error {
 			ss := store.Session{User: user}
 			var created, expires int64

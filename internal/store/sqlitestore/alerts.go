@@ -137,8 +137,8 @@ func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Row
 	return s.queryIn(ctx, s.readDB, q, args, f)
 }
 
-// lookup is query in lookupDB, for all rows.
-func (s *Store) lookup(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
+// queryLookupDB is query in lookupDB, for all rows.
+func (s *Store) queryLookupDB(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
 	return s.queryIn(ctx, s.lookupDB, q, args, func(r *sql.Rows) (bool, error) { return true, f(r) })
 }
 

@@ -36,7 +36,7 @@ func (s *Store) AddAuditEntry(ctx context.Context, e store.AuditEntry) (store.Au
 func (s *Store) AuditEntries(ctx context.Context, q store.AuditQuery) ([]store.AuditEntry, error) {
 	before := cmp.Or(q.Before, math.MaxInt64)
 	var out []store.AuditEntry
-	err := s.lookup(ctx, `SELECT n, at, actor, action, object, detail, previous, hash FROM audit
+	err := s.queryLookupDB(ctx, `SELECT n, at, actor, action, object, detail, previous, hash FROM audit
 		WHERE n < ? AND (? = '' OR actor = ?) AND (? = '' OR action = ?) ORDER BY n DESC LIMIT ?`,
 		[]any{before, q.Actor, q.Actor, q.Action, q.Action, cmp.Or(max(q.Limit, 0), defaultLimit)}, func(r *sql.Rows) error {
 			var e store.AuditEntry

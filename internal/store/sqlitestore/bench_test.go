@@ -23,7 +23,7 @@ import (
 // with other ids.
 func otrf(tb testing.TB, n int) []store.Batch {
 	tb.Helper()
-	files, err := filepath.Glob(filepath.Join(testenv.DataDir(tb), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testenv.ExternalDataDir(tb), "otrf", "*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -217,6 +217,35 @@ func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Qu
 	})
 }
 
+// maxFieldNameBlocks bounds the blocks that EachFieldNames reads: millions of events.
+const maxFieldNameBlocks = 4096
+
+// EachFieldNames implements store.Events.
+func (s *Store) EachFieldNames(ctx context.Context, seen func(names []string) bool) (complete bool, err error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer snap.close()
+	searcher := s.searchers.get()
+	defer s.searchers.put(searcher)
+	blocks := 0
+	complete = true
+	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
+		if blocks == maxFieldNameBlocks {
+			complete = false
+			return false, nil
+		}
+		blocks++
+		names, err := searcher.FieldNames(b)
+		return err == nil && seen(names), cmp.Or(err, ctx.Err())
+	})
+	if err != nil {
+		return false, fmt.Errorf("list fields: %w", err)
+	}
+	return complete, nil
+}
+
 // Event implements store.Events.
 func (s *Store) Event(ctx context.Context, ref store.EventSelector) (picket.Event, error) {
 	ev, err := s.event(ctx, ref)

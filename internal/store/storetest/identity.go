@@ -16,9 +16,9 @@ func eventSentBy(t testing.TB, n int, agent string) picket.Event {
 	return ev
 }
 
-// testSenders checks that a sender that uses the id of another's event first takes
+// testEventIDsPerSender checks that a sender that uses the id of another's event first takes
 // neither the event nor its alert away, and that each of the events can be reached.
-func testSenders(t *testing.T, s store.Store) {
+func testEventIDsPerSender(t *testing.T, s store.Store) {
 	attacker, victim := eventSentBy(t, 1, "a"), eventSentBy(t, 1, "b")
 	relayed := victim
 	relayed.Sender = "collector:c"

@@ -129,7 +129,23 @@ func unusualEvents(t testing.TB) []picket.Event {
 	return append(out, renamed, bare, long)
 }
 
-// queries are for what is in unusualEvents and for what is not.
+// searchedEvents returns unusualEvents, and events that have a category besides their
+// type.
+func searchedEvents(t testing.TB) []picket.Event {
+	out := unusualEvents(t)
+	for _, of := range []struct{ eventType, raw string }{
+		{"process", `{"process":{"action":"terminated"}}`}, {"process", `{"process":{"action":["created","exited"]}}`},
+		{"process", `{"process":{"action":null}}`}, {"file", `{"file":{"operation":"deleted"}}`}, {"file", `{"file":{"path":"/x"}}`},
+		{"network", `{"network":{"dest_port":443}}`}, {"other", `{"event_type":"file","action":"deleted"}`},
+	} {
+		ev := makeEvent(t, len(out), of.raw)
+		ev.Type = of.eventType
+		out = append(out, ev)
+	}
+	return out
+}
+
+// queries are for what is in searchedEvents and for what is not.
 var queries = []string{
 	``, `cmd.exe`, `CMD.EXE`, `"echo hi"`, `"\"echo hi\""`, `C:\Windows\`, `c:\windows\system32\CMD.exe`, `müller`, `MÜLLER`, `kelvin`, `ELVIN`,
 	`/etc/passwd`, `"line one"`, `two`, `"\u0041"`, `A\u0041`, `"\"pid\":42"`, `"spaced out"`, `": 15"`, `:15`, `1.5`, `true`, `null`, `none`, `est`,
@@ -138,6 +154,8 @@ var queries = []string{
 	`user.name=müller`, `user.name=M?LLER`, `user.name=kelvin`, `user.name=*`, `user.id=null`, `user.id=*`, `user.id=""`, `tags=a`, `tags=AB*`, `tags=ab?`, `tags!=a`,
 	`tags=*`, `msg="line one*"`, `n=1.5`, `n=1.50`, `ok=TRUE`, `deep.er.est=2`, `deep.er.est.x=3`, `deep.er.est=3`, `deep=*`, `none=*`,
 	`host=named`, `host=host-1`, `host=HOST-?`, `event_id=own`, `event_id=event-000007`, `event_id=event*`, `agent_id=y`, `agent_id=agent-1`, `event_type=null`, `event_type=process`,
+	`event_type=process_creation`, `event_type=PROCESS_term*`, `event_type=process_terminatio?`, `event_type~^process_t`, `event_type!=process_creation`, `event_type=file_delete`,
+	`event_type=file_event`, `event_type=network_connection`, `event_type=file`, `event_type=other`, `event_type=*`, `event_type=process_termination process.action=exited`,
 	`a=x`, `a=y`, `a=z`, `A=z`, `empty=""`, `empty=*`, `space=" "`, `star=*`, `star=?`, `straße=*`, `Straße=*strasse`, `Straße="grosse straße"`, `x.y=dotted`, `x.y=nested`, `x=one`, `x=1`,
 	`CommandLine~EncodedCommand\s+[A-Za-z]+`, `CommandLine~encodedcommand`, `CommandLine~(?i)ENCODED`, `CommandLine~"\"echo \w+\""`, `CommandLine~^-c`, `msg~"(?s)one.*two"`, `long~needle$`, `long~^needle`, `n~^1`, `user.id~null`, `Image~.`, `long~.`,
 	`long=*needle`, `long=*NEEDLE*`, `long=*haystack*`, `process.exe=/bin/bash`, `Image=/bin/bash`, `process.args=id`, `CommandLine="-c id"`,
@@ -146,7 +164,7 @@ var queries = []string{
 }
 
 func testQueries(t *testing.T, s store.Store) {
-	evs := unusualEvents(t)
+	evs := searchedEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
 	save(t, s, store.Batch{ID: "b2", Events: evs[5:]})
 	for _, text := range queries {

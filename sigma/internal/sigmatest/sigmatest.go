@@ -31,7 +31,7 @@ var sigmaHQ struct {
 // SigmaHQRules returns all rules of SigmaHQ. It skips the test if there is no test
 // data.
 func SigmaHQRules(t testing.TB) ast.Collection {
-	dir := filepath.Join(testenv.DataDir(t), "sigmahq")
+	dir := filepath.Join(testenv.ExternalDataDir(t), "sigmahq")
 	sigmaHQ.once.Do(func() {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			rel, _ := filepath.Rel(dir, path)
@@ -73,7 +73,7 @@ type Event struct {
 // RecordedEvents returns recorded Windows events. It skips the test if there is no
 // test data.
 func RecordedEvents(t testing.TB) []Event {
-	files, err := filepath.Glob(filepath.Join(testenv.DataDir(t), "otrf", "*.json.gz"))
+	files, err := filepath.Glob(filepath.Join(testenv.ExternalDataDir(t), "otrf", "*.json.gz"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no events in the test data: %v", err)
 	}

@@ -1,6 +1,6 @@
--- Removes dead letters, to requeue or purge them.
+-- Removes dead letters, to requeue or purge them, or because another queue has them.
 -- KEYS: lists
--- ARGV: requeue or purge, then for each its id, how many events that accepts, the number
+-- ARGV: requeue, purge or moved, then for each its id, how many events that accepts, the number
 --       of a list, the number of tasks to publish there, and the tasks
 -- Returns how many were removed.
 local did, i = 0, 2
@@ -15,6 +15,9 @@ while i <= #ARGV do
     did = did + 1
     if ARGV[1] == 'purge' then
       count(counts, 'purged', events)
+    elseif ARGV[1] == 'moved' then
+      count(counts, kind, -events)
+      if kind == 'failed' then count(counts, 'accepted', -events) end
     else
       for k = 1, tasks do redis.call('LPUSH', key, ARGV[i + 3 + k]) end
       rate(rates, 'in', events)

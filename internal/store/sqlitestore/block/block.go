@@ -104,7 +104,7 @@ func Open(h Header, firstSeq int64, directory []byte, parts PartReader) *Block {
 	return &Block{Header: h, FirstSeq: firstSeq, packedDir: directory, parts: parts}
 }
 
-func (b *Block) corruptError(err error) error { return fmt.Errorf("block %d: %w", b.FirstSeq, err) }
+func (b *Block) wrapError(err error) error { return fmt.Errorf("block %d: %w", b.FirstSeq, err) }
 
 func (b *Block) directory() (*directory, error) {
 	if b.dir == nil {
@@ -140,11 +140,11 @@ func (b *Block) metadata() (*eventMetadata, error) {
 func (b *Block) IDs() (IDList, error) {
 	data, err := b.parts.ReadPart(nil, partIDs)
 	if err != nil {
-		return IDList{}, b.corruptError(err)
+		return IDList{}, b.wrapError(err)
 	}
 	ids, err := DecodeIDs(data)
 	if err != nil || ids.n != b.EventCount {
-		return IDList{}, b.corruptError(errors.Join(err, ErrCorrupt))
+		return IDList{}, b.wrapError(errors.Join(err, ErrCorrupt))
 	}
 	return ids, nil
 }
@@ -154,7 +154,7 @@ func (b *Block) FindID(id string) (rows []int, err error) {
 	if b.Indexed {
 		filter, err := b.parts.ReadPart(nil, partIDFilter)
 		if err != nil {
-			return nil, b.corruptError(err)
+			return nil, b.wrapError(err)
 		}
 		if !idFilterMayHave(filter, idHash(id)) {
 			return nil, nil
@@ -177,7 +177,7 @@ func (b *Block) FindID(id string) (rows []int, err error) {
 func (b *Block) FindSeq(seq int64) (row int, found bool, err error) {
 	m, err := b.metadata()
 	if err != nil {
-		return 0, false, b.corruptError(err)
+		return 0, false, b.wrapError(err)
 	}
 	if m.offsets == nil {
 		return int(seq - b.FirstSeq), seq >= b.FirstSeq && seq-b.FirstSeq < int64(b.EventCount), nil
@@ -200,7 +200,7 @@ func (b *Block) EachIdentity(f func(seq int64, id Identity)) error {
 	}
 	m, err := b.metadata()
 	if err != nil {
-		return b.corruptError(err)
+		return b.wrapError(err)
 	}
 	var of Identity
 	for row := range ids.n {
@@ -217,7 +217,7 @@ func (b *Block) EachIdentity(f func(seq int64, id Identity)) error {
 func (b *Block) EventWithoutContent(row int, id string) (picket.Event, error) {
 	m, err := b.metadata()
 	if err != nil {
-		return picket.Event{}, b.corruptError(err)
+		return picket.Event{}, b.wrapError(err)
 	}
 	return m.event(row, id, nil), nil
 }

@@ -166,3 +166,17 @@ func (c *column) value(row int) string {
 	}
 	return ""
 }
+
+// appendValues appends the values of a row.
+func (c *column) appendValues(dst []string, row int) []string {
+	switch e := int(c.rows[row]) - 1; {
+	case e < 0:
+	case e < len(c.values):
+		dst = append(dst, c.values[e])
+	default:
+		for _, v := range c.tuples[e-len(c.values)] {
+			dst = append(dst, c.values[v])
+		}
+	}
+	return dst
+}

@@ -122,6 +122,53 @@ func (s *Searcher) evaluateField(n *queryNode) error {
 		}
 	}
 	n.candidates = n.definite
+	if n.field == store.EventTypeField {
+		return s.evaluateCategory(n)
+	}
+	return nil
+}
+
+// evaluateCategory adds the rows whose Sigma category matches, as
+// store.EventView.AnyValue finds it.
+func (s *Searcher) evaluateCategory(n *queryNode) error {
+	rows := s.block.EventCount
+	m, err := s.block.metadata()
+	if err != nil {
+		return err
+	}
+	actions := make([][]string, rows)
+	for _, path := range picket.NativeActionPaths() {
+		ref, known := s.directory.lookUp(path)
+		switch {
+		case !known:
+			continue
+		case ref.part == 0:
+			n.candidates = fullBitset(rows)
+			return nil
+		}
+		col, err := s.readColumn(ref.part)
+		if err != nil {
+			return err
+		}
+		for row := range rows {
+			actions[row] = col.appendValues(actions[row], row)
+		}
+	}
+	for row := range rows {
+		eventType := m.eventType.value(row)
+		if picket.NativeCategory(eventType, "") == "" {
+			continue
+		}
+		if actions[row] == nil {
+			actions[row] = []string{""}
+		}
+		for _, action := range actions[row] {
+			if n.match(picket.NativeCategory(eventType, action)) {
+				n.definite.set(row)
+			}
+		}
+	}
+	n.candidates = n.definite
 	return nil
 }
 

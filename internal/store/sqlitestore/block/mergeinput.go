@@ -26,7 +26,7 @@ func ReadAll(blocks []*Block) (*MergeInput, error) {
 	gaps := false
 	for _, b := range blocks {
 		if _, err := in.read(b, false); err != nil {
-			return nil, b.corruptError(err)
+			return nil, b.wrapError(err)
 		}
 		gaps = gaps || b.Span != int64(b.EventCount)
 	}

@@ -8,7 +8,7 @@ import (
 // can be read.
 func (b *Block) Verify() error {
 	if err := b.verify(); err != nil {
-		return b.corruptError(err)
+		return b.wrapError(err)
 	}
 	return nil
 }
@@ -57,12 +57,12 @@ func (b *Block) verify() error {
 func (b *Block) Salvage() (in *MergeInput, n int, first int64, lost int, err error) {
 	if _, err := b.directory(); err != nil {
 		if err := b.rebuildDirectory(); err != nil {
-			return nil, 0, 0, b.EventCount, b.corruptError(err)
+			return nil, 0, 0, b.EventCount, b.wrapError(err)
 		}
 	}
 	in = &MergeInput{firstSeq: b.FirstSeq}
 	if lost, err = in.read(b, true); err != nil {
-		return nil, 0, 0, b.EventCount, b.corruptError(err)
+		return nil, 0, 0, b.EventCount, b.wrapError(err)
 	}
 	n, first = in.keep(func(int) bool { return true })
 	return in, n, first, lost, nil

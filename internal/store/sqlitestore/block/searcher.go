@@ -3,6 +3,7 @@ package block
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/picket-edr/picket"
@@ -55,7 +56,7 @@ func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(Fo
 	s.meter = store.NewWorkMeter(ctx)
 	s.view.Meter = s.meter
 	if err := s.search(b, q, yield); err != nil {
-		return b.corruptError(err)
+		return b.wrapError(err)
 	}
 	return nil
 }
@@ -124,11 +125,45 @@ func (s *Searcher) candidatesWithinBounds(m *eventMetadata, q *Query) bitset {
 	return rows
 }
 
+// FieldNames returns the names of the fields of a block's events.
+func (s *Searcher) FieldNames(b *Block) ([]string, error) {
+	names, err := s.fieldNames(b)
+	if err != nil {
+		return nil, b.wrapError(err)
+	}
+	return names, nil
+}
+
+func (s *Searcher) fieldNames(b *Block) ([]string, error) {
+	if err := s.open(b); err != nil || s.directory.flags&flagIndexed != 0 {
+		return slices.Clone(s.directory.names), err
+	}
+	if _, err := b.metadata(); err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	row := 0
+	for i, f := range s.directory.frames {
+		if err := s.loadFrame(i, row); err != nil {
+			return nil, err
+		}
+		for end := row + f.rows; row < end; row++ {
+			for _, leaf := range s.eventView(row).Leaves() {
+				seen[leaf.Path.Name] = true
+			}
+			for i := range s.viewed.Fields {
+				seen[s.viewed.Fields[i].Name] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(seen)), nil
+}
+
 // Event returns the event of a row.
 func (s *Searcher) Event(b *Block, row int) (picket.Event, error) {
 	ev, err := s.eventOf(b, row)
 	if err != nil {
-		return ev, b.corruptError(err)
+		return ev, b.wrapError(err)
 	}
 	return ev, nil
 }
@@ -144,7 +179,7 @@ func (s *Searcher) eventOf(b *Block, row int) (picket.Event, error) {
 func (s *Searcher) Raw(b *Block, row int) ([]byte, error) {
 	if s.block != b || s.frameIndex < 0 || row < s.frameStart || row >= s.frameStart+s.directory.frames[s.frameIndex].rows {
 		if err := s.openAt(b, row); err != nil {
-			return nil, b.corruptError(err)
+			return nil, b.wrapError(err)
 		}
 	}
 	return s.frame.raw(row - s.frameStart), nil

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/store"
+)
+
+// An eventPrinter prints the events of a hunt.
+type eventPrinter interface {
+	print(ev *picket.Event, view *store.EventView) error
+	flush() error
+}
+
+// defaultCSVFields are the columns of --csv without --fields; the event as received
+// follows.
+var defaultCSVFields = []string{"time", "host", "agent_id", store.EventTypeField, "event_id"}
+
+func (o *huntOutput) newEventPrinter(w io.Writer) eventPrinter {
+	switch {
+	case len(o.fields) > 0:
+		return &fieldPrinter{rows: o.newRowPrinter(w, o.fields), fields: o.fields}
+	case o.csv:
+		return &fieldPrinter{rows: o.newRowPrinter(w, append(defaultCSVFields, "event")), fields: defaultCSVFields, raw: true}
+	case o.json:
+		return &rawPrinter{bufio.NewWriter(w)}
+	}
+	return newLinePrinter(w)
+}
+
+// A rawPrinter prints events as they were received.
+type rawPrinter struct{ w *bufio.Writer }
+
+func (p *rawPrinter) print(ev *picket.Event, _ *store.EventView) error {
+	p.w.Write(ev.Raw)
+	return p.w.WriteByte('\n')
+}
+
+func (p *rawPrinter) flush() error { return p.w.Flush() }
+
+// A linePrinter prints a line for each event: what picket determined, and the start of
+// the event.
+type linePrinter struct {
+	w     *bufio.Writer
+	width int
+}
+
+// How many characters of an event a line has: as many as a narrower terminal has room
+// for, within these bounds.
+const (
+	maxEventLine  = 400
+	minEventWidth = 20
+)
+
+func newLinePrinter(w io.Writer) *linePrinter {
+	return &linePrinter{bufio.NewWriter(w), terminalWidth(w)}
+}
+
+func (p *linePrinter) print(ev *picket.Event, view *store.EventView) error {
+	const before = 19 + 2 + 20 + 1 + 20 + 1 // characters before the event
+	width := maxEventLine
+	if p.width > 0 {
+		width = min(max(p.width-before, minEventWidth), maxEventLine)
+	}
+	fprintfPrintable(p.w, "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, view.Category(), truncate(string(ev.Raw), width))
+	for _, f := range ev.Fields {
+		if f.Name != "CommandLine" {
+			continue
+		}
+		if script := detect.DecodedCommand(f.Value.Text); script != "" {
+			fprintfPrintable(p.w, "%*sdecoded: %s\n", before, "", truncate(toPrintable(script), width-len("decoded: ")))
+		}
+	}
+	return nil // the writer keeps its error for flush
+}
+
+func (p *linePrinter) flush() error { return p.w.Flush() }
+
+// A fieldPrinter prints the values of some fields of each event and, if raw is set, the
+// event as received.
+type fieldPrinter struct {
+	rows   *rowPrinter
+	fields []string
+	raw    bool
+}
+
+func (p *fieldPrinter) print(ev *picket.Event, view *store.EventView) error {
+	values := make([]store.FieldValue, 0, len(p.fields)+1)
+	for _, field := range p.fields {
+		values = append(values, view.FieldValue(field))
+	}
+	if p.raw {
+		values = append(values, store.FieldValue{Text: string(ev.Raw), Present: true})
+	}
+	return p.rows.print(values)
+}
+
+func (p *fieldPrinter) flush() error { return p.rows.flush() }
+
+// A rowPrinter prints rows of values with a name for each column: as a table, CSV or
+// JSON.
+type rowPrinter struct {
+	names []string
+	table *table
+	csv   *csv.Writer   // nil: no CSV
+	json  *bufio.Writer // nil: no JSON
+	begun bool
+}
+
+func (o *huntOutput) newRowPrinter(w io.Writer, names []string) *rowPrinter {
+	p := &rowPrinter{names: names, table: newTable(w)}
+	switch {
+	case o.csv:
+		p.csv = csv.NewWriter(w)
+		p.csv.UseCRLF = true
+	case o.json:
+		p.json = bufio.NewWriter(w)
+	}
+	return p
+}
+
+// printCount prints a count, whose number is the first column.
+func (p *rowPrinter) printCount(c store.EventCount) error {
+	if p.json != nil {
+		return p.printJSON(append([]any{c.Count}, asAny(c.Values)...))
+	}
+	return p.print(append([]store.FieldValue{{Text: strconv.FormatInt(c.Count, 10), Present: true}}, c.Values...))
+}
+
+// print prints a row.
+func (p *rowPrinter) print(values []store.FieldValue) error {
+	if p.json != nil {
+		return p.printJSON(asAny(values))
+	}
+	if err := p.begin(); err != nil {
+		return err
+	}
+	cells := make([]string, len(values))
+	for i, v := range values {
+		cells[i] = toPrintable(v.Text)
+	}
+	if p.csv != nil {
+		for i := range cells {
+			cells[i] = notFormula(cells[i])
+		}
+		return p.csv.Write(cells)
+	}
+	for i, v := range values {
+		if cells[i] == "" && !v.Present {
+			cells[i] = "-"
+		}
+		cells[i] = truncate(cells[i], maxEventLine)
+	}
+	_, err := io.WriteString(p.table, strings.Join(cells, "\t")+"\n")
+	return err
+}
+
+// begin prints the names of the columns before the first row.
+func (p *rowPrinter) begin() error {
+	if p.begun {
+		return nil
+	}
+	p.begun = true
+	header := make([]string, len(p.names))
+	for i, name := range p.names {
+		header[i] = toPrintable(name)
+	}
+	if p.csv != nil {
+		return p.csv.Write(header)
+	}
+	_, err := io.WriteString(p.table, strings.Join(header, "\t")+"\n")
+	return err
+}
+
+func asAny(values []store.FieldValue) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = v
+	}
+	return out
+}
+
+// printJSON prints an object with the columns' names as keys, in their order.
+func (p *rowPrinter) printJSON(values []any) error {
+	var line bytes.Buffer
+	for i, v := range values {
+		line.WriteByte("{,"[min(i, 1)])
+		for _, part := range []any{p.names[i], v} {
+			if err := printJSONLine(&line, part); err != nil {
+				return err
+			}
+			line.Truncate(line.Len() - 1) // the newline
+			line.WriteByte(':')
+		}
+		line.Truncate(line.Len() - 1) // the colon after the value
+	}
+	line.WriteString("}\n")
+	_, err := p.json.Write(line.Bytes())
+	return err
+}
+
+// flush writes what was printed. CSV has its header even without rows.
+func (p *rowPrinter) flush() error {
+	switch {
+	case p.json != nil:
+		return p.json.Flush()
+	case p.csv != nil:
+		if err := p.begin(); err != nil {
+			return err
+		}
+		p.csv.Flush()
+		return p.csv.Error()
+	}
+	return p.table.Flush()
+}
+
+// notFormula returns a cell that no spreadsheet takes for a formula, as OWASP advises:
+// with an apostrophe before one that begins like a formula.
+func notFormula(cell string) string {
+	if first := strings.TrimLeft(cell, " "); first != "" && strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", []rune(first)[0]) {
+		return "'" + cell
+	}
+	return cell
+}

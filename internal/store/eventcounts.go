@@ -1,0 +1,114 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+)
+
+// Bounds of what EventCounts keeps in memory.
+const (
+	MaxCountedCombinations = 100_000
+	maxCountedBytes        = 32 << 20
+)
+
+// EventCounts counts events by the values that they have in some fields. It is for one
+// goroutine.
+type EventCounts struct {
+	Fields []string
+	Events int64 // counted
+	// Uncounted are those of Events whose combination of values came up after the
+	// bound on combinations was reached.
+	Uncounted int64
+
+	byKey map[string]*EventCount
+	bytes int
+	key   []byte
+}
+
+// An EventCount is how many events have a combination of values.
+type EventCount struct {
+	Values []FieldValue // in the order of EventCounts.Fields
+	Count  int64
+}
+
+// NewEventCounts returns counts by the values of fields.
+func NewEventCounts(fields []string) *EventCounts {
+	return &EventCounts{Fields: fields, byKey: make(map[string]*EventCount)}
+}
+
+// Add counts an event.
+func (c *EventCounts) Add(v *EventView) {
+	c.Events++
+	values := make([]FieldValue, len(c.Fields))
+	c.key = c.key[:0]
+	for i, field := range c.Fields {
+		values[i] = v.FieldValue(field)
+		if values[i].Present {
+			c.key = append(c.key, 1)
+		}
+		c.key = append(append(c.key, values[i].Text...), 0)
+	}
+	if n := c.byKey[string(c.key)]; n != nil {
+		n.Count++
+		return
+	}
+	size := 2*len(c.key) + 128
+	if len(c.byKey) == MaxCountedCombinations || c.bytes+size > maxCountedBytes {
+		c.Uncounted++
+		return
+	}
+	c.bytes += size
+	for i := range values {
+		values[i].Text = strings.Clone(values[i].Text)
+	}
+	c.byKey[string(c.key)] = &EventCount{values, 1}
+}
+
+// Len returns how many combinations there are.
+func (c *EventCounts) Len() int { return len(c.byKey) }
+
+// Top returns the n most frequent combinations, all for 0, the most frequent first.
+func (c *EventCounts) Top(n int) []EventCount {
+	all := make([]EventCount, 0, len(c.byKey))
+	for _, one := range c.byKey {
+		all = append(all, *one)
+	}
+	slices.SortFunc(all, func(a, b EventCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), slices.CompareFunc(a.Values, b.Values, func(a, b FieldValue) int { return strings.Compare(a.Text, b.Text) }))
+	})
+	if n > 0 && n < len(all) {
+		all = all[:n]
+	}
+	return all
+}
+
+// countPage is how many events CountEvents reads at a time.
+const countPage = 2000
+
+// CountEvents counts the events that q selects by the values of fields. Limit and Cursor
+// of q have no effect.
+func CountEvents(ctx context.Context, s EventSearcher, q EventQuery, fields []string) (*EventCounts, error) {
+	counts := NewEventCounts(fields)
+	var view EventView
+	q.Limit, q.Cursor = countPage, ""
+	for {
+		page, err := s.SearchEvents(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Events {
+			view.Reset(&page.Events[i])
+			counts.Add(&view)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			return counts, nil
+		}
+	}
+}
+
+// An EventSearcher searches events; see Events.
+type EventSearcher interface {
+	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
+}
