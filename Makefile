@@ -32,9 +32,10 @@ test: deps check ## Install what the tests need, then run all tests
 
 check: lint race test-bounds test-browser bench-once ## Run what CI runs
 
-deps: ## Install what the tests need: a browser, Redis, Celery (Debian)
+deps: ## Install what the tests need: a browser, Redis, Celery, Schemathesis (Debian)
 	@./scripts/install-deps
 	@./scripts/install-celery
+	@./scripts/install-schemathesis
 
 lint: ## Run gofmt, vet, staticcheck and unparam
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
@@ -55,7 +56,7 @@ race: ## Run the same tests with the race detector
 test-bounds: ## Test that hostile input cannot exhaust a server's memory
 	$(GO) test -count=1 -run 'Hostile|Poisoned|Abandoned' ./cmd/picket
 
-test-browser: ## Test the console in a headless browser, and real Celery and Flower
+test-browser: ## Test the console in a headless browser, and with real Celery, Flower and Schemathesis
 	cd test && $(GO) test $(TESTFLAGS) ./...
 
 test-celery: ## Test only with real Celery and Flower

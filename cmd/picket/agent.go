@@ -17,7 +17,6 @@ import (
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/agent"
 	"github.com/picket-edr/picket/internal/auth"
-	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/store"
 )
 
@@ -103,19 +102,13 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	spool, err := sqlitequeue.Open(filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, spool.Close()) }()
 	id := f.agentID()
 	log.Info("agent started", "server", f.server, "agent", id, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
-	o := agent.Options{Spool: spool, Client: client, Inputs: inputs, Logger: log,
-		Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
+	o := agent.Options{Client: client, Inputs: inputs, Logger: log, Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
 	if f.namesAgent() {
 		o.AgentID = id
 	}
-	err = agent.New(o).Run(ctx)
+	err = runWithSpool(ctx, f, o)
 	if wrong, ok := errors.AsType[*agent.WrongAgentError](err); ok {
 		return withHint(fmt.Errorf("run agent: %w", err), fmt.Sprintf("give --agent-id %s, or the token that picket token create --agent %s prints on the server", wrong.TokenAgentID, wrong.AgentID))
 	}

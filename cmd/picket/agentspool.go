@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/picket-edr/picket/internal/agent"
+	"github.com/picket-edr/picket/internal/backoff"
 	"github.com/picket-edr/picket/internal/queue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/zst"
@@ -18,6 +22,74 @@ import (
 
 // spoolFile is the spool's file in its directory.
 const spoolFile = "spool.db"
+
+// runWithSpool runs an agent with its spool. A spool that is damaged, also while the agent
+// runs, is replaced by a new one with what can be read of it.
+func runWithSpool(ctx context.Context, f agentFlags, o agent.Options) error {
+	path, options := filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: o.Logger}
+	spool, err := openSpool(ctx, path, options)
+	for {
+		if errors.Is(err, queue.ErrDamaged) && ctx.Err() == nil {
+			var lost int64
+			if spool, lost, err = replaceSpool(ctx, path, options, err); err == nil {
+				o.LostEvents += lost
+			}
+		}
+		if err != nil {
+			return err
+		}
+		o.Spool = spool
+		a := agent.New(o)
+		err = a.Run(ctx)
+		o.LostEvents = a.UnreportedLoss()
+		if closeErr := spool.Close(); !errors.Is(err, queue.ErrDamaged) {
+			return errors.Join(err, closeErr)
+		}
+		backoff.Sleep(ctx, time.Second) // a disk that damages each spool is not to be kept busy
+	}
+}
+
+// openSpool opens a spool if it is intact, and creates it if it does not exist.
+func openSpool(ctx context.Context, path string, o sqlitequeue.Options) (*sqlitequeue.Queue, error) {
+	if err := sqlitequeue.FinishSalvage(path); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); err == nil {
+		if err := sqlitequeue.Check(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	spool, err := sqlitequeue.Open(path, o)
+	if errors.Is(err, sqlitequeue.ErrNewerFile) { // or its version is damaged; an agent does not stop for it
+		err = fmt.Errorf("%w: %w", err, queue.ErrDamaged)
+	}
+	return spool, err
+}
+
+// replaceSpool salvages a damaged spool, reports what is lost, and opens the new one.
+func replaceSpool(ctx context.Context, path string, o sqlitequeue.Options, damage error) (spool *sqlitequeue.Queue, lost int64, err error) {
+	report, err := sqlitequeue.Salvage(path, agent.IsIntact)
+	if err != nil {
+		return nil, 0, err
+	}
+	lostText := strconv.FormatInt(report.LostEvents, 10)
+	if report.LostEvents < 0 {
+		lostText = "unknown"
+	}
+	o.Logger.Error("spool damaged; what could be read is in a new one", "events", report.Events, "dead_letters", report.DeadLetters,
+		"lost_events", lostText, "damaged_file", report.KeptAs, "error", damage)
+	if spool, err = sqlitequeue.Open(path, o); err != nil || report.LostEvents == 0 {
+		return spool, 0, err
+	}
+	m, err := agent.NewLossReport(report.LostEvents, time.Now())
+	if err == nil {
+		err = spool.Enqueue(ctx, m)
+	}
+	if err != nil {
+		o.Logger.Error("the server is not told of events that a damaged spool has lost", "error", err)
+	}
+	return spool, max(report.LostEvents, 0), nil
+}
 
 func newAgentSpool() *cobra.Command {
 	return newGroup("spool", "List, requeue and purge the events that the server refused, beside a running agent",
@@ -40,6 +112,9 @@ func agentSpoolCommand(use, short string, check cobra.PositionalArgs, run queueA
 			return withHint(fmt.Errorf("open spool: %w", err), "give the --spool of the agent")
 		}
 		q, err := sqlitequeue.Open(path, sqlitequeue.Options{IgnoreLost: true, Logger: slog.New(slog.DiscardHandler)})
+		if errors.Is(err, queue.ErrDamaged) {
+			return withHint(err, "start the agent, which salvages what can be read")
+		}
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,6 +35,12 @@ func TestAgentSpoolCommands(t *testing.T) {
 	testenv.Until(t, "all events are given up", func() bool {
 		return strings.Count(agent.stderr.String(), "server refused events") == 20
 	})
+
+	second := f.startAgent()
+	<-second.exited
+	if log := second.stderr.String(); second.err == nil || !strings.Contains(log, "another agent uses it: process "+strconv.Itoa(agent.cmd.Process.Pid)) || strings.Count(log, "\n") != 2 {
+		t.Errorf("second agent: %v, %s", second.err, log)
+	}
 
 	spool := func(args ...string) string {
 		cmd := exec.Command("picket", append(append([]string{"agent", "spool"}, args...), "--spool", ".")...)

@@ -15,6 +15,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"sync"
@@ -109,6 +110,7 @@ type Agent struct {
 	counters counters
 	dropped  atomic.Int64 // not yet reported to the server
 	conn     connectionLog
+	stop     context.CancelCauseFunc // ends Run; set by it
 	// firstAnswer is closed after the first attempt to check the token.
 	firstAnswer chan struct{}
 }
@@ -139,25 +141,28 @@ func (a *Agent) Metrics() MetricsSnapshot {
 		Dropped: m.dropped.Load(), Retries: m.retries.Load()}
 }
 
+// UnreportedLoss returns how many lost events the server has not been told of.
+func (a *Agent) UnreportedLoss() int64 { return a.dropped.Load() }
+
 // Run reads and uploads until ctx ends, or until all sources have ended and the
 // spool is empty. Events that were read when ctx ends are spooled, and uploaded
-// by the next Run. An error is one that only a person can repair: a
-// *WrongAgentError, or queue.ErrDamaged of the spool.
+// by the next agent. An error is one that a retry cannot help: a *WrongAgentError, or
+// queue.ErrDamaged of the spool.
 func (a *Agent) Run(ctx context.Context) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	a.stop = stop
 	var reading sync.WaitGroup
 	for _, in := range a.opt.Inputs {
 		reading.Go(func() { a.readSource(running, in) })
 	}
 	batchDone := make(chan struct{}, 1)
-	uploaded := make(chan error, 1)
+	uploaded := make(chan struct{})
 	go func() {
-		err := a.uploadSpool(running, batchDone)
-		if err != nil {
+		defer close(uploaded)
+		if err := a.uploadSpool(running, batchDone); err != nil {
 			stop(err)
 		}
-		uploaded <- err
 	}()
 	reading.Wait()
 	for running.Err() == nil {
@@ -171,6 +176,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-time.After(time.Second): // another process may upload from the spool
 		}
 	}
-	stop(nil)
-	return <-uploaded
+	stop(errDone)
+	<-uploaded
+	if err := context.Cause(running); ctx.Err() == nil && !errors.Is(err, errDone) {
+		return err
+	}
+	return nil
 }
+
+// errDone is why Run ends when there is nothing left to do.
+var errDone = errors.New("done")

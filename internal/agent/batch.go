@@ -3,7 +3,10 @@ package agent
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/picket-edr/picket/internal/backoff"
@@ -100,6 +103,42 @@ func (b *batch) message() queue.Message {
 	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.CompressForSpeed(nil, append(b.body, ']'))}
 }
 
+// maxIntactBytes bounds the decompressed size of a batch that IsIntact accepts; in a damaged
+// one, the size can be anything.
+const maxIntactBytes = 256 << 20
+
+// IsIntact reports whether the payload of a spooled batch is what was spooled: zstd, whose
+// checksum is right, of an array of so many events.
+func IsIntact(payload []byte, events int) bool {
+	r, err := zst.NewReader(payload)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	plain, err := io.ReadAll(io.LimitReader(r, maxIntactBytes))
+	var array []json.RawMessage
+	return err == nil && json.Unmarshal(plain, &array) == nil && len(array) == events
+}
+
+// NewLossReport returns a batch with one event that tells the server that a damaged spool
+// was salvaged, and how many events were lost: -1 if that is not known.
+func NewLossReport(lostEvents int64, now time.Time) (queue.Message, error) {
+	message := fmt.Sprintf("the agent's spool was damaged: about %d events are lost", lostEvents)
+	if lostEvents < 0 {
+		message = "the agent's spool was damaged: it is not known how many events are lost"
+	}
+	event, err := json.Marshal(map[string]any{
+		"event_type": "agent_spool_damaged", "event_id": rand.Text(), "@timestamp": now.UTC().Format(time.RFC3339Nano),
+		"message": message, "lost_events": lostEvents,
+	})
+	if err != nil {
+		return queue.Message{}, fmt.Errorf("report lost events: %w", err)
+	}
+	var b batch
+	b.add(event)
+	return b.message(), nil
+}
+
 // spoolBatch puts a batch into the spool and saves the position after it. While the
 // spool is full, a lossless input waits; the events of any other are dropped.
 func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) {
@@ -111,6 +150,12 @@ func (a *Agent) spoolBatch(ctx context.Context, in Input, b *batch) {
 			a.counters.spooled.Add(int64(m.Events))
 			a.saveCheckpoint(in.Name, b.position)
 			return
+		}
+		if errors.Is(err, queue.ErrDamaged) {
+			a.stop(err) // Run ends, and can be called again with a new spool
+			if in.Lossless && b.position != "" {
+				return
+			}
 		}
 		if in.Lossless && b.position != "" && ctx.Err() != nil {
 			a.log.Info("spool full while stopping; the source's last events will be read again at the next start", "source", in.Name, "events", m.Events)

@@ -3,32 +3,21 @@ package api
 import (
 	"cmp"
 	"net/http"
-	"strings"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/auth"
 	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/sigma"
 )
 
 func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
 	aq := store.AlertQuery{
-		RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), Host: q.Get("host"), Text: q.Get("text"),
+		RuleID: q.Get("rule_id"), AgentID: q.Get("agent_id"), Host: q.Get("host"), Text: q.Get("text"), Level: q.list("level", levelNames),
 		Since: q.timeParam("since"), Until: q.timeParam("until"), Limit: q.pageLimit(), Cursor: q.Get("cursor"),
 	}
-	for _, v := range splitList(q.Get("status")) {
-		if !picket.AlertStatus(v).Valid() {
-			q.recordError("status", v, "one of open, investigating, resolved, false_positive")
-		}
+	for _, v := range q.list("status", alertStatusNames()) {
 		aq.Status = append(aq.Status, picket.AlertStatus(v))
-	}
-	for _, v := range splitList(q.Get("level")) {
-		if _, err := sigma.ParseLevel(v); err != nil {
-			q.recordError("level", v, "one of informational, low, medium, high, critical")
-		}
-		aq.Level = append(aq.Level, v)
 	}
 	if q.err != nil {
 		return q.err
@@ -40,13 +29,17 @@ func (s *Server) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"alerts": nonNil(page.Alerts), "next": cursorOrNull(page.Next)})
 }
 
-// splitList splits a parameter with several values at commas.
-func splitList(s string) []string {
-	if s == "" {
-		return nil
+// alertStatusNames returns the names of all statuses.
+func alertStatusNames() []string {
+	var names []string
+	for _, status := range picket.AlertStatuses() {
+		names = append(names, string(status))
 	}
-	return strings.Split(s, ",")
+	return names
 }
+
+// levelNames are the names of all levels.
+var levelNames = []string{"informational", "low", "medium", "high", "critical"}
 
 // cursorOrNull returns the cursor of the next page, nil (JSON null) at the end.
 func cursorOrNull(cursor string) any {

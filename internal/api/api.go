@@ -7,8 +7,6 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/picket-edr/picket"
@@ -69,11 +67,15 @@ type authorisedHandler func(w http.ResponseWriter, r *http.Request, who auth.Ide
 
 // Routes adds the API's paths to mux.
 func (s *Server) Routes(mux *httpapi.Mux) {
+	known := documentedParameters()
 	handle := func(pattern, role string, h authorisedHandler) {
 		mux.Handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
 			who, err := auth.Identify(r, s.Tokens, s.Sessions)
 			if err == nil && !who.HasRole(role) {
 				err = fmt.Errorf("%s is not %s: %w", who, role, auth.ErrForbidden)
+			}
+			if err == nil {
+				err = checkQuery(r, known[pattern])
 			}
 			if err != nil {
 				return err
@@ -107,61 +109,4 @@ func (s *Server) Routes(mux *httpapi.Mux) {
 	mux.Handle("GET /api/v1/openapi.json", func(w http.ResponseWriter, r *http.Request) error {
 		return httpapi.WriteRawJSON(w, http.StatusOK, openAPIDocument)
 	}, httpapi.WriteError)
-}
-
-// maxPageRows bounds the rows of a page.
-const maxPageRows = 1000
-
-// queryParams reads URL parameters; err is the first one that is malformed.
-type queryParams struct {
-	url.Values
-	err error
-}
-
-func (q *queryParams) pageLimit() int {
-	v := q.Get("limit")
-	if v == "" {
-		return 100
-	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 || n > maxPageRows {
-		q.recordError("limit", v, fmt.Sprintf("a number from 1 to %d", maxPageRows))
-		return 0
-	}
-	return n
-}
-
-// cursorNumber returns the cursor of a list whose rows are numbered, 0 without one.
-func (q *queryParams) cursorNumber(name string) int64 {
-	v := q.Get(name)
-	if v == "" {
-		return 0
-	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 1 {
-		q.recordError(name, v, "one that a page gave")
-	}
-	return n
-}
-
-// timeParam returns a parameter in RFC 3339 or Unix seconds.
-func (q *queryParams) timeParam(name string) time.Time {
-	v := q.Get(name)
-	if v == "" {
-		return time.Time{}
-	}
-	if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-		return t.UTC()
-	}
-	if n, err := strconv.ParseFloat(v, 64); err == nil && n >= 0 && n < 1e11 {
-		return time.UnixMicro(int64(n * 1e6)).UTC()
-	}
-	q.recordError(name, v, "a time as in 2006-01-02T15:04:05Z, or Unix seconds")
-	return time.Time{}
-}
-
-func (q *queryParams) recordError(name, value, want string) {
-	if q.err == nil {
-		q.err = fmt.Errorf("parameter %s is %q, not %s: %w", name, value, want, picket.ErrInvalid)
-	}
 }

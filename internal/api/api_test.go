@@ -58,10 +58,20 @@ func TestAlerts(t *testing.T) {
 	if got := strings.Join(seen, " "); got != "A4 A3 A2 A1 A0" {
 		t.Errorf("page by page: %s", got)
 	}
-	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "status=new", "level=severe", "since=yesterday", "until=-1", "cursor=made-up"} {
+	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "status=new", "level=severe", "since=yesterday", "until=-1", "cursor=made-up",
+		"limit=", "limit=007", "limit=%2B5", "limit=1&limit=2", "status=", "status=open,", "since=", "since=2026-02-30T00:00:00Z", "since=0x10", "since=1e11",
+		"statu=open", "text=%FF", "text=%zz"} {
 		if w := r.Do("viewer", "GET", "/api/v1/alerts?"+query, nil); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), `{"error":"`) {
 			t.Errorf("%s: %d %s", query, w.Code, w.Body)
 		}
+	}
+	for _, query := range []string{"cursor=", "since=2026-01-02t15:04:05.5z&until=2027-01-02T23:59:60%2B00:00", "since=1e9&until=4102444800.25", "status=open,resolved&level=low,high", "text="} {
+		if w := r.Do("viewer", "GET", "/api/v1/alerts?"+query, nil); w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", query, w.Code, w.Body)
+		}
+	}
+	if w := r.Do("viewer", "GET", "/api/v1/stats?limit=1", nil); w.Code != http.StatusBadRequest {
+		t.Errorf("a parameter of a path that takes none: %d %s", w.Code, w.Body)
 	}
 	if w := r.Do("viewer", "GET", "/api/v1/alerts?text=nothing", nil); w.Body.String() != `{"alerts":[],"next":null}` {
 		t.Errorf("none: %s", w.Body)
@@ -227,7 +237,9 @@ func TestFlow(t *testing.T) {
 	if len(dead.Dead) != 1 || dead.Next != nil {
 		t.Fatalf("%+v", dead)
 	}
-	for body, code := range map[string]int{``: 400, `{}`: 400, `{"ids":[]}`: 400, `{"ids":[1],"all":true}`: 400, `{"ids":["x"]}`: 400} {
+	for body, code := range map[string]int{``: 400, `{}`: 400, `{"ids":[]}`: 400, `{"ids":[1],"all":true}`: 400, `{"ids":["x"]}`: 400,
+		`{"ids":[null]}`: 400, `{"ids":[0]}`: 400, `{"ids":[1.5]}`: 400, `{"ids":[1e18]}`: 400, `{"ids":[999999999999999999.0]}`: 400, `{"ids":null}`: 400, `{"Ids":[1]}`: 400, `{"all":false}`: 400,
+		`{"all":true,"kind":"rejected"}`: 400, `{"ids":[1` + strings.Repeat(",1", 1000) + `]}`: 400, `{"ids":[1000000,2e6]}`: 200} {
 		if w := r.Do("admin", "POST", "/api/v1/queue/dead/requeue", strings.NewReader(body)); w.Code != code {
 			t.Errorf("%s: %d %s", body, w.Code, w.Body)
 		}

@@ -12,7 +12,7 @@ import (
 // audit lists who did what.
 func (s *Server) audit(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	query := store.AuditQuery{Actor: q.Get("actor"), Action: q.Get("action"), Before: q.cursorNumber("cursor"), Limit: q.pageLimit()}
+	query := store.AuditQuery{Actor: q.Get("actor"), Action: q.Get("action"), Before: q.cursorNumber(), Limit: q.pageLimit()}
 	if q.err != nil {
 		return q.err
 	}

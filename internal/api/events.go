@@ -60,10 +60,10 @@ const maxNamedFields = 32
 
 // fieldNames returns the names in a parameter, with commas between them.
 func (q *queryParams) fieldNames(name string) []string {
-	v := q.Get(name)
-	if v == "" {
+	if !q.Has(name) {
 		return nil
 	}
+	v := q.Get(name)
 	names := strings.Split(v, ",")
 	if len(names) > maxNamedFields || slices.Contains(names, "") {
 		q.recordError(name, v, fmt.Sprintf("up to %d names of fields with commas between them", maxNamedFields))

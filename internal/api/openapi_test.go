@@ -10,8 +10,9 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// The document and the routes are the same, and the document refers to
-// nothing that is not in it.
+// The document and the routes are the same, and the document refers and links to
+// nothing that is not in it. That the server does what the document says is tested in the
+// module test.
 func TestOpenAPI(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	var doc struct {
@@ -36,8 +37,11 @@ func TestOpenAPI(t *testing.T) {
 			declared := 0
 			params, _ := op["parameters"].([]any)
 			for _, p := range params {
-				if p.(map[string]any)["in"] == "path" {
+				if p := p.(map[string]any); p["in"] == "path" {
 					declared++
+					if p["example"] == nil {
+						t.Errorf("%s %s: %s has no example", method, path, p["name"])
+					}
 				}
 			}
 			if declared != strings.Count(path, "{") {
@@ -73,6 +77,13 @@ func TestOpenAPI(t *testing.T) {
 				walk(x)
 			}
 		case map[string]any:
+			if links, ok := v["links"].(map[string]any); ok {
+				for name, link := range links {
+					if id := link.(map[string]any)["operationId"]; !ids[id] {
+						t.Errorf("the link %s leads to %v, which is nowhere", name, id)
+					}
+				}
+			}
 			if to, ok := v["$ref"].(string); ok {
 				kind, name, _ := strings.Cut(strings.TrimPrefix(to, "#/components/"), "/")
 				if doc.Components[kind][name] == nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -78,7 +79,7 @@ func (s *Server) queue(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 
 func (s *Server) deadLetters(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	limit, before := q.pageLimit(), q.cursorNumber("cursor")
+	limit, before := q.pageLimit(), q.cursorNumber()
 	if q.err != nil {
 		return q.err
 	}
@@ -105,18 +106,42 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request, who auth.Identity
 // all.
 func (s *Server) changeDeadLetters(w http.ResponseWriter, r *http.Request, who auth.Identity, do func(context.Context, auth.Identity, ...int64) (int, error)) error {
 	var body struct {
-		IDs []int64 `json:"ids"`
-		All bool    `json:"all"`
+		IDs []deadLetterID `json:"ids"`
+		All *bool          `json:"all"`
 	}
 	if err := httpapi.ReadJSON(w, r, &body); err != nil {
 		return err
 	}
-	if body.All == (len(body.IDs) > 0) {
+	all := body.All != nil && *body.All && body.IDs == nil
+	if !all && (body.All != nil || len(body.IDs) == 0) {
 		return fmt.Errorf("name dead letters by ids, or say all: %w", picket.ErrInvalid)
 	}
-	n, err := do(r.Context(), who, body.IDs...)
+	if len(body.IDs) > maxPageRows {
+		return fmt.Errorf("%d ids are more than %d: %w", len(body.IDs), maxPageRows, picket.ErrInvalid)
+	}
+	ids := make([]int64, len(body.IDs))
+	for i, id := range body.IDs {
+		ids[i] = int64(id)
+	}
+	n, err := do(r.Context(), who, ids...)
 	if err != nil {
 		return err
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]int{"count": n})
+}
+
+// A deadLetterID is the id of a dead letter in a body. As in JSON Schema, 16.0 is 16.
+type deadLetterID int64
+
+// UnmarshalJSON reads a whole number from 1 to maxNumber.
+func (id *deadLetterID) UnmarshalJSON(text []byte) error {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if f, ferr := strconv.ParseFloat(string(text), 64); err != nil && ferr == nil && f == math.Trunc(f) && math.Abs(f) <= maxNumber {
+		n, err = int64(f), nil
+	}
+	if err != nil || n < 1 || n > maxNumber {
+		return fmt.Errorf("ids has %.40s, which is no number from 1 to %d", text, int64(maxNumber))
+	}
+	*id = deadLetterID(n)
+	return nil
 }

@@ -16,9 +16,9 @@ import (
 // rules lists the rules, correlations and filters, those that are enabled first.
 func (s *Server) rules(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	q := queryParams{Values: r.URL.Query()}
-	limit, start := q.pageLimit(), q.cursorNumber("cursor")
+	limit, start := q.pageLimit(), q.cursorNumber()
 	state := q.Get("enabled")
-	if state != "" && state != "true" && state != "false" {
+	if q.Has("enabled") && state != "true" && state != "false" {
 		q.recordError("enabled", state, "true or false")
 	}
 	if q.err != nil {

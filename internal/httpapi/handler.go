@@ -198,18 +198,3 @@ func ReadUnauthenticatedStart(w http.ResponseWriter, r *http.Request) (start []b
 
 // BodyTimeout bounds how long the body of an authenticated request may take.
 const BodyTimeout = time.Minute
-
-// ReadJSON decodes a WriteJSON body of at most 1 MiB into v.
-func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
-	if err := d.Decode(v); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return err
-		}
-		return fmt.Errorf("read the body as JSON: %v: %w", err, picket.ErrInvalid)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("read the body as JSON: something after its end: %w", picket.ErrInvalid)
-	}
-	return nil
-}

@@ -96,9 +96,11 @@ func TestMux(t *testing.T) {
 
 func TestReadJSON(t *testing.T) {
 	for body, ok := range map[string]bool{
-		`{"a":1}`: true, ` {"a":1} `: true, `{"a":1}{`: false, `{"a":"x"}`: false, ``: false, `[`: false, `{"a":1,"b":"` + strings.Repeat("x", 1<<20) + `"}`: false,
+		`{"a":1}`: true, ` {"a":1} `: true, `{"a":1}{`: false, `{"a":"x"}`: false, ``: false, `[`: false, `null`: false, `{"a":null}`: false, `{"b":1}`: false, `{"A":1}`: false, `{"a":1,"b":"` + strings.Repeat("x", 1<<20) + `"}`: false,
 	} {
-		var v struct{ A int }
+		var v struct {
+			A int `json:"a"`
+		}
 		err := httpapi.ReadJSON(httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(body)), &v)
 		if (err == nil) != ok || err != nil && httpapi.StatusOf(err) != 400 && httpapi.StatusOf(err) != 413 {
 			t.Errorf("%.20s: %v", body, err)

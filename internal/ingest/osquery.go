@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,8 +24,12 @@ func writeNodeInvalid(w http.ResponseWriter) error {
 // osqueryEnroll accepts a collector's or an agent's token as enroll secret, and
 // returns it as node key: the token identifies the sender.
 func (h *Handler) osqueryEnroll(w http.ResponseWriter, r *http.Request) error {
-	_, secret, err := h.osquerySender(w, r, "enroll_secret")
-	if isAuthError(err) {
+	secret, err := h.secretInBody(w, r, "enroll_secret", true)
+	if err != nil {
+		return err
+	}
+	secret = cmp.Or(auth.TokenSecret(r), secret)
+	if _, err = h.tokens.AuthenticateSender(r.Context(), secret); isAuthError(err) {
 		return writeNodeInvalid(w)
 	}
 	if err != nil {
@@ -38,34 +43,50 @@ func isAuthError(err error) bool {
 	return errors.Is(err, auth.ErrUnauthenticated) || errors.Is(err, auth.ErrForbidden)
 }
 
-// osquerySender authenticates a request of osquery by its Authorization header, or
-// by a field of its body, which must be among the first bytes.
-func (h *Handler) osquerySender(w http.ResponseWriter, r *http.Request, field string) (from auth.Identity, secret string, err error) {
-	if secret = auth.TokenSecret(r); secret == "" {
-		start, complete, err := httpapi.ReadUnauthenticatedStart(w, r)
-		if err != nil {
-			return auth.Identity{}, "", err
-		}
-		if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") { // its decoders take megabytes
-			return auth.Identity{}, "", httpapi.Errorf(http.StatusUnsupportedMediaType, "zstd is only for requests with an Authorization header; use gzip")
-		}
-		plain, err := h.bodies.decompressStart(r, start)
-		if err != nil {
-			return auth.Identity{}, "", err
-		}
-		if complete && len(plain) < httpapi.MaxUnauthenticatedBytes && !json.Valid(plain) {
-			return auth.Identity{}, "", fmt.Errorf("read the request of osquery: not JSON: %w", picket.ErrInvalid)
-		}
-		secret = firstStringField(plain, field)
+// secretInBody returns a field of the body of a request that is not authenticated. The
+// field must be among the first bytes; "" if it is not there, which is an error if it is
+// required and these are the whole body.
+func (h *Handler) secretInBody(w http.ResponseWriter, r *http.Request, field string, required bool) (string, error) {
+	start, complete, err := httpapi.ReadUnauthenticatedStart(w, r)
+	if err != nil {
+		return "", err
 	}
-	from, err = h.tokens.AuthenticateSender(r.Context(), secret)
-	return from, secret, err
+	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") { // its decoders take megabytes
+		return "", httpapi.Errorf(http.StatusUnsupportedMediaType, "zstd is only for logs with an Authorization header; use gzip")
+	}
+	plain, err := h.bodies.decompressStart(r, start)
+	if err != nil {
+		return "", err
+	}
+	complete = complete && len(plain) < httpapi.MaxUnauthenticatedBytes
+	if complete && !json.Valid(plain) {
+		return "", fmt.Errorf("read the request of osquery: not JSON: %w", picket.ErrInvalid)
+	}
+	secret, found, err := firstStringField(plain, field)
+	if err == nil && complete && required && !found {
+		err = fmt.Errorf("%s is missing", field)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the request of osquery: %w: %w", err, picket.ErrInvalid)
+	}
+	return secret, nil
+}
+
+// osqueryLogSender authenticates a log by the Authorization header or the node key.
+func (h *Handler) osqueryLogSender(w http.ResponseWriter, r *http.Request) (from auth.Identity, err error) {
+	secret := auth.TokenSecret(r)
+	if secret == "" {
+		if secret, err = h.secretInBody(w, r, "node_key", false); err != nil {
+			return from, err
+		}
+	}
+	return h.tokens.AuthenticateSender(r.Context(), secret)
 }
 
 // osqueryLog accepts the posts of osquery's TLS logger: result rows or status lines
 // in an envelope. Each row is an event.
 func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
-	from, _, err := h.osquerySender(w, r, "node_key")
+	from, err := h.osqueryLogSender(w, r)
 	if isAuthError(err) {
 		h.refused.count(err)
 		return writeNodeInvalid(w)
@@ -102,28 +123,37 @@ func (h *Handler) osqueryLog(w http.ResponseWriter, r *http.Request) error {
 	return httpapi.WriteJSON(w, http.StatusOK, struct{}{})
 }
 
-// firstStringField returns a field at the start of a JSON object, "" if it is not
-// there.
-func firstStringField(start []byte, field string) string {
+// firstStringField returns a field at the start of a JSON object, and whether it is there.
+// It is an error if the field is not a string.
+func firstStringField(start []byte, field string) (text string, found bool, err error) {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return ""
+		return "", false, nil
 	}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
-			return ""
+			return "", false, nil
 		}
-		var value json.RawMessage
-		if d.Decode(&value) != nil {
-			return ""
+		if name == field {
+			text, err := decodeString(d, field)
+			return text, true, err
 		}
-		var text string
-		if name == field && json.Unmarshal(value, &text) == nil {
-			return text
+		var skip json.RawMessage
+		if d.Decode(&skip) != nil {
+			return "", false, nil
 		}
 	}
-	return ""
+	return "", false, nil
+}
+
+// decodeString reads a string, the value of a field.
+func decodeString(d *json.Decoder, field string) (string, error) {
+	var text *string
+	if err := d.Decode(&text); err != nil || text == nil {
+		return "", fmt.Errorf("%s is no string", field)
+	}
+	return *text, nil
 }
 
 // osqueryRows parses the envelope. It stops past most rows, because a small body
@@ -134,8 +164,9 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fail(errNotObjectOrArray)
+		return fail(errors.New("not an object"))
 	}
+	hasData := false
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
@@ -143,8 +174,11 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 		}
 		switch name {
 		case "log_type":
-			err = d.Decode(&logType)
+			logType, err = decodeString(d, "log_type")
+		case "node_key":
+			_, err = decodeString(d, "node_key")
 		case "data":
+			hasData = true
 			if t, err := d.Token(); err != nil || t != json.Delim('[') {
 				return fail(errors.New("data is no array"))
 			}
@@ -169,6 +203,9 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 	}
 	if _, err := d.Token(); err != nil {
 		return fail(err)
+	}
+	if !hasData {
+		return fail(errors.New("data is missing"))
 	}
 	return logType, rows, nil
 }

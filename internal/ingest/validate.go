@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/picket-edr/picket/internal/flatjson"
 	"github.com/picket-edr/picket/internal/httpapi"
@@ -88,14 +89,14 @@ func HasOnlyNativeFields(d *normalize.Event) bool {
 	return only
 }
 
-// maxNameBytes bounds ids and names.
-const maxNameBytes = 512
+// maxNameLength bounds ids and names, in characters.
+const maxNameLength = 512
 
 // NameProblem returns what is wrong with an id or a name, "" if nothing is.
 func NameProblem(s string) string {
 	switch {
-	case len(s) > maxNameBytes:
-		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxNameBytes)
+	case utf8.RuneCountInString(s) > maxNameLength:
+		return fmt.Sprintf("Ensure this field has no more than %d characters.", maxNameLength)
 	case strings.ContainsRune(s, 0):
 		return "Null characters are not allowed."
 	case strings.Contains(s, "\x1f"): // separates the parts of keys, see picket.EventKey

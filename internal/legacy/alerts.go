@@ -39,12 +39,12 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 	if status == "" {
 		status = "UNRESOLVED"
 	}
-	if v := q.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
+	if v := q.Get("limit"); q.Has("limit") {
+		n, err := strconv.ParseInt(v, 10, 32)
 		if err != nil || n < 0 {
 			return fmt.Errorf("limit is %q, not a number: %w", v, picket.ErrInvalid)
 		}
-		limit = min(n, maxAnswerRows)
+		limit = min(int(n), maxAnswerRows)
 	}
 	rows := []orderedObject{}
 	known, ok := parseStatus(status)

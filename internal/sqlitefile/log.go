@@ -92,7 +92,7 @@ func (r *pageReader) readLog(scope LogScope) error {
 			r.damagedFrames++
 			return nil
 		}
-		order, salt = binary.LittleEndian, "" // as on all common machines; that of the first frame
+		order, salt = binary.LittleEndian, r.commonSalt() // the order on all common machines
 	}
 
 	in := bufio.NewReaderSize(io.NewSectionReader(r.log, logHeaderBytes, 1<<62), 1<<20)
@@ -104,9 +104,6 @@ func (r *pageReader) readLog(scope LogScope) error {
 				return err
 			}
 			break
-		}
-		if salt == "" {
-			salt = string(frame[8:16])
 		}
 		want := storedLogChecksum(frame[16:])
 		afterStored := stored.continued(order, frame[:8]).continued(order, frame[frameHeaderBytes:])
@@ -142,6 +139,22 @@ func (r *pageReader) readLog(scope LogScope) error {
 	}
 	r.endLog(scope, uncommitted, damaged)
 	return nil
+}
+
+// commonSalt returns the salt that most of the first frames have.
+func (r *pageReader) commonSalt() (salt string) {
+	count := make(map[string]int)
+	for i := range int64(5) {
+		var frame [frameHeaderBytes]byte
+		if _, err := r.log.ReadAt(frame[:], logHeaderBytes+i*int64(frameHeaderBytes+r.pageSize)); err != nil {
+			break
+		}
+		s := string(frame[8:16])
+		if count[s]++; count[s] > count[salt] {
+			salt = s
+		}
+	}
+	return salt
 }
 
 // commitLog makes the pages of a transaction the last versions.

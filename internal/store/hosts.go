@@ -19,6 +19,10 @@ type Hosts interface {
 // A HostKey identifies a host. Machines of different agents may have the same name.
 type HostKey struct{ AgentID, Name string }
 
+// HostKeySeparator separates the name and the agent of a host where both are one text:
+// the names of events cannot contain it.
+const HostKeySeparator = "\x1f"
+
 // A Host is a machine that events came from.
 type Host struct {
 	Name      string    `json:"name"`

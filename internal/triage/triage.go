@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/audit"
@@ -19,10 +20,10 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// Bounds in bytes of what people write about an alert.
+// Bounds in characters of what people write about an alert.
 const (
-	MaxNoteBytes     = 10_000
-	MaxAssigneeBytes = 256
+	MaxNoteLength     = 10_000
+	MaxAssigneeLength = 256
 )
 
 // Alerts updates alerts.
@@ -66,10 +67,10 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 		return picket.Alert{}, fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
 	case u.Status == nil && u.Assignee == nil && u.Note == "":
 		return picket.Alert{}, fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case len(u.Note) > MaxNoteBytes:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d bytes: %w", MaxNoteBytes, picket.ErrInvalid)
-	case u.Assignee != nil && len(*u.Assignee) > MaxAssigneeBytes:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d bytes: %w", MaxAssigneeBytes, picket.ErrInvalid)
+	case utf8.RuneCountInString(u.Note) > MaxNoteLength:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d characters: %w", MaxNoteLength, picket.ErrInvalid)
+	case u.Assignee != nil && utf8.RuneCountInString(*u.Assignee) > MaxAssigneeLength:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d characters: %w", MaxAssigneeLength, picket.ErrInvalid)
 	}
 	u.Author, u.At = who.Subject, s.Now().UTC()
 	a, err := s.Alerts.UpdateAlert(ctx, id, u)
@@ -90,15 +91,15 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 	return a, nil
 }
 
-// CheckAssignee is picket.ErrInvalid if name is not a user who can sign in. The legacy API,
+// CheckAssignee is picket.ErrConflict if name is not a user who can sign in. The legacy API,
 // whose clients assign alerts to e-mail addresses, does not check.
 func (s *Service) CheckAssignee(ctx context.Context, name string) error {
-	if name == "" || len(name) > MaxAssigneeBytes {
+	if name == "" || utf8.RuneCountInString(name) > MaxAssigneeLength {
 		return nil // no one; UpdateAlert refuses the long name
 	}
 	u, err := s.Users.User(ctx, name)
 	if err == nil && u.Disabled || errors.Is(err, picket.ErrNotFound) {
-		return fmt.Errorf("assignee %q is not a user who can sign in: %w", name, picket.ErrInvalid)
+		return fmt.Errorf("assignee %q is not a user who can sign in: %w", name, picket.ErrConflict)
 	}
 	return err
 }

@@ -54,23 +54,23 @@ func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.Alert
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	f = append(f, elemBetween("us.last", lo, hi)...)
 	if q.Cursor != "" {
-		p, err := parseCursor(cursorAlerts, q.Cursor)
+		p, err := store.ParseCursor(store.AlertCursor, q.Cursor)
 		if err != nil {
 			return store.AlertPage{}, err
 		}
-		f = append(f, afterPosition("us.last", p.a, "order", p.b))
+		f = append(f, afterPosition("us.last", p.A, "order", p.B))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.AlertPage
-	var last cursorPosition
+	var last store.Cursor
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.alerts, f, func(d *alertDoc) bool {
 		a := d.alert()
 		if !budget.Take(store.ListedAlertSize(&a)) {
-			page.Next = formatCursor(cursorAlerts, last)
+			page.Next = last.String()
 			return false
 		}
-		last = cursorPosition{a: d.US.Last, b: d.Order}
+		last = store.Cursor{List: store.AlertCursor, A: d.US.Last, B: d.Order}
 		page.Alerts = append(page.Alerts, a)
 		return true
 	}, options.Find().SetSort(bson.D{bsonElem("us.last", -1), bsonElem("order", -1)}).SetLimit(int64(limit)+1))
@@ -158,23 +158,23 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	f = append(f, elemBetween("time_us", lo, hi)...)
 	if q.Cursor != "" {
-		p, err := parseCursor(cursorMatches, q.Cursor)
+		p, err := store.ParseCursor(store.MatchCursor, q.Cursor)
 		if err != nil {
 			return store.MatchPage{}, err
 		}
-		f = append(f, bsonElem("order", bson.D{bsonElem("$lt", p.a)}))
+		f = append(f, bsonElem("order", bson.D{bsonElem("$lt", p.A)}))
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.MatchPage
-	var last cursorPosition
+	var last store.Cursor
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.matches, f, func(d *matchDoc) bool {
 		m := d.match()
 		if !budget.Take(store.ListedMatchSize(&m)) {
-			page.Next = formatCursor(cursorMatches, last)
+			page.Next = last.String()
 			return false
 		}
-		last = cursorPosition{a: d.Order}
+		last = store.Cursor{List: store.MatchCursor, A: d.Order}
 		page.Matches = append(page.Matches, m)
 		return true
 	}, options.Find().SetSort(bson.D{bsonElem("order", -1)}).SetLimit(int64(limit)+1))

@@ -131,14 +131,11 @@ type hostDoc struct {
 	Folded  string    `bson:"fold"`
 }
 
-// hostIDSeparator is refused in the names of events.
-const hostIDSeparator = "\x1f"
-
 // hostID returns the _id of a host's document.
-func hostID(k store.HostKey) string { return k.Name + hostIDSeparator + k.AgentID }
+func hostID(k store.HostKey) string { return k.Name + store.HostKeySeparator + k.AgentID }
 
 func (d *hostDoc) key() store.HostKey {
-	name, _, _ := strings.Cut(d.ID, hostIDSeparator)
+	name, _, _ := strings.Cut(d.ID, store.HostKeySeparator)
 	return store.HostKey{AgentID: d.AgentID, Name: name}
 }
 

@@ -33,25 +33,25 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(text)}))
 	}
 	if cursor != "" {
-		p, err := parseCursor(cursorHosts, cursor)
+		p, err := store.ParseCursor(store.HostCursor, cursor)
 		if err != nil {
 			return store.HostPage{}, err
 		}
-		f = append(f, afterPosition("seen", p.a, "_id", p.name))
+		f = append(f, afterPosition("seen", p.A, "_id", p.Name))
 	}
 	if err := s.ensureApplied(ctx); err != nil {
 		return store.HostPage{}, err
 	}
 	var page store.HostPage
-	var last cursorPosition
+	var last store.Cursor
 	budget := store.NewPageBudget(limit)
 	err := findUntil(ctx, s.hosts, f, func(d *hostDoc) bool {
 		h := d.host()
 		if !budget.Take(store.ListedHostSize(&h)) {
-			page.Next = formatCursor(cursorHosts, last)
+			page.Next = last.String()
 			return false
 		}
-		last = cursorPosition{a: d.Last, name: d.ID}
+		last = store.Cursor{List: store.HostCursor, A: d.Last, Name: d.ID}
 		page.Hosts = append(page.Hosts, h)
 		return true
 	}, options.Find().SetSort(bson.D{bsonElem("seen", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)+1))

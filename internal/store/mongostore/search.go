@@ -33,7 +33,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	f.view.Meter = store.NewWorkMeter(ctx)
 	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
 	if q.Cursor != "" {
-		p, err := parseCursor(cursorEvents, q.Cursor)
+		p, err := store.ParseCursor(store.EventCursor, q.Cursor)
 		if err != nil {
 			return store.EventPage{}, err
 		}
@@ -48,7 +48,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 	}
 	page := store.EventPage{Events: f.events}
 	if f.full {
-		page.Next = formatCursor(cursorEvents, f.last)
+		page.Next = f.last.String()
 	}
 	return page, nil
 }
@@ -59,10 +59,10 @@ type eventSearch struct {
 	lo, hi int64 // event times, microseconds
 	limit  int
 	budget store.PageBudget
-	after  *cursorPosition // of the last event read
+	after  *store.Cursor // of the last event read
 
 	events []picket.Event // of the page
-	last   cursorPosition // of the last of them
+	last   store.Cursor   // of the last of them
 	full   bool           // another event was found, which does not fit on the page
 	coder  eventCoder
 	view   store.EventView
@@ -73,7 +73,7 @@ type eventSearch struct {
 func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 	filter := f.filter()
 	if f.after != nil {
-		filter = append(filter, afterPosition("seq", f.after.a, "_id", f.after.name))
+		filter = append(filter, afterPosition("seq", f.after.A, "_id", f.after.Name))
 	}
 	limit := searchPageSize
 	if f.query.Where == nil {
@@ -92,7 +92,7 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 				return err
 			}
 			n++
-			f.after = &cursorPosition{a: d.Seq, name: d.ID}
+			f.after = &store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
 			if err := f.addIfSelected(&d); err != nil {
 				return err
 			}
@@ -129,7 +129,7 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 		return nil
 	}
 	f.events = append(f.events, ev)
-	f.last = cursorPosition{a: d.Seq, name: d.ID}
+	f.last = store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 			return false, err
 		}
 		if !budget.Take(store.ListedAlertSize(&a.Alert)) {
-			page.Next = formatCursor(cursorAlerts, block.Micros(last.LastSeen), last.n)
+			page.Next = store.Cursor{List: store.AlertCursor, A: block.Micros(last.LastSeen), B: last.n}.String()
 			return false, nil
 		}
 		last = a
@@ -83,11 +83,11 @@ func alertsQuery(q store.AlertQuery, limit int) (text string, args []any, err er
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	where.addBetween("last_seen", lo, hi)
 	if q.Cursor != "" {
-		at, err := parseCursor(cursorAlerts, q.Cursor, 2)
+		at, err := store.ParseCursor(store.AlertCursor, q.Cursor)
 		if err != nil {
 			return "", nil, err
 		}
-		where.add("(last_seen, n) < (?, ?)", at[0], at[1])
+		where.add("(last_seen, n) < (?, ?)", at.A, at.B)
 	}
 	const all, order = "SELECT " + alertColumns + " FROM alerts WHERE ", " ORDER BY last_seen DESC, n DESC LIMIT ?"
 	if len(q.Status)+len(q.Level) == 0 || q.RuleID+q.AgentID+q.Host+q.Text != "" {

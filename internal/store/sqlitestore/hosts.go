@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/picket-edr/picket/internal/store"
@@ -29,11 +30,12 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 		where.add("instr(folded, ?) > 0", casefold.String(text))
 	}
 	if after != "" {
-		at, key, err := parseHostCursor(after)
+		at, err := store.ParseCursor(store.HostCursor, after)
 		if err != nil {
 			return store.HostPage{}, fmt.Errorf("list hosts: %w", err)
 		}
-		where.add("(last_seen, name, agent_id) < (?, ?, ?)", at, key.Name, key.AgentID)
+		name, agent, _ := strings.Cut(at.Name, store.HostKeySeparator)
+		where.add("(last_seen, name, agent_id) < (?, ?, ?)", at.A, name, agent)
 	}
 	limit = cmp.Or(max(limit, 0), defaultLimit)
 	var page store.HostPage
@@ -45,7 +47,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, after string)
 		}
 		if !budget.Take(store.ListedHostSize(&h)) {
 			last := page.Hosts[len(page.Hosts)-1]
-			page.Next = formatHostCursor(&last)
+			page.Next = store.Cursor{List: store.HostCursor, A: block.Micros(last.LastSeen), Name: last.Name + store.HostKeySeparator + last.AgentID}.String()
 			return false, nil
 		}
 		page.Hosts = append(page.Hosts, h)

@@ -29,11 +29,11 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	lo, hi := store.TimeRangeMicros(q.Since, q.Until)
 	where.addBetween("m.time", lo, hi)
 	if q.Cursor != "" {
-		at, err := parseCursor(cursorMatches, q.Cursor, 1)
+		at, err := store.ParseCursor(store.MatchCursor, q.Cursor)
 		if err != nil {
 			return store.MatchPage{}, fmt.Errorf("list matches: %w", err)
 		}
-		where.add("m.n < ?", at[0])
+		where.add("m.n < ?", at.A)
 	}
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
 	var page store.MatchPage
@@ -53,7 +53,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 				return false, err
 			}
 			if !budget.Take(store.ListedMatchSize(&m)) {
-				page.Next = formatCursor(cursorMatches, last)
+				page.Next = store.Cursor{List: store.MatchCursor, A: last}.String()
 				return false, nil
 			}
 			m.Time = block.FromMicros(at)

@@ -28,11 +28,11 @@ func (s *Store) SearchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	beforeSeq := int64(maxSeq)
 	if q.Cursor != "" {
-		at, err := parseCursor(cursorEvents, q.Cursor, 1)
+		at, err := store.ParseCursor(store.EventCursor, q.Cursor)
 		if err != nil {
 			return store.EventPage{}, err
 		}
-		beforeSeq = at[0]
+		beforeSeq = at.A
 	}
 	since, until := store.TimeRangeMicros(q.Since, q.Until)
 	limit := cmp.Or(max(q.Limit, 0), defaultLimit)
@@ -45,7 +45,7 @@ func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.Eve
 		page.Events = append(page.Events, h.Event)
 	}
 	if f.full {
-		page.Next = formatCursor(cursorEvents, f.hits[len(f.hits)-1].Seq)
+		page.Next = store.Cursor{List: store.EventCursor, A: f.hits[len(f.hits)-1].Seq}.String()
 	}
 	return page, nil
 }

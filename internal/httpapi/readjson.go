@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/picket-edr/picket"
+)
+
+// ReadJSON reads the body, a JSON object of at most 1 MiB, into v, a pointer to a struct.
+// Every member must be one of the struct's fields, spelt alike, and not be null: a
+// misspelt member would otherwise be ignored.
+func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	if err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return err
+		}
+		return fmt.Errorf("read the body: %v: %w", err, picket.ErrInvalid)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return bodyError(err)
+	}
+	if members == nil {
+		return fmt.Errorf("the body is null, not a JSON object: %w", picket.ErrInvalid)
+	}
+	known := memberNames(v)
+	for name, value := range members {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("the body has an unknown member %q: there are %s: %w", name, strings.Join(known, ", "), picket.ErrInvalid)
+		}
+		if string(value) == "null" {
+			return fmt.Errorf("the member %s of the body is null: leave it out: %w", name, picket.ErrInvalid)
+		}
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return bodyError(err)
+	}
+	return nil
+}
+
+// bodyError returns the error of a body that is not the JSON that was expected.
+func bodyError(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return fmt.Errorf("the body is a JSON %s, not an object: %w", wrong.Value, picket.ErrInvalid)
+		}
+		return fmt.Errorf("the member %s of the body is a %s, which it cannot be: %w", wrong.Field, wrong.Value, picket.ErrInvalid)
+	}
+	return fmt.Errorf("read the body as JSON: %v: %w", err, picket.ErrInvalid)
+}
+
+// memberNames returns the names in JSON of the fields of the struct that v points to.
+func memberNames(v any) []string {
+	t := reflect.TypeOf(v).Elem()
+	names := make([]string, t.NumField())
+	for i := range names {
+		names[i], _, _ = strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	}
+	return names
+}
