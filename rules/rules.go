@@ -5,7 +5,8 @@ package rules
 
 import "embed"
 
-// FS holds a directory for each platform with a file for each rule.
+// FS holds a directory for each platform with a file for each rule; that of Linux has
+// a directory for each tactic.
 //
 //go:embed windows linux
 var FS embed.FS
