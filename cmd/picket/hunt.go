@@ -83,7 +83,7 @@ func printUnknownFields(cmd *cobra.Command, s store.FieldLister, fields []string
 const huntPage = 500
 
 // printEvents prints the events that q selects.
-func (o *huntOutput) printEvents(cmd *cobra.Command, s store.EventSearcher, q store.EventQuery) error {
+func (o *huntOutput) printEvents(cmd *cobra.Command, s store.Events, q store.EventQuery) error {
 	out := o.newEventPrinter(cmd.OutOrStdout())
 	var view store.EventView
 	printed := 0
@@ -105,7 +105,7 @@ func (o *huntOutput) printEvents(cmd *cobra.Command, s store.EventSearcher, q st
 
 // eachPage calls f with pages of up to limit events together; 0 is no limit. more says
 // that q selects further events.
-func eachPage(ctx context.Context, s store.EventSearcher, q store.EventQuery, limit int, f func(store.EventPage) error) (more bool, err error) {
+func eachPage(ctx context.Context, s store.Events, q store.EventQuery, limit int, f func(store.EventPage) error) (more bool, err error) {
 	for read := 0; ; {
 		q.Limit = huntPage
 		if limit > 0 {
@@ -126,8 +126,8 @@ func eachPage(ctx context.Context, s store.EventSearcher, q store.EventQuery, li
 }
 
 // printCounts prints how many events that q selects have each combination of values.
-func (o *huntOutput) printCounts(cmd *cobra.Command, s store.EventSearcher, q store.EventQuery, fields []string) error {
-	counts, err := store.CountEvents(cmd.Context(), s, q, fields)
+func (o *huntOutput) printCounts(cmd *cobra.Command, s store.Events, q store.EventQuery, fields []string) error {
+	counts, err := s.CountEvents(cmd.Context(), q, fields)
 	if err != nil {
 		return err
 	}

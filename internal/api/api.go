@@ -25,6 +25,7 @@ type Store interface {
 	AlertCounts(ctx context.Context) (store.AlertCounts, error)
 	Matches(ctx context.Context, q store.MatchQuery) (store.MatchPage, error)
 	SearchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	CountEvents(ctx context.Context, q store.EventQuery, fields []string) (*store.EventCounts, error)
 	EachFieldNames(ctx context.Context, seen func(names []string) (more bool)) (complete bool, err error)
 	Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error)
 	Event(ctx context.Context, ref store.EventSelector) (picket.Event, error)

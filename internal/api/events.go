@@ -118,7 +118,7 @@ type eventCount struct {
 // writeEventCounts answers how many events that q selects have each combination of
 // values in fields.
 func (s *Server) writeEventCounts(w http.ResponseWriter, r *http.Request, q store.EventQuery, fields, notes []string) error {
-	counts, err := store.CountEvents(r.Context(), s.Store, q, fields)
+	counts, err := s.Store.CountEvents(r.Context(), q, fields)
 	if err != nil {
 		return err
 	}

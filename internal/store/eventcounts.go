@@ -24,7 +24,9 @@ type EventCounts struct {
 
 	byKey map[string]*EventCount
 	bytes int
-	key   []byte
+
+	key    []byte       // of Add
+	values []FieldValue // of AddEvent
 }
 
 // An EventCount is how many events have a combination of values.
@@ -38,32 +40,40 @@ func NewEventCounts(fields []string) *EventCounts {
 	return &EventCounts{Fields: fields, byKey: make(map[string]*EventCount)}
 }
 
-// Add counts an event.
-func (c *EventCounts) Add(v *EventView) {
-	c.Events++
-	values := make([]FieldValue, len(c.Fields))
+// AddEvent counts an event.
+func (c *EventCounts) AddEvent(v *EventView) {
+	c.values = c.values[:0]
+	for _, field := range c.Fields {
+		c.values = append(c.values, v.FieldValue(field))
+	}
+	c.Add(c.values, 1)
+}
+
+// Add counts n events with the same values, in the order of Fields.
+func (c *EventCounts) Add(values []FieldValue, n int64) {
+	c.Events += n
 	c.key = c.key[:0]
-	for i, field := range c.Fields {
-		values[i] = v.FieldValue(field)
-		if values[i].Present {
+	for _, v := range values {
+		if v.Present {
 			c.key = append(c.key, 1)
 		}
-		c.key = append(append(c.key, values[i].Text...), 0)
+		c.key = append(append(c.key, v.Text...), 0)
 	}
-	if n := c.byKey[string(c.key)]; n != nil {
-		n.Count++
+	if known := c.byKey[string(c.key)]; known != nil {
+		known.Count += n
 		return
 	}
 	size := 2*len(c.key) + 128
 	if len(c.byKey) == MaxCountedCombinations || c.bytes+size > maxCountedBytes {
-		c.Uncounted++
+		c.Uncounted += n
 		return
 	}
 	c.bytes += size
+	values = slices.Clone(values)
 	for i := range values {
 		values[i].Text = strings.Clone(values[i].Text)
 	}
-	c.byKey[string(c.key)] = &EventCount{values, 1}
+	c.byKey[string(c.key)] = &EventCount{values, n}
 }
 
 // Len returns how many combinations there are.
@@ -84,12 +94,11 @@ func (c *EventCounts) Top(n int) []EventCount {
 	return all
 }
 
-// countPage is how many events CountEvents reads at a time.
+// countPage is how many events CountEachEvent reads at a time.
 const countPage = 2000
 
-// CountEvents counts the events that q selects by the values of fields. Limit and Cursor
-// of q have no effect.
-func CountEvents(ctx context.Context, s EventSearcher, q EventQuery, fields []string) (*EventCounts, error) {
+// CountEachEvent is Events.CountEvents by a search for the events.
+func CountEachEvent(ctx context.Context, s Events, q EventQuery, fields []string) (*EventCounts, error) {
 	counts := NewEventCounts(fields)
 	var view EventView
 	q.Limit, q.Cursor = countPage, ""
@@ -100,15 +109,10 @@ func CountEvents(ctx context.Context, s EventSearcher, q EventQuery, fields []st
 		}
 		for i := range page.Events {
 			view.Reset(&page.Events[i])
-			counts.Add(&view)
+			counts.AddEvent(&view)
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
 			return counts, nil
 		}
 	}
-}
-
-// An EventSearcher searches events; see Events.
-type EventSearcher interface {
-	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
 }

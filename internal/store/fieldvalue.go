@@ -51,32 +51,59 @@ func (v *EventView) FieldValue(field string) FieldValue {
 		return FieldValue{text, true}
 	}
 	var texts []string
-	size := 0
-	add := func(s string) bool {
-		if size < MaxListedValueBytes && !slices.Contains(texts, s) {
-			texts = append(texts, s)
-			size += len(s) + len(", ")
+	for i := range v.Leaves() {
+		if l := &v.leaves[i]; l.Path.Name == field {
+			texts = appendDistinct(texts, ValueText(l.Value))
 		}
-		return false
 	}
-	v.AnyValue(field, add)
-	text := strings.Join(texts, ", ")
+	for i := range v.ev.Fields {
+		if f := &v.ev.Fields[i]; f.Name == field {
+			texts = appendDistinct(texts, ValueText(f.Value))
+		}
+	}
+	if texts == nil {
+		return FieldValue{}
+	}
+	return NewFieldValue(texts)
+}
+
+// maxJoinedValues bounds the values that a FieldValue has the text of.
+const maxJoinedValues = 64
+
+func appendDistinct(texts []string, text string) []string {
+	if len(texts) >= maxJoinedValues || slices.Contains(texts, text) {
+		return texts
+	}
+	return append(texts, text)
+}
+
+// NewFieldValue returns what a field with these values is in lists.
+func NewFieldValue(texts []string) FieldValue {
+	text := texts[0]
+	if len(texts) > 1 {
+		text = strings.Join(texts[:min(len(texts), maxJoinedValues)], ", ")
+	}
 	if len(text) > MaxListedValueBytes {
 		text = strings.ToValidUTF8(text[:MaxListedValueBytes], "")
 	}
-	return FieldValue{text, texts != nil}
+	return FieldValue{text, true}
 }
 
 // Category returns the Sigma category of an event in the native format, and the type of
 // any other.
 func (v *EventView) Category() string {
-	action := ""
 	if picket.NativeCategory(v.ev.Type, "") == "" {
 		return v.ev.Type
 	}
-	for i := range v.Leaves() {
-		if l := &v.leaves[i]; slices.Contains(picket.NativeActionPaths(), l.Path.Name) {
-			action = l.Value.Text
+	action := ""
+	for _, path := range picket.NativeActionPaths() {
+		for i := range v.Leaves() {
+			if l := &v.leaves[i]; l.Path.Name == path {
+				action = l.Value.Text
+			}
+		}
+		if action != "" {
+			break
 		}
 	}
 	return picket.NativeCategory(v.ev.Type, action)

@@ -40,6 +40,9 @@ type Events interface {
 	// cursor of another list is picket.ErrInvalid, and a page is bounded by
 	// MaxPageBytes, here and in all other lists.
 	SearchEvents(ctx context.Context, q EventQuery) (EventPage, error)
+	// CountEvents counts the events that q selects by the values of fields. Limit and
+	// Cursor of q have no effect.
+	CountEvents(ctx context.Context, q EventQuery, fields []string) (*EventCounts, error)
 	// EachFieldNames calls seen with the names of the fields that events have, newest
 	// first and some repeatedly, until it returns false. complete is false if older
 	// events were left out.

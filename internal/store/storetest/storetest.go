@@ -90,6 +90,7 @@ func RunEvents(t *testing.T, open func(t *testing.T) store.Store) {
 		{"SearchEvents/OnlyFields", testOnlyFields},
 		{"SearchEvents/Ends", testSearchEnds},
 		{"EachFieldNames", testFieldNames},
+		{"CountEvents", testCounts},
 		{"PageBytes", testPageBytes},
 		{"Event", testEventByID},
 		{"Identity/Senders", testEventIDsPerSender},

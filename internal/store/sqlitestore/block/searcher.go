@@ -298,7 +298,7 @@ func (s *Searcher) eventView(row int) *store.EventView {
 	}
 	m := s.block.meta // search has read it
 	s.viewed = picket.Event{ID: s.ids.At(row), AgentID: m.agent.value(row), Host: m.host.value(row), Type: m.eventType.value(row),
-		Raw: s.frame.raw(row - s.frameStart), Fields: s.viewed.Fields[:0]}
+		Time: FromMicros(m.time[row]), Received: FromMicros(m.received[row]), Raw: s.frame.raw(row - s.frameStart), Fields: s.viewed.Fields[:0]}
 	s.view.Reset(&s.viewed)
 	if !s.layouts.hasLeavesOnly(row) { // otherwise the view has the fields already
 		s.viewed.Fields = s.layouts.appendFields(s.viewed.Fields, row, s.view.Leaves())
