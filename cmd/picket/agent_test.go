@@ -49,7 +49,12 @@ func (f *agentFixture) startAgent(args ...string) *process {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.t.Cleanup(p.kill)
+	f.t.Cleanup(func() {
+		p.kill()
+		if f.t.Failed() {
+			f.t.Logf("the agent's log: %s", p.stderr.String())
+		}
+	})
 	return p
 }
 
@@ -168,7 +173,9 @@ func TestAgentTokenRejected(t *testing.T) {
 	valid := f.token
 	f.token = "wrong"
 	p := f.startAgent()
-	testenv.Until(t, "the agent logs the cause", func() bool { return strings.Contains(p.stderr.String(), "picket token create") })
+	testenv.Until(t, "the agent logs the cause, and has spooled the events", func() bool {
+		return strings.Contains(p.stderr.String(), "picket token create") && strings.Contains(p.stderr.String(), "source ended")
+	})
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ type doctorFlags struct {
 	token           tokenFlags
 	rules           []string
 	json            bool
+	repair          bool
 }
 
 func newDoctor() *cobra.Command {
@@ -57,7 +58,11 @@ from the server that was started last on the data directory.`,
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
 	fl.BoolVar(&f.json, "json", false, "print JSON, one check per line")
+	fl.BoolVar(&f.repair, "repair", false, "replace the damaged files of the data directory by what can be read of them, instead of the checks; nothing may use the directory")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.repair {
+			return repairDataDir(cmd, dataDir(f.store.data), f.json)
+		}
 		r, err := runChecks(cmd, &f)
 		if err != nil {
 			return err

@@ -94,7 +94,15 @@ type fieldPrinter struct {
 func (p *fieldPrinter) print(ev *picket.Event, view *store.EventView) error {
 	values := make([]store.FieldValue, 0, len(p.fields)+1)
 	for _, field := range p.fields {
-		values = append(values, view.FieldValue(field))
+		v := view.FieldValue(field)
+		switch {
+		case !p.rows.isTable():
+		case field == "time":
+			v.Text = formatTime(ev.Time)
+		case field == "received":
+			v.Text = formatTime(ev.Received)
+		}
+		values = append(values, v)
 	}
 	if p.raw {
 		values = append(values, store.FieldValue{Text: string(ev.Raw), Present: true})
@@ -125,6 +133,8 @@ func (o *huntOutput) newRowPrinter(w io.Writer, names []string) *rowPrinter {
 	}
 	return p
 }
+
+func (p *rowPrinter) isTable() bool { return p.csv == nil && p.json == nil }
 
 // printCount prints a count, whose number is the first column.
 func (p *rowPrinter) printCount(c store.EventCount) error {

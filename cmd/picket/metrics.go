@@ -167,6 +167,8 @@ func (e *metricsCollector) writeStore(m metricsWriter) {
 	t := e.snap.totals
 	m.gauge("picket_events_kept", "Events in the store.", float64(t.Events))
 	m.gauge("picket_store_raw_bytes", "Bytes of the stored events, as received.", float64(t.RawBytes))
+	m.gauge("picket_store_damaged_blocks", "Blocks of events that cannot be read and are left out.", float64(t.DamagedBlocks))
+	m.gauge("picket_store_damaged_events", "Events in damaged blocks.", float64(t.DamagedEvents))
 	m.gauge("picket_store_disk_bytes", "Bytes of the store on disk.", float64(t.DiskBytes))
 	m.counter("picket_matches_total", "Matches stored.", float64(t.Matches))
 	for _, level := range []string{"informational", "low", "medium", "high", "critical"} {

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisqueue"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 	"github.com/picket-edr/picket/internal/redisurl"
+	"github.com/picket-edr/picket/internal/sqlitefile"
 	"github.com/picket-edr/picket/internal/worker"
 )
 
@@ -120,6 +123,7 @@ type queueOptions struct {
 	durability        string // of Redis: reply or fsync
 	bufferBytes       int64  // of the disk buffer that is used while the queue is unreachable; 0: no buffer
 	lazy              bool   // open a remote queue even if it is unreachable
+	checkFile         bool   // look for damage in a local queue
 	idSecret          []byte // for events that other programs publish without an id
 	log               *slog.Logger
 }
@@ -159,10 +163,32 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	return b.open(ctx, name, dir, o)
 }
 
-func openSQLiteQueue(_ context.Context, _ string, dir dataDir, o queueOptions) (*openedQueue, error) {
+// queueCheckTimeout bounds the search for damage in a queue at the start of a server.
+const queueCheckTimeout = 5 * time.Second
+
+// checkQueueFile returns an error if pages of a queue are damaged.
+func checkQueueFile(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, queueCheckTimeout)
+	defer cancel()
+	pages, err := sqlitefile.Check(ctx, path)
+	switch {
+	case isDamage(err):
+		return fmt.Errorf("open queue: %w", err)
+	case pages.Damaged > 0:
+		return fmt.Errorf("open queue %s: %d of %d pages are damaged: %w", path, pages.Damaged, pages.Pages, queue.ErrDamaged)
+	}
+	return nil // opening the file shows other errors
+}
+
+func openSQLiteQueue(ctx context.Context, _ string, dir dataDir, o queueOptions) (*openedQueue, error) {
+	if st, err := os.Stat(dir.queueFile()); o.checkFile && err == nil && st.Size() > 0 {
+		if err := checkQueueFile(ctx, dir.queueFile()); err != nil {
+			return nil, withFileHint(err)
+		}
+	}
 	q, err := sqlitequeue.Open(dir.queueFile(), sqlitequeue.Options{MaxBytes: o.maxBytes, MinFreeDisk: o.minFree, Logger: o.log})
 	if err != nil {
-		return nil, withAccessHint(err)
+		return nil, withFileHint(err)
 	}
 	ready := statsCheck(q)
 	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
@@ -188,7 +214,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	}
 	buffer, err := sqlitequeue.Open(dir.diskBufferFile(), sqlitequeue.Options{MaxBytes: o.bufferBytes, MinFreeDisk: o.minFree, IgnoreLost: true, Logger: o.log})
 	if err != nil {
-		return nil, errors.Join(withAccessHint(err), remote.Close())
+		return nil, errors.Join(withFileHint(err), remote.Close())
 	}
 	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
 	if err != nil {

@@ -44,7 +44,7 @@ If one of the rules does not exist, nothing is changed.`,
 			}
 		}
 		if err := ruleset.SetDisabled(in.dir.disabledRulesFile(), ids, off); err != nil {
-			return withAccessHint(fmt.Errorf("%s rules: %w", verb, err))
+			return withFileHint(fmt.Errorf("%s rules: %w", verb, err))
 		}
 		storeLocation{data: f.data, name: *storeName}.recordChanges(cmd, "rule.switch", fmt.Sprintf("enabled=%t", !off), ids...)
 		for _, id := range ids {

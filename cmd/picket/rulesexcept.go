@@ -75,7 +75,7 @@ its id with picket rules disable, or delete its file.`,
 		file := filepath.Join(dir.exceptionDir(), id+".yml")
 		if !*dryRun {
 			if err := writeException(file, text); err != nil {
-				return withAccessHint(fmt.Errorf("write exception: %w", err))
+				return withFileHint(fmt.Errorf("write exception: %w", err))
 			}
 			location.recordChanges(cmd, "rule.except", fmt.Sprintf("rule=%s hosts=%q fields=%q until=%s reason=%q", r.ID, f.hosts, f.fields, f.until, f.reason), id)
 		}

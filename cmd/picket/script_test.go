@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ import (
 //	value FILE KEY NAME      set $NAME to a value of the JSON object in a file
 //	zstd FROM TO             compress a file
 //	zip DIR TO               archive a directory
+//	damage FILE FROM BYTES   overwrite bytes of a file with zeros; FROM below 0 counts from its end
 //	mongo NAME               start FerretDB and set $NAME to the URI of a new database
 //	redis NAME               start Redis and set $NAME to its URL
 //
@@ -57,7 +59,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": st.serve, "stopserver": st.stop, "token": scriptToken, "http": scriptHTTP, "poll": scriptPoll,
 			"keys": scriptKeys, "value": scriptValue, "zstd": scriptZstd,
-			"zip": scriptZip,
+			"zip": scriptZip, "damage": scriptDamage,
 			"mongo": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Setenv(args[0], mongotest.Start(t).Database(t))
 			},
@@ -197,6 +199,23 @@ func scriptZstd(ts *testscript.TestScript, _ bool, args []string) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), enc.EncodeAll([]byte(ts.ReadFile(args[0])), nil), 0o600))
+}
+
+func scriptDamage(ts *testscript.TestScript, _ bool, args []string) {
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	from, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	if from < 0 {
+		size, err := f.Seek(0, io.SeekEnd)
+		ts.Check(err)
+		from += size
+	}
+	_, err = f.WriteAt(make([]byte, n), from)
+	ts.Check(err)
 }
 
 func scriptZip(ts *testscript.TestScript, _ bool, args []string) {

@@ -66,7 +66,7 @@ func (s *server) openParts() (err error) {
 		return err
 	}
 	if s.queue, err = openQueue(s.cmd.Context(), f.queue, dir, queueOptions{
-		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, idSecret: idSecret, log: s.log,
+		maxBytes: f.queueBytes, minFree: f.minFree, durability: f.redisDurability, bufferBytes: f.spillBytes, idSecret: idSecret, checkFile: true, log: s.log,
 	}); err != nil {
 		return err
 	}
@@ -312,10 +312,13 @@ func (s *server) close() error {
 	return errors.Join(errs...)
 }
 
-// withAccessHint adds a hint to a permission error.
-func withAccessHint(err error) error {
-	if errors.Is(err, fs.ErrPermission) {
+// withFileHint adds a hint to an error of opening a file of the data directory.
+func withFileHint(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
 		return withHint(err, dataHint)
+	case isDamage(err):
+		return withHint(err, repairHint)
 	}
 	return err
 }

@@ -32,7 +32,7 @@ var storeBackends = []storeBackend{
 		open: func(_ context.Context, l storeLocation, log *slog.Logger, brief bool) (store.Store, error) {
 			s, err := sqlitestore.Open(dataDir(l.data).eventsFile(), sqlitestore.Options{Logger: log, NoBackground: brief, MaxNewAlerts: l.alertQuota()})
 			if err != nil { // a nil *Store would be a non-nil store.Store
-				return nil, withAccessHint(err)
+				return nil, withFileHint(err)
 			}
 			return s, nil
 		},

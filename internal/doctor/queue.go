@@ -20,9 +20,12 @@ func CheckSQLiteQueue(ctx context.Context, r *Report, path string) {
 		r.addFailure("queue", "picket serve makes it at its first start", "%s is not there", path)
 		return
 	}
+	if !checkPages(ctx, r, "queue", path) {
+		return
+	}
 	q, err := sqlitequeue.Open(path, sqlitequeue.Options{})
 	if err != nil {
-		r.addFailure("queue", "stop the server and copy the file away before anything else", "%v", err)
+		r.addFailure("queue", fileHint(err), "%v", err)
 		return
 	}
 	defer q.Close()

@@ -17,16 +17,22 @@ func CheckSQLiteStore(ctx context.Context, r *Report, path string) {
 		r.addFailure("store", "picket serve makes it at its first start", "%s is not there", path)
 		return
 	}
+	if !checkPages(ctx, r, "store", path) {
+		return
+	}
 	s, err := sqlitestore.Open(path, sqlitestore.Options{NoBackground: true})
 	if err != nil {
-		r.addFailure("store", "stop the server and copy the file away before anything else", "%v", err)
+		r.addFailure("store", fileHint(err), "%v", err)
 		return
 	}
 	defer s.Close()
 	t, err := s.Totals(ctx)
 	if err != nil {
-		r.addFailure("store", "", "%v", err)
+		r.addFailure("store", fileHint(err), "%v", err)
 		return
+	}
+	if t.DamagedBlocks > 0 {
+		r.addFailure("store", repairHint, "%d damaged blocks of events are left out, with %d events", t.DamagedBlocks, t.DamagedEvents)
 	}
 	r.addOK("store", "%d events, %d MiB", t.Events, t.DiskBytes>>20)
 }

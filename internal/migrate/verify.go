@@ -188,6 +188,7 @@ func (m *Migration) compareHostsAndAccounts(got *VerifiedCounts) (err error) {
 		return err
 	}
 	a.DiskBytes, b.DiskBytes = 0, 0
+	a.DamagedBlocks, a.DamagedEvents = 0, 0
 	a.Events -= got.Repeated
 	if a != b {
 		return fmt.Errorf("counters are %+v and %+v: %w", a, b, errStoresDiffer)

@@ -54,3 +54,8 @@ func WrapDamage(err error) error {
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
+
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}

@@ -70,7 +70,11 @@ func (r *RowReader) open(path string, scope LogScope) error {
 		p.usable = p.pageSize // of an earlier picket
 	}
 	r.kinds = make([]byte, p.pageCount+1)
-	p.pointerMap(func(page int64, kind byte, _ int64) { r.kinds[page] = kind })
+	p.pointerMap(func(page int64, kind byte, _ int64) {
+		if page <= p.pageCount {
+			r.kinds[page] = kind
+		}
+	})
 	return nil
 }
 

@@ -142,7 +142,7 @@ func (r *pageReader) pointerMap(f func(page int64, kind byte, parent int64)) {
 		if err != nil {
 			continue
 		}
-		for i := range min(entries, r.pageCount-number) {
+		for i := range entries { // also of pages that were cut off
 			entry := b[5*i:]
 			f(number+1+i, entry[0], int64(binary.BigEndian.Uint32(entry[1:])))
 		}

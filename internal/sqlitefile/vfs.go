@@ -105,7 +105,6 @@ func methodTableFor(tls *libc.TLS, base uintptr) *methodTable {
 // A checkedFile is an open database file. SQLite uses it from one thread at a time.
 type checkedFile struct {
 	base     *methodTable
-	path     string
 	pageSize int64 // 0 if the pages have no trailers
 }
 
@@ -135,7 +134,7 @@ func vfsOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintp
 		opened.FpMethods = 0
 		return sqlite3.SQLITE_NOMEM
 	}
-	f := &checkedFile{base: base, path: libc.GoString(name)}
+	f := &checkedFile{base: base}
 	f.findPageSize(tls, file)
 	openFiles.Store(f, struct{}{})
 	*checkedFileOf(file) = f
@@ -209,16 +208,10 @@ func (f *checkedFile) verify(tls *libc.TLS, file uintptr, page []byte, offset in
 	case rc != sqlite3.SQLITE_OK:
 		return rc
 	default:
-		state := verifyPage(number, page)
-		if state == pageIntact {
-			return rc
-		}
-		if state == pageCorrected {
-			reported.add(f.path, number, true)
+		if verifyPage(number, page) != pageDamaged {
 			return rc
 		}
 	}
-	reported.add(f.path, number, false)
 	return sqlite3.SQLITE_CORRUPT
 }
 

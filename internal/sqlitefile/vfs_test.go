@@ -98,9 +98,9 @@ func TestChangedBitIsCorrected(t *testing.T) {
 				t.Fatalf("bit %d: other rows", bit)
 			}
 			db.Close()
-		}
-		if d := sqlitefile.Damage(path); len(d.Corrected) == 0 || len(d.Damaged) > 0 {
-			t.Errorf("damage met: %v", d)
+			if r, err := sqlitefile.Check(t.Context(), path); err != nil || r.Corrected != 1 || r.Damaged > 0 {
+				t.Errorf("bit %d: check: %+v, %v", bit, r, err)
+			}
 		}
 	}
 }

@@ -109,6 +109,10 @@ type Totals struct {
 	Events      int64 `json:"Events"`    // stored now
 	RawBytes    int64 `json:"RawBytes"`  // of the events stored now, as received
 	DiskBytes   int64 `json:"DiskBytes"` // what the whole store takes on disk
+	// DamagedBlocks are blocks of events that cannot be read and are left out, and
+	// DamagedEvents the events in them. Events does not count those.
+	DamagedBlocks int64 `json:"DamagedBlocks,omitempty"`
+	DamagedEvents int64 `json:"DamagedEvents,omitempty"`
 }
 
 // MinuteCounts counts what was received in one minute.

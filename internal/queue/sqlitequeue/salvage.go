@@ -55,6 +55,11 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 	}
 	s := salvager{to: to, intact: intact, batches: make(map[int64]string)}
 	err = s.copyRows(from)
+	last, _, _ := readCommitMarker(path)
+	s.report.LostEvents = s.lostEvents(&last)
+	if err == nil {
+		err = s.restoreCounters()
+	}
 	if err == nil { // FinishSalvage moves no log
 		_, err = to.checkpointDB.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	}
@@ -62,8 +67,6 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 		return report, err
 	}
 	report = s.report
-	last, _, _ := readCommitMarker(path)
-	report.LostEvents = s.lostEvents(&last)
 	if report.KeptAs, err = keepDamaged(path); err != nil {
 		return report, err
 	}
@@ -261,6 +264,21 @@ func (s *salvager) lostEvents(last *counters) int64 {
 		missing = last.Accepted - s.old.Accepted
 	}
 	return max(0, s.old.Events-s.report.Events) + max(0, missing)
+}
+
+// restoreCounters makes what the new queue has counted since ever what the damaged one had,
+// without the lost events, if that can be read.
+func (s *salvager) restoreCounters() error {
+	if s.old == nil || s.report.LostEvents < 0 {
+		return nil
+	}
+	return s.to.transact(context.Background(), 0, func(t *tx) error {
+		old := s.old
+		t.st.Accepted = max(t.st.Accepted, old.Accepted-max(0, old.Events-s.report.Events))
+		t.st.Rejected, t.st.Failed = max(t.st.Rejected, old.Rejected), max(t.st.Failed, old.Failed)
+		t.st.Purged, t.st.Dropped = old.Purged, old.Dropped
+		return nil
+	})
 }
 
 // asCounters returns the row of table state.

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,7 +160,13 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 	} else {
 		merged = b.EncodeMerged(in)
 	}
-	return true, s.replaceBlocks(ctx, group, &merged)
+	err = s.replaceBlocks(ctx, group, &merged)
+	if isDamage(err) {
+		s.log.Error("damage beside fresh blocks of events keeps them from being indexed", "block", group[0].seq, "error", err)
+		s.damaged.setUnmergeable(group)
+		err = nil
+	}
+	return true, err
 }
 
 // nextMerge chooses and reads blocks to merge, and says whether to index them. It
@@ -175,6 +182,7 @@ func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in 
 	if err != nil {
 		return nil, nil, false, err
 	}
+	fresh = s.damaged.mergeable(fresh)
 	var bytes, events int64
 	for _, b := range fresh {
 		bytes += b.RawBytes
@@ -183,7 +191,9 @@ func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in 
 	s.compactor.setBacklog(bytes, events, int64(len(fresh)))
 	group, index = s.planMerge(fresh, all)
 	if len(group) > 0 {
-		in, err = snap.readBlocks(group)
+		if in, err = snap.readBlocks(group); isDamage(err) {
+			err = cmp.Or(s.setAsideUnreadable(snap, group), errBlocksChanged)
+		}
 	}
 	return group, in, index, err
 }

@@ -41,7 +41,7 @@ func (s *Store) compareStored(ctx context.Context, p *saveOp) error {
 		b := &p.batches[i]
 		for _, u := range b.uncompared {
 			c, ok := stored[u.seq]
-			if !ok { // deleted since
+			if !ok { // deleted or set aside since
 				continue
 			}
 			if known := s.dedup.window.find(u.id); known != nil {
@@ -78,7 +78,9 @@ func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]conte
 		}
 		b := snap.openBlock(rows[0])
 		n := max(1, countBefore(seqs, b.FirstSeq+b.Span))
-		if err := s.hashContents(b, searcher, seqs[:n], out); err != nil {
+		if err := s.hashContents(b, searcher, seqs[:n], out); isDamage(err) {
+			s.setAside(rows[0], err, false)
+		} else if err != nil {
 			return nil, err
 		}
 		seqs = seqs[n:]

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,10 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 	if err := errors.Join(err, s.deleteOldBatchIDs(ctx, r.Now)); err != nil || deleted == 0 {
 		return deleted, err
 	}
-	return deleted, s.shrinkFile(ctx)
+	if err := s.shrinkFile(ctx); !isDamage(err) { // the damage is reported where it matters
+		return deleted, err
+	}
+	return deleted, nil
 }
 
 // pruneReceivedBefore deletes the events received before a time.
@@ -89,7 +93,7 @@ func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
 			return deleted, nil
 		}
 		n, err := s.deleteBlocks(ctx, `seq IN (SELECT seq FROM
-			(SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM (SELECT seq, size FROM blocks ORDER BY seq LIMIT ?))
+			(SELECT seq, sum(size) OVER (ORDER BY seq) - size AS before FROM (SELECT seq, size FROM blocks WHERE seq NOT IN (SELECT seq FROM damaged_blocks) ORDER BY seq LIMIT ?))
 			WHERE before < ?) ORDER BY seq`, maxBlocksPerPruneStep, size-limit)
 		deleted += n
 		if err != nil || n == 0 {
@@ -106,19 +110,25 @@ func (s *Store) deleteBlocks(ctx context.Context, where string, args ...any) (in
 		if err != nil || len(blocks) == 0 {
 			return 0, err
 		}
-		deleted := int64(0)
-		for _, b := range blocks {
-			deleted += int64(b.EventCount)
-		}
 		err = s.replaceBlocks(ctx, blocks, nil)
 		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
-		if err != nil {
-			deleted = 0
+		if isDamage(err) {
+			return s.deletePast(ctx, blocks)
 		}
-		return deleted, err
+		if err != nil {
+			return 0, err
+		}
+		return countEvents(blocks), nil
 	}
+}
+
+func countEvents(blocks []*blockRow) (n int64) {
+	for _, b := range blocks {
+		n += int64(b.EventCount)
+	}
+	return n
 }
 
 func (s *Store) listBlocks(ctx context.Context, where string, args ...any) ([]*blockRow, error) {
@@ -144,6 +154,9 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	}
 	old := blocks[0]
 	in, err := snap.readBlocks(blocks)
+	if isDamage(err) {
+		return 0, cmp.Or(s.setAsideUnreadable(snap, blocks), errBlocksChanged)
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -9,7 +9,7 @@ import (
 // schemas are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema, hostKeySchema}
+var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema, hostKeySchema, damagedBlocksSchema}
 
 const schemaVersion = len(schemas)
 
@@ -149,6 +149,14 @@ INSERT INTO hosts SELECT h.name, a.agent_id, h.os, h.first_seen, h.first_seen, 0
 	FROM alerts a JOIN hosts_by_name h ON h.name = a.host AND h.agent_id <> a.agent_id WHERE a.closed = 0 GROUP BY h.name, a.agent_id;
 DROP TABLE hosts_by_name;
 ALTER TABLE tokens ADD COLUMN host TEXT NOT NULL DEFAULT '';
+`
+
+// damagedBlocksSchema makes a table of the blocks that are set aside (setaside.go).
+const damagedBlocksSchema = `
+CREATE TABLE damaged_blocks (
+	seq INTEGER PRIMARY KEY, events INTEGER NOT NULL, at INTEGER NOT NULL, cause TEXT NOT NULL,
+	deleted INTEGER NOT NULL -- past its retention
+);
 `
 
 // migrate upgrades the schema of a file, and refuses a file that a newer picket

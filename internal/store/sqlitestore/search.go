@@ -174,8 +174,12 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 				if i >= len(blocks) || ahead.stopped() {
 					return
 				}
-				if results[i].err = f.ctx.Err(); results[i].err == nil {
+				if results[i].err = f.ctx.Err(); results[i].err == nil && !f.store.damaged.has(blocks[i]) {
 					f.searchBlock(searcher, snap.openBlock(blocks[i]), q, i, &results[i], ahead)
+				}
+				if isDamage(results[i].err) {
+					f.store.setAside(blocks[i], results[i].err, false)
+					results[i].hits, results[i].more, results[i].err = nil, false, nil
 				}
 				close(results[i].done)
 			}

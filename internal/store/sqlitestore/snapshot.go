@@ -19,6 +19,7 @@ func partKey(seq int64, part int) int64 { return seq<<partNumberBits | int64(par
 // A snapshot is the store at one moment, on a connection of its own. It is for
 // one goroutine.
 type snapshot struct {
+	store      *Store
 	conn       *sql.Conn
 	selectPart *sql.Stmt
 	layout     int64 // changes when blocks are merged or deleted
@@ -32,7 +33,7 @@ func (s *Store) snapshot(ctx context.Context) (*snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read store: %w", err)
 	}
-	n := &snapshot{conn: conn}
+	n := &snapshot{store: s, conn: conn}
 	if err := n.begin(); err != nil {
 		n.close()
 		return nil, fmt.Errorf("read store: %w", err)
@@ -69,7 +70,10 @@ type blockRow struct {
 	directory []byte
 }
 
-const blockColumns = "seq, n, span, raw, size, min_time, max_time, min_recv, max_recv, indexed, dir"
+const (
+	blockColumns                 = "seq, n, span, raw, size, min_time, max_time, min_recv, max_recv, indexed, dir"
+	blockColumnsWithoutDirectory = "seq, n, span, raw, size, min_time, max_time, min_recv, max_recv, indexed, x''"
+)
 
 func scanBlock(rows *sql.Rows) (*blockRow, error) {
 	b := &blockRow{}
@@ -80,7 +84,19 @@ func scanBlock(rows *sql.Rows) (*blockRow, error) {
 // listBlocks returns the blocks for which a condition holds; where is what
 // follows WHERE.
 func (n *snapshot) listBlocks(ctx context.Context, where string, args ...any) ([]*blockRow, error) {
-	rows, err := n.conn.QueryContext(ctx, "SELECT "+blockColumns+" FROM blocks WHERE "+where, args...)
+	blocks, err := n.queryBlocks(ctx, blockColumns, where, args...)
+	if !isDamage(err) {
+		return blocks, err
+	}
+	if err := n.setAsideUnreadableRows(ctx); err != nil {
+		return nil, err
+	}
+	return n.queryBlocks(ctx, blockColumns, where, args...)
+}
+
+func (n *snapshot) queryBlocks(ctx context.Context, columns, where string, args ...any) ([]*blockRow, error) {
+	rows, err := n.conn.QueryContext(ctx, "SELECT "+columns+" FROM blocks WHERE seq NOT IN (SELECT seq FROM damaged_blocks) AND seq NOT IN ("+
+		n.store.damaged.unreadableList()+") AND "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks: %w", err)
 	}
@@ -93,13 +109,17 @@ func (n *snapshot) listBlocks(ctx context.Context, where string, args ...any) ([
 		}
 		out = append(out, b)
 	}
-	return out, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list blocks: %w", err)
+	}
+	return out, nil
 }
 
 // blockRowsPerPage is how many rows of blocks are read at a time.
 const blockRowsPerPage = 128
 
-// eachBlock calls f with each block, newest first, until f returns false.
+// eachBlock calls f with each block, newest first, until f returns false. A block of which
+// f returns that it is damaged is set aside.
 func (n *snapshot) eachBlock(ctx context.Context, f func(*block.Block) (bool, error)) error {
 	for end := int64(maxSeq); ; {
 		page, err := n.listBlocks(ctx, "seq < ? ORDER BY seq DESC LIMIT ?", end, blockRowsPerPage)
@@ -107,10 +127,18 @@ func (n *snapshot) eachBlock(ctx context.Context, f func(*block.Block) (bool, er
 			return err
 		}
 		for _, b := range page {
-			if more, err := f(n.openBlock(b)); err != nil || !more {
+			end = b.seq
+			if n.store.damaged.has(b) {
+				continue
+			}
+			more, err := f(n.openBlock(b))
+			if isDamage(err) {
+				n.store.setAside(b, err, false)
+				continue
+			}
+			if err != nil || !more {
 				return err
 			}
-			end = b.seq
 		}
 		if len(page) < blockRowsPerPage {
 			return nil

@@ -46,8 +46,10 @@ const (
 	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
 
 	batchIDRetention = 7 * 24 * time.Hour
-	lookupPoolConns  = 4                // in lookupDB
-	busyTimeout      = 30 * time.Second // how long to wait for another process that writes
+	lookupPoolConns  = 4 // in lookupDB
+	// startCheckTimeout bounds the search for damage in the tables at the start.
+	startCheckTimeout = 2 * time.Second
+	busyTimeout       = 30 * time.Second // how long to wait for another process that writes
 )
 
 // A Store is a store.Store in one SQLite file.
@@ -62,6 +64,7 @@ type Store struct {
 	writer   *writer
 
 	dedup     *eventDeduper
+	damaged   damagedBlocks
 	builders  pool[*block.Encoder]
 	searchers pool[*block.Searcher]
 	// extraSearchers has a unit for each core that a search may use besides its
@@ -82,7 +85,7 @@ var _ store.Store = (*Store)(nil)
 func Open(path string, opt Options) (*Store, error) {
 	s, err := open(path, opt)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, sqlitefile.WrapDamage(err))
 	}
 	return s, nil
 }
@@ -130,10 +133,19 @@ func open(path string, opt Options) (*Store, error) {
 	}
 	s.lookupDB.SetMaxOpenConns(lookupPoolConns)
 	s.lookupDB.SetMaxIdleConns(lookupPoolConns)
-	if s.writer, err = newWriter(s, conn); err == nil {
+	if !opt.NoBackground {
+		check, cancel := context.WithTimeout(ctx, startCheckTimeout)
+		err = checkTables(check, s.lookupDB)
+		cancel()
+	}
+	if err == nil {
+		s.writer, err = newWriter(s, conn)
+	}
+	if err == nil {
 		s.dedup, err = s.loadEventDeduper(ctx)
 	}
 	if err != nil {
+		s.cancel()
 		return nil, errors.Join(err, s.lookupDB.Close(), s.readDB.Close(), s.writeDB.Close())
 	}
 	s.goroutines.Go(s.writer.run)

@@ -270,7 +270,7 @@ func TestOlderSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; ALTER TABLE matches DROP COLUMN event_namespace; ALTER TABLE counters DROP COLUMN conflicting; DROP TABLE secrets; DROP INDEX alerts_closed; DROP TABLE hosts; CREATE TABLE hosts (name TEXT PRIMARY KEY, agent_id TEXT NOT NULL, os TEXT NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, events INTEGER NOT NULL, alerts INTEGER NOT NULL, folded TEXT NOT NULL) WITHOUT ROWID; CREATE INDEX hosts_seen ON hosts (last_seen, name); ALTER TABLE tokens DROP COLUMN host; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec("DROP TABLE observations; DROP TABLE follower; DROP TABLE published_rules; DROP TABLE workers; DROP INDEX alerts_status; CREATE INDEX alerts_status ON alerts (status, last_seen); ALTER TABLE audit DROP COLUMN hash; ALTER TABLE audit DROP COLUMN previous; ALTER TABLE matches DROP COLUMN event_namespace; ALTER TABLE counters DROP COLUMN conflicting; DROP TABLE secrets; DROP INDEX alerts_closed; DROP TABLE hosts; CREATE TABLE hosts (name TEXT PRIMARY KEY, agent_id TEXT NOT NULL, os TEXT NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL, events INTEGER NOT NULL, alerts INTEGER NOT NULL, folded TEXT NOT NULL) WITHOUT ROWID; CREATE INDEX hosts_seen ON hosts (last_seen, name); ALTER TABLE tokens DROP COLUMN host; DROP TABLE damaged_blocks; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()

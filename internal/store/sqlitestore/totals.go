@@ -13,9 +13,10 @@ import (
 // Totals implements store.Events.
 func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
 	var t store.Totals
-	err := s.lookupDB.QueryRowContext(ctx, `SELECT stored, duplicate, conflicting, matches, events, raw, page_count * page_size
-		FROM counters, pragma_page_count, pragma_page_size`).
-		Scan(&t.Stored, &t.Duplicate, &t.Conflicting, &t.Matches, &t.Events, &t.RawBytes, &t.DiskBytes)
+	err := s.lookupDB.QueryRowContext(ctx, `SELECT stored, duplicate, conflicting, matches, counters.events, raw, page_count * page_size,
+		count(seq), ifnull(sum(damaged_blocks.events), 0)
+		FROM counters, pragma_page_count, pragma_page_size LEFT JOIN damaged_blocks ON deleted = 0 GROUP BY id`).
+		Scan(&t.Stored, &t.Duplicate, &t.Conflicting, &t.Matches, &t.Events, &t.RawBytes, &t.DiskBytes, &t.DamagedBlocks, &t.DamagedEvents)
 	if err != nil {
 		return store.Totals{}, fmt.Errorf("read totals: %w", err)
 	}

@@ -157,14 +157,15 @@ func (w *writer) commitGroup(group []*writeOp) {
 }
 
 // markUnavailable makes errors that are transient picket.ErrUnavailable: another
-// process holds the lock for too long, the disk is full or failing.
+// process holds the lock for too long, the disk is full or failing, the file is damaged
+// until it is repaired.
 func markUnavailable(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err
 	}
 	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL:
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("%w: %w", picket.ErrUnavailable, err)
 	}
 	return err
@@ -237,7 +238,9 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 	}
 	for _, b := range blocks {
 		ids, err := w.store.dedup.storedIDs(block.Open(b.Header, b.seq, b.directory, writerPartReader{w, b.seq}))
-		if err != nil {
+		if isDamage(err) {
+			w.store.setAside(b, err, false)
+		} else if err != nil {
 			return fmt.Errorf("read ids: %w", err)
 		}
 		w.store.dedup.addStoredByOthers(ids)
@@ -247,7 +250,7 @@ func (w *writer) observeOtherProcesses(nextSeq int64) error {
 
 // listBlocksSince returns the blocks that have events from a sequence number on.
 func (w *writer) listBlocksSince(seq int64) ([]*blockRow, error) {
-	rows, err := w.query("SELECT "+blockColumns+" FROM blocks WHERE seq + span > ?", seq)
+	rows, err := w.query("SELECT "+blockColumns+" FROM blocks WHERE seq + span > ? AND seq NOT IN (SELECT seq FROM damaged_blocks)", seq)
 	if err != nil {
 		return nil, err
 	}

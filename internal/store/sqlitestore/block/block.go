@@ -223,9 +223,16 @@ func (b *Block) EventWithoutContent(row int, id string) (picket.Event, error) {
 }
 
 func (b *Block) readFieldLayouts() (*fieldLayouts, error) {
+	d, err := b.directory()
+	if err != nil {
+		return nil, err
+	}
 	data, err := b.parts.ReadPart(nil, partFieldLayouts)
 	if err != nil {
 		return nil, err
+	}
+	if data == nil && d.flags&flagFieldLayouts != 0 {
+		return nil, fmt.Errorf("no field layouts: %w", ErrCorrupt)
 	}
 	return decodeFieldLayouts(data, b.EventCount)
 }

@@ -32,6 +32,9 @@ const (
 	flagNonCanonical
 	// flagSenders: the metadata has the senders and indexes of the events.
 	flagSenders
+	// flagFieldLayouts: the block has field layouts. Blocks of earlier versions may have
+	// them without it.
+	flagFieldLayouts
 )
 
 type frameCounts struct {

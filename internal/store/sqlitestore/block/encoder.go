@@ -94,6 +94,7 @@ func (b *Encoder) encodeFresh(evs []picket.Event, offsets []int64, fields func(i
 	d.flags |= flags
 	out.Parts = append(out.Parts, Part{partMetadata, packed}, Part{partIDs, encodeIDs(ids)})
 	if part := layouts.encode(); part != nil {
+		d.flags |= flagFieldLayouts
 		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
 	}
 	row := 0

@@ -52,6 +52,7 @@ func (b *Encoder) EncodeIndexed(in *MergeInput) Encoded {
 		Part{partIDFilter, encodeIDFilter(ids)},
 		Part{partTextFilters, filters})
 	if part := layouts.encode(); part != nil {
+		d.flags |= flagFieldLayouts
 		out.Parts = append(out.Parts, Part{partFieldLayouts, part})
 	}
 	out.Parts = append(out.Parts, b.packColumns(&d, in.events, int(out.RawBytes))...)

@@ -25,7 +25,7 @@ func ReadAll(blocks []*Block) (*MergeInput, error) {
 	in := &MergeInput{firstSeq: blocks[0].FirstSeq}
 	gaps := false
 	for _, b := range blocks {
-		if err := in.read(b); err != nil {
+		if _, err := in.read(b, false); err != nil {
 			return nil, b.wrapError(err)
 		}
 		gaps = gaps || b.Span != int64(b.EventCount)
@@ -36,33 +36,40 @@ func ReadAll(blocks []*Block) (*MergeInput, error) {
 	return in, nil
 }
 
-func (in *MergeInput) read(b *Block) error {
+// read adds the events of a block. It leaves out frames that are damaged if skipDamaged is
+// set, and returns how many events they have.
+func (in *MergeInput) read(b *Block, skipDamaged bool) (skipped int, err error) {
 	d, err := b.directory()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	m, err := b.metadata()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	ids, err := b.IDs()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	layouts, err := b.readFieldLayouts()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	in.nonCanonical = in.nonCanonical || d.flags&flagNonCanonical != 0
 	row := 0
 	for i, info := range d.frames {
 		packed, err := b.parts.ReadPart(nil, partFirstFrame+i)
 		if err != nil {
-			return err
+			return skipped, err
 		}
 		var f decodedFrame
 		if err := f.decode(packed, info.rows); err != nil {
-			return err
+			if !skipDamaged {
+				return skipped, err
+			}
+			row += info.rows
+			skipped += info.rows
+			continue
 		}
 		for k := range info.rows {
 			in.events = append(in.events, m.event(row, ids.At(row), f.raw(k)))
@@ -73,16 +80,21 @@ func (in *MergeInput) read(b *Block) error {
 		}
 		in.frames = append(in.frames, mergeFrame{info, packed})
 	}
-	return nil
+	return skipped, nil
 }
 
 // KeepSince drops the events that were received before a time, in microseconds. It
 // returns how many are left and the sequence number of the first. What is left must be
 // merged, not indexed.
 func (in *MergeInput) KeepSince(since int64) (n int, first int64) {
+	return in.keep(func(i int) bool { return Micros(in.events[i].Received) >= since })
+}
+
+// keep drops the events for which f returns false, as KeepSince does.
+func (in *MergeInput) keep(f func(i int) bool) (n int, first int64) {
 	var offsets []int64
 	for i := range in.events {
-		if Micros(in.events[i].Received) < since {
+		if !f(i) {
 			continue
 		}
 		seq := in.seq(i)

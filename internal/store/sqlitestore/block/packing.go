@@ -40,7 +40,11 @@ func decompressPacked(scratch, b []byte) ([]byte, error) {
 	case packedPlain:
 		return b[1:], nil
 	case packedZstd:
-		return zst.Decompress(scratch[:0], b[1:])
+		plain, err := zst.Decompress(scratch[:0], b[1:])
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		return plain, nil
 	}
 	return nil, fmt.Errorf("unknown packing %d: %w", b[0], ErrCorrupt)
 }

@@ -1,0 +1,38 @@
+package doctor
+
+import (
+	"context"
+
+	"github.com/picket-edr/picket/internal/sqlitefile"
+)
+
+// repairHint is what to do about a damaged file.
+const repairHint = "stop the server and its workers; picket doctor --repair saves what can be read"
+
+// fileHint returns what to do about an error of opening or reading a file.
+func fileHint(err error) string {
+	if sqlitefile.IsDamage(err) {
+		return repairHint
+	}
+	return "stop the server and copy the file away before anything else"
+}
+
+// checkPages checks the checksums of a file that this process has not open. It reports
+// false if the file cannot be opened.
+func checkPages(ctx context.Context, r *Report, check, path string) bool {
+	pages, err := sqlitefile.Check(ctx, path)
+	switch {
+	case err != nil:
+		r.addFailure(check, fileHint(err), "%v", err)
+		return false
+	case pages.Damaged > 0:
+		r.addFailure(check, repairHint, "%s: %d of %d pages are damaged", path, pages.Damaged, pages.Pages)
+	case pages.Corrected > 0:
+		r.addFailure(check, "check the disk and the memory of the machine; with the server and its workers stopped, picket doctor --repair writes the pages anew",
+			"%s: %d of %d pages have a changed bit, which is corrected whenever they are read", path, pages.Corrected, pages.Pages)
+	case !pages.Checksums && pages.Pages > 0:
+		r.addWarning(check, "with the server and its workers stopped, picket doctor --repair adds them",
+			"%s is of an earlier picket: its pages have no checksums, so damage may go unnoticed", path)
+	}
+	return true
+}
