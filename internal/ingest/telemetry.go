@@ -51,6 +51,9 @@ type rejectionAnswer struct {
 	Rejected []rejectedReason `json:"rejected"`
 }
 
+// maxListedRejections bounds Rejected; Errors has all.
+const maxListedRejections = 1000
+
 // A rejectedReason is why one event was rejected, in one line.
 type rejectedReason struct {
 	Index   int    `json:"index"`
@@ -173,9 +176,11 @@ func (b *batchBuilder) rejectionAnswer(single bool) (status int, body []byte, er
 	answer := rejectionAnswer{Status: "error", Message: "Validation failed"}
 	status = http.StatusRequestEntityTooLarge
 	errs := make([]FieldErrors, b.seen)
-	for _, rej := range b.rejected {
+	for i, rej := range b.rejected {
 		errs[rej.index] = rej.errs
-		answer.Rejected = append(answer.Rejected, rejectedReason{rej.index, rej.id, rej.errs.String()})
+		if i < maxListedRejections {
+			answer.Rejected = append(answer.Rejected, rejectedReason{rej.index, rej.id, rej.errs.String()})
+		}
 		if !rej.oversize {
 			status = http.StatusBadRequest
 		}

@@ -1,13 +1,14 @@
 package ingest
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/picket-edr/picket/internal/flatjson"
-	"github.com/picket-edr/picket/internal/httpapi"
 	"github.com/picket-edr/picket/internal/normalize"
 )
 
@@ -40,22 +41,30 @@ const NonFieldErrors = "non_field_errors"
 
 // MarshalJSON writes {"field":["reason"]}.
 func (e FieldErrors) MarshalJSON() ([]byte, error) {
-	b := []byte{'{'}
-	for i, f := range e {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		key, err := httpapi.MarshalJSON(f.Field)
-		if err != nil {
-			return nil, err
-		}
-		reason, err := httpapi.MarshalJSON([]string{f.Reason})
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(append(b, key...), ':'), reason...)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	add := func(s string) error {
+		err := enc.Encode(s)
+		b.Truncate(b.Len() - 1) // the newline
+		return err
 	}
-	return append(b, '}'), nil
+	for i, f := range e {
+		b.WriteByte("{,"[min(i, 1)])
+		if err := add(f.Field); err != nil {
+			return nil, err
+		}
+		b.WriteString(":[")
+		if err := add(f.Reason); err != nil {
+			return nil, err
+		}
+		b.WriteByte(']')
+	}
+	if len(e) == 0 {
+		b.WriteByte('{')
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
 }
 
 // has reports whether there is an error of a field.
