@@ -78,13 +78,13 @@ func TestPythonWorkerDied(t *testing.T) {
 func TestRenewed(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
-	q := celerytest.Open(t, r.URL()+"?lease=1s&visibility=1s", celeryqueue.Options{})
+	q := celerytest.Open(t, r.URL()+"?lease=4s&visibility=4s", celeryqueue.Options{})
 	r.Publish(celerytest.NewTask("a"))
 	d := celerytest.ReceiveTasks(t, q, 1)[0]
 	tag := r.Client.HKeys(t.Context(), "unacked").Val()[0]
 	first := r.Client.ZScore(t.Context(), "unacked_index", tag).Val()
 	testenv.Until(t, "its visibility to be renewed twice over", func() bool {
-		return r.Client.ZScore(t.Context(), "unacked_index", tag).Val() > first+2
+		return r.Client.ZScore(t.Context(), "unacked_index", tag).Val() > first+8
 	})
 	testenv.Check(t, q.Ack(t.Context(), d))
 	r.WantEmpty()
