@@ -174,7 +174,10 @@ func TestFlippedBits(t *testing.T) {
 			k, r := newKilledQueue(t, checkpoint), rand.New(rand.NewPCG(3, 4))
 			salvaged, lost := 0, 0
 			flips := flipOffsets(k.files, r)
-			for _, flip := range flips {
+			for i, flip := range flips {
+				if testenv.Race && i%4 > 0 {
+					continue // SQLite takes ten times as long under the race detector
+				}
 				bit := byte(1) << r.IntN(8)
 				path := k.write(t, func(files map[string][]byte) { files[flip.ext][flip.at] ^= bit })
 				delivered, report := k.contents(t, path)
