@@ -103,7 +103,8 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	id := f.agentID()
-	log.Info("agent started", "server", f.server, "agent", id, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
+	log = log.With("agent", id)
+	log.Info("agent started", "server", f.server, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
 	o := agent.Options{Client: client, Inputs: inputs, Logger: log, Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
 	if f.namesAgent() {
 		o.AgentID = id
@@ -173,7 +174,7 @@ func (s *server) watchHost(ctx context.Context, base string) (stop func(), err e
 		defer close(done)
 		f := agentFlags{server: localURL(base), sources: []string{"process"}, spool: filepath.Join(s.f.data, "spool"),
 			spoolBytes: 256 << 20, id: host, insecure: s.f.insecure, caFile: s.f.tlsCert}
-		if err := startAgent(ctx, f, secret, s.log.With("agent", host)); err != nil && ctx.Err() == nil {
+		if err := startAgent(ctx, f, secret, s.log); err != nil && ctx.Err() == nil {
 			s.log.Error("the agent on this host stopped", "error", err)
 		}
 	}()
