@@ -24,17 +24,12 @@ have the fields that the rule needs. It looks at fields, not at values.`,
   picket rules coverage --since 30d --json`,
 		Args: cobra.NoArgs,
 	}
-	location := addStoreFlags(cmd)
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+	location := addRulesAndStoreFlags(cmd)
 	since := 7 * day
 	addDurationFlag(cmd.Flags(), &since, "since", "events of the last `AGE`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		dir, err := location.existingDir()
-		if err != nil {
-			return err
-		}
-		in, err := loadServerRules(dir, *names)
+		in, err := location.load()
 		if err != nil {
 			return err
 		}

@@ -35,9 +35,9 @@ If one of the rules does not exist, nothing is changed.`,
 		var ids []string
 		titles := make(map[string]string)
 		for _, arg := range args {
-			r, err := in.find(arg)
+			r, err := in.findFor(verb, arg)
 			if err != nil {
-				return withRuleHint(verb, arg, in, err)
+				return err
 			}
 			if _, twice := titles[r.ID]; !twice {
 				ids, titles[r.ID] = append(ids, r.ID), r.Title
@@ -60,6 +60,15 @@ If one of the rules does not exist, nothing is changed.`,
 		return nil
 	}
 	return cmd
+}
+
+// findFor is find for a command, with a hint in the error.
+func (in serverRules) findFor(verb, name string) (ruleset.RuleInfo, error) {
+	r, err := in.find(name)
+	if err != nil {
+		return r, withRuleHint(verb, name, in, err)
+	}
+	return r, nil
 }
 
 // find returns the rule with an id, or else the only rule with a title, or else the only

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
@@ -39,8 +39,7 @@ its id with picket rules disable, or delete its file.`,
   picket rules except 9b170e7e-feb7-517f-ad35-a5179b0a1d0e --field 'Image=C:\Tools\*' --until 2027-06-01 --reason INC-7 --dry-run`,
 		Args: cobra.ExactArgs(1),
 	}
-	location := addStoreFlags(cmd)
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+	location := addRulesAndStoreFlags(cmd)
 	var f exceptFlags
 	cmd.Flags().StringArrayVar(&f.hosts, "host", nil, "except events of `HOST` (repeatable)")
 	cmd.Flags().StringArrayVar(&f.fields, "field", nil, "except events whose field NAME is VALUE, which may have wildcards: `NAME=VALUE` (repeatable; all must hold)")
@@ -49,17 +48,13 @@ its id with picket rules disable, or delete its file.`,
 	dryRun := cmd.Flags().Bool("dry-run", false, "only say what it would have hidden, and print the filter")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := location.existingDir()
+		in, err := location.load()
 		if err != nil {
 			return err
 		}
-		in, err := loadServerRules(dir, *names)
+		r, err := in.findFor("except", args[0])
 		if err != nil {
 			return err
-		}
-		r, err := in.find(args[0])
-		if err != nil {
-			return withRuleHint("except", args[0], in, err)
 		}
 		id, text, err := f.filter(r, time.Now())
 		if err != nil {
@@ -72,9 +67,13 @@ its id with picket rules disable, or delete its file.`,
 		}); err != nil {
 			return err
 		}
-		file := filepath.Join(dir.exceptionDir(), id+".yml")
+		file := filepath.Join(in.dir.exceptionDir(), id+".yml")
 		if !*dryRun {
-			if err := writeException(file, text); err != nil {
+			err := os.MkdirAll(in.dir.exceptionDir(), 0o700)
+			if err == nil {
+				err = replaceFile(file, text)
+			}
+			if err != nil {
 				return withFileHint(fmt.Errorf("write exception: %w", err))
 			}
 			location.recordChanges(cmd, "rule.except", fmt.Sprintf("rule=%s hosts=%q fields=%q until=%s reason=%q", r.ID, f.hosts, f.fields, f.until, f.reason), id)
@@ -138,7 +137,7 @@ func (f *exceptFlags) filter(r ruleset.RuleInfo, now time.Time) (id string, text
 	if err = errors.Join(err, add("condition", condition)); err != nil {
 		return "", nil, err
 	}
-	id = newUUID()
+	id = uuid.NewString()
 	source := make(map[string]string)
 	for part, value := range map[string]string{"product": r.LogSource.Product, "category": r.LogSource.Category, "service": r.LogSource.Service} {
 		if value != "" {
@@ -196,26 +195,6 @@ func parseUntil(text string, now time.Time) (string, error) {
 		return "", usagef("except: --until %s has passed", text)
 	}
 	return t.UTC().Format(time.RFC3339), nil
-}
-
-// newUUID returns a random UUID, RFC 9562 version 4.
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-// writeException writes an exception's file as a whole.
-func writeException(file string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	tmp := file + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, file)
 }
 
 // An exceptionPreview counts the stored matches of a rule, and those that an exception

@@ -71,8 +71,33 @@ type rulesLocationFlags struct {
 func addRulesLocationFlags(cmd *cobra.Command) *rulesLocationFlags {
 	f := new(rulesLocationFlags)
 	cmd.Flags().StringVar(&f.data, "data", "picket-data", "the server's data `DIR`")
-	cmd.Flags().StringArrayVar(&f.rules, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+	addServerRulesFlag(cmd, &f.rules)
 	return f
+}
+
+func addServerRulesFlag(cmd *cobra.Command, names *[]string) {
+	cmd.Flags().StringArrayVar(names, "rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+}
+
+// A rulesAndStoreLocation names the store and the rules of a server.
+type rulesAndStoreLocation struct {
+	*storeLocation
+	rules []string
+}
+
+func addRulesAndStoreFlags(cmd *cobra.Command) *rulesAndStoreLocation {
+	l := &rulesAndStoreLocation{storeLocation: addStoreFlags(cmd)}
+	addServerRulesFlag(cmd, &l.rules)
+	return l
+}
+
+// load reads the rules of the data directory, which must exist.
+func (l *rulesAndStoreLocation) load() (serverRules, error) {
+	dir, err := l.existingDir()
+	if err != nil {
+		return serverRules{}, err
+	}
+	return loadServerRules(dir, l.rules)
 }
 
 // serverRules are the rules of a server, with those that are disabled.

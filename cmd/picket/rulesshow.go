@@ -14,21 +14,16 @@ func newRulesShow() *cobra.Command {
 		Long:  "Shows a rule, correlation or filter of a server, named by its id, its title or the name of its file.",
 		Args:  cobra.ExactArgs(1),
 	}
-	location := addStoreFlags(cmd)
-	names := cmd.Flags().StringArray("rules", []string{"builtin"}, "the server's --rules: builtin, or a `PATH` (repeatable)")
+	location := addRulesAndStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := location.existingDir()
+		in, err := location.load()
 		if err != nil {
 			return err
 		}
-		in, err := loadServerRules(dir, *names)
+		r, err := in.findFor("show", args[0])
 		if err != nil {
 			return err
-		}
-		r, err := in.find(args[0])
-		if err != nil {
-			return withRuleHint("show", args[0], in, err)
 		}
 		in.set.DropDisabled(in.disabled)
 		d, err := ruleset.ReadDetails(in.sources, &in.set, r, !in.disabled[r.ID])

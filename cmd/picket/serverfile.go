@@ -77,11 +77,16 @@ func (r serverRecord) write(dir dataDir) error {
 	if err != nil {
 		return err
 	}
-	next := dir.serverFile() + ".tmp"
-	if err := os.WriteFile(next, append(content, '\n'), 0o600); err != nil {
+	return replaceFile(dir.serverFile(), append(content, '\n'))
+}
+
+// replaceFile writes a file that only its user can read, as a whole or not at all.
+func replaceFile(path string, content []byte) error {
+	next := path + ".tmp"
+	if err := os.WriteFile(next, content, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(next, dir.serverFile())
+	return os.Rename(next, path)
 }
 
 // readServerRecord returns the record of the last server of a data directory, nil if there

@@ -28,7 +28,7 @@ func checkPages(ctx context.Context, r *Report, check, path string) bool {
 	case pages.Damaged > 0:
 		r.addFailure(check, repairHint, "%s: %d of %d pages are damaged", path, pages.Damaged, pages.Pages)
 	case pages.Corrected > 0:
-		r.addFailure(check, "check the disk and the memory of the machine; with the server and its workers stopped, picket doctor --repair writes the pages anew",
+		r.addFailure(check, "check the disk and the memory of the machine; with the server and its workers stopped, picket doctor --repair rewrites the pages",
 			"%s: %d of %d pages have a changed bit, which is corrected whenever they are read", path, pages.Corrected, pages.Pages)
 	case !pages.Checksums && pages.Pages > 0:
 		r.addWarning(check, "with the server and its workers stopped, picket doctor --repair adds them",

@@ -188,7 +188,7 @@ func (b *batchBuilder) setHost(ev *picket.Event, valid bool) {
 			b.otherHosts++
 		}
 		ev.Host = b.host
-	case valid:
+	case valid && ev.Host != store.AnyHost: // only an admin lifts the binding
 		b.host = strings.Clone(ev.Host) // the reader's strings alias the body
 	}
 	ev.Host = cmp.Or(ev.Host, ev.AgentID)

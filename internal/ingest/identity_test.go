@@ -94,6 +94,8 @@ func TestHostBinding(t *testing.T) {
 	}
 	long := strings.Repeat("h", 600)
 	check("before the first use", post(r.agent, event("1", long), `{"event_id":"2","event_type":"logon"}`), "2@PC1")
+	check("a host named as the exemption is", post(r.agent, event("*", "*")), "*@*")
+	r.now = r.now.Add(2 * time.Second)
 	check("first use", post(r.agent, "["+event("3", "ws-1")+","+event("4", "dc01")+"]"), "3@ws-1 4@ws-1")
 	r.now = r.now.Add(2 * time.Second) // a token is looked up once a second
 	check("bound", post(r.agent, event("5", "dc01"), event("6", "WS-1.corp.example"), `{"event_id":"7","event_type":"logon"}`), "5@ws-1 6@ws-1 7@ws-1")

@@ -53,16 +53,20 @@ type RuleCoverage struct {
 
 // Bounds of a report.
 const (
-	maxSampledPerType  = 2000 // events
-	maxSampledTypes    = 500
-	maxFieldsPerSource = 10_000
+	maxSampledPerType = 2000 // events
+	maxSampledTypes   = 500
+	maxFields         = 100_000 // names that no rule has, over all logsources
+	maxFieldNameBytes = 256     // of such a name
 )
 
 // Measure samples the newest events of each type since a time, and returns which of the
 // enabled rules can fire on events like them.
 func Measure(ctx context.Context, events Events, set *ruleset.LoadedRules, since time.Time) (Report, error) {
 	report := Report{Since: since.UTC(), Sources: []ReceivedSource{}, Rules: []RuleCoverage{}}
-	s := sample{fieldsOf: make(map[sigma.LogSource]map[string]bool), eventsOf: make(map[sigma.LogSource]int), reader: normalize.NewReader()}
+	s := sample{fieldsOf: make(map[sigma.LogSource]map[string]bool), eventsOf: make(map[sigma.LogSource]int), reader: normalize.NewReader(), inRules: make(map[string]bool)}
+	for _, r := range set.Effective.Rules {
+		r.Detections.CanHold(func(name string) bool { s.inRules[name] = true; return true })
+	}
 	types, err := receivedTypes(ctx, events, since)
 	if err != nil {
 		return report, fmt.Errorf("measure coverage: %w", err)
@@ -103,6 +107,8 @@ func receivedTypes(ctx context.Context, events Events, since time.Time) ([]strin
 // A sample is what the sampled events have.
 type sample struct {
 	events   int
+	kept     int             // names in fieldsOf
+	inRules  map[string]bool // names that rules have; these are always kept
 	fieldsOf map[sigma.LogSource]map[string]bool
 	eventsOf map[sigma.LogSource]int
 	reader   *normalize.Reader
@@ -145,8 +151,9 @@ func (s *sample) add(raw []byte) {
 			s.fieldsOf[source] = of
 		}
 		for i := range s.fields {
-			if name := s.fields[i].Name; !of[name] && len(of) < maxFieldsPerSource {
+			if name := s.fields[i].Name; !of[name] && (s.inRules[name] || len(name) <= maxFieldNameBytes && s.kept < maxFields) {
 				of[strings.Clone(name)] = true
+				s.kept++
 			}
 		}
 	}
