@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"slices"
 	"strings"
 )
@@ -54,10 +55,11 @@ func (c *EventCounts) Add(values []FieldValue, n int64) {
 	c.Events += n
 	c.key = c.key[:0]
 	for _, v := range values {
+		n := uint64(0)
 		if v.Present {
-			c.key = append(c.key, 1)
+			n = uint64(len(v.Text)) + 1
 		}
-		c.key = append(append(c.key, v.Text...), 0)
+		c.key = append(binary.AppendUvarint(c.key, n), v.Text...) // the length, for a text may contain any byte
 	}
 	if known := c.byKey[string(c.key)]; known != nil {
 		known.Count += n
