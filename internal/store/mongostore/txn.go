@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
@@ -36,8 +37,12 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context) error)
 			if err == nil {
 				err = s.options.fault("commit")
 			}
-			if mongo.IsDuplicateKeyError(err) {
-				err = conflictError{err}
+			_, noServer := errors.AsType[topology.ServerSelectionError](err)
+			switch {
+			case noServer:
+				err = transactionError{err, false}
+			case mongo.IsDuplicateKeyError(err): // another transaction has inserted the same document
+				err = transactionError{err, true}
 			}
 			return nil, err
 		}, options.Transaction().SetReadConcern(readconcern.Snapshot()))
@@ -45,16 +50,19 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context) error)
 	})
 }
 
-// A conflictError makes transact try again: another transaction has inserted the same
-// document, which the next attempt sees.
-type conflictError struct{ error }
-
-// HasErrorLabel implements mongo.LabeledError.
-func (conflictError) HasErrorLabel(label string) bool {
-	return label == driver.TransientTransactionError
+// A transactionError says whether the driver tries a transaction again that has failed,
+// where it would decide otherwise.
+type transactionError struct {
+	error
+	retry bool
 }
 
-func (e conflictError) Unwrap() error { return e.error }
+// HasErrorLabel implements mongo.LabeledError.
+func (e transactionError) HasErrorLabel(label string) bool {
+	return e.retry && label == driver.TransientTransactionError
+}
+
+func (e transactionError) Unwrap() error { return e.error }
 
 // A txn is what one transaction changes in alerts, matches, hosts and counters. It is
 // planned in memory, from what was read, and then written.

@@ -1,0 +1,103 @@
+package mongostore_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/flatjson"
+	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/store/mongostore"
+	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
+	"github.com/picket-edr/picket/sigma"
+)
+
+// processes returns batches of 500 events of 700 bytes, each of one agent. One
+// event in so many matches a rule.
+func processes(b *testing.B, batches, matches int) []store.Batch {
+	var dec flatjson.Decoder
+	out := make([]store.Batch, batches)
+	for i := range out {
+		agent := fmt.Sprintf("agent-%03d", i%100)
+		out[i].ID = fmt.Sprint("batch-", i)
+		for k := range 500 {
+			n := i*500 + k
+			at := time.Date(2026, 8, 1, 0, 0, n/1000, 0, time.UTC)
+			raw := fmt.Appendf(nil, `{"agent_id":%q,"event_id":"%016x","event_type":"process","timestamp":%d,"severity":"info","version":"1.0",`+
+				`"host":{"hostname":%q,"os":"Windows","os_version":"10.0.19045"},"process":{"name":"C:\\Windows\\System32\\svchost.exe","pid":%d,"ppid":704,`+
+				`"command_line":"C:\\Windows\\System32\\svchost.exe -k netsvcs -p -s Schedule --token %x%x","user":"NT AUTHORITY\\SYSTEM",`+
+				`"parent_image":"C:\\Windows\\System32\\services.exe","sha256":"%064x","integrity":"System","padding":"%0100d"}}`,
+				agent, uint64(n)*0x9e3779b97f4a7c15, at.Unix(), agent, n%65536, n*7919, n*104729, n, n)
+			fields, err := dec.Decode(raw, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ev := picket.Event{ID: fmt.Sprintf("%016x", uint64(n)*0x9e3779b97f4a7c15), Sender: "agent:" + agent, AgentID: agent, Host: agent, Type: "process", OS: "windows",
+				Time: at, Received: at, Raw: raw, Fields: fields}
+			out[i].Events = append(out[i].Events, ev)
+			if matches > 0 && n%matches == 0 {
+				out[i].Matches = append(out[i].Matches, picket.Match{ID: picket.MatchID("rule", ev.Key()), RuleID: "rule", EventID: ev.ID, EventNamespace: ev.Namespace(), AgentID: agent,
+					Time: at, Title: "Rule", Level: sigma.High, Host: agent})
+			}
+		}
+	}
+	return out
+}
+
+// BenchmarkSave saves batches of 500 events with four workers. No event matches, or
+// one in 500.
+func BenchmarkSave(b *testing.B) {
+	for _, matches := range []int{0, 500} {
+		b.Run(fmt.Sprintf("matches=%d", matches), func(b *testing.B) {
+			server := mongotest.Start(b)
+			batches := processes(b, 40, matches)
+			for b.Loop() {
+				b.StopTimer()
+				s := open(b, server.Database(b), mongostore.Options{})
+				b.StartTimer()
+				saveAll(b, s, batches, 4)
+			}
+			b.ReportMetric(float64(500*len(batches)*b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+func saveAll(b *testing.B, s store.Store, batches []store.Batch, workers int) {
+	next := make(chan store.Batch)
+	var work sync.WaitGroup
+	for range workers {
+		work.Go(func() {
+			for batch := range next {
+				if _, err := s.Save(context.Background(), batch); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for _, batch := range batches {
+		next <- batch
+	}
+	close(next)
+	work.Wait()
+}
+
+// BenchmarkStatistics reads the statistics of the console's first page. The cost
+// does not depend on the number of alerts.
+func BenchmarkStatistics(b *testing.B) {
+	s := open(b, mongotest.Start(b).Database(b), mongostore.Options{})
+	saveAll(b, s, processes(b, 20, 50), 2)
+	for b.Loop() {
+		if _, err := s.AlertCounts(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Totals(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := s.CountHosts(b.Context(), time.Now()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
