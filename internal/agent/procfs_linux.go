@@ -94,7 +94,7 @@ func (f *procfs) setParent(p *processInfo, seen map[int]*process) {
 }
 
 // imageAndCommandLine reads the executable's path and the command line of a process;
-// empty if it may not. dir is the process's directory in /proc.
+// empty if it may not. procDir is the process's directory in /proc.
 func (f *procfs) imageAndCommandLine(procDir string) (path, commandLine string) {
 	commandLine = commandLineOf(procDir)
 	path, _ = os.Readlink(procDir + "/exe")
