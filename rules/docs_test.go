@@ -47,7 +47,7 @@ func listedRules(t *testing.T) []listedRule {
 	set := loadPack(t)
 	known := attackTechniques(t)
 	dataOf := make(map[string][]string) // by id and name
-	onlyPart := make(map[string]bool) // by id and name: exists for a correlation
+	onlyPart := make(map[string]bool)   // by id and name: exists for a correlation
 	for _, c := range set.Rules.Correlations() {
 		for _, ref := range c.Rules {
 			onlyPart[ref] = !c.Generate
