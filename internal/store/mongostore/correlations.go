@@ -118,7 +118,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	var page []store.Observation
 	bytes, failed := 0, error(nil)
 	err := findUntil(ctx, s.observations, bson.D{bsonElem("offset", bson.D{bsonElem("$gt", max(after, 0))})}, func(doc *observationsDoc) bool {
-		if len(page) >= limit || bytes >= store.MaxObservationBytes {
+		if len(page) >= limit || bytes >= store.MaxObservationPageBytes {
 			return false
 		}
 		failed = doc.decode(func(o store.Observation) {

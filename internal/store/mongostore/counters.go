@@ -180,10 +180,10 @@ func addCounts(sum, counts map[string]int64) {
 func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
 	lo, hi := minutePrefix, minutePrefix+"\uffff"
 	if !since.IsZero() {
-		lo = minuteCounterPrefix(store.MinuteOf(since.UnixMicro() + time.Minute.Microseconds() - 1))
+		lo = minuteCounterPrefix(store.StartOfMinuteMicros(since.UnixMicro() + time.Minute.Microseconds() - 1))
 	}
 	if !until.IsZero() {
-		hi = minuteCounterPrefix(store.MinuteOf(until.UnixMicro() + time.Minute.Microseconds() - 1))
+		hi = minuteCounterPrefix(store.StartOfMinuteMicros(until.UnixMicro() + time.Minute.Microseconds() - 1))
 	}
 	docs, err := find[counterDoc](ctx, s.counters, idRange(lo, hi), options.Find().SetSort(byID(1)))
 	if err != nil {

@@ -280,7 +280,7 @@ func newBatchEffects(b *store.Batch, isNew []bool) *batchEffects {
 		}
 		received := ev.Received.UnixMicro()
 		h.Add(ev, received)
-		minutes.Add(store.MinuteOf(received), ev.Type)
+		minutes.Add(store.StartOfMinuteMicros(received), ev.Type)
 	}
 	out.minutes = minutes.Counts
 	for _, m := range store.NewMatches(b, isNew) {

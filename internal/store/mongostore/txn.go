@@ -186,7 +186,7 @@ func (t *txn) openAlert(a picket.Alert, matched int64) *openAlert {
 	alert.doc.set(&a)
 	t.openAlerts[alert.doc.UniqueKey] = alert
 	t.counters.countAlert(&a, 1)
-	t.counters.addToMinute(store.MinuteOf(t.now), "opened", a.Level.String(), 1)
+	t.counters.addToMinute(store.StartOfMinuteMicros(t.now), "opened", a.Level.String(), 1)
 	t.countOpenAlerts(&a, 1, 0)
 	return alert
 }
