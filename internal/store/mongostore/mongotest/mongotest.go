@@ -40,7 +40,7 @@ func Start(t testing.TB) *Server {
 // files in a directory and listens on an address.
 func StartProcess(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Helper()
-	program, err := Find()
+	program, err := findProgram()
 	if err != nil {
 		testenv.Skip(t, "a MongoDB: run scripts/install-mongodb, or set PICKET_TEST_MONGO: "+err.Error())
 	}
@@ -66,8 +66,8 @@ func StartProcess(t testing.TB, dir, listen string, flags ...string) *Server {
 	return s
 }
 
-// Find returns the path of the program that StartProcess starts.
-func Find() (string, error) {
+// findProgram returns the path of the program that StartProcess starts.
+func findProgram() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -75,12 +75,12 @@ func Find() (string, error) {
 	return exec.LookPath(filepath.Join(cache, "picket-test", "mongodb", "bin", "secantusd-rs"))
 }
 
-// Available returns why Start would skip the test, nil if it would not.
-func Available() error {
+// CheckAvailable returns why Start would skip the test, nil if it would not.
+func CheckAvailable() error {
 	if os.Getenv("PICKET_TEST_MONGO") != "" {
 		return nil
 	}
-	_, err := Find()
+	_, err := findProgram()
 	return err
 }
 
