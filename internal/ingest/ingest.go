@@ -82,7 +82,7 @@ func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.R
 	defer p.slots.release(sender)
 	r := p.pool.Get().(*normalize.Reader)
 	defer func() {
-		r.Release()
+		r.DropReferences()
 		p.pool.Put(r)
 	}()
 	return f(r)
