@@ -149,7 +149,7 @@ func (w *processWatcher) reportExit(pid int, exitCode *int) {
 		return
 	}
 	delete(w.seen, pid)
-	p.info.Action, p.info.ExitCode = "terminated", exitCode
+	p.info.Action, p.info.ExitCode, p.info.Args = "terminated", exitCode, nil
 	w.emitEvent(p)
 }
 
