@@ -119,7 +119,7 @@ func (w *Worker) detectAndSaveGroup(ctx context.Context, d Detector, g *delivery
 		return w.processInParts(ctx, d, g)
 	}
 	err := w.detectGroup(d, g)
-	if errors.Is(err, picket.ErrBatchTooLarge) {
+	if errors.Is(err, picket.ErrTooManyMatches) {
 		return w.processInParts(ctx, d, g)
 	}
 	if err != nil {
