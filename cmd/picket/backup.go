@@ -70,7 +70,7 @@ func (l storeLocation) dirToBackUp() (d backup.DataDir, engine string, err error
 	return d, "mongodb", nil
 }
 
-func printBackup(cmd *cobra.Command, file string, a backup.Archive, asJSON bool) error {
+func printBackup(cmd *cobra.Command, file string, a backup.ArchiveInfo, asJSON bool) error {
 	if asJSON {
 		return printJSONLine(cmd.OutOrStdout(), struct {
 			File    string   `json:"file"`
@@ -151,7 +151,7 @@ func withRestoreHint(err error) error {
 	switch {
 	case errors.Is(err, backup.ErrNotEmpty):
 		return withHint(err, "stop the server and move the directory away, or give another --data")
-	case errors.Is(err, backup.ErrNoSpace):
+	case errors.Is(err, backup.ErrNoSpaceToRestore):
 		return withHint(err, "make room, or give a --data on another disk")
 	case errors.Is(err, os.ErrPermission):
 		return withHint(err, dataHint)
