@@ -163,12 +163,13 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	return b.open(ctx, name, dir, o)
 }
 
-// queueCheckTimeout bounds the search for damage in a queue at the start of a server.
-const queueCheckTimeout = 5 * time.Second
+// queueDamageCheckTimeout bounds the search for damage in a queue at the start of a
+// server.
+const queueDamageCheckTimeout = 5 * time.Second
 
 // checkQueueFile returns an error if pages of a queue are damaged.
 func checkQueueFile(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, queueCheckTimeout)
+	ctx, cancel := context.WithTimeout(ctx, queueDamageCheckTimeout)
 	defer cancel()
 	pages, err := sqlitefile.Check(ctx, path)
 	switch {
@@ -240,9 +241,9 @@ func (q *openedQueue) newCeleryNode(w *worker.Worker, shutdown func(), log *slog
 	return celeryworker.New(q.celery, celeryworker.NodeOptions{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
 }
 
-// openQueueBeside opens the queue for a command that runs beside the server. A
+// openQueueBesideServer opens the queue for a command that runs beside the server. A
 // remote queue needs no data directory.
-func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, error) {
+func openQueueBesideServer(ctx context.Context, name, data string) (*openedQueue, error) {
 	b, err := findQueueBackend(name, "reply")
 	if err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func withPackHint(from string, err error) error {
 	case errors.Is(err, ruleset.ErrSHA256Mismatch):
 		return withHint(failed, "somebody has changed it, or it is another version; nothing was installed")
 	case errors.Is(err, os.ErrPermission):
-		return withHint(failed, dataHint)
+		return withHint(failed, dataPermissionHint)
 	}
 	return withHint(failed, "a pack is a folder, a .yml file, a .zip, or an https URL of these or of a repository on GitHub")
 }
@@ -82,7 +82,7 @@ func newRulesRemove() *cobra.Command {
 			names, listErr := packs.Names()
 			switch {
 			case !errors.Is(err, ruleset.ErrPackNotFound) || listErr != nil:
-				return withHint(failed, dataHint)
+				return withHint(failed, dataPermissionHint)
 			case len(names) == 0:
 				return withHint(failed, "there are none in "+at.data+"; give the server's --data")
 			}

@@ -29,7 +29,7 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 	addDurationFlag(cmd.Flags(), &since, "since", "events of the last `AGE`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		in, err := location.load()
+		in, err := location.loadFromDataDir()
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func newRulesShow() *cobra.Command {
 	location := addRulesAndStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in, err := location.load()
+		in, err := location.loadFromDataDir()
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if t.Host, err = boundHost(*host, *anyHost); err != nil {
+		if t.Host, err = tokenHostFromFlags(*host, *anyHost); err != nil {
 			return err
 		}
 		s, err := location.openOrCreate(cmd)
@@ -121,8 +121,8 @@ func hostText(t store.Token) string {
 	return t.Host
 }
 
-// boundHost returns the Host of a token that the flags ask for.
-func boundHost(host string, anyHost bool) (string, error) {
+// tokenHostFromFlags returns the Host of a token that the flags ask for.
+func tokenHostFromFlags(host string, anyHost bool) (string, error) {
 	if host != "" && anyHost {
 		return "", usagef("give a host or --any-host, not both")
 	}
@@ -146,7 +146,7 @@ func newTokenBind() *cobra.Command {
 	location := addStoreFlags(cmd)
 	anyHost := cmd.Flags().Bool("any-host", false, "let the agent post events of any host")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		host, err := boundHost(strings.Join(args[1:], ""), *anyHost)
+		host, err := tokenHostFromFlags(strings.Join(args[1:], ""), *anyHost)
 		if err != nil {
 			return err
 		}

@@ -194,7 +194,7 @@ func TestEventsAndMatches(t *testing.T) {
 }
 
 // The counts of events add up at every stage.
-func TestFlow(t *testing.T) {
+func TestEventOutcomes(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	type flow struct{ Received, Stored, Duplicate, Rejected, Dead, Waiting int64 }
 	is := func(want flow) {

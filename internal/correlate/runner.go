@@ -252,7 +252,7 @@ func (r *Runner) matchPerEvent(correlationMatches []correlation.Match) []picket.
 		for _, e := range match.Events {
 			origin := e.Context.(unique.Handle[eventOrigin]).Value()
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDOf(e.ID, origin.namespace), EventNamespace: origin.namespace, AgentID: origin.agent,
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDFromKey(e.ID, origin.namespace), EventNamespace: origin.namespace, AgentID: origin.agent,
 				AlertAgent: alertOrigin.agent, Host: alertOrigin.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
 			})
 		}

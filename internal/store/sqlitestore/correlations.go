@@ -12,7 +12,7 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-const correlationsSchema = `
+const correlationsMigration = `
 -- The observations that were saved, a row or several for each batch: zstd of JSON.
 CREATE TABLE observations (mark INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX observations_at ON observations (at);

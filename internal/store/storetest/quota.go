@@ -111,9 +111,9 @@ func testMatchQuota(t *testing.T, s store.Store) {
 	}
 }
 
-// testSenderQuota checks that a sender of many agents opens a bounded number of alerts,
+// testSenderAlertQuota checks that a sender of many agents opens a bounded number of alerts,
 // and makes a bounded number of hosts.
-func testSenderQuota(t *testing.T, s store.Store) {
+func testSenderAlertQuota(t *testing.T, s store.Store) {
 	const perSender, further = store.SenderQuotaFactor * QuotaOfAlerts, 20
 	b := floodBatch(t, "b1", 0, perSender+further, func(n int, ev *picket.Event) {
 		name := fmt.Sprint("agent", n)

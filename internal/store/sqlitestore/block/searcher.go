@@ -222,18 +222,18 @@ func (s *Searcher) dropLargeBuffers() {
 	}
 }
 
-// loadFrame makes frame i, which starts at a row, the current one.
-func (s *Searcher) loadFrame(i, start int) error {
-	if s.frameIndex == i {
+// loadFrame makes a frame the current one.
+func (s *Searcher) loadFrame(index, firstRow int) error {
+	if s.frameIndex == index {
 		return nil
 	}
-	data, err := s.block.parts.ReadPart(s.packedBuf, partFirstFrame+i)
+	data, err := s.block.parts.ReadPart(s.packedBuf, partFirstFrame+index)
 	if err != nil {
 		return err
 	}
 	s.packedBuf = data
-	s.frameIndex, s.frameStart, s.viewedRow, s.foldedValid = -1, start, -1, false
-	if err := s.unpackFrame(data, s.directory.frames[i].rows); err != nil {
+	s.frameIndex, s.frameStart, s.viewedRow, s.foldedValid = -1, firstRow, -1, false
+	if err := s.unpackFrame(data, s.directory.frames[index].rows); err != nil {
 		return err
 	}
 	if s.layouts == nil {
@@ -244,7 +244,7 @@ func (s *Searcher) loadFrame(i, start int) error {
 	if _, err := s.loadIDs(); err != nil {
 		return err
 	}
-	s.frameIndex = i
+	s.frameIndex = index
 	return nil
 }
 
@@ -357,7 +357,7 @@ func (s *Searcher) selectedEvent(q *Query, row int) (picket.Event, error) {
 // literal, by one search through the bytes of the frame; sure is false if the
 // bytes do not tell.
 func (s *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
-	if len(n.jsonLiteral) == 0 || !s.frameIsCanonical() {
+	if len(n.jsonLiteral) == 0 || !s.frameIsByteSearchable() {
 		return false, false
 	}
 	if n.hitsFrame != s.frameIndex {
@@ -368,11 +368,11 @@ func (s *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
 	return n.hits.has(row - s.frameStart), true
 }
 
-func (s *Searcher) frameIsCanonical() bool {
+func (s *Searcher) frameIsByteSearchable() bool {
 	if s.filters != nil {
-		return s.filters[s.frameIndex].canonical
+		return s.filters[s.frameIndex].byteSearchable
 	}
-	return s.directory.flags&(flagIndexed|flagNonCanonical) == 0
+	return s.directory.flags&(flagIndexed|flagNotByteSearchable) == 0
 }
 
 // markRowsContaining sets the bits of the frame's events whose bytes in lower
