@@ -171,7 +171,7 @@ const queueDamageCheckTimeout = 5 * time.Second
 func checkQueueFile(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, queueDamageCheckTimeout)
 	defer cancel()
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case isDamage(err):
 		return fmt.Errorf("open queue: %w", err)
@@ -192,7 +192,7 @@ func openSQLiteQueue(ctx context.Context, _ string, dir dataDir, o queueOptions)
 		return nil, withFileHint(err)
 	}
 	ready := statsCheck(q)
-	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
+	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckWritable(), ready(ctx)) }}, nil
 }
 
 // statsCheck returns a readiness check: the queue answers.
@@ -221,7 +221,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
-	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckRoom, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
+	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckWritable, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
 }
 
 // resultReporter returns where the workers report results; nil if senders wait for none.

@@ -46,7 +46,7 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
-		fprintfPrintable(cmd.OutOrStdout(), "added %s: %s, %s", pack.Name, pack.Counts, quantity(pack.Problems, "problem"))
+		fprintfPrintable(cmd.OutOrStdout(), "added %s: %s, %s", pack.Name, pack.KindCounts, quantity(pack.Problems, "problem"))
 		if pack.Problems > 0 {
 			fprintfPrintable(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
 		}

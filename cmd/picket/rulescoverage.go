@@ -33,7 +33,7 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 		if err != nil {
 			return err
 		}
-		in.set.DropDisabled(in.disabled)
+		in.set.MoveToDisabled(in.disabled)
 		return location.withStore(cmd, func(s store.Store) error {
 			report, err := rulecoverage.Measure(cmd.Context(), s, &in.set, time.Now().Add(-since))
 			if err != nil {

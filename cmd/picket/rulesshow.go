@@ -25,7 +25,7 @@ func newRulesShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		in.set.DropDisabled(in.disabled)
+		in.set.MoveToDisabled(in.disabled)
 		d, err := ruleset.ReadDetails(in.sources, &in.set, r, !in.disabled[r.ID])
 		if err != nil {
 			return err

@@ -77,7 +77,7 @@ func (s *server) openParts() (err error) {
 		return err
 	}
 	if f.storeLocation().isRemote() && !usesPublishedRules(f.rules) {
-		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
+		if err := s.rules.StartPublishingTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}

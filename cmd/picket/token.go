@@ -113,7 +113,7 @@ func hostText(t store.Token) string {
 	switch {
 	case t.Kind == auth.KindAPI:
 		return ""
-	case t.Kind == auth.KindCollector || t.Host == store.AnyHost:
+	case t.Kind == auth.KindCollector || t.Host == store.TokenAnyHost:
 		return "any"
 	case t.Host == "":
 		return "first use"
@@ -127,9 +127,9 @@ func tokenHostFromFlags(host string, anyHost bool) (string, error) {
 		return "", usagef("give a host or --any-host, not both")
 	}
 	if anyHost {
-		return store.AnyHost, nil
+		return store.TokenAnyHost, nil
 	}
-	if problem := ingest.NameProblem(host); problem != "" || host == store.AnyHost {
+	if problem := ingest.NameProblem(host); problem != "" || host == store.TokenAnyHost {
 		return "", usagef("%q is not the name of a host", host)
 	}
 	return host, nil

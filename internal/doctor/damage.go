@@ -20,7 +20,7 @@ func damageHint(err error) string {
 // checkPages checks the checksums of a file that this process has not open. It returns
 // whether the file can be opened.
 func checkPages(ctx context.Context, r *Report, check, path string) (opened bool) {
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case err != nil:
 		r.addFailure(check, damageHint(err), "%v", err)

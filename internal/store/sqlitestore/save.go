@@ -217,7 +217,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)
-		p.minutes.Add(store.MinuteOf(received), evs[i].Type)
+		p.minutes.Add(store.StartOfMinuteMicros(received), evs[i].Type)
 	}
 }
 

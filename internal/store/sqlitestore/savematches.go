@@ -183,7 +183,7 @@ func (t *tx) updateAlert(a *openAlert) error {
 	opened := int64(0)
 	if a.isNew {
 		opened = 1
-		if err := t.addRollup(store.MinuteOf(block.Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
+		if err := t.addRollup(store.StartOfMinuteMicros(block.Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
 			return err
 		}
 		if err := t.addHostOpenAlerts(&a.Alert, 1); err != nil {

@@ -286,5 +286,5 @@ func (s *Store) event(ctx context.Context, ref store.EventSelector) (ev picket.E
 		}
 		return true, ctx.Err()
 	})
-	return ev, cmp.Or(err, named.Err())
+	return ev, cmp.Or(err, named.CheckExactlyOne())
 }

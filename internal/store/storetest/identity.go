@@ -46,7 +46,7 @@ func testEventIDsPerSender(t *testing.T, s store.Store) {
 	checkEqual(t, "event by agent", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: attacker.ID, AgentID: "a"})), attacker)
 	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID}, relayed, victim, attacker)
 	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID, AgentID: "b"}, relayed, victim)
-	for _, ref := range []store.EventSelector{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoNamespace},
+	for _, ref := range []store.EventSelector{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoEventNamespace},
 		{ID: victim.ID, AgentID: "a", Namespace: victim.Namespace()}} {
 		_, err := s.Event(t.Context(), ref)
 		checkError(t, fmt.Sprintf("%+v", ref), err, picket.ErrNotFound)

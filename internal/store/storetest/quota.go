@@ -85,7 +85,7 @@ func testAgentQuota(t *testing.T, s store.Store) {
 // testMatchQuota checks that a bounded number of matches of an agent are stored in a
 // minute, and that all are counted.
 func testMatchQuota(t *testing.T, s store.Store) {
-	limit := QuotaOfAlerts * store.MatchBytesPerAlert
+	limit := QuotaOfAlerts * store.MatchQuotaBytesPerAlert
 	b := floodBatch(t, "b1", 0, 100, func(n int, ev *picket.Event) {})
 	for i := range b.Matches {
 		limit += store.MatchBytesPerEventByte * len(b.Events[i].Raw)

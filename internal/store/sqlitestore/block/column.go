@@ -128,12 +128,12 @@ func (c *column) readCodes(codes []byte, width, n int) error {
 }
 
 // match sets the bit of each row that has a value for which ok returns true. It
-// returns the error of the meter.
-func (c *column) match(ok func(string) bool, meter *store.WorkMeter, bits bitset) error {
+// returns the error of ctxChecker.
+func (c *column) match(ok func(string) bool, ctxChecker *store.ContextChecker, bits bitset) error {
 	matching := make([]bool, 1+len(c.values)+len(c.tuples))
 	any := false
 	for i, v := range c.values {
-		if err := meter.Spend(len(v)); err != nil {
+		if err := ctxChecker.CountBytes(len(v)); err != nil {
 			return err
 		}
 		if ok(v) {
