@@ -48,8 +48,8 @@ type Reader struct {
 // a small file could take any amount of memory.
 const maxChunkMemoryBytes = 128 * chunkBytes
 
-// spendMemory takes bytes of the budget, or fails.
-func (r *Reader) spendMemory(bytes int) {
+// spendChunkMemory takes bytes of the budget, or fails.
+func (r *Reader) spendChunkMemory(bytes int) {
 	if r.budget -= bytes; r.budget < 0 {
 		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", maxChunkMemoryBytes)))
 	}

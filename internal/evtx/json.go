@@ -55,7 +55,7 @@ type member struct {
 	name    string
 	named   bool // name is that of the attribute Name
 	element *element
-	values  []value
+	values  []rawValue
 	p       *parser
 	next    int // index of the next member of the same name; 0: there is none
 	written bool
@@ -73,13 +73,13 @@ func (w *writer) writeFragment(p *parser) {
 // contentWithValues is content with the values of its substitutions.
 type contentWithValues struct {
 	parts  []part
-	values []value
+	values []rawValue
 }
 
 // readFragment reads a fragment.
 func (w *writer) readFragment(p *parser) contentWithValues {
 	if p.depth++; p.depth > maxBinaryXMLDepth {
-		p.fail("nested deeper than %d", maxBinaryXMLDepth)
+		p.panicf("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	if p.peek() == tokenFragmentHeader {
 		p.read(4)
@@ -97,7 +97,7 @@ func (w *writer) readFragment(p *parser) contentWithValues {
 func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) {
 	start := len(w.members)
 	w.collectMembers(p, b)
-	w.linkRepeated(start)
+	w.linkSameNamed(start)
 	for i := start; i < len(w.members); i++ {
 		m := w.members[i]
 		if m.written {
@@ -133,7 +133,7 @@ func (w *writer) collectMembers(p *parser, b contentWithValues) {
 	for i := range b.parts {
 		pt := &b.parts[i]
 		if pt.element != nil {
-			w.r.spendMemory(nodeMemoryBytes)
+			w.r.spendChunkMemory(nodeMemoryBytes)
 			name, named := w.memberName(pt.element, b.values)
 			w.members = append(w.members, member{name: name, named: named, element: pt.element, values: b.values, p: p})
 			continue
@@ -145,8 +145,8 @@ func (w *writer) collectMembers(p *parser, b contentWithValues) {
 	}
 }
 
-// linkRepeated links the members from start on that have the same name.
-func (w *writer) linkRepeated(start int) {
+// linkSameNamed links the members from start on that have the same name.
+func (w *writer) linkSameNamed(start int) {
 	ms := w.members[start:]
 	link := func(from, to int) { ms[from].next = start + to }
 	if len(ms) > 16 { // more than most objects have
@@ -170,22 +170,22 @@ func (w *writer) linkRepeated(start int) {
 }
 
 // nestedParser returns a parser of a value that is binary XML.
-func (w *writer) nestedParser(p *parser, v value) parser {
+func (w *writer) nestedParser(p *parser, v rawValue) parser {
 	// The value is a slice of the chunk, and its names are offsets of the chunk.
 	start := cap(p.r.chunk) - cap(v.data)
 	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, noDependencyID: true}
 }
 
-func (b contentWithValues) value(pt *part) value {
+func (b contentWithValues) value(pt *part) rawValue {
 	if pt.substitution < 0 || pt.substitution >= len(b.values) {
-		return value{}
+		return rawValue{}
 	}
 	return b.values[pt.substitution]
 }
 
 // memberName returns the name of the member that an element becomes, and whether it is
 // that of its attribute Name.
-func (w *writer) memberName(e *element, values []value) (name string, named bool) {
+func (w *writer) memberName(e *element, values []rawValue) (name string, named bool) {
 	if e.name == "Data" {
 		for _, a := range e.attributes {
 			if a.name == "Name" {
@@ -275,11 +275,11 @@ func (w *writer) textOf(b contentWithValues) string {
 	var s strings.Builder
 	for i := range b.parts {
 		if b.parts[i].substitution < 0 {
-			w.r.spendMemory(len(b.parts[i].text))
+			w.r.spendChunkMemory(len(b.parts[i].text))
 			s.WriteString(b.parts[i].text)
 			continue
 		}
-		for k, item := range w.arrayItemsInBudget(b.value(&b.parts[i])) {
+		for k, item := range w.arrayItemsSpendingMemory(b.value(&b.parts[i])) {
 			if k > 0 {
 				s.WriteString(", ")
 			}
@@ -291,13 +291,13 @@ func (w *writer) textOf(b contentWithValues) string {
 }
 
 func (w *writer) writeString(s string) {
-	w.r.spendMemory(nodeMemoryBytes + len(s))
+	w.r.spendChunkMemory(nodeMemoryBytes + len(s))
 	q, _ := json.Marshal(s) // a string always marshals
 	w.out = append(w.out, q...)
 }
 
-func (w *writer) writeValue(v value) {
-	items := w.arrayItemsInBudget(v)
+func (w *writer) writeValue(v rawValue) {
+	items := w.arrayItemsSpendingMemory(v)
 	if v.kind&kindArrayFlag != 0 {
 		w.out = append(w.out, '[')
 	}
@@ -319,30 +319,31 @@ func (w *writer) writeValue(v value) {
 	}
 }
 
-// arrayItemsInBudget returns v.arrayItems, and spends the memory that rendering them takes.
-func (w *writer) arrayItemsInBudget(v value) []value {
-	w.r.spendMemory(nodeMemoryBytes + 4*len(v.data))
+// arrayItemsSpendingMemory returns v.arrayItems, and spends the memory that rendering
+// them takes.
+func (w *writer) arrayItemsSpendingMemory(v rawValue) []rawValue {
+	w.r.spendChunkMemory(nodeMemoryBytes + 4*len(v.data))
 	items := v.arrayItems()
-	w.r.spendMemory(nodeMemoryBytes * (len(items) - 1))
+	w.r.spendChunkMemory(nodeMemoryBytes * (len(items) - 1))
 	return items
 }
 
 // arrayItems returns the values of an array, or the value itself.
-func (v value) arrayItems() []value {
+func (v rawValue) arrayItems() []rawValue {
 	if v.kind&kindArrayFlag == 0 {
-		return []value{v}
+		return []rawValue{v}
 	}
 	kind := v.kind &^ kindArrayFlag
-	var items []value
+	var items []rawValue
 	if kind == kindUTF16 {
 		for _, s := range strings.Split(strings.TrimSuffix(decodeUTF16(v.data), "\x00"), "\x00") {
-			items = append(items, value{kindANSI, []byte(s)})
+			items = append(items, rawValue{kindANSI, []byte(s)})
 		}
 		return items
 	}
 	size := fixedSizeByKind[kind]
 	for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
-		items = append(items, value{kind, rest[:size]})
+		items = append(items, rawValue{kind, rest[:size]})
 	}
 	return items
 }
@@ -353,7 +354,7 @@ var fixedSizeByKind = map[byte]int{
 }
 
 // jsonText returns the text of a value, and whether it is a JSON string.
-func (v value) jsonText() (text string, quoted bool) {
+func (v rawValue) jsonText() (text string, quoted bool) {
 	d := v.data
 	if size, fixed := fixedSizeByKind[v.kind]; fixed && len(d) < size {
 		return "", true
