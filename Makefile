@@ -77,8 +77,9 @@ bench: ## Run the benchmarks
 bench-celery: ## Compare a prefork Celery worker with a picket worker on the same 20,000 tasks
 	cd test && $(GO) test -run '^$$' -bench Celery -benchtime 20000x .
 
-golden: ## Rewrite the golden files
+golden: ## Rewrite the golden files and the generated pages
 	$(GO) test ./internal/normalize ./internal/legacy/... -update
+	$(GO) test ./rules -run Generated -update
 
 screenshots: ## Take the screenshots of the README
 	cd test && $(GO) test -count=1 -run TestConsole . -screenshots ../docs/img

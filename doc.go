@@ -40,6 +40,7 @@
 //	sigma/pipeline               processing pipelines: rules for other field names; public
 //	sigma/lint                   reports likely mistakes in rules; public
 //	internal/jsonescape          escapes of JSON strings
+//	internal/commandline         joins arguments into a command line, splits it again
 //	celery                       Celery's protocol: tasks, results, events, remote control; public
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process

@@ -5,8 +5,8 @@ package rules
 
 import "embed"
 
-// FS holds a directory for each platform with a file for each rule; that of Linux has
-// a directory for each tactic.
+// FS holds a directory for each platform and in it one for each tactic, with a file for
+// each rule.
 //
 //go:embed windows linux
 var FS embed.FS

@@ -40,7 +40,7 @@ func TestKillEverything(t *testing.T) {
 		case 2:
 			redis.Kill()
 			l.waitForBatches(10) // into the disk buffer
-			redis.Restart()
+			redis.StartAgain()
 		case 3:
 			mongo.Process().Signal(syscall.SIGSTOP)
 			l.waitForBatches(10) // onto the queue

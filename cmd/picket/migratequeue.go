@@ -58,16 +58,16 @@ producers; tasks of other programs stay.`,
 	return cmd
 }
 
-func withQueueMoveHint(err error) error {
-	if h := (*hintedError)(nil); !errors.As(err, &h) && errors.Is(err, picket.ErrUnavailable) {
-		return withHint(err, "once the other queue answers and has room, the same command continues where it stopped")
+func withQueueMoveHint(moveErr error) error {
+	if h := (*hintedError)(nil); !errors.As(moveErr, &h) && errors.Is(moveErr, picket.ErrUnavailable) {
+		return withHint(moveErr, "once the other queue answers and has room, the same command continues where it stopped")
 	}
-	return err
+	return moveErr
 }
 
-// celeryIdleTimeout is how long a move waits for more tasks: those of other programs
+// celeryMoveIdleTimeout is how long a move waits for more tasks: those of other programs
 // stay in the lists.
-const celeryIdleTimeout = 10 * time.Second
+const celeryMoveIdleTimeout = 10 * time.Second
 
 // moveQueue moves a queue, and what the disk buffer of the data directory holds for it.
 func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.QueueMoved, err error) {
@@ -103,14 +103,14 @@ func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.
 	defer func() { err = errors.Join(err, target.Close()) }()
 	move := migrate.QueueMove{From: source.movable, To: target.movable, Log: log, Progress: cmd.ErrOrStderr()}
 	if source.celery != nil {
-		move.IdleTimeout = celeryIdleTimeout
+		move.IdleTimeout = celeryMoveIdleTimeout
 	}
 	if moved, err = move.Run(cmd.Context()); err != nil {
 		return moved, err
 	}
 	buffer, err := openLeftoverQueue(dir.diskBufferFile())
 	if err != nil || buffer == nil || from == "sqlite" {
-		return moved, errors.Join(err, closeQueue(buffer))
+		return moved, errors.Join(err, closeIfOpen(buffer))
 	}
 	more, err := (&migrate.QueueMove{From: buffer, To: target.movable, Buffer: true, Log: log, Progress: cmd.ErrOrStderr()}).Run(cmd.Context())
 	moved.Batches += more.Batches
@@ -136,7 +136,7 @@ func openLeftoverQueue(path string) (*sqlitequeue.Queue, error) {
 	return q, nil
 }
 
-func closeQueue(q *sqlitequeue.Queue) error {
+func closeIfOpen(q *sqlitequeue.Queue) error {
 	if q == nil {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (s *server) openLeftovers(dir dataDir) error {
 		}
 		m := &migrate.QueueMove{From: q, To: s.queue.movable, Buffer: file == dir.diskBufferFile(), Patient: true, Log: s.log}
 		s.leftovers = append(s.leftovers, leftoverQueue{file, q, m})
-		if m.WithoutCounters, err = s.isNewStore(q); err != nil {
+		if m.WithoutCounters, err = s.storeLacksDeliveries(q); err != nil {
 			return err
 		}
 	}
@@ -174,9 +174,9 @@ type leftoverQueue struct {
 	move  *migrate.QueueMove
 }
 
-// isNewStore reports whether the store has not counted what the queue delivered: then the
-// counters of the queue would not add up with its.
-func (s *server) isNewStore(q *sqlitequeue.Queue) (bool, error) {
+// storeLacksDeliveries reports whether the store has not counted what the queue
+// delivered: then the counters of the queue would not add up with its.
+func (s *server) storeLacksDeliveries(q *sqlitequeue.Queue) (bool, error) {
 	st, err := q.Stats(s.cmd.Context())
 	if err != nil {
 		return false, err

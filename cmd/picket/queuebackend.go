@@ -163,14 +163,15 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	return b.open(ctx, name, dir, o)
 }
 
-// queueCheckTimeout bounds the search for damage in a queue at the start of a server.
-const queueCheckTimeout = 5 * time.Second
+// queueDamageCheckTimeout bounds the search for damage in a queue at the start of a
+// server.
+const queueDamageCheckTimeout = 5 * time.Second
 
 // checkQueueFile returns an error if pages of a queue are damaged.
 func checkQueueFile(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, queueCheckTimeout)
+	ctx, cancel := context.WithTimeout(ctx, queueDamageCheckTimeout)
 	defer cancel()
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case isDamage(err):
 		return fmt.Errorf("open queue: %w", err)
@@ -191,7 +192,7 @@ func openSQLiteQueue(ctx context.Context, _ string, dir dataDir, o queueOptions)
 		return nil, withFileHint(err)
 	}
 	ready := statsCheck(q)
-	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
+	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckWritable(), ready(ctx)) }}, nil
 }
 
 // statsCheck returns a readiness check: the queue answers.
@@ -220,7 +221,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
-	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckRoom, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
+	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckWritable, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
 }
 
 // resultReporter returns where the workers report results; nil if senders wait for none.
@@ -240,9 +241,9 @@ func (q *openedQueue) newCeleryNode(w *worker.Worker, shutdown func(), log *slog
 	return celeryworker.New(q.celery, celeryworker.NodeOptions{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
 }
 
-// openQueueBeside opens the queue for a command that runs beside the server. A
+// openQueueBesideServer opens the queue for a command that runs beside the server. A
 // remote queue needs no data directory.
-func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, error) {
+func openQueueBesideServer(ctx context.Context, name, data string) (*openedQueue, error) {
 	b, err := findQueueBackend(name, "reply")
 	if err != nil {
 		return nil, err

@@ -35,7 +35,7 @@ func testKillRedisQueue(t *testing.T, protocol string) {
 		case 0:
 			redis.Kill()
 			l.waitForBatches(20) // into the disk buffer
-			redis.Restart()
+			redis.StartAgain()
 		case 1:
 			i := rand.IntN(2)
 			workers[i].kill()
@@ -59,7 +59,7 @@ func testKillRedisQueue(t *testing.T, protocol string) {
 	c.server.kill()
 	c.startServer()
 	l.waitForBatches(10)
-	redis.Restart()
+	redis.StartAgain()
 	l.waitForBatches(10)
 	l.stop()
 	l.regroups = protocol != ""

@@ -29,18 +29,23 @@ type hostInfo struct {
 }
 
 type processInfo struct {
-	Name              string `json:"name"` // the executable's full path
-	PID               int    `json:"pid"`
-	CommandLine       string `json:"command_line,omitempty"`
-	User              string `json:"user,omitempty"`
-	ParentImage       string `json:"parent_image,omitempty"`
-	ParentCommandLine string `json:"parent_command_line,omitempty"`
-	ParentPID         int    `json:"parent_pid,omitempty"`
-	WorkingDirectory  string `json:"working_directory,omitempty"`
-	ContainerID       string `json:"container_id,omitempty"`
-	Started           string `json:"started,omitempty"` // RFC 3339
-	Action            string `json:"action"`            // created, terminated
-	ExitCode          *int   `json:"exit_code,omitempty"`
+	Name        string `json:"name"`                 // the executable's full path
+	InvokedAs   string `json:"invoked_as,omitempty"` // the path asked for, if it is another, such as a symbolic link
+	Comm        string `json:"comm,omitempty"`       // the kernel's name, if it is not that of the file
+	PID         int    `json:"pid"`
+	CommandLine string `json:"command_line,omitempty"`
+	// Args are the arguments, if the command line does not tell where they end.
+	Args              []string `json:"args,omitempty"`
+	User              string   `json:"user,omitempty"`
+	ParentImage       string   `json:"parent_image,omitempty"`
+	ParentInvokedAs   string   `json:"parent_invoked_as,omitempty"`
+	ParentCommandLine string   `json:"parent_command_line,omitempty"`
+	ParentPID         int      `json:"parent_pid,omitempty"`
+	WorkingDirectory  string   `json:"working_directory,omitempty"`
+	ContainerID       string   `json:"container_id,omitempty"`
+	Started           string   `json:"started,omitempty"` // RFC 3339
+	Action            string   `json:"action"`            // created, terminated
+	ExitCode          *int     `json:"exit_code,omitempty"`
 }
 
 // epochSeconds encodes a time as Unix seconds with microseconds.

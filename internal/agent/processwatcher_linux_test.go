@@ -24,6 +24,10 @@ type seen struct {
 	Process   struct {
 		Name              string
 		PID               int
+		InvokedAs         string `json:"invoked_as"`
+		ParentInvokedAs   string `json:"parent_invoked_as"`
+		Comm              string
+		Args              []string
 		CommandLine       string `json:"command_line"`
 		User              string
 		ParentImage       string `json:"parent_image"`
@@ -39,13 +43,7 @@ type seen struct {
 // yields both its start and its end.
 func watchFor(t *testing.T, src *agent.ProcessSource, lives time.Duration) (started, ended seen) {
 	t.Helper()
-	sleepPath, err := exec.LookPath("sleep")
-	testenv.Check(t, err)
-	// A copy has a path that no other process runs.
-	program := filepath.Join(t.TempDir(), "sleeper")
-	b, err := os.ReadFile(sleepPath)
-	testenv.Check(t, err)
-	testenv.Check(t, os.WriteFile(program, b, 0o700))
+	program := copyProgram(t, "sleep", "sleeper")
 	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
 	defer cancel()
 	go func() {
@@ -146,4 +144,80 @@ func TestShortLivedProcess(t *testing.T) {
 func TestProcessPoll(t *testing.T) {
 	started, ended := watchFor(t, &agent.ProcessSource{AgentID: "me", PollOnly: true}, time.Second)
 	wantProcess(t, started, ended)
+}
+
+// copyProgram copies a program into a new directory, so that no other process runs it.
+func copyProgram(t *testing.T, name, as string) (file string) {
+	t.Helper()
+	from, err := exec.LookPath(name)
+	testenv.Check(t, err)
+	b, err := os.ReadFile(from)
+	testenv.Check(t, err)
+	file = filepath.Join(t.TempDir(), as)
+	testenv.Check(t, os.WriteFile(file, b, 0o700))
+	return file
+}
+
+// startAndWait starts a shell that waits until the test ends.
+func startAndWait(t *testing.T, file string, args ...string) {
+	t.Helper()
+	cmd := &exec.Cmd{Path: file, Args: args}
+	_, err := cmd.StdinPipe() // the shell reads from it
+	testenv.Check(t, err)
+	testenv.Check(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+}
+
+// An event names the path that was asked for, if a symbolic link or a script leads to the
+// executable, and the arguments if the command line does not tell them apart.
+func TestInvokedAs(t *testing.T) {
+	shell := copyProgram(t, "sh", "shell")
+	link, script := filepath.Join(filepath.Dir(shell), "asked-for"), filepath.Join(t.TempDir(), "script")
+	testenv.Check(t, os.Symlink("shell", link))
+	testenv.Check(t, os.WriteFile(script, []byte("#!"+link+"\nread line\n"), 0o700))
+
+	startAndWait(t, shell, shell, "-c", "read line; : itself")
+	startAndWait(t, link, link, "-c", "read line; : link")
+	startAndWait(t, link, "asked-for", "-c", "read line; : name")
+	startAndWait(t, link, "sshd", "-c", "read line; : faked")
+	startAndWait(t, shell, "asked-not", "-c", `: "quoted words"; read line`)
+	startAndWait(t, link, link, "-c", shell+" -c 'read line; : child'; :")
+	startAndWait(t, script, script)
+
+	type names struct{ InvokedAs, ParentInvokedAs, Comm, Args string }
+	want := map[string]names{
+		shell + ` -c "read line; : itself"`:        {},
+		link + ` -c "read line; : link"`:           {InvokedAs: link},
+		`asked-for -c "read line; : name"`:         {InvokedAs: link},
+		`sshd -c "read line; : faked"`:             {InvokedAs: link},
+		`asked-not -c : "quoted words"; read line`: {Args: `["asked-not" "-c" ": \"quoted words\"; read line"]`},
+		shell + ` -c "read line; : child"`:         {ParentInvokedAs: link},
+		link + " " + script:                        {InvokedAs: link, Comm: "script"},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.Timeout)
+	defer cancel()
+	for event, err := range (&agent.ProcessSource{}).Events(ctx, "") {
+		testenv.Check(t, err)
+		var e seen
+		testenv.Check(t, json.Unmarshal(event.Data, &e))
+		p := e.Process
+		expected, ok := want[p.CommandLine]
+		if !ok || p.Action != "created" {
+			continue
+		}
+		got := names{p.InvokedAs, p.ParentInvokedAs, p.Comm, ""}
+		if p.Args != nil {
+			got.Args = fmt.Sprintf("%q", p.Args)
+		}
+		if got != expected || p.Name != shell {
+			t.Errorf("%s: %s, %+v, want %+v", p.CommandLine, p.Name, got, expected)
+		}
+		if delete(want, p.CommandLine); len(want) == 0 {
+			return
+		}
+	}
+	t.Errorf("not seen: %v", want)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/picket-edr/picket/internal/commandline"
 )
 
 // maxCommandLineBytes bounds a command line; the kernel allows megabytes.
@@ -59,7 +62,8 @@ func (f *procfs) read(pid int) (*process, error) {
 	procDir := f.root + "/" + strconv.Itoa(pid)
 	p := &process{info: processInfo{PID: pid, Action: "created"}}
 	// These disappear first when a process exits.
-	p.info.Name, p.info.CommandLine = f.imageAndCommandLine(procDir)
+	args := argumentsOf(procDir)
+	p.info.Name, p.info.CommandLine = imageOf(procDir), commandline.Join(args)
 	p.info.WorkingDirectory, _ = os.Readlink(procDir + "/cwd")
 	stat, err := os.ReadFile(procDir + "/stat")
 	if err != nil {
@@ -75,6 +79,14 @@ func (f *procfs) read(pid int) (*process, error) {
 	p.info.Started = p.startTime.Format("2006-01-02T15:04:05.00Z07:00")
 	if p.info.Name == "" {
 		p.info.Name = comm // a kernel thread, or not permitted
+	} else if len(args) > 0 {
+		p.info.InvokedAs = invokedAs(procDir, &p.info, args[0], comm)
+		if comm != kernelName(cmp.Or(p.info.InvokedAs, p.info.Name)) {
+			p.info.Comm = comm
+		}
+	}
+	if !commandline.Restores(p.info.CommandLine, args) {
+		p.info.Args = args
 	}
 	p.info.User = f.userName(procDir)
 	p.info.ContainerID = containerIDOf(procDir)
@@ -87,18 +99,18 @@ func (f *procfs) setParent(p *processInfo, seen map[int]*process) {
 		return
 	}
 	if o := seen[p.ParentPID]; o != nil {
-		p.ParentImage, p.ParentCommandLine = o.info.Name, o.info.CommandLine
+		p.ParentImage, p.ParentInvokedAs, p.ParentCommandLine = o.info.Name, o.info.InvokedAs, o.info.CommandLine
 		return
 	}
-	p.ParentImage, p.ParentCommandLine = f.imageAndCommandLine(f.root + "/" + strconv.Itoa(p.ParentPID))
+	procDir := f.root + "/" + strconv.Itoa(p.ParentPID)
+	p.ParentCommandLine = commandline.Join(argumentsOf(procDir))
+	p.ParentImage = imageOf(procDir)
 }
 
-// imageAndCommandLine reads the executable's path and the command line of a process;
-// empty if it may not. dir is the process's directory in /proc.
-func (f *procfs) imageAndCommandLine(procDir string) (path, commandLine string) {
-	commandLine = commandLineOf(procDir)
-	path, _ = os.Readlink(procDir + "/exe")
-	return strings.TrimSuffix(path, " (deleted)"), commandLine
+// imageOf reads the path of a process's executable; "" if it may not.
+func imageOf(procDir string) string {
+	path, _ := os.Readlink(procDir + "/exe")
+	return strings.TrimSuffix(path, " (deleted)")
 }
 
 // readUpTo reads up to maxBytes bytes of a file in /proc with few system calls; nil if
@@ -125,20 +137,13 @@ func readUpTo(path string, maxBytes int) []byte {
 	return b
 }
 
-// commandLineOf joins the arguments with spaces. Arguments that contain spaces are
-// quoted, so that rules can see where they end.
-func commandLineOf(procDir string) string {
+// argumentsOf reads the arguments of a process; nil if it may not.
+func argumentsOf(procDir string) []string {
 	b := readUpTo(procDir+"/cmdline", maxCommandLineBytes)
 	if len(b) == 0 {
-		return ""
+		return nil
 	}
-	args := strings.Split(strings.ToValidUTF8(string(bytes.TrimRight(b, "\x00")), "\ufffd"), "\x00")
-	for i, a := range args {
-		if len(args) > 1 && (a == "" || strings.ContainsAny(a, " \t\n")) && !strings.ContainsAny(a, `"`) {
-			args[i] = `"` + a + `"`
-		}
-	}
-	return strings.Join(args, " ")
+	return strings.Split(strings.ToValidUTF8(string(bytes.TrimRight(b, "\x00")), "\ufffd"), "\x00")
 }
 
 // parseStat parses /proc/PID/stat: the name, in parentheses and with any bytes,
@@ -245,6 +250,5 @@ func (f *procfs) identity(pid int) (startTicks uint64, image string, ok bool) {
 	if _, _, startTicks, err = parseStat(stat); err != nil {
 		return 0, "", false
 	}
-	image, _ = os.Readlink(procDir + "/exe")
-	return startTicks, strings.TrimSuffix(image, " (deleted)"), true
+	return startTicks, imageOf(procDir), true
 }

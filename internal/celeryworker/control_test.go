@@ -264,7 +264,7 @@ func TestBrokerRestarts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	for i := range 3 {
 		r.Kill()
-		r.Restart()
+		r.StartAgain()
 		id := fmt.Sprint(i)
 		r.Publish(celerytest.NewTask(id))
 		if got := r.WaitResult(id); got.Status != celery.Success {

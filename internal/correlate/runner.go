@@ -252,7 +252,7 @@ func (r *Runner) eventMatches(found []correlation.Match) []picket.Match {
 		for _, e := range match.Events {
 			source := e.Context.(unique.Handle[eventSource]).Value()
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDOf(e.ID, source.namespace), EventNamespace: source.namespace, AgentID: source.agent,
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDFromKey(e.ID, source.namespace), EventNamespace: source.namespace, AgentID: source.agent,
 				AlertAgent: target.agent, Host: target.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
 			})
 		}

@@ -29,7 +29,7 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 		return
 	}
 	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
-	if ws := s.Warnings(redisurl.FsyncUnsupported); len(ws) > 0 {
+	if ws := s.DurabilityWarnings(redisurl.FsyncUnsupported); len(ws) > 0 {
 		r.addFailure("broker", ws[0], "%s", text)
 	} else {
 		r.addOK("broker", "%s", text)

@@ -20,7 +20,7 @@ func fileHint(err error) string {
 // checkPages checks the checksums of a file that this process has not open. It reports
 // false if the file cannot be opened.
 func checkPages(ctx context.Context, r *Report, check, path string) bool {
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case err != nil:
 		r.addFailure(check, fileHint(err), "%v", err)

@@ -52,7 +52,7 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 	if fsync {
 		wait = redisurl.FsyncAwaited
 	}
-	if ws := s.Warnings(wait); len(ws) > 0 {
+	if ws := s.DurabilityWarnings(wait); len(ws) > 0 {
 		r.addFailure("redis", ws[0], "%s", text)
 	} else {
 		r.addOK("redis", "%s", text)

@@ -113,7 +113,7 @@ func FuzzReader(f *testing.F) {
 	chunk := make([]byte, 64<<10)
 	copy(chunk, "ElfChnk\x00")
 	f.Add(append(head, chunk...))
-	if dir, ok := testenv.FindData(); ok {
+	if dir, ok := testenv.FindExternalData(); ok {
 		logs, _ := filepath.Glob(filepath.Join(dir, "regression/rules/windows/*/*/*/*.evtx"))
 		for _, log := range logs[:min(len(logs), 5)] {
 			data, err := os.ReadFile(log)

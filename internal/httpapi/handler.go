@@ -89,7 +89,7 @@ func RetryAfter(err error) int {
 // ClientMessage returns the text of an error for the client. The causes of server errors
 // name hosts, addresses and files, so only the log has them; an *Error is written for
 // the client.
-func ClientMessage(err error) string { return picket.TrimErrorKind(clientMessage(err)) }
+func ClientMessage(err error) string { return picket.TrimErrorKindSuffix(clientMessage(err)) }
 
 func clientMessage(err error) string {
 	status := StatusOf(err)

@@ -48,7 +48,7 @@ type batchBuilder struct {
 
 func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
 	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator, sender: from.String(), idSecret: h.opt.IDSecret}
-	if from.Kind == auth.KindAgent && from.Host != store.AnyHost {
+	if from.Kind == auth.KindAgent && from.Host != store.TokenAnyHost {
 		b.host = from.Host
 	}
 	b.batch = picket.Batch{ID: newBatchID(), Received: h.opt.Now().UTC().Truncate(time.Microsecond)}
@@ -182,13 +182,13 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 func (b *batchBuilder) setHost(ev *picket.Event, valid bool) {
 	ev.AgentID = cmp.Or(ev.AgentID, b.from.Subject)
 	switch {
-	case b.from.Kind != auth.KindAgent || b.from.Host == store.AnyHost:
+	case b.from.Kind != auth.KindAgent || b.from.Host == store.TokenAnyHost:
 	case b.host != "":
 		if ev.Host != "" && !sameMachine(ev.Host, b.host) {
 			b.otherHosts++
 		}
 		ev.Host = b.host
-	case valid && ev.Host != store.AnyHost: // only an admin lifts the binding
+	case valid && ev.Host != store.TokenAnyHost: // only an admin lifts the binding
 		b.host = strings.Clone(ev.Host) // the reader's strings alias the body
 	}
 	ev.Host = cmp.Or(ev.Host, ev.AgentID)
@@ -211,7 +211,7 @@ func (b *batchBuilder) bindHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if bound == b.host || bound == store.AnyHost {
+	if bound == b.host || bound == store.TokenAnyHost {
 		return nil
 	}
 	for i := range b.batch.Events { // another request was first

@@ -94,7 +94,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if body.Note == "" {
 		return badRequest("Note cannot be empty")
 	}
-	if utf8.RuneCountInString(body.Note) > triage.MaxNoteLength {
+	if utf8.RuneCountInString(body.Note) > triage.MaxNoteChars {
 		return badRequest("Note is too long")
 	}
 	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Note: body.Note}); err != nil {
@@ -126,7 +126,7 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 		return badRequest("Invalid action. Must be one of: resolve, false_positive, assign")
 	case body.Action == "assign" && body.Assignee == "":
 		return badRequest("Missing assignee email")
-	case len(body.IDs) > maxAnswerRows || utf8.RuneCountInString(body.Note) > triage.MaxNoteLength || utf8.RuneCountInString(body.Assignee) > triage.MaxAssigneeLength:
+	case len(body.IDs) > maxAnswerRows || utf8.RuneCountInString(body.Note) > triage.MaxNoteChars || utf8.RuneCountInString(body.Assignee) > triage.MaxAssigneeChars:
 		return badRequest("Too many alert_ids, or note or assignee too long")
 	}
 	done, missing, errs := 0, 0, []string{}

@@ -284,7 +284,7 @@ func TestMoveWaits(t *testing.T) {
 		done <- err
 	}()
 	testenv.Until(t, "a line in the log", func() bool { return log.String() != "" })
-	redis.Restart()
+	redis.StartAgain()
 	testenv.Check(t, <-done)
 	if events, deadLetters, _ := contents(t, to); len(events) != 30 || len(deadLetters) != 4 {
 		t.Errorf("moved %d events, %d dead letters", len(events), len(deadLetters))

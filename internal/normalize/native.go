@@ -15,11 +15,15 @@ var nativeFormat = format{
 	numericID: true,
 	fieldNames: map[string][]string{
 		"process.name":                {"Image"},
+		"process.invoked_as":          {"Image"},
+		"process.comm":                nil, // deriveNativeExec
+		"process.args":                nil,
 		"process.pid":                 {"ProcessId"},
 		"process.command_line":        {"CommandLine"},
 		"process.user":                {"User"},
 		"process.working_directory":   {"CurrentDirectory"},
 		"process.parent_image":        {"ParentImage"},
+		"process.parent_invoked_as":   {"ParentImage"},
 		"process.parent_command_line": {"ParentCommandLine"},
 		"process.parent_pid":          {"ParentProcessId"},
 		"process.parent_user":         {"ParentUser"},
@@ -55,6 +59,7 @@ var nativeFormat = format{
 	osPaths:       []string{"host.os"},
 	classKeyPaths: picket.NativeActionPaths(),
 	classify:      nativeClass,
+	derive:        deriveNativeExec,
 }
 
 // nativeClass returns the class of a native event. The exit of a process and the
@@ -69,7 +74,20 @@ func nativeClass(r *Reader, d *Event, os, action string) *Class {
 	if category == "" {
 		return declaredTypeClass(r, d, system)
 	}
+	if system == "linux" && category == "process_creation" {
+		return nativeExecClass(r, d)
+	}
 	return r.categoryClass(d.format, system, category, category)
+}
+
+// nativeExecClass returns the class of the start of a program on Linux, which also has the
+// fields of the audit system.
+func nativeExecClass(r *Reader, d *Event) *Class {
+	return r.internClass(classKey{uint8(d.format.index), "linux", "process_creation", "process_creation"}, func() Class {
+		return Class{Type: "process_creation", OS: "linux", nativeExec: true, Sources: []sigma.LogSource{
+			{Product: "linux", Category: "process_creation"}, {Product: "linux", Service: "auditd"},
+		}}
+	})
 }
 
 // declaredTypeClass returns the class of an event whose declared type is all that is known.

@@ -29,6 +29,8 @@ type Class struct {
 	derive func(dst []sigma.Field, from int) []sigma.Field
 	// aliases are further field names of paths in this class.
 	aliases map[string][]string
+	// nativeExec: the event is the start of a program on Linux, in the native format.
+	nativeExec bool
 }
 
 // An Event is one event after Read. It is valid until the Reader's next Read. Its

@@ -114,7 +114,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	for _, name := range []string{"windows-flat", "native-process", "winlogbeat", "evtx-sysmon"} {
+	for _, name := range []string{"windows-flat", "native-process", "native-exec", "native-file", "winlogbeat", "evtx-sysmon"} {
 		raw, err := os.ReadFile("testdata/" + name + ".json")
 		if err != nil {
 			b.Fatal(err)

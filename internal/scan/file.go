@@ -32,8 +32,8 @@ const evtxMagic = "ElfFile\x00"
 // eventFileExtensions are the extensions of files that are read in directories.
 var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true, zipExtension: true}
 
-// eventFileKinds are those of them that hold events themselves, for people.
-const eventFileKinds = ".evtx, .json, .ndjson, .jsonl, .xml"
+// eventExtensionsText are those of them that hold events themselves, for people.
+const eventExtensionsText = ".evtx, .json, .ndjson, .jsonl, .xml"
 
 func newEventFile(name string) eventFile {
 	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
@@ -56,7 +56,7 @@ func findEventFiles(paths []string, p *Progress, onProblem func(error)) []eventF
 		case err != nil:
 			onProblem(fmt.Errorf("read %s: %w", path, err))
 		case len(found) == 0:
-			onProblem(fmt.Errorf("read %s: no file in it is of events (%s)", path, eventFileKinds))
+			onProblem(fmt.Errorf("read %s: no file in it is of events (%s)", path, eventExtensionsText))
 		}
 		all = append(all, found...)
 	}

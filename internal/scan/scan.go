@@ -231,14 +231,14 @@ func (p *producer) readFile(s eventFile) error {
 	if s.isZip() {
 		return p.readZip(s)
 	}
-	return p.readRecords(s.name, func() error { return s.read(p.ctx, p.progress, p) })
+	return p.addRecordsOfFile(s.name, func() error { return s.read(p.ctx, p.progress, p) })
 }
 
-// readRecords calls read, which adds the records of a file, and reports its error as a
-// problem. It fails only if ctx ends.
-func (p *producer) readRecords(file string, read func() error) error {
+// addRecordsOfFile calls addRecords, which adds the records of a file, and reports its
+// error as a problem. It fails only if ctx ends.
+func (p *producer) addRecordsOfFile(file string, addRecords func() error) error {
 	p.file, p.n = file, 0
-	if err := read(); err != nil && p.ctx.Err() == nil {
+	if err := addRecords(); err != nil && p.ctx.Err() == nil {
 		p.flush()
 		p.reportProblem(fmt.Errorf("read %s: %w", file, err))
 	}

@@ -171,18 +171,18 @@ func Event(id string, seconds int, image string) string {
 		`"host":{"hostname":"PC1.corp","os":"Windows"},"process":{"name":%q,"pid":1,"command_line":"<x> é 😀"}}`, id, Now.Unix()-3600+int64(seconds), image)
 }
 
-// Post posts events as agent PC1 and processes them.
-func (s *Server) Post(t testing.TB, events ...string) {
+// PostAndProcess posts events as agent PC1 and processes them.
+func (s *Server) PostAndProcess(t testing.TB, events ...string) {
 	t.Helper()
 	w := s.Do("agent", "POST", "/api/v1/telemetry/", strings.NewReader("["+strings.Join(events, ",")+"]"))
 	if w.Code != http.StatusCreated {
 		t.Fatal(w.Code, w.Body)
 	}
-	s.Drain(t)
+	s.ProcessQueue(t)
 }
 
-// Drain runs the worker until the queue is empty.
-func (s *Server) Drain(t testing.TB) {
+// ProcessQueue runs the worker until the queue is empty.
+func (s *Server) ProcessQueue(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -142,7 +142,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.Broker, settings.Version, picket.ErrInvalid)
 			return nil, errors.Join(err, q.Close())
 		}
-		settings.LogWarnings(q.log, redisurl.FsyncUnsupported)
+		settings.LogDurabilityWarnings(q.log, redisurl.FsyncUnsupported)
 	}
 	q.background.Go(q.maintain)
 	return q, nil

@@ -24,8 +24,8 @@ import (
 type Buffer interface {
 	queue.Queue
 	Stats(ctx context.Context) (queue.Stats, error)
-	// CheckRoom returns why Enqueue would refuse any batch, nil if it would not.
-	CheckRoom() error
+	// CheckWritable returns why Enqueue would refuse any batch, nil if it would not.
+	CheckWritable() error
 }
 
 // NextQueue is the queue behind the buffer.
@@ -151,16 +151,16 @@ func (q *Queue) BufferStats(ctx context.Context) (queue.Stats, error) { return q
 // unreachable.
 func (q *Queue) Degraded() bool { return q.degraded.Load() }
 
-// CheckRoom returns why Enqueue would refuse any batch, nil if it would not. While the
+// CheckWritable returns why Enqueue would refuse any batch, nil if it would not. While the
 // next queue is reachable, the buffer needs no room.
-func (q *Queue) CheckRoom(ctx context.Context) error {
+func (q *Queue) CheckWritable(ctx context.Context) error {
 	if q.degraded.Load() && q.buffered.Load() == 0 {
 		// Nothing is being forwarded that would notice that the next queue is back.
 		if _, err := q.Inspector.Stats(ctx); err == nil {
 			q.setReachable()
 		}
 	}
-	err := q.buffer.CheckRoom()
+	err := q.buffer.CheckWritable()
 	switch {
 	case errors.Is(err, queue.ErrDiskFull) && !q.degraded.Load():
 		return nil

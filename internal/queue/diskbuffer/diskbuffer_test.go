@@ -110,7 +110,7 @@ func TestOutages(t *testing.T) {
 		if q.Buffered() == 0 {
 			t.Error("nothing is buffered while Redis is away")
 		}
-		s.Restart()
+		s.StartAgain()
 		caughtUp()
 	}
 	s.Pause()
@@ -165,7 +165,7 @@ func TestRestart(t *testing.T) {
 	}
 	testenv.Check(t, q.Close())
 	q = open(t, s.URL(), path, 4000)
-	s.Restart()
+	s.StartAgain()
 	testenv.Until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
 	st, err := q.Stats(t.Context())
 	testenv.Check(t, err)

@@ -67,8 +67,8 @@ func TestUserAndTLS(t *testing.T) {
 	}
 	settings, err := q.Settings(t.Context())
 	testenv.Check(t, err)
-	if len(settings.Warnings(redisurl.FsyncNotAwaited)) != 0 {
-		t.Errorf("warnings %q for a durable server", settings.Warnings(redisurl.FsyncNotAwaited))
+	if len(settings.DurabilityWarnings(redisurl.FsyncNotAwaited)) != 0 {
+		t.Errorf("warnings %q for a durable server", settings.DurabilityWarnings(redisurl.FsyncNotAwaited))
 	}
 }
 

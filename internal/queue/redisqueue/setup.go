@@ -44,7 +44,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if q.opt.Fsync {
 		wait = redisurl.FsyncAwaited
 	}
-	q.settings.LogWarnings(q.log, wait)
+	q.settings.LogDurabilityWarnings(q.log, wait)
 	if !q.opt.Fsync {
 		return nil
 	}

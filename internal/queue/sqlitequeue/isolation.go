@@ -17,16 +17,17 @@ type isolation struct {
 func (i *isolation) active() bool { return !i.until.IsZero() }
 
 // startOrEnd begins or ends the isolation when a message is delivered.
-func (i *isolation) startOrEnd(isSuspect bool) {
+func (i *isolation) startOrEnd(isolated bool) {
 	i.until = time.Time{}
-	if isSuspect {
+	if isolated {
 		i.until = time.Now().Add(queue.IsolationTimeout)
 	}
 }
 
-// isSuspect reports whether l may have killed the processes that leased it.
-func (t *tx) isSuspect(l messageLease) bool {
-	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfterLost
+// needsIsolation reports whether lease is of a message that may have killed the processes
+// that leased it before.
+func (t *tx) needsIsolation(lease messageLease) bool {
+	return !t.w.q.opt.IgnoreLost && lease.lost >= queue.IsolateAfterLost
 }
 
 // mustWait reports whether the next delivery must wait because it, or the one

@@ -150,7 +150,7 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	f = addEqual(f, "rule_id", q.RuleID)
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "event_id", q.EventID)
-	if q.EventNamespace == store.NoNamespace {
+	if q.EventNamespace == store.NoEventNamespace {
 		f = append(f, bsonElem("namespace", bson.D{bsonElem("$exists", false)}))
 	} else {
 		f = addEqual(f, "namespace", q.EventNamespace)

@@ -149,7 +149,7 @@ func (r *txnReads) addEffects(effects *batchEffects, now int64) {
 		r.minutes[minuteID(m.Minute)] = true
 	}
 	if len(effects.Matches) > 0 {
-		r.minutes[minuteID(store.MinuteOf(now))] = true
+		r.minutes[minuteID(store.StartOfMinuteMicros(now))] = true
 	}
 	for i := range effects.Matches {
 		r.addMatch(&effects.Matches[i])
@@ -254,7 +254,7 @@ func (t *txn) newAlert(a picket.Alert, matched int64) *alertDoc {
 	t.alerts[doc.UniqueKey] = doc
 	t.totals.countAlert(&a, 1)
 	t.ruleForUpdate(&a).Alerts++
-	minute := t.minuteForUpdate(store.MinuteOf(t.now))
+	minute := t.minuteForUpdate(store.StartOfMinuteMicros(t.now))
 	minute.Alerts = addCount(minute.Alerts, a.Level.String(), 1)
 	if h := t.existingHostForUpdate(&a); h != nil {
 		h.Alerts++

@@ -97,7 +97,7 @@ func newBatchEffects(b *store.Batch, isNew []bool) batchEffects {
 		}
 		received := ev.Received.UnixMicro()
 		h.Add(ev, received)
-		minutes.Add(store.MinuteOf(received), ev.Type)
+		minutes.Add(store.StartOfMinuteMicros(received), ev.Type)
 	}
 	for _, m := range minutes.Counts {
 		out.Minutes = append(out.Minutes, minuteCount(m))

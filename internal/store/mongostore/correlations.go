@@ -79,7 +79,7 @@ func (s *Store) AcquireCorrelationLease(ctx context.Context, holder string, ttl 
 func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]store.Observation, int64, error) {
 	var page []store.Observation
 	bytes := 0
-	for len(page) < limit && bytes < store.MaxObservationBytes {
+	for len(page) < limit && bytes < store.MaxObservationPageBytes {
 		doc, err := findOne[observationsDoc](ctx, s.observations, bson.D{bsonElem("_id", bson.D{bsonElem("$gt", after)})},
 			options.FindOne().SetSort(bson.D{bsonElem("_id", 1)}))
 		if errors.Is(err, picket.ErrNotFound) {
@@ -134,7 +134,7 @@ func (s *Store) CommitCorrelations(ctx context.Context, holder string, c store.C
 			return true, nil
 		}
 		set := newTxnReads()
-		set.minutes[minuteID(store.MinuteOf(t.now))] = true
+		set.minutes[minuteID(store.StartOfMinuteMicros(t.now))] = true
 		records := make([]matchRecord, len(c.Matches))
 		for i := range c.Matches {
 			records[i] = newMatchRecord(&c.Matches[i])

@@ -84,7 +84,7 @@ func TestGoldenNames(t *testing.T) {
 			t.Parallel()
 			uri := server.Database(t)
 			s := open(t, uri, goldenOptions)
-			storetest.FillGoldenUntilLast(t, s)
+			storetest.FillGoldenWithoutLastBatches(t, s)
 			crashed := atomic.Bool{}
 			last := open(t, uri, goldenOptions.WithFault(func(before string) error {
 				if before == crashBefore || crashed.Load() {
@@ -93,7 +93,7 @@ func TestGoldenNames(t *testing.T) {
 				}
 				return nil
 			}))
-			if _, err := last.Save(t.Context(), storetest.LastGoldenBatches(t)...); (err != nil) != (crashBefore != "") {
+			if _, err := last.Save(t.Context(), storetest.GoldenBatchesSavedLast(t)...); (err != nil) != (crashBefore != "") {
 				t.Fatalf("save the last batches: %v", err)
 			}
 			if d := cmp.Diff(fieldNames(t, readGolden(t, name), addedNames...), fieldNames(t, readDatabase(t, uri))); d != "" {
