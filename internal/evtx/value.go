@@ -51,7 +51,7 @@ var unquotedKinds = [256]bool{
 	kindUint64: true, kindFloat: true, kindDouble: true, kindBool: true,
 }
 
-// A value is the type and the bytes of a substitution.
+// A rawValue is the type and the bytes of a substitution.
 type value struct {
 	kind byte
 	data []byte
