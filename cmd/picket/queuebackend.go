@@ -262,12 +262,12 @@ func openQueueBesideServer(ctx context.Context, name, data string) (*openedQueue
 type eventReaderPool struct{ pool sync.Pool }
 
 func newEventReaderPool(idSecret []byte) *eventReaderPool {
-	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, idSecret) }}}
+	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewRawEventReader("celery", legacy.Validator{}, idSecret) }}}
 }
 
-// Read reads one event; see ingest.QueuedEventReader.
+// Read reads one event; see ingest.RawEventReader.
 func (p *eventReaderPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := p.pool.Get().(*ingest.QueuedEventReader)
+	r := p.pool.Get().(*ingest.RawEventReader)
 	defer p.pool.Put(r)
 	return r.Read(raw, id, received)
 }

@@ -138,7 +138,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
 				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(ev.Fields)))
 			}
-			m.Observed = observedFields(ev, rule.CorrelationFields())
+			m.Observed = correlationFieldValues(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 			cost += matchMemoryBytes(&m)
 		}

@@ -25,7 +25,7 @@ func CheckSQLiteQueue(ctx context.Context, r *Report, path string) {
 	}
 	q, err := sqlitequeue.Open(path, sqlitequeue.Options{})
 	if err != nil {
-		r.addFailure("queue", fileHint(err), "%v", err)
+		r.addFailure("queue", damageHint(err), "%v", err)
 		return
 	}
 	defer q.Close()

@@ -207,11 +207,11 @@ func DecodeEvents(t *testing.T, message string) []Event {
 	return all
 }
 
-var eventReaders = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret")) }}
+var eventReaders = sync.Pool{New: func() any { return ingest.NewRawEventReader("celery", legacy.Validator{}, []byte("secret")) }}
 
 // ReadEvent is celeryqueue.Options.Event with the rules of the intake.
 func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := eventReaders.Get().(*ingest.QueuedEventReader)
+	r := eventReaders.Get().(*ingest.RawEventReader)
 	defer eventReaders.Put(r)
 	return r.Read(raw, id, received)
 }
