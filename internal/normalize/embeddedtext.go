@@ -16,6 +16,13 @@ func (r *Reader) resetText(d *Event) {
 	d.text = &r.text
 }
 
+// setHostFromText sets the host that only the text of an event names. The event gets a
+// field of it, without which a filter could not except the host's events.
+func (d *Event) setHostFromText(host string) {
+	d.Host = host
+	d.text.fields = appendField(d.text.fields, "host", host)
+}
+
 // textPaths are the paths at which senders put a log line, best first.
 var textPaths = []string{"message", "log", "MESSAGE", "msg", "event.original", "raw", "_raw"}
 

@@ -17,7 +17,8 @@ var syslogFormat = format{
 	osPaths:     genericFormat.osPaths,
 	classify: func(r *Reader, d *Event, os, _ string) *Class {
 		if d.Host == "" {
-			_, d.Host, _ = parseSyslogHead(d.text.text)
+			_, host, _ := parseSyslogHead(d.text.text)
+			d.setHostFromText(host)
 		}
 		system := normalizeOS(os)
 		if system == "" {
