@@ -73,7 +73,7 @@ func (l storeLocation) dirToBackUp() (d backup.DataDir, storeEngine string, err 
 	return d, "mongodb", nil
 }
 
-func printBackup(cmd *cobra.Command, file string, a backup.Archive, asJSON bool) error {
+func printBackup(cmd *cobra.Command, file string, a backup.ArchiveInfo, asJSON bool) error {
 	if asJSON {
 		return printJSONLine(cmd.OutOrStdout(), struct {
 			File    string   `json:"file"`
@@ -154,7 +154,7 @@ func withRestoreHint(restoreErr error) error {
 	switch {
 	case errors.Is(restoreErr, backup.ErrNotEmpty):
 		return withHint(restoreErr, "stop the server and move the directory away, or give another --data")
-	case errors.Is(restoreErr, backup.ErrNoSpace):
+	case errors.Is(restoreErr, backup.ErrNoSpaceToRestore):
 		return withHint(restoreErr, "make room, or give a --data on another disk")
 	case errors.Is(restoreErr, os.ErrPermission):
 		return withHint(restoreErr, dataPermissionHint)

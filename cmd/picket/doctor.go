@@ -114,7 +114,7 @@ func runChecks(cmd *cobra.Command, f *doctorFlags) (*doctor.Report, error) {
 		store.diagnose(ctx, r, *f.store)
 	}
 	if isKnown("queue") && isKnown("store") {
-		doctor.CheckDataFiles(ctx, r, doctor.DataFiles{
+		doctor.CheckFilesBelongTogether(ctx, r, doctor.DataFiles{
 			Dir: string(dir), Queue: dir.queueFile(), DiskBuffer: dir.diskBufferFile(), Store: dir.eventsFile(),
 			UsesQueue: queue.local, UsesBuffer: !queue.local, UsesStore: store.local,
 		})

@@ -209,7 +209,7 @@ func withRedisHint(err error) error {
 
 // bufferOnDisk puts a disk buffer in front of a remote queue, if o asks for one:
 // the intake then accepts batches while the queue is unreachable.
-func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
+func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, deduplicator diskbuffer.Deduplicator, dir dataDir, o queueOptions) (*openedQueue, error) {
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}
@@ -217,7 +217,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(withFileHint(err), remote.Close())
 	}
-	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
+	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Deduplicator: deduplicator, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
@@ -262,12 +262,12 @@ func openQueueBesideServer(ctx context.Context, name, data string) (*openedQueue
 type eventReaderPool struct{ pool sync.Pool }
 
 func newEventReaderPool(idSecret []byte) *eventReaderPool {
-	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, idSecret) }}}
+	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewRawEventReader("celery", legacy.Validator{}, idSecret) }}}
 }
 
-// Read reads one event; see ingest.QueuedEventReader.
+// Read reads one event; see ingest.RawEventReader.
 func (p *eventReaderPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := p.pool.Get().(*ingest.QueuedEventReader)
+	r := p.pool.Get().(*ingest.RawEventReader)
 	defer p.pool.Put(r)
 	return r.Read(raw, id, received)
 }

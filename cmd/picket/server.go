@@ -97,12 +97,12 @@ func (s *server) openParts() (err error) {
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
 		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, IDSecret: idSecret, Log: s.log,
 		ObserveRequest: durationObserver(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteTelemetryError, WrapTelemetry: s.legacyQueue.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteTelemetryError, WrapTelemetry: s.legacyQueue.HideFullQueue,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteUnroutedError
 	s.intake.Routes(mux)
-	(&legacy.CommandPolls{Tokens: tokens}).Routes(mux)
+	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(mux)
 	statistics, err := s.openCache()
 	if err != nil {
 		return err

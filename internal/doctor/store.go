@@ -22,13 +22,13 @@ func CheckSQLiteStore(ctx context.Context, r *Report, path string) {
 	}
 	s, err := sqlitestore.Open(path, sqlitestore.Options{NoBackground: true})
 	if err != nil {
-		r.addFailure("store", fileHint(err), "%v", err)
+		r.addFailure("store", damageHint(err), "%v", err)
 		return
 	}
 	defer s.Close()
 	t, err := s.Totals(ctx)
 	if err != nil {
-		r.addFailure("store", fileHint(err), "%v", err)
+		r.addFailure("store", damageHint(err), "%v", err)
 		return
 	}
 	if t.DamagedBlocks > 0 {

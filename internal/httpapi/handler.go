@@ -128,7 +128,7 @@ func SetErrorHeaders(w http.ResponseWriter, err error) {
 	}
 }
 
-// WriteJSON answers v as WriteJSON, without HTML escapes.
+// WriteJSON answers v as JSON, without HTML escapes.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := MarshalJSON(v)
 	if err != nil {
@@ -149,7 +149,7 @@ func MarshalJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// WriteRawJSON answers a body that is already WriteJSON.
+// WriteRawJSON answers a body that is already JSON.
 func WriteRawJSON(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {

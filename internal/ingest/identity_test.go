@@ -57,7 +57,7 @@ func TestIDSecret(t *testing.T) {
 
 // What other programs put on the queue has a sender that no token has.
 func TestSenderOfQueuedEvents(t *testing.T) {
-	r := ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret"))
+	r := ingest.NewRawEventReader("celery", legacy.Validator{}, []byte("secret"))
 	ev, err := r.Read([]byte(native), "", time.Now())
 	testenv.Check(t, err)
 	if ev.Sender != "celery" {

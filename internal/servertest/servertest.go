@@ -99,13 +99,13 @@ func New(t testing.TB, o Options) *Server {
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
 	srv.LegacyQueue = legacy.NewBlockingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
-	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteTelemetryError, srv.LegacyQueue.Wrap
+	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteTelemetryError, srv.LegacyQueue.HideFullQueue
 	srv.Ingest = ingest.New(srv.LegacyQueue, tokens, o.Ingest)
 	srv.Mux.WriteRefusal = legacy.WriteUnroutedError
 	srv.Ingest.Routes(srv.Mux)
 	(&api.Server{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Dashboard{Reads: reads, Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
-	(&legacy.CommandPolls{Tokens: tokens}).Routes(srv.Mux)
+	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(srv.Mux)
 	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
 		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDroppedEvents() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
