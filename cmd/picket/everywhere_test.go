@@ -4,7 +4,6 @@ package main
 
 import (
 	"math/rand/v2"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -73,7 +72,7 @@ func TestBadNetwork(t *testing.T) {
 	c.startServer()
 	l := startLoad(c, loadOptions{})
 	worker := c.startWorker(t.TempDir(), "--queue", "redis://"+workerRedis.Addr+"/0?lease=2s",
-		"--store", strings.Replace(database, mongo.Addr(), workerMongo.Addr, 1))
+		"--store", mongo.Through(workerMongo.Addr, database))
 	l.waitForBatches(10)
 	for _, proxy := range []*nettest.Proxy{serverRedis, workerRedis, workerMongo} {
 		proxy.Partition()

@@ -37,6 +37,8 @@ type Options struct {
 	// see, with the name of the collection or "commit"; if it returns an error, the
 	// operation fails there, as if the process had crashed.
 	fault func(before string) error
+	// noBulkWrite is for tests: the server is treated as one without the command bulkWrite.
+	noBulkWrite bool
 }
 
 const (
@@ -58,6 +60,8 @@ type Store struct {
 	tokens, users, sessions, audit                    *mongo.Collection
 	publishedRules, workers, secrets                  *mongo.Collection
 	eventsLocal                                       *mongo.Collection // events, read with read concern "local"
+
+	hasBulkWrite bool // the server has the command bulkWrite
 
 	seq        sequenceGenerator
 	quotaLock  sync.Mutex // guards quota
