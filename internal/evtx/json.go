@@ -9,9 +9,9 @@ type writer struct {
 	// bare: the record is an element itself, not an instance of a template. Its empty
 	// elements are empty strings, as those whose values a template substitutes.
 	bare    bool
-	members []member // of the objects that are being written, where names may repeat
-	values  []rawValue  // of the substitutions of the record
-	text    []byte   // to compare
+	members []member   // of the objects that are being written, where names may repeat
+	values  []rawValue // of the substitutions of the record
+	text    []byte     // to compare
 }
 
 // A member is an element that is to become a member of an object, or one of its values.
