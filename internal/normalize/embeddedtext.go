@@ -59,7 +59,7 @@ func (r *Reader) detectTextFormat(d *Event, fallback int) (formatIndex int) {
 func (d *Event) findEmbeddedText() {
 	var text, program uint8
 	for k := range d.leaves {
-		t, v := d.leaves[k].Path.Data.(*pathData), d.leaves[k].Value
+		t, v := d.leaves[k].Path.Data.(*jsonPathData), d.leaves[k].Value
 		if t.textRank != 0 && v.Text != "" && (text == 0 || t.textRank <= text) {
 			d.text.text, text = v.Text, t.textRank
 		}

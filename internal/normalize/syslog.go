@@ -66,10 +66,10 @@ func logServices(program string) []string {
 	if of := programServices[programName(program)]; of != nil {
 		return of
 	}
-	return syslogOnlyServices
+	return fallbackLogServices
 }
 
-var syslogOnlyServices = []string{"syslog"}
+var fallbackLogServices = []string{"syslog"}
 
 // programName returns the bare name of a program such as CRON[12]: or
 // /usr/sbin/sshd.
