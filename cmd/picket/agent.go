@@ -71,6 +71,9 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	if token == "" {
 		return withHint(usagef("run agent: --token or --token-file is needed"), "picket token create --agent NAME, on the server")
 	}
+	if f.spoolBytes <= 0 {
+		return usagef("--spool-bytes %d is not above 0", f.spoolBytes)
+	}
 	log, err := newLog(cmd)
 	if err != nil {
 		return err

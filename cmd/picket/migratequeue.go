@@ -70,7 +70,7 @@ func withQueueMoveHint(moveErr error) error {
 const celeryMoveIdleTimeout = 10 * time.Second
 
 // moveQueue moves a queue, and what the disk buffer of the data directory holds for it.
-func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.QueueMoved, err error) {
+func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.MovedCounts, err error) {
 	log, err := newLog(cmd)
 	if err != nil {
 		return moved, err
@@ -101,7 +101,7 @@ func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.
 		return moved, err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	move := migrate.QueueMove{From: source.movable, To: target.movable, Log: log, Progress: cmd.ErrOrStderr()}
+	move := migrate.QueueMover{From: source.movable, To: target.movable, Log: log, Progress: cmd.ErrOrStderr()}
 	if source.celery != nil {
 		move.IdleTimeout = celeryMoveIdleTimeout
 	}
@@ -112,7 +112,7 @@ func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.
 	if err != nil || buffer == nil || from == "sqlite" {
 		return moved, errors.Join(err, closeIfOpen(buffer))
 	}
-	more, err := (&migrate.QueueMove{From: buffer, To: target.movable, Buffer: true, Log: log, Progress: cmd.ErrOrStderr()}).Run(cmd.Context())
+	more, err := (&migrate.QueueMover{From: buffer, To: target.movable, Buffer: true, Log: log, Progress: cmd.ErrOrStderr()}).Run(cmd.Context())
 	moved.Batches += more.Batches
 	moved.Events += more.Events
 	moved.DeadLetters += more.DeadLetters
@@ -158,7 +158,7 @@ func (s *server) openLeftovers(dir dataDir) error {
 		if q == nil {
 			continue
 		}
-		m := &migrate.QueueMove{From: q, To: s.queue.movable, Buffer: file == dir.diskBufferFile(), Patient: true, Log: s.log}
+		m := &migrate.QueueMover{From: q, To: s.queue.movable, Buffer: file == dir.diskBufferFile(), Patient: true, Log: s.log}
 		s.leftovers = append(s.leftovers, leftoverQueue{file, q, m})
 		if m.WithoutCounters, err = s.storeLacksDeliveries(q); err != nil {
 			return err
@@ -171,7 +171,7 @@ func (s *server) openLeftovers(dir dataDir) error {
 type leftoverQueue struct {
 	file  string
 	queue *sqlitequeue.Queue
-	move  *migrate.QueueMove
+	move  *migrate.QueueMover
 }
 
 // storeLacksDeliveries reports whether the store has not counted what the queue
@@ -194,7 +194,7 @@ func (s *server) moveLeftovers(ctx context.Context) {
 			return // the next server continues
 		case err != nil:
 			s.log.Error("moving an earlier queue failed; the next start tries again", "file", l.file, "error", err)
-		case moved != migrate.QueueMoved{}:
+		case moved != migrate.MovedCounts{}:
 			s.log.Info("moved what an earlier queue held", "file", l.file, "batches", moved.Batches, "events", moved.Events, "dead_letters", moved.DeadLetters)
 		}
 	}

@@ -209,7 +209,7 @@ func withRedisHint(err error) error {
 
 // bufferOnDisk puts a disk buffer in front of a remote queue, if o asks for one:
 // the intake then accepts batches while the queue is unreachable.
-func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
+func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, deduplicator diskbuffer.Deduplicator, dir dataDir, o queueOptions) (*openedQueue, error) {
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}
@@ -217,7 +217,7 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(withFileHint(err), remote.Close())
 	}
-	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
+	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Deduplicator: deduplicator, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}

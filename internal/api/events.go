@@ -38,7 +38,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if eq.Cursor == "" {
 		var err error
 		named := slices.Concat(store.QueryFields(eq.Where), fields, countBy)
-		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.KnownFields()); err != nil {
+		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.TaxonomyFields()); err != nil {
 			return err
 		}
 	}

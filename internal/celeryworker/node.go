@@ -109,7 +109,7 @@ func (n *Node) Run(ctx context.Context) {
 			return
 		case <-heartbeat.C:
 			n.publishWorkerEvent(ctx, "worker-heartbeat")
-			n.q.Client().Set(ctx, n.nameClaimKey(n.name), n.q.ID(), nameTTL)
+			n.q.Client().Set(ctx, n.nameClaimKey(n.name), n.q.ConsumerID(), nameTTL)
 		case <-flush.C:
 			n.flush(ctx)
 		}
@@ -128,7 +128,7 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 			if attempt > 0 {
 				backoff.Sleep(ctx, nameTTL+eventFlushInterval)
 			}
-			mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ID(), nameTTL).Result()
+			mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ConsumerID(), nameTTL).Result()
 			if mine || err != nil {
 				return name, redisstats.WrapError(err)
 			}

@@ -96,7 +96,7 @@ type Detector struct {
 // not one JSON object is an error that names it; the intake accepts none. The error
 // is picket.ErrTooManyMatches if the matches of several events take too much memory.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
-	defer d.reader.Release()
+	defer d.reader.DropReferences()
 	if rules := d.engine.Rules(); rules != d.rules {
 		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
 	}

@@ -41,7 +41,7 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 		return
 	}
 	defer q.Close()
-	s, err := q.Settings(ctx)
+	s, err := q.ServerSettings(ctx)
 	if err != nil {
 		r.addFailure("queue", "", "%v", err)
 		return

@@ -62,6 +62,8 @@ func MongoHint(err error) string {
 	switch {
 	case errors.Is(err, picket.ErrInvalid):
 		return "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0"
+	case errors.Is(err, mongostore.ErrNoTransactions):
+		return "picket needs MongoDB 4.2 or later as a replica set, of one node if need be: start mongod with --replSet rs0, and run rs.initiate() once in mongosh"
 	case errors.Is(err, mongostore.ErrAccessDenied):
 		return "the user needs readWrite on picket's database, and the URI ?authSource= where the user is of another"
 	case errors.Is(err, picket.ErrConflict):

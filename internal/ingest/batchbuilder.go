@@ -164,7 +164,7 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	}
 	if b.from.Kind == auth.KindAgent {
 		// Only a declared agent_id is a claim; an id inside another format is data.
-		if d.HasNativeField("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
+		if d.HasNativeFormatField("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
 			errs = append(errs, FieldError{"agent_id", fmt.Sprintf("this token speaks for agent %q only", b.from.Subject)})
 		}
 		ev.AgentID = b.from.Subject
@@ -223,7 +223,7 @@ func (b *batchBuilder) bindHost(ctx context.Context) error {
 // repeatedAgentErrors rejects an event that says more than once which agent sent it:
 // programs differ in which of the values they read.
 func repeatedAgentErrors(d *normalize.Event) FieldErrors {
-	if !d.HasNativeField("agent_id") {
+	if !d.HasNativeFormatField("agent_id") {
 		return nil
 	}
 	n := 0
@@ -266,7 +266,7 @@ func claimsNative(d *normalize.Event) bool {
 	native := d.Type == "process" || d.Type == "file" || d.Type == "network"
 	switch d.Format {
 	case "native":
-		return native || d.Type == "" || d.HasNativeField("process") || d.HasNativeField("file") || d.HasNativeField("network")
+		return native || d.Type == "" || d.HasNativeFormatField("process") || d.HasNativeFormatField("file") || d.HasNativeFormatField("network")
 	case "generic":
 		return native && HasOnlyNativeFields(d)
 	}

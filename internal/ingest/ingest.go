@@ -82,7 +82,7 @@ func (p *boundedReaderPool) use(ctx context.Context, sender string, f func(*norm
 	defer p.slots.release(sender)
 	r := p.pool.Get().(*normalize.Reader)
 	defer func() {
-		r.Release()
+		r.DropReferences()
 		p.pool.Put(r)
 	}()
 	return f(r)

@@ -52,7 +52,7 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 		field := fields[i]
 		required := i < 7 && name != "timestamp"
 		switch {
-		case !field.seen && d.HasNativeField(name): // an empty object or array
+		case !field.seen && d.HasNativeFormatField(name): // an empty object or array
 			field.object = true
 			fallthrough
 		case field.seen:
@@ -66,7 +66,7 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	if len(errs) > 0 {
 		return errs
 	}
-	if !d.HasNativeField(d.Type) {
+	if !d.HasNativeFormatField(d.Type) {
 		add(ingest.NonFieldErrors, fmt.Sprintf("%s event requires '%s' field", d.Type, d.Type))
 	}
 	return errs

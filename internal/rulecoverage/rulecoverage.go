@@ -140,7 +140,7 @@ func (s *sample) add(raw []byte) {
 	if err != nil {
 		return // accepted by an earlier version
 	}
-	defer s.reader.Release()
+	defer s.reader.DropReferences()
 	s.events++
 	s.fields = d.Fields(s.fields[:0])
 	for _, source := range d.Class.Sources {

@@ -85,7 +85,7 @@ func (p *producer) readZipEntry(s eventFile, entry *zip.File, budget *int64) err
 		return err
 	}
 	defer r.Close()
-	return s.readFrom(r, budget, p.addRawEvent, p.skipRecord)
+	return s.readFrom(r, budget, p)
 }
 
 // A countingReaderAt counts the bytes read from an archive. It fails once the scan ends.

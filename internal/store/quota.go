@@ -77,7 +77,7 @@ func (u *QuotaUse) AlertOrGathering(sender string, a picket.Alert) picket.Alert 
 	case limit < 0 || a.RuleID == AlertQuotaRule:
 		return a
 	case u.used(quotaKey{"alerts", sender, ""}) >= limit*SenderQuotaFactor:
-		return newGatheringAlert("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
+		return newGatheringAlert("Too many new alerts from this sender: further matches are here", GatheringAgent(sender))
 	case u.used(quotaKey{"alerts of", sender, a.AgentID}) >= limit:
 		return newGatheringAlert("Too many new alerts from this agent: further matches are here", a.AgentID)
 	}
@@ -91,6 +91,10 @@ const SeveralHosts = "(several)"
 func newGatheringAlert(title, agent string) picket.Alert {
 	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent, Host: SeveralHosts}
 }
+
+// GatheringAgent returns the agent of the alert that gathers matches of all agents of a
+// sender.
+func GatheringAgent(sender string) string { return cmp.Or(sender, "unknown") }
 
 // AddAlert counts an alert that was opened.
 func (u *QuotaUse) AddAlert(sender string, a *picket.Alert) {

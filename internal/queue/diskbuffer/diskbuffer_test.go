@@ -31,7 +31,7 @@ func open(t *testing.T, url, path string, maxBytes int64) *diskbuffer.Queue {
 	testenv.Check(t, err)
 	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: discardLog})
 	testenv.Check(t, err)
-	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: discardLog})
+	q, err := diskbuffer.New(next, s, diskbuffer.Options{Deduplicator: next, Logger: discardLog})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	return q

@@ -37,7 +37,7 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if err := q.createConsumerGroups(ctx, q.shards); err != nil {
 		return err
 	}
-	if q.settings, err = q.readSettings(ctx); err != nil {
+	if q.settings, err = q.readServerSettings(ctx); err != nil {
 		return err
 	}
 	wait := redisurl.FsyncNotAwaited

@@ -9,7 +9,7 @@ import (
 // isolation ensures that a message which was lost queue.IsolateAfterLost times is the
 // only one leased by this queue: it is delivered once nothing else is leased,
 // and nothing else is delivered until it is acked. Each of the two waits ends
-// after queue.IsolationTimeout.
+// after queue.MaxIsolationWait.
 type isolation struct {
 	until time.Time // zero: no message is isolated or waits to be
 }
@@ -20,7 +20,7 @@ func (i *isolation) active() bool { return !i.until.IsZero() }
 func (i *isolation) startOrEnd(isolated bool) {
 	i.until = time.Time{}
 	if isolated {
-		i.until = time.Now().Add(queue.IsolationTimeout)
+		i.until = time.Now().Add(queue.MaxIsolationWait)
 	}
 }
 
@@ -48,7 +48,7 @@ func (t *tx) mustWait(suspect bool) (wait bool, err error) {
 		return false, nil
 	}
 	if !i.active() {
-		i.until = now.Add(queue.IsolationTimeout)
+		i.until = now.Add(queue.MaxIsolationWait)
 	}
 	t.w.nextDue = i.until
 	return true, nil

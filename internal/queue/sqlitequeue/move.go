@@ -196,7 +196,7 @@ func (q *Queue) RemoveMoved(ctx context.Context, ds ...queue.Delivery) error {
 func (q *Queue) OldestDeadLetters(ctx context.Context, n int) (ls []queue.DeadLetter, err error) {
 	bytes := 0
 	err = q.eachDeadLetter(ctx, "ORDER BY id LIMIT ?", n, func(l *queue.DeadLetter) bool {
-		if bytes += l.ListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
+		if bytes += l.EstimateListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			return false
 		}
 		ls = append(ls, *l)
