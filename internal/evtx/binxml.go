@@ -68,13 +68,13 @@ type parser struct {
 	noDependencyID bool
 }
 
-func (p *parser) fail(format string, args ...any) {
+func (p *parser) panicf(format string, args ...any) {
 	panic(formatError(fmt.Sprintf(format, args...) + fmt.Sprintf(" at %#x", p.at)))
 }
 
 func (p *parser) read(n int) []byte {
 	if n < 0 || n > len(p.b)-p.at {
-		p.fail("%d bytes are missing", n)
+		p.panicf("%d bytes are missing", n)
 	}
 	p.at += n
 	return p.b[p.at-n : p.at]
@@ -107,13 +107,13 @@ func (p *parser) name() string {
 func (p *parser) nameAt(offset int) (name string, size int) {
 	chunk := p.d.chunk
 	if offset < 0 || offset+8 > len(chunk) {
-		p.fail("name offset %#x", offset)
+		p.panicf("name offset %#x", offset)
 	}
 	n := int(binary.LittleEndian.Uint16(chunk[offset+6:]))
 	if offset+8+2*n+2 > len(chunk) {
-		p.fail("name at %#x of %d characters", offset, n)
+		p.panicf("name at %#x of %d characters", offset, n)
 	}
-	p.d.spendMemory(4 * n)
+	p.d.spendChunkMemory(4 * n)
 	return string(appendUTF16(nil, chunk[offset+8:offset+8+2*n])), 8 + 2*n + 2
 }
 
@@ -144,7 +144,7 @@ func haveDistinctNames(elements []part) bool {
 
 func (p *parser) parts() []part {
 	if p.depth++; p.depth > maxBinaryXMLDepth {
-		p.fail("nested deeper than %d", maxBinaryXMLDepth)
+		p.panicf("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	defer func() { p.depth-- }()
 	var parts []part
@@ -163,18 +163,18 @@ func (p *parser) parts() []part {
 		case tokenFragmentHeader:
 			p.read(4)
 		default:
-			parts = append(parts, p.textPart())
+			parts = append(parts, p.textOrSubstitution())
 		}
 	}
 }
 
-// textPart reads one piece of text or a substitution.
-func (p *parser) textPart() part {
+// textOrSubstitution reads one piece of text or a substitution.
+func (p *parser) textOrSubstitution() part {
 	token := p.u8()
 	switch token &^ tokenMoreFlag {
 	case tokenValue:
 		if kind := p.u8(); kind != kindUTF16 {
-			p.fail("value of type %#x in text", kind)
+			p.panicf("value of type %#x in text", kind)
 		}
 		return part{text: p.text(), substitution: -1}
 	case tokenNormalSubstitution, tokenOptionalSubstitution:
@@ -196,14 +196,14 @@ func (p *parser) textPart() part {
 		return part{substitution: -1}
 	}
 	p.at--
-	p.fail("token %#x", token)
+	p.panicf("token %#x", token)
 	return part{}
 }
 
 // text reads text after its length.
 func (p *parser) text() string {
 	n := int(p.u16())
-	p.d.spendMemory(4 * n)
+	p.d.spendChunkMemory(4 * n)
 	return string(appendUTF16(nil, p.read(2*n)))
 }
 
@@ -214,7 +214,7 @@ const nodeMemoryBytes = 64
 var xmlEntities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `\"`, "apos": "'"}
 
 func (p *parser) element() *element {
-	p.d.spendMemory(nodeMemoryBytes)
+	p.d.spendChunkMemory(nodeMemoryBytes)
 	token := p.u8()
 	if !p.noDependencyID {
 		p.u16() // dependency id
@@ -226,14 +226,14 @@ func (p *parser) element() *element {
 		p.u32() // size of the attributes
 		for p.peek()&^tokenMoreFlag == tokenAttribute {
 			p.at++
-			p.d.spendMemory(nodeMemoryBytes)
+			p.d.spendChunkMemory(nodeMemoryBytes)
 			a := attribute{name: p.name()}
 			for {
 				t := p.peek() &^ tokenMoreFlag
 				if t != tokenValue && t != tokenNormalSubstitution && t != tokenOptionalSubstitution && t != tokenCharRef && t != tokenEntity {
 					break
 				}
-				a.parts = append(a.parts, p.textPart())
+				a.parts = append(a.parts, p.textOrSubstitution())
 			}
 			e.attributes = append(e.attributes, a)
 		}
@@ -243,7 +243,7 @@ func (p *parser) element() *element {
 	case tokenCloseStartElement:
 		e.content = p.content()
 	default:
-		p.fail("token %#x after the start of <%s>", token, e.name)
+		p.panicf("token %#x after the start of <%s>", token, e.name)
 	}
 	e.findNameAttribute()
 	return e
@@ -280,7 +280,7 @@ func (e *element) hasVariableName() bool {
 
 // templateInstance reads an instance of a template, and returns the template's content
 // and the values.
-func (p *parser) templateInstance() (*content, []value) {
+func (p *parser) templateInstance() (*content, []rawValue) {
 	p.read(2) // token, unknown
 	p.u32()   // template id
 	offset := p.u32()
@@ -298,14 +298,14 @@ func (p *parser) templateInstance() (*content, []value) {
 	}
 	n := int(p.u32())
 	if n > len(p.b) {
-		p.fail("%d values", n)
+		p.panicf("%d values", n)
 	}
 	header := p.read(4 * n)
-	p.d.spendMemory(32 * n)
+	p.d.spendChunkMemory(32 * n)
 	values := p.d.w.addValues(n)
 	for i := range values {
 		size := int(binary.LittleEndian.Uint16(header[4*i:]))
-		values[i] = value{kind: header[4*i+2], data: p.read(size)}
+		values[i] = rawValue{kind: header[4*i+2], data: p.read(size)}
 	}
 	return t, values
 }
@@ -314,11 +314,11 @@ func (p *parser) templateInstance() (*content, []value) {
 func (p *parser) parseTemplate(offset uint32) *content {
 	at := int(offset) + 24
 	if at > len(p.d.chunk) {
-		p.fail("template offset %#x", offset)
+		p.panicf("template offset %#x", offset)
 	}
 	size := int(binary.LittleEndian.Uint32(p.d.chunk[at-4:]))
 	if size > len(p.d.chunk)-at {
-		p.fail("template of %d bytes", size)
+		p.panicf("template of %d bytes", size)
 	}
 	in := parser{d: p.d, b: p.d.chunk[:at+size], at: at, depth: p.depth}
 	c := in.content()

@@ -113,8 +113,8 @@ type Decoder struct {
 // a small file could take any amount of memory.
 const maxChunkMemoryBytes = 128 * chunkBytes
 
-// spendMemory takes bytes of the budget, or fails.
-func (d *Decoder) spendMemory(bytes int) {
+// spendChunkMemory takes bytes of the budget, or fails.
+func (d *Decoder) spendChunkMemory(bytes int) {
 	if d.budget -= bytes; d.budget < 0 {
 		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", maxChunkMemoryBytes)))
 	}

@@ -9,9 +9,9 @@ type writer struct {
 	// bare: the record is an element itself, not an instance of a template. Its empty
 	// elements are empty strings, as those whose values a template substitutes.
 	bare    bool
-	members []member // of the objects that are being written, where names may repeat
-	values  []value  // of the substitutions of the record
-	text    []byte   // to compare
+	members []member   // of the objects that are being written, where names may repeat
+	values  []rawValue // of the substitutions of the record
+	text    []byte     // to compare
 }
 
 // A member is an element that is to become a member of an object, or one of its values.
@@ -26,7 +26,7 @@ type member struct {
 // boundContent is content with the values of its substitutions.
 type boundContent struct {
 	*content
-	values []value
+	values []rawValue
 	depth  int // of its fragment
 }
 
@@ -47,10 +47,10 @@ func (w *writer) writeRecord(p *parser) []byte {
 }
 
 // addValues returns room for n values.
-func (w *writer) addValues(n int) []value {
+func (w *writer) addValues(n int) []rawValue {
 	start := len(w.values)
 	if start+n > cap(w.values) {
-		w.values, start = make([]value, 0, max(n, 64)), 0 // those before are in use
+		w.values, start = make([]rawValue, 0, max(n, 64)), 0 // those before are in use
 	}
 	w.values = w.values[:start+n]
 	return w.values[start : start+n : start+n]
@@ -59,7 +59,7 @@ func (w *writer) addValues(n int) []value {
 // readFragment reads a fragment.
 func (w *writer) readFragment(p *parser) boundContent {
 	if p.depth++; p.depth > maxBinaryXMLDepth {
-		p.fail("nested deeper than %d", maxBinaryXMLDepth)
+		p.panicf("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	if p.peek() == tokenFragmentHeader {
 		p.read(4)
@@ -86,7 +86,7 @@ func (w *writer) writeMembers(c boundContent, first bool) {
 	}
 	start := len(w.members)
 	w.collectMembers(c)
-	w.linkRepeated(start)
+	w.linkSameNamed(start)
 	for i := start; i < len(w.members); i++ {
 		m := w.members[i]
 		if m.written {
@@ -114,7 +114,7 @@ func (w *writer) writeMembers(c boundContent, first bool) {
 }
 
 func (w *writer) writeMemberName(name string, first bool) {
-	w.d.spendMemory(nodeMemoryBytes + len(name))
+	w.d.spendChunkMemory(nodeMemoryBytes + len(name))
 	if !first {
 		w.out = append(w.out, ',')
 	}
@@ -126,7 +126,7 @@ func (w *writer) collectMembers(c boundContent) {
 	for i := range c.parts {
 		pt := &c.parts[i]
 		if e := pt.element; e != nil {
-			w.d.spendMemory(nodeMemoryBytes)
+			w.d.spendChunkMemory(nodeMemoryBytes)
 			w.members = append(w.members, member{name: w.memberName(e, c), element: e, in: c})
 		} else if v := c.value(pt); v.isXML() {
 			w.collectMembers(w.readNestedFragment(v, c.depth))
@@ -134,8 +134,8 @@ func (w *writer) collectMembers(c boundContent) {
 	}
 }
 
-// linkRepeated links the members from start on that have the same name.
-func (w *writer) linkRepeated(start int) {
+// linkSameNamed links the members from start on that have the same name.
+func (w *writer) linkSameNamed(start int) {
 	ms := w.members[start:]
 	link := func(from, to int) { ms[from].next = start + to }
 	if len(ms) > 16 { // more than most such objects have
@@ -158,19 +158,19 @@ func (w *writer) linkRepeated(start int) {
 	}
 }
 
-func (v value) isXML() bool { return v.kind == kindXML && len(v.data) > 0 }
+func (v rawValue) isXML() bool { return v.kind == kindXML && len(v.data) > 0 }
 
 // readNestedFragment reads a value that is binary XML.
-func (w *writer) readNestedFragment(v value, depth int) boundContent {
+func (w *writer) readNestedFragment(v rawValue, depth int) boundContent {
 	// The value is a slice of the chunk, and its names are offsets of the chunk.
 	start := cap(w.d.chunk) - cap(v.data)
 	return w.readFragment(&parser{d: w.d, b: w.d.chunk[:start+len(v.data)], at: start, depth: depth, noDependencyID: true})
 }
 
 // value returns the value of a substitution, an empty one for other parts.
-func (c boundContent) value(pt *part) value {
+func (c boundContent) value(pt *part) rawValue {
 	if pt.substitution < 0 || pt.substitution >= len(c.values) {
-		return value{}
+		return rawValue{}
 	}
 	return c.values[pt.substitution]
 }
@@ -266,7 +266,7 @@ func (w *writer) textOf(parts []part, in boundContent) []byte {
 func (w *writer) appendText(dst []byte, parts []part, in boundContent) []byte {
 	for i := range parts {
 		if parts[i].substitution < 0 {
-			w.d.spendMemory(len(parts[i].text))
+			w.d.spendChunkMemory(len(parts[i].text))
 			dst = append(dst, parts[i].text...)
 			continue
 		}
@@ -287,7 +287,7 @@ func (w *writer) appendText(dst []byte, parts []part, in boundContent) []byte {
 	return dst
 }
 
-func (w *writer) writeValue(v value) {
+func (w *writer) writeValue(v rawValue) {
 	w.spendValue(v)
 	if v.kind&kindArrayFlag == 0 {
 		w.writeItem(v)
@@ -305,7 +305,7 @@ func (w *writer) writeValue(v value) {
 }
 
 // writeItem writes a value that is no array.
-func (w *writer) writeItem(v value) {
+func (w *writer) writeItem(v rawValue) {
 	switch {
 	case v.kind == kindNull:
 		w.out = append(w.out, "null"...)
@@ -319,4 +319,4 @@ func (w *writer) writeItem(v value) {
 }
 
 // spendValue spends the memory that the JSON of a value takes at most.
-func (w *writer) spendValue(v value) { w.d.spendMemory(nodeMemoryBytes + 8*len(v.data)) }
+func (w *writer) spendValue(v rawValue) { w.d.spendChunkMemory(nodeMemoryBytes + 8*len(v.data)) }

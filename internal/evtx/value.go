@@ -52,22 +52,22 @@ var unquotedKinds = [256]bool{
 }
 
 // A rawValue is the type and the bytes of a substitution.
-type value struct {
+type rawValue struct {
 	kind byte
 	data []byte
 }
 
 // items yields the values of an array.
-func (v value) items() iter.Seq[value] {
+func (v rawValue) items() iter.Seq[rawValue] {
 	kind := v.kind &^ kindArrayFlag
-	return func(yield func(value) bool) {
+	return func(yield func(rawValue) bool) {
 		if kind == kindUTF16 {
 			yieldStrings(v.data, yield)
 			return
 		}
 		size := fixedBytes[kind]
 		for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
-			if !yield(value{kind, rest[:size]}) {
+			if !yield(rawValue{kind, rest[:size]}) {
 				return
 			}
 		}
@@ -76,23 +76,23 @@ func (v value) items() iter.Seq[value] {
 
 // yieldStrings yields the strings of an array, each of which ends with a NUL, but perhaps
 // the last.
-func yieldStrings(utf16le []byte, yield func(value) bool) {
+func yieldStrings(utf16le []byte, yield func(rawValue) bool) {
 	start := 0
 	for i := 0; i+1 < len(utf16le); i += 2 {
 		if utf16le[i] == 0 && utf16le[i+1] == 0 {
-			if !yield(value{kindUTF16, utf16le[start:i]}) {
+			if !yield(rawValue{kindUTF16, utf16le[start:i]}) {
 				return
 			}
 			start = i + 2
 		}
 	}
 	if start < len(utf16le) || start == 0 {
-		yield(value{kindUTF16, utf16le[start:]})
+		yield(rawValue{kindUTF16, utf16le[start:]})
 	}
 }
 
 // appendTo appends the text of a value that is no array, escaped for JSON.
-func (v value) appendTo(dst []byte) []byte {
+func (v rawValue) appendTo(dst []byte) []byte {
 	d := v.data
 	if len(d) < fixedBytes[v.kind] {
 		return dst
@@ -150,14 +150,14 @@ func (v value) appendTo(dst []byte) []byte {
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
 // isQuoted reports whether a value is a string in JSON, which has no infinite numbers.
-func (v value) isQuoted() bool {
+func (v rawValue) isQuoted() bool {
 	if !unquotedKinds[v.kind] || len(v.data) < fixedBytes[v.kind] {
 		return true
 	}
 	return (v.kind == kindFloat || v.kind == kindDouble) && (math.IsNaN(v.float()) || math.IsInf(v.float(), 0))
 }
 
-func (v value) float() float64 {
+func (v rawValue) float() float64 {
 	if v.kind == kindFloat {
 		return float64(math.Float32frombits(binary.LittleEndian.Uint32(v.data)))
 	}

@@ -6,8 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -90,17 +93,15 @@ func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (Load
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	for _, f := range all {
+	parsed := parseFiles(all)
+	for i, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
 		sum.Write(f.Data)
 		packOf[f.Name] = f.InPack
 		if confinedTo[f.Name] = f.Pack; f.Pack != "" {
 			fmt.Fprintf(sum, "pack %s\x00", f.Pack)
 		}
-		if f.Pipeline || strings.HasSuffix(f.Name, testFileSuffix) || isNotARule(f.Data) {
-			continue
-		}
-		p, err := sigma.Parse(f.Name, f.Data)
+		p, err := parsed[i].documents, parsed[i].err
 		if err != nil {
 			set.Problems = append(set.Problems, problemsOf(f.Name, err)...)
 		}
@@ -151,6 +152,31 @@ func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (Load
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
 	set.fillEnabledAndDisabled(collection, disabled, failed, packOf)
 	return set, nil
+}
+
+// A parsedFile is the documents of a rule file, and what is wrong with others.
+type parsedFile struct {
+	documents ast.Collection
+	err       error
+}
+
+// parseFiles parses files on all cores, each into the element with its index. Files that
+// hold no rules have no documents.
+func parseFiles(all []ruleFile) []parsedFile {
+	parsed := make([]parsedFile, len(all))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
+				if f := &all[i]; !f.Pipeline && !strings.HasSuffix(f.Name, testFileSuffix) && !isNotARule(f.Data) {
+					parsed[i].documents, parsed[i].err = sigma.Parse(f.Name, f.Data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return parsed
 }
 
 // MoveToDisabled moves rules from Enabled to Disabled.

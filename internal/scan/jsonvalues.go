@@ -68,9 +68,9 @@ func (v *jsonValues) nextToken() (byte, error) {
 // readValue returns the value that begins with c, in newly allocated bytes.
 func (v *jsonValues) readValue(c byte) ([]byte, error) {
 	switch {
-	case c == '{', c == '[':
+	case c == '{', c == '[', c == '"' && v.inArray:
 	case v.inArray: // a scalar, which detection reports
-		return v.readWhile(func(b []byte) int { return bytes.IndexAny(b, ",]\n") })
+		return v.readWhile(func(b []byte) int { return bytes.IndexAny(b, ",] \t\r\n") })
 	default:
 		return nil, fmt.Errorf("invalid character %q: an event begins with {", c)
 	}
@@ -104,7 +104,7 @@ func (v *jsonValues) readWhile(end func([]byte) int) ([]byte, error) {
 	}
 }
 
-// A valueScanner finds the end of an object or array whose bytes come in parts.
+// A valueScanner finds the end of an object, array or string whose bytes come in parts.
 type valueScanner struct {
 	depth             int
 	inString, escaped bool
@@ -112,18 +112,21 @@ type valueScanner struct {
 
 // end returns the index behind the value, -1 if it goes on behind b.
 func (s *valueScanner) end(b []byte) int {
-	for i := 0; i < len(b); i++ {
-		if s.escaped {
-			s.escaped = false
-			continue
-		}
+	i := 0
+	if s.escaped && len(b) > 0 {
+		s.escaped, i = false, 1
+	}
+	for i < len(b) {
 		if s.inString {
-			n := bytes.IndexAny(b[i:], `"\`)
+			n := bytes.IndexByte(b[i:], '"')
 			if n < 0 {
+				s.escaped = endsInEscape(b[i:])
 				return -1
 			}
-			i += n
-			s.inString, s.escaped = b[i] == '\\', b[i] == '\\'
+			s.inString = endsInEscape(b[i : i+n])
+			if i += n + 1; !s.inString && s.depth == 0 {
+				return i
+			}
 			continue
 		}
 		switch b[i] {
@@ -136,6 +139,17 @@ func (s *valueScanner) end(b []byte) int {
 				return i + 1
 			}
 		}
+		i++
 	}
 	return -1
+}
+
+// endsInEscape reports whether a part of a string ends with a backslash that escapes what
+// follows.
+func endsInEscape(text []byte) bool {
+	n := 0
+	for n < len(text) && text[len(text)-1-n] == '\\' {
+		n++
+	}
+	return n%2 == 1
 }
