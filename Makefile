@@ -32,8 +32,9 @@ test: deps check ## Install what the tests need, then run all tests
 
 check: lint race test-bounds test-browser bench-once ## Run what CI runs
 
-deps: ## Install what the tests need: a browser, Redis, Celery, Schemathesis (Debian)
+deps: ## Install what the tests need: a browser, Redis, a MongoDB, Celery, Schemathesis (Debian)
 	@./scripts/install-deps
+	@./scripts/install-mongodb
 	@./scripts/install-celery
 	@./scripts/install-schemathesis
 
@@ -41,7 +42,6 @@ lint: ## Run gofmt, vet, staticcheck and unparam
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	cd test && $(GO) vet ./...
-	cd test/ferretdb && $(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) tool -modfile=tools/go.mod unparam ./...
 	GOOS=windows $(GO) build -o /dev/null ./cmd/picket

@@ -94,8 +94,7 @@
 // The packages below sigma/internal are parts of sigma's: the literal index, the
 // regex prefilter, the parser. Packages whose names end in "test", and testenv, are
 // for tests. The folder test is a module of its own: the console in a real browser,
-// and picket beside real Celery and Flower. So is test/ferretdb, the server of
-// MongoDB's protocol for the tests.
+// and picket beside real Celery and Flower.
 //
 // # Glossary
 //

@@ -139,9 +139,9 @@ func TestDocFlags(t *testing.T) {
 
 // The documentation states the memory limit that the server sets.
 func TestDocMemoryLimit(t *testing.T) {
-	m := regexp.MustCompile(`\bmemoryLimitBytes = (\d+) << 20\b`).FindStringSubmatch(read(t, "cmd/picket/serve.go"))
+	m := regexp.MustCompile(`\bdefaultMemoryLimitBytes = (\d+) << 20\b`).FindStringSubmatch(read(t, "cmd/picket/serve.go"))
 	if m == nil {
-		t.Fatal("cmd/picket/serve.go has no memoryLimitBytes: this test tests nothing")
+		t.Fatal("cmd/picket/serve.go has no defaultMemoryLimitBytes: this test tests nothing")
 	}
 	for _, page := range []string{"docs/configuration.md", "docs/operations.md"} {
 		for line := range strings.Lines(read(t, page)) {

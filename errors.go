@@ -17,21 +17,21 @@ var (
 	// ErrUnavailable: a temporary failure, such as a full queue, a nearly full disk
 	// or an unreachable server. A retry can succeed.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrBatchTooLarge: events have too many matches to be evaluated at once. Fewer
+	// ErrTooManyMatches: events have too many matches to be evaluated at once. Fewer
 	// events can succeed.
-	ErrBatchTooLarge = errors.New("too many matches")
+	ErrTooManyMatches = errors.New("too many matches")
 )
 
-// kindSuffixes are the ends of errors that only repeat their kind to callers. "not found"
-// is none of them: it is mostly all that an error says.
-var kindSuffixes = []string{": invalid", ": conflict", ": unavailable", ": not allowed"}
+// errorKindSuffixes are the ends of errors that only repeat their kind to callers. "not
+// found" is none of them: it is mostly all that an error says.
+var errorKindSuffixes = []string{": invalid", ": conflict", ": unavailable", ": not allowed"}
 
-// TrimErrorKind returns the text of an error for people: without the kind at the end of
-// each line, because what precedes it says what is wrong.
-func TrimErrorKind(text string) string {
+// TrimErrorKindSuffix returns the text of an error for people: without the kind at the
+// end of each line, because what precedes it says what is wrong.
+func TrimErrorKindSuffix(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {
-		for _, suffix := range kindSuffixes {
+		for _, suffix := range errorKindSuffixes {
 			lines[i] = strings.TrimSuffix(lines[i], suffix)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // People do not see the kind at the end of an error, unless it is all that it says.
-func TestTrimErrorKind(t *testing.T) {
+func TestTrimErrorKindSuffix(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want string
@@ -22,7 +22,7 @@ func TestTrimErrorKind(t *testing.T) {
 		{errors.Join(fmt.Errorf("a: %w", picket.ErrInvalid), errors.New("b is invalid")), "a\nb is invalid"},
 		{fmt.Errorf("%w: disk I/O error", picket.ErrUnavailable), "unavailable: disk I/O error"},
 	} {
-		if got := picket.TrimErrorKind(c.err.Error()); got != c.want {
+		if got := picket.TrimErrorKindSuffix(c.err.Error()); got != c.want {
 			t.Errorf("%q: %q, want %q", c.err, got, c.want)
 		}
 	}

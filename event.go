@@ -50,10 +50,10 @@ func (e *Event) IsFromFuture() bool {
 	return !e.Received.IsZero() && e.Time.Sub(e.Received) > maxSenderClockLead
 }
 
-// MatchTime is the time of the event's matches, by which alerts are listed: Time, or
+// PlausibleTime is the time of the event's matches, by which alerts are listed: Time, or
 // Received if the event is from the future. Otherwise such an event would stay on top
 // of the lists.
-func (e *Event) MatchTime() time.Time {
+func (e *Event) PlausibleTime() time.Time {
 	if e.IsFromFuture() {
 		return e.Received
 	}

@@ -22,12 +22,12 @@ func TestMatchTime(t *testing.T) {
 		if c.fromFuture {
 			want = received
 		}
-		if e.IsFromFuture() != c.fromFuture || !e.MatchTime().Equal(want) {
-			t.Errorf("%v: from the future: %t, match time %v", c.at, e.IsFromFuture(), e.MatchTime())
+		if e.IsFromFuture() != c.fromFuture || !e.PlausibleTime().Equal(want) {
+			t.Errorf("%v: from the future: %t, match time %v", c.at, e.IsFromFuture(), e.PlausibleTime())
 		}
 	}
 	e := picket.Event{Time: received} // not received, as in a scan of files
-	if e.IsFromFuture() || !e.MatchTime().Equal(received) {
-		t.Errorf("without a receipt: %v", e.MatchTime())
+	if e.IsFromFuture() || !e.PlausibleTime().Equal(received) {
+		t.Errorf("without a receipt: %v", e.PlausibleTime())
 	}
 }

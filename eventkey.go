@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// namespaceChars is the length of a namespace: 96 bits in base64.
-const namespaceChars = 16
+// namespaceLen is the length of a namespace: 96 bits in base64.
+const namespaceLen = 16
 
 // eventKeySeparator is between the two parts of a key. The intake accepts no id that
 // contains it.
@@ -28,7 +28,7 @@ func (e *Event) Namespace() string {
 		p = append(p, part...)
 	}
 	sum := sha256.Sum256(p)
-	return base64.RawURLEncoding.EncodeToString(sum[:namespaceChars*6/8])
+	return base64.RawURLEncoding.EncodeToString(sum[:namespaceLen*6/8])
 }
 
 // Key returns what identifies the event among all events.
@@ -43,12 +43,12 @@ func EventKey(eventID, namespace string) string {
 	return eventID + eventKeySeparator + namespace
 }
 
-// EventIDOf returns the id of the event with a key in a namespace.
-func EventIDOf(key, namespace string) string {
+// EventIDFromKey returns the id of the event with a key in a namespace.
+func EventIDFromKey(eventKey, namespace string) string {
 	if namespace == "" {
-		return key
+		return eventKey
 	}
-	return strings.TrimSuffix(key, eventKeySeparator+namespace)
+	return strings.TrimSuffix(eventKey, eventKeySeparator+namespace)
 }
 
 // EventKeyRange returns the bounds between which the keys of all events with an id

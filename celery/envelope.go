@@ -56,8 +56,8 @@ func (e *DecodeError) Error() string { return e.Reason }
 
 func newDecodeError(reason, hint string) error { return &DecodeError{Reason: reason, Hint: hint} }
 
-// maxMessageBytes bounds the bodies of events, commands and replies in bytes.
-const maxMessageBytes = 16 << 20
+// maxNonTaskBodyBytes bounds the bodies of events, commands and replies in bytes.
+const maxNonTaskBodyBytes = 16 << 20
 
 // decodeMessage decodes the body and, unless headers is nil, the headers of an event, a
 // command or a reply. Its error is a *DecodeError.
@@ -66,7 +66,7 @@ func decodeMessage(message []byte, body, headers any) error {
 	if err != nil {
 		return err
 	}
-	b, err := e.body(valueText(member(e.properties, "body_encoding")), maxMessageBytes)
+	b, err := e.body(valueText(member(e.properties, "body_encoding")), maxNonTaskBodyBytes)
 	if err != nil {
 		return err
 	}

@@ -54,11 +54,10 @@ const emptyEmbedJSON = `{"callbacks": null, "errbacks": null, "chain": null, "ch
 
 // FollowUps returns how tasks follow this one: "callbacks" (link), "errbacks"
 // (link_error), "chain" and "chord" are possible. This package cannot start them.
-func (t *Task) FollowUps() []string {
+func (t *Task) FollowUps() (kinds []string) {
 	if t.Embed == nil {
 		return nil
 	}
-	var kinds []string
 	_ = eachMember(t.Embed, func(key, value []byte) {
 		switch string(key) {
 		case "callbacks", "errbacks", "chain", "chord":
@@ -98,7 +97,7 @@ func (t *Task) Append(dst []byte) []byte {
 	if id == "" {
 		id = NewID()
 	}
-	dst = appendEnvelopeStart(dst, t.bodyJSON())
+	dst = appendEnvelopeStart(dst, t.encodeBody())
 	dst = t.appendHeaders(dst, id)
 	dst = appendString(dst, `}, "properties": {"correlation_id": `, cmp.Or(t.CorrelationID, id))
 	dst = appendString(dst, `, "reply_to": `, t.ReplyTo)
@@ -109,8 +108,8 @@ func (t *Task) Append(dst []byte) []byte {
 	return deliveryProperties{2, t.Exchange, t.RoutingKey, t.DeliveryTag, t.Priority}.appendEnvelopeEnd(dst)
 }
 
-// bodyJSON returns `[args, kwargs, embed]`.
-func (t *Task) bodyJSON() []byte {
+// encodeBody returns `[args, kwargs, embed]`.
+func (t *Task) encodeBody() []byte {
 	b := make([]byte, 0, len(t.Args)+len(t.Kwargs)+len(t.Embed)+96)
 	b = appendRawOr(b, "[", t.Args, "[]")
 	b = appendRawOr(b, ", ", t.Kwargs, "{}")

@@ -186,7 +186,7 @@ func (a *atom) matches(v *eventView, valueIndex int32) bool {
 func (a *atom) matchesNumber(value *eventValue) bool {
 	var d decimal.Decimal
 	if a.part != noTimePart {
-		t, ok := parseTime(value.Text)
+		t, ok := parseEventTime(value.Text)
 		if !ok {
 			return false
 		}

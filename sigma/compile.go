@@ -45,10 +45,10 @@ type sharedTables struct {
 	frequencies *literalindex.Frequencies // of the literals of the atoms
 }
 
-// A program is a rule in executable form.
-type program struct {
+// A ruleProgram is a rule in executable form.
+type ruleProgram struct {
 	expr      expr
-	prefilter prefilter
+	prefilter rulePrefilter
 	interned  *sharedTables
 }
 
@@ -58,7 +58,7 @@ type program struct {
 func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 	comp := &compiler{
 		options:      o,
-		sharedTables: &sharedTables{fields: make(map[string]int32), frequencies: literalindex.NewFrequencies()},
+		sharedTables: &sharedTables{fields: make(map[string]int32), frequencies: literalindex.NewCommonTextFrequencies()},
 		byKey:        make(map[string]int32),
 		regexes:      make(map[string]*regexprefilter.Regex),
 	}
@@ -74,9 +74,9 @@ func Compile(c ast.Collection, o Options) (*RuleSet, []*ast.DocumentError) {
 			continue
 		}
 		e = comp.applyFilters(e, r, filters)
-		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &program{expr: e, interned: comp.sharedTables}})
+		rs.rules = append(rs.rules, &Rule{Rule: *r, program: &ruleProgram{expr: e, interned: comp.sharedTables}})
 	}
-	comp.finishRules(rs.rules)
+	comp.optimizeRules(rs.rules)
 	rs.compileCorrelations(comp, c.Correlations)
 	return rs, comp.errs
 }
@@ -88,7 +88,7 @@ func (c *compiler) applyFilters(e expr, r *ast.Rule, filters []loweredFilter) ex
 		if !f.AppliesTo(r) || c.options.FilterReaches != nil && !c.options.FilterReaches(f.Filter, r) {
 			continue
 		}
-		if c.nodes+f.nodes > maxRuleSetNodes {
+		if c.nodes+f.nodes > maxRuleSetExprNodes {
 			c.fail(ast.FilterDocument, &f.Meta, ast.ErrorAt(f.RulesPosition, "the filter is too large for the number of rules that it applies to"))
 			continue
 		}
@@ -127,11 +127,11 @@ type compiler struct {
 	options Options
 	errs    []*ast.DocumentError
 	*sharedTables
-	byKey  map[string]int32 // atoms by key
-	budget int              // bytes that the values of the document may still expand to
+	byKey               map[string]int32 // atoms by key
+	documentBudgetBytes int              // bytes that the values of the document may still expand to
 
-	expanded, nodes int // of the documents so far; see maxRuleSetExpandedBytes and maxRuleSetNodes
-	regexes         map[string]*regexprefilter.Regex
+	patternBytes, nodes int // of the documents so far; see maxRuleSetPatternBytes and maxRuleSetExprNodes
+	regexes             map[string]*regexprefilter.Regex
 }
 
 func (c *compiler) fail(kind ast.DocumentKind, m *ast.Meta, d *ast.Diagnostic) {
@@ -211,9 +211,9 @@ func (c *compiler) internRegex(source, flags string) (*regexprefilter.Regex, err
 	return r, err
 }
 
-// finishRules does what needs the atoms of all rules: it indexes literals, orders
+// optimizeRules does what needs the atoms of all rules: it indexes literals, orders
 // expressions by cost, and chooses prefilters.
-func (c *compiler) finishRules(rules []*Rule) {
+func (c *compiler) optimizeRules(rules []*Rule) {
 	for i := range c.atoms {
 		for _, l := range c.atoms[i].literals {
 			c.frequencies.Add(string(l.Text))
@@ -230,8 +230,8 @@ func (c *compiler) finishRules(rules []*Rule) {
 }
 
 const (
-	minIndexedContains = 5
-	minIndexedLiterals = 24
+	minContainsLiteralsToIndex = 5
+	minLiteralsToIndex         = 24
 )
 
 // buildLiteralIndex gives an atom of many literals an index of its own.
@@ -248,7 +248,7 @@ func (a *atom) buildLiteralIndex(f *literalindex.Frequencies) {
 			return // matches any value, which the index would not report
 		}
 	}
-	if n < minIndexedContains && len(a.literals) < minIndexedLiterals {
+	if n < minContainsLiteralsToIndex && len(a.literals) < minLiteralsToIndex {
 		return
 	}
 	b := literalindex.NewBuilder(f)
@@ -305,7 +305,7 @@ func (a *atom) cost() int32 {
 		switch {
 		case a.regex.NeedsNoRegexp():
 			cost = 50
-		case a.regex.RequiredLiterals() != nil:
+		case a.regex.RequiredLiteralSets() != nil:
 			cost = 300
 		default:
 			cost = 1000

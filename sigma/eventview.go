@@ -33,17 +33,17 @@ type byteSpan struct{ from, to int32 }
 
 // What is kept for the next event is bounded.
 const (
-	maxKeptArenaBytes = 1 << 20
-	maxKeptValues     = 1 << 12
+	maxReusedArenaBytes = 1 << 20
+	maxReusedValueSlots = 1 << 12
 )
 
 // reset makes room for the next event. If it returns true, epochs are counted
 // from the start again and all other state by epoch must be cleared.
 func (v *eventView) reset(fieldCount int) (wrapped bool) {
-	if cap(v.arena) > maxKeptArenaBytes {
+	if cap(v.arena) > maxReusedArenaBytes {
 		v.arena = nil
 	}
-	if cap(v.values) > maxKeptValues {
+	if cap(v.values) > maxReusedValueSlots {
 		v.values = nil
 	}
 	v.arena, v.values = v.arena[:0], v.values[:0]

@@ -38,7 +38,7 @@ func expandValue(s ast.Scalar, isRegexp bool, placeholders map[string][]string) 
 	for _, v := range variants {
 		scalar := s
 		if isRegexp {
-			scalar.Text = v.PlainText()
+			scalar.Text = v.TextWithoutWildcards()
 		}
 		out = append(out, modifiedValue{kind: patternValue, pattern: v.Canonical(), scalar: scalar})
 	}

@@ -64,12 +64,12 @@ func (e *expr) countNodes() int {
 // bytes of the patterns and regular expressions that values expand to, for example
 // by the modifier windash, beyond freeExpansionFactor times the values themselves.
 const (
-	maxDocumentNodes         = 1 << 16 // of a document
-	maxRuleSetNodes          = 1 << 21 // of all documents
-	maxDocumentExpandedBytes = 2 << 20
-	maxRuleSetExpandedBytes  = 16 << 20
-	freeExpansionFactor      = 8
-	regexNodeBytes           = 40 // that a node of a regular expression counts for
+	maxDocumentExprNodes    = 1 << 16 // of a document
+	maxRuleSetExprNodes     = 1 << 21 // of all documents
+	maxDocumentPatternBytes = 2 << 20
+	maxRuleSetPatternBytes  = 16 << 20
+	freeExpansionFactor     = 8
+	regexNodeBytes          = 40 // that a node of a regular expression counts for
 )
 
 // countConditionNodes returns how many nodes c has once lowered, given those of the searches.
@@ -104,8 +104,8 @@ func lowerCondition(c *ast.Condition, searches []expr) expr {
 
 // lowerDetections lowers a detection block.
 func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
-	c.budget = min(maxDocumentExpandedBytes, maxRuleSetExpandedBytes-c.expanded)
-	defer func(budget int) { c.expanded += max(budget-c.budget, 0) }(c.budget)
+	c.documentBudgetBytes = min(maxDocumentPatternBytes, maxRuleSetPatternBytes-c.patternBytes)
+	defer func(before int) { c.patternBytes += max(before-c.documentBudgetBytes, 0) }(c.documentBudgetBytes)
 	searches, nodes := make([]expr, len(d.Searches)), make([]int, len(d.Searches))
 	for i, s := range d.Searches {
 		var err *ast.Diagnostic
@@ -116,13 +116,13 @@ func (c *compiler) lowerDetections(d *ast.Detections) (expr, *ast.Diagnostic) {
 	}
 	total := 0
 	for i := range d.Conditions {
-		if total += countConditionNodes(&d.Conditions[i], nodes); total > maxDocumentNodes {
-			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxDocumentNodes)
+		if total += countConditionNodes(&d.Conditions[i], nodes); total > maxDocumentExprNodes {
+			return expr{}, ast.ErrorAt(ast.Position{}, "the condition is too large: with the searches that it names it has more than %d parts", maxDocumentExprNodes)
 		}
 	}
-	if c.nodes += total; c.nodes > maxRuleSetNodes {
+	if c.nodes += total; c.nodes > maxRuleSetExprNodes {
 		c.nodes -= total
-		return expr{}, ast.ErrorAt(ast.Position{}, "all rules together are too large: more than %d parts", maxRuleSetNodes)
+		return expr{}, ast.ErrorAt(ast.Position{}, "all rules together are too large: more than %d parts", maxRuleSetExprNodes)
 	}
 	var conditions []expr
 	for i := range d.Conditions {
@@ -234,7 +234,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		}
 		size, err := regexpsize.Of(s.Text)
 		if err == nil {
-			if c.budget -= size * regexNodeBytes; c.budget < 0 {
+			if c.documentBudgetBytes -= size * regexNodeBytes; c.documentBudgetBytes < 0 {
 				err = fmt.Errorf("the regular expressions of the rule are too large, once their repetitions are written out")
 			}
 		}
@@ -250,7 +250,7 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 		if v.kind != patternValue || v.pattern.HasWildcard() {
 			return atom{}, errors.New("modifier cidr needs a network, as in 10.0.0.0/8")
 		}
-		p, err := parsePrefix(v.pattern.PlainText())
+		p, err := parsePrefix(v.pattern.TextWithoutWildcards())
 		if err != nil {
 			return atom{}, fmt.Errorf("modifier cidr: %w", err)
 		}
@@ -278,10 +278,10 @@ func (c *compiler) atomFor(m *modifiedItem, v modifiedValue) (atom, error) {
 }
 
 func (c *compiler) fieldRefAtom(m *modifiedItem, v modifiedValue) (atom, error) {
-	if v.kind != patternValue || v.pattern.HasWildcard() || v.pattern.PlainText() == "" {
+	if v.kind != patternValue || v.pattern.HasWildcard() || v.pattern.TextWithoutWildcards() == "" {
 		return atom{}, errors.New("modifier fieldref needs the name of a field")
 	}
-	a := atom{op: opFieldRef, other: c.internField(v.pattern.PlainText()), cased: m.cased}
+	a := atom{op: opFieldRef, other: c.internField(v.pattern.TextWithoutWildcards()), cased: m.cased}
 	switch {
 	case m.contains || m.startswith && m.endswith:
 		a.placement = literalindex.Contains

@@ -46,7 +46,7 @@ func (m *Matcher) Match(g *RuleGroup, fields []Field, dst []*Rule) []*Rule {
 
 // findCandidates finds the rules that must be evaluated.
 func (m *Matcher) findCandidates(g *RuleGroup, fields []Field) {
-	m.beginEvent(g)
+	m.resetForEvent(g)
 	for i := range fields {
 		f := &fields[i]
 		id, ok := g.fields.find(f.Name)
@@ -76,8 +76,8 @@ func (m *Matcher) releaseEvent() {
 	}
 }
 
-// beginEvent prepares for an event of the group.
-func (m *Matcher) beginEvent(g *RuleGroup) {
+// resetForEvent prepares for an event of the group.
+func (m *Matcher) resetForEvent(g *RuleGroup) {
 	if m.set != g.set {
 		m.set = g.set
 		m.candidates.Reset(len(g.set.interned.atoms), len(g.set.rules))
@@ -87,7 +87,7 @@ func (m *Matcher) beginEvent(g *RuleGroup) {
 	if m.reset(len(g.set.interned.fields)) {
 		m.candidates.InvalidateEpochs()
 	}
-	m.candidates.BeginEvent(m.epoch, g.indexedAtoms)
+	m.candidates.BeginEvent(m.epoch, g.prefilterAtoms)
 }
 
 // probe looks value n up in an index.
@@ -142,7 +142,7 @@ func (m *Matcher) eval(e *expr) bool {
 
 // atomHolds evaluates an atom, once per event.
 func (m *Matcher) atomHolds(atomID int32) bool {
-	if state, known := m.candidates.State(atomID); known {
+	if state, known := m.candidates.Truth(atomID); known {
 		if state != literalindex.Maybe {
 			return state == literalindex.True
 		}
@@ -150,6 +150,6 @@ func (m *Matcher) atomHolds(atomID int32) bool {
 		return false // an index would have found it
 	}
 	_, ok := m.set.interned.atoms[atomID].findMatch(&m.eventView)
-	m.candidates.SetState(atomID, ok)
+	m.candidates.SetTruth(atomID, ok)
 	return ok
 }

@@ -44,13 +44,13 @@ func TestMatcherShrinks(t *testing.T) {
 	rs, _ := Compile(rules, Options{})
 	g := rs.Group(LogSource{Product: "p"})
 	m := NewMatcher()
-	huge := make([]Field, 3*maxKeptValues)
+	huge := make([]Field, 3*maxReusedValueSlots)
 	for i := range huge {
 		huge[i] = Field{"F", Value{String, string(make([]byte, 1000)) + "éabcdefg needl"}}
 	}
 	m.Match(g, huge, nil)
 	m.Match(g, huge[:1], nil)
-	if cap(m.arena) > maxKeptArenaBytes || cap(m.values) > maxKeptValues {
+	if cap(m.arena) > maxReusedArenaBytes || cap(m.values) > maxReusedValueSlots {
 		t.Errorf("keeps %d bytes and %d values", cap(m.arena), cap(m.values))
 	}
 }

@@ -31,7 +31,7 @@ func newEventView(t *sharedTables, fields []Field) *eventView {
 	return v
 }
 
-func (p *program) holds(e *expr, v *eventView) bool {
+func (p *ruleProgram) holds(e *expr, v *eventView) bool {
 	switch e.op {
 	case exprNot:
 		return !p.holds(&e.operands[0], v)

@@ -14,15 +14,15 @@ import (
 
 // A modifiedValue is a value of an item to which modifiers were applied.
 type modifiedValue struct {
-	kind    valueKind
+	kind    modifiedValueKind
 	pattern pattern.Pattern // of a patternValue
 	scalar  ast.Scalar      // as the rule has it: the source of a regex, network or field name
 }
 
-type valueKind uint8
+type modifiedValueKind uint8
 
 const (
-	patternValue valueKind = iota
+	patternValue modifiedValueKind = iota
 	numberValue
 	boolValue
 	nullValue
@@ -38,17 +38,17 @@ type modifiedItem struct {
 	contains, startswith, endswith bool
 	re, cidr, exists, fieldref     bool
 	flags                          string // of re
-	budget                         *int   // compiler.budget
+	documentBudgetBytes            *int   // compiler.documentBudgetBytes
 	compare                        compareOp
 	time                           timePart
 }
 
-// spendPatternBytes takes the size of patterns from the budget of the document.
-func (m *modifiedItem) spendPatternBytes(ps []modifiedValue) error {
+// chargeDocumentBudget takes the size of patterns from the budget of the document.
+func (m *modifiedItem) chargeDocumentBudget(ps []modifiedValue) error {
 	for i := range ps {
-		*m.budget -= ps[i].pattern.ApproximateBytes()
+		*m.documentBudgetBytes -= ps[i].pattern.ApproximateBytes()
 	}
-	if *m.budget < 0 {
+	if *m.documentBudgetBytes < 0 {
 		return errors.New("the values of the rule, or of all rules together, expand to too many patterns")
 	}
 	return nil
@@ -56,9 +56,9 @@ func (m *modifiedItem) spendPatternBytes(ps []modifiedValue) error {
 
 // applyModifiers applies the modifiers of an item from left to right.
 func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
-	m := &modifiedItem{DetectionItem: it, budget: &c.budget}
+	m := &modifiedItem{DetectionItem: it, documentBudgetBytes: &c.documentBudgetBytes}
 	for _, s := range it.Values {
-		c.budget += freeExpansionFactor * (len(s.Text) + pattern.PartOverheadBytes)
+		c.documentBudgetBytes += freeExpansionFactor * (len(s.Text) + pattern.PartOverheadBytes)
 		alternatives := []modifiedValue{{kind: valueKindOf(s), scalar: s}}
 		if alternatives[0].kind == patternValue {
 			alternatives[0].pattern = pattern.Parse(s.Text, false)
@@ -68,7 +68,7 @@ func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
 			if alternatives, err = expandValue(s, it.Has("re"), c.options.Placeholders); err != nil {
 				return nil, err
 			}
-			if err := m.spendPatternBytes(alternatives); err != nil {
+			if err := m.chargeDocumentBudget(alternatives); err != nil {
 				return nil, err
 			}
 		}
@@ -82,8 +82,8 @@ func (c *compiler) applyModifiers(it ast.DetectionItem) (*modifiedItem, error) {
 	return m, m.checkCombination()
 }
 
-func valueKindOf(s ast.Scalar) valueKind {
-	return map[Kind]valueKind{Null: nullValue, String: patternValue, Number: numberValue, Bool: boolValue}[s.Kind]
+func valueKindOf(s ast.Scalar) modifiedValueKind {
+	return map[Kind]modifiedValueKind{Null: nullValue, String: patternValue, Number: numberValue, Bool: boolValue}[s.Kind]
 }
 
 func (m *modifiedItem) applyModifier(modifierIndex int, name string) error {
@@ -157,7 +157,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 			case nullValue:
 				return errors.New("it needs a string, not null")
 			}
-			ps, err := transformPattern(name, v.pattern, *m.budget)
+			ps, err := transformPattern(name, v.pattern, *m.documentBudgetBytes)
 			if err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (m *modifiedItem) applyStringModifier(name string) error {
 		if len(out) > pattern.MaxVariants {
 			return pattern.ErrTooManyVariants
 		}
-		if err := m.spendPatternBytes(out); err != nil {
+		if err := m.chargeDocumentBudget(out); err != nil {
 			return err
 		}
 		m.values[i] = out
@@ -218,7 +218,7 @@ func transformPattern(modifier string, p pattern.Pattern, limitBytes int) ([]pat
 		return nil, errors.New("the value can't have wildcards")
 	}
 	if modifier == "base64" {
-		return []pattern.Pattern{pattern.FromLiteral(base64.StdEncoding.EncodeToString([]byte(p.PlainText())))}, nil
+		return []pattern.Pattern{pattern.FromLiteral(base64.StdEncoding.EncodeToString([]byte(p.TextWithoutWildcards())))}, nil
 	}
-	return base64OffsetPatterns(p.PlainText()), nil
+	return base64OffsetPatterns(p.TextWithoutWildcards()), nil
 }

@@ -7,12 +7,12 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/literalindex"
 )
 
-// A prefilter of a rule is a set of atoms of which an event must satisfy at
+// A rulePrefilter is a set of atoms of which an event must satisfy at
 // least one for the rule to match, judged by what an index can tell: one of the
 // atom's literals is found or, for atoms without literals, its field is
 // present. A rule without a prefilter is evaluated for every event of its
 // logsource.
-type prefilter struct {
+type rulePrefilter struct {
 	atoms []int32
 	// selectivity estimates how many of a thousand events pass. It is
 	// noPrefilterSelectivity if the rule has none.
@@ -24,23 +24,23 @@ var noPrefilterSelectivity = math.Inf(1)
 
 // Selectivities, in thousandths.
 const (
-	presenceSelectivityPermille = 700 // a field is present
-	maxSelectivityPermille      = 900 // from here on a prefilter is not worth its cost
-	numberSelectivityPermille   = 20  // a field has a certain number
+	presenceSelectivityPermille     = 700 // a field is present
+	maxSelectivityPermille          = 900 // from here on a prefilter is not worth its cost
+	numberEqualsSelectivityPermille = 20  // a field has a certain number
 )
 
 // A selectivityModel estimates how many events satisfy an atom.
 type selectivityModel struct{ *sharedTables }
 
 // prefilter returns the most selective prefilter of e or, if negated, of not e.
-func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {
+func (m selectivityModel) prefilter(e *expr, negated bool) rulePrefilter {
 	switch {
 	case e.op == exprAtom:
 		return m.atomPrefilter(e.atom, negated)
 	case e.op == exprNot:
 		return m.prefilter(&e.operands[0], !negated)
 	case e.op == exprAnd != negated: // all must hold: the prefilter of any one will do
-		best := prefilter{selectivity: noPrefilterSelectivity}
+		best := rulePrefilter{selectivity: noPrefilterSelectivity}
 		for i := range e.operands {
 			if p := m.prefilter(&e.operands[i], negated); p.selectivity < best.selectivity {
 				best = p
@@ -48,7 +48,7 @@ func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {
 		}
 		return best
 	}
-	var sum prefilter // any may hold: the prefilters of all are needed
+	var sum rulePrefilter // any may hold: the prefilters of all are needed
 	for i := range e.operands {
 		p := m.prefilter(&e.operands[i], negated)
 		if math.IsInf(p.selectivity, 1) {
@@ -60,7 +60,7 @@ func (m selectivityModel) prefilter(e *expr, negated bool) prefilter {
 	return sum
 }
 
-func (m selectivityModel) atomPrefilter(id int32, negated bool) prefilter {
+func (m selectivityModel) atomPrefilter(id int32, negated bool) rulePrefilter {
 	a := &m.atoms[id]
 	selectivity := noPrefilterSelectivity
 	switch {
@@ -72,28 +72,28 @@ func (m selectivityModel) atomPrefilter(id int32, negated bool) prefilter {
 		}
 	case a.op == opNull, a.op == opExists && !a.want:
 	default:
-		selectivity = m.estimate(a)
+		selectivity = m.atomSelectivityPermille(a)
 		if a.field == anyField {
 			selectivity *= 4
 		}
 	}
-	return prefilter{atoms: []int32{id}, selectivity: selectivity}
+	return rulePrefilter{atoms: []int32{id}, selectivity: selectivity}
 }
 
-// estimate returns the selectivity of an atom, if that is found by an index.
-func (m selectivityModel) estimate(a *atom) float64 {
+// atomSelectivityPermille returns the selectivity of an atom, if that is found by an index.
+func (m selectivityModel) atomSelectivityPermille(a *atom) float64 {
 	switch a.op {
 	case opLiterals:
 		sum := 0.0
 		for _, l := range a.literals {
-			sum += m.literalSelectivity(l.Placement, string(l.Text))
+			sum += m.literalSelectivityPermille(l.Placement, string(l.Text))
 		}
 		return min(sum, maxSelectivityPermille)
 	case opNumberEquals:
-		return float64(numberSelectivityPermille * len(a.numbers))
+		return float64(numberEqualsSelectivityPermille * len(a.numbers))
 	case opGlob, opRegex:
 		if set := m.requiredLiterals(a); set != nil {
-			return min(m.containsSelectivity(set), presenceSelectivityPermille)
+			return min(m.containsSelectivityPermille(set), presenceSelectivityPermille)
 		}
 	}
 	return presenceSelectivityPermille
@@ -104,7 +104,7 @@ func (m selectivityModel) estimate(a *atom) float64 {
 func (m selectivityModel) requiredLiterals(a *atom) [][]byte {
 	var best [][]byte
 	choose := func(set [][]byte) {
-		if best == nil || m.containsSelectivity(set) < m.containsSelectivity(best) {
+		if best == nil || m.containsSelectivityPermille(set) < m.containsSelectivityPermille(best) {
 			best = set
 		}
 	}
@@ -114,24 +114,24 @@ func (m selectivityModel) requiredLiterals(a *atom) [][]byte {
 		}
 		return best
 	}
-	for _, set := range a.regex.RequiredLiterals() {
+	for _, set := range a.regex.RequiredLiteralSets() {
 		choose(set)
 	}
 	return best
 }
 
-// containsSelectivity estimates how many values contain one of the literals.
-func (m selectivityModel) containsSelectivity(literals [][]byte) float64 {
+// containsSelectivityPermille estimates how many values contain one of the literals.
+func (m selectivityModel) containsSelectivityPermille(literals [][]byte) float64 {
 	sum := 0.0
 	for _, l := range literals {
-		sum += m.literalSelectivity(literalindex.Contains, string(l))
+		sum += m.literalSelectivityPermille(literalindex.Contains, string(l))
 	}
 	return sum
 }
 
-// literalSelectivity estimates how many values have a literal: fewer the longer
+// literalSelectivityPermille estimates how many values have a literal: fewer the longer
 // it is, and more the more rules contain its rarest bytes.
-func (m selectivityModel) literalSelectivity(p literalindex.Placement, text string) float64 {
+func (m selectivityModel) literalSelectivityPermille(p literalindex.Placement, text string) float64 {
 	n := len(text)
 	if n == 0 {
 		if p == literalindex.Equals {

@@ -28,7 +28,7 @@ const (
 )
 
 // describe returns "" for a rule without a prefilter.
-func (d *prefilterDescriber) describe(p *prefilter) string {
+func (d *prefilterDescriber) describe(p *rulePrefilter) string {
 	if p.selectivity >= noPrefilterSelectivity {
 		return ""
 	}
@@ -57,7 +57,7 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 			for ; to < len(a.literals) && a.literals[to].Placement == a.literals[from].Placement; to++ {
 				texts = append(texts, string(a.literals[to].Text))
 			}
-			parts = append(parts, placementNames[a.literals[from].Placement]+" "+joinShortened(texts))
+			parts = append(parts, placementNames[a.literals[from].Placement]+" "+joinFirstFew(texts))
 			from = to
 		}
 		return name + " " + strings.Join(parts, " or ")
@@ -66,14 +66,14 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 		for _, n := range a.numbers {
 			texts = append(texts, n.String())
 		}
-		return name + " = " + joinShortened(texts)
+		return name + " = " + joinFirstFew(texts)
 	case opGlob, opRegex:
 		if set := d.requiredLiterals(a); set != nil {
 			var texts []string
 			for _, l := range set {
 				texts = append(texts, string(l))
 			}
-			return name + " contains " + joinShortened(texts)
+			return name + " contains " + joinFirstFew(texts)
 		}
 	}
 	return name + " is present"
@@ -81,7 +81,7 @@ func (d *prefilterDescriber) describeAtom(a *atom) string {
 
 var placementNames = [...]string{literalindex.Equals: "=", literalindex.Prefix: "startswith", literalindex.Suffix: "endswith", literalindex.Contains: "contains"}
 
-func joinShortened(texts []string) string {
+func joinFirstFew(texts []string) string {
 	if n := len(texts); n > maxDescribedLiterals {
 		return strings.Join(texts[:maxDescribedLiterals], ", ") + fmt.Sprintf(" and %d more", n-maxDescribedLiterals)
 	}

@@ -15,12 +15,12 @@ type Profile struct {
 	CandidateTime time.Duration
 
 	set    *RuleSet
-	rules  []ruleCost           // by rule
+	rules  []measuredRuleCost   // by rule
 	groups map[*RuleGroup]int64 // events of each
 	clock  time.Duration        // what reading the clock takes
 }
 
-type ruleCost struct {
+type measuredRuleCost struct {
 	candidates, matches int64
 	time                time.Duration
 }
@@ -50,7 +50,7 @@ func (m *Matcher) Profile(g *RuleGroup, fields []Field, p *Profile) {
 		return
 	}
 	if p.set != g.set {
-		*p = Profile{set: g.set, rules: make([]ruleCost, len(g.set.rules)), groups: make(map[*RuleGroup]int64), clock: measureClockCost(), Events: p.Events}
+		*p = Profile{set: g.set, rules: make([]measuredRuleCost, len(g.set.rules)), groups: make(map[*RuleGroup]int64), clock: measureClockCost(), Events: p.Events}
 	}
 	start := time.Now()
 	m.findCandidates(g, fields)

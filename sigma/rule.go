@@ -27,7 +27,7 @@ func ParseLevel(s string) (Level, error) { return ast.ParseLevel(s) }
 type Rule struct {
 	ast.Rule
 
-	program           *program
+	program           *ruleProgram
 	correlationFields []string
 	correlationOnly   bool
 }

@@ -11,15 +11,15 @@ import (
 // logsources, with an index of their prefilters. It is immutable and safe for
 // concurrent use. A nil RuleGroup has no rules.
 type RuleGroup struct {
-	set          *RuleSet
-	rules        []int32                    // indexes into RuleSet.rules, ascending
-	unindexed    []int32                    // those of them without a prefilter
-	fields       fieldTable                 // of the fields that the rules refer to
-	fieldIndexes []*literalindex.Index      // by number of the field, nil without prefilters
-	keywordIndex *literalindex.Index        // of the values of all fields, or nil
-	hasKeywords  bool                       // so that values of other fields matter too
-	indexedAtoms []literalindex.IndexedAtom // the atoms of the prefilters
-	foundOnly    []uint64                   // bits by atom: the atom does not hold unless an index finds it
+	set            *RuleSet
+	rules          []int32                      // indexes into RuleSet.rules, ascending
+	unindexed      []int32                      // those of them without a prefilter
+	fields         fieldTable                   // of the fields that the rules refer to
+	fieldIndexes   []*literalindex.Index        // by number of the field, nil without prefilters
+	keywordIndex   *literalindex.Index          // of the values of all fields, or nil
+	hasKeywords    bool                         // so that values of other fields matter too
+	prefilterAtoms []literalindex.PrefilterAtom // the atoms of the prefilters
+	foundOnly      []uint64                     // bits by atom: the atom does not hold unless an index finds it
 }
 
 // Rules returns the rules of the group, in the order of the RuleSet.
@@ -111,7 +111,7 @@ func (rs *RuleSet) buildGroup(rules []int32) *RuleGroup {
 		foundOnly:    make([]uint64, len(rs.interned.atoms)/64+1),
 	}
 	used := make([]bool, len(rs.interned.fields))
-	indexed := make(map[int32]int) // atom to index into g.indexedAtoms
+	indexed := make(map[int32]int) // atom to index into g.prefilterAtoms
 	for _, r := range rules {
 		g.markUsedFields(&rs.rules[r].program.expr, used)
 		p := &rs.rules[r].program.prefilter
@@ -122,11 +122,11 @@ func (rs *RuleSet) buildGroup(rules []int32) *RuleGroup {
 		for _, a := range p.atoms {
 			i, ok := indexed[a]
 			if !ok {
-				i = len(g.indexedAtoms)
+				i = len(g.prefilterAtoms)
 				indexed[a] = i
-				g.indexedAtoms = append(g.indexedAtoms, literalindex.IndexedAtom{Atom: a})
+				g.prefilterAtoms = append(g.prefilterAtoms, literalindex.PrefilterAtom{Atom: a})
 			}
-			g.indexedAtoms[i].Rules = append(g.indexedAtoms[i].Rules, r)
+			g.prefilterAtoms[i].Rules = append(g.prefilterAtoms[i].Rules, r)
 		}
 	}
 	ids := make(map[string]int32)
@@ -163,8 +163,8 @@ func (g *RuleGroup) markUsedFields(e *expr, used []bool) {
 func (g *RuleGroup) buildIndexes() {
 	model := selectivityModel{g.set.interned}
 	builders := make(map[int32]*literalindex.Builder)
-	for i := range g.indexedAtoms {
-		id := g.indexedAtoms[i].Atom
+	for i := range g.prefilterAtoms {
+		id := g.prefilterAtoms[i].Atom
 		a := &model.atoms[id]
 		b := builders[a.field]
 		if b == nil {
@@ -185,7 +185,7 @@ func (g *RuleGroup) buildIndexes() {
 	}
 }
 
-// addAtomToIndex adds to an index what finds an atom, the i-th of indexedAtoms.
+// addAtomToIndex adds to an index what finds an atom, the i-th of prefilterAtoms.
 func (m selectivityModel) addAtomToIndex(b *literalindex.Builder, a *atom, i int32) {
 	switch a.op {
 	case opLiterals:

@@ -35,11 +35,11 @@ func (p timePart) valueAt(t time.Time) int {
 	return t.Year()
 }
 
-// parseTime reads an ISO 8601 date or date and time, or a Unix time. The
+// parseEventTime reads an ISO 8601 date or date and time, or a Unix time. The
 // magnitude of a Unix time decides whether it is in seconds, milliseconds,
 // microseconds or nanoseconds. A time without a zone is UTC, and the result is
 // in UTC.
-func parseTime(s string) (time.Time, bool) {
+func parseEventTime(s string) (time.Time, bool) {
 	if t, ok := parseEpoch(s); ok {
 		return t, true
 	}

@@ -23,7 +23,7 @@ import (
 // agentFlags are the flags of picket agent.
 type agentFlags struct {
 	server, spool, caFile, id string
-	token                     tokenFlags
+	token                     tokenOrFileFlags
 	sources                   []string
 	spoolBytes                int64
 	insecure                  bool
@@ -50,7 +50,7 @@ Sources:
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
-	addTokenFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
+	addTokenOrFileFlags(cmd, &f.token, "the agent's `TOKEN`, from picket token create --agent")
 	fl.StringArrayVar(&f.sources, "source", []string{"process"}, "`NAME` of a source: process, or replay=FILE (repeatable)")
 	fl.StringVar(&f.spool, "spool", defaultSpoolDir, "`DIR` of the spool, created if it does not exist")
 	fl.Int64Var(&f.spoolBytes, "spool-bytes", 1<<30, "maximum `BYTES` in the spool; when it is full, the newest events are dropped and counted")
@@ -70,6 +70,9 @@ func runAgent(cmd *cobra.Command, f agentFlags) error {
 	}
 	if token == "" {
 		return withHint(usagef("run agent: --token or --token-file is needed"), "picket token create --agent NAME, on the server")
+	}
+	if f.spoolBytes <= 0 {
+		return usagef("--spool-bytes %d is not above 0", f.spoolBytes)
 	}
 	log, err := newLog(cmd)
 	if err != nil {
@@ -106,7 +109,7 @@ func startAgent(ctx context.Context, f agentFlags, token string, log *slog.Logge
 	log = log.With("agent", id)
 	log.Info("agent started", "server", f.server, "sources", strings.Join(f.sources, ","), "spool", f.spool, "version", version)
 	o := agent.Options{Client: client, Inputs: inputs, Logger: log, Checkpoints: agent.NewCheckpointFile(filepath.Join(f.spool, "checkpoints.json"))}
-	if f.namesAgent() {
+	if f.eventsNameAgent() {
 		o.AgentID = id
 	}
 	err = runWithSpool(ctx, f, o)
@@ -125,9 +128,11 @@ func (f *agentFlags) agentID() string {
 	return host
 }
 
-// namesAgent reports whether the agent's events name the agent. Those of a replay name
-// whatever is in its file.
-func (f *agentFlags) namesAgent() bool { return f.id != "" || slices.Contains(f.sources, "process") }
+// eventsNameAgent reports whether the agent's events name the agent. Those of a replay
+// name whatever is in its file.
+func (f *agentFlags) eventsNameAgent() bool {
+	return f.id != "" || slices.Contains(f.sources, "process")
+}
 
 // newAgentInputs returns the inputs that --source names.
 func newAgentInputs(f agentFlags, log *slog.Logger) ([]agent.Input, error) {

@@ -27,7 +27,7 @@ const spoolFile = "spool.db"
 // runs, is replaced by a new one with what can be read of it.
 func runWithSpool(ctx context.Context, f agentFlags, o agent.Options) error {
 	path, options := filepath.Join(f.spool, spoolFile), sqlitequeue.Options{MaxBytes: f.spoolBytes, MinFreeDisk: sqlitequeue.DefaultMinFreeDisk, IgnoreLost: true, Logger: o.Logger}
-	spool, err := openSpool(ctx, path, options)
+	spool, err := openIntactSpool(ctx, path, options)
 	for {
 		if errors.Is(err, queue.ErrDamaged) && ctx.Err() == nil {
 			var lost int64
@@ -49,8 +49,8 @@ func runWithSpool(ctx context.Context, f agentFlags, o agent.Options) error {
 	}
 }
 
-// openSpool opens a spool if it is intact, and creates it if it does not exist.
-func openSpool(ctx context.Context, path string, o sqlitequeue.Options) (*sqlitequeue.Queue, error) {
+// openIntactSpool opens a spool if it is intact, and creates it if it does not exist.
+func openIntactSpool(ctx context.Context, path string, o sqlitequeue.Options) (*sqlitequeue.Queue, error) {
 	if err := sqlitequeue.FinishSalvage(path); err != nil {
 		return nil, err
 	}

@@ -12,9 +12,12 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 )
 
-// eventPath returns the files of a data directory through which events pass, in this
-// order. All but the last are queues.
-func eventPath() []string { return []string{"spool/spool.db", "spill.db", "queue.db", "events.db"} }
+// queueFiles returns the files of a data directory in which events wait, in the order in
+// which they pass through them.
+func queueFiles() []string { return []string{"spool/spool.db", "spill.db", "queue.db"} }
+
+// queueAndStoreFiles returns the files of queueFiles, and then that of the store.
+func queueAndStoreFiles() []string { return append(queueFiles(), "events.db") }
 
 func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
@@ -57,8 +60,8 @@ not in the archive either.`,
 }
 
 // dirToBackUp returns the data directory, and the engine of its store.
-func (l storeLocation) dirToBackUp() (d backup.DataDir, engine string, err error) {
-	d = backup.DataDir{Path: l.data, Databases: eventPath()}
+func (l storeLocation) dirToBackUp() (d backup.DataDir, storeEngine string, err error) {
+	d = backup.DataDir{Path: l.data, Databases: queueAndStoreFiles()}
 	if !l.isRemote() {
 		_, err := l.existingDir()
 		return d, "sqlite", err
@@ -70,7 +73,7 @@ func (l storeLocation) dirToBackUp() (d backup.DataDir, engine string, err error
 	return d, "mongodb", nil
 }
 
-func printBackup(cmd *cobra.Command, file string, a backup.Archive, asJSON bool) error {
+func printBackup(cmd *cobra.Command, file string, a backup.ArchiveInfo, asJSON bool) error {
 	if asJSON {
 		return printJSONLine(cmd.OutOrStdout(), struct {
 			File    string   `json:"file"`
@@ -134,8 +137,7 @@ accepted and not stored at the time of the backup is processed now.`,
 // releaseRestoredLeases ends the leases in the queues of a restored directory: the
 // processes that held them may still run, on the original.
 func releaseRestoredLeases(dir string) error {
-	all := eventPath()
-	for _, name := range all[:len(all)-1] {
+	for _, name := range queueFiles() {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		if _, err := os.Stat(file); err != nil {
 			continue
@@ -147,20 +149,22 @@ func releaseRestoredLeases(dir string) error {
 	return nil
 }
 
-func withRestoreHint(err error) error {
+// withRestoreHint adds a hint to the error of a restore.
+func withRestoreHint(restoreErr error) error {
 	switch {
-	case errors.Is(err, backup.ErrNotEmpty):
-		return withHint(err, "stop the server and move the directory away, or give another --data")
-	case errors.Is(err, backup.ErrNoSpace):
-		return withHint(err, "make room, or give a --data on another disk")
-	case errors.Is(err, os.ErrPermission):
-		return withHint(err, dataHint)
+	case errors.Is(restoreErr, backup.ErrNotEmpty):
+		return withHint(restoreErr, "stop the server and move the directory away, or give another --data")
+	case errors.Is(restoreErr, backup.ErrNoSpaceToRestore):
+		return withHint(restoreErr, "make room, or give a --data on another disk")
+	case errors.Is(restoreErr, os.ErrPermission):
+		return withHint(restoreErr, dataPermissionHint)
 	}
-	return err
+	return restoreErr
 }
 
-// checkRestored returns an error if a restore into a data directory has not ended.
-func checkRestored(dir string) error {
+// checkNotPartlyRestored returns an error if a restore into a data directory has not
+// ended.
+func checkNotPartlyRestored(dir string) error {
 	if !backup.IsPartlyRestored(dir) {
 		return nil
 	}

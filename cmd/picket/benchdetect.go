@@ -17,8 +17,8 @@ func newBench() *cobra.Command {
 	return newGroup("bench", "Measure detection, or a server's whole pipeline", newBenchDetect(), newBenchPipeline())
 }
 
-// A detectResult is the result of bench detect, on one core.
-type detectResult struct {
+// A benchDetectResult is the result of bench detect, on one core.
+type benchDetectResult struct {
 	Events  int     `json:"events"`
 	Bytes   int64   `json:"bytes"`
 	Rules   int     `json:"rules"`
@@ -85,14 +85,14 @@ func readEvents(files []string) ([][]byte, error) {
 	return events, nil
 }
 
-// parsedEvent is an event ready for matching.
-type parsedEvent struct {
+// matcherInput is an event ready for matching.
+type matcherInput struct {
 	group  *sigma.RuleGroup
 	fields []sigma.Field
 }
 
-func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (detectResult, error) {
-	res := detectResult{Events: len(events), Rules: rules.Len()}
+func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (benchDetectResult, error) {
+	res := benchDetectResult{Events: len(events), Rules: rules.Len()}
 	reader, matcher := normalize.NewReader(), sigma.NewMatcher()
 	groups := make(map[*normalize.Class]*sigma.RuleGroup)
 	group := func(rt *normalize.Class) *sigma.RuleGroup {
@@ -103,14 +103,14 @@ func benchDetect(rules *sigma.RuleSet, events [][]byte, each time.Duration) (det
 		}
 		return g
 	}
-	ready := make([]parsedEvent, len(events))
+	ready := make([]matcherInput, len(events))
 	for i, raw := range events {
 		res.Bytes += int64(len(raw))
 		d, err := reader.Read(raw)
 		if err != nil {
 			return res, fmt.Errorf("parse event %d: %w", i+1, err)
 		}
-		ready[i] = parsedEvent{group(d.Class), d.Fields(nil)}
+		ready[i] = matcherInput{group(d.Class), d.Fields(nil)}
 	}
 	var fields []sigma.Field
 	var fired []*sigma.Rule
@@ -154,15 +154,15 @@ func loadSample(names, pipelines []string, n int) (ruleset.LoadedRules, error) {
 	return ruleset.Load(sources, off)
 }
 
-// measureRate runs f over n events in whole passes for at least a given time, and
+// measureRate runs f over the events in whole passes for at least a given time, and
 // returns events per second.
-func measureRate(least time.Duration, n int, f func(i int)) float64 {
+func measureRate(minTime time.Duration, events int, f func(i int)) float64 {
 	start, done := time.Now(), 0
-	for time.Since(start) < least {
-		for i := range n {
+	for time.Since(start) < minTime {
+		for i := range events {
 			f(i)
 		}
-		done += n
+		done += events
 	}
 	return float64(done) / time.Since(start).Seconds()
 }

@@ -19,16 +19,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// pipelineFlags are the flags of bench pipeline.
-type pipelineFlags struct {
+// benchPipelineFlags are the flags of bench pipeline.
+type benchPipelineFlags struct {
 	server                     string
-	token                      tokenFlags
+	token                      tokenOrFileFlags
 	batch, connections, events int
 	compress                   bool
 }
 
-// A pipelineResult is the result of bench pipeline.
-type pipelineResult struct {
+// A benchPipelineResult is the result of bench pipeline.
+type benchPipelineResult struct {
 	Events   int     `json:"events"`
 	Bytes    int64   `json:"-"` // as posted, decompressed
 	Accepted float64 `json:"accepted_per_s"`
@@ -39,7 +39,7 @@ type pipelineResult struct {
 }
 
 func newBenchPipeline() *cobra.Command {
-	var f pipelineFlags
+	var f benchPipelineFlags
 	cmd := &cobra.Command{
 		Use:   "pipeline --server URL --token T | --token-file F [FILE...]",
 		Short: "Load a server with events and time them until its queue is empty",
@@ -49,7 +49,7 @@ is empty again. Every event has a new id, so that none is a duplicate.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.server, "server", "http://127.0.0.1:8000", "the server's `URL`")
-	addTokenFlags(cmd, &f.token, "a collector's `TOKEN`")
+	addTokenOrFileFlags(cmd, &f.token, "a collector's `TOKEN`")
 	fl.IntVar(&f.batch, "batch", 500, "number `N` of events in a request; 1 posts single events")
 	fl.IntVar(&f.connections, "connections", 4, "number `N` of simultaneous connections")
 	fl.IntVar(&f.events, "events", 100_000, "total number `N` of events")
@@ -121,8 +121,8 @@ func generatedEvents() [][]byte {
 }
 
 // benchPipeline posts the events from several connections.
-func benchPipeline(ctx context.Context, f pipelineFlags, token string, events [][]byte) (pipelineResult, error) {
-	res := pipelineResult{Events: f.events}
+func benchPipeline(ctx context.Context, f benchPipelineFlags, token string, events [][]byte) (benchPipelineResult, error) {
+	res := benchPipelineResult{Events: f.events}
 	f.server = strings.TrimRight(f.server, "/")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.connections, DisableCompression: true}}
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -183,7 +183,7 @@ func benchPipeline(ctx context.Context, f pipelineFlags, token string, events []
 // A benchPoster posts events over one connection.
 type benchPoster struct {
 	ctx       context.Context
-	f         pipelineFlags
+	f         benchPipelineFlags
 	token     string
 	client    *http.Client
 	zstd      *zstd.Encoder

@@ -53,7 +53,7 @@ func TestBufferingIsVisible(t *testing.T) {
 			if _, body := get("/metrics"); !strings.Contains(body, "\npicket_intake_refused_total{cause=\"queue_full\"} 1\n") {
 				t.Errorf("metrics: %s", body)
 			}
-			redis.Restart()
+			redis.StartAgain()
 			testenv.Until(t, "the server is ready", func() bool {
 				status, body := get("/readyz")
 				return status == 200 && strings.Contains(body, `"queue":"ok"`)

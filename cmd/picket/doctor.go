@@ -29,7 +29,7 @@ type doctorFlags struct {
 	minFree         int64
 	listen, server  string
 	tlsCert, caFile string
-	token           tokenFlags
+	token           tokenOrFileFlags
 	rules           []string
 	json            bool
 	repair          bool
@@ -54,7 +54,7 @@ from the server that was started last on the data directory.`,
 	fl.Int64Var(&f.minFree, "min-free-disk", sqlitequeue.DefaultMinFreeDisk, "`BYTES` of disk that the server keeps free")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "certificate `FILE` of the server, if it serves TLS")
 	fl.StringVar(&f.server, "server", "", "the server's `URL`; default: that of --listen")
-	addTokenFlags(cmd, &f.token, "an agent's or collector's `TOKEN` to test")
+	addTokenOrFileFlags(cmd, &f.token, "an agent's or collector's `TOKEN` to test")
 	fl.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` with the CA certificates of the server")
 	fl.StringArrayVar(&f.rules, "rules", []string{"builtin"}, "rules to check: builtin, or a `PATH` (repeatable)")
 	fl.BoolVar(&f.json, "json", false, "print JSON, one check per line")
@@ -114,7 +114,7 @@ func runChecks(cmd *cobra.Command, f *doctorFlags) (*doctor.Report, error) {
 		store.diagnose(ctx, r, *f.store)
 	}
 	if isKnown("queue") && isKnown("store") {
-		doctor.CheckDataFiles(ctx, r, doctor.DataFiles{
+		doctor.CheckFilesBelongTogether(ctx, r, doctor.DataFiles{
 			Dir: string(dir), Queue: dir.queueFile(), DiskBuffer: dir.diskBufferFile(), Store: dir.eventsFile(),
 			UsesQueue: queue.local, UsesBuffer: !queue.local, UsesStore: store.local,
 		})

@@ -16,7 +16,7 @@ import (
 // hint for each that cannot be used.
 func TestDoctorEngines(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
 	database := mongo.Database(t)
 	args := []string{"doctor", "--data", "nothing", "--listen", "127.0.0.1:1", "--queue", redis.URL(), "--cache", "redis://" + redis.Addr + "/1", "--store"}
 	report := func(store string, lines ...string) {
@@ -34,10 +34,12 @@ func TestDoctorEngines(t *testing.T) {
 		}
 	}
 	report(database, "^ok    disk   .*only a server needs one", "^ok    queue ", "^ok    cache .* answers",
-		"^FAIL  store  FerretDB .*nothing yet", "hint: picket serve --store makes it")
+		"^FAIL  store  MongoDB .*nothing yet", "hint: picket serve --store makes it")
 	c := newTestCluster(t, "--workers", "0", "--store", database)
 	c.startServer()
-	report(database, "^ok    store  FerretDB .*: 0 events, 0 alerts$")
+	report(database, "^ok    store  MongoDB .*: 0 events, 0 alerts$")
+	standalone := mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0", "--standalone")
+	report(standalone.Database(t), "^FAIL  store .*is not a replica set", "hint: .*--replSet")
 	report("mongodb://u:secret@"+mongo.Addr()+"/x", "^FAIL  store .*access denied", "hint: the user needs readWrite")
 	c.server.kill()
 	mongo.Process().Signal(syscall.SIGSTOP)

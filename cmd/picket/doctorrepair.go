@@ -69,7 +69,7 @@ const intactText = "intact"
 
 // pagesAreIntact reports whether all pages of a file have the right checksum.
 func pagesAreIntact(ctx context.Context, path string) (bool, error) {
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	if sqlitefile.IsDamage(err) {
 		return false, nil
 	}

@@ -20,7 +20,7 @@ import (
 // the events lists each.
 func TestKillEverything(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
 	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
 	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t), "PICKET_CACHE=redis://" + redis.Addr + "/1"}
 	c.startServer()
@@ -40,7 +40,7 @@ func TestKillEverything(t *testing.T) {
 		case 2:
 			redis.Kill()
 			l.waitForBatches(10) // into the disk buffer
-			redis.Restart()
+			redis.StartAgain()
 		case 3:
 			mongo.Process().Signal(syscall.SIGSTOP)
 			l.waitForBatches(10) // onto the queue
@@ -64,7 +64,7 @@ func TestKillEverything(t *testing.T) {
 // and those of a worker to Redis and to the store.
 func TestBadNetwork(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
 	database := mongo.Database(t)
 	serverRedis, workerRedis := nettest.NewProxy(t, redis.Addr), nettest.NewProxy(t, redis.Addr)
 	workerMongo := nettest.NewProxy(t, mongo.Addr())

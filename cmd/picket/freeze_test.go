@@ -53,13 +53,12 @@ func TestPauseRedis(t *testing.T) {
 // backlog is processed without help.
 func TestPauseEngines(t *testing.T) {
 	t.Parallel()
-	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.Start(t)
+	redis, mongo := redistest.Start(t, redistest.DurableArgs...), mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
 	pauseMongo := func() { mongo.Process().Signal(syscall.SIGSTOP) }
 	resumeMongo := func() { mongo.Process().Signal(syscall.SIGCONT) }
 	c := newTestCluster(t, "--workers", "0")
 	c.env = []string{"PICKET_QUEUE=" + redis.URL() + "?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
 	c.startServer()
-	// FerretDB reads all events for each page of them, so that there can be few.
 	l := startLoad(c, loadOptions{pause: pauseDuration(t) / 15})
 	workers := c.startWorkers("")
 	l.waitForBatches(10)

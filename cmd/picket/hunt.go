@@ -72,7 +72,7 @@ type huntOutput struct {
 
 // printUnknownFields prints a note about each field that no event has.
 func printUnknownFields(cmd *cobra.Command, s store.FieldLister, fields []string) error {
-	notes, err := store.UnknownFieldNotes(cmd.Context(), s, fields, normalize.KnownFields())
+	notes, err := store.UnknownFieldNotes(cmd.Context(), s, fields, normalize.TaxonomyFields())
 	for _, note := range notes {
 		fprintfPrintable(cmd.ErrOrStderr(), "picket: note: %s\n", note)
 	}

@@ -32,7 +32,7 @@ func (o *huntOutput) newEventPrinter(w io.Writer) eventPrinter {
 	case o.json:
 		return &rawPrinter{bufio.NewWriter(w)}
 	}
-	return newLinePrinter(w)
+	return newEventLinePrinter(w)
 }
 
 // A rawPrinter prints events as they were received.
@@ -45,9 +45,9 @@ func (p *rawPrinter) print(ev *picket.Event, _ *store.EventView) error {
 
 func (p *rawPrinter) flush() error { return p.w.Flush() }
 
-// A linePrinter prints a line for each event: what picket determined, and the start of
-// the event.
-type linePrinter struct {
+// An eventLinePrinter prints a line for each event: what picket determined, and the
+// start of the event.
+type eventLinePrinter struct {
 	w     *bufio.Writer
 	width int
 }
@@ -55,19 +55,19 @@ type linePrinter struct {
 // How many characters of an event a line has: as many as a narrower terminal has room
 // for, within these bounds.
 const (
-	maxEventLine  = 400
-	minEventWidth = 20
+	maxPrintedWidth = 400
+	minEventWidth   = 20
 )
 
-func newLinePrinter(w io.Writer) *linePrinter {
-	return &linePrinter{bufio.NewWriter(w), terminalWidth(w)}
+func newEventLinePrinter(w io.Writer) *eventLinePrinter {
+	return &eventLinePrinter{bufio.NewWriter(w), terminalWidth(w)}
 }
 
-func (p *linePrinter) print(ev *picket.Event, view *store.EventView) error {
+func (p *eventLinePrinter) print(ev *picket.Event, view *store.EventView) error {
 	const before = 19 + 2 + 20 + 1 + 20 + 1 // characters before the event
-	width := maxEventLine
+	width := maxPrintedWidth
 	if p.width > 0 {
-		width = min(max(p.width-before, minEventWidth), maxEventLine)
+		width = min(max(p.width-before, minEventWidth), maxPrintedWidth)
 	}
 	fprintfPrintable(p.w, "%s  %-20s %-20s %s\n", formatTime(ev.Time), ev.Host, view.Category(), truncate(string(ev.Raw), width))
 	for _, f := range ev.Fields {
@@ -81,7 +81,7 @@ func (p *linePrinter) print(ev *picket.Event, view *store.EventView) error {
 	return nil // the writer keeps its error for flush
 }
 
-func (p *linePrinter) flush() error { return p.w.Flush() }
+func (p *eventLinePrinter) flush() error { return p.w.Flush() }
 
 // A fieldPrinter prints the values of some fields of each event and, if raw is set, the
 // event as received.
@@ -166,7 +166,7 @@ func (p *rowPrinter) print(values []store.FieldValue) error {
 		if cells[i] == "" && !v.Present {
 			cells[i] = "-"
 		}
-		cells[i] = truncate(cells[i], maxEventLine)
+		cells[i] = truncate(cells[i], maxPrintedWidth)
 	}
 	_, err := io.WriteString(p.table, strings.Join(cells, "\t")+"\n")
 	return err

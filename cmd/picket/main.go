@@ -67,7 +67,7 @@ func withHint(err error, hint string) error { return &hintedError{err, hint} }
 // printError writes a line with what failed and why, and another with the hint if
 // there is one.
 func printError(w io.Writer, cmd *cobra.Command, err error) {
-	fprintfPrintable(w, "picket: %s\n", strings.ReplaceAll(picket.TrimErrorKind(err.Error()), "\n", "; "))
+	fprintfPrintable(w, "picket: %s\n", strings.ReplaceAll(picket.TrimErrorKindSuffix(err.Error()), "\n", "; "))
 	if h := (*hintedError)(nil); errors.As(err, &h) {
 		fprintfPrintable(w, "hint: %s\n", h.hint)
 	} else if u := (*usageError)(nil); errors.As(err, &u) {

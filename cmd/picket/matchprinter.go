@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/picket-edr/picket/internal/detect"
@@ -15,9 +16,13 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// A matchPrinter prints matches as JSON or as a table.
+// A matchPrinter prints matches as JSON or as a table, each within flushDelay: the input
+// may be live.
 type matchPrinter struct {
-	w      *bufio.Writer
+	mu           sync.Mutex // guards w and flushPending
+	w            *bufio.Writer
+	flushPending bool
+
 	json   bool
 	why    bool // include the evidence in JSON
 	colour bool
@@ -33,8 +38,17 @@ func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
 	return p
 }
 
+// flushDelay is how long a match may stay in the buffer.
+const flushDelay = 200 * time.Millisecond
+
 func (p *matchPrinter) print(m scan.LocatedMatch) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.n++
+	if !p.flushPending {
+		p.flushPending = true
+		time.AfterFunc(flushDelay, func() { p.flush() }) // the next call of print or flush returns its error
+	}
 	if p.json {
 		return p.printJSON(m)
 	}
@@ -112,4 +126,9 @@ func (p *matchPrinter) printJSON(m scan.LocatedMatch) error {
 	return printJSONLine(p.w, line)
 }
 
-func (p *matchPrinter) flush() error { return p.w.Flush() }
+func (p *matchPrinter) flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flushPending = false
+	return p.w.Flush()
+}

@@ -127,11 +127,11 @@ func (e *metricsCollector) Collect(out chan<- prometheus.Metric) {
 		e.writeStore(m)
 	}
 	if e.snap.queueErr == nil && e.snap.storeErr == nil {
-		e.writeFlow(m)
+		e.writeEventOutcomes(m)
 	}
 	e.writeDisk(m)
 	e.writeIntake(m)
-	e.writeProcess(m)
+	e.writeServerState(m)
 }
 
 // A metricsWriter writes metrics.
@@ -178,15 +178,15 @@ func (e *metricsCollector) writeStore(m metricsWriter) {
 	m.gauge("picket_hosts_online", "Hosts seen in the last five minutes.", float64(e.snap.online))
 }
 
-// writeFlow writes what needs both the queue and the store.
-func (e *metricsCollector) writeFlow(m metricsWriter) {
-	flow := api.NewFlow(e.snap.queue, e.snap.totals)
-	for outcome, n := range map[string]int64{"received": flow.Received, "stored": flow.Stored, "duplicate": flow.Duplicate, "rejected": flow.Rejected, "dead": flow.Dead} {
+// writeEventOutcomes writes what needs both the queue and the store.
+func (e *metricsCollector) writeEventOutcomes(m metricsWriter) {
+	outcomes := api.NewEventOutcomes(e.snap.queue, e.snap.totals)
+	for outcome, n := range map[string]int64{"received": outcomes.Received, "stored": outcomes.Stored, "duplicate": outcomes.Duplicate, "rejected": outcomes.Rejected, "dead": outcomes.Dead} {
 		m.labelled("picket_events_total", "Events by outcome; received is the sum of the others and picket_events_waiting.",
 			prometheus.CounterValue, "outcome", outcome, float64(n))
 	}
-	m.counter("picket_events_conflicting_total", "Duplicates that had other content than the event stored with their identity.", float64(flow.Conflicting))
-	m.gauge("picket_events_waiting", "Events in the queue.", float64(flow.Waiting))
+	m.counter("picket_events_conflicting_total", "Duplicates that had other content than the event stored with their identity.", float64(outcomes.Conflicting))
+	m.gauge("picket_events_waiting", "Events in the queue.", float64(outcomes.Waiting))
 }
 
 func (e *metricsCollector) writeDisk(m metricsWriter) {
@@ -215,7 +215,7 @@ func (e *metricsCollector) writeIntake(m metricsWriter) {
 	m.counter("picket_tokens_unconfirmed_total", "Requests with tokens that were accepted while the store could not confirm them.", float64(s.tokens.Unconfirmed()))
 }
 
-func (e *metricsCollector) writeProcess(m metricsWriter) {
+func (e *metricsCollector) writeServerState(m metricsWriter) {
 	s, work := e.s, e.s.worker.Metrics()
 	rules, loaded := s.rules.Status()
 	open, closed := s.connLimiter.Counts()

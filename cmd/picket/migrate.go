@@ -54,7 +54,7 @@ console and the state of correlations are not copied.`,
 		m := &migrate.Migration{From: from, To: s.(*mongostore.Store), Source: abs, Progress: cmd.ErrOrStderr()}
 		got, err := m.Run(cmd.Context())
 		if err != nil {
-			return withMigrationHint(fmt.Errorf("migrate: %w", err))
+			return withMigrateHint(fmt.Errorf("migrate: %w", err))
 		}
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), got)
@@ -66,14 +66,14 @@ console and the state of correlations are not copied.`,
 	return cmd
 }
 
-func withMigrationHint(err error) error {
+func withMigrateHint(migrateErr error) error {
 	switch {
-	case errors.Is(err, migrate.ErrCopyOfOtherSource):
-		return withHint(err, "give an empty database")
-	case errors.Is(err, migrate.ErrTargetNotEmpty):
-		return withHint(err, "copy before the first server uses it")
-	case errors.Is(err, migrate.ErrInterrupted):
-		return withHint(err, "the same command goes on where it was")
+	case errors.Is(migrateErr, migrate.ErrCopyOfOtherSource):
+		return withHint(migrateErr, "give an empty database")
+	case errors.Is(migrateErr, migrate.ErrTargetNotEmpty):
+		return withHint(migrateErr, "copy before the first server uses it")
+	case errors.Is(migrateErr, migrate.ErrInterrupted):
+		return withHint(migrateErr, "the same command goes on where it was")
 	}
-	return err
+	return migrateErr
 }

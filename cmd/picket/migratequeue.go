@@ -58,19 +58,19 @@ producers; tasks of other programs stay.`,
 	return cmd
 }
 
-func withQueueMoveHint(err error) error {
-	if h := (*hintedError)(nil); !errors.As(err, &h) && errors.Is(err, picket.ErrUnavailable) {
-		return withHint(err, "once the other queue answers and has room, the same command continues where it stopped")
+func withQueueMoveHint(moveErr error) error {
+	if h := (*hintedError)(nil); !errors.As(moveErr, &h) && errors.Is(moveErr, picket.ErrUnavailable) {
+		return withHint(moveErr, "once the other queue answers and has room, the same command continues where it stopped")
 	}
-	return err
+	return moveErr
 }
 
-// celeryIdleTimeout is how long a move waits for more tasks: those of other programs
+// celeryMoveIdleTimeout is how long a move waits for more tasks: those of other programs
 // stay in the lists.
-const celeryIdleTimeout = 10 * time.Second
+const celeryMoveIdleTimeout = 10 * time.Second
 
 // moveQueue moves a queue, and what the disk buffer of the data directory holds for it.
-func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.QueueMoved, err error) {
+func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.MovedCounts, err error) {
 	log, err := newLog(cmd)
 	if err != nil {
 		return moved, err
@@ -101,18 +101,18 @@ func moveQueue(cmd *cobra.Command, dir dataDir, from, to string) (moved migrate.
 		return moved, err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	move := migrate.QueueMove{From: source.movable, To: target.movable, Log: log, Progress: cmd.ErrOrStderr()}
+	move := migrate.QueueMover{From: source.movable, To: target.movable, Log: log, Progress: cmd.ErrOrStderr()}
 	if source.celery != nil {
-		move.IdleTimeout = celeryIdleTimeout
+		move.IdleTimeout = celeryMoveIdleTimeout
 	}
 	if moved, err = move.Run(cmd.Context()); err != nil {
 		return moved, err
 	}
 	buffer, err := openLeftoverQueue(dir.diskBufferFile())
 	if err != nil || buffer == nil || from == "sqlite" {
-		return moved, errors.Join(err, closeQueue(buffer))
+		return moved, errors.Join(err, closeIfOpen(buffer))
 	}
-	more, err := (&migrate.QueueMove{From: buffer, To: target.movable, Buffer: true, Log: log, Progress: cmd.ErrOrStderr()}).Run(cmd.Context())
+	more, err := (&migrate.QueueMover{From: buffer, To: target.movable, Buffer: true, Log: log, Progress: cmd.ErrOrStderr()}).Run(cmd.Context())
 	moved.Batches += more.Batches
 	moved.Events += more.Events
 	moved.DeadLetters += more.DeadLetters
@@ -136,7 +136,7 @@ func openLeftoverQueue(path string) (*sqlitequeue.Queue, error) {
 	return q, nil
 }
 
-func closeQueue(q *sqlitequeue.Queue) error {
+func closeIfOpen(q *sqlitequeue.Queue) error {
 	if q == nil {
 		return nil
 	}
@@ -158,9 +158,9 @@ func (s *server) openLeftovers(dir dataDir) error {
 		if q == nil {
 			continue
 		}
-		m := &migrate.QueueMove{From: q, To: s.queue.movable, Buffer: file == dir.diskBufferFile(), Patient: true, Log: s.log}
+		m := &migrate.QueueMover{From: q, To: s.queue.movable, Buffer: file == dir.diskBufferFile(), Patient: true, Log: s.log}
 		s.leftovers = append(s.leftovers, leftoverQueue{file, q, m})
-		if m.WithoutCounters, err = s.isNewStore(q); err != nil {
+		if m.WithoutCounters, err = s.storeLacksDeliveries(q); err != nil {
 			return err
 		}
 	}
@@ -171,12 +171,12 @@ func (s *server) openLeftovers(dir dataDir) error {
 type leftoverQueue struct {
 	file  string
 	queue *sqlitequeue.Queue
-	move  *migrate.QueueMove
+	move  *migrate.QueueMover
 }
 
-// isNewStore reports whether the store has not counted what the queue delivered: then the
-// counters of the queue would not add up with its.
-func (s *server) isNewStore(q *sqlitequeue.Queue) (bool, error) {
+// storeLacksDeliveries reports whether the store has not counted what the queue
+// delivered: then the counters of the queue would not add up with its.
+func (s *server) storeLacksDeliveries(q *sqlitequeue.Queue) (bool, error) {
 	st, err := q.Stats(s.cmd.Context())
 	if err != nil {
 		return false, err
@@ -194,7 +194,7 @@ func (s *server) moveLeftovers(ctx context.Context) {
 			return // the next server continues
 		case err != nil:
 			s.log.Error("moving an earlier queue failed; the next start tries again", "file", l.file, "error", err)
-		case moved != migrate.QueueMoved{}:
+		case moved != migrate.MovedCounts{}:
 			s.log.Info("moved what an earlier queue held", "file", l.file, "batches", moved.Batches, "events", moved.Events, "dead_letters", moved.DeadLetters)
 		}
 	}

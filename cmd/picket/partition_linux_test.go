@@ -27,7 +27,7 @@ func TestPartitions(t *testing.T) {
 		redis = redistest.Start(t, append([]string{"--bind", redisHost.Addr + " 127.0.0.1", "--protected-mode", "no"}, redistest.DurableArgs...)...)
 	})
 	var mongo *mongotest.Server
-	storeHost.Run(func() { mongo = mongotest.StartFerretDBAt(t, t.TempDir(), storeHost.Addr+":0", "-quick") })
+	storeHost.Run(func() { mongo = mongotest.StartProcess(t, t.TempDir(), storeHost.Addr+":0") })
 	_, port, _ := net.SplitHostPort(redis.Addr)
 	c := newTestCluster(t, "--workers", "0", "--rules", "builtin", "--rules", writeCorrelation(t))
 	c.env = []string{"PICKET_QUEUE=redis://" + net.JoinHostPort(redisHost.Addr, port) + "/0?lease=2s", "PICKET_STORE=" + mongo.Database(t)}
@@ -37,7 +37,6 @@ func TestPartitions(t *testing.T) {
 	var l *loadTest
 	serverHost.Run(func() {
 		c.startServer()
-		// FerretDB reads all events for each page of them, so that there can be few.
 		l = startLoad(c, loadOptions{client: client, pause: 400 * time.Millisecond})
 	})
 	var workers [2]*process

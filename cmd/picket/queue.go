@@ -39,7 +39,7 @@ func queueCommand(use, short string, check cobra.PositionalArgs, run queueAction
 		cmd.Flags().Bool("all", false, "all dead letters")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		q, err := openQueueBeside(cmd.Context(), *name, at.data)
+		q, err := openQueueBesideServer(cmd.Context(), *name, at.data)
 		if err != nil {
 			return err
 		}

@@ -163,14 +163,15 @@ func openQueue(ctx context.Context, name string, dir dataDir, o queueOptions) (*
 	return b.open(ctx, name, dir, o)
 }
 
-// queueCheckTimeout bounds the search for damage in a queue at the start of a server.
-const queueCheckTimeout = 5 * time.Second
+// queueDamageCheckTimeout bounds the search for damage in a queue at the start of a
+// server.
+const queueDamageCheckTimeout = 5 * time.Second
 
 // checkQueueFile returns an error if pages of a queue are damaged.
 func checkQueueFile(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, queueCheckTimeout)
+	ctx, cancel := context.WithTimeout(ctx, queueDamageCheckTimeout)
 	defer cancel()
-	pages, err := sqlitefile.Check(ctx, path)
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case isDamage(err):
 		return fmt.Errorf("open queue: %w", err)
@@ -191,7 +192,7 @@ func openSQLiteQueue(ctx context.Context, _ string, dir dataDir, o queueOptions)
 		return nil, withFileHint(err)
 	}
 	ready := statsCheck(q)
-	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckRoom(), ready(ctx)) }}, nil
+	return &openedQueue{inspectableQueue: q, movable: q, local: q, localFile: dir.queueFile(), ready: func(ctx context.Context) error { return cmp.Or(q.CheckWritable(), ready(ctx)) }}, nil
 }
 
 // statsCheck returns a readiness check: the queue answers.
@@ -208,7 +209,7 @@ func withRedisHint(err error) error {
 
 // bufferOnDisk puts a disk buffer in front of a remote queue, if o asks for one:
 // the intake then accepts batches while the queue is unreachable.
-func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuffer.Confirmer, dir dataDir, o queueOptions) (*openedQueue, error) {
+func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, deduplicator diskbuffer.Deduplicator, dir dataDir, o queueOptions) (*openedQueue, error) {
 	if o.bufferBytes <= 0 {
 		return q, nil
 	}
@@ -216,11 +217,11 @@ func bufferOnDisk(q *openedQueue, remote diskbuffer.NextQueue, confirmer diskbuf
 	if err != nil {
 		return nil, errors.Join(withFileHint(err), remote.Close())
 	}
-	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Confirmer: confirmer, Logger: o.log})
+	buffered, err := diskbuffer.New(remote, buffer, diskbuffer.Options{Deduplicator: deduplicator, Logger: o.log})
 	if err != nil {
 		return nil, errors.Join(err, buffer.Close(), remote.Close())
 	}
-	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckRoom, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
+	return &openedQueue{inspectableQueue: buffered, movable: q.movable, ready: buffered.CheckWritable, local: buffer, localFile: dir.diskBufferFile(), buffer: buffered, celery: q.celery}, nil
 }
 
 // resultReporter returns where the workers report results; nil if senders wait for none.
@@ -240,9 +241,9 @@ func (q *openedQueue) newCeleryNode(w *worker.Worker, shutdown func(), log *slog
 	return celeryworker.New(q.celery, celeryworker.NodeOptions{Pool: w, Shutdown: shutdown, Version: version, Logger: log}).Run
 }
 
-// openQueueBeside opens the queue for a command that runs beside the server. A
+// openQueueBesideServer opens the queue for a command that runs beside the server. A
 // remote queue needs no data directory.
-func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, error) {
+func openQueueBesideServer(ctx context.Context, name, data string) (*openedQueue, error) {
 	b, err := findQueueBackend(name, "reply")
 	if err != nil {
 		return nil, err
@@ -261,12 +262,12 @@ func openQueueBeside(ctx context.Context, name, data string) (*openedQueue, erro
 type eventReaderPool struct{ pool sync.Pool }
 
 func newEventReaderPool(idSecret []byte) *eventReaderPool {
-	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, idSecret) }}}
+	return &eventReaderPool{sync.Pool{New: func() any { return ingest.NewRawEventReader("celery", legacy.Validator{}, idSecret) }}}
 }
 
-// Read reads one event; see ingest.QueuedEventReader.
+// Read reads one event; see ingest.RawEventReader.
 func (p *eventReaderPool) Read(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := p.pool.Get().(*ingest.QueuedEventReader)
+	r := p.pool.Get().(*ingest.RawEventReader)
 	defer p.pool.Put(r)
 	return r.Read(raw, id, received)
 }

@@ -21,9 +21,9 @@ func argsOrBuiltin(args []string) []string {
 	return args
 }
 
-// ruleLine returns the logsource of a rule, or its kind if it is a correlation or a
-// filter.
-func ruleLine(e ruleset.RuleInfo) string {
+// logSourceOrKind returns the logsource of a rule, or its kind if it is a correlation or
+// a filter.
+func logSourceOrKind(e ruleset.RuleInfo) string {
 	source := e.LogSource.String()
 	if e.Kind == ast.RuleDocument {
 		return source

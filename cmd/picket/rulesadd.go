@@ -46,7 +46,7 @@ The pack's filters apply to its own rules only, unless --filters-any is given.`,
 		if *asJSON {
 			return printJSONLine(cmd.OutOrStdout(), pack)
 		}
-		fprintfPrintable(cmd.OutOrStdout(), "added %s: %s, %s", pack.Name, pack.Counts, quantity(pack.Problems, "problem"))
+		fprintfPrintable(cmd.OutOrStdout(), "added %s: %s, %s", pack.Name, pack.KindCounts, quantity(pack.Problems, "problem"))
 		if pack.Problems > 0 {
 			fprintfPrintable(cmd.OutOrStdout(), " (picket rules lint %s)", pack.Path)
 		}
@@ -67,7 +67,7 @@ func withPackHint(from string, err error) error {
 	case errors.Is(err, ruleset.ErrSHA256Mismatch):
 		return withHint(failed, "somebody has changed it, or it is another version; nothing was installed")
 	case errors.Is(err, os.ErrPermission):
-		return withHint(failed, dataHint)
+		return withHint(failed, dataPermissionHint)
 	}
 	return withHint(failed, "a pack is a folder, a .yml file, a .zip, or an https URL of these or of a repository on GitHub")
 }
@@ -82,7 +82,7 @@ func newRulesRemove() *cobra.Command {
 			names, listErr := packs.Names()
 			switch {
 			case !errors.Is(err, ruleset.ErrPackNotFound) || listErr != nil:
-				return withHint(failed, dataHint)
+				return withHint(failed, dataPermissionHint)
 			case len(names) == 0:
 				return withHint(failed, "there are none in "+at.data+"; give the server's --data")
 			}

@@ -142,11 +142,11 @@ func (w *ruleWriter) write(r ruleconvert.ConvertedRule) error {
 		name = fmt.Sprintf("%s-%d.yml", r.Name, n)
 	}
 	w.taken[name] = true
-	return writeRule(filepath.Join(w.dir, name), r.YAML)
+	return createRuleFile(filepath.Join(w.dir, name), r.YAML)
 }
 
-// writeRule writes a file, unless it exists with another content.
-func writeRule(name string, data []byte) error {
+// createRuleFile writes a file, unless it exists with another content.
+func createRuleFile(name string, data []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		if there, readErr := os.ReadFile(name); readErr == nil && bytes.Equal(there, data) {

@@ -29,11 +29,11 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 	addDurationFlag(cmd.Flags(), &since, "since", "events of the last `AGE`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		in, err := location.load()
+		in, err := location.loadFromDataDir()
 		if err != nil {
 			return err
 		}
-		in.set.DropDisabled(in.disabled)
+		in.set.MoveToDisabled(in.disabled)
 		return location.withStore(cmd, func(s store.Store) error {
 			report, err := rulecoverage.Measure(cmd.Context(), s, &in.set, time.Now().Add(-since))
 			if err != nil {

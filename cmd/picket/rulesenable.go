@@ -28,7 +28,7 @@ If one of the rules does not exist, nothing is changed.`,
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in, err := f.load()
+		in, err := f.loadFromDataDir()
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ If one of the rules does not exist, nothing is changed.`,
 }
 
 // findFor is find for a command, with a hint in the error.
-func (in serverRules) findFor(verb, name string) (ruleset.RuleInfo, error) {
+func (in loadedServerRules) findFor(verb, name string) (ruleset.RuleInfo, error) {
 	r, err := in.find(name)
 	if err != nil {
 		return r, withRuleHint(verb, name, in, err)
@@ -73,7 +73,7 @@ func (in serverRules) findFor(verb, name string) (ruleset.RuleInfo, error) {
 
 // find returns the rule with an id, or else the only rule with a title, or else the only
 // rule in a file with a name.
-func (in serverRules) find(name string) (ruleset.RuleInfo, error) {
+func (in loadedServerRules) find(name string) (ruleset.RuleInfo, error) {
 	is := []func(r ruleset.RuleInfo) bool{
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.ID, name) },
 		func(r ruleset.RuleInfo) bool { return strings.EqualFold(r.Title, name) },
@@ -111,7 +111,7 @@ func (e *ambiguousRuleError) Error() string {
 }
 
 // withRuleHint adds a hint to the error of a name that identifies no rule, or several.
-func withRuleHint(verb, name string, in serverRules, err error) error {
+func withRuleHint(verb, name string, in loadedServerRules, err error) error {
 	failed := fmt.Errorf("%s rule %q: %w", verb, name, err)
 	if several, ok := err.(*ambiguousRuleError); ok {
 		ids := make([]string, len(several.rules))

@@ -48,7 +48,7 @@ its id with picket rules disable, or delete its file.`,
 	dryRun := cmd.Flags().Bool("dry-run", false, "only say what it would have hidden, and print the filter")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in, err := location.load()
+		in, err := location.loadFromDataDir()
 		if err != nil {
 			return err
 		}
@@ -201,8 +201,8 @@ func parseUntil(text string, now time.Time) (string, error) {
 // would have hidden.
 type exceptionPreview struct{ matches, hidden int }
 
-// maxPreviewedMatches is how many matches, the newest, a preview looks at.
-const maxPreviewedMatches = 1000
+// maxReevaluatedMatches is how many matches, the newest, a preview looks at.
+const maxReevaluatedMatches = 1000
 
 // previewException evaluates a rule again, with the exception, on the events of its
 // stored matches.
@@ -225,8 +225,8 @@ func previewException(ctx context.Context, s store.Store, sources []ruleset.Sour
 		}
 	}
 	detector := detect.NewEngine(set.Rules, nil).NewDetector()
-	q := store.MatchQuery{RuleID: ruleID, Limit: maxPreviewedMatches}
-	for p.matches < maxPreviewedMatches {
+	q := store.MatchQuery{RuleID: ruleID, Limit: maxReevaluatedMatches}
+	for p.matches < maxReevaluatedMatches {
 		page, err := s.Matches(ctx, q)
 		if err != nil {
 			return p, err

@@ -26,14 +26,14 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 	pipelines := addPipelineFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON, one rule per line")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var in serverRules
+		var in loadedServerRules
 		var err error
 		if len(args) > 0 {
 			if cmd.Flags().Changed("data") || cmd.Flags().Changed("rules") {
 				return usagef("a PATH goes with neither --data nor --rules")
 			}
 			in.set, err = loadRules(args, *pipelines...)
-		} else if in, err = f.load(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
+		} else if in, err = f.loadFromDataDir(*pipelines...); errors.Is(err, fs.ErrNotExist) && !cmd.Flags().Changed("data") {
 			in, err = loadServerRules("", f.rules, *pipelines...) // no server has run here yet: list what one would load
 		}
 		if err != nil {
@@ -49,9 +49,9 @@ its pack and whether it is enabled. With paths, lists the rules in those files.`
 			case *asJSON:
 				err = printJSONLine(cmd.OutOrStdout(), r.Summary(!in.disabled[r.ID]))
 			case len(args) > 0:
-				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, ruleLine(r), r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\n", r.ID, r.Level, logSourceOrKind(r), r.Title)
 			default:
-				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, ruleLine(r), r.Pack, r.Title)
+				_, err = fprintfPrintable(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, state, r.Level, logSourceOrKind(r), r.Pack, r.Title)
 			}
 			if err != nil {
 				return err
@@ -91,35 +91,35 @@ func addRulesAndStoreFlags(cmd *cobra.Command) *rulesAndStoreLocation {
 	return l
 }
 
-// load reads the rules of the data directory, which must exist.
-func (l *rulesAndStoreLocation) load() (serverRules, error) {
+// loadFromDataDir reads the rules of the data directory, which must exist.
+func (l *rulesAndStoreLocation) loadFromDataDir() (loadedServerRules, error) {
 	dir, err := l.existingDir()
 	if err != nil {
-		return serverRules{}, err
+		return loadedServerRules{}, err
 	}
 	return loadServerRules(dir, l.rules)
 }
 
-// serverRules are the rules of a server, with those that are disabled.
-type serverRules struct {
+// loadedServerRules are the rules of a server, with those that are disabled.
+type loadedServerRules struct {
 	dir      dataDir
 	sources  []ruleset.Source
 	set      ruleset.LoadedRules
 	disabled map[string]bool
 }
 
-// load reads the rules of a data directory, which must exist.
-func (f *rulesLocationFlags) load(pipelines ...string) (serverRules, error) {
+// loadFromDataDir reads the rules of a data directory, which must exist.
+func (f *rulesLocationFlags) loadFromDataDir(pipelines ...string) (loadedServerRules, error) {
 	if info, err := os.Stat(f.data); err != nil {
-		return serverRules{}, withHint(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
+		return loadedServerRules{}, withHint(fmt.Errorf("open data directory: %w", err), "give the server's --data; picket serve and picket rules add make one")
 	} else if !info.IsDir() {
-		return serverRules{}, withHint(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
+		return loadedServerRules{}, withHint(fmt.Errorf("open data directory: %s is no directory", f.data), "give the server's --data")
 	}
 	return loadServerRules(dataDir(f.data), f.rules, pipelines...)
 }
 
 // loadServerRules reads the rules that a server on dir would load.
-func loadServerRules(dir dataDir, names []string, pipelines ...string) (in serverRules, err error) {
+func loadServerRules(dir dataDir, names []string, pipelines ...string) (in loadedServerRules, err error) {
 	in.dir = dir
 	if in.sources, err = serverRuleSources(dir, names, pipelines...); err != nil {
 		return in, err

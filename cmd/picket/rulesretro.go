@@ -120,7 +120,7 @@ func runRetro(cmd *cobra.Command, s store.Events, q store.EventQuery, set rulese
 		}
 		n++
 		if asJSON {
-			return printStoredMatch(out, m)
+			return printRetroMatchJSON(out, m)
 		}
 		m.File = m.Host + "  " + m.EventID
 		return out.print(m)
@@ -158,7 +158,7 @@ func eachStoredEvent(ctx context.Context, s store.Events, q store.EventQuery, p 
 	}
 }
 
-func printStoredMatch(p *matchPrinter, m scan.LocatedMatch) error {
+func printRetroMatchJSON(p *matchPrinter, m scan.LocatedMatch) error {
 	if m.Tags == nil {
 		m.Tags = []string{}
 	}

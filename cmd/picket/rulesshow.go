@@ -17,7 +17,7 @@ func newRulesShow() *cobra.Command {
 	location := addRulesAndStoreFlags(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in, err := location.load()
+		in, err := location.loadFromDataDir()
 		if err != nil {
 			return err
 		}
@@ -25,7 +25,7 @@ func newRulesShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		in.set.DropDisabled(in.disabled)
+		in.set.MoveToDisabled(in.disabled)
 		d, err := ruleset.ReadDetails(in.sources, &in.set, r, !in.disabled[r.ID])
 		if err != nil {
 			return err

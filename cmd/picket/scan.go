@@ -69,7 +69,7 @@ is then 1.`,
 			},
 			func(err error) {
 				bad++
-				bar.println("picket: " + picket.TrimErrorKind(err.Error()))
+				bar.println("picket: " + picket.TrimErrorKindSuffix(err.Error()))
 			})
 		bar.stop()
 		if err != nil {

@@ -41,10 +41,10 @@ import (
 //	zstd FROM TO             compress a file
 //	zip DIR TO               archive a directory
 //	damage FILE FROM BYTES   overwrite bytes of a file with zeros; FROM below 0 counts from its end
-//	mongo NAME               start FerretDB and set $NAME to the URI of a new database
+//	mongo NAME               start a MongoDB and set $NAME to the URI of a new database
 //	redis NAME               start Redis and set $NAME to its URL
 //
-// and the conditions [mongo], FerretDB can be built, and [redis], there is redis-server.
+// and the conditions [mongo], there is a MongoDB, and [redis], there is redis-server.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	st := &scriptServers{servers: make(map[string]*process)}
@@ -71,7 +71,7 @@ func TestScript(t *testing.T) {
 			var err error
 			switch name {
 			case "mongo":
-				err = mongotest.Build()
+				err = mongotest.CheckAvailable()
 			case "redis":
 				_, err = exec.LookPath(cmp.Or(os.Getenv("PICKET_TEST_REDIS_SERVER"), "redis-server"))
 			default:

@@ -20,14 +20,14 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// memoryLimitBytes is the soft memory limit of the Go runtime, unless GOMEMLIMIT sets
-// another: near it the garbage collector works harder.
-const memoryLimitBytes = 288 << 20
+// defaultMemoryLimitBytes is the soft memory limit of the Go runtime, unless GOMEMLIMIT
+// sets another: near it the garbage collector works harder.
+const defaultMemoryLimitBytes = 288 << 20
 
-// setMemoryLimit sets the soft memory limit of a server or worker.
-func setMemoryLimit() {
+// setDefaultMemoryLimit sets the soft memory limit of a server or worker.
+func setDefaultMemoryLimit() {
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimitBytes)
+		debug.SetMemoryLimit(defaultMemoryLimitBytes)
 	}
 }
 
@@ -125,16 +125,16 @@ func checkCache(name string) error {
 	return nil
 }
 
-// dataHint is the hint about a data directory that is not writable.
-const dataHint = "give --data a directory that this user may write to"
+// dataPermissionHint is the hint about a data directory that is not writable.
+const dataPermissionHint = "give --data a directory that this user may write to"
 
 // makeDataDir creates a data directory that only its owner can read. It refuses one
 // that is partly restored.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return withHint(fmt.Errorf("make data directory: %w", err), dataHint)
+		return withHint(fmt.Errorf("make data directory: %w", err), dataPermissionHint)
 	}
-	return checkRestored(dir)
+	return checkNotPartlyRestored(dir)
 }
 
 // checkServe returns an error for settings that are unsafe or without effect.
@@ -198,7 +198,7 @@ func serve(cmd *cobra.Command, f serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	setMemoryLimit()
+	setDefaultMemoryLimit()
 	if f.tlsCert != "" {
 		// Checked before anything is created; it is read again to serve TLS.
 		if _, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {

@@ -77,7 +77,7 @@ func (s *server) openParts() (err error) {
 		return err
 	}
 	if f.storeLocation().isRemote() && !usesPublishedRules(f.rules) {
-		if err := s.rules.PublishTo(s.cmd.Context(), s.store); err != nil {
+		if err := s.rules.StartPublishingTo(s.cmd.Context(), s.store); err != nil {
 			return err
 		}
 	}
@@ -97,12 +97,12 @@ func (s *server) openParts() (err error) {
 	s.intake = ingest.New(s.legacyQueue, tokens, ingest.Options{
 		MaxBodyBytes: f.maxBody, MaxDecodedBytes: f.maxDecoded, MaxEvents: f.maxEvents, MaxEventBytes: f.maxEvent, IDSecret: idSecret, Log: s.log,
 		ObserveRequest: durationObserver(s.metrics.intake),
-		Validator:      legacy.Validator{}, WriteError: legacy.WriteTelemetryError, WrapTelemetry: s.legacyQueue.Wrap,
+		Validator:      legacy.Validator{}, WriteError: legacy.WriteTelemetryError, WrapTelemetry: s.legacyQueue.HideFullQueue,
 	})
 	mux := httpapi.NewMux(s.log)
 	mux.WriteRefusal = legacy.WriteUnroutedError
 	s.intake.Routes(mux)
-	(&legacy.CommandPolls{Tokens: tokens}).Routes(mux)
+	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(mux)
 	statistics, err := s.openCache()
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (s *server) run(listener net.Listener, base string) (err error) {
 	beside.Go(func() { s.rules.Watch(ctx, time.Second) })
 	beside.Go(func() { s.runRetention(ctx) })
 	beside.Go(func() { s.audit.Run(ctx) })
-	beside.Go(func() { s.pruneAudit(ctx) })
+	beside.Go(func() { s.runAuditRetention(ctx) })
 	beside.Go(func() { s.correlations.Run(ctx) })
 	beside.Go(func() { s.moveLeftovers(ctx) })
 	if s.f.workers > 0 {
@@ -269,11 +269,11 @@ func (s *server) runRetention(ctx context.Context) {
 	}
 }
 
-// maxAuditEntries bounds the audit log.
-const maxAuditEntries = 1_000_000
+// maxKeptAuditEntries bounds the audit log.
+const maxKeptAuditEntries = 1_000_000
 
-// pruneAudit deletes old entries of the audit log once an hour.
-func (s *server) pruneAudit(ctx context.Context) {
+// runAuditRetention deletes old entries of the audit log once an hour.
+func (s *server) runAuditRetention(ctx context.Context) {
 	tick := time.NewTicker(time.Hour)
 	defer tick.Stop()
 	for {
@@ -281,7 +281,7 @@ func (s *server) pruneAudit(ctx context.Context) {
 		if s.f.auditRetention > 0 {
 			before = time.Now().Add(-s.f.auditRetention)
 		}
-		n, err := s.store.PruneAudit(ctx, before, maxAuditEntries)
+		n, err := s.store.PruneAudit(ctx, before, maxKeptAuditEntries)
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("pruning audit log failed", "error", err)
 		} else if n > 0 {
@@ -316,7 +316,7 @@ func (s *server) close() error {
 func withFileHint(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return withHint(err, dataHint)
+		return withHint(err, dataPermissionHint)
 	case isDamage(err):
 		return withHint(err, repairHint)
 	}

@@ -108,7 +108,7 @@ func readServerRecord(dir dataDir) (*serverRecord, error) {
 
 // applyTo sets the flags of cmd that have their defaults to what the server uses. It
 // returns those that stay unknown, because the record does not have their passwords.
-func (r *serverRecord) applyTo(cmd *cobra.Command) (unknown []string, err error) {
+func (r *serverRecord) applyTo(cmd *cobra.Command) (hiddenFlags []string, err error) {
 	for name, value := range r.Flags {
 		f := cmd.Flags().Lookup(name)
 		if f == nil || isSet(f) || name == "rules" && slices.Contains(asStrings(value), "store") {
@@ -120,10 +120,10 @@ func (r *serverRecord) applyTo(cmd *cobra.Command) (unknown []string, err error)
 	}
 	for _, name := range r.Hidden {
 		if f := cmd.Flags().Lookup(name); f != nil && !isSet(f) {
-			unknown = append(unknown, name)
+			hiddenFlags = append(hiddenFlags, name)
 		}
 	}
-	return unknown, nil
+	return hiddenFlags, nil
 }
 
 func asStrings(value any) (all []string) {

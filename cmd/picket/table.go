@@ -49,7 +49,7 @@ func (t *table) Flush() error {
 	text := t.buf.String()
 	t.buf.Reset()
 	if t.width > 0 {
-		text = fitCells(text, t.width)
+		text = fitRowsToWidth(text, t.width)
 	}
 	if _, err := io.WriteString(aligned, text); err != nil {
 		return err
@@ -57,12 +57,12 @@ func (t *table) Flush() error {
 	return aligned.Flush()
 }
 
-// fitCells cuts the cells of a table's widest columns so that its rows have at most
-// width characters.
-func fitCells(text string, width int) string {
+// fitRowsToWidth cuts the cells of a table's widest columns so that its rows have at
+// most width characters.
+func fitRowsToWidth(tabbedRows string, width int) string {
 	var rows [][]string
 	var widths []int
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(tabbedRows) {
 		cells := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		rows = append(rows, cells)
 		for i, cell := range cells {

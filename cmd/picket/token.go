@@ -53,7 +53,7 @@ func newTokenCreate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if t.Host, err = boundHost(*host, *anyHost); err != nil {
+		if t.Host, err = tokenHostFromFlags(*host, *anyHost); err != nil {
 			return err
 		}
 		s, err := location.openOrCreate(cmd)
@@ -113,7 +113,7 @@ func hostText(t store.Token) string {
 	switch {
 	case t.Kind == auth.KindAPI:
 		return ""
-	case t.Kind == auth.KindCollector || t.Host == store.AnyHost:
+	case t.Kind == auth.KindCollector || t.Host == store.TokenAnyHost:
 		return "any"
 	case t.Host == "":
 		return "first use"
@@ -121,15 +121,15 @@ func hostText(t store.Token) string {
 	return t.Host
 }
 
-// boundHost returns the Host of a token that the flags ask for.
-func boundHost(host string, anyHost bool) (string, error) {
+// tokenHostFromFlags returns the Host of a token that the flags ask for.
+func tokenHostFromFlags(host string, anyHost bool) (string, error) {
 	if host != "" && anyHost {
 		return "", usagef("give a host or --any-host, not both")
 	}
 	if anyHost {
-		return store.AnyHost, nil
+		return store.TokenAnyHost, nil
 	}
-	if problem := ingest.NameProblem(host); problem != "" || host == store.AnyHost {
+	if problem := ingest.NameProblem(host); problem != "" || host == store.TokenAnyHost {
 		return "", usagef("%q is not the name of a host", host)
 	}
 	return host, nil
@@ -146,7 +146,7 @@ func newTokenBind() *cobra.Command {
 	location := addStoreFlags(cmd)
 	anyHost := cmd.Flags().Bool("any-host", false, "let the agent post events of any host")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		host, err := boundHost(strings.Join(args[1:], ""), *anyHost)
+		host, err := tokenHostFromFlags(strings.Join(args[1:], ""), *anyHost)
 		if err != nil {
 			return err
 		}

@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// tokenFlags are --token and --token-file.
-type tokenFlags struct{ token, file string }
+// tokenOrFileFlags are --token and --token-file.
+type tokenOrFileFlags struct{ token, file string }
 
-// addTokenFlags adds --token, which is for what usage says, and --token-file.
-func addTokenFlags(cmd *cobra.Command, f *tokenFlags, usage string) {
+// addTokenOrFileFlags adds --token, which is for what usage says, and --token-file.
+func addTokenOrFileFlags(cmd *cobra.Command, f *tokenOrFileFlags, usage string) {
 	cmd.Flags().StringVar(&f.token, "token", "", usage)
 	cmd.Flags().StringVar(&f.file, "token-file", "", "`FILE` with the token, which only its user should be able to read (mode 0600)")
 }
@@ -22,7 +22,7 @@ func addTokenFlags(cmd *cobra.Command, f *tokenFlags, usage string) {
 const maxTokenFileBytes = 1 << 10
 
 // optionalToken returns the token, "" if neither flag is given.
-func (f tokenFlags) optionalToken() (string, error) {
+func (f tokenOrFileFlags) optionalToken() (string, error) {
 	switch {
 	case f.file == "":
 		return f.token, nil

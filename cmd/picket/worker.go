@@ -41,7 +41,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	storeName := cmd.Flags().String("store", "sqlite", storeUsage)
 	maxNewAlerts := cmd.Flags().Int("max-new-alerts", store.DefaultMaxNewAlerts, maxNewAlertsUsage)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		setMemoryLimit()
+		setDefaultMemoryLimit()
 		backend, err := findQueueBackend(*queueURL, "reply")
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 			return err
 		}
 		location := storeLocation{data: *data, name: *storeName, maxNewAlerts: *maxNewAlerts}
-		dir, err := workerDataDir(location, backend)
+		dir, err := findOrCreateWorkerDataDir(location, backend)
 		if err != nil {
 			return err
 		}
@@ -103,9 +103,9 @@ loses nothing: the batches of a killed worker are delivered to another.`,
 	return cmd
 }
 
-// workerDataDir returns the data directory of a worker. With a remote queue and a
-// local store, the worker may start before any server and creates it.
-func workerDataDir(location storeLocation, queue *queueBackend) (dataDir, error) {
+// findOrCreateWorkerDataDir returns the data directory of a worker. With a remote queue
+// and a local store, the worker may start before any server and creates it.
+func findOrCreateWorkerDataDir(location storeLocation, queue *queueBackend) (dataDir, error) {
 	store, err := location.backend()
 	if err != nil {
 		return "", err
@@ -122,12 +122,12 @@ func usesPublishedRules(names []string) bool { return len(names) == 1 && names[0
 
 // loadEngineRules loads the rules that --rules names, with the pipelines that
 // --pipeline names, into an engine of this process.
-func loadEngineRules(ctx context.Context, fleet store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*ruleset.Loader, error) {
+func loadEngineRules(ctx context.Context, publishedRules store.Coordination, dir dataDir, names, pipelines []string, log *slog.Logger) (*ruleset.Loader, error) {
 	if usesPublishedRules(names) {
 		if len(pipelines) > 0 {
 			return nil, usagef("--pipeline goes with rules of this machine, not with --rules store")
 		}
-		return ruleset.NewPublishedLoader(ctx, fleet, log)
+		return ruleset.NewPublishedLoader(ctx, publishedRules, log)
 	}
 	sources, err := serverRuleSources(dir, names, pipelines...)
 	if err != nil {

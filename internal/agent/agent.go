@@ -111,8 +111,8 @@ type Agent struct {
 	dropped  atomic.Int64 // not yet reported to the server
 	conn     connectionLog
 	stop     context.CancelCauseFunc // ends Run; set by it
-	// firstAnswer is closed after the first attempt to check the token.
-	firstAnswer chan struct{}
+	// tokenCheckTried is closed after the first attempt to check the token.
+	tokenCheckTried chan struct{}
 }
 
 type counters struct {
@@ -129,7 +129,7 @@ type MetricsSnapshot struct {
 // New returns an agent that does nothing until Run, which may be called once.
 func New(o Options) *Agent {
 	o = o.withDefaults()
-	a := &Agent{opt: o, log: o.Logger, conn: connectionLog{log: o.Logger}, firstAnswer: make(chan struct{})}
+	a := &Agent{opt: o, log: o.Logger, conn: connectionLog{log: o.Logger}, tokenCheckTried: make(chan struct{})}
 	a.dropped.Store(o.LostEvents)
 	return a
 }

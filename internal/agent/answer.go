@@ -87,9 +87,9 @@ func (e *AnswerError) retryDelay() time.Duration {
 	return 0
 }
 
-// failureCause names why an upload failed, in the same words for each attempt that fails
+// failureKey names why an upload failed, in the same words for each attempt that fails
 // for the same reason: addresses and ports differ.
-func failureCause(err error) string {
+func failureKey(err error) string {
 	if a, ok := errors.AsType[*AnswerError](err); ok {
 		return fmt.Sprintf("%d %s %t", a.Status, a.ContentType, a.FromPicket)
 	}

@@ -45,7 +45,7 @@ func (a *Agent) readSource(ctx context.Context, in Input) {
 		if b.events == 0 {
 			return
 		}
-		a.awaitFirstAnswer(ctx)
+		a.awaitTokenCheck(ctx)
 		// The server would reject events that name the wrong agent.
 		if _, wrong := errors.AsType[*WrongAgentError](context.Cause(ctx)); !wrong {
 			a.spoolBatch(ctx, in, &b)
@@ -103,9 +103,9 @@ func (b *batch) message() queue.Message {
 	return queue.Message{ID: rand.Text(), Events: b.events, Payload: zst.CompressForSpeed(nil, append(b.body, ']'))}
 }
 
-// maxIntactBytes bounds the decompressed size of a batch that IsIntact accepts; in a damaged
-// one, the size can be anything.
-const maxIntactBytes = 256 << 20
+// maxIntactBatchBytes bounds the decompressed size of a batch that IsIntact accepts; in
+// a damaged one, the size can be anything.
+const maxIntactBatchBytes = 256 << 20
 
 // IsIntact reports whether the payload of a spooled batch is what was spooled: zstd, whose
 // checksum is right, of an array of so many events.
@@ -115,7 +115,7 @@ func IsIntact(payload []byte, events int) bool {
 		return false
 	}
 	defer r.Close()
-	plain, err := io.ReadAll(io.LimitReader(r, maxIntactBytes))
+	plain, err := io.ReadAll(io.LimitReader(r, maxIntactBatchBytes))
 	var array []json.RawMessage
 	return err == nil && json.Unmarshal(plain, &array) == nil && len(array) == events
 }

@@ -21,13 +21,13 @@ func (a *Agent) loadCheckpoint(input string) Position {
 	return p
 }
 
-// saveCheckpoint records that the events up to p are spooled. A failure costs
+// saveCheckpoint records that the events up to a position are spooled. A failure costs
 // only a repeated upload, which the server recognises by the events' ids.
-func (a *Agent) saveCheckpoint(input string, p Position) {
+func (a *Agent) saveCheckpoint(input string, spooledUpTo Position) {
 	if a.opt.Checkpoints == nil {
 		return
 	}
-	if err := a.opt.Checkpoints.Save(input, p); err != nil {
+	if err := a.opt.Checkpoints.Save(input, spooledUpTo); err != nil {
 		a.log.Warn("checkpoint not saved; a restart will read events again", "source", input, "error", err)
 	}
 }

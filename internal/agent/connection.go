@@ -18,14 +18,15 @@ func (e *WrongAgentError) Error() string {
 	return fmt.Sprintf("the token posts as agent %q, and this is agent %q", e.TokenAgentID, e.AgentID)
 }
 
-// checkToken waits until the server has answered for whom the token posts, or ctx ends.
-// A token of another agent is a *WrongAgentError: the server would reject each event.
-func (a *Agent) checkToken(ctx context.Context) error {
+// checkTokenAgent waits until the server has answered for whom the token posts, or ctx
+// ends. A token of another agent is a *WrongAgentError: the server would reject each
+// event.
+func (a *Agent) checkTokenAgent(ctx context.Context) error {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		t, err := a.opt.Client.Token(ctx)
 		wrong := err == nil && t.Kind == "agent" && a.opt.AgentID != "" && t.Name != a.opt.AgentID
 		if failures == 1 && !wrong {
-			close(a.firstAnswer)
+			close(a.tokenCheckTried)
 		}
 		if answer, ok := errors.AsType[*AnswerError](err); ok && answer.Status == http.StatusNotFound {
 			return nil // an older server; the answers to batches show whether it is one
@@ -42,20 +43,20 @@ func (a *Agent) checkToken(ctx context.Context) error {
 	return nil
 }
 
-// awaitFirstAnswer waits until it is known that the events do not name the wrong agent,
+// awaitTokenCheck waits until it is known that the events do not name the wrong agent,
 // or the server has not answered soon.
-func (a *Agent) awaitFirstAnswer(ctx context.Context) {
-	timeout := time.NewTimer(firstAnswerTimeout)
+func (a *Agent) awaitTokenCheck(ctx context.Context) {
+	timeout := time.NewTimer(tokenCheckTimeout)
 	defer timeout.Stop()
 	select {
-	case <-a.firstAnswer:
+	case <-a.tokenCheckTried:
 	case <-ctx.Done():
 	case <-timeout.C:
 	}
 }
 
-// firstAnswerTimeout bounds how long events wait in memory for the first answer.
-const firstAnswerTimeout = 5 * time.Second
+// tokenCheckTimeout bounds how long events wait in memory for the check of the token.
+const tokenCheckTimeout = 5 * time.Second
 
 // waitAfterFailure logs a failed request, and waits until the next attempt is due.
 func (a *Agent) waitAfterFailure(ctx context.Context, err error, failures int) {
@@ -73,9 +74,9 @@ func (a *Agent) waitAfterFailure(ctx context.Context, err error, failures int) {
 // A connectionLog logs when the connection to the server is made and lost, and each new
 // cause of failures, but not each attempt. One goroutine uses it.
 type connectionLog struct {
-	log       *slog.Logger
-	connected bool
-	cause     string // of the last failure; "" after a success
+	log            *slog.Logger
+	connected      bool
+	lastFailureKey string // of the last failure; "" after a success
 }
 
 // succeeded records that picket accepted a request.
@@ -83,10 +84,10 @@ func (c *connectionLog) succeeded() {
 	switch {
 	case !c.connected:
 		c.log.Info("connected to the server")
-	case c.cause != "":
+	case c.lastFailureKey != "":
 		c.log.Info("server accepts events again")
 	}
-	c.connected, c.cause = true, ""
+	c.connected, c.lastFailureKey = true, ""
 }
 
 // failed records a failed request. As long as picket itself answers, the connection is
@@ -94,12 +95,12 @@ func (c *connectionLog) succeeded() {
 func (c *connectionLog) failed(err error) {
 	answer, _ := errors.AsType[*AnswerError](err)
 	lost := c.connected && (answer == nil || !answer.FromPicket)
-	switch cause := failureCause(err); {
+	switch key := failureKey(err); {
 	case lost:
-		c.connected, c.cause = false, cause
+		c.connected, c.lastFailureKey = false, key
 		c.log.Warn("connection to the server lost; keeping and retrying events", "hint", uploadHint(err), "error", err)
-	case cause != c.cause:
-		c.cause = cause
+	case key != c.lastFailureKey:
+		c.lastFailureKey = key
 		c.log.Warn("server does not accept events; keeping and retrying them", "hint", uploadHint(err), "error", err)
 	}
 }

@@ -187,5 +187,5 @@ func (w *processWatcher) reportStartWithoutDetails(pid, parentPID int) {
 		instance: w.proc.bootID + " missed " + strconv.FormatInt(time.Now().UnixNano(), 10)}
 	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
-	w.emitEvent(p)
+	w.emitProcessEvent(p)
 }

@@ -33,7 +33,7 @@ func (s *ProcessSource) Events(ctx context.Context, _ Position) iter.Seq2[Event,
 			c, err := openProcConnector()
 			if err == nil {
 				defer c.close()
-				defer raisePriority()()
+				defer raiseThreadPriority()()
 				w.reportRunningProcesses()
 				w.listenToConnector(ctx, c, report)
 				return
@@ -46,10 +46,10 @@ func (s *ProcessSource) Events(ctx context.Context, _ Position) iter.Seq2[Event,
 	}
 }
 
-// raisePriority raises the scheduling priority of the caller's thread until stop
+// raiseThreadPriority raises the scheduling priority of the caller's thread until stop
 // is called: /proc must be read while a process still exists, and many live for
 // a millisecond. Without the privilege it does nothing.
-func raisePriority() (stop func()) {
+func raiseThreadPriority() (stop func()) {
 	runtime.LockOSThread()
 	thread := unix.Gettid()
 	old, err := unix.Getpriority(unix.PRIO_PROCESS, thread)
@@ -75,8 +75,8 @@ type processWatcher struct {
 	stopped bool // yield returned false
 }
 
-// emitEvent yields the event of a process.
-func (w *processWatcher) emitEvent(p *process) {
+// emitProcessEvent yields the event of a process.
+func (w *processWatcher) emitProcessEvent(p *process) {
 	at := time.Now()
 	if w.initial {
 		at = p.startTime
@@ -137,7 +137,7 @@ func (w *processWatcher) reportStart(pid int) (alive bool) {
 	}
 	w.proc.setParent(&p.info, w.seen)
 	w.seen[pid] = p
-	w.emitEvent(p)
+	w.emitProcessEvent(p)
 	return true
 }
 
@@ -150,7 +150,7 @@ func (w *processWatcher) reportExit(pid int, exitCode *int) {
 	}
 	delete(w.seen, pid)
 	p.info.Action, p.info.ExitCode, p.info.Args = "terminated", exitCode, nil
-	w.emitEvent(p)
+	w.emitProcessEvent(p)
 }
 
 // pollProcfs scans until ctx ends.

@@ -17,7 +17,7 @@ import (
 // uploadSpool posts the batches of the spool in order until ctx ends. It signals on
 // batchDone after each. An error is one that a retry cannot help.
 func (a *Agent) uploadSpool(ctx context.Context, batchDone chan<- struct{}) error {
-	if err := a.checkToken(ctx); err != nil {
+	if err := a.checkTokenAgent(ctx); err != nil {
 		return err
 	}
 	for failures := 0; ctx.Err() == nil; {
@@ -101,7 +101,7 @@ func (a *Agent) postOrSplit(ctx context.Context, b queue.Message) (refused []que
 	default:
 		return []queue.DeadLetter{deadLetter(b, answer.Error())}, nil
 	}
-	a.logRejected(rejected)
+	a.countAndLogRejected(rejected)
 	a.dropped.Add(-dropped)
 	return nil, nil
 }
@@ -111,8 +111,8 @@ func deadLetter(b queue.Message, cause string) queue.DeadLetter {
 	return queue.DeadLetter{Reason: queue.Failed, Cause: cause, Events: b.Events, Time: time.Now(), Payload: b.Payload}
 }
 
-// logRejected counts rejected events and logs the first of them.
-func (a *Agent) logRejected(rs []RejectedEvent) {
+// countAndLogRejected counts rejected events and logs the first of them.
+func (a *Agent) countAndLogRejected(rs []RejectedEvent) {
 	a.counters.rejected.Add(int64(len(rs)))
 	const shown = 10
 	for i, r := range rs {

@@ -101,7 +101,7 @@ func (s *Server) matches(w http.ResponseWriter, r *http.Request, _ auth.Identity
 	}
 	for i := range page.Matches {
 		m := &page.Matches[i]
-		m.Why, m.EventNamespace = nonNil(m.Why), cmp.Or(m.EventNamespace, store.NoNamespace)
+		m.Why, m.EventNamespace = nonNil(m.Why), cmp.Or(m.EventNamespace, store.NoEventNamespace)
 	}
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{"matches": nonNil(page.Matches), "next": cursorOrNull(page.Next)})
 }

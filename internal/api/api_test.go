@@ -118,8 +118,8 @@ func TestTriage(t *testing.T) {
 func TestEventsAndMatches(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	odd := strings.Replace(servertest.Event("odd/id", 1, `C:\Windows\notepad.exe`), `"severity"`, `"n": 1.50e3 , "severity"`, 1)
-	r.Post(t, servertest.Event("e1", 0, `C:\Windows\whoami.exe`), odd)
-	r.Post(t, servertest.Event("e2", 2, `C:\Windows\whoami.exe`))
+	r.PostAndProcess(t, servertest.Event("e1", 0, `C:\Windows\whoami.exe`), odd)
+	r.PostAndProcess(t, servertest.Event("e2", 2, `C:\Windows\whoami.exe`))
 
 	list := func(q string) string {
 		t.Helper()
@@ -194,7 +194,7 @@ func TestEventsAndMatches(t *testing.T) {
 }
 
 // The counts of events add up at every stage.
-func TestFlow(t *testing.T) {
+func TestEventOutcomes(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
 	type flow struct{ Received, Stored, Duplicate, Rejected, Dead, Waiting int64 }
 	is := func(want flow) {
@@ -214,10 +214,10 @@ func TestFlow(t *testing.T) {
 	}
 	post(servertest.Event("a", 0, "x"), servertest.Event("b", 0, "x"), `{"event_type":"process"}`)
 	is(flow{Received: 3, Rejected: 1, Waiting: 2})
-	r.Drain(t)
+	r.ProcessQueue(t)
 	is(flow{Received: 3, Rejected: 1, Stored: 2})
 	post(servertest.Event("a", 0, "x"), servertest.Event("c", 0, "x"))
-	r.Drain(t)
+	r.ProcessQueue(t)
 	is(flow{Received: 5, Rejected: 1, Stored: 3, Duplicate: 1})
 
 	var dead struct {
@@ -249,7 +249,7 @@ func TestFlow(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	is(flow{Received: 7, Rejected: 2, Stored: 3, Duplicate: 1, Waiting: 1})
-	r.Drain(t)
+	r.ProcessQueue(t)
 	if w := r.Do("admin", "POST", "/api/v1/queue/dead/purge", strings.NewReader(`{"all":true}`)); w.Body.String() != `{"count":2}` {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -38,7 +38,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, _ auth.Identity)
 	if eq.Cursor == "" {
 		var err error
 		named := slices.Concat(store.QueryFields(eq.Where), fields, countBy)
-		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.KnownFields()); err != nil {
+		if notes, err = store.UnknownFieldNotes(r.Context(), s.Store, named, normalize.TaxonomyFields()); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func writeEventPage(w http.ResponseWriter, page store.EventPage, fields, notes [
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendEventSummary(b, ev)
+		b = appendUnclosedEventSummary(b, ev)
 		if fields == nil {
 			b = append(append(append(b, `,"event":`...), ev.Raw...), '}')
 			continue
@@ -142,9 +142,9 @@ func (s *Server) writeEventCounts(w http.ResponseWriter, r *http.Request, q stor
 // event answers the event that the path and the query name. If those name several, it
 // answers 300 and lists them.
 func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	ev, err := s.Store.Event(r.Context(), eventSelector(r))
 	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
-		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newAmbiguousEventAnswer(ambiguous))
 	}
 	if err != nil {
 		return err
@@ -154,9 +154,9 @@ func (s *Server) event(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 
 // rawEvent answers the bytes of the event as they were received.
 func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
-	ev, err := s.Store.Event(r.Context(), eventRef(r))
+	ev, err := s.Store.Event(r.Context(), eventSelector(r))
 	if ambiguous, ok := errors.AsType[*store.AmbiguousEventError](err); ok {
-		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newEventChoice(ambiguous))
+		return httpapi.WriteJSON(w, http.StatusMultipleChoices, newAmbiguousEventAnswer(ambiguous))
 	}
 	if err != nil {
 		return err
@@ -164,14 +164,14 @@ func (s *Server) rawEvent(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	return httpapi.WriteRawJSON(w, http.StatusOK, ev.Raw)
 }
 
-// eventRef returns the reference to an event that a request makes.
-func eventRef(r *http.Request) store.EventSelector {
+// eventSelector returns which event the path and the query of a request name.
+func eventSelector(r *http.Request) store.EventSelector {
 	q := r.URL.Query()
 	return store.EventSelector{ID: r.PathValue("id"), Namespace: q.Get("namespace"), AgentID: q.Get("agent_id"), Sender: q.Get("sender"), Index: q.Get("index")}
 }
 
-// An eventChoice lists the events that have the same id.
-type eventChoice struct {
+// An ambiguousEventAnswer lists the events that have the same id.
+type ambiguousEventAnswer struct {
 	Error  string         `json:"error"`
 	Events []eventSummary `json:"events"`
 	More   bool           `json:"more"`
@@ -190,8 +190,8 @@ type eventSummary struct {
 	Received  time.Time `json:"received"`
 }
 
-func newEventChoice(e *store.AmbiguousEventError) eventChoice {
-	c := eventChoice{Error: e.Error(), Events: make([]eventSummary, len(e.Events)), More: e.More}
+func newAmbiguousEventAnswer(e *store.AmbiguousEventError) ambiguousEventAnswer {
+	c := ambiguousEventAnswer{Error: e.Error(), Events: make([]eventSummary, len(e.Events)), More: e.More}
 	for i := range e.Events {
 		ev := &e.Events[i]
 		c.Events[i] = eventSummary{ev.ID, ev.AgentID, ev.Host, ev.Type, store.RefOf(ev).Namespace, ev.Sender, ev.Index, ev.Time, ev.Received}
@@ -202,13 +202,13 @@ func newEventChoice(e *store.AmbiguousEventError) eventChoice {
 // appendEvent appends an event as JSON. It writes the JSON itself to keep the
 // received event byte for byte.
 func appendEvent(b []byte, ev *picket.Event) []byte {
-	b = append(appendEventSummary(b, ev), `,"event":`...)
+	b = append(appendUnclosedEventSummary(b, ev), `,"event":`...)
 	return append(append(b, ev.Raw...), '}')
 }
 
-// appendEventSummary appends an event as JSON without its content and without the end of
-// the object.
-func appendEventSummary(b []byte, ev *picket.Event) []byte {
+// appendUnclosedEventSummary appends an event as JSON without its content and without
+// the end of the object.
+func appendUnclosedEventSummary(b []byte, ev *picket.Event) []byte {
 	b = append(b, `{"id":`...)
 	b = appendJSON(b, ev.ID)
 	b = append(b, `,"event_id":`...)

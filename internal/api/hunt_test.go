@@ -13,7 +13,7 @@ import (
 // combinations, and a field that no event has is noted.
 func TestEventFieldsAndCounts(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
-	r.Post(t, servertest.Event("e1", 0, `C:\whoami.exe`), servertest.Event("e2", 1, `C:\whoami.exe`), servertest.Event("e3", 2, `C:\a<b>.exe`))
+	r.PostAndProcess(t, servertest.Event("e1", 0, `C:\whoami.exe`), servertest.Event("e2", 1, `C:\whoami.exe`), servertest.Event("e3", 2, `C:\a<b>.exe`))
 	get := func(query string) string {
 		t.Helper()
 		w := r.Do("viewer", "GET", "/api/v1/events?"+query, nil)

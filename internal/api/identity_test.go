@@ -19,7 +19,7 @@ func post(t *testing.T, r *servertest.Server, caller, event string) {
 	if w := r.Do(caller, "POST", "/api/v1/telemetry/", strings.NewReader(event)); w.Code != http.StatusCreated {
 		t.Fatalf("%s: %d %s", caller, w.Code, w.Body)
 	}
-	r.Drain(t)
+	r.ProcessQueue(t)
 }
 
 type eventList struct {
@@ -146,7 +146,7 @@ func TestSameIDInTwoIndices(t *testing.T) {
 		if w.Code != http.StatusOK || strings.Contains(w.Body.String(), `"errors":true`) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
-		r.Drain(t)
+		r.ProcessQueue(t)
 	}
 	totals, err := r.Store.Totals(t.Context())
 	testenv.Check(t, err)

@@ -83,27 +83,27 @@ type queryParams struct {
 	err error
 }
 
-// numberPattern is a number as pages give it for a cursor: it fits in 64 bits.
-var numberPattern = regexp.MustCompile(`^[1-9][0-9]{0,17}$`)
+// positiveIntPattern is a number as pages give it for a cursor: it fits in 64 bits.
+var positiveIntPattern = regexp.MustCompile(`^[1-9][0-9]{0,17}$`)
 
-// maxNumber is the largest that numberPattern allows.
-const maxNumber = 999_999_999_999_999_999
+// maxPositiveInt is the largest that positiveIntPattern allows.
+const maxPositiveInt = 999_999_999_999_999_999
 
-// number returns a parameter that is a number from 1 on, or what is missing.
-func (q *queryParams) number(name string, missing, most int64, want string) int64 {
+// positiveInt returns a parameter that is a number from 1 on, or ifMissing.
+func (q *queryParams) positiveInt(name string, ifMissing, maxAllowed int64, want string) int64 {
 	if !q.Has(name) {
-		return missing
+		return ifMissing
 	}
 	v := q.Get(name)
 	n, _ := strconv.ParseInt(v, 10, 64) // fits where the pattern matches
-	if !numberPattern.MatchString(v) || n > most {
+	if !positiveIntPattern.MatchString(v) || n > maxAllowed {
 		q.recordError(name, v, want)
 	}
 	return n
 }
 
 func (q *queryParams) pageLimit() int {
-	return int(q.number("limit", 100, maxPageRows, fmt.Sprintf("a number from 1 to %d", maxPageRows)))
+	return int(q.positiveInt("limit", 100, maxPageRows, fmt.Sprintf("a number from 1 to %d", maxPageRows)))
 }
 
 // cursorNumber returns the cursor of a list whose rows are numbered, 0 without one.
@@ -111,7 +111,7 @@ func (q *queryParams) cursorNumber() int64 {
 	if q.Get("cursor") == "" {
 		return 0
 	}
-	return q.number("cursor", 0, maxNumber, "one that a page gave")
+	return q.positiveInt("cursor", 0, maxPositiveInt, "one that a page gave")
 }
 
 // list returns the values of a parameter that has one or more with commas between them.

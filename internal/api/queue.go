@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A Flow accounts for every event received:
+// EventOutcomes counts every event received by its outcome:
 // Received = Stored + Duplicate + Rejected + Dead + Waiting.
-type Flow struct {
+type EventOutcomes struct {
 	Received  int64 `json:"received"`
 	Stored    int64 `json:"stored"`
 	Duplicate int64 `json:"duplicate"`
@@ -27,9 +27,9 @@ type Flow struct {
 	Waiting     int64 `json:"waiting"`  // in the queue, not yet stored
 }
 
-// NewFlow combines the counters of the queue and the store.
-func NewFlow(q queue.Stats, t store.Totals) Flow {
-	return Flow{
+// NewEventOutcomes combines the counters of the queue and the store.
+func NewEventOutcomes(q queue.Stats, t store.Totals) EventOutcomes {
+	return EventOutcomes{
 		Received: q.Accepted + q.Rejected, Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Rejected: q.Rejected, Dead: q.Failed,
 		Waiting: q.PendingEvents + q.LeasedEvents,
 	}
@@ -50,7 +50,7 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request, _ auth.Identity) 
 	}
 	on, off := s.Rules.List()
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]any{
-		"flow":    NewFlow(q, t),
+		"flow":    NewEventOutcomes(q, t),
 		"events":  map[string]int64{"kept": t.Events, "raw_bytes": t.RawBytes, "disk_bytes": t.DiskBytes},
 		"matches": t.Matches,
 		"alerts":  map[string]any{"total": counts.Total, "by_status": counts.ByStatus, "open_by_level": counts.Open},
@@ -106,8 +106,8 @@ func (s *Server) purge(w http.ResponseWriter, r *http.Request, who auth.Identity
 // all.
 func (s *Server) changeDeadLetters(w http.ResponseWriter, r *http.Request, who auth.Identity, do func(context.Context, auth.Identity, ...int64) (int, error)) error {
 	var body struct {
-		IDs []deadLetterID `json:"ids"`
-		All *bool          `json:"all"`
+		IDs []numericDeadLetterID `json:"ids"`
+		All *bool                 `json:"all"`
 	}
 	if err := httpapi.ReadJSON(w, r, &body); err != nil {
 		return err
@@ -130,18 +130,19 @@ func (s *Server) changeDeadLetters(w http.ResponseWriter, r *http.Request, who a
 	return httpapi.WriteJSON(w, http.StatusOK, map[string]int{"count": n})
 }
 
-// A deadLetterID is the id of a dead letter in a body. As in JSON Schema, 16.0 is 16.
-type deadLetterID int64
+// A numericDeadLetterID is the id of a dead letter in a body. As in JSON Schema, 16.0 is
+// 16.
+type numericDeadLetterID int64
 
-// UnmarshalJSON reads a whole number from 1 to maxNumber.
-func (id *deadLetterID) UnmarshalJSON(text []byte) error {
+// UnmarshalJSON reads a whole number from 1 to maxPositiveInt.
+func (id *numericDeadLetterID) UnmarshalJSON(text []byte) error {
 	n, err := strconv.ParseInt(string(text), 10, 64)
-	if f, ferr := strconv.ParseFloat(string(text), 64); err != nil && ferr == nil && f == math.Trunc(f) && math.Abs(f) <= maxNumber {
+	if f, ferr := strconv.ParseFloat(string(text), 64); err != nil && ferr == nil && f == math.Trunc(f) && math.Abs(f) <= maxPositiveInt {
 		n, err = int64(f), nil
 	}
-	if err != nil || n < 1 || n > maxNumber {
-		return fmt.Errorf("ids has %.40s, which is no number from 1 to %d", text, int64(maxNumber))
+	if err != nil || n < 1 || n > maxPositiveInt {
+		return fmt.Errorf("ids has %.40s, which is no number from 1 to %d", text, int64(maxPositiveInt))
 	}
-	*id = deadLetterID(n)
+	*id = numericDeadLetterID(n)
 	return nil
 }

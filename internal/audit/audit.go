@@ -23,7 +23,7 @@ type Recorder struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	refusals refusalCounts
+	refusals signInRefusalCounts
 }
 
 // NewRecorder returns a recorder that writes to s.

@@ -22,26 +22,26 @@ const (
 	maxCountedRefusalKeys        = 1000
 )
 
-// refusalCounts counts refused sign-ins. It is safe for concurrent use.
-type refusalCounts struct {
+// signInRefusalCounts counts refused sign-ins. It is safe for concurrent use.
+type signInRefusalCounts struct {
 	mu     sync.Mutex
-	counts map[refusalKey]int
+	counts map[userAddr]int
 	others int // of pairs beyond maxCountedRefusalKeys
 }
 
-type refusalKey struct{ user, addr string }
+type userAddr struct{ user, addr string }
 
 // CountSignInRefusal counts a refused sign-in. user is "" unless there is such a user.
 func (r *Recorder) CountSignInRefusal(user, addr string) {
 	r.refusals.mu.Lock()
 	defer r.refusals.mu.Unlock()
-	key := refusalKey{user, addr}
+	key := userAddr{user, addr}
 	if _, ok := r.refusals.counts[key]; !ok && len(r.refusals.counts) >= maxCountedRefusalKeys {
 		r.refusals.others++
 		return
 	}
 	if r.refusals.counts == nil {
-		r.refusals.counts = make(map[refusalKey]int)
+		r.refusals.counts = make(map[userAddr]int)
 	}
 	r.refusals.counts[key]++
 }
@@ -67,7 +67,7 @@ func (r *Recorder) FlushSignInRefusals(ctx context.Context) {
 	counts, others := r.refusals.counts, r.refusals.others
 	r.refusals.counts, r.refusals.others = nil, 0
 	r.refusals.mu.Unlock()
-	pairs := slices.SortedFunc(maps.Keys(counts), func(a, b refusalKey) int {
+	pairs := slices.SortedFunc(maps.Keys(counts), func(a, b userAddr) int {
 		return cmp.Or(counts[b]-counts[a], cmp.Compare(a.user, b.user), cmp.Compare(a.addr, b.addr))
 	})
 	for i, p := range pairs {

@@ -103,7 +103,7 @@ func (s *Sessions) Identify(r *http.Request) (Identity, error) {
 	return s.Check(r.Context(), SessionSecret(r), ClientIP(r))
 }
 
-// Authenticate returns the identity of a session that is used from an address, or
+// Check returns the identity of a session that is used from an address, or
 // ErrUnauthenticated.
 func (s *Sessions) Check(ctx context.Context, secret, addr string) (Identity, error) {
 	if secret == "" {

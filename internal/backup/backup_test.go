@@ -221,7 +221,7 @@ func TestRestoreFails(t *testing.T) {
 		t.Errorf("a failed restore leaves its directory: %v", err)
 	}
 	// As it is after a kill.
-	testenv.Check(t, os.MkdirAll(filepath.Join(to, stagingName, "b"), 0o700))
+	testenv.Check(t, os.MkdirAll(filepath.Join(to, restoreStagingName, "b"), 0o700))
 	if !IsPartlyRestored(to) {
 		t.Error("an interrupted restore is not detected")
 	}

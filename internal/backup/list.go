@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A listing is what a data directory holds.
-type listing struct {
+// A dirListing is what a data directory holds.
+type dirListing struct {
 	files     []string // paths in the directory, with slashes
 	databases []string // SQLite files, in the order of their snapshots
 	leftOut   []string
@@ -18,8 +18,8 @@ type listing struct {
 }
 
 // list lists the data directory.
-func (d *DataDir) list() (*listing, error) {
-	l := new(listing)
+func (d *DataDir) list() (*dirListing, error) {
+	l := new(dirListing)
 	if err := d.listDir(l, "."); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (d *DataDir) list() (*listing, error) {
 	return l, nil
 }
 
-func (d *DataDir) listDir(l *listing, dir string) error {
+func (d *DataDir) listDir(l *dirListing, dir string) error {
 	info, err := os.Stat(d.path(dir))
 	if err != nil {
 		return err
@@ -86,12 +86,12 @@ func (d *DataDir) listDir(l *listing, dir string) error {
 func isTemporary(e fs.DirEntry) bool {
 	name := e.Name()
 	return strings.HasSuffix(name, ".tmp") ||
-		e.IsDir() && (name == stagingName || strings.HasPrefix(name, ".add-") || strings.HasPrefix(name, ".remove-"))
+		e.IsDir() && (name == restoreStagingName || strings.HasPrefix(name, ".add-") || strings.HasPrefix(name, ".remove-"))
 }
 
 // sameFiles reports whether two listings have the same files in the same directories.
 // The contents may differ: files are replaced as a whole.
-func (l *listing) sameFiles(m *listing) bool {
+func (l *dirListing) sameFiles(m *dirListing) bool {
 	return slices.Equal(l.files, m.files) && slices.EqualFunc(l.dirs, m.dirs, os.SameFile)
 }
 

@@ -98,7 +98,7 @@ func checkName(name string) error {
 	switch {
 	case name == "" || len(name) > maxNameBytes || strings.ContainsFunc(name, bad):
 	case !filepath.IsLocal(filepath.FromSlash(name)) || filepath.ToSlash(filepath.Clean(filepath.FromSlash(name))) != name:
-	case name == stagingName || strings.HasPrefix(name, stagingName+"/"):
+	case name == restoreStagingName || strings.HasPrefix(name, restoreStagingName+"/"):
 	default:
 		return nil
 	}

@@ -91,7 +91,7 @@ func read(ctx context.Context, r io.Reader, visit visitor) (m Manifest, err erro
 		}
 		seen[name] = true
 		hash := sha256.New()
-		content := &archiveReader{ctx: ctx, r: io.TeeReader(t, hash)}
+		content := &entryReader{ctx: ctx, r: io.TeeReader(t, hash)}
 		if err := visit(name, h.Size, content); err != nil {
 			return m, fmt.Errorf("%s: %w", name, err)
 		}
@@ -151,13 +151,13 @@ func checkEnd(r io.Reader) error {
 	}
 }
 
-// An archiveReader reads a file of an archive. Its errors are picket.ErrInvalid.
-type archiveReader struct {
+// An entryReader reads a file of an archive. Its errors are picket.ErrInvalid.
+type entryReader struct {
 	ctx context.Context
 	r   io.Reader
 }
 
-func (a *archiveReader) Read(p []byte) (int, error) {
+func (a *entryReader) Read(p []byte) (int, error) {
 	if err := a.ctx.Err(); err != nil {
 		return 0, err
 	}

@@ -14,22 +14,22 @@ import (
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
 )
 
-// stagingName is the directory in a data directory in which files stay until all of
+// restoreStagingName is the directory in a data directory in which files stay until all of
 // them are restored and verified.
-const stagingName = ".restoring"
+const restoreStagingName = ".restoring"
 
-// keepFreeBytes stay free on the disk.
-const keepFreeBytes = 64 << 20
+// minFreeBytesAfterRestore is how much stays free on the disk.
+const minFreeBytesAfterRestore = 64 << 20
 
 // ErrNotEmpty is returned by Restore for a directory that holds something.
 var ErrNotEmpty = fmt.Errorf("the directory is not empty: %w", picket.ErrConflict)
 
-// ErrNoSpace is returned by Restore if the disk has no room for the files.
-var ErrNoSpace = errors.New("the disk has not enough space")
+// ErrNoSpaceToRestore is returned by Restore if the disk has no room for the files.
+var ErrNoSpaceToRestore = errors.New("the disk has not enough space")
 
 // IsPartlyRestored reports whether a restore into a data directory has not ended.
 func IsPartlyRestored(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, stagingName))
+	_, err := os.Stat(filepath.Join(dir, restoreStagingName))
 	return err == nil
 }
 
@@ -49,7 +49,7 @@ func restore(ctx context.Context, file, dir string, prepare func(dir string) err
 	if err != nil {
 		return m, err
 	}
-	staging := filepath.Join(dir, stagingName)
+	staging := filepath.Join(dir, restoreStagingName)
 	defer func() {
 		if err != nil {
 			os.RemoveAll(staging)
@@ -99,8 +99,8 @@ func makeEmptyDir(dir string) (created bool, err error) {
 		return true, os.MkdirAll(dir, 0o700)
 	case err != nil:
 		return false, err
-	case len(entries) == 1 && entries[0].Name() == stagingName:
-		return false, os.RemoveAll(filepath.Join(dir, stagingName))
+	case len(entries) == 1 && entries[0].Name() == restoreStagingName:
+		return false, os.RemoveAll(filepath.Join(dir, restoreStagingName))
 	case len(entries) > 0:
 		return false, ErrNotEmpty
 	}
@@ -111,8 +111,8 @@ func makeEmptyDir(dir string) (created bool, err error) {
 func extract(root *os.Root, rootPath, name string, size int64, content io.Reader) error {
 	if free, err := sqlitequeue.FreeDiskBytes(rootPath); err != nil {
 		return err
-	} else if size > free-keepFreeBytes {
-		return fmt.Errorf("%d bytes, of which %d are free: %w", size, free, ErrNoSpace)
+	} else if size > free-minFreeBytesAfterRestore {
+		return fmt.Errorf("%d bytes, of which %d are free: %w", size, free, ErrNoSpaceToRestore)
 	}
 	local := filepath.FromSlash(name)
 	if err := root.MkdirAll(filepath.Dir(local), 0o700); err != nil {

@@ -20,8 +20,8 @@ type snapshot struct {
 }
 
 // takeSnapshots takes snapshots of files at one moment: meanwhile no process can write
-// them. It has none, nil, of a file that cannot be read and that ignore accepts.
-func takeSnapshots(ctx context.Context, paths []string, ignore func(path string) bool) (snapshots []*snapshot, err error) {
+// them. It has none, nil, of a file that cannot be read and that ignoreUnreadable accepts.
+func takeSnapshots(ctx context.Context, paths []string, ignoreUnreadable func(path string) bool) (snapshots []*snapshot, err error) {
 	var locks []*sql.DB
 	unlock := func() {
 		for _, db := range locks {
@@ -42,14 +42,14 @@ func takeSnapshots(ctx context.Context, paths []string, ignore func(path string)
 		}
 		locks = append(locks, db)
 		_, err = db.ExecContext(ctx, "BEGIN IMMEDIATE")
-		if readable[i] = err == nil; err != nil && !ignore(path) {
+		if readable[i] = err == nil; err != nil && !ignoreUnreadable(path) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 	}
 	for i, path := range paths {
 		var s *snapshot
 		if readable[i] {
-			if s, err = takeSnapshot(ctx, path); err != nil && !ignore(path) {
+			if s, err = takeSnapshot(ctx, path); err != nil && !ignoreUnreadable(path) {
 				return snapshots, fmt.Errorf("read %s: %w", path, err)
 			}
 		}

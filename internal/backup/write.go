@@ -32,8 +32,8 @@ type DataDir struct {
 	Exclude []string
 }
 
-// An Archive is a complete archive.
-type Archive struct {
+// An ArchiveInfo describes a complete archive.
+type ArchiveInfo struct {
 	Manifest
 	ArchiveBytes  int64  // its size
 	ArchiveSHA256 string // its own hash
@@ -49,7 +49,7 @@ var errChanged = errors.New("files were added, removed or replaced meanwhile")
 // Write writes the data directory to a file, which others cannot read. version and
 // storeEngine are for the manifest. A file that was there is replaced when the archive
 // is complete.
-func Write(ctx context.Context, file string, d DataDir, version, storeEngine string) (Archive, error) {
+func Write(ctx context.Context, file string, d DataDir, version, storeEngine string) (ArchiveInfo, error) {
 	a, err := write(ctx, file, d, Manifest{Format: formatVersion, Picket: version, Store: storeEngine})
 	if err != nil {
 		return a, fmt.Errorf("back up %s: %w", d.Path, err)
@@ -57,7 +57,7 @@ func Write(ctx context.Context, file string, d DataDir, version, storeEngine str
 	return a, nil
 }
 
-func write(ctx context.Context, file string, d DataDir, m Manifest) (a Archive, err error) {
+func write(ctx context.Context, file string, d DataDir, m Manifest) (a ArchiveInfo, err error) {
 	if inside, err := isInside(file, d.Path); err != nil {
 		return a, err
 	} else if inside {
@@ -120,7 +120,7 @@ type archiveWriter struct {
 }
 
 // writeArchive is one attempt to write the archive.
-func writeArchive(ctx context.Context, f io.Writer, d DataDir, m Manifest) (a Archive, err error) {
+func writeArchive(ctx context.Context, f io.Writer, d DataDir, m Manifest) (a ArchiveInfo, err error) {
 	sum, size := sha256.New(), new(countingWriter)
 	z, err := zstd.NewWriter(io.MultiWriter(f, sum, size), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -138,7 +138,7 @@ func writeArchive(ctx context.Context, f io.Writer, d DataDir, m Manifest) (a Ar
 	if err := errors.Join(w.tar.Close(), z.Close()); err != nil {
 		return a, err
 	}
-	return Archive{Manifest: w.m, ArchiveBytes: int64(*size), ArchiveSHA256: hexHash(sum.Sum(nil))}, nil
+	return ArchiveInfo{Manifest: w.m, ArchiveBytes: int64(*size), ArchiveSHA256: hexHash(sum.Sum(nil))}, nil
 }
 
 type countingWriter int64

@@ -60,9 +60,9 @@ func TestControl(t *testing.T) {
 	work := &pool{n: 2}
 	ended := make(chan bool, 1)
 	runNode(r, q, celeryworker.NodeOptions{Pool: work, Shutdown: func() { ended <- true }, Version: "1"})
-	later := celerytest.NewTask("later")
+	later := celerytest.NewEventTask("later")
 	later.ETA = time.Now().Add(time.Hour)
-	r.Publish(celerytest.NewTask("now"), later)
+	r.Publish(celerytest.NewEventTask("now"), later)
 	ds := celerytest.ReceiveTasks(t, q, 1)
 	for _, c := range []struct{ method, arguments, want string }{
 		{"ping", "{}", `{"ok":"pong"}`},
@@ -148,9 +148,9 @@ func TestRevoked(t *testing.T) {
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}})
 	reply(r, "revoke", `{"task_id":"a"}`)
-	later := celerytest.NewTask("later")
+	later := celerytest.NewEventTask("later")
 	later.ETA = time.Now().Add(time.Hour)
-	r.Publish(celerytest.NewTask("a"), later, celerytest.NewTask("b"))
+	r.Publish(celerytest.NewEventTask("a"), later, celerytest.NewEventTask("b"))
 	ds := celerytest.ReceiveTasks(t, q, 1)
 	if diff := cmp.Diff([]string{"event of b"}, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("run (-want +got):\n%s", diff)
@@ -161,9 +161,9 @@ func TestRevoked(t *testing.T) {
 	reply(r, "revoke", `{"task_id":"later"}`)
 	r.WantFailure("later", "TaskRevokedError", "revoked")
 	// One that starts later knows of it.
-	r.Publish(celerytest.NewTask("a"))
+	r.Publish(celerytest.NewEventTask("a"))
 	other := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("c"))
+	r.Publish(celerytest.NewEventTask("c"))
 	celerytest.AckInBackground(t, other)
 	r.WaitResult("c")
 	testenv.Until(t, "all to be done", func() bool {
@@ -184,10 +184,10 @@ func TestEvents(t *testing.T) {
 	stop := runNode(r, q, celeryworker.NodeOptions{Pool: &pool{1}, Version: "1"})
 	reply(r, "enable_events", "{}")
 	celerytest.AckInBackground(t, q)
-	bad, late := celerytest.NewTask("bad"), celerytest.NewTask("late")
+	bad, late := celerytest.NewEventTask("bad"), celerytest.NewEventTask("late")
 	bad.Args = []byte(`[1]`)
 	late.Expires = time.Now().Add(-time.Hour)
-	r.Publish(celerytest.NewTask("good"), bad, late)
+	r.Publish(celerytest.NewEventTask("good"), bad, late)
 	r.WaitResult("good")
 	r.WaitResult("bad")
 	r.WaitResult("late")
@@ -264,9 +264,9 @@ func TestBrokerRestarts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	for i := range 3 {
 		r.Kill()
-		r.Restart()
+		r.StartAgain()
 		id := fmt.Sprint(i)
-		r.Publish(celerytest.NewTask(id))
+		r.Publish(celerytest.NewEventTask(id))
 		if got := r.WaitResult(id); got.Status != celery.Success {
 			t.Errorf("%s is %s", id, got.Status)
 		}

@@ -45,7 +45,7 @@ type NodeOptions struct {
 const (
 	heartbeatInterval   = 2 * time.Second
 	nameTTL             = 2 * heartbeatInterval
-	eventsInterval      = 300 * time.Millisecond
+	eventFlushInterval  = 300 * time.Millisecond
 	maxEventsPerMessage = 100
 	closeTimeout        = time.Second
 )
@@ -95,7 +95,7 @@ func (n *Node) Run(ctx context.Context) {
 	defer background.Wait()
 	background.Go(func() { n.listen(ctx) })
 	n.publishWorkerEvent(ctx, "worker-online")
-	heartbeat, flush := time.NewTicker(heartbeatInterval), time.NewTicker(eventsInterval)
+	heartbeat, flush := time.NewTicker(heartbeatInterval), time.NewTicker(eventFlushInterval)
 	defer heartbeat.Stop()
 	defer flush.Stop()
 	for {
@@ -109,7 +109,7 @@ func (n *Node) Run(ctx context.Context) {
 			return
 		case <-heartbeat.C:
 			n.publishWorkerEvent(ctx, "worker-heartbeat")
-			n.q.Client().Set(ctx, n.nameClaimKey(n.name), n.q.ID(), nameTTL)
+			n.q.Client().Set(ctx, n.nameClaimKey(n.name), n.q.ConsumerID(), nameTTL)
 		case <-flush.C:
 			n.flush(ctx)
 		}
@@ -126,9 +126,9 @@ func (n *Node) claimName(ctx context.Context) (string, error) {
 		// A killed node leaves its name behind, which a living one would renew.
 		for attempt := range 2 {
 			if attempt > 0 {
-				backoff.Sleep(ctx, nameTTL+eventsInterval)
+				backoff.Sleep(ctx, nameTTL+eventFlushInterval)
 			}
-			mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ID(), nameTTL).Result()
+			mine, err := n.q.Client().SetNX(ctx, n.nameClaimKey(name), n.q.ConsumerID(), nameTTL).Result()
 			if mine || err != nil {
 				return name, redisstats.WrapError(err)
 			}

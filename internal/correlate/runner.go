@@ -34,7 +34,7 @@ type Runner struct {
 	rules      *sigma.RuleSet // of state
 	state      *correlation.Correlator
 	offset     int64
-	targets    map[targetKey]alertTarget
+	alertHosts map[correlationGroupKey]alertHost
 	leaseUntil time.Time // when to renew the lease
 	stateSaved time.Time // when the state was last committed
 	failing    bool      // the last step failed, which was logged
@@ -42,17 +42,17 @@ type Runner struct {
 	kept, dropped atomic.Int64
 }
 
-// An alertTarget is the host whose alert the matches of a correlation and group join,
+// An alertHost is the host whose alert the matches of a correlation and group join,
 // while they follow one another.
-type alertTarget struct {
-	source unique.Handle[eventSource]
-	last   time.Time
+type alertHost struct {
+	origin    unique.Handle[eventOrigin]
+	lastMatch time.Time
 }
 
-// A targetKey is the hash of a correlation's ID and a group.
-type targetKey [16]byte
+// A correlationGroupKey is the hash of a correlation's ID and a group.
+type correlationGroupKey [16]byte
 
-func newTargetKey(m *correlation.Match) (key targetKey) {
+func newCorrelationGroupKey(m *correlation.Match) (key correlationGroupKey) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q", m.Rule.ID)
 	for _, g := range m.Group {
@@ -62,9 +62,9 @@ func newTargetKey(m *correlation.Match) (key targetKey) {
 	return key
 }
 
-// An eventSource is the agent, host and namespace of an event. Many observations have
+// An eventOrigin is the agent, host and namespace of an event. Many observations have
 // the same.
-type eventSource struct{ agent, host, namespace string }
+type eventOrigin struct{ agent, host, namespace string }
 
 const (
 	pollInterval        = 250 * time.Millisecond // between reads of new observations
@@ -76,7 +76,7 @@ const (
 // New returns a runner of the engine's correlations. holder identifies it among all
 // processes that share the store.
 func New(e *detect.Engine, s store.Correlations, leaseHolder string, log *slog.Logger, now func() time.Time) *Runner {
-	return &Runner{engine: e, store: s, holder: leaseHolder, log: log, now: now, targets: make(map[targetKey]alertTarget)}
+	return &Runner{engine: e, store: s, holder: leaseHolder, log: log, now: now, alertHosts: make(map[correlationGroupKey]alertHost)}
 }
 
 // KeptObservations and DroppedObservations return how many observations the state
@@ -157,7 +157,7 @@ func (r *Runner) processNewObservations(ctx context.Context, rules *sigma.RuleSe
 		if len(page) == 0 {
 			found = r.state.Advance(now, found)
 		}
-		c := store.CorrelationCommit{Offset: offset, Matches: r.eventMatches(found)}
+		c := store.CorrelationCommit{Offset: offset, Matches: r.matchPerEvent(found)}
 		if len(found) > observed || now.Sub(r.stateSaved) > checkpointInterval {
 			c.State = r.state.State()
 			c.DeleteBefore = now.Add(-r.state.Retention())
@@ -215,7 +215,7 @@ func (r *Runner) rebuildState(ctx context.Context, rules *sigma.RuleSet) error {
 		}
 		found = r.state.EvaluateLate(found)
 		// Most of these matches are stored. If a rule has changed since, some are not.
-		if matches := r.eventMatches(found); len(matches) > 0 {
+		if matches := r.matchPerEvent(found); len(matches) > 0 {
 			if err := r.commit(ctx, store.CorrelationCommit{Offset: offset, Matches: matches, Replay: true}); err != nil {
 				return err
 			}
@@ -228,37 +228,37 @@ func (r *Runner) rebuildState(ctx context.Context, rules *sigma.RuleSet) error {
 
 func toObservation(o *store.Observation) correlation.Observation {
 	return correlation.Observation{Rule: o.RuleID, Event: picket.EventKey(o.EventID, o.EventNamespace), Time: o.Time, Arrived: o.Arrived, Fields: o.Fields,
-		Context: unique.Make(eventSource{o.AgentID, o.Host, o.EventNamespace}), ContextBytes: len(o.AgentID) + len(o.Host) + len(o.EventNamespace)}
+		Context: unique.Make(eventOrigin{o.AgentID, o.Host, o.EventNamespace}), ContextBytes: len(o.AgentID) + len(o.Host) + len(o.EventNamespace)}
 }
 
-// eventMatches returns a match for each event of the correlation matches. Correlation
+// matchPerEvent returns a match for each event of the correlation matches. Correlation
 // matches that follow one another join one alert, on the host of the event that
 // completed the first.
-func (r *Runner) eventMatches(found []correlation.Match) []picket.Match {
+func (r *Runner) matchPerEvent(correlationMatches []correlation.Match) []picket.Match {
 	var out []picket.Match
-	for _, match := range found {
+	for _, match := range correlationMatches {
 		c := match.Rule
-		key := newTargetKey(&match)
-		h, ok := r.targets[key]
-		if !ok || match.Time.Sub(h.last).Abs() > c.Timespan {
-			h.source = match.Events[len(match.Events)-1].Context.(unique.Handle[eventSource])
+		key := newCorrelationGroupKey(&match)
+		h, ok := r.alertHosts[key]
+		if !ok || match.Time.Sub(h.lastMatch).Abs() > c.Timespan {
+			h.origin = match.Events[len(match.Events)-1].Context.(unique.Handle[eventOrigin])
 		}
-		h.last = match.Time
-		if len(r.targets) > maxAlertTargets {
-			clear(r.targets)
+		h.lastMatch = match.Time
+		if len(r.alertHosts) > maxAlertHosts {
+			clear(r.alertHosts)
 		}
-		r.targets[key] = h
-		target, why := h.source.Value(), sigma.GroupEvidence(match.Group)
+		r.alertHosts[key] = h
+		alertOrigin, why := h.origin.Value(), sigma.GroupEvidence(match.Group)
 		for _, e := range match.Events {
-			source := e.Context.(unique.Handle[eventSource]).Value()
+			origin := e.Context.(unique.Handle[eventOrigin]).Value()
 			out = append(out, picket.Match{
-				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDOf(e.ID, source.namespace), EventNamespace: source.namespace, AgentID: source.agent,
-				AlertAgent: target.agent, Host: target.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
+				ID: picket.MatchID(c.ID, e.ID), RuleID: c.ID, EventID: picket.EventIDFromKey(e.ID, origin.namespace), EventNamespace: origin.namespace, AgentID: origin.agent,
+				AlertAgent: alertOrigin.agent, Host: alertOrigin.host, Time: e.Time, Title: c.Title, Level: c.Level, Tags: c.Tags, Why: why,
 			})
 		}
 	}
 	return out
 }
 
-// maxAlertTargets bounds the remembered alert targets.
-const maxAlertTargets = 100_000
+// maxAlertHosts bounds the remembered alert hosts.
+const maxAlertHosts = 100_000

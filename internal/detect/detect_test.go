@@ -147,7 +147,7 @@ func TestMatchesAreBounded(t *testing.T) {
 	for i := range 100 {
 		events = append(events, detecttest.ProcessEvent(fmt.Sprint(i), "one "+strings.Repeat("é", 4<<10)))
 	}
-	if _, err := d.Detect(events); !errors.Is(err, picket.ErrBatchTooLarge) {
+	if _, err := d.Detect(events); !errors.Is(err, picket.ErrTooManyMatches) {
 		t.Fatal(err)
 	}
 	matches, err := d.Detect(events[:1])

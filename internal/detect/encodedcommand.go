@@ -12,9 +12,9 @@ import (
 
 // Bounds of what DecodedCommand reads.
 const (
-	maxCommandLineBytes    = 64 << 10
-	maxEncodedCommandBytes = 8 << 10 // of Base64; a multiple of 4
-	minEncodedCommandBytes = 8
+	maxSearchedCommandLineBytes = 64 << 10
+	maxEncodedCommandBytes      = 8 << 10 // of Base64; a multiple of 4
+	minEncodedCommandBytes      = 8
 )
 
 // DecodedCommand returns the script that a command line passes to PowerShell's
@@ -22,7 +22,7 @@ const (
 // is text.
 func DecodedCommand(commandLine string) string {
 	isValue := false
-	for word := range strings.FieldsSeq(commandLine[:min(len(commandLine), maxCommandLineBytes)]) {
+	for word := range strings.FieldsSeq(commandLine[:min(len(commandLine), maxSearchedCommandLineBytes)]) {
 		if isValue {
 			if script := decodeCommand(word); script != "" {
 				return script

@@ -94,9 +94,9 @@ type Detector struct {
 // Detect sets the Fields of the events, and the Time and Host of events without
 // them, and returns the matches in the order of the events. An event whose Raw is
 // not one JSON object is an error that names it; the intake accepts none. The error
-// is picket.ErrBatchTooLarge if the matches of several events take too much memory.
+// is picket.ErrTooManyMatches if the matches of several events take too much memory.
 func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
-	defer d.reader.Release()
+	defer d.reader.DropReferences()
 	if rules := d.engine.Rules(); rules != d.rules {
 		d.rules, d.groups = rules, make(map[*normalize.Class]*sigma.RuleGroup)
 	}
@@ -138,7 +138,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			if m.CorrelationOnly = rule.CorrelationOnly(); !m.CorrelationOnly {
 				m.Why = shortenEvidence(withDecodedCommands(rule.Explain(ev.Fields)))
 			}
-			m.Observed = observedFields(ev, rule.CorrelationFields())
+			m.Observed = correlationFieldValues(ev, rule.CorrelationFields())
 			matches = append(matches, m)
 			cost += matchMemoryBytes(&m)
 		}
@@ -146,7 +146,7 @@ func (d *Detector) Detect(events []picket.Event) ([]picket.Match, error) {
 			matches = append(matches, newMatch(ev, namespace, v.RuleID, v.Title, v.Level, v.Tags, nil))
 		}
 		if i > 0 && cost > maxMatchesMemoryBytes {
-			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrBatchTooLarge)
+			return nil, fmt.Errorf("%d matches of %d events: %w", len(matches), i+1, picket.ErrTooManyMatches)
 		}
 	}
 	if len(events) > 0 {
@@ -204,6 +204,6 @@ func shortenEvidence(why []sigma.Evidence) []sigma.Evidence {
 func newMatch(ev *picket.Event, namespace, ruleID, title string, level sigma.Level, tags []string, why []sigma.Evidence) picket.Match {
 	return picket.Match{
 		ID: picket.MatchID(ruleID, picket.EventKey(ev.ID, namespace)), RuleID: ruleID, EventID: ev.ID, EventNamespace: namespace, AgentID: ev.AgentID, Host: ev.Host,
-		Time: ev.MatchTime(), Title: title, Level: level, Tags: tags, Why: why,
+		Time: ev.PlausibleTime(), Title: title, Level: level, Tags: tags, Why: why,
 	}
 }

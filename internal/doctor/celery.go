@@ -29,7 +29,7 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 		return
 	}
 	text := "Redis " + s.Version + "; published tasks survive " + s.DescribeDurability(false)
-	if ws := s.Warnings(redisurl.FsyncUnsupported); len(ws) > 0 {
+	if ws := s.DurabilityWarnings(redisurl.FsyncUnsupported); len(ws) > 0 {
 		r.addFailure("broker", ws[0], "%s", text)
 	} else {
 		r.addOK("broker", "%s", text)
@@ -49,14 +49,14 @@ func CheckCeleryQueue(ctx context.Context, r *Report, url string, readEvent func
 // checkCeleryQueueState checks one queue and its consumers.
 func checkCeleryQueueState(r *Report, s *celeryqueue.BrokerReport, state *celeryqueue.QueueState) {
 	consumers := s.Consumers(state.Name)
-	known := func(w celeryqueue.WorkerState) bool { return slices.Contains(w.Tasks, s.Task) }
+	known := func(w celeryqueue.InspectedWorker) bool { return slices.Contains(w.Tasks, s.Task) }
 	for _, w := range consumers {
 		if !known(w) && state.Name == s.Publish {
 			r.addFailure("queue", "give picket a queue of its own: ?queue=picket in --queue of server and workers, and task_routes in Django; see docs/celery.md",
 				"%s consumes %s and does not know %s: it discards such tasks", w.Name, state.Name, s.Task)
 		}
 	}
-	knowsOther := func(w celeryqueue.WorkerState) bool {
+	knowsOther := func(w celeryqueue.InspectedWorker) bool {
 		return slices.ContainsFunc(w.Tasks, func(name string) bool { return slices.Contains(state.Unregistered, name) })
 	}
 	strange := cmp.Or(strings.Join(state.Unregistered, ", "), "none")

@@ -9,21 +9,21 @@ import (
 // repairHint is what to do about a damaged file.
 const repairHint = "stop the server and its workers; picket doctor --repair saves what can be read"
 
-// fileHint returns what to do about an error of opening or reading a file.
-func fileHint(err error) string {
+// damageHint returns what to do about an error of opening or reading a file.
+func damageHint(err error) string {
 	if sqlitefile.IsDamage(err) {
 		return repairHint
 	}
 	return "stop the server and copy the file away before anything else"
 }
 
-// checkPages checks the checksums of a file that this process has not open. It reports
-// false if the file cannot be opened.
-func checkPages(ctx context.Context, r *Report, check, path string) bool {
-	pages, err := sqlitefile.Check(ctx, path)
+// checkPages checks the checksums of a file that this process has not open. It returns
+// whether the file can be opened.
+func checkPages(ctx context.Context, r *Report, check, path string) (opened bool) {
+	pages, err := sqlitefile.CheckPages(ctx, path)
 	switch {
 	case err != nil:
-		r.addFailure(check, fileHint(err), "%v", err)
+		r.addFailure(check, damageHint(err), "%v", err)
 		return false
 	case pages.Damaged > 0:
 		r.addFailure(check, repairHint, "%s: %d of %d pages are damaged", path, pages.Damaged, pages.Pages)

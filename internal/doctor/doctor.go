@@ -42,7 +42,7 @@ func (r *Report) addWarning(check, hint, format string, args ...any) {
 }
 
 func (r *Report) addFailure(check, hint, format string, args ...any) {
-	r.Findings = append(r.Findings, Finding{Check: check, Text: picket.TrimErrorKind(fmt.Sprintf(format, args...)), Hint: hint})
+	r.Findings = append(r.Findings, Finding{Check: check, Text: picket.TrimErrorKindSuffix(fmt.Sprintf(format, args...)), Hint: hint})
 }
 
 // ReportHiddenSetting reports that a flag of the running server is unknown.

@@ -21,9 +21,9 @@ type DataFiles struct {
 
 const restoreHint = "picket restore restores all files from one backup; copied by hand, they must all be of one moment, with the server stopped"
 
-// CheckDataFiles checks that the files of a data directory belong together: that none is
-// missing, and that none holds accepted events that no server processes.
-func CheckDataFiles(ctx context.Context, r *Report, f DataFiles) {
+// CheckFilesBelongTogether checks that the files of a data directory belong together: that
+// none is missing, and that none holds accepted events that no server processes.
+func CheckFilesBelongTogether(ctx context.Context, r *Report, f DataFiles) {
 	if backup.IsPartlyRestored(f.Dir) {
 		r.addFailure("files", "empty the directory and run picket restore again", "%s is partly restored", f.Dir)
 		return
@@ -42,10 +42,10 @@ func CheckDataFiles(ctx context.Context, r *Report, f DataFiles) {
 		}
 	}
 	if hasQueue && !f.UsesQueue {
-		checkLeftover(ctx, r, f.Queue, "picket serve --queue … moves them by itself; picket migrate queue does without a server")
+		checkUnusedQueueEmpty(ctx, r, f.Queue, "picket serve --queue … moves them by itself; picket migrate queue does without a server")
 	}
 	if hasBuffer && !f.UsesBuffer {
-		checkLeftover(ctx, r, f.DiskBuffer, "picket serve moves them by itself")
+		checkUnusedQueueEmpty(ctx, r, f.DiskBuffer, "picket serve moves them by itself")
 	}
 	if f.UsesQueue && f.UsesStore && hasQueue && hasStore {
 		checkSameTime(ctx, r, f)
@@ -67,8 +67,8 @@ func queueStats(ctx context.Context, path string) (queue.Stats, error) {
 	return q.Stats(ctx)
 }
 
-// checkLeftover checks that a queue that the server does not use is empty.
-func checkLeftover(ctx context.Context, r *Report, path, hint string) {
+// checkUnusedQueueEmpty checks that a queue that the server does not use is empty.
+func checkUnusedQueueEmpty(ctx context.Context, r *Report, path, hint string) {
 	s, err := queueStats(ctx, path)
 	switch {
 	case err != nil:

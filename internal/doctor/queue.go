@@ -25,7 +25,7 @@ func CheckSQLiteQueue(ctx context.Context, r *Report, path string) {
 	}
 	q, err := sqlitequeue.Open(path, sqlitequeue.Options{})
 	if err != nil {
-		r.addFailure("queue", fileHint(err), "%v", err)
+		r.addFailure("queue", damageHint(err), "%v", err)
 		return
 	}
 	defer q.Close()
@@ -41,7 +41,7 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 		return
 	}
 	defer q.Close()
-	s, err := q.Settings(ctx)
+	s, err := q.ServerSettings(ctx)
 	if err != nil {
 		r.addFailure("queue", "", "%v", err)
 		return
@@ -52,7 +52,7 @@ func CheckRedisQueue(ctx context.Context, r *Report, url string, fsync bool) {
 	if fsync {
 		wait = redisurl.FsyncAwaited
 	}
-	if ws := s.Warnings(wait); len(ws) > 0 {
+	if ws := s.DurabilityWarnings(wait); len(ws) > 0 {
 		r.addFailure("redis", ws[0], "%s", text)
 	} else {
 		r.addOK("redis", "%s", text)

@@ -28,7 +28,7 @@ type Server struct {
 
 // Check checks the port, the clock and the token.
 func (s *Server) Check(ctx context.Context, r *Report) {
-	s.checkPort(ctx, r)
+	s.checkReady(ctx, r)
 	s.checkClock(ctx, r)
 	if s.Token != "" {
 		s.checkToken(ctx, r)
@@ -48,8 +48,8 @@ func (s *Server) address() (address, scheme string, err error) {
 	return net.JoinHostPort(u.Hostname(), port), u.Scheme, nil
 }
 
-// checkPort checks that the program that listens is a picket server that is ready.
-func (s *Server) checkPort(ctx context.Context, r *Report) {
+// checkReady checks that the program that listens is a picket server that is ready.
+func (s *Server) checkReady(ctx context.Context, r *Report) {
 	address, scheme, err := s.address()
 	if err != nil {
 		r.addFailure("port", "a URL is as in https://picket.example.org:8000", "%v", err)
@@ -77,7 +77,7 @@ func (s *Server) checkPort(ctx context.Context, r *Report) {
 		return
 	}
 	body, _, err = s.get(ctx, "/readyz")
-	notes := readinessNotes(body)
+	notes := partsNotOK(body)
 	switch {
 	case err != nil:
 		r.addFailure("port", "", "the server is not ready: %s", cmp.Or(notes, strings.TrimSpace(body), err.Error()))
@@ -88,10 +88,10 @@ func (s *Server) checkPort(ctx context.Context, r *Report) {
 	}
 }
 
-// readinessNotes returns what an answer of /readyz says about parts that are not just ok.
-func readinessNotes(body string) string {
+// partsNotOK returns what an answer of /readyz says about parts that are not just ok.
+func partsNotOK(readyzBody string) string {
 	var parts map[string]string
-	if json.Unmarshal([]byte(body), &parts) != nil {
+	if json.Unmarshal([]byte(readyzBody), &parts) != nil {
 		return ""
 	}
 	var notes []string
@@ -125,7 +125,7 @@ func (s *Server) get(ctx context.Context, path string) (body string, header http
 func (s *Server) checkClock(ctx context.Context, r *Report) {
 	_, h, err := s.get(ctx, "/healthz")
 	if err != nil {
-		return // reported by checkPort
+		return // reported by checkReady
 	}
 	there, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Server) checkToken(ctx context.Context, r *Report) {
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := s.Client.Do(req)
 	if err != nil {
-		return // reported by checkPort
+		return // reported by checkReady
 	}
 	resp.Body.Close()
 	switch resp.StatusCode {

@@ -22,13 +22,13 @@ func CheckSQLiteStore(ctx context.Context, r *Report, path string) {
 	}
 	s, err := sqlitestore.Open(path, sqlitestore.Options{NoBackground: true})
 	if err != nil {
-		r.addFailure("store", fileHint(err), "%v", err)
+		r.addFailure("store", damageHint(err), "%v", err)
 		return
 	}
 	defer s.Close()
 	t, err := s.Totals(ctx)
 	if err != nil {
-		r.addFailure("store", fileHint(err), "%v", err)
+		r.addFailure("store", damageHint(err), "%v", err)
 		return
 	}
 	if t.DamagedBlocks > 0 {
@@ -62,6 +62,8 @@ func MongoHint(err error) string {
 	switch {
 	case errors.Is(err, picket.ErrInvalid):
 		return "a URI is as in mongodb://user:password@host1,host2/picket?replicaSet=rs0"
+	case errors.Is(err, mongostore.ErrNoTransactions):
+		return "picket needs MongoDB 4.2 or later as a replica set, of one node if need be: start mongod with --replSet rs0, and run rs.initiate() once in mongosh"
 	case errors.Is(err, mongostore.ErrAccessDenied):
 		return "the user needs readWrite on picket's database, and the URI ?authSource= where the user is of another"
 	case errors.Is(err, picket.ErrConflict):

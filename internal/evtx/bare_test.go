@@ -101,10 +101,17 @@ func TestBareRecord(t *testing.T) {
 	copy(file, "ElfFile\x00")
 	reader, err := evtx.NewReader(bytes.NewReader(append(file, chunk...)))
 	testenv.Check(t, err)
-	rec, err := reader.Next()
+	c, err := reader.NextChunk()
 	testenv.Check(t, err)
 	want := `{"Event":{"System":{"EventID":"4688","Correlation":"","Computer":"dc01"},"EventData":{"Image":["C:\\a \"b\".exe",""],"Data":["one","two"],"Empty":""}}}`
-	if rec.ID != 7 || string(rec.JSON) != want {
-		t.Errorf("record %d is\n%s, want\n%s", rec.ID, rec.JSON, want)
+	n := 0
+	for rec, err := range new(evtx.Decoder).Records(c) {
+		testenv.Check(t, err)
+		if n++; rec.ID != 7 || string(rec.JSON) != want {
+			t.Errorf("record %d is\n%s, want\n%s", rec.ID, rec.JSON, want)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d records", n)
 	}
 }

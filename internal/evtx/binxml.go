@@ -3,7 +3,6 @@ package evtx
 import (
 	"encoding/binary"
 	"fmt"
-	"unicode/utf16"
 )
 
 // The tokens of binary XML. The flag 0x40 means that more follows.
@@ -27,35 +26,41 @@ const (
 	tokenMoreFlag             = 0x40
 )
 
-// An element is a node of a template. Substitutions stand for what differs between
-// records.
-type element struct {
-	name       string
-	attributes []attribute
-	content    []part
-}
-
-type attribute struct {
-	name  string
-	parts []part
+// Content is what is in an element, a template or a record: elements, or text.
+// Substitutions stand for what differs between the records of a template.
+type content struct {
+	parts       []part
+	hasElements bool // besides those that substitutions stand for
+	// distinct: there are only elements, each becomes another member, and which one does
+	// not depend on a substitution.
+	distinct bool
 }
 
 // A part is a piece of content: an element, text, or a substitution.
 type part struct {
 	element      *element
-	text         string
-	substitution int // -1: none
+	text         string // escaped for JSON
+	substitution int    // -1: none
 }
 
-// A value is the type and the bytes of a substitution.
-type value struct {
-	kind byte
-	data []byte
+type element struct {
+	name       string // escaped for JSON
+	attributes []attribute
+	content    content
+	// memberName is the name of the member that the element becomes: that of its attribute
+	// Name, if nameAttribute is its index and the attribute is plain text.
+	memberName    string
+	nameAttribute int // -1: the element's own name
+}
+
+type attribute struct {
+	name  string // escaped for JSON
+	parts []part
 }
 
 // A parser reads binary XML from a chunk. Offsets are those of the chunk.
 type parser struct {
-	r     *Reader
+	d     *Decoder
 	b     []byte
 	at    int
 	depth int
@@ -63,13 +68,13 @@ type parser struct {
 	noDependencyID bool
 }
 
-func (p *parser) fail(format string, args ...any) {
+func (p *parser) panicf(format string, args ...any) {
 	panic(formatError(fmt.Sprintf(format, args...) + fmt.Sprintf(" at %#x", p.at)))
 }
 
 func (p *parser) read(n int) []byte {
 	if n < 0 || n > len(p.b)-p.at {
-		p.fail("%d bytes are missing", n)
+		p.panicf("%d bytes are missing", n)
 	}
 	p.at += n
 	return p.b[p.at-n : p.at]
@@ -100,34 +105,46 @@ func (p *parser) name() string {
 }
 
 func (p *parser) nameAt(offset int) (name string, size int) {
-	chunk := p.r.chunk
+	chunk := p.d.chunk
 	if offset < 0 || offset+8 > len(chunk) {
-		p.fail("name offset %#x", offset)
+		p.panicf("name offset %#x", offset)
 	}
 	n := int(binary.LittleEndian.Uint16(chunk[offset+6:]))
 	if offset+8+2*n+2 > len(chunk) {
-		p.fail("name at %#x of %d characters", offset, n)
+		p.panicf("name at %#x of %d characters", offset, n)
 	}
-	p.r.spendMemory(4 * n)
-	return decodeUTF16(chunk[offset+8 : offset+8+2*n]), 8 + 2*n + 2
-}
-
-// decodeUTF16 decodes UTF-16.
-func decodeUTF16(utf16le []byte) string {
-	u := make([]uint16, len(utf16le)/2)
-	for i := range u {
-		u[i] = binary.LittleEndian.Uint16(utf16le[2*i:])
-	}
-	return string(utf16.Decode(u))
+	p.d.spendChunkMemory(4 * n)
+	return string(appendUTF16(nil, chunk[offset+8:offset+8+2*n])), 8 + 2*n + 2
 }
 
 // maxBinaryXMLDepth bounds the nesting of elements and of templates in values.
 const maxBinaryXMLDepth = 32
 
 // content reads parts until the end of the element, or of the fragment.
-func (p *parser) content() []part {
+func (p *parser) content() content {
+	c := content{parts: p.parts()}
+	c.distinct = true
+	for i := range c.parts {
+		e := c.parts[i].element
+		c.hasElements = c.hasElements || e != nil
+		c.distinct = c.distinct && e != nil && !e.hasVariableName()
+	}
+	c.distinct = c.distinct && haveDistinctNames(c.parts)
+	return c
+}
+
+// haveDistinctNames reports whether elements become different members.
+func haveDistinctNames(elements []part) bool {
+	names := make(map[string]bool, len(elements))
+	for i := range elements {
+		names[elements[i].element.memberName] = true
+	}
+	return len(names) == len(elements)
+}
+
+func (p *parser) parts() []part {
 	if p.depth++; p.depth > maxBinaryXMLDepth {
-		p.fail("nested deeper than %d", maxBinaryXMLDepth)
+		p.panicf("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	defer func() { p.depth-- }()
 	var parts []part
@@ -146,18 +163,18 @@ func (p *parser) content() []part {
 		case tokenFragmentHeader:
 			p.read(4)
 		default:
-			parts = append(parts, p.textPart())
+			parts = append(parts, p.textOrSubstitution())
 		}
 	}
 }
 
-// textPart reads one piece of text or a substitution.
-func (p *parser) textPart() part {
+// textOrSubstitution reads one piece of text or a substitution.
+func (p *parser) textOrSubstitution() part {
 	token := p.u8()
 	switch token &^ tokenMoreFlag {
 	case tokenValue:
 		if kind := p.u8(); kind != kindUTF16 {
-			p.fail("value of type %#x in text", kind)
+			p.panicf("value of type %#x in text", kind)
 		}
 		return part{text: p.text(), substitution: -1}
 	case tokenNormalSubstitution, tokenOptionalSubstitution:
@@ -167,7 +184,7 @@ func (p *parser) textPart() part {
 	case tokenCData:
 		return part{text: p.text(), substitution: -1}
 	case tokenCharRef:
-		return part{text: string(rune(p.u16())), substitution: -1}
+		return part{text: string(appendEscaped(nil, rune(p.u16()))), substitution: -1}
 	case tokenEntity:
 		name := p.name()
 		return part{text: xmlEntities[name], substitution: -1}
@@ -179,42 +196,44 @@ func (p *parser) textPart() part {
 		return part{substitution: -1}
 	}
 	p.at--
-	p.fail("token %#x", token)
+	p.panicf("token %#x", token)
 	return part{}
 }
 
 // text reads text after its length.
 func (p *parser) text() string {
 	n := int(p.u16())
-	p.r.spendMemory(4 * n)
-	return decodeUTF16(p.read(2 * n))
+	p.d.spendChunkMemory(4 * n)
+	return string(appendUTF16(nil, p.read(2*n)))
 }
 
 // nodeMemoryBytes is about what an element or a part takes in memory, in bytes.
 const nodeMemoryBytes = 64
 
-var xmlEntities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
+// xmlEntities are what entities stand for, escaped for JSON.
+var xmlEntities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `\"`, "apos": "'"}
 
 func (p *parser) element() *element {
-	p.r.spendMemory(nodeMemoryBytes)
+	p.d.spendChunkMemory(nodeMemoryBytes)
 	token := p.u8()
 	if !p.noDependencyID {
 		p.u16() // dependency id
 	}
 	p.u32() // size
-	e := &element{name: p.name()}
+	e := &element{name: p.name(), nameAttribute: -1}
+	e.memberName = e.name
 	if token&tokenMoreFlag != 0 {
 		p.u32() // size of the attributes
 		for p.peek()&^tokenMoreFlag == tokenAttribute {
 			p.at++
-			p.r.spendMemory(nodeMemoryBytes)
+			p.d.spendChunkMemory(nodeMemoryBytes)
 			a := attribute{name: p.name()}
 			for {
 				t := p.peek() &^ tokenMoreFlag
 				if t != tokenValue && t != tokenNormalSubstitution && t != tokenOptionalSubstitution && t != tokenCharRef && t != tokenEntity {
 					break
 				}
-				a.parts = append(a.parts, p.textPart())
+				a.parts = append(a.parts, p.textOrSubstitution())
 			}
 			e.attributes = append(e.attributes, a)
 		}
@@ -224,18 +243,48 @@ func (p *parser) element() *element {
 	case tokenCloseStartElement:
 		e.content = p.content()
 	default:
-		p.fail("token %#x after the start of <%s>", token, e.name)
+		p.panicf("token %#x after the start of <%s>", token, e.name)
 	}
+	e.findNameAttribute()
 	return e
 }
 
-// templateInstance reads an instance of a template, and returns the template and
-// the values.
-func (p *parser) templateInstance() (*element, []value) {
+// findNameAttribute finds the attribute of <Data Name="X">, which becomes the member X.
+func (e *element) findNameAttribute() {
+	if e.name != "Data" {
+		return
+	}
+	for i, a := range e.attributes {
+		if a.name != "Name" {
+			continue
+		}
+		text, plain := "", true
+		for _, pt := range a.parts {
+			text += pt.text
+			plain = plain && pt.substitution < 0
+		}
+		if text != "" || !plain {
+			e.nameAttribute = i
+		}
+		if text != "" && plain {
+			e.memberName = text
+		}
+	}
+}
+
+// hasVariableName reports whether the name of the member that e becomes depends on
+// substitutions.
+func (e *element) hasVariableName() bool {
+	return e.nameAttribute >= 0 && e.memberName == e.name
+}
+
+// templateInstance reads an instance of a template, and returns the template's content
+// and the values.
+func (p *parser) templateInstance() (*content, []rawValue) {
 	p.read(2) // token, unknown
 	p.u32()   // template id
 	offset := p.u32()
-	t, known := p.r.templates[offset]
+	t, known := p.d.templates[offset]
 	if int(offset) == p.at { // defined inline
 		size := binary.LittleEndian.Uint32(p.read(24)[20:])
 		if end := p.at + int(size); !known && end <= len(p.b) {
@@ -249,30 +298,30 @@ func (p *parser) templateInstance() (*element, []value) {
 	}
 	n := int(p.u32())
 	if n > len(p.b) {
-		p.fail("%d values", n)
+		p.panicf("%d values", n)
 	}
 	header := p.read(4 * n)
-	p.r.spendMemory(32 * n)
-	values := make([]value, n)
+	p.d.spendChunkMemory(32 * n)
+	values := p.d.w.addValues(n)
 	for i := range values {
 		size := int(binary.LittleEndian.Uint16(header[4*i:]))
-		values[i] = value{kind: header[4*i+2], data: p.read(size)}
+		values[i] = rawValue{kind: header[4*i+2], data: p.read(size)}
 	}
 	return t, values
 }
 
 // parseTemplate parses the template at an offset of the chunk, and caches it.
-func (p *parser) parseTemplate(offset uint32) *element {
+func (p *parser) parseTemplate(offset uint32) *content {
 	at := int(offset) + 24
-	if at > len(p.r.chunk) {
-		p.fail("template offset %#x", offset)
+	if at > len(p.d.chunk) {
+		p.panicf("template offset %#x", offset)
 	}
-	size := int(binary.LittleEndian.Uint32(p.r.chunk[at-4:]))
-	if size > len(p.r.chunk)-at {
-		p.fail("template of %d bytes", size)
+	size := int(binary.LittleEndian.Uint32(p.d.chunk[at-4:]))
+	if size > len(p.d.chunk)-at {
+		p.panicf("template of %d bytes", size)
 	}
-	in := parser{r: p.r, b: p.r.chunk[:at+size], at: at, depth: p.depth}
-	e := &element{content: in.content()}
-	p.r.templates[offset] = e
-	return e
+	in := parser{d: p.d, b: p.d.chunk[:at+size], at: at, depth: p.depth}
+	c := in.content()
+	p.d.templates[offset] = &c
+	return &c
 }

@@ -4,7 +4,8 @@
 //
 // See "Windows XML Event Log (EVTX) format" of the libevtx project, and [MS-EVEN6]
 // 2.2.12 for the binary XML. A file is a header of 4 KiB and chunks of 64 KiB, each
-// with its own names and templates, so that it can be read chunk by chunk.
+// with its own names and templates, so chunks can be decoded independently: a Reader
+// reads them, and a Decoder decodes the records of each.
 package evtx
 
 import (
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 )
 
@@ -20,40 +22,18 @@ const (
 	chunkBytes        = 64 << 10
 	chunkHeaderBytes  = 512
 	recordHeaderBytes = 24
+	recordMagic       = 0x00002a2a
 )
 
 // A Record is one event of the log.
 type Record struct {
 	ID   uint64
 	Time time.Time // when it was written
-	JSON []byte    // {"Event": …}; valid until the next call of Next
+	JSON []byte    // {"Event": …}
 }
 
-// A Reader reads records in the order of the file. It is not safe for concurrent
-// use.
-type Reader struct {
-	r      io.Reader
-	chunk  []byte // nil until the first, chunkBytes bytes
-	at     int    // of the next record in the chunk
-	end    int    // of the records
-	chunks int    // chunks read
-
-	templates map[uint32]*element
-	out       []byte
-	budget    int // bytes that the rest of the chunk may take
-}
-
-// maxChunkMemoryBytes is about how much memory the parsed templates, names and values of
-// a chunk may take. Chunks can refer to the same bytes again and again, so without a bound
-// a small file could take any amount of memory.
-const maxChunkMemoryBytes = 128 * chunkBytes
-
-// spendMemory takes bytes of the budget, or fails.
-func (r *Reader) spendMemory(bytes int) {
-	if r.budget -= bytes; r.budget < 0 {
-		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", maxChunkMemoryBytes)))
-	}
-}
+// A Reader reads the chunks of a log. It is not safe for concurrent use.
+type Reader struct{ r io.Reader }
 
 // NewReader reads the header of a log.
 func NewReader(r io.Reader) (*Reader, error) {
@@ -64,34 +44,109 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if string(header[:8]) != "ElfFile\x00" {
 		return nil, errors.New("read evtx header: not an event log")
 	}
-	return &Reader{r: r}, nil
+	return &Reader{r}, nil
 }
 
-// Next returns the next record, or io.EOF. After a *RecordError, the next call
-// returns the record behind the one that cannot be read.
-func (r *Reader) Next() (Record, error) {
+// NextChunk returns the next chunk that was used, or io.EOF.
+func (r *Reader) NextChunk() (Chunk, error) {
+	b := make([]byte, chunkBytes)
 	for {
-		if r.chunk == nil || r.at+recordHeaderBytes > r.end {
-			if err := r.nextChunk(); err != nil {
-				return Record{}, err
+		if _, err := io.ReadFull(r.r, b); err == io.ErrUnexpectedEOF { // slack at the end of the file
+			return Chunk{}, io.EOF
+		} else if err != nil {
+			return Chunk{}, err
+		}
+		if string(b[:8]) == "ElfChnk\x00" { // otherwise it was never used, or is overwritten
+			break
+		}
+	}
+	end := int(binary.LittleEndian.Uint32(b[48:]))
+	if end < chunkHeaderBytes || end > chunkBytes {
+		end = chunkBytes
+	}
+	return Chunk{b, end}, nil
+}
+
+// A Chunk is a part of a log: records, and the names and templates that they refer to. The
+// zero value has none.
+type Chunk struct {
+	b   []byte
+	end int // of the records
+}
+
+// NumRecords returns the number of records, readable or not.
+func (c Chunk) NumRecords() int {
+	n := 0
+	for at := chunkHeaderBytes; ; n++ {
+		size := c.recordBytes(at)
+		if size == 0 {
+			return n
+		}
+		at += size
+	}
+}
+
+// recordBytes returns the size of the record at an offset, 0 behind the last one.
+func (c Chunk) recordBytes(at int) int {
+	if at+recordHeaderBytes > c.end {
+		return 0
+	}
+	b := c.b[at:c.end]
+	size := int(binary.LittleEndian.Uint32(b[4:]))
+	if binary.LittleEndian.Uint32(b) != recordMagic || size < recordHeaderBytes+4 || size > len(b) {
+		return 0 // the rest of the chunk is slack
+	}
+	return size
+}
+
+// A Decoder decodes the records of chunks. The zero value is ready to use. It is not
+// safe for concurrent use.
+type Decoder struct {
+	chunk     []byte
+	templates map[uint32]*content // of the chunk, by their offset
+	budget    int                 // bytes that the rest of the chunk may take
+	w         writer
+}
+
+// maxChunkMemoryBytes is about how much memory the parsed templates, names and values of
+// a chunk may take. Chunks can refer to the same bytes again and again, so without a bound
+// a small file could take any amount of memory.
+const maxChunkMemoryBytes = 128 * chunkBytes
+
+// spendChunkMemory takes bytes of the budget, or fails.
+func (d *Decoder) spendChunkMemory(bytes int) {
+	if d.budget -= bytes; d.budget < 0 {
+		panic(formatError(fmt.Sprintf("the records of the chunk take more than %d bytes", maxChunkMemoryBytes)))
+	}
+}
+
+// Records decodes the records of a chunk in order. For one that cannot be read it yields
+// a *RecordError. The caller may keep the records.
+func (d *Decoder) Records(c Chunk) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		d.chunk, d.budget = c.b, maxChunkMemoryBytes
+		if d.templates == nil {
+			d.templates = make(map[uint32]*content)
+		}
+		clear(d.templates)
+		d.w = writer{d: d, out: make([]byte, 0, 2*c.end), members: d.w.members, values: d.w.values}
+		for at := chunkHeaderBytes; ; {
+			size := c.recordBytes(at)
+			if size == 0 {
+				return
 			}
-			continue
+			b := c.b[at:]
+			rec := Record{ID: binary.LittleEndian.Uint64(b[8:]), Time: timeOfFiletime(binary.LittleEndian.Uint64(b[16:]))}
+			json, err := d.renderJSON(at+recordHeaderBytes, at+size-4)
+			if err != nil {
+				err = &RecordError{rec.ID, err}
+			}
+			rec.JSON = json
+			if !yield(rec, err) {
+				return
+			}
+			at += size
 		}
-		b := r.chunk[r.at:r.end]
-		size := int(binary.LittleEndian.Uint32(b[4:]))
-		if binary.LittleEndian.Uint32(b) != 0x00002a2a || size < recordHeaderBytes+4 || size > len(b) {
-			r.at = r.end // the rest of the chunk is slack
-			continue
-		}
-		rec := Record{ID: binary.LittleEndian.Uint64(b[8:]), Time: fromFiletime(binary.LittleEndian.Uint64(b[16:]))}
-		start := r.at + recordHeaderBytes
-		r.at += size
-		json, err := r.renderJSON(start, r.at-4)
-		if err != nil {
-			return rec, &RecordError{rec.ID, err}
-		}
-		rec.JSON = json
-		return rec, nil
 	}
 }
 
@@ -106,52 +161,26 @@ func (e *RecordError) Error() string { return fmt.Sprintf("read record %d: %v", 
 // Unwrap returns the cause.
 func (e *RecordError) Unwrap() error { return e.Err }
 
-func (r *Reader) nextChunk() error {
-	if r.chunk == nil {
-		r.chunk = make([]byte, chunkBytes)
-	}
-	r.at, r.end = 0, 0
-	if _, err := io.ReadFull(r.r, r.chunk); err != nil {
-		if err == io.ErrUnexpectedEOF { // slack at the end of the file
-			return io.EOF
-		}
-		return err
-	}
-	r.chunks++
-	if string(r.chunk[:8]) != "ElfChnk\x00" {
-		return nil // never used, or overwritten
-	}
-	end := int(binary.LittleEndian.Uint32(r.chunk[48:]))
-	if end < chunkHeaderBytes || end > chunkBytes {
-		end = chunkBytes
-	}
-	r.at, r.end = chunkHeaderBytes, end
-	r.templates, r.budget = make(map[uint32]*element), maxChunkMemoryBytes
-	return nil
-}
-
 // renderJSON converts the binary XML of a record to JSON.
-func (r *Reader) renderJSON(start, end int) (eventJSON []byte, err error) {
-	p := parser{r: r, b: r.chunk[:end], at: start}
+func (d *Decoder) renderJSON(start, end int) (eventJSON []byte, err error) {
+	p := parser{d: d, b: d.chunk[:end], at: start}
 	defer func() {
 		if e, ok := recover().(formatError); ok {
 			err = e
 		}
 	}()
-	w := writer{r: r, out: r.out[:0]}
-	w.writeFragment(&p)
-	r.out = w.out
-	return w.out, nil
+	return d.w.writeRecord(&p), nil
 }
 
-// A formatError is malformed binary XML. Parsing panics with it, and render
+// A formatError is malformed binary XML. Parsing panics with it, and renderJSON
 // recovers it.
 type formatError string
 
 func (m formatError) Error() string { return string(m) }
 
-// fromFiletime converts a count of 100 ns since 1601.
-func fromFiletime(filetime uint64) time.Time {
+// timeOfFiletime converts a count of 100 ns since 1601; the zero time stands for one out
+// of range.
+func timeOfFiletime(filetime uint64) time.Time {
 	const to1970 = 116444736000000000
 	if filetime < to1970 || filetime > to1970+1<<62/100 {
 		return time.Time{}

@@ -85,15 +85,24 @@ func readAll(t *testing.T, path string) (events []any) {
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+	var d evtx.Decoder
 	for {
-		rec, err := r.Next()
+		c, err := r.NextChunk()
 		if err == io.EOF {
 			return events
 		}
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
+		testenv.Check(t, err)
+		n := 0
+		for rec, err := range d.Records(c) {
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			n++
+			events = append(events, decodeAll(t, bytes.NewReader(rec.JSON))...)
 		}
-		events = append(events, decodeAll(t, bytes.NewReader(rec.JSON))...)
+		if n != c.NumRecords() {
+			t.Errorf("%s: %d records, %d expected", path, n, c.NumRecords())
+		}
 	}
 }
 
@@ -104,7 +113,7 @@ func FuzzReader(f *testing.F) {
 	chunk := make([]byte, 64<<10)
 	copy(chunk, "ElfChnk\x00")
 	f.Add(append(head, chunk...))
-	if dir, ok := testenv.FindData(); ok {
+	if dir, ok := testenv.FindExternalData(); ok {
 		logs, _ := filepath.Glob(filepath.Join(dir, "regression/rules/windows/*/*/*/*.evtx"))
 		for _, log := range logs[:min(len(logs), 5)] {
 			data, err := os.ReadFile(log)
@@ -127,13 +136,16 @@ func readToEnd(t *testing.T, data []byte) {
 	if err != nil {
 		return
 	}
+	var d evtx.Decoder
 	for {
-		rec, err := r.Next()
+		c, err := r.NextChunk()
 		if err == io.EOF {
 			return
 		}
-		if err == nil && !json.Valid(rec.JSON) {
-			t.Fatalf("not JSON: %q", rec.JSON)
+		for rec, err := range d.Records(c) {
+			if err == nil && !json.Valid(rec.JSON) {
+				t.Fatalf("not JSON: %q", rec.JSON)
+			}
 		}
 	}
 }
@@ -175,7 +187,15 @@ func TestHostileChunk(t *testing.T) {
 	copy(head, "ElfFile\x00")
 	r, err := evtx.NewReader(bytes.NewReader(slices.Concat(head, hostileChunks()[0])))
 	testenv.Check(t, err)
-	if _, err := r.Next(); err == nil || !strings.Contains(err.Error(), "take more than") {
-		t.Error(err)
+	c, err := r.NextChunk()
+	testenv.Check(t, err)
+	n := 0
+	for _, err := range new(evtx.Decoder).Records(c) {
+		if n++; err == nil || !strings.Contains(err.Error(), "take more than") {
+			t.Error(err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d records", n)
 	}
 }

@@ -1,123 +1,108 @@
 package evtx
 
-import (
-	"encoding/binary"
-	"encoding/json"
-	"fmt"
-	"math"
-	"strconv"
-	"strings"
-	"time"
-)
-
-// The types of values. The flag 0x80 means an array of them.
-const (
-	kindNull       = 0x00
-	kindUTF16      = 0x01
-	kindANSI       = 0x02
-	kindInt8       = 0x03
-	kindUint8      = 0x04
-	kindInt16      = 0x05
-	kindUint16     = 0x06
-	kindInt32      = 0x07
-	kindUint32     = 0x08
-	kindInt64      = 0x09
-	kindUint64     = 0x0a
-	kindFloat      = 0x0b
-	kindDouble     = 0x0c
-	kindBool       = 0x0d
-	kindBinary     = 0x0e
-	kindGUID       = 0x0f
-	kindSizeT      = 0x10
-	kindFiletime   = 0x11
-	kindSystemtime = 0x12
-	kindSID        = 0x13
-	kindHex32      = 0x14
-	kindHex64      = 0x15
-	kindXML        = 0x21
-	kindArrayFlag  = 0x80
-)
-
 // A writer converts elements to JSON. An element becomes its text, or an object of
 // its children, with its attributes in "#attributes" and its text in "#text".
 // <Data Name="X"> becomes the member X. Elements of the same name become a list.
 type writer struct {
-	r   *Reader
-	out []byte
+	d   *Decoder
+	out []byte // records that are written, and the current one
 	// bare: the record is an element itself, not an instance of a template. Its empty
 	// elements are empty strings, as those whose values a template substitutes.
 	bare    bool
-	members []member // of all objects that are being written
+	members []member   // of the objects that are being written, where names may repeat
+	values  []rawValue // of the substitutions of the record
+	text    []byte     // to compare
 }
 
 // A member is an element that is to become a member of an object, or one of its values.
 type member struct {
-	name    string
-	named   bool // name is that of the attribute Name
+	name    string // escaped
 	element *element
-	values  []value
-	p       *parser
+	in      boundContent
 	next    int // index of the next member of the same name; 0: there is none
 	written bool
 }
 
-// writeFragment writes a record: an instance of a template, or an element.
-func (w *writer) writeFragment(p *parser) {
-	content := w.readFragment(p)
-	w.bare = p.noDependencyID
-	w.out = append(w.out, '{')
-	w.writeMembers(p, content, true)
-	w.out = append(w.out, '}')
+// boundContent is content with the values of its substitutions.
+type boundContent struct {
+	*content
+	values []rawValue
+	depth  int // of its fragment
 }
 
-// contentWithValues is content with the values of its substitutions.
-type contentWithValues struct {
-	parts  []part
-	values []value
+// with returns content of the same fragment.
+func (c boundContent) with(of *content) boundContent { return boundContent{of, c.values, c.depth} }
+
+// writeRecord returns a record in JSON: an instance of a template, or an element. It
+// shares its bytes with no other record.
+func (w *writer) writeRecord(p *parser) []byte {
+	start := len(w.out)
+	w.members, w.values = w.members[:0], w.values[:0]
+	c := w.readFragment(p)
+	w.bare = p.noDependencyID
+	w.out = append(w.out, '{')
+	w.writeMembers(c, true)
+	w.out = append(w.out, '}')
+	return w.out[start:len(w.out):len(w.out)]
+}
+
+// addValues returns room for n values.
+func (w *writer) addValues(n int) []rawValue {
+	start := len(w.values)
+	if start+n > cap(w.values) {
+		w.values, start = make([]rawValue, 0, max(n, 64)), 0 // those before are in use
+	}
+	w.values = w.values[:start+n]
+	return w.values[start : start+n : start+n]
 }
 
 // readFragment reads a fragment.
-func (w *writer) readFragment(p *parser) contentWithValues {
+func (w *writer) readFragment(p *parser) boundContent {
 	if p.depth++; p.depth > maxBinaryXMLDepth {
-		p.fail("nested deeper than %d", maxBinaryXMLDepth)
+		p.panicf("nested deeper than %d", maxBinaryXMLDepth)
 	}
 	if p.peek() == tokenFragmentHeader {
 		p.read(4)
 	}
 	if p.peek()&^tokenMoreFlag == tokenTemplateInstance {
-		t, values := p.templateInstance()
-		return contentWithValues{t.content, values}
+		c, values := p.templateInstance()
+		return boundContent{c, values, p.depth}
 	}
 	p.noDependencyID = true
-	return contentWithValues{parts: p.content()}
+	c := p.content()
+	return boundContent{&c, nil, p.depth}
 }
 
-// writeMembers writes the elements of b as members of an object; first says that it has
+// writeMembers writes the elements of c as members of an object; first says that it has
 // no members yet.
-func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) {
+func (w *writer) writeMembers(c boundContent, first bool) {
+	if c.distinct {
+		for i := range c.parts {
+			e := c.parts[i].element
+			w.writeMemberName(e.memberName, first && i == 0)
+			w.writeElement(e, c)
+		}
+		return
+	}
 	start := len(w.members)
-	w.collectMembers(p, b)
-	w.linkRepeated(start)
+	w.collectMembers(c)
+	w.linkSameNamed(start)
 	for i := start; i < len(w.members); i++ {
 		m := w.members[i]
 		if m.written {
 			continue
 		}
-		if !first {
-			w.out = append(w.out, ',')
-		}
+		w.writeMemberName(m.name, first)
 		first = false
-		w.writeString(m.name)
-		w.out = append(w.out, ':')
 		if m.next == 0 {
-			w.writeElement(&m)
+			w.writeElement(m.element, m.in)
 			continue
 		}
 		w.out = append(w.out, '[')
 		for k := i; ; k = w.members[k].next {
 			m := w.members[k]
 			w.members[k].written = true
-			w.writeElement(&m)
+			w.writeElement(m.element, m.in)
 			if m.next == 0 {
 				break
 			}
@@ -128,28 +113,32 @@ func (w *writer) writeMembers(p *parser, b contentWithValues, first bool) {
 	w.members = w.members[:start]
 }
 
-// collectMembers appends the elements of b, and those of the fragments in its values.
-func (w *writer) collectMembers(p *parser, b contentWithValues) {
-	for i := range b.parts {
-		pt := &b.parts[i]
-		if pt.element != nil {
-			w.r.spendMemory(nodeMemoryBytes)
-			name, named := w.memberName(pt.element, b.values)
-			w.members = append(w.members, member{name: name, named: named, element: pt.element, values: b.values, p: p})
-			continue
-		}
-		if v := b.value(pt); v.kind == kindXML && len(v.data) > 0 {
-			in := w.nestedParser(p, v)
-			w.collectMembers(&in, w.readFragment(&in))
+func (w *writer) writeMemberName(name string, first bool) {
+	w.d.spendChunkMemory(nodeMemoryBytes + len(name))
+	if !first {
+		w.out = append(w.out, ',')
+	}
+	w.out = append(append(append(w.out, '"'), name...), '"', ':')
+}
+
+// collectMembers appends the elements of c, and those of the fragments in its values.
+func (w *writer) collectMembers(c boundContent) {
+	for i := range c.parts {
+		pt := &c.parts[i]
+		if e := pt.element; e != nil {
+			w.d.spendChunkMemory(nodeMemoryBytes)
+			w.members = append(w.members, member{name: w.memberName(e, c), element: e, in: c})
+		} else if v := c.value(pt); v.isXML() {
+			w.collectMembers(w.readNestedFragment(v, c.depth))
 		}
 	}
 }
 
-// linkRepeated links the members from start on that have the same name.
-func (w *writer) linkRepeated(start int) {
+// linkSameNamed links the members from start on that have the same name.
+func (w *writer) linkSameNamed(start int) {
 	ms := w.members[start:]
 	link := func(from, to int) { ms[from].next = start + to }
-	if len(ms) > 16 { // more than most objects have
+	if len(ms) > 16 { // more than most such objects have
 		last := make(map[string]int, len(ms))
 		for i := range ms {
 			if k, ok := last[ms[i].name]; ok {
@@ -169,89 +158,83 @@ func (w *writer) linkRepeated(start int) {
 	}
 }
 
-// nestedParser returns a parser of a value that is binary XML.
-func (w *writer) nestedParser(p *parser, v value) parser {
+func (v rawValue) isXML() bool { return v.kind == kindXML && len(v.data) > 0 }
+
+// readNestedFragment reads a value that is binary XML.
+func (w *writer) readNestedFragment(v rawValue, depth int) boundContent {
 	// The value is a slice of the chunk, and its names are offsets of the chunk.
-	start := cap(p.r.chunk) - cap(v.data)
-	return parser{r: p.r, b: p.r.chunk[:start+len(v.data)], at: start, depth: p.depth, noDependencyID: true}
+	start := cap(w.d.chunk) - cap(v.data)
+	return w.readFragment(&parser{d: w.d, b: w.d.chunk[:start+len(v.data)], at: start, depth: depth, noDependencyID: true})
 }
 
-func (b contentWithValues) value(pt *part) value {
-	if pt.substitution < 0 || pt.substitution >= len(b.values) {
-		return value{}
+// value returns the value of a substitution, an empty one for other parts.
+func (c boundContent) value(pt *part) rawValue {
+	if pt.substitution < 0 || pt.substitution >= len(c.values) {
+		return rawValue{}
 	}
-	return b.values[pt.substitution]
+	return c.values[pt.substitution]
 }
 
-// memberName returns the name of the member that an element becomes, and whether it is
-// that of its attribute Name.
-func (w *writer) memberName(e *element, values []value) (name string, named bool) {
-	if e.name == "Data" {
-		for _, a := range e.attributes {
-			if a.name == "Name" {
-				if s := w.textOf(contentWithValues{a.parts, values}); s != "" {
-					name, named = s, true
-				}
-			}
-		}
+// memberName returns the name of the member that an element becomes.
+func (w *writer) memberName(e *element, in boundContent) string {
+	if !e.hasVariableName() {
+		return e.memberName
 	}
-	if !named {
-		name = e.name
+	if text := w.textOf(e.attributes[e.nameAttribute].parts, in); len(text) > 0 {
+		return string(text)
 	}
-	return name, named
+	return e.name
 }
 
 // writeElement writes the value that an element becomes.
-func (w *writer) writeElement(m *member) {
-	e, values, p := m.element, m.values, m.p
-	content := contentWithValues{e.content, values}
-	attributes := 0
+func (w *writer) writeElement(e *element, in boundContent) {
+	c := in.with(&e.content)
 	start := len(w.out)
-	for _, a := range e.attributes {
-		if m.named && a.name == "Name" {
-			continue
-		}
-		v := contentWithValues{a.parts, values}
-		if w.textOf(v) == "" {
-			continue
-		}
-		if attributes++; attributes == 1 {
-			w.out = append(w.out, `{"#attributes":{`...)
-		} else {
-			w.out = append(w.out, ',')
-		}
-		w.writeString(a.name)
-		w.out = append(w.out, ':')
-		w.writeScalar(v)
-	}
-	if attributes > 0 {
-		w.out = append(w.out, '}')
-	}
+	hasAttributes := w.writeAttributes(e, in)
 	switch {
-	case content.hasElements():
-		if attributes == 0 {
+	case c.hasElements || c.hasXML():
+		if !hasAttributes {
 			w.out = append(w.out[:start], '{')
 		}
-		w.writeMembers(p, content, attributes == 0)
+		w.writeMembers(c, !hasAttributes)
 		w.out = append(w.out, '}')
-	case attributes > 0:
-		if w.textOf(content) != "" {
+	case hasAttributes:
+		if len(w.textOf(c.parts, c)) > 0 {
 			w.out = append(w.out, `,"#text":`...)
-			w.writeScalar(content)
+			w.writeScalar(c.parts, c)
 		}
 		w.out = append(w.out, '}')
 	default:
-		w.writeScalar(content)
+		w.writeScalar(c.parts, c)
 	}
 }
 
-// hasElements reports whether b contains elements.
-func (b contentWithValues) hasElements() bool {
-	for i := range b.parts {
-		if b.parts[i].element != nil {
-			return true
+// writeAttributes writes the start of an object with the attributes that have a text, and
+// returns false if there are none.
+func (w *writer) writeAttributes(e *element, in boundContent) bool {
+	written := false
+	for i := range e.attributes {
+		a := &e.attributes[i]
+		if len(w.textOf(a.parts, in)) == 0 || i == e.nameAttribute {
+			continue
 		}
-		if v := b.value(&b.parts[i]); v.kind == kindXML && len(v.data) > 0 {
+		if !written {
+			w.out = append(w.out, `{"#attributes":{`...)
+		}
+		w.writeMemberName(a.name, !written)
+		w.writeScalar(a.parts, in)
+		written = true
+	}
+	if written {
+		w.out = append(w.out, '}')
+	}
+	return written
+}
+
+// hasXML reports whether a value of c is binary XML.
+func (c boundContent) hasXML() bool {
+	for i := range c.parts {
+		if c.value(&c.parts[i]).isXML() {
 			return true
 		}
 	}
@@ -259,173 +242,81 @@ func (b contentWithValues) hasElements() bool {
 }
 
 // writeScalar writes text content. A single value keeps its type.
-func (w *writer) writeScalar(b contentWithValues) {
-	if len(b.parts) == 1 && b.parts[0].substitution >= 0 {
-		w.writeValue(b.value(&b.parts[0]))
+func (w *writer) writeScalar(parts []part, in boundContent) {
+	if len(parts) == 1 && parts[0].substitution >= 0 {
+		w.writeValue(in.value(&parts[0]))
 		return
 	}
-	if len(b.parts) == 0 && !w.bare {
+	if len(parts) == 0 && !w.bare {
 		w.out = append(w.out, "null"...)
 		return
 	}
-	w.writeString(w.textOf(b))
+	w.out = append(w.out, '"')
+	w.out = w.appendText(w.out, parts, in)
+	w.out = append(w.out, '"')
 }
 
-func (w *writer) textOf(b contentWithValues) string {
-	var s strings.Builder
-	for i := range b.parts {
-		if b.parts[i].substitution < 0 {
-			w.r.spendMemory(len(b.parts[i].text))
-			s.WriteString(b.parts[i].text)
+// textOf returns text content, which is valid until the next call.
+func (w *writer) textOf(parts []part, in boundContent) []byte {
+	w.text = w.appendText(w.text[:0], parts, in)
+	return w.text
+}
+
+// appendText appends text content, escaped.
+func (w *writer) appendText(dst []byte, parts []part, in boundContent) []byte {
+	for i := range parts {
+		if parts[i].substitution < 0 {
+			w.d.spendChunkMemory(len(parts[i].text))
+			dst = append(dst, parts[i].text...)
 			continue
 		}
-		for k, item := range w.arrayItemsInBudget(b.value(&b.parts[i])) {
-			if k > 0 {
-				s.WriteString(", ")
+		v := in.value(&parts[i])
+		w.spendValue(v)
+		if v.kind&kindArrayFlag == 0 {
+			dst = v.appendTo(dst)
+			continue
+		}
+		n := 0
+		for item := range v.items() {
+			if n++; n > 1 {
+				dst = append(dst, ", "...)
 			}
-			t, _ := item.jsonText()
-			s.WriteString(t)
+			dst = item.appendTo(dst)
 		}
 	}
-	return s.String()
+	return dst
 }
 
-func (w *writer) writeString(s string) {
-	w.r.spendMemory(nodeMemoryBytes + len(s))
-	q, _ := json.Marshal(s) // a string always marshals
-	w.out = append(w.out, q...)
-}
-
-func (w *writer) writeValue(v value) {
-	items := w.arrayItemsInBudget(v)
-	if v.kind&kindArrayFlag != 0 {
-		w.out = append(w.out, '[')
+func (w *writer) writeValue(v rawValue) {
+	w.spendValue(v)
+	if v.kind&kindArrayFlag == 0 {
+		w.writeItem(v)
+		return
 	}
-	for i, item := range items {
-		if i > 0 {
+	w.out = append(w.out, '[')
+	n := 0
+	for item := range v.items() {
+		if n++; n > 1 {
 			w.out = append(w.out, ',')
 		}
-		switch s, quoted := item.jsonText(); {
-		case item.kind == kindNull:
-			w.out = append(w.out, "null"...)
-		case quoted:
-			w.writeString(s)
-		default:
-			w.out = append(w.out, s...)
-		}
+		w.writeItem(item)
 	}
-	if v.kind&kindArrayFlag != 0 {
-		w.out = append(w.out, ']')
+	w.out = append(w.out, ']')
+}
+
+// writeItem writes a value that is no array.
+func (w *writer) writeItem(v rawValue) {
+	switch {
+	case v.kind == kindNull:
+		w.out = append(w.out, "null"...)
+	case v.isQuoted():
+		w.out = append(w.out, '"')
+		w.out = v.appendTo(w.out)
+		w.out = append(w.out, '"')
+	default:
+		w.out = v.appendTo(w.out)
 	}
 }
 
-// arrayItemsInBudget returns v.arrayItems, and spends the memory that rendering them takes.
-func (w *writer) arrayItemsInBudget(v value) []value {
-	w.r.spendMemory(nodeMemoryBytes + 4*len(v.data))
-	items := v.arrayItems()
-	w.r.spendMemory(nodeMemoryBytes * (len(items) - 1))
-	return items
-}
-
-// arrayItems returns the values of an array, or the value itself.
-func (v value) arrayItems() []value {
-	if v.kind&kindArrayFlag == 0 {
-		return []value{v}
-	}
-	kind := v.kind &^ kindArrayFlag
-	var items []value
-	if kind == kindUTF16 {
-		for _, s := range strings.Split(strings.TrimSuffix(decodeUTF16(v.data), "\x00"), "\x00") {
-			items = append(items, value{kindANSI, []byte(s)})
-		}
-		return items
-	}
-	size := fixedSizeByKind[kind]
-	for rest := v.data; size > 0 && len(rest) >= size; rest = rest[size:] {
-		items = append(items, value{kind, rest[:size]})
-	}
-	return items
-}
-
-var fixedSizeByKind = map[byte]int{
-	kindInt8: 1, kindUint8: 1, kindInt16: 2, kindUint16: 2, kindInt32: 4, kindUint32: 4, kindInt64: 8, kindUint64: 8,
-	kindFloat: 4, kindDouble: 8, kindBool: 4, kindGUID: 16, kindFiletime: 8, kindSystemtime: 16, kindHex32: 4, kindHex64: 8,
-}
-
-// jsonText returns the text of a value, and whether it is a JSON string.
-func (v value) jsonText() (text string, quoted bool) {
-	d := v.data
-	if size, fixed := fixedSizeByKind[v.kind]; fixed && len(d) < size {
-		return "", true
-	}
-	le := binary.LittleEndian
-	switch v.kind {
-	case kindUTF16:
-		return strings.TrimRight(decodeUTF16(d), "\x00"), true
-	case kindANSI:
-		return strings.ToValidUTF8(strings.TrimRight(string(d), "\x00"), "\ufffd"), true
-	case kindInt8:
-		return strconv.Itoa(int(int8(d[0]))), false
-	case kindUint8:
-		return strconv.Itoa(int(d[0])), false
-	case kindInt16:
-		return strconv.Itoa(int(int16(le.Uint16(d)))), false
-	case kindUint16:
-		return strconv.Itoa(int(le.Uint16(d))), false
-	case kindInt32:
-		return strconv.Itoa(int(int32(le.Uint32(d)))), false
-	case kindUint32:
-		return strconv.FormatUint(uint64(le.Uint32(d)), 10), false
-	case kindInt64:
-		return strconv.FormatInt(int64(le.Uint64(d)), 10), false
-	case kindUint64:
-		return strconv.FormatUint(le.Uint64(d), 10), false
-	case kindFloat:
-		return formatFloat(float64(math.Float32frombits(le.Uint32(d))))
-	case kindDouble:
-		return formatFloat(math.Float64frombits(le.Uint64(d)))
-	case kindBool:
-		return strconv.FormatBool(le.Uint32(d) != 0), false
-	case kindBinary:
-		return fmt.Sprintf("%X", d), true
-	case kindGUID:
-		return fmt.Sprintf("%08X-%04X-%04X-%X-%X", le.Uint32(d), le.Uint16(d[4:]), le.Uint16(d[6:]), d[8:10], d[10:16]), true
-	case kindSizeT, kindHex32, kindHex64:
-		if len(d) >= 8 {
-			return fmt.Sprintf("0x%x", le.Uint64(d)), true
-		} else if len(d) >= 4 {
-			return fmt.Sprintf("0x%x", le.Uint32(d)), true
-		}
-	case kindFiletime:
-		return fromFiletime(le.Uint64(d)).Format("2006-01-02T15:04:05.000000Z"), true
-	case kindSystemtime:
-		u := func(i int) int { return int(le.Uint16(d[2*i:])) }
-		t := time.Date(u(0), time.Month(u(1)), u(3), u(4), u(5), u(6), u(7)*1e6, time.UTC)
-		return t.Format("2006-01-02T15:04:05.000000Z"), true
-	case kindSID:
-		return formatSID(d), true
-	}
-	return "", true
-}
-
-func formatFloat(f float64) (text string, quoted bool) {
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		return strconv.FormatFloat(f, 'g', -1, 64), true // JSON has no such number
-	}
-	return strconv.FormatFloat(f, 'g', -1, 64), false
-}
-
-func formatSID(sid []byte) string {
-	if len(sid) < 8 || len(sid) < 8+4*int(sid[1]) {
-		return ""
-	}
-	authority := uint64(0)
-	for _, b := range sid[2:8] {
-		authority = authority<<8 | uint64(b)
-	}
-	s := fmt.Sprintf("S-%d-%d", sid[0], authority)
-	for i := range int(sid[1]) {
-		s += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(sid[8+4*i:]))
-	}
-	return s
-}
+// spendValue spends the memory that the JSON of a value takes at most.
+func (w *writer) spendValue(v rawValue) { w.d.spendChunkMemory(nodeMemoryBytes + 8*len(v.data)) }

@@ -45,15 +45,15 @@ func ReadXML(r io.Reader, add func(eventJSON []byte) error) error {
 // Bounds of an event: how deep its elements nest, and how many elements and attributes
 // it has.
 const (
-	maxXMLDepth = 32
-	maxXMLNodes = 10_000
+	maxXMLDepth         = 32
+	maxXMLNodesPerEvent = 10_000
 )
 
 // readXMLElement reads an element to its end, and returns its text, or an object of its
 // attributes and children.
 func readXMLElement(d *xml.Decoder, start xml.StartElement, depth int, nodeCount *int) (any, error) {
-	if *nodeCount += 1 + len(start.Attr); *nodeCount > maxXMLNodes {
-		return nil, fmt.Errorf("XML has more than %d elements and attributes", maxXMLNodes)
+	if *nodeCount += 1 + len(start.Attr); *nodeCount > maxXMLNodesPerEvent {
+		return nil, fmt.Errorf("XML has more than %d elements and attributes", maxXMLNodesPerEvent)
 	}
 	if depth > maxXMLDepth {
 		return nil, errors.New("XML is nested too deep")

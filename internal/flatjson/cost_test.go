@@ -37,7 +37,7 @@ func hostile() []string {
 		repeat(`{"a":[`, 500_000, one, "]}"),
 		repeat(`{"a":[`, flatjson.MaxLeaves-1, one, "]}"),
 		repeat("{", 100_000, member, "}"),
-		repeat("{", flatjson.MaxPaths-1, member, "}"),
+		repeat("{", flatjson.MaxPathsPerEvent-1, member, "}"),
 		repeat("{", 50_000, func(i int) string { return fmt.Sprintf(`"%x":{"a":{}}`, i) }, "}"),
 		repeat(`{"a":[`, 60_000, func(int) string { return `"\\n"` }, "]}"), // escapes go to the arena
 		`{"a":"` + strings.Repeat(`\u0041`, 150_000) + `"}`,
@@ -121,8 +121,8 @@ func TestLimits(t *testing.T) {
 	}{
 		{"many values", repeat(`{"a":[`, flatjson.MaxLeaves, func(int) string { return "1" }, "]}"), ""},
 		{"more values", repeat(`{"a":[`, flatjson.MaxLeaves+1, func(int) string { return "1" }, "]}"), "more than 65536 values"},
-		{"many paths", repeat("{", flatjson.MaxPaths, member, "}"), ""},
-		{"more paths", repeat("{", flatjson.MaxPaths+1, member, "}"), "more than 8192 distinct paths"},
+		{"many paths", repeat("{", flatjson.MaxPathsPerEvent, member, "}"), ""},
+		{"more paths", repeat("{", flatjson.MaxPathsPerEvent+1, member, "}"), "more than 8192 distinct paths"},
 		{"a long path", `{"` + strings.Repeat("k", flatjson.MaxPathBytes) + `":1}`, ""},
 		{"a longer path", `{"` + strings.Repeat("k", flatjson.MaxPathBytes-1) + `":{"a":1}}`, "is longer than 4096 bytes"},
 		{"long paths", repeat(`{"`+strings.Repeat("k", 4000)+`":{`, 19, member, "}}"), ""},

@@ -20,10 +20,10 @@ import (
 // Limits of an event. They bound its cost by a small multiple of its length:
 // without them, one long name with thousands of members is thousands of long paths.
 const (
-	MaxDepth     = 64      // nested objects and arrays, including the outermost
-	MaxLeaves    = 1 << 16 // scalars
-	MaxPathBytes = 4 << 10 // bytes of a dotted path
-	MaxPaths     = 1 << 13 // distinct paths
+	MaxDepth         = 64      // nested objects and arrays, including the outermost
+	MaxLeaves        = 1 << 16 // scalars
+	MaxPathBytes     = 4 << 10 // bytes of a dotted path
+	MaxPathsPerEvent = 1 << 13 // distinct paths
 	// The distinct paths together may take basePathBytesLimit, and
 	// pathBytesPerEventByte times the bytes of the event.
 	basePathBytesLimit    = 64 << 10
@@ -33,8 +33,8 @@ const (
 // What a decoder keeps interned for the next event. Past that it drops all paths,
 // so that senders of many field names cost time and not memory.
 const (
-	maxInternedPaths     = 1 << 14
-	maxInternedNameBytes = 2 << 20 // of their names
+	maxInternedPaths          = 1 << 14
+	maxTotalInternedNameBytes = 2 << 20 // of their names
 )
 
 // maxReusedItems is how many items a slice may have room for to be reused.
@@ -110,7 +110,7 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Rea
 // including those of objects and arrays. The values alias raw, which must not
 // change while they are in use.
 func (d *Decoder) Leaves(raw []byte, dst []Leaf) (leaves []Leaf, pathBits uint64, err error) {
-	if d.event++; d.interned > maxInternedPaths || d.internedBytes > maxInternedNameBytes || d.event == 0 {
+	if d.event++; d.interned > maxInternedPaths || d.internedBytes > maxTotalInternedNameBytes || d.event == 0 {
 		d.root, d.interned, d.internedBytes, d.event = Path{}, 0, 0, 1
 	}
 	d.most, d.paths, d.pathBytes = len(dst)+MaxLeaves, 0, 0
@@ -187,7 +187,7 @@ func (d *Decoder) object(p *Path, depth int) error {
 			}
 		}
 		if c.event != d.event {
-			if err := d.countPath(c); err != nil {
+			if err := d.countEventPath(c); err != nil {
 				return err
 			}
 		}
@@ -360,12 +360,12 @@ func (d *Decoder) internMember(parent *Path, key string) (*Path, error) {
 	return c, nil
 }
 
-// countPath counts a path that the event has not had before. The result does not
+// countEventPath counts a path that the event has not had before. The result does not
 // depend on what is interned.
-func (d *Decoder) countPath(p *Path) error {
+func (d *Decoder) countEventPath(p *Path) error {
 	p.event = d.event
-	if d.paths++; d.paths > MaxPaths {
-		return d.fail(fmt.Sprintf("more than %d distinct paths", MaxPaths))
+	if d.paths++; d.paths > MaxPathsPerEvent {
+		return d.fail(fmt.Sprintf("more than %d distinct paths", MaxPathsPerEvent))
 	}
 	if d.pathBytes += len(p.Name); d.pathBytes > basePathBytesLimit+pathBytesPerEventByte*len(d.s) {
 		return d.fail(fmt.Sprintf("the paths of its values take more than %d bytes", basePathBytesLimit+pathBytesPerEventByte*len(d.s)))

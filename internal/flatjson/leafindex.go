@@ -11,10 +11,10 @@ import (
 type LeafIndex struct {
 	leaves  []Leaf
 	byValue map[sigma.Value][]int32 // positions, ascending; nil until needed
-	byName  map[namedValue][]int32
+	byName  map[nameValueKey][]int32
 }
 
-type namedValue struct {
+type nameValueKey struct {
 	name  string
 	value sigma.Value
 }
@@ -29,7 +29,7 @@ func (x *LeafIndex) Reset(leaves []Leaf) { *x = LeafIndex{leaves: leaves} }
 // or the first of those before start, or -1.
 func (x *LeafIndex) FindWrapping(start int, v sigma.Value) (position int) {
 	if len(x.leaves) > maxLinearSearchLeaves {
-		x.buildOnce()
+		x.buildMapsOnce()
 		return firstFromWrapping(x.byValue[v], start)
 	}
 	for i := start; i < len(x.leaves); i++ {
@@ -48,8 +48,8 @@ func (x *LeafIndex) FindWrapping(start int, v sigma.Value) (position int) {
 // FindNamedWrapping is FindWrapping for leaves with a name too.
 func (x *LeafIndex) FindNamedWrapping(start int, name string, v sigma.Value) (position int) {
 	if len(x.leaves) > maxLinearSearchLeaves {
-		x.buildOnce()
-		return firstFromWrapping(x.byName[namedValue{name, v}], start)
+		x.buildMapsOnce()
+		return firstFromWrapping(x.byName[nameValueKey{name, v}], start)
 	}
 	for k := range x.leaves {
 		i := (start + k) % len(x.leaves)
@@ -60,21 +60,21 @@ func (x *LeafIndex) FindNamedWrapping(start int, name string, v sigma.Value) (po
 	return -1
 }
 
-func (x *LeafIndex) buildOnce() {
+func (x *LeafIndex) buildMapsOnce() {
 	if x.byValue != nil {
 		return
 	}
-	x.byValue, x.byName = make(map[sigma.Value][]int32), make(map[namedValue][]int32)
+	x.byValue, x.byName = make(map[sigma.Value][]int32), make(map[nameValueKey][]int32)
 	for i := range x.leaves {
 		l := &x.leaves[i]
 		x.byValue[l.Value] = append(x.byValue[l.Value], int32(i))
-		key := namedValue{l.Path.Name, l.Value}
+		key := nameValueKey{l.Path.Name, l.Value}
 		x.byName[key] = append(x.byName[key], int32(i))
 	}
 }
 
 // firstFromWrapping returns the first position at or after start, or else the first, or -1.
-func firstFromWrapping(positions []int32, start int) int {
+func firstFromWrapping(positions []int32, start int) (position int) {
 	if len(positions) == 0 {
 		return -1
 	}

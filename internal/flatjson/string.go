@@ -77,7 +77,7 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 	base, inArena := len(d.arena), true
 	out := d.arena
 	if need := firstEscape - start + utf8.UTFMax; cap(out)-base < need {
-		out, base, inArena = d.moveString(nil, start)
+		out, base, inArena = d.growStringBuffer(nil, start)
 	}
 	out = append(out, d.s[start:firstEscape]...)
 	ascii := true
@@ -99,7 +99,7 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 			i++
 		}
 		if cap(out)-len(out) < i-run+utf8.UTFMax {
-			out, base, inArena = d.moveString(out[base:], run)
+			out, base, inArena = d.growStringBuffer(out[base:], run)
 		}
 		out = append(out, b[run:i]...)
 		switch {
@@ -136,18 +136,18 @@ func (d *Decoder) readEscapedString(start, firstEscape int) (string, error) {
 	}
 }
 
-// moveString returns a buffer with the decoded start of a string, at base, and with room
-// for the rest of it, which is at most as long as what the event has from next to the
-// closing quote. So that long strings are not copied again and again, it looks for that.
-func (d *Decoder) moveString(decoded []byte, next int) (out []byte, base int, inArena bool) {
-	end := next
+// growStringBuffer returns a buffer with the decoded start of a string, at base, and with
+// room for the rest of it, which is at most as long as what the event has from restStart to
+// the closing quote. So that long strings are not copied again and again, it looks for that.
+func (d *Decoder) growStringBuffer(decoded []byte, restStart int) (buf []byte, base int, inArena bool) {
+	end := restStart
 	for end < len(d.s) && d.s[end] != '"' {
 		if d.s[end] == '\\' {
 			end++
 		}
 		end++
 	}
-	size := len(decoded) + min(end, len(d.s)) - next + 2*utf8.UTFMax
+	size := len(decoded) + min(end, len(d.s)) - restStart + 2*utf8.UTFMax
 	if inArena = size <= maxArenaValueBytes; inArena {
 		size = arenaChunkBytes
 	}

@@ -19,15 +19,15 @@ type ConnLimiter struct {
 	mu              sync.Mutex
 	waiting, active *list.List // of net.Conn, the longest first
 	at              map[net.Conn]listEntry
-	requests        map[*connRequests]struct{} // of connections with requests in progress
-	inProgress      int                        // requests
+	requests        map[*activeRequests]struct{} // of connections with requests in progress
+	inProgress      int                          // requests
 	closed          int64
 }
 
-// connRequests counts the requests in progress of a connection.
-type connRequests struct {
-	conn net.Conn
-	n    int
+// activeRequests counts the requests in progress of a connection.
+type activeRequests struct {
+	conn  net.Conn
+	count int
 }
 
 // A listEntry is the entry of a connection in one of the lists.
@@ -39,45 +39,45 @@ type listEntry struct {
 // NewConnLimiter returns a limiter to max connections and max requests.
 func NewConnLimiter(max int) *ConnLimiter {
 	return &ConnLimiter{max: max, waiting: list.New(), active: list.New(), at: make(map[net.Conn]listEntry),
-		requests: make(map[*connRequests]struct{})}
+		requests: make(map[*activeRequests]struct{})}
 }
 
 // Install sets the hooks of srv and wraps its handler.
 func (c *ConnLimiter) Install(srv *http.Server) {
 	srv.ConnState = c.TrackState
 	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return context.WithValue(ctx, connRequestsKey{}, &connRequests{conn: conn})
+		return context.WithValue(ctx, activeRequestsKey{}, &activeRequests{conn: conn})
 	}
 	h := srv.Handler
 	srv.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		of := r.Context().Value(connRequestsKey{}).(*connRequests)
+		of := r.Context().Value(activeRequestsKey{}).(*activeRequests)
 		c.beginRequest(of)
 		defer c.endRequest(of)
 		h.ServeHTTP(w, r)
 	})
 }
 
-type connRequestsKey struct{}
+type activeRequestsKey struct{}
 
 // beginRequest counts a request, and makes room for it.
-func (c *ConnLimiter) beginRequest(of *connRequests) {
+func (c *ConnLimiter) beginRequest(of *activeRequests) {
 	c.mu.Lock()
-	of.n++
+	of.count++
 	c.requests[of] = struct{}{}
 	c.inProgress++
-	var victim *connRequests
+	var victim *activeRequests
 	if c.inProgress > c.max {
 		for r := range c.requests {
-			if victim == nil || r.n > victim.n {
+			if victim == nil || r.count > victim.count {
 				victim = r
 			}
 		}
-		if victim.n == 1 { // the bound on connections suffices
+		if victim.count == 1 { // the bound on connections suffices
 			victim = nil
 		}
 	}
 	if victim != nil { // its handlers end soon, and are not counted any more
-		c.inProgress -= victim.n
+		c.inProgress -= victim.count
 		delete(c.requests, victim)
 		c.closed++
 	}
@@ -87,14 +87,14 @@ func (c *ConnLimiter) beginRequest(of *connRequests) {
 	}
 }
 
-func (c *ConnLimiter) endRequest(of *connRequests) {
+func (c *ConnLimiter) endRequest(of *activeRequests) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ok := c.requests[of]; !ok {
 		return // the connection was closed
 	}
 	c.inProgress--
-	if of.n--; of.n == 0 {
+	if of.count--; of.count == 0 {
 		delete(c.requests, of)
 	}
 }
@@ -107,7 +107,7 @@ func (c *ConnLimiter) TrackState(conn net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.moveTo(conn, c.waiting)
 		if len(c.at) > c.max {
-			victim = c.connToEvict(conn)
+			victim = c.longestIdleOrActive(conn)
 			c.moveTo(victim, nil)
 			c.closed++
 		}
@@ -124,8 +124,9 @@ func (c *ConnLimiter) TrackState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// connToEvict returns the connection to close for a new one.
-func (c *ConnLimiter) connToEvict(newest net.Conn) net.Conn {
+// longestIdleOrActive returns the connection to close for a new one: the one that has been
+// idle longest, or else active longest; newest itself if there is no other.
+func (c *ConnLimiter) longestIdleOrActive(newest net.Conn) net.Conn {
 	for _, l := range [...]*list.List{c.waiting, c.active} {
 		if e := l.Front(); e != nil && e.Value != newest {
 			return e.Value.(net.Conn)

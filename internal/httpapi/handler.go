@@ -89,7 +89,7 @@ func RetryAfter(err error) int {
 // ClientMessage returns the text of an error for the client. The causes of server errors
 // name hosts, addresses and files, so only the log has them; an *Error is written for
 // the client.
-func ClientMessage(err error) string { return picket.TrimErrorKind(clientMessage(err)) }
+func ClientMessage(err error) string { return picket.TrimErrorKindSuffix(clientMessage(err)) }
 
 func clientMessage(err error) string {
 	status := StatusOf(err)
@@ -128,7 +128,7 @@ func SetErrorHeaders(w http.ResponseWriter, err error) {
 	}
 }
 
-// WriteJSON answers v as WriteJSON, without HTML escapes.
+// WriteJSON answers v as JSON, without HTML escapes.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	body, err := MarshalJSON(v)
 	if err != nil {
@@ -149,7 +149,7 @@ func MarshalJSON(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// WriteRawJSON answers a body that is already WriteJSON.
+// WriteRawJSON answers a body that is already JSON.
 func WriteRawJSON(w http.ResponseWriter, status int, body []byte) error {
 	h := w.Header()
 	if h.Get("Content-Type") == "" {

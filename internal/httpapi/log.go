@@ -14,9 +14,9 @@ import (
 // What requests can write into the log: so many of those that fail a minute, with
 // texts cut. A summary counts the others.
 const (
-	maxLogLines     = 60 // a minute, of client errors; the same of server errors
-	maxLogTextBytes = 512
-	logLimitPeriod  = time.Minute
+	maxLoggedRequestsPerMinute = 60 // of client errors; the same of server errors
+	maxLogTextBytes            = 512
+	logLimitPeriod             = time.Minute
 )
 
 // logRequest logs a request: server errors at Error, client errors at Info, and

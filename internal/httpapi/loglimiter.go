@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A logLimiter lets maxLogLines requests a minute be logged one by one, and logs how
-// many more there were of each status. It is safe for concurrent use.
+// A logLimiter lets maxLoggedRequestsPerMinute be logged one by one, and logs how many more
+// there were of each status. It is safe for concurrent use.
 type logLimiter struct {
 	log *slog.Logger
 
@@ -28,7 +28,7 @@ func (l *logLimiter) allow(status int) bool {
 	if now := time.Now(); now.Sub(l.start) >= logLimitPeriod && len(l.others) == 0 {
 		l.start, l.lines = now, 0
 	}
-	if l.lines < maxLogLines {
+	if l.lines < maxLoggedRequestsPerMinute {
 		l.lines++
 		return true
 	}

@@ -26,7 +26,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil {
-		return bodyError(err)
+		return jsonDecodeError(err)
 	}
 	if members == nil {
 		return fmt.Errorf("the body is null, not a JSON object: %w", picket.ErrInvalid)
@@ -41,13 +41,13 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, v any) error {
 		}
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return bodyError(err)
+		return jsonDecodeError(err)
 	}
 	return nil
 }
 
-// bodyError returns the error of a body that is not the JSON that was expected.
-func bodyError(err error) error {
+// jsonDecodeError returns the error of a body that is not the JSON that was expected.
+func jsonDecodeError(err error) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field == "" {
 			return fmt.Errorf("the body is a JSON %s, not an object: %w", wrong.Value, picket.ErrInvalid)

@@ -19,7 +19,7 @@ type Slots struct {
 
 type callerSlots struct {
 	slots *semaphore.Weighted
-	users int // that hold or wait for a slot
+	refs  int // requests that hold or wait for a slot
 }
 
 // NewSlots returns a number of slots, of which one caller can have perCaller.
@@ -35,7 +35,7 @@ func (s *Slots) Acquire(ctx context.Context, caller string) error {
 		c = &callerSlots{slots: semaphore.NewWeighted(s.perCaller)}
 		s.callers[caller] = c
 	}
-	c.users++
+	c.refs++
 	s.mu.Unlock()
 	err := c.slots.Acquire(ctx, 1)
 	if err == nil {
@@ -44,7 +44,7 @@ func (s *Slots) Acquire(ctx context.Context, caller string) error {
 		}
 	}
 	if err != nil {
-		s.leave(caller)
+		s.unref(caller)
 	}
 	return err
 }
@@ -52,14 +52,15 @@ func (s *Slots) Acquire(ctx context.Context, caller string) error {
 // Release returns a slot of caller.
 func (s *Slots) Release(caller string) {
 	s.all.Release(1)
-	s.leave(caller).Release(1)
+	s.unref(caller).Release(1)
 }
 
-func (s *Slots) leave(caller string) *semaphore.Weighted {
+// unref takes back a request's reference to the slots of caller, and returns these.
+func (s *Slots) unref(caller string) *semaphore.Weighted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.callers[caller]
-	if c.users--; c.users == 0 {
+	if c.refs--; c.refs == 0 {
 		delete(s.callers, caller)
 	}
 	return c.slots

@@ -7,19 +7,19 @@ import (
 	"github.com/picket-edr/picket/internal/httpapi"
 )
 
-// batchHeader is how an agent names the batch of a request. The answer repeats it,
+// echoedBatchHeader is how an agent names the batch of a request. The answer repeats it,
 // whatever the status, so that the agent does not take the answer of another program, or
 // one to another batch, for picket's.
-const batchHeader = "X-Picket-Batch"
+const echoedBatchHeader = "X-Picket-Batch"
 
-// maxBatchHeaderBytes bounds what is repeated.
-const maxBatchHeaderBytes = 128
+// maxEchoedBatchBytes bounds what is repeated.
+const maxEchoedBatchBytes = 128
 
-// repeatBatchHeader makes the answers of next name the request's batch.
-func repeatBatchHeader(next httpapi.Handler) httpapi.Handler {
+// echoBatchHeader makes the answers of next name the request's batch.
+func echoBatchHeader(next httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if batch := r.Header.Get(batchHeader); batch != "" && len(batch) <= maxBatchHeaderBytes {
-			w.Header().Set(batchHeader, batch)
+		if batch := r.Header.Get(echoedBatchHeader); batch != "" && len(batch) <= maxEchoedBatchBytes {
+			w.Header().Set(echoedBatchHeader, batch)
 		}
 		return next(w, r)
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// A rejectedEvent is an event that intake rejected.
-type rejectedEvent struct {
+// An eventRejection says which event of a request was rejected, and why.
+type eventRejection struct {
 	index    int
 	id       string
 	errs     FieldErrors
@@ -32,7 +32,7 @@ type batchBuilder struct {
 	h        *Handler
 	from     auth.Identity
 	batch    picket.Batch
-	rejected []rejectedEvent
+	rejected []eventRejection
 	// deadLetters are those of the first maxSingleRejectedDeadLetters rejected events; the
 	// others are in rest and share one.
 	deadLetters []queue.DeadLetter
@@ -48,7 +48,7 @@ type batchBuilder struct {
 
 func (h *Handler) newBatchBuilder(from auth.Identity) *batchBuilder {
 	b := &batchBuilder{h: h, from: from, validator: h.opt.Validator, sender: from.String(), idSecret: h.opt.IDSecret}
-	if from.Kind == auth.KindAgent && from.Host != store.AnyHost {
+	if from.Kind == auth.KindAgent && from.Host != store.TokenAnyHost {
 		b.host = from.Host
 	}
 	b.batch = picket.Batch{ID: newBatchID(), Received: h.opt.Now().UTC().Truncate(time.Microsecond)}
@@ -78,9 +78,9 @@ func (b *batchBuilder) addEvent(r *normalize.Reader, raw []byte, defaults reques
 
 // rejectOversize rejects an event that is too large. start is its start.
 func (b *batchBuilder) rejectOversize(start []byte, size int, defaults requestDefaults) FieldErrors {
-	start = start[:min(len(start), maxCutEventBytes, b.h.opt.MaxEventBytes)]
+	start = start[:min(len(start), maxKeptOversizeBytes, b.h.opt.MaxEventBytes)]
 	ev := picket.Event{Sender: b.sender, Index: defaults.index, Received: b.batch.Received, Time: b.batch.Received, Raw: start, ID: defaults.id, Type: defaults.typ}
-	errs := b.checkNames(&ev, FieldErrors{{NonFieldErrors, fmt.Sprintf("the event has %d bytes, more than the %d that are accepted (--max-event); only its start is kept",
+	errs := b.clearInvalidNames(&ev, FieldErrors{{NonFieldErrors, fmt.Sprintf("the event has %d bytes, more than the %d that are accepted (--max-event); only its start is kept",
 		size, b.h.opt.MaxEventBytes)}})
 	if ev.ID == "" {
 		ev.ID = idFromContent(b.idSecret, b.from.Subject, b.seen, start)
@@ -92,7 +92,7 @@ func (b *batchBuilder) rejectOversize(start []byte, size int, defaults requestDe
 
 // reject rejects an event.
 func (b *batchBuilder) reject(ev picket.Event, errs FieldErrors, oversize bool) {
-	rej := rejectedEvent{index: b.seen, id: strings.Clone(ev.ID), errs: errs, oversize: oversize} // cloned, because the reader's strings alias the body
+	rej := eventRejection{index: b.seen, id: strings.Clone(ev.ID), errs: errs, oversize: oversize} // cloned, because the reader's strings alias the body
 	b.seen++
 	b.rejected = append(b.rejected, rej)
 	if len(b.deadLetters) < maxSingleRejectedDeadLetters {
@@ -113,8 +113,8 @@ func (b *batchBuilder) reject(ev picket.Event, errs FieldErrors, oversize bool) 
 // own. A dead letter takes some hundred bytes besides its event, which may have two.
 const maxSingleRejectedDeadLetters = 100
 
-// sharedDeadLetter returns the dead letter of the other rejected events.
-func (b *batchBuilder) sharedDeadLetter() queue.DeadLetter {
+// restDeadLetter returns the dead letter of the other rejected events.
+func (b *batchBuilder) restDeadLetter() queue.DeadLetter {
 	b.rest.ID, b.rest.Received = newBatchID(), b.batch.Received
 	return queue.DeadLetter{
 		Reason: queue.Rejected, AgentID: b.from.Subject, Events: len(b.rest.Events), Time: b.batch.Received, Payload: b.rest.Encode(nil),
@@ -131,7 +131,7 @@ func (b *batchBuilder) readEvent(r *normalize.Reader, raw []byte, defaults reque
 	case err == nil:
 		errs = b.fillAndValidate(&ev, d, defaults)
 	case len(raw) > 0 && raw[0] != '{':
-		errs = b.validator.NotObject(raw)
+		errs = b.validator.NotObjectErrors(raw)
 	default:
 		errs = FieldErrors{{NonFieldErrors, fmt.Sprintf("not acceptable JSON: %v", err)}}
 	}
@@ -164,7 +164,7 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	}
 	if b.from.Kind == auth.KindAgent {
 		// Only a declared agent_id is a claim; an id inside another format is data.
-		if d.HasNativeField("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
+		if d.HasNativeFormatField("agent_id") && d.AgentID != b.from.Subject && !errs.has("agent_id") {
 			errs = append(errs, FieldError{"agent_id", fmt.Sprintf("this token speaks for agent %q only", b.from.Subject)})
 		}
 		ev.AgentID = b.from.Subject
@@ -172,23 +172,23 @@ func (b *batchBuilder) fillAndValidate(ev *picket.Event, d *normalize.Event, def
 	if ev.AgentID == "" {
 		ev.AgentID = cmp.Or(ev.Host, b.from.Subject)
 	}
-	return b.checkNames(ev, errs)
+	return b.clearInvalidNames(ev, errs)
 }
 
 // setHost sets the host of an event. An agent's events are from the host that its token
 // is bound to, whatever they say: what else they name, such as the computer of a
 // forwarded event, stays in the event. The first valid event that names a host binds the
 // token. An event that names none is from a host with the name of its agent.
-func (b *batchBuilder) setHost(ev *picket.Event, valid bool) {
+func (b *batchBuilder) setHost(ev *picket.Event, eventIsValid bool) {
 	ev.AgentID = cmp.Or(ev.AgentID, b.from.Subject)
 	switch {
-	case b.from.Kind != auth.KindAgent || b.from.Host == store.AnyHost:
+	case b.from.Kind != auth.KindAgent || b.from.Host == store.TokenAnyHost:
 	case b.host != "":
 		if ev.Host != "" && !sameMachine(ev.Host, b.host) {
 			b.otherHosts++
 		}
 		ev.Host = b.host
-	case valid && ev.Host != store.AnyHost: // only an admin lifts the binding
+	case eventIsValid && ev.Host != store.TokenAnyHost: // only an admin lifts the binding
 		b.host = strings.Clone(ev.Host) // the reader's strings alias the body
 	}
 	ev.Host = cmp.Or(ev.Host, ev.AgentID)
@@ -211,7 +211,7 @@ func (b *batchBuilder) bindHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if bound == b.host || bound == store.AnyHost {
+	if bound == b.host || bound == store.TokenAnyHost {
 		return nil
 	}
 	for i := range b.batch.Events { // another request was first
@@ -223,7 +223,7 @@ func (b *batchBuilder) bindHost(ctx context.Context) error {
 // repeatedAgentErrors rejects an event that says more than once which agent sent it:
 // programs differ in which of the values they read.
 func repeatedAgentErrors(d *normalize.Event) FieldErrors {
-	if !d.HasNativeField("agent_id") {
+	if !d.HasNativeFormatField("agent_id") {
 		return nil
 	}
 	n := 0
@@ -238,9 +238,9 @@ func repeatedAgentErrors(d *normalize.Event) FieldErrors {
 	return nil
 }
 
-// checkNames rejects names that no later stage could handle, and removes them
+// clearInvalidNames rejects names that no later stage could handle, and removes them
 // from ev, so that a requeued dead letter does not have them either.
-func (b *batchBuilder) checkNames(ev *picket.Event, errs FieldErrors) FieldErrors {
+func (b *batchBuilder) clearInvalidNames(ev *picket.Event, errs FieldErrors) FieldErrors {
 	sameHost := ev.Host == ev.AgentID
 	for _, f := range [...]struct {
 		field string
@@ -266,7 +266,7 @@ func claimsNative(d *normalize.Event) bool {
 	native := d.Type == "process" || d.Type == "file" || d.Type == "network"
 	switch d.Format {
 	case "native":
-		return native || d.Type == "" || d.HasNativeField("process") || d.HasNativeField("file") || d.HasNativeField("network")
+		return native || d.Type == "" || d.HasNativeFormatField("process") || d.HasNativeFormatField("file") || d.HasNativeFormatField("network")
 	case "generic":
 		return native && HasOnlyNativeFields(d)
 	}
@@ -300,7 +300,7 @@ func (b *batchBuilder) messageAndRejected() (m queue.Message, deadLetters []queu
 		m.Agent = b.deadLetters[0].AgentID
 	}
 	if len(b.rest.Events) > 0 {
-		b.deadLetters = append(b.deadLetters, b.sharedDeadLetter())
+		b.deadLetters = append(b.deadLetters, b.restDeadLetter())
 	}
 	b.batch.Events, b.rest.Events = nil, nil
 	return m, b.deadLetters

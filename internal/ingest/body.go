@@ -72,7 +72,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 		}
 	}()
 	if r.ContentLength > b.maxBodyBytes {
-		return nil, nil, b.readError(errTooLong)
+		return nil, nil, b.readError(errBodyTooLong)
 	}
 	conn, begin := http.NewResponseController(w), time.Now()
 	conn.SetReadDeadline(begin.Add(b.grace)) // for the header of compressed data
@@ -93,7 +93,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 			return nil, nil, httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes decompressed", b.maxDecodedBytes)
 		}
 		if len(body) == cap(body) {
-			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].size {
+			for climbed < len(b.tiers) && int64(len(body)) >= b.tiers[climbed].overBytes {
 				if err := b.tiers[climbed].acquire(r.Context(), sender); err != nil {
 					return nil, nil, err
 				}
@@ -104,7 +104,7 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 		}
 		now := time.Now()
 		if !sent.ended { // otherwise net/http reads on to notice a disconnect, and would take a timeout for one
-			conn.SetReadDeadline(earlier(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
+			conn.SetReadDeadline(minTime(now.Add(b.grace-waited), begin.Add(httpapi.BodyTimeout)))
 		}
 		n, err := src.Read(body[len(body):min(cap(body), len(body)+chunkBytes)])
 		if waited += time.Since(now); counted-sent.left >= chunkBytes {
@@ -128,10 +128,10 @@ func (b *bodyReader) read(w http.ResponseWriter, r *http.Request, sender string,
 	}
 }
 
-// errTooLong: the body exceeds the limit.
-var errTooLong = errors.New("body too long")
+// errBodyTooLong: the body exceeds the limit.
+var errBodyTooLong = errors.New("body too long")
 
-// A limitedReader returns errTooLong after left bytes.
+// A limitedReader returns errBodyTooLong after left bytes.
 type limitedReader struct {
 	r     io.Reader
 	left  int64
@@ -142,12 +142,12 @@ func (b *limitedReader) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left+1)])
 	b.ended = err == io.EOF
 	if b.left -= int64(n); b.left < 0 {
-		return n, errTooLong
+		return n, errBodyTooLong
 	}
 	return n, err
 }
 
-func earlier(a, b time.Time) time.Time {
+func minTime(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
 	}
@@ -171,7 +171,7 @@ func drain(w http.ResponseWriter, r *http.Request) {
 }
 
 func (b *bodyReader) readError(err error) error {
-	if errors.Is(err, errTooLong) {
+	if errors.Is(err, errBodyTooLong) {
 		return httpapi.Errorf(http.StatusRequestEntityTooLarge, "body is larger than %d bytes as sent", b.maxBodyBytes)
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
@@ -216,10 +216,10 @@ func (b *bodyReader) decompress(r *http.Request, body io.Reader) (io.Reader, fun
 	}
 }
 
-// decompressStart returns what start, the first bytes of the body of r, decompresses
+// decompressPrefix returns what prefix, the first bytes of the body of r, decompresses
 // to, as far as that goes and at most httpapi.MaxUnauthenticatedBytes bytes.
-func (b *bodyReader) decompressStart(r *http.Request, start []byte) ([]byte, error) {
-	src, done, err := b.decompress(r, bytes.NewReader(start))
+func (b *bodyReader) decompressPrefix(r *http.Request, prefix []byte) ([]byte, error) {
+	src, done, err := b.decompress(r, bytes.NewReader(prefix))
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ type bulkAnswer struct {
 func (h *Handler) bulk(w http.ResponseWriter, r *http.Request, from auth.Identity, index string) error {
 	start := h.opt.Now()
 	s := eventSplitter{maxEventBytes: h.opt.MaxEventBytes, maxEvents: 2 * bulkEventsFactor * h.opt.MaxEvents, lines: true, start: -1}
-	body, release, err := h.bodies.read(w, r, from.String(), s.scan)
+	body, release, err := h.bodies.read(w, r, from.String(), s.scanAndCut)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (h *Handler) document(w http.ResponseWriter, r *http.Request, from auth.Ide
 	body, release, err := h.bodies.read(w, r, from.String(), func(body []byte) ([]byte, error) {
 		size += len(body) - last
 		if size > h.opt.MaxEventBytes {
-			body = body[:min(len(body), maxCutEventBytes, h.opt.MaxEventBytes)]
+			body = body[:min(len(body), maxKeptOversizeBytes, h.opt.MaxEventBytes)]
 		}
 		last = len(body)
 		return body, nil

@@ -21,21 +21,21 @@ const elasticVersion = "8.17.0"
 // it.
 func (h *Handler) elasticRoutes(mux *httpapi.Mux) {
 	for _, pattern := range []string{"POST /_bulk", "PUT /_bulk", "POST /_bulk/{$}", "PUT /_bulk/{$}"} {
-		mux.Handle(pattern, withElasticHeaders(h.counted(h.elasticAPI)), WriteElastic)
+		mux.Handle(pattern, withElasticHeaders(h.countRefusals(h.dispatchElastic)), WriteElastic)
 	}
 	// An index can have any name, so no pattern can match its paths without
 	// matching others. The fallback is tried only if no route matches.
-	mux.Fallback(isElastic, withElasticHeaders(h.counted(h.elasticAPI)), WriteElastic)
+	mux.Fallback(isElastic, withElasticHeaders(h.countRefusals(h.dispatchElastic)), WriteElastic)
 }
 
-// nonIndexSegments are the first path elements that are never an index.
-var nonIndexSegments = []string{"api", "console", "dashboard", "accounts", "telemetry", "ws"}
+// picketPathRoots are the first elements of picket's own paths, which are never an index.
+var picketPathRoots = []string{"api", "console", "dashboard", "accounts", "telemetry", "ws"}
 
 // isElastic reports whether a request is for Elasticsearch: its path names one of
 // Elasticsearch's APIs, or an index, with a token.
 func isElastic(r *http.Request) bool {
 	index, rest := elasticPath(r.URL)
-	if slices.Contains(nonIndexSegments, index) {
+	if slices.Contains(picketPathRoots, index) {
 		return false
 	}
 	return len(rest) > 0 && strings.HasPrefix(rest[0], "_") || index != "" && len(rest) <= 2 && auth.TokenSecret(r) != ""
@@ -56,8 +56,8 @@ func elasticPath(u *url.URL) (index string, rest []string) {
 	return index, rest
 }
 
-// elasticAPI serves every path of Elasticsearch but the root.
-func (h *Handler) elasticAPI(w http.ResponseWriter, r *http.Request) error {
+// dispatchElastic serves every path of Elasticsearch but the root.
+func (h *Handler) dispatchElastic(w http.ResponseWriter, r *http.Request) error {
 	from, err := h.tokens.AuthenticateSender(r.Context(), auth.TokenSecret(r))
 	if err != nil {
 		return err

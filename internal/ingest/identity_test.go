@@ -57,7 +57,7 @@ func TestIDSecret(t *testing.T) {
 
 // What other programs put on the queue has a sender that no token has.
 func TestSenderOfQueuedEvents(t *testing.T) {
-	r := ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret"))
+	r := ingest.NewRawEventReader("celery", legacy.Validator{}, []byte("secret"))
 	ev, err := r.Read([]byte(native), "", time.Now())
 	testenv.Check(t, err)
 	if ev.Sender != "celery" {
@@ -107,7 +107,7 @@ func TestHostBinding(t *testing.T) {
 	testenv.Check(t, r.store.SetTokenHost(t.Context(), r.agentTokenID, "ws-2"))
 	r.now = r.now.Add(2 * time.Second)
 	check("bound by an admin", post(r.agent, event("10", "ws-1")), "10@ws-2")
-	testenv.Check(t, r.store.SetTokenHost(t.Context(), r.agentTokenID, store.AnyHost))
+	testenv.Check(t, r.store.SetTokenHost(t.Context(), r.agentTokenID, store.TokenAnyHost))
 	r.now = r.now.Add(2 * time.Second)
 	check("not bound", post(r.agent, "["+event("11", "ws-1")+","+event("12", "dc01")+"]"), "11@ws-1 12@dc01")
 }

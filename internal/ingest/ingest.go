@@ -58,7 +58,7 @@ type Handler struct {
 	tokens  *auth.TokenVerifier
 	opt     Options
 	bodies  *bodyReader
-	readers readerPool
+	readers boundedReaderPool
 	// agentDropped counts the events that agents report as dropped.
 	agentDropped atomic.Int64
 	// otherHosts counts the events of agents that name another host than their tokens are
@@ -67,22 +67,22 @@ type Handler struct {
 	refused                      refusalCounter
 }
 
-// A readerPool limits how many goroutines read events at the same time. Each reader
+// A boundedReaderPool limits how many goroutines read events at the same time. Each reader
 // takes some megabytes when events are hostile, and more of them are not faster.
-type readerPool struct {
+type boundedReaderPool struct {
 	slots *slotTier
 	pool  sync.Pool // of *normalize.Reader
 }
 
 // use calls f with a reader, for a request of sender. f must not wait for anything.
-func (p *readerPool) use(ctx context.Context, sender string, f func(*normalize.Reader) error) error {
+func (p *boundedReaderPool) use(ctx context.Context, sender string, f func(*normalize.Reader) error) error {
 	if err := p.slots.acquire(ctx, sender); err != nil {
 		return err
 	}
 	defer p.slots.release(sender)
 	r := p.pool.Get().(*normalize.Reader)
 	defer func() {
-		r.Release()
+		r.DropReferences()
 		p.pool.Put(r)
 	}()
 	return f(r)
@@ -122,7 +122,7 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 		rand.Read(o.IDSecret)
 	}
 	if o.Validator == nil {
-		o.Validator = lenient{}
+		o.Validator = lenientValidator{}
 	}
 	if o.WriteError == nil {
 		o.WriteError = httpapi.WriteError
@@ -145,13 +145,13 @@ func New(q Enqueuer, tokens *auth.TokenVerifier, o Options) *Handler {
 
 // Routes adds the intake's paths to mux.
 func (h *Handler) Routes(mux *httpapi.Mux) {
-	telemetry := repeatBatchHeader(h.counted(h.timed(h.opt.WrapTelemetry(h.telemetry))))
+	telemetry := echoBatchHeader(h.countRefusals(h.timed(h.opt.WrapTelemetry(h.telemetry))))
 	for _, path := range []string{"/api/v1/telemetry/{$}", "/api/v1/telemetry", "/telemetry", "/telemetry/{$}"} {
 		mux.Handle("POST "+path, telemetry, h.opt.WriteError)
 		mux.Handle(path, h.notAllowed, h.opt.WriteError)
 	}
 	mux.Handle("GET /api/v1/token", h.describeToken, httpapi.WriteError)
-	mux.Handle("POST /api/v1/osquery/log", h.counted(h.timed(h.osqueryLog)), httpapi.WriteError)
+	mux.Handle("POST /api/v1/osquery/log", h.countRefusals(h.timed(h.osqueryLog)), httpapi.WriteError)
 	mux.Handle("POST /api/v1/osquery/enroll", h.osqueryEnroll, httpapi.WriteError)
 	h.elasticRoutes(mux)
 }

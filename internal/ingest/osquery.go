@@ -54,7 +54,7 @@ func (h *Handler) secretInBody(w http.ResponseWriter, r *http.Request, field str
 	if strings.EqualFold(r.Header.Get("Content-Encoding"), "zstd") { // its decoders take megabytes
 		return "", httpapi.Errorf(http.StatusUnsupportedMediaType, "zstd is only for logs with an Authorization header; use gzip")
 	}
-	plain, err := h.bodies.decompressStart(r, start)
+	plain, err := h.bodies.decompressPrefix(r, start)
 	if err != nil {
 		return "", err
 	}
@@ -156,9 +156,9 @@ func decodeString(d *json.Decoder, field string) (string, error) {
 	return *text, nil
 }
 
-// osqueryRows parses the envelope. It stops past most rows, because a small body
+// osqueryRows parses the envelope. It stops past maxRows rows, because a small body
 // can hold very many.
-func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage, err error) {
+func osqueryRows(body []byte, maxRows int) (logType string, rows []json.RawMessage, err error) {
 	fail := func(err error) (string, []json.RawMessage, error) {
 		return "", nil, fmt.Errorf("read the log of osquery: %w: %w", err, picket.ErrInvalid)
 	}
@@ -183,8 +183,8 @@ func osqueryRows(body []byte, most int) (logType string, rows []json.RawMessage,
 				return fail(errors.New("data is no array"))
 			}
 			for d.More() {
-				if len(rows) == most {
-					return "", nil, tooManyEventsError(most)
+				if len(rows) == maxRows {
+					return "", nil, tooManyEventsError(maxRows)
 				}
 				var row json.RawMessage
 				if err := d.Decode(&row); err != nil {

@@ -50,8 +50,8 @@ func (h *Handler) RefusedRequests() map[string]int64 {
 	return refused
 }
 
-// counted counts the requests that next refuses.
-func (h *Handler) counted(next httpapi.Handler) httpapi.Handler {
+// countRefusals counts the requests that next refuses.
+func (h *Handler) countRefusals(next httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		err := next(w, r)
 		if err != nil {

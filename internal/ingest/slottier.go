@@ -13,12 +13,12 @@ import (
 // in all and of one sender. A growing body acquires the tiers in order, which
 // rules out deadlocks.
 type slotTier struct {
-	size  int64
-	slots *httpapi.Slots
+	overBytes int64
+	slots     *httpapi.Slots
 }
 
-func newSlotTier(size, all, perSender int64) *slotTier {
-	return &slotTier{size, httpapi.NewSlots(all, perSender)}
+func newSlotTier(overBytes, all, perSender int64) *slotTier {
+	return &slotTier{overBytes, httpapi.NewSlots(all, perSender)}
 }
 
 // slotWait bounds how long a body waits for a slot.

@@ -14,8 +14,8 @@ type eventSpan struct {
 	size       int // of the event; of one that is too large, only the start is in the body
 }
 
-// maxCutEventBytes is how much is kept of an event that is too large.
-const maxCutEventBytes = 16 << 10
+// maxKeptOversizeBytes is how much is kept of an event that is too large.
+const maxKeptOversizeBytes = 16 << 10
 
 // An eventSplitter finds the events in a body while it is being read, so that a body
 // past a limit is rejected early, and that of an event past the limit only the start is
@@ -38,9 +38,9 @@ type eventSplitter struct {
 
 var errNotObjectOrArray = fmt.Errorf("expected an object or an array")
 
-// scan scans the new part of a growing body. It returns the body without what it removed
-// from its end.
-func (s *eventSplitter) scan(body []byte) ([]byte, error) {
+// scanAndCut scans the new part of a growing body. It returns the body without what it
+// removed from its end.
+func (s *eventSplitter) scanAndCut(body []byte) (kept []byte, err error) {
 	scan := s.scanValues
 	if s.lines {
 		scan = s.scanLines
@@ -54,22 +54,22 @@ func (s *eventSplitter) scan(body []byte) ([]byte, error) {
 	if s.cut == 0 && len(bytes.TrimSpace(body[s.start:])) == 0 {
 		return nil, s.tooMuchSpaceError()
 	}
-	end := s.cutEnd(s.start, len(body))
+	end := s.keptEnd(s.start, len(body))
 	n := len(body) - end
 	s.cut, s.removed, s.at = s.cut+n, s.removed+n, end
 	return body[:end], nil
 }
 
-// cutEnd returns where the kept start of an event ends that is too large.
-func (s *eventSplitter) cutEnd(start, end int) int {
-	return min(end, start+min(maxCutEventBytes, s.maxEventBytes))
+// keptEnd returns where the kept start of an event ends that is too large.
+func (s *eventSplitter) keptEnd(start, end int) int {
+	return min(end, start+min(maxKeptOversizeBytes, s.maxEventBytes))
 }
 
 // addSpan adds the event that was scanned.
 func (s *eventSplitter) addSpan(start, end int) {
 	span := eventSpan{start, end, end - start + s.cut}
 	if span.size > s.maxEventBytes {
-		span.end = s.cutEnd(start, end)
+		span.end = s.keptEnd(start, end)
 	}
 	s.spans = append(s.spans, span)
 	s.cut = 0
@@ -171,8 +171,8 @@ func (s *eventSplitter) readSeparator(c byte) error {
 	return nil
 }
 
-func (s *eventSplitter) endElement(at int) {
-	s.addSpan(s.start, at)
+func (s *eventSplitter) endElement(end int) {
+	s.addSpan(s.start, end)
 	s.start, s.comma = -1, true
 }
 
@@ -233,6 +233,6 @@ func (s *eventSplitter) tooMuchSpaceError() error {
 	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d bytes of white space before event %d", s.maxEventBytes, len(s.spans))
 }
 
-func tooManyEventsError(n int) error {
-	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d events in a request", n)
+func tooManyEventsError(maxEvents int) error {
+	return httpapi.Errorf(http.StatusRequestEntityTooLarge, "more than %d events in a request", maxEvents)
 }

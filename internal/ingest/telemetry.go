@@ -82,13 +82,13 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 			return body, nil
 		}
 		undecided = false // the first event is too large, which objects and lines have alike
-		return s.scan(body)
+		return s.scanAndCut(body)
 	})
 	if err != nil {
 		return asParseError(err)
 	}
 	defer release()
-	if body, err = s.scan(body); err != nil {
+	if body, err = s.scanAndCut(body); err != nil {
 		return asParseError(err)
 	}
 	if err := s.finish(body); err != nil {
@@ -113,16 +113,16 @@ func (h *Handler) telemetry(w http.ResponseWriter, r *http.Request) error {
 	if status != http.StatusCreated {
 		h.refused.count(httpapi.Errorf(status, "every event was rejected"))
 	}
-	h.countDropped(r, from)
+	h.countAgentDropped(r, from)
 	return httpapi.WriteRawJSON(w, status, answer)
 }
 
-// droppedHeader is how an agent reports how many events it has lost, because its spool
+// agentDroppedHeader is how an agent reports how many events it has lost, because its spool
 // was full or damaged, since it last reported.
-const droppedHeader = "X-Picket-Dropped"
+const agentDroppedHeader = "X-Picket-Dropped"
 
-func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
-	n, err := strconv.ParseInt(r.Header.Get(droppedHeader), 10, 64)
+func (h *Handler) countAgentDropped(r *http.Request, from auth.Identity) {
+	n, err := strconv.ParseInt(r.Header.Get(agentDroppedHeader), 10, 64)
 	if err != nil || n <= 0 || n > math.MaxInt32 {
 		return
 	}
@@ -132,14 +132,14 @@ func (h *Handler) countDropped(r *http.Request, from auth.Identity) {
 
 // addSpans adds the events of a body. A body that is one JSON text is rejected
 // as a whole if it is malformed anywhere.
-func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []eventSpan, oneText bool) error {
+func (b *batchBuilder) addSpans(reader *normalize.Reader, body []byte, spans []eventSpan, oneJSONText bool) error {
 	for i, sp := range spans {
 		raw := bytes.TrimSpace(body[sp.start:sp.end])
 		if sp.size > b.h.opt.MaxEventBytes {
 			b.rejectOversize(raw, sp.size, requestDefaults{})
 			continue
 		}
-		if errs := b.addEvent(reader, raw, requestDefaults{}); errs == nil || !oneText || json.Valid(raw) {
+		if errs := b.addEvent(reader, raw, requestDefaults{}); errs == nil || !oneJSONText || json.Valid(raw) {
 			continue
 		}
 		reason := "malformed"

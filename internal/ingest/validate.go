@@ -17,15 +17,15 @@ type Validator interface {
 	// Validate returns what is wrong with an event in the native format, or of no known
 	// format and without a type.
 	Validate(d *normalize.Event) FieldErrors
-	// NotObject returns the error for JSON that is not an object.
-	NotObject(raw []byte) FieldErrors
+	// NotObjectErrors returns the error for JSON that is not an object.
+	NotObjectErrors(raw []byte) FieldErrors
 }
 
-// A lenient Validator requires JSON objects and nothing else.
-type lenient struct{}
+// A lenientValidator requires JSON objects and nothing else.
+type lenientValidator struct{}
 
-func (lenient) Validate(*normalize.Event) FieldErrors { return nil }
-func (lenient) NotObject([]byte) FieldErrors {
+func (lenientValidator) Validate(*normalize.Event) FieldErrors { return nil }
+func (lenientValidator) NotObjectErrors([]byte) FieldErrors {
 	return FieldErrors{{NonFieldErrors, "an event must be a JSON object"}}
 }
 

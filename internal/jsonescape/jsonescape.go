@@ -93,12 +93,12 @@ func appendEscape(dst []byte, r rune) []byte {
 	}
 	if r > 0xffff {
 		high, low := utf16.EncodeRune(r)
-		dst, r = appendHex4(dst, high), low
+		dst, r = appendHexEscape(dst, high), low
 	}
-	return appendHex4(dst, r)
+	return appendHexEscape(dst, r)
 }
 
-func appendHex4(dst []byte, r rune) []byte {
+func appendHexEscape(dst []byte, r rune) []byte {
 	const hex = "0123456789abcdef"
 	return append(dst, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 }

@@ -69,14 +69,14 @@ func (d *Dashboard) assign(w http.ResponseWriter, r *http.Request, who auth.Iden
 	if body.Analyst != nil && *body.Analyst != "" {
 		analyst = *body.Analyst
 	}
-	if err := d.assignAlert(r, who, id, analyst, ""); err != nil {
+	if err := d.assignAndInvestigate(r, who, id, analyst, ""); err != nil {
 		return err
 	}
 	return writePythonJSON(w, http.StatusOK, orderedObject{{"success", true}, {"alert_id", id}, {"assigned_to", analyst}})
 }
 
-// assignAlert assigns an alert to an analyst and marks it as investigated.
-func (d *Dashboard) assignAlert(r *http.Request, who auth.Identity, id, analyst, note string) error {
+// assignAndInvestigate assigns an alert to an analyst and marks it as investigated.
+func (d *Dashboard) assignAndInvestigate(r *http.Request, who auth.Identity, id, analyst, note string) error {
 	status := picket.StatusInvestigating
 	_, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Status: &status, Assignee: &analyst, Note: note})
 	return err
@@ -94,7 +94,7 @@ func (d *Dashboard) addNote(w http.ResponseWriter, r *http.Request, who auth.Ide
 	if body.Note == "" {
 		return badRequest("Note cannot be empty")
 	}
-	if utf8.RuneCountInString(body.Note) > triage.MaxNoteLength {
+	if utf8.RuneCountInString(body.Note) > triage.MaxNoteChars {
 		return badRequest("Note is too long")
 	}
 	if _, err := d.Triage.UpdateAlert(r.Context(), who, id, store.AlertUpdate{Note: body.Note}); err != nil {
@@ -119,14 +119,14 @@ func (d *Dashboard) bulkAction(w http.ResponseWriter, r *http.Request, who auth.
 	do := map[string]func(id string) error{
 		"resolve":        func(id string) error { return d.closeAlert(r, who, id, picket.StatusResolved, body.Note) },
 		"false_positive": func(id string) error { return d.closeAlert(r, who, id, picket.StatusFalsePositive, body.Note) },
-		"assign":         func(id string) error { return d.assignAlert(r, who, id, body.Assignee, body.Note) },
+		"assign":         func(id string) error { return d.assignAndInvestigate(r, who, id, body.Assignee, body.Note) },
 	}[body.Action]
 	switch {
 	case do == nil:
 		return badRequest("Invalid action. Must be one of: resolve, false_positive, assign")
 	case body.Action == "assign" && body.Assignee == "":
 		return badRequest("Missing assignee email")
-	case len(body.IDs) > maxAnswerRows || utf8.RuneCountInString(body.Note) > triage.MaxNoteLength || utf8.RuneCountInString(body.Assignee) > triage.MaxAssigneeLength:
+	case len(body.IDs) > maxAnswerRows || utf8.RuneCountInString(body.Note) > triage.MaxNoteChars || utf8.RuneCountInString(body.Assignee) > triage.MaxAssigneeChars:
 		return badRequest("Too many alert_ids, or note or assignee too long")
 	}
 	done, missing, errs := 0, 0, []string{}

@@ -65,8 +65,8 @@ func (d *Dashboard) alerts(w http.ResponseWriter, r *http.Request, _ auth.Identi
 				rows = append(rows, orderedObject{
 					{"alert_id", a.ID}, {"severity", severityName(a.Level)}, {"rule_name", truncateListed(a.Title)}, {"endpoint_id", a.AgentID},
 					{"hostname", a.Host}, {"status", legacyStatusNames[a.Status]}, {"time_ago", d.timeAgo(a.FirstSeen)},
-					{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
-					{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
+					{"first_detected", isoUTCWithoutZone(a.FirstSeen)}, {"first_detected_local", isoLocalWithZone(a.FirstSeen)},
+					{"last_detected", isoUTCWithoutZone(a.LastSeen)}, {"last_detected_local", isoLocalWithZone(a.LastSeen)},
 				})
 			}
 			aq.Cursor, aq.Limit = page.Next, aq.Limit-len(page.Alerts)
@@ -114,7 +114,7 @@ func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identit
 	}
 	notes := []orderedObject{}
 	for _, n := range a.Notes {
-		notes = append(notes, orderedObject{{"timestamp", isoUTC(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
+		notes = append(notes, orderedObject{{"timestamp", isoUTCWithoutZone(n.Time)}, {"analyst", n.Author}, {"text", n.Text}})
 	}
 	var assigned any
 	if a.Assignee != "" {
@@ -126,8 +126,8 @@ func (d *Dashboard) alert(w http.ResponseWriter, r *http.Request, _ auth.Identit
 		{"endpoint_id", a.AgentID}, {"hostname", a.Host},
 		{"mitre_tactics", tactics}, {"mitre_techniques", techniques},
 		{"evidence", orderedObject{{"matched_indicators", indicators}, {"event_ids", eventIDs}}}, {"matched_indicators", indicators},
-		{"first_detected", isoUTC(a.FirstSeen)}, {"first_detected_local", isoLocal(a.FirstSeen)},
-		{"last_detected", isoUTC(a.LastSeen)}, {"last_detected_local", isoLocal(a.LastSeen)},
+		{"first_detected", isoUTCWithoutZone(a.FirstSeen)}, {"first_detected_local", isoLocalWithZone(a.FirstSeen)},
+		{"last_detected", isoUTCWithoutZone(a.LastSeen)}, {"last_detected_local", isoLocalWithZone(a.LastSeen)},
 		{"occurrence_count", a.Count}, {"assigned_analyst", assigned}, {"notes", notes},
 	})
 }

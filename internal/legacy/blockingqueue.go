@@ -24,7 +24,7 @@ const maxWaitingPayloadBytes = 64 << 20
 // logged, and answered as accepted with no events queued.
 //
 // It wraps both sides of the intake: Enqueue is between the intake and the
-// queue, Wrap around the intake's handler. It is safe for concurrent use.
+// queue, HideFullQueue around the intake's handler. It is safe for concurrent use.
 type BlockingQueue struct {
 	queue ingest.Enqueuer
 	wait  time.Duration
@@ -47,27 +47,27 @@ func (q *BlockingQueue) WaitingRequests() int64 { return q.waiting.Load() }
 // DroppedEvents returns how many events have been dropped since the start.
 func (q *BlockingQueue) DroppedEvents() int64 { return q.dropped.Load() }
 
-// A droppedCounter is in the context of a legacy agent's request.
-type droppedCounter struct{ dropped int }
+// requestDropped is what was dropped of a legacy agent's request. It is in its context.
+type requestDropped struct{ events int }
 
-type droppedCounterKey struct{}
+type requestDroppedContextKey struct{}
 
 // isLegacyAgent reports whether a request comes from a legacy agent.
 func isLegacyAgent(r *http.Request) bool { return strings.HasPrefix(r.UserAgent(), "EDR-Agent/") }
 
-// Wrap returns h for all senders: the requests of legacy agents may wait, and
+// HideFullQueue returns h for all senders: the requests of legacy agents may wait, and
 // never see a full queue.
-func (q *BlockingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
+func (q *BlockingQueue) HideFullQueue(h httpapi.Handler) httpapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !isLegacyAgent(r) {
 			return h(w, r)
 		}
 		// The wait is longer than the server's deadline for other requests.
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(q.wait + 30*time.Second))
-		var state droppedCounter
-		err := h(w, r.WithContext(context.WithValue(r.Context(), droppedCounterKey{}, &state)))
-		if errors.Is(err, queue.ErrFull) && state.dropped > 0 {
-			return httpapi.WriteJSON(w, http.StatusCreated, ingest.AllDroppedAnswer(state.dropped))
+		var state requestDropped
+		err := h(w, r.WithContext(context.WithValue(r.Context(), requestDroppedContextKey{}, &state)))
+		if errors.Is(err, queue.ErrFull) && state.events > 0 {
+			return httpapi.WriteJSON(w, http.StatusCreated, ingest.AllDroppedAnswer(state.events))
 		}
 		return err
 	}
@@ -77,7 +77,7 @@ func (q *BlockingQueue) Wrap(h httpapi.Handler) httpapi.Handler {
 // queue is full.
 func (q *BlockingQueue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
 	err := q.queue.Enqueue(ctx, m, rejected...)
-	state, legacy := ctx.Value(droppedCounterKey{}).(*droppedCounter)
+	state, legacy := ctx.Value(requestDroppedContextKey{}).(*requestDropped)
 	if err == nil || !legacy {
 		return err
 	}
@@ -87,9 +87,9 @@ func (q *BlockingQueue) Enqueue(ctx context.Context, m queue.Message, rejected .
 		err = q.waitForRoom(context.WithoutCancel(ctx), m, rejected)
 	}
 	if err != nil {
-		state.dropped = m.Events + len(rejected)
-		q.dropped.Add(int64(state.dropped))
-		q.log.Error("dropped the batch of a legacy agent", "agent", m.Agent, "events", state.dropped, "error", err)
+		state.events = m.Events + len(rejected)
+		q.dropped.Add(int64(state.events))
+		q.log.Error("dropped the batch of a legacy agent", "agent", m.Agent, "events", state.events, "error", err)
 	}
 	return err
 }

@@ -77,8 +77,8 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 	read("GET /api/v1/dashboard/stats/{$}", d.Reads.ServeList, d.stats)
 	read("GET /api/v1/dashboard/alerts/{$}", d.Reads.ServeList, d.alerts)
 	read("GET /api/v1/dashboard/alerts/{id}/{$}", d.Reads.ServeList, d.alert)
-	read("GET /api/v1/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.timeline)
-	read("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.timeline)
+	read("GET /api/v1/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.eventsAroundAlert)
+	read("GET /api/v1/dashboard/alerts/{id}/timeline/{$}", d.Reads.ServeSearch, d.eventsAroundAlert)
 	for _, base := range []string{"/api/v1/alerts/", "/api/v1/dashboard/alerts/"} {
 		handle("POST "+base+"{id}/status/{$}", auth.RoleAnalyst, d.setStatus)
 		handle("POST "+base+"{id}/assign/{$}", auth.RoleAnalyst, d.assign)
@@ -86,7 +86,7 @@ func (d *Dashboard) Routes(mux *httpapi.Mux) {
 	}
 	handle("POST /api/v1/alerts/bulk/{$}", auth.RoleAnalyst, d.bulkAction)
 	handle("POST /api/v1/dashboard/rules/{id}/toggle/{$}", auth.RoleAnalyst, d.toggleRule)
-	read("GET /api/v1/search/{$}", d.Reads.ServeList, d.search)
+	read("GET /api/v1/search/{$}", d.Reads.ServeList, d.searchAlertsAndHosts)
 	redirectPages(mux)
 }
 
@@ -112,7 +112,7 @@ func writeDashboardError(w http.ResponseWriter, r *http.Request, err error) {
 	case malformed:
 		httpapi.WriteJSON(w, http.StatusBadRequest, map[string]string{"detail": "JSON parse error - " + err.Error()})
 	case errors.Is(err, auth.ErrUnauthenticated):
-		forbidden(errorDetail(r, err))
+		forbidden(djangoErrorDetail(r, err))
 	case errors.Is(err, auth.ErrForbidden):
 		forbidden("You do not have permission to perform this action.")
 	case errors.Is(err, picket.ErrNotFound):

@@ -25,8 +25,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // byte.
 func TestDashboard(t *testing.T) {
 	r := servertest.New(t, servertest.Options{})
-	r.Post(t, servertest.Event("e0", 0, `C:\Windows\notepad.exe`), servertest.Event("e1", 60, `C:\Windows\whoami.exe`))
-	r.Post(t, servertest.Event("e2", 120, `C:\Windows\whoami.exe`), servertest.Event("late", 7200, "x"))
+	r.PostAndProcess(t, servertest.Event("e0", 0, `C:\Windows\notepad.exe`), servertest.Event("e1", 60, `C:\Windows\whoami.exe`))
+	r.PostAndProcess(t, servertest.Event("e2", 120, `C:\Windows\whoami.exe`), servertest.Event("late", 7200, "x"))
 	id := r.Alerts(t)[0].ID
 	var got strings.Builder
 	step := func(method, path, body string) {

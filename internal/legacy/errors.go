@@ -13,14 +13,14 @@ import (
 // with its messages for missing and wrong tokens.
 func WriteDetailError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
-	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": errorDetail(r, err)})
+	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": djangoErrorDetail(r, err)})
 }
 
 // WriteTelemetryError answers an error of the path that legacy agents and others post
 // telemetry to: as WriteDetailError, and as httpapi.WriteError.
 func WriteTelemetryError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.SetErrorHeaders(w, err)
-	text := errorDetail(r, err)
+	text := djangoErrorDetail(r, err)
 	httpapi.WriteJSON(w, httpapi.StatusOf(err), map[string]string{"detail": text, "error": text})
 }
 
@@ -35,8 +35,8 @@ func WriteUnroutedError(w http.ResponseWriter, r *http.Request, err error) {
 	httpapi.WriteError(w, r, err)
 }
 
-// errorDetail returns Django REST framework's message for an error.
-func errorDetail(r *http.Request, err error) string {
+// djangoErrorDetail returns Django REST framework's message for an error.
+func djangoErrorDetail(r *http.Request, err error) string {
 	if !errors.Is(err, auth.ErrUnauthenticated) {
 		return httpapi.ClientMessage(err)
 	}

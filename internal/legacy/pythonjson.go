@@ -43,9 +43,9 @@ func appendPythonJSON(b []byte, v any) []byte {
 	case string:
 		return jsonescape.AppendASCII(b, v)
 	case []string:
-		return appendPythonList(b, v)
+		return appendPythonJSONList(b, v)
 	case []orderedObject:
-		return appendPythonList(b, v)
+		return appendPythonJSONList(b, v)
 	case orderedObject:
 		b = append(b, '{')
 		for i, m := range v {
@@ -60,7 +60,7 @@ func appendPythonJSON(b []byte, v any) []byte {
 	panic(fmt.Sprintf("no JSON for a %T", v)) // a programming error
 }
 
-func appendPythonList[T any](b []byte, list []T) []byte {
+func appendPythonJSONList[T any](b []byte, list []T) []byte {
 	b = append(b, '[')
 	for i, v := range list {
 		if i > 0 {

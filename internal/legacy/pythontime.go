@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// isoUTC formats like Python's datetime.isoformat of a UTC time without zone,
-// isoLocal like that of a time in the server's zone.
-func isoUTC(t time.Time) string { return formatISO(t.UTC(), "") }
-func isoLocal(t time.Time) string {
+// isoUTCWithoutZone formats like Python's datetime.isoformat of a UTC time without zone,
+// isoLocalWithZone like that of a time with the server's zone.
+func isoUTCWithoutZone(t time.Time) string { return formatISO(t.UTC(), "") }
+func isoLocalWithZone(t time.Time) string {
 	return formatISO(t.Local(), "-07:00")
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// search finds up to five alerts and five agents whose names contain a text.
-func (d *Dashboard) search(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+// searchAlertsAndHosts finds up to five alerts and five agents whose names contain a text.
+func (d *Dashboard) searchAlertsAndHosts(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	alerts, endpoints := []orderedObject{}, []string{}
 	if text := strings.TrimSpace(r.URL.Query().Get("q")); utf8.RuneCountInString(text) >= 2 {
 		page, err := d.Store.Alerts(r.Context(), store.AlertQuery{Text: text, Limit: 5})

@@ -14,9 +14,9 @@ import (
 	"github.com/picket-edr/picket/internal/store"
 )
 
-// timeline lists the events of the alert's agent from 30 minutes before the
+// eventsAroundAlert lists the events of the alert's agent from 30 minutes before the
 // alert to 30 minutes after it.
-func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
+func (d *Dashboard) eventsAroundAlert(w http.ResponseWriter, r *http.Request, _ auth.Identity) error {
 	a, err := d.Store.Alert(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return err
@@ -34,11 +34,11 @@ func (d *Dashboard) timeline(w http.ResponseWriter, r *http.Request, _ auth.Iden
 	rows := []orderedObject{}
 	for _, ev := range events {
 		rows = append(rows, orderedObject{
-			{"event_id", ev.id}, {"type", ev.eventType}, {"timestamp", isoUTC(ev.at)}, {"timestamp_local", isoLocal(ev.at)},
+			{"event_id", ev.id}, {"type", ev.eventType}, {"timestamp", isoUTCWithoutZone(ev.at)}, {"timestamp_local", isoLocalWithZone(ev.at)},
 			{"severity", ev.severity}, {"is_alert", matched[ev.key]},
 		})
 	}
-	pythonTime := func(t time.Time) string { return strings.Replace(isoUTC(t), "T", " ", 1) }
+	pythonTime := func(t time.Time) string { return strings.Replace(isoUTCWithoutZone(t), "T", " ", 1) }
 	return writePythonJSON(w, http.StatusOK, orderedObject{
 		{"alert_id", a.ID}, {"endpoint", a.AgentID}, {"time_window", pythonTime(since) + " to " + pythonTime(until)},
 		{"event_count", len(rows)}, {"timeline", rows},

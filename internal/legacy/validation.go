@@ -15,14 +15,14 @@ import (
 // REST framework serializer did. It implements ingest.Validator.
 type Validator struct{}
 
-// NotObject returns the serializer's error for JSON that is not an object.
-func (Validator) NotObject(raw []byte) ingest.FieldErrors {
+// NotObjectErrors returns the serializer's error for JSON that is not an object.
+func (Validator) NotObjectErrors(raw []byte) ingest.FieldErrors {
 	return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: fmt.Sprintf("Invalid data. Expected a dictionary, but got %s.", pythonTypeOfJSON(raw))}}
 }
 
-// A fieldPresence is a field at the top level of an event. Of a repeated field
+// A topLevelField is a field at the top level of an event. Of a repeated field
 // the last counts.
-type fieldPresence struct {
+type topLevelField struct {
 	seen   bool
 	object bool // or an array of objects
 	array  bool // of scalars
@@ -37,26 +37,26 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	if d.Type == "" && d.Format != "native" && !ingest.HasOnlyNativeFields(d) {
 		return ingest.FieldErrors{{Field: ingest.NonFieldErrors, Reason: "no known format; add event_type (any name), see docs/telemetry.md"}}
 	}
-	var fields [len(ingest.NativeFields)]fieldPresence
+	var fields [len(ingest.NativeFields)]topLevelField
 	d.Each(func(l flatjson.Leaf) {
 		name, _, nested := strings.Cut(l.Path.Name, ".")
 		for i, f := range ingest.NativeFields {
 			if f == name {
-				fields[i] = fieldPresence{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
+				fields[i] = topLevelField{seen: true, object: nested, array: !nested && l.Element, scalar: !nested && !l.Element, value: l.Value}
 			}
 		}
 	})
 	var errs ingest.FieldErrors
 	add := func(field, reason string) { errs = append(errs, ingest.FieldError{Field: field, Reason: reason}) }
 	for i, name := range ingest.NativeFields {
-		t := fields[i]
+		field := fields[i]
 		required := i < 7 && name != "timestamp"
 		switch {
-		case !t.seen && d.HasNativeField(name): // an empty object or array
-			t.object = true
+		case !field.seen && d.HasNativeFormatField(name): // an empty object or array
+			field.object = true
 			fallthrough
-		case t.seen:
-			if reason := checkField(name, t, d); reason != "" {
+		case field.seen:
+			if reason := checkField(name, field, d); reason != "" {
 				add(name, reason)
 			}
 		case required:
@@ -66,51 +66,51 @@ func (Validator) Validate(d *normalize.Event) ingest.FieldErrors {
 	if len(errs) > 0 {
 		return errs
 	}
-	if !d.HasNativeField(d.Type) {
+	if !d.HasNativeFormatField(d.Type) {
 		add(ingest.NonFieldErrors, fmt.Sprintf("%s event requires '%s' field", d.Type, d.Type))
 	}
 	return errs
 }
 
-func checkField(name string, t fieldPresence, d *normalize.Event) (reason string) {
-	if t.scalar && t.value.Kind == sigma.Null {
+func checkField(name string, field topLevelField, d *normalize.Event) (reason string) {
+	if field.scalar && field.value.Kind == sigma.Null {
 		return "This field may not be null."
 	}
 	switch name {
 	case "host", "process", "file", "network":
-		if !t.object {
-			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonTypeOfField(t))
+		if !field.object {
+			return fmt.Sprintf("Expected a dictionary of items but got type %q.", pythonTypeOfField(field))
 		}
 	case "event_type":
-		if !t.scalar || t.value.Text != "process" && t.value.Text != "file" && t.value.Text != "network" {
-			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonStr(t))
+		if !field.scalar || field.value.Text != "process" && field.value.Text != "file" && field.value.Text != "network" {
+			return fmt.Sprintf(`"%s" is not a valid choice.`, pythonStrOfField(field))
 		}
 	case "timestamp":
-		if !t.scalar || t.value.Kind == sigma.Bool || t.value.Kind == sigma.String && (t.value.Text == "" || d.Time.IsZero()) {
+		if !field.scalar || field.value.Kind == sigma.Bool || field.value.Kind == sigma.String && (field.value.Text == "" || d.Time.IsZero()) {
 			return "A valid integer is required."
 		}
 	default:
-		if !t.scalar || t.value.Kind == sigma.Bool {
+		if !field.scalar || field.value.Kind == sigma.Bool {
 			return "Not a valid string."
 		}
-		if strings.TrimSpace(t.value.Text) == "" {
+		if strings.TrimSpace(field.value.Text) == "" {
 			return "This field may not be blank."
 		}
-		return ingest.NameProblem(t.value.Text)
+		return ingest.NameProblem(field.value.Text)
 	}
 	return ""
 }
 
 // pythonTypeOfField returns the name of a value's type in Python.
-func pythonTypeOfField(t fieldPresence) string {
+func pythonTypeOfField(field topLevelField) string {
 	switch {
-	case t.array:
+	case field.array:
 		return "list"
-	case t.value.Kind == sigma.Bool:
+	case field.value.Kind == sigma.Bool:
 		return "bool"
-	case t.value.Kind == sigma.Number && strings.ContainsAny(t.value.Text, ".eE"):
+	case field.value.Kind == sigma.Number && strings.ContainsAny(field.value.Text, ".eE"):
 		return "float"
-	case t.value.Kind == sigma.Number:
+	case field.value.Kind == sigma.Number:
 		return "int"
 	}
 	return "str"
@@ -134,15 +134,15 @@ func pythonTypeOfJSON(raw []byte) string {
 	return "int"
 }
 
-// pythonStr formats a value as Python does, cut to 100 bytes so that an answer
+// pythonStrOfField formats a value as Python does, cut to 100 bytes so that an answer
 // cannot be as large as the request.
-func pythonStr(t fieldPresence) string {
+func pythonStrOfField(field topLevelField) string {
 	const most = 100
-	s := t.value.Text
+	s := field.value.Text
 	switch {
-	case t.scalar && t.value.Kind == sigma.Bool && s != "":
+	case field.scalar && field.value.Kind == sigma.Bool && s != "":
 		return strings.ToUpper(s[:1]) + s[1:]
-	case t.object:
+	case field.object:
 		return "{}"
 	case len(s) > most:
 		return strings.ToValidUTF8(s[:most], "") + "…"

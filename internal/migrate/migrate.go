@@ -92,7 +92,7 @@ func (m *Migration) copyAll() error {
 		name string
 		do   func() error
 	}{
-		{"events", m.copyEvents}, {"matches", m.copyMatches}, {"hosts", m.copyHosts}, {"alerts", m.copyAlerts}, {"accounts", m.copyAccounts}, {"counters", m.copyCounters},
+		{"events", m.copyEvents}, {"matches", m.copyMatches}, {"hosts", m.copyHosts}, {"alerts", m.copyAlerts}, {"accounts", m.copyAccountsAndAudit}, {"counters", m.copyCounters},
 	}
 	at := 0
 	for i, st := range stages {
@@ -192,7 +192,7 @@ func (m *Migration) copyAlerts() error {
 	}
 }
 
-func (m *Migration) copyAccounts() error {
+func (m *Migration) copyAccountsAndAudit() error {
 	users, err := m.From.Users(m.ctx)
 	if err != nil {
 		return err

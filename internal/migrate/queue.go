@@ -18,13 +18,13 @@ import (
 	"github.com/picket-edr/picket/internal/queue/diskbuffer"
 )
 
-// A QueueMove moves what one queue holds into another: waiting messages, those whose
+// A QueueMover moves what one queue holds into another: waiting messages, those whose
 // leases or delays end meanwhile, dead letters, and the counters.
 //
 // A message is removed from the one queue after the other has it durably, and is left
 // out if the other has it from an attempt that was interrupted. If a worker of the other
 // queue has already processed it then, the store recognizes its batch.
-type QueueMove struct {
+type QueueMover struct {
 	From, To queue.Movable
 	// Buffer: From is a disk buffer, whose counters are none of events.
 	Buffer bool
@@ -39,13 +39,13 @@ type QueueMove struct {
 	Progress    io.Writer // receives a line a second; nil: none
 
 	mu       sync.Mutex // guards what follows
-	moved    QueueMoved
+	moved    MovedCounts
 	waiting  bool // for To, which was logged
 	reported time.Time
 }
 
-// QueueMoved is what was moved.
-type QueueMoved struct {
+// MovedCounts is what was moved.
+type MovedCounts struct {
 	Batches     int64 `json:"batches"`
 	Events      int64 `json:"events"`
 	DeadLetters int64 `json:"dead_letters"`
@@ -54,15 +54,15 @@ type QueueMoved struct {
 }
 
 const (
-	maxMovedBatches     = 256
-	maxMovedDeadLetters = 100
-	maxMoveBytes        = 1 << 20         // of one EnqueueAll, approximately
-	emptyCheckInterval  = time.Second     // while nothing is received
-	maxMoveRetryDelay   = 5 * time.Second // while To is unavailable
+	maxReceiveBatches     = 256
+	maxDeadLettersPerRead = 100
+	maxEnqueueBytes       = 1 << 20         // of one EnqueueAll, approximately
+	emptyCheckInterval    = time.Second     // while nothing is received
+	maxMoveRetryDelay     = 5 * time.Second // while To is unavailable
 )
 
 // Run moves everything until From is empty.
-func (m *QueueMove) Run(ctx context.Context) (QueueMoved, error) {
+func (m *QueueMover) Run(ctx context.Context) (MovedCounts, error) {
 	err := m.moveMessages(ctx)
 	if err == nil {
 		err = m.moveDeadLetters(ctx)
@@ -78,7 +78,7 @@ func (m *QueueMove) Run(ctx context.Context) (QueueMoved, error) {
 	return m.moved, nil
 }
 
-func (m *QueueMove) moveMessages(ctx context.Context) error {
+func (m *QueueMover) moveMessages(ctx context.Context) error {
 	for received := time.Now(); ; {
 		s, err := m.From.Stats(ctx)
 		if err != nil {
@@ -94,7 +94,7 @@ func (m *QueueMove) moveMessages(ctx context.Context) error {
 			return nil
 		}
 		wait, cancel := context.WithTimeout(ctx, emptyCheckInterval)
-		ds, err := m.From.Receive(wait, maxMovedBatches)
+		ds, err := m.From.Receive(wait, maxReceiveBatches)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -111,20 +111,20 @@ func (m *QueueMove) moveMessages(ctx context.Context) error {
 	}
 }
 
-// An agentMove is what is moved of one agent, in order.
-type agentMove struct {
+// agentBatches are the batches of one agent that are moved, in order.
+type agentBatches struct {
 	ds   []queue.Delivery
 	reqs []queue.EnqueueRequest
 }
 
 // moveBatches moves deliveries: agents in parallel, the batches of each in order.
-func (m *QueueMove) moveBatches(ctx context.Context, ds []queue.Delivery) error {
-	agents := make(map[string]*agentMove)
+func (m *QueueMover) moveBatches(ctx context.Context, ds []queue.Delivery) error {
+	agents := make(map[string]*agentBatches)
 	for _, d := range ds {
 		r := m.enqueueRequest(&d)
 		a := agents[r.Message.Agent]
 		if a == nil {
-			a = new(agentMove)
+			a = new(agentBatches)
 			agents[r.Message.Agent] = a
 		}
 		a.ds, a.reqs = append(a.ds, d), append(a.reqs, r)
@@ -142,7 +142,7 @@ func (m *QueueMove) moveBatches(ctx context.Context, ds []queue.Delivery) error 
 
 // enqueueRequest returns what is to be enqueued for a delivery. What is no batch is
 // moved too: a worker makes a dead letter of it.
-func (m *QueueMove) enqueueRequest(d *queue.Delivery) queue.EnqueueRequest {
+func (m *QueueMover) enqueueRequest(d *queue.Delivery) queue.EnqueueRequest {
 	if m.Buffer {
 		if r, err := diskbuffer.DecodeEnqueueRequest(d.Payload); err == nil {
 			return r
@@ -158,7 +158,7 @@ func (m *QueueMove) enqueueRequest(d *queue.Delivery) queue.EnqueueRequest {
 	return r
 }
 
-var movedSuffix = regexp.MustCompile(`\.moved-[0-9a-f]{16}$`)
+var movedIDSuffix = regexp.MustCompile(`\.moved-[0-9a-f]{16}$`)
 
 // movedID returns an ID for a message in another queue: the same whenever it is moved
 // from From again, and another one than it has had there if it comes back.
@@ -166,15 +166,15 @@ func movedID(d *queue.Delivery) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%d %q ", d.Enqueued.UnixMicro(), d.ID)
 	h.Write(d.Payload)
-	return fmt.Sprintf("%s.moved-%x", movedSuffix.ReplaceAllString(d.ID, ""), h.Sum(nil)[:8])
+	return fmt.Sprintf("%s.moved-%x", movedIDSuffix.ReplaceAllString(d.ID, ""), h.Sum(nil)[:8])
 }
 
 // moveAgent moves the batches of an agent. One that To will never accept becomes a dead
 // letter there.
-func (m *QueueMove) moveAgent(ctx context.Context, a *agentMove) error {
+func (m *QueueMover) moveAgent(ctx context.Context, a *agentBatches) error {
 	for len(a.ds) > 0 {
 		n, size := 0, 0
-		for n < len(a.reqs) && (n == 0 || size+len(a.reqs[n].Message.Payload) <= maxMoveBytes) {
+		for n < len(a.reqs) && (n == 0 || size+len(a.reqs[n].Message.Payload) <= maxEnqueueBytes) {
 			size += len(a.reqs[n].Message.Payload)
 			n++
 		}
@@ -190,14 +190,14 @@ func (m *QueueMove) moveAgent(ctx context.Context, a *agentMove) error {
 		if err := m.From.RemoveMoved(context.WithoutCancel(ctx), a.ds[:n]...); err != nil {
 			return err
 		}
-		m.confirm(a.reqs[:n])
-		m.count(a.reqs[:n])
+		m.confirmNoResend(a.reqs[:n])
+		m.countMovedBatches(a.reqs[:n])
 		a.ds, a.reqs = a.ds[n:], a.reqs[n:]
 	}
 	return nil
 }
 
-func (m *QueueMove) moveOne(ctx context.Context, r *queue.EnqueueRequest) error {
+func (m *QueueMover) moveOne(ctx context.Context, r *queue.EnqueueRequest) error {
 	err := m.To.EnqueueAll(ctx, *r)
 	if !errors.Is(err, picket.ErrInvalid) {
 		return err
@@ -206,18 +206,18 @@ func (m *QueueMove) moveOne(ctx context.Context, r *queue.EnqueueRequest) error 
 		Events: r.Message.Events, Time: time.Now(), Payload: r.Message.Payload})
 }
 
-// confirm tells To that the batches will not be sent again.
-func (m *QueueMove) confirm(rs []queue.EnqueueRequest) {
-	c, ok := m.To.(diskbuffer.Confirmer)
+// confirmNoResend tells To that the batches will not be sent again.
+func (m *QueueMover) confirmNoResend(rs []queue.EnqueueRequest) {
+	c, ok := m.To.(diskbuffer.Deduplicator)
 	if !ok {
 		return
 	}
 	for i := range rs {
-		c.Confirm(rs[i].Message.Agent, rs[i].Message.ID)
+		c.ConfirmNoResend(rs[i].Message.Agent, rs[i].Message.ID)
 	}
 }
 
-func (m *QueueMove) count(rs []queue.EnqueueRequest) {
+func (m *QueueMover) countMovedBatches(rs []queue.EnqueueRequest) {
 	m.mu.Lock()
 	for i := range rs {
 		m.moved.Batches++
@@ -227,9 +227,9 @@ func (m *QueueMove) count(rs []queue.EnqueueRequest) {
 	m.reportProgress()
 }
 
-func (m *QueueMove) moveDeadLetters(ctx context.Context) error {
+func (m *QueueMover) moveDeadLetters(ctx context.Context) error {
 	for {
-		ls, err := m.From.OldestDeadLetters(ctx, maxMovedDeadLetters)
+		ls, err := m.From.OldestDeadLetters(ctx, maxDeadLettersPerRead)
 		if err != nil || len(ls) == 0 {
 			return err
 		}
@@ -254,7 +254,7 @@ func (m *QueueMove) moveDeadLetters(ctx context.Context) error {
 }
 
 // moveCounters moves what From has counted of events that it no longer holds.
-func (m *QueueMove) moveCounters(ctx context.Context) error {
+func (m *QueueMover) moveCounters(ctx context.Context) error {
 	s, err := m.From.Stats(ctx)
 	if err != nil {
 		return err
@@ -272,7 +272,7 @@ func (m *QueueMove) moveCounters(ctx context.Context) error {
 }
 
 // retry calls f again while To is unavailable or full, if the move is patient.
-func (m *QueueMove) retry(ctx context.Context, f func() error) error {
+func (m *QueueMover) retry(ctx context.Context, f func() error) error {
 	policy := backoff.Policy{First: 50 * time.Millisecond, Max: maxMoveRetryDelay}
 	for failures := 1; ; failures++ {
 		err := f()
@@ -293,7 +293,7 @@ func (m *QueueMove) retry(ctx context.Context, f func() error) error {
 }
 
 // reportProgress writes a line to Progress, at most once a second.
-func (m *QueueMove) reportProgress() {
+func (m *QueueMover) reportProgress() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.Progress == nil || time.Since(m.reported) < time.Second {

@@ -139,7 +139,7 @@ func TestMoveQueue(t *testing.T) {
 			if diff := cmp.Diff(filledEvents(), wantEvents); diff != "" || len(wantDead) != 4 {
 				t.Fatalf("%d dead letters to move, events: %s", len(wantDead), diff)
 			}
-			got, err := (&QueueMove{From: from, To: to, Log: discard}).Run(t.Context())
+			got, err := (&QueueMover{From: from, To: to, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
 			if got.Events != 30 || got.DeadLetters != 4 || got.Left != 0 {
 				t.Errorf("moved %+v", got)
@@ -162,7 +162,7 @@ func TestMoveQueue(t *testing.T) {
 			// And back: nothing is taken for what was there before.
 			testenv.Check(t, from.Close())
 			from = queues[pair[0]]()
-			_, err = (&QueueMove{From: to, To: from, Log: discard}).Run(t.Context())
+			_, err = (&QueueMover{From: to, To: from, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
 			events, deadLetters, counters = contents(t, from)
 			if diff := cmp.Diff(wantEvents, events); diff != "" {
@@ -209,7 +209,7 @@ func TestMoveInterrupted(t *testing.T) {
 			wantEvents, wantDead, wantCounters := contents(t, from)
 			for _, deadLetters := range []bool{false, true} {
 				to := queues[pair[1]]()
-				_, err := (&QueueMove{From: dyingQueue{from, deadLetters}, To: to, Log: discard}).Run(t.Context())
+				_, err := (&QueueMover{From: dyingQueue{from, deadLetters}, To: to, Log: discard}).Run(t.Context())
 				if !errors.Is(err, errDied) {
 					t.Fatalf("move: %v", err)
 				}
@@ -217,7 +217,7 @@ func TestMoveInterrupted(t *testing.T) {
 				from = queues[pair[0]]()
 			}
 			to := queues[pair[1]]()
-			_, err := (&QueueMove{From: from, To: to, Log: discard}).Run(t.Context())
+			_, err := (&QueueMover{From: from, To: to, Log: discard}).Run(t.Context())
 			testenv.Check(t, err)
 			events, deadLetters, counters := contents(t, to)
 			if diff := cmp.Diff(wantEvents, events); diff != "" {
@@ -246,7 +246,7 @@ func TestMoveDiskBuffer(t *testing.T) {
 	}
 	remote, err := redisqueue.Open(t.Context(), redis.URL(), redisqueue.Options{Logger: discard})
 	testenv.Check(t, err)
-	buffered, err := diskbuffer.New(remote, open(), diskbuffer.Options{Confirmer: remote, Logger: discard})
+	buffered, err := diskbuffer.New(remote, open(), diskbuffer.Options{Deduplicator: remote, Logger: discard})
 	testenv.Check(t, err)
 	redis.Kill()
 	for n := range 5 {
@@ -254,7 +254,7 @@ func TestMoveDiskBuffer(t *testing.T) {
 	}
 	buffered.Close()
 	to := newQueues(t)["sqlite"]()
-	got, err := (&QueueMove{From: open(), To: to, Buffer: true, Log: discard, Progress: io.Discard}).Run(t.Context())
+	got, err := (&QueueMover{From: open(), To: to, Buffer: true, Log: discard, Progress: io.Discard}).Run(t.Context())
 	testenv.Check(t, err)
 	events, deadLetters, counters := contents(t, to)
 	if got.Batches != 5 || len(events) != 10 || len(deadLetters) != 5 || counters != (queue.Counters{Accepted: 10, Rejected: 5}) {
@@ -272,7 +272,7 @@ func TestMoveWaits(t *testing.T) {
 	testenv.Check(t, err)
 	t.Cleanup(func() { to.Close() })
 	redis.Kill()
-	if _, err := (&QueueMove{From: from, To: to, Log: discard}).Run(t.Context()); !errors.Is(err, picket.ErrUnavailable) {
+	if _, err := (&QueueMover{From: from, To: to, Log: discard}).Run(t.Context()); !errors.Is(err, picket.ErrUnavailable) {
 		t.Errorf("move to a queue that is away: %v", err)
 	}
 	testenv.Check(t, from.Close())
@@ -280,11 +280,11 @@ func TestMoveWaits(t *testing.T) {
 	var log testenv.Buffer
 	done := make(chan error, 1)
 	go func() {
-		_, err := (&QueueMove{From: from, To: to, Patient: true, Log: slog.New(slog.NewTextHandler(&log, nil))}).Run(t.Context())
+		_, err := (&QueueMover{From: from, To: to, Patient: true, Log: slog.New(slog.NewTextHandler(&log, nil))}).Run(t.Context())
 		done <- err
 	}()
 	testenv.Until(t, "a line in the log", func() bool { return log.String() != "" })
-	redis.Restart()
+	redis.StartAgain()
 	testenv.Check(t, <-done)
 	if events, deadLetters, _ := contents(t, to); len(events) != 30 || len(deadLetters) != 4 {
 		t.Errorf("moved %d events, %d dead letters", len(events), len(deadLetters))

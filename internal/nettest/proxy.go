@@ -54,14 +54,14 @@ func (p *Proxy) serve() {
 
 func (p *Proxy) forward(client net.Conn) {
 	p.track(client)
-	defer p.untrack(client)
+	defer p.closeAndUntrack(client)
 	p.waitPartitionAndDelay()
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
 		return
 	}
 	p.track(server)
-	defer p.untrack(server)
+	defer p.closeAndUntrack(server)
 	done := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 		go func() {
@@ -108,7 +108,7 @@ func (p *Proxy) track(c net.Conn) {
 	p.conns[c] = true
 }
 
-func (p *Proxy) untrack(c net.Conn) {
+func (p *Proxy) closeAndUntrack(c net.Conn) {
 	c.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()

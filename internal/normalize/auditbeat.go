@@ -31,8 +31,8 @@ var auditbeatFormat = format{
 	},
 }
 
-// auditbeatFields are where Auditbeat puts what records call otherwise.
-var auditbeatFields = map[string]string{
+// auditbeatToAuditd are where Auditbeat puts what records call otherwise.
+var auditbeatToAuditd = map[string]string{
 	"process.executable":        "exe",
 	"process.name":              "comm",
 	"process.pid":               "pid",
@@ -69,7 +69,7 @@ func (a *auditEvent) addAuditbeat(d *Event) {
 }
 
 func (a *auditEvent) addAuditbeatField(l *flatjson.Leaf) {
-	name, ok := auditbeatFields[l.Path.Name]
+	name, ok := auditbeatToAuditd[l.Path.Name]
 	if !ok {
 		if name, ok = strings.CutPrefix(l.Path.Name, "auditd.data."); !ok {
 			if name, ok = strings.CutPrefix(l.Path.Name, "auditd.log."); !ok {

@@ -11,9 +11,10 @@ var auditdFormat = format{
 	classify: func(r *Reader, d *Event, _, _ string) *Class {
 		r.auditEvent.reset(d.text.fields)
 		head, joined := r.auditEvent.readRecords(d.text.text)
+		class := r.finishAudit(d, head.time(), joined)
 		if d.Host == "" {
-			d.Host = head.node
+			d.setHostFromText(head.node)
 		}
-		return r.finishAudit(d, head.time(), joined)
+		return class
 	},
 }

@@ -34,8 +34,8 @@ type auditEvent struct {
 	executed                  bool
 }
 
-// release drops all references to the last event.
-func (a *auditEvent) release() {
+// dropReferences drops all references to the last event.
+func (a *auditEvent) dropReferences() {
 	*a = auditEvent{
 		args: flatjson.ClearForReuse(a.args), title: flatjson.ClearForReuse(a.title), parentArgs: flatjson.ClearForReuse(a.parentArgs),
 		created: flatjson.ClearForReuse(a.created), deleted: flatjson.ClearForReuse(a.deleted),
@@ -64,37 +64,37 @@ func (a *auditEvent) beginRecord(recordType string) {
 }
 
 // add adds a field of the current record, with its value decoded.
-func (a *auditEvent) add(name, value string) {
+func (a *auditEvent) add(name, decodedValue string) {
 	switch a.last {
 	case "SYSCALL":
-		a.addSyscall(name, value)
+		a.addSyscallField(name, decodedValue)
 		return
 	case "EXECVE":
 		a.executed = true
 		if isArgument(name) {
-			a.args = append(a.args, value)
+			a.args = append(a.args, decodedValue)
 		}
 	case "CWD":
 		if name == "cwd" {
-			a.cwd = value
+			a.cwd = decodedValue
 		}
 	case "PATH":
-		a.collectChangedFile(name, value)
+		a.collectChangedFile(name, decodedValue)
 	case "PROCTITLE":
 		if name == "proctitle" {
-			a.title = append(a.title, value)
+			a.title = append(a.title, decodedValue)
 		}
 	case "SOCKADDR":
 		if name == "saddr" {
-			a.setAddress(parseSockaddr(value))
+			a.setAddress(parseSockaddr(decodedValue))
 		}
 	}
-	a.emitSplitKeys(name, value)
+	a.emitSplitRuleKeys(name, decodedValue)
 }
 
-// emitSplitKeys emits a field. Several keys in one value are separated by a control
+// emitSplitRuleKeys emits a field. Several keys in one value are separated by a control
 // character, and are emitted as one field each.
-func (a *auditEvent) emitSplitKeys(name, value string) {
+func (a *auditEvent) emitSplitRuleKeys(name, value string) {
 	if name != "key" {
 		a.emit(name, value)
 		return
@@ -104,9 +104,9 @@ func (a *auditEvent) emitSplitKeys(name, value string) {
 	}
 }
 
-// addSyscall holds the four arguments of a system call back: if there also are
+// addSyscallField holds the four arguments of a system call back: if there also are
 // arguments of a program, which have the same names, they are only addresses.
-func (a *auditEvent) addSyscall(name, value string) {
+func (a *auditEvent) addSyscallField(name, value string) {
 	switch name {
 	case "a0", "a1", "a2", "a3":
 		a.pointers[name[1]-'0'] = strings.TrimPrefix(value, "0x")
@@ -124,7 +124,7 @@ func (a *auditEvent) addSyscall(name, value string) {
 			*p = value
 		}
 	}
-	a.emitSplitKeys(name, value)
+	a.emitSplitRuleKeys(name, value)
 }
 
 // syscallField returns where a field of a SYSCALL record is kept, nil if it is not.
@@ -194,14 +194,14 @@ const (
 	auditNetworkConnectionBit
 	auditFileEventBit
 	auditFileDeleteBit
-	auditCategorySets
+	auditCategorySetCount
 )
 
-var auditCategories = [...]string{"process_creation", "network_connection", "file_event", "file_delete"}
+var auditCategoriesByBit = [...]string{"process_creation", "network_connection", "file_event", "file_delete"}
 
 // finish completes the event and returns its categories. sameEvent says that all
 // records belong to the same event.
-func (a *auditEvent) finish(sameEvent bool) (categories int) {
+func (a *auditEvent) finish(sameEvent bool) (categoryBits int) {
 	if _, err := strconv.Atoi(a.syscall); err == nil {
 		a.syscall = syscallNames[strings.TrimPrefix(a.arch, "0x")][a.syscall]
 		a.emit("SYSCALL", a.syscall)
@@ -216,48 +216,48 @@ func (a *auditEvent) finish(sameEvent bool) (categories int) {
 	}
 	exec := a.syscall == "execve" || a.syscall == "execveat" || a.syscall == "" && a.executed
 	if exec && a.exe != "" && a.success != "no" && (a.executed || len(a.title) > 0) {
-		categories |= auditProcessCreationBit
+		categoryBits |= auditProcessCreationBit
 	}
 	if a.ip != "" && a.syscall == "connect" {
-		categories |= auditNetworkConnectionBit
+		categoryBits |= auditNetworkConnectionBit
 	}
 	if len(a.created) > 0 && a.success != "no" {
-		categories |= auditFileEventBit
+		categoryBits |= auditFileEventBit
 	}
 	if len(a.deleted) > 0 && a.success != "no" {
-		categories |= auditFileDeleteBit
+		categoryBits |= auditFileDeleteBit
 	}
-	a.addCategoryFields(categories)
-	return categories
+	a.addCategoryFields(categoryBits)
+	return categoryBits
 }
 
 // addCategoryFields appends the fields for rules of the categories.
-func (a *auditEvent) addCategoryFields(categories int) {
-	if categories == 0 {
+func (a *auditEvent) addCategoryFields(categoryBits int) {
+	if categoryBits == 0 {
 		return
 	}
 	a.emit("Image", a.exe)
 	a.emit("ProcessId", a.pid)
 	a.emit("User", a.userName())
-	a.emit("LogonId", a.loginUserID())
-	if categories&auditProcessCreationBit != 0 {
+	a.emit("LogonId", a.loginOrProcessUID())
+	if categoryBits&auditProcessCreationBit != 0 {
 		a.emit("CommandLine", a.commandLine())
 		a.emit("CurrentDirectory", a.cwd)
 		a.emit("ParentProcessId", a.ppid)
 		a.emit("ParentImage", a.parentImage)
 		a.emit("ParentCommandLine", strings.Join(a.parentArgs, " "))
 	}
-	if categories&auditNetworkConnectionBit != 0 {
+	if categoryBits&auditNetworkConnectionBit != 0 {
 		a.emit("DestinationIp", a.ip)
 		a.emit("DestinationPort", a.port)
 		a.emit("Initiated", "true")
 	}
-	if categories&auditFileEventBit != 0 {
+	if categoryBits&auditFileEventBit != 0 {
 		for _, file := range a.created {
 			a.emit("TargetFilename", file)
 		}
 	}
-	if categories&auditFileDeleteBit != 0 {
+	if categoryBits&auditFileDeleteBit != 0 {
 		for _, file := range a.deleted {
 			a.emit("TargetFilename", file)
 		}
@@ -284,9 +284,9 @@ func (a *auditEvent) userName() string {
 	return a.uid
 }
 
-// loginUserID returns the user of the session or, for daemons, which have no session,
+// loginOrProcessUID returns the user of the session or, for daemons, which have no session,
 // the user of the process.
-func (a *auditEvent) loginUserID() string {
+func (a *auditEvent) loginOrProcessUID() string {
 	for _, id := range []string{a.auid, a.ses, a.uid} {
 		if id != "" && id != "4294967295" && id != "-1" && id != "unset" {
 			return id
@@ -297,11 +297,11 @@ func (a *auditEvent) loginUserID() string {
 
 // auditClass returns the class of an event with these categories. All audit events
 // also belong to the service auditd.
-func auditClass(r *Reader, categories int) *Class {
-	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditCategorySetKeys[categories]}, func() Class {
+func auditClass(r *Reader, categoryBits int) *Class {
+	return r.internClass(classKey{format: classKeyAnyAudit, os: "linux", typ: "auditd", more: auditClassKeysByCategories[categoryBits]}, func() Class {
 		rt := Class{Type: "auditd", OS: "linux"}
-		for i, category := range auditCategories {
-			if categories&(1<<i) == 0 {
+		for i, category := range auditCategoriesByBit {
+			if categoryBits&(1<<i) == 0 {
 				continue
 			}
 			if len(rt.Sources) == 0 {
@@ -316,8 +316,8 @@ func auditClass(r *Reader, categories int) *Class {
 	})
 }
 
-// auditCategorySetKeys are the class keys of the sets of categories.
-var auditCategorySetKeys = func() (names [auditCategorySets]string) {
+// auditClassKeysByCategories are the class keys of the sets of categories.
+var auditClassKeysByCategories = func() (names [auditCategorySetCount]string) {
 	for of := range names {
 		names[of] = strconv.Itoa(of)
 	}
@@ -326,10 +326,10 @@ var auditCategorySetKeys = func() (names [auditCategorySets]string) {
 
 // finishAudit completes r.auditEvent and returns its class.
 func (r *Reader) finishAudit(d *Event, at time.Time, sameEvent bool) *Class {
-	categories := r.auditEvent.finish(sameEvent)
+	categoryBits := r.auditEvent.finish(sameEvent)
 	d.text.fields = r.auditEvent.fields
 	if !at.IsZero() { // the time of a forwarder is later
 		d.Time = at
 	}
-	return auditClass(r, categories)
+	return auditClass(r, categoryBits)
 }

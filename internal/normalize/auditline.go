@@ -71,7 +71,7 @@ func parseAuditHead(line string) (h auditHead, body string, ok bool) {
 			h.node = v
 		}
 	}
-	if name := auditRecordTypes[h.typ]; name != "" {
+	if name := auditRecordTypesByNumber[h.typ]; name != "" {
 		h.typ = name
 	}
 	return h, strings.TrimPrefix(body, ":"), h.typ != ""
@@ -80,10 +80,10 @@ func parseAuditHead(line string) (h auditHead, body string, ok bool) {
 // readRecord adds the fields of one record.
 func (a *auditEvent) readRecord(recordType, body string) {
 	a.beginRecord(recordType)
-	c := argumentJoiner{a: a}
+	c := argumentPartJoiner{a: a}
 	forEachPair(body, 0, func(name, value string, quoted bool) {
 		if base, _, ok := strings.Cut(name, "["); ok && recordType == "EXECVE" {
-			c.add(base, value, quoted)
+			c.addPart(base, value, quoted)
 			return
 		}
 		c.flush()
@@ -92,15 +92,15 @@ func (a *auditEvent) readRecord(recordType, body string) {
 	c.flush()
 }
 
-// argumentJoiner joins an argument that was split into several fields, because it
+// argumentPartJoiner joins an argument that was split into several fields, because it
 // is long: a1[0], a1[1], ….
-type argumentJoiner struct {
+type argumentPartJoiner struct {
 	a    *auditEvent
 	name string
 	text []byte
 }
 
-func (c *argumentJoiner) add(name, value string, quoted bool) {
+func (c *argumentPartJoiner) addPart(name, value string, quoted bool) {
 	if name != c.name {
 		c.flush()
 		c.name = name
@@ -114,7 +114,7 @@ func (c *argumentJoiner) add(name, value string, quoted bool) {
 	c.text = append(c.text, value...)
 }
 
-func (c *argumentJoiner) flush() {
+func (c *argumentPartJoiner) flush() {
 	if c.name != "" {
 		c.a.add(c.name, toValidUTF8(c.text))
 		c.name, c.text = "", nil

@@ -1,8 +1,8 @@
 package normalize
 
-// auditRecordTypes are the names of record types by number. Source: linux/audit.h and
+// auditRecordTypesByNumber are the names of record types by number. Source: linux/audit.h and
 // libaudit.h.
-var auditRecordTypes = map[string]string{
+var auditRecordTypesByNumber = map[string]string{
 	"1006": "LOGIN", "1100": "USER_AUTH", "1101": "USER_ACCT", "1102": "USER_MGMT", "1103": "CRED_ACQ", "1104": "CRED_DISP",
 	"1105": "USER_START", "1106": "USER_END", "1107": "USER_AVC", "1108": "USER_CHAUTHTOK", "1109": "USER_ERR",
 	"1110": "CRED_REFR", "1111": "USYS_CONFIG", "1112": "USER_LOGIN", "1113": "USER_LOGOUT", "1114": "ADD_USER",

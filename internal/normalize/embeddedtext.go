@@ -16,6 +16,13 @@ func (r *Reader) resetText(d *Event) {
 	d.text = &r.text
 }
 
+// setHostFromText sets the host that only the text of an event names. The event gets a
+// field of it, without which a filter could not except the host's events.
+func (d *Event) setHostFromText(host string) {
+	d.Host = host
+	d.text.fields = appendField(d.text.fields, "host", host)
+}
+
 // textPaths are the paths at which senders put a log line, best first.
 var textPaths = []string{"message", "log", "MESSAGE", "msg", "event.original", "raw", "_raw"}
 
@@ -52,7 +59,7 @@ func (r *Reader) detectTextFormat(d *Event, fallback int) (formatIndex int) {
 func (d *Event) findEmbeddedText() {
 	var text, program uint8
 	for k := range d.leaves {
-		t, v := d.leaves[k].Path.Data.(*pathData), d.leaves[k].Value
+		t, v := d.leaves[k].Path.Data.(*jsonPathData), d.leaves[k].Value
 		if t.textRank != 0 && v.Text != "" && (text == 0 || t.textRank <= text) {
 			d.text.text, text = v.Text, t.textRank
 		}

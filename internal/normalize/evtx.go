@@ -12,7 +12,7 @@ const evtxFormatName = "evtx"
 var legacyWindowsFormat = newWindowsFormat("intermediate", "info.", [][]string{{"info.System", "info.EventData"}})
 
 func newWindowsFormat(name, pathPrefix string, discriminators [][]string) format {
-	sys, kinds := pathPrefix+"System.", variantPathsUnder(pathPrefix+"EventData.")
+	sys, kinds := pathPrefix+"System.", eventVariantPathsUnder(pathPrefix+"EventData.")
 	return format{
 		name:             name,
 		discriminators:   discriminators,
@@ -49,13 +49,14 @@ func newWindowsFormat(name, pathPrefix string, discriminators [][]string) format
 	}
 }
 
-// mergeMaps returns the union of a and b.
-func mergeMaps(a, b map[string][]string) map[string][]string {
-	m := make(map[string][]string, len(a)+len(b))
-	for k, v := range a {
+// mergeMaps returns the union of two maps; where both have a key, the value of
+// overrides.
+func mergeMaps(base, overrides map[string][]string) map[string][]string {
+	m := make(map[string][]string, len(base)+len(overrides))
+	for k, v := range base {
 		m[k] = v
 	}
-	for k, v := range b {
+	for k, v := range overrides {
 		m[k] = v
 	}
 	return m

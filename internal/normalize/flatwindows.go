@@ -19,8 +19,8 @@ var flatWindowsFormat = format{
 	osPaths:       []string{"Channel", "SourceName", "ProviderName", "Provider_Name"},
 	classKeyPaths: []string{"EventID"},
 	classify: func(r *Reader, d *Event, channel, eventID string) *Class {
-		return windowsClass(r, channel, eventID, flatWindowsVariantPaths.variantOf(d, eventID), nil)
+		return windowsClass(r, channel, eventID, flatWindowsEventVariantPaths.variantOf(d, eventID), nil)
 	},
 }
 
-var flatWindowsVariantPaths = variantPathsUnder("")
+var flatWindowsEventVariantPaths = eventVariantPathsUnder("")

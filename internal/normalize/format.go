@@ -81,14 +81,14 @@ func (m *format) withAliases(name string) []string {
 
 // metadataAt returns which metadata of the event a path holds. A path may hold
 // several, such as the agent and, if no better path exists, the host.
-func (m *format) metadataAt(path string) []metadataField {
-	var fields []metadataField
+func (m *format) metadataAt(path string) []rankedMetadataKind {
+	var fields []rankedMetadataKind
 	for kind, paths := range [metadataKindCount][]string{
 		idMetadata: m.idPaths, agentMetadata: m.agentPaths, hostMetadata: m.hostPaths, timeMetadata: m.timePaths, typeMetadata: m.typePaths, osMetadata: m.osPaths, classKeyMetadata: m.classKeyPaths,
 	} {
 		for i, p := range paths {
 			if p == path {
-				fields = append(fields, metadataField{metadataKind(kind), uint8(i + 1)})
+				fields = append(fields, rankedMetadataKind{metadataKind(kind), uint8(i + 1)})
 			}
 		}
 	}
@@ -144,18 +144,18 @@ func assignPathBits(ms [formatCount]format) ([formatCount]format, map[string]uin
 	return ms, bits
 }
 
-// A discriminator is the path bits of one discriminator of a format.
-type discriminator struct {
+// A discriminatorMask is the path bits of one discriminator of a format.
+type discriminatorMask struct {
 	bits   uint64
 	format int
 }
 
-// discriminators are those of all formats in one slice, in the order in which they
+// discriminatorMasks are those of all formats in one slice, in the order in which they
 // are tried, because every event is checked against them.
-var discriminators = func() (masks []discriminator) {
+var discriminatorMasks = func() (masks []discriminatorMask) {
 	for i := range formats {
 		for _, sign := range formats[i].discriminators {
-			mask := discriminator{format: i}
+			mask := discriminatorMask{format: i}
 			for _, path := range sign {
 				mask.bits |= pathBits[path]
 			}
@@ -167,7 +167,7 @@ var discriminators = func() (masks []discriminator) {
 
 // detectFormat returns the index of the format with these paths.
 func detectFormat(bits uint64) (formatIndex int) {
-	for _, m := range discriminators {
+	for _, m := range discriminatorMasks {
 		if bits&m.bits == m.bits {
 			return m.format
 		}

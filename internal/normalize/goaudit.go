@@ -19,7 +19,7 @@ var goAuditFormat = format{
 		for k := range d.leaves {
 			switch l := &d.leaves[k]; l.Path.Name {
 			case "messages.type":
-				if typ = auditRecordTypes[l.Value.Text]; typ == "" {
+				if typ = auditRecordTypesByNumber[l.Value.Text]; typ == "" {
 					typ = l.Value.Text
 				}
 			case "messages.data":

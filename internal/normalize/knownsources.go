@@ -42,8 +42,8 @@ func KnownSources() []lint.KnownLogSource {
 			}
 		}
 	}
-	addServices("linux", append(slices.Concat(slices.Collect(maps.Values(programServices))...), "sysmon", "auditd", syslogOnlyServices[0])...)
-	for _, category := range auditCategories {
+	addServices("linux", append(slices.Concat(slices.Collect(maps.Values(programServices))...), "sysmon", "auditd", fallbackLogServices[0])...)
+	for _, category := range auditCategoriesByBit {
 		out = append(out, lint.KnownLogSource{LogSource: sigma.LogSource{Product: "linux", Category: category, Service: "auditd"}})
 	}
 	for _, product := range []string{"windows", "linux", "macos"} {
@@ -57,7 +57,7 @@ func KnownSources() []lint.KnownLogSource {
 // knownFields returns the fields of events of a category, nil if they are not
 // known.
 func knownFields(category string) []string {
-	of, ok := sysmonFields[category]
+	of, ok := sysmonFieldsByCategory[category]
 	if !ok {
 		return nil
 	}
@@ -68,9 +68,9 @@ func knownFields(category string) []string {
 const commonSysmonFields = `EventID Channel Computer Provider_Name Provider_Guid Keywords Level Task Opcode Version ` +
 	`RuleName UtcTime ProcessGuid ProcessId Image User`
 
-// sysmonFields are the further fields of Sysmon's events by category, with those
+// sysmonFieldsByCategory are the further fields of Sysmon's events by category, with those
 // that Sigma's taxonomy adds.
-var sysmonFields = map[string]string{
+var sysmonFieldsByCategory = map[string]string{
 	"process_creation": `FileVersion Description Product Company OriginalFileName CommandLine CurrentDirectory LogonGuid LogonId ` +
 		`TerminalSessionId IntegrityLevel Hashes md5 sha1 sha256 Imphash imphash ParentProcessGuid ParentProcessId ParentImage ParentCommandLine ParentUser ` +
 		`GrandParentImage GrandParentCommandLine Signature Signed SignatureStatus ` +
@@ -105,11 +105,11 @@ var sysmonFields = map[string]string{
 	"ps_script":                "ScriptBlockText ScriptBlockId Path MessageNumber MessageTotal",
 }
 
-// KnownFields returns the names of fields in Sigma's taxonomy and Sysmon's schema.
-func KnownFields() []string {
+// TaxonomyFields returns the names of fields in Sigma's taxonomy and Sysmon's schema.
+func TaxonomyFields() []string {
 	fields := strings.Fields(commonSysmonFields)
-	for _, category := range slices.Sorted(maps.Keys(sysmonFields)) {
-		fields = append(fields, strings.Fields(sysmonFields[category])...)
+	for _, category := range slices.Sorted(maps.Keys(sysmonFieldsByCategory)) {
+		fields = append(fields, strings.Fields(sysmonFieldsByCategory[category])...)
 	}
 	slices.Sort(fields)
 	return slices.Compact(fields)

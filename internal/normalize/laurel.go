@@ -12,7 +12,7 @@ import (
 // laurelFormat is an audit event as Laurel joins it: a member for each record type.
 var laurelFormat = format{
 	name:           "laurel",
-	discriminators: [][]string{{"ID", laurelTypeAlternatives()}},
+	discriminators: [][]string{{"ID", laurelTypeDiscriminator()}},
 	ignored:        func(path string) bool { return laurelRecordType(path) != "" },
 	hostPaths:      append([]string{"NODE"}, genericFormat.hostPaths...),
 	agentPaths:     genericFormat.agentPaths,
@@ -29,10 +29,10 @@ var laurelFormat = format{
 	},
 }
 
-// laurelTypeAlternatives are the record types that identify Laurel. Short names such as PATH
+// laurelTypeDiscriminator are the record types that identify Laurel. Short names such as PATH
 // occur in other formats too, so they are not enough without SYSCALL.
-func laurelTypeAlternatives() string {
-	types := slices.Sorted(maps.Values(auditRecordTypes))
+func laurelTypeDiscriminator() string {
+	types := slices.Sorted(maps.Values(auditRecordTypesByNumber))
 	return strings.Join(slices.DeleteFunc(types, func(t string) bool { return len(t) <= len("LOGIN") }), "|")
 }
 

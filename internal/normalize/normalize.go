@@ -65,13 +65,13 @@ type Reader struct {
 // NewReader returns a Reader.
 func NewReader() *Reader {
 	r := &Reader{classes: make(map[classKey]*Class)}
-	r.dec.OnPath = setPathData
+	r.dec.OnPath = setJSONPathData
 	return r
 }
 
-// A pathData is how the formats interpret one path. A path mostly occurs in events of
+// A jsonPathData is how the formats interpret one path. A path mostly occurs in events of
 // one format, so only the interpretation that was used last is at hand.
-type pathData struct {
+type jsonPathData struct {
 	path    *flatjson.Path
 	format  *format // of mapping; nil: none
 	mapping pathMapping
@@ -83,13 +83,13 @@ type pathData struct {
 
 // A pathMapping is how one format interprets one path.
 type pathMapping struct {
-	fields   []string        // names of the value in Sigma
-	metadata []metadataField // what the value says about the event as a whole
+	fields   []string             // names of the value in Sigma
+	metadata []rankedMetadataKind // what the value says about the event as a whole
 }
 
-// An metadataField is a property of the event as a whole that a path holds, such as
+// A rankedMetadataKind is a property of the event as a whole that a path holds, such as
 // its host. Of several paths with the same metadata, the lowest rank wins.
-type metadataField struct {
+type rankedMetadataKind struct {
 	kind metadataKind
 	rank uint8
 }
@@ -107,8 +107,8 @@ const (
 	metadataKindCount
 )
 
-func setPathData(p *flatjson.Path) {
-	t := &pathData{path: p}
+func setJSONPathData(p *flatjson.Path) {
+	t := &jsonPathData{path: p}
 	p.Bits = pathBits[p.Name]
 	t.textRank = uint8(slices.Index(textPaths, p.Name) + 1)
 	t.programRank = uint8(slices.Index(programPaths, p.Name) + 1)
@@ -117,14 +117,14 @@ func setPathData(p *flatjson.Path) {
 
 // mappingFor returns how a format interprets the path. The result is valid until the next
 // call.
-func (t *pathData) mappingFor(m *format) *pathMapping {
+func (t *jsonPathData) mappingFor(m *format) *pathMapping {
 	if t.format != m {
 		t.selectFormat(m)
 	}
 	return &t.mapping
 }
 
-func (t *pathData) selectFormat(m *format) {
+func (t *jsonPathData) selectFormat(m *format) {
 	if t.format != nil {
 		if t.others == nil {
 			t.others = make(map[*format]pathMapping)
@@ -163,7 +163,7 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	var best [metadataKindCount]sigma.Value
 	var rank [metadataKindCount]uint8
 	for k := range leaves {
-		for _, ro := range leaves[k].Path.Data.(*pathData).mappingFor(m).metadata {
+		for _, ro := range leaves[k].Path.Data.(*jsonPathData).mappingFor(m).metadata {
 			// Of a repeated key the last value wins, as in most JSON parsers.
 			if leaves[k].Value.Text != "" && (rank[ro.kind] == 0 || ro.rank <= rank[ro.kind]) {
 				best[ro.kind], rank[ro.kind] = leaves[k].Value, ro.rank
@@ -187,15 +187,15 @@ func (r *Reader) Read(raw []byte) (*Event, error) {
 	return d, nil
 }
 
-// Release drops all references to the events that r has read, which would keep the last
+// DropReferences drops all references to the events that r has read, which would keep the last
 // of them in memory with its whole batch.
-func (r *Reader) Release() {
+func (r *Reader) DropReferences() {
 	r.event = Event{}
 	r.leaves = flatjson.ClearForReuse(r.leaves)
 	r.text = embeddedText{fields: flatjson.ClearForReuse(r.text.fields)}
-	r.auditEvent.release()
+	r.auditEvent.dropReferences()
 	if r.embedded != nil {
-		r.embedded.Release()
+		r.embedded.DropReferences()
 	}
 }
 
@@ -205,7 +205,7 @@ func (d *Event) Fields(dst []sigma.Field) []sigma.Field {
 	from := len(dst)
 	for k := range d.leaves {
 		l := &d.leaves[k]
-		for _, name := range l.Path.Data.(*pathData).mappingFor(d.format).fields {
+		for _, name := range l.Path.Data.(*jsonPathData).mappingFor(d.format).fields {
 			dst = append(dst, sigma.Field{Name: name, Value: l.Value})
 		}
 	}
@@ -231,9 +231,9 @@ func (d *Event) value(path string) string {
 	return ""
 }
 
-// HasNativeField reports whether the event has one of the top-level names of the native
+// HasNativeFormatField reports whether the event has one of the top-level names of the native
 // format, even with null or an empty object as value.
-func (d *Event) HasNativeField(name string) bool {
+func (d *Event) HasNativeFormatField(name string) bool {
 	return d.pathBits&pathBits[name] != 0 && pathBits[name] != 0
 }
 

@@ -17,7 +17,8 @@ var syslogFormat = format{
 	osPaths:     genericFormat.osPaths,
 	classify: func(r *Reader, d *Event, os, _ string) *Class {
 		if d.Host == "" {
-			_, d.Host, _ = parseSyslogHead(d.text.text)
+			_, host, _ := parseSyslogHead(d.text.text)
+			d.setHostFromText(host)
 		}
 		system := normalizeOS(os)
 		if system == "" {
@@ -65,10 +66,10 @@ func logServices(program string) []string {
 	if of := programServices[programName(program)]; of != nil {
 		return of
 	}
-	return syslogOnlyServices
+	return fallbackLogServices
 }
 
-var syslogOnlyServices = []string{"syslog"}
+var fallbackLogServices = []string{"syslog"}
 
 // programName returns the bare name of a program such as CRON[12]: or
 // /usr/sbin/sshd.

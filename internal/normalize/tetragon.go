@@ -29,7 +29,7 @@ var tetragonFormat = format{
 		return linuxClass(r, d, category)
 	},
 	derive: func(d *Event, dst []sigma.Field) []sigma.Field {
-		for _, kind := range tetragonEventTypes {
+		for _, kind := range tetragonEventKeys {
 			binary := d.value(kind + ".process.binary")
 			if binary == "" {
 				continue
@@ -44,11 +44,11 @@ var tetragonFormat = format{
 	},
 }
 
-var tetragonEventTypes = [...]string{"process_exec", "process_exit", "process_kprobe", "process_tracepoint"}
+var tetragonEventKeys = [...]string{"process_exec", "process_exit", "process_kprobe", "process_tracepoint"}
 
 func tetragonFields() map[string][]string {
 	m := map[string][]string{"node_name": {"Computer"}}
-	for _, kind := range tetragonEventTypes {
+	for _, kind := range tetragonEventKeys {
 		m[kind+".process.binary"] = []string{"Image"}
 		m[kind+".process.cwd"] = []string{"CurrentDirectory"}
 		m[kind+".process.pid"] = []string{"ProcessId"}

@@ -14,17 +14,17 @@ import (
 func parseTime(v sigma.Value) time.Time {
 	switch v.Kind {
 	case sigma.Number:
-		return parseUnix(v.Text)
+		return parseUnixByMagnitude(v.Text)
 	case sigma.String:
 		if t, ok := parseISO(v.Text); ok {
 			return t
 		}
-		return parseUnix(v.Text)
+		return parseUnixByMagnitude(v.Text)
 	}
 	return time.Time{}
 }
 
-func parseUnix(s string) time.Time {
+func parseUnixByMagnitude(s string) time.Time {
 	for i := range len(s) {
 		// Checked first, because strconv's errors allocate.
 		if c := s[i]; (c < '0' || c > '9') && c != '.' && c|0x20 != 'e' && c != '+' {

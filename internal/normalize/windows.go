@@ -152,15 +152,15 @@ func mapAllKeysTo[F any](table map[string][]string, value F) map[string]F {
 	return m
 }
 
-// variantPaths are the paths that distinguish events with the same EventID.
-type variantPaths struct{ eventType, operation string }
+// eventVariantPaths are the paths that distinguish events with the same EventID.
+type eventVariantPaths struct{ eventType, operation string }
 
-func variantPathsUnder(pathPrefix string) variantPaths {
-	return variantPaths{pathPrefix + "EventType", pathPrefix + "OperationType"}
+func eventVariantPathsUnder(pathPrefix string) eventVariantPaths {
+	return eventVariantPaths{pathPrefix + "EventType", pathPrefix + "OperationType"}
 }
 
 // variantOf returns the variant of an event, "" if its EventID has none.
-func (p variantPaths) variantOf(d *Event, eventID string) string {
+func (p eventVariantPaths) variantOf(d *Event, eventID string) string {
 	switch eventID {
 	case "12":
 		return d.value(p.eventType)
@@ -177,7 +177,7 @@ func windowsClass(r *Reader, channel, eventID, variant string, complete func(*Cl
 	var buf [96]byte
 	low := appendLower(buf[:0], channel)
 	service, product := channelServices[string(low)], "windows"
-	if len(low) >= len(linuxSysmonPrefix) && string(low[:len(linuxSysmonPrefix)]) == linuxSysmonPrefix {
+	if len(low) >= len(linuxSysmonChannelPrefix) && string(low[:len(linuxSysmonChannelPrefix)]) == linuxSysmonChannelPrefix {
 		product = "linux"
 	}
 	of, id := windowsEventCategories[service], eventID
@@ -203,8 +203,8 @@ func windowsClass(r *Reader, channel, eventID, variant string, complete func(*Cl
 	})
 }
 
-// linuxSysmonPrefix is the prefix of the channel and the provider of Sysmon for Linux.
-const linuxSysmonPrefix = "linux-sysmon"
+// linuxSysmonChannelPrefix is the prefix of the channel and the provider of Sysmon for Linux.
+const linuxSysmonChannelPrefix = "linux-sysmon"
 
 // newWindowsClass returns a class whose type is the first category or, without
 // categories, the service.

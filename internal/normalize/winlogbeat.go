@@ -40,14 +40,14 @@ var winlogbeatFormat = format{
 	osPaths:       []string{"winlog.channel", "winlog.provider_name"},
 	classKeyPaths: []string{"winlog.event_id", "event.code"},
 	classify: func(r *Reader, d *Event, channel, eventID string) *Class {
-		return windowsClass(r, channel, eventID, winlogbeatVariantPaths.variantOf(d, eventID), addECSAliases)
+		return windowsClass(r, channel, eventID, winlogbeatEventVariantPaths.variantOf(d, eventID), addECSAliases)
 	},
 	derive: deriveWinlogbeatFields,
 	// Added by Elastic's pipelines only.
 	deriveIf: []string{"event.category", "process", "file", "network"},
 }
 
-var winlogbeatVariantPaths = variantPathsUnder("winlog.event_data.")
+var winlogbeatEventVariantPaths = eventVariantPathsUnder("winlog.event_data.")
 
 // deriveWinlogbeatFields restores fields that Elastic's pipelines moved, if that depends on
 // the kind of event.

@@ -66,9 +66,9 @@ const (
 	MaxLost          = 4
 )
 
-// IsolationTimeout bounds how long a queue delays other deliveries to a process
+// MaxIsolationWait bounds how long a queue delays other deliveries to a process
 // so that an isolated message is alone.
-const IsolationTimeout = 30 * time.Second
+const MaxIsolationWait = 30 * time.Second
 
 // LostDeadLetter is the dead letter of a delivery that was lost MaxLost times.
 func LostDeadLetter(d Delivery) DeadLetter {
@@ -170,9 +170,9 @@ type DeadLetterPage struct {
 	Next        int64 // before of the next page; 0 on the last
 }
 
-// ListedBytes is about how many bytes a dead letter takes in a list, in memory and as
+// EstimateListedBytes is about how many bytes a dead letter takes in a list, in memory and as
 // JSON, in which a byte of a text can take six.
-func (l *DeadLetter) ListedBytes() int {
+func (l *DeadLetter) EstimateListedBytes() int {
 	return 128 + 6*(len(l.Cause)+len(l.AgentID)+len(l.EventID)) + len(l.Payload)
 }
 

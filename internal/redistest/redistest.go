@@ -61,9 +61,9 @@ func redisServerPath(t testing.TB) string {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	redisServerPath(t)
-	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(reservePort(t))), t: t, dir: t.TempDir(), args: args}
+	s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(reservePortAndBusPort(t))), t: t, dir: t.TempDir(), args: args}
 	t.Cleanup(s.Kill)
-	s.Restart()
+	s.StartAgain()
 	return s
 }
 
@@ -71,9 +71,9 @@ func Start(t testing.TB, args ...string) *Server {
 // may not listen yet.
 var reservedPorts sync.Map
 
-// reservePort returns a free port for which the port 10,000 above, which Redis
+// reservePortAndBusPort returns a free port for which the port 10,000 above, which Redis
 // Cluster uses, is free too.
-func reservePort(t testing.TB) int {
+func reservePortAndBusPort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -104,8 +104,8 @@ func isFree(port int) bool {
 // URL returns the server's URL, as for --queue.
 func (s *Server) URL() string { return "redis://" + s.Addr + "/0" }
 
-// Restart restarts a server that was killed, with the same port and data.
-func (s *Server) Restart() {
+// StartAgain starts a server that was killed, with the same port and data.
+func (s *Server) StartAgain() {
 	s.t.Helper()
 	host, port, _ := net.SplitHostPort(s.Addr)
 	args := []string{"--port", port, "--bind", host, "--dir", s.dir, "--daemonize", "no", "--loglevel", "notice"}

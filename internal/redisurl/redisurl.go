@@ -163,16 +163,16 @@ func Parse(text string) (*Config, error) {
 			return nil, fmt.Errorf("redis URL: %w", err)
 		}
 	}
-	o.Dialer = dialer(o.TLSConfig)
+	o.Dialer = noLingerDialer(o.TLSConfig)
 	c.display = scheme + "://" + hosts + displayTail(u, o, c)
 	return c, nil
 }
 
-// dialer returns a dial function for connections that discard unsent data when
+// noLingerDialer returns a dial function for connections that discard unsent data when
 // they are closed. Otherwise the system would keep trying to send it: after a
 // partition, commands could arrive long after they were sent again on another
 // connection.
-func dialer(secure *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func noLingerDialer(secure *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: dialTimeout}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := plain.DialContext(ctx, network, addr)

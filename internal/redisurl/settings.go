@@ -85,8 +85,8 @@ const (
 	FsyncAwaited                      // --redis-durability fsync
 )
 
-// Warnings describes the settings that can lose accepted batches.
-func (s Settings) Warnings(wait FsyncWait) []string {
+// DurabilityWarnings describes the settings that can lose accepted batches.
+func (s Settings) DurabilityWarnings(wait FsyncWait) []string {
 	var ws []string
 	if !s.AppendOnly {
 		ws = append(ws, "appendonly is off: what was accepted is lost when the server ends; set appendonly yes")
@@ -103,9 +103,9 @@ func (s Settings) Warnings(wait FsyncWait) []string {
 	return ws
 }
 
-// LogWarnings logs the Warnings.
-func (s Settings) LogWarnings(log *slog.Logger, wait FsyncWait) {
-	for _, w := range s.Warnings(wait) {
+// LogDurabilityWarnings logs the warnings.
+func (s Settings) LogDurabilityWarnings(log *slog.Logger, wait FsyncWait) {
+	for _, w := range s.DurabilityWarnings(wait) {
 		log.Warn("redis may lose accepted events", "why", w)
 	}
 }

@@ -22,7 +22,7 @@ func TestWarningsSuggestWhatWorks(t *testing.T) {
 		{"Celery", everySecond, FsyncUnsupported, 1, false},
 		{"fsync awaited", everySecond, FsyncAwaited, 0, false},
 	} {
-		ws := c.s.Warnings(c.wait)
+		ws := c.s.DurabilityWarnings(c.wait)
 		if len(ws) != c.warnings || strings.Contains(strings.Join(ws, "\n"), "--redis-durability") != c.suggests {
 			t.Errorf("%s: %q", c.name, ws)
 		}

@@ -53,10 +53,10 @@ type RuleCoverage struct {
 
 // Bounds of a report.
 const (
-	maxSampledPerType = 2000 // events
-	maxSampledTypes   = 500
-	maxFields         = 100_000 // names that no rule has, over all logsources
-	maxFieldNameBytes = 256     // of such a name
+	maxSampledPerType   = 2000 // events
+	maxSampledTypes     = 500
+	maxFieldsNotInRules = 100_000 // names that no rule has, over all logsources
+	maxFieldNameBytes   = 256     // of such a name
 )
 
 // Measure samples the newest events of each type since a time, and returns which of the
@@ -140,7 +140,7 @@ func (s *sample) add(raw []byte) {
 	if err != nil {
 		return // accepted by an earlier version
 	}
-	defer s.reader.Release()
+	defer s.reader.DropReferences()
 	s.events++
 	s.fields = d.Fields(s.fields[:0])
 	for _, source := range d.Class.Sources {
@@ -151,7 +151,7 @@ func (s *sample) add(raw []byte) {
 			s.fieldsOf[source] = of
 		}
 		for i := range s.fields {
-			if name := s.fields[i].Name; !of[name] && (s.inRules[name] || len(name) <= maxFieldNameBytes && s.kept < maxFields) {
+			if name := s.fields[i].Name; !of[name] && (s.inRules[name] || len(name) <= maxFieldNameBytes && s.kept < maxFieldsNotInRules) {
 				of[strings.Clone(name)] = true
 				s.kept++
 			}

@@ -7,16 +7,16 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// Counts are the numbers of documents of each kind.
-type Counts struct {
+// KindCounts are the numbers of documents of each kind.
+type KindCounts struct {
 	Rules        int `json:"rules"`
 	Correlations int `json:"correlations"`
 	Filters      int `json:"filters"`
 }
 
 // CountKinds counts documents by kind.
-func CountKinds(list []RuleInfo) Counts {
-	var c Counts
+func CountKinds(list []RuleInfo) KindCounts {
+	var c KindCounts
 	for _, r := range list {
 		switch r.Kind {
 		case ast.RuleDocument:
@@ -31,7 +31,7 @@ func CountKinds(list []RuleInfo) Counts {
 }
 
 // String returns the numbers that are not 0, as in "73 rules, 1 correlation".
-func (c Counts) String() string {
+func (c KindCounts) String() string {
 	var parts []string
 	for _, p := range [...]struct {
 		n    int

@@ -12,20 +12,20 @@ import (
 
 // A RuleSummary is what a list says of a rule, correlation or filter.
 type RuleSummary struct {
-	Enabled   bool             `json:"enabled"`
-	File      string           `json:"file"`
-	ID        string           `json:"id"`
-	Kind      string           `json:"kind"` // rule, correlation or filter
-	Level     string           `json:"level"`
-	LogSource LogSourceSummary `json:"logsource"`
-	Pack      string           `json:"pack"`
-	Status    string           `json:"status"`
-	Tags      []string         `json:"tags"`
-	Title     string           `json:"title"`
+	Enabled   bool          `json:"enabled"`
+	File      string        `json:"file"`
+	ID        string        `json:"id"`
+	Kind      string        `json:"kind"` // rule, correlation or filter
+	Level     string        `json:"level"`
+	LogSource LogSourceJSON `json:"logsource"`
+	Pack      string        `json:"pack"`
+	Status    string        `json:"status"`
+	Tags      []string      `json:"tags"`
+	Title     string        `json:"title"`
 }
 
-// A LogSourceSummary is a logsource in JSON.
-type LogSourceSummary struct {
+// A LogSourceJSON is a logsource in the JSON of a rule.
+type LogSourceJSON struct {
 	Product  string `json:"product"`
 	Category string `json:"category"`
 	Service  string `json:"service"`
@@ -45,7 +45,7 @@ type RuleDetails struct {
 // Summary returns the summary of a rule.
 func (r RuleInfo) Summary(enabled bool) RuleSummary {
 	s := RuleSummary{ID: r.ID, Title: r.Title, Level: r.Level.String(), Status: r.Status, Tags: r.Tags, File: r.File, Enabled: enabled, Pack: r.Pack, Kind: r.Kind.String(),
-		LogSource: LogSourceSummary{r.LogSource.Product, r.LogSource.Category, r.LogSource.Service}}
+		LogSource: LogSourceJSON{r.LogSource.Product, r.LogSource.Category, r.LogSource.Service}}
 	if s.Tags == nil {
 		s.Tags = []string{}
 	}
@@ -91,7 +91,7 @@ func (set *LoadedRules) details(files []ruleFile, r RuleInfo, enabled bool) Rule
 	d := RuleDetails{RuleSummary: r.Summary(enabled), Description: r.Description, Author: r.Author, References: append([]string{}, r.References...),
 		FalsePositives: append([]string{}, r.FalsePositives...), Filters: []RuleSummary{}}
 	if i := slices.IndexFunc(files, func(f ruleFile) bool { return f.Name == r.File }); i >= 0 {
-		d.Text = documentAt(files[i].Data, r.Line)
+		d.Text = documentStartingAt(files[i].Data, r.Line)
 	}
 	rule := slices.IndexFunc(set.Effective.Rules, func(x *ast.Rule) bool { return x.ID == r.ID })
 	if rule < 0 {
@@ -105,8 +105,8 @@ func (set *LoadedRules) details(files []ruleFile, r RuleInfo, enabled bool) Rule
 	return d
 }
 
-// documentAt returns the text of the YAML document that starts on a line.
-func documentAt(data []byte, line int) string {
+// documentStartingAt returns the text of the YAML document that starts on a line.
+func documentStartingAt(data []byte, line int) string {
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	start := min(max(line-1, 0), len(lines))
 	end := start

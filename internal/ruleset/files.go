@@ -95,7 +95,7 @@ func readFiles(sources []Source) ([]ruleFile, error) {
 			if err != nil {
 				return err
 			}
-			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.confiningPack(fsys, name), InPack: s.packOf(name)})
+			all = append(all, ruleFile{Name: prefix + name, Data: data, Pack: s.packConfiningFilters(fsys, name), InPack: s.packOf(name)})
 			if cases := testFileOf(name); name == root && cases != name {
 				// A single rule comes with its tests.
 				if data, err := readRuleFile(fsys, cases); err == nil {
@@ -124,8 +124,9 @@ func (s *Source) packOf(name string) string {
 	return ""
 }
 
-// confiningPack returns the pack that the filters in a file are confined to, "" if none.
-func (s *Source) confiningPack(fsys fs.FS, name string) string {
+// packConfiningFilters returns the pack that the filters in a file are confined to, "" if
+// none.
+func (s *Source) packConfiningFilters(fsys fs.FS, name string) string {
 	pack := s.packOf(name)
 	if !s.Packs || pack == "" {
 		return ""

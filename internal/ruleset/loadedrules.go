@@ -6,8 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -90,17 +93,15 @@ func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (Load
 	if err != nil {
 		return LoadedRules{}, err
 	}
-	for _, f := range all {
+	parsed := parseFiles(all)
+	for i, f := range all {
 		fmt.Fprintf(sum, "%s\x00%d\x00", f.Name, len(f.Data))
 		sum.Write(f.Data)
 		packOf[f.Name] = f.InPack
 		if confinedTo[f.Name] = f.Pack; f.Pack != "" {
 			fmt.Fprintf(sum, "pack %s\x00", f.Pack)
 		}
-		if f.Pipeline || strings.HasSuffix(f.Name, testFileSuffix) || isNotARule(f.Data) {
-			continue
-		}
-		p, err := sigma.Parse(f.Name, f.Data)
+		p, err := parsed[i].documents, parsed[i].err
 		if err != nil {
 			set.Problems = append(set.Problems, problemsOf(f.Name, err)...)
 		}
@@ -128,7 +129,7 @@ func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (Load
 		collection.Add(p)
 	}
 	set.Parsed, set.Warnings = collection, pipe.Warnings
-	collection.Filters = slices.DeleteFunc(slices.Clone(collection.Filters), func(f *ast.Filter) bool { return set.dropExpired(f, packOf[f.File], now) })
+	collection.Filters = slices.DeleteFunc(slices.Clone(collection.Filters), func(f *ast.Filter) bool { return set.recordExpiry(f, packOf[f.File], now) })
 	for _, f := range set.Expired {
 		fmt.Fprintf(sum, "expired %s\x00", f.ID)
 	}
@@ -144,17 +145,42 @@ func compileFiles(all []ruleFile, disabled map[string]bool, now time.Time) (Load
 		failed[e.Meta] = true
 		set.Problems = append(set.Problems, problemsOf("", e)...)
 	}
-	set.Problems = append(set.Problems, crossPackFilterProblems(collection, reaches)...)
+	set.Problems = append(set.Problems, ineffectiveFilterProblems(collection, reaches)...)
 	for i := range set.Problems {
 		set.Problems[i].Pack = packOf[set.Problems[i].File]
 	}
 	set.Rules, set.Revision = rs, hex.EncodeToString(sum.Sum(nil))[:12]
-	set.fillRuleLists(collection, disabled, failed, packOf)
+	set.fillEnabledAndDisabled(collection, disabled, failed, packOf)
 	return set, nil
 }
 
-// DropDisabled moves rules from Enabled to Disabled.
-func (set *LoadedRules) DropDisabled(disabled map[string]bool) {
+// A parsedFile is the documents of a rule file, and what is wrong with others.
+type parsedFile struct {
+	documents ast.Collection
+	err       error
+}
+
+// parseFiles parses files on all cores, each into the element with its index. Files that
+// hold no rules have no documents.
+func parseFiles(all []ruleFile) []parsedFile {
+	parsed := make([]parsedFile, len(all))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
+				if f := &all[i]; !f.Pipeline && !strings.HasSuffix(f.Name, testFileSuffix) && !isNotARule(f.Data) {
+					parsed[i].documents, parsed[i].err = sigma.Parse(f.Name, f.Data)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return parsed
+}
+
+// MoveToDisabled moves rules from Enabled to Disabled.
+func (set *LoadedRules) MoveToDisabled(disabled map[string]bool) {
 	set.Enabled = slices.DeleteFunc(set.Enabled, func(r RuleInfo) bool {
 		if disabled[r.ID] {
 			set.Disabled = append(set.Disabled, r)
@@ -171,8 +197,8 @@ func (set *LoadedRules) DropMissingRulesFoundIn(other *LoadedRules) {
 	})
 }
 
-// dropExpired reports whether a filter has expired; else it notes when it will.
-func (set *LoadedRules) dropExpired(f *ast.Filter, pack string, now time.Time) bool {
+// recordExpiry lists a filter in Expired if it has expired; else it notes when it will.
+func (set *LoadedRules) recordExpiry(f *ast.Filter, pack string, now time.Time) (expired bool) {
 	switch {
 	case f.Expires.IsZero():
 	case !now.Before(f.Expires):
@@ -184,9 +210,9 @@ func (set *LoadedRules) dropExpired(f *ast.Filter, pack string, now time.Time) b
 	return false
 }
 
-// crossPackFilterProblems reports the rules that filters name and do not apply to, because
-// they are of another pack.
-func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
+// ineffectiveFilterProblems reports the rules that filters name and do not apply to,
+// because they are of another pack.
+func ineffectiveFilterProblems(collection ast.Collection, reaches func(*ast.Filter, *ast.Rule) bool) []Problem {
 	var ps []Problem
 	for _, f := range collection.Filters {
 		for _, ref := range f.Rules {
@@ -201,9 +227,9 @@ func crossPackFilterProblems(collection ast.Collection, reaches func(*ast.Filter
 	return ps
 }
 
-// fillRuleLists fills Enabled and Disabled. A filter whose rule is missing still counts as
-// enabled.
-func (set *LoadedRules) fillRuleLists(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool, packOf map[string]string) {
+// fillEnabledAndDisabled fills the two lists. A filter whose rule is missing still counts
+// as enabled.
+func (set *LoadedRules) fillEnabledAndDisabled(collection ast.Collection, disabled map[string]bool, failed map[*ast.Meta]bool, packOf map[string]string) {
 	add := func(m *ast.Meta, kind ast.DocumentKind, source sigma.LogSource) {
 		e := RuleInfo{m, kind, source, packOf[m.File]}
 		if disabled[e.ID] {

@@ -19,8 +19,8 @@ import (
 // maxPackFileBytes bounds a file of a pack.
 const maxPackFileBytes = 4 << 20
 
-// A packFile is a candidate file of a pack.
-type packFile struct {
+// A packFileToCopy is a candidate file of a pack.
+type packFileToCopy struct {
 	name string // with slashes
 	mode fs.FileMode
 	open func() (io.ReadCloser, error)
@@ -33,7 +33,7 @@ func (f PackDir) copyPack(ctx context.Context, pathOrURL, name, wantSHA256, tmpD
 	if u := parseURL(pathOrURL); u != nil {
 		u = contentURL(u)
 		file, ext = filepath.Join(tmpDir, "download"), strings.ToLower(path.Ext(u.Path))
-		if err := f.download(ctx, u, file); err != nil {
+		if err := f.downloadToFile(ctx, u, file); err != nil {
 			return nil, fmt.Errorf("download: %w", err)
 		}
 	}
@@ -46,7 +46,7 @@ func (f PackDir) copyPack(ctx context.Context, pathOrURL, name, wantSHA256, tmpD
 			return nil, err
 		}
 	}
-	var entries []packFile
+	var entries []packFileToCopy
 	switch {
 	case info.IsDir():
 		if isWithin(f.Path, file) {
@@ -54,7 +54,7 @@ func (f PackDir) copyPack(ctx context.Context, pathOrURL, name, wantSHA256, tmpD
 		}
 		entries, err = f.dirFiles(os.DirFS(file))
 	case ext == ".yml" || ext == ".yaml":
-		entries = []packFile{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
+		entries = []packFileToCopy{{name + ".yml", info.Mode(), func() (io.ReadCloser, error) { return os.Open(file) }}}
 	case hasZipSignature(file):
 		z, zerr := zip.OpenReader(file)
 		if zerr != nil {
@@ -109,8 +109,8 @@ func isWithin(path, dir string) bool {
 }
 
 // dirFiles returns the pack files of a directory.
-func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
-	var entries []packFile
+func (f PackDir) dirFiles(fsys fs.FS) ([]packFileToCopy, error) {
+	var entries []packFileToCopy
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -118,7 +118,7 @@ func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
 		case d.IsDir() && name != "." && isExcludedDir(d.Name()):
 			return fs.SkipDir
 		case !d.IsDir() && (isRuleFile(name) || isLicenseOrReadme(name)):
-			entries = append(entries, packFile{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
+			entries = append(entries, packFileToCopy{name, d.Type(), func() (io.ReadCloser, error) { return fsys.Open(name) }})
 		}
 		if len(entries) > f.Limits.Files {
 			return fmt.Errorf("there are more than %d files", f.Limits.Files)
@@ -130,11 +130,11 @@ func (f PackDir) dirFiles(fsys fs.FS) ([]packFile, error) {
 
 // zipFiles returns the pack files of an archive, without the archive's root directory.
 // An archive with a name that leads outside is an error.
-func (f PackDir) zipFiles(z *zip.Reader) ([]packFile, error) {
+func (f PackDir) zipFiles(z *zip.Reader) ([]packFileToCopy, error) {
 	if len(z.File) > f.Limits.Files {
 		return nil, fmt.Errorf("there are more than %d files in the archive", f.Limits.Files)
 	}
-	var entries []packFile
+	var entries []packFileToCopy
 	var size uint64
 	for _, file := range z.File {
 		name := strings.TrimSuffix(strings.TrimPrefix(file.Name, "./"), "/")
@@ -146,20 +146,20 @@ func (f PackDir) zipFiles(z *zip.Reader) ([]packFile, error) {
 			continue
 		}
 		if size += file.UncompressedSize64; size > uint64(f.Limits.Unpacked) {
-			return nil, f.tooLargeError()
+			return nil, f.unpackedTooLargeError()
 		}
-		entries = append(entries, packFile{name, file.Mode().Type(), file.Open})
+		entries = append(entries, packFileToCopy{name, file.Mode().Type(), file.Open})
 	}
 	return stripCommonRoot(entries), nil
 }
 
 // stripCommonRoot removes the directory that all files are in.
-func stripCommonRoot(entries []packFile) []packFile {
+func stripCommonRoot(entries []packFileToCopy) []packFileToCopy {
 	if len(entries) == 0 {
 		return nil
 	}
 	root, _, ok := strings.Cut(entries[0].name, "/")
-	if !ok || slices.ContainsFunc(entries, func(e packFile) bool { return !strings.HasPrefix(e.name, root+"/") }) {
+	if !ok || slices.ContainsFunc(entries, func(e packFileToCopy) bool { return !strings.HasPrefix(e.name, root+"/") }) {
 		return entries
 	}
 	for i := range entries {
@@ -170,7 +170,7 @@ func stripCommonRoot(entries []packFile) []packFile {
 
 // copyFiles writes the files to a directory, and returns the names of the licenses. It
 // cannot write outside of the directory.
-func (f PackDir) copyFiles(ctx context.Context, entries []packFile, folder string) (licenses []string, err error) {
+func (f PackDir) copyFiles(ctx context.Context, entries []packFileToCopy, folder string) (licenses []string, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func (f PackDir) copyFiles(ctx context.Context, entries []packFile, folder strin
 			return nil, fmt.Errorf("%s: %w", e.name, err)
 		}
 		if left -= n; left < 0 {
-			return nil, f.tooLargeError()
+			return nil, f.unpackedTooLargeError()
 		}
 		if isLicenseFile(e.name) {
 			licenses = append(licenses, e.name)
@@ -199,11 +199,11 @@ func (f PackDir) copyFiles(ctx context.Context, entries []packFile, folder strin
 	return licenses, nil
 }
 
-func (f PackDir) tooLargeError() error {
+func (f PackDir) unpackedTooLargeError() error {
 	return fmt.Errorf("unpacked, it is larger than %d bytes", f.Limits.Unpacked)
 }
 
-func copyFile(root *os.Root, e packFile) (written int64, err error) {
+func copyFile(root *os.Root, e packFileToCopy) (written int64, err error) {
 	if err := root.MkdirAll(path.Dir(e.name), 0o755); err != nil {
 		return 0, err
 	}

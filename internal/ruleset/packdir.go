@@ -15,7 +15,7 @@ import (
 type Pack struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
-	Counts
+	KindCounts
 	Problems int      `json:"problems"` // rules that do not load
 	Licenses []string `json:"licenses"` // names of license files in Path
 }
@@ -109,7 +109,7 @@ func (f PackDir) Add(ctx context.Context, pathOrURL string, o AddOptions) (p Pac
 		first.File = strings.TrimPrefix(first.File, newDir+"/")
 		return p, fmt.Errorf("none of its %d rules loads; the first: %s", n, first)
 	}
-	p = Pack{Name: name, Path: filepath.Join(f.Path, name), Counts: CountKinds(set.Enabled), Problems: len(set.Problems), Licenses: licenses}
+	p = Pack{Name: name, Path: filepath.Join(f.Path, name), KindCounts: CountKinds(set.Enabled), Problems: len(set.Problems), Licenses: licenses}
 	return p, replaceDir(p.Path, newDir, filepath.Join(tmp, "old"))
 }
 

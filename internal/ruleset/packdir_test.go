@@ -93,7 +93,7 @@ func TestAddZip(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(f.Path, "sigma")
-	want := ruleset.Pack{Name: "sigma", Path: path, Counts: ruleset.Counts{Rules: 2}, Problems: 1, Licenses: []string{"LICENSE.Detection.Rules.md"}}
+	want := ruleset.Pack{Name: "sigma", Path: path, KindCounts: ruleset.KindCounts{Rules: 2}, Problems: 1, Licenses: []string{"LICENSE.Detection.Rules.md"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -19,9 +19,9 @@ const (
 	downloadTimeout       = 10 * time.Minute
 )
 
-// download downloads u to a new file.
-func (f PackDir) download(ctx context.Context, u *url.URL, name string) (err error) {
-	if err := checkURL(u); err != nil {
+// downloadToFile downloads u to a new file.
+func (f PackDir) downloadToFile(ctx context.Context, u *url.URL, filePath string) (err error) {
+	if err := checkHTTPSOrLoopback(u); err != nil {
 		return err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -41,7 +41,7 @@ func (f PackDir) download(ctx context.Context, u *url.URL, name string) (err err
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server answers %s", resp.Status)
 	}
-	out, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := os.OpenFile(filePath, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -53,8 +53,8 @@ func (f PackDir) download(ctx context.Context, u *url.URL, name string) (err err
 	return err
 }
 
-// checkURL returns an error unless u is https, or http to this machine.
-func checkURL(u *url.URL) error {
+// checkHTTPSOrLoopback returns an error unless u is https, or http to this machine.
+func checkHTTPSOrLoopback(u *url.URL) error {
 	host := u.Hostname()
 	switch ip := net.ParseIP(host); {
 	case host == "", u.Scheme != "https" && u.Scheme != "http":
@@ -72,5 +72,5 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
 		return fmt.Errorf("it leads from https to %s: %w", req.URL.Scheme, ErrPlainHTTP)
 	}
-	return checkURL(req.URL)
+	return checkHTTPSOrLoopback(req.URL)
 }

@@ -52,7 +52,7 @@ func parseURL(pathOrURL string) *url.URL {
 	}
 	u, err := url.Parse(pathOrURL)
 	if err != nil {
-		return &url.URL{Opaque: pathOrURL} // rejected by checkURL
+		return &url.URL{Opaque: pathOrURL} // rejected by checkHTTPSOrLoopback
 	}
 	return u
 }

@@ -34,9 +34,9 @@ func newBundle(files []ruleFile, disabled map[string]bool, now time.Time) *store
 	return &store.PublishedRules{Version: hex.EncodeToString(sum[:])[:12], Bundle: zst.CompressForSize(nil, data), Published: now}
 }
 
-// PublishTo publishes the loaded rules in the store, and all that are loaded later,
-// for workers on other machines. Watch retries failures.
-func (l *Loader) PublishTo(ctx context.Context, coordination store.Coordination) error {
+// StartPublishingTo publishes the loaded rules in the store, and all that are loaded
+// later, for workers on other machines. Watch retries failures.
+func (l *Loader) StartPublishingTo(ctx context.Context, coordination store.Coordination) error {
 	l.loading.Lock()
 	defer l.loading.Unlock()
 	files, disabled, err := l.source.read()

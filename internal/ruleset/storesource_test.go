@@ -39,7 +39,7 @@ func TestPublish(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := server.PublishTo(ctx, cluster); err != nil {
+	if err := server.StartPublishingTo(ctx, cluster); err != nil {
 		t.Fatal(err)
 	}
 	worker := <-waiting

@@ -37,17 +37,17 @@ func (c *correlator) process(m LocatedMatch, emit func(LocatedMatch) error) erro
 	}
 	c.matches = c.state.Observe(correlation.Observation{Rule: m.RuleID, Event: m.EventID, Time: m.Time, Fields: m.Observed,
 		Context: m, ContextBytes: len(m.Raw)}, c.matches[:0])
-	return c.emitMatches(emit)
+	return c.emitMatchPerEvent(emit)
 }
 
 // flush emits the matches of correlations that need the end of all events.
 func (c *correlator) flush(emit func(LocatedMatch) error) error {
 	c.matches = c.state.Flush(c.matches[:0])
-	return c.emitMatches(emit)
+	return c.emitMatchPerEvent(emit)
 }
 
-// emitMatches emits a match for each event of the matches of correlations.
-func (c *correlator) emitMatches(emit func(LocatedMatch) error) error {
+// emitMatchPerEvent emits a match for each event of the matches of correlations.
+func (c *correlator) emitMatchPerEvent(emit func(LocatedMatch) error) error {
 	for _, cm := range c.matches {
 		for _, e := range cm.Events {
 			m, r := e.Context.(LocatedMatch), cm.Rule

@@ -23,13 +23,17 @@ type eventFile struct {
 	name        string
 	ext         string // without that of the compression, as in ".evtx"
 	compression string // ".gz", ".zst" or ""
+	live        bool   // a pipe or a terminal, which may still be written
 }
+
+// evtxMagic is the start of an event log.
+const evtxMagic = "ElfFile\x00"
 
 // eventFileExtensions are the extensions of files that are read in directories.
 var eventFileExtensions = map[string]bool{".evtx": true, ".json": true, ".ndjson": true, ".jsonl": true, ".xml": true, zipExtension: true}
 
-// eventFileKinds are those of them that hold events themselves, for people.
-const eventFileKinds = ".evtx, .json, .ndjson, .jsonl, .xml"
+// eventExtensionsText are those of them that hold events themselves, for people.
+const eventExtensionsText = ".evtx, .json, .ndjson, .jsonl, .xml"
 
 func newEventFile(name string) eventFile {
 	s := eventFile{name: name, ext: strings.ToLower(filepath.Ext(name))}
@@ -52,7 +56,7 @@ func findEventFiles(paths []string, p *Progress, onProblem func(error)) []eventF
 		case err != nil:
 			onProblem(fmt.Errorf("read %s: %w", path, err))
 		case len(found) == 0:
-			onProblem(fmt.Errorf("read %s: no file in it is of events (%s)", path, eventFileKinds))
+			onProblem(fmt.Errorf("read %s: no file in it is of events (%s)", path, eventExtensionsText))
 		}
 		all = append(all, found...)
 	}
@@ -94,11 +98,45 @@ const stdinPath = "-"
 // ReadFile calls addEvent with each event of a file in order. addEvent may keep the
 // bytes. It calls onSkipped with an error for each event that cannot be read.
 func ReadFile(name string, addEvent func(raw []byte) error, onSkipped func(error)) error {
-	return newEventFile(name).read(context.Background(), new(Progress), addEvent, onSkipped)
+	return newEventFile(name).read(context.Background(), new(Progress), &callbackSink{onEvent: addEvent, onSkipped: onSkipped})
 }
 
-// read calls addEvent with each event until the file or ctx ends.
-func (s eventFile) read(ctx context.Context, p *Progress, addEvent func([]byte) error, onSkipped func(error)) error {
+// An eventSink takes the records of a file in order.
+type eventSink interface {
+	// addRawEvent adds an event, and keeps its bytes.
+	addRawEvent(raw []byte) error
+	// addChunk adds the records of a chunk of an event log.
+	addChunk(evtx.Chunk) error
+	// skipRecord reports a record that cannot be read.
+	skipRecord(error)
+	// flush says that the next record may be long in coming.
+	flush() error
+}
+
+// A callbackSink calls functions.
+type callbackSink struct {
+	onEvent   func(raw []byte) error
+	onSkipped func(error)
+	decoder   evtx.Decoder
+}
+
+func (s *callbackSink) addRawEvent(raw []byte) error { return s.onEvent(raw) }
+func (s *callbackSink) skipRecord(err error)         { s.onSkipped(err) }
+func (s *callbackSink) flush() error                 { return nil }
+
+func (s *callbackSink) addChunk(c evtx.Chunk) error {
+	for rec, err := range s.decoder.Records(c) {
+		if err != nil {
+			s.onSkipped(err)
+		} else if err := s.onEvent(rec.JSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read adds each event until the file or ctx ends.
+func (s eventFile) read(ctx context.Context, p *Progress, to eventSink) error {
 	f := os.Stdin
 	if s.name != stdinPath {
 		var err error
@@ -107,12 +145,17 @@ func (s eventFile) read(ctx context.Context, p *Progress, addEvent func([]byte) 
 		}
 		defer f.Close()
 	}
-	return s.readFrom(&countingReader{ctx, f, p}, nil, addEvent, onSkipped)
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	s.live = !info.Mode().IsRegular()
+	return s.readFrom(&countingReader{ctx, f, p}, nil, to)
 }
 
 // readFrom reads a file's events from its bytes, which decompress to at most budget
 // bytes; nil is no bound.
-func (s eventFile) readFrom(file io.Reader, budget *int64, addEvent func([]byte) error, onSkipped func(error)) error {
+func (s eventFile) readFrom(file io.Reader, budget *int64, to eventSink) error {
 	r := bufio.NewReaderSize(&budgetReader{file, budget}, 256<<10)
 	switch s.compression {
 	case ".gz":
@@ -129,18 +172,18 @@ func (s eventFile) readFrom(file io.Reader, budget *int64, addEvent func([]byte)
 		defer z.Close()
 		r = bufio.NewReaderSize(&budgetReader{z, budget}, 256<<10)
 	}
-	head, _ := r.Peek(8)
+	head, _ := r.Peek(len(evtxMagic))
 	switch {
-	case bytes.Equal(head, []byte("ElfFile\x00")):
-		return readEVTX(r, addEvent, onSkipped)
+	case string(head) == evtxMagic:
+		return readEVTX(r, to)
 	case s.ext == ".evtx":
 		return errors.New("not an event log")
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		return errors.New("a zip archive: give it as a file whose name ends in .zip")
 	case s.ext == ".xml", bytes.HasPrefix(bytes.TrimPrefix(head, utf8BOM), []byte("<")):
-		return evtx.ReadXML(r, addEvent)
+		return evtx.ReadXML(r, to.addRawEvent)
 	}
-	return readJSON(r, addEvent, onSkipped)
+	return readJSON(r, s.live, to)
 }
 
 var utf8BOM = []byte("\xef\xbb\xbf")
@@ -161,24 +204,20 @@ func (c *countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func readEVTX(r io.Reader, addEvent func([]byte) error, onSkipped func(error)) error {
+func readEVTX(r io.Reader, to eventSink) error {
 	log, err := evtx.NewReader(r)
 	if err != nil {
 		return err
 	}
 	for {
-		rec, err := log.Next()
+		c, err := log.NextChunk()
 		if err == io.EOF {
 			return nil
-		}
-		if _, ok := errors.AsType[*evtx.RecordError](err); ok {
-			onSkipped(err)
-			continue
 		}
 		if err != nil {
 			return err
 		}
-		if err := addEvent(bytes.Clone(rec.JSON)); err != nil {
+		if err := to.addChunk(c); err != nil {
 			return err
 		}
 	}

@@ -12,16 +12,37 @@ import (
 // maxLineBytes bounds a line.
 const maxLineBytes = 16 << 20
 
-// readJSON reads NDJSON, or JSON objects and arrays of objects one after another.
-func readJSON(r *bufio.Reader, addEvent func([]byte) error, onSkippedLine func(error)) error {
+// readJSON reads NDJSON, or JSON objects and arrays of objects one after another. It
+// does not wait for more of a live input than its first line.
+func readJSON(r *bufio.Reader, live bool, to eventSink) error {
 	if b, _ := r.Peek(len(utf8BOM)); bytes.Equal(b, utf8BOM) {
 		r.Discard(len(utf8BOM))
 	}
-	head, err := r.Peek(r.Size())
-	if isNDJSON(head, err == io.EOF) {
-		return readNDJSON(r, addEvent, onSkippedLine)
+	var head []byte
+	var err error
+	if live {
+		head, err = peekLine(r)
+	} else {
+		head, err = r.Peek(r.Size())
 	}
-	return readJSONValues(r, addEvent)
+	if isNDJSON(head, err == io.EOF) {
+		return readNDJSON(r, to)
+	}
+	return readJSONValues(r, to)
+}
+
+// peekLine returns what r has buffered once a line that is not empty is in it, or all that
+// there is room for.
+func peekLine(r *bufio.Reader) ([]byte, error) {
+	for {
+		head, err := r.Peek(r.Buffered())
+		if err != nil || len(head) == r.Size() || bytes.IndexByte(bytes.TrimLeft(head, " \t\r\n"), '\n') >= 0 {
+			return head, err
+		}
+		if _, err := r.Peek(len(head) + 1); err != nil {
+			return head, err
+		}
+	}
 }
 
 // isNDJSON reports whether a file is NDJSON, by its first bytes, which may be the
@@ -52,19 +73,24 @@ func isNDJSON(head []byte, isWholeFile bool) bool {
 	return false
 }
 
-func readNDJSON(r *bufio.Reader, addEvent func([]byte) error, onSkippedLine func(error)) error {
+func readNDJSON(r *bufio.Reader, to eventSink) error {
 	for n := 1; ; n++ {
+		if r.Buffered() == 0 { // the next line may be long in coming
+			if err := to.flush(); err != nil {
+				return err
+			}
+		}
 		line, err := readLine(r)
 		switch text := bytes.TrimSpace(line); {
 		case err == errLineTooLong:
-			onSkippedLine(fmt.Errorf("line %d: %w", n, err))
+			to.skipRecord(fmt.Errorf("line %d: %w", n, err))
 		case err != nil && err != io.EOF:
 			return err
 		case len(text) == 0:
 		case text[0] != '{' || text[len(text)-1] != '}':
-			onSkippedLine(fmt.Errorf("line %d is not an event", n))
+			to.skipRecord(fmt.Errorf("line %d is not an event", n))
 		default:
-			if err := addEvent(text); err != nil {
+			if err := to.addRawEvent(text); err != nil {
 				return err
 			}
 		}
@@ -92,52 +118,6 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 			return nil, errLineTooLong // after the last line, the next call returns io.EOF
 		default:
 			return line, err
-		}
-	}
-}
-
-// readJSONValues reads objects and arrays of objects. It stops at a malformed value,
-// because nothing marks where the next one begins.
-func readJSONValues(r io.Reader, addEvent func([]byte) error) error {
-	d := json.NewDecoder(r)
-	inArray := false
-	for n := 1; ; {
-		switch more := d.More(); {
-		case more && !inArray && nextIsArray(d), !more && inArray:
-			if _, err := d.Token(); err != nil {
-				return fmt.Errorf("after %d events: %w", n-1, err)
-			}
-			inArray = !inArray
-			continue
-		case !more:
-			// The end, or an unmatched bracket.
-			if _, err := d.Token(); err != io.EOF {
-				return fmt.Errorf("after %d events: %w", n-1, err)
-			}
-			return nil
-		}
-		var text json.RawMessage
-		if err := d.Decode(&text); err != nil {
-			return fmt.Errorf("record %d: %w", n, err)
-		}
-		n++
-		if err := addEvent(text); err != nil {
-			return err
-		}
-	}
-}
-
-// nextIsArray reports whether the next value, of which the decoder has buffered the
-// first bytes, is an array.
-func nextIsArray(d *json.Decoder) bool {
-	var b [64]byte
-	for buffered := d.Buffered(); ; {
-		n, err := buffered.Read(b[:])
-		if text := bytes.TrimLeft(b[:n], " \t\r\n"); len(text) > 0 {
-			return text[0] == '['
-		}
-		if err != nil {
-			return false
 		}
 	}
 }

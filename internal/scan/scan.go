@@ -8,16 +8,19 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/detect"
+	"github.com/picket-edr/picket/internal/evtx"
 )
 
 // A LocatedMatch is a match and the position of its event.
@@ -40,8 +43,9 @@ type Progress struct {
 // A detectionJob is consecutive events of one file, or a problem at this point of the input.
 type detectionJob struct {
 	file   string
-	first  int // the record number of events[0]
+	first  int // number of the first record
 	events []picket.Event
+	chunk  evtx.Chunk // further events, not decoded yet
 	done   chan detectionResult
 }
 
@@ -101,9 +105,9 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, onMatch func(Locat
 
 	for range workers {
 		go func() {
-			d := e.NewDetector()
+			w := worker{detector: e.NewDetector(), progress: p}
 			for j := range jobs {
-				j.done <- runJob(d, j, p)
+				j.done <- w.run(j)
 			}
 		}()
 	}
@@ -135,31 +139,72 @@ func scan(ctx context.Context, e *detect.Engine, p *Progress, onMatch func(Locat
 	}
 }
 
-// runJob runs detection on a job. An event that is not a JSON object is counted
-// as unreadable, and the other events are evaluated without it.
-func runJob(d *detect.Detector, j *detectionJob, p *Progress) detectionResult {
+// A worker runs detection on jobs.
+type worker struct {
+	detector *detect.Detector
+	decoder  evtx.Decoder
+	progress *Progress
+}
+
+// run runs detection on a job. A record that is not a JSON object, or that the decoder
+// cannot read, is counted as unreadable, and the others are evaluated without it.
+func (w *worker) run(j *detectionJob) detectionResult {
 	var r detectionResult
-	matches, err := d.Detect(j.events)
+	numbers := w.decode(j, &r)
+	matches, err := w.detector.Detect(j.events)
 	if err != nil {
 		matches = nil
 		for i := range j.events {
-			one, err := d.Detect(j.events[i : i+1])
+			one, err := w.detector.Detect(j.events[i : i+1])
 			if err != nil {
-				p.Unreadable.Add(1)
-				r.problems = append(r.problems, fmt.Errorf("read %s: record %d: %w", j.file, j.first+i, errors.Unwrap(err)))
+				w.reportUnreadable(&r, j.file, numbers[i], errors.Unwrap(err))
+				w.progress.Events.Add(-1)
 			}
 			matches = append(matches, one...)
 		}
 	}
-	p.Events.Add(int64(len(j.events) - len(r.problems)))
+	w.progress.Events.Add(int64(len(j.events)))
 	r.matches = make([]LocatedMatch, 0, len(matches))
 	for i, ms := range picket.MatchesByEvent(j.events, matches) {
 		for _, m := range ms {
-			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: j.first + i, EventRecordID: eventRecordID(&j.events[i]), Raw: j.events[i].Raw})
+			// The event shares its bytes with others, which need not stay.
+			raw := bytes.Clone(j.events[i].Raw)
+			r.matches = append(r.matches, LocatedMatch{Match: m, File: j.file, Record: numbers[i], EventRecordID: eventRecordID(&j.events[i]), Raw: raw})
 		}
 	}
 	return r
 }
+
+// decode makes the events of a job that has a chunk, and returns the number of the record
+// of each event.
+func (w *worker) decode(j *detectionJob, r *detectionResult) (numbers []int) {
+	number := j.first
+	for range j.events {
+		numbers = append(numbers, number)
+		number++
+	}
+	for rec, err := range w.decoder.Records(j.chunk) {
+		if err != nil {
+			w.reportUnreadable(r, j.file, number, err)
+		} else {
+			j.events, numbers = append(j.events, picket.Event{ID: recordEventID(j.file, number), Raw: rec.JSON}), append(numbers, number)
+		}
+		number++
+	}
+	return numbers
+}
+
+func (w *worker) reportUnreadable(r *detectionResult, file string, number int, err error) {
+	w.progress.Unreadable.Add(1)
+	r.problems = append(r.problems, recordError(file, number, err))
+}
+
+func recordError(file string, number int, err error) error {
+	return fmt.Errorf("read %s: record %d: %w", file, number, err)
+}
+
+// recordEventID returns the id of an event of a file.
+func recordEventID(file string, number int) string { return file + "#" + strconv.Itoa(number) }
 
 func eventRecordID(ev *picket.Event) string {
 	for i := range ev.Fields {
@@ -186,14 +231,14 @@ func (p *producer) readFile(s eventFile) error {
 	if s.isZip() {
 		return p.readZip(s)
 	}
-	return p.readRecords(s.name, func() error { return s.read(p.ctx, p.progress, p.addRawEvent, p.skipRecord) })
+	return p.addRecordsOfFile(s.name, func() error { return s.read(p.ctx, p.progress, p) })
 }
 
-// readRecords calls read, which adds the records of a file, and reports its error as a
-// problem. It fails only if ctx ends.
-func (p *producer) readRecords(file string, read func() error) error {
+// addRecordsOfFile calls addRecords, which adds the records of a file, and reports its
+// error as a problem. It fails only if ctx ends.
+func (p *producer) addRecordsOfFile(file string, addRecords func() error) error {
 	p.file, p.n = file, 0
-	if err := read(); err != nil && p.ctx.Err() == nil {
+	if err := addRecords(); err != nil && p.ctx.Err() == nil {
 		p.flush()
 		p.reportProblem(fmt.Errorf("read %s: %w", file, err))
 	}
@@ -202,7 +247,15 @@ func (p *producer) readRecords(file string, read func() error) error {
 
 // addRawEvent adds an event of a file, and keeps its bytes.
 func (p *producer) addRawEvent(raw []byte) error {
-	return p.addEvent(picket.Event{ID: fmt.Sprintf("%s#%d", p.file, p.n+1), Raw: raw})
+	return p.addEvent(picket.Event{ID: recordEventID(p.file, p.n+1), Raw: raw})
+}
+
+// addChunk adds the records of a chunk of an event log.
+func (p *producer) addChunk(c evtx.Chunk) error {
+	p.flush()
+	p.job = &detectionJob{file: p.file, first: p.n + 1, chunk: c, done: make(chan detectionResult, 1)}
+	p.n += c.NumRecords()
+	return p.flush()
 }
 
 // addEvent adds an event, and keeps it.
@@ -224,7 +277,7 @@ func (p *producer) skipRecord(err error) {
 	p.flush()
 	p.n++
 	p.progress.Unreadable.Add(1)
-	p.reportProblem(fmt.Errorf("read %s: record %d: %w", p.file, p.n, err))
+	p.reportProblem(recordError(p.file, p.n, err))
 }
 
 // reportProblem adds a problem at this point of the input.

@@ -39,7 +39,7 @@ func (p *producer) readZip(s eventFile) error {
 		p.flush()
 		p.reportProblem(fmt.Errorf("read %s: %w", s.name, err))
 	case found == 0:
-		p.reportProblem(fmt.Errorf("read %s: no file in it is of events (%s)", s.name, eventFileKinds))
+		p.reportProblem(fmt.Errorf("read %s: no file in it is of events (%s)", s.name, eventExtensionsText))
 	}
 	return p.ctx.Err()
 }
@@ -64,7 +64,7 @@ func (p *producer) readZipFiles(s eventFile, f *os.File) (found int, err error) 
 			continue
 		}
 		found++
-		err := p.readRecords(inside.name, func() error { return p.readZipEntry(inside, entry, &budget) })
+		err := p.addRecordsOfFile(inside.name, func() error { return p.readZipEntry(inside, entry, &budget) })
 		if err != nil {
 			return found, err
 		}
@@ -85,7 +85,7 @@ func (p *producer) readZipEntry(s eventFile, entry *zip.File, budget *int64) err
 		return err
 	}
 	defer r.Close()
-	return s.readFrom(r, budget, p.addRawEvent, p.skipRecord)
+	return s.readFrom(r, budget, p)
 }
 
 // A countingReaderAt counts the bytes read from an archive. It fails once the scan ends.

@@ -99,13 +99,13 @@ func New(t testing.TB, o Options) *Server {
 	srv := &Server{Store: s, Queue: q, Rules: rules, Mux: httpapi.NewMux(log),
 		Credentials: map[string][2]string{"anonymous": {"X-Nothing", "x"}, "wrong": {"Authorization", "Token 0000"}}}
 	srv.LegacyQueue = legacy.NewBlockingQueue(q, cmp.Or(o.LegacyWait, time.Minute), log)
-	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteTelemetryError, srv.LegacyQueue.Wrap
+	o.Ingest.Validator, o.Ingest.WriteError, o.Ingest.WrapTelemetry = legacy.Validator{}, legacy.WriteTelemetryError, srv.LegacyQueue.HideFullQueue
 	srv.Ingest = ingest.New(srv.LegacyQueue, tokens, o.Ingest)
 	srv.Mux.WriteRefusal = legacy.WriteUnroutedError
 	srv.Ingest.Routes(srv.Mux)
 	(&api.Server{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
 	(&legacy.Dashboard{Reads: reads, Store: s, Rules: rules, Triage: decisions, Tokens: tokens, Sessions: sessions, Now: clock}).Routes(srv.Mux)
-	(&legacy.CommandPolls{Tokens: tokens}).Routes(srv.Mux)
+	(&legacy.EmptyCommandPolls{Tokens: tokens}).Routes(srv.Mux)
 	(&web.Console{Reads: reads, Store: s, Queue: q, Rules: rules, Triage: decisions, Audit: recorder, Sessions: sessions, Now: clock, Version: "test",
 		Dropped: func() (int64, int64) { return srv.LegacyQueue.DroppedEvents(), srv.Ingest.AgentDroppedEvents() }}).Routes(srv.Mux)
 	srv.Mux.Handle("/{$}", srv.Ingest.Root, ingest.WriteElastic)
@@ -171,18 +171,18 @@ func Event(id string, seconds int, image string) string {
 		`"host":{"hostname":"PC1.corp","os":"Windows"},"process":{"name":%q,"pid":1,"command_line":"<x> é 😀"}}`, id, Now.Unix()-3600+int64(seconds), image)
 }
 
-// Post posts events as agent PC1 and processes them.
-func (s *Server) Post(t testing.TB, events ...string) {
+// PostAndProcess posts events as agent PC1 and processes them.
+func (s *Server) PostAndProcess(t testing.TB, events ...string) {
 	t.Helper()
 	w := s.Do("agent", "POST", "/api/v1/telemetry/", strings.NewReader("["+strings.Join(events, ",")+"]"))
 	if w.Code != http.StatusCreated {
 		t.Fatal(w.Code, w.Body)
 	}
-	s.Drain(t)
+	s.ProcessQueue(t)
 }
 
-// Drain runs the worker until the queue is empty.
-func (s *Server) Drain(t testing.TB) {
+// ProcessQueue runs the worker until the queue is empty.
+func (s *Server) ProcessQueue(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A CheckReport says what Check found.
+// A CheckReport says what CheckPages found.
 type CheckReport struct {
 	Checksums bool // the pages have checksums; otherwise only the size is checked
 	Pages     int64
@@ -18,9 +18,9 @@ type CheckReport struct {
 	Damaged   int64 // pages that cannot be read
 }
 
-// Check reads all pages of a file, which other processes may have open. This process must
-// not: closing a file releases the locks of others on it.
-func Check(ctx context.Context, path string) (CheckReport, error) {
+// CheckPages reads all pages of a file, which other processes may have open. This process
+// must not: closing a file releases the locks of others on it.
+func CheckPages(ctx context.Context, path string) (CheckReport, error) {
 	r, err := openPages(path)
 	if err != nil {
 		return CheckReport{}, fmt.Errorf("check %s: %w", path, err)
@@ -37,7 +37,7 @@ func Check(ctx context.Context, path string) (CheckReport, error) {
 		if _, ok := r.inLog[number]; ok {
 			continue
 		}
-		switch r.check(number, page) {
+		switch r.readAndVerify(number, page) {
 		case pageCorrected:
 			report.Corrected++
 		case pageDamaged:
@@ -47,16 +47,16 @@ func Check(ctx context.Context, path string) (CheckReport, error) {
 	return report, ctx.Err()
 }
 
-// check reads a page into buf. One that seems damaged may just be being written, so it is
-// read more than once.
-func (r *pageReader) check(number int64, buf []byte) pageState {
+// readAndVerify reads a page into buf. One that seems damaged may just be being written,
+// so it is read more than once.
+func (r *pageReader) readAndVerify(number int64, buf []byte) pageState {
 	state := pageDamaged
 	for range 3 {
 		if _, err := r.file.ReadAt(buf, (number-1)*int64(r.pageSize)); err == nil {
 			if !r.checked {
 				return pageIntact
 			}
-			if state = verifyPage(number, buf); state == pageIntact {
+			if state = verifyOrCorrectPage(number, buf); state == pageIntact {
 				return state
 			}
 		}

@@ -114,7 +114,7 @@ func (r *pageReader) readLog(scope LogScope) error {
 		}
 		switch {
 		case !continues && !sameLog && good: // the end of this log
-			r.endLog(scope, uncommitted, damaged)
+			r.commitUnfinishedIfDamaged(scope, uncommitted, damaged)
 			return nil
 		case !sameLog && !good:
 			continue
@@ -137,7 +137,7 @@ func (r *pageReader) readLog(scope LogScope) error {
 			r.pageCount, damaged = int64(pages), false
 		}
 	}
-	r.endLog(scope, uncommitted, damaged)
+	r.commitUnfinishedIfDamaged(scope, uncommitted, damaged)
 	return nil
 }
 
@@ -168,9 +168,9 @@ func (r *pageReader) commitLog(transaction map[int64]int64) {
 	clear(transaction)
 }
 
-// endLog handles the transaction that does not end in the log. If a frame of it is damaged,
-// that may be the one that ends it.
-func (r *pageReader) endLog(scope LogScope, transaction map[int64]int64, damaged bool) {
+// commitUnfinishedIfDamaged handles the transaction that does not end in the log. If a
+// frame of it is damaged, that may be the one that ends it.
+func (r *pageReader) commitUnfinishedIfDamaged(scope LogScope, transaction map[int64]int64, damaged bool) {
 	if scope != AllFrames || !damaged {
 		return
 	}

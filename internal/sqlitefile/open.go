@@ -15,7 +15,7 @@ import (
 // Open opens a SQLite file, with pragmas such as "cache_size(-2000)" on every connection.
 // The pages of a file that it creates have checksums.
 func Open(path string, pragmas ...string) (*sql.DB, error) {
-	if err := registerVFS(); err != nil {
+	if err := registerChecksumVFS(); err != nil {
 		return nil, err
 	}
 	path, err := filepath.Abs(path)

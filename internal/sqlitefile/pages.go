@@ -71,7 +71,7 @@ func (r *pageReader) pageSizeByTrailers() int {
 	for size := 512; size <= maxPageSize; size *= 2 {
 		page := make([]byte, size)
 		for number := int64(2); number < 10; number++ {
-			if _, err := r.file.ReadAt(page, (number-1)*int64(size)); err == nil && verifyPage(number, page) != pageDamaged {
+			if _, err := r.file.ReadAt(page, (number-1)*int64(size)); err == nil && verifyOrCorrectPage(number, page) != pageDamaged {
 				return size
 			}
 		}
@@ -113,7 +113,7 @@ func (r *pageReader) readPage(number int64) ([]byte, error) {
 		}
 		return nil, err
 	}
-	if r.checked && verifyPage(number, page) == pageDamaged {
+	if r.checked && verifyOrCorrectPage(number, page) == pageDamaged {
 		return nil, fmt.Errorf("page %d has another checksum: %w", number, ErrDamaged)
 	}
 	return page, nil
@@ -132,7 +132,7 @@ func (r *pageReader) readDamaged(number int64, page []byte) error {
 		return err
 	}
 	if r.checked && !ok {
-		verifyPage(number, page) // corrects a changed bit
+		verifyOrCorrectPage(number, page) // corrects a changed bit
 	}
 	return nil
 }

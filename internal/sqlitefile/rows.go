@@ -84,8 +84,8 @@ func (r *RowReader) Close() error { return r.pages.close() }
 // DamagedFrames returns how many frames of the log are damaged.
 func (r *RowReader) DamagedFrames() int { return r.pages.damagedFrames }
 
-// IsEmpty reports whether the file, without its log, has no bytes.
-func (r *RowReader) IsEmpty() bool { return r.empty }
+// IsFileEmpty reports whether the file, without its log, has no bytes.
+func (r *RowReader) IsFileEmpty() bool { return r.empty }
 
 // A Row is a row of any table with a rowid.
 type Row struct {
@@ -93,13 +93,13 @@ type Row struct {
 	Values []any // nil, int64, float64, string or []byte
 }
 
-// Rows yields the rows of all tables, in any order. The caller may keep them. Rows of a
-// damaged frame come after those of an earlier version of the page.
-func (r *RowReader) Rows() iter.Seq2[Row, error] {
+// RowsOfAllTables yields the rows of all tables, in any order. The caller may keep
+// them. Rows of a damaged frame come after those of an earlier version of the page.
+func (r *RowReader) RowsOfAllTables() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		page := make([]byte, r.pages.pageSize)
 		for number := int64(1); number <= r.pages.pageCount; number++ {
-			if kind := r.kinds[number]; kind != 0 && kind != rootPage && kind != treePage {
+			if kind := r.kinds[number]; kind != 0 && kind != ptrmapRootPage && kind != ptrmapBTree {
 				continue
 			}
 			if err := r.pages.readDamaged(number, page); err != nil {

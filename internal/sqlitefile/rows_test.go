@@ -44,7 +44,7 @@ func TestRows(t *testing.T) {
 		testenv.Check(t, err)
 		defer r.Close()
 		got := make(map[int64][]any)
-		for row, err := range r.Rows() {
+		for row, err := range r.RowsOfAllTables() {
 			testenv.Check(t, err)
 			if len(row.Values) == 4 { // else one of the schema
 				got[row.ID] = row.Values
@@ -96,7 +96,7 @@ func FuzzRows(f *testing.F) {
 			return
 		}
 		defer r.Close()
-		for range r.Rows() {
+		for range r.RowsOfAllTables() {
 		}
 	})
 }

@@ -36,7 +36,7 @@ func salvage(ctx context.Context, oldPath, newPath, template string) (*SalvageRe
 		return nil, err
 	}
 	defer old.close()
-	schema, err := old.readableSchema(template)
+	schema, err := old.readSchemaOrTemplate(template)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ type fileSchema struct {
 	version uint32
 }
 
-// readableSchema returns the file's schema, or the template's if it is not complete.
-func (r *pageReader) readableSchema(template string) (fileSchema, error) {
+// readSchemaOrTemplate returns the file's schema, or the template's if it is not complete.
+func (r *pageReader) readSchemaOrTemplate(template string) (fileSchema, error) {
 	schema, complete, err := r.readSchema()
 	if err != nil || complete {
 		return schema, err
@@ -97,7 +97,7 @@ func (r *pageReader) readableSchema(template string) (fileSchema, error) {
 	if err != nil {
 		return schema, err
 	}
-	roots, n := r.roots(), 0
+	roots, n := r.rootsInPointerMap(), 0
 	slices.Sort(roots)
 	slices.SortStableFunc(made.objects, func(a, b schemaObject) int { return int(a.root - b.root) })
 	for i := range made.objects {
@@ -246,11 +246,11 @@ func storedColumns(ctx context.Context, db *sql.DB, table string) (tableColumns,
 	return c, rows.Err()
 }
 
-// insertSQL inserts a row's first n values. What is there already stays.
-func (c *tableColumns) insertSQL(table string, n int) string {
-	quoted := make([]string, n)
-	for i, name := range c.names[:n] {
+// insertSQL inserts the values of a row's first columns. What is there already stays.
+func (c *tableColumns) insertSQL(table string, columns int) string {
+	quoted := make([]string, columns)
+	for i, name := range c.names[:columns] {
 		quoted[i] = `"` + name + `"`
 	}
-	return fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, table, strings.Join(quoted, ", "), strings.TrimSuffix(strings.Repeat("?, ", n), ", "))
+	return fmt.Sprintf(`INSERT INTO "%s" (%s) VALUES (%s)`, table, strings.Join(quoted, ", "), strings.TrimSuffix(strings.Repeat("?, ", columns), ", "))
 }

@@ -43,8 +43,8 @@ const (
 	pageDamaged
 )
 
-// verifyPage checks a page, and corrects it if one bit of it has changed.
-func verifyPage(number int64, page []byte) pageState {
+// verifyOrCorrectPage checks a page, and corrects it if one bit of it has changed.
+func verifyOrCorrectPage(number int64, page []byte) pageState {
 	content, trailer := splitTrailer(page)
 	c, i := pageChecksums(number, content)
 	c ^= binary.LittleEndian.Uint32(trailer)
@@ -83,13 +83,13 @@ func findChangedBit(n int, c, i uint32) (at int, bit int, found bool) {
 	return 0, 0, false
 }
 
-// magic begins every SQLite file.
-const magic = "SQLite format 3\x00"
+// sqliteMagic begins every SQLite file.
+const sqliteMagic = "SQLite format 3\x00"
 
 // checkedPageSize returns the page size that a file's first bytes declare if its pages
 // have trailers, else 0.
 func checkedPageSize(header []byte) int {
-	if len(header) < 100 || string(header[:len(magic)]) != magic || header[20] != trailerBytes {
+	if len(header) < 100 || string(header[:len(sqliteMagic)]) != sqliteMagic || header[20] != trailerBytes {
 		return 0
 	}
 	return declaredPageSize(header)
@@ -119,7 +119,7 @@ func findCheckedPageSize(start []byte) int {
 	}
 	for n := 512; n <= min(maxPageSize, len(start)); n *= 2 {
 		page := append([]byte(nil), start[:n]...)
-		if verifyPage(1, page) != pageDamaged && checkedPageSize(page) == n {
+		if verifyOrCorrectPage(1, page) != pageDamaged && checkedPageSize(page) == n {
 			return n
 		}
 	}

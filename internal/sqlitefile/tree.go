@@ -19,8 +19,8 @@ const (
 
 // Types of entries of the pointer map.
 const (
-	rootPage = 1
-	treePage = 5
+	ptrmapRootPage = 1
+	ptrmapBTree    = 5
 )
 
 // A row is a row of a table or an index.
@@ -55,7 +55,7 @@ func (w *treeWalk) walk(number int64) error {
 		}
 		w.lost++
 		w.seen[number] = true
-		tree = treeNode{children: w.pages.childrenOf(number)}
+		tree = treeNode{children: w.pages.childrenInPointerMap(number)}
 	}
 	if len(tree.children) > 0 {
 		w.seen[number] = true
@@ -149,21 +149,21 @@ func (r *pageReader) pointerMap(f func(page int64, kind byte, parent int64)) {
 	}
 }
 
-// childrenOf returns the children of a page according to the pointer map.
-func (r *pageReader) childrenOf(parent int64) (children []int64) {
+// childrenInPointerMap returns the children of a page according to the pointer map.
+func (r *pageReader) childrenInPointerMap(parent int64) (children []int64) {
 	r.pointerMap(func(page int64, kind byte, of int64) {
-		if kind == treePage && of == parent {
+		if kind == ptrmapBTree && of == parent {
 			children = append(children, page)
 		}
 	})
 	return children
 }
 
-// roots returns the first pages of all trees but the schema's, according to the pointer
-// map.
-func (r *pageReader) roots() (roots []int64) {
+// rootsInPointerMap returns the first pages of all trees but the schema's, according to
+// the pointer map.
+func (r *pageReader) rootsInPointerMap() (roots []int64) {
 	r.pointerMap(func(page int64, kind byte, _ int64) {
-		if kind == rootPage {
+		if kind == ptrmapRootPage {
 			roots = append(roots, page)
 		}
 	})

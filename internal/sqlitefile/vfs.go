@@ -14,9 +14,9 @@ import (
 // vfsName is the name of the layer, in SQLite's term a VFS.
 const vfsName = "picket"
 
-// registerVFS registers the layer once. It is SQLite's default VFS, except that it opens
+// registerChecksumVFS registers the layer once. It is SQLite's default VFS, except that it opens
 // database files with methods that check and write trailers.
-var registerVFS = sync.OnceValue(func() error {
+var registerChecksumVFS = sync.OnceValue(func() error {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	base := sqlite3.Xsqlite3_vfs_find(tls, 0)
@@ -29,7 +29,7 @@ var registerVFS = sync.OnceValue(func() error {
 		return errors.New("register VFS: out of memory")
 	}
 	*vfs = *at[sqlite3.Tsqlite3_vfs](base)
-	vfs.FszOsFile = (vfs.FszOsFile+7)&^7 + referenceBytes
+	vfs.FszOsFile = (vfs.FszOsFile+7)&^7 + checkedFilePointerBytes
 	vfs.FpNext, vfs.FzName, vfs.FxOpen = 0, name, pointerTo(openFunc(vfsOpen))
 	if rc := sqlite3.Xsqlite3_vfs_register(tls, addressOf(vfs), 0); rc != sqlite3.SQLITE_OK {
 		return fmt.Errorf("register VFS: SQLite error %d", rc)
@@ -108,17 +108,17 @@ type checkedFile struct {
 	pageSize int64 // 0 if the pages have no trailers
 }
 
-// openFiles keeps the open files from being collected: the only other references to them
-// are in SQLite's memory.
-var openFiles sync.Map // *checkedFile → struct{}
+// openFilesKeptAlive keeps the open files from being collected: the only other references
+// to them are in SQLite's memory.
+var openFilesKeptAlive sync.Map // *checkedFile → struct{}
 
 // checkedFileOf returns the place of the reference to a file's checkedFile: behind what
 // the base VFS keeps of the file.
 func checkedFileOf(file uintptr) **checkedFile {
-	return at[*checkedFile](file + uintptr(vfs.FszOsFile) - referenceBytes)
+	return at[*checkedFile](file + uintptr(vfs.FszOsFile) - checkedFilePointerBytes)
 }
 
-const referenceBytes = 8
+const checkedFilePointerBytes = 8
 
 // vfsOpen opens a file as the base VFS does. SQLite's other files than databases, such as
 // write-ahead logs, stay as they are.
@@ -136,7 +136,7 @@ func vfsOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintp
 	}
 	f := &checkedFile{base: base}
 	f.findPageSize(tls, file)
-	openFiles.Store(f, struct{}{})
+	openFilesKeptAlive.Store(f, struct{}{})
 	*checkedFileOf(file) = f
 	opened.FpMethods = addressOf(base.checked)
 	return rc
@@ -144,7 +144,7 @@ func vfsOpen(tls *libc.TLS, vfs, name, file uintptr, flags int32, outFlags uintp
 
 func vfsClose(tls *libc.TLS, file uintptr) int32 {
 	f := *checkedFileOf(file)
-	openFiles.Delete(f)
+	openFilesKeptAlive.Delete(f)
 	return f.base.close(tls, file)
 }
 
@@ -203,21 +203,21 @@ func vfsRead(tls *libc.TLS, file, buf uintptr, n int32, offset int64) int32 {
 func (f *checkedFile) verify(tls *libc.TLS, file uintptr, page []byte, offset int64, rc int32) int32 {
 	number := offset/f.pageSize + 1
 	switch {
-	case rc == sqlite3.SQLITE_IOERR_SHORT_READ && number <= f.pageCount(tls, file):
+	case rc == sqlite3.SQLITE_IOERR_SHORT_READ && number <= f.headerPageCount(tls, file):
 		// The file was cut. SQLite would take what is missing for zeros.
 	case rc != sqlite3.SQLITE_OK:
 		return rc
 	default:
-		if verifyPage(number, page) != pageDamaged {
+		if verifyOrCorrectPage(number, page) != pageDamaged {
 			return rc
 		}
 	}
 	return sqlite3.SQLITE_CORRUPT
 }
 
-// pageCount returns how many pages the file has according to its header. A transaction
+// headerPageCount returns how many pages the file has according to its header. A transaction
 // that adds pages may read them before they are in the file.
-func (f *checkedFile) pageCount(tls *libc.TLS, file uintptr) int64 {
+func (f *checkedFile) headerPageCount(tls *libc.TLS, file uintptr) int64 {
 	buf := libc.Xcalloc(tls, 1, 4)
 	if buf == 0 {
 		return 0

@@ -98,7 +98,7 @@ func TestChangedBitIsCorrected(t *testing.T) {
 				t.Fatalf("bit %d: other rows", bit)
 			}
 			db.Close()
-			if r, err := sqlitefile.Check(t.Context(), path); err != nil || r.Corrected != 1 || r.Damaged > 0 {
+			if r, err := sqlitefile.CheckPages(t.Context(), path); err != nil || r.Corrected != 1 || r.Damaged > 0 {
 				t.Errorf("bit %d: check: %+v, %v", bit, r, err)
 			}
 		}

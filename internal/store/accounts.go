@@ -29,12 +29,12 @@ type Tokens interface {
 	// returns the host that it is bound to. Of several concurrent calls, one binds.
 	BindToken(ctx context.Context, id, host string) (bound string, err error)
 	// SetTokenHost changes the host that a token is bound to, "" for the next one that
-	// is used, or AnyHost. It returns picket.ErrNotFound if there is no such token.
+	// is used, or TokenAnyHost. It returns picket.ErrNotFound if there is no such token.
 	SetTokenHost(ctx context.Context, id, host string) error
 }
 
-// AnyHost is the Host of an agent's token that is not bound to one.
-const AnyHost = "*"
+// TokenAnyHost is the Host of an agent's token that is not bound to one.
+const TokenAnyHost = "*"
 
 // A Token authenticates a program. Kind and Subject say as whom.
 type Token struct {
@@ -43,7 +43,7 @@ type Token struct {
 	Kind    string    `json:"kind"`    // "agent", "collector" or "api"
 	Subject string    `json:"subject"` // the agent id, or the collector's or program's name
 	Role    string    `json:"role,omitempty"`
-	Host    string    `json:"host,omitempty"` // that an agent's token is bound to; "" before its first use, or AnyHost
+	Host    string    `json:"host,omitempty"` // that an agent's token is bound to; "" before its first use, or TokenAnyHost
 	Created time.Time `json:"created"`
 	Revoked time.Time `json:"revoked,omitzero"`
 }

@@ -140,7 +140,7 @@ type RuleCount struct {
 // A MatchQuery selects matches, newest stored first. Empty fields select all.
 type MatchQuery struct {
 	AlertID, RuleID, AgentID, EventID string
-	EventNamespace                    string    // with EventID: on the event in this namespace, or NoNamespace
+	EventNamespace                    string    // with EventID: on the event in this namespace, or NoEventNamespace
 	Since, Until                      time.Time // of the events
 	Limit                             int       // 0: 100
 	Cursor                            string

@@ -20,7 +20,7 @@ type Correlations interface {
 	// returns false while another holder has it.
 	AcquireCorrelationLease(ctx context.Context, holder string, ttl time.Duration) (bool, error)
 	// Observations returns what was saved after an offset, oldest first, about limit
-	// observations or MaxObservationBytes in all, and the offset of the last. An
+	// observations or MaxObservationPageBytes in all, and the offset of the last. An
 	// offset is opaque, except that 0 is before everything.
 	Observations(ctx context.Context, after int64, limit int) (page []Observation, offset int64, err error)
 	// CorrelationCheckpoint returns the Offset and State committed last, or 0 and
@@ -34,8 +34,8 @@ type Correlations interface {
 
 // Bounds of what is read at once.
 const (
-	MaxObservationBytes = 4 << 20  // of a page of observations, as JSON
-	MaxStateBytes       = 32 << 20 // of a CorrelationCommit.State
+	MaxObservationPageBytes = 4 << 20  // of a page of observations, as JSON
+	MaxStateBytes           = 32 << 20 // of a CorrelationCommit.State
 )
 
 // An Observation is an event that matched a rule of a correlation: a match with

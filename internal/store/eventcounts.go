@@ -27,7 +27,7 @@ type EventCounts struct {
 	bytes int
 
 	key    []byte       // of Add
-	values []FieldValue // of AddEvent
+	values []FieldValue // of CountFieldValues
 }
 
 // An EventCount is how many events have a combination of values.
@@ -36,13 +36,13 @@ type EventCount struct {
 	Count  int64
 }
 
-// NewEventCounts returns counts by the values of fields.
-func NewEventCounts(fields []string) *EventCounts {
-	return &EventCounts{Fields: fields, byKey: make(map[string]*EventCount)}
+// NewEventCounts returns counts by the values of some fields.
+func NewEventCounts(byFields []string) *EventCounts {
+	return &EventCounts{Fields: byFields, byKey: make(map[string]*EventCount)}
 }
 
-// AddEvent counts an event.
-func (c *EventCounts) AddEvent(v *EventView) {
+// CountFieldValues counts an event under the values that it has in Fields.
+func (c *EventCounts) CountFieldValues(v *EventView) {
 	c.values = c.values[:0]
 	for _, field := range c.Fields {
 		c.values = append(c.values, v.FieldValue(field))
@@ -96,14 +96,14 @@ func (c *EventCounts) Top(n int) []EventCount {
 	return all
 }
 
-// countPage is how many events CountEachEvent reads at a time.
-const countPage = 2000
+// eventsPerCountPage is how many events CountEachEvent reads at a time.
+const eventsPerCountPage = 2000
 
 // CountEachEvent is Events.CountEvents by a search for the events.
 func CountEachEvent(ctx context.Context, s Events, q EventQuery, fields []string) (*EventCounts, error) {
 	counts := NewEventCounts(fields)
 	var view EventView
-	q.Limit, q.Cursor = countPage, ""
+	q.Limit, q.Cursor = eventsPerCountPage, ""
 	for {
 		page, err := s.SearchEvents(ctx, q)
 		if err != nil {
@@ -111,7 +111,7 @@ func CountEachEvent(ctx context.Context, s Events, q EventQuery, fields []string
 		}
 		for i := range page.Events {
 			view.Reset(&page.Events[i])
-			counts.AddEvent(&view)
+			counts.CountFieldValues(&view)
 		}
 		if q.Cursor = page.Next; q.Cursor == "" {
 			return counts, nil

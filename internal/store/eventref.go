@@ -7,8 +7,8 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// NoNamespace is the EventSelector.Namespace of events that have none. It is no namespace.
-const NoNamespace = "-"
+// NoEventNamespace is the EventSelector.Namespace of events that have none. It is no namespace.
+const NoEventNamespace = "-"
 
 // MaxListedSameID is how many events an AmbiguousEventError lists.
 const MaxListedSameID = 100
@@ -27,12 +27,12 @@ func RefOf(ev *picket.Event) EventSelector { return NewEventRef(ev.ID, ev.Namesp
 
 // NewEventRef returns the reference to the event with an id in a namespace.
 func NewEventRef(id, namespace string) EventSelector {
-	return EventSelector{ID: id, Namespace: cmp.Or(namespace, NoNamespace)}
+	return EventSelector{ID: id, Namespace: cmp.Or(namespace, NoEventNamespace)}
 }
 
 // KeyIfNamespaced returns the key of the event if the reference has a namespace.
 func (r EventSelector) KeyIfNamespaced() (string, bool) {
-	if r.Namespace == NoNamespace {
+	if r.Namespace == NoEventNamespace {
 		return r.ID, true
 	}
 	return picket.EventKey(r.ID, r.Namespace), r.Namespace != ""
@@ -41,7 +41,7 @@ func (r EventSelector) KeyIfNamespaced() (string, bool) {
 // RefersTo reports whether r can name ev.
 func (r EventSelector) RefersTo(ev *picket.Event) bool {
 	return r.ID == ev.ID && (r.AgentID == "" || r.AgentID == ev.AgentID) && (r.Sender == "" || r.Sender == ev.Sender) &&
-		(r.Index == "" || r.Index == ev.Index) && (r.Namespace == "" || r.Namespace == cmp.Or(ev.Namespace(), NoNamespace))
+		(r.Index == "" || r.Index == ev.Index) && (r.Namespace == "" || r.Namespace == cmp.Or(ev.Namespace(), NoEventNamespace))
 }
 
 // An AmbiguousEventError is the error of a reference that names several events. It is
@@ -93,9 +93,9 @@ func (s *SameIDEvents) Add(ev picket.Event) (first, more bool) {
 	return len(s.events) == 1, s.ref.Namespace == "" && len(s.events) <= MaxListedSameID
 }
 
-// Err returns nil if exactly one event was added; picket.ErrNotFound; or an
+// CheckExactlyOne returns nil if exactly one event was added; picket.ErrNotFound; or an
 // AmbiguousEventError.
-func (s *SameIDEvents) Err() error {
+func (s *SameIDEvents) CheckExactlyOne() error {
 	switch n := len(s.events); {
 	case n == 0:
 		return picket.ErrNotFound

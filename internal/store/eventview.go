@@ -13,8 +13,8 @@ import (
 // An EventView gives a query access to an event. It parses what the query needs,
 // once. The zero value is ready for Reset. It is for one goroutine.
 type EventView struct {
-	// Meter, if not nil, ends comparisons early; see Expr.
-	Meter *WorkMeter
+	// ContextChecker, if not nil, ends comparisons early; see Expr.
+	ContextChecker *ContextChecker
 
 	ev     *picket.Event
 	dec    flatjson.Decoder
@@ -56,7 +56,7 @@ func (v *EventView) Text() []byte {
 // name that Sigma has for it, those at that path in the event as received, and the
 // built-in one (BuiltinField).
 func (v *EventView) AnyValue(field string, ok func(string) bool) bool {
-	match := func(s string) bool { return v.Meter.Spend(len(s)) == nil && ok(s) }
+	match := func(s string) bool { return v.ContextChecker.CountBytes(len(s)) == nil && ok(s) }
 	for i := range v.ev.Fields {
 		if f := &v.ev.Fields[i]; f.Name == field && match(ValueText(f.Value)) {
 			return true
@@ -68,7 +68,7 @@ func (v *EventView) AnyValue(field string, ok func(string) bool) bool {
 			return true
 		}
 	}
-	if v.Meter.Spend(len(leaves)) != nil {
+	if v.ContextChecker.CountBytes(len(leaves)) != nil {
 		return false
 	}
 	text, has := BuiltinField(v.ev, field)

@@ -12,7 +12,7 @@ import (
 // *RegexpTerm, as ParseQuery returns them. Expressions are immutable.
 //
 // Match defines what a query selects. Stores may use indexes instead, as long as
-// the result is the same. Once the Meter of the view has an error, the result means
+// the result is the same. Once the ContextChecker of the view has an error, the result means
 // nothing.
 type Expr interface {
 	Match(v *EventView) bool
@@ -83,7 +83,7 @@ func (n Not) Match(v *EventView) bool { return !n.X.Match(v) }
 // Match implements Expr.
 func (t *TextTerm) Match(v *EventView) bool {
 	text := v.Text()
-	return v.Meter.Spend(len(text)) == nil && bytes.Contains(text, t.folded)
+	return v.ContextChecker.CountBytes(len(text)) == nil && bytes.Contains(text, t.folded)
 }
 
 // Match implements Expr.

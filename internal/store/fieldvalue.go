@@ -31,9 +31,9 @@ func (v FieldValue) MarshalJSON() ([]byte, error) {
 
 // IsBuiltinField reports whether every event has a field: those of BuiltinField, and the
 // times, which FieldValue has besides.
-func IsBuiltinField(field string) bool { return slices.Contains(builtinFields, field) }
+func IsBuiltinField(field string) bool { return slices.Contains(builtinFieldNames, field) }
 
-var builtinFields = []string{"event_id", "agent_id", "host", EventTypeField, "time", "received"}
+var builtinFieldNames = []string{"event_id", "agent_id", "host", EventTypeField, "time", "received"}
 
 // FieldValue returns the value of a field under the names that queries have for it, cut
 // to MaxListedValueBytes. A built-in field has the value that picket determined; that of

@@ -52,7 +52,7 @@ func TestLongValues(t *testing.T) {
 }
 
 // An ended context ends the evaluation of a query inside an event.
-func TestMeter(t *testing.T) {
+func TestContextChecker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	value := strings.Repeat("a", MaxRegexpInputBytes)
@@ -60,15 +60,15 @@ func TestMeter(t *testing.T) {
 	for _, query := range []string{`a~a$`, `a=*a`, `aaa`, `not a=b`} {
 		x, err := ParseQuery(query)
 		testenv.Check(t, err)
-		v := EventView{Meter: NewWorkMeter(ctx)}
+		v := EventView{ContextChecker: NewContextChecker(ctx)}
 		v.Reset(&picket.Event{Raw: raw})
 		x.Match(&v)
-		if !errors.Is(v.Meter.Err(), context.Canceled) {
-			t.Errorf("%s: error is %v", query, v.Meter.Err())
+		if !errors.Is(v.ContextChecker.Err(), context.Canceled) {
+			t.Errorf("%s: error is %v", query, v.ContextChecker.Err())
 		}
 	}
-	var none *WorkMeter
-	if none.Spend(1<<30) != nil || none.Err() != nil {
-		t.Error("a nil meter has an error")
+	var none *ContextChecker
+	if none.CountBytes(1<<30) != nil || none.Err() != nil {
+		t.Error("a nil checker has an error")
 	}
 }

@@ -13,8 +13,8 @@ type PageBudget struct {
 	begun       bool
 }
 
-// NewPageBudget returns the budget of a page of up to limit rows.
-func NewPageBudget(limit int) PageBudget { return PageBudget{rows: limit, bytes: MaxPageBytes} }
+// NewPageBudget returns the budget of a page of up to maxRows rows.
+func NewPageBudget(maxRows int) PageBudget { return PageBudget{rows: maxRows, bytes: MaxPageBytes} }
 
 // Take takes a row of size bytes from the budget. It returns false if the row does
 // not fit, so that the page has ended.
@@ -32,7 +32,7 @@ func (b *PageBudget) Take(size int) bool {
 const rowOverheadBytes = 256
 
 // EventSize is about how many bytes of memory an event takes.
-func EventSize(ev *picket.Event) int {
+func EventSize(ev *picket.Event) (memoryBytes int) {
 	n := rowOverheadBytes + len(ev.ID) + len(ev.Sender) + len(ev.Index) + len(ev.AgentID) + len(ev.Host) + len(ev.Type) + len(ev.Raw)
 	for i := range ev.Fields {
 		n += 40 + len(ev.Fields[i].Name) + len(ev.Fields[i].Value.Text)
@@ -57,7 +57,7 @@ func ListedAlertSize(a *picket.Alert) int {
 }
 
 // MatchSize is about how many bytes of memory a match takes.
-func MatchSize(m *picket.Match) int {
+func MatchSize(m *picket.Match) (memoryBytes int) {
 	n := rowOverheadBytes + len(m.ID) + len(m.RuleID) + len(m.AlertID) + len(m.EventID) + len(m.AgentID)
 	for i := range m.Why {
 		n += 64 + len(m.Why[i].Field) + len(m.Why[i].Value)

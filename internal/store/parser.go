@@ -172,10 +172,10 @@ func (p *parser) parseTerm(depth int) (Expr, error) {
 	case p.acceptKeyword("and"), p.acceptKeyword("or"):
 		return nil, p.errorAt(start, "a term is missing before the keyword (quote a keyword to search for it as text)")
 	}
-	return p.parseLeaf()
+	return p.parseComparisonOrText()
 }
 
-func (p *parser) parseLeaf() (Expr, error) {
+func (p *parser) parseComparisonOrText() (Expr, error) {
 	start := p.pos
 	var name string
 	if p.text[p.pos] == '"' {

@@ -9,15 +9,15 @@ import (
 )
 
 // DefaultMaxNewAlerts is how many alerts the events of one agent open in a minute. For
-// each, MatchBytesPerAlert bytes of their matches are stored, and further matches are
+// each, MatchQuotaBytesPerAlert bytes of their matches are stored, and further matches are
 // only counted. All agents of a sender have SenderQuotaFactor times as much of both, and
 // add as many hosts as alerts. In addition, the matches of a sender may take
 // MatchBytesPerEventByte times the bytes of its events of that minute.
 const (
-	DefaultMaxNewAlerts    = 500
-	MatchBytesPerAlert     = 13 << 10
-	MatchBytesPerEventByte = 2
-	SenderQuotaFactor      = 10
+	DefaultMaxNewAlerts     = 500
+	MatchQuotaBytesPerAlert = 13 << 10
+	MatchBytesPerEventByte  = 2
+	SenderQuotaFactor       = 10
 )
 
 // CorrelationSender is the sender of the matches of correlations.
@@ -44,7 +44,7 @@ func NewQuota(maxAlerts int) *Quota { return &Quota{maxAlerts: cmp.Or(maxAlerts,
 
 // BeginTransaction returns what a transaction may add at a time, in microseconds.
 func (q *Quota) BeginTransaction(now int64) *QuotaUse {
-	return &QuotaUse{quota: q, minute: MinuteOf(now)}
+	return &QuotaUse{quota: q, minute: StartOfMinuteMicros(now)}
 }
 
 // A QuotaUse is what one transaction adds.
@@ -77,7 +77,7 @@ func (u *QuotaUse) AlertOrGathering(sender string, a picket.Alert) picket.Alert 
 	case limit < 0 || a.RuleID == AlertQuotaRule:
 		return a
 	case u.used(quotaKey{"alerts", sender, ""}) >= limit*SenderQuotaFactor:
-		return newGatheringAlert("Too many new alerts from this sender: further matches are here", cmp.Or(sender, "unknown"))
+		return newGatheringAlert("Too many new alerts from this sender: further matches are here", GatheringAgent(sender))
 	case u.used(quotaKey{"alerts of", sender, a.AgentID}) >= limit:
 		return newGatheringAlert("Too many new alerts from this agent: further matches are here", a.AgentID)
 	}
@@ -91,6 +91,10 @@ const SeveralHosts = "(several)"
 func newGatheringAlert(title, agent string) picket.Alert {
 	return picket.Alert{RuleID: AlertQuotaRule, Title: title, Level: sigma.High, AgentID: agent, Host: SeveralHosts}
 }
+
+// GatheringAgent returns the agent of the alert that gathers matches of all agents of a
+// sender.
+func GatheringAgent(sender string) string { return cmp.Or(sender, "unknown") }
 
 // AddAlert counts an alert that was opened.
 func (u *QuotaUse) AddAlert(sender string, a *picket.Alert) {
@@ -106,8 +110,8 @@ func (u *QuotaUse) AddEventBytes(sender string, n int) { u.add(quotaKey{"event b
 // AddMatch counts the bytes of a match of a sender's event. It returns false past the
 // quota: the match is then only counted in its alert. Matches of correlations have no
 // quota, because a replay must know which of them are new.
-func (u *QuotaUse) AddMatch(sender string, m *picket.Match) bool {
-	limit := u.quota.maxAlerts * MatchBytesPerAlert
+func (u *QuotaUse) AddMatch(sender string, m *picket.Match) (bytesFit bool) {
+	limit := u.quota.maxAlerts * MatchQuotaBytesPerAlert
 	if limit < 0 || sender == CorrelationSender {
 		return true
 	}

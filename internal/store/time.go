@@ -7,8 +7,8 @@ import (
 
 const microsPerMinute = int64(time.Minute / time.Microsecond)
 
-// MinuteOf returns the start of the minute of a time, both in microseconds.
-func MinuteOf(us int64) int64 {
+// StartOfMinuteMicros returns the start of the minute of a time, both in microseconds.
+func StartOfMinuteMicros(us int64) int64 {
 	m := us / microsPerMinute
 	if us%microsPerMinute < 0 {
 		m--

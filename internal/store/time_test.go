@@ -28,7 +28,7 @@ func TestTimeRange(t *testing.T) {
 func TestMinuteOf(t *testing.T) {
 	const minute = 60_000_000
 	for us, want := range map[int64]int64{0: 0, 59_999_999: 0, minute: minute, -1: -minute, -minute: -minute} {
-		if got := store.MinuteOf(us); got != want {
+		if got := store.StartOfMinuteMicros(us); got != want {
 			t.Errorf("the minute of %d is %d, want %d", us, got, want)
 		}
 	}

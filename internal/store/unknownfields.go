@@ -9,8 +9,8 @@ import (
 	"github.com/picket-edr/picket/sigma/lint"
 )
 
-// maxSuggestedNames bounds the names that a suggestion is chosen from.
-const maxSuggestedNames = 20_000
+// maxSuggestionCandidates bounds the names that a suggestion is chosen from.
+const maxSuggestionCandidates = 20_000
 
 // A FieldLister lists the fields of events; see Events.
 type FieldLister interface {
@@ -33,7 +33,7 @@ func UnknownFieldNotes(ctx context.Context, s FieldLister, fields, sigmaFields [
 	known := make(map[string]bool)
 	complete, err := s.EachFieldNames(ctx, func(names []string) bool {
 		for _, name := range names {
-			if len(known) < maxSuggestedNames {
+			if len(known) < maxSuggestionCandidates {
 				known[name] = true
 			}
 		}
@@ -47,7 +47,7 @@ func UnknownFieldNotes(ctx context.Context, s FieldLister, fields, sigmaFields [
 	if !complete {
 		which = "recent"
 	}
-	candidates := slices.Concat(slices.Sorted(maps.Keys(known)), builtinFields, sigmaFields)
+	candidates := slices.Concat(slices.Sorted(maps.Keys(known)), builtinFieldNames, sigmaFields)
 	var notes []string
 	for _, field := range unknown {
 		note := fmt.Sprintf("%s: no %s event has this field", field, which)

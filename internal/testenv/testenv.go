@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-// FindData returns the folder of Sigma rules and telemetry of other projects,
+// FindExternalData returns the folder of Sigma rules and telemetry of other projects,
 // which are not part of picket, and whether it exists: PICKET_TEST_DATA, by
 // default ../shared/data beside the repository.
-func FindData() (string, bool) {
+func FindExternalData() (string, bool) {
 	dir := os.Getenv("PICKET_TEST_DATA")
 	if dir == "" {
 		_, file, _, _ := runtime.Caller(0)
@@ -26,10 +26,10 @@ func FindData() (string, bool) {
 	return dir, err == nil
 }
 
-// ExternalDataDir returns the folder that FindData finds, or skips the test.
+// ExternalDataDir returns the folder that FindExternalData finds, or skips the test.
 func ExternalDataDir(t testing.TB) string {
 	t.Helper()
-	dir, ok := FindData()
+	dir, ok := FindExternalData()
 	if !ok {
 		Skip(t, "data in "+dir+"; set PICKET_TEST_DATA")
 	}

@@ -22,8 +22,8 @@ import (
 
 // Bounds in characters of what people write about an alert.
 const (
-	MaxNoteLength     = 10_000
-	MaxAssigneeLength = 256
+	MaxNoteChars     = 10_000
+	MaxAssigneeChars = 256
 )
 
 // Alerts updates alerts.
@@ -67,10 +67,10 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 		return picket.Alert{}, fmt.Errorf("status %q is none of open, investigating, resolved, false_positive: %w", *u.Status, picket.ErrInvalid)
 	case u.Status == nil && u.Assignee == nil && u.Note == "":
 		return picket.Alert{}, fmt.Errorf("nothing to change; give status, assignee or note: %w", picket.ErrInvalid)
-	case utf8.RuneCountInString(u.Note) > MaxNoteLength:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d characters: %w", MaxNoteLength, picket.ErrInvalid)
-	case u.Assignee != nil && utf8.RuneCountInString(*u.Assignee) > MaxAssigneeLength:
-		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d characters: %w", MaxAssigneeLength, picket.ErrInvalid)
+	case utf8.RuneCountInString(u.Note) > MaxNoteChars:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: a note has at most %d characters: %w", MaxNoteChars, picket.ErrInvalid)
+	case u.Assignee != nil && utf8.RuneCountInString(*u.Assignee) > MaxAssigneeChars:
+		return picket.Alert{}, fmt.Errorf("note or assignee is too long: an assignee has at most %d characters: %w", MaxAssigneeChars, picket.ErrInvalid)
 	}
 	u.Author, u.At = who.Subject, s.Now().UTC()
 	a, err := s.Alerts.UpdateAlert(ctx, id, u)
@@ -94,7 +94,7 @@ func (s *Service) UpdateAlert(ctx context.Context, who auth.Identity, id string,
 // CheckAssignee is picket.ErrConflict if name is not a user who can sign in. The legacy API,
 // whose clients assign alerts to e-mail addresses, does not check.
 func (s *Service) CheckAssignee(ctx context.Context, name string) error {
-	if name == "" || utf8.RuneCountInString(name) > MaxAssigneeLength {
+	if name == "" || utf8.RuneCountInString(name) > MaxAssigneeChars {
 		return nil // no one; UpdateAlert refuses the long name
 	}
 	u, err := s.Users.User(ctx, name)

@@ -68,8 +68,8 @@ func TestAllInterfacesAgree(t *testing.T) {
 	for i, through := range []string{"console", "api", "legacy"} {
 		id := alerts[i].ID
 		for _, bad := range []decision{
-			{"investigating", "carol", strings.Repeat("x", triage.MaxNoteLength+1)},
-			{"investigating", strings.Repeat("x", triage.MaxAssigneeLength+1), "n"},
+			{"investigating", "carol", strings.Repeat("x", triage.MaxNoteChars+1)},
+			{"investigating", strings.Repeat("x", triage.MaxAssigneeChars+1), "n"},
 		} {
 			if status := send(t, s, through, id, bad); status != http.StatusBadRequest {
 				t.Errorf("%s: past a bound: %d", through, status)
@@ -97,8 +97,8 @@ func TestLegacyRoutesRefuseLongTexts(t *testing.T) {
 	s := servertest.New(t, servertest.Options{})
 	s.SaveAlerts(t, 1)
 	id := s.Alerts(t)[0].ID
-	note := strings.Repeat("x", triage.MaxNoteLength+1)
-	assignee := strings.Repeat("x", triage.MaxAssigneeLength+1)
+	note := strings.Repeat("x", triage.MaxNoteChars+1)
+	assignee := strings.Repeat("x", triage.MaxAssigneeChars+1)
 	type request struct {
 		path string
 		body map[string]any

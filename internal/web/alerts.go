@@ -75,7 +75,7 @@ func nextLink(u *url.URL, cursor string) string {
 
 type alertView struct {
 	Alert    picket.Alert
-	Matches  []evidence
+	Matches  []matchedEvent
 	Users    []string // who can be assigned
 	More     bool
 	Rule     string // its description
@@ -84,8 +84,8 @@ type alertView struct {
 	Statuses []picket.AlertStatus
 }
 
-// evidence is a match with its event.
-type evidence struct {
+// matchedEvent is a match with its event.
+type matchedEvent struct {
 	Match picket.Match
 	Raw   string // indented; "" after the event's retention
 }
@@ -114,10 +114,10 @@ func (c *Console) alert(w http.ResponseWriter, r *http.Request, who auth.Identit
 	}
 	v.More = page.Next != ""
 	for _, m := range page.Matches {
-		e := evidence{Match: m}
+		e := matchedEvent{Match: m}
 		ev, err := c.Store.Event(ctx, store.NewEventRef(m.EventID, m.EventNamespace))
 		if err == nil {
-			e.Raw = indentJSON(ev.Raw, maxShownEvidence)
+			e.Raw = indentJSON(ev.Raw, maxMatchedEventBytes)
 		} else if !errors.Is(err, picket.ErrNotFound) {
 			return err
 		}

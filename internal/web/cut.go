@@ -9,31 +9,31 @@ import (
 
 // How much of texts that senders wrote a page shows.
 const (
-	maxCellChars       = 200       // bytes of a text in a list
-	maxValueChars      = 4 << 10   // bytes of a value
-	maxShownEventBytes = 512 << 10 // bytes of an event on its page, indented
-	maxShownEvidence   = 64 << 10  // bytes of an event on the page of an alert
+	maxCellBytes         = 200       // bytes of a text in a list
+	maxValueBytes        = 4 << 10   // bytes of a value
+	maxShownEventBytes   = 512 << 10 // bytes of an event on its page, indented
+	maxMatchedEventBytes = 64 << 10  // bytes of an event on the page of an alert
 )
 
-// truncateTo returns the first n bytes of a text, and says so if it has more.
-func truncateTo(n int, text string) string {
-	if len(text) <= n {
+// truncateToBytes returns the first maxBytes bytes of a text, and says so if it has more.
+func truncateToBytes(maxBytes int, text string) string {
+	if len(text) <= maxBytes {
 		return text
 	}
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
+	for maxBytes > 0 && !utf8.RuneStart(text[maxBytes]) {
+		maxBytes--
 	}
-	return text[:n] + "…"
+	return text[:maxBytes] + "…"
 }
 
-// indentJSON returns JSON with indentation, and other text as it is, up to n bytes.
-func indentJSON(raw []byte, n int) string {
+// indentJSON returns JSON with indentation, and other text as it is, up to maxBytes bytes.
+func indentJSON(raw []byte, maxBytes int) string {
 	var b bytes.Buffer
-	if indentedSize(raw) <= n && json.Indent(&b, raw, "", "  ") == nil {
+	if indentedSize(raw) <= maxBytes && json.Indent(&b, raw, "", "  ") == nil {
 		return b.String()
 	}
-	if len(raw) > n {
-		return truncateTo(n, string(raw[:n+1])) + fmt.Sprintf("\n\n(the first %d of %d bytes)", n, len(raw))
+	if len(raw) > maxBytes {
+		return truncateToBytes(maxBytes, string(raw[:maxBytes+1])) + fmt.Sprintf("\n\n(the first %d of %d bytes)", maxBytes, len(raw))
 	}
 	return string(raw)
 }

@@ -11,7 +11,7 @@ func TestCut(t *testing.T) {
 		n          int
 		text, want string
 	}{{3, "abc", "abc"}, {3, "abcd", "abc…"}, {3, "aéé", "aé…"}, {2, "aé", "a…"}, {0, "a", "…"}} {
-		if got := truncateTo(c.n, c.text); got != c.want {
+		if got := truncateToBytes(c.n, c.text); got != c.want {
 			t.Errorf("%d bytes of %q: %q, want %q", c.n, c.text, got, c.want)
 		}
 	}

@@ -56,7 +56,7 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 		return err
 	}
 	for _, l := range page.DeadLetters {
-		v.DeadLetters = append(v.DeadLetters, deadLetterRow{l, deadLetterText(l)})
+		v.DeadLetters = append(v.DeadLetters, deadLetterRow{l, deadLetterEventText(l)})
 	}
 	if page.Next > 0 {
 		v.Next = nextLink(r.URL, strconv.FormatInt(page.Next, 10))
@@ -67,8 +67,8 @@ func (c *Console) queue(w http.ResponseWriter, r *http.Request, who auth.Identit
 // maxShownBatchBytes is the size of the largest batch of which the page shows an event.
 const maxShownBatchBytes = 4 << 20
 
-// deadLetterText returns the event of a dead letter, indented if it is JSON.
-func deadLetterText(l queue.DeadLetter) string {
+// deadLetterEventText returns the event of a dead letter, indented if it is JSON.
+func deadLetterEventText(l queue.DeadLetter) string {
 	if size := picket.DecodedBytes(l.Payload); size == 0 || size > maxShownBatchBytes {
 		return "" // a batch that ended its worker may end the server too
 	}
@@ -76,7 +76,7 @@ func deadLetterText(l queue.DeadLetter) string {
 	if err != nil || len(b.Events) == 0 {
 		return ""
 	}
-	return indentJSON(b.Events[0].Raw, maxShownEvidence)
+	return indentJSON(b.Events[0].Raw, maxMatchedEventBytes)
 }
 
 // changeDeadLetters requeues or purges the dead letters that the form names, or

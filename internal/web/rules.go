@@ -16,7 +16,7 @@ const maxRulesShown = 200
 type rulesView struct {
 	Text              string
 	Rules             []ruleRow
-	Enabled, Disabled ruleset.Counts
+	Enabled, Disabled ruleset.KindCounts
 	Hidden            int // rules found but not shown
 	Problems          []ruleset.Problem
 	Revision          string

@@ -22,8 +22,8 @@ func parsePages(now func() time.Time) map[string]*template.Template {
 		"num":   groupDigits,
 		"bytes": byteSize,
 		"age":   func(seconds float64) string { return largestUnit(time.Duration(seconds * float64(time.Second))) },
-		"cell":  func(text any) string { return truncateTo(maxCellChars, fmt.Sprint(text)) },
-		"value": func(text string) string { return truncateTo(maxValueChars, text) },
+		"cell":  func(text any) string { return truncateToBytes(maxCellBytes, fmt.Sprint(text)) },
+		"value": func(text string) string { return truncateToBytes(maxValueBytes, text) },
 		"eventLink": func(id, namespace string) string {
 			if id == "." || id == ".." { // browsers take these for directories, escaped or not
 				return "/console/events?q=" + url.QueryEscape(exactTerm("event_id", id))

@@ -50,7 +50,7 @@ func isTransient(err error) bool {
 
 // detectGroup runs detection on all events of g or, if that fails, on each batch.
 // Events that detection fails on become dead letters. If there are too many matches,
-// it returns picket.ErrBatchTooLarge.
+// it returns picket.ErrTooManyMatches.
 func (w *Worker) detectGroup(d Detector, g *deliveryGroup) error {
 	if g.events == 0 {
 		return nil
@@ -67,7 +67,7 @@ func (w *Worker) detectGroup(d Detector, g *deliveryGroup) error {
 	case err == nil:
 		g.splitByBatch(all, matches)
 		return nil
-	case isTransient(err), errors.Is(err, picket.ErrBatchTooLarge):
+	case isTransient(err), errors.Is(err, picket.ErrTooManyMatches):
 		return err
 	}
 	for _, p := range g.pending {
@@ -119,7 +119,7 @@ func (w *Worker) isolateDetectFailures(d Detector, p *pendingDelivery) error {
 	}, func(i int, err error) {
 		failed = append(failed, i)
 		p.deadLetters = append(p.deadLetters, newDeadLetter(&p.batch, i, err))
-	}, func(err error) bool { return isTransient(err) || errors.Is(err, picket.ErrBatchTooLarge) })
+	}, func(err error) bool { return isTransient(err) || errors.Is(err, picket.ErrTooManyMatches) })
 	if err == nil && len(good) > 0 {
 		p.saves = []store.Batch{{ID: batchIDWithout(p.batch.ID, failed), Events: good, Matches: matches}}
 	}

@@ -86,7 +86,7 @@ type limited struct{ *detector }
 
 func (d limited) Detect(events []picket.Event) ([]picket.Match, error) {
 	if len(events) > 3 {
-		return nil, fmt.Errorf("of %d events: %w", len(events), picket.ErrBatchTooLarge)
+		return nil, fmt.Errorf("of %d events: %w", len(events), picket.ErrTooManyMatches)
 	}
 	return d.detector.Detect(events)
 }

@@ -37,7 +37,7 @@ func (w *Worker) processDeliveries(ctx context.Context, d Detector, ds []queue.D
 	for len(ds) > 0 {
 		var g deliveryGroup
 		ds = w.fillGroup(&g, ds)
-		err := w.processGroup(ctx, d, &g)
+		err := w.detectAndSaveGroup(ctx, d, &g)
 		if err == nil {
 			w.settle(ctx, &g)
 		} else {
@@ -109,8 +109,8 @@ func (g *deliveryGroup) deliveries() []queue.Delivery {
 	return ds
 }
 
-// processGroup runs detection on g and saves it. Its errors are temporary.
-func (w *Worker) processGroup(ctx context.Context, d Detector, g *deliveryGroup) error {
+// detectAndSaveGroup runs detection on g and saves it. Its errors are temporary.
+func (w *Worker) detectAndSaveGroup(ctx context.Context, d Detector, g *deliveryGroup) error {
 	w.log.Debug("batches received", "batch", g.pending[0].delivery.ID, "batches", len(g.pending), "events", g.events)
 	if err := w.buryLost(ctx, g); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (w *Worker) processGroup(ctx context.Context, d Detector, g *deliveryGroup)
 		return w.processInParts(ctx, d, g)
 	}
 	err := w.detectGroup(d, g)
-	if errors.Is(err, picket.ErrBatchTooLarge) {
+	if errors.Is(err, picket.ErrTooManyMatches) {
 		return w.processInParts(ctx, d, g)
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ type Detector interface {
 	// Detect sets the events' Fields and returns their matches, in the order of
 	// events. After an error or a panic, it is called again with parts of the
 	// same events. An error that is picket.ErrUnavailable is temporary: the same
-	// call may succeed later. It is picket.ErrBatchTooLarge if the matches of
+	// call may succeed later. It is picket.ErrTooManyMatches if the matches of
 	// several events would take too much memory.
 	Detect(events []picket.Event) ([]picket.Match, error)
 }

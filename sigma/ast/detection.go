@@ -104,8 +104,8 @@ func (d *Detections) Names() []string {
 	return names
 }
 
-// Items yields the items of all searches, without nested ones.
-func (d *Detections) Items() iter.Seq[*DetectionItem] {
+// TopLevelItems yields the items of all searches, without nested ones.
+func (d *Detections) TopLevelItems() iter.Seq[*DetectionItem] {
 	return func(yield func(*DetectionItem) bool) {
 		for i := range d.Searches {
 			for _, c := range d.Searches[i].Alternatives {

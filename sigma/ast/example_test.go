@@ -7,7 +7,7 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-func ExampleDetections_Items() {
+func ExampleDetections_TopLevelItems() {
 	parsed, err := sigma.Parse("whoami.yml", []byte(`
 title: Whoami by an Office program
 level: high
@@ -24,7 +24,7 @@ detection:
 	}
 	var rule *ast.Rule = parsed.Rules[0]
 	fmt.Println(rule.LogSource, rule.Level)
-	for item := range rule.Detections.Items() {
+	for item := range rule.Detections.TopLevelItems() {
 		fmt.Printf("line %d: %s %v", item.Line, item.Field, item.Modifiers)
 		for _, v := range item.Values {
 			fmt.Print(" ", v.Text)

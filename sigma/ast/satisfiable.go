@@ -14,7 +14,7 @@ type outcome struct{ canHold, canFail bool }
 // so it may report true for a block that no event fulfils, never the reverse. missing are
 // the other fields that the searches name, sorted.
 func (d *Detections) CanHold(hasField func(name string) bool) (ok bool, missing []string) {
-	for it := range d.Items() {
+	for it := range d.TopLevelItems() {
 		if !it.Keyword && it.Nested == nil && !hasField(it.Field) {
 			missing = append(missing, it.Field)
 		}

@@ -42,7 +42,7 @@ func TestLongValues(t *testing.T) {
 	}
 }
 
-// The memory of observations, groups and emissions is bounded, whatever they have.
+// The memory of observations, groups and propagated matches is bounded, whatever they have.
 func TestBytesAreBounded(t *testing.T) {
 	const limit = 2 << 20
 	for name, rules := range map[string]string{"groups": counting, "chained": chained} {

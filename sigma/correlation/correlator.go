@@ -99,8 +99,8 @@ type ruleState struct {
 	steps       *int64    // Correlator.steps
 }
 
-// count counts steps of work, for tests.
-func (s *ruleState) count(steps int) { *s.steps += int64(steps) }
+// countSteps counts steps of work, for tests.
+func (s *ruleState) countSteps(steps int) { *s.steps += int64(steps) }
 
 // maxPerGroup returns how many observations a group may have, 0 for any number.
 func (s *ruleState) maxPerGroup() int {
@@ -167,7 +167,7 @@ func (c *Correlator) Observe(o Observation, dst []Match) []Match {
 		}, selectFields(o.Fields, in.fields))
 	}
 	for c.count > 0 && (c.count > c.opt.MaxObservations || c.bytes > c.opt.MaxBytes) {
-		c.evictOldestObservations()
+		c.evictFirstArrived()
 	}
 	return c.takeMatches()
 }
@@ -205,7 +205,7 @@ func (c *Correlator) addObservation(e inputEdge, o observation, values []optiona
 			return // it belongs to no group
 		}
 	}
-	if !e.to.readValues(&o, values[by:]) {
+	if !e.to.setConditionValues(&o, values[by:]) {
 		return
 	}
 	group := make([]string, by)
@@ -218,7 +218,7 @@ func (c *Correlator) addObservation(e inputEdge, o observation, values []optiona
 	}
 	c.addToBucket(b, o)
 	if limit := b.maxPerGroup(); limit > 0 && len(b.obs)+len(b.late) > limit {
-		c.dropExcess(b)
+		c.evictFromLargestInput(b)
 	}
 }
 
@@ -234,7 +234,7 @@ func (c *Correlator) addToBucket(b *bucket, o observation) {
 	}
 	c.count++
 	c.bytes += o.bytes()
-	if at < len(b.obs) && len(b.obs) > maxImmediate {
+	if at < len(b.obs) && len(b.obs) > batchLateAboveObservations {
 		if len(b.late) == 0 {
 			b.lateBuckets = append(b.lateBuckets, b)
 		}
@@ -258,7 +258,7 @@ func (c *Correlator) findOrCreateBucket(s *ruleState, group []string) *bucket {
 	if b == nil {
 		b = &bucket{ruleState: s, group: group, aggregator: s.newAggregator(), parents: make(map[*bucket]bool)}
 		s.buckets[key.String()] = b
-		c.bytes += b.bytes()
+		c.bytes += b.emptyBytes()
 	}
 	return b
 }
@@ -296,7 +296,7 @@ func (c *Correlator) Advance(now time.Time, dst []Match) []Match {
 func (c *Correlator) Flush(dst []Match) []Match {
 	c.matches = dst
 	c.evaluateLate()
-	c.evaluateUntil(maxUnixNanos)
+	c.evaluateUntil(endOfTimeNanos)
 	return c.takeMatches()
 }
 
@@ -337,17 +337,17 @@ func (c *Correlator) dropObservations(s *ruleState, key string, beforeNanos int6
 	droppedBefore, droppedTies, freedBytes := b.dropObservations(beforeNanos, maxTies)
 	if len(b.obs) == 0 {
 		delete(s.buckets, key)
-		freedBytes += b.bytes() + b.emissionBytes
+		freedBytes += b.emptyBytes() + b.propagatedBytes
 	}
 	c.count -= droppedBefore
 	c.bytes -= freedBytes
 	return droppedBefore, droppedTies
 }
 
-// evictOldestObservations removes the eighth of the observations that arrived first. Of those
+// evictFirstArrived removes the eighth of the observations that arrived first. Of those
 // that arrived at the same time, the first in the order of correlations, groups
 // and events go, so that the result does not depend on the order of a map.
-func (c *Correlator) evictOldestObservations() {
+func (c *Correlator) evictFirstArrived() {
 	c.evaluateLate()
 	arrived := make([]int64, 0, c.count)
 	for _, s := range c.states {

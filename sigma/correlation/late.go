@@ -8,10 +8,10 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// maxImmediate is up to how many observations of a group those that arrive out of order
-// are evaluated at once. In larger groups they are merged and evaluated together:
+// batchLateAboveObservations is up to how many observations of a group those that arrive
+// out of order are evaluated at once. In larger groups they are merged and evaluated together:
 // otherwise each would cost as much as the group has observations, or their square.
-const maxImmediate = 64
+const batchLateAboveObservations = 64
 
 // MaxPerGroup is how many observations are kept of a group of a temporal correlation that
 // is ordered or has a condition, and of correlations that refer to one another; for a
@@ -65,7 +65,7 @@ func (b *bucket) mergeLate(c *Correlator) {
 	first := len(b.obs)
 	b.obs = slices.Grow(b.obs, n)[:len(b.obs)+n]
 	for to, i, k := len(b.obs)-1, first-1, n-1; k >= 0; to-- {
-		b.count(1)
+		b.countSteps(1)
 		if i >= 0 && b.obs[i].compare(&late[k]) > 0 {
 			b.obs[to] = b.obs[i]
 			i--
@@ -80,9 +80,9 @@ func (b *bucket) mergeLate(c *Correlator) {
 	}
 }
 
-// dropExcess evicts the eighth of the observations that arrived first, of the input of
+// evictFromLargestInput evicts the eighth of the observations that arrived first, of the input of
 // which the bucket has most.
-func (c *Correlator) dropExcess(b *bucket) {
+func (c *Correlator) evictFromLargestInput(b *bucket) {
 	if len(b.late) > 0 && len(b.late) < b.maxPerGroup()/2 && len(b.obs) <= b.maxPerGroup() {
 		return // so many more, so that merging costs little for each
 	}
@@ -101,7 +101,7 @@ func (c *Correlator) dropExcess(b *bucket) {
 	slices.SortStableFunc(arrived, func(i, k int) int { return cmp.Compare(b.obs[i].arrived, b.obs[k].arrived) })
 	drop := make([]bool, len(b.obs))
 	n := len(b.obs) / 8
-	b.count(2 * len(b.obs))
+	b.countSteps(2 * len(b.obs))
 	for _, i := range arrived[:min(n, len(arrived))] {
 		drop[i] = true
 		c.bytes -= b.obs[i].bytes()
@@ -127,10 +127,10 @@ func (b *bucket) addParent(parent *bucket) {
 		return
 	}
 	delete(b.parents, parent)
-	b.count(len(b.parents))
+	b.countSteps(len(b.parents))
 	latest := func(p *bucket) int64 {
 		if len(p.obs) == 0 {
-			return -maxUnixNanos
+			return -endOfTimeNanos
 		}
 		return p.obs[len(p.obs)-1].at
 	}

@@ -25,8 +25,8 @@ var stateObservations = []obs{
 	{"a", 90, "7", "ann", "x"}, // its window is open
 }
 
-// savedState is one element of the state, with the names that are stored.
-type savedState struct {
+// savedBucket is one element of the state, with the names that are stored.
+type savedBucket struct {
 	Rule   string
 	Values []string
 	To     int64
@@ -37,15 +37,15 @@ type savedState struct {
 	}
 }
 
-func readState(t *testing.T, data []byte) []savedState {
+func readState(t *testing.T, data []byte) []savedBucket {
 	t.Helper()
-	var all []savedState
+	var all []savedBucket
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&all); err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(all, func(a, b savedState) int {
+	slices.SortFunc(all, func(a, b savedBucket) int {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), slices.Compare(a.Values, b.Values))
 	})
 	return all

@@ -18,7 +18,7 @@ type bucket struct {
 	*ruleState
 	group []string      // the values of GroupBy
 	obs   []observation // in the order of compare
-	late  []observation // out of order, to be merged into obs; see maxImmediate
+	late  []observation // out of order, to be merged into obs; see batchLateAboveObservations
 
 	// aggregator is that of the window obs[start:], which ends with the last
 	// observation. It is nil if the correlation is deferred.
@@ -29,17 +29,17 @@ type bucket struct {
 	watermark    int64
 	hasWatermark bool
 
-	emissions     []emission // if the correlation is deferred and has parents
-	emissionBytes int
-	restored      []timeRange      // of the windows that matched before a restart, ascending and disjoint
-	reported      map[string]bool  // events already reported, if an input is a correlation
-	reportedBytes int              // of their ids
-	parents       map[*bucket]bool // buckets of other correlations to which this one added
+	propagated       []propagatedMatch // if the correlation is deferred and has parents
+	propagatedBytes  int
+	restored         []timeRange     // of the windows that matched before a restart, ascending and disjoint
+	reportedIDs      map[string]bool // of events already reported, if an input is a correlation
+	reportedIDsBytes int
+	parents          map[*bucket]bool // buckets of other correlations to which this one added
 }
 
-// bytes is about what an empty bucket takes in memory. The map of buckets has its
+// emptyBytes is about what an empty bucket takes in memory. The map of buckets has its
 // group too.
-func (b *bucket) bytes() int {
+func (b *bucket) emptyBytes() int {
 	n := 512
 	for _, v := range b.group {
 		n += 16 + 2*len(v)
@@ -54,10 +54,10 @@ type observation struct {
 	event        string
 	context      any
 	contextBytes int
-	value        string           // that ValueCount counts
-	number       float64          // that other types aggregate
-	kept         []optionalString // of keptFields
-	inner        *innerWindow     // if the input is a correlation
+	value        string            // that ValueCount counts
+	number       float64           // that other types aggregate
+	kept         []optionalString  // of keptFields
+	inner        *innerMatchWindow // if the input is a correlation
 	reported     bool
 }
 
@@ -73,15 +73,15 @@ func (o *observation) bytes() int {
 	return n
 }
 
-// An innerWindow is the window in which an inner correlation matched.
-type innerWindow struct {
+// An innerMatchWindow is the window in which an inner correlation matched.
+type innerMatchWindow struct {
 	bucket   *bucket
 	from, to int64
 }
 
-// readValues reads the values that the condition counts or aggregates. It
+// setConditionValues sets in o the values that the condition counts or aggregates. It
 // reports whether the event has them: one that has not does not count.
-func (s *ruleState) readValues(o *observation, values []optionalString) (present bool) {
+func (s *ruleState) setConditionValues(o *observation, values []optionalString) (present bool) {
 	for _, v := range values {
 		if !v.ok {
 			return false
@@ -134,10 +134,10 @@ func (b *bucket) find(o *observation) (index int, found bool) {
 type timeRange struct{ from, to int64 }
 
 // setRestored notes in which windows a bucket has matched before a restart.
-func (b *bucket) setRestored(emissions []emission) {
-	ranges := make([]timeRange, len(emissions))
-	for i := range emissions {
-		ranges[i] = timeRange{emissions[i].From, emissions[i].At}
+func (b *bucket) setRestored(matches []propagatedMatch) {
+	ranges := make([]timeRange, len(matches))
+	for i := range matches {
+		ranges[i] = timeRange{matches[i].From, matches[i].At}
 	}
 	slices.SortFunc(ranges, func(x, y timeRange) int { return cmp.Compare(x.from, y.from) })
 	b.restored = nil
@@ -166,22 +166,22 @@ func (b *bucket) firstAtOrAfter(nanos int64) (index int) {
 	return sort.Search(len(b.obs), func(i int) bool { return b.obs[i].at >= nanos })
 }
 
-// maxReportedEventsBytes bounds the set of reported events of a bucket.
-const maxReportedEventsBytes = 8 << 20
+// maxReportedIDsBytes bounds the set of the IDs of reported events of a bucket.
+const maxReportedIDsBytes = 8 << 20
 
 // dropObservations removes the observations that arrived before a time, and at most maxTies of
 // those that arrived at it. It returns how many of both, and how many bytes that frees.
 func (b *bucket) dropObservations(beforeNanos int64, maxTies int) (droppedBefore, droppedTies, freedBytes int) {
 	n := len(b.obs)
 	maps.DeleteFunc(b.parents, func(parent *bucket, _ bool) bool { return len(parent.obs) == 0 })
-	if b.reportedBytes > maxReportedEventsBytes {
-		b.reported, b.reportedBytes = nil, 0 // some may be reported again
+	if b.reportedIDsBytes > maxReportedIDsBytes {
+		b.reportedIDs, b.reportedIDsBytes = nil, 0 // some may be reported again
 	}
-	b.emissions = slices.DeleteFunc(b.emissions, func(e emission) bool {
+	b.propagated = slices.DeleteFunc(b.propagated, func(e propagatedMatch) bool {
 		if e.Arrived >= beforeNanos {
 			return false
 		}
-		b.emissionBytes -= e.bytes()
+		b.propagatedBytes -= e.bytes()
 		freedBytes += e.bytes()
 		return true
 	})
@@ -218,7 +218,7 @@ func (b *bucket) rebuildAggregate(last int) {
 		return
 	}
 	b.start = b.firstAtOrAfter(b.obs[last].at - int64(b.Timespan))
-	b.count(last - b.start + 1)
+	b.countSteps(last - b.start + 1)
 	for i := b.start; i <= last; i++ {
 		b.aggregator.add(&b.obs[i])
 	}
@@ -229,7 +229,7 @@ func (b *bucket) rebuildAggregate(last int) {
 func (b *bucket) evaluateSlidingWindows(c *Correlator, newIndex int) {
 	if newIndex == len(b.obs)-1 { // the common case: it is the latest
 		b.advanceWindow(newIndex)
-		b.evaluateWindow(c, newIndex, arrivedInOrder)
+		b.evaluateWindow(c, newIndex, lookBackToReported)
 		return
 	}
 	b.evaluateWindowsOf(c, newIndex, b.obs[newIndex].at)
@@ -258,18 +258,19 @@ func (b *bucket) advanceWindow(last int) {
 	}
 }
 
-// arrivedInOrder stands for the number of reported observations when the last one
-// arrived in order, so that all windows before it have been evaluated.
-const arrivedInOrder = -1
+// lookBackToReported stands for the first unreported observation when the last one
+// arrived in order: all windows before it have been evaluated, so that looking back can
+// end at a reported one.
+const lookBackToReported = -1
 
 // evaluateWindow emits a match if the window that ends with observation last
 // satisfies the condition. The observations with an index below firstUnreported need
 // not be looked at; it returns that index for the next window.
 func (b *bucket) evaluateWindow(c *Correlator, last, firstUnreported int) (nextUnreported int) {
 	window := b.obs[b.start : last+1]
-	b.count(1)
+	b.countSteps(1)
 	if b.hasMembers {
-		b.count(len(window))
+		b.countSteps(len(window))
 	}
 	members, ok := b.aggregator.satisfied(window)
 	if !ok {
@@ -277,13 +278,13 @@ func (b *bucket) evaluateWindow(c *Correlator, last, firstUnreported int) (nextU
 	}
 	var unreported []int
 	for i := last; i >= max(b.start, firstUnreported); i-- {
-		b.count(1)
+		b.countSteps(1)
 		if members != nil && !members[i-b.start] {
 			continue
 		}
 		if !b.obs[i].reported {
 			unreported = append(unreported, i)
-		} else if firstUnreported == arrivedInOrder && members == nil {
+		} else if firstUnreported == lookBackToReported && members == nil {
 			break // those before it were reported together with it
 		}
 	}
@@ -307,7 +308,7 @@ func (b *bucket) emitMatch(c *Correlator, unreported []int, last int, fromNanos 
 	if len(b.outgoing) == 0 {
 		return
 	}
-	e := emission{At: end.at, From: fromNanos, Arrived: end.arrived, Event: end.event, Kept: make(map[string]string), context: end.context}
+	e := propagatedMatch{At: end.at, From: fromNanos, Arrived: end.arrived, Event: end.event, Kept: make(map[string]string), context: end.context}
 	for i, name := range b.keptFields {
 		if i < len(end.kept) && end.kept[i].ok {
 			e.Kept[name] = end.kept[i].text
@@ -317,8 +318,8 @@ func (b *bucket) emitMatch(c *Correlator, unreported []int, last int, fromNanos 
 		e.Kept[name] = b.group[i]
 	}
 	if b.deferred {
-		b.emissions = append(b.emissions, e)
-		b.emissionBytes += e.bytes()
+		b.propagated = append(b.propagated, e)
+		b.propagatedBytes += e.bytes()
 		c.bytes += e.bytes()
 	}
 	b.propagateToParents(c, e)
@@ -373,9 +374,9 @@ func (b *bucket) updateParentMatches(c *Correlator, times []int64, gained []Even
 	}
 	for parent := range b.parents {
 		var reached []int64
-		b.count(1)
+		b.countSteps(1)
 		for i := parent.firstAtOrAfter(times[0]); i < len(parent.obs); i++ {
-			b.count(1)
+			b.countSteps(1)
 			o := &parent.obs[i]
 			if o.inner == nil || o.inner.bucket != b || !o.reported {
 				continue
@@ -409,9 +410,9 @@ func (b *bucket) newMatch(events []Event, atNanos int64) Match {
 	return m
 }
 
-// An emission is a match of a correlation as its parents see it. Its JSON is
+// A propagatedMatch is a match of a correlation as its parents see it. Its JSON is
 // stored.
-type emission struct {
+type propagatedMatch struct {
 	At      int64             `json:"at"`
 	From    int64             `json:"from"`
 	Arrived int64             `json:"arrived"`
@@ -420,8 +421,8 @@ type emission struct {
 	context any
 }
 
-// bytes is about what the emission takes in memory.
-func (e *emission) bytes() int {
+// bytes is about what the match takes in memory.
+func (e *propagatedMatch) bytes() int {
 	n := 256 + len(e.Event)
 	for name, v := range e.Kept {
 		n += 64 + len(name) + len(v)
@@ -429,25 +430,25 @@ func (e *emission) bytes() int {
 	return n
 }
 
-// propagateToParents adds an emission to the correlations over this one.
-func (b *bucket) propagateToParents(c *Correlator, e emission) {
+// propagateToParents adds a match to the correlations over this one.
+func (b *bucket) propagateToParents(c *Correlator, e propagatedMatch) {
 	for _, parent := range b.outgoing {
 		c.addObservation(parent, observation{
 			at: e.At, arrived: e.Arrived, input: parent.input, event: e.Event, context: e.context,
-			kept: selectFields(e.Kept, parent.to.keptFields), inner: &innerWindow{b, e.From, e.At},
+			kept: selectFields(e.Kept, parent.to.keptFields), inner: &innerMatchWindow{b, e.From, e.At},
 		}, selectFields(e.Kept, parent.to.inputs[parent.input].fields))
 	}
 }
 
 // appendUnreported appends those of the events that were not reported before.
 func (b *bucket) appendUnreported(dst, events []Event) []Event {
-	if b.reported == nil {
-		b.reported = make(map[string]bool)
+	if b.reportedIDs == nil {
+		b.reportedIDs = make(map[string]bool)
 	}
 	for _, e := range events {
-		if !b.reported[e.ID] {
-			b.reported[e.ID] = true
-			b.reportedBytes += 64 + len(e.ID)
+		if !b.reportedIDs[e.ID] {
+			b.reportedIDs[e.ID] = true
+			b.reportedIDsBytes += 64 + len(e.ID)
 			dst = append(dst, e)
 		}
 	}
@@ -466,9 +467,9 @@ func (o *observation) appendEvents(events []Event) []Event {
 // appendEventsBetween appends the events of the reported observations from one time to
 // another. Inner windows that overlap are looked at once.
 func (b *bucket) appendEventsBetween(events []Event, fromNanos, toNanos int64) []Event {
-	var inner []innerWindow // disjoint, and ascending for each bucket
+	var inner []innerMatchWindow // disjoint, and ascending for each bucket
 	for i := b.firstAtOrAfter(fromNanos); i < len(b.obs) && b.obs[i].at <= toNanos; i++ {
-		b.count(1)
+		b.countSteps(1)
 		o := &b.obs[i]
 		switch {
 		case !o.reported:

@@ -6,8 +6,8 @@ import (
 	"github.com/picket-edr/picket/sigma/ast"
 )
 
-// maxUnixNanos is a time after all others.
-const maxUnixNanos = 1<<63 - 1
+// endOfTimeNanos is a time after all others.
+const endOfTimeNanos = 1<<63 - 1
 
 // evaluateEndedWindows evaluates the windows that ended, and whose events arrived, by
 // untilNanos. Windows are tumbling: each starts at the first observation after the
@@ -24,10 +24,10 @@ func (b *bucket) evaluateEndedWindows(c *Correlator, untilNanos int64) {
 		}
 		end := b.obs[from].at + int64(b.Timespan)
 		to := b.firstAtOrAfter(end + 1)
-		if end > untilNanos && untilNanos != maxUnixNanos {
+		if end > untilNanos && untilNanos != endOfTimeNanos {
 			return
 		}
-		b.count(to - from)
+		b.countSteps(to - from)
 		for i := from; i < to; i++ {
 			if b.obs[i].arrived > untilNanos {
 				return
@@ -109,14 +109,14 @@ func (b *bucket) evaluateNegated(c *Correlator, untilNanos int64) {
 	span := int64(b.Timespan)
 	for i := b.firstAfterWatermark(); i < len(b.obs); i++ {
 		o := &b.obs[i]
-		if untilNanos != maxUnixNanos && (o.at+span > untilNanos || o.arrived > untilNanos) {
+		if untilNanos != endOfTimeNanos && (o.at+span > untilNanos || o.arrived > untilNanos) {
 			return
 		}
 		if i+1 == len(b.obs) || b.obs[i+1].at > o.at {
 			b.watermark, b.hasWatermark = o.at, true
 		}
 		for _, cl := range b.clauses {
-			if members := b.latestMembers(i, cl.required); members != nil && b.negatedAbsent(members, cl) {
+			if members := b.latestMemberIndexes(i, cl.required); members != nil && b.negatedAbsent(members, cl) {
 				unreported := slices.DeleteFunc(slices.Clone(members), func(i int) bool { return b.obs[i].reported })
 				slices.Sort(unreported)
 				b.emitMatch(c, slices.Compact(unreported), i, b.obs[slices.Min(members)].at)
@@ -125,10 +125,10 @@ func (b *bucket) evaluateNegated(c *Correlator, untilNanos int64) {
 	}
 }
 
-// latestMembers returns for each input the index of its latest observation in
+// latestMemberIndexes returns for each input the index of its latest observation in
 // the window that ends with observation last, which is one of them. If the
 // correlation is ordered, so are the members. It returns nil if one is missing.
-func (b *bucket) latestMembers(last int, inputs []int) []int {
+func (b *bucket) latestMemberIndexes(last int, inputs []int) (indexes []int) {
 	members := make([]int, len(inputs))
 	end, ordered := last, b.Type == ast.TemporalOrdered
 	var used []string // the events of a sequence are distinct
@@ -158,7 +158,7 @@ func (b *bucket) latestMembers(last int, inputs []int) []int {
 // before, but not before from and not of an excluded event, or -1.
 func (b *bucket) latestObservation(input int, fromNanos, untilNanos int64, excludedEvents []string) (index int) {
 	for i := b.firstAtOrAfter(untilNanos+1) - 1; i >= 0 && b.obs[i].at >= fromNanos; i-- {
-		b.count(1)
+		b.countSteps(1)
 		if o := &b.obs[i]; o.input == input && !slices.Contains(excludedEvents, o.event) {
 			return i
 		}
@@ -186,7 +186,7 @@ func (b *bucket) negatedAbsent(members []int, cl clause) bool {
 			}
 		}
 		for i := b.firstAtOrAfter(from); i < len(b.obs) && b.obs[i].at <= to; i++ {
-			b.count(1)
+			b.countSteps(1)
 			if b.obs[i].input == input {
 				return false
 			}

@@ -12,7 +12,7 @@ import (
 // itemChecks check items: a field, modifiers and values. Combinations of
 // modifiers that have no meaning are errors of sigma.Compile.
 var itemChecks = []check{
-	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several strings at once"}, item: checkAllModifier},
+	{Check: Check{"all_without_part", Warning, "all where a value would have to equal several strings at once"}, item: checkAllNeedsPartialMatch},
 	{Check: Check{"base64offset_whole", Warning, "base64offset without contains: the encoded text is part of a value"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Has("base64offset") && !it.Has("contains") {
 			l.addFinding(d, it.Position, "add the modifier contains", "base64offset of %s compares with the whole value", it.Label())
@@ -43,7 +43,7 @@ var itemChecks = []check{
 	}},
 }
 
-func checkAllModifier(l *linter, d *document, it *ast.DetectionItem) {
+func checkAllNeedsPartialMatch(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Keyword || !it.Has("all") || len(it.Values) < 2 || it.HasAny("contains", "re", "startswith", "endswith", "cidr", "lt", "lte", "gt", "gte", "neq") {
 		return
 	}
@@ -93,7 +93,7 @@ func checkShadowedValues(l *linter, d *document, it *ast.DetectionItem) {
 		if v.Kind != ast.String || pattern.Parse(v.Text, false).HasWildcard() {
 			return
 		}
-		texts[i] = pattern.Parse(v.Text, false).PlainText()
+		texts[i] = pattern.Parse(v.Text, false).TextWithoutWildcards()
 		if !it.Has("cased") {
 			texts[i] = casefold.String(texts[i])
 		}

@@ -213,7 +213,7 @@ func (l *linter) runCheck(docs []*document) {
 		if d.detections == nil || c.item == nil && c.value == nil {
 			continue
 		}
-		for it := range d.detections.Items() {
+		for it := range d.detections.TopLevelItems() {
 			if c.item != nil {
 				c.item(l, d, it)
 			}

@@ -19,7 +19,7 @@ var logSourceChecks = []check{
 			l.addFinding(d, at, l.suggestLogSource(d.source), "there are no events of the logsource %s", d.source)
 		}
 	}},
-	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkServiceHasCategory},
+	{Check: Check{"specific_logsource", Warning, "an EventID of a service for which there is a category"}, item: checkEventIDHasCategory},
 	{Check: Check{"category_event_id", Info, "an EventID under a category, which determines it already"}, item: func(l *linter, d *document, it *ast.DetectionItem) {
 		if it.Field != "EventID" || d.source.Category == "" {
 			return
@@ -62,9 +62,9 @@ func (l *linter) suggestLogSource(s ast.LogSource) string {
 	return ""
 }
 
-// checkServiceHasCategory finds rules for a service that select events for which there is
+// checkEventIDHasCategory finds rules for a service that select events for which there is
 // a category: with the category, they would match those of other sources too.
-func checkServiceHasCategory(l *linter, d *document, it *ast.DetectionItem) {
+func checkEventIDHasCategory(l *linter, d *document, it *ast.DetectionItem) {
 	if it.Field != "EventID" || d.source.Service == "" || d.source.Category != "" || len(it.Modifiers) > 0 {
 		return
 	}

@@ -18,7 +18,7 @@ var metadataChecks = []check{
 	missingKeyCheck("missing_description", "description", Warning, ""),
 	missingKeyCheck("missing_author", "author", Info, ""),
 	missingKeyCheck("missing_date", "date", Info, ""),
-	{Check: Check{"invalid_id", Warning, "an id that is not a UUID"}, document: checkID},
+	{Check: Check{"invalid_id", Warning, "an id that is not a UUID"}, document: checkIDFormat},
 	{Check: Check{"id_version", Info, "an id that is a UUID, but not of version 4"}, document: checkUUIDVersion},
 	{Check: Check{"date", Warning, "an invalid date, or one not written as 2006-01-02"}, document: checkDateFormats},
 	{Check: Check{"modified", Warning, "modified without date, before it, or equal to it"}, document: checkModifiedDate},
@@ -27,7 +27,7 @@ var metadataChecks = []check{
 			l.addFindingAtKey(d, "title", "move the rest into the description", "the title has %d characters", n)
 		}
 	}},
-	{Check: Check{"title_style", Info, "a title that begins with \"Detects\" or ends with a full stop"}, document: checkTitle},
+	{Check: Check{"title_style", Info, "a title that begins with \"Detects\" or ends with a full stop"}, document: checkTitleWording},
 	{Check: Check{"description_length", Info, "a description of fewer than 16 characters"}, document: func(l *linter, d *document) {
 		if n := len(strings.TrimSpace(d.meta.Description)); n > 0 && n < 16 {
 			l.addFindingAtKey(d, "description", "say what is detected and why it matters", "the description is very short")
@@ -38,7 +38,7 @@ var metadataChecks = []check{
 			l.addFindingAtKey(d, "description", "put links into references", "the description contains a link")
 		}
 	}},
-	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkReferenceLinks},
+	{Check: Check{"references", Info, "a reference to a branch of a repository, or to ATT&CK, for which there are tags"}, document: checkBranchAndAttackLinks},
 	{Check: Check{"falsepositives", Info, "false positives that say nothing or are misspelt"}, document: checkFalsePositives},
 	{Check: Check{"duplicate_reference", Warning, "a repeated reference"}, document: func(l *linter, d *document) {
 		l.reportRepeated(d, "references", d.meta.References)
@@ -77,7 +77,7 @@ func (l *linter) reportRepeated(d *document, key string, list []string) {
 
 var uuidPattern = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-func checkID(l *linter, d *document) {
+func checkIDFormat(l *linter, d *document) {
 	if _, ok := d.keyPosition("id"); ok && !uuidPattern.MatchString(d.meta.ID) {
 		l.addFindingAtKey(d, "id", "ids are random UUIDs", "the id %q is not a UUID", d.meta.ID)
 	}
@@ -115,7 +115,7 @@ func checkModifiedDate(l *linter, d *document) {
 	}
 }
 
-func checkTitle(l *linter, d *document) {
+func checkTitleWording(l *linter, d *document) {
 	low := strings.ToLower(d.meta.Title)
 	if strings.HasPrefix(low, "detects ") || strings.HasPrefix(low, "detection of ") {
 		l.addFindingAtKey(d, "title", "name what happens", "the title begins with a word that fits every rule")
@@ -128,7 +128,7 @@ func checkTitle(l *linter, d *document) {
 // branchLinkPattern matches links to a branch, whose content changes.
 var branchLinkPattern = regexp.MustCompile(`^https?://(www\.)?github\.com/[^/]+/[^/]+/(blob|tree|raw)/(master|main|develop)/`)
 
-func checkReferenceLinks(l *linter, d *document) {
+func checkBranchAndAttackLinks(l *linter, d *document) {
 	for _, r := range d.meta.References {
 		switch {
 		case branchLinkPattern.MatchString(r):

@@ -31,7 +31,7 @@ var regexChecks = []check{
 		}
 	})},
 	{Check: Check{"regex_slow", Info, "a regular expression without a string that every match contains"}, value: eachRegex(func(l *linter, d *document, s *ast.Scalar, t *syntax.Regexp) {
-		if r, err := regexprefilter.Compile(s.Text, ""); err == nil && !r.NeedsNoRegexp() && r.RequiredLiterals() == nil && !matchesAnyText(t) {
+		if r, err := regexprefilter.Compile(s.Text, ""); err == nil && !r.NeedsNoRegexp() && r.RequiredLiteralSets() == nil && !matchesAnyText(t) {
 			l.addFinding(d, s.Position, "add a simpler condition, joined by and: it is evaluated first", "the expression %q must be run on every value", s.Text)
 		}
 	})},

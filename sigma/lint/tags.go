@@ -21,7 +21,7 @@ var tagChecks = []check{
 	})},
 	{Check: Check{"tag_name", Warning, "a tag that its namespace does not have, such as attack.t12"}, document: eachTag(func(l *linter, d *document, tag, space, name string) {
 		if re := tagNamePatterns[space]; re != nil && tagPattern.MatchString(tag) && !re.MatchString(name) {
-			l.addFindingAtKey(d, "tags", tagHints[space], "%q is not a tag of the namespace %s", tag, space)
+			l.addFindingAtKey(d, "tags", tagHintsByNamespace[space], "%q is not a tag of the namespace %s", tag, space)
 		}
 	})},
 	{Check: Check{"duplicate_tag", Warning, "a repeated tag"}, document: func(l *linter, d *document) {
@@ -56,7 +56,7 @@ var tagNamePatterns = map[string]*regexp.Regexp{
 	"tlp":       regexp.MustCompile(`^(clear|white|green|amber|amber-strict|red)$`),
 }
 
-var tagHints = map[string]string{
+var tagHintsByNamespace = map[string]string{
 	"attack": "a tactic with hyphens, or as in attack.t1059.001", "car": "as in car.2016-04-005", "cve": "as in cve.2024-3400",
 	"detection": "one of dfir, emerging-threats, threat-hunting", "stp": "as in stp.2a", "tlp": "one of clear, green, amber, amber-strict, red",
 }

@@ -54,8 +54,8 @@ func satisfiesOrder(order int, op string) bool {
 	return order < 0
 }
 
-// statusesByReliability are in the order of pySigma, the least reliable first.
-var statusesByReliability = []string{"unsupported", "deprecated", "experimental", "test", "stable"}
+// statusesLeastReliableFirst are in the order of pySigma, the least reliable first.
+var statusesLeastReliableFirst = []string{"unsupported", "deprecated", "experimental", "test", "stable"}
 
 // readAttributeCondition reads rule_attribute.
 func readAttributeCondition(r *mapReader) ruleCondition {
@@ -72,7 +72,7 @@ func readAttributeCondition(r *mapReader) ruleCondition {
 			level, err := ast.ParseLevel(value.Text)
 			return err == nil && m.Level != ast.NoLevel && satisfiesOrder(int(m.Level)-int(level), op)
 		case "status":
-			have, want := slices.Index(statusesByReliability, m.Status), slices.Index(statusesByReliability, value.Text)
+			have, want := slices.Index(statusesLeastReliableFirst, m.Status), slices.Index(statusesLeastReliableFirst, value.Text)
 			return have >= 0 && want >= 0 && satisfiesOrder(have-want, op)
 		}
 		texts := map[string]string{"id": m.ID, "name": m.Name, "title": m.Title, "description": m.Description, "author": m.Author, "date": m.Date, "modified": m.Modified, "license": m.License}

@@ -109,13 +109,13 @@ func readRuleCondition(r *mapReader, what string) ruleCondition {
 		field, value := r.text("field", true), readValueParameter(r)
 		return func(st *applyState) bool {
 			return st.hasItem(func(it *ast.DetectionItem) bool {
-				return comparesField(it, field) && slices.ContainsFunc(withModifiersAsStars(it).Values, func(v ast.Scalar) bool { return equalScalars(v, value) })
+				return hasFieldName(it, field) && slices.ContainsFunc(withModifiersAsStars(it).Values, func(v ast.Scalar) bool { return equalScalars(v, value) })
 			})
 		}
 	case "contains_field":
 		field := r.text("field", true)
 		return func(st *applyState) bool {
-			return st.hasItem(func(it *ast.DetectionItem) bool { return comparesField(it, field) })
+			return st.hasItem(func(it *ast.DetectionItem) bool { return hasFieldName(it, field) })
 		}
 	case "processing_item_applied":
 		id := r.text("processing_item_id", true)
@@ -243,7 +243,7 @@ func (st *applyState) hasLogSource(l ast.LogSource) bool {
 	if st.correlation == nil {
 		return l.Covers(*st.source)
 	}
-	return coversAnyRule(l, st.done, st.correlation.Rules, 0)
+	return coversAnyRule(l, st.transformed, st.correlation.Rules, 0)
 }
 
 // maxCorrelationChain bounds correlations over correlations.

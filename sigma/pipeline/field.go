@@ -68,25 +68,24 @@ func (st *applyState) moveAppliedToRenamed(oldField string, newFields []string, 
 
 // renameFieldRefs renames the fields that the values of a fieldref name, and
 // reports whether there are any.
-func renameFieldRefs(it ast.DetectionItem, rename func(string) []string, matches func(string) bool) (ast.DetectionItem, bool) {
+func renameFieldRefs(it ast.DetectionItem, rename func(string) []string, matches func(string) bool) (renamed ast.DetectionItem, found bool) {
 	if !it.Has("fieldref") {
 		return it, false
 	}
 	var values []ast.Scalar
-	changed := false
 	for _, v := range it.Values {
 		name := unescapedText(v)
 		if v.Kind != ast.String || !matches(name) {
 			values = append(values, v)
 			continue
 		}
-		changed = true
+		found = true
 		for _, to := range rename(name) {
 			values = append(values, literalScalar(to, v.Position))
 		}
 	}
 	it.Values = values
-	return it, changed
+	return it, found
 }
 
 // mapItemToFields returns the item for another field, or for any of several. Keywords

@@ -7,8 +7,8 @@ import (
 	"github.com/picket-edr/picket/sigma/internal/pattern"
 )
 
-// comparesField reports whether the item compares the field; keywords have none.
-func comparesField(it *ast.DetectionItem, field string) bool { return !it.Keyword && it.Field == field }
+// hasFieldName reports whether the item compares the field; keywords have none.
+func hasFieldName(it *ast.DetectionItem, field string) bool { return !it.Keyword && it.Field == field }
 
 // fieldName returns the field of an item, "" for keywords.
 func fieldName(it *ast.DetectionItem) string {

@@ -154,18 +154,18 @@ type targetDocument struct {
 type applyState struct {
 	*Pipeline
 	*targetDocument
-	done       *ast.Collection            // the documents already transformed
-	applied    map[string]bool            // IDs of the transformations that were applied
-	state      map[string]ast.Scalar      // of set_state
-	attributes map[string]ast.Scalar      // of set_custom_attribute
-	fields     map[string]map[string]bool // by field, the IDs of the transformations that were applied to it
-	mapped     map[string]bool            // fields that were mapped, and those that they were mapped to
-	added      int                        // searches added by add_condition
+	transformed *ast.Collection            // the documents already transformed
+	applied     map[string]bool            // IDs of the transformations that were applied
+	state       map[string]ast.Scalar      // of set_state
+	attributes  map[string]ast.Scalar      // of set_custom_attribute
+	fields      map[string]map[string]bool // by field, the IDs of the transformations that were applied to it
+	mapped      map[string]bool            // fields that were mapped, and those that they were mapped to
+	added       int                        // searches added by add_condition
 }
 
-func (p *Pipeline) apply(done *ast.Collection, target *targetDocument) *ast.Diagnostic {
+func (p *Pipeline) apply(transformed *ast.Collection, target *targetDocument) *ast.Diagnostic {
 	st := &applyState{
-		Pipeline: p, targetDocument: target, done: done,
+		Pipeline: p, targetDocument: target, transformed: transformed,
 		applied: make(map[string]bool), state: make(map[string]ast.Scalar), attributes: make(map[string]ast.Scalar),
 		fields: make(map[string]map[string]bool), mapped: make(map[string]bool),
 	}

@@ -73,7 +73,7 @@ func readReplaceString(r *mapReader, _ string) transformFunc {
 		if !skip {
 			// The expression sees wildcards as * and ?, and its result is read as
 			// a rule's string.
-			return stringScalars(escapeBackslashes(re.ReplaceAllString(unescapedText(v), replacement))), true, nil
+			return stringScalars(escapeNonWildcardBackslashes(re.ReplaceAllString(unescapedText(v), replacement))), true, nil
 		}
 		var out pattern.Pattern
 		for _, q := range pattern.Parse(v.Text, expand) {
@@ -90,8 +90,8 @@ func readReplaceString(r *mapReader, _ string) transformFunc {
 	})
 }
 
-// escapeBackslashes doubles the backslashes that do not escape a wildcard.
-func escapeBackslashes(s string) string {
+// escapeNonWildcardBackslashes doubles the backslashes that do not escape a wildcard.
+func escapeNonWildcardBackslashes(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		b.WriteByte(s[i])

@@ -20,9 +20,9 @@ const (
 	// requestTimeout is how long Redis may take to answer: a page must not wait
 	// for a server that hangs.
 	requestTimeout = time.Second
-	// computeTimeout is how long one server may take to compute a value before
+	// computeLockTTL is how long one server may take to compute a value before
 	// another one computes it too.
-	computeTimeout = 5 * time.Second
+	computeLockTTL = 5 * time.Second
 	// pollInterval is how often servers check for a value that another server
 	// computes.
 	pollInterval = 10 * time.Millisecond
@@ -73,7 +73,7 @@ func (c *Cache) Get(ctx context.Context, key string, ttl time.Duration, fill fun
 
 func (c *Cache) get(ctx context.Context, key string, ttl time.Duration, fill func(context.Context) ([]byte, error)) ([]byte, error) {
 	name, token := c.prefix+key, rand.Text()
-	for deadline := time.Now().Add(computeTimeout); ; {
+	for deadline := time.Now().Add(computeLockTTL); ; {
 		value, locked, err := c.readOrLock(ctx, name, token)
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -100,7 +100,7 @@ func (c *Cache) readOrLock(ctx context.Context, name, lockToken string) (value [
 		if value, err = c.client.Get(ctx, name).Bytes(); !errors.Is(err, redis.Nil) {
 			return err
 		}
-		if locked, err = c.client.SetNX(ctx, computeLockKey(name), lockToken, computeTimeout).Result(); err != nil || !locked {
+		if locked, err = c.client.SetNX(ctx, computeLockKey(name), lockToken, computeLockTTL).Result(); err != nil || !locked {
 			return err
 		}
 		// Another server may have stored it, and released its lock, in between.

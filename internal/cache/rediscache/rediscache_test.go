@@ -89,6 +89,6 @@ func TestUnreachable(t *testing.T) {
 	s.Resume()
 	s.Kill()
 	waitForExpiry("Redis is down")
-	s.Restart()
+	s.StartAgain()
 	waitForExpiry("Redis is back")
 }

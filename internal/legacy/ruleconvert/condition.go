@@ -129,14 +129,14 @@ func (c legacyCondition) textValues(op operation) ([]string, error) {
 		switch v := v.(type) {
 		case string:
 			if op.numeric {
-				if v = strings.TrimSpace(v); !isPortableNumber(v) {
+				if v = strings.TrimSpace(v); !isSameNumberInLegacy(v) {
 					return nil, fmt.Errorf("%q is no number", v)
 				}
 			}
 			out = append(out, v)
 		case json.Number:
 			switch {
-			case op.numeric && !isPortableNumber(v.String()):
+			case op.numeric && !isSameNumberInLegacy(v.String()):
 				return nil, fmt.Errorf("%s is too large a number", v)
 			case op.numberAsText && strings.Trim(v.String(), "-0123456789") != "":
 				return nil, fmt.Errorf("%s is compared as text, which for such a number can't be told", v)
@@ -155,8 +155,8 @@ func (c legacyCondition) textValues(op operation) ([]string, error) {
 
 var numberPattern = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d{1,3})?$`)
 
-// isPortableNumber reports whether Sigma and the legacy system parse s as the same number.
-func isPortableNumber(s string) bool {
+// isSameNumberInLegacy reports whether Sigma and the legacy system parse s as the same number.
+func isSameNumberInLegacy(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
 	return err == nil && numberPattern.MatchString(s)
 }

@@ -116,7 +116,7 @@ func (l convertedConditions) document(o legacyRule, h metadata, category string,
 		}
 		detection.Content = append(detection.Content, textNode("selection"), alternatives)
 	} else {
-		groups := mergeSelections(l.conditions)
+		groups := mergeDisjointSelections(l.conditions)
 		for i, s := range groups {
 			name := "selection"
 			if len(groups) > 1 {
@@ -140,9 +140,9 @@ func (l convertedConditions) document(o legacyRule, h metadata, category string,
 	return doc
 }
 
-// mergeSelections merges selections that must all match into as few as possible. A
+// mergeDisjointSelections merges selections that must all match into as few as possible. A
 // key can be in a selection only once.
-func mergeSelections(all []selection) []selection {
+func mergeDisjointSelections(all []selection) []selection {
 	var groups []selection
 next:
 	for _, s := range all {

@@ -23,7 +23,7 @@ var (
 	levelBySeverity          = map[string]string{
 		"": "medium", "CRITICAL": "critical", "HIGH": "high", "MEDIUM": "medium", "LOW": "low", "INFO": "informational", "INFORMATIONAL": "informational",
 	}
-	tacticNames = map[string]string{
+	tacticNameByID = map[string]string{
 		"TA0001": "initial-access", "TA0002": "execution", "TA0003": "persistence", "TA0004": "privilege-escalation", "TA0005": "stealth",
 		"TA0006": "credential-access", "TA0007": "discovery", "TA0008": "lateral-movement", "TA0009": "collection", "TA0010": "exfiltration",
 		"TA0011": "command-and-control", "TA0040": "impact", "TA0042": "resource-development", "TA0043": "reconnaissance",
@@ -36,7 +36,7 @@ var (
 // metadata reads the metadata, of which a rule without a record has little.
 func (o legacyRule) metadata() (metadata, error) {
 	h := metadata{id: sigmaRuleID(o.id), title: o.id, status: "experimental", level: "medium"}
-	r := o.topLevelFields()
+	r := o.recordOrDetection()
 	if name := strings.TrimSpace(textOf(r["name"])); name != "" {
 		h.title = name
 	}
@@ -49,15 +49,15 @@ func (o legacyRule) metadata() (metadata, error) {
 		return h, fmt.Errorf("severity %q is none of the legacy system's", textOf(r["severity"]))
 	}
 	h.date, h.modified = isoDatePattern.FindString(textOf(r["created_at"])), isoDatePattern.FindString(textOf(r["last_modified"]))
-	h.references, h.legacyTags = textList(r["references"]), textList(r["tags"])
-	for _, t := range textList(r["mitre_tactics"]) {
-		if name, ok := tacticNames[strings.ToUpper(t)]; ok {
+	h.references, h.legacyTags = textsInList(r["references"]), textsInList(r["tags"])
+	for _, t := range textsInList(r["mitre_tactics"]) {
+		if name, ok := tacticNameByID[strings.ToUpper(t)]; ok {
 			h.tags = append(h.tags, "attack."+name)
 		} else {
 			h.legacyTags = append(h.legacyTags, t)
 		}
 	}
-	for _, t := range textList(r["mitre_techniques"]) {
+	for _, t := range textsInList(r["mitre_techniques"]) {
 		if techniquePattern.MatchString(t) {
 			h.tags = append(h.tags, "attack."+strings.ToLower(t))
 		} else {
@@ -76,7 +76,7 @@ func (o legacyRule) metadata() (metadata, error) {
 // about it.
 func (o legacyRule) conversionNotes(categories []string) []string {
 	var notes []string
-	r := o.topLevelFields()
+	r := o.recordOrDetection()
 	status := strings.ToUpper(textOf(r["deployment_status"]))
 	if off := r["enabled"] == false; off || status != "PRODUCTION" && status != "" {
 		why := "was switched off"
@@ -140,8 +140,8 @@ func (o legacyRule) secondDocumentID(category string) string {
 	return sigmaRuleID(o.id + "#" + category)
 }
 
-// textList returns the texts and numbers in a list.
-func textList(v any) []string {
+// textsInList returns the texts and numbers in a list.
+func textsInList(v any) []string {
 	all, _ := v.([]any)
 	var out []string
 	for _, e := range all {

@@ -23,8 +23,8 @@ type legacyRule struct {
 	detection map[string]any // detection_logic: entity_type, conditions, logic
 }
 
-// topLevelFields returns the record, or detection_logic if there is none.
-func (o legacyRule) topLevelFields() map[string]any {
+// recordOrDetection returns the record, or detection_logic if there is none.
+func (o legacyRule) recordOrDetection() map[string]any {
 	if o.record != nil {
 		return o.record
 	}

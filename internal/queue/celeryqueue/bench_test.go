@@ -18,7 +18,7 @@ func BenchmarkTasks(b *testing.B) {
 	q := celerytest.Open(b, s.URL(), celeryqueue.Options{})
 	var part []any
 	for i := range b.N {
-		t := celerytest.NewTask("")
+		t := celerytest.NewEventTask("")
 		part = append(part, t.Append(nil))
 		if len(part) == 1000 || i == b.N-1 {
 			if err := c.LPush(b.Context(), "celery", part...).Err(); err != nil {

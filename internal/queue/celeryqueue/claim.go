@@ -82,7 +82,7 @@ func (q *Queue) receive(ctx context.Context) ([]queue.Delivery, error) {
 	limit, isolating := q.opt.Group, q.isolating.Load()
 	if isolating {
 		limit = 1
-		if err := q.waitNoLeases(ctx); err != nil {
+		if err := q.waitIdleForIsolation(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -145,7 +145,7 @@ func (q *Queue) claimOnce(ctx context.Context, limit int) (claimResult, error) {
 	if err != nil || len(out) < 3 {
 		return l, fmt.Errorf("claim tasks: %d values: %w", len(out), redisstats.WrapError(err))
 	}
-	q.unregistered.record(out[0] != int64(0))
+	q.unregistered.recordClaim(out[0] != int64(0))
 	l.tried, l.revoked = out[1] != int64(0), out[2] != int64(0)
 	now := time.Now()
 	for i := 3; i+2 < len(out); i += 3 {
@@ -237,7 +237,7 @@ func (q *Queue) classify(ctx context.Context, l claimResult, nothingLeased bool)
 		}
 	}
 	q.notifyReceived(run, later, finished)
-	if err := errors.Join(q.schedule(ctx, later, countNothing), q.finish(ctx, finished)); err != nil {
+	if err := errors.Join(q.schedule(ctx, later, notAttempted), q.finish(ctx, finished)); err != nil {
 		return nil, err // all of them are claimed again
 	}
 	return q.deliver(ctx, run, l.tried, nothingLeased)
@@ -297,8 +297,8 @@ func (q *Queue) readEvent(t *UnackedTask, now time.Time) error {
 	if !ok {
 		return fmt.Errorf("%s() missing 1 required positional argument: 'data': %w", t.Name, picket.ErrInvalid)
 	}
-	var n taskEventHeader
-	if h := t.Headers[eventTaskHeader]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
+	var n picketHeader
+	if h := t.Headers[picketHeaderName]; h != nil && json.Unmarshal(h, &n) == nil && n.ID != "" && n.Size > 1 && n.Size <= len(arg) {
 		t.foreign = false
 		raw := append(slices.Clone(arg[:n.Size-1]), '}')
 		t.event = picket.Event{ID: n.ID, Sender: n.Sender, Index: n.Index, AgentID: n.Agent, Host: n.Host, Type: n.Type, OS: n.OS,

@@ -23,8 +23,8 @@ type BrokerReport struct {
 	Publish string // the queue that the intake publishes to
 	Task    string // the name of the tasks that it publishes
 	Queues  []QueueState
-	Workers []WorkerState // those that replied, sorted by name
-	Results error         // why results cannot be written; nil if they can
+	Workers []InspectedWorker // those that replied, sorted by name
+	Results error             // why results cannot be written; nil if they can
 }
 
 // A QueueState is one queue of a broker.
@@ -35,8 +35,8 @@ type QueueState struct {
 	Unregistered []string // names of unknown tasks among the oldest
 }
 
-// A WorkerState is a worker that replied, picket's or another.
-type WorkerState struct {
+// An InspectedWorker is a worker that replied, picket's or another.
+type InspectedWorker struct {
 	Name   string
 	Queues []string // consumed by the worker
 	Tasks  []string // registered in the worker
@@ -99,21 +99,21 @@ func (q *Queue) queueState(ctx context.Context, name string) (QueueState, error)
 }
 
 // Consumers returns the workers that consume a queue.
-func (s *BrokerReport) Consumers(queue string) []WorkerState {
-	return slices.DeleteFunc(slices.Clone(s.Workers), func(w WorkerState) bool { return !slices.Contains(w.Queues, queue) })
+func (s *BrokerReport) Consumers(queue string) []InspectedWorker {
+	return slices.DeleteFunc(slices.Clone(s.Workers), func(w InspectedWorker) bool { return !slices.Contains(w.Queues, queue) })
 }
 
 // inspectWorkers asks all workers for the queues that they consume and the tasks that they
 // know. Replies that cannot be decoded are ignored.
-func (q *Queue) inspectWorkers(ctx context.Context) ([]WorkerState, error) {
+func (q *Queue) inspectWorkers(ctx context.Context) ([]InspectedWorker, error) {
 	queues, err := q.broadcast(ctx, "active_queues")
 	tasks, err2 := q.broadcast(ctx, "registered")
 	if err := cmp.Or(err, err2); err != nil {
 		return nil, err
 	}
-	var all []WorkerState
+	var all []InspectedWorker
 	for _, name := range slices.Sorted(maps.Keys(queues)) {
-		w := WorkerState{Name: name}
+		w := InspectedWorker{Name: name}
 		var consumed []struct{ Name string }
 		_ = json.Unmarshal(queues[name], &consumed)
 		_ = json.Unmarshal(tasks[name], &w.Tasks)

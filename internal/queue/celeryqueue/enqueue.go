@@ -15,8 +15,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// maxTaskBytes bounds the bytes of the tasks published in one step.
-const maxTaskBytes = 256 << 20
+// maxPublishBytes bounds the bytes of the tasks published in one step.
+const maxPublishBytes = 256 << 20
 
 // Enqueue implements queue.Queue. It publishes a task for each event of m. After an
 // error it is unknown whether the tasks were published; an event that is published
@@ -49,7 +49,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 			size += int64(len(t))
 			args = append(args, t)
 		}
-		if size > q.opt.MaxBytes || size > maxTaskBytes {
+		if size > q.opt.MaxBytes || size > maxPublishBytes {
 			return fmt.Errorf("tasks of %d bytes are more than the queue takes at once: %w", size, picket.ErrInvalid)
 		}
 		dropped, err := q.reserveCapacity(ctx, size-before, rs[i].Rejected)
@@ -75,12 +75,12 @@ func appendDeadLetters(scriptArgs []any, deadLetters []queue.DeadLetter) []any {
 	return scriptArgs
 }
 
-// eventTaskHeader is the header of tasks that carries what their argument cannot. Only
+// picketHeaderName is the header of tasks that carries what their argument cannot. Only
 // picket's workers read it.
-const eventTaskHeader = "picket"
+const picketHeaderName = "picket"
 
-// A taskEventHeader is the value of that header.
-type taskEventHeader struct {
+// A picketHeader is the value of that header.
+type picketHeader struct {
 	Batch    string `json:"batch"`
 	Received int64  `json:"received"` // microseconds since 1970, as are all times here
 	Queued   int64  `json:"queued"`
@@ -114,7 +114,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 		}
 		args := append([]byte{'['}, e.Raw...)
 		args = append(addLegacyFields(args, e, decoder), ']')
-		n, err := json.Marshal(taskEventHeader{
+		n, err := json.Marshal(picketHeader{
 			Batch: b.ID, Received: b.Received.UnixMicro(), Queued: now.UnixMicro(), ID: e.ID, Sender: e.Sender, Index: e.Index, Agent: e.AgentID, Host: e.Host,
 			Type: e.Type, OS: e.OS, Time: e.Time.UnixMicro(), Size: len(e.Raw),
 		})
@@ -124,7 +124,7 @@ func (q *Queue) encodeTasks(payload []byte) ([][]byte, error) {
 		t := celery.Task{
 			ID: id, Name: q.set.Tasks[0], Args: args, GroupIndex: -1, IgnoreResult: q.set.IgnoreResults, Origin: q.tagPrefix, RoutingKey: q.set.Publish,
 			ArgsRepr: fmt.Sprintf("(<event %s of %s>,)", e.ID, e.AgentID), KwargsRepr: "{}",
-			Headers: map[string]json.RawMessage{eventTaskHeader: n},
+			Headers: map[string]json.RawMessage{picketHeaderName: n},
 		}
 		out[i] = t.Append(nil)
 	}

@@ -160,13 +160,13 @@ func (q *Queue) Retry(ctx context.Context, delay time.Duration, rs ...queue.Retr
 		tasks = append(tasks, retried...)
 	}
 	if delay <= 0 {
-		errs = append(errs, q.restore(ctx, tasks, countAttempt))
+		errs = append(errs, q.restore(ctx, tasks, attempted))
 	} else {
 		at := time.Now().Add(delay)
 		for i, t := range tasks {
 			t.ETA = at.Add(time.Duration(i) * time.Microsecond) // keeps the order
 		}
-		errs = append(errs, q.schedule(ctx, tasks, countAttempt))
+		errs = append(errs, q.schedule(ctx, tasks, attempted))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("retry %d batches: %w", len(rs), err)

@@ -19,7 +19,7 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*UnackedTask, nothin
 	}
 	q.isolating.Store(slices.ContainsFunc(run, suspect))
 	if nothingLeased && suspect(run[0]) {
-		return run[:1], q.restore(ctx, run[1:], countNothing)
+		return run[:1], q.restore(ctx, run[1:], notAttempted)
 	}
 	var deliver, back []*UnackedTask
 	for _, t := range run {
@@ -29,12 +29,12 @@ func (q *Queue) holdBackSuspects(ctx context.Context, run []*UnackedTask, nothin
 			deliver = append(deliver, t)
 		}
 	}
-	return deliver, q.restore(ctx, back, countNothing)
+	return deliver, q.restore(ctx, back, notAttempted)
 }
 
-// waitNoLeases waits until nothing is leased, for queue.IsolationTimeout at most.
-func (q *Queue) waitNoLeases(ctx context.Context) error {
-	for deadline := time.Now().Add(queue.IsolationTimeout); time.Now().Before(deadline); {
+// waitIdleForIsolation waits until nothing is leased, for queue.MaxIsolationWait at most.
+func (q *Queue) waitIdleForIsolation(ctx context.Context) error {
+	for deadline := time.Now().Add(queue.MaxIsolationWait); time.Now().Before(deadline); {
 		leased := 0
 		q.EachInflight(func(*UnackedTask) { leased++ })
 		if leased == 0 {

@@ -77,7 +77,7 @@ func (q *Queue) reclaim(ctx context.Context) error {
 	if lost := len(tasks["lost"]); lost > 0 {
 		q.log.Warn("worker lost; its tasks will be redelivered", "tasks", lost)
 	}
-	return errors.Join(q.restore(ctx, tasks["lost"], countLost), q.restore(ctx, tasks["due"], countNothing), q.restore(ctx, tasks["unseen"], countAttempt))
+	return errors.Join(q.restore(ctx, tasks["lost"], attemptLost), q.restore(ctx, tasks["due"], notAttempted), q.restore(ctx, tasks["unseen"], attempted))
 }
 
 // decodeUnacked decodes an entry of the unacked hash. It returns nil for an entry that
@@ -100,21 +100,23 @@ func (q *Queue) decodeUnacked(tag, entry string) *UnackedTask {
 	return &UnackedTask{Task: t, tag: tag, queue: routingKey, raw: parts[0]}
 }
 
-// Which attempts of a task restore counts.
+// An attemptOutcome says which attempt of a task restore and schedule count.
+type attemptOutcome string
+
 const (
-	countNothing = ""
-	countAttempt = "attempt"
-	countLost    = "lost" // an attempt whose worker was lost
+	notAttempted attemptOutcome = ""
+	attempted    attemptOutcome = "attempt"
+	attemptLost  attemptOutcome = "lost" // an attempt whose worker was lost
 )
 
 // restore returns tasks to the head of their lists, which keeps their order.
-func (q *Queue) restore(ctx context.Context, tasks []*UnackedTask, count string) error {
+func (q *Queue) restore(ctx context.Context, tasks []*UnackedTask, attempt attemptOutcome) error {
 	if len(tasks) == 0 {
 		return nil
 	}
 	var lists []string
 	index := make(map[string]int) // in lists, from 1
-	args := []any{count}
+	args := []any{string(attempt)}
 	for i := len(tasks) - 1; i >= 0; i-- {
 		t := tasks[i]
 		list := q.set.Keys.List(t.queue, t.Priority)
@@ -128,13 +130,13 @@ func (q *Queue) restore(ctx context.Context, tasks []*UnackedTask, count string)
 	return err
 }
 
-// schedule delays tasks until their ETA and, if countAttempt, counts an attempt of
+// schedule delays tasks until their ETA and, if attempted, counts an attempt of
 // each.
-func (q *Queue) schedule(ctx context.Context, tasks []*UnackedTask, count string) error {
+func (q *Queue) schedule(ctx context.Context, tasks []*UnackedTask, attempt attemptOutcome) error {
 	if len(tasks) == 0 {
 		return nil
 	}
-	args := []any{count}
+	args := []any{string(attempt)}
 	for _, t := range tasks {
 		args = append(args, t.tag, float64(t.ETA.UnixMicro())/1e6, t.ID)
 	}
@@ -142,18 +144,18 @@ func (q *Queue) schedule(ctx context.Context, tasks []*UnackedTask, count string
 	return err
 }
 
-// maxScheduledTasks bounds the scheduled tasks that are examined, of which
-// scheduledChunk are read at once.
+// maxListedScheduledTasks bounds the scheduled tasks that are examined, of which
+// scheduledTasksPerRead are read at once.
 const (
-	maxScheduledTasks = 10_000
-	scheduledChunk    = 500
+	maxListedScheduledTasks = 10_000
+	scheduledTasksPerRead   = 500
 )
 
 // EachScheduled calls f with the tasks that are to run later, at their ETA, the first due
 // first.
 func (q *Queue) EachScheduled(ctx context.Context, f func(*UnackedTask)) error {
-	for from := int64(0); from < maxScheduledTasks; from += scheduledChunk {
-		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+scheduledChunk-1).Result()
+	for from := int64(0); from < maxListedScheduledTasks; from += scheduledTasksPerRead {
+		due, err := q.client.ZRangeWithScores(ctx, q.set.OwnKey("parked"), from, from+scheduledTasksPerRead-1).Result()
 		if err != nil || len(due) == 0 {
 			return redisstats.WrapError(err)
 		}

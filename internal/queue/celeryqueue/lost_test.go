@@ -53,7 +53,7 @@ func TestPythonWorkerDied(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	for i, age := range []time.Duration{30 * time.Minute, 2 * time.Hour, 3 * time.Hour} {
-		c := celerytest.NewTask(fmt.Sprint(i))
+		c := celerytest.NewEventTask(fmt.Sprint(i))
 		c.Priority = 6
 		exchange, routing := "", "celery"
 		if i == 2 {
@@ -79,7 +79,7 @@ func TestRenewed(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL()+"?lease=4s&visibility=4s", celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("a"))
+	r.Publish(celerytest.NewEventTask("a"))
 	d := celerytest.ReceiveTasks(t, q, 1)[0]
 	tag := r.Client.HKeys(t.Context(), "unacked").Val()[0]
 	first := r.Client.ZScore(t.Context(), "unacked_index", tag).Val()
@@ -96,7 +96,7 @@ func TestPoison(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("good"), celerytest.NewTask("poison"))
+	r.Publish(celerytest.NewEventTask("good"), celerytest.NewEventTask("poison"))
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:tries", "poison", 3).Err())
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:lost", "poison", 3).Err())
 	for _, want := range []string{"good", "poison"} { // the one is done before the other is delivered
@@ -107,7 +107,7 @@ func TestPoison(t *testing.T) {
 		testenv.Check(t, q.Ack(t.Context(), ds...))
 	}
 	r.WantEmpty()
-	r.Publish(celerytest.NewTask("worse"))
+	r.Publish(celerytest.NewEventTask("worse"))
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:tries", "worse", 4).Err())
 	testenv.Check(t, r.Client.HSet(t.Context(), "picket:celery:lost", "worse", 4).Err())
 	d := celerytest.ReceiveTasks(t, q, 1)[0]
@@ -129,7 +129,7 @@ func TestClosingGivesBack(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
+	r.Publish(celerytest.NewEventTask("a"), celerytest.NewEventTask("b"))
 	celerytest.ReceiveTasks(t, q, 2)
 	testenv.Check(t, q.Close())
 	if n := r.Client.LLen(t.Context(), "celery").Val(); n != 2 {
@@ -147,9 +147,9 @@ func TestAnswerLost(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL()+"?lease=1h", celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("first")) // the server knows the script from then on
+	r.Publish(celerytest.NewEventTask("first")) // the server knows the script from then on
 	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
-	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
+	r.Publish(celerytest.NewEventTask("a"), celerytest.NewEventTask("b"))
 	r.Pause()
 	if ds, err := q.Receive(t.Context(), 10); !errors.Is(err, picket.ErrUnavailable) {
 		t.Errorf("received %d deliveries: %v", len(ds), err)

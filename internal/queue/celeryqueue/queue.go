@@ -91,7 +91,7 @@ type Queue struct {
 	tagPrefix    string        // begins the tags of this queue
 	observer     Observer
 	isolating    atomic.Bool // suspect tasks are to be delivered alone
-	unregistered unregisteredPolicy
+	unregistered unregisteredClaimPolicy
 
 	inflight    sync.Map // the tasks of each delivery, a []*UnackedTask, by its receipt
 	lastReceipt atomic.Int64
@@ -142,7 +142,7 @@ func Open(ctx context.Context, url string, o Options) (*Queue, error) {
 			err := fmt.Errorf("open queue %s: Redis %s is older than 6.2: %w", set.Broker, settings.Version, picket.ErrInvalid)
 			return nil, errors.Join(err, q.Close())
 		}
-		settings.LogWarnings(q.log, redisurl.FsyncUnsupported)
+		settings.LogDurabilityWarnings(q.log, redisurl.FsyncUnsupported)
 	}
 	q.background.Go(q.maintain)
 	return q, nil
@@ -157,8 +157,8 @@ func (q *Queue) Settings() *Settings { return q.set }
 // Client returns the connection to the broker. The queue closes it.
 func (q *Queue) Client() redis.UniversalClient { return q.client }
 
-// ID identifies the queue among all at the broker.
-func (q *Queue) ID() string { return q.tagPrefix }
+// ConsumerID identifies the queue among all at the broker.
+func (q *Queue) ConsumerID() string { return q.tagPrefix }
 
 // MaxDeliveryTasks returns how many tasks a delivery holds at most.
 func (q *Queue) MaxDeliveryTasks() int { return q.opt.Group }
@@ -187,5 +187,5 @@ func (q *Queue) releaseAll() error {
 	q.inflight.Clear()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return q.restore(ctx, all, countAttempt)
+	return q.restore(ctx, all, attempted)
 }

@@ -90,7 +90,7 @@ func (q *Queue) requeueOrPurgePage(ctx context.Context, action string, page []qu
 	if len(args) == 1 {
 		return 0, nil
 	}
-	cmd, err := q.runScript(ctx, deadLetterScript, lists, args...)
+	cmd, err := q.runScript(ctx, requeueOrPurgeScript, lists, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -39,7 +39,7 @@ func (q *Queue) Revoke(ctx context.Context, ids []string) error {
 		})
 	}
 	if err == nil {
-		err = q.restore(ctx, delayed, countNothing)
+		err = q.restore(ctx, delayed, notAttempted)
 	}
 	if err != nil {
 		return fmt.Errorf("revoke: %w", err)

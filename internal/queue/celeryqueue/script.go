@@ -21,7 +21,7 @@ var (
 	restoreScript         = newScript("restore")
 	renewScript           = newScript("renew")
 	overdueScript         = newScript("overdue")
-	deadLetterScript      = newScript("deadletter")
+	requeueOrPurgeScript  = newScript("deadletter")
 	listDeadLettersScript = newScript("listdead")
 	addDeadLettersScript  = newScript("adddead")
 	addCountersScript     = newScript("addcounters")

@@ -58,12 +58,12 @@ func TestParse(t *testing.T) {
 // Unregistered tasks are claimed once they have waited without a sign of another
 // worker.
 func TestUnregisteredTasks(t *testing.T) {
-	var s unregisteredPolicy
-	s.record(true)
+	var s unregisteredClaimPolicy
+	s.recordClaim(true)
 	if s.shouldClaim() {
 		t.Error("claimed at once")
 	}
-	s.since = s.since.Add(-2 * noOtherWorkerGrace)
+	s.since = s.since.Add(-2 * claimGraceNoOtherWorker)
 	if !s.shouldClaim() {
 		t.Error("never claimed")
 	}
@@ -72,17 +72,17 @@ func TestUnregisteredTasks(t *testing.T) {
 	if s.shouldClaim() {
 		t.Error("claimed although another worker sent a heartbeat")
 	}
-	heartbeat(2 * noOtherWorkerGrace)
+	heartbeat(2 * claimGraceNoOtherWorker)
 	if s.shouldClaim() {
 		t.Error("claimed although the worker may be restarting")
 	}
-	s.since = s.since.Add(-2 * otherWorkerGrace)
-	heartbeat(2 * otherWorkerGrace)
+	s.since = s.since.Add(-2 * claimGraceOtherWorkerSeen)
+	heartbeat(2 * claimGraceOtherWorkerSeen)
 	if !s.shouldClaim() {
 		t.Error("never claimed after the worker left")
 	}
-	s.record(false)
-	s.record(true)
+	s.recordClaim(false)
+	s.recordClaim(true)
 	if s.shouldClaim() {
 		t.Error("claimed at once after an empty queue")
 	}

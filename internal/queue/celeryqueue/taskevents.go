@@ -9,8 +9,8 @@ import (
 	"github.com/picket-edr/picket/celery"
 )
 
-// maxLoggedTasks is up to how many tasks at once are logged with a line each.
-const maxLoggedTasks = 16
+// maxTasksLoggedSingly is up to how many tasks at once are logged with a line each.
+const maxTasksLoggedSingly = 16
 
 // An Observer is called with what happens to the tasks of a queue. It must not block or
 // keep the slices.
@@ -40,7 +40,7 @@ func (q *Queue) notifyReceived(run, later, finished []*UnackedTask) {
 	switch {
 	case len(all) == 0:
 		return
-	case len(all) <= maxLoggedTasks:
+	case len(all) <= maxTasksLoggedSingly:
 		for _, t := range all {
 			q.log.Info(fmt.Sprintf("Task %s received", t))
 		}
@@ -62,13 +62,13 @@ func (q *Queue) logFinished(tasks []*UnackedTask) {
 		default:
 			succeeded++
 			alerts += t.matches
-			if len(tasks) <= maxLoggedTasks {
+			if len(tasks) <= maxTasksLoggedSingly {
 				q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", t.matches), "task", t.ID, "event", t.event.ID)
 				q.log.Info(fmt.Sprintf("Task %s succeeded in %.6fs: %s", t, t.Runtime().Seconds(), t.ResultRepr()))
 			}
 		}
 	}
-	if len(tasks) > maxLoggedTasks && succeeded > 0 {
+	if len(tasks) > maxTasksLoggedSingly && succeeded > 0 {
 		q.log.Info(fmt.Sprintf("Rule-based detection: %d alerts created", alerts), "tasks", succeeded)
 		q.log.Info(fmt.Sprintf("Task %s[%d tasks] succeeded in %.6fs", tasks[0].Name, succeeded, tasks[0].Runtime().Seconds()))
 	}

@@ -26,11 +26,11 @@ func TestResultOfTask(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	quietly := celerytest.NewTask("c")
+	quietly := celerytest.NewEventTask("c")
 	quietly.IgnoreResult = true
-	group := celerytest.NewTask("b")
+	group := celerytest.NewEventTask("b")
 	group.GroupID, group.GroupIndex = "g", 1
-	r.Publish(celerytest.NewTask("a"), group, quietly)
+	r.Publish(celerytest.NewEventTask("a"), group, quietly)
 	ds := celerytest.ReceiveTasks(t, q, 3)
 	if diff := cmp.Diff([]string{"event of a", "event of b", "event of c"}, celerytest.EventIDs(t, ds)); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -71,12 +71,12 @@ func TestSuccessStays(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("a"))
+	r.Publish(celerytest.NewEventTask("a"))
 	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
 	first := r.Client.Get(t.Context(), r.Keys.Result("a")).Val()
-	again := celerytest.NewTask("a") // and now it is none
+	again := celerytest.NewEventTask("a") // and now it is none
 	again.Args = []byte(`["text"]`)
-	r.Publish(again, celerytest.NewTask("b"))
+	r.Publish(again, celerytest.NewEventTask("b"))
 	testenv.Check(t, q.Ack(t.Context(), celerytest.ReceiveTasks(t, q, 1)...))
 	if got := r.Client.Get(t.Context(), r.Keys.Result("a")).Val(); got != first {
 		t.Errorf("from %s to %s", first, got)
@@ -89,14 +89,14 @@ func TestRefused(t *testing.T) {
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.AckInBackground(t, q)
-	noDict, noArgument, foreign := celerytest.NewTask("no dict"), celerytest.NewTask("no argument"), celerytest.NewTask("foreign")
+	noDict, noArgument, foreign := celerytest.NewEventTask("no dict"), celerytest.NewEventTask("no argument"), celerytest.NewEventTask("foreign")
 	noDict.Args = []byte(`["text"]`)
 	noArgument.Args = []byte(`[]`)
 	foreign.Name, foreign.RoutingKey = "app.tasks.other", "picket"
-	nothing := celerytest.NewTask("nothing")
+	nothing := celerytest.NewEventTask("nothing")
 	nothing.Args = []byte(`[{}]`)
 	r.Publish(noDict, noArgument, foreign, nothing)
-	pickled := celerytest.NewTask("pickled")
+	pickled := celerytest.NewEventTask("pickled")
 	testenv.Check(t, r.Client.LPush(t.Context(), "celery", strings.Replace(string(pickled.Append(nil)), "application/json", "application/x-python-serialize", 1)).Err())
 	testenv.Check(t, r.Client.LPush(t.Context(), "picket", "no JSON").Err())
 
@@ -145,7 +145,7 @@ func TestFollowUpsRefused(t *testing.T) {
 		"chain":     `{"chain":[{"task":"app.tasks.next"}]}`,
 		"chord":     `{"callbacks": [], "chord": {"task": "app.tasks.all"}}`,
 	} {
-		c := celerytest.NewTask(kind)
+		c := celerytest.NewEventTask(kind)
 		c.Embed = json.RawMessage(embed)
 		c.ETA = time.Now().Add(time.Hour) // it is refused at once
 		r.Publish(c)
@@ -167,7 +167,7 @@ func TestFollowUpsRefused(t *testing.T) {
 		}
 	}
 	// Nothing follows the last task of a chain.
-	last := celerytest.NewTask("last")
+	last := celerytest.NewEventTask("last")
 	last.Embed = json.RawMessage(`{"callbacks": null, "errbacks": null, "chain": [], "chord": null}`)
 	r.Publish(last)
 	if got := r.WaitResult("last"); got.Status != celery.Success {
@@ -181,7 +181,7 @@ func TestForLater(t *testing.T) {
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.AckInBackground(t, q)
-	soon, late, expired, expiring := celerytest.NewTask("soon"), celerytest.NewTask("late"), celerytest.NewTask("expired"), celerytest.NewTask("expiring")
+	soon, late, expired, expiring := celerytest.NewEventTask("soon"), celerytest.NewEventTask("late"), celerytest.NewEventTask("expired"), celerytest.NewEventTask("expiring")
 	began := time.Now()
 	soon.ETA = began.Add(700 * time.Millisecond)
 	late.ETA = began.Add(time.Hour)
@@ -209,7 +209,7 @@ func TestPriorities(t *testing.T) {
 	r := celerytest.StartBroker(t)
 	var want []string
 	for _, p := range []int{9, 6, 3, 0} {
-		c := celerytest.NewTask(fmt.Sprint(p))
+		c := celerytest.NewEventTask(fmt.Sprint(p))
 		c.Priority = p
 		r.Publish(c)
 		want = append([]string{"event of " + c.ID}, want...)
@@ -226,7 +226,7 @@ func TestShared(t *testing.T) {
 	r := celerytest.StartBroker(t)
 	var want, others []string
 	for i := range 300 {
-		c := celerytest.NewTask(fmt.Sprintf("%03d", i))
+		c := celerytest.NewEventTask(fmt.Sprintf("%03d", i))
 		if i%3 == 1 {
 			c.Name = "app.tasks.other"
 			others = append([]string{c.ID}, others...)
@@ -308,7 +308,7 @@ func TestBuriedTaskOfSameID(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	a, b := celerytest.NewTask("a"), celerytest.NewTask("b")
+	a, b := celerytest.NewEventTask("a"), celerytest.NewEventTask("b")
 	b.Args = []byte(strings.NewReplacer("event of b", "event of a", "PC1", "PC2").Replace(string(b.Args)))
 	r.Publish(a, b)
 	d := celerytest.ReceiveTasks(t, q, 2)[0]
@@ -331,7 +331,7 @@ func TestBuriedTasks(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("a"), celerytest.NewTask("b"))
+	r.Publish(celerytest.NewEventTask("a"), celerytest.NewEventTask("b"))
 	d := celerytest.ReceiveTasks(t, q, 2)[0]
 	b, err := picket.DecodeBatch(d.Payload)
 	testenv.Check(t, err)
@@ -355,7 +355,7 @@ func TestRetried(t *testing.T) {
 	t.Parallel()
 	r := celerytest.StartBroker(t)
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
-	r.Publish(celerytest.NewTask("a"))
+	r.Publish(celerytest.NewEventTask("a"))
 	testenv.Check(t, q.Retry(t.Context(), 50*time.Millisecond, queue.Retry{Delivery: celerytest.ReceiveTasks(t, q, 1)[0], Cause: errors.New("store away")}))
 	raw, err := r.Client.Get(t.Context(), r.Keys.Result("a")).Bytes()
 	testenv.Check(t, err)
@@ -380,7 +380,7 @@ func TestCompressed(t *testing.T) {
 	q := celerytest.Open(t, r.URL(), celeryqueue.Options{})
 	celerytest.AckInBackground(t, q)
 	send := func(id, compression string, body []byte) {
-		c := celerytest.NewTask(id)
+		c := celerytest.NewEventTask(id)
 		c.Headers = map[string]json.RawMessage{"compression": fmt.Appendf(nil, "%q", compression)}
 		var envelope map[string]any
 		testenv.Check(t, json.Unmarshal(c.Append(nil), &envelope))

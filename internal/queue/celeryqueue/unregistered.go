@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// unregisteredPolicy decides when picket claims tasks of a shared queue that it does not
+// unregisteredClaimPolicy decides when picket claims tasks of a shared queue that it does not
 // know: when no other worker seems to exist that may know them. They then become dead
 // letters, as with a Celery worker, instead of waiting forever.
-type unregisteredPolicy struct {
+type unregisteredClaimPolicy struct {
 	since  time.Time    // since when there have been such tasks; guarded by receiveMu
 	others atomic.Int64 // last heartbeat of another worker, in Unix nanoseconds; 0: none
 }
@@ -17,17 +17,17 @@ type unregisteredPolicy struct {
 // second if one was, because it may be restarting. Workers send heartbeats every two
 // seconds.
 const (
-	noOtherWorkerGrace = 10 * time.Second
-	otherWorkerGrace   = 5 * time.Minute
+	claimGraceNoOtherWorker   = 10 * time.Second
+	claimGraceOtherWorkerSeen = 5 * time.Minute
 )
 
 // RecordOtherWorker records the heartbeat of a worker of another kind, which may know
 // tasks that picket does not.
 func (q *Queue) RecordOtherWorker() { q.unregistered.others.Store(time.Now().UnixNano()) }
 
-// record records whether the last claim saw unregistered tasks.
-func (p *unregisteredPolicy) record(seen bool) {
-	if !seen {
+// recordClaim records whether the last claim saw unregistered tasks.
+func (p *unregisteredClaimPolicy) recordClaim(sawUnregistered bool) {
+	if !sawUnregistered {
 		p.since = time.Time{}
 	} else if p.since.IsZero() {
 		p.since = time.Now()
@@ -36,17 +36,17 @@ func (p *unregisteredPolicy) record(seen bool) {
 
 // maxPollInterval returns the maximum interval of polls, which is longer while there are
 // unregistered tasks, because skipping them is expensive.
-func (p *unregisteredPolicy) maxPollInterval() time.Duration {
+func (p *unregisteredClaimPolicy) maxPollInterval() time.Duration {
 	if p.since.IsZero() {
 		return maxPollInterval
 	}
 	return 5 * maxPollInterval
 }
 
-func (p *unregisteredPolicy) shouldClaim() bool {
-	grace, others := noOtherWorkerGrace, p.others.Load()
+func (p *unregisteredClaimPolicy) shouldClaim() bool {
+	grace, others := claimGraceNoOtherWorker, p.others.Load()
 	if others != 0 {
-		grace = otherWorkerGrace
+		grace = claimGraceOtherWorkerSeen
 	}
 	return !p.since.IsZero() && time.Since(p.since) > grace && time.Since(time.Unix(0, others)) > grace
 }

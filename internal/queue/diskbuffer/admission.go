@@ -26,9 +26,9 @@ func (a *drainThrottle) set(draining bool, credit int) {
 	}
 }
 
-// admit reports whether a batch may go directly to the next queue because the
+// waitForAdmission reports whether a batch may go directly to the next queue because the
 // buffer is empty. Otherwise it returns once the batch may enter the buffer.
-func (q *Queue) admit(ctx context.Context) (direct bool, err error) {
+func (q *Queue) waitForAdmission(ctx context.Context) (direct bool, err error) {
 	a := &q.admission
 	for {
 		a.mu.Lock()

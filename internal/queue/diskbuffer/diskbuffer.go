@@ -24,8 +24,8 @@ import (
 type Buffer interface {
 	queue.Queue
 	Stats(ctx context.Context) (queue.Stats, error)
-	// CheckRoom returns why Enqueue would refuse any batch, nil if it would not.
-	CheckRoom() error
+	// CheckWritable returns why Enqueue would refuse any batch, nil if it would not.
+	CheckWritable() error
 }
 
 // NextQueue is the queue behind the buffer.
@@ -37,16 +37,16 @@ type NextQueue interface {
 	EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error
 }
 
-// A Confirmer remembers the IDs of the batches it received, to recognize
+// A Deduplicator remembers the IDs of the batches it received, to recognize
 // duplicates, until the sender confirms that it will not send them again.
-type Confirmer interface {
-	Confirm(agent string, ids ...string)
+type Deduplicator interface {
+	ConfirmNoResend(agent string, batchIDs ...string)
 }
 
 // Options configure a Queue. The zero value is ready to use.
 type Options struct {
-	Confirmer Confirmer    // the next queue, if it is one; nil: no confirmations
-	Logger    *slog.Logger // nil means slog.Default
+	Deduplicator Deduplicator // the next queue, if it is one; nil: no confirmations
+	Logger       *slog.Logger // nil means slog.Default
 }
 
 // A Queue is the next queue with a buffer in front of it. Only Enqueue, Stats
@@ -90,14 +90,14 @@ func New(next NextQueue, buffer Buffer, o Options) (*Queue, error) {
 
 // Enqueue implements queue.Queue.
 func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.DeadLetter) error {
-	direct, err := q.admit(ctx)
+	direct, err := q.waitForAdmission(ctx)
 	if err != nil {
 		return fmt.Errorf("enqueue batch %s: disk buffer: %w", m.ID, err)
 	}
 	if direct {
 		err := q.Queue.Enqueue(ctx, m, rejected...)
 		if err == nil {
-			q.setReachable()
+			q.endDegradedIfDrained()
 		}
 		if !errors.Is(err, picket.ErrUnavailable) || errors.Is(err, queue.ErrFull) {
 			return err
@@ -151,16 +151,16 @@ func (q *Queue) BufferStats(ctx context.Context) (queue.Stats, error) { return q
 // unreachable.
 func (q *Queue) Degraded() bool { return q.degraded.Load() }
 
-// CheckRoom returns why Enqueue would refuse any batch, nil if it would not. While the
+// CheckWritable returns why Enqueue would refuse any batch, nil if it would not. While the
 // next queue is reachable, the buffer needs no room.
-func (q *Queue) CheckRoom(ctx context.Context) error {
+func (q *Queue) CheckWritable(ctx context.Context) error {
 	if q.degraded.Load() && q.buffered.Load() == 0 {
 		// Nothing is being forwarded that would notice that the next queue is back.
 		if _, err := q.Inspector.Stats(ctx); err == nil {
-			q.setReachable()
+			q.endDegradedIfDrained()
 		}
 	}
-	err := q.buffer.CheckRoom()
+	err := q.buffer.CheckWritable()
 	switch {
 	case errors.Is(err, queue.ErrDiskFull) && !q.degraded.Load():
 		return nil
@@ -170,15 +170,15 @@ func (q *Queue) CheckRoom(ctx context.Context) error {
 	return err
 }
 
-// setReachable records that the next queue is reachable, if nothing is buffered.
-func (q *Queue) setReachable() {
+// endDegradedIfDrained records that the next queue is reachable, if nothing is buffered.
+func (q *Queue) endDegradedIfDrained() {
 	if q.degraded.Load() && q.buffered.Load() == 0 && q.degraded.Swap(false) {
 		q.log.Info("queue reachable again; all buffered batches forwarded")
 	}
 }
 
-// setForwarded records that batches were forwarded, which makes room in the buffer.
-func (q *Queue) setForwarded(batches int) {
+// recordForwarded records that batches were forwarded, which makes room in the buffer.
+func (q *Queue) recordForwarded(batches int) {
 	q.buffered.Add(-int64(batches))
 	if q.full.Load() && q.full.Swap(false) {
 		q.log.Error("disk buffer has room again; batches are accepted")

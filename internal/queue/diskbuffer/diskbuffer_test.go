@@ -31,7 +31,7 @@ func open(t *testing.T, url, path string, maxBytes int64) *diskbuffer.Queue {
 	testenv.Check(t, err)
 	s, err := sqlitequeue.Open(path, sqlitequeue.Options{MaxBytes: maxBytes, Logger: discardLog})
 	testenv.Check(t, err)
-	q, err := diskbuffer.New(next, s, diskbuffer.Options{Confirmer: next, Logger: discardLog})
+	q, err := diskbuffer.New(next, s, diskbuffer.Options{Deduplicator: next, Logger: discardLog})
 	testenv.Check(t, err)
 	t.Cleanup(func() { testenv.Check(t, q.Close()) })
 	return q
@@ -110,7 +110,7 @@ func TestOutages(t *testing.T) {
 		if q.Buffered() == 0 {
 			t.Error("nothing is buffered while Redis is away")
 		}
-		s.Restart()
+		s.StartAgain()
 		caughtUp()
 	}
 	s.Pause()
@@ -165,7 +165,7 @@ func TestRestart(t *testing.T) {
 	}
 	testenv.Check(t, q.Close())
 	q = open(t, s.URL(), path, 4000)
-	s.Restart()
+	s.StartAgain()
 	testenv.Until(t, "the buffer is forwarded", func() bool { return q.Buffered() == 0 })
 	st, err := q.Stats(t.Context())
 	testenv.Check(t, err)

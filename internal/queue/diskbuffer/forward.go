@@ -14,8 +14,8 @@ import (
 // maxForwardBatches is how many buffered batches are leased at a time.
 const maxForwardBatches = 256
 
-// maxRequestBytes bounds one EnqueueAll, approximately.
-const maxRequestBytes = 1 << 20
+// maxForwardBytes bounds one EnqueueAll, approximately.
+const maxForwardBytes = 1 << 20
 
 var retryPolicy = backoff.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
 
@@ -46,7 +46,7 @@ func (q *Queue) forwardLoop(ctx context.Context) {
 			}
 			ds = unsent
 		}
-		q.setReachable()
+		q.endDegradedIfDrained()
 	}
 }
 
@@ -89,10 +89,10 @@ func (q *Queue) send(ctx context.Context, ds []queue.Delivery) (unsent []queue.D
 	if err := q.buffer.Ack(context.WithoutCancel(ctx), sent...); err != nil {
 		return append(sent, unsent...), err
 	}
-	q.setForwarded(len(sent))
-	if q.opt.Confirmer != nil {
+	q.recordForwarded(len(sent))
+	if q.opt.Deduplicator != nil {
 		for _, d := range sent {
-			q.opt.Confirmer.Confirm(d.Agent, d.ID)
+			q.opt.Deduplicator.ConfirmNoResend(d.Agent, d.ID)
 		}
 	}
 	return unsent, failed
@@ -119,12 +119,12 @@ func (q *Queue) decodeByAgent(ctx context.Context, ds []queue.Delivery) map[stri
 	return agents
 }
 
-// forwardFirst forwards the first batches of an agent, up to maxRequestBytes, and
+// forwardFirst forwards the first batches of an agent, up to maxForwardBytes, and
 // returns how many. It returns 0 and no error if it buried the first one
 // because the next queue will never accept it.
 func (q *Queue) forwardFirst(ctx context.Context, b *agentBatches) (forwarded int, err error) {
 	n, size := 0, 0
-	for n < len(b.reqs) && (n == 0 || size+len(b.reqs[n].Message.Payload) <= maxRequestBytes) {
+	for n < len(b.reqs) && (n == 0 || size+len(b.reqs[n].Message.Payload) <= maxForwardBytes) {
 		size += len(b.reqs[n].Message.Payload)
 		n++
 	}
@@ -153,5 +153,5 @@ func (q *Queue) bury(ctx context.Context, d queue.Delivery, cause error) {
 	if err != nil {
 		q.log.Error("dead-lettering buffered batch failed; will retry at next start", "batch", d.ID, "error", err)
 	}
-	q.setForwarded(1)
+	q.recordForwarded(1)
 }

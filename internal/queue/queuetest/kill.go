@@ -31,14 +31,14 @@ func RunKillTest(t *testing.T, open Open) {
 		return
 	}
 	dir := t.TempDir()
-	log := NewChildLog()
+	reports := NewChildReports()
 	for range 4 {
-		log.RunAndKillChild(t, dir)
+		reports.RunAndKillChild(t, dir)
 	}
 	q, err := open(dir)
 	testenv.Check(t, err)
 	defer q.Close()
-	if missing := log.DrainMissing(t, q); len(missing) > 0 {
+	if missing := reports.DrainMissing(t, q); len(missing) > 0 {
 		t.Errorf("%d acknowledged messages are gone, as %s", len(missing), missing[0])
 	}
 }
@@ -101,21 +101,21 @@ func messageSizedByID(id string) queue.Message {
 	return messageOfSize(id, 1+len(id)*7%50*100)
 }
 
-// A ChildLog has the messages that children reported as enqueued, and as about to
+// ChildReports are the messages that children reported as enqueued, and as about to
 // be acked.
-type ChildLog struct {
+type ChildReports struct {
 	enqueued, acking map[string]bool
 }
 
-// NewChildLog returns an empty log.
-func NewChildLog() *ChildLog { return &ChildLog{map[string]bool{}, map[string]bool{}} }
+// NewChildReports returns no reports.
+func NewChildReports() *ChildReports { return &ChildReports{map[string]bool{}, map[string]bool{}} }
 
 // killAfterLines is how many lines of a child are read before it is killed.
 const killAfterLines = 500
 
 // RunAndKillChild starts a child with the queue in dir, kills it after a while, and adds
 // what it reported.
-func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
+func (c *ChildReports) RunAndKillChild(t *testing.T, dir string) {
 	t.Helper()
 	exe, err := os.Executable()
 	testenv.Check(t, err)
@@ -133,9 +133,9 @@ func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 		what, id, _ := strings.Cut(lines.Text(), " ")
 		switch what {
 		case "enqueued":
-			l.enqueued[id] = true
+			c.enqueued[id] = true
 		case "acking":
-			l.acking[id] = true
+			c.acking[id] = true
 		case "error":
 			t.Fatalf("child: %s", id)
 		}
@@ -147,7 +147,7 @@ func (l *ChildLog) RunAndKillChild(t *testing.T, dir string) {
 
 // DrainMissing empties q and returns the messages that were enqueued but are not in it.
 // It fails the test if one is damaged.
-func (l *ChildLog) DrainMissing(t *testing.T, q Queue) []string {
+func (c *ChildReports) DrainMissing(t *testing.T, q Queue) []string {
 	t.Helper()
 	found := map[string]bool{}
 	lost := map[string]int{}
@@ -185,8 +185,8 @@ func (l *ChildLog) DrainMissing(t *testing.T, q Queue) []string {
 		found[b.ID] = true
 	}
 	var missing []string
-	for id := range l.enqueued {
-		if !found[id] && !l.acking[id] {
+	for id := range c.enqueued {
+		if !found[id] && !c.acking[id] {
 			missing = append(missing, id)
 		}
 	}

@@ -164,7 +164,7 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 		if len(ds) > 1 {
 			w.reportLine("error", fmt.Sprintf("message %s is delivered with %d others", d.ID, len(ds)-1))
 		}
-		w.endDeliveries(1)
+		w.subtractLeased(1)
 		return w.q.Bury(context.Background(), d, queue.LostDeadLetter(d))
 	}
 	for _, d := range ds {
@@ -192,13 +192,13 @@ func (w *poisonWorker) process(ds []queue.Delivery) error {
 		select {} // until the signal arrives
 	}
 	w.reportLine("processed", ids...)
-	w.endDeliveries(len(ds))
+	w.subtractLeased(len(ds))
 	return w.q.Ack(context.Background(), ds...)
 }
 
-// endDeliveries must be called before deliveries are settled, after which others may be
+// subtractLeased must be called before deliveries are settled, after which others may be
 // delivered.
-func (w *poisonWorker) endDeliveries(deliveries int) {
+func (w *poisonWorker) subtractLeased(deliveries int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leased -= deliveries

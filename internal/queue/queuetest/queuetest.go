@@ -43,8 +43,8 @@ type suite struct {
 	singleEvent bool // all messages have one event
 }
 
-func run(t *testing.T, open func(t *testing.T) Queue, single bool) {
-	su := suite{single}
+func run(t *testing.T, open func(t *testing.T) Queue, singleEvent bool) {
+	su := suite{singleEvent}
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, Queue)

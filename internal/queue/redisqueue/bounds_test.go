@@ -77,7 +77,7 @@ func TestDuplicateLater(t *testing.T) {
 	for i := range 100 {
 		id := fmt.Sprint("first", i)
 		testenv.Check(t, q.EnqueueAll(t.Context(), request(id)))
-		q.Confirm(message(id, 1).Agent, id)
+		q.ConfirmNoResend(message(id, 1).Agent, id)
 	}
 	testenv.Check(t, q.Enqueue(t.Context(), message("last", 1))) // which sends the confirmations
 	for i := range 100 {
@@ -161,7 +161,7 @@ func TestShardsAreFixed(t *testing.T) {
 	url := redistest.Start(t).URL()
 	open(t, url, redisqueue.Options{Shards: 4})
 	q := open(t, url, redisqueue.Options{})
-	if s, err := q.Settings(t.Context()); err != nil || s.Shards != 4 {
+	if s, err := q.ServerSettings(t.Context()); err != nil || s.Shards != 4 {
 		t.Errorf("%d shards, want 4, as when the queue was created: %v", s.Shards, err)
 	}
 	if _, err := redisqueue.Open(t.Context(), url, redisqueue.Options{Shards: 5}); !errors.Is(err, picket.ErrInvalid) {
@@ -204,7 +204,7 @@ func TestFsync(t *testing.T) {
 	testenv.Check(t, open(t, redistest.Start(t, redistest.DurableArgs...).URL(), redisqueue.Options{Fsync: true}).Enqueue(t.Context(), message("a", 1)))
 
 	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "everysec")
-	settings, err := open(t, s.URL(), redisqueue.Options{}).Settings(t.Context())
+	settings, err := open(t, s.URL(), redisqueue.Options{}).ServerSettings(t.Context())
 	testenv.Check(t, err)
 	if !settings.WaitAOF {
 		if _, err := redisqueue.Open(t.Context(), s.URL(), redisqueue.Options{Fsync: true, Logger: discardLog}); !errors.Is(err, picket.ErrInvalid) {

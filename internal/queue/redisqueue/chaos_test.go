@@ -134,7 +134,7 @@ func TestServerFailures(t *testing.T) {
 	tr.progress(t, "traffic at the start", 50)
 	for range 3 {
 		s.Kill()
-		s.Restart()
+		s.StartAgain()
 		tr.progress(t, "traffic after kill -9 of the server", 50)
 	}
 	admin := s.Client()

@@ -65,10 +65,10 @@ func TestUserAndTLS(t *testing.T) {
 	if st.Accepted != 1 || st.Pending+st.Leased != 0 {
 		t.Errorf("stats %+v", st)
 	}
-	settings, err := q.Settings(t.Context())
+	settings, err := q.ServerSettings(t.Context())
 	testenv.Check(t, err)
-	if len(settings.Warnings(redisurl.FsyncNotAwaited)) != 0 {
-		t.Errorf("warnings %q for a durable server", settings.Warnings(redisurl.FsyncNotAwaited))
+	if len(settings.DurabilityWarnings(redisurl.FsyncNotAwaited)) != 0 {
+		t.Errorf("warnings %q for a durable server", settings.DurabilityWarnings(redisurl.FsyncNotAwaited))
 	}
 }
 

@@ -52,7 +52,7 @@ func (q *Queue) listDeadLetters(ctx context.Context, before int64, n int) (page 
 	bytes := 0
 	for i := range page.DeadLetters {
 		l := &page.DeadLetters[i]
-		bytes += l.ListedBytes()
+		bytes += l.EstimateListedBytes()
 		if i == n || l.ID < lowest || i > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			page.DeadLetters, more = page.DeadLetters[:i], true
 			break

@@ -16,21 +16,21 @@ func (q *Queue) Enqueue(ctx context.Context, m queue.Message, rejected ...queue.
 	if err := q.EnqueueAll(ctx, queue.EnqueueRequest{Message: m, Rejected: rejected}); err != nil {
 		return fmt.Errorf("enqueue batch %s: %w", m.ID, err)
 	}
-	q.Confirm(m.Agent, m.ID)
+	q.ConfirmNoResend(m.Agent, m.ID)
 	return nil
 }
 
-// Confirm implements diskbuffer.Confirmer. Confirmed IDs are remembered only as
+// ConfirmNoResend implements diskbuffer.Deduplicator. Confirmed IDs are remembered only as
 // long as they are among the last 4,096 of their shard, to recognize copies that
 // are still in transit.
-func (q *Queue) Confirm(agent string, ids ...string) {
+func (q *Queue) ConfirmNoResend(agent string, batchIDs ...string) {
 	if q.connected.Load() {
-		q.shardOf(agent).addConfirmed(ids...)
+		q.shardOf(agent).addNoResendIDs(batchIDs...)
 	}
 }
 
 // EnqueueAll implements diskbuffer.NextQueue: it enqueues requests of one agent, in
-// order and in one step. Duplicates are recognized by ID until Confirm.
+// order and in one step. Duplicates are recognized by ID until ConfirmNoResend.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
 	stored := int64(0) // payload bytes; messages without events are not stored
 	for i := range rs {

@@ -40,7 +40,7 @@ func (f *fetcher) leaseSuspect(ctx context.Context) ([]fetchedMessage, error) {
 	return nil, nil
 }
 
-// waitIdleForIsolation waits until this queue has no leases, for queue.IsolationTimeout at
+// waitIdleForIsolation waits until this queue has no leases, for queue.MaxIsolationWait at
 // most.
 func (q *Queue) waitIdleForIsolation() {
 	q.mu.Lock()
@@ -51,7 +51,7 @@ func (q *Queue) waitIdleForIsolation() {
 	empty := make(chan struct{})
 	q.idle = empty
 	q.mu.Unlock()
-	timeout := time.NewTimer(queue.IsolationTimeout)
+	timeout := time.NewTimer(queue.MaxIsolationWait)
 	defer timeout.Stop()
 	select {
 	case <-empty:

@@ -42,9 +42,9 @@ func (q *Queue) dropLeases(receipts ...int64) {
 	}
 }
 
-// maintain renews leases, and returns messages that were prefetched for receivers
+// renewAndReturnPrefetched renews leases, and returns messages that were prefetched for receivers
 // that no longer wait, until the queue is closed.
-func (q *Queue) maintain() {
+func (q *Queue) renewAndReturnPrefetched() {
 	renewal := time.NewTicker(q.opt.Lease / 3)
 	defer renewal.Stop()
 	unread := time.NewTicker(time.Second)

@@ -86,7 +86,7 @@ func TestRetryWhileUnreachable(t *testing.T) {
 	if err := q.Retry(t.Context(), 0, queue.Retry{Delivery: ds[0]}); err == nil {
 		t.Error("no error while Redis is down")
 	}
-	s.Restart()
+	s.StartAgain()
 	testenv.Until(t, "the message is delivered again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

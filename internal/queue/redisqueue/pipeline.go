@@ -9,8 +9,8 @@ import (
 	"github.com/picket-edr/picket/internal/queue/redisstats"
 )
 
-// maxInFlight is how many pipelines a pipeliner sends at the same time.
-const maxInFlight = 2
+// maxPipelinesInFlight is how many pipelines a pipeliner sends at the same time.
+const maxPipelinesInFlight = 2
 
 // A pipeliner sends the commands of its shards in common pipelines. A single
 // server needs one for all shards. In a Cluster, each shard has its own, because
@@ -76,7 +76,7 @@ func (p *pipeliner) commit(group []*op) {
 	q := p.q
 	ctx := context.Background()
 	requests := make(map[*shard]*call)
-	confirmed := make(map[*shard][]string)
+	noResend := make(map[*shard][]string)
 	var calls, others []*call
 	for _, o := range group {
 		if o.request == nil {
@@ -86,7 +86,7 @@ func (p *pipeliner) commit(group []*op) {
 		c := requests[o.shard]
 		if c == nil {
 			s := o.shard
-			c, confirmed[s] = q.newConfirmingCall(s)
+			c, noResend[s] = q.newEnqueueCall(s)
 			requests[s] = c
 			calls = append(calls, c)
 		}
@@ -103,7 +103,7 @@ func (p *pipeliner) commit(group []*op) {
 	}
 	for s, c := range requests {
 		if c.cmd.Err() != nil {
-			s.addConfirmed(confirmed[s]...)
+			s.addNoResendIDs(noResend[s]...)
 		}
 	}
 	for _, o := range group {
@@ -115,10 +115,10 @@ func (p *pipeliner) commit(group []*op) {
 	}
 }
 
-// newConfirmingCall returns a call that enqueues in a shard, without its requests, and
-// the IDs that it confirms. If it fails, they must be confirmed again.
-func (q *Queue) newConfirmingCall(s *shard) (c *call, confirmedIDs []string) {
-	ids, args := s.takeConfirmed()
+// newEnqueueCall returns a call that enqueues in a shard, without its requests, and
+// the IDs that it confirms. If it fails, they must be added again.
+func (q *Queue) newEnqueueCall(s *shard) (c *call, noResendIDs []string) {
+	ids, args := s.takeNoResendIDs()
 	return &call{
 		script: enqueueScript, keys: []string{s.in, s.counts, s.rate, s.dead, s.batches},
 		args: append([]any{s.n, q.opt.MaxBytes / rejectedBytesDivisor / int64(len(q.shards))}, args...),

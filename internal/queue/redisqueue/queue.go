@@ -97,7 +97,7 @@ type Queue struct {
 	shards     []*shard
 	pipeliners []*pipeliner
 	waitAOF    bool
-	settings   Settings
+	settings   ServerSettings
 	usage      redisstats.UsageCache[usage]
 
 	// readLock is locked for reading by pipeliners that lease messages, and for
@@ -167,12 +167,12 @@ func (q *Queue) connect(ctx context.Context) error {
 		return redisstats.WrapError(err)
 	}
 	for _, p := range q.pipeliners {
-		for range maxInFlight {
+		for range maxPipelinesInFlight {
 			q.background.Go(p.run)
 		}
 		q.background.Go(p.fetchLoop)
 	}
-	q.background.Go(q.maintain)
+	q.background.Go(q.renewAndReturnPrefetched)
 	q.connected.Store(true)
 	return nil
 }
@@ -221,7 +221,7 @@ func (q *Queue) releaseAll() error {
 	var calls []*call
 	for _, s := range q.shards {
 		calls = append(calls, &call{script: releaseAllScript, keys: []string{s.in, s.due}, args: []any{q.consumer}})
-		if c, confirmed := q.newConfirmingCall(s); len(confirmed) > 0 {
+		if c, noResendIDs := q.newEnqueueCall(s); len(noResendIDs) > 0 {
 			calls = append(calls, c)
 		}
 	}

@@ -49,7 +49,7 @@ func (q *Queue) receive(ctx context.Context, limit int) ([]queue.Delivery, error
 	q.waiters = append(q.waiters, w)
 	q.deliverPrefetched()
 	q.mu.Unlock()
-	q.wakePipeliners()
+	q.wakeFetchLoops()
 	select {
 	case r := <-w.got:
 		return r.ds, r.err
@@ -109,7 +109,7 @@ func (q *Queue) countWanted() int {
 	return n
 }
 
-func (q *Queue) wakePipeliners() {
+func (q *Queue) wakeFetchLoops() {
 	for _, l := range q.pipeliners {
 		select {
 		case l.wake <- struct{}{}:

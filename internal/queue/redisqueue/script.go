@@ -85,7 +85,7 @@ func (q *Queue) runCalls(ctx context.Context, calls []*call, fsync bool) error {
 			switch err := c.cmd.Err(); {
 			case err == nil || errors.Is(err, redis.Nil):
 				failed = cmp.Or(failed, synced) // it ran, but may not be on disk
-			case notStarted(err):
+			case isNotExecuted(err):
 				c.sendSource = c.sendSource || redis.HasErrorPrefix(err, "NOSCRIPT")
 				again = append(again, c)
 			default:
@@ -169,22 +169,22 @@ func checkFsynced(cmd *redis.Cmd) error {
 	return nil
 }
 
-// notStarted reports whether the server did not run a script for a reason that is
+// isNotExecuted reports whether the server did not run a script for a reason that is
 // likely to be temporary.
-func notStarted(err error) bool {
+func isNotExecuted(err error) bool {
 	for _, prefix := range []string{"NOSCRIPT", "LOADING", "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS"} {
 		if redis.HasErrorPrefix(err, prefix) {
 			return true
 		}
 	}
-	return isNoGroup(err) || isConnRefused(err)
+	return isNoGroup(err) || isDialFailure(err)
 }
 
 // isNoGroup recognizes the error also when it was raised inside a script.
 func isNoGroup(err error) bool { return err != nil && strings.Contains(err.Error(), "NOGROUP") }
 
-// isConnRefused reports whether no connection could be made.
-func isConnRefused(err error) bool {
+// isDialFailure reports whether no connection could be made.
+func isDialFailure(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial" && !op.Timeout()
 }

@@ -37,14 +37,14 @@ func (q *Queue) setUp(ctx context.Context) error {
 	if err := q.createConsumerGroups(ctx, q.shards); err != nil {
 		return err
 	}
-	if q.settings, err = q.readSettings(ctx); err != nil {
+	if q.settings, err = q.readServerSettings(ctx); err != nil {
 		return err
 	}
 	wait := redisurl.FsyncNotAwaited
 	if q.opt.Fsync {
 		wait = redisurl.FsyncAwaited
 	}
-	q.settings.LogWarnings(q.log, wait)
+	q.settings.LogDurabilityWarnings(q.log, wait)
 	if !q.opt.Fsync {
 		return nil
 	}

@@ -15,30 +15,30 @@ type shard struct {
 	in, due, dead, counts, rate, batches, lost string // keys
 
 	mu sync.Mutex // guards what follows
-	// confirmed are the IDs of batches that will not be sent again. The server
+	// noResendIDs are the IDs of batches that will not be sent again. The server
 	// learns them with the next Enqueue.
-	confirmed []string
+	noResendIDs []string
 }
 
-// maxConfirmedIDs bounds shard.confirmed. IDs beyond it are dropped, and the server
+// maxNoResendIDs bounds shard.noResendIDs. IDs beyond it are dropped, and the server
 // remembers them longer than necessary.
-const maxConfirmedIDs = 4096
+const maxNoResendIDs = 4096
 
-// addConfirmed adds batches whose IDs the next Enqueue confirms.
-func (s *shard) addConfirmed(batchIDs ...string) {
+// addNoResendIDs adds batches that the server learns with the next Enqueue.
+func (s *shard) addNoResendIDs(batchIDs ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.confirmed)+len(batchIDs) <= maxConfirmedIDs {
-		s.confirmed = append(s.confirmed, batchIDs...)
+	if len(s.noResendIDs)+len(batchIDs) <= maxNoResendIDs {
+		s.noResendIDs = append(s.noResendIDs, batchIDs...)
 	}
 }
 
-// takeConfirmed removes the IDs to be confirmed and returns them, also as the
+// takeNoResendIDs removes the IDs and returns them, also as the
 // arguments that the script expects.
-func (s *shard) takeConfirmed() (ids []string, args []any) {
+func (s *shard) takeNoResendIDs() (ids []string, args []any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ids, s.confirmed = s.confirmed, nil
+	ids, s.noResendIDs = s.noResendIDs, nil
 	args = append(args, len(ids))
 	for _, id := range ids {
 		args = append(args, id)

@@ -149,7 +149,7 @@ func OldestDeadLetters(ctx context.Context, client redis.UniversalClient, stream
 			break
 		}
 		l := DecodeDeadLetter(page[0])
-		if bytes += l.ListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
+		if bytes += l.EstimateListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			break
 		}
 		ls, from = append(ls, l), "("+page[0].ID

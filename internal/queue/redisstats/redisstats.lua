@@ -39,8 +39,8 @@ local function add_dead_letter(dead, cnt, id, argv, i)
 end
 
 -- list_dead_letters returns up to n dead letters with ids below an id, newest first,
--- as many as take up to max_bytes (DeadLetter.ListedBytes), but at least one, without payloads of more than
--- max_payload bytes. Before them it returns 1 if there are more, else 0.
+-- as many as take up to max_bytes (DeadLetter.EstimateListedBytes), but at least one,
+-- without payloads of more than max_payload bytes. Before them it returns 1 if there are more, else 0.
 local function list_dead_letters(dead, below, n, max_bytes, max_payload)
   local out, bytes, from = {0}, 0, '(' .. below .. '-0'
   while true do

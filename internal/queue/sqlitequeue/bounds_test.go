@@ -89,8 +89,8 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(failed, queue.ErrFull) {
 		t.Fatalf("after %d messages: error %v, want ErrFull", n, failed)
 	}
-	if !errors.Is(failed, queue.ErrDiskFull) || !errors.Is(q.CheckRoom(), queue.ErrDiskFull) || !q.DiskSpace().Low {
-		t.Errorf("error %v, %v, space %+v, want ErrDiskFull", failed, q.CheckRoom(), q.DiskSpace())
+	if !errors.Is(failed, queue.ErrDiskFull) || !errors.Is(q.CheckWritable(), queue.ErrDiskFull) || !q.DiskSpace().Low {
+		t.Errorf("error %v, %v, space %+v, want ErrDiskFull", failed, q.CheckWritable(), q.DiskSpace())
 	}
 	s, err := q.Stats(t.Context())
 	testenv.Check(t, err)
@@ -99,7 +99,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	testenv.Check(t, exec.Command("mount", "-o", "remount,size=64m", dir).Run())
 	testenv.Check(t, q.Enqueue(t.Context(), message("more", 100<<10)))
-	testenv.Until(t, "the queue notices that there is room", func() bool { return q.CheckRoom() == nil && !q.DiskSpace().Low })
+	testenv.Until(t, "the queue notices that there is room", func() bool { return q.CheckWritable() == nil && !q.DiskSpace().Low })
 	for i := 0; i < n; {
 		ds, err := q.Receive(t.Context(), 100)
 		testenv.Check(t, err)

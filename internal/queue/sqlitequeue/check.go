@@ -16,12 +16,12 @@ import (
 // Check reports whether the queue at path is intact: queue.ErrDamaged if not. It reads
 // all of the file, but not the payloads of messages. No process should write meanwhile.
 func Check(ctx context.Context, path string) error {
-	if isNew(path) {
+	if isUnwritten(path) {
 		return nil
 	}
 	err := checkLog(path)
 	if err == nil {
-		err = checkTables(ctx, path)
+		err = checkIntegrity(ctx, path)
 	}
 	if err != nil {
 		return fmt.Errorf("check queue %s: %w", path, err)
@@ -29,8 +29,8 @@ func Check(ctx context.Context, path string) error {
 	return nil
 }
 
-// isNew reports whether the queue was created and nothing written to it yet.
-func isNew(path string) bool {
+// isUnwritten reports whether the queue was created and nothing written to it yet.
+func isUnwritten(path string) bool {
 	st, err := os.Stat(path)
 	if err != nil || st.Size() > 0 {
 		return false
@@ -48,7 +48,7 @@ func checkLog(path string) error {
 		return err
 	}
 	defer f.Close()
-	if f.IsEmpty() { // SQLite would delete the log
+	if f.IsFileEmpty() { // SQLite would delete the log
 		return fmt.Errorf("the file is empty: %w", queue.ErrDamaged)
 	}
 	last, ok, err := readCommitMarker(path)
@@ -61,7 +61,7 @@ func checkLog(path string) error {
 	if !ok {
 		return nil
 	}
-	for r, err := range f.Rows() {
+	for r, err := range f.RowsOfAllTables() {
 		if err != nil {
 			return err
 		}
@@ -104,8 +104,8 @@ var checks = []string{
 	"SELECT 'an owner lasts too long' FROM owner WHERE expires > ?1 LIMIT 1",
 }
 
-// checkTables looks for damage in the file.
-func checkTables(ctx context.Context, path string) error {
+// checkIntegrity looks for damage in the tables of the file.
+func checkIntegrity(ctx context.Context, path string) error {
 	db, err := openDB(path, 1, "query_only(1)")
 	if err != nil {
 		return err

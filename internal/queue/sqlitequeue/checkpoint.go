@@ -39,8 +39,8 @@ func (c *checkpointer) countCommit(payloadBytes int) {
 	}()
 }
 
-// copyEnded reports whether a copy has just ended.
-func (c *checkpointer) copyEnded() bool {
+// clearEndedCopy reports whether a copy has ended since the last call.
+func (c *checkpointer) clearEndedCopy() (ended bool) {
 	if c.running == nil {
 		return false
 	}

@@ -73,26 +73,26 @@ func (m *commitMarker) read() (last counters, ok bool, err error) {
 	return last, true, nil
 }
 
-// reportMissing logs how many of the recorded transactions are missing from st, and
+// reportLostTransactions logs how many of the recorded transactions are missing from found, and
 // keeps a copy of the damaged write-ahead log for recovery attempts. The queue
 // goes on: stopping would not recover them.
-func (m *commitMarker) reportMissing(st *counters, log *slog.Logger) error {
+func (m *commitMarker) reportLostTransactions(found counters, log *slog.Logger) error {
 	last, ok, err := m.read()
 	if err != nil {
 		return fmt.Errorf("read %s: %w", m.f.Name(), err)
 	}
-	lost := last.Seq - st.Seq
-	if !ok || last.File != st.File || lost <= 0 {
+	lost := last.Seq - found.Seq
+	if !ok || last.File != found.File || lost <= 0 {
 		return nil
 	}
-	events := last.Accepted - st.Accepted
+	events := last.Accepted - found.Accepted
 	kept := fmt.Sprintf("%s-wal.damaged-%s", m.path, time.Now().UTC().Format("20060102T150405"))
 	if err := copyFile(kept, m.path+"-wal"); err != nil {
 		kept = fmt.Sprintf("(not kept: %v)", err)
 	}
 	log.Error("write-ahead log damaged: the last committed transactions are lost",
 		"transactions", lost, "events", events, "log", kept)
-	m.write(st)
+	m.write(&found)
 	return nil
 }
 

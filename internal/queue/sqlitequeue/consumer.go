@@ -61,8 +61,8 @@ func (t *tx) registerConsumer() error {
 	return wrapDBError("register consumer", err)
 }
 
-// removeConsumer releases all leases of a consumer and deletes it.
-func (t *tx) removeConsumer(id int64) error {
+// removeConsumerAndLeases releases all leases of a consumer and deletes it.
+func (t *tx) removeConsumerAndLeases(id int64) error {
 	if _, err := t.stmts.releaseLeases.Exec(id); err != nil {
 		return wrapDBError("release leases", err)
 	}
@@ -102,7 +102,7 @@ func ReleaseLeases(path string) error {
 			return err
 		}
 		for _, c := range all {
-			if err := t.removeConsumer(c.id); err != nil {
+			if err := t.removeConsumerAndLeases(c.id); err != nil {
 				return err
 			}
 		}

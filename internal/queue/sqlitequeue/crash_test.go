@@ -38,7 +38,7 @@ func TestTornTail(t *testing.T) {
 	reported := 0
 	for round := range 12 {
 		dir := t.TempDir()
-		children := queuetest.NewChildLog()
+		children := queuetest.NewChildReports()
 		children.RunAndKillChild(t, dir)
 		path := filepath.Join(dir, "queue.db")
 		wal, err := os.ReadFile(path + "-wal")

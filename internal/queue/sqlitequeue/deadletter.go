@@ -127,7 +127,7 @@ func (q *Queue) listDeadLetters(ctx context.Context, beforeID int64, limit int) 
 			return page, err
 		}
 		l.Time = time.UnixMicro(at).UTC()
-		bytes += l.ListedBytes()
+		bytes += l.EstimateListedBytes()
 		if have := len(page.DeadLetters); have == limit || have > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			if have > 0 {
 				page.Next = page.DeadLetters[have-1].ID

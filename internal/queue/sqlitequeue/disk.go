@@ -89,9 +89,9 @@ func (m *diskMonitor) belowMinimum() bool {
 // DiskSpace returns the free space on the disk of the queue's file.
 func (q *Queue) DiskSpace() DiskSpace { return *q.w.disk.space.Load() }
 
-// CheckRoom returns why Enqueue would refuse any batch, nil if it would not: the error
+// CheckWritable returns why Enqueue would refuse any batch, nil if it would not: the error
 // of Err, or queue.ErrDiskFull.
-func (q *Queue) CheckRoom() error {
+func (q *Queue) CheckWritable() error {
 	if err := q.Err(); err != nil {
 		return err
 	}

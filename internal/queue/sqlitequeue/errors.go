@@ -28,13 +28,13 @@ const (
 // codeShortRead is the extended code of a file that ends too early.
 const codeShortRead = codeIOErr | 2<<8
 
-// A diskError is an error of the database, which rolled back a whole group.
-type diskError struct{ err error }
+// A dbError is an error of the database, which rolled back a whole group.
+type dbError struct{ err error }
 
-func (e *diskError) Error() string { return e.err.Error() }
-func (e *diskError) Unwrap() error { return e.err }
+func (e *dbError) Error() string { return e.err.Error() }
+func (e *dbError) Unwrap() error { return e.err }
 
-// wrapDBError wraps an error of the database as a diskError of the matching kind.
+// wrapDBError wraps an error of the database as a dbError of the matching kind.
 func wrapDBError(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -48,7 +48,7 @@ func wrapDBError(doing string, err error) error {
 	case codeCorrupt, codeNotADB:
 		err = fmt.Errorf("%w: %w", err, queue.ErrDamaged)
 	}
-	return &diskError{err}
+	return &dbError{err}
 }
 
 func resultCode(err error) int { return extendedCode(err) & 0xff }

@@ -59,7 +59,7 @@ func (t *tx) removeDeadConsumers(consumers []consumer) error {
 				return wrapDBError("count lost leases", err)
 			}
 		}
-		if err := t.removeConsumer(c.id); err != nil {
+		if err := t.removeConsumerAndLeases(c.id); err != nil {
 			return err
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // isolation ensures that a message which was lost queue.IsolateAfterLost times is the
 // only one leased by this queue: it is delivered once nothing else is leased,
 // and nothing else is delivered until it is acked. Each of the two waits ends
-// after queue.IsolationTimeout.
+// after queue.MaxIsolationWait.
 type isolation struct {
 	until time.Time // zero: no message is isolated or waits to be
 }
@@ -17,16 +17,17 @@ type isolation struct {
 func (i *isolation) active() bool { return !i.until.IsZero() }
 
 // startOrEnd begins or ends the isolation when a message is delivered.
-func (i *isolation) startOrEnd(isSuspect bool) {
+func (i *isolation) startOrEnd(isolated bool) {
 	i.until = time.Time{}
-	if isSuspect {
-		i.until = time.Now().Add(queue.IsolationTimeout)
+	if isolated {
+		i.until = time.Now().Add(queue.MaxIsolationWait)
 	}
 }
 
-// isSuspect reports whether l may have killed the processes that leased it.
-func (t *tx) isSuspect(l messageLease) bool {
-	return !t.w.q.opt.IgnoreLost && l.lost >= queue.IsolateAfterLost
+// needsIsolation reports whether lease is of a message that may have killed the processes
+// that leased it before.
+func (t *tx) needsIsolation(lease messageLease) bool {
+	return !t.w.q.opt.IgnoreLost && lease.lost >= queue.IsolateAfterLost
 }
 
 // mustWait reports whether the next delivery must wait because it, or the one
@@ -47,7 +48,7 @@ func (t *tx) mustWait(suspect bool) (wait bool, err error) {
 		return false, nil
 	}
 	if !i.active() {
-		i.until = now.Add(queue.IsolationTimeout)
+		i.until = now.Add(queue.MaxIsolationWait)
 	}
 	t.w.nextDue = i.until
 	return true, nil

@@ -12,21 +12,22 @@ import (
 
 var _ queue.Movable = (*Queue)(nil)
 
-// A moveTarget is what a queue knows of an earlier move to it that was interrupted.
-type moveTarget struct {
+// A moveDedup is what a queue held before messages were moved to it: an earlier move that
+// was interrupted may have added some of them.
+type moveDedup struct {
 	mu          sync.Mutex
 	loaded      bool
 	waiting     map[string]bool // IDs of the messages that waited when the move began
 	deadLetters map[string]int  // how many of the newest dead letters had a ContentHash then
 }
 
-// recentDeadLetters is how many of the newest dead letters are compared with those that
+// maxDedupDeadLetters is how many of the newest dead letters are compared with those that
 // are added. An interrupted move left at most one page of both queues.
-const recentDeadLetters = 1000
+const maxDedupDeadLetters = 1000
 
-// loadMoveTarget reads what the queue holds, once.
-func (q *Queue) loadMoveTarget(ctx context.Context) (*moveTarget, error) {
-	m := &q.move
+// loadMoveDedup reads what the queue holds, once.
+func (q *Queue) loadMoveDedup(ctx context.Context) (*moveDedup, error) {
+	m := &q.moveDedup
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.loaded {
@@ -48,7 +49,7 @@ func (q *Queue) loadMoveTarget(ctx context.Context) (*moveTarget, error) {
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	err = q.eachDeadLetter(ctx, "ORDER BY id DESC LIMIT ?", recentDeadLetters, func(l *queue.DeadLetter) bool {
+	err = q.eachDeadLetter(ctx, "ORDER BY id DESC LIMIT ?", maxDedupDeadLetters, func(l *queue.DeadLetter) bool {
 		m.deadLetters[l.ContentHash()]++
 		return true
 	})
@@ -81,7 +82,7 @@ func (q *Queue) eachDeadLetter(ctx context.Context, orderSQL string, limit int, 
 // EnqueueAll implements queue.Movable. It leaves out messages that waited already when
 // it was first called.
 func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) error {
-	known, err := q.loadMoveTarget(ctx)
+	known, err := q.loadMoveDedup(ctx)
 	if err != nil {
 		return fmt.Errorf("enqueue %d batches: %w", len(rs), err)
 	}
@@ -119,7 +120,7 @@ func (q *Queue) EnqueueAll(ctx context.Context, rs ...queue.EnqueueRequest) erro
 
 // AddDeadLetters implements queue.Movable.
 func (q *Queue) AddDeadLetters(ctx context.Context, ls ...queue.DeadLetter) error {
-	known, err := q.loadMoveTarget(ctx)
+	known, err := q.loadMoveDedup(ctx)
 	if err != nil {
 		return fmt.Errorf("add dead letters: %w", err)
 	}
@@ -195,7 +196,7 @@ func (q *Queue) RemoveMoved(ctx context.Context, ds ...queue.Delivery) error {
 func (q *Queue) OldestDeadLetters(ctx context.Context, n int) (ls []queue.DeadLetter, err error) {
 	bytes := 0
 	err = q.eachDeadLetter(ctx, "ORDER BY id LIMIT ?", n, func(l *queue.DeadLetter) bool {
-		if bytes += l.ListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
+		if bytes += l.EstimateListedBytes(); len(ls) > 0 && bytes > queue.MaxDeadLetterPageBytes {
 			return false
 		}
 		ls = append(ls, *l)

@@ -9,7 +9,7 @@ import (
 // An op is one caller's operation; the writer runs many in one transaction.
 type op struct {
 	*groupcommit.Op
-	// do runs in the transaction. A diskError rolls back the whole group. Any
+	// do runs in the transaction. A dbError rolls back the whole group. Any
 	// other error fails only this op, so do must not return one after writing.
 	do      func(*tx) error
 	receive *pendingReceive // set if this is a Receive, which may have to wait

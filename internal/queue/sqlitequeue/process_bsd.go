@@ -21,7 +21,7 @@ func pidSpaceID() string {
 // time is not known here, because reading it differs between versions of the
 // system: leases of a dead process whose PID was reused last until that process
 // ends.
-func processStartTime(pid int) (string, bool) {
+func processStartTime(pid int) (startOrNone string, known bool) {
 	switch err := syscall.Kill(pid, 0); {
 	case err == nil || errors.Is(err, syscall.EPERM):
 		return "running", true

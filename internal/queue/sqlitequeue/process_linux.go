@@ -24,7 +24,7 @@ func pidSpaceID() string {
 
 // processStartTime returns the start time of a process in clock ticks since boot, or
 // "" if it does not exist. It returns false if that cannot be read.
-func processStartTime(pid int) (string, bool) {
+func processStartTime(pid int) (startOrNone string, known bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
 		_, err := os.Stat("/proc/self/stat")

@@ -19,7 +19,7 @@ func pidSpaceID() string {
 
 // processStartTime returns the start time of a process, or "" if it does not exist.
 // It returns false if that cannot be read.
-func processStartTime(pid int) (string, bool) {
+func processStartTime(pid int) (startOrNone string, known bool) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // no such process
 		return "", true

@@ -73,7 +73,7 @@ type Queue struct {
 	readDB       *sql.DB
 	readMessage  *sql.Stmt // on readDB
 	w            *writer
-	move         moveTarget
+	moveDedup    moveDedup
 
 	ops      groupcommit.Queue[*op]
 	stop     chan struct{}         // closed by Close

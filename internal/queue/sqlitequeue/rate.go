@@ -31,16 +31,16 @@ func (t *tx) trimRates() error {
 	return wrapDBError("trim rates", err)
 }
 
-// ratesPerSecond returns the events per second, in and out, over the last minute or since
+// eventsPerSecond returns the events per second, in and out, over the last minute or since
 // the first event if that is more recent.
-func ratesPerSecond(ctx context.Context, tx *sql.Tx, now int64) (in, out float64, err error) {
+func eventsPerSecond(ctx context.Context, tx *sql.Tx, nowMicros int64) (in, out float64, err error) {
 	var received, done int64
-	first := now / rateSlotDuration.Microseconds()
-	from := (now-rateSpan.Microseconds())/rateSlotDuration.Microseconds() + 1
+	first := nowMicros / rateSlotDuration.Microseconds()
+	from := (nowMicros-rateSpan.Microseconds())/rateSlotDuration.Microseconds() + 1
 	if err := tx.QueryRowContext(ctx, "SELECT ifnull(sum(received), 0), ifnull(sum(done), 0), ifnull(min(slot), ?) FROM rate WHERE slot >= ?",
 		first, from).Scan(&received, &done, &first); err != nil {
 		return 0, 0, fmt.Errorf("read rates: %w", err)
 	}
-	span := max(float64(now-first*rateSlotDuration.Microseconds())/1e6, 1)
+	span := max(float64(nowMicros-first*rateSlotDuration.Microseconds())/1e6, 1)
 	return float64(received) / span, float64(done) / span, nil
 }

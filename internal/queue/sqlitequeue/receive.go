@@ -72,9 +72,9 @@ func (w *writer) serveReceives(t *tx) (served []*op, err error) {
 			return served, err
 		}
 		if len(again)+len(fresh) == 0 {
-			return served, w.updateNextDue(t)
+			return served, w.updateNextDelayedDue(t)
 		}
-		suspect := len(again) > 0 && t.isSuspect(again[0])
+		suspect := len(again) > 0 && t.needsIsolation(again[0])
 		if wait, err := t.mustWait(suspect); wait || err != nil {
 			return served, err
 		}
@@ -93,8 +93,8 @@ func (w *writer) serveReceives(t *tx) (served []*op, err error) {
 	return served, nil
 }
 
-// updateNextDue sets when the next delayed message is due.
-func (w *writer) updateNextDue(t *tx) error {
+// updateNextDelayedDue sets when the next delayed message is due.
+func (w *writer) updateNextDelayedDue(t *tx) error {
 	var next sql.NullInt64
 	if err := t.stmts.nextDue.QueryRow().Scan(&next); err != nil {
 		return wrapDBError("find the next message due", err)
@@ -116,7 +116,7 @@ func (t *tx) findDeliverable(limit int) (retried, fresh []messageLease, err erro
 		return nil, nil, err
 	}
 	for i, l := range retried {
-		if t.isSuspect(l) {
+		if t.needsIsolation(l) {
 			return retried[:max(i, 1)], nil, nil
 		}
 	}

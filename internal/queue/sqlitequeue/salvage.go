@@ -41,14 +41,14 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 	if err := FinishSalvage(path); err != nil {
 		return report, err
 	}
-	if err := removeFiles(path + salvagedSuffix); err != nil { // unfinished
+	if err := removeFiles(path + replacementSuffix); err != nil { // unfinished
 		return report, err
 	}
 	from, err := sqlitefile.OpenRows(path, pageBytes, sqlitefile.AllFrames)
 	if err != nil {
 		return report, err
 	}
-	to, err := Open(path+salvagedSuffix, Options{Logger: slog.New(slog.DiscardHandler)})
+	to, err := Open(path+replacementSuffix, Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		from.Close()
 		return report, err
@@ -70,11 +70,15 @@ func salvage(path string, intact func(payload []byte, events int) bool) (report 
 	if report.KeptAs, err = keepDamaged(path); err != nil {
 		return report, err
 	}
+	if err := pruneDamaged(path); err != nil {
+		return report, err
+	}
 	return report, FinishSalvage(path)
 }
 
-// salvagedSuffix is added to the name of a queue for the one with what is salvaged of it.
-const salvagedSuffix = ".salvaged"
+// replacementSuffix is added to the name of a damaged queue for the one that will replace it,
+// with what is salvaged of it.
+const replacementSuffix = ".salvaged"
 
 // FinishSalvage puts a new queue in the place of a damaged one, if Salvage was interrupted
 // after it had made it and moved the damaged file away.
@@ -82,7 +86,7 @@ func FinishSalvage(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if _, err := os.Stat(path + salvagedSuffix); err != nil {
+	if _, err := os.Stat(path + replacementSuffix); err != nil {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
@@ -92,13 +96,13 @@ func FinishSalvage(path string) error {
 	if err := removeFiles(path); err != nil {
 		return err
 	}
-	if err := os.Rename(path+salvagedSuffix+"-last", path+"-last"); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Rename(path+replacementSuffix+"-last", path+"-last"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(path+salvagedSuffix, path); err != nil {
+	if err := os.Rename(path+replacementSuffix, path); err != nil {
 		return err
 	}
-	return removeFiles(path + salvagedSuffix) // an empty log
+	return removeFiles(path + replacementSuffix) // an empty log
 }
 
 // removeFiles removes the files of a queue.
@@ -115,7 +119,7 @@ func removeFiles(path string) error {
 // keptDamagedFiles bounds how many damaged files are kept.
 const keptDamagedFiles = 3
 
-// keepDamaged renames a damaged file and its log, and removes the oldest of earlier ones.
+// keepDamaged renames a damaged file and its log.
 func keepDamaged(path string) (kept string, err error) {
 	kept = fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000"))
 	// Once the file has gone, FinishSalvage ends what is interrupted.
@@ -125,17 +129,22 @@ func keepDamaged(path string) (kept string, err error) {
 	if err := os.Rename(path+"-wal", kept+"-wal"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
+	return kept, nil
+}
+
+// pruneDamaged removes the oldest damaged files that were kept.
+func pruneDamaged(path string) error {
 	all, err := filepath.Glob(path + ".damaged-*[0-9]")
 	if err != nil {
-		return kept, err
+		return err
 	}
 	slices.Sort(all)
 	for _, old := range all[:max(0, len(all)-keptDamagedFiles)] {
 		if err := removeFiles(old); err != nil {
-			return kept, err
+			return err
 		}
 	}
-	return kept, nil
+	return nil
 }
 
 // A salvager copies rows of a damaged queue into a new one.
@@ -165,7 +174,7 @@ type salvagedRow struct {
 const maxSalvagedID = 1 << 48
 
 func (s *salvager) copyRows(from *sqlitefile.RowReader) error {
-	for r, err := range from.Rows() {
+	for r, err := range from.RowsOfAllTables() {
 		if err != nil {
 			return err
 		}
@@ -181,15 +190,15 @@ func (s *salvager) copyRows(from *sqlitefile.RowReader) error {
 		if !ok {
 			continue
 		}
-		if err := s.add(row); err != nil {
+		if err := s.collect(row); err != nil {
 			return err
 		}
 	}
 	return s.flush()
 }
 
-// add collects a row, unless it is a second version of one.
-func (s *salvager) add(row salvagedRow) error {
+// collect adds a row to those that flush writes, unless it is a second version of one.
+func (s *salvager) collect(row salvagedRow) error {
 	batch, seen := s.batches[row.id]
 	switch {
 	case seen && batch == row.message.ID:

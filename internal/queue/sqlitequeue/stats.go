@@ -39,7 +39,7 @@ func (q *Queue) Stats(ctx context.Context) (queue.Stats, error) {
 	case !errors.Is(err, sql.ErrNoRows):
 		return queue.Stats{}, fmt.Errorf("read queue: find the oldest message: %w", err)
 	}
-	if s.InRate, s.OutRate, err = ratesPerSecond(ctx, tx, now.UnixMicro()); err != nil {
+	if s.InRate, s.OutRate, err = eventsPerSecond(ctx, tx, now.UnixMicro()); err != nil {
 		return queue.Stats{}, fmt.Errorf("read queue: %w", err)
 	}
 	return s, nil

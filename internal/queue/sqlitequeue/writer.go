@@ -59,7 +59,7 @@ func newWriter(q *Queue) (*writer, error) {
 	if err := st.read(&w.stmts); err != nil {
 		return nil, err
 	}
-	if err := w.marker.reportMissing(&st, q.log); err != nil {
+	if err := w.marker.reportLostTransactions(st, q.log); err != nil {
 		return nil, err
 	}
 	return w, nil
@@ -95,7 +95,7 @@ func (w *writer) run() {
 			return
 		}
 		w.commit(group)
-		if w.checkpointer.copyEnded() {
+		if w.checkpointer.clearEndedCopy() {
 			w.checkpointer.copyRest(w.conn)
 		}
 	}
@@ -140,7 +140,7 @@ func (w *writer) commit(group []*op) {
 	}
 	served, err := w.transact(claimed)
 	if err != nil {
-		err = w.recordDiskError(err)
+		err = w.recordFullOrFatal(err)
 		w.mayServe, w.nextDue = true, time.Time{} // retry the receives at the next tick
 		for _, o := range append(claimed, served...) {
 			o.Finish(err)
@@ -181,7 +181,7 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	before := t.st
 	for _, o := range group {
 		if o.err = o.do(t); o.err != nil {
-			if _, ok := errors.AsType[*diskError](o.err); ok {
+			if _, ok := errors.AsType[*dbError](o.err); ok {
 				return nil, o.err
 			}
 		}
@@ -204,9 +204,9 @@ func (w *writer) transact(group []*op) (served []*op, err error) {
 	return served, nil
 }
 
-// recordDiskError records what err says about the disk: if it is fatal, it becomes the
-// error of the queue.
-func (w *writer) recordDiskError(err error) error {
+// recordFullOrFatal records that the disk is full, and makes a fatal error the error of
+// the queue.
+func (w *writer) recordFullOrFatal(err error) error {
 	if resultCode(err) == codeFull {
 		w.disk.recordWriteFailed()
 	}
@@ -245,7 +245,7 @@ func (w *writer) drainAndClose() {
 	w.waiting = nil
 	w.checkpointer.wait()
 	if w.consumer.id != 0 && w.q.Err() == nil {
-		w.closeErr = w.transactNow(func(t *tx) error { return t.removeConsumer(w.consumer.id) })
+		w.closeErr = w.transactNow(func(t *tx) error { return t.removeConsumerAndLeases(w.consumer.id) })
 	}
 	w.stmts.close()
 	w.closeErr = errors.Join(w.closeErr, w.conn.Close())

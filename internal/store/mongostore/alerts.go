@@ -3,6 +3,7 @@ package mongostore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -29,7 +30,7 @@ func (s *Store) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage
 func (s *Store) listAlerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, error) {
 	f := bson.D{}
 	statuses, levels := q.Status, q.Level
-	if !s.isFerretDB && len(statuses)+len(levels) > 0 {
+	if len(statuses)+len(levels) > 0 {
 		// With both, MongoDB merges the lists of all pairs of them, which the index
 		// triage has in order.
 		if len(statuses) == 0 {
@@ -118,21 +119,45 @@ func (s *Store) AlertCounts(ctx context.Context) (store.AlertCounts, error) {
 	if err != nil {
 		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
 	}
-	for _, st := range t.Alerts {
-		if st.N == 0 {
-			continue
+	for key, n := range t.Alerts {
+		if status, level, _ := strings.Cut(key, " "); n != 0 {
+			c.Add(picket.AlertStatus(status), keyToName(level), n)
 		}
-		c.Add(picket.AlertStatus(st.Status), st.Level, st.N)
 	}
-	top, err := find[ruleDoc](ctx, s.ruleStats, bson.D{bsonElem("alerts", bson.D{bsonElem("$gt", 0)})},
-		options.Find().SetSort(bson.D{bsonElem("matches", -1), bsonElem("_id", 1)}).SetLimit(10))
-	if err != nil {
+	if c.TopRules, err = s.topRules(ctx); err != nil {
 		return store.AlertCounts{}, fmt.Errorf("count alerts: %w", err)
 	}
-	for _, r := range top {
-		c.TopRules = append(c.TopRules, store.RuleCount{RuleID: r.ID, Title: r.Title, Level: r.Level, Alerts: r.Alerts, Matches: r.Matches})
-	}
 	return c, nil
+}
+
+// maxTopRules is how many rules AlertCounts lists.
+const maxTopRules = 10
+
+// topRules returns the rules with most matches in alerts that are not closed.
+func (s *Store) topRules(ctx context.Context) ([]store.RuleCount, error) {
+	sums, err := aggregate[counterDoc](ctx, s.counters, bson.A{
+		bson.D{bsonElem("$match", idsFrom(rulePrefix))},
+		bson.D{bsonElem("$group", bson.D{
+			bsonElem("_id", "$rule"),
+			bsonElem("open_alerts", bson.D{bsonElem("$sum", "$open_alerts")}), bsonElem("open_matches", bson.D{bsonElem("$sum", "$open_matches")}),
+		})},
+		bson.D{bsonElem("$match", bson.D{bsonElem("open_alerts", bson.D{bsonElem("$gt", 0)})})},
+		bson.D{bsonElem("$sort", bson.D{bsonElem("open_matches", -1), bsonElem("_id", 1)})},
+		bson.D{bsonElem("$limit", maxTopRules)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []store.RuleCount
+	newest := options.FindOne().SetSort(bson.D{bsonElem("us.last", -1), bsonElem("order", -1)}).SetProjection(bson.D{bsonElem("title", 1), bsonElem("level", 1)})
+	for _, r := range sums {
+		a, err := findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("rule_id", r.ID)}, newest)
+		if err != nil && !errors.Is(err, picket.ErrNotFound) {
+			return nil, err
+		}
+		out = append(out, store.RuleCount{RuleID: r.ID, Title: a.Title, Level: a.Level, Alerts: r.OpenAlerts, Matches: r.OpenMatches})
+	}
+	return out, nil
 }
 
 // Matches implements store.Alerts.
@@ -150,7 +175,7 @@ func (s *Store) listMatches(ctx context.Context, q store.MatchQuery) (store.Matc
 	f = addEqual(f, "rule_id", q.RuleID)
 	f = addEqual(f, "agent_id", q.AgentID)
 	f = addEqual(f, "event_id", q.EventID)
-	if q.EventNamespace == store.NoNamespace {
+	if q.EventNamespace == store.NoEventNamespace {
 		f = append(f, bsonElem("namespace", bson.D{bsonElem("$exists", false)}))
 	} else {
 		f = addEqual(f, "namespace", q.EventNamespace)

@@ -22,16 +22,59 @@ import (
 // it to do what picket needs.
 var ErrAccessDenied = errors.New("access denied")
 
+// ErrNoTransactions means that the server is too old for transactions, or a single server
+// without replication.
+var ErrNoTransactions = errors.New("the server has no transactions")
+
+// A ServerInfo is what a server says of itself.
+type ServerInfo struct {
+	Version    string // of MongoDB
+	Sharded    bool   // the server is a mongos
+	ReplicaSet string // name of the replica set; "": a single server
+	Members    int    // of the replica set that hold data
+	clock      time.Time
+}
+
+// minMajor and minMinor are of the first version that has transactions wherever picket
+// needs them.
+const minMajor, minMinor = 4, 2
+
+// readServerInfo asks the server.
+func (s *Store) readServerInfo(ctx context.Context) (ServerInfo, error) {
+	var build struct {
+		Version string `bson:"version"`
+	}
+	if err := runCommand(ctx, s.db, bson.D{bsonElem("buildInfo", 1)}, &build); err != nil {
+		return ServerInfo{}, fmt.Errorf("ask the server for its version: %w", err)
+	}
+	var hello struct {
+		Set   string    `bson:"setName"`
+		Hosts []string  `bson:"hosts"`
+		Msg   string    `bson:"msg"`
+		Local time.Time `bson:"localTime"`
+	}
+	if err := runCommand(ctx, s.db, bson.D{bsonElem("hello", 1)}, &hello); err != nil {
+		return ServerInfo{}, fmt.Errorf("ask the server for its role: %w", err)
+	}
+	return ServerInfo{Version: build.Version, Sharded: hello.Msg == "isdbgrid", ReplicaSet: hello.Set, Members: len(hello.Hosts), clock: hello.Local}, nil
+}
+
+// checkTransactions returns ErrNoTransactions for a server that has none.
+func (i *ServerInfo) checkTransactions() error {
+	switch {
+	case isOlderVersion(i.Version, minMajor, minMinor):
+		return fmt.Errorf("MongoDB is %s, and picket needs %d.%d or later: %w", i.Version, minMajor, minMinor, ErrNoTransactions)
+	case i.ReplicaSet == "" && !i.Sharded:
+		return fmt.Errorf("MongoDB %s is not a replica set: %w", i.Version, ErrNoTransactions)
+	}
+	return nil
+}
+
 // A ServerReport describes a database and its server. What the user may not read
 // is empty.
 type ServerReport struct {
-	Database        string
-	Version         string // of MongoDB; of FerretDB, the version of MongoDB that it emulates
-	FerretDB        bool   // the server is FerretDB
-	FerretDBVersion string
-	Sharded         bool   // the server is a mongos
-	ReplicaSet      string // name of the replica set; "": a single server
-	Members         int    // of the replica set that hold data
+	ServerInfo
+	Database string
 	// NoJournal means that the server runs without a journal, and so refuses
 	// everything that picket writes.
 	NoJournal      bool
@@ -80,7 +123,7 @@ func markAccessDenied(err error) error {
 
 func (s *Store) diagnose(ctx context.Context) (ServerReport, error) {
 	r := ServerReport{Database: s.db.Name()}
-	for _, step := range []func(context.Context, *ServerReport) error{s.diagnoseServer, s.diagnoseMember, s.diagnoseCollections} {
+	for _, step := range []func(context.Context, *ServerReport) error{s.diagnoseServer, s.diagnoseCollections} {
 		if err := step(ctx, &r); err != nil {
 			return r, err
 		}
@@ -94,10 +137,18 @@ func runCommand(ctx context.Context, db *mongo.Database, command bson.D, into an
 }
 
 func (s *Store) diagnoseServer(ctx context.Context, r *ServerReport) error {
-	if err := s.detectServer(ctx); err != nil {
+	begin := time.Now()
+	var err error
+	if r.ServerInfo, err = s.readServerInfo(ctx); err != nil {
 		return err
 	}
-	r.Version, r.FerretDB, r.FerretDBVersion = s.version, s.isFerretDB, s.ferretDBVersion
+	took := time.Since(begin)
+	if !r.clock.IsZero() {
+		r.ClockOffset = r.clock.Sub(begin.Add(took / 2))
+	}
+	if err := r.checkTransactions(); err != nil {
+		return err
+	}
 	// Most users may not run this command; then the setting stays unknown.
 	var options struct {
 		Parsed struct {
@@ -111,25 +162,6 @@ func (s *Store) diagnoseServer(ctx context.Context, r *ServerReport) error {
 	if err := runCommand(ctx, s.client.Database("admin"), bson.D{bsonElem("getCmdLineOpts", 1)}, &options); err == nil {
 		enabled := options.Parsed.Storage.Journal.Enabled
 		r.NoJournal = enabled != nil && !*enabled
-	}
-	return nil
-}
-
-func (s *Store) diagnoseMember(ctx context.Context, r *ServerReport) error {
-	var hello struct {
-		Set   string    `bson:"setName"`
-		Hosts []string  `bson:"hosts"`
-		Msg   string    `bson:"msg"`
-		Local time.Time `bson:"localTime"`
-	}
-	begin := time.Now()
-	if err := runCommand(ctx, s.db, bson.D{bsonElem("hello", 1)}, &hello); err != nil {
-		return fmt.Errorf("ask the server for its role: %w", err)
-	}
-	took := time.Since(begin)
-	r.ReplicaSet, r.Members, r.Sharded = hello.Set, len(hello.Hosts), hello.Msg == "isdbgrid"
-	if !hello.Local.IsZero() {
-		r.ClockOffset = hello.Local.Sub(begin.Add(took / 2))
 	}
 	return nil
 }
@@ -155,7 +187,7 @@ func (s *Store) diagnoseCollections(ctx context.Context, r *ServerReport) error 
 		if err != nil {
 			return fmt.Errorf("list indexes of %s: %w", (*ix.of).Name(), err)
 		}
-		if !exists && s.needsIndex(ix) {
+		if !exists {
 			r.MissingIndexes = append(r.MissingIndexes, (*ix.of).Name()+"."+ix.name())
 		}
 	}
@@ -170,18 +202,11 @@ func (s *Store) diagnoseCollections(ctx context.Context, r *ServerReport) error 
 // String describes the server and the database in one line.
 func (r ServerReport) String() string {
 	var b strings.Builder
-	if r.FerretDB {
-		fmt.Fprintf(&b, "FerretDB %s, as MongoDB %s", r.FerretDBVersion, r.Version)
+	fmt.Fprintf(&b, "MongoDB %s, ", r.Version)
+	if r.Sharded {
+		b.WriteString("sharded")
 	} else {
-		fmt.Fprintf(&b, "MongoDB %s, ", r.Version)
-		switch {
-		case r.Sharded:
-			b.WriteString("sharded")
-		case r.ReplicaSet != "":
-			fmt.Fprintf(&b, "replica set %s of %d", r.ReplicaSet, r.Members)
-		default:
-			b.WriteString("a single server")
-		}
+		fmt.Fprintf(&b, "replica set %s of %d", r.ReplicaSet, r.Members)
 	}
 	fmt.Fprintf(&b, ", writes wait for %s; database %s: ", r.durability(), r.Database)
 	if !r.Initialized {
@@ -195,8 +220,6 @@ func (r ServerReport) String() string {
 // durability says what an acknowledged write has reached.
 func (r ServerReport) durability() string {
 	switch {
-	case r.FerretDB:
-		return "the server alone, as its disk is set"
 	case r.Sharded, r.Members > 2:
 		return "a majority and its journal"
 	case r.Members == 2:
@@ -215,9 +238,6 @@ const maxClockOffset = time.Second
 func (r ServerReport) Warnings() []Warning {
 	var ws []Warning
 	add := func(hint, format string, args ...any) { ws = append(ws, Warning{fmt.Sprintf(format, args...), hint}) }
-	if !r.FerretDB && isOlderVersion(r.Version, 4, 4) {
-		add("picket needs MongoDB 4.4 or later", "MongoDB is %s", r.Version)
-	}
 	if r.NoJournal {
 		add("start it without --nojournal, better as a replica set of three", "the server has no journal, so it refuses all writes of picket")
 	}

@@ -27,7 +27,7 @@ func TestDiagnose(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Warnings()) > 0 || !r.FerretDB || r.Version == "" || r.ClockOffset.Abs() > time.Second {
+		if len(r.Warnings()) > 0 || r.ReplicaSet == "" || r.Version == "" || r.ClockOffset.Abs() > time.Second {
 			t.Errorf("%+v, %v", r, r.Warnings())
 		}
 		return r
@@ -69,7 +69,8 @@ func driver(t *testing.T, uri string) (client *mongo.Client, name string) {
 
 // The kind of the error says why a database cannot be examined.
 func TestDiagnoseErrors(t *testing.T) {
-	server := mongotest.Start(t)
+	server := mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0")
+	standalone := mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0", "--standalone")
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -83,9 +84,9 @@ func TestDiagnoseErrors(t *testing.T) {
 	for uri, want := range map[string]error{
 		"mongodb://": picket.ErrInvalid,
 		"mongodb://" + closed.Addr().String() + "/x?serverSelectionTimeoutMS=200": picket.ErrUnavailable,
-		// FerretDB, as it is started here, accepts no user.
-		"mongodb://picket:secret@" + server.Addr() + "/x": mongostore.ErrAccessDenied,
-		foreign: picket.ErrConflict,
+		"mongodb://picket:secret@" + server.Addr() + "/x":                         mongostore.ErrAccessDenied,
+		"mongodb://" + standalone.Addr() + "/x":                                   mongostore.ErrNoTransactions,
+		foreign:                                                                   picket.ErrConflict,
 	} {
 		if _, err := mongostore.Diagnose(t.Context(), uri); !errors.Is(err, want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want %v", uri, err, want)
@@ -95,18 +96,16 @@ func TestDiagnoseErrors(t *testing.T) {
 
 // Every problem of a server has its warning, and a good server has none.
 func TestWarnings(t *testing.T) {
-	set := mongostore.ServerReport{Version: "7.0.5", ReplicaSet: "rs0", Members: 3, Initialized: true}
+	set := mongostore.ServerReport{ServerInfo: mongostore.ServerInfo{Version: "7.0.5", ReplicaSet: "rs0", Members: 3}, Initialized: true}
 	for _, c := range []struct {
 		change  func(r *mongostore.ServerReport)
 		warning string // none: ""
 		text    string
 	}{
 		{func(*mongostore.ServerReport) {}, "", "replica set rs0 of 3, writes wait for a majority"},
-		{func(r *mongostore.ServerReport) { r.Version = "4.2.24" }, "MongoDB is 4.2.24", "MongoDB 4.2.24"},
-		{func(r *mongostore.ServerReport) { r.Version = "4.4.0" }, "", "MongoDB 4.4.0"},
 		{func(r *mongostore.ServerReport) { r.Members = 2 }, "has 2 members", "both members"},
-		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members = "", 0 }, "", "a single server, writes wait for the server's journal"},
-		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members, r.NoJournal = "", 0, true }, "no journal", "a single server"},
+		{func(r *mongostore.ServerReport) { r.Members = 1 }, "", "replica set rs0 of 1, writes wait for the server's journal"},
+		{func(r *mongostore.ServerReport) { r.NoJournal = true }, "no journal", "replica set rs0 of 3"},
 		{func(r *mongostore.ServerReport) { r.ReplicaSet, r.Members, r.Sharded = "", 0, true }, "", "sharded, writes wait for a majority"},
 		{func(r *mongostore.ServerReport) { r.ClockOffset = -3 * time.Second }, "clock is off by 3s", ""},
 		{func(r *mongostore.ServerReport) { r.MissingIndexes = []string{"alerts.slot"} }, "alerts.slot", ""},
@@ -120,5 +119,14 @@ func TestWarnings(t *testing.T) {
 		if !strings.Contains(r.String(), c.text) {
 			t.Errorf("%s: want %q", r, c.text)
 		}
+	}
+}
+
+// A server without transactions is refused, with one line.
+func TestOpenWithoutTransactions(t *testing.T) {
+	standalone := mongotest.StartProcess(t, t.TempDir(), "127.0.0.1:0", "--standalone")
+	_, err := mongostore.Open(t.Context(), standalone.Database(t), mongostore.Options{})
+	if !errors.Is(err, mongostore.ErrNoTransactions) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("open: %v", err)
 	}
 }

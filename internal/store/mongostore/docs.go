@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +16,7 @@ import (
 
 // An alertDoc is an alert as a document of alerts.
 type alertDoc struct {
-	ID   string `bson:"_id"`
-	Step int64  `bson:"step"` // that wrote it last
+	ID string `bson:"_id"`
 	// UniqueKey is unique: of an alert that is not closed, it stands for its rule,
 	// agent and host; of a closed alert, for itself.
 	UniqueKey  string     `bson:"slot"`
@@ -115,20 +113,18 @@ type evidenceDoc struct {
 	Value string `bson:"value"`
 }
 
-// A hostDoc is a host as a document of hosts. Its _id is hostID of its key. Earlier
-// versions had only the name as _id, and one host of that name; such a document stays
-// the one of the agent that it names.
+// A hostDoc is a host as a document of hosts. Its _id is hostID of its key. Without Last,
+// it only counts the alerts of a host that is not listed: of an event that was past the
+// quota of its sender, or of a correlation.
 type hostDoc struct {
-	ID      string    `bson:"_id"`
-	Step    int64     `bson:"step"`
-	AgentID string    `bson:"agent_id"`
-	OS      string    `bson:"os"`
-	First   int64     `bson:"first"` // microseconds
-	Last    int64     `bson:"seen"`
-	At      time.Time `bson:"last_seen"`
-	Events  int64     `bson:"events"`
-	Alerts  int64     `bson:"alerts"`
-	Folded  string    `bson:"fold"`
+	ID      string `bson:"_id"`
+	AgentID string `bson:"agent_id"`
+	OS      string `bson:"os"`
+	First   int64  `bson:"first"` // microseconds
+	Last    *int64 `bson:"seen,omitempty"`
+	Events  int64  `bson:"events"`
+	Alerts  int64  `bson:"alerts"` // that are not closed
+	Folded  string `bson:"fold"`
 }
 
 // hostID returns the _id of a host's document.
@@ -137,103 +133,6 @@ func hostID(k store.HostKey) string { return k.Name + store.HostKeySeparator + k
 func (d *hostDoc) key() store.HostKey {
 	name, _, _ := strings.Cut(d.ID, store.HostKeySeparator)
 	return store.HostKey{AgentID: d.AgentID, Name: name}
-}
-
-// A minuteDoc counts what was received in a minute, in rollups.
-type minuteDoc struct {
-	ID     string       `bson:"_id"`
-	Start  int64        `bson:"start"` // microseconds
-	Step   int64        `bson:"step"`
-	At     time.Time    `bson:"minute"`
-	Events []namedCount `bson:"events"`
-	Alerts []namedCount `bson:"alerts"`
-}
-
-// minuteID returns the _id of a minute's document.
-func minuteID(start int64) string { return fromMicros(start).Format("2006-01-02T15:04") }
-
-// A namedCount counts something by name. The names are data, so they are not used
-// as keys.
-type namedCount struct {
-	Name string `bson:"name"`
-	N    int64  `bson:"n"`
-}
-
-func addCount(list []namedCount, name string, n int64) []namedCount {
-	for i := range list {
-		if list[i].Name == name {
-			list[i].N += n
-			return list
-		}
-	}
-	return append(list, namedCount{name, n})
-}
-
-// addTypeCount is addCount for event types, of which there are at most
-// store.MaxTypesPerMinute and store.OtherTypesName.
-func addTypeCount(list []namedCount, name string, n int64) []namedCount {
-	list = foldTypesPastLimit(list)
-	if len(list) >= store.MaxTypesPerMinute && !slices.ContainsFunc(list, func(c namedCount) bool { return c.Name == name }) {
-		name = store.OtherTypesName
-	}
-	return addCount(list, name, n)
-}
-
-// foldTypesPastLimit counts the types past store.MaxTypesPerMinute as store.OtherTypesName. Earlier
-// versions had no bound.
-func foldTypesPastLimit(list []namedCount) []namedCount {
-	if len(list) <= store.MaxTypesPerMinute+1 {
-		return list
-	}
-	kept := slices.Clone(list[:store.MaxTypesPerMinute])
-	for _, c := range list[store.MaxTypesPerMinute:] {
-		kept = addCount(kept, store.OtherTypesName, c.N)
-	}
-	return kept
-}
-
-// A ruleDoc counts a rule's alerts that are not closed, in rule_stats.
-type ruleDoc struct {
-	ID      string `bson:"_id"`
-	Step    int64  `bson:"step"`
-	Title   string `bson:"title"`
-	Level   string `bson:"level"`
-	Alerts  int64  `bson:"alerts"`
-	Matches int64  `bson:"matches"` // of those alerts
-}
-
-// The totalsDoc is the one document of totals.
-type totalsDoc struct {
-	ID          string       `bson:"_id"`
-	Step        int64        `bson:"step"`
-	Stored      int64        `bson:"stored"`
-	Duplicate   int64        `bson:"duplicate"`
-	Conflicting int64        `bson:"conflicting,omitempty"` // of Duplicate
-	Matches     int64        `bson:"matches"`
-	Raw         int64        `bson:"raw"` // bytes of all events stored
-	Deleted     int64        `bson:"gone"`
-	DeletedRaw  int64        `bson:"gone_raw"` // bytes of the events deleted
-	Alerts      []alertCount `bson:"alerts"`
-}
-
-const totalsID = "totals"
-
-// An alertCount counts the alerts of a status and level.
-type alertCount struct {
-	Status string `bson:"status"`
-	Level  string `bson:"level"`
-	N      int64  `bson:"n"`
-}
-
-func (t *totalsDoc) countAlert(a *picket.Alert, n int64) {
-	status, level := string(a.Status), a.Level.String()
-	for i := range t.Alerts {
-		if s := &t.Alerts[i]; s.Status == status && s.Level == level {
-			s.N += n
-			return
-		}
-	}
-	t.Alerts = append(t.Alerts, alertCount{status, level, n})
 }
 
 // match returns the match of the document.

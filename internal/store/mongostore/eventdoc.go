@@ -29,7 +29,8 @@ type eventDoc struct {
 	RecvUS    int32         `bson:"received_us,omitempty"`
 	Seq       int64         `bson:"seq"`
 	Batch     string        `bson:"batch"`          // that has stored it
-	Hash      int64         `bson:"hash,omitempty"` // contentHash of Raw; earlier versions had none
+	Hash      int64         `bson:"hash,omitempty"` // contentHash of Raw
+	Bytes     int64         `bson:"bytes"`          // of Raw
 
 	// Raw is the event as received: a string, so that MongoDB can search it, or
 	// binary if it is not UTF-8.
@@ -83,7 +84,7 @@ func (c *eventCoder) readLeaves(raw []byte) {
 func (c *eventCoder) encode(ev *picket.Event, key, batch string, seq int64) *eventDoc {
 	d := &eventDoc{
 		ID: key, EventID: ev.ID, Sender: ev.Sender, Index: ev.Index, AgentID: ev.AgentID, Type: ev.Type, Host: hostName{ev.Host, ev.OS},
-		Seq: seq, Batch: batch, Hash: contentHash(ev.Raw),
+		Seq: seq, Batch: batch, Hash: contentHash(ev.Raw), Bytes: int64(len(ev.Raw)),
 	}
 	folded := foldedNames{casefold.String(ev.Host), casefold.String(ev.AgentID)}
 	if f := (foldedNames{ifDifferent(ev.Host, folded.Host), ifDifferent(ev.AgentID, folded.Agent)}); f != (foldedNames{}) {

@@ -3,65 +3,72 @@ package mongostore_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/picket-edr/picket"
+	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/store/mongostore"
 	"github.com/picket-edr/picket/internal/store/mongostore/mongotest"
 	"github.com/picket-edr/picket/internal/store/storetest"
+	"github.com/picket-edr/picket/internal/testenv"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
 var goldenOptions = mongostore.Options{NoBackground: true, Now: func() time.Time { return storetest.GoldenTime }}
 
-// The databases under testdata were written by an earlier version of picket: one
-// with every batch applied, one whose last batches are pending, and one whose last
-// step is in the journal and has not been applied.
+var update = flag.Bool("update", false, "rewrite the databases under testdata")
+
+// The databases under testdata were written by an earlier version of picket. What is
+// written now has the same names, so an earlier version can read it.
 func TestGolden(t *testing.T) {
 	server := mongotest.Start(t)
-	for _, name := range []string{"applied", "pending", "journal"} {
+	for name, golden := range map[string]struct {
+		fill  func(t testing.TB, s store.Store)
+		check func(t *testing.T, s store.Store)
+	}{
+		"database": {storetest.FillGolden, storetest.CheckGolden},
+		"senders":  {storetest.FillGoldenSenders, storetest.CheckGoldenSenders},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			written := server.Database(t)
+			s := open(t, written, goldenOptions)
+			golden.fill(t, s)
+			if *update {
+				writeGolden(t, name, readDatabase(t, written))
+			}
+			if d := cmp.Diff(fieldNames(t, readGolden(t, name)), fieldNames(t, readDatabase(t, written))); d != "" {
+				t.Errorf("names (-earlier +now):\n%s", d)
+			}
+			golden.check(t, s)
+
 			uri := server.Database(t)
 			insertGolden(t, uri, name)
-			s := open(t, uri, goldenOptions)
-			if _, err := s.Totals(t.Context()); err != nil { // reading applies what is pending
-				t.Fatal(err)
-			}
-			storetest.CheckGolden(t, s)
+			golden.check(t, open(t, uri, goldenOptions))
 		})
 	}
-	t.Run("written now", func(t *testing.T) {
-		t.Parallel()
-		s := open(t, server.Database(t), goldenOptions)
-		storetest.FillGolden(t, s)
-		storetest.CheckGolden(t, s)
-	})
 }
 
-// A database with senders.
-func TestGoldenSenders(t *testing.T) {
-	server := mongotest.Start(t)
-	written := server.Database(t)
-	s := open(t, written, goldenOptions)
-	storetest.FillGoldenSenders(t, s)
-	if d := cmp.Diff(fieldNames(t, readGolden(t, "senders")), fieldNames(t, readDatabase(t, written))); d != "" {
-		t.Errorf("names (-earlier +now):\n%s", d)
+// A database in the layout without transactions is refused, with what to do.
+func TestGoldenWithoutTransactions(t *testing.T) {
+	uri := mongotest.Start(t).Database(t)
+	insertGolden(t, uri, "journal")
+	_, err := mongostore.Open(t.Context(), uri, mongostore.Options{})
+	if !errors.Is(err, picket.ErrConflict) || !strings.Contains(err.Error(), "name a new database") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("open: %v", err)
 	}
-	storetest.CheckGoldenSenders(t, s)
-
-	uri := server.Database(t)
-	insertGolden(t, uri, "senders")
-	storetest.CheckGoldenSenders(t, open(t, uri, goldenOptions))
 }
 
 // insertGolden fills a database with the documents of a file under testdata.
@@ -74,39 +81,6 @@ func insertGolden(t *testing.T, uri, name string) {
 		}
 	}
 }
-
-// What is written now has the same names as the databases under testdata, so an
-// earlier version can read it. crashBefore is how far saving the last batches gets.
-func TestGoldenNames(t *testing.T) {
-	server := mongotest.Start(t)
-	for name, crashBefore := range map[string]string{"applied": "", "pending": "step", "journal": "totals"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			uri := server.Database(t)
-			s := open(t, uri, goldenOptions)
-			storetest.FillGoldenUntilLast(t, s)
-			crashed := atomic.Bool{}
-			last := open(t, uri, goldenOptions.WithFault(func(before string) error {
-				if before == crashBefore || crashed.Load() {
-					crashed.Store(true)
-					return errCrashed
-				}
-				return nil
-			}))
-			if _, err := last.Save(t.Context(), storetest.LastGoldenBatches(t)...); (err != nil) != (crashBefore != "") {
-				t.Fatalf("save the last batches: %v", err)
-			}
-			if d := cmp.Diff(fieldNames(t, readGolden(t, name), addedNames...), fieldNames(t, readDatabase(t, uri))); d != "" {
-				t.Errorf("names (-earlier +now):\n%s", d)
-			}
-		})
-	}
-}
-
-// addedNames are of fields that came after testdata was written. Earlier versions
-// ignore them.
-var addedNames = []string{"audit.hash", "audit.hash (string)", "audit.previous", "audit.previous (string)",
-	"telemetry_events.hash", "telemetry_events.hash (int64)"}
 
 // A goldenDoc is a document of a collection.
 type goldenDoc struct {
@@ -135,6 +109,18 @@ func readGolden(t *testing.T, name string) []goldenDoc {
 		out = append(out, goldenDoc{d[0].Key, d[0].Value.(bson.D)})
 	}
 	return out
+}
+
+// writeGolden writes a file that readGolden reads.
+func writeGolden(t *testing.T, name string, docs []goldenDoc) {
+	t.Helper()
+	var text []byte
+	for _, d := range docs {
+		line, err := bson.MarshalExtJSON(bson.D{{Key: d.collection, Value: d.doc}}, true, false)
+		testenv.Check(t, err)
+		text = append(append(text, line...), '\n')
+	}
+	testenv.Check(t, os.WriteFile(filepath.Join("testdata", name+".ndjson.zst"), zst.CompressForSpeed(nil, text), 0o644))
 }
 
 func readDatabase(t *testing.T, uri string) []goldenDoc {

@@ -4,6 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -14,8 +19,13 @@ import (
 )
 
 func (d *hostDoc) host() store.Host {
-	return store.Host{Name: d.key().Name, AgentID: d.AgentID, OS: d.OS, FirstSeen: fromMicros(d.First), LastSeen: fromMicros(d.Last),
+	return store.Host{Name: d.key().Name, AgentID: d.AgentID, OS: d.OS, FirstSeen: fromMicros(d.First), LastSeen: fromMicros(*d.Last),
 		Events: d.Events, Alerts: d.Alerts}
+}
+
+// seenSince selects the listed hosts that were seen since a time.
+func seenSince(us int64) bson.D {
+	return bson.D{bsonElem("seen", bson.D{bsonElem("$gte", us)})}
 }
 
 // Hosts implements store.Hosts.
@@ -28,7 +38,7 @@ func (s *Store) Hosts(ctx context.Context, text string, limit int, cursor string
 }
 
 func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error) {
-	f := bson.D{}
+	f := seenSince(math.MinInt64)
 	if text != "" {
 		f = append(f, bsonElem("fold", bson.Regex{Pattern: quoteText(text)}))
 	}
@@ -39,9 +49,6 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 		}
 		f = append(f, afterPosition("seen", p.A, "_id", p.Name))
 	}
-	if err := s.ensureApplied(ctx); err != nil {
-		return store.HostPage{}, err
-	}
 	var page store.HostPage
 	var last store.Cursor
 	budget := store.NewPageBudget(limit)
@@ -51,7 +58,7 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 			page.Next = last.String()
 			return false
 		}
-		last = store.Cursor{List: store.HostCursor, A: d.Last, Name: d.ID}
+		last = store.Cursor{List: store.HostCursor, A: *d.Last, Name: d.ID}
 		page.Hosts = append(page.Hosts, h)
 		return true
 	}, options.Find().SetSort(bson.D{bsonElem("seen", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)+1))
@@ -60,40 +67,81 @@ func (s *Store) listHosts(ctx context.Context, text string, limit int, cursor st
 
 // Host implements store.Hosts.
 func (s *Store) Host(ctx context.Context, key store.HostKey) (store.Host, error) {
-	err := s.ensureApplied(ctx)
-	found := make(map[store.HostKey]*hostDoc)
-	if err == nil {
-		err = s.readHosts(ctx, map[store.HostKey]bool{key: true}, found)
-	}
-	if err == nil && found[key] == nil {
+	d, err := findOne[hostDoc](ctx, s.hosts, byID(hostID(key)))
+	if err == nil && d.Last == nil {
 		err = picket.ErrNotFound
 	}
 	if err != nil {
 		return store.Host{}, fmt.Errorf("read host %s: %w", key.Name, err)
 	}
-	return found[key].host(), nil
-}
-
-// readHosts adds the documents of hosts to out, and may add others.
-func (s *Store) readHosts(ctx context.Context, keys map[store.HostKey]bool, out map[store.HostKey]*hostDoc) error {
-	ids := make(map[string]bool, 2*len(keys))
-	for k := range keys {
-		ids[hostID(k)] = true
-		ids[k.Name] = true // see hostDoc
-	}
-	return readInto(ctx, s, s.hosts, "_id", ids, out, (*hostDoc).key)
+	return d.host(), nil
 }
 
 // CountHosts implements store.Hosts.
 func (s *Store) CountHosts(ctx context.Context, since time.Time) (total, online int64, err error) {
-	if err = s.ensureApplied(ctx); err == nil {
-		total, err = s.countDocuments(ctx, s.hosts, bson.D{})
-	}
+	total, err = s.countDocuments(ctx, s.hosts, seenSince(math.MinInt64))
 	if err == nil {
-		online, err = s.countDocuments(ctx, s.hosts, bson.D{bsonElem("seen", bson.D{bsonElem("$gte", since.UnixMicro())})})
+		online, err = s.countDocuments(ctx, s.hosts, seenSince(since.UnixMicro()))
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("count hosts: %w", err)
 	}
 	return total, online, nil
+}
+
+// hostSet remembers the ids of hosts that are listed, which they stay. It is for
+// concurrent use.
+type hostSet struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+// maxKnownHosts is how many hosts a hostSet remembers.
+const maxKnownHosts = 200_000
+
+func (k *hostSet) has(id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ids[id]
+}
+
+func (k *hostSet) add(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ids == nil || len(k.ids) >= maxKnownHosts {
+		k.ids = make(map[string]bool)
+	}
+	k.ids[strings.Clone(id)] = true
+}
+
+// findUnlistedHosts returns which hosts of batches are not listed yet.
+func (s *Store) findUnlistedHosts(ctx context.Context, effects []*batchEffects) (map[store.HostKey]bool, error) {
+	unlisted := make(map[store.HostKey]bool)
+	var ids []string
+	for _, e := range effects {
+		for _, key := range e.hosts {
+			if id := hostID(key); !unlisted[key] && !s.knownHosts.has(id) {
+				unlisted[key] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	docs, err := findIn[hostDoc](ctx, s.hosts, "_id", ids, options.Find().SetProjection(bson.D{bsonElem("agent_id", 1), bsonElem("seen", 1)}))
+	if err != nil {
+		return nil, fmt.Errorf("read hosts: %w", err)
+	}
+	for i := range docs {
+		if d := &docs[i]; d.Last != nil {
+			delete(unlisted, d.key())
+			s.knownHosts.add(d.ID)
+		}
+	}
+	return unlisted, nil
+}
+
+// sortedHosts returns the keys of hosts in the order in which all transactions write them.
+func sortedHosts[T any](hosts map[store.HostKey]T) []store.HostKey {
+	return slices.SortedFunc(maps.Keys(hosts), func(a, b store.HostKey) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.AgentID, b.AgentID))
+	})
 }

@@ -27,6 +27,7 @@ const (
 	unique
 	sparseIndex       // of documents that have the first field
 	closedAlertsIndex // of closed alerts
+	expiring          // the server deletes documents after batchIDRetention
 )
 
 func (s *Store) indexes() []indexSpec {
@@ -53,70 +54,55 @@ func (s *Store) indexes() []indexSpec {
 		{&s.matches, "agent: agent_id -order", plainIndex},
 		{&s.matches, "event: event_id -order", plainIndex},
 		{&s.hosts, "seen: -seen -_id", plainIndex},
-		{&s.ruleStats, "matches: -matches _id", plainIndex},
-		{&s.minutes, "start: start", plainIndex},
-		{&s.batches, "at: at", plainIndex},
+		{&s.batches, "expiry: at", expiring},
+		{&s.observations, "offset: offset seq", plainIndex},
 		{&s.tokens, "hash: hash", unique},
 		{&s.sessions, "user: user", plainIndex},
 		{&s.sessions, "expires: expires", plainIndex},
 	}
 }
 
-// prepareDatabase finds out what the server is and creates missing indexes. Two processes
-// may open a new database at once.
+// prepareDatabase checks the server and the database, and creates missing indexes. Two
+// processes may open a new database at once.
 func (s *Store) prepareDatabase(ctx context.Context) error {
-	if err := s.detectServer(ctx); err != nil {
+	server, err := s.readServerInfo(ctx)
+	if err == nil {
+		err = server.checkTransactions()
+	}
+	if err == nil {
+		err = s.checkOwnership(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	if err := s.checkOwnership(ctx); err != nil {
-		return err
-	}
+	models := make(map[*mongo.Collection][]mongo.IndexModel)
 	for _, ix := range s.indexes() {
-		if !s.needsIndex(ix) {
-			continue
-		}
-		if err := s.createIndex(ctx, ix); err != nil {
-			return fmt.Errorf("create index %q of %s: %w", ix.keys, (*ix.of).Name(), err)
+		models[*ix.of] = append(models[*ix.of], ix.model())
+	}
+	for c, m := range models {
+		err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
+			_, err := c.Indexes().CreateMany(ctx, m)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("create the indexes of %s: %w", c.Name(), err)
 		}
 	}
 	return nil
 }
-
-// detectServer asks the server for its version, and whether it is FerretDB.
-func (s *Store) detectServer(ctx context.Context) error {
-	var info bson.M
-	if err := runCommand(ctx, s.db, bson.D{bsonElem("buildInfo", 1)}, &info); err != nil {
-		return fmt.Errorf("ask the server for its version: %w", err)
-	}
-	s.version, _ = info["version"].(string)
-	for key, value := range info {
-		if !strings.HasPrefix(strings.ToLower(key), "ferretdb") {
-			continue
-		}
-		s.isFerretDB = true
-		switch v := value.(type) {
-		case string: // FerretDB 1
-			s.ferretDBVersion = v
-		case bson.D: // FerretDB 2
-			for _, e := range v {
-				if version, ok := e.Value.(string); ok && e.Key == "version" {
-					s.ferretDBVersion = version
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// needsIndex reports whether an index is useful on the server: FerretDB creates
-// indexes that are not unique, but does not use them.
-func (s *Store) needsIndex(ix indexSpec) bool { return !s.isFerretDB || ix.kind == unique }
 
 func (ix indexSpec) name() string { name, _, _ := strings.Cut(ix.keys, ": "); return name }
 
 // checkOwnership refuses a database whose collections of the same names are not
 // picket's, such as that of the legacy system.
 func (s *Store) checkOwnership(ctx context.Context) error {
+	journal, err := find[bson.Raw](ctx, s.db.Collection("journal"), bson.D{}, options.Find().SetLimit(1))
+	if err != nil {
+		return fmt.Errorf("read journal: %w", err)
+	}
+	if len(journal) > 0 {
+		return fmt.Errorf("database %s was written by a version of picket that used no transactions, and has another layout; name a new database: %w", s.db.Name(), picket.ErrConflict)
+	}
 	for c, key := range map[*mongo.Collection]string{s.events: "seq", s.alerts: "slot"} {
 		docs, err := find[bson.Raw](ctx, c, bson.D{}, options.Find().SetLimit(1))
 		if err != nil {
@@ -129,12 +115,8 @@ func (s *Store) checkOwnership(ctx context.Context) error {
 	return nil
 }
 
-// createIndex creates an index unless it exists. It checks that first, because
-// FerretDB closes the connection if there is nothing to create.
-func (s *Store) createIndex(ctx context.Context, ix indexSpec) error {
-	if exists, err := s.hasIndex(ctx, ix); err != nil || exists {
-		return err
-	}
+// model returns the index as the driver describes it.
+func (ix indexSpec) model() mongo.IndexModel {
 	_, fields, _ := strings.Cut(ix.keys, ": ")
 	var keys bson.D
 	for _, f := range strings.Fields(fields) {
@@ -150,13 +132,12 @@ func (s *Store) createIndex(ctx context.Context, ix indexSpec) error {
 		o.SetUnique(true)
 	case closedAlertsIndex:
 		o.SetPartialFilterExpression(bson.D{bsonElem("slot", bson.D{bsonElem("$lt", "d")})})
+	case expiring:
+		o.SetExpireAfterSeconds(int32(batchIDRetention.Seconds()))
 	case sparseIndex:
 		o.SetPartialFilterExpression(bson.D{bsonElem(keys[0].Key, bson.D{bsonElem("$exists", true)})})
 	}
-	return withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		_, err := (*ix.of).Indexes().CreateOne(ctx, mongo.IndexModel{Keys: keys, Options: o})
-		return err
-	})
+	return mongo.IndexModel{Keys: keys, Options: o}
 }
 
 func (s *Store) hasIndex(ctx context.Context, ix indexSpec) (exists bool, err error) {

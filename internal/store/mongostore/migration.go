@@ -87,10 +87,7 @@ func (s *Store) ImportEvents(ctx context.Context, evs []picket.Event, seq int64)
 func (s *Store) ImportMatches(ctx context.Context, ms []picket.Match, order int64) error {
 	docs := make([]any, len(ms))
 	for i := range ms {
-		m := &ms[i]
-		at, _ := toDate(m.Time)
-		docs[i] = matchDoc{ID: m.ID, Order: order - int64(i), Alert: m.AlertID, RuleID: m.RuleID, EventID: m.EventID, Namespace: m.EventNamespace, AgentID: m.AgentID,
-			Time: at, US: m.Time.UnixMicro(), Why: evidenceDocs(m.Why)}
+		docs[i] = newMatchDoc(&ms[i], ms[i].AlertID, order-int64(i))
 	}
 	if _, err := insertNew(ctx, s.matches, docs); err != nil {
 		return fmt.Errorf("import matches: %w", err)
@@ -103,33 +100,28 @@ func (s *Store) ImportMatches(ctx context.Context, ms []picket.Match, order int6
 // that exist are left alone. It is picket.ErrConflict if another alert of the same
 // rule, agent and host is open.
 func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[string]int64, order int64) error {
-	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+	err := s.transact(ctx, func(ctx context.Context) error {
 		ids := make([]string, len(as))
-		set := newTxnReads()
 		for i := range as {
 			ids[i] = as[i].ID
-			set.addAlert(as[i].RuleID, as[i].AgentID, as[i].Host)
 		}
-		existing, err := s.alertsByID(ctx, ids)
+		existing, err := findIn[alertDoc](ctx, s.alerts, "_id", ids, options.Find().SetProjection(byID(1)))
 		if err != nil {
-			return false, err
-		}
-		if err := t.readDocs(ctx, set); err != nil {
-			return false, err
+			return err
 		}
 		known := make(map[string]bool)
-		for _, a := range existing {
-			known[a.ID] = true
+		for _, d := range existing {
+			known[d.ID] = true
 		}
+		t := newTxn(s)
 		for i := range as {
-			if known[as[i].ID] {
-				continue
-			}
-			if err := t.importAlert(&as[i], kept[as[i].ID], order-int64(i)); err != nil {
-				return false, err
+			if !known[as[i].ID] {
+				if err := t.importAlert(ctx, &as[i], kept[as[i].ID], order-int64(i)); err != nil {
+					return err
+				}
 			}
 		}
-		return len(known) < len(as), nil
+		return t.write(ctx)
 	})
 	if err != nil {
 		return fmt.Errorf("import alerts: %w", err)
@@ -137,23 +129,20 @@ func (s *Store) ImportAlerts(ctx context.Context, as []picket.Alert, kept map[st
 	return nil
 }
 
-func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
-	doc := &alertDoc{Order: order, Step: t.step, Kept: kept}
-	doc.set(a)
-	if t.alerts[doc.UniqueKey] != nil {
-		return fmt.Errorf("alert %s: another of its rule, agent and host is open: %w", a.ID, picket.ErrConflict)
+func (t *txn) importAlert(ctx context.Context, a *picket.Alert, kept, order int64) error {
+	alert := &openAlert{isNew: true, doc: alertDoc{Order: order, Kept: kept}}
+	alert.doc.set(a)
+	if !a.Status.Closed() {
+		if other, err := t.store.otherIsOpen(ctx, a); err != nil {
+			return err
+		} else if other || t.openAlerts[alert.doc.UniqueKey] != nil {
+			return fmt.Errorf("alert %s: another of its rule, agent and host is open: %w", a.ID, picket.ErrConflict)
+		}
+		t.openAlerts[alert.doc.UniqueKey] = alert
+		t.countOpenAlerts(a, 1, a.Count)
 	}
-	t.alerts[doc.UniqueKey] = doc
-	t.totals.countAlert(a, 1)
-	if a.Status.Closed() {
-		return nil
-	}
-	r := t.ruleForUpdate(a)
-	r.Alerts++
-	r.Matches += a.Count
-	if h := t.existingHostForUpdate(a); h != nil {
-		h.Alerts++
-	}
+	t.changed = append(t.changed, alert)
+	t.counters.countAlert(a, 1)
 	return nil
 }
 
@@ -162,7 +151,8 @@ func (t *txn) importAlert(a *picket.Alert, kept, order int64) error {
 func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 	docs := make([]any, len(hosts))
 	for i, h := range hosts {
-		docs[i] = hostDoc{ID: hostID(h.Key()), AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: h.LastSeen.UnixMicro(), At: h.LastSeen,
+		seen := h.LastSeen.UnixMicro()
+		docs[i] = hostDoc{ID: hostID(h.Key()), AgentID: h.AgentID, OS: h.OS, First: h.FirstSeen.UnixMicro(), Last: &seen,
 			Events: h.Events, Folded: casefold.String(h.Name)}
 	}
 	if _, err := insertNew(ctx, s.hosts, docs); err != nil {
@@ -175,16 +165,16 @@ func (s *Store) ImportHosts(ctx context.Context, hosts []store.Host) error {
 func (s *Store) ImportActivity(ctx context.Context, minutes []store.MinuteCounts) error {
 	var docs []any
 	for _, m := range minutes {
-		d := minuteDoc{ID: minuteID(m.Start.UnixMicro()), Start: m.Start.UnixMicro(), At: m.Start}
+		d := counterDoc{ID: minuteCounterPrefix(m.Start.UnixMicro()) + mergedSlot, Events: make(map[string]int64), Opened: make(map[string]int64)}
 		for name, n := range m.Events {
-			d.Events = addCount(d.Events, name, n)
+			d.Events[nameToKey(name)] += n
 		}
 		for name, n := range m.Alerts {
-			d.Alerts = addCount(d.Alerts, name, n)
+			d.Opened[nameToKey(name)] += n
 		}
 		docs = append(docs, d)
 	}
-	if _, err := insertNew(ctx, s.minutes, docs); err != nil {
+	if _, err := insertNew(ctx, s.counters, docs); err != nil {
 		return fmt.Errorf("import activity: %w", err)
 	}
 	return nil
@@ -193,15 +183,11 @@ func (s *Store) ImportActivity(ctx context.Context, minutes []store.MinuteCounts
 // ImportTotals sets the counters to those of another store, of which a number of
 // events were imported.
 func (s *Store) ImportTotals(ctx context.Context, totals store.Totals, events int64) error {
-	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
-		var err error
-		if t.totals, err = s.readTotals(ctx); err != nil {
-			return false, err
-		}
-		t.totals.Stored, t.totals.Duplicate, t.totals.Conflicting, t.totals.Matches = totals.Stored, totals.Duplicate, totals.Conflicting, totals.Matches
-		t.totals.Deleted = totals.Stored - events
-		t.totals.Raw, t.totals.DeletedRaw = totals.RawBytes, 0
-		return true, nil
+	d := counterDoc{ID: totalsPrefix + importedSlot, Stored: totals.Stored, Duplicate: totals.Duplicate, Conflicting: totals.Conflicting,
+		Matches: totals.Matches, Deleted: totals.Stored - events, Raw: totals.RawBytes}
+	err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		_, err := s.counters.ReplaceOne(ctx, byID(d.ID), d, options.Replace().SetUpsert(true))
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("import totals: %w", err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -72,6 +74,19 @@ func find[T any](ctx context.Context, c *mongo.Collection, filter any, o ...opti
 	return out, err
 }
 
+// aggregate returns the results of a pipeline.
+func aggregate[T any](ctx context.Context, c *mongo.Collection, pipeline bson.A) ([]T, error) {
+	var out []T
+	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
+		cur, err := c.Aggregate(ctx, pipeline)
+		if err != nil {
+			return err
+		}
+		return cur.All(ctx, &out)
+	})
+	return out, err
+}
+
 // findUntil calls take with the documents that a filter selects, until it returns
 // false. Unlike find, it does not hold all of them.
 func findUntil[T any](ctx context.Context, c *mongo.Collection, filter any, take func(*T) bool, o ...options.Lister[options.FindOptions]) error {
@@ -101,31 +116,20 @@ func closeCursor(ctx context.Context, cur *mongo.Cursor) {
 	cur.Close(ctx)
 }
 
-// ferretMaxLookups is up to how many documents are looked up one by one on
-// FerretDB. It looks up a single _id in SQLite, but decodes the whole collection
-// for any other filter, which takes some forty times as long.
-const ferretMaxLookups = 32
-
 // findIn returns the documents whose field is one of the keys.
-func findIn[T any](ctx context.Context, s *Store, c *mongo.Collection, field string, keys []string, o ...options.Lister[options.FindOptions]) ([]T, error) {
+func findIn[T any](ctx context.Context, c *mongo.Collection, field string, keys []string, o ...options.Lister[options.FindOptions]) ([]T, error) {
 	var out []T
-	each := s.isFerretDB && field == "_id" && len(keys) <= ferretMaxLookups
-	for len(keys) > 0 {
-		n := min(maxOpItems, len(keys))
-		filter := bson.D{bsonElem(field, bson.D{bsonElem("$in", keys[:n])})}
-		if each {
-			n = 1
-			filter = byID(keys[0])
-		}
-		part, err := find[T](ctx, c, filter, o...)
+	for part := range slices.Chunk(keys, maxOpItems) {
+		docs, err := find[T](ctx, c, bson.D{bsonElem(field, bson.D{bsonElem("$in", part)})}, o...)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, part...)
-		keys = keys[n:]
+		out = append(out, docs...)
 	}
 	return out, nil
 }
+
+func keysOf(set map[string]bool) []string { return slices.Collect(maps.Keys(set)) }
 
 // findOne returns the first document that a filter selects, or picket.ErrNotFound.
 func findOne[T any](ctx context.Context, c *mongo.Collection, filter any, o ...options.Lister[options.FindOneOptions]) (T, error) {
@@ -172,26 +176,16 @@ func insertNew(ctx context.Context, c *mongo.Collection, docs []any) (existing [
 	return existing, nil
 }
 
-// ferretMaxOpItems is how many updates one operation has at most on FerretDB. For
-// each of them it takes one of its 100 connections to SQLite until the last is
-// done, and deadlocks if that is not enough for all concurrent operations.
-const ferretMaxOpItems = 8
-
-// bulkWrite runs writes, unordered.
-func (s *Store) bulkWrite(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
-	chunk := maxOpItems
-	if s.isFerretDB {
-		chunk = ferretMaxOpItems
+// write runs writes, in a transaction. In tests, it may fail before.
+func (s *Store) write(ctx context.Context, c *mongo.Collection, writes []mongo.WriteModel) error {
+	if len(writes) == 0 {
+		return nil
 	}
-	for at := 0; at < len(writes); at += chunk {
-		part := writes[at:min(at+chunk, len(writes))]
-		err := withTimeout(ctx, opTimeout, func(ctx context.Context) error {
-			_, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false))
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	if err := s.options.fault(c.Name()); err != nil {
+		return err
+	}
+	if _, err := c.BulkWrite(ctx, writes); err != nil {
+		return fmt.Errorf("write %s: %w", c.Name(), err)
 	}
 	return nil
 }

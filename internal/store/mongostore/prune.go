@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	batchIDRetention    = 7 * 24 * time.Hour
-	rollupRetention     = 400 * 24 * time.Hour
-	maxDeletionsPerStep = 2000 // events deleted in one step, so that other steps are not held up
+	batchIDRetention = 24 * time.Hour
+	minuteRetention  = 400 * 24 * time.Hour
+	// maxDeletions is how many events one transaction deletes.
+	maxDeletions = 2000
 )
 
 // PruneEvents implements store.Events. MaxBytes limits the size of the events as
@@ -27,150 +28,96 @@ func (s *Store) PruneEvents(ctx context.Context, r store.Retention) (int64, erro
 	return deleted, nil
 }
 
-func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
-	deleted := int64(0)
+func (s *Store) prune(ctx context.Context, r store.Retention) (deleted int64, err error) {
 	if r.MaxAge > 0 {
 		_, before := store.TimeRangeMicros(time.Time{}, r.Now.Add(-r.MaxAge))
-		n, err := s.pruneReceivedBefore(ctx, before)
+		// The query is to the millisecond, the decision to the microsecond.
+		old := bson.D{bsonElem("received", bson.D{bsonElem("$lte", bson.DateTime(millisOfMicros(before)))})}
+		deleted, err = s.deleteOldest(ctx, old, func(context.Context) (pastFunc, error) {
+			return func(ev *oldEvent) bool { return fromDate(ev.Received, ev.RecvUS).UnixMicro() < before }, nil
+		})
+	}
+	if err == nil && r.MaxBytes > 0 {
+		var n int64
+		n, err = s.deleteOldest(ctx, bson.D{}, func(ctx context.Context) (pastFunc, error) { return s.pastBytes(ctx, r.MaxBytes) })
 		deleted += n
-		if err != nil {
-			return deleted, err
-		}
 	}
-	if r.MaxBytes > 0 {
-		n, err := s.pruneToSize(ctx, r.MaxBytes)
-		deleted += n
-		if err != nil {
-			return deleted, err
-		}
+	if err == nil {
+		err = deleteMany(ctx, s.counters, idRange(minutePrefix, minuteCounterPrefix(r.Now.Add(-minuteRetention).UnixMicro())))
 	}
-	if err := deleteMany(ctx, s.minutes, bson.D{bsonElem("start", bson.D{bsonElem("$lt", r.Now.Add(-rollupRetention).UnixMicro())})}); err != nil {
-		return deleted, err
-	}
-	err := deleteMany(ctx, s.batches, bson.D{
-		bsonElem("at", bson.D{bsonElem("$lt", r.Now.Add(-batchIDRetention).UnixMicro())}), bsonElem("pending", bson.D{bsonElem("$ne", true)}),
-	})
 	return deleted, err
+}
+
+// A pastFunc reports whether an event is past its retention. It is called with the events
+// received first, in order.
+type pastFunc func(ev *oldEvent) bool
+
+// pastBytes returns the pastFunc of a limit of the bytes of all events; nil if they are
+// within it.
+func (s *Store) pastBytes(ctx context.Context, limit int64) (pastFunc, error) {
+	totals, err := s.readTotals(ctx)
+	left := totals.Raw - totals.DeletedRaw
+	if err != nil || left <= limit {
+		return nil, err
+	}
+	return func(ev *oldEvent) bool {
+		past := left > limit
+		left -= ev.Bytes
+		return past
+	}, nil
 }
 
 // An oldEvent is what pruning reads of an event.
 type oldEvent struct {
 	ID       string        `bson:"_id"`
-	Seq      int64         `bson:"seq"`
-	Raw      bson.RawValue `bson:"raw"`
+	Bytes    int64         `bson:"bytes"`
 	Received bson.DateTime `bson:"received"`
 	RecvUS   int32         `bson:"received_us"`
-
-	bytes int64 // as received
 }
 
-// findOldest returns the first events in the order of a field.
-func (s *Store) findOldest(ctx context.Context, filter bson.D, by string) ([]oldEvent, error) {
-	var out []oldEvent
-	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem(by, 1)}).SetLimit(maxDeletionsPerStep).
-			SetProjection(bson.D{bsonElem("seq", 1), bsonElem("raw", 1), bsonElem("received", 1), bsonElem("received_us", 1)}))
-		if err != nil {
-			return err
-		}
-		defer cur.Close(ctx)
-		for cur.Next(ctx) {
-			var ev oldEvent
-			if err := cur.Decode(&ev); err != nil {
-				return err
-			}
-			if text, ok := ev.Raw.StringValueOK(); ok {
-				ev.bytes = int64(len(text))
-			} else if _, b, ok := ev.Raw.BinaryOK(); ok {
-				ev.bytes = int64(len(b))
-			}
-			ev.Raw = bson.RawValue{} // release the memory of large events
-			out = append(out, ev)
-		}
-		return cur.Err()
-	})
-	return out, err
-}
-
-// pruneReceivedBefore deletes the events received before a time.
-func (s *Store) pruneReceivedBefore(ctx context.Context, before int64) (int64, error) {
-	deleted := int64(0)
+// deleteOldest deletes the events received first of those that a filter selects, as far as
+// they are past, in transactions of maxDeletions. Several processes may do so at once.
+func (s *Store) deleteOldest(ctx context.Context, filter bson.D, newPast func(ctx context.Context) (pastFunc, error)) (deleted int64, err error) {
 	for {
 		n := 0
-		err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
-			// The query is to the millisecond, the loop to the microsecond.
-			found, err := s.findOldest(ctx, bson.D{bsonElem("received", bson.D{bsonElem("$lte", bson.DateTime(millisOfMicros(before)))})}, "received")
-			if err != nil {
-				return false, err
+		err := s.transact(ctx, func(ctx context.Context) error {
+			n = 0
+			past, err := newPast(ctx)
+			if err == nil && past != nil {
+				n, err = s.deletePart(ctx, filter, past)
 			}
-			old := found[:0]
-			for _, ev := range found {
-				if fromDate(ev.Received, ev.RecvUS).UnixMicro() < before {
-					old = append(old, ev)
-				}
-			}
-			n, err = t.addEventDeletions(ctx, old, -1)
-			return n > 0, err
+			return err
 		})
-		deleted += int64(n)
 		if err != nil || n == 0 {
 			return deleted, err
 		}
+		deleted += int64(n)
 	}
 }
 
-// pruneToSize deletes the events stored first until the rest has at most limit
-// bytes.
-func (s *Store) pruneToSize(ctx context.Context, limit int64) (int64, error) {
-	if err := s.ensureApplied(ctx); err != nil {
+// deletePart deletes one part of the events that are past, in a transaction.
+func (s *Store) deletePart(ctx context.Context, filter bson.D, past pastFunc) (int, error) {
+	events, err := find[oldEvent](ctx, s.events, filter, options.Find().SetSort(bson.D{bsonElem("received", 1)}).SetLimit(maxDeletions).
+		SetProjection(bson.D{bsonElem("bytes", 1), bsonElem("received", 1), bsonElem("received_us", 1)}))
+	if err != nil {
 		return 0, err
 	}
-	deleted := int64(0)
-	for {
-		n := 0
-		err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
-			n = 0
-			totals, err := s.readTotals(ctx)
-			if err != nil || totals.Raw-totals.DeletedRaw <= limit {
-				return false, err
-			}
-			old, err := s.findOldest(ctx, bson.D{}, "seq")
-			if err != nil {
-				return false, err
-			}
-			n, err = t.addEventDeletions(ctx, old, totals.Raw-totals.DeletedRaw-limit)
-			return n > 0, err
-		})
-		if err != nil {
-			return deleted, err
-		}
-		if deleted += int64(n); n == 0 {
-			return deleted, nil
+	var ids []string
+	bytes := int64(0)
+	for i := range events {
+		if past(&events[i]) {
+			ids = append(ids, events[i].ID)
+			bytes += events[i].Bytes
 		}
 	}
-}
-
-// addEventDeletions adds the deletion of events to the step: of so many that they have
-// some bytes in all or, if bytes is negative, of all. It returns their number.
-func (t *txn) addEventDeletions(ctx context.Context, old []oldEvent, bytes int64) (int, error) {
-	if len(old) == 0 {
+	if len(ids) == 0 {
 		return 0, nil
 	}
-	var err error
-	if t.totals, err = t.store.readTotals(ctx); err != nil {
+	if err := deleteMany(ctx, s.events, bson.D{bsonElem("_id", bson.D{bsonElem("$in", ids)})}); err != nil {
 		return 0, err
 	}
-	for _, ev := range old {
-		t.deleted = append(t.deleted, ev.ID)
-		t.deletedUpTo = max(t.deletedUpTo, ev.Seq)
-		t.totals.Deleted++
-		t.totals.DeletedRaw += ev.bytes
-		if bytes < 0 {
-			continue
-		}
-		if bytes -= ev.bytes; bytes <= 0 {
-			break
-		}
-	}
-	return len(t.deleted), nil
+	c := newCounterChanges()
+	c.addToTotals("deleted", int64(len(ids)))
+	c.addToTotals("deleted_raw", bytes)
+	return len(ids), c.write(ctx, s)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/picket-edr/picket"
 )
 
-// maxAlertsPerStep is how many alerts one step deletes.
-const maxAlertsPerStep = 100
+// maxAlertDeletions is how many alerts one transaction deletes.
+const maxAlertDeletions = 100
 
 // closedAndUnchangedSince selects the closed alerts that were last changed before a time. The
 // condition on their UniqueKey is that of the index.
@@ -36,83 +36,72 @@ func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error
 	}
 }
 
-// pruneAlerts deletes the oldest of the closed alerts, up to maxAlertsPerStep. Their
-// matches go first, because a step has no room for them.
+// pruneAlerts deletes the oldest of the closed alerts, up to maxAlertDeletions. Their
+// matches go first, because there may be too many for a transaction.
 func (s *Store) pruneAlerts(ctx context.Context, before int64) (n int, err error) {
 	docs, err := s.findClosedAlerts(ctx, before)
-	if err != nil {
+	if err != nil || len(docs) == 0 {
 		return 0, err
 	}
-	withoutMatches := make(map[string]bool)
-	for _, d := range docs {
+	ids := make([]string, len(docs))
+	for i, d := range docs {
+		ids[i] = d.ID
 		if err := deleteMany(ctx, s.matches, bson.D{bsonElem("alert", d.ID)}); err != nil {
 			return 0, fmt.Errorf("delete matches of alert %s: %w", d.ID, err)
 		}
-		withoutMatches[d.ID] = true
 	}
-	if len(docs) == 0 {
-		return 0, nil
-	}
-	err = s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
-		docs, err := s.findClosedAlerts(ctx, before) // again, because one may have been reopened
-		if err != nil {
-			return false, err
-		}
-		if t.totals, err = s.readTotals(ctx); err != nil {
-			return false, err
-		}
-		rules := make(map[string]bool)
-		for i := range docs {
-			if !withoutMatches[docs[i].ID] {
-				continue
-			}
-			a := docs[i].alert()
-			t.totals.countAlert(&a, -1)
-			t.deletedAlerts = append(t.deletedAlerts, a.ID)
-			rules[a.RuleID] = true
-		}
-		n = len(t.deletedAlerts)
-		return n > 0, t.deleteUnusedRules(ctx, rules)
+	err = s.transact(ctx, func(ctx context.Context) error {
+		n, err = s.deleteAlerts(ctx, ids, before)
+		return err
 	})
 	return n, err
 }
 
-// findClosedAlerts returns the closed alerts that were last changed before a time, the oldest
-// first, up to maxAlertsPerStep.
-func (s *Store) findClosedAlerts(ctx context.Context, before int64) ([]alertDoc, error) {
-	return find[alertDoc](ctx, s.alerts, closedAndUnchangedSince(before), options.Find().SetSort(bson.D{bsonElem("us.updated", 1)}).SetLimit(maxAlertsPerStep))
+// deleteAlerts deletes those of some alerts that are still closed, in a transaction, and
+// returns their number.
+func (s *Store) deleteAlerts(ctx context.Context, ids []string, before int64) (int, error) {
+	docs, err := find[alertDoc](ctx, s.alerts, append(closedAndUnchangedSince(before), bsonElem("_id", bson.D{bsonElem("$in", ids)})))
+	if err != nil {
+		return 0, err
+	}
+	c := newCounterChanges()
+	rules := make(map[string]bool)
+	var deleted []string
+	for i := range docs {
+		a := docs[i].alert()
+		c.countAlert(&a, -1)
+		rules[a.RuleID] = true
+		deleted = append(deleted, a.ID)
+	}
+	if len(deleted) == 0 {
+		return 0, nil
+	}
+	if err := deleteMany(ctx, s.alerts, bson.D{bsonElem("_id", bson.D{bsonElem("$in", deleted)})}); err != nil {
+		return 0, err
+	}
+	for rule := range rules {
+		if err := s.deleteUnusedRule(ctx, rule); err != nil {
+			return 0, err
+		}
+	}
+	return len(deleted), c.write(ctx, s)
 }
 
-// deleteUnusedRules adds the deletion of the counters of rules that have no alerts besides
-// those that the step deletes.
-func (t *txn) deleteUnusedRules(ctx context.Context, rules map[string]bool) error {
-	s := t.store
-	counters := make(map[string]*ruleDoc)
-	if err := readInto(ctx, s, s.ruleStats, "_id", rules, counters, func(d *ruleDoc) string { return d.ID }); err != nil {
+// deleteUnusedRule deletes the counters of a rule that has no alerts, in a transaction.
+func (s *Store) deleteUnusedRule(ctx context.Context, rule string) error {
+	_, err := findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("rule_id", rule)}, options.FindOne().SetProjection(byID(1)))
+	if !errors.Is(err, picket.ErrNotFound) {
 		return err
 	}
-	for rule, d := range counters {
-		if d.Alerts > 0 {
-			continue
-		}
-		_, err := findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("rule_id", rule), bsonElem("_id", bson.D{bsonElem("$nin", t.deletedAlerts)})})
-		if errors.Is(err, picket.ErrNotFound) {
-			t.deletedRules = append(t.deletedRules, rule)
-		} else if err != nil {
-			return err
-		}
+	ids := make([]string, counterSlots)
+	for slot := range ids {
+		ids[slot] = fmt.Sprintf("%s%d/%s", rulePrefix, slot, rule)
 	}
-	return nil
+	return deleteMany(ctx, s.counters, bson.D{bsonElem("_id", bson.D{bsonElem("$in", ids)})})
 }
 
-// deleteOlder deletes the documents of ids that no later step has written.
-func (s *Store) deleteOlder(ctx context.Context, r *redoRecord, ids []string, from string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	err := deleteMany(ctx, s.db.Collection(from), bson.D{bsonElem("_id", bson.D{bsonElem("$in", ids)}), bsonElem("step", bson.D{bsonElem("$lt", r.Step)})})
-	if err != nil {
-		return fmt.Errorf("delete from %s: %w", from, err)
-	}
-	return nil
+// findClosedAlerts returns the closed alerts that were last changed before a time, the oldest
+// first, up to maxAlertDeletions.
+func (s *Store) findClosedAlerts(ctx context.Context, before int64) ([]alertDoc, error) {
+	return find[alertDoc](ctx, s.alerts, closedAndUnchangedSince(before), options.Find().SetSort(bson.D{bsonElem("us.updated", 1)}).SetLimit(maxAlertDeletions))
 }

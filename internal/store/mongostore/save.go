@@ -2,18 +2,20 @@ package mongostore
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-// Save implements store.Events. Of several batches, each is saved by itself.
+// Save implements store.Events. All batches are saved in one transaction.
 func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveResult, error) {
 	out, err := s.save(ctx, batches)
 	if err != nil {
@@ -26,94 +28,129 @@ func (s *Store) save(ctx context.Context, batches []store.Batch) ([]store.SaveRe
 	if s.quit.Err() != nil {
 		return nil, errClosed
 	}
-	out := make([]store.SaveResult, len(batches))
-	if err := s.findDuplicateBatches(ctx, batches, out); err != nil {
-		return nil, err
-	}
-	keys := eventKeys(batches)
-	var stored map[string]storedEvent
-	var g errgroup.Group
-	g.Go(func() error { return s.insertPendingMarks(ctx, batches, out) })
-	g.Go(func() (err error) { stored, err = s.saveEvents(ctx, batches, keys, out); return err })
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	toApply, err := s.insertBatches(ctx, batches, keys, out, stored)
-	if err != nil {
-		return nil, err
-	}
-	if len(toApply) == 0 {
-		s.wakeBackground()
-		return out, nil
-	}
-	if err := s.applyAllPending(ctx); err != nil {
-		return nil, err
-	}
-	return out, s.readResults(ctx, batches, toApply, out)
-}
-
-// findDuplicateBatches sets DuplicateBatch for the batches that were saved before
-// or are in this call twice.
-func (s *Store) findDuplicateBatches(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
-	ids := make([]string, len(batches))
-	for i, b := range batches {
-		if ids[i] = b.ID; b.ID == "" {
-			return fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
+	v := &saving{store: s, batches: batches, keys: eventKeys(batches), isSaved: make(map[string]bool)}
+	for _, b := range batches {
+		if b.ID == "" {
+			return nil, fmt.Errorf("a batch has no id: %w", picket.ErrInvalid)
 		}
 	}
-	saved, err := findIn[batchDoc](ctx, s, s.batches, "_id", ids, options.Find().SetProjection(byID(1)))
+	for {
+		err := s.transact(ctx, func(txnCtx context.Context) error { return v.try(ctx, txnCtx) })
+		if err == nil {
+			s.commitQuota(v.quota)
+			return v.out, nil
+		}
+		if !errors.Is(err, errSavedBefore) {
+			return nil, err
+		}
+		if err := v.findSaved(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// errSavedBefore: the id of a batch exists.
+var errSavedBefore = errors.New("a batch was saved before")
+
+// A saving is one call of Save.
+type saving struct {
+	store   *Store
+	batches []store.Batch
+	keys    [][]string             // of the events of each batch
+	isSaved map[string]bool        // ids of batches that were saved before
+	stored  map[string]storedEvent // by key, once the events are inserted
+
+	// Of the attempt that was committed.
+	out   []store.SaveResult
+	quota *store.QuotaUse
+}
+
+// A batchDoc says that a batch is saved. It is deleted after batchIDRetention.
+type batchDoc struct {
+	ID string        `bson:"_id"`
+	At bson.DateTime `bson:"at"`
+}
+
+// findSaved finds out which batches were saved before.
+func (v *saving) findSaved(ctx context.Context) error {
+	ids := make([]string, len(v.batches))
+	for i := range v.batches {
+		ids[i] = v.batches[i].ID
+	}
+	docs, err := findIn[batchDoc](ctx, v.store.batches, "_id", ids)
 	if err != nil {
 		return fmt.Errorf("look up batches: %w", err)
 	}
-	known := make(map[string]bool)
-	for _, b := range saved {
-		known[b.ID] = true
-	}
-	for i := range batches {
-		out[i].DuplicateBatch = known[ids[i]]
-		known[ids[i]] = true
+	for _, d := range docs {
+		v.isSaved[d.ID] = true
 	}
 	return nil
 }
 
 // Saved implements store.Events.
 func (s *Store) Saved(ctx context.Context, batchID string) (bool, error) {
-	saved, err := findIn[batchDoc](ctx, s, s.batches, "_id", []string{batchID}, options.Find().SetProjection(byID(1)))
-	if err != nil {
+	_, err := findOne[batchDoc](ctx, s.batches, byID(batchID))
+	if err != nil && !errors.Is(err, picket.ErrNotFound) {
 		return false, fmt.Errorf("look up batch %s: %w", batchID, err)
 	}
-	return len(saved) > 0, nil
+	return err == nil, nil
 }
 
-// A pendingDoc marks a batch that is being saved, until its effects are applied.
-type pendingDoc struct {
-	ID  string `bson:"_id"`
-	Seq int64  `bson:"seq"`
-}
-
-// insertPendingMarks marks batches as pending. This comes before they are saved, so that
-// none is missed.
-func (s *Store) insertPendingMarks(ctx context.Context, batches []store.Batch, out []store.SaveResult) error {
-	var docs []any
-	seq := s.seq.next(len(batches))
-	for i := range batches {
-		if !out[i].DuplicateBatch {
-			docs = append(docs, pendingDoc{batches[i].ID, seq + int64(i)})
+// try is one attempt. ctx is not part of the transaction, txnCtx is.
+func (v *saving) try(ctx, txnCtx context.Context) error {
+	if err := v.insertIDs(txnCtx); err != nil {
+		return err
+	}
+	if v.stored == nil {
+		if err := v.insertEvents(ctx); err != nil {
+			return err
 		}
 	}
-	if _, err := insertNew(ctx, s.pendingMarks, docs); err != nil {
-		return fmt.Errorf("mark batches pending: %w", err)
+	effects := v.effects()
+	t := newTxn(v.store)
+	for _, e := range effects {
+		if len(e.matches) == 0 {
+			continue
+		}
+		if err := t.readOpenAlerts(txnCtx, e.sender, e.matches); err != nil {
+			return err
+		}
+		if err := t.readKnownMatches(txnCtx, e.matches); err != nil {
+			return err
+		}
 	}
-	return nil
+	unlisted, err := v.store.findUnlistedHosts(txnCtx, effects)
+	if err != nil {
+		return err
+	}
+	v.plan(t, effects, unlisted)
+	if err := v.insertObservations(txnCtx, effects); err != nil {
+		return err
+	}
+	return t.write(txnCtx)
 }
 
-// The greatest size of a batch's effects, encoded and decoded, so that a step can
-// apply them: its redo record, which repeats names in other forms, must fit into a
-// document of MongoDB.
-const (
-	maxEffectsBytes        = 3 << 20
-	maxDecodedEffectsBytes = 16 << 20
-)
+// insertIDs inserts the ids of the batches, which makes sure that each is saved once.
+func (v *saving) insertIDs(ctx context.Context) error {
+	v.out = make([]store.SaveResult, len(v.batches))
+	at, _ := toDate(v.store.options.Now())
+	var writes []mongo.WriteModel
+	ids := make(map[string]bool)
+	for i := range v.batches {
+		id := v.batches[i].ID
+		if v.isSaved[id] || ids[id] {
+			v.out[i].DuplicateBatch = true
+			continue
+		}
+		ids[id] = true
+		writes = append(writes, mongo.NewInsertOneModel().SetDocument(batchDoc{id, at}))
+	}
+	err := v.store.write(ctx, v.store.batches, writes)
+	if mongo.IsDuplicateKeyError(err) {
+		return errSavedBefore
+	}
+	return err
+}
 
 // A storedEvent is what a save has to know of an event that is stored.
 type storedEvent struct {
@@ -139,150 +176,196 @@ func eventKeys(batches []store.Batch) [][]string {
 	return keys
 }
 
-// saveEvents inserts the events that are not stored yet, each for the first batch
-// that has it, and returns what is stored under each key.
-func (s *Store) saveEvents(ctx context.Context, batches []store.Batch, keys [][]string, out []store.SaveResult) (stored map[string]storedEvent, err error) {
-	stored = make(map[string]storedEvent)
+// insertEvents inserts the events that are not stored yet, each for the first batch
+// that has it, and reads what is stored of the others. The batch that has stored one may
+// be the one that is being saved: in an earlier attempt, or by another process that is
+// saving the same batch.
+func (v *saving) insertEvents(ctx context.Context) error {
+	s, stored := v.store, make(map[string]storedEvent)
 	var docs []any
 	var c eventCoder
-	for i := range batches {
-		if out[i].DuplicateBatch {
+	for i := range v.batches {
+		if v.out[i].DuplicateBatch {
 			continue
 		}
-		seq := s.seq.next(len(batches[i].Events))
-		for k := range batches[i].Events {
-			key := keys[i][k]
+		b := &v.batches[i]
+		seq := s.seq.next(len(b.Events))
+		for k := range b.Events {
+			key := v.keys[i][k]
 			if _, ok := stored[key]; ok {
 				continue
 			}
-			d := c.encode(&batches[i].Events[k], key, batches[i].ID, seq+int64(k))
+			d := c.encode(&b.Events[k], key, b.ID, seq+int64(k))
 			stored[key] = storedEvent{d.Batch, d.Hash}
 			docs = append(docs, d)
 		}
 	}
 	existing, err := insertNew(ctx, s.events, docs)
 	if err != nil {
-		return nil, fmt.Errorf("insert events: %w", err)
+		return fmt.Errorf("insert events: %w", err)
 	}
-	if len(existing) == 0 {
-		return stored, nil
-	}
-	known := make([]string, len(existing))
+	keys := make([]string, len(existing))
 	for i, at := range existing {
-		known[i] = docs[at].(*eventDoc).ID
+		keys[i] = docs[at].(*eventDoc).ID
+		stored[keys[i]] = storedEvent{}
 	}
-	return stored, s.readStored(ctx, known, stored)
-}
-
-// readStored reads what is stored under some keys. The batch may be the one that is
-// being saved: in an earlier attempt, or by another process that is saving the same
-// batch.
-func (s *Store) readStored(ctx context.Context, keys []string, stored map[string]storedEvent) error {
-	for _, key := range keys {
-		stored[key] = storedEvent{}
-	}
-	docs, err := findIn[struct {
-		ID    string `bson:"_id"`
-		Batch string `bson:"batch"`
-		Hash  int64  `bson:"hash"`
-	}](ctx, s, s.eventsLocal, "_id", keys, options.Find().SetProjection(bson.D{bsonElem("batch", 1), bsonElem("hash", 1)}))
+	known, err := findIn[eventDoc](ctx, s.eventsLocal, "_id", keys, options.Find().SetProjection(bson.D{bsonElem("batch", 1), bsonElem("hash", 1)}))
 	if err != nil {
 		return fmt.Errorf("look up existing events: %w", err)
 	}
-	for _, ev := range docs {
+	for _, ev := range known {
 		stored[ev.ID] = storedEvent{ev.Batch, ev.Hash}
 	}
+	v.stored = stored
 	return nil
 }
 
-// insertBatches saves the batches: whoever inserts a batch's document has saved
-// it, and for all others it is a duplicate. It returns the batches that have
-// matches or observations, which a step must apply before Save returns.
-func (s *Store) insertBatches(ctx context.Context, batches []store.Batch, keys [][]string, out []store.SaveResult, stored map[string]storedEvent) (toApply []int, err error) {
+// batchEffects are what a batch adds besides its events.
+type batchEffects struct {
+	sender                              string
+	stored, duplicate, conflicting, raw int64
+	hosts                               []store.HostKey // in the order of their first events
+	activity                            map[store.HostKey]*store.HostActivity
+	minutes                             []store.MinuteCount
+	matches                             []picket.Match
+	observations                        []store.Observation
+}
+
+// effects returns the effects of the batches that were not saved before, and sets what is
+// known of their results.
+func (v *saving) effects() []*batchEffects {
+	out := make([]*batchEffects, len(v.batches))
 	counted := make(map[string]bool) // keys of events
-	var docs []any
-	var docBatch []int
-	now := s.options.Now().UnixMicro()
-	for i := range batches {
-		b := &batches[i]
-		if out[i].DuplicateBatch {
+	for i := range v.batches {
+		b := &v.batches[i]
+		if v.out[i].DuplicateBatch {
+			out[i] = new(batchEffects)
 			continue
 		}
 		isNew := make([]bool, len(b.Events))
 		var conflicting []int
 		for k := range b.Events {
-			key := keys[i][k]
-			if isNew[k] = stored[key].batch == b.ID && !counted[key]; isNew[k] {
+			key := v.keys[i][k]
+			if isNew[k] = v.stored[key].batch == b.ID && !counted[key]; isNew[k] {
 				counted[key] = true
-			} else if hash := stored[key].hash; hash != 0 && hash != contentHash(b.Events[k].Raw) {
+			} else if hash := v.stored[key].hash; hash != 0 && hash != contentHash(b.Events[k].Raw) {
 				conflicting = append(conflicting, k)
 			}
 		}
-		effects := newBatchEffects(b, isNew)
-		effects.Conflicting = int64(len(conflicting))
-		data, err := effects.encode()
-		if err != nil {
-			return nil, err
-		}
-		if len(data) > maxEffectsBytes || zst.DecompressedSize(data) > maxDecodedEffectsBytes {
-			return nil, fmt.Errorf("batch %s has %d matches, %d bytes: %w", b.ID, len(effects.Matches), len(data), picket.ErrInvalid)
-		}
-		out[i].Stored, out[i].Duplicate, out[i].Conflicting = int(effects.Stored), int(effects.Duplicate), conflicting
-		docs = append(docs, batchDoc{ID: b.ID, At: now, Pending: true, Data: data})
-		docBatch = append(docBatch, i)
-		if len(effects.Matches)+len(effects.Observations) > 0 {
-			toApply = append(toApply, i)
-		}
+		out[i] = newBatchEffects(b, isNew)
+		out[i].conflicting = int64(len(conflicting))
+		v.out[i].Stored, v.out[i].Duplicate, v.out[i].Conflicting = int(out[i].stored), int(out[i].duplicate), conflicting
 	}
-	if err := s.options.fault("batches"); err != nil {
-		return nil, err
-	}
-	existing, err := insertNew(ctx, s.batches, docs)
-	if err != nil {
-		return nil, fmt.Errorf("insert batches: %w", err)
-	}
-	for _, at := range existing {
-		out[docBatch[at]] = store.SaveResult{DuplicateBatch: true}
-	}
-	return toApply, nil
+	return out
 }
 
-// readResults reads how many matches were new and which alerts were opened, once
-// the batches have been applied.
-func (s *Store) readResults(ctx context.Context, batches []store.Batch, toApply []int, out []store.SaveResult) error {
-	for _, i := range toApply {
-		if out[i].DuplicateBatch {
+// newBatchEffects returns the effects of a batch; isNew says which events it has stored.
+func newBatchEffects(b *store.Batch, isNew []bool) *batchEffects {
+	out := &batchEffects{sender: b.Sender(), activity: make(map[store.HostKey]*store.HostActivity)}
+	var minutes store.MinuteCounter
+	for i := range b.Events {
+		ev := &b.Events[i]
+		if !isNew[i] {
+			out.duplicate++
 			continue
 		}
-		b, err := findOne[batchDoc](ctx, s.batches, byID(batches[i].ID))
-		if err != nil {
-			return fmt.Errorf("read the result of batch %s: %w", batches[i].ID, err)
+		out.stored++
+		out.raw += int64(len(ev.Raw))
+		key := store.HostKey{AgentID: ev.AgentID, Name: ev.Host}
+		h := out.activity[key]
+		if h == nil {
+			h = new(store.HostActivity)
+			out.activity[key] = h
+			out.hosts = append(out.hosts, key)
 		}
-		if out[i].Matches = b.Matches; len(b.Opened) == 0 {
-			continue
+		received := ev.Received.UnixMicro()
+		h.Add(ev, received)
+		minutes.Add(store.StartOfMinuteMicros(received), ev.Type)
+	}
+	out.minutes = minutes.Counts
+	for _, m := range store.NewMatches(b, isNew) {
+		if m.Observed != nil {
+			out.observations = append(out.observations, store.NewObservation(&m))
 		}
-		if out[i].Opened, err = s.alertsByID(ctx, b.Opened); err != nil {
-			return fmt.Errorf("read the alerts that batch %s opened: %w", b.ID, err)
+		if !m.CorrelationOnly {
+			out.matches = append(out.matches, m)
 		}
 	}
-	return nil
+	return out
 }
 
-// alertsByID returns the alerts of ids, in their order.
-func (s *Store) alertsByID(ctx context.Context, ids []string) ([]picket.Alert, error) {
-	docs, err := findIn[alertDoc](ctx, s, s.alerts, "_id", ids)
-	if err != nil {
-		return nil, err
+// plan plans the changes of all batches.
+func (v *saving) plan(t *txn, effects []*batchEffects, unlisted map[store.HostKey]bool) {
+	s := v.store
+	s.quotaLock.Lock()
+	defer s.quotaLock.Unlock()
+	v.quota = t.quota
+	opened := make([][]*openAlert, len(effects))
+	for i, e := range effects {
+		t.countEvents(e, unlisted)
+		v.out[i].Matches, opened[i] = t.addMatches(e.sender, e.matches, false)
 	}
-	byAlertID := make(map[string]*alertDoc)
-	for i := range docs {
-		byAlertID[docs[i].ID] = &docs[i]
+	for i := range opened {
+		v.out[i].Opened = alertsOf(opened[i])
 	}
-	var out []picket.Alert
-	for _, id := range ids {
-		if d := byAlertID[id]; d != nil {
-			out = append(out, d.alert())
+}
+
+// countEvents adds the events of a batch to the counters and hosts. unlisted are the hosts
+// that are not listed yet.
+func (t *txn) countEvents(e *batchEffects, unlisted map[store.HostKey]bool) {
+	t.counters.addToTotals("stored", e.stored)
+	t.counters.addToTotals("duplicate", e.duplicate)
+	t.counters.addToTotals("conflicting", e.conflicting)
+	t.counters.addToTotals("raw", e.raw)
+	t.quota.AddEventBytes(e.sender, int(e.raw))
+	for _, m := range e.minutes {
+		t.counters.addToMinute(m.Minute, "events", t.store.types.name(m.Minute, m.Type), m.N)
+	}
+	for _, key := range e.hosts {
+		if unlisted[key] {
+			if !t.quota.AddHost(e.sender) {
+				continue
+			}
+			delete(unlisted, key)
+		}
+		t.host(key).add(e.activity[key])
+	}
+}
+
+// add adds the events of one batch.
+func (h *hostChange) add(a *store.HostActivity) {
+	if h.events == 0 {
+		h.first, h.last = a.First, a.Last
+	}
+	if a.OS != "" && (a.Last >= h.last || h.os == "") {
+		h.os = a.OS
+	}
+	h.first, h.last = min(h.first, a.First), max(h.last, a.Last)
+	h.events += a.Events
+}
+
+// maxObservationsBytes is about how much one document of observations has, as JSON.
+const maxObservationsBytes = 1 << 20
+
+// insertObservations inserts the observations of all batches.
+func (v *saving) insertObservations(ctx context.Context, effects []*batchEffects) error {
+	s := v.store
+	at := s.options.Now().UnixMicro()
+	var writes []mongo.WriteModel
+	for _, e := range effects {
+		for from := 0; from < len(e.observations); {
+			to, size := from, 0
+			for to < len(e.observations) && size < maxObservationsBytes {
+				size += e.observations[to].Size()
+				to++
+			}
+			text, err := json.Marshal(e.observations[from:to])
+			if err != nil {
+				return fmt.Errorf("encode observations: %w", err)
+			}
+			writes = append(writes, mongo.NewInsertOneModel().SetDocument(observationsDoc{Seq: s.seq.next(1), At: at, Data: zst.CompressForSpeed(nil, text)}))
+			from = to
 		}
 	}
-	return out, nil
+	return s.write(ctx, s.observations, writes)
 }

@@ -30,7 +30,7 @@ const searchPageSize = 500
 func (s *Store) searchEvents(ctx context.Context, q store.EventQuery) (store.EventPage, error) {
 	f := eventSearch{query: q, limit: cmp.Or(max(q.Limit, 0), defaultLimit)}
 	f.budget = store.NewPageBudget(f.limit)
-	f.view.Meter = store.NewWorkMeter(ctx)
+	f.view.ContextChecker = store.NewContextChecker(ctx)
 	f.lo, f.hi = store.TimeRangeMicros(q.Since, q.Until)
 	if q.Cursor != "" {
 		p, err := store.ParseCursor(store.EventCursor, q.Cursor)
@@ -114,7 +114,7 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 	f.view.Reset(&ev)
 	if f.query.Where != nil {
 		matches := f.query.Where.Match(&f.view)
-		if err := f.view.Meter.Err(); err != nil || !matches {
+		if err := f.view.ContextChecker.Err(); err != nil || !matches {
 			return err
 		}
 	}
@@ -216,7 +216,7 @@ func (s *Store) findKey(ctx context.Context, ref store.EventSelector) (string, e
 	for i := range docs {
 		named.Add(docs[i].eventWithoutContent())
 	}
-	if err := named.Err(); err != nil {
+	if err := named.CheckExactlyOne(); err != nil {
 		return "", err
 	}
 	return docs[0].ID, nil

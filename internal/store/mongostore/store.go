@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -28,19 +27,16 @@ type Options struct {
 	// MaxNewAlerts is how many alerts the events of one agent open in a minute; see
 	// store.Quota. 0: store.DefaultMaxNewAlerts; negative: no bound.
 	MaxNewAlerts int
-	// NoBackground leaves applying pending batches to other processes, for a
-	// command that reads.
+	// NoBackground leaves background work to other processes, for a command that
+	// reads.
 	NoBackground bool
 	// Now is the clock for alerts and for the correlation lease; nil: time.Now.
 	Now func() time.Time
 
 	// fault is for tests. It is called before each write that other processes can
-	// see; if it returns an error, the operation fails there, as if the process had
-	// crashed.
+	// see, with the name of the collection or "commit"; if it returns an error, the
+	// operation fails there, as if the process had crashed.
 	fault func(before string) error
-	// takeoverDelay is how long a step of another process may take before this one
-	// applies it too. 0: defaultTakeoverDelay; tests use less.
-	takeoverDelay time.Duration
 }
 
 const (
@@ -48,32 +44,27 @@ const (
 	selectTimeout   = 5 * time.Second  // to find a server that can write
 	opTimeout       = 30 * time.Second // for one operation
 	scanTimeout     = 5 * time.Minute  // for an operation that may read a whole collection
-	applyTimeout    = time.Minute      // to apply a step that is in the journal
+	maxConnections  = 32               // of a process, unless the URI has maxPoolSize
 )
 
 // A Store is a store.Store in a MongoDB database.
 type Store struct {
-	options Options
-	log     *slog.Logger
-	client  *mongo.Client
-	db      *mongo.Database
-	// What the server is; see detectServer.
-	isFerretDB               bool
-	version, ferretDBVersion string
+	options                                           Options
+	log                                               *slog.Logger
+	client                                            *mongo.Client
+	db                                                *mongo.Database
+	events, alerts, matches, hosts, counters, batches *mongo.Collection
+	observations, correlations                        *mongo.Collection
+	tokens, users, sessions, audit                    *mongo.Collection
+	publishedRules, workers, secrets                  *mongo.Collection
+	eventsLocal                                       *mongo.Collection // events, read with read concern "local"
 
-	events, alerts, matches, hosts, minutes, ruleStats, totals, batches, pendingMarks *mongo.Collection
-	journal, observations, correlations                                               *mongo.Collection
-	tokens, users, sessions, audit                                                    *mongo.Collection
-	publishedRules, workers, secrets                                                  *mongo.Collection
-	eventsLocal                                                                       *mongo.Collection // events, read with read concern "local"
-
-	seq          sequenceGenerator
-	quota        *store.Quota
-	stepLock     chan struct{} // held by the goroutine that runs a step
-	lastStep     atomic.Int64  // the last step known to be done
-	lastStepSeen atomic.Int64  // when it was found done, microseconds
-	wake         chan struct{}
-	disk         diskUsage
+	seq        sequenceGenerator
+	quotaLock  sync.Mutex // guards quota
+	quota      *store.Quota
+	types      typeLimiter
+	knownHosts hostSet
+	disk       diskUsage
 
 	quit       context.Context // canceled when Close begins
 	cancel     context.CancelFunc
@@ -118,7 +109,6 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	opt.takeoverDelay = cmp.Or(opt.takeoverDelay, defaultTakeoverDelay)
 	if opt.fault == nil {
 		opt.fault = func(string) error { return nil }
 	}
@@ -129,12 +119,18 @@ func connect(uri, database string, opt Options) (*Store, error) {
 	if o.ServerSelectionTimeout == nil {
 		o.SetServerSelectionTimeout(selectTimeout)
 	}
+	if o.MaxPoolSize == nil {
+		o.SetMaxPoolSize(maxConnections)
+	}
+	if o.Timeout == nil {
+		o.SetTimeout(opTimeout) // also of what a transaction does after its context has ended
+	}
 	client, err := mongo.Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, picket.ErrInvalid)
 	}
 	s := &Store{options: opt, log: cmp.Or(opt.Logger, slog.New(slog.DiscardHandler)), client: client, db: client.Database(database),
-		quota: store.NewQuota(opt.MaxNewAlerts), stepLock: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+		quota: store.NewQuota(opt.MaxNewAlerts)}
 	s.openCollections()
 	s.quit, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -144,8 +140,8 @@ func connect(uri, database string, opt Options) (*Store, error) {
 // they have in the legacy system.
 func (s *Store) openCollections() {
 	for name, c := range map[string]**mongo.Collection{
-		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts, "rollups": &s.minutes,
-		"rule_stats": &s.ruleStats, "totals": &s.totals, "batches": &s.batches, "pending": &s.pendingMarks, "journal": &s.journal, "observations": &s.observations,
+		"telemetry_events": &s.events, "alerts": &s.alerts, "matches": &s.matches, "hosts": &s.hosts,
+		"counters": &s.counters, "batches": &s.batches, "observations": &s.observations,
 		"follower": &s.correlations, "tokens": &s.tokens, "users": &s.users, "sessions": &s.sessions, "audit": &s.audit,
 		"published_rules": &s.publishedRules, "workers": &s.workers, "secrets": &s.secrets,
 	} {
@@ -155,38 +151,23 @@ func (s *Store) openCollections() {
 	s.eventsLocal = s.db.Collection("telemetry_events", options.Collection().SetReadConcern(readconcern.Local()))
 }
 
-// runBackground applies pending batches, those of this process and those of
-// processes that crashed before they applied them.
+// runBackground keeps the size on disk at hand and merges the counters of past minutes.
 func (s *Store) runBackground() {
-	tick := time.NewTicker(2 * time.Second)
+	tick := time.NewTicker(diskUsageMaxAge)
 	defer tick.Stop()
-	failing := false
-	for {
+	for merged := time.Now(); ; {
 		s.disk.refresh(s.quit, s)
+		if time.Since(merged) > minuteMergeEvery {
+			merged = time.Now()
+			if err := s.mergeMinutes(s.quit, merged); err != nil && s.quit.Err() == nil {
+				s.log.Warn("merging the counters of past minutes failed", "error", err)
+			}
+		}
 		select {
 		case <-s.quit.Done():
 			return
 		case <-tick.C:
-		case <-s.wake:
-			select { // more batches may follow at once
-			case <-s.quit.Done():
-				return
-			case <-time.After(50 * time.Millisecond):
-			}
 		}
-		err := s.applyAllPending(s.quit)
-		if err != nil && !failing && s.quit.Err() == nil {
-			s.log.Error("applying pending batches failed; retrying", "error", err)
-		}
-		failing = err != nil
-	}
-}
-
-// wakeBackground wakes runBackground because a batch is pending.
-func (s *Store) wakeBackground() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
 	}
 }
 

@@ -7,31 +7,22 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/picket-edr/picket/internal/store"
 )
 
 // Totals implements store.Events.
 func (s *Store) Totals(ctx context.Context) (store.Totals, error) {
-	out, err := s.readAllTotals(ctx)
+	t, err := s.readTotals(ctx)
+	var disk int64
+	if err == nil {
+		disk, err = s.disk.get(ctx, s)
+	}
 	if err != nil {
 		return store.Totals{}, fmt.Errorf("read totals: %w", err)
 	}
-	return out, nil
-}
-
-func (s *Store) readAllTotals(ctx context.Context) (store.Totals, error) {
-	if err := s.ensureApplied(ctx); err != nil {
-		return store.Totals{}, err
-	}
-	t, err := s.readTotals(ctx)
-	if err != nil {
-		return store.Totals{}, err
-	}
-	disk, err := s.disk.get(ctx, s)
 	return store.Totals{Stored: t.Stored, Duplicate: t.Duplicate, Conflicting: t.Conflicting, Matches: t.Matches, Events: t.Stored - t.Deleted,
-		RawBytes: t.Raw - t.DeletedRaw, DiskBytes: disk}, err
+		RawBytes: t.Raw - t.DeletedRaw, DiskBytes: disk}, nil
 }
 
 // diskUsage caches how much the database takes on disk. Servers take long to
@@ -81,28 +72,4 @@ func (s *Store) diskBytes(ctx context.Context) (int64, error) {
 		return s.db.RunCommand(ctx, bson.D{bsonElem("dbStats", 1)}).Decode(&disk)
 	})
 	return int64(disk.Storage + disk.Indexes), err
-}
-
-// Activity implements store.Events.
-func (s *Store) Activity(ctx context.Context, since, until time.Time) ([]store.MinuteCounts, error) {
-	if err := s.ensureApplied(ctx); err != nil {
-		return nil, fmt.Errorf("read activity: %w", err)
-	}
-	lo, hi := store.TimeRangeMicros(since, until)
-	docs, err := find[minuteDoc](ctx, s.minutes, append(bson.D{}, elemBetween("start", lo, hi)...), options.Find().SetSort(bson.D{bsonElem("start", 1)}))
-	if err != nil {
-		return nil, fmt.Errorf("read activity: %w", err)
-	}
-	var out []store.MinuteCounts
-	for _, d := range docs {
-		m := store.MinuteCounts{Start: fromMicros(d.Start), Events: make(map[string]int64), Alerts: make(map[string]int64)}
-		for _, c := range d.Events {
-			m.Events[c.Name] = c.N
-		}
-		for _, c := range d.Alerts {
-			m.Alerts[c.Name] = c.N
-		}
-		out = append(out, m)
-	}
-	return out, nil
 }

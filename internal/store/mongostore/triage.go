@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
 )
@@ -14,22 +16,17 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
 	}
 	var out picket.Alert
-	err := s.runStep(ctx, func(ctx context.Context, t *txn) (bool, error) {
+	err := s.transact(ctx, func(ctx context.Context) error {
 		doc, err := findOne[alertDoc](ctx, s.alerts, byID(id))
 		if err != nil {
-			return false, err
+			return err
 		}
 		before := doc.alert()
-		set := newTxnReads()
-		set.addAlert(before.RuleID, before.AgentID, before.Host)
-		if err := t.readDocs(ctx, set); err != nil {
-			return false, err
-		}
 		out = doc.alert()
 		if err := u.Apply(&out); err != nil {
-			return false, err
+			return err
 		}
-		return true, t.updateTriage(&doc, &before, &out)
+		return s.replaceAlert(ctx, &doc, &before, &out)
 	})
 	if err != nil {
 		return picket.Alert{}, fmt.Errorf("update alert %s: %w", id, err)
@@ -37,35 +34,38 @@ func (s *Store) UpdateAlert(ctx context.Context, id string, u store.AlertUpdate)
 	return out, nil
 }
 
-// updateTriage changes the document of an alert to a, and the counters.
-func (t *txn) updateTriage(doc *alertDoc, before, a *picket.Alert) error {
+// replaceAlert changes the document of an alert to a, and the counters.
+func (s *Store) replaceAlert(ctx context.Context, doc *alertDoc, before, a *picket.Alert) error {
 	wasOpen, isOpen := !before.Status.Closed(), !a.Status.Closed()
-	if isOpen && !wasOpen && t.alerts[openAlertKey(a.RuleID, a.AgentID, a.Host)] != nil {
-		return fmt.Errorf("a newer alert of its rule and host is open: %w", picket.ErrConflict)
+	if isOpen && !wasOpen {
+		if other, err := s.otherIsOpen(ctx, a); err != nil || other {
+			return orConflict(err)
+		}
 	}
-	clear(t.alerts)
 	doc.set(a)
-	doc.Step = t.step
-	t.alerts[doc.UniqueKey] = doc
+	// Deleted and inserted: SecantusDB does not free a unique key that an update gives up.
+	if err := s.write(ctx, s.alerts, []mongo.WriteModel{mongo.NewDeleteOneModel().SetFilter(byID(doc.ID)), mongo.NewInsertOneModel().SetDocument(doc)}); err != nil {
+		return err
+	}
 	if a.Status == before.Status {
 		return nil
 	}
-	t.totals.countAlert(before, -1)
-	t.totals.countAlert(a, 1)
-	n := int64(0)
+	t := newTxn(s)
+	t.counters.countAlert(before, -1)
+	t.counters.countAlert(a, 1)
 	switch {
 	case isOpen && !wasOpen:
-		n = 1
+		t.countOpenAlerts(a, 1, a.Count)
 	case wasOpen && !isOpen:
-		n = -1
-	default:
-		return nil
+		t.countOpenAlerts(a, -1, -a.Count)
 	}
-	r := t.ruleForUpdate(a)
-	r.Alerts += n
-	r.Matches += n * a.Count
-	if h := t.existingHostForUpdate(a); h != nil {
-		h.Alerts += n
+	return t.write(ctx)
+}
+
+// orConflict returns err, or that a newer alert is open.
+func orConflict(err error) error {
+	if err != nil {
+		return err
 	}
-	return nil
+	return fmt.Errorf("a newer alert of its rule and host is open: %w", picket.ErrConflict)
 }

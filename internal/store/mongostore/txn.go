@@ -3,245 +3,327 @@ package mongostore
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/errgroup"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/picket-edr/picket"
 	"github.com/picket-edr/picket/internal/store"
-	"github.com/picket-edr/picket/internal/zst"
+	"github.com/picket-edr/picket/sigma"
+	"github.com/picket-edr/picket/sigma/casefold"
 )
 
-// A txn is a step under construction: the documents that it has read, with the
-// changes made so far. A document that it has changed has its step number.
+// transact runs f in a transaction, again if it conflicts with another one. What f does
+// with its context is part of the transaction, and only one call at a time.
+func (s *Store) transact(ctx context.Context, f func(ctx context.Context) error) error {
+	if s.quit.Err() != nil {
+		return errClosed
+	}
+	return withTimeout(ctx, opTimeout, func(ctx context.Context) error {
+		session, err := s.client.StartSession()
+		if err != nil {
+			return err
+		}
+		defer session.EndSession(context.WithoutCancel(ctx))
+		_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
+			err := f(ctx)
+			if err == nil {
+				err = s.options.fault("commit")
+			}
+			_, noServer := errors.AsType[topology.ServerSelectionError](err)
+			switch {
+			case noServer:
+				err = transactionError{err, false}
+			case mongo.IsDuplicateKeyError(err): // another transaction has inserted the same document
+				err = transactionError{err, true}
+			}
+			return nil, err
+		}, options.Transaction().SetReadConcern(readconcern.Snapshot()))
+		return err
+	})
+}
+
+// A transactionError says whether the driver tries a transaction again that has failed,
+// where it would decide otherwise.
+type transactionError struct {
+	error
+	retry bool
+}
+
+// HasErrorLabel implements mongo.LabeledError.
+func (e transactionError) HasErrorLabel(label string) bool {
+	return e.retry && label == driver.TransientTransactionError
+}
+
+func (e transactionError) Unwrap() error { return e.error }
+
+// A txn is what one transaction changes in alerts, matches, hosts and counters. It is
+// planned in memory, from what was read, and then written.
 type txn struct {
-	store *Store
-	step  int64
-	now   int64 // microseconds
+	store    *Store
+	now      int64 // microseconds
+	quota    *store.QuotaUse
+	counters *counterChanges
 
-	totals       *totalsDoc
-	alerts       map[string]*alertDoc // by UniqueKey
-	hosts        map[store.HostKey]*hostDoc
-	unlisted     map[store.HostKey]int64 // alerts that are not closed, by host that is not in hosts
-	minutes      map[string]*minuteDoc
-	rules        map[string]*ruleDoc
-	correlations *correlationsDoc // nil: unchanged
-
-	knownMatches map[string]bool // ids of matches that are stored, or added in this step
-	matches      []matchDoc
-	observations []observationBatch
-	batches      []batchDoc
-	marks        []string // ids of batches whose pending marks are to be deleted
-	deleted      []string // ids of events
-	deletedUpTo  int64    // the greatest seq of them
-
-	deletedAlerts, deletedRules []string // ids
-	openedAlerts                int64
-	quota                       *store.QuotaUse
+	openAlerts map[string]*openAlert // by slot
+	changed    []*openAlert
+	hosts      map[store.HostKey]*hostChange
+	matches    []any           // matchDoc
+	known      map[string]bool // ids of matches that are stored, or added here
 }
 
-func newTxn(s *Store, step int64) *txn {
+// An openAlert is an alert that is not closed, as it will be.
+type openAlert struct {
+	doc        alertDoc
+	isNew      bool
+	isChanged  bool
+	newMatches int64
+}
+
+func newTxn(s *Store) *txn {
 	now := s.options.Now().UnixMicro()
-	return &txn{store: s, step: step, now: now, quota: s.quota.BeginTransaction(now),
-		alerts: make(map[string]*alertDoc), hosts: make(map[store.HostKey]*hostDoc), minutes: make(map[string]*minuteDoc),
-		unlisted: make(map[store.HostKey]int64), rules: make(map[string]*ruleDoc), knownMatches: make(map[string]bool)}
+	return &txn{store: s, now: now, quota: s.quota.BeginTransaction(now), counters: newCounterChanges(),
+		openAlerts: make(map[string]*openAlert), hosts: make(map[store.HostKey]*hostChange), known: make(map[string]bool)}
 }
 
-// itemNumberBits is how many bits of an order are the number within the step.
-const itemNumberBits = 22
-
-// orderOfItem returns the order of item i of this step. Items of later steps are later.
-func (t *txn) orderOfItem(i int) int64 { return t.step<<itemNumberBits | int64(i) }
-
-// A txnReads names the documents that a txn reads before it changes any.
-type txnReads struct {
-	openAlerts, rules, minutes, matches map[string]bool
-	hosts                               map[store.HostKey]bool
-}
-
-func newTxnReads() *txnReads {
-	return &txnReads{make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[string]bool), make(map[store.HostKey]bool)}
-}
-
-// addAlert adds the documents that change with an open alert.
-func (r *txnReads) addAlert(rule, agent, host string) {
-	r.openAlerts[openAlertKey(rule, agent, host)] = true
-	r.rules[rule] = true
-	r.hosts[store.HostKey{AgentID: agent, Name: host}] = true
-}
-
-func (r *txnReads) addMatch(m *matchRecord) {
-	r.addAlert(m.Rule, cmp.Or(m.AlertAgent, m.Agent), m.Host)
-	r.matches[m.ID] = true
-}
-
-// readDocs reads the documents of a read set, concurrently.
-func (t *txn) readDocs(ctx context.Context, r *txnReads) error {
-	s := t.store
-	var g errgroup.Group
-	g.Go(func() (err error) { t.totals, err = s.readTotals(ctx); return err })
-	g.Go(func() error {
-		return readInto(ctx, s, s.alerts, "slot", r.openAlerts, t.alerts, func(a *alertDoc) string { return a.UniqueKey })
-	})
-	g.Go(func() error { return s.readHosts(ctx, r.hosts, t.hosts) })
-	g.Go(func() error {
-		return readInto(ctx, s, s.ruleStats, "_id", r.rules, t.rules, func(d *ruleDoc) string { return d.ID })
-	})
-	g.Go(func() error {
-		return readInto(ctx, s, s.minutes, "_id", r.minutes, t.minutes, func(m *minuteDoc) string { return m.ID })
-	})
-	g.Go(func() error {
-		stored := make(map[string]*matchDoc)
-		err := readInto(ctx, s, s.matches, "_id", r.matches, stored, func(m *matchDoc) string { return m.ID })
-		for id := range stored {
-			t.knownMatches[id] = true
-		}
-		return err
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return t.countUnlisted(ctx, r)
-}
-
-// countUnlisted counts the open alerts of the hosts of a read set that are not listed,
-// because they were past the quota of their sender.
-func (t *txn) countUnlisted(ctx context.Context, r *txnReads) error {
-	var names []string
-	for key := range r.hosts {
-		if t.hosts[key] == nil {
-			names = append(names, key.Name)
+// readOpenAlerts reads the alerts that matches of a sender's events may join.
+func (t *txn) readOpenAlerts(ctx context.Context, sender string, matches []picket.Match) error {
+	slots := make(map[string]bool)
+	for i := range matches {
+		a := alertOf(&matches[i])
+		slots[openAlertKey(a.RuleID, a.AgentID, a.Host)] = true
+		for _, agent := range []string{a.AgentID, store.GatheringAgent(sender)} { // past a quota
+			slots[openAlertKey(store.AlertQuotaRule, agent, store.SeveralHosts)] = true
 		}
 	}
-	if len(names) == 0 {
-		return nil
-	}
-	docs, err := findIn[struct {
-		Host   string `bson:"host"`
-		Agent  string `bson:"agent_id"`
-		Status string `bson:"status"`
-	}](ctx, t.store, t.store.alerts, "host", names, options.Find().SetProjection(bson.D{bsonElem("host", 1), bsonElem("agent_id", 1), bsonElem("status", 1)}))
+	docs, err := findIn[alertDoc](ctx, t.store.alerts, "slot", keysOf(slots))
 	if err != nil {
-		return fmt.Errorf("read alerts of new hosts: %w", err)
-	}
-	for _, d := range docs {
-		if !picket.AlertStatus(d.Status).Closed() {
-			t.unlisted[store.HostKey{AgentID: d.Agent, Name: d.Host}]++
-		}
-	}
-	return nil
-}
-
-// readInto reads the documents of some keys into a map.
-func readInto[T any, K comparable](ctx context.Context, s *Store, c *mongo.Collection, field string, keys map[string]bool, out map[K]*T, key func(*T) K) error {
-	docs, err := findIn[T](ctx, s, c, field, slices.Collect(maps.Keys(keys)))
-	if err != nil {
-		return fmt.Errorf("read %s: %w", c.Name(), err)
+		return fmt.Errorf("read alerts: %w", err)
 	}
 	for i := range docs {
-		out[key(&docs[i])] = &docs[i]
+		t.openAlerts[docs[i].UniqueKey] = &openAlert{doc: docs[i]}
 	}
 	return nil
 }
 
-func (s *Store) readTotals(ctx context.Context) (*totalsDoc, error) {
-	t, err := findOne[totalsDoc](ctx, s.totals, byID(totalsID))
-	if errors.Is(err, picket.ErrNotFound) {
-		return &totalsDoc{ID: totalsID}, nil
+// readKnownMatches reads which of the matches are stored.
+func (t *txn) readKnownMatches(ctx context.Context, matches []picket.Match) error {
+	ids := make([]string, len(matches))
+	for i := range matches {
+		ids[i] = matches[i].ID
 	}
+	docs, err := findIn[matchDoc](ctx, t.store.matches, "_id", ids, options.Find().SetProjection(byID(1)))
 	if err != nil {
-		return nil, fmt.Errorf("read totals: %w", err)
+		return fmt.Errorf("read matches: %w", err)
 	}
-	return &t, nil
+	for _, d := range docs {
+		t.known[d.ID] = true
+	}
+	return nil
 }
 
-// existingHostForUpdate returns the document of an alert's host, to be changed; nil if no event
-// came from that host.
-func (t *txn) existingHostForUpdate(a *picket.Alert) *hostDoc {
-	h := t.hosts[alertHostKey(a)]
-	if h != nil {
-		h.Step = t.step
+// alertOf returns the alert that a match opens.
+func alertOf(m *picket.Match) picket.Alert {
+	return picket.Alert{RuleID: m.RuleID, Title: m.Title, Level: m.Level, Tags: m.Tags, AgentID: cmp.Or(m.AlertAgent, m.AgentID), Host: m.Host}
+}
+
+// addMatches adds matches of a sender's events to the alerts that they join or open,
+// and returns how many are new and which alerts they have opened. A match past the
+// limit of an alert is only counted; with replay it is not, because it may have been
+// counted before.
+func (t *txn) addMatches(sender string, matches []picket.Match, replay bool) (newMatches int, opened []*openAlert) {
+	for i := range matches {
+		m := &matches[i]
+		if t.known[m.ID] {
+			continue
+		}
+		a := alertOf(m)
+		alert := t.openAlerts[openAlertKey(a.RuleID, a.AgentID, a.Host)]
+		if alert == nil {
+			a = t.quota.AlertOrGathering(sender, a)
+			alert = t.openAlerts[openAlertKey(a.RuleID, a.AgentID, a.Host)]
+		}
+		if alert != nil && replay && alert.doc.Kept >= picket.MaxStoredMatchesPerAlert {
+			continue
+		}
+		if alert == nil {
+			a.ID = picket.AlertID(m.ID)
+			alert = t.openAlert(a, m.Time.UnixMicro())
+			t.quota.AddAlert(sender, &a)
+			opened = append(opened, alert)
+		}
+		newMatches++
+		t.addMatch(alert, sender, m)
+	}
+	t.counters.addToTotals("matches", int64(newMatches))
+	return newMatches, opened
+}
+
+// alertsOf returns alerts as they will be.
+func alertsOf(opened []*openAlert) (out []picket.Alert) {
+	for _, a := range opened {
+		out = append(out, a.doc.alert())
+	}
+	return out
+}
+
+// openAlert opens the alert a for a match at a time.
+func (t *txn) openAlert(a picket.Alert, matched int64) *openAlert {
+	at := fromMicros(matched)
+	a.Status, a.FirstSeen, a.LastSeen, a.Opened, a.Updated = picket.StatusOpen, at, at, fromMicros(t.now), fromMicros(t.now)
+	if a.Tags == nil {
+		a.Tags = []string{}
+	}
+	alert := &openAlert{isNew: true}
+	alert.doc.Order = t.store.seq.next(1)
+	alert.doc.set(&a)
+	t.openAlerts[alert.doc.UniqueKey] = alert
+	t.counters.countAlert(&a, 1)
+	t.counters.addToMinute(store.StartOfMinuteMicros(t.now), "opened", a.Level.String(), 1)
+	t.countOpenAlerts(&a, 1, 0)
+	return alert
+}
+
+// countOpenAlerts counts n alerts of the rule and host of a that are not closed, with
+// their matches.
+func (t *txn) countOpenAlerts(a *picket.Alert, n, matches int64) {
+	t.counters.countOpenAlerts(a.RuleID, n, matches)
+	t.host(store.HostKey{AgentID: a.AgentID, Name: a.Host}).alerts += n
+}
+
+// addMatch counts a match in its alert, and stores it unless the alert has enough
+// of them.
+func (t *txn) addMatch(alert *openAlert, sender string, m *picket.Match) {
+	doc, at := &alert.doc, m.Time.UnixMicro()
+	if !alert.isChanged {
+		alert.isChanged = true
+		t.changed = append(t.changed, alert)
+	}
+	doc.Count++
+	doc.US.First, doc.US.Last, doc.US.Updated = min(doc.US.First, at), max(doc.US.Last, at), t.now
+	doc.First, doc.Last = fromMicros(doc.US.First), fromMicros(doc.US.Last)
+	t.counters.countOpenAlerts(doc.RuleID, 0, 1)
+	t.known[m.ID] = true
+	if doc.Kept >= picket.MaxStoredMatchesPerAlert || !t.quota.AddMatch(sender, m) && doc.Count > 1 {
+		return
+	}
+	doc.Kept++
+	t.matches = append(t.matches, newMatchDoc(m, doc.ID, t.store.seq.next(1)))
+}
+
+// newMatchDoc returns the document of a match of an alert.
+func newMatchDoc(m *picket.Match, alert string, order int64) matchDoc {
+	at, _ := toDate(m.Time)
+	return matchDoc{ID: m.ID, Order: order, Alert: alert, RuleID: m.RuleID, EventID: m.EventID, Namespace: m.EventNamespace,
+		AgentID: m.AgentID, Time: at, US: m.Time.UnixMicro(), Why: evidenceDocs(m.Why)}
+}
+
+func evidenceDocs(evidence []sigma.Evidence) []evidenceDoc {
+	out := make([]evidenceDoc, len(evidence))
+	for i, e := range evidence {
+		out[i] = evidenceDoc{strings.ToValidUTF8(e.Field, "\uFFFD"), strings.ToValidUTF8(e.Value, "\uFFFD")}
+	}
+	return out
+}
+
+// A hostChange is what a transaction adds to a host.
+type hostChange struct {
+	events      int64 // 0: it stays unlisted if it is
+	first, last int64 // of the events, microseconds
+	os          string
+	alerts      int64 // that are not closed
+}
+
+// host returns the change of a host.
+func (t *txn) host(key store.HostKey) *hostChange {
+	h := t.hosts[key]
+	if h == nil {
+		h = new(hostChange)
+		t.hosts[key] = h
 	}
 	return h
 }
 
-func alertHostKey(a *picket.Alert) store.HostKey {
-	return store.HostKey{AgentID: a.AgentID, Name: a.Host}
-}
-
-// ruleForUpdate returns the document of an alert's rule, to be changed.
-func (t *txn) ruleForUpdate(a *picket.Alert) *ruleDoc {
-	r := t.rules[a.RuleID]
-	if r == nil {
-		r = &ruleDoc{ID: a.RuleID}
-		t.rules[a.RuleID] = r
+// write writes everything that was planned. What other transactions are likely to change
+// as well comes last.
+func (t *txn) write(ctx context.Context) error {
+	if err := t.writeAlerts(ctx); err != nil {
+		return err
 	}
-	r.Step, r.Title, r.Level = t.step, a.Title, a.Level.String()
-	return r
-}
-
-// minuteForUpdate returns a minute's document, to be changed.
-func (t *txn) minuteForUpdate(start int64) *minuteDoc {
-	id := minuteID(start)
-	m := t.minutes[id]
-	if m == nil {
-		m = &minuteDoc{ID: id, Start: start, At: fromMicros(start)}
-		t.minutes[id] = m
+	if err := t.insert(ctx, t.store.matches, t.matches); err != nil {
+		return err
 	}
-	m.Step = t.step
-	return m
+	if err := t.writeHosts(ctx); err != nil {
+		return err
+	}
+	return t.counters.write(ctx, t.store)
 }
 
-// redoRecord returns the record of everything that the txn has changed.
-func (t *txn) redoRecord() (*redoRecord, error) {
-	r := &redoRecord{Step: t.step, At: t.now, Matches: t.matches, Batches: t.batches, Marks: t.marks, Deleted: t.deleted, DeletedUpTo: t.deletedUpTo,
-		DeletedAlerts: t.deletedAlerts, DeletedRules: t.deletedRules}
-	var err error
-	add := func(c *mongo.Collection, p *putDocs) {
-		if p.Collection = c.Name(); len(p.Docs) > 0 {
-			r.Put = append(r.Put, *p)
+func (t *txn) writeAlerts(ctx context.Context) error {
+	var added []any
+	var writes []mongo.WriteModel
+	for _, a := range t.changed {
+		d := &a.doc
+		if a.isNew {
+			added = append(added, d)
+			continue
 		}
+		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(d.ID)).SetUpdate(bson.D{bsonElem("$set", bson.D{
+			bsonElem("count", d.Count), bsonElem("kept", d.Kept), bsonElem("first_seen", d.First), bsonElem("last_seen", d.Last), bsonElem("us", d.US),
+		})}))
 	}
-	if t.totals != nil {
-		t.totals.Step = t.step
-		add(t.store.totals, marshalPut(&err, t.totals))
+	if err := t.store.write(ctx, t.store.alerts, writes); err != nil {
+		return err
 	}
-	add(t.store.alerts, marshalChanged(&err, t.alerts, func(a *alertDoc) bool { return a.Step == t.step }))
-	add(t.store.hosts, marshalChanged(&err, t.hosts, func(h *hostDoc) bool { return h.Step == t.step }))
-	add(t.store.ruleStats, marshalChanged(&err, t.rules, func(d *ruleDoc) bool { return d.Step == t.step }))
-	add(t.store.minutes, marshalChanged(&err, t.minutes, func(m *minuteDoc) bool { return m.Step == t.step }))
-	if t.correlations != nil {
-		t.correlations.Step = t.step
-		add(t.store.correlations, marshalPut(&err, t.correlations))
-	}
-	if len(t.observations) > 0 {
-		text, jsonErr := json.Marshal(t.observations)
-		err = errors.Join(err, jsonErr)
-		r.Observations = zst.CompressForSpeed(nil, text)
-	}
-	return r, err
+	return t.insert(ctx, t.store.alerts, added)
 }
 
-func marshalPut(failed *error, doc any) *putDocs {
-	raw, err := bson.Marshal(doc)
-	*failed = errors.Join(*failed, err)
-	return &putDocs{Docs: []bson.Raw{raw}}
+// insert inserts documents, none of which may exist.
+func (t *txn) insert(ctx context.Context, c *mongo.Collection, docs []any) error {
+	writes := make([]mongo.WriteModel, len(docs))
+	for i := range docs {
+		writes[i] = mongo.NewInsertOneModel().SetDocument(docs[i])
+	}
+	return t.store.write(ctx, c, writes)
 }
 
-// marshalChanged marshals the documents that the step has changed.
-func marshalChanged[K comparable, T any](failed *error, docs map[K]*T, changed func(*T) bool) *putDocs {
-	p := new(putDocs)
-	for _, doc := range docs {
-		if changed(doc) {
-			p.Docs = append(p.Docs, marshalPut(failed, doc).Docs...)
+func (t *txn) writeHosts(ctx context.Context) error {
+	var writes []mongo.WriteModel
+	for _, key := range sortedHosts(t.hosts) {
+		h := t.hosts[key]
+		var update bson.D
+		add := bson.D{bsonElem("alerts", h.alerts)}
+		if h.events > 0 {
+			add = append(add, bsonElem("events", h.events))
+			update = bson.D{bsonElem("$min", bson.D{bsonElem("first", h.first)}), bsonElem("$max", bson.D{bsonElem("seen", h.last)})}
+			if h.os != "" {
+				update = append(update, bsonElem("$set", bson.D{bsonElem("os", h.os)}))
+			}
 		}
+		update = append(update, bsonElem("$inc", add),
+			bsonElem("$setOnInsert", bson.D{bsonElem("agent_id", key.AgentID), bsonElem("fold", casefold.String(key.Name))}))
+		writes = append(writes, mongo.NewUpdateOneModel().SetFilter(byID(hostID(key))).SetUpdate(update).SetUpsert(true))
 	}
-	return p
+	return t.store.write(ctx, t.store.hosts, writes)
+}
+
+// readOpenAlert returns the alert that is open for the rule, agent and host of a.
+func (s *Store) readOpenAlert(ctx context.Context, a *picket.Alert) (alertDoc, error) {
+	return findOne[alertDoc](ctx, s.alerts, bson.D{bsonElem("slot", openAlertKey(a.RuleID, a.AgentID, a.Host))})
+}
+
+// isOpen reports whether another alert is open for the rule, agent and host of a.
+func (s *Store) otherIsOpen(ctx context.Context, a *picket.Alert) (bool, error) {
+	d, err := s.readOpenAlert(ctx, a)
+	if errors.Is(err, picket.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && d.ID != a.ID, err
 }

@@ -134,15 +134,15 @@ func parseLevels(names []string) []sigma.Level {
 
 // query calls f with each row of a query until it returns false.
 func (s *Store) query(ctx context.Context, q string, args []any, f func(*sql.Rows) (bool, error)) error {
-	return s.queryIn(ctx, s.readDB, q, args, f)
+	return s.queryDB(ctx, s.readDB, q, args, f)
 }
 
 // queryLookupDB is query in lookupDB, for all rows.
 func (s *Store) queryLookupDB(ctx context.Context, q string, args []any, f func(*sql.Rows) error) error {
-	return s.queryIn(ctx, s.lookupDB, q, args, func(r *sql.Rows) (bool, error) { return true, f(r) })
+	return s.queryDB(ctx, s.lookupDB, q, args, func(r *sql.Rows) (bool, error) { return true, f(r) })
 }
 
-func (s *Store) queryIn(ctx context.Context, db *sql.DB, q string, args []any, f func(*sql.Rows) (bool, error)) error {
+func (s *Store) queryDB(ctx context.Context, db *sql.DB, q string, args []any, f func(*sql.Rows) (bool, error)) error {
 	if s.quit.Err() != nil {
 		return errClosed
 	}

@@ -18,17 +18,17 @@ const (
 	smallBlockEvents       = 64
 	maxSmallBlocksPerMerge = 32
 
-	// maxBacklogBytes is how many bytes of events may wait for their index before
+	// maxUnindexedBytes is how many bytes of events may wait for their index before
 	// Save is slowed down to the speed of indexing. A search reads them whole.
-	maxBacklogBytes = 32 << 20
+	maxUnindexedBytes = 32 << 20
 
 	batchIDTrimInterval = time.Hour       // between deletions of old batch ids
 	idleCheckpointDelay = 2 * time.Second // without a save, before the write-ahead log is emptied
 )
 
-// A compactor knows how much is to be merged and indexed.
-type compactor struct {
-	wake chan struct{}
+// A compactionBacklog counts what is to be merged and indexed.
+type compactionBacklog struct {
+	wake chan struct{} // receives when there is enough to merge
 
 	mu      sync.Mutex // guards what follows
 	enabled bool
@@ -38,44 +38,44 @@ type compactor struct {
 	drained chan struct{} // closed when bytes has decreased
 }
 
-func newCompactor(enabled bool) *compactor {
-	return &compactor{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: enabled}
+func newCompactionBacklog(enabled bool) *compactionBacklog {
+	return &compactionBacklog{wake: make(chan struct{}, 1), drained: make(chan struct{}), enabled: enabled}
 }
 
-// recordPending counts blocks that were saved, and wakes the compactor if there
-// are enough of them.
-func (c *compactor) recordPending(blocks []block.Encoded, fullBlock int) {
-	c.mu.Lock()
+// add counts blocks that were saved, and wakes compactInBackground if there are enough of
+// them.
+func (b *compactionBacklog) add(blocks []block.Encoded, fullBlockEvents int) {
+	b.mu.Lock()
 	for i := range blocks {
-		c.bytes += blocks[i].RawBytes
-		c.events += int64(blocks[i].EventCount)
-		c.blocks++
+		b.bytes += blocks[i].RawBytes
+		b.events += int64(blocks[i].EventCount)
+		b.blocks++
 	}
-	enough := c.events >= int64(fullBlock) || c.bytes >= maxBlockBytes || c.blocks >= maxSmallBlocksPerMerge
-	c.mu.Unlock()
+	enough := b.events >= int64(fullBlockEvents) || b.bytes >= maxBlockRawBytes || b.blocks >= maxSmallBlocksPerMerge
+	b.mu.Unlock()
 	if enough {
 		select {
-		case c.wake <- struct{}{}:
+		case b.wake <- struct{}{}:
 		default:
 		}
 	}
 }
 
-// setBacklog replaces the counts.
-func (c *compactor) setBacklog(bytes, events, blocks int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bytes, c.events, c.blocks = bytes, events, blocks
-	close(c.drained)
-	c.drained = make(chan struct{})
+// set replaces the counts.
+func (b *compactionBacklog) set(bytes, events, blocks int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bytes, b.events, b.blocks = bytes, events, blocks
+	close(b.drained)
+	b.drained = make(chan struct{})
 }
 
-// throttle waits while the backlog is too large.
-func (c *compactor) throttle(ctx, quit context.Context) {
+// waitWhileTooLarge waits while the backlog is too large.
+func (b *compactionBacklog) waitWhileTooLarge(ctx, quit context.Context) {
 	for {
-		c.mu.Lock()
-		ok, drained := !c.enabled || c.bytes <= maxBacklogBytes, c.drained
-		c.mu.Unlock()
+		b.mu.Lock()
+		ok, drained := !b.enabled || b.bytes <= maxUnindexedBytes, b.drained
+		b.mu.Unlock()
 		if ok {
 			return
 		}
@@ -89,8 +89,8 @@ func (c *compactor) throttle(ctx, quit context.Context) {
 	}
 }
 
-// runBackground merges and indexes blocks until the store closes.
-func (s *Store) runBackground() {
+// compactInBackground merges and indexes blocks until the store closes.
+func (s *Store) compactInBackground() {
 	housekeeping := time.NewTicker(batchIDTrimInterval)
 	defer housekeeping.Stop()
 	idle := time.NewTicker(idleCheckpointDelay)
@@ -99,10 +99,10 @@ func (s *Store) runBackground() {
 	for {
 		if err := s.compactAll(s.quit, false); err != nil && s.quit.Err() == nil {
 			s.log.Error("compaction failed", "error", err)
-			s.compactor.setBacklog(0, 0, 0) // saves must not wait for a compaction that fails
+			s.backlog.set(0, 0, 0) // saves must not wait for a compaction that fails
 		}
 		select {
-		case <-s.compactor.wake:
+		case <-s.backlog.wake:
 			written = true
 			idle.Reset(idleCheckpointDelay)
 		case <-idle.C:
@@ -133,9 +133,9 @@ func (s *Store) Compact(ctx context.Context) error {
 // errBlocksChanged means that another process has merged or deleted the blocks.
 var errBlocksChanged = errors.New("blocks have changed")
 
-func (s *Store) compactAll(ctx context.Context, all bool) error {
+func (s *Store) compactAll(ctx context.Context, indexPartial bool) error {
 	for ctx.Err() == nil {
-		more, err := s.compactOnce(ctx, all)
+		more, err := s.compactOnce(ctx, indexPartial)
 		if errors.Is(err, errBlocksChanged) {
 			continue
 		}
@@ -147,12 +147,12 @@ func (s *Store) compactAll(ctx context.Context, all bool) error {
 }
 
 // compactOnce does one merge; it reports false if there was nothing to merge.
-func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
-	group, in, index, err := s.nextMerge(ctx, all)
+func (s *Store) compactOnce(ctx context.Context, indexPartial bool) (bool, error) {
+	group, in, index, err := s.nextMerge(ctx, indexPartial)
 	if err != nil || len(group) == 0 {
 		return false, err
 	}
-	b := s.builders.get()
+	b := s.builders.getOrCreate()
 	defer s.builders.put(b)
 	var merged block.Encoded
 	if index {
@@ -172,7 +172,7 @@ func (s *Store) compactOnce(ctx context.Context, all bool) (bool, error) {
 // nextMerge chooses and reads blocks to merge, and says whether to index them. It
 // leaves no snapshot open: building takes a while, in which an open snapshot
 // would keep the write-ahead log from being reused.
-func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in *block.MergeInput, index bool, err error) {
+func (s *Store) nextMerge(ctx context.Context, indexPartial bool) (group []*blockRow, in *block.MergeInput, index bool, err error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, nil, false, err
@@ -188,8 +188,8 @@ func (s *Store) nextMerge(ctx context.Context, all bool) (group []*blockRow, in 
 		bytes += b.RawBytes
 		events += int64(b.EventCount)
 	}
-	s.compactor.setBacklog(bytes, events, int64(len(fresh)))
-	group, index = s.planMerge(fresh, all)
+	s.backlog.set(bytes, events, int64(len(fresh)))
+	group, index = s.planMerge(fresh, indexPartial)
 	if len(group) > 0 {
 		if in, err = snap.readBlocks(group); isDamage(err) {
 			err = cmp.Or(s.setAsideUnreadable(snap, group), errBlocksChanged)
@@ -217,8 +217,8 @@ func (s *Store) replaceBlocks(ctx context.Context, old []*blockRow, b *block.Enc
 
 // planMerge chooses the fresh blocks to merge next, and says whether to index
 // them. Blocks with consecutive sequence numbers are indexed when they make a
-// full block or cannot become more.
-func (s *Store) planMerge(fresh []*blockRow, all bool) (group []*blockRow, index bool) {
+// full block or cannot become more; with indexPartial, also those that could.
+func (s *Store) planMerge(fresh []*blockRow, indexPartial bool) (group []*blockRow, index bool) {
 	n, bytes := 0, int64(0)
 	for i, b := range fresh {
 		if i > 0 && fresh[i-1].seq+fresh[i-1].Span != b.seq {
@@ -227,11 +227,11 @@ func (s *Store) planMerge(fresh []*blockRow, all bool) (group []*blockRow, index
 		group = append(group, b)
 		n += b.EventCount
 		bytes += b.RawBytes
-		if n >= s.options.BlockEvents || bytes >= maxBlockBytes {
+		if n >= s.options.BlockEvents || bytes >= maxBlockRawBytes {
 			return group, true
 		}
 	}
-	if all {
+	if indexPartial {
 		return group, true
 	}
 	var small []*blockRow

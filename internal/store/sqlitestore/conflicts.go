@@ -14,7 +14,7 @@ import (
 // compared with.
 type uncomparedDuplicate struct {
 	event int // of the batch
-	recentEvent
+	hashedEvent
 	seq int64 // of the stored event
 }
 
@@ -44,7 +44,7 @@ func (s *Store) compareStored(ctx context.Context, p *saveOp) error {
 			if !ok { // deleted or set aside since
 				continue
 			}
-			if known := s.dedup.window.find(u.id); known != nil {
+			if known := s.dedup.window.find(u.identityHash); known != nil {
 				*known = c
 			}
 			if c != u.content {
@@ -58,15 +58,15 @@ func (s *Store) compareStored(ctx context.Context, p *saveOp) error {
 
 // readContents returns the contents of the events with sequence numbers, which are in
 // order.
-func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]contentRef, error) {
+func (s *Store) readContents(ctx context.Context, seqs []int64) (map[int64]contentHashOrSeq, error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer snap.close()
-	searcher := s.searchers.get()
+	searcher := s.searchers.getOrCreate()
 	defer s.searchers.put(searcher)
-	out := make(map[int64]contentRef, len(seqs))
+	out := make(map[int64]contentHashOrSeq, len(seqs))
 	for len(seqs) > 0 {
 		rows, err := snap.listBlocks(ctx, "seq <= ? ORDER BY seq DESC LIMIT 1", seqs[0])
 		if err != nil {
@@ -95,7 +95,7 @@ func countBefore(seqs []int64, end int64) int {
 }
 
 // hashContents adds the contents of a block's events to out.
-func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []int64, out map[int64]contentRef) error {
+func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []int64, out map[int64]contentHashOrSeq) error {
 	for _, seq := range seqs {
 		row, found, err := b.FindSeq(seq)
 		if err != nil {
@@ -108,7 +108,7 @@ func (s *Store) hashContents(b *block.Block, searcher *block.Searcher, seqs []in
 		if err != nil {
 			return err
 		}
-		out[seq] = contentRefOfHash(maphash.Bytes(s.dedup.contentSeed, raw))
+		out[seq] = contentOfHash(maphash.Bytes(s.dedup.contentSeed, raw))
 	}
 	return nil
 }

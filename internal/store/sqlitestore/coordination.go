@@ -13,7 +13,7 @@ import (
 	"github.com/picket-edr/picket/internal/store/sqlitestore/block"
 )
 
-const coordinationSchema = `
+const coordinationMigration = `
 -- At most one row.
 CREATE TABLE published_rules (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL, bundle BLOB NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE workers (

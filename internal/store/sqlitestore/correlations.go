@@ -12,7 +12,7 @@ import (
 	"github.com/picket-edr/picket/internal/zst"
 )
 
-const correlationsSchema = `
+const correlationsMigration = `
 -- The observations that were saved, a row or several for each batch: zstd of JSON.
 CREATE TABLE observations (mark INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX observations_at ON observations (at);
@@ -33,7 +33,7 @@ func (s *Store) Observations(ctx context.Context, after int64, limit int) ([]sto
 	defer rows.Close()
 	var page []store.Observation
 	bytes := 0
-	for len(page) < limit && bytes < store.MaxObservationBytes && rows.Next() {
+	for len(page) < limit && bytes < store.MaxObservationPageBytes && rows.Next() {
 		var at int64
 		var data []byte
 		if err := rows.Scan(&after, &at, &data); err != nil {
@@ -69,7 +69,7 @@ func encodeObservations(observations []store.Observation) ([][]byte, error) {
 	var rows [][]byte
 	for len(observations) > 0 {
 		n, bytes := 0, 0
-		for n < len(observations) && (n == 0 || bytes < store.MaxObservationBytes/2) {
+		for n < len(observations) && (n == 0 || bytes < store.MaxObservationPageBytes/2) {
 			bytes += observations[n].Size()
 			n++
 		}

@@ -23,7 +23,7 @@ func (s *Store) countEvents(ctx context.Context, q store.EventQuery, counts *sto
 		return err
 	}
 	defer snap.close()
-	searcher := s.searchers.get()
+	searcher := s.searchers.getOrCreate()
 	defer s.searchers.put(searcher)
 	since, until := store.TimeRangeMicros(q.Since, q.Until)
 	query := block.NewQuery(q.Where, since, until, maxSeq)

@@ -18,24 +18,24 @@ import (
 type eventDeduper struct {
 	idSeed, namespaceSeed, contentSeed maphash.Seed
 
-	mu      sync.Mutex // guards what follows
-	window  *recentEvents
-	pending map[uint64]pendingEvent // by hash of identity
-	batches map[string]*saveOp      // by batch id
+	mu           sync.Mutex // guards what follows
+	window       *recentEvents
+	reservations map[uint64]eventReservation // by hash of identity
+	batches      map[string]*saveOp          // by batch id
 }
 
-// A pendingEvent is an event that is being saved.
-type pendingEvent struct {
+// An eventReservation is an event that is being saved.
+type eventReservation struct {
 	op      *saveOp
-	content contentRef
+	content contentHashOrSeq
 }
 
 func newEventDeduper(size int) *eventDeduper {
 	return &eventDeduper{
 		idSeed: maphash.MakeSeed(), namespaceSeed: maphash.MakeSeed(), contentSeed: maphash.MakeSeed(),
-		window:  newRecentEvents(size),
-		pending: make(map[uint64]pendingEvent),
-		batches: make(map[string]*saveOp),
+		window:       newRecentEvents(size),
+		reservations: make(map[uint64]eventReservation),
+		batches:      make(map[string]*saveOp),
 	}
 }
 
@@ -61,20 +61,20 @@ func (h *identityHasher) setNamespace(n namespace) {
 }
 
 // hashEvent returns the hashes of an event.
-func (h *identityHasher) hashEvent(ev *picket.Event) recentEvent {
+func (h *identityHasher) hashEvent(ev *picket.Event) hashedEvent {
 	h.setNamespace(namespace{ev.Sender, ev.AgentID, ev.Index})
-	return recentEvent{maphash.String(h.d.idSeed, ev.ID) ^ h.hash, contentRefOfHash(maphash.Bytes(h.d.contentSeed, ev.Raw))}
+	return hashedEvent{maphash.String(h.d.idSeed, ev.ID) ^ h.hash, contentOfHash(maphash.Bytes(h.d.contentSeed, ev.Raw))}
 }
 
 // hashStored returns what the window keeps of a stored event.
-func (h *identityHasher) hashStored(seq int64, id block.Identity) recentEvent {
+func (h *identityHasher) hashStored(seq int64, id block.Identity) hashedEvent {
 	h.setNamespace(namespace{id.Sender, id.AgentID, id.Index})
-	return recentEvent{maphash.Bytes(h.d.idSeed, id.ID) ^ h.hash, contentRefOfSeq(seq)}
+	return hashedEvent{maphash.Bytes(h.d.idSeed, id.ID) ^ h.hash, contentOfStoredSeq(seq)}
 }
 
 // storedIDs returns what the window keeps of the events of a block.
-func (d *eventDeduper) storedIDs(b *block.Block) ([]recentEvent, error) {
-	out := make([]recentEvent, 0, b.EventCount)
+func (d *eventDeduper) storedIDs(b *block.Block) ([]hashedEvent, error) {
+	out := make([]hashedEvent, 0, b.EventCount)
 	hasher := identityHasher{d: d}
 	err := b.EachIdentity(func(seq int64, id block.Identity) { out = append(out, hasher.hashStored(seq, id)) })
 	return out, err
@@ -83,10 +83,10 @@ func (d *eventDeduper) storedIDs(b *block.Block) ([]recentEvent, error) {
 // reserve decides which batches and events of p are new, reserves their ids, and
 // makes p depend on the operations that store the others.
 func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []bool) {
-	hashes := make([][]recentEvent, len(batches))
+	hashes := make([][]hashedEvent, len(batches))
 	hasher := identityHasher{d: d}
 	for i, b := range batches {
-		hashes[i] = make([]recentEvent, len(b.Events))
+		hashes[i] = make([]hashedEvent, len(b.Events))
 		for k := range b.Events {
 			hashes[i][k] = hasher.hashEvent(&b.Events[k])
 		}
@@ -107,25 +107,25 @@ func (d *eventDeduper) reserve(p *saveOp, batches []store.Batch, duplicate []boo
 	}
 }
 
-func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []recentEvent) {
+func (d *eventDeduper) reserveEvents(p *saveOp, sb *dedupedBatch, hashes []hashedEvent) {
 	sb.isNew = make([]bool, len(hashes))
 	for k, h := range hashes {
-		if other, ok := d.pending[h.id]; ok {
+		if other, ok := d.reservations[h.identityHash]; ok {
 			p.dependOn(other.op)
 			if other.content != h.content {
 				sb.conflicting = append(sb.conflicting, k)
 			}
 			continue
 		}
-		if stored := d.window.find(h.id); stored != nil {
-			if seq, ok := stored.seq(); ok {
+		if stored := d.window.find(h.identityHash); stored != nil {
+			if seq, ok := stored.storedSeq(); ok {
 				sb.uncompared = append(sb.uncompared, uncomparedDuplicate{k, h, seq})
 			} else if *stored != h.content {
 				sb.conflicting = append(sb.conflicting, k)
 			}
 			continue
 		}
-		d.pending[h.id] = pendingEvent{p, h.content}
+		d.reservations[h.identityHash] = eventReservation{p, h.content}
 		p.reserved = append(p.reserved, h)
 		sb.isNew[k] = true
 		sb.stored++
@@ -144,7 +144,7 @@ func (d *eventDeduper) release(p *saveOp, stored bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range p.reserved {
-		delete(d.pending, h.id)
+		delete(d.reservations, h.identityHash)
 		if stored {
 			d.window.add(h)
 		}
@@ -158,12 +158,12 @@ func (d *eventDeduper) release(p *saveOp, stored bool) {
 
 // addStoredByOthers adds events that another process has stored to the window. An
 // operation that has reserved one of them becomes stale.
-func (d *eventDeduper) addStoredByOthers(ids []recentEvent) {
+func (d *eventDeduper) addStoredByOthers(ids []hashedEvent) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, h := range ids {
 		d.window.add(h)
-		if p := d.pending[h.id].op; p != nil {
+		if p := d.reservations[h.identityHash].op; p != nil {
 			p.stale = true
 		}
 	}
@@ -171,19 +171,19 @@ func (d *eventDeduper) addStoredByOthers(ids []recentEvent) {
 
 // loadEventDeduper returns an eventDeduper that has the ids of the newest blocks.
 func (s *Store) loadEventDeduper(ctx context.Context) (*eventDeduper, error) {
-	d := newEventDeduper(s.options.DedupeWindow)
+	d := newEventDeduper(s.options.DedupeWindowEvents)
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer snap.close()
-	var newestFirst [][]recentEvent
+	var newestFirst [][]hashedEvent
 	total := 0
 	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
 		ids, err := d.storedIDs(b)
 		newestFirst = append(newestFirst, ids)
 		total += len(ids)
-		return total < s.options.DedupeWindow, err
+		return total < s.options.DedupeWindowEvents, err
 	})
 	if err != nil {
 		return nil, err

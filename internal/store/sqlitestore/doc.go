@@ -20,7 +20,7 @@
 //
 // A search (search.go) walks the blocks from the newest, with one goroutine for
 // each core, until its page is full. Each goroutine reads from its own snapshot.
-// The snapshots show the same blocks if they have the same layout counter, which
+// The snapshots show the same blocks if they have the same blocksVersion, which
 // changes with every merge.
 //
 // # Writing

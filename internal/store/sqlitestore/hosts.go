@@ -24,13 +24,13 @@ func scanHost(r rowScanner) (store.Host, error) {
 }
 
 // Hosts implements store.Hosts.
-func (s *Store) Hosts(ctx context.Context, text string, limit int, after string) (store.HostPage, error) {
+func (s *Store) Hosts(ctx context.Context, text string, limit int, cursor string) (store.HostPage, error) {
 	var where whereClause
 	if text != "" {
 		where.add("instr(folded, ?) > 0", casefold.String(text))
 	}
-	if after != "" {
-		at, err := store.ParseCursor(store.HostCursor, after)
+	if cursor != "" {
+		at, err := store.ParseCursor(store.HostCursor, cursor)
 		if err != nil {
 			return store.HostPage{}, fmt.Errorf("list hosts: %w", err)
 		}

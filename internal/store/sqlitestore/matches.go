@@ -21,7 +21,7 @@ func (s *Store) Matches(ctx context.Context, q store.MatchQuery) (store.MatchPag
 	where.addEqual("m.rule_id", q.RuleID)
 	where.addEqual("m.agent_id", q.AgentID)
 	where.addEqual("m.event_id", q.EventID)
-	if q.EventNamespace == store.NoNamespace {
+	if q.EventNamespace == store.NoEventNamespace {
 		where.add("m.event_namespace = ''")
 	} else {
 		where.addEqual("m.event_namespace", q.EventNamespace)

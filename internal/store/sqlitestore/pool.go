@@ -13,18 +13,18 @@ func newPool[T any](newItem func() T) pool[T] {
 	return pool[T]{free: make(chan T, runtime.GOMAXPROCS(0)+1), newItem: newItem}
 }
 
-func (l pool[T]) get() T {
+func (p pool[T]) getOrCreate() T {
 	select {
-	case v := <-l.free:
+	case v := <-p.free:
 		return v
 	default:
-		return l.newItem()
+		return p.newItem()
 	}
 }
 
-func (l pool[T]) put(v T) {
+func (p pool[T]) put(v T) {
 	select {
-	case l.free <- v:
+	case p.free <- v:
 	default:
 	}
 }

@@ -22,15 +22,14 @@ const (
 // age, it rewrites a block of which only some events are too old. The space is
 // returned to the file system.
 func (s *Store) PruneEvents(ctx context.Context, r store.Retention) (int64, error) {
-	deleted, err := s.prune(ctx, r)
+	deleted, err := s.pruneEvents(ctx, r)
 	if err != nil {
 		return deleted, fmt.Errorf("prune: %w", err)
 	}
 	return deleted, nil
 }
 
-func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
-	deleted := int64(0)
+func (s *Store) pruneEvents(ctx context.Context, r store.Retention) (deleted int64, err error) {
 	if r.MaxAge > 0 {
 		_, before := store.TimeRangeMicros(time.Time{}, r.Now.Add(-r.MaxAge))
 		n, err := s.pruneReceivedBefore(ctx, before)
@@ -46,7 +45,7 @@ func (s *Store) prune(ctx context.Context, r store.Retention) (int64, error) {
 			return deleted, err
 		}
 	}
-	_, err := s.exec(ctx, "DELETE FROM rollup WHERE minute < ?", block.Micros(r.Now)-rollupRetention.Microseconds())
+	_, err = s.exec(ctx, "DELETE FROM rollup WHERE minute < ?", block.Micros(r.Now)-rollupRetention.Microseconds())
 	if err := errors.Join(err, s.deleteOldBatchIDs(ctx, r.Now)); err != nil || deleted == 0 {
 		return deleted, err
 	}
@@ -142,13 +141,13 @@ func (s *Store) listBlocks(ctx context.Context, where string, args ...any) ([]*b
 
 // trimBlock finds a block with events received on both sides of a time, and
 // rewrites it without the older ones. It returns how many those were.
-func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
+func (s *Store) trimBlock(ctx context.Context, receivedBefore int64) (trimmed int64, err error) {
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer snap.close()
-	blocks, err := snap.listBlocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", before)
+	blocks, err := snap.listBlocks(ctx, "min_recv < ? ORDER BY seq LIMIT 1", receivedBefore)
 	if err != nil || len(blocks) == 0 {
 		return 0, err
 	}
@@ -160,11 +159,11 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	kept, first := in.KeepSince(before)
+	kept, first := in.KeepSince(receivedBefore)
 	if kept == 0 { // saved since the whole blocks were deleted
 		return int64(old.EventCount), s.replaceBlocks(ctx, blocks, nil)
 	}
-	b := s.builders.get()
+	b := s.builders.getOrCreate()
 	defer s.builders.put(b)
 	fresh := b.EncodeMerged(in)
 	err = s.writer.transact(ctx, func(t *tx) error {
@@ -178,7 +177,7 @@ func (s *Store) trimBlock(ctx context.Context, before int64) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.compactor.recordPending([]block.Encoded{fresh}, 0)
+	s.backlog.add([]block.Encoded{fresh}, 0)
 	return int64(old.EventCount - kept), nil
 }
 

@@ -20,7 +20,7 @@ func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error
 	for more := true; more; {
 		n := int64(0)
 		err := s.writer.transact(ctx, func(t *tx) (err error) {
-			n, more, err = t.pruneAlerts(block.Micros(before))
+			n, more, err = t.pruneClosedAlerts(block.Micros(before))
 			return err
 		})
 		if err != nil {
@@ -37,9 +37,9 @@ func (s *Store) PruneAlerts(ctx context.Context, before time.Time) (int64, error
 	return deleted, nil
 }
 
-// pruneAlerts deletes at most about maxRowsPerPruneStep rows of closed alerts, the oldest first.
+// pruneClosedAlerts deletes at most about maxRowsPerPruneStep rows of closed alerts, the oldest first.
 // It returns how many alerts it has deleted and whether there may be more.
-func (t *tx) pruneAlerts(before int64) (deleted int64, more bool, err error) {
+func (t *tx) pruneClosedAlerts(before int64) (deleted int64, more bool, err error) {
 	for rows := int64(maxRowsPerPruneStep); rows > 0; rows-- {
 		a, err := scanAlert(t.writer.queryRow("SELECT "+alertColumns+" FROM alerts WHERE closed = 1 AND updated < ? ORDER BY updated LIMIT 1", before))
 		if errors.Is(err, sql.ErrNoRows) {
@@ -55,7 +55,7 @@ func (t *tx) pruneAlerts(before int64) (deleted int64, more bool, err error) {
 		if rows -= n; rows <= 0 {
 			break // the alert may have more
 		}
-		if err := t.deleteAlert(&a); err != nil {
+		if err := t.deleteAlertRow(&a); err != nil {
 			return 0, false, err
 		}
 		deleted++
@@ -63,8 +63,8 @@ func (t *tx) pruneAlerts(before int64) (deleted int64, more bool, err error) {
 	return deleted, true, nil
 }
 
-// deleteAlert deletes an alert without matches, and takes it out of the counters.
-func (t *tx) deleteAlert(a *alertRow) error {
+// deleteAlertRow deletes an alert without matches, and takes it out of the counters.
+func (t *tx) deleteAlertRow(a *alertRow) error {
 	if _, err := t.exec("DELETE FROM alerts WHERE n = ?", a.n); err != nil {
 		return err
 	}

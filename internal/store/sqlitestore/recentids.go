@@ -1,24 +1,26 @@
 package sqlitestore
 
-// A recentEvent is the hash of an event's identity, and what is known of its content.
-type recentEvent struct {
-	id      uint64
-	content contentRef
+// A hashedEvent is the hash of an event's identity, and what is known of its content.
+type hashedEvent struct {
+	identityHash uint64
+	content      contentHashOrSeq
 }
 
-// A contentRef is either the hash of an event's bytes or, for an event whose bytes this
+// A contentHashOrSeq is either the hash of an event's bytes or, for an event whose bytes this
 // process has not seen, the sequence number under which it is stored.
-type contentRef uint64
+type contentHashOrSeq uint64
 
-const contentRefIsHash contentRef = 1 << 63
+const contentIsHash contentHashOrSeq = 1 << 63
 
-func contentRefOfHash(h uint64) contentRef { return contentRef(h) | contentRefIsHash }
+func contentOfHash(h uint64) contentHashOrSeq { return contentHashOrSeq(h) | contentIsHash }
 
-// contentRefOfSeq is the content of an event that is stored under a sequence number.
-func contentRefOfSeq(seq int64) contentRef { return contentRef(seq) }
+// contentOfStoredSeq is the content of an event that is stored under a sequence number.
+func contentOfStoredSeq(seq int64) contentHashOrSeq { return contentHashOrSeq(seq) }
 
-// seq returns the sequence number, if c is one.
-func (c contentRef) seq() (int64, bool) { return int64(c &^ contentRefIsHash), c&contentRefIsHash == 0 }
+// storedSeq returns the sequence number, if c is one.
+func (c contentHashOrSeq) storedSeq() (seq int64, ok bool) {
+	return int64(c &^ contentIsHash), c&contentIsHash == 0
+}
 
 // A recentEvents contains at least the last ids added to it, as many as it was made
 // for, as 64-bit hashes. It consists of four hash tables that are filled one after
@@ -37,14 +39,14 @@ func newRecentEvents(size int) *recentEvents {
 		slots *= 2
 	}
 	for i := range w.tables {
-		w.tables[i].slots = make([]recentEvent, slots)
+		w.tables[i].slots = make([]hashedEvent, slots)
 	}
 	return w
 }
 
 // find returns what is known of an id; nil if it is not in the window. The pointer is
 // valid until the next add.
-func (w *recentEvents) find(h uint64) *contentRef {
+func (w *recentEvents) find(h uint64) *contentHashOrSeq {
 	for i := range w.tables {
 		if c := w.tables[i].find(h); c != nil {
 			return c
@@ -54,8 +56,8 @@ func (w *recentEvents) find(h uint64) *contentRef {
 }
 
 // add adds an id unless the window has it.
-func (w *recentEvents) add(r recentEvent) {
-	if w.find(r.id) != nil {
+func (w *recentEvents) add(r hashedEvent) {
+	if w.find(r.identityHash) != nil {
 		return
 	}
 	if w.tables[w.current].n >= w.tableSize {
@@ -69,26 +71,26 @@ func (w *recentEvents) add(r recentEvent) {
 // A hashTable is a set of hashes with open addressing, at most two thirds full.
 // Zero marks a free slot; the hash 0 is stored as 1.
 type hashTable struct {
-	slots []recentEvent
+	slots []hashedEvent
 	n     int
 }
 
-func (t *hashTable) find(h uint64) *contentRef {
+func (t *hashTable) find(h uint64) *contentHashOrSeq {
 	h = max(h, 1)
 	mask := uint64(len(t.slots) - 1)
-	for i := h & mask; t.slots[i].id != 0; i = (i + 1) & mask {
-		if t.slots[i].id == h {
+	for i := h & mask; t.slots[i].identityHash != 0; i = (i + 1) & mask {
+		if t.slots[i].identityHash == h {
 			return &t.slots[i].content
 		}
 	}
 	return nil
 }
 
-func (t *hashTable) add(r recentEvent) {
-	r.id = max(r.id, 1)
+func (t *hashTable) add(r hashedEvent) {
+	r.identityHash = max(r.identityHash, 1)
 	mask := uint64(len(t.slots) - 1)
-	i := r.id & mask
-	for t.slots[i].id != 0 {
+	i := r.identityHash & mask
+	for t.slots[i].identityHash != 0 {
 		i = (i + 1) & mask
 	}
 	t.slots[i] = r

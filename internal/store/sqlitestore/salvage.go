@@ -41,10 +41,10 @@ func salvage(ctx context.Context, oldPath, newPath string) (*SalvageReport, erro
 	if err := errors.Join(err, empty.Close(), removeFiles(template)); err != nil {
 		return nil, err
 	}
-	if err := restoreCounters(ctx, newPath); err != nil {
+	if err := insertMissingCounters(ctx, newPath); err != nil {
 		return nil, fmt.Errorf("salvage %s: %w", oldPath, err)
 	}
-	s, err := Open(newPath, Options{NoBackground: true, DedupeWindow: 1})
+	s, err := Open(newPath, Options{NoBackground: true, DedupeWindowEvents: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func removeFiles(path string) error {
 	return errors.Join(errs...)
 }
 
-// restoreCounters inserts the row of counters without which a store does not open.
-func restoreCounters(ctx context.Context, path string) error {
+// insertMissingCounters inserts the row of counters without which a store does not open.
+func insertMissingCounters(ctx context.Context, path string) error {
 	db, err := openDB(path)
 	if err != nil {
 		return err
@@ -156,11 +156,11 @@ func (b *blockSalvager) salvageBlock(ctx context.Context, seq int64) error {
 		if _, err := t.exec("DELETE FROM parts WHERE key >= ? AND key < ?", partKey(seq, 0), partKey(seq+1, 0)); err != nil {
 			return err
 		}
-		t.layoutChanged = true
+		t.blocksChanged = true
 		if n == 0 {
 			return nil
 		}
-		encoder := b.store.builders.get()
+		encoder := b.store.builders.getOrCreate()
 		defer b.store.builders.put(encoder)
 		fresh := encoder.EncodeMerged(in)
 		return t.insertBlock(first, &fresh)

@@ -13,7 +13,7 @@ import (
 // A saveOp is one attempt of a call of Save.
 type saveOp struct {
 	batches   []dedupedBatch
-	reserved  []recentEvent // the events that it has reserved
+	reserved  []hashedEvent // the events that it has reserved
 	dependsOn []*saveOp     // those that store events which it counts as duplicates
 	stale     bool          // it has to be retried; set by the writer
 
@@ -78,8 +78,8 @@ func (s *Store) Save(ctx context.Context, batches ...store.Batch) ([]store.SaveR
 		if err != nil {
 			return nil, fmt.Errorf("save %d batches: %w", len(batches), err)
 		}
-		s.compactor.recordPending(p.blocks, s.options.BlockEvents)
-		s.compactor.throttle(ctx, s.quit)
+		s.backlog.add(p.blocks, s.options.BlockEvents)
+		s.backlog.waitWhileTooLarge(ctx, s.quit)
 		return p.results(), nil
 	}
 }
@@ -96,11 +96,15 @@ func (s *Store) trySave(ctx context.Context, batches []store.Batch) (*saveOp, er
 	}
 	p := &saveOp{done: make(chan struct{})}
 	s.dedup.reserve(p, batches, duplicate)
-	if err := s.prepareSave(ctx, p, batches); err != nil {
+	err = s.prepareSave(ctx, p, batches)
+	if err == nil {
+		err = p.waitForDependencies(ctx)
+	}
+	if err != nil {
 		s.dedup.finish(p, err)
 		return nil, err
 	}
-	if err := s.writer.submit(ctx, &writeOp{save: p}); err != nil {
+	if err := s.writer.enqueue(ctx, &writeOp{save: p}); err != nil {
 		s.dedup.finish(p, err)
 		return nil, err
 	}
@@ -136,10 +140,9 @@ func (s *Store) Saved(ctx context.Context, batchID string) (saved bool, err erro
 	return saved, nil
 }
 
-// prepareSave does everything that needs no transaction, then waits for the
-// operations that p depends on.
+// prepareSave does everything that needs no transaction.
 func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batch) error {
-	evs, err := p.newEvents(batches)
+	evs, err := p.fillFromBatches(batches)
 	if err != nil {
 		return err
 	}
@@ -147,13 +150,18 @@ func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batc
 	if err := s.compareStored(ctx, p); err != nil {
 		return err
 	}
-	b := s.builders.get()
+	b := s.builders.getOrCreate()
 	defer s.builders.put(b)
 	for len(evs) > 0 {
 		n := s.blockLength(evs)
 		p.blocks = append(p.blocks, b.EncodeFresh(evs[:n], nil))
 		evs = evs[n:]
 	}
+	return nil
+}
+
+// waitForDependencies waits for the operations that p depends on.
+func (p *saveOp) waitForDependencies(ctx context.Context) error {
 	for _, o := range p.dependsOn {
 		select {
 		case <-o.done:
@@ -167,10 +175,9 @@ func (s *Store) prepareSave(ctx context.Context, p *saveOp, batches []store.Batc
 	return nil
 }
 
-// newEvents returns the new events of all batches, and sets their matches and
-// observations.
-func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
-	var evs []picket.Event
+// fillFromBatches sets the matches and observations of all batches, and returns their new
+// events.
+func (p *saveOp) fillFromBatches(batches []store.Batch) (newEvents []picket.Event, err error) {
 	for i := range batches {
 		sb := &p.batches[i]
 		if sb.duplicate {
@@ -191,11 +198,11 @@ func (p *saveOp) newEvents(batches []store.Batch) ([]picket.Event, error) {
 		}
 		for k := range batches[i].Events {
 			if sb.isNew[k] {
-				evs = append(evs, batches[i].Events[k])
+				newEvents = append(newEvents, batches[i].Events[k])
 			}
 		}
 	}
-	return evs, nil
+	return newEvents, nil
 }
 
 // countEvents counts events by host and by minute.
@@ -210,7 +217,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 		}
 		received := block.Micros(evs[i].Received)
 		h.Add(&evs[i], received)
-		p.minutes.Add(store.MinuteOf(received), evs[i].Type)
+		p.minutes.Add(store.StartOfMinuteMicros(received), evs[i].Type)
 	}
 }
 
@@ -218,7 +225,7 @@ func (p *saveOp) countEvents(evs []picket.Event) {
 func (s *Store) blockLength(evs []picket.Event) int {
 	bytes := 0
 	for i := range evs {
-		if bytes += len(evs[i].Raw); i > 0 && bytes > maxBlockBytes || i == s.options.BlockEvents {
+		if bytes += len(evs[i].Raw); i > 0 && bytes > maxBlockRawBytes || i == s.options.BlockEvents {
 			return i
 		}
 	}

@@ -51,7 +51,7 @@ func (t *tx) saveMatches(b *dedupedBatch) error {
 		if a.added == 0 {
 			changed = append(changed, a)
 		}
-		a.addMatch(m, block.Micros(t.now))
+		a.countMatch(m, block.Micros(t.now))
 		b.newMatches++
 	}
 	for _, a := range changed {
@@ -142,8 +142,8 @@ func (t *tx) saveMatch(b *dedupedBatch, a *openAlert, m *picket.Match) (bool, er
 	return true, nil
 }
 
-// addMatch counts a match and updates the alert's times.
-func (a *openAlert) addMatch(m *picket.Match, now int64) {
+// countMatch counts a match and updates the alert's times.
+func (a *openAlert) countMatch(m *picket.Match, now int64) {
 	at := block.FromMicros(block.Micros(m.Time))
 	if a.added == 0 && a.isNew {
 		a.FirstSeen, a.LastSeen = at, at
@@ -183,10 +183,10 @@ func (t *tx) updateAlert(a *openAlert) error {
 	opened := int64(0)
 	if a.isNew {
 		opened = 1
-		if err := t.addRollup(store.MinuteOf(block.Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
+		if err := t.addRollup(store.StartOfMinuteMicros(block.Micros(a.Opened)), rollupAlerts, a.Level.String(), 1); err != nil {
 			return err
 		}
-		if err := t.addHostAlerts(&a.Alert, 1); err != nil {
+		if err := t.addHostOpenAlerts(&a.Alert, 1); err != nil {
 			return err
 		}
 	}
@@ -201,8 +201,8 @@ func (t *tx) addAlertStats(a *picket.Alert, status picket.AlertStatus, alerts, m
 	return err
 }
 
-// addHostAlerts adds to the number of open alerts of an alert's host.
-func (t *tx) addHostAlerts(a *picket.Alert, n int) error {
+// addHostOpenAlerts adds to the number of open alerts of an alert's host.
+func (t *tx) addHostOpenAlerts(a *picket.Alert, n int) error {
 	_, err := t.exec("UPDATE hosts SET alerts = alerts + ? WHERE name = ? AND agent_id = ?", n, a.Host, a.AgentID)
 	return err
 }

@@ -6,12 +6,12 @@ import (
 	"fmt"
 )
 
-// schemas are the changes that each schema version makes to the one before. A
+// migrations are the changes that each schema version makes to the one before. A
 // file's user_version is the number of those it has. A newer file is refused, an
 // older one is upgraded.
-var schemas = [...]string{initialSchema, correlationsSchema, coordinationSchema, triageSchema, auditSchema, identitySchema, closedAlertsSchema, hostKeySchema, damagedBlocksSchema}
+var migrations = [...]string{initialSchema, correlationsMigration, coordinationMigration, alertListIndexMigration, auditChainMigration, eventNamespaceMigration, closedAlertsIndexMigration, hostPerAgentMigration, damagedBlocksMigration}
 
-const schemaVersion = len(schemas)
+const schemaVersion = len(migrations)
 
 // Times are as block.Micros returns them. Tables blocks and parts are described
 // in doc.go.
@@ -104,36 +104,36 @@ CREATE TABLE audit (
 );
 `
 
-// triageSchema makes an index that has the alerts of each status and level in the
+// alertListIndexMigration makes an index that has the alerts of each status and level in the
 // order in which they are listed.
-const triageSchema = `
+const alertListIndexMigration = `
 DROP INDEX alerts_status;
 CREATE INDEX alerts_status ON alerts (status, level, last_seen);
 `
 
-// auditSchema chains the entries of the audit log.
-const auditSchema = `
+// auditChainMigration chains the entries of the audit log.
+const auditChainMigration = `
 ALTER TABLE audit ADD COLUMN previous TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN hash TEXT NOT NULL DEFAULT '';
 `
 
-// identitySchema adds what the identity of events needs. Matches from before have the
+// eventNamespaceMigration adds what the identity of events needs. Matches from before have the
 // namespace of events without a sender.
-const identitySchema = `
+const eventNamespaceMigration = `
 ALTER TABLE matches ADD COLUMN event_namespace TEXT NOT NULL DEFAULT '';
 ALTER TABLE counters ADD COLUMN conflicting INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 `
 
-// closedAlertsSchema makes an index of the alerts that retention can delete.
-const closedAlertsSchema = `
+// closedAlertsIndexMigration makes an index of the alerts that retention can delete.
+const closedAlertsIndexMigration = `
 CREATE INDEX alerts_closed ON alerts (updated) WHERE closed = 1;
 `
 
-// hostKeySchema keeps the hosts of each agent apart, and says which host a token is bound
+// hostPerAgentMigration keeps the hosts of each agent apart, and says which host a token is bound
 // to. A host from before belongs to the agent that reported it last; the others that have
 // open alerts on it get hosts of that name without events.
-const hostKeySchema = `
+const hostPerAgentMigration = `
 ALTER TABLE hosts RENAME TO hosts_by_name;
 DROP INDEX hosts_seen;
 CREATE TABLE hosts (
@@ -151,8 +151,8 @@ DROP TABLE hosts_by_name;
 ALTER TABLE tokens ADD COLUMN host TEXT NOT NULL DEFAULT '';
 `
 
-// damagedBlocksSchema makes a table of the blocks that are set aside (setaside.go).
-const damagedBlocksSchema = `
+// damagedBlocksMigration makes a table of the blocks that are set aside (setaside.go).
+const damagedBlocksMigration = `
 CREATE TABLE damaged_blocks (
 	seq INTEGER PRIMARY KEY, events INTEGER NOT NULL, at INTEGER NOT NULL, cause TEXT NOT NULL,
 	deleted INTEGER NOT NULL -- past its retention
@@ -176,7 +176,7 @@ func migrate(ctx context.Context, c *sql.Conn) error {
 	case version == schemaVersion:
 		return nil
 	}
-	for _, s := range schemas[version:] {
+	for _, s := range migrations[version:] {
 		if _, err := c.ExecContext(ctx, s); err != nil {
 			return fmt.Errorf("create tables: %w", err)
 		}

@@ -108,7 +108,7 @@ func (f *blockSearch) run() error {
 			}
 			blocks = blocks[1:]
 			if len(blocks) > 1 && !f.full {
-				others = f.openSnapshots(snap, min(runtime.GOMAXPROCS(0), len(blocks))-1)
+				others = f.openFurtherSnapshots(snap, min(runtime.GOMAXPROCS(0), len(blocks))-1)
 			}
 		}
 		if err := f.searchBlocks(append([]*snapshot{snap}, others...), blocks); err != nil {
@@ -118,19 +118,19 @@ func (f *blockSearch) run() error {
 	return nil
 }
 
-// openSnapshots opens up to n further snapshots that show the same blocks. It
+// openFurtherSnapshots opens up to maxFurther snapshots that show the same blocks. It
 // opens fewer while blocks are being merged, or other searches use the cores or the
 // connections.
-func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
+func (f *blockSearch) openFurtherSnapshots(first *snapshot, maxFurther int) []*snapshot {
 	var out []*snapshot
-	for range n {
+	for range maxFurther {
 		if f.store.readDB.Stats().InUse >= f.store.readDB.Stats().MaxOpenConnections/2 || !f.store.extraSearchers.TryAcquire(1) {
 			break
 		}
 		snap, err := f.store.snapshot(f.ctx)
-		if err == nil && snap.layout != first.layout {
+		if err == nil && snap.blocksVersion != first.blocksVersion {
 			snap.close()
-			err = errLayoutChanged
+			err = errMergedMeanwhile
 		}
 		if err != nil {
 			f.store.extraSearchers.Release(1)
@@ -141,7 +141,7 @@ func (f *blockSearch) openSnapshots(first *snapshot, n int) []*snapshot {
 	return out
 }
 
-var errLayoutChanged = errors.New("blocks were merged meanwhile")
+var errMergedMeanwhile = errors.New("blocks were merged meanwhile")
 
 // A blockResult is what was found in one block.
 type blockResult struct {
@@ -158,20 +158,20 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 	for i := range results {
 		results[i].done = make(chan struct{})
 	}
-	ahead := newSearchAhead()
+	ahead := newSearchAheadBudget()
 	var next atomic.Int64
 	var goroutines sync.WaitGroup
 	defer goroutines.Wait()
-	defer ahead.stop()
+	defer ahead.cancel()
 	for _, snap := range snaps[:min(len(snaps), len(blocks))] {
 		goroutines.Go(func() {
-			searcher := f.store.searchers.get()
+			searcher := f.store.searchers.getOrCreate()
 			defer f.store.searchers.put(searcher)
 			q := block.NewQuery(f.query.Where, f.since, f.until, f.beforeSeq)
 			q.OnlyFields, q.NoRaw = f.query.OnlyFields, f.query.NoRaw
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= len(blocks) || ahead.stopped() {
+				if i >= len(blocks) || ahead.canceled() {
 					return
 				}
 				if results[i].err = f.ctx.Err(); results[i].err == nil && !f.store.damaged.has(blocks[i]) {
@@ -193,14 +193,14 @@ func (f *blockSearch) searchBlocks(snaps []*snapshot, blocks []*blockRow) error 
 		if f.add(results[i].hits, results[i].more); f.full {
 			return nil
 		}
-		ahead.passTurn(results[i].bytes)
+		ahead.turnToNextBlock(results[i].bytes)
 		results[i].hits = nil
 	}
 	return nil
 }
 
 // searchBlock searches block number i for as many events as fit on a page.
-func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Query, i int, r *blockResult, ahead *searchAhead) {
+func (f *blockSearch) searchBlock(s *block.Searcher, b *block.Block, q *block.Query, i int, r *blockResult, ahead *searchAheadBudget) {
 	budget := store.NewPageBudget(f.limit)
 	r.err = s.Search(f.ctx, b, q, func(h block.FoundEvent) bool {
 		size := store.EventSize(&h.Event)
@@ -227,7 +227,7 @@ func (s *Store) EachFieldNames(ctx context.Context, seen func(names []string) bo
 		return false, err
 	}
 	defer snap.close()
-	searcher := s.searchers.get()
+	searcher := s.searchers.getOrCreate()
 	defer s.searchers.put(searcher)
 	blocks := 0
 	complete = true
@@ -261,7 +261,7 @@ func (s *Store) event(ctx context.Context, ref store.EventSelector) (ev picket.E
 		return ev, err
 	}
 	defer snap.close()
-	searcher := s.searchers.get()
+	searcher := s.searchers.getOrCreate()
 	defer s.searchers.put(searcher)
 	named := store.NewSameIDEvents(ref)
 	err = snap.eachBlock(ctx, func(b *block.Block) (bool, error) {
@@ -286,5 +286,5 @@ func (s *Store) event(ctx context.Context, ref store.EventSelector) (ev picket.E
 		}
 		return true, ctx.Err()
 	})
-	return ev, cmp.Or(err, named.Err())
+	return ev, cmp.Or(err, named.CheckExactlyOne())
 }

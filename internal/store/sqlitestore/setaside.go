@@ -23,53 +23,53 @@ func isDamage(err error) bool { return errors.Is(err, block.ErrCorrupt) || sqlit
 // damagedBlocks are the blocks that this process has set aside.
 type damagedBlocks struct {
 	mu     sync.Mutex
-	blocks map[blockKey]bool
+	blocks map[blockVersion]bool
 	// unreadable are the sequence numbers of those of which the row in table blocks cannot
 	// be read.
-	unreadable []int64
+	unreadableRows []int64
 	// unmergeable are blocks that can be read but not deleted, because of damage beside
 	// them. They stay as they are.
 	unmergeable map[int64]bool
 }
 
-// A blockKey tells a block from another that takes its sequence number later.
-type blockKey struct {
+// A blockVersion tells a block from another that takes its sequence number later.
+type blockVersion struct {
 	seq     int64
 	events  int
 	indexed bool
 }
 
-func keyOf(b *blockRow) blockKey { return blockKey{b.seq, b.EventCount, b.Indexed} }
+func versionOf(b *blockRow) blockVersion { return blockVersion{b.seq, b.EventCount, b.Indexed} }
 
 func (d *damagedBlocks) has(b *blockRow) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.blocks[keyOf(b)]
+	return d.blocks[versionOf(b)]
 }
 
 // add reports false if the block was set aside before.
-func (d *damagedBlocks) add(b *blockRow, unreadable bool) bool {
+func (d *damagedBlocks) add(b *blockRow, rowUnreadable bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.blocks[keyOf(b)] {
+	if d.blocks[versionOf(b)] {
 		return false
 	}
 	if d.blocks == nil {
-		d.blocks = make(map[blockKey]bool)
+		d.blocks = make(map[blockVersion]bool)
 	}
-	d.blocks[keyOf(b)] = true
-	if unreadable {
-		d.unreadable = append(d.unreadable, b.seq)
+	d.blocks[versionOf(b)] = true
+	if rowUnreadable {
+		d.unreadableRows = append(d.unreadableRows, b.seq)
 	}
 	return true
 }
 
-// unreadableList returns the sequence numbers of the unreadable rows as SQL.
-func (d *damagedBlocks) unreadableList() string {
+// unreadableRowsSQL returns the sequence numbers of the unreadable rows as SQL.
+func (d *damagedBlocks) unreadableRowsSQL() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var out []string
-	for _, seq := range d.unreadable {
+	for _, seq := range d.unreadableRows {
 		out = append(out, strconv.FormatInt(seq, 10))
 	}
 	return strings.Join(out, ", ")
@@ -92,7 +92,7 @@ func (d *damagedBlocks) mergeable(blocks []*blockRow) []*blockRow {
 	defer d.mu.Unlock()
 	var out []*blockRow
 	for _, b := range blocks {
-		if !d.blocks[keyOf(b)] && !d.unmergeable[b.seq] {
+		if !d.blocks[versionOf(b)] && !d.unmergeable[b.seq] {
 			out = append(out, b)
 		}
 	}
@@ -101,9 +101,9 @@ func (d *damagedBlocks) mergeable(blocks []*blockRow) []*blockRow {
 
 // setAside sets a block aside that cannot be read, and logs it. The channel receives the
 // outcome once the file says so too.
-func (s *Store) setAside(b *blockRow, cause error, unreadable bool) <-chan error {
+func (s *Store) setAside(b *blockRow, cause error, rowUnreadable bool) <-chan error {
 	done := make(chan error, 1)
-	if !s.damaged.add(b, unreadable) {
+	if !s.damaged.add(b, rowUnreadable) {
 		done <- fmt.Errorf("block %d is still there after it was set aside: %w", b.seq, cause)
 		return done
 	}
@@ -125,17 +125,17 @@ func (s *Store) setAside(b *blockRow, cause error, unreadable bool) <-chan error
 
 // setAside records that a block cannot be read or, if it is past its retention, deleted.
 // It does nothing if the block has been merged meanwhile.
-func (t *tx) setAside(b *blockRow, cause string, deleted bool) error {
+func (t *tx) setAside(b *blockRow, cause string, pastRetention bool) error {
 	n, err := t.exec(`INSERT OR IGNORE INTO damaged_blocks (seq, events, at, cause, deleted)
 		SELECT seq, n, ?, ?, ? FROM blocks WHERE seq = ? AND n = ? AND span = ? AND indexed = ?`,
-		block.Micros(t.now), cause, deleted, b.seq, b.EventCount, b.Span, b.Indexed)
+		block.Micros(t.now), cause, pastRetention, b.seq, b.EventCount, b.Span, b.Indexed)
 	if err != nil || n == 0 {
 		return err
 	}
 	t.events -= int64(b.EventCount)
 	t.raw -= b.RawBytes
 	t.size -= b.size
-	t.layoutChanged = true
+	t.blocksChanged = true
 	return nil
 }
 

@@ -19,10 +19,10 @@ func partKey(seq int64, part int) int64 { return seq<<partNumberBits | int64(par
 // A snapshot is the store at one moment, on a connection of its own. It is for
 // one goroutine.
 type snapshot struct {
-	store      *Store
-	conn       *sql.Conn
-	selectPart *sql.Stmt
-	layout     int64 // changes when blocks are merged or deleted
+	store         *Store
+	conn          *sql.Conn
+	selectPart    *sql.Stmt
+	blocksVersion int64 // changes when blocks are merged or deleted
 }
 
 func (s *Store) snapshot(ctx context.Context) (*snapshot, error) {
@@ -46,7 +46,7 @@ func (n *snapshot) begin() error {
 	if _, err := n.conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	if err := n.conn.QueryRowContext(ctx, "SELECT layout FROM counters").Scan(&n.layout); err != nil {
+	if err := n.conn.QueryRowContext(ctx, "SELECT layout FROM counters").Scan(&n.blocksVersion); err != nil {
 		return err
 	}
 	var err error
@@ -96,7 +96,7 @@ func (n *snapshot) listBlocks(ctx context.Context, where string, args ...any) ([
 
 func (n *snapshot) queryBlocks(ctx context.Context, columns, where string, args ...any) ([]*blockRow, error) {
 	rows, err := n.conn.QueryContext(ctx, "SELECT "+columns+" FROM blocks WHERE seq NOT IN (SELECT seq FROM damaged_blocks) AND seq NOT IN ("+
-		n.store.damaged.unreadableList()+") AND "+where, args...)
+		n.store.damaged.unreadableRowsSQL()+") AND "+where, args...)
 	if err != nil {
 		return nil, fmt.Errorf("list blocks: %w", err)
 	}
@@ -147,7 +147,7 @@ func (n *snapshot) eachBlock(ctx context.Context, f func(*block.Block) (bool, er
 }
 
 // openBlock returns the block of a row. The row may be from another snapshot with the
-// same layout.
+// same blocksVersion.
 func (n *snapshot) openBlock(b *blockRow) *block.Block {
 	return block.Open(b.Header, b.seq, b.directory, partReader{n, b.seq})
 }

@@ -24,10 +24,10 @@ import (
 type Options struct {
 	// Logger logs what goes wrong in background work; nil: nothing.
 	Logger *slog.Logger
-	// DedupeWindow is how many of the last events are recognized; an older
+	// DedupeWindowEvents is how many of the last events are recognized; an older
 	// event that is sent again is stored again. 0: 1,000,000, which takes 34 MB of
 	// memory.
-	DedupeWindow int
+	DedupeWindowEvents int
 	// BlockEvents is how many events a full block has. 0: 2,048.
 	BlockEvents int
 	// MaxNewAlerts is how many alerts the events of one agent open in a minute; see
@@ -41,9 +41,9 @@ type Options struct {
 }
 
 const (
-	defaultDedupeWindow = 1_000_000
-	defaultBlockEvents  = 2048
-	maxBlockBytes       = 4 << 20 // of events; a block is also full at this size
+	defaultDedupeWindowEvents = 1_000_000
+	defaultBlockEvents        = 2048
+	maxBlockRawBytes          = 4 << 20 // of events; a block is also full at this size
 
 	batchIDRetention = 7 * 24 * time.Hour
 	lookupPoolConns  = 4 // in lookupDB
@@ -74,7 +74,7 @@ type Store struct {
 	quit       context.Context // canceled when Close begins
 	cancel     context.CancelFunc
 	goroutines sync.WaitGroup
-	compactor  *compactor
+	backlog    *compactionBacklog
 	closed     sync.Once
 }
 
@@ -92,7 +92,7 @@ func Open(path string, opt Options) (*Store, error) {
 
 func open(path string, opt Options) (*Store, error) {
 	ctx := context.Background()
-	opt.DedupeWindow = cmp.Or(opt.DedupeWindow, defaultDedupeWindow)
+	opt.DedupeWindowEvents = cmp.Or(opt.DedupeWindowEvents, defaultDedupeWindowEvents)
 	opt.BlockEvents = min(cmp.Or(opt.BlockEvents, defaultBlockEvents), 1<<14)
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -102,7 +102,7 @@ func open(path string, opt Options) (*Store, error) {
 	frames := block.NewFrameCache()
 	s.searchers = newPool(func() *block.Searcher { return block.NewSearcher(frames) })
 	s.extraSearchers = semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)) - 1)
-	s.compactor = newCompactor(!opt.NoBackground)
+	s.backlog = newCompactionBacklog(!opt.NoBackground)
 	s.quit, s.cancel = context.WithCancel(ctx)
 
 	// Readable by the owner only; SQLite gives its other files the same mode.
@@ -150,7 +150,7 @@ func open(path string, opt Options) (*Store, error) {
 	}
 	s.goroutines.Go(s.writer.run)
 	if !opt.NoBackground {
-		s.goroutines.Go(s.runBackground)
+		s.goroutines.Go(s.compactInBackground)
 	}
 	return s, nil
 }
@@ -169,7 +169,7 @@ func (s *Store) Close() error {
 		s.cancel()
 		s.writer.stop()
 		s.goroutines.Wait()
-		err = errors.Join(s.lookupDB.Close(), s.readDB.Close(), s.writer.close(), s.writeDB.Close())
+		err = errors.Join(s.lookupDB.Close(), s.readDB.Close(), s.writer.closeConn(), s.writeDB.Close())
 	})
 	if err != nil {
 		return fmt.Errorf("close store: %w", err)

@@ -82,7 +82,7 @@ func TestReopen(t *testing.T) {
 
 func TestDedupeWindow(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{DedupeWindow: 300})
+	s := open(t, filepath.Join(t.TempDir(), "events.db"), sqlitestore.Options{DedupeWindowEvents: 300})
 	for i := range 20 {
 		mustSave(t, s, fmt.Sprint("b", i), simples(i*100, i*100+100))
 	}

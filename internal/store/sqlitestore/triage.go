@@ -65,9 +65,9 @@ func (t *tx) updateTriage(a *alertRow, before *picket.Alert) error {
 	}
 	switch {
 	case reopened:
-		return t.addHostAlerts(&a.Alert, 1)
+		return t.addHostOpenAlerts(&a.Alert, 1)
 	case !before.Status.Closed() && a.Status.Closed():
-		return t.addHostAlerts(&a.Alert, -1)
+		return t.addHostOpenAlerts(&a.Alert, -1)
 	}
 	return nil
 }

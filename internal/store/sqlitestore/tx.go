@@ -19,7 +19,7 @@ type tx struct {
 	// What writeCounters adds to the counters:
 	stored, duplicate, conflicting, matches int64
 	events, raw, size                       int64
-	layoutChanged                           bool // blocks were merged or deleted
+	blocksChanged                           bool // blocks were merged or deleted
 }
 
 func (t *tx) exec(q string, args ...any) (int64, error) {
@@ -31,13 +31,13 @@ func (t *tx) exec(q string, args ...any) (int64, error) {
 }
 
 func (t *tx) writeCounters() error {
-	layout := 0
-	if t.layoutChanged {
-		layout = 1
+	versionStep := 0
+	if t.blocksChanged {
+		versionStep = 1
 	}
 	_, err := t.exec(`UPDATE counters SET next_seq = ?, layout = layout + ?, stored = stored + ?, duplicate = duplicate + ?,
 		conflicting = conflicting + ?, matches = matches + ?, events = events + ?, raw = raw + ?, size = size + ?`,
-		t.nextSeq, layout, t.stored, t.duplicate, t.conflicting, t.matches, t.events, t.raw, t.size)
+		t.nextSeq, versionStep, t.stored, t.duplicate, t.conflicting, t.matches, t.events, t.raw, t.size)
 	if err != nil {
 		return fmt.Errorf("write counters: %w", err)
 	}
@@ -79,7 +79,7 @@ func (t *tx) deleteBlock(b *blockRow) (bool, error) {
 	t.events -= int64(b.EventCount)
 	t.raw -= b.RawBytes
 	t.size -= b.size
-	t.layoutChanged = true
+	t.blocksChanged = true
 	return true, nil
 }
 

@@ -61,16 +61,16 @@ func newWriter(s *Store, conn *sql.Conn) (*writer, error) {
 
 func (w *writer) stop() { w.once.Do(func() { close(w.quit) }) }
 
-func (w *writer) close() error {
+func (w *writer) closeConn() error {
 	for _, st := range w.stmts {
 		st.Close()
 	}
 	return w.conn.Close()
 }
 
-// submit passes an operation to the writer. If it returns an error, the operation
+// enqueue passes an operation to the writer. If it returns an error, the operation
 // will not be carried out.
-func (w *writer) submit(ctx context.Context, op *writeOp) error {
+func (w *writer) enqueue(ctx context.Context, op *writeOp) error {
 	select {
 	case w.ops <- op:
 		return nil
@@ -85,7 +85,7 @@ func (w *writer) submit(ctx context.Context, op *writeOp) error {
 // one of them fails, fn is called again in a transaction of its own.
 func (w *writer) transact(ctx context.Context, fn func(*tx) error) error {
 	op := &writeOp{fn: fn, done: make(chan error, 1)}
-	if err := w.submit(ctx, op); err != nil {
+	if err := w.enqueue(ctx, op); err != nil {
 		return err
 	}
 	select {

@@ -38,7 +38,7 @@ func testTokens(t *testing.T, s store.Store) {
 	c.Host = bound[0]
 	checkEqual(t, "one of several bindings", bound, [4]string{c.Host, c.Host, c.Host, c.Host})
 	checkEqual(t, "a bound token", must[store.Token](t)(s.TokenByHash(ctx, "hash3")), c)
-	for _, host := range []string{"other", store.AnyHost} {
+	for _, host := range []string{"other", store.TokenAnyHost} {
 		testenv.Check(t, s.SetTokenHost(ctx, "t3", host))
 		checkEqual(t, "bound again", must[string](t)(s.BindToken(ctx, "t3", "late")), host)
 	}

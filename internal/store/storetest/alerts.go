@@ -56,7 +56,7 @@ func testAlertGrouping(t *testing.T, s store.Store) {
 	checkError(t, "an unknown alert", err, picket.ErrNotFound)
 }
 
-func testAlertDuplicates(t *testing.T, s store.Store) {
+func testAlertsOfDuplicateEvents(t *testing.T, s store.Store) {
 	evs := eventsOnOneHost(t, 0, 4)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:2], Matches: []picket.Match{makeMatch("r", evs[0])}})
 	// The agent sends two of them again, and the rules have changed since.

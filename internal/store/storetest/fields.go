@@ -49,13 +49,13 @@ func testFieldNames(t *testing.T, s store.Store) {
 	checkEqual(t, "notes", notes, []string{"image: no stored event has this field; did you mean Image?", "nothing.at.all: no stored event has this field"})
 }
 
-// testCounts compares counts with those of the events one by one.
-func testCounts(t *testing.T, s store.Store) {
+// testCountEvents compares counts with those of the events one by one.
+func testCountEvents(t *testing.T, s store.Store) {
 	evs := searchedEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
 	save(t, s, store.Batch{ID: "b2", Events: evs[5:]})
 	for _, fields := range [][]string{{"Image"}, {store.EventTypeField, "host"}, {"tags", "nothing"}, {"a", "x", "user.id", "agent_id"}, {"long"}, {"time"}, {"event_id", "received"}, {"process.args", "event_type"}} {
-		for _, text := range queries {
+		for _, text := range queryTexts {
 			where, err := store.ParseQuery(text)
 			checkEqual(t, "error of "+text, err, nil)
 			q := store.EventQuery{Where: where, Since: startTime.Add(time.Second), Limit: 1}
@@ -66,7 +66,7 @@ func testCounts(t *testing.T, s store.Store) {
 			for i := range evs {
 				view.Reset(&evs[i])
 				if !evs[i].Time.Before(q.Since) && (where == nil || where.Match(&view)) {
-					want.AddEvent(&view)
+					want.CountFieldValues(&view)
 				}
 			}
 			checkEqual(t, "events that "+text+" selects", counts.Events, want.Events)

@@ -11,8 +11,8 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// rulesOfFilledAlerts is the number of rules in FillAlerts.
-const rulesOfFilledAlerts = 1000
+// rulesInFillAlerts is the number of rules in FillAlerts.
+const rulesInFillAlerts = 1000
 
 // FillAlerts saves n events, each of which opens an alert of one of 1,000 rules in
 // the hour before now. The levels are distributed as is usual: few are critical.
@@ -28,7 +28,7 @@ func FillAlerts(tb testing.TB, s store.Store, n int, now time.Time) {
 			for at := range work {
 				b := store.Batch{ID: fmt.Sprint("fill-", at)}
 				for i := at; i < min(at+batch, n); i++ {
-					rule, host := i%rulesOfFilledAlerts, fmt.Sprintf("ws-%05d", i/rulesOfFilledAlerts)
+					rule, host := i%rulesInFillAlerts, fmt.Sprintf("ws-%05d", i/rulesInFillAlerts)
 					when := now.Add(time.Duration(i-n) * time.Hour / time.Duration(n)).Truncate(time.Microsecond)
 					level := levels[rule%len(levels)]
 					if rule%100 == 0 {

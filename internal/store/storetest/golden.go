@@ -44,12 +44,12 @@ func GoldenEvents(t testing.TB) []picket.Event {
 // FillGolden makes an empty store the golden store.
 func FillGolden(t testing.TB, s store.Store) {
 	t.Helper()
-	FillGoldenUntilLast(t, s)
-	save(t, s, LastGoldenBatches(t)...)
+	FillGoldenWithoutLastBatches(t, s)
+	save(t, s, GoldenBatchesSavedLast(t)...)
 }
 
-// FillGoldenUntilLast is FillGolden without the batches saved last.
-func FillGoldenUntilLast(t testing.TB, s store.Store) {
+// FillGoldenWithoutLastBatches is FillGolden without the batches saved last.
+func FillGoldenWithoutLastBatches(t testing.TB, s store.Store) {
 	t.Helper()
 	evs := GoldenEvents(t)
 	n := len(evs)
@@ -63,8 +63,8 @@ func FillGoldenUntilLast(t testing.TB, s store.Store) {
 	fillGoldenCorrelations(t, s)
 }
 
-// LastGoldenBatches are those that FillGolden saves last.
-func LastGoldenBatches(t testing.TB) []store.Batch {
+// GoldenBatchesSavedLast are those that FillGolden saves last.
+func GoldenBatchesSavedLast(t testing.TB) []store.Batch {
 	evs := GoldenEvents(t)
 	n := len(evs)
 	onB := withLowLevel(makeMatch("rule-b", evs[n-1]))
@@ -157,7 +157,7 @@ func CheckGolden(t *testing.T, s store.Store) {
 	checkGoldenCounters(t, s)
 	checkGoldenCorrelations(t, s)
 	checkGoldenAccounts(t, s)
-	checkEqual(t, "the batches again", save(t, s, LastGoldenBatches(t)...), []store.SaveResult{{DuplicateBatch: true}, {DuplicateBatch: true}})
+	checkEqual(t, "the batches again", save(t, s, GoldenBatchesSavedLast(t)...), []store.SaveResult{{DuplicateBatch: true}, {DuplicateBatch: true}})
 }
 
 func checkGoldenEvents(t *testing.T, s store.Store) {
@@ -169,10 +169,10 @@ func checkGoldenEvents(t *testing.T, s store.Store) {
 		want = append(want, evs[i])
 	}
 	checkEqual(t, "events", got, want)
-	for i := 0; i < len(queries); i += 9 {
-		where, err := store.ParseQuery(queries[i])
+	for i := 0; i < len(queryTexts); i += 9 {
+		where, err := store.ParseQuery(queryTexts[i])
 		testenv.Check(t, err)
-		checkEqual(t, queries[i], eventIDs(searchAll(t, s, store.EventQuery{Where: where})), evaluateQuery(evs, where))
+		checkEqual(t, queryTexts[i], eventIDs(searchAll(t, s, store.EventQuery{Where: where})), evaluateQuery(evs, where))
 	}
 	checkEqual(t, "event", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: evs[7].ID})), evs[7])
 }

@@ -46,7 +46,7 @@ func testEventIDsPerSender(t *testing.T, s store.Store) {
 	checkEqual(t, "event by agent", must[picket.Event](t)(s.Event(t.Context(), store.EventSelector{ID: attacker.ID, AgentID: "a"})), attacker)
 	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID}, relayed, victim, attacker)
 	checkAmbiguous(t, s, store.EventSelector{ID: attacker.ID, AgentID: "b"}, relayed, victim)
-	for _, ref := range []store.EventSelector{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoNamespace},
+	for _, ref := range []store.EventSelector{{ID: victim.ID, AgentID: "c"}, {ID: victim.ID, Namespace: "unknown"}, {ID: victim.ID, Namespace: store.NoEventNamespace},
 		{ID: victim.ID, AgentID: "a", Namespace: victim.Namespace()}} {
 		_, err := s.Event(t.Context(), ref)
 		checkError(t, fmt.Sprintf("%+v", ref), err, picket.ErrNotFound)
@@ -74,9 +74,9 @@ func checkAmbiguous(t *testing.T, s store.Store, ref store.EventSelector, want .
 	checkEqual(t, fmt.Sprintf("%+v", ref), ambiguous.Events, want)
 }
 
-// testIndexes checks that documents with the same id in several indices are all
+// testSameIDInSeveralIndices checks that documents with the same id in several indices are all
 // stored, also if one batch has them.
-func testIndexes(t *testing.T, s store.Store) {
+func testSameIDInSeveralIndices(t *testing.T, s store.Store) {
 	evs := plainEvents(t, 0, 2)
 	for i := range evs {
 		evs[i].ID, evs[i].AgentID, evs[i].Sender, evs[i].Index = "same", "agent", "collector:c", fmt.Sprint("logs-", i)
@@ -92,8 +92,8 @@ func testIndexes(t *testing.T, s store.Store) {
 	}
 }
 
-// testManySenders checks that the list of events with one id is bounded.
-func testManySenders(t *testing.T, s store.Store) {
+// testSameIDListLimit checks that the list of events with one id is bounded.
+func testSameIDListLimit(t *testing.T, s store.Store) {
 	evs := plainEvents(t, 0, store.MaxListedSameID+20)
 	for i := range evs {
 		evs[i].ID, evs[i].Sender, evs[i].AgentID = "same", "collector:c", fmt.Sprint("agent-", i)

@@ -124,8 +124,8 @@ func testOnlyFields(t *testing.T, s store.Store) {
 	}
 }
 
-// testSearchEnds checks that a search ends with its context, also inside an event.
-func testSearchEnds(t *testing.T, s store.Store) {
+// testSearchEndsWithContext checks that a search ends with its context, also inside an event.
+func testSearchEndsWithContext(t *testing.T, s store.Store) {
 	value := strings.Repeat("a", store.MaxRegexpInputBytes)
 	literal := strings.Repeat("a", 8000) + "b" // so that no index rules the events out
 	var evs []picket.Event

@@ -85,7 +85,7 @@ func testAgentQuota(t *testing.T, s store.Store) {
 // testMatchQuota checks that a bounded number of matches of an agent are stored in a
 // minute, and that all are counted.
 func testMatchQuota(t *testing.T, s store.Store) {
-	limit := QuotaOfAlerts * store.MatchBytesPerAlert
+	limit := QuotaOfAlerts * store.MatchQuotaBytesPerAlert
 	b := floodBatch(t, "b1", 0, 100, func(n int, ev *picket.Event) {})
 	for i := range b.Matches {
 		limit += store.MatchBytesPerEventByte * len(b.Events[i].Raw)
@@ -111,9 +111,9 @@ func testMatchQuota(t *testing.T, s store.Store) {
 	}
 }
 
-// testSenderQuota checks that a sender of many agents opens a bounded number of alerts,
+// testSenderAlertQuota checks that a sender of many agents opens a bounded number of alerts,
 // and makes a bounded number of hosts.
-func testSenderQuota(t *testing.T, s store.Store) {
+func testSenderAlertQuota(t *testing.T, s store.Store) {
 	const perSender, further = store.SenderQuotaFactor * QuotaOfAlerts, 20
 	b := floodBatch(t, "b1", 0, perSender+further, func(n int, ev *picket.Event) {
 		name := fmt.Sprint("agent", n)

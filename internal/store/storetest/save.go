@@ -86,7 +86,7 @@ func testDuplicateBatch(t *testing.T, s store.Store) {
 	checkEqual(t, "an empty batch again", save(t, s, store.Batch{ID: "empty"}), []store.SaveResult{{DuplicateBatch: true}})
 }
 
-func testManyBatches(t *testing.T, s store.Store) {
+func testSaveSeveralBatches(t *testing.T, s store.Store) {
 	evs := plainEvents(t, 0, 40)
 	checkEqual(t, "nothing", save(t, s), []store.SaveResult{})
 	checkEqual(t, "saved", save(t, s,
@@ -97,7 +97,7 @@ func testManyBatches(t *testing.T, s store.Store) {
 	checkEqual(t, "events", eventIDs(searchAll(t, s, store.EventQuery{})), idsNewestFirst(evs))
 }
 
-func testNoBatchID(t *testing.T, s store.Store) {
+func testRefuseBatchWithoutID(t *testing.T, s store.Store) {
 	_, err := s.Save(t.Context(), store.Batch{Events: plainEvents(t, 0, 1)})
 	checkError(t, "a batch without id", err, picket.ErrInvalid)
 }

@@ -48,7 +48,7 @@ func testSearchPaging(t *testing.T, s store.Store) {
 	checkEqual(t, "pages", got, want)
 }
 
-func testSearchTime(t *testing.T, s store.Store) {
+func testSearchEventTime(t *testing.T, s store.Store) {
 	evs := plainEvents(t, 0, 100)
 	slices.Reverse(evs) // so that the order of event times differs from the order of receipt
 	save(t, s, store.Batch{ID: "b1", Events: evs[:70]}, store.Batch{ID: "b2", Events: evs[70:]})
@@ -145,8 +145,8 @@ func searchedEvents(t testing.TB) []picket.Event {
 	return out
 }
 
-// queries are for what is in searchedEvents and for what is not.
-var queries = []string{
+// queryTexts are for what is in searchedEvents and for what is not.
+var queryTexts = []string{
 	``, `cmd.exe`, `CMD.EXE`, `"echo hi"`, `"\"echo hi\""`, `C:\Windows\`, `c:\windows\system32\CMD.exe`, `müller`, `MÜLLER`, `kelvin`, `ELVIN`,
 	`/etc/passwd`, `"line one"`, `two`, `"\u0041"`, `A\u0041`, `"\"pid\":42"`, `"spaced out"`, `": 15"`, `:15`, `1.5`, `true`, `null`, `none`, `est`,
 	`strasse`, `straße`, `STRASSE`, `x`, `"a=b"`, `needle`, `"abcdefghij needle"`, `nothing`, `ab`, `"n\\ew"`, `\new`, `new\table`, `"when"`, `" "`,
@@ -167,7 +167,7 @@ func testQueries(t *testing.T, s store.Store) {
 	evs := searchedEvents(t)
 	save(t, s, store.Batch{ID: "b1", Events: evs[:5]})
 	save(t, s, store.Batch{ID: "b2", Events: evs[5:]})
-	for _, text := range queries {
+	for _, text := range queryTexts {
 		where, err := store.ParseQuery(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -228,7 +228,7 @@ func randomExpr(t testing.TB, rng *rand.Rand, depth int) store.Expr {
 		}
 		return store.Not{X: x}
 	}
-	text := queries[1+rng.IntN(len(queries)-1)]
+	text := queryTexts[1+rng.IntN(len(queryTexts)-1)]
 	switch rng.IntN(4) {
 	case 0:
 		text = fmt.Sprintf(`pid=%d`, rng.IntN(randomEventCount))

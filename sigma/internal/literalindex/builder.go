@@ -106,7 +106,7 @@ func (b *Builder) Build() *Index {
 			for width, es := range ngrams[nonASCII][anchored] {
 				if anchored == 0 && len(es) <= maxDirectLiterals && width < 4 {
 					for _, e := range es {
-						ix.direct = append(ix.direct, directLiteral{newNeedle([]byte(e.text)), e})
+						ix.direct = append(ix.direct, directLiteral{newRarestByteNeedle([]byte(e.text)), e})
 					}
 				} else if len(es) > 0 {
 					ix.ngrams = append(ix.ngrams, newNgramTable(b.frequencies, es, width, nonASCII == 1, anchored == 1))

@@ -8,27 +8,27 @@ package literalindex
 // nothing is cleared between events.
 type Candidates struct {
 	epoch  uint32
-	atoms  []IndexedAtom
-	states []uint32 // by atom: epoch<<2 | State
+	atoms  []PrefilterAtom
+	states []uint32 // by atom: epoch<<2 | AtomTruth
 	queued []uint32 // by rule: the epoch in which it became a candidate
 	rules  []int32
 }
 
-// An IndexedAtom is an atom whose literals an Index contains.
-type IndexedAtom struct {
+// A PrefilterAtom is an atom of prefilters whose literals an Index contains.
+type PrefilterAtom struct {
 	Atom  int32   // its number among the atoms of the rule set
 	Rules []int32 // the rules of whose prefilter it is part
 }
 
-// A State is what is known about an atom.
-type State uint32
+// An AtomTruth is what is known about an atom.
+type AtomTruth uint32
 
-// The states of an atom. Maybe is that of an atom that was found and not yet
+// What an atom is known to be. Maybe is that of an atom that was found and not yet
 // evaluated.
 const (
-	False State = 0
-	True  State = 1
-	Maybe State = 2
+	False AtomTruth = 0
+	True  AtomTruth = 1
+	Maybe AtomTruth = 2
 )
 
 // EpochLimit is the first number that is not an epoch.
@@ -47,7 +47,7 @@ func (c *Candidates) InvalidateEpochs() {
 }
 
 // BeginEvent starts an event, for which postings refer to atoms.
-func (c *Candidates) BeginEvent(epoch uint32, atoms []IndexedAtom) {
+func (c *Candidates) BeginEvent(epoch uint32, atoms []PrefilterAtom) {
 	c.epoch, c.atoms, c.rules = epoch, atoms, c.rules[:0]
 }
 
@@ -89,14 +89,14 @@ func (c *Candidates) markFound(postings []Posting) {
 	}
 }
 
-// State returns what is known about an atom, and whether anything is.
-func (c *Candidates) State(atom int32) (s State, known bool) {
+// Truth returns what is known about an atom, and whether anything is.
+func (c *Candidates) Truth(atom int32) (truth AtomTruth, known bool) {
 	state := c.states[atom]
-	return State(state & 3), state>>2 == c.epoch
+	return AtomTruth(state & 3), state>>2 == c.epoch
 }
 
-// SetState notes whether an atom holds.
-func (c *Candidates) SetState(atom int32, holds bool) {
+// SetTruth notes whether an atom holds.
+func (c *Candidates) SetTruth(atom int32, holds bool) {
 	state := c.epoch << 2
 	if holds {
 		state |= uint32(True)

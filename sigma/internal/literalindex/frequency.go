@@ -13,8 +13,8 @@ type Frequencies struct {
 	counts [1 << 16]uint32 // by hash
 }
 
-// NewFrequencies returns the frequencies of CommonText.
-func NewFrequencies() *Frequencies {
+// NewCommonTextFrequencies returns the frequencies of CommonText.
+func NewCommonTextFrequencies() *Frequencies {
 	f := new(Frequencies)
 	f.add(CommonText, 64)
 	return f

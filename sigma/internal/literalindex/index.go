@@ -124,7 +124,7 @@ func (ix *Index) search(b []byte, ascii bool, v visitor) (keepGoing bool) {
 		return false
 	}
 	for i := range ix.direct {
-		if d := &ix.direct[i]; d.needle.isIn(b) && !v.visit(&d.entry) {
+		if d := &ix.direct[i]; d.needle.occursIn(b) && !v.visit(&d.entry) {
 			return false
 		}
 	}

@@ -36,14 +36,14 @@ type Literal struct {
 // NewLiteral returns a literal.
 func NewLiteral(p Placement, text string) Literal {
 	l := Literal{Placement: p, Text: []byte(text)}
-	l.needle = newNeedle(l.Text)
+	l.needle = newRarestByteNeedle(l.Text)
 	return l
 }
 
 // Match reports whether the literal is in value where it must be.
 func (l *Literal) Match(value []byte) bool {
 	if l.Placement == Contains {
-		return l.needle.isIn(value)
+		return l.needle.occursIn(value)
 	}
 	return l.Placement.Match(value, l.Text)
 }
@@ -58,7 +58,7 @@ type needle struct {
 // bytesByRarity lists the bytes of folded values, the most common last.
 const bytesByRarity = "zq~^`{}[]@!#<>|+?*;&%$'\"jx()=kvwybfhugp2137485960mdcl,:nor_-stia\\./e "
 
-func newNeedle(text []byte) needle {
+func newRarestByteNeedle(text []byte) needle {
 	n := needle{text: text}
 	best := len(bytesByRarity)
 	for i, c := range text {
@@ -70,8 +70,8 @@ func newNeedle(text []byte) needle {
 	return n
 }
 
-// isIn reports whether b contains the needle.
-func (n *needle) isIn(b []byte) bool {
+// occursIn reports whether b contains the needle.
+func (n *needle) occursIn(b []byte) bool {
 	if len(n.text) == 0 {
 		return true
 	}

@@ -16,20 +16,20 @@ import (
 // transformations may be nested.
 const MaxNesting = 64
 
-// maxExpandedOperands is how many operands a condition may have, once its selectors are
+// maxConditionOperands is how many operands a condition may have, once its selectors are
 // expanded.
-const maxExpandedOperands = 1 << 16
+const maxConditionOperands = 1 << 16
 
 // ParseCondition reads a condition over operands of these names.
-func ParseCondition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
-	return new(parser).condition(node, names)
+func ParseCondition(scalar *yaml.Node, operandNames []string) (ast.Condition, *ast.Diagnostic) {
+	return new(parser).singleCondition(scalar, operandNames)
 }
 
-func (p *parser) condition(node *yaml.Node, names []string) (ast.Condition, *ast.Diagnostic) {
-	c := conditionParser{node: node, tokens: ConditionTokens(node.Value), names: names}
+func (p *parser) singleCondition(scalar *yaml.Node, operandNames []string) (ast.Condition, *ast.Diagnostic) {
+	c := conditionParser{node: scalar, tokens: ConditionTokens(scalar.Value), names: operandNames}
 	cond, err := c.parse()
 	for _, word := range c.upperCase {
-		p.warn("operator_case", yamldoc.PositionOf(node), "write %q in lower case", word)
+		p.warn("operator_case", yamldoc.PositionOf(scalar), "write %q in lower case", word)
 	}
 	return cond, err
 }
@@ -167,10 +167,10 @@ func (c *conditionParser) operand() (ast.Condition, *ast.Diagnostic) {
 	return ast.Condition{Index: i}, c.countOperands(1)
 }
 
-// countOperands counts added operands against maxExpandedOperands.
+// countOperands counts added operands against maxConditionOperands.
 func (c *conditionParser) countOperands(added int) *ast.Diagnostic {
-	if c.operands += added; c.operands > maxExpandedOperands {
-		return c.errorf("the condition has more than %d operands", maxExpandedOperands)
+	if c.operands += added; c.operands > maxConditionOperands {
+		return c.errorf("the condition has more than %d operands", maxConditionOperands)
 	}
 	return nil
 }

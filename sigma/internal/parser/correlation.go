@@ -162,7 +162,7 @@ func (p *parser) correlationCondition(c *ast.Correlation, node *yaml.Node) *ast.
 		if !temporal {
 			return yamldoc.ErrorAt(node, "the condition of a correlation of type %s must be a mapping", c.Type).WithHint("such as gte: 10")
 		}
-		return p.ruleCondition(c, node)
+		return p.expressionOverRules(c, node)
 	}
 	pairs, err := p.Mapping(node, "the condition of a correlation")
 	if err != nil {
@@ -220,9 +220,9 @@ func number(kv yamldoc.Pair) (float64, *ast.Diagnostic) {
 	return 0, yamldoc.ErrorAt(kv.Value, "%s needs a number", kv.Name)
 }
 
-// ruleCondition reads an expression over the rules. Without a list of rules,
+// expressionOverRules reads an expression over the rules. Without a list of rules,
 // those that it names are the list.
-func (p *parser) ruleCondition(c *ast.Correlation, node *yaml.Node) *ast.Diagnostic {
+func (p *parser) expressionOverRules(c *ast.Correlation, node *yaml.Node) *ast.Diagnostic {
 	if c.Rules == nil {
 		for _, word := range ConditionTokens(node.Value) {
 			if !slices.Contains([]string{"and", "or", "not", "(", ")"}, strings.ToLower(word)) && !slices.Contains(c.Rules, word) {
@@ -230,7 +230,7 @@ func (p *parser) ruleCondition(c *ast.Correlation, node *yaml.Node) *ast.Diagnos
 			}
 		}
 	}
-	cond, err := p.condition(node, c.Rules)
+	cond, err := p.singleCondition(node, c.Rules)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (p *parser) conditions(node *yaml.Node) *ast.Diagnostic {
 		if n.Kind != yaml.ScalarNode || yamldoc.NewScalar(n).Kind == ast.Null {
 			return yamldoc.ErrorAt(n, "a condition must be a string")
 		}
-		cond, err := p.condition(n, names)
+		cond, err := p.singleCondition(n, names)
 		if err != nil {
 			return err
 		}

@@ -141,8 +141,8 @@ func (p Pattern) HasWildcard() bool {
 	return false
 }
 
-// PlainText returns the text of a pattern without wildcards.
-func (p Pattern) PlainText() string {
+// TextWithoutWildcards returns the text of a pattern without wildcards.
+func (p Pattern) TextWithoutWildcards() string {
 	var b strings.Builder
 	for _, q := range p {
 		b.WriteString(q.Text)

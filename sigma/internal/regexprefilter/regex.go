@@ -21,7 +21,7 @@ type Regex struct {
 
 	required  [][][]byte
 	minLength int // of a match, in bytes
-	runs      []classRun
+	runs      []byteClassRun
 
 	// minRunes is not 0 for .{minRunes,}: a line needs that many runes or, with
 	// newlines, the whole value does.
@@ -82,9 +82,9 @@ func Compile(source, flags string) (*Regex, error) {
 // Source returns the expression with its flags.
 func (r *Regex) Source() string { return r.source }
 
-// RequiredLiterals returns sets of literals: every folded value that the expression
+// RequiredLiteralSets returns sets of literals: every folded value that the expression
 // matches contains at least one literal of each set.
-func (r *Regex) RequiredLiterals() [][][]byte { return r.required }
+func (r *Regex) RequiredLiteralSets() [][][]byte { return r.required }
 
 // NeedsNoRegexp reports whether Match needs no regular expression: it counts runes,
 // or searches for literals.
@@ -143,7 +143,7 @@ func (r *Regex) Match(text string, folded []byte) bool {
 		}
 	}
 	for i := range r.runs {
-		if !r.runs[i].isIn(text) {
+		if !r.runs[i].occursIn(text) {
 			return false
 		}
 	}

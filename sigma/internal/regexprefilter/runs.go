@@ -5,14 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// A classRun is a number of consecutive bytes that all belong to a class.
-type classRun struct {
+// A byteClassRun is a number of consecutive bytes that all belong to a class.
+type byteClassRun struct {
 	class  [256]bool
 	length int
 }
 
-// isIn reports whether s contains the run.
-func (r *classRun) isIn(s string) bool {
+// occursIn reports whether s contains the run.
+func (r *byteClassRun) occursIn(s string) bool {
 	for end := r.length; end <= len(s); {
 		i := end - 1
 		for i >= end-r.length && r.class[s[i]] {
@@ -27,12 +27,12 @@ func (r *classRun) isIn(s string) bool {
 }
 
 const (
-	minRunBytes  = 5 // shorter runs are in most values
-	maxClassRuns = 2
+	minRunBytes     = 5 // shorter runs are in most values
+	maxRequiredRuns = 2
 )
 
 // appendRequiredRuns appends the runs that every match of t contains.
-func appendRequiredRuns(runs []classRun, t *syntax.Regexp) []classRun {
+func appendRequiredRuns(runs []byteClassRun, t *syntax.Regexp) []byteClassRun {
 	switch t.Op {
 	case syntax.OpCapture, syntax.OpPlus:
 		return appendRequiredRuns(runs, t.Sub[0])
@@ -41,8 +41,8 @@ func appendRequiredRuns(runs []classRun, t *syntax.Regexp) []classRun {
 			runs = appendRequiredRuns(runs, s)
 		}
 	case syntax.OpRepeat:
-		if class := uncapture(t.Sub[0]); class.Op == syntax.OpCharClass && t.Min >= minRunBytes && len(runs) < maxClassRuns {
-			run := classRun{length: t.Min}
+		if class := uncapture(t.Sub[0]); class.Op == syntax.OpCharClass && t.Min >= minRunBytes && len(runs) < maxRequiredRuns {
+			run := byteClassRun{length: t.Min}
 			for i := 0; i+1 < len(class.Rune); i += 2 {
 				if class.Rune[i+1] >= utf8.RuneSelf {
 					return runs

@@ -41,8 +41,8 @@ func StartBroker(t *testing.T) *Broker {
 	return &Broker{Server: s, T: t, Client: s.Client()}
 }
 
-// NewTask returns a task with one event, as a Python producer publishes it.
-func NewTask(id string) celery.Task {
+// NewEventTask returns a task with one event, as a Python producer publishes it.
+func NewEventTask(id string) celery.Task {
 	return celery.Task{ID: id, Name: TaskName, GroupIndex: -1, RoutingKey: "celery", ArgsRepr: "({...},)", KwargsRepr: "{}",
 		Args: fmt.Appendf(nil, `[{"event_id":"event of %s","agent_id":"PC1","event_type":"process","timestamp":1700000000}]`, id)}
 }
@@ -207,12 +207,12 @@ func DecodeEvents(t *testing.T, message string) []Event {
 	return all
 }
 
-var eventReaders = sync.Pool{New: func() any { return ingest.NewQueuedEventReader("celery", legacy.Validator{}, []byte("secret")) }}
+var eventReaderPool = sync.Pool{New: func() any { return ingest.NewRawEventReader("celery", legacy.Validator{}, []byte("secret")) }}
 
 // ReadEvent is celeryqueue.Options.Event with the rules of the intake.
 func ReadEvent(raw []byte, id string, received time.Time) (picket.Event, error) {
-	r := eventReaders.Get().(*ingest.QueuedEventReader)
-	defer eventReaders.Put(r)
+	r := eventReaderPool.Get().(*ingest.RawEventReader)
+	defer eventReaderPool.Put(r)
 	return r.Read(raw, id, received)
 }
 

@@ -1,129 +1,133 @@
-// Package mongotest starts servers for tests that speak MongoDB's protocol:
-// FerretDB, built from the module test/ferretdb and cached in the user's cache
-// directory.
+// Package mongotest gives tests a server that speaks MongoDB's protocol: the one that
+// PICKET_TEST_MONGO names, or SecantusDB, which scripts/install-mongodb installs.
+// Without either, tests are skipped.
 package mongotest
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
+	"context"
+	"crypto/rand"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// A Server is a running FerretDB.
+// A Server is a server for tests.
 type Server struct {
-	URI string // without a database
-
-	cmd   *exec.Cmd
-	stdin io.Closer
+	uri string
+	cmd *exec.Cmd // nil: the server of PICKET_TEST_MONGO
 }
 
-// Start starts a server that ends with the test. It is fast because it does not
-// sync its files.
+// Start returns the server that PICKET_TEST_MONGO names, or a new one that ends with the
+// test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return StartFerretDBAt(t, t.TempDir(), "127.0.0.1:0", "-quick")
+	if uri := os.Getenv("PICKET_TEST_MONGO"); uri != "" {
+		return &Server{uri: uri}
+	}
+	return StartProcess(t, t.TempDir(), "127.0.0.1:0")
 }
 
-// StartFerretDBAt starts a server with its files in a directory, listening on an address.
-func StartFerretDBAt(t testing.TB, dir, listen string, flags ...string) *Server {
+// StartProcess starts a server of its own, for tests that kill or pause it. It has its
+// files in a directory and listens on an address.
+func StartProcess(t testing.TB, dir, listen string, flags ...string) *Server {
 	t.Helper()
-	bin, err := build()
+	program, err := findProgram()
 	if err != nil {
-		testenv.Skip(t, "FerretDB: "+err.Error())
+		testenv.Skip(t, "a MongoDB: run scripts/install-mongodb, or set PICKET_TEST_MONGO: "+err.Error())
 	}
-	s := &Server{cmd: exec.Command(bin, append([]string{"-dir", dir, "-listen", listen}, flags...)...)}
+	host, port, err := net.SplitHostPort(listen)
+	testenv.Check(t, err)
+	args := append([]string{"--host", host, "--port", port, "--storage-path", dir, "--cache-size", "256M", "--log-level", "ERROR"}, flags...)
+	s := &Server{cmd: exec.Command(program, args...)}
 	s.cmd.Stderr = os.Stderr
-	stdin, err := s.cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.stdin = stdin
 	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	testenv.Check(t, err)
+	testenv.Check(t, s.cmd.Start())
 	t.Cleanup(s.Kill)
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("FerretDB did not print its address: %v", err)
+	lines := bufio.NewReader(stdout)
+	for s.uri == "" {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%s did not print its address: %v", program, err)
+		}
+		if _, addr, ok := strings.Cut(line, "listening on "); ok {
+			s.uri = "mongodb://" + strings.TrimSpace(addr) + "/"
+		}
 	}
-	s.URI = strings.TrimSpace(line)
 	return s
 }
 
-// Kill kills the server. It may be called again.
-func (s *Server) Kill() {
-	s.stdin.Close()
-	s.cmd.Process.Kill()
-	s.cmd.Wait()
-}
-
-// Process is the server's process.
-func (s *Server) Process() *os.Process { return s.cmd.Process }
-
-// Database returns the URI of a database that only this test uses.
-func (s *Server) Database(t testing.TB) string {
-	h := sha256.Sum256([]byte(t.Name()))
-	return fmt.Sprintf("%spicket_%s_%d", s.URI, hex.EncodeToString(h[:6]), time.Now().UnixNano()%1e9)
-}
-
-// Build builds the server unless it is cached, and returns why that failed.
-func Build() error {
-	_, err := build()
-	return err
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	_, file, _, _ := runtime.Caller(0)
-	src := filepath.Join(filepath.Dir(file), "..", "..", "..", "..", "test", "ferretdb")
-	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version())
-	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		b, err := os.ReadFile(filepath.Join(src, name))
-		if err != nil {
-			return "", err
-		}
-		h.Write(b)
-	}
+// findProgram returns the path of the program that StartProcess starts.
+func findProgram() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "picket-test")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	bin := filepath.Join(dir, "ferretdb-"+hex.EncodeToString(h.Sum(nil)[:8]))
-	if _, err := os.Stat(bin); err == nil {
-		return bin, nil
-	}
-	tmp := fmt.Sprintf("%s.%d", bin, os.Getpid())
-	defer os.Remove(tmp)
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", tmp, ".")
-	cmd.Dir = src
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, out)
-	}
-	return bin, os.Rename(tmp, bin)
-})
+	return exec.LookPath(filepath.Join(cache, "picket-test", "mongodb", "bin", "secantusd-rs"))
+}
 
-// Addr returns the address on which the server listens.
+// CheckAvailable returns why Start would skip the test, nil if it would not.
+func CheckAvailable() error {
+	if os.Getenv("PICKET_TEST_MONGO") != "" {
+		return nil
+	}
+	_, err := findProgram()
+	return err
+}
+
+// Kill kills a server of StartProcess. It may be called again.
+func (s *Server) Kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
+
+// Process is the process of a server of StartProcess.
+func (s *Server) Process() *os.Process { return s.cmd.Process }
+
+// Addr returns the address on which a server of StartProcess listens.
 func (s *Server) Addr() string {
-	return strings.TrimSuffix(strings.TrimPrefix(s.URI, "mongodb://"), "/")
+	return strings.TrimSuffix(strings.TrimPrefix(s.uri, "mongodb://"), "/")
+}
+
+// Database returns the URI of a database that only this test uses. On the server of
+// PICKET_TEST_MONGO it is dropped when the test ends.
+func (s *Server) Database(t testing.TB) string {
+	t.Helper()
+	name := "picket_test_" + strings.ToLower(rand.Text()[:12])
+	before, params, _ := strings.Cut(s.uri, "?")
+	scheme, rest, ok := strings.Cut(before, "://")
+	if !ok {
+		t.Fatalf("PICKET_TEST_MONGO %q is not a URI", s.uri)
+	}
+	hosts, _, _ := strings.Cut(rest, "/")
+	uri := scheme + "://" + hosts + "/" + name
+	if params != "" {
+		uri += "?" + params
+	}
+	if s.cmd == nil {
+		t.Cleanup(func() { drop(t, s.uri, name) })
+	}
+	return uri
+}
+
+func drop(t testing.TB, uri, database string) {
+	ctx, cancel := context.WithTimeout(context.Background(), testenv.Timeout)
+	defer cancel()
+	client, err := mongo.Connect(options.Client().ApplyURI(uri))
+	if err == nil {
+		err = client.Database(database).Drop(ctx)
+		client.Disconnect(ctx)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }

@@ -37,8 +37,8 @@ const (
 	maxFrames  = partFirstColumn - partFirstFrame
 	maxColumns = 300 // fields that have a column; others are only in the events
 
-	// PartCount is greater than every part number.
-	PartCount = partFirstColumn + maxColumns
+	// PartNumberLimit is greater than every part number.
+	PartNumberLimit = partFirstColumn + maxColumns
 )
 
 // A Part is one blob of a block.

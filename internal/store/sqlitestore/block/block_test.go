@@ -177,14 +177,14 @@ func decodeAll(data []byte, n int) {
 // may fail, but must not panic.
 func FuzzSearch(f *testing.F) {
 	fresh, indexed := exampleFresh(), exampleIndexed(f)
-	for number := range PartCount {
+	for number := range PartNumberLimit {
 		for _, b := range []Encoded{fresh, indexed} {
 			if part, _ := memoryParts(b.Parts).ReadPart(nil, number); part != nil {
 				f.Add(b.Indexed, uint16(number), part)
 			}
 		}
 	}
-	f.Add(true, uint16(PartCount), indexed.Directory)
+	f.Add(true, uint16(PartNumberLimit), indexed.Directory)
 	where, err := store.ParseQuery(`b=c or not (a=1* and "d") or x~e or event_id=a`)
 	if err != nil {
 		f.Fatal(err)
@@ -200,7 +200,7 @@ func FuzzSearch(f *testing.F) {
 				b.Parts[i].Data = data
 			}
 		}
-		if number == PartCount {
+		if number == PartNumberLimit {
 			b.Directory = data
 		}
 		open := func() *Block { return Open(b.Header, 1, b.Directory, memoryParts(b.Parts)) }

@@ -25,9 +25,9 @@ type column struct {
 }
 
 const (
-	codeMissing = 0
-	codeNext    = 1
-	codeEntry   = 2
+	codeMissing    = 0
+	codeNextUnused = 1
+	codeFirstEntry = 2
 
 	// maxColumnEntries leaves room for the codes.
 	maxColumnEntries = 1<<16 - 8
@@ -35,7 +35,7 @@ const (
 
 func (c *column) encode(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(c.values)))
-	dst = appendStrings(dst, c.values)
+	dst = appendLengthsAndBytes(dst, c.values)
 	dst = binary.AppendUvarint(dst, uint64(len(c.tuples)))
 	for _, t := range c.tuples {
 		dst = binary.AppendUvarint(dst, uint64(len(t)))
@@ -43,7 +43,7 @@ func (c *column) encode(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, uint64(v))
 		}
 	}
-	if len(c.values)+len(c.tuples)+codeEntry <= 1<<8 {
+	if len(c.values)+len(c.tuples)+codeFirstEntry <= 1<<8 {
 		dst = append(dst, 1)
 		c.eachCode(func(code uint16) { dst = append(dst, byte(code)) })
 	} else {
@@ -60,10 +60,10 @@ func (c *column) eachCode(f func(uint16)) {
 		case e < 0:
 			f(codeMissing)
 		case e == next && e < len(c.values):
-			f(codeNext)
+			f(codeNextUnused)
 			next++
 		default:
-			f(uint16(e + codeEntry))
+			f(uint16(e + codeFirstEntry))
 			if e >= len(c.values) {
 				next = max(next, int(slices.Max(c.tuples[e-len(c.values)]))+1)
 			}
@@ -111,11 +111,11 @@ func (c *column) readCodes(codes []byte, width, n int) error {
 		switch {
 		case code == codeMissing:
 			continue
-		case code == codeNext:
-			code = next + codeEntry
+		case code == codeNextUnused:
+			code = next + codeFirstEntry
 			next++
 		}
-		e := code - codeEntry
+		e := code - codeFirstEntry
 		if e >= entries {
 			return ErrCorrupt
 		}
@@ -128,12 +128,12 @@ func (c *column) readCodes(codes []byte, width, n int) error {
 }
 
 // match sets the bit of each row that has a value for which ok returns true. It
-// returns the error of the meter.
-func (c *column) match(ok func(string) bool, meter *store.WorkMeter, bits bitset) error {
+// returns the error of ctxChecker.
+func (c *column) match(ok func(string) bool, ctxChecker *store.ContextChecker, bits bitset) error {
 	matching := make([]bool, 1+len(c.values)+len(c.tuples))
 	any := false
 	for i, v := range c.values {
-		if err := meter.Spend(len(v)); err != nil {
+		if err := ctxChecker.CountBytes(len(v)); err != nil {
 			return err
 		}
 		if ok(v) {

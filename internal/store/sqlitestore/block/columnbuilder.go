@@ -80,10 +80,10 @@ func (b *columnBuilder) addValueToTuple(row int, at uint16) {
 	b.tuples[row] = append(t, at)
 }
 
-// isTooLarge reports whether the column would cost more than it saves; a search
+// isTooCostly reports whether the column would cost more than it saves; a search
 // for its values then reads the events themselves.
-func (b *columnBuilder) isTooLarge(raw int) bool {
-	return b.full || b.valueBytes > 32<<10 && b.valueBytes > raw/16
+func (b *columnBuilder) isTooCostly(eventBytes int) bool {
+	return b.full || b.valueBytes > 32<<10 && b.valueBytes > eventBytes/16
 }
 
 // mirrorsBuiltin reports whether the field is a store.BuiltinField and no event

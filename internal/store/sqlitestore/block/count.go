@@ -10,8 +10,8 @@ import (
 
 // Count adds the events of a block that match to counts. It ends as Search does.
 func (s *Searcher) Count(ctx context.Context, b *Block, q *Query, counts *store.EventCounts) error {
-	s.meter = store.NewWorkMeter(ctx)
-	s.view.Meter = s.meter
+	s.ctxChecker = store.NewContextChecker(ctx)
+	s.view.ContextChecker = s.ctxChecker
 	if err := s.count(b, q, counts); err != nil {
 		return b.wrapError(err)
 	}
@@ -47,7 +47,7 @@ func (s *Searcher) count(b *Block, q *Query, counts *store.EventCounts) error {
 					return err
 				}
 				matches := s.rowMatches(q.root, row)
-				if err := s.meter.Spend(rowMatchCost); err != nil {
+				if err := s.ctxChecker.CountBytes(rowMatchCost); err != nil {
 					return err
 				}
 				if !matches {
@@ -55,7 +55,7 @@ func (s *Searcher) count(b *Block, q *Query, counts *store.EventCounts) error {
 				}
 			}
 			if columns == nil {
-				counts.AddEvent(s.eventView(row))
+				counts.CountFieldValues(s.eventView(row))
 				continue
 			}
 			key = key[:0]

@@ -14,7 +14,7 @@ import (
 //	for each name: part of its column << 1, plus 1 if derived
 type directory struct {
 	flags   byte
-	frames  []frameCounts
+	frames  []frameSize
 	names   []string    // of fields, sorted
 	columns []columnRef // where the values of each name are
 }
@@ -23,13 +23,13 @@ type directory struct {
 const (
 	// flagIndexed: the block has columns, text filters and an id filter.
 	flagIndexed = 1 << iota
-	// flagTruncated: there are fields beyond maxColumns that the directory omits.
-	flagTruncated
-	// flagLiterals: some event has a field whose value is not in its JSON.
-	flagLiterals
-	// flagNonCanonical: some event's JSON is isNonCanonical. Indexed blocks have
-	// filterNonCanonical for each frame instead.
-	flagNonCanonical
+	// flagFieldsOmitted: there are fields beyond maxColumns that the directory omits.
+	flagFieldsOmitted
+	// flagDerivedValues: some event has a field whose value is not in its JSON.
+	flagDerivedValues
+	// flagNotByteSearchable: some event's JSON is not byte-searchable. Indexed blocks have
+	// filterNotByteSearchable for each frame instead.
+	flagNotByteSearchable
 	// flagSenders: the metadata has the senders and indexes of the events.
 	flagSenders
 	// flagFieldLayouts: the block has field layouts. Blocks of earlier versions may have
@@ -37,9 +37,9 @@ const (
 	flagFieldLayouts
 )
 
-type frameCounts struct {
-	rows int // events
-	raw  int // bytes as received
+type frameSize struct {
+	rows     int // events
+	rawBytes int // bytes as received
 }
 
 // A columnRef says where the values of a field are.
@@ -54,10 +54,10 @@ func (d *directory) encode() []byte {
 	out = binary.AppendUvarint(out, uint64(len(d.frames)))
 	for _, f := range d.frames {
 		out = binary.AppendUvarint(out, uint64(f.rows))
-		out = binary.AppendUvarint(out, uint64(f.raw))
+		out = binary.AppendUvarint(out, uint64(f.rawBytes))
 	}
 	out = binary.AppendUvarint(out, uint64(len(d.names)))
-	out = appendStrings(out, d.names)
+	out = appendLengthsAndBytes(out, d.names)
 	for _, c := range d.columns {
 		v := uint64(c.part) << 1
 		if c.derived {
@@ -68,18 +68,19 @@ func (d *directory) encode() []byte {
 	return compressOrCopy(nil, out)
 }
 
-// decodeDirectory reads the directory of a block of n events.
-func decodeDirectory(b []byte, n int) (*directory, error) {
+// decodeDirectory reads the directory of a block of eventCount events.
+func decodeDirectory(b []byte, eventCount int) (*directory, error) {
 	plain, err := decompressPacked(nil, b)
 	if err != nil {
 		return nil, fmt.Errorf("read directory: %w", err)
 	}
 	r := byteReader{b: plain}
 	d := &directory{flags: r.readByte()}
-	d.frames = make([]frameCounts, r.readCount())
+	d.frames = make([]frameSize, r.readCount())
+	withoutFrame := eventCount
 	for i := range d.frames {
-		d.frames[i] = frameCounts{rows: int(r.readUvarint()), raw: int(r.readUvarint())}
-		n -= d.frames[i].rows
+		d.frames[i] = frameSize{rows: int(r.readUvarint()), rawBytes: int(r.readUvarint())}
+		withoutFrame -= d.frames[i].rows
 	}
 	d.names = r.readStrings(r.readCount())
 	d.columns = make([]columnRef, len(d.names))
@@ -87,7 +88,7 @@ func decodeDirectory(b []byte, n int) (*directory, error) {
 		v := r.readUvarint()
 		d.columns[i] = columnRef{part: int(v >> 1), derived: v&1 != 0}
 	}
-	if r.err != nil || n != 0 || len(d.frames) > maxFrames {
+	if r.err != nil || withoutFrame != 0 || len(d.frames) > maxFrames {
 		return nil, ErrCorrupt
 	}
 	return d, nil
@@ -97,12 +98,12 @@ func decodeDirectory(b []byte, n int) (*directory, error) {
 // the block has the field.
 func (d *directory) lookUp(name string) (c columnRef, known bool) {
 	if d.flags&flagIndexed == 0 {
-		return columnRef{derived: d.flags&flagLiterals != 0}, true
+		return columnRef{derived: d.flags&flagDerivedValues != 0}, true
 	}
 	if i, ok := slices.BinarySearch(d.names, name); ok {
 		return d.columns[i], true
 	}
-	if d.flags&flagTruncated != 0 {
+	if d.flags&flagFieldsOmitted != 0 {
 		return columnRef{derived: true}, true
 	}
 	return columnRef{}, false

@@ -13,12 +13,12 @@ type Encoder struct {
 	fields []sigma.Field   // of the event merged last
 
 	// For indexed blocks:
-	index     flatjson.LeafIndex // of leaves
-	columns   map[string]*columnBuilder
-	paths     []*pathData
-	trigrams  *trigramSet
-	truncated bool // there were more fields than a block can have columns
-	events    int
+	index         flatjson.LeafIndex // of leaves
+	columns       map[string]*columnBuilder
+	paths         []*pathData
+	trigrams      *trigramSet
+	fieldsOmitted bool // there were more fields than a block can have columns
+	events        int
 }
 
 // pathData is what the encoder keeps of a path of the JSON.
@@ -44,8 +44,8 @@ func (b *Encoder) resetPaths() {
 	}}
 }
 
-// release drops all references to the events of the last block.
-func (b *Encoder) release() {
+// dropEventReferences drops all references to the events of the last block.
+func (b *Encoder) dropEventReferences() {
 	b.leaves, b.fields = flatjson.ClearForReuse(b.leaves), flatjson.ClearForReuse(b.fields)
 	b.index.Reset(nil)
 	b.columns = nil
@@ -72,23 +72,23 @@ func (b *Encoder) EncodeMerged(in *MergeInput) Encoded {
 
 // encodeFresh calls fields for each event in order, after it has read the event's leaves.
 func (b *Encoder) encodeFresh(evs []picket.Event, offsets []int64, fields func(i int) []sigma.Field) Encoded {
-	defer b.release()
+	defer b.dropEventReferences()
 	out := Encoded{Header: newHeader(evs, offsets)}
 	d := directory{frames: splitFrames(evs)}
 	var layouts layoutBuilder
 	ids := make([]string, len(evs))
 	for i := range evs {
 		if !b.decodeLeaves(evs[i].Raw) {
-			d.flags |= flagNonCanonical
+			d.flags |= flagNotByteSearchable
 		}
 		layouts.add(b.leaves, fields(i))
 		ids[i] = evs[i].ID
-		if d.flags&flagNonCanonical == 0 && isNonCanonical(evs[i].Raw) {
-			d.flags |= flagNonCanonical
+		if d.flags&flagNotByteSearchable == 0 && !isByteSearchable(evs[i].Raw) {
+			d.flags |= flagNotByteSearchable
 		}
 	}
-	if layouts.hasLiterals() {
-		d.flags |= flagLiterals
+	if layouts.hasDerivedValues() {
+		d.flags |= flagDerivedValues
 	}
 	packed, flags := encodeMetadata(evs, offsets)
 	d.flags |= flags
@@ -108,7 +108,7 @@ func (b *Encoder) encodeFresh(evs []picket.Event, offsets []int64, fields func(i
 
 // decodeLeaves reads the leaves of an event and reports whether it is JSON. An
 // event that is not JSON has no leaves.
-func (b *Encoder) decodeLeaves(raw []byte) bool {
+func (b *Encoder) decodeLeaves(raw []byte) (isJSON bool) {
 	var err error
 	if b.leaves, _, err = b.dec.Leaves(raw, b.leaves[:0]); err != nil {
 		b.leaves = b.leaves[:0]

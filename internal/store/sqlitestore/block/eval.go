@@ -106,14 +106,14 @@ func (s *Searcher) evaluateField(n *queryNode) error {
 			return err
 		}
 		n.definite = newBitset(rows)
-		if err := col.match(n.match, s.meter, n.definite); err != nil {
+		if err := col.match(n.match, s.ctxChecker, n.definite); err != nil {
 			return err
 		}
 	}
 	if builtin != nil {
 		for row := range rows {
 			v := builtin(row)
-			if err := s.meter.Spend(len(v)); err != nil {
+			if err := s.ctxChecker.CountBytes(len(v)); err != nil {
 				return err
 			}
 			if n.match(v) {

@@ -11,21 +11,21 @@ import (
 // readFieldLayouts say how the Fields of events follow from the leaves of their
 // JSON. A layout is a list of field names, each with the leaf that has its
 // value. Events of one kind share a layout, so most values take no space at all;
-// a value that is not a leaf is kept as a literal. Packed, they are:
+// a value that is not a leaf is kept as a derived value. Packed, they are:
 //
 //	number of names, their lengths, their bytes
-//	number of layouts; each: number of fields; each: name, leaf + 1 or 0 (literal)
+//	number of layouts; each: number of fields; each: name, leaf + 1 or 0 (derived)
 //	for each event: layout + 1, or 0 if its fields are its leaves
-//	for each literal, in order: kind, length
-//	the bytes of the literals
+//	for each derived value, in order: kind, length
+//	the bytes of the derived values
 type fieldLayouts struct {
-	names    []string
-	layouts  [][]fieldRef
-	layoutOf []int // the layout of each event + 1
-	literals [][]sigma.Value
+	names         []string
+	layouts       [][]fieldRef
+	layoutOf      []int // the layout of each event + 1
+	derivedValues [][]sigma.Value
 }
 
-// A fieldRef is one field of a layout; leaf is -1 for a literal.
+// A fieldRef is one field of a layout; leaf is -1 for a derived value.
 type fieldRef struct{ name, leaf int }
 
 // A layoutBuilder collects the layouts of a block.
@@ -35,8 +35,8 @@ type layoutBuilder struct {
 	layoutIndex    map[string]int
 	layouts        [][]byte
 	layoutOf       []int
-	literalHeaders []byte
-	literalText    []byte
+	derivedHeaders []byte
+	derivedText    []byte
 	buf            []byte
 	index          flatjson.LeafIndex
 	used           bool // some event needs a layout
@@ -45,7 +45,7 @@ type layoutBuilder struct {
 // add records the fields of the next event, which has the given leaves.
 func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 	if equalsLeaves(leaves, fields) {
-		b.addWithoutLayout()
+		b.addLeavesOnly()
 		return
 	}
 	if !b.used {
@@ -67,9 +67,9 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 		leaf := b.index.FindWrapping(at, f.Value) // fields are mostly in the order of the leaves
 		layout = binary.AppendUvarint(layout, uint64(leaf+1))
 		if leaf < 0 {
-			b.literalHeaders = append(b.literalHeaders, byte(f.Value.Kind))
-			b.literalHeaders = binary.AppendUvarint(b.literalHeaders, uint64(len(f.Value.Text)))
-			b.literalText = append(b.literalText, f.Value.Text...)
+			b.derivedHeaders = append(b.derivedHeaders, byte(f.Value.Kind))
+			b.derivedHeaders = binary.AppendUvarint(b.derivedHeaders, uint64(len(f.Value.Text)))
+			b.derivedText = append(b.derivedText, f.Value.Text...)
 			continue
 		}
 		at = leaf + 1
@@ -84,8 +84,8 @@ func (b *layoutBuilder) add(leaves []flatjson.Leaf, fields []sigma.Field) {
 	b.layoutOf = append(b.layoutOf, n+1)
 }
 
-// addWithoutLayout records that the fields of the next event are its leaves.
-func (b *layoutBuilder) addWithoutLayout() { b.layoutOf = append(b.layoutOf, 0) }
+// addLeavesOnly records that the fields of the next event are its leaves.
+func (b *layoutBuilder) addLeavesOnly() { b.layoutOf = append(b.layoutOf, 0) }
 
 func equalsLeaves(leaves []flatjson.Leaf, fields []sigma.Field) bool {
 	if len(leaves) != len(fields) {
@@ -105,7 +105,7 @@ func (b *layoutBuilder) encode() []byte {
 		return nil
 	}
 	out := binary.AppendUvarint(nil, uint64(len(b.names)))
-	out = appendStrings(out, b.names)
+	out = appendLengthsAndBytes(out, b.names)
 	out = binary.AppendUvarint(out, uint64(len(b.layouts)))
 	for _, layout := range b.layouts {
 		out = append(out, layout...)
@@ -113,12 +113,12 @@ func (b *layoutBuilder) encode() []byte {
 	for _, r := range b.layoutOf {
 		out = binary.AppendUvarint(out, uint64(r))
 	}
-	out = append(out, b.literalHeaders...)
-	out = append(out, b.literalText...)
+	out = append(out, b.derivedHeaders...)
+	out = append(out, b.derivedText...)
 	return compressOrCopy(nil, out)
 }
 
-func (b *layoutBuilder) hasLiterals() bool { return len(b.literalHeaders) > 0 }
+func (b *layoutBuilder) hasDerivedValues() bool { return len(b.derivedHeaders) > 0 }
 
 // decodeFieldLayouts reads the part of a block of n events; b is nil if the
 // block has none.
@@ -153,13 +153,13 @@ func decodeFieldLayouts(b []byte, n int) (*fieldLayouts, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	return l, l.readLiterals(&r)
+	return l, l.readDerivedValues(&r)
 }
 
-func (l *fieldLayouts) readLiterals(r *byteReader) error {
+func (l *fieldLayouts) readDerivedValues(r *byteReader) error {
 	var all []*sigma.Value
 	var lengths []int
-	l.literals = make([][]sigma.Value, len(l.layoutOf))
+	l.derivedValues = make([][]sigma.Value, len(l.layoutOf))
 	for i, layout := range l.layoutOf {
 		if layout == 0 {
 			continue
@@ -173,9 +173,9 @@ func (l *fieldLayouts) readLiterals(r *byteReader) error {
 		if n > len(r.b) {
 			return ErrCorrupt
 		}
-		l.literals[i] = make([]sigma.Value, n)
-		for k := range l.literals[i] {
-			v := &l.literals[i][k]
+		l.derivedValues[i] = make([]sigma.Value, n)
+		for k := range l.derivedValues[i] {
+			v := &l.derivedValues[i][k]
 			v.Kind = sigma.Kind(r.readByte())
 			all, lengths = append(all, v), append(lengths, int(r.readUvarint()))
 		}
@@ -201,12 +201,12 @@ func (l *fieldLayouts) appendFields(dst []sigma.Field, row int, leaves []flatjso
 		}
 		return dst
 	}
-	literals := l.literals[row]
+	derived := l.derivedValues[row]
 	for _, ref := range l.layouts[l.layoutOf[row]-1] {
 		f := sigma.Field{Name: l.names[ref.name]}
 		switch {
 		case ref.leaf < 0:
-			f.Value, literals = literals[0], literals[1:]
+			f.Value, derived = derived[0], derived[1:]
 		case ref.leaf < len(leaves):
 			f.Value = leaves[ref.leaf].Value
 		}

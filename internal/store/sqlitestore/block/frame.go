@@ -78,16 +78,16 @@ func (f *decodedFrame) open(plain []byte, rows int) error {
 func (f *decodedFrame) raw(i int) []byte { return f.data[f.start[i]:f.start[i+1]:f.start[i+1]] }
 
 // splitFrames divides events into frames.
-func splitFrames(evs []picket.Event) []frameCounts {
-	var out []frameCounts
-	var f frameCounts
+func splitFrames(evs []picket.Event) []frameSize {
+	var out []frameSize
+	var f frameSize
 	for i := range evs {
-		if f.raw >= frameBytes && len(out) < maxFrames-1 {
+		if f.rawBytes >= frameBytes && len(out) < maxFrames-1 {
 			out = append(out, f)
-			f = frameCounts{}
+			f = frameSize{}
 		}
 		f.rows++
-		f.raw += len(evs[i].Raw)
+		f.rawBytes += len(evs[i].Raw)
 	}
 	if f.rows > 0 {
 		out = append(out, f)

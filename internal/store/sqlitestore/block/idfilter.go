@@ -16,12 +16,12 @@ func idHash(id string) uint64 {
 // An id filter is a Bloom filter with ten bits an id and seven hashes: of the
 // blocks that do not have an id, one in a hundred passes.
 const (
-	idFilterBits   = 10
-	idFilterHashes = 7
+	idFilterBitsPerID = 10
+	idFilterHashes    = 7
 )
 
 func encodeIDFilter(ids []string) []byte {
-	bits := make([]byte, max(1, (len(ids)*idFilterBits+7)/8))
+	bits := make([]byte, max(1, (len(ids)*idFilterBitsPerID+7)/8))
 	for _, id := range ids {
 		eachIDBit(idHash(id), len(bits), func(i uint64) bool {
 			bits[i/8] |= 1 << (i % 8)

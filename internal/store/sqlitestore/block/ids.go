@@ -9,42 +9,42 @@ import (
 // How the ids of a block are kept, after their number. Random ids do not
 // compress, but most are written in hex digits, which take twice their size.
 const (
-	idsAny  = 0 // packed strings
-	idsHex  = 1 // all are the same even number of lower-case hex digits
-	idsUUID = 2 // all are lower-case UUIDs
+	idEncodingText = 0 // packed strings
+	idEncodingHex  = 1 // all are the same even number of lower-case hex digits
+	idEncodingUUID = 2 // all are lower-case UUIDs
 )
 
-const uuidBytes = 36
+const uuidTextBytes = 36
 
 func encodeIDs(ids []string) []byte {
 	dst := binary.AppendUvarint(nil, uint64(len(ids)))
 	if len(ids) == 0 {
-		return append(dst, idsAny, packedPlain)
+		return append(dst, idEncodingText, packedPlain)
 	}
 	size := len(ids[0])
-	allHex, allUUID := size%2 == 0 && size > 0, size == uuidBytes
+	allHex, allUUID := size%2 == 0 && size > 0, size == uuidTextBytes
 	for _, id := range ids {
-		allHex = allHex && len(id) == size && isHex(id)
-		allUUID = allUUID && isUUID(id)
+		allHex = allHex && len(id) == size && isLowerHex(id)
+		allUUID = allUUID && isLowerUUID(id)
 		if !allHex && !allUUID {
 			break
 		}
 	}
 	switch {
 	case allHex:
-		dst = append(dst, idsHex)
+		dst = append(dst, idEncodingHex)
 		dst = binary.AppendUvarint(dst, uint64(size/2))
 		for _, id := range ids {
 			dst = appendUnhex(dst, id)
 		}
 	case allUUID:
-		dst = append(dst, idsUUID)
+		dst = append(dst, idEncodingUUID)
 		for _, id := range ids {
 			dst = appendUnhex(dst, id[:8]+id[9:13]+id[14:18]+id[19:23]+id[24:])
 		}
 	default:
-		dst = append(dst, idsAny)
-		dst = compressOrCopy(dst, appendStrings(nil, ids))
+		dst = append(dst, idEncodingText)
+		dst = compressOrCopy(dst, appendLengthsAndBytes(nil, ids))
 	}
 	return dst
 }
@@ -52,8 +52,8 @@ func encodeIDs(ids []string) []byte {
 // An IDList is the ids of a block, by row.
 type IDList struct {
 	n      int
-	texts  []string // idsAny
-	binary []byte   // idsHex and idsUUID: the ids as bytes
+	texts  []string // idEncodingText
+	binary []byte   // idEncodingHex and idEncodingUUID: the ids as bytes
 	size   int      // of an id in binary
 	uuid   bool
 }
@@ -63,17 +63,17 @@ func DecodeIDs(b []byte) (IDList, error) {
 	r := byteReader{b: b}
 	l := IDList{n: int(r.readUvarint())}
 	switch r.readByte() {
-	case idsAny:
+	case idEncodingText:
 		plain, err := decompressPacked(nil, r.b)
 		if err != nil {
 			return l, fmt.Errorf("read ids: %w", err)
 		}
 		r.b = plain
 		l.texts = r.readStrings(l.n)
-	case idsHex:
+	case idEncodingHex:
 		l.size = int(r.readUvarint())
 		l.binary = r.b
-	case idsUUID:
+	case idEncodingUUID:
 		l.size, l.uuid = 16, true
 		l.binary = r.b
 	default:
@@ -116,7 +116,7 @@ func appendUUID(dst, b []byte) []byte {
 	return hex.AppendEncode(append(dst, '-'), b[10:16])
 }
 
-func isHex(s string) bool {
+func isLowerHex(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
 			return false
@@ -125,9 +125,9 @@ func isHex(s string) bool {
 	return true
 }
 
-func isUUID(s string) bool {
-	return len(s) == uuidBytes && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
-		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:])
+func isLowerUUID(s string) bool {
+	return len(s) == uuidTextBytes && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+		isLowerHex(s[:8]) && isLowerHex(s[9:13]) && isLowerHex(s[14:18]) && isLowerHex(s[19:23]) && isLowerHex(s[24:])
 }
 
 func appendUnhex(dst []byte, s string) []byte {

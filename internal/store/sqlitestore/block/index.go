@@ -11,13 +11,13 @@ import (
 	"github.com/picket-edr/picket/sigma"
 )
 
-// maxPaths bounds what the encoder remembers of paths, as the decoder does.
-const maxPaths = 1 << 16
+// maxRememberedPaths bounds what the encoder remembers of paths, as the decoder does.
+const maxRememberedPaths = 1 << 16
 
 // EncodeIndexed makes one block with columns and filters of fresh blocks.
 func (b *Encoder) EncodeIndexed(in *MergeInput) Encoded {
-	defer b.release()
-	in.repackFrames()
+	defer b.dropEventReferences()
+	in.joinSmallFrames()
 	out := Encoded{Header: newHeader(in.events, in.offsets)}
 	out.Indexed = true
 	b.startBlock(len(in.events))
@@ -27,12 +27,12 @@ func (b *Encoder) EncodeIndexed(in *MergeInput) Encoded {
 	ids := make([]string, len(in.events))
 	row := 0
 	for i, f := range in.frames {
-		d.frames = append(d.frames, f.frameCounts)
+		d.frames = append(d.frames, f.frameSize)
 		var flags byte
 		for end := row + f.rows; row < end; row++ {
 			ids[row] = in.events[row].ID
 			if !b.addEvent(in, row, uint16(i+1), &layouts) {
-				flags |= filterNonCanonical
+				flags |= filterNotByteSearchable
 			}
 		}
 		filters = b.trigrams.appendFilter(filters, flags)
@@ -41,8 +41,8 @@ func (b *Encoder) EncodeIndexed(in *MergeInput) Encoded {
 		}
 		out.Parts = append(out.Parts, Part{partFirstFrame + i, f.packed})
 	}
-	if layouts.hasLiterals() {
-		d.flags |= flagLiterals
+	if layouts.hasDerivedValues() {
+		d.flags |= flagDerivedValues
 	}
 	packed, flags := encodeMetadata(in.events, in.offsets)
 	d.flags |= flags
@@ -66,8 +66,8 @@ func (b *Encoder) startBlock(events int) {
 		b.trigrams = newTrigramSet()
 	}
 	b.columns = make(map[string]*columnBuilder)
-	b.truncated, b.events = false, events
-	if len(b.paths) > maxPaths {
+	b.fieldsOmitted, b.events = false, events
+	if len(b.paths) > maxRememberedPaths {
 		b.resetPaths()
 	}
 }
@@ -78,7 +78,7 @@ func (b *Encoder) column(name string) *columnBuilder {
 	c := b.columns[name]
 	if c == nil {
 		if len(b.columns) >= maxColumns {
-			b.truncated = true
+			b.fieldsOmitted = true
 			return nil
 		}
 		c = newColumnBuilder(name, b.events)
@@ -88,10 +88,10 @@ func (b *Encoder) column(name string) *columnBuilder {
 }
 
 // addEvent adds an event to the columns and to the trigrams of its frame, and
-// reports whether its JSON is canonical.
-func (b *Encoder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) bool {
+// reports whether its JSON is byte-searchable.
+func (b *Encoder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBuilder) (byteSearchable bool) {
 	raw := in.events[row].Raw
-	canonical := b.decodeLeaves(raw) && !(in.nonCanonical && isNonCanonical(raw))
+	byteSearchable = b.decodeLeaves(raw) && (!in.notByteSearchable || isByteSearchable(raw))
 	for i := range b.leaves {
 		b.addLeaf(row, frame, &b.leaves[i])
 	}
@@ -100,8 +100,8 @@ func (b *Encoder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	}
 	layouts, layoutRow := in.layouts[row], in.layoutRows[row]
 	if layouts.hasLeavesOnly(layoutRow) {
-		out.addWithoutLayout()
-		return canonical
+		out.addLeavesOnly()
+		return byteSearchable
 	}
 	fields := layouts.appendFields(nil, layoutRow, b.leaves)
 	out.add(b.leaves, fields)
@@ -109,7 +109,7 @@ func (b *Encoder) addEvent(in *MergeInput, row int, frame uint16, out *layoutBui
 	for i := range fields {
 		b.addField(row, &fields[i])
 	}
-	return canonical
+	return byteSearchable
 }
 
 func (b *Encoder) addLeaf(row int, frame uint16, l *flatjson.Leaf) {
@@ -173,9 +173,9 @@ func (b *Encoder) isLeafValue(v sigma.Value) bool {
 
 // packColumns returns the parts of the columns and enters them into the
 // directory.
-func (b *Encoder) packColumns(d *directory, evs []picket.Event, raw int) []Part {
-	if b.truncated {
-		d.flags |= flagTruncated
+func (b *Encoder) packColumns(d *directory, evs []picket.Event, rawBytes int) []Part {
+	if b.fieldsOmitted {
+		d.flags |= flagFieldsOmitted
 	}
 	for name := range b.columns {
 		d.names = append(d.names, name)
@@ -188,7 +188,7 @@ func (b *Encoder) packColumns(d *directory, evs []picket.Event, raw int) []Part 
 	for i, name := range d.names {
 		c := b.columns[name]
 		d.columns[i].derived = c.derived
-		if c.isTooLarge(raw) {
+		if c.isTooCostly(rawBytes) {
 			continue
 		}
 		plain := c.build(len(evs)).encode(nil)

@@ -5,18 +5,18 @@ import "github.com/picket-edr/picket"
 // A MergeInput is the content of blocks that are to become one. The blocks must
 // be in the order of their sequence numbers.
 type MergeInput struct {
-	firstSeq     int64
-	events       []picket.Event  // without Fields
-	offsets      []int64         // as in metadata
-	layouts      []*fieldLayouts // of each event's block
-	layoutRows   []int           // each event's row in that block
-	nonCanonical bool            // the JSON of some event may be isNonCanonical
-	frames       []mergeFrame
+	firstSeq          int64
+	events            []picket.Event  // without Fields
+	offsets           []int64         // as in metadata
+	layouts           []*fieldLayouts // of each event's block
+	layoutRows        []int           // each event's row in that block
+	notByteSearchable bool            // the JSON of some event may not be byte-searchable
+	frames            []mergeFrame
 }
 
 // A mergeFrame is a frame; packed is nil if it has yet to be encoded.
 type mergeFrame struct {
-	frameCounts
+	frameSize
 	packed []byte
 }
 
@@ -55,7 +55,7 @@ func (in *MergeInput) read(b *Block, skipDamaged bool) (skipped int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	in.nonCanonical = in.nonCanonical || d.flags&flagNonCanonical != 0
+	in.notByteSearchable = in.notByteSearchable || d.flags&flagNotByteSearchable != 0
 	row := 0
 	for i, info := range d.frames {
 		packed, err := b.parts.ReadPart(nil, partFirstFrame+i)
@@ -86,27 +86,27 @@ func (in *MergeInput) read(b *Block, skipDamaged bool) (skipped int, err error) 
 // KeepSince drops the events that were received before a time, in microseconds. It
 // returns how many are left and the sequence number of the first. What is left must be
 // merged, not indexed.
-func (in *MergeInput) KeepSince(since int64) (n int, first int64) {
+func (in *MergeInput) KeepSince(since int64) (kept int, firstSeq int64) {
 	return in.keep(func(i int) bool { return Micros(in.events[i].Received) >= since })
 }
 
 // keep drops the events for which f returns false, as KeepSince does.
-func (in *MergeInput) keep(f func(i int) bool) (n int, first int64) {
+func (in *MergeInput) keep(f func(i int) bool) (kept int, firstSeq int64) {
 	var offsets []int64
 	for i := range in.events {
 		if !f(i) {
 			continue
 		}
 		seq := in.seq(i)
-		if n == 0 {
-			first = seq
+		if kept == 0 {
+			firstSeq = seq
 		}
-		offsets = append(offsets, seq-first)
-		in.events[n], in.layouts[n], in.layoutRows[n] = in.events[i], in.layouts[i], in.layoutRows[i]
-		n++
+		offsets = append(offsets, seq-firstSeq)
+		in.events[kept], in.layouts[kept], in.layoutRows[kept] = in.events[i], in.layouts[i], in.layoutRows[i]
+		kept++
 	}
-	in.events, in.layouts, in.layoutRows, in.offsets, in.firstSeq, in.frames = in.events[:n], in.layouts[:n], in.layoutRows[:n], offsets, first, nil
-	return n, first
+	in.events, in.layouts, in.layoutRows, in.offsets, in.firstSeq, in.frames = in.events[:kept], in.layouts[:kept], in.layoutRows[:kept], offsets, firstSeq, nil
+	return kept, firstSeq
 }
 
 // seq returns the sequence number of event i.
@@ -117,9 +117,9 @@ func (in *MergeInput) seq(i int) int64 {
 	return in.firstSeq + in.offsets[i]
 }
 
-// repackFrames makes frames of a good size: frames that are large enough stay as
+// joinSmallFrames makes frames of a good size: frames that are large enough stay as
 // they are, neighbours that are smaller are joined.
-func (in *MergeInput) repackFrames() {
+func (in *MergeInput) joinSmallFrames() {
 	var out []mergeFrame
 	var joined mergeFrame
 	flush := func() {
@@ -129,16 +129,16 @@ func (in *MergeInput) repackFrames() {
 		joined = mergeFrame{}
 	}
 	for _, f := range in.frames {
-		if f.raw >= frameBytes/2 {
+		if f.rawBytes >= frameBytes/2 {
 			flush()
 			out = append(out, f)
 			continue
 		}
-		if joined.raw+f.raw > frameBytes*5/4 {
+		if joined.rawBytes+f.rawBytes > frameBytes*5/4 {
 			flush()
 		}
 		joined.rows += f.rows
-		joined.raw += f.raw
+		joined.rawBytes += f.rawBytes
 	}
 	flush()
 	if len(out) > maxFrames {

@@ -139,8 +139,8 @@ func (r *byteReader) readStrings(n int) []string {
 	return out
 }
 
-// appendStrings writes what byteReader.strings reads.
-func appendStrings(dst []byte, ss []string) []byte {
+// appendLengthsAndBytes writes what byteReader.readStrings reads.
+func appendLengthsAndBytes(dst []byte, ss []string) []byte {
 	for _, s := range ss {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 	}

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// isNonCanonical reports whether JSON is written in a way that a search through
-// its bytes could miss: with escapes other than the short ones, or with one of
-// the two characters outside ASCII that fold to ASCII letters.
-func isNonCanonical(raw []byte) bool {
-	return hasEscape(raw, 'u') || hasEscape(raw, '/') ||
-		bytes.Contains(raw, []byte("\u212a")) || bytes.Contains(raw, []byte("\u017f"))
+// isByteSearchable reports whether a search through the bytes of JSON misses nothing: there
+// are no escapes other than the short ones, and neither of the two characters outside ASCII
+// that fold to ASCII letters.
+func isByteSearchable(raw []byte) bool {
+	return !hasEscape(raw, 'u') && !hasEscape(raw, '/') &&
+		!bytes.Contains(raw, []byte("\u212a")) && !bytes.Contains(raw, []byte("\u017f"))
 }
 
 func hasEscape(raw []byte, c byte) bool {

@@ -51,10 +51,10 @@ func (b *Block) verify() error {
 }
 
 // Salvage reads the events of a damaged block that are in frames which can be read, and
-// returns how many are lost. n is how many can be read and first the sequence number of
-// the first. What is read must be merged, not indexed. A block of which only the parts are
+// returns how many are lost. firstSeq is the sequence number of the first of the
+// readable. What is read must be merged, not indexed. A block of which only the parts are
 // left has the zero Header and no directory.
-func (b *Block) Salvage() (in *MergeInput, n int, first int64, lost int, err error) {
+func (b *Block) Salvage() (in *MergeInput, readable int, firstSeq int64, lost int, err error) {
 	if _, err := b.directory(); err != nil {
 		if err := b.rebuildDirectory(); err != nil {
 			return nil, 0, 0, b.EventCount, b.wrapError(err)
@@ -64,8 +64,8 @@ func (b *Block) Salvage() (in *MergeInput, n int, first int64, lost int, err err
 	if lost, err = in.read(b, true); err != nil {
 		return nil, 0, 0, b.EventCount, b.wrapError(err)
 	}
-	n, first = in.keep(func(int) bool { return true })
-	return in, n, first, lost, nil
+	readable, firstSeq = in.keep(func(int) bool { return true })
+	return in, readable, firstSeq, lost, nil
 }
 
 // rebuildDirectory makes a directory of a block without an index, of what the parts say.
@@ -81,22 +81,22 @@ func (b *Block) rebuildDirectory() error {
 		return err
 	}
 	b.EventCount = ids.n
-	d := &directory{flags: flagLiterals | flagNonCanonical | flagSenders}
+	d := &directory{flags: flagDerivedValues | flagNotByteSearchable | flagSenders}
 	rest := ids.n
 	for i := 0; i < maxFrames && rest > 0; i++ {
 		packed, err := b.parts.ReadPart(nil, partFirstFrame+i)
 		if err != nil {
 			return err
 		}
-		rows := countFrameRows(packed, rest)
-		if rows == 0 {
+		rows, ok := countFrameRows(packed, rest)
+		if !ok {
 			break
 		}
-		d.frames = append(d.frames, frameCounts{rows: rows})
+		d.frames = append(d.frames, frameSize{rows: rows})
 		rest -= rows
 	}
 	if rest > 0 {
-		d.frames = append(d.frames, frameCounts{rows: rest})
+		d.frames = append(d.frames, frameSize{rows: rest})
 	}
 	b.dir, b.meta = d, nil
 	if _, err := b.metadata(); err != nil { // of an earlier version, without senders
@@ -107,21 +107,21 @@ func (b *Block) rebuildDirectory() error {
 	return nil
 }
 
-// countFrameRows returns how many events a frame has, 0 if it is damaged or has more than
-// most.
-func countFrameRows(packed []byte, most int) int {
+// countFrameRows returns how many events a frame has; ok is false if it is damaged or has
+// more than maxRows.
+func countFrameRows(packed []byte, maxRows int) (rows int, ok bool) {
 	plain, err := decompressPacked(nil, packed)
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	r, total := byteReader{b: plain}, uint64(0)
-	for n := 1; n <= most; n++ {
+	for rows = 1; rows <= maxRows; rows++ {
 		total += r.readUvarint()
 		if left := uint64(len(r.b)); r.err != nil || total > left {
-			return 0
+			return 0, false
 		} else if total == left {
-			return n
+			return rows, true
 		}
 	}
-	return 0
+	return 0, false
 }

@@ -14,16 +14,16 @@ import (
 // A Searcher searches blocks, one after another. It is for one goroutine at a
 // time.
 type Searcher struct {
-	cache     *FrameCache
-	view      store.EventView
-	viewed    picket.Event     // what view shows
-	viewedRow int              // the row of viewed, -1 none
-	columnBuf []byte           // to unpack columns into
-	filterBuf []byte           // that the text filters are in
-	packedBuf []byte           // the part read last, a column or a frame
-	decoder   flatjson.Decoder // of events that are returned
-	leaves    []flatjson.Leaf  // of such an event
-	meter     *store.WorkMeter // of the current search
+	cache      *FrameCache
+	view       store.EventView
+	viewed     picket.Event          // what view shows
+	viewedRow  int                   // the row of viewed, -1 none
+	columnBuf  []byte                // to unpack columns into
+	filterBuf  []byte                // that the text filters are in
+	packedBuf  []byte                // the part read last, a column or a frame
+	decoder    flatjson.Decoder      // of events that are returned
+	leaves     []flatjson.Leaf       // of such an event
+	ctxChecker *store.ContextChecker // of the current search
 
 	// Of the current block:
 	block         *Block
@@ -53,8 +53,8 @@ type FoundEvent struct {
 // Search calls yield with the events of a block that match, newest first, until it
 // returns false. It stops within a few milliseconds of work once ctx has ended.
 func (s *Searcher) Search(ctx context.Context, b *Block, q *Query, yield func(FoundEvent) bool) error {
-	s.meter = store.NewWorkMeter(ctx)
-	s.view.Meter = s.meter
+	s.ctxChecker = store.NewContextChecker(ctx)
+	s.view.ContextChecker = s.ctxChecker
 	if err := s.search(b, q, yield); err != nil {
 		return b.wrapError(err)
 	}
@@ -87,7 +87,7 @@ func (s *Searcher) search(b *Block, q *Query, yield func(FoundEvent) bool) error
 				return err
 			}
 			matches := s.rowMatches(q.root, row)
-			if err := s.meter.Spend(rowMatchCost); err != nil {
+			if err := s.ctxChecker.CountBytes(rowMatchCost); err != nil {
 				return err
 			}
 			if !matches {
@@ -106,7 +106,7 @@ func (s *Searcher) search(b *Block, q *Query, yield func(FoundEvent) bool) error
 	return nil
 }
 
-// rowMatchCost is what the meter counts for a row besides the values that are compared.
+// rowMatchCost is what the context checker counts for a row besides the values that are compared.
 const rowMatchCost = 64
 
 // candidatesWithinBounds returns the query's candidates within its bounds of
@@ -222,18 +222,18 @@ func (s *Searcher) dropLargeBuffers() {
 	}
 }
 
-// loadFrame makes frame i, which starts at a row, the current one.
-func (s *Searcher) loadFrame(i, start int) error {
-	if s.frameIndex == i {
+// loadFrame makes a frame the current one.
+func (s *Searcher) loadFrame(index, firstRow int) error {
+	if s.frameIndex == index {
 		return nil
 	}
-	data, err := s.block.parts.ReadPart(s.packedBuf, partFirstFrame+i)
+	data, err := s.block.parts.ReadPart(s.packedBuf, partFirstFrame+index)
 	if err != nil {
 		return err
 	}
 	s.packedBuf = data
-	s.frameIndex, s.frameStart, s.viewedRow, s.foldedValid = -1, start, -1, false
-	if err := s.unpackFrame(data, s.directory.frames[i].rows); err != nil {
+	s.frameIndex, s.frameStart, s.viewedRow, s.foldedValid = -1, firstRow, -1, false
+	if err := s.unpackFrame(data, s.directory.frames[index].rows); err != nil {
 		return err
 	}
 	if s.layouts == nil {
@@ -244,7 +244,7 @@ func (s *Searcher) loadFrame(i, start int) error {
 	if _, err := s.loadIDs(); err != nil {
 		return err
 	}
-	s.frameIndex = i
+	s.frameIndex = index
 	return nil
 }
 
@@ -357,7 +357,7 @@ func (s *Searcher) selectedEvent(q *Query, row int) (picket.Event, error) {
 // literal, by one search through the bytes of the frame; sure is false if the
 // bytes do not tell.
 func (s *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
-	if len(n.jsonLiteral) == 0 || !s.frameIsCanonical() {
+	if len(n.jsonLiteral) == 0 || !s.frameIsByteSearchable() {
 		return false, false
 	}
 	if n.hitsFrame != s.frameIndex {
@@ -368,11 +368,11 @@ func (s *Searcher) containsLiteral(n *queryNode, row int) (has, sure bool) {
 	return n.hits.has(row - s.frameStart), true
 }
 
-func (s *Searcher) frameIsCanonical() bool {
+func (s *Searcher) frameIsByteSearchable() bool {
 	if s.filters != nil {
-		return s.filters[s.frameIndex].canonical
+		return s.filters[s.frameIndex].byteSearchable
 	}
-	return s.directory.flags&(flagIndexed|flagNonCanonical) == 0
+	return s.directory.flags&(flagIndexed|flagNotByteSearchable) == 0
 }
 
 // markRowsContaining sets the bits of the frame's events whose bytes in lower

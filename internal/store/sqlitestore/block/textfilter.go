@@ -17,13 +17,13 @@ import (
 // Only trigrams inside one token of the JSON (a name, a value) are in a filter,
 // so each distinct value of a field is looked at once in a frame.
 type textFilter struct {
-	bits      []byte
-	canonical bool // not filterNonCanonical
+	bits           []byte
+	byteSearchable bool // not filterNotByteSearchable
 }
 
 const (
-	// filterNonCanonical: the JSON of some event of the frame is isNonCanonical.
-	filterNonCanonical = 1 << 0
+	// filterNotByteSearchable: the JSON of some event of the frame is not byte-searchable.
+	filterNotByteSearchable = 1 << 0
 
 	filterHeaderBytes = 5
 	bitsPerTrigram    = 3
@@ -87,7 +87,7 @@ func (t *trigramSet) appendFilter(dst []byte, flags byte) []byte {
 	dst = append(dst, make([]byte, size)...)
 	filter := dst[at:]
 	for _, k := range t.list {
-		i := filterBit(k, size)
+		i := trigramBit(k, size)
 		filter[i/8] |= 1 << (i % 8)
 		t.present[k>>6] = 0
 	}
@@ -95,9 +95,9 @@ func (t *trigramSet) appendFilter(dst []byte, flags byte) []byte {
 	return dst
 }
 
-// filterBit spreads trigrams over the bits of a filter of size bytes.
-func filterBit(k uint32, size int) uint32 {
-	return uint32(uint64(k*0x9e3779b1) * uint64(size*8) >> 32)
+// trigramBit spreads trigrams over the bits of a filter.
+func trigramBit(trigram uint32, filterBytes int) uint32 {
+	return uint32(uint64(trigram*0x9e3779b1) * uint64(filterBytes*8) >> 32)
 }
 
 // splitTextFilter returns the first filter of b and the bytes after it.
@@ -110,13 +110,13 @@ func splitTextFilter(b []byte) (textFilter, []byte, error) {
 	if size == 0 || size > int64(len(b)) {
 		return textFilter{}, nil, ErrCorrupt
 	}
-	return textFilter{bits: b[:size], canonical: flags&filterNonCanonical == 0}, b[size:], nil
+	return textFilter{bits: b[:size], byteSearchable: flags&filterNotByteSearchable == 0}, b[size:], nil
 }
 
 // mayContain reports whether the frame may have all the trigrams.
 func (f textFilter) mayContain(trigrams []uint32) bool {
 	for _, k := range trigrams {
-		if i := filterBit(k, len(f.bits)); f.bits[i/8]&(1<<(i%8)) == 0 {
+		if i := trigramBit(k, len(f.bits)); f.bits[i/8]&(1<<(i%8)) == 0 {
 			return false
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // A queued event whose host is too long gets its agent's name as host.
 func TestQueuedEventLongHost(t *testing.T) {
-	r := ingest.NewQueuedEventReader("celery", legacy.Validator{}, nil)
+	r := ingest.NewRawEventReader("celery", legacy.Validator{}, nil)
 	raw := `{"agent_id":"a1","event_id":"e1","event_type":"process","host":{"hostname":"` + strings.Repeat("h", 100_000) + `"},"process":{"name":"x"}}`
 	ev, err := r.Read([]byte(raw), "", time.Now())
 	if err != nil || ev.Host != "a1" {

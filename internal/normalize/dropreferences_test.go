@@ -11,9 +11,9 @@ import (
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
-// After Release, a reader has no event in memory, whatever its format: an event is part
+// After DropReferences, a reader has no event in memory, whatever its format: an event is part
 // of a batch, of which all would be kept.
-func TestRelease(t *testing.T) {
+func TestDropReferences(t *testing.T) {
 	r := normalize.NewReader()
 	files, _ := filepath.Glob("testdata/*.json")
 	if len(files) == 0 {
@@ -27,7 +27,7 @@ func TestRelease(t *testing.T) {
 			d, err := r.Read(event)
 			testenv.Check(t, err)
 			d.Fields(nil)
-			r.Release()
+			r.DropReferences()
 			return weak.Make(&event[0])
 		}
 		testenv.CheckFreed(t, file, read())

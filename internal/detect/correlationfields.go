@@ -9,13 +9,13 @@ import (
 	"github.com/picket-edr/picket/sigma/correlation"
 )
 
-// hostFieldNames are field names that hold the host in some formats. Correlations
-// group by them, so an event without the field has its host under that name.
-var hostFieldNames = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
+// fieldsDefaultingToHost are fields that hold the host in some formats. Correlations group
+// by them, so an event without the field has its host under that name.
+var fieldsDefaultingToHost = []string{"Computer", "ComputerName", "Hostname", "HostName", "hostname", "host.name", "host"}
 
-// observedFields returns the values of the fields that correlations need of an
+// correlationFieldValues returns the values of the fields that correlations need of an
 // event, as correlation.ShortenValue shortens them; nil if they need none.
-func observedFields(ev *picket.Event, names []string) map[string]string {
+func correlationFieldValues(ev *picket.Event, names []string) map[string]string {
 	if names == nil {
 		return nil
 	}
@@ -25,7 +25,7 @@ func observedFields(ev *picket.Event, names []string) map[string]string {
 		switch {
 		case i >= 0:
 			values[name] = strings.Clone(correlation.ShortenValue(ev.Fields[i].Value.Text))
-		case ev.Host != "" && slices.Contains(hostFieldNames, name):
+		case ev.Host != "" && slices.Contains(fieldsDefaultingToHost, name):
 			values[name] = ev.Host
 		}
 	}
