@@ -73,7 +73,7 @@ type eventSearch struct {
 func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 	filter := f.filter()
 	if f.after != nil {
-		filter = append(filter, afterPosition("seq", f.after.A, "_id", f.after.Name))
+		filter = append(filter, bsonElem("seq", bson.D{bsonElem("$lt", f.after.A)}))
 	}
 	limit := searchPageSize
 	if f.query.Where == nil {
@@ -81,7 +81,7 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 	}
 	n := 0
 	err := withTimeout(ctx, scanTimeout, func(ctx context.Context) error {
-		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1), bsonElem("_id", -1)}).SetLimit(int64(limit)))
+		cur, err := s.events.Find(ctx, filter, options.Find().SetSort(bson.D{bsonElem("seq", -1)}).SetLimit(int64(limit)))
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (f *eventSearch) readPage(ctx context.Context, s *Store) (bool, error) {
 				return err
 			}
 			n++
-			f.after = &store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
+			f.after = &store.Cursor{List: store.EventCursor, A: d.Seq}
 			if err := f.addIfSelected(&d); err != nil {
 				return err
 			}
@@ -129,7 +129,7 @@ func (f *eventSearch) addIfSelected(d *eventDoc) error {
 		return nil
 	}
 	f.events = append(f.events, ev)
-	f.last = store.Cursor{List: store.EventCursor, A: d.Seq, Name: d.ID}
+	f.last = store.Cursor{List: store.EventCursor, A: d.Seq}
 	return nil
 }
 
