@@ -68,7 +68,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	line := m.File + " "
 	var decoded []string // on lines of their own, because what they are decoded from is long
 	for _, e := range m.Why {
-		if strings.HasSuffix(e.Field, detect.DecodedSuffix) {
+		if strings.HasSuffix(e.Field, detect.DecodedEvidenceSuffix) {
 			decoded = append(decoded, e.Field+"="+e.Value)
 		} else {
 			line += " " + e.Field + "=" + e.Value + " "
