@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -70,23 +71,17 @@ func (p *HTMLPage) End() error {
 		}
 		return out
 	}
-	s := &p.report.Summary
+	s, columns := &p.report.Summary, p.report.options.Columns
 	var levels []level
 	for _, l := range levelsDown {
 		levels = append(levels, level{l.String(), &s.Levels[l]})
-	}
-	levelColumn := -1
-	for i, c := range p.report.options.Columns {
-		if c == "level" {
-			levelColumn = i
-		}
 	}
 	first, last := "", ""
 	if !s.First.IsZero() {
 		first, last = s.First.In(s.location).Format(time.RFC3339), s.Last.In(s.location).Format(time.RFC3339)
 	}
 	return reportTemplate.Execute(p.w, map[string]any{
-		"Summary": s, "Levels": levels, "Columns": p.report.options.Columns, "Rows": p.rows, "More": p.more, "LevelColumn": levelColumn,
+		"Summary": s, "Levels": levels, "Columns": columns, "Rows": p.rows, "More": p.more, "LevelColumn": slices.Index(columns, "level"), "TimeColumn": slices.Index(columns, "time"),
 		"First": first, "Last": last, "Days": bars(s.BusiestDays(60)), "Hosts": bars(s.TopHosts(20)), "TopRules": 10,
 	})
 }
