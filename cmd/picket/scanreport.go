@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/picket-edr/picket/internal/scanreport"
+	"github.com/picket-edr/picket/internal/timetext"
 	"github.com/picket-edr/picket/sigma"
 )
 
@@ -83,7 +84,10 @@ func (f *reportFlags) options(now time.Time) (o scanreport.Options, err error) {
 		flag, text string
 		time       *time.Time
 	}{{"since", f.since, &f.filter.Since}, {"until", f.until, &f.filter.Until}} {
-		if *t.time, err = parseTimeOrAge(t.text, now, o.Location); err != nil {
+		if t.text == "" {
+			continue
+		}
+		if *t.time, err = timetext.ParseTime(t.text, now.In(o.Location)); err != nil {
 			return o, usagef("--%s: %w", t.flag, err)
 		}
 	}
@@ -267,24 +271,4 @@ func (f *outputFile) finish(failure error) error {
 	} else {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-}
-
-// parseTimeOrAge parses an age before now, a date, a date with a time, or RFC 3339. An
-// empty text is the zero time.
-func parseTimeOrAge(text string, now time.Time, zone *time.Location) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if age, err := parseDuration(text); err == nil {
-		return now.Add(-age), nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	for _, layout := range []string{time.DateTime, "2006-01-02 15:04", "2006-01-02T15:04:05", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%q is neither an age such as 30d, nor a date such as 2026-01-31, nor a time such as 2026-01-31T12:00:00Z", text)
 }
