@@ -30,7 +30,8 @@ The number of a match's record is its place in the file; behind it, in parenthes
 is the EventRecordID of a Windows event.
 
 Files and events that cannot be read are reported and skipped, and the exit status
-is then 1.`,
+is then 1: also of an event log that is cut off, of which the rest is read. Matches do
+not change the exit status.`,
 		Example: `  picket scan Security.evtx
   picket scan --rules sigma/rules --min-level high --json logs/`,
 		Args: cobra.MinimumNArgs(1),
@@ -79,9 +80,12 @@ is then 1.`,
 			return err
 		}
 		if !*asJSON {
-			took := time.Since(start)
-			fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s (%.0f events/s)\n",
-				quantity(out.n, "match"), quantity(p.Events.Load(), "event"), ruleset.CountKinds(set.Enabled), took.Round(time.Millisecond), float64(p.Events.Load())/took.Seconds())
+			took, rate := time.Since(start), ""
+			if took > time.Second { // else it says more about the start than about the rules
+				rate = fmt.Sprintf(" (%.0f events/s)", float64(p.Events.Load())/took.Seconds())
+			}
+			fprintfPrintable(cmd.ErrOrStderr(), "%s in %s with %s, %s%s\n", quantity(out.n, "match"), quantity(p.Events.Load(), "event"),
+				ruleset.CountKinds(set.Enabled), max(took.Round(time.Millisecond), time.Millisecond), rate)
 		}
 		if bad > 0 {
 			return errSilent
