@@ -27,15 +27,13 @@ type matchPrinter struct {
 	why    bool // include the evidence in JSON
 	stored bool // events of a store, which have no numbers
 	colour bool
-	width  int
+	width  int // of the terminal; 0: nothing is cut
 	n      int
 }
 
 func newMatchPrinter(w io.Writer, asJSON, why bool) *matchPrinter {
-	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: 120}
-	if width := terminalWidth(w); width > 0 {
-		p.colour, p.width = os.Getenv("NO_COLOR") == "", width
-	}
+	p := &matchPrinter{w: bufio.NewWriterSize(w, 64<<10), json: asJSON, why: why, width: terminalWidth(w)}
+	p.colour = p.width > 0 && os.Getenv("NO_COLOR") == ""
 	return p
 }
 
@@ -66,17 +64,26 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 		record += " (" + m.EventRecordID + ")"
 	}
 	fprintfPrintable(p.w, "  %-19s  %s%s\n", when, p.recordColumn(record), m.Title)
-	line := m.File + " "
+	var evidence []string
 	var decoded []string // on lines of their own, because what they are decoded from is long
 	for _, e := range m.Why {
-		if strings.HasSuffix(e.Field, detect.DecodedSuffix) {
+		if strings.HasSuffix(e.Field, detect.DecodedEvidenceSuffix) {
 			decoded = append(decoded, e.Field+"="+e.Value)
 		} else {
-			line += " " + e.Field + "=" + e.Value + " "
+			evidence = append(evidence, e.Field+"="+e.Value)
 		}
 	}
-	for _, line := range append([]string{strings.TrimSuffix(line, " ")}, decoded...) {
-		if _, err := fprintfPrintable(p.w, "%15s%s\n", "", truncate(line, p.width-16)); err != nil {
+	lines := append([]string{strings.Join(evidence, "  ")}, decoded...)
+	if p.width == 0 || len([]rune(m.File)) < p.width/2 {
+		lines[0] = strings.TrimRight(m.File+"  "+lines[0], " ")
+	} else { // the file is not cut: without it, the match cannot be found
+		fprintfPrintable(p.w, "%*s%s\n", detailIndent, "", m.File)
+	}
+	for _, line := range lines {
+		if p.width > 0 {
+			line = truncate(line, p.width-detailIndent-1)
+		}
+		if _, err := fprintfPrintable(p.w, "%*s%s\n", detailIndent, "", line); err != nil {
 			return err
 		}
 	}
@@ -89,6 +96,9 @@ func (p *matchPrinter) recordColumn(text string) string {
 	}
 	return fmt.Sprintf("%-15s  ", text)
 }
+
+// detailIndent is the column of the lines below that of a match.
+const detailIndent = 15
 
 func truncate(s string, width int) string {
 	if r := []rune(s); len(r) > width {
