@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/picket-edr/picket/internal/agent"
-	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/queue/sqlitequeue"
+	"github.com/picket-edr/picket/internal/scan"
 	"github.com/picket-edr/picket/internal/testenv"
 )
 
