@@ -41,6 +41,7 @@
 //	sigma/lint                   reports likely mistakes in rules; public
 //	internal/jsonescape          escapes of JSON strings
 //	internal/commandline         joins arguments into a command line, splits it again
+//	internal/timetext            times and durations as people write them
 //	celery                       Celery's protocol: tasks, results, events, remote control; public
 //	rules                        picket's own rule pack, embedded, with tests for each rule
 //	internal/zst                 zstd, with encoders shared by the process

@@ -105,7 +105,7 @@ arguments are wrong.`,
 	completeFlag(root, "log-level", "debug", "info", "warn", "error")
 	completeFlag(root, "log-format", "text", "json")
 	root.SetVersionTemplate(versionLine())
-	root.AddCommand(newServe(), newWorker(), newMigrate(), newBackup(), newRestore(), newAgent(), newScan(), newRules(), newHunt(), newQueue(), newToken(), newAudit(),
+	root.AddCommand(newServe(), newWorker(), newMigrate(), newBackup(), newRestore(), newAgent(), newScan(), newRules(), newAlerts(), newHunt(), newQueue(), newToken(), newAudit(),
 		newUser(), newDoctor(), newBench(), newVersion())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

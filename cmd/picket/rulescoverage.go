@@ -11,6 +11,7 @@ import (
 
 	"github.com/picket-edr/picket/internal/rulecoverage"
 	"github.com/picket-edr/picket/internal/store"
+	"github.com/picket-edr/picket/internal/timetext"
 )
 
 func newRulesCoverage() *cobra.Command {
@@ -25,7 +26,7 @@ have the fields that the rule needs. It looks at fields, not at values.`,
 		Args: cobra.NoArgs,
 	}
 	location := addRulesAndStoreFlags(cmd)
-	since := 7 * day
+	since := 7 * timetext.Day
 	addDurationFlag(cmd.Flags(), &since, "since", "events of the last `AGE`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
