@@ -66,7 +66,7 @@ func (p *matchPrinter) print(m scan.LocatedMatch) error {
 	var evidence []string
 	var decoded []string // on lines of their own, because what they are decoded from is long
 	for _, e := range m.Why {
-		if strings.HasSuffix(e.Field, detect.DecodedSuffix) {
+		if strings.HasSuffix(e.Field, detect.DecodedEvidenceSuffix) {
 			decoded = append(decoded, e.Field+"="+e.Value)
 		} else {
 			evidence = append(evidence, e.Field+"="+e.Value)
