@@ -20,10 +20,18 @@ func ReadFiles(ctx context.Context, paths []string, p *Progress, onEvent func(fi
 	return err
 }
 
-// eventCallbacks calls functions with the events of several files.
+// ReadFile calls onEvent with each event of a file in order, and onSkipped with an error
+// for each record that cannot be read. onEvent may keep the bytes.
+func ReadFile(name string, onEvent func(raw []byte) error, onSkipped func(error)) error {
+	c := &eventCallbacks{onEvent: func(_ string, raw []byte) error { return onEvent(raw) }, onSkipped: onSkipped}
+	return newEventFile(name).read(context.Background(), new(Progress), c)
+}
+
+// eventCallbacks calls functions with the events of files.
 type eventCallbacks struct {
 	onEvent   func(file string, raw []byte) error
 	onProblem func(error)
+	onSkipped func(error) // of a record; nil: onProblem
 	file      string
 	n         int // records of the file so far
 	decoder   evtx.Decoder
@@ -35,7 +43,10 @@ func (c *eventCallbacks) reportProblem(err error) { c.onProblem(err) }
 func (c *eventCallbacks) flush() error            { return c.failure }
 
 func (c *eventCallbacks) skipRecord(err error) {
-	c.n++
+	if c.n++; c.onSkipped != nil {
+		c.onSkipped(err)
+		return
+	}
 	c.onProblem(recordError(c.file, c.n, err))
 }
 
